@@ -1,0 +1,516 @@
+/*
+ * mproc.h - processes, pools, queues, pipes, locks and shared memory for C
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * This header is the manual of the library: first the laws that hold for every
+ * function, then the nouns in the order in which a program meets them.
+ *
+ * THE LAWS
+ *
+ *  1. Family and arena. A process and all it starts through mproc are a family.
+ *     The family owns one arena: memory mapped at the same address in every
+ *     member, so that a plain pointer into it is valid in all of them.
+ *  2. Errors. Functions that can fail return 0 or a negative code: -errno where
+ *     an errno says it (-ENOMEM, -ETIMEDOUT, ...), one of MPROC_E* where none
+ *     does. mproc_strerror() words any of them. Outputs are written on success
+ *     only. Caller's bugs (a NULL handle, a wild pointer) are asserted in debug
+ *     builds.
+ *  3. Ownership. What `noun_new` returns is held once by the calling member;
+ *     mproc_drop() gives that hold back, mproc_hold() takes another one. The
+ *     memory goes when the last hold of any member is gone; the holds of a dead
+ *     member are given back by whoever notices its death. A forked child
+ *     inherits its parent's holds; any other child takes its own with
+ *     mproc_hold(), or uses the object only while its starter holds it. A
+ *     parameter called `owned` passes to the callee, one called `lent` is only
+ *     used during the call.
+ *  4. Time. Timeouts are relative nanoseconds; each call makes one deadline of
+ *     its own. MPROC_FOREVER waits without end, 0 only tries. A timeout that
+ *     passes is -ETIMEDOUT.
+ *  5. Signals. A blocking call during which a signal handler ran returns -EINTR;
+ *     nothing has happened then, call again. The library installs no handlers
+ *     but the one described at MPROC_ATTACHED.
+ *  6. Threads. Every function may be called by any thread at any time, except
+ *     where it says otherwise. None may be called from a signal handler.
+ *  7. Death. SIGKILL of any member at any instruction leaves every shared object
+ *     consistent, loses nothing that a call had returned success for, and blocks
+ *     nobody for longer than it takes to notice (50 ms at the most, plus the
+ *     time the scheduler takes).
+ *  8. What may be stored in the arena: plain data and pointers into the arena.
+ *     Never a descriptor, never a pointer to private memory, never the address
+ *     of a function (pass functions through the calls that take them).
+ *
+ * A program calls mproc_init() first thing in main().
+ */
+#ifndef MPROC_H
+#define MPROC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MPROC_VERSION_MAJOR 0
+#define MPROC_VERSION_MINOR 1
+#define MPROC_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define MPROC_API __attribute__((visibility("default")))
+#define MPROC_MUST_USE __attribute__((warn_unused_result))
+#else
+#define MPROC_API
+#define MPROC_MUST_USE
+#endif
+
+/* ---------------------------------------------------------------- errors */
+
+/* X(name, value, message); the values below -4096 never meet an errno. */
+#define MPROC_ERRORS(X)                                                                            \
+    X(MPROC_EINIT, -5001, "mproc_init() has not been called by this process")                      \
+    X(MPROC_EAGAIN_INIT, -5002, "mproc_init() was called a second time")                           \
+    X(MPROC_EADDRESS, -5003, "the family's arena cannot be mapped at its address here")            \
+    X(MPROC_EBUILD, -5004, "the function belongs to a program or library of another build")        \
+    X(MPROC_EFUNCTION, -5005, "not a function of a loaded program or library with a build-id")     \
+    X(MPROC_ECLOSED, -5006, "the object has been closed")                                          \
+    X(MPROC_ENOTHELD, -5007, "the lock is not held")                                               \
+    X(MPROC_ETOOBIG, -5008, "the message is larger than the arena can ever hold")                  \
+    X(MPROC_EDIED, -5009, "the worker process died while it held the task")                        \
+    X(MPROC_EMEMBERS, -5010, "the family has no room for another member")                          \
+    X(MPROC_ESTRANGER, -5011, "the process was not started by this process")                       \
+    X(MPROC_ECORRUPT, -5012, "a shared structure breaks its invariants")                           \
+    X(MPROC_EOTHER, -5013, "the object is of another kind")                                        \
+    X(MPROC_EEOF, -5014, "the other end has been closed")                                          \
+    X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")
+
+enum mproc_error {
+#define MPROC_ERROR_ENUM(name, value, message) name = value,
+    MPROC_ERRORS(MPROC_ERROR_ENUM)
+#undef MPROC_ERROR_ENUM
+};
+
+/* The message for a code that any function returned. Never NULL; the string is static, or the
+ * thread's own until its next call. */
+MPROC_API const char *mproc_strerror(int code);
+
+/* ---------------------------------------------------------------- time */
+
+#define MPROC_FOREVER (-1)
+#define MPROC_MSEC INT64_C(1000000)
+#define MPROC_SEC INT64_C(1000000000)
+
+/* ---------------------------------------------------------------- start */
+
+/*
+ * Makes the calling process a member of a family: of its starter's when it was started by spawn or
+ * as a template, of a new one otherwise. In a spawned child this call runs the child's function and
+ * does not return: it is C's `if __name__ == "__main__"`.
+ * `argc` and `argv` are main's.
+ * Errors: MPROC_EAGAIN_INIT, MPROC_EADDRESS, -ENOMEM (no address space for the arena), -ENOSYS.
+ */
+MPROC_API int mproc_init(int argc, char **argv) MPROC_MUST_USE;
+
+/*
+ * The same for a runtime that goes its own way in a started child (an interpreter): returns 1 in a
+ * child started by spawn or as a template, where the caller carries on with mproc_child_args() or
+ * mproc_template_serve(); 0 otherwise. A second call is harmless and returns 0.
+ */
+MPROC_API int mproc_attach(void) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- arena */
+
+/*
+ * A block of the arena, 16-byte aligned (64 KiB aligned from 64 KiB on), contents undefined. It
+ * belongs to the family until somebody frees it: any member may, and no member's death does.
+ * NULL when the arena is exhausted or size is 0.
+ */
+MPROC_API void *mproc_alloc(size_t size) MPROC_MUST_USE;
+
+/* Zero-filled array; NULL also when n * size overflows. */
+MPROC_API void *mproc_calloc(size_t n, size_t size) MPROC_MUST_USE;
+
+/* Gives a block back. NULL is ignored; a pointer that is no block's start is a caller's bug. */
+MPROC_API void mproc_free(void *owned);
+
+/* Non-zero when the pointer points into the family's arena. */
+MPROC_API int mproc_in_arena(const void *pointer);
+
+typedef struct mproc_arena_stats {
+    size_t span;       /* bytes of address space reserved */
+    size_t limit;      /* bytes that may be in use at most */
+    size_t used;       /* bytes in blocks that are allocated, rounded to their class */
+    size_t blocks;     /* number of these blocks */
+    size_t warm;       /* bytes of free memory kept resident for reuse */
+    size_t high_water; /* bytes between the arena's start and the end of what was ever used */
+} mproc_arena_stats;
+
+MPROC_API void mproc_arena_stat(mproc_arena_stats *out);
+
+/* Verifies every invariant of the arena while other members may go on. Returns 0 or MPROC_ECORRUPT,
+ * then `why` (size bytes, may be NULL) names the invariant and the place. */
+MPROC_API int mproc_arena_check(char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- objects */
+
+/* Takes one more hold on a queue, lock, pool, ... for the calling member. -ENOMEM. */
+MPROC_API int mproc_hold(void *object) MPROC_MUST_USE;
+
+/* Gives one hold of the calling member back; with the last hold of all members the object goes.
+ * NULL is ignored. */
+MPROC_API void mproc_drop(void *owned);
+
+/* Takes a hold in the name of a child that is being prepared: it is the child's from its birth on,
+ * and is given back if the child never comes. See mproc_process_prepare(). */
+typedef struct mproc_process mproc_process;
+MPROC_API int mproc_hold_for(mproc_process *child, void *object) MPROC_MUST_USE;
+
+/* Holds that the calling member has on the object: its own count, 0 if none. */
+MPROC_API size_t mproc_holds(const void *object);
+
+/* ---------------------------------------------------------------- members */
+
+typedef enum mproc_method {
+    MPROC_FORK = 1,      /* fork(): a copy of the caller */
+    MPROC_SPAWN = 2,     /* a fresh program, posix_spawn() */
+    MPROC_FORKSERVER = 3 /* a fork of a template: a warm, thread-free process, see below */
+} mproc_method;
+
+typedef struct mproc_member {
+    pid_t pid;
+    pid_t parent;
+    uint64_t serial;     /* never reused within the family */
+    uint64_t start_time; /* of the process, in clock ticks since boot; with pid it names it for ever */
+    mproc_method method; /* how it came; 0 for the family's first and for a bare fork() */
+    char name[64];
+} mproc_member;
+
+/* The calling member itself. MPROC_EINIT. */
+MPROC_API int mproc_self(mproc_member *out) MPROC_MUST_USE;
+
+/* Fills up to `cap` living members, the caller included; returns how many there are. */
+MPROC_API size_t mproc_members(mproc_member *out, size_t cap);
+
+/* Notices members that have died and gives back all they held; returns how many it found. Nobody
+ * has to call it: whoever waits for something of a dead member does the same. */
+MPROC_API size_t mproc_reap(void);
+
+/* All invariants of the member table and of the holds; as mproc_arena_check(). */
+MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- lock */
+
+/*
+ * A mutual exclusion lock between all threads of all members, robust against the death of its
+ * holder. It is not recursive and any thread of any member may release it, as with a binary
+ * semaphore. Waiters spin briefly when that has paid, then sleep.
+ *
+ * The undo record makes what the lock guards all-or-nothing: mproc_lock_save() keeps the old value
+ * of a word of the arena before it is changed, release commits. When the holder dies, the next one to
+ * acquire finds every saved word as it was before, and is told by -EOWNERDEAD: it holds the lock.
+ */
+typedef struct mproc_lock mproc_lock;
+
+/* A lock whose undo record holds up to `undo` words (0: none; at most 4096). NULL: -ENOMEM. */
+MPROC_API mproc_lock *mproc_lock_new(unsigned undo) MPROC_MUST_USE;
+
+/* 0; -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) MPROC_MUST_USE;
+
+/* Commits and frees the lock. MPROC_ENOTHELD when nobody holds it. */
+MPROC_API int mproc_lock_release(mproc_lock *lock);
+
+/* Keeps the value of the aligned 8-byte word at `word` (in the arena) for undoing. Only while the
+ * caller holds the lock. -ENOSPC when the record is full: the word must not be changed then. */
+MPROC_API int mproc_lock_save(mproc_lock *lock, void *word) MPROC_MUST_USE;
+
+/* Puts all saved words back and forgets them; the lock stays held. */
+MPROC_API void mproc_lock_rollback(mproc_lock *lock);
+
+typedef struct mproc_lock_holder {
+    pid_t pid;       /* 0: nobody holds the lock */
+    pid_t tid;       /* the thread that acquired it, by its kernel id */
+    uint64_t serial; /* of the member */
+} mproc_lock_holder;
+
+/* Who holds the lock at this moment. */
+MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
+
+/* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */
+MPROC_API void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out);
+
+MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- queue */
+
+/*
+ * First in, first out, for any number of producers and consumers; messages are bytes of any size.
+ * When mproc_queue_put() has returned 0 the message is in the queue, whatever happens to its
+ * producer. A consumer that dies inside mproc_queue_get() takes the message with it or not at all.
+ */
+typedef struct mproc_queue mproc_queue;
+
+/* `bound`: most messages in the queue at a time, 0 for no bound but memory. NULL: -ENOMEM. */
+MPROC_API mproc_queue *mproc_queue_new(uint64_t bound) MPROC_MUST_USE;
+
+struct iovec;
+
+/* Appends a message. MPROC_ECLOSED, -ETIMEDOUT (full), -EINTR, -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t timeout)
+    MPROC_MUST_USE;
+
+/* The same for a message in `n` pieces, gathered in order. */
+MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout)
+    MPROC_MUST_USE;
+
+/*
+ * A received message. Give `room` (and its size) to let small messages be copied there; what does not
+ * fit stays in the arena. After success `data` and `size` describe the message until
+ * mproc_message_drop(), which is always safe to call once on an initialised message.
+ */
+typedef struct mproc_message {
+    void *room;
+    size_t room_size;
+    void *data;
+    size_t size;
+    void *block; /* private: the arena's block behind data, or NULL */
+} mproc_message;
+
+#define MPROC_MESSAGE_INIT(room, room_size) {(room), (room_size), NULL, 0, NULL}
+
+/* Takes the oldest message. MPROC_ECLOSED (closed and empty), -ETIMEDOUT, -EINTR, -ENOMEM. */
+MPROC_API int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout)
+    MPROC_MUST_USE;
+MPROC_API void mproc_message_drop(mproc_message *message);
+
+/* Memory of the arena for a message of `size` bytes, to be filled in place and then committed or
+ * dropped. It is given back when its member dies before that. -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out)
+    MPROC_MUST_USE;
+
+/* Appends the reserved message without a copy; on success it is the queue's. Errors as put; the
+ * reservation then still stands. */
+MPROC_API int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeout)
+    MPROC_MUST_USE;
+
+/* Messages in the queue at this moment. */
+MPROC_API uint64_t mproc_queue_count(const mproc_queue *queue);
+
+/* From now on puts fail with MPROC_ECLOSED, and gets do once the queue is empty. */
+MPROC_API void mproc_queue_close(mproc_queue *queue);
+
+MPROC_API int mproc_queue_check(mproc_queue *queue, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- process */
+
+/* A child's function: `arg` (in the child) are the bytes or the arena pointer given to start. Its
+ * result is the exit code (0..255). */
+typedef int (*mproc_main_fn)(void *arg, size_t size);
+
+enum mproc_process_flags {
+    /* The child does not outlive its parent. Without it the child goes on as an orphan. The child is
+     * told by the signal MPROC_PARENT_SIGNAL, for which mproc installs a handler in the child: it ends
+     * the child with SIGKILL if its parent is gone, and does nothing otherwise (the kernel sends the
+     * signal also when merely the starting thread ends). C programs get it by default: */
+    MPROC_ATTACHED = 1,
+    MPROC_DETACHED = 2
+};
+
+typedef struct mproc_template mproc_template;
+
+/* All zero means the defaults. */
+typedef struct mproc_process_options {
+    const char *name;         /* at most 63 bytes are kept; default "Process-N" */
+    mproc_method method;      /* default MPROC_FORK */
+    unsigned flags;           /* mproc_process_flags; default MPROC_ATTACHED */
+    const int *fds;           /* descriptors the child gets: spawn, same numbers; forkserver, see */
+    size_t nfds;              /*   mproc_child_fds(); fork has them all anyway */
+    const char *const *argv;  /* spawn: another program than this one, NULL-terminated; argv[0] its path */
+    const char *const *envp;  /* spawn: its environment; default the caller's */
+    mproc_template *from;     /* forkserver: the template; default one of this program */
+} mproc_process_options;
+
+/*
+ * Starts a child that runs fn. `arg` is copied (size bytes) into the arena and from there given to the
+ * child; when `size` is 0, `arg` is passed as it is and must be NULL or point into the arena.
+ * Handle: process-local memory, freed by mproc_process_close().
+ * Errors: MPROC_EFUNCTION, MPROC_EMEMBERS, -ENOMEM, -EAGAIN, -EINVAL, and what exec reported.
+ * A child that cannot find fn (MPROC_EBUILD) says so on stderr and exits with 127.
+ */
+MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
+                                  const mproc_process_options *options) MPROC_MUST_USE;
+
+/*
+ * The same in two steps, for runtimes that prepare what the child gets: prepare reserves the child's
+ * place in the family (mproc_hold_for() then works), launch starts it. For MPROC_FORK launch returns
+ * MPROC_IN_CHILD in the child, as fork() does; a spawned program finds its bytes by mproc_child_args().
+ * A prepared process that is not launched is given up with mproc_process_close().
+ */
+#define MPROC_IN_CHILD 1
+MPROC_API int mproc_process_prepare(mproc_process **out, const mproc_process_options *options)
+    MPROC_MUST_USE;
+MPROC_API int mproc_process_launch(mproc_process *process, const void *arg, size_t size)
+    MPROC_MUST_USE;
+
+/* In a child: the bytes its starter gave, in the arena, the child's until it exits. NULL: none. */
+MPROC_API const void *mproc_child_args(size_t *size);
+
+/* In a child of a template: the descriptors its starter passed, in order; returns their number. */
+MPROC_API size_t mproc_child_fds(int *out, size_t cap);
+
+MPROC_API pid_t mproc_process_pid(const mproc_process *process);
+
+/* A descriptor (a pidfd) that becomes readable when the process has ended. The handle's own. */
+MPROC_API int mproc_process_sentinel(const mproc_process *process);
+
+/* Waits for the end. 0; -ETIMEDOUT, -EINTR, MPROC_ESTRANGER (not a child of the calling process). */
+MPROC_API int mproc_process_join(mproc_process *process, int64_t timeout) MPROC_MUST_USE;
+
+/* 0 and *code: the exit code (0..255), or minus the signal that ended it. -EAGAIN: still running.
+ * When somebody else took the status (waitpid(-1), SIGCHLD ignored) *code is 255. */
+MPROC_API int mproc_process_exitcode(mproc_process *process, int *code) MPROC_MUST_USE;
+
+/* Sends a signal through the pidfd: never to a process that has the pid by now. -ESRCH: ended. */
+MPROC_API int mproc_process_signal(mproc_process *process, int signal);
+MPROC_API int mproc_process_terminate(mproc_process *process); /* SIGTERM */
+MPROC_API int mproc_process_kill(mproc_process *process);      /* SIGKILL */
+MPROC_API int mproc_process_interrupt(mproc_process *process); /* SIGINT */
+
+/* Frees the handle. -EBUSY while the process runs (join it first). NULL is ignored. */
+MPROC_API int mproc_process_close(mproc_process *owned);
+
+/*
+ * A template: a process that forks itself on request (MPROC_FORKSERVER). Its forks are children of the
+ * starter's own: waitpid() and getppid() are right. It has one thread and stays warm.
+ * `options`: name, argv, envp, fds as for MPROC_SPAWN.
+ */
+MPROC_API int mproc_template_new(mproc_template **out, const mproc_process_options *options)
+    MPROC_MUST_USE;
+MPROC_API pid_t mproc_template_pid(const mproc_template *one);
+/* Ends the template process, waits for it, frees the handle. Children already forked live on. */
+MPROC_API void mproc_template_drop(mproc_template *owned);
+
+typedef struct mproc_fork_hooks {
+    void (*before)(void *arg);
+    void (*after_in_parent)(void *arg);
+    void (*after_in_child)(void *arg);
+    void *arg;
+} mproc_fork_hooks;
+
+/* In a template process of another runtime: serves requests. Returns MPROC_IN_CHILD in each child,
+ * 0 when the starter has gone or dropped the template. Hooks may be NULL. */
+MPROC_API int mproc_template_serve(const mproc_fork_hooks *hooks) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- pipe */
+
+/*
+ * A pipe's end is a descriptor. Messages are framed as Python's multiprocessing.Connection does: a
+ * 4-byte signed length in network order, or -1 and 8 bytes from 2 GiB on, then the bytes; either end
+ * may therefore be a Python process. One thread at a time may send on an end, and one receive.
+ */
+
+/* Two connected ends, close-on-exec. duplex: both ways (a socket pair); otherwise ends[0] receives
+ * and ends[1] sends (a pipe). -EMFILE, -ENFILE. */
+MPROC_API int mproc_pipe_new(int ends[2], int duplex) MPROC_MUST_USE;
+
+/* Sends one whole message. MPROC_EEOF (nobody can receive), -EINTR only before the first byte. */
+MPROC_API int mproc_pipe_send(int end, const void *lent, size_t size) MPROC_MUST_USE;
+MPROC_API int mproc_pipe_sendv(int end, const struct iovec *lent, int n) MPROC_MUST_USE;
+
+/* Receives in two steps: the length of the next message, then exactly its bytes.
+ * MPROC_EEOF (closed between messages), MPROC_EFRAME, -EINTR only before the first byte. */
+MPROC_API int mproc_pipe_recv_size(int end, size_t *size) MPROC_MUST_USE;
+MPROC_API int mproc_pipe_recv_body(int end, void *out, size_t size) MPROC_MUST_USE;
+
+/* 1 when a message (or the end of the stream) can be received, 0 after the timeout, or an error. */
+MPROC_API int mproc_pipe_poll(int end, int64_t timeout) MPROC_MUST_USE;
+
+/* Passes open descriptors over a duplex end (SCM_RIGHTS), with one byte of data; 1..253 of them. */
+MPROC_API int mproc_pipe_send_fds(int end, const int *lent, size_t n) MPROC_MUST_USE;
+/* Receives up to cap, close-on-exec; *n is their number. MPROC_EEOF, MPROC_EFRAME (too many). */
+MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPROC_MUST_USE;
+
+/* Waits until at least one of n descriptors (pipe ends, sentinels, sockets) is readable or at its
+ * end; ready[i] is set to 0 or 1. Returns their number, 0 after the timeout. */
+MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready, int64_t timeout)
+    MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- pool */
+
+/*
+ * Worker processes that take tasks from a queue. A worker that dies fails the one task it held, with
+ * MPROC_EDIED and what is known in mproc_task_error, and is replaced. The pool's owner is the member
+ * that made it; only the owner submits and waits. No thread is made.
+ */
+typedef struct mproc_pool mproc_pool;
+typedef struct mproc_task mproc_task;
+
+/* A task's function: `in` are the submitted bytes; up to `cap` bytes of result go to `out`, their
+ * number to *out_size. A non-zero result fails the task with that code. */
+typedef int (*mproc_task_fn)(const void *in, size_t size, void *out, size_t cap, size_t *out_size);
+
+/* An item's function for map: reads one item, writes one item. Non-zero fails the map. */
+typedef int (*mproc_item_fn)(const void *in, void *out, void *context);
+
+typedef struct mproc_pool_options {
+    unsigned workers;      /* default: CPUs the process may use */
+    mproc_method method;   /* default MPROC_FORK */
+    const char *name;      /* prefix of the workers' names; default "Pool" */
+    unsigned max_tasks;    /* a worker is replaced after so many tasks; 0: never */
+    int (*init)(void *arg); /* runs in each worker first; non-zero ends the worker */
+    void *init_arg;        /* NULL or a pointer into the arena */
+} mproc_pool_options;
+
+typedef struct mproc_task_error {
+    int code;       /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
+    uint64_t task;  /* number of the task (for map: index of its first item) */
+    pid_t pid;      /* of the worker, 0 if none had it */
+    int exitcode;   /* MPROC_EDIED: exit code, or minus the signal */
+} mproc_task_error;
+
+MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
+
+/* Queues one task. `in` is copied. The result may have up to `out_cap` bytes. */
+MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
+                                size_t out_cap, mproc_task **out) MPROC_MUST_USE;
+
+/* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
+/* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
+MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
+MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
+/* Takes a task back that no worker has started. -EBUSY: too late. */
+MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
+MPROC_API void mproc_task_drop(mproc_task *owned);
+
+typedef struct mproc_map_options {
+    size_t chunk;   /* items per task; default: four tasks a worker */
+    void *context;  /* given to every call: NULL or a pointer into the arena */
+    void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
+    void *progress_arg;
+    mproc_task_error *error; /* where to say what failed */
+} mproc_map_options;
+
+/*
+ * out[i] = fn(in[i]) for n items of in_size and out_size bytes. Arrays in the arena are read and
+ * written in place, others are copied once. Errors: that of the first chunk that failed (others have
+ * run or were cancelled), MPROC_ECLOSED, -EINTR (the map is cancelled), -ENOMEM.
+ */
+MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in_size,
+                             void *out, size_t out_size, size_t n, const mproc_map_options *options)
+    MPROC_MUST_USE;
+
+/* Pids of the workers at this moment; returns their number. */
+MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
+
+MPROC_API void mproc_pool_close(mproc_pool *pool);     /* no new tasks; workers end when all is done */
+MPROC_API void mproc_pool_terminate(mproc_pool *pool); /* ends the workers now; open tasks are cancelled */
+MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE; /* -EBUSY: not closed */
+MPROC_API void mproc_pool_drop(mproc_pool *owned);     /* terminates if need be, joins, frees */
+MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,101 @@
+/*
+ * atomic.h - the only file that names memory orders
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Shared words are plain fixed-width fields, read and written through these functions, so that the
+ * undo record can save any of them. Besides the usual orders there is one that only a crash-safe
+ * program needs: mproc__program_order(). A killed process has executed a prefix of its instructions;
+ * who takes over its work learns of the death from the kernel, and by then every store of that prefix
+ * is visible. So it is enough to keep the compiler from moving stores: no fence instruction is needed.
+ */
+#ifndef MPROC_ATOMIC_H
+#define MPROC_ATOMIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+static inline uint32_t mproc__load32(const uint32_t *p) {
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t mproc__load64(const uint64_t *p) {
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+/* For hints and statistics, and for words that the caller's lock protects. */
+static inline uint32_t mproc__peek32(const uint32_t *p) {
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t mproc__peek64(const uint64_t *p) {
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline void mproc__store32(uint32_t *p, uint32_t v) {
+    __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline void mproc__store64(uint64_t *p, uint64_t v) {
+    __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline void mproc__poke32(uint32_t *p, uint32_t v) {
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline void mproc__poke64(uint64_t *p, uint64_t v) {
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline bool mproc__cas64(uint64_t *p, uint64_t *expected, uint64_t desired) {
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static inline bool mproc__cas32(uint32_t *p, uint32_t *expected, uint32_t desired) {
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t mproc__exchange64(uint64_t *p, uint64_t v) {
+    return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);
+}
+
+static inline uint32_t mproc__exchange32(uint32_t *p, uint32_t v) {
+    return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);
+}
+
+static inline uint64_t mproc__add64(uint64_t *p, uint64_t v) {
+    return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
+
+static inline uint32_t mproc__add32(uint32_t *p, uint32_t v) {
+    return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
+
+/* Orders a store before a later load of another word: the two halves of "announce, then look". */
+static inline void mproc__full_fence(void) {
+#if defined(__SANITIZE_THREAD__)
+    /* ThreadSanitizer does not model fences; a read-modify-write on a private word is one for it. */
+    static uint32_t word;
+    __atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* Stores before this point are executed before stores after it: see the head comment. */
+static inline void mproc__program_order(void) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void mproc__pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * base.h - small things that every file of the core uses
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_BASE_H
+#define MPROC_BASE_H
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mproc.h"
+
+#define MPROC__LINE 64 /* bytes of a cache line: hot words of different writers are kept apart */
+
+#define mproc__container(pointer, type, field)                                                     \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, field)))
+
+#if defined(__GNUC__)
+#define mproc__likely(x) __builtin_expect(!!(x), 1)
+#define mproc__unlikely(x) __builtin_expect(!!(x), 0)
+#define MPROC__PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define MPROC__NOINLINE __attribute__((noinline))
+#else
+#define mproc__likely(x) (x)
+#define mproc__unlikely(x) (x)
+#define MPROC__PRINTF(f, a)
+#define MPROC__NOINLINE
+#endif
+
+/* Our own bug: says which invariant broke and aborts. Never for what the outside world does. */
+_Noreturn void mproc__panic(const char *format, ...) MPROC__PRINTF(1, 2);
+
+/* For _check functions: words the finding into `why` and returns MPROC_ECORRUPT. */
+int mproc__corrupt(char *why, size_t size, const char *format, ...) MPROC__PRINTF(3, 4);
+
+/* ---- deadlines: a timeout becomes one point in time, once. */
+
+#define MPROC__NEVER INT64_MAX
+
+int64_t mproc__deadline(int64_t timeout);
+
+/* Waits are cut into slices, so that a waker that died between its commit and its wake, or an owner
+ * that died with a lock, costs a sleeper one slice at the most. 1 ms doubles up to 50 ms. */
+struct mproc__slices {
+    int64_t deadline;
+    int64_t next;
+};
+
+static inline struct mproc__slices mproc__slices_until(int64_t deadline) {
+    struct mproc__slices s = {deadline, MPROC_MSEC};
+    return s;
+}
+
+/* How long to sleep now, in ns; -1: the deadline has passed. */
+int64_t mproc__slice(struct mproc__slices *slices);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * guard.h - a short critical section that a death undoes
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_GUARD_H
+#define MPROC_GUARD_H
+
+#include "atomic.h"
+#include "mutex.h"
+
+struct mproc__undo {
+    uint64_t *word;
+    uint64_t old;
+};
+
+struct mproc__guard {
+    struct mproc__mutex mutex;
+    uint32_t count;          /* entries of log that are in force; 0 is the commit point */
+    uint32_t capacity;
+    struct mproc__undo *log; /* in the arena */
+};
+
+void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity);
+
+/* Enters the section; rolls back first what a dead member left behind. Waits as long as it takes: a
+ * section is some hundred instructions. A thread is in one section at a time. */
+void mproc__guard_enter(struct mproc__guard *guard);
+
+/* Commits and leaves. */
+void mproc__guard_leave(struct mproc__guard *guard);
+
+/* Puts all saved words back; the section goes on. */
+void mproc__guard_rollback(struct mproc__guard *guard);
+
+void mproc__guard_overflow(const struct mproc__guard *guard);
+
+/* Saves an aligned 8-byte word of the arena before it is changed. */
+static inline void mproc__guard_save(struct mproc__guard *guard, void *word) {
+    uint32_t n = guard->count;
+    if (mproc__unlikely(n == guard->capacity)) {
+        mproc__guard_overflow(guard);
+    }
+    guard->log[n].word = (uint64_t *)word;
+    guard->log[n].old = mproc__peek64((uint64_t *)word);
+    mproc__program_order();
+    mproc__poke32(&guard->count, n + 1);
+    mproc__program_order();
+}
+
+/* Saves a word, then changes it. */
+static inline void mproc__guard_set(struct mproc__guard *guard, uint64_t *word, uint64_t value) {
+    mproc__guard_save(guard, word);
+    mproc__poke64(word, value);
+}
+
+#endif

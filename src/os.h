@@ -1,0 +1,92 @@
+/*
+ * os.h - what the core asks of the operating system: the contract
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Everything that is not plain C stands behind these functions; os_linux.c is their only
+ * implementation and the only file with raw system calls. Laws: results are 0 or a count, or -errno;
+ * outputs are written on success only; nothing here knows of families, members or arenas.
+ */
+#ifndef MPROC_OS_H
+#define MPROC_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- time and place */
+
+/* Nanoseconds of a clock that never goes back; the same clock in all processes. */
+int64_t mproc__os_now(void);
+pid_t mproc__os_tid(void);
+/* The CPU that the caller runs on at this moment: a hint, two nanoseconds where rseq is there. */
+int mproc__os_cpu(void);
+void mproc__os_yield(void);
+/* CPUs that the process may use, at least 1. */
+unsigned mproc__os_cpus(void);
+
+/* ---- sleeping on a word of shared memory */
+
+/* Sleeps while *word == expected, for at most `timeout` ns (negative: no end).
+ * 0: woken, or the word differs; -ETIMEDOUT; -EINTR: a signal handler ran. */
+int mproc__os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout);
+/* Wakes up to n sleepers; returns how many. */
+int mproc__os_futex_wake(uint32_t *word, int n);
+
+/* ---- memory */
+
+/* An anonymous file of `size` bytes (sparse), whose size is sealed. A descriptor, close-on-exec. */
+int mproc__os_memory_new(const char *name, size_t size);
+/* Maps it whole at `address`. -EEXIST: something is there already. */
+int mproc__os_memory_map(int fd, void *address, size_t size);
+int mproc__os_memory_unmap(void *address, size_t size);
+/* Backs a range with memory now, so that touching it later cannot fail. -ENOMEM, -ENOSPC. */
+int mproc__os_memory_commit(int fd, size_t offset, size_t size);
+/* Gives a range's pages back to the system; it reads as zero afterwards. */
+int mproc__os_memory_release(void *address, size_t size);
+/* Bytes of physical memory of the machine. */
+size_t mproc__os_memory_total(void);
+
+/* ---- processes */
+
+/* A descriptor for a process, readable once it has ended; close-on-exec. -ESRCH. */
+int mproc__os_pidfd_open(pid_t pid);
+/* 1: ended, 0: still running after `timeout` ns; -EINTR. */
+int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
+int mproc__os_pidfd_signal(int pidfd, int signal);
+
+/* When the process was started, in ticks since boot: with the pid, its name for ever.
+ * -ESRCH: there is none, or it has ended and waits to be collected (a zombie). */
+int mproc__os_process_start_time(pid_t pid, uint64_t *ticks);
+
+/* Collects the status of an ended child. 1 and *code (exit code or -signal); 0: still running;
+ * -ECHILD: not a child, or collected by somebody else. */
+int mproc__os_process_collect(pid_t pid, int *code);
+
+struct mproc__os_spawn {
+    const char *path;
+    const char *const *argv;
+    const char *const *envp;
+    const int *fds; /* open in the child under the same numbers; all others are as close-on-exec says */
+    size_t nfds;
+};
+
+/* Starts a program; what exec reports (-ENOENT, -EACCES, ...) is the result here. */
+int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
+
+/* Forks a process whose parent is the caller's parent (so it is the caller's sibling). Only for a
+ * process with one thread. Returns 0 in the new process, its pid in the caller. */
+pid_t mproc__os_fork_sibling(void);
+
+/* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
+int mproc__os_parent_death_signal(int signal);
+
+/* ---- events */
+
+/* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */
+int mproc__os_event_new(void);
+int mproc__os_event_set(int fd);
+int mproc__os_event_clear(int fd);
+
+#endif
