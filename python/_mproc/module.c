@@ -1,0 +1,73 @@
+/* module.c: the definition of the extension module mproc._mproc.
+ *
+ * Multi-phase initialisation: the interpreter makes the module object, then runs module_exec, which lets each noun of MODULE_NOUNS add itself. Each interpreter gets
+ * a module and a state of its own.
+ *
+ * Invariants: 1. A field of the state is NULL or an owned reference, at every moment at which the garbage collector may look. 2. No noun keeps mutable
+ * data outside the state.
+ */
+#include "module.h"
+
+typedef int (*noun_add)(PyObject *module);
+
+static const noun_add nouns[] = {
+#define X(noun) noun##_add,
+    MODULE_NOUNS(X)
+#undef X
+};
+
+static int module_exec(PyObject *module) {
+    for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++)
+        if (nouns[i](module) < 0) return -1;
+    return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+    struct module_state *state = module_state(module);
+#define X(name) Py_VISIT(state->name##_type);
+    MODULE_TYPES(X)
+#undef X
+    return pickling_traverse(&state->pickling, visit, arg);
+}
+
+static int module_clear(PyObject *module) {
+    struct module_state *state = module_state(module);
+#define X(name) Py_CLEAR(state->name##_type);
+    MODULE_TYPES(X)
+#undef X
+    codec_clear(&state->codec);
+    pickling_clear(&state->pickling);
+    return 0;
+}
+
+static void module_free(void *module) { (void)module_clear((PyObject *)module); }
+
+int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (!type) return -1;
+    *slot = type;
+    return publish ? PyModule_AddType(module, type) : 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, (void *)module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "mproc._mproc",
+    .m_doc = "The C half of mproc: a client of libmproc.",
+    .m_size = sizeof(struct module_state),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__mproc(void); /* the interpreter finds it by name */
+
+PyMODINIT_FUNC PyInit__mproc(void) { return PyModuleDef_Init(&module_definition); }
