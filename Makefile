@@ -1,0 +1,47 @@
+# The door: every target is a script in scripts/; `make help` lists them.
+.DEFAULT_GOAL := build
+.PHONY: build demo test which-python install bench asan tsan fuzz conformance lint format clean help
+PREFIX ?= /usr/local
+
+build: ## the C library, the examples (build/release) and the package (.venv)
+	@scripts/build.sh
+
+demo: ## the main job on real input: word counts, in C, in Python, and by the standard library
+	@scripts/demo.sh
+
+test: ## every test: C, crash laboratory, Python, examples
+	@scripts/test.sh
+
+which-python: ## the interpreter in which the package is installed (use with -s)
+	@scripts/which-python.sh
+
+install: ## library, header and pkg-config file: make install PREFIX=/usr/local
+	@scripts/install.sh '$(PREFIX)'
+
+bench: ## the C benchmarks
+	@scripts/bench.sh
+
+asan: ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/sanitize.sh asan
+
+tsan: ## the threaded C tests under ThreadSanitizer
+	@scripts/sanitize.sh tsan
+
+fuzz: ## each fuzz target for FUZZ_SECONDS=60 (clang)
+	@scripts/fuzz.sh
+
+conformance: ## CPython's own tests: make conformance [PY=3.11] [METHOD=spawn] [ONLY=_TestProcess,…]
+	@scripts/conformance.sh '$(PY)' '$(METHOD)' '$(ONLY)'
+
+lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17
+	@scripts/lint.sh
+
+format: ## formats C and Python in place
+	@scripts/lint.sh format
+
+clean: ## removes build and .venv
+	@rm -rf build .venv
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; \
+	do printf '  make %-13s %s\n' "$$name" "$$what"; done

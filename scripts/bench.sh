@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Usage: scripts/bench.sh [NAME…]
+# Builds and runs the benchmarks of bench/meson.build (all, or the named ones), one after the other.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+scripts/setup.sh bench
+meson_dir "$BUILD/bench" --buildtype=release -Db_ndebug=true -Dbench=true -Dtests=false
+meson_build "$BUILD/bench"
+[ $# -gt 0 ] || mapfile -t < <(find "$BUILD/bench/bench" -maxdepth 1 -type f -name 'bench_*' -executable |
+    LC_ALL=C sort | sed 's|.*/bench_||') && set -- "$@" "${MAPFILE[@]}"
+[ $# -gt 0 ] || die "no benchmark is listed in bench/meson.build"
+for name in "$@"; do
+    [ -x "$BUILD/bench/bench/bench_$name" ] || die "no such benchmark: $name"
+    "$BUILD/bench/bench/bench_$name"
+done

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Usage: scripts/build.sh [lib|package]…      (both when nothing is named)
+# lib: the optimised C library and examples in build/release. package: mproc in .venv.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+build_lib() {
+    meson_dir "$BUILD/release" --buildtype=release -Ddebug=true -Db_ndebug=true -Dtests=false
+    meson_build "$BUILD/release"
+}
+
+# A copy, as a user would have it; build/venv keeps the objects, so a change rebuilds only what it touched.
+build_package() {
+    local stamp
+    stamp=$(fingerprint include src python meson.build meson.options pyproject.toml "$VENV/stamp")
+    [ "$stamp" = "$(cat "$VENV/package" 2>/dev/null)" ] && return 0
+    quietly "install the package into .venv" tools "$VENV/bin/python" -m pip install \
+        --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \
+        -Cbuild-dir="$BUILD/venv" -Csetup-args=--werror .
+    printf '%s\n' "$stamp" >"$VENV/package"
+}
+
+scripts/setup.sh
+for part in "${@:-lib package}"; do
+    for name in $part; do "build_$name"; done
+done

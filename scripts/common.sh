@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# What every script shares: where things are, and how a step is run quietly. Sourced, not run.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+BUILD=$ROOT/build
+cd "$ROOT"
+
+# `python3` is the user's, also in a shell where .venv is active: .venv is made from it.
+PATH=${PATH//"$VENV/bin:"/}
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "mproc: $*"
+    exit 1
+}
+
+# quietly WHAT COMMAND…: says WHAT, keeps the output to itself, shows all of it when it fails.
+quietly() {
+    local what=$1 log status=0
+    shift
+    log=$(mktemp)
+    say "  $what"
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    if [ "$status" -ne 0 ]; then
+        cat "$log" >&2
+        say "mproc: failed ($status): $*"
+    fi
+    rm -f "$log"
+    return "$status"
+}
+
+# fingerprint PATH…: one hash over the names and contents of all files in and under the paths.
+fingerprint() {
+    find "$@" -type f -not -name '*.pyc' -print0 2>/dev/null | LC_ALL=C sort -z |
+        xargs -0 sha1sum | sha1sum | cut -d' ' -f1
+}
+
+# tools COMMAND…: with the private environment's programs in front (meson looks for ninja there).
+tools() { PATH="$VENV/bin:$PATH" "$@"; }
+
+# meson_dir DIR OPTION…: a configured build directory, configured anew when the options changed.
+meson_dir() {
+    local dir=$1 options
+    shift
+    options="$(tools meson --version) CC=${CC:-cc} $*"
+    if [ ! -f "$dir/build.ninja" ] || [ "$options" != "$(cat "$dir/options" 2>/dev/null)" ]; then
+        rm -rf "$dir"
+        quietly "configure ${dir#"$ROOT/"}" tools meson setup --werror "$@" "$dir"
+        printf '%s\n' "$options" >"$dir/options"
+    fi
+}
+
+# meson_build DIR [TARGET…]
+meson_build() {
+    local dir=$1
+    shift
+    quietly "build ${dir#"$ROOT/"}" tools meson compile -C "$dir" "$@"
+}

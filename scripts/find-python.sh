@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Usage: scripts/find-python.sh 3.12
+# Prints the path of an interpreter of that version (with headers), from PATH or among pyenv's. Exit 1 when there is none.
+set -euo pipefail
+version=${1:?usage: scripts/find-python.sh X.Y}
+
+# The real path: a pyenv shim answers differently from one directory to the next.
+real_path() {
+    "$1" -c 'import os, sys, sysconfig
+if f"{sys.version_info[0]}.{sys.version_info[1]}" != sys.argv[1]: raise SystemExit(1)
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")): raise SystemExit(1)
+print(sys.executable)' "$version" 2>/dev/null
+}
+
+candidates() {
+    type -ap "python$version" "python3" || true
+    ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/"python$version" 2>/dev/null || true
+}
+
+while read -r candidate; do
+    real_path "$candidate" && exit 0
+done < <(candidates)
+echo "mproc: no Python $version with its headers on this machine" >&2
+exit 1

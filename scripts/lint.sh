@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Usage: scripts/lint.sh [format]
+# Every check that needs no running program; with `format`, formats C and Python in place instead.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+failed=()
+
+# check NAME COMMAND…: goes on after a failure, so that all of them are seen at once.
+check() {
+    local name=$1
+    shift
+    quietly "$name" "$@" || failed+=("$name")
+}
+
+files() { git ls-files --cached --others --exclude-standard -- "$@"; }
+
+# The public header alone, as the strictest of its users compiles it.
+header_as() {
+    echo '#include "mproc.h"' | "$1" -x "$2" -std="$3" -Iinclude -Wall -Wextra -Wpedantic -Werror -fsyntax-only -
+}
+
+tidy() {
+    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dcrash_points=true
+    meson_dir "$BUILD/tidy" --buildtype=debugoptimized -Dcrash_points=true -Dpython=true
+    files 'src/*.c' 'python/_mproc/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$BUILD/tidy"
+}
+
+# A file that stands in no list would silently be no part of the build.
+listed() {
+    local status=0 list path
+    while read -r path; do
+        list=$(dirname "$path")/meson.build
+        [ -f "$list" ] || list=$(dirname "$(dirname "$path")")/meson.build
+        grep -qE "\b$(basename "$path" .c | sed -E 's/^(test|crash|fuzz|bench)_//')\b" "$list" ||
+            { echo "$path is not listed in $list"; status=1; }
+    done < <(files 'src/*.c' 'python/_mproc/*.c' 'python/mproc/*.py' 'tests/c/*.c' 'tests/crash/*.c' \
+        'tests/fuzz/*.c' 'bench/*.c' 'examples/c/*.c')
+    return $status
+}
+
+scripts/setup.sh lint
+mapfile -t c_files < <(files '*.c' '*.h')
+mapfile -t shell_files < <(files 'scripts/*.sh' '.ci/run' 'tests/*.sh')
+
+if [ "${1:-}" = format ]; then
+    quietly "clang-format" clang-format -i "${c_files[@]}"
+    quietly "ruff" bash -c '"$0" check --fix-only -q . && "$0" format -q .' "$VENV/bin/ruff"
+    exit 0
+fi
+
+check "clang-format" clang-format --dry-run -Werror "${c_files[@]}"
+check "mproc.h as C11" header_as cc c c11
+check "mproc.h as C++17" header_as c++ c++ c++17
+check "lists of files" listed
+check "clang-tidy" tidy
+check "ruff check" "$VENV/bin/ruff" check .
+check "ruff format" "$VENV/bin/ruff" format --check .
+check "mypy" "$VENV/bin/mypy"
+check "shellcheck" shellcheck -x -P SCRIPTDIR "${shell_files[@]}"
+
+[ "${#failed[@]}" -eq 0 ] || die "lint failed: ${failed[*]}"
+say "lint: clean"

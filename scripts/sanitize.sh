@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Usage: scripts/sanitize.sh asan|tsan
+# asan: all C tests under AddressSanitizer and UndefinedBehaviorSanitizer. tsan: the suite `tsan` under ThreadSanitizer.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:abort_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+case ${1:-} in
+asan) sanitizers=address,undefined suite=c ;;
+tsan) sanitizers=thread suite=tsan ;;
+*) die "usage: scripts/sanitize.sh asan|tsan" ;;
+esac
+name=$1
+dir=$BUILD/$name
+log=$dir/meson-logs/testlog.json
+
+scripts/setup.sh
+# b_lundef: clang resolves the sanitizers' symbols only when a program is linked.
+meson_dir "$dir" --buildtype=debugoptimized -Db_sanitize="$sanitizers" -Db_lundef=false -Dcrash_points=true
+meson_build "$dir"
+rm -f "$log"
+say "  $name tests"
+tools meson test -C "$dir" --no-rebuild --suite "$suite" --timeout-multiplier 5 \
+    >"$dir/test.log" 2>&1 </dev/null || say "  some failed: the whole log is ${dir#"$ROOT/"}/meson-logs/testlog.txt"
+"$VENV/bin/python" scripts/tally.py "$name=$log"

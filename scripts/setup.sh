@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Usage: scripts/setup.sh [lint|bench|fuzz|…]
+# Makes everything ready that the named work needs: Debian packages, and the private environment .venv
+# with the pinned tools of scripts/requirements.txt. Does nothing when nothing has changed.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+missing=()
+
+# want PACKAGE CHECK…: the package is missing when the check fails.
+want() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has() { command -v "$1"; }
+header() { echo "#include <$1>" | "${2:-cc}" -x "${3:-c}" -E - ; }
+is_debians() { [[ $(python3 -c 'import sys; print(sys.base_prefix)') == /usr ]]; }
+python_header() {
+    python3 -c 'import os, sysconfig
+raise SystemExit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+}
+
+want_for_build() {
+    want gcc has cc
+    want libc6-dev header stdio.h
+    want pkg-config has pkg-config
+    want python3 has python3
+    if has python3 >/dev/null && is_debians; then
+        want python3-dev python_header
+        want python3-venv python3 -c 'import ensurepip'
+    fi
+}
+
+want_for_lint() {
+    want g++ has c++
+    want clang-format has clang-format
+    want clang-tidy has clang-tidy
+    want shellcheck has shellcheck
+}
+
+want_for_fuzz() {
+    want clang has clang
+    want libclang-rt-14-dev ls /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-x86_64.a
+}
+
+want_for_bench() {
+    want g++ has c++
+    want libzmq3-dev header zmq.h
+    want libboost-dev header boost/interprocess/ipc/message_queue.hpp c++ c++
+}
+
+install_missing() {
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ] || ! has apt-get >/dev/null; then
+        say "mproc: these Debian packages are missing; install them as root with"
+        say "    apt-get install ${missing[*]}"
+        exit 1
+    fi
+    apt_install || { quietly "apt-get update" apt-get update -q && apt_install; } ||
+        die "apt-get could not install: ${missing[*]}"
+}
+
+# The first try may fail on a machine whose package lists are empty or old; only the second one speaks.
+apt_install() {
+    quietly "apt-get install ${missing[*]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+check_python() {
+    python3 -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' ||
+        die "python3 is $(python3 -V 2>&1 | cut -d' ' -f2) ($(command -v python3)); 3.11 or later is needed"
+    python_header ||
+        die "$(command -v python3) has no C headers (Python.h): install the ones that belong to it"
+}
+
+# The stamp names the interpreter and the tools, so that a change of either makes .venv anew.
+make_venv() {
+    local stamp
+    stamp="$(python3 -c 'import sys; print(sys.base_prefix, sys.version)') $(fingerprint scripts/requirements.txt)"
+    [ "$stamp" = "$(cat "$VENV/stamp" 2>/dev/null)" ] && return 0
+    rm -rf "$VENV" "$BUILD/venv"
+    quietly "python3 -m venv .venv" python3 -m venv "$VENV"
+    quietly "pip install the tools of scripts/requirements.txt" \
+        "$VENV/bin/python" -m pip install --disable-pip-version-check -r scripts/requirements.txt
+    printf '%s\n' "$stamp" >"$VENV/stamp"
+}
+
+want_for_build
+for work in "$@"; do
+    case $work in
+    lint | fuzz | bench) "want_for_$work" ;;
+    *) die "setup.sh: no such work: $work" ;;
+    esac
+done
+install_missing
+check_python
+make_venv

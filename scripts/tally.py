@@ -1,0 +1,153 @@
+"""Sums the results of several test runners into one line, `N passed, N failed[, N skipped]`.
+
+usage: tally.py NAME=RESULT…
+
+RESULT is what a runner left behind, told by its ending: `.json` is meson's testlog.json, `.xml` is
+JUnit's form (pytest), anything else the output of a program, of which the last line of the form
+`N passed, N failed[, N skipped]` counts; a file `<RESULT>.exit` beside it holds the exit status.
+A test program under meson may end with such a line too and then counts for as many tests.
+
+Failed and skipped tests are named. Exit status 1 when a test failed, when a runner left nothing
+readable, or when nothing ran at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LINE = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped.*)?$", re.MULTILINE)
+SKIP_LINE = re.compile(r"^(?:SKIP|skip|skipped)\b[: ]*(.+)$", re.MULTILINE)
+TAIL_LINES = 30
+
+
+@dataclass
+class Sum:
+    """Counts, and the names behind the counts that a reader wants to know."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+    skips: list[str] = field(default_factory=list)
+
+    def add(self, other: Sum) -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.failures += other.failures
+        self.skips += other.skips
+
+    def fail(self, why: str) -> None:
+        self.failed += 1
+        self.failures.append(why)
+
+    def skip(self, what: str) -> None:
+        self.skipped += 1
+        self.skips.append(what)
+
+    def line(self) -> str:
+        text = f"{self.passed} passed, {self.failed} failed"
+        return f"{text}, {self.skipped} skipped" if self.skipped else text
+
+
+def tail(text: str) -> str:
+    return "".join(f"\n    | {line}" for line in text.rstrip().splitlines()[-TAIL_LINES:])
+
+
+def of_output(name: str, text: str, status: int) -> Sum:
+    """A program's own closing line; its exit status has the last word on failure."""
+    total = Sum()
+    lines = list(LINE.finditer(text))
+    if lines:
+        passed, failed, skipped = (int(n or 0) for n in lines[-1].groups())
+        total.passed, total.failed, total.skipped = passed, failed, skipped
+        total.skips = [f"{name}: {what}" for what in SKIP_LINE.findall(text)] if skipped else []
+        if failed:
+            total.failures.append(f"{name}: {failed} failed{tail(text)}")
+    elif status == 0:
+        total.fail(f"{name}: no line `N passed, N failed`{tail(text)}")
+    if status != 0 and total.failed == 0:
+        total.fail(f"{name}: exit status {status}{tail(text)}")
+    return total
+
+
+def of_meson_test(name: str, test: dict[str, object]) -> Sum:
+    """One executable: as many tests as its closing line says, else one."""
+    result = test["result"]
+    text = f"{test.get('stdout') or ''}{test.get('stderr') or ''}"
+    total = Sum()
+    if result in ("SKIP", "IGNORED"):
+        total.skip(f"{name}: {text.strip().splitlines()[-1] if text.strip() else 'skipped'}")
+    elif result == "OK" and not LINE.search(text):
+        total.passed = 1
+    elif result == "OK":
+        total = of_output(name, text, 0)
+    else:
+        total = of_output(name, text, int(str(test.get("returncode") or 1)))
+        if result == "TIMEOUT":
+            total.failures.append(f"{name}: ended by its watchdog")
+    return total
+
+
+def of_meson(name: str, path: Path) -> Sum:
+    total = Sum()
+    for line in path.read_text(errors="replace").splitlines():
+        test = json.loads(line)
+        total.add(of_meson_test(f"{name}: {test['name']}", test))
+    return total
+
+
+def of_junit(name: str, path: Path) -> Sum:
+    total = Sum()
+    for case in ElementTree.parse(path).iter("testcase"):
+        label = f"{name}: {case.get('classname')}.{case.get('name')}"
+        broken = case.find("failure")
+        broken = case.find("error") if broken is None else broken
+        skipped = case.find("skipped")
+        if broken is not None:
+            total.fail(f"{label}: {broken.get('message', '')[:300]}")
+        elif skipped is not None:
+            total.skip(f"{label}: {skipped.get('message', '')}")
+        else:
+            total.passed += 1
+    return total
+
+
+def of_program(name: str, path: Path) -> Sum:
+    status = int(Path(f"{path}.exit").read_text() or 1)
+    return of_output(name, path.read_text(errors="replace"), status)
+
+
+def sums(results: list[str]) -> Iterator[Sum]:
+    readers = {".json": of_meson, ".xml": of_junit}
+    for result in results:
+        name, _, path = result.partition("=")
+        reader = readers.get(Path(path).suffix, of_program)
+        try:
+            yield reader(name, Path(path))
+        except (OSError, ValueError, ElementTree.ParseError) as error:
+            yield Sum(failed=1, failures=[f"{name}: left no readable result ({error})"])
+
+
+def main(results: list[str]) -> int:
+    total = Sum()
+    for part in sums(results):
+        total.add(part)
+    for skip in total.skips:
+        print(f"skipped  {skip}")
+    for failure in total.failures:
+        print(f"FAILED   {failure}")
+    if total.passed + total.failed == 0:
+        print("FAILED   no test ran")
+    print(total.line())
+    return 0 if total.passed and not total.failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Usage: scripts/test.sh [c|crash|python|examples]…     (all of them when nothing is named)
+# Builds what the tests need, runs them, and ends with one line: N passed, N failed.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+RESULTS=$BUILD/results
+results=()
+
+# Asserts and crash points are in; optimised like the release, because the crash laboratory is about real code.
+build_tests() {
+    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dcrash_points=true
+    meson_build "$BUILD/test"
+}
+
+# A runner's failure is not the end: the tally has the last word.
+run() {
+    local name=$1 status=0
+    shift
+    "$@" >"$RESULTS/$name.log" 2>&1 </dev/null || status=$?
+    printf '%s\n' "$status" >"$RESULTS/$name.log.exit"
+}
+
+meson_suite() {
+    local name=$1
+    shift
+    say "  $name tests"
+    rm -f "$BUILD/test/meson-logs/testlog.json"
+    run "$name" tools meson test -C "$BUILD/test" --no-rebuild --print-errorlogs "$@"
+    [ -f "$BUILD/test/meson-logs/testlog.json" ] && mv "$BUILD/test/meson-logs/testlog.json" "$RESULTS/$name.json"
+    results+=("$name=$RESULTS/$name.json")
+}
+
+test_c() { meson_suite c --suite c; }
+test_crash() { meson_suite crash --suite crash; }
+
+test_python() {
+    say "  python tests"
+    run python "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/python.xml"
+    results+=("python=$RESULTS/python.xml")
+}
+
+test_examples() {
+    say "  examples"
+    run examples scripts/examples.sh
+    results+=("examples=$RESULTS/examples.log")
+}
+
+[ $# -gt 0 ] || set -- c crash python examples
+scripts/build.sh
+build_tests
+rm -rf "$RESULTS"
+mkdir -p "$RESULTS"
+for part in "$@"; do "test_$part"; done
+"$VENV/bin/python" scripts/tally.py "${results[@]}"
