@@ -31,7 +31,8 @@ fuzz: ## each fuzz target for FUZZ_SECONDS=60 (clang)
 	@scripts/fuzz.sh
 
 conformance: ## CPython's own tests: make conformance [PY=3.11] [METHOD=spawn] [ONLY=_TestProcess,…]
-	@scripts/conformance.sh '$(PY)' '$(METHOD)' '$(ONLY)'
+	@scripts/setup.sh && .venv/bin/python tests/conformance/run.py \
+	--python '$(PY)' --method '$(METHOD)' --only '$(ONLY)'
 
 lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17
 	@scripts/lint.sh
