@@ -1,0 +1,104 @@
+/*
+ * test.h - the test harness: every test is a process and a family of its own
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ *     TEST(queue_keeps_order) { ... CHECK_EQ(mproc_queue_count(q), 3); ... }
+ *
+ * A test registers itself. test.c has main(): it forks a process for each test, makes it a family of
+ * its own (TEST_BARE: no family), watches over its time, and looks afterwards for what it left behind:
+ * descriptors, threads, children, arena bytes, and descendants that do not end. A check that fails ends
+ * its process with TEST_FAILED, so a check in a child that a test has forked shows in its exit code.
+ *
+ * Arguments are parts of names: only tests with one of them in their name run. Environment:
+ * MPROC_TEST_TIMEOUT, the seconds a test may take (default 60).
+ */
+#ifndef MPROC_TEST_H
+#define MPROC_TEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mproc.h"
+
+#define TEST_FAILED 101
+#define TEST_SKIPPED 102
+
+enum test_flags {
+    TEST_NO_FAMILY = 1, /* the test's process is no member when the test begins */
+    TEST_HIDDEN = 2     /* runs only when an argument is its whole name */
+};
+
+struct test {
+    const char *name;
+    const char *file;
+    int line;
+    unsigned flags;
+    void (*run)(void);
+    struct test *next;
+};
+
+void test_register(struct test *test);
+_Noreturn void test_fail(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+_Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What a test may want to compare before and after. */
+size_t test_open_fds(void);
+size_t test_mappings(void);
+size_t test_arena_used(void);
+
+#define TEST__MAKE(name_, flags_)                                                                  \
+    static void test_run_##name_(void);                                                            \
+    __attribute__((constructor)) static void test_add_##name_(void) {                              \
+        static struct test test = {#name_, __FILE__, __LINE__, (flags_), test_run_##name_, NULL};  \
+        test_register(&test);                                                                      \
+    }                                                                                              \
+    static void test_run_##name_(void)
+
+#define TEST(name_) TEST__MAKE(name_, 0)
+#define TEST_BARE(name_) TEST__MAKE(name_, TEST_NO_FAMILY)
+/* For tests that must fail: another test runs them by name. */
+#define TEST_ON_DEMAND(name_) TEST__MAKE(name_, TEST_HIDDEN)
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            test_fail(__FILE__, __LINE__, "%s", #condition);                                       \
+        }                                                                                          \
+    } while (0)
+
+#define TEST__COMPARE(a, op, b, text)                                                              \
+    do {                                                                                           \
+        long long test_a = (long long)(a), test_b = (long long)(b);                                \
+        if (!(test_a op test_b)) {                                                                 \
+            test_fail(__FILE__, __LINE__, "%s: %lld, %lld", text, test_a, test_b);                 \
+        }                                                                                          \
+    } while (0)
+
+/* Integers of any type that a long long can hold. */
+#define CHECK_EQ(a, b) TEST__COMPARE(a, ==, b, #a " == " #b)
+#define CHECK_NE(a, b) TEST__COMPARE(a, !=, b, #a " != " #b)
+#define CHECK_LT(a, b) TEST__COMPARE(a, <, b, #a " < " #b)
+#define CHECK_LE(a, b) TEST__COMPARE(a, <=, b, #a " <= " #b)
+#define CHECK_GT(a, b) TEST__COMPARE(a, >, b, #a " > " #b)
+#define CHECK_GE(a, b) TEST__COMPARE(a, >=, b, #a " >= " #b)
+
+/* The call returned 0. */
+#define CHECK_OK(call)                                                                             \
+    do {                                                                                           \
+        int test_r = (call);                                                                       \
+        if (test_r != 0) {                                                                         \
+            test_fail(__FILE__, __LINE__, "%s: %d", #call, test_r);                                \
+        }                                                                                          \
+    } while (0)
+
+#define CHECK_STR(a, b) test_check_str(__FILE__, __LINE__, #a, (a), (b))
+#define CHECK_MEM(a, b, size) test_check_mem(__FILE__, __LINE__, #a, (a), (b), (size))
+
+void test_check_str(const char *file, int line, const char *what, const char *a, const char *b);
+void test_check_mem(const char *file, int line, const char *what, const void *a, const void *b,
+                    size_t size);
+
+#endif
