@@ -1,10 +1,13 @@
-/* module.c: the definition of the extension module mproc._mproc.
+/*
+ * module.c - the definition of the extension module mproc._mproc
  *
- * Multi-phase initialisation: the interpreter makes the module object, then runs module_exec, which lets each noun of MODULE_NOUNS add itself. Each interpreter gets
- * a module and a state of its own.
+ * SPDX-License-Identifier: MIT
  *
- * Invariants: 1. A field of the state is NULL or an owned reference, at every moment at which the garbage collector may look. 2. No noun keeps mutable
- * data outside the state.
+ * Multi-phase initialisation: the interpreter makes the module object, then runs module_exec, which
+ * lets each noun of MODULE_NOUNS add itself. Each interpreter gets a module and a state of its own.
+ *
+ * Invariants: 1. A field of the state is NULL or an owned reference, at every moment at which the
+ * garbage collector may look. 2. No noun keeps mutable data outside the state.
  */
 #include "module.h"
 
@@ -17,8 +20,11 @@ static const noun_add nouns[] = {
 };
 
 static int module_exec(PyObject *module) {
-    for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++)
-        if (nouns[i](module) < 0) return -1;
+    for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++) {
+        if (nouns[i](module) < 0) {
+            return -1;
+        }
+    }
     return 0;
 }
 
@@ -40,11 +46,15 @@ static int module_clear(PyObject *module) {
     return 0;
 }
 
-static void module_free(void *module) { (void)module_clear((PyObject *)module); }
+static void module_free(void *module) {
+    (void)module_clear((PyObject *)module);
+}
 
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    if (!type) return -1;
+    if (!type) {
+        return -1;
+    }
     *slot = type;
     return publish ? PyModule_AddType(module, type) : 0;
 }
@@ -70,4 +80,6 @@ struct PyModuleDef module_definition = {
 
 PyMODINIT_FUNC PyInit__mproc(void); /* the interpreter finds it by name */
 
-PyMODINIT_FUNC PyInit__mproc(void) { return PyModuleDef_Init(&module_definition); }
+PyMODINIT_FUNC PyInit__mproc(void) {
+    return PyModuleDef_Init(&module_definition);
+}

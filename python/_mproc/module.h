@@ -1,9 +1,14 @@
-/* module.h: the extension module mproc._mproc, as its nouns see it.
+/*
+ * module.h - the extension module mproc._mproc, as its nouns see it
  *
- * The module holds no static mutable state: whatever outlives a call stands in struct module_state, which each interpreter's copy of the module owns.
+ * SPDX-License-Identifier: MIT
  *
- * To add a noun: write its file with `int <noun>_add(PyObject *module)`, which makes its types and functions, and name it in MODULE_NOUNS.
- * To give it a type: name the type in MODULE_TYPES and make it with module_add_type; the state's field <name>_type is visited and cleared for you.
+ * The module holds no static mutable state: whatever outlives a call stands in struct module_state,
+ * which each interpreter's copy of the module owns.
+ *
+ * To add a noun: write its file with `int <noun>_add(PyObject *module)`, which makes its types and
+ * functions, and name it in MODULE_NOUNS. To give it a type: name the type in MODULE_TYPES and make
+ * it with module_add_type; the state's field <name>_type is visited and cleared for you.
  */
 #ifndef MPROC_PYTHON_MODULE_H
 #define MPROC_PYTHON_MODULE_H
@@ -15,13 +20,12 @@
 #include "pickling.h"
 
 /* Nouns in the order in which they are added: who needs another's types stands below it. */
-#define MODULE_NOUNS(X) \
-    X(pickling)         \
+#define MODULE_NOUNS(X)                                                                            \
+    X(pickling)                                                                                    \
     X(codec)
 
 /* Heap types that the module owns. */
-#define MODULE_TYPES(X) \
-    X(sink)
+#define MODULE_TYPES(X) X(sink)
 
 struct module_state {
     struct pickling pickling;
@@ -42,14 +46,16 @@ static inline struct module_state *module_state(PyObject *module) {
     return (struct module_state *)PyModule_GetState(module);
 }
 
-/* The state of the module that made the type of self, or one of its base types; NULL with TypeError for a foreign object. */
+/* The state of the module that made the type of self, or one of its base types; NULL with TypeError
+ * for a foreign object. */
 static inline struct module_state *module_state_of(PyObject *self) {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_definition);
     return module ? module_state(module) : NULL;
 }
 
-/* Makes a heap type from spec and keeps it in *slot, a field of the module's state. With publish the module gets it as an
- * attribute too, under the last part of its name. 0, or -1 with an exception. */
+/* Makes a heap type from spec and keeps it in *slot, a field of the module's state. With publish
+ * the module gets it as an attribute too, under the last part of its name. 0, or -1 with an
+ * exception. */
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish);
 
 #endif

@@ -1,0 +1,431 @@
+/*
+ * msgpack_read.c - MessagePack to Python objects
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Nothing is trusted. Each length is held against what is left; the counts of all containers
+ * together may not exceed the bytes of the message (`budget`), so that a short message cannot ask
+ * for much memory; depth is bounded; the message must end where its value ends.
+ *
+ * Dict keys recur from message to message. Short ones are remembered with their hash
+ * (codec->keys), which saves making and hashing them.
+ *
+ * Invariants: 1. reader.start <= reader.at <= reader.end, and bytes are read below end only.
+ * 2. Each codec->keys entry is NULL or an ASCII str.
+ */
+#include "module.h"
+#include "msgpack.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define CACHED_KEY 31 /* longest key that is remembered: what a fixstr holds */
+
+static uint64_t load_be(const unsigned char *at, size_t width) {
+    uint64_t v = 0;
+    for (size_t i = 0; i < width; i++) {
+        v = v << 8 | at[i];
+    }
+    return v;
+}
+
+struct reader {
+    const unsigned char *start, *at, *end;
+    size_t budget; /* elements that containers may still announce */
+    struct codec *codec;
+};
+
+static PyObject *read_value(struct reader *rd, int depth);
+
+static PyObject *corrupt(const struct reader *rd, const unsigned char *at, const char *what) {
+    return PyErr_Format(PyExc_ValueError, "corrupt message: %s at byte %zd", what,
+                        (Py_ssize_t)(at - rd->start));
+}
+
+/* Whether n more bytes are there; if not, ValueError. */
+static inline int has(struct reader *rd, uint64_t n) {
+    if ((uint64_t)(rd->end - rd->at) >= n) {
+        return 1;
+    }
+    PyErr_Format(
+        PyExc_ValueError, "corrupt message: %llu bytes wanted at byte %zd, where only %zd are left",
+        (unsigned long long)n, (Py_ssize_t)(rd->at - rd->start), (Py_ssize_t)(rd->end - rd->at));
+    return 0;
+}
+
+/* A big-endian number of 1, 2, 4 or 8 bytes. 0, or -1 with ValueError. */
+static int read_number(struct reader *rd, size_t width, uint64_t *v) {
+    if (!has(rd, width)) {
+        return -1;
+    }
+    *v = load_be(rd->at, width);
+    rd->at += width;
+    return 0;
+}
+
+static PyObject *read_unsigned(struct reader *rd, size_t width) {
+    uint64_t v;
+    return read_number(rd, width, &v) < 0 ? NULL : PyLong_FromUnsignedLongLong(v);
+}
+
+static PyObject *read_signed(struct reader *rd, size_t width) {
+    uint64_t v;
+    if (read_number(rd, width, &v) < 0) {
+        return NULL;
+    }
+    unsigned unused = 64 - 8 * (unsigned)width;
+    return PyLong_FromLongLong((int64_t)(v << unused) >> unused);
+}
+
+static PyObject *read_float32(struct reader *rd) {
+    uint64_t v;
+    if (read_number(rd, 4, &v) < 0) {
+        return NULL;
+    }
+    uint32_t bits = (uint32_t)v;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return PyFloat_FromDouble(f);
+}
+
+static PyObject *read_float64(struct reader *rd) {
+    uint64_t v;
+    if (read_number(rd, 8, &v) < 0) {
+        return NULL;
+    }
+    double d;
+    memcpy(&d, &v, sizeof d);
+    return PyFloat_FromDouble(d);
+}
+
+static PyObject *read_text(struct reader *rd, uint64_t size) {
+    if (!has(rd, size)) {
+        return NULL;
+    }
+    const unsigned char *at = rd->at;
+    rd->at += size;
+    PyObject *text = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
+    if (!text && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+        return corrupt(rd, at, "text that is not UTF-8");
+    }
+    return text;
+}
+
+static PyObject *read_bytes(struct reader *rd, uint64_t size) {
+    if (!has(rd, size)) {
+        return NULL;
+    }
+    const unsigned char *at = rd->at;
+    rd->at += size;
+    return PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)size);
+}
+
+/* Text and bytes with a length of their own, 1, 2 or 4 bytes wide. */
+static PyObject *read_sized(struct reader *rd, size_t width,
+                            PyObject *(*read)(struct reader *, uint64_t)) {
+    uint64_t size;
+    return read_number(rd, width, &size) < 0 ? NULL : read(rd, size);
+}
+
+/* Takes n elements off the budget; each needs a byte at least, so a true message never exceeds it.
+ */
+static int announce(struct reader *rd, uint64_t n, const unsigned char *at) {
+    if (n > rd->budget) {
+        corrupt(rd, at, "more elements announced than can follow");
+        return -1;
+    }
+    rd->budget -= n;
+    return 0;
+}
+
+static PyObject *read_list(struct reader *rd, uint64_t n, int depth) {
+    if (announce(rd, n, rd->at) < 0) {
+        return NULL;
+    }
+    PyObject *list = PyList_New((Py_ssize_t)n);
+    if (!list) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)n; i++) {
+        PyObject *item = read_value(rd, depth);
+        if (!item) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, i, item);
+    }
+    return list;
+}
+
+static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth) {
+    if (announce(rd, n, rd->at) < 0) {
+        return NULL;
+    }
+    PyObject *tuple = PyTuple_New((Py_ssize_t)n);
+    if (!tuple) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)n; i++) {
+        PyObject *item = read_value(rd, depth);
+        if (!item) {
+            Py_DECREF(tuple);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(tuple, i, item);
+    }
+    return tuple;
+}
+
+/* Where a key of at most CACHED_KEY bytes is remembered. */
+static size_t key_place(const unsigned char *at, size_t size) {
+    uint64_t mix = size;
+    for (; size >= 8; at += 8, size -= 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        mix = (mix ^ word) * 0x9e3779b97f4a7c15u;
+    }
+    uint64_t rest = 0;
+    for (size_t i = 0; i < size; i++) {
+        rest = rest << 8 | at[i];
+    }
+    mix = (mix ^ rest) * 0x9e3779b97f4a7c15u;
+    return (size_t)(mix >> 32) % CODEC_KEYS;
+}
+
+/* A short text that is a dict key: if lately met, the very object that was made then. */
+static PyObject *read_short_key(struct reader *rd, size_t size) {
+    if (!has(rd, size)) {
+        return NULL;
+    }
+    PyObject **slot = &rd->codec->keys[key_place(rd->at, size)];
+    if (*slot && (size_t)PyUnicode_GET_LENGTH(*slot) == size &&
+        !memcmp(PyUnicode_1BYTE_DATA(*slot), rd->at, size)) {
+        rd->at += size;
+        return Py_NewRef(*slot);
+    }
+    PyObject *key = read_text(rd, size);
+    if (key && PyUnicode_IS_COMPACT_ASCII(key)) {
+        Py_XSETREF(*slot, Py_NewRef(key));
+    }
+    return key;
+}
+
+static PyObject *read_key(struct reader *rd, int depth) {
+    if (!has(rd, 1)) {
+        return NULL;
+    }
+    if ((*rd->at & 0xe0) == 0xa0) {
+        return read_short_key(rd, *rd->at++ & CACHED_KEY);
+    }
+    return read_value(rd, depth);
+}
+
+/* A key of a kind that cannot be one is the message's fault. */
+static int add_item(struct reader *rd, PyObject *dict, PyObject *key, PyObject *value,
+                    const unsigned char *at) {
+    if (PyDict_SetItem(dict, key, value) == 0) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        corrupt(rd, at, "unhashable key");
+    }
+    return -1;
+}
+
+static int read_item(struct reader *rd, PyObject *dict, int depth) {
+    const unsigned char *at = rd->at;
+    PyObject *key = read_key(rd, depth);
+    PyObject *value = key ? read_value(rd, depth) : NULL;
+    int r = value ? add_item(rd, dict, key, value, at) : -1;
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return r;
+}
+
+static PyObject *read_dict(struct reader *rd, uint64_t n, int depth) {
+    if (announce(rd, 2 * n, rd->at) < 0) {
+        return NULL;
+    }
+    PyObject *dict = PyDict_New();
+    for (uint64_t i = 0; dict && i < n; i++) {
+        if (read_item(rd, dict, depth) < 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    return dict;
+}
+
+/* The header of an array: 0, or -1 with ValueError. */
+static int read_array_count(struct reader *rd, uint64_t *n) {
+    const unsigned char *at = rd->at;
+    if (!has(rd, 1)) {
+        return -1;
+    }
+    unsigned char lead = *rd->at++;
+    if ((lead & 0xf0) == 0x90) {
+        *n = lead & 0x0f;
+        return 0;
+    }
+    if (lead == 0xdc || lead == 0xdd) {
+        return read_number(rd, lead == 0xdc ? 2 : 4, n);
+    }
+    corrupt(rd, at, "tuple without an array");
+    return -1;
+}
+
+/* The payload of a tuple: an array that fills it. */
+static PyObject *read_tuple(struct reader *rd, uint64_t length, int depth) {
+    const unsigned char *end = rd->end;
+    uint64_t n;
+    rd->end = rd->at + length;
+    PyObject *tuple = read_array_count(rd, &n) < 0 ? NULL : read_tuple_items(rd, n, depth);
+    if (tuple && rd->at != rd->end) {
+        Py_CLEAR(tuple);
+        corrupt(rd, rd->at, "bytes left over in a tuple");
+    }
+    rd->end = end;
+    return tuple;
+}
+
+/* The header of an ext, whose first byte is lead: its type and the length of its payload, which is
+ * there. 0, or -1 with ValueError. */
+static int read_ext_header(struct reader *rd, unsigned char lead, unsigned char *type,
+                           uint64_t *length) {
+    *length = 1u << ((lead - 0xd4) & 7);
+    if (lead < 0xd4 && read_number(rd, (size_t)1 << (lead - 0xc7), length) < 0) {
+        return -1;
+    }
+    if (!has(rd, 1)) {
+        return -1;
+    }
+    *type = *rd->at++;
+    return has(rd, *length) ? 0 : -1;
+}
+
+static int is_ext(unsigned char lead) {
+    return (lead >= 0xc7 && lead <= 0xc9) || (lead >= 0xd4 && lead <= 0xd8);
+}
+
+static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth) {
+    const unsigned char *at = rd->at - 1;
+    unsigned char type;
+    uint64_t length;
+    if (read_ext_header(rd, lead, &type, &length) < 0) {
+        return NULL;
+    }
+    if (type == CODEC_EXT_TUPLE) {
+        return read_tuple(rd, length, depth);
+    }
+    if (type == CODEC_EXT_PICKLE || type == CODEC_EXT_LONG_PICKLE) {
+        return corrupt(rd, at, "pickle inside another value");
+    }
+    return PyErr_Format(PyExc_ValueError, "corrupt message: unknown ext type %d at byte %zd",
+                        (signed char)type, (Py_ssize_t)(at - rd->start));
+}
+
+/* Lists, dicts and tuples of more than a few elements. */
+static PyObject *read_counted(struct reader *rd, size_t width,
+                              PyObject *(*read)(struct reader *, uint64_t, int), int depth) {
+    uint64_t n;
+    return read_number(rd, width, &n) < 0 ? NULL : read(rd, n, depth);
+}
+
+/* Values whose first byte says no more than their kind. */
+static PyObject *read_kind(struct reader *rd, unsigned char lead, int depth) {
+    switch (lead) {
+    case 0xc0: Py_RETURN_NONE;
+    case 0xc2: Py_RETURN_FALSE;
+    case 0xc3: Py_RETURN_TRUE;
+    case 0xc4: return read_sized(rd, 1, read_bytes);
+    case 0xc5: return read_sized(rd, 2, read_bytes);
+    case 0xc6: return read_sized(rd, 4, read_bytes);
+    case 0xca: return read_float32(rd);
+    case 0xcb: return read_float64(rd);
+    case 0xcc: return read_unsigned(rd, 1);
+    case 0xcd: return read_unsigned(rd, 2);
+    case 0xce: return read_unsigned(rd, 4);
+    case 0xcf: return read_unsigned(rd, 8);
+    case 0xd0: return read_signed(rd, 1);
+    case 0xd1: return read_signed(rd, 2);
+    case 0xd2: return read_signed(rd, 4);
+    case 0xd3: return read_signed(rd, 8);
+    case 0xd9: return read_sized(rd, 1, read_text);
+    case 0xda: return read_sized(rd, 2, read_text);
+    case 0xdb: return read_sized(rd, 4, read_text);
+    case 0xdc: return read_counted(rd, 2, read_list, depth);
+    case 0xdd: return read_counted(rd, 4, read_list, depth);
+    case 0xde: return read_counted(rd, 2, read_dict, depth);
+    case 0xdf: return read_counted(rd, 4, read_dict, depth);
+    case 0xc1: return corrupt(rd, rd->at - 1, "the unused byte 0xc1");
+    default: return read_ext(rd, lead, depth);
+    }
+}
+
+static PyObject *read_value(struct reader *rd, int depth) {
+    if (!has(rd, 1)) {
+        return NULL;
+    }
+    if (depth == CODEC_READ_DEPTH) {
+        return corrupt(rd, rd->at, "nesting too deep");
+    }
+    unsigned char lead = *rd->at++;
+    if (lead < 0x80 || lead >= 0xe0) {
+        return PyLong_FromLong((signed char)lead);
+    }
+    if (lead < 0x90) {
+        return read_dict(rd, lead & 0x0f, depth + 1);
+    }
+    if (lead < 0xa0) {
+        return read_list(rd, lead & 0x0f, depth + 1);
+    }
+    if (lead < 0xc0) {
+        return read_text(rd, lead & 0x1f);
+    }
+    return read_kind(rd, lead, depth + 1);
+}
+
+PyObject *msgpack_read(struct codec *codec, const void *data, size_t size) {
+    struct reader rd = {data, data, (const unsigned char *)data + size, size, codec};
+    PyObject *object = read_value(&rd, 0);
+    if (object && rd.at != rd.end) {
+        Py_CLEAR(object);
+        corrupt(&rd, rd.at, "bytes left over");
+    }
+    return object;
+}
+
+/* The length of a pickle in a long header: rd stands at its payload. 0, or -1 with ValueError. */
+static int read_long_length(struct reader *rd, uint64_t width, uint64_t *length) {
+    if (width != 8) {
+        corrupt(rd, rd->start, "header of a long pickle that is not a fixext 8");
+        return -1;
+    }
+    return read_number(rd, 8, length) < 0 || !has(rd, *length) ? -1 : 0;
+}
+
+int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
+    struct reader rd = {data, data, (const unsigned char *)data + size, 0, NULL};
+    unsigned char type;
+    uint64_t length;
+    if (size == 0 || !is_ext(*rd.at)) {
+        return 0;
+    }
+    unsigned char lead = *rd.at++;
+    if (read_ext_header(&rd, lead, &type, &length) < 0) {
+        return -1;
+    }
+    if (type != CODEC_EXT_PICKLE && type != CODEC_EXT_LONG_PICKLE) {
+        return 0;
+    }
+    if (type == CODEC_EXT_LONG_PICKLE && read_long_length(&rd, length, &length) < 0) {
+        return -1;
+    }
+    if ((uint64_t)(rd.end - rd.at) != length) {
+        corrupt(&rd, rd.at + length, "bytes left over");
+        return -1;
+    }
+    *header = (size_t)(rd.at - rd.start);
+    return 1;
+}

@@ -1,0 +1,401 @@
+/*
+ * msgpack_write.c - plain Python values to MessagePack
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The object is walked once, and written as the walk goes. Whatever is not plain stops it. The walk
+ * runs no Python code, so nothing that it looks at can change under it.
+ *
+ * Identity. A container with one reference stands in the graph once: its reference is that of its
+ * parent. Only those with more are remembered (`seen`), and long text and bytes with them. A second
+ * meeting, or too many to remember, is not plain.
+ *
+ * Invariants: 1. packer.at <= packer.end, and at least as many bytes are free there as the last
+ * packer_reserve asked for. 2. message->head_used counts what was written before the last
+ * packer_sync.
+ */
+#include "module.h"
+#include "msgpack.h"
+
+#include <endian.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Objects that are remembered: a linear search must stay cheap. */
+#define SEEN 32
+
+/* From this size on, text and bytes that occur twice must stay one object. */
+#define LONG_TEXT 256
+
+#define SHORT_HEADER 6 /* of a pickle: an ext 32 */
+
+static void store16(unsigned char *at, uint16_t v) {
+    v = htobe16(v);
+    memcpy(at, &v, sizeof v);
+}
+
+static void store32(unsigned char *at, uint32_t v) {
+    v = htobe32(v);
+    memcpy(at, &v, sizeof v);
+}
+
+static void store64(unsigned char *at, uint64_t v) {
+    v = htobe64(v);
+    memcpy(at, &v, sizeof v);
+}
+
+struct packer {
+    unsigned char *at, *end; /* the free part of message->head */
+    struct codec_message *message;
+    int nseen;
+    PyObject *seen[SEEN]; /* borrowed: the graph holds them */
+};
+
+static int pack(struct packer *pk, PyObject *object, int depth);
+
+static void packer_load(struct packer *pk) {
+    pk->at = pk->message->head + pk->message->head_used;
+    pk->end = pk->message->head + pk->message->head_room;
+}
+
+static void packer_sync(struct packer *pk) {
+    pk->message->head_used = (size_t)(pk->at - pk->message->head);
+}
+
+static int packer_grow(struct packer *pk, size_t more) {
+    packer_sync(pk);
+    if (codec_message_reserve(pk->message, more) < 0) {
+        return -1;
+    }
+    packer_load(pk);
+    return 0;
+}
+
+static inline int packer_reserve(struct packer *pk, size_t more) {
+    return (size_t)(pk->end - pk->at) >= more ? 0 : packer_grow(pk, more);
+}
+
+/* MSGPACK_NOT_PLAIN if the object was met before, or if there is no more room to remember it. */
+static int packer_meet(struct packer *pk, PyObject *object) {
+    if (Py_REFCNT(object) == 1) {
+        return 0;
+    }
+    for (int i = 0; i < pk->nseen; i++) {
+        if (pk->seen[i] == object) {
+            return MSGPACK_NOT_PLAIN;
+        }
+    }
+    if (pk->nseen == SEEN) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    pk->seen[pk->nseen++] = object;
+    return 0;
+}
+
+static int pack_byte(struct packer *pk, unsigned char byte) {
+    if (packer_reserve(pk, 1) < 0) {
+        return -1;
+    }
+    *pk->at++ = byte;
+    return 0;
+}
+
+static inline unsigned char *put_head(unsigned char *at, unsigned char lead, uint64_t v,
+                                      int width) {
+    *at++ = lead;
+    if (width == 1) {
+        *at = (unsigned char)v;
+    }
+    if (width == 2) {
+        store16(at, (uint16_t)v);
+    }
+    if (width == 4) {
+        store32(at, (uint32_t)v);
+    }
+    if (width == 8) {
+        store64(at, v);
+    }
+    return at + width;
+}
+
+static unsigned char *put_unsigned(unsigned char *at, uint64_t v) {
+    if (v <= UINT8_MAX) {
+        return put_head(at, 0xcc, v, 1);
+    }
+    if (v <= UINT16_MAX) {
+        return put_head(at, 0xcd, v, 2);
+    }
+    if (v <= UINT32_MAX) {
+        return put_head(at, 0xce, v, 4);
+    }
+    return put_head(at, 0xcf, v, 8);
+}
+
+static unsigned char *put_negative(unsigned char *at, int64_t v) {
+    if (v >= INT8_MIN) {
+        return put_head(at, 0xd0, (uint64_t)v, 1);
+    }
+    if (v >= INT16_MIN) {
+        return put_head(at, 0xd1, (uint64_t)v, 2);
+    }
+    if (v >= INT32_MIN) {
+        return put_head(at, 0xd2, (uint64_t)v, 4);
+    }
+    return put_head(at, 0xd3, (uint64_t)v, 8);
+}
+
+/* Integers above INT64_MAX. */
+static int pack_large_int(struct packer *pk, PyObject *object) {
+    unsigned long long v = PyLong_AsUnsignedLongLong(object);
+    if (v == (unsigned long long)-1 && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return MSGPACK_NOT_PLAIN;
+    }
+    pk->at = put_unsigned(pk->at, v);
+    return 0;
+}
+
+static int pack_int(struct packer *pk, PyObject *object) {
+    int overflow;
+    long long v = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (packer_reserve(pk, 9) < 0) {
+        return -1;
+    }
+    if (overflow) {
+        return overflow < 0 ? MSGPACK_NOT_PLAIN : pack_large_int(pk, object);
+    }
+    if (v >= -32 && v <= 127) {
+        *pk->at++ = (unsigned char)v;
+    } else {
+        pk->at = v >= 0 ? put_unsigned(pk->at, (uint64_t)v) : put_negative(pk->at, v);
+    }
+    return 0;
+}
+
+static int pack_float(struct packer *pk, PyObject *object) {
+    double v = PyFloat_AS_DOUBLE(object);
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    if (packer_reserve(pk, 9) < 0) {
+        return -1;
+    }
+    pk->at = put_head(pk->at, 0xcb, bits, 8);
+    return 0;
+}
+
+/* The bytes after the header of text or bytes, which object keeps alive. */
+static int pack_data(struct packer *pk, PyObject *object, const void *data, size_t size) {
+    if (size < CODEC_LEND) {
+        if (packer_reserve(pk, size) < 0) {
+            return -1;
+        }
+        memcpy(pk->at, data, size);
+        pk->at += size;
+        return 0;
+    }
+    packer_sync(pk);
+    int r = codec_message_lend(pk->message, object, data, size);
+    packer_load(pk);
+    return r;
+}
+
+/* The UTF-8 of a text: 0, MSGPACK_NOT_PLAIN if it has surrogates, -1. */
+static int text_data(PyObject *text, const char **data, Py_ssize_t *size) {
+    if (PyUnicode_IS_COMPACT_ASCII(text)) {
+        *data = (const char *)PyUnicode_1BYTE_DATA(text);
+        *size = PyUnicode_GET_LENGTH(text);
+        return 0;
+    }
+    *data = PyUnicode_AsUTF8AndSize(text, size);
+    if (*data) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return MSGPACK_NOT_PLAIN;
+}
+
+static int pack_text(struct packer *pk, PyObject *object) {
+    const char *data;
+    Py_ssize_t size;
+    int r = text_data(object, &data, &size);
+    if (!r && size >= LONG_TEXT) {
+        r = packer_meet(pk, object);
+    }
+    if (r) {
+        return r;
+    }
+    if (size > UINT32_MAX) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    if (packer_reserve(pk, 5) < 0) {
+        return -1;
+    }
+    if (size <= 31) {
+        *pk->at++ = (unsigned char)(0xa0 | size);
+    } else if (size <= UINT8_MAX) {
+        pk->at = put_head(pk->at, 0xd9, (uint64_t)size, 1);
+    } else if (size <= UINT16_MAX) {
+        pk->at = put_head(pk->at, 0xda, (uint64_t)size, 2);
+    } else {
+        pk->at = put_head(pk->at, 0xdb, (uint64_t)size, 4);
+    }
+    return pack_data(pk, object, data, (size_t)size);
+}
+
+static int pack_bytes(struct packer *pk, PyObject *object) {
+    Py_ssize_t size = PyBytes_GET_SIZE(object);
+    if (size >= LONG_TEXT && packer_meet(pk, object)) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    if (size > UINT32_MAX) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    if (packer_reserve(pk, 5) < 0) {
+        return -1;
+    }
+    if (size <= UINT8_MAX) {
+        pk->at = put_head(pk->at, 0xc4, (uint64_t)size, 1);
+    } else if (size <= UINT16_MAX) {
+        pk->at = put_head(pk->at, 0xc5, (uint64_t)size, 2);
+    } else {
+        pk->at = put_head(pk->at, 0xc6, (uint64_t)size, 4);
+    }
+    return pack_data(pk, object, PyBytes_AS_STRING(object), (size_t)size);
+}
+
+/* The header of an array (fix 0x90, wide 0xdc) or a map (0x80, 0xde). */
+static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsigned char wide) {
+    if (n > UINT32_MAX) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    if (packer_reserve(pk, 5) < 0) {
+        return -1;
+    }
+    if (n <= 15) {
+        *pk->at++ = (unsigned char)(fix | n);
+    } else if (n <= UINT16_MAX) {
+        pk->at = put_head(pk->at, wide, (uint64_t)n, 2);
+    } else {
+        pk->at = put_head(pk->at, (unsigned char)(wide + 1), (uint64_t)n, 4);
+    }
+    return 0;
+}
+
+static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth) {
+    int r = pack_count(pk, n, 0x90, 0xdc);
+    for (Py_ssize_t i = 0; !r && i < n; i++) {
+        r = pack(pk, items[i], depth);
+    }
+    return r;
+}
+
+static int pack_list(struct packer *pk, PyObject *list, int depth) {
+    if (depth == CODEC_DEPTH || packer_meet(pk, list)) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    return pack_items(pk, PySequence_Fast_ITEMS(list), PyList_GET_SIZE(list), depth + 1);
+}
+
+/* A tuple's ext says how long its payload is, which is known when it has been written: an ext 32
+ * leaves room for any length. */
+static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
+    struct codec_message *m = pk->message;
+    Py_ssize_t n = PyTuple_GET_SIZE(tuple);
+    if (depth == CODEC_DEPTH || (n > 0 && packer_meet(pk, tuple))) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    if (packer_reserve(pk, 6) < 0) {
+        return -1;
+    }
+    pk->at = put_head(pk->at, 0xc9, 0, 4);
+    *pk->at++ = CODEC_EXT_TUPLE;
+    size_t payload = (size_t)(pk->at - m->head);
+    size_t lent = m->lent_size;
+    int r = pack_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1);
+    if (r) {
+        return r;
+    }
+    size_t length = (size_t)(pk->at - m->head) - payload + (m->lent_size - lent);
+    if (length > UINT32_MAX) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    store32(m->head + payload - 5, (uint32_t)length);
+    return 0;
+}
+
+static int pack_dict(struct packer *pk, PyObject *dict, int depth) {
+    if (depth == CODEC_DEPTH || packer_meet(pk, dict)) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    int r = pack_count(pk, PyDict_GET_SIZE(dict), 0x80, 0xde);
+    PyObject *key, *value;
+    for (Py_ssize_t i = 0; !r && PyDict_Next(dict, &i, &key, &value);) {
+        r = pack(pk, key, depth + 1);
+        if (!r) {
+            r = pack(pk, value, depth + 1);
+        }
+    }
+    return r;
+}
+
+static int pack(struct packer *pk, PyObject *object, int depth) {
+    PyTypeObject *type = Py_TYPE(object);
+    if (type == &PyUnicode_Type) {
+        return pack_text(pk, object);
+    }
+    if (type == &PyLong_Type) {
+        return pack_int(pk, object);
+    }
+    if (type == &PyFloat_Type) {
+        return pack_float(pk, object);
+    }
+    if (object == Py_None) {
+        return pack_byte(pk, 0xc0);
+    }
+    if (type == &PyBool_Type) {
+        return pack_byte(pk, object == Py_True ? 0xc3 : 0xc2);
+    }
+    if (type == &PyTuple_Type) {
+        return pack_tuple(pk, object, depth);
+    }
+    if (type == &PyDict_Type) {
+        return pack_dict(pk, object, depth);
+    }
+    if (type == &PyList_Type) {
+        return pack_list(pk, object, depth);
+    }
+    if (type == &PyBytes_Type) {
+        return pack_bytes(pk, object);
+    }
+    return MSGPACK_NOT_PLAIN;
+}
+
+int msgpack_write(PyObject *object, struct codec_message *m) {
+    struct packer pk;
+    pk.message = m;
+    pk.nseen = 0;
+    packer_load(&pk);
+    int r = pack(&pk, object, 0);
+    if (!r) {
+        packer_sync(&pk);
+    }
+    return r;
+}
+
+size_t msgpack_pickle_header(unsigned char *room, size_t length) {
+    if (length > UINT32_MAX) {
+        room[0] = 0xd7;
+        room[1] = CODEC_EXT_LONG_PICKLE;
+        store64(room + 2, length);
+        return MSGPACK_PICKLE_HEADER;
+    }
+    unsigned char *short_header = room + MSGPACK_PICKLE_HEADER - SHORT_HEADER;
+    *put_head(short_header, 0xc9, length, 4) = CODEC_EXT_PICKLE;
+    return SHORT_HEADER;
+}
