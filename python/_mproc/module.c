@@ -19,7 +19,8 @@ static const noun_add nouns[] = {
 #undef X
 };
 
-static int module_exec(PyObject *module) {
+static int module_exec(PyObject *module)
+{
     for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++) {
         if (nouns[i](module) < 0) {
             return -1;
@@ -28,7 +29,8 @@ static int module_exec(PyObject *module) {
     return 0;
 }
 
-static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
     struct module_state *state = module_state(module);
 #define X(name) Py_VISIT(state->name##_type);
     MODULE_TYPES(X)
@@ -36,7 +38,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     return pickling_traverse(&state->pickling, visit, arg);
 }
 
-static int module_clear(PyObject *module) {
+static int module_clear(PyObject *module)
+{
     struct module_state *state = module_state(module);
 #define X(name) Py_CLEAR(state->name##_type);
     MODULE_TYPES(X)
@@ -46,11 +49,13 @@ static int module_clear(PyObject *module) {
     return 0;
 }
 
-static void module_free(void *module) {
+static void module_free(void *module)
+{
     (void)module_clear((PyObject *)module);
 }
 
-int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
+int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish)
+{
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
     if (!type) {
         return -1;
@@ -80,6 +85,7 @@ struct PyModuleDef module_definition = {
 
 PyMODINIT_FUNC PyInit__mproc(void); /* the interpreter finds it by name */
 
-PyMODINIT_FUNC PyInit__mproc(void) {
+PyMODINIT_FUNC PyInit__mproc(void)
+{
     return PyModuleDef_Init(&module_definition);
 }
