@@ -1,10 +1,10 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What every script shares: where things are, and how a step is run quietly. Sourced, not run.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$ROOT/.venv
 BUILD=$ROOT/build
-cd "$ROOT"
+cd "$ROOT" || exit 1
 
 # `python3` is the user's, also in a shell where .venv is active: .venv is made from it.
 PATH=${PATH//"$VENV/bin:"/}

@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LINE = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped.*)?$", re.MULTILINE)
-SKIP_LINE = re.compile(r"^(?:SKIP|skip|skipped)\b[: ]*(.+)$", re.MULTILINE)
+# `ok 3 - queue_keeps_order # SKIP` as the C harness says it, `SKIP what` as scripts do.
+SKIP_LINE = re.compile(r"^(?:ok \d+ - (\S+).*# SKIP.*|SKIP (.+))$", re.MULTILINE)
+FAIL_LINE = re.compile(r"^(?:not ok \d+ - |FAILED +)(.+)$", re.MULTILINE)
 TAIL_LINES = 30
 
 
@@ -67,9 +69,11 @@ def of_output(name: str, text: str, status: int) -> Sum:
     if lines:
         passed, failed, skipped = (int(n or 0) for n in lines[-1].groups())
         total.passed, total.failed, total.skipped = passed, failed, skipped
-        total.skips = [f"{name}: {what}" for what in SKIP_LINE.findall(text)] if skipped else []
+        total.skips = [f"{name}: {tap or plain}" for tap, plain in SKIP_LINE.findall(text)]
         if failed:
-            total.failures.append(f"{name}: {failed} failed{tail(text)}")
+            names = FAIL_LINE.findall(text)
+            total.failures = [f"{name}: {what}" for what in names]
+            total.failures.append(f"{name}: {failed} failed, its output ends{tail(text)}")
     elif status == 0:
         total.fail(f"{name}: no line `N passed, N failed`{tail(text)}")
     if status != 0 and total.failed == 0:
