@@ -7,8 +7,10 @@ set -euo pipefail
 scripts/setup.sh bench
 meson_dir "$BUILD/bench" --buildtype=release -Db_ndebug=true -Dbench=true -Dtests=false
 meson_build "$BUILD/bench"
-[ $# -gt 0 ] || mapfile -t < <(find "$BUILD/bench/bench" -maxdepth 1 -type f -name 'bench_*' -executable |
-    LC_ALL=C sort | sed 's|.*/bench_||') && set -- "$@" "${MAPFILE[@]}"
+if [ $# -eq 0 ]; then
+    mapfile -t all < <(programs_in "$BUILD/bench/bench" | sed 's|.*/bench_||')
+    set -- "${all[@]}"
+fi
 [ $# -gt 0 ] || die "no benchmark is listed in bench/meson.build"
 for name in "$@"; do
     [ -x "$BUILD/bench/bench/bench_$name" ] || die "no such benchmark: $name"

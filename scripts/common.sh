@@ -58,3 +58,6 @@ meson_build() {
     shift
     quietly "build ${dir#"$ROOT/"}" tools meson compile -C "$dir" "$@"
 }
+
+# programs_in DIR: the executables of a build directory, a path a line.
+programs_in() { find "$1" -maxdepth 1 -type f -executable | LC_ALL=C sort; }

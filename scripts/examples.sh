@@ -34,10 +34,9 @@ same() {
 
 rm -rf "$OUT"
 mkdir -p "$OUT"
-for program in "$BUILD"/release/examples/c/*; do
-    [ -f "$program" ] && [ -x "$program" ] || continue
+while read -r program; do
     example "c-$(basename "$program")" "$program"
-done
+done < <(programs_in "$BUILD/release/examples/c")
 for file in examples/python/*.py; do
     [ -f "$file" ] || continue
     name=$(basename "$file" .py)

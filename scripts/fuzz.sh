@@ -11,8 +11,7 @@ meson_dir "$BUILD/fuzz" --buildtype=debugoptimized -Dfuzz=true -Dlibrary=false -
 meson_build "$BUILD/fuzz"
 mkdir -p "$BUILD/fuzz/found"
 passed=0 failed=0
-for target in "$BUILD"/fuzz/tests/fuzz/fuzz_*; do
-    [ -x "$target" ] && [ -f "$target" ] || continue
+while read -r target; do
     name=$(basename "$target")
     mkdir -p "$BUILD/corpus/$name"
     if quietly "$name, $seconds s" "$target" -max_total_time="$seconds" -timeout=10 -verbosity=0 \
@@ -21,6 +20,6 @@ for target in "$BUILD"/fuzz/tests/fuzz/fuzz_*; do
     else
         failed=$((failed + 1))
     fi
-done
+done < <(programs_in "$BUILD/fuzz/tests/fuzz")
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -21,9 +21,8 @@ header_as() {
 }
 
 tidy() {
-    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dcrash_points=true
     meson_dir "$BUILD/tidy" --buildtype=debugoptimized -Dcrash_points=true -Dpython=true
-    files 'src/*.c' 'python/_mproc/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$BUILD/tidy"
+    files 'src/*.c' 'python/_mproc/*.c' | xargs -P "$(nproc)" -n 2 clang-tidy --quiet -p "$BUILD/tidy"
 }
 
 # A file that stands in no list would silently be no part of the build.
@@ -45,7 +44,8 @@ mapfile -t shell_files < <(files 'scripts/*.sh' '.ci/run' 'tests/*.sh')
 
 if [ "${1:-}" = format ]; then
     quietly "clang-format" clang-format -i "${c_files[@]}"
-    quietly "ruff" bash -c '"$0" check --fix-only -q . && "$0" format -q .' "$VENV/bin/ruff"
+    quietly "ruff check --fix-only" "$VENV/bin/ruff" check --fix-only .
+    quietly "ruff format" "$VENV/bin/ruff" format .
     exit 0
 fi
 
