@@ -21,4 +21,4 @@ meson_dir "$BUILD/$name" --native-file "$native" --buildtype=release -Db_ndebug=
 meson_build "$BUILD/$name"
 rm -rf "${dest:?}/mproc"
 quietly "mproc for $name into $dest" tools meson install -C "$BUILD/$name" --no-rebuild \
-    --tags python-runtime --destdir "$dest"
+    --destdir "$dest"
