@@ -1,0 +1,1 @@
+"""What runs inside the shadow interpreters; it is copied into them as `mproc_conformance`."""
