@@ -32,15 +32,26 @@ same() {
     diff "$OUT/$1" "$OUT/$2" | head -n 20
 }
 
+# What an example that asks for arguments gets.
+arguments_of() {
+    case $1 in
+    wordcount) arguments=(include/mproc.h scripts/tally.py LICENSE) ;;
+    *) arguments=() ;;
+    esac
+}
+
 rm -rf "$OUT"
 mkdir -p "$OUT"
 while read -r program; do
-    example "c-$(basename "$program")" "$program"
+    name=$(basename "$program")
+    arguments_of "$name"
+    example "c-$name" "$program" "${arguments[@]}"
 done < <(programs_in "$BUILD/release/examples/c")
 for file in examples/python/*.py; do
     [ -f "$file" ] || continue
     name=$(basename "$file" .py)
-    example "python-$name" "$VENV/bin/python" -m mproc "$file"
+    arguments_of "$name"
+    example "python-$name" "$VENV/bin/python" -m mproc "$file" "${arguments[@]}"
     [ ! -f "$OUT/c-$name" ] || same "c-$name" "python-$name"
 done
 echo "$passed passed, $failed failed"
