@@ -82,6 +82,13 @@ pid_t mproc__os_fork_sibling(void);
 /* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
 int mproc__os_parent_death_signal(int signal);
 
+/* ---- streams */
+
+struct iovec;
+
+/* writev() that never raises SIGPIPE. Bytes written, or -errno. */
+ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
+
 /* ---- events */
 
 /* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */

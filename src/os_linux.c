@@ -12,15 +12,21 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "atomic.h"
 
 /* Linux' generic numbers; old C libraries do not name them. */
 #ifndef SYS_pidfd_send_signal
@@ -31,6 +37,9 @@
 #endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x100
 #endif
 
 static int result(long r) {
@@ -190,6 +199,47 @@ int mproc__os_process_start_time(pid_t pid, uint64_t *ticks) {
     }
     text[n] = 0;
     return parse_stat(text, ticks);
+}
+
+/* ---------------------------------------------------------------- streams */
+
+/* A pipe has no MSG_NOSIGNAL: SIGPIPE is held off this thread, and what the write raised is taken away
+ * unless one was pending before. (A signal that another process sends meanwhile is lost with it.) */
+static ssize_t write_masked(int fd, const struct iovec *pieces, int n) {
+    sigset_t sigpipe, before, pending;
+    struct timespec none = {0, 0};
+
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    sigpending(&pending);
+    ssize_t r = writev(fd, pieces, n);
+    int error = errno;
+    if (r < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE)) {
+        while (sigtimedwait(&sigpipe, NULL, &none) < 0 && errno == EINTR) {
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r < 0 ? -error : r;
+}
+
+ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
+    static uint32_t no_flag; /* RWF_NOSIGNAL is Linux 6.18's; threads that race write the same */
+    if (mproc__peek32(&no_flag) == 0) {
+        ssize_t r = pwritev2(fd, pieces, n, -1, RWF_NOSIGNAL);
+        if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
+            return r < 0 ? -errno : r;
+        }
+        mproc__poke32(&no_flag, 1);
+    }
+    struct msghdr message = {0};
+    message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* only read from */
+    message.msg_iovlen = (size_t)n;
+    ssize_t r = sendmsg(fd, &message, MSG_NOSIGNAL);
+    if (r >= 0 || errno != ENOTSOCK) {
+        return r < 0 ? -errno : r;
+    }
+    return write_masked(fd, pieces, n);
 }
 
 /* ---------------------------------------------------------------- events */
