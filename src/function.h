@@ -14,10 +14,10 @@ typedef void (*mproc__function)(void); /* any function pointer, to be cast back 
 
 /* Plain bytes that may be copied anywhere. */
 struct mproc__function_ref {
-    uint64_t offset;                  /* from the load base of the object that holds the function */
-    uint32_t id_size;                 /* of the object's build-id, as it is in the file */
+    uint64_t offset;  /* from the load base of the object that holds the function */
+    uint32_t id_size; /* of the object's build-id, as it is in the file */
     uint8_t id[MPROC__BUILD_ID_MAX];
-    char object[52];                  /* end of the object's file name; "": the program itself */
+    char object[52]; /* end of the object's file name; "": the program itself */
 };
 
 /* Names a function. MPROC_EFUNCTION: not inside an executable segment of an object with a build-id. */

@@ -60,8 +60,8 @@ static size_t take_fds(struct msghdr *message, int *out);
 
 int mproc_pipe_new(int ends[2], int duplex) {
     int made[2];
-    int r = duplex ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, made)
-                   : pipe2(made, O_CLOEXEC);
+    int r =
+        duplex ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, made) : pipe2(made, O_CLOEXEC);
     if (r != 0) {
         return -errno;
     }

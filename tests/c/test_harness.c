@@ -57,17 +57,38 @@ static void must_fail(const char *name, const char *message) {
     }
 }
 
-TEST_ON_DEMAND(nothing) {}
-TEST_ON_DEMAND(check_that_fails) { CHECK(1 + 1 == 3); }
-TEST_ON_DEMAND(comparison_that_fails) { CHECK_EQ(2, 3); }
-TEST_ON_DEMAND(call_that_fails) { CHECK_OK(0 - 7); }
-TEST_ON_DEMAND(string_that_differs) { CHECK_STR("a", "b"); }
-TEST_ON_DEMAND(memory_that_differs) { CHECK_MEM("abc", "abd", 3); }
-TEST_ON_DEMAND(descriptor_left_open) { CHECK_GE(open("/dev/null", O_RDONLY), 0); }
-TEST_ON_DEMAND(crash) { raise(SIGUSR1); } /* not one that a sanitizer handles */
-TEST_ON_DEMAND(early_exit) { exit(3); }
-TEST_ON_DEMAND(endless) { pause(); }
-TEST_ON_DEMAND(left_out) { test_skip("because of %d", 42); }
+TEST_ON_DEMAND(nothing) {
+}
+TEST_ON_DEMAND(check_that_fails) {
+    CHECK(1 + 1 == 3);
+}
+TEST_ON_DEMAND(comparison_that_fails) {
+    CHECK_EQ(2, 3);
+}
+TEST_ON_DEMAND(call_that_fails) {
+    CHECK_OK(0 - 7);
+}
+TEST_ON_DEMAND(string_that_differs) {
+    CHECK_STR("a", "b");
+}
+TEST_ON_DEMAND(memory_that_differs) {
+    CHECK_MEM("abc", "abd", 3);
+}
+TEST_ON_DEMAND(descriptor_left_open) {
+    CHECK_GE(open("/dev/null", O_RDONLY), 0);
+}
+TEST_ON_DEMAND(crash) {
+    raise(SIGUSR1);
+} /* not one that a sanitizer handles */
+TEST_ON_DEMAND(early_exit) {
+    exit(3);
+}
+TEST_ON_DEMAND(endless) {
+    pause();
+}
+TEST_ON_DEMAND(left_out) {
+    test_skip("because of %d", 42);
+}
 
 TEST_ON_DEMAND(child_left_running) {
     pid_t pid = fork();
@@ -117,7 +138,9 @@ TEST_ON_DEMAND(thread_left_running) {
     CHECK_OK(pthread_create(&thread, NULL, sleep_for_ever, NULL));
 }
 
-TEST_ON_DEMAND(arena_bytes_left) { CHECK(mproc_alloc(100) != NULL); }
+TEST_ON_DEMAND(arena_bytes_left) {
+    CHECK(mproc_alloc(100) != NULL);
+}
 
 TEST(a_passing_test_passes) {
     struct outcome o = run("nothing", "20");
