@@ -1,0 +1,550 @@
+/*
+ * crash.c - the crash laboratory: kill a process after each instruction of an operation
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Three processes. The *laboratory* goes through the table and the kill points. For each point it
+ * forks a *survivor*, which makes a fresh world and the object, then forks the *victim*, traces it
+ * through the window (trace.c), kills it, checks, uses and destroys the object, and compares what is
+ * in use with what was before. A survivor that fails, dies or hangs is one failed kill point; the
+ * laboratory says which, where the victim stood, and goes on.
+ *
+ * Shared state: one anonymous mapping, `board`. The laboratory writes what is to be done before it
+ * forks the survivor; the survivor writes the rest, and is read after its end.
+ *
+ * The victim's end is noticed in three ways in turn, since each is another path through the code under
+ * test: reap and check first, then use; use first, so that the user of the object has to notice; reap
+ * while the victim is still a zombie. With --all each point is run in all three.
+ */
+#include "crash.h"
+
+#include "trace.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOM 65536
+#define SAMPLE 1500 /* points of an operation that is too long to be killed everywhere */
+#define ALWAYS 3000 /* up to so many instructions it is killed everywhere */
+#define ENOUGH 5    /* failed points, after which an operation is given up */
+#define WAYS 3
+
+enum way { REAP_FIRST, USE_FIRST, ZOMBIE };
+
+enum deed {
+    RECORD,    /* step to the end, record, let the victim exit */
+    KILL,      /* run to the point, kill */
+    KILL_NAIVE /* the same without breakpoints */
+};
+
+struct board {
+    enum deed deed;
+    enum way way;
+    uint32_t point;
+    uint64_t rip;
+    bool returned;
+    bool strayed;
+    bool recorded;
+    const char *phase;
+    char why[512];
+    struct trace trace;
+    char room[ROOM];
+};
+
+static struct board *board;
+static const struct crash_world *world;
+static bool all_points;
+static long one_point = -1;
+static uint64_t seed;
+static int patience_ms = 20000;
+static int arg_count;
+static char **arg_values;
+
+/* ---------------------------------------------------------------- survivor */
+
+void crash_fail(const char *file, int line, const char *format, ...) {
+    va_list args;
+    const char *base = strrchr(file, '/');
+    int n = snprintf(board->why, sizeof board->why, "%s:%d: ", base ? base + 1 : file, line);
+    va_start(args, format);
+    vsnprintf(board->why + n, sizeof board->why - (size_t)n, format, args);
+    va_end(args);
+    _exit(1);
+}
+
+#define require_os(call)                                                                           \
+    do {                                                                                           \
+        if (!(call)) {                                                                             \
+            crash_fail(__FILE__, __LINE__, "%s: %s", #call, strerror(errno));                      \
+        }                                                                                          \
+    } while (0)
+
+bool crash_returned(void) {
+    return board->returned;
+}
+
+void *crash_room(void) {
+    return board->room;
+}
+
+static void child_of_survivor(pid_t survivor) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != survivor) {
+        _exit(1);
+    }
+}
+
+pid_t crash_helper(void (*run)(void *), void *arg) {
+    pid_t self = getpid();
+    pid_t pid = fork();
+    require_os(pid >= 0);
+    if (pid == 0) {
+        child_of_survivor(self);
+        run(arg);
+        exit(0);
+    }
+    return pid;
+}
+
+void crash_helper_join(pid_t helper) {
+    int status;
+    while (waitpid(helper, &status, 0) < 0) {
+        require_os(errno == EINTR);
+    }
+    if (status != 0) {
+        crash_fail(__FILE__, __LINE__, "a helper ended with wait status %#x", (unsigned)status);
+    }
+}
+
+void crash_orphans(void) {
+    while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR) {
+    }
+    require_os(errno == ECHILD);
+}
+
+void crash_newborn_done(void) {
+    trace_mark_end();
+}
+
+static int open_files(void) {
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    require_os(dir != NULL);
+    while (readdir(dir) != NULL) {
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* Tracer and tracee take turns: on one CPU a turn costs a third of what it costs across two. */
+static void stay_on_one_cpu(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(sched_getcpu(), &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+static pid_t make_victim(const struct crash_op *op, void *object) {
+    pid_t self = getpid();
+    pid_t pid = fork();
+    require_os(pid >= 0);
+    if (pid == 0) {
+        child_of_survivor(self);
+        if (op->prepare != NULL) {
+            op->prepare(object);
+        }
+        trace_me();
+        trace_mark_begin();
+        op->operate(object);
+        if (!op->newborn) {
+            trace_mark_end();
+        }
+        exit(0);
+    }
+    return pid;
+}
+
+static void kill_victim(struct tracee *victim) {
+    board->rip = trace_rip(victim);
+    require_os(kill(victim->pid, SIGKILL) == 0);
+}
+
+/* Traces the window and ends the victim. False: it went another way; nothing has been learnt. */
+static bool end_victim(const struct crash_op *op, void *object, struct tracee *victim) {
+    enum trace_end end = trace_begin(victim);
+    if (end == TRACE_HERE && op->newborn) {
+        end = trace_newborn(victim);
+    }
+    if (end != TRACE_HERE) {
+        crash_fail(__FILE__, __LINE__, "the victim ended before its window, wait status %#x",
+                   (unsigned)victim->status);
+    }
+    board->phase = "stepping through the operation";
+    if (board->deed == RECORD) {
+        end = trace_record(victim, &board->trace, op->meanwhile, object);
+        board->recorded = end == TRACE_HERE;
+    } else {
+        end = trace_run(victim, &board->trace, board->point, board->deed == KILL_NAIVE,
+                        op->meanwhile, object);
+    }
+    if (end == TRACE_GONE) {
+        crash_fail(__FILE__, __LINE__, "the victim ended by itself, wait status %#x",
+                   (unsigned)victim->status);
+    }
+    board->returned =
+        board->deed == RECORD || board->point == board->trace.count || end == TRACE_STRAY;
+    if (board->deed == RECORD && end == TRACE_HERE) {
+        trace_release(victim);
+        return true;
+    }
+    kill_victim(victim);
+    if (end == TRACE_STRAY) {
+        board->strayed = true;
+        return board->deed == KILL_NAIVE;
+    }
+    return true;
+}
+
+static void collect(pid_t pid, int options) {
+    siginfo_t info;
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | __WALL | options) != 0) {
+        if (errno == ECHILD) {
+            return; /* verify() waits for all processes */
+        }
+        require_os(errno == EINTR);
+    }
+}
+
+/* A newborn victim is the child of another process, which collects it. */
+static void collect_victim(const struct crash_op *op, pid_t pid, int options) {
+    collect(pid, op->newborn ? 0 : options);
+}
+
+static void notice(const struct crash_op *op, void *object, pid_t pid) {
+    board->phase = "waiting for the victim's end";
+    collect_victim(op, pid, board->way == ZOMBIE ? WNOWAIT : 0);
+    if (board->way != USE_FIRST) {
+        board->phase = "reaping and checking";
+        world->reap();
+        world->check();
+    }
+    board->phase = "verifying and using the object";
+    op->verify(object);
+    board->phase = "reaping and checking after use";
+    world->reap();
+    world->check();
+    if (board->way == ZOMBIE && !op->newborn) {
+        collect(pid, 0);
+    }
+}
+
+static void compare_levels(uint64_t before, const char *words, int files) {
+    char now[256];
+    if (world->level(now, sizeof now) != before) {
+        crash_fail(__FILE__, __LINE__, "left over: %s before, %s after", words, now);
+    }
+    crash_equal(open_files(), files);
+}
+
+static _Noreturn void survive(const struct crash_op *op) {
+    char words[256];
+    stay_on_one_cpu();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    board->phase = "setting up";
+    world->open(arg_count, arg_values);
+    uint64_t before = world->level(words, sizeof words);
+    int files = open_files();
+    void *object = op->setup();
+    world->check();
+    struct tracee victim = {.pid = make_victim(op, object)};
+    if (!end_victim(op, object, &victim)) {
+        exit(0);
+    }
+    notice(op, object, victim.pid);
+    board->phase = "tearing down";
+    op->teardown(object);
+    crash_orphans();
+    world->reap();
+    world->check();
+    compare_levels(before, words, files);
+    board->phase = "exiting";
+    exit(0);
+}
+
+/* ---------------------------------------------------------------- laboratory */
+
+/* Waits for a survivor. False: it hung and was killed. */
+static bool patient_wait(pid_t pid, int *status) {
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd ready = {.fd = pidfd, .events = POLLIN};
+    int r = 0;
+    do {
+        r = poll(&ready, 1, patience_ms);
+    } while (r < 0 && errno == EINTR);
+    close(pidfd);
+    if (r == 0) {
+        kill(pid, SIGKILL);
+    }
+    while (waitpid(pid, status, 0) < 0 && errno == EINTR) {
+    }
+    return r != 0;
+}
+
+/* One survivor. True: all was well, or the victim strayed. */
+static bool try_once(const struct crash_op *op, enum deed deed, uint32_t point, enum way way) {
+    int status = 0;
+    board->deed = deed;
+    board->way = way;
+    board->point = point;
+    board->rip = 0;
+    board->returned = board->strayed = board->recorded = false;
+    board->phase = "starting";
+    board->why[0] = 0;
+    memset(board->room, 0, sizeof board->room);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        survive(op);
+    }
+    if (pid < 0) {
+        snprintf(board->why, sizeof board->why, "fork: %s", strerror(errno));
+        return false;
+    }
+    if (!patient_wait(pid, &status)) {
+        snprintf(board->why, sizeof board->why, "no end after %d ms: a hang", patience_ms);
+    } else if (status != 0 && board->why[0] == 0) {
+        snprintf(board->why, sizeof board->why, "the survivor ended with wait status %#x",
+                 (unsigned)status);
+    }
+    return board->why[0] == 0;
+}
+
+static bool try_point(const struct crash_op *op, uint32_t point, enum way way, uint32_t *strays) {
+    bool good = try_once(op, KILL, point, way);
+    if (good && board->strayed) {
+        ++*strays;
+        good = try_once(op, KILL_NAIVE, point, way);
+    }
+    return good;
+}
+
+/* Prints where the victim stood, as precisely as addr2line can tell. */
+static void print_place(uint64_t rip) {
+    Dl_info info;
+    char command[4352];
+    char line[1024];
+    if (rip == 0 || dladdr((void *)(uintptr_t)rip, &info) == 0) {
+        printf("    at %#llx\n", (unsigned long long)rip);
+        return;
+    }
+    uint64_t offset = rip - (uint64_t)(uintptr_t)info.dli_fbase;
+    printf("    at %s+%#llx %s\n", info.dli_fname, (unsigned long long)offset,
+           info.dli_sname != NULL ? info.dli_sname : "");
+    snprintf(command, sizeof command, "addr2line -i -f -p -s -e '%s' %#llx 2>/dev/null",
+             info.dli_fname[0] == '/' ? info.dli_fname : "/proc/self/exe",
+             (unsigned long long)offset);
+    if (strncmp(info.dli_fname, "/", 1) != 0) {
+        char exe[4096];
+        ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+        exe[n < 0 ? 0 : n] = 0;
+        snprintf(command, sizeof command, "addr2line -i -f -p -s -e '%.4000s' %#llx 2>/dev/null",
+                 exe, (unsigned long long)offset);
+    }
+    FILE *tool = popen(command, "r"); /* NOLINT(cert-env33-c): the names are our own */
+    while (tool != NULL && fgets(line, sizeof line, tool) != NULL) {
+        printf("       %s", line);
+    }
+    if (tool != NULL) {
+        pclose(tool);
+    }
+}
+
+static void print_failure(const struct crash_op *op, const char *where) {
+    static const char *const ways[WAYS] = {"reap first", "use first", "zombie"};
+    printf("  FAILED %s, %s, %s, while %s:\n    %s\n", op->name, where, ways[board->way],
+           board->phase, board->why);
+    print_place(board->rip);
+}
+
+static uint64_t random_below(uint64_t n) {
+    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (seed >> 33) % n;
+}
+
+static uint32_t gcd(uint32_t a, uint32_t b) {
+    return b == 0 ? a : gcd(b, a % b);
+}
+
+/* Chooses points: pick[k] is set for those to be run. A round of a string instruction within its run
+ * differs from its neighbours by bytes alone: the first two and the last stand for all. */
+static uint32_t choose(const struct trace *trace, unsigned char *pick) {
+    uint32_t n = trace->count;
+    uint32_t chosen = 0;
+    uint32_t stride = all_points || n <= ALWAYS ? 1 : n / SAMPLE;
+    while (stride > 1 && gcd(stride, n) != 1) {
+        stride++;
+    }
+    uint32_t offset = stride == 1 ? 0 : (uint32_t)random_below(stride);
+    for (uint32_t k = 1; k <= n; k++) {
+        const uint64_t *rip = &trace->rip[k];
+        bool inside = k >= 3 && k < n && rip[0] == rip[-1] && rip[0] == rip[-2] && rip[0] == rip[1];
+        bool first = k <= 3 || (trace->anchor[k] == k && trace->hits[k] == 1);
+        pick[k] = !inside && (k % stride == offset || first || k == n);
+        chosen += pick[k];
+    }
+    return chosen;
+}
+
+static bool try_points(const struct crash_op *op, const unsigned char *pick, uint32_t *strays) {
+    uint32_t failures = 0;
+    for (uint32_t k = 1; k <= board->trace.count && failures < ENOUGH; k++) {
+        for (uint32_t w = 0; pick[k] && w < (all_points ? WAYS : 1); w++) {
+            enum way way = (enum way)((k + w) % WAYS);
+            if (!try_point(op, k, way, strays)) {
+                char where[64];
+                snprintf(where, sizeof where, "killed after instruction %u of %u", k,
+                         board->trace.count);
+                print_failure(op, where);
+                failures++;
+            }
+        }
+    }
+    return failures == 0;
+}
+
+/* Runs one operation at all chosen points. */
+static bool run_op(const struct crash_op *op) {
+    uint32_t strays = 0;
+    if (!try_once(op, RECORD, 0, REAP_FIRST) || !board->recorded) {
+        if (board->why[0] == 0) {
+            snprintf(board->why, sizeof board->why, "longer than %u instructions", TRACE_MAX);
+        }
+        print_failure(op, "not killed at all");
+        return false;
+    }
+    trace_anchors(&board->trace, op->meanwhile != NULL);
+    unsigned char *pick = calloc(board->trace.count + 2, 1);
+    if (pick == NULL) {
+        return false;
+    }
+    uint32_t chosen = choose(&board->trace, pick);
+    if (one_point >= 0) {
+        memset(pick, 0, board->trace.count + 1);
+        chosen = (uint32_t)one_point <= board->trace.count;
+        pick[chosen ? one_point : 0] = (unsigned char)chosen;
+    }
+    bool good = try_points(op, pick, &strays);
+    free(pick);
+    printf("%-44s %6u kill points", op->name, chosen);
+    if (chosen != board->trace.count) {
+        printf(" of %u", board->trace.count);
+    }
+    if (strays != 0) {
+        printf(", %u stepped singly", strays);
+    }
+    printf("%s\n", good ? "" : "  FAILED");
+    return good;
+}
+
+static void make_board(void) {
+    board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (board == MAP_FAILED) {
+        perror("crash laboratory: mmap");
+        exit(70);
+    }
+}
+
+void crash_patience(int milliseconds) {
+    patience_ms = milliseconds;
+}
+
+size_t crash_run(const struct crash_world *around, const struct crash_op *ops, size_t n) {
+    size_t failed = 0;
+    if (board == NULL) {
+        make_board();
+    }
+    world = around;
+    for (size_t i = 0; i < n; i++) {
+        failed += !run_op(&ops[i]);
+    }
+    return failed;
+}
+
+static void usage(const char *program) {
+    printf("usage: %s [--all] [--seed N] [--point K] [NAME...]\n"
+           "  --all    every instruction, each in all ways of noticing the death; so does "
+           "CRASH_ALL=1\n"
+           "  --seed   which points a long operation is sampled at\n"
+           "  --point  this point alone\n"
+           "  NAME     only operations whose name contains it\n",
+           program);
+}
+
+static bool wanted(const struct crash_op *op, char **names) {
+    bool any = names[0] != NULL;
+    for (; *names != NULL; names++) {
+        if (strstr(op->name, *names) != NULL) {
+            return true;
+        }
+    }
+    return !any;
+}
+
+static bool parse(int argc, char **argv, char ***names) {
+    int i = 1;
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (strcmp(argv[i], "--all") == 0) {
+            all_points = true;
+        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
+            seed = strtoull(argv[++i], NULL, 0);
+        } else if (strcmp(argv[i], "--point") == 0 && i + 1 < argc) {
+            one_point = strtol(argv[++i], NULL, 0);
+        } else {
+            return false;
+        }
+    }
+    *names = argv + i;
+    return true;
+}
+
+int crash_main(const struct crash_world *around, const struct crash_op *ops, size_t n, int argc,
+               char **argv) {
+    char **names;
+    size_t passed = 0;
+    size_t failed = 0;
+    arg_count = argc;
+    arg_values = argv;
+    all_points = getenv("CRASH_ALL") != NULL;
+    seed = (uint64_t)time(NULL);
+    if (!parse(argc, argv, &names)) {
+        usage(argv[0]);
+        return 2;
+    }
+    printf("seed %llu\n", (unsigned long long)seed);
+    for (size_t i = 0; i < n; i++) {
+        if (wanted(&ops[i], names)) {
+            bool bad = crash_run(around, &ops[i], 1) != 0;
+            passed += !bad;
+            failed += bad;
+        }
+    }
+    printf("%zu passed, %zu failed\n", passed, failed);
+    return failed != 0;
+}

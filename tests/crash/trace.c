@@ -1,0 +1,372 @@
+/*
+ * trace.c - one process under ptrace: record what it runs, run it to an instruction, kill it there
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The window is what a process runs between two marks, each an int3. One run is recorded by single
+ * steps. To kill later runs after k instructions without k single steps each, the recording tells an
+ * anchor: an index up to k whose instruction has not run often before. A breakpoint is set there and
+ * passed as often as that, and the few steps that remain are made singly. A run that takes another path
+ * than the recorded one (fewer rounds of a spin loop, say) reaches the end mark early and is reported
+ * as stray; the caller repeats it by single steps alone.
+ *
+ * A system call is one instruction, and so is each round of a rep-prefixed one. A process that is made
+ * inside the window is stopped by the kernel before its first instruction: it is let go at once, or
+ * kept for a caller whose subject it is.
+ *
+ * Linux on x86-64 only: an int3 and its address are known here, and so is where the registers are.
+ */
+#include "trace.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+extern const char trace_at_begin[], trace_at_end[];
+
+/* The labels are the addresses after the marks: there the instruction pointer stands in the trap. */
+__asm__(".text\n"
+        ".globl trace_mark_begin, trace_mark_end, trace_at_begin, trace_at_end\n"
+        ".type trace_mark_begin, @function\n"
+        "trace_mark_begin:\n\tint3\ntrace_at_begin:\n\tret\n"
+        ".size trace_mark_begin, . - trace_mark_begin\n"
+        ".type trace_mark_end, @function\n"
+        "trace_mark_end:\n\tint3\ntrace_at_end:\n\tret\n"
+        ".size trace_mark_end, . - trace_mark_end\n");
+
+static void fatal(const char *what) {
+    fprintf(stderr, "crash laboratory: %s: %s\n", what, strerror(errno));
+    _Exit(70);
+}
+
+uint64_t trace_rip(const struct tracee *tracee) {
+    errno = 0;
+    long rip = ptrace(PTRACE_PEEKUSER, tracee->pid, offsetof(struct user_regs_struct, rip), 0);
+    if (errno != 0) {
+        fatal("reading the instruction pointer");
+    }
+    return (uint64_t)rip;
+}
+
+static void set_rip(const struct tracee *tracee, uint64_t rip) {
+    if (ptrace(PTRACE_POKEUSER, tracee->pid, offsetof(struct user_regs_struct, rip), rip) != 0) {
+        fatal("setting the instruction pointer");
+    }
+}
+
+void trace_me(void) {
+    if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0) {
+        fatal("PTRACE_TRACEME");
+    }
+}
+
+static void write_text(pid_t pid, uint64_t at, long text) {
+    if (ptrace(PTRACE_POKETEXT, pid, at, text) != 0) {
+        fatal("changing the text of a process");
+    }
+}
+
+static void set_trap(struct tracee *tracee, uint64_t rip) {
+    errno = 0;
+    tracee->text = ptrace(PTRACE_PEEKTEXT, tracee->pid, rip, 0);
+    if (errno != 0) {
+        fatal("reading the text of a process");
+    }
+    tracee->trap = rip;
+    write_text(tracee->pid, rip, (tracee->text & ~0xffL) | 0xcc);
+}
+
+static void clear_trap(struct tracee *tracee) {
+    write_text(tracee->pid, tracee->trap, tracee->text);
+    tracee->trap = 0;
+}
+
+static int wait_for(pid_t pid) {
+    int status;
+    while (waitpid(pid, &status, __WALL) < 0) {
+        if (errno != EINTR) {
+            fatal("waitpid");
+        }
+    }
+    return status;
+}
+
+/* A newborn process stops by itself before its first instruction. It has a copy of the breakpoint, or
+ * shares its text with its parent until the parent goes on: a trap there would end it. */
+static void take_newborn(struct tracee *tracee, int event) {
+    unsigned long pid = 0;
+    if (ptrace(PTRACE_GETEVENTMSG, tracee->pid, 0, &pid) != 0) {
+        fatal("PTRACE_GETEVENTMSG");
+    }
+    wait_for((pid_t)pid);
+    if (tracee->trap != 0) {
+        write_text((pid_t)pid, tracee->trap, tracee->text);
+        if (event == PTRACE_EVENT_VFORK) {
+            write_text(tracee->pid, tracee->trap, tracee->text);
+        }
+    }
+    if (tracee->keep_newborn && tracee->newborn == 0) {
+        tracee->newborn = (pid_t)pid;
+    } else if (ptrace(PTRACE_DETACH, (pid_t)pid, 0, 0) != 0 && errno != ESRCH) {
+        fatal("PTRACE_DETACH");
+    }
+}
+
+static void on_event(struct tracee *tracee, int event) {
+    if (event == PTRACE_EVENT_VFORK_DONE) {
+        if (tracee->trap != 0) {
+            set_trap(tracee, tracee->trap);
+        }
+    } else if (event == PTRACE_EVENT_EXEC) {
+        tracee->trap = 0;
+    } else {
+        take_newborn(tracee, event);
+    }
+}
+
+/* Goes on by `request` to the next trap. Signals are passed on. */
+static enum trace_end go(struct tracee *tracee, int request) {
+    int signal = 0;
+    for (;;) {
+        if (ptrace(request, tracee->pid, 0, signal) != 0 && errno != ESRCH) {
+            fatal("resuming a process");
+        }
+        int status = wait_for(tracee->pid);
+        if (!WIFSTOPPED(status)) {
+            tracee->status = status;
+            return TRACE_GONE;
+        }
+        if (status >> 8 == SIGTRAP) {
+            return TRACE_HERE;
+        }
+        signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
+        if (signal == 0) {
+            on_event(tracee, status >> 16);
+            if (tracee->newborn != 0) {
+                return TRACE_BORN;
+            }
+        }
+    }
+}
+
+static void set_options(pid_t pid) {
+    long options = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+                   PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXEC;
+    if (ptrace(PTRACE_SETOPTIONS, pid, 0, options) != 0) {
+        fatal("PTRACE_SETOPTIONS");
+    }
+}
+
+static bool at_mark(uint64_t rip, const char *mark) {
+    return rip == (uint64_t)(uintptr_t)mark;
+}
+
+enum trace_end trace_begin(struct tracee *tracee) {
+    int status = wait_for(tracee->pid);
+    tracee->at = 0;
+    tracee->newborn = 0;
+    tracee->trap = 0;
+    if (!WIFSTOPPED(status)) {
+        tracee->status = status;
+        return TRACE_GONE;
+    }
+    set_options(tracee->pid);
+    while (!at_mark(trace_rip(tracee), trace_at_begin)) {
+        if (go(tracee, PTRACE_CONT) == TRACE_GONE) {
+            return TRACE_GONE;
+        }
+    }
+    return TRACE_HERE;
+}
+
+enum trace_end trace_newborn(struct tracee *tracee) {
+    tracee->keep_newborn = true;
+    enum trace_end end = go(tracee, PTRACE_CONT);
+    if (end != TRACE_BORN) {
+        return end == TRACE_HERE ? TRACE_STRAY : end;
+    }
+    trace_release(tracee);
+    tracee->pid = tracee->newborn;
+    tracee->newborn = 0;
+    tracee->keep_newborn = false;
+    set_options(tracee->pid);
+    return TRACE_HERE;
+}
+
+static enum trace_end step(struct tracee *tracee) {
+    enum trace_end end = go(tracee, PTRACE_SINGLESTEP);
+    if (end == TRACE_HERE) {
+        tracee->at++;
+    }
+    return end;
+}
+
+static bool about_to_sleep(const struct tracee *tracee, uint64_t rip) {
+    struct user_regs_struct regs;
+    errno = 0;
+    long text = ptrace(PTRACE_PEEKTEXT, tracee->pid, rip, 0);
+    if (errno != 0 || (text & 0xffff) != 0x050f) { /* syscall */
+        return false;
+    }
+    if (ptrace(PTRACE_GETREGS, tracee->pid, 0, &regs) != 0) {
+        fatal("PTRACE_GETREGS");
+    }
+    int verb = (int)(regs.rsi & FUTEX_CMD_MASK);
+    return regs.rax == SYS_futex && (verb == FUTEX_WAIT || verb == FUTEX_WAIT_BITSET);
+}
+
+enum trace_end trace_record(struct tracee *tracee, struct trace *trace, void (*meanwhile)(void *),
+                            void *arg) {
+    trace->sleep = TRACE_NONE;
+    for (;;) {
+        uint64_t rip = trace_rip(tracee);
+        trace->count = tracee->at;
+        trace->rip[tracee->at] = rip;
+        if (at_mark(rip, trace_at_end)) {
+            return TRACE_HERE;
+        }
+        if (tracee->at == TRACE_MAX - 1) {
+            return TRACE_STRAY;
+        }
+        if (trace->sleep == TRACE_NONE && about_to_sleep(tracee, rip)) {
+            trace->sleep = tracee->at;
+            if (meanwhile != NULL) {
+                meanwhile(arg);
+            }
+        }
+        if (step(tracee) == TRACE_GONE) {
+            return TRACE_GONE;
+        }
+    }
+}
+
+/* How often each address has been seen; open addressing. */
+struct seen {
+    struct seen_one {
+        uint64_t rip;
+        uint32_t times;
+    } * slot;
+    uint64_t mask;
+};
+
+static uint32_t seen_again(struct seen *seen, uint64_t rip) {
+    uint64_t i = (rip * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & seen->mask;
+    while (seen->slot[i].rip != rip && seen->slot[i].rip != 0) {
+        i = (i + 1) & seen->mask;
+    }
+    seen->slot[i].rip = rip;
+    return ++seen->slot[i].times;
+}
+
+/* A hit costs as much as three single steps: breakpoint off, step, breakpoint on. So the cost of index
+ * i is the lesser of one step from i - 1 and of all the hits of a breakpoint at i. */
+void trace_anchors(struct trace *trace, bool split_at_sleep) {
+    struct seen seen = {NULL, 1};
+    while (seen.mask < 2 * (uint64_t)trace->count + 16) {
+        seen.mask <<= 1;
+    }
+    size_t bytes = seen.mask * sizeof *seen.slot;
+    seen.slot = calloc(1, bytes);
+    if (seen.slot == NULL) {
+        fatal("memory for the anchors");
+    }
+    seen.mask--;
+    uint64_t cost = 0;
+    for (uint32_t i = 0; i <= trace->count; i++) {
+        bool border = i == 0 || (split_at_sleep && i == trace->sleep);
+        if (border) {
+            memset(seen.slot, 0, bytes);
+        }
+        uint32_t times = seen_again(&seen, trace->rip[i]);
+        if (border || 3 * (uint64_t)times < cost + 1) {
+            trace->anchor[i] = i;
+            trace->hits[i] = border ? 0 : times;
+            cost = border ? 0 : 3 * (uint64_t)times;
+        } else {
+            trace->anchor[i] = trace->anchor[i - 1];
+            trace->hits[i] = trace->hits[i - 1];
+            cost++;
+        }
+    }
+    free(seen.slot);
+}
+
+/* Runs to the breakpoint that is set. */
+static enum trace_end run_to_trap(struct tracee *tracee) {
+    uint64_t rip = tracee->trap;
+    enum trace_end end = go(tracee, PTRACE_CONT);
+    if (end != TRACE_HERE) {
+        return end;
+    }
+    clear_trap(tracee);
+    if (trace_rip(tracee) != rip + 1) {
+        return TRACE_STRAY;
+    }
+    set_rip(tracee, rip);
+    return TRACE_HERE;
+}
+
+/* Runs to a breakpoint at the anchor for the given index; the end mark is its own breakpoint. */
+static enum trace_end leap(struct tracee *tracee, const struct trace *trace, uint32_t index) {
+    uint32_t anchor = trace->anchor[index];
+    uint64_t rip = trace->rip[anchor];
+    enum trace_end end = TRACE_HERE;
+    if (anchor == trace->count) {
+        end = go(tracee, PTRACE_CONT);
+        tracee->at = anchor;
+        return end;
+    }
+    for (uint32_t hits = 0; hits < trace->hits[index] && end == TRACE_HERE; hits++) {
+        if (hits != 0) {
+            end = go(tracee, PTRACE_SINGLESTEP);
+        }
+        if (end == TRACE_HERE) {
+            set_trap(tracee, rip);
+            end = run_to_trap(tracee);
+        }
+    }
+    tracee->at = anchor;
+    return end;
+}
+
+static enum trace_end run_segment(struct tracee *tracee, const struct trace *trace, uint32_t point,
+                                  bool naive) {
+    enum trace_end end = TRACE_HERE;
+    uint32_t anchor = trace->anchor[point];
+    if (!naive && anchor > tracee->at) {
+        end = leap(tracee, trace, point);
+    }
+    while (end == TRACE_HERE && tracee->at < point) {
+        end = step(tracee);
+        if (end == TRACE_HERE && tracee->at < point && at_mark(trace_rip(tracee), trace_at_end)) {
+            end = TRACE_STRAY;
+        }
+    }
+    return end;
+}
+
+enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
+                         bool naive, void (*meanwhile)(void *), void *arg) {
+    if (meanwhile != NULL && trace->sleep < point) {
+        enum trace_end end = run_segment(tracee, trace, trace->sleep, naive);
+        if (end != TRACE_HERE) {
+            return end;
+        }
+        meanwhile(arg);
+    }
+    return run_segment(tracee, trace, point, naive);
+}
+
+void trace_release(const struct tracee *tracee) {
+    if (ptrace(PTRACE_DETACH, tracee->pid, 0, 0) != 0 && errno != ESRCH) {
+        fatal("PTRACE_DETACH");
+    }
+}

@@ -1,0 +1,78 @@
+/*
+ * trace.h - one process under ptrace: record what it runs, run it to an instruction, kill it there
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef CRASH_TRACE_H
+#define CRASH_TRACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Longest operation that can be recorded, in instructions. */
+#define TRACE_MAX (1u << 21)
+
+/* rip[i] is the instruction that comes after i instructions of the window; rip[count] its end mark. */
+struct trace {
+    uint32_t count;
+    uint32_t sleep; /* index of the first system call that may sleep on a futex, or TRACE_NONE */
+    uint64_t rip[TRACE_MAX];
+    uint32_t anchor[TRACE_MAX]; /* trace_anchors(): index up to i that a breakpoint gets to, */
+    uint32_t hits[TRACE_MAX];   /*   and how often the breakpoint is hit on the way; 0: none set */
+};
+
+#define TRACE_NONE UINT32_MAX
+
+enum trace_end {
+    TRACE_HERE,  /* stopped where it should */
+    TRACE_STRAY, /* took another path than the recorded one: reached the end mark early */
+    TRACE_GONE,  /* the process has ended by itself */
+    TRACE_BORN   /* stopped in the making of a process that is kept */
+};
+
+/* The process under the tracer's hand. */
+struct tracee {
+    pid_t pid;
+    uint32_t at;       /* instructions run since the begin mark */
+    int status;        /* TRACE_GONE: as waitpid gave it */
+    bool keep_newborn; /* hold a process made in the window; otherwise it is let go at once */
+    pid_t newborn;     /* that process, at its first instruction; 0: none */
+    uint64_t trap;     /* where a breakpoint is set, 0: nowhere; and the text that is under it */
+    long text;
+};
+
+/* In the traced process: the marks around the window. */
+void trace_mark_begin(void);
+void trace_mark_end(void);
+
+/* In the traced process, before the begin mark. */
+void trace_me(void);
+
+/* Waits until the process stands at its begin mark. */
+enum trace_end trace_begin(struct tracee *tracee);
+
+/* Lets a process that stands at its begin mark run until it makes a process, turns to that one (which
+ * stands before its first instruction) and lets the parent go. */
+enum trace_end trace_newborn(struct tracee *tracee);
+
+/* Single-steps to the end mark and records. `meanwhile` (may be NULL) is called when the process is
+ * about to sleep for the first time. TRACE_STRAY: too long to record. */
+enum trace_end trace_record(struct tracee *tracee, struct trace *trace, void (*meanwhile)(void *),
+                            void *arg);
+
+/* Makes trace->anchor: the cheapest way to each index. With a split, a second segment begins at the
+ * first sleep, which is then run up to exactly. */
+void trace_anchors(struct trace *trace, bool split_at_sleep);
+
+/* Runs up to `point` instructions; with `naive` by single steps alone. */
+enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
+                         bool naive, void (*meanwhile)(void *), void *arg);
+
+/* The instruction that comes next. */
+uint64_t trace_rip(const struct tracee *tracee);
+
+/* Lets the process go. */
+void trace_release(const struct tracee *tracee);
+
+#endif
