@@ -61,7 +61,14 @@ def clean_environment(tmp: Path) -> dict[str, str]:
 def list_cases(shadow: Shadow, method: str, modules: list[str]) -> list[tuple[str, str, list[str]]]:
     """Module, class and tests of all there is; raises RuntimeError with what Python said."""
     with tempfile.TemporaryDirectory(prefix="mpc") as name:
-        command = [shadow.python, "-m", "mproc_conformance", "list", method, *modules]
+        command: list[str | Path] = [
+            shadow.python,
+            "-m",
+            "mproc_conformance",
+            "list",
+            method,
+            *modules,
+        ]
         code, out, err = answer(command, Path(name))
     if code:
         raise RuntimeError((err or f"exit code {code}") + shadow.tripped())
@@ -72,7 +79,13 @@ def list_cases(shadow: Shadow, method: str, modules: list[str]) -> list[tuple[st
 def self_check(shadow: Shadow) -> None:
     """Raises BadShadow unless parent and all kinds of children see the package under test."""
     with tempfile.TemporaryDirectory(prefix="mpc") as name:
-        command = [shadow.python, "-m", "mproc_conformance.selfcheck", name, *METHODS]
+        command: list[str | Path] = [
+            shadow.python,
+            "-m",
+            "mproc_conformance.selfcheck",
+            name,
+            *METHODS,
+        ]
         code, out, err = answer(command, Path(name))
     wrong = out + shadow.tripped()
     if code or wrong:
@@ -163,7 +176,16 @@ def attempt(
     events = tmp / "events"
     events.touch()
     shm = room.shm_names()
-    command = [shadow.python, "-m", "mproc_conformance", "run", method, *case, events, *tests]
+    command: list[str | Path] = [
+        shadow.python,
+        "-m",
+        "mproc_conformance",
+        "run",
+        method,
+        *case,
+        events,
+        *tests,
+    ]
     surroundings = {"env": clean_environment(tmp), "cwd": cwd}
     trial = Trial()
     try:

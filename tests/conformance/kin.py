@@ -3,7 +3,7 @@
 Nothing else is ever signalled. The leader stays unreaped while its kin is looked after, so its
 number, which is the group's, cannot be somebody else's by then; and a process is signalled
 through a pidfd, after it has been seen to be kin with the pidfd open. A group must be led by a
-child of this process: numbers such as 0, the group of init and of the kernel's threads, are refused.
+child of this process: numbers such as 0, the group of init and of kernel threads, are refused.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Report:
             where = f"{python} {method} {case.name}.{test}"
             self.foreseen.append(f"{where}: {entry.reason} Instead: {entry.instead}")
             return Outcome(test, "expected", entry.reason)
-        return Outcome(test, "failed", f"unexpected success; it is expected to fail: {entry.reason}")
+        return Outcome(test, "failed", f"unexpected success; expected to fail: {entry.reason}")
 
     def tell(self, python: str, method: str, case: Case, outcome: Outcome) -> None:
         if outcome.status == "failed":

@@ -29,8 +29,15 @@ import job
 import room
 from interpreter import Interpreter
 from report import Report
-from selection import BadSelection, Case, Selector, choose, parse_selector
-from selection import read_classes, read_expected
+from selection import (
+    BadSelection,
+    Case,
+    Selector,
+    choose,
+    parse_selector,
+    read_classes,
+    read_expected,
+)
 from shadow import METHODS, BadShadow, Shadow
 
 HERE = Path(__file__).resolve().parent

@@ -102,7 +102,7 @@ def tests(module, method):
         about = getattr(case, "start_method", None) or getattr(case, "ctx", None) or method
         if about == method and case.__module__ == module.__name__:
             cases[name] = unittest.defaultTestLoader.getTestCaseNames(case)
-    return {name: found for name, found in cases.items() if found}
+    return {name: methods for name, methods in cases.items() if methods}
 
 
 def plan(method, names):
@@ -110,7 +110,8 @@ def plan(method, names):
     rows = []
     for name in names:
         for module in modules(name):
-            rows += [[module.__name__, case, found] for case, found in tests(module, method).items()]
+            of_class = tests(module, method)
+            rows += [[module.__name__, case, names] for case, names in of_class.items()]
     print(json.dumps(rows))
 
 
@@ -149,9 +150,8 @@ def run(method, module_name, case_name, path, names):
 
     events = Events(path)
     module = importlib.import_module(module_name)
-    if found.PACKAGE == "mproc" and (found.ABSENT_MODULES or found.ABSENT_NAMES):
-        if hasattr(module, "setUpModule"):
-            module.setUpModule = tolerant(module.setUpModule)
+    if (found.ABSENT_MODULES or found.ABSENT_NAMES) and hasattr(module, "setUpModule"):
+        module.setUpModule = tolerant(module.setUpModule)
     case = getattr(module, case_name)
     unittest.TestSuite(map(case, names)).run(Result(events))
     events.tell("done", altered=support.environment_altered, strangers=strangers())

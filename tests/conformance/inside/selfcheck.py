@@ -1,6 +1,7 @@
 """Proves that the parent and every kind of child see the package under test, and nothing else.
 
-Usage: -m mproc_conformance.selfcheck DIRECTORY METHOD... (writes one file per witness there, prints what is wrong).
+Usage: -m mproc_conformance.selfcheck DIRECTORY METHOD...
+Each witness writes a file in that directory; what is wrong is printed.
 """
 
 import os

@@ -1,0 +1,448 @@
+"""Tests of the conformance runner: what it must notice, it notices.
+
+A little suite of the shape of the interpreter's own is run on little packages made here; one test
+runs the interpreter's own suite on a copy of the standard package under the name mproc.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parents[1] / "conformance"
+sys.path.insert(0, str(HERE))
+
+import kin  # noqa: E402
+import selection  # noqa: E402
+from interpreter import Interpreter, NotFound, ask, find  # noqa: E402
+
+WATCHDOG = 240  # s
+
+# Loads the standard extensions under other names, as the real package has them in its own.
+EXTENSION = """\
+import glob, importlib.machinery, importlib.util, sysconfig
+
+__all__ = []
+
+
+def load(name):
+    path = glob.glob(sysconfig.get_path("stdlib") + f"/lib-dynload/{name}.*.so")[0]
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    spec = importlib.machinery.ModuleSpec(name, loader, origin=path)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+synchronize, memory = load("_multiprocessing"), load("_posixshmem")
+SemLock, sem_unlink, flags = synchronize.SemLock, synchronize.sem_unlink, synchronize.flags
+shm_open, shm_unlink = memory.shm_open, memory.shm_unlink
+"""
+
+SUITE = """\
+import multiprocessing, multiprocessing.managers, os, signal, subprocess, sys, time, unittest
+from multiprocessing.managers import BaseManager
+
+class Derived(BaseManager): pass
+Derived.register('thing', callable=int)
+
+class TestGood(unittest.TestCase):
+    def test_good(self): pass
+    def test_process(self):
+        process = multiprocessing.Process(target=int)
+        process.start()
+        process.join()
+        self.assertEqual(process.exitcode, 0)
+
+class TestBad(unittest.TestCase):
+    def test_bad(self): self.assertEqual(1, 2, 'one is not two')
+    def test_worse(self): raise KeyError('culprit')
+    def test_sub(self):
+        for n in range(2):
+            with self.subTest(n=n): self.assertEqual(n, 0)
+
+class TestSkip(unittest.TestCase):
+    def test_skip(self): self.skipTest('no mood')
+
+class TestCrash(unittest.TestCase):
+    def test_a_good(self): pass
+    def test_b_crash(self): os.kill(os.getpid(), signal.SIGSEGV)
+    def test_c_good(self): pass
+
+class TestHang(unittest.TestCase):
+    def test_a_hang(self):
+        while True: time.sleep(60)
+    def test_b_good(self): pass
+
+class TestExit(unittest.TestCase):
+    def test_good(self):
+        import atexit
+        atexit.register(os._exit, 3)
+
+class TestFixture(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise OSError('no fixture')
+    def test_good(self): pass
+
+class TestStray(unittest.TestCase):
+    def test_a_fork(self):
+        pid = os.fork()
+        if pid: os.waitpid(pid, 0)
+    def test_b_good(self): pass
+
+class TestLeak(unittest.TestCase):
+    def test_child(self):
+        subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+    def test_session(self):
+        command = [sys.executable, '-c', 'import time; time.sleep(600)']
+        subprocess.Popen(command, start_new_session=True)
+    def test_shm(self):
+        open(f'/dev/shm/mpc-{os.getpid()}', 'w').close()
+
+class TestStandard(unittest.TestCase):
+    def test_by_path(self):
+        import importlib.util
+        path = os.path.realpath(os.path.dirname(os.path.realpath(os.__file__)))
+        spec = importlib.util.spec_from_file_location(
+            'stranger', path + '/multiprocessing/process.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    def test_second_copy(self):
+        shim = os.path.join(os.path.dirname(os.__file__), 'multiprocessing')
+        sys.path.insert(0, shim)
+        import popen_fork
+
+class TestAbsent(unittest.TestCase):
+    def test_manager(self): Derived()
+
+def install_tests_in_module_dict(target, method):
+    for name, case in list(globals().items()):
+        if isinstance(case, type) and issubclass(case, unittest.TestCase):
+            target[name] = type(name, (case,), {'__module__': target['__name__']})
+    target['setUpModule'] = lambda: multiprocessing.set_start_method(method, force=True)
+"""
+
+
+class Runner:
+    """Runs run.py on the little suite, in a shadow that all tests share."""
+
+    def __init__(self, folder: Path, python: Interpreter) -> None:
+        self.folder = folder
+        self.python = python
+        self.suite = folder / "suite.py"
+        self.suite.write_text(SUITE)
+        self.package = standard_copy(folder / "package", python)
+        self.output = ""
+
+    def __call__(self, only: str, *more: str | Path, package: Path | None = None) -> int:
+        """The exit code; what was said is in `output`."""
+        command = [
+            sys.executable, HERE / "run.py", "--python", self.python.binary, "--method", "fork",
+            "--only", only, "--shadow", self.folder / "shadow", "--suite", self.suite,
+            "--package", package or self.package, *more,
+        ]  # fmt: skip
+        result = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WATCHDOG
+        )
+        self.output = result.stdout
+        return result.returncode
+
+    @property
+    def counts(self) -> str:
+        return self.output.splitlines()[-1]
+
+    def expect(self, test: str, **more: str) -> list[str | Path]:
+        """The option for a list with one expected failure."""
+        entry = {"test": test, "reason": "It pins something.", "instead": "Another thing.", **more}
+        lines = "".join(f'{key} = "{value}"\n' for key, value in entry.items())
+        path = self.folder / "expected.toml"
+        path.write_text(f"[[expected]]\n{lines}")
+        return ["--expected", path]
+
+
+def standard_copy(folder: Path, python: Interpreter) -> Path:
+    """A package mproc that behaves like the standard one."""
+    standard = Path(python.stdlib, "multiprocessing")
+    shutil.copytree(standard, folder / "mproc", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "mproc" / "_mproc.py").write_text(EXTENSION)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python() -> Interpreter:
+    """An interpreter with a test suite; there may be none on this machine."""
+    for version in ("3.11", "3.12", "3.13"):
+        try:
+            return find(version)
+        except NotFound:
+            continue
+    pytest.skip("no interpreter with a test suite")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, python: Interpreter) -> Iterator[Runner]:
+    yield Runner(tmp_path_factory.mktemp("conformance"), python)
+
+
+@pytest.fixture
+def altered(run: Runner, tmp_path: Path) -> Callable[[str, str], Path]:
+    """Makes a copy of the package with text added to one of its files."""
+
+    def make(file: str, text: str) -> Path:
+        shutil.copytree(run.package, tmp_path / "package")
+        with (tmp_path / "package" / "mproc" / file).open("a") as out:
+            out.write(text)
+        return tmp_path / "package"
+
+    return make
+
+
+def test_passing_tests_pass(run: Runner) -> None:
+    assert run("TestGood") == 0, run.output
+    assert run.counts == "2 passed, 0 failed, 0 skipped"
+    assert "-I and -E -S -O children see mproc" in run.output
+
+
+def test_failures_are_failures(run: Runner) -> None:
+    assert run("TestBad,TestGood") == 1
+    assert run.counts == "2 passed, 3 failed, 0 skipped"
+    assert "one is not two" in run.output and "KeyError: 'culprit'" in run.output
+    again = f"--python {run.python.version} --method fork --only TestBad.test_bad"
+    assert again in run.output
+
+
+def test_broken_package_fails(run: Runner, altered: Callable[[str, str], Path]) -> None:
+    text = "\nBaseProcess.exitcode = property(lambda self: 77)\n"
+    package = altered("process.py", text)
+    assert run("TestGood", package=package) == 2
+    assert "exit code 77" in run.output  # the self-check starts processes, too
+
+
+def test_package_that_cannot_be_imported(run: Runner, altered: Callable[[str, str], Path]) -> None:
+    package = altered("queues.py", "\nraise ValueError('broken queue')\n")
+    assert run("TestGood", package=package) == 2
+    assert "cannot be imported" in run.output and "broken queue" in run.output
+
+
+def test_skips_are_named(run: Runner) -> None:
+    assert run("TestSkip,TestGood", "-v") == 0, run.output
+    assert run.counts == "2 passed, 0 failed, 1 skipped"
+    assert "skipped test_skip: no mood" in run.output
+
+
+def test_nothing_run_is_a_failure(run: Runner) -> None:
+    assert run("TestSkip") == 1
+    assert "Nothing was run." in run.output
+    assert run.counts == "0 passed, 0 failed, 1 skipped"
+
+
+def test_unknown_test_is_a_failure(run: Runner) -> None:
+    assert run("TestGood,TestGood.test_bad") == 1
+    assert "selector TestGood.test_bad" in run.output
+
+
+def test_crash_hides_nothing(run: Runner) -> None:
+    assert run("TestCrash,TestGood") == 1
+    assert run.counts == "4 passed, 1 failed, 0 skipped"
+    assert "died of SIGSEGV in this test" in run.output
+
+
+def test_hang_is_noticed(run: Runner) -> None:
+    assert run("TestHang", "--timeout", "2") == 1
+    assert run.counts == "1 passed, 1 failed, 0 skipped"
+    assert "hung: nothing happened for 2 s" in run.output
+    assert "in test_a_hang" in run.output  # faulthandler's traceback
+
+
+def test_bad_exit_is_noticed(run: Runner) -> None:
+    assert run("TestExit") == 1
+    assert run.counts == "1 passed, 1 failed, 0 skipped"
+    assert "exit code 3" in run.output
+
+
+def test_broken_fixture_fails_its_tests(run: Runner) -> None:
+    assert run("TestFixture") == 1
+    assert "no fixture" in run.output
+    assert run.counts == "0 passed, 2 failed, 0 skipped"
+
+
+def test_stray_child_is_noticed(run: Runner) -> None:
+    assert run("TestStray") == 1
+    assert "(stray child)" in run.output
+
+
+@pytest.mark.parametrize("test", ["test_child", "test_session"])
+def test_child_left_behind(run: Runner, test: str) -> None:
+    assert run(f"TestLeak.{test}") == 1
+    assert run.counts == "1 passed, 1 failed, 0 skipped"
+    assert "time.sleep(600)" in run.output
+
+
+def test_shm_left_behind(run: Runner) -> None:
+    before = set(os.listdir("/dev/shm"))
+    assert run("TestLeak.test_shm") == 1
+    assert "/dev/shm/mpc-" in run.output
+    for name in set(os.listdir("/dev/shm")) - before:  # where the run had no room of its own
+        if name.startswith("mpc-"):
+            os.unlink(f"/dev/shm/{name}")
+
+
+@pytest.mark.parametrize("test", ["test_by_path", "test_second_copy"])
+def test_standard_library_is_noticed(run: Runner, test: str) -> None:
+    assert run(f"TestStandard.{test}") == 1
+    assert "(tripwire)" in run.output
+    assert "executed the standard library's" in run.output
+
+
+def test_self_check_stops_the_run(run: Runner, altered: Callable[[str, str], Path]) -> None:
+    """Children that import something else: pitfall number one."""
+    text = (
+        "\nimport sys, types\n"
+        "if '-E' in sys.orig_argv:\n"
+        "    sys.modules['mproc.process'] = types.ModuleType('mproc.process')\n"
+        "    sys.modules['mproc.process'].__file__ = '/elsewhere/process.py'\n"
+    )
+    assert run("TestGood", package=altered("__init__.py", text)) == 2
+    assert "-E -S -O child: multiprocessing.process is /elsewhere/process.py" in run.output
+
+
+def test_missing_module_fails_only_its_tests(run: Runner, tmp_path: Path) -> None:
+    shutil.copytree(run.package, tmp_path / "package")
+    (tmp_path / "package" / "mproc" / "managers.py").unlink()
+    assert run("TestGood,TestAbsent", package=tmp_path / "package") == 1
+    assert run.counts == "2 passed, 1 failed, 0 skipped"
+    assert "the package lacks managers" in run.output
+    assert "the package under test has no multiprocessing.managers.BaseManager" in run.output
+
+
+def test_expected_failure(run: Runner) -> None:
+    assert run("TestBad.test_bad,TestGood", *run.expect("TestBad.test_bad")) == 0, run.output
+    assert "1 expected failures:" in run.output
+    assert "It pins something. Instead: Another thing." in run.output
+    assert run.counts == "2 passed, 0 failed, 0 skipped"
+
+
+def test_unexpected_success(run: Runner) -> None:
+    assert run("TestGood", *run.expect("TestGood.test_good")) == 1
+    assert "unexpected success" in run.output
+    assert run.counts == "1 passed, 1 failed, 0 skipped"
+
+
+def test_expected_elsewhere_only(run: Runner) -> None:
+    assert run("TestBad.test_bad", *run.expect("TestBad.test_bad", method="spawn")) == 1
+
+
+def test_expected_failure_needs_a_reason(run: Runner) -> None:
+    assert run("TestGood", *run.expect("TestGood.test_good", reason="")) == 2
+    assert "entry 1" in run.output and "reason" in run.output
+
+
+def test_excluded_tests_are_named(run: Runner, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.txt"
+    classes.write_text("TestGood\n!TestGood.test_process  # too dear\n")
+    assert run("TestGood", "--classes", classes) == 0, run.output
+    assert run.counts == "1 passed, 0 failed, 0 skipped"
+    assert "left out test_process: too dear" in run.output
+
+
+def test_real_suite(run: Runner) -> None:
+    """The interpreter's own file, on a copy of the standard package: all is found and passes."""
+    only = "TestStartMethod,_TestSubclassingProcess,SemLockTests"
+    assert run(only, "--method", "spawn", "--suite", run.python.suite) == 0, run.output
+
+
+def test_stock_is_a_control(run: Runner) -> None:
+    command = [
+        sys.executable, HERE / "run.py", "--stock", "--python", run.python.binary, "--method",
+        "fork", "--only", "TestGood", "--suite", run.suite, "--shadow", run.folder / "shadow",
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "see the standard library" in result.stdout
+
+
+def test_only_own_groups_are_touched() -> None:
+    """Group 0 is that of init and of the kernel's threads; our own group is no job, either."""
+    for group in (0, 1, os.getpgrp(), os.getppid()):
+        with pytest.raises(kin.NotOurs):
+            kin.end_all(group, 0.0)
+
+
+def test_stranger_is_not_killed() -> None:
+    stranger = subprocess.Popen(["sleep", "60"], process_group=0)
+    leader = subprocess.Popen(["sleep", "60"], process_group=0)
+    try:
+        nephew = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=subprocess.PIPE)
+        assert nephew.stdout is not None
+        pid = int(nephew.stdout.readline())  # a child of a child: neither in the group nor ours
+        nephew.wait()
+        assert not kin.is_kin(pid, leader.pid)
+        kin.kill(pid, leader.pid)
+        assert Path("/proc", str(pid)).exists() and stranger.poll() is None
+        os.kill(pid, 9)
+    finally:
+        for process in (stranger, leader):
+            process.kill()
+            process.wait()
+
+
+def test_no_such_interpreter() -> None:
+    with pytest.raises(NotFound, match="/bin/false"):
+        find("/bin/false")
+    assert ask("/bin/false") is None
+
+
+def test_interpreter_knows_its_library() -> None:
+    known = ask(sys.executable)
+    assert known is not None
+    assert Path(known.stdlib) == Path(sysconfig.get_path("stdlib")).resolve()
+
+
+CASE = selection.Case("test.test_multiprocessing_fork", "WithThreadsTestLock", ("test_a", "test_b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "tests"),
+    [
+        ("_TestLock", "ab"),
+        ("_TestLock.threads", "ab"),
+        ("WithThreadsTestLock", "ab"),
+        ("_TestLock.processes", ""),
+        ("_TestLock.test_b", "b"),
+        ("_TestLock.threads.test_a", "a"),
+        ("_TestLock.test_*", "ab"),
+        ("_TestLoc", ""),
+        ("TestLock", ""),
+        ("test_multiprocessing_fork", "ab"),
+        ("test_multiprocessing_fork.WithThreadsTestLock.test_a", "a"),
+        ("test_multiprocessing_spawn", ""),
+    ],
+)
+def test_selector(text: str, tests: str) -> None:
+    selector = selection.parse_selector(text)
+    found = [test for test in CASE.tests if selector.matches(CASE, test)]
+    assert found == [f"test_{letter}" for letter in tests]
+
+
+@pytest.mark.parametrize("text", ["", "!", "_TestLock.threads.test_a.b", "a-b", "T.a.b"])
+def test_bad_selector(text: str) -> None:
+    with pytest.raises(selection.BadSelection):
+        selection.parse_selector(text)
+
+
+@pytest.mark.parametrize("line", ["TestWait timeout=x", "TestWait !", "!TestWait.test_wait"])
+def test_bad_line(line: str) -> None:
+    with pytest.raises(selection.BadSelection, match=r"classes\.txt:7"):
+        selection.parse_line(line, "classes.txt:7")
+
+
+def test_the_lists_can_be_read() -> None:
+    assert selection.read_classes(HERE / "classes.txt")
+    selection.read_expected(HERE / "expected.toml")
