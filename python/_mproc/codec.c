@@ -20,8 +20,7 @@
 
 #include <string.h>
 
-static void message_init(struct codec_message *m)
-{
+static void message_init(struct codec_message *m) {
     m->iov = m->inline_iov;
     m->iov_room = sizeof m->inline_iov / sizeof m->inline_iov[0];
     m->lent = m->inline_lent;
@@ -32,8 +31,7 @@ static void message_init(struct codec_message *m)
     m->size = m->lent_size = m->head_used = m->segment = 0;
 }
 
-void codec_message_clear(struct codec_message *m)
-{
+void codec_message_clear(struct codec_message *m) {
     while (m->nlent > 0) {
         PyObject *lender = m->lent[--m->nlent];
         Py_DECREF(lender);
@@ -52,8 +50,7 @@ void codec_message_clear(struct codec_message *m)
 
 /* A grown copy of an array that stands inside the structure or on the heap; NULL with MemoryError
  * leaves the old one as it is. */
-static void *grown(void *array, const void *inside, size_t used, size_t room)
-{
+static void *grown(void *array, const void *inside, size_t used, size_t room) {
     void *new = array == inside ? PyMem_Malloc(room) : PyMem_Realloc(array, room);
     if (!new) {
         return PyErr_NoMemory();
@@ -64,8 +61,7 @@ static void *grown(void *array, const void *inside, size_t used, size_t room)
     return new;
 }
 
-int codec_message_reserve(struct codec_message *m, size_t more)
-{
+int codec_message_reserve(struct codec_message *m, size_t more) {
     if (m->head_room - m->head_used >= more) {
         return 0;
     }
@@ -86,8 +82,7 @@ int codec_message_reserve(struct codec_message *m, size_t more)
     return 0;
 }
 
-static int message_add_segment(struct codec_message *m, const void *data, size_t size)
-{
+static int message_add_segment(struct codec_message *m, const void *data, size_t size) {
     if (m->niov == m->iov_room) {
         size_t used = (size_t)m->niov * sizeof *m->iov;
         struct iovec *iov = grown(m->iov, m->inline_iov, used, 2 * used);
@@ -101,8 +96,7 @@ static int message_add_segment(struct codec_message *m, const void *data, size_t
     return 0;
 }
 
-static int message_end_segment(struct codec_message *m)
-{
+static int message_end_segment(struct codec_message *m) {
     if (m->head_used == m->segment) {
         return 0;
     }
@@ -113,8 +107,7 @@ static int message_end_segment(struct codec_message *m)
     return 0;
 }
 
-static int message_keep(struct codec_message *m, PyObject *lender)
-{
+static int message_keep(struct codec_message *m, PyObject *lender) {
     if (m->nlent == m->lent_room) {
         size_t used = (size_t)m->nlent * sizeof *m->lent;
         PyObject **lent = grown(m->lent, m->inline_lent, used, 2 * used);
@@ -128,8 +121,7 @@ static int message_keep(struct codec_message *m, PyObject *lender)
     return 0;
 }
 
-int codec_message_copy(struct codec_message *m, const void *data, size_t size)
-{
+int codec_message_copy(struct codec_message *m, const void *data, size_t size) {
     if (codec_message_reserve(m, size) < 0) {
         return -1;
     }
@@ -138,8 +130,7 @@ int codec_message_copy(struct codec_message *m, const void *data, size_t size)
     return 0;
 }
 
-int codec_message_lend(struct codec_message *m, PyObject *lender, const void *data, size_t size)
-{
+int codec_message_lend(struct codec_message *m, PyObject *lender, const void *data, size_t size) {
     /* Each lent segment may bring two (itself and the piece of head before it), and the rest of
      * head is one more. */
     if (size < CODEC_LEND || m->niov > CODEC_SEGMENTS - 3) {
@@ -154,8 +145,7 @@ int codec_message_lend(struct codec_message *m, PyObject *lender, const void *da
 
 /* Ends the last segment and tells those of head where they are; the first `skip` bytes of head do
  * not belong to the message. */
-static int message_finish(struct codec_message *m, size_t skip)
-{
+static int message_finish(struct codec_message *m, size_t skip) {
     if (message_end_segment(m) < 0) {
         return -1;
     }
@@ -174,8 +164,7 @@ static int message_finish(struct codec_message *m, size_t skip)
 
 /* ---- encoding and decoding ---- */
 
-static int encode_plain(PyObject *object, struct codec_message *m)
-{
+static int encode_plain(PyObject *object, struct codec_message *m) {
     int r = msgpack_write(object, m);
     if (r) {
         return r;
@@ -185,8 +174,7 @@ static int encode_plain(PyObject *object, struct codec_message *m)
 }
 
 /* The header comes last: only then the pickle's length is known. */
-static int encode_pickle(struct module_state *state, PyObject *object, struct codec_message *m)
-{
+static int encode_pickle(struct module_state *state, PyObject *object, struct codec_message *m) {
     m->head_used = MSGPACK_PICKLE_HEADER;
     if (pickling_dump(state, object, m) < 0) {
         return -1;
@@ -195,8 +183,7 @@ static int encode_pickle(struct module_state *state, PyObject *object, struct co
     return message_finish(m, MSGPACK_PICKLE_HEADER - msgpack_pickle_header(m->head, length));
 }
 
-int codec_encode(struct module_state *state, PyObject *object, struct codec_message *m)
-{
+int codec_encode(struct module_state *state, PyObject *object, struct codec_message *m) {
     message_init(m);
     int r = encode_plain(object, m);
     if (r == MSGPACK_NOT_PLAIN) {
@@ -209,8 +196,7 @@ int codec_encode(struct module_state *state, PyObject *object, struct codec_mess
     return r;
 }
 
-PyObject *codec_decode(struct module_state *state, const void *data, size_t size)
-{
+PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {
     size_t header;
     int r = msgpack_is_pickle(data, size, &header);
     if (r < 0) {
@@ -224,8 +210,7 @@ PyObject *codec_decode(struct module_state *state, const void *data, size_t size
 
 /* ---- the module's functions ---- */
 
-static PyObject *joined(const struct codec_message *m)
-{
+static PyObject *joined(const struct codec_message *m) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)m->size);
     if (!bytes) {
         return NULL;
@@ -238,8 +223,7 @@ static PyObject *joined(const struct codec_message *m)
     return bytes;
 }
 
-static PyObject *dumps(PyObject *module, PyObject *object)
-{
+static PyObject *dumps(PyObject *module, PyObject *object) {
     struct codec_message m;
     if (codec_encode(module_state(module), object, &m) < 0) {
         return NULL;
@@ -249,8 +233,7 @@ static PyObject *dumps(PyObject *module, PyObject *object)
     return bytes;
 }
 
-static PyObject *loads(PyObject *module, PyObject *data)
-{
+static PyObject *loads(PyObject *module, PyObject *data) {
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
@@ -260,8 +243,7 @@ static PyObject *loads(PyObject *module, PyObject *data)
     return object;
 }
 
-static PyObject *is_plain(PyObject *module, PyObject *object)
-{
+static PyObject *is_plain(PyObject *module, PyObject *object) {
     struct codec_message m;
     (void)module;
     message_init(&m);
@@ -284,13 +266,11 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int codec_add(PyObject *module)
-{
+int codec_add(PyObject *module) {
     return PyModule_AddFunctions(module, functions);
 }
 
-void codec_clear(struct codec *codec)
-{
+void codec_clear(struct codec *codec) {
     for (size_t i = 0; i < CODEC_KEYS; i++) {
         Py_CLEAR(codec->keys[i]);
     }

@@ -32,12 +32,12 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-#define CODEC_EXT_TUPLE       'T' /* 0x54 */
-#define CODEC_EXT_PICKLE      'P' /* 0x50 */
+#define CODEC_EXT_TUPLE 'T'       /* 0x54 */
+#define CODEC_EXT_PICKLE 'P'      /* 0x50 */
 #define CODEC_EXT_LONG_PICKLE 'L' /* 0x4c */
 
 /* Deepest nesting that is written as MessagePack, and that is read: a bound for the C stack. */
-#define CODEC_DEPTH      32
+#define CODEC_DEPTH 32
 #define CODEC_READ_DEPTH 256
 
 /* From this size on, data are lent to a message: a copy would cost more than a segment. */

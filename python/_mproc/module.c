@@ -19,8 +19,7 @@ static const noun_add nouns[] = {
 #undef X
 };
 
-static int module_exec(PyObject *module)
-{
+static int module_exec(PyObject *module) {
     for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++) {
         if (nouns[i](module) < 0) {
             return -1;
@@ -29,8 +28,7 @@ static int module_exec(PyObject *module)
     return 0;
 }
 
-static int module_traverse(PyObject *module, visitproc visit, void *arg)
-{
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     struct module_state *state = module_state(module);
 #define X(name) Py_VISIT(state->name##_type);
     MODULE_TYPES(X)
@@ -38,8 +36,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     return pickling_traverse(&state->pickling, visit, arg);
 }
 
-static int module_clear(PyObject *module)
-{
+static int module_clear(PyObject *module) {
     struct module_state *state = module_state(module);
 #define X(name) Py_CLEAR(state->name##_type);
     MODULE_TYPES(X)
@@ -49,13 +46,11 @@ static int module_clear(PyObject *module)
     return 0;
 }
 
-static void module_free(void *module)
-{
+static void module_free(void *module) {
     (void)module_clear((PyObject *)module);
 }
 
-int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish)
-{
+int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
     if (!type) {
         return -1;
@@ -85,7 +80,6 @@ struct PyModuleDef module_definition = {
 
 PyMODINIT_FUNC PyInit__mproc(void); /* the interpreter finds it by name */
 
-PyMODINIT_FUNC PyInit__mproc(void)
-{
+PyMODINIT_FUNC PyInit__mproc(void) {
     return PyModuleDef_Init(&module_definition);
 }

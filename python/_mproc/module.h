@@ -42,15 +42,13 @@ MODULE_NOUNS(X)
 extern struct PyModuleDef module_definition;
 
 /* The state of a module object; NULL with an exception if it has none. */
-static inline struct module_state *module_state(PyObject *module)
-{
+static inline struct module_state *module_state(PyObject *module) {
     return (struct module_state *)PyModule_GetState(module);
 }
 
 /* The state of the module that made the type of self, or one of its base types; NULL with TypeError
  * for a foreign object. */
-static inline struct module_state *module_state_of(PyObject *self)
-{
+static inline struct module_state *module_state_of(PyObject *self) {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_definition);
     return module ? module_state(module) : NULL;
 }

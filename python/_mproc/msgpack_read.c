@@ -21,8 +21,7 @@
 
 #define CACHED_KEY 31 /* longest key that is remembered: what a fixstr holds */
 
-static uint64_t load_be(const unsigned char *at, size_t width)
-{
+static uint64_t load_be(const unsigned char *at, size_t width) {
     uint64_t v = 0;
     for (size_t i = 0; i < width; i++) {
         v = v << 8 | at[i];
@@ -38,15 +37,13 @@ struct reader {
 
 static PyObject *read_value(struct reader *rd, int depth);
 
-static PyObject *corrupt(const struct reader *rd, const unsigned char *at, const char *what)
-{
+static PyObject *corrupt(const struct reader *rd, const unsigned char *at, const char *what) {
     return PyErr_Format(PyExc_ValueError, "corrupt message: %s at byte %zd", what,
                         (Py_ssize_t)(at - rd->start));
 }
 
 /* Whether n more bytes are there; if not, ValueError. */
-static inline int has(struct reader *rd, uint64_t n)
-{
+static inline int has(struct reader *rd, uint64_t n) {
     if ((uint64_t)(rd->end - rd->at) >= n) {
         return 1;
     }
@@ -57,8 +54,7 @@ static inline int has(struct reader *rd, uint64_t n)
 }
 
 /* A big-endian number of 1, 2, 4 or 8 bytes. 0, or -1 with ValueError. */
-static int read_number(struct reader *rd, size_t width, uint64_t *v)
-{
+static int read_number(struct reader *rd, size_t width, uint64_t *v) {
     if (!has(rd, width)) {
         return -1;
     }
@@ -67,14 +63,12 @@ static int read_number(struct reader *rd, size_t width, uint64_t *v)
     return 0;
 }
 
-static PyObject *read_unsigned(struct reader *rd, size_t width)
-{
+static PyObject *read_unsigned(struct reader *rd, size_t width) {
     uint64_t v;
     return read_number(rd, width, &v) < 0 ? NULL : PyLong_FromUnsignedLongLong(v);
 }
 
-static PyObject *read_signed(struct reader *rd, size_t width)
-{
+static PyObject *read_signed(struct reader *rd, size_t width) {
     uint64_t v;
     if (read_number(rd, width, &v) < 0) {
         return NULL;
@@ -83,8 +77,7 @@ static PyObject *read_signed(struct reader *rd, size_t width)
     return PyLong_FromLongLong((int64_t)(v << unused) >> unused);
 }
 
-static PyObject *read_float32(struct reader *rd)
-{
+static PyObject *read_float32(struct reader *rd) {
     uint64_t v;
     if (read_number(rd, 4, &v) < 0) {
         return NULL;
@@ -95,8 +88,7 @@ static PyObject *read_float32(struct reader *rd)
     return PyFloat_FromDouble(f);
 }
 
-static PyObject *read_float64(struct reader *rd)
-{
+static PyObject *read_float64(struct reader *rd) {
     uint64_t v;
     if (read_number(rd, 8, &v) < 0) {
         return NULL;
@@ -106,8 +98,7 @@ static PyObject *read_float64(struct reader *rd)
     return PyFloat_FromDouble(d);
 }
 
-static PyObject *read_text(struct reader *rd, uint64_t size)
-{
+static PyObject *read_text(struct reader *rd, uint64_t size) {
     if (!has(rd, size)) {
         return NULL;
     }
@@ -121,8 +112,7 @@ static PyObject *read_text(struct reader *rd, uint64_t size)
     return text;
 }
 
-static PyObject *read_bytes(struct reader *rd, uint64_t size)
-{
+static PyObject *read_bytes(struct reader *rd, uint64_t size) {
     if (!has(rd, size)) {
         return NULL;
     }
@@ -133,16 +123,14 @@ static PyObject *read_bytes(struct reader *rd, uint64_t size)
 
 /* Text and bytes with a length of their own, 1, 2 or 4 bytes wide. */
 static PyObject *read_sized(struct reader *rd, size_t width,
-                            PyObject *(*read)(struct reader *, uint64_t))
-{
+                            PyObject *(*read)(struct reader *, uint64_t)) {
     uint64_t size;
     return read_number(rd, width, &size) < 0 ? NULL : read(rd, size);
 }
 
 /* Takes n elements off the budget; each needs a byte at least, so a true message never exceeds it.
  */
-static int announce(struct reader *rd, uint64_t n, const unsigned char *at)
-{
+static int announce(struct reader *rd, uint64_t n, const unsigned char *at) {
     if (n > rd->budget) {
         corrupt(rd, at, "more elements announced than can follow");
         return -1;
@@ -151,8 +139,7 @@ static int announce(struct reader *rd, uint64_t n, const unsigned char *at)
     return 0;
 }
 
-static PyObject *read_list(struct reader *rd, uint64_t n, int depth)
-{
+static PyObject *read_list(struct reader *rd, uint64_t n, int depth) {
     if (announce(rd, n, rd->at) < 0) {
         return NULL;
     }
@@ -171,8 +158,7 @@ static PyObject *read_list(struct reader *rd, uint64_t n, int depth)
     return list;
 }
 
-static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth)
-{
+static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth) {
     if (announce(rd, n, rd->at) < 0) {
         return NULL;
     }
@@ -192,8 +178,7 @@ static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth)
 }
 
 /* Where a key of at most CACHED_KEY bytes is remembered. */
-static size_t key_place(const unsigned char *at, size_t size)
-{
+static size_t key_place(const unsigned char *at, size_t size) {
     uint64_t mix = size;
     for (; size >= 8; at += 8, size -= 8) {
         uint64_t word;
@@ -209,8 +194,7 @@ static size_t key_place(const unsigned char *at, size_t size)
 }
 
 /* A short text that is a dict key: if lately met, the very object that was made then. */
-static PyObject *read_short_key(struct reader *rd, size_t size)
-{
+static PyObject *read_short_key(struct reader *rd, size_t size) {
     if (!has(rd, size)) {
         return NULL;
     }
@@ -227,8 +211,7 @@ static PyObject *read_short_key(struct reader *rd, size_t size)
     return key;
 }
 
-static PyObject *read_key(struct reader *rd, int depth)
-{
+static PyObject *read_key(struct reader *rd, int depth) {
     if (!has(rd, 1)) {
         return NULL;
     }
@@ -240,8 +223,7 @@ static PyObject *read_key(struct reader *rd, int depth)
 
 /* A key of a kind that cannot be one is the message's fault. */
 static int add_item(struct reader *rd, PyObject *dict, PyObject *key, PyObject *value,
-                    const unsigned char *at)
-{
+                    const unsigned char *at) {
     if (PyDict_SetItem(dict, key, value) == 0) {
         return 0;
     }
@@ -252,8 +234,7 @@ static int add_item(struct reader *rd, PyObject *dict, PyObject *key, PyObject *
     return -1;
 }
 
-static int read_item(struct reader *rd, PyObject *dict, int depth)
-{
+static int read_item(struct reader *rd, PyObject *dict, int depth) {
     const unsigned char *at = rd->at;
     PyObject *key = read_key(rd, depth);
     PyObject *value = key ? read_value(rd, depth) : NULL;
@@ -263,8 +244,7 @@ static int read_item(struct reader *rd, PyObject *dict, int depth)
     return r;
 }
 
-static PyObject *read_dict(struct reader *rd, uint64_t n, int depth)
-{
+static PyObject *read_dict(struct reader *rd, uint64_t n, int depth) {
     if (announce(rd, 2 * n, rd->at) < 0) {
         return NULL;
     }
@@ -278,8 +258,7 @@ static PyObject *read_dict(struct reader *rd, uint64_t n, int depth)
 }
 
 /* The header of an array: 0, or -1 with ValueError. */
-static int read_array_count(struct reader *rd, uint64_t *n)
-{
+static int read_array_count(struct reader *rd, uint64_t *n) {
     const unsigned char *at = rd->at;
     if (!has(rd, 1)) {
         return -1;
@@ -297,8 +276,7 @@ static int read_array_count(struct reader *rd, uint64_t *n)
 }
 
 /* The payload of a tuple: an array that fills it. */
-static PyObject *read_tuple(struct reader *rd, uint64_t length, int depth)
-{
+static PyObject *read_tuple(struct reader *rd, uint64_t length, int depth) {
     const unsigned char *end = rd->end;
     uint64_t n;
     rd->end = rd->at + length;
@@ -314,8 +292,7 @@ static PyObject *read_tuple(struct reader *rd, uint64_t length, int depth)
 /* The header of an ext, whose first byte is lead: its type and the length of its payload, which is
  * there. 0, or -1 with ValueError. */
 static int read_ext_header(struct reader *rd, unsigned char lead, unsigned char *type,
-                           uint64_t *length)
-{
+                           uint64_t *length) {
     *length = 1u << ((lead - 0xd4) & 7);
     if (lead < 0xd4 && read_number(rd, (size_t)1 << (lead - 0xc7), length) < 0) {
         return -1;
@@ -327,13 +304,11 @@ static int read_ext_header(struct reader *rd, unsigned char lead, unsigned char 
     return has(rd, *length) ? 0 : -1;
 }
 
-static int is_ext(unsigned char lead)
-{
+static int is_ext(unsigned char lead) {
     return (lead >= 0xc7 && lead <= 0xc9) || (lead >= 0xd4 && lead <= 0xd8);
 }
 
-static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth)
-{
+static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth) {
     const unsigned char *at = rd->at - 1;
     unsigned char type;
     uint64_t length;
@@ -352,71 +327,43 @@ static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth)
 
 /* Lists, dicts and tuples of more than a few elements. */
 static PyObject *read_counted(struct reader *rd, size_t width,
-                              PyObject *(*read)(struct reader *, uint64_t, int), int depth)
-{
+                              PyObject *(*read)(struct reader *, uint64_t, int), int depth) {
     uint64_t n;
     return read_number(rd, width, &n) < 0 ? NULL : read(rd, n, depth);
 }
 
 /* Values whose first byte says no more than their kind. */
-static PyObject *read_kind(struct reader *rd, unsigned char lead, int depth)
-{
+static PyObject *read_kind(struct reader *rd, unsigned char lead, int depth) {
     switch (lead) {
-    case 0xc0:
-        Py_RETURN_NONE;
-    case 0xc2:
-        Py_RETURN_FALSE;
-    case 0xc3:
-        Py_RETURN_TRUE;
-    case 0xc4:
-        return read_sized(rd, 1, read_bytes);
-    case 0xc5:
-        return read_sized(rd, 2, read_bytes);
-    case 0xc6:
-        return read_sized(rd, 4, read_bytes);
-    case 0xca:
-        return read_float32(rd);
-    case 0xcb:
-        return read_float64(rd);
-    case 0xcc:
-        return read_unsigned(rd, 1);
-    case 0xcd:
-        return read_unsigned(rd, 2);
-    case 0xce:
-        return read_unsigned(rd, 4);
-    case 0xcf:
-        return read_unsigned(rd, 8);
-    case 0xd0:
-        return read_signed(rd, 1);
-    case 0xd1:
-        return read_signed(rd, 2);
-    case 0xd2:
-        return read_signed(rd, 4);
-    case 0xd3:
-        return read_signed(rd, 8);
-    case 0xd9:
-        return read_sized(rd, 1, read_text);
-    case 0xda:
-        return read_sized(rd, 2, read_text);
-    case 0xdb:
-        return read_sized(rd, 4, read_text);
-    case 0xdc:
-        return read_counted(rd, 2, read_list, depth);
-    case 0xdd:
-        return read_counted(rd, 4, read_list, depth);
-    case 0xde:
-        return read_counted(rd, 2, read_dict, depth);
-    case 0xdf:
-        return read_counted(rd, 4, read_dict, depth);
-    case 0xc1:
-        return corrupt(rd, rd->at - 1, "the unused byte 0xc1");
-    default:
-        return read_ext(rd, lead, depth);
+    case 0xc0: Py_RETURN_NONE;
+    case 0xc2: Py_RETURN_FALSE;
+    case 0xc3: Py_RETURN_TRUE;
+    case 0xc4: return read_sized(rd, 1, read_bytes);
+    case 0xc5: return read_sized(rd, 2, read_bytes);
+    case 0xc6: return read_sized(rd, 4, read_bytes);
+    case 0xca: return read_float32(rd);
+    case 0xcb: return read_float64(rd);
+    case 0xcc: return read_unsigned(rd, 1);
+    case 0xcd: return read_unsigned(rd, 2);
+    case 0xce: return read_unsigned(rd, 4);
+    case 0xcf: return read_unsigned(rd, 8);
+    case 0xd0: return read_signed(rd, 1);
+    case 0xd1: return read_signed(rd, 2);
+    case 0xd2: return read_signed(rd, 4);
+    case 0xd3: return read_signed(rd, 8);
+    case 0xd9: return read_sized(rd, 1, read_text);
+    case 0xda: return read_sized(rd, 2, read_text);
+    case 0xdb: return read_sized(rd, 4, read_text);
+    case 0xdc: return read_counted(rd, 2, read_list, depth);
+    case 0xdd: return read_counted(rd, 4, read_list, depth);
+    case 0xde: return read_counted(rd, 2, read_dict, depth);
+    case 0xdf: return read_counted(rd, 4, read_dict, depth);
+    case 0xc1: return corrupt(rd, rd->at - 1, "the unused byte 0xc1");
+    default: return read_ext(rd, lead, depth);
     }
 }
 
-static PyObject *read_value(struct reader *rd, int depth)
-{
+static PyObject *read_value(struct reader *rd, int depth) {
     if (!has(rd, 1)) {
         return NULL;
     }
@@ -439,8 +386,7 @@ static PyObject *read_value(struct reader *rd, int depth)
     return read_kind(rd, lead, depth + 1);
 }
 
-PyObject *msgpack_read(struct codec *codec, const void *data, size_t size)
-{
+PyObject *msgpack_read(struct codec *codec, const void *data, size_t size) {
     struct reader rd = {data, data, (const unsigned char *)data + size, size, codec};
     PyObject *object = read_value(&rd, 0);
     if (object && rd.at != rd.end) {
@@ -451,8 +397,7 @@ PyObject *msgpack_read(struct codec *codec, const void *data, size_t size)
 }
 
 /* The length of a pickle in a long header: rd stands at its payload. 0, or -1 with ValueError. */
-static int read_long_length(struct reader *rd, uint64_t width, uint64_t *length)
-{
+static int read_long_length(struct reader *rd, uint64_t width, uint64_t *length) {
     if (width != 8) {
         corrupt(rd, rd->start, "header of a long pickle that is not a fixext 8");
         return -1;
@@ -460,8 +405,7 @@ static int read_long_length(struct reader *rd, uint64_t width, uint64_t *length)
     return read_number(rd, 8, length) < 0 || !has(rd, *length) ? -1 : 0;
 }
 
-int msgpack_is_pickle(const void *data, size_t size, size_t *header)
-{
+int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
     struct reader rd = {data, data, (const unsigned char *)data + size, 0, NULL};
     unsigned char type;
     uint64_t length;

@@ -29,20 +29,17 @@
 
 #define SHORT_HEADER 6 /* of a pickle: an ext 32 */
 
-static void store16(unsigned char *at, uint16_t v)
-{
+static void store16(unsigned char *at, uint16_t v) {
     v = htobe16(v);
     memcpy(at, &v, sizeof v);
 }
 
-static void store32(unsigned char *at, uint32_t v)
-{
+static void store32(unsigned char *at, uint32_t v) {
     v = htobe32(v);
     memcpy(at, &v, sizeof v);
 }
 
-static void store64(unsigned char *at, uint64_t v)
-{
+static void store64(unsigned char *at, uint64_t v) {
     v = htobe64(v);
     memcpy(at, &v, sizeof v);
 }
@@ -56,19 +53,16 @@ struct packer {
 
 static int pack(struct packer *pk, PyObject *object, int depth);
 
-static void packer_load(struct packer *pk)
-{
+static void packer_load(struct packer *pk) {
     pk->at = pk->message->head + pk->message->head_used;
     pk->end = pk->message->head + pk->message->head_room;
 }
 
-static void packer_sync(struct packer *pk)
-{
+static void packer_sync(struct packer *pk) {
     pk->message->head_used = (size_t)(pk->at - pk->message->head);
 }
 
-static int packer_grow(struct packer *pk, size_t more)
-{
+static int packer_grow(struct packer *pk, size_t more) {
     packer_sync(pk);
     if (codec_message_reserve(pk->message, more) < 0) {
         return -1;
@@ -77,14 +71,12 @@ static int packer_grow(struct packer *pk, size_t more)
     return 0;
 }
 
-static inline int packer_reserve(struct packer *pk, size_t more)
-{
+static inline int packer_reserve(struct packer *pk, size_t more) {
     return (size_t)(pk->end - pk->at) >= more ? 0 : packer_grow(pk, more);
 }
 
 /* MSGPACK_NOT_PLAIN if the object was met before, or if there is no more room to remember it. */
-static int packer_meet(struct packer *pk, PyObject *object)
-{
+static int packer_meet(struct packer *pk, PyObject *object) {
     if (Py_REFCNT(object) == 1) {
         return 0;
     }
@@ -100,8 +92,7 @@ static int packer_meet(struct packer *pk, PyObject *object)
     return 0;
 }
 
-static int pack_byte(struct packer *pk, unsigned char byte)
-{
+static int pack_byte(struct packer *pk, unsigned char byte) {
     if (packer_reserve(pk, 1) < 0) {
         return -1;
     }
@@ -109,8 +100,8 @@ static int pack_byte(struct packer *pk, unsigned char byte)
     return 0;
 }
 
-static inline unsigned char *put_head(unsigned char *at, unsigned char lead, uint64_t v, int width)
-{
+static inline unsigned char *put_head(unsigned char *at, unsigned char lead, uint64_t v,
+                                      int width) {
     *at++ = lead;
     if (width == 1) {
         *at = (unsigned char)v;
@@ -127,8 +118,7 @@ static inline unsigned char *put_head(unsigned char *at, unsigned char lead, uin
     return at + width;
 }
 
-static unsigned char *put_unsigned(unsigned char *at, uint64_t v)
-{
+static unsigned char *put_unsigned(unsigned char *at, uint64_t v) {
     if (v <= UINT8_MAX) {
         return put_head(at, 0xcc, v, 1);
     }
@@ -141,8 +131,7 @@ static unsigned char *put_unsigned(unsigned char *at, uint64_t v)
     return put_head(at, 0xcf, v, 8);
 }
 
-static unsigned char *put_negative(unsigned char *at, int64_t v)
-{
+static unsigned char *put_negative(unsigned char *at, int64_t v) {
     if (v >= INT8_MIN) {
         return put_head(at, 0xd0, (uint64_t)v, 1);
     }
@@ -156,8 +145,7 @@ static unsigned char *put_negative(unsigned char *at, int64_t v)
 }
 
 /* Integers above INT64_MAX. */
-static int pack_large_int(struct packer *pk, PyObject *object)
-{
+static int pack_large_int(struct packer *pk, PyObject *object) {
     unsigned long long v = PyLong_AsUnsignedLongLong(object);
     if (v == (unsigned long long)-1 && PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
@@ -170,8 +158,7 @@ static int pack_large_int(struct packer *pk, PyObject *object)
     return 0;
 }
 
-static int pack_int(struct packer *pk, PyObject *object)
-{
+static int pack_int(struct packer *pk, PyObject *object) {
     int overflow;
     long long v = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (packer_reserve(pk, 9) < 0) {
@@ -188,8 +175,7 @@ static int pack_int(struct packer *pk, PyObject *object)
     return 0;
 }
 
-static int pack_float(struct packer *pk, PyObject *object)
-{
+static int pack_float(struct packer *pk, PyObject *object) {
     double v = PyFloat_AS_DOUBLE(object);
     uint64_t bits;
     memcpy(&bits, &v, sizeof bits);
@@ -201,8 +187,7 @@ static int pack_float(struct packer *pk, PyObject *object)
 }
 
 /* The bytes after the header of text or bytes, which object keeps alive. */
-static int pack_data(struct packer *pk, PyObject *object, const void *data, size_t size)
-{
+static int pack_data(struct packer *pk, PyObject *object, const void *data, size_t size) {
     if (size < CODEC_LEND) {
         if (packer_reserve(pk, size) < 0) {
             return -1;
@@ -218,8 +203,7 @@ static int pack_data(struct packer *pk, PyObject *object, const void *data, size
 }
 
 /* The UTF-8 of a text: 0, MSGPACK_NOT_PLAIN if it has surrogates, -1. */
-static int text_data(PyObject *text, const char **data, Py_ssize_t *size)
-{
+static int text_data(PyObject *text, const char **data, Py_ssize_t *size) {
     if (PyUnicode_IS_COMPACT_ASCII(text)) {
         *data = (const char *)PyUnicode_1BYTE_DATA(text);
         *size = PyUnicode_GET_LENGTH(text);
@@ -236,8 +220,7 @@ static int text_data(PyObject *text, const char **data, Py_ssize_t *size)
     return MSGPACK_NOT_PLAIN;
 }
 
-static int pack_text(struct packer *pk, PyObject *object)
-{
+static int pack_text(struct packer *pk, PyObject *object) {
     const char *data;
     Py_ssize_t size;
     int r = text_data(object, &data, &size);
@@ -265,8 +248,7 @@ static int pack_text(struct packer *pk, PyObject *object)
     return pack_data(pk, object, data, (size_t)size);
 }
 
-static int pack_bytes(struct packer *pk, PyObject *object)
-{
+static int pack_bytes(struct packer *pk, PyObject *object) {
     Py_ssize_t size = PyBytes_GET_SIZE(object);
     if (size >= LONG_TEXT && packer_meet(pk, object)) {
         return MSGPACK_NOT_PLAIN;
@@ -288,8 +270,7 @@ static int pack_bytes(struct packer *pk, PyObject *object)
 }
 
 /* The header of an array (fix 0x90, wide 0xdc) or a map (0x80, 0xde). */
-static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsigned char wide)
-{
+static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsigned char wide) {
     if (n > UINT32_MAX) {
         return MSGPACK_NOT_PLAIN;
     }
@@ -306,8 +287,7 @@ static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsign
     return 0;
 }
 
-static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth)
-{
+static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth) {
     int r = pack_count(pk, n, 0x90, 0xdc);
     for (Py_ssize_t i = 0; !r && i < n; i++) {
         r = pack(pk, items[i], depth);
@@ -315,8 +295,7 @@ static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, i
     return r;
 }
 
-static int pack_list(struct packer *pk, PyObject *list, int depth)
-{
+static int pack_list(struct packer *pk, PyObject *list, int depth) {
     if (depth == CODEC_DEPTH || packer_meet(pk, list)) {
         return MSGPACK_NOT_PLAIN;
     }
@@ -325,8 +304,7 @@ static int pack_list(struct packer *pk, PyObject *list, int depth)
 
 /* A tuple's ext says how long its payload is, which is known when it has been written: an ext 32
  * leaves room for any length. */
-static int pack_tuple(struct packer *pk, PyObject *tuple, int depth)
-{
+static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
     struct codec_message *m = pk->message;
     Py_ssize_t n = PyTuple_GET_SIZE(tuple);
     if (depth == CODEC_DEPTH || (n > 0 && packer_meet(pk, tuple))) {
@@ -351,8 +329,7 @@ static int pack_tuple(struct packer *pk, PyObject *tuple, int depth)
     return 0;
 }
 
-static int pack_dict(struct packer *pk, PyObject *dict, int depth)
-{
+static int pack_dict(struct packer *pk, PyObject *dict, int depth) {
     if (depth == CODEC_DEPTH || packer_meet(pk, dict)) {
         return MSGPACK_NOT_PLAIN;
     }
@@ -367,8 +344,7 @@ static int pack_dict(struct packer *pk, PyObject *dict, int depth)
     return r;
 }
 
-static int pack(struct packer *pk, PyObject *object, int depth)
-{
+static int pack(struct packer *pk, PyObject *object, int depth) {
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyUnicode_Type) {
         return pack_text(pk, object);
@@ -400,8 +376,7 @@ static int pack(struct packer *pk, PyObject *object, int depth)
     return MSGPACK_NOT_PLAIN;
 }
 
-int msgpack_write(PyObject *object, struct codec_message *m)
-{
+int msgpack_write(PyObject *object, struct codec_message *m) {
     struct packer pk;
     pk.message = m;
     pk.nseen = 0;
@@ -413,8 +388,7 @@ int msgpack_write(PyObject *object, struct codec_message *m)
     return r;
 }
 
-size_t msgpack_pickle_header(unsigned char *room, size_t length)
-{
+size_t msgpack_pickle_header(unsigned char *room, size_t length) {
     if (length > UINT32_MAX) {
         room[0] = 0xd7;
         room[1] = CODEC_EXT_LONG_PICKLE;

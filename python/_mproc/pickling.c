@@ -32,8 +32,7 @@ struct sink {
 /* ---- the sink ---- */
 
 /* The pickler hands over its frames as bytes, and large data as the objects that own them. */
-static int sink_append(struct codec_message *message, PyObject *data, const Py_buffer *view)
-{
+static int sink_append(struct codec_message *message, PyObject *data, const Py_buffer *view) {
     size_t size = (size_t)view->len;
     if (PyBytes_CheckExact(data)) {
         return codec_message_lend(message, data, view->buf, size);
@@ -52,8 +51,7 @@ static int sink_append(struct codec_message *message, PyObject *data, const Py_b
     return r;
 }
 
-static PyObject *sink_write(PyObject *self, PyObject *data)
-{
+static PyObject *sink_write(PyObject *self, PyObject *data) {
     struct codec_message *message = ((struct sink *)self)->message;
     Py_buffer view;
     if (!message) {
@@ -69,14 +67,12 @@ static PyObject *sink_write(PyObject *self, PyObject *data)
     return r < 0 ? NULL : PyLong_FromSsize_t(size);
 }
 
-static int sink_traverse(PyObject *self, visitproc visit, void *arg)
-{
+static int sink_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
-static void sink_dealloc(PyObject *self)
-{
+static void sink_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     type->tp_free(self);
@@ -103,8 +99,7 @@ static PyType_Spec sink_spec = {
     .slots = sink_slots,
 };
 
-static PyObject *sink_new(struct module_state *state)
-{
+static PyObject *sink_new(struct module_state *state) {
     PyObject *self = state->sink_type->tp_alloc(state->sink_type, 0);
     if (self) {
         ((struct sink *)self)->message = NULL;
@@ -115,8 +110,7 @@ static PyObject *sink_new(struct module_state *state)
 /* ---- the pickler ---- */
 
 /* What a registered reducer makes of an object; NotImplemented for pickle to find out by itself. */
-static PyObject *reducer_override(PyObject *reducers, PyObject *object)
-{
+static PyObject *reducer_override(PyObject *reducers, PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyType_Type || type == &PyFunction_Type) {
         Py_RETURN_NOTIMPLEMENTED;
@@ -136,8 +130,7 @@ static PyObject *reducer_override(PyObject *reducers, PyObject *object)
 
 static PyMethodDef reducer_override_def = {"reducer_override", reducer_override, METH_O, NULL};
 
-static PyObject *pickler_type_new(PyObject *reducers, PyObject *base)
-{
+static PyObject *pickler_type_new(PyObject *reducers, PyObject *base) {
     PyObject *override = PyCFunction_New(&reducer_override_def, reducers);
     if (!override) {
         return NULL;
@@ -151,8 +144,7 @@ static PyObject *pickler_type_new(PyObject *reducers, PyObject *base)
 
 /* Imports what pickling needs. Threads may meet here, for an import runs Python code: the first
  * result stays. */
-static int pickling_prepare(struct pickling *pickling)
-{
+static int pickling_prepare(struct pickling *pickling) {
     if (pickling->pickler_type) {
         return 0;
     }
@@ -172,15 +164,13 @@ static int pickling_prepare(struct pickling *pickling)
     return r;
 }
 
-static void pickler_drop(struct pickler *pickler)
-{
+static void pickler_drop(struct pickler *pickler) {
     Py_CLEAR(pickler->dump);
     Py_CLEAR(pickler->reset);
     Py_CLEAR(pickler->sink);
 }
 
-static int pickler_new(struct module_state *state, struct pickler *new)
-{
+static int pickler_new(struct module_state *state, struct pickler *new) {
     *new = (struct pickler){NULL, NULL, NULL};
     new->sink = sink_new(state);
     PyObject *object =
@@ -200,8 +190,7 @@ static int pickler_new(struct module_state *state, struct pickler *new)
 }
 
 /* Takes the pickler at rest, or a new one. */
-static int pickler_take(struct module_state *state, struct pickler *taken)
-{
+static int pickler_take(struct module_state *state, struct pickler *taken) {
     struct pickling *pickling = &state->pickling;
     if (pickling_prepare(pickling) < 0) {
         return -1;
@@ -216,8 +205,7 @@ static int pickler_take(struct module_state *state, struct pickler *taken)
 
 /* Puts a pickler to rest, if the place is free. Clearing the memo drops references, so Python code
  * may run and the place be taken meanwhile. */
-static int pickler_rest(struct pickling *pickling, struct pickler *taken)
-{
+static int pickler_rest(struct pickling *pickling, struct pickler *taken) {
     PyObject *none = PyObject_CallNoArgs(taken->reset);
     if (none && !pickling->spare.sink) {
         pickling->spare = *taken;
@@ -228,8 +216,7 @@ static int pickler_rest(struct pickling *pickling, struct pickler *taken)
     return none ? 0 : -1;
 }
 
-int pickling_dump(struct module_state *state, PyObject *object, struct codec_message *message)
-{
+int pickling_dump(struct module_state *state, PyObject *object, struct codec_message *message) {
     struct pickler pickler;
     if (pickler_take(state, &pickler) < 0) {
         return -1;
@@ -248,9 +235,13 @@ int pickling_dump(struct module_state *state, PyObject *object, struct codec_mes
 
 /* ---- the unpickler ---- */
 
-/* Forbids all access through view. An exception that is set stays set; the first counts. */
-static int view_release(PyObject *view)
-{
+/* Gives view up. Whoever else has got hold of it (the garbage collector shows it to anybody) must not
+ * reach the memory through it any more. An exception that is set stays set; the first counts. */
+static int view_drop(PyObject *view) {
+    if (Py_REFCNT(view) == 1) {
+        Py_DECREF(view);
+        return 0;
+    }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *none = PyObject_CallMethod(view, "release", NULL);
@@ -258,11 +249,11 @@ static int view_release(PyObject *view)
     if (type) {
         PyErr_Restore(type, value, traceback);
     }
+    Py_DECREF(view);
     return none ? 0 : -1;
 }
 
-PyObject *pickling_load(struct module_state *state, const void *data, size_t size)
-{
+PyObject *pickling_load(struct module_state *state, const void *data, size_t size) {
     if (pickling_prepare(&state->pickling) < 0) {
         return NULL;
     }
@@ -271,17 +262,15 @@ PyObject *pickling_load(struct module_state *state, const void *data, size_t siz
         return NULL;
     }
     PyObject *object = PyObject_CallOneArg(state->pickling.loads, view);
-    if (view_release(view) < 0) {
+    if (view_drop(view) < 0) {
         Py_CLEAR(object);
     }
-    Py_DECREF(view);
     return object;
 }
 
 /* ---- the module's part ---- */
 
-int pickling_add(PyObject *module)
-{
+int pickling_add(PyObject *module) {
     struct module_state *state = module_state(module);
     state->pickling.reducers = PyDict_New();
     if (!state->pickling.reducers) {
@@ -293,8 +282,7 @@ int pickling_add(PyObject *module)
     return PyModule_AddObjectRef(module, "reducers", state->pickling.reducers);
 }
 
-int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg)
-{
+int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg) {
     Py_VISIT(pickling->reducers);
     Py_VISIT(pickling->pickler_type);
     Py_VISIT(pickling->loads);
@@ -304,8 +292,7 @@ int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg)
     return 0;
 }
 
-void pickling_clear(struct pickling *pickling)
-{
+void pickling_clear(struct pickling *pickling) {
     Py_CLEAR(pickling->reducers);
     Py_CLEAR(pickling->pickler_type);
     Py_CLEAR(pickling->loads);

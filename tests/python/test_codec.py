@@ -129,6 +129,20 @@ def explode() -> None:
     raise LookupError("not here")
 
 
+grabbed: list = []
+
+
+def grab() -> None:
+    grabbed.extend(o for o in gc.get_objects() if type(o) is memoryview)
+
+
+class Grabbing:
+    """Its unpickling lays hands on the view of the message."""
+
+    def __reduce__(self) -> tuple:
+        return grab, ()
+
+
 class Exploding:
     def __reduce__(self) -> tuple:
         return explode, ()
@@ -268,6 +282,14 @@ class RoundTrip(unittest.TestCase):
             data[:] = bytes(len(data))
             data.clear()
             self.assertEqual(result, value)
+
+    def test_a_view_that_got_away_is_dead(self) -> None:
+        self.addCleanup(grabbed.clear)
+        loads(dumps(Grabbing()))
+        self.assertTrue(grabbed)
+        for view in grabbed:
+            with self.assertRaisesRegex(ValueError, "released"):
+                view.tobytes()
 
     def test_not_bytes(self) -> None:
         with self.assertRaises(TypeError):
