@@ -9,6 +9,8 @@
 #include "atomic.h"
 #include "mutex.h"
 
+struct mproc__hand;
+
 struct mproc__undo {
     uint64_t *word;
     uint64_t old;
@@ -24,11 +26,11 @@ struct mproc__guard {
 void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity);
 
 /* Enters the section; rolls back first what a dead member left behind. Waits as long as it takes: a
- * section is some hundred instructions. A thread is in one section at a time. */
-void mproc__guard_enter(struct mproc__guard *guard);
+ * section is some hundred instructions. A thread is in one section at a time; its hand names it. */
+void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand);
 
 /* Commits and leaves. */
-void mproc__guard_leave(struct mproc__guard *guard);
+void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand);
 
 /* Puts all saved words back; the section goes on. */
 void mproc__guard_rollback(struct mproc__guard *guard);

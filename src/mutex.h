@@ -8,18 +8,16 @@
 
 #include "base.h"
 
-/* 0: free. Otherwise the owner's token (member.h), with MPROC__WAITERS set when somebody may sleep. */
+/* 0: free. Otherwise the owner's token (member.h), and in bits that tokens leave free: bit 31, set when
+ * somebody may sleep, and bits 16..30, the CPU on which the owner was when it acquired. */
 struct mproc__mutex {
     uint64_t word;
 };
 
-#define MPROC__WAITERS UINT64_C(0x80000000)
-
-/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR (only if asked for). */
-int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t deadline, bool interruptible);
-
-/* The same without waiting: -EBUSY. Does not look whether the owner lives. */
-int mproc__mutex_try(struct mproc__mutex *mutex);
+/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR (only if asked for).
+ * `mourned`, if not NULL, gets the token of the owner that died. */
+int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t deadline, bool interruptible,
+                         uint64_t *mourned);
 
 /* 0, or MPROC_ENOTHELD when it is free. */
 int mproc__mutex_release(struct mproc__mutex *mutex);

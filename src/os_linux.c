@@ -163,15 +163,26 @@ int mproc__os_pidfd_signal(int pidfd, int signal) {
     return result(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
 }
 
+/* A process whose first thread has ended shows as a zombie though others go on: its pidfd knows. */
+static bool has_ended(pid_t pid) {
+    int fd = mproc__os_pidfd_open(pid);
+    if (fd < 0) {
+        return fd == -ESRCH;
+    }
+    int r = mproc__os_pidfd_wait(fd, 0);
+    close(fd);
+    return r == 1;
+}
+
 /* Field 3 of /proc/PID/stat is the state, field 22 the start time; field 2 may hold anything, spaces
  * and parentheses included, so counting begins behind its last parenthesis. */
-static int parse_stat(const char *text, uint64_t *ticks) {
+static int parse_stat(pid_t pid, const char *text, uint64_t *ticks) {
     const char *p = strrchr(text, ')');
     if (p == NULL || p[1] != ' ') {
         return -ESRCH;
     }
     p += 2;
-    if (*p == 'Z' || *p == 'X' || *p == 'x') {
+    if (strchr("ZXx", *p) != NULL && has_ended(pid)) {
         return -ESRCH;
     }
     for (int field = 3; field < 22; field++) {
@@ -198,7 +209,7 @@ int mproc__os_process_start_time(pid_t pid, uint64_t *ticks) {
         return -ESRCH;
     }
     text[n] = 0;
-    return parse_stat(text, ticks);
+    return parse_stat(pid, text, ticks);
 }
 
 /* ---------------------------------------------------------------- streams */

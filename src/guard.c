@@ -1,0 +1,66 @@
+/*
+ * guard.c - a short critical section that a death undoes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A guard is a robust mutex and an undo record. Inside the section every word is saved
+ * before it is changed; setting `count` to 0 is the commit. Who takes the mutex over from a dead owner
+ * puts the saved words back, newest first, before anything else. This one mechanism makes every shared
+ * mutation of the core all-or-nothing: PostgreSQL and SQLite call such a record an undo or rollback
+ * journal.
+ *
+ * Shared state, all written under the mutex only:
+ *   count      entries of log in force.
+ *   log[i]     written before count is raised above i.
+ *
+ * Invariants.
+ *   G1  While the mutex is free, count is 0.
+ *   G2  For i < count, log[i].word is an aligned word of the arena, and log[i].old its value when the
+ *       section first saved it (or a later save, which an earlier entry precedes).
+ *
+ * If a member dies here: before count is raised the word is unchanged; after it, the next owner puts
+ * it back; dying while putting back is harmless, since count stays and the same values are written
+ * again. After count = 0 all changes stand.
+ *
+ * What it does not do: nest. A thread is in one section at a time (its hand has one `guard`), so a
+ * reaper can finish with a dead member's sections before it reads the member's hands.
+ */
+#include "guard.h"
+
+#include "member.h"
+
+void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity) {
+    guard->mutex.word = 0;
+    guard->count = 0;
+    guard->capacity = capacity;
+    guard->log = log;
+}
+
+void mproc__guard_overflow(const struct mproc__guard *guard) {
+    mproc__panic("G2: a section saves more than %u words", guard->capacity);
+}
+
+void mproc__guard_rollback(struct mproc__guard *guard) {
+    for (uint32_t i = mproc__peek32(&guard->count); i-- > 0;) {
+        mproc__poke64(guard->log[i].word, guard->log[i].old);
+    }
+    mproc__program_order();
+    mproc__poke32(&guard->count, 0);
+}
+
+void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand) {
+    mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
+    mproc__program_order();
+    if (mproc__mutex_acquire(&guard->mutex, MPROC__NEVER, false, NULL) == -EOWNERDEAD) {
+        mproc__guard_rollback(guard);
+    }
+}
+
+void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand) {
+    mproc__program_order();
+    mproc__poke32(&guard->count, 0); /* the commit */
+    mproc__program_order();
+    (void)mproc__mutex_release(&guard->mutex);
+    mproc__program_order();
+    mproc__poke64(&hand->guard, 0);
+}
