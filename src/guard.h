@@ -10,6 +10,7 @@
 #include "mutex.h"
 
 struct mproc__hand;
+struct mproc__slot;
 
 struct mproc__undo {
     uint64_t *word;

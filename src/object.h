@@ -6,7 +6,7 @@
 #ifndef MPROC_OBJECT_H
 #define MPROC_OBJECT_H
 
-#include "base.h"
+#include "guard.h"
 
 enum mproc__kind {
     MPROC__KIND_NONE = 0,
@@ -14,13 +14,12 @@ enum mproc__kind {
     MPROC__KIND_LOCK,
     MPROC__KIND_QUEUE,
     MPROC__KIND_POOL,
-    MPROC__KIND_BLOCK, /* plain memory with holds */
     MPROC__KINDS
 };
 
 /* One member's holds on one object. */
 struct mproc__hold {
-    uint64_t object; /* struct mproc__object *, 0: this record is not in use */
+    uint64_t object; /* struct mproc__object *; 0: this record is not in use */
     uint64_t token;
     uint64_t count;
     uint64_t next_of_object;
@@ -28,33 +27,53 @@ struct mproc__hold {
     uint64_t prev_of_member;
 };
 
+#define MPROC__OBJECT_MAGIC 0x6f626a31u
+
 /* Starts every object of the arena. */
 struct mproc__object {
     uint32_t magic;
     uint32_t kind;
-    uint64_t holds; /* struct mproc__hold *: list, under the registry's guard */
+    uint64_t holds;           /* struct mproc__hold *: list, under the registry's guard */
     struct mproc__hold first; /* room for one record without an allocation */
 };
 
-/* Makes an object of `size` bytes (header included) and gives the caller its first hold. `init` fills
- * the rest before anyone can see it; the memory behind the header is not cleared. NULL: no memory. */
-void *mproc__object_new(enum mproc__kind kind, size_t size, int (*init)(void *object, void *arg),
-                        void *arg);
+#define MPROC__REGISTRY_UNDO 16
 
-/* An object (complete but for holds) in *word, a hand's word, becomes the caller's; *word becomes 0. */
-void mproc__object_adopt(uint64_t *word);
-/* The caller's only hold on the object moves into *word (a hand's word). */
-void mproc__object_disown(void *object, uint64_t *word);
+struct mproc__registry {
+    struct mproc__guard guard;
+    struct mproc__undo log[MPROC__REGISTRY_UNDO];
+};
 
-/* Copies all holds of the calling member for the child that `token` names. */
-int mproc__holds_inherit(uint64_t token);
-int mproc__hold_for_token(uint64_t token, void *object);
-/* Gives back all holds of a slot. Only for the reaper and the leaving member itself. */
-void mproc__holds_clear(uint64_t token);
+void mproc__registry_init(void);
 
-/* What destroys the insides of an object of a kind; must be restartable: it empties words one by one. */
-typedef void (*mproc__destroy_fn)(void *object);
+/*
+ * Making an object takes two steps. alloc puts an object of `size` bytes, all zero behind the header,
+ * into hand->doomed: whatever its maker adds to it is destroyed with it if the maker dies. adopt then
+ * gives the caller its first hold and empties the word.
+ */
+int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
+void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
+
+/* The caller's only hold on the object goes, the object itself moves into *word, a hand's word. */
+void mproc__object_disown(struct mproc__hand *hand, void *object, uint64_t *word);
+
+/* What destroys the insides of an object of a kind: it frees word by word, so that it can be resumed
+ * by somebody else at any point. NULL in the table: nothing inside. */
+typedef void (*mproc__destroy_fn)(struct mproc__hand *hand, void *object);
 extern const mproc__destroy_fn mproc__destroyers[MPROC__KINDS];
-void mproc__object_destroy(uint64_t *word);
+
+/* Destroys the object in *word (which has no holds) and sets *word to 0. */
+void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word);
+
+/* Around fork(): keeps other threads' holds still. */
+void mproc__holds_freeze(void);
+void mproc__holds_thaw(void);
+/* Copies all holds of the calling member for the child that `token` names. Frozen. -ENOMEM. */
+int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token);
+int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *object);
+/* Gives back all holds of a member. Only for its reaper. */
+void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot);
+
+int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size);
 
 #endif

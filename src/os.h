@@ -45,6 +45,8 @@ int mproc__os_memory_unmap(void *address, size_t size);
 int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. */
 int mproc__os_memory_release(void *address, size_t size);
+/* Sets close-on-exec on an inherited descriptor. */
+int mproc__os_close_on_exec(int fd);
 /* Bytes of physical memory of the machine. */
 size_t mproc__os_memory_total(void);
 

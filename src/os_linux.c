@@ -5,7 +5,6 @@
  *
  * Works from Linux 5.4 on; what came later is probed when it is used.
  */
-#define _GNU_SOURCE
 #include "os.h"
 
 #include <errno.h>
@@ -140,6 +139,10 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size) {
 
 int mproc__os_memory_release(void *address, size_t size) {
     return result(madvise(address, size, MADV_REMOVE));
+}
+
+int mproc__os_close_on_exec(int fd) {
+    return result(fcntl(fd, F_SETFD, FD_CLOEXEC));
 }
 
 size_t mproc__os_memory_total(void) {

@@ -1,0 +1,545 @@
+/*
+ * member.c - the processes of the family and what each has in its hands
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A starter reserves a slot for its child (UNBORN), copies or takes the child's holds
+ * into it, then starts the child, which adopts the slot (LIVE). There is no orderly way out: a member
+ * that exits is noticed and reaped exactly as one that was killed, by its parent when that collects
+ * its status, or by whoever needs what it held. While it is reaped the slot is DYING.
+ *
+ * Shared state.
+ *   slot->state   FREE -> UNBORN and DYING -> FREE under the table's guard; UNBORN -> LIVE by the child,
+ *                 anything -> DYING by the reaper, each a compare-and-swap: one of two wins.
+ *   slot->*       the starter's until the child adopts, the child's until it dies, then the reaper's.
+ *   hands         the member's own; the reaper's once the member is dead.
+ *
+ * Invariants.
+ *   P1  A serial is given once; a token therefore names at most one process, for ever.
+ *   P2  A LIVE slot's (pid, start_time) is its process.
+ *   P3  A FREE slot holds nothing: no records, no args, empty hands.
+ *
+ * If a member dies here: reserved slots of a dead starter are reaped like members; a reaper that dies
+ * leaves the slot DYING and the reaper mutex with a dead owner, and the next one goes on: each step
+ * empties a word.
+ *
+ * Order of reaping: first the sections that the dead member was in, so that its hands are what the
+ * last committed section left; then its hands; then its holds and its arguments.
+ */
+#include "member.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "family.h"
+#include "os.h"
+
+#define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `sharing` */
+#define LOOK_AFTER 2                   /* members that every birth looks after */
+
+/* What the process is. Threads of tests may be members of their own. */
+struct self {
+    uint64_t token;
+    struct mproc__slot *slot;
+    uint32_t taken; /* hands that have a thread: a bit each */
+};
+
+static struct self process_self;
+static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t hand_key;
+
+/* The extension is loaded late, but these few bytes fit into what the loader keeps for such modules. */
+#define FAST_TLS __attribute__((tls_model("initial-exec")))
+static _Thread_local FAST_TLS struct self *thread_self;
+static _Thread_local FAST_TLS struct mproc__hand *thread_hand;
+static _Thread_local uint64_t next_fork;
+static _Thread_local uint64_t forking; /* between the handlers of one fork() */
+
+static struct self *self(void) {
+    return mproc__likely(thread_self == NULL) ? &process_self : thread_self;
+}
+
+uint64_t mproc__self_token(void) {
+    return self()->token;
+}
+
+struct mproc__slot *mproc__self_slot(void) {
+    return self()->slot;
+}
+
+static struct mproc__members *members(void) {
+    return &mproc__family->members;
+}
+
+/* ---------------------------------------------------------------- tokens */
+
+static uint32_t number_of(uint64_t token) {
+    return (uint32_t)(token & 0xffff) - 1;
+}
+
+static uint64_t state_of(uint64_t token, enum mproc__slot_state state) {
+    return token >> 32 << 8 | (uint64_t)state;
+}
+
+struct mproc__slot *mproc__token_slot(uint64_t token) {
+    uint32_t number = number_of(token);
+    if (number >= MPROC__MEMBERS) {
+        return NULL;
+    }
+    struct mproc__slot *slot = &mproc__family->slots[number];
+    uint64_t state = mproc__load64(&slot->state);
+    return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
+}
+
+/* Has the process of a LIVE slot, or of an UNBORN one whose starter told the pid, ended? */
+static bool process_ended(const struct mproc__slot *slot, unsigned state) {
+    pid_t pid = slot->pid;
+    if (pid == 0 || pid == getpid()) {
+        return false;
+    }
+    uint64_t start;
+    int r = mproc__os_process_start_time(pid, &start);
+    return r == -ESRCH || (r == 0 && state == MPROC__SLOT_LIVE && start != slot->start_time);
+}
+
+bool mproc__token_dead(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot == NULL) {
+        return true;
+    }
+    unsigned state = mproc__load64(&slot->state) & 0xff;
+    if (state == MPROC__SLOT_DYING || process_ended(slot, state)) {
+        return true;
+    }
+    return state == MPROC__SLOT_UNBORN && mproc__token_dead(slot->parent);
+}
+
+/* ---------------------------------------------------------------- hands */
+
+static void return_hand(void *hand) {
+    struct self *me = self();
+    ptrdiff_t i = (struct mproc__hand *)hand - me->slot->hands;
+    if (i >= 0 && i < MPROC__HANDS) {
+        __atomic_fetch_and(&me->taken, ~(1u << i), __ATOMIC_RELEASE);
+    }
+    thread_hand = NULL;
+}
+
+static MPROC__NOINLINE struct mproc__hand *take_hand(void) {
+    struct self *me = self();
+    uint32_t taken = mproc__load32(&me->taken);
+    for (;;) {
+        uint32_t free = ~taken & ((1u << SHARED_HAND) - 1);
+        if (free == 0) {
+            pthread_mutex_lock(&sharing);
+            return &me->slot->hands[SHARED_HAND];
+        }
+        uint32_t i = (uint32_t)__builtin_ctz(free);
+        if (mproc__cas32(&me->taken, &taken, taken | 1u << i)) {
+            thread_hand = &me->slot->hands[i];
+            pthread_setspecific(hand_key, thread_hand);
+            return thread_hand;
+        }
+    }
+}
+
+struct mproc__hand *mproc__hand_get(void) {
+    return mproc__likely(thread_hand != NULL) ? thread_hand : take_hand();
+}
+
+void mproc__hand_put(struct mproc__hand *hand) {
+    if (mproc__unlikely(hand != thread_hand)) {
+        pthread_mutex_unlock(&sharing);
+    }
+}
+
+/* ---------------------------------------------------------------- death */
+
+/* Both words name the object that was being made when its maker died (object.c). */
+static void untangle(struct mproc__hand *dead) {
+    if (dead->block != 0 && dead->block == dead->doomed) {
+        mproc__poke64(&dead->block, 0);
+    }
+}
+
+static void empty_hand(struct mproc__hand *mine, struct mproc__hand *dead) {
+    untangle(dead);
+    if (dead->run != 0) {
+        mproc__chunks_give(mine, &dead->run);
+    }
+    mproc__heap_free(mine, &dead->block);
+    mproc__heap_free(mine, &dead->node);
+    mproc__object_destroy(mine, &dead->doomed);
+    mproc__object_destroy(mine, &dead->message);
+}
+
+static void finish_sections(struct mproc__hand *mine, struct mproc__slot *slot) {
+    for (int i = 0; i < MPROC__HANDS; i++) {
+        struct mproc__guard *guard = (struct mproc__guard *)(uintptr_t)slot->hands[i].guard;
+        if (guard != NULL) {
+            mproc__guard_enter(guard, mine); /* rolls back, or waits for who does */
+            mproc__guard_leave(guard, mine);
+            mproc__poke64(&slot->hands[i].guard, 0);
+        }
+    }
+}
+
+static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
+    slot->parent = 0;
+    slot->pid = slot->ppid = 0;
+    slot->start_time = slot->args_size = 0;
+    slot->method = slot->flags = 0;
+    memset(slot->name, 0, sizeof slot->name);
+    mproc__guard_enter(&members()->guard, mine);
+    mproc__guard_set(&members()->guard, &slot->state, MPROC__SLOT_FREE);
+    mproc__guard_leave(&members()->guard, mine);
+}
+
+/* Under the reaper mutex; the slot is DYING. */
+static void reap_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
+    finish_sections(mine, slot);
+    for (int i = 0; i < MPROC__HANDS; i++) {
+        empty_hand(mine, &slot->hands[i]);
+    }
+    mproc__holds_clear(mine, slot);
+    mproc__heap_free(mine, &slot->args);
+    free_slot(mine, slot);
+}
+
+void mproc__member_bury(uint64_t token) {
+    struct mproc__hand *hand = mproc__hand_get();
+    (void)mproc__mutex_acquire(&members()->reaper, MPROC__NEVER, false, NULL);
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot != NULL) {
+        mproc__store64(&slot->state, state_of(token, MPROC__SLOT_DYING));
+        reap_slot(hand, slot);
+    }
+    (void)mproc__mutex_release(&members()->reaper);
+    mproc__hand_put(hand);
+}
+
+/* UNBORN and LIVE turn into DYING by compare-and-swap: an adopting child may be faster. */
+static bool condemn(struct mproc__slot *slot, uint64_t token) {
+    uint64_t state = mproc__load64(&slot->state);
+    while (state >> 8 == token >> 32) {
+        if ((state & 0xff) == MPROC__SLOT_DYING) {
+            return true;
+        }
+        if ((state & 0xff) == MPROC__SLOT_FREE || !mproc__token_dead(token)) {
+            return false;
+        }
+        if (mproc__cas64(&slot->state, &state, state_of(token, MPROC__SLOT_DYING))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mproc__member_reap(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot == NULL) {
+        return true;
+    }
+    if (!mproc__token_dead(token)) {
+        return false;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    (void)mproc__mutex_acquire(&members()->reaper, MPROC__NEVER, false, NULL);
+    if (condemn(slot, token)) {
+        reap_slot(hand, slot);
+    }
+    (void)mproc__mutex_release(&members()->reaper);
+    mproc__hand_put(hand);
+    return mproc__token_slot(token) == NULL;
+}
+
+static bool look_after(uint32_t number) {
+    uint64_t state = mproc__load64(&mproc__family->slots[number].state);
+    return (state & 0xff) != MPROC__SLOT_FREE &&
+           mproc__member_reap(mproc__token(number, state >> 8));
+}
+
+size_t mproc_reap(void) {
+    size_t found = 0;
+    for (uint32_t i = 0; mproc__family != NULL && i < MPROC__MEMBERS; i++) {
+        found += look_after(i);
+    }
+    return found;
+}
+
+/* ---------------------------------------------------------------- birth */
+
+void mproc__members_init(void) {
+    mproc__guard_init(&members()->guard, members()->log, MPROC__MEMBERS_UNDO);
+}
+
+/* Under the guard: a free slot's number, or MPROC__MEMBERS. Low ones first: they are warm. */
+static uint32_t find_free(void) {
+    uint32_t i = 0;
+    while (i < MPROC__MEMBERS &&
+           (mproc__peek64(&mproc__family->slots[i].state) & 0xff) != MPROC__SLOT_FREE) {
+        i++;
+    }
+    return i;
+}
+
+static int reserve(struct mproc__hand *hand, uint64_t parent, enum mproc__slot_state state,
+                   uint64_t *token) {
+    struct mproc__members *all = members();
+    mproc__guard_enter(&all->guard, hand);
+    uint32_t i = find_free();
+    if (i < MPROC__MEMBERS) {
+        struct mproc__slot *slot = &mproc__family->slots[i];
+        uint64_t serial = all->serial + 1;
+        mproc__guard_set(&all->guard, &all->serial, serial);
+        mproc__guard_set(&all->guard, &slot->parent, parent);
+        mproc__guard_set(&all->guard, &slot->state, serial << 8 | state);
+        *token = mproc__token(i, serial);
+    }
+    mproc__guard_leave(&all->guard, hand);
+    return i < MPROC__MEMBERS ? 0 : MPROC_EMEMBERS;
+}
+
+/* Nobody may be waiting for a member that was forked by hand and died: births look after a few. */
+static void look_after_some(void) {
+    for (int i = 0; i < LOOK_AFTER; i++) {
+        uint64_t turn = mproc__add64(&members()->hint, 1);
+        uint64_t highest = mproc__peek64(&members()->serial);
+        look_after((uint32_t)(turn % (highest < MPROC__MEMBERS ? highest + 1 : MPROC__MEMBERS)));
+    }
+}
+
+int mproc__member_expect(const char *name, mproc_method method, unsigned flags, uint64_t *token) {
+    look_after_some();
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = reserve(hand, mproc__self_token(), MPROC__SLOT_UNBORN, token);
+    mproc__hand_put(hand);
+    if (r == MPROC_EMEMBERS && mproc_reap() > 0) {
+        return mproc__member_expect(name, method, flags, token);
+    }
+    if (r == 0) {
+        struct mproc__slot *slot = mproc__token_slot(*token);
+        slot->method = method;
+        slot->flags = flags;
+        slot->ppid = getpid();
+        snprintf(slot->name, sizeof slot->name, "%s", name);
+    }
+    return r;
+}
+
+void mproc__member_expected_pid(uint64_t token, pid_t pid) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot != NULL) {
+        __atomic_store_n(&slot->pid, pid, __ATOMIC_RELEASE);
+    }
+}
+
+static void become(uint64_t token) {
+    process_self.token = token;
+    process_self.slot = &mproc__family->slots[number_of(token)];
+    process_self.taken = 0;
+    thread_self = NULL;
+    thread_hand = NULL;
+}
+
+static int identify(struct mproc__slot *slot) {
+    __atomic_store_n(&slot->pid, getpid(), __ATOMIC_RELEASE);
+    slot->ppid = getppid();
+    return mproc__os_process_start_time(getpid(), &slot->start_time);
+}
+
+int mproc__member_adopt(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    uint64_t state = state_of(token, MPROC__SLOT_UNBORN);
+    if (slot == NULL || mproc__load64(&slot->state) != state) {
+        return MPROC_ESTRANGER;
+    }
+    int r = identify(slot);
+    if (r != 0) {
+        return r;
+    }
+    if (!mproc__cas64(&slot->state, &state, state_of(token, MPROC__SLOT_LIVE))) {
+        return MPROC_ESTRANGER;
+    }
+    become(token);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- fork() by anybody */
+
+void mproc__member_next_fork(uint64_t token) {
+    next_fork = token;
+}
+
+/* A child for which there is no slot, or whose parent died meanwhile, goes on without a family. */
+static void before_fork(void) {
+    forking = 0;
+    if (mproc__family != NULL) {
+        forking = next_fork;
+        if (forking == 0) {
+            (void)mproc__member_expect("fork", (mproc_method)0, 0, &forking);
+        }
+    }
+    next_fork = 0;
+    struct mproc__hand *hand = forking != 0 ? mproc__hand_get() : NULL;
+    mproc__holds_freeze();
+    if (hand != NULL) {
+        if (mproc__holds_inherit(hand, forking) != 0) {
+            fprintf(stderr, "mproc: no memory to give a forked child its parent's holds\n");
+        }
+        mproc__hand_put(hand);
+    }
+    pthread_mutex_lock(&sharing);
+}
+
+static void after_fork_in_parent(void) {
+    pthread_mutex_unlock(&sharing);
+    mproc__holds_thaw();
+}
+
+static void after_fork_in_child(void) {
+    pthread_mutex_unlock(&sharing);
+    mproc__holds_thaw();
+    if (mproc__family == NULL) {
+        return;
+    }
+    pthread_setspecific(hand_key, NULL);
+    thread_hand = NULL;
+    if (forking == 0 || mproc__member_adopt(forking) != 0) {
+        mproc__family_forget();
+    }
+}
+
+int mproc__member_after_fork_child(uint64_t token) {
+    pthread_setspecific(hand_key, NULL);
+    thread_hand = NULL;
+    return mproc__member_adopt(token);
+}
+
+static void install_handlers(void) {
+    pthread_key_create(&hand_key, return_hand);
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+int mproc__member_found(void) {
+    struct mproc__hand cradle = {0}; /* nobody else is there to reap it */
+    uint64_t token;
+    int r = reserve(&cradle, 0, MPROC__SLOT_UNBORN, &token);
+    if (r == 0) {
+        snprintf(mproc__token_slot(token)->name, sizeof ((struct mproc__slot *)0)->name, "main");
+        r = mproc__member_adopt(token);
+    }
+    return r;
+}
+
+/* Runs when the library is loaded, before there can be a second thread or a fork. */
+__attribute__((constructor)) static void at_load(void) {
+    install_handlers();
+}
+
+/* ---------------------------------------------------------------- threads as members */
+
+int mproc__thread_becomes_member(void) {
+    uint64_t token;
+    int r = mproc__member_expect("thread", (mproc_method)0, 0, &token);
+    if (r != 0) {
+        return r;
+    }
+    struct self *me = calloc(1, sizeof *me);
+    if (me == NULL) {
+        return -ENOMEM;
+    }
+    if (thread_hand != NULL) {
+        return_hand(thread_hand);
+    }
+    me->token = token;
+    me->slot = &mproc__family->slots[number_of(token)];
+    r = identify(me->slot);
+    mproc__store64(&me->slot->state, state_of(token, MPROC__SLOT_LIVE));
+    thread_self = me;
+    return r;
+}
+
+void mproc__thread_leaves(void) {
+    struct self *me = thread_self;
+    if (thread_hand != NULL) {
+        return_hand(thread_hand);
+        pthread_setspecific(hand_key, NULL);
+    }
+    thread_self = NULL;
+    mproc__member_bury(me->token);
+    free(me);
+}
+
+/* ---------------------------------------------------------------- looking */
+
+static void describe(const struct mproc__slot *slot, uint64_t state, mproc_member *out) {
+    memset(out, 0, sizeof *out);
+    out->pid = slot->pid;
+    out->parent = slot->ppid;
+    out->serial = state >> 8;
+    out->start_time = slot->start_time;
+    out->method = (mproc_method)slot->method;
+    memcpy(out->name, slot->name, sizeof out->name);
+    out->name[sizeof out->name - 1] = 0;
+}
+
+int mproc_self(mproc_member *out) {
+    if (mproc__family == NULL) {
+        return MPROC_EINIT;
+    }
+    describe(mproc__self_slot(), mproc__load64(&mproc__self_slot()->state), out);
+    return 0;
+}
+
+size_t mproc_members(mproc_member *out, size_t cap) {
+    size_t n = 0;
+    for (uint32_t i = 0; mproc__family != NULL && i < MPROC__MEMBERS; i++) {
+        struct mproc__slot *slot = &mproc__family->slots[i];
+        uint64_t state = mproc__load64(&slot->state);
+        if ((state & 0xff) == MPROC__SLOT_LIVE && !process_ended(slot, MPROC__SLOT_LIVE)) {
+            if (n < cap) {
+                describe(slot, state, &out[n]);
+            }
+            n++;
+        }
+    }
+    return n;
+}
+
+static int check_free(uint32_t number, char *why, size_t size) {
+    struct mproc__slot *slot = &mproc__family->slots[number];
+    if ((slot->state & 0xff) != MPROC__SLOT_FREE) {
+        return slot->state >> 8 <= members()->serial
+                   ? 0
+                   : mproc__corrupt(why, size, "P1: slot %u has a serial of the future", number);
+    }
+    bool empty = slot->holds == 0 && slot->args == 0;
+    for (int i = 0; empty && slot->state != 0 && i < MPROC__HANDS; i++) {
+        struct mproc__hand *h = &slot->hands[i];
+        empty = h->guard == 0 && h->block == 0 && h->node == 0 && h->run == 0 && h->doomed == 0 &&
+                h->message == 0;
+    }
+    return empty ? 0 : mproc__corrupt(why, size, "P3: free slot %u holds something", number);
+}
+
+int mproc_member_check(char *why, size_t size) {
+    int r = mproc__family_need();
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__guard_enter(&members()->guard, hand);
+    for (uint32_t i = 0; r == 0 && i < MPROC__MEMBERS; i++) {
+        r = check_free(i, why, size);
+    }
+    mproc__guard_leave(&members()->guard, hand);
+    if (r == 0) {
+        r = mproc__holds_check(hand, why, size);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
