@@ -85,6 +85,15 @@ static inline void mproc__full_fence(void) {
 #endif
 }
 
+/* The same where an atomic read-modify-write stands between the two: on x86 that is a fence already. */
+static inline void mproc__fence_after_rmw(void) {
+#if defined(__x86_64__)
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
+    mproc__full_fence();
+#endif
+}
+
 /* Stores before this point are executed before stores after it: see the head comment. */
 static inline void mproc__program_order(void) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

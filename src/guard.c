@@ -18,6 +18,9 @@
  *   G2  For i < count, log[i].word is an aligned word of the arena, and log[i].old its value when the
  *       section first saved it (or a later save, which an earlier entry precedes).
  *
+ * A section that publishes a word commits by that very store: who takes over looks whether the word has
+ * changed, and if so lets everything stand.
+ *
  * If a member dies here: before count is raised the word is unchanged; after it, the next owner puts
  * it back; dying while putting back is harmless, since count stays and the same values are written
  * again. After count = 0 all changes stand.
@@ -34,6 +37,7 @@ void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint
     guard->count = 0;
     guard->capacity = capacity;
     guard->log = log;
+    guard->decider = NULL;
 }
 
 void mproc__guard_overflow(const struct mproc__guard *guard) {
@@ -48,17 +52,30 @@ void mproc__guard_rollback(struct mproc__guard *guard) {
     mproc__poke32(&guard->count, 0);
 }
 
+/* What the dead owner left: done if it had published, undone otherwise. */
+static void settle(struct mproc__guard *guard) {
+    if (guard->decider != NULL && mproc__peek64(guard->decider) != guard->undecided) {
+        mproc__poke32(&guard->count, 0);
+    } else {
+        mproc__guard_rollback(guard);
+    }
+    mproc__program_order();
+    guard->decider = NULL;
+}
+
 void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand) {
     mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
     mproc__program_order();
-    if (mproc__mutex_acquire(&guard->mutex, MPROC__NEVER, false, NULL) == -EOWNERDEAD) {
-        mproc__guard_rollback(guard);
+    if (mproc__mutex_acquire(&guard->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
+        settle(guard);
     }
 }
 
 void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand) {
     mproc__program_order();
-    mproc__poke32(&guard->count, 0); /* the commit */
+    mproc__poke32(&guard->count, 0); /* the commit, unless a word was published */
+    mproc__program_order();
+    guard->decider = NULL;
     mproc__program_order();
     (void)mproc__mutex_release(&guard->mutex);
     mproc__program_order();

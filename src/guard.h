@@ -22,6 +22,8 @@ struct mproc__guard {
     uint32_t count;          /* entries of log that are in force; 0 is the commit point */
     uint32_t capacity;
     struct mproc__undo *log; /* in the arena */
+    uint64_t *decider;       /* NULL, or a word whose change from `undecided` is the commit */
+    uint64_t undecided;
 };
 
 void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity);
@@ -29,6 +31,18 @@ void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint
 /* Enters the section; rolls back first what a dead member left behind. Waits as long as it takes: a
  * section is some hundred instructions. A thread is in one section at a time; its hand names it. */
 void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand);
+
+/* Commits by publishing: changes a word that others read without the guard. They may act on the new
+ * value at once, so its store must be the commit itself: from then on nothing is rolled back. At most
+ * once a section, as its last change. */
+static inline void mproc__guard_publish(struct mproc__guard *guard, uint64_t *word, uint64_t value) {
+    guard->undecided = mproc__peek64(word);
+    mproc__program_order();
+    guard->decider = word;
+    mproc__program_order();
+    mproc__store64(word, value); /* SYNC(guard.publish): all changes, before the published word */
+    mproc__program_order();
+}
 
 /* Commits and leaves. */
 void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand);

@@ -20,7 +20,7 @@ struct mproc__class {
     struct mproc__guard guard;
     uint64_t partial; /* chunk number + 1: list of chunks that have room; 0: none */
     struct mproc__undo log[MPROC__CLASS_UNDO];
-    uint64_t pad[4];
+    uint64_t pad[2];
 };
 
 struct mproc__heap {

@@ -55,6 +55,7 @@ static pthread_key_t hand_key;
 #define FAST_TLS __attribute__((tls_model("initial-exec")))
 static _Thread_local FAST_TLS struct self *thread_self;
 static _Thread_local FAST_TLS struct mproc__hand *thread_hand;
+static _Thread_local FAST_TLS uint64_t thread_id; /* pid << 32 | tid, 0: not asked yet */
 static _Thread_local uint64_t next_fork;
 static _Thread_local uint64_t forking; /* between the handlers of one fork() */
 
@@ -68,6 +69,13 @@ uint64_t mproc__self_token(void) {
 
 struct mproc__slot *mproc__self_slot(void) {
     return self()->slot;
+}
+
+uint64_t mproc__self_thread(void) {
+    if (mproc__unlikely(thread_id == 0)) {
+        thread_id = (uint64_t)getpid() << 32 | (uint32_t)mproc__os_tid();
+    }
+    return thread_id;
 }
 
 static struct mproc__members *members(void) {
@@ -211,7 +219,7 @@ static void reap_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
 
 void mproc__member_bury(uint64_t token) {
     struct mproc__hand *hand = mproc__hand_get();
-    (void)mproc__mutex_acquire(&members()->reaper, MPROC__NEVER, false, NULL);
+    (void)mproc__mutex_acquire(&members()->reaper, MPROC_FOREVER, false, NULL);
     struct mproc__slot *slot = mproc__token_slot(token);
     if (slot != NULL) {
         mproc__store64(&slot->state, state_of(token, MPROC__SLOT_DYING));
@@ -247,7 +255,7 @@ bool mproc__member_reap(uint64_t token) {
         return false;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    (void)mproc__mutex_acquire(&members()->reaper, MPROC__NEVER, false, NULL);
+    (void)mproc__mutex_acquire(&members()->reaper, MPROC_FOREVER, false, NULL);
     if (condemn(slot, token)) {
         reap_slot(hand, slot);
     }
@@ -343,6 +351,7 @@ static void become(uint64_t token) {
     process_self.taken = 0;
     thread_self = NULL;
     thread_hand = NULL;
+    thread_id = 0;
 }
 
 static int identify(struct mproc__slot *slot) {

@@ -71,6 +71,8 @@ static inline uint64_t mproc__token(uint32_t slot, uint64_t serial) {
 /* The calling member's token and slot. Only in a member. */
 uint64_t mproc__self_token(void);
 struct mproc__slot *mproc__self_slot(void);
+/* pid << 32 | thread id of the caller, remembered. */
+uint64_t mproc__self_thread(void);
 
 /* The slot of a token, or NULL when its member is gone and reaped. */
 struct mproc__slot *mproc__token_slot(uint64_t token);

@@ -19,20 +19,17 @@
  * If a member dies here.
  *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token dead
  *   and swaps its own in; one of several waiters wins. Between release and wake: M2.
- *
- * The spin's length follows glibc's adaptive mutexes: twice the running average of what it took.
  */
 #include "mutex.h"
 
 #include "atomic.h"
 #include "member.h"
 #include "os.h"
+#include "spin.h"
 
 #define WAITERS UINT64_C(0x80000000)
 #define CPU_SHIFT 16
 #define CPU_MASK UINT64_C(0x7fff0000)
-#define SPIN_MAX 1000 /* pauses; about 15 us here, longer than a hand-off, shorter than two wake-ups */
-#define SPIN_FIRST 100
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex is the word's low half");
@@ -49,25 +46,23 @@ static uint64_t token_of(uint64_t word) {
     return word & ~(WAITERS | CPU_MASK);
 }
 
-/* Running average of the pauses that successful spins took: a thread's own, it needs no precision. */
-static _Thread_local int spin_average = SPIN_FIRST;
+static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
-static bool spin(struct mproc__mutex *mutex, uint64_t mine) {
-    int limit = 2 * spin_average + 10;
-    limit = limit < SPIN_MAX ? limit : SPIN_MAX;
-    for (int i = 0; i < limit; i++) {
+static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
+    int64_t end = start + mproc__spin_budget(&spinning);
+    for (unsigned i = 1;; i++) {
         uint64_t word = mproc__peek64(&mutex->word);
         if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) {
-            spin_average += (i - spin_average) / 8;
             return true;
         }
-        if ((word & CPU_MASK) == (mine & CPU_MASK) && word != 0) {
+        if (word != 0 && (word & CPU_MASK) == (mine & CPU_MASK)) {
             return false; /* the owner cannot run while this thread does */
+        }
+        if (i % 16 == 0 && mproc__os_now() >= end) {
+            return false;
         }
         mproc__pause();
     }
-    spin_average -= (spin_average - SPIN_FIRST / 2) / 8;
-    return false;
 }
 
 /* Makes sure that the owner will wake somebody. False: the word has changed meanwhile. */
@@ -147,25 +142,28 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t d
     }
 }
 
-static MPROC__NOINLINE int acquire_slow(struct mproc__mutex *mutex, uint64_t mine, int64_t deadline,
+static MPROC__NOINLINE int acquire_slow(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                                         bool interruptible, uint64_t *mourned) {
-    if (deadline == 0) {
+    if (timeout == 0) {
         return acquire_now(mutex, mine, mourned);
     }
-    if (spin(mutex, mine)) {
-        return 0;
-    }
-    return acquire_sleeping(mutex, mine, deadline, interruptible, mourned);
+    int64_t start = mproc__os_now();
+    int64_t deadline = mproc__deadline(timeout);
+    int r = spin(mutex, mine, start)
+                ? 0
+                : acquire_sleeping(mutex, mine, deadline, interruptible, mourned);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
 }
 
-int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t deadline, bool interruptible,
+int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout, bool interruptible,
                          uint64_t *mourned) {
     uint64_t mine = mproc__self_token() | cpu_bits();
     uint64_t word = 0;
     if (mproc__likely(mproc__cas64(&mutex->word, &word, mine))) {
         return 0;
     }
-    return acquire_slow(mutex, mine, deadline, interruptible, mourned);
+    return acquire_slow(mutex, mine, timeout, interruptible, mourned);
 }
 
 int mproc__mutex_release(struct mproc__mutex *mutex) {

@@ -16,7 +16,7 @@ struct mproc__mutex {
 
 /* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR (only if asked for).
  * `mourned`, if not NULL, gets the token of the owner that died. */
-int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t deadline, bool interruptible,
+int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout, bool interruptible,
                          uint64_t *mourned);
 
 /* 0, or MPROC_ENOTHELD when it is free. */

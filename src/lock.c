@@ -1,0 +1,145 @@
+/*
+ * lock.c - the lock that programs use: a robust mutex with an undo record
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The mutex and the undo record are those of every internal section (guard.h); what is
+ * added is the record of who holds the lock, and who died holding it.
+ *
+ * Shared state.
+ *   guard     as guard.c says.
+ *   holder    pid << 32 | thread id; written by who holds the lock, a hint for anybody else.
+ *   mourned*  written by who acquired the lock from a dead holder.
+ *
+ * Invariants.
+ *   L1  Those of guard.c.
+ *   L2  A lock without an undo record has capacity 0 and no log.
+ *
+ * If the holder dies: the next one to acquire puts the saved words back and is told.
+ */
+#include <string.h>
+
+#include "family.h"
+
+#define UNDO_MAX 4096
+
+struct mproc_lock {
+    struct mproc__object object;
+    struct mproc__guard guard;
+    uint64_t holder;
+    uint64_t mourned_thread;
+    uint64_t mourned_serial;
+    uint64_t log; /* the block behind guard.log */
+};
+
+void mproc__lock_destroy(struct mproc__hand *hand, void *object) {
+    struct mproc_lock *lock = object;
+    mproc__heap_free(hand, &lock->log);
+}
+
+static int fill(struct mproc__hand *hand, struct mproc_lock *lock, unsigned undo) {
+    if (undo == 0) {
+        return 0;
+    }
+    int r = mproc__heap_alloc(hand, undo * sizeof(struct mproc__undo), &lock->log);
+    if (r == 0) {
+        mproc__guard_init(&lock->guard, (struct mproc__undo *)(uintptr_t)lock->log, undo);
+    }
+    return r;
+}
+
+mproc_lock *mproc_lock_new(unsigned undo) {
+    if (undo > UNDO_MAX || mproc__family_need() != 0) {
+        return NULL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    struct mproc_lock *lock = NULL;
+    if (mproc__object_alloc(hand, MPROC__KIND_LOCK, sizeof *lock) == 0) {
+        if (fill(hand, (struct mproc_lock *)(uintptr_t)hand->doomed, undo) == 0) {
+            lock = (struct mproc_lock *)(uintptr_t)hand->doomed;
+            mproc__object_adopt(hand, &hand->doomed);
+        } else {
+            mproc__object_destroy(hand, &hand->doomed);
+        }
+    }
+    mproc__hand_put(hand);
+    return lock;
+}
+
+static void mourn(struct mproc_lock *lock, uint64_t token) {
+    mproc__poke64(&lock->mourned_thread, mproc__peek64(&lock->holder));
+    mproc__poke64(&lock->mourned_serial, token >> 32);
+    mproc__guard_rollback(&lock->guard);
+}
+
+int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
+    uint64_t dead;
+    int r = mproc__mutex_acquire(&lock->guard.mutex, timeout, true, &dead);
+    if (mproc__unlikely(r != 0)) {
+        if (r != -EOWNERDEAD) {
+            return r;
+        }
+        mourn(lock, dead);
+    }
+    mproc__poke64(&lock->holder, mproc__self_thread());
+    return r;
+}
+
+int mproc_lock_release(mproc_lock *lock) {
+    if (mproc__unlikely(mproc__peek64(&lock->guard.mutex.word) == 0)) {
+        return MPROC_ENOTHELD;
+    }
+    mproc__poke64(&lock->holder, 0);
+    mproc__program_order();
+    if (lock->guard.capacity != 0) {
+        mproc__poke32(&lock->guard.count, 0); /* the commit */
+        mproc__program_order();
+    }
+    return mproc__mutex_release(&lock->guard.mutex);
+}
+
+int mproc_lock_save(mproc_lock *lock, void *word) {
+    assert(mproc_in_arena(word) && (uintptr_t)word % 8 == 0);
+    if (mproc__peek64(&lock->guard.mutex.word) == 0) {
+        return MPROC_ENOTHELD;
+    }
+    if (lock->guard.count == lock->guard.capacity) {
+        return -ENOSPC;
+    }
+    mproc__guard_save(&lock->guard, word);
+    return 0;
+}
+
+void mproc_lock_rollback(mproc_lock *lock) {
+    mproc__guard_rollback(&lock->guard);
+}
+
+static void describe(uint64_t thread, uint64_t serial, mproc_lock_holder *out) {
+    out->pid = (pid_t)(thread >> 32);
+    out->tid = (pid_t)(thread & 0xffffffff);
+    out->serial = serial;
+}
+
+void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out) {
+    uint64_t token = mproc__mutex_owner(&lock->guard.mutex);
+    describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
+}
+
+void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out) {
+    describe(mproc__peek64(&lock->mourned_thread), mproc__peek64(&lock->mourned_serial), out);
+}
+
+int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) {
+    const struct mproc__guard *g = &lock->guard;
+    if (lock->object.magic != MPROC__OBJECT_MAGIC || lock->object.kind != MPROC__KIND_LOCK) {
+        return mproc__corrupt(why, size, "L: %p is no lock", (const void *)lock);
+    }
+    if ((g->capacity == 0) != (lock->log == 0) || g->count > g->capacity) {
+        return mproc__corrupt(why, size, "L2: %u of %u words saved", g->count, g->capacity);
+    }
+    uint64_t owner = mproc__mutex_owner(&g->mutex);
+    if (owner == 0 && g->count != 0) {
+        return mproc__corrupt(why, size, "G1: a free lock has %u saved words", g->count);
+    }
+    return 0;
+}

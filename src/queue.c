@@ -1,0 +1,788 @@
+/*
+ * queue.c - first in, first out, many producers, many consumers, any size
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. Messages stand one behind the other in a chain of segments, as in a log: producers
+ * append at the tail under one guard, consumers take at the head under another, so that one of each
+ * never meet. Both count what they did in tickets: tail - head is what is in the queue. A message up to
+ * INLINE_MAX is copied into the segment; a larger one is an object of its own, and a pointer to it
+ * stands there. A drained segment becomes the tail's spare, so a queue in balance allocates nothing.
+ *
+ *     head segment                        tail segment
+ *     [next|size| taken | rec | rec |END]->[next|size| rec | rec | free ...]
+ *                        ^ head_offset                            ^ tail_offset
+ *
+ * Shared state.
+ *   tail_*, spare   producers, under `tail`; tail_ticket is read by anybody: its store publishes
+ *                   the record (SYNC(guard.publish)).
+ *   head_*          consumers, under `head`; head_ticket is read by anybody: its store gives room.
+ *   tail_seen       consumers' copy of tail_ticket, so that they read the other side's line only when
+ *                   they have caught up. Never ahead of it.
+ *   *_event         see struct event.
+ *   bound, closed   constant; closed goes from 0 to 1.
+ *
+ * Invariants.
+ *   Q1  head_ticket <= tail_seen <= tail_ticket.
+ *   Q2  From (head_segment, head_offset) there are exactly tail_ticket - head_ticket records, each whole
+ *       in its segment, and behind the last is (tail_segment, tail_offset).
+ *   Q3  A BLOCK record names a message object without holds.
+ *   Q4  bound == 0, or tail_ticket - head_ticket <= bound.
+ *
+ * If a member dies here: writing or reading a record changes nothing; the section's saved words (offsets,
+ * segments, hands' words) are put back unless its ticket was published; between publishing and waking,
+ * a sleeper's slice ends. A large message is in the maker's hand, in the queue, or in the taker's hand.
+ *
+ * What it does not do: priority, peeking, removal from the middle.
+ */
+#include <string.h>
+#include <sys/uio.h>
+
+#include "family.h"
+#include "os.h"
+#include "queue.h"
+#include "spin.h"
+
+#define INLINE_MAX ((size_t)8192) /* above, copying under the guard costs more than an allocation */
+#define FIRST_SEGMENT ((size_t)1024)
+#define LAST_SEGMENT ((size_t)65536)
+#define QUEUE_UNDO 8
+
+enum record_kind { RECORD_END = 0, RECORD_INLINE = 1, RECORD_BLOCK = 2 };
+
+struct record {
+    uint32_t size; /* of an inline payload, which follows */
+    uint32_t kind;
+};
+
+struct block_record {
+    struct record record;
+    uint64_t message; /* struct mproc__object *, followed by the payload */
+    uint64_t size;
+};
+
+struct segment {
+    uint64_t next;
+    uint64_t size; /* bytes of the segment, this header included */
+};
+
+/*
+ * Sleeping until the other side has done something (an event count). A sleeper reads `signal`, sets
+ * `sleepers`, looks once more, and sleeps while `signal` is what it read. The other side, when it sees
+ * `sleepers`, clears it, changes `signal` and wakes one; if one was there, more may be, so it sets
+ * `sleepers` again. A dead sleeper therefore costs one idle wake, and is forgotten.
+ */
+struct event {
+    uint32_t signal;
+    uint32_t sleepers;
+};
+
+struct mproc_queue {
+    struct mproc__object object;
+
+    /* the producers' lines */
+    _Alignas(MPROC__LINE) struct mproc__guard tail;
+    uint64_t tail_segment;
+    uint64_t tail_offset;
+    uint64_t tail_ticket;
+    uint64_t spare;
+    uint32_t producer_cpu; /* of the last put: is it worth spinning for the next? */
+    struct mproc__undo tail_log[QUEUE_UNDO];
+
+    /* the consumers' lines */
+    _Alignas(MPROC__LINE) struct mproc__guard head;
+    uint64_t head_segment;
+    uint64_t head_offset;
+    uint64_t head_ticket;
+    uint64_t tail_seen;
+    uint32_t consumer_cpu;
+    struct mproc__undo head_log[QUEUE_UNDO];
+
+    /* read by all, seldom written */
+    _Alignas(MPROC__LINE) struct event items;
+    struct event room;
+    uint64_t bound;
+    uint32_t closed;
+};
+
+static struct segment *segment_at(uint64_t word) {
+    return (struct segment *)(uintptr_t)word;
+}
+
+static struct record *record_at(uint64_t segment, uint64_t offset) {
+    return (struct record *)(uintptr_t)(segment + offset);
+}
+
+static size_t padded(size_t size) {
+    return (size + 7) & ~(size_t)7;
+}
+
+/* ---------------------------------------------------------------- events */
+
+static void event_wake(struct event *event) {
+    if (mproc__likely(mproc__load32(&event->sleepers) == 0)) {
+        return;
+    }
+    mproc__store32(&event->sleepers, 0);
+    mproc__add32(&event->signal, 1);
+    if (mproc__os_futex_wake(&event->signal, 1) > 0) {
+        mproc__store32(&event->sleepers, 1);
+    }
+}
+
+static void event_wake_all(struct event *event) {
+    mproc__add32(&event->signal, 1);
+    (void)mproc__os_futex_wake(&event->signal, INT32_MAX);
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static bool has_item(const mproc_queue *queue) {
+    return mproc__load64(&queue->tail_ticket) != mproc__load64(&queue->head_ticket);
+}
+
+static bool has_room(const mproc_queue *queue) {
+    return queue->bound == 0 ||
+           mproc__load64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket) < queue->bound;
+}
+
+/* What one side waits for, and where the other side was last seen. */
+struct side {
+    bool (*ready)(const mproc_queue *queue);
+    struct event *event;
+    const uint32_t *peer_cpu;
+};
+
+static struct side consumer_side(mproc_queue *queue) {
+    return (struct side){has_item, &queue->items, &queue->producer_cpu};
+}
+
+static struct side producer_side(mproc_queue *queue) {
+    return (struct side){has_room, &queue->room, &queue->consumer_cpu};
+}
+
+static bool settled(const mproc_queue *queue, const struct side *side) {
+    return side->ready(queue) || mproc__load32(&queue->closed);
+}
+
+static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+
+/* True: settled. The clock and the peer's place are looked at once in a while. */
+static bool spin(const mproc_queue *queue, const struct side *side, int64_t start) {
+    int64_t end = start + mproc__spin_budget(&spinning);
+    for (unsigned i = 1;; i++) {
+        if (settled(queue, side)) {
+            return true;
+        }
+        if (i % 16 == 0 && (mproc__peek32(side->peer_cpu) == (uint32_t)mproc__os_cpu() ||
+                            mproc__os_now() >= end)) {
+            return false; /* on the same CPU the peer cannot run while this thread spins */
+        }
+        mproc__pause();
+    }
+}
+
+static int sleep_slices(const mproc_queue *queue, const struct side *side, int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    for (;;) {
+        uint32_t seen = mproc__load32(&side->event->signal);
+        mproc__store32(&side->event->sleepers, 1);
+        mproc__full_fence();
+        if (settled(queue, side)) {
+            return 0;
+        }
+        int64_t slice = mproc__slice(&slices);
+        if (slice < 0) {
+            return -ETIMEDOUT;
+        }
+        if (mproc__os_futex_wait(&side->event->signal, seen, slice) == -EINTR) {
+            return -EINTR;
+        }
+    }
+}
+
+/* Waits until the side is ready or the queue is closed. No hand is held meanwhile. */
+static int wait(const mproc_queue *queue, const struct side *side, int64_t deadline) {
+    if (deadline == 0) {
+        return -ETIMEDOUT;
+    }
+    int64_t start = mproc__os_now();
+    int r = spin(queue, side, start) ? 0 : sleep_slices(queue, side, deadline);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
+}
+
+/* ---------------------------------------------------------------- segments */
+
+/* The size that the segment after one of `size` bytes has, to take a record of `need` bytes. */
+static size_t next_size(size_t size, size_t need) {
+    size_t wanted = 4 * (need + sizeof(struct segment));
+    size *= 2;
+    while (size < wanted) {
+        size *= 2;
+    }
+    return size < LAST_SEGMENT ? size : LAST_SEGMENT;
+}
+
+static bool fits(uint64_t segment, uint64_t offset, size_t need) {
+    return offset + need <= segment_at(segment)->size;
+}
+
+/* Under the tail's guard: goes on in an empty segment, which *word gives away. */
+static void append_segment(mproc_queue *queue, uint64_t *word) {
+    uint64_t fresh = *word;
+    uint64_t old = queue->tail_segment;
+    segment_at(fresh)->next = 0;
+    if (queue->tail_offset + sizeof(struct record) <= segment_at(old)->size) {
+        record_at(old, queue->tail_offset)->kind = RECORD_END; /* behind the last record: nobody's */
+    }
+    mproc__guard_set(&queue->tail, &segment_at(old)->next, fresh);
+    mproc__guard_set(&queue->tail, &queue->tail_segment, fresh);
+    mproc__guard_set(&queue->tail, &queue->tail_offset, sizeof(struct segment));
+    mproc__guard_set(&queue->tail, word, 0);
+}
+
+/* Under the tail's guard: makes sure that a record of `need` bytes fits. False: a segment is missing,
+ * and *size is what it should have. */
+static bool make_room(mproc_queue *queue, struct mproc__hand *hand, size_t need, size_t *size) {
+    if (mproc__likely(fits(queue->tail_segment, queue->tail_offset, need))) {
+        return true;
+    }
+    if (queue->spare != 0 && fits(queue->spare, sizeof(struct segment), need)) {
+        append_segment(queue, &queue->spare);
+        return true;
+    }
+    if (hand->block != 0) {
+        append_segment(queue, &hand->block);
+        return true;
+    }
+    *size = next_size(segment_at(queue->tail_segment)->size, need);
+    return false;
+}
+
+static int new_segment(struct mproc__hand *hand, size_t size, uint64_t *word) {
+    int r = mproc__heap_alloc(hand, size, word);
+    if (r == 0) {
+        segment_at(*word)->next = 0;
+        segment_at(*word)->size = size;
+    }
+    return r;
+}
+
+/* The drained segment in hand->block becomes the spare one if it is the larger. */
+static MPROC__NOINLINE void recycle(mproc_queue *queue, struct mproc__hand *hand) {
+    mproc__guard_enter(&queue->tail, hand);
+    uint64_t spare = queue->spare;
+    if (spare == 0 || segment_at(spare)->size < segment_at(hand->block)->size) {
+        mproc__guard_set(&queue->tail, &queue->spare, hand->block);
+        mproc__guard_set(&queue->tail, &hand->block, spare);
+    }
+    mproc__guard_leave(&queue->tail, hand);
+    mproc__heap_free(hand, &hand->block);
+}
+
+/* ---------------------------------------------------------------- put */
+
+/* What is to be appended: bytes in pieces, or the message object in *block. */
+struct cargo {
+    const struct iovec *pieces;
+    int n;
+    size_t size;
+    uint64_t *block;
+    const struct mproc__claim *claim;
+};
+
+static void gather(char *out, const struct iovec *pieces, int n) {
+    for (int i = 0; i < n; i++) {
+        if (pieces[i].iov_len > 0) {
+            memcpy(out, pieces[i].iov_base, pieces[i].iov_len);
+            out += pieces[i].iov_len;
+        }
+    }
+}
+
+static size_t total(const struct iovec *pieces, int n) {
+    size_t size = 0;
+    for (int i = 0; i < n; i++) {
+        size += pieces[i].iov_len;
+    }
+    return size;
+}
+
+static size_t record_size(const struct cargo *cargo) {
+    return cargo->block != NULL ? sizeof(struct block_record)
+                                : sizeof(struct record) + padded(cargo->size);
+}
+
+static void write_record(mproc_queue *queue, const struct cargo *cargo) {
+    struct record *record = record_at(queue->tail_segment, queue->tail_offset);
+    if (cargo->block == NULL) {
+        record->size = (uint32_t)cargo->size;
+        record->kind = RECORD_INLINE;
+        gather((char *)(record + 1), cargo->pieces, cargo->n);
+        return;
+    }
+    struct block_record *b = (struct block_record *)(void *)record;
+    record->size = 0;
+    record->kind = RECORD_BLOCK;
+    b->message = *cargo->block;
+    b->size = cargo->size;
+    mproc__guard_set(&queue->tail, cargo->block, 0);
+}
+
+/* Under the tail's guard: appends and publishes. */
+static uint64_t append(mproc_queue *queue, const struct cargo *cargo) {
+    uint64_t ticket = queue->tail_ticket;
+    write_record(queue, cargo);
+    mproc__guard_set(&queue->tail, &queue->tail_offset, queue->tail_offset + record_size(cargo));
+    if (cargo->claim != NULL && cargo->claim->word != NULL) {
+        mproc__guard_set(&queue->tail, cargo->claim->word, cargo->claim->value);
+    }
+    mproc__poke32(&queue->producer_cpu, (uint32_t)mproc__os_cpu());
+    mproc__guard_publish(&queue->tail, &queue->tail_ticket, ticket + 1);
+    return ticket;
+}
+
+/* 0; -EAGAIN: full; MPROC_ECLOSED; -ENOMEM. */
+static int try_append(mproc_queue *queue, struct mproc__hand *hand, const struct cargo *cargo,
+                      uint64_t *ticket) {
+    size_t need = record_size(cargo), size = 0;
+    int r = 1;
+    while (r == 1) {
+        mproc__guard_enter(&queue->tail, hand);
+        if (mproc__unlikely(mproc__peek32(&queue->closed))) {
+            r = MPROC_ECLOSED;
+        } else if (!has_room(queue)) {
+            r = -EAGAIN;
+        } else if (mproc__likely(make_room(queue, hand, need, &size))) {
+            *ticket = append(queue, cargo);
+            r = 0;
+        }
+        mproc__guard_leave(&queue->tail, hand);
+        if (r == 1) {
+            int e = new_segment(hand, size, &hand->block);
+            r = e == 0 ? 1 : e;
+        }
+    }
+    if (mproc__unlikely(hand->block != 0)) { /* another producer was faster */
+        mproc__heap_free(hand, &hand->block);
+    }
+    if (r == 0) {
+        mproc__fence_after_rmw(); /* the ticket's store, before the look at `sleepers` */
+        event_wake(&queue->items);
+    }
+    return r;
+}
+
+/* A large message is made when there is room for it: nothing is in the hand while the thread sleeps. */
+static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct cargo *cargo,
+                        uint64_t *ticket) {
+    if (!has_room(queue)) {
+        return -EAGAIN;
+    }
+    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE,
+                                sizeof(struct mproc__object) + cargo->size);
+    if (r != 0) {
+        return r;
+    }
+    gather((char *)(uintptr_t)hand->doomed + sizeof(struct mproc__object), cargo->pieces, cargo->n);
+    cargo->block = &hand->doomed;
+    r = try_append(queue, hand, cargo, ticket);
+    cargo->block = NULL;
+    mproc__object_destroy(hand, &hand->doomed);
+    return r;
+}
+
+/* Room is waited for, then tried again: somebody else may have been faster. */
+static int await_room(mproc_queue *queue, int64_t timeout, int64_t *deadline) {
+    if (*deadline < 0) {
+        *deadline = mproc__deadline(timeout);
+    }
+    struct side side = producer_side(queue);
+    return wait(queue, &side, *deadline);
+}
+
+int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
+                     const struct mproc__claim *claim, uint64_t *ticket) {
+    struct cargo cargo = {lent, n, total(lent, n), NULL, claim};
+    uint64_t ignored;
+    int64_t deadline = -1;
+    for (;;) {
+        struct mproc__hand *hand = mproc__hand_get();
+        uint64_t *t = ticket != NULL ? ticket : &ignored;
+        int r = mproc__likely(cargo.size <= INLINE_MAX) ? try_append(queue, hand, &cargo, t)
+                                                        : append_large(queue, hand, &cargo, t);
+        mproc__hand_put(hand);
+        if (mproc__likely(r != -EAGAIN)) {
+            return r;
+        }
+        r = await_room(queue, timeout, &deadline);
+        if (r != 0) {
+            return r;
+        }
+    }
+}
+
+int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout) {
+    return mproc__queue_put(queue, lent, n, timeout, NULL, NULL);
+}
+
+int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t timeout) {
+    struct iovec piece = {(void *)(uintptr_t)lent, size};
+    return mproc__queue_put(queue, &piece, 1, timeout, NULL, NULL);
+}
+
+/* ---------------------------------------------------------------- get */
+
+/* Under the head's guard. Knows the tail's ticket at least as of the last look. */
+static bool empty(mproc_queue *queue) {
+    if (queue->tail_seen == queue->head_ticket) {
+        queue->tail_seen = mproc__load64(&queue->tail_ticket); /* SYNC(guard.publish) */
+    }
+    return queue->tail_seen == queue->head_ticket;
+}
+
+/* Under the head's guard, not empty: the oldest record. A drained segment moves into hand->block. */
+static struct record *oldest(mproc_queue *queue, struct mproc__hand *hand) {
+    uint64_t segment = queue->head_segment;
+    struct record *record = record_at(segment, queue->head_offset);
+    if (mproc__likely(fits(segment, queue->head_offset, sizeof *record)) &&
+        record->kind != RECORD_END) {
+        return record;
+    }
+    uint64_t next = segment_at(segment)->next;
+    mproc__guard_set(&queue->head, &queue->head_segment, next);
+    mproc__guard_set(&queue->head, &queue->head_offset, sizeof(struct segment));
+    mproc__guard_set(&queue->head, &hand->block, segment);
+    return record_at(next, sizeof(struct segment));
+}
+
+/* Under the head's guard: the record is taken. */
+static void advance(mproc_queue *queue, size_t size, const struct mproc__claim *claim) {
+    uint64_t ticket = queue->head_ticket;
+    mproc__guard_set(&queue->head, &queue->head_offset, queue->head_offset + size);
+    if (claim != NULL && claim->word != NULL) {
+        mproc__guard_set(&queue->head, claim->word, ticket + 1);
+    }
+    mproc__poke32(&queue->consumer_cpu, (uint32_t)mproc__os_cpu());
+    mproc__guard_publish(&queue->head, &queue->head_ticket, ticket + 1);
+}
+
+/* Under the head's guard: moves the record's message to where `message` says; a large one goes into
+ * hand->message. -EMSGSIZE: inline, but there is no room; message->size says how much is needed. */
+static int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
+                const struct mproc__claim *claim) {
+    struct record *record = oldest(queue, hand);
+    if (record->kind == RECORD_BLOCK) {
+        struct block_record *b = (struct block_record *)(void *)record;
+        message->size = b->size;
+        mproc__guard_set(&queue->head, &hand->message, b->message);
+        advance(queue, sizeof *b, claim);
+        return 0;
+    }
+    message->size = record->size;
+    if (mproc__unlikely(record->size > message->room_size)) {
+        return -EMSGSIZE;
+    }
+    memcpy(message->room, record + 1, record->size);
+    message->data = message->room;
+    advance(queue, sizeof *record + padded(record->size), claim);
+    return 0;
+}
+
+/* 0; -EAGAIN: empty; -EMSGSIZE as take. */
+static int try_take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
+                    const struct mproc__claim *claim) {
+    mproc__guard_enter(&queue->head, hand);
+    int r = empty(queue) ? -EAGAIN : take(queue, hand, message, claim);
+    if (r == -EMSGSIZE) {
+        mproc__guard_rollback(&queue->head); /* a segment may have moved */
+    }
+    mproc__guard_leave(&queue->head, hand);
+    if (mproc__unlikely(hand->block != 0)) {
+        recycle(queue, hand);
+    }
+    if (r == 0 && queue->bound != 0) {
+        mproc__fence_after_rmw();
+        event_wake(&queue->room);
+    }
+    return r;
+}
+
+/* An inline message for which the caller brought no room is received into an object of its own. */
+static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
+                      const struct mproc__claim *claim) {
+    size_t size = message->size;
+    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + size);
+    if (r != 0) {
+        return r;
+    }
+    mproc_message boxed = {(char *)(uintptr_t)hand->doomed + sizeof(struct mproc__object), size,
+                           NULL, 0, NULL};
+    r = try_take(queue, hand, &boxed, claim);
+    if (r == 0) {
+        message->size = boxed.size;
+        if (boxed.data == boxed.room) {
+            mproc__poke64(&hand->message, hand->doomed);
+            mproc__program_order();
+            mproc__poke64(&hand->doomed, 0);
+        }
+    }
+    mproc__object_destroy(hand, &hand->doomed);
+    return r == -EMSGSIZE ? -EAGAIN : r;
+}
+
+/* What is in the hand becomes the member's, and the caller's. */
+static void hand_over(struct mproc__hand *hand, mproc_message *message) {
+    if (hand->message == 0) {
+        return;
+    }
+    struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->message;
+    mproc__object_adopt(hand, &hand->message);
+    message->block = object;
+    message->data = object + 1;
+}
+
+static int get_once(mproc_queue *queue, mproc_message *message, const struct mproc__claim *claim) {
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = try_take(queue, hand, message, claim);
+    while (mproc__unlikely(r == -EMSGSIZE)) {
+        r = take_boxed(queue, hand, message, claim);
+        r = r == -EAGAIN && has_item(queue) ? try_take(queue, hand, message, claim) : r;
+    }
+    if (r == 0) {
+        hand_over(hand, message);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout,
+                     const struct mproc__claim *claim) {
+    int64_t deadline = -1;
+    for (;;) {
+        bool closed = mproc__load32(&queue->closed);
+        mproc_message got = {message->room, message->room_size, NULL, 0, NULL};
+        int r = get_once(queue, &got, claim);
+        if (mproc__likely(r == 0)) {
+            *message = got;
+        }
+        if (mproc__likely(r != -EAGAIN)) {
+            return r;
+        }
+        if (closed) { /* it was closed before it was found empty: nothing can come */
+            return MPROC_ECLOSED;
+        }
+        if (deadline < 0) {
+            deadline = mproc__deadline(timeout);
+        }
+        struct side side = consumer_side(queue);
+        r = wait(queue, &side, deadline);
+        if (r != 0) {
+            return r;
+        }
+    }
+}
+
+int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout) {
+    return mproc__queue_get(queue, message, timeout, NULL);
+}
+
+void mproc_message_drop(mproc_message *message) {
+    mproc_drop(message->block);
+    message->block = NULL;
+    message->data = NULL;
+    message->size = 0;
+}
+
+/* ---------------------------------------------------------------- reserve and commit */
+
+int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
+    if (size > mproc__family->span || mproc__peek32(&queue->closed)) {
+        return mproc__peek32(&queue->closed) ? MPROC_ECLOSED : MPROC_ETOOBIG;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + size);
+    if (r == 0) {
+        struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->doomed;
+        mproc__object_adopt(hand, &hand->doomed);
+        *out = (mproc_message){NULL, 0, object + 1, size, object};
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+static int commit_once(mproc_queue *queue, mproc_message *message) {
+    struct mproc__hand *hand = mproc__hand_get();
+    uint64_t ticket;
+    mproc__object_disown(hand, message->block, &hand->message);
+    struct cargo cargo = {NULL, 0, message->size, &hand->message, NULL};
+    int r = try_append(queue, hand, &cargo, &ticket);
+    if (r != 0) {
+        mproc__object_adopt(hand, &hand->message);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeout) {
+    int64_t deadline = -1;
+    int r = commit_once(queue, message);
+    while (r == -EAGAIN) {
+        r = await_room(queue, timeout, &deadline);
+        if (r == 0) {
+            r = commit_once(queue, message);
+        }
+    }
+    if (r == 0) {
+        *message = (mproc_message){NULL, 0, NULL, 0, NULL};
+    }
+    return r;
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int fill(struct mproc__hand *hand, mproc_queue *queue, uint64_t bound) {
+    mproc__guard_init(&queue->tail, queue->tail_log, QUEUE_UNDO);
+    mproc__guard_init(&queue->head, queue->head_log, QUEUE_UNDO);
+    queue->bound = bound;
+    queue->head_offset = queue->tail_offset = sizeof(struct segment);
+    queue->producer_cpu = queue->consumer_cpu = UINT32_MAX;
+    int r = new_segment(hand, FIRST_SEGMENT, &queue->head_segment);
+    queue->tail_segment = queue->head_segment;
+    return r;
+}
+
+mproc_queue *mproc_queue_new(uint64_t bound) {
+    if (mproc__family_need() != 0) {
+        return NULL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc_queue *queue = NULL;
+    if (mproc__object_alloc(hand, MPROC__KIND_QUEUE, sizeof *queue) == 0) {
+        queue = (mproc_queue *)(uintptr_t)hand->doomed;
+        if (fill(hand, queue, bound) == 0) {
+            mproc__object_adopt(hand, &hand->doomed);
+        } else {
+            queue = NULL;
+            mproc__object_destroy(hand, &hand->doomed);
+        }
+    }
+    mproc__hand_put(hand);
+    return queue;
+}
+
+/* Takes a record out and destroys what it names. */
+static void discard_one(struct mproc__hand *hand, mproc_queue *queue) {
+    mproc__guard_enter(&queue->head, hand);
+    struct record *record = oldest(queue, hand);
+    size_t size = sizeof(struct block_record);
+    if (record->kind == RECORD_BLOCK) {
+        mproc__guard_set(&queue->head, &hand->message,
+                         ((struct block_record *)(void *)record)->message);
+    } else {
+        size = sizeof *record + padded(record->size);
+    }
+    advance(queue, size, NULL);
+    mproc__guard_leave(&queue->head, hand);
+    mproc__heap_free(hand, &hand->block);
+    mproc__object_destroy(hand, &hand->message);
+}
+
+void mproc__queue_destroy(struct mproc__hand *hand, void *object) {
+    mproc_queue *queue = object;
+    while (queue->head_segment != 0 && has_item(queue)) {
+        discard_one(hand, queue);
+    }
+    /* Behind the last record there may be one more, empty segment: the tail's. */
+    while (queue->head_segment != 0) {
+        mproc__guard_enter(&queue->head, hand);
+        mproc__guard_set(&queue->head, &hand->block, queue->head_segment);
+        mproc__guard_set(&queue->head, &queue->head_segment,
+                         segment_at(queue->head_segment)->next);
+        mproc__guard_leave(&queue->head, hand);
+        mproc__heap_free(hand, &hand->block);
+    }
+    mproc__heap_free(hand, &queue->spare);
+}
+
+uint64_t mproc_queue_count(const mproc_queue *queue) {
+    uint64_t head = mproc__load64(&queue->head_ticket); /* first, so that it is never the larger */
+    return mproc__load64(&queue->tail_ticket) - head;
+}
+
+void mproc_queue_close(mproc_queue *queue) {
+    mproc__store32(&queue->closed, 1);
+    mproc__full_fence();
+    event_wake_all(&queue->items);
+    event_wake_all(&queue->room);
+}
+
+/* ---------------------------------------------------------------- check */
+
+static int check_record(const struct record *record, size_t *size, char *why, size_t why_size) {
+    if (record->kind == RECORD_INLINE) {
+        *size = sizeof *record + padded(record->size);
+        return record->size <= INLINE_MAX ? 0
+                                          : mproc__corrupt(why, why_size, "Q2: an inline record of "
+                                                                          "%u bytes", record->size);
+    }
+    const struct block_record *b = (const struct block_record *)(const void *)record;
+    const struct mproc__object *o = (const struct mproc__object *)(uintptr_t)b->message;
+    *size = sizeof *b;
+    if (record->kind != RECORD_BLOCK || !mproc_in_arena(o) || o->magic != MPROC__OBJECT_MAGIC ||
+        o->kind != MPROC__KIND_MESSAGE || o->holds != 0) {
+        return mproc__corrupt(why, why_size, "Q3: a record of kind %u", record->kind);
+    }
+    return 0;
+}
+
+/* Under the head's guard: what is behind the tickets seen here can only grow. */
+static int check_records(mproc_queue *queue, uint64_t n, char *why, size_t size) {
+    uint64_t segment = queue->head_segment, offset = queue->head_offset;
+    while (n > 0) {
+        if (!fits(segment, offset, sizeof(struct record)) ||
+            record_at(segment, offset)->kind == RECORD_END) {
+            segment = segment_at(segment)->next;
+            offset = sizeof(struct segment);
+            if (segment == 0) {
+                return mproc__corrupt(why, size, "Q2: %llu records are missing",
+                                      (unsigned long long)n);
+            }
+            continue;
+        }
+        size_t length;
+        int r = check_record(record_at(segment, offset), &length, why, size);
+        if (r != 0) {
+            return r;
+        }
+        offset += length;
+        if (offset > segment_at(segment)->size) {
+            return mproc__corrupt(why, size, "Q2: a record leaves its segment");
+        }
+        n--;
+    }
+    return 0;
+}
+
+int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
+    if (queue->object.magic != MPROC__OBJECT_MAGIC || queue->object.kind != MPROC__KIND_QUEUE) {
+        return mproc__corrupt(why, size, "Q: %p is no queue", (void *)queue);
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__guard_enter(&queue->head, hand);
+    uint64_t tail = mproc__load64(&queue->tail_ticket), n = tail - queue->head_ticket;
+    int r = 0;
+    if (queue->head_ticket > queue->tail_seen || queue->tail_seen > tail) {
+        r = mproc__corrupt(why, size, "Q1: head %llu, seen %llu, tail %llu",
+                           (unsigned long long)queue->head_ticket,
+                           (unsigned long long)queue->tail_seen, (unsigned long long)tail);
+    } else if (queue->bound != 0 && n > queue->bound) {
+        r = mproc__corrupt(why, size, "Q4: %llu messages", (unsigned long long)n);
+    } else {
+        r = check_records(queue, n, why, size);
+    }
+    mproc__guard_leave(&queue->head, hand);
+    mproc__hand_put(hand);
+    return r;
+}

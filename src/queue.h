@@ -1,0 +1,27 @@
+/*
+ * queue.h - the queue's inside: messages that move together with a word
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A pool must know which task a worker had when it died. So a message can be taken, or put, in one
+ * step with a change of a word: the claim. Dying in between is impossible.
+ */
+#ifndef MPROC_QUEUE_H
+#define MPROC_QUEUE_H
+
+#include "guard.h"
+
+struct mproc__claim {
+    uint64_t *word; /* in the arena; NULL: no claim */
+    uint64_t value; /* put: what it becomes; get: set by the call to the message's ticket + 1 */
+};
+
+/* As mproc_queue_putv; *ticket (may be NULL) is the message's number, counted from 0. */
+int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
+                     const struct mproc__claim *claim, uint64_t *ticket);
+
+/* As mproc_queue_get. */
+int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout,
+                     const struct mproc__claim *claim);
+
+#endif
