@@ -180,8 +180,9 @@ typedef enum mproc_method {
 typedef struct mproc_member {
     pid_t pid;
     pid_t parent;
-    uint64_t serial;     /* never reused within the family */
-    uint64_t start_time; /* of the process, in clock ticks since boot; with pid it names it for ever */
+    uint64_t serial; /* never reused within the family */
+    uint64_t
+        start_time; /* of the process, in clock ticks since boot; with pid it names it for ever */
     mproc_method method; /* how it came; 0 for the family's first and for a bare fork() */
     char name[64];
 } mproc_member;
@@ -257,12 +258,12 @@ MPROC_API mproc_queue *mproc_queue_new(uint64_t bound) MPROC_MUST_USE;
 struct iovec;
 
 /* Appends a message. MPROC_ECLOSED, -ETIMEDOUT (full), -EINTR, -ENOMEM, MPROC_ETOOBIG. */
-MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t timeout)
-    MPROC_MUST_USE;
+MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size,
+                              int64_t timeout) MPROC_MUST_USE;
 
 /* The same for a message in `n` pieces, gathered in order. */
-MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout)
-    MPROC_MUST_USE;
+MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n,
+                               int64_t timeout) MPROC_MUST_USE;
 
 /*
  * A received message. Give `room` (and its size) to let small messages be copied there; what does not
@@ -277,22 +278,23 @@ typedef struct mproc_message {
     void *block; /* private: the arena's block behind data, or NULL */
 } mproc_message;
 
-#define MPROC_MESSAGE_INIT(room, room_size) {(room), (room_size), NULL, 0, NULL}
+#define MPROC_MESSAGE_INIT(room, room_size)                                                        \
+    { (room), (room_size), NULL, 0, NULL }
 
 /* Takes the oldest message. MPROC_ECLOSED (closed and empty), -ETIMEDOUT, -EINTR, -ENOMEM. */
-MPROC_API int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout)
-    MPROC_MUST_USE;
+MPROC_API int mproc_queue_get(mproc_queue *queue, mproc_message *message,
+                              int64_t timeout) MPROC_MUST_USE;
 MPROC_API void mproc_message_drop(mproc_message *message);
 
 /* Memory of the arena for a message of `size` bytes, to be filled in place and then committed or
  * dropped. It is given back when its member dies before that. -ENOMEM, MPROC_ETOOBIG. */
-MPROC_API int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out)
-    MPROC_MUST_USE;
+MPROC_API int mproc_queue_reserve(mproc_queue *queue, size_t size,
+                                  mproc_message *out) MPROC_MUST_USE;
 
 /* Appends the reserved message without a copy; on success it is the queue's. Errors as put; the
  * reservation then still stands. */
-MPROC_API int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeout)
-    MPROC_MUST_USE;
+MPROC_API int mproc_queue_commit(mproc_queue *queue, mproc_message *message,
+                                 int64_t timeout) MPROC_MUST_USE;
 
 /* Messages in the queue at this moment. */
 MPROC_API uint64_t mproc_queue_count(const mproc_queue *queue);
@@ -321,14 +323,15 @@ typedef struct mproc_template mproc_template;
 
 /* All zero means the defaults. */
 typedef struct mproc_process_options {
-    const char *name;         /* at most 63 bytes are kept; default "Process-N" */
-    mproc_method method;      /* default MPROC_FORK */
-    unsigned flags;           /* mproc_process_flags; default MPROC_ATTACHED */
-    const int *fds;           /* descriptors the child gets: spawn, same numbers; forkserver, see */
-    size_t nfds;              /*   mproc_child_fds(); fork has them all anyway */
-    const char *const *argv;  /* spawn: another program than this one, NULL-terminated; argv[0] its path */
-    const char *const *envp;  /* spawn: its environment; default the caller's */
-    mproc_template *from;     /* forkserver: the template; default one of this program */
+    const char *name;    /* at most 63 bytes are kept; default "Process-N" */
+    mproc_method method; /* default MPROC_FORK */
+    unsigned flags;      /* mproc_process_flags; default MPROC_ATTACHED */
+    const int *fds;      /* descriptors the child gets: spawn, same numbers; forkserver, see */
+    size_t nfds;         /*   mproc_child_fds(); fork has them all anyway */
+    const char *const
+        *argv; /* spawn: another program than this one, NULL-terminated; argv[0] its path */
+    const char *const *envp; /* spawn: its environment; default the caller's */
+    mproc_template *from;    /* forkserver: the template; default one of this program */
 } mproc_process_options;
 
 /*
@@ -338,8 +341,8 @@ typedef struct mproc_process_options {
  * Errors: MPROC_EFUNCTION, MPROC_EMEMBERS, -ENOMEM, -EAGAIN, -EINVAL, and what exec reported.
  * A child that cannot find fn (MPROC_EBUILD) says so on stderr and exits with 127.
  */
-MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
-                                  const mproc_process_options *options) MPROC_MUST_USE;
+MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg,
+                                  size_t size, const mproc_process_options *options) MPROC_MUST_USE;
 
 /*
  * The same in two steps, for runtimes that prepare what the child gets: prepare reserves the child's
@@ -348,10 +351,10 @@ MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const v
  * A prepared process that is not launched is given up with mproc_process_close().
  */
 #define MPROC_IN_CHILD 1
-MPROC_API int mproc_process_prepare(mproc_process **out, const mproc_process_options *options)
-    MPROC_MUST_USE;
-MPROC_API int mproc_process_launch(mproc_process *process, const void *arg, size_t size)
-    MPROC_MUST_USE;
+MPROC_API int mproc_process_prepare(mproc_process **out,
+                                    const mproc_process_options *options) MPROC_MUST_USE;
+MPROC_API int mproc_process_launch(mproc_process *process, const void *arg,
+                                   size_t size) MPROC_MUST_USE;
 
 /* In a child: the bytes its starter gave, in the arena, the child's until it exits. NULL: none. */
 MPROC_API const void *mproc_child_args(size_t *size);
@@ -385,8 +388,8 @@ MPROC_API int mproc_process_close(mproc_process *owned);
  * starter's own: waitpid() and getppid() are right. It has one thread and stays warm.
  * `options`: name, argv, envp, fds as for MPROC_SPAWN.
  */
-MPROC_API int mproc_template_new(mproc_template **out, const mproc_process_options *options)
-    MPROC_MUST_USE;
+MPROC_API int mproc_template_new(mproc_template **out,
+                                 const mproc_process_options *options) MPROC_MUST_USE;
 MPROC_API pid_t mproc_template_pid(const mproc_template *one);
 /* Ends the template process, waits for it, frees the handle. Children already forked live on. */
 MPROC_API void mproc_template_drop(mproc_template *owned);
@@ -433,8 +436,8 @@ MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPRO
 
 /* Waits until at least one of n descriptors (pipe ends, sentinels, sockets) is readable or at its
  * end; ready[i] is set to 0 or 1. Returns their number, 0 after the timeout. */
-MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready, int64_t timeout)
-    MPROC_MUST_USE;
+MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
+                         int64_t timeout) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- pool */
 
@@ -454,19 +457,19 @@ typedef int (*mproc_task_fn)(const void *in, size_t size, void *out, size_t cap,
 typedef int (*mproc_item_fn)(const void *in, void *out, void *context);
 
 typedef struct mproc_pool_options {
-    unsigned workers;      /* default: CPUs the process may use */
-    mproc_method method;   /* default MPROC_FORK */
-    const char *name;      /* prefix of the workers' names; default "Pool" */
-    unsigned max_tasks;    /* a worker is replaced after so many tasks; 0: never */
+    unsigned workers;       /* default: CPUs the process may use */
+    mproc_method method;    /* default MPROC_FORK */
+    const char *name;       /* prefix of the workers' names; default "Pool" */
+    unsigned max_tasks;     /* a worker is replaced after so many tasks; 0: never */
     int (*init)(void *arg); /* runs in each worker first; non-zero ends the worker */
-    void *init_arg;        /* NULL or a pointer into the arena */
+    void *init_arg;         /* NULL or a pointer into the arena */
 } mproc_pool_options;
 
 typedef struct mproc_task_error {
-    int code;       /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
-    uint64_t task;  /* number of the task (for map: index of its first item) */
-    pid_t pid;      /* of the worker, 0 if none had it */
-    int exitcode;   /* MPROC_EDIED: exit code, or minus the signal */
+    int code;      /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
+    uint64_t task; /* number of the task (for map: index of its first item) */
+    pid_t pid;     /* of the worker, 0 if none had it */
+    int exitcode;  /* MPROC_EDIED: exit code, or minus the signal */
 } mproc_task_error;
 
 MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
@@ -485,8 +488,8 @@ MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
 MPROC_API void mproc_task_drop(mproc_task *owned);
 
 typedef struct mproc_map_options {
-    size_t chunk;   /* items per task; default: four tasks a worker */
-    void *context;  /* given to every call: NULL or a pointer into the arena */
+    size_t chunk;  /* items per task; default: four tasks a worker */
+    void *context; /* given to every call: NULL or a pointer into the arena */
     void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
     void *progress_arg;
     mproc_task_error *error; /* where to say what failed */
@@ -498,16 +501,18 @@ typedef struct mproc_map_options {
  * run or were cancelled), MPROC_ECLOSED, -EINTR (the map is cancelled), -ENOMEM.
  */
 MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in_size,
-                             void *out, size_t out_size, size_t n, const mproc_map_options *options)
-    MPROC_MUST_USE;
+                             void *out, size_t out_size, size_t n,
+                             const mproc_map_options *options) MPROC_MUST_USE;
 
 /* Pids of the workers at this moment; returns their number. */
 MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
 
-MPROC_API void mproc_pool_close(mproc_pool *pool);     /* no new tasks; workers end when all is done */
-MPROC_API void mproc_pool_terminate(mproc_pool *pool); /* ends the workers now; open tasks are cancelled */
-MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE; /* -EBUSY: not closed */
-MPROC_API void mproc_pool_drop(mproc_pool *owned);     /* terminates if need be, joins, frees */
+MPROC_API void mproc_pool_close(mproc_pool *pool); /* no new tasks; workers end when all is done */
+MPROC_API void
+mproc_pool_terminate(mproc_pool *pool); /* ends the workers now; open tasks are cancelled */
+MPROC_API int mproc_pool_join(mproc_pool *pool,
+                              int64_t timeout) MPROC_MUST_USE; /* -EBUSY: not closed */
+MPROC_API void mproc_pool_drop(mproc_pool *owned); /* terminates if need be, joins, frees */
 MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
 
 #ifdef __cplusplus

@@ -14,15 +14,12 @@
 
 const char *mproc_strerror(int code) {
     switch (code) {
-    case 0:
-        return "success";
+    case 0: return "success";
 #define MPROC_ERROR_CASE(name, value, message)                                                     \
-    case name:                                                                                     \
-        return message;
+    case name: return message;
         MPROC_ERRORS(MPROC_ERROR_CASE)
 #undef MPROC_ERROR_CASE
-    default:
-        return strerror(code < 0 ? -code : code);
+    default: return strerror(code < 0 ? -code : code);
     }
 }
 

@@ -147,8 +147,8 @@ static uint64_t carve(uint64_t n) {
         }
     }
     uint64_t top = chunks()->top;
-    uint64_t room = (mproc__family->base + mproc__family->span - mproc__family->chunk0) >>
-                    MPROC__CHUNK_SHIFT;
+    uint64_t room =
+        (mproc__family->base + mproc__family->span - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
     if (n > room - top) {
         return 0;
     }
@@ -270,8 +270,8 @@ int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
 void mproc__chunks_init(uint64_t limit) {
     struct mproc__chunks *all = chunks();
     mproc__guard_init(&all->guard, all->log, MPROC__CHUNK_UNDO);
-    uint64_t room = (mproc__family->base + mproc__family->span - mproc__family->chunk0) >>
-                    MPROC__CHUNK_SHIFT;
+    uint64_t room =
+        (mproc__family->base + mproc__family->span - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
     all->limit = limit < room ? limit : room;
     all->warm_max = all->limit / 64;
 }
@@ -282,7 +282,8 @@ struct census {
     uint64_t used, warm, free_runs[2];
 };
 
-static int check_run(uint64_t number, unsigned previous, struct census *seen, char *why, size_t size) {
+static int check_run(uint64_t number, unsigned previous, struct census *seen, char *why,
+                     size_t size) {
     uint64_t length = length_of(number);
     unsigned kind = kind_of(number);
     if (kind == MPROC__CHUNK_RUN || kind == MPROC__CHUNK_SMALL) {

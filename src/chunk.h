@@ -35,17 +35,17 @@ struct mproc__chunk {
 
 struct mproc__chunks {
     struct mproc__guard guard;
-    uint64_t limit;     /* chunks that may be in use; constant */
-    uint64_t warm_max;  /* warm chunks to keep; constant */
-    uint64_t top;       /* chunks below were used at least once */
-    uint64_t used;      /* chunks in allocated runs */
-    uint64_t warm;      /* chunks in warm free runs */
+    uint64_t limit;                      /* chunks that may be in use; constant */
+    uint64_t warm_max;                   /* warm chunks to keep; constant */
+    uint64_t top;                        /* chunks below were used at least once */
+    uint64_t used;                       /* chunks in allocated runs */
+    uint64_t warm;                       /* chunks in warm free runs */
     uint64_t bins[2][MPROC__CHUNK_BINS]; /* warm, cold: first run, by length; chunk number + 1 */
     struct mproc__undo log[MPROC__CHUNK_UNDO];
 };
 
 static inline uint64_t mproc__chunk_state(unsigned kind, unsigned class, uint64_t length) {
-    return kind | (uint64_t)class << 8 | length << 16;
+    return kind | (uint64_t) class << 8 | length << 16;
 }
 
 static inline unsigned mproc__chunk_kind(uint64_t state) {

@@ -187,8 +187,8 @@ static int accept_ticket(const struct ticket *t) {
     }
     mproc__family = f;
     struct mproc__slot *slot = mproc__token_slot(t->token);
-    int r = slot != NULL && slot->ppid == getppid() ? mproc__member_adopt(t->token)
-                                                    : MPROC_ESTRANGER;
+    int r =
+        slot != NULL && slot->ppid == getppid() ? mproc__member_adopt(t->token) : MPROC_ESTRANGER;
     if (r != 0) {
         mproc__family = NULL;
     }

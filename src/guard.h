@@ -19,7 +19,7 @@ struct mproc__undo {
 
 struct mproc__guard {
     struct mproc__mutex mutex;
-    uint32_t count;          /* entries of log that are in force; 0 is the commit point */
+    uint32_t count; /* entries of log that are in force; 0 is the commit point */
     uint32_t capacity;
     struct mproc__undo *log; /* in the arena */
     uint64_t *decider;       /* NULL, or a word whose change from `undecided` is the commit */
@@ -35,7 +35,8 @@ void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand);
 /* Commits by publishing: changes a word that others read without the guard. They may act on the new
  * value at once, so its store must be the commit itself: from then on nothing is rolled back. At most
  * once a section, as its last change. */
-static inline void mproc__guard_publish(struct mproc__guard *guard, uint64_t *word, uint64_t value) {
+static inline void mproc__guard_publish(struct mproc__guard *guard, uint64_t *word,
+                                        uint64_t value) {
     guard->undecided = mproc__peek64(word);
     mproc__program_order();
     guard->decider = word;

@@ -43,7 +43,7 @@ static unsigned class_of(size_t size) {
 
 static size_t class_size(unsigned class) {
     if (class < 8) {
-        return ((size_t)class + 1) * 16;
+        return ((size_t) class + 1) * 16;
     }
     unsigned doubling = (class - 8) / 4, step = (class - 8) % 4;
     return ((size_t)5 + step) << (doubling + 5);

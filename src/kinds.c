@@ -3,10 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "object.h"
+#include "kinds.h"
 
-void mproc__lock_destroy(struct mproc__hand *hand, void *object);
-void mproc__queue_destroy(struct mproc__hand *hand, void *object);
+#include "object.h"
 
 const mproc__destroy_fn mproc__destroyers[MPROC__KINDS] = {
     [MPROC__KIND_LOCK] = mproc__lock_destroy,

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "family.h"
+#include "kinds.h"
 
 #define UNDO_MAX 4096
 

@@ -438,7 +438,7 @@ int mproc__member_found(void) {
     uint64_t token;
     int r = reserve(&cradle, 0, MPROC__SLOT_UNBORN, &token);
     if (r == 0) {
-        snprintf(mproc__token_slot(token)->name, sizeof ((struct mproc__slot *)0)->name, "main");
+        snprintf(mproc__token_slot(token)->name, sizeof((struct mproc__slot *)0)->name, "main");
         r = mproc__member_adopt(token);
     }
     return r;

@@ -40,11 +40,11 @@ struct mproc__slot {
     int32_t pid;     /* while UNBORN: 0, or the child's as soon as its starter knows it */
     int32_t ppid;
     uint64_t start_time;
-    uint64_t holds;     /* struct mproc__hold *: list, under the registry's guard */
-    uint64_t args;      /* block with what the starter gave, freed with the slot; 0: none */
+    uint64_t holds; /* struct mproc__hold *: list, under the registry's guard */
+    uint64_t args;  /* block with what the starter gave, freed with the slot; 0: none */
     uint64_t args_size;
-    uint32_t method;    /* mproc_method, 0: bare fork or the family's first */
-    uint32_t flags;     /* mproc_process_flags */
+    uint32_t method; /* mproc_method, 0: bare fork or the family's first */
+    uint32_t flags;  /* mproc_process_flags */
     char name[64];
     uint64_t pad[48];
     struct mproc__hand hands[MPROC__HANDS];

@@ -39,6 +39,7 @@
 #include <sys/uio.h>
 
 #include "family.h"
+#include "kinds.h"
 #include "os.h"
 #include "queue.h"
 #include "spin.h"
@@ -234,7 +235,8 @@ static void append_segment(mproc_queue *queue, uint64_t *word) {
     uint64_t old = queue->tail_segment;
     segment_at(fresh)->next = 0;
     if (queue->tail_offset + sizeof(struct record) <= segment_at(old)->size) {
-        record_at(old, queue->tail_offset)->kind = RECORD_END; /* behind the last record: nobody's */
+        record_at(old, queue->tail_offset)->kind =
+            RECORD_END; /* behind the last record: nobody's */
     }
     mproc__guard_set(&queue->tail, &segment_at(old)->next, fresh);
     mproc__guard_set(&queue->tail, &queue->tail_segment, fresh);
@@ -380,8 +382,8 @@ static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct car
     if (!has_room(queue)) {
         return -EAGAIN;
     }
-    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE,
-                                sizeof(struct mproc__object) + cargo->size);
+    int r =
+        mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + cargo->size);
     if (r != 0) {
         return r;
     }
@@ -698,8 +700,7 @@ void mproc__queue_destroy(struct mproc__hand *hand, void *object) {
     while (queue->head_segment != 0) {
         mproc__guard_enter(&queue->head, hand);
         mproc__guard_set(&queue->head, &hand->block, queue->head_segment);
-        mproc__guard_set(&queue->head, &queue->head_segment,
-                         segment_at(queue->head_segment)->next);
+        mproc__guard_set(&queue->head, &queue->head_segment, segment_at(queue->head_segment)->next);
         mproc__guard_leave(&queue->head, hand);
         mproc__heap_free(hand, &hand->block);
     }
@@ -724,8 +725,10 @@ static int check_record(const struct record *record, size_t *size, char *why, si
     if (record->kind == RECORD_INLINE) {
         *size = sizeof *record + padded(record->size);
         return record->size <= INLINE_MAX ? 0
-                                          : mproc__corrupt(why, why_size, "Q2: an inline record of "
-                                                                          "%u bytes", record->size);
+                                          : mproc__corrupt(why, why_size,
+                                                           "Q2: an inline record of "
+                                                           "%u bytes",
+                                                           record->size);
     }
     const struct block_record *b = (const struct block_record *)(const void *)record;
     const struct mproc__object *o = (const struct mproc__object *)(uintptr_t)b->message;

@@ -1,0 +1,14 @@
+/*
+ * kinds.h - what destroys the insides of each kind of object
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_KINDS_H
+#define MPROC_KINDS_H
+
+struct mproc__hand;
+
+void mproc__lock_destroy(struct mproc__hand *hand, void *object);
+void mproc__queue_destroy(struct mproc__hand *hand, void *object);
+
+#endif
