@@ -10,6 +10,7 @@ import functools
 import gc
 import importlib.machinery
 import importlib.util
+import os
 import pickle
 import random
 import struct
@@ -377,6 +378,14 @@ class Format(unittest.TestCase):
         ):
             self.assertEqual(loads(header + body), {1, 2})
         self.assertIsNone(loads(b"\xd5" + PICKLE + b"N."))
+
+    @unittest.skipUnless(os.environ.get("MPROC_TEST_BIG"), "needs 13 GiB; MPROC_TEST_BIG=1 runs it")
+    def test_a_pickle_of_more_than_4_gib(self) -> None:
+        size = 1 << 32
+        message = dumps([bytes(size)])
+        self.assertEqual(message[:2], b"\xd7" + LONG_PICKLE)
+        self.assertEqual(int.from_bytes(message[2:10], "big"), len(message) - 10)
+        self.assertEqual([len(item) for item in loads(message)], [size])
 
 
 class Identity(unittest.TestCase):
