@@ -136,7 +136,9 @@ def sums(results: list[str]) -> Iterator[Sum]:
         try:
             yield reader(name, Path(path))
         except (OSError, ValueError, ElementTree.ParseError) as error:
-            yield Sum(failed=1, failures=[f"{name}: left no readable result ({error})"])
+            log = Path(path).with_suffix(".log")
+            said = tail(log.read_text(errors="replace")) if log.exists() else ""
+            yield Sum(failed=1, failures=[f"{name}: left no readable result ({error}){said}"])
 
 
 def main(results: list[str]) -> int:
