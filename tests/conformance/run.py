@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,11 +134,14 @@ def check(shadow: Shadow) -> None:
 
 
 def run_method(
-    shadow: Shadow, method: str, options: argparse.Namespace, report: Report
+    shadow: Shadow,
+    method: str,
+    options: argparse.Namespace,
+    listed: list[Selector],
+    report: Report,
 ) -> list[Case]:
     """Runs the selection under one interpreter and start method; returns all classes there are."""
     python = shadow.interpreter.version
-    listed = read_classes(options.classes)
     wanted = [parse_selector(text) for text in items(options.only)] or listed
     modules = {selector.module for selector in wanted if selector.module}
     modules.add(f"test_multiprocessing_{method}")
@@ -166,7 +170,7 @@ def check_names(wanted: list[Selector], cases: list[Case], report: Report) -> No
     """Selectors and expected failures that no test of any interpreter answers to are mistakes."""
     for selector in wanted:
         known = (selector.matches(case, test) for case in cases for test in case.tests)
-        if not selector.exclude and not any(known):
+        if not (selector.exclude or selector.optional or any(known)):
             report.fail(f"selector {selector.text}", "no test of these interpreters answers to it")
 
 
@@ -181,6 +185,7 @@ def check_expected(cases: list[Case], report: Report) -> None:
 def run(options: argparse.Namespace) -> int:
     pythons, chosen = interpreters(options.python), methods(options.method)
     expected = [] if options.stock else read_expected(options.expected)
+    listed = read_classes(options.classes)
     report = Report(expected, options.verbose, again_command(options))
     shadows = [prepared(python, options) for python in pythons]
     if lack := room.enter():
@@ -191,11 +196,11 @@ def run(options: argparse.Namespace) -> int:
             room.lay_wires(shadow.wires, shadow.standard)
         check(shadow)
         for method in chosen:
-            cases += run_method(shadow, method, options, report)
+            cases += run_method(shadow, method, options, listed, report)
     only = [parse_selector(text) for text in items(options.only)]
     check_names(only, cases, report)
     if not (only or options.python or options.method):
-        check_names(read_classes(options.classes), cases, report)
+        check_names(listed, cases, report)
         check_expected(cases, report)
     return report.close()
 
@@ -209,6 +214,8 @@ def again_command(options: argparse.Namespace) -> str:
 
 def main() -> int:
     options = parse_arguments()
+    # As an exception, so that what was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with locked(options.shadow):
             return run(options)

@@ -10,7 +10,8 @@ A selector names tests, from coarse to fine (test names may be shell patterns):
     test_multiprocessing_main_handling[.Class[.test]]      a test module of its own
 
 With `!` before it, it takes tests away. In classes.txt a line is a selector, `timeout=SECONDS`
-for classes with tests that are silent for longer than usual, and `# reason`.
+for classes with tests that are silent for longer than usual, `optional` for what not every set of
+interpreters has, and `# reason`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 VARIANTS = ("processes", "threads", "manager")
 
@@ -54,6 +56,7 @@ class Selector:
     exclude: bool = False
     reason: str = ""
     timeout: float | None = None
+    optional: bool = False
 
     def takes(self, case: Case) -> bool:
         """Whether it is about this class or tests of it."""
@@ -69,10 +72,11 @@ class Selector:
         return self.takes(case) and (not self.test or fnmatchcase(test, self.test))
 
 
-def parse_selector(text: str, reason: str = "", timeout: float | None = None) -> Selector:
+def parse_selector(text: str, **more: Any) -> Selector:
+    """The selector; `more` is what its line says besides."""
     exclude = text.startswith("!")
     head, *rest = text.removeprefix("!").split(".")
-    parts = {"module": "", "case": head, "variant": "", "test": ""}
+    parts: dict[str, Any] = {"module": "", "case": head, "variant": "", "test": ""}
     if head.startswith("test_"):
         parts["module"], parts["case"] = head, rest.pop(0) if rest else ""
     if head.startswith("_") and rest and rest[0] in VARIANTS:
@@ -81,7 +85,7 @@ def parse_selector(text: str, reason: str = "", timeout: float | None = None) ->
         parts["test"] = rest.pop(0)
     if rest or not re.fullmatch(r"\w+", head):
         raise BadSelection(f"{text!r} is not a selector: Class[.variant][.test] or module[...]")
-    return Selector(text, **parts, exclude=exclude, reason=reason, timeout=timeout)
+    return Selector(text, exclude=exclude, **parts, **more)
 
 
 def parse_line(line: str, where: str) -> Selector | None:
@@ -90,15 +94,17 @@ def parse_line(line: str, where: str) -> Selector | None:
     if not body:
         return None
     selector, *options = body.split()
-    timeout = None
+    more: dict[str, object] = {"reason": reason}
     for option in options:
-        match = re.fullmatch(r"timeout=(\d+)", option)
-        if not match:
-            raise BadSelection(f"{where}: {option!r} is not an option (timeout=SECONDS is)")
-        timeout = float(match[1])
+        if match := re.fullmatch(r"timeout=(\d+)", option):
+            more["timeout"] = float(match[1])
+        elif option == "optional":
+            more["optional"] = True
+        else:
+            raise BadSelection(f"{where}: {option!r} is not an option (timeout=SECONDS, optional)")
     if selector.startswith("!") and not reason:
         raise BadSelection(f"{where}: {selector} needs a reason (# ...)")
-    return parse_selector(selector, reason, timeout)
+    return parse_selector(selector, **more)
 
 
 def read_classes(path: Path) -> list[Selector]:

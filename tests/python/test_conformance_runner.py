@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,8 @@ sys.path.insert(0, str(HERE))
 import kin  # noqa: E402
 import selection  # noqa: E402
 from interpreter import Interpreter, NotFound, ask, find  # noqa: E402
+from report import Report  # noqa: E402
+from run import check_expected, check_names  # noqa: E402
 
 WATCHDOG = 240  # s
 
@@ -143,16 +147,21 @@ class Runner:
 
     def __call__(self, only: str, *more: str | Path, package: Path | None = None) -> int:
         """The exit code; what was said is in `output`."""
-        command = [
+        result = subprocess.run(
+            self.command(only, *more, package=package),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WATCHDOG,
+        )  # fmt: skip
+        self.output = result.stdout
+        return result.returncode
+
+    def command(
+        self, only: str, *more: str | Path, package: Path | None = None
+    ) -> list[str | Path]:
+        return [
             sys.executable, HERE / "run.py", "--python", self.python.binary, "--method", "fork",
             "--only", only, "--shadow", self.folder / "shadow", "--suite", self.suite,
             "--package", package or self.package, *more,
         ]  # fmt: skip
-        result = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WATCHDOG
-        )
-        self.output = result.stdout
-        return result.returncode
 
     @property
     def counts(self) -> str:
@@ -259,6 +268,28 @@ def test_hang_is_noticed(run: Runner) -> None:
     assert run.counts == "1 passed, 1 failed, 0 skipped"
     assert "hung: nothing happened for 2 s" in run.output
     assert "in test_a_hang" in run.output  # faulthandler's traceback
+
+
+def test_end_of_the_run_is_the_end_of_all(run: Runner) -> None:
+    """A runner that is told to end takes the processes of the running class with it."""
+    command = run.command("TestHang")
+    runner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert runner.stdout is not None
+    assert "see mproc" in runner.stdout.readline()
+    while not (children := hanging(runner.pid)):
+        assert runner.poll() is None
+        time.sleep(0.05)
+    runner.terminate()
+    runner.communicate(timeout=WATCHDOG)
+    assert runner.returncode == 128 + signal.SIGTERM
+    assert not [pid for pid in children if Path("/proc", str(pid)).exists()]
+
+
+def hanging(runner: int) -> list[int]:
+    """The runner's children that run tests."""
+    pids = Path(f"/proc/{runner}/task/{runner}/children").read_text().split()
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    return [pid for pid, line in lines.items() if b"TestHang" in line]
 
 
 def test_bad_exit_is_noticed(run: Runner) -> None:
@@ -441,6 +472,30 @@ def test_bad_selector(text: str) -> None:
 def test_bad_line(line: str) -> None:
     with pytest.raises(selection.BadSelection, match=r"classes\.txt:7"):
         selection.parse_line(line, "classes.txt:7")
+
+
+def test_options_of_a_line() -> None:
+    selector = selection.parse_line("_TestPool timeout=400 optional  # slow", "here")
+    assert selector is not None and selector.case == "_TestPool"
+    assert (selector.timeout, selector.optional, selector.reason) == (400.0, True, "slow")
+
+
+@pytest.mark.parametrize(
+    ("line", "failed"), [("TestOther", 1), ("TestOther optional", 0), ("_TestLock.test_a", 0)]
+)
+def test_stale_lines_are_failures(line: str, failed: int) -> None:
+    selector = selection.parse_line(line, "here")
+    assert selector is not None
+    report = Report([])
+    check_names([selector], [CASE], report)
+    assert report.counts["failed"] == failed
+
+
+def test_stale_expectation_is_a_failure() -> None:
+    entry = {"test": "_TestLock.test_gone", "reason": "r", "instead": "i"}
+    report = Report([selection.parse_expected(entry, "here")])
+    check_expected([CASE], report)
+    assert report.surprises == ["expected.toml: _TestLock.test_gone"]
 
 
 def test_the_lists_can_be_read() -> None:
