@@ -439,6 +439,54 @@ MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPRO
 MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
                          int64_t timeout) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- task queue */
+
+/*
+ * The engine under every pool: tasks go out, results come back, and no task is lost with the worker that
+ * had it. The maker of the task queue is its owner; the workers, processes that the owner starts in
+ * whatever way, each have a seat, a number from 0 on that the owner gives out. A worker's seat says at
+ * any moment which task it has: taking the task and saying so are one step, as are handing in the
+ * result and saying so. Tasks and results are bytes; a task's ticket is its number, counted from 0.
+ */
+typedef struct mproc_taskq mproc_taskq;
+
+/* With room for `seats` workers (1..65535). NULL: -ENOMEM. */
+MPROC_API mproc_taskq *mproc_taskq_new(unsigned seats) MPROC_MUST_USE;
+
+/* Owner: queues a task. Errors as mproc_queue_putv(). */
+MPROC_API int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n,
+                              uint64_t *ticket) MPROC_MUST_USE;
+
+/* Owner: the next result. -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
+                                  int64_t timeout) MPROC_MUST_USE;
+
+/* Owner: the seat's worker has ended (it is reaped here). 1: it had a task, whose result will never
+ * come; 0: it had none. The seat is free again. */
+MPROC_API int mproc_taskq_mourn(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) MPROC_MUST_USE;
+
+/* Worker: takes the seat. -EBUSY: somebody has it. -EINVAL: no such seat. */
+MPROC_API int mproc_taskq_sit(mproc_taskq *tasks, unsigned seat) MPROC_MUST_USE;
+
+/* Worker: takes the oldest task. MPROC_ECLOSED: there will be none; -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_taskq_claim(mproc_taskq *tasks, unsigned seat, mproc_message *message,
+                                uint64_t *ticket, int64_t timeout) MPROC_MUST_USE;
+
+/* Worker: hands in the result of the task that it claimed last. -ENOMEM: it still has the task. */
+MPROC_API int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *lent,
+                                 int n) MPROC_MUST_USE;
+
+/* Owner: no more tasks; workers drain what is queued, then get MPROC_ECLOSED. */
+MPROC_API void mproc_taskq_close(mproc_taskq *tasks);
+
+/* Tasks that no worker has taken yet. */
+MPROC_API uint64_t mproc_taskq_waiting(const mproc_taskq *tasks);
+
+/* The ticket that the seat's worker has at this moment: 1 and *ticket, or 0. */
+MPROC_API int mproc_taskq_has(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket);
+
+MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- pool */
 
 /*

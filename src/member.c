@@ -166,15 +166,33 @@ void mproc__hand_put(struct mproc__hand *hand) {
 
 /* ---------------------------------------------------------------- death */
 
-/* Both words name the object that was being made when its maker died (object.c). */
-static void untangle(struct mproc__hand *dead) {
-    if (dead->block != 0 && dead->block == dead->doomed) {
+void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to) {
+    mproc__poke64(&hand->moving, (uint64_t)(uintptr_t)to);
+    mproc__program_order();
+    mproc__poke64(to, *from);
+    mproc__program_order();
+    mproc__poke64(from, 0);
+    mproc__program_order();
+    mproc__poke64(&hand->moving, 0);
+}
+
+/* A move that was cut short between its two stores is finished. */
+static void finish_move(struct mproc__hand *dead) {
+    uint64_t *to = (uint64_t *)(uintptr_t)dead->moving;
+    if (to == NULL) {
+        return;
+    }
+    if (to != &dead->block && dead->block == *to) {
         mproc__poke64(&dead->block, 0);
     }
+    if (to != &dead->doomed && dead->doomed == *to) {
+        mproc__poke64(&dead->doomed, 0);
+    }
+    mproc__poke64(&dead->moving, 0);
 }
 
 static void empty_hand(struct mproc__hand *mine, struct mproc__hand *dead) {
-    untangle(dead);
+    finish_move(dead);
     if (dead->run != 0) {
         mproc__chunks_give(mine, &dead->run);
     }

@@ -24,7 +24,8 @@ struct mproc__hand {
     uint64_t run;     /* a chunk run on its way between a size class and the chunk heap */
     uint64_t doomed;  /* an object without holds: being made or being destroyed */
     uint64_t message; /* a message on its way between a queue and a member */
-    uint64_t pad[2];
+    uint64_t moving;  /* uint64_t *: where mproc__hand_move moves a block to */
+    uint64_t pad;
 };
 
 enum mproc__slot_state {
@@ -113,6 +114,10 @@ void mproc__member_bury(uint64_t token);
 
 struct mproc__hand *mproc__hand_get(void);
 void mproc__hand_put(struct mproc__hand *hand);
+
+/* Moves a block from the hand's `block` or `doomed` to another word, outside of any section. For an
+ * instant both name it; `moving` tells the reaper which of the two counts. */
+void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to);
 
 /* ---- threads as members, for tests under ThreadSanitizer */
 

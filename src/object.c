@@ -254,24 +254,33 @@ size_t mproc_holds(const void *pointer) {
 
 /* ---------------------------------------------------------------- making and destroying */
 
+static void write_header(struct mproc__object *object, enum mproc__kind kind, size_t size) {
+    memset(object, 0, size);
+    object->magic = MPROC__OBJECT_MAGIC;
+    object->kind = kind;
+    mproc__program_order();
+}
+
 int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size) {
     int r = mproc__heap_alloc(hand, size, &hand->block);
     if (r != 0) {
         return r;
     }
-    struct mproc__object *object = object_at(hand->block);
-    if (kind == MPROC__KIND_MESSAGE) {
-        size = sizeof *object; /* a payload is filled by its owner anyway */
-    }
-    memset(object, 0, size);
-    object->magic = MPROC__OBJECT_MAGIC;
-    object->kind = kind;
-    mproc__program_order();
-    /* Between these two stores both words name the block: the reaper takes equal words for one. */
-    mproc__poke64(&hand->doomed, hand->block);
-    mproc__program_order();
-    mproc__poke64(&hand->block, 0);
+    /* A message's payload is filled by its owner anyway. */
+    write_header(object_at(hand->block), kind,
+                 kind == MPROC__KIND_MESSAGE ? sizeof(struct mproc__object) : size);
+    mproc__hand_move(hand, &hand->block, &hand->doomed);
     return 0;
+}
+
+int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
+                       uint64_t *word) {
+    int r = mproc__heap_alloc(hand, size, &hand->block);
+    if (r == 0) {
+        write_header(object_at(hand->block), kind, size);
+        mproc__hand_move(hand, &hand->block, word);
+    }
+    return r;
 }
 
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {

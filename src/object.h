@@ -13,6 +13,7 @@ enum mproc__kind {
     MPROC__KIND_MESSAGE,
     MPROC__KIND_LOCK,
     MPROC__KIND_QUEUE,
+    MPROC__KIND_TASKQ,
     MPROC__KIND_POOL,
     MPROC__KINDS
 };
@@ -53,6 +54,11 @@ void mproc__registry_init(void);
  */
 int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
+
+/* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose
+ * destroyer destroys it by the word. All zero behind the header. */
+int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
+                       uint64_t *word);
 
 /* The caller's only hold on the object goes, the object itself moves into *word, a hand's word. */
 void mproc__object_disown(struct mproc__hand *hand, void *object, uint64_t *word);

@@ -525,9 +525,7 @@ static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_messag
     if (r == 0) {
         message->size = boxed.size;
         if (boxed.data == boxed.room) {
-            mproc__poke64(&hand->message, hand->doomed);
-            mproc__program_order();
-            mproc__poke64(&hand->doomed, 0);
+            mproc__hand_move(hand, &hand->doomed, &hand->message);
         }
     }
     mproc__object_destroy(hand, &hand->doomed);
@@ -653,6 +651,11 @@ static int fill(struct mproc__hand *hand, mproc_queue *queue, uint64_t bound) {
     int r = new_segment(hand, FIRST_SEGMENT, &queue->head_segment);
     queue->tail_segment = queue->head_segment;
     return r;
+}
+
+int mproc__queue_make(struct mproc__hand *hand, uint64_t bound, uint64_t *word) {
+    int r = mproc__object_make(hand, MPROC__KIND_QUEUE, sizeof(mproc_queue), word);
+    return r == 0 ? fill(hand, (mproc_queue *)(uintptr_t)*word, bound) : r;
 }
 
 mproc_queue *mproc_queue_new(uint64_t bound) {
