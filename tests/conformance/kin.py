@@ -45,7 +45,8 @@ def is_kin(pid: int, leader: int) -> bool:
     facts = stat_fields(pid)
     if facts is None or pid == leader or facts[1] in "ZX":
         return False
-    return facts[2] == os.getpid() or facts[3] == leader
+    # A second lock on the door that check_leader closes: groups 0 and 1 are never anybody's kin.
+    return facts[2] == os.getpid() or (leader > 1 and facts[3] == leader)
 
 
 def living(leader: int) -> list[int]:

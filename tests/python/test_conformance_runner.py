@@ -399,11 +399,21 @@ def test_stock_is_a_control(run: Runner) -> None:
     assert "see the standard library" in result.stdout
 
 
-def test_only_own_groups_are_touched() -> None:
-    """Group 0 is that of init and of the kernel's threads; our own group is no job, either."""
-    for group in (0, 1, os.getpgrp(), os.getppid()):
-        with pytest.raises(kin.NotOurs):
-            kin.end_all(group, 0.0)
+@pytest.mark.parametrize("group", [0, 1, os.getpgrp(), os.getppid()])
+def test_only_own_groups_are_touched(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Group 0 is that of init and of kernel threads; our own group is no job, either.
+
+    Should the guard fail, this test must not do the harm: the signal is taken out first.
+    """
+    monkeypatch.setattr(kin, "kill", lambda pid, leader: pytest.fail(f"would kill {pid}"))
+    with pytest.raises(kin.NotOurs):
+        kin.end_all(group, 0.0)
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_groups_of_the_system_are_nobodys_kin(group: int) -> None:
+    assert not kin.is_kin(1, group) and not kin.is_kin(2, group)
+    assert not kin.is_kin(os.getppid(), group)
 
 
 def test_stranger_is_not_killed() -> None:
