@@ -40,7 +40,8 @@ static const char *run_one(const struct test *test, int64_t deadline, char *why,
 static void run_in_child(const struct test *test);
 static bool collect(pid_t pid, int64_t deadline, int *status);
 static int kill_leftovers(int64_t deadline);
-static void take_baseline(struct baseline *out);
+static bool has_family(const struct test *test);
+static void take_baseline(const struct test *test, struct baseline *out);
 static void check_leaks(const struct test *test, const struct baseline *before);
 static int64_t now(void);
 static int64_t test_timeout(void);
@@ -143,14 +144,14 @@ static void run_in_child(const struct test *test) {
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_UNBLOCK, &child, NULL);
-    if ((test->flags & TEST_NO_FAMILY) == 0 && mproc_init != NULL) {
+    if (has_family(test)) {
         static char name[] = "test", *argv[] = {name, NULL};
         int r = mproc_init(1, argv);
         if (r != 0) {
             test_fail(test->file, test->line, "mproc_init(): %d", r);
         }
     }
-    take_baseline(&before);
+    take_baseline(test, &before);
     test->run();
     check_leaks(test, &before);
     fflush(NULL);
@@ -226,10 +227,15 @@ static void note_fd(int fd, void *arg) {
     }
 }
 
-static void take_baseline(struct baseline *out) {
+static bool has_family(const struct test *test) {
+    return (test->flags & TEST_NO_FAMILY) == 0 && mproc_init != NULL;
+}
+
+/* A look at the arena would make a family where the test has none. */
+static void take_baseline(const struct test *test, struct baseline *out) {
     memset(out, 0, sizeof *out);
     each_fd(note_fd, out);
-    if (mproc_arena_stat != NULL) {
+    if (has_family(test) && mproc_arena_stat != NULL) {
         mproc_arena_stats s;
         mproc_arena_stat(&s);
         out->used = s.used;
@@ -281,7 +287,7 @@ static void check_leaks(const struct test *test, const struct baseline *before) 
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
         test_fail(test->file, test->line, "left a child behind (ended: %d)", (int)info.si_pid);
     }
-    take_baseline(&after);
+    take_baseline(test, &after);
     for (int fd = 0; fd < FDS_MAX; fd++) {
         if (after.fds[fd] && !before->fds[fd]) {
             char path[64], target[128] = "";
