@@ -82,6 +82,13 @@ static struct mproc__members *members(void) {
     return &mproc__family->members;
 }
 
+/* Slots below this number may have been used: the lowest free one is always taken, so there are never
+ * more of them than serials. Those above are untouched memory, and stay so. */
+uint32_t mproc__members_seen(void) {
+    uint64_t serial = mproc__load64(&members()->serial);
+    return serial < MPROC__MEMBERS ? (uint32_t)serial : MPROC__MEMBERS;
+}
+
 /* ---------------------------------------------------------------- tokens */
 
 static uint32_t number_of(uint64_t token) {
@@ -290,7 +297,7 @@ static bool look_after(uint32_t number) {
 
 size_t mproc_reap(void) {
     size_t found = 0;
-    for (uint32_t i = 0; mproc__family != NULL && i < MPROC__MEMBERS; i++) {
+    for (uint32_t i = 0; mproc__family != NULL && i < mproc__members_seen(); i++) {
         found += look_after(i);
     }
     return found;
@@ -524,7 +531,7 @@ int mproc_self(mproc_member *out) {
 
 size_t mproc_members(mproc_member *out, size_t cap) {
     size_t n = 0;
-    for (uint32_t i = 0; mproc__family != NULL && i < MPROC__MEMBERS; i++) {
+    for (uint32_t i = 0; mproc__family != NULL && i < mproc__members_seen(); i++) {
         struct mproc__slot *slot = &mproc__family->slots[i];
         uint64_t state = mproc__load64(&slot->state);
         if ((state & 0xff) == MPROC__SLOT_LIVE && !process_ended(slot, MPROC__SLOT_LIVE)) {
@@ -560,7 +567,7 @@ int mproc_member_check(char *why, size_t size) {
     }
     struct mproc__hand *hand = mproc__hand_get();
     mproc__guard_enter(&members()->guard, hand);
-    for (uint32_t i = 0; r == 0 && i < MPROC__MEMBERS; i++) {
+    for (uint32_t i = 0; r == 0 && i < mproc__members_seen(); i++) {
         r = check_free(i, why, size);
     }
     mproc__guard_leave(&members()->guard, hand);

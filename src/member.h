@@ -62,6 +62,7 @@ struct mproc__members {
 };
 
 void mproc__members_init(void);
+uint32_t mproc__members_seen(void);
 
 /* A token names a member for ever: slot number + 1 in the low 16 bits, serial in the high 32; the
  * bits between are 0 and left to mutex.c. */

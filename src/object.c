@@ -355,7 +355,7 @@ static int check_slot(uint32_t number, char *why, size_t size) {
 int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size) {
     int r = 0;
     enter(hand);
-    for (uint32_t i = 0; r == 0 && i < MPROC__MEMBERS; i++) {
+    for (uint32_t i = 0; r == 0 && i < mproc__members_seen(); i++) {
         r = check_slot(i, why, size);
     }
     leave(hand);

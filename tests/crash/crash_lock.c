@@ -1,0 +1,393 @@
+/*
+ * crash_lock.c - the lock and its undo record, killed after each instruction
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Whoever acquires after the kill must find the guarded words all old or all new. It is told of a dead
+ * holder if the victim died between its first and its last instruction as such; dying right before the
+ * last one, the change is committed already.
+ */
+#include "world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define WORDS 24
+
+struct scene {
+    mproc_lock *lock;
+    uint64_t word[WORDS]; /* all equal whenever the lock is free */
+};
+
+/* In crash_room(). */
+struct side {
+    uint64_t serial;   /* of the victim */
+    uint32_t released; /* the survivor has released what the victim waits for */
+    pid_t victim;
+    pid_t helper;
+    int result;
+    uint32_t held; /* the victim holds the lock */
+};
+
+static struct side *side(void) {
+    return crash_room();
+}
+
+static uint32_t seen(const uint32_t *flag) {
+    return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void set(uint32_t *flag) {
+    __atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+}
+
+static void wait_for(const uint32_t *flag) {
+    while (!seen(flag)) {
+        usleep(200);
+    }
+}
+
+static void *make(void) {
+    struct scene *scene = crash_calloc(sizeof *scene);
+    scene->lock = mproc_lock_new(WORDS);
+    crash_require(scene->lock != NULL);
+    return scene;
+}
+
+static void unmake(void *object) {
+    struct scene *scene = object;
+    mproc_drop(scene->lock);
+    mproc_free(scene);
+}
+
+static void note_victim(void *object) {
+    mproc_member self;
+    (void)object;
+    crash_equal(mproc_self(&self), 0);
+    side()->victim = self.pid;
+    side()->serial = self.serial;
+}
+
+static void hold_lock(void *object) {
+    struct scene *scene = object;
+    note_victim(object);
+    crash_equal(mproc_lock_acquire(scene->lock, CRASH_SOON), 0);
+}
+
+static void change(struct scene *scene) {
+    uint64_t value = scene->word[0] + 1;
+    for (int i = 0; i < WORDS; i++) {
+        if (mproc_lock_save(scene->lock, &scene->word[i]) != 0) {
+            abort();
+        }
+        *(volatile uint64_t *)&scene->word[i] = value;
+    }
+}
+
+static uint64_t common_value(const struct scene *scene) {
+    for (int i = 1; i < WORDS; i++) {
+        crash_equal(scene->word[i], scene->word[0]);
+    }
+    return scene->word[0];
+}
+
+/* The lock works as ever: a whole change, a change taken back, a holder that is known. */
+static void use(struct scene *scene) {
+    mproc_lock_holder holder;
+    uint64_t was = common_value(scene);
+    crash_equal(mproc_lock_acquire(scene->lock, CRASH_SOON), 0);
+    mproc_lock_owner(scene->lock, &holder);
+    crash_equal(holder.pid, getpid());
+    crash_equal(mproc_lock_acquire(scene->lock, 0), -ETIMEDOUT);
+    change(scene);
+    mproc_lock_rollback(scene->lock);
+    crash_equal(common_value(scene), was);
+    change(scene);
+    crash_equal(mproc_lock_release(scene->lock), 0);
+    crash_equal(common_value(scene), was + 1);
+    mproc_lock_owner(scene->lock, &holder);
+    crash_equal(holder.pid, 0);
+    crash_equal(mproc_lock_release(scene->lock), MPROC_ENOTHELD);
+    crash_check(mproc_lock_check(scene->lock, why, size));
+}
+
+/* Acquires after the kill. True: the victim died holding the lock. */
+static bool inherit(struct scene *scene) {
+    mproc_lock_holder mourned;
+    int r = mproc_lock_acquire(scene->lock, CRASH_SOON);
+    crash_require(r == 0 || r == -EOWNERDEAD);
+    if (r == -EOWNERDEAD) {
+        mproc_lock_mourned(scene->lock, &mourned);
+        crash_equal(mourned.serial, side()->serial);
+        crash_require(mourned.pid == side()->victim || mourned.pid == 0);
+    }
+    common_value(scene);
+    crash_check(mproc_lock_check(scene->lock, why, size));
+    crash_equal(mproc_lock_release(scene->lock), 0);
+    return r == -EOWNERDEAD;
+}
+
+/* ---- acquire */
+
+static void acquire(void *object) {
+    struct scene *scene = object;
+    side()->result = mproc_lock_acquire(scene->lock, CRASH_SOON);
+}
+
+static void verify_acquire(void *object) {
+    struct scene *scene = object;
+    bool died_holding = inherit(scene);
+    if (crash_returned()) {
+        crash_require(died_holding);
+    }
+    crash_equal(common_value(scene), 0);
+    use(scene);
+}
+
+/* ---- release */
+
+static void release(void *object) {
+    struct scene *scene = object;
+    mproc_lock_release(scene->lock);
+}
+
+static void verify_release(void *object) {
+    struct scene *scene = object;
+    bool died_holding = inherit(scene);
+    if (crash_returned()) {
+        crash_require(!died_holding);
+    }
+    crash_equal(common_value(scene), 0);
+    use(scene);
+}
+
+/* ---- a change under the lock, committed by release or taken back */
+
+static void change_and_release(void *object) {
+    struct scene *scene = object;
+    change(scene);
+    mproc_lock_release(scene->lock);
+}
+
+static void verify_change(void *object) {
+    struct scene *scene = object;
+    bool died_holding = inherit(scene);
+    uint64_t value = common_value(scene);
+    crash_require(value == 1 || (value == 0 && died_holding));
+    if (crash_returned()) {
+        crash_require(!died_holding);
+    }
+    use(scene);
+}
+
+static void prepare_rollback(void *object) {
+    hold_lock(object);
+    change(object);
+}
+
+static void roll_back(void *object) {
+    struct scene *scene = object;
+    mproc_lock_rollback(scene->lock);
+}
+
+static void verify_rollback(void *object) {
+    struct scene *scene = object;
+    crash_require(inherit(scene));
+    crash_equal(common_value(scene), 0);
+    use(scene);
+}
+
+/* ---- acquire while another member holds, and is asleep before it releases */
+
+static void *make_held(void) {
+    struct scene *scene = make();
+    crash_equal(mproc_lock_acquire(scene->lock, CRASH_SOON), 0);
+    return scene;
+}
+
+static void let_go(void *object) {
+    struct scene *scene = object;
+    crash_equal(mproc_lock_release(scene->lock), 0);
+    set(&side()->released);
+}
+
+static void verify_contended(void *object) {
+    if (!seen(&side()->released)) {
+        let_go(object);
+    }
+    verify_acquire(object);
+}
+
+static void acquire_in_vain(void *object) {
+    struct scene *scene = object;
+    side()->result = mproc_lock_acquire(scene->lock, 3 * MPROC_MSEC);
+}
+
+static void verify_timeout(void *object) {
+    struct scene *scene = object;
+    let_go(object);
+    crash_require(!inherit(scene));
+    if (crash_returned()) {
+        crash_equal(side()->result, -ETIMEDOUT);
+    }
+    use(scene);
+}
+
+/* ---- release while another member sleeps in acquire: it must get the lock */
+
+static void wait_and_acquire(void *object) {
+    struct scene *scene = object;
+    wait_for(&side()->held);
+    int r = mproc_lock_acquire(scene->lock, CRASH_SOON);
+    if (r != 0 && r != -EOWNERDEAD) {
+        exit(2);
+    }
+    for (int i = 0; i < WORDS; i++) {
+        if (scene->word[i] != scene->word[0] || (r == 0 && scene->word[i] != 1)) {
+            exit(3);
+        }
+    }
+    if (mproc_lock_release(scene->lock) != 0) {
+        exit(4);
+    }
+}
+
+static void *make_with_waiter(void) {
+    struct scene *scene = make();
+    side()->helper = crash_helper(wait_and_acquire, scene);
+    return scene;
+}
+
+static void hold_before_waiter(void *object) {
+    hold_lock(object);
+    set(&side()->held);
+    crash_wait_asleep(side()->helper);
+}
+
+static void verify_waiter(void *object) {
+    struct scene *scene = object;
+    crash_helper_join(side()->helper);
+    common_value(scene);
+    use(scene);
+}
+
+/* ---- acquire after a death: the heir dies while it puts things right */
+
+static void die_holding(void *object) {
+    struct scene *scene = object;
+    if (mproc_lock_acquire(scene->lock, CRASH_SOON) != 0) {
+        exit(2);
+    }
+    change(scene);
+    crash_die_here();
+}
+
+static void *make_orphaned(void) {
+    struct scene *scene = make();
+    crash_casualty(die_holding, scene);
+    return scene;
+}
+
+/* Whoever died holding it last, the next to acquire is told. */
+static void verify_heir(void *object) {
+    struct scene *scene = object;
+    crash_equal(mproc_lock_acquire(scene->lock, CRASH_SOON), -EOWNERDEAD);
+    crash_equal(common_value(scene), 0);
+    crash_check(mproc_lock_check(scene->lock, why, size));
+    crash_equal(mproc_lock_release(scene->lock), 0);
+    use(scene);
+}
+
+/* ---- new and drop: nothing of it survives the victim */
+
+static void *nothing(void) {
+    return NULL;
+}
+
+static void new_lock(void *object) {
+    (void)object;
+    if (mproc_lock_new(WORDS) == NULL) {
+        abort();
+    }
+}
+
+static void new_and_drop(void *object) {
+    (void)object;
+    mproc_drop(mproc_lock_new(WORDS));
+}
+
+static void verify_gone(void *object) {
+    (void)object;
+    struct scene *scene = make();
+    use(scene);
+    unmake(scene);
+}
+
+static void no_teardown(void *object) {
+    (void)object;
+}
+
+static const struct crash_op ops[] = {
+    {.name = "lock acquire",
+     .setup = make,
+     .prepare = note_victim,
+     .operate = acquire,
+     .verify = verify_acquire,
+     .teardown = unmake},
+    {.name = "lock release",
+     .setup = make,
+     .prepare = hold_lock,
+     .operate = release,
+     .verify = verify_release,
+     .teardown = unmake},
+    {.name = "lock save and change, release",
+     .setup = make,
+     .prepare = hold_lock,
+     .operate = change_and_release,
+     .verify = verify_change,
+     .teardown = unmake},
+    {.name = "lock rollback",
+     .setup = make,
+     .prepare = prepare_rollback,
+     .operate = roll_back,
+     .verify = verify_rollback,
+     .teardown = unmake},
+    {.name = "lock acquire (held by another)",
+     .setup = make_held,
+     .prepare = note_victim,
+     .operate = acquire,
+     .meanwhile = let_go,
+     .verify = verify_contended,
+     .teardown = unmake},
+    {.name = "lock acquire (timeout)",
+     .setup = make_held,
+     .prepare = note_victim,
+     .operate = acquire_in_vain,
+     .verify = verify_timeout,
+     .teardown = unmake},
+    {.name = "lock release (another sleeps)",
+     .setup = make_with_waiter,
+     .prepare = hold_before_waiter,
+     .operate = change_and_release,
+     .verify = verify_waiter,
+     .teardown = unmake},
+    {.name = "lock acquire (holder dead)",
+     .setup = make_orphaned,
+     .prepare = note_victim,
+     .operate = acquire,
+     .verify = verify_heir,
+     .teardown = unmake},
+    {.name = "lock new",
+     .setup = nothing,
+     .operate = new_lock,
+     .verify = verify_gone,
+     .teardown = no_teardown},
+    {.name = "lock new, drop",
+     .setup = nothing,
+     .operate = new_and_drop,
+     .verify = verify_gone,
+     .teardown = no_teardown},
+};
+
+CRASH_MAIN(ops)
