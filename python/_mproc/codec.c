@@ -196,6 +196,18 @@ int codec_encode(struct module_state *state, PyObject *object, struct codec_mess
     return r;
 }
 
+int codec_pickle(struct module_state *state, PyObject *object, struct codec_message *m) {
+    message_init(m);
+    int r = pickling_dump(state, object, m);
+    if (r == 0) {
+        r = message_finish(m, 0);
+    }
+    if (r < 0) {
+        codec_message_clear(m);
+    }
+    return r;
+}
+
 PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {
     size_t header;
     int r = msgpack_is_pickle(data, size, &header);

@@ -84,6 +84,9 @@ struct codec {
  * arbitrary Python code runs if the object must be pickled. */
 int codec_encode(struct module_state *state, PyObject *object, struct codec_message *message);
 
+/* The same, but always a bare pickle (protocol 5): what travels to peers that speak no MessagePack. */
+int codec_pickle(struct module_state *state, PyObject *object, struct codec_message *message);
+
 /* Lets go of what a message holds. */
 void codec_message_clear(struct codec_message *message);
 

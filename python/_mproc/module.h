@@ -22,10 +22,11 @@
 /* Nouns in the order in which they are added: who needs another's types stands below it. */
 #define MODULE_NOUNS(X)                                                                            \
     X(pickling)                                                                                    \
-    X(codec)
+    X(codec)                                                                                       \
+    X(connection)
 
 /* Heap types that the module owns. */
-#define MODULE_TYPES(X) X(sink)
+#define MODULE_TYPES(X) X(sink) X(connection)
 
 struct module_state {
     struct pickling pickling;

@@ -1,0 +1,113 @@
+"""mproc: multiprocessing, built anew.
+
+The package has the interface of the standard library's multiprocessing: import it under that name,
+
+    import mproc as multiprocessing
+
+or call `mproc.install()` before anything imports multiprocessing, or run an unedited program with
+`python -m mproc program.py`.
+"""
+
+import sys as _sys
+
+from . import context as _context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._alias import install as install
+del TYPE_CHECKING
+
+__all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "Condition",
+    "Event",
+    "JoinableQueue",
+    "Lock",
+    "Pipe",
+    "Pool",
+    "Process",
+    "ProcessError",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SimpleQueue",
+    "TimeoutError",
+    "Value",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "reducer",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+]
+
+_default = _context._default_context
+
+Array = _default.Array
+AuthenticationError = _context.AuthenticationError
+Barrier = _default.Barrier
+BoundedSemaphore = _default.BoundedSemaphore
+BufferTooShort = _context.BufferTooShort
+Condition = _default.Condition
+Event = _default.Event
+JoinableQueue = _default.JoinableQueue
+Lock = _default.Lock
+Pipe = _default.Pipe
+Pool = _default.Pool
+Process = _context.Process
+ProcessError = _context.ProcessError
+Queue = _default.Queue
+RLock = _default.RLock
+RawArray = _default.RawArray
+RawValue = _default.RawValue
+Semaphore = _default.Semaphore
+SimpleQueue = _default.SimpleQueue
+TimeoutError = _context.TimeoutError
+Value = _default.Value
+active_children = _default.active_children
+allow_connection_pickling = _default.allow_connection_pickling
+cpu_count = _default.cpu_count
+current_process = _default.current_process
+freeze_support = _default.freeze_support
+get_all_start_methods = _default.get_all_start_methods
+get_context = _default.get_context
+get_logger = _default.get_logger
+get_start_method = _default.get_start_method
+log_to_stderr = _default.log_to_stderr
+parent_process = _default.parent_process
+set_executable = _default.set_executable
+set_forkserver_preload = _default.set_forkserver_preload
+set_start_method = _default.set_start_method
+
+SUBDEBUG = 5
+SUBWARNING = 25
+
+
+def __getattr__(name: str) -> object:
+    if name == "reducer":
+        return _default.reducer
+    if name == "install":
+        from ._alias import install
+
+        return install
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# What a child pickles of its main module, `__mp_main__`, its parent finds here.
+if "__main__" in _sys.modules:
+    _sys.modules["__mp_main__"] = _sys.modules["__main__"]

@@ -1,0 +1,104 @@
+"""`multiprocessing` as another name of mproc: install().
+
+A finder, first in sys.meta_path, answers for `multiprocessing` and whatever is below it with the
+modules of mproc themselves, so that there is one copy of each under two names. It is lazy: nothing
+is imported before the program does. Children learn of it by their preparation data (spawn,
+forkserver) or are copies (fork).
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+__all__ = ["install", "installed"]
+
+_PUBLIC = "multiprocessing"
+_OWN = "mproc"
+
+
+class _Loader:
+    """Gives the module of mproc for that of multiprocessing."""
+
+    def __init__(self, own_name: str) -> None:
+        self._own_name = own_name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        __import__(self._own_name)
+        module = sys.modules[self._own_name]
+        # The import system will write the alias' spec into the module.
+        spec.loader_state = (module.__spec__, module.__loader__)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        spec = module.__spec__
+        if spec is not None and spec.loader_state is not None:
+            module.__spec__, module.__loader__ = spec.loader_state
+
+
+class _Finder:
+    """Finds multiprocessing and its submodules in mproc."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, rest = name.partition(".")
+        if package != _PUBLIC:
+            return None
+        own_name = f"{_OWN}.{rest}" if rest else _OWN
+        own = _find_own(own_name)
+        if own is None:
+            return None
+        spec_type = type(own)
+        return spec_type(
+            name,
+            _Loader(own_name),  # type: ignore[arg-type]
+            is_package=own.submodule_search_locations is not None,
+        )
+
+    @staticmethod
+    def invalidate_caches() -> None:
+        """There are none."""
+
+
+def _find_own(own_name: str) -> ModuleSpec | None:
+    """Return the spec of a module of mproc, which need not be imported yet."""
+    module = sys.modules.get(own_name)
+    if module is not None and module.__spec__ is not None:
+        return module.__spec__
+    parent, _, _ = own_name.rpartition(".")
+    __import__(parent)
+    path = getattr(sys.modules[parent], "__path__", None)
+    if path is None:
+        return None
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find_spec(own_name, path) if find_spec is not None else None
+        if spec is not None:
+            return spec
+    return None
+
+
+def install() -> None:
+    """Have `import multiprocessing` import mproc, here and in all children from now on.
+
+    What has been imported of the standard library's multiprocessing is forgotten by the import
+    system; modules that hold it already keep it, so call this first. Calling it again does nothing.
+    """
+    if installed():
+        return
+    for name in list(sys.modules):
+        if name.partition(".")[0] == _PUBLIC:
+            del sys.modules[name]
+    sys.meta_path.insert(0, _Finder)
+
+
+def installed() -> bool:
+    """Return whether `multiprocessing` is mproc in this process."""
+    return _Finder in sys.meta_path

@@ -1,0 +1,418 @@
+"""Contexts: the whole interface of the package, bound to a start method.
+
+`mproc` itself offers the methods of one DefaultContext, which stands for one of the concrete
+contexts from its first use on, or from set_start_method(). Everything is imported when it is first
+needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import _local
+
+from . import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ctypes
+    import logging
+    from collections.abc import Callable, Iterable, Sequence
+    from types import ModuleType
+    from typing import Any, ClassVar
+
+    from . import pool as _pool
+    from . import queues as _queues
+    from . import synchronize as _synchronize
+    from ._mproc import Connection
+    from .popen_fork import Popen
+
+__all__: list[str] = []
+
+_METHODS_OF_VERSION = (
+    ("forkserver", "fork", "spawn")
+    if sys.version_info >= (3, 14)
+    else ("fork", "spawn", "forkserver")
+)
+
+
+class ProcessError(Exception):
+    """The base of the package's own errors."""
+
+
+class BufferTooShort(ProcessError):
+    """recv_bytes_into() got a message that is larger than the buffer; args[0] is the message."""
+
+
+class TimeoutError(ProcessError):
+    """A wait for a result took too long."""
+
+
+class AuthenticationError(ProcessError):
+    """The other end does not know the key."""
+
+
+class BaseContext:
+    """What every context offers."""
+
+    _name: ClassVar[str]
+
+    ProcessError = ProcessError
+    BufferTooShort = BufferTooShort
+    TimeoutError = TimeoutError
+    AuthenticationError = AuthenticationError
+
+    current_process = staticmethod(process.current_process)
+    parent_process = staticmethod(process.parent_process)
+    active_children = staticmethod(process.active_children)
+
+    Process: type[process.BaseProcess]
+
+    def cpu_count(self) -> int:
+        """Return the number of CPUs of the system. NotImplementedError if it is unknown."""
+        number = os.cpu_count()
+        if number is None:
+            raise NotImplementedError("cannot determine number of cpus")
+        return number
+
+    def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
+        """Return two connected Connections; unless duplex, the first only receives."""
+        from .connection import Pipe
+
+        return Pipe(duplex)
+
+    def Lock(self) -> _synchronize.Lock:
+        """Return a lock that is not recursive."""
+        from .synchronize import Lock
+
+        return Lock(ctx=self.get_context())
+
+    def RLock(self) -> _synchronize.RLock:
+        """Return a recursive lock."""
+        from .synchronize import RLock
+
+        return RLock(ctx=self.get_context())
+
+    def Condition(self, lock: Any = None) -> _synchronize.Condition:
+        """Return a condition variable."""
+        from .synchronize import Condition
+
+        return Condition(lock, ctx=self.get_context())
+
+    def Semaphore(self, value: int = 1) -> _synchronize.Semaphore:
+        """Return a semaphore."""
+        from .synchronize import Semaphore
+
+        return Semaphore(value, ctx=self.get_context())
+
+    def BoundedSemaphore(self, value: int = 1) -> _synchronize.BoundedSemaphore:
+        """Return a semaphore that cannot be released too often."""
+        from .synchronize import BoundedSemaphore
+
+        return BoundedSemaphore(value, ctx=self.get_context())
+
+    def Event(self) -> _synchronize.Event:
+        """Return an event."""
+        from .synchronize import Event
+
+        return Event(ctx=self.get_context())
+
+    def Barrier(
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> _synchronize.Barrier:
+        """Return a barrier for that many processes or threads."""
+        from .synchronize import Barrier
+
+        return Barrier(parties, action, timeout, ctx=self.get_context())
+
+    def Queue(self, maxsize: int = 0) -> _queues.Queue[Any]:
+        """Return a queue."""
+        from .queues import Queue
+
+        return Queue(maxsize, ctx=self.get_context())
+
+    def JoinableQueue(self, maxsize: int = 0) -> _queues.JoinableQueue[Any]:
+        """Return a queue with task_done() and join()."""
+        from .queues import JoinableQueue
+
+        return JoinableQueue(maxsize, ctx=self.get_context())
+
+    def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
+        """Return a queue with little more than get() and put()."""
+        from .queues import SimpleQueue
+
+        return SimpleQueue(ctx=self.get_context())
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> _pool.Pool:
+        """Return a pool of worker processes."""
+        from .pool import Pool
+
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+
+    def RawValue(self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any) -> Any:
+        """Return a shared ctypes object."""
+        from .sharedctypes import RawValue
+
+        return RawValue(typecode_or_type, *args)
+
+    def RawArray(
+        self,
+        typecode_or_type: str | type[ctypes._SimpleCData[Any]],
+        size_or_initializer: int | Sequence[Any],
+    ) -> Any:
+        """Return a shared ctypes array."""
+        from .sharedctypes import RawArray
+
+        return RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(
+        self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any, lock: Any = True
+    ) -> Any:
+        """Return a shared ctypes object with a lock."""
+        from .sharedctypes import Value
+
+        return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+
+    def Array(
+        self,
+        typecode_or_type: str | type[ctypes._SimpleCData[Any]],
+        size_or_initializer: int | Sequence[Any],
+        *,
+        lock: Any = True,
+    ) -> Any:
+        """Return a shared ctypes array with a lock."""
+        from .sharedctypes import Array
+
+        return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+
+    def freeze_support(self) -> None:
+        """Run the child's part, in a child of a frozen program; do nothing elsewhere."""
+        if getattr(sys, "frozen", False):
+            from .spawn import freeze_support
+
+            freeze_support()
+
+    def get_logger(self) -> logging.Logger:
+        """Return the package's logger."""
+        from .util import get_logger
+
+        return get_logger()
+
+    def log_to_stderr(self, level: int | str | None = None) -> logging.Logger:
+        """Make the package's logger print to stderr, from `level` on; return it."""
+        from .util import log_to_stderr
+
+        return log_to_stderr(level)
+
+    def allow_connection_pickling(self) -> None:
+        """Let connections and sockets be sent to other processes: they always can."""
+        from . import connection  # noqa: F401
+
+    def set_executable(self, executable: str | bytes | os.PathLike[Any] | None) -> None:
+        """Set the interpreter that spawn and forkserver start."""
+        from .spawn import set_executable
+
+        set_executable(executable)
+
+    def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "ignore") -> None:
+        """Set what the forkserver imports; see forkserver.set_forkserver_preload."""
+        from .forkserver import set_forkserver_preload
+
+        set_forkserver_preload(module_names, on_error=on_error)
+
+    def get_context(self, method: str | None = None) -> BaseContext:
+        """Return the context of a start method. ValueError if there is none."""
+        if method is None:
+            return self
+        try:
+            context = _concrete_contexts[method]
+        except KeyError:
+            raise ValueError(f"cannot find context for {method!r}") from None
+        context._check_available()
+        return context
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the name of the start method."""
+        return self._name
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """ValueError: a concrete context has one start method."""
+        raise ValueError("cannot set start method of concrete context")
+
+    @property
+    def reducer(self) -> ModuleType:
+        """The module that pickles what is sent to other processes."""
+        chosen: ModuleType | None = globals().get("reduction")
+        if chosen is not None:
+            return chosen
+        from . import reduction
+
+        return reduction
+
+    @reducer.setter
+    def reducer(self, reduction: ModuleType) -> None:
+        globals()["reduction"] = reduction
+
+    def _check_available(self) -> None:
+        pass
+
+
+# ---- the default context
+
+
+class Process(process.BaseProcess):
+    """A process that is started by the method that is in force when it starts."""
+
+    @staticmethod
+    def _Popen(process_obj: process.BaseProcess) -> Popen:
+        return _default_context.get_context().Process._Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _default_context.get_context().Process._after_fork()
+
+
+class DefaultContext(BaseContext):
+    """The context that the package's own functions belong to."""
+
+    Process = Process
+
+    def __init__(self, context: BaseContext) -> None:
+        self._default_context = context
+        self._actual_context: BaseContext | None = None
+
+    def get_context(self, method: str | None = None) -> BaseContext:
+        """Return the context of a start method; for None that in force, which is then fixed."""
+        if method is not None:
+            return super().get_context(method)
+        if self._actual_context is None:
+            self._actual_context = self._default_context
+        return self._actual_context
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose the start method. RuntimeError the second time, unless forced; None forgets it."""
+        if self._actual_context is not None and not force:
+            raise RuntimeError("context has already been set")
+        if method is None and force:
+            self._actual_context = None
+        else:
+            self._actual_context = self.get_context(method)
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the start method in force, which is then fixed; with allow_none maybe None."""
+        if self._actual_context is None:
+            if allow_none:
+                return None
+            self._actual_context = self._default_context
+        return self._actual_context._name
+
+    def get_all_start_methods(self) -> list[str]:
+        """Return the start methods that there are, the default first."""
+        return list(_METHODS_OF_VERSION)
+
+
+# ---- the concrete contexts
+
+
+class ForkProcess(process.BaseProcess):
+    """A process that starts as a copy of its parent."""
+
+    _start_method = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: process.BaseProcess) -> Popen:
+        from .popen_fork import Popen
+
+        return Popen(process_obj)
+
+
+class SpawnProcess(process.BaseProcess):
+    """A process that starts as a fresh interpreter."""
+
+    _start_method = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: process.BaseProcess) -> Popen:
+        from .popen_spawn_posix import Popen
+
+        return Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        pass
+
+
+class ForkServerProcess(process.BaseProcess):
+    """A process that starts as a copy of a warm, thread-free template."""
+
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: process.BaseProcess) -> Popen:
+        from .popen_forkserver import Popen
+
+        return Popen(process_obj)
+
+
+class ForkContext(BaseContext):
+    """The context of start method fork."""
+
+    _name = "fork"
+    Process = ForkProcess
+
+
+class SpawnContext(BaseContext):
+    """The context of start method spawn."""
+
+    _name = "spawn"
+    Process = SpawnProcess
+
+
+class ForkServerContext(BaseContext):
+    """The context of start method forkserver."""
+
+    _name = "forkserver"
+    Process = ForkServerProcess
+
+
+_concrete_contexts: dict[str, BaseContext] = {
+    "fork": ForkContext(),
+    "spawn": SpawnContext(),
+    "forkserver": ForkServerContext(),
+}
+_default_context = DefaultContext(_concrete_contexts[_METHODS_OF_VERSION[0]])
+
+
+def _force_start_method(method: str) -> None:
+    _default_context._actual_context = _concrete_contexts[method]
+
+
+# ---- whom we are pickling for
+
+_tls = _local()
+
+
+def get_spawning_popen() -> Popen | None:
+    """Return the popen object of the child that this thread is pickling for, if any."""
+    popen: Popen | None = getattr(_tls, "spawning_popen", None)
+    return popen
+
+
+def set_spawning_popen(popen: Popen | None) -> None:
+    """Say whom this thread is pickling for."""
+    _tls.spawning_popen = popen
+
+
+def assert_spawning(obj: object) -> None:
+    """RuntimeError unless obj is being pickled for a child."""
+    if get_spawning_popen() is None:
+        raise RuntimeError(
+            f"{type(obj).__name__} objects should only be shared between processes"
+            " through inheritance"
+        )

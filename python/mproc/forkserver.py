@@ -1,0 +1,239 @@
+"""Start method forkserver: a template process that forks itself on request.
+
+The template is a fresh interpreter, started with the first child. It imports what
+set_forkserver_preload() names (by default the main module), never makes a thread, and forks
+children that are children of this process: their pids, exit codes and parents are as with the other
+methods.
+
+Everything that the core does for it is in mproc.h at mproc_template; here are the template's
+preparation and, in `_forkserver`, the one template of a process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import process, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from ._mproc import Child, Template
+
+__all__ = ["ensure_running", "get_inherited_fds", "set_forkserver_preload"]
+
+MAXFDS_TO_SEND = 252  # one message of the system carries 253; the core needs one
+
+_ON_ERROR = ("ignore", "warn", "fail")
+
+_inherited_fds: list[int] | None = None
+
+
+class ForkServer:
+    """The template of this process, made when it is first needed, and again when it has died."""
+
+    def __init__(self) -> None:
+        self._lock = _new_lock()
+        self._template: Template | None = None
+        self._owner = os.getpid()
+        self._preload_modules = ["__main__"]
+        self._on_error = "ignore"
+        os.register_at_fork(after_in_child=self._forget)
+
+    @property
+    def _forkserver_pid(self) -> int | None:
+        return self._template.pid if self._template is not None else None
+
+    def _forget(self) -> None:
+        """A forked child has no template: that one is its parent's."""
+        self._lock = _new_lock()
+        self._template = None
+
+    def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "ignore") -> None:
+        """Set the modules that the template imports before it forks.
+
+        `'__main__'` among them stands for the main module. What on_error says happens when an
+        import fails: 'ignore', 'warn' (ImportWarning), or 'fail' (the template ends, and so the
+        start of processes fails). A template that runs already is not changed.
+        """
+        if not all(type(module) is str for module in module_names):
+            raise TypeError("module_names must be a list of strings")
+        if on_error not in _ON_ERROR:
+            raise ValueError(f"on_error must be one of {_ON_ERROR}, not {on_error!r}")
+        self._preload_modules = module_names
+        self._on_error = on_error
+
+    def ensure_running(self) -> None:
+        """Start the template, unless it runs."""
+        with self._lock:
+            self._ensure()
+
+    def _ensure(self) -> Template:
+        template = self._template
+        if template is not None and not _running(template.pid):
+            self._template = None
+            template.drop()
+            template = None
+        if template is None:
+            template = self._template = self._start()
+        return template
+
+    def _start(self) -> Template:
+        from ._mproc import Template
+
+        fd = _memory_with(self._message())
+        try:
+            argv = spawn.command("mproc.forkserver", "main")
+            return Template([*argv, str(fd)], [fd])
+        finally:
+            os.close(fd)
+
+    def _message(self) -> bytes:
+        from _pickle import dumps
+
+        data = spawn.get_preparation_data("ForkServer")
+        # The key is for processes, not for their template; nothing else of it is a secret.
+        del data["authkey"]
+        return dumps((data, list(self._preload_modules), self._on_error))
+
+    def launch(
+        self, child: Child, process_obj: process.BaseProcess, payload: bytes, fds: list[int]
+    ) -> None:
+        """Have the template fork a child, which gets the payload and the descriptors."""
+        if len(fds) > MAXFDS_TO_SEND:
+            raise ValueError(f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND} can be passed")
+        from ._mproc import FORKSERVER
+
+        name, daemon = process_obj._name, process_obj.daemon
+        with self._lock:
+            template = self._ensure()
+            try:
+                child.launch(FORKSERVER, name, daemon, payload, fds, template=template)
+            except (EOFError, OSError):
+                if _running(template.pid):
+                    raise
+                template = self._ensure()
+                child.launch(FORKSERVER, name, daemon, payload, fds, template=template)
+
+    def _stop(self) -> None:
+        """End the template."""
+        with self._lock:
+            template, self._template = self._template, None
+            if template is not None:
+                template.drop()
+
+
+def _new_lock() -> Any:
+    import _thread
+
+    return _thread.allocate_lock()
+
+
+def _running(pid: int) -> bool:
+    """Whether a child still runs; its status stays to be collected."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
+def _memory_with(data: bytes) -> int:
+    """Return a descriptor from which the data can be read."""
+    fd = os.memfd_create("mproc-forkserver")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def get_inherited_fds() -> list[int]:
+    """Return the descriptors that were passed to this child of a template."""
+    global _inherited_fds
+    if _inherited_fds is None:
+        from ._mproc import child_fds
+
+        _inherited_fds = child_fds()
+    return _inherited_fds
+
+
+# ---- the template's side
+
+
+def main() -> NoReturn:
+    """Be a template: prepare, then fork on request; in each child, do the child's work and exit."""
+    from . import _mproc
+
+    with open(int(sys.argv[1]), "rb") as file:
+        message = file.read()
+    if not _mproc.attach():
+        sys.exit("mproc: this command is run by a parent process only")
+    _prepare(message)
+    if not _mproc.template_serve():
+        os._exit(0)
+    _child()
+
+
+def _prepare(message: bytes) -> None:
+    import gc
+    import signal
+    from _pickle import loads
+
+    data, modules, on_error = loads(message)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for the processes
+    current = process.current_process()
+    current._inheriting = True  # type: ignore[attr-defined]
+    try:
+        main_data = {key: data.pop(key) for key in list(data) if key.startswith("init_main")}
+        spawn.prepare(data)
+        for module in modules:
+            _preload(module, main_data, on_error)
+    finally:
+        del current._inheriting  # type: ignore[attr-defined]
+    from . import util
+
+    util._flush_std_streams()
+    gc.collect()
+    gc.freeze()  # what is shared with the children stays so: their collections leave it alone
+
+
+def _preload(module: str, main_data: dict[str, str], on_error: str) -> None:
+    try:
+        if module == "__main__":
+            spawn.prepare(main_data)
+        else:
+            __import__(module)
+    except Exception as error:
+        # Children import the main module themselves, and are the ones to say what is wrong with it.
+        if on_error == "fail":
+            raise
+        if on_error == "warn":
+            import warnings
+
+            warnings.warn(
+                f"forkserver: failed to preload module {module!r}: {error}",
+                ImportWarning,
+                stacklevel=2,
+            )
+
+
+def _child() -> NoReturn:
+    import signal
+
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = spawn._main("forkserver")
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        from . import util
+
+        util._flush_std_streams()
+        os._exit(code & 0xFF)
+
+
+_forkserver = ForkServer()
+ensure_running = _forkserver.ensure_running
+set_forkserver_preload = _forkserver.set_forkserver_preload

@@ -1,0 +1,54 @@
+"""The popen object of start method fork, and the base of the others.
+
+A popen object is the C type Child (pid, sentinel, returncode, poll, wait, close) that starts
+itself: the constructor returns when the child runs, and in the child never.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from . import util
+from ._mproc import FORK, Child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .process import BaseProcess
+
+__all__ = ["Popen"]
+
+
+class Popen(Child):
+    """A started child process."""
+
+    method = "fork"
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        util._flush_std_streams()
+        self.finalizer: util.Finalize | None = None
+        self._launch(process_obj)
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        if self.launch(FORK, process_obj._name, process_obj.daemon):
+            code = 1
+            try:
+                code = process_obj._bootstrap(self.method)
+            finally:
+                os._exit(code & 0xFF)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Return the number under which the child has our descriptor."""
+        return fd
+
+    def terminate(self) -> None:
+        """Send SIGTERM, unless the child has ended."""
+        self._send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the child has ended."""
+        self._send_signal(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """Send SIGINT, unless the child has ended."""
+        self._send_signal(signal.SIGINT)

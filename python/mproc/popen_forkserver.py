@@ -1,0 +1,42 @@
+"""The popen object of start method forkserver."""
+
+from __future__ import annotations
+
+from . import forkserver, popen_fork, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .process import BaseProcess
+
+__all__ = ["Popen"]
+
+
+class _DupFd:
+    """A descriptor that was passed to the child: the ind-th one."""
+
+    def __init__(self, ind: int) -> None:
+        self.ind = ind
+
+    def detach(self) -> int:
+        """Return the descriptor, which is the caller's from now on."""
+        return forkserver.get_inherited_fds()[self.ind]
+
+
+class Popen(popen_fork.Popen):
+    """A child process that is a copy of the template."""
+
+    method = "forkserver"
+    DupFd = _DupFd
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Have the child get our descriptor; return its place among those that it gets."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        payload = spawn.dump_process(process_obj, self)
+        forkserver._forkserver.launch(self, process_obj, payload, self._fds)

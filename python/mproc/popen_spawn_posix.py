@@ -1,0 +1,50 @@
+"""The popen object of start method spawn.
+
+What the child needs is pickled first; objects that are more than their bytes find the popen object
+by context.get_spawning_popen() meanwhile, and say which descriptors (duplicate_for_child) and which
+holds on shared objects (hold_for) the child must get. Nothing is started before all that has
+succeeded.
+"""
+
+from __future__ import annotations
+
+from . import popen_fork, spawn
+from ._mproc import SPAWN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .process import BaseProcess
+
+__all__ = ["Popen"]
+
+
+class _DupFd:
+    """A descriptor that the child has under the same number."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def detach(self) -> int:
+        """Return the descriptor, which is the caller's from now on."""
+        return self.fd
+
+
+class Popen(popen_fork.Popen):
+    """A child process that is a fresh interpreter."""
+
+    method = "spawn"
+    DupFd = _DupFd
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Have the child get our descriptor; return the number under which it finds it."""
+        self._fds.append(fd)
+        return fd
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        payload = spawn.dump_process(process_obj, self)
+        argv = spawn.get_command_line()
+        self.launch(SPAWN, process_obj._name, process_obj.daemon, payload, self._fds, argv)

@@ -1,0 +1,450 @@
+"""Processes: the Process class, and the calling process among its kin.
+
+A process knows itself (`current_process()`), the one that started it (`parent_process()`) and those
+it has started (`active_children()`). These are plain module variables, set anew in each child by
+`BaseProcess._bootstrap()`; what starts a child and asks for its end is the popen object, one class
+per start method.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _weakrefset import WeakSet as _WeakSet
+from itertools import count as _count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, ClassVar
+
+    from .popen_fork import Popen
+
+__all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
+
+try:
+    ORIGINAL_DIR: str | None = os.path.abspath(os.getcwd())
+except OSError:
+    ORIGINAL_DIR = None
+
+
+def current_process() -> BaseProcess:
+    """Return the object that stands for the calling process."""
+    return _current_process
+
+
+def active_children() -> list[BaseProcess]:
+    """Return the child processes that are still running; finished ones are joined on the way."""
+    _cleanup()
+    return list(_children)
+
+
+def parent_process() -> _ParentProcess | None:
+    """Return the object that stands for the process that started this one; None in the main one."""
+    return _parent_process
+
+
+def _cleanup() -> None:
+    """Forget the children that have ended."""
+    for process in list(_children):
+        popen = process._popen
+        if popen is not None and popen.poll() is not None:
+            _children.discard(process)
+
+
+class BaseProcess:
+    """A process and what it runs; the classes of the contexts add how it is started.
+
+    Like threading.Thread, but it is an independent process: override `run()`, or give a `target`.
+    """
+
+    _start_method: ClassVar[str | None] = None
+    _args: tuple[Any, ...]
+    _kwargs: dict[str, Any]
+    _target: Callable[..., object] | None
+    _sentinel: int
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:
+        raise NotImplementedError
+
+    @staticmethod
+    def _after_fork() -> None:
+        """What a child must do first that is a copy of its parent."""
+        from . import util
+
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., object] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+    ) -> None:
+        assert group is None, "group argument must be None for now"
+        identity = (*_current_process._identity, next(_process_counter))
+        self._identity: tuple[int, ...] = identity
+        self._config: dict[str, Any] = _current_process._config.copy()
+        self._parent_pid: int | None = os.getpid()
+        self._parent_name: str = _current_process.name
+        self._popen: Popen | None = None
+        self._closed = False
+        self._target = target
+        self._args = tuple(args)
+        self._kwargs = dict(kwargs) if kwargs else {}
+        if name is None:
+            name = f"{type(self).__name__}-{':'.join(map(str, identity))}"
+        self._name = str(name)
+        if daemon is not None:
+            self.daemon = daemon
+        _dangling.add(self)
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise ValueError("process object is closed")
+
+    def run(self) -> None:
+        """Do the process' work: call its target. Subclasses may override it."""
+        if self._target:
+            self._target(*self._args, **self._kwargs)
+
+    def start(self) -> None:
+        """Start the child process."""
+        self._check_closed()
+        assert self._popen is None, "cannot start a process twice"
+        assert self._parent_pid == _pid, (
+            "can only start a process object created by current process"
+        )
+        assert not _current_process._config.get("daemon"), (
+            "daemonic processes are not allowed to have children"
+        )
+        if _children:
+            _cleanup()
+        self._popen = popen = self._Popen(self)
+        self._sentinel = popen.sentinel
+        # The target may refer to this object: without it there is no cycle.
+        del self._target, self._args, self._kwargs
+        _children.add(self)
+
+    def terminate(self) -> None:
+        """End the process with SIGTERM."""
+        self._started("terminate").terminate()
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        self._started("kill").kill()
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the process: KeyboardInterrupt, unless it handles the signal otherwise."""
+        self._started("interrupt").interrupt()
+
+    def _started(self, verb: str) -> Popen:
+        self._check_closed()
+        if self._popen is None:
+            raise AttributeError(f"cannot {verb} process {self._name!r}: it has not been started")
+        return self._popen
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended, or for at most `timeout` seconds."""
+        self._check_closed()
+        assert self._parent_pid == _pid, "can only join a child process"
+        popen = self._popen
+        assert popen is not None, "can only join a started process"
+        if popen.wait(timeout) is not None:
+            _children.discard(self)
+
+    def is_alive(self) -> bool:
+        """Return whether the process is running."""
+        if self._closed:
+            raise ValueError("process object is closed")
+        if self is _current_process:
+            return True
+        assert self._parent_pid == _pid, "can only test a child process"
+        popen = self._popen
+        if popen is None:
+            return False
+        if popen.poll() is None:
+            return True
+        _children.discard(self)
+        return False
+
+    def close(self) -> None:
+        """Free the descriptor and whatever else the object holds. ValueError while it runs."""
+        if self._popen is not None:
+            if self._popen.poll() is None:
+                raise ValueError(
+                    "Cannot close a process while it is still running. "
+                    "You should first call join() or terminate()."
+                )
+            self._popen.close()
+            self._popen = None
+            del self._sentinel
+            _children.discard(self)
+        self._closed = True
+
+    @property
+    def name(self) -> str:
+        """The process' name, for people; it need not be unique."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        assert isinstance(name, str), "name must be a string"
+        self._name = name
+
+    @property
+    def daemon(self) -> bool:
+        """Whether the process ends with its parent."""
+        return bool(self._config.get("daemon", False))
+
+    @daemon.setter
+    def daemon(self, daemonic: bool) -> None:
+        assert self._popen is None, "process has already started"
+        self._config["daemon"] = daemonic
+
+    @property
+    def authkey(self) -> bytes:
+        """The key with which connections of the process authenticate themselves."""
+        key: bytes = self._config["authkey"]
+        return key
+
+    @authkey.setter
+    def authkey(self, authkey: bytes) -> None:
+        self._config["authkey"] = AuthenticationString(authkey)
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code, minus the signal that ended the process, or None while there is none."""
+        self._check_closed()
+        return self._popen.poll() if self._popen is not None else None
+
+    @property
+    def ident(self) -> int | None:
+        """The process id, or None before the start."""
+        self._check_closed()
+        if self is _current_process:
+            return _pid
+        return self._popen.pid if self._popen is not None else None
+
+    pid = ident
+
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that becomes readable when the process ends: for connection.wait()."""
+        self._check_closed()
+        try:
+            return self._sentinel
+        except AttributeError:
+            raise ValueError("process not started") from None
+
+    def __repr__(self) -> str:
+        parts = [type(self).__name__, f"name={self._name!r}"]
+        exitcode = None
+        if self._closed:
+            status = "closed"
+        elif self is _current_process:
+            status = "started"
+        elif self._parent_pid != _pid:
+            status = "unknown"
+        elif self._popen is None:
+            status = "initial"
+        else:
+            exitcode = self._popen.poll()
+            status = "started" if exitcode is None else "stopped"
+        if self._popen is not None:
+            parts.append(f"pid={self._popen.pid}")
+        parts += [f"parent={self._parent_pid}", status]
+        if exitcode is not None:
+            parts.append(f"exitcode={_exitcode_to_name.get(exitcode, exitcode)}")
+        if self.daemon:
+            parts.append("daemon")
+        return f"<{' '.join(parts)}>"
+
+    # ---- in the child
+
+    def _bootstrap(self, method: str = "fork") -> int:
+        """Become this process, started by `method`; run it, clean up; return the exit code."""
+        from . import util
+
+        # A copy of its parent never gets to the interpreter's own end.
+        own_atexit = sys.version_info >= (3, 13) and method != "spawn"
+        try:
+            self._become(own_atexit)
+            try:
+                util.info("child process calling self.run()")
+                self.run()
+                exitcode = 0
+            finally:
+                util._end_of_child(own_atexit)
+        except SystemExit as error:
+            exitcode = _exit_code_of(error)
+        except BaseException:
+            exitcode = 1
+            _print_exception(self._name)
+        finally:
+            threading = sys.modules.get("threading")
+            if threading is not None:
+                threading._shutdown()
+            util._flush_std_streams()
+        util.info("process exiting with exitcode %s", exitcode)
+        return exitcode
+
+    def _become(self, own_atexit: bool) -> None:
+        global _current_process, _parent_process, _process_counter, _children
+        from . import context, util
+
+        if self._start_method is not None:
+            context._force_start_method(self._start_method)
+        _process_counter = _count(1)
+        _children = set()
+        util._close_stdin()
+        _current_process = self
+        _parent_process = _ParentProcess(self._parent_name, self._parent_pid or os.getppid())
+        util._start_of_child(own_atexit)
+        self._after_fork()
+        threading = sys.modules.get("threading")
+        if threading is not None and hasattr(threading.main_thread(), "_set_native_id"):
+            threading.main_thread()._set_native_id()
+
+
+def _exit_code_of(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code
+    if sys.stderr is not None:
+        sys.stderr.write(str(error.code) + "\n")
+    return 1
+
+
+def _print_exception(name: str) -> None:
+    if sys.stderr is not None:
+        import traceback
+
+        sys.stderr.write(f"Process {name}:\n")
+        traceback.print_exc()
+
+
+class AuthenticationString(bytes):
+    """An authentication key: bytes that are pickled for a child only, never sent anywhere."""
+
+    def __reduce__(self) -> tuple[type[AuthenticationString], tuple[bytes]]:
+        from .context import get_spawning_popen
+
+        if get_spawning_popen() is None:
+            raise TypeError(
+                "Pickling an AuthenticationString object is disallowed for security reasons"
+            )
+        return AuthenticationString, (bytes(self),)
+
+
+class _ParentProcess:
+    """The process that started this one: not a child, so it can be waited for, no more."""
+
+    def __init__(self, name: str, pid: int) -> None:
+        self._name = name
+        self._pid = pid
+        self._child_pid = os.getpid()
+        self._sentinel: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The parent's name."""
+        return self._name
+
+    @property
+    def ident(self) -> int:
+        """The parent's process id."""
+        return self._pid
+
+    pid = ident
+
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that becomes readable when the parent has ended."""
+        if self._sentinel is None:
+            self._sentinel = self._open()
+        return self._sentinel
+
+    def _open(self) -> int:
+        # Whose parent is still this pid after the opening has opened its parent, not a process that
+        # has the pid by now. (A bare fork of the child is no child of the parent.)
+        try:
+            sentinel = os.pidfd_open(self._pid)
+        except ProcessLookupError:
+            return _ended()
+        if os.getpid() == self._child_pid and os.getppid() != self._pid:
+            os.close(sentinel)
+            return _ended()
+        return sentinel
+
+    def is_alive(self) -> bool:
+        """Return whether the parent is running."""
+        from .connection import wait
+
+        return not wait([self.sentinel], timeout=0)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the parent has ended, or for at most `timeout` seconds."""
+        from .connection import wait
+
+        wait([self.sentinel], timeout=timeout)
+
+
+def _ended() -> int:
+    """Return the descriptor of something that is over."""
+    reader, writer = os.pipe()
+    os.close(writer)
+    return reader
+
+
+class _MainProcess(BaseProcess):
+    """The process that was not started by mproc."""
+
+    def __init__(self) -> None:
+        self._identity = ()
+        self._name = "MainProcess"
+        self._parent_pid = None
+        self._popen = None
+        self._closed = False
+        self._config = {"authkey": AuthenticationString(os.urandom(32)), "semprefix": "/mp"}
+
+    def close(self) -> None:
+        pass
+
+
+def _forked() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+_pid = os.getpid()
+os.register_at_fork(after_in_child=_forked)
+
+_parent_process: _ParentProcess | None = None
+_dangling: _WeakSet[BaseProcess] = _WeakSet()
+_process_counter = _count(1)
+_children: set[BaseProcess] = set()
+_current_process: BaseProcess = _MainProcess()
+
+
+class _ExitcodeNames(dict[int, str]):
+    """Names of the exit codes that mean a signal, made when first asked."""
+
+    def __missing__(self, exitcode: int) -> str:
+        import signal
+
+        for number in signal.Signals:
+            self.setdefault(-number, f"-{number.name}")
+        return self.setdefault(exitcode, str(exitcode))
+
+    def get(self, exitcode: int, default: Any = None) -> Any:
+        return self[exitcode] if exitcode < 0 else default
+
+
+_exitcode_to_name = _ExitcodeNames()

@@ -1,0 +1,173 @@
+"""Pickling for other processes, and passing descriptors to them.
+
+ForkingPickler is pickle with more types: what is registered here (`register(type, reduce)`) is
+known to the pickler of queues and connections too, for both share one table.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import copyreg
+import io
+import os
+import sys
+
+from . import context
+from ._mproc import reducers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    class _Writable(Protocol):
+        def write(self, data: bytes, /) -> object: ...
+
+    class _HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
+    class _Detachable(Protocol):
+        def detach(self) -> int: ...
+
+
+__all__ = [
+    "HAVE_SEND_HANDLE",
+    "DupFd",
+    "ForkingPickler",
+    "dump",
+    "recv_handle",
+    "recvfds",
+    "register",
+    "send_handle",
+    "sendfds",
+]
+
+HAVE_SEND_HANDLE = True
+
+
+class ForkingPickler(_pickle.Pickler):
+    """A pickler that knows the types registered for other processes."""
+
+    def __init__(self, file: _Writable, protocol: int | None = None) -> None:
+        super().__init__(file, protocol)
+        if "socket" in sys.modules:
+            _register_sockets()
+        self.dispatch_table = {**copyreg.dispatch_table, **reducers}
+
+    @classmethod
+    def register(cls, type: type, reduce: Callable[[Any], Any]) -> None:
+        """Have objects of exactly that type pickled as reduce(object) says."""
+        reducers[type] = reduce
+
+    @classmethod
+    def dumps(cls, obj: object, protocol: int | None = None) -> memoryview:
+        """Return the pickle of an object as a buffer."""
+        file = io.BytesIO()
+        cls(file, protocol).dump(obj)
+        return file.getbuffer()
+
+    loads = staticmethod(_pickle.loads)
+
+
+register = ForkingPickler.register
+
+
+def dump(obj: object, file: _Writable, protocol: int | None = None) -> None:
+    """Write the pickle of an object to a file."""
+    ForkingPickler(file, protocol).dump(obj)
+
+
+# ---- descriptors
+
+
+def sendfds(sock: socket.socket, fds: Sequence[int]) -> None:
+    """Send descriptors over a Unix socket."""
+    import array
+    import socket
+
+    data = array.array("i", fds)
+    sock.sendmsg([bytes([len(data) % 256])], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)])
+
+
+def recvfds(sock: socket.socket, size: int) -> list[int]:
+    """Receive `size` descriptors over a Unix socket. EOFError, RuntimeError."""
+    import array
+    import socket
+
+    fds = array.array("i")
+    room = socket.CMSG_SPACE(size * fds.itemsize)
+    message, ancillary, _, _ = sock.recvmsg(1, room)
+    if not message and not ancillary:
+        raise EOFError
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    if len(fds) != size or message[0] != len(fds) % 256:
+        for fd in fds:
+            os.close(fd)
+        raise RuntimeError(f"received {len(fds)} descriptors instead of {size}")
+    return list(fds)
+
+
+def _socket_of(conn: _HasFileno) -> socket.socket:
+    import socket
+
+    return socket.fromfd(conn.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def send_handle(conn: _HasFileno, handle: int, destination_pid: int | None) -> None:
+    """Send a descriptor over a connection."""
+    with _socket_of(conn) as sock:
+        sendfds(sock, [handle])
+
+
+def recv_handle(conn: _HasFileno) -> int:
+    """Receive a descriptor over a connection."""
+    with _socket_of(conn) as sock:
+        return recvfds(sock, 1)[0]
+
+
+def DupFd(fd: int) -> _Detachable:
+    """Return an object to be pickled, whose detach() gives another process its own descriptor."""
+    popen = context.get_spawning_popen()
+    if popen is not None:
+        return popen.DupFd(popen.duplicate_for_child(fd))  # type: ignore[attr-defined, no-any-return]
+    from . import resource_sharer
+
+    return resource_sharer.DupFd(fd)
+
+
+# ---- sockets
+
+
+def _reduce_socket(sock: socket.socket) -> tuple[Any, ...]:
+    return _rebuild_socket, (DupFd(sock.fileno()), sock.family, sock.type, sock.proto)
+
+
+def _rebuild_socket(duplicate: _Detachable, family: int, type: int, proto: int) -> socket.socket:
+    import socket
+
+    return socket.socket(family, type, proto, fileno=duplicate.detach())
+
+
+def _register_sockets() -> None:
+    """Make sockets picklable, once the program has any."""
+    import socket
+
+    reducers.setdefault(socket.socket, _reduce_socket)
+
+
+class AbstractReducer:
+    """The base of a module-like object with another ForkingPickler, for a context's `reducer`."""
+
+    ForkingPickler = ForkingPickler
+    register = staticmethod(register)
+    dump = staticmethod(dump)
+    send_handle = staticmethod(send_handle)
+    recv_handle = staticmethod(recv_handle)
+    sendfds = staticmethod(sendfds)
+    recvfds = staticmethod(recvfds)
+    DupFd = staticmethod(DupFd)
+    _reduce_socket = staticmethod(_reduce_socket)
+    _rebuild_socket = staticmethod(_rebuild_socket)

@@ -1,0 +1,151 @@
+"""Passing descriptors to processes that run already.
+
+A descriptor cannot be written into a pickle. DupFd keeps a duplicate of it here and is pickled as a
+ticket: the address of a Unix socket of this process, and a secret. Who unpickles it connects, shows
+the secret, and gets the descriptor: once. The socket's address is abstract, so there is no file to
+be left behind; a background thread serves it from the first ticket on until stop(), or until the
+process ends.
+
+A ticket is only good for processes of the same user (checked), and only once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from . import reduction, util
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["DupFd", "stop"]
+
+_SECRET = 16  # bytes
+
+
+class DupFd:
+    """The ticket for a descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._address, self._secret = _resource_sharer.register(os.dup(fd))
+
+    def detach(self) -> int:
+        """Fetch the descriptor, which is the caller's from now on."""
+        import socket
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.connect(self._address)
+            sock.sendall(self._secret)
+            try:
+                return reduction.recvfds(sock, 1)[0]
+            except EOFError:
+                raise ValueError("the descriptor has been fetched already") from None
+
+
+class _ResourceSharer:
+    """The descriptors that wait to be fetched, and the thread that hands them out."""
+
+    def __init__(self) -> None:
+        self._reset()
+        util.register_after_fork(self, _ResourceSharer._after_fork)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._fds: dict[bytes, int] = {}
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def _after_fork(self) -> None:
+        """The tickets are the parent's: a forked child forgets them."""
+        for fd in self._fds.values():
+            os.close(fd)
+        if self._listener is not None:
+            self._listener.close()
+        self._reset()
+
+    def register(self, fd: int) -> tuple[bytes, bytes]:
+        """Keep a descriptor until somebody fetches it; return the ticket's address and secret."""
+        secret = os.urandom(_SECRET)
+        with self._lock:
+            if self._listener is None:
+                self._start()
+            assert self._listener is not None
+            self._fds[secret] = fd
+            address: bytes = self._listener.getsockname()
+        return address, secret
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the thread and close the descriptors that nobody has fetched."""
+        import socket
+
+        with self._lock:
+            listener, thread = self._listener, self._thread
+            self._listener = self._thread = None
+        if listener is not None and thread is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(timeout)
+            if thread.is_alive():
+                util.sub_warning("_ResourceSharer thread did not stop when asked")
+            listener.close()
+        with self._lock:
+            fds, self._fds = self._fds, {}
+        for fd in fds.values():
+            os.close(fd)
+
+    def _start(self) -> None:
+        import socket
+
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(b"")  # the system chooses an abstract address
+        listener.listen(128)
+        self._listener = listener
+        self._thread = threading.Thread(target=self._serve, args=(listener,), daemon=True)
+        self._thread.start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return  # stop() has shut the listener down
+            with sock:
+                try:
+                    sock.settimeout(10)
+                    self._hand_out(sock)
+                except OSError as error:
+                    util.sub_warning("a descriptor could not be handed out: %s", error)
+
+    def _hand_out(self, sock: socket.socket) -> None:
+        if _user_of(sock) not in (os.geteuid(), 0):
+            return
+        secret = b""
+        while len(secret) < _SECRET:
+            piece = sock.recv(_SECRET - len(secret))
+            if not piece:
+                return
+            secret += piece
+        with self._lock:
+            fd = self._fds.pop(secret, None)
+        if fd is not None:
+            try:
+                reduction.sendfds(sock, [fd])
+            finally:
+                os.close(fd)
+
+
+def _user_of(sock: socket.socket) -> int:
+    """Return the user id of the process at the other end."""
+    import socket
+    import struct
+
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+_resource_sharer = _ResourceSharer()
+stop = _resource_sharer.stop

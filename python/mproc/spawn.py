@@ -1,0 +1,377 @@
+"""Start method spawn: what the parent tells a fresh interpreter, and what that does with it.
+
+The child's command runs `spawn_main()`. The parent's message lies in the arena: a pickled dict (how
+to be like the parent: sys.path, the main module, ...), which is applied before the pickled process
+object is read, for that refers to what the main module defines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import process
+from .context import get_spawning_popen, set_spawning_popen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType, ModuleType
+    from typing import Any, NoReturn
+
+    from .popen_fork import Popen
+
+__all__ = [
+    "_main",
+    "freeze_support",
+    "get_command_line",
+    "get_executable",
+    "get_preparation_data",
+    "import_main_path",
+    "set_executable",
+]
+
+_LENGTH = 8  # bytes that tell the size of a message's first part
+
+# ---- the command
+
+_python_exe: bytes | None = None
+
+
+def set_executable(exe: str | bytes | os.PathLike[Any] | None) -> None:
+    """Set the interpreter that children are started with."""
+    global _python_exe
+    _python_exe = None if exe is None else os.fsencode(exe)
+
+
+def get_executable() -> bytes | None:
+    """Return the path of the interpreter that children are started with."""
+    return _python_exe
+
+
+set_executable(sys.executable)
+
+
+def is_forking(argv: list[str]) -> bool:
+    """Return whether the command line is that of a started child."""
+    return len(argv) >= 2 and argv[1] == "--multiprocessing-fork"
+
+
+def freeze_support() -> None:
+    """In a started child, do the child's work and exit; elsewhere do nothing."""
+    if is_forking(sys.argv):
+        spawn_main()
+
+
+def command(module: str, function: str) -> list[bytes | str]:
+    """Return the command line of an interpreter like this one that calls module.function().
+
+    This package is found where it is, whatever the flags and the current directory say about
+    sys.path.
+    """
+    if _python_exe is None:
+        raise ValueError("no interpreter to start: sys.executable is None; call set_executable()")
+    from . import util
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    program = (
+        f"import sys; sys.path.insert(0, {root!r}); from {module} import {function}; "
+        f"del sys.path[0]; {function}()"
+    )
+    return [_python_exe, *util._args_from_interpreter_flags(), "-c", program]
+
+
+def get_command_line(**kwds: object) -> list[bytes | str]:
+    """Return the command line of a spawned child."""
+    if getattr(sys, "frozen", False):
+        options = [f"{name}={value!r}" for name, value in kwds.items()]
+        return [sys.executable, "--multiprocessing-fork", *options]
+    return [*command("mproc.spawn", "spawn_main"), "--multiprocessing-fork"]
+
+
+# ---- the parent's side
+
+
+def get_preparation_data(name: str) -> dict[str, Any]:
+    """Return what a child must know to be like this process."""
+    from . import context, util
+
+    _check_not_importing_main()
+    data: dict[str, Any] = {
+        "name": name,
+        "authkey": process.current_process().authkey,
+        "log_to_stderr": util._log_to_stderr,
+        "orig_dir": process.ORIGINAL_DIR,
+        "sys_argv": sys.argv,
+        "sys_path": _sys_path(),
+        "start_method": context._default_context.get_start_method(),
+    }
+    if util._logger is not None:
+        data["log_level"] = util._logger.getEffectiveLevel()
+    data["dir"] = _current_dir()
+    if "mproc._alias" in sys.modules:
+        data["installed"] = sys.modules["mproc._alias"].installed()
+    data.update(_main_module_data())
+    return data
+
+
+def _current_dir() -> str | None:
+    """Return the current directory, or None if it is gone."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def _sys_path() -> list[str]:
+    """Return sys.path with the current directory spelled out."""
+    path = sys.path.copy()
+    if "" in path and process.ORIGINAL_DIR is not None:
+        path[path.index("")] = process.ORIGINAL_DIR
+    return path
+
+
+def _main_module_data() -> dict[str, str]:
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if name is not None:
+        return {"init_main_from_name": name}
+    path: str | None = getattr(main, "__file__", None)
+    if path is None:
+        return {}
+    if not os.path.isabs(path) and process.ORIGINAL_DIR is not None:
+        path = os.path.join(process.ORIGINAL_DIR, path)
+    return {"init_main_from_path": os.path.normpath(path)}
+
+
+def _check_not_importing_main() -> None:
+    if getattr(process.current_process(), "_inheriting", False):
+        raise RuntimeError("""
+        An attempt has been made to start a new process before the
+        current process has finished its bootstrapping phase.
+
+        This probably means that the main module starts processes when it is
+        imported: a child imports it too. Put what only the main process is to
+        do under
+
+            if __name__ == '__main__':
+                freeze_support()
+                ...
+
+        "freeze_support()" can be omitted if the program is not going to be
+        frozen to produce an executable. See "Safe importing of main module" in
+        the documentation of multiprocessing.
+        """)
+
+
+def dump_process(process_obj: process.BaseProcess, popen: Popen) -> bytes:
+    """Return the message for a child of this process."""
+    preparation = get_preparation_data(process_obj._name)
+    previous = get_spawning_popen()
+    set_spawning_popen(popen)
+    try:
+        head = _dumps(preparation)
+        try:
+            body = _dumps(process_obj)
+        except Exception as error:
+            _name_culprit(error, process_obj)
+            raise
+    finally:
+        set_spawning_popen(previous)
+    return b"".join((len(head).to_bytes(_LENGTH, "little"), head, body))
+
+
+def _dumps(obj: object) -> memoryview:
+    from .context import _default_context
+
+    return _default_context.reducer.ForkingPickler.dumps(obj)  # type: ignore[no-any-return]
+
+
+def _name_culprit(error: Exception, process_obj: process.BaseProcess) -> None:
+    """Add a note to the error that says which part of the process object cannot be pickled."""
+    for name, value in _parts(process_obj):
+        try:
+            _dumps(value)
+        except Exception:
+            error.add_note(f"{name} of process {process_obj._name!r} cannot be pickled: {value!r}")
+            return
+
+
+def _parts(process_obj: process.BaseProcess) -> Iterator[tuple[str, object]]:
+    state = dict(vars(process_obj))
+    yield "the target", state.pop("_target", None)
+    for number, value in enumerate(state.pop("_args", ())):
+        yield f"argument {number}", value
+    for name, value in state.pop("_kwargs", {}).items():
+        yield f"argument {name!r}", value
+    for name, value in state.items():
+        yield f"attribute {name!r}", value
+
+
+# ---- the child's side
+
+
+def spawn_main(
+    pipe_handle: object = None, parent_pid: int | None = None, tracker_fd: int | None = None
+) -> NoReturn:
+    """Do what a spawned child is for, and exit. The arguments are those of others' callers."""
+    from . import _mproc
+
+    assert is_forking(sys.argv), "Not forking"
+    if not _mproc.attach():
+        sys.exit("mproc: this command is run by a parent process only")
+    sys.exit(_main("spawn"))
+
+
+def _main(method: str) -> int:
+    """Become the process that the parent's message tells, run it, and return the exit code."""
+    from . import _mproc
+
+    message = _mproc.child_args()
+    if message is None:
+        raise EOFError("the parent process left no message")
+    return load_process(message)._bootstrap(method)
+
+
+def load_process(message: memoryview) -> process.BaseProcess:
+    """Return the process object of a message, after making this process like the parent."""
+    from _pickle import loads
+
+    split = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
+    current = process.current_process()
+    current._inheriting = True  # type: ignore[attr-defined]
+    try:
+        prepare(loads(message[_LENGTH:split]))
+        process_obj: process.BaseProcess = loads(message[split:])
+    finally:
+        del current._inheriting  # type: ignore[attr-defined]
+    return process_obj
+
+
+def prepare(data: dict[str, Any]) -> None:
+    """Make this process like its parent; data as from get_preparation_data()."""
+    current = process.current_process()
+    if "name" in data:
+        current.name = data["name"]
+    if "authkey" in data:
+        current.authkey = data["authkey"]
+    _prepare_logging(data)
+    if "sys_path" in data:
+        sys.path = data["sys_path"]
+    if "sys_argv" in data:
+        sys.argv = data["sys_argv"]
+    if data.get("dir") is not None:
+        os.chdir(data["dir"])
+    if "orig_dir" in data:
+        process.ORIGINAL_DIR = data["orig_dir"]
+    if data.get("installed"):
+        from . import _alias
+
+        _alias.install()
+    if "start_method" in data:
+        from . import context
+
+        context._default_context.set_start_method(data["start_method"], force=True)
+    if "init_main_from_name" in data:
+        _fixup_main_from_name(data["init_main_from_name"])
+    elif "init_main_from_path" in data:
+        _fixup_main_from_path(data["init_main_from_path"])
+
+
+def _prepare_logging(data: dict[str, Any]) -> None:
+    if data.get("log_to_stderr"):
+        from . import util
+
+        util.log_to_stderr()
+    if "log_level" in data:
+        from . import util
+
+        util.get_logger().setLevel(data["log_level"])
+
+
+# ---- the main module
+
+# What __main__ was before, kept alive: objects made by it may still run.
+old_main_modules: list[ModuleType] = []
+
+
+def _fixup_main_from_name(mod_name: str) -> None:
+    """Import the parent's main module, which it ran as a module of that name."""
+    if mod_name == "__main__" or mod_name.endswith(".__main__"):
+        return  # a program's __main__.py does its work when it is imported
+    if _is_main(name=mod_name):
+        return
+    import importlib.util
+
+    spec = importlib.util.find_spec(mod_name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        return
+    get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
+    code: CodeType | None = get_code(mod_name) if get_code is not None else None
+    if spec is None or code is None:
+        raise ImportError(f"cannot find the code of the main module {mod_name!r}", name=mod_name)
+    attributes = {
+        "__spec__": spec,
+        "__loader__": spec.loader,
+        "__package__": spec.parent,
+        "__file__": spec.origin,
+        "__cached__": spec.cached,
+    }
+    _run_main(code, attributes)
+
+
+def _fixup_main_from_path(main_path: str) -> None:
+    """Import the parent's main module, which it ran as a script."""
+    main_name = os.path.splitext(os.path.basename(main_path))[0]
+    if main_name == "ipython":
+        return  # whose script is not guarded
+    if _is_main(path=main_path):
+        return
+    if main_name == "__main__":
+        # A directory or an archive with a __main__.py, run without its being named.
+        main_path = os.path.dirname(main_path)
+    _run_main(_code_of_script(main_path), {"__file__": main_path, "__spec__": None})
+
+
+def import_main_path(main_path: str) -> None:
+    """Import the script of the parent as this process' main module."""
+    _fixup_main_from_path(main_path)
+
+
+def _is_main(name: str | None = None, path: str | None = None) -> bool:
+    """Whether the main module of this process is that one already."""
+    main = sys.modules["__main__"]
+    if name is not None:
+        return getattr(getattr(main, "__spec__", None), "name", None) == name
+    return getattr(main, "__file__", None) == path
+
+
+def _code_of_script(path: str) -> CodeType:
+    """Return the code of a script, which may be source or compiled."""
+    import io
+
+    with io.open_code(path) as file:
+        data = file.read()
+    if path.endswith(".pyc"):
+        import importlib.machinery
+
+        loader = importlib.machinery.SourcelessFileLoader("__mp_main__", path)
+        code = loader.get_code("__mp_main__")
+        assert code is not None
+        return code
+    return compile(data, path, "exec", dont_inherit=True)
+
+
+def _run_main(code: CodeType, attributes: dict[str, Any]) -> None:
+    """Run the main module's code in a module of its own, which is `__main__` from then on."""
+    module = type(sys)("__mp_main__")
+    vars(module).update(attributes)
+    before = {name: sys.modules.get(name) for name in ("__main__", "__mp_main__")}
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    try:
+        exec(code, vars(module))
+    except BaseException:
+        sys.modules.update({name: old for name, old in before.items() if old is not None})
+        raise
+    if before["__main__"] is not None:
+        old_main_modules.append(before["__main__"])

@@ -1,0 +1,526 @@
+"""What the other modules share: logging, finalizers, at-fork callbacks, descriptors.
+
+At exit (`_exit_function`, by atexit in the main process, at the end of `_bootstrap` in a child)
+three things happen in this order: finalizers of priority 0 and more run, highest first, youngest
+first within a priority; daemonic children are terminated and all are joined; the remaining
+finalizers that have a priority run in the same order.
+
+Importing this module is cheap on purpose: threading, weakref, logging and tempfile come with their
+first use.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from _weakref import ref as _ref
+from itertools import count as _count
+
+from . import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging
+    import threading
+    from collections.abc import Callable, Iterable
+    from typing import Any
+    from weakref import WeakValueDictionary
+
+    class ForkAwareLocal(threading.local):
+        """A threading.local that is empty in a forked child."""
+
+    _afterfork_registry: WeakValueDictionary[tuple[int, int, Callable[[Any], object]], Any]
+    MAXFD: int
+
+__all__ = [
+    "SUBDEBUG",
+    "SUBWARNING",
+    "Finalize",
+    "ForkAwareLocal",
+    "ForkAwareThreadLock",
+    "close_all_fds_except",
+    "debug",
+    "get_logger",
+    "get_temp_dir",
+    "info",
+    "is_exiting",
+    "log_to_stderr",
+    "register_after_fork",
+    "sub_debug",
+    "sub_warning",
+    "warn",
+]
+
+# ---- logging
+
+NOTSET = 0
+SUBDEBUG = 5
+DEBUG = 10
+INFO = 20
+SUBWARNING = 25
+WARNING = 30
+
+LOGGER_NAME = "multiprocessing"
+DEFAULT_LOGGING_FORMAT = "[%(levelname)s/%(processName)s] %(message)s"
+
+_logger: logging.Logger | None = None
+_log_to_stderr = False
+
+
+def sub_debug(msg: object, *args: object) -> None:
+    """Log below the level DEBUG, if get_logger() was ever called."""
+    if _logger is not None:
+        _logger.log(SUBDEBUG, msg, *args, stacklevel=2)
+
+
+def debug(msg: object, *args: object) -> None:
+    """Log at level DEBUG, if get_logger() was ever called."""
+    if _logger is not None:
+        _logger.log(DEBUG, msg, *args, stacklevel=2)
+
+
+def info(msg: object, *args: object) -> None:
+    """Log at level INFO, if get_logger() was ever called."""
+    if _logger is not None:
+        _logger.log(INFO, msg, *args, stacklevel=2)
+
+
+def sub_warning(msg: object, *args: object) -> None:
+    """Log below the level WARNING, if get_logger() was ever called."""
+    if _logger is not None:
+        _logger.log(SUBWARNING, msg, *args, stacklevel=2)
+
+
+def warn(msg: object, *args: object) -> None:
+    """Log at level WARNING, if get_logger() was ever called."""
+    if _logger is not None:
+        _logger.log(WARNING, msg, *args, stacklevel=2)
+
+
+def _name_process(record: logging.LogRecord) -> bool:
+    record.processName = process.current_process().name
+    return True
+
+
+def get_logger() -> logging.Logger:
+    """Return the package's logger. It propagates nothing, and has no handler of its own."""
+    global _logger
+    if _logger is None:
+        import logging
+
+        logger = logging.getLogger(LOGGER_NAME)
+        logger.propagate = False
+        logger.addFilter(_name_process)
+        # logging shuts down at exit; what we log there must come before.
+        atexit.unregister(_exit_function)
+        atexit.register(_exit_function)
+        _logger = logger
+    return _logger
+
+
+def log_to_stderr(level: int | str | None = None) -> logging.Logger:
+    """Add a handler that prints to stderr, set the level if one is given; return the logger."""
+    global _log_to_stderr
+    import logging
+
+    logger = get_logger()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(DEFAULT_LOGGING_FORMAT))
+    logger.addHandler(handler)
+    if level:
+        logger.setLevel(level)
+    _log_to_stderr = True
+    return logger
+
+
+# ---- addresses and places
+
+
+def _platform_supports_abstract_sockets() -> bool:
+    return sys.platform == "linux"
+
+
+def is_abstract_socket_namespace(address: str | bytes | None) -> bool:
+    """Return whether the address of a Unix socket is an abstract one: it begins with a NUL."""
+    if not address:
+        return False
+    if isinstance(address, bytes):
+        return address[0] == 0
+    if isinstance(address, str):
+        return address[0] == "\0"
+    raise TypeError(f"address type of {address!r} unrecognized")
+
+
+abstract_sockets_supported = _platform_supports_abstract_sockets()
+
+
+def _remove_temp_dir(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+    process.current_process()._config.pop("tempdir", None)
+
+
+def get_temp_dir() -> str:
+    """Return a directory of this process and its children; it goes when its maker exits."""
+    config = process.current_process()._config
+    path: str | None = config.get("tempdir")
+    if path is None:
+        import tempfile
+
+        path = tempfile.mkdtemp(prefix="pymp-")
+        info("created temp directory %s", path)
+        Finalize(None, _remove_temp_dir, args=(path,), exitpriority=-100)
+        config["tempdir"] = path
+    return path
+
+
+# ---- after a fork
+
+_afterfork_counter = _count()
+
+
+def register_after_fork(obj: object, func: Callable[[Any], object]) -> None:
+    """Have func(obj) called in every forked child, as long as obj lives."""
+    registry = _get_afterfork_registry()
+    registry[next(_afterfork_counter), id(obj), func] = obj
+
+
+def _get_afterfork_registry() -> WeakValueDictionary[Any, Any]:
+    registry: WeakValueDictionary[Any, Any] | None = globals().get("_afterfork_registry")
+    if registry is None:
+        import weakref
+
+        registry = globals()["_afterfork_registry"] = weakref.WeakValueDictionary()
+    return registry
+
+
+def _run_after_forkers() -> None:
+    registry: WeakValueDictionary[Any, Any] | None = globals().get("_afterfork_registry")
+    for (_, _, func), obj in sorted(registry.items() if registry else ()):
+        try:
+            func(obj)
+        except Exception as error:
+            info("after forker raised exception %s", error)
+
+
+# ---- finalizers
+
+_finalizer_registry: dict[tuple[int | None, int], Finalize] = {}
+_finalizer_counter = _count()
+
+
+class Finalize:
+    """A callback that runs once: when obj is collected, when called, or at exit.
+
+    At exit those with an `exitpriority` run, in the order that the module's docstring tells. A
+    forked child runs none of its parent's.
+    """
+
+    def __init__(
+        self,
+        obj: object,
+        callback: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        exitpriority: int | None = None,
+    ) -> None:
+        if exitpriority is not None and not isinstance(exitpriority, int):
+            raise TypeError(
+                f"Exitpriority ({exitpriority!r}) must be None or int, not {type(exitpriority)}"
+            )
+        if obj is None and exitpriority is None:
+            raise ValueError("Without object, exitpriority cannot be None")
+        self._callback: Callable[..., Any] | None = callback
+        self._args = tuple(args)
+        self._kwargs = kwargs or {}
+        self._key = (exitpriority, next(_finalizer_counter))
+        self._pid = os.getpid()
+        self._weakref = _ref(obj, self) if obj is not None else None
+        _finalizer_registry[self._key] = self
+
+    def __call__(self, wr: object = None) -> Any:
+        """Run the callback, unless it has run, was cancelled, or belongs to another process."""
+        if _finalizer_registry.pop(self._key, None) is None or self._callback is None:
+            sub_debug("finalizer no longer registered")
+            return None
+        callback, args, kwargs = self._callback, self._args, self._kwargs
+        self._forget()
+        if self._pid != os.getpid():
+            sub_debug("finalizer ignored because different process")
+            return None
+        sub_debug("finalizer calling %s with args %s and kwargs %s", callback, args, kwargs)
+        return callback(*args, **kwargs)
+
+    def cancel(self) -> None:
+        """Never run the callback."""
+        if _finalizer_registry.pop(self._key, None) is not None:
+            self._forget()
+
+    def still_active(self) -> bool:
+        """Return whether the callback is still waiting to run."""
+        return self._key in _finalizer_registry
+
+    def _forget(self) -> None:
+        self._callback = self._weakref = None
+        self._args, self._kwargs = (), {}
+
+    def __repr__(self) -> str:
+        obj = self._weakref() if self._weakref is not None else None
+        if self._callback is None:
+            return f"<{type(self).__name__} object, dead>"
+        name = getattr(self._callback, "__name__", self._callback)
+        text = f"<{type(self).__name__} object, callback={name}"
+        if self._args:
+            text += f", args={self._args}"
+        if self._kwargs:
+            text += f", kwargs={self._kwargs}"
+        if self._key[0] is not None:
+            text += f", exitpriority={self._key[0]}"
+        return text + (">" if obj is None else f", obj={type(obj).__name__}>")
+
+
+def _run_finalizers(minpriority: int | None = None) -> None:
+    """Run the finalizers that have a priority (of at least minpriority); the rest are for GC."""
+    # A copy: callbacks and other threads change the registry meanwhile.
+    keys = [
+        (priority, number)
+        for priority, number in list(_finalizer_registry)
+        if priority is not None and (minpriority is None or priority >= minpriority)
+    ]
+    for key in sorted(keys, reverse=True):
+        finalizer = _finalizer_registry.get(key)
+        if finalizer is not None:
+            sub_debug("calling %s", finalizer)
+            try:
+                finalizer()
+            except Exception:
+                import traceback
+
+                traceback.print_exc()
+    if minpriority is None:
+        _finalizer_registry.clear()
+
+
+# ---- the end
+
+_exiting = False
+
+
+def is_exiting() -> bool:
+    """Return whether the process is on its way out."""
+    return _exiting
+
+
+def _exit_function() -> None:
+    global _exiting
+    if _exiting:
+        return
+    _exiting = True
+    info("process shutting down")
+    debug('running all "atexit" finalizers with priority >= 0')
+    _run_finalizers(0)
+    for child in process.active_children():
+        if child.daemon and child._popen is not None:
+            info("calling terminate() for daemon %s", child.name)
+            child._popen.terminate()
+    for child in process.active_children():
+        info("calling join() for process %s", child.name)
+        child.join()
+    debug('running the remaining "atexit" finalizers')
+    _run_finalizers()
+
+
+atexit.register(_exit_function)
+
+
+def _start_of_child(own_atexit: bool) -> None:
+    """Nothing of the parent's end is the child's."""
+    global _exiting
+    _exiting = False
+    if own_atexit:
+        atexit._clear()
+        atexit.register(_exit_function)
+
+
+def _end_of_child(own_atexit: bool) -> None:
+    if own_atexit:
+        atexit._run_exitfuncs()
+    else:
+        _exit_function()
+
+
+# ---- aware of forks
+
+
+class ForkAwareThreadLock:
+    """A threading lock that is free in a forked child, whoever held it in the parent."""
+
+    def __init__(self) -> None:
+        self._lock = _allocate_lock()
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+        register_after_fork(self, ForkAwareThreadLock._at_fork)
+
+    def _at_fork(self) -> None:
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()
+
+    def __exit__(self, *args: object) -> None:
+        self._lock.release()
+
+
+def _allocate_lock() -> threading.Lock:
+    import _thread
+
+    return _thread.allocate_lock()
+
+
+def _make_fork_aware_local() -> type:
+    import threading
+
+    def __init__(self: Any) -> None:
+        register_after_fork(self, lambda obj: obj.__dict__.clear())
+
+    def __reduce__(self: Any) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+    return type(
+        "ForkAwareLocal",
+        (threading.local,),
+        {
+            "__init__": __init__,
+            "__reduce__": __reduce__,
+            "__module__": __name__,
+            "__doc__": "A threading.local that is empty in a forked child.",
+        },
+    )
+
+
+def _max_fd() -> int:
+    try:
+        return os.sysconf("SC_OPEN_MAX")
+    except (OSError, ValueError):
+        return 256
+
+
+_MADE_LATE = {
+    "ForkAwareLocal": _make_fork_aware_local,
+    "_afterfork_registry": _get_afterfork_registry,
+    "MAXFD": _max_fd,
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        make = _MADE_LATE.get(name)
+        if make is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, make())
+
+
+# ---- descriptors
+
+
+def close_all_fds_except(fds: Iterable[int]) -> None:
+    """Close every descriptor of the process but these."""
+    low = -1
+    for fd in [*sorted(fds), _max_fd()]:
+        os.closerange(low + 1, fd)
+        low = fd
+
+
+def close_fds(*fds: int) -> None:
+    """Close each descriptor given."""
+    for fd in fds:
+        os.close(fd)
+
+
+def _close_stdin() -> None:
+    """Give sys.stdin over to the parent: here it is at its end."""
+    if sys.stdin is None:
+        return
+    try:
+        sys.stdin.close()
+    except (OSError, ValueError):
+        debug("sys.stdin cannot be closed")
+    fd = os.open(os.devnull, os.O_RDONLY)
+    sys.stdin = open(fd, encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _flush_std_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+
+
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (AttributeError, ValueError):
+        return  # replaced by something else, or closed
+
+
+# ---- other programs
+
+_FLAGS = {
+    "debug": "d",
+    "dont_write_bytecode": "B",
+    "no_user_site": "s",
+    "no_site": "S",
+    "ignore_environment": "E",
+    "verbose": "v",
+    "bytes_warning": "b",
+    "quiet": "q",
+    "optimize": "O",
+}
+
+
+def _args_from_interpreter_flags() -> list[str]:
+    """Return the options that give another interpreter the flags of this one."""
+    flags = sys.flags
+    args = []
+    if flags.isolated:
+        args.append("-I")
+    elif flags.safe_path:
+        args.append("-P")
+    implied = {"ignore_environment", "no_user_site"} if flags.isolated else set()
+    for name, letter in _FLAGS.items():
+        value = getattr(flags, name)
+        if value > 0 and name not in implied:
+            args.append("-" + letter * value)
+    args += [f"-W{option}" for option in _warning_options()]
+    for name, option in sys._xoptions.items():
+        args += ["-X", name if option is True else f"{name}={option}"]
+    return args
+
+
+def _warning_options() -> list[str]:
+    """Return the -W options, without those that other flags imply."""
+    options = list(sys.warnoptions)
+    if sys.flags.bytes_warning > 1 and "error::BytesWarning" in options:
+        options.remove("error::BytesWarning")
+    elif sys.flags.bytes_warning and "default::BytesWarning" in options:
+        options.remove("default::BytesWarning")
+    if sys.flags.dev_mode and "default" in options:
+        options.remove("default")
+    return options
+
+
+def spawnv_passfds(path: str | bytes, args: list[Any], passfds: Iterable[int]) -> int:
+    """Start a program that inherits the descriptors passfds; return its pid."""
+    keep = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(set(map(int, passfds)))]
+    return os.posix_spawn(path, list(map(os.fsencode, args)), os.environ, file_actions=keep)
+
+
+def _cleanup_tests() -> None:
+    """End what would outlive a test program: the forkserver, and children that have ended."""
+    import gc
+
+    gc.collect()
+    process._cleanup()
+    forkserver = sys.modules.get("mproc.forkserver")
+    if forkserver is not None:
+        forkserver._forkserver._stop()
