@@ -310,6 +310,9 @@ MPROC_API int mproc_queue_check(mproc_queue *queue, char *why, size_t size) MPRO
  * result is the exit code (0..255). */
 typedef int (*mproc_main_fn)(void *arg, size_t size);
 
+/* The signal by which attached children learn that their parent is gone; see <signal.h>. */
+#define MPROC_PARENT_SIGNAL (SIGRTMAX - 1)
+
 enum mproc_process_flags {
     /* The child does not outlive its parent. Without it the child goes on as an orphan. The child is
      * told by the signal MPROC_PARENT_SIGNAL, for which mproc installs a handler in the child: it ends
@@ -338,7 +341,16 @@ typedef struct mproc_process_options {
  * Starts a child that runs fn. `arg` is copied (size bytes) into the arena and from there given to the
  * child; when `size` is 0, `arg` is passed as it is and must be NULL or point into the arena.
  * Handle: process-local memory, freed by mproc_process_close().
- * Errors: MPROC_EFUNCTION, MPROC_EMEMBERS, -ENOMEM, -EAGAIN, -EINVAL, and what exec reported.
+ *
+ * The child's end: a spawned child is a program of its own and ends by exit() with fn's result. A forked
+ * one (MPROC_FORK, MPROC_FORKSERVER) is a copy of another: its streams are flushed, then it ends by
+ * _exit(), since the atexit() handlers and destructors it inherited are not its own to run (they would
+ * remove its parent's temporary files). stdout and stderr are flushed before a fork, so that nothing
+ * buffered is written twice; other streams are the caller's to flush.
+ *
+ * Errors: MPROC_EFUNCTION, MPROC_EMEMBERS, -ENOMEM, -EAGAIN, -EINVAL, -EMFILE; MPROC_EINIT (this program
+ * was to be started again, but has not called mproc_init()); what exec reported; -EPIPE (the template has
+ * died; the default one is started again once). No process is left behind then.
  * A child that cannot find fn (MPROC_EBUILD) says so on stderr and exits with 127.
  */
 MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg,
@@ -348,13 +360,18 @@ MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const v
  * The same in two steps, for runtimes that prepare what the child gets: prepare reserves the child's
  * place in the family (mproc_hold_for() then works), launch starts it. For MPROC_FORK launch returns
  * MPROC_IN_CHILD in the child, as fork() does; a spawned program finds its bytes by mproc_child_args().
- * A prepared process that is not launched is given up with mproc_process_close().
+ * A prepared process that is not launched is given up with mproc_process_close(). What options point to
+ * (argv, envp, from) must stay there until the launch; name and fds are copied.
  */
 #define MPROC_IN_CHILD 1
 MPROC_API int mproc_process_prepare(mproc_process **out,
                                     const mproc_process_options *options) MPROC_MUST_USE;
 MPROC_API int mproc_process_launch(mproc_process *process, const void *arg,
                                    size_t size) MPROC_MUST_USE;
+
+/* Adds a descriptor to those that a prepared child gets, behind options.fds; it is lent until the
+ * launch. -EINVAL, -ENOMEM. */
+MPROC_API int mproc_process_pass(mproc_process *process, int lent) MPROC_MUST_USE;
 
 /* In a child: the bytes its starter gave, in the arena, the child's until it exits. NULL: none. */
 MPROC_API const void *mproc_child_args(size_t *size);
@@ -386,7 +403,8 @@ MPROC_API int mproc_process_close(mproc_process *owned);
 /*
  * A template: a process that forks itself on request (MPROC_FORKSERVER). Its forks are children of the
  * starter's own: waitpid() and getppid() are right. It has one thread and stays warm.
- * `options`: name, argv, envp, fds as for MPROC_SPAWN.
+ * `options`: name, argv, envp, fds as for MPROC_SPAWN. Its children are copies made without fork():
+ * pthread_atfork() handlers do not run. At most 253 descriptors go with one child.
  */
 MPROC_API int mproc_template_new(mproc_template **out,
                                  const mproc_process_options *options) MPROC_MUST_USE;
@@ -416,6 +434,8 @@ MPROC_API int mproc_template_serve(const mproc_fork_hooks *hooks) MPROC_MUST_USE
 /* Two connected ends, close-on-exec. duplex: both ways (a socket pair); otherwise ends[0] receives
  * and ends[1] sends (a pipe). -EMFILE, -ENFILE. */
 MPROC_API int mproc_pipe_new(int ends[2], int duplex) MPROC_MUST_USE;
+
+/* (Reads and writes go on by themselves after a handler that was installed with SA_RESTART.) */
 
 /* Sends one whole message. MPROC_EEOF (nobody can receive), -EINTR only before the first byte. */
 MPROC_API int mproc_pipe_send(int end, const void *lent, size_t size) MPROC_MUST_USE;

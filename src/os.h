@@ -62,9 +62,9 @@ int mproc__os_pidfd_signal(int pidfd, int signal);
  * -ESRCH: there is none, or it has ended and waits to be collected (a zombie). */
 int mproc__os_process_start_time(pid_t pid, uint64_t *ticks);
 
-/* Collects the status of an ended child. 1 and *code (exit code or -signal); 0: still running;
- * -ECHILD: not a child, or collected by somebody else. */
-int mproc__os_process_collect(pid_t pid, int *code);
+/* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal);
+ * 0: still running; -ECHILD: not a child, or collected by somebody else. */
+int mproc__os_process_collect(int pidfd, int *code);
 
 struct mproc__os_spawn {
     const char *path;
@@ -79,8 +79,10 @@ struct mproc__os_spawn {
 int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
 
 /* Forks a process whose parent is the caller's parent (so it is the caller's sibling). Only for a
- * process with one thread. Returns 0 in the new process, its pid in the caller. */
-pid_t mproc__os_fork_sibling(void);
+ * process with one thread; no pthread_atfork() handlers run. Returns 0 in the new process, its pid in
+ * the caller, which is in *where before the new process runs. -EAGAIN, -ENOMEM; -ENOSYS: this C
+ * library's record of the thread id cannot be found. */
+pid_t mproc__os_fork_sibling(pid_t *where);
 
 /* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
 int mproc__os_parent_death_signal(int signal);

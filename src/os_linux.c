@@ -10,18 +10,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,9 +41,18 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x100
 #endif
+
+#define DESCRIPTOR_WORDS                                                                           \
+    256 /* of a thread's descriptor, to be searched; glibc's has 576 on x86-64 */
 
 static int result(long r) {
     return r < 0 ? -errno : (int)r;
@@ -213,6 +226,107 @@ int mproc__os_process_start_time(pid_t pid, uint64_t *ticks) {
     }
     text[n] = 0;
     return parse_stat(pid, text, ticks);
+}
+
+/* ---------------------------------------------------------------- starting processes */
+
+/* By pidfd, not by pid: somebody else may have collected the child, and its number come round. */
+int mproc__os_process_collect(int pidfd, int *code) {
+    siginfo_t info;
+    info.si_pid = 0;
+    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0) {
+        return -errno;
+    }
+    if (info.si_pid == 0) {
+        return 0;
+    }
+    *code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    return 1;
+}
+
+/* glibc reports what exec says as posix_spawn()'s result, and a dup2() onto itself opens a descriptor
+ * for the child that is close-on-exec here. */
+int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid) {
+    posix_spawn_file_actions_t actions;
+    int r = posix_spawn_file_actions_init(&actions);
+    if (r != 0) {
+        return -r;
+    }
+    for (size_t i = 0; r == 0 && i < what->nfds; i++) {
+        r = posix_spawn_file_actions_adddup2(&actions, what->fds[i], what->fds[i]);
+    }
+    if (r == 0) {
+        r = posix_spawn(pid, what->path, &actions, NULL, (char *const *)(uintptr_t)what->argv,
+                        (char *const *)(uintptr_t)what->envp);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return -r;
+}
+
+int mproc__os_parent_death_signal(int signal) {
+    return result(prctl(PR_SET_PDEATHSIG, signal));
+}
+
+/* Where the C library keeps this thread's id: recursive and robust mutexes and raise() look there. The
+ * kernel knows the place, for glibc gave it to set_tid_address(). A kernel built without
+ * checkpoint/restore does not tell: then the id is searched in the thread's descriptor, and must be
+ * there exactly once. */
+static pid_t *tid_address(pid_t tid) {
+    pid_t *place = NULL, *words = (pid_t *)(uintptr_t)pthread_self();
+    if (prctl(PR_GET_TID_ADDRESS, &place) == 0 && place != NULL && *place == tid) {
+        return place;
+    }
+    place = NULL;
+    for (size_t i = 0; i < DESCRIPTOR_WORDS; i++) {
+        if (words[i] == tid) {
+            if (place != NULL) {
+                return NULL;
+            }
+            place = &words[i];
+        }
+    }
+    return place;
+}
+
+#define SIBLING_FLAGS                                                                              \
+    (CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID)
+
+/* The child signals its end as the caller does (CLONE_PARENT copies that): by SIGCHLD. */
+static long clone_sibling(pid_t *where, pid_t *tid) {
+    struct clone_args args = {
+        .flags = SIBLING_FLAGS,
+        .child_tid = (uint64_t)(uintptr_t)tid,
+        .parent_tid = (uint64_t)(uintptr_t)where,
+    };
+    long r = syscall(SYS_clone3, &args, sizeof args);
+    if (r >= 0 || (errno != ENOSYS && errno != EPERM)) {
+        return r;
+    }
+    /* Before Linux 5.3, or a filter of system calls that cannot look into clone3's structure. */
+#if defined(__x86_64__)
+    return syscall(SYS_clone, SIBLING_FLAGS | SIGCHLD, NULL, where, tid, NULL);
+#else /* arm64, riscv, ...: the kernel's CONFIG_CLONE_BACKWARDS */
+    return syscall(SYS_clone, SIBLING_FLAGS | SIGCHLD, NULL, where, NULL, tid);
+#endif
+}
+
+pid_t mproc__os_fork_sibling(pid_t *where) {
+    pid_t *tid = tid_address(mproc__os_tid());
+    void *robust = NULL;
+    size_t robust_size = 0;
+
+    if (tid == NULL) {
+        return -ENOSYS;
+    }
+    (void)syscall(SYS_get_robust_list, 0, &robust, &robust_size);
+    long r = clone_sibling(where, tid);
+    if (r < 0) {
+        return -errno;
+    }
+    if (r == 0 && robust != NULL) { /* a clone starts without one */
+        (void)syscall(SYS_set_robust_list, robust, robust_size);
+    }
+    return (pid_t)r;
 }
 
 /* ---------------------------------------------------------------- streams */

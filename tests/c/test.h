@@ -44,6 +44,9 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 _Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Optional, in a test program: main() of a started child that has arguments. */
+int test_started_main(int argc, char **argv);
+
 /* What a test may want to compare before and after. */
 size_t test_open_fds(void);
 size_t test_mappings(void);

@@ -1,0 +1,955 @@
+/*
+ * test_process.c - starting children by every method, their ends, and what is left
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "deny.h"
+#include "family.h"
+#include "os.h"
+#include "process.h"
+#include "test.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Runs a test once for each method, the default template included. */
+#define TEST_METHODS(name_)                                                                        \
+    static void each_##name_(mproc_method method);                                                 \
+    TEST(name_##_fork) {                                                                           \
+        each_##name_(MPROC_FORK);                                                                  \
+    }                                                                                              \
+    TEST(name_##_spawn) {                                                                          \
+        each_##name_(MPROC_SPAWN);                                                                 \
+    }                                                                                              \
+    TEST(name_##_forkserver) {                                                                     \
+        each_##name_(MPROC_FORKSERVER);                                                            \
+        mproc__template_stop_default();                                                            \
+    }                                                                                              \
+    static void each_##name_(mproc_method method)
+
+static mproc_process *start(mproc_method method, mproc_main_fn fn, const void *arg, size_t size) {
+    mproc_process_options options = {.method = method};
+    mproc_process *process = NULL;
+    CHECK_OK(mproc_process_start(&process, fn, arg, size, &options));
+    return process;
+}
+
+static int finish(mproc_process *process) {
+    int code = 9999;
+    CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
+    CHECK_OK(mproc_process_exitcode(process, &code));
+    CHECK_OK(mproc_process_close(process));
+    return code;
+}
+
+static void nothing_more_happens(int number) {
+    (void)number;
+}
+
+/* ---------------------------------------------------------------- what a child gets */
+
+static int check_bytes(void *arg, size_t size) {
+    const unsigned char *p = arg;
+    size_t n;
+    CHECK(mproc_child_args(&n) == arg);
+    CHECK_EQ(n, size);
+    CHECK_EQ((uintptr_t)arg % 16, 0);
+    CHECK(mproc_in_arena(arg));
+    for (size_t i = 0; i < size; i++) {
+        CHECK_EQ(p[i], (unsigned char)(i * 7));
+    }
+    return (int)(size % 251);
+}
+
+TEST_METHODS(process_gets_bytes) {
+    static const size_t sizes[] = {1, 15, 100, 4096, 100000};
+    for (size_t i = 0; i < 5; i++) {
+        unsigned char *bytes = malloc(sizes[i]);
+        for (size_t j = 0; j < sizes[i]; j++) {
+            bytes[j] = (unsigned char)(j * 7);
+        }
+        mproc_process *p = start(method, check_bytes, bytes, sizes[i]);
+        free(bytes);
+        CHECK_EQ(finish(p), sizes[i] % 251);
+    }
+}
+
+struct report {
+    pid_t pid, parent;
+    uint64_t serial;
+    int runs;
+    char name[64];
+    mproc_method method;
+};
+
+static int fill_report(void *arg, size_t size) {
+    struct report *out = arg;
+    mproc_member self;
+    CHECK_EQ(size, 0);
+    CHECK_OK(mproc_self(&self));
+    CHECK_EQ(self.pid, getpid());
+    CHECK_EQ(self.parent, getppid());
+    *out = (struct report){getpid(), getppid(), self.serial, out->runs + 1, "", self.method};
+    memcpy(out->name, self.name, sizeof out->name);
+    return 0;
+}
+
+TEST_METHODS(process_gets_an_arena_pointer) {
+    struct report *r = mproc_calloc(1, sizeof *r);
+    mproc_process_options options = {.method = method, .name = "Ada"};
+    mproc_process *p;
+    CHECK_OK(mproc_process_start(&p, fill_report, r, 0, &options));
+    CHECK_EQ(finish(p), 0);
+    CHECK_EQ(r->parent, getpid());
+    CHECK_NE(r->pid, getpid());
+    CHECK_EQ(r->runs, 1);
+    CHECK_EQ(r->method, method);
+    CHECK_STR(r->name, "Ada");
+    CHECK_OK(
+        mproc_process_start(&p, fill_report, r, 0, &(mproc_process_options){.method = method}));
+    CHECK_EQ(r->runs + (mproc_process_pid(p) <= 0), r->runs);
+    pid_t pid = mproc_process_pid(p);
+    CHECK_EQ(finish(p), 0);
+    CHECK_EQ(r->pid, pid);
+    CHECK_EQ(r->runs, 2);
+    CHECK(strncmp(r->name, "Process-", 8) == 0);
+    mproc_free(r);
+}
+
+static int no_args(void *arg, size_t size) {
+    size_t n = 7;
+    CHECK(arg == NULL && size == 0);
+    CHECK(mproc_child_args(&n) == NULL && n == 0);
+    CHECK(mproc_child_args(NULL) == NULL);
+    return 42;
+}
+
+TEST_METHODS(process_gets_nothing) {
+    CHECK_EQ(finish(start(method, no_args, NULL, 0)), 42);
+    CHECK(mproc_child_args(NULL) == NULL); /* the first member was given nothing either */
+}
+
+TEST(process_long_names_are_cut) {
+    struct report *r = mproc_calloc(1, sizeof *r);
+    char name[100];
+    memset(name, 'n', sizeof name - 1);
+    name[99] = 0;
+    mproc_process *p;
+    CHECK_OK(mproc_process_start(&p, fill_report, r, 0, &(mproc_process_options){.name = name}));
+    CHECK_EQ(finish(p), 0);
+    name[63] = 0;
+    CHECK_STR(r->name, name);
+    mproc_free(r);
+}
+
+static int write_to_fd(void *arg, size_t size) {
+    const int *fds = arg;
+    (void)size;
+    CHECK_EQ(write(fds[0], "x", 1), 1);
+    CHECK_EQ(fcntl(fds[1], F_GETFD), -1); /* not passed: closed by exec */
+    return 0;
+}
+
+TEST(process_spawn_passes_descriptors) {
+    int ends[2], other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    char byte;
+    mproc_process *p;
+    CHECK_OK(mproc_pipe_new(ends, 0));
+    int arg[2] = {ends[1], other};
+    mproc_process_options o = {.method = MPROC_SPAWN, .fds = &ends[1], .nfds = 1};
+    CHECK_OK(mproc_process_start(&p, write_to_fd, arg, sizeof arg, &o));
+    close(ends[1]);
+    CHECK_EQ(read(ends[0], &byte, 1), 1);
+    CHECK_EQ(finish(p), 0);
+    CHECK_EQ(read(ends[0], &byte, 1), 0); /* nobody else has the other end */
+    close(ends[0]);
+    close(other);
+}
+
+static int check_environment(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    CHECK_STR(getenv("COLOUR"), "blue");
+    CHECK(getenv("HOME") == NULL);
+    CHECK(getenv("MPROC_FAMILY") == NULL);
+    return 5;
+}
+
+TEST(process_spawn_environment) {
+    const char *env[] = {"COLOUR=blue", "MPROC_FAMILY=1:2:3:4", NULL};
+    mproc_process *p;
+    CHECK_OK(mproc_process_start(&p, check_environment, NULL, 0,
+                                 &(mproc_process_options){.method = MPROC_SPAWN, .envp = env}));
+    CHECK_EQ(finish(p), 5);
+}
+
+/* ---------------------------------------------------------------- ends */
+
+static int end_as_told(void *arg, size_t size) {
+    int what = *(int *)arg;
+    (void)size;
+    if (what < 0) {
+        raise(-what);
+    }
+    return what;
+}
+
+TEST_METHODS(process_exit_codes) {
+    static const int codes[][2] = {{0, 0},    {1, 1},   {255, 255},           {256, 0},
+                                   {300, 44}, {-9, -9}, {-SIGTERM, -SIGTERM}, {-SIGUSR2, -SIGUSR2}};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        CHECK_EQ(finish(start(method, end_as_told, &codes[i][0], sizeof(int))), codes[i][1]);
+    }
+}
+
+static int wait_for_byte(void *arg, size_t size) {
+    char byte;
+    int *ends = arg;
+    (void)size;
+    close(ends[1]);
+    return read(ends[0], &byte, 1) == 1 ? 0 : 1;
+}
+
+/* A forked child that waits until release() or its end. */
+static mproc_process *start_waiting(int ends[2]) {
+    CHECK_OK(mproc_pipe_new(ends, 0));
+    return start(MPROC_FORK, wait_for_byte, ends, 2 * sizeof(int));
+}
+
+static void release(int ends[2]) {
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+TEST(process_running_and_ended) {
+    int ends[2], code = 77;
+    unsigned char ready;
+    mproc_process *p = start_waiting(ends);
+    int sentinel = mproc_process_sentinel(p);
+    CHECK_EQ(mproc_process_exitcode(p, &code), -EAGAIN);
+    CHECK_EQ(code, 77);
+    CHECK_EQ(mproc_process_join(p, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_process_join(p, MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(mproc_wait(&sentinel, 1, &ready, 0), 0);
+    CHECK_EQ(mproc_process_close(p), -EBUSY);
+    CHECK_EQ(mproc_process_close(p), -EBUSY); /* a second time changes nothing */
+    CHECK_EQ(mproc_process_signal(p, 0), 0);
+    release(ends);
+    CHECK_EQ(mproc_wait(&sentinel, 1, &ready, MPROC_FOREVER), 1);
+    CHECK_EQ(mproc_process_signal(p, SIGTERM), -ESRCH); /* ended, though not collected */
+    CHECK_OK(mproc_process_exitcode(p, &code));
+    CHECK_EQ(code, 0);
+    CHECK_OK(mproc_process_join(p, 0));
+    CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
+    CHECK_EQ(mproc_process_signal(p, SIGTERM), -ESRCH);
+    CHECK_OK(mproc_process_exitcode(p, &code));
+    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_close(NULL));
+}
+
+TEST(process_close_collects) {
+    int ends[2];
+    unsigned char ready;
+    mproc_process *p = start_waiting(ends);
+    int sentinel = mproc_process_sentinel(p);
+    release(ends);
+    CHECK_EQ(mproc_wait(&sentinel, 1, &ready, MPROC_FOREVER), 1);
+    CHECK_OK(mproc_process_close(p)); /* the harness would find a zombie */
+}
+
+static void end_by(int (*call)(mproc_process *), int signal) {
+    int ends[2];
+    mproc_process *p = start_waiting(ends);
+    CHECK_OK(call(p));
+    CHECK_EQ(finish(p), -signal);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+TEST(process_signals) {
+    end_by(mproc_process_terminate, SIGTERM);
+    end_by(mproc_process_kill, SIGKILL);
+    end_by(mproc_process_interrupt, SIGINT);
+}
+
+TEST(process_bury_gives_all_back) {
+    struct report *r = mproc_calloc(1, sizeof *r);
+    mproc_process *p = start(MPROC_FORK, fill_report, r, 0);
+    CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
+    mproc_member all[8];
+    CHECK_EQ(mproc_members(all, 8), 1);
+    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_member_check(NULL, 0));
+    mproc_free(r);
+}
+
+static int add_one(void *arg, size_t size) {
+    (void)size;
+    __atomic_fetch_add((int *)arg, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static void count_at_exit(void);
+static int *exits;
+
+static void count_at_exit(void) {
+    __atomic_fetch_add(exits, 1, __ATOMIC_RELAXED);
+}
+
+/* The parent's handler is inherited by a fork, but it is the parent's. */
+TEST(process_fork_runs_no_inherited_atexit) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        exits = mproc_calloc(1, sizeof *exits);
+        atexit(count_at_exit);
+        CHECK_EQ(finish(start(MPROC_FORK, no_args, NULL, 0)), 42);
+        CHECK_EQ(*exits, 0);
+        mproc_free(exits);
+        exits = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}
+
+static int register_atexit(void *arg, size_t size) {
+    (void)size;
+    exits = arg;
+    CHECK_OK(atexit(count_at_exit));
+    return 3;
+}
+
+TEST(process_spawn_runs_its_own_atexit) {
+    int *n = mproc_calloc(1, sizeof *n);
+    CHECK_EQ(finish(start(MPROC_SPAWN, register_atexit, n, 0)), 3);
+    CHECK_EQ(*n, 1);
+    mproc_free(n);
+}
+
+static int print_words(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    printf("child ");
+    return 0;
+}
+
+TEST_METHODS(process_output_is_flushed_once) {
+    int ends[2], saved = dup(1);
+    char text[64] = "";
+    CHECK_OK(pipe(ends));
+    fflush(stdout);
+    dup2(ends[1], 1);
+    close(ends[1]);
+    printf("parent ");
+    mproc_process *p = start(method, print_words, NULL, 0);
+    CHECK_EQ(finish(p), 0);
+    fflush(stdout);
+    dup2(saved, 1);
+    close(saved);
+    mproc__template_stop_default(); /* it has the pipe too */
+    size_t n = 0;
+    ssize_t r;
+    while ((r = read(ends[0], text + n, sizeof text - 1 - n)) > 0) {
+        n += (size_t)r;
+    }
+    close(ends[0]);
+    CHECK_STR(text, method == MPROC_FORK ? "parent child " : "child parent ");
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+struct joiner {
+    mproc_process *process;
+    pthread_t thread;
+    int result, code;
+};
+
+static void *join_in_thread(void *arg) {
+    struct joiner *j = arg;
+    j->result = mproc_process_join(j->process, MPROC_FOREVER);
+    if (j->result == 0) {
+        j->result = mproc_process_exitcode(j->process, &j->code);
+    }
+    return NULL;
+}
+
+TEST(process_joined_by_several_threads) {
+    int ends[2];
+    struct joiner joiners[8];
+    mproc_process *p = start_waiting(ends);
+    for (int i = 0; i < 8; i++) {
+        joiners[i] = (struct joiner){.process = p, .result = 1, .code = 99};
+        CHECK_OK(pthread_create(&joiners[i].thread, NULL, join_in_thread, &joiners[i]));
+    }
+    release(ends);
+    for (int i = 0; i < 8; i++) {
+        CHECK_OK(pthread_join(joiners[i].thread, NULL));
+        CHECK_EQ(joiners[i].result, 0);
+        CHECK_EQ(joiners[i].code, 0);
+    }
+    CHECK_EQ(finish(p), 0);
+}
+
+static pthread_t interrupted_thread;
+
+static void *interrupt_until_told(void *arg) {
+    int *stop = arg;
+    while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+        pthread_kill(interrupted_thread, SIGUSR1);
+        usleep(500);
+    }
+    return NULL;
+}
+
+TEST(process_join_is_interrupted) {
+    int ends[2], stop = 0;
+    pthread_t thread;
+    struct sigaction action = {.sa_handler = nothing_more_happens, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    mproc_process *p = start_waiting(ends);
+    interrupted_thread = pthread_self();
+    CHECK_OK(pthread_create(&thread, NULL, interrupt_until_told, &stop));
+    CHECK_EQ(mproc_process_join(p, MPROC_FOREVER), -EINTR);
+    CHECK_EQ(mproc_process_join(p, 100 * MPROC_SEC), -EINTR);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+    CHECK_OK(pthread_join(thread, NULL));
+    release(ends);
+    CHECK_EQ(finish(p), 0);
+}
+
+TEST(process_joined_by_a_stranger) {
+    int ends[2], code, status;
+    mproc_process *p = start_waiting(ends);
+    pid_t pid = fork();
+    if (pid == 0) {
+        size_t before = test_open_fds();
+        CHECK_EQ(mproc_process_join(p, 0), MPROC_ESTRANGER);
+        CHECK_EQ(mproc_process_exitcode(p, &code), MPROC_ESTRANGER);
+        CHECK_EQ(mproc_process_signal(p, 0), 0);
+        CHECK_OK(mproc_process_close(p)); /* its copy */
+        CHECK_EQ(test_open_fds(), before - 1);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    release(ends);
+    CHECK_EQ(finish(p), 0);
+}
+
+TEST(process_prepared_by_a_stranger) {
+    mproc_process *p;
+    int status;
+    CHECK_OK(mproc_process_prepare(&p, NULL));
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK_EQ(mproc_process_launch(p, NULL, 0), MPROC_ESTRANGER);
+        CHECK_OK(mproc_process_close(p));
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_OK(mproc_process_close(p));
+}
+
+TEST_METHODS(process_status_taken_by_somebody_else) {
+    mproc_process *p = start(method, no_args, NULL, 0);
+    int status;
+    CHECK_EQ(waitpid(mproc_process_pid(p), &status, 0), mproc_process_pid(p));
+    CHECK_EQ(WEXITSTATUS(status), 42);
+    CHECK_EQ(finish(p), 255);
+}
+
+TEST_METHODS(process_with_sigchld_ignored) {
+    mproc_process *first = start(method, no_args, NULL, 0); /* the template's birth, if any */
+    CHECK_EQ(finish(first), 42);
+    signal(SIGCHLD, SIG_IGN);
+    int ends[2];
+    mproc_process *p = start_waiting(ends);
+    release(ends);
+    CHECK_EQ(finish(p), 255);
+    signal(SIGCHLD, SIG_DFL);
+}
+
+/* ---------------------------------------------------------------- parents and orphans */
+
+/* Shared between a test, a parent that it kills, and the parent's child. */
+struct orphan {
+    mproc_method method;
+    unsigned flags;
+    int from_thread;
+    int to_child[2], to_test[2];
+};
+
+/* The child answers each byte, so that the test knows that it lives, until the test closes. */
+static int echo(void *arg, size_t size) {
+    struct orphan *o = arg;
+    char byte;
+    int in = o->to_child[0], out = o->to_test[1], fds[2];
+    (void)size;
+    if (mproc_child_fds(fds, 2) == 2) {
+        in = fds[0];
+        out = fds[1];
+    } else if (o->method == MPROC_FORK) {
+        close(o->to_child[1]);
+        close(o->to_test[0]);
+    }
+    pid_t pid = getpid();
+    CHECK_EQ(write(out, &pid, sizeof pid), sizeof pid);
+    while (read(in, &byte, 1) == 1) {
+        CHECK_EQ(write(out, &byte, 1), 1);
+    }
+    return 0;
+}
+
+static void *start_echo(void *arg) {
+    struct orphan *o = arg;
+    int fds[2] = {o->to_child[0], o->to_test[1]};
+    mproc_process *p;
+    mproc_process_options options = {.method = o->method, .flags = o->flags, .fds = fds, .nfds = 2};
+    CHECK_OK(mproc_process_start(&p, echo, o, sizeof *o, &options));
+    return NULL;
+}
+
+static void be_the_parent(struct orphan *o) {
+    pthread_t thread;
+    if (o->from_thread) {
+        CHECK_OK(pthread_create(&thread, NULL, start_echo, o));
+        CHECK_OK(pthread_join(thread, NULL));
+    } else {
+        start_echo(o);
+    }
+    close(o->to_child[0]);
+    close(o->to_child[1]);
+    close(o->to_test[0]);
+    close(o->to_test[1]);
+    for (;;) {
+        pause();
+    }
+}
+
+static void ping(struct orphan *o) {
+    char byte = 0;
+    CHECK_EQ(write(o->to_child[1], "p", 1), 1);
+    CHECK_EQ(read(o->to_test[0], &byte, 1), 1);
+    CHECK_EQ(byte, 'p');
+}
+
+/* Starts a parent that starts a child, kills the parent, and looks what the child does. */
+static void orphan(mproc_method method, unsigned flags, int from_thread) {
+    struct orphan o = {.method = method, .flags = flags, .from_thread = from_thread};
+    pid_t child;
+    int status;
+    CHECK_OK(pipe2(o.to_child, O_CLOEXEC));
+    CHECK_OK(pipe2(o.to_test, O_CLOEXEC));
+    pid_t parent = fork();
+    if (parent == 0) {
+        be_the_parent(&o);
+    }
+    close(o.to_child[0]);
+    close(o.to_test[1]);
+    CHECK_EQ(read(o.to_test[0], &child, sizeof child), sizeof child);
+    int pidfd = mproc__os_pidfd_open(child);
+    CHECK_GE(pidfd, 0);
+    ping(&o);
+    ping(&o);
+    kill(parent, SIGKILL);
+    CHECK_EQ(waitpid(parent, &status, 0), parent);
+    CHECK_EQ(WTERMSIG(status), SIGKILL);
+    if (flags == MPROC_DETACHED) {
+        ping(&o);
+        ping(&o);
+        CHECK_EQ(mproc__os_pidfd_wait(pidfd, 0), 0);
+        close(o.to_child[1]);
+        CHECK_EQ(mproc__os_pidfd_wait(pidfd, -1), 1);
+    } else {
+        CHECK_EQ(mproc__os_pidfd_wait(pidfd, -1), 1);
+        close(o.to_child[1]);
+    }
+    close(o.to_test[0]);
+    close(pidfd);
+    mproc_reap();
+}
+
+TEST_METHODS(process_attached_ends_with_its_parent) {
+    orphan(method, 0, 0);
+    orphan(method, MPROC_ATTACHED, 0);
+}
+
+TEST_METHODS(process_detached_lives_on) {
+    orphan(method, MPROC_DETACHED, 0);
+}
+
+/* The kernel's signal for the thread's end comes, and only the second one, for the process', kills. */
+TEST_METHODS(process_attached_outlives_the_starting_thread) {
+    orphan(method, MPROC_ATTACHED, 1);
+}
+
+static int is_the_parent_signal_unblocked(void *arg, size_t size) {
+    sigset_t set;
+    (void)arg;
+    (void)size;
+    pthread_sigmask(SIG_BLOCK, NULL, &set);
+    return sigismember(&set, MPROC_PARENT_SIGNAL) ? 1 : sigismember(&set, SIGUSR2) ? 2 : 3;
+}
+
+TEST_METHODS(process_attached_with_all_signals_blocked) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    CHECK_EQ(finish(start(method, is_the_parent_signal_unblocked, NULL, 0)), 2);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/* ---------------------------------------------------------------- other programs */
+
+static int run_program(const char *const *argv) {
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    CHECK_OK(mproc_process_prepare(&p, &o));
+    CHECK_OK(mproc_process_launch(p, NULL, 0));
+    return finish(p);
+}
+
+TEST(process_runs_programs_that_are_no_members) {
+    CHECK_EQ(run_program((const char *const[]){"/bin/sh", "-c", "exit 7", NULL}), 7);
+    CHECK_EQ(run_program((const char *const[]){"/bin/sh", "-c", "kill -9 $$", NULL}), -9);
+    CHECK_OK(mproc_member_check(NULL, 0));
+}
+
+static int spawn_error(const char *path) {
+    const char *argv[] = {path, NULL};
+    mproc_process *p = NULL;
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    int r = mproc_process_start(&p, no_args, "bytes", 5, &o);
+    CHECK(p == NULL);
+    return r;
+}
+
+TEST(process_program_cannot_be_executed) {
+    CHECK_EQ(spawn_error("/nonexistent/program"), -ENOENT);
+    CHECK_EQ(spawn_error("/dev/null"), -EACCES);
+    CHECK_EQ(spawn_error("/etc/passwd/x"), -ENOTDIR);
+}
+
+TEST(process_descriptor_that_is_not_open) {
+    int fd = 777;
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN, .fds = &fd, .nfds = 1};
+    CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), -EBADF);
+    o.method = MPROC_FORKSERVER;
+    CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), -EBADF);
+    mproc__template_stop_default();
+}
+
+/* A copy of this program whose build-id differs in one byte, as a file without a name. */
+static int copy_with_other_build_id(void) {
+    struct mproc__function_ref ref;
+    struct stat st;
+    int in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), out = memfd_create("copy", 0);
+    CHECK_OK(mproc__function_name((mproc__function)no_args, &ref));
+    CHECK_OK(fstat(in, &st));
+    unsigned char *text = malloc((size_t)st.st_size), *id;
+    CHECK_EQ(read(in, text, (size_t)st.st_size), st.st_size);
+    id = memmem(text, (size_t)st.st_size, ref.id, ref.id_size);
+    CHECK(id != NULL);
+    id[0] ^= 0xff;
+    for (ssize_t done = 0; done < st.st_size;) {
+        ssize_t r = write(out, text + done, (size_t)(st.st_size - done));
+        CHECK_GT(r, 0);
+        done += r;
+    }
+    free(text);
+    close(in);
+    return out;
+}
+
+TEST(process_of_another_build) {
+    int copy = copy_with_other_build_id(), said = memfd_create("stderr", MFD_CLOEXEC);
+    int saved = fcntl(2, F_DUPFD_CLOEXEC, 10);
+    char path[64], text[1024] = "";
+    const char *argv[] = {path, NULL};
+    mproc_process *p;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv, .fds = &copy, .nfds = 1};
+    dup2(said, 2);
+    CHECK_OK(mproc_process_start(&p, no_args, NULL, 0, &o));
+    int code = finish(p);
+    dup2(saved, 2);
+    CHECK_GE(pread(said, text, sizeof text - 1, 0), 0);
+    CHECK_EQ(code, 127);
+    CHECK(strstr(text, mproc_strerror(MPROC_EBUILD)) != NULL);
+    CHECK(strstr(text, "here it has build-id") != NULL);
+    close(copy);
+    close(said);
+    close(saved);
+}
+
+/* ---------------------------------------------------------------- bad input */
+
+TEST(process_function_that_is_none) {
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mproc_process *p = NULL;
+    mproc_process_options o = {.method = MPROC_SPAWN};
+    mproc__function nowhere = (mproc__function)page;
+    CHECK_EQ(mproc_process_start(&p, (mproc_main_fn)nowhere, NULL, 0, &o), MPROC_EFUNCTION);
+    o.method = MPROC_FORKSERVER;
+    CHECK_EQ(mproc_process_start(&p, (mproc_main_fn)nowhere, NULL, 0, &o), MPROC_EFUNCTION);
+    CHECK_EQ(mproc_process_start(&p, NULL, NULL, 0, NULL), -EINVAL);
+    CHECK(p == NULL);
+    munmap(page, 4096);
+}
+
+static int prepare_error(mproc_process_options o) {
+    mproc_process *p = NULL;
+    int r = mproc_process_prepare(&p, &o);
+    CHECK(p == NULL);
+    return r;
+}
+
+TEST(process_bad_options) {
+    const char *empty[] = {NULL};
+    int fd = -1;
+    CHECK_EQ(prepare_error((mproc_process_options){.method = (mproc_method)4}), -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.flags = 4}), -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.flags = MPROC_ATTACHED | MPROC_DETACHED}),
+             -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.nfds = 1}), -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.nfds = 1, .fds = &fd}), -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.method = MPROC_SPAWN, .argv = empty}), -EINVAL);
+}
+
+TEST_METHODS(process_bad_arguments) {
+    mproc_process *p = NULL;
+    mproc_process_options o = {.method = method};
+    int private_memory = 0;
+    CHECK_EQ(mproc_process_start(&p, no_args, &private_memory, 0, &o), -EINVAL);
+    CHECK_EQ(mproc_process_start(&p, no_args, NULL, 5, &o), -EINVAL);
+    CHECK_EQ(mproc_process_start(&p, no_args, "x", SIZE_MAX, &o), MPROC_ETOOBIG);
+    CHECK_EQ(mproc_process_start(&p, no_args, "x", (size_t)1 << 50, &o), MPROC_ETOOBIG);
+    CHECK(p == NULL);
+}
+
+TEST_BARE(process_before_init) {
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN};
+    mproc_member self;
+    CHECK_EQ(mproc_self(&self), MPROC_EINIT);
+    CHECK(mproc_child_args(NULL) == NULL);
+    CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), MPROC_EINIT);
+    o.method = MPROC_FORKSERVER;
+    CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), MPROC_EINIT);
+    o.method = MPROC_FORK; /* needs nothing of main() */
+    CHECK_OK(mproc_process_start(&p, no_args, NULL, 0, &o));
+    CHECK_EQ(finish(p), 42);
+    CHECK_EQ(mproc_attach(), 0);
+    CHECK_EQ(mproc_attach(), 0);
+    char name[] = "program", *argv[] = {name, NULL};
+    CHECK_OK(mproc_init(1, argv));
+    CHECK_EQ(mproc_init(1, argv), MPROC_EAGAIN_INIT);
+    CHECK_OK(
+        mproc_process_start(&p, no_args, NULL, 0, &(mproc_process_options){.method = MPROC_SPAWN}));
+    CHECK_EQ(finish(p), 42);
+    close(mproc__family_fd());
+}
+
+/* ---------------------------------------------------------------- the system refuses */
+
+TEST_METHODS(process_without_descriptors) {
+    struct rlimit old, few;
+    mproc_process *p = NULL;
+    mproc_process_options o = {.method = method};
+    CHECK_EQ(finish(start(method, no_args, NULL, 0)), 42); /* a template is there */
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &old));
+    few = old;
+    few.rlim_cur = 0;
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &few));
+    CHECK_EQ(mproc_process_start(&p, no_args, "x", 1, &o), -EMFILE);
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &old));
+    CHECK(p == NULL);
+}
+
+/* In a child, for the filter cannot be taken off. */
+TEST(process_fork_refused) {
+    pid_t pid = fork();
+    int status;
+    if (pid == 0) {
+        mproc_process *p = NULL;
+        size_t used = test_arena_used();
+        deny_clone(EAGAIN);
+        CHECK_EQ(mproc_process_start(&p, no_args, "x", 1, NULL), -EAGAIN);
+        CHECK(p == NULL);
+        CHECK_EQ(test_arena_used(), used);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}
+
+TEST(process_no_room_in_the_family) {
+    static mproc_process *all[5000];
+    size_t n = 0;
+    int r;
+    while ((r = mproc_process_prepare(&all[n], NULL)) == 0) {
+        n++;
+        CHECK_LT(n, 5000);
+    }
+    CHECK_EQ(r, MPROC_EMEMBERS);
+    CHECK_EQ(n, MPROC__MEMBERS - 1);
+    CHECK_OK(mproc_process_close(all[--n]));
+    CHECK_EQ(finish(start(MPROC_FORK, no_args, NULL, 0)), 42);
+    while (n > 0) {
+        CHECK_OK(mproc_process_close(all[--n]));
+    }
+}
+
+/* ---------------------------------------------------------------- two steps */
+
+TEST(process_fork_in_two_steps) {
+    mproc_process *p;
+    int value = 31;
+    CHECK_OK(mproc_process_prepare(&p, NULL));
+    CHECK_EQ(mproc_process_pid(p), 0);
+    CHECK_EQ(mproc_process_sentinel(p), -1);
+    CHECK_EQ(mproc_process_join(p, 0), -EINVAL);
+    CHECK_EQ(mproc_process_signal(p, 0), -EINVAL);
+    int r = mproc_process_launch(p, &value, sizeof value);
+    if (r == MPROC_IN_CHILD) {
+        size_t size;
+        const int *got = mproc_child_args(&size);
+        _exit(size == sizeof value && *got == 31 ? 17 : 18);
+    }
+    CHECK_OK(r);
+    CHECK_EQ(mproc_process_launch(p, NULL, 0), -EINVAL);
+    CHECK_EQ(mproc_process_pass(p, 0), -EINVAL);
+    CHECK_EQ(finish(p), 17);
+}
+
+TEST(process_prepared_and_given_up) {
+    mproc_process *p;
+    mproc_lock *lock = mproc_lock_new(0);
+    CHECK_OK(mproc_process_prepare(&p, NULL));
+    CHECK_OK(mproc_hold_for(p, lock));
+    CHECK_OK(mproc_process_close(p));
+    CHECK_EQ(mproc_holds(lock), 1);
+    mproc_drop(lock);
+}
+
+static int use_lock(void *arg, size_t size) {
+    mproc_lock *lock = *(mproc_lock **)arg;
+    (void)size;
+    CHECK_EQ(mproc_holds(lock), 1);
+    CHECK_OK(mproc_lock_acquire(lock, MPROC_FOREVER));
+    CHECK_OK(mproc_lock_release(lock));
+    return 4;
+}
+
+TEST_METHODS(process_holds_what_it_is_given) {
+    mproc_process *p;
+    mproc_process_options o = {.method = method};
+    mproc_lock *lock = mproc_lock_new(0);
+    struct mproc__function_ref ref;
+    struct mproc__launch what = {MPROC__ARGS_FUNCTION, -1, &ref, &lock, sizeof lock};
+    CHECK_OK(mproc__function_name((mproc__function)use_lock, &ref));
+    CHECK_OK(mproc_process_prepare(&p, &o));
+    if (method != MPROC_FORK) {
+        CHECK_OK(mproc_hold_for(p, lock));
+    }
+    int r = mproc__process_launch(p, &what);
+    if (r == MPROC_IN_CHILD) {
+        _exit(use_lock(&lock, sizeof lock));
+    }
+    CHECK_OK(r);
+    CHECK_EQ(mproc_hold_for(p, lock), -EINVAL);
+    mproc_drop(lock); /* the child's own hold keeps it */
+    CHECK_EQ(finish(p), 4);
+}
+
+TEST(process_failed_launch_can_be_repeated) {
+    const char *argv[] = {"/nonexistent", NULL};
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    CHECK_OK(mproc_process_prepare(&p, &o));
+    CHECK_EQ(mproc_process_launch(p, "abc", 3), -ENOENT);
+    argv[0] = "/bin/true";
+    CHECK_OK(mproc_process_launch(p, "abcdef", 6));
+    CHECK_EQ(finish(p), 0);
+}
+
+int test_started_main(int argc, char **argv) {
+    size_t size = 0;
+    CHECK_EQ(argc, 2);
+    CHECK_STR(argv[1], "attach");
+    CHECK_EQ(mproc_attach(), 1);
+    CHECK_EQ(mproc_attach(), 0);
+    const char *bytes = mproc_child_args(&size);
+    CHECK_EQ(size, 3);
+    CHECK_MEM(bytes, "abc", 3);
+    return 55;
+}
+
+TEST(process_of_another_runtime_attaches) {
+    const char *argv[] = {"/proc/self/exe", "attach", NULL};
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    CHECK_OK(mproc_process_prepare(&p, &o));
+    CHECK_OK(mproc_process_launch(p, "abc", 3));
+    CHECK_EQ(finish(p), 55);
+}
+
+/* ---------------------------------------------------------------- many */
+
+static void many(mproc_method method, int n) {
+    int *count = mproc_calloc(1, sizeof *count);
+    CHECK_EQ(finish(start(method, add_one, count, 0)), 0); /* what is made once is there */
+    size_t fds = test_open_fds(), maps = test_mappings(), used = test_arena_used();
+    for (int i = 0; i < n; i++) {
+        mproc_process *p = start(method, add_one, count, 0);
+        CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
+        CHECK_OK(mproc_process_close(p));
+    }
+    CHECK_EQ(*count, n + 1);
+    CHECK_EQ(test_open_fds(), fds);
+    CHECK_EQ(test_mappings(), maps);
+    CHECK_EQ(test_arena_used(), used);
+    CHECK_OK(mproc_member_check(NULL, 0));
+    mproc_free(count);
+}
+
+TEST(process_many_forks) {
+    many(MPROC_FORK, 10000);
+}
+
+TEST(process_many_spawns) {
+    many(MPROC_SPAWN, 1000);
+}
+
+TEST(process_many_by_a_template) {
+    many(MPROC_FORKSERVER, 10000);
+    mproc__template_stop_default();
+}
+
+TEST_METHODS(process_many_at_once) {
+    enum { N = 64 };
+    mproc_process *all[N];
+    int *count = mproc_calloc(1, sizeof *count);
+    for (int i = 0; i < N; i++) {
+        all[i] = start(method, add_one, count, 0);
+    }
+    for (int i = N; i-- > 0;) {
+        CHECK_EQ(finish(all[i]), 0);
+    }
+    CHECK_EQ(*count, N);
+    mproc_free(count);
+}
