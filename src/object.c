@@ -293,14 +293,19 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     mproc__holds_thaw();
 }
 
-void mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
+bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
     struct mproc__object *object = pointer;
     mproc__holds_freeze();
     enter(hand);
-    retire(hand, mproc__self_slot(), find(object, mproc__self_token()), word);
+    struct mproc__hold *h = find(object, mproc__self_token());
+    bool alone = object->holds == word_of(h) && h->next_of_object == 0;
+    if (alone) {
+        retire(hand, mproc__self_slot(), h, word);
+    }
     leave(hand);
     mproc__holds_thaw();
     mproc__heap_free(hand, &hand->node);
+    return alone;
 }
 
 void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {

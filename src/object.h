@@ -60,8 +60,9 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
 int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
                        uint64_t *word);
 
-/* The caller's only hold on the object goes, the object itself moves into *word, a hand's word. */
-void mproc__object_disown(struct mproc__hand *hand, void *object, uint64_t *word);
+/* The caller's hold on the object goes, the object itself moves into *word, a hand's word. False, and
+ * nothing has happened: other members hold it too. */
+bool mproc__object_disown(struct mproc__hand *hand, void *object, uint64_t *word);
 
 /* What destroys the insides of an object of a kind: it frees word by word, so that it can be resumed
  * by somebody else at any point. NULL in the table: nothing inside. */

@@ -612,16 +612,32 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
     return r;
 }
 
-static int commit_once(mproc_queue *queue, mproc_message *message) {
-    struct mproc__hand *hand = mproc__hand_get();
+static int commit_object(mproc_queue *queue, struct mproc__hand *hand, size_t size) {
     uint64_t ticket;
-    mproc__object_disown(hand, message->block, &hand->message);
-    struct cargo cargo = {NULL, 0, message->size, &hand->message, NULL};
+    struct cargo cargo = {NULL, 0, size, &hand->message, NULL};
     int r = try_append(queue, hand, &cargo, &ticket);
     if (r != 0) {
         mproc__object_adopt(hand, &hand->message);
     }
+    return r;
+}
+
+/* Others hold the reservation too (a child forked since): they keep it, and the queue gets a copy. */
+static int commit_copy(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message) {
+    uint64_t ticket;
+    struct iovec piece = {message->data, message->size};
+    struct cargo cargo = {&piece, 1, message->size, NULL, NULL};
+    return append_large(queue, hand, &cargo, &ticket);
+}
+
+static int commit_once(mproc_queue *queue, mproc_message *message) {
+    struct mproc__hand *hand = mproc__hand_get();
+    bool alone = mproc__object_disown(hand, message->block, &hand->message);
+    int r = alone ? commit_object(queue, hand, message->size) : commit_copy(queue, hand, message);
     mproc__hand_put(hand);
+    if (!alone && r == 0) {
+        mproc_drop(message->block);
+    }
     return r;
 }
 

@@ -109,7 +109,7 @@ static void use(struct scene *scene) {
     mproc_lock_owner(scene->lock, &holder);
     crash_equal(holder.pid, 0);
     crash_equal(mproc_lock_release(scene->lock), MPROC_ENOTHELD);
-    crash_check(mproc_lock_check(scene->lock, why, size));
+    crash_check(mproc_lock_check(scene->lock, why, sizeof why));
 }
 
 /* Acquires after the kill. True: the victim died holding the lock. */
@@ -123,7 +123,7 @@ static bool inherit(struct scene *scene) {
         crash_require(mourned.pid == side()->victim || mourned.pid == 0);
     }
     common_value(scene);
-    crash_check(mproc_lock_check(scene->lock, why, size));
+    crash_check(mproc_lock_check(scene->lock, why, sizeof why));
     crash_equal(mproc_lock_release(scene->lock), 0);
     return r == -EOWNERDEAD;
 }
@@ -294,7 +294,7 @@ static void verify_heir(void *object) {
     struct scene *scene = object;
     crash_equal(mproc_lock_acquire(scene->lock, CRASH_SOON), -EOWNERDEAD);
     crash_equal(common_value(scene), 0);
-    crash_check(mproc_lock_check(scene->lock, why, size));
+    crash_check(mproc_lock_check(scene->lock, why, sizeof why));
     crash_equal(mproc_lock_release(scene->lock), 0);
     use(scene);
 }

@@ -19,7 +19,7 @@
 static void open_family(int argc, char **argv) {
     (void)argc;
     (void)argv;
-    crash_check(mproc_arena_check(why, size));
+    crash_check(mproc_arena_check(why, sizeof why));
 }
 
 static void reap(void) {
@@ -27,8 +27,8 @@ static void reap(void) {
 }
 
 static void check(void) {
-    crash_check(mproc_arena_check(why, size));
-    crash_check(mproc_member_check(why, size));
+    crash_check(mproc_arena_check(why, sizeof why));
+    crash_check(mproc_member_check(why, sizeof why));
 }
 
 static uint64_t level(char *out, size_t size) {

@@ -24,14 +24,12 @@ extern const struct crash_world crash_family;
 /* What is long enough for anybody who is not stuck, in ns. */
 #define CRASH_SOON (10 * MPROC_SEC)
 
-/* Verifies an object by its own _check. */
+/* Verifies an object by its own _check, which is given `why, sizeof why`. */
 #define crash_check(call)                                                                          \
     do {                                                                                           \
-        char crash_why[256] = "";                                                                  \
-        char *why = crash_why;                                                                     \
-        size_t size = sizeof crash_why;                                                            \
+        char why[256] = "";                                                                        \
         if ((call) != 0) {                                                                         \
-            crash_fail(__FILE__, __LINE__, "%s: %s", #call, crash_why);                            \
+            crash_fail(__FILE__, __LINE__, "%s: %s", #call, why);                                  \
         }                                                                                          \
     } while (0)
 

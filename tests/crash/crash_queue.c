@@ -1,0 +1,618 @@
+/*
+ * crash_queue.c - the queue, killed after each instruction
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A put leaves its message whole or not at all, behind all others; a get takes the oldest whole or not
+ * at all. Every message tells its number and is filled by a pattern of it, so a torn, doubled or
+ * swapped one is seen.
+ */
+#include "world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SMALL ((size_t)64)
+#define LARGE ((size_t)20000)
+#define HUGE ((size_t)140000)
+#define VICTIMS 1000 /* number of the first message that a victim puts */
+#define SURVIVORS 2000
+#define ROUNDS 40
+
+/* In crash_room(). */
+struct scene {
+    mproc_queue *queue;
+    uint64_t first;    /* oldest message in the queue before the operation */
+    uint64_t next;     /* behind the youngest */
+    size_t size;       /* of the message that the operation is about */
+    uint64_t consumed; /* number of the message that a helper got */
+    uint32_t served;   /* meanwhile() has run */
+    pid_t helper;
+    mproc_message message;
+    char buffer[32768];
+};
+
+static struct scene *scene(void) {
+    return crash_room();
+}
+
+static char *big; /* HUGE bytes, the process' own */
+
+/* ---- messages */
+
+static char pattern(uint64_t number, size_t i) {
+    return (char)(number * 31 + i * 7);
+}
+
+static void compose(char *out, uint64_t number, size_t size) {
+    for (size_t i = sizeof number; i < size; i++) {
+        out[i] = pattern(number, i);
+    }
+    memcpy(out, &number, sizeof number);
+}
+
+static uint64_t read_message(const char *data, size_t size) {
+    uint64_t number;
+    crash_require(size >= sizeof number);
+    memcpy(&number, data, sizeof number);
+    for (size_t i = sizeof number; i < size; i++) {
+        crash_require(data[i] == pattern(number, i));
+    }
+    return number;
+}
+
+static char *big_buffer(void) {
+    if (big == NULL) {
+        big = malloc(HUGE);
+        crash_require(big != NULL);
+    }
+    return big;
+}
+
+static void put(mproc_queue *queue, uint64_t number, size_t size) {
+    char *text = malloc(size);
+    crash_require(text != NULL);
+    compose(text, number, size);
+    crash_equal(mproc_queue_put(queue, text, size, CRASH_SOON), 0);
+    free(text);
+}
+
+/* Gets a message that must be there; returns its number. */
+static uint64_t get(mproc_queue *queue, size_t *size) {
+    char room[128];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    crash_equal(mproc_queue_get(queue, &message, CRASH_SOON), 0);
+    uint64_t number = read_message(message.data, message.size);
+    *size = message.size;
+    mproc_message_drop(&message);
+    return number;
+}
+
+/* ---- scenes */
+
+static void *make(uint64_t bound, uint64_t count, size_t each, size_t size) {
+    struct scene *s = scene();
+    s->queue = mproc_queue_new(bound);
+    crash_require(s->queue != NULL);
+    s->size = size;
+    for (s->next = 0; s->next < count; s->next++) {
+        put(s->queue, s->next, each);
+    }
+    return s->queue;
+}
+
+static void unmake(void *queue) {
+    mproc_drop(queue);
+}
+
+static void *empty(void) {
+    return make(0, 0, SMALL, SMALL);
+}
+
+static void *three(void) {
+    return make(0, 3, SMALL, SMALL);
+}
+
+static void *three_want_large(void) {
+    return make(0, 3, SMALL, LARGE);
+}
+
+static void *three_want_huge(void) {
+    return make(0, 3, SMALL, HUGE);
+}
+
+static void *three_large(void) {
+    return make(0, 3, LARGE, LARGE);
+}
+
+static void *full(void) {
+    return make(1, 1, SMALL, SMALL);
+}
+
+/* How many small messages go into a new queue before it needs memory. */
+static uint64_t first_segment_holds(void) {
+    uint64_t n = 0;
+    mproc_queue *trial = mproc_queue_new(0);
+    crash_require(trial != NULL);
+    size_t blocks = crash_blocks();
+    do {
+        put(trial, n++, SMALL);
+    } while (crash_blocks() == blocks);
+    mproc_drop(trial);
+    return n - 1;
+}
+
+static void *segment_full(void) {
+    return make(0, first_segment_holds(), SMALL, SMALL);
+}
+
+/* The next get leaves the first segment. */
+static void *segment_drained(void) {
+    size_t size;
+    uint64_t n = first_segment_holds();
+    mproc_queue *queue = make(0, n + 3, SMALL, SMALL);
+    for (; scene()->first < n; scene()->first++) {
+        crash_equal(get(queue, &size), scene()->first);
+    }
+    return queue;
+}
+
+static void *closed(void) {
+    mproc_queue *queue = three();
+    mproc_queue_close(queue);
+    return queue;
+}
+
+/* ---- afterwards */
+
+static void use(mproc_queue *queue) {
+    size_t size;
+    size_t sizes[] = {SMALL, LARGE, SMALL, HUGE};
+    for (uint64_t i = 0; i < 4; i++) {
+        put(queue, SURVIVORS + i, sizes[i]);
+        crash_equal(get(queue, &size), SURVIVORS + i);
+        crash_equal(size, sizes[i]);
+    }
+    char c;
+    mproc_message message = MPROC_MESSAGE_INIT(&c, 1);
+    crash_equal(mproc_queue_get(queue, &message, 0), -ETIMEDOUT);
+    crash_equal(mproc_queue_count(queue), 0);
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+}
+
+/* The messages from `first` on are there, in order. */
+static void expect_rest(mproc_queue *queue, uint64_t first) {
+    size_t size;
+    for (uint64_t i = first; i < scene()->next; i++) {
+        crash_equal(get(queue, &size), i);
+    }
+}
+
+static void verify_put(void *queue) {
+    size_t size;
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    expect_rest(queue, scene()->first);
+    uint64_t more = mproc_queue_count(queue);
+    crash_require(more <= 1);
+    if (crash_returned()) {
+        crash_equal(more, 1);
+    }
+    if (more == 1) {
+        crash_equal(get(queue, &size), VICTIMS);
+        crash_equal(size, scene()->size);
+    }
+    use(queue);
+}
+
+/* Nothing may be added or missing. */
+static void verify_same(void *queue) {
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    crash_equal(mproc_queue_count(queue), scene()->next - scene()->first);
+    expect_rest(queue, scene()->first);
+    use(queue);
+}
+
+static void verify_get(void *queue) {
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    uint64_t left = mproc_queue_count(queue), were = scene()->next - scene()->first;
+    crash_require(left == were - 1 || (left == were && !crash_returned()));
+    expect_rest(queue, scene()->next - left);
+    use(queue);
+}
+
+/* ---- put */
+
+static void prepare_message(void *queue) {
+    (void)queue;
+    compose(big_buffer(), VICTIMS, scene()->size);
+}
+
+static void operate_put(void *queue) {
+    if (mproc_queue_put(queue, big, scene()->size, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void operate_putv(void *queue) {
+    size_t size = scene()->size;
+    struct iovec pieces[] = {{big, 5}, {NULL, 0}, {big + 5, size - 5}};
+    if (mproc_queue_putv(queue, pieces, 3, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void operate_put_in_vain(void *queue) {
+    int r = mproc_queue_put(queue, big, scene()->size, 3 * MPROC_MSEC);
+    if (r != -ETIMEDOUT) {
+        abort();
+    }
+}
+
+static void operate_put_closed(void *queue) {
+    if (mproc_queue_put(queue, big, scene()->size, 0) != MPROC_ECLOSED) {
+        abort();
+    }
+}
+
+static void make_space(void *queue) {
+    size_t size;
+    scene()->served = 1;
+    crash_equal(get(queue, &size), scene()->first++);
+}
+
+static void verify_put_after_wait(void *queue) {
+    if (!scene()->served) {
+        make_space(queue);
+    }
+    /* use() needs room for one message only */
+    verify_put(queue);
+}
+
+static void verify_closed(void *queue) {
+    char c;
+    mproc_message message = MPROC_MESSAGE_INIT(&c, 1);
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    crash_equal(mproc_queue_count(queue), scene()->next);
+    expect_rest(queue, 0);
+    crash_equal(mproc_queue_get(queue, &message, CRASH_SOON), MPROC_ECLOSED);
+}
+
+/* ---- put while a consumer sleeps: it gets the message, or the next one */
+
+static void consume_one(void *queue) {
+    size_t size;
+    uint64_t number = get(queue, &size);
+    if (number != VICTIMS && number != SURVIVORS) {
+        exit(2);
+    }
+    scene()->consumed = number;
+}
+
+static void *with_consumer(void) {
+    mproc_queue *queue = empty();
+    scene()->helper = crash_helper(consume_one, queue);
+    crash_wait_asleep(scene()->helper);
+    return queue;
+}
+
+static void verify_consumer(void *queue) {
+    put(queue, SURVIVORS, SMALL);
+    crash_helper_join(scene()->helper);
+    if (crash_returned()) {
+        crash_equal(scene()->consumed, VICTIMS);
+    }
+    if (scene()->consumed == VICTIMS) {
+        size_t size;
+        crash_equal(get(queue, &size), SURVIVORS);
+    }
+    crash_equal(mproc_queue_count(queue), 0);
+    use(queue);
+}
+
+/* ---- get */
+
+static void operate_get(void *queue) {
+    struct scene *s = scene();
+    s->message = (mproc_message)MPROC_MESSAGE_INIT(s->buffer, sizeof s->buffer);
+    if (mproc_queue_get(queue, &s->message, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void operate_get_boxed(void *queue) {
+    struct scene *s = scene();
+    s->message = (mproc_message)MPROC_MESSAGE_INIT(NULL, 0);
+    if (mproc_queue_get(queue, &s->message, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void operate_get_in_vain(void *queue) {
+    struct scene *s = scene();
+    s->message = (mproc_message)MPROC_MESSAGE_INIT(s->buffer, sizeof s->buffer);
+    if (mproc_queue_get(queue, &s->message, 3 * MPROC_MSEC) != -ETIMEDOUT) {
+        abort();
+    }
+}
+
+static void put_meanwhile(void *queue) {
+    scene()->served = 1;
+    put(queue, scene()->next++, scene()->size);
+}
+
+static void verify_get_after_wait(void *queue) {
+    if (!scene()->served) {
+        put_meanwhile(queue);
+    }
+    verify_get(queue);
+}
+
+static void operate_message_drop(void *queue) {
+    (void)queue;
+    mproc_message_drop(&scene()->message);
+}
+
+/* ---- get while a producer sleeps for want of room: it gets it, or the next one does */
+
+static void produce_one(void *queue) {
+    put(queue, scene()->next, SMALL);
+}
+
+static void *with_producer(void) {
+    mproc_queue *queue = full();
+    scene()->helper = crash_helper(produce_one, queue);
+    crash_wait_asleep(scene()->helper);
+    return queue;
+}
+
+static void verify_producer(void *queue) {
+    size_t size;
+    uint64_t number = get(queue, &size);
+    crash_require(number == 1 || (number == 0 && !crash_returned()));
+    if (number == 0) {
+        crash_equal(get(queue, &size), 1);
+    }
+    crash_helper_join(scene()->helper);
+    crash_equal(mproc_queue_count(queue), 0);
+    use(queue);
+}
+
+/* ---- many rounds: over the borders of segments, with spare ones */
+
+static void operate_rounds(void *queue) {
+    char room[128];
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+        memcpy(big, &(uint64_t){VICTIMS + i}, sizeof(uint64_t));
+        if (mproc_queue_put(queue, big, SMALL, 0) != 0) {
+            abort();
+        }
+        if (mproc_queue_get(queue, &message, 0) != 0) {
+            abort();
+        }
+    }
+}
+
+static void verify_rounds(void *queue) {
+    char room[128];
+    uint64_t last = 0;
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    uint64_t count = mproc_queue_count(queue);
+    crash_require(count <= 4 && count >= 2);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t number;
+        mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+        crash_equal(mproc_queue_get(queue, &message, 0), 0);
+        crash_equal(message.size, SMALL);
+        memcpy(&number, room, sizeof number);
+        crash_require(i == 0 || number == last + 1 || (number == VICTIMS && last == 2));
+        last = number;
+    }
+    use(queue);
+}
+
+/* ---- reserve and commit */
+
+static void reserve(void *queue) {
+    if (mproc_queue_reserve(queue, scene()->size, &scene()->message) != 0) {
+        abort();
+    }
+    compose(scene()->message.data, VICTIMS, scene()->size);
+}
+
+static void operate_reserve(void *queue) {
+    if (mproc_queue_reserve(queue, scene()->size, &scene()->message) != 0) {
+        abort();
+    }
+}
+
+static void operate_commit(void *queue) {
+    if (mproc_queue_commit(queue, &scene()->message, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+/* The survivor's reservation, of which the victim inherits a hold. */
+static void *reserved_before(void) {
+    mproc_queue *queue = three_want_large();
+    reserve(queue);
+    return queue;
+}
+
+static void operate_commit_inherited(void *queue) {
+    mproc_message copy = scene()->message;
+    if (mproc_queue_commit(queue, &copy, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void verify_commit_inherited(void *queue) {
+    verify_put(queue);
+    crash_equal(read_message(scene()->message.data, scene()->message.size), VICTIMS);
+    mproc_message_drop(&scene()->message);
+}
+
+/* ---- close */
+
+static void operate_close(void *queue) {
+    mproc_queue_close(queue);
+}
+
+static void verify_close(void *queue) {
+    if (crash_returned()) {
+        char c = 0;
+        crash_equal(mproc_queue_put(queue, &c, 1, 0), MPROC_ECLOSED);
+    }
+    mproc_queue_close(queue);
+    verify_closed(queue);
+}
+
+static void consume_until_closed(void *queue) {
+    char c;
+    mproc_message message = MPROC_MESSAGE_INIT(&c, 1);
+    if (mproc_queue_get(queue, &message, CRASH_SOON) != MPROC_ECLOSED) {
+        exit(2);
+    }
+}
+
+static void *with_waiting_consumer(void) {
+    mproc_queue *queue = empty();
+    scene()->helper = crash_helper(consume_until_closed, queue);
+    crash_wait_asleep(scene()->helper);
+    return queue;
+}
+
+static void verify_close_wakes(void *queue) {
+    if (!crash_returned()) {
+        mproc_queue_close(queue);
+    }
+    crash_helper_join(scene()->helper);
+    verify_close(queue);
+}
+
+/* ---- life */
+
+static void *nothing(void) {
+    return NULL;
+}
+
+static void operate_new(void *object) {
+    (void)object;
+    if (mproc_queue_new(0) == NULL) {
+        abort();
+    }
+}
+
+/* Of the victim alone, with messages of both kinds in more than one segment. */
+static void make_own(void *object) {
+    (void)object;
+    mproc_queue *queue = mproc_queue_new(0);
+    crash_require(queue != NULL);
+    for (uint64_t i = 0; i < 20; i++) {
+        put(queue, i, i % 8 == 3 ? LARGE : SMALL);
+    }
+    scene()->queue = queue;
+}
+
+static void operate_drop_own(void *object) {
+    (void)object;
+    mproc_drop(scene()->queue);
+}
+
+static void verify_gone(void *object) {
+    (void)object;
+    mproc_queue *queue = three_large();
+    verify_same(queue);
+    mproc_drop(queue);
+}
+
+static void no_teardown(void *object) {
+    (void)object;
+}
+
+/* ---- reaping: who reaps a dead member dies over it */
+
+/* Dies with a queue of its own, a message in its hands, and in the middle of things. */
+static void die_rich(void *queue) {
+    make_own(NULL);
+    operate_get(queue);
+    if (mproc_queue_reserve(queue, HUGE, &scene()->message) != 0) {
+        exit(2);
+    }
+    crash_die_here();
+}
+
+static void *with_casualty(void) {
+    mproc_queue *queue = three_large();
+    crash_casualty(die_rich, queue);
+    scene()->first = 1;
+    return queue;
+}
+
+static void operate_reap(void *object) {
+    (void)object;
+    mproc_reap();
+}
+
+#define OP(name_, setup_, prepare_, operate_, verify_)                                             \
+    {                                                                                              \
+        .name = "queue " name_, .setup = (setup_), .prepare = (prepare_), .operate = (operate_),   \
+        .verify = (verify_), .teardown = unmake                                                    \
+    }
+
+static const struct crash_op ops[] = {
+    OP("put (inline)", three, prepare_message, operate_put, verify_put),
+    OP("putv (inline)", three, prepare_message, operate_putv, verify_put),
+    OP("put (large)", three_want_large, prepare_message, operate_put, verify_put),
+    OP("putv (large)", three_want_large, prepare_message, operate_putv, verify_put),
+    OP("put (huge)", three_want_huge, prepare_message, operate_put, verify_put),
+    OP("put (segment grows)", segment_full, prepare_message, operate_put, verify_put),
+    OP("put (full, timeout)", full, prepare_message, operate_put_in_vain, verify_same),
+    {.name = "queue put (full, then room)",
+     .setup = full,
+     .prepare = prepare_message,
+     .operate = operate_put,
+     .meanwhile = make_space,
+     .verify = verify_put_after_wait,
+     .teardown = unmake},
+    OP("put (closed)", closed, prepare_message, operate_put_closed, verify_closed),
+    OP("put (a consumer sleeps)", with_consumer, prepare_message, operate_put, verify_consumer),
+    OP("get (inline)", three, NULL, operate_get, verify_get),
+    OP("get (inline, no room)", three, NULL, operate_get_boxed, verify_get),
+    OP("get (large)", three_large, NULL, operate_get, verify_get),
+    OP("get (segment drained)", segment_drained, NULL, operate_get, verify_get),
+    OP("get (empty, timeout)", empty, NULL, operate_get_in_vain, verify_same),
+    {.name = "queue get (empty, then a message)",
+     .setup = empty,
+     .operate = operate_get,
+     .meanwhile = put_meanwhile,
+     .verify = verify_get_after_wait,
+     .teardown = unmake},
+    OP("get (a producer sleeps)", with_producer, NULL, operate_get, verify_producer),
+    OP("message drop", three_large, operate_get, operate_message_drop, verify_get),
+    OP("put and get, 40 rounds", three, prepare_message, operate_rounds, verify_rounds),
+    OP("reserve", three_want_large, NULL, operate_reserve, verify_same),
+    OP("reserve, then drop", three_want_large, reserve, operate_message_drop, verify_same),
+    OP("commit", three_want_large, reserve, operate_commit, verify_put),
+    OP("commit (another holds too)", reserved_before, NULL, operate_commit_inherited,
+       verify_commit_inherited),
+    OP("close", three, NULL, operate_close, verify_close),
+    OP("close (a consumer sleeps)", with_waiting_consumer, NULL, operate_close, verify_close_wakes),
+    {.name = "queue new",
+     .setup = nothing,
+     .operate = operate_new,
+     .verify = verify_gone,
+     .teardown = no_teardown},
+    {.name = "queue drop (last hold, full of messages)",
+     .setup = nothing,
+     .prepare = make_own,
+     .operate = operate_drop_own,
+     .verify = verify_gone,
+     .teardown = no_teardown},
+    OP("reap of a member with queue and messages", with_casualty, NULL, operate_reap, verify_same),
+};
+
+CRASH_MAIN(ops)
