@@ -23,10 +23,20 @@
 #define MODULE_NOUNS(X)                                                                            \
     X(pickling)                                                                                    \
     X(codec)                                                                                       \
-    X(connection)
+    X(connection)                                                                                  \
+    X(lock)                                                                                        \
+    X(queue)                                                                                       \
+    X(tasks)
 
 /* Heap types that the module owns. */
-#define MODULE_TYPES(X) X(sink) X(connection)
+#define MODULE_TYPES(X)                                                                            \
+    X(sink)                                                                                        \
+    X(connection)                                                                                  \
+    X(lock)                                                                                        \
+    X(queue)                                                                                       \
+    X(simple_queue)                                                                                \
+    X(job)                                                                                         \
+    X(tasks)
 
 struct module_state {
     struct pickling pickling;

@@ -1,0 +1,41 @@
+/*
+ * handle.c - a Python object that is one hold on a shared object
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "handle.h"
+
+PyObject *handle_new(PyTypeObject *type, void *owned) {
+    if (owned == NULL) {
+        return PyErr_NoMemory();
+    }
+    struct handle *self = (struct handle *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        mproc_drop(owned);
+        return NULL;
+    }
+    self->object = owned;
+    return (PyObject *)self;
+}
+
+void handle_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    mproc_drop(((struct handle *)self)->object);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+PyObject *handle_adopt(PyObject *type, PyObject *address) {
+    void *object = PyLong_AsVoidPtr(address);
+    if (object == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!mproc_in_arena(object)) {
+        return PyErr_Format(PyExc_ValueError, "%R is no address of this family's arena", address);
+    }
+    return handle_new((PyTypeObject *)type, object);
+}
+
+PyObject *handle_address(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromVoidPtr(((struct handle *)self)->object);
+}

@@ -1,0 +1,41 @@
+/*
+ * handle.h - a Python object that is one hold on a shared object
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Every type over an object of the arena starts with struct handle. A handle owns one hold of the
+ * process; a forked child inherits both. For a child that is started otherwise, its starter takes the
+ * hold in the child's name (`hold_for` of the process being launched) and sends the address, from which
+ * the child makes its handle with adopt().
+ */
+#ifndef MPROC_PYTHON_HANDLE_H
+#define MPROC_PYTHON_HANDLE_H
+
+#include "module.h"
+#include "mproc.h"
+
+struct handle {
+    PyObject_HEAD
+    void *object; /* NULL: not initialised, or adopted by another */
+};
+
+/* Makes a handle of the type around an object whose hold it takes over; NULL (with MemoryError) if
+ * object is NULL, or with the exception that was set; the hold is given back then. */
+PyObject *handle_new(PyTypeObject *type, void *owned);
+
+/* For the types' slots and methods. */
+void handle_dealloc(PyObject *self);
+PyObject *handle_adopt(PyObject *type, PyObject *address); /* classmethod adopt(address) */
+PyObject *handle_address(PyObject *self, void *unused);    /* getter of `address` */
+
+#define HANDLE_ADOPT                                                                               \
+    {"adopt", handle_adopt, METH_O | METH_CLASS,                                                   \
+     "adopt(address)\n--\n\nThe handle of a hold that this process has already."}
+#define HANDLE_ADDRESS                                                                             \
+    {"address", handle_address, NULL, "Where the object stands in the arena.", NULL}
+
+static inline void *handle_object(PyObject *self) {
+    return ((struct handle *)self)->object;
+}
+
+#endif

@@ -1,0 +1,188 @@
+/*
+ * lock.c - mproc._mproc.Lock: the hot path of synchronize.Lock
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * `with lock:` is two C calls. The lock is tried without releasing the interpreter's lock; only a
+ * contended one is waited for outside of it.
+ */
+#include "blocking.h"
+#include "error.h"
+#include "handle.h"
+
+static mproc_lock *lock_of(PyObject *self) {
+    return handle_object(self);
+}
+
+static PyObject *lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                          PyObject *Py_UNUSED(kwargs)) {
+    return handle_new(type, mproc_lock_new(0));
+}
+
+/* ---------------------------------------------------------------- acquiring */
+
+/* The holder died: the lock is free again, and its taker is told who it was. */
+static PyObject *raise_owner_died(mproc_lock *lock) {
+    mproc_lock_holder dead;
+    mproc_lock_mourned(lock, &dead);
+    (void)mproc_lock_release(lock);
+    PyObject *module = PyImport_ImportModule("mproc.context");
+    if (module == NULL) {
+        return NULL;
+    }
+    PyObject *error = PyObject_CallMethod(module, "OwnerDiedError", "ii", dead.pid, dead.tid);
+    Py_DECREF(module);
+    if (error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+    return NULL;
+}
+
+static PyObject *wait_for(mproc_lock *lock, int64_t timeout) {
+    int64_t deadline = blocking_deadline(timeout);
+    int r;
+    BLOCKING(r, mproc_lock_acquire(lock, blocking_left(deadline)));
+    switch (r) {
+    case 0:
+        Py_RETURN_TRUE;
+    case -ETIMEDOUT:
+        Py_RETURN_FALSE;
+    case -EOWNERDEAD:
+        return raise_owner_died(lock);
+    case BLOCKING_RAISED:
+        return NULL;
+    default:
+        return error_raise(r);
+    }
+}
+
+static PyObject *acquire(mproc_lock *lock, int64_t timeout) {
+    int r = mproc_lock_acquire(lock, 0);
+    if (r == 0) {
+        Py_RETURN_TRUE;
+    }
+    if (r == -EOWNERDEAD) {
+        return raise_owner_died(lock);
+    }
+    if (timeout == 0) {
+        Py_RETURN_FALSE;
+    }
+    return wait_for(lock, timeout);
+}
+
+/* acquire(block=True, timeout=None) */
+static int parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout) {
+    PyObject *block = nargs > 0 ? args[0] : NULL;
+    PyObject *seconds = nargs > 1 ? args[1] : NULL;
+    Py_ssize_t n = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        int is_block = PyUnicode_CompareWithASCIIString(name, "block") == 0;
+        PyObject **place = is_block ? &block : &seconds;
+        if ((!is_block && PyUnicode_CompareWithASCIIString(name, "timeout") != 0) || *place) {
+            PyErr_Format(PyExc_TypeError, "acquire() got an unexpected or repeated argument %R",
+                         name);
+            return -1;
+        }
+        *place = args[nargs + i];
+    }
+    if (nargs > 2) {
+        PyErr_SetString(PyExc_TypeError, "acquire() takes at most 2 arguments");
+        return -1;
+    }
+    int blocks = block == NULL ? 1 : PyObject_IsTrue(block);
+    if (blocks < 0) {
+        return -1;
+    }
+    if (!blocks) {
+        *timeout = 0;
+        return 0;
+    }
+    return blocking_timeout(seconds, timeout);
+}
+
+static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *names) {
+    int64_t timeout = MPROC_FOREVER;
+    if ((nargs > 0 || names != NULL) && parse_acquire(args, nargs, names, &timeout) < 0) {
+        return NULL;
+    }
+    return acquire(lock_of(self), timeout);
+}
+
+static PyObject *lock_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return acquire(lock_of(self), MPROC_FOREVER);
+}
+
+/* ---------------------------------------------------------------- releasing and looking */
+
+static PyObject *lock_release(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    int r = mproc_lock_release(lock_of(self));
+    if (r == MPROC_ENOTHELD) {
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return NULL;
+    }
+    if (r != 0) {
+        return error_raise(r);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
+                           Py_ssize_t Py_UNUSED(nargs)) {
+    return lock_release(self, NULL);
+}
+
+static PyObject *lock_locked(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_lock_holder holder;
+    mproc_lock_owner(lock_of(self), &holder);
+    return PyBool_FromLong(holder.serial != 0);
+}
+
+static PyObject *lock_owner(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_lock_holder holder;
+    mproc_lock_owner(lock_of(self), &holder);
+    if (holder.serial == 0) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("(ii)", holder.pid, holder.tid);
+}
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_FASTCALL | METH_KEYWORDS,
+     "acquire(block=True, timeout=None)\n--\n\n"
+     "Take the lock; False if it could not be had in time.\n\n"
+     "timeout is in seconds, None for ever, negative as 0. OwnerDiedError: the process that held the\n"
+     "lock died; the lock is free then."},
+    {"release", lock_release, METH_NOARGS,
+     "release()\n--\n\nFree the lock, whoever holds it. ValueError if nobody does."},
+    {"locked", lock_locked, METH_NOARGS, "locked()\n--\n\nTrue while anybody holds the lock."},
+    {"_owner", lock_owner, METH_NOARGS, "(pid, native thread id) of the holder, or None."},
+    {"__enter__", lock_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL, NULL},
+    HANDLE_ADOPT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef lock_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
+
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, "A lock between all threads of all processes of the family; not recursive."},
+    {Py_tp_new, (void *)lock_new},
+    {Py_tp_dealloc, (void *)handle_dealloc},
+    {Py_tp_methods, lock_methods},
+    {Py_tp_getset, lock_getset},
+    {0, NULL},
+};
+
+static PyType_Spec lock_spec = {
+    .name = "mproc._mproc.Lock",
+    .basicsize = sizeof(struct handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = lock_slots,
+};
+
+int lock_add(PyObject *module) {
+    return module_add_type(module, &lock_spec, &module_state(module)->lock_type, 1);
+}

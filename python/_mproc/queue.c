@@ -1,0 +1,371 @@
+/*
+ * queue.c - mproc._mproc.Queue and SimpleQueue: the hot path of mproc.queues
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * put encodes in the caller, so that what cannot be sent is an error of that call; get decodes out of
+ * a buffer on its stack, or, for a large message, out of the arena itself. Both first try with the
+ * interpreter's lock held, and release it only to wait, or to copy much.
+ */
+#include "blocking.h"
+#include "error.h"
+#include "handle.h"
+
+#define ROOM 8192               /* the core's largest message that is not a block of its own */
+#define COPY_UNLOCKED (1 << 16) /* from this size on, other threads may run while bytes are copied */
+
+struct queue {
+    struct handle handle;
+    Py_ssize_t maxsize;
+    int closed; /* by this handle; others of other processes go on */
+};
+
+static mproc_queue *queue_of(PyObject *self) {
+    return handle_object(self);
+}
+
+static struct queue *fields(PyObject *self) {
+    return (struct queue *)self;
+}
+
+/* ---------------------------------------------------------------- errors */
+
+/* queue.Full and queue.Empty, imported when they are needed. */
+static PyObject *raise_from_queue(const char *name) {
+    PyObject *module = PyImport_ImportModule("queue");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    if (type != NULL) {
+        PyErr_SetNone(type);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(module);
+    return NULL;
+}
+
+static PyObject *raise_closed(PyObject *self) {
+    return PyErr_Format(PyExc_ValueError, "Queue %R is closed", self);
+}
+
+static PyObject *raise_handle_closed(PyObject *Py_UNUSED(self)) {
+    PyErr_SetString(PyExc_OSError, "handle is closed");
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- put */
+
+static int put_message(mproc_queue *queue, struct codec_message *message, int64_t timeout) {
+    int r = -ETIMEDOUT;
+    if (message->size < COPY_UNLOCKED) {
+        r = mproc_queue_putv(queue, message->iov, message->niov, 0);
+        if (r != -ETIMEDOUT || timeout == 0) {
+            return r;
+        }
+    }
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, mproc_queue_putv(queue, message->iov, message->niov, blocking_left(deadline)));
+    return r;
+}
+
+static int put_object(PyObject *self, PyObject *object, int64_t timeout) {
+    struct codec_message message;
+    struct module_state *state = module_state_of(self);
+    if (state == NULL || codec_encode(state, object, &message) < 0) {
+        return BLOCKING_RAISED;
+    }
+    int r = put_message(queue_of(self), &message, timeout);
+    codec_message_clear(&message);
+    return r;
+}
+
+static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
+    switch (put_object(self, object, timeout)) {
+    case 0:
+        Py_RETURN_NONE;
+    case -ETIMEDOUT:
+        return raise_from_queue("Full");
+    case BLOCKING_RAISED:
+        return NULL;
+    case MPROC_ECLOSED:
+        return raise_closed(self);
+    case MPROC_ETOOBIG:
+        return error_raise_for(MPROC_ETOOBIG, "put()");
+    default:
+        return PyErr_NoMemory();
+    }
+}
+
+/* ---------------------------------------------------------------- get */
+
+static int get_message(mproc_queue *queue, mproc_message *message, int64_t timeout) {
+    int r = mproc_queue_get(queue, message, 0);
+    if (r != -ETIMEDOUT || timeout == 0) {
+        return r;
+    }
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, mproc_queue_get(queue, message, blocking_left(deadline)));
+    return r;
+}
+
+static PyObject *get(PyObject *self, int64_t timeout) {
+    char room[ROOM];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    struct module_state *state = module_state_of(self);
+    if (state == NULL) {
+        return NULL;
+    }
+    int r = get_message(queue_of(self), &message, timeout);
+    if (r == 0) {
+        PyObject *object = codec_decode(state, message.data, message.size);
+        mproc_message_drop(&message);
+        return object;
+    }
+    if (r == BLOCKING_RAISED) {
+        return NULL;
+    }
+    return r == -ETIMEDOUT ? raise_from_queue("Empty") : error_raise(r);
+}
+
+/* ---------------------------------------------------------------- arguments */
+
+struct argument {
+    const char *name;
+    PyObject *value;
+};
+
+/* Positional and keyword arguments of a vectorcall, put into n places by name. */
+static int parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                 struct argument *places, Py_ssize_t n) {
+    if (nargs > n) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", function, n,
+                     nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        places[i].value = args[i];
+    }
+    for (Py_ssize_t k = 0; names != NULL && k < PyTuple_GET_SIZE(names); k++) {
+        PyObject *name = PyTuple_GET_ITEM(names, k);
+        Py_ssize_t i = 0;
+        while (i < n && PyUnicode_CompareWithASCIIString(name, places[i].name) != 0) {
+            i++;
+        }
+        if (i == n || places[i].value != NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected or repeated argument %R",
+                         function, name);
+            return -1;
+        }
+        places[i].value = args[nargs + k];
+    }
+    return 0;
+}
+
+static int timeout_of(PyObject *block, PyObject *seconds, int64_t *timeout) {
+    int blocks = block == NULL ? 1 : PyObject_IsTrue(block);
+    if (blocks <= 0) {
+        *timeout = 0;
+        return blocks;
+    }
+    return blocking_timeout(seconds, timeout);
+}
+
+/* ---------------------------------------------------------------- Queue */
+
+static PyObject *make(PyTypeObject *type, Py_ssize_t maxsize) {
+    struct queue *self =
+        (struct queue *)handle_new(type, mproc_queue_new(maxsize > 0 ? (uint64_t)maxsize : 0));
+    if (self != NULL) {
+        self->maxsize = maxsize > 0 ? maxsize : 0;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    Py_ssize_t maxsize = 0;
+    PyObject *ctx = NULL; /* a subclass' business */
+    static char *names[] = {"maxsize", "ctx", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n$O:Queue", names, &maxsize, &ctx)) {
+        return NULL;
+    }
+    return make(type, maxsize);
+}
+
+static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *names) {
+    int64_t timeout = MPROC_FOREVER;
+    PyObject *object = nargs == 1 && names == NULL ? args[0] : NULL;
+    if (object == NULL) {
+        struct argument a[] = {{"obj", NULL}, {"block", NULL}, {"timeout", NULL}};
+        if (parse("put", args, nargs, names, a, 3) < 0 ||
+            timeout_of(a[1].value, a[2].value, &timeout) < 0) {
+            return NULL;
+        }
+        object = a[0].value;
+        if (object == NULL) {
+            PyErr_SetString(PyExc_TypeError, "put() missing 1 required argument: 'obj'");
+            return NULL;
+        }
+    }
+    return fields(self)->closed ? raise_closed(self) : put(self, object, timeout);
+}
+
+static PyObject *queue_put_nowait(PyObject *self, PyObject *object) {
+    return fields(self)->closed ? raise_closed(self) : put(self, object, 0);
+}
+
+static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *names) {
+    int64_t timeout = MPROC_FOREVER;
+    if (nargs > 0 || names != NULL) {
+        struct argument a[] = {{"block", NULL}, {"timeout", NULL}};
+        if (parse("get", args, nargs, names, a, 2) < 0 ||
+            timeout_of(a[0].value, a[1].value, &timeout) < 0) {
+            return NULL;
+        }
+    }
+    return fields(self)->closed ? raise_closed(self) : get(self, timeout);
+}
+
+static PyObject *queue_get_nowait(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return fields(self)->closed ? raise_closed(self) : get(self, 0);
+}
+
+static PyObject *queue_qsize(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLongLong(mproc_queue_count(queue_of(self)));
+}
+
+static PyObject *queue_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(mproc_queue_count(queue_of(self)) == 0);
+}
+
+static PyObject *queue_full(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    Py_ssize_t maxsize = fields(self)->maxsize;
+    return PyBool_FromLong(maxsize > 0 &&
+                           mproc_queue_count(queue_of(self)) >= (uint64_t)maxsize);
+}
+
+static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    fields(self)->closed = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_maxsize(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(fields(self)->maxsize);
+}
+
+static int set_maxsize(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    Py_ssize_t maxsize = value == NULL ? 0 : PyLong_AsSsize_t(value);
+    if (maxsize == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    fields(self)->maxsize = maxsize;
+    return 0;
+}
+
+static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(fields(self)->closed);
+}
+
+static PyMethodDef queue_methods[] = {
+    {"put", (PyCFunction)(void (*)(void))queue_put, METH_FASTCALL | METH_KEYWORDS,
+     "put(obj, block=True, timeout=None)\n--\n\n"
+     "Append an object. When put() has returned, the object is in the queue, whatever happens to\n"
+     "this process. Raises what pickling obj raises; queue.Full if there is no room in time\n"
+     "(seconds); ValueError after close(); MemoryError if the arena is exhausted."},
+    {"get", (PyCFunction)(void (*)(void))queue_get, METH_FASTCALL | METH_KEYWORDS,
+     "get(block=True, timeout=None)\n--\n\n"
+     "Take the oldest object. queue.Empty if there is none in time (seconds)."},
+    {"put_nowait", queue_put_nowait, METH_O, "put_nowait(obj)\n--\n\nput(obj, False)."},
+    {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait()\n--\n\nget(False)."},
+    {"qsize", queue_qsize, METH_NOARGS, "qsize()\n--\n\nObjects in the queue at this moment."},
+    {"empty", queue_empty, METH_NOARGS, "empty()\n--\n\nTrue if there was nothing in it just now."},
+    {"full", queue_full, METH_NOARGS, "full()\n--\n\nTrue if maxsize objects were in it just now."},
+    {"close", queue_close, METH_NOARGS,
+     "close()\n--\n\nThis process will not use the queue any more; others may."},
+    HANDLE_ADOPT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef queue_getset[] = {
+    HANDLE_ADDRESS,
+    {"_maxsize", get_maxsize, set_maxsize, "Most objects at a time; 0: no bound.", NULL},
+    {"_closed", get_closed, NULL, "True after close().", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot queue_slots[] = {
+    {Py_tp_doc, "First in, first out, for any number of processes."},
+    {Py_tp_new, (void *)queue_new},
+    {Py_tp_dealloc, (void *)handle_dealloc},
+    {Py_tp_methods, queue_methods},
+    {Py_tp_getset, queue_getset},
+    {0, NULL},
+};
+
+static PyType_Spec queue_spec = {
+    .name = "mproc._mproc.Queue",
+    .basicsize = sizeof(struct queue),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = queue_slots,
+};
+
+/* ---------------------------------------------------------------- SimpleQueue */
+
+static PyObject *simple_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *ctx = NULL;
+    static char *names[] = {"ctx", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:SimpleQueue", names, &ctx)) {
+        return NULL;
+    }
+    return make(type, 0);
+}
+
+static PyObject *simple_put(PyObject *self, PyObject *object) {
+    return fields(self)->closed ? raise_handle_closed(self) : put(self, object, MPROC_FOREVER);
+}
+
+static PyObject *simple_get(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return fields(self)->closed ? raise_handle_closed(self) : get(self, MPROC_FOREVER);
+}
+
+static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return fields(self)->closed ? raise_handle_closed(self) : queue_empty(self, NULL);
+}
+
+static PyMethodDef simple_methods[] = {
+    {"put", simple_put, METH_O, "put(obj)\n--\n\nAppend an object; raises what pickling it raises."},
+    {"get", simple_get, METH_NOARGS, "get()\n--\n\nTake the oldest object; waits for one."},
+    {"empty", simple_empty, METH_NOARGS, "empty()\n--\n\nTrue if there was nothing in it just now."},
+    {"close", queue_close, METH_NOARGS, "close()\n--\n\nThis process will not use the queue any more."},
+    HANDLE_ADOPT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef simple_getset[] = {
+    HANDLE_ADDRESS,
+    {"_closed", get_closed, NULL, "True after close().", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot simple_slots[] = {
+    {Py_tp_doc, "A queue with little more than put() and get()."},
+    {Py_tp_new, (void *)simple_new},
+    {Py_tp_dealloc, (void *)handle_dealloc},
+    {Py_tp_methods, simple_methods},
+    {Py_tp_getset, simple_getset},
+    {0, NULL},
+};
+
+static PyType_Spec simple_spec = {
+    .name = "mproc._mproc.SimpleQueue",
+    .basicsize = sizeof(struct queue),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = simple_slots,
+};
+
+int queue_add(PyObject *module) {
+    struct module_state *state = module_state(module);
+    if (module_add_type(module, &queue_spec, &state->queue_type, 1) < 0) {
+        return -1;
+    }
+    return module_add_type(module, &simple_spec, &state->simple_queue_type, 1);
+}

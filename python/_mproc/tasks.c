@@ -1,0 +1,780 @@
+/*
+ * tasks.c - mproc._mproc.Tasks and Job: what a Pool does per task
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. Tasks is a handle of the core's task queue, with the owner's books: an entry per open
+ * ticket says which Job it belongs to, and which part of it. submit() and submit_map() encode and queue;
+ * pump() collects results and books them into their jobs; mourn() books the failure of a task whose
+ * worker died. serve() is the worker's loop. A pool therefore needs no thread: whoever waits pumps.
+ *
+ * A task:    kind, flags, u32 length of the function's message, the function's message, the arguments'.
+ * A result:  status, the value's message.
+ *
+ * Books. Tickets are dense, so the entries stand in an array that begins with the oldest open ticket.
+ * Invariant: entry i is empty or holds an owned reference to a Job; it is emptied before the job is told.
+ *
+ * Functions. A function that pickles as a mere name is sent as that name, and a worker looks the name up
+ * once: workers remember the functions they met. Anything with a state of its own is unpickled afresh for
+ * each task, as if the task were alone.
+ */
+#include "blocking.h"
+#include "error.h"
+#include "handle.h"
+
+#include <structmember.h>
+
+#define ROOM 8192
+#define COPY_UNLOCKED (1 << 16)
+
+enum task_kind { TASK_CALL = 0, TASK_MAP = 1, TASK_STARMAP = 2 };
+enum task_flags { TASK_NAMED = 1 };
+enum result_status { RESULT_VALUE = 0, RESULT_ERROR = 1 };
+
+struct task_head {
+    uint8_t kind;
+    uint8_t flags;
+    uint8_t unused[2];
+    uint32_t function_size;
+};
+
+/* ---------------------------------------------------------------- Job */
+
+/* What AsyncResult is made of: one value, or the list of a map in the making. */
+struct job {
+    PyObject_HEAD
+    PyObject *value;   /* the result, the list, or the exception */
+    Py_ssize_t left;   /* parts that have not come yet */
+    Py_ssize_t chunk;  /* items per part; 0: a single value */
+    char ready;
+    char failed;
+    PyObject *weakrefs;
+    PyObject *dict;
+};
+
+static int job_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct job *job = (struct job *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(job->value);
+    Py_VISIT(job->dict);
+    return 0;
+}
+
+static int job_clear(PyObject *self) {
+    struct job *job = (struct job *)self;
+    Py_CLEAR(job->value);
+    Py_CLEAR(job->dict);
+    return 0;
+}
+
+static void job_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (((struct job *)self)->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    (void)job_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Tells whoever wants to know, by the method _finished() of a subclass. */
+static int job_finish(struct job *job) {
+    job->ready = 1;
+    PyObject *r = PyObject_CallMethod((PyObject *)job, "_finished", NULL);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Books a failure; of several, the first counts. */
+static int job_fail(struct job *job, PyObject *error) {
+    if (!job->failed) {
+        job->failed = 1;
+        Py_INCREF(error);
+        Py_XSETREF(job->value, error);
+    }
+    job->left--;
+    return job->left <= 0 && !job->ready ? job_finish(job) : 0;
+}
+
+/* Puts a map's part, a list, where it belongs. */
+static int job_place(struct job *job, Py_ssize_t part, PyObject *items) {
+    Py_ssize_t first = part * job->chunk;
+    if (!PyList_Check(items) || !PyList_Check(job->value)) {
+        PyErr_SetString(PyExc_SystemError, "a map's part is no list");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        Py_INCREF(item);
+        if (PyList_SetItem(job->value, first + i, item) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int job_book(struct job *job, Py_ssize_t part, PyObject *value) {
+    if (!job->failed) {
+        if (job->chunk == 0) {
+            Py_INCREF(value);
+            Py_XSETREF(job->value, value);
+        } else if (job_place(job, part, value) < 0) {
+            return -1;
+        }
+    }
+    job->left--;
+    return job->left <= 0 && !job->ready ? job_finish(job) : 0;
+}
+
+static PyObject *job_finished(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
+    Py_RETURN_NONE;
+}
+
+/* _fail(error): every part at once. */
+static PyObject *job_fail_all(PyObject *self, PyObject *error) {
+    struct job *job = (struct job *)self;
+    if (!job->ready) {
+        job->left = 1;
+        if (job_fail(job, error) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef job_methods[] = {
+    {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
+    {"_fail", job_fail_all, METH_O, "Fails the whole job with an exception, unless it is ready."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef job_members[] = {
+    {"_value", T_OBJECT, offsetof(struct job, value), READONLY, "The result or the exception."},
+    {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
+    {"_failed", T_BOOL, offsetof(struct job, failed), READONLY, "True if _value is an exception."},
+    {"_left", T_PYSSIZET, offsetof(struct job, left), READONLY, "Parts that have not come yet."},
+    {"_chunksize", T_PYSSIZET, offsetof(struct job, chunk), READONLY, "Items per part; 0: no map."},
+    {"__dictoffset__", T_PYSSIZET, offsetof(struct job, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct job, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot job_slots[] = {
+    {Py_tp_doc, "The result of one call or map, in the making."},
+    {Py_tp_dealloc, (void *)job_dealloc},
+    {Py_tp_traverse, (void *)job_traverse},
+    {Py_tp_clear, (void *)job_clear},
+    {Py_tp_methods, job_methods},
+    {Py_tp_members, job_members},
+    {0, NULL},
+};
+
+static PyType_Spec job_spec = {
+    .name = "mproc._mproc.Job",
+    .basicsize = sizeof(struct job),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = job_slots,
+};
+
+/* ---------------------------------------------------------------- the owner's books */
+
+struct entry {
+    PyObject *job; /* owned; NULL: closed */
+    Py_ssize_t part;
+};
+
+struct tasks {
+    struct handle handle;
+    struct entry *entries; /* of the tickets base .. base + count - 1 */
+    Py_ssize_t first;      /* index of base's entry */
+    Py_ssize_t count;
+    Py_ssize_t room;
+    uint64_t base;
+    Py_ssize_t open; /* entries that are not closed */
+};
+
+static mproc_taskq *taskq_of(PyObject *self) {
+    return handle_object(self);
+}
+
+/* Makes room for one more entry at the end. */
+static int books_reserve(struct tasks *t) {
+    if (t->first + t->count < t->room) {
+        return 0;
+    }
+    if (t->first > t->room / 2) {
+        memmove(t->entries, t->entries + t->first, (size_t)t->count * sizeof *t->entries);
+        t->first = 0;
+        return 0;
+    }
+    Py_ssize_t room = t->room ? t->room * 2 : 64;
+    struct entry *entries = PyMem_Realloc(t->entries, (size_t)room * sizeof *entries);
+    if (entries == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    t->entries = entries;
+    t->room = room;
+    return 0;
+}
+
+/* Other threads may have queued between this thread's put and now: their tickets come in any order. */
+static int books_open(struct tasks *t, uint64_t ticket, PyObject *job, Py_ssize_t part) {
+    if (t->count == 0) {
+        t->base = ticket;
+    }
+    while (t->base + (uint64_t)t->count <= ticket) {
+        if (books_reserve(t) < 0) {
+            return -1;
+        }
+        t->entries[t->first + t->count++] = (struct entry){NULL, 0};
+    }
+    Py_INCREF(job);
+    t->entries[t->first + (Py_ssize_t)(ticket - t->base)] = (struct entry){job, part};
+    t->open++;
+    return 0;
+}
+
+/* Takes an entry out: the job's reference is the caller's. NULL: not open. */
+static struct job *books_close(struct tasks *t, uint64_t ticket, Py_ssize_t *part) {
+    if (ticket < t->base || ticket - t->base >= (uint64_t)t->count) {
+        return NULL;
+    }
+    struct entry *e = &t->entries[t->first + (Py_ssize_t)(ticket - t->base)];
+    struct job *job = (struct job *)e->job;
+    *part = e->part;
+    e->job = NULL;
+    t->open -= job != NULL;
+    while (t->count > 0 && t->entries[t->first].job == NULL) {
+        t->first++;
+        t->base++;
+        t->count--;
+    }
+    if (t->count == 0) {
+        t->first = 0;
+    }
+    return job;
+}
+
+static PyObject *tasks_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    unsigned seats;
+    static char *names[] = {"seats", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I:Tasks", names, &seats)) {
+        return NULL;
+    }
+    return handle_new(type, mproc_taskq_new(seats));
+}
+
+static int tasks_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct tasks *t = (struct tasks *)self;
+    Py_VISIT(Py_TYPE(self));
+    for (Py_ssize_t i = 0; i < t->count; i++) {
+        Py_VISIT(t->entries[t->first + i].job);
+    }
+    return 0;
+}
+
+static int tasks_clear(PyObject *self) {
+    struct tasks *t = (struct tasks *)self;
+    for (Py_ssize_t i = 0; i < t->count; i++) {
+        Py_CLEAR(t->entries[t->first + i].job);
+    }
+    t->open = 0;
+    return 0;
+}
+
+static void tasks_dealloc(PyObject *self) {
+    PyObject_GC_UnTrack(self);
+    (void)tasks_clear(self);
+    PyMem_Free(((struct tasks *)self)->entries);
+    handle_dealloc(self);
+}
+
+/* ---------------------------------------------------------------- submitting */
+
+struct function {
+    const char *data; /* its message */
+    Py_ssize_t size;
+    int named;
+};
+
+/* Queues one task: the head, the function's message, the arguments' message. The interpreter's lock is
+ * held from here until the ticket is in the books: no other thread may collect its result before. */
+static int queue_task(PyObject *self, int kind, const struct function *function, PyObject *arguments,
+                      uint64_t *ticket) {
+    struct codec_message message;
+    struct module_state *state = module_state_of(self);
+    if (state == NULL || codec_encode(state, arguments, &message) < 0) {
+        return -1;
+    }
+    struct task_head head = {(uint8_t)kind, function->named ? TASK_NAMED : 0, {0, 0},
+                             (uint32_t)function->size};
+    struct iovec pieces[CODEC_SEGMENTS + 2];
+    pieces[0] = (struct iovec){&head, sizeof head};
+    pieces[1] = (struct iovec){(void *)(uintptr_t)function->data, (size_t)function->size};
+    memcpy(pieces + 2, message.iov, (size_t)message.niov * sizeof *pieces);
+    int r = mproc_taskq_put(taskq_of(self), pieces, message.niov + 2, ticket);
+    codec_message_clear(&message);
+    if (r != 0) {
+        error_raise(r);
+    }
+    return r == 0 ? 0 : -1;
+}
+
+static void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk) {
+    job->left = parts;
+    job->chunk = chunk;
+}
+
+/* submit(job, function message, named, arguments) */
+static PyObject *tasks_submit(PyObject *self, PyObject *args) {
+    struct module_state *state = module_state_of(self);
+    struct function function;
+    PyObject *job, *arguments;
+    uint64_t ticket;
+    if (state == NULL ||
+        !PyArg_ParseTuple(args, "O!y#pO:submit", state->job_type, &job, &function.data,
+                          &function.size, &function.named, &arguments)) {
+        return NULL;
+    }
+    job_begin((struct job *)job, 1, 0);
+    if (queue_task(self, TASK_CALL, &function, arguments, &ticket) < 0 ||
+        books_open((struct tasks *)self, ticket, job, 0) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int submit_parts(PyObject *self, PyObject *job, int kind, const struct function *function,
+                        PyObject *items, Py_ssize_t chunk) {
+    Py_ssize_t n = PyList_GET_SIZE(items);
+    for (Py_ssize_t part = 0; part * chunk < n; part++) {
+        Py_ssize_t end = (part + 1) * chunk;
+        PyObject *slice = PyList_GetSlice(items, part * chunk, end < n ? end : n);
+        uint64_t ticket;
+        int r = slice == NULL ? -1 : queue_task(self, kind, function, slice, &ticket);
+        Py_XDECREF(slice);
+        if (r < 0 || books_open((struct tasks *)self, ticket, job, part) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* submit_map(job, function message, named, star, items, chunksize): a list of items, at least one.
+ * If an item cannot be sent, the exception is raised, and the job fails. */
+static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
+    struct module_state *state = module_state_of(self);
+    struct function function;
+    PyObject *job, *items;
+    Py_ssize_t chunk;
+    int star;
+    if (state == NULL ||
+        !PyArg_ParseTuple(args, "O!y#ppO!n:submit_map", state->job_type, &job, &function.data,
+                          &function.size, &function.named, &star, &PyList_Type, &items, &chunk)) {
+        return NULL;
+    }
+    Py_ssize_t n = PyList_GET_SIZE(items);
+    if (chunk < 1 || n < 1) {
+        PyErr_Format(PyExc_ValueError, "chunksize %zd for %zd items", chunk, n);
+        return NULL;
+    }
+    PyObject *results = PyList_New(n);
+    if (results == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_INCREF(Py_None);
+        PyList_SET_ITEM(results, i, Py_None);
+    }
+    Py_XSETREF(((struct job *)job)->value, results);
+    job_begin((struct job *)job, (n + chunk - 1) / chunk, chunk);
+    if (submit_parts(self, job, star ? TASK_STARMAP : TASK_MAP, &function, items, chunk) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- collecting */
+
+/* An exception for a result that cannot be read, instead of one that is never raised to anybody. */
+static PyObject *take_exception(void) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        (void)PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+static int book_result(struct module_state *state, struct job *job, Py_ssize_t part,
+                       const mproc_message *message) {
+    int status = message->size > 0 ? *(const uint8_t *)message->data : RESULT_ERROR;
+    PyObject *value = codec_decode(state, (const char *)message->data + 1,
+                                   message->size > 0 ? message->size - 1 : 0);
+    if (value == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1; /* KeyboardInterrupt is the caller's */
+        }
+        value = take_exception();
+        status = RESULT_ERROR;
+    }
+    int r;
+    if (status == RESULT_VALUE) {
+        r = job_book(job, part, value);
+    } else if (PyExceptionInstance_Check(value)) {
+        r = job_fail(job, value);
+    } else {
+        PyErr_Format(PyExc_SystemError, "a task failed with %R", value);
+        r = -1;
+    }
+    Py_DECREF(value);
+    return r;
+}
+
+/* 1: booked a result; 0: none within the timeout; -1: exception. */
+static int collect(PyObject *self, struct module_state *state, int64_t timeout) {
+    char room[ROOM];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    uint64_t ticket;
+    int r = mproc_taskq_collect(taskq_of(self), &message, &ticket, 0);
+    if (r == -ETIMEDOUT && timeout != 0) {
+        int64_t deadline = blocking_deadline(timeout);
+        BLOCKING(r, mproc_taskq_collect(taskq_of(self), &message, &ticket,
+                                        blocking_left(deadline)));
+    }
+    if (r != 0) {
+        if (r != -ETIMEDOUT && r != BLOCKING_RAISED) {
+            error_raise(r);
+        }
+        return r == -ETIMEDOUT ? 0 : -1;
+    }
+    Py_ssize_t part;
+    struct job *job = books_close((struct tasks *)self, ticket, &part);
+    r = job == NULL ? 0 : book_result(state, job, part, &message);
+    Py_XDECREF(job);
+    mproc_message_drop(&message);
+    return r < 0 ? -1 : 1;
+}
+
+/* pump(job, seconds): books results until the job is ready (True), or none has come for so long
+ * (False). With None for the job: until there are none. */
+static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    struct module_state *state = module_state_of(self);
+    int64_t timeout;
+    if (state == NULL || nargs != 2 || blocking_timeout(args[1], &timeout) < 0) {
+        if (state != NULL && nargs != 2) {
+            PyErr_SetString(PyExc_TypeError, "pump() takes a job and a timeout");
+        }
+        return NULL;
+    }
+    struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
+    while (job == NULL || !job->ready) {
+        int r = collect(self, state, timeout);
+        if (r < 0) {
+            return NULL;
+        }
+        if (r == 0) {
+            break;
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    }
+    return PyBool_FromLong(job != NULL && job->ready);
+}
+
+/* mourn(seat, make_error): the seat's worker has ended. If it had a task, that fails with the exception
+ * make_error(ticket) returns. True if it had. */
+static PyObject *tasks_mourn(PyObject *self, PyObject *args) {
+    unsigned seat;
+    PyObject *make_error;
+    uint64_t ticket;
+    if (!PyArg_ParseTuple(args, "IO:mourn", &seat, &make_error)) {
+        return NULL;
+    }
+    if (mproc_taskq_mourn(taskq_of(self), seat, &ticket) != 1) {
+        Py_RETURN_FALSE;
+    }
+    Py_ssize_t part;
+    struct job *job = books_close((struct tasks *)self, ticket, &part);
+    if (job == NULL) {
+        Py_RETURN_TRUE;
+    }
+    PyObject *error = PyObject_CallFunction(make_error, "K", (unsigned long long)ticket);
+    int r = error == NULL ? -1 : job_fail(job, error);
+    Py_XDECREF(error);
+    Py_DECREF(job);
+    if (r < 0) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+/* fail_all(error): every open job. */
+static PyObject *tasks_fail_all(PyObject *self, PyObject *error) {
+    struct tasks *t = (struct tasks *)self;
+    while (t->count > 0) {
+        Py_ssize_t part;
+        struct job *job = books_close(t, t->base, &part);
+        if (job != NULL && !job->ready) {
+            PyObject *r = job_fail_all((PyObject *)job, error);
+            Py_XDECREF(r);
+            if (r == NULL) {
+                Py_DECREF(job);
+                return NULL;
+            }
+        }
+        Py_XDECREF(job);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *tasks_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_taskq_close(taskq_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_open(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(((struct tasks *)self)->open);
+}
+
+static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLongLong(mproc_taskq_waiting(taskq_of(self)));
+}
+
+/* ---------------------------------------------------------------- the worker's loop */
+
+struct worker {
+    struct module_state *state;
+    mproc_taskq *taskq;
+    unsigned seat;
+    PyObject *known;    /* dict: a function's message -> the function */
+    PyObject *describe; /* callable: (exception) -> what to send for it */
+    PyObject *excuse;   /* callable: (value, exception) -> what to send for a value that cannot be */
+};
+
+/* The function that a task names. New reference. */
+static PyObject *find_function(struct worker *w, const char *data, size_t size, int named) {
+    if (!named) {
+        return codec_decode(w->state, data, size);
+    }
+    PyObject *key = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    if (key == NULL) {
+        return NULL;
+    }
+    PyObject *function = PyDict_GetItemWithError(w->known, key);
+    Py_XINCREF(function);
+    if (function == NULL && !PyErr_Occurred()) {
+        function = codec_decode(w->state, data, size);
+        if (function != NULL && PyDict_SetItem(w->known, key, function) < 0) {
+            Py_CLEAR(function);
+        }
+    }
+    Py_DECREF(key);
+    return function;
+}
+
+static PyObject *call_star(PyObject *function, PyObject *item) {
+    PyObject *args = PySequence_Tuple(item);
+    PyObject *result = args == NULL ? NULL : PyObject_Call(function, args, NULL);
+    Py_XDECREF(args);
+    return result;
+}
+
+static PyObject *run_map(PyObject *function, PyObject *items, int star) {
+    Py_ssize_t n = PyList_GET_SIZE(items);
+    PyObject *results = PyList_New(n);
+    for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        PyObject *r = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
+        if (r == NULL) {
+            Py_CLEAR(results);
+            break;
+        }
+        PyList_SET_ITEM(results, i, r);
+    }
+    return results;
+}
+
+static PyObject *run_call(PyObject *function, PyObject *arguments) {
+    PyObject *args, *kwargs;
+    if (!PyArg_ParseTuple(arguments, "OO", &args, &kwargs)) {
+        return NULL;
+    }
+    return PyObject_Call(function, args, kwargs == Py_None ? NULL : kwargs);
+}
+
+static PyObject *run_task(struct worker *w, const mproc_message *message) {
+    struct task_head head;
+    memcpy(&head, message->data, sizeof head);
+    const char *data = (const char *)message->data + sizeof head;
+    size_t rest = message->size - sizeof head - head.function_size;
+    PyObject *result = NULL;
+    PyObject *function = find_function(w, data, head.function_size, head.flags & TASK_NAMED);
+    PyObject *arguments =
+        function == NULL ? NULL : codec_decode(w->state, data + head.function_size, rest);
+    if (arguments != NULL) {
+        result = head.kind == TASK_CALL ? run_call(function, arguments)
+                                        : run_map(function, arguments, head.kind == TASK_STARMAP);
+    }
+    Py_XDECREF(function);
+    Py_XDECREF(arguments);
+    return result;
+}
+
+static int send_result(struct worker *w, int status, PyObject *value) {
+    struct codec_message message;
+    if (codec_encode(w->state, value, &message) < 0) {
+        return -1;
+    }
+    uint8_t head = (uint8_t)status;
+    struct iovec pieces[CODEC_SEGMENTS + 1];
+    pieces[0] = (struct iovec){&head, sizeof head};
+    memcpy(pieces + 1, message.iov, (size_t)message.niov * sizeof *pieces);
+    int r;
+    if (message.size < COPY_UNLOCKED) {
+        r = mproc_taskq_finish(w->taskq, w->seat, pieces, message.niov + 1);
+    } else {
+        BLOCKING(r, mproc_taskq_finish(w->taskq, w->seat, pieces, message.niov + 1));
+    }
+    codec_message_clear(&message);
+    if (r != 0 && r != BLOCKING_RAISED) {
+        error_raise(r);
+    }
+    return r == 0 ? 0 : -1;
+}
+
+/* Sends what a Python function makes of an exception that is set (an Exception: others end the worker). */
+static int send_error(struct worker *w, PyObject *make, PyObject *value) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    PyObject *error = take_exception();
+    PyObject *wire = value == NULL ? PyObject_CallOneArg(make, error)
+                                   : PyObject_CallFunctionObjArgs(make, value, error, NULL);
+    int r = wire == NULL ? -1 : send_result(w, RESULT_ERROR, wire);
+    if (r < 0 && value == NULL && wire != NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        r = send_error(w, w->excuse, wire); /* the exception itself cannot be sent */
+    }
+    Py_XDECREF(wire);
+    Py_DECREF(error);
+    return r;
+}
+
+static int do_task(struct worker *w, const mproc_message *message) {
+    PyObject *result = run_task(w, message);
+    if (result == NULL) {
+        return send_error(w, w->describe, NULL);
+    }
+    int r = send_result(w, RESULT_VALUE, result);
+    if (r < 0) {
+        r = send_error(w, w->excuse, result);
+    }
+    Py_DECREF(result);
+    return r;
+}
+
+/* 1: did one; 0: there will be none; -1: exception. */
+static int serve_one(struct worker *w) {
+    char room[ROOM];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    uint64_t ticket;
+    int r = mproc_taskq_claim(w->taskq, w->seat, &message, &ticket, 0);
+    if (r == -ETIMEDOUT) {
+        BLOCKING(r, mproc_taskq_claim(w->taskq, w->seat, &message, &ticket, MPROC_FOREVER));
+    }
+    if (r == MPROC_ECLOSED) {
+        return 0;
+    }
+    if (r != 0) {
+        if (r != BLOCKING_RAISED) {
+            error_raise(r);
+        }
+        return -1;
+    }
+    r = do_task(w, &message);
+    mproc_message_drop(&message);
+    return r < 0 || PyErr_CheckSignals() < 0 ? -1 : 1;
+}
+
+/* serve(seat, limit, describe, excuse): runs tasks until the queue is closed, or `limit` are done (0: no
+ * limit). Returns how many. */
+static PyObject *tasks_serve(PyObject *self, PyObject *args) {
+    struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL};
+    Py_ssize_t limit, done = 0;
+    if (w.state == NULL || !PyArg_ParseTuple(args, "InOO:serve", &w.seat, &limit, &w.describe,
+                                             &w.excuse)) {
+        return NULL;
+    }
+    int r = mproc_taskq_sit(w.taskq, w.seat);
+    if (r != 0) {
+        return error_raise(r);
+    }
+    w.known = PyDict_New();
+    r = w.known == NULL ? -1 : 1;
+    while (r == 1 && (limit == 0 || done < limit)) {
+        r = serve_one(&w);
+        done += r == 1;
+    }
+    Py_XDECREF(w.known);
+    return r < 0 ? NULL : PyLong_FromSsize_t(done);
+}
+
+static PyMethodDef tasks_methods[] = {
+    {"submit", tasks_submit, METH_VARARGS,
+     "submit(job, function, named, arguments)\n--\n\n"
+     "Queue one call. function: dumps() of it; named: it is a mere name; arguments: (args, kwargs)."},
+    {"submit_map", tasks_submit_map, METH_VARARGS,
+     "submit_map(job, function, named, star, items, chunksize)\n--\n\n"
+     "Queue a call per item of a list, chunksize of them per task."},
+    {"pump", (PyCFunction)(void (*)(void))tasks_pump, METH_FASTCALL,
+     "pump(job, timeout)\n--\n\n"
+     "Book results until the job is ready (True) or none has come for timeout seconds (False)."},
+    {"mourn", tasks_mourn, METH_VARARGS,
+     "mourn(seat, make_error)\n--\n\n"
+     "Fail the task that the seat's dead worker had with make_error(ticket); True if it had one."},
+    {"fail_all", tasks_fail_all, METH_O, "fail_all(error)\n--\n\nFail every open job."},
+    {"close", tasks_close, METH_NOARGS, "close()\n--\n\nNo more tasks: workers drain the queue, then end."},
+    {"serve", tasks_serve, METH_VARARGS,
+     "serve(seat, limit, describe, excuse)\n--\n\nThe worker's loop; returns the number of tasks done."},
+    HANDLE_ADOPT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef tasks_getset[] = {
+    HANDLE_ADDRESS,
+    {"open", get_open, NULL, "Tasks whose results have not been booked.", NULL},
+    {"waiting", get_waiting, NULL, "Tasks that no worker has taken.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot tasks_slots[] = {
+    {Py_tp_doc, "A pool's task queue: the owner's end, or a worker's."},
+    {Py_tp_new, (void *)tasks_new},
+    {Py_tp_dealloc, (void *)tasks_dealloc},
+    {Py_tp_traverse, (void *)tasks_traverse},
+    {Py_tp_clear, (void *)tasks_clear},
+    {Py_tp_methods, tasks_methods},
+    {Py_tp_getset, tasks_getset},
+    {0, NULL},
+};
+
+static PyType_Spec tasks_spec = {
+    .name = "mproc._mproc.Tasks",
+    .basicsize = sizeof(struct tasks),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = tasks_slots,
+};
+
+int tasks_add(PyObject *module) {
+    struct module_state *state = module_state(module);
+    if (module_add_type(module, &job_spec, &state->job_type, 1) < 0) {
+        return -1;
+    }
+    return module_add_type(module, &tasks_spec, &state->tasks_type, 1);
+}
