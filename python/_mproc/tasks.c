@@ -48,6 +48,7 @@ struct job {
     Py_ssize_t chunk;  /* items per part; 0: a single value */
     char ready;
     char failed;
+    char watched; /* another thread than the collecting one waits for it */
     PyObject *weakrefs;
     PyObject *dict;
 };
@@ -78,12 +79,24 @@ static void job_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-/* Tells whoever wants to know, by the method _finished() of a subclass. */
-static int job_finish(struct job *job) {
-    job->ready = 1;
-    PyObject *r = PyObject_CallMethod((PyObject *)job, "_finished", NULL);
+static int call_hook(struct job *job, const char *name) {
+    PyObject *r = PyObject_CallMethod((PyObject *)job, name, NULL);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
+}
+
+/* What _finished() does (callbacks) is done before anybody can see that the job is ready. What it
+ * raises is nobody's: it is printed, and the job is ready all the same. */
+static int job_finish(struct job *job) {
+    if (call_hook(job, "_finished") < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            job->ready = 1;
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)job);
+    }
+    job->ready = 1;
+    return job->watched ? call_hook(job, "_announce") : 0;
 }
 
 /* Books a failure; of several, the first counts. */
@@ -145,6 +158,7 @@ static PyObject *job_fail_all(PyObject *self, PyObject *error) {
 
 static PyMethodDef job_methods[] = {
     {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
+    {"_announce", job_finished, METH_NOARGS, "Called when a watched job has become ready."},
     {"_fail", job_fail_all, METH_O, "Fails the whole job with an exception, unless it is ready."},
     {NULL, NULL, 0, NULL},
 };
@@ -152,6 +166,7 @@ static PyMethodDef job_methods[] = {
 static PyMemberDef job_members[] = {
     {"_value", T_OBJECT, offsetof(struct job, value), READONLY, "The result or the exception."},
     {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
+    {"_watched", T_BOOL, offsetof(struct job, watched), 0, "Whether _announce() is to be called."},
     {"_failed", T_BOOL, offsetof(struct job, failed), READONLY, "True if _value is an exception."},
     {"_left", T_PYSSIZET, offsetof(struct job, left), READONLY, "Parts that have not come yet."},
     {"_chunksize", T_PYSSIZET, offsetof(struct job, chunk), READONLY, "Items per part; 0: no map."},
@@ -420,7 +435,12 @@ static int book_result(struct module_state *state, struct job *job, Py_ssize_t p
         if (!PyErr_ExceptionMatches(PyExc_Exception)) {
             return -1; /* KeyboardInterrupt is the caller's */
         }
-        value = take_exception();
+        PyObject *error = take_exception();
+        value = PyObject_CallMethod((PyObject *)job, "_unreadable", "O", error);
+        Py_DECREF(error);
+        if (value == NULL) {
+            return -1;
+        }
         status = RESULT_ERROR;
     }
     int r;

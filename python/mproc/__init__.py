@@ -27,6 +27,7 @@ __all__ = [
     "Event",
     "JoinableQueue",
     "Lock",
+    "OwnerDiedError",
     "Pipe",
     "Pool",
     "Process",
@@ -67,6 +68,7 @@ Condition = _default.Condition
 Event = _default.Event
 JoinableQueue = _default.JoinableQueue
 Lock = _default.Lock
+OwnerDiedError = _context.OwnerDiedError
 Pipe = _default.Pipe
 Pool = _default.Pool
 Process = _context.Process

@@ -52,6 +52,23 @@ class AuthenticationError(ProcessError):
     """The other end does not know the key."""
 
 
+class OwnerDiedError(ProcessError):
+    """The process that held a lock died. Exactly one taker is told; the lock is free then.
+
+    What the lock guards may be half changed: whoever is told should put it right.
+
+    Attributes: pid, the dead process; tid, its thread that had acquired the lock (a native id).
+    """
+
+    def __init__(self, pid: int, tid: int) -> None:
+        super().__init__(pid, tid)
+        self.pid = pid
+        self.tid = tid
+
+    def __str__(self) -> str:
+        return f"process {self.pid} died while it held the lock (thread {self.tid})"
+
+
 class BaseContext:
     """What every context offers."""
 

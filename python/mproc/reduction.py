@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     class _HasFileno(Protocol):
         def fileno(self) -> int: ...
 
+    class _Handle(Protocol):
+        @property
+        def address(self) -> int: ...
+        @classmethod
+        def adopt(cls, address: int, /) -> Any: ...
+        def __getstate__(self) -> Any: ...
+        def __setstate__(self, state: Any, /) -> None: ...
+
     class _Detachable(Protocol):
         def detach(self) -> int: ...
 
@@ -76,6 +84,29 @@ register = ForkingPickler.register
 def dump(obj: object, file: _Writable, protocol: int | None = None) -> None:
     """Write the pickle of an object to a file."""
     ForkingPickler(file, protocol).dump(obj)
+
+
+# ---- objects of the arena
+
+
+def reduce_handle(handle: _Handle) -> tuple[Any, ...]:
+    """Reduce an object over an arena address, for a child that is being started.
+
+    The hold that the child's copy will own is taken here, in the child's name.
+    RuntimeError: outside of that, since nobody else can be given a hold.
+    """
+    context.assert_spawning(handle)
+    popen = context.get_spawning_popen()
+    popen.hold_for(handle.address)  # type: ignore[union-attr]
+    return rebuild_handle, (type(handle), handle.address, handle.__getstate__())
+
+
+def rebuild_handle(cls: type[_Handle], address: int, state: Any) -> _Handle:
+    """Make the child's copy."""
+    handle = cls.adopt(address)
+    if state:
+        handle.__setstate__(state)
+    return handle
 
 
 # ---- descriptors
