@@ -207,7 +207,8 @@ int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
 
 void mproc_drop(void *owned) {
     struct mproc__object *object = owned;
-    if (object == NULL || mproc__family == NULL) { /* an outsider's copies of handles hold nothing */
+    if (object == NULL ||
+        mproc__family == NULL) { /* an outsider's copies of handles hold nothing */
         return;
     }
     assert(object->magic == MPROC__OBJECT_MAGIC);

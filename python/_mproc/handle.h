@@ -15,8 +15,7 @@
 #include "mproc.h"
 
 struct handle {
-    PyObject_HEAD
-    void *object; /* NULL: not initialised, or adopted by another */
+    PyObject_HEAD void *object; /* NULL: not initialised, or adopted by another */
 };
 
 /* Makes a handle of the type around an object whose hold it takes over; NULL (with MemoryError) if
@@ -29,10 +28,12 @@ PyObject *handle_adopt(PyObject *type, PyObject *address); /* classmethod adopt(
 PyObject *handle_address(PyObject *self, void *unused);    /* getter of `address` */
 
 #define HANDLE_ADOPT                                                                               \
-    {"adopt", handle_adopt, METH_O | METH_CLASS,                                                   \
-     "adopt(address)\n--\n\nThe handle of a hold that this process has already."}
+    {                                                                                              \
+        "adopt", handle_adopt, METH_O | METH_CLASS,                                                \
+            "adopt(address)\n--\n\nThe handle of a hold that this process has already."            \
+    }
 #define HANDLE_ADDRESS                                                                             \
-    {"address", handle_address, NULL, "Where the object stands in the arena.", NULL}
+    { "address", handle_address, NULL, "Where the object stands in the arena.", NULL }
 
 static inline void *handle_object(PyObject *self) {
     return ((struct handle *)self)->object;

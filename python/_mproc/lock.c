@@ -44,16 +44,11 @@ static PyObject *wait_for(mproc_lock *lock, int64_t timeout) {
     int r;
     BLOCKING(r, mproc_lock_acquire(lock, blocking_left(deadline)));
     switch (r) {
-    case 0:
-        Py_RETURN_TRUE;
-    case -ETIMEDOUT:
-        Py_RETURN_FALSE;
-    case -EOWNERDEAD:
-        return raise_owner_died(lock);
-    case BLOCKING_RAISED:
-        return NULL;
-    default:
-        return error_raise(r);
+    case 0: Py_RETURN_TRUE;
+    case -ETIMEDOUT: Py_RETURN_FALSE;
+    case -EOWNERDEAD: return raise_owner_died(lock);
+    case BLOCKING_RAISED: return NULL;
+    default: return error_raise(r);
     }
 }
 
@@ -72,7 +67,8 @@ static PyObject *acquire(mproc_lock *lock, int64_t timeout) {
 }
 
 /* acquire(block=True, timeout=None) */
-static int parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout) {
+static int parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                         int64_t *timeout) {
     PyObject *block = nargs > 0 ? args[0] : NULL;
     PyObject *seconds = nargs > 1 ? args[1] : NULL;
     Py_ssize_t n = names == NULL ? 0 : PyTuple_GET_SIZE(names);
@@ -153,7 +149,8 @@ static PyMethodDef lock_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)\n--\n\n"
      "Take the lock; False if it could not be had in time.\n\n"
-     "timeout is in seconds, None for ever, negative as 0. OwnerDiedError: the process that held the\n"
+     "timeout is in seconds, None for ever, negative as 0. OwnerDiedError: the process that held "
+     "the\n"
      "lock died; the lock is free then."},
     {"release", lock_release, METH_NOARGS,
      "release()\n--\n\nFree the lock, whoever holds it. ValueError if nobody does."},

@@ -24,6 +24,7 @@
     X(pickling)                                                                                    \
     X(codec)                                                                                       \
     X(connection)                                                                                  \
+    X(process)                                                                                     \
     X(lock)                                                                                        \
     X(queue)                                                                                       \
     X(tasks)
@@ -36,7 +37,9 @@
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(job)                                                                                         \
-    X(tasks)
+    X(tasks)                                                                                       \
+    X(child)                                                                                       \
+    X(template)
 
 struct module_state {
     struct pickling pickling;

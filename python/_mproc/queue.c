@@ -11,8 +11,9 @@
 #include "error.h"
 #include "handle.h"
 
-#define ROOM 8192               /* the core's largest message that is not a block of its own */
-#define COPY_UNLOCKED (1 << 16) /* from this size on, other threads may run while bytes are copied */
+#define ROOM 8192 /* the core's largest message that is not a block of its own */
+#define COPY_UNLOCKED                                                                              \
+    (1 << 16) /* from this size on, other threads may run while bytes are copied */
 
 struct queue {
     struct handle handle;
@@ -79,18 +80,12 @@ static int put_object(PyObject *self, PyObject *object, int64_t timeout) {
 
 static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
     switch (put_object(self, object, timeout)) {
-    case 0:
-        Py_RETURN_NONE;
-    case -ETIMEDOUT:
-        return raise_from_queue("Full");
-    case BLOCKING_RAISED:
-        return NULL;
-    case MPROC_ECLOSED:
-        return raise_closed(self);
-    case MPROC_ETOOBIG:
-        return error_raise_for(MPROC_ETOOBIG, "put()");
-    default:
-        return PyErr_NoMemory();
+    case 0: Py_RETURN_NONE;
+    case -ETIMEDOUT: return raise_from_queue("Full");
+    case BLOCKING_RAISED: return NULL;
+    case MPROC_ECLOSED: return raise_closed(self);
+    case MPROC_ETOOBIG: return error_raise_for(MPROC_ETOOBIG, "put()");
+    default: return PyErr_NoMemory();
     }
 }
 
@@ -239,8 +234,7 @@ static PyObject *queue_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *queue_full(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_ssize_t maxsize = fields(self)->maxsize;
-    return PyBool_FromLong(maxsize > 0 &&
-                           mproc_queue_count(queue_of(self)) >= (uint64_t)maxsize);
+    return PyBool_FromLong(maxsize > 0 && mproc_queue_count(queue_of(self)) >= (uint64_t)maxsize);
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -332,10 +326,13 @@ static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef simple_methods[] = {
-    {"put", simple_put, METH_O, "put(obj)\n--\n\nAppend an object; raises what pickling it raises."},
+    {"put", simple_put, METH_O,
+     "put(obj)\n--\n\nAppend an object; raises what pickling it raises."},
     {"get", simple_get, METH_NOARGS, "get()\n--\n\nTake the oldest object; waits for one."},
-    {"empty", simple_empty, METH_NOARGS, "empty()\n--\n\nTrue if there was nothing in it just now."},
-    {"close", queue_close, METH_NOARGS, "close()\n--\n\nThis process will not use the queue any more."},
+    {"empty", simple_empty, METH_NOARGS,
+     "empty()\n--\n\nTrue if there was nothing in it just now."},
+    {"close", queue_close, METH_NOARGS,
+     "close()\n--\n\nThis process will not use the queue any more."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

@@ -42,10 +42,9 @@ struct task_head {
 
 /* What AsyncResult is made of: one value, or the list of a map in the making. */
 struct job {
-    PyObject_HEAD
-    PyObject *value;   /* the result, the list, or the exception */
-    Py_ssize_t left;   /* parts that have not come yet */
-    Py_ssize_t chunk;  /* items per part; 0: a single value */
+    PyObject_HEAD PyObject *value; /* the result, the list, or the exception */
+    Py_ssize_t left;               /* parts that have not come yet */
+    Py_ssize_t chunk;              /* items per part; 0: a single value */
     char ready;
     char failed;
     char watched; /* another thread than the collecting one waits for it */
@@ -316,15 +315,15 @@ struct function {
 
 /* Queues one task: the head, the function's message, the arguments' message. The interpreter's lock is
  * held from here until the ticket is in the books: no other thread may collect its result before. */
-static int queue_task(PyObject *self, int kind, const struct function *function, PyObject *arguments,
-                      uint64_t *ticket) {
+static int queue_task(PyObject *self, int kind, const struct function *function,
+                      PyObject *arguments, uint64_t *ticket) {
     struct codec_message message;
     struct module_state *state = module_state_of(self);
     if (state == NULL || codec_encode(state, arguments, &message) < 0) {
         return -1;
     }
-    struct task_head head = {(uint8_t)kind, function->named ? TASK_NAMED : 0, {0, 0},
-                             (uint32_t)function->size};
+    struct task_head head = {
+        (uint8_t)kind, function->named ? TASK_NAMED : 0, {0, 0}, (uint32_t)function->size};
     struct iovec pieces[CODEC_SEGMENTS + 2];
     pieces[0] = (struct iovec){&head, sizeof head};
     pieces[1] = (struct iovec){(void *)(uintptr_t)function->data, (size_t)function->size};
@@ -464,8 +463,8 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
     int r = mproc_taskq_collect(taskq_of(self), &message, &ticket, 0);
     if (r == -ETIMEDOUT && timeout != 0) {
         int64_t deadline = blocking_deadline(timeout);
-        BLOCKING(r, mproc_taskq_collect(taskq_of(self), &message, &ticket,
-                                        blocking_left(deadline)));
+        BLOCKING(r,
+                 mproc_taskq_collect(taskq_of(self), &message, &ticket, blocking_left(deadline)));
     }
     if (r != 0) {
         if (r != -ETIMEDOUT && r != BLOCKING_RAISED) {
@@ -575,7 +574,7 @@ struct worker {
     unsigned seat;
     PyObject *known;    /* dict: a function's message -> the function */
     PyObject *describe; /* callable: (exception) -> what to send for it */
-    PyObject *excuse;   /* callable: (value, exception) -> what to send for a value that cannot be */
+    PyObject *excuse; /* callable: (value, exception) -> what to send for a value that cannot be */
 };
 
 /* The function that a task names. New reference. */
@@ -727,8 +726,8 @@ static int serve_one(struct worker *w) {
 static PyObject *tasks_serve(PyObject *self, PyObject *args) {
     struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL};
     Py_ssize_t limit, done = 0;
-    if (w.state == NULL || !PyArg_ParseTuple(args, "InOO:serve", &w.seat, &limit, &w.describe,
-                                             &w.excuse)) {
+    if (w.state == NULL ||
+        !PyArg_ParseTuple(args, "InOO:serve", &w.seat, &limit, &w.describe, &w.excuse)) {
         return NULL;
     }
     int r = mproc_taskq_sit(w.taskq, w.seat);
@@ -748,7 +747,8 @@ static PyObject *tasks_serve(PyObject *self, PyObject *args) {
 static PyMethodDef tasks_methods[] = {
     {"submit", tasks_submit, METH_VARARGS,
      "submit(job, function, named, arguments)\n--\n\n"
-     "Queue one call. function: dumps() of it; named: it is a mere name; arguments: (args, kwargs)."},
+     "Queue one call. function: dumps() of it; named: it is a mere name; arguments: (args, "
+     "kwargs)."},
     {"submit_map", tasks_submit_map, METH_VARARGS,
      "submit_map(job, function, named, star, items, chunksize)\n--\n\n"
      "Queue a call per item of a list, chunksize of them per task."},
@@ -759,9 +759,11 @@ static PyMethodDef tasks_methods[] = {
      "mourn(seat, make_error)\n--\n\n"
      "Fail the task that the seat's dead worker had with make_error(ticket); True if it had one."},
     {"fail_all", tasks_fail_all, METH_O, "fail_all(error)\n--\n\nFail every open job."},
-    {"close", tasks_close, METH_NOARGS, "close()\n--\n\nNo more tasks: workers drain the queue, then end."},
+    {"close", tasks_close, METH_NOARGS,
+     "close()\n--\n\nNo more tasks: workers drain the queue, then end."},
     {"serve", tasks_serve, METH_VARARGS,
-     "serve(seat, limit, describe, excuse)\n--\n\nThe worker's loop; returns the number of tasks done."},
+     "serve(seat, limit, describe, excuse)\n--\n\nThe worker's loop; returns the number of tasks "
+     "done."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };
