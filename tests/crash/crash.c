@@ -168,6 +168,9 @@ static pid_t make_victim(const struct crash_op *op, void *object) {
         if (op->prepare != NULL) {
             op->prepare(object);
         }
+        if (op->marked) {
+            setenv("CRASH_MARK", "1", 1);
+        }
         trace_me();
         trace_mark_begin();
         op->operate(object);
@@ -188,7 +191,7 @@ static void kill_victim(struct tracee *victim) {
 static bool end_victim(const struct crash_op *op, void *object, struct tracee *victim) {
     enum trace_end end = trace_begin(victim);
     if (end == TRACE_HERE && op->newborn) {
-        end = trace_newborn(victim);
+        end = trace_newborn(victim, op->marked);
     }
     if (end != TRACE_HERE) {
         crash_fail(__FILE__, __LINE__, "the victim ended before its window, wait status %#x",

@@ -25,6 +25,7 @@ struct crash_op {
     void (*teardown)(void *);  /* survivor: afterwards nothing is left */
     bool newborn;              /* the process that operate() makes is the victim, from its first
                                    instruction to its crash_newborn_done() */
+    bool marked; /* its window begins at a mark: it sees CRASH_MARK in its environment */
 };
 
 /* What surrounds an operation; all run in the survivor. */

@@ -169,6 +169,15 @@ static bool at_mark(uint64_t rip, const char *mark) {
     return rip == (uint64_t)(uintptr_t)mark;
 }
 
+static enum trace_end run_to_begin(struct tracee *tracee) {
+    while (!at_mark(trace_rip(tracee), trace_at_begin)) {
+        if (go(tracee, PTRACE_CONT) == TRACE_GONE) {
+            return TRACE_GONE;
+        }
+    }
+    return TRACE_HERE;
+}
+
 enum trace_end trace_begin(struct tracee *tracee) {
     int status = wait_for(tracee->pid);
     tracee->at = 0;
@@ -179,15 +188,10 @@ enum trace_end trace_begin(struct tracee *tracee) {
         return TRACE_GONE;
     }
     set_options(tracee->pid);
-    while (!at_mark(trace_rip(tracee), trace_at_begin)) {
-        if (go(tracee, PTRACE_CONT) == TRACE_GONE) {
-            return TRACE_GONE;
-        }
-    }
-    return TRACE_HERE;
+    return run_to_begin(tracee);
 }
 
-enum trace_end trace_newborn(struct tracee *tracee) {
+enum trace_end trace_newborn(struct tracee *tracee, bool marked) {
     tracee->keep_newborn = true;
     enum trace_end end = go(tracee, PTRACE_CONT);
     if (end != TRACE_BORN) {
@@ -198,7 +202,7 @@ enum trace_end trace_newborn(struct tracee *tracee) {
     tracee->newborn = 0;
     tracee->keep_newborn = false;
     set_options(tracee->pid);
-    return TRACE_HERE;
+    return marked ? run_to_begin(tracee) : TRACE_HERE;
 }
 
 static enum trace_end step(struct tracee *tracee) {

@@ -53,8 +53,9 @@ void trace_me(void);
 enum trace_end trace_begin(struct tracee *tracee);
 
 /* Lets a process that stands at its begin mark run until it makes a process, turns to that one (which
- * stands before its first instruction) and lets the parent go. */
-enum trace_end trace_newborn(struct tracee *tracee);
+ * stands before its first instruction) and lets the parent go. `marked`: the newborn has a begin mark
+ * of its own, and runs up to it. */
+enum trace_end trace_newborn(struct tracee *tracee, bool marked);
 
 /* Single-steps to the end mark and records. `meanwhile` (may be NULL) is called when the process is
  * about to sleep for the first time. TRACE_STRAY: too long to record. */

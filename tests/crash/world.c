@@ -15,11 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The first use founds a family. */
 static void open_family(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    crash_check(mproc_arena_check(why, sizeof why));
+    int r = mproc_init(argc, argv);
+    if (r != 0) {
+        crash_fail(__FILE__, __LINE__, "mproc_init: %s", mproc_strerror(r));
+    }
 }
 
 static void reap(void) {

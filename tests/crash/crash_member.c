@@ -1,0 +1,315 @@
+/*
+ * crash_member.c - birth, end and holds of members, killed after each instruction
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Whoever dies in a birth, the starter or the child, and wherever: in the end no slot, no hold and no
+ * block is left of either, and the other one goes on. A started child of a spawn is a new program: its
+ * addresses are those of the parent, since the laboratory switches their randomisation off.
+ */
+#include "world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "family.h"
+#include "trace.h"
+
+/* In crash_room(). */
+struct scene {
+    mproc_lock *lock;
+    mproc_lock *own;       /* held by the victim alone */
+    mproc_process *handle; /* the victim's */
+    uint32_t slots;        /* in use after the newborn's death, as its parent found */
+    uint32_t unborn;       /* and those of them that wait for a child to come */
+    int exitcode;
+};
+
+static struct scene *scene(void) {
+    return crash_room();
+}
+
+static uint32_t slots_in(enum mproc__slot_state state) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
+        n += (mproc__load64(&mproc__family->slots[i].state) & 0xff) == state;
+    }
+    return n;
+}
+
+/* Slots that are in use or reserved. */
+static uint32_t slots(void) {
+    return mproc__members_seen() - slots_in(MPROC__SLOT_FREE);
+}
+
+static void *make(void) {
+    scene()->lock = mproc_lock_new(4);
+    crash_require(scene()->lock != NULL);
+    return scene()->lock;
+}
+
+static void unmake(void *lock) {
+    mproc_drop(lock);
+}
+
+static int take_and_drop(mproc_lock *lock) {
+    return mproc_hold(lock) == 0 && mproc_lock_acquire(lock, CRASH_SOON) == 0 &&
+                   mproc_lock_release(lock) == 0
+               ? (mproc_drop(lock), 0)
+               : 1;
+}
+
+/* The survivor is the only one left, still holds the lock once, and can start another member. */
+static void verify_alone(void *lock) {
+    crash_orphans();
+    mproc_reap();
+    crash_equal(slots(), 1);
+    crash_equal(mproc_members(NULL, 0), 1);
+    crash_equal(mproc_holds(lock), 1);
+    pid_t pid = fork();
+    crash_require(pid >= 0);
+    if (pid == 0) {
+        _exit(take_and_drop(lock));
+    }
+    crash_helper_join(pid);
+    crash_equal(take_and_drop(lock), 0);
+    mproc_reap();
+    crash_equal(slots(), 1);
+    crash_check(mproc_lock_check(lock, why, sizeof why));
+}
+
+/* ---- fork() by the program */
+
+static void operate_fork(void *lock) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(take_and_drop(lock));
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+/* What the parent of a dead newborn finds. */
+static void look_around(void) {
+    mproc_reap();
+    scene()->slots = slots();
+    scene()->unborn = slots_in(MPROC__SLOT_UNBORN);
+}
+
+static void operate_be_forked(void *lock) {
+    (void)lock;
+    pid_t pid = fork();
+    if (pid == 0) {
+        crash_newborn_done();
+        _exit(0);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    look_around();
+}
+
+/* Survivor and parent are left. */
+static void verify_newborn(void *lock) {
+    crash_orphans();
+    crash_equal(scene()->slots, 2);
+    verify_alone(lock);
+}
+
+/* Nobody knows the pid of a child that the program forks, until the child says it. If it dies before
+ * that, its reservation stands until its parent dies too. */
+static void verify_forked(void *lock) {
+    crash_orphans();
+    crash_require(scene()->slots == 2 || (scene()->slots == 3 && scene()->unborn == 1));
+    if (crash_returned()) {
+        crash_equal(scene()->slots, 2);
+    }
+    verify_alone(lock);
+}
+
+/* ---- a child that is started, by fork and by spawn */
+
+static int child_works(void *arg, size_t size) {
+    mproc_lock *lock = *(mproc_lock **)arg;
+    return size == sizeof lock ? take_and_drop(lock) : 3;
+}
+
+static int child_is_victim(void *arg, size_t size) {
+    (void)arg;
+    crash_newborn_done();
+    return size == sizeof(mproc_lock *) ? 0 : 3;
+}
+
+static void start(mproc_method method, mproc_main_fn fn, void *lock) {
+    mproc_process *child;
+    mproc_process_options options = {.method = method};
+    if (mproc_process_start(&child, fn, &lock, sizeof lock, &options) != 0) {
+        abort();
+    }
+    while (mproc_process_join(child, CRASH_SOON) == -EINTR) {
+    }
+    if (mproc_process_exitcode(child, &scene()->exitcode) != 0) {
+        abort();
+    }
+    if (mproc_process_close(child) != 0) {
+        abort();
+    }
+}
+
+static void operate_start(void *lock) {
+    start(MPROC_FORK, child_works, lock);
+    if (scene()->exitcode != 0) {
+        abort();
+    }
+}
+
+static void operate_spawn(void *lock) {
+    start(MPROC_SPAWN, child_works, lock);
+    if (scene()->exitcode != 0) {
+        abort();
+    }
+}
+
+static void operate_be_started(void *lock) {
+    start(MPROC_FORK, child_is_victim, lock);
+    look_around();
+}
+
+static void operate_be_spawned(void *lock) {
+    start(MPROC_SPAWN, child_is_victim, lock);
+    look_around();
+}
+
+static void verify_started(void *lock) {
+    crash_orphans();
+    crash_require(scene()->exitcode == -9 || (crash_returned() && scene()->exitcode == 0));
+    verify_newborn(lock);
+}
+
+/* ---- a child that is prepared, given a hold, and given up */
+
+static void operate_prepare(void *lock) {
+    mproc_process_options options = {.method = MPROC_SPAWN};
+    if (mproc_process_prepare(&scene()->handle, &options) != 0) {
+        abort();
+    }
+    if (mproc_hold_for(scene()->handle, lock) != 0) {
+        abort();
+    }
+    if (mproc_process_close(scene()->handle) != 0) {
+        abort();
+    }
+}
+
+/* ---- holds */
+
+static void operate_hold(void *lock) {
+    if (mproc_hold(lock) != 0) {
+        abort();
+    }
+}
+
+static void hold_twice(void *lock) {
+    operate_hold(lock);
+    operate_hold(lock);
+}
+
+static void operate_drop(void *lock) {
+    mproc_drop(lock);
+}
+
+/* The victim inherits no hold: its first one needs a record. */
+static void hold_none(void *lock) {
+    mproc_drop(lock);
+}
+
+static void make_own(void *lock) {
+    (void)lock;
+    scene()->own = mproc_lock_new(4);
+    crash_require(scene()->own != NULL);
+}
+
+static void operate_drop_last(void *lock) {
+    (void)lock;
+    mproc_drop(scene()->own);
+}
+
+/* ---- reaping: who reaps a dead member dies over it */
+
+static void die_with_holds(void *lock) {
+    make_own(lock);
+    operate_hold(lock);
+    if (mproc_lock_acquire(scene()->own, CRASH_SOON) != 0) {
+        exit(2);
+    }
+    if (mproc_process_prepare(&scene()->handle, NULL) != 0) {
+        exit(3);
+    }
+    if (mproc_hold_for(scene()->handle, lock) != 0) {
+        exit(4);
+    }
+    crash_die_here();
+}
+
+static void *with_casualty(void) {
+    mproc_lock *lock = make();
+    crash_casualty(die_with_holds, lock);
+    return lock;
+}
+
+static void operate_reap(void *lock) {
+    (void)lock;
+    if (mproc_reap() == 0) {
+        abort();
+    }
+}
+
+#define OP(name_, setup_, prepare_, operate_)                                                      \
+    {                                                                                              \
+        .name = "member " name_, .setup = (setup_), .prepare = (prepare_), .operate = (operate_),  \
+        .verify = verify_alone, .teardown = unmake                                                 \
+    }
+#define NEWBORN(name_, operate_, verify_, marked_)                                                 \
+    {                                                                                              \
+        .name = "member " name_, .setup = make, .operate = (operate_), .verify = (verify_),        \
+        .teardown = unmake, .newborn = true, .marked = (marked_)                                   \
+    }
+
+static const struct crash_op ops[] = {
+    OP("fork, parent killed", make, NULL, operate_fork),
+    NEWBORN("fork, child killed", operate_be_forked, verify_forked, false),
+    OP("start by fork, parent killed", make, NULL, operate_start),
+    NEWBORN("start by fork, child killed", operate_be_started, verify_started, false),
+    OP("start by spawn, parent killed", make, NULL, operate_spawn),
+    NEWBORN("start by spawn, child killed", operate_be_spawned, verify_started, true),
+    OP("prepare, hold for, give up", make, NULL, operate_prepare),
+    OP("hold (first)", make, hold_none, operate_hold),
+    OP("hold (further)", make, NULL, operate_hold),
+    OP("drop (not the last)", make, hold_twice, operate_drop),
+    OP("drop (the member's last)", make, NULL, operate_drop),
+    OP("drop (the last of all)", make, make_own, operate_drop_last),
+    OP("reap of a member with holds and a child to come", with_casualty, NULL, operate_reap),
+};
+
+/* The same addresses in every program that is started from here. */
+static void stop_randomisation(char **argv) {
+    int persona = personality(0xffffffff);
+    if (persona >= 0 && (persona & ADDR_NO_RANDOMIZE) == 0 &&
+        personality((unsigned long)persona | ADDR_NO_RANDOMIZE) >= 0) {
+        execv("/proc/self/exe", argv);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (getenv(MPROC__ENV) != NULL) {
+        if (getenv("CRASH_MARK") != NULL) {
+            trace_mark_begin();
+        }
+        return mproc_init(argc, argv); /* does not return */
+    }
+    stop_randomisation(argv);
+    return crash_main(&crash_family, ops, sizeof ops / sizeof ops[0], argc, argv);
+}
