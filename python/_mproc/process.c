@@ -230,14 +230,17 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
     mproc_process_options options = {0};
     int method, daemon;
     Py_buffer payload = {0};
-    PyObject *fds = NULL, *argv = NULL, *envp = NULL, *from = NULL, *result = NULL;
+    PyObject *name, *label = NULL, *result = NULL;
+    PyObject *fds = NULL, *argv = NULL, *envp = NULL, *from = NULL;
     struct strings arguments = {NULL, NULL}, environment = {NULL, NULL};
     struct module_state *state = module_state_of(object);
-    if (!state ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "isp|y*OOOO:launch", names, &method,
-                                     &options.name, &daemon, &payload, &fds, &argv, &envp, &from))
+    if (!state || !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOO:launch", names, &method,
+                                               &name, &daemon, &payload, &fds, &argv, &envp, &from))
         return NULL;
     int *descriptors = NULL;
+    /* Any str is a name; the core keeps what of it is a C string. */
+    label = PyUnicode_AsEncodedString(name, "utf-8", "backslashreplace");
+    if (!label) goto done;
     if (fds && !(descriptors = descriptors_make(fds, &options.nfds))) goto done;
     if (strings_make(&arguments, argv) < 0 || strings_make(&environment, envp) < 0) goto done;
     if (from && from != Py_None) {
@@ -248,6 +251,7 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
         }
         options.from = ((struct template *)from)->handle;
     }
+    options.name = PyBytes_AS_STRING(label);
     options.method = (mproc_method)method;
     options.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
     options.fds = descriptors;
@@ -259,6 +263,7 @@ done:
     strings_clear(&arguments);
     PyMem_Free(descriptors);
     PyBuffer_Release(&payload);
+    Py_XDECREF(label);
     return result;
 }
 

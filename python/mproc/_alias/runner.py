@@ -62,6 +62,7 @@ def _run_command(source: str, rest: list[str]) -> None:
     sys.argv = ["-c", *rest]
     if not sys.flags.safe_path:
         sys.path[0] = ""
+    _command_lines.extend(source.splitlines(keepends=True))
     _exec(source.encode(), "<string>", _new_main())
 
 
@@ -75,9 +76,10 @@ def _run_path(path: str, rest: list[str]) -> None:
     if not sys.flags.safe_path:
         sys.path[0] = os.path.dirname(os.path.realpath(absolute))
     namespace = _new_main()
-    namespace["__file__"] = absolute if path != "-" else "<stdin>"
+    name = "<stdin>" if path == "-" else absolute
+    namespace["__file__"] = name
     namespace["__cached__"] = None
-    _exec(source, path if path != "-" else "<stdin>", namespace)
+    _exec(source, name, namespace)
 
 
 def _has_main(path: str) -> bool:
@@ -154,8 +156,17 @@ def _call(function: Any, *arguments: Any) -> None:
         raise
 
 
+# The source of -c: later versions of Python show it in tracebacks.
+_command_lines: list[str] = []
+
+
 def _hide_frames(error: BaseException) -> None:
     """Let the report of an uncaught error begin with the program's first frame."""
+    if _command_lines and sys.version_info >= (3, 13):
+        import linecache
+
+        size = sum(map(len, _command_lines))
+        linecache.cache["<string>"] = (size, None, _command_lines, "<string>")
     traceback = _without_ours(error.__traceback__)
     hook = sys.excepthook
 

@@ -1,0 +1,103 @@
+"""What every test of the package gets: the start methods, and a look at what it leaves behind."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import mproc
+
+METHODS = ("fork", "spawn", "forkserver")
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    """Each start method in turn."""
+    return request.param
+
+
+@pytest.fixture
+def ctx(method):
+    """The context of each start method in turn."""
+    return mproc.get_context(method)
+
+
+def descriptors():
+    """Our open descriptors and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the one of the listing itself
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def family():
+    """A process becomes a member of a family once: not in the middle of a test."""
+    process = mproc.get_context("fork").Process()
+    process.start()
+    process.join()
+    process.close()
+
+
+def stop_template():
+    forkserver = sys.modules.get("mproc.forkserver")
+    if forkserver is not None:
+        forkserver._forkserver._stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """No descriptor, child or thread outlives its test."""
+    stop_template()
+    before, threads = descriptors(), threading.active_count()
+    yield
+    stop_template()
+    mproc.active_children()
+    assert descriptors() == before
+    assert threading.active_count() == threads
+    with pytest.raises(ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+
+class Program:
+    """Runs Python programs in a directory of their own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        package = str(Path(mproc.__file__).parent.parent)
+        self.env = {**os.environ, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def run(self, *arguments, timeout=60, **options):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=options.pop("cwd", self.folder),
+            env=options.pop("env", self.env),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **options,
+        )
+
+    def output(self, *arguments, **options):
+        """What a program prints that succeeds and says nothing on stderr."""
+        done = self.run(*arguments, **options)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def program(tmp_path):
+    return Program(tmp_path)

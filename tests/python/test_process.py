@@ -1,0 +1,744 @@
+"""Process: its life, its end, its kin, under each start method."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+import mproc
+from mproc.connection import wait
+
+# ---- what children run
+
+
+def exit_with(code):
+    sys.exit(code)
+
+
+def fail():
+    raise ZeroDivisionError("the child's own")
+
+
+def stay(connection=None):
+    if connection is not None:
+        connection.send(os.getpid())
+    while True:  # the signal of an ended thread of the parent's ends a pause, too
+        signal.pause()
+
+
+def tell(connection, function, *args):
+    connection.send(function(*args))
+
+
+def whereabouts():
+    process, parent = mproc.current_process(), mproc.parent_process()
+    return {
+        "pid": os.getpid(),
+        "ppid": os.getppid(),
+        "own": (process.pid, process.name, process.daemon, bytes(process.authkey)),
+        "parent": (parent.pid, parent.name, parent.is_alive()),
+        "method": mproc.get_start_method(),
+        "children": mproc.active_children(),
+        "stdin": sys.stdin.read(),
+        "repr": repr(process),
+    }
+
+
+def ask(ctx, function, *args, **options):
+    """What the function returns in a child."""
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=tell, args=(writer, function, *args), **options)
+        process.start()
+        answer = reader.recv()
+        process.join()
+        assert process.exitcode == 0
+        process.close()
+    return answer
+
+
+def started(ctx, **options):
+    """A child that stays until it is told otherwise, and has begun to."""
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=stay, args=(writer,), **options)
+        process.start()
+        assert reader.recv() == process.pid
+    return process
+
+
+def ended(process):
+    process.kill()
+    process.join()
+    process.close()
+
+
+# ---- the end
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "code"),
+    [
+        (int, (), 0),
+        (exit_with, (None,), 0),
+        (exit_with, (7,), 7),
+        (exit_with, (True,), 1),
+        (exit_with, (False,), 0),
+        (exit_with, (-1,), 255),
+        (os._exit, (3,), 3),
+        (os.abort, (), -signal.SIGABRT),
+    ],
+)
+def test_exit_code(ctx, target, args, code):
+    process = ctx.Process(target=target, args=args)
+    assert process.exitcode is None
+    process.start()
+    process.join()
+    assert process.exitcode == code
+    assert not process.is_alive()
+    process.close()
+
+
+def test_without_a_target(ctx):
+    process = ctx.Process()
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_an_exception_is_reported(ctx, capfd):
+    process = ctx.Process(target=fail, name="Unlucky")
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    report = capfd.readouterr().err
+    assert report.startswith("Process Unlucky:\nTraceback")
+    assert report.endswith("ZeroDivisionError: the child's own\n")
+
+
+def test_a_message_to_exit_with_is_reported(ctx, capfd):
+    process = ctx.Process(target=exit_with, args=("no more",))
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    assert capfd.readouterr().err == "no more\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "code"), [("terminate", -signal.SIGTERM), ("kill", -signal.SIGKILL), ("interrupt", 1)]
+)
+def test_signals(ctx, capfd, verb, code):
+    process = started(ctx)
+    getattr(process, verb)()
+    process.join()
+    assert process.exitcode == code
+    getattr(process, verb)()  # to nobody
+    process.close()
+    if verb == "interrupt":
+        assert "KeyboardInterrupt" in capfd.readouterr().err
+
+
+def test_signals_need_a_started_process(ctx):
+    for verb in ("terminate", "kill", "interrupt"):
+        with pytest.raises(AttributeError, match="has not been started"):
+            getattr(ctx.Process(), verb)()
+
+
+def test_somebody_else_took_the_status(ctx):
+    process = ctx.Process(target=exit_with, args=(3,))
+    process.start()
+    os.waitpid(process.pid, 0)
+    process.join()
+    assert process.exitcode == 255
+
+
+# ---- waiting
+
+
+def test_join_with_a_timeout(ctx):
+    process = started(ctx)
+    assert process.join(0) is None
+    assert process.join(-1) is None
+    assert process.join(0.01) is None
+    assert process.is_alive()
+    assert process.exitcode is None
+    ended(process)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"), [("1", TypeError), (float("nan"), ValueError), (1e300, OverflowError)]
+)
+def test_join_with_a_bad_timeout(timeout, error):
+    process = started(mproc.get_context("fork"))
+    with pytest.raises(error):
+        process.join(timeout)
+    ended(process)
+
+
+def test_a_signal_handler_runs_during_join():
+    process = started(mproc.get_context("fork"))
+    ran = []
+
+    def handler(number, frame):
+        ran.append(number)
+        process.kill()
+
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        process.join()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert ran == [signal.SIGALRM]
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_signal_handler_that_raises_ends_join():
+    process = started(mproc.get_context("fork"))
+
+    def handler(number, frame):
+        raise InterruptedError("enough")
+
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(InterruptedError, match="enough"):
+            process.join()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert process.is_alive()
+    ended(process)
+
+
+def test_sentinel(ctx):
+    process = ctx.Process(target=stay)
+    with pytest.raises(ValueError, match="process not started"):
+        _ = process.sentinel
+    process.start()
+    assert wait([process.sentinel], timeout=0) == []
+    process.kill()
+    assert wait([process.sentinel], timeout=30) == [process.sentinel]
+    process.join()
+    assert wait([process.sentinel], timeout=0) == [process.sentinel]
+    process.close()
+    with pytest.raises(ValueError, match="process object is closed"):
+        _ = process.sentinel
+
+
+def test_one_descriptor_per_process(ctx):
+    first = started(ctx)
+    before = len(os.listdir("/proc/self/fd"))
+    second = started(ctx)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    ended(first)
+    ended(second)
+
+
+# ---- the rules
+
+
+def test_start_twice(ctx):
+    process = ctx.Process()
+    process.start()
+    with pytest.raises(AssertionError, match="cannot start a process twice"):
+        process.start()
+    process.join()
+    with pytest.raises(AssertionError, match="cannot start a process twice"):
+        process.start()
+
+
+def test_join_before_start(ctx):
+    with pytest.raises(AssertionError, match="can only join a started process"):
+        ctx.Process().join()
+
+
+def test_the_group_is_for_later(ctx):
+    with pytest.raises(AssertionError, match="group argument"):
+        ctx.Process(group=1)
+
+
+def verbs_of_a_stranger():
+    said = []
+    for verb in ("start", "join", "is_alive"):
+        try:
+            getattr(strange, verb)()
+        except AssertionError as error:
+            said.append(str(error))
+    return [*said, repr(strange)]
+
+
+def test_strangers():
+    """Only the process that has made a Process may start, join and ask it."""
+    global strange
+    fork = mproc.get_context("fork")
+    strange = fork.Process(name="Strange")
+    parent = os.getpid()
+    *said, text = ask(fork, verbs_of_a_stranger)
+    assert said == [
+        "can only start a process object created by current process",
+        "can only join a child process",
+        "can only test a child process",
+    ]
+    assert text == f"<ForkProcess name='Strange' parent={parent} unknown>"
+    strange = started(fork)
+    said = ask(fork, verbs_of_a_stranger)
+    assert said[-2:-1] == ["can only test a child process"]
+    ended(strange)
+
+
+def test_close(ctx):
+    process = started(ctx)
+    with pytest.raises(ValueError, match="still running"):
+        process.close()
+    process.kill()
+    process.join()
+    process.close()
+    process.close()
+    for use in (process.start, process.join, process.is_alive, process.kill):
+        with pytest.raises(ValueError, match="process object is closed"):
+            use()
+    for name in ("pid", "exitcode", "sentinel"):
+        with pytest.raises(ValueError, match="process object is closed"):
+            getattr(process, name)
+    assert "closed" in repr(process)
+
+
+def test_close_without_start(ctx):
+    process = ctx.Process()
+    process.close()
+    with pytest.raises(ValueError, match="process object is closed"):
+        process.start()
+
+
+def test_a_dropped_process_leaves_nothing(ctx):
+    ctx.Process(target=int)
+    process = ctx.Process(target=int)
+    process.start()
+    process.join()
+
+
+def try_to_have_a_child():
+    try:
+        mproc.Process(target=int).start()
+    except AssertionError as error:
+        return str(error)
+
+
+def test_daemons_have_no_children(ctx):
+    said = ask(ctx, try_to_have_a_child, daemon=True)
+    assert said == "daemonic processes are not allowed to have children"
+
+
+def test_daemon_is_settled_by_the_start(ctx):
+    process = ctx.Process()
+    assert process.daemon is False
+    process.daemon = True
+    process.start()
+    with pytest.raises(AssertionError, match="process has already started"):
+        process.daemon = False
+    process.join()
+
+
+# ---- kin
+
+
+def test_a_child_knows_where_it_is(ctx, method):
+    here = mproc.current_process()
+    answer = ask(ctx, whereabouts, name="Somebody", daemon=True)
+    pid = answer["pid"]
+    assert answer["own"] == (pid, "Somebody", True, here.authkey)
+    assert answer["ppid"] == os.getpid()
+    assert answer["parent"] == (os.getpid(), "MainProcess", True)
+    assert answer["method"] == method
+    assert answer["children"] == []
+    assert answer["stdin"] == ""
+    assert f"name='Somebody' parent={os.getpid()} started daemon" in answer["repr"]
+
+
+def test_the_main_process():
+    main = mproc.current_process()
+    assert mproc.parent_process() is None
+    assert (main.name, main.pid, main.ident) == ("MainProcess", os.getpid(), os.getpid())
+    assert main.is_alive() and not main.daemon and main.exitcode is None
+    assert isinstance(main.authkey, bytes) and len(main.authkey) == 32
+    main.close()
+    assert main.is_alive()
+
+
+def test_active_children(ctx):
+    process = ctx.Process(target=stay)
+    assert process not in mproc.active_children()
+    process.start()
+    assert mproc.active_children() == [process]
+    process.kill()
+    assert wait([process.sentinel], timeout=30)
+    assert mproc.active_children() == []
+    assert process.exitcode == -signal.SIGKILL
+
+
+def name_of_grandchild():
+    return mproc.Process().name
+
+
+def test_names(ctx):
+    process = ctx.Process()
+    kind = type(process).__name__
+    number = process.name.removeprefix(f"{kind}-")
+    assert number.isdigit()
+    assert ctx.Process().name == f"{kind}-{int(number) + 1}"
+    assert ask(ctx, name_of_grandchild).startswith("Process-")
+    process.name = "Other"
+    assert process.name == "Other"
+    with pytest.raises(AssertionError, match="name must be a string"):
+        process.name = 1
+    for name in ("\0", "ä" * 100, "\udc80", ""):
+        process = ctx.Process(name=name)
+        process.start()
+        process.join()
+        assert process.exitcode == 0 and process.name == name
+
+
+def test_repr(ctx):
+    process = ctx.Process(target=stay, name="P", daemon=True)
+    kind, parent = type(process).__name__, os.getpid()
+    assert repr(process) == f"<{kind} name='P' parent={parent} initial daemon>"
+    process.start()
+    process.kill()
+    process.join()
+    begin = f"<{kind} name='P' pid={process.pid} parent={parent} stopped "
+    assert repr(process) == f"{begin}exitcode=-SIGKILL daemon>"
+
+
+class Shouting(mproc.get_context("fork").Process):
+    def __init__(self, connection, text):
+        super().__init__()
+        self.connection = connection
+        self.text = text
+
+    def run(self):
+        self.connection.send(self.text.upper())
+
+
+class SpawnShouting(mproc.get_context("spawn").Process):
+    __init__ = Shouting.__init__
+    run = Shouting.run
+
+    def __init__(self, connection, text):
+        mproc.get_context("spawn").Process.__init__(self)
+        self.connection = connection
+        self.text = text
+
+
+@pytest.mark.parametrize("kind", [Shouting, SpawnShouting])
+def test_subclass(kind):
+    reader, writer = mproc.Pipe(duplex=False)
+    with reader, writer:
+        process = kind(writer, "hello")
+        process.start()
+        assert reader.recv() == "HELLO"
+        process.join()
+
+
+def test_arguments(ctx):
+    big = bytes(3_000_000)
+    assert ask(ctx, dict, [(1, "one"), ("big", big)]) == {1: "one", "big": big}
+
+
+def test_keyword_arguments(ctx):
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        arguments = {"connection": writer, "function": int}
+        process = ctx.Process(target=tell, kwargs=arguments)
+        process.start()
+        assert reader.recv() == 0
+        process.join()
+
+
+def test_authkey():
+    process = mproc.Process()
+    process.authkey = b"secret"
+    assert process.authkey == b"secret"
+    import pickle
+
+    with pytest.raises(TypeError, match="disallowed for security reasons"):
+        pickle.dumps(process.authkey)
+
+
+# ---- what cannot be pickled
+
+
+class Stubborn:
+    def __reduce__(self):
+        raise ValueError("never")
+
+    def __repr__(self):
+        return "<the stubborn one>"
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("options", "culprit"),
+    [
+        ({"target": lambda: None}, "the target of process 'Mule' cannot be pickled: <function"),
+        ({"target": int, "args": (1, Stubborn())}, "argument 1 of process 'Mule' cannot"),
+        ({"target": int, "kwargs": {"x": Stubborn()}}, "argument 'x' of process 'Mule' cannot"),
+    ],
+)
+def test_the_culprit_is_named(method, options, culprit):
+    process = mproc.get_context(method).Process(name="Mule", **options)
+    with pytest.raises(Exception, match=r".") as raised:
+        process.start()
+    assert culprit in raised.value.__notes__[0]
+    assert process.pid is None and mproc.active_children() == []
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_after_a_failed_start(method):
+    """The descriptors that were already meant for the child stay the parent's; it can go on."""
+    ctx = mproc.get_context(method)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=tell, args=(writer, Stubborn()))
+        with pytest.raises(ValueError, match="never"):
+            process.start()
+        process._args = (writer, int)
+        process.start()
+        assert reader.recv() == 0
+        process.join()
+
+
+def explode():
+    raise ValueError("exploded")
+
+
+class Mine:
+    def __reduce__(self):
+        return explode, ()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_arguments_that_cannot_be_unpickled(method, capfd):
+    process = mproc.get_context(method).Process(target=int, args=(Mine(),))
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    assert "ValueError: exploded" in capfd.readouterr().err
+
+
+# ---- parents and orphans
+
+
+def watch_parent(connection):
+    parent = mproc.parent_process()
+    connection.send((os.getpid(), parent.is_alive()))
+    parent.join(30)
+    connection.send(parent.is_alive())
+    signal.pause()
+
+
+def have_a_child(connection, daemon):
+    process = mproc.Process(target=watch_parent, args=(connection,), daemon=daemon)
+    process.start()
+    signal.pause()
+
+
+def test_children_survive_their_parents_death(ctx):
+    reader, writer = ctx.Pipe(duplex=False)
+    parent = ctx.Process(target=have_a_child, args=(writer, False))
+    parent.start()
+    writer.close()
+    pid, alive = reader.recv()
+    assert alive
+    orphan = os.pidfd_open(pid)
+    ended(parent)
+    assert reader.recv() is False
+    signal.pidfd_send_signal(orphan, signal.SIGKILL)
+    assert wait([orphan], timeout=30)
+    os.close(orphan)
+    reader.close()
+
+
+def test_daemons_end_with_their_parent(ctx):
+    reader, writer = ctx.Pipe(duplex=False)
+    parent = ctx.Process(target=have_a_child, args=(writer, True))
+    parent.start()
+    writer.close()
+    pid, _ = reader.recv()
+    orphan = os.pidfd_open(pid)
+    ended(parent)
+    assert wait([orphan], timeout=30)
+    os.close(orphan)
+    reader.close()
+
+
+def test_daemons_outlive_the_thread_that_started_them(ctx):
+    process = None
+
+    def start():
+        nonlocal process
+        process = started(ctx, daemon=True)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    reader, writer = ctx.Pipe()
+    with reader, writer:
+        assert wait([process.sentinel], timeout=0.1) == []
+    ended(process)
+
+
+def test_exit_waits_for_children_and_ends_daemons(program, method):
+    program.write(
+        "main.py",
+        """
+import mproc, os, signal, time
+def slow(): time.sleep(0.2); print('slow done', flush=True)
+def forever(): signal.pause()
+if __name__ == '__main__':
+    ctx = mproc.get_context(__import__('sys').argv[1])
+    ctx.Process(target=slow).start()
+    ctx.Process(target=forever, daemon=True).start()
+    print('main done', flush=True)
+""",
+    )
+    assert program.output("main.py", method) == "main done\nslow done\n"
+
+
+# ---- the child's end
+
+
+def leave_traces(connection):
+    import atexit
+
+    from mproc import util
+
+    atexit.register(connection.send, "atexit")
+    util.Finalize(None, connection.send, args=("finalizer",), exitpriority=1)
+    threading.Thread(target=lambda: (time.sleep(0.05), connection.send("thread"))).start()
+    print("buffered", end="")
+
+
+def test_what_runs_at_the_end_of_a_child(ctx, method, capfd):
+    reader, writer = ctx.Pipe(duplex=False)
+    process = ctx.Process(target=leave_traces, args=(writer,))
+    process.start()
+    writer.close()
+    process.join()
+    told = []
+    with pytest.raises(EOFError):
+        while True:
+            told.append(reader.recv())
+    reader.close()
+    assert capfd.readouterr().out == "buffered"
+    expected = {"finalizer", "thread"}
+    if method == "spawn" or sys.version_info >= (3, 13):
+        expected.add("atexit")
+    assert set(told) == expected
+
+
+def test_a_forked_child_runs_nothing_of_its_parents_end(program):
+    program.write(
+        "main.py",
+        """
+import atexit, os, sys
+import mproc
+from mproc import util
+pid = os.getpid()
+def say(what): print(what, 'in the', 'parent' if os.getpid() == pid else 'child', flush=True)
+atexit.register(say, 'atexit')
+util.Finalize(None, say, args=('finalizer',), exitpriority=0)
+print('once', end=' ')
+p = mproc.get_context('fork').Process(target=int); p.start(); p.join()
+""",
+    )
+    lines = "once finalizer in the parent\natexit in the parent\n"
+    assert sorted(program.output("main.py").split()) == sorted(lines.split())
+
+
+def test_broken_streams(ctx, monkeypatch):
+    for stream in ("stdout", "stderr", "stdin"):
+        monkeypatch.setattr(sys, stream, None)
+    process = ctx.Process(target=fail)
+    process.start()
+    process.join()
+    monkeypatch.undo()
+    assert process.exitcode == 1
+
+
+def test_the_callers_frames_are_not_kept(ctx):
+    import gc
+    import weakref
+
+    class Target:
+        def __call__(self):
+            pass
+
+    if ctx.get_start_method() != "fork":
+        pytest.skip("a local class cannot be pickled")
+    target = Target()
+    seen = weakref.ref(target)
+    process = ctx.Process(target=target)
+    del target
+    process.start()
+    gc.collect()
+    assert seen() is None
+    process.join()
+
+
+def test_a_thousand_processes():
+    fork = mproc.get_context("fork")
+    for _ in range(1000):
+        process = fork.Process()
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+
+
+def test_many_at_once(ctx, method):
+    count = 6 if method == "spawn" else 60
+    processes = [ctx.Process(target=exit_with, args=(number,)) for number in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == list(range(count))
+
+
+def test_started_by_several_threads(ctx, method):
+    codes = []
+
+    def start_some():
+        for _ in range(2 if method == "spawn" else 10):
+            process = ctx.Process(target=exit_with, args=(5,))
+            process.start()
+            process.join()
+            codes.append(process.exitcode)
+
+    threads = [threading.Thread(target=start_some) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(codes) == {5}
+
+
+def test_a_bare_fork_of_a_child(ctx):
+    assert ask(ctx, fork_and_ask) == ("True", "MainProcess")
+
+
+def fork_and_ask():
+    """What a bare fork of a started child thinks of its parent."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        parent = mproc.parent_process()
+        os.write(writer, f"{parent.is_alive()} {parent.name}".encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    said = os.read(reader, 100).decode()
+    os.close(reader)
+    os.close(writer)
+    return tuple(said.split())
