@@ -11,5 +11,6 @@ struct mproc__hand;
 void mproc__lock_destroy(struct mproc__hand *hand, void *object);
 void mproc__queue_destroy(struct mproc__hand *hand, void *object);
 void mproc__taskq_destroy(struct mproc__hand *hand, void *object);
+void mproc__pool_destroy(struct mproc__hand *hand, void *object);
 
 #endif
