@@ -39,6 +39,7 @@
 
 #define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `sharing` */
 #define LOOK_AFTER 2                   /* members that every birth looks after */
+#define CHILDREN_MAX 1024              /* of a process with more, an early death stays unnoticed */
 
 /* What the process is. Threads of tests may be members of their own. */
 struct self {
@@ -57,7 +58,6 @@ static _Thread_local FAST_TLS struct self *thread_self;
 static _Thread_local FAST_TLS struct mproc__hand *thread_hand;
 static _Thread_local FAST_TLS uint64_t thread_id; /* pid << 32 | tid, 0: not asked yet */
 static _Thread_local uint64_t next_fork;
-static _Thread_local uint64_t forking; /* between the handlers of one fork() */
 
 static struct self *self(void) {
     return mproc__likely(thread_self == NULL) ? &process_self : thread_self;
@@ -82,11 +82,9 @@ static struct mproc__members *members(void) {
     return &mproc__family->members;
 }
 
-/* Slots below this number may have been used: the lowest free one is always taken, so there are never
- * more of them than serials. Those above are untouched memory, and stay so. */
+/* Slots from this number on were never used: looking at them would only touch new pages. */
 uint32_t mproc__members_seen(void) {
-    uint64_t serial = mproc__load64(&members()->serial);
-    return serial < MPROC__MEMBERS ? (uint32_t)serial : MPROC__MEMBERS;
+    return (uint32_t)mproc__load64(&members()->top);
 }
 
 /* ---------------------------------------------------------------- tokens */
@@ -109,11 +107,55 @@ struct mproc__slot *mproc__token_slot(uint64_t token) {
     return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
 }
 
+static pid_t pid_of(const struct mproc__slot *slot) {
+    return __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE);
+}
+
+static bool has_slot(pid_t pid) {
+    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
+        if (pid_of(&mproc__family->slots[i]) == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is every living child of the process known by its own slot? */
+static bool children_known(pid_t parent) {
+    pid_t children[CHILDREN_MAX];
+    uint64_t start;
+    int n = mproc__os_process_children(parent, children, CHILDREN_MAX);
+    if (n < 0 || n > CHILDREN_MAX) {
+        return false;
+    }
+    while (n-- > 0) {
+        if (mproc__os_process_start_time(children[n], &start) != -ESRCH && !has_slot(children[n])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A forked child that was killed before it could say its pid: it is not among its parent's children.
+ * One that lives is, and has no slot of its own until it has said its pid. Twice, because a child whose
+ * thread ends moves to another thread's list. */
+static bool died_unknown(const struct mproc__slot *slot) {
+    for (int i = 0; i < 2; i++) {
+        if (!children_known(slot->ppid) || pid_of(slot) != MPROC__PID_UNKNOWN) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Has the process of a LIVE slot, or of an UNBORN one whose starter told the pid, ended? */
 static bool process_ended(const struct mproc__slot *slot, unsigned state) {
-    pid_t pid = slot->pid;
+    pid_t pid = pid_of(slot);
     if (pid == 0 || pid == getpid()) {
         return false;
+    }
+    if (pid == MPROC__PID_UNKNOWN) {
+        return died_unknown(slot);
     }
     uint64_t start;
     int r = mproc__os_process_start_time(pid, &start);
@@ -311,9 +353,8 @@ void mproc__members_init(void) {
 
 /* Under the guard: a free slot's number, or MPROC__MEMBERS. Low ones first: they are warm. */
 static uint32_t find_free(void) {
-    uint32_t i = 0;
-    while (i < MPROC__MEMBERS &&
-           (mproc__peek64(&mproc__family->slots[i].state) & 0xff) != MPROC__SLOT_FREE) {
+    uint32_t i = 0, top = mproc__members_seen();
+    while (i < top && (mproc__peek64(&mproc__family->slots[i].state) & 0xff) != MPROC__SLOT_FREE) {
         i++;
     }
     return i;
@@ -330,6 +371,9 @@ static int reserve(struct mproc__hand *hand, uint64_t parent, enum mproc__slot_s
         mproc__guard_set(&all->guard, &all->serial, serial);
         mproc__guard_set(&all->guard, &slot->parent, parent);
         mproc__guard_set(&all->guard, &slot->state, serial << 8 | state);
+        if (i >= all->top) {
+            mproc__guard_set(&all->guard, &all->top, i + 1);
+        }
         *token = mproc__token(i, serial);
     }
     mproc__guard_leave(&all->guard, hand);
@@ -340,8 +384,7 @@ static int reserve(struct mproc__hand *hand, uint64_t parent, enum mproc__slot_s
 static void look_after_some(void) {
     for (int i = 0; i < LOOK_AFTER; i++) {
         uint64_t turn = mproc__add64(&members()->hint, 1);
-        uint64_t highest = mproc__peek64(&members()->serial);
-        look_after((uint32_t)(turn % (highest < MPROC__MEMBERS ? highest + 1 : MPROC__MEMBERS)));
+        look_after((uint32_t)(turn % mproc__members_seen()));
     }
 }
 
@@ -408,43 +451,78 @@ void mproc__member_next_fork(uint64_t token) {
     next_fork = token;
 }
 
-/* A child for which there is no slot, or whose parent died meanwhile, goes on without a family. */
-static void before_fork(void) {
-    forking = 0;
-    if (mproc__family != NULL) {
-        forking = next_fork;
-        if (forking == 0) {
-            (void)mproc__member_expect("fork", (mproc_method)0, 0, &forking);
-        }
-    }
+/* What the forking thread keeps between the handlers. */
+static _Thread_local struct {
+    uint64_t token; /* of the child, 0: none */
+    bool ours;      /* reserved here, not by a starter that gives it up itself */
+    int error;      /* errno as fork() found it */
+} forking;
+
+static void choose_slot(void) {
+    forking.token = next_fork;
+    forking.ours = next_fork == 0;
     next_fork = 0;
-    struct mproc__hand *hand = forking != 0 ? mproc__hand_get() : NULL;
-    mproc__holds_freeze();
-    if (hand != NULL) {
-        if (mproc__holds_inherit(hand, forking) != 0) {
-            fprintf(stderr, "mproc: no memory to give a forked child its parent's holds\n");
-        }
-        mproc__hand_put(hand);
+    if (mproc__family == NULL ||
+        (forking.ours && mproc__member_expect("fork", (mproc_method)0, 0, &forking.token) != 0)) {
+        forking.token = 0;
     }
-    pthread_mutex_lock(&sharing);
 }
 
+/* A child for which there is no slot, or whose parent died meanwhile, goes on without a family. The
+ * locks are taken in the order in which every other call takes them: a thread may have the shared hand
+ * and want to change its holds. */
+static void before_fork(void) {
+    forking.error = errno;
+    choose_slot();
+    struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
+    if (hand == thread_hand) { /* not the shared one, or none */
+        pthread_mutex_lock(&sharing);
+    }
+    mproc__holds_freeze();
+    if (hand != NULL && mproc__holds_inherit(hand, forking.token) != 0) {
+        fprintf(stderr, "mproc: no memory to give a forked child its parent's holds\n");
+    }
+    errno = 0;
+}
+
+/* From now on the child is there, or dead: see died_unknown(). It may have said its pid already. */
+static void mark_forked(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    int32_t nobody = 0;
+    if (slot != NULL) {
+        (void)__atomic_compare_exchange_n(&slot->pid, &nobody, MPROC__PID_UNKNOWN, false,
+                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+}
+
+/* Nothing else says that fork() has failed; success leaves errno alone. */
 static void after_fork_in_parent(void) {
-    pthread_mutex_unlock(&sharing);
+    bool failed = errno == EAGAIN || errno == ENOMEM;
+    int error = failed ? errno : forking.error;
     mproc__holds_thaw();
+    pthread_mutex_unlock(&sharing);
+    if (forking.ours && forking.token != 0) {
+        if (failed) {
+            mproc__member_bury(forking.token);
+        } else {
+            mark_forked(forking.token);
+        }
+    }
+    errno = error;
 }
 
 static void after_fork_in_child(void) {
-    pthread_mutex_unlock(&sharing);
     mproc__holds_thaw();
+    pthread_mutex_unlock(&sharing);
     if (mproc__family == NULL) {
         return;
     }
     pthread_setspecific(hand_key, NULL);
     thread_hand = NULL;
-    if (forking == 0 || mproc__member_adopt(forking) != 0) {
+    if (forking.token == 0 || mproc__member_adopt(forking.token) != 0) {
         mproc__family_forget();
     }
+    errno = forking.error;
 }
 
 int mproc__member_after_fork_child(uint64_t token) {

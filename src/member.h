@@ -38,7 +38,8 @@ enum mproc__slot_state {
 struct mproc__slot {
     uint64_t state;  /* serial << 8 | enum mproc__slot_state */
     uint64_t parent; /* token of the member that reserved it */
-    int32_t pid;     /* while UNBORN: 0, or the child's as soon as its starter knows it */
+    int32_t pid;     /* while UNBORN: 0, or the child's as soon as its starter knows it, or
+                        MPROC__PID_UNKNOWN */
     int32_t ppid;
     uint64_t start_time;
     uint64_t holds; /* struct mproc__hold *: list, under the registry's guard */
@@ -51,13 +52,17 @@ struct mproc__slot {
     struct mproc__hand hands[MPROC__HANDS];
 };
 
+/* fork() by anybody has been made: there is a child, but only the child knows its pid. */
+#define MPROC__PID_UNKNOWN (-1)
+
 #define MPROC__MEMBERS_UNDO 8
 
 struct mproc__members {
     struct mproc__guard guard;  /* reserving and freeing slots */
     struct mproc__mutex reaper; /* held while a dead member is reaped */
     uint64_t serial;            /* the last one given */
-    uint64_t hint;              /* where to look for a free slot, and whom to look after next */
+    uint64_t hint;              /* whom to look after next */
+    uint64_t top;               /* slots below were used at least once */
     struct mproc__undo log[MPROC__MEMBERS_UNDO];
 };
 

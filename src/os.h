@@ -62,6 +62,10 @@ int mproc__os_pidfd_signal(int pidfd, int signal);
  * -ESRCH: there is none, or it has ended and waits to be collected (a zombie). */
 int mproc__os_process_start_time(pid_t pid, uint64_t *ticks);
 
+/* Fills up to `cap` pids of the living and dead children of a process; returns how many there are.
+ * -ENOSYS: this kernel does not tell. */
+int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
+
 /* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal);
  * 0: still running; -ECHILD: not a child, or collected by somebody else. */
 int mproc__os_process_collect(int pidfd, int *code);

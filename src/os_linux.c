@@ -7,6 +7,7 @@
  */
 #include "os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -226,6 +227,42 @@ int mproc__os_process_start_time(pid_t pid, uint64_t *ticks) {
     }
     text[n] = 0;
     return parse_stat(pid, text, ticks);
+}
+
+/* The children of one thread, appended behind the first n. */
+static int children_of_task(pid_t parent, const char *task, pid_t *out, int cap, int n) {
+    char path[320];
+    int child;
+    snprintf(path, sizeof path, "/proc/%d/task/%s/children", (int)parent, task);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return errno == ENOENT && access("/proc/thread-self/children", F_OK) != 0 ? -ENOSYS : n;
+    }
+    while (fscanf(f, "%d", &child) == 1) {
+        if (n < cap) {
+            out[n] = child;
+        }
+        n++;
+    }
+    fclose(f);
+    return n;
+}
+
+int mproc__os_process_children(pid_t parent, pid_t *out, int cap) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)parent);
+    DIR *tasks = opendir(path);
+    if (tasks == NULL) {
+        return -errno;
+    }
+    int n = 0;
+    for (struct dirent *e = readdir(tasks); e != NULL && n >= 0; e = readdir(tasks)) {
+        if (e->d_name[0] != '.') {
+            n = children_of_task(parent, e->d_name, out, cap, n);
+        }
+    }
+    closedir(tasks);
+    return n;
 }
 
 /* ---------------------------------------------------------------- starting processes */

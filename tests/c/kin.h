@@ -1,0 +1,156 @@
+/*
+ * kin.h - what the tests of the core share: children, threads that play members, words to meet at
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KIN_H
+#define KIN_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "family.h"
+#include "os.h"
+#include "test.h"
+
+/* ---- processes */
+
+/* A bare fork() that runs a function and ends; a failed check ends it with TEST_FAILED. */
+static inline pid_t kin_fork(void (*run)(void *), void *arg) {
+    fflush(stdout);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        run(arg);
+        fflush(stdout);
+        _exit(0);
+    }
+    return pid;
+}
+
+/* Collects a child that must end well. */
+static inline void kin_join(pid_t pid) {
+    int status = 0;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}
+
+static inline void kin_kill(pid_t pid) {
+    int status;
+    CHECK_OK(kill(pid, SIGKILL));
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+}
+
+/* Runs a function in a child that must end by SIGABRT: an assertion or a panic. */
+static inline void kin_aborts(void (*run)(void *), void *arg) {
+    int status = 0;
+    fflush(stdout);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        if (freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(1);
+        }
+        signal(SIGABRT, SIG_DFL);
+        run(arg);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+/* For ever, until somebody kills the caller. */
+static inline void kin_sleep(void) {
+    for (;;) {
+        pause();
+    }
+}
+
+/* ---- words to meet at */
+
+/* Sleeps until a word of the arena has reached the value. */
+static inline void kin_await(const uint64_t *word, uint64_t at_least) {
+    while (mproc__load64(word) < at_least) {
+        usleep(200);
+    }
+}
+
+/* Sleeps until the process sleeps inside a futex call: it waits for something of ours. */
+static inline void kin_await_futex(pid_t pid) {
+    char path[64], text[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/wchan", (int)pid);
+    while (strstr(text, "futex") == NULL) {
+        FILE *f = fopen(path, "r");
+        CHECK(f != NULL);
+        if (fgets(text, sizeof text, f) == NULL) {
+            text[0] = 0;
+        }
+        fclose(f);
+        usleep(200);
+    }
+}
+
+/* ---- threads that play members */
+
+struct kin_thread {
+    void (*run)(void *);
+    void *arg;
+    pthread_t thread;
+};
+
+static inline void *kin_thread_main(void *arg) {
+    struct kin_thread *t = arg;
+    CHECK_OK(mproc__thread_becomes_member());
+    t->run(t->arg);
+    mproc__thread_leaves();
+    return NULL;
+}
+
+static inline void kin_threads_run(struct kin_thread *threads, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        CHECK_OK(pthread_create(&threads[i].thread, NULL, kin_thread_main, &threads[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        CHECK_OK(pthread_join(threads[i].thread, NULL));
+    }
+}
+
+/* ---- invariants */
+
+static inline void kin_check(void) {
+    char why[256] = "";
+    if (mproc_arena_check(why, sizeof why) != 0 || mproc_member_check(why, sizeof why) != 0) {
+        test_fail(__FILE__, __LINE__, "%s", why);
+    }
+}
+
+/* Stores a wrong value into a word, expects a check to name the invariant, puts the word back. */
+#define KIN_BREAKS(word, value, call, name)                                                        \
+    do {                                                                                           \
+        char why[256] = "";                                                                        \
+        __typeof__(*(word)) kept = *(word);                                                        \
+        *(word) = (value);                                                                         \
+        int broken = (call);                                                                       \
+        *(word) = kept;                                                                            \
+        CHECK_EQ(broken, MPROC_ECORRUPT);                                                          \
+        if (strncmp(why, name, strlen(name)) != 0) {                                               \
+            test_fail(__FILE__, __LINE__, "%s was expected, not: %s", name, why);                  \
+        }                                                                                          \
+        CHECK_OK(call);                                                                            \
+    } while (0)
+
+/* A generator that is the same everywhere (xorshift, Marsaglia 2003). */
+static inline uint64_t kin_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+#endif

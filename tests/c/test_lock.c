@@ -1,0 +1,406 @@
+/*
+ * test_lock.c - the programs' lock: exclusion, undo, death of the holder
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "kin.h"
+
+enum { WORDS = 5 };
+
+struct room {
+    mproc_lock *lock;
+    uint64_t words[WORDS];
+    uint64_t ready;
+    uint64_t heirs;
+};
+
+static struct room *make(unsigned undo) {
+    struct room *r = mproc_calloc(1, sizeof *r);
+    CHECK(r != NULL);
+    r->lock = mproc_lock_new(undo);
+    CHECK(r->lock != NULL);
+    return r;
+}
+
+static void drop(struct room *r) {
+    char why[128] = "";
+    CHECK_OK(mproc_lock_check(r->lock, why, sizeof why));
+    mproc_reap();
+    mproc_drop(r->lock);
+    mproc_free(r);
+    kin_check();
+}
+
+TEST(lock_acquire_release) {
+    struct room *r = make(0);
+    mproc_lock_holder holder;
+    CHECK_EQ(mproc_lock_release(r->lock), MPROC_ENOTHELD);
+    mproc_lock_owner(r->lock, &holder);
+    CHECK_EQ(holder.pid, 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(mproc_lock_acquire(r->lock, i == 0 ? 0 : i == 1 ? MPROC_SEC : MPROC_FOREVER));
+        mproc_lock_owner(r->lock, &holder);
+        CHECK_EQ(holder.pid, getpid());
+        CHECK_EQ(holder.tid, mproc__os_tid());
+        mproc_member self;
+        CHECK_OK(mproc_self(&self));
+        CHECK_EQ(holder.serial, self.serial);
+        CHECK_OK(mproc_lock_release(r->lock));
+    }
+    mproc_lock_owner(r->lock, &holder);
+    CHECK_EQ(holder.pid, 0);
+    CHECK_EQ(mproc_lock_release(r->lock), MPROC_ENOTHELD);
+    mproc_lock_mourned(r->lock, &holder);
+    CHECK(holder.pid == 0 && holder.tid == 0 && holder.serial == 0);
+    drop(r);
+}
+
+TEST(lock_is_not_recursive) {
+    struct room *r = make(0);
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    CHECK_EQ(mproc_lock_acquire(r->lock, 0), -ETIMEDOUT);
+    int64_t before = mproc__os_now();
+    CHECK_EQ(mproc_lock_acquire(r->lock, 15 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - before, 15 * MPROC_MSEC);
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}
+
+static void release_it(void *arg) {
+    struct room *r = arg;
+    CHECK_OK(mproc_lock_release(r->lock));
+}
+
+TEST(lock_may_be_released_by_anybody) {
+    struct room *r = make(3);
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    kin_join(kin_fork(release_it, r));
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}
+
+TEST(lock_sizes_of_the_undo_record) {
+    CHECK(mproc_lock_new(4097) == NULL);
+    CHECK(mproc_lock_new(UINT32_MAX) == NULL);
+    for (unsigned undo = 1; undo <= 4096; undo *= 8) {
+        struct room *r = make(undo);
+        uint64_t *words = mproc_calloc(undo + 1, 8);
+        CHECK_OK(mproc_lock_acquire(r->lock, 0));
+        for (unsigned i = 0; i < undo; i++) {
+            CHECK_OK(mproc_lock_save(r->lock, &words[i]));
+            words[i] = i + 1;
+        }
+        CHECK_EQ(mproc_lock_save(r->lock, &words[undo]), -ENOSPC);
+        mproc_lock_rollback(r->lock);
+        for (unsigned i = 0; i < undo; i++) {
+            CHECK_EQ(words[i], 0);
+        }
+        CHECK_OK(mproc_lock_save(r->lock, &words[0])); /* there is room again */
+        words[0] = 5;
+        CHECK_OK(mproc_lock_release(r->lock));
+        CHECK_EQ(words[0], 5); /* committed */
+        mproc_free(words);
+        drop(r);
+    }
+}
+
+TEST(lock_save_needs_the_lock_and_a_record) {
+    struct room *r = make(2), *none = make(0);
+    CHECK_EQ(mproc_lock_save(r->lock, &r->words[0]), MPROC_ENOTHELD);
+    CHECK_OK(mproc_lock_acquire(none->lock, 0));
+    CHECK_EQ(mproc_lock_save(none->lock, &r->words[0]), -ENOSPC);
+    mproc_lock_rollback(none->lock);
+    CHECK_OK(mproc_lock_release(none->lock));
+    drop(r);
+    drop(none);
+}
+
+static void save_outside(void *arg) {
+    struct room *r = arg;
+    uint64_t mine = 0;
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    CHECK_OK(mproc_lock_save(r->lock, &mine));
+}
+
+static void save_crooked(void *arg) {
+    struct room *r = arg;
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    CHECK_OK(mproc_lock_save(r->lock, (char *)&r->words[0] + 4));
+}
+
+TEST(lock_save_asserts_its_word) {
+#ifdef NDEBUG
+    test_skip("assertions are off");
+#endif
+    struct room *r = make(2);
+    kin_aborts(save_outside, r);
+    CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(r->lock));
+    kin_aborts(save_crooked, r);
+    CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}
+
+/* ---------------------------------------------------------------- death of the holder */
+
+static void change(struct room *r, uint64_t value) {
+    for (int i = 0; i < WORDS; i++) {
+        CHECK_OK(mproc_lock_save(r->lock, &r->words[i]));
+        r->words[i] = value;
+    }
+}
+
+static void change_and_sleep(void *arg) {
+    struct room *r = arg;
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    change(r, 7);
+    mproc__store64(&r->ready, (uint64_t)getpid());
+    kin_sleep();
+}
+
+TEST(lock_gives_back_what_the_killed_changed) {
+    struct room *r = make(WORDS);
+    mproc_lock_holder holder, mourned;
+    for (int reap = 0; reap < 2; reap++) {
+        r->ready = 0;
+        pid_t pid = kin_fork(change_and_sleep, r);
+        kin_await(&r->ready, 1);
+        CHECK_EQ(r->words[WORDS - 1], 7);
+        mproc_lock_owner(r->lock, &holder);
+        CHECK_EQ(holder.pid, pid);
+        CHECK_EQ(mproc_lock_acquire(r->lock, 3 * MPROC_MSEC), -ETIMEDOUT);
+        kin_kill(pid);
+        if (reap) {
+            mproc_reap();
+        }
+        CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
+        for (int i = 0; i < WORDS; i++) {
+            CHECK_EQ(r->words[i], 0);
+        }
+        mproc_lock_mourned(r->lock, &mourned);
+        CHECK(mourned.pid == holder.pid && mourned.tid == holder.tid &&
+              mourned.serial == holder.serial);
+        mproc_lock_owner(r->lock, &holder);
+        CHECK_EQ(holder.pid, getpid());
+        CHECK_OK(mproc_lock_release(r->lock));
+        CHECK_OK(mproc_lock_acquire(r->lock, 0)); /* only the first is told */
+        CHECK_OK(mproc_lock_release(r->lock));
+    }
+    drop(r);
+}
+
+static void change_and_exit(void *arg) {
+    struct room *r = arg;
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    change(r, 9);
+}
+
+TEST(lock_of_a_holder_that_exits) {
+    struct room *r = make(WORDS);
+    kin_join(kin_fork(change_and_exit, r));
+    CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_EQ(r->words[0], 0);
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}
+
+/* The lock's memory stays while somebody holds the object, whoever dies. */
+TEST(lock_dies_with_its_last_holder) {
+    size_t before = test_arena_used();
+    struct room *r = make(WORDS);
+    pid_t pid = kin_fork(change_and_sleep, r);
+    kin_await(&r->ready, 1);
+    mproc_drop(r->lock); /* the child has its own hold */
+    CHECK_GT(test_arena_used(), before + mproc__heap_size(r));
+    kin_kill(pid);
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK_EQ(test_arena_used(), before + mproc__heap_size(r));
+    mproc_free(r);
+    kin_check();
+}
+
+/* ---------------------------------------------------------------- many */
+
+/* All words always change together, by exactly one. */
+static void add_one_to_all(struct room *r, bool told) {
+    int e = mproc_lock_acquire(r->lock, MPROC_FOREVER);
+    CHECK(e == 0 || (told && e == -EOWNERDEAD));
+    uint64_t value = r->words[0];
+    for (int i = 0; i < WORDS; i++) {
+        CHECK_EQ(r->words[i], value);
+    }
+    change(r, value + 1);
+    CHECK_OK(mproc_lock_release(r->lock));
+}
+
+static void add_many(void *arg) {
+    for (int i = 0; i < 5000; i++) {
+        add_one_to_all(arg, false);
+    }
+}
+
+TEST(lock_excludes_processes) {
+    struct room *r = make(WORDS);
+    pid_t kids[3];
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(add_many, r);
+    }
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    CHECK_EQ(r->words[0], 15000);
+    drop(r);
+}
+
+static void check_often(void *arg) {
+    struct room *r = arg;
+    char why[128];
+    mproc_lock_holder holder;
+    for (int i = 0; i < 2000; i++) {
+        CHECK_OK(mproc_lock_check(r->lock, why, sizeof why));
+        mproc_lock_owner(r->lock, &holder);
+        mproc_lock_mourned(r->lock, &holder);
+    }
+}
+
+TEST(lock_excludes_threads_as_members) {
+    struct room *r = make(WORDS);
+    struct kin_thread threads[4] = {
+        {add_many, r, 0}, {add_many, r, 0}, {add_many, r, 0}, {check_often, r, 0}};
+    kin_threads_run(threads, 4);
+    CHECK_EQ(r->words[0], 15000);
+    drop(r);
+}
+
+static void *plain_thread(void *arg) {
+    add_many(arg);
+    return NULL;
+}
+
+TEST(lock_excludes_threads_of_one_member) {
+    struct room *r = make(WORDS);
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(pthread_create(&threads[i], NULL, plain_thread, r));
+    }
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(pthread_join(threads[i], NULL));
+    }
+    CHECK_EQ(r->words[0], 15000);
+    drop(r);
+}
+
+static void add_for_ever(void *arg) {
+    struct room *r = arg;
+    for (;;) {
+        add_one_to_all(r, true);
+        mproc__add64(&r->ready, 1);
+    }
+}
+
+TEST(lock_all_or_nothing_under_random_kills) {
+    struct room *r = make(WORDS);
+    for (unsigned round = 0; round < 60; round++) {
+        pid_t kids[3];
+        for (int i = 0; i < 3; i++) {
+            kids[i] = kin_fork(add_for_ever, r);
+        }
+        uint64_t before = mproc__load64(&r->ready);
+        kin_await(&r->ready, before + 3);
+        usleep(round * 53 % 1500);
+        kin_kill(kids[0]);
+        kin_kill(kids[1]);
+        before = mproc__load64(&r->ready);
+        kin_await(&r->ready, before + 3); /* the third goes on */
+        kin_kill(kids[2]);
+        add_one_to_all(r, true);
+        CHECK_EQ(mproc_reap(), 3);
+    }
+    drop(r);
+}
+
+static void wait_once(void *arg) {
+    struct room *r = arg;
+    int e = mproc_lock_acquire(r->lock, MPROC_FOREVER);
+    CHECK(e == 0 || e == -EOWNERDEAD);
+    mproc__add64(&r->heirs, e == -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(r->lock));
+}
+
+TEST(lock_tells_one_heir_of_several) {
+    struct room *r = make(WORDS);
+    pid_t holder = kin_fork(change_and_sleep, r), kids[3];
+    kin_await(&r->ready, 1);
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(wait_once, r);
+        kin_await_futex(kids[i]);
+    }
+    kin_kill(holder);
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    CHECK_EQ(r->heirs, 1);
+    CHECK_EQ(r->words[0], 0);
+    drop(r);
+}
+
+/* ---------------------------------------------------------------- signals */
+
+static void on_signal(int number) {
+    (void)number;
+}
+
+static void wait_interrupted(void *arg) {
+    struct room *r = arg;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EINTR);
+    mproc__store64(&r->ready, 1);
+    CHECK_OK(mproc_lock_acquire(r->lock, MPROC_FOREVER)); /* nothing had happened: call again */
+    CHECK_OK(mproc_lock_release(r->lock));
+}
+
+TEST(lock_wait_is_interrupted) {
+    struct room *r = make(0);
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    pid_t pid = kin_fork(wait_interrupted, r);
+    kin_await_futex(pid);
+    while (mproc__load64(&r->ready) == 0) { /* one may come between two slices */
+        kill(pid, SIGUSR1);
+        usleep(2000);
+    }
+    CHECK_OK(mproc_lock_release(r->lock));
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(status == 0);
+    drop(r);
+}
+
+/* ---------------------------------------------------------------- checks see */
+
+/* The beginning of what lock.c keeps. */
+struct inside {
+    struct mproc__object object;
+    struct mproc__guard guard;
+};
+
+#define LOCK mproc_lock_check(r->lock, why, sizeof why)
+
+TEST(lock_check_sees) {
+    struct room *r = make(WORDS);
+    struct inside *in = (struct inside *)(void *)r->lock;
+    CHECK_EQ(in->guard.capacity, WORDS);
+    KIN_BREAKS(&in->object.magic, 0, LOCK, "L");
+    KIN_BREAKS(&in->object.kind, MPROC__KIND_QUEUE, LOCK, "L");
+    KIN_BREAKS(&in->guard.capacity, 0, LOCK, "L2");
+    KIN_BREAKS(&in->guard.count, WORDS + 1, LOCK, "L2");
+    KIN_BREAKS(&in->guard.count, 1, LOCK, "G1");
+    CHECK_OK(mproc_lock_acquire(r->lock, 0));
+    CHECK_OK(mproc_lock_save(r->lock, &r->words[0]));
+    CHECK_OK(mproc_lock_check(r->lock, NULL, 0));
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}

@@ -1,0 +1,442 @@
+/*
+ * test_member.c - birth, death and the hands of members
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "kin.h"
+
+#include <sys/resource.h>
+
+static unsigned taken_slots(void) {
+    unsigned n = 0;
+    for (uint32_t i = 0; i < MPROC__MEMBERS; i++) {
+        n += (mproc__load64(&mproc__family->slots[i].state) & 0xff) != MPROC__SLOT_FREE;
+    }
+    return n;
+}
+
+TEST_BARE(member_of_no_family) {
+    mproc_member m;
+    CHECK_EQ(mproc_self(&m), MPROC_EINIT);
+    CHECK_EQ(mproc_members(&m, 1), 0);
+    CHECK_EQ(mproc_reap(), 0);
+    CHECK(!mproc_in_arena(&m));
+}
+
+TEST(member_self) {
+    mproc_member m, list[4];
+    uint64_t ticks;
+    CHECK_OK(mproc_self(&m));
+    CHECK_EQ(m.pid, getpid());
+    CHECK_EQ(m.parent, getppid());
+    CHECK_EQ(m.method, 0);
+    CHECK_STR(m.name, "main");
+    CHECK_OK(mproc__os_process_start_time(getpid(), &ticks));
+    CHECK_EQ(m.start_time, ticks);
+    CHECK_EQ(mproc_members(NULL, 0), 1);
+    CHECK_EQ(mproc_members(list, 4), 1);
+    CHECK_MEM(&list[0], &m, sizeof m);
+    CHECK_EQ(taken_slots(), 1);
+}
+
+struct note {
+    mproc_member self;
+    uint64_t ready;
+    uint64_t go;
+};
+
+static void note_self(void *arg) {
+    struct note *n = arg;
+    CHECK_OK(mproc_self(&n->self));
+    mproc__store64(&n->ready, 1);
+    kin_await(&n->go, 1);
+}
+
+TEST(member_by_a_bare_fork) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    mproc_member me, list[4];
+    CHECK_OK(mproc_self(&me));
+    pid_t pid = kin_fork(note_self, n);
+    kin_await(&n->ready, 1);
+    CHECK_EQ(n->self.pid, pid);
+    CHECK_EQ(n->self.parent, getpid());
+    CHECK_EQ(n->self.method, 0);
+    CHECK_GT(n->self.serial, me.serial);
+    CHECK_GE(n->self.start_time, me.start_time);
+    CHECK_EQ(mproc_members(list, 1), 2); /* the number is all, also beyond what was asked for */
+    CHECK_EQ(mproc_members(list, 4), 2);
+    CHECK_EQ(list[0].pid + list[1].pid, getpid() + pid);
+    mproc__store64(&n->go, 1);
+    kin_join(pid);
+    CHECK_EQ(mproc_members(list, 4), 1); /* dead, though not reaped yet */
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK_EQ(mproc_reap(), 0);
+    CHECK_EQ(taken_slots(), 1);
+    mproc_free(n);
+    kin_check();
+}
+
+static void fork_further(void *arg) {
+    struct note *n = arg;
+    pid_t pid = kin_fork(note_self, n + 1);
+    note_self(n);
+    kin_join(pid);
+}
+
+TEST(member_of_the_third_generation) {
+    struct note *n = mproc_calloc(2, sizeof *n);
+    pid_t pid = kin_fork(fork_further, n);
+    kin_await(&n[0].ready, 1);
+    kin_await(&n[1].ready, 1);
+    CHECK_EQ(mproc_members(NULL, 0), 3);
+    CHECK_EQ(n[1].self.parent, pid);
+    mproc__store64(&n[0].go, 1);
+    mproc__store64(&n[1].go, 1);
+    kin_join(pid);
+    CHECK_EQ(mproc_reap(), 2);
+    CHECK_EQ(taken_slots(), 1);
+    mproc_free(n);
+}
+
+static void orphan_maker(void *arg) {
+    struct note *n = arg;
+    (void)kin_fork(note_self, n);
+    kin_await(&n->ready, 1);
+}
+
+/* An orphan stays a member, and is reaped by whoever is left. */
+TEST(member_whose_parent_died) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    kin_join(kin_fork(orphan_maker, n));
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK_EQ(mproc_members(NULL, 0), 2);
+    mproc__store64(&n->go, 1);
+    while (mproc_reap() == 0) {
+        usleep(1000);
+    }
+    CHECK_EQ(taken_slots(), 1);
+    mproc_free(n);
+    kin_check();
+}
+
+static void nothing(void *arg) {
+    (void)arg;
+}
+
+/* Nobody calls mproc_reap(): births look after the dead. */
+TEST(member_ten_thousand_forks_leave_nothing) {
+    mproc_queue *q = mproc_queue_new(0);
+    size_t used = test_arena_used(), fds = test_open_fds(), maps = test_mappings();
+    unsigned most = 0;
+    for (int i = 0; i < 10000; i++) {
+        kin_join(kin_fork(nothing, NULL));
+        if (i % 500 == 0) {
+            unsigned n = taken_slots();
+            most = n > most ? n : most;
+        }
+    }
+    CHECK_LE(most, 8);
+    mproc_reap();
+    CHECK_EQ(taken_slots(), 1);
+    CHECK_EQ(test_arena_used(), used);
+    CHECK_EQ(test_open_fds(), fds);
+    CHECK_EQ(test_mappings(), maps);
+    CHECK_EQ(mproc_holds(q), 1);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+    kin_check();
+}
+
+/* Killed before it could say its pid, or after: nobody can tell, and nothing must stay. */
+TEST(member_killed_at_birth) {
+    mproc_queue *q = mproc_queue_new(0);
+    size_t used = test_arena_used();
+    for (int i = 0; i < 300; i++) {
+        kin_kill(kin_fork(nothing, NULL));
+    }
+    mproc_reap();
+    CHECK_EQ(taken_slots(), 1);
+    CHECK_EQ(test_arena_used(), used);
+    mproc_drop(q);
+    kin_check();
+}
+
+/* ---------------------------------------------------------------- reservations */
+
+static void expect_no_family(void *arg) {
+    mproc_member m;
+    (void)arg;
+    CHECK_EQ(mproc_self(&m), MPROC_EINIT);
+}
+
+TEST(member_table_is_full) {
+    static uint64_t tokens[MPROC__MEMBERS];
+    uint64_t token = 77;
+    size_t n = 0;
+    int r;
+    while ((r = mproc__member_expect("kid", MPROC_SPAWN, 0, &tokens[n])) == 0) {
+        n++;
+        CHECK_LT(n, MPROC__MEMBERS);
+    }
+    CHECK_EQ(r, MPROC_EMEMBERS);
+    CHECK_EQ(n, MPROC__MEMBERS - 1);
+    CHECK_EQ(mproc__member_expect("kid", MPROC_SPAWN, 0, &token), MPROC_EMEMBERS);
+    CHECK_EQ(token, 77);
+    kin_check();
+    kin_join(kin_fork(expect_no_family, NULL)); /* a bare fork goes on without a family */
+    mproc__member_bury(tokens[2000]);
+    CHECK(mproc__token_slot(tokens[2000]) == NULL);
+    CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &tokens[2000]));
+    for (size_t i = 0; i < n; i++) {
+        mproc__member_bury(tokens[i]);
+    }
+    CHECK_EQ(taken_slots(), 1);
+    kin_check();
+}
+
+static void adopt_it(void *arg) {
+    CHECK_EQ(mproc__member_adopt(*(uint64_t *)arg), MPROC_ESTRANGER);
+}
+
+TEST(member_reservation_that_is_gone) {
+    uint64_t token, other;
+    CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
+    CHECK(mproc__token_slot(token) != NULL);
+    CHECK(!mproc__token_dead(token));
+    CHECK(!mproc__member_reap(token));
+    mproc__member_bury(token);
+    mproc__member_bury(token); /* harmless */
+    CHECK(mproc__token_dead(token));
+    CHECK(mproc__member_reap(token));
+    kin_join(kin_fork(adopt_it, &token));
+    CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &other)); /* the same slot again */
+    CHECK_NE(token, other);
+    kin_join(kin_fork(adopt_it, &token));
+    mproc__member_bury(other);
+    mproc_reap();
+    CHECK_EQ(taken_slots(), 1);
+}
+
+static void reserve_and_die(void *arg) {
+    CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, arg));
+}
+
+TEST(member_reserved_by_a_dead_starter) {
+    uint64_t *token = mproc_calloc(1, 8);
+    kin_join(kin_fork(reserve_and_die, token));
+    CHECK(mproc__token_dead(*token));
+    mproc_reap();
+    mproc_reap(); /* the starter first, then what it had reserved */
+    CHECK(mproc__token_slot(*token) == NULL);
+    CHECK_EQ(taken_slots(), 1);
+    mproc_free(token);
+}
+
+TEST(member_that_never_adopted_is_known_by_its_pid) {
+    uint64_t token;
+    CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
+    pid_t pid = kin_fork(nothing, NULL);
+    mproc__member_expected_pid(token, pid);
+    kin_join(pid);
+    CHECK(mproc__token_dead(token));
+    mproc_reap();
+    CHECK_EQ(taken_slots(), 1);
+}
+
+static void note_name(void *arg) {
+    note_self(arg);
+}
+
+TEST(member_of_a_chosen_slot) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    char name[200];
+    uint64_t token;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    CHECK_OK(mproc__member_expect(name, MPROC_FORK, 0, &token));
+    mproc__member_next_fork(token);
+    pid_t pid = kin_fork(note_name, n);
+    kin_await(&n->ready, 1);
+    CHECK_EQ(n->self.serial, token >> 32);
+    CHECK_EQ(n->self.method, MPROC_FORK);
+    CHECK_EQ(strlen(n->self.name), 63); /* cut */
+    CHECK_EQ(mproc_members(NULL, 0), 2);
+    mproc__store64(&n->go, 1);
+    kin_join(pid);
+    mproc__member_bury(token);
+    kin_join(kin_fork(nothing, NULL)); /* the wish was for one fork */
+    mproc_reap();
+    CHECK_EQ(taken_slots(), 1);
+    mproc_free(n);
+}
+
+TEST(member_fork_that_fails_leaves_no_slot) {
+    struct rlimit all, none = {0, 0};
+    if (geteuid() == 0 && setuid(65534) != 0) {
+        test_skip("root may always fork, and cannot become somebody else");
+    }
+    CHECK_OK(getrlimit(RLIMIT_NPROC, &all));
+    none.rlim_max = all.rlim_max;
+    mproc_queue *q = mproc_queue_new(0);
+    size_t used = test_arena_used();
+    CHECK_OK(setrlimit(RLIMIT_NPROC, &none));
+    for (int i = 0; i < 10; i++) {
+        errno = 0;
+        pid_t pid = fork();
+        if (pid == 0) {
+            _exit(0);
+        }
+        if (pid > 0) {
+            kin_join(pid);
+            test_skip("the limit on processes is not enforced here");
+        }
+        CHECK_EQ(errno, EAGAIN);
+    }
+    CHECK_OK(setrlimit(RLIMIT_NPROC, &all));
+    mproc_reap();
+    CHECK_EQ(taken_slots(), 1);
+    CHECK_EQ(test_arena_used(), used);
+    mproc_drop(q);
+}
+
+/* ---------------------------------------------------------------- hands and threads */
+
+enum { CROWD = 40 }; /* more than there are hands */
+
+static void churn(void *arg) {
+    uint64_t *sum = arg;
+    for (int i = 0; i < 200; i++) {
+        void *p = mproc_alloc(48);
+        CHECK(p != NULL);
+        mproc__add64(sum, 1);
+        mproc_free(p);
+    }
+}
+
+static void *churn_thread(void *arg) {
+    churn(arg);
+    return NULL;
+}
+
+TEST(member_with_more_threads_than_hands) {
+    pthread_t threads[CROWD];
+    uint64_t sum = 0;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < CROWD; i++) {
+            CHECK_OK(pthread_create(&threads[i], NULL, churn_thread, &sum));
+        }
+        for (int i = 0; i < CROWD; i++) {
+            CHECK_OK(pthread_join(threads[i], NULL));
+        }
+    }
+    CHECK_EQ(sum, 3 * CROWD * 200);
+    kin_check();
+}
+
+struct crowd {
+    mproc_lock *lock;
+    uint64_t stop, busy;
+};
+
+static void *hold_and_drop(void *arg) {
+    struct crowd *c = arg;
+    mproc__add64(&c->busy, 1);
+    while (!mproc__load64(&c->stop)) {
+        CHECK_OK(mproc_hold(c->lock));
+        mproc_drop(c->lock);
+        mproc__os_yield();
+    }
+    return NULL;
+}
+
+/* fork() holds the member's threads off while it copies: whatever they are doing. */
+TEST(member_forks_while_its_threads_are_busy) {
+    struct crowd c = {mproc_lock_new(0), 0, 0};
+    pthread_t threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_OK(pthread_create(&threads[i], NULL, hold_and_drop, &c));
+    }
+    kin_await(&c.busy, CROWD);
+    for (int i = 0; i < 100; i++) {
+        kin_join(kin_fork(nothing, NULL));
+    }
+    mproc__store64(&c.stop, 1);
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_OK(pthread_join(threads[i], NULL));
+    }
+    mproc_reap();
+    CHECK_EQ(mproc_holds(c.lock), 1);
+    mproc_drop(c.lock);
+    kin_check();
+}
+
+static void use_after_fork(void *arg) {
+    churn(arg);
+    CHECK_EQ(mproc_members(NULL, 0), 2);
+}
+
+static void *fork_from_a_thread(void *arg) {
+    kin_join(kin_fork(use_after_fork, arg));
+    return NULL;
+}
+
+TEST(member_forked_by_another_thread) {
+    pthread_t thread;
+    uint64_t sum = 0;
+    churn(&sum);
+    CHECK_OK(pthread_create(&thread, NULL, fork_from_a_thread, &sum));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_EQ(mproc_reap(), 1);
+    kin_check();
+}
+
+static void look_around(void *arg) {
+    mproc_member list[16];
+    mproc_member self;
+    (void)arg;
+    CHECK_OK(mproc_self(&self));
+    for (int i = 0; i < 50; i++) {
+        size_t n = mproc_members(list, 16);
+        CHECK_GE(n, 2);
+        for (size_t j = 0; j < n && j < 16; j++) {
+            CHECK_EQ(list[j].pid, getpid());
+            CHECK(strcmp(list[j].name, "main") == 0 || strcmp(list[j].name, "thread") == 0);
+        }
+        mproc_reap();
+        kin_check();
+    }
+}
+
+static void come_and_go(void *arg) {
+    uint64_t *sum = arg;
+    churn(sum);
+}
+
+TEST(member_threads_come_and_go) {
+    uint64_t sum = 0;
+    for (int round = 0; round < 10; round++) {
+        struct kin_thread threads[4] = {{look_around, NULL, 0},
+                                        {come_and_go, &sum, 0},
+                                        {come_and_go, &sum, 0},
+                                        {look_around, NULL, 0}};
+        kin_threads_run(threads, 4);
+    }
+    CHECK_EQ(taken_slots(), 1);
+}
+
+/* ---------------------------------------------------------------- checks see */
+
+#define MEMBERS mproc_member_check(why, sizeof why)
+
+TEST(member_check_sees) {
+    uint64_t token;
+    CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
+    struct mproc__slot *slot = mproc__token_slot(token);
+    uint64_t future = (mproc__family->members.serial + 1) << 8 | MPROC__SLOT_UNBORN;
+    KIN_BREAKS(&slot->state, future, MEMBERS, "P1");
+    mproc__member_bury(token);
+    KIN_BREAKS(&slot->holds, 64, MEMBERS, "P3");
+    KIN_BREAKS(&slot->args, 64, MEMBERS, "P3");
+    CHECK_OK(mproc_member_check(NULL, 0));
+}

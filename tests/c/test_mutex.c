@@ -1,0 +1,220 @@
+/*
+ * test_mutex.c - the robust mutex: one word
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "kin.h"
+
+struct room {
+    struct mproc__mutex mutex;
+    uint64_t ready;
+    uint64_t count; /* guarded, changed without atomics */
+};
+
+static struct room *make(void) {
+    struct room *r = mproc_calloc(1, sizeof *r);
+    CHECK(r != NULL);
+    return r;
+}
+
+static int acquire(struct room *r, int64_t timeout) {
+    return mproc__mutex_acquire(&r->mutex, timeout, false, NULL);
+}
+
+TEST(mutex_acquire_release) {
+    struct room *r = make();
+    CHECK_EQ(mproc__mutex_owner(&r->mutex), 0);
+    CHECK_EQ(mproc__mutex_release(&r->mutex), MPROC_ENOTHELD);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(acquire(r, i == 0 ? 0 : i == 1 ? MPROC_SEC : MPROC_FOREVER));
+        CHECK_EQ(mproc__mutex_owner(&r->mutex), mproc__self_token());
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+    }
+    CHECK_EQ(mproc__mutex_release(&r->mutex), MPROC_ENOTHELD);
+    CHECK_EQ(r->mutex.word, 0);
+    mproc_free(r);
+}
+
+TEST(mutex_held_by_oneself_is_waited_for) {
+    struct room *r = make();
+    CHECK_OK(acquire(r, 0));
+    CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
+    int64_t before = mproc__os_now();
+    CHECK_EQ(acquire(r, 20 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - before, 20 * MPROC_MSEC);
+    CHECK_EQ(mproc__mutex_owner(&r->mutex), mproc__self_token());
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+    mproc_free(r);
+}
+
+static void hold_it(void *arg) {
+    struct room *r = arg;
+    CHECK_OK(acquire(r, 0));
+    r->count = mproc__self_token();
+    mproc__store64(&r->ready, 1);
+    kin_sleep();
+}
+
+/* Not reaped by anybody: the waiter itself asks the system. */
+TEST(mutex_of_a_killed_owner) {
+    struct room *r = make();
+    uint64_t mourned = 0;
+    pid_t pid = kin_fork(hold_it, r);
+    kin_await(&r->ready, 1);
+    CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
+    CHECK_EQ(acquire(r, 5 * MPROC_MSEC), -ETIMEDOUT);
+    kin_kill(pid);
+    CHECK_EQ(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, false, &mourned), -EOWNERDEAD);
+    CHECK_EQ(mourned, r->count);
+    CHECK_EQ(mproc__mutex_owner(&r->mutex), mproc__self_token());
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+    CHECK_OK(acquire(r, 0)); /* told once */
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+    mproc_reap();
+    mproc_free(r);
+}
+
+/* A zombie is dead already: its parent may never collect it. */
+TEST(mutex_of_an_uncollected_owner) {
+    struct room *r = make();
+    siginfo_t info;
+    pid_t pid = kin_fork(hold_it, r);
+    kin_await(&r->ready, 1);
+    kill(pid, SIGKILL);
+    CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
+    CHECK_EQ(acquire(r, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    mproc_reap();
+    mproc_free(r);
+}
+
+TEST(mutex_tries_find_the_dead_too) {
+    for (int reap = 0; reap < 2; reap++) {
+        struct room *r = make();
+        pid_t pid = kin_fork(hold_it, r);
+        kin_await(&r->ready, 1);
+        kin_kill(pid);
+        if (reap) {
+            CHECK_EQ(mproc_reap(), 1);
+            CHECK_EQ(acquire(r, 0), -EOWNERDEAD);
+        } else {
+            int tries = 1;
+            while (acquire(r, 0) == -ETIMEDOUT) { /* the system is asked now and then */
+                CHECK_LE(++tries, 5000);
+            }
+            mproc_reap();
+        }
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        mproc_free(r);
+    }
+}
+
+static void wait_for_it(void *arg) {
+    struct room *r = arg;
+    CHECK_OK(acquire(r, MPROC_FOREVER));
+    r->count++;
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+}
+
+TEST(mutex_sleepers_are_woken) {
+    struct room *r = make();
+    pid_t kids[3];
+    CHECK_OK(acquire(r, 0));
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(wait_for_it, r);
+        kin_await_futex(kids[i]);
+    }
+    CHECK_EQ(r->count, 0);
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    CHECK_EQ(r->count, 3);
+    mproc_reap();
+    mproc_free(r);
+}
+
+/* A sleeper that is killed may have been the one that was woken: the others go on all the same. */
+TEST(mutex_sleepers_survive_a_killed_one) {
+    struct room *r = make();
+    for (int round = 0; round < 20; round++) {
+        CHECK_OK(acquire(r, 0));
+        pid_t a = kin_fork(wait_for_it, r), b = kin_fork(wait_for_it, r);
+        kin_await_futex(a);
+        kin_await_futex(b);
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        kill(a, SIGKILL);
+        CHECK_EQ(waitpid(a, NULL, 0), a);
+        kin_join(b);
+        int e = acquire(r, MPROC_FOREVER);
+        CHECK(e == 0 || e == -EOWNERDEAD);
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        mproc_reap();
+    }
+    mproc_free(r);
+}
+
+static void add_many(void *arg) {
+    struct room *r = arg;
+    for (int i = 0; i < 20000; i++) {
+        CHECK_OK(acquire(r, MPROC_FOREVER));
+        r->count++;
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+    }
+}
+
+TEST(mutex_excludes_processes) {
+    struct room *r = make();
+    pid_t kids[3];
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(add_many, r);
+    }
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    CHECK_EQ(r->count, 60000);
+    CHECK_EQ(r->mutex.word, 0);
+    mproc_reap();
+    mproc_free(r);
+}
+
+TEST(mutex_excludes_threads) {
+    struct room *r = make();
+    struct kin_thread threads[4];
+    for (int i = 0; i < 4; i++) {
+        threads[i] = (struct kin_thread){add_many, r, 0};
+    }
+    kin_threads_run(threads, 4);
+    CHECK_EQ(r->count, 80000);
+    mproc_free(r);
+}
+
+/* Whoever takes it over is one: several wait for the same dead owner. */
+static void inherit(void *arg) {
+    struct room *r = arg;
+    int e = acquire(r, MPROC_FOREVER);
+    CHECK(e == 0 || e == -EOWNERDEAD);
+    r->count += e == -EOWNERDEAD;
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+}
+
+TEST(mutex_has_one_heir) {
+    for (int round = 0; round < 20; round++) {
+        struct room *r = make();
+        pid_t owner = kin_fork(hold_it, r), kids[3];
+        kin_await(&r->ready, 1);
+        r->count = 0;
+        for (int i = 0; i < 3; i++) {
+            kids[i] = kin_fork(inherit, r);
+        }
+        kin_kill(owner);
+        for (int i = 0; i < 3; i++) {
+            kin_join(kids[i]);
+        }
+        CHECK_EQ(r->count, 1);
+        mproc_reap();
+        mproc_free(r);
+    }
+}
