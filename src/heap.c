@@ -230,6 +230,21 @@ void *mproc_alloc(size_t size) {
     return block;
 }
 
+#ifndef NDEBUG
+static bool is_block(const void *pointer) {
+    uint64_t address = (uint64_t)(uintptr_t)pointer;
+    if (address < mproc__family->chunk0 || !mproc_in_arena(pointer)) {
+        return false;
+    }
+    struct mproc__chunk *d = mproc__chunk(mproc__chunk_number(pointer));
+    uint64_t state = mproc__peek64(&d->state), offset = address % MPROC__CHUNK;
+    if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
+        return offset % class_size(mproc__chunk_class(state)) == 0 && mproc__peek64(&d->used) > 0;
+    }
+    return mproc__chunk_kind(state) == MPROC__CHUNK_RUN && offset == 0;
+}
+#endif
+
 void *mproc_calloc(size_t n, size_t size) {
     size_t total;
     if (__builtin_mul_overflow(n, size, &total)) {
@@ -243,7 +258,7 @@ void mproc_free(void *owned) {
     if (owned == NULL) {
         return;
     }
-    assert(mproc_in_arena(owned));
+    assert(is_block(owned)); /* before a hand names it, which its reaper would free */
     struct mproc__hand *hand = mproc__hand_get();
     mproc__poke64(&hand->block, (uint64_t)(uintptr_t)owned);
     mproc__heap_free(hand, &hand->block);
