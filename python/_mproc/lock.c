@@ -14,8 +14,12 @@ static mproc_lock *lock_of(PyObject *self) {
     return handle_object(self);
 }
 
-static PyObject *lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                          PyObject *Py_UNUSED(kwargs)) {
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *ctx = NULL; /* every context's locks are the same */
+    static char *names[] = {"ctx", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:Lock", names, &ctx)) {
+        return NULL;
+    }
     return handle_new(type, mproc_lock_new(0));
 }
 

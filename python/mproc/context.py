@@ -5,6 +5,8 @@ contexts from its first use on, or from set_start_method(). Everything is import
 needed.
 """
 
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import os
@@ -28,6 +30,23 @@ if TYPE_CHECKING:
     from .popen_fork import Popen
 
 __all__: list[str] = []
+
+
+class _Modules:
+    """The package's modules as attributes, each imported when it is first asked for.
+
+    An import statement inside a function costs a microsecond every time, this a dictionary look-up.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        full_name = f"{__package__}.{name}"
+        __import__(full_name)
+        module = sys.modules[full_name]
+        setattr(self, name, module)
+        return module
+
+
+_modules = _Modules()
 
 _METHODS_OF_VERSION = (
     ("forkserver", "fork", "spawn")
@@ -94,71 +113,45 @@ class BaseContext:
 
     def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
         """Return two connected Connections; unless duplex, the first only receives."""
-        from .connection import Pipe
-
-        return Pipe(duplex)
+        return _modules.connection.Pipe(duplex)
 
     def Lock(self) -> _synchronize.Lock:
         """Return a lock that is not recursive."""
-        from .synchronize import Lock
-
-        return Lock(ctx=self.get_context())
+        return _modules.synchronize.Lock(ctx=self.get_context())
 
     def RLock(self) -> _synchronize.RLock:
         """Return a recursive lock."""
-        from .synchronize import RLock
-
-        return RLock(ctx=self.get_context())
+        return _modules.synchronize.RLock(ctx=self.get_context())
 
     def Condition(self, lock: Any = None) -> _synchronize.Condition:
         """Return a condition variable."""
-        from .synchronize import Condition
-
-        return Condition(lock, ctx=self.get_context())
+        return _modules.synchronize.Condition(lock, ctx=self.get_context())
 
     def Semaphore(self, value: int = 1) -> _synchronize.Semaphore:
         """Return a semaphore."""
-        from .synchronize import Semaphore
-
-        return Semaphore(value, ctx=self.get_context())
+        return _modules.synchronize.Semaphore(value, ctx=self.get_context())
 
     def BoundedSemaphore(self, value: int = 1) -> _synchronize.BoundedSemaphore:
         """Return a semaphore that cannot be released too often."""
-        from .synchronize import BoundedSemaphore
-
-        return BoundedSemaphore(value, ctx=self.get_context())
+        return _modules.synchronize.BoundedSemaphore(value, ctx=self.get_context())
 
     def Event(self) -> _synchronize.Event:
         """Return an event."""
-        from .synchronize import Event
-
-        return Event(ctx=self.get_context())
+        return _modules.synchronize.Event(ctx=self.get_context())
 
     def Barrier(
         self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
     ) -> _synchronize.Barrier:
         """Return a barrier for that many processes or threads."""
-        from .synchronize import Barrier
-
-        return Barrier(parties, action, timeout, ctx=self.get_context())
+        return _modules.synchronize.Barrier(parties, action, timeout, ctx=self.get_context())
 
     def Queue(self, maxsize: int = 0) -> _queues.Queue[Any]:
         """Return a queue."""
-        from .queues import Queue
-
-        return Queue(maxsize, ctx=self.get_context())
-
-    def JoinableQueue(self, maxsize: int = 0) -> _queues.JoinableQueue[Any]:
-        """Return a queue with task_done() and join()."""
-        from .queues import JoinableQueue
-
-        return JoinableQueue(maxsize, ctx=self.get_context())
+        return _modules.queues.Queue(maxsize, ctx=self.get_context())
 
     def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
         """Return a queue with little more than get() and put()."""
-        from .queues import SimpleQueue
-
-        return SimpleQueue(ctx=self.get_context())
+        return _modules.queues.SimpleQueue(ctx=self.get_context())
 
     def Pool(
         self,
@@ -168,15 +161,13 @@ class BaseContext:
         maxtasksperchild: int | None = None,
     ) -> _pool.Pool:
         """Return a pool of worker processes."""
-        from .pool import Pool
-
-        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+        return _modules.pool.Pool(
+            processes, initializer, initargs, maxtasksperchild, context=self.get_context()
+        )
 
     def RawValue(self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any) -> Any:
         """Return a shared ctypes object."""
-        from .sharedctypes import RawValue
-
-        return RawValue(typecode_or_type, *args)
+        return _modules.sharedctypes.RawValue(typecode_or_type, *args)
 
     def RawArray(
         self,
@@ -184,17 +175,15 @@ class BaseContext:
         size_or_initializer: int | Sequence[Any],
     ) -> Any:
         """Return a shared ctypes array."""
-        from .sharedctypes import RawArray
-
-        return RawArray(typecode_or_type, size_or_initializer)
+        return _modules.sharedctypes.RawArray(typecode_or_type, size_or_initializer)
 
     def Value(
         self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any, lock: Any = True
     ) -> Any:
         """Return a shared ctypes object with a lock."""
-        from .sharedctypes import Value
-
-        return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+        return _modules.sharedctypes.Value(
+            typecode_or_type, *args, lock=lock, ctx=self.get_context()
+        )
 
     def Array(
         self,
@@ -204,9 +193,9 @@ class BaseContext:
         lock: Any = True,
     ) -> Any:
         """Return a shared ctypes array with a lock."""
-        from .sharedctypes import Array
-
-        return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+        return _modules.sharedctypes.Array(
+            typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context()
+        )
 
     def freeze_support(self) -> None:
         """Run the child's part, in a child of a frozen program; do nothing elsewhere."""

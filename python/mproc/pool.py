@@ -1,9 +1,9 @@
 """Pools of worker processes.
 
-A pool is a task queue of the arena and some daemonic processes that serve it. There is no thread: who
-waits for a result collects what the workers have handed in, for everybody, and looks after the workers
-while there is nothing to collect. Only callbacks, and workers that are replaced after some tasks, need
-somebody who looks when nobody waits: for them a thread is started.
+A pool is a task queue of the arena and some daemonic processes that serve it. There is no thread:
+who waits for a result collects what the workers have handed in, for everybody, and looks after the
+workers while there is nothing to collect. Only callbacks, and workers that are replaced after some
+tasks, need somebody who looks when nobody waits: for them a thread is started.
 
 A worker that dies fails the one task it had, with WorkerDiedError, and is replaced.
 """
@@ -15,7 +15,7 @@ from _thread import allocate_lock as _allocate_lock
 from itertools import count as _count
 from time import monotonic as _monotonic
 
-from . import _mproc, process, reduction, util
+from . import _mproc, process, util
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
@@ -128,6 +128,8 @@ class Tasks(_mproc.Tasks):
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from . import reduction
+
         return reduction.reduce_handle(self)
 
 
@@ -156,7 +158,8 @@ def worker(
     """Run tasks until there are no more, or maxtasks are done."""
     if initializer is not None:
         initializer(*initargs)
-    done = tasks.serve(seat, maxtasks or 0, _describe if wrap_exception else _describe_barely, _excuse)
+    describe = _describe if wrap_exception else _describe_barely
+    done = tasks.serve(seat, maxtasks or 0, describe, _excuse)
     util.debug("worker exiting after %d tasks", done)
 
 
@@ -166,7 +169,7 @@ def worker(
 class AsyncResult(_mproc.Job):
     """The result of one call, or of a map, when it has come."""
 
-    __class_getitem__ = classmethod(type(list[int]))
+    __class_getitem__: Any = classmethod(type(list[int]))
 
     _callback: _Callback = None
     _error_callback: _Callback = None
@@ -376,7 +379,7 @@ class Pool:
             self._sleepers.pop().release()
 
     def _sleep(self, job: _mproc.Job | None, seconds: float) -> None:
-        """Let the thread that collects wake this one: when the job is ready, or to take its place."""
+        """Sleep until the collecting thread says that the job is ready, or that it has left."""
         turn = _allocate_lock()
         turn.acquire()
         if job is not None:
@@ -459,7 +462,8 @@ class Pool:
         self._set_callbacks(result, callback, error_callback)
         try:
             message, named = self._message_of(func)
-            self._tasks.submit(result, message, named, (tuple(args), kwds and dict(kwds) or None))
+            arguments = (tuple(args), dict(kwds) if kwds else None)
+            self._tasks.submit(result, message, named, arguments)
         except Exception as error:
             result._fail(error)
         return result
@@ -573,19 +577,17 @@ class Pool:
         if self._state == RUN and self._owner == os.getpid():
             import warnings
 
-            warnings.warn(
-                f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self
-            )
+            text = f"unclosed running multiprocessing pool {self!r}"
+            warnings.warn(text, ResourceWarning, stacklevel=1, source=self)
             self._tasks.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise NotImplementedError(
-            "pool objects cannot be passed between processes or pickled"
-        )
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
     def __repr__(self) -> str:
         kind = type(self)
-        return f"<{kind.__module__}.{kind.__qualname__} state={self._state} pool_size={len(self._pool)}>"
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return f"<{name} state={self._state} pool_size={len(self._pool)}>"
 
 
 def _current_thread_id() -> int:
@@ -595,6 +597,6 @@ def _current_thread_id() -> int:
 
 
 def _collect_for(pool: Pool) -> None:
-    """The thread of a pool that needs one: collects and looks after the workers when nobody waits."""
+    """Collect and look after the workers when nobody waits: the thread of a pool that needs one."""
     while pool._state == RUN or (pool._state == CLOSE and pool._tasks.open > 0):
         pool._pump(None, SLICE)

@@ -1,38 +1,41 @@
 """Queues between processes.
 
-put() pickles in the caller: what cannot be sent is an error of that call, nothing is lost on the way,
-and no thread feeds anything. When put() has returned, the object is in the queue, whatever happens to
-the process that put it.
+put() pickles in the caller: what cannot be sent is an error of that call, nothing is lost on the
+way, and no thread feeds anything. When put() has returned, the object is in the queue, whatever
+happens to the process that put it.
 """
 
 from __future__ import annotations
 
-from . import _mproc, reduction
+from . import _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Generic, TypeVar
 
-    from .context import BaseContext
+    _T = TypeVar("_T")
+
+    class _Queue(_mproc.Queue, Generic[_T]): ...
+
+    class _SimpleQueue(_mproc.SimpleQueue, Generic[_T]): ...
+
+else:
+    _alias = classmethod(type(list[int]))  # makes Queue[int] what list[int] is
+    _T = ...
+    _Queue = {_T: type("_Queue", (_mproc.Queue,), {"__class_getitem__": _alias})}
+    _SimpleQueue = {_T: type("_SimpleQueue", (_mproc.SimpleQueue,), {"__class_getitem__": _alias})}
 
 __all__ = ["Queue", "SimpleQueue"]
 
-_GenericAlias = type(list[int])
 
-
-class Queue(_mproc.Queue):
+class Queue(_Queue[_T]):
     """First in, first out, for any number of producers and consumers in any process.
 
     maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
     """
 
-    __class_getitem__ = classmethod(_GenericAlias)
-
-    def __new__(cls, maxsize: int = 0, *, ctx: BaseContext | None = None) -> Queue:
-        return super().__new__(cls, maxsize)
-
     def join_thread(self) -> None:
-        """Do nothing: there is no thread, and nothing that has not been sent. After close() only."""
+        """Do nothing, after close(): there is no thread, and nothing that has not been sent."""
         assert self._closed, f"Queue {self!r} not closed"
 
     def cancel_join_thread(self) -> None:
@@ -45,19 +48,18 @@ class Queue(_mproc.Queue):
         self._maxsize = maxsize
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from . import reduction
+
         return reduction.reduce_handle(self)
 
 
-class SimpleQueue(_mproc.SimpleQueue):
+class SimpleQueue(_SimpleQueue[_T]):
     """A queue with little more than put() and get(), and no bound."""
-
-    __class_getitem__ = classmethod(_GenericAlias)
-
-    def __new__(cls, *, ctx: BaseContext | None = None) -> SimpleQueue:
-        return super().__new__(cls)
 
     def __getstate__(self) -> None:
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from . import reduction
+
         return reduction.reduce_handle(self)

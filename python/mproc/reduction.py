@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     class _HasFileno(Protocol):
         def fileno(self) -> int: ...
 
-    class _Handle(Protocol):
-        @property
-        def address(self) -> int: ...
-        @classmethod
-        def adopt(cls, address: int, /) -> Any: ...
-        def __getstate__(self) -> Any: ...
-        def __setstate__(self, state: Any, /) -> None: ...
-
     class _Detachable(Protocol):
         def detach(self) -> int: ...
 
@@ -89,7 +81,7 @@ def dump(obj: object, file: _Writable, protocol: int | None = None) -> None:
 # ---- objects of the arena
 
 
-def reduce_handle(handle: _Handle) -> tuple[Any, ...]:
+def reduce_handle(handle: Any) -> tuple[Any, ...]:
     """Reduce an object over an arena address, for a child that is being started.
 
     The hold that the child's copy will own is taken here, in the child's name.
@@ -101,7 +93,7 @@ def reduce_handle(handle: _Handle) -> tuple[Any, ...]:
     return rebuild_handle, (type(handle), handle.address, handle.__getstate__())
 
 
-def rebuild_handle(cls: type[_Handle], address: int, state: Any) -> _Handle:
+def rebuild_handle(cls: Any, address: int, state: Any) -> Any:
     """Make the child's copy."""
     handle = cls.adopt(address)
     if state:

@@ -1,20 +1,18 @@
 """Synchronisation between processes: words of the arena, no names, no descriptors.
 
-When the holder of a lock dies, its waiters do not hang: exactly one later taker gets OwnerDiedError,
-and the lock is free then.
+When the holder of a lock dies, its waiters do not hang: exactly one later taker gets
+OwnerDiedError, and the lock is free then.
 """
 
 from __future__ import annotations
 
 import os
 
-from . import _mproc, process, reduction
+from . import _mproc, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from .context import BaseContext
 
 __all__ = ["Lock"]
 
@@ -41,9 +39,6 @@ class Lock(_mproc.Lock):
     Any thread of any process may release it.
     """
 
-    def __new__(cls, *, ctx: BaseContext | None = None) -> Lock:
-        return super().__new__(cls)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_name_of_owner(self._owner())})>"
 
@@ -51,4 +46,6 @@ class Lock(_mproc.Lock):
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from . import reduction
+
         return reduction.reduce_handle(self)
