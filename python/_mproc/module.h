@@ -21,6 +21,7 @@
 
 /* Nouns in the order in which they are added: who needs another's types stands below it. */
 #define MODULE_NOUNS(X)                                                                            \
+    X(arena)                                                                                       \
     X(pickling)                                                                                    \
     X(codec)                                                                                       \
     X(connection)                                                                                  \

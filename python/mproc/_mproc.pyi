@@ -5,6 +5,10 @@ from typing import Any, Self
 
 from typing_extensions import Buffer
 
+# arena
+def arena_stat() -> dict[str, int]: ...
+def arena_check() -> None: ...
+
 # codec, pickling
 reducers: dict[type, Callable[[Any], Any]]
 

@@ -1,0 +1,36 @@
+/*
+ * arena.c - what the family's arena holds, for tests and for people who look for a leak
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "error.h"
+#include "module.h"
+#include "mproc.h"
+
+static PyObject *arena_stat(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    mproc_arena_stats now;
+    mproc_arena_stat(&now);
+    return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:n}", "span", (Py_ssize_t)now.span, "limit",
+                         (Py_ssize_t)now.limit, "used", (Py_ssize_t)now.used, "blocks",
+                         (Py_ssize_t)now.blocks, "warm", (Py_ssize_t)now.warm, "high_water",
+                         (Py_ssize_t)now.high_water);
+}
+
+static PyObject *arena_check(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    char why[256] = "";
+    int r = mproc_arena_check(why, sizeof why);
+    return r == 0 ? Py_NewRef(Py_None) : error_raise_for(r, why);
+}
+
+static PyMethodDef arena_functions[] = {
+    {"arena_stat", arena_stat, METH_NOARGS,
+     "arena_stat()\n--\n\n"
+     "Bytes of the family's arena, and its blocks, at this moment; see mproc_arena_stats."},
+    {"arena_check", arena_check, METH_NOARGS,
+     "arena_check()\n--\n\nVerify every invariant of the arena. SystemError names what is wrong."},
+    {NULL, NULL, 0, NULL},
+};
+
+int arena_add(PyObject *module) {
+    return PyModule_AddFunctions(module, arena_functions);
+}
