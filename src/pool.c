@@ -1292,7 +1292,9 @@ static int find_function(struct worker *w, const struct function *function, mpro
     return r;
 }
 
+/* A task without a result has an address to write nothing to, too. */
 static int grow_out(struct worker *w, size_t cap) {
+    cap = cap != 0 ? cap : 1;
     if (cap <= w->out_cap) {
         return 0;
     }

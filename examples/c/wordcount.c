@@ -1,0 +1,448 @@
+/*
+ * wordcount.c - word frequencies of many files, counted by a pool of processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ *     wordcount [--counts OUT] PATH...
+ *
+ * A PATH is a file, or a directory that is searched for .py files. A word is a longest run of the bytes
+ * A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and all counts
+ * to OUT, a line `word count` each. examples/python/wordcount.py does the same.
+ *
+ * How it works. The files go out in groups, a task each: a task's bytes are the paths, one behind the
+ * other, its result is a table of words and counts, and the tables are added up as they come back.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <mproc.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GROUP                                                                                      \
+    16 /* files a task: enough work to be worth a message, few enough to share out evenly */
+#define TOP 10
+
+/* ---------------------------------------------------------------- words and their counts */
+
+struct entry {
+    char *word; /* NULL: this place is free */
+    uint32_t length;
+    uint32_t hash;
+    uint64_t count;
+};
+
+/* A hash table with open addressing; at most half of it is in use. */
+struct table {
+    struct entry *entries;
+    size_t capacity; /* a power of two */
+    size_t used;
+};
+
+static void *need(void *memory) {
+    if (memory == NULL) {
+        fprintf(stderr, "wordcount: out of memory\n");
+        exit(1);
+    }
+    return memory;
+}
+
+static struct table table_new(size_t capacity) {
+    return (struct table){need(calloc(capacity, sizeof(struct entry))), capacity, 0};
+}
+
+static void table_drop(struct table *table) {
+    for (size_t i = 0; i < table->capacity; i++) {
+        free(table->entries[i].word);
+    }
+    free(table->entries);
+}
+
+static struct entry *table_place(const struct table *table, const char *word, uint32_t length,
+                                 uint32_t hash) {
+    for (size_t i = hash & (table->capacity - 1);; i = (i + 1) & (table->capacity - 1)) {
+        struct entry *e = &table->entries[i];
+        if (e->word == NULL ||
+            (e->hash == hash && e->length == length && memcmp(e->word, word, length) == 0)) {
+            return e;
+        }
+    }
+}
+
+static void table_grow(struct table *table) {
+    struct table larger = table_new(2 * table->capacity);
+    for (size_t i = 0; i < table->capacity; i++) {
+        struct entry *e = &table->entries[i];
+        if (e->word != NULL) {
+            *table_place(&larger, e->word, e->length, e->hash) = *e;
+        }
+    }
+    larger.used = table->used;
+    free(table->entries);
+    *table = larger;
+}
+
+static void table_add(struct table *table, const char *word, uint32_t length, uint32_t hash,
+                      uint64_t count) {
+    struct entry *e = table_place(table, word, length, hash);
+    if (e->word == NULL) {
+        char *copy = need(malloc(length));
+        memcpy(copy, word, length);
+        *e = (struct entry){copy, length, hash, 0};
+        table->used++;
+    }
+    e->count += count;
+    if (2 * table->used > table->capacity) {
+        table_grow(table);
+    }
+}
+
+/* ---------------------------------------------------------------- in the workers */
+
+static bool in_word(unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+#define HASH_START 2166136261u
+
+static uint32_t hash_on(uint32_t hash, unsigned char c) {
+    return (hash ^ c) * 16777619u; /* FNV-1a */
+}
+
+static void count_words(struct table *table, const char *text, size_t size) {
+    size_t i = 0;
+    while (i < size) {
+        size_t start = i;
+        uint32_t hash = HASH_START;
+        while (i < size && in_word((unsigned char)text[i])) {
+            hash = hash_on(hash, (unsigned char)text[i++]);
+        }
+        if (i > start) {
+            table_add(table, text + start, (uint32_t)(i - start), hash, 1);
+        }
+        i++;
+    }
+}
+
+static int read_all(int fd, char **text, size_t *size) {
+    size_t room = 1 << 16;
+    *text = need(malloc(room));
+    *size = 0;
+    for (;;) {
+        ssize_t n = read(fd, *text + *size, room - *size);
+        if (n <= 0) {
+            return n == 0 ? 0 : -errno;
+        }
+        *size += (size_t)n;
+        if (*size == room) {
+            room *= 2;
+            *text = need(realloc(*text, room));
+        }
+    }
+}
+
+static int count_file(struct table *table, const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *text = NULL;
+    size_t size = 0;
+    int r = fd < 0 ? -errno : read_all(fd, &text, &size);
+    if (r == 0) {
+        count_words(table, text, size);
+    } else {
+        fprintf(stderr, "\nwordcount: %s: %s\n", path, mproc_strerror(r));
+    }
+    free(text);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return r;
+}
+
+/* What a result is made of; the word's bytes follow. */
+struct record {
+    uint32_t count;
+    uint32_t length;
+};
+
+static int write_table(const struct table *table, char *out, size_t cap, size_t *out_size) {
+    size_t size = 0;
+    for (size_t i = 0; i < table->capacity; i++) {
+        const struct entry *e = &table->entries[i];
+        struct record record = {(uint32_t)e->count, e->length};
+        if (e->word == NULL) {
+            continue;
+        }
+        if (cap - size < sizeof record + e->length) {
+            return -ENOBUFS; /* the files have grown since their sizes were taken */
+        }
+        memcpy(out + size, &record, sizeof record);
+        memcpy(out + size + sizeof record, e->word, e->length);
+        size += sizeof record + e->length;
+    }
+    *out_size = size;
+    return 0;
+}
+
+/* The task: `in` are paths, each with its final 0. */
+static int count_group(const void *in, size_t size, void *out, size_t cap, size_t *out_size) {
+    struct table table = table_new(4096);
+    const char *path = in;
+    int r = 0;
+    while (r == 0 && path < (const char *)in + size) {
+        r = count_file(&table, path);
+        path += strlen(path) + 1;
+    }
+    if (r == 0) {
+        r = write_table(&table, out, cap, out_size);
+    }
+    table_drop(&table);
+    return r;
+}
+
+/* ---------------------------------------------------------------- the files */
+
+static char **files;
+static size_t file_count;
+
+static void add_file(const char *path) {
+    if ((file_count & (file_count - 1)) == 0) {
+        files = need(realloc(files, (file_count != 0 ? 2 * file_count : 1) * sizeof *files));
+    }
+    files[file_count++] = need(strdup(path));
+}
+
+static int visit(const char *path, const struct stat *st, int type, struct FTW *where) {
+    struct stat target;
+    size_t n = strlen(path);
+    (void)st, (void)where;
+    if (type != FTW_D && n > 3 && strcmp(path + n - 3, ".py") == 0 && stat(path, &target) == 0 &&
+        S_ISREG(target.st_mode)) {
+        add_file(path);
+    }
+    return 0;
+}
+
+static int add_path(const char *path) {
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        fprintf(stderr, "wordcount: %s: %s\n", path, strerror(errno));
+        return 1;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        add_file(path);
+        return 0;
+    }
+    return nftw(path, visit, 32, FTW_PHYS) == 0 ? 0 : 1;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* ---------------------------------------------------------------- in the owner */
+
+struct group {
+    mproc_task *task;
+    size_t files;
+};
+
+/* No table is larger than this: a record has 8 bytes more than its word, which stands behind another
+ * word and a byte that is none. */
+static size_t table_bound(size_t bytes) {
+    return 8 * bytes + 8;
+}
+
+static int submit_group(mproc_pool *pool, size_t first, struct group *group) {
+    static char paths[GROUP * 4096];
+    size_t size = 0, bytes = 0;
+    for (size_t i = first; i < file_count && i < first + GROUP; i++) {
+        struct stat st;
+        size_t n = strlen(files[i]) + 1;
+        if (stat(files[i], &st) != 0 || n > sizeof paths - size) {
+            fprintf(stderr, "wordcount: %s cannot be looked at\n", files[i]);
+            return 1;
+        }
+        memcpy(paths + size, files[i], n);
+        size += n;
+        bytes += (size_t)st.st_size + 1;
+        group->files++;
+    }
+    int r = mproc_pool_submit(pool, count_group, paths, size, table_bound(bytes), &group->task);
+    if (r != 0) {
+        fprintf(stderr, "wordcount: %s\n", mproc_strerror(r));
+    }
+    return r;
+}
+
+static void add_result(struct table *table, const char *data, size_t size) {
+    const char *end = data + size;
+    while (data < end) {
+        struct record record;
+        uint32_t hash = HASH_START;
+        memcpy(&record, data, sizeof record);
+        data += sizeof record;
+        for (uint32_t i = 0; i < record.length; i++) {
+            hash = hash_on(hash, (unsigned char)data[i]);
+        }
+        table_add(table, data, record.length, hash, record.count);
+        data += record.length;
+    }
+}
+
+static int collect_group(struct table *table, mproc_task *task) {
+    const void *data;
+    size_t size;
+    int r;
+    do {
+        r = mproc_task_wait(task, MPROC_FOREVER);
+    } while (r == -EINTR);
+    if (r == 0) {
+        r = mproc_task_result(task, &data, &size);
+    }
+    if (r == 0) {
+        add_result(table, data, size);
+        return 0;
+    }
+    mproc_task_error error;
+    mproc_task_failure(task, &error);
+    fprintf(stderr, "wordcount: task %llu failed in process %d: %s\n",
+            (unsigned long long)error.task, (int)error.pid, mproc_strerror(r));
+    return r;
+}
+
+static int count_all(mproc_pool *pool, struct table *table) {
+    size_t groups = (file_count + GROUP - 1) / GROUP, done = 0;
+    struct group *group = need(calloc(groups + 1, sizeof *group));
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < groups; i++) {
+        r = submit_group(pool, i * GROUP, &group[i]);
+    }
+    for (size_t i = 0; r == 0 && i < groups; i++) {
+        r = collect_group(table, group[i].task);
+        done += group[i].files;
+        fprintf(stderr, "\r  %zu of %zu files", done, file_count);
+    }
+    fprintf(stderr, "\n");
+    for (size_t i = 0; i < groups; i++) {
+        mproc_task_drop(group[i].task);
+    }
+    free(group);
+    return r;
+}
+
+/* ---------------------------------------------------------------- the answer */
+
+static int by_count(const void *a, const void *b) {
+    const struct entry *x = a, *y = b;
+    if (x->count != y->count) {
+        return x->count < y->count ? 1 : -1;
+    }
+    uint32_t shorter = x->length < y->length ? x->length : y->length;
+    int order = memcmp(x->word, y->word, shorter);
+    return order != 0 ? order : (x->length > y->length) - (x->length < y->length);
+}
+
+/* The entries in use, the most frequent first. */
+static struct entry *sorted(const struct table *table) {
+    struct entry *all = need(malloc((table->used + 1) * sizeof *all));
+    size_t n = 0;
+    for (size_t i = 0; i < table->capacity; i++) {
+        if (table->entries[i].word != NULL) {
+            all[n++] = table->entries[i];
+        }
+    }
+    qsort(all, n, sizeof *all, by_count);
+    return all;
+}
+
+static int write_counts(const struct entry *all, size_t n, const char *path) {
+    FILE *out = fopen(path, "w");
+    for (size_t i = 0; out != NULL && i < n; i++) {
+        fprintf(out, "%.*s %llu\n", (int)all[i].length, all[i].word,
+                (unsigned long long)all[i].count);
+    }
+    if (out == NULL || fclose(out) != 0) {
+        fprintf(stderr, "wordcount: %s: %s\n", path, strerror(errno));
+        return 1;
+    }
+    return 0;
+}
+
+static int report(const struct table *table, const char *counts) {
+    struct entry *all = sorted(table);
+    uint64_t total = 0;
+    for (size_t i = 0; i < table->used; i++) {
+        total += all[i].count;
+        if (i < TOP) {
+            printf("%8llu %.*s\n", (unsigned long long)all[i].count, (int)all[i].length,
+                   all[i].word);
+        }
+    }
+    printf("%llu words, %zu different, in %zu files\n", (unsigned long long)total, table->used,
+           file_count);
+    int r = counts != NULL ? write_counts(all, table->used, counts) : 0;
+    free(all);
+    return r;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int run(const char *counts) {
+    struct table table = table_new(1 << 16);
+    mproc_pool *pool;
+    double start = now();
+    int r = mproc_pool_new(&pool, NULL);
+    if (r != 0) {
+        fprintf(stderr, "wordcount: no pool: %s\n", mproc_strerror(r));
+    } else {
+        r = count_all(pool, &table);
+        mproc_pool_drop(pool);
+    }
+    double seconds = now() - start;
+    if (r == 0) {
+        r = report(&table, counts);
+        fprintf(stderr, "  %.3f s, %.0f files/s\n", seconds, (double)file_count / seconds);
+    }
+    table_drop(&table);
+    return r != 0;
+}
+
+int main(int argc, char **argv) {
+    int r = mproc_init(argc, argv);
+    if (r != 0) {
+        fprintf(stderr, "wordcount: %s\n", mproc_strerror(r));
+        return 1;
+    }
+    const char *counts = NULL;
+    int first = 1;
+    if (argc > 2 && strcmp(argv[1], "--counts") == 0) {
+        counts = argv[2];
+        first = 3;
+    }
+    if (first >= argc) {
+        fprintf(stderr, "usage: wordcount [--counts OUT] PATH...\n");
+        return 2;
+    }
+    for (int i = first; r == 0 && i < argc; i++) {
+        r = add_path(argv[i]);
+    }
+    if (r == 0) {
+        qsort(files, file_count, sizeof *files, by_name);
+        r = run(counts);
+    }
+    for (size_t i = 0; i < file_count; i++) {
+        free(files[i]);
+    }
+    free(files);
+    return r;
+}
