@@ -106,7 +106,8 @@ MPROC_API const char *mproc_strerror(int code);
 /*
  * Makes the calling process a member of a family: of its starter's when it was started by spawn or
  * as a template, of a new one otherwise. In a spawned child this call runs the child's function and
- * does not return: it is C's `if __name__ == "__main__"`.
+ * does not return: it is C's `if __name__ == "__main__"`. A child that is not detached and whose starter
+ * died before this call ends here, with 127.
  * `argc` and `argv` are main's.
  * Errors: MPROC_EAGAIN_INIT, MPROC_EADDRESS, -ENOMEM (no address space for the arena), -ENOSYS.
  */

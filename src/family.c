@@ -155,26 +155,39 @@ static int found_family(void) {
 
 struct ticket {
     int fd;
-    uint64_t base, span, token;
+    uint64_t base, span, token, starter;
 };
 
 void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]) {
-    snprintf(out, MPROC__ENV_MAX, MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64, family_fd,
-             mproc__family->base, mproc__family->span, token);
+    snprintf(out, MPROC__ENV_MAX, MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64,
+             family_fd, mproc__family->base, mproc__family->span, token, mproc__self_token());
 }
 
 static bool read_ticket(struct ticket *out) {
     const char *text = getenv(MPROC__ENV);
     unsigned fd;
-    bool good = text != NULL && sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64, &fd, &out->base,
-                                       &out->span, &out->token) == 4;
+    bool good = text != NULL && sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64, &fd,
+                                       &out->base, &out->span, &out->token, &out->starter) == 5;
     unsetenv(MPROC__ENV);
     out->fd = good ? (int)fd : -1;
     return good;
 }
 
-/* A stranger may have inherited the words in its environment: without the reservation, and a parent
- * that made it, they mean nothing. */
+/* A stranger may have inherited the words in its environment: they mean nothing to it. But a child whose
+ * starter has died meanwhile (-ESRCH) must not take itself for a program that the user has started. Only
+ * a detached child carries on without a starter. */
+static int take_reserved_place(const struct ticket *t) {
+    struct mproc__slot *slot = mproc__token_slot(t->token);
+    pid_t told = slot != NULL ? __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE) : 0;
+    if (told != 0 && told != getpid()) {
+        return MPROC_ESTRANGER;
+    }
+    if (slot != NULL && (slot->ppid == getppid() || (slot->flags & MPROC_DETACHED) != 0)) {
+        return mproc__member_adopt(t->token);
+    }
+    return mproc__token_dead(t->starter) ? -ESRCH : MPROC_ESTRANGER;
+}
+
 static int accept_ticket(const struct ticket *t) {
     struct mproc__family *f = (struct mproc__family *)(uintptr_t)t->base;
     if (mproc__load64(&f->magic) != MPROC__MAGIC || f->base != t->base || f->span != t->span) {
@@ -186,9 +199,7 @@ static int accept_ticket(const struct ticket *t) {
         return MPROC_EBUILD;
     }
     mproc__family = f;
-    struct mproc__slot *slot = mproc__token_slot(t->token);
-    int r =
-        slot != NULL && slot->ppid == getppid() ? mproc__member_adopt(t->token) : MPROC_ESTRANGER;
+    int r = take_reserved_place(t);
     if (r != 0) {
         mproc__family = NULL;
     }

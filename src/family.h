@@ -12,8 +12,8 @@
 #include "member.h"
 #include "object.h"
 
-/* A child learns of its family by this environment variable: "fd:base:span:slot:serial", all hex. It
- * is removed on attaching, and means nothing to a process whose reservation is not there. */
+/* A child learns of its family by this environment variable: "fd:base:span:token:starter", all
+ * hex. It is removed on attaching, and means nothing to a process whose reservation is not there. */
 #define MPROC__ENV "MPROC_FAMILY"
 #define MPROC__ENV_MAX 128
 
@@ -37,7 +37,8 @@ extern struct mproc__family *mproc__family; /* NULL: no member yet */
 extern uint32_t mproc__family_joined;       /* 1: the process is a member, and all is ready */
 
 /* Makes the process a member: of its starter's family if the environment names one, of a new one
- * otherwise. 1: came as a started child; 0; or an error. Idempotent. */
+ * otherwise. 1: came as a started child; 0; or an error. Idempotent. -ESRCH: came as a child whose
+ * starter has died meanwhile; such a process should end. */
 int mproc__family_join(void);
 
 /* The arena's descriptor, to be passed to a spawned child. */

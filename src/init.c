@@ -45,13 +45,23 @@ static bool was_started(void) {
     return args != NULL && mproc__self_slot()->method == MPROC_SPAWN;
 }
 
+/* A child whose starter died before it came has nobody to work for, and must not go on as if the user
+ * had started it. */
+static int need_family(void) {
+    int r = mproc__family_need();
+    if (r == -ESRCH) {
+        _exit(127);
+    }
+    return r;
+}
+
 int mproc_init(int argc, char **argv) {
     (void)argc;
     (void)argv;
     if (mproc__initialised()) {
         return MPROC_EAGAIN_INIT;
     }
-    int r = mproc__family_need();
+    int r = need_family();
     if (r != 0) {
         return r;
     }
@@ -70,7 +80,7 @@ int mproc_attach(void) {
     if (mproc__exchange32(&attached, 1) != 0) {
         return 0;
     }
-    int r = mproc__family_need();
+    int r = need_family();
     if (r != 0) {
         return r;
     }

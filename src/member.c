@@ -171,7 +171,9 @@ bool mproc__token_dead(uint64_t token) {
     if (state == MPROC__SLOT_DYING || process_ended(slot, state)) {
         return true;
     }
-    return state == MPROC__SLOT_UNBORN && mproc__token_dead(slot->parent);
+    /* A child that has a pid is on its way, and a detached one comes without its starter. */
+    return state == MPROC__SLOT_UNBORN && pid_of(slot) <= 0 &&
+           mproc__token_dead(mproc__peek64(&slot->parent));
 }
 
 /* ---------------------------------------------------------------- hands */

@@ -901,7 +901,12 @@ TEST(process_failed_launch_can_be_repeated) {
 
 int test_started_main(int argc, char **argv) {
     size_t size = 0;
-    CHECK_EQ(argc, 2);
+    CHECK_GE(argc, 2);
+    if (strcmp(argv[1], "late") == 0) { /* argv[2]: where to say that it came, and as what */
+        char r = (char)('0' + mproc_attach());
+        CHECK_EQ(write(atoi(argv[2]), &r, 1), 1);
+        return 0;
+    }
     CHECK_STR(argv[1], "attach");
     CHECK_EQ(mproc_attach(), 1);
     CHECK_EQ(mproc_attach(), 0);
@@ -909,6 +914,65 @@ int test_started_main(int argc, char **argv) {
     CHECK_EQ(size, 3);
     CHECK_MEM(bytes, "abc", 3);
     return 55;
+}
+
+/* The child is a shell that becomes this program only when its starter is dead. */
+static char come_late(unsigned flags, bool starter_dies, const char *exec) {
+    int go[2], said[2], status;
+    char script[400], self[200] = "", pid[16] = "", r = 0;
+    CHECK_GT(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+    CHECK_OK(mproc_pipe_new(go, 0));
+    CHECK_OK(mproc_pipe_new(said, 0));
+    snprintf(script, sizeof script, "echo $$ >/dev/fd/%d; read x </dev/fd/%d; %s %s late %d",
+             said[1], go[0], exec, self, said[1]);
+    pid_t starter = fork();
+    if (starter == 0) {
+        const char *argv[] = {"/bin/sh", "-c", script, NULL};
+        int fds[2] = {go[0], said[1]};
+        mproc_process *p;
+        mproc_process_options o = {
+            .method = MPROC_SPAWN, .flags = flags, .argv = argv, .fds = fds, .nfds = 2};
+        CHECK_OK(mproc_process_prepare(&p, &o));
+        CHECK_OK(mproc_process_launch(p, NULL, 0));
+        close(go[1]);
+        if (!starter_dies) {
+            CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
+            CHECK_OK(mproc_process_close(p));
+        }
+        _exit(0);
+    }
+    close(said[1]);
+    if (starter_dies) {
+        CHECK_EQ(waitpid(starter, &status, 0), starter);
+    }
+    for (char *p = pid; p == pid || p[-1] != '\n'; p++) {
+        CHECK_EQ(read(said[0], p, 1), 1);
+    }
+    int pidfd = mproc__os_pidfd_open(atoi(pid));
+    CHECK_EQ(write(go[1], "x\n", 2), 2);
+    CHECK_GE(read(said[0], &r, 1), 0); /* the end of the stream: it has ended without a word */
+    if (!starter_dies) {
+        CHECK_EQ(waitpid(starter, &status, 0), starter);
+    } else {
+        CHECK_EQ(mproc__os_pidfd_wait(pidfd, -1), 1);
+    }
+    mproc_reap();
+    close(pidfd);
+    close(said[0]);
+    close(go[0]);
+    close(go[1]);
+    return r;
+}
+
+TEST(process_starter_died_before_the_child_came) {
+    CHECK_EQ(come_late(MPROC_ATTACHED, false, "exec"), '1');
+    CHECK_EQ(come_late(MPROC_ATTACHED, true, "exec"), 0);
+    CHECK_EQ(come_late(MPROC_DETACHED, true, "exec"), '1');
+}
+
+/* A grandchild that inherited the environment is a program in its own right. */
+TEST(process_environment_of_a_stranger) {
+    CHECK_EQ(come_late(MPROC_ATTACHED, false, ""), '0');
 }
 
 TEST(process_of_another_runtime_attaches) {
