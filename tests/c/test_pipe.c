@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "deny.h"
 #include "os.h"
 #include "test.h"
 
@@ -269,6 +270,35 @@ TEST(pipe_raises_no_sigpipe_and_keeps_one) {
     CHECK_EQ(sigismember(&pending, SIGPIPE), 1); /* was there before, is not ours to take */
     pthread_sigmask(SIG_UNBLOCK, &sigpipe, NULL);
     CHECK_EQ(handled, 1);
+    close(ends[1]);
+}
+
+/* A kernel that cannot write to a pipe without SIGPIPE. */
+TEST(pipe_on_an_old_kernel) {
+    deny(SYS_pwritev2, -1, EOPNOTSUPP);
+    sigset_t sigpipe, mask;
+    for (int duplex = 0; duplex < 2; duplex++) {
+        int ends[2];
+        make(ends, duplex);
+        small_messages(ends[1], ends[0]);
+        close(ends[0]);
+        CHECK_EQ(mproc_pipe_send(ends[1], "x", 1), MPROC_EEOF);
+        sigpending(&sigpipe);
+        CHECK_EQ(sigismember(&sigpipe, SIGPIPE), 0);
+        pthread_sigmask(SIG_BLOCK, NULL, &mask);
+        CHECK_EQ(sigismember(&mask, SIGPIPE), 0);
+        close(ends[1]);
+    }
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, NULL);
+    raise(SIGPIPE);
+    int ends[2];
+    make(ends, 0);
+    close(ends[0]);
+    CHECK_EQ(mproc_pipe_send(ends[1], "x", 1), MPROC_EEOF);
+    sigpending(&mask);
+    CHECK_EQ(sigismember(&mask, SIGPIPE), 1); /* was there before, is not ours to take */
     close(ends[1]);
 }
 
