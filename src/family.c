@@ -207,9 +207,13 @@ static int accept_ticket(const struct ticket *t) {
 }
 
 static int enter_family(const struct ticket *t) {
+    /* Another file under that number may be shorter than what is read of it here. */
+    if (t->span < SPAN_MIN || !mproc__os_memory_is(t->fd, t->span)) {
+        return MPROC_ESTRANGER;
+    }
     int r = mproc__os_memory_map(t->fd, (void *)(uintptr_t)t->base, t->span);
     if (r != 0) {
-        return r == -EBADF || r == -ENODEV || r == -EACCES ? MPROC_ESTRANGER : MPROC_EADDRESS;
+        return MPROC_EADDRESS;
     }
     r = accept_ticket(t);
     if (r != 0) {

@@ -41,6 +41,8 @@ int mproc__os_memory_new(const char *name, size_t size);
 /* Maps it whole at `address`. -EEXIST: something is there already. */
 int mproc__os_memory_map(int fd, void *address, size_t size);
 int mproc__os_memory_unmap(void *address, size_t size);
+/* Is the descriptor such a file, and of that size? */
+bool mproc__os_memory_is(int fd, size_t size);
 /* Backs a range with memory now, so that touching it later cannot fail. -ENOMEM, -ENOSPC. */
 int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. */

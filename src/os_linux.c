@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -137,6 +138,13 @@ int mproc__os_memory_map(int fd, void *address, size_t size) {
         return -EEXIST;
     }
     return 0;
+}
+
+bool mproc__os_memory_is(int fd, size_t size) {
+    struct stat s;
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && fstat(fd, &s) == 0 &&
+           (uint64_t)s.st_size == size;
 }
 
 int mproc__os_memory_unmap(void *address, size_t size) {
