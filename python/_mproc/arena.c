@@ -22,12 +22,19 @@ static PyObject *arena_check(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     return r == 0 ? Py_NewRef(Py_None) : error_raise_for(r, why);
 }
 
+static PyObject *reap(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromSize_t(mproc_reap());
+}
+
 static PyMethodDef arena_functions[] = {
     {"arena_stat", arena_stat, METH_NOARGS,
      "arena_stat()\n--\n\n"
      "Bytes of the family's arena, and its blocks, at this moment; see mproc_arena_stats."},
     {"arena_check", arena_check, METH_NOARGS,
      "arena_check()\n--\n\nVerify every invariant of the arena. SystemError names what is wrong."},
+    {"reap", reap, METH_NOARGS,
+     "reap()\n--\n\n"
+     "Release what dead members of the family held; return how many were found dead."},
     {NULL, NULL, 0, NULL},
 };
 

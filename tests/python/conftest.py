@@ -1,14 +1,17 @@
 """What every test of the package gets: the start methods, and a look at what it leaves behind."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import mproc
+from mproc import _mproc
 
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -36,6 +39,19 @@ def descriptors():
     return found
 
 
+def wait_until(condition, seconds=10):
+    """Wait until the condition holds, or that long; return whether it does."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
+
+
+def in_arena():
+    """The family's bytes of shared memory."""
+    return _mproc.arena_stat()["used"]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def family():
     """A process becomes a member of a family once: not in the middle of a test."""
@@ -52,15 +68,20 @@ def stop_template():
 
 
 @pytest.fixture(autouse=True)
-def nothing_left():
-    """No descriptor, child or thread outlives its test."""
+def nothing_left(request):
+    """No descriptor, child, thread or byte of the arena outlives its test."""
     stop_template()
-    before, threads = descriptors(), threading.active_count()
+    before, threads, arena = descriptors(), threading.active_count(), in_arena()
     yield
     stop_template()
     mproc.active_children()
+    request.node.funcargs.clear()  # they would live until the next test
+    gc.collect()
     assert descriptors() == before
     assert threading.active_count() == threads
+    wait_until(lambda: _mproc.reap() == 0 and in_arena() == arena)  # grandchildren may be ending
+    assert in_arena() == arena
+    _mproc.arena_check()
     with pytest.raises(ChildProcessError):
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
