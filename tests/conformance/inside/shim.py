@@ -9,8 +9,9 @@ Whoever executes code of the standard library's package later on ends at the tri
 
 import sys
 
-import mproc
 from mproc_conformance import found, tripwire
+
+import mproc
 
 ModuleSpec = type(__spec__)
 

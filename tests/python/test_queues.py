@@ -1,0 +1,601 @@
+"""Queue and SimpleQueue: what goes in comes out, once, in order, whoever dies."""
+
+import os
+import pickle
+import queue
+import signal
+import threading
+import time
+from collections import OrderedDict
+
+import pytest
+
+import mproc
+from mproc import queues
+
+LONG = 30  # seconds that no wait takes: after them something is wrong
+
+
+class Point:
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __eq__(self, other):
+        return (self.x, self.y) == (other.x, other.y)
+
+    __hash__ = None
+
+
+class Refusing:
+    """Does not pickle."""
+
+    def __reduce__(self):
+        raise ZeroDivisionError("not me")
+
+
+def refuse():
+    raise ZeroDivisionError("not here")
+
+
+class Unreadable:
+    """Pickles, but does not unpickle."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    -(2**200),
+    1.5,
+    float("inf"),
+    "",
+    "ä\0\udc80",
+    b"",
+    b"\0\xff",
+    bytearray(b"ab"),
+    (),
+    (1, "a", None),
+    [],
+    [[1], [2, [3]]],
+    {},
+    {"a": 1, 2: b"c", (1, 2): None},
+    {1, 2},
+    frozenset({3}),
+    1 + 2j,
+    range(5),
+    Ellipsis,
+    int,
+    len,
+    OrderedDict(a=1),
+    Point(1, 2),
+    "x" * 8191,
+    b"y" * 8192,
+    b"z" * 1_000_000,
+    list(range(10_000)),
+]
+
+# ---- what children run
+
+
+def send(q, items):
+    for item in items:
+        q.put(item)
+
+
+def echo(source, target):
+    while (item := source.get()) is not None:
+        target.put(item)
+
+
+def put_and_die(q, items):
+    send(q, items)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def get_for_ever(q, connection):
+    connection.send("ready")
+    q.get()
+
+
+def put_for_ever(q, connection):
+    connection.send("ready")
+    q.put("mine")
+
+
+def tell(q, connection):
+    connection.send((q.qsize(), q.empty(), q.full(), q.get(timeout=LONG)))
+
+
+def close_and_go(q):
+    q.close()
+
+
+def count_own(q, number, times):
+    for i in range(times):
+        q.put((number, i))
+
+
+# ---- helpers
+
+
+def ended(process):
+    process.join(LONG)
+    assert process.exitcode == 0
+    process.close()
+
+
+def run(ctx, target, *args):
+    process = ctx.Process(target=target, args=args)
+    process.start()
+    ended(process)
+
+
+def killed(process):
+    process.kill()
+    process.join(LONG)
+    process.close()
+
+
+@pytest.fixture(params=["Queue", "SimpleQueue"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def q():
+    return mproc.Queue()
+
+
+# ---- one process
+
+
+def test_module():
+    assert {"Queue", "SimpleQueue"} <= set(queues.__all__)
+    assert isinstance(mproc.Queue(), queues.Queue)
+    assert isinstance(mproc.SimpleQueue(), queues.SimpleQueue)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20].encode().hex()[:16])
+def test_what_goes_in_comes_out(kind, value):
+    q = getattr(mproc, kind)()
+    q.put(value)
+    got = q.get()
+    assert type(got) is type(value)
+    assert got == value
+
+
+def test_it_is_a_copy(q):
+    item = [1, [2]]
+    q.put(item)
+    item[1].append(3)
+    got = q.get()
+    assert got == [1, [2]]
+    assert got is not item
+
+
+def test_identity_survives_inside_an_item(q):
+    shared = [1]
+    item = [shared, shared]
+    item.append(item)
+    q.put(item)
+    got = q.get()
+    assert got[0] is got[1]
+    assert got[2] is got
+
+
+def test_first_in_first_out(kind):
+    q = getattr(mproc, kind)()
+    for i in range(5000):
+        q.put(i if i % 100 else b"b" * 20_000)
+    got = [q.get() for _ in range(5000)]
+    assert [i if i % 100 else b"b" * 20_000 for i in range(5000)] == got
+    assert q.empty()
+
+
+def test_counts(q):
+    assert (q.qsize(), q.empty(), q.full()) == (0, True, False)
+    q.put(1)
+    q.put(2)
+    assert (q.qsize(), q.empty(), q.full()) == (2, False, False)
+    q.get()
+    assert q.qsize() == 1
+
+
+def test_maxsize():
+    q = mproc.Queue(2)
+    q.put(1)
+    assert not q.full()
+    q.put(2, True)
+    assert q.full()
+    with pytest.raises(queue.Full):
+        q.put(3, False)
+    with pytest.raises(queue.Full):
+        q.put_nowait(3)
+    with pytest.raises(queue.Full):
+        q.put(3, timeout=0.01)
+    with pytest.raises(queue.Full):
+        q.put(3, True, -1)
+    assert q.get() == 1
+    q.put(3, block=True, timeout=LONG)
+    assert [q.get(), q.get()] == [2, 3]
+
+
+@pytest.mark.parametrize("maxsize", [0, -1])
+def test_no_bound(maxsize):
+    q = mproc.Queue(maxsize=maxsize)
+    for i in range(3000):
+        q.put_nowait(i)
+    assert not q.full()
+    assert q.qsize() == 3000
+
+
+@pytest.mark.parametrize("maxsize", ["1", 1.5, None])
+def test_wrong_maxsize(maxsize):
+    with pytest.raises(TypeError):
+        mproc.Queue(maxsize)
+
+
+def test_empty(q):
+    with pytest.raises(queue.Empty):
+        q.get_nowait()
+    with pytest.raises(queue.Empty):
+        q.get(False)
+    with pytest.raises(queue.Empty):
+        q.get(block=False, timeout=100)
+    with pytest.raises(queue.Empty):
+        q.get(True, -1)
+
+
+def test_a_timeout_passes(q):
+    began = time.monotonic()
+    with pytest.raises(queue.Empty):
+        q.get(timeout=0.03)
+    assert time.monotonic() - began >= 0.03
+
+
+@pytest.mark.parametrize("timeout", [1e100, float("inf")])
+def test_an_absurd_timeout(q, timeout):
+    with pytest.raises(OverflowError):
+        q.get(timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "kwargs"),
+    [
+        ("put", (), {}),
+        ("put", (), {"block": True}),
+        ("put", (1, True, None, 1), {}),
+        ("put", (1,), {"obj": 2}),
+        ("put", (1,), {"wait": 2}),
+        ("get", (True, 1, 1), {}),
+        ("get", (), {"timeout": "1"}),
+        ("get", (), {"item": 1}),
+        ("put_nowait", (), {}),
+        ("get_nowait", (1,), {}),
+    ],
+)
+def test_wrong_arguments(q, method, args, kwargs):
+    with pytest.raises(TypeError):
+        getattr(q, method)(*args, **kwargs)
+    assert q.empty()
+
+
+def test_keywords(q):
+    q.put(obj=1, block=True, timeout=None)
+    assert q.get(block=True, timeout=None) == 1
+
+
+@pytest.mark.parametrize(
+    "item", [lambda: 1, Refusing(), threading.Lock(), [1, Refusing()], {"a": (Refusing(),)}]
+)
+def test_what_does_not_pickle_is_an_error_of_put(kind, item):
+    q = getattr(mproc, kind)()
+    with pytest.raises((pickle.PicklingError, AttributeError, TypeError, ZeroDivisionError)):
+        q.put(item)
+    assert q.empty()
+    q.put(1)  # nothing is stuck
+    assert q.get() == 1
+
+
+def test_what_does_not_pickle_takes_no_room():
+    q = mproc.Queue(1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError, match=r"^not me$"):
+            q.put(Refusing())
+    q.put_nowait(1)
+    assert q.get() == 1
+
+
+def test_what_does_not_unpickle_is_an_error_of_get(kind):
+    q = getattr(mproc, kind)()
+    q.put(Unreadable())
+    q.put(2)
+    with pytest.raises(ZeroDivisionError, match=r"^not here$"):
+        q.get()
+    assert q.get() == 2
+
+
+def test_too_large_for_the_arena(q):
+    """An item that can never fit is an error at once: nobody will ever make room for it."""
+    import mmap
+
+    from mproc import _mproc
+
+    huge = mmap.mmap(-1, _mproc.arena_stat()["limit"] + 4096, prot=mmap.PROT_READ)
+    try:
+        with pytest.raises((ValueError, MemoryError)):
+            q.put(pickle.PickleBuffer(huge))
+    finally:
+        huge.close()
+    q.put(1)
+    assert q.get() == 1
+
+
+def test_close(q):
+    q.put(1)
+    assert q.close() is None
+    closed = r"^Queue <mproc\.queues\.Queue object at 0x[0-9a-f]+> is closed$"
+    for use in (lambda: q.put(1), q.get, lambda: q.put_nowait(1), q.get_nowait):
+        with pytest.raises(ValueError, match=closed):
+            use()
+    q.close()
+
+
+def test_join_thread(q):
+    with pytest.raises(AssertionError):
+        q.join_thread()
+    q.cancel_join_thread()
+    q.close()
+    q.join_thread()
+    q.join_thread()
+
+
+def test_simple_queue_close():
+    q = mproc.SimpleQueue()
+    q.put(1)
+    q.close()
+    for use in (lambda: q.put(1), q.get, q.empty):
+        with pytest.raises(OSError, match=r"^handle is closed$"):
+            use()
+    q.close()
+
+
+def test_simple_queue_has_no_more():
+    q = mproc.SimpleQueue()
+    for name in ("qsize", "full", "put_nowait", "get_nowait", "join_thread"):
+        assert not hasattr(q, name)
+    with pytest.raises(TypeError):
+        mproc.SimpleQueue(1)
+
+
+def test_generic_aliases():
+    assert queues.Queue[int].__origin__ is queues.Queue
+    assert queues.SimpleQueue[int].__args__ == (int,)
+
+
+def test_is_not_pickled_for_nobody(kind):
+    q = getattr(mproc, kind)()
+    literal = f"^{kind} objects should only be shared between processes through inheritance$"
+    with pytest.raises(RuntimeError, match=literal):
+        pickle.dumps(q)
+    other = mproc.Queue()
+    with pytest.raises(RuntimeError, match=literal):
+        other.put(q)
+
+
+def test_threads(q):
+    """Four producers and four consumers: each item once, each producer's in order."""
+    got = [[] for _ in range(4)]
+
+    def consume(items):
+        while (item := q.get()) is not None:
+            items.append(item)
+
+    producers = [threading.Thread(target=count_own, args=(q, n, 500)) for n in range(4)]
+    consumers = [threading.Thread(target=consume, args=(items,)) for items in got]
+    for thread in producers + consumers:
+        thread.start()
+    for thread in producers:
+        thread.join(LONG)
+    for _ in consumers:
+        q.put(None)
+    for thread in consumers:
+        thread.join(LONG)
+    assert sorted(item for items in got for item in items) == [
+        (n, i) for n in range(4) for i in range(500)
+    ]
+    for items in got:
+        for n in range(4):
+            own = [i for number, i in items if number == n]
+            assert own == sorted(own)
+
+
+def test_a_waiting_get_is_woken_by_a_thread(q):
+    got = []
+    thread = threading.Thread(target=lambda: got.append(q.get(timeout=LONG)))
+    thread.start()
+    q.put("here")
+    thread.join(LONG)
+    assert got == ["here"]
+
+
+def test_a_waiting_put_is_woken_by_a_thread():
+    q = mproc.Queue(1)
+    q.put(1)
+    thread = threading.Thread(target=q.put, args=(2,))
+    thread.start()
+    assert [q.get(timeout=LONG), q.get(timeout=LONG)] == [1, 2]
+    thread.join(LONG)
+
+
+def test_no_thread_feeds(q):
+    before = threading.active_count()
+    for _ in range(100):
+        q.put(b"x" * 10_000)
+    assert threading.active_count() == before
+    for _ in range(100):
+        q.get()
+
+
+def test_a_signal_handler_puts(q):
+    old = signal.signal(signal.SIGALRM, lambda *_: q.put("from the handler"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert q.get(timeout=LONG) == "from the handler"
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_a_signal_handler_that_raises_ends_get(q):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            q.get()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    q.put(1)
+    assert q.get() == 1
+
+
+def test_a_queue_that_is_not_empty_leaves_nothing(kind):
+    q = getattr(mproc, kind)()
+    for size in (1, 5000, 500_000):
+        q.put(b"x" * size)
+
+
+def test_needs_no_descriptor(kind):
+    before = len(os.listdir("/proc/self/fd"))
+    many = [getattr(mproc, kind)() for _ in range(100)]
+    many[0].put(1)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ---- several processes
+
+
+def test_from_a_child(ctx, kind):
+    q = getattr(ctx, kind)()
+    process = ctx.Process(target=send, args=(q, VALUES))
+    process.start()
+    for value in VALUES:
+        assert q.get() == value
+    ended(process)
+
+
+def test_there_and_back(ctx, kind):
+    there, back = getattr(ctx, kind)(), getattr(ctx, kind)()
+    process = ctx.Process(target=echo, args=(there, back))
+    process.start()
+    for value in VALUES[1:]:
+        there.put(value)
+        assert back.get() == value
+    there.put(None)
+    ended(process)
+
+
+def test_a_child_sees_what_we_see(ctx):
+    q = ctx.Queue(1)
+    q.put("it")
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        run(ctx, tell, q, writer)
+        assert reader.recv() == (1, False, True, "it")
+    assert q.empty()
+
+
+def test_closing_is_each_process_own_business(ctx):
+    q = ctx.Queue()
+    run(ctx, close_and_go, q)
+    q.put(1)
+    assert q.get() == 1
+
+
+def test_many_producers_and_consumers(ctx):
+    source, target = ctx.Queue(20), ctx.Queue()
+    producers = [ctx.Process(target=count_own, args=(source, n, 200)) for n in range(2)]
+    consumers = [ctx.Process(target=echo, args=(source, target)) for _ in range(2)]
+    for process in producers + consumers:
+        process.start()
+    for process in producers:
+        ended(process)
+    for _ in consumers:
+        source.put(None)
+    got = [target.get(timeout=LONG) for _ in range(400)]
+    for process in consumers:
+        ended(process)
+    assert sorted(got) == [(n, i) for n in range(2) for i in range(200)]
+    assert target.empty()
+
+
+def test_join_before_get(ctx):
+    q = ctx.Queue()
+    run(ctx, send, q, [b"x" * 5_000_000, "last"])
+    assert len(q.get()) == 5_000_000
+    assert q.get() == "last"
+
+
+def test_what_was_put_survives_its_producer(ctx):
+    q = ctx.Queue()
+    items = [1, "two", b"3" * 100_000]
+    process = ctx.Process(target=put_and_die, args=(q, items))
+    process.start()
+    process.join(LONG)
+    assert process.exitcode == -signal.SIGKILL
+    assert [q.get(timeout=LONG) for _ in items] == items
+    with pytest.raises(queue.Empty):
+        q.get_nowait()
+
+
+def test_a_killed_consumer_holds_up_nobody(ctx, kind):
+    q = getattr(ctx, kind)()
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=get_for_ever, args=(q, writer))
+        process.start()
+        assert reader.recv() == "ready"
+        killed(process)
+    q.put(1)
+    assert q.get() == 1
+
+
+def test_a_killed_producer_holds_up_nobody(ctx):
+    q = ctx.Queue(1)
+    q.put(1)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=put_for_ever, args=(q, writer))
+        process.start()
+        assert reader.recv() == "ready"
+        killed(process)
+    assert q.get() == 1
+    q.put(2, timeout=LONG)
+    assert q.get() == 2
+
+
+def test_outlives_the_one_who_made_it(ctx):
+    """The parent's handles go before the child uses its own."""
+    reader, writer = ctx.Pipe(duplex=False)
+    q = ctx.Queue()
+    q.put("left")
+    with reader, writer:
+        process = ctx.Process(target=tell, args=(q, writer))
+        del q
+        process.start()
+        assert reader.recv()[-1] == "left"
+        ended(process)
+
+
+@pytest.mark.parametrize("made_by", ["fork", "spawn", "forkserver"])
+def test_any_context_gives_it_to_any(method, made_by):
+    q = mproc.get_context(made_by).Queue()
+    run(mproc.get_context(method), send, q, [made_by])
+    assert q.get() == made_by
