@@ -266,11 +266,11 @@ static void finish_sections(struct mproc__hand *mine, struct mproc__slot *slot) 
 
 static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
     slot->parent = 0;
-    slot->pid = slot->ppid = 0;
     slot->start_time = slot->args_size = 0;
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);
     mproc__guard_enter(&members()->guard, mine);
+    slot->pid = slot->ppid = 0; /* in here, so that no starter tells a pid behind it */
     mproc__guard_set(&members()->guard, &slot->state, MPROC__SLOT_FREE);
     mproc__guard_leave(&members()->guard, mine);
 }
@@ -408,11 +408,17 @@ int mproc__member_expect(const char *name, mproc_method method, unsigned flags, 
     return r;
 }
 
+/* Under the guard: the child may have lived and died already, and its slot must not be another's by the
+ * time the pid is written. */
 void mproc__member_expected_pid(uint64_t token, pid_t pid) {
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__guard_enter(&members()->guard, hand);
     struct mproc__slot *slot = mproc__token_slot(token);
-    if (slot != NULL) {
+    if (slot != NULL && mproc__load64(&slot->state) == state_of(token, MPROC__SLOT_UNBORN)) {
         __atomic_store_n(&slot->pid, pid, __ATOMIC_RELEASE);
     }
+    mproc__guard_leave(&members()->guard, hand);
+    mproc__hand_put(hand);
 }
 
 static void become(uint64_t token) {
