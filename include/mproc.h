@@ -512,8 +512,14 @@ MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPRO
 
 /*
  * Worker processes that take tasks from a queue. A worker that dies fails the one task it held, with
- * MPROC_EDIED and what is known in mproc_task_error, and is replaced. The pool's owner is the member
- * that made it; only the owner submits and waits. No thread is made.
+ * MPROC_EDIED and what is known in mproc_task_error, and is replaced. The pool's owner is the process
+ * that made it; only the owner submits and waits, a child that it forks gets MPROC_ESTRANGER. No thread
+ * is made, and no descriptor but one a worker: whoever waits (for a task, a map, the end) also collects
+ * what comes for others, and replaces workers. The workers are MPROC_ATTACHED to the owner.
+ *
+ * A worker that ends before its init is done could not do so the next time either: after 8 more such ends
+ * than the pool has workers, without one that got ready, the pool is broken. Its open tasks then fail with
+ * MPROC_EDIED and the last worker's pid and exit code, and so do submit and map.
  */
 typedef struct mproc_pool mproc_pool;
 typedef struct mproc_task mproc_task;
@@ -535,15 +541,23 @@ typedef struct mproc_pool_options {
 } mproc_pool_options;
 
 typedef struct mproc_task_error {
-    int code;      /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
-    uint64_t task; /* number of the task (for map: index of its first item) */
-    pid_t pid;     /* of the worker, 0 if none had it */
-    int exitcode;  /* MPROC_EDIED: exit code, or minus the signal */
+    int code; /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
+    uint64_t
+        task;  /* number of the task, counted from 0 (for map: index of the chunk's first item) */
+    pid_t pid; /* of the worker, 0 if none had it */
+    int exitcode; /* MPROC_EDIED: exit code, or minus the signal */
 } mproc_task_error;
 
+/* Errors: -EINVAL, and those of mproc_process_start(). */
 MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
 
-/* Queues one task. `in` is copied. The result may have up to `out_cap` bytes. */
+/*
+ * Queues one task. The bytes at `lent` are copied; the function finds them 16-byte aligned. The result may
+ * have up to `out_cap` bytes. Errors: MPROC_ECLOSED, MPROC_EFUNCTION, MPROC_ESTRANGER, -EINVAL, -ENOMEM,
+ * MPROC_ETOOBIG; MPROC_EDIED (the pool is broken).
+ * A task may also fail with -EOVERFLOW (its function said that it wrote more), -ENOMEM (no room for its
+ * result), MPROC_EBUILD or MPROC_EFUNCTION (the worker has not got the function).
+ */
 MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
                                 size_t out_cap, mproc_task **out) MPROC_MUST_USE;
 
@@ -552,8 +566,10 @@ MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
 /* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
 MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
 MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
-/* Takes a task back that no worker has started. -EBUSY: too late. */
+/* Takes a task back that no worker has started: it is done, and has failed with -ECANCELED.
+ * -EBUSY: too late. */
 MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
+/* A task that is not done is done all the same, and its result forgotten. */
 MPROC_API void mproc_task_drop(mproc_task *owned);
 
 typedef struct mproc_map_options {
@@ -566,8 +582,9 @@ typedef struct mproc_map_options {
 
 /*
  * out[i] = fn(in[i]) for n items of in_size and out_size bytes. Arrays in the arena are read and
- * written in place, others are copied once. Errors: that of the first chunk that failed (others have
- * run or were cancelled), MPROC_ECLOSED, -EINTR (the map is cancelled), -ENOMEM.
+ * written in place, others are copied once; `in` and `out` may be the same. An array of items without
+ * size may be NULL. When a chunk fails, what runs is waited for and the rest is cancelled.
+ * Errors: that of the foremost chunk that failed, -EINTR (the map is cancelled), and those of submit.
  */
 MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in_size,
                              void *out, size_t out_size, size_t n,
@@ -576,12 +593,15 @@ MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in,
 /* Pids of the workers at this moment; returns their number. */
 MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
 
-MPROC_API void mproc_pool_close(mproc_pool *pool); /* no new tasks; workers end when all is done */
-MPROC_API void
-mproc_pool_terminate(mproc_pool *pool); /* ends the workers now; open tasks are cancelled */
-MPROC_API int mproc_pool_join(mproc_pool *pool,
-                              int64_t timeout) MPROC_MUST_USE; /* -EBUSY: not closed */
-MPROC_API void mproc_pool_drop(mproc_pool *owned); /* terminates if need be, joins, frees */
+/* No new tasks; workers end when all is done. */
+MPROC_API void mproc_pool_close(mproc_pool *pool);
+/* Ends the workers now, by SIGKILL, and waits for it; open tasks fail with -ECANCELED. */
+MPROC_API void mproc_pool_terminate(mproc_pool *pool);
+/* Waits until all tasks are done and the workers have ended. -EBUSY: not closed; -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
+/* Terminates if need be and frees; in a forked child frees its copy. Tasks live on till they are dropped. */
+MPROC_API void mproc_pool_drop(mproc_pool *owned);
+/* Invariants of the pool, as mproc_arena_check(). MPROC_ESTRANGER. */
 MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
 
 #ifdef __cplusplus

@@ -2,10 +2,10 @@
 
     wordcount.py [--counts OUT] PATH...
 
-A PATH is a file, or a directory that is searched for .py files. A word is a longest run of the bytes
-A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and all counts
-to OUT, a line `word count` each. examples/c/wordcount.c does the same. This is a plain multiprocessing
-program: `python -m mproc wordcount.py ...` runs it on mproc.
+A PATH is a file, or a directory that is searched for .py files. A word is a longest run of the
+bytes A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and
+all counts to OUT, a line `word count` each. examples/c/wordcount.c does the same. This is a plain
+multiprocessing program: `python -m mproc wordcount.py ...` runs it on mproc.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def count_all(files: list[str]) -> Counter[bytes]:
     done = 0
     with Pool() as pool:
         results = [pool.apply_async(count_group, (group,)) for group in groups]
-        for group, result in zip(groups, results):
+        for group, result in zip(groups, results, strict=True):
             total.update(result.get())
             done += len(group)
             print(f"\r  {done} of {len(files)} files", end="", file=sys.stderr, flush=True)
