@@ -175,12 +175,16 @@ static void free_small(struct mproc__hand *hand, uint64_t number, unsigned class
 
 /* ---------------------------------------------------------------- all blocks */
 
+size_t mproc__heap_most(void) {
+    return mproc__family->chunks.limit << MPROC__CHUNK_SHIFT;
+}
+
 int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
     assert(*word == 0);
     if (mproc__likely(size <= SMALL_MAX)) {
         return alloc_small(hand, class_of(size), word);
     }
-    if (size > mproc__family->span) {
+    if (size > mproc__heap_most()) {
         return MPROC_ETOOBIG;
     }
     return mproc__chunks_take(hand, (size + MPROC__CHUNK - 1) >> MPROC__CHUNK_SHIFT, word);

@@ -29,6 +29,9 @@ struct mproc__heap {
 
 void mproc__heap_init(void);
 
+/* Bytes of the largest block that there can ever be. */
+size_t mproc__heap_most(void);
+
 /* Allocates into *word, which must be 0 and the caller's own. -ENOMEM, MPROC_ETOOBIG. */
 int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word);
 

@@ -20,7 +20,7 @@
  *   tail_seen       consumers' copy of tail_ticket, so that they read the other side's line only when
  *                   they have caught up. Never ahead of it.
  *   *_event         see struct event.
- *   bound, closed   constant; closed goes from 0 to 1.
+ *   bound, closed   constant; closed goes from 0 to 1, under `tail`.
  *
  * Invariants.
  *   Q1  head_ticket <= tail_seen <= tail_ticket.
@@ -294,6 +294,10 @@ struct cargo {
     const struct mproc__claim *claim;
 };
 
+static bool too_big(size_t size) {
+    return size > mproc__heap_most() - sizeof(struct mproc__object);
+}
+
 static void gather(char *out, const struct iovec *pieces, int n) {
     for (int i = 0; i < n; i++) {
         if (pieces[i].iov_len > 0) {
@@ -306,7 +310,9 @@ static void gather(char *out, const struct iovec *pieces, int n) {
 static size_t total(const struct iovec *pieces, int n) {
     size_t size = 0;
     for (int i = 0; i < n; i++) {
-        size += pieces[i].iov_len;
+        if (__builtin_add_overflow(size, pieces[i].iov_len, &size)) {
+            return SIZE_MAX;
+        }
     }
     return size;
 }
@@ -409,6 +415,9 @@ int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_
     struct cargo cargo = {lent, n, total(lent, n), NULL, claim};
     uint64_t ignored;
     int64_t deadline = -1;
+    if (mproc__unlikely(cargo.size > INLINE_MAX && too_big(cargo.size))) {
+        return MPROC_ETOOBIG;
+    }
     for (;;) {
         struct mproc__hand *hand = mproc__hand_get();
         uint64_t *t = ticket != NULL ? ticket : &ignored;
@@ -598,8 +607,11 @@ void mproc_message_drop(mproc_message *message) {
 /* ---------------------------------------------------------------- reserve and commit */
 
 int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
-    if (size > mproc__family->span || mproc__peek32(&queue->closed)) {
-        return mproc__peek32(&queue->closed) ? MPROC_ECLOSED : MPROC_ETOOBIG;
+    if (mproc__load32(&queue->closed)) {
+        return MPROC_ECLOSED;
+    }
+    if (too_big(size)) {
+        return MPROC_ETOOBIG;
     }
     struct mproc__hand *hand = mproc__hand_get();
     int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + size);
@@ -731,8 +743,14 @@ uint64_t mproc_queue_count(const mproc_queue *queue) {
     return mproc__load64(&queue->tail_ticket) - head;
 }
 
+/* Under the tail's guard: a put that has not seen it has published its message already, so who sees
+ * `closed` and then an empty queue has seen all. */
 void mproc_queue_close(mproc_queue *queue) {
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__guard_enter(&queue->tail, hand);
     mproc__store32(&queue->closed, 1);
+    mproc__guard_leave(&queue->tail, hand);
+    mproc__hand_put(hand);
     mproc__full_fence();
     event_wake_all(&queue->items);
     event_wake_all(&queue->room);

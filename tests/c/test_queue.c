@@ -1,0 +1,957 @@
+/*
+ * test_queue.c - first in, first out: every size, every number of members, every way to wait
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "kin.h"
+
+#include <sys/uio.h>
+
+#define INLINE_MAX 8192 /* as queue.c has it: the sizes around it are tested */
+#define MIB ((size_t)1 << 20)
+
+static void check(mproc_queue *q) {
+    char why[256] = "";
+    if (mproc_queue_check(q, why, sizeof why) != 0) {
+        test_fail(__FILE__, __LINE__, "%s", why);
+    }
+}
+
+/* The bytes of a message are made of its number. */
+static void fill(void *out, size_t size, uint64_t number) {
+    unsigned char *p = out;
+    for (size_t i = 0; i < size; i++) {
+        p[i] = (unsigned char)((number + i) * 167 + (i >> 8));
+    }
+}
+
+static void expect_bytes(const void *data, size_t size, uint64_t number) {
+    const unsigned char *p = data;
+    for (size_t i = 0; i < size; i++) {
+        if (p[i] != (unsigned char)((number + i) * 167 + (i >> 8))) {
+            test_fail(__FILE__, __LINE__, "byte %zu of a message of %zu", i, size);
+        }
+    }
+}
+
+static void put(mproc_queue *q, size_t size, uint64_t number) {
+    unsigned char *p = malloc(size + 1);
+    CHECK(p != NULL);
+    fill(p, size, number);
+    CHECK_OK(mproc_queue_put(q, p, size, MPROC_FOREVER));
+    free(p);
+}
+
+/* Into `room` bytes of room, or into a block. */
+static void get(mproc_queue *q, size_t room, size_t size, uint64_t number) {
+    unsigned char *p = malloc(room + 1);
+    mproc_message m = MPROC_MESSAGE_INIT(room > 0 ? p : NULL, room);
+    CHECK(p != NULL);
+    p[room] = 0xee;
+    CHECK_OK(mproc_queue_get(q, &m, MPROC_FOREVER));
+    CHECK_EQ(m.size, size);
+    CHECK_EQ(m.block != NULL, size > INLINE_MAX || size > room);
+    CHECK(m.block != NULL ? mproc_in_arena(m.data) : m.data == m.room);
+    expect_bytes(m.data, size, number);
+    CHECK_EQ(p[room], 0xee);
+    mproc_message_drop(&m);
+    CHECK(m.data == NULL && m.size == 0 && m.block == NULL);
+    free(p);
+}
+
+/* ---------------------------------------------------------------- one member */
+
+static const size_t sizes[] = {
+    0,          1,     7,     8,     9,     16,      100,           1000,
+    1015,       1016,  4096,  8184,  8191,  8192,    8193,          8200,
+    32768 - 64, 32768, 65535, 65536, 65537, 1 << 20, (1 << 20) + 1, 5 << 20};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+TEST(queue_messages_of_every_size) {
+    mproc_queue *q = mproc_queue_new(0);
+    for (int i = 0; i < SIZES; i++) {
+        put(q, sizes[i], (uint64_t)i);
+        CHECK_EQ(mproc_queue_count(q), 1);
+        check(q);
+        get(q, sizes[i], sizes[i], (uint64_t)i);
+        CHECK_EQ(mproc_queue_count(q), 0);
+    }
+    for (int i = 0; i < SIZES; i++) { /* all in the queue at once */
+        put(q, sizes[i], (uint64_t)i);
+        check(q);
+    }
+    CHECK_EQ(mproc_queue_count(q), SIZES);
+    for (int i = 0; i < SIZES; i++) {
+        get(q, 0, sizes[i], (uint64_t)i);
+        check(q);
+    }
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+    kin_check();
+}
+
+TEST(queue_message_with_nothing_in_it) {
+    mproc_queue *q = mproc_queue_new(0);
+    struct iovec none[2] = {{NULL, 0}, {NULL, 0}};
+    CHECK_OK(mproc_queue_put(q, NULL, 0, 0));
+    CHECK_OK(mproc_queue_putv(q, NULL, 0, 0));
+    CHECK_OK(mproc_queue_putv(q, none, 2, 0));
+    for (int i = 0; i < 3; i++) {
+        mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+        CHECK_OK(mproc_queue_get(q, &m, 0));
+        CHECK_EQ(m.size, 0);
+        CHECK(m.block == NULL);
+        mproc_message_drop(&m);
+        mproc_message_drop(&m);
+    }
+    mproc_drop(q);
+}
+
+/* Around the room that the caller brings, for every small size: boxed or copied. */
+TEST(queue_room_too_small_gets_a_block) {
+    mproc_queue *q = mproc_queue_new(0);
+    for (size_t size = 1; size < 40; size++) {
+        for (size_t room = size - 1; room <= size + 1; room++) {
+            put(q, size, size);
+            get(q, room, size, size);
+        }
+    }
+    for (int i = 0; i < 300; i++) { /* also where a segment ends */
+        put(q, (size_t)i * 13 % 700, (uint64_t)i);
+    }
+    for (int i = 0; i < 300; i++) {
+        get(q, i % 3 == 0 ? 0 : 350, (size_t)i * 13 % 700, (uint64_t)i);
+        check(q);
+    }
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_blocks_outlive_the_queue) {
+    mproc_queue *q = mproc_queue_new(0);
+    mproc_message a = MPROC_MESSAGE_INIT(NULL, 0), b = a;
+    put(q, 100, 1);
+    put(q, 50000, 2);
+    CHECK_OK(mproc_queue_get(q, &a, 0));
+    CHECK_OK(mproc_queue_get(q, &b, 0));
+    mproc_drop(q);
+    expect_bytes(a.data, 100, 1);
+    expect_bytes(b.data, 50000, 2);
+    mproc_message_drop(&a);
+    mproc_message_drop(&b);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_dropped_full) {
+    for (int n = 0; n < 400; n += 7) {
+        mproc_queue *q = mproc_queue_new(0);
+        for (int i = 0; i < n; i++) {
+            put(q, i % 10 == 9 ? 20000 : (size_t)i, (uint64_t)i);
+        }
+        for (int i = 0; i < n / 3; i++) {
+            get(q, 0, i % 10 == 9 ? 20000 : (size_t)i, (uint64_t)i);
+        }
+        mproc_drop(q);
+        CHECK_EQ(test_arena_used(), 0);
+    }
+    kin_check();
+}
+
+/* Segments of drained messages are used again: a queue in balance takes no more memory. */
+TEST(queue_in_balance_allocates_nothing) {
+    mproc_queue *q = mproc_queue_new(0);
+    for (int i = 0; i < 5000; i++) {
+        put(q, 90, (uint64_t)i);
+    }
+    for (int i = 0; i < 5000; i++) {
+        get(q, 90, 90, (uint64_t)i);
+    }
+    size_t used = test_arena_used();
+    for (int i = 0; i < 20000; i++) {
+        put(q, 90, (uint64_t)i);
+        get(q, 90, 90, (uint64_t)i);
+        CHECK_LE(test_arena_used(), used + 65536);
+    }
+    mproc_drop(q);
+}
+
+TEST(queue_putv_gathers) {
+    mproc_queue *q = mproc_queue_new(0);
+    for (int i = 0; i < SIZES; i++) {
+        unsigned char *p = malloc(sizes[i] + 1);
+        struct iovec pieces[20];
+        size_t at = 0;
+        fill(p, sizes[i], 5);
+        for (int j = 0; j < 19; j++) {
+            size_t n = j % 4 == 3 ? 0 : (sizes[i] - at) / 3;
+            pieces[j] = (struct iovec){n == 0 ? NULL : p + at, n};
+            at += n;
+        }
+        pieces[19] = (struct iovec){p + at, sizes[i] - at};
+        CHECK_OK(mproc_queue_putv(q, pieces, 20, 0));
+        get(q, sizes[i], sizes[i], 5);
+        free(p);
+    }
+    mproc_drop(q);
+}
+
+/* ---------------------------------------------------------------- errors */
+
+TEST(queue_outputs_are_written_on_success_only) {
+    mproc_queue *q = mproc_queue_new(1);
+    char room[4] = "abc";
+    mproc_message m = {room, 4, room, 77, NULL};
+    CHECK_EQ(mproc_queue_get(q, &m, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_get(q, &m, 5 * MPROC_MSEC), -ETIMEDOUT);
+    mproc_queue_close(q);
+    CHECK_EQ(mproc_queue_get(q, &m, 0), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_reserve(q, 4, &m), MPROC_ECLOSED);
+    CHECK(m.room == room && m.room_size == 4 && m.data == room && m.size == 77);
+    CHECK_STR(room, "abc");
+    mproc_drop(q);
+}
+
+TEST(queue_timeouts) {
+    mproc_queue *q = mproc_queue_new(2);
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    int64_t before = mproc__os_now();
+    CHECK_EQ(mproc_queue_get(q, &m, 30 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - before, 30 * MPROC_MSEC);
+    CHECK_EQ(mproc_queue_get(q, &m, 1), -ETIMEDOUT);
+    put(q, 3, 0);
+    put(q, 30000, 1);
+    CHECK_EQ(mproc_queue_put(q, "x", 1, 0), -ETIMEDOUT);
+    before = mproc__os_now();
+    CHECK_EQ(mproc_queue_put(q, "x", 1, 30 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - before, 30 * MPROC_MSEC);
+    static char large[20000];
+    CHECK_EQ(mproc_queue_put(q, large, sizeof large, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_count(q), 2);
+    check(q);
+    get(q, 3, 3, 0);
+    get(q, 0, 30000, 1);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_closed) {
+    mproc_queue *q = mproc_queue_new(0);
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0), kept;
+    static char large[20000];
+    CHECK_OK(mproc_queue_reserve(q, 10, &kept));
+    put(q, 10, 1);
+    put(q, 10000, 2);
+    mproc_queue_close(q);
+    mproc_queue_close(q);
+    CHECK_EQ(mproc_queue_put(q, "x", 1, MPROC_FOREVER), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_put(q, large, sizeof large, MPROC_FOREVER), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_reserve(q, 5, &m), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_commit(q, &kept, MPROC_FOREVER), MPROC_ECLOSED);
+    CHECK_EQ(kept.size, 10); /* still the caller's */
+    mproc_message_drop(&kept);
+    CHECK_EQ(mproc_queue_count(q), 2);
+    get(q, 10, 10, 1); /* what is in it can be had */
+    get(q, 0, 10000, 2);
+    CHECK_EQ(mproc_queue_get(q, &m, MPROC_FOREVER), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_get(q, &m, 0), MPROC_ECLOSED);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+/* What the arena can never hold is told at once, also by a full queue. */
+TEST_BARE(queue_message_too_big) {
+    mproc_message m = {NULL, 0, NULL, 9, NULL};
+    char byte = 0;
+    CHECK_OK(setenv("MPROC_ARENA_LIMIT", "8388608", 1));
+    CHECK_EQ(mproc__family_join(), 0);
+    mproc_queue *q = mproc_queue_new(1);
+    size_t impossible[] = {(8 << 20) + 1, (size_t)1 << 32, (size_t)1 << 40,
+                           SIZE_MAX / 2,  SIZE_MAX - 100,  SIZE_MAX};
+    for (int full = 0; full < 2; full++) {
+        for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++) {
+            CHECK_EQ(mproc_queue_reserve(q, impossible[i], &m), MPROC_ETOOBIG);
+            CHECK_EQ(mproc_queue_put(q, &byte, impossible[i], MPROC_FOREVER), MPROC_ETOOBIG);
+            struct iovec pieces[2] = {{&byte, impossible[i]}, {&byte, impossible[i]}};
+            CHECK_EQ(mproc_queue_putv(q, pieces, 2, MPROC_FOREVER), MPROC_ETOOBIG);
+        }
+        CHECK_EQ(m.size, 9);
+        CHECK_EQ(mproc_queue_count(q), full);
+        if (!full) {
+            put(q, 1, 0);
+        }
+    }
+    get(q, 1, 1, 0);
+    void *half = mproc_alloc(5 << 20);
+    CHECK_EQ(mproc_queue_reserve(q, 4 << 20, &m), -ENOMEM); /* not now */
+    mproc_free(half);
+    CHECK_OK(mproc_queue_reserve(q, 4 << 20, &m));
+    mproc_message_drop(&m);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+    kin_check();
+}
+
+/* ---------------------------------------------------------------- reserve and commit */
+
+TEST(queue_reserve_commit_drop) {
+    mproc_queue *q = mproc_queue_new(2);
+    for (int i = 0; i < SIZES; i++) {
+        mproc_message m;
+        CHECK_OK(mproc_queue_reserve(q, sizes[i], &m));
+        CHECK_EQ(m.size, sizes[i]);
+        CHECK(mproc_in_arena(m.data));
+        CHECK_EQ((uintptr_t)m.data % 8, 0);
+        fill(m.data, m.size, 3);
+        CHECK_EQ(mproc_queue_count(q), 0);
+        CHECK_OK(mproc_queue_commit(q, &m, 0));
+        CHECK(m.data == NULL && m.block == NULL);
+        mproc_message_drop(&m);
+        check(q);
+        mproc_message got = MPROC_MESSAGE_INIT(NULL, 0);
+        CHECK_OK(mproc_queue_get(q, &got, 0));
+        CHECK_EQ(got.size, sizes[i]);
+        expect_bytes(got.data, got.size, 3);
+        mproc_message_drop(&got);
+        CHECK_OK(mproc_queue_reserve(q, sizes[i], &m));
+        mproc_message_drop(&m); /* not wanted after all */
+    }
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+    kin_check();
+}
+
+TEST(queue_commit_to_a_full_queue_keeps_the_reservation) {
+    mproc_queue *q = mproc_queue_new(1);
+    mproc_message m;
+    put(q, 8, 1);
+    CHECK_OK(mproc_queue_reserve(q, 9000, &m));
+    fill(m.data, m.size, 2);
+    CHECK_EQ(mproc_queue_commit(q, &m, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_commit(q, &m, 10 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(m.size, 9000);
+    check(q);
+    get(q, 8, 8, 1);
+    CHECK_OK(mproc_queue_commit(q, &m, 0));
+    get(q, 0, 9000, 2);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+struct shared {
+    mproc_queue *queue;
+    mproc_message message;
+    uint64_t ready, go;
+};
+
+static void commit_it(void *arg) {
+    struct shared *s = arg;
+    CHECK_OK(mproc_queue_commit(s->queue, &s->message, 0));
+    mproc__store64(&s->ready, 1);
+}
+
+/* A reservation that a forked child has inherited is both's: each may commit it, once. */
+TEST(queue_reservation_inherited_by_a_child) {
+    for (int child_first = 0; child_first < 2; child_first++) {
+        mproc_queue *q = mproc_queue_new(0);
+        struct shared s = {.queue = q};
+        CHECK_OK(mproc_queue_reserve(q, 20000, &s.message));
+        fill(s.message.data, 20000, 9);
+        if (child_first) {
+            kin_join(kin_fork(commit_it, &s));
+            check(q);
+            CHECK_OK(mproc_queue_commit(q, &s.message, 0));
+        } else {
+            pid_t pid = kin_fork(commit_it, &s);
+            CHECK_OK(mproc_queue_commit(q, &s.message, 0));
+            kin_join(pid);
+        }
+        CHECK_EQ(mproc_queue_count(q), 2);
+        check(q);
+        mproc_reap();
+        get(q, 0, 20000, 9);
+        get(q, 0, 20000, 9);
+        mproc_drop(q);
+        CHECK_EQ(test_arena_used(), 0);
+        kin_check();
+    }
+}
+
+static void reserve_and_die(void *arg) {
+    struct shared *s = arg;
+    mproc_message m;
+    CHECK_OK(mproc_queue_reserve(s->queue, 100, &m));
+    CHECK_OK(mproc_queue_reserve(s->queue, 1 << 20, &m));
+}
+
+TEST(queue_reservations_of_the_dead_are_given_back) {
+    struct shared s = {.queue = mproc_queue_new(0)};
+    size_t used = test_arena_used();
+    kin_join(kin_fork(reserve_and_die, &s));
+    CHECK_GT(test_arena_used(), used);
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK_EQ(test_arena_used(), used);
+    mproc_drop(s.queue);
+}
+
+static void get_and_sleep(void *arg) {
+    struct shared *s = arg;
+    for (int i = 0; i < 2; i++) {
+        mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+        CHECK_OK(mproc_queue_get(s->queue, &m, MPROC_FOREVER));
+    }
+    mproc__store64(&s->ready, 1);
+    kin_sleep();
+}
+
+TEST(queue_messages_of_the_dead_are_given_back) {
+    struct shared *s = mproc_calloc(1, sizeof *s);
+    s->queue = mproc_queue_new(0);
+    size_t used = test_arena_used();
+    put(s->queue, 50, 1);
+    put(s->queue, 1 << 20, 2);
+    pid_t pid = kin_fork(get_and_sleep, s);
+    kin_await(&s->ready, 1);
+    CHECK_EQ(mproc_queue_count(s->queue), 0);
+    kin_kill(pid);
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK_EQ(test_arena_used(), used);
+    mproc_drop(s->queue);
+    mproc_free(s);
+}
+
+/* ---------------------------------------------------------------- producers and consumers */
+
+enum { PRODUCERS = 3, CONSUMERS = 3 };
+
+struct item {
+    uint32_t producer;
+    uint32_t number;
+};
+
+struct flow {
+    mproc_queue *queue;
+    uint32_t items; /* a producer's */
+    size_t size_max;
+    uint64_t producer; /* the next one's number */
+    uint64_t sum, got;
+    uint64_t seen[PRODUCERS];
+};
+
+static size_t flow_size(const struct flow *f, struct item item) {
+    uint64_t r = item.producer * 7919 + item.number * 104729 + 1;
+    r ^= r << 13;
+    r ^= r >> 7;
+    return sizeof item + r % (f->size_max - sizeof item + 1);
+}
+
+static void produce(void *arg) {
+    struct flow *f = arg;
+    struct item item = {(uint32_t)mproc__add64(&f->producer, 1), 0};
+    unsigned char *p = malloc(f->size_max);
+    CHECK(p != NULL);
+    for (; item.number < f->items; item.number++) {
+        size_t size = flow_size(f, item);
+        memcpy(p, &item, sizeof item);
+        fill(p + sizeof item, size - sizeof item, item.number);
+        if (item.number % 5 == 4) {
+            mproc_message m;
+            CHECK_OK(mproc_queue_reserve(f->queue, size, &m));
+            memcpy(m.data, p, size);
+            CHECK_OK(mproc_queue_commit(f->queue, &m, MPROC_FOREVER));
+        } else {
+            CHECK_OK(mproc_queue_put(f->queue, p, size, MPROC_FOREVER));
+        }
+    }
+    free(p);
+}
+
+/* Each consumer sees each producer's messages in the order in which they were put. */
+static void consume(void *arg) {
+    struct flow *f = arg;
+    uint32_t next[PRODUCERS] = {0};
+    unsigned char room[200];
+    int r;
+    for (;;) {
+        mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+        struct item item;
+        if ((r = mproc_queue_get(f->queue, &m, MPROC_FOREVER)) != 0) {
+            break;
+        }
+        memcpy(&item, m.data, sizeof item);
+        CHECK_LT(item.producer, PRODUCERS);
+        CHECK_GE(item.number, next[item.producer]);
+        next[item.producer] = item.number + 1;
+        CHECK_EQ(m.size, flow_size(f, item));
+        expect_bytes((char *)m.data + sizeof item, m.size - sizeof item, item.number);
+        mproc_message_drop(&m);
+        mproc__add64(&f->seen[item.producer], item.number);
+        mproc__add64(&f->got, 1);
+    }
+    CHECK_EQ(r, MPROC_ECLOSED);
+}
+
+static struct flow *flow_new(uint64_t bound, uint32_t items, size_t size_max) {
+    struct flow *f = mproc_calloc(1, sizeof *f);
+    CHECK(f != NULL);
+    *f = (struct flow){.queue = mproc_queue_new(bound), .items = items, .size_max = size_max};
+    return f;
+}
+
+static void flow_end(struct flow *f, uint64_t producers) {
+    CHECK_EQ(f->got, producers * f->items);
+    for (uint64_t i = 0; i < producers; i++) {
+        CHECK_EQ(f->seen[i], (uint64_t)f->items * (f->items - 1) / 2);
+    }
+    check(f->queue);
+    mproc_reap();
+    mproc_drop(f->queue);
+    mproc_free(f);
+    CHECK_EQ(test_arena_used(), 0);
+    kin_check();
+}
+
+static void flow_through_processes(uint64_t bound, uint32_t items, size_t size_max) {
+    struct flow *f = flow_new(bound, items, size_max);
+    pid_t producers[PRODUCERS], consumers[CONSUMERS];
+    for (int i = 0; i < CONSUMERS; i++) {
+        consumers[i] = kin_fork(consume, f);
+    }
+    for (int i = 0; i < PRODUCERS; i++) {
+        producers[i] = kin_fork(produce, f);
+    }
+    for (int i = 0; i < PRODUCERS; i++) {
+        kin_join(producers[i]);
+    }
+    mproc_queue_close(f->queue);
+    for (int i = 0; i < CONSUMERS; i++) {
+        kin_join(consumers[i]);
+    }
+    flow_end(f, PRODUCERS);
+}
+
+TEST(queue_of_three_producers_and_three_consumers) {
+    flow_through_processes(0, 20000, 100);
+}
+
+TEST(queue_of_three_and_three_with_large_messages) {
+    flow_through_processes(0, 1500, 30000);
+}
+
+TEST(queue_of_three_and_three_bounded) {
+    flow_through_processes(1, 2000, 100);
+    flow_through_processes(7, 5000, 100);
+    flow_through_processes(3, 500, 30000);
+}
+
+TEST(queue_of_three_and_three_of_a_mebibyte) {
+    flow_through_processes(4, 40, MIB);
+}
+
+static void *plain_consume(void *arg) {
+    consume(arg);
+    return NULL;
+}
+
+static void flow_through_threads(uint64_t bound, uint32_t items, size_t size_max) {
+    struct flow *f = flow_new(bound, items, size_max);
+    pthread_t consumers[CONSUMERS];
+    struct kin_thread producers[PRODUCERS];
+    for (int i = 0; i < CONSUMERS; i++) {
+        CHECK_OK(pthread_create(&consumers[i], NULL, plain_consume, f));
+    }
+    for (int i = 0; i < PRODUCERS; i++) {
+        producers[i] = (struct kin_thread){produce, f, 0};
+    }
+    kin_threads_run(producers, PRODUCERS);
+    mproc_queue_close(f->queue);
+    for (int i = 0; i < CONSUMERS; i++) {
+        CHECK_OK(pthread_join(consumers[i], NULL));
+    }
+    flow_end(f, PRODUCERS);
+}
+
+TEST(queue_of_threads_as_members) {
+    flow_through_threads(0, 5000, 100);
+    flow_through_threads(0, 500, 20000);
+    flow_through_threads(2, 1000, 100);
+}
+
+static void look(void *arg) {
+    struct flow *f = arg;
+    for (int i = 0; i < 500; i++) {
+        check(f->queue);
+        CHECK_LE(mproc_queue_count(f->queue), 3);
+    }
+}
+
+TEST(queue_checked_while_others_go_on) {
+    struct flow *f = flow_new(3, 3000, 9000);
+    pthread_t consumer;
+    struct kin_thread threads[3] = {{produce, f, 0}, {look, f, 0}, {produce, f, 0}};
+    CHECK_OK(pthread_create(&consumer, NULL, plain_consume, f));
+    kin_threads_run(threads, 3);
+    mproc_queue_close(f->queue);
+    CHECK_OK(pthread_join(consumer, NULL));
+    flow_end(f, 2);
+}
+
+/* ---------------------------------------------------------------- blocking and closing */
+
+static void get_until_closed(void *arg) {
+    struct shared *s = arg;
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    CHECK_EQ(mproc_queue_get(s->queue, &m, MPROC_FOREVER), MPROC_ECLOSED);
+}
+
+static void put_until_closed(void *arg) {
+    struct shared *s = arg;
+    CHECK_EQ(mproc_queue_put(s->queue, "y", 1, MPROC_FOREVER), MPROC_ECLOSED);
+}
+
+static void commit_until_closed(void *arg) {
+    struct shared *s = arg;
+    mproc_message m;
+    CHECK_OK(mproc_queue_reserve(s->queue, 9, &m));
+    CHECK_EQ(mproc_queue_commit(s->queue, &m, MPROC_FOREVER), MPROC_ECLOSED);
+    mproc_message_drop(&m);
+}
+
+static void close_wakes(struct shared *s, void (*run)(void *)) {
+    pid_t kids[3];
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(run, s);
+        kin_await_futex(kids[i]);
+    }
+    mproc_queue_close(s->queue);
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    mproc_reap();
+    mproc_drop(s->queue);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_close_wakes_getters) {
+    struct shared s = {.queue = mproc_queue_new(0)};
+    close_wakes(&s, get_until_closed);
+}
+
+TEST(queue_close_wakes_putters) {
+    struct shared s = {.queue = mproc_queue_new(1)};
+    put(s.queue, 1, 1);
+    close_wakes(&s, put_until_closed);
+}
+
+TEST(queue_close_wakes_committers) {
+    struct shared s = {.queue = mproc_queue_new(1)};
+    put(s.queue, 1, 1);
+    close_wakes(&s, commit_until_closed);
+}
+
+static void get_one(void *arg) {
+    struct shared *s = arg;
+    char room[8];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+    CHECK_OK(mproc_queue_get(s->queue, &m, MPROC_FOREVER));
+    mproc__add64(&s->ready, 1);
+}
+
+TEST(queue_put_wakes_sleepers_one_by_one) {
+    struct shared *s = mproc_calloc(1, sizeof *s);
+    s->queue = mproc_queue_new(0);
+    pid_t kids[3];
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(get_one, s);
+        kin_await_futex(kids[i]);
+    }
+    for (uint64_t i = 1; i <= 3; i++) {
+        put(s->queue, 4, i);
+        kin_await(&s->ready, i);
+        CHECK_EQ(s->ready, i);
+    }
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    mproc_reap();
+    mproc_drop(s->queue);
+    mproc_free(s);
+}
+
+static void put_one(void *arg) {
+    struct shared *s = arg;
+    CHECK_OK(mproc_queue_put(s->queue, "z", 1, MPROC_FOREVER));
+}
+
+TEST(queue_get_wakes_putters) {
+    struct shared s = {.queue = mproc_queue_new(1)};
+    pid_t kids[3];
+    CHECK_OK(mproc_queue_put(s.queue, "z", 1, 0));
+    for (int i = 0; i < 3; i++) {
+        kids[i] = kin_fork(put_one, &s);
+        kin_await_futex(kids[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        char room[8];
+        mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+        CHECK_OK(mproc_queue_get(s.queue, &m, MPROC_FOREVER));
+        CHECK_EQ(room[0], 'z');
+    }
+    for (int i = 0; i < 3; i++) {
+        kin_join(kids[i]);
+    }
+    mproc_reap();
+    mproc_drop(s.queue);
+}
+
+/* A killed sleeper may have been the one that was woken: the next item wakes another. */
+TEST(queue_sleepers_survive_a_killed_one) {
+    struct shared *s = mproc_calloc(1, sizeof *s);
+    s->queue = mproc_queue_new(0);
+    for (int round = 0; round < 20; round++) {
+        mproc__store64(&s->ready, 0);
+        pid_t a = kin_fork(get_one, s), b = kin_fork(get_one, s);
+        kin_await_futex(a);
+        kin_await_futex(b);
+        kin_kill(a);
+        put(s->queue, 4, 1);
+        kin_join(b);
+        CHECK_EQ(s->ready, 1);
+        CHECK_EQ(mproc_reap(), 2);
+    }
+    mproc_drop(s->queue);
+    mproc_free(s);
+}
+
+/* What was put before the close is got before the end is seen, whoever is faster. */
+static void put_many(void *arg) {
+    struct flow *f = arg;
+    int r;
+    while ((r = mproc_queue_put(f->queue, "abcdefgh", 8, MPROC_FOREVER)) == 0) {
+        mproc__add64(&f->sum, 1);
+    }
+    CHECK_EQ(r, MPROC_ECLOSED);
+}
+
+static void get_many(void *arg) {
+    struct flow *f = arg;
+    char room[8];
+    int r;
+    for (;;) {
+        mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+        r = mproc_queue_get(f->queue, &m, MPROC_FOREVER);
+        if (r != 0) {
+            break;
+        }
+        mproc__add64(&f->got, 1);
+    }
+    CHECK_EQ(r, MPROC_ECLOSED);
+}
+
+TEST(queue_close_loses_nothing) {
+    for (int round = 0; round < 100; round++) {
+        struct flow *f = flow_new(round % 2 ? 4 : 0, 0, 8);
+        pid_t putter[2] = {kin_fork(put_many, f), kin_fork(put_many, f)};
+        pid_t getter = kin_fork(get_many, f);
+        kin_await(&f->got, 20);
+        mproc_queue_close(f->queue);
+        kin_join(putter[0]);
+        kin_join(putter[1]);
+        kin_join(getter);
+        CHECK_EQ(mproc_queue_count(f->queue), 0);
+        CHECK_EQ(f->got, f->sum);
+        mproc_reap();
+        mproc_drop(f->queue);
+        mproc_free(f);
+    }
+}
+
+static void on_signal(int number) {
+    (void)number;
+}
+
+static void wait_interrupted(struct shared *s, bool putting) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK_EQ(putting ? mproc_queue_put(s->queue, "b", 1, MPROC_FOREVER)
+                     : mproc_queue_get(s->queue, &m, MPROC_FOREVER),
+             -EINTR);
+    mproc__store64(&s->ready, 1);
+}
+
+static void get_interrupted(void *arg) {
+    wait_interrupted(arg, false);
+}
+
+static void put_interrupted(void *arg) {
+    wait_interrupted(arg, true);
+}
+
+TEST(queue_waits_are_interrupted) {
+    for (int putting = 0; putting < 2; putting++) {
+        struct shared *s = mproc_calloc(1, sizeof *s);
+        s->queue = mproc_queue_new(1);
+        if (putting) {
+            CHECK_OK(mproc_queue_put(s->queue, "a", 1, 0));
+        }
+        pid_t pid = kin_fork(putting ? put_interrupted : get_interrupted, s);
+        kin_await_futex(pid);
+        while (mproc__load64(&s->ready) == 0) { /* one may come between two slices */
+            kill(pid, SIGUSR1);
+            usleep(2000);
+        }
+        int status;
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(mproc_queue_count(s->queue), putting);
+        check(s->queue);
+        mproc_reap();
+        mproc_drop(s->queue);
+        mproc_free(s);
+    }
+}
+
+/* ---------------------------------------------------------------- deaths at random */
+
+struct ledger {
+    mproc_queue *queue;
+    uint64_t put[2]; /* by producer: numbers below have been put */
+    uint64_t ready;
+};
+
+static void produce_for_ever(void *arg) {
+    struct ledger *l = arg;
+    static unsigned char bytes[20000];
+    for (uint64_t i = 0;; i++) {
+        size_t size = i % 7 == 6 ? sizeof bytes : 16 + i % 100;
+        memcpy(bytes, &i, sizeof i);
+        CHECK_OK(mproc_queue_put(l->queue, bytes, size, MPROC_FOREVER));
+        mproc__store64(&l->put[0], i + 1);
+    }
+}
+
+TEST(queue_keeps_what_the_killed_had_put) {
+    struct ledger *l = mproc_calloc(1, sizeof *l);
+    for (unsigned round = 0; round < 60; round++) {
+        l->queue = mproc_queue_new(0);
+        l->put[0] = 0;
+        pid_t pid = kin_fork(produce_for_ever, l);
+        kin_await(&l->put[0], 1 + round % 20);
+        usleep(round * 31 % 400);
+        kin_kill(pid);
+        check(l->queue);
+        uint64_t n = mproc_queue_count(l->queue);
+        CHECK(n == l->put[0] || n == l->put[0] + 1); /* put, but not noted any more */
+        for (uint64_t i = 0; i < n; i++) {
+            mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+            uint64_t number;
+            CHECK_OK(mproc_queue_get(l->queue, &m, 0));
+            CHECK_EQ(m.size, i % 7 == 6 ? 20000 : 16 + i % 100);
+            memcpy(&number, m.data, sizeof number);
+            CHECK_EQ(number, i);
+            mproc_message_drop(&m);
+        }
+        put(l->queue, 100, 3);
+        get(l->queue, 0, 100, 3);
+        CHECK_EQ(mproc_reap(), 1);
+        mproc_drop(l->queue);
+        kin_check();
+    }
+    mproc_free(l);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+static void consume_for_ever(void *arg) {
+    struct ledger *l = arg;
+    mproc__store64(&l->ready, 1);
+    for (uint64_t i = 0;; i++) {
+        mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+        uint64_t number;
+        CHECK_OK(mproc_queue_get(l->queue, &m, MPROC_FOREVER));
+        memcpy(&number, m.data, sizeof number);
+        CHECK_EQ(number, i);
+        mproc_message_drop(&m);
+        mproc__store64(&l->put[1], i + 1);
+    }
+}
+
+TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
+    enum { N = 3000 };
+    struct ledger *l = mproc_calloc(1, sizeof *l);
+    static unsigned char bytes[9000];
+    for (unsigned round = 0; round < 60; round++) {
+        l->queue = mproc_queue_new(0);
+        l->put[1] = l->ready = 0;
+        for (uint64_t i = 0; i < N; i++) {
+            memcpy(bytes, &i, sizeof i);
+            CHECK_OK(mproc_queue_put(l->queue, bytes, i % 9 == 8 ? sizeof bytes : 50, 0));
+        }
+        pid_t pid = kin_fork(consume_for_ever, l);
+        kin_await(&l->ready, 1);
+        usleep(round * 37 % 1500);
+        kin_kill(pid);
+        check(l->queue);
+        uint64_t left = mproc_queue_count(l->queue), taken = l->put[1];
+        CHECK(left == N - taken || left == N - taken - 1); /* one was in its hands */
+        for (uint64_t i = N - left; i < N; i++) {
+            mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+            uint64_t number;
+            CHECK_OK(mproc_queue_get(l->queue, &m, 0));
+            memcpy(&number, m.data, sizeof number);
+            CHECK_EQ(number, i);
+            mproc_message_drop(&m);
+        }
+        CHECK_EQ(mproc_reap(), 1);
+        mproc_drop(l->queue);
+        kin_check();
+    }
+    mproc_free(l);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+/* ---------------------------------------------------------------- checks see */
+
+/* What queue.c keeps, as far as it is broken here. */
+struct inside {
+    struct mproc__object object;
+    _Alignas(MPROC__LINE) struct mproc__guard tail;
+    uint64_t tail_segment, tail_offset, tail_ticket, spare;
+    uint32_t producer_cpu;
+    struct mproc__undo tail_log[8];
+    _Alignas(MPROC__LINE) struct mproc__guard head;
+    uint64_t head_segment, head_offset, head_ticket, tail_seen;
+};
+
+#define QUEUE mproc_queue_check(q, why, sizeof why)
+
+TEST(queue_check_sees) {
+    mproc_queue *q = mproc_queue_new(3);
+    struct inside *in = (struct inside *)(void *)q;
+    put(q, 8, 0);
+    get(q, 8, 8, 0);
+    put(q, 8, 1);
+    put(q, 10000, 2);
+    CHECK_EQ(in->tail_ticket, 3); /* it is where it is believed to be */
+    CHECK_EQ(in->head_ticket, 1);
+    uint32_t *record = (uint32_t *)(uintptr_t)(in->head_segment + in->head_offset);
+    uint64_t *block = (uint64_t *)(uintptr_t)(in->head_segment + in->head_offset + 16);
+    CHECK_EQ(record[0], 8);
+    CHECK_EQ(record[1], 1);
+    CHECK(mproc_in_arena((void *)(uintptr_t)block[1]));
+    KIN_BREAKS(&in->object.magic, 7, QUEUE, "Q");
+    KIN_BREAKS(&in->object.kind, MPROC__KIND_LOCK, QUEUE, "Q");
+    KIN_BREAKS(&in->tail_seen, 9, QUEUE, "Q1");
+    KIN_BREAKS(&in->head_ticket, 5, QUEUE, "Q1");
+    KIN_BREAKS(&in->tail_ticket, 9, QUEUE, "Q4");
+    KIN_BREAKS(&record[0], 1 << 20, QUEUE, "Q2");
+    KIN_BREAKS(&record[0], 8000, QUEUE, "Q2");
+    KIN_BREAKS(&record[1], 0, QUEUE, "Q2");
+    KIN_BREAKS(&record[1], 5, QUEUE, "Q3");
+    KIN_BREAKS(&block[1], 64, QUEUE, "Q3");
+    struct mproc__object *o = (struct mproc__object *)(uintptr_t)block[1];
+    KIN_BREAKS(&o->magic, 0, QUEUE, "Q3");
+    KIN_BREAKS(&o->kind, MPROC__KIND_LOCK, QUEUE, "Q3");
+    KIN_BREAKS(&o->holds, 64, QUEUE, "Q3");
+    CHECK_OK(mproc_queue_check(q, NULL, 0));
+    mproc_drop(q);
+}
