@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "atomic.h"
+#include "deny.h"
 #include "process.h"
 #include "test.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -596,6 +598,127 @@ TEST_METHODS(pool_workers_are_named) {
             strcmp(members[i].name, "miller-1") == 0 || strcmp(members[i].name, "miller-2") == 0;
     }
     CHECK_EQ(found, 2);
+    mproc_free(gate);
+    finish(pool);
+}
+
+/* ---------------------------------------------------------------- shortage */
+
+TEST(pool_of_processes_that_cannot_be_made) {
+    mproc_pool *pool = NULL;
+    deny_clone(EAGAIN);
+    CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 2}), -EAGAIN);
+    CHECK(pool == NULL);
+}
+
+/* Some workers are there already when the descriptors run out: they are ended. */
+TEST(pool_of_more_workers_than_descriptors) {
+    mproc_pool *pool = NULL;
+    struct rlimit before, few;
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &before));
+    int next = dup(0);
+    close(next);
+    few = (struct rlimit){(rlim_t)next + 3, before.rlim_max};
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &few));
+    CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 8}), -EMFILE);
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &before));
+    CHECK(pool == NULL);
+}
+
+TEST(pool_goes_on_with_fewer_workers) {
+    mproc_pool *pool = pool_of(MPROC_FORK, 2);
+    struct gate *gate = gate_new();
+    pid_t pids[2];
+    await_idle(pool, gate, 2);
+    CHECK_EQ(mproc_pool_workers(pool, pids, 2), 2);
+    deny_clone(EAGAIN);
+    CHECK_OK(kill(pids[0], SIGKILL));
+    for (long long i = 0; i < 100 || mproc_pool_workers(pool, NULL, 0) > 1; i++) {
+        CHECK_EQ(number(submit(pool, square, &i, sizeof i, sizeof i)), i * i);
+    }
+    CHECK_EQ(mproc_pool_workers(pool, pids, 2), 1);
+    mproc_free(gate);
+    finish(pool);
+}
+
+TEST(pool_breaks_when_no_worker_can_be_made) {
+    mproc_pool *pool = pool_of(MPROC_FORK, 1);
+    struct gate *gate = gate_new();
+    mproc_task *late = NULL;
+    pid_t pid;
+    await_idle(pool, gate, 1);
+    CHECK_EQ(mproc_pool_workers(pool, &pid, 1), 1);
+    mproc_task *a = submit(pool, die_by, &(int){2}, sizeof(int), 0);
+    mproc_task *b = submit(pool, my_pid, NULL, 0, sizeof(long long));
+    deny_clone(EAGAIN);
+    CHECK_EQ(outcome(a).exitcode, 2);
+    CHECK_EQ(outcome(b).code, -EAGAIN);
+    CHECK_EQ(mproc_pool_submit(pool, my_pid, NULL, 0, 8, &late), -EAGAIN);
+    mproc_free(gate);
+    finish(pool);
+}
+
+#define SMALL_ARENA ((size_t)8 << 20)
+
+static int big_result(const void *in, size_t size, void *out, size_t cap, size_t *out_size) {
+    (void)in, (void)size;
+    memset(out, 1, cap);
+    *out_size = cap;
+    return 0;
+}
+
+TEST_BARE(pool_in_a_full_arena) {
+    static char name[] = "test", *argv[] = {name, NULL};
+    mproc_arena_stats before, after;
+    mproc_task *task = NULL;
+    mproc_task_error error = {0};
+    long long nine = 9;
+    setenv("MPROC_ARENA_LIMIT", "8388608", 1);
+    CHECK_OK(mproc_init(1, argv));
+    mproc_arena_stat(&before);
+    mproc_pool *pool = pool_of(MPROC_FORK, 2);
+    char *big = calloc(2, SMALL_ARENA);
+    CHECK_EQ(mproc_pool_submit(pool, echo, big, SMALL_ARENA, 0, &task), -ENOMEM);
+    CHECK_EQ(mproc_pool_submit(pool, echo, big, (size_t)1 << 40, 0, &task), MPROC_ETOOBIG);
+    CHECK(task == NULL);
+    mproc_map_options options = {.error = &error};
+    CHECK_EQ(mproc_pool_map(pool, fail_at, big, 4, big, 4, SMALL_ARENA / 4, &options), -ENOMEM);
+    CHECK_EQ(error.code, -ENOMEM);
+    CHECK_EQ(outcome(submit(pool, big_result, NULL, 0, SMALL_ARENA)).code, -ENOMEM);
+    CHECK_EQ(outcome(submit(pool, big_result, NULL, 0, SIZE_MAX)).code, -ENOMEM);
+    CHECK_EQ(number(submit(pool, square, &nine, sizeof nine, sizeof nine)), 81);
+    finish(pool);
+    free(big);
+    mproc_arena_stat(&after);
+    CHECK_EQ(after.used, before.used);
+    CHECK_EQ(after.blocks, before.blocks);
+}
+
+/* Orders until there is no memory: those that were taken are done, the others were refused. */
+TEST_BARE(pool_fills_the_arena_with_tasks) {
+    static char name[] = "test", *argv[] = {name, NULL};
+    enum { MOST = 100000 };
+    static mproc_task *tasks[MOST];
+    char bytes[4096] = {0};
+    int n = 0, r = 0;
+    setenv("MPROC_ARENA_LIMIT", "8388608", 1);
+    CHECK_OK(mproc_init(1, argv));
+    mproc_pool *pool = pool_of(MPROC_FORK, 1);
+    struct gate *gate = gate_new();
+    mproc_task *first = submit(pool, pass_gate, &gate, sizeof gate, 0);
+    await_word(&gate->entered, 1);
+    while (r == 0) {
+        CHECK_LT(n, MOST);
+        r = mproc_pool_submit(pool, echo, bytes, sizeof bytes, 0, &tasks[n]);
+        n += r == 0;
+    }
+    CHECK_EQ(r, -ENOMEM);
+    CHECK_GT(n, 100);
+    mproc__store32(&gate->opened, 1);
+    CHECK_OK(outcome(first).code);
+    for (int i = 0; i < n; i++) {
+        CHECK_EQ(outcome(tasks[i]).code, -EMSGSIZE);
+    }
     mproc_free(gate);
     finish(pool);
 }
