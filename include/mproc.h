@@ -244,6 +244,46 @@ MPROC_API void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out
 
 MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- semaphore */
+
+/*
+ * A number of permits. acquire takes one and waits while there is none; release gives one back, by
+ * whatever thread of whatever member. The permits of a member that dies are not given back: a
+ * semaphore may be a signal, and who releases it need not be who acquired it. mproc_bsemaphore gives
+ * them back.
+ */
+typedef struct mproc_semaphore mproc_semaphore;
+
+#define MPROC_SEMAPHORE_MAX 2147483647u /* permits at most */
+
+/* NULL: -ENOMEM, or a value above MPROC_SEMAPHORE_MAX. */
+MPROC_API mproc_semaphore *mproc_semaphore_new(unsigned value) MPROC_MUST_USE;
+/* -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
+/* -EOVERFLOW: there are MPROC_SEMAPHORE_MAX permits already. */
+MPROC_API int mproc_semaphore_release(mproc_semaphore *semaphore);
+/* Permits that are there at this moment. */
+MPROC_API unsigned mproc_semaphore_value(const mproc_semaphore *semaphore);
+MPROC_API int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why,
+                                    size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- event */
+
+/*
+ * A flag, at first not set. Waiting ends when it is set, or was set since the call began: a flag that
+ * is set and at once cleared lets all go who waited then. Dead waiters are in nobody's way.
+ */
+typedef struct mproc_event mproc_event;
+
+/* NULL: -ENOMEM. */
+MPROC_API mproc_event *mproc_event_new(void) MPROC_MUST_USE;
+MPROC_API void mproc_event_set(mproc_event *event);
+MPROC_API void mproc_event_clear(mproc_event *event);
+MPROC_API int mproc_event_is_set(const mproc_event *event);
+/* -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_event_wait(mproc_event *event, int64_t timeout) MPROC_MUST_USE;
+MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- queue */
 
 /*

@@ -294,6 +294,20 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     mproc__holds_thaw();
 }
 
+void *mproc__object_new(enum mproc__kind kind, size_t size) {
+    if (mproc__family_need() != 0) {
+        return NULL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    void *object = NULL;
+    if (mproc__object_alloc(hand, kind, size) == 0) {
+        object = object_at(hand->doomed);
+        mproc__object_adopt(hand, &hand->doomed);
+    }
+    mproc__hand_put(hand);
+    return object;
+}
+
 bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
     struct mproc__object *object = pointer;
     mproc__holds_freeze();

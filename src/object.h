@@ -15,6 +15,8 @@ enum mproc__kind {
     MPROC__KIND_QUEUE,
     MPROC__KIND_TASKQ,
     MPROC__KIND_POOL,
+    MPROC__KIND_EVENT,
+    MPROC__KIND_SEMAPHORE,
     MPROC__KINDS
 };
 
@@ -54,6 +56,10 @@ void mproc__registry_init(void);
  */
 int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
+
+/* Both steps at once, for an object that has nothing inside: all zero behind the header, held once by
+ * the caller, who has not shown it to anybody yet. NULL: no memory, or no family. */
+void *mproc__object_new(enum mproc__kind kind, size_t size);
 
 /* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose
  * destroyer destroys it by the word. All zero behind the header. */

@@ -6,9 +6,7 @@
  * `with lock:` is two C calls. The lock is tried without releasing the interpreter's lock; only a
  * contended one is waited for outside of it.
  */
-#include "blocking.h"
-#include "error.h"
-#include "handle.h"
+#include "acquire.h"
 
 static mproc_lock *lock_of(PyObject *self) {
     return handle_object(self);
@@ -30,30 +28,14 @@ static PyObject *raise_owner_died(mproc_lock *lock) {
     mproc_lock_holder dead;
     mproc_lock_mourned(lock, &dead);
     (void)mproc_lock_release(lock);
-    PyObject *module = PyImport_ImportModule("mproc.context");
-    if (module == NULL) {
-        return NULL;
-    }
-    PyObject *error = PyObject_CallMethod(module, "OwnerDiedError", "ii", dead.pid, dead.tid);
-    Py_DECREF(module);
-    if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
-    }
-    return NULL;
+    return acquire_owner_died(&dead);
 }
 
 static PyObject *wait_for(mproc_lock *lock, int64_t timeout) {
     int64_t deadline = blocking_deadline(timeout);
     int r;
     BLOCKING(r, mproc_lock_acquire(lock, blocking_left(deadline)));
-    switch (r) {
-    case 0: Py_RETURN_TRUE;
-    case -ETIMEDOUT: Py_RETURN_FALSE;
-    case -EOWNERDEAD: return raise_owner_died(lock);
-    case BLOCKING_RAISED: return NULL;
-    default: return error_raise(r);
-    }
+    return r == -EOWNERDEAD ? raise_owner_died(lock) : acquire_result(r);
 }
 
 static PyObject *acquire(mproc_lock *lock, int64_t timeout) {
@@ -70,42 +52,10 @@ static PyObject *acquire(mproc_lock *lock, int64_t timeout) {
     return wait_for(lock, timeout);
 }
 
-/* acquire(block=True, timeout=None) */
-static int parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
-                         int64_t *timeout) {
-    PyObject *block = nargs > 0 ? args[0] : NULL;
-    PyObject *seconds = nargs > 1 ? args[1] : NULL;
-    Py_ssize_t n = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        int is_block = PyUnicode_CompareWithASCIIString(name, "block") == 0;
-        PyObject **place = is_block ? &block : &seconds;
-        if ((!is_block && PyUnicode_CompareWithASCIIString(name, "timeout") != 0) || *place) {
-            PyErr_Format(PyExc_TypeError, "acquire() got an unexpected or repeated argument %R",
-                         name);
-            return -1;
-        }
-        *place = args[nargs + i];
-    }
-    if (nargs > 2) {
-        PyErr_SetString(PyExc_TypeError, "acquire() takes at most 2 arguments");
-        return -1;
-    }
-    int blocks = block == NULL ? 1 : PyObject_IsTrue(block);
-    if (blocks < 0) {
-        return -1;
-    }
-    if (!blocks) {
-        *timeout = 0;
-        return 0;
-    }
-    return blocking_timeout(seconds, timeout);
-}
-
 static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *names) {
-    int64_t timeout = MPROC_FOREVER;
-    if ((nargs > 0 || names != NULL) && parse_acquire(args, nargs, names, &timeout) < 0) {
+    int64_t timeout;
+    if (acquire_timeout(args, nargs, names, &timeout) < 0) {
         return NULL;
     }
     return acquire(lock_of(self), timeout);
@@ -120,8 +70,7 @@ static PyObject *lock_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
 static PyObject *lock_release(PyObject *self, PyObject *Py_UNUSED(unused)) {
     int r = mproc_lock_release(lock_of(self));
     if (r == MPROC_ENOTHELD) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return NULL;
+        return acquire_too_many();
     }
     if (r != 0) {
         return error_raise(r);
@@ -150,7 +99,7 @@ static PyObject *lock_owner(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef lock_methods[] = {
-    {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_FASTCALL | METH_KEYWORDS,
+    {"acquire", ACQUIRE_FASTCALL(lock_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)\n--\n\n"
      "Take the lock; False if it could not be had in time.\n\n"
      "timeout is in seconds, None for ever, negative as 0. OwnerDiedError: the process that held "
@@ -161,7 +110,7 @@ static PyMethodDef lock_methods[] = {
     {"locked", lock_locked, METH_NOARGS, "locked()\n--\n\nTrue while anybody holds the lock."},
     {"_owner", lock_owner, METH_NOARGS, "(pid, native thread id) of the holder, or None."},
     {"__enter__", lock_enter, METH_NOARGS, NULL},
-    {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL, NULL},
+    {"__exit__", ACQUIRE_FASTCALL(lock_exit), METH_FASTCALL, NULL},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

@@ -27,6 +27,8 @@
     X(connection)                                                                                  \
     X(process)                                                                                     \
     X(lock)                                                                                        \
+    X(event)                                                                                       \
+    X(semaphore)                                                                                   \
     X(queue)                                                                                       \
     X(tasks)
 
@@ -35,6 +37,8 @@
     X(sink)                                                                                        \
     X(connection)                                                                                  \
     X(lock)                                                                                        \
+    X(event)                                                                                       \
+    X(semaphore)                                                                                   \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(job)                                                                                         \

@@ -85,9 +85,16 @@ def reduce_handle(handle: Any) -> tuple[Any, ...]:
     """Reduce an object over an arena address, for a child that is being started.
 
     The hold that the child's copy will own is taken here, in the child's name.
-    RuntimeError: outside of that, since nobody else can be given a hold.
+    RuntimeError: outside of that, since nobody else can be given a hold; and for what was made in
+    the fork context, which programs rely on being told.
     """
     context.assert_spawning(handle)
+    if getattr(handle, "_is_fork_ctx", False):
+        raise RuntimeError(
+            "A SemLock created in a fork context is being shared with a process in a spawn"
+            " context. This is not supported. Please use the same context to create"
+            " multiprocessing objects and Process."
+        )
     popen = context.get_spawning_popen()
     popen.hold_for(handle.address)  # type: ignore[union-attr]
     return rebuild_handle, (type(handle), handle.address, handle.__getstate__())

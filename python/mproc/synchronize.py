@@ -14,7 +14,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Lock"]
+    from .context import BaseContext
+
+__all__ = ["Event", "Lock", "Semaphore"]
+
+SEM_VALUE_MAX = 2**31 - 1
+
+
+class _Shared:
+    """What all of them share: they are pickled only for a child that is being started."""
+
+    _is_fork_ctx = False
+
+    def _belong_to(self, ctx: BaseContext | None) -> None:
+        if ctx is not None and ctx._name == "fork":
+            self._is_fork_ctx = True
+
+    @property
+    def _semlock(self) -> Any:
+        """Stands for itself: there is no other object behind it."""
+        return self
+
+    def __getstate__(self) -> Any:
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from . import reduction
+
+        return reduction.reduce_handle(self)
 
 
 def _name_of_owner(owner: tuple[int, int] | None) -> str:
@@ -33,19 +60,45 @@ def _name_of_owner(owner: tuple[int, int] | None) -> str:
     return name if thread == "MainThread" else f"{name}|{thread}"
 
 
-class Lock(_mproc.Lock):
+class Lock(_Shared, _mproc.Lock):
     """A lock that is not recursive, between all threads of all processes.
 
     Any thread of any process may release it.
     """
 
+    def __new__(cls, *, ctx: BaseContext | None = None) -> Lock:
+        self = super().__new__(cls)
+        self._belong_to(ctx)
+        return self
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_name_of_owner(self._owner())})>"
 
-    def __getstate__(self) -> None:
-        return None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        from . import reduction
+class Semaphore(_Shared, _mproc.Semaphore):
+    """A number of permits, at first `value`.
 
-        return reduction.reduce_handle(self)
+    The permits of a process that dies are not given back, for a semaphore may be a signal, and who
+    releases it need not be who acquired it.
+    """
+
+    def __new__(cls, value: int = 1, *, ctx: BaseContext | None = None) -> Semaphore:
+        self = super().__new__(cls, value)
+        self._belong_to(ctx)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(value={self.get_value()})>"
+
+
+class Event(_Shared, _mproc.Event):
+    """A flag, at first not set, that threads of all processes can wait for."""
+
+    def __new__(cls, *, ctx: BaseContext | None = None) -> Event:
+        self = super().__new__(cls)
+        self._belong_to(ctx)
+        return self
+
+    def __repr__(self) -> str:
+        state = "set" if self.is_set() else "unset"
+        return f"<{type(self).__name__} at {id(self):#x} {state}>"

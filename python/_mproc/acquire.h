@@ -1,0 +1,37 @@
+/*
+ * acquire.h - what all types with acquire() share
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_PYTHON_ACQUIRE_H
+#define MPROC_PYTHON_ACQUIRE_H
+
+#include "blocking.h"
+#include "error.h"
+#include "handle.h"
+
+/* The arguments of acquire(block=True, timeout=None) as a timeout. 0, or -1 with an exception. */
+int acquire_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout);
+
+static inline int acquire_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                                  int64_t *timeout) {
+    *timeout = MPROC_FOREVER;
+    return nargs == 0 && names == NULL ? 0 : acquire_parse(args, nargs, names, timeout);
+}
+
+/* The argument of wait(timeout=None) as a timeout. 0, or -1 with an exception. */
+int acquire_wait_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                         int64_t *timeout);
+
+/* True, False (-ETIMEDOUT), or the exception of any other code. */
+PyObject *acquire_result(int code);
+
+/* ValueError: there is nothing to release. NULL. */
+PyObject *acquire_too_many(void);
+
+/* OwnerDiedError about the dead holder. NULL. */
+PyObject *acquire_owner_died(const mproc_lock_holder *dead);
+
+#define ACQUIRE_FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
+
+#endif

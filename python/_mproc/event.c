@@ -1,0 +1,77 @@
+/*
+ * event.c - mproc._mproc.Event: the hot path of synchronize.Event
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "acquire.h"
+
+static mproc_event *event_of(PyObject *self) {
+    return handle_object(self);
+}
+
+static PyObject *event_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                           PyObject *Py_UNUSED(kwargs)) {
+    return handle_new(type, mproc_event_new());
+}
+
+static PyObject *event_is_set(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(mproc_event_is_set(event_of(self)));
+}
+
+static PyObject *event_set(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_event_set(event_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_clear(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_event_clear(event_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *names) {
+    int64_t timeout;
+    if (acquire_wait_timeout(args, nargs, names, &timeout) < 0) {
+        return NULL;
+    }
+    int r = mproc_event_wait(event_of(self), 0);
+    if (r == -ETIMEDOUT && timeout != 0) {
+        int64_t deadline = blocking_deadline(timeout);
+        BLOCKING(r, mproc_event_wait(event_of(self), blocking_left(deadline)));
+    }
+    return acquire_result(r);
+}
+
+static PyMethodDef event_methods[] = {
+    {"is_set", event_is_set, METH_NOARGS, "is_set()\n--\n\nTrue while the flag is set."},
+    {"set", event_set, METH_NOARGS, "set()\n--\n\nSet the flag; all who wait go on."},
+    {"clear", event_clear, METH_NOARGS, "clear()\n--\n\nTake the flag back."},
+    {"wait", ACQUIRE_FASTCALL(event_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait(timeout=None)\n--\n\n"
+     "Wait until the flag is set; False if that did not happen within timeout seconds.\n\n"
+     "A flag that is set and at once cleared ends the waits that had begun before."},
+    HANDLE_ADOPT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef event_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
+
+static PyType_Slot event_slots[] = {
+    {Py_tp_doc, "A flag that threads of all processes of the family can wait for."},
+    {Py_tp_new, (void *)event_new},
+    {Py_tp_dealloc, (void *)handle_dealloc},
+    {Py_tp_methods, event_methods},
+    {Py_tp_getset, event_getset},
+    {0, NULL},
+};
+
+static PyType_Spec event_spec = {
+    .name = "mproc._mproc.Event",
+    .basicsize = sizeof(struct handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = event_slots,
+};
+
+int event_add(PyObject *module) {
+    return module_add_type(module, &event_spec, &module_state(module)->event_type, 1);
+}

@@ -1,0 +1,109 @@
+/*
+ * event.c - a flag that can be waited for
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. All is in one word: the flag, whether anybody may sleep, and how often the flag was
+ * set. A waiter is satisfied when the flag is set or was set since it came: a flag that is set and at
+ * once cleared lets everybody go who waited then.
+ *
+ * Shared state.
+ *   word   anybody, by compare-and-swap.
+ *   cpu    where the last set() ran: a hint.
+ *
+ * Invariants.
+ *   E1  While a thread sleeps on the word, SLEEPERS is set, or somebody is about to wake all, or died
+ *       about to: the slice ends that sleep.
+ *
+ * If a member dies here: each call has one compare-and-swap that does it. Between that of set() and
+ * its wake-up: E1. A dead sleeper costs the next set() one idle wake-up.
+ */
+#include "family.h"
+#include "kinds.h"
+#include "os.h"
+#include "watch.h"
+
+#define SET 1u
+#define SLEEPERS 2u
+#define TIMES 4u /* the bits from here on count */
+
+struct mproc_event {
+    struct mproc__object object;
+    uint32_t word;
+    uint32_t cpu;
+};
+
+mproc_event *mproc_event_new(void) {
+    mproc_event *event = mproc__object_new(MPROC__KIND_EVENT, sizeof *event);
+    if (event != NULL) {
+        mproc__poke32(&event->cpu, UINT32_MAX);
+    }
+    return event;
+}
+
+int mproc_event_is_set(const mproc_event *event) {
+    return (mproc__load32(&event->word) & SET) != 0;
+}
+
+void mproc_event_set(mproc_event *event) {
+    uint32_t word = mproc__load32(&event->word);
+    mproc__watch_here(&event->cpu);
+    do {
+        if (word & SET) {
+            return;
+        }
+    } while (!mproc__cas32(&event->word, &word, ((word & ~SLEEPERS) + TIMES) | SET));
+    if (word & SLEEPERS) {
+        mproc__os_futex_wake(&event->word, INT32_MAX);
+    }
+}
+
+void mproc_event_clear(mproc_event *event) {
+    uint32_t word = mproc__load32(&event->word);
+    while ((word & SET) && !mproc__cas32(&event->word, &word, word & ~SET)) {
+    }
+}
+
+static int sleep_slices(mproc_event *event, const struct mproc__watch *watch, int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    for (;;) {
+        uint32_t word = mproc__load32(&event->word);
+        if ((word ^ watch->seen) & watch->mask) {
+            return 0;
+        }
+        if (!(word & SLEEPERS) && !mproc__cas32(&event->word, &word, word | SLEEPERS)) {
+            continue;
+        }
+        int64_t slice = mproc__slice(&slices);
+        if (slice < 0) {
+            return -ETIMEDOUT;
+        }
+        if (mproc__os_futex_wait(&event->word, word | SLEEPERS, slice) == -EINTR) {
+            return -EINTR;
+        }
+    }
+}
+
+int mproc_event_wait(mproc_event *event, int64_t timeout) {
+    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    uint32_t word = mproc__load32(&event->word);
+    if (word & SET) {
+        return 0;
+    }
+    if (timeout == 0) {
+        return -ETIMEDOUT;
+    }
+    struct mproc__watch watch = {&event->word, word, ~SLEEPERS, &event->cpu};
+    int64_t deadline = mproc__deadline(timeout);
+    int64_t start = mproc__os_now();
+    int r = mproc__watch_spin(&watch, &spinning, start) ? 0 : sleep_slices(event, &watch, deadline);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
+}
+
+int mproc_event_check(const mproc_event *event, char *why, size_t size) {
+    if (event->object.magic != MPROC__OBJECT_MAGIC || event->object.kind != MPROC__KIND_EVENT) {
+        return mproc__corrupt(why, size, "E: %p is no event", (const void *)event);
+    }
+    return 0;
+}

@@ -1,0 +1,139 @@
+/*
+ * semaphore.c - a number of permits
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. One word: the number of permits, and whether anybody may sleep. Acquiring and releasing
+ * are one compare-and-swap each. A release that finds the mark takes it away and wakes one sleeper; a
+ * sleeper that gets a permit puts the mark back, since others may sleep still, and wakes the next one if
+ * permits are left: so two quick releases wake two, though only the first one saw the mark.
+ *
+ * Shared state.
+ *   word   anybody, by compare-and-swap.
+ *   cpu    where the last call that changed the number ran: a hint.
+ *
+ * Invariants.
+ *   S1  While a thread sleeps and there are permits, the mark is set, or somebody is about to wake, or
+ *       died about to: the slice ends that sleep.
+ *
+ * If a member dies here: each call has one compare-and-swap that does it; for wake-ups S1.
+ *
+ * What it does not do: give the permits of a dead member back. A semaphore counts whatever its users
+ * mean: who releases is often not who acquired, so the library cannot know what a dead member owed.
+ * See bsemaphore.c for one that knows.
+ */
+#include "family.h"
+#include "kinds.h"
+#include "os.h"
+#include "watch.h"
+
+#define SLEEPERS 1u
+#define ONE 2u
+
+struct mproc_semaphore {
+    struct mproc__object object;
+    uint32_t word;
+    uint32_t cpu;
+};
+
+mproc_semaphore *mproc_semaphore_new(unsigned value) {
+    if (value > MPROC_SEMAPHORE_MAX) {
+        return NULL;
+    }
+    mproc_semaphore *semaphore = mproc__object_new(MPROC__KIND_SEMAPHORE, sizeof *semaphore);
+    if (semaphore != NULL) {
+        mproc__poke32(&semaphore->word, value * ONE);
+        mproc__poke32(&semaphore->cpu, UINT32_MAX);
+    }
+    return semaphore;
+}
+
+unsigned mproc_semaphore_value(const mproc_semaphore *semaphore) {
+    return mproc__load32(&semaphore->word) / ONE;
+}
+
+/* Takes a permit if there is one, and sets `mark`. *word is what the word was. */
+static bool take(mproc_semaphore *semaphore, uint32_t mark, uint32_t *word) {
+    *word = mproc__load32(&semaphore->word);
+    while (*word >= ONE) {
+        if (mproc__cas32(&semaphore->word, word, (*word - ONE) | mark)) {
+            mproc__watch_here(&semaphore->cpu);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int sleep_slices(mproc_semaphore *semaphore, int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    for (;;) {
+        uint32_t word;
+        if (take(semaphore, SLEEPERS, &word)) {
+            if (word >= 2 * ONE) {
+                mproc__os_futex_wake(&semaphore->word, 1);
+            }
+            return 0;
+        }
+        if (!(word & SLEEPERS) && !mproc__cas32(&semaphore->word, &word, SLEEPERS)) {
+            continue;
+        }
+        int64_t slice = mproc__slice(&slices);
+        if (slice < 0) {
+            return -ETIMEDOUT;
+        }
+        if (mproc__os_futex_wait(&semaphore->word, SLEEPERS, slice) == -EINTR) {
+            return -EINTR;
+        }
+    }
+}
+
+/* True: a permit was taken before it paid to sleep. */
+static bool spin(mproc_semaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
+    struct mproc__watch watch = {&semaphore->word, 0, ~SLEEPERS, &semaphore->cpu};
+    uint32_t word;
+    while (mproc__watch_spin(&watch, spinning, start)) {
+        if (take(semaphore, 0, &word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static MPROC__NOINLINE int wait(mproc_semaphore *semaphore, int64_t timeout) {
+    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    if (timeout == 0) {
+        return -ETIMEDOUT;
+    }
+    int64_t deadline = mproc__deadline(timeout);
+    int64_t start = mproc__os_now();
+    int r = spin(semaphore, &spinning, start) ? 0 : sleep_slices(semaphore, deadline);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
+}
+
+int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) {
+    uint32_t word;
+    return mproc__likely(take(semaphore, 0, &word)) ? 0 : wait(semaphore, timeout);
+}
+
+int mproc_semaphore_release(mproc_semaphore *semaphore) {
+    uint32_t word = mproc__load32(&semaphore->word);
+    mproc__watch_here(&semaphore->cpu);
+    do {
+        if (word / ONE == MPROC_SEMAPHORE_MAX) {
+            return -EOVERFLOW;
+        }
+    } while (!mproc__cas32(&semaphore->word, &word, (word & ~SLEEPERS) + ONE));
+    if (mproc__unlikely(word & SLEEPERS)) {
+        mproc__os_futex_wake(&semaphore->word, 1);
+    }
+    return 0;
+}
+
+int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why, size_t size) {
+    const struct mproc__object *object = &semaphore->object;
+    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_SEMAPHORE) {
+        return mproc__corrupt(why, size, "S: %p is no semaphore", (const void *)semaphore);
+    }
+    return 0;
+}

@@ -1,0 +1,23 @@
+/*
+ * watch.c - looking at a word for a while before sleeping on it
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "watch.h"
+
+#define LOOKS 16 /* between two looks at the clock and at the peer's place, which cost more */
+
+bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,
+                       int64_t start) {
+    int64_t end = start + mproc__spin_budget(spin);
+    for (unsigned i = 1;; i++) {
+        if (mproc__watch_changed(watch)) {
+            return true;
+        }
+        if (i % LOOKS == 0 && (mproc__peek32(watch->peer_cpu) == (uint32_t)mproc__os_cpu() ||
+                               mproc__os_now() >= end)) {
+            return false;
+        }
+        mproc__pause();
+    }
+}

@@ -1,0 +1,171 @@
+/*
+ * test_event.c - the event: a flag between members
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kin.h"
+#include "object.h"
+
+#include <errno.h>
+
+static mproc_event *make(void) {
+    mproc_event *event = mproc_event_new();
+    CHECK(event != NULL);
+    return event;
+}
+
+TEST(event_is_a_flag) {
+    mproc_event *event = make();
+    CHECK_EQ(mproc_event_is_set(event), 0);
+    CHECK_EQ(mproc_event_wait(event, 0), -ETIMEDOUT);
+    mproc_event_clear(event);
+    mproc_event_set(event);
+    mproc_event_set(event);
+    CHECK_EQ(mproc_event_is_set(event), 1);
+    CHECK_OK(mproc_event_wait(event, 0));
+    CHECK_OK(mproc_event_wait(event, MPROC_FOREVER));
+    mproc_event_clear(event);
+    CHECK_EQ(mproc_event_is_set(event), 0);
+    CHECK_EQ(mproc_event_wait(event, 0), -ETIMEDOUT);
+    CHECK_OK(mproc_event_check(event, NULL, 0));
+    mproc_drop(event);
+}
+
+TEST(event_wait_lasts_its_timeout) {
+    mproc_event *event = make();
+    int64_t start = mproc__os_now();
+    CHECK_EQ(mproc_event_wait(event, 20 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - start, 20 * MPROC_MSEC);
+    mproc_drop(event);
+}
+
+struct scene {
+    mproc_event *event;
+    uint64_t come, gone;
+};
+
+static void wait_once(void *arg) {
+    struct scene *s = arg;
+    mproc__add64(&s->come, 1);
+    CHECK_OK(mproc_event_wait(s->event, MPROC_FOREVER));
+    mproc__add64(&s->gone, 1);
+}
+
+static struct scene *stage(void) {
+    struct scene *s = mproc_calloc(1, sizeof *s);
+    CHECK(s != NULL);
+    s->event = make();
+    return s;
+}
+
+static void strike(struct scene *s) {
+    (void)mproc_reap();
+    mproc_drop(s->event);
+    mproc_free(s);
+}
+
+TEST(event_set_lets_all_sleepers_go) {
+    struct scene *s = stage();
+    pid_t pids[4];
+    for (int i = 0; i < 4; i++) {
+        pids[i] = kin_fork(wait_once, s);
+    }
+    for (int i = 0; i < 4; i++) {
+        kin_await_futex(pids[i]);
+    }
+    mproc_event_set(s->event);
+    for (int i = 0; i < 4; i++) {
+        kin_join(pids[i]);
+    }
+    CHECK_EQ(s->gone, 4);
+    strike(s);
+}
+
+TEST(event_set_and_clear_lets_those_go_who_waited) {
+    struct scene *s = stage();
+    pid_t pid = kin_fork(wait_once, s);
+    kin_await_futex(pid);
+    mproc_event_set(s->event);
+    mproc_event_clear(s->event);
+    kin_join(pid);
+    CHECK_EQ(mproc_event_wait(s->event, 0), -ETIMEDOUT);
+    strike(s);
+}
+
+TEST(event_forgets_dead_waiters) {
+    struct scene *s = stage();
+    pid_t dead = kin_fork(wait_once, s), living = kin_fork(wait_once, s);
+    kin_await_futex(dead);
+    kin_await_futex(living);
+    kin_kill(dead);
+    mproc_event_set(s->event);
+    kin_join(living);
+    CHECK_EQ(s->gone, 1);
+    strike(s);
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+static void wait_interrupted(void *arg) {
+    struct scene *s = arg;
+    struct sigaction action = {.sa_handler = ignore};
+    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    mproc__store64(&s->come, 1);
+    CHECK_EQ(mproc_event_wait(s->event, MPROC_FOREVER), -EINTR);
+}
+
+TEST(event_wait_ends_when_a_handler_ran) {
+    struct scene *s = stage();
+    pid_t pid = kin_fork(wait_interrupted, s);
+    kin_await(&s->come, 1);
+    kin_await_futex(pid);
+    CHECK_OK(kill(pid, SIGUSR1));
+    kin_join(pid);
+    strike(s);
+}
+
+TEST(event_check_names_what_is_wrong) {
+    mproc_event *event = make();
+    KIN_BREAKS(&((struct mproc__object *)(void *)event)->kind, 0,
+               mproc_event_check(event, why, sizeof why), "E");
+    mproc_drop(event);
+}
+
+/* Two members hand a number to and fro; what is written before set() is seen after wait(). */
+#define ROUNDS 2000
+
+struct rally {
+    mproc_event *to[2];
+    uint64_t ball; /* plain: the events order it */
+};
+
+static void play(struct rally *r, int me) {
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        CHECK_OK(mproc_event_wait(r->to[me], MPROC_FOREVER));
+        mproc_event_clear(r->to[me]);
+        CHECK_EQ(r->ball, 2 * i + (uint64_t)me);
+        r->ball++;
+        mproc_event_set(r->to[1 - me]);
+    }
+}
+
+static void play_first(void *arg) {
+    play(arg, 0);
+}
+
+static void play_second(void *arg) {
+    play(arg, 1);
+}
+
+TEST(event_stress_rally) {
+    struct rally r = {{make(), make()}, 0};
+    struct kin_thread threads[2] = {{.run = play_first, .arg = &r},
+                                    {.run = play_second, .arg = &r}};
+    mproc_event_set(r.to[0]);
+    kin_threads_run(threads, 2);
+    CHECK_EQ(r.ball, 2 * ROUNDS);
+    mproc_drop(r.to[0]);
+    mproc_drop(r.to[1]);
+}

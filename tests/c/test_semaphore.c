@@ -1,0 +1,160 @@
+/*
+ * test_semaphore.c - the semaphore: permits between members
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kin.h"
+#include "object.h"
+
+#include <errno.h>
+
+static mproc_semaphore *make(unsigned value) {
+    mproc_semaphore *semaphore = mproc_semaphore_new(value);
+    CHECK(semaphore != NULL);
+    return semaphore;
+}
+
+static void drop(mproc_semaphore *semaphore) {
+    (void)mproc_reap();
+    mproc_drop(semaphore);
+}
+
+TEST(semaphore_counts) {
+    mproc_semaphore *semaphore = make(2);
+    CHECK_EQ(mproc_semaphore_value(semaphore), 2);
+    CHECK_OK(mproc_semaphore_acquire(semaphore, 0));
+    CHECK_OK(mproc_semaphore_acquire(semaphore, MPROC_FOREVER));
+    CHECK_EQ(mproc_semaphore_acquire(semaphore, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_semaphore_value(semaphore), 0);
+    for (unsigned i = 1; i <= 4; i++) {
+        CHECK_OK(mproc_semaphore_release(semaphore));
+        CHECK_EQ(mproc_semaphore_value(semaphore), i);
+    }
+    CHECK_OK(mproc_semaphore_check(semaphore, NULL, 0));
+    drop(semaphore);
+}
+
+TEST(semaphore_has_a_highest_value) {
+    CHECK(mproc_semaphore_new(MPROC_SEMAPHORE_MAX + 1) == NULL);
+    mproc_semaphore *semaphore = make(MPROC_SEMAPHORE_MAX);
+    CHECK_EQ(mproc_semaphore_release(semaphore), -EOVERFLOW);
+    CHECK_EQ(mproc_semaphore_value(semaphore), MPROC_SEMAPHORE_MAX);
+    CHECK_OK(mproc_semaphore_acquire(semaphore, 0));
+    CHECK_OK(mproc_semaphore_release(semaphore));
+    drop(semaphore);
+}
+
+TEST(semaphore_acquire_lasts_its_timeout) {
+    mproc_semaphore *semaphore = make(0);
+    int64_t start = mproc__os_now();
+    CHECK_EQ(mproc_semaphore_acquire(semaphore, 20 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - start, 20 * MPROC_MSEC);
+    drop(semaphore);
+}
+
+static void acquire_once(void *arg) {
+    CHECK_OK(mproc_semaphore_acquire(arg, MPROC_FOREVER));
+}
+
+TEST(semaphore_release_wakes_as_many_as_it_gives) {
+    mproc_semaphore *semaphore = make(0);
+    pid_t pids[4];
+    for (int i = 0; i < 4; i++) {
+        pids[i] = kin_fork(acquire_once, semaphore);
+    }
+    for (int i = 0; i < 4; i++) {
+        kin_await_futex(pids[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(mproc_semaphore_release(semaphore));
+    }
+    for (int i = 0; i < 4; i++) {
+        kin_join(pids[i]);
+    }
+    CHECK_EQ(mproc_semaphore_value(semaphore), 0);
+    drop(semaphore);
+}
+
+TEST(semaphore_forgets_dead_waiters) {
+    mproc_semaphore *semaphore = make(0);
+    pid_t dead = kin_fork(acquire_once, semaphore), living = kin_fork(acquire_once, semaphore);
+    kin_await_futex(dead);
+    kin_await_futex(living);
+    kin_kill(dead);
+    CHECK_OK(mproc_semaphore_release(semaphore));
+    kin_join(living);
+    CHECK_EQ(mproc_semaphore_value(semaphore), 0);
+    drop(semaphore);
+}
+
+/* Documented: it may have been a signal. */
+TEST(semaphore_keeps_what_a_dead_member_took) {
+    mproc_semaphore *semaphore = make(1);
+    kin_join(kin_fork(acquire_once, semaphore));
+    CHECK_EQ(mproc_semaphore_acquire(semaphore, 0), -ETIMEDOUT);
+    drop(semaphore);
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+static void acquire_interrupted(void *arg) {
+    struct sigaction action = {.sa_handler = ignore};
+    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    CHECK_EQ(mproc_semaphore_acquire(arg, MPROC_FOREVER), 0);
+    CHECK_EQ(mproc_semaphore_acquire(arg, MPROC_FOREVER), -EINTR);
+}
+
+TEST(semaphore_acquire_ends_when_a_handler_ran) {
+    mproc_semaphore *semaphore = make(1);
+    pid_t pid = kin_fork(acquire_interrupted, semaphore);
+    while (mproc_semaphore_value(semaphore) != 0) {
+        usleep(200);
+    }
+    kin_await_futex(pid);
+    CHECK_OK(kill(pid, SIGUSR1));
+    kin_join(pid);
+    CHECK_EQ(mproc_semaphore_value(semaphore), 0);
+    drop(semaphore);
+}
+
+TEST(semaphore_check_names_what_is_wrong) {
+    mproc_semaphore *semaphore = make(1);
+    KIN_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
+               mproc_semaphore_check(semaphore, why, sizeof why), "S");
+    drop(semaphore);
+}
+
+/* Never more than three inside, and nobody is left out. */
+#define ROUNDS 2000
+#define ROOM 3
+#define CROWD 6
+
+struct room {
+    mproc_semaphore *door;
+    uint64_t inside, visits;
+};
+
+static void visit(void *arg) {
+    struct room *room = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        CHECK_OK(mproc_semaphore_acquire(room->door, MPROC_FOREVER));
+        CHECK_LE(mproc__add64(&room->inside, 1), ROOM - 1);
+        mproc__add64(&room->visits, 1);
+        mproc__add64(&room->inside, (uint64_t)-1);
+        CHECK_OK(mproc_semaphore_release(room->door));
+    }
+}
+
+TEST(semaphore_stress_room) {
+    struct room room = {make(ROOM), 0, 0};
+    struct kin_thread threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        threads[i] = (struct kin_thread){.run = visit, .arg = &room};
+    }
+    kin_threads_run(threads, CROWD);
+    CHECK_EQ(room.visits, CROWD * ROUNDS);
+    CHECK_EQ(mproc_semaphore_value(room.door), ROOM);
+    drop(room.door);
+}
