@@ -194,9 +194,10 @@ int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
         if (r != 0) {
             return r;
         }
-        /* The child's count must be the parent's: each of its handles is a copy. */
+        /* Each of the parent's handles has a copy in the child, beside what it was given by name. */
         enter(hand);
-        set(&find(object_at(h->object), token)->count, h->count);
+        struct mproc__hold *childs = find(object_at(h->object), token);
+        set(&childs->count, childs->count + h->count - 1);
         leave(hand);
         next = h->next_of_member;
     }
