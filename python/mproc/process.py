@@ -52,6 +52,14 @@ def _cleanup() -> None:
             _children.discard(process)
 
 
+def _need_util() -> Any:
+    """Import util, once. A forked child finds it there: each import statement costs it pages."""
+    global _util
+    if _util is None:
+        from . import util as _util
+    return _util
+
+
 class BaseProcess:
     """A process and what it runs; the classes of the contexts add how it is started.
 
@@ -71,10 +79,8 @@ class BaseProcess:
     @staticmethod
     def _after_fork() -> None:
         """What a child must do first that is a copy of its parent."""
-        from . import util
-
-        util._finalizer_registry.clear()
-        util._run_after_forkers()
+        _util._forget_parents_finalizers()
+        _util._run_after_forkers()
 
     def __init__(
         self,
@@ -125,6 +131,7 @@ class BaseProcess:
         )
         if _children:
             _cleanup()
+        _need_util()
         self._popen = popen = self._Popen(self)
         self._sentinel = popen.sentinel
         # The target may refer to this object: without it there is no cycle.
@@ -269,8 +276,7 @@ class BaseProcess:
 
     def _bootstrap(self, method: str = "fork") -> int:
         """Become this process, started by `method`; run it, clean up; return the exit code."""
-        from . import util
-
+        util = _need_util()
         # A copy of its parent never gets to the interpreter's own end.
         own_atexit = sys.version_info >= (3, 13) and method != "spawn"
         try:
@@ -296,16 +302,14 @@ class BaseProcess:
 
     def _become(self, own_atexit: bool) -> None:
         global _current_process, _parent_process, _process_counter, _children
-        from . import context, util
-
         if self._start_method is not None:
-            context._force_start_method(self._start_method)
+            _util._context._force_start_method(self._start_method)
         _process_counter = _count(1)
         _children = set()
-        util._close_stdin()
+        _util._close_stdin()
         _current_process = self
         _parent_process = _ParentProcess(self._parent_name, self._parent_pid or os.getppid())
-        util._start_of_child(own_atexit)
+        _util._start_of_child(own_atexit)
         self._after_fork()
         threading = sys.modules.get("threading")
         if threading is not None and hasattr(threading.main_thread(), "_set_native_id"):
@@ -422,6 +426,8 @@ def _forked() -> None:
     global _pid
     _pid = os.getpid()
 
+
+_util: Any = None
 
 _pid = os.getpid()
 os.register_at_fork(after_in_child=_forked)

@@ -12,11 +12,13 @@ first use.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import sys
 from _weakref import ref as _ref
 from itertools import count as _count
 
+from . import context as _context  # noqa: F401 - process finds it here in a forked child
 from . import process
 
 TYPE_CHECKING = False
@@ -198,7 +200,9 @@ def _get_afterfork_registry() -> WeakValueDictionary[Any, Any]:
 
 def _run_after_forkers() -> None:
     registry: WeakValueDictionary[Any, Any] | None = globals().get("_afterfork_registry")
-    for (_, _, func), obj in sorted(registry.items() if registry else ()):
+    if not registry:
+        return
+    for (_, _, func), obj in sorted(registry.items()):
         try:
             func(obj)
         except Exception as error:
@@ -208,6 +212,13 @@ def _run_after_forkers() -> None:
 # ---- finalizers
 
 _finalizer_registry: dict[tuple[int | None, int], Finalize] = {}
+
+
+def _forget_parents_finalizers() -> None:
+    if _finalizer_registry:
+        _finalizer_registry.clear()
+
+
 _finalizer_counter = _count()
 
 
@@ -283,6 +294,8 @@ class Finalize:
 
 def _run_finalizers(minpriority: int | None = None) -> None:
     """Run the finalizers that have a priority (of at least minpriority); the rest are for GC."""
+    if not _finalizer_registry:
+        return
     # A copy: callbacks and other threads change the registry meanwhile.
     keys = [
         (priority, number)
@@ -321,6 +334,13 @@ def _exit_function() -> None:
     info("process shutting down")
     debug('running all "atexit" finalizers with priority >= 0')
     _run_finalizers(0)
+    if process._children:
+        _end_children()
+    debug('running the remaining "atexit" finalizers')
+    _run_finalizers()
+
+
+def _end_children() -> None:
     for child in process.active_children():
         if child.daemon and child._popen is not None:
             info("calling terminate() for daemon %s", child.name)
@@ -328,8 +348,6 @@ def _exit_function() -> None:
     for child in process.active_children():
         info("calling join() for process %s", child.name)
         child.join()
-    debug('running the remaining "atexit" finalizers')
-    _run_finalizers()
 
 
 atexit.register(_exit_function)
@@ -439,16 +457,49 @@ def close_fds(*fds: int) -> None:
         os.close(fd)
 
 
+class _NoInput(io.RawIOBase):
+    """What a child has in place of its parent's stdin: at its end, like /dev/null.
+
+    That is opened when somebody asks for the descriptor: most children never read from stdin, and
+    opening a file takes a fifth of a forked child's whole life.
+    """
+
+    name = os.devnull
+    mode = "rb"
+    _fd: int | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        return 0
+
+    def fileno(self) -> int:
+        if self._fd is None:
+            self._fd = os.open(os.devnull, os.O_RDONLY)
+        return self._fd
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+        super().close()
+
+
+def _make_no_input() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedReader(_NoInput()), encoding="utf-8")
+
+
+_no_input = _make_no_input()
+
+
 def _close_stdin() -> None:
-    """Give sys.stdin over to the parent: here it is at its end."""
-    if sys.stdin is None:
-        return
-    try:
-        sys.stdin.close()
-    except (OSError, ValueError):
-        debug("sys.stdin cannot be closed")
-    fd = os.open(os.devnull, os.O_RDONLY)
-    sys.stdin = open(fd, encoding="utf-8", closefd=False)  # noqa: SIM115
+    """Leave sys.stdin to the parent: here it is at its end."""
+    global _no_input
+    if sys.stdin is not None:
+        if _no_input.closed:  # by our parent, when it was a child
+            _no_input = _make_no_input()
+        sys.stdin = _no_input
 
 
 def _flush_std_streams() -> None:

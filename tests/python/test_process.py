@@ -423,7 +423,6 @@ class Shouting(mproc.get_context("fork").Process):
 
 
 class SpawnShouting(mproc.get_context("spawn").Process):
-    __init__ = Shouting.__init__
     run = Shouting.run
 
     def __init__(self, connection, text):
