@@ -558,8 +558,9 @@ MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPRO
  * what comes for others, and replaces workers. The workers are MPROC_ATTACHED to the owner.
  *
  * A worker that ends before its init is done could not do so the next time either: after 8 more such ends
- * than the pool has workers, without one that got ready, the pool is broken. Its open tasks then fail with
- * MPROC_EDIED and the last worker's pid and exit code, and so do submit and map.
+ * than the pool has workers, without one that got ready, a pool goes on with those it has; if it has none it
+ * is broken. Its open tasks then fail with MPROC_EDIED and the last worker's pid and exit code (or with why
+ * none could be started), and so do submit and map.
  */
 typedef struct mproc_pool mproc_pool;
 typedef struct mproc_task mproc_task;
@@ -595,8 +596,8 @@ MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options
  * Queues one task. The bytes at `lent` are copied; the function finds them 16-byte aligned. The result may
  * have up to `out_cap` bytes. Errors: MPROC_ECLOSED, MPROC_EFUNCTION, MPROC_ESTRANGER, -EINVAL, -ENOMEM,
  * MPROC_ETOOBIG; MPROC_EDIED (the pool is broken).
- * A task may also fail with -EOVERFLOW (its function said that it wrote more), -ENOMEM (no room for its
- * result), MPROC_EBUILD or MPROC_EFUNCTION (the worker has not got the function).
+ * A task may also fail with -EOVERFLOW (its function said that it wrote more), -ENOMEM or MPROC_ETOOBIG (no
+ * room for its result), MPROC_EBUILD or MPROC_EFUNCTION (the worker has not got the function).
  */
 MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
                                 size_t out_cap, mproc_task **out) MPROC_MUST_USE;

@@ -16,7 +16,8 @@
  * Shared state: struct shared, an object of the arena, held by the owner and each worker.
  *   blocks      memory of the pool: function names, slabs of cells, maps and copies of their arrays;
  *               a list, changed by the owner under `guard`, freed with the object.
- *   ready[i]    0 before a worker of seat i is started, by the owner; 1 when its init is done, by it.
+ *   ready[i]    0 before a worker of seat i is started, by the owner; READY when its init is done, by it;
+ *               KNOWN when the owner has seen that.
  *   the rest    constant once the first worker is started.
  * In blocks: a cell by compare-and-swap; map->cancelled from 0 to 1 by the owner; an array's items by the
  * worker whose chunk they are in; all else constant once an order names it.
@@ -35,8 +36,9 @@
  * objects go with the last hold.
  *
  * A worker that ends before it is ready did not take a task and would not do so the next time. After
- * STILLBORN_SPARE more of them than there are seats, without one that became ready, the pool is broken:
- * this is what keeps a failing init from forking for ever.
+ * STILLBORN_SPARE more of them than there are seats, without one that became ready, the pool is broken,
+ * or goes on with the workers that it has and tries again every REFILL_PAUSE: this is what keeps a failing
+ * init from forking for ever.
  *
  * What it does not do: per-task timeouts, retries, priorities.
  */
@@ -53,11 +55,11 @@
 
 #define SEATS_MAX 65535
 #define STILLBORN_SPARE 8
+#define REFILL_PAUSE MPROC_SEC      /* between starts that are not likely to succeed */
 #define BATCH 256                   /* replies that are booked before a waiter looks for his */
 #define LOOK_LEAST MPROC_MSEC       /* between two looks at the workers */
 #define LOOK_MOST (10 * MPROC_MSEC) /* the same, while replies come in */
 
-static int look(mproc_pool *pool);
 static void stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why);
 
 /* ---------------------------------------------------------------- workers */
@@ -78,9 +80,12 @@ static int start_worker(mproc_pool *pool, unsigned seat) {
     return r;
 }
 
-/* Counts ends without a task; true: too many. */
-static bool too_many_stillborn(mproc_pool *pool, bool ready) {
-    pool->stillborn = ready ? 0 : pool->stillborn + 1;
+/* Counts ends without a worker that became ready in between. */
+static void count_end(mproc_pool *pool, uint32_t ready) {
+    pool->stillborn = ready == MPROC__WORKER_READY ? 0 : pool->stillborn + (ready == 0);
+}
+
+static bool too_many_stillborn(const mproc_pool *pool) {
     return pool->stillborn > pool->seats + STILLBORN_SPARE;
 }
 
@@ -111,53 +116,86 @@ static bool wants_workers(const mproc_pool *pool) {
             (!pool->tasks_closed || mproc_taskq_waiting(pool->tasks) > 0));
 }
 
-/* A start that fails is tried again at the next look; without any worker it counts as an end. */
-static void fill_seats(mproc_pool *pool) {
-    for (unsigned i = 0; i < pool->seats && wants_workers(pool); i++) {
-        int r = pool->process[i] == NULL ? start_worker(pool, i) : 0;
-        if (r != 0 && pool->alive == 0 && too_many_stillborn(pool, false)) {
-            mproc_task_error why = {r, 0, 0, 0};
-            stop(pool, MPROC__POOL_BROKEN, &why);
-        }
-    }
-}
-
+/* A worker that became ready ends the count. */
 static void notice_ready(mproc_pool *pool) {
-    for (unsigned i = 0; pool->stillborn > 0 && i < pool->seats; i++) {
-        if (pool->process[i] != NULL && mproc__load32(&pool->shared->ready[i])) {
+    for (unsigned i = 0; i < pool->seats; i++) {
+        if (pool->process[i] != NULL &&
+            mproc__load32(&pool->shared->ready[i]) == MPROC__WORKER_READY) {
+            mproc__store32(&pool->shared->ready[i], MPROC__WORKER_KNOWN);
             pool->stillborn = 0;
         }
     }
 }
 
-/* Under the lock: notices workers that have ended, and replaces them. Returns how many there were. */
-static int look(mproc_pool *pool) {
-    int found = 0;
+static bool somebody_is_ready(const mproc_pool *pool) {
+    unsigned i = 0;
+    while (i < pool->seats &&
+           (pool->process[i] == NULL || mproc__load32(&pool->shared->ready[i]) == 0)) {
+        i++;
+    }
+    return i < pool->seats;
+}
+
+/* Workers that do not come to life: a pool that has others goes on with those. */
+static void break_if_hopeless(mproc_pool *pool, const mproc_task_error *why) {
+    if (too_many_stillborn(pool) && !somebody_is_ready(pool)) {
+        stop(pool, MPROC__POOL_BROKEN, why);
+    }
+}
+
+/* A start that fails is tried again after a pause, or at the next look when there is no worker at all;
+ * then it counts as an end. */
+static void refill(mproc_pool *pool, unsigned seat) {
+    int r = start_worker(pool, seat);
+    if (r != 0 || too_many_stillborn(pool)) {
+        pool->refill_at = pool->looked + REFILL_PAUSE;
+    }
+    if (r != 0 && pool->alive == 0) {
+        mproc_task_error why = {r, 0, 0, 0};
+        count_end(pool, 0);
+        break_if_hopeless(pool, &why);
+    }
+}
+
+static void fill_seats(mproc_pool *pool) {
+    for (unsigned i = 0; i < pool->seats; i++) {
+        bool paused = pool->alive > 0 && pool->looked < pool->refill_at;
+        if (pool->process[i] == NULL && wants_workers(pool) && !paused) {
+            refill(pool, i);
+        }
+    }
+}
+
+static void bury_ended(mproc_pool *pool, unsigned seat) {
+    mproc_task_error how;
+    uint32_t ready = mproc__load32(&pool->shared->ready[seat]);
+    if (bury_worker(pool, seat, MPROC_EDIED, &how)) {
+        count_end(pool, ready);
+        break_if_hopeless(pool, &how);
+    }
+}
+
+/* Under the lock: notices workers that have ended, and replaces them. */
+static void look(mproc_pool *pool) {
     pool->looked = mproc__os_now();
-    if (pool->alive > 0 && poll(pool->polls, pool->seats, 0) > 0) {
+    if (pool->stillborn > 0) {
         notice_ready(pool);
-        for (unsigned i = 0; i < pool->seats && pool->alive > 0; i++) {
-            mproc_task_error how;
-            bool ready = mproc__load32(&pool->shared->ready[i]) != 0;
-            if (pool->process[i] == NULL || pool->polls[i].revents == 0 ||
-                !bury_worker(pool, i, MPROC_EDIED, &how)) {
-                continue;
-            }
-            found++;
-            if (too_many_stillborn(pool, ready)) {
-                stop(pool, MPROC__POOL_BROKEN, &how);
+    }
+    if (pool->alive > 0 && poll(pool->polls, pool->seats, 0) > 0) {
+        for (unsigned i = 0; i < pool->seats; i++) {
+            if (pool->process[i] != NULL && pool->polls[i].revents != 0) {
+                bury_ended(pool, i);
             }
         }
     }
     if (pool->alive < pool->seats) {
         fill_seats(pool);
     }
-    return found;
 }
 
 static void look_if_due(mproc_pool *pool, int64_t interval) {
     if (mproc__os_now() - pool->looked >= interval) {
-        (void)look(pool);
+        look(pool);
     }
 }
 

@@ -28,6 +28,8 @@ struct mproc__block {
     uint64_t pad;  /* what follows is 16-byte aligned, as every block is */
 };
 
+enum mproc__worker_state { MPROC__WORKER_NEW = 0, MPROC__WORKER_READY, MPROC__WORKER_KNOWN };
+
 struct mproc__pool_shared {
     struct mproc__object object;
     struct mproc__guard guard;
@@ -37,7 +39,7 @@ struct mproc__pool_shared {
     uint64_t init;   /* struct mproc__pool_function *, or 0 */
     uint64_t init_arg;
     uint64_t max_tasks;
-    uint32_t ready[];
+    uint32_t ready[]; /* enum mproc__worker_state, by seat */
 };
 
 /* A function of orders, named once. */
@@ -144,6 +146,7 @@ struct mproc_pool {
     unsigned started; /* workers ever, for their names */
     unsigned stillborn;
     int64_t looked;
+    int64_t refill_at;
     mproc_process **process; /* by seat; NULL: none */
     struct pollfd *polls;    /* by seat */
 

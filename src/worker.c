@@ -190,7 +190,7 @@ int mproc__worker_main(void *arg, size_t size) {
     }
     int r = initialise(&w);
     if (r == 0) {
-        mproc__store32(&w.shared->ready[w.seat], 1);
+        mproc__store32(&w.shared->ready[w.seat], MPROC__WORKER_READY);
         r = serve(&w);
     }
     free(w.functions);

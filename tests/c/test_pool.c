@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "atomic.h"
 #include "deny.h"
+#include "os.h"
 #include "process.h"
 #include "test.h"
 
@@ -584,6 +585,29 @@ TEST_METHODS(pool_breaks_when_init_always_fails) {
     mproc_free(count);
 }
 
+static int only_the_first(void *arg) {
+    return mproc__add32(arg, 1) == 0 ? 0 : 9;
+}
+
+/* Others that never come to life do not hurt it, and are not started without end. */
+TEST(pool_goes_on_with_whom_it_has) {
+    uint32_t *count = mproc_calloc(1, sizeof *count);
+    mproc_pool_options options = {.workers = 3, .init = only_the_first, .init_arg = count};
+    mproc_pool *pool = NULL;
+    long long six = 6, start = mproc__os_now();
+    CHECK_OK(mproc_pool_new(&pool, &options));
+    while (mproc__load32(count) < 12) {
+        CHECK_EQ(number(submit(pool, square, &six, sizeof six, sizeof six)), 36);
+    }
+    for (int i = 0; i < 20000; i++) {
+        CHECK_EQ(number(submit(pool, square, &six, sizeof six, sizeof six)), 36);
+    }
+    long long seconds = (mproc__os_now() - start) / MPROC_SEC;
+    CHECK_LE(mproc__load32(count), 20 + seconds); /* some at first, then one a second */
+    finish(pool);
+    mproc_free(count);
+}
+
 TEST_METHODS(pool_workers_are_named) {
     mproc_pool_options options = {.workers = 2, .method = method, .name = "miller"};
     mproc_pool *pool = NULL;
@@ -678,14 +702,18 @@ TEST_BARE(pool_in_a_full_arena) {
     mproc_arena_stat(&before);
     mproc_pool *pool = pool_of(MPROC_FORK, 2);
     char *big = calloc(2, SMALL_ARENA);
-    CHECK_EQ(mproc_pool_submit(pool, echo, big, SMALL_ARENA, 0, &task), -ENOMEM);
+    void *half = mproc_alloc(SMALL_ARENA / 2);
+    CHECK(half != NULL);
+    CHECK_EQ(mproc_pool_submit(pool, echo, big, SMALL_ARENA / 4 * 3, 0, &task), -ENOMEM);
     CHECK_EQ(mproc_pool_submit(pool, echo, big, (size_t)1 << 40, 0, &task), MPROC_ETOOBIG);
     CHECK(task == NULL);
     mproc_map_options options = {.error = &error};
     CHECK_EQ(mproc_pool_map(pool, fail_at, big, 4, big, 4, SMALL_ARENA / 4, &options), -ENOMEM);
     CHECK_EQ(error.code, -ENOMEM);
-    CHECK_EQ(outcome(submit(pool, big_result, NULL, 0, SMALL_ARENA)).code, -ENOMEM);
+    CHECK_EQ(outcome(submit(pool, big_result, NULL, 0, SMALL_ARENA / 4 * 3)).code, -ENOMEM);
+    CHECK_EQ(outcome(submit(pool, big_result, NULL, 0, 2 * SMALL_ARENA)).code, MPROC_ETOOBIG);
     CHECK_EQ(outcome(submit(pool, big_result, NULL, 0, SIZE_MAX)).code, -ENOMEM);
+    mproc_free(half);
     CHECK_EQ(number(submit(pool, square, &nine, sizeof nine, sizeof nine)), 81);
     finish(pool);
     free(big);
