@@ -130,17 +130,28 @@ void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out) {
     describe(mproc__peek64(&lock->mourned_thread), mproc__peek64(&lock->mourned_serial), out);
 }
 
+/* A lock changes hands while it is looked at: what is wrong stays wrong, however often one looks. */
+static bool free_with_saved_words(const struct mproc__guard *g) {
+    for (int i = 0; i < 100; i++) {
+        if (mproc__mutex_owner(&g->mutex) != 0 || mproc__peek32(&g->count) == 0) {
+            return false;
+        }
+        mproc__pause();
+    }
+    return true;
+}
+
 int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) {
     const struct mproc__guard *g = &lock->guard;
     if (lock->object.magic != MPROC__OBJECT_MAGIC || lock->object.kind != MPROC__KIND_LOCK) {
         return mproc__corrupt(why, size, "L: %p is no lock", (const void *)lock);
     }
-    if ((g->capacity == 0) != (lock->log == 0) || g->count > g->capacity) {
-        return mproc__corrupt(why, size, "L2: %u of %u words saved", g->count, g->capacity);
+    uint32_t count = mproc__peek32(&g->count);
+    if ((g->capacity == 0) != (lock->log == 0) || count > g->capacity) {
+        return mproc__corrupt(why, size, "L2: %u of %u words saved", count, g->capacity);
     }
-    uint64_t owner = mproc__mutex_owner(&g->mutex);
-    if (owner == 0 && g->count != 0) {
-        return mproc__corrupt(why, size, "G1: a free lock has %u saved words", g->count);
+    if (free_with_saved_words(g)) {
+        return mproc__corrupt(why, size, "G1: a free lock has %u saved words", count);
     }
     return 0;
 }

@@ -159,7 +159,8 @@ static bool process_ended(const struct mproc__slot *slot, unsigned state) {
     }
     uint64_t start;
     int r = mproc__os_process_start_time(pid, &start);
-    return r == -ESRCH || (r == 0 && state == MPROC__SLOT_LIVE && start != slot->start_time);
+    return r == -ESRCH ||
+           (r == 0 && state == MPROC__SLOT_LIVE && start != mproc__peek64(&slot->start_time));
 }
 
 bool mproc__token_dead(uint64_t token) {
@@ -264,13 +265,16 @@ static void finish_sections(struct mproc__hand *mine, struct mproc__slot *slot) 
     }
 }
 
+/* All under the guard, so that who lists members, or tells a pid, sees a slot whole or not at all. */
 static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
+    mproc__guard_enter(&members()->guard, mine);
     slot->parent = 0;
-    slot->start_time = slot->args_size = 0;
+    __atomic_store_n(&slot->pid, 0, __ATOMIC_RELEASE);
+    slot->ppid = 0;
+    mproc__poke64(&slot->start_time, 0);
+    slot->args_size = 0;
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);
-    mproc__guard_enter(&members()->guard, mine);
-    slot->pid = slot->ppid = 0; /* in here, so that no starter tells a pid behind it */
     mproc__guard_set(&members()->guard, &slot->state, MPROC__SLOT_FREE);
     mproc__guard_leave(&members()->guard, mine);
 }
@@ -431,9 +435,12 @@ static void become(uint64_t token) {
 }
 
 static int identify(struct mproc__slot *slot) {
-    __atomic_store_n(&slot->pid, getpid(), __ATOMIC_RELEASE);
+    uint64_t start = 0;
+    int r = mproc__os_process_start_time(getpid(), &start);
+    mproc__poke64(&slot->start_time, start);
     slot->ppid = getppid();
-    return mproc__os_process_start_time(getpid(), &slot->start_time);
+    __atomic_store_n(&slot->pid, getpid(), __ATOMIC_RELEASE);
+    return r;
 }
 
 int mproc__member_adopt(uint64_t token) {
@@ -483,7 +490,7 @@ static void before_fork(void) {
     forking.error = errno;
     choose_slot();
     struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
-    if (hand == thread_hand) { /* not the shared one, or none */
+    if (hand == NULL || hand == thread_hand) { /* who has the shared one has locked this already */
         pthread_mutex_lock(&sharing);
     }
     mproc__holds_freeze();
@@ -495,12 +502,16 @@ static void before_fork(void) {
 
 /* From now on the child is there, or dead: see died_unknown(). It may have said its pid already. */
 static void mark_forked(uint64_t token) {
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__guard_enter(&members()->guard, hand);
     struct mproc__slot *slot = mproc__token_slot(token);
     int32_t nobody = 0;
-    if (slot != NULL) {
+    if (slot != NULL && mproc__load64(&slot->state) == state_of(token, MPROC__SLOT_UNBORN)) {
         (void)__atomic_compare_exchange_n(&slot->pid, &nobody, MPROC__PID_UNKNOWN, false,
                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     }
+    mproc__guard_leave(&members()->guard, hand);
+    mproc__hand_put(hand);
 }
 
 /* Nothing else says that fork() has failed; success leaves errno alone. */
@@ -615,30 +626,48 @@ int mproc_self(mproc_member *out) {
     return 0;
 }
 
+/* A slot that is LIVE stays whole while the guard is held. */
+static bool describe_living(struct mproc__hand *hand, uint32_t number, mproc_member *out) {
+    struct mproc__slot *slot = &mproc__family->slots[number];
+    mproc__guard_enter(&members()->guard, hand);
+    uint64_t state = mproc__load64(&slot->state);
+    bool living = (state & 0xff) == MPROC__SLOT_LIVE;
+    if (living) {
+        describe(slot, state, out);
+    }
+    mproc__guard_leave(&members()->guard, hand);
+    return living && !mproc__token_dead(mproc__token(number, state >> 8));
+}
+
 size_t mproc_members(mproc_member *out, size_t cap) {
+    if (mproc__family == NULL) {
+        return 0;
+    }
     size_t n = 0;
-    for (uint32_t i = 0; mproc__family != NULL && i < mproc__members_seen(); i++) {
-        struct mproc__slot *slot = &mproc__family->slots[i];
-        uint64_t state = mproc__load64(&slot->state);
-        if ((state & 0xff) == MPROC__SLOT_LIVE && !process_ended(slot, MPROC__SLOT_LIVE)) {
+    struct mproc__hand *hand = mproc__hand_get();
+    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
+        mproc_member one;
+        if (describe_living(hand, i, &one)) {
             if (n < cap) {
-                describe(slot, state, &out[n]);
+                out[n] = one;
             }
             n++;
         }
     }
+    mproc__hand_put(hand);
     return n;
 }
 
 static int check_free(uint32_t number, char *why, size_t size) {
     struct mproc__slot *slot = &mproc__family->slots[number];
-    if ((slot->state & 0xff) != MPROC__SLOT_FREE) {
-        return slot->state >> 8 <= members()->serial
+    uint64_t state = mproc__load64(&slot->state);
+    if ((state & 0xff) != MPROC__SLOT_FREE) {
+        return state >> 8 <= members()->serial
                    ? 0
                    : mproc__corrupt(why, size, "P1: slot %u has a serial of the future", number);
     }
     bool empty = slot->holds == 0 && slot->args == 0;
-    for (int i = 0; empty && slot->state != 0 && i < MPROC__HANDS; i++) {
+    for (int i = 0; empty && i < MPROC__HANDS; i++) {
         struct mproc__hand *h = &slot->hands[i];
         empty = h->guard == 0 && h->block == 0 && h->node == 0 && h->run == 0 && h->doomed == 0 &&
                 h->message == 0;

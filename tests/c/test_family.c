@@ -197,12 +197,13 @@ TEST_BARE(family_of_a_stranger_with_odd_words) {
                                         "1:2:3",
                                         "::::",
                                         "0:0:0:0",
-                                        "ffffffff:7e8000000000:1000000000:200000002",
-                                        "63:7e8000000000:1000000000:200000002",
-                                        "1:1000:0:0",
-                                        "1:ffffffffffffffff:ffffffffffffffff:1",
-                                        "-1:-1:-1:-1",
-                                        "99999999999999999999:1:1:1"};
+                                        "0:0:0:0:0",
+                                        "ffffffff:7e8000000000:1000000000:200000002:100000001",
+                                        "63:7e8000000000:1000000000:200000002:100000001",
+                                        "1:1000:0:0:0",
+                                        "1:ffffffffffffffff:ffffffffffffffff:1:1",
+                                        "-1:-1:-1:-1:-1",
+                                        "99999999999999999999:1:1:1:1"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         is_a_stranger(words[i]);
     }
@@ -217,9 +218,9 @@ TEST_BARE(family_of_a_stranger_with_another_file) {
     CHECK_OK(ftruncate(fds[2], 1 << 20));
     for (int i = 0; i < 5; i++) {
         CHECK_GE(fds[i], 0);
-        snprintf(text, sizeof text, "%x:7e8000000000:40000000:200000002", fds[i]);
+        snprintf(text, sizeof text, "%x:7e8000000000:40000000:200000002:100000001", fds[i]);
         is_a_stranger(text);
-        snprintf(text, sizeof text, "%x:7e8000000000:100000:200000002", fds[i]);
+        snprintf(text, sizeof text, "%x:7e8000000000:100000:200000002:100000001", fds[i]);
         is_a_stranger(text);
         close(fds[i]);
     }
@@ -232,9 +233,10 @@ struct ticket {
 
 static void ask(int fd, const struct ticket *t, uint64_t token) {
     char text[128];
-    const char *rest = strchr(t->text, ':');
-    snprintf(text, sizeof text, "%x%.*s%llx", fd, (int)(strrchr(rest, ':') + 1 - rest), rest,
-             (unsigned long long)token);
+    unsigned long long base, span, starter;
+    CHECK_EQ(sscanf(t->text, MPROC__ENV "=%*x:%llx:%llx:%*x:%llx", &base, &span, &starter), 3);
+    snprintf(text, sizeof text, "%x:%llx:%llx:%llx:%llx", fd, base, span, (unsigned long long)token,
+             starter);
     is_a_stranger(text);
 }
 

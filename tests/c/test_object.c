@@ -97,7 +97,7 @@ TEST(object_holds_are_inherited) {
 
 static void use_until_told(void *arg) {
     struct room *r = arg;
-    mproc__store64(&r->ready, 1);
+    mproc__add64(&r->ready, 1);
     while (mproc__load64(&r->go) == 0) {
         int e = mproc_lock_acquire(r->lock, MPROC_FOREVER);
         CHECK(e == 0 || e == -EOWNERDEAD);
@@ -198,6 +198,7 @@ TEST(object_of_many_members) {
         for (int j = 0; j < FEW; j++) {
             kids[j] = kin_fork(use_until_told, r);
         }
+        kin_await(&r->ready, FEW);
         for (int j = 0; j < FEW; j++) {
             if (j == FEW / 2) {
                 mproc_drop(r->lock);

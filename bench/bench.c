@@ -1,0 +1,272 @@
+/*
+ * bench.c - what every benchmark uses: rounds that alternate, medians, a table
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BENCH_ROUND 0.06      /* seconds that a contender's round should take */
+#define BENCH_SETTLE_US 3000  /* between two rounds: threads that still spin go to sleep */
+#define CONTENDERS_MAX 16
+#define ROUNDS_MAX 99
+
+static const char *why_not;
+
+void bench_die(const char *what) {
+    fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+double bench_cannot(const char *why) {
+    why_not = why;
+    return -1;
+}
+
+double bench_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---------------------------------------------------------------- CPUs */
+
+static cpu_set_t allowed;
+
+static void learn_cpus(void) {
+    if (CPU_COUNT(&allowed) == 0 && sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        bench_die("sched_getaffinity");
+    }
+}
+
+unsigned bench_cpus(void) {
+    learn_cpus();
+    return (unsigned)CPU_COUNT(&allowed);
+}
+
+void bench_pin(unsigned cpu) {
+    unsigned left = cpu % bench_cpus();
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &allowed) && left-- == 0) {
+            cpu_set_t one;
+            CPU_ZERO(&one);
+            CPU_SET(i, &one);
+            (void)sched_setaffinity(0, sizeof one, &one);
+            return;
+        }
+    }
+}
+
+void bench_unpin(void) {
+    learn_cpus();
+    (void)sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
+/* ---------------------------------------------------------------- two processes */
+
+struct meeting {
+    unsigned came;
+};
+
+/* Both look and let the other run, so that neither CPU is asleep when the clock starts. */
+static void meet(struct meeting *m, unsigned until) {
+    __atomic_fetch_add(&m->came, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&m->came, __ATOMIC_SEQ_CST) < until) {
+        sched_yield();
+    }
+}
+
+static void run_side(const struct bench_pair *pair, void *arg, uint64_t n, struct meeting *m,
+                     bool child, double *seconds) {
+    bench_pin(child ? pair->cpu_of_child : pair->cpu_of_parent);
+    if (pair->enter != NULL) {
+        pair->enter(arg, child);
+    }
+    meet(m, 2);
+    double start = bench_now();
+    pair->side(arg, child, n);
+    if (!child) {
+        *seconds = bench_now() - start;
+    }
+    meet(m, 4);
+    if (pair->leave != NULL) {
+        pair->leave(arg, child);
+    }
+}
+
+double bench_run_pair(const struct bench_pair *pair, void *arg, uint64_t n) {
+    struct meeting *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    double seconds = 0;
+    int status;
+    if (m == MAP_FAILED) {
+        bench_die("mmap");
+    }
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0) {
+        bench_die("fork");
+    }
+    if (pid == 0) {
+        run_side(pair, arg, n, m, true, &seconds);
+        _exit(0);
+    }
+    run_side(pair, arg, n, m, false, &seconds);
+    bench_unpin();
+    if (waitpid(pid, &status, 0) != pid || status != 0) {
+        errno = ECHILD;
+        bench_die("the other side failed");
+    }
+    munmap(m, sizeof *m);
+    return seconds;
+}
+
+/* ---------------------------------------------------------------- figures */
+
+struct figures {
+    uint64_t ops; /* of a round */
+    double values[ROUNDS_MAX];
+    const char *why_not; /* NULL: takes part */
+};
+
+static unsigned rounds(void) {
+    const char *text = getenv("BENCH_ROUNDS");
+    int n = text != NULL ? atoi(text) : 5;
+    return n < 1 ? 1 : n > ROUNDS_MAX ? ROUNDS_MAX : (unsigned)n;
+}
+
+static int ascending(const void *a, const void *b) {
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static double median(const struct figures *f, unsigned n) {
+    return n % 2 ? f->values[n / 2] : (f->values[n / 2 - 1] + f->values[n / 2]) / 2;
+}
+
+/* How many operations fill a round. */
+static void calibrate(const struct bench_contender *c, struct figures *f) {
+    for (f->ops = 16;; f->ops *= 2) {
+        double seconds = c->run(c->arg, f->ops);
+        if (seconds < 0) {
+            f->why_not = why_not;
+            return;
+        }
+        if (seconds >= BENCH_ROUND / 4) {
+            double ops = (double)f->ops * BENCH_ROUND / seconds;
+            f->ops = ops < 1 ? 1 : (uint64_t)ops;
+            return;
+        }
+        if (seconds < BENCH_ROUND / 64) {
+            f->ops *= 4;
+        }
+    }
+}
+
+static double figure(const struct bench_table *t, uint64_t ops, double seconds) {
+    return t->rate ? t->scale * (double)ops / seconds : t->scale * seconds / (double)ops;
+}
+
+/* How many times as fast a is as b. */
+static double faster(const struct bench_table *t, double a, double b) {
+    return t->rate ? a / b : b / a;
+}
+
+static void measure(const struct bench_table *t, struct figures *f, unsigned n) {
+    for (size_t i = 0; i < t->n; i++) {
+        calibrate(&t->contenders[i], &f[i]);
+    }
+    for (unsigned round = 0; round < n; round++) {
+        for (size_t i = 0; i < t->n; i++) {
+            const struct bench_contender *c = &t->contenders[i];
+            if (f[i].why_not == NULL) {
+                usleep(BENCH_SETTLE_US);
+                f[i].values[round] = figure(t, f[i].ops, c->run(c->arg, f[i].ops));
+            }
+        }
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        qsort(f[i].values, n, sizeof *f[i].values, ascending);
+    }
+}
+
+/* ---------------------------------------------------------------- printing */
+
+static void print_row(const struct bench_table *t, const struct figures *all, size_t i, unsigned n) {
+    const struct figures *f = &all[i];
+    if (f->why_not != NULL) {
+        printf("  %-34s %10s   %s\n", t->contenders[i].name, "-", f->why_not);
+        return;
+    }
+    printf("  %-34s %10.4g   (%.4g .. %.4g)", t->contenders[i].name, median(f, n), f->values[0],
+           f->values[n - 1]);
+    if (!t->contenders[i].ours && all[0].why_not == NULL) {
+        printf("   x%.2f", faster(t, median(&all[0], n), median(f, n)));
+    }
+    printf("\n");
+}
+
+/* The best peer's index, or t->n. */
+static size_t best_peer(const struct bench_table *t, const struct figures *f, unsigned n) {
+    size_t best = t->n;
+    for (size_t i = 0; i < t->n; i++) {
+        if (!t->contenders[i].ours && f[i].why_not == NULL &&
+            (best == t->n || faster(t, median(&f[i], n), median(&f[best], n)) > 1)) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void print_verdict(const struct bench_table *t, const struct figures *f, unsigned n) {
+    double mine = median(&f[0], n);
+    size_t best = best_peer(t, f, n);
+    if (t->target.times != 0 && best != t->n) {
+        double ratio = faster(t, mine, median(&f[best], n));
+        printf("  target: x%.3g of the best peer (%s): x%.2f, %s\n", t->target.times,
+               t->contenders[best].name, ratio, ratio >= t->target.times ? "met" : "NOT MET");
+    }
+    if (t->target.absolute != 0) {
+        bool met = t->rate ? mine >= t->target.absolute : mine <= t->target.absolute;
+        printf("  target: %s %.4g %s: %.4g, %s\n", t->rate ? "above" : "below", t->target.absolute,
+               t->unit, mine, met ? "met" : "NOT MET");
+    }
+}
+
+void bench_compare(const struct bench_table *t) {
+    static struct figures f[CONTENDERS_MAX];
+    unsigned n = rounds();
+    if (t->n > CONTENDERS_MAX) {
+        errno = E2BIG;
+        bench_die(t->title);
+    }
+    memset(f, 0, sizeof f);
+    measure(t, f, n);
+    printf("\n%s: %s, median of %u rounds (min .. max), x: how many times as fast as the peer\n",
+           t->title, t->unit, n);
+    for (size_t i = 0; i < t->n; i++) {
+        print_row(t, f, i, n);
+    }
+    if (f[0].why_not == NULL) {
+        print_verdict(t, f, n);
+    }
+    fflush(stdout);
+}
+
+void bench_heading(const char *what) {
+    struct utsname u;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (uname(&u) != 0) {
+        bench_die("uname");
+    }
+    printf("\n== %s (%u CPUs, %s %s %s)\n", what, bench_cpus(), u.sysname, u.release, u.machine);
+}

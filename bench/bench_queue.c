@@ -1,0 +1,370 @@
+/*
+ * bench_queue.c - the queue against what else carries messages between two processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Throughput: the child puts, the parent gets, on two CPUs. Round trip: one message goes back and forth;
+ * on two CPUs the queue spins for it; on one CPU it cannot, and sleeps as the others do. Wake-up: what a
+ * sleeping receiver on another CPU costs, from the put to the return of the get.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "mproc.h"
+
+#define SIZE_MAX_ ((size_t)1 << 20)
+
+static unsigned char *outgoing, *incoming; /* SIZE_MAX_ bytes each, warm */
+
+/* ---------------------------------------------------------------- mproc */
+
+static mproc_queue *queues[2];
+
+static const char *open_queue(size_t size) {
+    for (int way = 0; way < 2; way++) {
+        queues[way] = mproc_queue_new(channel_depth(size));
+        if (queues[way] == NULL) {
+            bench_die("mproc_queue_new");
+        }
+    }
+    return NULL;
+}
+
+static void put_queue(int way, const void *lent, size_t size) {
+    if (mproc_queue_put(queues[way], lent, size, MPROC_FOREVER) != 0) {
+        bench_die("mproc_queue_put");
+    }
+}
+
+static void put_reserved(int way, const void *lent, size_t size) {
+    mproc_message m;
+    if (mproc_queue_reserve(queues[way], size, &m) != 0) {
+        bench_die("mproc_queue_reserve");
+    }
+    memcpy(m.data, lent, size);
+    if (mproc_queue_commit(queues[way], &m, MPROC_FOREVER) != 0) {
+        bench_die("mproc_queue_commit");
+    }
+}
+
+/* A large message comes as a view; one word of each page of it is read, as if it were used. */
+static void get_queue(int way, void *room, size_t size) {
+    mproc_message m = MPROC_MESSAGE_INIT(room, size);
+    if (mproc_queue_get(queues[way], &m, MPROC_FOREVER) != 0 || m.size != size) {
+        bench_die("mproc_queue_get");
+    }
+    for (size_t i = 0; m.block != NULL && i < size; i += 4096) {
+        (void)*(volatile unsigned char *)((unsigned char *)m.data + i);
+    }
+    mproc_message_drop(&m);
+}
+
+static void get_copied(int way, void *room, size_t size) {
+    mproc_message m = MPROC_MESSAGE_INIT(room, size);
+    if (mproc_queue_get(queues[way], &m, MPROC_FOREVER) != 0 || m.size != size) {
+        bench_die("mproc_queue_get");
+    }
+    if (m.block != NULL) {
+        memcpy(room, m.data, size);
+    }
+    mproc_message_drop(&m);
+}
+
+static void close_queue(void) {
+    mproc_reap();
+    mproc_drop(queues[0]);
+    mproc_drop(queues[1]);
+}
+
+static const struct channel channel_mproc = {"mproc queue", open_queue, NULL, put_queue,
+                                             get_queue,     NULL,       close_queue};
+static const struct channel channel_copied = {"mproc queue, copied out", open_queue, NULL, put_queue,
+                                              get_copied, NULL, close_queue};
+static const struct channel channel_reserved = {
+    "mproc queue, reserve and commit", open_queue, NULL, put_reserved, get_queue, NULL, close_queue};
+
+/* ---------------------------------------------------------------- POSIX mq */
+
+static mqd_t mqs[2];
+
+/* Deeper queues or larger messages need another setting of the system. */
+static long mq_limit(const char *path) {
+    long limit = 0;
+    FILE *f = fopen(path, "re");
+    if (f != NULL) {
+        if (fscanf(f, "%ld", &limit) != 1) {
+            limit = 0;
+        }
+        fclose(f);
+    }
+    return limit;
+}
+
+static const char *open_mq(size_t size) {
+    char name[64];
+    struct mq_attr attr = {.mq_maxmsg = mq_limit("/proc/sys/fs/mqueue/msg_max"),
+                           .mq_msgsize = (long)size};
+    if (attr.mq_maxmsg > CHANNEL_DEPTH) {
+        attr.mq_maxmsg = CHANNEL_DEPTH;
+    }
+    if ((long)size > mq_limit("/proc/sys/fs/mqueue/msgsize_max")) {
+        return "its messages are smaller (fs.mqueue.msgsize_max)";
+    }
+    for (int way = 0; way < 2; way++) {
+        snprintf(name, sizeof name, "/mproc-bench-%d-%d", (int)getpid(), way);
+        mqs[way] = mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, &attr);
+        if (mqs[way] < 0) {
+            return "mq_open failed";
+        }
+        mq_unlink(name);
+    }
+    return NULL;
+}
+
+static void put_mq(int way, const void *lent, size_t size) {
+    if (mq_send(mqs[way], lent, size, 0) != 0) {
+        bench_die("mq_send");
+    }
+}
+
+static void get_mq(int way, void *room, size_t size) {
+    if (mq_receive(mqs[way], room, size, NULL) != (ssize_t)size) {
+        bench_die("mq_receive");
+    }
+}
+
+static void close_mq(void) {
+    mq_close(mqs[0]);
+    mq_close(mqs[1]);
+}
+
+static const struct channel channel_mq = {"POSIX mq", open_mq, NULL, put_mq, get_mq, NULL, close_mq};
+
+/* ---------------------------------------------------------------- Unix sockets */
+
+static int sockets[2]; /* the child's end, the parent's end */
+
+static int end_of(int way, bool putting) {
+    return sockets[(way == CHANNEL_UP) == putting ? 0 : 1];
+}
+
+static const char *open_sockets(int type) {
+    return socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sockets) == 0 ? NULL : "socketpair failed";
+}
+
+static const char *open_datagram(size_t size) {
+    if (size > 65536) {
+        return "its messages are smaller (the socket's buffer)";
+    }
+    return open_sockets(SOCK_DGRAM);
+}
+
+static void put_datagram(int way, const void *lent, size_t size) {
+    if (send(end_of(way, true), lent, size, 0) != (ssize_t)size) {
+        bench_die("send");
+    }
+}
+
+static void get_datagram(int way, void *room, size_t size) {
+    if (recv(end_of(way, false), room, size, 0) != (ssize_t)size) {
+        bench_die("recv");
+    }
+}
+
+static const char *open_stream(size_t size) {
+    (void)size;
+    return open_sockets(SOCK_STREAM);
+}
+
+/* Messages in a stream need a length before them. */
+static void put_stream(int way, const void *lent, size_t size) {
+    uint32_t length = (uint32_t)size;
+    struct iovec pieces[2] = {{&length, sizeof length}, {(void *)(uintptr_t)lent, size}};
+    size_t left = size + sizeof length;
+    ssize_t n = writev(end_of(way, true), pieces, 2);
+    while (n > 0 && (left -= (size_t)n) > 0) {
+        n = write(end_of(way, true), (const char *)lent + (size - left), left);
+    }
+    if (n <= 0) {
+        bench_die("writev");
+    }
+}
+
+static void get_stream(int way, void *room, size_t size) {
+    uint32_t length;
+    int fd = end_of(way, false);
+    if (recv(fd, &length, sizeof length, MSG_WAITALL) != sizeof length || length != size ||
+        recv(fd, room, size, MSG_WAITALL) != (ssize_t)size) {
+        bench_die("recv");
+    }
+}
+
+static void close_sockets(void) {
+    close(sockets[0]);
+    close(sockets[1]);
+}
+
+static const struct channel channel_datagram = {
+    "Unix datagram socketpair", open_datagram, NULL, put_datagram, get_datagram, NULL, close_sockets};
+static const struct channel channel_stream = {
+    "Unix stream socketpair", open_stream, NULL, put_stream, get_stream, NULL, close_sockets};
+
+/* ---------------------------------------------------------------- what is measured */
+
+struct run {
+    const struct channel *channel;
+    const struct kind *kind;
+    size_t size;
+    double latency; /* wake-up: the sum over all messages */
+};
+
+struct kind {
+    void (*side)(void *arg, bool child, uint64_t n);
+    unsigned cpu_of_child;
+};
+
+/* One message each way first: connections are made, pages touched. */
+static void enter(void *arg, bool child) {
+    struct run *r = arg;
+    if (r->channel->enter != NULL) {
+        r->channel->enter(child);
+    }
+    if (child) {
+        r->channel->put(CHANNEL_UP, outgoing, r->size);
+        r->channel->get(CHANNEL_DOWN, incoming, r->size);
+    } else {
+        r->channel->get(CHANNEL_UP, incoming, r->size);
+        r->channel->put(CHANNEL_DOWN, outgoing, r->size);
+    }
+}
+
+static void leave(void *arg, bool child) {
+    struct run *r = arg;
+    if (r->channel->leave != NULL) {
+        r->channel->leave(child);
+    }
+}
+
+static void stream_side(void *arg, bool child, uint64_t n) {
+    struct run *r = arg;
+    while (n-- > 0) {
+        if (child) {
+            r->channel->put(CHANNEL_UP, outgoing, r->size);
+        } else {
+            r->channel->get(CHANNEL_UP, incoming, r->size);
+        }
+    }
+}
+
+static void round_trip_side(void *arg, bool child, uint64_t n) {
+    struct run *r = arg;
+    while (n-- > 0) {
+        if (child) {
+            r->channel->get(CHANNEL_DOWN, incoming, r->size);
+            r->channel->put(CHANNEL_UP, outgoing, r->size);
+        } else {
+            r->channel->put(CHANNEL_DOWN, outgoing, r->size);
+            r->channel->get(CHANNEL_UP, incoming, r->size);
+        }
+    }
+}
+
+/* The child sends the time; before that it sleeps long enough for any receiver to sleep too. */
+static void wake_side(void *arg, bool child, uint64_t n) {
+    struct run *r = arg;
+    struct timespec pause = {0, 300000};
+    r->latency = 0;
+    while (n-- > 0) {
+        double sent;
+        if (child) {
+            nanosleep(&pause, NULL);
+            sent = bench_now();
+            memcpy(outgoing, &sent, sizeof sent);
+            r->channel->put(CHANNEL_UP, outgoing, r->size);
+        } else {
+            r->channel->get(CHANNEL_UP, incoming, r->size);
+            double now = bench_now();
+            memcpy(&sent, incoming, sizeof sent);
+            r->latency += now - sent;
+        }
+    }
+}
+
+static const struct kind throughput = {stream_side, 1};
+static const struct kind spinning = {round_trip_side, 1};
+static const struct kind blocking = {round_trip_side, 0};
+static const struct kind wake_up = {wake_side, 1};
+
+static double run(void *arg, uint64_t n) {
+    struct run *r = arg;
+    struct bench_pair pair = {enter, r->kind->side, leave, 0, r->kind->cpu_of_child};
+    const char *why = r->channel->open(r->size);
+    if (why != NULL) {
+        return bench_cannot(why);
+    }
+    double seconds = bench_run_pair(&pair, r, n);
+    r->channel->close();
+    return r->kind == &wake_up ? r->latency : seconds;
+}
+
+static void compare(const char *title, const struct kind *kind, size_t size, bool large,
+                    const char *unit, double scale, struct bench_target target) {
+    static const struct channel *const ours[] = {&channel_mproc, &channel_copied, &channel_reserved};
+    static const struct channel *const peers[] = {&channel_mq,  &channel_datagram, &channel_stream,
+                                                  &channel_zmq, &channel_boost};
+    struct run runs[8];
+    struct bench_contender contenders[8];
+    size_t n = 0;
+    for (size_t i = 0; i < (large ? 3 : 1); i++, n++) {
+        runs[n] = (struct run){ours[i], kind, size, 0};
+    }
+    for (size_t i = 0; i < 5; i++, n++) {
+        runs[n] = (struct run){peers[i], kind, size, 0};
+    }
+    for (size_t i = 0; i < n; i++) {
+        contenders[i] =
+            (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 5};
+    }
+    struct bench_table table = {title, unit, scale, kind == &throughput, contenders, n, target};
+    bench_compare(&table);
+}
+
+int main(int argc, char **argv) {
+    struct bench_target many = {5, 5}, none = {0, 0};
+    if (mproc_init(argc, argv) != 0) {
+        bench_die("mproc_init");
+    }
+    outgoing = calloc(1, SIZE_MAX_);
+    incoming = calloc(1, SIZE_MAX_);
+    if (outgoing == NULL || incoming == NULL) {
+        bench_die("calloc");
+    }
+    memset(outgoing, 1, SIZE_MAX_);
+    memset(incoming, 2, SIZE_MAX_);
+    bench_heading("queue: one producer, one consumer");
+    compare("throughput, 16 B", &throughput, 16, false, "M msg/s", 1e-6, many);
+    compare("throughput, 100 B", &throughput, 100, false, "M msg/s", 1e-6, many);
+    compare("throughput, 4 KiB", &throughput, 4096, false, "M msg/s", 1e-6, none);
+    compare("throughput, 1 MiB", &throughput, SIZE_MAX_, true, "GB/s", 1048576e-9,
+            (struct bench_target){0, 6});
+    if (bench_cpus() > 1) {
+        compare("round trip, 16 B, two CPUs: the queue spins, the others sleep", &spinning, 16, false,
+                "us", 1e6, (struct bench_target){0, 1});
+    } else {
+        printf("\nround trip on two CPUs: there is only one here\n");
+    }
+    compare("round trip, 16 B, one CPU: all of them block", &blocking, 16, false, "us", 1e6,
+            (struct bench_target){1, 0});
+    compare("from put to get, 16 B, the receiver sleeps on another CPU", &wake_up, 16, false, "us",
+            1e6, (struct bench_target){1, 0});
+    return 0;
+}

@@ -1,0 +1,39 @@
+/*
+ * channel.h - one face for everything that carries messages between two processes
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef CHANNEL_H
+#define CHANNEL_H
+
+#include "bench.h"
+
+#define CHANNEL_UP 0   /* child to parent */
+#define CHANNEL_DOWN 1 /* parent to child */
+#define CHANNEL_DEPTH 1024
+#define CHANNEL_DEPTH_LARGE 16 /* of messages above 64 KiB */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct channel {
+    const char *name;
+    const char *(*open)(size_t size); /* before the fork; NULL, or why it cannot be done */
+    void (*enter)(bool child);        /* after the fork, in both; may be NULL */
+    void (*put)(int way, const void *lent, size_t size);
+    void (*get)(int way, void *room, size_t size);
+    void (*leave)(bool child); /* may be NULL */
+    void (*close)(void);       /* parent, after the child's end */
+};
+
+static inline size_t channel_depth(size_t size) {
+    return size > 65536 ? CHANNEL_DEPTH_LARGE : CHANNEL_DEPTH;
+}
+
+extern const struct channel channel_zmq, channel_boost;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,67 @@
+/*
+ * queue_zmq.c - the queue's peer ZeroMQ: a PAIR over ipc (a Unix socket, with a thread on each side)
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+#if BENCH_ZMQ
+#include <zmq.h>
+
+static char address[64];
+static void *context, *socket_;
+
+static const char *open_zmq(size_t size) {
+    (void)size;
+    snprintf(address, sizeof address, "ipc://@mproc-bench-%d", (int)getpid());
+    return NULL;
+}
+
+/* A context does not survive fork(): each side makes its own. */
+static void enter_zmq(bool child) {
+    context = zmq_ctx_new();
+    socket_ = zmq_socket(context, ZMQ_PAIR);
+    int depth = CHANNEL_DEPTH;
+    zmq_setsockopt(socket_, ZMQ_SNDHWM, &depth, sizeof depth);
+    zmq_setsockopt(socket_, ZMQ_RCVHWM, &depth, sizeof depth);
+    if ((child ? zmq_connect(socket_, address) : zmq_bind(socket_, address)) != 0) {
+        bench_die("zmq: connect or bind");
+    }
+}
+
+static void put_zmq(int way, const void *lent, size_t size) {
+    (void)way;
+    if (zmq_send(socket_, lent, size, 0) != (int)size) {
+        bench_die("zmq_send");
+    }
+}
+
+static void get_zmq(int way, void *room, size_t size) {
+    (void)way;
+    if (zmq_recv(socket_, room, size, 0) != (int)size) {
+        bench_die("zmq_recv");
+    }
+}
+
+static void leave_zmq(bool child) {
+    (void)child;
+    zmq_close(socket_);
+    zmq_ctx_term(context);
+}
+
+static void close_zmq(void) {
+}
+
+const struct channel channel_zmq = {"ZeroMQ ipc", open_zmq,  enter_zmq, put_zmq,
+                                    get_zmq,      leave_zmq, close_zmq};
+#else
+static const char *absent(size_t size) {
+    (void)size;
+    return "libzmq3-dev was not there when this was built";
+}
+
+const struct channel channel_zmq = {.name = "ZeroMQ ipc", .open = absent};
+#endif
