@@ -239,10 +239,39 @@ typedef struct mproc_lock_holder {
 /* Who holds the lock at this moment. */
 MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
 
+/* Non-zero while the calling thread is the one that acquired the lock. */
+MPROC_API int mproc_lock_is_mine(const mproc_lock *lock);
+
 /* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */
 MPROC_API void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out);
 
 MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- recursive lock */
+
+/*
+ * A lock that the thread that holds it may acquire again; it is free when it has been released as
+ * often. Nobody else can release it. Otherwise as mproc_lock, but without an undo record.
+ */
+typedef struct mproc_rlock mproc_rlock;
+
+/* NULL: -ENOMEM. */
+MPROC_API mproc_rlock *mproc_rlock_new(void) MPROC_MUST_USE;
+
+/* 0; -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR; -EOVERFLOW: held
+ * 2^32 - 1 times already. */
+MPROC_API int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) MPROC_MUST_USE;
+
+/* MPROC_ENOTHELD when the calling thread does not hold it. */
+MPROC_API int mproc_rlock_release(mproc_rlock *lock);
+
+/* How often the calling thread holds it: 0 if it does not. */
+MPROC_API unsigned mproc_rlock_depth(const mproc_rlock *lock);
+
+/* As those of mproc_lock. */
+MPROC_API void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out);
+MPROC_API void mproc_rlock_mourned(const mproc_rlock *lock, mproc_lock_holder *out);
+MPROC_API int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- semaphore */
 

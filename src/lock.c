@@ -21,6 +21,7 @@
 
 #include "family.h"
 #include "kinds.h"
+#include "lock.h"
 
 #define UNDO_MAX 4096
 
@@ -67,15 +68,21 @@ mproc_lock *mproc_lock_new(unsigned undo) {
     return lock;
 }
 
+uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token) {
+    const struct mproc__slot *slot = mproc__token_slot(token);
+    return holder != 0 || slot == NULL ? holder : (uint64_t)slot->pid << 32;
+}
+
 static void mourn(struct mproc_lock *lock, uint64_t token) {
-    mproc__poke64(&lock->mourned_thread, mproc__peek64(&lock->holder));
+    mproc__poke64(&lock->mourned_thread,
+                  mproc__lock_late_holder(mproc__peek64(&lock->holder), token));
     mproc__poke64(&lock->mourned_serial, token >> 32);
     mproc__guard_rollback(&lock->guard);
 }
 
-int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
+static inline int take(mproc_lock *lock, int64_t timeout, bool interruptible) {
     uint64_t dead;
-    int r = mproc__mutex_acquire(&lock->guard.mutex, timeout, true, &dead);
+    int r = mproc__mutex_acquire(&lock->guard.mutex, timeout, interruptible, &dead);
     if (mproc__unlikely(r != 0)) {
         if (r != -EOWNERDEAD) {
             return r;
@@ -84,6 +91,10 @@ int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
     }
     mproc__poke64(&lock->holder, mproc__self_thread());
     return r;
+}
+
+int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
+    return take(lock, timeout, true);
 }
 
 int mproc_lock_release(mproc_lock *lock) {
@@ -97,6 +108,21 @@ int mproc_lock_release(mproc_lock *lock) {
         mproc__program_order();
     }
     return mproc__mutex_release(&lock->guard.mutex);
+}
+
+int mproc_lock_is_mine(const mproc_lock *lock) {
+    return mproc__peek64(&lock->holder) == mproc__self_thread() &&
+           mproc__mutex_owner(&lock->guard.mutex) == mproc__self_token();
+}
+
+int mproc__lock_release_all(mproc_lock *lock, uint32_t *depth) {
+    *depth = 1;
+    return mproc_lock_is_mine(lock) ? mproc_lock_release(lock) : MPROC_ENOTHELD;
+}
+
+int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth) {
+    (void)depth;
+    return take(lock, MPROC_FOREVER, false);
 }
 
 int mproc_lock_save(mproc_lock *lock, void *word) {

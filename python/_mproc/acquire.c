@@ -60,6 +60,15 @@ int acquire_wait_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *name
     return blocking_timeout(place, timeout);
 }
 
+int acquire_recover(PyObject *args, char *recover) {
+    int value = 0;
+    if (!PyArg_ParseTuple(args, "|p", &value)) {
+        return -1;
+    }
+    *recover = (char)value;
+    return 0;
+}
+
 PyObject *acquire_result(int code) {
     switch (code) {
     case 0: Py_RETURN_TRUE;
@@ -79,7 +88,7 @@ PyObject *acquire_owner_died(const mproc_lock_holder *dead) {
     if (module == NULL) {
         return NULL;
     }
-    PyObject *error = PyObject_CallMethod(module, "OwnerDiedError", "ii", dead->pid, dead->tid);
+    PyObject *error = PyObject_CallMethod(module, "_owner_died", "ii", dead->pid, dead->tid);
     Py_DECREF(module);
     if (error != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);

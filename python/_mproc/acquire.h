@@ -7,6 +7,9 @@
 #define MPROC_PYTHON_ACQUIRE_H
 
 #include "blocking.h"
+
+#include <structmember.h>
+
 #include "error.h"
 #include "handle.h"
 
@@ -31,6 +34,25 @@ PyObject *acquire_too_many(void);
 
 /* OwnerDiedError about the dead holder. NULL. */
 PyObject *acquire_owner_died(const mproc_lock_holder *dead);
+
+/* A handle of a lock. recover: its taker goes on in silence when the previous holder died. */
+struct lock_handle {
+    struct handle handle;
+    char recover;
+};
+
+static inline struct lock_handle *lock_handle(PyObject *self) {
+    return (struct lock_handle *)self;
+}
+
+#define ACQUIRE_RECOVER                                                                            \
+    {                                                                                              \
+        "_recover", T_BOOL, offsetof(struct lock_handle, recover), 0,                              \
+            "True: the death of the holder is no error for the next one."                          \
+    }
+
+/* The argument of a lock's type: (recover=False). -1 with an exception. */
+int acquire_recover(PyObject *args, char *recover);
 
 #define ACQUIRE_FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 

@@ -12,44 +12,38 @@ static mproc_lock *lock_of(PyObject *self) {
     return handle_object(self);
 }
 
-static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    PyObject *ctx = NULL; /* every context's locks are the same */
-    static char *names[] = {"ctx", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:Lock", names, &ctx)) {
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    char recover;
+    if (acquire_recover(args, &recover) < 0) {
         return NULL;
     }
-    return handle_new(type, mproc_lock_new(0));
+    PyObject *self = handle_new(type, mproc_lock_new(0));
+    if (self != NULL) {
+        lock_handle(self)->recover = recover;
+    }
+    return self;
 }
 
 /* ---------------------------------------------------------------- acquiring */
 
 /* The holder died: the lock is free again, and its taker is told who it was. */
-static PyObject *raise_owner_died(mproc_lock *lock) {
+static PyObject *inherit(PyObject *self) {
     mproc_lock_holder dead;
-    mproc_lock_mourned(lock, &dead);
-    (void)mproc_lock_release(lock);
+    if (lock_handle(self)->recover) {
+        Py_RETURN_TRUE;
+    }
+    mproc_lock_mourned(lock_of(self), &dead);
+    (void)mproc_lock_release(lock_of(self));
     return acquire_owner_died(&dead);
 }
 
-static PyObject *wait_for(mproc_lock *lock, int64_t timeout) {
-    int64_t deadline = blocking_deadline(timeout);
-    int r;
-    BLOCKING(r, mproc_lock_acquire(lock, blocking_left(deadline)));
-    return r == -EOWNERDEAD ? raise_owner_died(lock) : acquire_result(r);
-}
-
-static PyObject *acquire(mproc_lock *lock, int64_t timeout) {
-    int r = mproc_lock_acquire(lock, 0);
-    if (r == 0) {
-        Py_RETURN_TRUE;
+static PyObject *acquire(PyObject *self, int64_t timeout) {
+    int r = mproc_lock_acquire(lock_of(self), 0);
+    if (r == -ETIMEDOUT && timeout != 0) {
+        int64_t deadline = blocking_deadline(timeout);
+        BLOCKING(r, mproc_lock_acquire(lock_of(self), blocking_left(deadline)));
     }
-    if (r == -EOWNERDEAD) {
-        return raise_owner_died(lock);
-    }
-    if (timeout == 0) {
-        Py_RETURN_FALSE;
-    }
-    return wait_for(lock, timeout);
+    return r == -EOWNERDEAD ? inherit(self) : acquire_result(r);
 }
 
 static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -58,11 +52,11 @@ static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (acquire_timeout(args, nargs, names, &timeout) < 0) {
         return NULL;
     }
-    return acquire(lock_of(self), timeout);
+    return acquire(self, timeout);
 }
 
 static PyObject *lock_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return acquire(lock_of(self), MPROC_FOREVER);
+    return acquire(self, MPROC_FOREVER);
 }
 
 /* ---------------------------------------------------------------- releasing and looking */
@@ -98,6 +92,16 @@ static PyObject *lock_owner(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return Py_BuildValue("(ii)", holder.pid, holder.tid);
 }
 
+static PyObject *lock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(mproc_lock_is_mine(lock_of(self)));
+}
+
+static PyObject *lock_count(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromLong(mproc_lock_is_mine(lock_of(self)));
+}
+
+static PyMemberDef lock_members[] = {ACQUIRE_RECOVER, {NULL, 0, 0, 0, NULL}};
+
 static PyMethodDef lock_methods[] = {
     {"acquire", ACQUIRE_FASTCALL(lock_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)\n--\n\n"
@@ -109,6 +113,8 @@ static PyMethodDef lock_methods[] = {
      "release()\n--\n\nFree the lock, whoever holds it. ValueError if nobody does."},
     {"locked", lock_locked, METH_NOARGS, "locked()\n--\n\nTrue while anybody holds the lock."},
     {"_owner", lock_owner, METH_NOARGS, "(pid, native thread id) of the holder, or None."},
+    {"_is_mine", lock_is_mine, METH_NOARGS, "True while the calling thread holds the lock."},
+    {"_count", lock_count, METH_NOARGS, "1 while the calling thread holds the lock, else 0."},
     {"__enter__", lock_enter, METH_NOARGS, NULL},
     {"__exit__", ACQUIRE_FASTCALL(lock_exit), METH_FASTCALL, NULL},
     HANDLE_ADOPT,
@@ -122,13 +128,14 @@ static PyType_Slot lock_slots[] = {
     {Py_tp_new, (void *)lock_new},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, lock_methods},
+    {Py_tp_members, lock_members},
     {Py_tp_getset, lock_getset},
     {0, NULL},
 };
 
 static PyType_Spec lock_spec = {
     .name = "mproc._mproc.Lock",
-    .basicsize = sizeof(struct handle),
+    .basicsize = sizeof(struct lock_handle),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = lock_slots,
 };

@@ -27,6 +27,7 @@
     X(connection)                                                                                  \
     X(process)                                                                                     \
     X(lock)                                                                                        \
+    X(rlock)                                                                                       \
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(queue)                                                                                       \
@@ -37,6 +38,7 @@
     X(sink)                                                                                        \
     X(connection)                                                                                  \
     X(lock)                                                                                        \
+    X(rlock)                                                                                       \
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(queue)                                                                                       \

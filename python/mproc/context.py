@@ -76,16 +76,37 @@ class OwnerDiedError(ProcessError):
 
     What the lock guards may be half changed: whoever is told should put it right.
 
-    Attributes: pid, the dead process; tid, its thread that had acquired the lock (a native id).
+    Attributes: pid, the dead process, 0 if that is not known any more; tid, its thread that had
+    acquired the lock (a native id); name, that of the Process, and exitcode, as Process.exitcode
+    has it: each None when it is not known here.
     """
 
-    def __init__(self, pid: int, tid: int) -> None:
-        super().__init__(pid, tid)
+    def __init__(
+        self, pid: int, tid: int, name: str | None = None, exitcode: int | None = None
+    ) -> None:
+        super().__init__(pid, tid, name, exitcode)
         self.pid = pid
         self.tid = tid
+        self.name = name
+        self.exitcode = exitcode
 
     def __str__(self) -> str:
-        return f"process {self.pid} died while it held the lock (thread {self.tid})"
+        known = [] if self.name is None else [self.name]
+        if self.exitcode is not None:
+            end = process._exitcode_to_name.get(self.exitcode, str(self.exitcode))
+            known.append(f"exit code {end}")
+        who = f"{self.pid} ({', '.join(known)})" if known else f"{self.pid}"
+        return f"process {who} died while it held the lock (thread {self.tid})"
+
+
+def _owner_died(pid: int, tid: int) -> OwnerDiedError:
+    """Make the error, with what this process knows of that one."""
+    for known in list(process._dangling):
+        popen = known._popen
+        if popen is not None and popen.pid == pid:
+            mine = known._parent_pid == os.getpid()
+            return OwnerDiedError(pid, tid, known.name, known.exitcode if mine else None)
+    return OwnerDiedError(pid, tid)
 
 
 class BaseContext:
@@ -115,13 +136,13 @@ class BaseContext:
         """Return two connected Connections; unless duplex, the first only receives."""
         return _modules.connection.Pipe(duplex)
 
-    def Lock(self) -> _synchronize.Lock:
+    def Lock(self, *, on_owner_death: str = "raise") -> _synchronize.Lock:
         """Return a lock that is not recursive."""
-        return _modules.synchronize.Lock(ctx=self.get_context())
+        return _modules.synchronize.Lock(ctx=self.get_context(), on_owner_death=on_owner_death)
 
-    def RLock(self) -> _synchronize.RLock:
+    def RLock(self, *, on_owner_death: str = "raise") -> _synchronize.RLock:
         """Return a recursive lock."""
-        return _modules.synchronize.RLock(ctx=self.get_context())
+        return _modules.synchronize.RLock(ctx=self.get_context(), on_owner_death=on_owner_death)
 
     def Condition(self, lock: Any = None) -> _synchronize.Condition:
         """Return a condition variable."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .context import BaseContext
 
-__all__ = ["Event", "Lock", "Semaphore"]
+__all__ = ["Event", "Lock", "RLock", "Semaphore"]
 
 SEM_VALUE_MAX = 2**31 - 1
 
@@ -60,19 +60,57 @@ def _name_of_owner(owner: tuple[int, int] | None) -> str:
     return name if thread == "MainThread" else f"{name}|{thread}"
 
 
-class Lock(_Shared, _mproc.Lock):
+class _Inheritable(_Shared):
+    """A lock whose holder may die: its constructor says what the next taker gets to know of it."""
+
+    _recover: bool
+
+    def __getstate__(self) -> bool:
+        return self._recover
+
+    def __setstate__(self, recover: bool) -> None:
+        self._recover = recover
+
+
+def _recovers(on_owner_death: str) -> bool:
+    if on_owner_death not in ("raise", "recover"):
+        raise ValueError(f"on_owner_death is 'raise' or 'recover', not {on_owner_death!r}")
+    return on_owner_death == "recover"
+
+
+class Lock(_Inheritable, _mproc.Lock):
     """A lock that is not recursive, between all threads of all processes.
 
-    Any thread of any process may release it.
+    Any thread of any process may release it. on_owner_death: when the process that holds it dies,
+    "raise" has exactly one later taker get OwnerDiedError, and the lock is free then; with
+    "recover" that taker gets the lock, and is not told.
     """
 
-    def __new__(cls, *, ctx: BaseContext | None = None) -> Lock:
-        self = super().__new__(cls)
+    def __new__(cls, *, ctx: BaseContext | None = None, on_owner_death: str = "raise") -> Lock:
+        self = super().__new__(cls, _recovers(on_owner_death))
         self._belong_to(ctx)
         return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_name_of_owner(self._owner())})>"
+
+
+class RLock(_Inheritable, _mproc.RLock):
+    """A lock that the thread that holds it may acquire again.
+
+    It is free when it has been released as often; nobody else can release it. on_owner_death: as
+    for Lock.
+    """
+
+    def __new__(cls, *, ctx: BaseContext | None = None, on_owner_death: str = "raise") -> RLock:
+        self = super().__new__(cls, _recovers(on_owner_death))
+        self._belong_to(ctx)
+        return self
+
+    def __repr__(self) -> str:
+        owner = _name_of_owner(self._owner())
+        count = self._count() if self._is_mine() else 0 if owner == "None" else "nonzero"
+        return f"<{type(self).__name__}({owner}, {count})>"
 
 
 class Semaphore(_Shared, _mproc.Semaphore):

@@ -408,6 +408,7 @@ def test_the_holder_dies(ctx):
     with pytest.raises(mproc.OwnerDiedError) as caught:
         lock.acquire(True, LONG)
     assert (caught.value.pid, caught.value.tid) == (pid, tid)
+    assert (caught.value.name, caught.value.exitcode) == (None, None)  # it is closed
     assert str(caught.value) == f"process {pid} died while it held the lock (thread {tid})"
     assert isinstance(caught.value, mproc.ProcessError)
     assert lock.acquire(False) is True  # one taker was told: for the others it is a lock
@@ -472,8 +473,28 @@ def test_a_dead_holder_of_a_lock_that_nobody_takes_leaves_nothing(ctx):
 
 def test_owner_died_error_pickles():
     error = pickle.loads(pickle.dumps(mproc.OwnerDiedError(12, 34)))
-    assert (error.pid, error.tid, str(error)) == (
-        12,
-        34,
-        "process 12 died while it held the lock (thread 34)",
-    )
+    assert (error.pid, error.tid, error.name, error.exitcode) == (12, 34, None, None)
+    assert str(error) == "process 12 died while it held the lock (thread 34)"
+    error = pickle.loads(pickle.dumps(mproc.OwnerDiedError(12, 34, "A", 3)))
+    assert str(error) == "process 12 (A, exit code 3) died while it held the lock (thread 34)"
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_lock_may_be_inherited_in_silence(ctx, kind):
+    lock = getattr(ctx, kind)(on_owner_death="recover")
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=hold_for_ever, args=(lock, writer))
+        process.start()
+        reader.recv()
+        killed(process)
+        assert answer(ctx, try_it, lock)[:2] == (True, kind == "RLock")  # and ends holding it
+    with lock:
+        assert lock.locked()
+    assert not lock.locked()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_wrong_wishes_about_a_dead_owner(kind):
+    with pytest.raises(ValueError, match=r"^on_owner_death is 'raise' or 'recover', not 'hope'$"):
+        getattr(mproc, kind)(on_owner_death="hope")

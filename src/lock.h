@@ -1,0 +1,24 @@
+/*
+ * lock.h - what a condition does with the lock of its waiters
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_LOCK_H
+#define MPROC_LOCK_H
+
+#include "base.h"
+
+/* Releases a lock that the calling thread holds, all levels of it: *depth is their number, for
+ * reacquire. MPROC_ENOTHELD. */
+int mproc__lock_release_all(mproc_lock *lock, uint32_t *depth);
+int mproc__rlock_release_all(mproc_rlock *lock, uint32_t *depth);
+
+/* Acquires it as often again, however long that takes. 0 or -EOWNERDEAD. */
+int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth);
+int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth);
+
+/* Who died, as mproc__self_thread() words it: what the lock says of its holder, and if the holder died
+ * before it said so, at least its process, if that is known still. */
+uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token);
+
+#endif

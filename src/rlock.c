@@ -1,0 +1,134 @@
+/*
+ * rlock.c - the recursive lock: its holder may acquire it again
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A robust mutex, the thread that holds it, and how often. The holder is a thread of a
+ * process: a forked child does not hold what its parent holds.
+ *
+ * Shared state.
+ *   mutex     as mutex.c says.
+ *   holder    pid << 32 | thread id; written by who holds the mutex, 0 before it is released.
+ *   depth     written and read by who holds the mutex.
+ *   mourned*  written by who acquired the mutex from a dead holder.
+ *
+ * Invariants.
+ *   R1  While the mutex is free, holder and depth are 0.
+ *   R2  Only the thread that `holder` names changes depth; a process of the same number that comes later
+ *       is another member, which the mutex's token tells.
+ *
+ * If the holder dies: the next one to acquire takes the mutex over, sets holder and depth to its own, and
+ * is told.
+ */
+#include "family.h"
+#include "lock.h"
+
+struct mproc_rlock {
+    struct mproc__object object;
+    struct mproc__mutex mutex;
+    uint64_t holder;
+    uint32_t depth;
+    uint32_t pad;
+    uint64_t mourned_thread;
+    uint64_t mourned_serial;
+};
+
+mproc_rlock *mproc_rlock_new(void) {
+    return mproc__object_new(MPROC__KIND_RLOCK, sizeof(mproc_rlock));
+}
+
+static bool is_mine(const mproc_rlock *lock) {
+    return mproc__peek64(&lock->holder) == mproc__self_thread() &&
+           mproc__mutex_owner(&lock->mutex) == mproc__self_token();
+}
+
+static int take(mproc_rlock *lock, int64_t timeout, bool interruptible, uint32_t depth) {
+    uint64_t dead;
+    int r = mproc__mutex_acquire(&lock->mutex, timeout, interruptible, &dead);
+    if (mproc__unlikely(r != 0)) {
+        if (r != -EOWNERDEAD) {
+            return r;
+        }
+        mproc__poke64(&lock->mourned_thread,
+                      mproc__lock_late_holder(mproc__peek64(&lock->holder), dead));
+        mproc__poke64(&lock->mourned_serial, dead >> 32);
+    }
+    mproc__poke64(&lock->holder, mproc__self_thread());
+    mproc__poke32(&lock->depth, depth);
+    return r;
+}
+
+int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) {
+    if (!is_mine(lock)) {
+        return take(lock, timeout, true, 1);
+    }
+    if (lock->depth == UINT32_MAX) {
+        return -EOVERFLOW;
+    }
+    mproc__poke32(&lock->depth, lock->depth + 1);
+    return 0;
+}
+
+static int give_up(mproc_rlock *lock) {
+    mproc__poke32(&lock->depth, 0);
+    mproc__poke64(&lock->holder, 0);
+    mproc__program_order();
+    return mproc__mutex_release(&lock->mutex);
+}
+
+int mproc_rlock_release(mproc_rlock *lock) {
+    if (mproc__unlikely(!is_mine(lock))) {
+        return MPROC_ENOTHELD;
+    }
+    if (lock->depth > 1) {
+        mproc__poke32(&lock->depth, lock->depth - 1);
+        return 0;
+    }
+    return give_up(lock);
+}
+
+int mproc__rlock_release_all(mproc_rlock *lock, uint32_t *depth) {
+    if (!is_mine(lock)) {
+        return MPROC_ENOTHELD;
+    }
+    *depth = lock->depth;
+    return give_up(lock);
+}
+
+int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
+    return take(lock, MPROC_FOREVER, false, depth);
+}
+
+unsigned mproc_rlock_depth(const mproc_rlock *lock) {
+    return is_mine(lock) ? lock->depth : 0;
+}
+
+static void describe(uint64_t thread, uint64_t serial, mproc_lock_holder *out) {
+    out->pid = (pid_t)(thread >> 32);
+    out->tid = (pid_t)(thread & 0xffffffff);
+    out->serial = serial;
+}
+
+void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out) {
+    uint64_t token = mproc__mutex_owner(&lock->mutex);
+    describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
+}
+
+void mproc_rlock_mourned(const mproc_rlock *lock, mproc_lock_holder *out) {
+    describe(mproc__peek64(&lock->mourned_thread), mproc__peek64(&lock->mourned_serial), out);
+}
+
+int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) {
+    if (lock->object.magic != MPROC__OBJECT_MAGIC || lock->object.kind != MPROC__KIND_RLOCK) {
+        return mproc__corrupt(why, size, "R: %p is no recursive lock", (const void *)lock);
+    }
+    if (is_mine(lock) && lock->depth == 0) {
+        return mproc__corrupt(why, size, "R2: the calling thread holds it 0 times");
+    }
+    /* Another member may acquire at any moment: judge only what the mutex says before and after. */
+    if (mproc__mutex_owner(&lock->mutex) == 0 && mproc__peek32(&lock->depth) != 0 &&
+        mproc__mutex_owner(&lock->mutex) == 0) {
+        return mproc__corrupt(why, size, "R1: a free lock is held %u times", lock->depth);
+    }
+    return 0;
+}

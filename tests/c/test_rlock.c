@@ -1,0 +1,206 @@
+/*
+ * test_rlock.c - the recursive lock: levels, whose it is, and when its holder dies
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kin.h"
+#include "object.h"
+
+#include <errno.h>
+
+static mproc_rlock *make(void) {
+    mproc_rlock *lock = mproc_rlock_new();
+    CHECK(lock != NULL);
+    return lock;
+}
+
+static void drop(mproc_rlock *lock) {
+    CHECK_OK(mproc_rlock_check(lock, NULL, 0));
+    (void)mproc_reap();
+    mproc_drop(lock);
+}
+
+TEST(rlock_is_held_as_often_as_it_was_acquired) {
+    mproc_rlock *lock = make();
+    CHECK_EQ(mproc_rlock_depth(lock), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        CHECK_OK(mproc_rlock_acquire(lock, i == 1 ? MPROC_FOREVER : 0));
+        CHECK_EQ(mproc_rlock_depth(lock), i);
+    }
+    for (unsigned i = 3; i-- > 0;) {
+        CHECK_OK(mproc_rlock_release(lock));
+        CHECK_EQ(mproc_rlock_depth(lock), i);
+    }
+    CHECK_EQ(mproc_rlock_release(lock), MPROC_ENOTHELD);
+    drop(lock);
+}
+
+TEST(rlock_tells_its_owner) {
+    mproc_rlock *lock = make();
+    mproc_lock_holder holder;
+    mproc_rlock_owner(lock, &holder);
+    CHECK_EQ(holder.pid, 0);
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    mproc_rlock_owner(lock, &holder);
+    CHECK_EQ(holder.pid, getpid());
+    CHECK_EQ(holder.tid, mproc__os_tid());
+    CHECK_NE(holder.serial, 0);
+    mproc_rlock_mourned(lock, &holder);
+    CHECK_EQ(holder.pid, 0);
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+static void find_taken(void *arg) {
+    CHECK_EQ(mproc_rlock_depth(arg), 0);
+    CHECK_EQ(mproc_rlock_acquire(arg, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_rlock_acquire(arg, MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(mproc_rlock_release(arg), MPROC_ENOTHELD);
+}
+
+static void *find_taken_in_thread(void *arg) {
+    find_taken(arg);
+    return NULL;
+}
+
+TEST(rlock_is_not_a_forked_childs) {
+    mproc_rlock *lock = make();
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    kin_join(kin_fork(find_taken, lock));
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+TEST(rlock_is_not_another_threads) {
+    mproc_rlock *lock = make();
+    pthread_t thread;
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    CHECK_OK(pthread_create(&thread, NULL, find_taken_in_thread, lock));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_EQ(mproc_rlock_depth(lock), 1);
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+static void acquire_twice(void *arg) {
+    CHECK_OK(mproc_rlock_acquire(arg, MPROC_FOREVER));
+    CHECK_OK(mproc_rlock_acquire(arg, MPROC_FOREVER));
+}
+
+TEST(rlock_of_a_dead_holder_goes_to_one_who_is_told) {
+    mproc_rlock *lock = make();
+    mproc_lock_holder dead;
+    pid_t pid = kin_fork(acquire_twice, lock);
+    kin_join(pid);
+    CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_EQ(mproc_rlock_depth(lock), 1);
+    mproc_rlock_mourned(lock, &dead);
+    CHECK_EQ(dead.pid, pid);
+    CHECK_OK(mproc_rlock_acquire(lock, MPROC_FOREVER));
+    CHECK_OK(mproc_rlock_release(lock));
+    CHECK_OK(mproc_rlock_release(lock));
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+static void wait_for_it(void *arg) {
+    int r = mproc_rlock_acquire(arg, MPROC_FOREVER);
+    CHECK(r == 0 || r == -EOWNERDEAD);
+    CHECK_OK(mproc_rlock_release(arg));
+    _exit(r == 0 ? 0 : 42);
+}
+
+static void acquire_and_sleep(void *arg) {
+    CHECK_OK(mproc_rlock_acquire(arg, MPROC_FOREVER));
+    kin_sleep();
+}
+
+TEST(rlock_holder_killed_while_two_wait) {
+    mproc_rlock *lock = make();
+    mproc_lock_holder holder = {0};
+    pid_t pid = kin_fork(acquire_and_sleep, lock), waiting[2];
+    while (holder.pid != pid) {
+        mproc_rlock_owner(lock, &holder);
+    }
+    for (int i = 0; i < 2; i++) {
+        waiting[i] = kin_fork(wait_for_it, lock);
+        kin_await_futex(waiting[i]);
+    }
+    kin_kill(pid);
+    int told = 0;
+    for (int i = 0; i < 2; i++) {
+        int status;
+        CHECK_EQ(waitpid(waiting[i], &status, 0), waiting[i]);
+        CHECK(WIFEXITED(status));
+        told += WEXITSTATUS(status) == 42;
+        CHECK(WEXITSTATUS(status) == 42 || WEXITSTATUS(status) == 0);
+    }
+    CHECK_EQ(told, 1);
+    drop(lock);
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+static void acquire_interrupted(void *arg) {
+    struct sigaction action = {.sa_handler = ignore};
+    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    CHECK_EQ(mproc_rlock_acquire(arg, MPROC_FOREVER), -EINTR);
+    CHECK_EQ(mproc_rlock_depth(arg), 0);
+}
+
+TEST(rlock_acquire_ends_when_a_handler_ran) {
+    mproc_rlock *lock = make();
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    pid_t pid = kin_fork(acquire_interrupted, lock);
+    kin_await_futex(pid);
+    CHECK_OK(kill(pid, SIGUSR1));
+    kin_join(pid);
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+TEST(rlock_check_names_what_is_wrong) {
+    mproc_rlock *lock = make();
+    uint32_t *depth = (uint32_t *)(void *)((char *)lock + sizeof(struct mproc__object) + 16);
+    KIN_BREAKS(&((struct mproc__object *)(void *)lock)->kind, 0,
+               mproc_rlock_check(lock, why, sizeof why), "R:");
+    KIN_BREAKS(depth, 1, mproc_rlock_check(lock, why, sizeof why), "R1");
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    KIN_BREAKS(depth, 0, mproc_rlock_check(lock, why, sizeof why), "R2");
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+#define ROUNDS 3000
+#define CROWD 4
+
+struct sum {
+    mproc_rlock *lock;
+    uint64_t value; /* plain: the lock guards it */
+};
+
+static void add(void *arg) {
+    struct sum *sum = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        CHECK_OK(mproc_rlock_acquire(sum->lock, MPROC_FOREVER));
+        uint64_t was = sum->value;
+        CHECK_OK(mproc_rlock_acquire(sum->lock, MPROC_FOREVER));
+        sum->value = was + 1;
+        CHECK_OK(mproc_rlock_release(sum->lock));
+        CHECK_OK(mproc_rlock_release(sum->lock));
+    }
+}
+
+TEST(rlock_stress_sum) {
+    struct sum sum = {make(), 0};
+    struct kin_thread threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        threads[i] = (struct kin_thread){.run = add, .arg = &sum};
+    }
+    kin_threads_run(threads, CROWD);
+    CHECK_EQ(sum.value, CROWD * ROUNDS);
+    drop(sum.lock);
+}
