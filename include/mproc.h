@@ -529,6 +529,63 @@ MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPRO
 MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
                          int64_t timeout) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- named shared memory */
+
+/*
+ * Memory that unrelated processes find by its name: a file on /dev/shm, as shm_open() and the
+ * SharedMemory of Python's multiprocessing make it, and interchangeable with theirs. What stands in it
+ * may be mapped at another address by each process: store offsets, never pointers.
+ *
+ * A segment that a member has made belongs to the family. It lives until somebody unlinks its name, and
+ * is unlinked when the last member has ended, however that ended; a small process, started with the
+ * family's first segment, sees to that, and names on stderr what it had to unlink. Merely attaching
+ * makes nobody an owner.
+ *
+ * A segment without room on /dev/shm is an error of mproc_shm_create(), or of its maker's first
+ * mproc_shm_data() if the room went in between; the maker never meets SIGBUS.
+ */
+typedef struct mproc_shm mproc_shm; /* a handle of this process; a forked child has a copy of it */
+
+enum mproc_shm_flags {
+    MPROC_SHM_KEPT = 1 /* the segment is to outlive the family: only mproc_shm_unlink() ends it */
+};
+
+typedef struct mproc_shm_options {
+    unsigned flags; /* mproc_shm_flags */
+    mode_t mode;    /* permissions; default 0600 */
+} mproc_shm_options;
+
+/* Makes a segment of `size` bytes, all zero. `name`: up to 254 bytes, without a slash but leading ones,
+ * which do not count; NULL: one is made up. -EEXIST, -EINVAL (name, size 0), -ENAMETOOLONG, -ENOSPC (no
+ * room on /dev/shm), -ENOMEM, -EMFILE. */
+MPROC_API int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
+                               const mproc_shm_options *options) MPROC_MUST_USE;
+
+/* Attaches a segment that exists. -ENOENT, -EINVAL, -ENAMETOOLONG, -EACCES, -ENODATA (its size is 0:
+ * its maker, not of this library, is still at it). */
+MPROC_API int mproc_shm_open(mproc_shm **out, const char *name) MPROC_MUST_USE;
+
+/* Where the segment stands in this process: mapped at the first call, then the same until close. The
+ * maker's first call takes the pages. -ENOSPC, -ENOMEM. */
+MPROC_API int mproc_shm_data(mproc_shm *shm, void **out) MPROC_MUST_USE;
+MPROC_API size_t mproc_shm_size(const mproc_shm *shm);
+/* Without a slash; the handle's own. */
+MPROC_API const char *mproc_shm_name(const mproc_shm *shm);
+/* The file's descriptor; the handle's own. */
+MPROC_API int mproc_shm_fd(const mproc_shm *shm);
+
+/* Unmaps and frees the handle; the segment stays. NULL is ignored. */
+MPROC_API void mproc_shm_close(mproc_shm *owned);
+
+/* Removes the name; the memory goes with the last mapping. Anybody may. -ENOENT, -EINVAL, -EACCES. */
+MPROC_API int mproc_shm_unlink(const char *name) MPROC_MUST_USE;
+
+/* From now on the segment is not the family's: it stays until somebody unlinks it. -ENOENT, -EINVAL. */
+MPROC_API int mproc_shm_keep(const char *name) MPROC_MUST_USE;
+
+/* All invariants of the register of the family's segments. */
+MPROC_API int mproc_shm_check(char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- task queue */
 
 /*

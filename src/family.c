@@ -105,6 +105,7 @@ static void lay_out(uint64_t base, uint64_t span) {
     f->chunk0 = base + ((tables + MPROC__CHUNK - 1) & ~(uint64_t)(MPROC__CHUNK - 1));
     mproc__registry_init();
     mproc__members_init();
+    mproc__shms_init();
     mproc__chunks_init(byte_limit() >> MPROC__CHUNK_SHIFT);
     mproc__heap_init();
     mproc__store64(&f->magic, MPROC__MAGIC);

@@ -11,6 +11,7 @@
 #include "heap.h"
 #include "member.h"
 #include "object.h"
+#include "shm.h"
 
 /* A child learns of its family by this environment variable: "fd:base:span:token:starter", all
  * hex. It is removed on attaching, and means nothing to a process whose reservation is not there. */
@@ -28,6 +29,7 @@ struct mproc__family {
     struct mproc__registry registry;
     struct mproc__members members;
     struct mproc__chunks chunks;
+    struct mproc__shms shms;
     _Alignas(MPROC__LINE) struct mproc__heap heap;
     struct mproc__slot slots[MPROC__MEMBERS];
     /* followed by one struct mproc__chunk per chunk, then, chunk-aligned, the chunks */

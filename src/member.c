@@ -286,6 +286,7 @@ static void reap_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
         empty_hand(mine, &slot->hands[i]);
     }
     mproc__holds_clear(mine, slot);
+    mproc__shms_reap(mine, mproc__token((uint32_t)(slot - mproc__family->slots), slot->state >> 8));
     mproc__heap_free(mine, &slot->args);
     free_slot(mine, slot);
 }

@@ -45,6 +45,8 @@ int mproc__os_memory_unmap(void *address, size_t size);
 bool mproc__os_memory_is(int fd, size_t size);
 /* Backs a range with memory now, so that touching it later cannot fail. -ENOMEM, -ENOSPC. */
 int mproc__os_memory_commit(int fd, size_t offset, size_t size);
+/* Backs a whole mapping of an unlimited or limited file with pages now, and maps them. -ENOSPC. */
+int mproc__os_memory_populate(int fd, void *address, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. */
 int mproc__os_memory_release(void *address, size_t size);
 /* Sets close-on-exec on an inherited descriptor. */
@@ -89,6 +91,13 @@ int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
  * the caller, which is in *where before the new process runs. -EAGAIN, -ENOMEM; -ENOSYS: this C
  * library's record of the thread id cannot be found. */
 pid_t mproc__os_fork_sibling(pid_t *where);
+
+/* Runs a function in a process that is nobody's child: a copy of the caller with a session of its own,
+ * all signals blocked, no descriptors but stderr, and of the caller's private memory little more than
+ * the program's own data. Neither fork handlers nor anything else of the program run in it, it has one
+ * thread, and must not allocate memory. *where (shared memory) is its pid before the call returns.
+ * -EAGAIN, -ENOMEM. */
+int mproc__os_orphan(const char *name, void (*run)(void *arg), void *arg, uint64_t *where);
 
 /* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
 int mproc__os_parent_death_signal(int signal);

@@ -46,6 +46,12 @@
 #ifndef SYS_clone3
 #define SYS_clone3 435
 #endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
@@ -157,6 +163,18 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size) {
         r = result(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size));
     } while (r == -EINTR);
     return r;
+}
+
+/* Kernels before 5.14 know no populating: there the file gets its pages now, and the mapping gets them
+ * when they are touched. */
+int mproc__os_memory_populate(int fd, void *address, size_t size) {
+    if (madvise(address, size, MADV_POPULATE_WRITE) == 0) {
+        return 0;
+    }
+    if (errno == EINVAL) {
+        return mproc__os_memory_commit(fd, 0, size);
+    }
+    return errno == EFAULT ? -ENOSPC : -errno; /* EFAULT is what would have been a SIGBUS */
 }
 
 int mproc__os_memory_release(void *address, size_t size) {
@@ -372,6 +390,220 @@ pid_t mproc__os_fork_sibling(pid_t *where) {
         (void)syscall(SYS_set_robust_list, robust, robust_size);
     }
     return (pid_t)r;
+}
+
+/* ---------------------------------------------------------------- orphans */
+
+#define ORPHAN_STACK ((size_t)128 << 10)
+#define ORPHAN_MARGIN ((uintptr_t)64 << 10) /* around what an orphan needs: its stack, its errno */
+#define ORPHAN_BIG ((uintptr_t)256 << 10)   /* smaller mappings are left alone */
+
+#if defined(__clang__) || defined(__GNUC__)
+#define UNSANITIZED __attribute__((no_sanitize_address))
+#else
+#define UNSANITIZED
+#endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
+struct orphan {
+    const char *name;
+    void (*run)(void *arg);
+    void *arg;
+    uint64_t *where;
+    int error;
+};
+
+#if !defined(SANITIZED) /* whose own memory looks like anybody's */
+/* A line of /proc/self/maps. */
+struct mapping {
+    uintptr_t start, end;
+    bool writable, file, stack;
+};
+
+static bool parse_mapping(const char *line, struct mapping *out) {
+    char *p;
+    out->start = strtoull(line, &p, 16);
+    if (*p != '-') {
+        return false;
+    }
+    out->end = strtoull(p + 1, &p, 16);
+    out->writable = strncmp(p, " rw-p", 5) == 0;
+    for (int blank = 0; blank < 3 && p != NULL; blank++) { /* to the inode */
+        p = strchr(p + 1, ' ');
+    }
+    out->file = p != NULL && strtoull(p, NULL, 10) != 0;
+    out->stack = strstr(line, "[stack") != NULL;
+    return p != NULL;
+}
+
+/* Drops a range but for what surrounds the places. */
+static void drop_around(uintptr_t start, uintptr_t end, const uintptr_t *places, int n) {
+    for (int i = 0; i < n; i++) {
+        uintptr_t low = (places[i] - ORPHAN_MARGIN) & ~(uintptr_t)0xfff;
+        uintptr_t high = (places[i] + ORPHAN_MARGIN) & ~(uintptr_t)0xfff;
+        if (low < end && high > start) {
+            if (low > start) {
+                drop_around(start, low, places + i + 1, n - i - 1);
+            }
+            start = high;
+        }
+    }
+    if (start < end) {
+        (void)madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+}
+
+/* Of a library's or program's own data nothing is dropped: neither the mapped file nor what follows it
+ * (.bss). What is left is big, private and anonymous: heaps and stacks. */
+static void consider(const struct mapping *m, const struct mapping *before, const uintptr_t *places,
+                     int n) {
+    bool follows_file = before->file && before->end == m->start;
+    if (m->writable && !m->file && !m->stack && !follows_file && m->end - m->start >= ORPHAN_BIG) {
+        drop_around(m->start, m->end, places, n);
+    }
+}
+
+static void drop_lines(char *text, struct mapping *before, const uintptr_t *places, int n) {
+    struct mapping m;
+    for (char *end; (end = strchr(text, '\n')) != NULL; text = end + 1) {
+        *end = 0;
+        if (parse_mapping(text, &m)) {
+            consider(&m, before, places, n);
+            *before = m;
+        }
+    }
+}
+
+/* A copy of a process shares its memory until the original writes to it; then it would keep the old
+ * pages. Reads a file of any length by whole lines; no line of it is as long as the buffer. */
+static void drop_memory(void) {
+    char text[8192];
+    const uintptr_t places[] = {(uintptr_t)text, (uintptr_t)&errno};
+    struct mapping before = {0};
+    size_t kept = 0;
+    ssize_t n;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (n = read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
+        size_t used = kept + (size_t)n;
+        text[used] = 0;
+        char *last = strrchr(text, '\n');
+        size_t whole = last != NULL ? (size_t)(last - text) + 1 : 0;
+        char tail[sizeof text];
+        kept = used - whole;
+        memcpy(tail, text + whole, kept);
+        text[whole] = 0;
+        drop_lines(text, &before, places, 2);
+        memcpy(text, tail, kept);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+#endif
+
+/* Where the command line stands that others see: fields 48 and 49 of /proc/self/stat. */
+static char *command_line(size_t *size) {
+    char text[1024];
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    char *p = strrchr(text, ')');
+    for (int field = 2; p != NULL && field < 48; field++) {
+        p = strchr(p + 1, ' ');
+    }
+    if (p == NULL) {
+        return NULL;
+    }
+    uintptr_t start = strtoull(p, &p, 10), end = strtoull(p, NULL, 10);
+    *size = end > start ? end - start : 0;
+    return (char *)start;
+}
+
+static UNSANITIZED void rename_self(const char *name) {
+    size_t size = 0;
+    char *place = command_line(&size);
+    prctl(PR_SET_NAME, name);
+    for (size_t i = 0; place != NULL && i < size; i++) {
+        *(volatile char *)&place[i] = *name;
+        name += *name != 0;
+    }
+}
+
+static void close_all_but_stderr(void) {
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0) != 0) { /* before Linux 5.9 */
+        long most = sysconf(_SC_OPEN_MAX);
+        for (int fd = STDERR_FILENO + 1; fd < most; fd++) {
+            close(fd);
+        }
+    }
+}
+
+static void live(const struct orphan *orphan) {
+    setsid();
+    if (chdir("/") != 0) {
+        return;
+    }
+    rename_self(orphan->name);
+#if !defined(SANITIZED)
+    drop_memory();
+#endif
+    orphan->run(orphan->arg);
+}
+
+/* In the process between: it shares the caller's memory, which stands still meanwhile, but has
+ * descriptors of its own. When it has ended, the orphan is one, and holds no descriptor. */
+static UNSANITIZED int bear(void *arg) {
+    struct orphan *shared = arg;
+    struct orphan orphan = *shared;
+    close_all_but_stderr();
+    long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0) {
+        live(&orphan);
+    } else if (pid < 0) {
+        shared->error = -errno;
+    } else {
+        mproc__store64(orphan.where, (uint64_t)pid);
+    }
+    syscall(SYS_exit_group, 0);
+    return 0;
+}
+
+/* Without an exit signal, and waited for by __WALL: no handler and no wait() of the program sees it. */
+static int bear_and_wait(struct orphan *orphan, char *stack) {
+    pid_t between = clone(bear, stack + ORPHAN_STACK, CLONE_VM | CLONE_VFORK, orphan);
+    if (between < 0) {
+        return -errno;
+    }
+    while (waitpid(between, NULL, __WALL) < 0 && errno == EINTR) {
+    }
+    return orphan->error;
+}
+
+int mproc__os_orphan(const char *name, void (*run)(void *arg), void *arg, uint64_t *where) {
+    struct orphan orphan = {name, run, arg, where, 0};
+    sigset_t all, before;
+    void *stack = mmap(NULL, ORPHAN_STACK, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED) {
+        return -errno;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = bear_and_wait(&orphan, stack);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    munmap(stack, ORPHAN_STACK);
+    return r;
 }
 
 /* ---------------------------------------------------------------- streams */

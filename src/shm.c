@@ -1,0 +1,518 @@
+/*
+ * shm.c - named shared memory, as shm_open() and Python's SharedMemory know it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A segment is a file of the tmpfs on /dev/shm; unrelated processes meet there by its
+ * name. Such a file outlives everybody unless it is unlinked. So the family keeps a register of the
+ * segments that it has made, name and inode, and a watcher (watcher.c) that unlinks what is still
+ * registered when the last member has gone. What the family has merely attached is never registered.
+ *
+ * A new file is made without a name (O_TMPFILE), sized, registered by its inode, and only then linked
+ * to its name. So nobody ever finds a segment of size 0, and at no instant is there a named file that
+ * the register does not know. Names are compared together with inodes: a file that somebody else made
+ * under the same name later is left alone.
+ *
+ * Memory. A tmpfs gives pages when they are touched, and raises SIGBUS when it has none left. The room
+ * is therefore looked at when a segment is made, and its pages are taken before its maker first sees
+ * the memory: not earlier, since many segments are made in one process and filled in another.
+ *
+ * Shared state: the register's list and each entry's `busy`, under the register's guard.
+ *
+ * Invariants.
+ *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0.
+ *   S2  There is one entry of an inode at most.
+ *   S3  A name that a member of the family made and did not unlink is in the register, unless it was
+ *       made to be kept.
+ *
+ * If a member dies here: between registering and linking, and between unlinking and forgetting, the
+ * entry is marked with its token; the reaper looks whether the file is there and keeps or drops the
+ * entry. The nameless file of a dead maker goes with its descriptor.
+ */
+#define _GNU_SOURCE
+#include "shm.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "family.h"
+#include "os.h"
+
+#define PLACE "/dev/shm"
+#define PATH_SIZE (sizeof PLACE + 1 + NAME_SIZE)
+#define NAME_SIZE 255 /* shm_open()'s limit, the closing 0 included */
+#define NAME_TRIES 64 /* made-up names have 32 random bits */
+
+struct mproc_shm {
+    int fd;
+    bool made; /* by this handle, so its pages are taken before they are used */
+    mode_t mode;
+    size_t size;
+    uint64_t inode;
+    pthread_mutex_t lock; /* over data's becoming mapped */
+    void *data;           /* NULL: not mapped yet */
+    char name[NAME_SIZE];
+};
+
+static struct mproc__shms *shms(void) {
+    return &mproc__family->shms;
+}
+
+static void set(uint64_t *word, uint64_t value) {
+    mproc__guard_set(&shms()->guard, word, value);
+}
+
+static struct mproc__segment *segment_at(uint64_t word) {
+    return (struct mproc__segment *)(uintptr_t)word;
+}
+
+void mproc__shms_init(void) {
+    mproc__guard_init(&shms()->guard, shms()->log, MPROC__SHM_UNDO);
+}
+
+/* ---------------------------------------------------------------- names */
+
+/* shm_open() ignores leading slashes and refuses others. */
+static int clean_name(const char *name, char out[NAME_SIZE]) {
+    name += strspn(name, "/");
+    size_t length = strlen(name);
+    if (length == 0 || strchr(name, '/') != NULL || strcmp(name, ".") == 0 ||
+        strcmp(name, "..") == 0) {
+        return -EINVAL;
+    }
+    if (length >= NAME_SIZE) {
+        return -ENAMETOOLONG;
+    }
+    memcpy(out, name, length + 1);
+    return 0;
+}
+
+static const char *path_of(const char *name, char path[PATH_SIZE]) {
+    snprintf(path, PATH_SIZE, "%s/%s", PLACE, name);
+    return path;
+}
+
+/* The inode of the file that has the name now, 0: there is none. */
+static uint64_t inode_of(const char *name) {
+    char path[PATH_SIZE];
+    struct stat st;
+    return lstat(path_of(name, path), &st) == 0 ? st.st_ino : 0;
+}
+
+/* ---------------------------------------------------------------- the register; under the guard */
+
+static uint64_t *find(const char *name, uint64_t inode) {
+    uint64_t *link = &shms()->first;
+    while (*link != 0) {
+        struct mproc__segment *s = segment_at(*link);
+        if (s->inode == inode && strcmp(s->name, name) == 0) {
+            return link;
+        }
+        link = &s->next;
+    }
+    return NULL;
+}
+
+static void take_out(struct mproc__hand *hand, uint64_t *link) {
+    struct mproc__segment *s = segment_at(*link);
+    set(&hand->block, *link);
+    set(link, s->next);
+}
+
+/* ---------------------------------------------------------------- the register */
+
+/* Enters a file whose name is about to be linked. */
+static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t inode) {
+    size_t length = strlen(name);
+    int r = mproc__heap_alloc(hand, sizeof(struct mproc__segment) + length + 1, &hand->block);
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__segment *s = segment_at(hand->block);
+    s->inode = inode;
+    s->busy = mproc__self_token();
+    memcpy(s->name, name, length + 1);
+    mproc__guard_enter(&shms()->guard, hand);
+    set(&s->next, shms()->first);
+    set(&shms()->first, hand->block);
+    set(&hand->block, 0);
+    mproc__guard_leave(&shms()->guard, hand);
+    return 0;
+}
+
+/* False: it is not ours. */
+static bool mark_segment(struct mproc__hand *hand, const char *name, uint64_t inode,
+                         uint64_t busy) {
+    mproc__guard_enter(&shms()->guard, hand);
+    uint64_t *link = find(name, inode);
+    if (link != NULL) {
+        set(&segment_at(*link)->busy, busy);
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    return link != NULL;
+}
+
+static void forget_segment(struct mproc__hand *hand, const char *name, uint64_t inode) {
+    mproc__guard_enter(&shms()->guard, hand);
+    uint64_t *link = find(name, inode);
+    if (link != NULL) {
+        take_out(hand, link);
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    mproc__heap_free(hand, &hand->block);
+}
+
+/* One entry that the member was busy with. */
+static bool find_busy(struct mproc__hand *hand, uint64_t token, char name[NAME_SIZE],
+                      uint64_t *inode) {
+    bool found = false;
+    mproc__guard_enter(&shms()->guard, hand);
+    for (uint64_t i = shms()->first; i != 0 && !found; i = segment_at(i)->next) {
+        struct mproc__segment *s = segment_at(i);
+        if (s->busy == token) {
+            found = true;
+            *inode = s->inode;
+            memcpy(name, s->name, strlen(s->name) + 1);
+        }
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    return found;
+}
+
+void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
+    char name[NAME_SIZE];
+    uint64_t inode;
+    while (mproc__peek64(&shms()->first) != 0 && find_busy(hand, token, name, &inode)) {
+        if (inode_of(name) == inode) {
+            (void)mark_segment(hand, name, inode, 0);
+        } else {
+            forget_segment(hand, name, inode);
+        }
+    }
+}
+
+/* No member is left: whoever died inside the guard is put right first. */
+void mproc__shms_unlink_all(void (*tell)(void *arg, const char *name), void *arg) {
+    char path[PATH_SIZE];
+    mproc__guard_rollback(&shms()->guard);
+    for (uint64_t i = shms()->first; i != 0; i = segment_at(i)->next) {
+        struct mproc__segment *s = segment_at(i);
+        if (inode_of(s->name) == s->inode && unlink(path_of(s->name, path)) == 0) {
+            tell(arg, s->name);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- making */
+
+/* Room for the segment at this moment. A file system without limits says 0 blocks of 0. */
+static int look_for_room(int fd, size_t size) {
+    struct statvfs fs;
+    if (fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0) {
+        return 0;
+    }
+    uint64_t need = (size + fs.f_bsize - 1) / fs.f_bsize;
+    return need <= fs.f_bavail ? 0 : -ENOSPC;
+}
+
+static int make_nameless(mproc_shm *shm) {
+    struct stat st;
+    shm->fd = open(PLACE, O_TMPFILE | O_RDWR | O_CLOEXEC, shm->mode);
+    if (shm->fd < 0) {
+        return -errno;
+    }
+    int r = look_for_room(shm->fd, shm->size);
+    if (r != 0) {
+        return r;
+    }
+    if (ftruncate(shm->fd, (off_t)shm->size) != 0 || fstat(shm->fd, &st) != 0) {
+        return errno == EFBIG || errno == EINVAL ? -ENOMEM : -errno;
+    }
+    shm->inode = st.st_ino;
+    return 0;
+}
+
+/* By descriptor if the kernel lets us (root always, others from 6.10 on), through /proc otherwise. */
+static int link_name(const mproc_shm *shm) {
+    char from[32], path[PATH_SIZE];
+    path_of(shm->name, path);
+    if (linkat(shm->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0) {
+        return 0;
+    }
+    if (errno != ENOENT && errno != EPERM) {
+        return -errno;
+    }
+    snprintf(from, sizeof from, "/proc/self/fd/%d", shm->fd);
+    return linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+}
+
+static int link_registered(mproc_shm *shm) {
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = enter_segment(hand, shm->name, shm->inode);
+    if (r == 0) {
+        r = link_name(shm);
+        if (r == 0) {
+            (void)mark_segment(hand, shm->name, shm->inode, 0);
+        } else {
+            forget_segment(hand, shm->name, shm->inode);
+        }
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+static int link_made_up(mproc_shm *shm, int (*link)(mproc_shm *shm)) {
+    int r = -EEXIST;
+    for (int i = 0; r == -EEXIST && i < NAME_TRIES; i++) {
+        uint32_t number;
+        if (getrandom(&number, sizeof number, 0) != sizeof number) {
+            return -EAGAIN;
+        }
+        snprintf(shm->name, NAME_SIZE, "psm_%08x", number);
+        r = link(shm);
+    }
+    return r;
+}
+
+static int link_kept(mproc_shm *shm) {
+    return link_name(shm);
+}
+
+static int fill(mproc_shm *shm, const char *name, unsigned flags) {
+    bool kept = (flags & MPROC_SHM_KEPT) != 0;
+    int r = kept ? 0 : mproc__watcher_need();
+    if (r != 0 || (r = make_nameless(shm)) != 0) {
+        return r;
+    }
+    int (*link)(mproc_shm *) = kept ? link_kept : link_registered;
+    return name != NULL ? link(shm) : link_made_up(shm, link);
+}
+
+static mproc_shm *new_handle(void) {
+    mproc_shm *shm = calloc(1, sizeof *shm);
+    if (shm != NULL) {
+        pthread_mutex_init(&shm->lock, NULL);
+        shm->fd = -1;
+    }
+    return shm;
+}
+
+int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
+                     const mproc_shm_options *options) {
+    static const mproc_shm_options defaults;
+    const mproc_shm_options *o = options != NULL ? options : &defaults;
+    if (size == 0 || (o->flags & ~(unsigned)MPROC_SHM_KEPT) != 0) {
+        return -EINVAL;
+    }
+    if (size > PTRDIFF_MAX) {
+        return -ENOMEM;
+    }
+    int r = mproc__family_need();
+    if (r != 0) {
+        return r;
+    }
+    mproc_shm *shm = new_handle();
+    if (shm == NULL) {
+        return -ENOMEM;
+    }
+    shm->made = true;
+    shm->size = size;
+    shm->mode = o->mode != 0 ? o->mode : S_IRUSR | S_IWUSR;
+    r = name != NULL ? clean_name(name, shm->name) : 0;
+    if (r == 0) {
+        r = fill(shm, name, o->flags);
+    }
+    if (r != 0) {
+        mproc_shm_close(shm);
+        return r;
+    }
+    *out = shm;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- attaching */
+
+static int attach(mproc_shm *shm) {
+    char path[PATH_SIZE];
+    struct stat st;
+    shm->fd = open(path_of(shm->name, path), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (shm->fd < 0 || fstat(shm->fd, &st) != 0) {
+        return -errno;
+    }
+    shm->size = (size_t)st.st_size;
+    shm->inode = st.st_ino;
+    return shm->size != 0 ? 0 : -ENODATA;
+}
+
+int mproc_shm_open(mproc_shm **out, const char *name) {
+    mproc_shm *shm = new_handle();
+    if (shm == NULL) {
+        return -ENOMEM;
+    }
+    int r = clean_name(name, shm->name);
+    if (r == 0) {
+        r = attach(shm);
+    }
+    if (r != 0) {
+        mproc_shm_close(shm);
+        return r;
+    }
+    *out = shm;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- using */
+
+static int map(mproc_shm *shm) {
+    void *p = mmap(NULL, shm->size, PROT_READ | PROT_WRITE, MAP_SHARED, shm->fd, 0);
+    if (p == MAP_FAILED) {
+        return -errno;
+    }
+    int r = shm->made ? mproc__os_memory_populate(shm->fd, p, shm->size) : 0;
+    if (r != 0) {
+        munmap(p, shm->size);
+        return r;
+    }
+    shm->data = p;
+    return 0;
+}
+
+int mproc_shm_data(mproc_shm *shm, void **out) {
+    pthread_mutex_lock(&shm->lock);
+    int r = shm->data != NULL ? 0 : map(shm);
+    if (r == 0) {
+        *out = shm->data;
+    }
+    pthread_mutex_unlock(&shm->lock);
+    return r;
+}
+
+size_t mproc_shm_size(const mproc_shm *shm) {
+    return shm->size;
+}
+
+const char *mproc_shm_name(const mproc_shm *shm) {
+    return shm->name;
+}
+
+int mproc_shm_fd(const mproc_shm *shm) {
+    return shm->fd;
+}
+
+/* A stranger may have unlinked the name: then nobody else tells the register. */
+static void forget_unlinked(const mproc_shm *shm) {
+    struct stat st;
+    if (mproc__family != NULL && fstat(shm->fd, &st) == 0 && st.st_nlink == 0) {
+        struct mproc__hand *hand = mproc__hand_get();
+        forget_segment(hand, shm->name, shm->inode);
+        mproc__hand_put(hand);
+    }
+}
+
+void mproc_shm_close(mproc_shm *owned) {
+    if (owned == NULL) {
+        return;
+    }
+    if (owned->made && owned->inode != 0) {
+        forget_unlinked(owned);
+    }
+    if (owned->data != NULL) {
+        munmap(owned->data, owned->size);
+    }
+    if (owned->fd >= 0) {
+        close(owned->fd);
+    }
+    pthread_mutex_destroy(&owned->lock);
+    free(owned);
+}
+
+/* ---------------------------------------------------------------- unlinking */
+
+static int unlink_name(const char *name) {
+    char path[PATH_SIZE];
+    return unlink(path_of(name, path)) == 0 ? 0 : -errno;
+}
+
+static int unlink_registered(const char *name, uint64_t inode) {
+    struct mproc__hand *hand = mproc__hand_get();
+    bool ours = mark_segment(hand, name, inode, mproc__self_token());
+    int r = unlink_name(name);
+    if (ours && (r == 0 || r == -ENOENT)) {
+        forget_segment(hand, name, inode);
+    } else if (ours) {
+        (void)mark_segment(hand, name, inode, 0);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc_shm_unlink(const char *name) {
+    char clean[NAME_SIZE];
+    int r = clean_name(name, clean);
+    if (r != 0) {
+        return r;
+    }
+    uint64_t inode = inode_of(clean);
+    if (inode == 0) {
+        return -ENOENT;
+    }
+    return mproc__family == NULL ? unlink_name(clean) : unlink_registered(clean, inode);
+}
+
+int mproc_shm_keep(const char *name) {
+    char clean[NAME_SIZE];
+    int r = clean_name(name, clean);
+    if (r != 0) {
+        return r;
+    }
+    uint64_t inode = inode_of(clean);
+    if (inode == 0) {
+        return -ENOENT;
+    }
+    if (mproc__family != NULL) {
+        struct mproc__hand *hand = mproc__hand_get();
+        forget_segment(hand, clean, inode);
+        mproc__hand_put(hand);
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- check */
+
+static int check_segment(const struct mproc__segment *s, char *why, size_t size) {
+    size_t length = strnlen(s->name, NAME_SIZE);
+    if (length == 0 || length == NAME_SIZE || strchr(s->name, '/') != NULL || s->inode == 0) {
+        return mproc__corrupt(why, size, "S1: a segment without a good name or inode");
+    }
+    for (uint64_t i = s->next; i != 0; i = segment_at(i)->next) {
+        if (segment_at(i)->inode == s->inode) {
+            return mproc__corrupt(why, size, "S2: segment %s is registered twice", s->name);
+        }
+    }
+    return 0;
+}
+
+int mproc__shms_check(char *why, size_t size) {
+    int r = 0;
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__guard_enter(&shms()->guard, hand);
+    for (uint64_t i = shms()->first; r == 0 && i != 0; i = segment_at(i)->next) {
+        r = check_segment(segment_at(i), why, size);
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc_shm_check(char *why, size_t size) {
+    int r = mproc__family_need();
+    return r != 0 ? r : mproc__shms_check(why, size);
+}

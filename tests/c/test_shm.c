@@ -1,0 +1,573 @@
+/*
+ * test_shm.c - named shared memory: names, sizes, owners, and who unlinks what when all are dead
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *own_name(const char *what) {
+    static char name[64];
+    snprintf(name, sizeof name, "mproc_test_%s_%d", what, (int)getpid());
+    return name;
+}
+
+static bool exists(const char *name) {
+    char path[300];
+    snprintf(path, sizeof path, "/dev/shm/%s", name);
+    return access(path, F_OK) == 0;
+}
+
+static void until_gone(const char *name) {
+    while (exists(name)) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+}
+
+static mproc_shm *make(const char *name, size_t size) {
+    mproc_shm *shm;
+    CHECK_OK(mproc_shm_create(&shm, name, size, NULL));
+    return shm;
+}
+
+static char *data(mproc_shm *shm) {
+    void *p;
+    CHECK_OK(mproc_shm_data(shm, &p));
+    return p;
+}
+
+static void check(void) {
+    char why[200] = "";
+    if (mproc_shm_check(why, sizeof why) != 0) {
+        test_fail(__FILE__, __LINE__, "%s", why);
+    }
+}
+
+TEST(shm_is_shared_by_name) {
+    const char *name = own_name("shared");
+    mproc_shm *one = make(name, 1000), *two;
+    CHECK_OK(mproc_shm_open(&two, name));
+    CHECK_STR(mproc_shm_name(two), name);
+    CHECK_EQ(mproc_shm_size(one), 1000);
+    CHECK_EQ(mproc_shm_size(two), 1000);
+    CHECK_NE(mproc_shm_fd(one), mproc_shm_fd(two));
+    for (int i = 0; i < 1000; i++) {
+        CHECK_EQ(data(two)[i], 0);
+    }
+    strcpy(data(one) + 900, "hello");
+    CHECK_STR(data(two) + 900, "hello");
+    CHECK(data(one) == data(one));
+    mproc_shm_close(two);
+    check();
+    CHECK_OK(mproc_shm_unlink(name));
+    CHECK(!exists(name));
+    CHECK_STR(data(one) + 900, "hello"); /* the memory lives as long as a mapping */
+    mproc_shm_close(one);
+    check();
+}
+
+TEST(shm_gets_a_name_and_permissions) {
+    char path[300];
+    struct stat st;
+    mproc_shm *a = make(NULL, 1), *b;
+    CHECK_OK(mproc_shm_create(&b, NULL, 1, &(mproc_shm_options){.mode = 0640}));
+    CHECK(strncmp(mproc_shm_name(a), "psm_", 4) == 0);
+    CHECK_NE(strcmp(mproc_shm_name(a), mproc_shm_name(b)), 0);
+    snprintf(path, sizeof path, "/dev/shm/%s", mproc_shm_name(a));
+    CHECK_OK(stat(path, &st));
+    CHECK_EQ(st.st_mode & 0777, 0600);
+    CHECK_OK(fstat(mproc_shm_fd(b), &st));
+    CHECK_EQ(st.st_mode & 0777, 0640 & ~umask(0));
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(a)));
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(b)));
+    mproc_shm_close(a);
+    mproc_shm_close(b);
+    mproc_shm_close(NULL);
+}
+
+TEST(shm_is_interchangeable_with_posix) {
+    const char *name = own_name("posix");
+    char with_slash[80];
+    mproc_shm *shm = make(name, 4096);
+    snprintf(with_slash, sizeof with_slash, "/%s", name);
+    int fd = shm_open(with_slash, O_RDWR, 0);
+    CHECK_GE(fd, 0);
+    char *theirs = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    strcpy(theirs, "theirs");
+    CHECK_STR(data(shm), "theirs");
+    CHECK_OK(shm_unlink(with_slash));
+    CHECK_EQ(mproc_shm_unlink(with_slash), -ENOENT);
+    mproc_shm_close(shm);
+
+    close(fd);
+    fd = shm_open(with_slash, O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK_EQ(mproc_shm_open(&shm, with_slash), -ENODATA);
+    CHECK_OK(ftruncate(fd, 5000));
+    CHECK_OK(mproc_shm_open(&shm, with_slash));
+    CHECK_EQ(mproc_shm_size(shm), 5000);
+    CHECK_OK(mproc_shm_unlink(name));
+    mproc_shm_close(shm);
+    munmap(theirs, 4096);
+    close(fd);
+}
+
+TEST(shm_refuses_bad_input) {
+    const char *name = own_name("bad");
+    mproc_shm *shm = NULL, *again;
+    char longest[300];
+    memset(longest, 'x', sizeof longest);
+    longest[255] = 0;
+    CHECK_EQ(mproc_shm_create(&shm, name, 0, NULL), -EINVAL);
+    CHECK_EQ(mproc_shm_create(&shm, "", 1, NULL), -EINVAL);
+    CHECK_EQ(mproc_shm_create(&shm, "/", 1, NULL), -EINVAL);
+    CHECK_EQ(mproc_shm_create(&shm, "..", 1, NULL), -EINVAL);
+    CHECK_EQ(mproc_shm_create(&shm, "a/b", 1, NULL), -EINVAL);
+    CHECK_EQ(mproc_shm_create(&shm, longest, 1, NULL), -ENAMETOOLONG);
+    CHECK_EQ(mproc_shm_create(&shm, name, SIZE_MAX, NULL), -ENOMEM);
+    CHECK_EQ(mproc_shm_create(&shm, name, (size_t)1 << 60, NULL), -ENOSPC);
+    CHECK_EQ(mproc_shm_create(&shm, name, 1, &(mproc_shm_options){.flags = 8}), -EINVAL);
+    CHECK_EQ(mproc_shm_open(&shm, name), -ENOENT);
+    CHECK_EQ(mproc_shm_open(&shm, "a/b"), -EINVAL);
+    CHECK_EQ(mproc_shm_unlink(name), -ENOENT);
+    CHECK_EQ(mproc_shm_unlink("a/b"), -EINVAL);
+    CHECK_EQ(mproc_shm_keep(name), -ENOENT);
+    CHECK(shm == NULL);
+    shm = make(name, 1);
+    CHECK_EQ(mproc_shm_create(&again, name, 1, NULL), -EEXIST);
+    check();
+    CHECK_OK(mproc_shm_unlink(name));
+    mproc_shm_close(shm);
+    longest[254] = 0;
+    shm = make(longest, 1);
+    CHECK_OK(mproc_shm_unlink(longest));
+    mproc_shm_close(shm);
+}
+
+TEST(shm_leaves_the_arena_as_it_was) {
+    mproc_shm *first = make(NULL, 1);
+    size_t used = test_arena_used(), fds = test_open_fds(), mappings = test_mappings();
+    for (int i = 0; i < 100; i++) {
+        mproc_shm *shm = make(NULL, 10000);
+        data(shm)[9999] = 1;
+        CHECK_OK(mproc_shm_unlink(mproc_shm_name(shm)));
+        mproc_shm_close(shm);
+    }
+    CHECK_EQ(test_arena_used(), used);
+    CHECK_EQ(test_open_fds(), fds);
+    CHECK_EQ(test_mappings(), mappings);
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(first)));
+    mproc_shm_close(first);
+}
+
+/* ---------------------------------------------------------------- no room */
+
+/* A /dev/shm of one MiB, for this process alone. */
+static void small_place(void) {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("small", "/dev/shm", "tmpfs", 0, "size=1m") != 0) {
+        test_skip("may not mount a small /dev/shm");
+    }
+}
+
+TEST(shm_without_room_is_an_error_when_made) {
+    mproc_shm *a, *b;
+    small_place();
+    CHECK_EQ(mproc_shm_create(&a, "big", (1 << 20) + 1, NULL), -ENOSPC);
+    a = make("half", 600000);
+    data(a);
+    CHECK_EQ(mproc_shm_create(&b, "half2", 600000, NULL), -ENOSPC);
+    CHECK(!exists("half2"));
+    b = make("rest", 400000);
+    memset(data(a), 1, 600000);
+    memset(data(b), 1, 400000);
+    check();
+    CHECK_OK(mproc_shm_unlink("half"));
+    CHECK_OK(mproc_shm_unlink("rest"));
+    mproc_shm_close(a);
+    mproc_shm_close(b);
+}
+
+TEST(shm_that_lost_its_room_is_an_error_when_first_used) {
+    void *p;
+    mproc_shm *a, *b;
+    small_place();
+    a = make("a", 600000);
+    b = make("b", 600000);
+    memset(data(a), 1, 600000);
+    CHECK_EQ(mproc_shm_data(b, &p), -ENOSPC);
+    CHECK_OK(mproc_shm_unlink("a"));
+    mproc_shm_close(a);
+    memset(data(b), 1, 600000);
+    CHECK_OK(mproc_shm_unlink("b"));
+    mproc_shm_close(b);
+}
+
+/* ---------------------------------------------------------------- families that end */
+
+/* A family of its own: a plain fork() of a process that is in none yet. */
+static pid_t start_family(void (*run)(int out), int *in) {
+    int ends[2];
+    CHECK_OK(pipe2(ends, O_CLOEXEC));
+    fflush(NULL);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        close(ends[0]);
+        run(ends[1]);
+        _exit(0);
+    }
+    close(ends[1]);
+    *in = ends[0];
+    return pid;
+}
+
+static void say(int out, const char *name) {
+    char text[64] = "";
+    snprintf(text, sizeof text, "%s", name);
+    if (write(out, text, sizeof text) != sizeof text) {
+        _exit(3);
+    }
+}
+
+static void hear(int in, char name[64]) {
+    CHECK_EQ(read(in, name, 64), 64);
+}
+
+static void expect_killed(pid_t pid) {
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void quiet(void) {
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    dup2(null, STDERR_FILENO);
+}
+
+static void make_and_wait(int out) {
+    quiet();
+    mproc_shm *shm = make(NULL, 5000);
+    data(shm);
+    say(out, mproc_shm_name(shm));
+    pause();
+}
+
+TEST_BARE(shm_of_a_killed_family_is_unlinked) {
+    char name[64];
+    int in;
+    pid_t pid = start_family(make_and_wait, &in);
+    hear(in, name);
+    CHECK(exists(name));
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(name);
+    close(in);
+}
+
+/* Its maker dies; another member of the family lives on, then dies too. */
+static void make_in_a_child(int out) {
+    quiet();
+    mproc_member self;
+    mproc_lock *lock = mproc_lock_new(0); /* founds the family */
+    CHECK(lock != NULL && mproc_self(&self) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        mproc_shm *shm = make(NULL, 5000);
+        say(out, mproc_shm_name(shm));
+        kill(getpid(), SIGKILL);
+    }
+    waitpid(child, NULL, 0);
+    mproc_reap();
+    say(out, "");
+    pause();
+}
+
+TEST_BARE(shm_lives_as_long_as_its_family) {
+    char name[64], ignored[64];
+    int in;
+    pid_t pid = start_family(make_in_a_child, &in);
+    hear(in, name);
+    hear(in, ignored);
+    CHECK(exists(name)); /* its maker is dead and reaped, the family is not */
+    mproc_shm *shm;
+    CHECK_OK(mproc_shm_open(&shm, name)); /* a stranger attaches and goes */
+    mproc_shm_close(shm);
+    CHECK(exists(name));
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(name);
+    close(in);
+}
+
+static void attach_and_end(int out) {
+    char name[64];
+    mproc_shm *own, *other;
+    dup2(out, STDERR_FILENO);
+    CHECK_OK(mproc_shm_create(&own, NULL, 1, NULL)); /* there is a watcher */
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(own)));
+    snprintf(name, sizeof name, "mproc_test_attached_%d", (int)getppid());
+    CHECK_OK(mproc_shm_open(&other, name));
+    void *p;
+    CHECK_OK(mproc_shm_data(other, &p));
+}
+
+/* Which it would not if attaching made owners: the watcher has ended when its stderr has. */
+TEST_BARE(shm_attached_by_strangers_stays) {
+    const char *name = own_name("attached");
+    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600), in;
+    CHECK_OK(ftruncate(fd, 100));
+    close(fd);
+    pid_t pid = start_family(attach_and_end, &in);
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    char byte;
+    CHECK_EQ(read(in, &byte, 1), 0);
+    CHECK(exists(name));
+    CHECK_OK(shm_unlink(name));
+    close(in);
+}
+
+static void make_kept(int out) {
+    mproc_shm *a, *b;
+    quiet();
+    CHECK_OK(mproc_shm_create(&a, NULL, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
+    CHECK_OK(mproc_shm_create(&b, NULL, 1, NULL));
+    CHECK_OK(mproc_shm_keep(mproc_shm_name(b)));
+    mproc_shm *c =
+        make(NULL, 1); /* what the watcher must unlink: when it is gone, it has been here */
+    say(out, mproc_shm_name(a));
+    say(out, mproc_shm_name(b));
+    say(out, mproc_shm_name(c));
+}
+
+TEST_BARE(shm_that_is_kept_stays) {
+    char a[64], b[64], c[64];
+    int in;
+    pid_t pid = start_family(make_kept, &in);
+    hear(in, a);
+    hear(in, b);
+    hear(in, c);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    until_gone(c);
+    CHECK(exists(a) && exists(b));
+    CHECK_OK(mproc_shm_unlink(a));
+    CHECK_OK(mproc_shm_unlink(b));
+    close(in);
+}
+
+/* A name that was unlinked and made anew by somebody else is not the family's. */
+static void make_then_replace(int out) {
+    quiet();
+    mproc_shm *shm = make(NULL, 100), *last;
+    CHECK_OK(shm_unlink(mproc_shm_name(shm)));
+    int fd = shm_open(mproc_shm_name(shm), O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK_OK(ftruncate(fd, 100));
+    last = make(NULL, 1);
+    say(out, mproc_shm_name(shm));
+    say(out, mproc_shm_name(last));
+}
+
+TEST_BARE(shm_replaced_by_a_stranger_stays) {
+    char name[64], last[64];
+    int in;
+    pid_t pid = start_family(make_then_replace, &in);
+    hear(in, name);
+    hear(in, last);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    until_gone(last);
+    CHECK(exists(name));
+    CHECK_OK(mproc_shm_unlink(name));
+    close(in);
+}
+
+/* ---------------------------------------------------------------- the watcher */
+
+/* The watcher, which is an orphan and so a child of this subreaper; 0: there is none. */
+static pid_t find_watcher(void) {
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "re");
+    long pid, found = 0;
+    while (f != NULL && fscanf(f, "%ld", &pid) == 1) {
+        snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+        FILE *comm = fopen(path, "re");
+        if (comm != NULL && fgets(text, sizeof text, comm) != NULL &&
+            strcmp(text, "mproc-watcher\n") == 0) {
+            found = pid;
+        }
+        if (comm != NULL) {
+            fclose(comm);
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return (pid_t)found;
+}
+
+static pid_t wait_for_watcher(void) {
+    pid_t pid;
+    while ((pid = find_watcher()) == 0) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    return pid;
+}
+
+static size_t count_fds(pid_t pid) {
+    char path[64];
+    size_t n = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        struct stat st;
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
+        n += lstat(path, &st) == 0;
+    }
+    return n;
+}
+
+/* Resident pages of private anonymous memory, in KiB. */
+static long anonymous_of(pid_t pid) {
+    char path[64], line[256];
+    long kib = -1;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        sscanf(line, "Anonymous: %ld", &kib);
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return kib;
+}
+
+static void big_maker(int out) {
+    size_t size = (size_t)64 << 20;
+    char *big = malloc(size);
+    CHECK(big != NULL);
+    memset(big, 1, size);
+    make_and_wait(out);
+}
+
+TEST_BARE(watcher_is_small_and_apart) {
+    char name[64], path[64], text[64] = "";
+    int in;
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    pid_t pid = start_family(big_maker, &in);
+    hear(in, name);
+    pid_t watcher = wait_for_watcher();
+    CHECK_EQ(getsid(watcher), watcher);
+    CHECK_LE(count_fds(watcher), 2); /* stderr, a pidfd */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    while (anonymous_of(watcher) > 8 << 10) { /* it has begun by now, and soon gives it back */
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+#endif
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)watcher);
+    FILE *f = fopen(path, "re");
+    CHECK(f != NULL && fgets(text, sizeof text, f) != NULL);
+    fclose(f);
+    CHECK_MEM(text, "mproc-watch", 11);
+    CHECK_OK(kill(watcher, SIGTERM)); /* is not for it */
+    CHECK_OK(kill(watcher, SIGINT));
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(name);
+    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
+    close(in);
+}
+
+/* Nobody's child but the system's: the maker has none. */
+TEST(watcher_is_no_child_of_its_maker) {
+    mproc_shm *shm = make(NULL, 1);
+    CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);
+    CHECK_EQ(errno, ECHILD);
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(shm)));
+    mproc_shm_close(shm);
+}
+
+static void make_twice(int out) {
+    quiet();
+    say(out, mproc_shm_name(make(NULL, 1)));
+    kill(getpid(), SIGSTOP);
+    say(out, mproc_shm_name(make(NULL, 1)));
+    pause();
+}
+
+TEST_BARE(watcher_that_was_killed_is_replaced) {
+    char first[64], second[64];
+    int in, status;
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    pid_t pid = start_family(make_twice, &in);
+    hear(in, first);
+    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+    pid_t watcher = wait_for_watcher();
+    kill(watcher, SIGKILL);
+    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
+    kill(pid, SIGCONT);
+    hear(in, second);
+    CHECK_NE(wait_for_watcher(), watcher);
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(first);
+    until_gone(second);
+    close(in);
+    while (wait(NULL) > 0) {
+    }
+}
+
+static void leave_two(int out) {
+    dup2(out, STDERR_FILENO);
+    make("mproc_test_left_a", 1);
+    make("mproc_test_left_b", 1);
+    mproc_shm *c = make("mproc_test_left_c", 1);
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(c)));
+}
+
+static void leave_none(int out) {
+    dup2(out, STDERR_FILENO);
+    mproc_shm *c = make(NULL, 1);
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(c)));
+}
+
+static size_t read_all(int in, char *text, size_t size) {
+    size_t used = 0;
+    ssize_t n;
+    while ((n = read(in, text + used, size - 1 - used)) > 0) {
+        used += (size_t)n;
+    }
+    text[used] = 0;
+    close(in);
+    return used;
+}
+
+TEST_BARE(watcher_names_what_was_left_and_nothing_else) {
+    char text[2048];
+    int in;
+    pid_t pid = start_family(leave_two, &in);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    read_all(in, text, sizeof text); /* to the watcher's end */
+    CHECK(strstr(text, "There appear to be 2 leaked shared_memory objects") != NULL);
+    CHECK(strstr(text, "mproc_test_left_a") != NULL && strstr(text, "mproc_test_left_b") != NULL);
+    CHECK(strstr(text, "mproc_test_left_c") == NULL);
+    CHECK(!exists("mproc_test_left_a") && !exists("mproc_test_left_b"));
+
+    pid = start_family(leave_none, &in);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_EQ(read_all(in, text, sizeof text), 0);
+}
