@@ -42,6 +42,9 @@ int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size
     if (mproc__pool_is_stranger(pool)) {
         return MPROC_ESTRANGER;
     }
+    if (out_cap > mproc__family->span) {
+        return MPROC_ETOOBIG;
+    }
     mproc_task *task = calloc(1, sizeof *task);
     if (task == NULL) {
         return -ENOMEM;
