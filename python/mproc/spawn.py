@@ -282,7 +282,8 @@ def _prepare_logging(data: dict[str, Any]) -> None:
     if data.get("log_to_stderr"):
         from . import util
 
-        util.log_to_stderr()
+        if not util._log_to_stderr:  # a template's children are like the parent already
+            util.log_to_stderr()
     if "log_level" in data:
         from . import util
 

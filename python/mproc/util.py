@@ -447,7 +447,8 @@ def close_all_fds_except(fds: Iterable[int]) -> None:
     """Close every descriptor of the process but these."""
     low = -1
     for fd in [*sorted(fds), _max_fd()]:
-        os.closerange(low + 1, fd)
+        if low + 1 < fd:  # of an empty range the system would close more
+            os.closerange(low + 1, fd)
         low = fd
 
 
@@ -543,7 +544,10 @@ def _args_from_interpreter_flags() -> list[str]:
         if value > 0 and name not in implied:
             args.append("-" + letter * value)
     args += [f"-W{option}" for option in _warning_options()]
-    for name, option in sys._xoptions.items():
+    options = dict(sys._xoptions)
+    if flags.utf8_mode:
+        options.setdefault("utf8", "1")  # perhaps the locale's doing, which has changed since
+    for name, option in options.items():
         args += ["-X", name if option is True else f"{name}={option}"]
     return args
 

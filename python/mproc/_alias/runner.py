@@ -98,6 +98,7 @@ def _has_main(path: str) -> bool:
 def _run_container(path: str) -> None:
     import runpy
 
+    path = os.path.abspath(path)
     if sys.flags.safe_path:
         sys.path.insert(0, path)
     else:
