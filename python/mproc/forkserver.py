@@ -167,8 +167,7 @@ def main() -> NoReturn:
 
     with open(int(sys.argv[1]), "rb") as file:
         message = file.read()
-    if not _mproc.attach():
-        sys.exit("mproc: this command is run by a parent process only")
+    spawn.attach()
     _prepare(message)
     if not _mproc.template_serve():
         os._exit(0)
@@ -204,7 +203,7 @@ def _preload(module: str, main_data: dict[str, str], on_error: str) -> None:
             spawn.prepare(main_data)
         else:
             __import__(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Children import the main module themselves, and are the ones to say what is wrong with it.
         if on_error == "fail":
             raise

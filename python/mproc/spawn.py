@@ -215,12 +215,19 @@ def spawn_main(
     pipe_handle: object = None, parent_pid: int | None = None, tracker_fd: int | None = None
 ) -> NoReturn:
     """Do what a spawned child is for, and exit. The arguments are those of others' callers."""
+    assert is_forking(sys.argv), "Not forking"
+    attach()
+    sys.exit(_main("spawn"))
+
+
+def attach() -> None:
+    """Become a member of the parent's family, or exit if no parent has started this process."""
     from . import _mproc
 
-    assert is_forking(sys.argv), "Not forking"
     if not _mproc.attach():
         sys.exit("mproc: this command is run by a parent process only")
-    sys.exit(_main("spawn"))
+    # The core has taken the words that led here out of the environment; os.environ is a copy.
+    os.environ.pop("MPROC_FAMILY", None)
 
 
 def _main(method: str) -> int:

@@ -1,0 +1,328 @@
+"""Fresh interpreters and templates: the main module, what children are told, what goes wrong."""
+
+import os
+import signal
+import sys
+import zipfile
+
+import pytest
+
+import mproc
+from mproc import forkserver, spawn
+
+FRESH = ("spawn", "forkserver")
+
+MAIN = """
+import mproc, sys
+print('imported as', __name__, flush=True)
+class Kept:
+    value = 3
+def f(end, kept):
+    import __main__, __mp_main__
+    end.send((kept.value, Kept.__module__, __main__ is __mp_main__, __main__.Kept is Kept,
+              __name__, kept))
+def main():
+    ctx = mproc.get_context(sys.argv[1])
+    for _ in range(2):
+        reader, writer = ctx.Pipe(duplex=False)
+        p = ctx.Process(target=f, args=(writer, Kept()))
+        p.start(); print(*reader.recv()[:-1]); p.join()
+        assert p.exitcode == 0
+if __name__ == '__main__':
+    main()
+"""
+
+
+def times_imported(method):
+    """In spawned children each time; in the template once for all."""
+    return 2 if method == "spawn" else 1
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_the_main_module_is_imported(program, method):
+    program.write("main.py", MAIN)
+    lines = program.output("main.py", method).splitlines()
+    assert lines[0] == "imported as __main__"
+    assert lines.count("imported as __mp_main__") == times_imported(method)
+    assert lines.count("3 __mp_main__ True True __mp_main__") == 2
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_main_module_in_a_package(program, method):
+    program.write("package/__init__.py", "")
+    program.write("package/sibling.py", "")
+    program.write("package/main.py", "from . import sibling\n" + MAIN)
+    lines = program.output("-m", "package.main", method).splitlines()
+    assert lines.count("imported as __mp_main__") == times_imported(method)
+    assert lines.count("3 __mp_main__ True True __mp_main__") == 2
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_program_that_is_an_archive_is_not_run_again(program, method):
+    with zipfile.ZipFile(program.folder / "program.zip", "w") as archive:
+        archive.writestr("work.py", "def f(): print('worked', flush=True)\n")
+        archive.writestr(
+            "__main__.py",
+            "import mproc, sys, work\nprint('main', flush=True)\n"
+            "p = mproc.get_context(sys.argv[1]).Process(target=work.f); p.start(); p.join()\n",
+        )
+    assert program.output("program.zip", method) == "main\nworked\n"
+
+
+@pytest.mark.parametrize("method", FRESH)
+@pytest.mark.parametrize("name", ["ipython", "ipython.py"])
+def test_ipythons_script_is_not_run_again(program, method, name):
+    program.write(
+        name,
+        "import mproc, sys\nprint('main', flush=True)\n"
+        "p = mproc.get_context(sys.argv[1]).Process(target=print, args=('child',))\n"
+        "p.start(); p.join()\n",
+    )
+    assert program.output(name, method) == "main\nchild\n"
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_command_has_no_main_module(program, method):
+    command = f"""
+import mproc
+p = mproc.get_context({method!r}).Process(target=print, args=('child',)); p.start(); p.join()
+"""
+    assert program.output("-c", command) == "child\n"
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_an_unguarded_main_module(program, method):
+    """One clear error, and no bomb."""
+    program.write(
+        "main.py",
+        "import mproc, sys\n"
+        "p = mproc.get_context(sys.argv[1]).Process(target=print, args=('child',))\n"
+        "p.start(); p.join(); sys.exit(p.exitcode)\n",
+    )
+    done = program.run("main.py", method)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("RuntimeError:") == 1
+    assert "before the\n        current process has finished its bootstrapping" in done.stderr
+    assert "if __name__ == '__main__':" in done.stderr
+
+
+@pytest.mark.parametrize("method", FRESH)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("if __name__ != '__main__': 1/0\n", "ZeroDivisionError"),
+        ("if __name__ != '__main__': raise SystemExit(9)\n", ""),
+    ],
+)
+def test_a_main_module_that_fails_in_children(program, method, text, said):
+    program.write(
+        "main.py",
+        text + "import mproc, sys\nif __name__ == '__main__':\n"
+        "    p = mproc.get_context(sys.argv[1]).Process(target=print); p.start(); p.join()\n"
+        "    sys.exit(p.exitcode + 1)\n",
+    )
+    done = program.run("main.py", method)
+    assert done.returncode == (2 if said else 10)
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_changed_directory_and_path(program, method):
+    program.write("lib/helper.py", "def f(end): import os; end.send(os.getcwd())\n")
+    program.write(
+        "main.py",
+        """
+import mproc, os, sys
+if __name__ == '__main__':
+    sys.path.insert(0, os.path.abspath('lib'))
+    os.makedirs('below'); os.chdir('below')
+    import helper
+    ctx = mproc.get_context(sys.argv[1])
+    reader, writer = ctx.Pipe(duplex=False)
+    p = ctx.Process(target=helper.f, args=(writer,)); p.start()
+    assert reader.recv() == os.getcwd()
+    p.join()
+""",
+    )
+    assert program.output("main.py", method) == ""
+
+
+def test_a_directory_that_is_gone(program):
+    program.write(
+        "main.py",
+        """
+import mproc, os
+if __name__ == '__main__':
+    os.makedirs('below'); os.chdir('below'); os.rmdir('../below')
+    p = mproc.get_context('spawn').Process(target=print, args=('child',)); p.start(); p.join()
+""",
+    )
+    assert program.output(program.folder / "main.py") == "child\n"
+
+
+def test_the_command_of_a_child():
+    command = spawn.get_command_line()
+    assert command[0] == os.fsencode(sys.executable)
+    assert command[-1] == "--multiprocessing-fork"
+    assert "from mproc.spawn import spawn_main" in command[-2]
+    assert spawn.is_forking(["x", "--multiprocessing-fork"])
+    assert not spawn.is_forking(["x"])
+
+
+def test_the_command_of_a_frozen_child(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert spawn.get_command_line(x=1) == [sys.executable, "--multiprocessing-fork", "x=1"]
+
+
+def test_a_childs_command_by_hand(program):
+    done = program.run("-c", spawn.get_command_line()[-2], "--multiprocessing-fork")
+    assert done.returncode == 1
+    assert done.stderr == "mproc: this command is run by a parent process only\n"
+    done = program.run("-c", spawn.get_command_line()[-2])
+    assert "AssertionError: Not forking" in done.stderr
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_an_interpreter_that_is_not_there(method):
+    before = spawn.get_executable()
+    mproc.set_executable("/nothing/python")
+    try:
+        process = mproc.get_context(method).Process(target=int)
+        with pytest.raises(FileNotFoundError):
+            process.start()
+    finally:
+        mproc.set_executable(before)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_preparation_data():
+    data = spawn.get_preparation_data("Somebody")
+    assert data["name"] == "Somebody"
+    assert data["sys_argv"] is sys.argv and data["dir"] == os.getcwd()
+    assert "" not in data["sys_path"]
+    assert {"authkey", "log_to_stderr", "orig_dir", "start_method", "sys_path"} <= set(data)
+
+
+# ---- the template
+
+
+@pytest.fixture
+def preload():
+    """The list of preloaded modules as it was."""
+    before = forkserver._forkserver._preload_modules
+    yield mproc.set_forkserver_preload
+    mproc.set_forkserver_preload(before)
+
+
+def loaded(connection, name):
+    connection.send((name in sys.modules, os.getppid()))
+
+
+def is_loaded(name):
+    ctx = mproc.get_context("forkserver")
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=loaded, args=(writer, name))
+        process.start()
+        answer, parent = reader.recv()
+        process.join()
+    assert parent == os.getpid()
+    return answer
+
+
+def test_preload(preload):
+    assert not is_loaded("colorsys")
+    forkserver._forkserver._stop()
+    preload(["colorsys", "nothing_of_this_name"])
+    assert is_loaded("colorsys")
+
+
+def test_preload_failures_are_shown_if_asked(program, tmp_path):
+    text = """
+import mproc, sys
+if __name__ == '__main__':
+    mproc.set_forkserver_preload(['nothing_of_this_name'], on_error=sys.argv[1])
+    p = mproc.get_context('forkserver').Process(target=print, args=('child',))
+    p.start(); p.join()
+"""
+    program.write("main.py", text)
+    assert program.output("-W", "always", "main.py", "ignore") == "child\n"
+    done = program.run("-W", "always", "main.py", "warn")
+    assert done.stdout == "child\n"
+    assert "ImportWarning: forkserver: failed to preload module 'nothing_of" in done.stderr
+    done = program.run("main.py", "fail")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in done.stderr
+    assert "BrokenPipeError" in done.stderr
+
+
+def test_one_template_serves_all():
+    forkserver.ensure_running()
+    pid = forkserver._forkserver._forkserver_pid
+    assert not is_loaded("colorsys")
+    forkserver.ensure_running()
+    assert forkserver._forkserver._forkserver_pid == pid
+    forkserver._forkserver._stop()
+    assert forkserver._forkserver._forkserver_pid is None
+    forkserver._forkserver._stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_template_that_died_is_replaced(number):
+    forkserver.ensure_running()
+    pid = forkserver._forkserver._forkserver_pid
+    os.kill(pid, number)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not is_loaded("colorsys")
+    assert forkserver._forkserver._forkserver_pid != pid
+
+
+def test_interrupts_are_not_for_the_template():
+    forkserver.ensure_running()
+    is_loaded("colorsys")
+    pid = forkserver._forkserver._forkserver_pid
+    os.kill(pid, signal.SIGINT)
+    assert not is_loaded("colorsys")
+    assert forkserver._forkserver._forkserver_pid == pid
+
+
+def own_template(connection):
+    forkserver.ensure_running()
+    connection.send(forkserver._forkserver._forkserver_pid)
+    is_loaded("colorsys")
+
+
+def test_every_process_has_its_own_template(method):
+    forkserver.ensure_running()
+    ctx = mproc.get_context(method)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=own_template, args=(writer,))
+        process.start()
+        assert reader.recv() != forkserver._forkserver._forkserver_pid
+        process.join()
+        assert process.exitcode == 0
+
+
+def environment(connection):
+    connection.send((os.environ.get("MPROC_FAMILY"), sorted(os.listdir("/proc/self/fd"))))
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_nothing_is_inherited_that_was_not_given(method):
+    """Neither our descriptors nor the words by which the child found its family."""
+    mine = os.dup(0)
+    high = os.dup2(0, 77, inheritable=False)
+    ctx = mproc.get_context(method)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=environment, args=(writer,))
+        process.start()
+        family, fds = reader.recv()
+        process.join()
+    os.close(mine)
+    os.close(high)
+    assert family is None
+    assert "77" not in fds and len(fds) <= 7
