@@ -224,6 +224,8 @@ def _child() -> NoReturn:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = spawn._main("forkserver")
+    except SystemExit as error:
+        code = process._exit_code_of(error)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
