@@ -69,7 +69,7 @@ def main() -> None:
     """Counts what the command line names."""
     parser = argparse.ArgumentParser(description="Counts words in a pool of processes.")
     parser.add_argument("--counts", metavar="OUT", help="write all counts to this file")
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory of .py files")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory")
     options = parser.parse_args()
 
     files = all_files(options.paths)
