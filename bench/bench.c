@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BENCH_ROUND 0.06      /* seconds that a contender's round should take */
-#define BENCH_SETTLE_US 3000  /* between two rounds: threads that still spin go to sleep */
+#define BENCH_ROUND 0.06     /* seconds that a contender's round should take */
+#define BENCH_SETTLE_US 3000 /* between two rounds: threads that still spin go to sleep */
 #define CONTENDERS_MAX 16
 #define ROUNDS_MAX 99
 
@@ -95,17 +95,18 @@ static void run_side(const struct bench_pair *pair, void *arg, uint64_t n, struc
     meet(m, 2);
     double start = bench_now();
     pair->side(arg, child, n);
+    meet(m, 4);
     if (!child) {
         *seconds = bench_now() - start;
     }
-    meet(m, 4);
     if (pair->leave != NULL) {
         pair->leave(arg, child);
     }
 }
 
 double bench_run_pair(const struct bench_pair *pair, void *arg, uint64_t n) {
-    struct meeting *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct meeting *m =
+        mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     double seconds = 0;
     int status;
     if (m == MAP_FAILED) {
@@ -155,7 +156,7 @@ static double median(const struct figures *f, unsigned n) {
 
 /* How many operations fill a round. */
 static void calibrate(const struct bench_contender *c, struct figures *f) {
-    for (f->ops = 16;; f->ops *= 2) {
+    for (f->ops = 1;; f->ops *= 2) {
         double seconds = c->run(c->arg, f->ops);
         if (seconds < 0) {
             f->why_not = why_not;
@@ -201,7 +202,8 @@ static void measure(const struct bench_table *t, struct figures *f, unsigned n) 
 
 /* ---------------------------------------------------------------- printing */
 
-static void print_row(const struct bench_table *t, const struct figures *all, size_t i, unsigned n) {
+static void print_row(const struct bench_table *t, const struct figures *all, size_t i,
+                      unsigned n) {
     const struct figures *f = &all[i];
     if (f->why_not != NULL) {
         printf("  %-34s %10s   %s\n", t->contenders[i].name, "-", f->why_not);

@@ -85,12 +85,17 @@ static void close_queue(void) {
     mproc_drop(queues[1]);
 }
 
-static const struct channel channel_mproc = {"mproc queue", open_queue, NULL, put_queue,
+static const struct channel channel_mproc = {"mproc queue", open_queue, NULL,       put_queue,
                                              get_queue,     NULL,       close_queue};
-static const struct channel channel_copied = {"mproc queue, copied out", open_queue, NULL, put_queue,
-                                              get_copied, NULL, close_queue};
-static const struct channel channel_reserved = {
-    "mproc queue, reserve and commit", open_queue, NULL, put_reserved, get_queue, NULL, close_queue};
+static const struct channel channel_copied = {
+    "mproc queue, copied out", open_queue, NULL, put_queue, get_copied, NULL, close_queue};
+static const struct channel channel_reserved = {"mproc queue, reserve and commit",
+                                                open_queue,
+                                                NULL,
+                                                put_reserved,
+                                                get_queue,
+                                                NULL,
+                                                close_queue};
 
 /* ---------------------------------------------------------------- POSIX mq */
 
@@ -147,7 +152,8 @@ static void close_mq(void) {
     mq_close(mqs[1]);
 }
 
-static const struct channel channel_mq = {"POSIX mq", open_mq, NULL, put_mq, get_mq, NULL, close_mq};
+static const struct channel channel_mq = {"POSIX mq", open_mq, NULL,    put_mq,
+                                          get_mq,     NULL,    close_mq};
 
 /* ---------------------------------------------------------------- Unix sockets */
 
@@ -213,8 +219,13 @@ static void close_sockets(void) {
     close(sockets[1]);
 }
 
-static const struct channel channel_datagram = {
-    "Unix datagram socketpair", open_datagram, NULL, put_datagram, get_datagram, NULL, close_sockets};
+static const struct channel channel_datagram = {"Unix datagram socketpair",
+                                                open_datagram,
+                                                NULL,
+                                                put_datagram,
+                                                get_datagram,
+                                                NULL,
+                                                close_sockets};
 static const struct channel channel_stream = {
     "Unix stream socketpair", open_stream, NULL, put_stream, get_stream, NULL, close_sockets};
 
@@ -318,8 +329,9 @@ static double run(void *arg, uint64_t n) {
 
 static void compare(const char *title, const struct kind *kind, size_t size, bool large,
                     const char *unit, double scale, struct bench_target target) {
-    static const struct channel *const ours[] = {&channel_mproc, &channel_copied, &channel_reserved};
-    static const struct channel *const peers[] = {&channel_mq,  &channel_datagram, &channel_stream,
+    static const struct channel *const ours[] = {&channel_mproc, &channel_copied,
+                                                 &channel_reserved};
+    static const struct channel *const peers[] = {&channel_mq, &channel_datagram, &channel_stream,
                                                   &channel_zmq, &channel_boost};
     struct run runs[8];
     struct bench_contender contenders[8];
@@ -331,8 +343,7 @@ static void compare(const char *title, const struct kind *kind, size_t size, boo
         runs[n] = (struct run){peers[i], kind, size, 0};
     }
     for (size_t i = 0; i < n; i++) {
-        contenders[i] =
-            (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 5};
+        contenders[i] = (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 5};
     }
     struct bench_table table = {title, unit, scale, kind == &throughput, contenders, n, target};
     bench_compare(&table);
@@ -357,8 +368,8 @@ int main(int argc, char **argv) {
     compare("throughput, 1 MiB", &throughput, SIZE_MAX_, true, "GB/s", 1048576e-9,
             (struct bench_target){0, 6});
     if (bench_cpus() > 1) {
-        compare("round trip, 16 B, two CPUs: the queue spins, the others sleep", &spinning, 16, false,
-                "us", 1e6, (struct bench_target){0, 1});
+        compare("round trip, 16 B, two CPUs: the queue spins, the others sleep", &spinning, 16,
+                false, "us", 1e6, (struct bench_target){0, 1});
     } else {
         printf("\nround trip on two CPUs: there is only one here\n");
     }

@@ -44,8 +44,13 @@ static void close_boost() {
     delete queues[1];
 }
 
-extern "C" const struct channel channel_boost = {
-    "Boost.Interprocess message_queue", open_boost, nullptr, put_boost, get_boost, nullptr, close_boost};
+extern "C" const struct channel channel_boost = {"Boost.Interprocess message_queue",
+                                                 open_boost,
+                                                 nullptr,
+                                                 put_boost,
+                                                 get_boost,
+                                                 nullptr,
+                                                 close_boost};
 #else
 static const char *absent(size_t) {
     return "libboost-dev was not there when this was built";
