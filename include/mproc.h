@@ -296,6 +296,24 @@ MPROC_API unsigned mproc_semaphore_value(const mproc_semaphore *semaphore);
 MPROC_API int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why,
                                     size_t size) MPROC_MUST_USE;
 
+/*
+ * A semaphore that knows who took its permits: when a member dies, those that it had taken and not
+ * released are given back. Any member may release in the place of another.
+ */
+typedef struct mproc_bsemaphore mproc_bsemaphore;
+
+/* With `bound` permits, all there. NULL: -ENOMEM, or more than MPROC_SEMAPHORE_MAX. */
+MPROC_API mproc_bsemaphore *mproc_bsemaphore_new(unsigned bound) MPROC_MUST_USE;
+/* -ETIMEDOUT, -EINTR; -ENOMEM: no room to note the caller. */
+MPROC_API int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
+/* MPROC_ENOTHELD: all permits are there. */
+MPROC_API int mproc_bsemaphore_release(mproc_bsemaphore *semaphore);
+/* Permits that are there at this moment, those of dead members included. */
+MPROC_API unsigned mproc_bsemaphore_value(mproc_bsemaphore *semaphore);
+MPROC_API unsigned mproc_bsemaphore_bound(const mproc_bsemaphore *semaphore);
+MPROC_API int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why,
+                                     size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- event */
 
 /*

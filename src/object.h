@@ -18,6 +18,7 @@ enum mproc__kind {
     MPROC__KIND_RLOCK,
     MPROC__KIND_EVENT,
     MPROC__KIND_SEMAPHORE,
+    MPROC__KIND_BSEMAPHORE,
     MPROC__KINDS
 };
 

@@ -30,6 +30,7 @@
     X(rlock)                                                                                       \
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
+    X(bsemaphore)                                                                                  \
     X(queue)                                                                                       \
     X(tasks)
 
@@ -41,6 +42,7 @@
     X(rlock)                                                                                       \
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
+    X(bsemaphore)                                                                                  \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(job)                                                                                         \

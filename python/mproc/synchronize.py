@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .context import BaseContext
 
-__all__ = ["Event", "Lock", "RLock", "Semaphore"]
+__all__ = ["BoundedSemaphore", "Event", "Lock", "RLock", "Semaphore"]
 
 SEM_VALUE_MAX = 2**31 - 1
 
@@ -127,6 +127,22 @@ class Semaphore(_Shared, _mproc.Semaphore):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()})>"
+
+
+class BoundedSemaphore(_Shared, _mproc.BoundedSemaphore):
+    """A number of permits, at first `value`, that never becomes more.
+
+    It knows which process took how many: those that a process had when it died are given back.
+    release() gives back one of the caller's own process, or if that has none, one of another's.
+    """
+
+    def __new__(cls, value: int = 1, *, ctx: BaseContext | None = None) -> BoundedSemaphore:
+        self = super().__new__(cls, value)
+        self._belong_to(ctx)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self.maxvalue})>"
 
 
 class Event(_Shared, _mproc.Event):

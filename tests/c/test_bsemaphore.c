@@ -1,0 +1,231 @@
+/*
+ * test_bsemaphore.c - the bounded semaphore: permits between members, and those of the dead
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kin.h"
+#include "object.h"
+
+#include <errno.h>
+
+static mproc_bsemaphore *make(unsigned value) {
+    mproc_bsemaphore *semaphore = mproc_bsemaphore_new(value);
+    CHECK(semaphore != NULL);
+    return semaphore;
+}
+
+static void drop(mproc_bsemaphore *semaphore) {
+    (void)mproc_reap();
+    mproc_drop(semaphore);
+}
+
+TEST(bsemaphore_counts) {
+    mproc_bsemaphore *semaphore = make(2);
+    CHECK_EQ(mproc_bsemaphore_bound(semaphore), 2);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 2);
+    CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, MPROC_FOREVER));
+    CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 0);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 2);
+    CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
+    drop(semaphore);
+}
+
+TEST(bsemaphore_has_a_highest_bound) {
+    CHECK(mproc_bsemaphore_new(MPROC_SEMAPHORE_MAX + 1) == NULL);
+    mproc_bsemaphore *semaphore = make(MPROC_SEMAPHORE_MAX);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), MPROC_SEMAPHORE_MAX - 1);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    drop(semaphore);
+}
+
+static void release_once(void *arg) {
+    CHECK_OK(mproc_bsemaphore_release(arg));
+}
+
+TEST(bsemaphore_is_released_by_anybody) {
+    mproc_bsemaphore *semaphore = make(1);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    kin_join(kin_fork(release_once, semaphore));
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
+    CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    drop(semaphore);
+}
+
+TEST(bsemaphore_acquire_lasts_its_timeout) {
+    mproc_bsemaphore *semaphore = make(0); /* a bound of 0 is legal, if useless */
+    int64_t start = mproc__os_now();
+    CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 20 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_GE(mproc__os_now() - start, 20 * MPROC_MSEC);
+    drop(semaphore);
+}
+
+static void acquire_once(void *arg) {
+    CHECK_OK(mproc_bsemaphore_acquire(arg, MPROC_FOREVER));
+}
+
+static void acquire_and_sleep(void *arg) {
+    CHECK_OK(mproc_bsemaphore_acquire(arg, MPROC_FOREVER));
+    kin_sleep();
+}
+
+static void acquire_and_release(void *arg) {
+    CHECK_OK(mproc_bsemaphore_acquire(arg, MPROC_FOREVER));
+    CHECK_OK(mproc_bsemaphore_release(arg));
+}
+
+TEST(bsemaphore_release_wakes_as_many_as_it_gives) {
+    mproc_bsemaphore *semaphore = make(4);
+    pid_t pids[4];
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    }
+    for (int i = 0; i < 4; i++) {
+        pids[i] = kin_fork(acquire_and_sleep, semaphore);
+    }
+    for (int i = 0; i < 4; i++) {
+        kin_await_futex(pids[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(mproc_bsemaphore_release(semaphore));
+    }
+    while (mproc_bsemaphore_value(semaphore) != 0) {
+        usleep(200);
+    }
+    for (int i = 0; i < 4; i++) {
+        kin_kill(pids[i]);
+        CHECK_EQ(mproc_bsemaphore_value(semaphore), i + 1);
+    }
+    CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    drop(semaphore);
+}
+
+TEST(bsemaphore_forgets_dead_waiters) {
+    mproc_bsemaphore *semaphore = make(1);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    pid_t dead = kin_fork(acquire_once, semaphore);
+    pid_t living = kin_fork(acquire_and_release, semaphore);
+    kin_await_futex(dead);
+    kin_await_futex(living);
+    kin_kill(dead);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    kin_join(living);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
+    drop(semaphore);
+}
+
+TEST(bsemaphore_gives_back_what_a_dead_member_took) {
+    mproc_bsemaphore *semaphore = make(2);
+    pid_t pid = kin_fork(acquire_and_sleep, semaphore);
+    while (mproc_bsemaphore_value(semaphore) != 1) {
+        usleep(200);
+    }
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    pid_t waiting = kin_fork(acquire_and_release, semaphore);
+    kin_await_futex(waiting);
+    CHECK_OK(kill(pid, SIGKILL)); /* who waits notices it, though nobody collects the process */
+    kin_join(waiting);
+    kin_kill(pid);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    drop(semaphore);
+}
+
+TEST(bsemaphore_try_finds_what_a_dead_member_took) {
+    mproc_bsemaphore *semaphore = make(1);
+    kin_join(kin_fork(acquire_once, semaphore));
+    int r = -ETIMEDOUT;
+    for (int i = 0; i < 1024 && r == -ETIMEDOUT; i++) {
+        r = mproc_bsemaphore_acquire(semaphore, 0);
+    }
+    CHECK_OK(r);
+    drop(semaphore);
+}
+
+TEST(bsemaphore_remembers_many_members) {
+    mproc_bsemaphore *semaphore = make(20);
+    pid_t pids[20];
+    for (int i = 0; i < 20; i++) {
+        pids[i] = kin_fork(acquire_and_sleep, semaphore);
+    }
+    while (mproc_bsemaphore_value(semaphore) != 0) {
+        usleep(200);
+    }
+    CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
+    for (int i = 0; i < 20; i++) {
+        kin_kill(pids[i]);
+    }
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 20);
+    CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
+    drop(semaphore);
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+static void acquire_interrupted(void *arg) {
+    struct sigaction action = {.sa_handler = ignore};
+    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    CHECK_EQ(mproc_bsemaphore_acquire(arg, MPROC_FOREVER), -EINTR);
+}
+
+TEST(bsemaphore_acquire_ends_when_a_handler_ran) {
+    mproc_bsemaphore *semaphore = make(1);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    pid_t pid = kin_fork(acquire_interrupted, semaphore);
+    kin_await_futex(pid);
+    CHECK_OK(kill(pid, SIGUSR1));
+    kin_join(pid);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 0);
+    drop(semaphore);
+}
+
+TEST(bsemaphore_check_names_what_is_wrong) {
+    mproc_bsemaphore *semaphore = make(1);
+    KIN_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
+               mproc_bsemaphore_check(semaphore, why, sizeof why), "B:");
+    uint32_t *taken = (uint32_t *)(void *)((char *)semaphore + sizeof(struct mproc__object) + 12);
+    KIN_BREAKS(taken, 1, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
+    drop(semaphore);
+}
+
+/* Never more than three inside, and nobody is left out. */
+#define ROUNDS 2000
+#define ROOM 3
+#define CROWD 6
+
+struct room {
+    mproc_bsemaphore *door;
+    uint64_t inside, visits;
+};
+
+static void visit(void *arg) {
+    struct room *room = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        CHECK_OK(mproc_bsemaphore_acquire(room->door, MPROC_FOREVER));
+        CHECK_LE(mproc__add64(&room->inside, 1), ROOM - 1);
+        mproc__add64(&room->visits, 1);
+        mproc__add64(&room->inside, (uint64_t)-1);
+        CHECK_OK(mproc_bsemaphore_release(room->door));
+    }
+}
+
+TEST(bsemaphore_stress_room) {
+    struct room room = {make(ROOM), 0, 0};
+    struct kin_thread threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        threads[i] = (struct kin_thread){.run = visit, .arg = &room};
+    }
+    kin_threads_run(threads, CROWD);
+    CHECK_EQ(room.visits, CROWD * ROUNDS);
+    CHECK_EQ(mproc_bsemaphore_value(room.door), ROOM);
+    drop(room.door);
+}
