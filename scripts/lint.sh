@@ -30,7 +30,7 @@ listed() {
     local status=0 list path
     while read -r path; do
         list=$(dirname "$path")/meson.build
-        [ -f "$list" ] || list=$(dirname "$(dirname "$path")")/meson.build
+        while [ ! -f "$list" ]; do list=$(dirname "$(dirname "$list")")/meson.build; done
         grep -qE "\b$(basename "$path" .c | sed -E 's/^(test|crash|fuzz|bench)_//')\b" "$list" ||
             { echo "$path is not listed in $list"; status=1; }
     done < <(files 'src/*.c' 'python/_mproc/*.c' 'python/mproc/*.py' 'tests/c/*.c' 'tests/crash/*.c' \

@@ -70,7 +70,7 @@ int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t s
 
 /* The caller's hold on the object goes, the object itself moves into *word, a hand's word. False, and
  * nothing has happened: other members hold it too. */
-bool mproc__object_disown(struct mproc__hand *hand, void *object, uint64_t *word);
+bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
 
 /* What destroys the insides of an object of a kind: it frees word by word, so that it can be resumed
  * by somebody else at any point. NULL in the table: nothing inside. */
@@ -85,7 +85,7 @@ void mproc__holds_freeze(void);
 void mproc__holds_thaw(void);
 /* Copies all holds of the calling member for the child that `token` names. Frozen. -ENOMEM. */
 int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token);
-int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *object);
+int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer);
 /* Gives back all holds of a member. Only for its reaper. */
 void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot);
 

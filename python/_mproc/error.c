@@ -28,13 +28,13 @@
 #define OF_MPROC_EFRAME PyExc_OSError
 
 static PyObject *exception_of(int code) {
-    switch (code) {
 #define X(name, value, message)                                                                    \
-    case name: return OF_##name;
-        MPROC_ERRORS(X)
-#undef X
-    default: return PyExc_SystemError;
+    if (code == (name)) {                                                                          \
+        return OF_##name;                                                                          \
     }
+    MPROC_ERRORS(X)
+#undef X
+    return PyExc_SystemError;
 }
 
 PyObject *error_raise_for(int code, const char *who) {
