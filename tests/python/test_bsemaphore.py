@@ -123,9 +123,7 @@ def test_a_signal_handler_that_raises_ends_the_wait():
 
 
 def test_is_not_pickled_for_nobody(semaphore):
-    with pytest.raises(
-        RuntimeError, match=r"^BoundedSemaphore objects should only be"
-    ):
+    with pytest.raises(RuntimeError, match=r"^BoundedSemaphore objects should only be"):
         pickle.dumps(semaphore)
 
 
