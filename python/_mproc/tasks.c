@@ -376,8 +376,8 @@ static int submit_parts(PyObject *self, PyObject *job, int kind, const struct fu
     return 0;
 }
 
-/* submit_map(job, function message, named, star, items, chunksize): a list of items, at least one.
- * If an item cannot be sent, the exception is raised, and the job fails. */
+/* submit_map(job, function message, named, star, items, chunksize): a list of items; without any the
+ * job is ready at once. If an item cannot be sent, the exception is raised, and the job fails. */
 static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
     struct module_state *state = module_state_of(self);
     struct function function;
@@ -390,7 +390,7 @@ static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
         return NULL;
     }
     Py_ssize_t n = PyList_GET_SIZE(items);
-    if (chunk < 1 || n < 1) {
+    if (chunk < 1) {
         PyErr_Format(PyExc_ValueError, "chunksize %zd for %zd items", chunk, n);
         return NULL;
     }
@@ -404,6 +404,9 @@ static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
     }
     Py_XSETREF(((struct job *)job)->value, results);
     job_begin((struct job *)job, (n + chunk - 1) / chunk, chunk);
+    if (n == 0) {
+        return job_finish((struct job *)job) < 0 ? NULL : Py_NewRef(Py_None);
+    }
     if (submit_parts(self, job, star ? TASK_STARMAP : TASK_MAP, &function, items, chunk) < 0) {
         return NULL;
     }

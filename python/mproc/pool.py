@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock as _allocate_lock
-from itertools import count as _count
+from _weakref import ref as _reference
 from time import monotonic as _monotonic
 
 from . import _mproc, process, util
@@ -38,9 +38,8 @@ TERMINATE = "TERMINATE"
 
 SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 PATIENCE = 5.0  # seconds that a worker has for ending after terminate(), before it is killed
+EXIT_PRIORITY = 15  # of terminating a pool that is still there at exit
 DEATHS = 16  # workers that may die one after the other without having done anything
-
-_worker_numbers = _count(1)
 
 
 # ---- what can go wrong
@@ -73,12 +72,20 @@ class WorkerDiedError(ProcessError):
         return f"worker {self.name} (pid {self.pid}) {how}{when}"
 
 
+def _name(value: object) -> str:
+    """Return the repr of anything, also of what fails to have one."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} object at {id(value):#x}, repr: {type(error).__name__}>"
+
+
 class MaybeEncodingError(Exception):
     """A result or an exception could not be sent back, or not be read when it came."""
 
     def __init__(self, exc: object, value: object) -> None:
-        self.exc = repr(exc)
-        self.value = repr(value)
+        self.exc = _name(exc)
+        self.value = _name(value)
         super().__init__(self.exc, self.value)
 
     def __str__(self) -> str:
@@ -285,6 +292,10 @@ class Pool:
         self._sleepers: list[LockType] = []
         self._thread: Any = None
         self._start_workers()
+        # Before the exit ends the children: a thread would replace them.
+        self._at_exit = util.Finalize(
+            self, _terminate, args=(_reference(self),), exitpriority=EXIT_PRIORITY
+        )
         self._state = RUN
         if maxtasksperchild is not None:
             self._need_thread()
@@ -411,12 +422,15 @@ class Pool:
             self._pump(job, min(SLICE, left))
             left = deadline - _monotonic()
 
+    def _goes_on(self) -> bool:
+        return self._state == RUN or (self._state == CLOSE and self._tasks.open > 0)
+
     def _need_thread(self) -> None:
         if self._thread is None:
             import threading
 
             self._thread = threading.Thread(
-                target=_collect_for, args=(self,), name="mproc-pool", daemon=True
+                target=_collect_for, args=(_reference(self),), name="mproc-pool", daemon=True
             )
             self._thread.start()
 
@@ -549,8 +563,11 @@ class Pool:
         if self._state == TERMINATE:
             return
         self._state = TERMINATE
+        self._at_exit.cancel()
         self._tasks.close()
         self._end_workers()
+        self._join_thread(PATIENCE)
+        self._end_workers()  # the one that the thread may have been starting
         self._tasks.fail_all(ProcessError("the pool was terminated before the task was done"))
         self._wake_sleepers()
 
@@ -563,8 +580,11 @@ class Pool:
             self._pump(None, SLICE)
         for old in self._pool:
             old.join()
+        self._join_thread(None)
+
+    def _join_thread(self, seconds: float | None) -> None:
         if self._thread is not None and self._thread.ident != _current_thread_id():
-            self._thread.join()
+            self._thread.join(seconds)
 
     def __enter__(self) -> Pool:
         self._check_running()
@@ -596,7 +616,19 @@ def _current_thread_id() -> int:
     return _thread.get_ident()
 
 
-def _collect_for(pool: Pool) -> None:
-    """Collect and look after the workers when nobody waits: the thread of a pool that needs one."""
-    while pool._state == RUN or (pool._state == CLOSE and pool._tasks.open > 0):
+def _terminate(reference: Callable[[], Pool | None]) -> None:
+    pool = reference()
+    if pool is not None:
+        pool.terminate()
+
+
+def _collect_for(reference: Callable[[], Pool | None]) -> None:
+    """Collect and look after the workers when nobody waits: the thread of a pool that needs one.
+
+    Between two looks it keeps the pool only while tasks are open, that their callbacks are called.
+    """
+    while (pool := reference()) is not None and pool._goes_on():
         pool._pump(None, SLICE)
+        while pool._tasks.open > 0 and pool._goes_on():
+            pool._pump(None, SLICE)
+        del pool

@@ -1,0 +1,1000 @@
+"""Pool and AsyncResult: what is asked is answered, whatever happens to the workers."""
+
+import functools
+import gc
+import itertools
+import os
+import pickle
+import signal
+import threading
+import warnings
+
+import errands
+import pytest
+from conftest import wait_until
+
+import mproc
+from mproc import pool as pool_module
+from mproc.pool import MaybeEncodingError, WorkerDiedError
+
+LONG = 60  # seconds that no wait takes: after them something is wrong
+
+
+@pytest.fixture
+def fork():
+    return mproc.get_context("fork")
+
+
+def workers(pool):
+    return [process.pid for process in pool._pool]
+
+
+def over(pool):
+    """Close the pool in good order; all its workers have ended well."""
+    pool.close()
+    pool.join()
+    assert [process.exitcode for process in pool._pool] == [0] * len(pool._pool)
+
+
+# A task cannot carry a queue: an initializer does.
+
+
+def keep_queue(queue):
+    errands.state.append(queue)
+
+
+def stay_put():
+    errands.stay(errands.state[0])
+
+
+def say_and_wait(path, value=None):
+    errands.say_and_wait(errands.state[0], path, value)
+    return value
+
+
+# ---- calls
+
+
+def test_module():
+    assert "Pool" in pool_module.__all__
+    with mproc.Pool(1) as pool:
+        assert isinstance(pool, pool_module.Pool)
+
+
+def test_apply(ctx):
+    with ctx.Pool(2) as pool:
+        assert pool.apply(errands.square, (5,)) == 25
+        assert pool.apply(errands.add, (1,)) == 11
+        assert pool.apply(errands.add, [1, 2], {"c": 3}) == 6
+        assert pool.apply(errands.add, args=(1,), kwds={"b": 1}) == 2
+        assert pool.apply(errands.pid) in workers(pool)
+        assert pool.apply(os.getpid) in workers(pool)
+        assert pool.apply(int, ("7",)) == 7
+        assert pool.apply("a-b".split, ("-",)) == ["a", "b"]
+        assert pool.apply(functools.partial(errands.add, 1, c=1)) == 12
+
+
+def test_map(ctx):
+    with ctx.Pool(2) as pool:
+        assert pool.map(errands.square, range(10)) == [x * x for x in range(10)]
+        assert pool.map(errands.square, [3]) == [9]
+        assert pool.map(errands.square, []) == []
+        assert pool.map(errands.square, (x for x in (1, 2))) == [1, 4]
+        assert pool.map(errands.square, {3: 1}) == [9]
+        assert pool.map(str, range(1000), chunksize=7) == [str(x) for x in range(1000)]
+        assert pool.map(str, range(10), 100) == [str(x) for x in range(10)]
+        assert pool.map(str, range(10), chunksize=1) == [str(x) for x in range(10)]
+
+
+def test_starmap(ctx):
+    with ctx.Pool(2) as pool:
+        pairs = list(itertools.product(range(5), range(5)))
+        assert pool.starmap(errands.add, pairs) == [a + b for a, b in pairs]
+        assert pool.starmap(errands.add, ([n] for n in range(3)), 2) == [10, 11, 12]
+        assert pool.starmap(errands.add, []) == []
+
+
+def test_async(ctx):
+    with ctx.Pool(2) as pool:
+        results = [pool.apply_async(errands.square, (n,)) for n in range(200)]
+        mapped = pool.map_async(errands.square, range(100))
+        starred = pool.starmap_async(errands.add, [(1, 2), (3, 4)], chunksize=1)
+        assert starred.get(LONG) == [3, 7]
+        assert mapped.get(timeout=LONG) == [n * n for n in range(100)]
+        assert [result.get() for result in results] == [n * n for n in range(200)]
+
+
+def test_large_values(ctx):
+    with ctx.Pool(2) as pool:
+        for size in (8000, 9000, 70_000, 3_000_000):
+            assert pool.apply(errands.echo, (b"x" * size,)) == b"x" * size
+            assert pool.map(len, [b"x" * size] * 3) == [size] * 3
+
+
+def test_work_is_spread(ctx, tmp_path):
+    """Two tasks of which each waits for the other cannot be done by one worker."""
+    with ctx.Pool(2, keep_queue, (queue := ctx.Queue(),)) as pool:
+        path = tmp_path / "go"
+        results = [pool.apply_async(say_and_wait, (path, n)) for n in range(2)]
+        assert sorted(queue.get(timeout=LONG) for _ in results) == sorted(workers(pool))
+        path.touch()
+        assert [result.get(LONG) for result in results] == [0, 1]
+
+
+def test_a_worker(ctx, method):
+    with ctx.Pool(1) as pool:
+        name, daemon, its_method = pool.apply(errands.whereabouts)
+        assert "PoolWorker" in name
+        assert (daemon, its_method) == (True, method)
+
+
+# ---- results
+
+
+def test_a_result(ctx, tmp_path):
+    with ctx.Pool(1, keep_queue, (queue := ctx.Queue(),)) as pool:
+        path = tmp_path / "go"
+        result = pool.apply_async(say_and_wait, (path, 7))
+        queue.get(timeout=LONG)
+        assert result.ready() is False
+        literal = r"^<mproc\.pool\.AsyncResult object at 0x[0-9a-f]+> not ready$"
+        with pytest.raises(ValueError, match=literal):
+            result.successful()
+        assert result.wait(0.01) is None
+        with pytest.raises(mproc.TimeoutError):
+            result.get(0.01)
+        with pytest.raises(mproc.TimeoutError):
+            result.get(timeout=0)
+        with pytest.raises(mproc.TimeoutError):
+            result.get(-1)
+        path.touch()
+        result.wait()
+        assert result.ready() is True
+        assert result.successful() is True
+        assert result.get() == result.get(0) == 7
+
+
+def test_a_failed_result(fork):
+    with fork.Pool(1) as pool:
+        result = pool.apply_async(errands.fail)
+        result.wait(LONG)
+        assert result.ready()
+        assert result.successful() is False
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                result.get()
+
+
+def test_a_result_becomes_ready_without_a_wait(fork):
+    with fork.Pool(1) as pool:
+        result = pool.apply_async(errands.square, (2,))
+        assert wait_until(result.ready, LONG)
+        assert result.get(0) == 4
+
+
+def test_a_map_that_is_not_done(fork, tmp_path):
+    with fork.Pool(1, keep_queue, (queue := fork.Queue(),)) as pool:
+        path = tmp_path / "go"
+        result = pool.map_async(say_and_wait, [path] * 3, chunksize=1)
+        queue.get(timeout=LONG)
+        with pytest.raises(mproc.TimeoutError):
+            result.get(0.01)
+        path.touch()
+        assert result.get(LONG) == [None] * 3
+
+
+def test_result_types():
+    assert pool_module.ApplyResult is pool_module.AsyncResult
+    assert issubclass(pool_module.MapResult, pool_module.AsyncResult)
+    assert pool_module.AsyncResult[int].__args__ == (int,)
+
+
+def test_results_outlive_the_pool(fork):
+    pool = fork.Pool(1)
+    result = pool.apply_async(errands.square, (3,))
+    over(pool)
+    assert result.get() == 9
+
+
+# ---- callbacks
+
+
+def test_callbacks(ctx):
+    good, bad = [], []
+    done = threading.Semaphore(0)
+
+    def note(values):
+        return lambda value: (values.append(value), done.release())
+
+    with ctx.Pool(1) as pool:
+        calls = {"callback": note(good), "error_callback": note(bad)}
+        pool.apply_async(errands.square, (3,), {}, **calls)
+        pool.map_async(errands.square, [1, 2], **calls)
+        pool.starmap_async(errands.add, [(1, 2)], **calls)
+        pool.apply_async(errands.fail, **calls)
+        pool.map_async(errands.square, [], **calls)
+        for _ in range(5):
+            assert done.acquire(timeout=LONG)  # nobody waits for a result
+    assert good[:3] == [9, [1, 4], [3]] or sorted(map(str, good)) == ["9", "[1, 4]", "[3]", "[]"]
+    assert [type(error) for error in bad] == [ZeroDivisionError]
+
+
+def test_a_callback_comes_before_get_returns(fork):
+    seen = []
+    with fork.Pool(2) as pool:
+        for n in range(50):
+            assert pool.apply_async(errands.square, (n,), callback=seen.append).get() == n * n
+            assert seen[-1] == n * n
+
+
+def test_a_callback_may_ask_for_more(fork):
+    results = []
+    with fork.Pool(1) as pool:
+
+        def more(value):
+            results.append(pool.apply_async(errands.square, (value,)))
+
+        pool.apply_async(errands.square, (3,), callback=more).get(LONG)
+        assert results[0].get(LONG) == 81
+
+
+def test_a_callback_that_raises(fork, monkeypatch):
+    seen = []
+    monkeypatch.setattr("sys.unraisablehook", lambda report: seen.append(report.exc_type))
+    with fork.Pool(1) as pool:
+        result = pool.apply_async(errands.square, (3,), callback=errands.fail)
+        assert result.get(LONG) == 9
+        assert pool.apply(errands.square, (4,)) == 16
+    assert seen == [ZeroDivisionError]
+
+
+# ---- errors of the task
+
+
+def test_an_exception(ctx):
+    with ctx.Pool(2) as pool:
+        with pytest.raises(ZeroDivisionError, match=r"^no luck$") as caught:
+            pool.apply(errands.fail, ("luck",))
+        cause = caught.value.__cause__
+        assert type(cause) is pool_module.RemoteTraceback
+        assert str(cause).startswith('\n"""\nTraceback (most recent call last):\n')
+        assert "in fail\n" in str(cause)
+        assert str(cause).endswith('ZeroDivisionError: no luck\n"""')
+        with pytest.raises(KeyError) as caught:
+            pool.apply(errands.fail_with_cause)
+        assert "no cause" in str(caught.value.__cause__)
+        with pytest.raises(IndexError):
+            pool.starmap(errands.fail_at, [(n, 7) for n in range(20)])
+        with pytest.raises(TypeError):
+            pool.starmap(errands.add, [1])
+        with pytest.raises(TypeError):
+            pool.apply(errands.square)
+        assert pool.apply(errands.square, (5,)) == 25
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, 20])
+def test_one_of_a_map_fails(fork, chunksize):
+    with fork.Pool(2) as pool:
+        for bad in (0, 10, 19):
+            function = functools.partial(errands.fail_at, bad=bad)
+            with pytest.raises(IndexError):
+                pool.map(function, range(20), chunksize=chunksize)
+        assert pool.map(errands.square, range(3)) == [0, 1, 4]
+
+
+def test_an_iterable_that_raises(fork):
+    def items():
+        yield 1
+        raise LookupError("no more")
+
+    with fork.Pool(1) as pool:
+        for call in (pool.map, pool.map_async, pool.starmap):
+            with pytest.raises(LookupError):
+                call(errands.square, items())
+        with pytest.raises(TypeError):
+            pool.map(errands.square, 5)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_a_function_that_does_not_pickle(ctx):
+    with ctx.Pool(1) as pool:
+        for result in (
+            pool.apply_async(lambda: 1),
+            pool.map_async(lambda x: x, [1, 2]),
+            pool.starmap_async(lambda x: x, [(1,)]),
+        ):
+            with pytest.raises((pickle.PicklingError, AttributeError)):
+                result.get(LONG)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_arguments_that_do_not_pickle(ctx):
+    with ctx.Pool(1) as pool:
+        for call in (
+            lambda: pool.apply(errands.echo, (lambda: 1,)),
+            lambda: pool.apply(errands.echo, (), {"value": lambda: 1}),
+            lambda: pool.map(errands.echo, [1, 2, lambda: 1], chunksize=1),
+            lambda: pool.apply(errands.echo, (threading.Lock(),)),
+        ):
+            with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+                call()
+        assert pool.map(errands.square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_what_is_no_call(fork):
+    with fork.Pool(1) as pool:
+        with pytest.raises(TypeError, match="not callable"):
+            pool.apply(7)
+        with pytest.raises(TypeError):
+            pool.apply(errands.square, 5)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_arguments_that_do_not_unpickle(ctx):
+    with ctx.Pool(1) as pool:
+        with pytest.raises(LookupError, match=r"^'not here'$|^not here$"):
+            pool.apply(errands.echo, (errands.Unreadable(),))
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_a_result_that_does_not_pickle(ctx):
+    with ctx.Pool(1) as pool:
+        with pytest.raises(MaybeEncodingError) as caught:
+            pool.apply(errands.give_lambda)
+        text = str(caught.value)
+        assert text.startswith("Error sending result: '<function give_lambda.<locals>.<lambda> at")
+        assert "Reason: " in text
+        assert repr(caught.value) == f"<MaybeEncodingError: {text}>"
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_an_exception_that_does_not_pickle(ctx):
+    with ctx.Pool(1) as pool:
+        with pytest.raises(MaybeEncodingError, match="Error sending result: 'ValueError"):
+            pool.apply(errands.raise_lambda)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_what_does_not_unpickle(ctx):
+    with ctx.Pool(1) as pool:
+        with pytest.raises(MaybeEncodingError, match="second"):
+            pool.apply(errands.raise_two_arguments)
+        with pytest.raises(MaybeEncodingError, match="not here"):
+            pool.apply(errands.give_unreadable)
+        with pytest.raises(MaybeEncodingError, match="not here"):
+            pool.starmap(errands.give_unreadable, [()])
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+@pytest.mark.parametrize("errand", [errands.give_unprintable, errands.raise_unprintable])
+def test_what_has_no_repr_either(fork, errand):
+    with fork.Pool(1) as pool:
+        worker = workers(pool)
+        with pytest.raises(MaybeEncodingError, match="not me"):
+            pool.apply(errand)
+        assert workers(pool) == worker
+
+
+# ---- workers that end
+
+
+@pytest.mark.parametrize(
+    ("errand", "args", "exitcode", "words"),
+    [
+        (errands.exit_softly, (7,), 7, "exited with code 7"),
+        (errands.exit_softly, (None,), 0, "exited with code 0"),
+        (errands.exit_hard, (9,), 9, "exited with code 9"),
+        (errands.exit_hard, (0,), 0, "exited with code 0"),
+        (errands.interrupt, (), 1, "exited with code 1"),
+        (errands.kill_self, (), -signal.SIGKILL, "was ended by SIGKILL"),
+        (errands.kill_self, (signal.SIGTERM,), -signal.SIGTERM, "was ended by SIGTERM"),
+        (os.abort, (), -signal.SIGABRT, "was ended by SIGABRT"),
+    ],
+)
+def test_a_task_ends_its_worker(ctx, errand, args, exitcode, words):
+    with ctx.Pool(1) as pool:
+        assert pool.apply(errands.square, (2,)) == 4
+        (worker,) = pool._pool
+        with pytest.raises(WorkerDiedError) as caught:
+            pool.apply(errand, args)
+        error = caught.value
+        assert isinstance(error, mproc.ProcessError)
+        assert (error.name, error.pid, error.exitcode) == (worker.name, worker.pid, exitcode)
+        assert str(error) == (
+            f"worker {worker.name} (pid {worker.pid}) {words} while it ran task {error.task}"
+        )
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        assert pool.apply(errands.square, (3,)) == 9
+        assert workers(pool) != [worker.pid]
+
+
+def test_the_tasks_beside_it_are_done(ctx):
+    with ctx.Pool(2) as pool:
+        results = [pool.apply_async(errands.kill_self_at, (n, 5)) for n in range(20)]
+        for n, result in enumerate(results):
+            if n == 5:
+                with pytest.raises(WorkerDiedError):
+                    result.get(LONG)
+            else:
+                assert result.get(LONG) == n
+
+
+def test_a_map_loses_a_worker(ctx):
+    with ctx.Pool(2) as pool:
+        function = functools.partial(errands.kill_self_at, bad=5)
+        with pytest.raises(WorkerDiedError):
+            pool.map(function, range(20), chunksize=2)
+        assert pool.map(errands.square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_a_busy_worker_is_killed(ctx):
+    with ctx.Pool(2, keep_queue, (queue := ctx.Queue(),)) as pool:
+        result = pool.apply_async(stay_put)
+        pid = queue.get(timeout=LONG)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(WorkerDiedError) as caught:
+            result.get(LONG)
+        assert (caught.value.pid, caught.value.exitcode) == (pid, -signal.SIGKILL)
+        assert pool.map(errands.square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_all_workers_are_killed(ctx):
+    with ctx.Pool(2, keep_queue, (queue := ctx.Queue(),)) as pool:
+        results = [pool.apply_async(stay_put) for _ in range(2)]
+        waiting = [pool.apply_async(errands.square, (n,)) for n in range(10)]
+        for _ in results:
+            os.kill(queue.get(timeout=LONG), signal.SIGKILL)
+        assert [result.get(LONG) for result in waiting] == [n * n for n in range(10)]
+        for result in results:
+            with pytest.raises(WorkerDiedError):
+                result.get(LONG)
+
+
+def test_idle_workers_are_killed(ctx):
+    with ctx.Pool(2) as pool:
+        pool.map(errands.square, range(10))
+        for _ in range(2):
+            killed = set(workers(pool))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            assert pool.map(errands.square, range(10)) == [n * n for n in range(10)]
+        result = pool.apply_async(errands.pid)
+        assert result.get(LONG) not in killed
+
+
+def test_workers_die_while_nobody_waits_and_the_pool_is_closed(fork):
+    pool = fork.Pool(2, keep_queue, (queue := fork.Queue(),))
+    results = [pool.apply_async(stay_put) for _ in range(2)]
+    more = [pool.apply_async(errands.square, (n,)) for n in range(5)]
+    pool.close()
+    for _ in results:
+        os.kill(queue.get(timeout=LONG), signal.SIGKILL)
+    pool.join()
+    assert [result.get(0) for result in more] == [0, 1, 4, 9, 16]
+    for result in results:
+        assert not result.successful()
+
+
+def test_an_error_callback_hears_of_a_death(ctx):
+    heard, done = [], threading.Event()
+    with ctx.Pool(1) as pool:
+        pool.apply_async(
+            errands.kill_self, error_callback=lambda error: (heard.append(error), done.set())
+        )
+        assert done.wait(LONG)
+    assert type(heard[0]) is WorkerDiedError
+
+
+# ---- initializers
+
+
+def test_initializer(ctx):
+    with ctx.Pool(2, errands.remember, ("a", 1)) as pool:
+        assert pool.map(errands.recall, range(4), 1) == [[("a", 1)]] * 4
+        with pytest.raises(WorkerDiedError):
+            pool.apply(errands.kill_self)
+        assert pool.map(errands.recall, range(4), 1) == [[("a", 1)]] * 4
+
+
+def test_initargs_may_be_any_iterable(fork):
+    with fork.Pool(1, initializer=errands.remember, initargs=iter([1, 2])) as pool:
+        assert pool.apply(errands.recall) == [(1, 2)]
+        with pytest.raises(WorkerDiedError):
+            pool.apply(errands.kill_self)
+        assert pool.apply(errands.recall) == [(1, 2)]
+
+
+def test_an_initializer_that_fails_once(ctx, tmp_path):
+    with ctx.Pool(1, errands.give_up_once, (tmp_path / "failed",)) as pool:
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+@pytest.mark.parametrize("errand", [errands.give_up, errands.fail])
+def test_an_initializer_that_always_fails(ctx, capfd, errand):
+    """It breaks the pool with an error: workers are not started for ever."""
+    with ctx.Pool(2, errand) as pool:
+        first = number_of(pool._pool[0])
+        results = [pool.apply_async(errands.square, (n,)) for n in range(3)]
+        for result in results:
+            with pytest.raises(WorkerDiedError, match=r"exited with code [13]$"):
+                result.get(LONG)
+        with pytest.raises(ValueError, match=r"^Pool not running$"):
+            pool.apply(errands.square, (2,))
+        pool.join()
+        assert max(map(number_of, pool._pool)) - first <= 2 + pool_module.DEATHS
+    if errand is errands.fail:
+        assert "ZeroDivisionError: no None" in capfd.readouterr().err
+
+
+def number_of(worker):
+    return int(worker.name.rpartition("-")[2])
+
+
+# ---- maxtasksperchild
+
+
+def test_maxtasksperchild(ctx):
+    with ctx.Pool(1, maxtasksperchild=2) as pool:
+        pids = [pool.apply(errands.pid) for _ in range(5)]
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+
+
+def test_maxtasksperchild_counts_chunks(fork):
+    with fork.Pool(1, maxtasksperchild=1) as pool:
+        pids = pool.map(errands.pid, range(6), chunksize=3)
+    assert pids[0] == pids[2] != pids[3] == pids[5]
+
+
+def test_maxtasksperchild_with_nobody_waiting(fork):
+    pool = fork.Pool(2, maxtasksperchild=1)
+    results = [pool.apply_async(errands.square, (n,)) for n in range(10)]
+    pool.close()
+    pool.join()
+    assert [result.get(0) for result in results] == [n * n for n in range(10)]
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_too_few_processes(processes):
+    with pytest.raises(ValueError, match=r"^Number of processes must be at least 1$"):
+        mproc.Pool(processes)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2"])
+def test_wrong_maxtasksperchild(number):
+    with pytest.raises(ValueError, match=r"^maxtasksperchild must be a positive int or None$"):
+        mproc.Pool(1, maxtasksperchild=number)
+
+
+def test_wrong_initializer():
+    with pytest.raises(TypeError, match=r"^initializer must be a callable$"):
+        mproc.Pool(1, 5)
+    with pytest.raises(TypeError):
+        mproc.Pool(1, errands.remember, 5)
+
+
+def test_wrong_processes():
+    with pytest.raises(TypeError):
+        mproc.Pool("2")
+
+
+def test_as_many_as_there_are_cpus():
+    with mproc.Pool() as pool:
+        number = getattr(os, "process_cpu_count", os.cpu_count)()
+        assert len(pool._pool) == pool._processes == number
+
+
+@pytest.mark.parametrize("chunksize", ["1", 1.5])
+def test_wrong_chunksize(fork, chunksize):
+    with fork.Pool(1) as pool:
+        with pytest.raises(TypeError):
+            pool.map(errands.square, [1], chunksize)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_an_initializer_that_does_not_pickle():
+    for method in ("spawn", "forkserver"):
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            mproc.get_context(method).Pool(2, lambda: None)
+
+
+# ---- the end
+
+
+def test_repr(fork):
+    pool = fork.Pool(3)
+    assert repr(pool) == "<mproc.pool.Pool state=RUN pool_size=3>"
+    pool.close()
+    assert repr(pool) == "<mproc.pool.Pool state=CLOSE pool_size=3>"
+    pool.terminate()
+    assert repr(pool) == "<mproc.pool.Pool state=TERMINATE pool_size=3>"
+    pool.join()
+
+
+def test_close_and_join(ctx):
+    pool = ctx.Pool(2)
+    results = [pool.apply_async(errands.square, (n,)) for n in range(50)]
+    pool.close()
+    pool.close()
+    for use in (
+        lambda: pool.apply(errands.square, (1,)),
+        lambda: pool.apply_async(errands.square, (1,)),
+        lambda: pool.map(errands.square, [1]),
+        lambda: pool.map_async(errands.square, []),
+        lambda: pool.starmap(errands.add, [(1,)]),
+        lambda: pool.starmap_async(errands.add, [(1,)]),
+        pool.__enter__,
+    ):
+        with pytest.raises(ValueError, match=r"^Pool not running$"):
+            use()
+    pool.join()
+    pool.join()
+    assert [result.get(0) for result in results] == [n * n for n in range(50)]
+    assert [process.exitcode for process in pool._pool] == [0, 0]
+
+
+def test_join_while_it_runs(fork):
+    with fork.Pool(1) as pool, pytest.raises(ValueError, match=r"^Pool is still running$"):
+        pool.join()
+
+
+def test_terminate(ctx):
+    pool = ctx.Pool(2, keep_queue, (queue := ctx.Queue(),))
+    results = [pool.apply_async(stay_put) for _ in range(5)]
+    for _ in range(2):
+        queue.get(timeout=LONG)
+    pool.terminate()
+    pool.terminate()
+    pool.join()
+    assert [process.exitcode for process in pool._pool] == [-signal.SIGTERM] * 2
+    for result in results:
+        with pytest.raises(mproc.ProcessError, match="terminated before the task was done"):
+            result.get(LONG)
+    with pytest.raises(ValueError, match=r"^Pool not running$"):
+        pool.apply(errands.square, (1,))
+    pool.close()
+    assert pool._state == "TERMINATE"
+
+
+def test_terminate_after_close(fork):
+    pool = fork.Pool(1, keep_queue, (queue := fork.Queue(),))
+    pool.apply_async(stay_put)
+    queue.get(timeout=LONG)
+    pool.close()
+    pool.terminate()
+    pool.join()
+
+
+def test_terminate_wakes_a_thread_that_waits(fork):
+    with fork.Pool(1, keep_queue, (queue := fork.Queue(),)) as pool:
+        result, caught = pool.apply_async(stay_put), []
+
+        def wait():
+            try:
+                result.get(LONG)
+            except mproc.ProcessError as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        queue.get(timeout=LONG)
+        pool.terminate()
+        thread.join(LONG)
+        assert len(caught) == 1
+
+
+def ignore_terms(queue):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_queue(queue)
+
+
+def test_terminate_kills_who_does_not_listen(fork, monkeypatch):
+    monkeypatch.setattr(pool_module, "PATIENCE", 0.05)
+    with fork.Pool(1, ignore_terms, (queue := fork.Queue(),)) as pool:
+        pool.apply_async(stay_put)
+        queue.get(timeout=LONG)
+        pool.terminate()
+        assert pool._pool[0].exitcode == -signal.SIGKILL
+
+
+def test_with(ctx):
+    with ctx.Pool(2) as pool:
+        processes = pool._pool
+        assert pool.map(errands.square, range(4)) == [0, 1, 4, 9]
+    assert pool._state == "TERMINATE"
+    assert all(process.exitcode is not None for process in processes)
+
+
+def test_with_after_an_exception(fork):
+    with pytest.raises(LookupError), fork.Pool(1) as pool:
+        raise LookupError
+    assert pool._state == "TERMINATE"
+
+
+def test_is_not_pickled(fork):
+    literal = r"^pool objects cannot be passed between processes or pickled$"
+    with fork.Pool(1) as pool:
+        with pytest.raises(NotImplementedError, match=literal):
+            pickle.dumps(pool)
+        with pytest.raises(NotImplementedError, match=literal):
+            pool.apply(errands.echo, (pool,))
+
+
+@pytest.fixture
+def unclosed(monkeypatch):
+    """The warnings about pools: a list that, unlike pytest's, does not keep what they are about."""
+    texts = []
+    monkeypatch.setattr("warnings.warn", lambda text, kind, **_: texts.append((text, kind)))
+    return texts
+
+
+@pytest.mark.parametrize("options", [{}, {"maxtasksperchild": 3}])
+def test_unclosed(ctx, unclosed, options):
+    """A pool that nobody has any more says so, and its workers end."""
+    pool = ctx.Pool(2, **options)
+    assert pool.apply(errands.square, (2,)) == 4
+    processes = pool._pool
+    literal = f"unclosed running multiprocessing pool {pool!r}"
+    del pool
+    assert wait_until(lambda: unclosed)
+    assert unclosed == [(literal, ResourceWarning)]
+    for process in processes:
+        process.join(LONG)
+        assert process.exitcode == 0
+    assert wait_until(lambda: threading.active_count() == 1)
+
+
+def test_unclosed_with_results(fork, unclosed):
+    """A result keeps its pool: it has to be collected by somebody."""
+    result = fork.Pool(1).apply_async(errands.square, (2,))
+    gc.collect()
+    assert result.get(LONG) == 4
+    assert unclosed == []
+    del result
+    assert len(unclosed) == 1
+    assert wait_until(lambda: not mproc.active_children())
+
+
+def test_unclosed_with_callbacks(fork, unclosed):
+    """They are called all the same."""
+    seen = []
+    fork.Pool(1).apply_async(errands.square, (2,), callback=seen.append)
+    gc.collect()
+    assert wait_until(lambda: unclosed)
+    assert seen == [4]
+    assert wait_until(lambda: not mproc.active_children() and threading.active_count() == 1)
+
+
+def test_closed_ones_do_not_warn(fork):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for end in ("close", "terminate"):
+            pool = fork.Pool(1)
+            getattr(pool, end)()
+            pool.join()
+            del pool
+            gc.collect()
+
+
+# ---- threads
+
+
+def test_threads_use_one_pool(ctx):
+    failures = []
+
+    def work(pool, n):
+        try:
+            for i in range(20):
+                assert pool.apply(errands.add, (n, i)) == n + i
+                assert pool.map(errands.square, range(n)) == [x * x for x in range(n)]
+                result = pool.apply_async(errands.square, (i,))
+                assert result.get(LONG) == i * i
+        except BaseException as error:
+            failures.append(error)
+
+    with ctx.Pool(2) as pool:
+        threads = [threading.Thread(target=work, args=(pool, n)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+            assert not thread.is_alive()
+    assert failures == []
+
+
+def test_threads_wait_for_one_result(fork, tmp_path):
+    with fork.Pool(1, keep_queue, (queue := fork.Queue(),)) as pool:
+        path, got = tmp_path / "go", []
+        result = pool.apply_async(say_and_wait, (path, 7))
+        threads = [threading.Thread(target=lambda: got.append(result.get(LONG))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        queue.get(timeout=LONG)
+        path.touch()
+        for thread in threads:
+            thread.join(LONG)
+        assert got == [7] * 4
+
+
+def test_a_thread_waits_long_while_another_gets_on(fork):
+    with fork.Pool(2, keep_queue, (queue := fork.Queue(),)) as pool:
+        slow = pool.apply_async(stay_put)
+        thread = threading.Thread(target=slow.wait)
+        thread.start()
+        queue.get(timeout=LONG)
+        for n in range(20):
+            assert pool.apply(errands.square, (n,)) == n * n
+        pool.terminate()
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+
+# ---- pools and processes
+
+
+def test_a_pool_in_a_child(ctx):
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=errands.map_in_a_child, args=(ctx, writer))
+        process.start()
+        assert reader.recv() == [n * n for n in range(10)]
+        process.join(LONG)
+        assert process.exitcode == 0
+
+
+def test_a_pool_in_a_worker(ctx, method):
+    """Workers are daemons, and these may have no children: an error, that arrives."""
+    with ctx.Pool(1) as pool:
+        words = pool.apply(errands.pool_in_a_daemon, (method,))
+        assert words == "daemonic processes are not allowed to have children"
+
+
+def test_a_pool_in_a_worker_that_is_no_daemon(fork):
+    class Free(type(fork).Process):
+        @property
+        def daemon(self):
+            return False
+
+        @daemon.setter
+        def daemon(self, value):
+            pass
+
+    class Nesting(pool_module.Pool):
+        @staticmethod
+        def Process(ctx, *args, **kwds):
+            return Free(*args, **kwds)
+
+    with Nesting(2, context=fork) as pool:
+        assert pool.map(nested_map, [3, 4]) == [[0, 1, 4], [0, 1, 4, 9]]
+
+
+def nested_map(n):
+    with mproc.get_context("fork").Pool(2) as pool:
+        return pool.map(errands.square, range(n))
+
+
+def test_a_forked_child_has_no_use_for_its_parents_pool(fork):
+    with fork.Pool(1) as pool:
+        reader, writer = fork.Pipe(duplex=False)
+        with reader, writer:
+            process = fork.Process(target=errands.use_the_parents, args=(pool, writer))
+            process.start()
+            answers = reader.recv()
+            process.join(LONG)
+            assert process.exitcode == 0
+        literal = f"{pool!r} belongs to process {os.getpid()}, not to this one"
+        assert answers == [literal] * 4
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_two_pools_at_once(ctx):
+    with ctx.Pool(1) as one, ctx.Pool(2) as other:
+        first = one.map_async(errands.square, range(100))
+        second = other.map_async(errands.square, range(50))
+        assert second.get(LONG) == [n * n for n in range(50)]
+        assert first.get(LONG) == [n * n for n in range(100)]
+
+
+def test_many_pools_in_sequence(method):
+    """The fixture sees what they leave."""
+    ctx = mproc.get_context(method)
+    for n in range(5 if method == "spawn" else 30):
+        with ctx.Pool(2) as pool:
+            assert pool.map(errands.square, range(n)) == [x * x for x in range(n)]
+
+
+def test_no_thread_and_few_descriptors(ctx, method):
+    with ctx.Pool(1):  # whatever is made once is made
+        pass
+    threads, before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    with ctx.Pool(4) as pool:
+        pool.map(errands.square, range(100))
+        assert threading.active_count() == threads
+        assert len(os.listdir("/proc/self/fd")) <= before + 5
+
+
+# ---- Ctrl-C
+
+CTRL_C = """\
+import os, signal, sys
+import mproc
+import errands
+
+def main():
+    queue = mproc.Queue()
+    with mproc.get_context(sys.argv[1]).Pool(2, errands.remember, (queue,)) as pool:
+        print(*[process.pid for process in pool._pool], flush=True)
+        pool.map(wait, range(4), 1)
+
+def wait(n):
+    os.write(1, b"in\\n")
+    while True:
+        signal.pause()
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("whom", ["parent", "group"])
+def test_ctrl_c(program, method, whom):
+    """SIGINT ends map with KeyboardInterrupt, and the workers are gone."""
+    import subprocess
+    import sys
+
+    script = program.write("ctrl_c.py", CTRL_C)
+    env = {**program.env}
+    env["PYTHONPATH"] += os.pathsep + os.path.dirname(errands.__file__)
+    with subprocess.Popen(
+        [sys.executable, str(script), method],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        start_new_session=True,
+    ) as child:
+        pids = [int(pid) for pid in child.stdout.readline().split()]
+        assert [child.stdout.readline() for _ in pids] == ["in\n"] * 2
+        if whom == "parent":
+            child.send_signal(signal.SIGINT)
+        else:
+            os.killpg(child.pid, signal.SIGINT)
+        out, _ = child.communicate(timeout=LONG)
+    assert "interrupted\n" in out
+    assert child.returncode == 7
+    assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+
+
+def test_a_signal_handler_runs_while_a_result_is_waited_for(fork, tmp_path):
+    path = tmp_path / "go"
+    old = signal.signal(signal.SIGALRM, lambda *_: path.touch())
+    try:
+        with fork.Pool(1, keep_queue, (queue := fork.Queue(),)) as pool:
+            result = pool.apply_async(say_and_wait, (path, 7))
+            queue.get(timeout=LONG)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            assert result.get(LONG) == 7
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+@pytest.mark.parametrize("options", ["", "maxtasksperchild=9"])
+def test_at_exit(program, method, options):
+    """A program that forgets its pool ends, and its workers do, also when a thread minds them."""
+    script = program.write(
+        "forgetful.py",
+        "import sys, mproc\n"
+        "if __name__ == '__main__':\n"
+        f"    pool = mproc.get_context(sys.argv[1]).Pool(2, {options})\n"
+        "    print(pool.apply(abs, (-1,)))\n"
+        "    print(*[process.pid for process in pool._pool])\n",
+    )
+    first, pids = program.output(script, method).splitlines()
+    assert first == "1"
+    assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.split()))
