@@ -31,6 +31,8 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
+    X(shm)                                                                                         \
+    X(shareable_list)                                                                              \
     X(queue)                                                                                       \
     X(tasks)
 
@@ -43,6 +45,8 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
+    X(segment)                                                                                     \
+    X(shareable_list)                                                                              \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(job)                                                                                         \

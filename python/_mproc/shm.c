@@ -1,0 +1,211 @@
+/*
+ * shm.c - mproc._mproc.Segment: a named segment of shared memory as a buffer
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What looks into the memory holds a reference to the segment, by way of its buffer; so nothing is
+ * unmapped under a view, whichever of the two goes first.
+ */
+#include "shm.h"
+
+#include "error.h"
+
+struct segment {
+    PyObject_HEAD mproc_shm *shm; /* NULL: closed */
+    Py_ssize_t exports;
+};
+
+static struct segment *segment_of(PyObject *self) {
+    return (struct segment *)self;
+}
+
+static PyObject *closed(void) {
+    PyErr_SetString(PyExc_ValueError, "the shared memory is closed");
+    return NULL;
+}
+
+/* OSErrors name the segment, as those of files do; one without room or size says what is wrong. */
+static PyObject *raise_about(int code, PyObject *name) {
+    if (code == -ENODATA) {
+        return PyErr_Format(PyExc_ValueError, "shared memory %R is empty", name);
+    }
+    if (code == -ENOMEM || code < -4096) {
+        return error_raise(code);
+    }
+    errno = -code;
+    return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, name);
+}
+
+static PyObject *wrap(PyObject *type, mproc_shm *owned) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    struct segment *self = (struct segment *)t->tp_alloc(t, 0);
+    if (self == NULL) {
+        mproc_shm_close(owned);
+        return NULL;
+    }
+    self->shm = owned;
+    return (PyObject *)self;
+}
+
+static const char *name_of(PyObject *name) {
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
+    if (text != NULL && strlen(text) != (size_t)length) {
+        PyErr_SetString(PyExc_ValueError, "embedded null character");
+        return NULL;
+    }
+    return text;
+}
+
+/* create(name, size, kept, mode) */
+static PyObject *segment_create(PyObject *type, PyObject *args) {
+    PyObject *name;
+    Py_ssize_t size;
+    int kept;
+    unsigned mode;
+    if (!PyArg_ParseTuple(args, "UnpI:create", &name, &size, &kept, &mode)) {
+        return NULL;
+    }
+    const char *text = name_of(name);
+    if (text == NULL) {
+        return NULL;
+    }
+    mproc_shm_options options = {kept ? MPROC_SHM_KEPT : 0, mode};
+    mproc_shm *shm;
+    int r = mproc_shm_create(&shm, text, (size_t)size, &options);
+    return r == 0 ? wrap(type, shm) : raise_about(r, name);
+}
+
+static PyObject *segment_attach(PyObject *type, PyObject *name) {
+    const char *text = name_of(name);
+    mproc_shm *shm;
+    if (text == NULL) {
+        return NULL;
+    }
+    int r = mproc_shm_open(&shm, text);
+    return r == 0 ? wrap(type, shm) : raise_about(r, name);
+}
+
+static PyObject *segment_unlink(PyObject *Py_UNUSED(type), PyObject *name) {
+    const char *text = name_of(name);
+    if (text == NULL) {
+        return NULL;
+    }
+    int r = mproc_shm_unlink(text);
+    if (r != 0) {
+        return raise_about(r, name);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- the memory */
+
+void *segment_data(PyObject *self, size_t *size) {
+    mproc_shm *shm = segment_of(self)->shm;
+    void *data;
+    if (shm == NULL) {
+        return closed();
+    }
+    int r = mproc_shm_data(shm, &data);
+    if (r != 0) {
+        PyObject *name = PyUnicode_FromFormat("/%s", mproc_shm_name(shm));
+        raise_about(r, name != NULL ? name : Py_None);
+        Py_XDECREF(name);
+        return NULL;
+    }
+    *size = mproc_shm_size(shm);
+    return data;
+}
+
+static int segment_getbuffer(PyObject *self, Py_buffer *view, int flags) {
+    size_t size;
+    void *data = segment_data(self, &size);
+    if (data == NULL) {
+        view->obj = NULL;
+        return -1;
+    }
+    if (PyBuffer_FillInfo(view, self, data, (Py_ssize_t)size, 0, flags) < 0) {
+        return -1;
+    }
+    segment_of(self)->exports++;
+    return 0;
+}
+
+static void segment_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view)) {
+    segment_of(self)->exports--;
+}
+
+static PyObject *segment_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    struct segment *segment = segment_of(self);
+    if (segment->exports > 0) {
+        PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
+        return NULL;
+    }
+    mproc_shm_close(segment->shm);
+    segment->shm = NULL;
+    Py_RETURN_NONE;
+}
+
+/* Takes the pages, if this is their maker. */
+static PyObject *segment_commit(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    size_t size;
+    if (segment_data(self, &size) == NULL) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *segment_size(PyObject *self, void *Py_UNUSED(unused)) {
+    mproc_shm *shm = segment_of(self)->shm;
+    return shm == NULL ? closed() : PyLong_FromSize_t(mproc_shm_size(shm));
+}
+
+static PyObject *segment_fd(PyObject *self, void *Py_UNUSED(unused)) {
+    mproc_shm *shm = segment_of(self)->shm;
+    return PyLong_FromLong(shm == NULL ? -1 : mproc_shm_fd(shm));
+}
+
+static void segment_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    mproc_shm_close(segment_of(self)->shm);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef segment_methods[] = {
+    {"create", segment_create, METH_VARARGS | METH_CLASS,
+     "create(name, size, kept, mode)\n--\n\nMake a segment; kept: it outlives the family."},
+    {"attach", segment_attach, METH_O | METH_CLASS, "attach(name)\n--\n\nAttach a segment."},
+    {"unlink", segment_unlink, METH_O | METH_STATIC, "unlink(name)\n--\n\nRemove a name."},
+    {"close", segment_close, METH_NOARGS,
+     "close()\n--\n\nUnmap the segment. BufferError: something looks into it still."},
+    {"commit", segment_commit, METH_NOARGS, "commit()\n--\n\nMap the segment, and back it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef segment_getset[] = {
+    {"size", segment_size, NULL, "Bytes.", NULL},
+    {"fd", segment_fd, NULL, "The descriptor, -1 once closed.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot segment_slots[] = {
+    {Py_tp_doc, "A named segment of shared memory; a buffer."},
+    {Py_tp_dealloc, (void *)segment_dealloc},
+    {Py_tp_methods, segment_methods},
+    {Py_tp_getset, segment_getset},
+    {Py_bf_getbuffer, (void *)segment_getbuffer},
+    {Py_bf_releasebuffer, (void *)segment_releasebuffer},
+    {0, NULL},
+};
+
+static PyType_Spec segment_spec = {
+    .name = "mproc._mproc.Segment",
+    .basicsize = sizeof(struct segment),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = segment_slots,
+};
+
+int shm_add(PyObject *module) {
+    return module_add_type(module, &segment_spec, &module_state(module)->segment_type, 1);
+}

@@ -1,0 +1,169 @@
+"""Named shared memory: bytes that unrelated processes find by name.
+
+Segments and lists are those of the standard library: either end may be a process that uses it. What
+differs is who cleans up. A segment belongs to the family of processes that made it, and is unlinked
+when the last of them has ended, SIGKILL included; a process that merely attaches never unlinks.
+"""
+
+from __future__ import annotations
+
+import os
+from types import GenericAlias
+
+from . import _mproc
+from ._mproc import Segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+__all__ = ["ShareableList", "SharedMemory"]
+
+_USE_POSIX = True
+_O_CREX = os.O_CREAT | os.O_EXCL
+_SHM_SAFE_NAME_LENGTH = 14
+_SHM_NAME_PREFIX = "/psm_"
+
+
+def _make_filename() -> str:
+    """Return a name that is probably free."""
+    return _SHM_NAME_PREFIX + os.urandom(4).hex()
+
+
+class SharedMemory:
+    """A segment of shared memory, made (create=True) or attached by its name.
+
+    name: without a slash; None makes one up. size: in bytes, only for making. track: False lets a
+    segment that is made here outlive this process and its family; attaching has no part in that.
+
+    ValueError: a bad name or size. FileExistsError, FileNotFoundError. OSError (ENOSPC): /dev/shm
+    has no room; it is looked for when the segment is made, and taken when its maker first uses
+    `buf` or pickles the object.
+    """
+
+    _name: str | None = None
+    _flags = os.O_RDWR
+    _mode = 0o600
+    _prepend_leading_slash = True
+    _track = True
+    _buf: memoryview | None = None
+
+    def __init__(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    ) -> None:
+        if not size >= 0:
+            raise ValueError("'size' must be a positive integer")
+        if create:
+            self._flags = _O_CREX | os.O_RDWR
+            if size == 0:
+                raise ValueError("'size' must be a positive number different from zero")
+        if name is None and not self._flags & os.O_EXCL:
+            raise ValueError("'name' can only be None if create=True")
+        self._track = track
+        self._size: int
+        if not create:
+            self._name = f"/{name}" if self._prepend_leading_slash else name
+            self._segment = Segment.attach(self._name)  # type: ignore[arg-type]
+            self._size = self._segment.size
+        else:
+            self._segment = self._create(name, size)
+            self._size = size
+
+    def _create(self, name: str | None, size: int) -> Segment:
+        if name is not None:
+            self._name = f"/{name}" if self._prepend_leading_slash else name
+            return Segment.create(self._name, size, not self._track, self._mode)
+        while True:
+            try_name = _make_filename()
+            try:
+                segment = Segment.create(try_name, size, not self._track, self._mode)
+            except FileExistsError:
+                continue
+            self._name = try_name
+            return segment
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._segment.commit()
+        return self.__class__, (self.name, False, self._size)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, size={self._size})"
+
+    @property
+    def buf(self) -> memoryview | None:
+        """The memory; None once closed."""
+        if self._buf is None and self._segment.fd >= 0:
+            self._buf = memoryview(self._segment)
+        return self._buf
+
+    @property
+    def name(self) -> str:
+        """The name by which others attach the segment."""
+        name = self._name or ""
+        return name[1:] if self._prepend_leading_slash and name.startswith("/") else name
+
+    @property
+    def size(self) -> int:
+        """The segment's size in bytes."""
+        return self._size
+
+    @property
+    def _fd(self) -> int:
+        return self._segment.fd
+
+    def close(self) -> None:
+        """Give up this process' access; the segment stays.
+
+        BufferError: something made of `buf` (a slice, a cast) is still in use. What has only taken
+        an address from it, as numpy arrays do, must not be used afterwards.
+        """
+        if self._buf is not None:
+            self._buf.release()
+            self._buf = None
+        self._segment.close()
+
+    def unlink(self) -> None:
+        """Remove the name: nobody can attach any more, and the memory goes with its last user.
+
+        FileNotFoundError: it has been removed already.
+        """
+        if self._name:
+            Segment.unlink(self._name)
+
+
+class ShareableList(_mproc.ShareableList):
+    """A list of fixed length in shared memory: ints of 64 bits, floats, bools, str, bytes and None.
+
+    Made of a sequence, or attached by its name. An item can be changed, also to another type, if
+    the new one fits: a str or bytes has room for as many bytes as that place was made with, rounded
+    up to a multiple of 8; anything else has room for 8. NULs at the end of a str or bytes are lost.
+
+    TypeError: an item of another type. OverflowError: an int of more than 64 bits.
+    """
+
+    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
+
+    def __init__(self, sequence: Iterable[Any] | None = None, *, name: str | None = None) -> None:
+        if name is None or sequence is not None:
+            items = () if sequence is None else tuple(sequence)
+            self.shm = SharedMemory(name, create=True, size=self._size_of(items))
+            self._fill(self.shm._segment, items)
+        else:
+            self.shm = SharedMemory(name)
+            self._bind(self.shm._segment)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach_list, (self.__class__, self.shm.name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self)}, name={self.shm.name!r})"
+
+    @property
+    def format(self) -> str:
+        """The items' formats, one after the other, in the terms of struct."""
+        return "".join(map(self._get_packing_format, range(len(self))))
+
+
+def _attach_list(cls: type[ShareableList], name: str) -> ShareableList:
+    return cls(name=name)
