@@ -110,12 +110,26 @@ static PyObject *sink_new(struct module_state *state) {
 /* ---- the pickler ---- */
 
 /* What a registered reducer makes of an object; NotImplemented for pickle to find out by itself. */
+/* Sockets are registered with the first one that is met, so that nobody imports socket for them. */
+static PyObject *find_reducer(PyObject *reducers, PyTypeObject *type) {
+    PyObject *reduce = PyDict_GetItemWithError(reducers, (PyObject *)type);
+    if (reduce || PyErr_Occurred() || strcmp(type->tp_name, "socket") != 0) {
+        return reduce;
+    }
+    PyObject *module = PyImport_ImportModule("mproc.reduction");
+    PyObject *none = module ? PyObject_CallMethod(module, "_register_sockets", NULL) : NULL;
+    reduce = none ? PyDict_GetItemWithError(reducers, (PyObject *)type) : NULL;
+    Py_XDECREF(none);
+    Py_XDECREF(module);
+    return reduce;
+}
+
 static PyObject *reducer_override(PyObject *reducers, PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyType_Type || type == &PyFunction_Type) {
         Py_RETURN_NOTIMPLEMENTED;
     }
-    PyObject *reduce = PyDict_GetItemWithError(reducers, (PyObject *)type);
+    PyObject *reduce = find_reducer(reducers, type);
     if (!reduce && PyErr_Occurred()) {
         return NULL;
     }

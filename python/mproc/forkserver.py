@@ -197,7 +197,7 @@ def _prepare(message: bytes) -> None:
     gc.freeze()  # what is shared with the children stays so: their collections leave it alone
 
 
-def _preload(module: str, main_data: dict[str, str], on_error: str) -> None:
+def _preload(module: str, main_data: dict[str, Any], on_error: str) -> None:
     try:
         if module == "__main__":
             spawn.prepare(main_data)

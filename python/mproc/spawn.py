@@ -440,9 +440,6 @@ def _fixup_main_from_path(main_path: str, compiled: tuple[int, int, bytes] | Non
         return  # whose script is not guarded
     if _is_main(path=main_path):
         return
-    if main_name == "__main__":
-        # A directory or an archive with a __main__.py, run without its being named.
-        main_path = os.path.dirname(main_path)
     if compiled is not None and compiled[:2] == (sys.hexversion, sys.flags.optimize):
         import marshal
 

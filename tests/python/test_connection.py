@@ -475,6 +475,22 @@ def test_connections_and_sockets_travel(ctx):
     resource_sharer.stop()
 
 
+def test_the_first_socket_is_picklable_too(program):
+    """Nothing but the pickling itself tells the package that the program has sockets."""
+    program.output(
+        "-c",
+        """
+import mproc, socket
+reader, writer = mproc.Pipe(duplex=False)
+left, right = socket.socketpair()
+writer.send(right)
+with reader.recv() as copy:
+    copy.sendall(b'x')
+assert left.recv(9) == b'x'
+""",
+    )
+
+
 def test_a_ticket_is_good_once(reader_writer):
     from mproc import resource_sharer
 

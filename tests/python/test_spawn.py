@@ -70,6 +70,13 @@ def test_a_program_that_is_an_archive_is_not_run_again(program, method):
 
 
 @pytest.mark.parametrize("method", FRESH)
+def test_a_main_file_run_by_its_path(program, method):
+    program.write("folder/__main__.py", MAIN)
+    lines = program.output("folder/__main__.py", method).splitlines()
+    assert lines.count("3 __mp_main__ True True __mp_main__") == 2
+
+
+@pytest.mark.parametrize("method", FRESH)
 @pytest.mark.parametrize("name", ["ipython", "ipython.py"])
 def test_ipythons_script_is_not_run_again(program, method, name):
     program.write(
@@ -124,6 +131,44 @@ def test_a_main_module_that_fails_in_children(program, method, text, said):
     done = program.run("main.py", method)
     assert done.returncode == (2 if said else 10)
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_main_module_that_changes(program, method):
+    """A child gets the script as it is when the child is started."""
+    program.write(
+        "main.py",
+        """
+import mproc, sys
+from mproc import forkserver
+VALUE = 1  # before
+def f(): print(VALUE, flush=True)
+if __name__ == '__main__':
+    for line in ('VALUE = 1  # before', 'VALUE = 22  # after'):
+        text = open(__file__).read().replace('VALUE = 1  # before\\n', line + '\\n', 1)
+        open(__file__, 'w').write(text)
+        p = mproc.get_context(sys.argv[1]).Process(target=f); p.start(); p.join()
+        forkserver._forkserver._stop()
+""",
+    )
+    assert program.output("main.py", method) == "1\n22\n"
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_main_module_that_is_gone(program, method):
+    program.write(
+        "main.py",
+        """
+import mproc, os, sys
+if __name__ == '__main__':
+    os.remove(__file__)
+    p = mproc.get_context(sys.argv[1]).Process(target=print); p.start(); p.join()
+    sys.exit(p.exitcode)
+""",
+    )
+    done = program.run("main.py", method)
+    assert done.returncode == 1
+    assert "FileNotFoundError" in done.stderr and "main.py" in done.stderr
 
 
 @pytest.mark.parametrize("method", FRESH)
