@@ -38,7 +38,7 @@
 #include <unistd.h>
 
 #define ROOM 65536
-#define SAMPLE 1500 /* points of an operation that is too long to be killed everywhere */
+#define SAMPLE 1000 /* points of an operation that is too long to be killed everywhere */
 #define ALWAYS 3000 /* up to so many instructions it is killed everywhere */
 #define ENOUGH 5    /* failed points, after which an operation is given up */
 #define WAYS 3
@@ -159,12 +159,19 @@ static void stay_on_one_cpu(void) {
     sched_setaffinity(0, sizeof set, &set);
 }
 
+static void pass_mark(int number) {
+    (void)number;
+}
+
 static pid_t make_victim(const struct crash_op *op, void *object) {
     pid_t self = getpid();
     pid_t pid = fork();
     require_os(pid >= 0);
     if (pid == 0) {
         child_of_survivor(self);
+        if (op->newborn) {
+            signal(SIGTRAP, pass_mark); /* others that come to the end mark are not traced */
+        }
         if (op->prepare != NULL) {
             op->prepare(object);
         }
@@ -394,21 +401,38 @@ static uint32_t gcd(uint32_t a, uint32_t b) {
     return b == 0 ? a : gcd(b, a % b);
 }
 
-/* Chooses points: pick[k] is set for those to be run. A round of a string instruction within its run
- * differs from its neighbours by bytes alone: the first two and the last stand for all. */
-static uint32_t choose(const struct trace *trace, unsigned char *pick) {
-    uint32_t n = trace->count;
-    uint32_t chosen = 0;
-    uint32_t stride = all_points || n <= ALWAYS ? 1 : n / SAMPLE;
+/* A round of a string instruction within its run differs from its neighbours by bytes alone: the first
+ * two and the last stand for all. */
+static bool within_run(const struct trace *trace, uint32_t k) {
+    const uint64_t *rip = &trace->rip[k];
+    return k >= 3 && k < trace->count && rip[0] == rip[-1] && rip[0] == rip[-2] && rip[0] == rip[1];
+}
+
+/* How far the points of a sample are apart: coprime to their number, so that loops do not hide any. */
+static uint32_t choose_stride(const struct crash_op *op, uint32_t n) {
+    uint32_t sample = op->sample != 0 ? op->sample : SAMPLE;
+    uint32_t stride = all_points || n <= (op->sample != 0 ? sample : ALWAYS) ? 1 : n / sample;
     while (stride > 1 && gcd(stride, n) != 1) {
         stride++;
     }
-    uint32_t offset = stride == 1 ? 0 : (uint32_t)random_below(stride);
-    for (uint32_t k = 1; k <= n; k++) {
-        const uint64_t *rip = &trace->rip[k];
-        bool inside = k >= 3 && k < n && rip[0] == rip[-1] && rip[0] == rip[-2] && rip[0] == rip[1];
+    return stride;
+}
+
+/* Chooses points: pick[k] is set for those to be run. A sample has the first run of every instruction
+ * too, unless the operation asks for fewer. */
+static uint32_t choose(const struct crash_op *op, const struct trace *trace, unsigned char *pick) {
+    uint32_t n = 0, chosen = 0, i = 0;
+    for (uint32_t k = 1; k <= trace->count; k++) {
+        n += !within_run(trace, k);
+    }
+    uint32_t stride = choose_stride(op, n);
+    uint32_t offset = (uint32_t)random_below(stride);
+    for (uint32_t k = 1; k <= trace->count; k++) {
+        if (within_run(trace, k)) {
+            continue;
+        }
         bool first = k <= 3 || (trace->anchor[k] == k && trace->hits[k] == 1);
-        pick[k] = !inside && (k % stride == offset || first || k == n);
+        pick[k] = i++ % stride == offset || (first && op->sample == 0) || k == trace->count;
         chosen += pick[k];
     }
     return chosen;
@@ -446,7 +470,7 @@ static bool run_op(const struct crash_op *op) {
     if (pick == NULL) {
         return false;
     }
-    uint32_t chosen = choose(&board->trace, pick);
+    uint32_t chosen = choose(op, &board->trace, pick);
     if (one_point >= 0) {
         memset(pick, 0, board->trace.count + 1);
         chosen = (uint32_t)one_point <= board->trace.count;

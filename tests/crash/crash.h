@@ -23,9 +23,10 @@ struct crash_op {
     void (*meanwhile)(void *); /* survivor: when the victim is about to sleep first; may be NULL */
     void (*verify)(void *);    /* survivor: is the object whole, and does it go on working? */
     void (*teardown)(void *);  /* survivor: afterwards nothing is left */
-    bool newborn;              /* the process that operate() makes is the victim, from its first
+    unsigned sample; /* about so many points unless all are asked for; 0: as docs/crash.md says */
+    bool newborn;    /* the process that operate() makes is the victim, from its first
                                    instruction to its crash_newborn_done() */
-    bool marked; /* its window begins at a mark: it sees CRASH_MARK in its environment */
+    bool marked;     /* its window begins at a mark: it sees CRASH_MARK in its environment */
 };
 
 /* What surrounds an operation; all run in the survivor. */
