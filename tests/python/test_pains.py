@@ -1,0 +1,302 @@
+"""What the standard library gets wrong, and bad input: never a hang, a clear error, nothing lost.
+
+Each test has a watchdog, which ends it where the standard library would wait for ever.
+"""
+
+import os
+import pickle
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import errands
+import pytest
+from conftest import wait_until
+
+import mproc
+from mproc.pool import MaybeEncodingError, WorkerDiedError
+
+pytestmark = pytest.mark.timeout(90)
+
+LONG = 60  # seconds that no wait takes: after them something is wrong
+
+
+def keep_queue(q):
+    errands.state.append(q)
+
+
+def stay_put():
+    errands.stay(errands.state[0])
+
+
+def stay_put_at(n):
+    if n == 5:
+        stay_put()
+    return n
+
+
+def hold(lock, connection):
+    lock.acquire()
+    connection.send("held")
+    while True:
+        signal.pause()
+
+
+def gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+# ---- workers die
+
+
+def test_r1_the_worker_that_runs_the_job_is_killed(ctx):
+    """Standard library: the result of map_async() never comes."""
+    with ctx.Pool(2, keep_queue, (q := ctx.Queue(),)) as pool:
+        result = pool.map_async(stay_put_at, range(10), chunksize=1)
+        pid = q.get(timeout=LONG)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(WorkerDiedError) as caught:
+            result.get(LONG)
+        assert (caught.value.pid, caught.value.exitcode) == (pid, -signal.SIGKILL)
+        assert "SIGKILL while it ran task" in str(caught.value)
+        assert pool.map(errands.square, range(10)) == [n * n for n in range(10)]
+
+
+def test_r1b_all_idle_workers_are_killed(ctx):
+    """Standard library: a dead worker holds the queue's read lock, and no task is ever run."""
+    with ctx.Pool(2) as pool:
+        assert pool.apply(errands.square, (2,)) == 4
+        for process in pool._pool:
+            os.kill(process.pid, signal.SIGKILL)
+        assert pool.apply_async(errands.square, (3,)).get(LONG) == 9
+
+
+def test_r2_an_exception_that_does_not_unpickle(ctx):
+    """Standard library: the thread that reads results dies; get() hangs, then terminate()."""
+    pool = ctx.Pool(1)
+    result = pool.apply_async(errands.raise_two_arguments)
+    with pytest.raises(MaybeEncodingError, match="second"):
+        result.get(LONG)
+    assert pool.apply(errands.square, (2,)) == 4
+    pool.terminate()
+    pool.join()
+
+
+# ---- locks and queues
+
+
+def test_r3_the_holder_of_a_lock_is_killed(ctx):
+    """Standard library: the lock is lost for ever."""
+    lock = ctx.Lock()
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=hold, args=(lock, writer))
+        process.start()
+        assert reader.recv() == "held"
+        process.kill()
+        process.join()
+    with pytest.raises(mproc.OwnerDiedError) as caught:
+        lock.acquire(timeout=LONG)
+    assert caught.value.pid == process.pid
+    with lock:
+        pass
+
+
+def send_much(q):
+    q.put(b"x" * 1_000_000)
+    q.put("done")
+
+
+def test_r5_join_before_the_queue_is_drained(ctx):
+    """Standard library: a deadlock, for the child's feeder thread waits for room in a pipe."""
+    q = ctx.Queue()
+    process = ctx.Process(target=send_much, args=(q,))
+    process.start()
+    process.join(LONG)
+    assert process.exitcode == 0
+    assert q.get() == b"x" * 1_000_000
+    assert q.get() == "done"
+
+
+def put_lambda(q):
+    try:
+        q.put(lambda: 1)
+    except (pickle.PicklingError, AttributeError):
+        q.put("refused")
+
+
+def test_r8_what_does_not_pickle_is_put(ctx):
+    """Standard library: put() succeeds, and the item vanishes."""
+    q = ctx.Queue()
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        q.put(lambda: 1)
+    with pytest.raises(queue.Empty):
+        q.get_nowait()
+    process = ctx.Process(target=put_lambda, args=(q,))
+    process.start()
+    process.join(LONG)
+    assert q.get_nowait() == "refused"
+
+
+# ---- what a pool costs, and what it leaves
+
+
+def test_r10_a_pool_is_cheap(ctx):
+    """Standard library: 14 or 15 descriptors and 3 threads for four workers."""
+    with ctx.Pool(1):
+        pass  # what is made once for all, as the forkserver, is made
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    with ctx.Pool(4) as pool:
+        assert pool.map(errands.square, range(100)) == [n * n for n in range(100)]
+        assert pool.apply_async(errands.square, (2,)).get(LONG) == 4
+        assert threading.active_count() == threads
+        assert len(os.listdir("/proc/self/task")) == 1
+        assert len(os.listdir("/proc/self/fd")) - descriptors <= 4 + 1
+
+
+ORPHANS = """\
+import os, signal, sys
+import mproc
+
+def stay(n):
+    os.write(1, b"%d\\n" % os.getpid())
+    while True:
+        signal.pause()
+
+if __name__ == "__main__":
+    with mproc.get_context(sys.argv[1]).Pool(3) as pool:
+        pool.map_async(stay, range(2), 1)  # two are busy, one is idle
+        os.write(1, b"%s\\n" % b" ".join(b"%d" % process.pid for process in pool._pool))
+        while True:
+            signal.pause()
+"""
+
+
+def test_r11_the_parent_is_killed(program, method):
+    """Standard library: busy workers go on for ever, as children of nobody."""
+    script = program.write("orphans.py", ORPHANS)
+    with subprocess.Popen(
+        [sys.executable, str(script), method], stdout=subprocess.PIPE, text=True, env=program.env
+    ) as child:
+        lines = [child.stdout.readline() for _ in range(3)]
+        child.kill()
+    pids = {pid for line in lines for pid in line.split()}
+    assert len(pids) == 3
+    assert wait_until(lambda: all(map(gone, pids)), LONG)
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "options", [{"target": lambda: 1}, {"target": errands.echo, "args": (threading.Lock(),)}]
+)
+def test_a_process_that_does_not_pickle(method, options):
+    process = mproc.get_context(method).Process(**options)
+    with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+        process.start()
+    assert mproc.active_children() == []
+
+
+def test_started_twice(ctx):
+    process = ctx.Process()
+    process.start()
+    with pytest.raises(AssertionError, match="cannot start a process twice"):
+        process.start()
+    process.join()
+
+
+def join_stranger(process, connection):
+    try:
+        process.join()
+    except AssertionError as error:
+        connection.send(str(error))
+
+
+def test_joined_by_a_stranger():
+    ctx = mproc.get_context("fork")
+    process = ctx.Process()
+    process.start()
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        stranger = ctx.Process(target=join_stranger, args=(process, writer))
+        stranger.start()
+        assert reader.recv() == "can only join a child process"
+        stranger.join()
+    process.join()
+
+
+def test_a_closed_queue():
+    q = mproc.Queue()
+    q.close()
+    with pytest.raises(ValueError, match="is closed"):
+        q.put(1)
+    with pytest.raises(ValueError, match="is closed"):
+        q.get()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_script_without_a_guard(program, method):
+    """One child is started, and says what is wrong; it starts none itself."""
+    script = program.write(
+        "bomb.py",
+        "import multiprocessing, os\n"
+        "os.write(2, b'run\\n')\n"
+        f"process = multiprocessing.get_context('{method}').Process(target=print)\n"
+        "process.start()\n"
+        "process.join()\n"
+        "print(process.exitcode)\n",
+    )
+    done = program.run("-m", "mproc", script)
+    assert "RuntimeError" in done.stderr
+    assert "if __name__ == '__main__':" in done.stderr
+    # The program, the child, and the forkserver's template, which tries to have the module ready.
+    assert done.stderr.count("run\n") == (2 if method == "spawn" else 3)
+    assert done.stdout in ("1\n", "")
+
+
+def test_a_script_that_does_not_exist(program):
+    done = program.run("-m", "mproc", "absent.py")
+    assert done.returncode == 2
+    assert re.search(r"can't open file '.*absent\.py': \[Errno 2\] No such file", done.stderr)
+
+
+TEN_THOUSAND = """\
+import gc, os, sys
+import mproc
+from mproc import _mproc
+
+def work():
+    pass
+
+def state():
+    gc.collect()
+    with open("/proc/self/maps") as maps:
+        mappings = {line.split()[0] + line.split()[-1] for line in maps if "[" not in line}
+    return os.listdir("/proc/self/fd"), _mproc.arena_stat()["used"], len(mappings)
+
+def start_and_join(number):
+    for _ in range(number):
+        process = ctx.Process(target=work)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+
+ctx = mproc.get_context("fork")
+start_and_join(500)
+before, blocks = state(), sys.getallocatedblocks()
+start_and_join(9500)
+assert state() == before, (state(), before)
+assert sys.getallocatedblocks() - blocks < 500, sys.getallocatedblocks() - blocks
+assert mproc.active_children() == []
+_mproc.arena_check()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_processes(program):
+    assert program.output(program.write("many.py", TEN_THOUSAND), timeout=280) == ""
