@@ -441,6 +441,7 @@ static size_t count_fds(pid_t pid) {
     return n;
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /* Resident pages of private anonymous memory, in KiB. */
 static long anonymous_of(pid_t pid) {
     char path[64], line[256];
@@ -455,6 +456,7 @@ static long anonymous_of(pid_t pid) {
     }
     return kib;
 }
+#endif
 
 static void big_maker(int out) {
     size_t size = (size_t)64 << 20;
