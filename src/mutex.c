@@ -30,6 +30,7 @@
 #define WAITERS UINT64_C(0x80000000)
 #define CPU_SHIFT 16
 #define CPU_MASK UINT64_C(0x7fff0000)
+#define GUARD_SLICE MPROC_MSEC /* who is in a section that long is dead, or has no CPU */
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex is the word's low half");
@@ -123,6 +124,9 @@ static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mour
 static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t deadline,
                             bool interruptible, uint64_t *mourned) {
     struct mproc__slices slices = mproc__slices_until(deadline);
+    if (!interruptible) {
+        slices.next = GUARD_SLICE;
+    }
     for (;;) {
         uint64_t word = mproc__load64(&mutex->word);
         if (word == 0) {

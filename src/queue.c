@@ -17,13 +17,14 @@
  *   tail_*, spare   producers, under `tail`; tail_ticket is read by anybody: its store publishes
  *                   the record (SYNC(guard.publish)).
  *   head_*          consumers, under `head`; head_ticket is read by anybody: its store gives room.
+ *   head_seen       producers' copy of head_ticket, looked up when the queue seems full. Never ahead of it.
  *   tail_seen       consumers' copy of tail_ticket, so that they read the other side's line only when
  *                   they have caught up. Never ahead of it.
  *   *_event         see struct event.
  *   bound, closed   constant; closed goes from 0 to 1, under `tail`.
  *
  * Invariants.
- *   Q1  head_ticket <= tail_seen <= tail_ticket.
+ *   Q1  head_seen <= head_ticket <= tail_seen <= tail_ticket.
  *   Q2  From (head_segment, head_offset) there are exactly tail_ticket - head_ticket records, each whole
  *       in its segment, and behind the last is (tail_segment, tail_offset).
  *   Q3  A BLOCK record names a message object without holds.
@@ -48,6 +49,7 @@
 #define FIRST_SEGMENT ((size_t)1024)
 #define LAST_SEGMENT ((size_t)65536)
 #define QUEUE_UNDO 8
+#define SPIN_PAUSES 6 /* between two looks at most */
 
 enum record_kind { RECORD_END = 0, RECORD_INLINE = 1, RECORD_BLOCK = 2 };
 
@@ -86,6 +88,7 @@ struct mproc_queue {
     uint64_t tail_segment;
     uint64_t tail_offset;
     uint64_t tail_ticket;
+    uint64_t head_seen;
     uint64_t spare;
     uint32_t producer_cpu; /* of the last put: is it worth spinning for the next? */
     struct mproc__undo tail_log[QUEUE_UNDO];
@@ -147,6 +150,15 @@ static bool has_room(const mproc_queue *queue) {
            mproc__load64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket) < queue->bound;
 }
 
+/* The same under the tail's guard. Knows the head's ticket at least as of the last look. */
+static bool full(mproc_queue *queue) {
+    if (queue->bound == 0 || queue->tail_ticket - queue->head_seen < queue->bound) {
+        return false;
+    }
+    mproc__poke64(&queue->head_seen, mproc__load64(&queue->head_ticket));
+    return queue->tail_ticket - queue->head_seen >= queue->bound;
+}
+
 /* What one side waits for, and where the other side was last seen. */
 struct side {
     bool (*ready)(const mproc_queue *queue);
@@ -168,18 +180,23 @@ static bool settled(const mproc_queue *queue, const struct side *side) {
 
 static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
-/* True: settled. The clock and the peer's place are looked at once in a while. */
+/* True: settled. The clock and the peer's place are looked at once in a while. Each look takes the
+ * peer's line away from it, so there is more and more time between looks: the peer gets several
+ * messages done meanwhile. */
 static bool spin(const mproc_queue *queue, const struct side *side, int64_t start) {
     int64_t end = start + mproc__spin_budget(&spinning);
-    for (unsigned i = 1;; i++) {
+    for (unsigned i = 0, pauses = 1;; i++) {
         if (settled(queue, side)) {
             return true;
         }
-        if (i % 16 == 0 && (mproc__peek32(side->peer_cpu) == (uint32_t)mproc__os_cpu() ||
-                            mproc__os_now() >= end)) {
+        if (i % 8 == 0 && (mproc__peek32(side->peer_cpu) == (uint32_t)mproc__os_cpu() ||
+                           mproc__os_now() >= end)) {
             return false; /* on the same CPU the peer cannot run while this thread spins */
         }
-        mproc__pause();
+        for (unsigned j = 0; j < pauses; j++) {
+            mproc__pause();
+        }
+        pauses = pauses < SPIN_PAUSES ? pauses + 1 : pauses;
     }
 }
 
@@ -360,7 +377,7 @@ static int try_append(mproc_queue *queue, struct mproc__hand *hand, const struct
         mproc__guard_enter(&queue->tail, hand);
         if (mproc__unlikely(mproc__peek32(&queue->closed))) {
             r = MPROC_ECLOSED;
-        } else if (!has_room(queue)) {
+        } else if (mproc__unlikely(full(queue))) {
             r = -EAGAIN;
         } else if (mproc__likely(make_room(queue, hand, need, &size))) {
             *ticket = append(queue, cargo);
@@ -813,9 +830,11 @@ int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
     mproc__guard_enter(&queue->head, hand);
     uint64_t tail = mproc__load64(&queue->tail_ticket), n = tail - queue->head_ticket;
     int r = 0;
-    if (queue->head_ticket > queue->tail_seen || queue->tail_seen > tail) {
-        r = mproc__corrupt(why, size, "Q1: head %llu, seen %llu, tail %llu",
-                           (unsigned long long)queue->head_ticket,
+    uint64_t head_seen = mproc__peek64(&queue->head_seen); /* may grow, but not beyond the head */
+    if (head_seen > queue->head_ticket || queue->head_ticket > queue->tail_seen ||
+        queue->tail_seen > tail) {
+        r = mproc__corrupt(why, size, "Q1: seen %llu, head %llu, seen %llu, tail %llu",
+                           (unsigned long long)head_seen, (unsigned long long)queue->head_ticket,
                            (unsigned long long)queue->tail_seen, (unsigned long long)tail);
     } else if (queue->bound != 0 && n > queue->bound) {
         r = mproc__corrupt(why, size, "Q4: %llu messages", (unsigned long long)n);

@@ -915,7 +915,7 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
 struct inside {
     struct mproc__object object;
     _Alignas(MPROC__LINE) struct mproc__guard tail;
-    uint64_t tail_segment, tail_offset, tail_ticket, spare;
+    uint64_t tail_segment, tail_offset, tail_ticket, head_seen, spare;
     uint32_t producer_cpu;
     struct mproc__undo tail_log[8];
     _Alignas(MPROC__LINE) struct mproc__guard head;
@@ -942,6 +942,7 @@ TEST(queue_check_sees) {
     KIN_BREAKS(&in->object.kind, MPROC__KIND_LOCK, QUEUE, "Q");
     KIN_BREAKS(&in->tail_seen, 9, QUEUE, "Q1");
     KIN_BREAKS(&in->head_ticket, 5, QUEUE, "Q1");
+    KIN_BREAKS(&in->head_seen, 2, QUEUE, "Q1");
     KIN_BREAKS(&in->tail_ticket, 9, QUEUE, "Q4");
     KIN_BREAKS(&record[0], 1 << 20, QUEUE, "Q2");
     KIN_BREAKS(&record[0], 8000, QUEUE, "Q2");
