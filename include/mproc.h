@@ -547,6 +547,78 @@ MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPRO
 MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
                          int64_t timeout) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- atomic operations */
+
+typedef enum mproc_type {
+    MPROC_INT8 = 1,
+    MPROC_UINT8,
+    MPROC_INT16,
+    MPROC_UINT16,
+    MPROC_INT32,
+    MPROC_UINT32,
+    MPROC_INT64,
+    MPROC_UINT64,
+    MPROC_FLOAT,
+    MPROC_DOUBLE
+} mproc_type;
+
+/* Bytes of a number of that type, 0: there is no such type. */
+MPROC_API size_t mproc_type_size(mproc_type type);
+
+/*
+ * On one integer anywhere in shared memory, at an address that is a multiple of its size, in one
+ * indivisible step. Integers wrap around; those of MPROC_UINT64 pass as the int64_t of the same bits.
+ * -EINVAL: no integer type, or a bad address.
+ */
+
+/* Adds n; *old (unless NULL) is what was there before. */
+MPROC_API int mproc_atomic_add(mproc_type type, void *at, int64_t n, int64_t *old);
+MPROC_API int mproc_atomic_exchange(mproc_type type, void *at, int64_t value, int64_t *old);
+/* 1: *expected was there, and `desired` is now. 0: something else was, and *expected is that. */
+MPROC_API int mproc_atomic_compare_exchange(mproc_type type, void *at, int64_t *expected,
+                                            int64_t desired) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- array */
+
+/*
+ * Numbers of one type, as many as the array was made with; a single value is an array of one. Each
+ * array has a recursive lock. The functions below take it for the time of their call, so hold it
+ * yourself (mproc_array_lock()) around several calls that belong together.
+ */
+typedef struct mproc_array mproc_array;
+
+/* n numbers, all 0. NULL: -ENOMEM, or no such type. */
+MPROC_API mproc_array *mproc_array_new(mproc_type type, size_t n) MPROC_MUST_USE;
+/* The same without a lock: nothing below waits for anybody. */
+MPROC_API mproc_array *mproc_array_raw(mproc_type type, size_t n) MPROC_MUST_USE;
+
+MPROC_API size_t mproc_array_count(const mproc_array *array);
+MPROC_API mproc_type mproc_array_type(const mproc_array *array);
+/* The numbers themselves, 64-byte aligned from 64 KiB on, 16-byte aligned below. */
+MPROC_API void *mproc_array_data(mproc_array *array);
+/* The array's own lock, NULL for a raw one; it goes with the array. */
+MPROC_API mproc_rlock *mproc_array_lock(mproc_array *array);
+
+/*
+ * One number, or n numbers from `first` on. -ERANGE: the array has no such elements; -EINTR. -EOWNERDEAD:
+ * it is done, and a member had died holding the lock since the array was used last; what it was
+ * writing may be partly written, each number old or new.
+ */
+MPROC_API int mproc_array_get(mproc_array *array, size_t i, void *out) MPROC_MUST_USE;
+MPROC_API int mproc_array_set(mproc_array *array, size_t i, const void *lent) MPROC_MUST_USE;
+MPROC_API int mproc_array_read(mproc_array *array, size_t first, size_t n,
+                               void *out) MPROC_MUST_USE;
+MPROC_API int mproc_array_write(mproc_array *array, size_t first, size_t n,
+                                const void *lent) MPROC_MUST_USE;
+
+/* As mproc_atomic_*, without the lock, whoever holds it. -EINVAL: no integers; -ERANGE. */
+MPROC_API int mproc_array_add(mproc_array *array, size_t i, int64_t n, int64_t *old);
+MPROC_API int mproc_array_exchange(mproc_array *array, size_t i, int64_t value, int64_t *old);
+MPROC_API int mproc_array_compare_exchange(mproc_array *array, size_t i, int64_t *expected,
+                                           int64_t desired) MPROC_MUST_USE;
+
+MPROC_API int mproc_array_check(const mproc_array *array, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- named shared memory */
 
 /*

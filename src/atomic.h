@@ -74,6 +74,36 @@ static inline uint32_t mproc__add32(uint32_t *p, uint32_t v) {
     return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
 }
 
+/* ---- for the numbers of programs, of any size */
+
+#define MPROC__ATOMIC_NUMBER(bits)                                                                 \
+    static inline void mproc__copy##bits(void *to, const void *from) {                             \
+        uint##bits##_t v;                                                                          \
+        __atomic_load((const uint##bits##_t *)from, &v, __ATOMIC_ACQUIRE);                         \
+        __atomic_store((uint##bits##_t *)to, &v, __ATOMIC_RELEASE);                                \
+    }
+MPROC__ATOMIC_NUMBER(8)
+MPROC__ATOMIC_NUMBER(16)
+MPROC__ATOMIC_NUMBER(32)
+MPROC__ATOMIC_NUMBER(64)
+#undef MPROC__ATOMIC_NUMBER
+
+#define MPROC__ATOMIC_SMALL(bits)                                                                  \
+    static inline uint##bits##_t mproc__add##bits(uint##bits##_t *p, uint##bits##_t v) {           \
+        return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);                                         \
+    }                                                                                              \
+    static inline uint##bits##_t mproc__exchange##bits(uint##bits##_t *p, uint##bits##_t v) {      \
+        return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);                                        \
+    }                                                                                              \
+    static inline bool mproc__cas##bits(uint##bits##_t *p, uint##bits##_t *expected,               \
+                                        uint##bits##_t desired) {                                  \
+        return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL,          \
+                                           __ATOMIC_ACQUIRE);                                      \
+    }
+MPROC__ATOMIC_SMALL(8)
+MPROC__ATOMIC_SMALL(16)
+#undef MPROC__ATOMIC_SMALL
+
 /* Orders a store before a later load of another word: the two halves of "announce, then look". */
 static inline void mproc__full_fence(void) {
 #if defined(__SANITIZE_THREAD__)

@@ -8,6 +8,11 @@
 
 #include "base.h"
 
+struct mproc__hand;
+
+/* A lock inside another object, in a word of that, whose destroyer destroys it. -ENOMEM. */
+int mproc__rlock_make(struct mproc__hand *hand, uint64_t *word);
+
 /* Releases a lock that the calling thread holds, all levels of it: *depth is their number, for
  * reacquire. MPROC_ENOTHELD. */
 int mproc__lock_release_all(mproc_lock *lock, uint32_t *depth);

@@ -19,6 +19,7 @@ enum mproc__kind {
     MPROC__KIND_EVENT,
     MPROC__KIND_SEMAPHORE,
     MPROC__KIND_BSEMAPHORE,
+    MPROC__KIND_ARRAY,
     MPROC__KINDS
 };
 

@@ -37,6 +37,10 @@ mproc_rlock *mproc_rlock_new(void) {
     return mproc__object_new(MPROC__KIND_RLOCK, sizeof(mproc_rlock));
 }
 
+int mproc__rlock_make(struct mproc__hand *hand, uint64_t *word) {
+    return mproc__object_make(hand, MPROC__KIND_RLOCK, sizeof(mproc_rlock), word);
+}
+
 static bool is_mine(const mproc_rlock *lock) {
     return mproc__peek64(&lock->holder) == mproc__self_thread() &&
            mproc__mutex_owner(&lock->mutex) == mproc__self_token();
