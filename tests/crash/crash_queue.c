@@ -561,7 +561,7 @@ static void operate_reap(void *object) {
 #define OP(name_, setup_, prepare_, operate_, verify_)                                             \
     {                                                                                              \
         .name = "queue " name_, .setup = (setup_), .prepare = (prepare_), .operate = (operate_),   \
-        .verify = (verify_), .teardown = unmake                                                    \
+        .verify = (verify_), .teardown = unmake, .sample = 1000                                    \
     }
 
 static const struct crash_op ops[] = {
