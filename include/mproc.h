@@ -331,6 +331,37 @@ MPROC_API int mproc_event_is_set(const mproc_event *event);
 MPROC_API int mproc_event_wait(mproc_event *event, int64_t timeout) MPROC_MUST_USE;
 MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- condition */
+
+/*
+ * Waiting for what a lock guards to become true. The waiter holds a lock (mproc_lock or mproc_rlock, all
+ * waiters of a condition the same one), finds that it must wait, and waits: the lock is released
+ * meanwhile. Who changes what is guarded notifies while it holds the lock. A wait may end early or for
+ * nothing, so look again in a loop. Who waits longest is notified first; the dead are forgotten.
+ */
+typedef struct mproc_condition mproc_condition;
+
+/* NULL: -ENOMEM. */
+MPROC_API mproc_condition *mproc_condition_new(void) MPROC_MUST_USE;
+
+/*
+ * Releases the lock, all levels of a recursive one, waits, and acquires it again as often, however
+ * long that takes. 0: notified; -ETIMEDOUT, -EINTR: the lock is held again, too; -EOWNERDEAD: likewise,
+ * but its last holder died, and whether there was a notification is not told.
+ * Nothing has happened: MPROC_ENOTHELD (by the calling thread), MPROC_EOTHER (no lock), -ENOMEM.
+ */
+MPROC_API int mproc_condition_wait(mproc_condition *condition, void *lock,
+                                   int64_t timeout) MPROC_MUST_USE;
+
+/* Ends up to n waits. To be called while holding the lock. */
+MPROC_API void mproc_condition_notify(mproc_condition *condition, unsigned n);
+MPROC_API void mproc_condition_notify_all(mproc_condition *condition);
+
+/* How many wait at this moment and live. */
+MPROC_API unsigned mproc_condition_waiting(mproc_condition *condition);
+MPROC_API int mproc_condition_check(mproc_condition *condition, char *why,
+                                    size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- queue */
 
 /*

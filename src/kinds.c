@@ -10,6 +10,7 @@
 const mproc__destroy_fn mproc__destroyers[MPROC__KINDS] = {
     [MPROC__KIND_BSEMAPHORE] = mproc__bsemaphore_destroy,
     [MPROC__KIND_ARRAY] = mproc__array_destroy,
+    [MPROC__KIND_CONDITION] = mproc__condition_destroy,
     [MPROC__KIND_LOCK] = mproc__lock_destroy,
     [MPROC__KIND_QUEUE] = mproc__queue_destroy,
     [MPROC__KIND_TASKQ] = mproc__taskq_destroy,

@@ -20,6 +20,7 @@ enum mproc__kind {
     MPROC__KIND_SEMAPHORE,
     MPROC__KIND_BSEMAPHORE,
     MPROC__KIND_ARRAY,
+    MPROC__KIND_CONDITION,
     MPROC__KINDS
 };
 

@@ -31,6 +31,7 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
+    X(condition)                                                                                   \
     X(shm)                                                                                         \
     X(shareable_list)                                                                              \
     X(queue)                                                                                       \
@@ -45,6 +46,7 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
+    X(condition)                                                                                   \
     X(segment)                                                                                     \
     X(shareable_list)                                                                              \
     X(queue)                                                                                       \

@@ -7,16 +7,20 @@ OwnerDiedError, and the lock is free then.
 from __future__ import annotations
 
 import os
+from time import monotonic
 
 from . import _mproc, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from .context import BaseContext
 
-__all__ = ["BoundedSemaphore", "Event", "Lock", "RLock", "Semaphore"]
+    _T = TypeVar("_T")
+
+__all__ = ["BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
 SEM_VALUE_MAX = 2**31 - 1
 
@@ -143,6 +147,65 @@ class BoundedSemaphore(_Shared, _mproc.BoundedSemaphore):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self.maxvalue})>"
+
+
+class _Number:
+    """What stands for a semaphore of the standard library's Condition, for those who look at it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def get_value(self) -> int:
+        """Return the number."""
+        return self._number
+
+
+class Condition(_Shared, _mproc.Condition):
+    """Waiting for what a lock guards to become true.
+
+    lock: a Lock or RLock; a new RLock unless given. Who waits longest is notified first. Waiters
+    that die are forgotten, and a notification that one of them did not live to see goes on to
+    another.
+    """
+
+    def __new__(
+        cls, lock: Lock | RLock | None = None, *, ctx: BaseContext | None = None
+    ) -> Condition:
+        self = super().__new__(cls, RLock(ctx=ctx) if lock is None else lock)
+        self._belong_to(ctx)
+        return self
+
+    def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
+        """Wait until predicate() is true or timeout seconds have passed; return its last value."""
+        result = predicate()
+        deadline = None if timeout is None else monotonic() + timeout
+        while not result:
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def __getstate__(self) -> Any:
+        return self._lock
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({self._lock}, {self._waiting()})>"
+
+    @property
+    def _sleeping_count(self) -> _Number:
+        return _Number(self._waiting())
+
+    @property
+    def _woken_count(self) -> _Number:
+        """Nobody who was woken is counted as sleeping."""
+        return _Number(0)
+
+    @property
+    def _wait_semaphore(self) -> _Number:
+        """A notification is for those who wait; none is ever stored."""
+        return _Number(0)
 
 
 class Event(_Shared, _mproc.Event):

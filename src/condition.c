@@ -1,0 +1,319 @@
+/*
+ * condition.c - waiting, with a lock released meanwhile, until somebody notifies
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A ledger of those who wait, each with a word of its own to sleep on, and a number that
+ * tells who came first. notify marks the first ones and wakes them; who was marked leaves by itself. A
+ * waiter that gives up (time, signal) takes its lock again before it leaves: nobody who notifies under
+ * the lock can fall between, and if somebody did so in time the wait has succeeded after all.
+ *
+ *     free --wait--> WAITING --before sleeping--> ASLEEP --notify--> NOTIFIED --its own--> free
+ *
+ * Shared state.
+ *   ledger   entry.token, entry.number: set under the mutex by the waiter; token to 0 by the waiter alone
+ *            once NOTIFIED, else under the mutex.
+ *            entry.word: WAITING to ASLEEP by the waiter, to NOTIFIED under the mutex.
+ *   waiting  entries that wait; under the mutex, read by anybody.
+ *   order    the last number given; under the mutex.
+ *
+ * Invariants.
+ *   C1  While the mutex is free, waiting is the number of entries with a token whose word is WAITING or
+ *       ASLEEP.
+ *   C2  An entry with a token has one of the three states.
+ *
+ * If a member dies here: `waiting` is counted anew when it died under the mutex. A dead waiter is
+ * forgotten by whoever comes across it. If it was NOTIFIED and had not left yet, the notification goes
+ * on to another: those who sleep look for such entries after each slice. The lock is its own affair.
+ */
+#include "family.h"
+#include "kinds.h"
+#include "ledger.h"
+#include "lock.h"
+#include "os.h"
+#include "watch.h"
+
+#define BATCH 32 /* sleepers woken for each time that the mutex is taken */
+
+enum state { WAITING = 1, ASLEEP = 2, NOTIFIED = 3 };
+
+struct mproc_condition {
+    struct mproc__object object;
+    struct mproc__mutex mutex;
+    uint64_t order;
+    uint32_t waiting;
+    uint32_t cpu;
+    struct mproc__ledger ledger;
+};
+
+void mproc__condition_destroy(struct mproc__hand *hand, void *object) {
+    mproc__ledger_destroy(hand, &((mproc_condition *)object)->ledger);
+}
+
+mproc_condition *mproc_condition_new(void) {
+    mproc_condition *condition = mproc__object_new(MPROC__KIND_CONDITION, sizeof *condition);
+    if (condition != NULL) {
+        condition->cpu = UINT32_MAX;
+    }
+    return condition;
+}
+
+/* ---------------------------------------------------------------- under the mutex */
+
+static bool waits(const struct mproc__entry *e) {
+    uint32_t state = mproc__load32(&e->word);
+    return mproc__load64(&e->token) != 0 && (state == WAITING || state == ASLEEP);
+}
+
+static uint32_t count(mproc_condition *condition) {
+    struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
+    uint32_t n = 0;
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        n += waits(e);
+    }
+    return n;
+}
+
+static void enter(mproc_condition *condition) {
+    if (mproc__mutex_acquire(&condition->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
+        mproc__poke32(&condition->waiting, count(condition));
+    }
+}
+
+static void leave(mproc_condition *condition) {
+    (void)mproc__mutex_release(&condition->mutex);
+}
+
+/* Takes somebody who waits out of the ledger. */
+static void forget(mproc_condition *condition, struct mproc__entry *e) {
+    mproc__store64(&e->token, 0);
+    mproc__program_order();
+    mproc__poke32(&condition->waiting, condition->waiting - 1);
+}
+
+/* The one who waits longest and is not known to be dead, or NULL. */
+static struct mproc__entry *first(mproc_condition *condition) {
+    struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
+    struct mproc__entry *oldest = NULL;
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        if (!waits(e)) {
+            continue;
+        }
+        if (mproc__token_slot(e->token) == NULL) {
+            forget(condition, e);
+        } else if (oldest == NULL || e->number < oldest->number) {
+            oldest = e;
+        }
+    }
+    return oldest;
+}
+
+/* True: it sleeps, and is to be woken. */
+static bool notify(mproc_condition *condition, struct mproc__entry *e) {
+    uint32_t state = mproc__exchange32(&e->word, NOTIFIED);
+    mproc__program_order();
+    mproc__poke32(&condition->waiting, condition->waiting - 1);
+    return state == ASLEEP;
+}
+
+/* Notifies up to n; those to be woken go to `asleep`, which has room for them. */
+static unsigned notify_some(mproc_condition *condition, unsigned n, struct mproc__entry **asleep) {
+    unsigned sleepers = 0;
+    struct mproc__entry *e;
+    while (n-- > 0 && (e = first(condition)) != NULL) {
+        if (notify(condition, e)) {
+            asleep[sleepers++] = e;
+        }
+    }
+    return sleepers;
+}
+
+/* Forgets the dead: those who were notified, and on request those who wait. */
+static void audit(mproc_condition *condition, bool all) {
+    struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
+    struct mproc__entry *heir;
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        uint64_t token = mproc__load64(&e->token);
+        bool notified = mproc__load32(&e->word) == NOTIFIED;
+        if (token == 0 || token == mproc__self_token() || !(notified || all) ||
+            !mproc__token_dead(token)) {
+            continue;
+        }
+        if (!notified) {
+            forget(condition, e);
+            continue;
+        }
+        if (notify_some(condition, 1, &heir) == 1) {
+            mproc__os_futex_wake(&heir->word, 1);
+        }
+        mproc__store64(&e->token, 0);
+    }
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static struct mproc__entry *room(mproc_condition *condition) {
+    struct mproc__entry *e = mproc__ledger_free(&condition->ledger);
+    if (e == NULL) {
+        audit(condition, true);
+        e = mproc__ledger_free(&condition->ledger);
+    }
+    if (e == NULL && mproc__ledger_grow(&condition->ledger) == 0) {
+        e = mproc__ledger_free(&condition->ledger);
+    }
+    return e;
+}
+
+/* NULL: -ENOMEM. */
+static struct mproc__entry *enlist(mproc_condition *condition) {
+    enter(condition);
+    struct mproc__entry *e = room(condition);
+    if (e != NULL) {
+        e->number = ++condition->order;
+        mproc__store32(&e->word, WAITING);
+        mproc__program_order();
+        mproc__store64(&e->token, mproc__self_token());
+        mproc__program_order();
+        mproc__poke32(&condition->waiting, condition->waiting + 1);
+    }
+    leave(condition);
+    return e;
+}
+
+/* True: it was notified. */
+static bool delist(mproc_condition *condition, struct mproc__entry *e) {
+    bool notified = mproc__load32(&e->word) == NOTIFIED;
+    if (!notified) {
+        enter(condition);
+        notified = mproc__load32(&e->word) == NOTIFIED;
+        if (!notified) {
+            forget(condition, e);
+        }
+        leave(condition);
+    }
+    if (notified) {
+        mproc__store64(&e->token, 0); /* SYNC(entry) */
+    }
+    return notified;
+}
+
+static void audit_quickly(mproc_condition *condition) {
+    enter(condition);
+    audit(condition, false);
+    leave(condition);
+}
+
+static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    uint32_t state = WAITING;
+    (void)mproc__cas32(&e->word, &state, ASLEEP);
+    while (mproc__load32(&e->word) != NOTIFIED) {
+        int64_t slice = mproc__slice(&slices);
+        if (slice < 0) {
+            return -ETIMEDOUT;
+        }
+        int r = mproc__os_futex_wait(&e->word, ASLEEP, slice);
+        if (r == -EINTR) {
+            return -EINTR;
+        }
+        if (r == -ETIMEDOUT) {
+            audit_quickly(condition);
+        }
+    }
+    return 0;
+}
+
+static int await(mproc_condition *condition, struct mproc__entry *e, int64_t timeout) {
+    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    if (timeout == 0) {
+        return -ETIMEDOUT;
+    }
+    int64_t deadline = mproc__deadline(timeout);
+    int64_t start = mproc__os_now();
+    struct mproc__watch watch = {&e->word, WAITING, UINT32_MAX, &condition->cpu};
+    int r = mproc__watch_spin(&watch, &spinning, start) ? 0 : sleep_slices(condition, e, deadline);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
+}
+
+static int release_all(void *lock, uint32_t *depth) {
+    switch (((struct mproc__object *)lock)->kind) {
+    case MPROC__KIND_LOCK: return mproc__lock_release_all(lock, depth);
+    case MPROC__KIND_RLOCK: return mproc__rlock_release_all(lock, depth);
+    default: return MPROC_EOTHER;
+    }
+}
+
+static int reacquire(void *lock, uint32_t depth) {
+    return ((struct mproc__object *)lock)->kind == MPROC__KIND_LOCK
+               ? mproc__lock_reacquire(lock, depth)
+               : mproc__rlock_reacquire(lock, depth);
+}
+
+int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout) {
+    struct mproc__entry *e = enlist(condition);
+    if (e == NULL) {
+        return -ENOMEM;
+    }
+    uint32_t depth;
+    int r = release_all(lock, &depth);
+    if (r != 0) {
+        (void)delist(condition, e);
+        return r;
+    }
+    r = await(condition, e, timeout);
+    int heir = reacquire(lock, depth);
+    bool notified = delist(condition, e);
+    return heir != 0 ? heir : notified ? 0 : r;
+}
+
+/* ---------------------------------------------------------------- notifying and looking */
+
+void mproc_condition_notify(mproc_condition *condition, unsigned n) {
+    struct mproc__entry *asleep[BATCH];
+    mproc__watch_here(&condition->cpu);
+    while (n > 0 && mproc__load32(&condition->waiting) != 0) {
+        unsigned some = n < BATCH ? n : BATCH;
+        enter(condition);
+        unsigned sleepers = notify_some(condition, some, asleep);
+        leave(condition);
+        for (unsigned i = 0; i < sleepers; i++) {
+            mproc__os_futex_wake(&asleep[i]->word, 1);
+        }
+        n -= some;
+    }
+}
+
+void mproc_condition_notify_all(mproc_condition *condition) {
+    mproc_condition_notify(condition, UINT32_MAX);
+}
+
+unsigned mproc_condition_waiting(mproc_condition *condition) {
+    enter(condition);
+    audit(condition, true);
+    unsigned n = condition->waiting;
+    leave(condition);
+    return n;
+}
+
+int mproc_condition_check(mproc_condition *condition, char *why, size_t size) {
+    const struct mproc__object *object = &condition->object;
+    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_CONDITION) {
+        return mproc__corrupt(why, size, "C: %p is no condition", (void *)condition);
+    }
+    int r = 0;
+    enter(condition);
+    if (count(condition) != condition->waiting) {
+        r = mproc__corrupt(why, size, "C1: %u wait, %u counted", count(condition),
+                           condition->waiting);
+    }
+    struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
+    for (struct mproc__entry *e; r == 0 && (e = mproc__ledger_next(&c)) != NULL;) {
+        uint32_t state = mproc__load32(&e->word);
+        if (mproc__load64(&e->token) != 0 && (state < WAITING || state > NOTIFIED)) {
+            r = mproc__corrupt(why, size, "C2: an entry in state %u", state);
+        }
+    }
+    leave(condition);
+    return r;
+}
