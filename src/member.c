@@ -151,7 +151,7 @@ static bool died_unknown(const struct mproc__slot *slot) {
 /* Has the process of a LIVE slot, or of an UNBORN one whose starter told the pid, ended? */
 static bool process_ended(const struct mproc__slot *slot, unsigned state) {
     pid_t pid = pid_of(slot);
-    if (pid == 0 || pid == getpid()) {
+    if (pid == 0 || pid == mproc__self_pid()) {
         return false;
     }
     if (pid == MPROC__PID_UNKNOWN) {
@@ -532,6 +532,7 @@ static void after_fork_in_parent(void) {
 }
 
 static void after_fork_in_child(void) {
+    thread_id = 0;
     mproc__holds_thaw();
     pthread_mutex_unlock(&sharing);
     if (mproc__family == NULL) {
@@ -546,6 +547,7 @@ static void after_fork_in_child(void) {
 }
 
 int mproc__member_after_fork_child(uint64_t token) {
+    thread_id = 0;
     pthread_setspecific(hand_key, NULL);
     thread_hand = NULL;
     return mproc__member_adopt(token);

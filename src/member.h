@@ -80,6 +80,10 @@ uint64_t mproc__self_token(void);
 struct mproc__slot *mproc__self_slot(void);
 /* pid << 32 | thread id of the caller, remembered. */
 uint64_t mproc__self_thread(void);
+/* getpid(), remembered: it is asked for with every look at a child. */
+static inline pid_t mproc__self_pid(void) {
+    return (pid_t)(mproc__self_thread() >> 32);
+}
 
 /* The slot of a token, or NULL when its member is gone and reaped. */
 struct mproc__slot *mproc__token_slot(uint64_t token);

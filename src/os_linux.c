@@ -198,7 +198,7 @@ int mproc__os_pidfd_open(pid_t pid) {
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout) {
     struct pollfd p = {pidfd, POLLIN, 0};
     struct timespec t;
-    int r = ppoll(&p, 1, to_timespec(timeout, &t), NULL);
+    int r = timeout == 0 ? poll(&p, 1, 0) : ppoll(&p, 1, to_timespec(timeout, &t), NULL);
     return r < 0 ? -errno : r;
 }
 

@@ -380,7 +380,7 @@ static void free_pool(mproc_pool *pool) {
 
 static int fill_pool(mproc_pool *pool, const mproc_pool_options *o) {
     unsigned seats = o->workers != 0 ? o->workers : mproc__os_cpus();
-    pool->owner = getpid();
+    pool->owner = mproc__self_pid();
     pool->method = o->method != 0 ? o->method : MPROC_FORK;
     pool->name = strdup(o->name != NULL ? o->name : "Pool");
     pool->process = calloc(seats, sizeof(mproc_process *));

@@ -111,7 +111,7 @@ int mproc_process_prepare(mproc_process **out, const mproc_process_options *opti
         return r;
     }
     pthread_mutex_init(&process->lock, NULL);
-    process->owner = getpid();
+    process->owner = mproc__self_pid();
     process->pidfd = -1;
     process->options = o;
     process->options.name = NULL; /* the slot has it */
@@ -156,7 +156,7 @@ int mproc_process_pass(mproc_process *process, int lent) {
 }
 
 int mproc_hold_for(mproc_process *child, void *object) {
-    if (child->state != MPROC__PROCESS_PREPARED || child->owner != getpid()) {
+    if (child->state != MPROC__PROCESS_PREPARED || child->owner != mproc__self_pid()) {
         return -EINVAL;
     }
     struct mproc__hand *hand = mproc__hand_get();
@@ -176,7 +176,7 @@ int mproc_process_launch(mproc_process *process, const void *arg, size_t size) {
 
 int mproc__process_launch(mproc_process *process, const struct mproc__launch *what) {
     pid_t pid = 0;
-    if (process->owner != getpid()) {
+    if (process->owner != mproc__self_pid()) {
         return MPROC_ESTRANGER;
     }
     if (process->state != MPROC__PROCESS_PREPARED) {
@@ -347,7 +347,7 @@ static enum mproc__process_state state_of(mproc_process *process) {
 
 /* 0 when the caller is the parent of a launched child. */
 static int check_parent(const mproc_process *process) {
-    if (process->owner != getpid()) {
+    if (process->owner != mproc__self_pid()) {
         return MPROC_ESTRANGER;
     }
     return process->pidfd >= 0 ? 0 : -EINVAL;
@@ -458,7 +458,7 @@ int mproc_process_close(mproc_process *owned) {
     if (owned == NULL) {
         return 0;
     }
-    if (owned->owner == getpid()) { /* a stranger's copy of a handle is only memory */
+    if (owned->owner == mproc__self_pid()) { /* a stranger's copy of a handle is only memory */
         if (owned->state == MPROC__PROCESS_PREPARED) {
             mproc__member_bury(owned->token);
         } else if (mproc_process_exitcode(owned, &code) != 0) {

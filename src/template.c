@@ -93,7 +93,7 @@ int mproc_template_new(mproc_template **out, const mproc_process_options *option
     }
     pthread_mutex_init(&one->lock, NULL);
     one->control = ends[0];
-    one->owner = getpid();
+    one->owner = mproc__self_pid();
     *out = one;
     return 0;
 
@@ -125,7 +125,7 @@ void mproc_template_drop(mproc_template *owned) {
     if (owned == NULL) {
         return;
     }
-    if (owned->owner == getpid()) {
+    if (owned->owner == mproc__self_pid()) {
         shutdown(owned->control,
                  SHUT_RDWR); /* the end of the stream, whoever has copies of our end */
         end_process(owned->process);
@@ -154,7 +154,7 @@ int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, s
     if (from == NULL) {
         return default_fork(token, fds, n, pid);
     }
-    return from->owner == getpid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
+    return from->owner == mproc__self_pid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
 }
 
 union passed {

@@ -35,8 +35,7 @@ def current_process() -> BaseProcess:
 
 def active_children() -> list[BaseProcess]:
     """Return the child processes that are still running; finished ones are joined on the way."""
-    _cleanup()
-    return list(_children)
+    return _cleanup()
 
 
 def parent_process() -> _ParentProcess | None:
@@ -44,12 +43,14 @@ def parent_process() -> _ParentProcess | None:
     return _parent_process
 
 
-def _cleanup() -> None:
-    """Forget the children that have ended."""
-    for process in list(_children):
+def _cleanup() -> list[BaseProcess]:
+    """Forget the children that have ended; return the others."""
+    children = list(_children)
+    for process in children:
         popen = process._popen
         if popen is not None and popen.poll() is not None:
             _children.discard(process)
+    return children if len(children) == len(_children) else list(_children)
 
 
 def _need_util() -> Any:
@@ -167,13 +168,12 @@ class BaseProcess:
 
     def is_alive(self) -> bool:
         """Return whether the process is running."""
-        if self._closed:
-            raise ValueError("process object is closed")
-        if self is _current_process:
-            return True
-        assert self._parent_pid == _pid, "can only test a child process"
         popen = self._popen
-        if popen is None:
+        if popen is None or self._parent_pid != _pid:
+            self._check_closed()
+            if self is _current_process:
+                return True
+            assert self._parent_pid == _pid, "can only test a child process"
             return False
         if popen.poll() is None:
             return True
