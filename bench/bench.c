@@ -6,6 +6,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BENCH_ROUND 0.06     /* seconds that a contender's round should take */
+#define BENCH_RUN 0.01       /* seconds that a run should take */
+#define BENCH_ROUND 0.1      /* seconds after which a round has no further run */
+#define RUNS 8               /* of a round, of which the fastest counts */
 #define BENCH_SETTLE_US 3000 /* between two rounds: threads that still spin go to sleep */
 #define CONTENDERS_MAX 16
 #define ROUNDS_MAX 99
@@ -78,12 +81,30 @@ struct meeting {
     unsigned came;
 };
 
-/* Both look and let the other run, so that neither CPU is asleep when the clock starts. */
-static void meet(struct meeting *m, unsigned until) {
+static unsigned came(struct meeting *m) {
+    return __atomic_load_n(&m->came, __ATOMIC_SEQ_CST);
+}
+
+static void arrive(struct meeting *m) {
     __atomic_fetch_add(&m->came, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&m->came, __ATOMIC_SEQ_CST) < until) {
+}
+
+/* Looks and lets the other run, so that neither CPU is asleep when the clock starts. */
+static void await(struct meeting *m, unsigned n) {
+    while (came(m) < n) {
         sched_yield();
     }
+}
+
+/* The parent comes last, and starts the clock before: the child cannot have begun. */
+static double start_together(struct meeting *m, bool child) {
+    if (!child) {
+        await(m, 1);
+    }
+    double start = bench_now();
+    arrive(m);
+    await(m, 2);
+    return start;
 }
 
 static void run_side(const struct bench_pair *pair, void *arg, uint64_t n, struct meeting *m,
@@ -92,10 +113,10 @@ static void run_side(const struct bench_pair *pair, void *arg, uint64_t n, struc
     if (pair->enter != NULL) {
         pair->enter(arg, child);
     }
-    meet(m, 2);
-    double start = bench_now();
+    double start = start_together(m, child);
     pair->side(arg, child, n);
-    meet(m, 4);
+    arrive(m);
+    await(m, 4);
     if (!child) {
         *seconds = bench_now() - start;
     }
@@ -154,21 +175,28 @@ static double median(const struct figures *f, unsigned n) {
     return n % 2 ? f->values[n / 2] : (f->values[n / 2 - 1] + f->values[n / 2]) / 2;
 }
 
-/* How many operations fill a round. */
+/* The fastest of some runs, at most so many and for so many seconds, at least one. < 0: cannot. */
+static double fastest(const struct bench_contender *c, uint64_t ops, unsigned runs, double limit) {
+    double end = bench_now() + limit;
+    double best = c->run(c->arg, ops);
+    while (--runs > 0 && best >= 0 && bench_now() < end) {
+        best = fmin(best, c->run(c->arg, ops));
+    }
+    return best;
+}
+
+/* How many operations fill a run. */
 static void calibrate(const struct bench_contender *c, struct figures *f) {
-    for (f->ops = 1;; f->ops *= 2) {
-        double seconds = c->run(c->arg, f->ops);
+    for (f->ops = 1;; f->ops *= 4) {
+        double seconds = fastest(c, f->ops, 3, BENCH_ROUND);
         if (seconds < 0) {
             f->why_not = why_not;
             return;
         }
-        if (seconds >= BENCH_ROUND / 4) {
-            double ops = (double)f->ops * BENCH_ROUND / seconds;
+        if (seconds >= BENCH_RUN / 4) {
+            double ops = (double)f->ops * BENCH_RUN / seconds;
             f->ops = ops < 1 ? 1 : (uint64_t)ops;
             return;
-        }
-        if (seconds < BENCH_ROUND / 64) {
-            f->ops *= 4;
         }
     }
 }
@@ -191,7 +219,8 @@ static void measure(const struct bench_table *t, struct figures *f, unsigned n) 
             const struct bench_contender *c = &t->contenders[i];
             if (f[i].why_not == NULL) {
                 usleep(BENCH_SETTLE_US);
-                f[i].values[round] = figure(t, f[i].ops, c->run(c->arg, f[i].ops));
+                double seconds = fastest(c, f[i].ops, RUNS, BENCH_ROUND);
+                f[i].values[round] = figure(t, f[i].ops, seconds);
             }
         }
     }

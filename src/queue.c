@@ -512,7 +512,9 @@ static int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *mes
     if (mproc__unlikely(record->size > message->room_size)) {
         return -EMSGSIZE;
     }
-    memcpy(message->room, record + 1, record->size);
+    if (record->size > 0) { /* memcpy() wants a room even then */
+        memcpy(message->room, record + 1, record->size);
+    }
     message->data = message->room;
     advance(queue, sizeof *record + padded(record->size), claim);
     return 0;
