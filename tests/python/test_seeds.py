@@ -44,6 +44,7 @@ PRELUDE = {
     ),
     "002-10": "from multiprocessing import Pool\npool = Pool(1)\nfunc, args = abs, (-1,)\n",
     "002-12": "from multiprocessing import Queue\nitem = 1\n",
+    "002-16": "import os\n",
     "002-17": (
         "from multiprocessing import Manager\nparties, typecode, value, sequence = 1, 'i', 0, [1]\n"
     ),
@@ -77,9 +78,17 @@ OUTPUT = {
         r"(?=(?:.*\n)?Parent received: Hello from child\n)"
         r"(?=(?:.*\n)?Child received: Hello from parent\n)(?:.*\n){2}"
     ),
+    "002-15": r"Counter: 4\nArray: \[.*\]\n",  # the array's signs are a race of four
+    "002-16": r"\{'count': 4\}\n\[\d+, \d+, \d+, \d+\]\n",
+    "002-18": r"b'Hello'\n",
+    "002-19": r"\[ *2\. +4\. +6\. +8\. +10\.\]\n",
+    "002-20": r"hello\n",
+    "002-22": r"25\n(\d+\n){10}",
     "003-1": r"Hello from Process-1\n",
     "003-2": r"\[1, 4, 9, 16, 25\]\n",
     "003-3": r"Consumer received: Hello from producer\n",
+    "003-4": r"\['data', 'data', 'data'\]\n",
+    "003-5": r"1 \[2, 2, 3\]\n",
     "003-6": r"(Process [012] acquired lock\n){3}",
 }
 
@@ -155,6 +164,17 @@ def missing(text):
     return sorted(lacking)
 
 
+def foreign(text):
+    """Other packages that the program imports and this interpreter has not."""
+    imported = {
+        alias.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    return sorted(name for name in imported if not exists(name))
+
+
 def exists(module):
     try:
         return importlib.util.find_spec(module) is not None
@@ -216,6 +236,8 @@ def test_snippet(program, name):
     lacking = missing(prelude + text)
     if lacking:
         pytest.skip(f"mproc has no {', '.join(lacking)} yet")
+    if absent := foreign(text):
+        pytest.skip(f"there is no {', '.join(absent)} here")
     script = program.write("snippet.py", prelude + text)
     env = {**program.env, "PYTHONUNBUFFERED": ""}  # two processes do not share a line
     output = program.output("-m", "mproc", script, timeout=SECONDS, env=env)
@@ -247,6 +269,10 @@ def test_blocks_are_found(tmp_path):
 )
 def test_what_is_missing_is_found(text, lacking):
     assert missing(text) == lacking
+
+
+def test_packages_that_are_absent_are_found():
+    assert foreign("import os, nonsense.what as x\nimport multiprocessing") == ["nonsense.what"]
 
 
 def test_builtins_are_no_excuse():
