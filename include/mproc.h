@@ -83,7 +83,8 @@ extern "C" {
     X(MPROC_ECORRUPT, -5012, "a shared structure breaks its invariants")                           \
     X(MPROC_EOTHER, -5013, "the object is of another kind")                                        \
     X(MPROC_EEOF, -5014, "the other end has been closed")                                          \
-    X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")
+    X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")           \
+    X(MPROC_EBROKEN, -5016, "the barrier is broken")
 
 enum mproc_error {
 #define MPROC_ERROR_ENUM(name, value, message) name = value,
@@ -361,6 +362,39 @@ MPROC_API void mproc_condition_notify_all(mproc_condition *condition);
 MPROC_API unsigned mproc_condition_waiting(mproc_condition *condition);
 MPROC_API int mproc_condition_check(mproc_condition *condition, char *why,
                                     size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- barrier */
+
+/*
+ * A number of parties that wait for each other: when the last one has come, all pass, and the barrier is
+ * ready for the next time. It breaks when somebody's time passes, when it is aborted, or when a party
+ * dies that waits: then nobody waits any more until it is reset.
+ */
+typedef struct mproc_barrier mproc_barrier;
+
+/* NULL: -ENOMEM, or no parties. */
+MPROC_API mproc_barrier *mproc_barrier_new(unsigned parties) MPROC_MUST_USE;
+
+/* Waits for all. 0, and *index (may be NULL) is the order of coming, from 0; MPROC_EBROKEN, also when
+ * the caller's time has passed; -EINTR (the caller has not come then); -ENOMEM. */
+MPROC_API int mproc_barrier_wait(mproc_barrier *barrier, int64_t timeout,
+                                 unsigned *index) MPROC_MUST_USE;
+
+/* The same, with something to be done before they pass: for the last one to come the result is 1; it
+ * does it and calls open (or abort), for which the others wait, whatever their time. */
+MPROC_API int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout,
+                                   unsigned *index) MPROC_MUST_USE;
+/* MPROC_EBROKEN: aborted or reset meanwhile, or the caller was not told to. */
+MPROC_API int mproc_barrier_open(mproc_barrier *barrier) MPROC_MUST_USE;
+
+/* Breaks the barrier. */
+MPROC_API void mproc_barrier_abort(mproc_barrier *barrier);
+/* Those who wait get MPROC_EBROKEN; then the barrier is as new. */
+MPROC_API void mproc_barrier_reset(mproc_barrier *barrier);
+MPROC_API int mproc_barrier_broken(const mproc_barrier *barrier);
+MPROC_API unsigned mproc_barrier_waiting(const mproc_barrier *barrier);
+MPROC_API unsigned mproc_barrier_parties(const mproc_barrier *barrier);
+MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- queue */
 

@@ -21,6 +21,7 @@ enum mproc__kind {
     MPROC__KIND_BSEMAPHORE,
     MPROC__KIND_ARRAY,
     MPROC__KIND_CONDITION,
+    MPROC__KIND_BARRIER,
     MPROC__KINDS
 };
 

@@ -26,6 +26,7 @@
 #define OF_MPROC_EOTHER PyExc_TypeError
 #define OF_MPROC_EEOF PyExc_EOFError
 #define OF_MPROC_EFRAME PyExc_OSError
+#define OF_MPROC_EBROKEN PyExc_RuntimeError
 
 static PyObject *exception_of(int code) {
 #define X(name, value, message)                                                                    \

@@ -32,6 +32,7 @@
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
     X(condition)                                                                                   \
+    X(barrier)                                                                                     \
     X(shm)                                                                                         \
     X(shareable_list)                                                                              \
     X(queue)                                                                                       \
@@ -47,6 +48,7 @@
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
     X(condition)                                                                                   \
+    X(barrier)                                                                                     \
     X(segment)                                                                                     \
     X(shareable_list)                                                                              \
     X(queue)                                                                                       \

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from .barrier import Barrier as Barrier
     from .context import BaseContext
 
     _T = TypeVar("_T")
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
 SEM_VALUE_MAX = 2**31 - 1
+
+
+def __getattr__(name: str) -> Any:
+    """Import Barrier when it is first wanted."""
+    if name == "Barrier":
+        from .barrier import Barrier
+
+        return Barrier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _Shared:

@@ -1,0 +1,134 @@
+/*
+ * barrier.c - mproc._mproc.Barrier: the hot path of synchronize.Barrier
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "acquire.h"
+
+static mproc_barrier *barrier_of(PyObject *self) {
+    return handle_object(self);
+}
+
+/* Barrier(parties) */
+static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    long long parties;
+    if (!PyArg_ParseTuple(args, "L:Barrier", &parties)) {
+        return NULL;
+    }
+    if (parties < 1 || parties > INT32_MAX) {
+        return PyErr_Format(PyExc_ValueError, "parties must be >= 1 and < 2**31, not %lld",
+                            parties);
+    }
+    return handle_new(type, mproc_barrier_new((unsigned)parties));
+}
+
+static PyObject *raise_broken(void) {
+    PyObject *module = PyImport_ImportModule("threading");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "BrokenBarrierError");
+    if (type != NULL) {
+        PyErr_SetNone(type);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(module);
+    return NULL;
+}
+
+static PyObject *result(int code, PyObject *value) {
+    if (code >= 0) {
+        return value;
+    }
+    Py_XDECREF(value);
+    return code == BLOCKING_RAISED ? NULL
+           : code == MPROC_EBROKEN ? raise_broken()
+                                   : error_raise(code);
+}
+
+static PyObject *barrier_pass(PyObject *self, PyObject *seconds) {
+    int64_t timeout;
+    unsigned index = 0;
+    int r;
+    if (blocking_timeout(seconds, &timeout) < 0) {
+        return NULL;
+    }
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, mproc_barrier_wait(barrier_of(self), blocking_left(deadline), &index));
+    return result(r, r == 0 ? PyLong_FromUnsignedLong(index) : NULL);
+}
+
+static PyObject *barrier_arrive(PyObject *self, PyObject *seconds) {
+    int64_t timeout;
+    unsigned index = 0;
+    int r;
+    if (blocking_timeout(seconds, &timeout) < 0) {
+        return NULL;
+    }
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, mproc_barrier_arrive(barrier_of(self), blocking_left(deadline), &index));
+    return result(r, r >= 0 ? Py_BuildValue("(IN)", index, PyBool_FromLong(r)) : NULL);
+}
+
+static PyObject *barrier_open(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return result(mproc_barrier_open(barrier_of(self)), Py_NewRef(Py_None));
+}
+
+static PyObject *barrier_abort(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_barrier_abort(barrier_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_reset(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_barrier_reset(barrier_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *barrier_broken(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(mproc_barrier_broken(barrier_of(self)));
+}
+
+static PyObject *barrier_waiting(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLong(mproc_barrier_waiting(barrier_of(self)));
+}
+
+static PyObject *barrier_parties(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLong(mproc_barrier_parties(barrier_of(self)));
+}
+
+static PyMethodDef barrier_methods[] = {
+    {"_pass", barrier_pass, METH_O, "_pass(timeout)\n--\n\nWait for all; the order of coming."},
+    {"_arrive", barrier_arrive, METH_O,
+     "_arrive(timeout)\n--\n\nThe order of coming, and True for who has to _open()."},
+    {"_open", barrier_open, METH_NOARGS, "_open()\n--\n\nLet all pass."},
+    {"abort", barrier_abort, METH_NOARGS, "abort()\n--\n\nBreak the barrier."},
+    {"reset", barrier_reset, METH_NOARGS,
+     "reset()\n--\n\nMake it as new; those who wait get BrokenBarrierError."},
+    HANDLE_ADOPT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef barrier_getset[] = {
+    {"broken", barrier_broken, NULL, "True while nobody can wait.", NULL},
+    {"n_waiting", barrier_waiting, NULL, "How many wait.", NULL},
+    {"parties", barrier_parties, NULL, "How many have to come.", NULL},
+    HANDLE_ADDRESS,
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot barrier_slots[] = {
+    {Py_tp_doc, "A number of parties that wait for each other."},
+    {Py_tp_new, (void *)barrier_new},
+    {Py_tp_dealloc, (void *)handle_dealloc},
+    {Py_tp_methods, barrier_methods},
+    {Py_tp_getset, barrier_getset},
+    {0, NULL},
+};
+
+static PyType_Spec barrier_spec = {
+    .name = "mproc._mproc.Barrier",
+    .basicsize = sizeof(struct handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = barrier_slots,
+};
+
+int barrier_add(PyObject *module) {
+    return module_add_type(module, &barrier_spec, &module_state(module)->barrier_type, 1);
+}

@@ -1,0 +1,466 @@
+/*
+ * barrier.c - a number of parties that wait for each other, again and again
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The parties come in generations. Who waits has an entry in a ledger with the number of
+ * its generation and sleeps on `phase`; the last one to come opens the barrier: one store to `phase`
+ * begins the next generation and says how the one before it ended. So nobody waits until the others have
+ * left. Who is slow to leave, while a second generation comes to its end, finds the end of its own in its
+ * entry: it is written there ("settled") before the phase changes again.
+ *
+ *     phase:  generation << 2  |  BROKEN: nobody can wait  |  FAILED: the generation before was broken
+ *
+ * An action, if there is one, is run by the last one between its arrival and the opening; meanwhile it is
+ * the `actor`, and nobody leaves.
+ *
+ * Shared state.
+ *   parties  constant.
+ *   phase    written under the mutex, read by anybody; its low half is slept on.
+ *   ledger   entry.number (generation) and entry.token: set under the mutex by who comes, the token last;
+ *            entry.word: WAITING to PASSED or FAILING under the mutex, to 0 by who leaves, then token to 0.
+ *            entry.seen: when its owner last was awake; a hint.
+ *   arrived  parties of this generation that wait, the actor included; under the mutex, read by anybody.
+ *   actor    token of the member whose thread runs the action of generation `acting`.
+ *   cpu, opener   where, and by which thread, the barrier was last opened: hints.
+ *
+ * Invariants.
+ *   A1  While the mutex is free, arrived is the number of entries that are WAITING in this generation, plus
+ *       one if there is an actor, and at most parties; without an actor less than parties.
+ *   A2  No entry that waits is of a generation yet to come, or older than the one before.
+ *
+ * If a member dies here: under the mutex, `arrived` is counted anew. Waiting or acting, it breaks the
+ * barrier: its fellows find it dead when a slice ends, the last to come when it has not stirred for longer
+ * than a slice. After the phase's store and before the wake-up: a sleeper's slice ends.
+ */
+#include "family.h"
+#include "kinds.h"
+#include "ledger.h"
+#include "os.h"
+#include "watch.h"
+
+#define FAILED UINT64_C(1)
+#define BROKEN UINT64_C(2)
+#define GENERATION 2            /* shift */
+#define STILL (60 * MPROC_MSEC) /* ns: longer than a slice; who lives has stirred */
+#define LOOK_AT 4               /* entries that a sleeper looks at after each slice */
+
+enum state { WAITING = 1, PASSED = 2, FAILING = 3 };
+
+struct mproc_barrier {
+    struct mproc__object object;
+    struct mproc__mutex mutex;
+    uint64_t phase;
+    uint64_t actor;
+    uint64_t acting;
+    uint64_t opener;
+    uint32_t cpu;
+    uint32_t parties;
+    uint32_t arrived;
+    uint32_t turn; /* whom to look at next */
+    struct mproc__ledger ledger;
+};
+
+void mproc__barrier_destroy(struct mproc__hand *hand, void *object) {
+    mproc__ledger_destroy(hand, &((mproc_barrier *)object)->ledger);
+}
+
+mproc_barrier *mproc_barrier_new(unsigned parties) {
+    if (parties == 0) {
+        return NULL;
+    }
+    mproc_barrier *barrier = mproc__object_new(MPROC__KIND_BARRIER, sizeof *barrier);
+    if (barrier != NULL) {
+        barrier->parties = parties;
+        barrier->phase = UINT64_C(1) << GENERATION;
+        barrier->cpu = UINT32_MAX;
+    }
+    return barrier;
+}
+
+static uint64_t generation(uint64_t phase) {
+    return phase >> GENERATION;
+}
+
+static uint32_t *futex_of(mproc_barrier *barrier) {
+    return (uint32_t *)(void *)&barrier->phase; /* little-endian, as mutex.c asserts */
+}
+
+/* ---------------------------------------------------------------- under the mutex */
+
+static bool waits(const struct mproc__entry *e, uint64_t of) {
+    return mproc__load64(&e->token) != 0 && mproc__load32(&e->word) == WAITING && e->number == of;
+}
+
+static bool acts(const mproc_barrier *barrier) {
+    return barrier->actor != 0 && barrier->acting == generation(barrier->phase);
+}
+
+static uint32_t count(mproc_barrier *barrier) {
+    struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
+    uint32_t n = acts(barrier);
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        n += waits(e, generation(barrier->phase));
+    }
+    return n;
+}
+
+static void enter(mproc_barrier *barrier) {
+    if (mproc__mutex_acquire(&barrier->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
+        mproc__poke32(&barrier->arrived, count(barrier));
+    }
+}
+
+static void leave(mproc_barrier *barrier) {
+    (void)mproc__mutex_release(&barrier->mutex);
+}
+
+static void wake(mproc_barrier *barrier) {
+    mproc__os_futex_wake(futex_of(barrier), INT32_MAX);
+}
+
+/* Writes the end of the generation before into the entries of those who have not left yet. */
+static void settle(mproc_barrier *barrier) {
+    struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
+    uint64_t before = generation(barrier->phase) - 1;
+    uint32_t end = barrier->phase & FAILED ? FAILING : PASSED;
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        uint32_t state = WAITING;
+        if (waits(e, before)) {
+            (void)mproc__cas32(&e->word, &state, end);
+        }
+    }
+}
+
+/* Ends this generation: the commit. `flags` of the phase: how it ended, how the next one begins. */
+static void advance(mproc_barrier *barrier, uint64_t flags) {
+    settle(barrier);
+    mproc__watch_here(&barrier->cpu);
+    mproc__poke64(&barrier->opener, mproc__self_thread());
+    mproc__program_order();
+    /* SYNC(barrier.phase): what the parties did, before they pass. */
+    mproc__store64(&barrier->phase, (generation(barrier->phase) + 1) << GENERATION | flags);
+    mproc__program_order();
+    mproc__poke64(&barrier->actor, 0);
+    mproc__poke32(&barrier->arrived, 0);
+}
+
+/* A dead party of this generation? Only one that has not stirred since `before` is worth asking for. */
+static bool dead(const mproc_barrier *barrier, struct mproc__entry *e, int64_t before) {
+    return waits(e, generation(barrier->phase)) && e->token != mproc__self_token() &&
+           (mproc__token_slot(e->token) == NULL ||
+            (__atomic_load_n(&e->seen, __ATOMIC_RELAXED) < before && mproc__token_dead(e->token)));
+}
+
+static bool any_dead(mproc_barrier *barrier, int64_t now) {
+    struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        if (dead(barrier, e, now - STILL)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Looks at the actor and, in turn, at some of those who wait. */
+static bool some_dead(mproc_barrier *barrier) {
+    if (acts(barrier)) {
+        return barrier->actor != mproc__self_token() && mproc__token_dead(barrier->actor);
+    }
+    struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
+    uint32_t n = barrier->arrived, i = 0;
+    if (n == 0) {
+        return false;
+    }
+    uint32_t first = barrier->turn % n;
+    barrier->turn = first + LOOK_AT;
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        if (!waits(e, generation(barrier->phase))) {
+            continue;
+        }
+        if ((i + n - first) % n < LOOK_AT && dead(barrier, e, INT64_MAX)) {
+            return true;
+        }
+        i++;
+    }
+    return false;
+}
+
+/* ---------------------------------------------------------------- coming and going */
+
+static void forget_dead(mproc_barrier *barrier) {
+    struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        uint64_t token = mproc__load64(&e->token);
+        if (token != 0 && !waits(e, generation(barrier->phase)) && token != mproc__self_token() &&
+            mproc__token_dead(token)) {
+            mproc__store64(&e->token, 0);
+        }
+    }
+}
+
+static struct mproc__entry *room(mproc_barrier *barrier) {
+    struct mproc__entry *e = mproc__ledger_free(&barrier->ledger);
+    if (e == NULL) {
+        forget_dead(barrier);
+        e = mproc__ledger_free(&barrier->ledger);
+    }
+    if (e == NULL && mproc__ledger_grow(&barrier->ledger) == 0) {
+        e = mproc__ledger_free(&barrier->ledger);
+    }
+    return e;
+}
+
+static void stir(struct mproc__entry *e) {
+    __atomic_store_n(&e->seen, mproc__os_now(), __ATOMIC_RELAXED);
+}
+
+static int enlist(mproc_barrier *barrier, struct mproc__entry **out) {
+    struct mproc__entry *e = room(barrier);
+    if (e == NULL) {
+        return -ENOMEM;
+    }
+    e->number = generation(barrier->phase);
+    stir(e);
+    mproc__store32(&e->word, WAITING);
+    mproc__program_order();
+    mproc__store64(&e->token, mproc__self_token()); /* it has come */
+    mproc__program_order();
+    mproc__poke32(&barrier->arrived, barrier->arrived + 1);
+    *out = e;
+    return 0;
+}
+
+/* The last one has come: it opens, or if all are to wait for it, becomes the actor. */
+static int complete(mproc_barrier *barrier, bool action) {
+    if (any_dead(barrier, mproc__os_now())) {
+        advance(barrier, FAILED | BROKEN);
+        return MPROC_EBROKEN;
+    }
+    if (!action) {
+        advance(barrier, 0);
+        return 0;
+    }
+    mproc__poke64(&barrier->actor, mproc__self_token());
+    mproc__program_order();
+    mproc__poke64(&barrier->acting, generation(barrier->phase));
+    mproc__program_order();
+    mproc__poke32(&barrier->arrived, barrier->arrived + 1);
+    return 1;
+}
+
+/* Comes to the barrier: 0: passed; 1: it is the actor; MPROC_EBROKEN, -ENOMEM; -EAGAIN: *out waits, or if
+ * that is NULL, all have come already and are about to pass, and the caller is to try again once the
+ * phase is another. */
+static int arrive(mproc_barrier *barrier, bool action, unsigned *index, struct mproc__entry **out,
+                  uint64_t *phase) {
+    int r = -EAGAIN;
+    *out = NULL;
+    enter(barrier);
+    *phase = barrier->phase;
+    *index = barrier->arrived;
+    bool last = barrier->arrived + 1 == barrier->parties;
+    if (barrier->phase & BROKEN) {
+        r = MPROC_EBROKEN;
+    } else if (last) {
+        r = complete(barrier, action);
+    } else if (barrier->arrived < barrier->parties) {
+        int e = enlist(barrier, out);
+        r = e == 0 ? -EAGAIN : e;
+    }
+    leave(barrier);
+    if (last && r != 1) {
+        wake(barrier);
+    }
+    return r;
+}
+
+/* Leaves after the phase has changed to `phase`: 0 or MPROC_EBROKEN. */
+static int depart(struct mproc__entry *e, uint64_t phase) {
+    uint32_t state = mproc__exchange32(&e->word, 0);
+    bool failed = state == WAITING ? (phase & FAILED) != 0 : state == FAILING;
+    mproc__store64(&e->token, 0); /* SYNC(entry) */
+    return failed ? MPROC_EBROKEN : 0;
+}
+
+/* Takes somebody who waits in this generation out of it. */
+static void withdraw(mproc_barrier *barrier, struct mproc__entry *e) {
+    mproc__store64(&e->token, 0);
+    mproc__program_order();
+    mproc__poke32(&barrier->arrived, barrier->arrived - 1);
+}
+
+/* A waiter gives up: -EINTR, or when its time has passed, MPROC_EBROKEN. -EAGAIN: the generation is over,
+ * or all have come and the action runs: then that decides. */
+static int give_up(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine, int why) {
+    if (e == NULL) {
+        return why == -EINTR ? why : -EAGAIN;
+    }
+    int r = -EAGAIN;
+    enter(barrier);
+    if (generation(barrier->phase) == mine && !acts(barrier)) {
+        r = why == -ETIMEDOUT ? MPROC_EBROKEN : why;
+        withdraw(barrier, e);
+        if (why == -ETIMEDOUT) {
+            advance(barrier, FAILED | BROKEN);
+        }
+    }
+    leave(barrier);
+    if (r == MPROC_EBROKEN) {
+        wake(barrier);
+    }
+    return r;
+}
+
+/* After a slice: breaks the barrier if it finds a dead party. */
+static void look_round(mproc_barrier *barrier, uint64_t mine) {
+    enter(barrier);
+    bool broken = generation(barrier->phase) == mine && some_dead(barrier);
+    if (broken) {
+        advance(barrier, FAILED | BROKEN);
+    }
+    leave(barrier);
+    if (broken) {
+        wake(barrier);
+    }
+}
+
+/* 0: the phase is no longer what it was. */
+static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase,
+                        int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    uint64_t mine = generation(phase);
+    int r = 0, why;
+    while (mproc__load64(&barrier->phase) == phase) {
+        int64_t slice = mproc__slice(&slices);
+        if (slice < 0) {
+            why = -ETIMEDOUT;
+            slices = mproc__slices_until(MPROC__NEVER); /* if an action runs, it decides */
+        } else {
+            why = mproc__os_futex_wait(futex_of(barrier), (uint32_t)phase, slice);
+            if (why == -ETIMEDOUT) {
+                look_round(barrier, mine);
+            }
+            if (e != NULL) {
+                stir(e);
+            }
+            if (why != -EINTR) {
+                continue;
+            }
+        }
+        r = give_up(barrier, e, mine, why);
+        if (r != -EAGAIN) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+static int await(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase, int64_t deadline) {
+    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    static const uint32_t anywhere = UINT32_MAX;
+    bool myself = mproc__peek64(&barrier->opener) == mproc__self_thread();
+    struct mproc__watch watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX,
+                                 myself ? &anywhere : &barrier->cpu};
+    int64_t start = mproc__os_now();
+    int r = deadline != 0 && mproc__watch_spin(&watch, &spinning, start)
+                ? 0
+                : sleep_slices(barrier, e, phase, deadline);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
+}
+
+static int come(mproc_barrier *barrier, bool action, int64_t timeout, unsigned *index) {
+    int64_t deadline = mproc__deadline(timeout);
+    unsigned place = 0;
+    for (;;) {
+        struct mproc__entry *e;
+        uint64_t phase;
+        int r = arrive(barrier, action, &place, &e, &phase);
+        if (r == -EAGAIN) {
+            r = await(barrier, e, phase, deadline);
+            if (r == 0 && e == NULL) {
+                continue;
+            }
+            r = r == 0 ? depart(e, mproc__load64(&barrier->phase)) : r;
+        }
+        if (r >= 0 && index != NULL) {
+            *index = place;
+        }
+        return r;
+    }
+}
+int mproc_barrier_wait(mproc_barrier *barrier, int64_t timeout, unsigned *index) {
+    return come(barrier, false, timeout, index);
+}
+
+int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout, unsigned *index) {
+    return come(barrier, true, timeout, index);
+}
+
+int mproc_barrier_open(mproc_barrier *barrier) {
+    enter(barrier);
+    int r = acts(barrier) && barrier->actor == mproc__self_token() ? 0 : MPROC_EBROKEN;
+    if (r == 0) {
+        advance(barrier, 0);
+    }
+    leave(barrier);
+    wake(barrier);
+    return r;
+}
+
+void mproc_barrier_abort(mproc_barrier *barrier) {
+    enter(barrier);
+    if (!(barrier->phase & BROKEN)) {
+        advance(barrier, FAILED | BROKEN);
+    }
+    leave(barrier);
+    wake(barrier);
+}
+
+void mproc_barrier_reset(mproc_barrier *barrier) {
+    enter(barrier);
+    if (barrier->arrived > 0) {
+        advance(barrier, FAILED);
+    } else {
+        mproc__store64(&barrier->phase, barrier->phase & ~BROKEN);
+    }
+    leave(barrier);
+    wake(barrier);
+}
+
+int mproc_barrier_broken(const mproc_barrier *barrier) {
+    return (mproc__load64(&barrier->phase) & BROKEN) != 0;
+}
+
+unsigned mproc_barrier_waiting(const mproc_barrier *barrier) {
+    return mproc__load32(&barrier->arrived);
+}
+
+unsigned mproc_barrier_parties(const mproc_barrier *barrier) {
+    return barrier->parties;
+}
+
+int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) {
+    const struct mproc__object *object = &barrier->object;
+    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_BARRIER) {
+        return mproc__corrupt(why, size, "A: %p is no barrier", (void *)barrier);
+    }
+    int r = 0;
+    enter(barrier);
+    uint64_t now = generation(barrier->phase);
+    if (count(barrier) != barrier->arrived ||
+        barrier->arrived + !acts(barrier) > barrier->parties) {
+        r = mproc__corrupt(why, size, "A1: %u have come, %u counted, of %u", count(barrier),
+                           barrier->arrived, barrier->parties);
+    }
+    struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
+    for (struct mproc__entry *e; r == 0 && (e = mproc__ledger_next(&c)) != NULL;) {
+        if (waits(e, e->number) && e->number != now && e->number != now - 1) {
+            r = mproc__corrupt(why, size, "A2: one waits in generation %llu, this is %llu",
+                               (unsigned long long)e->number, (unsigned long long)now);
+        }
+    }
+    leave(barrier);
+    return r;
+}

@@ -1,0 +1,269 @@
+/*
+ * test_barrier.c - the barrier: generations, breaking, actions, and dead parties
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kin.h"
+#include "object.h"
+
+#include <errno.h>
+
+struct scene {
+    mproc_barrier *barrier;
+    uint64_t passed, broken, indices; /* indices: a bit each */
+};
+
+static struct scene *stage(unsigned parties) {
+    struct scene *s = mproc_calloc(1, sizeof *s);
+    CHECK(s != NULL);
+    s->barrier = mproc_barrier_new(parties);
+    CHECK(s->barrier != NULL);
+    return s;
+}
+
+static void strike(struct scene *s) {
+    CHECK_OK(mproc_barrier_check(s->barrier, NULL, 0));
+    (void)mproc_reap();
+    mproc_drop(s->barrier);
+    mproc_free(s);
+}
+
+static void wait_once(void *arg) {
+    struct scene *s = arg;
+    unsigned index = 99;
+    int r = mproc_barrier_wait(s->barrier, MPROC_FOREVER, &index);
+    CHECK(r == 0 || r == MPROC_EBROKEN);
+    CHECK_EQ(r == 0, index != 99);
+    mproc__add64(r == 0 ? &s->passed : &s->broken, 1);
+    if (r == 0) {
+        mproc__add64(&s->indices, UINT64_C(1) << index);
+    }
+}
+
+/* Starts somebody who waits, and sees that it does. */
+static pid_t start(struct scene *s) {
+    unsigned before = mproc_barrier_waiting(s->barrier);
+    pid_t pid = kin_fork(wait_once, s);
+    while (mproc_barrier_waiting(s->barrier) == before) {
+        usleep(200);
+    }
+    kin_await_futex(pid);
+    return pid;
+}
+
+TEST(barrier_needs_parties) {
+    CHECK(mproc_barrier_new(0) == NULL);
+}
+
+TEST(barrier_of_one_never_waits) {
+    struct scene *s = stage(1);
+    unsigned index = 99;
+    CHECK_EQ(mproc_barrier_parties(s->barrier), 1);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(mproc_barrier_wait(s->barrier, 0, &index));
+        CHECK_EQ(index, 0);
+        CHECK_OK(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL));
+    }
+    strike(s);
+}
+
+TEST(barrier_lets_all_pass_when_the_last_has_come) {
+    struct scene *s = stage(9); /* more than the first page has entries */
+    pid_t pids[8];
+    for (int i = 0; i < 8; i++) {
+        pids[i] = start(s);
+        CHECK_EQ(mproc_barrier_waiting(s->barrier), i + 1);
+        CHECK_OK(mproc_barrier_check(s->barrier, NULL, 0));
+    }
+    CHECK_EQ(s->passed, 0);
+    wait_once(s);
+    for (int i = 0; i < 8; i++) {
+        kin_join(pids[i]);
+    }
+    CHECK_EQ(s->passed, 9);
+    CHECK_EQ(s->indices, 0x1ff);
+    CHECK_EQ(mproc_barrier_waiting(s->barrier), 0);
+    strike(s);
+}
+
+TEST(barrier_breaks_when_time_passes) {
+    struct scene *s = stage(3);
+    pid_t pid = start(s);
+    int64_t begun = mproc__os_now();
+    CHECK_EQ(mproc_barrier_wait(s->barrier, 20 * MPROC_MSEC, NULL), MPROC_EBROKEN);
+    CHECK_GE(mproc__os_now() - begun, 20 * MPROC_MSEC);
+    kin_join(pid);
+    CHECK_EQ(s->broken, 1);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
+    CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), MPROC_EBROKEN);
+    mproc_barrier_reset(s->barrier);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
+    strike(s);
+}
+
+TEST(barrier_abort_and_reset) {
+    struct scene *s = stage(2);
+    pid_t pid = start(s);
+    mproc_barrier_abort(s->barrier);
+    mproc_barrier_abort(s->barrier);
+    kin_join(pid);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
+    mproc_barrier_reset(s->barrier);
+    pid = start(s);
+    mproc_barrier_reset(s->barrier);
+    kin_join(pid);
+    CHECK_EQ(s->broken, 2);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
+    pid = start(s);
+    wait_once(s);
+    kin_join(pid);
+    CHECK_EQ(s->passed, 2);
+    strike(s);
+}
+
+TEST(barrier_the_last_acts_before_all_pass) {
+    struct scene *s = stage(2);
+    pid_t pid = start(s);
+    unsigned index = 99;
+    CHECK_EQ(mproc_barrier_open(s->barrier), MPROC_EBROKEN); /* not the caller's to open */
+    CHECK_EQ(mproc_barrier_arrive(s->barrier, MPROC_FOREVER, &index), 1);
+    CHECK_EQ(index, 1);
+    CHECK_EQ(mproc_barrier_waiting(s->barrier), 2);
+    CHECK_OK(mproc_barrier_check(s->barrier, NULL, 0));
+    pid_t early = kin_fork(wait_once, s); /* of the next generation, if they all pass */
+    kin_await_futex(early);
+    CHECK_EQ(s->passed, 0);
+    CHECK_OK(mproc_barrier_open(s->barrier));
+    kin_join(pid);
+    CHECK_EQ(s->passed, 1);
+    wait_once(s);
+    kin_join(early);
+    CHECK_EQ(s->passed, 3);
+    strike(s);
+}
+
+TEST(barrier_abort_ends_an_action) {
+    struct scene *s = stage(2);
+    pid_t pid = start(s);
+    CHECK_EQ(mproc_barrier_arrive(s->barrier, MPROC_FOREVER, NULL), 1);
+    mproc_barrier_abort(s->barrier);
+    kin_join(pid);
+    CHECK_EQ(s->broken, 1);
+    CHECK_EQ(mproc_barrier_open(s->barrier), MPROC_EBROKEN);
+    strike(s);
+}
+
+TEST(barrier_breaks_when_a_waiter_dies) {
+    struct scene *s = stage(3);
+    pid_t dying = start(s), living = start(s);
+    CHECK_OK(kill(dying, SIGKILL));
+    kin_join(living);
+    CHECK_EQ(s->broken, 1);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
+    CHECK_EQ(waitpid(dying, NULL, 0), dying);
+    strike(s);
+}
+
+TEST(barrier_the_last_to_come_finds_the_dead) {
+    struct scene *s = stage(2);
+    kin_kill(start(s));
+    (void)mproc_reap();
+    CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), MPROC_EBROKEN);
+    strike(s);
+}
+
+/* Nobody has noticed the death; but who lives would have stirred meanwhile. */
+TEST(barrier_the_last_to_come_finds_those_who_are_still) {
+    struct scene *s = stage(2);
+    kin_kill(start(s));
+    int64_t begun = mproc__os_now();
+    while (mproc__os_now() - begun < 100 * MPROC_MSEC) {
+        usleep(10000);
+    }
+    CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), MPROC_EBROKEN);
+    strike(s);
+}
+
+static void act_and_die(void *arg) {
+    struct scene *s = arg;
+    CHECK_EQ(mproc_barrier_arrive(s->barrier, MPROC_FOREVER, NULL), 1);
+    raise(SIGKILL);
+}
+
+TEST(barrier_breaks_when_the_actor_dies) {
+    struct scene *s = stage(2);
+    pid_t pid = start(s), actor = kin_fork(act_and_die, s);
+    CHECK_EQ(waitpid(actor, NULL, 0), actor);
+    kin_join(pid);
+    CHECK_EQ(s->broken, 1);
+    strike(s);
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+static void wait_interrupted(void *arg) {
+    struct scene *s = arg;
+    struct sigaction action = {.sa_handler = ignore};
+    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), -EINTR);
+    CHECK_EQ(mproc_barrier_waiting(s->barrier), 0);
+}
+
+TEST(barrier_wait_ends_when_a_handler_ran) {
+    struct scene *s = stage(2);
+    pid_t pid = kin_fork(wait_interrupted, s);
+    while (mproc_barrier_waiting(s->barrier) == 0) {
+        usleep(200);
+    }
+    kin_await_futex(pid);
+    CHECK_OK(kill(pid, SIGUSR1));
+    kin_join(pid);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
+    strike(s);
+}
+
+TEST(barrier_check_names_what_is_wrong) {
+    struct scene *s = stage(2);
+    mproc_barrier *b = s->barrier;
+    uint32_t *arrived = (uint32_t *)(void *)((char *)b + sizeof(struct mproc__object) + 48);
+    KIN_BREAKS(&((struct mproc__object *)(void *)b)->kind, 0,
+               mproc_barrier_check(b, why, sizeof why), "A:");
+    KIN_BREAKS(arrived, 1, mproc_barrier_check(b, why, sizeof why), "A1");
+    strike(s);
+}
+
+/* All write, all wait, all read, all wait: plain words, which only the barrier orders. */
+#define ROUNDS 1000
+#define CROWD 4
+
+struct grid {
+    mproc_barrier *barrier;
+    uint64_t cell[CROWD];
+    uint64_t next;
+};
+
+static void compute(void *arg) {
+    struct grid *grid = arg;
+    uint64_t me = mproc__add64(&grid->next, 1);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        grid->cell[me] = i;
+        CHECK_OK(mproc_barrier_wait(grid->barrier, MPROC_FOREVER, NULL));
+        for (int k = 0; k < CROWD; k++) {
+            CHECK_EQ(grid->cell[k], i);
+        }
+        CHECK_OK(mproc_barrier_wait(grid->barrier, MPROC_FOREVER, NULL));
+    }
+}
+
+TEST(barrier_stress_grid) {
+    struct grid grid = {mproc_barrier_new(CROWD), {0}, 0};
+    struct kin_thread threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        threads[i] = (struct kin_thread){.run = compute, .arg = &grid};
+    }
+    kin_threads_run(threads, CROWD);
+    CHECK_OK(mproc_barrier_check(grid.barrier, NULL, 0));
+    mproc_drop(grid.barrier);
+}
