@@ -211,7 +211,8 @@ MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
  *
  * The undo record makes what the lock guards all-or-nothing: mproc_lock_save() keeps the old value
  * of a word of the arena before it is changed, release commits. When the holder dies, the next one to
- * acquire finds every saved word as it was before, and is told by -EOWNERDEAD: it holds the lock.
+ * acquire finds every saved word as it was before (or, if the holder died while it released, the whole
+ * change), and is told by -EOWNERDEAD: it holds the lock.
  */
 typedef struct mproc_lock mproc_lock;
 

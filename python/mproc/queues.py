@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Generic, TypeVar
 
+    from .context import BaseContext
+
     _T = TypeVar("_T")
 
     class _Queue(_mproc.Queue, Generic[_T]): ...
@@ -33,6 +35,12 @@ class Queue(_Queue[_T]):
 
     maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
     """
+
+    _is_fork_ctx = False
+
+    def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
+        if ctx is not None and ctx._name == "fork":
+            self._is_fork_ctx = True
 
     def join_thread(self) -> None:
         """Do nothing, after close(): there is no thread, and nothing that has not been sent."""
@@ -55,6 +63,12 @@ class Queue(_Queue[_T]):
 
 class SimpleQueue(_SimpleQueue[_T]):
     """A queue with little more than put() and get(), and no bound."""
+
+    _is_fork_ctx = False
+
+    def __init__(self, *, ctx: BaseContext | None = None) -> None:
+        if ctx is not None and ctx._name == "fork":
+            self._is_fork_ctx = True
 
     def __getstate__(self) -> None:
         return None
