@@ -1,5 +1,6 @@
 """What every test of the package gets: the start methods, and a look at what it leaves behind."""
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -45,6 +46,15 @@ def wait_until(condition, seconds=10):
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.005)
     return condition()
+
+
+@contextlib.contextmanager
+def not_for_ever(child):
+    """Kill a program at last, so that a test that fails does not wait for it."""
+    try:
+        yield child
+    finally:
+        child.kill()
 
 
 def in_arena():

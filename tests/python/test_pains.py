@@ -14,7 +14,7 @@ import threading
 
 import errands
 import pytest
-from conftest import wait_until
+from conftest import not_for_ever, wait_until
 
 import mproc
 from mproc.pool import MaybeEncodingError, WorkerDiedError
@@ -178,11 +178,16 @@ if __name__ == "__main__":
 def test_r11_the_parent_is_killed(program, method):
     """Standard library: busy workers go on for ever, as children of nobody."""
     script = program.write("orphans.py", ORPHANS)
-    with subprocess.Popen(
-        [sys.executable, str(script), method], stdout=subprocess.PIPE, text=True, env=program.env
-    ) as child:
+    with (
+        subprocess.Popen(
+            [sys.executable, str(script), method],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=program.env,
+        ) as child,
+        not_for_ever(child),
+    ):
         lines = [child.stdout.readline() for _ in range(3)]
-        child.kill()
     pids = {pid for line in lines for pid in line.split()}
     assert len(pids) == 3
     assert wait_until(lambda: all(map(gone, pids)), LONG)

@@ -11,7 +11,7 @@ import warnings
 
 import errands
 import pytest
-from conftest import wait_until
+from conftest import not_for_ever, wait_until
 
 import mproc
 from mproc import pool as pool_module
@@ -951,14 +951,17 @@ def test_ctrl_c(program, method, whom):
     script = program.write("ctrl_c.py", CTRL_C)
     env = {**program.env}
     env["PYTHONPATH"] += os.pathsep + os.path.dirname(errands.__file__)
-    with subprocess.Popen(
-        [sys.executable, str(script), method],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-        start_new_session=True,
-    ) as child:
+    with (
+        subprocess.Popen(
+            [sys.executable, str(script), method],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+            start_new_session=True,
+        ) as child,
+        not_for_ever(child),
+    ):
         pids = [int(pid) for pid in child.stdout.readline().split()]
         assert [child.stdout.readline() for _ in pids] == ["in\n"] * 2
         if whom == "parent":
