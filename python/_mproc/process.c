@@ -276,9 +276,11 @@ static PyObject *child_returncode(PyObject *object, void *closure) {
     return PyLong_FromLong(self->code);
 }
 
-/* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. */
+/* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. While the sentinel is
+ * silent there is nothing to ask the core for: it would ask the system the same and more. */
 static int child_ask(struct child *self) {
     if (self->ended || !self->handle) return self->ended;
+    if (mproc_pipe_poll(self->sentinel, 0) == 0) return 0;
     int r = mproc_process_exitcode(self->handle, &self->code);
     if (r == 0) self->ended = 1;
     return r == -EAGAIN ? 0 : r < 0 ? r : 1;
