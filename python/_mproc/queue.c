@@ -15,10 +15,12 @@
 #define COPY_UNLOCKED                                                                              \
     (1 << 16) /* from this size on, other threads may run while bytes are copied */
 
+#define UNMADE 2 /* __init__ has not run: neither is there a queue */
+
 struct queue {
     struct handle handle;
     Py_ssize_t maxsize;
-    int closed; /* by this handle; others of other processes go on */
+    int closed; /* 1: by this handle; others of other processes go on; or UNMADE */
 };
 
 static mproc_queue *queue_of(PyObject *self) {
@@ -27,6 +29,10 @@ static mproc_queue *queue_of(PyObject *self) {
 
 static struct queue *fields(PyObject *self) {
     return (struct queue *)self;
+}
+
+static uint64_t count(PyObject *self) {
+    return fields(self)->closed == UNMADE ? 0 : mproc_queue_count(queue_of(self));
 }
 
 /* ---------------------------------------------------------------- errors */
@@ -44,10 +50,17 @@ static PyObject *raise_from_queue(const char *name) {
 }
 
 static PyObject *raise_closed(PyObject *self) {
+    if (fields(self)->closed == UNMADE) {
+        return PyErr_Format(PyExc_RuntimeError, "%s.__init__() was not called",
+                            Py_TYPE(self)->tp_name);
+    }
     return PyErr_Format(PyExc_ValueError, "Queue %R is closed", self);
 }
 
-static PyObject *raise_handle_closed(PyObject *Py_UNUSED(self)) {
+static PyObject *raise_handle_closed(PyObject *self) {
+    if (fields(self)->closed == UNMADE) {
+        return raise_closed(self);
+    }
     PyErr_SetString(PyExc_OSError, "handle is closed");
     return NULL;
 }
@@ -165,23 +178,38 @@ static int timeout_of(PyObject *block, PyObject *seconds, int64_t *timeout) {
 
 /* ---------------------------------------------------------------- Queue */
 
-static PyObject *make(PyTypeObject *type, Py_ssize_t maxsize) {
-    struct queue *self =
-        (struct queue *)handle_new(type, mproc_queue_new(maxsize > 0 ? (uint64_t)maxsize : 0));
+/* __new__ takes whatever a subclass' __init__ takes; the queue is made by __init__. */
+static PyObject *queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                           PyObject *Py_UNUSED(kwargs)) {
+    PyObject *self = type->tp_alloc(type, 0);
     if (self != NULL) {
-        self->maxsize = maxsize > 0 ? maxsize : 0;
+        fields(self)->closed = UNMADE;
     }
-    return (PyObject *)self;
+    return self;
 }
 
-static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+static int make(PyObject *self, Py_ssize_t maxsize) {
+    struct queue *queue = fields(self);
+    mproc_queue *fresh = mproc_queue_new(maxsize > 0 ? (uint64_t)maxsize : 0);
+    if (fresh == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    mproc_drop(queue->handle.object);
+    queue->handle.object = fresh;
+    queue->maxsize = maxsize > 0 ? maxsize : 0;
+    queue->closed = 0;
+    return 0;
+}
+
+static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     Py_ssize_t maxsize = 0;
     PyObject *ctx = NULL; /* a subclass' business */
     static char *names[] = {"maxsize", "ctx", NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n$O:Queue", names, &maxsize, &ctx)) {
-        return NULL;
+        return -1;
     }
-    return make(type, maxsize);
+    return make(self, maxsize);
 }
 
 static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -225,16 +253,16 @@ static PyObject *queue_get_nowait(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyObject *queue_qsize(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyLong_FromUnsignedLongLong(mproc_queue_count(queue_of(self)));
+    return PyLong_FromUnsignedLongLong(count(self));
 }
 
 static PyObject *queue_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(mproc_queue_count(queue_of(self)) == 0);
+    return PyBool_FromLong(count(self) == 0);
 }
 
 static PyObject *queue_full(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_ssize_t maxsize = fields(self)->maxsize;
-    return PyBool_FromLong(maxsize > 0 && mproc_queue_count(queue_of(self)) >= (uint64_t)maxsize);
+    return PyBool_FromLong(maxsize > 0 && count(self) >= (uint64_t)maxsize);
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -289,6 +317,7 @@ static PyGetSetDef queue_getset[] = {
 static PyType_Slot queue_slots[] = {
     {Py_tp_doc, "First in, first out, for any number of processes."},
     {Py_tp_new, (void *)queue_new},
+    {Py_tp_init, (void *)queue_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, queue_methods},
     {Py_tp_getset, queue_getset},
@@ -304,13 +333,13 @@ static PyType_Spec queue_spec = {
 
 /* ---------------------------------------------------------------- SimpleQueue */
 
-static PyObject *simple_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+static int simple_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     PyObject *ctx = NULL;
     static char *names[] = {"ctx", NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:SimpleQueue", names, &ctx)) {
-        return NULL;
+        return -1;
     }
-    return make(type, 0);
+    return make(self, 0);
 }
 
 static PyObject *simple_put(PyObject *self, PyObject *object) {
@@ -345,7 +374,8 @@ static PyGetSetDef simple_getset[] = {
 
 static PyType_Slot simple_slots[] = {
     {Py_tp_doc, "A queue with little more than put() and get()."},
-    {Py_tp_new, (void *)simple_new},
+    {Py_tp_new, (void *)queue_new},
+    {Py_tp_init, (void *)simple_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, simple_methods},
     {Py_tp_getset, simple_getset},

@@ -39,6 +39,7 @@ class Queue(_Queue[_T]):
     _is_fork_ctx = False
 
     def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
+        super().__init__(maxsize)
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 
@@ -67,6 +68,7 @@ class SimpleQueue(_SimpleQueue[_T]):
     _is_fork_ctx = False
 
     def __init__(self, *, ctx: BaseContext | None = None) -> None:
+        super().__init__()
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 

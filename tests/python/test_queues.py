@@ -604,3 +604,31 @@ def test_any_context_gives_it_to_any_but_forks_to_others(method, made_by):
         return
     run(mproc.get_context(method), send, q, [made_by])
     assert q.get() == made_by
+
+
+class Labelled(mproc.get_context("spawn").Queue().__class__):
+    """A subclass with an __init__ of its own, as programs write them."""
+
+    def __init__(self, label, *, limit):
+        super().__init__(limit, ctx=mproc.get_context("spawn"))
+        self.label = label
+
+
+def test_a_subclass_may_take_arguments_of_its_own():
+    q = Labelled("inbox", limit=1)
+    q.put(1)
+    assert q.full() and q.get() == 1 and q.label == "inbox"
+
+
+class Forgetful(Labelled):
+    def __init__(self):
+        """Does not call the base's."""
+
+
+def test_a_queue_whose_init_was_not_called_says_so():
+    q = Forgetful()
+    assert q.empty() and q.qsize() == 0
+    with pytest.raises(RuntimeError, match=r"__init__\(\) was not called"):
+        q.put(1)
+    with pytest.raises(RuntimeError, match=r"__init__\(\) was not called"):
+        q.get()
