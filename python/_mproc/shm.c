@@ -100,8 +100,8 @@ static PyObject *segment_unlink(PyObject *Py_UNUSED(type), PyObject *name) {
 
 /* ---------------------------------------------------------------- the memory */
 
-void *segment_data(PyObject *self, size_t *size) {
-    mproc_shm *shm = segment_of(self)->shm;
+void *segment_data(PyObject *segment, size_t *size) {
+    mproc_shm *shm = segment_of(segment)->shm;
     void *data;
     if (shm == NULL) {
         return closed();

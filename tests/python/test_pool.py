@@ -923,8 +923,9 @@ import mproc
 import errands
 
 def main():
-    queue = mproc.Queue()
-    with mproc.get_context(sys.argv[1]).Pool(2, errands.remember, (queue,)) as pool:
+    ctx = mproc.get_context(sys.argv[1])
+    queue = ctx.Queue()
+    with ctx.Pool(2, errands.remember, (queue,)) as pool:
         print(*[process.pid for process in pool._pool], flush=True)
         pool.map(wait, range(4), 1)
 
