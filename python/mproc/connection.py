@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from . import _mproc
 from ._mproc import Connection
+from .context import AuthenticationError as AuthenticationError
+from .context import BufferTooShort as BufferTooShort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -586,5 +586,7 @@ def test_too_many_descriptors_for_a_forkserver_child():
 def test_module_names():
     assert connection._ConnectionBase is Connection
     assert Connection.__module__ == "mproc.connection"
+    assert connection.BufferTooShort is mproc.BufferTooShort
+    assert connection.AuthenticationError is mproc.AuthenticationError
     for name in connection.__all__:
         assert hasattr(connection, name)
