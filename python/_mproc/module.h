@@ -35,6 +35,8 @@
     X(barrier)                                                                                     \
     X(shm)                                                                                         \
     X(shareable_list)                                                                              \
+    X(array)                                                                                       \
+    X(synchronized)                                                                                \
     X(queue)                                                                                       \
     X(tasks)
 
@@ -51,6 +53,8 @@
     X(barrier)                                                                                     \
     X(segment)                                                                                     \
     X(shareable_list)                                                                              \
+    X(memory)                                                                                      \
+    X(synchronized)                                                                                \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(job)                                                                                         \

@@ -1,0 +1,602 @@
+/*
+ * synchronized.c - mproc._mproc.Synchronized and SynchronizedArray: ctypes objects under a lock
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * `v.value` and `a[i]` are one C call each: acquire, read or write, release. Two things make it short,
+ * and either may be missing: the lock is mproc's RLock, which is then acquired without a Python call;
+ * and the object is a number or an array of numbers, read and written where it stands. Otherwise the
+ * lock's acquire() and release() are called, and the object is asked.
+ *
+ * What is to be written is converted before the lock is acquired: conversions may run Python code.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include "acquire.h"
+#include "scalar.h"
+
+struct synchronized {
+    PyObject_HEAD PyObject *object;
+    PyObject *lock;
+    PyObject *acquire; /* the lock's methods */
+    PyObject *release;
+    mproc_rlock *rlock; /* NULL: some other lock */
+    Py_buffer view;     /* of the object; buf is NULL if it is not read in place */
+    int code;           /* typecode of its number or numbers, 0 if it is not read in place */
+    Py_ssize_t n;       /* numbers */
+};
+
+static struct synchronized *self_of(PyObject *self) {
+    return (struct synchronized *)self;
+}
+
+/* ---------------------------------------------------------------- the lock */
+
+static int inherit(struct synchronized *s) {
+    mproc_lock_holder dead;
+    if (lock_handle(s->lock)->recover) {
+        return 0;
+    }
+    mproc_rlock_mourned(s->rlock, &dead);
+    (void)mproc_rlock_release(s->rlock);
+    (void)acquire_owner_died(&dead);
+    return -1;
+}
+
+static int enter_slowly(struct synchronized *s, int r) {
+    if (s->rlock == NULL) {
+        PyObject *result = PyObject_CallNoArgs(s->acquire);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
+    }
+    if (r == -ETIMEDOUT) {
+        BLOCKING(r, mproc_rlock_acquire(s->rlock, MPROC_FOREVER));
+    }
+    if (r == -EOWNERDEAD) {
+        return inherit(s);
+    }
+    if (r != 0 && r != BLOCKING_RAISED) {
+        (void)error_raise(r);
+    }
+    return r == 0 ? 0 : -1;
+}
+
+static inline int enter(struct synchronized *s) {
+    int r = s->rlock != NULL ? mproc_rlock_acquire(s->rlock, 0) : -1;
+    return r == 0 ? 0 : enter_slowly(s, r);
+}
+
+/* Keeps an exception that is set; without one, -1 if the lock's release() raises. */
+static int leave(struct synchronized *s) {
+    if (s->rlock != NULL) {
+        (void)mproc_rlock_release(s->rlock);
+        return 0;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *result = PyObject_CallNoArgs(s->release);
+    Py_XDECREF(result);
+    if (type != NULL) {
+        PyErr_Restore(type, value, traceback);
+    }
+    return result == NULL ? -1 : 0;
+}
+
+static PyObject *leave_with(struct synchronized *s, PyObject *result) {
+    if (leave(s) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* ---------------------------------------------------------------- making */
+
+/* An object of another size or shape than its typecode says is not read in place. */
+static int look_into(struct synchronized *s, int code) {
+    size_t item = scalar_size(code);
+    if (item == 0) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(s->object, &s->view, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_ND) < 0) {
+        s->view.buf = NULL;
+        return -1;
+    }
+    if (s->view.ndim <= 1 && (size_t)s->view.itemsize == item &&
+        (uintptr_t)s->view.buf % item == 0) {
+        s->code = code;
+        s->n = s->view.len / (Py_ssize_t)item;
+    }
+    return 0;
+}
+
+/* What is asked for at every use is kept: the lock's methods, and the lock itself if it is ours. */
+static int keep_lock(struct synchronized *s, struct module_state *state) {
+    s->acquire = PyObject_GetAttrString(s->lock, "acquire");
+    s->release = s->acquire == NULL ? NULL : PyObject_GetAttrString(s->lock, "release");
+    if (s->release != NULL && PyObject_TypeCheck(s->lock, state->rlock_type)) {
+        s->rlock = handle_object(s->lock);
+    }
+    return s->release == NULL ? -1 : 0;
+}
+
+static PyObject *synchronized_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                                  PyObject *Py_UNUSED(kwargs)) {
+    return type->tp_alloc(type, 0);
+}
+
+/* _wrap(object, lock, code): code is the typecode of the number or numbers, or an empty string. */
+static PyObject *synchronized_wrap(PyObject *self, PyObject *args) {
+    struct synchronized *s = self_of(self);
+    PyObject *object, *lock, *code;
+    struct module_state *state = module_state_of(self);
+    if (state == NULL || !PyArg_ParseTuple(args, "OOU:_wrap", &object, &lock, &code)) {
+        return NULL;
+    }
+    if (s->object != NULL) {
+        PyErr_SetString(PyExc_TypeError, "it is made already");
+        return NULL;
+    }
+    s->object = Py_NewRef(object);
+    s->lock = Py_NewRef(lock);
+    int character = PyUnicode_GET_LENGTH(code) == 1 ? (int)PyUnicode_READ_CHAR(code, 0) : 0;
+    if (keep_lock(s, state) < 0 || look_into(s, character) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int is_made(struct synchronized *s) {
+    if (s->release == NULL) {
+        PyErr_SetString(PyExc_TypeError, "super().__init__() was never called");
+        return 0;
+    }
+    return 1;
+}
+
+/* ---------------------------------------------------------------- one value */
+
+static PyObject *synchronized_get_value(PyObject *self, void *Py_UNUSED(unused)) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s) || enter(s) < 0) {
+        return NULL;
+    }
+    return leave_with(s, s->code != 0 ? scalar_load(s->code, s->view.buf)
+                                      : PyObject_GetAttrString(s->object, "value"));
+}
+
+/* Converts first, then stores under the lock. */
+static int store_number(struct synchronized *s, char *at, PyObject *value) {
+    union {
+        char bytes[8];
+        uint64_t aligned;
+    } number;
+    if (scalar_store(s->code, number.bytes, value) < 0 || enter(s) < 0) {
+        return -1;
+    }
+    switch (s->view.itemsize) {
+    case 1: __atomic_store_n(at, number.bytes[0], __ATOMIC_RELEASE); break;
+    case 2: __atomic_store((uint16_t *)(void *)at, (uint16_t *)&number, __ATOMIC_RELEASE); break;
+    case 4: __atomic_store((uint32_t *)(void *)at, (uint32_t *)&number, __ATOMIC_RELEASE); break;
+    default: __atomic_store_n((uint64_t *)(void *)at, number.aligned, __ATOMIC_RELEASE); break;
+    }
+    return leave(s);
+}
+
+static int synchronized_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    struct synchronized *s = self_of(self);
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "the value cannot be deleted");
+        return -1;
+    }
+    if (!is_made(s)) {
+        return -1;
+    }
+    if (s->code != 0) {
+        return store_number(s, s->view.buf, value);
+    }
+    if (enter(s) < 0) {
+        return -1;
+    }
+    int r = PyObject_SetAttrString(s->object, "value", value);
+    return leave(s) < 0 ? -1 : r;
+}
+
+/* ---------------------------------------------------------------- atomic operations */
+
+/* Arrays take an index first. -1 with an exception. */
+static int atomic_place(struct synchronized *s, const char *name, PyObject *const **args,
+                        Py_ssize_t nargs, Py_ssize_t wanted, char **at) {
+    Py_ssize_t i = 0;
+    if (!is_made(s)) {
+        return -1;
+    }
+    bool indexed = s->view.ndim == 1;
+    if (nargs != wanted + indexed) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name,
+                     wanted + indexed, nargs);
+        return -1;
+    }
+    if (s->code == 0 || s->code == 'f' || s->code == 'd' || s->code == '?') {
+        PyErr_Format(PyExc_TypeError, "%s() is for integers", name);
+        return -1;
+    }
+    if (indexed) {
+        i = PyNumber_AsSsize_t((*args)[0], PyExc_IndexError);
+        if (i == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        i += i < 0 ? s->n : 0;
+        *args += 1;
+    }
+    if (i < 0 || i >= s->n) {
+        PyErr_SetString(PyExc_IndexError, "invalid index");
+        return -1;
+    }
+    *at = (char *)s->view.buf + i * s->view.itemsize;
+    return 0;
+}
+
+static int take_bits(PyObject *value, int64_t *out) {
+    *out = (int64_t)PyLong_AsUnsignedLongLongMask(value);
+    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *give_bits(struct synchronized *s, int64_t bits) {
+    return scalar_type(s->code) == MPROC_UINT64 ? PyLong_FromUnsignedLongLong((uint64_t)bits)
+                                                : PyLong_FromLongLong(bits);
+}
+
+static PyObject *atomic_add(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    struct synchronized *s = self_of(self);
+    char *at;
+    int64_t n, old;
+    if (atomic_place(s, "add", &args, nargs, 1, &at) < 0 || take_bits(args[0], &n) < 0) {
+        return NULL;
+    }
+    int r = mproc_atomic_add(scalar_type(s->code), at, n, &old);
+    return r == 0 ? give_bits(s, old) : error_raise(r);
+}
+
+static PyObject *atomic_exchange(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    struct synchronized *s = self_of(self);
+    char *at;
+    int64_t value, old;
+    if (atomic_place(s, "exchange", &args, nargs, 1, &at) < 0 || take_bits(args[0], &value) < 0) {
+        return NULL;
+    }
+    int r = mproc_atomic_exchange(scalar_type(s->code), at, value, &old);
+    return r == 0 ? give_bits(s, old) : error_raise(r);
+}
+
+static PyObject *atomic_compare_exchange(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    struct synchronized *s = self_of(self);
+    char *at;
+    int64_t expected, desired;
+    if (atomic_place(s, "compare_exchange", &args, nargs, 2, &at) < 0 ||
+        take_bits(args[0], &expected) < 0 || take_bits(args[1], &desired) < 0) {
+        return NULL;
+    }
+    int r = mproc_atomic_compare_exchange(scalar_type(s->code), at, &expected, desired);
+    return r >= 0 ? PyBool_FromLong(r) : error_raise(r);
+}
+
+/* ---------------------------------------------------------------- arrays */
+
+static Py_ssize_t array_length(PyObject *self) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s)) {
+        return -1;
+    }
+    return s->code != 0 ? s->n : PyObject_Length(s->object);
+}
+
+static PyObject *array_item(PyObject *self, Py_ssize_t i) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s)) {
+        return NULL;
+    }
+    if (s->code != 0 && (i < 0 || i >= s->n)) {
+        PyErr_SetString(PyExc_IndexError, "invalid index");
+        return NULL;
+    }
+    if (enter(s) < 0) {
+        return NULL;
+    }
+    return leave_with(s, s->code != 0
+                             ? scalar_load(s->code, (char *)s->view.buf + i * s->view.itemsize)
+                             : PySequence_GetItem(s->object, i));
+}
+
+static PyObject *slice_list(struct synchronized *s, Py_ssize_t start, Py_ssize_t step,
+                            Py_ssize_t n) {
+    PyObject *list = PyList_New(n);
+    for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
+        const char *at = (char *)s->view.buf + (start + i * step) * s->view.itemsize;
+        PyObject *number = scalar_load(s->code, at);
+        if (number == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, number);
+    }
+    return list;
+}
+
+static PyObject *ask_for(struct synchronized *s, PyObject *key) {
+    return enter(s) < 0 ? NULL : leave_with(s, PyObject_GetItem(s->object, key));
+}
+
+static PyObject *array_subscript(PyObject *self, PyObject *key) {
+    struct synchronized *s = self_of(self);
+    Py_ssize_t start, stop, step;
+    if (!is_made(s)) {
+        return NULL;
+    }
+    if (s->code == 0) {
+        return ask_for(s, key);
+    }
+    if (PyIndex_Check(key)) {
+        Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+        return i == -1 && PyErr_Occurred() ? NULL : array_item(self, i < 0 ? i + s->n : i);
+    }
+    if (!PySlice_Check(key)) {
+        PyErr_SetString(PyExc_TypeError, "indices must be integers");
+        return NULL;
+    }
+    if (PySlice_Unpack(key, &start, &stop, &step) < 0) {
+        return NULL;
+    }
+    Py_ssize_t n = PySlice_AdjustIndices(s->n, &start, &stop, step);
+    return enter(s) < 0 ? NULL : leave_with(s, slice_list(s, start, step, n));
+}
+
+/* The numbers of a sequence, converted, one after the other; to be freed. */
+static char *convert(struct synchronized *s, PyObject *fast) {
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
+    char *numbers = PyMem_Malloc((size_t)(n > 0 ? n : 1) * 8);
+    if (numbers == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *item =
+            i < PySequence_Fast_GET_SIZE(fast) ? PySequence_Fast_GET_ITEM(fast, i) : NULL;
+        Py_XINCREF(item); /* a conversion may change the list */
+        int r = item == NULL ? -1 : scalar_store(s->code, numbers + i * s->view.itemsize, item);
+        Py_XDECREF(item);
+        if (r < 0) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_ValueError, "the sequence changed while it was read");
+            }
+            PyMem_Free(numbers);
+            return NULL;
+        }
+    }
+    return numbers;
+}
+
+static void spread(struct synchronized *s, const char *numbers, Py_ssize_t start, Py_ssize_t step,
+                   Py_ssize_t n) {
+    size_t item = (size_t)s->view.itemsize;
+    char *at = (char *)s->view.buf + start * s->view.itemsize;
+    if (step == 1) {
+        memcpy(at, numbers, (size_t)n * item);
+        return;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        memcpy(at + i * step * s->view.itemsize, numbers + (size_t)i * item, item);
+    }
+}
+
+static int assign_slice(struct synchronized *s, PyObject *key, PyObject *value) {
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(key, &start, &stop, &step) < 0) {
+        return -1;
+    }
+    Py_ssize_t n = PySlice_AdjustIndices(s->n, &start, &stop, step);
+    PyObject *fast = PySequence_Fast(value, "can only assign a sequence to a slice");
+    if (fast == NULL) {
+        return -1;
+    }
+    char *numbers = NULL;
+    if (PySequence_Fast_GET_SIZE(fast) != n) {
+        PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
+    } else {
+        numbers = convert(s, fast);
+    }
+    int r = numbers == NULL ? -1 : enter(s);
+    if (r == 0) {
+        spread(s, numbers, start, step, n);
+        r = leave(s);
+    }
+    PyMem_Free(numbers);
+    Py_DECREF(fast);
+    return r;
+}
+
+static int assign_item(struct synchronized *s, PyObject *key, PyObject *value) {
+    Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (i == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    i += i < 0 ? s->n : 0;
+    if (i < 0 || i >= s->n) {
+        PyErr_SetString(PyExc_IndexError, "invalid index");
+        return -1;
+    }
+    return store_number(s, (char *)s->view.buf + i * s->view.itemsize, value);
+}
+
+static int array_assign(PyObject *self, PyObject *key, PyObject *value) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s)) {
+        return -1;
+    }
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "Array does not support item deletion");
+        return -1;
+    }
+    if (s->code != 0 && PyIndex_Check(key)) {
+        return assign_item(s, key, value);
+    }
+    if (s->code != 0 && PySlice_Check(key)) {
+        return assign_slice(s, key, value);
+    }
+    if (enter(s) < 0) {
+        return -1;
+    }
+    int r = PyObject_SetItem(s->object, key, value);
+    return leave(s) < 0 ? -1 : r;
+}
+
+/* ---------------------------------------------------------------- what both have */
+
+static PyObject *synchronized_get_obj(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return is_made(self_of(self)) ? Py_NewRef(self_of(self)->object) : NULL;
+}
+
+static PyObject *synchronized_get_lock(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return is_made(self_of(self)) ? Py_NewRef(self_of(self)->lock) : NULL;
+}
+
+static PyObject *synchronized_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s)) {
+        return NULL;
+    }
+    if (s->rlock == NULL) {
+        return PyObject_CallMethod(s->lock, "__enter__", NULL);
+    }
+    return enter(s) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+static PyObject *synchronized_exit(PyObject *self, PyObject *args) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s)) {
+        return NULL;
+    }
+    if (s->rlock != NULL) {
+        return PyObject_CallNoArgs(s->release);
+    }
+    PyObject *method = PyObject_GetAttrString(s->lock, "__exit__");
+    PyObject *result = method == NULL ? NULL : PyObject_Call(method, args, NULL);
+    Py_XDECREF(method);
+    return result;
+}
+
+static int synchronized_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct synchronized *s = self_of(self);
+    Py_VISIT(s->object);
+    Py_VISIT(s->lock);
+    Py_VISIT(s->acquire);
+    Py_VISIT(s->release);
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static int synchronized_clear(PyObject *self) {
+    struct synchronized *s = self_of(self);
+    s->rlock = NULL;
+    s->code = 0;
+    if (s->view.buf != NULL) {
+        PyBuffer_Release(&s->view);
+        s->view.buf = NULL;
+    }
+    Py_CLEAR(s->release); /* from now on it counts as not made */
+    Py_CLEAR(s->acquire);
+    Py_CLEAR(s->object);
+    Py_CLEAR(s->lock);
+    return 0;
+}
+
+static void synchronized_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)synchronized_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef synchronized_methods[] = {
+    {"_wrap", synchronized_wrap, METH_VARARGS, "_wrap(object, lock, code)"},
+    {"get_obj", synchronized_get_obj, METH_NOARGS, "get_obj()\n--\n\nThe ctypes object itself."},
+    {"get_lock", synchronized_get_lock, METH_NOARGS, "get_lock()\n--\n\nThe lock."},
+    {"add", ACQUIRE_FASTCALL(atomic_add), METH_FASTCALL,
+     "add(n)  or  add(index, n)\n\n"
+     "Add n to an integer in one indivisible step, without the lock; return what was there "
+     "before."},
+    {"exchange", ACQUIRE_FASTCALL(atomic_exchange), METH_FASTCALL,
+     "exchange(value)  or  exchange(index, value)\n\n"
+     "Replace an integer in one indivisible step; return what was there before."},
+    {"compare_exchange", ACQUIRE_FASTCALL(atomic_compare_exchange), METH_FASTCALL,
+     "compare_exchange(expected, desired)  or  compare_exchange(index, expected, desired)\n\n"
+     "Replace an integer if it is the expected one, in one indivisible step; return whether it "
+     "was."},
+    {"__enter__", synchronized_enter, METH_NOARGS, NULL},
+    {"__exit__", synchronized_exit, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef synchronized_members[] = {
+    {"_obj", T_OBJECT, offsetof(struct synchronized, object), READONLY, NULL},
+    {"_lock", T_OBJECT, offsetof(struct synchronized, lock), READONLY, NULL},
+    {"acquire", T_OBJECT, offsetof(struct synchronized, acquire), READONLY, "The lock's."},
+    {"release", T_OBJECT, offsetof(struct synchronized, release), READONLY, "The lock's."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef synchronized_getset[] = {
+    {"_value", synchronized_get_value, synchronized_set_value, "The value, under the lock.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot synchronized_slots[] = {
+    {Py_tp_doc, "A ctypes object and the lock under which it is used."},
+    {Py_tp_new, (void *)synchronized_new},
+    {Py_tp_traverse, (void *)synchronized_traverse},
+    {Py_tp_clear, (void *)synchronized_clear},
+    {Py_tp_dealloc, (void *)synchronized_dealloc},
+    {Py_tp_methods, synchronized_methods},
+    {Py_tp_members, synchronized_members},
+    {Py_tp_getset, synchronized_getset},
+    {0, NULL},
+};
+
+static PyType_Spec synchronized_spec = {
+    .name = "mproc._mproc.Synchronized",
+    .basicsize = sizeof(struct synchronized),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = synchronized_slots,
+};
+
+static PyType_Slot array_slots[] = {
+    {Py_tp_doc, "A ctypes array and the lock under which it is used."},
+    {Py_sq_length, (void *)array_length},
+    {Py_sq_item, (void *)array_item},
+    {Py_mp_length, (void *)array_length},
+    {Py_mp_subscript, (void *)array_subscript},
+    {Py_mp_ass_subscript, (void *)array_assign},
+    {0, NULL},
+};
+
+static PyType_Spec array_spec = {
+    .name = "mproc._mproc.SynchronizedArray",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = array_slots,
+};
+
+int synchronized_add(PyObject *module) {
+    struct module_state *state = module_state(module);
+    if (module_add_type(module, &synchronized_spec, &state->synchronized_type, 1) < 0) {
+        return -1;
+    }
+    PyObject *type =
+        PyType_FromModuleAndSpec(module, &array_spec, (PyObject *)state->synchronized_type);
+    if (type == NULL) {
+        return -1;
+    }
+    int r = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return r;
+}

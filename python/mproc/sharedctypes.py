@@ -1,0 +1,253 @@
+"""ctypes objects in the family's shared memory, with a lock or without.
+
+The memory goes when the last object over it goes, in whatever process; what a process held when it
+died is given back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from . import _mproc, context, reduction
+from ._mproc import Memory, reducers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .context import BaseContext
+
+__all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
+
+typecode_to_type: dict[str, Any] = {
+    "c": ctypes.c_char,
+    "u": ctypes.c_wchar,
+    "b": ctypes.c_byte,
+    "B": ctypes.c_ubyte,
+    "h": ctypes.c_short,
+    "H": ctypes.c_ushort,
+    "i": ctypes.c_int,
+    "I": ctypes.c_uint,
+    "l": ctypes.c_long,
+    "L": ctypes.c_ulong,
+    "q": ctypes.c_longlong,
+    "Q": ctypes.c_ulonglong,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
+
+_SimpleType: Any = ctypes.c_int.__base__
+_CODES = frozenset("bBhHiIlLqQfd?")
+
+
+def _code_of(type_: Any) -> str:
+    """Return the typecode of plain numbers, "" for all other types."""
+    plain = type_.__base__ is _SimpleType and getattr(type_, "__ctype_le__", type_) is type_
+    return type_._type_ if plain and type_._type_ in _CODES else ""
+
+
+def _type_of(typecode_or_type: Any) -> Any:
+    type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
+    if not isinstance(type_, type):
+        raise TypeError(f"{typecode_or_type!r} is no typecode and no ctypes type")
+    return type_
+
+
+def _new(type_: Any, code: str, n: int) -> Any:
+    """Return an object over memory that is all zero: n numbers of the code, or bytes."""
+    return _over(type_, Memory(code, n) if code else Memory("B", ctypes.sizeof(type_)))
+
+
+def _over(type_: Any, memory: Memory) -> Any:
+    obj = type_.from_buffer(memory)
+    obj._wrapper = memory
+    if type_ not in reducers:
+        reduction.ForkingPickler.register(type_, reduce_ctype)
+    return obj
+
+
+def RawValue(typecode_or_type: Any, *args: Any) -> Any:
+    """Return a shared ctypes object without a lock; args initialise it."""
+    type_ = _type_of(typecode_or_type)
+    obj = _new(type_, _code_of(type_), 1)
+    if args:
+        obj.__init__(*args)
+    return obj
+
+
+def RawArray(typecode_or_type: Any, size_or_initializer: int | Sequence[Any]) -> Any:
+    """Return a shared ctypes array without a lock, all zero or with a sequence's items."""
+    type_ = _type_of(typecode_or_type)
+    if isinstance(size_or_initializer, int):
+        n, items = size_or_initializer, None
+    else:
+        items = size_or_initializer
+        n = len(items)
+    obj = _new(type_ * n, _code_of(type_), n)
+    if items is not None:
+        obj.__init__(*items)
+    return obj
+
+
+def Value(
+    typecode_or_type: Any, *args: Any, lock: Any = True, ctx: BaseContext | None = None
+) -> Any:
+    """Return a shared ctypes object with a lock.
+
+    lock: True or None makes an RLock; an object with acquire() and release() is the lock; False
+    returns the object without one. AttributeError: some other thing was given for a lock.
+    """
+    return _wrap(RawValue(typecode_or_type, *args), lock, ctx)
+
+
+def Array(
+    typecode_or_type: Any,
+    size_or_initializer: int | Sequence[Any],
+    *,
+    lock: Any = True,
+    ctx: BaseContext | None = None,
+) -> Any:
+    """Return a shared ctypes array with a lock, as Value does."""
+    return _wrap(RawArray(typecode_or_type, size_or_initializer), lock, ctx)
+
+
+def _wrap(obj: Any, lock: Any, ctx: BaseContext | None) -> Any:
+    if lock is False:
+        return obj
+    if lock is True or lock is None:
+        lock = (ctx or context._default_context.get_context()).RLock()
+    if not hasattr(lock, "acquire"):
+        raise AttributeError(f"{lock!r} has no method 'acquire'")
+    return synchronized(obj, lock, ctx=ctx)
+
+
+def copy(obj: Any) -> Any:
+    """Return a shared copy of a ctypes object."""
+    new = _new(type(obj), "", 0)
+    ctypes.pointer(new)[0] = obj
+    return new
+
+
+# ---- objects for other processes
+
+
+def reduce_ctype(obj: Any) -> tuple[Any, ...]:
+    """Reduce a shared ctypes object for a child that is being started."""
+    context.assert_spawning(obj)
+    memory = getattr(obj, "_wrapper", None)
+    if not isinstance(memory, Memory):
+        raise ValueError(f"{obj!r} is not in shared memory")
+    context.get_spawning_popen().hold_for(memory.address)  # type: ignore[union-attr]
+    if isinstance(obj, ctypes.Array):
+        return rebuild_ctype, (_describe(obj._type_), memory.address, obj._length_)
+    return rebuild_ctype, (type(obj), memory.address, None)
+
+
+def _describe(type_: Any) -> Any:
+    """Return what a type is made of: types of arrays have no name by which they could be found."""
+    if issubclass(type_, ctypes.Array):
+        return _describe(type_._type_), type_._length_
+    return type_
+
+
+def rebuild_ctype(type_: Any, wrapper: Memory | int, length: int | None) -> Any:
+    """Make an object over a Memory, or over the address of one that this process was given."""
+    lengths = [] if length is None else [length]
+    while isinstance(type_, tuple):
+        type_, inner = type_
+        lengths.append(inner)
+    for n in reversed(lengths):
+        type_ = type_ * n
+    memory = Memory.adopt(wrapper) if isinstance(wrapper, int) else wrapper
+    return _over(type_, memory)
+
+
+# ---- objects with locks
+
+class_cache: dict[Any, type[SynchronizedBase]] = {}
+
+
+def synchronized(obj: Any, lock: Any = None, ctx: BaseContext | None = None) -> SynchronizedBase:
+    """Return a ctypes object's wrapper, each of whose uses is made under a lock."""
+    if isinstance(obj, SynchronizedBase):
+        raise TypeError("object already synchronized")
+    if isinstance(obj, _SimpleType):
+        return Synchronized(obj, lock, ctx)
+    if isinstance(obj, ctypes.Array):
+        if obj._type_ is ctypes.c_char:
+            return SynchronizedString(obj, lock, ctx)
+        return SynchronizedArray(obj, lock, ctx)
+    cls = class_cache.get(type(obj))
+    if cls is None:
+        cls = class_cache[type(obj)] = _make_class(type(obj))
+    return cls(obj, lock, ctx)
+
+
+def _make_class(type_: Any) -> type[SynchronizedBase]:
+    """Make the class for a structure or union: a property for each field."""
+    names = [
+        field[0] for base in reversed(type_.__mro__) for field in vars(base).get("_fields_", ())
+    ]
+    properties = {name: make_property(name) for name in names}
+    return type(f"Synchronized{type_.__name__}", (SynchronizedBase,), properties)
+
+
+def make_property(name: str) -> property:
+    """Return a property that gets and sets an attribute of the object under the lock."""
+
+    def get(self: SynchronizedBase) -> Any:
+        with self:
+            return getattr(self._obj, name)
+
+    def set(self: SynchronizedBase, value: Any) -> None:
+        with self:
+            setattr(self._obj, name, value)
+
+    return property(get, set)
+
+
+class SynchronizedBase(_mproc.Synchronized):
+    """A ctypes object and the lock under which it is used.
+
+    The lock is recursive unless another one was given; hold it around uses that belong together:
+    `with v.get_lock(): v.value += 1`.
+    """
+
+    def __init__(self, obj: Any, lock: Any = None, ctx: BaseContext | None = None) -> None:
+        if lock is None:
+            lock = (ctx or context._default_context.get_context()).RLock()
+        self._wrap(obj, lock, self._code_of(obj))
+
+    def _code_of(self, obj: Any) -> str:
+        return ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        context.assert_spawning(self)
+        return synchronized, (self._obj, self._lock)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} wrapper for {self._obj}>"
+
+
+class Synchronized(SynchronizedBase):
+    """A value under a lock."""
+
+    value = SynchronizedBase._value
+
+    def _code_of(self, obj: Any) -> str:
+        return _code_of(type(obj))
+
+
+class SynchronizedArray(_mproc.SynchronizedArray, SynchronizedBase):
+    """An array under a lock."""
+
+    def _code_of(self, obj: Any) -> str:
+        return _code_of(obj._type_)
+
+
+class SynchronizedString(SynchronizedArray):
+    """An array of characters under a lock."""
+
+    value = make_property("value")
+    raw = make_property("raw")
