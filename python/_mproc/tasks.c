@@ -484,7 +484,7 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
 }
 
 /* pump(job, seconds): books results until the job is ready (True), or none has come for so long
- * (False). With None for the job: until there are none. */
+ * (False). With None for the job: waits so long for the first, and books what else is there. */
 static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
     struct module_state *state = module_state_of(self);
     int64_t timeout;
@@ -502,6 +502,9 @@ static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t na
         }
         if (r == 0) {
             break;
+        }
+        if (job == NULL) {
+            timeout = 0;
         }
         if (PyErr_CheckSignals() < 0) {
             return NULL;
@@ -757,7 +760,8 @@ static PyMethodDef tasks_methods[] = {
      "Queue a call per item of a list, chunksize of them per task."},
     {"pump", (PyCFunction)(void (*)(void))tasks_pump, METH_FASTCALL,
      "pump(job, timeout)\n--\n\n"
-     "Book results until the job is ready (True) or none has come for timeout seconds (False)."},
+     "Book results until the job is ready (True) or none has come for timeout seconds (False).\n"
+     "With None: wait so long for the first, and book what else is there."},
     {"mourn", tasks_mourn, METH_VARARGS,
      "mourn(seat, make_error)\n--\n\n"
      "Fail the task that the seat's dead worker had with make_error(ticket); True if it had one."},

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock as _allocate_lock
 from _weakref import ref as _reference
+from itertools import islice as _islice
 from time import monotonic as _monotonic
 
 from . import _mproc, process, util
@@ -39,6 +40,7 @@ TERMINATE = "TERMINATE"
 SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 PATIENCE = 5.0  # seconds that a worker has for ending after terminate(), before it is killed
 EXIT_PRIORITY = 15  # of terminating a pool that is still there at exit
+WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
 DEATHS = 16  # workers that may die one after the other without having done anything
 
 
@@ -230,6 +232,119 @@ class MapResult(AsyncResult):
     """The results of a map, in the making."""
 
 
+class _Part(AsyncResult):
+    """The results of some items of an imap."""
+
+    def __init__(self, pool: Pool, finished: list[_Part] | None) -> None:
+        super().__init__(pool)
+        self._where = finished
+        self._watched = finished is not None
+
+    def _finished(self) -> None:
+        if self._where is not None:
+            self._where.append(self)
+
+
+class IMapIterator:
+    """The results of an imap, in order, each as soon as it is there.
+
+    Items are taken from the iterable only as results are taken from here: at most `_window` parts
+    are under way or waiting to be taken.
+    """
+
+    _ordered = True
+
+    def __init__(
+        self,
+        pool: Pool,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+    ) -> None:
+        self._pool = pool
+        self._function = pool._message_of(func)
+        self._items = iter(iterable)
+        self._chunksize = chunksize
+        self._parts: list[_Part] = []  # that are under way, or ready and not taken; oldest first
+        self._done: list[_Part] = []  # unordered: that are ready and not taken
+        self._values: list[Any] = []  # of the part that is being taken, the next one last
+        self._exhausted = False
+        self._error: Exception | None = None
+        self._window = max(WINDOW, 4 * pool._processes)
+        pool._feeding.append(self)
+        self._feed(self._window)
+
+    def __iter__(self) -> IMapIterator:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result, or raise what the call raised. multiprocessing.TimeoutError."""
+        if not self._values:
+            part = self._take(timeout)
+            self._feed(self._window)
+            if part._failed:
+                raise part._value
+            self._values = part._value[::-1]
+        return self._values.pop()
+
+    def _take(self, timeout: float | None) -> _Part:
+        """Wait for a part, and take it out. StopIteration: there is none to come."""
+        self._check_more()
+        part = self._parts[0]
+        if not part._ready:
+            self._pool._wait(part, timeout)
+            if not part._ready:
+                raise TimeoutError
+        return self._parts.pop(0)
+
+    def _check_more(self) -> None:
+        """Raise StopIteration, or once what ended the iterable, if there is no part to come."""
+        if not self._parts:
+            error, self._error = self._error, None
+            raise StopIteration if error is None else error
+
+    def _feed(self, window: float) -> None:
+        """Submit parts until there are so many."""
+        while not self._exhausted and len(self._parts) < window:
+            part = _Part(self._pool, None if self._ordered else self._done)
+            try:
+                items = list(_islice(self._items, self._chunksize))
+                if not items:
+                    self._end()
+                    return
+                self._pool._tasks.submit_map(part, *self._function, False, items, len(items))
+                self._parts.append(part)
+            except Exception as error:
+                self._error = error  # comes last, after all results
+                self._end()
+
+    def _end(self) -> None:
+        self._exhausted = True
+        self._pool._has_fed(self)
+
+
+class IMapUnorderedIterator(IMapIterator):
+    """The results of an imap_unordered, each as soon as it is there."""
+
+    _ordered = False
+
+    def _take(self, timeout: float | None) -> _Part:
+        deadline = None if timeout is None else _monotonic() + timeout
+        while not self._done:
+            self._check_more()
+            left = SLICE if deadline is None else min(SLICE, deadline - _monotonic())
+            if left < 0:
+                raise TimeoutError
+            self._pool._check_owner()
+            self._pool._pump(None, left)
+        part = self._done.pop(0)
+        self._parts.remove(part)
+        return part
+
+
 # ---- the pool
 
 
@@ -291,6 +406,7 @@ class Pool:
         self._pumping = _allocate_lock()
         self._sleepers: list[LockType] = []
         self._thread: Any = None
+        self._feeding: list[IMapIterator] = []
         self._start_workers()
         # Before the exit ends the children: a thread would replace them.
         self._at_exit = util.Finalize(
@@ -343,7 +459,7 @@ class Pool:
             self._deaths += 1
         if self._deaths > DEATHS:
             self._break(old)
-        elif self._state == RUN or (self._state == CLOSE and open_before > 0):
+        elif self._state == RUN or (self._state == CLOSE and (open_before or self._feeding)):
             self._pool[seat] = self._start_worker(seat)
 
     def _obituary(self, dead: process.BaseProcess, ticket: int | None) -> WorkerDiedError:
@@ -549,13 +665,48 @@ class Pool:
             result._fail(error)
         return result
 
+    def imap(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+    ) -> IMapIterator:
+        """Return an iterator over func(item) for each item, called by the workers, in order.
+
+        The iterable is read only as far as results are taken. ValueError: chunksize < 1.
+        """
+        return self._imap(IMapIterator, func, iterable, chunksize)
+
+    def imap_unordered(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+    ) -> IMapIterator:
+        """Return an iterator as imap(), over the results in the order in which they come."""
+        return self._imap(IMapUnorderedIterator, func, iterable, chunksize)
+
+    def _imap(
+        self,
+        kind: type[IMapIterator],
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+    ) -> IMapIterator:
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        return kind(self, func, iterable, chunksize)
+
+    def _has_fed(self, iterator: IMapIterator) -> None:
+        """Note that an imap submits no more: the workers of a closed pool may wait for that."""
+        if iterator in self._feeding:
+            self._feeding.remove(iterator)
+        if self._state == CLOSE and not self._feeding:
+            self._tasks.close()
+
     # -- the end
 
     def close(self) -> None:
-        """Take no more tasks; the workers end when all are done."""
+        """Take no more tasks; the workers end when all are done, those of open imaps too."""
         if self._state == RUN:
             self._state = CLOSE
-            self._tasks.close()
+            if not self._feeding:
+                self._tasks.close()
 
     def terminate(self) -> None:
         """End the workers at once. Results that have not come fail with ProcessError."""
@@ -576,6 +727,8 @@ class Pool:
         self._check_owner()
         if self._state == RUN:
             raise ValueError("Pool is still running")
+        while self._state == CLOSE and self._feeding:
+            self._feeding[0]._feed(float("inf"))  # who joins now takes results afterwards
         while self._state == CLOSE and self._tasks.open > 0:
             self._pump(None, SLICE)
         for old in self._pool:

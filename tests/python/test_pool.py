@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import warnings
 
 import errands
@@ -1002,3 +1003,87 @@ def test_at_exit(program, method, options):
     first, pids = program.output(script, method).splitlines()
     assert first == "1"
     assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.split()))
+
+
+# ---- imap
+
+
+@pytest.fixture
+def pool(ctx):
+    with ctx.Pool(2) as pool:
+        yield pool
+    pool.join()
+
+
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_imap_keeps_the_order(pool, chunksize):
+    assert list(pool.imap(errands.square, range(200), chunksize)) == [n * n for n in range(200)]
+
+
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_imap_unordered_gives_each_result_once(pool, chunksize):
+    results = list(pool.imap_unordered(errands.square, range(200), chunksize))
+    assert sorted(results) == [n * n for n in range(200)]
+
+
+def test_imap_reads_only_what_it_needs(pool):
+    """The standard library pulls tens of thousands of items before the first result is taken."""
+    pulled = []
+    results = pool.imap(errands.square, (pulled.append(n) or n for n in range(100_000)))
+    assert next(results) == 0
+    assert len(pulled) <= 100
+
+
+def test_imap_of_nothing(pool):
+    assert list(pool.imap(errands.square, [])) == []
+    assert list(pool.imap_unordered(errands.square, [])) == []
+
+
+def test_an_iterable_that_raises_does_so_in_its_place(pool):
+    def items():
+        yield from range(5)
+        raise LookupError("no more")
+
+    for start in (pool.imap, pool.imap_unordered):
+        results = start(errands.square, items())
+        got = [next(results) for _ in range(5)]
+        assert sorted(got) == [0, 1, 4, 9, 16]
+        with pytest.raises(LookupError, match="no more"):
+            next(results)
+        with pytest.raises(StopIteration):
+            next(results)
+
+
+def test_an_item_that_cannot_be_sent_raises_in_its_place(pool):
+    results = pool.imap(errands.square, [2, lambda: 0])
+    assert next(results) == 4
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        next(results)
+
+
+def test_imap_chunksize_must_be_positive(pool):
+    with pytest.raises(ValueError, match=r"Chunksize must be 1\+, not 0"):
+        pool.imap(errands.square, [1], 0)
+
+
+def test_imap_next_has_a_timeout(pool):
+    results = pool.imap(time.sleep, [LONG])
+    with pytest.raises(mproc.TimeoutError):
+        results.next(0.01)
+
+
+@pytest.mark.parametrize("unordered", [False, True])
+def test_imap_goes_on_after_close(ctx, unordered):
+    pool = ctx.Pool(2)
+    start = pool.imap_unordered if unordered else pool.imap
+    first, second = start(errands.square, range(500)), start(errands.square, range(500))
+    pool.close()
+    assert sum(first) == sum(n * n for n in range(500))
+    pool.join()
+    assert sum(second) == sum(n * n for n in range(500))
+
+
+def test_imap_tells_of_a_worker_that_died(pool):
+    results = pool.imap_unordered(os._exit, [3])
+    with pytest.raises(WorkerDiedError, match="exited with code 3"):
+        next(results)
