@@ -42,47 +42,52 @@ static void nap(void) {
     (void)mproc__os_futex_wait(&never, 0, RETRY);
 }
 
-static uint64_t token_at(uint32_t number, uint64_t *state) {
-    *state = mproc__load64(&mproc__family->slots[number].state);
-    return mproc__token(number, *state >> 8);
+/* Members ask mproc__token_dead(), which takes the asker for one and may allocate memory. */
+static bool runs(const struct mproc__slot *slot, unsigned kind) {
+    uint64_t start;
+    pid_t pid = (pid_t)mproc__load32((const uint32_t *)&slot->pid);
+    int r = pid > 0 ? mproc__os_process_start_time(pid, &start) : -ESRCH;
+    return r != -ESRCH &&
+           (r != 0 || kind != MPROC__SLOT_LIVE || start == mproc__load64(&slot->start_time));
 }
 
-/* False: the slot stands for nobody any more. An unborn child without a living starter is turned away. */
-static bool stands_for_somebody(uint32_t number) {
-    uint64_t state;
-    uint64_t token = token_at(number, &state);
+static bool has_starter(const struct mproc__slot *slot) {
+    const struct mproc__slot *starter = mproc__token_slot(mproc__load64(&slot->parent));
+    return starter != NULL && runs(starter, mproc__load64(&starter->state) & 0xff);
+}
+
+/* False: the slot stands for nobody, or for a child that its living starter stands for. A child whose
+ * starter has died before anybody knew its pid is turned away. */
+static bool stands_for_somebody(struct mproc__slot *slot) {
+    uint64_t state = mproc__load64(&slot->state);
     unsigned kind = state & 0xff;
     if (kind == MPROC__SLOT_FREE || kind == MPROC__SLOT_DYING) {
         return false;
     }
-    if (!mproc__token_dead(token)) {
+    if (runs(slot, kind)) {
         return true;
     }
-    return kind == MPROC__SLOT_UNBORN &&
-           !mproc__cas64(&mproc__family->slots[number].state, &state,
-                         (state & ~UINT64_C(0xff)) | MPROC__SLOT_DYING);
+    return kind == MPROC__SLOT_UNBORN && !has_starter(slot) &&
+           !mproc__cas64(&slot->state, &state, (state & ~UINT64_C(0xff)) | MPROC__SLOT_DYING);
 }
 
-/* The number of a slot that stands for somebody, or -1. */
-static int64_t somebody(void) {
+static struct mproc__slot *somebody(void) {
     for (uint32_t i = 0; i < mproc__members_seen(); i++) {
-        if (stands_for_somebody(i)) {
-            return i;
+        if (stands_for_somebody(&mproc__family->slots[i])) {
+            return &mproc__family->slots[i];
         }
     }
-    return -1;
+    return NULL;
 }
 
 /* Until the process in the slot has ended, or for a moment if that cannot be known. */
-static void watch(uint32_t number) {
-    uint64_t state;
-    uint64_t token = token_at(number, &state);
-    int fd = mproc__os_pidfd_open(mproc__family->slots[number].pid);
+static void watch(struct mproc__slot *slot) {
+    int fd = mproc__os_pidfd_open((pid_t)mproc__load32((const uint32_t *)&slot->pid));
     if (fd < 0) {
         nap();
         return;
     }
-    if (!mproc__token_dead(token)) { /* so the descriptor is its, not that of a later namesake */
+    if (stands_for_somebody(slot)) { /* so the descriptor is its, not that of a later namesake */
         (void)mproc__os_pidfd_wait(fd, MPROC_FOREVER);
     }
     close(fd);
@@ -126,10 +131,10 @@ static void tell(const struct list *list) {
 
 static void run(void *family) {
     struct list list = {0};
-    int64_t number;
+    struct mproc__slot *slot;
     mproc__family = family;
-    while ((number = somebody()) >= 0) {
-        watch((uint32_t)number);
+    while ((slot = somebody()) != NULL) {
+        watch(slot);
     }
     mproc__shms_unlink_all(add_name, &list);
     if (list.count > 0) {
