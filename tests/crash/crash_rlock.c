@@ -1,0 +1,147 @@
+/*
+ * crash_rlock.c - the recursive lock, killed after each instruction of acquire and release
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static pid_t *victim(void) {
+    return crash_room();
+}
+
+static void *make(void) {
+    mproc_rlock *lock = mproc_rlock_new();
+    crash_require(lock != NULL);
+    return lock;
+}
+
+static void *make_held(void) {
+    mproc_rlock *lock = make();
+    crash_equal(mproc_rlock_acquire(lock, CRASH_SOON), 0);
+    return lock;
+}
+
+static void note_victim(void *object) {
+    (void)object;
+    *victim() = getpid();
+}
+
+static void acquire(void *lock) {
+    if (mproc_rlock_acquire(lock, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void release(void *lock) {
+    if (mproc_rlock_release(lock) != 0) {
+        abort();
+    }
+}
+
+static void hold(void *lock) {
+    note_victim(lock);
+    acquire(lock);
+}
+
+static void hold_twice(void *lock) {
+    hold(lock);
+    acquire(lock);
+}
+
+static void use(mproc_rlock *lock) {
+    mproc_lock_holder holder;
+    for (unsigned i = 0; i < 3; i++) {
+        crash_equal(mproc_rlock_depth(lock), i);
+        crash_equal(mproc_rlock_acquire(lock, CRASH_SOON), 0);
+    }
+    mproc_rlock_owner(lock, &holder);
+    crash_equal(holder.pid, getpid());
+    for (unsigned i = 0; i < 3; i++) {
+        crash_equal(mproc_rlock_release(lock), 0);
+    }
+    crash_equal(mproc_rlock_release(lock), MPROC_ENOTHELD);
+    crash_check(mproc_rlock_check(lock, why, sizeof why));
+}
+
+/* Acquires after the kill. True: the victim died holding the lock. */
+static bool inherit(mproc_rlock *lock) {
+    mproc_lock_holder mourned;
+    int r = mproc_rlock_acquire(lock, CRASH_SOON);
+    crash_require(r == 0 || r == -EOWNERDEAD);
+    if (r != 0) {
+        mproc_rlock_mourned(lock, &mourned);
+        crash_require(mourned.pid == *victim() || mourned.pid == 0);
+    }
+    crash_equal(mproc_rlock_depth(lock), 1);
+    crash_check(mproc_rlock_check(lock, why, sizeof why));
+    crash_equal(mproc_rlock_release(lock), 0);
+    return r != 0;
+}
+
+static void verify_acquire(void *lock) {
+    bool died_holding = inherit(lock);
+    crash_require(died_holding || !crash_returned());
+    use(lock);
+}
+
+static void verify_inner(void *lock) {
+    crash_require(inherit(lock));
+    use(lock);
+}
+
+static void verify_release(void *lock) {
+    bool died_holding = inherit(lock);
+    crash_require(!died_holding || !crash_returned());
+    use(lock);
+}
+
+static void verify_waited(void *lock) {
+    while (mproc_rlock_depth(lock) > 0) {
+        release(lock);
+    }
+    verify_acquire(lock);
+}
+
+static void drop(void *lock) {
+    mproc_drop(lock);
+}
+
+static const struct crash_op ops[] = {
+    {.name = "rlock acquire",
+     .setup = make,
+     .prepare = note_victim,
+     .operate = acquire,
+     .verify = verify_acquire,
+     .teardown = drop},
+    {.name = "rlock acquire again",
+     .setup = make,
+     .prepare = hold,
+     .operate = acquire,
+     .verify = verify_inner,
+     .teardown = drop},
+    {.name = "rlock release of two",
+     .setup = make,
+     .prepare = hold_twice,
+     .operate = release,
+     .verify = verify_inner,
+     .teardown = drop},
+    {.name = "rlock release",
+     .setup = make,
+     .prepare = hold,
+     .operate = release,
+     .verify = verify_release,
+     .teardown = drop},
+    {.name = "rlock acquire (held by another)",
+     .setup = make_held,
+     .prepare = note_victim,
+     .operate = acquire,
+     .meanwhile = release,
+     .verify = verify_waited,
+     .teardown = drop},
+};
+
+CRASH_MAIN(ops)

@@ -1,0 +1,220 @@
+/*
+ * crash_semaphore.c - both semaphores, killed after each instruction of acquire and release
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A semaphore has lost a permit or has not; a bounded one has all of the dead victim's back.
+ */
+#include "world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define BOUND 2
+
+static pid_t *helper(void) {
+    return crash_room();
+}
+
+/* ---- the plain one */
+
+static void *make(void) {
+    mproc_semaphore *semaphore = mproc_semaphore_new(1);
+    crash_require(semaphore != NULL);
+    return semaphore;
+}
+
+static void *make_empty(void) {
+    mproc_semaphore *semaphore = mproc_semaphore_new(0);
+    crash_require(semaphore != NULL);
+    return semaphore;
+}
+
+static void acquire(void *semaphore) {
+    if (mproc_semaphore_acquire(semaphore, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void release(void *semaphore) {
+    if (mproc_semaphore_release(semaphore) != 0) {
+        abort();
+    }
+}
+
+static void *make_with_sleeper(void) {
+    mproc_semaphore *semaphore = make_empty();
+    *helper() = crash_helper(acquire, semaphore);
+    crash_wait_asleep(*helper());
+    return semaphore;
+}
+
+/* From 0: up and down. */
+static void use(mproc_semaphore *semaphore) {
+    crash_check(mproc_semaphore_check(semaphore, why, sizeof why));
+    crash_equal(mproc_semaphore_value(semaphore), 0);
+    crash_equal(mproc_semaphore_acquire(semaphore, MPROC_MSEC), -ETIMEDOUT);
+    crash_equal(mproc_semaphore_release(semaphore), 0);
+    crash_equal(mproc_semaphore_acquire(semaphore, CRASH_SOON), 0);
+}
+
+static void verify_acquire(void *object) {
+    mproc_semaphore *semaphore = object;
+    if (mproc_semaphore_value(semaphore) == 1) {
+        crash_require(!crash_returned());
+        acquire(semaphore);
+    }
+    use(semaphore);
+}
+
+static void verify_release(void *object) {
+    mproc_semaphore *semaphore = object;
+    if (mproc_semaphore_value(semaphore) == 1) {
+        acquire(semaphore);
+    } else {
+        crash_require(!crash_returned());
+    }
+    use(semaphore);
+}
+
+/* Released by the survivor or not yet, taken by the victim or not. */
+static void verify_waits(void *object) {
+    mproc_semaphore *semaphore = object;
+    if (mproc_semaphore_value(semaphore) == 1) {
+        acquire(semaphore);
+    }
+    use(semaphore);
+}
+
+static void verify_sleeper(void *object) {
+    mproc_semaphore *semaphore = object;
+    if (!crash_returned()) {
+        release(semaphore); /* perhaps the second time */
+    }
+    crash_helper_join(*helper());
+    if (mproc_semaphore_value(semaphore) == 1) {
+        acquire(semaphore);
+    }
+    use(semaphore);
+}
+
+/* ---- the bounded one */
+
+static void *make_bounded(void) {
+    mproc_bsemaphore *semaphore = mproc_bsemaphore_new(BOUND);
+    crash_require(semaphore != NULL);
+    return semaphore;
+}
+
+static void acquire_bounded(void *semaphore) {
+    if (mproc_bsemaphore_acquire(semaphore, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void release_bounded(void *semaphore) {
+    if (mproc_bsemaphore_release(semaphore) != 0) {
+        abort();
+    }
+}
+
+static void *make_taken(void) {
+    mproc_bsemaphore *semaphore = make_bounded();
+    for (int i = 0; i < BOUND; i++) {
+        acquire_bounded(semaphore);
+    }
+    return semaphore;
+}
+
+static void give_back(void *semaphore) {
+    while (mproc_bsemaphore_value(semaphore) < BOUND) {
+        release_bounded(semaphore);
+    }
+}
+
+/* All are there, whatever the victim had. */
+static void verify_bounded(void *object) {
+    mproc_bsemaphore *semaphore = object;
+    crash_check(mproc_bsemaphore_check(semaphore, why, sizeof why));
+    crash_equal(mproc_bsemaphore_value(semaphore), BOUND);
+    crash_equal(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    for (int i = 0; i < BOUND; i++) {
+        crash_equal(mproc_bsemaphore_acquire(semaphore, CRASH_SOON), 0);
+    }
+    crash_equal(mproc_bsemaphore_acquire(semaphore, MPROC_MSEC), -ETIMEDOUT);
+    give_back(semaphore);
+    crash_check(mproc_bsemaphore_check(semaphore, why, sizeof why));
+}
+
+static void verify_waited(void *object) {
+    crash_check(mproc_bsemaphore_check(object, why, sizeof why));
+    give_back(object);
+    verify_bounded(object);
+}
+
+static void use_bounded(void *semaphore) {
+    if (mproc_bsemaphore_acquire(semaphore, CRASH_SOON) != 0 ||
+        mproc_bsemaphore_release(semaphore) != 0) {
+        exit(2);
+    }
+}
+
+/* The victim has all of them: others get theirs, released or inherited. */
+static void take_all(void *semaphore) {
+    for (int i = 0; i < BOUND; i++) {
+        acquire_bounded(semaphore);
+    }
+}
+
+static void verify_heir(void *semaphore) {
+    pid_t heir = crash_helper(use_bounded, semaphore);
+    crash_helper_join(heir);
+    verify_bounded(semaphore);
+}
+
+static void drop(void *semaphore) {
+    mproc_drop(semaphore);
+}
+
+static const struct crash_op ops[] = {
+    {.name = "semaphore acquire",
+     .setup = make,
+     .operate = acquire,
+     .verify = verify_acquire,
+     .teardown = drop},
+    {.name = "semaphore release",
+     .setup = make_empty,
+     .operate = release,
+     .verify = verify_release,
+     .teardown = drop},
+    {.name = "semaphore acquire (waits)",
+     .setup = make_empty,
+     .operate = acquire,
+     .meanwhile = release,
+     .verify = verify_waits,
+     .teardown = drop},
+    {.name = "semaphore release (another sleeps)",
+     .setup = make_with_sleeper,
+     .operate = release,
+     .verify = verify_sleeper,
+     .teardown = drop},
+    {.name = "bounded semaphore acquire",
+     .setup = make_bounded,
+     .operate = acquire_bounded,
+     .verify = verify_bounded,
+     .teardown = drop},
+    {.name = "bounded semaphore release",
+     .setup = make_bounded,
+     .prepare = take_all,
+     .operate = release_bounded,
+     .verify = verify_heir,
+     .teardown = drop},
+    {.name = "bounded semaphore acquire (waits)",
+     .setup = make_taken,
+     .operate = acquire_bounded,
+     .meanwhile = release_bounded,
+     .verify = verify_waited,
+     .teardown = drop},
+};
+
+CRASH_MAIN(ops)
