@@ -16,10 +16,18 @@
 /* The arguments of acquire(block=True, timeout=None) as a timeout. 0, or -1 with an exception. */
 int acquire_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout);
 
+/* The same, with short ways for the usual forms. */
 static inline int acquire_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
                                   int64_t *timeout) {
-    *timeout = MPROC_FOREVER;
-    return nargs == 0 && names == NULL ? 0 : acquire_parse(args, nargs, names, timeout);
+    PyObject *block = nargs > 0 ? args[0] : Py_True;
+    if (names != NULL || nargs > 2 || (block != Py_True && block != Py_False)) {
+        return acquire_parse(args, nargs, names, timeout);
+    }
+    if (block == Py_False) {
+        *timeout = 0;
+        return 0;
+    }
+    return blocking_timeout(nargs == 2 ? args[1] : NULL, timeout);
 }
 
 /* The argument of wait(timeout=None) as a timeout. 0, or -1 with an exception. */
