@@ -56,8 +56,11 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
         if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) {
             return true;
         }
-        if (word != 0 && (word & CPU_MASK) == (mine & CPU_MASK)) {
-            return false; /* the owner cannot run while this thread does */
+        /* On this CPU the owner cannot run while this thread does. If the owner is this very member, the
+         * lock may be a signal, which another one will release: where from is not known. */
+        if (word != 0 && (word & CPU_MASK) == (mine & CPU_MASK) &&
+            token_of(word) != token_of(mine)) {
+            return false;
         }
         if (i % 16 == 0 && mproc__os_now() >= end) {
             return false;
