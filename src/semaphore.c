@@ -10,7 +10,7 @@
  *
  * Shared state.
  *   word   anybody, by compare-and-swap.
- *   cpu    where the last call that changed the number ran: a hint.
+ *   cpu, releaser   where, and by which thread, it was released last: hints.
  *
  * Invariants.
  *   S1  While a thread sleeps and there are permits, the mark is set, or somebody is about to wake, or
@@ -34,6 +34,7 @@ struct mproc_semaphore {
     struct mproc__object object;
     uint32_t word;
     uint32_t cpu;
+    uint64_t releaser;
 };
 
 mproc_semaphore *mproc_semaphore_new(unsigned value) {
@@ -57,7 +58,6 @@ static bool take(mproc_semaphore *semaphore, uint32_t mark, uint32_t *word) {
     *word = mproc__load32(&semaphore->word);
     while (*word >= ONE) {
         if (mproc__cas32(&semaphore->word, word, (*word - ONE) | mark)) {
-            mproc__watch_here(&semaphore->cpu);
             return true;
         }
     }
@@ -89,7 +89,10 @@ static int sleep_slices(mproc_semaphore *semaphore, int64_t deadline) {
 
 /* True: a permit was taken before it paid to sleep. */
 static bool spin(mproc_semaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
-    struct mproc__watch watch = {&semaphore->word, 0, ~SLEEPERS, &semaphore->cpu};
+    static const uint32_t anywhere = UINT32_MAX; /* the last one was this thread: who is next? */
+    bool myself = mproc__peek64(&semaphore->releaser) == mproc__self_thread();
+    struct mproc__watch watch = {&semaphore->word, 0, ~SLEEPERS,
+                                 myself ? &anywhere : &semaphore->cpu};
     uint32_t word;
     while (mproc__watch_spin(&watch, spinning, start)) {
         if (take(semaphore, 0, &word)) {
@@ -119,6 +122,7 @@ int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) {
 int mproc_semaphore_release(mproc_semaphore *semaphore) {
     uint32_t word = mproc__load32(&semaphore->word);
     mproc__watch_here(&semaphore->cpu);
+    mproc__poke64(&semaphore->releaser, mproc__self_thread());
     do {
         if (word / ONE == MPROC_SEMAPHORE_MAX) {
             return -EOVERFLOW;
