@@ -1,0 +1,170 @@
+/*
+ * crash_condition.c - the condition, killed after each instruction of wait and notify
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * `turn` is what is waited for. Whenever the victim died, who waits for the turn gets it.
+ */
+#include "world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct scene {
+    mproc_condition *condition;
+    mproc_rlock *lock;
+    uint64_t turn;
+};
+
+static pid_t *helper(void) {
+    return crash_room();
+}
+
+static void *make(void) {
+    struct scene *scene = crash_calloc(sizeof *scene);
+    scene->condition = mproc_condition_new();
+    scene->lock = mproc_rlock_new();
+    crash_require(scene->condition != NULL && scene->lock != NULL);
+    return scene;
+}
+
+static void unmake(void *object) {
+    struct scene *scene = object;
+    mproc_drop(scene->condition);
+    mproc_drop(scene->lock);
+    mproc_free(scene);
+}
+
+/* Whoever died holding the lock: what it guards is one word. */
+static void lock(struct scene *scene) {
+    int r = mproc_rlock_acquire(scene->lock, CRASH_SOON);
+    if (r != 0 && r != -EOWNERDEAD) {
+        abort();
+    }
+}
+
+static void unlock(struct scene *scene) {
+    if (mproc_rlock_release(scene->lock) != 0) {
+        abort();
+    }
+}
+
+static void await_turn(void *object) {
+    struct scene *scene = object;
+    lock(scene);
+    while (scene->turn == 0) {
+        int r = mproc_condition_wait(scene->condition, scene->lock, CRASH_SOON);
+        if (r != 0 && r != -EOWNERDEAD) {
+            abort();
+        }
+    }
+    scene->turn--;
+    unlock(scene);
+}
+
+static void give_turn(void *object) {
+    struct scene *scene = object;
+    lock(scene);
+    scene->turn++;
+    mproc_condition_notify(scene->condition, 1);
+    unlock(scene);
+}
+
+static void *make_with_waiter(void) {
+    struct scene *scene = make();
+    *helper() = crash_helper(await_turn, scene);
+    while (mproc_condition_waiting(scene->condition) == 0) {
+        usleep(200);
+    }
+    crash_wait_asleep(*helper());
+    return scene;
+}
+
+/* ---- windows */
+
+static void prepare_wait(void *object) {
+    lock(object);
+}
+
+static void wait_in_vain(void *object) {
+    struct scene *scene = object;
+    if (mproc_condition_wait(scene->condition, scene->lock, 3 * MPROC_MSEC) != -ETIMEDOUT) {
+        abort();
+    }
+}
+
+static void notify(void *object) {
+    struct scene *scene = object;
+    mproc_condition_notify(scene->condition, 1);
+}
+
+static void prepare_notify(void *object) {
+    struct scene *scene = object;
+    lock(scene);
+    scene->turn++;
+}
+
+/* ---- afterwards */
+
+static void use(struct scene *scene) {
+    crash_check(mproc_condition_check(scene->condition, why, sizeof why));
+    crash_equal(mproc_condition_waiting(scene->condition), 0);
+    lock(scene);
+    scene->turn = 0;
+    crash_equal(mproc_condition_wait(scene->condition, scene->lock, MPROC_MSEC), -ETIMEDOUT);
+    unlock(scene);
+    pid_t waiter = crash_helper(await_turn, scene);
+    give_turn(scene);
+    crash_helper_join(waiter);
+    crash_check(mproc_condition_check(scene->condition, why, sizeof why));
+}
+
+static void verify_wait(void *object) {
+    use(object);
+}
+
+/* The helper waited first or second; the victim is dead. Its turn comes in any case. */
+static void verify_waiter(void *object) {
+    give_turn(object);
+    crash_helper_join(*helper());
+    use(object);
+}
+
+/* The victim gave a turn, and its notification is delivered, or is to be had once more. */
+static void verify_notify(void *object) {
+    struct scene *scene = object;
+    if (!crash_returned()) {
+        lock(scene);
+        mproc_condition_notify(scene->condition, 1);
+        unlock(scene);
+    } else {
+        lock(scene); /* of a dead holder: the helper waits for it, too */
+        unlock(scene);
+    }
+    crash_helper_join(*helper());
+    use(scene);
+}
+
+static const struct crash_op ops[] = {
+    {.name = "condition wait (timeout)",
+     .setup = make,
+     .prepare = prepare_wait,
+     .operate = wait_in_vain,
+     .verify = verify_wait,
+     .teardown = unmake},
+    {.name = "condition wait (another waits)",
+     .setup = make_with_waiter,
+     .prepare = prepare_wait,
+     .operate = wait_in_vain,
+     .verify = verify_waiter,
+     .teardown = unmake},
+    {.name = "condition notify",
+     .setup = make_with_waiter,
+     .prepare = prepare_notify,
+     .operate = notify,
+     .verify = verify_notify,
+     .teardown = unmake},
+};
+
+CRASH_MAIN(ops)
