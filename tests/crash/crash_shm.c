@@ -1,0 +1,170 @@
+/*
+ * crash_shm.c - named segments made and unlinked, killed after each instruction
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Whenever the victim dies: a name that is there is registered, so that the watcher will unlink it, and
+ * nothing is registered that is not there. The register is the arena's only memory for it, so one block
+ * more than before is one registered name.
+ */
+#define _GNU_SOURCE
+#include "world.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct scene {
+    mproc_shm *shm;
+    char name[48];
+    size_t blocks; /* of the arena, without the name */
+};
+
+static bool exists(const char *name) {
+    char path[80];
+    snprintf(path, sizeof path, "/dev/shm/%s", name);
+    return access(path, F_OK) == 0;
+}
+
+/* The watcher is started here, and not in the window. */
+static void *make(void) {
+    mproc_shm *first;
+    struct scene *scene = crash_room();
+    crash_equal(mproc_shm_create(&first, NULL, 1, NULL), 0);
+    crash_equal(mproc_shm_unlink(mproc_shm_name(first)), 0);
+    mproc_shm_close(first);
+    snprintf(scene->name, sizeof scene->name, "mproc_crash_%d", (int)getpid());
+    scene->blocks = crash_blocks();
+    return scene;
+}
+
+static void *make_with_segment(void) {
+    struct scene *scene = make();
+    crash_equal(mproc_shm_create(&scene->shm, scene->name, 5000, NULL), 0);
+    return scene;
+}
+
+/* The laboratory waits for all orphans, and the watcher for the survivor, whose only child it is. */
+static void end_watcher(void) {
+    char path[64];
+    int pid;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    crash_require(children != NULL);
+    while (fscanf(children, "%d", &pid) == 1) {
+        kill(pid, SIGKILL);
+    }
+    fclose(children);
+}
+
+static void unmake(void *object) {
+    struct scene *scene = object;
+    crash_require(!exists(scene->name));
+    mproc_shm_close(scene->shm);
+    end_watcher();
+}
+
+/* Whatever was left is consistent, and goes on working under the same name. */
+static void use(struct scene *scene) {
+    mproc_shm *shm;
+    void *data;
+    crash_check(mproc_shm_check(why, sizeof why));
+    mproc_reap(); /* blocks are counted from here on */
+    crash_equal(crash_blocks() - scene->blocks, exists(scene->name) ? 1 : 0);
+    if (exists(scene->name)) {
+        crash_equal(mproc_shm_open(&shm, scene->name), 0);
+        crash_equal(mproc_shm_size(shm), 5000); /* never half made */
+        mproc_shm_close(shm);
+        crash_equal(mproc_shm_unlink(scene->name), 0);
+    }
+    crash_equal(crash_blocks(), scene->blocks);
+    crash_equal(mproc_shm_create(&shm, scene->name, 100, NULL), 0);
+    crash_equal(mproc_shm_data(shm, &data), 0);
+    memset(data, 1, 100);
+    crash_equal(mproc_shm_unlink(scene->name), 0);
+    mproc_shm_close(shm);
+    crash_equal(crash_blocks(), scene->blocks);
+}
+
+static void create(void *object) {
+    struct scene *scene = object;
+    mproc_shm *shm;
+    if (mproc_shm_create(&shm, scene->name, 5000, NULL) != 0) {
+        abort();
+    }
+}
+
+static void verify_create(void *object) {
+    struct scene *scene = object;
+    if (crash_returned()) {
+        crash_require(exists(scene->name));
+    }
+    use(scene);
+}
+
+static void create_in_vain(void *object) {
+    struct scene *scene = object;
+    mproc_shm *shm;
+    if (mproc_shm_create(&shm, scene->name, 100, NULL) != -EEXIST) {
+        abort();
+    }
+}
+
+static void verify_in_vain(void *object) {
+    struct scene *scene = object;
+    crash_require(exists(scene->name));
+    use(scene);
+}
+
+static void unlink_it(void *object) {
+    struct scene *scene = object;
+    if (mproc_shm_unlink(scene->name) != 0) {
+        abort();
+    }
+}
+
+static void verify_unlink(void *object) {
+    struct scene *scene = object;
+    if (crash_returned()) {
+        crash_require(!exists(scene->name));
+    }
+    use(scene);
+}
+
+static void use_data(void *object) {
+    struct scene *scene = object;
+    void *data;
+    if (mproc_shm_data(scene->shm, &data) != 0) {
+        abort();
+    }
+    mproc_shm_close(scene->shm);
+}
+
+static const struct crash_op ops[] = {
+    {.name = "shm create",
+     .setup = make,
+     .operate = create,
+     .verify = verify_create,
+     .teardown = unmake},
+    {.name = "shm create (name taken)",
+     .setup = make_with_segment,
+     .operate = create_in_vain,
+     .verify = verify_in_vain,
+     .teardown = unmake},
+    {.name = "shm unlink",
+     .setup = make_with_segment,
+     .operate = unlink_it,
+     .verify = verify_unlink,
+     .teardown = unmake},
+    {.name = "shm data, close",
+     .setup = make_with_segment,
+     .operate = use_data,
+     .verify = verify_in_vain,
+     .teardown = unmake},
+};
+
+CRASH_MAIN(ops)
