@@ -45,16 +45,23 @@ static double serial_seconds(struct job *j, size_t items) {
     return bench_now() - start;
 }
 
-/* So many steps that an item takes about so many seconds; the fastest of some tries, since what slows
- * one down is not the loop's. */
-static void choose_steps(struct job *j, double seconds) {
+/* The fastest of some tries, since what slows one down is not the loop's. */
+static double item_seconds(struct job *j) {
     size_t items = 2000;
     double best = 1;
-    *j->steps = 200;
     for (int i = 0; i < 50; i++) {
-        best = fmin(best, serial_seconds(j, items) / (double)items / *j->steps);
+        best = fmin(best, serial_seconds(j, items) / (double)items);
     }
-    *j->steps = (unsigned)fmax(1, seconds / best);
+    return best;
+}
+
+/* So many steps that an item takes about so many seconds. Items are independent: short ones overlap in
+ * the processor, so the number is approached. */
+static void choose_steps(struct job *j, double seconds) {
+    *j->steps = 100;
+    for (int i = 0; i < 6; i++) {
+        *j->steps = (unsigned)fmax(1, *j->steps * seconds / item_seconds(j));
+    }
 }
 
 static double serial(void *arg, uint64_t n) {
