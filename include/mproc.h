@@ -83,6 +83,7 @@ extern "C" {
     X(MPROC_ECORRUPT, -5012, "a shared structure breaks its invariants")                           \
     X(MPROC_EOTHER, -5013, "the object is of another kind")                                        \
     X(MPROC_EEOF, -5014, "the other end has been closed")                                          \
+    X(MPROC_EDONE, -5017, "more messages were reported done than were put")                        \
     X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")           \
     X(MPROC_EBROKEN, -5016, "the barrier is broken")
 
@@ -449,6 +450,13 @@ MPROC_API int mproc_queue_reserve(mproc_queue *queue, size_t size,
  * reservation then still stands. */
 MPROC_API int mproc_queue_commit(mproc_queue *queue, mproc_message *message,
                                  int64_t timeout) MPROC_MUST_USE;
+
+/* Reports that a message that was taken has been worked on. MPROC_EDONE: once too often. */
+MPROC_API int mproc_queue_task_done(mproc_queue *queue) MPROC_MUST_USE;
+
+/* Waits until every message that was put has been reported done. -ETIMEDOUT, -EINTR. Whoever takes a
+ * message and dies before it reports leaves it undone. */
+MPROC_API int mproc_queue_join(mproc_queue *queue, int64_t timeout) MPROC_MUST_USE;
 
 /* Messages in the queue at this moment. */
 MPROC_API uint64_t mproc_queue_count(const mproc_queue *queue);

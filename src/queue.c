@@ -22,6 +22,7 @@
  *                   they have caught up. Never ahead of it.
  *   *_event         see struct event.
  *   bound, closed   constant; closed goes from 0 to 1, under `tail`.
+ *   done            how many messages were reported done: by compare-and-swap, which is its commit.
  *
  * Invariants.
  *   Q1  head_seen <= head_ticket <= tail_seen <= tail_ticket.
@@ -29,6 +30,7 @@
  *       in its segment, and behind the last is (tail_segment, tail_offset).
  *   Q3  A BLOCK record names a message object without holds.
  *   Q4  bound == 0, or tail_ticket - head_ticket <= bound.
+ *   Q5  done <= tail_ticket.
  *
  * If a member dies here: writing or reading a record changes nothing; the section's saved words (offsets,
  * segments, hands' words) are put back unless its ticket was published; between publishing and waking,
@@ -110,6 +112,10 @@ struct mproc_queue {
     struct event room;
     uint64_t bound;
     uint32_t closed;
+
+    /* of those who report what is done, and who wait for that */
+    _Alignas(MPROC__LINE) uint64_t done;
+    struct event idle;
 };
 
 static struct segment *segment_at(uint64_t word) {
@@ -167,18 +173,19 @@ struct side {
     bool (*ready)(const mproc_queue *queue);
     struct event *event;
     const uint32_t *peer_cpu;
+    bool ends_on_close; /* there is no use in waiting for a closed queue */
 };
 
 static struct side consumer_side(mproc_queue *queue) {
-    return (struct side){has_item, &queue->items, &queue->producer_cpu};
+    return (struct side){has_item, &queue->items, &queue->producer_cpu, true};
 }
 
 static struct side producer_side(mproc_queue *queue) {
-    return (struct side){has_room, &queue->room, &queue->consumer_cpu};
+    return (struct side){has_room, &queue->room, &queue->consumer_cpu, true};
 }
 
 static bool settled(const mproc_queue *queue, const struct side *side) {
-    return side->ready(queue) || mproc__load32(&queue->closed);
+    return side->ready(queue) || (side->ends_on_close && mproc__load32(&queue->closed));
 }
 
 static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
@@ -726,6 +733,31 @@ int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeo
     return r;
 }
 
+/* ---------------------------------------------------------------- done, and all done */
+
+static bool all_done(const mproc_queue *queue) {
+    return mproc__load64(&queue->done) == mproc__load64(&queue->tail_ticket);
+}
+
+int mproc_queue_task_done(mproc_queue *queue) {
+    uint64_t done = mproc__load64(&queue->done);
+    do {
+        if (done >= mproc__load64(&queue->tail_ticket)) {
+            return MPROC_EDONE;
+        }
+    } while (!mproc__cas64(&queue->done, &done, done + 1));
+    mproc__fence_after_rmw(); /* the count, before the look at `sleepers` */
+    if (mproc__load32(&queue->idle.sleepers) != 0 && all_done(queue)) {
+        event_wake_all(&queue->idle);
+    }
+    return 0;
+}
+
+int mproc_queue_join(mproc_queue *queue, int64_t timeout) {
+    struct side side = {all_done, &queue->idle, &queue->consumer_cpu, false};
+    return all_done(queue) ? 0 : wait(queue, &side, mproc__deadline(timeout));
+}
+
 /* ---------------------------------------------------------------- life */
 
 static int fill(struct mproc__hand *hand, mproc_queue *queue, uint64_t bound) {
@@ -880,6 +912,8 @@ int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
         r = mproc__corrupt(why, size, "Q1: seen %llu, head %llu, seen %llu, tail %llu",
                            (unsigned long long)head_seen, (unsigned long long)queue->head_ticket,
                            (unsigned long long)queue->tail_seen, (unsigned long long)tail);
+    } else if (mproc__load64(&queue->done) > tail) {
+        r = mproc__corrupt(why, size, "Q5: more done than put");
     } else if (queue->bound != 0 && n > queue->bound) {
         r = mproc__corrupt(why, size, "Q4: %llu messages", (unsigned long long)n);
     } else {

@@ -24,6 +24,7 @@
 #define OF_MPROC_ESTRANGER PyExc_ChildProcessError
 #define OF_MPROC_ECORRUPT PyExc_SystemError
 #define OF_MPROC_EOTHER PyExc_TypeError
+#define OF_MPROC_EDONE PyExc_ValueError
 #define OF_MPROC_EEOF PyExc_EOFError
 #define OF_MPROC_EFRAME PyExc_OSError
 #define OF_MPROC_EBROKEN PyExc_RuntimeError

@@ -287,6 +287,30 @@ static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(fields(self)->closed);
 }
 
+/* JoinableQueue's, for any queue counts what is put and what is done. */
+static PyObject *queue_task_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    if (fields(self)->closed == UNMADE) {
+        return raise_closed(self);
+    }
+    if (mproc_queue_task_done(queue_of(self)) != 0) {
+        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    int r;
+    if (fields(self)->closed == UNMADE) {
+        return raise_closed(self);
+    }
+    BLOCKING(r, mproc_queue_join(queue_of(self), MPROC_FOREVER));
+    if (r == BLOCKING_RAISED) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef queue_methods[] = {
     {"put", (PyCFunction)(void (*)(void))queue_put, METH_FASTCALL | METH_KEYWORDS,
      "put(obj, block=True, timeout=None)\n--\n\n"
@@ -303,6 +327,11 @@ static PyMethodDef queue_methods[] = {
     {"full", queue_full, METH_NOARGS, "full()\n--\n\nTrue if maxsize objects were in it just now."},
     {"close", queue_close, METH_NOARGS,
      "close()\n--\n\nThis process will not use the queue any more; others may."},
+    {"_task_done", queue_task_done, METH_NOARGS,
+     "task_done()\n--\n\nReport that an object that was got has been worked on. ValueError: once "
+     "too often."},
+    {"_join", queue_join, METH_NOARGS,
+     "join()\n--\n\nWait until all that was put has been reported done."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

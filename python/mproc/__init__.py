@@ -25,6 +25,7 @@ __all__ = [
     "BufferTooShort",
     "Condition",
     "Event",
+    "JoinableQueue",
     "Lock",
     "OwnerDiedError",
     "Pipe",
@@ -65,6 +66,7 @@ BoundedSemaphore = _default.BoundedSemaphore
 BufferTooShort = _context.BufferTooShort
 Condition = _default.Condition
 Event = _default.Event
+JoinableQueue = _default.JoinableQueue
 Lock = _default.Lock
 OwnerDiedError = _context.OwnerDiedError
 Pipe = _default.Pipe

@@ -170,6 +170,10 @@ class BaseContext:
         """Return a queue."""
         return _modules.queues.Queue(maxsize, ctx=self.get_context())
 
+    def JoinableQueue(self, maxsize: int = 0) -> _queues.JoinableQueue[Any]:
+        """Return a queue with task_done() and join()."""
+        return _modules.queues.JoinableQueue(maxsize, ctx=self.get_context())
+
     def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
         """Return a queue with little more than get() and put()."""
         return _modules.queues.SimpleQueue(ctx=self.get_context())

@@ -27,7 +27,7 @@ else:
     _Queue = {_T: type("_Queue", (_mproc.Queue,), {"__class_getitem__": _alias})}
     _SimpleQueue = {_T: type("_SimpleQueue", (_mproc.SimpleQueue,), {"__class_getitem__": _alias})}
 
-__all__ = ["Queue", "SimpleQueue"]
+__all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
 
 class Queue(_Queue[_T]):
@@ -60,6 +60,13 @@ class Queue(_Queue[_T]):
         from . import reduction
 
         return reduction.reduce_handle(self)
+
+
+class JoinableQueue(Queue[_T]):
+    """A queue that can be waited for until all that was put has been worked on."""
+
+    task_done = _mproc.Queue._task_done
+    join = _mproc.Queue._join
 
 
 class SimpleQueue(_SimpleQueue[_T]):

@@ -830,6 +830,32 @@ static void produce_for_ever(void *arg) {
     }
 }
 
+TEST(queue_join_waits_for_what_was_put) {
+    mproc_queue *q = mproc_queue_new(0);
+    CHECK(q != NULL);
+    CHECK_EQ(mproc_queue_join(q, 0), 0);
+    CHECK_EQ(mproc_queue_task_done(q), MPROC_EDONE);
+    CHECK_EQ(mproc_queue_put(q, "a", 1, 0), 0);
+    CHECK_EQ(mproc_queue_join(q, MPROC_MSEC), -ETIMEDOUT);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        char room[8];
+        mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+        CHECK_EQ(mproc_queue_get(q, &message, MPROC_FOREVER), 0);
+        CHECK_EQ(mproc_queue_task_done(q), 0);
+        _exit(0);
+    }
+    CHECK_EQ(mproc_queue_join(q, MPROC_FOREVER), 0);
+    CHECK_EQ(mproc_queue_task_done(q), MPROC_EDONE);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    CHECK_EQ(mproc_reap(), 1);
+    mproc_queue_close(q);
+    CHECK_EQ(mproc_queue_join(q, 0), 0);
+    CHECK_EQ(mproc_queue_check(q, NULL, 0), 0);
+    mproc_drop(q);
+}
+
 TEST(queue_keeps_what_the_killed_had_put) {
     struct ledger *l = mproc_calloc(1, sizeof *l);
     for (unsigned round = 0; round < 60; round++) {

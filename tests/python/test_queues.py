@@ -632,3 +632,39 @@ def test_a_queue_whose_init_was_not_called_says_so():
         q.put(1)
     with pytest.raises(RuntimeError, match=r"__init__\(\) was not called"):
         q.get()
+
+
+# ---- JoinableQueue
+
+
+def work_off(queue, reports):
+    for _ in range(reports):
+        queue.get()
+        queue.task_done()
+
+
+def test_join_waits_until_all_is_done(ctx):
+    q = ctx.JoinableQueue()
+    q.join()
+    for n in range(100):
+        q.put(n)
+    children = [ctx.Process(target=work_off, args=(q, 50)) for _ in range(2)]
+    for child in children:
+        child.start()
+    q.join()
+    assert q.empty()
+    for child in children:
+        ended(child)
+
+
+def test_task_done_once_too_often():
+    q = mproc.JoinableQueue()
+    q.put(1)
+    q.task_done()
+    with pytest.raises(ValueError, match=r"task_done\(\) called too many times"):
+        q.task_done()
+
+
+def test_only_a_joinable_queue_is_joined():
+    assert not hasattr(mproc.Queue(), "join")
+    assert not hasattr(mproc.Queue(), "task_done")
