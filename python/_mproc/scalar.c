@@ -26,15 +26,23 @@
 
 _Static_assert(sizeof(long) == 8 && sizeof(int) == 4, "the typecodes' sizes");
 
-mproc_type scalar_type(int code) {
-    switch (code) {
-#define X(c, type, ctype, make)                                                                    \
-    case c: return type;
-        SCALARS(X)
+static const struct {
+    char code;
+    mproc_type type;
+} types[] = {
+#define X(c, type, ctype, make) {c, type},
+    SCALARS(X)
 #undef X
-    case 'c': return MPROC_UINT8;
-    default: return (mproc_type)0;
+        {'c', MPROC_UINT8},
+};
+
+mproc_type scalar_type(int code) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (types[i].code == code) {
+            return types[i].type;
+        }
     }
+    return (mproc_type)0;
 }
 
 size_t scalar_size(int code) {
