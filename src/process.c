@@ -258,7 +258,7 @@ static int watch(mproc_process *process, pid_t pid, int reserved) {
     }
     process->pid = pid;
     process->pidfd = pidfd;
-    process->state = MPROC__PROCESS_RUNNING;
+    __atomic_store_n(&process->state, MPROC__PROCESS_RUNNING, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -338,11 +338,9 @@ int mproc_process_sentinel(const mproc_process *process) {
     return process->pidfd;
 }
 
+/* Written under the lock; looking at a child is too frequent for taking it. */
 static enum mproc__process_state state_of(mproc_process *process) {
-    pthread_mutex_lock(&process->lock);
-    enum mproc__process_state state = process->state;
-    pthread_mutex_unlock(&process->lock);
-    return state;
+    return __atomic_load_n(&process->state, __ATOMIC_ACQUIRE);
 }
 
 /* 0 when the caller is the parent of a launched child. */
@@ -361,8 +359,8 @@ static bool collect(mproc_process *process) {
         int r = mproc__os_process_collect(process->pidfd, &code);
         if (r != 0) {
             process->code = r == 1 ? code : 255; /* somebody else has it, or SIGCHLD is ignored */
-            process->state = MPROC__PROCESS_ENDED;
             mproc__member_bury(process->token);
+            __atomic_store_n(&process->state, MPROC__PROCESS_ENDED, __ATOMIC_RELEASE);
         }
     }
     bool ended = process->state == MPROC__PROCESS_ENDED;

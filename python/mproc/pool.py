@@ -484,7 +484,7 @@ class Pool:
     # -- collecting results
 
     def _check_owner(self) -> None:
-        if self._owner != os.getpid():
+        if self._owner != process._pid:
             raise ValueError(f"{self!r} belongs to process {self._owner}, not to this one")
 
     def _collect(self) -> None:
@@ -587,11 +587,15 @@ class Pool:
         One of the callbacks is called with the result or the exception before it can be got, by the
         thread that collects it.
         """
-        self._check_running()
+        if self._state != RUN or self._owner != process._pid:
+            self._check_running()
         result = AsyncResult(self)
-        self._set_callbacks(result, callback, error_callback)
+        if callback is not None or error_callback is not None:
+            self._set_callbacks(result, callback, error_callback)
         try:
-            message, named = self._message_of(func)
+            known, message, named = self._last_function
+            if known is not func:
+                message, named = self._message_of(func)
             arguments = (tuple(args), dict(kwds) if kwds else None)
             self._tasks.submit(result, message, named, arguments)
         except Exception as error:
