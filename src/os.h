@@ -113,7 +113,5 @@ ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
 
 /* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */
 int mproc__os_event_new(void);
-int mproc__os_event_set(int fd);
-int mproc__os_event_clear(int fd);
 
 #endif

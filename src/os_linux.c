@@ -652,13 +652,3 @@ ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
 int mproc__os_event_new(void) {
     return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
-
-int mproc__os_event_set(int fd) {
-    uint64_t one = 1;
-    return write(fd, &one, sizeof one) == sizeof one || errno == EAGAIN ? 0 : -errno;
-}
-
-int mproc__os_event_clear(int fd) {
-    uint64_t count;
-    return read(fd, &count, sizeof count) == sizeof count || errno == EAGAIN ? 0 : -errno;
-}
