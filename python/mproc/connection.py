@@ -1,9 +1,13 @@
-"""Pipes: Connection, Pipe, and wait() for many at once.
+"""Pipes: Connection, Pipe, and wait() for many at once; Listener and Client.
 
-The messages are those of the standard library, so one end may belong to it.
+The messages are those of the standard library, so one end may belong to it. Listeners, clients and
+authentication are modules of their own, imported when one of their names is first used: most
+programs have pipes only, and these need neither sockets nor cryptography.
 """
 
 from __future__ import annotations
+
+import sys
 
 from . import _mproc
 from ._mproc import Connection
@@ -15,11 +19,74 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from .authentication import answer_challenge as answer_challenge
+    from .authentication import deliver_challenge as deliver_challenge
+    from .listener import Client as Client
+    from .listener import ConnectionWrapper as ConnectionWrapper
+    from .listener import Listener as Listener
+    from .listener import SocketClient as SocketClient
+    from .listener import SocketListener as SocketListener
+    from .listener import XmlClient as XmlClient
+    from .listener import XmlListener as XmlListener
+    from .listener import address_type as address_type
+    from .listener import arbitrary_address as arbitrary_address
     from .reduction import _Detachable
 
-__all__ = ["Pipe", "wait"]
+__all__ = ["Client", "Listener", "Pipe", "wait"]
+
+BUFSIZE = 65536  # as programs know it: messages are read in one piece
+CONNECTION_TIMEOUT = 20.0  # seconds, as programs know it
+
+default_family = "AF_UNIX"
+families = ["AF_INET", "AF_UNIX"]
 
 _ConnectionBase = Connection
+
+# Names of other modules, and what they are called there.
+_ELSEWHERE = {
+    "listener": (
+        "Client",
+        "ConnectionWrapper",
+        "Listener",
+        "SocketClient",
+        "SocketListener",
+        "XmlClient",
+        "XmlListener",
+        "_validate_family",
+        "_xml_dumps",
+        "_xml_loads",
+        "address_type",
+        "arbitrary_address",
+    ),
+    "authentication": (
+        "MESSAGE_LENGTH",
+        "_ALLOWED_DIGESTS",
+        "_CHALLENGE",
+        "_FAILURE",
+        "_LEGACY_LENGTHS",
+        "_MD5ONLY_MESSAGE_LENGTH",
+        "_MD5_DIGEST_LEN",
+        "_WELCOME",
+        "_create_response",
+        "_get_digest_name_and_payload",
+        "_verify_challenge",
+        "answer_challenge",
+        "deliver_challenge",
+    ),
+}
+_UNDERSCORED = ("CHALLENGE", "FAILURE", "WELCOME")  # without one until 3.11
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        own_name = f"_{name}" if name in _UNDERSCORED else name
+        for module, names in _ELSEWHERE.items():
+            if own_name in names:
+                full_name = f"{__package__}.{module}"
+                __import__(full_name)
+                return globals().setdefault(name, getattr(sys.modules[full_name], own_name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:

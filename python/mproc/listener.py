@@ -1,0 +1,327 @@
+"""Listeners and clients: connections between processes that need not be relatives.
+
+What is connected are sockets: Unix ones, whose address is a path or an abstract name (it begins
+with a NUL; bytes or str), or those of the Internet, whose address is a tuple (host, port). With a
+key, both ends prove to each other that they know it (authentication.py), before anything is
+unpickled: unpickling what a stranger sent is to run his program. The other end may be the standard
+library's.
+
+A path is removed when its listener is closed, collected, or its process ends, provided that it is
+still that listener's: a successor that has taken the path over keeps it. A process that is killed
+leaves it behind.
+
+A peer that connects and then says nothing holds up an accept() with a key for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from . import util
+from ._mproc import Connection
+from .connection import default_family
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, Self
+
+__all__ = [
+    "Client",
+    "ConnectionWrapper",
+    "Listener",
+    "SocketClient",
+    "SocketListener",
+    "XmlClient",
+    "XmlListener",
+    "address_type",
+    "arbitrary_address",
+]
+
+# Before 3.13, an empty key means that there is none; both ends have to take it the same way.
+_EMPTY_IS_A_KEY = sys.version_info >= (3, 13)
+
+
+# ---- addresses
+
+
+def arbitrary_address(family: str) -> Any:
+    """Return a free address of the family. ValueError if there is no telling."""
+    if family == "AF_INET":
+        return ("localhost", 0)
+    if family == "AF_UNIX":
+        return os.path.join(util.get_temp_dir(), f"sock-{os.urandom(6).hex()}")
+    raise ValueError("unrecognized family")
+
+
+def address_type(address: Any) -> str:
+    """Return the family that an address is of, by its form. ValueError or TypeError if none."""
+    if isinstance(address, tuple):
+        return "AF_INET"
+    if isinstance(address, str) and address.startswith("\\\\"):
+        return "AF_PIPE"
+    if isinstance(address, str) or util.is_abstract_socket_namespace(address):
+        return "AF_UNIX"
+    raise ValueError(f"address type of {address!r} unrecognized")
+
+
+def _validate_family(family: str) -> None:
+    """ValueError unless this system has the family."""
+    if not (family.startswith("AF_") and hasattr(socket, family)):
+        raise ValueError(f"Family {family} is not recognized.")
+
+
+def _family_of(address: Any) -> str:
+    """Return the family to connect to an address: one of IPv6 has four parts."""
+    if isinstance(address, tuple) and len(address) == 4:
+        return "AF_INET6"
+    return address_type(address)
+
+
+def _check_key(authkey: bytes | None) -> None:
+    if authkey is not None and not isinstance(authkey, bytes):
+        raise TypeError("authkey should be a byte string")
+
+
+def _counts(authkey: bytes | None) -> bool:
+    return authkey is not None and (_EMPTY_IS_A_KEY or len(authkey) > 0)
+
+
+# ---- listening
+
+
+class Listener:
+    """An address where other processes can connect.
+
+    Without an address it gets a free one: a path in the package's temporary directory, unless
+    `family` says "AF_INET". `backlog` is how many may connect before they are accepted. With an
+    `authkey` (bytes) only those are accepted who know it.
+
+    ValueError or TypeError for an address, family or key that is none; OSError as socket.bind().
+    """
+
+    _listener: SocketListener | None
+
+    def __init__(
+        self,
+        address: Any = None,
+        family: str | None = None,
+        backlog: int = 1,
+        authkey: bytes | None = None,
+    ) -> None:
+        _check_key(authkey)
+        family = family or (address and address_type(address)) or default_family
+        _validate_family(family)
+        address = address or arbitrary_address(family)
+        self._listener = SocketListener(address, family, backlog)
+        self._authkey = authkey
+
+    def accept(self) -> Connection:
+        """Wait for somebody to connect; return the connection.
+
+        AuthenticationError if he does not know the key; OSError or EOFError if he sends something
+        else or goes away meanwhile. The listener is none the worse for it: accept() again.
+        """
+        connection = self._open().accept()
+        if _counts(self._authkey):
+            from . import authentication
+
+            _authenticate(authentication.welcome_client, connection, self._authkey)
+        return connection
+
+    def close(self) -> None:
+        """Accept no more; remove the path. Closing it again does nothing."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    @property
+    def address(self) -> Any:
+        """What to give to Client()."""
+        return self._open()._address
+
+    @property
+    def last_accepted(self) -> Any:
+        """The address of who was accepted last; None if nobody was yet."""
+        return self._open()._last_accepted
+
+    def _open(self) -> SocketListener:
+        if self._listener is None:
+            raise OSError("listener is closed")
+        return self._listener
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SocketListener:
+    """The socket of a Listener."""
+
+    _unlink: util.Finalize | None = None
+    _last_accepted: Any = None
+
+    def __init__(self, address: Any, family: str, backlog: int = 1) -> None:
+        self._family = family
+        self._socket = socket.socket(getattr(socket, family))
+        try:
+            self._bind(address)
+            self._socket.listen(backlog)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, address: Any) -> None:
+        self._socket.setblocking(True)  # whatever the default timeout is
+        if self._family != "AF_UNIX":
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(address)
+        self._address = self._socket.getsockname()
+        if self._family == "AF_UNIX" and not util.is_abstract_socket_namespace(self._address):
+            path = os.path.abspath(self._address)
+            self._unlink = util.Finalize(
+                self, _remove_socket, args=(path, _identity(path)), exitpriority=0
+            )
+
+    def accept(self) -> Connection:
+        """Wait for somebody to connect; return the connection, whoever it is."""
+        sock, self._last_accepted = self._socket.accept()
+        return _connection_of(sock)
+
+    def close(self) -> None:
+        """Close the socket and remove its path."""
+        try:
+            self._socket.close()
+        finally:
+            unlink, self._unlink = self._unlink, None
+            if unlink is not None:
+                unlink()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path, follow_symlinks=False)
+    return found.st_dev, found.st_ino
+
+
+def _remove_socket(path: str, identity: tuple[int, int]) -> None:
+    """Remove a listener's path, unless it is gone or somebody else's by now."""
+    try:
+        if _identity(path) == identity:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+# ---- connecting
+
+
+def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Connection:
+    """Connect to a listener's address; return the connection.
+
+    AuthenticationError if the listener does not know the key, or does not think that we do; OSError
+    or EOFError if there is no such listener, or it goes away meanwhile.
+    """
+    _check_key(authkey)
+    family = family or _family_of(address)
+    _validate_family(family)
+    connection = SocketClient(address, family)
+    if _counts(authkey):
+        from . import authentication
+
+        _authenticate(authentication.greet_server, connection, authkey)
+    return connection
+
+
+def SocketClient(address: Any, family: str | None = None) -> Connection:
+    """Connect to an address, without authentication."""
+    sock = socket.socket(getattr(socket, family or _family_of(address)))
+    try:
+        sock.setblocking(True)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return _connection_of(sock)
+
+
+def _connection_of(sock: socket.socket) -> Connection:
+    """Return the connection that owns a socket from now on."""
+    sock.setblocking(True)
+    return Connection(sock.detach())
+
+
+def _authenticate(
+    handshake: Callable[[Connection, Any], None], connection: Connection, authkey: bytes | None
+) -> None:
+    try:
+        handshake(connection, authkey)
+    except BaseException:
+        connection.close()
+        raise
+
+
+# ---- objects as XML
+
+
+class ConnectionWrapper:
+    """A connection that sends and receives objects by other means than pickle."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        dumps: Callable[[Any], bytes],
+        loads: Callable[[bytes], Any],
+    ) -> None:
+        self._conn = conn
+        self._dumps = dumps
+        self._loads = loads
+        self.fileno = conn.fileno
+        self.close = conn.close
+        self.poll = conn.poll
+        self.recv_bytes = conn.recv_bytes
+        self.send_bytes = conn.send_bytes
+
+    def send(self, obj: Any) -> None:
+        """Send an object."""
+        self._conn.send_bytes(self._dumps(obj))
+
+    def recv(self) -> Any:
+        """Receive an object."""
+        return self._loads(self._conn.recv_bytes())
+
+
+def _xml_dumps(obj: Any) -> bytes:
+    """Return an object as the only parameter of a call in XML-RPC, which has no more types."""
+    import xmlrpc.client
+
+    return xmlrpc.client.dumps((obj,), allow_none=True).encode("utf-8")
+
+
+def _xml_loads(data: bytes) -> Any:
+    import xmlrpc.client
+
+    (obj,), _ = xmlrpc.client.loads(data.decode("utf-8"))
+    return obj
+
+
+class XmlListener(Listener):
+    """A Listener whose connections send and receive XML instead of pickles."""
+
+    def accept(self) -> ConnectionWrapper:  # type: ignore[override]
+        """Wait for somebody to connect; return the connection."""
+        return ConnectionWrapper(super().accept(), _xml_dumps, _xml_loads)
+
+
+def XmlClient(*args: Any, **kwargs: Any) -> ConnectionWrapper:
+    """Connect to an XmlListener, as Client() does."""
+    return ConnectionWrapper(Client(*args, **kwargs), _xml_dumps, _xml_loads)
