@@ -66,7 +66,10 @@ def deliver_challenge(connection: Messages, authkey: bytes, digest_name: str = "
     peer accepts.
     """
     _check_key(authkey)
-    _judge(connection, authkey, _challenge(connection, digest_name))
+    message = _challenge(digest_name)
+    connection.send_bytes(_CHALLENGE + message)
+    _verify(connection, authkey, message)
+    connection.send_bytes(_WELCOME)
 
 
 def answer_challenge(connection: Messages, authkey: bytes) -> None:
@@ -82,26 +85,25 @@ def answer_challenge(connection: Messages, authkey: bytes) -> None:
 def welcome_client(connection: Connection, authkey: bytes) -> None:
     """Authenticate at the accepting end: it challenges, then it answers."""
     _check_key(authkey)
-    message = _challenge(connection, "sha256")
-    response = connection.recv_bytes(_LONGEST)
-    _verify(connection, authkey, message, response)
+    message = _challenge()
+    connection.send_bytes(_CHALLENGE + message)
+    _verify(connection, authkey, message)
     if connection.poll():
-        answer = _answer(connection, authkey)
-        connection.send_bytes(_WELCOME)
+        _send_both(connection, _WELCOME, _answer(connection, authkey))
     else:
         connection.send_bytes(_WELCOME)
-        answer = _answer(connection, authkey)
-    connection.send_bytes(answer)
+        connection.send_bytes(_answer(connection, authkey))
     _expect_welcome(connection)
 
 
 def greet_server(connection: Connection, authkey: bytes) -> None:
     """Authenticate at the connecting end: it answers, then it challenges."""
     _check_key(authkey)
-    connection.send_bytes(_answer(connection, authkey))
-    message = _challenge(connection, "sha256")
+    message = _challenge()
+    _send_both(connection, _answer(connection, authkey), _CHALLENGE + message)
     _expect_welcome(connection)
-    _judge(connection, authkey, message)
+    _verify(connection, authkey, message)
+    connection.send_bytes(_WELCOME)
 
 
 # ---- steps
@@ -112,23 +114,17 @@ def _check_key(authkey: bytes) -> None:
         raise ValueError(f"Authkey must be bytes, not {type(authkey)}")
 
 
-def _challenge(connection: Messages, digest_name: str) -> bytes:
-    """Send a challenge; return what the other end is to authenticate."""
+def _challenge(digest_name: str = "sha256") -> bytes:
+    """Return what the other end is to authenticate."""
     digest = digest_name.encode("ascii")
     if digest not in _ALLOWED_DIGESTS:
         raise ValueError(f"unsupported digest: {digest_name!r}")
-    message = b"{%s}%s" % (digest, os.urandom(MESSAGE_LENGTH))
-    connection.send_bytes(_CHALLENGE + message)
-    return message
+    return b"{%s}%s" % (digest, os.urandom(MESSAGE_LENGTH))
 
 
-def _judge(connection: Messages, authkey: bytes, message: bytes) -> None:
-    """Receive the answer to a challenge, and say what we think of it."""
-    _verify(connection, authkey, message, connection.recv_bytes(_LONGEST))
-    connection.send_bytes(_WELCOME)
-
-
-def _verify(connection: Messages, authkey: bytes, message: bytes, response: bytes) -> None:
+def _verify(connection: Messages, authkey: bytes, message: bytes) -> None:
+    """Receive the answer to a challenge; if it is wrong, tell the other end so."""
+    response = connection.recv_bytes(_LONGEST)
     try:
         _verify_challenge(authkey, message, response)
     except AuthenticationError:
@@ -151,6 +147,16 @@ def _answer(connection: Messages, authkey: bytes) -> bytes:
 def _expect_welcome(connection: Messages) -> None:
     if connection.recv_bytes(_LONGEST) != _WELCOME:
         raise AuthenticationError("digest sent was rejected")
+
+
+def _send_both(connection: Connection, *messages: bytes) -> None:
+    """Send two messages with one call of the system, so that the other end wakes up once.
+
+    In two calls the second could fail, since the other end has rejected the first and gone.
+    """
+    frames = b"".join([len(message).to_bytes(4, "big") + message for message in messages])
+    while frames:
+        frames = frames[os.write(connection.fileno(), frames) :]
 
 
 # ---- messages
