@@ -99,6 +99,12 @@ pid_t mproc__os_fork_sibling(pid_t *where);
  * -EAGAIN, -ENOMEM. */
 int mproc__os_orphan(const char *name, void (*run)(void *arg), void *arg, uint64_t *where);
 
+#define MPROC__OS_DEAD UINT32_C(0x40000000)
+
+/* Sets *word (shared memory) to the caller's thread id; when the caller dies, in whatever way, the system
+ * sets it to MPROC__OS_DEAD. For an orphan, once: a C library needs for itself what this is made of. */
+void mproc__os_sign_of_life(uint32_t *word);
+
 /* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
 int mproc__os_parent_death_signal(int signal);
 

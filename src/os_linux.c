@@ -7,6 +7,7 @@
  */
 #include "os.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -567,6 +568,7 @@ static UNSANITIZED int bear(void *arg) {
     struct orphan *shared = arg;
     struct orphan orphan = *shared;
     close_all_but_stderr();
+    syscall(SYS_setsid); /* so that the orphan never is in the caller's group, whoever kills that */
     long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0) {
         live(&orphan);
@@ -604,6 +606,19 @@ int mproc__os_orphan(const char *name, void (*run)(void *arg), void *arg, uint64
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     munmap(stack, ORPHAN_STACK);
     return r;
+}
+
+/* A robust futex that is never released. Should the system refuse the list, nothing is promised. */
+void mproc__os_sign_of_life(uint32_t *word) {
+    static struct robust_list_head head;
+    static struct robust_list node;
+    static_assert(MPROC__OS_DEAD == FUTEX_OWNER_DIED, "what the system writes");
+    node.next = &head.list;
+    head.list.next = &node;
+    head.futex_offset = (long)((uintptr_t)word - (uintptr_t)&node);
+    if (syscall(SYS_set_robust_list, &head, sizeof head) == 0) {
+        mproc__store32(word, (uint32_t)mproc__os_tid());
+    }
 }
 
 /* ---------------------------------------------------------------- streams */

@@ -8,26 +8,33 @@
  * segments that it has made, name and inode, and a watcher (watcher.c) that unlinks what is still
  * registered when the last member has gone. What the family has merely attached is never registered.
  *
- * A new file is made without a name (O_TMPFILE), sized, registered by its inode, and only then linked
- * to its name. So nobody ever finds a segment of size 0, and at no instant is there a named file that
- * the register does not know. Names are compared together with inodes: a file that somebody else made
- * under the same name later is left alone.
+ * A file that is to have a certain name is made without one (O_TMPFILE), sized, registered by its
+ * inode, and only then linked to its name: nobody ever finds it half made. A file whose name was made up
+ * is registered by that name first and then made under it, which is two thirds of the work; nobody can
+ * know the name before mproc_shm_create() has returned. So at no instant is there a named file that the
+ * register does not know. Names are compared together with inodes: a file that somebody else made under
+ * the same name later is left alone.
  *
  * Memory. A tmpfs gives pages when they are touched, and raises SIGBUS when it has none left. The room
  * is therefore looked at when a segment is made, and its pages are taken before its maker first sees
  * the memory: not earlier, since many segments are made in one process and filled in another.
  *
- * Shared state: the register's list and each entry's `busy`, under the register's guard.
+ * Shared state.
+ *   first, next  the register's list; under its guard.
+ *   inode, busy  of an entry: written by the member whose token is in `busy`; who finds 0 there may write
+ *                its own token, under the guard.
  *
  * Invariants.
- *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0.
+ *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0 unless it is busy.
  *   S2  There is one entry of an inode at most.
  *   S3  A name that a member of the family made and did not unlink is in the register, unless it was
  *       made to be kept.
+ *   S4  A busy entry is taken out only by the member whose token it bears, or by its reaper.
  *
- * If a member dies here: between registering and linking, and between unlinking and forgetting, the
- * entry is marked with its token; the reaper looks whether the file is there and keeps or drops the
- * entry. The nameless file of a dead maker goes with its descriptor.
+ * If a member dies here: while it makes or unlinks a name, the entry bears its token. The reaper looks
+ * whether that file is there and keeps or drops the entry; a file without an inode in its entry goes,
+ * since nobody but the dead knew its name (a file of somebody else's could only be there if it had the
+ * same 32 random bits). The nameless file of a dead maker goes with its descriptor.
  */
 #define _GNU_SOURCE
 #include "shm.h"
@@ -50,10 +57,12 @@
 #define PATH_SIZE (sizeof PLACE + 1 + NAME_SIZE)
 #define NAME_SIZE 255 /* shm_open()'s limit, the closing 0 included */
 #define NAME_TRIES 64 /* made-up names have 32 random bits */
+#define NUMBERS 16    /* random numbers that are asked for at a time */
 
 struct mproc_shm {
     int fd;
-    bool made; /* by this handle, so its pages are taken before they are used */
+    bool made;   /* by this handle, so its pages are taken before they are used */
+    bool backed; /* which they have been already */
     mode_t mode;
     size_t size;
     uint64_t inode;
@@ -96,7 +105,8 @@ static int clean_name(const char *name, char out[NAME_SIZE]) {
 }
 
 static const char *path_of(const char *name, char path[PATH_SIZE]) {
-    snprintf(path, PATH_SIZE, "%s/%s", PLACE, name);
+    memcpy(path, PLACE "/", sizeof PLACE);
+    memcpy(path + sizeof PLACE, name, strlen(name) + 1);
     return path;
 }
 
@@ -113,12 +123,30 @@ static uint64_t *find(const char *name, uint64_t inode) {
     uint64_t *link = &shms()->first;
     while (*link != 0) {
         struct mproc__segment *s = segment_at(*link);
-        if (s->inode == inode && strcmp(s->name, name) == 0) {
+        if (mproc__load64(&s->inode) == inode && strcmp(s->name, name) == 0) {
             return link;
         }
         link = &s->next;
     }
     return NULL;
+}
+
+/* Under one name there may be older entries, of files that strangers have unlinked: the first counts. */
+static struct mproc__segment *find_named(const char *name) {
+    for (uint64_t i = shms()->first; i != 0; i = segment_at(i)->next) {
+        if (strcmp(segment_at(i)->name, name) == 0) {
+            return segment_at(i);
+        }
+    }
+    return NULL;
+}
+
+static uint64_t *find_link(const struct mproc__segment *segment) {
+    uint64_t *link = &shms()->first;
+    while (*link != 0 && segment_at(*link) != segment) {
+        link = &segment_at(*link)->next;
+    }
+    return *link != 0 ? link : NULL;
 }
 
 static void take_out(struct mproc__hand *hand, uint64_t *link) {
@@ -129,8 +157,9 @@ static void take_out(struct mproc__hand *hand, uint64_t *link) {
 
 /* ---------------------------------------------------------------- the register */
 
-/* Enters a file whose name is about to be linked. */
-static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t inode) {
+/* Enters a file whose name is about to be there; the entry is the caller's until it is settled. */
+static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t inode,
+                         struct mproc__segment **out) {
     size_t length = strlen(name);
     int r = mproc__heap_alloc(hand, sizeof(struct mproc__segment) + length + 1, &hand->block);
     if (r != 0) {
@@ -145,24 +174,21 @@ static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t in
     set(&shms()->first, hand->block);
     set(&hand->block, 0);
     mproc__guard_leave(&shms()->guard, hand);
+    *out = s;
     return 0;
 }
 
-/* False: it is not ours. */
-static bool mark_segment(struct mproc__hand *hand, const char *name, uint64_t inode,
-                         uint64_t busy) {
-    mproc__guard_enter(&shms()->guard, hand);
-    uint64_t *link = find(name, inode);
-    if (link != NULL) {
-        set(&segment_at(*link)->busy, busy);
-    }
-    mproc__guard_leave(&shms()->guard, hand);
-    return link != NULL;
+/* An entry that was the caller's becomes everybody's: the name is there. */
+static void settle_segment(struct mproc__segment *owned, uint64_t inode) {
+    mproc__store64(&owned->inode, inode);
+    mproc__program_order();
+    mproc__store64(&owned->busy, 0);
 }
 
-static void forget_segment(struct mproc__hand *hand, const char *name, uint64_t inode) {
+/* An entry that is the caller's goes. */
+static void drop_segment(struct mproc__hand *hand, struct mproc__segment *owned) {
     mproc__guard_enter(&shms()->guard, hand);
-    uint64_t *link = find(name, inode);
+    uint64_t *link = find_link(owned);
     if (link != NULL) {
         take_out(hand, link);
     }
@@ -170,17 +196,37 @@ static void forget_segment(struct mproc__hand *hand, const char *name, uint64_t 
     mproc__heap_free(hand, &hand->block);
 }
 
-/* One entry that the member was busy with. */
-static bool find_busy(struct mproc__hand *hand, uint64_t token, char name[NAME_SIZE],
-                      uint64_t *inode) {
-    bool found = false;
+/* Makes the entry of a name the caller's. NULL: there is none, or somebody is at it. */
+static struct mproc__segment *claim_segment(struct mproc__hand *hand, const char *name) {
     mproc__guard_enter(&shms()->guard, hand);
-    for (uint64_t i = shms()->first; i != 0 && !found; i = segment_at(i)->next) {
-        struct mproc__segment *s = segment_at(i);
-        if (s->busy == token) {
-            found = true;
-            *inode = s->inode;
-            memcpy(name, s->name, strlen(s->name) + 1);
+    struct mproc__segment *s = find_named(name);
+    if (s != NULL && mproc__load64(&s->busy) != 0) {
+        s = NULL;
+    }
+    if (s != NULL) {
+        set(&s->busy, mproc__self_token());
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    return s;
+}
+
+static void forget_segment(struct mproc__hand *hand, const char *name, uint64_t inode) {
+    mproc__guard_enter(&shms()->guard, hand);
+    uint64_t *link = find(name, inode);
+    if (link != NULL && mproc__load64(&segment_at(*link)->busy) == 0) {
+        take_out(hand, link);
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    mproc__heap_free(hand, &hand->block);
+}
+
+/* An entry of a member; NULL: it has none. */
+static struct mproc__segment *find_busy(struct mproc__hand *hand, uint64_t token) {
+    struct mproc__segment *found = NULL;
+    mproc__guard_enter(&shms()->guard, hand);
+    for (uint64_t i = shms()->first; i != 0 && found == NULL; i = segment_at(i)->next) {
+        if (mproc__load64(&segment_at(i)->busy) == token) {
+            found = segment_at(i);
         }
     }
     mproc__guard_leave(&shms()->guard, hand);
@@ -188,13 +234,17 @@ static bool find_busy(struct mproc__hand *hand, uint64_t token, char name[NAME_S
 }
 
 void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
-    char name[NAME_SIZE];
-    uint64_t inode;
-    while (mproc__peek64(&shms()->first) != 0 && find_busy(hand, token, name, &inode)) {
-        if (inode_of(name) == inode) {
-            (void)mark_segment(hand, name, inode, 0);
+    char path[PATH_SIZE];
+    struct mproc__segment *s;
+    while (mproc__peek64(&shms()->first) != 0 && (s = find_busy(hand, token)) != NULL) {
+        uint64_t inode = mproc__load64(&s->inode);
+        if (inode == 0) {
+            (void)unlink(path_of(s->name, path));
+            drop_segment(hand, s);
+        } else if (inode_of(s->name) == inode) {
+            settle_segment(s, inode);
         } else {
-            forget_segment(hand, name, inode);
+            drop_segment(hand, s);
         }
     }
 }
@@ -205,7 +255,9 @@ void mproc__shms_unlink_all(void (*tell)(void *arg, const char *name), void *arg
     mproc__guard_rollback(&shms()->guard);
     for (uint64_t i = shms()->first; i != 0; i = segment_at(i)->next) {
         struct mproc__segment *s = segment_at(i);
-        if (inode_of(s->name) == s->inode && unlink(path_of(s->name, path)) == 0) {
+        bool known = s->inode != 0; /* to whom it was made for */
+        if ((!known || inode_of(s->name) == s->inode) && unlink(path_of(s->name, path)) == 0 &&
+            known) {
             tell(arg, s->name);
         }
     }
@@ -223,21 +275,43 @@ static int look_for_room(int fd, size_t size) {
     return need <= fs.f_bavail ? 0 : -ENOSPC;
 }
 
-static int make_nameless(mproc_shm *shm) {
-    struct stat st;
-    shm->fd = open(PLACE, O_TMPFILE | O_RDWR | O_CLOEXEC, shm->mode);
-    if (shm->fd < 0) {
-        return -errno;
+/* The file's first bytes; they are its pages too. */
+static int write_contents(const mproc_shm *shm, const char *contents) {
+    for (size_t done = 0; done < shm->size;) {
+        ssize_t n = pwrite(shm->fd, contents + done, shm->size - done, (off_t)done);
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        done += n > 0 ? (size_t)n : 0;
     }
-    int r = look_for_room(shm->fd, shm->size);
-    if (r != 0) {
-        return r;
+    return 0;
+}
+
+static int give_size(mproc_shm *shm, const void *contents) {
+    if (contents != NULL) {
+        shm->backed = true;
+        return write_contents(shm, contents);
     }
-    if (ftruncate(shm->fd, (off_t)shm->size) != 0 || fstat(shm->fd, &st) != 0) {
+    if (ftruncate(shm->fd, (off_t)shm->size) != 0) {
         return errno == EFBIG || errno == EINVAL ? -ENOMEM : -errno;
     }
-    shm->inode = st.st_ino;
     return 0;
+}
+
+/* Makes of a new file a segment. */
+static int shape(mproc_shm *shm, const void *contents) {
+    struct stat st;
+    int r = look_for_room(shm->fd, shm->size);
+    if (r == 0) {
+        r = give_size(shm, contents);
+    }
+    if (r == 0 && fstat(shm->fd, &st) != 0) {
+        r = -errno;
+    }
+    if (r == 0) {
+        shm->inode = st.st_ino;
+    }
+    return r;
 }
 
 /* By descriptor if the kernel lets us (root always, others from 6.10 on), through /proc otherwise. */
@@ -254,46 +328,114 @@ static int link_name(const mproc_shm *shm) {
     return linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
 }
 
-static int link_registered(mproc_shm *shm) {
+static int link_registered(const mproc_shm *shm) {
     struct mproc__hand *hand = mproc__hand_get();
-    int r = enter_segment(hand, shm->name, shm->inode);
+    struct mproc__segment *s;
+    int r = enter_segment(hand, shm->name, shm->inode, &s);
     if (r == 0) {
         r = link_name(shm);
         if (r == 0) {
-            (void)mark_segment(hand, shm->name, shm->inode, 0);
+            settle_segment(s, shm->inode);
         } else {
-            forget_segment(hand, shm->name, shm->inode);
+            drop_segment(hand, s);
         }
     }
     mproc__hand_put(hand);
     return r;
 }
 
-static int link_made_up(mproc_shm *shm, int (*link)(mproc_shm *shm)) {
-    int r = -EEXIST;
-    for (int i = 0; r == -EEXIST && i < NAME_TRIES; i++) {
-        uint32_t number;
-        if (getrandom(&number, sizeof number, 0) != sizeof number) {
+/* A segment of a given name: nobody finds it before it is whole. */
+static int make_given(mproc_shm *shm, const void *contents, bool kept) {
+    shm->fd = open(PLACE, O_TMPFILE | O_RDWR | O_CLOEXEC, shm->mode);
+    if (shm->fd < 0) {
+        return -errno;
+    }
+    int r = shape(shm, contents);
+    if (r != 0) {
+        return r;
+    }
+    return kept ? link_name(shm) : link_registered(shm);
+}
+
+/* A thread's random numbers; a forked child is another member and gets new ones. */
+struct lot {
+    uint64_t token;
+    size_t left;
+    uint32_t numbers[NUMBERS];
+};
+
+static int make_up_name(char name[NAME_SIZE]) {
+    static _Thread_local struct lot lot;
+    static const char digits[] = "0123456789abcdef";
+    if (lot.left == 0 || lot.token != mproc__self_token()) {
+        if (getrandom(lot.numbers, sizeof lot.numbers, 0) != sizeof lot.numbers) {
             return -EAGAIN;
         }
-        snprintf(shm->name, NAME_SIZE, "psm_%08x", number);
-        r = link(shm);
+        lot.left = NUMBERS;
+        lot.token = mproc__self_token();
+    }
+    uint32_t number = lot.numbers[--lot.left];
+    memcpy(name, "psm_", 4);
+    for (int i = 0; i < 8; i++, number >>= 4) {
+        name[4 + i] = digits[number & 15];
+    }
+    name[12] = 0;
+    return 0;
+}
+
+/* -EEXIST: nothing has happened. */
+static int make_under_name(mproc_shm *shm, const void *contents) {
+    char path[PATH_SIZE];
+    shm->fd = open(path_of(shm->name, path), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW,
+                   shm->mode);
+    if (shm->fd < 0) {
+        return -errno;
+    }
+    int r = shape(shm, contents);
+    if (r != 0) {
+        (void)unlink(path);
     }
     return r;
 }
 
-static int link_kept(mproc_shm *shm) {
-    return link_name(shm);
+static int make_registered(mproc_shm *shm, const void *contents) {
+    struct mproc__hand *hand = mproc__hand_get();
+    struct mproc__segment *s;
+    int r = enter_segment(hand, shm->name, 0, &s);
+    if (r == 0) {
+        r = make_under_name(shm, contents);
+        if (r == 0) {
+            settle_segment(s, shm->inode);
+        } else {
+            drop_segment(hand, s);
+        }
+    }
+    mproc__hand_put(hand);
+    return r;
 }
 
-static int fill(mproc_shm *shm, const char *name, unsigned flags) {
+/* A segment of any name. */
+static int make_any(mproc_shm *shm, const void *contents, bool kept) {
+    int r = -EEXIST;
+    for (int i = 0; r == -EEXIST && i < NAME_TRIES; i++) {
+        r = make_up_name(shm->name);
+        if (r == 0) {
+            r = kept ? make_under_name(shm, contents) : make_registered(shm, contents);
+        }
+    }
+    return r;
+}
+
+static int make(mproc_shm *shm, const char *name, const void *contents, unsigned flags) {
     bool kept = (flags & MPROC_SHM_KEPT) != 0;
     int r = kept ? 0 : mproc__watcher_need();
-    if (r != 0 || (r = make_nameless(shm)) != 0) {
+    if (r == 0 && name != NULL) {
+        r = clean_name(name, shm->name);
+    }
+    if (r != 0) {
         return r;
     }
-    int (*link)(mproc_shm *) = kept ? link_kept : link_registered;
-    return name != NULL ? link(shm) : link_made_up(shm, link);
+    return name != NULL ? make_given(shm, contents, kept) : make_any(shm, contents, kept);
 }
 
 static mproc_shm *new_handle(void) {
@@ -305,8 +447,8 @@ static mproc_shm *new_handle(void) {
     return shm;
 }
 
-int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
-                     const mproc_shm_options *options) {
+int mproc__shm_make(mproc_shm **out, const char *name, const void *contents, size_t size,
+                    const mproc_shm_options *options) {
     static const mproc_shm_options defaults;
     const mproc_shm_options *o = options != NULL ? options : &defaults;
     if (size == 0 || (o->flags & ~(unsigned)MPROC_SHM_KEPT) != 0) {
@@ -326,16 +468,18 @@ int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
     shm->made = true;
     shm->size = size;
     shm->mode = o->mode != 0 ? o->mode : S_IRUSR | S_IWUSR;
-    r = name != NULL ? clean_name(name, shm->name) : 0;
-    if (r == 0) {
-        r = fill(shm, name, o->flags);
-    }
+    r = make(shm, name, contents, o->flags);
     if (r != 0) {
         mproc_shm_close(shm);
         return r;
     }
     *out = shm;
     return 0;
+}
+
+int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
+                     const mproc_shm_options *options) {
+    return mproc__shm_make(out, name, NULL, size, options);
 }
 
 /* ---------------------------------------------------------------- attaching */
@@ -376,7 +520,7 @@ static int map(mproc_shm *shm) {
     if (p == MAP_FAILED) {
         return -errno;
     }
-    int r = shm->made ? mproc__os_memory_populate(shm->fd, p, shm->size) : 0;
+    int r = shm->made && !shm->backed ? mproc__os_memory_populate(shm->fd, p, shm->size) : 0;
     if (r != 0) {
         munmap(p, shm->size);
         return r;
@@ -441,14 +585,14 @@ static int unlink_name(const char *name) {
     return unlink(path_of(name, path)) == 0 ? 0 : -errno;
 }
 
-static int unlink_registered(const char *name, uint64_t inode) {
+static int unlink_registered(const char *name) {
     struct mproc__hand *hand = mproc__hand_get();
-    bool ours = mark_segment(hand, name, inode, mproc__self_token());
+    struct mproc__segment *s = claim_segment(hand, name);
     int r = unlink_name(name);
-    if (ours && (r == 0 || r == -ENOENT)) {
-        forget_segment(hand, name, inode);
-    } else if (ours) {
-        (void)mark_segment(hand, name, inode, 0);
+    if (s != NULL && (r == 0 || r == -ENOENT)) {
+        drop_segment(hand, s);
+    } else if (s != NULL) {
+        settle_segment(s, s->inode);
     }
     mproc__hand_put(hand);
     return r;
@@ -460,11 +604,7 @@ int mproc_shm_unlink(const char *name) {
     if (r != 0) {
         return r;
     }
-    uint64_t inode = inode_of(clean);
-    if (inode == 0) {
-        return -ENOENT;
-    }
-    return mproc__family == NULL ? unlink_name(clean) : unlink_registered(clean, inode);
+    return mproc__family == NULL ? unlink_name(clean) : unlink_registered(clean);
 }
 
 int mproc_shm_keep(const char *name) {
@@ -489,11 +629,14 @@ int mproc_shm_keep(const char *name) {
 
 static int check_segment(const struct mproc__segment *s, char *why, size_t size) {
     size_t length = strnlen(s->name, NAME_SIZE);
-    if (length == 0 || length == NAME_SIZE || strchr(s->name, '/') != NULL || s->inode == 0) {
+    bool half = mproc__load64(&s->busy) != 0; /* read first: the inode is written before it is 0 */
+    uint64_t inode = mproc__load64(&s->inode);
+    if (length == 0 || length == NAME_SIZE || strchr(s->name, '/') != NULL ||
+        (inode == 0 && !half)) {
         return mproc__corrupt(why, size, "S1: a segment without a good name or inode");
     }
     for (uint64_t i = s->next; i != 0; i = segment_at(i)->next) {
-        if (segment_at(i)->inode == s->inode) {
+        if (inode != 0 && mproc__load64(&segment_at(i)->inode) == inode) {
             return mproc__corrupt(why, size, "S2: segment %s is registered twice", s->name);
         }
     }

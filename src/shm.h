@@ -13,10 +13,12 @@
 /* A segment that a member of the family has made. A block of the arena. */
 struct mproc__segment {
     uint64_t next;  /* struct mproc__segment *, under the register's guard */
-    uint64_t inode; /* which file of that name; constant */
-    uint64_t busy;  /* token of the member that is linking or unlinking the name right now; 0: the
-                       name is there as far as the family knows. Under the guard */
-    char name[];    /* without a slash; constant */
+    uint64_t inode; /* which file of that name; 0: one that is being made, under a name that was
+                       made up for it. Constant once busy was 0 */
+    uint64_t
+        busy;    /* token of the member that is making or unlinking the name right now, whose entry
+                       it is meanwhile; 0: the name is there as far as the family knows */
+    char name[]; /* without a slash; constant */
 };
 
 struct mproc__shms {
@@ -25,6 +27,8 @@ struct mproc__shms {
     struct mproc__undo log[MPROC__SHM_UNDO];
     struct mproc__mutex starting; /* held while a watcher is started */
     uint64_t watcher;             /* pid of the watcher, written by its starter; 0: none yet */
+    uint32_t life; /* the watcher's sign of life, see os.h; 0: it has not begun yet */
+    uint32_t pad;
 };
 
 void mproc__shms_init(void);
@@ -34,6 +38,11 @@ void mproc__shms_reap(struct mproc__hand *hand, uint64_t token);
 
 /* For the watcher, once no member is left: unlinks what is still there and calls `tell` for each. */
 void mproc__shms_unlink_all(void (*tell)(void *arg, const char *name), void *arg);
+
+/* mproc_shm_create(); a segment with contents (`size` bytes; NULL: zeros) is not found without them, and
+ * has its pages. */
+int mproc__shm_make(mproc_shm **out, const char *name, const void *contents, size_t size,
+                    const mproc_shm_options *options);
 
 int mproc__shms_check(char *why, size_t size);
 

@@ -16,6 +16,8 @@
  *   shms->starting  a mutex, over the start.
  *   shms->watcher   the watcher's pid; written by its starter under `starting`, or by the short-lived
  *                   process between the two, whichever comes first: both write the same.
+ *   shms->life      written by the watcher when it begins, and by the system when it dies: so makers
+ *                   need not ask the system whether there is one. Zeroed under `starting`.
  *
  * If a member dies here: killed while it starts a watcher, it leaves either none, and the next maker
  * starts one, or a whole one. The watcher itself may be killed: the next maker starts another. Two
@@ -133,6 +135,7 @@ static void run(void *family) {
     struct list list = {0};
     struct mproc__slot *slot;
     mproc__family = family;
+    mproc__os_sign_of_life(&mproc__family->shms.life);
     while ((slot = somebody()) != NULL) {
         watch(slot);
     }
@@ -145,6 +148,10 @@ static void run(void *family) {
 /* ---------------------------------------------------------------- starting */
 
 static bool is_there(void) {
+    uint32_t life = mproc__load32(&mproc__family->shms.life);
+    if (mproc__likely(life != 0)) {
+        return (life & MPROC__OS_DEAD) == 0;
+    }
     uint64_t pid = mproc__load64(&mproc__family->shms.watcher);
     return pid != 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
@@ -157,6 +164,9 @@ int mproc__watcher_need(void) {
     struct mproc__mutex *starting = &mproc__family->shms.starting;
     (void)mproc__mutex_acquire(starting, MPROC_FOREVER, false, NULL);
     if (!is_there()) {
+        mproc__store64(&mproc__family->shms.watcher, 0);
+        mproc__program_order();
+        mproc__store32(&mproc__family->shms.life, 0);
         r = mproc__os_orphan("mproc-watcher", run, mproc__family, &mproc__family->shms.watcher);
     }
     (void)mproc__mutex_release(starting);

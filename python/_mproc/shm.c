@@ -24,7 +24,8 @@ static PyObject *closed(void) {
     return NULL;
 }
 
-/* OSErrors name the segment, as those of files do; one without room or size says what is wrong. */
+/* OSErrors name the segment, as those of files do, or, before it has a name (None), the place where it
+ * was to be; one without room or size says what is wrong. */
 static PyObject *raise_about(int code, PyObject *name) {
     if (code == -ENODATA) {
         return PyErr_Format(PyExc_ValueError, "shared memory %R is empty", name);
@@ -33,6 +34,9 @@ static PyObject *raise_about(int code, PyObject *name) {
         return error_raise(code);
     }
     errno = -code;
+    if (name == Py_None) {
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, "/dev/shm");
+    }
     return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, name);
 }
 
@@ -58,22 +62,21 @@ static const char *name_of(PyObject *name) {
 }
 
 /* create(name, size, kept, mode) */
-static PyObject *segment_create(PyObject *type, PyObject *args) {
-    PyObject *name;
-    Py_ssize_t size;
-    int kept;
-    unsigned mode;
-    if (!PyArg_ParseTuple(args, "UnpI:create", &name, &size, &kept, &mode)) {
+static PyObject *segment_create(PyObject *type, PyObject *const *args, Py_ssize_t n) {
+    if (n != 4) {
+        return PyErr_Format(PyExc_TypeError, "create() takes 4 arguments, not %zd", n);
+    }
+    const char *text = args[0] != Py_None ? name_of(args[0]) : NULL;
+    Py_ssize_t size = PyNumber_AsSsize_t(args[1], PyExc_OverflowError);
+    int kept = PyObject_IsTrue(args[2]);
+    unsigned long mode = PyLong_AsUnsignedLong(args[3]);
+    if (PyErr_Occurred()) {
         return NULL;
     }
-    const char *text = name_of(name);
-    if (text == NULL) {
-        return NULL;
-    }
-    mproc_shm_options options = {kept ? MPROC_SHM_KEPT : 0, mode};
+    mproc_shm_options options = {kept ? MPROC_SHM_KEPT : 0, (mode_t)mode};
     mproc_shm *shm;
     int r = mproc_shm_create(&shm, text, (size_t)size, &options);
-    return r == 0 ? wrap(type, shm) : raise_about(r, name);
+    return r == 0 ? wrap(type, shm) : raise_about(r, args[0]);
 }
 
 static PyObject *segment_attach(PyObject *type, PyObject *name) {
@@ -109,8 +112,10 @@ void *segment_data(PyObject *segment, size_t *size) {
     int r = mproc_shm_data(shm, &data);
     if (r != 0) {
         PyObject *name = PyUnicode_FromFormat("/%s", mproc_shm_name(shm));
-        raise_about(r, name != NULL ? name : Py_None);
-        Py_XDECREF(name);
+        if (name != NULL) {
+            raise_about(r, name);
+            Py_DECREF(name);
+        }
         return NULL;
     }
     *size = mproc_shm_size(shm);
@@ -160,6 +165,11 @@ static PyObject *segment_size(PyObject *self, void *Py_UNUSED(unused)) {
     return shm == NULL ? closed() : PyLong_FromSize_t(mproc_shm_size(shm));
 }
 
+static PyObject *segment_name(PyObject *self, void *Py_UNUSED(unused)) {
+    mproc_shm *shm = segment_of(self)->shm;
+    return shm == NULL ? closed() : PyUnicode_FromString(mproc_shm_name(shm));
+}
+
 static PyObject *segment_fd(PyObject *self, void *Py_UNUSED(unused)) {
     mproc_shm *shm = segment_of(self)->shm;
     return PyLong_FromLong(shm == NULL ? -1 : mproc_shm_fd(shm));
@@ -173,8 +183,9 @@ static void segment_dealloc(PyObject *self) {
 }
 
 static PyMethodDef segment_methods[] = {
-    {"create", segment_create, METH_VARARGS | METH_CLASS,
-     "create(name, size, kept, mode)\n--\n\nMake a segment; kept: it outlives the family."},
+    {"create", (PyCFunction)(void *)segment_create, METH_FASTCALL | METH_CLASS,
+     "create(name, size, kept, mode)\n--\n\nMake a segment; name: None makes one up; kept: it "
+     "outlives the family."},
     {"attach", segment_attach, METH_O | METH_CLASS, "attach(name)\n--\n\nAttach a segment."},
     {"unlink", segment_unlink, METH_O | METH_STATIC, "unlink(name)\n--\n\nRemove a name."},
     {"close", segment_close, METH_NOARGS,
@@ -185,6 +196,7 @@ static PyMethodDef segment_methods[] = {
 
 static PyGetSetDef segment_getset[] = {
     {"size", segment_size, NULL, "Bytes.", NULL},
+    {"name", segment_name, NULL, "Without a slash.", NULL},
     {"fd", segment_fd, NULL, "The descriptor, -1 once closed.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -22,13 +22,17 @@ __all__ = ["ShareableList", "SharedMemory"]
 
 _USE_POSIX = True
 _O_CREX = os.O_CREAT | os.O_EXCL
+_O_CREX_RDWR = _O_CREX | os.O_RDWR
 _SHM_SAFE_NAME_LENGTH = 14
 _SHM_NAME_PREFIX = "/psm_"
 
 
 def _make_filename() -> str:
-    """Return a name that is probably free."""
+    """Return a name that is probably free; whoever replaces this function makes up the names."""
     return _SHM_NAME_PREFIX + os.urandom(4).hex()
+
+
+_make_no_filename = _make_filename
 
 
 class SharedMemory:
@@ -48,40 +52,50 @@ class SharedMemory:
     _prepend_leading_slash = True
     _track = True
     _buf: memoryview | None = None
+    _segment: Segment
+    _size: int
 
     def __init__(
         self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
     ) -> None:
-        if not size >= 0:
-            raise ValueError("'size' must be a positive integer")
-        if create:
-            self._flags = _O_CREX | os.O_RDWR
-            if size == 0:
+        if not size > 0:
+            if not size >= 0:
+                raise ValueError("'size' must be a positive integer")
+            if create:
                 raise ValueError("'size' must be a positive number different from zero")
-        if name is None and not self._flags & os.O_EXCL:
+        if not track:
+            self._track = False
+        if create:
+            self._flags = _O_CREX_RDWR
+            self._create(name, size)
+        elif name is None and not self._flags & os.O_EXCL:
             raise ValueError("'name' can only be None if create=True")
-        self._track = track
-        self._size: int
-        if not create:
+        else:
             self._name = f"/{name}" if self._prepend_leading_slash else name
             self._segment = Segment.attach(self._name)  # type: ignore[arg-type]
             self._size = self._segment.size
-        else:
-            self._segment = self._create(name, size)
-            self._size = size
 
-    def _create(self, name: str | None, size: int) -> Segment:
+    def _create(self, name: str | None, size: int) -> None:
+        kept = not self._track
+        self._size = size
         if name is not None:
             self._name = f"/{name}" if self._prepend_leading_slash else name
-            return Segment.create(self._name, size, not self._track, self._mode)
+            self._segment = Segment.create(self._name, size, kept, self._mode)
+        elif _make_filename is _make_no_filename:
+            self._segment = segment = Segment.create(None, size, kept, self._mode)
+            self._name = f"/{segment.name}" if self._prepend_leading_slash else segment.name
+        else:
+            self._create_made_up(size, kept)
+
+    def _create_made_up(self, size: int, kept: bool) -> None:
         while True:
-            try_name = _make_filename()
+            name = _make_filename()
             try:
-                segment = Segment.create(try_name, size, not self._track, self._mode)
+                self._segment = Segment.create(name, size, kept, self._mode)
             except FileExistsError:
                 continue
-            self._name = try_name
-            return segment
+            self._name = name
+            return
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._segment.commit()

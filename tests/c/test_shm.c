@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "test.h"
+#include "deny.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,6 +22,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "family.h"
 
 static const char *own_name(const char *what) {
     static char name[64];
@@ -113,6 +116,7 @@ TEST(shm_is_interchangeable_with_posix) {
     CHECK_STR(data(shm), "theirs");
     CHECK_OK(shm_unlink(with_slash));
     CHECK_EQ(mproc_shm_unlink(with_slash), -ENOENT);
+    check();
     mproc_shm_close(shm);
 
     close(fd);
@@ -175,6 +179,42 @@ TEST(shm_leaves_the_arena_as_it_was) {
     mproc_shm_close(first);
 }
 
+/* What a stranger unlinks is forgotten when it is closed, or when somebody here unlinks it in vain. */
+TEST(shm_unlinked_by_a_stranger_is_forgotten) {
+    mproc_shm *first = make(NULL, 1), *shm;
+    size_t used = test_arena_used();
+    shm = make(own_name("strange"), 1);
+    CHECK_OK(shm_unlink(mproc_shm_name(shm)));
+    mproc_shm_close(shm);
+    CHECK_EQ(test_arena_used(), used);
+    shm = make(own_name("strange"), 1);
+    CHECK_OK(shm_unlink(mproc_shm_name(shm)));
+    CHECK_EQ(mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
+    CHECK_EQ(test_arena_used(), used);
+    mproc_shm_close(shm);
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(first)));
+    mproc_shm_close(first);
+}
+
+/* A forked child has its parent's thread, but not its random numbers. */
+TEST(shm_made_up_names_differ_between_parent_and_child) {
+    int status;
+    mproc_shm *shm = make(NULL, 1);
+    pid_t child = fork();
+    mproc_shm *next = make(NULL, 1);
+    if (child == 0) {
+        char *name = data(shm); /* which the child inherited */
+        _exit(name == NULL || mproc_shm_unlink(mproc_shm_name(next)) != 0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK(exists(mproc_shm_name(next)));
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(next)));
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(shm)));
+    mproc_shm_close(next);
+    mproc_shm_close(shm);
+}
+
 /* ---------------------------------------------------------------- no room */
 
 /* A /dev/shm of one MiB, for this process alone. */
@@ -185,6 +225,17 @@ static void small_place(void) {
     }
 }
 
+static size_t count_names(void) {
+    size_t n = 0;
+    DIR *place = opendir("/dev/shm");
+    CHECK(place != NULL);
+    for (struct dirent *e; (e = readdir(place)) != NULL;) {
+        n += e->d_name[0] != '.';
+    }
+    closedir(place);
+    return n;
+}
+
 TEST(shm_without_room_is_an_error_when_made) {
     mproc_shm *a, *b;
     small_place();
@@ -193,6 +244,10 @@ TEST(shm_without_room_is_an_error_when_made) {
     data(a);
     CHECK_EQ(mproc_shm_create(&b, "half2", 600000, NULL), -ENOSPC);
     CHECK(!exists("half2"));
+    size_t used = test_arena_used();
+    CHECK_EQ(mproc_shm_create(&b, NULL, 600000, NULL), -ENOSPC);
+    CHECK_EQ(test_arena_used(), used);
+    CHECK_EQ(count_names(), 1);
     b = make("rest", 400000);
     memset(data(a), 1, 600000);
     memset(data(b), 1, 400000);
@@ -277,6 +332,30 @@ TEST_BARE(shm_of_a_killed_family_is_unlinked) {
     kill(pid, SIGKILL);
     expect_killed(pid);
     until_gone(name);
+    close(in);
+}
+
+/* As if its maker had died between making the file and learning its inode: nobody else can know it. */
+static void make_half(int out) {
+    dup2(out, STDERR_FILENO);
+    mproc_shm *shm = make(NULL, 5000);
+    struct mproc__segment *s =
+        (struct mproc__segment *)(uintptr_t)mproc__family->shms.first; /* the newest */
+    s->inode = 0;
+    s->busy = mproc__self_token();
+    check();
+    say(out, mproc_shm_name(shm));
+    kill(getpid(), SIGKILL);
+}
+
+TEST_BARE(shm_half_made_by_a_killed_family_is_unlinked_silently) {
+    char name[64], byte;
+    int in;
+    pid_t pid = start_family(make_half, &in);
+    hear(in, name);
+    expect_killed(pid);
+    CHECK_EQ(read(in, &byte, 1), 0); /* to the watcher's end */
+    CHECK(!exists(name));
     close(in);
 }
 
@@ -511,11 +590,11 @@ static void make_twice(int out) {
     pause();
 }
 
-TEST_BARE(watcher_that_was_killed_is_replaced) {
+static void expect_replaced(void (*run)(int out)) {
     char first[64], second[64];
     int in, status;
     CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    pid_t pid = start_family(make_twice, &in);
+    pid_t pid = start_family(run, &in);
     hear(in, first);
     CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
     pid_t watcher = wait_for_watcher();
@@ -531,6 +610,20 @@ TEST_BARE(watcher_that_was_killed_is_replaced) {
     close(in);
     while (wait(NULL) > 0) {
     }
+}
+
+TEST_BARE(watcher_that_was_killed_is_replaced) {
+    expect_replaced(make_twice);
+}
+
+static void make_twice_without_sign_of_life(int out) {
+    deny(SYS_set_robust_list, -1, ENOSYS);
+    make_twice(out);
+}
+
+/* Then each maker asks the system for it. */
+TEST_BARE(watcher_without_a_sign_of_life_is_replaced) {
+    expect_replaced(make_twice_without_sign_of_life);
 }
 
 static void leave_two(int out) {

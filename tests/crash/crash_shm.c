@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "world.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ struct scene {
     mproc_shm *shm;
     char name[48];
     size_t blocks; /* of the arena, without the name */
+    mode_t mode;
 };
 
 static bool exists(const char *name) {
@@ -106,6 +108,62 @@ static void verify_create(void *object) {
     use(scene);
 }
 
+/* ---- under a made-up name, which nobody knows but the victim: a mode tells which file is its */
+
+static mode_t own_mode(void) {
+    return S_IRUSR | S_IWUSR | ((unsigned)getpid() & 077);
+}
+
+/* How many segments of this world there are; all have their size. */
+static unsigned find_made_up(char name[48]) {
+    char path[300];
+    struct stat st;
+    struct dirent *e;
+    unsigned n = 0;
+    DIR *place = opendir("/dev/shm");
+    crash_require(place != NULL);
+    while ((e = readdir(place)) != NULL) {
+        snprintf(path, sizeof path, "/dev/shm/%s", e->d_name);
+        if (strncmp(e->d_name, "psm_", 4) == 0 && stat(path, &st) == 0 &&
+            (st.st_mode & 0777) == own_mode() && (st.st_size == 0 || st.st_size == 54321)) {
+            crash_equal(st.st_size, 54321); /* never half made */
+            snprintf(name, 48, "%.47s", e->d_name);
+            n++;
+        }
+    }
+    closedir(place);
+    return n;
+}
+
+static void *make_with_mode(void) {
+    umask(0);
+    struct scene *scene = make();
+    scene->mode = own_mode();
+    return scene;
+}
+
+static void create_made_up(void *object) {
+    const struct scene *scene = object;
+    mproc_shm *shm;
+    if (mproc_shm_create(&shm, NULL, 54321, &(mproc_shm_options){.mode = scene->mode}) != 0) {
+        abort();
+    }
+}
+
+static void verify_made_up(void *object) {
+    struct scene *scene = object;
+    char name[48];
+    crash_check(mproc_shm_check(why, sizeof why));
+    mproc_reap();
+    unsigned n = find_made_up(name);
+    crash_require(n <= 1 && (n == 1 || !crash_returned()));
+    crash_equal(crash_blocks() - scene->blocks, n);
+    if (n == 1) {
+        crash_equal(mproc_shm_unlink(name), 0);
+    }
+    use(scene);
+}
+
 static void create_in_vain(void *object) {
     struct scene *scene = object;
     mproc_shm *shm;
@@ -149,6 +207,11 @@ static const struct crash_op ops[] = {
      .setup = make,
      .operate = create,
      .verify = verify_create,
+     .teardown = unmake},
+    {.name = "shm create (made-up name)",
+     .setup = make_with_mode,
+     .operate = create_made_up,
+     .verify = verify_made_up,
      .teardown = unmake},
     {.name = "shm create (name taken)",
      .setup = make_with_segment,

@@ -425,7 +425,7 @@ def test_no_room(tmp_path):
     if result.returncode in (1, 77) and "ermitted" in result.stderr:
         pytest.skip("may not mount a small /dev/shm")
     assert result.stderr == ""
-    assert result.stdout == "ENOSPC /b\nENOSPC /c\nENOSPC /p\n['a', 'b']\n"
+    assert result.stdout == "ENOSPC /b\nENOSPC /c\nENOSPC /d\n['a', 'b']\n"
 
 
 # ---- lists
