@@ -22,7 +22,7 @@
  *            entry.seen: when its owner last was awake; a hint.
  *   arrived  parties of this generation that wait, the actor included; under the mutex, read by anybody.
  *   actor    token of the member whose thread runs the action of generation `acting`.
- *   cpu, opener   where, and by which thread, the barrier was last opened: hints.
+ *   opener   who opened the barrier last: a hint.
  *
  * Invariants.
  *   A1  While the mutex is free, arrived is the number of entries that are WAITING in this generation, plus
@@ -53,11 +53,11 @@ struct mproc_barrier {
     uint64_t phase;
     uint64_t actor;
     uint64_t acting;
-    uint64_t opener;
-    uint32_t cpu;
+    struct mproc__peer opener;
     uint32_t parties;
     uint32_t arrived;
     uint32_t turn; /* whom to look at next */
+    uint32_t pad;
     struct mproc__ledger ledger;
 };
 
@@ -73,7 +73,7 @@ mproc_barrier *mproc_barrier_new(unsigned parties) {
     if (barrier != NULL) {
         barrier->parties = parties;
         barrier->phase = UINT64_C(1) << GENERATION;
-        barrier->cpu = UINT32_MAX;
+        mproc__peer_init(&barrier->opener);
     }
     return barrier;
 }
@@ -135,8 +135,7 @@ static void settle(mproc_barrier *barrier) {
 /* Ends this generation: the commit. `flags` of the phase: how it ended, how the next one begins. */
 static void advance(mproc_barrier *barrier, uint64_t flags) {
     settle(barrier);
-    mproc__watch_here(&barrier->cpu);
-    mproc__poke64(&barrier->opener, mproc__self_thread());
+    mproc__peer_here(&barrier->opener);
     mproc__program_order();
     /* SYNC(barrier.phase): what the parties did, before they pass. */
     mproc__store64(&barrier->phase, (generation(barrier->phase) + 1) << GENERATION | flags);
@@ -358,10 +357,7 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
 
 static int await(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase, int64_t deadline) {
     static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
-    static const uint32_t anywhere = UINT32_MAX;
-    bool myself = mproc__peek64(&barrier->opener) == mproc__self_thread();
-    struct mproc__watch watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX,
-                                 myself ? &anywhere : &barrier->cpu};
+    struct mproc__watch watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX, &barrier->opener};
     int64_t start = mproc__os_now();
     int r = deadline != 0 && mproc__watch_spin(&watch, &spinning, start)
                 ? 0

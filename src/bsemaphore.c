@@ -38,8 +38,7 @@ struct mproc_bsemaphore {
     uint32_t taken;
     uint32_t signal;
     uint32_t sleepers;
-    uint32_t cpu;
-    uint32_t pad;
+    struct mproc__peer changer;
     struct mproc__ledger ledger;
 };
 
@@ -54,7 +53,7 @@ mproc_bsemaphore *mproc_bsemaphore_new(unsigned bound) {
     mproc_bsemaphore *semaphore = mproc__object_new(MPROC__KIND_BSEMAPHORE, sizeof *semaphore);
     if (semaphore != NULL) {
         semaphore->bound = bound;
-        semaphore->cpu = UINT32_MAX;
+        mproc__peer_init(&semaphore->changer);
     }
     return semaphore;
 }
@@ -87,7 +86,7 @@ static void put_down(mproc_bsemaphore *semaphore, struct mproc__entry *e, uint64
     mproc__poke64(&e->number, number);
     mproc__program_order();
     mproc__poke32(&semaphore->taken, taken);
-    mproc__watch_here(&semaphore->cpu);
+    mproc__peer_here(&semaphore->changer);
 }
 
 /* The entry of the member, or one without permits, or NULL. */
@@ -210,7 +209,8 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
 
 /* -EAGAIN: it does not pay to look any longer. */
 static int spin(mproc_bsemaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
-    struct mproc__watch watch = {&semaphore->taken, semaphore->bound, UINT32_MAX, &semaphore->cpu};
+    struct mproc__watch watch = {&semaphore->taken, semaphore->bound, UINT32_MAX,
+                                 &semaphore->changer};
     int r = -EAGAIN;
     while (r == -EAGAIN && mproc__watch_spin(&watch, spinning, start)) {
         r = try_now(semaphore);

@@ -16,6 +16,7 @@
  *            entry.word: WAITING to ASLEEP by the waiter, to NOTIFIED under the mutex.
  *   waiting  entries that wait; under the mutex, read by anybody.
  *   order    the last number given; under the mutex.
+ *   notifier who notified last: a hint.
  *
  * Invariants.
  *   C1  While the mutex is free, waiting is the number of entries with a token whose word is WAITING or
@@ -42,7 +43,8 @@ struct mproc_condition {
     struct mproc__mutex mutex;
     uint64_t order;
     uint32_t waiting;
-    uint32_t cpu;
+    uint32_t pad;
+    struct mproc__peer notifier;
     struct mproc__ledger ledger;
 };
 
@@ -53,7 +55,7 @@ void mproc__condition_destroy(struct mproc__hand *hand, void *object) {
 mproc_condition *mproc_condition_new(void) {
     mproc_condition *condition = mproc__object_new(MPROC__KIND_CONDITION, sizeof *condition);
     if (condition != NULL) {
-        condition->cpu = UINT32_MAX;
+        mproc__peer_init(&condition->notifier);
     }
     return condition;
 }
@@ -230,7 +232,7 @@ static int await(mproc_condition *condition, struct mproc__entry *e, int64_t tim
     }
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    struct mproc__watch watch = {&e->word, WAITING, UINT32_MAX, &condition->cpu};
+    struct mproc__watch watch = {&e->word, WAITING, UINT32_MAX, &condition->notifier};
     int r = mproc__watch_spin(&watch, &spinning, start) ? 0 : sleep_slices(condition, e, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
@@ -271,7 +273,7 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
 
 void mproc_condition_notify(mproc_condition *condition, unsigned n) {
     struct mproc__entry *asleep[BATCH];
-    mproc__watch_here(&condition->cpu);
+    mproc__peer_here(&condition->notifier);
     while (n > 0 && mproc__load32(&condition->waiting) != 0) {
         unsigned some = n < BATCH ? n : BATCH;
         enter(condition);

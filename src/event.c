@@ -9,7 +9,7 @@
  *
  * Shared state.
  *   word   anybody, by compare-and-swap.
- *   cpu    where the last set() ran: a hint.
+ *   setter   who set it last: a hint.
  *
  * Invariants.
  *   E1  While a thread sleeps on the word, SLEEPERS is set, or somebody is about to wake all, or died
@@ -30,13 +30,14 @@
 struct mproc_event {
     struct mproc__object object;
     uint32_t word;
-    uint32_t cpu;
+    uint32_t pad;
+    struct mproc__peer setter;
 };
 
 mproc_event *mproc_event_new(void) {
     mproc_event *event = mproc__object_new(MPROC__KIND_EVENT, sizeof *event);
     if (event != NULL) {
-        mproc__poke32(&event->cpu, UINT32_MAX);
+        mproc__peer_init(&event->setter);
     }
     return event;
 }
@@ -47,7 +48,7 @@ int mproc_event_is_set(const mproc_event *event) {
 
 void mproc_event_set(mproc_event *event) {
     uint32_t word = mproc__load32(&event->word);
-    mproc__watch_here(&event->cpu);
+    mproc__peer_here(&event->setter);
     do {
         if (word & SET) {
             return;
@@ -93,7 +94,7 @@ int mproc_event_wait(mproc_event *event, int64_t timeout) {
     if (timeout == 0) {
         return -ETIMEDOUT;
     }
-    struct mproc__watch watch = {&event->word, word, ~SLEEPERS, &event->cpu};
+    struct mproc__watch watch = {&event->word, word, ~SLEEPERS, &event->setter};
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
     int r = mproc__watch_spin(&watch, &spinning, start) ? 0 : sleep_slices(event, &watch, deadline);

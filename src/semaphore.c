@@ -9,8 +9,8 @@
  * permits are left: so two quick releases wake two, though only the first one saw the mark.
  *
  * Shared state.
- *   word   anybody, by compare-and-swap.
- *   cpu, releaser   where, and by which thread, it was released last: hints.
+ *   word       anybody, by compare-and-swap.
+ *   releaser   who released it last: a hint.
  *
  * Invariants.
  *   S1  While a thread sleeps and there are permits, the mark is set, or somebody is about to wake, or
@@ -33,8 +33,8 @@
 struct mproc_semaphore {
     struct mproc__object object;
     uint32_t word;
-    uint32_t cpu;
-    uint64_t releaser;
+    uint32_t pad;
+    struct mproc__peer releaser;
 };
 
 mproc_semaphore *mproc_semaphore_new(unsigned value) {
@@ -44,7 +44,7 @@ mproc_semaphore *mproc_semaphore_new(unsigned value) {
     mproc_semaphore *semaphore = mproc__object_new(MPROC__KIND_SEMAPHORE, sizeof *semaphore);
     if (semaphore != NULL) {
         mproc__poke32(&semaphore->word, value * ONE);
-        mproc__poke32(&semaphore->cpu, UINT32_MAX);
+        mproc__peer_init(&semaphore->releaser);
     }
     return semaphore;
 }
@@ -89,10 +89,7 @@ static int sleep_slices(mproc_semaphore *semaphore, int64_t deadline) {
 
 /* True: a permit was taken before it paid to sleep. */
 static bool spin(mproc_semaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
-    static const uint32_t anywhere = UINT32_MAX; /* the last one was this thread: who is next? */
-    bool myself = mproc__peek64(&semaphore->releaser) == mproc__self_thread();
-    struct mproc__watch watch = {&semaphore->word, 0, ~SLEEPERS,
-                                 myself ? &anywhere : &semaphore->cpu};
+    struct mproc__watch watch = {&semaphore->word, 0, ~SLEEPERS, &semaphore->releaser};
     uint32_t word;
     while (mproc__watch_spin(&watch, spinning, start)) {
         if (take(semaphore, 0, &word)) {
@@ -121,8 +118,7 @@ int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) {
 
 int mproc_semaphore_release(mproc_semaphore *semaphore) {
     uint32_t word = mproc__load32(&semaphore->word);
-    mproc__watch_here(&semaphore->cpu);
-    mproc__poke64(&semaphore->releaser, mproc__self_thread());
+    mproc__peer_here(&semaphore->releaser);
     do {
         if (word / ONE == MPROC_SEMAPHORE_MAX) {
             return -EOVERFLOW;

@@ -7,6 +7,13 @@
 
 #define LOOKS 16 /* between two looks at the clock and at the peer's place, which cost more */
 
+/* On this CPU the peer cannot run while this thread looks. Where the next one is that changes the word,
+ * nobody knows if the last one was this very thread. */
+static bool beside(const struct mproc__peer *peer) {
+    return mproc__peek32(&peer->cpu) == (uint32_t)mproc__os_cpu() &&
+           mproc__peek64(&peer->thread) != mproc__self_thread();
+}
+
 bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,
                        int64_t start) {
     int64_t end = start + mproc__spin_budget(spin);
@@ -14,8 +21,7 @@ bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spi
         if (mproc__watch_changed(watch)) {
             return true;
         }
-        if (i % LOOKS == 0 && (mproc__peek32(watch->peer_cpu) == (uint32_t)mproc__os_cpu() ||
-                               mproc__os_now() >= end)) {
+        if (i % LOOKS == 0 && (beside(watch->peer) || mproc__os_now() >= end)) {
             return false;
         }
         mproc__pause();

@@ -7,15 +7,32 @@
 #define MPROC_WATCH_H
 
 #include "base.h"
+#include "member.h"
 #include "spin.h"
 
-/* What is looked at: *word, as long as its bits in `mask` are those of `seen`. `peer_cpu` is where
- * whoever will change it was last: on the same CPU it cannot run while this thread looks. */
+/* Who changed a word last, and where it ran: hints about who will change it next, written by anybody. */
+struct mproc__peer {
+    uint64_t thread;
+    uint32_t cpu;
+    uint32_t pad;
+};
+
+static inline void mproc__peer_init(struct mproc__peer *peer) {
+    mproc__poke32(&peer->cpu, UINT32_MAX);
+}
+
+/* The caller is about to change the word. */
+static inline void mproc__peer_here(struct mproc__peer *peer) {
+    mproc__poke32(&peer->cpu, (uint32_t)mproc__os_cpu());
+    mproc__poke64(&peer->thread, mproc__self_thread());
+}
+
+/* What is looked at: *word, as long as its bits in `mask` are those of `seen`. */
 struct mproc__watch {
     const uint32_t *word;
     uint32_t seen;
     uint32_t mask;
-    const uint32_t *peer_cpu;
+    const struct mproc__peer *peer;
 };
 
 static inline bool mproc__watch_changed(const struct mproc__watch *watch) {
@@ -26,10 +43,5 @@ static inline bool mproc__watch_changed(const struct mproc__watch *watch) {
  * how long the wait was in the end, sleep included. */
 bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,
                        int64_t start);
-
-/* Notes where the caller runs, for those who will wait for it. */
-static inline void mproc__watch_here(uint32_t *cpu) {
-    mproc__poke32(cpu, (uint32_t)mproc__os_cpu());
-}
 
 #endif

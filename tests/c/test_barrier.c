@@ -227,7 +227,7 @@ TEST(barrier_wait_ends_when_a_handler_ran) {
 TEST(barrier_check_names_what_is_wrong) {
     struct scene *s = stage(2);
     mproc_barrier *b = s->barrier;
-    uint32_t *arrived = (uint32_t *)(void *)((char *)b + sizeof(struct mproc__object) + 48);
+    uint32_t *arrived = (uint32_t *)(void *)((char *)b + sizeof(struct mproc__object) + 52);
     KIN_BREAKS(&((struct mproc__object *)(void *)b)->kind, 0,
                mproc_barrier_check(b, why, sizeof why), "A:");
     KIN_BREAKS(arrived, 1, mproc_barrier_check(b, why, sizeof why), "A1");
