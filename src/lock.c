@@ -98,7 +98,7 @@ int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
 }
 
 int mproc_lock_release(mproc_lock *lock) {
-    if (mproc__unlikely(mproc__peek64(&lock->guard.mutex.word) == 0)) {
+    if (mproc__unlikely(mproc__mutex_owner(&lock->guard.mutex) == 0)) {
         return MPROC_ENOTHELD;
     }
     mproc__poke64(&lock->holder, 0);
@@ -127,7 +127,7 @@ int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth) {
 
 int mproc_lock_save(mproc_lock *lock, void *word) {
     assert(mproc_in_arena(word) && (uintptr_t)word % 8 == 0);
-    if (mproc__peek64(&lock->guard.mutex.word) == 0) {
+    if (mproc__mutex_owner(&lock->guard.mutex) == 0) {
         return MPROC_ENOTHELD;
     }
     if (lock->guard.count == lock->guard.capacity) {

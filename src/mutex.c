@@ -8,17 +8,33 @@
  * was last seen on another CPU, and as long as spinning paid lately. Then it marks the word and
  * sleeps, in slices; after each it looks whether the owner still lives.
  *
+ * Whoever comes first gets it, which is what makes it fast: a sleeper that is woken needs 5 to 20 us to
+ * come, and somebody else may have had it a hundred times meanwhile. A sleeper that looks and finds that
+ * it has waited for STARVING says so in the word. Then the next release keeps the mutex for those who
+ * starve, and wakes one of them: nobody else gets it before. When no such sleeper is there any more,
+ * the release takes that back. So a waiter loses no more after its first look past STARVING than to
+ * others that starve, too; and as who got it begins anew, at most one hand-over a waiter is paid for
+ * in each such span.
+ *
+ *     free --cas--> owned --release--> free
+ *                     |
+ *                     +--release, a sleeper starves--> kept --by who starves--> owned
+ *
  * Shared state.
- *   word   whoever acquires, releases or marks it, always by an atomic read-modify-write.
+ *   word   whoever acquires, releases or marks it, always by an atomic read-modify-write. While it is
+ *          kept the high half is the time when that began, in ms.
  *
  * Invariants.
- *   M1  The low 16 bits are 0 exactly when the whole word is 0.
+ *   M1  The low 16 bits are 0 exactly when nobody owns it; then the whole low half is 0 or KEPT.
  *   M2  While a thread sleeps on it, bit 31 is set, or somebody is about to wake, or died about to: the
  *       slice ends that last sleep.
+ *   M3  While it is kept, one who starves was woken and is on its way, or somebody is about to wake it or
+ *       to take that back, or one of these died: whoever sleeps takes it when its slice ends, for then it
+ *       has waited long enough, and who does not sleep takes it after KEEP.
  *
  * If a member dies here.
  *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token dead
- *   and swaps its own in; one of several waiters wins. Between release and wake: M2.
+ *   and swaps its own in; one of several waiters wins. Between release and wake: M2, M3.
  */
 #include "mutex.h"
 
@@ -28,10 +44,19 @@
 #include "spin.h"
 
 #define WAITERS UINT64_C(0x80000000)
+#define STARVED UINT64_C(0x40000000)
+#define KEPT (WAITERS | STARVED) /* and no owner */
 #define CPU_SHIFT 16
-#define CPU_MASK UINT64_C(0x7fff0000)
+#define CPU_MASK UINT64_C(0x3fff0000)
+#define OWNER UINT64_C(0xffff)
+#define LOW UINT64_C(0xffffffff)
+#define STARVING MPROC_MSEC    /* a hand-over costs some 15 us: once in that time they are cheap */
+#define KEEP 10                /* ms: who was woken and lives has come by then */
 #define GUARD_SLICE MPROC_MSEC /* who is in a section that long is dead, or has no CPU */
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
+
+/* Classes of sleepers. */
+enum { PATIENT = 1, STARVES = 2 };
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex is the word's low half");
 
@@ -43,8 +68,22 @@ static uint64_t cpu_bits(void) {
     return ((uint64_t)(uint32_t)mproc__os_cpu() << CPU_SHIFT) & CPU_MASK;
 }
 
+/* Of who owns it; 0: nobody does. */
 static uint64_t token_of(uint64_t word) {
-    return word & ~(WAITERS | CPU_MASK);
+    return word & OWNER ? word & ~(KEPT | CPU_MASK) : 0;
+}
+
+static bool is_kept(uint64_t word) {
+    return (word & LOW) == KEPT;
+}
+
+static uint64_t now_ms(void) {
+    return (uint64_t)(mproc__os_now() / MPROC_MSEC) & LOW;
+}
+
+/* Kept for so long that who it is for must be dead. */
+static bool kept_in_vain(uint64_t word) {
+    return is_kept(word) && ((now_ms() - (word >> 32)) & LOW) >= KEEP;
 }
 
 static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
@@ -57,9 +96,10 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
             return true;
         }
         /* On this CPU the owner cannot run while this thread does. If the owner is this very member, the
-         * lock may be a signal, which another one will release: where from is not known. */
-        if (word != 0 && (word & CPU_MASK) == (mine & CPU_MASK) &&
-            token_of(word) != token_of(mine)) {
+         * lock may be a signal, which another one will release: where from is not known. Nor is it
+         * known where somebody is being woken. */
+        if (is_kept(word) || (word != 0 && (word & CPU_MASK) == (mine & CPU_MASK) &&
+                              token_of(word) != token_of(mine))) {
             return false;
         }
         if (i % 16 == 0 && mproc__os_now() >= end) {
@@ -69,30 +109,29 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
     }
 }
 
-/* Makes sure that the owner will wake somebody. False: the word has changed meanwhile. */
-static bool announce(struct mproc__mutex *mutex, uint64_t *word) {
-    if (*word & WAITERS) {
-        return true;
-    }
-    if (!mproc__cas64(&mutex->word, word, *word | WAITERS)) {
+/* Makes sure that the owner will wake somebody, in the end the caller. False: the word has changed. */
+static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) {
+    uint64_t marked = *word | WAITERS | (starving ? STARVED : 0);
+    if (marked != *word && !mproc__cas64(&mutex->word, word, marked)) {
         return false;
     }
-    *word |= WAITERS;
+    *word = marked;
     return true;
 }
 
 /* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an error. */
 static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
-                      struct mproc__slices *slices, bool interruptible) {
+                      struct mproc__slices *slices, bool starving, bool interruptible) {
     int64_t slice = mproc__slice(slices);
     if (slice < 0) {
         return -ETIMEDOUT;
     }
-    int r = mproc__os_futex_wait(futex_of(mutex), (uint32_t)*word, slice);
+    int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
+                                    starving ? STARVES : PATIENT);
     if (r == -EINTR && interruptible) {
         return -EINTR;
     }
-    if (r == -ETIMEDOUT && mproc__token_dead(token_of(*word)) &&
+    if (r == -ETIMEDOUT && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
         mproc__cas64(&mutex->word, word, mine | WAITERS)) {
         return 1;
     }
@@ -111,10 +150,13 @@ static int bereave(uint64_t word, uint64_t *mourned) {
 static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mourned) {
     static _Thread_local unsigned tries;
     uint64_t word = mproc__load64(&mutex->word);
-    while (word == 0) {
-        if (mproc__cas64(&mutex->word, &word, mine)) {
+    while (word == 0 || kept_in_vain(word)) {
+        if (mproc__cas64(&mutex->word, &word, word == 0 ? mine : mine | WAITERS)) {
             return 0;
         }
+    }
+    if (is_kept(word)) {
+        return -ETIMEDOUT;
     }
     bool dead = mproc__token_slot(token_of(word)) == NULL ||
                 (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(token_of(word)));
@@ -124,28 +166,32 @@ static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mour
     return -ETIMEDOUT;
 }
 
-static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t deadline,
-                            bool interruptible, uint64_t *mourned) {
+/* Others may sleep still: keeps the mark, at the price of one idle wake. */
+static bool take(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine, bool starving) {
+    return (*word == 0 || (is_kept(*word) && (starving || kept_in_vain(*word)))) &&
+           mproc__cas64(&mutex->word, word, mine | WAITERS);
+}
+
+static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
+                            int64_t deadline, bool interruptible, uint64_t *mourned) {
     struct mproc__slices slices = mproc__slices_until(deadline);
+    bool starving = false;
     if (!interruptible) {
         slices.next = GUARD_SLICE;
     }
     for (;;) {
         uint64_t word = mproc__load64(&mutex->word);
-        if (word == 0) {
-            /* Others may sleep still: keep the mark, at the price of one idle wake. */
-            if (mproc__cas64(&mutex->word, &word, mine | WAITERS)) {
-                return 0;
-            }
+        if (take(mutex, &word, mine, starving)) {
+            return 0;
+        }
+        if (word == 0 || !announce(mutex, &word, starving)) {
             continue;
         }
-        if (!announce(mutex, &word)) {
-            continue;
-        }
-        int r = wait_slice(mutex, &word, mine, &slices, interruptible);
+        int r = wait_slice(mutex, &word, mine, &slices, starving, interruptible);
         if (r != 0) {
             return r == 1 ? bereave(word, mourned) : r;
         }
+        starving = mproc__os_now() - start >= STARVING;
     }
 }
 
@@ -158,7 +204,7 @@ static MPROC__NOINLINE int acquire_slow(struct mproc__mutex *mutex, uint64_t min
     int64_t deadline = mproc__deadline(timeout);
     int r = spin(mutex, mine, start)
                 ? 0
-                : acquire_sleeping(mutex, mine, deadline, interruptible, mourned);
+                : acquire_sleeping(mutex, mine, start, deadline, interruptible, mourned);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }
@@ -173,13 +219,52 @@ int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout, bool inter
     return acquire_slow(mutex, mine, timeout, interruptible, mourned);
 }
 
+/* Keeps it for a sleeper that starves; if there is none any more, frees it after all. False: the word is
+ * another than the caller thinks. */
+static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
+    uint64_t kept = now_ms() << 32 | KEPT;
+    if (!mproc__cas64(&mutex->word, &word, kept)) {
+        return false;
+    }
+    if (mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 0 &&
+        mproc__cas64(&mutex->word, &kept, 0)) {
+        mproc__os_futex_wake(futex_of(mutex), 1);
+    }
+    return true;
+}
+
+/* After it was freed with marks. Who said that it starves while it was being freed gets it, too, or has to
+ * say so again. */
+static MPROC__NOINLINE void wake(struct mproc__mutex *mutex, uint64_t word) {
+    if (word & STARVED) {
+        if (hand_over(mutex, 0) || mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 1) {
+            return;
+        }
+    }
+    mproc__os_futex_wake(futex_of(mutex), 1);
+}
+
+static MPROC__NOINLINE int release_starved(struct mproc__mutex *mutex, uint64_t word) {
+    while (token_of(word) != 0) {
+        if (hand_over(mutex, word)) {
+            return 0;
+        }
+        word = mproc__load64(&mutex->word);
+    }
+    return MPROC_ENOTHELD;
+}
+
 int mproc__mutex_release(struct mproc__mutex *mutex) {
-    uint64_t word = mproc__exchange64(&mutex->word, 0);
+    uint64_t word = mproc__load64(&mutex->word);
+    if (mproc__unlikely(word & STARVED)) {
+        return release_starved(mutex, word);
+    }
+    word = mproc__exchange64(&mutex->word, 0);
     if (mproc__unlikely(word == 0)) {
         return MPROC_ENOTHELD;
     }
     if (mproc__unlikely(word & WAITERS)) {
-        mproc__os_futex_wake(futex_of(mutex), 1);
+        wake(mutex, word);
     }
     return 0;
 }

@@ -31,8 +31,13 @@ unsigned mproc__os_cpus(void);
 /* Sleeps while *word == expected, for at most `timeout` ns (negative: no end).
  * 0: woken, or the word differs; -ETIMEDOUT; -EINTR: a signal handler ran. */
 int mproc__os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout);
-/* Wakes up to n sleepers; returns how many. */
+/* Wakes up to n sleepers, those that sleep longest; returns how many. */
 int mproc__os_futex_wake(uint32_t *word, int n);
+/* The same with sleepers of several classes, a bit each: wakes those only that have a bit of `classes`.
+ * The plain calls are for all classes. */
+int mproc__os_futex_wait_as(const uint32_t *word, uint32_t expected, int64_t timeout,
+                            uint32_t classes);
+int mproc__os_futex_wake_of(uint32_t *word, int n, uint32_t classes);
 
 /* ---- memory */
 

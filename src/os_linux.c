@@ -118,6 +118,20 @@ int mproc__os_futex_wake(uint32_t *word, int n) {
     return r < 0 ? 0 : (int)r;
 }
 
+/* The system wants a point in time here, where the plain call wants a length. */
+int mproc__os_futex_wait_as(const uint32_t *word, uint32_t expected, int64_t timeout,
+                            uint32_t classes) {
+    struct timespec t;
+    const struct timespec *end = to_timespec(timeout < 0 ? timeout : mproc__os_now() + timeout, &t);
+    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, end, NULL, classes);
+    return r == 0 || errno == EAGAIN ? 0 : -errno;
+}
+
+int mproc__os_futex_wake_of(uint32_t *word, int n, uint32_t classes) {
+    long r = syscall(SYS_futex, word, FUTEX_WAKE_BITSET, n, NULL, NULL, classes);
+    return r < 0 ? 0 : (int)r;
+}
+
 /* ---------------------------------------------------------------- memory */
 
 int mproc__os_memory_new(const char *name, size_t size) {

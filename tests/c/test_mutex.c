@@ -136,6 +136,88 @@ TEST(mutex_sleepers_are_woken) {
     mproc_free(r);
 }
 
+/* ---------------------------------------------------------------- fairness */
+
+#define STARVED UINT64_C(0x40000000)
+#define KEPT UINT64_C(0xc0000000)
+
+static void await_starved(struct room *r) {
+    while ((mproc__load64(&r->mutex.word) & STARVED) == 0) {
+        usleep(200);
+    }
+}
+
+/* Whoever lets go and wants it again at once has to wait. */
+TEST(mutex_goes_to_who_starves) {
+    struct room *r = make();
+    for (uint64_t round = 0; round < 5; round++) {
+        CHECK_OK(acquire(r, 0));
+        pid_t pid = kin_fork(wait_for_it, r);
+        await_starved(r);
+        CHECK_EQ(r->count, round);
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        while (acquire(r, 0) != 0) {
+        }
+        CHECK_EQ(r->count, round + 1);
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        kin_join(pid);
+    }
+    mproc_reap();
+    mproc_free(r);
+}
+
+static void wait_in_vain(void *arg) {
+    struct room *r = arg;
+    int e = MPROC_ENOTHELD;
+    while (e != 0 && (mproc__load64(&r->mutex.word) & STARVED) == 0) {
+        e = acquire(r, 20 * MPROC_MSEC);
+    }
+    CHECK_EQ(e, -ETIMEDOUT);
+}
+
+/* Who starved is gone, its mark is not: the mutex is free all the same. */
+TEST(mutex_is_not_kept_for_nobody) {
+    struct room *r = make();
+    for (int killed = 0; killed < 2; killed++) {
+        CHECK_OK(acquire(r, 0));
+        pid_t pid = kin_fork(killed ? wait_for_it : wait_in_vain, r);
+        await_starved(r);
+        if (killed) {
+            kin_kill(pid);
+        } else {
+            kin_join(pid);
+        }
+        CHECK((r->mutex.word & STARVED) != 0);
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        CHECK_EQ(r->mutex.word, 0);
+        CHECK_OK(acquire(r, 0));
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        mproc_reap();
+    }
+    CHECK_EQ(r->count, 0);
+    mproc_free(r);
+}
+
+/* It was kept for somebody who died on its way: in the end others get it. */
+TEST(mutex_is_not_kept_for_ever) {
+    struct room *r = make();
+    for (int tries = 0; tries < 2; tries++) {
+        r->mutex.word = (uint64_t)(mproc__os_now() / MPROC_MSEC) << 32 | KEPT;
+        CHECK_EQ(mproc__mutex_owner(&r->mutex), 0);
+        CHECK_EQ(mproc__mutex_release(&r->mutex), MPROC_ENOTHELD);
+        int e = acquire(r, tries ? 0 : MPROC_FOREVER);
+        while (e == -ETIMEDOUT) {
+            usleep(1000);
+            e = acquire(r, 0);
+        }
+        CHECK_OK(e);
+        CHECK_EQ(mproc__mutex_owner(&r->mutex), mproc__self_token());
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        CHECK_EQ(r->mutex.word, 0);
+    }
+    mproc_free(r);
+}
+
 /* A sleeper that is killed may have been the one that was woken: the others go on all the same. */
 TEST(mutex_sleepers_survive_a_killed_one) {
     struct room *r = make();
