@@ -747,6 +747,11 @@ MPROC_API int mproc_shm_unlink(const char *name) MPROC_MUST_USE;
 /* From now on the segment is not the family's: it stays until somebody unlinks it. -ENOENT, -EINVAL. */
 MPROC_API int mproc_shm_keep(const char *name) MPROC_MUST_USE;
 
+/* From now on the file of that name is the family's, whoever made it, as if a member had: for segments
+ * that are kept no longer, and for named semaphores, which are the files "sem.NAME" (sem_overview(7)).
+ * -ENOENT, -EINVAL, -ENAMETOOLONG, -ENOMEM, -EAGAIN. */
+MPROC_API int mproc_shm_claim(const char *name) MPROC_MUST_USE;
+
 /* All invariants of the register of the family's segments. */
 MPROC_API int mproc_shm_check(char *why, size_t size) MPROC_MUST_USE;
 

@@ -6,7 +6,8 @@
  * How it works. A segment is a file of the tmpfs on /dev/shm; unrelated processes meet there by its
  * name. Such a file outlives everybody unless it is unlinked. So the family keeps a register of the
  * segments that it has made, name and inode, and a watcher (watcher.c) that unlinks what is still
- * registered when the last member has gone. What the family has merely attached is never registered.
+ * registered when the last member has gone. What the family has merely attached is never registered,
+ * but for files that a member claims, such as the named semaphores that sem_open() made for it.
  *
  * A file that is to have a certain name is made without one (O_TMPFILE), sized, registered by its
  * inode, and only then linked to its name: nobody ever finds it half made. A file whose name was made up
@@ -157,7 +158,8 @@ static void take_out(struct mproc__hand *hand, uint64_t *link) {
 
 /* ---------------------------------------------------------------- the register */
 
-/* Enters a file whose name is about to be there; the entry is the caller's until it is settled. */
+/* Enters a file whose name is about to be there, or that is there and not yet ours; the entry is the
+ * caller's until it is settled. *out is NULL if the file is ours already. */
 static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t inode,
                          struct mproc__segment **out) {
     size_t length = strlen(name);
@@ -170,11 +172,17 @@ static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t in
     s->busy = mproc__self_token();
     memcpy(s->name, name, length + 1);
     mproc__guard_enter(&shms()->guard, hand);
-    set(&s->next, shms()->first);
-    set(&shms()->first, hand->block);
-    set(&hand->block, 0);
+    bool ours = inode != 0 && find(name, inode) != NULL;
+    if (!ours) {
+        set(&s->next, shms()->first);
+        set(&shms()->first, hand->block);
+        set(&hand->block, 0);
+    }
     mproc__guard_leave(&shms()->guard, hand);
-    *out = s;
+    if (ours) {
+        mproc__heap_free(hand, &hand->block);
+    }
+    *out = ours ? NULL : s;
     return 0;
 }
 
@@ -623,6 +631,33 @@ int mproc_shm_keep(const char *name) {
         mproc__hand_put(hand);
     }
     return 0;
+}
+
+static int claim_file(const char *name) {
+    uint64_t inode = inode_of(name);
+    if (inode == 0) {
+        return -ENOENT;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    struct mproc__segment *s;
+    int r = enter_segment(hand, name, inode, &s);
+    if (r == 0 && s != NULL) {
+        settle_segment(s, inode);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc_shm_claim(const char *name) {
+    char clean[NAME_SIZE];
+    int r = clean_name(name, clean);
+    if (r == 0) {
+        r = mproc__family_need();
+    }
+    if (r == 0) {
+        r = mproc__watcher_need();
+    }
+    return r == 0 ? claim_file(clean) : r;
 }
 
 /* ---------------------------------------------------------------- check */

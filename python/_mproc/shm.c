@@ -89,16 +89,24 @@ static PyObject *segment_attach(PyObject *type, PyObject *name) {
     return r == 0 ? wrap(type, shm) : raise_about(r, name);
 }
 
-static PyObject *segment_unlink(PyObject *Py_UNUSED(type), PyObject *name) {
+static PyObject *with_name(int (*act)(const char *name), PyObject *name) {
     const char *text = name_of(name);
     if (text == NULL) {
         return NULL;
     }
-    int r = mproc_shm_unlink(text);
+    int r = act(text);
     if (r != 0) {
         return raise_about(r, name);
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *segment_unlink(PyObject *Py_UNUSED(type), PyObject *name) {
+    return with_name(mproc_shm_unlink, name);
+}
+
+static PyObject *segment_claim(PyObject *Py_UNUSED(type), PyObject *name) {
+    return with_name(mproc_shm_claim, name);
 }
 
 /* ---------------------------------------------------------------- the memory */
@@ -188,6 +196,8 @@ static PyMethodDef segment_methods[] = {
      "outlives the family."},
     {"attach", segment_attach, METH_O | METH_CLASS, "attach(name)\n--\n\nAttach a segment."},
     {"unlink", segment_unlink, METH_O | METH_STATIC, "unlink(name)\n--\n\nRemove a name."},
+    {"claim", segment_claim, METH_O | METH_STATIC,
+     "claim(name)\n--\n\nHave a file unlinked when the family has ended."},
     {"close", segment_close, METH_NOARGS,
      "close()\n--\n\nUnmap the segment. BufferError: something looks into it still."},
     {"commit", segment_commit, METH_NOARGS, "commit()\n--\n\nMap the segment, and back it."},

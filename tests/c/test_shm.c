@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,6 +152,8 @@ TEST(shm_refuses_bad_input) {
     CHECK_EQ(mproc_shm_unlink(name), -ENOENT);
     CHECK_EQ(mproc_shm_unlink("a/b"), -EINVAL);
     CHECK_EQ(mproc_shm_keep(name), -ENOENT);
+    CHECK_EQ(mproc_shm_claim(name), -ENOENT);
+    CHECK_EQ(mproc_shm_claim("a/b"), -EINVAL);
     CHECK(shm == NULL);
     shm = make(name, 1);
     CHECK_EQ(mproc_shm_create(&again, name, 1, NULL), -EEXIST);
@@ -448,6 +451,38 @@ TEST_BARE(shm_that_is_kept_stays) {
     CHECK(exists(a) && exists(b));
     CHECK_OK(mproc_shm_unlink(a));
     CHECK_OK(mproc_shm_unlink(b));
+    close(in);
+}
+
+/* A named semaphore, which sem_open() made, and a segment that was to be kept. */
+static void claim_two(int out) {
+    char name[64], file[80];
+    mproc_shm *kept;
+    quiet();
+    snprintf(name, sizeof name, "mproc_test_claim_%d", (int)getpid());
+    snprintf(file, sizeof file, "sem.%s", name);
+    CHECK(sem_open(name, O_CREAT | O_EXCL, 0600, 1) != SEM_FAILED);
+    CHECK_OK(mproc_shm_create(&kept, NULL, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
+    CHECK_OK(mproc_shm_claim(file));
+    CHECK_OK(mproc_shm_claim(mproc_shm_name(kept)));
+    CHECK_OK(mproc_shm_claim(mproc_shm_name(kept))); /* is ours already: S2 holds */
+    check();
+    say(out, file);
+    say(out, mproc_shm_name(kept));
+    pause();
+}
+
+TEST_BARE(shm_that_is_claimed_goes_with_the_family) {
+    char semaphore[64], kept[64];
+    int in;
+    pid_t pid = start_family(claim_two, &in);
+    hear(in, semaphore);
+    hear(in, kept);
+    CHECK(exists(semaphore) && exists(kept));
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(semaphore);
+    until_gone(kept);
     close(in);
 }
 

@@ -50,6 +50,13 @@ static void *make_with_segment(void) {
     return scene;
 }
 
+static void *make_with_kept(void) {
+    static const mproc_shm_options kept = {.flags = MPROC_SHM_KEPT};
+    struct scene *scene = make();
+    crash_equal(mproc_shm_create(&scene->shm, scene->name, 5000, &kept), 0);
+    return scene;
+}
+
 /* The laboratory waits for all orphans, and the watcher for the survivor, whose only child it is. */
 static void end_watcher(void) {
     char path[64];
@@ -202,6 +209,24 @@ static void use_data(void *object) {
     mproc_shm_close(scene->shm);
 }
 
+static void claim(void *object) {
+    struct scene *scene = object;
+    if (mproc_shm_claim(scene->name) != 0) {
+        abort();
+    }
+}
+
+/* Ours or not, and nothing between. */
+static void verify_claim(void *object) {
+    struct scene *scene = object;
+    crash_check(mproc_shm_check(why, sizeof why));
+    mproc_reap();
+    size_t registered = crash_blocks() - scene->blocks;
+    crash_require(registered == 1 || (registered == 0 && !crash_returned()));
+    crash_equal(mproc_shm_claim(scene->name), 0);
+    use(scene);
+}
+
 static const struct crash_op ops[] = {
     {.name = "shm create",
      .setup = make,
@@ -222,6 +247,11 @@ static const struct crash_op ops[] = {
      .setup = make_with_segment,
      .operate = unlink_it,
      .verify = verify_unlink,
+     .teardown = unmake},
+    {.name = "shm claim",
+     .setup = make_with_kept,
+     .operate = claim,
+     .verify = verify_claim,
      .teardown = unmake},
     {.name = "shm data, close",
      .setup = make_with_segment,
