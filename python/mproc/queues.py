@@ -43,6 +43,20 @@ class Queue(_Queue[_T]):
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give who overrides `_on_queue_feeder_error` a put() that calls it."""
+        super().__init_subclass__(**kwargs)
+        if "_on_queue_feeder_error" in vars(cls):
+            telling: Any = cls
+            telling.put, telling.put_nowait = _put_or_tell, _put_nowait_or_tell
+
+    @staticmethod
+    def _on_queue_feeder_error(e: Exception, obj: object) -> None:
+        """Print what happened, instead of sending obj: for subclasses, which may override it."""
+        import traceback
+
+        traceback.print_exception(e)
+
     def join_thread(self) -> None:
         """Do nothing, after close(): there is no thread, and nothing that has not been sent."""
         assert self._closed, f"Queue {self!r} not closed"
@@ -60,6 +74,26 @@ class Queue(_Queue[_T]):
         from . import reduction
 
         return reduction.reduce_handle(self)
+
+
+def _put_or_tell(
+    self: Queue[_T], obj: _T, block: bool = True, timeout: float | None = None
+) -> None:
+    """Put an object; if it cannot be sent, that is no error of this call but told to the queue."""
+    from queue import Full
+
+    try:
+        _mproc.Queue.put(self, obj, block, timeout)
+    except Full:
+        raise
+    except Exception as error:
+        if self._closed:
+            raise
+        self._on_queue_feeder_error(error, obj)
+
+
+def _put_nowait_or_tell(self: Queue[_T], obj: _T) -> None:
+    self.put(obj, False)
 
 
 class JoinableQueue(Queue[_T]):

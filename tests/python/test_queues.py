@@ -311,6 +311,38 @@ def test_what_does_not_pickle_takes_no_room():
     assert q.get() == 1
 
 
+class Telling(queues.Queue):
+    """Wants to know itself of what cannot be sent, as concurrent.futures' queue does."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.told = []
+
+    def _on_queue_feeder_error(self, e, obj):
+        self.told.append((type(e), type(obj)))
+
+
+@pytest.mark.parametrize("put", [Telling.put, Telling.put_nowait])
+def test_what_cannot_be_sent_is_told_to_who_overrides_the_hook(put):
+    q = Telling(maxsize=1)
+    put(q, Refusing())
+    assert q.told == [(ZeroDivisionError, Refusing)]
+    assert q.empty()
+    put(q, 1)
+    with pytest.raises(queue.Full):
+        q.put(2, timeout=0)
+    assert q.get() == 1
+    q.close()
+    with pytest.raises(ValueError, match="is closed"):
+        put(q, 1)
+    assert len(q.told) == 1
+
+
+def test_the_hook_itself_prints(capsys):
+    queues.Queue._on_queue_feeder_error(ValueError("this one"), None)
+    assert "ValueError: this one" in capsys.readouterr().err
+
+
 def test_what_does_not_unpickle_is_an_error_of_get(kind):
     q = getattr(mproc, kind)()
     q.put(Unreadable())
