@@ -462,6 +462,10 @@ class Pool:
         elif self._state == RUN or (self._state == CLOSE and (open_before or self._feeding)):
             self._pool[seat] = self._start_worker(seat)
 
+    def _repopulate_pool(self) -> None:
+        """Replace workers that have ended; that happens anyway, but programs that derive ask."""
+        self._collect()
+
     def _obituary(self, dead: process.BaseProcess, ticket: int | None) -> WorkerDiedError:
         return WorkerDiedError(dead.name, dead.pid or 0, dead.exitcode or 0, ticket)
 

@@ -463,6 +463,16 @@ def test_idle_workers_are_killed(ctx):
         assert result.get(LONG) not in killed
 
 
+def test_dead_workers_are_replaced_when_asked(fork):
+    with fork.Pool(2) as pool:
+        dead = pool._pool[0]
+        dead.kill()
+        dead.join()
+        pool._repopulate_pool()
+        assert dead not in pool._pool
+        assert all(worker.is_alive() for worker in pool._pool)
+
+
 def test_workers_die_while_nobody_waits_and_the_pool_is_closed(fork):
     pool = fork.Pool(2, keep_queue, (queue := fork.Queue(),))
     results = [pool.apply_async(stay_put) for _ in range(2)]
