@@ -31,6 +31,7 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
+    X(semlock)                                                                                     \
     X(condition)                                                                                   \
     X(barrier)                                                                                     \
     X(shm)                                                                                         \
@@ -49,6 +50,7 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
+    X(semlock)                                                                                     \
     X(condition)                                                                                   \
     X(barrier)                                                                                     \
     X(segment)                                                                                     \

@@ -81,6 +81,16 @@ def dump(obj: object, file: _Writable, protocol: int | None = None) -> None:
 # ---- objects of the arena
 
 
+def refuse_fork_context(obj: object) -> None:
+    """Raise RuntimeError if an object that is to be sent was made in the fork context."""
+    if getattr(obj, "_is_fork_ctx", False):
+        raise RuntimeError(
+            "A SemLock created in a fork context is being shared with a process in a spawn"
+            " context. This is not supported. Please use the same context to create"
+            " multiprocessing objects and Process."
+        )
+
+
 def reduce_handle(handle: Any) -> tuple[Any, ...]:
     """Reduce an object over an arena address, for a child that is being started.
 
@@ -89,12 +99,7 @@ def reduce_handle(handle: Any) -> tuple[Any, ...]:
     the fork context, which programs rely on being told.
     """
     context.assert_spawning(handle)
-    if getattr(handle, "_is_fork_ctx", False):
-        raise RuntimeError(
-            "A SemLock created in a fork context is being shared with a process in a spawn"
-            " context. This is not supported. Please use the same context to create"
-            " multiprocessing objects and Process."
-        )
+    refuse_fork_context(handle)
     popen = context.get_spawning_popen()
     popen.hold_for(handle.address)  # type: ignore[union-attr]
     return rebuild_handle, (type(handle), handle.address, handle.__getstate__())

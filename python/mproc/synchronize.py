@@ -18,20 +18,27 @@ if TYPE_CHECKING:
 
     from .barrier import Barrier as Barrier
     from .context import BaseContext
+    from .semlock import ArenaSemLock
+    from .semlock import SemLock as SemLock
 
     _T = TypeVar("_T")
 
 __all__ = ["BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
 SEM_VALUE_MAX = 2**31 - 1
+RECURSIVE_MUTEX, SEMAPHORE = 0, 1  # kinds of SemLock
 
 
 def __getattr__(name: str) -> Any:
-    """Import Barrier when it is first wanted."""
+    """Import Barrier and SemLock when they are first wanted."""
     if name == "Barrier":
         from .barrier import Barrier
 
         return Barrier
+    if name == "SemLock":
+        from .semlock import SemLock
+
+        return SemLock
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -43,11 +50,6 @@ class _Shared:
     def _belong_to(self, ctx: BaseContext | None) -> None:
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
-
-    @property
-    def _semlock(self) -> Any:
-        """Stands for itself: there is no other object behind it."""
-        return self
 
     def __getstate__(self) -> Any:
         return None
@@ -74,7 +76,17 @@ def _name_of_owner(owner: tuple[int, int] | None) -> str:
     return name if thread == "MainThread" else f"{name}|{thread}"
 
 
-class _Inheritable(_Shared):
+class _SemLockLike(_Shared):
+    """A lock or semaphore, which in programs' eyes has a semaphore of the system behind it."""
+
+    @property
+    def _semlock(self) -> ArenaSemLock:
+        from .semlock import ArenaSemLock
+
+        return ArenaSemLock(self)
+
+
+class _Inheritable(_SemLockLike):
     """A lock whose holder may die: its constructor says what the next taker gets to know of it."""
 
     _recover: bool
@@ -127,7 +139,7 @@ class RLock(_Inheritable, _mproc.RLock):
         return f"<{type(self).__name__}({owner}, {count})>"
 
 
-class Semaphore(_Shared, _mproc.Semaphore):
+class Semaphore(_SemLockLike, _mproc.Semaphore):
     """A number of permits, at first `value`.
 
     The permits of a process that dies are not given back, for a semaphore may be a signal, and who
@@ -143,7 +155,7 @@ class Semaphore(_Shared, _mproc.Semaphore):
         return f"<{type(self).__name__}(value={self.get_value()})>"
 
 
-class BoundedSemaphore(_Shared, _mproc.BoundedSemaphore):
+class BoundedSemaphore(_SemLockLike, _mproc.BoundedSemaphore):
     """A number of permits, at first `value`, that never becomes more.
 
     It knows which process took how many: those that a process had when it died are given back.

@@ -133,7 +133,7 @@ class Shadow:
         """A tripwire that works in any interpreter."""
         return (self.inside / "tripwire.py").read_text() + "\n\ntrip(__file__)\n"
 
-    def probe(self) -> dict[str, list[str]]:
+    def probe(self) -> dict[str, tuple[str, list[str]]]:
         """Learns what the package has; placeholders will fill what the suite needs besides."""
         result = subprocess.run(
             [self.python, "-m", "mproc_conformance.probe"],
@@ -147,12 +147,12 @@ class Shadow:
         self.absent = modules + [f"{part}.{name}".lstrip(".") for part, name in names]
         if self.absent:
             link(self.inside / "suite.py", self.lib / "test" / "_test_multiprocessing.py")
-        extension: dict[str, list[str]] = facts["extension"]
+        extension: dict[str, tuple[str, list[str]]] = facts["extension"]
         return extension
 
-    def write_extension(self, extension: dict[str, list[str]]) -> None:
-        for alias, names in extension.items():
-            line = f"from mproc._mproc import {', '.join(names)}\n" if names else ""
+    def write_extension(self, extension: dict[str, tuple[str, list[str]]]) -> None:
+        for alias, (source, names) in extension.items():
+            line = f"from {source} import {', '.join(names)}\n" if names else ""
             (self.lib / f"{alias}.py").write_text(line)
 
     def tripped(self) -> str:

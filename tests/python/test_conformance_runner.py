@@ -181,6 +181,10 @@ def standard_copy(folder: Path, python: Interpreter) -> Path:
     standard = Path(python.stdlib, "multiprocessing")
     shutil.copytree(standard, folder / "mproc", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "mproc" / "_mproc.py").write_text(EXTENSION)
+    alias = folder / "mproc" / "_alias"
+    alias.mkdir()
+    (alias / "__init__.py").touch()
+    (alias / "_multiprocessing.py").write_text("from .._mproc import SemLock, flags, sem_unlink\n")
     return folder
 
 

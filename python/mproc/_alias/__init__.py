@@ -2,7 +2,8 @@
 
 A finder, first in sys.meta_path, answers for `multiprocessing` and whatever is below it with the
 modules of mproc themselves, so that there is one copy of each under two names. It is lazy: nothing
-is imported before the program does. Children learn of it by their preparation data (spawn,
+is imported before the program does. `_multiprocessing` is answered for too, since programs that
+build locks of their own import it. Children learn of it by their preparation data (spawn,
 forkserver) or are copies (fork).
 """
 
@@ -20,6 +21,7 @@ __all__ = ["install", "installed"]
 
 _PUBLIC = "multiprocessing"
 _OWN = "mproc"
+_EXTENSION = "_multiprocessing"
 
 
 class _Loader:
@@ -48,10 +50,9 @@ class _Finder:
     def find_spec(
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, rest = name.partition(".")
-        if package != _PUBLIC:
+        own_name = _own_name_of(name)
+        if own_name is None:
             return None
-        own_name = f"{_OWN}.{rest}" if rest else _OWN
         own = _find_own(own_name)
         if own is None:
             return None
@@ -65,6 +66,16 @@ class _Finder:
     @staticmethod
     def invalidate_caches() -> None:
         """There are none."""
+
+
+def _own_name_of(name: str) -> str | None:
+    """Return the name that a module has in mproc, None if it is no part of multiprocessing."""
+    if name == _EXTENSION:
+        return f"{__name__}.{_EXTENSION}"
+    package, _, rest = name.partition(".")
+    if package != _PUBLIC:
+        return None
+    return f"{_OWN}.{rest}" if rest else _OWN
 
 
 def _find_own(own_name: str) -> ModuleSpec | None:
@@ -94,7 +105,7 @@ def install() -> None:
     if installed():
         return
     for name in list(sys.modules):
-        if name.partition(".")[0] == _PUBLIC:
+        if name.partition(".")[0] in (_PUBLIC, _EXTENSION):
             del sys.modules[name]
     sys.meta_path.insert(0, _Finder)
 

@@ -2,8 +2,8 @@
 
 Run once per shadow, before it is used. The suite's file names some modules and attributes when it
 is imported; what the package lacks of these is filled with placeholders while that file is
-executed (see absent.py). `_multiprocessing` and `_posixshmem` offer what the package's extension
-offers under the same names.
+executed (see absent.py). `_multiprocessing` is the module that programs get by that name when they
+run on the package; `_posixshmem` offers what its extension offers under the same names.
 """
 
 import importlib
@@ -33,8 +33,8 @@ NEEDED = {
     "util": ["SUBWARNING"],
 }
 EXTENSION = {
-    "_multiprocessing": ["SemLock", "sem_unlink", "flags"],
-    "_posixshmem": ["shm_open", "shm_unlink"],
+    "_multiprocessing": ("mproc._alias._multiprocessing", ["SemLock", "sem_unlink", "flags"]),
+    "_posixshmem": ("mproc._mproc", ["shm_open", "shm_unlink"]),
 }
 
 
@@ -60,10 +60,9 @@ def missing():
 
 
 def offered():
-    extension = load("mproc._mproc")
     return {
-        alias: [name for name in names if hasattr(extension, name)]
-        for alias, names in EXTENSION.items()
+        alias: [source, [name for name in names if hasattr(load(source), name)]]
+        for alias, (source, names) in EXTENSION.items()
     }
 
 

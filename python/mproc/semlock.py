@@ -1,0 +1,163 @@
+"""SemLock: the class that programs know as what Lock, RLock and the semaphores are made of.
+
+Here they are words of the arena. SemLock itself is a named semaphore of the system: that is what it
+is for in programs that derive from it or override `_make_name`. Its name is that of a file on
+/dev/shm, which goes when its maker gives it up, at the latest with the family.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABCMeta
+from contextlib import suppress
+
+from . import _mproc, process, reduction, synchronize, util
+from .context import assert_spawning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .context import BaseContext
+
+__all__ = ["ArenaSemLock", "SemLock"]
+
+_NAME_TRIES = 100
+
+
+def _file_of(name: str) -> str:
+    """Return the file on /dev/shm of a named semaphore, see sem_overview(7)."""
+    return "sem." + name.lstrip("/")
+
+
+class SemLock(metaclass=ABCMeta):  # noqa: B024 - for register()
+    """A named semaphore: kind RECURSIVE_MUTEX or SEMAPHORE, a value, and its maximum.
+
+    Made in the fork context it has no name, and is inherited only; otherwise spawned children open
+    it by its name. Unlike with the locks of the arena nobody learns that its holder has died.
+    Lock, RLock, Semaphore and BoundedSemaphore count as derived from it.
+    """
+
+    _rand: Iterator[str] = iter(lambda: os.urandom(4).hex(), "")
+
+    def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: BaseContext) -> None:
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
+        self._semlock = self._make(kind, value, maxvalue)
+        name = self._semlock.name
+        if name is not None:
+            util.Finalize(self, SemLock._cleanup, (name,), exitpriority=0)
+            _mproc.Segment.claim(_file_of(name))
+        util.register_after_fork(self, SemLock._after_fork)
+
+    def _make(self, kind: int, value: int, maxvalue: int) -> _mproc.SemLock:
+        for _ in range(_NAME_TRIES):
+            name = self._make_name()
+            with suppress(FileExistsError):
+                return _mproc.SemLock(kind, value, maxvalue, name, self._is_fork_ctx)
+        raise FileExistsError(f"cannot find a free name for a semaphore, the last was {name}")
+
+    @staticmethod
+    def _make_name() -> str:
+        """Return a name that is probably free."""
+        prefix = process.current_process()._config["semprefix"]
+        return f"{prefix}-{next(SemLock._rand)}"
+
+    @staticmethod
+    def _cleanup(name: str) -> None:
+        """Remove a semaphore's name, if it is there still."""
+        with suppress(FileNotFoundError):
+            _mproc.Segment.unlink(_file_of(name))
+
+    def _after_fork(self) -> None:
+        self._semlock._after_fork()
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        reduction.refuse_fork_context(self)
+        semlock = self._semlock
+        return semlock.handle, semlock.kind, semlock.maxvalue, semlock.name
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._is_fork_ctx = False
+        self._semlock = _mproc.SemLock._rebuild(*state)
+        util.register_after_fork(self, SemLock._after_fork)
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take a permit; False if there was none within timeout seconds, None being for ever."""
+        return self._semlock.acquire(block, timeout)
+
+    def release(self) -> None:
+        """Give a permit. ValueError, AssertionError: there was nothing to release."""
+        self._semlock.release()
+
+    def locked(self) -> bool:
+        """Return whether there is no permit at this moment."""
+        return self._semlock._is_zero()
+
+    def __enter__(self) -> bool:
+        return self._semlock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._semlock.release()
+
+
+for _kind in (
+    synchronize.Lock,
+    synchronize.RLock,
+    synchronize.Semaphore,
+    synchronize.BoundedSemaphore,
+):
+    SemLock.register(_kind)
+
+
+class ArenaSemLock:
+    """A lock or semaphore of the arena, seen as the `_mproc.SemLock` that it does not have.
+
+    It has no name. A lock has `_count` and `_is_mine`, a semaphore has not: nobody counts what a
+    thread has taken from it.
+    """
+
+    name = None
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave to the lock what it has itself: acquire(), release(), perhaps more."""
+        return getattr(self._lock, name)
+
+    @property
+    def kind(self) -> int:
+        """RECURSIVE_MUTEX or SEMAPHORE."""
+        recursive = isinstance(self._lock, synchronize.RLock)
+        return synchronize.RECURSIVE_MUTEX if recursive else synchronize.SEMAPHORE
+
+    @property
+    def handle(self) -> int:
+        """Where it stands in the arena."""
+        address: int = self._lock.address
+        return address
+
+    @property
+    def maxvalue(self) -> int:
+        """The largest value that it can have."""
+        if isinstance(self._lock, synchronize.Semaphore):
+            return synchronize.SEM_VALUE_MAX
+        maxvalue: int = getattr(self._lock, "maxvalue", 1)
+        return maxvalue
+
+    def _get_value(self) -> int:
+        get_value = getattr(self._lock, "get_value", None)
+        value: int = 1 - self._lock.locked() if get_value is None else get_value()
+        return value
+
+    def _is_zero(self) -> bool:
+        return self._get_value() == 0
+
+    def __enter__(self) -> bool:
+        entered: bool = self._lock.__enter__()
+        return entered
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.__exit__(*exc_info)
