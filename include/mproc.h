@@ -183,12 +183,14 @@ typedef enum mproc_method {
 typedef struct mproc_member {
     pid_t pid;
     pid_t parent;
-    uint64_t serial; /* never reused within the family */
-    uint64_t
-        start_time; /* of the process, in clock ticks since boot; with pid it names it for ever */
+    uint64_t serial;     /* never reused within the family */
+    uint64_t born;       /* when it came into the family, in ns since boot */
     mproc_method method; /* how it came; 0 for the family's first and for a bare fork() */
     char name[64];
 } mproc_member;
+
+/* getpid(), remembered, but right in every forked child: a call of a nanosecond. */
+MPROC_API pid_t mproc_pid(void);
 
 /* The calling member itself. MPROC_EINIT. */
 MPROC_API int mproc_self(mproc_member *out) MPROC_MUST_USE;

@@ -16,7 +16,7 @@
  *
  * Invariants.
  *   P1  A serial is given once; a token therefore names at most one process, for ever.
- *   P2  A LIVE slot's (pid, start_time) is its process.
+ *   P2  A LIVE slot's pid is its process', and was at `born`; `life` is its first thread's, or nobody's.
  *   P3  A FREE slot holds nothing: no records, no args, empty hands.
  *
  * If a member dies here: reserved slots of a dead starter are reaped like members; a reaper that dies
@@ -123,13 +123,12 @@ static bool has_slot(pid_t pid) {
 /* Is every living child of the process known by its own slot? */
 static bool children_known(pid_t parent) {
     pid_t children[CHILDREN_MAX];
-    uint64_t start;
     int n = mproc__os_process_children(parent, children, CHILDREN_MAX);
     if (n < 0 || n > CHILDREN_MAX) {
         return false;
     }
     while (n-- > 0) {
-        if (mproc__os_process_start_time(children[n], &start) != -ESRCH && !has_slot(children[n])) {
+        if (mproc__os_process_is(children[n], UINT64_MAX) != 0 && !has_slot(children[n])) {
             return false;
         }
     }
@@ -157,13 +156,24 @@ static bool process_ended(const struct mproc__slot *slot, unsigned state) {
     if (pid == MPROC__PID_UNKNOWN) {
         return died_unknown(slot);
     }
-    uint64_t start;
-    int r = mproc__os_process_start_time(pid, &start);
-    return r == -ESRCH ||
-           (r == 0 && state == MPROC__SLOT_LIVE && start != mproc__peek64(&slot->start_time));
+    return mproc__os_process_is(pid, state == MPROC__SLOT_LIVE ? slot->born : UINT64_MAX) == 0;
+}
+
+/* What the slot says counts if it is still the same member's afterwards. */
+bool mproc__token_alive(uint64_t token) {
+    uint32_t number = number_of(token);
+    if (number >= MPROC__MEMBERS) {
+        return false;
+    }
+    struct mproc__slot *slot = &mproc__family->slots[number];
+    bool certain = mproc__os_life_certain(&slot->life);
+    return certain && mproc__load64(&slot->state) == state_of(token, MPROC__SLOT_LIVE);
 }
 
 bool mproc__token_dead(uint64_t token) {
+    if (mproc__token_alive(token)) {
+        return false;
+    }
     struct mproc__slot *slot = mproc__token_slot(token);
     if (slot == NULL) {
         return true;
@@ -271,7 +281,8 @@ static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
     slot->parent = 0;
     __atomic_store_n(&slot->pid, 0, __ATOMIC_RELEASE);
     slot->ppid = 0;
-    mproc__poke64(&slot->start_time, 0);
+    slot->born = 0;
+    memset(&slot->life, 0, sizeof slot->life);
     slot->args_size = 0;
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);
@@ -435,13 +446,10 @@ static void become(uint64_t token) {
     thread_id = 0;
 }
 
-static int identify(struct mproc__slot *slot) {
-    uint64_t start = 0;
-    int r = mproc__os_process_start_time(getpid(), &start);
-    mproc__poke64(&slot->start_time, start);
+static void identify(struct mproc__slot *slot) {
+    slot->born = mproc__os_boot_now();
     slot->ppid = getppid();
     __atomic_store_n(&slot->pid, getpid(), __ATOMIC_RELEASE);
-    return r;
 }
 
 int mproc__member_adopt(uint64_t token) {
@@ -450,9 +458,9 @@ int mproc__member_adopt(uint64_t token) {
     if (slot == NULL || mproc__load64(&slot->state) != state) {
         return MPROC_ESTRANGER;
     }
-    int r = identify(slot);
-    if (r != 0) {
-        return r;
+    identify(slot);
+    if (mproc__os_tid() == getpid()) { /* other threads may end before their process */
+        mproc__os_life_begin(&slot->life);
     }
     if (!mproc__cas64(&slot->state, &state, state_of(token, MPROC__SLOT_LIVE))) {
         return MPROC_ESTRANGER;
@@ -591,7 +599,7 @@ int mproc__thread_becomes_member(void) {
     }
     me->token = token;
     me->slot = &mproc__family->slots[number_of(token)];
-    r = identify(me->slot);
+    identify(me->slot);
     mproc__store64(&me->slot->state, state_of(token, MPROC__SLOT_LIVE));
     thread_self = me;
     return r;
@@ -615,10 +623,14 @@ static void describe(const struct mproc__slot *slot, uint64_t state, mproc_membe
     out->pid = slot->pid;
     out->parent = slot->ppid;
     out->serial = state >> 8;
-    out->start_time = slot->start_time;
+    out->born = slot->born;
     out->method = (mproc_method)slot->method;
     memcpy(out->name, slot->name, sizeof out->name);
     out->name[sizeof out->name - 1] = 0;
+}
+
+pid_t mproc_pid(void) {
+    return mproc__self_pid();
 }
 
 int mproc_self(mproc_member *out) {

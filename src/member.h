@@ -7,6 +7,7 @@
 #define MPROC_MEMBER_H
 
 #include "guard.h"
+#include "os.h"
 
 #define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
 #define MPROC__HANDS 24     /* threads of a member that can be inside the library without waiting */
@@ -41,14 +42,15 @@ struct mproc__slot {
     int32_t pid;     /* while UNBORN: 0, or the child's as soon as its starter knows it, or
                         MPROC__PID_UNKNOWN */
     int32_t ppid;
-    uint64_t start_time;
+    uint64_t born;  /* when the process adopted the slot (mproc__os_boot_now()) */
     uint64_t holds; /* struct mproc__hold *: list, under the registry's guard */
     uint64_t args;  /* block with what the starter gave, freed with the slot; 0: none */
     uint64_t args_size;
     uint32_t method; /* mproc_method, 0: bare fork or the family's first */
     uint32_t flags;  /* mproc_process_flags */
     char name[64];
-    uint64_t pad[48];
+    struct mproc__os_life life; /* of the process' first thread; zero while UNBORN */
+    uint64_t pad[43];
     struct mproc__hand hands[MPROC__HANDS];
 };
 
@@ -88,7 +90,11 @@ static inline pid_t mproc__self_pid(void) {
 /* The slot of a token, or NULL when its member is gone and reaped. */
 struct mproc__slot *mproc__token_slot(uint64_t token);
 
-/* True when the member has ended, orderly or not. Asks the system: some 15 us. */
+/* True: that member lives, which a look at memory has told. False: it does not, or the system has to be
+ * asked. */
+bool mproc__token_alive(uint64_t token);
+
+/* True when the member has ended, orderly or not. Says no for a look at memory; yes costs some 15 us. */
 bool mproc__token_dead(uint64_t token);
 
 /* ---- birth: the starter reserves, the child adopts */

@@ -10,6 +10,7 @@
 #ifndef MPROC_OS_H
 #define MPROC_OS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,8 @@
 
 /* Nanoseconds of a clock that never goes back; the same clock in all processes. */
 int64_t mproc__os_now(void);
+/* Nanoseconds since boot, suspended time included: the clock of processes' start times. */
+uint64_t mproc__os_boot_now(void);
 pid_t mproc__os_tid(void);
 /* The CPU that the caller runs on at this moment: a hint, two nanoseconds where rseq is there. */
 int mproc__os_cpu(void);
@@ -67,9 +70,19 @@ int mproc__os_pidfd_open(pid_t pid);
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
 int mproc__os_pidfd_signal(int pidfd, int signal);
 
-/* When the process was started, in ticks since boot: with the pid, its name for ever.
- * -ESRCH: there is none, or it has ended and waits to be collected (a zombie). */
-int mproc__os_process_start_time(pid_t pid, uint64_t *ticks);
+/* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has ended,
+ * collected or not, and if there is such a pid now it came round again; or an error. Some 15 us. */
+int mproc__os_process_is(pid_t pid, uint64_t when);
+
+/* Tells of a thread, without a system call, that it lives: the kernel marks the word when the thread
+ * ends, or its process executes another program. In shared memory; zero: nobody's. */
+struct mproc__os_life {
+    pthread_mutex_t held;
+};
+/* Makes it the calling thread's, for good. */
+void mproc__os_life_begin(struct mproc__os_life *life);
+/* True: the thread lives. False: ask the system about its process. */
+bool mproc__os_life_certain(const struct mproc__os_life *life);
 
 /* Fills up to `cap` pids of the living and dead children of a process; returns how many there are.
  * -ENOSYS: this kernel does not tell. */

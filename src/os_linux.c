@@ -84,6 +84,12 @@ int64_t mproc__os_now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+uint64_t mproc__os_boot_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 pid_t mproc__os_tid(void) {
     return (pid_t)syscall(SYS_gettid);
 }
@@ -254,7 +260,7 @@ static int parse_stat(pid_t pid, const char *text, uint64_t *ticks) {
     return 0;
 }
 
-int mproc__os_process_start_time(pid_t pid, uint64_t *ticks) {
+static int start_ticks(pid_t pid, uint64_t *ticks) {
     char path[32], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -268,6 +274,39 @@ int mproc__os_process_start_time(pid_t pid, uint64_t *ticks) {
     }
     text[n] = 0;
     return parse_stat(pid, text, ticks);
+}
+
+/* The kernel rounds start times down to ticks, so who had the pid at `when` shows none later than its
+ * tick. A pid does not come round within one tick. */
+int mproc__os_process_is(pid_t pid, uint64_t when) {
+    uint64_t ticks, tick = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+    int r = start_ticks(pid, &ticks);
+    if (r != 0) {
+        return r == -ESRCH ? 0 : r;
+    }
+    return ticks <= when / tick ? 1 : 0;
+}
+
+/* A robust mutex is what the kernel knows of: a thread that ends with one leaves a mark on it. It is
+ * taken once and never released. */
+void mproc__os_life_begin(struct mproc__os_life *life) {
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(&life->held, &attr);
+    pthread_mutex_lock(&life->held);
+}
+
+/* Other C libraries than glibc keep the word elsewhere: there nothing is certain. */
+bool mproc__os_life_certain(const struct mproc__os_life *life) {
+#ifdef __GLIBC__
+    uint32_t word = mproc__load32((const uint32_t *)(const void *)&life->held.__data.__lock);
+    return (word & FUTEX_TID_MASK) != 0 && (word & FUTEX_OWNER_DIED) == 0;
+#else
+    (void)life;
+    return false;
+#endif
 }
 
 /* The children of one thread, appended behind the first n. */
@@ -390,7 +429,7 @@ static long clone_sibling(pid_t *where, pid_t *tid) {
 
 pid_t mproc__os_fork_sibling(pid_t *where) {
     pid_t *tid = tid_address(mproc__os_tid());
-    void *robust = NULL;
+    struct robust_list_head *robust = NULL;
     size_t robust_size = 0;
 
     if (tid == NULL) {
@@ -401,7 +440,8 @@ pid_t mproc__os_fork_sibling(pid_t *where) {
     if (r < 0) {
         return -errno;
     }
-    if (r == 0 && robust != NULL) { /* a clone starts without one */
+    if (r == 0 && robust != NULL) { /* a clone starts without one, and holds nothing */
+        robust->list.next = &robust->list;
         (void)syscall(SYS_set_robust_list, robust, robust_size);
     }
     return (pid_t)r;

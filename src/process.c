@@ -412,6 +412,9 @@ int mproc_process_exitcode(mproc_process *process, int *code) {
         return r;
     }
     if (state_of(process) != MPROC__PROCESS_ENDED) {
+        if (mproc__token_alive(process->token)) {
+            return -EAGAIN;
+        }
         r = mproc__os_pidfd_wait(process->pidfd, 0);
         if (r < 0) {
             return r;

@@ -46,11 +46,9 @@ static void nap(void) {
 
 /* Members ask mproc__token_dead(), which takes the asker for one and may allocate memory. */
 static bool runs(const struct mproc__slot *slot, unsigned kind) {
-    uint64_t start;
     pid_t pid = (pid_t)mproc__load32((const uint32_t *)&slot->pid);
-    int r = pid > 0 ? mproc__os_process_start_time(pid, &start) : -ESRCH;
-    return r != -ESRCH &&
-           (r != 0 || kind != MPROC__SLOT_LIVE || start == mproc__load64(&slot->start_time));
+    uint64_t when = kind == MPROC__SLOT_LIVE ? mproc__load64(&slot->born) : UINT64_MAX;
+    return pid > 0 && mproc__os_process_is(pid, when) != 0;
 }
 
 static bool has_starter(const struct mproc__slot *slot) {

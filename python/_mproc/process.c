@@ -1,9 +1,9 @@
 /* process.c: children of the family, as Python starts them.
  *
- * Child is what a multiprocessing Popen is made of: launch() starts it, poll() and wait() ask for
+ * Child is what a multiprocessing Popen is made of: fork() or launch() starts it, poll() and wait() ask for
  * its end. It wraps one mproc_process; its one descriptor is the sentinel (a pidfd), open until
  * close() or the object's end. Template is the process whose forks are the children of method
- * forkserver. The functions are for started children: attach, child_args, child_fds,
+ * forkserver. The functions, but for getpid, are for started children: attach, child_args, child_fds,
  * template_serve.
  *
  * What a child gets is found out while its arguments are pickled, before anything is started:
@@ -178,14 +178,6 @@ static int launch_fork(mproc_process *handle) {
     return r;
 }
 
-static int launch(mproc_process *handle, const mproc_process_options *options,
-                  const Py_buffer *payload) {
-    int r;
-    if (options->method == MPROC_FORK) return launch_fork(handle);
-    BLOCKING(r, mproc_process_launch(handle, payload->buf, (size_t)payload->len));
-    return r;
-}
-
 static int child_started(struct child *self, mproc_process *handle, int r) {
     if (r < 0) {
         (void)mproc_process_close(handle);
@@ -199,28 +191,69 @@ static int child_started(struct child *self, mproc_process *handle, int r) {
     return 0;
 }
 
-static PyObject *child_start(struct child *self, const mproc_process_options *options,
-                             const Py_buffer *payload) {
+/* Any str is a name; the core keeps what of it is a C string. */
+static mproc_process *child_prepare(struct child *self, mproc_process_options *options,
+                                    PyObject *name) {
     mproc_process *handle;
     if (self->handle || self->pid) {
         PyErr_SetString(PyExc_ValueError, "the child has been launched already");
         return NULL;
     }
-    if (PySys_Audit("mproc.launch", "is", (int)options->method, options->name) < 0) return NULL;
+    PyObject *label = PyUnicode_AsEncodedString(name, "utf-8", "backslashreplace");
+    if (!label) return NULL;
+    options->name = PyBytes_AS_STRING(label);
+    if (PySys_Audit("mproc.launch", "is", (int)options->method, options->name) < 0) {
+        Py_DECREF(label);
+        return NULL;
+    }
     int r = mproc_process_prepare(&handle, options);
-    if (r < 0) return error_raise(r);
-    r = hold_all(self, handle);
-    if (r == 0) r = launch(handle, options, payload);
+    options->name = NULL;
+    Py_DECREF(label);
+    if (r == 0) {
+        r = hold_all(self, handle);
+        if (r < 0) (void)mproc_process_close(handle);
+    }
+    if (r < 0) error_raise(r);
+    return r < 0 ? NULL : handle;
+}
+
+PyDoc_STRVAR(child_fork_doc, "fork($self, name, daemon, /)\n--\n\nStart the child as a copy of the "
+                             "caller. True in the child, False in its parent.");
+
+/* The parent touches as little as it can once it has forked: each page costs it a fault. */
+static PyObject *child_fork(PyObject *object, PyObject *const *args, Py_ssize_t nargs) {
+    struct child *self = (struct child *)object;
+    if (nargs != 2 || !PyUnicode_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "fork() takes a str and a bool");
+        return NULL;
+    }
+    int daemon = PyObject_IsTrue(args[1]);
+    if (daemon < 0) return NULL;
+    mproc_process_options options = {
+        .method = MPROC_FORK,
+        .flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED,
+    };
+    mproc_process *handle = child_prepare(self, &options, args[0]);
+    if (!handle) return NULL;
+    int r = child_started(self, handle, launch_fork(handle));
+    return r < 0 ? error_raise(r) : PyBool_FromLong(r == MPROC_IN_CHILD);
+}
+
+static PyObject *child_start(struct child *self, mproc_process_options *options, PyObject *name,
+                             const Py_buffer *payload) {
+    int r;
+    mproc_process *handle = child_prepare(self, options, name);
+    if (!handle) return NULL;
+    BLOCKING(r, mproc_process_launch(handle, payload->buf, (size_t)payload->len));
     r = child_started(self, handle, r);
     if (r == BLOCKING_RAISED) return NULL;
     if (r < 0) return error_raise_for(r, options->argv ? options->argv[0] : NULL);
-    return PyBool_FromLong(r == MPROC_IN_CHILD);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(child_launch_doc, "launch($self, method, name, daemon, payload=b'', fds=(), "
                                "argv=None, envp=None, template=None)\n--\n\n"
-                               "Start the child: method is FORK, SPAWN or FORKSERVER. True in a "
-                               "forked child, False in its parent.\n"
+                               "Start the child: method is SPAWN or FORKSERVER.\n"
                                "The child finds payload by child_args(), fds under their numbers "
                                "(SPAWN) or by child_fds() (FORKSERVER).");
 
@@ -230,7 +263,7 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
     mproc_process_options options = {0};
     int method, daemon;
     Py_buffer payload = {0};
-    PyObject *name, *label = NULL, *result = NULL;
+    PyObject *name, *result = NULL;
     PyObject *fds = NULL, *argv = NULL, *envp = NULL, *from = NULL;
     struct strings arguments = {NULL, NULL}, environment = {NULL, NULL};
     struct module_state *state = module_state_of(object);
@@ -238,9 +271,10 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
                                                &name, &daemon, &payload, &fds, &argv, &envp, &from))
         return NULL;
     int *descriptors = NULL;
-    /* Any str is a name; the core keeps what of it is a C string. */
-    label = PyUnicode_AsEncodedString(name, "utf-8", "backslashreplace");
-    if (!label) goto done;
+    if (method == MPROC_FORK) {
+        PyErr_SetString(PyExc_ValueError, "launch() does not fork: fork() does");
+        goto done;
+    }
     if (fds && !(descriptors = descriptors_make(fds, &options.nfds))) goto done;
     if (strings_make(&arguments, argv) < 0 || strings_make(&environment, envp) < 0) goto done;
     if (from && from != Py_None) {
@@ -251,19 +285,17 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
         }
         options.from = ((struct template *)from)->handle;
     }
-    options.name = PyBytes_AS_STRING(label);
     options.method = (mproc_method)method;
     options.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
     options.fds = descriptors;
     options.argv = arguments.array;
     options.envp = environment.array;
-    result = child_start((struct child *)object, &options, &payload);
+    result = child_start((struct child *)object, &options, name, &payload);
 done:
     strings_clear(&environment);
     strings_clear(&arguments);
     PyMem_Free(descriptors);
     PyBuffer_Release(&payload);
-    Py_XDECREF(label);
     return result;
 }
 
@@ -276,11 +308,9 @@ static PyObject *child_returncode(PyObject *object, void *closure) {
     return PyLong_FromLong(self->code);
 }
 
-/* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. While the sentinel is
- * silent there is nothing to ask the core for: it would ask the system the same and more. */
+/* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. */
 static int child_ask(struct child *self) {
     if (self->ended || !self->handle) return self->ended;
-    if (mproc_pipe_poll(self->sentinel, 0) == 0) return 0;
     int r = mproc_process_exitcode(self->handle, &self->code);
     if (r == 0) self->ended = 1;
     return r == -EAGAIN ? 0 : r < 0 ? r : 1;
@@ -297,6 +327,16 @@ static PyObject *child_poll(PyObject *object, PyObject *const *args, Py_ssize_t 
     }
     int r = child_ask((struct child *)object);
     return r < 0 ? error_raise(r) : child_returncode(object, NULL);
+}
+
+PyDoc_STRVAR(child_running_doc,
+             "running($self, /)\n--\n\nTrue when the child runs and the caller is "
+             "its parent.");
+
+static PyObject *child_running(PyObject *object, PyObject *unused) {
+    struct child *self = (struct child *)object;
+    (void)unused;
+    return PyBool_FromLong(self->handle && child_ask(self) == 0);
 }
 
 PyDoc_STRVAR(child_wait_doc, "wait($self, timeout=None)\n--\n\nWait up to timeout seconds (None: "
@@ -368,9 +408,11 @@ static PyGetSetDef child_getset[] = {
 
 static PyMethodDef child_methods[] = {
     {"hold_for", child_hold_for, METH_O, child_hold_for_doc},
+    {"fork", (PyCFunction)(void (*)(void))child_fork, METH_FASTCALL, child_fork_doc},
     {"launch", (PyCFunction)(void (*)(void))child_launch, METH_VARARGS | METH_KEYWORDS,
      child_launch_doc},
     {"poll", (PyCFunction)(void (*)(void))child_poll, METH_FASTCALL, child_poll_doc},
+    {"running", child_running, METH_NOARGS, child_running_doc},
     {"wait", (PyCFunction)(void (*)(void))child_wait, METH_VARARGS | METH_KEYWORDS, child_wait_doc},
     {"_send_signal", child_signal, METH_O, child_signal_doc},
     {"close", child_close, METH_NOARGS, child_close_doc},
@@ -504,6 +546,14 @@ static PyObject *attach(PyObject *module, PyObject *unused) {
     return r < 0 ? error_raise(r) : PyBool_FromLong(r);
 }
 
+PyDoc_STRVAR(own_pid_doc, "getpid($module, /)\n--\n\nos.getpid() without a system call.");
+
+static PyObject *own_pid(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(mproc_pid());
+}
+
 PyDoc_STRVAR(child_args_doc, "child_args($module, /)\n--\n\nThe payload that this process was "
                              "started with, in the arena, or None.");
 
@@ -571,6 +621,7 @@ static PyObject *template_serve(PyObject *module, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"attach", attach, METH_NOARGS, attach_doc},
+    {"getpid", own_pid, METH_NOARGS, own_pid_doc},
     {"child_args", child_args, METH_NOARGS, child_args_doc},
     {"child_fds", child_fds, METH_NOARGS, child_fds_doc},
     {"template_serve", template_serve, METH_NOARGS, template_serve_doc},

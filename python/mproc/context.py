@@ -316,7 +316,23 @@ class DefaultContext(BaseContext):
 
     def __init__(self, context: BaseContext) -> None:
         self._default_context = context
-        self._actual_context: BaseContext | None = None
+        self._actual: BaseContext | None = None
+        self._chooser = process._current_process
+
+    @property
+    def _actual_context(self) -> BaseContext | None:
+        """The context in force. In a child that is first the one that it was started by."""
+        current = process._current_process
+        if self._chooser is not current:
+            self._chooser = current
+            if current._start_method is not None:
+                self._actual = _concrete_contexts[current._start_method]
+        return self._actual
+
+    @_actual_context.setter
+    def _actual_context(self, context: BaseContext | None) -> None:
+        self._chooser = process._current_process
+        self._actual = context
 
     def get_context(self, method: str | None = None) -> BaseContext:
         """Return the context of a start method; for None that in force, which is then fixed."""
@@ -360,6 +376,7 @@ class ForkProcess(process.BaseProcess):
     def _Popen(process_obj: process.BaseProcess) -> Popen:
         from .popen_fork import Popen
 
+        ForkProcess._Popen = Popen  # type: ignore[method-assign] # no frame in between
         return Popen(process_obj)
 
 

@@ -17,6 +17,7 @@ from itertools import islice as _islice
 from time import monotonic as _monotonic
 
 from . import _mproc, process, util
+from ._mproc import getpid as _getpid
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
@@ -399,7 +400,7 @@ class Pool:
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
-        self._owner = os.getpid()
+        self._owner = _getpid()
         self._tasks = Tasks(processes)
         self._deaths = 0
         self._last_function: tuple[object, bytes, bool] = (None, b"", False)
@@ -488,7 +489,7 @@ class Pool:
     # -- collecting results
 
     def _check_owner(self) -> None:
-        if self._owner != process._pid:
+        if self._owner != _getpid():
             raise ValueError(f"{self!r} belongs to process {self._owner}, not to this one")
 
     def _collect(self) -> None:
@@ -591,7 +592,7 @@ class Pool:
         One of the callbacks is called with the result or the exception before it can be got, by the
         thread that collects it.
         """
-        if self._state != RUN or self._owner != process._pid:
+        if self._state != RUN or self._owner != _getpid():
             self._check_running()
         result = AsyncResult(self)
         if callback is not None or error_callback is not None:

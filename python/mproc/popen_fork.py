@@ -10,7 +10,7 @@ import os
 import signal
 
 from . import util
-from ._mproc import FORK, Child
+from ._mproc import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Popen(Child):
         self._launch(process_obj)
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        if self.launch(FORK, process_obj._name, process_obj.daemon):
+        if self.fork(process_obj._name, process_obj.daemon):
             code = 1
             try:
                 code = process_obj._bootstrap(self.method)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import _count as _count_threads
+from _thread import get_native_id as _get_native_id
 from _weakrefset import WeakSet as _WeakSet
 from itertools import count as _count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, TextIO
 
     from .popen_fork import Popen
 
@@ -35,16 +37,6 @@ def current_process() -> BaseProcess:
 
 def active_children() -> list[BaseProcess]:
     """Return the child processes that are still running; finished ones are joined on the way."""
-    return _cleanup()
-
-
-def parent_process() -> _ParentProcess | None:
-    """Return the object that stands for the process that started this one; None in the main one."""
-    return _parent_process
-
-
-def _cleanup() -> list[BaseProcess]:
-    """Forget the children that have ended; return the others."""
     children = list(_children)
     for process in children:
         popen = process._popen
@@ -53,11 +45,30 @@ def _cleanup() -> list[BaseProcess]:
     return children if len(children) == len(_children) else list(_children)
 
 
+def parent_process() -> _ParentProcess | None:
+    """Return the object that stands for the process that started this one; None in the main one."""
+    global _parent_process
+    if _parent_process is None and _current_process._parent_pid is not None:
+        _parent_process = _ParentProcess(
+            _current_process._parent_name, _current_process._parent_pid, _own_pid
+        )
+    return _parent_process
+
+
+_cleanup = active_children
+
+
 def _need_util() -> Any:
-    """Import util, once. A forked child finds it there: each import statement costs it pages."""
-    global _util
+    """Import util, once, and take over what every child uses of it."""
+    global _util, _finalizers, _flush_std_streams, _no_input, _renew_no_input
     if _util is None:
-        from . import util as _util
+        from . import util
+
+        _util = util
+        _finalizers = util._finalizer_registry
+        _flush_std_streams = util._flush_std_streams
+        _no_input = util._no_input
+        _renew_no_input = util._renew_no_input
     return _util
 
 
@@ -71,7 +82,6 @@ class BaseProcess:
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _target: Callable[..., object] | None
-    _sentinel: int
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Popen:
@@ -80,8 +90,9 @@ class BaseProcess:
     @staticmethod
     def _after_fork() -> None:
         """What a child must do first that is a copy of its parent."""
-        _util._forget_parents_finalizers()
-        _util._run_after_forkers()
+        _finalizers.clear()
+        if _after_forkers:
+            _util._run_after_forkers()
 
     def __init__(
         self,
@@ -124,7 +135,7 @@ class BaseProcess:
         """Start the child process."""
         self._check_closed()
         assert self._popen is None, "cannot start a process twice"
-        assert self._parent_pid == _pid, (
+        assert self._parent_pid == os.getpid(), (
             "can only start a process object created by current process"
         )
         assert not _current_process._config.get("daemon"), (
@@ -133,8 +144,7 @@ class BaseProcess:
         if _children:
             _cleanup()
         _need_util()
-        self._popen = popen = self._Popen(self)
-        self._sentinel = popen.sentinel
+        self._popen = self._Popen(self)
         # The target may refer to this object: without it there is no cycle.
         del self._target, self._args, self._kwargs
         _children.add(self)
@@ -160,7 +170,7 @@ class BaseProcess:
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, or for at most `timeout` seconds."""
         self._check_closed()
-        assert self._parent_pid == _pid, "can only join a child process"
+        assert self._parent_pid == os.getpid(), "can only join a child process"
         popen = self._popen
         assert popen is not None, "can only join a started process"
         if popen.wait(timeout) is not None:
@@ -169,15 +179,14 @@ class BaseProcess:
     def is_alive(self) -> bool:
         """Return whether the process is running."""
         popen = self._popen
-        if popen is None or self._parent_pid != _pid:
-            self._check_closed()
-            if self is _current_process:
-                return True
-            assert self._parent_pid == _pid, "can only test a child process"
-            return False
-        if popen.poll() is None:
+        if popen is not None and popen.running():
             return True
-        _children.discard(self)
+        self._check_closed()
+        if self is _current_process:
+            return True
+        assert self._parent_pid == os.getpid(), "can only test a child process"
+        if popen is not None:
+            _children.discard(self)
         return False
 
     def close(self) -> None:
@@ -190,7 +199,6 @@ class BaseProcess:
                 )
             self._popen.close()
             self._popen = None
-            del self._sentinel
             _children.discard(self)
         self._closed = True
 
@@ -235,7 +243,7 @@ class BaseProcess:
         """The process id, or None before the start."""
         self._check_closed()
         if self is _current_process:
-            return _pid
+            return os.getpid()
         return self._popen.pid if self._popen is not None else None
 
     pid = ident
@@ -244,10 +252,9 @@ class BaseProcess:
     def sentinel(self) -> int:
         """A descriptor that becomes readable when the process ends: for connection.wait()."""
         self._check_closed()
-        try:
-            return self._sentinel
-        except AttributeError:
-            raise ValueError("process not started") from None
+        if self._popen is None:
+            raise ValueError("process not started")
+        return self._popen.sentinel
 
     def __repr__(self) -> str:
         parts = [type(self).__name__, f"name={self._name!r}"]
@@ -256,7 +263,7 @@ class BaseProcess:
             status = "closed"
         elif self is _current_process:
             status = "started"
-        elif self._parent_pid != _pid:
+        elif self._parent_pid != os.getpid():
             status = "unknown"
         elif self._popen is None:
             status = "initial"
@@ -275,45 +282,57 @@ class BaseProcess:
     # ---- in the child
 
     def _bootstrap(self, method: str = "fork") -> int:
-        """Become this process, started by `method`; run it, clean up; return the exit code."""
-        util = _need_util()
+        """Become this process, started by `method`; run it, clean up; return the exit code.
+
+        A forked child pays for each object that it touches with a copy of the page, two
+        microseconds, and an attribute of a module touches four. Hence globals instead of modules,
+        and no call that has nothing to do.
+        """
         # A copy of its parent never gets to the interpreter's own end.
-        own_atexit = sys.version_info >= (3, 13) and method != "spawn"
+        own_atexit = _CHILDREN_RUN_ATEXIT and method != "spawn"
         try:
-            self._become(own_atexit)
+            _need_util()
+            self._become(method, own_atexit)
             try:
-                util.info("child process calling self.run()")
+                if _verbose:
+                    _util.info("child process calling self.run()")
                 self.run()
                 exitcode = 0
             finally:
-                util._end_of_child(own_atexit)
+                if _finalizers or _children or _verbose or own_atexit:
+                    _util._end_of_child(own_atexit)
         except SystemExit as error:
             exitcode = _exit_code_of(error)
         except BaseException:
             exitcode = 1
             _print_exception(self._name)
         finally:
-            threading = sys.modules.get("threading")
-            if threading is not None:
-                threading._shutdown()
-            util._flush_std_streams()
-        util.info("process exiting with exitcode %s", exitcode)
+            if "threading" in _modules:
+                threading = _modules["threading"]
+                if _count_threads() or threading._threading_atexits:
+                    threading._shutdown()
+            _flush_std_streams()
+        if _verbose:
+            _util.info("process exiting with exitcode %s", exitcode)
         return exitcode
 
-    def _become(self, own_atexit: bool) -> None:
-        global _current_process, _parent_process, _process_counter, _children
-        if self._start_method is not None:
-            _util._context._force_start_method(self._start_method)
+    def _become(self, method: str, own_atexit: bool) -> None:
+        global _current_process, _forefathers, _parent_process, _process_counter, _children
+        global _own_pid
+        if _sys["stdin"] is not None:
+            _sys["stdin"] = _renew_no_input() if _forefathers else _no_input
+        _forefathers = (_current_process, _forefathers)
+        _current_process = self
+        _parent_process = None
         _process_counter = _count(1)
         _children = set()
-        _util._close_stdin()
-        _current_process = self
-        _parent_process = _ParentProcess(self._parent_name, self._parent_pid or os.getppid())
-        _util._start_of_child(own_atexit)
-        self._after_fork()
-        threading = sys.modules.get("threading")
-        if threading is not None and hasattr(threading.main_thread(), "_set_native_id"):
-            threading.main_thread()._set_native_id()
+        _own_pid = _get_native_id()  # there is one thread
+        if own_atexit:
+            _util._start_of_child()
+        if method != "spawn" and (_finalizers or _after_forkers):
+            self._after_fork()
+        if "threading" in _modules:
+            _modules["threading"]._main_thread._native_id = _own_pid
 
 
 def _exit_code_of(error: SystemExit) -> int:
@@ -350,10 +369,10 @@ class AuthenticationString(bytes):
 class _ParentProcess:
     """The process that started this one: not a child, so it can be waited for, no more."""
 
-    def __init__(self, name: str, pid: int) -> None:
+    def __init__(self, name: str, pid: int, child_pid: int) -> None:
         self._name = name
         self._pid = pid
-        self._child_pid = os.getpid()
+        self._child_pid = child_pid
         self._sentinel: int | None = None
 
     @property
@@ -422,21 +441,27 @@ class _MainProcess(BaseProcess):
         pass
 
 
-def _forked() -> None:
-    global _pid
-    _pid = os.getpid()
+_CHILDREN_RUN_ATEXIT = sys.version_info >= (3, 13)
 
-
+# util, and what of it every child uses: there when a process has started one, or is one.
 _util: Any = None
+_finalizers: dict[Any, Any] = {}
+_after_forkers: Mapping[Any, Any] = {}
+_flush_std_streams: Callable[[], None]
+_no_input: TextIO
+_renew_no_input: Callable[[], TextIO]
+_verbose = False  # somebody has called get_logger()
 
-_pid = os.getpid()
-os.register_at_fork(after_in_child=_forked)
+_modules = sys.modules
+_sys = sys.__dict__
 
+_own_pid = 0  # in a started child
 _parent_process: _ParentProcess | None = None
 _dangling: _WeakSet[BaseProcess] = _WeakSet()
 _process_counter = _count(1)
 _children: set[BaseProcess] = set()
 _current_process: BaseProcess = _MainProcess()
+_forefathers: tuple[Any, ...] = ()  # what the parent was, and its parent: not freed in a child
 
 
 class _ExitcodeNames(dict[int, str]):

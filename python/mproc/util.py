@@ -18,7 +18,6 @@ import sys
 from _weakref import ref as _ref
 from itertools import count as _count
 
-from . import context as _context  # noqa: F401 - process finds it here in a forked child
 from . import process
 
 TYPE_CHECKING = False
@@ -118,6 +117,7 @@ def get_logger() -> logging.Logger:
         atexit.unregister(_exit_function)
         atexit.register(_exit_function)
         _logger = logger
+        process._verbose = True
     return _logger
 
 
@@ -195,14 +195,12 @@ def _get_afterfork_registry() -> WeakValueDictionary[Any, Any]:
         import weakref
 
         registry = globals()["_afterfork_registry"] = weakref.WeakValueDictionary()
+        process._after_forkers = registry
     return registry
 
 
 def _run_after_forkers() -> None:
-    registry: WeakValueDictionary[Any, Any] | None = globals().get("_afterfork_registry")
-    if not registry:
-        return
-    for (_, _, func), obj in sorted(registry.items()):
+    for (_, _, func), obj in sorted(_get_afterfork_registry().items()):
         try:
             func(obj)
         except Exception as error:
@@ -212,11 +210,6 @@ def _run_after_forkers() -> None:
 # ---- finalizers
 
 _finalizer_registry: dict[tuple[int | None, int], Finalize] = {}
-
-
-def _forget_parents_finalizers() -> None:
-    if _finalizer_registry:
-        _finalizer_registry.clear()
 
 
 _finalizer_counter = _count()
@@ -318,19 +311,19 @@ def _run_finalizers(minpriority: int | None = None) -> None:
 
 # ---- the end
 
-_exiting = False
+_exiting: process.BaseProcess | None = None
 
 
 def is_exiting() -> bool:
     """Return whether the process is on its way out."""
-    return _exiting
+    return _exiting is process._current_process
 
 
 def _exit_function() -> None:
     global _exiting
-    if _exiting:
+    if is_exiting():
         return
-    _exiting = True
+    _exiting = process._current_process
     info("process shutting down")
     debug('running all "atexit" finalizers with priority >= 0')
     _run_finalizers(0)
@@ -353,13 +346,10 @@ def _end_children() -> None:
 atexit.register(_exit_function)
 
 
-def _start_of_child(own_atexit: bool) -> None:
-    """Nothing of the parent's end is the child's."""
-    global _exiting
-    _exiting = False
-    if own_atexit:
-        atexit._clear()
-        atexit.register(_exit_function)
+def _start_of_child() -> None:
+    """None of the parent's exit functions is the child's."""
+    atexit._clear()
+    atexit.register(_exit_function)
 
 
 def _end_of_child(own_atexit: bool) -> None:
@@ -494,25 +484,20 @@ def _make_no_input() -> io.TextIOWrapper:
 _no_input = _make_no_input()
 
 
-def _close_stdin() -> None:
-    """Leave sys.stdin to the parent: here it is at its end."""
+def _renew_no_input() -> io.TextIOWrapper:
+    """Return the sys.stdin of a child whose parent is one, too, and may have closed its own."""
     global _no_input
-    if sys.stdin is not None:
-        if _no_input.closed:  # by our parent, when it was a child
-            _no_input = _make_no_input()
-        sys.stdin = _no_input
+    if _no_input.closed:
+        _no_input = _make_no_input()
+    return _no_input
 
 
 def _flush_std_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
-        _flush(stream)
-
-
-def _flush(stream: Any) -> None:
-    try:
-        stream.flush()
-    except (AttributeError, ValueError):
-        return  # replaced by something else, or closed
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):
+            continue  # replaced by something else, or closed
 
 
 # ---- other programs

@@ -26,14 +26,13 @@ TEST_BARE(member_of_no_family) {
 
 TEST(member_self) {
     mproc_member m, list[4];
-    uint64_t ticks;
     CHECK_OK(mproc_self(&m));
     CHECK_EQ(m.pid, getpid());
     CHECK_EQ(m.parent, getppid());
     CHECK_EQ(m.method, 0);
     CHECK_STR(m.name, "main");
-    CHECK_OK(mproc__os_process_start_time(getpid(), &ticks));
-    CHECK_EQ(m.start_time, ticks);
+    CHECK_GT(m.born, 0);
+    CHECK_GE(mproc__os_boot_now(), m.born);
     CHECK_EQ(mproc_members(NULL, 0), 1);
     CHECK_EQ(mproc_members(list, 4), 1);
     CHECK_MEM(&list[0], &m, sizeof m);
@@ -63,7 +62,7 @@ TEST(member_by_a_bare_fork) {
     CHECK_EQ(n->self.parent, getpid());
     CHECK_EQ(n->self.method, 0);
     CHECK_GT(n->self.serial, me.serial);
-    CHECK_GE(n->self.start_time, me.start_time);
+    CHECK_GT(n->self.born, me.born);
     CHECK_EQ(mproc_members(list, 1), 2); /* the number is all, also beyond what was asked for */
     CHECK_EQ(mproc_members(list, 4), 2);
     CHECK_EQ(list[0].pid + list[1].pid, getpid() + pid);
@@ -75,6 +74,76 @@ TEST(member_by_a_bare_fork) {
     CHECK_EQ(taken_slots(), 1);
     mproc_free(n);
     kin_check();
+}
+
+/* ---------------------------------------------------------------- the life word */
+
+static void sleep_as_another_program(void *arg) {
+    execl("/bin/sleep", "sleep", "100", (char *)NULL);
+    _exit(127);
+    (void)arg;
+}
+
+static uint64_t token_of(const mproc_member *m) {
+    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
+        if (mproc__load64(&mproc__family->slots[i].state) >> 8 == m->serial) {
+            return mproc__token(i, m->serial);
+        }
+    }
+    CHECK(false);
+    return 0;
+}
+
+TEST(member_alive_is_told_by_memory) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    pid_t pid = kin_fork(note_self, n);
+    kin_await(&n->ready, 1);
+    uint64_t token = token_of(&n->self);
+    CHECK(mproc__token_alive(mproc__self_token()));
+    CHECK(mproc__token_alive(token));
+    CHECK(!mproc__token_alive(token + (UINT64_C(1) << 32))); /* nobody's yet */
+    kin_kill(pid);
+    CHECK(!mproc__token_alive(token));
+    CHECK(mproc__token_dead(token));
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK(!mproc__token_alive(token));
+    CHECK(mproc__token_dead(token));
+    mproc_free(n);
+    kin_check();
+}
+
+/* What is dead but not collected yet is dead. */
+TEST(member_zombie_is_dead) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    siginfo_t info;
+    pid_t pid = kin_fork(note_self, n);
+    kin_await(&n->ready, 1);
+    uint64_t token = token_of(&n->self);
+    CHECK_OK(kill(pid, SIGKILL));
+    CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
+    CHECK(!mproc__token_alive(token));
+    CHECK(mproc__token_dead(token));
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_EQ(mproc_reap(), 1);
+    mproc_free(n);
+}
+
+/* Another program under the same pid is still the member: what it was given is not taken away. */
+TEST(member_that_executes_another_program) {
+    pid_t pid = kin_fork(sleep_as_another_program, NULL);
+    mproc_member list[2];
+    while (mproc_members(list, 2) != 2) {
+        usleep(1000);
+    }
+    uint64_t token = token_of(list[0].pid == pid ? &list[0] : &list[1]);
+    while (mproc__token_alive(token)) {
+        usleep(1000);
+    }
+    CHECK(!mproc__token_dead(token));
+    CHECK_EQ(mproc_reap(), 0);
+    kin_kill(pid);
+    CHECK(mproc__token_dead(token));
+    CHECK_EQ(mproc_reap(), 1);
 }
 
 static void fork_further(void *arg) {
