@@ -757,6 +757,71 @@ MPROC_API int mproc_shm_claim(const char *name) MPROC_MUST_USE;
 /* All invariants of the register of the family's segments. */
 MPROC_API int mproc_shm_check(char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- shareable list */
+
+/*
+ * A list of fixed length in a named segment, laid out as the ShareableList of Python's multiprocessing:
+ * either end may be one. The list is its segment: it is attached by mproc_shm_open(), closed by
+ * mproc_shm_close() and unlinked by mproc_shm_unlink().
+ *
+ * An item can be replaced, also by one of another kind, if the new one fits: a text has room for as many
+ * bytes as its place was made with, rounded up to a multiple of 8; everything else has room for 8. Bytes
+ * of 0 at a text's end are lost.
+ *
+ * In a list that was made by this library, get finds an item as one set left it, never half of it: while
+ * others set it, and after they were killed at it. That holds among processes that use this library and
+ * share a pid namespace. In a list that the standard library made, and between the two, it holds for
+ * items that stay int, float or bool and for texts with room for 8 bytes; a longer text may be found half
+ * written, and an item that changes its kind as none.
+ *
+ * Errors that all of them have: -EBADMSG (the segment holds no list), -ERANGE (there is no item i), and
+ * those of mproc_shm_data().
+ */
+enum mproc_item_kind {
+    MPROC_ITEM_NONE,
+    MPROC_ITEM_INT,
+    MPROC_ITEM_FLOAT,
+    MPROC_ITEM_BOOL,
+    MPROC_ITEM_STR, /* UTF-8 */
+    MPROC_ITEM_BYTES
+};
+
+typedef struct mproc_item {
+    enum mproc_item_kind kind;
+    union {
+        int64_t integer; /* of MPROC_ITEM_INT; of MPROC_ITEM_BOOL: 0 or 1 */
+        double number;   /* of MPROC_ITEM_FLOAT */
+    };
+    const void *data; /* of texts; lent */
+    size_t size;      /* of texts, in bytes, without a closing 0 */
+} mproc_item;
+
+/* Makes a segment that holds these items. Whoever finds it by its name finds all of them. -EMSGSIZE: a text
+ * of more than 9,999,999 bytes; -EINVAL: a kind that there is not; the errors of mproc_shm_create(). */
+MPROC_API int mproc_shareable_list_create(mproc_shm **out, const char *name,
+                                          const mproc_item *items, size_t n,
+                                          const mproc_shm_options *options) MPROC_MUST_USE;
+
+MPROC_API int mproc_shareable_list_length(mproc_shm *list, size_t *out) MPROC_MUST_USE;
+
+/* Reads an item; a text is copied to `room`, and `data` says so. -ENOBUFS: `size` is too small, see
+ * mproc_shareable_list_room(); -EPROTO: the item has a format that there is not. */
+MPROC_API int mproc_shareable_list_get(mproc_shm *list, size_t i, mproc_item *out, void *room,
+                                       size_t size) MPROC_MUST_USE;
+
+/* Replaces an item. -EMSGSIZE: it does not fit; -EINVAL. Nothing has changed then. */
+MPROC_API int mproc_shareable_list_set(mproc_shm *list, size_t i,
+                                       const mproc_item *item) MPROC_MUST_USE;
+
+/* Bytes that a text in that place can have. */
+MPROC_API int mproc_shareable_list_room(mproc_shm *list, size_t i, size_t *out) MPROC_MUST_USE;
+
+/* The item's format in the terms of Python's struct, such as "q" or "16s". */
+MPROC_API int mproc_shareable_list_format(mproc_shm *list, size_t i, char out[9]) MPROC_MUST_USE;
+
+/* All invariants; also of a list that is being changed. */
+MPROC_API int mproc_shareable_list_check(mproc_shm *list, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- task queue */
 
 /*

@@ -48,6 +48,14 @@ static inline void mproc__poke64(uint64_t *p, uint64_t v) {
     __atomic_store_n(p, v, __ATOMIC_RELAXED);
 }
 
+static inline unsigned char mproc__load_byte(const unsigned char *p) {
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void mproc__store_byte(unsigned char *p, unsigned char v) {
+    __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
 static inline bool mproc__cas64(uint64_t *p, uint64_t *expected, uint64_t desired) {
     return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL,
                                        __ATOMIC_ACQUIRE);

@@ -68,7 +68,7 @@ struct mproc_shm {
     size_t size;
     uint64_t inode;
     pthread_mutex_t lock; /* over data's becoming mapped */
-    void *data;           /* NULL: not mapped yet */
+    uint64_t data;        /* where it is mapped; 0: not yet */
     char name[NAME_SIZE];
 };
 
@@ -533,17 +533,22 @@ static int map(mproc_shm *shm) {
         munmap(p, shm->size);
         return r;
     }
-    shm->data = p;
+    mproc__store64(&shm->data, (uint64_t)(uintptr_t)p);
     return 0;
 }
 
-int mproc_shm_data(mproc_shm *shm, void **out) {
+static int map_once(mproc_shm *shm) {
     pthread_mutex_lock(&shm->lock);
-    int r = shm->data != NULL ? 0 : map(shm);
-    if (r == 0) {
-        *out = shm->data;
-    }
+    int r = shm->data != 0 ? 0 : map(shm);
     pthread_mutex_unlock(&shm->lock);
+    return r;
+}
+
+int mproc_shm_data(mproc_shm *shm, void **out) {
+    int r = mproc__likely(mproc__load64(&shm->data) != 0) ? 0 : map_once(shm);
+    if (r == 0) {
+        *out = (void *)(uintptr_t)shm->data;
+    }
     return r;
 }
 
@@ -576,8 +581,8 @@ void mproc_shm_close(mproc_shm *owned) {
     if (owned->made && owned->inode != 0) {
         forget_unlinked(owned);
     }
-    if (owned->data != NULL) {
-        munmap(owned->data, owned->size);
+    if (owned->data != 0) {
+        munmap((void *)(uintptr_t)owned->data, owned->size);
     }
     if (owned->fd >= 0) {
         close(owned->fd);

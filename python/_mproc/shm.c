@@ -26,7 +26,7 @@ static PyObject *closed(void) {
 
 /* OSErrors name the segment, as those of files do, or, before it has a name (None), the place where it
  * was to be; one without room or size says what is wrong. */
-static PyObject *raise_about(int code, PyObject *name) {
+PyObject *segment_raise(int code, PyObject *name) {
     if (code == -ENODATA) {
         return PyErr_Format(PyExc_ValueError, "shared memory %R is empty", name);
     }
@@ -40,9 +40,8 @@ static PyObject *raise_about(int code, PyObject *name) {
     return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, name);
 }
 
-static PyObject *wrap(PyObject *type, mproc_shm *owned) {
-    PyTypeObject *t = (PyTypeObject *)type;
-    struct segment *self = (struct segment *)t->tp_alloc(t, 0);
+PyObject *segment_wrap(PyTypeObject *type, mproc_shm *owned) {
+    struct segment *self = (struct segment *)type->tp_alloc(type, 0);
     if (self == NULL) {
         mproc_shm_close(owned);
         return NULL;
@@ -61,22 +60,30 @@ static const char *name_of(PyObject *name) {
     return text;
 }
 
+int segment_arguments(PyObject *name, PyObject *kept, PyObject *mode, const char **out,
+                      mproc_shm_options *options) {
+    *out = name != Py_None ? name_of(name) : NULL;
+    int flag = PyObject_IsTrue(kept);
+    unsigned long bits = PyLong_AsUnsignedLong(mode);
+    *options = (mproc_shm_options){flag ? MPROC_SHM_KEPT : 0, (mode_t)bits};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* create(name, size, kept, mode) */
 static PyObject *segment_create(PyObject *type, PyObject *const *args, Py_ssize_t n) {
+    mproc_shm_options options;
+    const char *name;
+    mproc_shm *shm;
     if (n != 4) {
         return PyErr_Format(PyExc_TypeError, "create() takes 4 arguments, not %zd", n);
     }
-    const char *text = args[0] != Py_None ? name_of(args[0]) : NULL;
     Py_ssize_t size = PyNumber_AsSsize_t(args[1], PyExc_OverflowError);
-    int kept = PyObject_IsTrue(args[2]);
-    unsigned long mode = PyLong_AsUnsignedLong(args[3]);
-    if (PyErr_Occurred()) {
+    if ((size == -1 && PyErr_Occurred()) ||
+        segment_arguments(args[0], args[2], args[3], &name, &options) < 0) {
         return NULL;
     }
-    mproc_shm_options options = {kept ? MPROC_SHM_KEPT : 0, (mode_t)mode};
-    mproc_shm *shm;
-    int r = mproc_shm_create(&shm, text, (size_t)size, &options);
-    return r == 0 ? wrap(type, shm) : raise_about(r, args[0]);
+    int r = mproc_shm_create(&shm, name, (size_t)size, &options);
+    return r == 0 ? segment_wrap((PyTypeObject *)type, shm) : segment_raise(r, args[0]);
 }
 
 static PyObject *segment_attach(PyObject *type, PyObject *name) {
@@ -86,7 +93,7 @@ static PyObject *segment_attach(PyObject *type, PyObject *name) {
         return NULL;
     }
     int r = mproc_shm_open(&shm, text);
-    return r == 0 ? wrap(type, shm) : raise_about(r, name);
+    return r == 0 ? segment_wrap((PyTypeObject *)type, shm) : segment_raise(r, name);
 }
 
 static PyObject *with_name(int (*act)(const char *name), PyObject *name) {
@@ -96,7 +103,7 @@ static PyObject *with_name(int (*act)(const char *name), PyObject *name) {
     }
     int r = act(text);
     if (r != 0) {
-        return raise_about(r, name);
+        return segment_raise(r, name);
     }
     Py_RETURN_NONE;
 }
@@ -111,17 +118,26 @@ static PyObject *segment_claim(PyObject *Py_UNUSED(type), PyObject *name) {
 
 /* ---------------------------------------------------------------- the memory */
 
-void *segment_data(PyObject *segment, size_t *size) {
+mproc_shm *segment_shm(PyObject *segment) {
     mproc_shm *shm = segment_of(segment)->shm;
+    if (shm == NULL) {
+        closed();
+    }
+    return shm;
+}
+
+/* NULL with ValueError when it is closed, with OSError when there is no memory for it. */
+static void *segment_data(PyObject *segment, size_t *size) {
+    mproc_shm *shm = segment_shm(segment);
     void *data;
     if (shm == NULL) {
-        return closed();
+        return NULL;
     }
     int r = mproc_shm_data(shm, &data);
     if (r != 0) {
         PyObject *name = PyUnicode_FromFormat("/%s", mproc_shm_name(shm));
         if (name != NULL) {
-            raise_about(r, name);
+            segment_raise(r, name);
             Py_DECREF(name);
         }
         return NULL;

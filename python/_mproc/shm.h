@@ -9,8 +9,17 @@
 #include "module.h"
 #include "mproc.h"
 
-/* Where a Segment stands, and its size. NULL with ValueError when it is closed, with OSError when
- * there is no memory for it. */
-void *segment_data(PyObject *segment, size_t *size);
+/* NULL with ValueError when it is closed. */
+mproc_shm *segment_shm(PyObject *segment);
+
+/* A Segment (`type` is its type) of a handle, which is closed if this fails. */
+PyObject *segment_wrap(PyTypeObject *type, mproc_shm *owned);
+
+/* What creating takes: the name, NULL for None, is lent by its object. */
+int segment_arguments(PyObject *name, PyObject *kept, PyObject *mode, const char **out,
+                      mproc_shm_options *options);
+
+/* Raises an error about a segment of that name, which may be None. */
+PyObject *segment_raise(int code, PyObject *name);
 
 #endif

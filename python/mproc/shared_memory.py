@@ -15,8 +15,10 @@ from ._mproc import Segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
+
+    _Maker: TypeAlias = Callable[[str | None, Any, bool, int], Segment]
 
 __all__ = ["ShareableList", "SharedMemory"]
 
@@ -67,7 +69,7 @@ class SharedMemory:
             self._track = False
         if create:
             self._flags = _O_CREX_RDWR
-            self._create(name, size)
+            self._create(Segment.create, name, size)
         elif name is None and not self._flags & os.O_EXCL:
             raise ValueError("'name' can only be None if create=True")
         else:
@@ -75,27 +77,28 @@ class SharedMemory:
             self._segment = Segment.attach(self._name)  # type: ignore[arg-type]
             self._size = self._segment.size
 
-    def _create(self, name: str | None, size: int) -> None:
+    def _create(self, make: _Maker, name: str | None, content: Any) -> None:
+        """Make the segment by make(name, content, kept, mode); name: None makes one up."""
         kept = not self._track
-        self._size = size
         if name is not None:
             self._name = f"/{name}" if self._prepend_leading_slash else name
-            self._segment = Segment.create(self._name, size, kept, self._mode)
+            self._segment = segment = make(self._name, content, kept, self._mode)
         elif _make_filename is _make_no_filename:
-            self._segment = segment = Segment.create(None, size, kept, self._mode)
+            self._segment = segment = make(None, content, kept, self._mode)
             self._name = f"/{segment.name}" if self._prepend_leading_slash else segment.name
         else:
-            self._create_made_up(size, kept)
+            self._segment = segment = self._create_made_up(make, content, kept)
+        self._size = segment.size
 
-    def _create_made_up(self, size: int, kept: bool) -> None:
+    def _create_made_up(self, make: _Maker, content: Any, kept: bool) -> Segment:
         while True:
             name = _make_filename()
             try:
-                self._segment = Segment.create(name, size, kept, self._mode)
+                segment = make(name, content, kept, self._mode)
             except FileExistsError:
                 continue
             self._name = name
-            return
+            return segment
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._segment.commit()
@@ -160,12 +163,14 @@ class ShareableList(_mproc.ShareableList):
 
     def __init__(self, sequence: Iterable[Any] | None = None, *, name: str | None = None) -> None:
         if name is None or sequence is not None:
-            items = () if sequence is None else tuple(sequence)
-            self.shm = SharedMemory(name, create=True, size=self._size_of(items))
-            self._fill(self.shm._segment, items)
+            self.shm = shm = SharedMemory.__new__(SharedMemory)
+            shm._flags = _O_CREX_RDWR
+            shm._create(self._create, name, () if sequence is None else sequence)
         else:
-            self.shm = SharedMemory(name)
-            self._bind(self.shm._segment)
+            self.shm = shm = SharedMemory(name)
+        self._bind(shm._segment)
+        if sequence is None:
+            len(self)  # ValueError: the segment holds no list
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach_list, (self.__class__, self.shm.name)
