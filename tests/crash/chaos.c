@@ -16,22 +16,15 @@
  * A message's bytes are a pattern of producer and number, so that a torn one is seen. Whoever sees
  * something wrong exits with a code of its own, and the boss, who expects 0 or its own SIGKILL, fails.
  */
+#include "boss.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#include "mproc.h"
 
 #define PRODUCERS 3
 #define CONSUMERS 3
@@ -78,36 +71,10 @@ static struct world *world;
 static struct mate crew[CREW];
 static uint32_t journals;
 static uint64_t kills[ROLES];
-static uint64_t seed;
 
 /* The boss' books on tasks: 0: open, 1: has its result, 2: died with its worker. */
 static unsigned char *fate;
 static uint64_t tasks_put, tasks_done, tasks_lost;
-
-static _Noreturn void fail(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    printf("chaos: ");
-    vprintf(format, args);
-    printf("\n0 passed, 1 failed\n");
-    va_end(args);
-    exit(1);
-}
-
-static uint64_t random_below(uint64_t n) {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % n;
-}
-
-static uint64_t load(const uint64_t *word) {
-    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
-}
-
-static void store(uint64_t *word, uint64_t value) {
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
-}
 
 /* What a call of the library says to a mate: it goes on, or is done, or stuck. */
 static void expect(int r) {
@@ -181,10 +148,10 @@ static void produce(uint32_t number) {
     if (text == NULL) {
         _exit(ODD_RESULT);
     }
-    for (uint32_t i = 0; i < ITEMS && !load(&world->stop); i++) {
-        store(&journal->meant, i + 1);
+    for (uint32_t i = 0; i < ITEMS && !boss_load(&world->stop); i++) {
+        boss_store(&journal->meant, i + 1);
         put_item(text, (struct item){number, i});
-        store(&journal->put, i + 1);
+        boss_store(&journal->put, i + 1);
         if (i % 4 == 0) {
             change_words();
         }
@@ -260,11 +227,7 @@ static void work(unsigned seat) {
     }
 }
 
-static _Noreturn void live(const struct mate *mate, uint32_t journal, pid_t boss) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != boss) {
-        _exit(0);
-    }
+static _Noreturn void live(const struct mate *mate, uint32_t journal) {
     switch (mate->role) {
     case PRODUCER: produce(journal); break;
     case CONSUMER: consume(); break;
@@ -275,29 +238,17 @@ static _Noreturn void live(const struct mate *mate, uint32_t journal, pid_t boss
 
 /* ---------------------------------------------------------------- boss: the crew */
 
-static void *calloc_arena(size_t size) {
-    void *block = mproc_calloc(1, size);
-    if (block == NULL) {
-        fail("no memory");
-    }
-    return block;
-}
-
 static void hire(struct mate *mate) {
-    pid_t boss = getpid();
     if (mate->role == PRODUCER) {
         if (journals == JOURNALS) {
-            fail("more than %d producers", JOURNALS);
+            boss_fail("more than %d producers", JOURNALS);
         }
-        world->journal[journals++] = calloc_arena(sizeof(struct journal));
+        world->journal[journals++] = boss_calloc(sizeof(struct journal));
     }
     mate->killed = false;
-    mate->pid = fork();
-    if (mate->pid < 0) {
-        fail("fork: %s", strerror(errno));
-    }
+    mate->pid = boss_fork();
     if (mate->pid == 0) {
-        live(mate, journals - 1, boss);
+        live(mate, journals - 1);
     }
 }
 
@@ -310,11 +261,12 @@ static void mourn_seat(unsigned seat) {
     uint64_t ticket;
     int r = mproc_taskq_mourn(world->tasks, seat, &ticket);
     if (r < 0) {
-        fail("mourn: %s", mproc_strerror(r));
+        boss_fail("mourn: %s", mproc_strerror(r));
     }
     if (r == 1) {
         if (ticket >= tasks_put || fate[ticket] != 0) {
-            fail("task %llu died with a worker that did not have it", (unsigned long long)ticket);
+            boss_fail("task %llu died with a worker that did not have it",
+                      (unsigned long long)ticket);
         }
         fate[ticket] = 2;
         tasks_lost++;
@@ -323,12 +275,7 @@ static void mourn_seat(unsigned seat) {
 
 /* Collects an ended mate's status and judges it. */
 static void bury(struct mate *mate) {
-    int status;
-    while (waitpid(mate->pid, &status, 0) < 0) {
-        if (errno != EINTR) {
-            fail("waitpid: %s", strerror(errno));
-        }
-    }
+    int status = boss_collect(mate->pid);
     bool by_us = mate->killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (!by_us && status != 0) {
         static const char *const words[] = {"waited in vain",      "got a torn item",
@@ -336,27 +283,21 @@ static void bury(struct mate *mate) {
                                             "found unequal words", "got an odd result"};
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
         bool known = code >= STUCK && code <= ODD_RESULT;
-        fail("a %s %s (wait status %#x)", role_name(mate->role),
-             known ? words[code - STUCK] : "ended by itself", (unsigned)status);
+        boss_fail("a %s %s (wait status %#x)", role_name(mate->role),
+                  known ? words[code - STUCK] : "ended by itself", (unsigned)status);
     }
     kills[mate->role] += by_us;
     if (mate->role == WORKER) {
         mourn_seat(mate->seat);
     }
     /* The others have to notice by themselves that half of the dead are dead. */
-    if (random_below(2) == 0) {
+    if (boss_random_below(2) == 0) {
         mproc_reap();
     }
 }
 
-static bool ended(const struct mate *mate) {
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)mate->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid != 0;
-}
-
 static void kill_one(void) {
-    struct mate *mate = &crew[random_below(CREW)];
+    struct mate *mate = &crew[boss_random_below(CREW)];
     mate->killed = true;
     kill(mate->pid, SIGKILL);
     bury(mate);
@@ -365,7 +306,7 @@ static void kill_one(void) {
 
 static void replace_ended(void) {
     for (int i = 0; i < CREW; i++) {
-        if (ended(&crew[i])) {
+        if (boss_ended(crew[i].pid)) {
             bury(&crew[i]);
             hire(&crew[i]);
         }
@@ -381,7 +322,7 @@ static void put_task(void) {
     struct iovec piece = {text, sizeof text};
     int r = mproc_taskq_put(world->tasks, &piece, 1, &ticket);
     if (r != 0 || ticket != tasks_put) {
-        fail("putting a task: %s", mproc_strerror(r));
+        boss_fail("putting a task: %s", mproc_strerror(r));
     }
     tasks_put++;
 }
@@ -395,15 +336,15 @@ static bool collect_result(int64_t timeout) {
         return false;
     }
     if (r != 0) {
-        fail("collecting a result: %s", mproc_strerror(r));
+        boss_fail("collecting a result: %s", mproc_strerror(r));
     }
     snprintf(text, sizeof text, "task %llu", (unsigned long long)ticket);
     if (message.size != sizeof text || memcmp(message.data, text, sizeof text) != 0) {
-        fail("the result of task %llu is torn", (unsigned long long)ticket);
+        boss_fail("the result of task %llu is torn", (unsigned long long)ticket);
     }
     if (ticket >= tasks_put || fate[ticket] != 0) {
-        fail("task %llu has a result and %s", (unsigned long long)ticket,
-             fate[ticket] == 1 ? "another one" : "died with its worker");
+        boss_fail("task %llu has a result and %s", (unsigned long long)ticket,
+                  fate[ticket] == 1 ? "another one" : "died with its worker");
     }
     fate[ticket] = 1;
     tasks_done++;
@@ -419,19 +360,12 @@ static void serve_tasks(void) {
     }
 }
 
-static void check(int r, const char *what, const char *why) {
-    if (r != 0) {
-        fail("%s: %s", what, why);
-    }
-}
-
 static void check_everything(void) {
-    char why[256] = "";
-    check(mproc_arena_check(why, sizeof why), "arena", why);
-    check(mproc_member_check(why, sizeof why), "members", why);
-    check(mproc_queue_check(world->queue, why, sizeof why), "queue", why);
-    check(mproc_taskq_check(world->tasks, why, sizeof why), "task queue", why);
-    check(mproc_lock_check(world->lock, why, sizeof why), "lock", why);
+    boss_check(mproc_arena_check(why, sizeof why));
+    boss_check(mproc_member_check(why, sizeof why));
+    boss_check(mproc_queue_check(world->queue, why, sizeof why));
+    boss_check(mproc_taskq_check(world->tasks, why, sizeof why));
+    boss_check(mproc_lock_check(world->lock, why, sizeof why));
 }
 
 /* ---------------------------------------------------------------- boss: the account */
@@ -458,7 +392,7 @@ static void add_journal(struct account *account, const struct journal *journal) 
     }
     for (uint64_t i = journal->meant; i < ITEMS; i++) {
         if (got(journal, i)) {
-            fail("an item was got that was never put");
+            boss_fail("an item was got that was never put");
         }
     }
 }
@@ -469,16 +403,16 @@ static struct account settle(void) {
         add_journal(&account, world->journal[i]);
     }
     if (account.missing > kills[CONSUMER]) {
-        fail("%llu items are missing, and %llu consumers were killed",
-             (unsigned long long)account.missing, (unsigned long long)kills[CONSUMER]);
+        boss_fail("%llu items are missing, and %llu consumers were killed",
+                  (unsigned long long)account.missing, (unsigned long long)kills[CONSUMER]);
     }
     if (tasks_done + tasks_lost != tasks_put) {
-        fail("%llu tasks: %llu done, %llu died with a worker", (unsigned long long)tasks_put,
-             (unsigned long long)tasks_done, (unsigned long long)tasks_lost);
+        boss_fail("%llu tasks: %llu done, %llu died with a worker", (unsigned long long)tasks_put,
+                  (unsigned long long)tasks_done, (unsigned long long)tasks_lost);
     }
     for (int i = 1; i < WORDS; i++) {
         if (world->word[i] != world->word[0]) {
-            fail("the words under the lock differ");
+            boss_fail("the words under the lock differ");
         }
     }
     return account;
@@ -487,13 +421,13 @@ static struct account settle(void) {
 /* ---------------------------------------------------------------- boss: life */
 
 static void begin(void) {
-    world = calloc_arena(sizeof *world);
+    world = boss_calloc(sizeof *world);
     world->queue = mproc_queue_new(BOUND);
     world->tasks = mproc_taskq_new(WORKERS);
     world->lock = mproc_lock_new(WORDS);
     fate = calloc(TASKS, 1);
     if (world->queue == NULL || world->tasks == NULL || world->lock == NULL || fate == NULL) {
-        fail("no memory");
+        boss_fail("no memory");
     }
     for (unsigned i = 0; i < CREW; i++) {
         enum role role = i < PRODUCERS ? PRODUCER : i < PRODUCERS + CONSUMERS ? CONSUMER : WORKER;
@@ -504,15 +438,8 @@ static void begin(void) {
 }
 
 static void wait_for_end(struct mate *mate) {
-    int pidfd = (int)syscall(SYS_pidfd_open, mate->pid, 0);
-    struct pollfd ready = {.fd = pidfd, .events = POLLIN};
-    int r;
-    do {
-        r = poll(&ready, 1, (int)(SOON / MPROC_MSEC) * 2);
-    } while (r < 0 && errno == EINTR);
-    close(pidfd);
-    if (r == 0) {
-        fail("a %s does not end", role_name(mate->role));
+    if (!boss_await_end(mate->pid, (int)(SOON / MPROC_SEC) * 2)) {
+        boss_fail("a %s does not end", role_name(mate->role));
     }
     bury(mate);
 }
@@ -527,13 +454,13 @@ static void end_role(enum role role) {
 
 /* Producers end, what they put is got, tasks are done; then everybody is gone. */
 static void finish(void) {
-    store(&world->stop, 1);
+    boss_store(&world->stop, 1);
     end_role(PRODUCER);
     mproc_queue_close(world->queue);
     end_role(CONSUMER);
     while (tasks_done + tasks_lost < tasks_put) {
         if (!collect_result(SOON)) {
-            fail("a result does not come");
+            boss_fail("a result does not come");
         }
     }
     mproc_taskq_close(world->tasks);
@@ -554,20 +481,14 @@ static void release_all(void) {
 }
 
 static void run(double seconds) {
-    struct timespec now, start;
-    double elapsed = 0;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    for (uint64_t round = 0; elapsed < seconds; round++) {
-        long us = (long)random_below(4000);
-        nanosleep(&(struct timespec){0, us * 1000}, NULL);
+    for (uint64_t round = 0; boss_elapsed() < seconds; round++) {
+        boss_nap(boss_random_below(4000));
         serve_tasks();
         kill_one();
         replace_ended();
         if (round % 64 == 0) {
             check_everything();
         }
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        elapsed = (double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) / 1e9;
     }
 }
 
@@ -583,44 +504,13 @@ static void print_account(const struct account *a) {
            (unsigned long long)tasks_lost, (unsigned long long)world->inherited);
 }
 
-static double parse(int argc, char **argv) {
-    double seconds = 5;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
-            seconds = strtod(argv[++i], NULL);
-        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else {
-            printf("usage: %s [--seconds N] [--seed N]\n", argv[0]);
-            exit(2);
-        }
-    }
-    return seconds;
-}
-
 int main(int argc, char **argv) {
-    mproc_arena_stats before, after;
-    seed = (uint64_t)time(NULL);
-    double seconds = parse(argc, argv);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("chaos: seed %llu, %g seconds\n", (unsigned long long)seed, seconds);
-    seed = seed * 2 + 1; /* never 0 */
-    int r = mproc_init(argc, argv);
-    if (r != 0) {
-        fail("mproc_init: %s", mproc_strerror(r));
-    }
-    mproc_arena_stat(&before);
+    double seconds = boss_begin(argc, argv, "chaos", 5);
     begin();
     run(seconds);
     finish();
     struct account account = settle();
     print_account(&account);
     release_all();
-    mproc_arena_stat(&after);
-    if (after.used != before.used || after.blocks != before.blocks || mproc_members(NULL, 0) != 1) {
-        fail("left over: %zu bytes in %zu blocks, %zu members", after.used, after.blocks,
-             mproc_members(NULL, 0));
-    }
-    printf("1 passed, 0 failed\n");
-    return 0;
+    return boss_end();
 }
