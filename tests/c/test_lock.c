@@ -347,6 +347,51 @@ TEST(lock_tells_one_heir_of_several) {
     drop(r);
 }
 
+enum { LOTS = 100000 };
+
+struct lots {
+    mproc_lock *lock[LOTS];
+    uint64_t times[LOTS];
+};
+
+static void use_all(void *arg) {
+    struct lots *lots = arg;
+    for (int i = 0; i < LOTS; i++) {
+        CHECK_OK(mproc_lock_acquire(lots->lock[i], MPROC_FOREVER));
+        lots->times[i]++;
+        CHECK_OK(mproc_lock_release(lots->lock[i]));
+    }
+}
+
+/* They cost memory alone, some hundred bytes each, and nothing of it stays. */
+TEST(lock_a_hundred_thousand) {
+    mproc_arena_stats before, with, after;
+    struct lots *lots = mproc_calloc(1, sizeof *lots);
+    CHECK(lots != NULL);
+    size_t files = test_open_fds();
+    mproc_arena_stat(&before);
+    for (int i = 0; i < LOTS; i++) {
+        lots->lock[i] = mproc_lock_new(0);
+        CHECK(lots->lock[i] != NULL);
+    }
+    mproc_arena_stat(&with);
+    CHECK_LE(with.used - before.used, LOTS * UINT64_C(256));
+    pid_t pid = kin_fork(use_all, lots);
+    use_all(lots);
+    kin_join(pid);
+    mproc_reap();
+    CHECK_EQ(test_open_fds(), files);
+    for (int i = 0; i < LOTS; i++) {
+        CHECK_EQ(lots->times[i], 2);
+        mproc_drop(lots->lock[i]);
+    }
+    mproc_arena_stat(&after);
+    CHECK_EQ(after.used, before.used);
+    CHECK_EQ(after.blocks, before.blocks);
+    mproc_free(lots);
+    kin_check();
+}
+
 /* ---------------------------------------------------------------- fairness */
 
 /* MOST: that many acquisitions by others within one wait. A fair share is 7. By the rule of mutex.c a

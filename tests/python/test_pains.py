@@ -105,6 +105,161 @@ def test_r3_the_holder_of_a_lock_is_killed(ctx):
         pass
 
 
+def asleep(pid):
+    """Whether a process sleeps on a word of shared memory."""
+    with open(f"/proc/{pid}/wchan") as place:
+        return "futex" in place.read()
+
+
+def wait_for_ever(condition, connection):
+    with condition:
+        connection.send("waiting")  # it has the lock: who gets that knows that it waits
+        condition.wait()
+
+
+def wait_and_tell(condition, connection):
+    with condition:
+        connection.send("waiting")
+        connection.send(condition.wait(LONG))
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_r4_a_waiter_is_killed(ctx, kind):
+    """Standard library: notify_all() waits for the dead to say that they are awake."""
+    condition = ctx.Condition(getattr(ctx, kind)())
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        targets = (wait_for_ever, wait_and_tell, wait_for_ever)
+        processes = [ctx.Process(target=target, args=(condition, writer)) for target in targets]
+        for process in processes:
+            process.start()
+            assert reader.recv() == "waiting"
+        with condition:
+            pass  # now the last one waits, too
+        for process in (processes[0], processes[2]):
+            process.kill()
+            process.join()
+        with condition:
+            condition.notify_all()
+        assert reader.poll(LONG)
+        assert reader.recv() is True
+        processes[1].join()
+        assert processes[1].exitcode == 0
+        with condition:
+            assert condition.wait(0) is False
+
+
+def wait_and_pass(barrier, connection):
+    try:
+        barrier.wait(LONG)
+    except threading.BrokenBarrierError:
+        connection.send("broken")
+    else:
+        connection.send("passed")
+
+
+def test_r4_a_party_of_a_barrier_is_killed(ctx):
+    """Standard library: the others wait for ever, since nobody knows that it is dead."""
+    barrier = ctx.Barrier(3)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        processes = [ctx.Process(target=wait_and_pass, args=(barrier, writer)) for _ in range(2)]
+        for process in processes:
+            process.start()
+        assert wait_until(lambda: barrier.n_waiting == 2, LONG)
+        processes[0].kill()
+        assert reader.poll(LONG)
+        assert reader.recv() == "broken"
+        with pytest.raises(threading.BrokenBarrierError):
+            barrier.wait(LONG)
+        for process in processes:
+            process.join()
+        barrier.reset()
+        assert (barrier.broken, barrier.n_waiting) == (False, 0)
+        again = [ctx.Process(target=wait_and_pass, args=(barrier, writer)) for _ in range(2)]
+        for process in again:
+            process.start()
+        barrier.wait(LONG)
+        assert [reader.recv() for _ in again] == ["passed", "passed"]
+        for process in again:
+            process.join()
+
+
+def wait_for_event(event, connection):
+    connection.send(event.wait(LONG))
+
+
+def test_r4_waiters_of_an_event_are_killed(ctx):
+    """Standard library: an Event is a Condition inside, so set() blocks."""
+    event = ctx.Event()
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        processes = [ctx.Process(target=wait_for_event, args=(event, writer)) for _ in range(3)]
+        for process in processes:
+            process.start()
+        assert wait_until(lambda: all(asleep(process.pid) for process in processes), LONG)
+        for process in processes[:2]:
+            process.kill()
+            process.join()
+        event.set()
+        assert reader.poll(LONG)
+        assert reader.recv() is True
+        processes[2].join()
+        event.clear()
+        assert event.wait(0) is False
+
+
+def acquire_and_tell(semaphore, connection):
+    connection.send(semaphore.acquire(timeout=LONG))
+
+
+def hold_all(semaphore, connection):
+    while semaphore.acquire(False):
+        pass
+    connection.send("held")
+    while True:
+        signal.pause()
+
+
+def test_r4_a_waiter_of_a_semaphore_is_killed(ctx):
+    """It takes no permit with it, and who waits beside it gets the one that is released."""
+    semaphore = ctx.Semaphore(0)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        processes = [
+            ctx.Process(target=acquire_and_tell, args=(semaphore, writer)) for _ in range(2)
+        ]
+        for process in processes:
+            process.start()
+        assert wait_until(lambda: all(asleep(process.pid) for process in processes), LONG)
+        processes[0].kill()
+        processes[0].join()
+        semaphore.release()
+        assert reader.poll(LONG)
+        assert reader.recv() is True
+        processes[1].join()
+        assert semaphore.acquire(False) is False
+
+
+def test_r4_the_holder_of_all_permits_is_killed(ctx):
+    """Standard library: its permits are lost for ever."""
+    semaphore = ctx.BoundedSemaphore(2)
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        process = ctx.Process(target=hold_all, args=(semaphore, writer))
+        process.start()
+        assert reader.recv() == "held"
+        assert semaphore.acquire(False) is False
+        process.kill()
+        assert semaphore.acquire(timeout=LONG) is True
+        assert semaphore.acquire(timeout=LONG) is True
+        process.join()
+        semaphore.release()
+        semaphore.release()
+        with pytest.raises(ValueError, match="released too many times"):
+            semaphore.release()
+
+
 def send_much(q):
     q.put(b"x" * 1_000_000)
     q.put("done")

@@ -1,5 +1,6 @@
 """Lock: between threads, between processes, and when its holder dies."""
 
+import gc
 import os
 import pickle
 import signal
@@ -9,7 +10,7 @@ import time
 import pytest
 
 import mproc
-from mproc import synchronize
+from mproc import _mproc, synchronize
 
 LONG = 30  # seconds that no wait takes: after them something is wrong
 FOREIGN = "Lock objects should only be shared between processes through inheritance"
@@ -498,3 +499,30 @@ def test_a_lock_may_be_inherited_in_silence(ctx, kind):
 def test_wrong_wishes_about_a_dead_owner(kind):
     with pytest.raises(ValueError, match=r"^on_owner_death is 'raise' or 'recover', not 'hope'$"):
         getattr(mproc, kind)(on_owner_death="hope")
+
+
+def use_all(locks, counter):
+    for lock in locks:
+        with lock:
+            counter.value += 1
+
+
+def test_a_hundred_thousand():
+    """Two processes use them all; what stays is nothing."""
+    ctx = mproc.get_context("fork")
+    descriptors, used = os.listdir("/proc/self/fd"), _mproc.arena_stat()["used"]
+    counter = ctx.Value("q")
+    locks = [ctx.Lock() for _ in range(100_000)]
+    process = ctx.Process(target=use_all, args=(locks, counter))
+    process.start()
+    for lock in locks:
+        with lock:
+            pass
+    process.join()
+    assert (process.exitcode, counter.value) == (0, len(locks))
+    process.close()
+    assert os.listdir("/proc/self/fd") == descriptors
+    del locks, lock, counter, process
+    gc.collect()
+    _mproc.reap()
+    assert _mproc.arena_stat()["used"] == used
