@@ -317,10 +317,22 @@ static void write_all(const struct place *p, const struct value *v, uint64_t for
 #define START_BITS 42
 #define START_MASK ((UINT64_C(1) << START_BITS) - 1)
 
-/* The calling process; never 0. */
-static uint64_t self(void) {
-    const struct mproc__slot *slot = mproc__self_slot();
-    return (uint64_t)(uint32_t)slot->pid << START_BITS | (slot->start_time & START_MASK);
+/* The calling process, in *out; never 0. Asked of the system once a process. */
+static int self(uint64_t *out) {
+    static uint64_t known;
+    uint64_t start, word = mproc__peek64(&known);
+    int r = mproc__family_need(); /* whose fork handlers see to it that the pid is right */
+    if (r == 0 && word >> START_BITS != (uint64_t)mproc__self_pid()) {
+        r = mproc__os_process_start_time(mproc__self_pid(), &start);
+        if (r == 0) {
+            word = (uint64_t)mproc__self_pid() << START_BITS | (start & START_MASK);
+            mproc__poke64(&known, word);
+        }
+    }
+    if (r == 0) {
+        *out = word;
+    }
+    return r;
 }
 
 static bool is_dead(uint64_t owner) {
@@ -440,9 +452,10 @@ int mproc_shareable_list_set(mproc_shm *list, size_t i, const mproc_item *item) 
         write_all(&p, &v, format_of(&v, p.room));
         return 0;
     }
-    r = mproc__family_need(); /* who this process is, is known to its slot */
+    uint64_t me;
+    r = self(&me);
     if (r == 0) {
-        own(&l, self());
+        own(&l, me);
         write_owned(&l, i, &p, &v);
         disown(&l);
     }
@@ -507,9 +520,10 @@ static int read_item(const struct place *p, mproc_item *out, void *room, size_t 
 /* As a writer, who is alone. */
 static int read_owned(const struct list *l, const struct place *p, mproc_item *out, void *room,
                       size_t size) {
-    int r = mproc__family_need();
+    uint64_t me;
+    int r = self(&me);
     if (r == 0) {
-        own(l, self());
+        own(l, me);
         r = read_item(p, out, room, size);
         disown(l);
     }
