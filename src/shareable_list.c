@@ -23,8 +23,8 @@
  * in a list without that part, where a text of several words can be found half written.
  *
  * Shared state, of struct change.
- *   owner         0, or who is writing (pid and start time, so that strangers of another family can
- *                 judge); by compare-and-swap.
+ *   owner         0, or who is writing (pid, and a time at which it was there, so that strangers of
+ *                 another family can judge); by compare-and-swap.
  *   all others    the owner.
  * What stands in a segment may be written by strangers meanwhile, or be anything: every number is read
  * once into a local and judged before it is used.
@@ -314,31 +314,24 @@ static void write_all(const struct place *p, const struct value *v, uint64_t for
 
 /* ---------------------------------------------------------------- who writes */
 
-#define START_BITS 42
-#define START_MASK ((UINT64_C(1) << START_BITS) - 1)
+#define WHEN_BITS 42
+#define WHEN_MASK ((UINT64_C(1) << WHEN_BITS) - 1)
+#define WHEN_UNIT 20 /* 2^20 ns since boot: a millisecond */
 
-/* The calling process, in *out; never 0. Asked of the system once a process. */
+/* The calling process, in *out; never 0. Its slot knows who it is. */
 static int self(uint64_t *out) {
-    static uint64_t known;
-    uint64_t start, word = mproc__peek64(&known);
-    int r = mproc__family_need(); /* whose fork handlers see to it that the pid is right */
-    if (r == 0 && word >> START_BITS != (uint64_t)mproc__self_pid()) {
-        r = mproc__os_process_start_time(mproc__self_pid(), &start);
-        if (r == 0) {
-            word = (uint64_t)mproc__self_pid() << START_BITS | (start & START_MASK);
-            mproc__poke64(&known, word);
-        }
-    }
+    int r = mproc__family_need();
     if (r == 0) {
-        *out = word;
+        const struct mproc__slot *slot = mproc__self_slot();
+        *out = (uint64_t)(uint32_t)slot->pid << WHEN_BITS | (slot->born >> WHEN_UNIT & WHEN_MASK);
     }
     return r;
 }
 
+/* A moment of the last millisecond counts as that process' life: no pid comes round so soon. */
 static bool is_dead(uint64_t owner) {
-    uint64_t start;
-    int r = mproc__os_process_start_time((pid_t)(owner >> START_BITS), &start);
-    return r == -ESRCH || (r == 0 && (start & START_MASK) != (owner & START_MASK));
+    uint64_t when = ((owner & WHEN_MASK) + 1) << WHEN_UNIT;
+    return mproc__os_process_is((pid_t)(owner >> WHEN_BITS), when) == 0;
 }
 
 /* Puts the old item back. A record that cannot be one is left alone. */
