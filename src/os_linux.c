@@ -279,7 +279,7 @@ static int start_ticks(pid_t pid, uint64_t *ticks) {
 /* The kernel rounds start times down to ticks, so who had the pid at `when` shows none later than its
  * tick. A pid does not come round within one tick. */
 int mproc__os_process_is(pid_t pid, uint64_t when) {
-    uint64_t ticks, tick = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t ticks = 0, tick = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
     int r = start_ticks(pid, &ticks);
     if (r != 0) {
         return r == -ESRCH ? 0 : r;
