@@ -608,6 +608,8 @@ MPROC_API int mproc_pipe_sendv(int end, const struct iovec *lent, int n) MPROC_M
 /* Receives in two steps: the length of the next message, then exactly its bytes.
  * MPROC_EEOF (closed between messages), MPROC_EFRAME, -EINTR only before the first byte. */
 MPROC_API int mproc_pipe_recv_size(int end, size_t *size) MPROC_MUST_USE;
+/* The first step without waiting for a message to begin. -EAGAIN: none has. */
+MPROC_API int mproc_pipe_try_size(int end, size_t *size) MPROC_MUST_USE;
 MPROC_API int mproc_pipe_recv_body(int end, void *out, size_t size) MPROC_MUST_USE;
 
 /* 1 when a message (or the end of the stream) can be received, 0 after the timeout, or an error. */

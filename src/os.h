@@ -133,6 +133,10 @@ struct iovec;
 /* writev() that never raises SIGPIPE. Bytes written, or -errno. */
 ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
 
+/* read() of what is there already, whether or not the descriptor is blocking. Bytes read, 0 at the
+ * end, or -errno: -EAGAIN when nothing is there. */
+ssize_t mproc__os_read_now(int fd, void *out, size_t size);
+
 /* ---- events */
 
 /* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */

@@ -716,6 +716,19 @@ ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
     return write_masked(fd, pieces, n);
 }
 
+ssize_t mproc__os_read_now(int fd, void *out, size_t size) {
+    struct iovec piece = {out, size};
+    ssize_t r = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
+    if (r < 0 && errno == EOPNOTSUPP) { /* terminals, and pipes before Linux 5.9 */
+        struct pollfd p = {fd, POLLIN, 0};
+        if (fd >= 0 && poll(&p, 1, 0) == 0) {
+            return -EAGAIN;
+        }
+        r = read(fd, out, size);
+    }
+    return r < 0 ? -errno : r;
+}
+
 /* ---------------------------------------------------------------- events */
 
 int mproc__os_event_new(void) {

@@ -51,7 +51,8 @@ union fds_control {
 
 static size_t put_header(unsigned char *out, size_t size);
 static int gather(const struct sending *sending, struct iovec *out);
-static int read_all(int end, void *out, size_t size);
+static int read_size(int end, unsigned char h[8], size_t n, size_t *size);
+static int read_all(int end, void *out, size_t size, bool begun);
 static int wait_for(int end, short events);
 static int poll_until(struct pollfd *polls, size_t n, int64_t timeout);
 static size_t take_fds(struct msghdr *message, int *out);
@@ -149,9 +150,23 @@ static int gather(const struct sending *s, struct iovec *out) {
 /* ---------------------------------------------------------------- receiving */
 
 int mproc_pipe_recv_size(int end, size_t *size) {
-    unsigned char h[8];
+    unsigned char header[8];
+    return read_size(end, header, 0, size);
+}
+
+int mproc_pipe_try_size(int end, size_t *size) {
+    unsigned char header[8];
+    ssize_t n = mproc__os_read_now(end, header, 4);
+    if (n <= 0) {
+        return n == 0 || n == -ECONNRESET ? MPROC_EEOF : (int)n;
+    }
+    return read_size(end, header, (size_t)n, size);
+}
+
+/* A length, of whose first four bytes n are in h already. */
+static int read_size(int end, unsigned char h[8], size_t n, size_t *size) {
     uint64_t length = 0;
-    int r = read_all(end, h, 4);
+    int r = read_all(end, h + n, 4 - n, n > 0);
     if (r != 0) {
         return r;
     }
@@ -161,11 +176,9 @@ int mproc_pipe_recv_size(int end, size_t *size) {
             return MPROC_EFRAME;
         }
     } else {
-        do {
-            r = read_all(end, h, 8);
-        } while (r == -EINTR); /* the first four bytes are gone */
+        r = read_all(end, h, 8, true);
         if (r != 0) {
-            return r == MPROC_EEOF ? MPROC_EFRAME : r;
+            return r;
         }
         for (int i = 0; i < 8; i++) {
             length = length << 8 | h[i];
@@ -179,12 +192,13 @@ int mproc_pipe_recv_size(int end, size_t *size) {
 }
 
 int mproc_pipe_recv_body(int end, void *out, size_t size) {
-    int r = read_all(end, out, size);
+    int r = read_all(end, out, size, false);
     return r == MPROC_EEOF ? MPROC_EFRAME : r;
 }
 
-/* MPROC_EEOF: the stream ended before the first byte; MPROC_EFRAME: behind it. */
-static int read_all(int end, void *out, size_t size) {
+/* MPROC_EEOF: the stream ended before the first byte; MPROC_EFRAME: behind it. begun: the first byte
+ * has been read before. */
+static int read_all(int end, void *out, size_t size, bool begun) {
     size_t done = 0;
     while (done < size) {
         ssize_t n = read(end, (char *)out + done, size - done);
@@ -198,10 +212,10 @@ static int read_all(int end, void *out, size_t size) {
         } else if (r == -ECONNRESET) {
             r = MPROC_EEOF;
         }
-        if (r == MPROC_EEOF && done > 0) {
+        if (r == MPROC_EEOF && (begun || done > 0)) {
             return MPROC_EFRAME;
         }
-        if (r < 0 && !(r == -EINTR && done > 0)) {
+        if (r < 0 && !(r == -EINTR && (begun || done > 0))) {
             return r;
         }
     }

@@ -2,6 +2,7 @@
  *
  * Objects travel as bare pickles in the frames of mproc.h's pipes, so either end may be a
  * Connection of the standard library. The descriptor is the object's own: it is closed with it.
+ * Who receives looks for a while before it sleeps, if that has paid (looking.h).
  *
  * Invariants: 1. `handle` is -1 once the connection is closed. 2. After a message that is longer
  * than was allowed nothing is received any more: the connection is closed, or made write-only.
@@ -19,12 +20,16 @@
 #include "mproc.h"
 
 #define WAIT_INLINE 64 /* descriptors waited for without an allocation */
+#define YOUNG 8        /* waits of a connection that are like those of other young ones */
+#define READ_MOST 1024 /* bytes */
 
 struct connection {
     PyObject_HEAD PyObject *weak;
     int handle;
     char readable;
     char writable;
+    unsigned char waits; /* up to YOUNG */
+    struct looking looking;
 };
 
 /* ---- life */
@@ -182,10 +187,52 @@ static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObjec
 
 /* ---- receiving */
 
+/* Whether something has come meanwhile, or the end. */
+static int look(int handle) {
+    int64_t end = blocking_now() + LOOKING_NS;
+    do {
+        if (mproc_pipe_poll(handle, 0) != 0) return 1;
+    } while (blocking_now() < end);
+    return 0;
+}
+
+/* Connections that live for a few messages learn from each other. */
+static struct looking *looking_of(struct connection *self, struct module_state *state) {
+    if (self->waits == YOUNG) return &self->looking;
+    self->waits++;
+    return &state->young_connections;
+}
+
+/* Returns when something has come, or when it is time to sleep for it. 0, or BLOCKING_RAISED. */
+static int look_first(struct connection *self) {
+    struct module_state *state = module_state_of((PyObject *)self);
+    int seen;
+    if (!state) return BLOCKING_RAISED;
+    struct looking *looking = looking_of(self, state);
+    if (!looking_pays(looking)) return 0;
+    Py_BEGIN_ALLOW_THREADS;
+    seen = look(self->handle);
+    Py_END_ALLOW_THREADS;
+    looking_learn(looking, !seen);
+    /* A signal interrupts a sleep, but not a look. */
+    return !seen && PyErr_CheckSignals() < 0 ? BLOCKING_RAISED : 0;
+}
+
+/* The length of the next message, a code, or BLOCKING_RAISED. */
+static int receive_header(struct connection *self, size_t *size) {
+    int r;
+    Py_BEGIN_ALLOW_THREADS;
+    r = mproc_pipe_try_size(self->handle, size);
+    Py_END_ALLOW_THREADS;
+    if (r != -EAGAIN && r != -EINTR) return r;
+    if (look_first(self) < 0) return BLOCKING_RAISED;
+    BLOCKING(r, mproc_pipe_recv_size(self->handle, size));
+    return r;
+}
+
 /* The length of the next message, at most `most`. 0, or -1 with an exception. */
 static int receive_size(struct connection *self, size_t most, size_t *size) {
-    int r;
-    BLOCKING(r, mproc_pipe_recv_size(self->handle, size));
+    int r = receive_header(self, size);
     if (r == 0 && *size <= most) return 0;
     if (r != 0) {
         not_received(r);
@@ -300,6 +347,38 @@ static PyObject *connection_recv_bytes_into(PyObject *object, PyObject *args, Py
     PyObject *result = check_readable(self) < 0 ? NULL : receive_into(self, &view, offset);
     PyBuffer_Release(&view);
     return result;
+}
+
+/* read(), of blocking and other descriptors. The number of bytes, 0 at the end. */
+static int read_some(int handle, void *out, size_t size) {
+    ssize_t n = read(handle, out, size);
+    if (n < 0 && errno == EAGAIN) {
+        int r = mproc_pipe_poll(handle, MPROC_FOREVER);
+        if (r < 0) return r;
+        n = read(handle, out, size);
+    }
+    if (n < 0) return errno == ECONNRESET ? 0 : -errno;
+    return (int)n;
+}
+
+PyDoc_STRVAR(read_doc,
+             "_read($self, most, /)\n--\n\nWait for bytes of the stream, whatever messages "
+             "they belong to; return up to `most`, none at the end.");
+
+static PyObject *connection_read(PyObject *object, PyObject *argument) {
+    struct connection *self = (struct connection *)object;
+    Py_ssize_t most = PyNumber_AsSsize_t(argument, PyExc_OverflowError);
+    int r;
+    if ((most == -1 && PyErr_Occurred()) || check_readable(self) < 0) return NULL;
+    if (most <= 0 || most > READ_MOST) {
+        PyErr_Format(PyExc_ValueError, "most must be between 1 and %d", READ_MOST);
+        return NULL;
+    }
+    char bytes[READ_MOST];
+    if (look_first(self) < 0) return NULL;
+    BLOCKING(r, read_some(self->handle, bytes, (size_t)most));
+    if (r == BLOCKING_RAISED) return NULL;
+    return r < 0 ? error_raise(r) : PyBytes_FromStringAndSize(bytes, r);
 }
 
 /* ---- waiting */
@@ -491,6 +570,7 @@ static PyMethodDef connection_methods[] = {
      recv_bytes_doc},
     {"recv_bytes_into", (PyCFunction)(void (*)(void))connection_recv_bytes_into,
      METH_VARARGS | METH_KEYWORDS, recv_bytes_into_doc},
+    {"_read", connection_read, METH_O, read_doc},
     {"poll", (PyCFunction)(void (*)(void))connection_poll, METH_FASTCALL | METH_KEYWORDS, poll_doc},
     {"fileno", connection_fileno, METH_NOARGS, fileno_doc},
     {"close", connection_close, METH_NOARGS, close_doc},

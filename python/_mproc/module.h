@@ -17,6 +17,7 @@
 #include <Python.h>
 
 #include "codec.h"
+#include "looking.h"
 #include "pickling.h"
 
 /* Nouns in the order in which they are added: who needs another's types stands below it. */
@@ -67,6 +68,7 @@
 struct module_state {
     struct pickling pickling;
     struct codec codec;
+    struct looking young_connections;
 #define X(name) PyTypeObject *name##_type;
     MODULE_TYPES(X)
 #undef X

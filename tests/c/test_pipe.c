@@ -342,6 +342,62 @@ TEST(pipe_stream_broken_off) {
     CHECK_EQ(recv_of("\xff\xff\xff\xff\0\0\0", 7), MPROC_EFRAME);
 }
 
+static void nothing_to_wait_for(int duplex) {
+    int ends[2];
+    size_t size = 99;
+    make(ends, duplex);
+    CHECK_EQ(mproc_pipe_try_size(ends[0], &size), -EAGAIN);
+    CHECK_EQ(size, 99);
+    CHECK_EQ(mproc_pipe_send(ends[1], "hello", 5), 0);
+    CHECK_EQ(mproc_pipe_try_size(ends[0], &size), 0);
+    CHECK_EQ(size, 5);
+    char data[5];
+    CHECK_EQ(mproc_pipe_recv_body(ends[0], data, 5), 0);
+    CHECK_EQ(mproc_pipe_try_size(ends[0], &size), -EAGAIN);
+    CHECK_EQ(write(ends[1], "\0\0", 2), 2);
+    close(ends[1]);
+    CHECK_EQ(mproc_pipe_try_size(ends[0], &size), MPROC_EFRAME);
+    CHECK_EQ(mproc_pipe_try_size(ends[0], &size), MPROC_EEOF);
+    close(ends[0]);
+}
+
+TEST(pipe_tried) {
+    nothing_to_wait_for(0);
+    nothing_to_wait_for(1);
+    size_t size;
+    CHECK_EQ(mproc_pipe_try_size(-1, &size), -EBADF);
+}
+
+TEST(pipe_tried_on_an_old_kernel) {
+    deny(SYS_preadv2, -1, EOPNOTSUPP);
+    nothing_to_wait_for(0);
+    nothing_to_wait_for(1);
+    size_t size;
+    CHECK_EQ(mproc_pipe_try_size(-1, &size), -EBADF);
+}
+
+/* The length alone, in two parts: who tries waits for the rest of what has begun. */
+static void *finish_later(void *end) {
+    CHECK_EQ(write(*(int *)end, "\xff\xff\0\0\0\0\0\0\0\3abc", 13), 13);
+    return NULL;
+}
+
+TEST(pipe_tried_in_the_middle_of_a_length) {
+    int ends[2];
+    size_t size;
+    char data[3];
+    pthread_t thread;
+    make(ends, 0);
+    CHECK_EQ(write(ends[1], "\xff\xff", 2), 2);
+    CHECK_EQ(pthread_create(&thread, NULL, finish_later, &ends[1]), 0);
+    CHECK_EQ(mproc_pipe_try_size(ends[0], &size), 0);
+    CHECK_EQ(size, 3);
+    CHECK_EQ(mproc_pipe_recv_body(ends[0], data, 3), 0);
+    CHECK_EQ(memcmp(data, "abc", 3), 0);
+    pthread_join(thread, NULL);
+    drop(ends);
+}
+
 TEST(pipe_bad_lengths) {
     CHECK_EQ(recv_of("\xff\xff\xff\xfe", 4), MPROC_EFRAME);
     CHECK_EQ(recv_of("\x80\0\0\0", 4), MPROC_EFRAME);

@@ -271,6 +271,30 @@ def test_a_peer_of_the_standard_library():
             assert ours.recv() == item
 
 
+def test_bytes_of_the_stream(pair, reader_writer):
+    """_read(), which handshakes are made of."""
+    one, other = pair
+    one.send_bytes(b"hello")
+    one.send_bytes(b"you")
+    assert other._read(6) == b"\0\0\0\5he"
+    assert other._read(1024) == b"llo\0\0\0\3you"
+    os.set_blocking(other.fileno(), False)
+    thread = threading.Timer(0.01, os.write, (one.fileno(), b"late"))
+    thread.start()
+    assert other._read(100) == b"late"
+    thread.join()
+    for most in (0, -1, 1025):
+        with pytest.raises(ValueError, match="most must be between 1 and 1024"):
+            other._read(most)
+    one.close()
+    assert other._read(1) == b""
+    other.close()
+    with pytest.raises(OSError, match="handle is closed"):
+        other._read(1)
+    with pytest.raises(OSError, match="connection is write-only"):
+        reader_writer[1]._read(1)
+
+
 # ---- objects that make trouble
 
 
