@@ -85,25 +85,72 @@ def answer_challenge(connection: Messages, authkey: bytes) -> None:
 def welcome_client(connection: Connection, authkey: bytes) -> None:
     """Authenticate at the accepting end: it challenges, then it answers."""
     _check_key(authkey)
+    wire = _Wire(connection)
     message = _challenge()
-    connection.send_bytes(_CHALLENGE + message)
-    _verify(connection, authkey, message)
-    if connection.poll():
-        _send_both(connection, _WELCOME, _answer(connection, authkey))
+    wire.send_bytes(_CHALLENGE + message)
+    _verify(wire, authkey, message)
+    if wire.ahead:
+        wire.send_bytes(_WELCOME, _answer(wire, authkey))
     else:
-        connection.send_bytes(_WELCOME)
-        connection.send_bytes(_answer(connection, authkey))
-    _expect_welcome(connection)
+        wire.send_bytes(_WELCOME)
+        wire.send_bytes(_answer(wire, authkey))
+    _expect_welcome(wire, len(_WELCOME))  # what is behind it is not for us
+    _expect_no_more(wire)
 
 
 def greet_server(connection: Connection, authkey: bytes) -> None:
     """Authenticate at the connecting end: it answers, then it challenges."""
     _check_key(authkey)
+    wire = _Wire(connection)
     message = _challenge()
-    _send_both(connection, _answer(connection, authkey), _CHALLENGE + message)
-    _expect_welcome(connection)
-    _verify(connection, authkey, message)
-    connection.send_bytes(_WELCOME)
+    wire.send_bytes(_answer(wire, authkey), _CHALLENGE + message)
+    _expect_welcome(wire)
+    _verify(wire, authkey, message)
+    _expect_no_more(wire)
+    wire.send_bytes(_WELCOME)
+
+
+class _Wire:
+    """The frames of a handshake, with as few calls of the system as can be.
+
+    What is sent together goes in one call, so that the other end wakes up once; and what is there
+    is read in one: an end that has said its part waits for ours. Only the last word is followed by
+    messages that are not the handshake's; its length is known.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.ahead = b""  # what has been read of the next frames
+
+    def send_bytes(self, *messages: bytes) -> None:
+        """Send messages.
+
+        In two calls the second could fail, since the other end has rejected the first and gone.
+        """
+        frames = b"".join([len(message).to_bytes(4, "big") + message for message in messages])
+        while frames:
+            frames = frames[os.write(self._connection.fileno(), frames) :]
+
+    def recv_bytes(self, maxlength: int) -> bytes:
+        """Receive a message; read no more than the longest one takes.
+
+        EOFError, or OSError as of Connection.recv_bytes(): it is cut off, or too long.
+        """
+        self._fill(4, maxlength)
+        end = 4 + int.from_bytes(self.ahead[:4], "big")
+        if end > 4 + maxlength:
+            raise OSError("bad message length")
+        self._fill(end, maxlength)
+        message, self.ahead = self.ahead[4:end], self.ahead[end:]
+        return message
+
+    def _fill(self, size: int, maxlength: int) -> None:
+        """Read on until so many bytes are there."""
+        while len(self.ahead) < size:
+            more = self._connection._read(4 + maxlength - len(self.ahead))
+            if not more:
+                raise OSError("got end of file during message") if self.ahead else EOFError
+            self.ahead += more
 
 
 # ---- steps
@@ -144,19 +191,15 @@ def _answer(connection: Messages, authkey: bytes) -> bytes:
     return _create_response(authkey, message)
 
 
-def _expect_welcome(connection: Messages) -> None:
-    if connection.recv_bytes(_LONGEST) != _WELCOME:
+def _expect_welcome(connection: Messages, maxlength: int = _LONGEST) -> None:
+    if connection.recv_bytes(maxlength) != _WELCOME:
         raise AuthenticationError("digest sent was rejected")
 
 
-def _send_both(connection: Connection, *messages: bytes) -> None:
-    """Send two messages with one call of the system, so that the other end wakes up once.
-
-    In two calls the second could fail, since the other end has rejected the first and gone.
-    """
-    frames = b"".join([len(message).to_bytes(4, "big") + message for message in messages])
-    while frames:
-        frames = frames[os.write(connection.fileno(), frames) :]
+def _expect_no_more(wire: _Wire) -> None:
+    """The other end should have waited for us. What it has sent in advance would be lost."""
+    if wire.ahead:
+        raise AuthenticationError(f"Protocol error, unexpected data: {wire.ahead!r}")
 
 
 # ---- messages

@@ -182,7 +182,7 @@ class SocketListener:
             raise
 
     def _bind(self, address: Any) -> None:
-        self._socket.setblocking(True)  # whatever the default timeout is
+        _block(self._socket)
         if self._family != "AF_UNIX":
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(address)
@@ -246,7 +246,7 @@ def SocketClient(address: Any, family: str | None = None) -> Connection:
     """Connect to an address, without authentication."""
     sock = socket.socket(getattr(socket, family or _family_of(address)))
     try:
-        sock.setblocking(True)
+        _block(sock)
         sock.connect(address)
     except BaseException:
         sock.close()
@@ -256,8 +256,14 @@ def SocketClient(address: Any, family: str | None = None) -> Connection:
 
 def _connection_of(sock: socket.socket) -> Connection:
     """Return the connection that owns a socket from now on."""
-    sock.setblocking(True)
+    _block(sock)
     return Connection(sock.detach())
+
+
+def _block(sock: socket.socket) -> None:
+    """Make a socket blocking, if the default timeout has made it something else."""
+    if sock.gettimeout() is not None:
+        sock.setblocking(True)
 
 
 def _authenticate(
