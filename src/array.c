@@ -155,31 +155,29 @@ int mproc_atomic_compare_exchange(mproc_type type, void *at, int64_t *expected, 
 
 /* ---------------------------------------------------------------- making */
 
-static int fill(struct mproc__hand *hand, mproc_type type, size_t n, bool locked) {
-    struct mproc_array *array = (struct mproc_array *)(uintptr_t)hand->doomed;
-    array->type = type;
-    array->item = (uint32_t)mproc_type_size(type);
-    array->count = n;
-    return locked ? mproc__rlock_make(hand, &array->lock) : 0;
+struct plan {
+    mproc_type type;
+    size_t item;
+    size_t count;
+    bool locked;
+};
+
+static int fill(struct mproc__hand *hand, void *object, const void *arg) {
+    const struct plan *plan = arg;
+    struct mproc_array *array = object;
+    array->type = plan->type;
+    array->item = (uint32_t)plan->item;
+    array->count = plan->count;
+    return plan->locked ? mproc__rlock_make(hand, &array->lock) : 0;
 }
 
 static mproc_array *make(mproc_type type, size_t n, bool locked) {
-    size_t item = mproc_type_size(type);
-    if (item == 0 || n > (SIZE_MAX - sizeof(mproc_array)) / item || mproc__family_need() != 0) {
+    const struct plan plan = {type, mproc_type_size(type), n, locked};
+    if (plan.item == 0 || n > (SIZE_MAX - sizeof(mproc_array)) / plan.item) {
         return NULL;
     }
-    struct mproc__hand *hand = mproc__hand_get();
-    mproc_array *array = NULL;
-    if (mproc__object_alloc(hand, MPROC__KIND_ARRAY, sizeof *array + n * item) == 0) {
-        if (fill(hand, type, n, locked) == 0) {
-            array = (mproc_array *)(uintptr_t)hand->doomed;
-            mproc__object_adopt(hand, &hand->doomed);
-        } else {
-            mproc__object_destroy(hand, &hand->doomed);
-        }
-    }
-    mproc__hand_put(hand);
-    return array;
+    size_t size = sizeof(mproc_array) + n * plan.item;
+    return mproc__object_build(MPROC__KIND_ARRAY, size, fill, &plan);
 }
 
 mproc_array *mproc_array_new(mproc_type type, size_t n) {

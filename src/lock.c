@@ -39,10 +39,9 @@ void mproc__lock_destroy(struct mproc__hand *hand, void *object) {
     mproc__heap_free(hand, &lock->log);
 }
 
-static int fill(struct mproc__hand *hand, struct mproc_lock *lock, unsigned undo) {
-    if (undo == 0) {
-        return 0;
-    }
+static int add_log(struct mproc__hand *hand, void *object, const void *arg) {
+    struct mproc_lock *lock = object;
+    unsigned undo = *(const unsigned *)arg;
     int r = mproc__heap_alloc(hand, undo * sizeof(struct mproc__undo), &lock->log);
     if (r == 0) {
         mproc__guard_init(&lock->guard, (struct mproc__undo *)(uintptr_t)lock->log, undo);
@@ -51,21 +50,11 @@ static int fill(struct mproc__hand *hand, struct mproc_lock *lock, unsigned undo
 }
 
 mproc_lock *mproc_lock_new(unsigned undo) {
-    if (undo > UNDO_MAX || mproc__family_need() != 0) {
+    if (undo > UNDO_MAX) {
         return NULL;
     }
-    struct mproc__hand *hand = mproc__hand_get();
-    struct mproc_lock *lock = NULL;
-    if (mproc__object_alloc(hand, MPROC__KIND_LOCK, sizeof *lock) == 0) {
-        if (fill(hand, (struct mproc_lock *)(uintptr_t)hand->doomed, undo) == 0) {
-            lock = (struct mproc_lock *)(uintptr_t)hand->doomed;
-            mproc__object_adopt(hand, &hand->doomed);
-        } else {
-            mproc__object_destroy(hand, &hand->doomed);
-        }
-    }
-    mproc__hand_put(hand);
-    return lock;
+    mproc__fill_fn fill = undo != 0 ? add_log : NULL;
+    return mproc__object_build(MPROC__KIND_LOCK, sizeof(mproc_lock), fill, &undo);
 }
 
 uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token) {

@@ -295,18 +295,27 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     mproc__holds_thaw();
 }
 
-void *mproc__object_new(enum mproc__kind kind, size_t size) {
+void *mproc__object_build(enum mproc__kind kind, size_t size, mproc__fill_fn fill,
+                          const void *arg) {
     if (mproc__family_need() != 0) {
         return NULL;
     }
     struct mproc__hand *hand = mproc__hand_get();
     void *object = NULL;
     if (mproc__object_alloc(hand, kind, size) == 0) {
-        object = object_at(hand->doomed);
-        mproc__object_adopt(hand, &hand->doomed);
+        if (fill == NULL || fill(hand, object_at(hand->doomed), arg) == 0) {
+            object = object_at(hand->doomed);
+            mproc__object_adopt(hand, &hand->doomed);
+        } else {
+            mproc__object_destroy(hand, &hand->doomed);
+        }
     }
     mproc__hand_put(hand);
     return object;
+}
+
+void *mproc__object_new(enum mproc__kind kind, size_t size) {
+    return mproc__object_build(kind, size, NULL, NULL);
 }
 
 bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {

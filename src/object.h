@@ -62,8 +62,15 @@ void mproc__registry_init(void);
 int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
 
-/* Both steps at once, for an object that has nothing inside: all zero behind the header, held once by
- * the caller, who has not shown it to anybody yet. NULL: no memory, or no family. */
+/* Puts an object's insides into it, between the two steps. 0, or a negative code: then what it has put
+ * there so far is destroyed with the object. */
+typedef int (*mproc__fill_fn)(struct mproc__hand *hand, void *object, const void *arg);
+
+/* Both steps, and fill() between them: an object held once by the caller, who has not shown it to
+ * anybody yet. NULL: no memory, or no family. */
+void *mproc__object_build(enum mproc__kind kind, size_t size, mproc__fill_fn fill, const void *arg);
+
+/* The same for an object that has nothing inside: all zero behind the header. */
 void *mproc__object_new(enum mproc__kind kind, size_t size);
 
 /* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose

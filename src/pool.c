@@ -347,17 +347,17 @@ static int check_options(const mproc_pool_options *o) {
     return good ? 0 : -EINVAL;
 }
 
+static int fill_shared(struct mproc__hand *hand, void *object, const void *unused) {
+    struct mproc__pool_shared *shared = object;
+    (void)hand, (void)unused;
+    mproc__guard_init(&shared->guard, shared->log, sizeof shared->log / sizeof *shared->log);
+    return 0;
+}
+
 static struct mproc__pool_shared *shared_new(unsigned seats) {
-    struct mproc__hand *hand = mproc__hand_get();
-    struct mproc__pool_shared *shared = NULL;
+    struct mproc__pool_shared *shared;
     size_t size = sizeof *shared + seats * sizeof shared->ready[0];
-    if (mproc__object_alloc(hand, MPROC__KIND_POOL, size) == 0) {
-        shared = (struct mproc__pool_shared *)(uintptr_t)hand->doomed;
-        mproc__guard_init(&shared->guard, shared->log, sizeof shared->log / sizeof *shared->log);
-        mproc__object_adopt(hand, &hand->doomed);
-    }
-    mproc__hand_put(hand);
-    return shared;
+    return mproc__object_build(MPROC__KIND_POOL, size, fill_shared, NULL);
 }
 
 /* Frees what is the caller's; a stranger's copy of the workers' handles too. */

@@ -760,10 +760,11 @@ int mproc_queue_join(mproc_queue *queue, int64_t timeout) {
 
 /* ---------------------------------------------------------------- life */
 
-static int fill(struct mproc__hand *hand, mproc_queue *queue, uint64_t bound) {
+static int fill(struct mproc__hand *hand, void *object, const void *bound) {
+    mproc_queue *queue = object;
     mproc__guard_init(&queue->tail, queue->tail_log, QUEUE_UNDO);
     mproc__guard_init(&queue->head, queue->head_log, QUEUE_UNDO);
-    queue->bound = bound;
+    queue->bound = *(const uint64_t *)bound;
     queue->head_offset = queue->tail_offset = sizeof(struct segment);
     queue->producer_cpu = queue->consumer_cpu = UINT32_MAX;
     int r = new_segment(hand, FIRST_SEGMENT, &hand->block);
@@ -776,26 +777,11 @@ static int fill(struct mproc__hand *hand, mproc_queue *queue, uint64_t bound) {
 
 int mproc__queue_make(struct mproc__hand *hand, uint64_t bound, uint64_t *word) {
     int r = mproc__object_make(hand, MPROC__KIND_QUEUE, sizeof(mproc_queue), word);
-    return r == 0 ? fill(hand, (mproc_queue *)(uintptr_t)*word, bound) : r;
+    return r == 0 ? fill(hand, (mproc_queue *)(uintptr_t)*word, &bound) : r;
 }
 
 mproc_queue *mproc_queue_new(uint64_t bound) {
-    if (mproc__family_need() != 0) {
-        return NULL;
-    }
-    struct mproc__hand *hand = mproc__hand_get();
-    mproc_queue *queue = NULL;
-    if (mproc__object_alloc(hand, MPROC__KIND_QUEUE, sizeof *queue) == 0) {
-        queue = (mproc_queue *)(uintptr_t)hand->doomed;
-        if (fill(hand, queue, bound) == 0) {
-            mproc__object_adopt(hand, &hand->doomed);
-        } else {
-            queue = NULL;
-            mproc__object_destroy(hand, &hand->doomed);
-        }
-    }
-    mproc__hand_put(hand);
-    return queue;
+    return mproc__object_build(MPROC__KIND_QUEUE, sizeof(mproc_queue), fill, &bound);
 }
 
 /* Takes a record out and destroys what it names. */

@@ -58,30 +58,19 @@ void mproc__taskq_destroy(struct mproc__hand *hand, void *object) {
     mproc__object_destroy(hand, &q->results);
 }
 
-static int fill(struct mproc__hand *hand, mproc_taskq *q, unsigned seats) {
-    q->seats = seats;
+static int fill(struct mproc__hand *hand, void *object, const void *seats) {
+    mproc_taskq *q = object;
+    q->seats = *(const unsigned *)seats;
     int r = mproc__queue_make(hand, 0, &q->tasks);
     return r == 0 ? mproc__queue_make(hand, 0, &q->results) : r;
 }
 
 mproc_taskq *mproc_taskq_new(unsigned seats) {
-    if (seats == 0 || seats > SEATS_MAX || mproc__family_need() != 0) {
+    if (seats == 0 || seats > SEATS_MAX) {
         return NULL;
     }
-    struct mproc__hand *hand = mproc__hand_get();
-    mproc_taskq *q = NULL;
-    size_t size = sizeof *q + seats * sizeof(struct seat);
-    if (mproc__object_alloc(hand, MPROC__KIND_TASKQ, size) == 0) {
-        q = (mproc_taskq *)(uintptr_t)hand->doomed;
-        if (fill(hand, q, seats) == 0) {
-            mproc__object_adopt(hand, &hand->doomed);
-        } else {
-            q = NULL;
-            mproc__object_destroy(hand, &hand->doomed);
-        }
-    }
-    mproc__hand_put(hand);
-    return q;
+    size_t size = sizeof(mproc_taskq) + seats * sizeof(struct seat);
+    return mproc__object_build(MPROC__KIND_TASKQ, size, fill, &seats);
 }
 
 /* ---------------------------------------------------------------- owner */
