@@ -270,6 +270,16 @@ MPROC_API int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) MPROC_MUST
 /* MPROC_ENOTHELD when the calling thread does not hold it. */
 MPROC_API int mproc_rlock_release(mproc_rlock *lock);
 
+/*
+ * One number of `size` bytes (1, 2, 4 or 8, aligned) read or written as if the lock were taken for it, but
+ * cheaper, and without waiting. -EBUSY, and nothing has happened: somebody else holds the lock or just
+ * held it; acquire it then. A member that dies in a store leaves the lock as its holder does.
+ */
+MPROC_API int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at,
+                               void *out) MPROC_MUST_USE;
+MPROC_API int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at,
+                                const void *lent) MPROC_MUST_USE;
+
 /* How often the calling thread holds it: 0 if it does not. */
 MPROC_API unsigned mproc_rlock_depth(const mproc_rlock *lock);
 

@@ -223,33 +223,33 @@ static void leave(mproc_array *array) {
     }
 }
 
-/* One store or load for each element, so that none is ever seen half written. */
-static void copy_item(void *to, const void *from, size_t item) {
-    switch (item) {
-    case 1: mproc__copy8(to, from); break;
-    case 2: mproc__copy16(to, from); break;
-    case 4: mproc__copy32(to, from); break;
-    default: mproc__copy64(to, from); break;
-    }
-}
-
 static int check_range(const mproc_array *array, size_t first, size_t n) {
     return first <= array->count && n <= array->count - first ? 0 : -ERANGE;
 }
 
 int mproc_array_get(mproc_array *array, size_t i, void *out) {
+    const mproc_rlock *lock = mproc_array_lock(array);
+    if (i < array->count && lock != NULL &&
+        mproc_rlock_load(lock, array->item, element(array, i), out) == 0) {
+        return 0;
+    }
     int r = i < array->count ? enter(array) : -ERANGE;
     if (r == 0 || r == -EOWNERDEAD) {
-        copy_item(out, element(array, i), array->item);
+        mproc__copy_number(out, element(array, i), array->item);
         leave(array);
     }
     return r;
 }
 
 int mproc_array_set(mproc_array *array, size_t i, const void *lent) {
+    mproc_rlock *lock = mproc_array_lock(array);
+    if (i < array->count && lock != NULL &&
+        mproc_rlock_store(lock, array->item, element(array, i), lent) == 0) {
+        return 0;
+    }
     int r = i < array->count ? enter(array) : -ERANGE;
     if (r == 0 || r == -EOWNERDEAD) {
-        copy_item(element(array, i), lent, array->item);
+        mproc__copy_number(element(array, i), lent, array->item);
         leave(array);
     }
     return r;

@@ -13,6 +13,7 @@
 #define MPROC_ATOMIC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 static inline uint32_t mproc__load32(const uint32_t *p) {
@@ -96,6 +97,16 @@ MPROC__ATOMIC_NUMBER(32)
 MPROC__ATOMIC_NUMBER(64)
 #undef MPROC__ATOMIC_NUMBER
 
+/* One load and one store of `size` bytes: 1, 2, 4 or 8, aligned as is fit. */
+static inline void mproc__copy_number(void *to, const void *from, size_t size) {
+    switch (size) {
+    case 1: mproc__copy8(to, from); break;
+    case 2: mproc__copy16(to, from); break;
+    case 4: mproc__copy32(to, from); break;
+    default: mproc__copy64(to, from); break;
+    }
+}
+
 #define MPROC__ATOMIC_SMALL(bits)                                                                  \
     static inline uint##bits##_t mproc__add##bits(uint##bits##_t *p, uint##bits##_t v) {           \
         return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);                                         \
@@ -125,6 +136,15 @@ static inline void mproc__full_fence(void) {
 
 /* The same where an atomic read-modify-write stands between the two: on x86 that is a fence already. */
 static inline void mproc__fence_after_rmw(void) {
+#if defined(__x86_64__)
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
+    mproc__full_fence();
+#endif
+}
+
+/* Orders the stores before it, as others see them, before those after it: x86 does so by itself. */
+static inline void mproc__store_fence(void) {
 #if defined(__x86_64__)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 #else

@@ -41,41 +41,17 @@
 #define LOOK_AFTER 2                   /* members that every birth looks after */
 #define CHILDREN_MAX 1024              /* of a process with more, an early death stays unnoticed */
 
-/* What the process is. Threads of tests may be members of their own. */
-struct self {
-    uint64_t token;
-    struct mproc__slot *slot;
-    uint32_t taken; /* hands that have a thread: a bit each */
-};
-
-static struct self process_self;
+struct mproc__self mproc__process_self;
+MPROC__THREAD struct mproc__self *mproc__thread_self;
+MPROC__THREAD uint64_t mproc__thread_id;
+static MPROC__THREAD struct mproc__hand *thread_hand;
+static _Thread_local uint64_t next_fork;
 static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t hand_key;
 
-/* The extension is loaded late, but these few bytes fit into what the loader keeps for such modules. */
-#define FAST_TLS __attribute__((tls_model("initial-exec")))
-static _Thread_local FAST_TLS struct self *thread_self;
-static _Thread_local FAST_TLS struct mproc__hand *thread_hand;
-static _Thread_local FAST_TLS uint64_t thread_id; /* pid << 32 | tid, 0: not asked yet */
-static _Thread_local uint64_t next_fork;
-
-static struct self *self(void) {
-    return mproc__likely(thread_self == NULL) ? &process_self : thread_self;
-}
-
-uint64_t mproc__self_token(void) {
-    return self()->token;
-}
-
-struct mproc__slot *mproc__self_slot(void) {
-    return self()->slot;
-}
-
-uint64_t mproc__self_thread(void) {
-    if (mproc__unlikely(thread_id == 0)) {
-        thread_id = (uint64_t)getpid() << 32 | (uint32_t)mproc__os_tid();
-    }
-    return thread_id;
+uint64_t mproc__thread_ask(void) {
+    mproc__thread_id = (uint64_t)getpid() << 32 | (uint32_t)mproc__os_tid();
+    return mproc__thread_id;
 }
 
 static struct mproc__members *members(void) {
@@ -190,7 +166,7 @@ bool mproc__token_dead(uint64_t token) {
 /* ---------------------------------------------------------------- hands */
 
 static void return_hand(void *hand) {
-    struct self *me = self();
+    struct mproc__self *me = mproc__self();
     ptrdiff_t i = (struct mproc__hand *)hand - me->slot->hands;
     if (i >= 0 && i < MPROC__HANDS) {
         __atomic_fetch_and(&me->taken, ~(1u << i), __ATOMIC_RELEASE);
@@ -199,7 +175,7 @@ static void return_hand(void *hand) {
 }
 
 static MPROC__NOINLINE struct mproc__hand *take_hand(void) {
-    struct self *me = self();
+    struct mproc__self *me = mproc__self();
     uint32_t taken = mproc__load32(&me->taken);
     for (;;) {
         uint32_t free = ~taken & ((1u << SHARED_HAND) - 1);
@@ -438,12 +414,12 @@ void mproc__member_expected_pid(uint64_t token, pid_t pid) {
 }
 
 static void become(uint64_t token) {
-    process_self.token = token;
-    process_self.slot = &mproc__family->slots[number_of(token)];
-    process_self.taken = 0;
-    thread_self = NULL;
+    mproc__process_self.token = token;
+    mproc__process_self.slot = &mproc__family->slots[number_of(token)];
+    mproc__process_self.taken = 0;
+    mproc__thread_self = NULL;
     thread_hand = NULL;
-    thread_id = 0;
+    mproc__thread_id = 0;
 }
 
 static void identify(struct mproc__slot *slot) {
@@ -540,7 +516,7 @@ static void after_fork_in_parent(void) {
 }
 
 static void after_fork_in_child(void) {
-    thread_id = 0;
+    mproc__thread_id = 0;
     mproc__holds_thaw();
     pthread_mutex_unlock(&sharing);
     if (mproc__family == NULL) {
@@ -555,7 +531,7 @@ static void after_fork_in_child(void) {
 }
 
 int mproc__member_after_fork_child(uint64_t token) {
-    thread_id = 0;
+    mproc__thread_id = 0;
     pthread_setspecific(hand_key, NULL);
     thread_hand = NULL;
     return mproc__member_adopt(token);
@@ -590,7 +566,7 @@ int mproc__thread_becomes_member(void) {
     if (r != 0) {
         return r;
     }
-    struct self *me = calloc(1, sizeof *me);
+    struct mproc__self *me = calloc(1, sizeof *me);
     if (me == NULL) {
         return -ENOMEM;
     }
@@ -601,17 +577,17 @@ int mproc__thread_becomes_member(void) {
     me->slot = &mproc__family->slots[number_of(token)];
     identify(me->slot);
     mproc__store64(&me->slot->state, state_of(token, MPROC__SLOT_LIVE));
-    thread_self = me;
+    mproc__thread_self = me;
     return r;
 }
 
 void mproc__thread_leaves(void) {
-    struct self *me = thread_self;
+    struct mproc__self *me = mproc__thread_self;
     if (thread_hand != NULL) {
         return_hand(thread_hand);
         pthread_setspecific(hand_key, NULL);
     }
-    thread_self = NULL;
+    mproc__thread_self = NULL;
     mproc__member_bury(me->token);
     free(me);
 }

@@ -8,6 +8,7 @@
 
 #include "guard.h"
 #include "os.h"
+#include "self.h"
 
 #define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
 #define MPROC__HANDS 24     /* threads of a member that can be inside the library without waiting */
@@ -75,16 +76,6 @@ uint32_t mproc__members_seen(void);
  * bits between are 0 and left to mutex.c. */
 static inline uint64_t mproc__token(uint32_t slot, uint64_t serial) {
     return serial << 32 | (slot + 1);
-}
-
-/* The calling member's token and slot. Only in a member. */
-uint64_t mproc__self_token(void);
-struct mproc__slot *mproc__self_slot(void);
-/* pid << 32 | thread id of the caller, remembered. */
-uint64_t mproc__self_thread(void);
-/* getpid(), remembered: it is asked for with every look at a child. */
-static inline pid_t mproc__self_pid(void) {
-    return (pid_t)(mproc__self_thread() >> 32);
 }
 
 /* The slot of a token, or NULL when its member is gone and reaped. */

@@ -21,8 +21,8 @@
  *                     +--release, a sleeper starves--> kept --by who starves--> owned
  *
  * Shared state.
- *   word   whoever acquires, releases or marks it, always by an atomic read-modify-write. While it is
- *          kept the high half is the time when that began, in ms.
+ *   word   whoever acquires, releases or marks it, by an atomic read-modify-write; who holds it briefly
+ *          releases it by a store. While it is kept the high half is the time when that began, in ms.
  *
  * Invariants.
  *   M1  The low 16 bits are 0 exactly when nobody owns it; then the whole low half is 0 or KEPT.
@@ -31,6 +31,7 @@
  *   M3  While it is kept, one who starves was woken and is on its way, or somebody is about to wake it or
  *       to take that back, or one of these died: whoever sleeps takes it when its slice ends, for then it
  *       has waited long enough, and who does not sleep takes it after KEEP.
+ *   M4  A word that says BRIEF is never marked, and changed by nobody but its owner while that lives.
  *
  * If a member dies here.
  *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token dead
@@ -43,12 +44,11 @@
 #include "os.h"
 #include "spin.h"
 
-#define WAITERS UINT64_C(0x80000000)
-#define STARVED UINT64_C(0x40000000)
+#define WAITERS MPROC__MUTEX_WAITERS
+#define STARVED MPROC__MUTEX_STARVED
+#define BRIEF MPROC__MUTEX_BRIEF
 #define KEPT (WAITERS | STARVED) /* and no owner */
-#define CPU_SHIFT 16
-#define CPU_MASK UINT64_C(0x3fff0000)
-#define OWNER UINT64_C(0xffff)
+#define CPU_MASK MPROC__MUTEX_CPU
 #define LOW UINT64_C(0xffffffff)
 #define STARVING MPROC_MSEC    /* a hand-over costs some 15 us: once in that time they are cheap */
 #define KEEP 10                /* ms: who was woken and lives has come by then */
@@ -64,13 +64,8 @@ static uint32_t *futex_of(struct mproc__mutex *mutex) {
     return (uint32_t *)(void *)&mutex->word;
 }
 
-static uint64_t cpu_bits(void) {
-    return ((uint64_t)(uint32_t)mproc__os_cpu() << CPU_SHIFT) & CPU_MASK;
-}
-
-/* Of who owns it; 0: nobody does. */
 static uint64_t token_of(uint64_t word) {
-    return word & OWNER ? word & ~(KEPT | CPU_MASK) : 0;
+    return mproc__mutex_token(word);
 }
 
 static bool is_kept(uint64_t word) {
@@ -86,7 +81,7 @@ static bool kept_in_vain(uint64_t word) {
     return is_kept(word) && ((now_ms() - (word >> 32)) & LOW) >= KEEP;
 }
 
-static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
 static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
     int64_t end = start + mproc__spin_budget(&spinning);
@@ -109,8 +104,12 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
     }
 }
 
-/* Makes sure that the owner will wake somebody, in the end the caller. False: the word has changed. */
+/* Makes sure that the owner will wake somebody, in the end the caller, unless it is about to leave anyway.
+ * False: the word has changed. */
 static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) {
+    if (*word & BRIEF) {
+        return true;
+    }
     uint64_t marked = *word | WAITERS | (starving ? STARVED : 0);
     if (marked != *word && !mproc__cas64(&mutex->word, word, marked)) {
         return false;
@@ -125,6 +124,9 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     int64_t slice = mproc__slice(slices);
     if (slice < 0) {
         return -ETIMEDOUT;
+    }
+    if ((*word & BRIEF) && slice > GUARD_SLICE) {
+        slice = GUARD_SLICE;
     }
     int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
                                     starving ? STARVES : PATIENT);
@@ -148,7 +150,7 @@ static int bereave(uint64_t word, uint64_t *mourned) {
 /* A try must be cheap, so it asks the system whether the owner lives only now and then; that the owner
  * has been reaped it sees at once. */
 static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mourned) {
-    static _Thread_local unsigned tries;
+    static MPROC__THREAD unsigned tries;
     uint64_t word = mproc__load64(&mutex->word);
     while (word == 0 || kept_in_vain(word)) {
         if (mproc__cas64(&mutex->word, &word, word == 0 ? mine : mine | WAITERS)) {
@@ -195,8 +197,8 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
     }
 }
 
-static MPROC__NOINLINE int acquire_slow(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                                        bool interruptible, uint64_t *mourned) {
+MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                                      bool interruptible, uint64_t *mourned) {
     if (timeout == 0) {
         return acquire_now(mutex, mine, mourned);
     }
@@ -207,16 +209,6 @@ static MPROC__NOINLINE int acquire_slow(struct mproc__mutex *mutex, uint64_t min
                 : acquire_sleeping(mutex, mine, start, deadline, interruptible, mourned);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
-}
-
-int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout, bool interruptible,
-                         uint64_t *mourned) {
-    uint64_t mine = mproc__self_token() | cpu_bits();
-    uint64_t word = 0;
-    if (mproc__likely(mproc__cas64(&mutex->word, &word, mine))) {
-        return 0;
-    }
-    return acquire_slow(mutex, mine, timeout, interruptible, mourned);
 }
 
 /* Keeps it for a sleeper that starves; if there is none any more, frees it after all. False: the word is
@@ -235,7 +227,7 @@ static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
 
 /* After it was freed with marks. Who said that it starves while it was being freed gets it, too, or has to
  * say so again. */
-static MPROC__NOINLINE void wake(struct mproc__mutex *mutex, uint64_t word) {
+static void wake(struct mproc__mutex *mutex, uint64_t word) {
     if (word & STARVED) {
         if (hand_over(mutex, 0) || mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 1) {
             return;
@@ -244,7 +236,7 @@ static MPROC__NOINLINE void wake(struct mproc__mutex *mutex, uint64_t word) {
     mproc__os_futex_wake(futex_of(mutex), 1);
 }
 
-static MPROC__NOINLINE int release_starved(struct mproc__mutex *mutex, uint64_t word) {
+static int release_starved(struct mproc__mutex *mutex, uint64_t word) {
     while (token_of(word) != 0) {
         if (hand_over(mutex, word)) {
             return 0;
@@ -254,7 +246,7 @@ static MPROC__NOINLINE int release_starved(struct mproc__mutex *mutex, uint64_t 
     return MPROC_ENOTHELD;
 }
 
-int mproc__mutex_release(struct mproc__mutex *mutex) {
+MPROC__NOINLINE int mproc__mutex_release_marked(struct mproc__mutex *mutex) {
     uint64_t word = mproc__load64(&mutex->word);
     if (mproc__unlikely(word & STARVED)) {
         return release_starved(mutex, word);
@@ -267,8 +259,4 @@ int mproc__mutex_release(struct mproc__mutex *mutex) {
         wake(mutex, word);
     }
     return 0;
-}
-
-uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex) {
-    return token_of(mproc__load64(&mutex->word));
 }

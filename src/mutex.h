@@ -6,24 +6,78 @@
 #ifndef MPROC_MUTEX_H
 #define MPROC_MUTEX_H
 
-#include "base.h"
+#include "atomic.h"
+#include "os.h"
+#include "self.h"
 
-/* 0: free. Otherwise the owner's token (member.h), and in bits that tokens leave free: bit 31, set when
- * somebody may sleep; bit 30, when one of the sleepers starves; and bits 16..29, the CPU on which the
- * owner was when it acquired. Without an owner but not 0: kept for a sleeper that starves. */
+/* 0: free. Otherwise the owner's token (member.h), and in bits that tokens leave free: */
 struct mproc__mutex {
     uint64_t word;
 };
 
+#define MPROC__MUTEX_WAITERS UINT64_C(0x80000000) /* somebody may sleep */
+#define MPROC__MUTEX_STARVED UINT64_C(0x40000000) /* one of the sleepers starves */
+#define MPROC__MUTEX_BRIEF UINT64_C(0x20000000)   /* held for a few instructions: nobody marks it */
+#define MPROC__MUTEX_CPU UINT64_C(0x1fff0000)     /* where the owner was when it acquired */
+#define MPROC__MUTEX_CPU_SHIFT 16
+#define MPROC__MUTEX_OWNER UINT64_C(0xffff) /* 0 in a word that is not: kept for who starves */
+
+/* What the word is while the caller owns it. */
+static inline uint64_t mproc__mutex_mine(void) {
+    uint64_t cpu = (uint64_t)(uint32_t)mproc__os_cpu() << MPROC__MUTEX_CPU_SHIFT;
+    return mproc__self_token() | (cpu & MPROC__MUTEX_CPU);
+}
+
+/* The mutex was not free. */
+int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                      bool interruptible, uint64_t *mourned);
+/* Somebody may wait for it, or nobody has it. */
+int mproc__mutex_release_marked(struct mproc__mutex *mutex);
+
 /* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR (only if asked for).
  * `mourned`, if not NULL, gets the token of the owner that died. */
-int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout, bool interruptible,
-                         uint64_t *mourned);
+static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
+                                       bool interruptible, uint64_t *mourned) {
+    uint64_t mine = mproc__mutex_mine();
+    uint64_t word = mproc__peek64(&mutex->word); /* a mere try of a held one writes nothing */
+    if (mproc__likely(word == 0 && mproc__cas64(&mutex->word, &word, mine))) {
+        return 0;
+    }
+    return mproc__mutex_wait(mutex, mine, timeout, interruptible, mourned);
+}
 
 /* 0, or MPROC_ENOTHELD when nobody has it. */
-int mproc__mutex_release(struct mproc__mutex *mutex);
+static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
+    uint64_t word = mproc__peek64(&mutex->word);
+    return mproc__likely(word != 0 && !(word & (MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED)) &&
+                         mproc__cas64(&mutex->word, &word, 0))
+               ? 0
+               : mproc__mutex_release_marked(mutex);
+}
 
-/* The owner's token, 0: nobody has it. */
-uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex);
+/*
+ * Holding a mutex for a few instructions costs one atomic step less: nobody may mark the word, so a plain
+ * store frees it. Who waits meanwhile looks again soon. False: it is not free. Between the two there must
+ * be nothing that can wait or fail.
+ */
+static inline bool mproc__mutex_acquire_briefly(struct mproc__mutex *mutex) {
+    uint64_t word = mproc__peek64(&mutex->word);
+    return word == 0 && mproc__cas64(&mutex->word, &word, mproc__mutex_mine() | MPROC__MUTEX_BRIEF);
+}
+
+static inline void mproc__mutex_release_briefly(struct mproc__mutex *mutex) {
+    mproc__store64(&mutex->word, 0);
+}
+
+/* The owner's token of a word, 0: nobody has it. */
+static inline uint64_t mproc__mutex_token(uint64_t word) {
+    const uint64_t others =
+        MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED | MPROC__MUTEX_BRIEF | MPROC__MUTEX_CPU;
+    return word & MPROC__MUTEX_OWNER ? word & ~others : 0;
+}
+
+static inline uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex) {
+    return mproc__mutex_token(mproc__load64(&mutex->word));
+}
 
 #endif

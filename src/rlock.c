@@ -6,19 +6,25 @@
  * How it works. A robust mutex, the thread that holds it, and how often. The holder is a thread of a
  * process: a forked child does not hold what its parent holds.
  *
+ * A single number is read without taking the lock. A reader that finds it free, reads the number, and sees
+ * by `turn` that nobody has taken it meanwhile, has read what it would have under the lock: who takes it
+ * changes `turn` before anything that it guards. To write one, the mutex is held for that one store.
+ *
  * Shared state.
  *   mutex     as mutex.c says.
  *   holder    pid << 32 | thread id; written by who holds the mutex, 0 before it is released.
  *   depth     written and read by who holds the mutex.
+ *   turn      how often it was taken; written by who holds the mutex, read by anybody.
  *   mourned*  written by who acquired the mutex from a dead holder.
  *
  * Invariants.
  *   R1  While the mutex is free, holder and depth are 0.
  *   R2  Only the thread that `holder` names changes depth; a process of the same number that comes later
  *       is another member, which the mutex's token tells.
+ *   R3  Who holds the mutex for more than one store has changed turn since it acquired it.
  *
  * If the holder dies: the next one to acquire takes the mutex over, sets holder and depth to its own, and
- * is told.
+ * is told. A store of a single number has happened or not.
  */
 #include "family.h"
 #include "lock.h"
@@ -29,6 +35,7 @@ struct mproc_rlock {
     uint64_t holder;
     uint32_t depth;
     uint32_t pad;
+    uint64_t turn;
     uint64_t mourned_thread;
     uint64_t mourned_serial;
 };
@@ -57,6 +64,8 @@ static int take(mproc_rlock *lock, int64_t timeout, bool interruptible, uint32_t
                       mproc__lock_late_holder(mproc__peek64(&lock->holder), dead));
         mproc__poke64(&lock->mourned_serial, dead >> 32);
     }
+    mproc__poke64(&lock->turn, lock->turn + 1);
+    mproc__store_fence(); /* SYNC(rlock.turn): the turn, before what is changed in it. */
     mproc__poke64(&lock->holder, mproc__self_thread());
     mproc__poke32(&lock->depth, depth);
     return r;
@@ -101,6 +110,33 @@ int mproc__rlock_release_all(mproc_rlock *lock, uint32_t *depth) {
 
 int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
     return take(lock, MPROC_FOREVER, false, depth);
+}
+
+/* The turn is read first: whoever took the lock since then is noticed, also if it has left already. */
+int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
+    uint64_t number, turn = mproc__load64(&lock->turn);
+    if (mproc__unlikely(mproc__mutex_owner(&lock->mutex) != 0) && !is_mine(lock)) {
+        return -EBUSY;
+    }
+    mproc__copy_number(&number, at, size);
+    if (mproc__unlikely(mproc__peek64(&lock->turn) != turn)) { /* SYNC(rlock.turn): the last look */
+        return -EBUSY;
+    }
+    mproc__copy_number(out, &number, size);
+    return 0;
+}
+
+int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
+    if (mproc__mutex_acquire_briefly(&lock->mutex)) {
+        mproc__copy_number(at, lent, size);
+        mproc__mutex_release_briefly(&lock->mutex);
+        return 0;
+    }
+    if (!is_mine(lock)) {
+        return -EBUSY;
+    }
+    mproc__copy_number(at, lent, size);
+    return 0;
 }
 
 unsigned mproc_rlock_depth(const mproc_rlock *lock) {

@@ -58,6 +58,7 @@
     X(shareable_list)                                                                              \
     X(memory)                                                                                      \
     X(synchronized)                                                                                \
+    X(cursor)                                                                                      \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(job)                                                                                         \

@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * `v.value` and `a[i]` are one C call each: acquire, read or write, release. Two things make it short,
- * and either may be missing: the lock is mproc's RLock, which is then acquired without a Python call;
- * and the object is a number or an array of numbers, read and written where it stands. Otherwise the
- * lock's acquire() and release() are called, and the object is asked.
+ * `v.value` and `a[i]` are one C call each. Two things make it short, and either may be missing: the lock is
+ * mproc's RLock, which lets a single number be read and written as if it were taken for that; and the
+ * object is a number or an array of numbers, read and written where it stands. Otherwise the lock is
+ * acquired, and if it is not ours, by its acquire() and release(), and the object is asked.
  *
  * What is to be written is converted before the lock is acquired: conversions may run Python code.
  */
@@ -154,24 +154,33 @@ static int is_made(struct synchronized *s) {
     return 1;
 }
 
-/* ---------------------------------------------------------------- one value */
+/* ---------------------------------------------------------------- one number */
 
-static PyObject *synchronized_get_value(PyObject *self, void *Py_UNUSED(unused)) {
-    struct synchronized *s = self_of(self);
-    if (!is_made(s) || enter(s) < 0) {
-        return NULL;
+union number {
+    char bytes[8];
+    uint64_t aligned;
+};
+
+static inline PyObject *load_number(struct synchronized *s, const char *at) {
+    union number number;
+    if (s->rlock != NULL &&
+        mproc_rlock_load(s->rlock, (size_t)s->view.itemsize, at, &number) == 0) {
+        return scalar_load(s->code, number.bytes);
     }
-    return leave_with(s, s->code != 0 ? scalar_load(s->code, s->view.buf)
-                                      : PyObject_GetAttrString(s->object, "value"));
+    return enter(s) < 0 ? NULL : leave_with(s, scalar_load(s->code, at));
 }
 
 /* Converts first, then stores under the lock. */
 static int store_number(struct synchronized *s, char *at, PyObject *value) {
-    union {
-        char bytes[8];
-        uint64_t aligned;
-    } number;
-    if (scalar_store(s->code, number.bytes, value) < 0 || enter(s) < 0) {
+    union number number;
+    if (scalar_store(s->code, number.bytes, value) < 0) {
+        return -1;
+    }
+    if (s->rlock != NULL &&
+        mproc_rlock_store(s->rlock, (size_t)s->view.itemsize, at, &number) == 0) {
+        return 0;
+    }
+    if (enter(s) < 0) {
         return -1;
     }
     switch (s->view.itemsize) {
@@ -181,6 +190,19 @@ static int store_number(struct synchronized *s, char *at, PyObject *value) {
     default: __atomic_store_n((uint64_t *)(void *)at, number.aligned, __ATOMIC_RELEASE); break;
     }
     return leave(s);
+}
+
+/* ---------------------------------------------------------------- one value */
+
+static PyObject *synchronized_get_value(PyObject *self, void *Py_UNUSED(unused)) {
+    struct synchronized *s = self_of(self);
+    if (!is_made(s)) {
+        return NULL;
+    }
+    if (s->code != 0) {
+        return load_number(s, s->view.buf);
+    }
+    return enter(s) < 0 ? NULL : leave_with(s, PyObject_GetAttrString(s->object, "value"));
 }
 
 static int synchronized_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
@@ -300,12 +322,10 @@ static PyObject *array_item(PyObject *self, Py_ssize_t i) {
         PyErr_SetString(PyExc_IndexError, "invalid index");
         return NULL;
     }
-    if (enter(s) < 0) {
-        return NULL;
+    if (s->code != 0) {
+        return load_number(s, (char *)s->view.buf + i * s->view.itemsize);
     }
-    return leave_with(s, s->code != 0
-                             ? scalar_load(s->code, (char *)s->view.buf + i * s->view.itemsize)
-                             : PySequence_GetItem(s->object, i));
+    return enter(s) < 0 ? NULL : leave_with(s, PySequence_GetItem(s->object, i));
 }
 
 static PyObject *slice_list(struct synchronized *s, Py_ssize_t start, Py_ssize_t step,
@@ -450,6 +470,98 @@ static int array_assign(PyObject *self, PyObject *key, PyObject *value) {
     return leave(s) < 0 ? -1 : r;
 }
 
+/* ---------------------------------------------------------------- going through an array */
+
+/* Reads each number when it is asked for, as a[i] would. */
+struct cursor {
+    PyObject_HEAD PyObject *array; /* NULL: it has come to the end */
+    Py_ssize_t i;
+};
+
+static struct cursor *cursor_of(PyObject *self) {
+    return (struct cursor *)self;
+}
+
+static int cursor_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(cursor_of(self)->array);
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static int cursor_clear(PyObject *self) {
+    Py_CLEAR(cursor_of(self)->array);
+    return 0;
+}
+
+static void cursor_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)cursor_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static Py_ssize_t cursor_left(struct cursor *c) {
+    struct synchronized *s = c->array != NULL ? self_of(c->array) : NULL;
+    return s != NULL && s->code != 0 ? s->n - c->i : 0;
+}
+
+static PyObject *cursor_next(PyObject *self) {
+    struct cursor *c = cursor_of(self);
+    if (cursor_left(c) <= 0) {
+        Py_CLEAR(c->array);
+        return NULL;
+    }
+    struct synchronized *s = self_of(c->array);
+    PyObject *number = load_number(s, (char *)s->view.buf + c->i * s->view.itemsize);
+    c->i += number != NULL;
+    return number;
+}
+
+static PyObject *cursor_length_hint(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(cursor_left(cursor_of(self)));
+}
+
+/* What is not read in place, or by a subclass's __getitem__, is asked for item by item. */
+static PyObject *array_iter(PyObject *self) {
+    struct module_state *state = module_state_of(self);
+    if (state == NULL || !is_made(self_of(self))) {
+        return NULL;
+    }
+    if (self_of(self)->code == 0 || Py_TYPE(self)->tp_as_mapping->mp_subscript != array_subscript) {
+        return PySeqIter_New(self);
+    }
+    struct cursor *c = PyObject_GC_New(struct cursor, state->cursor_type);
+    if (c != NULL) {
+        c->array = Py_NewRef(self);
+        c->i = 0;
+        PyObject_GC_Track(c);
+    }
+    return (PyObject *)c;
+}
+
+static PyMethodDef cursor_methods[] = {
+    {"__length_hint__", cursor_length_hint, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot cursor_slots[] = {
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)cursor_next},
+    {Py_tp_traverse, (void *)cursor_traverse},
+    {Py_tp_clear, (void *)cursor_clear},
+    {Py_tp_dealloc, (void *)cursor_dealloc},
+    {Py_tp_methods, cursor_methods},
+    {0, NULL},
+};
+
+static PyType_Spec cursor_spec = {
+    .name = "mproc._mproc.SynchronizedArrayIterator",
+    .basicsize = sizeof(struct cursor),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = cursor_slots,
+};
+
 /* ---------------------------------------------------------------- what both have */
 
 static PyObject *synchronized_get_obj(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -577,6 +689,7 @@ static PyType_Slot array_slots[] = {
     {Py_mp_length, (void *)array_length},
     {Py_mp_subscript, (void *)array_subscript},
     {Py_mp_ass_subscript, (void *)array_assign},
+    {Py_tp_iter, (void *)array_iter},
     {0, NULL},
 };
 
@@ -588,7 +701,8 @@ static PyType_Spec array_spec = {
 
 int synchronized_add(PyObject *module) {
     struct module_state *state = module_state(module);
-    if (module_add_type(module, &synchronized_spec, &state->synchronized_type, 1) < 0) {
+    if (module_add_type(module, &synchronized_spec, &state->synchronized_type, 1) < 0 ||
+        module_add_type(module, &cursor_spec, &state->cursor_type, 0) < 0) {
         return -1;
     }
     PyObject *type =

@@ -238,6 +238,48 @@ TEST(mutex_sleepers_survive_a_killed_one) {
     mproc_free(r);
 }
 
+static void hold_it_briefly(void *arg) {
+    struct room *r = arg;
+    CHECK(mproc__mutex_acquire_briefly(&r->mutex));
+    mproc__store64(&r->ready, 1);
+    kin_await(&r->ready, 2);
+    mproc__mutex_release_briefly(&r->mutex);
+}
+
+/* The release wakes nobody: who waits looks again by itself, and has left no mark. */
+TEST(mutex_held_briefly_is_waited_for) {
+    struct room *r = make();
+    pid_t holder = kin_fork(hold_it_briefly, r);
+    kin_await(&r->ready, 1);
+    uint64_t word = mproc__load64(&r->mutex.word);
+    CHECK(!mproc__mutex_acquire_briefly(&r->mutex));
+    CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
+    CHECK_EQ(acquire(r, 5 * MPROC_MSEC), -ETIMEDOUT);
+    pid_t waiter = kin_fork(wait_for_it, r);
+    kin_await_futex(waiter);
+    CHECK_EQ(mproc__load64(&r->mutex.word), word);
+    mproc__store64(&r->ready, 2);
+    kin_join(holder);
+    kin_join(waiter);
+    CHECK_EQ(r->count, 1);
+    mproc_reap();
+    mproc_free(r);
+}
+
+TEST(mutex_of_a_killed_brief_owner) {
+    struct room *r = make();
+    pid_t pid = kin_fork(hold_it_briefly, r);
+    kin_await(&r->ready, 1);
+    kin_kill(pid);
+    CHECK_EQ(acquire(r, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+    CHECK(mproc__mutex_acquire_briefly(&r->mutex));
+    mproc__mutex_release_briefly(&r->mutex);
+    CHECK_EQ(r->mutex.word, 0);
+    mproc_reap();
+    mproc_free(r);
+}
+
 static void add_many(void *arg) {
     struct room *r = arg;
     for (int i = 0; i < 20000; i++) {

@@ -162,6 +162,60 @@ TEST(rlock_acquire_ends_when_a_handler_ran) {
     drop(lock);
 }
 
+/* ---- single numbers */
+
+static const uint64_t all_bits = 0xfedcba9876543210;
+
+/* Nothing has happened. */
+static void find_busy(mproc_rlock *lock, uint64_t *number) {
+    uint64_t was = *number, out = 7;
+    CHECK_EQ(mproc_rlock_load(lock, 8, number, &out), -EBUSY);
+    CHECK_EQ(out, 7);
+    CHECK_EQ(mproc_rlock_store(lock, 8, number, &out), -EBUSY);
+    CHECK_EQ(*number, was);
+}
+
+static void *find_busy_in_thread(void *arg) {
+    uint64_t number = 1;
+    find_busy(arg, &number);
+    return NULL;
+}
+
+static void load_and_store(mproc_rlock *lock) {
+    for (size_t size = 1; size <= 8; size *= 2) {
+        uint64_t number = 0, out = 0;
+        CHECK_OK(mproc_rlock_store(lock, size, &number, &all_bits));
+        CHECK_OK(memcmp(&number, &all_bits, size));
+        CHECK_OK(mproc_rlock_load(lock, size, &all_bits, &out));
+        CHECK_EQ(out, number);
+    }
+}
+
+TEST(rlock_numbers_are_loaded_and_stored_as_if_under_it) {
+    mproc_rlock *lock = make();
+    pthread_t thread;
+    load_and_store(lock);
+    CHECK_EQ(mproc_rlock_depth(lock), 0);
+    CHECK_OK(mproc_rlock_acquire(lock, 0));
+    load_and_store(lock);
+    CHECK_EQ(mproc_rlock_depth(lock), 1);
+    CHECK_OK(pthread_create(&thread, NULL, find_busy_in_thread, lock));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+TEST(rlock_numbers_under_a_dead_holder) {
+    mproc_rlock *lock = make();
+    uint64_t number = 1;
+    kin_join(kin_fork(acquire_twice, lock));
+    find_busy(lock, &number);
+    CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_rlock_release(lock));
+    load_and_store(lock);
+    drop(lock);
+}
+
 TEST(rlock_check_names_what_is_wrong) {
     mproc_rlock *lock = make();
     uint32_t *depth = (uint32_t *)(void *)((char *)lock + sizeof(struct mproc__object) + 16);
@@ -192,6 +246,54 @@ static void add(void *arg) {
         CHECK_OK(mproc_rlock_release(sum->lock));
         CHECK_OK(mproc_rlock_release(sum->lock));
     }
+}
+
+struct scene {
+    mproc_rlock *lock;
+    uint64_t even;   /* odd only while somebody holds the lock */
+    uint64_t struck; /* by a store, never while somebody holds the lock */
+    uint64_t writers;
+};
+
+static void make_odd_and_even(void *arg) {
+    struct scene *s = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        CHECK_OK(mproc_rlock_acquire(s->lock, MPROC_FOREVER));
+        uint64_t struck = mproc__load64(&s->struck);
+        mproc__store64(&s->even, s->even + 1);
+        for (int k = 0; k < 20; k++) {
+            CHECK_EQ(mproc__load64(&s->struck), struck);
+        }
+        mproc__store64(&s->even, s->even + 1);
+        CHECK_OK(mproc_rlock_release(s->lock));
+    }
+    mproc__add64(&s->writers, (uint64_t)-1);
+}
+
+static void load_and_strike(void *arg) {
+    struct scene *s = arg;
+    for (uint64_t i = 1; mproc__load64(&s->writers) > 0; i++) {
+        uint64_t even = 0;
+        if (mproc_rlock_load(s->lock, 8, &s->even, &even) == 0) {
+            CHECK_EQ(even % 2, 0);
+        }
+        (void)!mproc_rlock_store(s->lock, 8, &s->struck, &i);
+    }
+}
+
+TEST(rlock_stress_numbers) {
+    struct scene *s = mproc_calloc(1, sizeof *s);
+    struct kin_thread threads[CROWD];
+    s->lock = make();
+    s->writers = CROWD / 2;
+    for (int i = 0; i < CROWD; i++) {
+        threads[i] =
+            (struct kin_thread){.run = i % 2 == 0 ? make_odd_and_even : load_and_strike, .arg = s};
+    }
+    kin_threads_run(threads, CROWD);
+    CHECK_EQ(s->even, CROWD / 2 * ROUNDS * 2);
+    drop(s->lock);
+    mproc_free(s);
 }
 
 TEST(rlock_stress_sum) {

@@ -106,6 +106,51 @@ static void verify_waited(void *lock) {
     verify_acquire(lock);
 }
 
+/* ---- single numbers */
+
+static uint64_t *number(void) {
+    return (uint64_t *)(void *)crash_room() + 1;
+}
+
+static void zero(void *lock) {
+    note_victim(lock);
+    *number() = 0;
+}
+
+static void zero_holding(void *lock) {
+    hold(lock);
+    *number() = 0;
+}
+
+static void store_one(void *lock) {
+    uint64_t one = 1;
+    if (mproc_rlock_store(lock, sizeof one, number(), &one) != 0) {
+        abort();
+    }
+}
+
+static void load_one(void *lock) {
+    uint64_t out = 5;
+    if (mproc_rlock_load(lock, sizeof out, number(), &out) != 0 || out != 0) {
+        abort();
+    }
+}
+
+static void verify_store(void *lock) {
+    crash_require(*number() == 1 || (*number() == 0 && !crash_returned()));
+    verify_release(lock);
+}
+
+static void verify_inner_store(void *lock) {
+    crash_require(*number() == 1 || (*number() == 0 && !crash_returned()));
+    verify_inner(lock);
+}
+
+static void verify_load(void *lock) {
+    crash_require(!inherit(lock));
+    use(lock);
+}
+
 static void drop(void *lock) {
     mproc_drop(lock);
 }
@@ -134,6 +179,24 @@ static const struct crash_op ops[] = {
      .prepare = hold,
      .operate = release,
      .verify = verify_release,
+     .teardown = drop},
+    {.name = "rlock store",
+     .setup = make,
+     .prepare = zero,
+     .operate = store_one,
+     .verify = verify_store,
+     .teardown = drop},
+    {.name = "rlock store by its holder",
+     .setup = make,
+     .prepare = zero_holding,
+     .operate = store_one,
+     .verify = verify_inner_store,
+     .teardown = drop},
+    {.name = "rlock load",
+     .setup = make,
+     .prepare = zero,
+     .operate = load_one,
+     .verify = verify_load,
      .teardown = drop},
     {.name = "rlock acquire (held by another)",
      .setup = make_held,

@@ -2,10 +2,13 @@
 
 import array
 import ctypes
+import gc
+import operator
 import os
 import pickle
 import signal
 import threading
+import weakref
 
 import pytest
 
@@ -223,6 +226,53 @@ def test_strings():
 def test_empty_arrays():
     for make in (mproc.Array, mproc.RawArray):
         assert list(make("i", 0)) == list(make("d", [])) == []
+
+
+@pytest.mark.parametrize("make", [mproc.Array, mproc.RawArray])
+def test_iteration(make):
+    numbers = make("i", range(4))
+    cursor = iter(numbers)
+    assert next(cursor) == 0
+    numbers[1] = 10
+    assert operator.length_hint(cursor) == 3
+    assert list(cursor) == [10, 2, 3]
+    numbers[3] = 4
+    with pytest.raises(StopIteration):
+        next(cursor)
+    assert (2 in numbers, 5 in numbers, sum(numbers)) == (True, False, 16)
+
+
+def test_iteration_of_other_arrays():
+    class Doubled(sharedctypes.SynchronizedArray):
+        def __getitem__(self, i):
+            return 2 * super().__getitem__(i)
+
+    numbers = mproc.RawArray("i", [1, 2])
+    assert list(Doubled(numbers)) == [2, 4]
+    points = mproc.Array(Point, 2)
+    assert [point.x for point in points] == [0, 0]
+    with pytest.raises(TypeError):
+        iter(_mproc.SynchronizedArray())
+
+
+def test_iteration_takes_the_lock_for_each_item():
+    lock = OtherLock()
+    numbers = mproc.Array("i", [1, 2, 3], lock=lock)
+    cursor = iter(numbers)
+    next(cursor)
+    assert (lock.acquired, lock.released) == (1, 1)
+    assert (list(cursor), lock.acquired, lock.released) == ([2, 3], 3, 3)
+
+
+def test_a_cursor_keeps_its_array():
+    cursor = iter(mproc.Array("i", [1, 2]))
+    assert list(cursor) == [1, 2]
+    numbers = mproc.Array("i", 2)
+    numbers.itself = iter(numbers)
+    gone = weakref.ref(numbers)
+    del numbers
+    gc.collect()
+    assert gone() is None
 
 
 def test_views_are_no_copies():
@@ -470,6 +520,28 @@ def test_a_dead_holder_is_told_of_once(ctx):
     assert numbers[:] == [1, 2]
     numbers[0] = 9
     assert numbers[:] == [9, 2]
+
+
+def set_value(value, number):
+    value.value = number
+
+
+@pytest.mark.parametrize("use", [operator.attrgetter("value"), lambda v: set_value(v, 7)])
+def test_a_dead_holder_is_told_of_by_a_single_number(ctx, use):
+    value, numbers = ctx.Value("i", 5), ctx.Array("i", [1, 2])
+    assert run(ctx, keep_and_die, value, numbers) == -signal.SIGKILL
+    with pytest.raises(mproc.OwnerDiedError):
+        use(value)
+    assert value.value == 5
+
+
+def test_a_dead_holder_is_told_of_by_a_cursor(ctx):
+    value, numbers = ctx.Value("i", 5), ctx.Array("i", [1, 2])
+    cursor = iter(numbers)
+    assert run(ctx, keep_and_die, numbers, value) == -signal.SIGKILL
+    with pytest.raises(mproc.OwnerDiedError):
+        next(cursor)
+    assert list(cursor) == [1, 2]
 
 
 def test_memory_comes_back():
