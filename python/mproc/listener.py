@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 
 from . import util
 from ._mproc import Connection
@@ -40,9 +39,6 @@ __all__ = [
     "address_type",
     "arbitrary_address",
 ]
-
-# Before 3.13, an empty key means that there is none; both ends have to take it the same way.
-_EMPTY_IS_A_KEY = sys.version_info >= (3, 13)
 
 
 # ---- addresses
@@ -86,10 +82,6 @@ def _check_key(authkey: bytes | None) -> None:
         raise TypeError("authkey should be a byte string")
 
 
-def _counts(authkey: bytes | None) -> bool:
-    return authkey is not None and (_EMPTY_IS_A_KEY or len(authkey) > 0)
-
-
 # ---- listening
 
 
@@ -98,7 +90,7 @@ class Listener:
 
     Without an address it gets a free one: a path in the package's temporary directory, unless
     `family` says "AF_INET". `backlog` is how many may connect before they are accepted. With an
-    `authkey` (bytes) only those are accepted who know it.
+    `authkey` (bytes) only those are accepted who know it; an empty one is one, too.
 
     ValueError or TypeError for an address, family or key that is none; OSError as socket.bind().
     """
@@ -126,7 +118,7 @@ class Listener:
         else or goes away meanwhile. The listener is none the worse for it: accept() again.
         """
         connection = self._open().accept()
-        if _counts(self._authkey):
+        if self._authkey is not None:
             from . import authentication
 
             _authenticate(authentication.welcome_client, connection, self._authkey)
@@ -235,7 +227,7 @@ def Client(address: Any, family: str | None = None, authkey: bytes | None = None
     family = family or _family_of(address)
     _validate_family(family)
     connection = SocketClient(address, family)
-    if _counts(authkey):
+    if authkey is not None:
         from . import authentication
 
         _authenticate(authentication.greet_server, connection, authkey)
@@ -267,7 +259,7 @@ def _block(sock: socket.socket) -> None:
 
 
 def _authenticate(
-    handshake: Callable[[Connection, Any], None], connection: Connection, authkey: bytes | None
+    handshake: Callable[[Connection, bytes], None], connection: Connection, authkey: bytes
 ) -> None:
     try:
         handshake(connection, authkey)
