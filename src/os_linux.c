@@ -186,16 +186,60 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size) {
     return r;
 }
 
+/* ---- populating: clearing pages is the work, so two threads do it in little more than half the time */
+
+#define POPULATE_STEP ((size_t)2 << 20) /* what a thread takes at a time */
+#define POPULATE_SHARE                                                                             \
+    ((size_t)16 << 20) /* from here on: some 10 ms, a hundred times a thread's start */
+
+struct populate {
+    char *address;
+    size_t size;
+    uint64_t next; /* offset of what nobody has taken yet */
+    uint64_t error;
+};
+
+static void *populate_steps(void *arg) {
+    struct populate *work = arg;
+    size_t at;
+    while (mproc__load64(&work->error) == 0 &&
+           (at = (size_t)mproc__add64(&work->next, POPULATE_STEP)) < work->size) {
+        size_t size = work->size - at < POPULATE_STEP ? work->size - at : POPULATE_STEP;
+        if (madvise(work->address + at, size, MADV_POPULATE_WRITE) != 0) {
+            mproc__store64(&work->error, (uint64_t)errno);
+        }
+    }
+    return NULL;
+}
+
+/* The helper sees no signals, and is gone when this returns. */
+static void populate_with_helper(struct populate *work) {
+    sigset_t all, before;
+    pthread_t helper;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = pthread_create(&helper, NULL, populate_steps, work);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)populate_steps(work);
+    if (r == 0) {
+        pthread_join(helper, NULL);
+    }
+}
+
 /* Kernels before 5.14 know no populating: there the file gets its pages now, and the mapping gets them
  * when they are touched. */
 int mproc__os_memory_populate(int fd, void *address, size_t size) {
-    if (madvise(address, size, MADV_POPULATE_WRITE) == 0) {
-        return 0;
+    struct populate work = {address, size, 0, 0};
+    if (size >= POPULATE_SHARE && mproc__os_cpus() > 1) {
+        populate_with_helper(&work);
+    } else {
+        (void)populate_steps(&work);
     }
-    if (errno == EINVAL) {
+    if (work.error == EINVAL) {
         return mproc__os_memory_commit(fd, 0, size);
     }
-    return errno == EFAULT ? -ENOSPC : -errno; /* EFAULT is what would have been a SIGBUS */
+    return work.error == EFAULT ? -ENOSPC
+                                : -(int)work.error; /* EFAULT: it would have been a SIGBUS */
 }
 
 int mproc__os_memory_release(void *address, size_t size) {

@@ -261,6 +261,46 @@ TEST(shm_without_room_is_an_error_when_made) {
     mproc_shm_close(b);
 }
 
+/* Big segments get their pages by two threads, of which one is left afterwards. */
+TEST(shm_that_is_big_has_all_its_pages_or_none) {
+    void *p;
+    mproc_shm *big, *small;
+    unsigned char there[(40 << 20) / 4096];
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("small", "/dev/shm", "tmpfs", 0, "size=48m") != 0) {
+        test_skip("may not mount a small /dev/shm");
+    }
+    big = make("big", 40 << 20);
+    small = make("small", 10 << 20);
+    data(small);
+    CHECK_EQ(mproc_shm_data(big, &p), -ENOSPC);
+    CHECK_OK(mproc_shm_unlink("small"));
+    mproc_shm_close(small);
+    CHECK_OK(mincore(data(big), 40 << 20, there));
+    for (size_t i = 0; i < sizeof there; i++) {
+        CHECK(there[i] & 1);
+    }
+    memset(data(big), 1, 40 << 20);
+    CHECK_OK(mproc_shm_unlink("big"));
+    mproc_shm_close(big);
+}
+
+/* As kernels before 5.14: the pages are the file's, if not yet the mapping's. */
+TEST(shm_without_populating_has_its_room_too) {
+    void *p;
+    mproc_shm *a, *b;
+    small_place();
+    a = make("a", 600000);
+    b = make("b", 600000);
+    deny(SYS_madvise, -1, EINVAL);
+    memset(data(a), 1, 600000);
+    CHECK_EQ(mproc_shm_data(b, &p), -ENOSPC);
+    CHECK_OK(mproc_shm_unlink("a"));
+    CHECK_OK(mproc_shm_unlink("b"));
+    mproc_shm_close(a);
+    mproc_shm_close(b);
+}
+
 TEST(shm_that_lost_its_room_is_an_error_when_first_used) {
     void *p;
     mproc_shm *a, *b;
