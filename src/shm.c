@@ -204,6 +204,16 @@ static void drop_segment(struct mproc__hand *hand, struct mproc__segment *owned)
     mproc__heap_free(hand, &hand->block);
 }
 
+/* An entry that is the caller's stays or goes, as its file does. */
+static void review_segment(struct mproc__hand *hand, struct mproc__segment *owned) {
+    uint64_t inode = mproc__load64(&owned->inode);
+    if (inode_of(owned->name) == inode) {
+        settle_segment(owned, inode);
+    } else {
+        drop_segment(hand, owned);
+    }
+}
+
 /* Makes the entry of a name the caller's. NULL: there is none, or somebody is at it. */
 static struct mproc__segment *claim_segment(struct mproc__hand *hand, const char *name) {
     mproc__guard_enter(&shms()->guard, hand);
@@ -249,10 +259,8 @@ void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
         if (inode == 0) {
             (void)unlink(path_of(s->name, path));
             drop_segment(hand, s);
-        } else if (inode_of(s->name) == inode) {
-            settle_segment(s, inode);
         } else {
-            drop_segment(hand, s);
+            review_segment(hand, s);
         }
     }
 }
@@ -620,6 +628,19 @@ int mproc_shm_unlink(const char *name) {
     return mproc__family == NULL ? unlink_name(clean) : unlink_registered(clean);
 }
 
+static void keep_file(const char *name, uint64_t inode) {
+    struct mproc__hand *hand = mproc__hand_get();
+    if (inode != 0) {
+        forget_segment(hand, name, inode);
+    } else { /* somebody else has unlinked it, and maybe somebody makes it anew right now */
+        struct mproc__segment *s = claim_segment(hand, name);
+        if (s != NULL) {
+            review_segment(hand, s);
+        }
+    }
+    mproc__hand_put(hand);
+}
+
 int mproc_shm_keep(const char *name) {
     char clean[NAME_SIZE];
     int r = clean_name(name, clean);
@@ -627,15 +648,10 @@ int mproc_shm_keep(const char *name) {
         return r;
     }
     uint64_t inode = inode_of(clean);
-    if (inode == 0) {
-        return -ENOENT;
-    }
     if (mproc__family != NULL) {
-        struct mproc__hand *hand = mproc__hand_get();
-        forget_segment(hand, clean, inode);
-        mproc__hand_put(hand);
+        keep_file(clean, inode);
     }
-    return 0;
+    return inode != 0 ? 0 : -ENOENT;
 }
 
 static int claim_file(const char *name) {

@@ -116,6 +116,10 @@ static PyObject *segment_claim(PyObject *Py_UNUSED(type), PyObject *name) {
     return with_name(mproc_shm_claim, name);
 }
 
+static PyObject *segment_keep(PyObject *Py_UNUSED(type), PyObject *name) {
+    return with_name(mproc_shm_keep, name);
+}
+
 /* ---------------------------------------------------------------- the memory */
 
 mproc_shm *segment_shm(PyObject *segment) {
@@ -214,6 +218,8 @@ static PyMethodDef segment_methods[] = {
     {"unlink", segment_unlink, METH_O | METH_STATIC, "unlink(name)\n--\n\nRemove a name."},
     {"claim", segment_claim, METH_O | METH_STATIC,
      "claim(name)\n--\n\nHave a file unlinked when the family has ended."},
+    {"keep", segment_keep, METH_O | METH_STATIC,
+     "keep(name)\n--\n\nHave a file stay when the family has ended."},
     {"close", segment_close, METH_NOARGS,
      "close()\n--\n\nUnmap the segment. BufferError: something looks into it still."},
     {"commit", segment_commit, METH_NOARGS, "commit()\n--\n\nMap the segment, and back it."},

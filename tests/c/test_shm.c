@@ -195,6 +195,11 @@ TEST(shm_unlinked_by_a_stranger_is_forgotten) {
     CHECK_EQ(mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
     CHECK_EQ(test_arena_used(), used);
     mproc_shm_close(shm);
+    shm = make(own_name("strange"), 1);
+    CHECK_OK(shm_unlink(mproc_shm_name(shm)));
+    CHECK_EQ(mproc_shm_keep(mproc_shm_name(shm)), -ENOENT);
+    CHECK_EQ(test_arena_used(), used);
+    mproc_shm_close(shm);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(first)));
     mproc_shm_close(first);
 }
