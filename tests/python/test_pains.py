@@ -348,6 +348,67 @@ def test_r11_the_parent_is_killed(program, method):
     assert wait_until(lambda: all(map(gone, pids)), LONG)
 
 
+CREATOR = """\
+import os, signal, sys
+import mproc
+from mproc.shared_memory import SharedMemory
+
+def use(shm, connection):
+    shm.buf[1] = 2
+    connection.send(os.getpid())
+    connection.recv()
+    shm.close()
+
+if __name__ == "__main__":
+    here, there = mproc.Pipe()
+    shm = SharedMemory(create=True, size=100)
+    shm.buf[0] = 1
+    child = mproc.get_context(sys.argv[1]).Process(target=use, args=(shm, there))
+    child.start()
+    print(shm.name, here.recv(), flush=True)
+    sys.stdin.readline()
+    assert bytes(shm.buf[:3]) == b"\\1\\2\\3"
+    here.send("end")
+    child.join()
+    shm.close()
+    shm.unlink()
+"""
+
+STRANGER = """\
+import sys
+from mproc.shared_memory import SharedMemory
+shm = SharedMemory(sys.argv[1])
+assert bytes(shm.buf[:2]) == b"\\1\\2"
+shm.buf[2] = 3
+if sys.argv[2] == "close":
+    shm.close()
+"""
+
+
+@pytest.mark.parametrize("end", ["unlink", "kill"])
+def test_r7_an_unrelated_process_attaches_and_ends(program, method, end):
+    """Standard library: its tracker unlinks the segment under its creator, and warns of a leak."""
+    creator, stranger = program.write("creator.py", CREATOR), program.write("other.py", STRANGER)
+    command = [sys.executable, str(creator), method]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=program.env, **pipes) as child:
+        with not_for_ever(child):
+            name, worker = child.stdout.readline().split()
+            for how in ("close", "leave"):
+                assert program.output(stranger, name, how) == ""
+                assert os.path.exists(f"/dev/shm/{name}")
+            if end == "kill":
+                child.kill()
+                os.kill(int(worker), signal.SIGKILL)
+            _, err = child.communicate("\n", timeout=LONG)  # to the end of the family's watcher
+        assert not os.path.exists(f"/dev/shm/{name}")
+    if end == "unlink":
+        assert (child.returncode, err) == (0, "")
+    else:
+        assert err.count("\n") == 1
+        assert f"1 leaked shared_memory objects to clean up at shutdown: {{'/{name}'}}" in err
+
+
 # ---- bad input
 
 
