@@ -225,12 +225,16 @@ TEST(shm_made_up_names_differ_between_parent_and_child) {
 
 /* ---------------------------------------------------------------- no room */
 
-/* A /dev/shm of one MiB, for this process alone. */
-static void small_place(void) {
+/* A /dev/shm of that size, for this process and its children alone. */
+static void own_place(const char *size) {
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("small", "/dev/shm", "tmpfs", 0, "size=1m") != 0) {
-        test_skip("may not mount a small /dev/shm");
+        mount("own", "/dev/shm", "tmpfs", 0, size) != 0) {
+        test_skip("may not mount a /dev/shm of its own");
     }
+}
+
+static void small_place(void) {
+    own_place("size=1m");
 }
 
 static size_t count_names(void) {
@@ -271,10 +275,7 @@ TEST(shm_that_is_big_has_all_its_pages_or_none) {
     void *p;
     mproc_shm *big, *small;
     unsigned char there[(40 << 20) / 4096];
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("small", "/dev/shm", "tmpfs", 0, "size=48m") != 0) {
-        test_skip("may not mount a small /dev/shm");
-    }
+    own_place("size=48m");
     big = make("big", 40 << 20);
     small = make("small", 10 << 20);
     data(small);
@@ -553,6 +554,112 @@ TEST_BARE(shm_replaced_by_a_stranger_stays) {
     until_gone(last);
     CHECK(exists(name));
     CHECK_OK(mproc_shm_unlink(name));
+    close(in);
+}
+
+/* ---------------------------------------------------------------- soak */
+
+#define SOAK_SEGMENTS 2000
+#define SOAK_MEMBERS 3
+#define SOAK_NAMES 40
+
+/* In the arena. */
+struct soak {
+    uint64_t made;
+    uint64_t failed; /* a code that nobody expected */
+};
+
+static void expect_one_of(struct soak *soak, int r, int other) {
+    if (r != 0 && r != other) {
+        mproc__store64(&soak->failed, (uint64_t)-r);
+    }
+}
+
+static void soak_once(struct soak *soak, unsigned *seed) {
+    char name[32];
+    mproc_shm *shm = NULL;
+    unsigned what = (unsigned)rand_r(seed) % 8;
+    snprintf(name, sizeof name, "soak_%u", (unsigned)rand_r(seed) % SOAK_NAMES);
+    if (what < 3) {
+        expect_one_of(soak, mproc_shm_create(&shm, what == 0 ? name : NULL, 5000, NULL), -EEXIST);
+        mproc__add64(&soak->made, shm != NULL);
+    } else if (what < 6) {
+        expect_one_of(soak, mproc_shm_open(&shm, name), -ENOENT);
+    } else {
+        expect_one_of(soak, mproc_shm_unlink(name), -ENOENT);
+    }
+    if (shm != NULL) {
+        void *p;
+        expect_one_of(soak, what % 2 ? mproc_shm_data(shm, &p) : 0, 0);
+        if (rand_r(seed) % 4 != 0) { /* else it is left behind */
+            expect_one_of(soak, mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
+        }
+        mproc_shm_close(shm);
+    }
+}
+
+static pid_t start_soaking(struct soak *soak, unsigned seed) {
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    while (pid == 0) {
+        soak_once(soak, &seed);
+    }
+    return pid;
+}
+
+static size_t count_registered(void) {
+    size_t n = 0;
+    uint64_t i = mproc__family->shms.first;
+    for (; i != 0; i = ((struct mproc__segment *)(uintptr_t)i)->next) {
+        n++;
+    }
+    return n;
+}
+
+static void soak_all(int out) {
+    pid_t pids[SOAK_MEMBERS] = {0};
+    unsigned seed = 1;
+    quiet();
+    mproc_shm_close(make("soak_first", 1));
+    struct soak *soak = mproc_calloc(1, sizeof *soak);
+    CHECK(soak != NULL);
+    for (unsigned i = 0; mproc__load64(&soak->made) < SOAK_SEGMENTS; i++) {
+        pid_t *pid = &pids[i % SOAK_MEMBERS];
+        if (*pid != 0) {
+            kill(*pid, SIGKILL);
+            expect_killed(*pid);
+        }
+        *pid = start_soaking(soak, i);
+        nanosleep(&(struct timespec){0, rand_r(&seed) % 500000}, NULL);
+        check();
+    }
+    for (int i = 0; i < SOAK_MEMBERS && pids[i] != 0; i++) {
+        kill(pids[i], SIGKILL);
+        expect_killed(pids[i]);
+    }
+    mproc_reap();
+    check();
+    CHECK_EQ(mproc__load64(&soak->failed), 0);
+    CHECK_EQ(count_registered(), count_names());
+    say(out, "done");
+    pause();
+}
+
+/* Members make, attach and unlink as they like, and are killed wherever they are: what is there is
+ * registered, nothing else is, and with the family all of it goes. */
+TEST_BARE(shm_of_many_killed_members_leaves_nothing) {
+    char done[64] = "";
+    int in;
+    own_place("size=64m");
+    pid_t pid = start_family(soak_all, &in);
+    hear(in, done);
+    CHECK_STR(done, "done");
+    CHECK_GE(count_names(), 2);
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    while (count_names() > 0) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
     close(in);
 }
 
