@@ -24,6 +24,7 @@
 #define mproc__unlikely(x) __builtin_expect(!!(x), 0)
 #define MPROC__PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define MPROC__NOINLINE __attribute__((noinline))
+#define MPROC__INLINE inline __attribute__((always_inline)) /* a path of its own for each caller */
 #define MPROC__HIDDEN __attribute__((visibility("hidden")))
 /* The extension is loaded late, but a few such bytes fit into what the loader keeps for late comers. */
 #define MPROC__THREAD _Thread_local __attribute__((tls_model("initial-exec")))
@@ -32,6 +33,7 @@
 #define mproc__unlikely(x) (x)
 #define MPROC__PRINTF(f, a)
 #define MPROC__NOINLINE
+#define MPROC__INLINE inline
 #define MPROC__HIDDEN
 #define MPROC__THREAD _Thread_local
 #endif

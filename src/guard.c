@@ -63,21 +63,8 @@ static void settle(struct mproc__guard *guard) {
     guard->decider = NULL;
 }
 
-void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand) {
-    mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
-    mproc__program_order();
-    if (mproc__mutex_acquire(&guard->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
+void mproc__guard_wait(struct mproc__guard *guard, uint64_t mine) {
+    if (mproc__mutex_wait(&guard->mutex, mine, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
         settle(guard);
     }
-}
-
-void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand) {
-    mproc__program_order();
-    mproc__poke32(&guard->count, 0); /* the commit, unless a word was published */
-    mproc__program_order();
-    guard->decider = NULL;
-    mproc__program_order();
-    (void)mproc__mutex_release(&guard->mutex);
-    mproc__program_order();
-    mproc__poke64(&hand->guard, 0);
 }

@@ -7,10 +7,8 @@
 #define MPROC_GUARD_H
 
 #include "atomic.h"
+#include "hand.h"
 #include "mutex.h"
-
-struct mproc__hand;
-struct mproc__slot;
 
 struct mproc__undo {
     uint64_t *word;
@@ -28,9 +26,19 @@ struct mproc__guard {
 
 void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity);
 
+/* For mproc__guard_enter: waits for the mutex, which the caller has tried to get as `mine`. */
+void mproc__guard_wait(struct mproc__guard *guard, uint64_t mine);
+
 /* Enters the section; rolls back first what a dead member left behind. Waits as long as it takes: a
  * section is some hundred instructions. A thread is in one section at a time; its hand names it. */
-void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand);
+static inline void mproc__guard_enter(struct mproc__guard *guard, struct mproc__hand *hand) {
+    uint64_t mine = mproc__mutex_mine(), word = 0;
+    mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
+    mproc__program_order();
+    if (mproc__unlikely(!mproc__cas64(&guard->mutex.word, &word, mine))) {
+        mproc__guard_wait(guard, mine);
+    }
+}
 
 /* Commits by publishing: changes a word that others read without the guard. They may act on the new
  * value at once, so its store must be the commit itself: from then on nothing is rolled back. At most
@@ -46,7 +54,16 @@ static inline void mproc__guard_publish(struct mproc__guard *guard, uint64_t *wo
 }
 
 /* Commits and leaves. */
-void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand);
+static inline void mproc__guard_leave(struct mproc__guard *guard, struct mproc__hand *hand) {
+    mproc__program_order();
+    mproc__poke32(&guard->count, 0); /* the commit, unless a word was published */
+    mproc__program_order();
+    guard->decider = NULL;
+    mproc__program_order();
+    (void)mproc__mutex_release(&guard->mutex);
+    mproc__program_order();
+    mproc__poke64(&hand->guard, 0);
+}
 
 /* Puts all saved words back; the section goes on. */
 void mproc__guard_rollback(struct mproc__guard *guard);

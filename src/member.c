@@ -44,7 +44,7 @@
 struct mproc__self mproc__process_self;
 MPROC__THREAD struct mproc__self *mproc__thread_self;
 MPROC__THREAD uint64_t mproc__thread_id;
-static MPROC__THREAD struct mproc__hand *thread_hand;
+MPROC__THREAD struct mproc__hand *mproc__thread_hand;
 static _Thread_local uint64_t next_fork;
 static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t hand_key;
@@ -171,10 +171,10 @@ static void return_hand(void *hand) {
     if (i >= 0 && i < MPROC__HANDS) {
         __atomic_fetch_and(&me->taken, ~(1u << i), __ATOMIC_RELEASE);
     }
-    thread_hand = NULL;
+    mproc__thread_hand = NULL;
 }
 
-static MPROC__NOINLINE struct mproc__hand *take_hand(void) {
+struct mproc__hand *mproc__hand_take(void) {
     struct mproc__self *me = mproc__self();
     uint32_t taken = mproc__load32(&me->taken);
     for (;;) {
@@ -185,21 +185,15 @@ static MPROC__NOINLINE struct mproc__hand *take_hand(void) {
         }
         uint32_t i = (uint32_t)__builtin_ctz(free);
         if (mproc__cas32(&me->taken, &taken, taken | 1u << i)) {
-            thread_hand = &me->slot->hands[i];
-            pthread_setspecific(hand_key, thread_hand);
-            return thread_hand;
+            mproc__thread_hand = &me->slot->hands[i];
+            pthread_setspecific(hand_key, mproc__thread_hand);
+            return mproc__thread_hand;
         }
     }
 }
 
-struct mproc__hand *mproc__hand_get(void) {
-    return mproc__likely(thread_hand != NULL) ? thread_hand : take_hand();
-}
-
-void mproc__hand_put(struct mproc__hand *hand) {
-    if (mproc__unlikely(hand != thread_hand)) {
-        pthread_mutex_unlock(&sharing);
-    }
+void mproc__hand_return_shared(void) {
+    pthread_mutex_unlock(&sharing);
 }
 
 /* ---------------------------------------------------------------- death */
@@ -418,7 +412,7 @@ static void become(uint64_t token) {
     mproc__process_self.slot = &mproc__family->slots[number_of(token)];
     mproc__process_self.taken = 0;
     mproc__thread_self = NULL;
-    thread_hand = NULL;
+    mproc__thread_hand = NULL;
     mproc__thread_id = 0;
 }
 
@@ -475,7 +469,8 @@ static void before_fork(void) {
     forking.error = errno;
     choose_slot();
     struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
-    if (hand == NULL || hand == thread_hand) { /* who has the shared one has locked this already */
+    if (hand == NULL ||
+        hand == mproc__thread_hand) { /* who has the shared one has locked this already */
         pthread_mutex_lock(&sharing);
     }
     mproc__holds_freeze();
@@ -523,7 +518,7 @@ static void after_fork_in_child(void) {
         return;
     }
     pthread_setspecific(hand_key, NULL);
-    thread_hand = NULL;
+    mproc__thread_hand = NULL;
     if (forking.token == 0 || mproc__member_adopt(forking.token) != 0) {
         mproc__family_forget();
     }
@@ -533,7 +528,7 @@ static void after_fork_in_child(void) {
 int mproc__member_after_fork_child(uint64_t token) {
     mproc__thread_id = 0;
     pthread_setspecific(hand_key, NULL);
-    thread_hand = NULL;
+    mproc__thread_hand = NULL;
     return mproc__member_adopt(token);
 }
 
@@ -570,8 +565,8 @@ int mproc__thread_becomes_member(void) {
     if (me == NULL) {
         return -ENOMEM;
     }
-    if (thread_hand != NULL) {
-        return_hand(thread_hand);
+    if (mproc__thread_hand != NULL) {
+        return_hand(mproc__thread_hand);
     }
     me->token = token;
     me->slot = &mproc__family->slots[number_of(token)];
@@ -583,8 +578,8 @@ int mproc__thread_becomes_member(void) {
 
 void mproc__thread_leaves(void) {
     struct mproc__self *me = mproc__thread_self;
-    if (thread_hand != NULL) {
-        return_hand(thread_hand);
+    if (mproc__thread_hand != NULL) {
+        return_hand(mproc__thread_hand);
         pthread_setspecific(hand_key, NULL);
     }
     mproc__thread_self = NULL;

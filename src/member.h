@@ -7,28 +7,12 @@
 #define MPROC_MEMBER_H
 
 #include "guard.h"
+#include "hand.h"
 #include "os.h"
 #include "self.h"
 
 #define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
 #define MPROC__HANDS 24     /* threads of a member that can be inside the library without waiting */
-
-/*
- * What one thread has in its hands: enough for a reaper to finish or undo what it was doing. A thread
- * takes one when it first enters the library. `guard` is set before a guard is entered and cleared
- * after it is left. The other words hold blocks that are on their way between two places: they move
- * from word to word inside guarded sections only, so each block is always in exactly one place.
- */
-struct mproc__hand {
-    uint64_t guard;   /* struct mproc__guard * */
-    uint64_t block;   /* a block on its way */
-    uint64_t node;    /* a hold record on its way */
-    uint64_t run;     /* a chunk run on its way between a size class and the chunk heap */
-    uint64_t doomed;  /* an object without holds: being made or being destroyed */
-    uint64_t message; /* a message on its way between a queue and a member */
-    uint64_t moving;  /* uint64_t *: where mproc__hand_move moves a block to */
-    uint64_t pad;
-};
 
 enum mproc__slot_state {
     MPROC__SLOT_FREE = 0,
@@ -116,15 +100,6 @@ int mproc__member_after_fork_child(uint64_t token);
 bool mproc__member_reap(uint64_t token);
 /* The same when the caller knows it: it has collected the child's status, or never started it. */
 void mproc__member_bury(uint64_t token);
-
-/* ---- hands */
-
-struct mproc__hand *mproc__hand_get(void);
-void mproc__hand_put(struct mproc__hand *hand);
-
-/* Moves a block from the hand's `block` or `doomed` to another word, outside of any section. For an
- * instant both name it; `moving` tells the reaper which of the two counts. */
-void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to);
 
 /* ---- threads as members, for tests under ThreadSanitizer */
 

@@ -28,6 +28,11 @@ static inline uint64_t mproc__mutex_mine(void) {
     return mproc__self_token() | (cpu & MPROC__MUTEX_CPU);
 }
 
+/* Where the owner was when it acquired. */
+static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
+    return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
+}
+
 /* The mutex was not free. */
 int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                       bool interruptible, uint64_t *mourned);

@@ -26,6 +26,8 @@ enum mproc__kind {
 };
 
 /* One member's holds on one object. */
+struct mproc__slot;
+
 struct mproc__hold {
     uint64_t object; /* struct mproc__object *; 0: this record is not in use */
     uint64_t token;

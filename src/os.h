@@ -16,6 +16,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#if defined(__has_include) && defined(__has_builtin)
+#if __has_include(<sys/rseq.h>) && __has_builtin(__builtin_thread_pointer)
+#include <sys/rseq.h>
+#define MPROC__OS_RSEQ 1
+#endif
+#endif
+
 /* ---- time and place */
 
 /* Nanoseconds of a clock that never goes back; the same clock in all processes. */
@@ -23,8 +30,21 @@ int64_t mproc__os_now(void);
 /* Nanoseconds since boot, suspended time included: the clock of processes' start times. */
 uint64_t mproc__os_boot_now(void);
 pid_t mproc__os_tid(void);
-/* The CPU that the caller runs on at this moment: a hint, two nanoseconds where rseq is there. */
-int mproc__os_cpu(void);
+/* The CPU that the caller runs on at this moment: a hint. Two loads where the kernel and glibc (2.35)
+ * keep it in the thread's own memory (rseq), a call otherwise. */
+int mproc__os_cpu_asked(void);
+
+static inline int mproc__os_cpu(void) {
+#if MPROC__OS_RSEQ
+    const char *thread = __builtin_thread_pointer();
+    const struct rseq *rseq = (const struct rseq *)(const void *)(thread + __rseq_offset);
+    int cpu = (int)__atomic_load_n(&rseq->cpu_id, __ATOMIC_RELAXED);
+    return __builtin_expect(cpu >= 0, 1) ? cpu : mproc__os_cpu_asked();
+#else
+    return mproc__os_cpu_asked();
+#endif
+}
+
 void mproc__os_yield(void);
 /* CPUs that the process may use, at least 1. */
 unsigned mproc__os_cpus(void);

@@ -94,7 +94,7 @@ pid_t mproc__os_tid(void) {
     return (pid_t)syscall(SYS_gettid);
 }
 
-int mproc__os_cpu(void) {
+int mproc__os_cpu_asked(void) {
     return sched_getcpu();
 }
 

@@ -17,6 +17,7 @@
  *   tail_*, spare   producers, under `tail`; tail_ticket is read by anybody: its store publishes
  *                   the record (SYNC(guard.publish)).
  *   head_*          consumers, under `head`; head_ticket is read by anybody: its store gives room.
+ *   *_cpu           of the last put or get, for who decides whether spinning can help: a hint.
  *   head_seen       producers' copy of head_ticket, looked up when the queue seems full. Never ahead of it.
  *   tail_seen       consumers' copy of tail_ticket, so that they read the other side's line only when
  *                   they have caught up. Never ahead of it.
@@ -130,16 +131,33 @@ static size_t padded(size_t size) {
     return (size + 7) & ~(size_t)7;
 }
 
+/* memcpy(), without the call for the smallest: two words, which may overlap. A size of 0 needs no
+ * addresses. */
+static inline void copy(char *to, const char *from, size_t size) {
+    if (size >= 8 && size <= 16) {
+        uint64_t first, last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+    } else if (size > 0) {
+        memcpy(to, from, size);
+    }
+}
+
 /* ---------------------------------------------------------------- events */
 
-static void event_wake(struct event *event) {
-    if (mproc__likely(mproc__load32(&event->sleepers) == 0)) {
-        return;
-    }
+static MPROC__NOINLINE void event_wake_one(struct event *event) {
     mproc__store32(&event->sleepers, 0);
     mproc__add32(&event->signal, 1);
     if (mproc__os_futex_wake(&event->signal, 1) > 0) {
         mproc__store32(&event->sleepers, 1);
+    }
+}
+
+static inline void event_wake(struct event *event) {
+    if (mproc__unlikely(mproc__load32(&event->sleepers) != 0)) {
+        event_wake_one(event);
     }
 }
 
@@ -157,6 +175,12 @@ static bool has_item(const mproc_queue *queue) {
 static bool has_room(const mproc_queue *queue) {
     return queue->bound == 0 ||
            mproc__load64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket) < queue->bound;
+}
+
+/* By what the producers knew last, and without the guard: a guess. */
+static bool seems_full(const mproc_queue *queue) {
+    return queue->bound != 0 &&
+           mproc__peek64(&queue->tail_ticket) - mproc__peek64(&queue->head_seen) >= queue->bound;
 }
 
 /* The same under the tail's guard. Knows the head's ticket at least as of the last look. */
@@ -202,8 +226,8 @@ static void pause_for(unsigned pauses) {
 }
 
 /* The queue that this thread got from last, if it has put nothing since: it drains a stream, and is
- * not at one end of a dialogue. The extension is loaded late, but 8 bytes fit into what the loader keeps. */
-static _Thread_local __attribute__((tls_model("initial-exec"))) const mproc_queue *draining;
+ * not at one end of a dialogue. */
+static MPROC__THREAD const mproc_queue *draining;
 
 /* Each look at the other side's ticket takes the line away from it. In a dialogue the first look counts;
  * who drains a stream leaves time between looks in which the other side gets several messages done. */
@@ -276,7 +300,7 @@ static bool fits(uint64_t segment, uint64_t offset, size_t need) {
 }
 
 /* Under the tail's guard: goes on in an empty segment, which *word gives away. */
-static void append_segment(mproc_queue *queue, uint64_t *word) {
+static MPROC__NOINLINE void append_segment(mproc_queue *queue, uint64_t *word) {
     uint64_t fresh = *word;
     uint64_t old = queue->tail_segment;
     segment_at(fresh)->next = 0;
@@ -292,7 +316,8 @@ static void append_segment(mproc_queue *queue, uint64_t *word) {
 
 /* Under the tail's guard: makes sure that a record of `need` bytes fits. False: a segment is missing,
  * and *size is what it should have. */
-static bool make_room(mproc_queue *queue, struct mproc__hand *hand, size_t need, size_t *size) {
+static inline bool make_room(mproc_queue *queue, struct mproc__hand *hand, size_t need,
+                             size_t *size) {
     if (mproc__likely(fits(queue->tail_segment, queue->tail_offset, need))) {
         return true;
     }
@@ -308,7 +333,7 @@ static bool make_room(mproc_queue *queue, struct mproc__hand *hand, size_t need,
     return false;
 }
 
-static int new_segment(struct mproc__hand *hand, size_t size, uint64_t *word) {
+static MPROC__NOINLINE int new_segment(struct mproc__hand *hand, size_t size, uint64_t *word) {
     int r = mproc__heap_alloc(hand, size, word);
     if (r == 0) {
         segment_at(*word)->next = 0;
@@ -344,12 +369,10 @@ static bool too_big(size_t size) {
     return size > mproc__heap_most() - sizeof(struct mproc__object);
 }
 
-static void gather(char *out, const struct iovec *pieces, int n) {
+static inline void gather(char *out, const struct iovec *pieces, int n) {
     for (int i = 0; i < n; i++) {
-        if (pieces[i].iov_len > 0) {
-            memcpy(out, pieces[i].iov_base, pieces[i].iov_len);
-            out += pieces[i].iov_len;
-        }
+        copy(out, pieces[i].iov_base, pieces[i].iov_len);
+        out += pieces[i].iov_len;
     }
 }
 
@@ -363,12 +386,12 @@ static size_t total(const struct iovec *pieces, int n) {
     return size;
 }
 
-static size_t record_size(const struct cargo *cargo) {
+static inline size_t record_size(const struct cargo *cargo) {
     return cargo->block != NULL ? sizeof(struct block_record)
                                 : sizeof(struct record) + padded(cargo->size);
 }
 
-static void write_record(mproc_queue *queue, const struct cargo *cargo) {
+static MPROC__INLINE void write_record(mproc_queue *queue, const struct cargo *cargo) {
     struct record *record = record_at(queue->tail_segment, queue->tail_offset);
     if (cargo->block == NULL) {
         record->size = (uint32_t)cargo->size;
@@ -385,21 +408,21 @@ static void write_record(mproc_queue *queue, const struct cargo *cargo) {
 }
 
 /* Under the tail's guard: appends and publishes. */
-static uint64_t append(mproc_queue *queue, const struct cargo *cargo) {
+static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct cargo *cargo) {
     uint64_t ticket = queue->tail_ticket;
     write_record(queue, cargo);
     mproc__guard_set(&queue->tail, &queue->tail_offset, queue->tail_offset + record_size(cargo));
     if (cargo->claim != NULL && cargo->claim->word != NULL) {
         mproc__guard_set(&queue->tail, cargo->claim->word, cargo->claim->value);
     }
-    mproc__poke32(&queue->producer_cpu, (uint32_t)mproc__os_cpu());
+    mproc__poke32(&queue->producer_cpu, mproc__mutex_cpu(&queue->tail.mutex));
     mproc__guard_publish(&queue->tail, &queue->tail_ticket, ticket + 1);
     return ticket;
 }
 
 /* 0; -EAGAIN: full; MPROC_ECLOSED; -ENOMEM. */
-static int try_append(mproc_queue *queue, struct mproc__hand *hand, const struct cargo *cargo,
-                      uint64_t *ticket) {
+static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand,
+                                    const struct cargo *cargo, uint64_t *ticket) {
     size_t need = record_size(cargo), size = 0;
     int r = 1;
     while (r == 1) {
@@ -501,9 +524,27 @@ int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_
     return mproc__queue_put(queue, lent, n, timeout, NULL, NULL);
 }
 
+/* A small message that probably has room, in few instructions. Anything but 0: nothing has happened. */
+static inline int put_fast(mproc_queue *queue, const struct iovec *piece) {
+    struct cargo cargo = {piece, 1, piece->iov_len, NULL, NULL};
+    uint64_t ignored;
+    if (cargo.size > INLINE_MAX || seems_full(queue)) {
+        return -EAGAIN;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = try_append(queue, hand, &cargo, &ignored);
+    mproc__hand_put(hand);
+    return r;
+}
+
 int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t timeout) {
     struct iovec piece = {(void *)(uintptr_t)lent, size};
-    return mproc__queue_put(queue, &piece, 1, timeout, NULL, NULL);
+    int r = put_fast(queue, &piece);
+    if (mproc__unlikely(r == -EAGAIN)) {
+        return mproc__queue_put(queue, &piece, 1, timeout, NULL, NULL);
+    }
+    draining = NULL;
+    return r;
 }
 
 /* ---------------------------------------------------------------- get */
@@ -511,13 +552,14 @@ int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t t
 /* Under the head's guard. Knows the tail's ticket at least as of the last look. */
 static bool empty(mproc_queue *queue) {
     if (queue->tail_seen == queue->head_ticket) {
-        queue->tail_seen = mproc__load64(&queue->tail_ticket); /* SYNC(guard.publish) */
+        uint64_t tail = mproc__load64(&queue->tail_ticket); /* SYNC(guard.publish) */
+        mproc__poke64(&queue->tail_seen, tail);
     }
     return queue->tail_seen == queue->head_ticket;
 }
 
 /* Under the head's guard, not empty: the oldest record. A drained segment moves into hand->block. */
-static struct record *oldest(mproc_queue *queue, struct mproc__hand *hand) {
+static inline struct record *oldest(mproc_queue *queue, struct mproc__hand *hand) {
     uint64_t segment = queue->head_segment;
     struct record *record = record_at(segment, queue->head_offset);
     if (mproc__likely(fits(segment, queue->head_offset, sizeof *record)) &&
@@ -532,20 +574,21 @@ static struct record *oldest(mproc_queue *queue, struct mproc__hand *hand) {
 }
 
 /* Under the head's guard: the record is taken. */
-static void advance(mproc_queue *queue, size_t size, const struct mproc__claim *claim) {
+static MPROC__INLINE void advance(mproc_queue *queue, size_t size,
+                                  const struct mproc__claim *claim) {
     uint64_t ticket = queue->head_ticket;
     mproc__guard_set(&queue->head, &queue->head_offset, queue->head_offset + size);
     if (claim != NULL && claim->word != NULL) {
         mproc__guard_set(&queue->head, claim->word, ticket + 1);
     }
-    mproc__poke32(&queue->consumer_cpu, (uint32_t)mproc__os_cpu());
+    mproc__poke32(&queue->consumer_cpu, mproc__mutex_cpu(&queue->head.mutex));
     mproc__guard_publish(&queue->head, &queue->head_ticket, ticket + 1);
 }
 
 /* Under the head's guard: moves the record's message to where `message` says; a large one goes into
  * hand->message. -EMSGSIZE: inline, but there is no room; message->size says how much is needed. */
-static int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
-                const struct mproc__claim *claim) {
+static MPROC__INLINE int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
+                              const struct mproc__claim *claim) {
     struct record *record = oldest(queue, hand);
     if (record->kind == RECORD_BLOCK) {
         struct block_record *b = (struct block_record *)(void *)record;
@@ -558,17 +601,15 @@ static int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *mes
     if (mproc__unlikely(record->size > message->room_size)) {
         return -EMSGSIZE;
     }
-    if (record->size > 0) { /* memcpy() wants a room even then */
-        memcpy(message->room, record + 1, record->size);
-    }
+    copy(message->room, (const char *)(record + 1), record->size);
     message->data = message->room;
     advance(queue, sizeof *record + padded(record->size), claim);
     return 0;
 }
 
 /* 0; -EAGAIN: empty; -EMSGSIZE as take. */
-static int try_take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
-                    const struct mproc__claim *claim) {
+static MPROC__INLINE int try_take(mproc_queue *queue, struct mproc__hand *hand,
+                                  mproc_message *message, const struct mproc__claim *claim) {
     mproc__guard_enter(&queue->head, hand);
     int r = empty(queue) ? -EAGAIN : take(queue, hand, message, claim);
     if (r == -EMSGSIZE) {
@@ -607,14 +648,17 @@ static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_messag
 }
 
 /* What is in the hand becomes the member's, and the caller's. */
-static void hand_over(struct mproc__hand *hand, mproc_message *message) {
-    if (hand->message == 0) {
-        return;
-    }
+static MPROC__NOINLINE void hand_over_block(struct mproc__hand *hand, mproc_message *message) {
     struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->message;
     mproc__object_adopt(hand, &hand->message);
     message->block = object;
     message->data = object + 1;
+}
+
+static inline void hand_over(struct mproc__hand *hand, mproc_message *message) {
+    if (mproc__unlikely(hand->message != 0)) {
+        hand_over_block(hand, message);
+    }
 }
 
 static int get_once(mproc_queue *queue, mproc_message *message, const struct mproc__claim *claim) {
@@ -658,8 +702,26 @@ int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout
     }
 }
 
+/* An inline message that is probably there, in few instructions. */
+static inline bool get_fast(mproc_queue *queue, mproc_message *message) {
+    if (mproc__peek64(&queue->tail_seen) == mproc__peek64(&queue->head_ticket)) {
+        return false;
+    }
+    mproc_message got = {message->room, message->room_size, NULL, 0, NULL};
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = try_take(queue, hand, &got, NULL);
+    if (mproc__likely(r == 0)) {
+        hand_over(hand, &got);
+        *message = got;
+    }
+    mproc__hand_put(hand);
+    return r == 0;
+}
+
 int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout) {
-    return mproc__queue_get(queue, message, timeout, NULL);
+    return mproc__likely(get_fast(queue, message))
+               ? 0
+               : mproc__queue_get(queue, message, timeout, NULL);
 }
 
 void mproc_message_drop(mproc_message *message) {
