@@ -204,13 +204,14 @@ static bool end_victim(const struct crash_op *op, void *object, struct tracee *v
         crash_fail(__FILE__, __LINE__, "the victim ended before its window, wait status %#x",
                    (unsigned)victim->status);
     }
+    victim->meanwhile = op->meanwhile;
+    victim->arg = object;
     board->phase = "stepping through the operation";
     if (board->deed == RECORD) {
-        end = trace_record(victim, &board->trace, op->meanwhile, object);
+        end = trace_record(victim, &board->trace);
         board->recorded = end == TRACE_HERE;
     } else {
-        end = trace_run(victim, &board->trace, board->point, board->deed == KILL_NAIVE,
-                        op->meanwhile, object);
+        end = trace_run(victim, &board->trace, board->point, board->deed == KILL_NAIVE);
     }
     if (end == TRACE_GONE) {
         crash_fail(__FILE__, __LINE__, "the victim ended by itself, wait status %#x",

@@ -80,6 +80,16 @@ static void verify_unchanged(void *array) {
     }
 }
 
+/* What `with value.get_lock(): value.value += n` does. */
+static void update_one(void *array) {
+    int64_t value;
+    victim_does(mproc_rlock_acquire(mproc_array_lock(array), CRASH_SOON));
+    victim_does(mproc_array_get(array, 0, &value));
+    value += NEW - OLD;
+    victim_does(mproc_array_set(array, 0, &value));
+    victim_does(mproc_rlock_release(mproc_array_lock(array)));
+}
+
 /* ---- a range */
 
 static void write_range(void *array) {
@@ -156,6 +166,11 @@ static const struct crash_op ops[] = {
     {.name = "array set",
      .setup = make,
      .operate = set_one,
+     .verify = verify_one,
+     .teardown = unmake},
+    {.name = "array get and set under its lock",
+     .setup = make,
+     .operate = update_one,
      .verify = verify_one,
      .teardown = unmake},
     {.name = "array get",

@@ -94,6 +94,30 @@ static void wait_in_vain(void *object) {
     }
 }
 
+static void wait_for_notice(void *object) {
+    struct scene *scene = object;
+    if (mproc_condition_wait(scene->condition, scene->lock, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+/* Another one waits behind the victim, which is notified. */
+static void give_turn_with_another(void *object) {
+    struct scene *scene = object;
+    *helper() = crash_helper(await_turn, scene);
+    while (mproc_condition_waiting(scene->condition) < 2) {
+        usleep(200);
+    }
+    lock(scene);
+    mproc_condition_notify(scene->condition, 1);
+    unlock(scene);
+}
+
+static void notify_all(void *object) {
+    struct scene *scene = object;
+    mproc_condition_notify_all(scene->condition);
+}
+
 static void notify(void *object) {
     struct scene *scene = object;
     mproc_condition_notify(scene->condition, 1);
@@ -121,6 +145,24 @@ static void use(struct scene *scene) {
 }
 
 static void verify_wait(void *object) {
+    use(object);
+}
+
+/* Who has returned from the wait has the lock. */
+static void verify_notified(void *object) {
+    struct scene *scene = object;
+    int r = mproc_rlock_acquire(scene->lock, CRASH_SOON);
+    crash_require(r == -EOWNERDEAD || (r == 0 && !crash_returned()));
+    unlock(scene);
+    use(scene);
+}
+
+/* There is no helper yet if the victim died before it slept. */
+static void verify_notified_with_another(void *object) {
+    give_turn(object);
+    if (*helper() != 0) {
+        crash_helper_join(*helper());
+    }
     use(object);
 }
 
@@ -158,6 +200,26 @@ static const struct crash_op ops[] = {
      .prepare = prepare_wait,
      .operate = wait_in_vain,
      .verify = verify_waiter,
+     .teardown = unmake},
+    {.name = "condition wait (notified)",
+     .setup = make,
+     .prepare = prepare_wait,
+     .operate = wait_for_notice,
+     .meanwhile = give_turn,
+     .verify = verify_notified,
+     .teardown = unmake},
+    {.name = "condition wait (notified, another waits behind)",
+     .setup = make,
+     .prepare = prepare_wait,
+     .operate = wait_for_notice,
+     .meanwhile = give_turn_with_another,
+     .verify = verify_notified_with_another,
+     .teardown = unmake},
+    {.name = "condition notify all",
+     .setup = make_with_waiter,
+     .prepare = prepare_notify,
+     .operate = notify_all,
+     .verify = verify_notify,
      .teardown = unmake},
     {.name = "condition notify",
      .setup = make_with_waiter,

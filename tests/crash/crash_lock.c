@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "guard.h"
+#include "object.h"
+
 #define WORDS 24
 
 struct scene {
@@ -28,6 +31,7 @@ struct side {
     pid_t helper;
     int result;
     uint32_t held; /* the victim holds the lock */
+    uint32_t dead; /* the victim is */
 };
 
 static struct side *side(void) {
@@ -272,6 +276,54 @@ static void verify_waiter(void *object) {
     use(scene);
 }
 
+/* ---- a sleeper starves, and the lock is handed over */
+
+#define STARVED UINT64_C(0x40000000)
+
+/* The beginning of what lock.c keeps. */
+struct inside {
+    struct mproc__object object;
+    struct mproc__guard guard;
+};
+
+static bool somebody_starves(const struct scene *scene) {
+    const struct inside *in = (const struct inside *)(const void *)scene->lock;
+    return (mproc__load64(&in->guard.mutex.word) & STARVED) != 0;
+}
+
+static void hold_before_starving(void *object) {
+    hold_lock(object);
+    set(&side()->held);
+    while (!somebody_starves(object)) {
+        usleep(200);
+    }
+    change(object);
+}
+
+/* Lets go when the victim says that it starves, or is dead. */
+static void let_go_late(void *object) {
+    while (!somebody_starves(object) && !seen(&side()->dead)) {
+        usleep(200);
+    }
+    struct scene *scene = object;
+    if (mproc_lock_release(scene->lock) != 0) {
+        exit(2);
+    }
+}
+
+static void start_helper(void *object) {
+    side()->helper = crash_helper(let_go_late, object);
+}
+
+static void verify_handed_over(void *object) {
+    set(&side()->dead);
+    if (side()->helper == 0) {
+        start_helper(object);
+    }
+    crash_helper_join(side()->helper);
+    verify_acquire(object);
+}
+
 /* ---- acquire after a death: the heir dies while it puts things right */
 
 static void die_holding(void *object) {
@@ -372,6 +424,20 @@ static const struct crash_op ops[] = {
      .operate = change_and_release,
      .verify = verify_waiter,
      .teardown = unmake},
+    {.name = "lock release (to one who starves)",
+     .setup = make_with_waiter,
+     .prepare = hold_before_starving,
+     .operate = release,
+     .verify = verify_waiter,
+     .teardown = unmake},
+    {.name = "lock acquire (by one who starves)",
+     .setup = make_held,
+     .prepare = note_victim,
+     .operate = acquire,
+     .meanwhile = start_helper,
+     .verify = verify_handed_over,
+     .teardown = unmake,
+     .sample = 400},
     {.name = "lock acquire (holder dead)",
      .setup = make_orphaned,
      .prepare = note_victim,

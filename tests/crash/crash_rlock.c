@@ -42,6 +42,15 @@ static void release(void *lock) {
     }
 }
 
+static void nest(void *lock) {
+    for (int i = 0; i < 3; i++) {
+        acquire(lock);
+    }
+    for (int i = 0; i < 3; i++) {
+        release(lock);
+    }
+}
+
 static void hold(void *lock) {
     note_victim(lock);
     acquire(lock);
@@ -173,6 +182,12 @@ static const struct crash_op ops[] = {
      .prepare = hold_twice,
      .operate = release,
      .verify = verify_inner,
+     .teardown = drop},
+    {.name = "rlock acquire and release, three levels",
+     .setup = make,
+     .prepare = note_victim,
+     .operate = nest,
+     .verify = verify_release,
      .teardown = drop},
     {.name = "rlock release",
      .setup = make,

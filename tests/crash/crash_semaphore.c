@@ -166,6 +166,26 @@ static void take_all(void *semaphore) {
     }
 }
 
+/* The survivor has all of them, and a helper sleeps. */
+static void *make_bounded_with_sleeper(void) {
+    void *semaphore = make_bounded();
+    take_all(semaphore);
+    *helper() = crash_helper(use_bounded, semaphore);
+    crash_wait_asleep(*helper());
+    return semaphore;
+}
+
+static void verify_bounded_sleeper(void *semaphore) {
+    if (!crash_returned()) {
+        release_bounded(semaphore); /* perhaps the second */
+    }
+    crash_helper_join(*helper());
+    while (mproc_bsemaphore_value(semaphore) < BOUND) {
+        release_bounded(semaphore);
+    }
+    verify_bounded(semaphore);
+}
+
 static void verify_heir(void *semaphore) {
     pid_t heir = crash_helper(use_bounded, semaphore);
     crash_helper_join(heir);
@@ -208,6 +228,11 @@ static const struct crash_op ops[] = {
      .prepare = take_all,
      .operate = release_bounded,
      .verify = verify_heir,
+     .teardown = drop},
+    {.name = "bounded semaphore release (another sleeps)",
+     .setup = make_bounded_with_sleeper,
+     .operate = release_bounded,
+     .verify = verify_bounded_sleeper,
      .teardown = drop},
     {.name = "bounded semaphore acquire (waits)",
      .setup = make_taken,

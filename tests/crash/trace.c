@@ -132,10 +132,36 @@ static void on_event(struct tracee *tracee, int event) {
     }
 }
 
-/* Goes on by `request` to the next trap. Signals are passed on. */
+static bool sleeps(uint64_t number, uint64_t verb) {
+    int command = (int)verb & FUTEX_CMD_MASK;
+    return number == SYS_futex && (command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET);
+}
+
+static struct user_regs_struct registers(const struct tracee *tracee) {
+    struct user_regs_struct regs;
+    if (ptrace(PTRACE_GETREGS, tracee->pid, 0, &regs) != 0) {
+        fatal("PTRACE_GETREGS");
+    }
+    return regs;
+}
+
+/* The first sleep is to come: what ends it is done now. */
+static void help(struct tracee *tracee) {
+    void (*meanwhile)(void *) = tracee->meanwhile;
+    tracee->meanwhile = NULL;
+    meanwhile(tracee->arg);
+}
+
+/* Goes on by `request` to the next trap. Signals are passed on. Who has to be helped out of a sleep is
+ * stopped at its system calls, too: it may come to its sleep on another way than the recorded one, for
+ * how long it looks before it sleeps is a matter of time. TRACE_ASLEEP: it was helped, and stands inside
+ * the call. */
 static enum trace_end go(struct tracee *tracee, int request) {
     int signal = 0;
     for (;;) {
+        if (request == PTRACE_CONT && tracee->meanwhile != NULL) {
+            request = PTRACE_SYSCALL;
+        }
         if (ptrace(request, tracee->pid, 0, signal) != 0 && errno != ESRCH) {
             fatal("resuming a process");
         }
@@ -146,6 +172,15 @@ static enum trace_end go(struct tracee *tracee, int request) {
         }
         if (status >> 8 == SIGTRAP) {
             return TRACE_HERE;
+        }
+        if (status >> 8 == (SIGTRAP | 0x80)) {
+            struct user_regs_struct regs = registers(tracee);
+            if ((int64_t)regs.rax == -ENOSYS && sleeps(regs.orig_rax, regs.rsi)) {
+                help(tracee);
+                return TRACE_ASLEEP;
+            }
+            signal = 0;
+            continue;
         }
         signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
         if (signal == 0) {
@@ -159,7 +194,8 @@ static enum trace_end go(struct tracee *tracee, int request) {
 
 static void set_options(pid_t pid) {
     long options = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-                   PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXEC;
+                   PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXEC |
+                   PTRACE_O_TRACESYSGOOD;
     if (ptrace(PTRACE_SETOPTIONS, pid, 0, options) != 0) {
         fatal("PTRACE_SETOPTIONS");
     }
@@ -214,21 +250,16 @@ static enum trace_end step(struct tracee *tracee) {
 }
 
 static bool about_to_sleep(const struct tracee *tracee, uint64_t rip) {
-    struct user_regs_struct regs;
     errno = 0;
     long text = ptrace(PTRACE_PEEKTEXT, tracee->pid, rip, 0);
     if (errno != 0 || (text & 0xffff) != 0x050f) { /* syscall */
         return false;
     }
-    if (ptrace(PTRACE_GETREGS, tracee->pid, 0, &regs) != 0) {
-        fatal("PTRACE_GETREGS");
-    }
-    int verb = (int)(regs.rsi & FUTEX_CMD_MASK);
-    return regs.rax == SYS_futex && (verb == FUTEX_WAIT || verb == FUTEX_WAIT_BITSET);
+    struct user_regs_struct regs = registers(tracee);
+    return sleeps(regs.rax, regs.rsi);
 }
 
-enum trace_end trace_record(struct tracee *tracee, struct trace *trace, void (*meanwhile)(void *),
-                            void *arg) {
+enum trace_end trace_record(struct tracee *tracee, struct trace *trace) {
     trace->sleep = TRACE_NONE;
     for (;;) {
         uint64_t rip = trace_rip(tracee);
@@ -242,8 +273,8 @@ enum trace_end trace_record(struct tracee *tracee, struct trace *trace, void (*m
         }
         if (trace->sleep == TRACE_NONE && about_to_sleep(tracee, rip)) {
             trace->sleep = tracee->at;
-            if (meanwhile != NULL) {
-                meanwhile(arg);
+            if (tracee->meanwhile != NULL) {
+                help(tracee);
             }
         }
         if (step(tracee) == TRACE_GONE) {
@@ -341,14 +372,12 @@ static enum trace_end leap(struct tracee *tracee, const struct trace *trace, uin
     return end;
 }
 
-static enum trace_end run_segment(struct tracee *tracee, const struct trace *trace, uint32_t point,
-                                  bool naive) {
+static enum trace_end step_to(struct tracee *tracee, uint32_t point) {
     enum trace_end end = TRACE_HERE;
-    uint32_t anchor = trace->anchor[point];
-    if (!naive && anchor > tracee->at) {
-        end = leap(tracee, trace, point);
-    }
     while (end == TRACE_HERE && tracee->at < point) {
+        if (tracee->meanwhile != NULL && about_to_sleep(tracee, trace_rip(tracee))) {
+            help(tracee);
+        }
         end = step(tracee);
         if (end == TRACE_HERE && tracee->at < point && at_mark(trace_rip(tracee), trace_at_end)) {
             end = TRACE_STRAY;
@@ -357,16 +386,40 @@ static enum trace_end run_segment(struct tracee *tracee, const struct trace *tra
     return end;
 }
 
-enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
-                         bool naive, void (*meanwhile)(void *), void *arg) {
-    if (meanwhile != NULL && trace->sleep < point) {
-        enum trace_end end = run_segment(tracee, trace, trace->sleep, naive);
-        if (end != TRACE_HERE) {
-            return end;
-        }
-        meanwhile(arg);
+/* From where it stands inside the call that sleeps. */
+static enum trace_end run_on(struct tracee *tracee, const struct trace *trace, uint32_t point) {
+    enum trace_end end = TRACE_HERE;
+    tracee->at = trace->sleep;
+    if (trace->anchor[point] > trace->sleep) {
+        end = leap(tracee, trace, point);
     }
-    return run_segment(tracee, trace, point, naive);
+    return end == TRACE_HERE ? step_to(tracee, point) : end;
+}
+
+/* Behind the sleep: to the sleep itself first. */
+static enum trace_end run_behind(struct tracee *tracee, const struct trace *trace, uint32_t point) {
+    enum trace_end end = go(tracee, PTRACE_CONT);
+    return end == TRACE_ASLEEP ? run_on(tracee, trace, point)
+           : end == TRACE_HERE ? TRACE_STRAY
+                               : end;
+}
+
+enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
+                         bool naive) {
+    if (naive) {
+        return step_to(tracee, point);
+    }
+    if (tracee->meanwhile != NULL && trace->sleep < point) {
+        return run_behind(tracee, trace, point);
+    }
+    enum trace_end end = TRACE_HERE;
+    if (trace->anchor[point] > tracee->at) {
+        end = leap(tracee, trace, point);
+    }
+    if (end == TRACE_HERE) {
+        end = step_to(tracee, point);
+    }
+    return end == TRACE_ASLEEP ? TRACE_STRAY : end;
 }
 
 void trace_release(const struct tracee *tracee) {

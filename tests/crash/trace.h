@@ -28,7 +28,8 @@ enum trace_end {
     TRACE_HERE,  /* stopped where it should */
     TRACE_STRAY, /* took another path than the recorded one: reached the end mark early */
     TRACE_GONE,  /* the process has ended by itself */
-    TRACE_BORN   /* stopped in the making of a process that is kept */
+    TRACE_BORN,  /* stopped in the making of a process that is kept */
+    TRACE_ASLEEP /* stopped in its first sleep, and helped out of it */
 };
 
 /* The process under the tracer's hand. */
@@ -40,6 +41,8 @@ struct tracee {
     pid_t newborn;     /* that process, at its first instruction; 0: none */
     uint64_t trap;     /* where a breakpoint is set, 0: nowhere; and the text that is under it */
     long text;
+    void (*meanwhile)(void *); /* to be called when it is about to sleep first; NULL: has been */
+    void *arg;
 };
 
 /* In the traced process: the marks around the window. */
@@ -57,18 +60,17 @@ enum trace_end trace_begin(struct tracee *tracee);
  * of its own, and runs up to it. */
 enum trace_end trace_newborn(struct tracee *tracee, bool marked);
 
-/* Single-steps to the end mark and records. `meanwhile` (may be NULL) is called when the process is
- * about to sleep for the first time. TRACE_STRAY: too long to record. */
-enum trace_end trace_record(struct tracee *tracee, struct trace *trace, void (*meanwhile)(void *),
-                            void *arg);
+/* Single-steps to the end mark and records. TRACE_STRAY: too long to record. */
+enum trace_end trace_record(struct tracee *tracee, struct trace *trace);
 
 /* Makes trace->anchor: the cheapest way to each index. With a split, a second segment begins at the
  * first sleep, which is then run up to exactly. */
 void trace_anchors(struct trace *trace, bool split_at_sleep);
 
-/* Runs up to `point` instructions; with `naive` by single steps alone. */
+/* Runs up to `point` instructions; with `naive` by single steps alone. With `meanwhile` the way behind the
+ * first sleep begins at the sleep itself, whatever way led there. */
 enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
-                         bool naive, void (*meanwhile)(void *), void *arg);
+                         bool naive);
 
 /* The instruction that comes next. */
 uint64_t trace_rip(const struct tracee *tracee);
