@@ -768,11 +768,20 @@ ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
 }
 
 ssize_t mproc__os_read_now(int fd, void *out, size_t size) {
-    struct iovec piece = {out, size};
-    ssize_t r = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
-    if (r < 0 && errno == EOPNOTSUPP) { /* terminals, and pipes before Linux 5.9 */
+    static uint32_t no_flag; /* pipes and sockets know RWF_NOWAIT since about Linux 6.4 */
+    ssize_t r;
+    if (mproc__peek32(&no_flag) == 0) {
+        struct iovec piece = {out, size};
+        r = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
+        if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
+            return r < 0 ? -errno : r;
+        }
+        mproc__poke32(&no_flag, 1);
+    }
+    r = recv(fd, out, size, MSG_DONTWAIT);
+    if (r < 0 && errno == ENOTSOCK) {
         struct pollfd p = {fd, POLLIN, 0};
-        if (fd >= 0 && poll(&p, 1, 0) == 0) {
+        if (poll(&p, 1, 0) == 0) {
             return -EAGAIN;
         }
         r = read(fd, out, size);
