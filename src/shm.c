@@ -24,6 +24,8 @@
  *   first, next  the register's list; under its guard.
  *   inode, busy  of an entry: written by the member whose token is in `busy`; who finds 0 there may write
  *                its own token, under the guard.
+ *   doubt        of an entry: set by who unlinks the name while another member is busy with it; under the
+ *                guard.
  *
  * Invariants.
  *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0 unless it is busy.
@@ -35,7 +37,8 @@
  * If a member dies here: while it makes or unlinks a name, the entry bears its token. The reaper looks
  * whether that file is there and keeps or drops the entry; a file without an inode in its entry goes,
  * since nobody but the dead knew its name (a file of somebody else's could only be there if it had the
- * same 32 random bits). The nameless file of a dead maker goes with its descriptor.
+ * same 32 random bits). A member that dies after it has unlinked a name that another one was busy with may
+ * leave an entry without a file, until that one closes its handle or dies. The nameless file of a dead maker goes with its descriptor.
  */
 #define _GNU_SOURCE
 #include "shm.h"
@@ -170,6 +173,7 @@ static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t in
     struct mproc__segment *s = segment_at(hand->block);
     s->inode = inode;
     s->busy = mproc__self_token();
+    s->doubt = 0;
     memcpy(s->name, name, length + 1);
     mproc__guard_enter(&shms()->guard, hand);
     bool ours = inode != 0 && find(name, inode) != NULL;
@@ -186,13 +190,6 @@ static int enter_segment(struct mproc__hand *hand, const char *name, uint64_t in
     return 0;
 }
 
-/* An entry that was the caller's becomes everybody's: the name is there. */
-static void settle_segment(struct mproc__segment *owned, uint64_t inode) {
-    mproc__store64(&owned->inode, inode);
-    mproc__program_order();
-    mproc__store64(&owned->busy, 0);
-}
-
 /* An entry that is the caller's goes. */
 static void drop_segment(struct mproc__hand *hand, struct mproc__segment *owned) {
     mproc__guard_enter(&shms()->guard, hand);
@@ -204,21 +201,42 @@ static void drop_segment(struct mproc__hand *hand, struct mproc__segment *owned)
     mproc__heap_free(hand, &hand->block);
 }
 
+/* An entry that is the caller's becomes everybody's. False: somebody has unlinked the name meanwhile, so
+ * it is the caller's still. */
+static bool release_segment(struct mproc__hand *hand, struct mproc__segment *owned) {
+    mproc__guard_enter(&shms()->guard, hand);
+    bool doubt = owned->doubt != 0;
+    set(doubt ? &owned->doubt : &owned->busy, 0);
+    mproc__guard_leave(&shms()->guard, hand);
+    return !doubt;
+}
+
 /* An entry that is the caller's stays or goes, as its file does. */
 static void review_segment(struct mproc__hand *hand, struct mproc__segment *owned) {
-    uint64_t inode = mproc__load64(&owned->inode);
-    if (inode_of(owned->name) == inode) {
-        settle_segment(owned, inode);
-    } else {
-        drop_segment(hand, owned);
+    while (inode_of(owned->name) == mproc__load64(&owned->inode)) {
+        if (release_segment(hand, owned)) {
+            return;
+        }
+    }
+    drop_segment(hand, owned);
+}
+
+/* The file of an entry that is the caller's has its name. */
+static void settle_segment(struct mproc__hand *hand, struct mproc__segment *owned, uint64_t inode) {
+    mproc__store64(&owned->inode, inode);
+    mproc__program_order();
+    if (!release_segment(hand, owned)) {
+        review_segment(hand, owned);
     }
 }
 
-/* Makes the entry of a name the caller's. NULL: there is none, or somebody is at it. */
+/* Makes the entry of a name the caller's. NULL: there is none, or whoever is at it is told to look again
+ * before it says that the name is there. */
 static struct mproc__segment *claim_segment(struct mproc__hand *hand, const char *name) {
     mproc__guard_enter(&shms()->guard, hand);
     struct mproc__segment *s = find_named(name);
     if (s != NULL && mproc__load64(&s->busy) != 0) {
+        set(&s->doubt, 1);
         s = NULL;
     }
     if (s != NULL) {
@@ -351,7 +369,7 @@ static int link_registered(const mproc_shm *shm) {
     if (r == 0) {
         r = link_name(shm);
         if (r == 0) {
-            settle_segment(s, shm->inode);
+            settle_segment(hand, s, shm->inode);
         } else {
             drop_segment(hand, s);
         }
@@ -421,7 +439,7 @@ static int make_registered(mproc_shm *shm, const void *contents) {
     if (r == 0) {
         r = make_under_name(shm, contents);
         if (r == 0) {
-            settle_segment(s, shm->inode);
+            settle_segment(hand, s, shm->inode);
         } else {
             drop_segment(hand, s);
         }
@@ -606,6 +624,7 @@ static int unlink_name(const char *name) {
     return unlink(path_of(name, path)) == 0 ? 0 : -errno;
 }
 
+/* What was unlinked may have been a newer file, or one whose entry was busy: hence the second look. */
 static int unlink_registered(const char *name) {
     struct mproc__hand *hand = mproc__hand_get();
     struct mproc__segment *s = claim_segment(hand, name);
@@ -613,7 +632,10 @@ static int unlink_registered(const char *name) {
     if (s != NULL && (r == 0 || r == -ENOENT)) {
         drop_segment(hand, s);
     } else if (s != NULL) {
-        settle_segment(s, s->inode);
+        review_segment(hand, s);
+    }
+    if (r == 0 && mproc__peek64(&shms()->first) != 0 && (s = claim_segment(hand, name)) != NULL) {
+        review_segment(hand, s);
     }
     mproc__hand_put(hand);
     return r;
@@ -663,7 +685,7 @@ static int claim_file(const char *name) {
     struct mproc__segment *s;
     int r = enter_segment(hand, name, inode, &s);
     if (r == 0 && s != NULL) {
-        settle_segment(s, inode);
+        settle_segment(hand, s, inode);
     }
     mproc__hand_put(hand);
     return r;

@@ -16,8 +16,10 @@ struct mproc__segment {
     uint64_t inode; /* which file of that name; 0: one that is being made, under a name that was
                        made up for it. Constant once busy was 0 */
     uint64_t
-        busy;    /* token of the member that is making or unlinking the name right now, whose entry
+        busy; /* token of the member that is making or unlinking the name right now, whose entry
                        it is meanwhile; 0: the name is there as far as the family knows */
+    uint64_t
+        doubt;   /* 1: somebody has unlinked the name while the entry was busy; under the guard */
     char name[]; /* without a slash; constant */
 };
 
