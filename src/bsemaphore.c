@@ -3,22 +3,31 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. A robust mutex around a ledger: each member that has permits has an entry with their
- * number. The ledger is the truth; `taken`, its sum, is kept beside it for speed and added up anew when
- * somebody died under the mutex. So every change is one store, and needs no undo record. A release
- * takes from the caller's own entry, or if that has none, from another's: permits may be passed on.
+ * How it works. As long as only one member has permits, which is most of the time, one word says which and
+ * how many, and acquiring and releasing are one compare-and-swap each. When a second member takes one, or
+ * somebody goes to sleep, the word becomes SHARED: then each member that has permits has an entry with
+ * their number in a ledger under a robust mutex, and the word holds their sum, which is added up anew when
+ * somebody died under the mutex. When the last permit has come back and nobody sleeps, the word alone
+ * counts again. So every change is one store, and needs no undo record. A release takes from the caller's
+ * own permits, or if it has none, from another's: permits may be passed on.
  *
  * Shared state.
- *   bound    constant.
- *   ledger   entry.number: permits of the member entry.token; under the mutex.
- *   taken    written under the mutex, read by anybody.
+ *   bound, most  constant.
+ *   word     not SHARED: 0, or the token of the member that has permits and their number: anybody, by
+ *            compare-and-swap. SHARED: and the permits taken; under the mutex. To SHARED by a
+ *            compare-and-swap under the mutex, back by a store under it.
+ *   ledger   entry.number: permits of the member entry.token; under the mutex. Means nothing, and may be
+ *            anything, while the word is not SHARED.
  *   signal, sleepers   an event count: a sleeper sets `sleepers` under the mutex and sleeps while `signal`
  *            is what it was; who gives permits clears `sleepers` and changes `signal`. A sleeper that gets
  *            a permit sets `sleepers` again and wakes the next one if there are more.
+ *   changer  who changed the number last: a hint.
  *
  * Invariants.
- *   B1  While the mutex is free, taken is the sum of the entries' numbers, and at most bound.
+ *   B1  At most bound permits are taken; while the mutex is free and the word SHARED, the sum of the
+ *       entries' numbers.
  *   B2  An entry with a number has a token.
+ *   B3  While the mutex is free and `sleepers` set, the word is SHARED.
  *
  * If a member dies here: see B1. Its permits are given back by whoever finds none left: at once if the
  * member has been reaped, else after a slice, or after some tries.
@@ -29,13 +38,18 @@
 #include "os.h"
 #include "watch.h"
 
+#define SHARED UINT64_C(0x80000000)
+#define ONE                                                                                        \
+    UINT64_C(0x10000) /* a permit in a word that is not SHARED; tokens leave these bits free */
+#define MOST UINT64_C(0x7fff)
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 50 ns */
 
 struct mproc_bsemaphore {
     struct mproc__object object;
+    uint64_t word;
     struct mproc__mutex mutex;
     uint32_t bound;
-    uint32_t taken;
+    uint32_t most; /* permits that a word which is not SHARED counts */
     uint32_t signal;
     uint32_t sleepers;
     struct mproc__peer changer;
@@ -53,9 +67,51 @@ mproc_bsemaphore *mproc_bsemaphore_new(unsigned bound) {
     mproc_bsemaphore *semaphore = mproc__object_new(MPROC__KIND_BSEMAPHORE, sizeof *semaphore);
     if (semaphore != NULL) {
         semaphore->bound = bound;
+        semaphore->most = bound < MOST ? bound : (uint32_t)MOST;
         mproc__peer_init(&semaphore->changer);
     }
     return semaphore;
+}
+
+/* ---------------------------------------------------------------- the word */
+
+static uint32_t taken_in(uint64_t word) {
+    return (uint32_t)(word & SHARED ? word & (SHARED - 1) : word / ONE & MOST);
+}
+
+static uint32_t taken(const mproc_bsemaphore *semaphore) {
+    return taken_in(mproc__load64(&semaphore->word));
+}
+
+/* The member that has permits, 0: none has. */
+static uint64_t token_in(uint64_t word) {
+    return word & ~(MOST * ONE);
+}
+
+/* 0; -EAGAIN: there is none; -EBUSY: it takes the ledger to know. */
+static inline int take_alone(mproc_bsemaphore *semaphore) {
+    uint64_t mine = mproc__self_token();
+    uint64_t word = mproc__load64(&semaphore->word);
+    do {
+        bool others = word != 0 && token_in(word) != mine;
+        if (mproc__unlikely((word & SHARED) || others || taken_in(word) == semaphore->most)) {
+            bool full = !(word & SHARED) && taken_in(word) == semaphore->bound;
+            return full && (!others || mproc__token_alive(token_in(word))) ? -EAGAIN : -EBUSY;
+        }
+    } while (!mproc__cas64(&semaphore->word, &word, (word | mine) + ONE));
+    return 0;
+}
+
+/* As take_alone(); MPROC_ENOTHELD. */
+static inline int release_alone(mproc_bsemaphore *semaphore) {
+    uint64_t word = mproc__load64(&semaphore->word);
+    mproc__peer_here(&semaphore->changer);
+    do {
+        if (mproc__unlikely(word == 0 || (word & SHARED))) {
+            return word == 0 ? MPROC_ENOTHELD : -EBUSY;
+        }
+    } while (!mproc__cas64(&semaphore->word, &word, taken_in(word) == 1 ? 0 : word - ONE));
+    return 0;
 }
 
 /* ---------------------------------------------------------------- under the mutex */
@@ -69,24 +125,48 @@ static uint64_t sum(mproc_bsemaphore *semaphore) {
     return total;
 }
 
-static void enter(mproc_bsemaphore *semaphore) {
-    if (mproc__mutex_acquire(&semaphore->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
-        mproc__poke32(&semaphore->taken, (uint32_t)sum(semaphore));
+/* From the word into the ledger, which counts as soon as the word says so. */
+static void share(mproc_bsemaphore *semaphore) {
+    uint64_t word = mproc__load64(&semaphore->word);
+    while (!(word & SHARED)) {
+        struct mproc__cursor c = mproc__ledger_start(&semaphore->ledger);
+        for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+            mproc__poke64(&e->number, 0);
+        }
+        semaphore->ledger.entries[0].token = token_in(word);
+        semaphore->ledger.entries[0].number = taken_in(word);
+        mproc__program_order();
+        if (mproc__cas64(&semaphore->word, &word, SHARED | taken_in(word))) {
+            return;
+        }
     }
 }
 
+/* The word is SHARED from here on. */
+static void enter(mproc_bsemaphore *semaphore) {
+    if (mproc__mutex_acquire(&semaphore->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD &&
+        (mproc__load64(&semaphore->word) & SHARED)) {
+        mproc__store64(&semaphore->word, SHARED | sum(semaphore));
+    }
+    assert(semaphore->sleepers == 0 || (mproc__load64(&semaphore->word) & SHARED));
+    share(semaphore);
+}
+
 static void leave(mproc_bsemaphore *semaphore) {
+    if (semaphore->word == SHARED && semaphore->sleepers == 0) {
+        mproc__store64(&semaphore->word, 0);
+    }
     (void)mproc__mutex_release(&semaphore->mutex);
 }
 
 /* Sets an entry's number: the commit. */
 static void put_down(mproc_bsemaphore *semaphore, struct mproc__entry *e, uint64_t number) {
-    uint32_t taken = semaphore->taken + (uint32_t)(number - e->number);
+    uint64_t word = semaphore->word + number - e->number;
+    mproc__peer_here(&semaphore->changer);
     mproc__program_order();
     mproc__poke64(&e->number, number);
     mproc__program_order();
-    mproc__poke32(&semaphore->taken, taken);
-    mproc__peer_here(&semaphore->changer);
+    mproc__store64(&semaphore->word, word);
 }
 
 /* The entry of the member, or one without permits, or NULL. */
@@ -130,7 +210,7 @@ static bool forgive(mproc_bsemaphore *semaphore, bool ask) {
 
 /* 0; -EAGAIN: there is none; -ENOMEM. */
 static int take(mproc_bsemaphore *semaphore) {
-    if (semaphore->taken >= semaphore->bound) {
+    if (taken(semaphore) >= semaphore->bound) {
         return -EAGAIN;
     }
     uint64_t token = mproc__self_token();
@@ -159,7 +239,7 @@ static bool call_sleepers(mproc_bsemaphore *semaphore) {
 
 /* ---------------------------------------------------------------- acquiring */
 
-static int try_now(mproc_bsemaphore *semaphore) {
+static MPROC__NOINLINE int try_shared(mproc_bsemaphore *semaphore) {
     static _Thread_local unsigned tries;
     enter(semaphore);
     int r = take(semaphore);
@@ -170,6 +250,11 @@ static int try_now(mproc_bsemaphore *semaphore) {
     return r;
 }
 
+static int try_now(mproc_bsemaphore *semaphore) {
+    int r = take_alone(semaphore);
+    return mproc__likely(r != -EBUSY) ? r : try_shared(semaphore);
+}
+
 /* A sleeper's look: takes a permit and passes the call on, or says that it will sleep. */
 static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen) {
     enter(semaphore);
@@ -178,7 +263,7 @@ static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen) {
     }
     int r = take(semaphore);
     mproc__poke32(&semaphore->sleepers, 1);
-    bool wake = r == 0 && semaphore->taken < semaphore->bound && call_sleepers(semaphore);
+    bool wake = r == 0 && taken(semaphore) < semaphore->bound && call_sleepers(semaphore);
     *seen = semaphore->signal;
     leave(semaphore);
     if (wake) {
@@ -209,27 +294,24 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
 
 /* -EAGAIN: it does not pay to look any longer. */
 static int spin(mproc_bsemaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
-    struct mproc__watch watch = {&semaphore->taken, semaphore->bound, UINT32_MAX,
+    struct mproc__watch watch = {(const uint32_t *)(void *)&semaphore->word, 0, UINT32_MAX,
                                  &semaphore->changer};
-    int r = -EAGAIN;
-    while (r == -EAGAIN && mproc__watch_spin(&watch, spinning, start)) {
+    int r;
+    do {
+        watch.seen = mproc__load32(watch.word);
         r = try_now(semaphore);
-    }
+    } while (r == -EAGAIN && mproc__watch_spin(&watch, spinning, start));
     return r;
 }
 
-int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
+static MPROC__NOINLINE int wait(mproc_bsemaphore *semaphore, int64_t timeout) {
     static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
-    int r = try_now(semaphore);
-    if (mproc__likely(r != -EAGAIN)) {
-        return r;
-    }
     if (timeout == 0) {
         return -ETIMEDOUT;
     }
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    r = spin(semaphore, &spinning, start);
+    int r = spin(semaphore, &spinning, start);
     if (r == -EAGAIN) {
         r = sleep_slices(semaphore, deadline);
     }
@@ -237,9 +319,14 @@ int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
     return r;
 }
 
+int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
+    int r = try_now(semaphore);
+    return mproc__likely(r != -EAGAIN) ? r : wait(semaphore, timeout);
+}
+
 /* ---------------------------------------------------------------- releasing and looking */
 
-int mproc_bsemaphore_release(mproc_bsemaphore *semaphore) {
+static MPROC__NOINLINE int release_shared(mproc_bsemaphore *semaphore) {
     enter(semaphore);
     struct mproc__entry *e = entry_of(semaphore, mproc__self_token());
     if (e == NULL || e->number == 0) {
@@ -257,15 +344,26 @@ int mproc_bsemaphore_release(mproc_bsemaphore *semaphore) {
     return e != NULL ? 0 : MPROC_ENOTHELD;
 }
 
-unsigned mproc_bsemaphore_value(mproc_bsemaphore *semaphore) {
+int mproc_bsemaphore_release(mproc_bsemaphore *semaphore) {
+    int r = release_alone(semaphore);
+    return mproc__likely(r != -EBUSY) ? r : release_shared(semaphore);
+}
+
+static unsigned value_shared(mproc_bsemaphore *semaphore) {
     enter(semaphore);
     bool wake = forgive(semaphore, true) && call_sleepers(semaphore);
-    unsigned value = semaphore->bound - semaphore->taken;
+    unsigned value = semaphore->bound - taken(semaphore);
     leave(semaphore);
     if (wake) {
         mproc__os_futex_wake(&semaphore->signal, 1);
     }
     return value;
+}
+
+unsigned mproc_bsemaphore_value(mproc_bsemaphore *semaphore) {
+    uint64_t word = mproc__load64(&semaphore->word);
+    bool known = !(word & SHARED) && (word == 0 || mproc__token_alive(token_in(word)));
+    return known ? semaphore->bound - taken_in(word) : value_shared(semaphore);
 }
 
 unsigned mproc_bsemaphore_bound(const mproc_bsemaphore *semaphore) {
@@ -279,9 +377,9 @@ int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why, size_t size) 
     }
     int r = 0;
     enter(semaphore);
-    if (sum(semaphore) != semaphore->taken || semaphore->taken > semaphore->bound) {
-        r = mproc__corrupt(why, size, "B1: %llu taken, %u counted, %u allowed",
-                           (unsigned long long)sum(semaphore), semaphore->taken, semaphore->bound);
+    if (sum(semaphore) != taken(semaphore) || taken(semaphore) > semaphore->bound) {
+        r = mproc__corrupt(why, size, "B1: %u taken, %llu counted, %u allowed", taken(semaphore),
+                           (unsigned long long)sum(semaphore), semaphore->bound);
     }
     struct mproc__cursor c = mproc__ledger_start(&semaphore->ledger);
     for (struct mproc__entry *e; r == 0 && (e = mproc__ledger_next(&c)) != NULL;) {

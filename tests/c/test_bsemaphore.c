@@ -192,8 +192,59 @@ TEST(bsemaphore_check_names_what_is_wrong) {
     mproc_bsemaphore *semaphore = make(1);
     KIN_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
                mproc_bsemaphore_check(semaphore, why, sizeof why), "B:");
-    uint32_t *taken = (uint32_t *)(void *)((char *)semaphore + sizeof(struct mproc__object) + 12);
-    KIN_BREAKS(taken, 1, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
+    uint32_t *word = (uint32_t *)(void *)((char *)semaphore + sizeof(struct mproc__object));
+    KIN_BREAKS(word, 0x80000001, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
+    drop(semaphore);
+}
+
+TEST(bsemaphore_check_names_too_many) {
+    mproc_bsemaphore *semaphore = make(1);
+    uint32_t *word = (uint32_t *)(void *)((char *)semaphore + sizeof(struct mproc__object));
+    uint32_t mine = (uint32_t)mproc__self_token();
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    KIN_BREAKS(word, mine | 0x20000, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
+    drop(semaphore);
+}
+
+/* More than the word alone can count: the ledger takes over, and gives it back in the end. */
+TEST(bsemaphore_of_many_permits) {
+    const unsigned many = 0x7fff + 10;
+    mproc_bsemaphore *semaphore = make(many);
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < many; i++) {
+            CHECK_EQ(mproc_bsemaphore_value(semaphore), many - i);
+            CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+        }
+        CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
+        CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
+        for (unsigned i = 0; i < many; i++) {
+            CHECK_OK(mproc_bsemaphore_release(semaphore));
+        }
+        CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+    }
+    drop(semaphore);
+}
+
+static void take_two_of_three(void *arg) {
+    CHECK_OK(mproc_bsemaphore_acquire(arg, 0));
+    CHECK_OK(mproc_bsemaphore_acquire(arg, 0));
+    CHECK_EQ(mproc_bsemaphore_acquire(arg, 0), -ETIMEDOUT);
+    CHECK_OK(mproc_bsemaphore_release(arg));
+}
+
+/* Alone, then shared with another that dies with one, then alone again. */
+TEST(bsemaphore_is_shared_and_alone_again) {
+    mproc_bsemaphore *semaphore = make(3);
+    for (int round = 0; round < 3; round++) {
+        CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+        kin_join(kin_fork(take_two_of_three, semaphore));
+        CHECK_EQ(mproc_bsemaphore_value(semaphore), 2);
+        CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
+        CHECK_OK(mproc_bsemaphore_release(semaphore));
+        CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
+        CHECK_EQ(mproc_bsemaphore_value(semaphore), 3);
+        (void)mproc_reap();
+    }
     drop(semaphore);
 }
 

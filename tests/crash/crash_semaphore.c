@@ -192,6 +192,35 @@ static void verify_heir(void *semaphore) {
     verify_bounded(semaphore);
 }
 
+/* Another member has one, and lives: the ledger is needed. */
+static void *make_shared(void) {
+    mproc_bsemaphore *semaphore = make_bounded();
+    acquire_bounded(semaphore);
+    return semaphore;
+}
+
+static void verify_shared(void *object) {
+    mproc_bsemaphore *semaphore = object;
+    crash_check(mproc_bsemaphore_check(semaphore, why, sizeof why));
+    unsigned value = mproc_bsemaphore_value(semaphore);
+    crash_equal(value, BOUND - 1);
+    release_bounded(semaphore);
+    verify_bounded(semaphore);
+}
+
+/* The last one of two that had permits: the word alone counts again. */
+static void release_last_two(void *semaphore) {
+    release_bounded(semaphore);
+    release_bounded(semaphore);
+}
+
+static void verify_left(void *object) {
+    mproc_bsemaphore *semaphore = object;
+    crash_check(mproc_bsemaphore_check(semaphore, why, sizeof why));
+    give_back(semaphore);
+    verify_bounded(semaphore);
+}
+
 static void drop(void *semaphore) {
     mproc_drop(semaphore);
 }
@@ -233,6 +262,17 @@ static const struct crash_op ops[] = {
      .setup = make_bounded_with_sleeper,
      .operate = release_bounded,
      .verify = verify_bounded_sleeper,
+     .teardown = drop},
+    {.name = "bounded semaphore acquire (another has one)",
+     .setup = make_shared,
+     .operate = acquire_bounded,
+     .verify = verify_shared,
+     .teardown = drop},
+    {.name = "bounded semaphore release (all that two had)",
+     .setup = make_shared,
+     .prepare = acquire_bounded,
+     .operate = release_last_two,
+     .verify = verify_left,
      .teardown = drop},
     {.name = "bounded semaphore acquire (waits)",
      .setup = make_taken,
