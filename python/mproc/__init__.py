@@ -27,6 +27,7 @@ __all__ = [
     "Event",
     "JoinableQueue",
     "Lock",
+    "Manager",
     "OwnerDiedError",
     "Pipe",
     "Pool",
@@ -68,6 +69,7 @@ Condition = _default.Condition
 Event = _default.Event
 JoinableQueue = _default.JoinableQueue
 Lock = _default.Lock
+Manager = _default.Manager
 OwnerDiedError = _context.OwnerDiedError
 Pipe = _default.Pipe
 Pool = _default.Pool

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, ClassVar
 
+    from . import managers as _managers
     from . import pool as _pool
     from . import queues as _queues
     from . import synchronize as _synchronize
@@ -135,6 +136,12 @@ class BaseContext:
     def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
         """Return two connected Connections; unless duplex, the first only receives."""
         return _modules.connection.Pipe(duplex)
+
+    def Manager(self) -> _managers.SyncManager:
+        """Return a started manager of shared objects."""
+        manager: _managers.SyncManager = _modules.managers.SyncManager(ctx=self.get_context())
+        manager.start()
+        return manager
 
     def Lock(self, *, on_owner_death: str = "raise") -> _synchronize.Lock:
         """Return a lock that is not recursive."""

@@ -14,6 +14,7 @@ from ._mproc import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._mproc import Connection
     from .process import BaseProcess
 
 __all__ = ["Popen"]
@@ -40,6 +41,14 @@ class Popen(Child):
     def duplicate_for_child(self, fd: int) -> int:
         """Return the number under which the child has our descriptor."""
         return fd
+
+    def lend(self, connection: Connection) -> None:
+        """Have a connection, of which the child gets the descriptor, closed here afterwards."""
+        self.__dict__.setdefault("_lent", []).append(connection)
+
+    def _close_lent(self) -> None:
+        for connection in self.__dict__.pop("_lent", ()):
+            connection.close()
 
     def terminate(self) -> None:
         """Send SIGTERM, unless the child has ended."""

@@ -38,5 +38,8 @@ class Popen(popen_fork.Popen):
         return len(self._fds) - 1
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        payload = spawn.dump_process(process_obj, self)
-        forkserver._forkserver.launch(self, process_obj, payload, self._fds)
+        try:
+            payload = spawn.dump_process(process_obj, self)
+            forkserver._forkserver.launch(self, process_obj, payload, self._fds)
+        finally:
+            self._close_lent()

@@ -45,6 +45,9 @@ class Popen(popen_fork.Popen):
         return fd
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        payload = spawn.dump_process(process_obj, self)
-        argv = spawn.get_command_line()
-        self.launch(SPAWN, process_obj._name, process_obj.daemon, payload, self._fds, argv)
+        try:
+            payload = spawn.dump_process(process_obj, self)
+            argv = spawn.get_command_line()
+            self.launch(SPAWN, process_obj._name, process_obj.daemon, payload, self._fds, argv)
+        finally:
+            self._close_lent()

@@ -1,0 +1,186 @@
+"""Calls of a server's objects: which method is meant, for whom, and what becomes of errors.
+
+A call that waits should know for whom: `current()` is the session whose thread this is. It waits in
+slices and asks after each whether its client still lives (`patiently`), so that a dead
+client neither swallows an item nor acquires a lock. Even so it may die when the call is done. What
+must not be lost then is undone (`on_loss`) if the reply was not read; the system tells, for a
+connection that is closed with unread data in it is reset instead of merely being at its end.
+"""
+
+from __future__ import annotations
+
+from _thread import _local as _ThreadLocal
+from time import monotonic as _monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .server import Entry, Holder, Session
+    from .wire import Reply
+
+SLICE = 0.05  # seconds between two looks whether the client lives, at most
+FIRST_SLICE = 0.001
+
+# Errors out of these say all: a traceback from the inside of a queue tells nobody anything.
+_PLAIN_PLACES = ("mproc.", "queue", "threading", "_collections_abc")
+
+
+class ClientGone(BaseException):
+    """Who wanted the call is not there any more."""
+
+
+class _Now(_ThreadLocal):
+    session: Session | None = None
+
+
+_now = _Now()
+
+
+def current() -> Session | None:
+    """Return the session for which the thread is calling a method; None: for nobody."""
+    return _now.session
+
+
+# ---- calling
+
+
+def method_of(entry: Entry, name: str) -> Callable[..., Any]:
+    """Return a method of an object. AttributeError if the object does not expose it."""
+    if name in entry.exposed:
+        return getattr(entry.obj, name)  # type: ignore[no-any-return]
+    fallback = _FALLBACKS.get(name)
+    if fallback is None:
+        known = sorted(entry.exposed)
+        raise AttributeError(
+            f"method {name!r} of {type(entry.obj)!r} object is not in exposed={known}"
+        )
+    obj = entry.obj
+    return lambda: fallback(obj)
+
+
+_FALLBACKS: dict[str, Callable[[object], Any]] = {
+    "__str__": str,
+    "__repr__": repr,
+    "#GETVALUE": lambda obj: obj,
+}
+
+
+def call(session: Session, function: Callable[..., Any], args: Any, kwds: Any) -> Reply:
+    """Call a function for a client; return the reply."""
+    outer = _now.session
+    if outer is None or session.connection is not None:
+        _now.session = session
+    try:
+        return "#RETURN", function(*args, **kwds)
+    except Exception as error:
+        return _reply_with(session, error)
+    except SystemExit as error:
+        return "#TRACEBACK", f"the method called exited with {error.code!r}\n"
+    finally:
+        _now.session = outer
+
+
+def _reply_with(session: Session, error: Exception) -> Reply:
+    """Return the reply for an error of the method called."""
+    if session.connection is None:
+        return "#ERROR", error  # it goes nowhere
+    inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    if inner is not None:
+        place = inner.tb_frame.f_globals.get("__name__", "")
+        if not place.startswith(_PLAIN_PLACES):
+            error.add_note(f"at the manager's server:\n{text_of_error()}")
+    if not _travels(error):
+        return "#TRACEBACK", text_of_error("the exception cannot be sent:")
+    return "#ERROR", error
+
+
+def _travels(error: Exception) -> bool:
+    """Whether an exception can be read by who gets it."""
+    from ..reduction import ForkingPickler
+
+    try:
+        return type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error)
+    except Exception:
+        return False
+
+
+def text_of_error(headline: str = "") -> str:
+    """Return the traceback of the error being handled."""
+    import traceback
+
+    return f"{headline}\n{traceback.format_exc()}".lstrip("\n")
+
+
+def excuse(reply: Reply, error: BaseException) -> Reply:
+    """Return what to reply instead of what cannot be sent."""
+    try:
+        what = repr(reply)
+    except Exception:
+        what = f"{reply[0]} with a {type(reply[1])!r} that has no repr"
+    return "#UNSERIALIZABLE", f"{what}\n{type(error).__name__}: {error}"
+
+
+# ---- waiting for a client
+
+
+def patiently(wait: Callable[[float], Any], timeout: float | None) -> bool:
+    """Call wait(seconds) until it returns true or the timeout is over; return whether it did.
+
+    ClientGone: the client has died meanwhile, and nothing has happened.
+    """
+    session = current()
+    deadline = None if timeout is None else _monotonic() + timeout
+    seconds = FIRST_SLICE
+    while True:
+        if deadline is not None:
+            seconds = max(min(seconds, deadline - _monotonic()), 0)
+        if wait(seconds):
+            return True
+        if deadline is not None and _monotonic() >= deadline:
+            return False
+        check_client(session)
+        seconds = min(seconds * 2, SLICE)
+
+
+def check_client(session: Session | None) -> None:
+    """ClientGone if the client has gone."""
+    if session is not None and not session.alive():
+        raise ClientGone
+
+
+# ---- what has happened for nobody
+
+
+def on_loss(undo: Callable[[], object]) -> None:
+    """Have this called if the client never reads the reply to the current call."""
+    if _now.session is not None:
+        _now.session.undo = undo
+
+
+def also_on_loss(undo: Callable[[], object]) -> None:
+    """Have this called, too, if the client never reads the reply to the current call."""
+    session = _now.session
+    if session is not None:
+        before = session.undo
+
+        def undo_both() -> None:
+            if before is not None:
+                before()
+            undo()
+
+        session.undo = undo_both
+
+
+def lost(session: Session) -> None:
+    """Undo the last call: its reply was not read."""
+    undo, session.undo = session.undo, None
+    if undo is not None:
+        undo()
+
+
+def holder_ended(holder: Holder) -> None:
+    """Tell the objects that a client had hold of that it has died."""
+    for owned in list(holder.owned):
+        owned._owner_died(holder)

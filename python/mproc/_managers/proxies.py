@@ -1,0 +1,529 @@
+"""Proxies: objects that stand for an object of a manager's server.
+
+A proxy's methods ask the server (`_callmethod`), by way of the peer that stands for it (peers.py).
+In the server's own process that is the server itself, and what keeps the object is the proxy, not a
+count.
+
+A proxy is pickled as its token, and takes a reference of its own where it is unpickled; until then
+somebody else must have one. To a child that is being started the reference is given along.
+"""
+
+from __future__ import annotations
+
+import os
+from _collections_abc import MutableMapping, MutableSequence, MutableSet
+from time import monotonic as _monotonic
+from types import GenericAlias
+
+from .. import process
+from ..context import get_spawning_popen
+from . import peers
+from .wire import Token, convert_to_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, ClassVar, Self
+
+_PUBLIC_MODULE = "mproc.managers"  # where programs and pickles find all this
+
+
+class BaseProxy:
+    """The base of all proxies.
+
+    str() of it is that of the object, repr() its own; deepcopy() copies the object.
+    """
+
+    _exposed_: ClassVar[Any] = ()
+    _method_to_typeid_: ClassVar[dict[str, str]] = {}
+    _isauto = False
+
+    def __init__(
+        self,
+        token: Token,
+        serializer: str,
+        manager: Any = None,
+        authkey: bytes | None = None,
+        exposed: Iterable[str] | None = None,
+        incref: bool = True,
+        manager_owned: bool = False,
+    ) -> None:
+        if authkey is None:
+            authkey = manager._authkey if manager is not None else None
+        key = process.AuthenticationString(
+            process.current_process().authkey if authkey is None else authkey
+        )
+        self._token = token
+        self._id = token.id
+        self._serializer = serializer
+        self._manager = manager
+        self._authkey = key
+        self._owned_by_manager = manager_owned
+        server = peers.server_of(token.id)
+        self._server_pid = os.getpid() if server is not None else None
+        self._peer: Any = server or peers.peer_of(token.address, serializer, key)
+        self._reference: object = None
+        if incref:
+            self._incref()
+
+    def _incref(self) -> None:
+        """Keep the object as long as the proxy lives."""
+        if self._reference is None:
+            self._reference = self._peer.take(self._id)
+
+    def _callmethod(
+        self,
+        methodname: str,
+        args: Any = (),
+        kwds: Mapping[str, Any] = {},
+    ) -> Any:
+        """Call a method of the object; return its result, or a proxy of that if it stays there.
+
+        Raises what the method raises. RemoteError: an error of another kind, at the server.
+        EOFError or OSError, ConnectionError in most cases: the server has gone.
+        """
+        kind, result = self._reach().request(self._id, methodname, args, kwds)
+        if kind == "#RETURN":
+            return result
+        if kind == "#PROXY":
+            return self._proxy_of_result(*result)
+        try:
+            raise convert_to_error(kind, result)
+        finally:
+            del result  # or it would be in a cycle with its traceback
+
+    def _reach(self) -> Any:
+        """Return what answers requests; a child of the server is not the server."""
+        if self._server_pid is not None and self._server_pid != os.getpid():
+            self._server_pid = self._reference = None
+            self._peer = peers.peer_of(self._token.address, self._serializer, self._authkey)
+        return self._peer
+
+    def _proxy_of_result(self, exposed: Any, token: Token) -> Any:
+        if self._manager is not None:
+            registry = self._manager._registry
+        else:
+            from ..managers import SyncManager
+
+            registry = SyncManager._registry
+        make = registry[token.typeid][-1] if token.typeid in registry else AutoProxy
+        token.address = self._token.address  # as we know it
+        self._peer.claim(token.id)
+        try:
+            return make(
+                token,
+                self._serializer,
+                manager=self._manager,
+                authkey=self._authkey,
+                exposed=exposed,
+            )
+        finally:
+            self._peer.waive(token.id)
+
+    def _getvalue(self) -> Any:
+        """Return a copy of the object."""
+        return self._callmethod("#GETVALUE")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kwds: dict[str, Any] = {}
+        popen = get_spawning_popen()
+        if popen is not None:
+            kwds["authkey"] = self._authkey
+            if self._server_pid is None:
+                heir = self._peer.bequeath(self._id, popen)
+                if heir is not None:
+                    kwds["_heir"] = heir
+        if self._isauto:
+            kwds["exposed"] = self._exposed_
+            return RebuildProxy, (AutoProxy, self._token, self._serializer, kwds)
+        return RebuildProxy, (type(self), self._token, self._serializer, kwds)
+
+    def __deepcopy__(self, memo: object) -> Any:
+        return self._getvalue()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object, typeid {self._token.typeid!r} at {id(self):#x}>"
+
+    def __str__(self) -> str:
+        try:
+            return self._callmethod("__repr__")  # type: ignore[no-any-return]
+        except Exception:
+            return repr(self)[:-1] + "; '__str__()' failed>"
+
+
+def RebuildProxy(
+    func: Callable[..., Any], token: Token, serializer: str, kwds: dict[str, Any]
+) -> Any:
+    """Return the proxy that was pickled."""
+    heir = kwds.pop("_heir", None)
+    if heir is not None:
+        peer = peers.peer_of(token.address, serializer, kwds["authkey"])
+        peer.inherit(token.id, *heir)
+    return func(token, serializer, **kwds)
+
+
+def _forwarding(name: str) -> Callable[..., Any]:
+    """Return a method that calls the object's method of that name."""
+
+    def method(self: BaseProxy, /, *args: Any, **kwds: Any) -> Any:
+        return self._callmethod(name, args, kwds)
+
+    method.__name__ = method.__qualname__ = name
+    method.__module__ = _PUBLIC_MODULE
+    return method
+
+
+_made: dict[tuple[str, tuple[str, ...]], type[BaseProxy]] = {}
+
+
+def MakeProxyType(
+    name: str,
+    exposed: Iterable[str],
+    _cache: dict[tuple[str, tuple[str, ...]], type[BaseProxy]] = _made,
+) -> type[BaseProxy]:
+    """Return a type of proxies, of that name, with these methods."""
+    exposed = tuple(exposed)
+    known = _cache.get((name, exposed))
+    if known is None:
+        body: dict[str, Any] = {method: _forwarding(method) for method in exposed}
+        body.update(_exposed_=exposed, __module__=_PUBLIC_MODULE)
+        known = _cache[name, exposed] = type(name, (BaseProxy,), body)
+    return known
+
+
+def AutoProxy(
+    token: Token,
+    serializer: str,
+    manager: Any = None,
+    authkey: bytes | None = None,
+    exposed: Iterable[str] | None = None,
+    incref: bool = True,
+    manager_owned: bool = False,
+) -> BaseProxy:
+    """Return a proxy with the methods that the object exposes: the server knows which."""
+    if exposed is None:
+        asker = BaseProxy(token, serializer, manager, authkey, incref=False)
+        exposed = asker._peer.ask("get_methods", token)
+    kind = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)
+    proxy = kind(
+        token, serializer, manager=manager, authkey=authkey, incref=incref,
+        manager_owned=manager_owned,
+    )  # fmt: skip
+    proxy._isauto = True
+    proxy._exposed_ = tuple(exposed)  # type: ignore[misc]
+    return proxy
+
+
+# ---- the types that all managers know
+
+
+class IteratorProxy(BaseProxy):
+    """An iterator or a generator."""
+
+    _exposed_ = ("__next__", "send", "throw", "close")
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self, *args: Any) -> Any:
+        return self._callmethod("__next__", args)
+
+    def send(self, *args: Any) -> Any:
+        """Send a value to a generator; return what it yields."""
+        return self._callmethod("send", args)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise an exception in a generator; return what it yields."""
+        return self._callmethod("throw", args)
+
+    def close(self, *args: Any) -> Any:
+        """End a generator."""
+        return self._callmethod("close", args)
+
+
+class AcquirerProxy(BaseProxy):
+    """A lock or a semaphore."""
+
+    _exposed_: ClassVar[Any] = ("acquire", "release", "locked")
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Acquire it; return whether that succeeded in time."""
+        args = (blocking,) if timeout is None else (blocking, timeout)
+        return self._callmethod("acquire", args)  # type: ignore[no-any-return]
+
+    def release(self) -> None:
+        """Release it."""
+        self._callmethod("release")
+
+    def locked(self) -> bool:
+        """Return whether acquire() would have to wait."""
+        return self._callmethod("locked")  # type: ignore[no-any-return]
+
+    def __enter__(self) -> bool:
+        return self._callmethod("acquire")  # type: ignore[no-any-return]
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._callmethod("release")
+
+
+class ConditionProxy(AcquirerProxy):
+    """A condition variable."""
+
+    _exposed_ = ("acquire", "release", "locked", "wait", "notify", "notify_all")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a notification; return whether there was one in time."""
+        return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
+
+    def notify(self, n: int = 1) -> None:
+        """Wake up to n of those who wait."""
+        self._callmethod("notify", (n,))
+
+    def notify_all(self) -> None:
+        """Wake all who wait."""
+        self._callmethod("notify_all")
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until the predicate, called here, is true; return its last result."""
+        deadline = None if timeout is None else _monotonic() + timeout
+        result = predicate()
+        while not result:
+            left = None
+            if deadline is not None:
+                left = deadline - _monotonic()
+                if left <= 0:
+                    break
+            self.wait(left)
+            result = predicate()
+        return result
+
+
+class EventProxy(BaseProxy):
+    """A flag."""
+
+    _exposed_ = ("is_set", "set", "clear", "wait")
+
+    def is_set(self) -> bool:
+        """Return whether the flag is set."""
+        return self._callmethod("is_set")  # type: ignore[no-any-return]
+
+    def set(self) -> None:
+        """Set the flag."""
+        self._callmethod("set")
+
+    def clear(self) -> None:
+        """Clear the flag."""
+        self._callmethod("clear")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is set; return whether it is."""
+        return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
+
+
+class BarrierProxy(BaseProxy):
+    """Parties that wait for each other."""
+
+    _exposed_ = ("__getattribute__", "wait", "abort", "reset")
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the others; return a number, different for each."""
+        return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
+
+    def abort(self) -> None:
+        """Break the barrier."""
+        self._callmethod("abort")
+
+    def reset(self) -> None:
+        """Make the barrier as new; who waits gets BrokenBarrierError."""
+        self._callmethod("reset")
+
+    @property
+    def parties(self) -> int:
+        """How many have to come."""
+        return self._callmethod("__getattribute__", ("parties",))  # type: ignore[no-any-return]
+
+    @property
+    def n_waiting(self) -> int:
+        """How many are waiting."""
+        return self._callmethod("__getattribute__", ("n_waiting",))  # type: ignore[no-any-return]
+
+    @property
+    def broken(self) -> bool:
+        """Whether the barrier is broken."""
+        return self._callmethod("__getattribute__", ("broken",))  # type: ignore[no-any-return]
+
+
+class NamespaceProxy(BaseProxy):
+    """An object to set attributes on; names that begin with an underscore are the proxy's own."""
+
+    _exposed_ = ("__getattribute__", "__setattr__", "__delattr__")
+
+    def __getattr__(self, key: str) -> Any:
+        if key[:1] == "_":
+            return object.__getattribute__(self, key)
+        return self._callmethod("__getattribute__", (key,))
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key[:1] == "_":
+            object.__setattr__(self, key, value)
+        else:
+            self._callmethod("__setattr__", (key, value))
+
+    def __delattr__(self, key: str) -> None:
+        if key[:1] == "_":
+            object.__delattr__(self, key)
+        else:
+            self._callmethod("__delattr__", (key,))
+
+
+class ValueProxy(BaseProxy):
+    """An object with a value."""
+
+    _exposed_ = ("get", "set")
+
+    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
+
+    def get(self) -> Any:
+        """Return the value."""
+        return self._callmethod("get")
+
+    def set(self, value: Any) -> None:
+        """Set the value."""
+        self._callmethod("set", (value,))
+
+    value = property(get, set)
+
+
+def _plain(value: Any) -> Any:
+    """Return an operand: the server's types know nothing of proxies."""
+    return value._getvalue() if isinstance(value, BaseProxy) else value
+
+
+def _with_plain(name: str) -> Callable[..., Any]:
+    """Return an operator's method."""
+
+    def method(self: BaseProxy, value: Any, /) -> Any:
+        return self._callmethod(name, (_plain(value),))
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    """Return an operator's method that changes the object."""
+
+    def method(self: BaseProxy, value: Any, /) -> Any:
+        self._callmethod(name, (_plain(value),))
+        return self
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+BaseListProxy = MakeProxyType(
+    "BaseListProxy",
+    (
+        "__add__", "__contains__", "__delitem__", "__getitem__", "__imul__", "__len__", "__mul__",
+        "__reversed__", "__rmul__", "__setitem__", "append", "clear", "copy", "count", "extend",
+        "index", "insert", "pop", "remove", "reverse", "sort",
+    ),
+)  # fmt: skip
+
+
+class ListProxy(BaseListProxy):  # type: ignore[valid-type, misc]
+    """A list."""
+
+    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
+
+    __add__ = _with_plain("__add__")
+
+    def __iadd__(self, value: Iterable[Any]) -> Self:  # type: ignore[misc]
+        self._callmethod("extend", (value,))
+        return self
+
+    def __imul__(self, value: int) -> Self:
+        self._callmethod("__imul__", (value,))
+        return self
+
+
+_BaseDictProxy = MakeProxyType(
+    "_BaseDictProxy",
+    (
+        "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__",
+        "__reversed__", "__ror__", "__setitem__", "clear", "copy", "fromkeys", "get", "items",
+        "keys", "pop", "popitem", "setdefault", "update", "values",
+    ),
+)  # fmt: skip
+_BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator", "__reversed__": "Iterator"}
+
+
+class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
+    """A dict. keys(), values() and items() are lists, of what was there then."""
+
+    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
+
+    __or__ = _with_plain("__or__")
+    __ror__ = _with_plain("__ror__")
+    __ior__ = _in_place("__ior__")
+
+
+_SET_OPERATORS = (
+    "__and__", "__ge__", "__gt__", "__le__", "__lt__", "__or__", "__rand__", "__ror__", "__rsub__",
+    "__rxor__", "__sub__", "__xor__",
+)  # fmt: skip
+_SET_CHANGES = ("__iand__", "__ior__", "__isub__", "__ixor__")
+
+_BaseSetProxy = MakeProxyType(
+    "_BaseSetProxy",
+    (
+        *_SET_OPERATORS, *_SET_CHANGES, "__contains__", "__iter__", "__len__", "add", "clear",
+        "copy", "difference", "difference_update", "discard", "intersection",
+        "intersection_update", "isdisjoint", "issubset", "issuperset", "pop", "remove",
+        "symmetric_difference", "symmetric_difference_update", "union", "update",
+    ),
+)  # fmt: skip
+_BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
+
+
+class SetProxy(_BaseSetProxy):  # type: ignore[valid-type, misc]
+    """A set."""
+
+    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
+
+
+for _name in _SET_OPERATORS:
+    setattr(SetProxy, _name, _with_plain(_name))
+for _name in _SET_CHANGES:
+    setattr(SetProxy, _name, _in_place(_name))
+
+ArrayProxy = MakeProxyType("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
+
+BasePoolProxy = MakeProxyType(
+    "BasePoolProxy",
+    (
+        "apply", "apply_async", "close", "imap", "imap_unordered", "join", "map", "map_async",
+        "starmap", "starmap_async", "terminate",
+    ),
+)  # fmt: skip
+BasePoolProxy._method_to_typeid_ = {
+    "apply_async": "AsyncResult",
+    "map_async": "AsyncResult",
+    "starmap_async": "AsyncResult",
+    "imap": "Iterator",
+    "imap_unordered": "Iterator",
+}
+
+
+class PoolProxy(BasePoolProxy):  # type: ignore[valid-type, misc]
+    """A pool of processes, which are children of the server."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.terminate()
+
+
+MutableSequence.register(BaseListProxy)
+MutableMapping.register(_BaseDictProxy)
+MutableSet.register(_BaseSetProxy)

@@ -1,0 +1,519 @@
+"""The server of a manager: it has the objects, and calls their methods for others.
+
+How it works. One thread accepts connections; each connection has a thread of its own, which
+authenticates it and then answers one request after the other (wire.py). The thread that began to
+serve waits until it is told to stop.
+
+Objects and references. An object is known by its ident, which is never used again, not even by a
+later server: a proxy that outlives its object gets an error, not somebody else's object. References
+are counted per *holder*, which is a client process: `Server._held` has the objects that some holder
+refers to. A holder ends with its anchor, the connection that it began with (peers.py); what it
+referred to is dropped then, however the process ended. References that come over a connection
+without a holder belong to holder 0, which never ends.
+
+Objects that other objects contain as proxies need no count: such a proxy, in the server, keeps the
+object itself. So a list that contains its own proxy is garbage like any other cycle.
+
+Shared state, all under `Server._mutex`, which is recursive, since collecting garbage may bring the
+thread back here: _held, _holders, Entry.count, Holder.counts. `_entries` is changed with single
+operations of a dict.
+
+If a client dies here: within a request, the request is carried out, unless it waits for something,
+and its answer goes nowhere. If the server dies: its clients' connections are at their end. Children
+of the server (of a managed Pool) close their copies of them first, or nobody would notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from _thread import RLock as _RLock
+from _thread import start_new_thread as _start_new_thread
+from _weakref import ref as _ref
+from itertools import count as _count
+
+from .. import util
+from .._mproc import reducers
+from ..context import AuthenticationError
+from . import calls, peers
+from .wire import Token, wire_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from .._mproc import Connection
+    from .wire import Reply
+
+    Registration = tuple[
+        Callable[..., Any] | None, Iterable[str] | None, Mapping[str, str] | None, Any
+    ]
+
+BACKLOG = 128  # connections that may wait to be accepted
+ACCEPT_PAUSE = 0.05  # seconds until the next try, when the process has no descriptor left
+
+# Operators whose result is the object itself: who uses them has its proxy, and needs no copy.
+_IN_PLACE = frozenset(("__iand__", "__imul__", "__ior__", "__isub__", "__ixor__"))
+
+
+class Entry:
+    """An object of the server."""
+
+    __slots__ = ("__weakref__", "count", "exposed", "method_to_typeid", "obj")
+
+    def __init__(
+        self, obj: object, exposed: frozenset[str], method_to_typeid: Mapping[str, str]
+    ) -> None:
+        self.obj = obj
+        self.exposed = exposed
+        self.method_to_typeid = method_to_typeid
+        self.count = 0  # references of all holders
+
+
+class Holder:
+    """A client process: how many references it has, by ident; what else it has hold of."""
+
+    __slots__ = ("counts", "ended", "name", "number", "owned", "pid")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.counts: dict[str, int] = {}
+        self.owned: dict[Any, None] = {}  # things to be told by _owner_died(); see referents.py
+        self.ended = False
+        self.name: str | None = None
+        self.pid = 0
+
+
+class Session:
+    """A connection, and whose references are meant by what comes over it."""
+
+    __slots__ = ("_socket", "anchors", "connection", "holder", "then", "undo")
+
+    def __init__(self, connection: Connection | None, holder: Holder) -> None:
+        self.connection = connection
+        self.holder = holder
+        self.anchors = False  # whether the holder ends with this connection
+        self.then: Callable[[], object] | None = None  # to be called when the reply has been sent
+        self.undo: Callable[[], object] | None = None  # to be called if the reply is never read
+        self._socket: Any = None  # the connection's, once it has been needed
+
+    def alive(self) -> bool:
+        """Whether the client still waits for its answer: it sends nothing meanwhile."""
+        return self.connection is None or not self.connection.poll(0)
+
+    def receive(self, connection: Connection) -> bytes:
+        """Return the next request. ConnectionResetError: the last reply was not even read.
+
+        EOFError: there is no further request. The two are told apart only where it matters.
+        """
+        if self.undo is not None:
+            connection.poll(None)
+            self._check_reset(connection)
+        return connection.recv_bytes()
+
+    def _check_reset(self, connection: Connection) -> None:
+        import errno
+        import socket
+
+        if self._socket is None:  # of any family: what is asked for is the same in all
+            self._socket = socket.socket(
+                socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=connection.fileno()
+            )
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error == errno.ECONNRESET:
+            raise ConnectionResetError(error, os.strerror(error))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._socket is not None:
+            self._socket.detach()
+        if self.connection is not None:
+            self.connection.close()
+
+
+def all_methods(obj: object) -> list[str]:
+    """Return the names of an object's methods."""
+    return [name for name in dir(obj) if callable(getattr(obj, name))]
+
+
+def public_methods(obj: object) -> list[str]:
+    """Return the names of an object's methods that do not begin with an underscore."""
+    return [name for name in all_methods(obj) if name[0] != "_"]
+
+
+class Server:
+    """Serves the objects of the types in a registry, at an address, to those who know the key."""
+
+    public: tuple[str, ...] = (
+        "shutdown",
+        "create",
+        "accept_connection",
+        "get_methods",
+        "debug_info",
+        "number_of_objects",
+        "dummy",
+        "incref",
+        "decref",
+        "hold",
+        "give",
+    )
+
+    def __init__(
+        self, registry: dict[str, Registration], address: Any, authkey: bytes, serializer: str
+    ) -> None:
+        if not isinstance(authkey, bytes):
+            raise TypeError(f"Authkey {authkey!r} is type {type(authkey)!s}, not bytes")
+        from ..connection import Listener
+        from ..process import AuthenticationString
+
+        self.registry = registry
+        self.authkey = AuthenticationString(authkey)
+        self._wire = wire_of(serializer)
+        self.listener = Listener(address=address, backlog=BACKLOG)
+        self.address = self.listener.address
+        self.nonce = os.urandom(4).hex()
+        self._numbers = _count(1)
+        self._mutex = _RLock()
+        self._entries: dict[str, _ref[Entry]] = {}
+        self._held: dict[str, Entry] = {}
+        self._holders = {0: Holder(0)}
+        self._local = Session(None, Holder(-1))
+        self._sessions: set[Session] = set()
+        self._stop: tuple[int, int] | None = None
+
+    # -- serving
+
+    def serve_forever(self) -> None:
+        """Serve until a client or a signal says stop; then exit, by SystemExit(0)."""
+        from ..process import current_process
+
+        current_process()._manager_server = self  # type: ignore[attr-defined]
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            self.serve()
+        raise SystemExit(0)
+
+    def serve(self, *until: Any) -> None:
+        """Serve until shutdown, or until one of these objects is ready, in connection.wait()'s way.
+
+        AuthenticationError, OSError: as of Listener().
+        """
+        from ..connection import wait
+
+        self._stop = os.pipe()
+        peers.register_server(self)
+        try:
+            _start_new_thread(self._accept, ())
+            wait([self._stop[0], *until])
+        finally:
+            peers.forget_server(self)
+            self._close()
+
+    def stop(self) -> None:
+        """Have serve() return."""
+        if self._stop is not None:
+            os.write(self._stop[1], b"x")
+
+    def _close(self) -> None:
+        self.listener.close()
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            util.close_fds(*stop)
+        for session in list(self._sessions):
+            _hang_up(session.connection)
+
+    def after_fork_in_child(self) -> None:
+        """Leave every descriptor to the server that we are a copy of."""
+        listener = self.listener._listener
+        if listener is not None:
+            listener._socket.close()  # the path stays
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            util.close_fds(*stop)
+        for session in list(self._sessions):
+            session.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self.listener.accept()
+            except OSError as error:
+                if self._stop is None:
+                    return
+                util.info("cannot accept a connection: %s", error)
+                _sleep(ACCEPT_PAUSE)
+                continue
+            try:
+                _start_new_thread(self._serve, (connection,))
+            except RuntimeError as error:  # no more threads
+                util.info("cannot serve a connection: %s", error)
+                connection.close()
+
+    def _serve(self, connection: Connection) -> None:
+        """Authenticate a connection; answer its requests until its end."""
+        from ..authentication import welcome_client
+
+        session = Session(connection, self._holders[0])
+        self._sessions.add(session)
+        try:
+            welcome_client(connection, self.authkey)
+            while True:
+                self._answer(session, connection, session.receive(connection))
+        except ConnectionResetError:
+            calls.lost(session)
+        except (EOFError, OSError, AuthenticationError, calls.ClientGone) as error:
+            util.debug("a connection of the manager's server ended: %r", error)
+        finally:
+            self._sessions.discard(session)
+            session.close()
+            if session.anchors:
+                self._end_holder(session.holder)
+
+    def _answer(self, session: Session, connection: Connection, message: bytes) -> None:
+        session.undo = None  # who sends the next request has read the last reply
+        try:
+            request = self._wire.read(message)
+        except Exception:
+            reply: Reply = ("#TRACEBACK", calls.text_of_error("a request could not be read"))
+        else:
+            if session.anchors:
+                self._serve_anchor(session, connection, request)
+                return
+            reply = self._reply_to(session, request)
+        self._send(session, connection, reply)
+        then, session.then = session.then, None
+        if then is not None:
+            then()
+
+    def _reply_to(self, session: Session, request: Any) -> Reply:
+        try:
+            ident, name, args, kwds = request
+        except (TypeError, ValueError):
+            return "#TRACEBACK", f"{request!r} is no request: (ident, name, args, kwds) are\n"
+        return self.answer(session, ident, name, args, kwds)
+
+    def _send(self, session: Session, connection: Connection, reply: Reply) -> None:
+        try:
+            if reply[0] == "#ERROR" and not self._wire.has_exceptions:
+                reply = "#TRACEBACK", f"{type(reply[1]).__name__}: {reply[1]}\n"
+            self._wire.send(connection, reply)
+        except Exception as error:
+            calls.lost(session)
+            if isinstance(error, OSError) and not session.alive():
+                raise
+            self._wire.send(connection, calls.excuse(reply, error))
+
+    def _serve_anchor(self, session: Session, connection: Connection, request: Any) -> None:
+        """Drop references, which has no answer, or tell that all that came before are dropped."""
+        if isinstance(request, list):
+            self.drop(session.holder, request)
+            return
+        if request == "bye":
+            self._end_holder(session.holder)
+        self._wire.send(connection, ("#RETURN", None))
+
+    # -- requests
+
+    def answer(self, session: Session, ident: str | None, name: str, args: Any, kwds: Any) -> Reply:
+        """Carry out a request; return the reply."""
+        try:
+            if ident is None:
+                if name not in self.public:
+                    raise AttributeError(f"{name!r} is no function of a manager's server")
+                return "#RETURN", getattr(self, name)(session, *args, **kwds)
+            entry = self.find(ident)
+            function = calls.method_of(entry, name)
+        except Exception:
+            return "#TRACEBACK", calls.text_of_error()
+        reply = calls.call(session, function, args, kwds)
+        if reply[0] != "#RETURN":
+            return reply
+        typeid = entry.method_to_typeid.get(name)
+        if typeid:
+            try:
+                new, exposed = self.create(session, typeid, reply[1])
+            except Exception:
+                return "#TRACEBACK", calls.text_of_error()
+            return "#PROXY", (exposed, Token(typeid, self.address, new))
+        if name in _IN_PLACE and reply[1] is entry.obj:
+            return "#RETURN", None
+        return reply
+
+    def create(self, c: Session, typeid: str, /, *args: Any, **kwds: Any) -> tuple[str, Any]:
+        """Make an object of a registered type; return its ident and the methods it exposes."""
+        try:
+            make, exposed, method_to_typeid, _ = self.registry[typeid]
+        except KeyError:
+            raise KeyError(f"this manager has no type {typeid!r}") from None
+        if make is not None:
+            obj = make(*args, **kwds)
+        elif kwds or len(args) != 1:
+            raise ValueError("Without callable, must have one non-keyword argument")
+        else:
+            obj = args[0]
+        names = list(public_methods(obj) if exposed is None else exposed)
+        names += method_to_typeid or ()
+        entry = Entry(obj, frozenset(names), method_to_typeid or {})
+        ident = f"{self.nonce}-{next(self._numbers):x}"
+        self._entries[ident] = _ref(entry, lambda _: self._entries.pop(ident, None))
+        self._take(c.holder, ident, entry, 1)
+        util.debug("%r object was made with id %r", typeid, ident)
+        return ident, tuple(dict.fromkeys(names))
+
+    def get_methods(self, c: Session, token: Token) -> tuple[str, ...]:
+        """Return the methods that an object exposes."""
+        return tuple(self.find(token.id).exposed)
+
+    def accept_connection(self, c: Session, name: str, holder: int = 0, pid: int = 0) -> None:
+        """Book the references that come over this connection on that holder."""
+        util.debug("%s has connected to the manager's server", name)
+        c.holder = self._holders[holder]
+        if holder:
+            c.holder.name, c.holder.pid = name, pid
+
+    def dummy(self, c: Session) -> None:
+        """Do nothing: the connection stands, and the key is right."""
+
+    def shutdown(self, c: Session) -> None:
+        """Stop serving, when the answer has been sent."""
+        util.debug("manager received shutdown message")
+        c.then = self.stop
+
+    def number_of_objects(self, c: Session) -> int:
+        """Return the number of objects that clients refer to."""
+        return len(self._held)
+
+    def debug_info(self, c: Session) -> str:
+        """Return a text about the objects that clients refer to."""
+        with self._mutex:
+            held = sorted(self._held.items())
+        lines = []
+        for ident, entry in held:
+            lines.append(f"  {ident}:       refcount={entry.count}\n    {str(entry.obj)[:75]}")
+        return "\n".join(lines)
+
+    # -- references
+
+    def find(self, ident: str) -> Entry:
+        """Return the object of that ident. KeyError if it is gone."""
+        entry = self._held.get(ident)
+        if entry is None:
+            known = self._entries.get(ident)
+            entry = known() if known is not None else None
+            if entry is None:
+                raise KeyError(f"there is no object {ident!r} here; its last reference was dropped")
+        return entry
+
+    def incref(self, c: Session, ident: str) -> None:
+        """Take a reference to an object."""
+        self._take(c.holder, ident, self.find(ident), 1)
+
+    def decref(self, c: Session, ident: str) -> None:
+        """Drop a reference to an object."""
+        self.drop(c.holder, [ident])
+
+    def hold(self, c: Session, heir_of: int = 0) -> int:
+        """Make this connection the anchor of a new holder; return its number.
+
+        It begins with a copy of the references of the holder `heir_of`, unless that is 0.
+        """
+        with self._mutex:
+            holder = Holder(next(self._numbers))
+            source = self._holders.get(heir_of) if heir_of else None
+            for ident, number in source.counts.items() if source is not None else ():
+                self._take(holder, ident, self._held[ident], number)
+            self._holders[holder.number] = holder
+        c.holder = holder
+        c.anchors = True
+        return holder.number
+
+    def give(self, c: Session, holder: int, ident: str) -> None:
+        """Take a reference in the name of another holder."""
+        self._take(self._holders[holder], ident, self.find(ident), 1)
+
+    def _take(self, holder: Holder, ident: str, entry: Entry, number: int) -> None:
+        with self._mutex:
+            holder.counts[ident] = holder.counts.get(ident, 0) + number
+            entry.count += number
+            self._held[ident] = entry
+
+    def drop(self, holder: Holder, idents: Iterable[str]) -> None:
+        """Drop one reference to each of these objects; those that it has none to are left out."""
+        dead = []
+        with self._mutex:
+            for ident in idents:
+                number = holder.counts.pop(ident, 0)
+                if number:
+                    if number > 1:
+                        holder.counts[ident] = number - 1
+                    dead.append(self._less(ident, 1))
+        del dead  # with the mutex free: what ends with an object is its own affair
+
+    def _end_holder(self, holder: Holder) -> None:
+        dead = []
+        with self._mutex:
+            self._holders.pop(holder.number, None)
+            holder.ended = True
+            counts, holder.counts = holder.counts, {}
+            for ident, number in counts.items():
+                dead.append(self._less(ident, number))
+        calls.holder_ended(holder)
+        del dead
+
+    def _less(self, ident: str, number: int) -> Entry:
+        entry = self._held[ident]
+        entry.count -= number
+        if entry.count == 0:
+            del self._held[ident]
+        return entry
+
+    # -- what a Peer is for other processes, for the proxies in this one
+
+    def request(
+        self, ident: str | None, name: str, args: Any = (), kwds: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """Carry out a request of this process."""
+        return self.answer(self._local, ident, name, args, kwds or {})
+
+    def ask(self, name: str, *args: Any) -> Any:
+        """Call a function of the server."""
+        return getattr(self, name)(self._local, *args)
+
+    def claim(self, ident: str) -> None:
+        """Do nothing: what was just made here has a reference of the local holder."""
+
+    def waive(self, ident: str) -> None:
+        """Drop the reference that came with an object made here."""
+        self.drop(self._local.holder, [ident])
+
+    def take(self, ident: str) -> Entry:
+        """Return the object: as long as a proxy refers to that, it lives, without being counted."""
+        return self.find(ident)
+
+
+def _reduce_view(view: Iterable[Any]) -> tuple[Any, ...]:
+    """Have keys(), values() and items() sent as lists."""
+    return list, (list(view),)
+
+
+_kind: type[Any]
+for _kind in (type({}.keys()), type({}.values()), type({}.items())):
+    reducers.setdefault(_kind, _reduce_view)
+
+
+def _hang_up(connection: Connection | None) -> None:
+    """End a connection that another thread may be waiting on: closing it would not wake that."""
+    if connection is not None and not connection.closed:
+        import socket
+
+        try:
+            with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def _sleep(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)

@@ -1,0 +1,139 @@
+"""What goes over a manager's connections: requests, replies, tokens.
+
+A request is (ident, name, args, kwds): call that method of the object, or, if ident is None, that
+function of the server. The reply is (kind, result):
+
+    #RETURN          what was returned
+    #PROXY           (exposed, token) of an object that stays at the server
+    #ERROR           the exception that the method raised
+    #TRACEBACK       the text of another error at the server
+    #UNSERIALIZABLE  the text of a result that cannot be sent
+
+A message is sent as a whole or not at all, and received as a whole before it is read. So an object
+that cannot be written or read is an error of one call, and the connection remains in step.
+"""
+
+from __future__ import annotations
+
+from _pickle import loads as _loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Protocol
+
+    from .._mproc import Connection
+
+    class Wire(Protocol):
+        """How objects go over a connection."""
+
+        has_exceptions: bool  # whether they are among them
+
+        @staticmethod
+        def send(connection: Connection, obj: object, /) -> None: ...
+
+        @staticmethod
+        def read(message: bytes, /) -> Any: ...
+
+    Reply = tuple[str, Any]
+
+
+class Token:
+    """Names an object: its type's id, its server's address, its id there."""
+
+    __slots__ = ("address", "id", "typeid")
+
+    def __init__(self, typeid: str, address: Any, id: str) -> None:
+        self.typeid, self.address, self.id = typeid, address, id
+
+    def __getstate__(self) -> tuple[str, Any, str]:
+        return self.typeid, self.address, self.id
+
+    def __setstate__(self, state: tuple[str, Any, str]) -> None:
+        self.typeid, self.address, self.id = state
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}(typeid={self.typeid!r}, address={self.address!r}, id={self.id!r})"
+
+
+class RemoteError(Exception):
+    """An error at the server that is no exception of the method called; args[0] is its text."""
+
+    def __str__(self) -> str:
+        line = "-" * 75
+        return f"\n{line}\n{self.args[0]}{line}"
+
+
+def convert_to_error(kind: str, result: Any) -> BaseException:
+    """Return the exception that a reply stands for."""
+    if kind == "#ERROR":
+        if isinstance(result, BaseException):
+            return result
+        return TypeError(f"the server sent {result!r} as an exception")
+    if kind == "#TRACEBACK":
+        return RemoteError(str(result))
+    if kind == "#UNSERIALIZABLE":
+        return RemoteError(f"Unserializable message: {result}\n")
+    return ValueError(f"Unrecognized message type {kind!r}")
+
+
+def dispatch(
+    c: Any,
+    id: str | None,
+    methodname: str | None,
+    args: Iterable[Any] = (),
+    kwds: Mapping[str, Any] = {},
+) -> Any:
+    """Send a request over a connection; return the result or raise the error."""
+    c.send((id, methodname, args, kwds))
+    kind, result = c.recv()
+    if kind == "#RETURN":
+        return result
+    try:
+        raise convert_to_error(kind, result)
+    finally:
+        del result  # or it would be in a cycle with its traceback
+
+
+class Pickled:
+    """Objects go as pickles."""
+
+    has_exceptions = True
+
+    @staticmethod
+    def send(connection: Connection, obj: object) -> None:
+        connection.send(obj)
+
+    read = staticmethod(_loads)
+
+
+class Xml:
+    """Objects go in the format of XML-RPC: what that cannot say is refused."""
+
+    has_exceptions = False
+
+    @staticmethod
+    def send(connection: Connection, obj: object) -> None:
+        import xmlrpc.client as xml
+
+        connection.send_bytes(xml.dumps((obj,), allow_none=True).encode())  # type: ignore[arg-type]
+
+    @staticmethod
+    def read(message: bytes) -> Any:
+        import xmlrpc.client as xml
+
+        (obj,), _ = xml.loads(message.decode(), use_builtin_types=False)
+        return obj
+
+
+_WIRES: dict[str, Any] = {"pickle": Pickled, "xmlrpclib": Xml}
+
+
+def wire_of(serializer: str) -> Wire:
+    """Return how a serializer's objects go over a connection. KeyError: there is no such one."""
+    try:
+        return _WIRES[serializer]  # type: ignore[no-any-return]
+    except KeyError:
+        known = ", ".join(map(repr, _WIRES))
+        raise KeyError(f"{serializer!r} is no serializer of managers: {known} are") from None

@@ -1,0 +1,483 @@
+"""Managers: objects in a server process, which others use through proxies.
+
+A manager's class registers types, each with what makes an object; `manager.Name()` has the server
+make one and returns a proxy of it. Servers may be on other machines. What this is made of lies in
+_managers; programs know all of it under this module's name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from . import process, util
+from ._managers import peers as _peers
+from ._managers.proxies import (
+    AcquirerProxy,
+    ArrayProxy,
+    AutoProxy,
+    BarrierProxy,
+    BaseListProxy,
+    BasePoolProxy,
+    BaseProxy,
+    ConditionProxy,
+    DictProxy,
+    EventProxy,
+    IteratorProxy,
+    ListProxy,
+    MakeProxyType,
+    NamespaceProxy,
+    PoolProxy,
+    RebuildProxy,
+    SetProxy,
+    ValueProxy,
+    _BaseDictProxy,
+    _BaseSetProxy,
+)
+from ._managers.values import Array, Late, Namespace, Value
+from ._managers.wire import RemoteError, Token, convert_to_error, dispatch, wire_of
+from .context import ProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, ClassVar, Self
+
+    from ._managers.server import Server as Server
+    from ._managers.server import all_methods as all_methods
+    from ._managers.server import public_methods as public_methods
+    from ._managers.shared import SharedMemoryManager as SharedMemoryManager
+    from ._managers.shared import SharedMemoryServer as SharedMemoryServer
+    from ._managers.shared import _SharedMemoryTracker as _SharedMemoryTracker
+    from ._mproc import Connection
+    from .context import BaseContext
+
+__all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]
+
+
+class State:
+    """Where a manager is in its life."""
+
+    __slots__ = ("value",)
+    INITIAL = 0
+    STARTED = 1
+    SHUTDOWN = 2
+
+    def __init__(self) -> None:
+        self.value = State.INITIAL
+
+
+class _ServerOfModule:
+    """The class attribute `_Server`: the server's class, imported when it is first needed."""
+
+    def __get__(self, obj: object, cls: type) -> Any:
+        from ._managers.server import Server
+
+        return Server
+
+
+class BaseManager:
+    """A server process with objects of registered types, or a connection to one that runs.
+
+    address: where the server listens (None: somewhere free). authkey: what its clients must know;
+    None: the key of the current process. serializer: 'pickle' or 'xmlrpclib'. shutdown_timeout:
+    seconds that the server has to end, before it is terminated, and again before it is killed.
+    """
+
+    _registry: ClassVar[dict[str, Any]] = {}
+    _Server: Any = _ServerOfModule()
+
+    shutdown: Callable[[], None]
+    _process: process.BaseProcess | None  # once started, until joined
+
+    def __init__(
+        self,
+        address: Any = None,
+        authkey: bytes | None = None,
+        serializer: str = "pickle",
+        ctx: BaseContext | None = None,
+        *,
+        shutdown_timeout: float = 1.0,
+    ) -> None:
+        if authkey is None:
+            authkey = process.current_process().authkey
+        if not isinstance(authkey, bytes):
+            raise TypeError(f"authkey should be a byte string, not {authkey!r}")
+        wire_of(serializer)
+        self._address = address
+        self._authkey = process.AuthenticationString(authkey)
+        self._state = State()
+        self._serializer = serializer
+        self._shutdown_timeout = shutdown_timeout
+        self._the_peer: _peers.Peer | None = None
+        if ctx is None:
+            from .context import _default_context
+
+            ctx = _default_context.get_context()
+        self._ctx = ctx
+
+    @property
+    def address(self) -> Any:
+        """The server's address."""
+        return self._address
+
+    @property
+    def _Client(self) -> Callable[..., Any]:
+        return _listener_client(self._serializer)[1]
+
+    @property
+    def _Listener(self) -> Callable[..., Any]:
+        return _listener_client(self._serializer)[0]
+
+    # -- the server
+
+    def get_server(self) -> Server:
+        """Return a server, to be run by this process: get_server().serve_forever()."""
+        self._check_initial()
+        server: Server = self._Server(
+            self._registry, self._address, self._authkey, self._serializer
+        )
+        return server
+
+    def connect(self) -> None:
+        """Connect to the server that runs at the address.
+
+        AuthenticationError: it has another key. OSError: there is none.
+        """
+        self._peer().ask("dummy")
+        self._state.value = State.STARTED
+
+    def start(
+        self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()
+    ) -> None:
+        """Start the server process; it calls initializer(*initargs) first.
+
+        ProcessError: it has been started. What prevents the server from serving, or the initializer
+        raises, is raised here.
+        """
+        self._check_initial()
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        from .connection import Pipe
+
+        ours, theirs = Pipe()
+        try:
+            self._process = server = self._start_process(theirs, initializer, tuple(initargs))
+            theirs.close()
+            self._address = _address_from(ours, server)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self._state.value = State.STARTED
+        self.shutdown = util.Finalize(
+            self,
+            type(self)._finalize_manager,
+            args=(server, self._state, ours, self._shutdown_timeout),
+            exitpriority=0,
+        )
+
+    def _start_process(
+        self, theirs: Connection, initializer: Callable[..., object] | None, initargs: Any
+    ) -> process.BaseProcess:
+        new = self._ctx.Process(
+            target=type(self)._run_server,
+            args=(
+                self._registry,
+                _some_address() if self._address is None else self._address,
+                bytes(self._authkey),
+                self._serializer,
+                theirs,
+                initializer,
+                initargs,
+            ),
+        )
+        number = ":".join(map(str, new._identity))
+        new.name = f"{type(self).__name__}-{number}"
+        new.start()
+        return new
+
+    @classmethod
+    def _run_server(
+        cls,
+        registry: dict[str, Any],
+        address: Any,
+        authkey: bytes,
+        serializer: str,
+        starter: Connection,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        """Be the server, until the starter says that it is enough, or has gone."""
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            if initializer is not None:
+                initializer(*initargs)
+            process.current_process().authkey = authkey
+            server = cls._Server(registry, address, authkey, serializer)
+        except Exception as error:
+            _send_error(starter, error)
+            raise SystemExit(1) from None
+        util.debug("manager serving at %r", server.address)
+        process.current_process()._manager_server = server  # type: ignore[attr-defined]
+        starter.send(("serving", server.address))
+        parent = process.parent_process()
+        server.serve(starter, *(() if parent is None else (parent.sentinel,)))
+
+    @staticmethod
+    def _finalize_manager(
+        server: process.BaseProcess, state: State, starter: Connection, timeout: float
+    ) -> None:
+        """End the server process: by asking, SIGTERM, SIGKILL."""
+        state.value = State.SHUTDOWN
+        with contextlib.suppress(OSError):
+            starter.send("stop")  # closing it is not enough: children may have copies of it
+        starter.close()
+        if server.is_alive():
+            server.join(timeout)
+            for end in (server.terminate, server.kill):
+                if server.is_alive():
+                    util.info("manager still alive after %s s", timeout)
+                    end()
+                    server.join(timeout if end == server.terminate else None)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the server process has ended, or for at most `timeout` seconds."""
+        if "_process" not in self.__dict__:
+            raise ProcessError("this manager has started no server")
+        if self._process is not None:
+            self._process.join(timeout)
+            if not self._process.is_alive():
+                self._process = None
+
+    def _check_initial(self) -> None:
+        if self._state.value == State.STARTED:
+            raise ProcessError("Already started server")
+        if self._state.value == State.SHUTDOWN:
+            raise ProcessError("Manager has shut down")
+
+    def __enter__(self) -> Self:
+        if self._state.value == State.INITIAL:
+            self.start()
+        if self._state.value != State.STARTED:
+            raise ProcessError("Unable to start server: the manager has shut down")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        shutdown = getattr(self, "shutdown", None)
+        if shutdown is not None:
+            shutdown()
+
+    # -- its objects
+
+    def _peer(self) -> _peers.Peer:
+        if self._the_peer is None:
+            self._the_peer = _peers.peer_of(self._address, self._serializer, self._authkey)
+        return self._the_peer
+
+    def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, Any]:
+        """Have the server make an object; return its token, and the methods that it exposes."""
+        assert self._state.value == State.STARTED, "server not yet started"
+        ident, exposed = self._peer().create(typeid, args, kwds)
+        return Token(typeid, self._address, ident), exposed
+
+    def _debug_info(self) -> str:
+        """Return a text about the server's objects and how many references each has."""
+        self._peer().settle()
+        return self._peer().ask("debug_info")  # type: ignore[no-any-return]
+
+    def _number_of_objects(self) -> int:
+        """Return the number of the server's objects that clients refer to."""
+        self._peer().settle()
+        return self._peer().ask("number_of_objects")  # type: ignore[no-any-return]
+
+    @classmethod
+    def register(
+        cls,
+        typeid: str,
+        callable: Callable[..., Any] | None = None,
+        proxytype: Any = None,
+        exposed: Iterable[str] | None = None,
+        method_to_typeid: Mapping[str, str] | None = None,
+        create_method: bool = True,
+    ) -> None:
+        """Register a type under a name.
+
+        callable: makes an object; not needed by who only connects. proxytype: a type of proxies
+        (default: one with the exposed methods). exposed: the names of the methods that proxies may
+        call (default: those of the proxytype, or all public ones). method_to_typeid: methods whose
+        results stay at the server, and what types these are. create_method: whether managers get a
+        method of that name.
+
+        TypeError: a name that is no string, a callable that is none, names that are not strings.
+        """
+        _check_registration(typeid, callable, proxytype, exposed, method_to_typeid)
+        if "_registry" not in cls.__dict__:
+            cls._registry = cls._registry.copy()
+        if proxytype is None:
+            proxytype = AutoProxy
+        exposed = exposed or getattr(proxytype, "_exposed_", None) or None
+        method_to_typeid = (
+            method_to_typeid or getattr(proxytype, "_method_to_typeid_", None) or None
+        )
+        cls._registry[typeid] = (
+            callable,
+            None if exposed is None else tuple(exposed),
+            None if method_to_typeid is None else dict(method_to_typeid),
+            proxytype,
+        )
+        if create_method:
+            setattr(cls, typeid, _creator(typeid, proxytype))
+
+
+def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
+    """Return a manager's method that makes an object and returns its proxy."""
+
+    def create(self: BaseManager, /, *args: Any, **kwds: Any) -> Any:
+        token, exposed = self._create(typeid, *args, **kwds)
+        try:
+            return proxytype(
+                token, self._serializer, manager=self, authkey=self._authkey, exposed=exposed
+            )
+        finally:
+            self._peer().waive(token.id)
+
+    create.__name__ = typeid
+    create.__qualname__ = f"BaseManager.{typeid}"
+    create.__doc__ = f"Have the server make a {typeid}; return its proxy."
+    return create
+
+
+def _check_registration(
+    typeid: Any, make: Any, proxytype: Any, exposed: Any, method_to_typeid: Any
+) -> None:
+    if not isinstance(typeid, str):
+        raise TypeError(f"the name of a type must be a str, not {typeid!r}")
+    for what, value in (("callable", make), ("proxytype", proxytype)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{what} of {typeid!r} must be a callable, not {value!r}")
+    names = [*(exposed or ())]
+    for pair in (method_to_typeid or {}).items():
+        names += pair
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a name among the methods of {typeid!r} must be a str, not {name!r}")
+
+
+def _some_address() -> str | None:
+    """Return a free address: an abstract one, of which nothing is left when the server dies."""
+    return f"\0mproc-{os.urandom(8).hex()}" if util.abstract_sockets_supported else None
+
+
+def _send_error(starter: Connection, error: Exception) -> None:
+    """Tell the starter why there is no server; as text, if it cannot be sent otherwise."""
+    import traceback
+
+    from .reduction import ForkingPickler
+
+    text = "".join(traceback.format_exception(error))
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+        starter.send(("error", error, text))
+    except Exception:
+        starter.send(("text", None, text))
+
+
+def _address_from(ours: Connection, server: process.BaseProcess) -> Any:
+    """Wait until the server tells its address; raise what prevented that."""
+    from .connection import wait
+
+    # The server's end may also be open in other children, so there need not be an end of file.
+    if ours not in wait([ours, server.sentinel]) and not ours.poll():
+        server.join()
+        raise EOFError(f"{server.name} ended before it served, with exit code {server.exitcode}")
+    try:
+        kind, what, *text = ours.recv()
+    except EOFError:
+        server.join()
+        raise EOFError(
+            f"{server.name} ended before it served, with exit code {server.exitcode}"
+        ) from None
+    if kind == "serving":
+        return what
+    server.join()
+    if kind == "text":
+        raise RemoteError(*text)
+    what.add_note(f"in {server.name}:\n{text[0]}")
+    raise what
+
+
+def _listener_client(serializer: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    from . import connection
+
+    if serializer == "pickle":
+        return connection.Listener, connection.Client
+    return connection.XmlListener, connection.XmlClient
+
+
+class SyncManager(BaseManager):
+    """A manager with the types that threading, queue and the language itself have.
+
+    list, dict, set, Namespace, Value, Array, Queue, JoinableQueue, Event, Lock, RLock, Semaphore,
+    BoundedSemaphore, Condition, Barrier, Pool.
+    """
+
+
+for _name, _make, _proxytype in (
+    ("Queue", Late("Queue"), None),
+    ("JoinableQueue", Late("Queue"), None),
+    ("Event", Late("Event"), EventProxy),
+    ("Lock", Late("Lock"), AcquirerProxy),
+    ("RLock", Late("RLock"), AcquirerProxy),
+    ("Semaphore", Late("Semaphore"), AcquirerProxy),
+    ("BoundedSemaphore", Late("BoundedSemaphore"), AcquirerProxy),
+    ("Condition", Late("Condition"), ConditionProxy),
+    ("Barrier", Late("Barrier"), BarrierProxy),
+    ("Pool", Late("make_pool"), PoolProxy),
+    ("list", list, ListProxy),
+    ("dict", dict, DictProxy),
+    ("set", set, SetProxy),
+    ("Value", Value, ValueProxy),
+    ("Array", Array, ArrayProxy),
+    ("Namespace", Namespace, NamespaceProxy),
+):
+    SyncManager.register(_name, _make, _proxytype)
+
+# What methods return.
+SyncManager.register("Iterator", proxytype=IteratorProxy, create_method=False)
+SyncManager.register("AsyncResult", create_method=False)
+
+# Pickles and reprs know all of this by this module's name.
+for _thing in (
+    AcquirerProxy, ArrayProxy, AutoProxy, BarrierProxy, BaseListProxy, BasePoolProxy, BaseProxy,
+    ConditionProxy, DictProxy, EventProxy, IteratorProxy, ListProxy, MakeProxyType, NamespaceProxy,
+    PoolProxy, RebuildProxy, SetProxy, ValueProxy, _BaseDictProxy, _BaseSetProxy, Array, Namespace,
+    Value, RemoteError, Token, convert_to_error, dispatch,
+):  # fmt: skip
+    _thing.__module__ = __name__
+del _thing, _name, _make, _proxytype
+
+# Names of the server's side, which the client's does without.
+_ELSEWHERE = {
+    "Server": "server",
+    "all_methods": "server",
+    "public_methods": "server",
+    "SharedMemoryManager": "shared",
+    "SharedMemoryServer": "shared",
+    "_SharedMemoryTracker": "shared",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        place = _ELSEWHERE.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        full_name = f"{__package__}._managers.{place}"
+        __import__(full_name)
+        found = getattr(sys.modules[full_name], name)
+        found.__module__ = __name__
+        return globals().setdefault(name, found)

@@ -1,0 +1,19 @@
+"""The programs in the documentation run, and print what they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def programs(chapter):
+    return re.findall(r"```python\n(.*?)```", (DOCS / chapter).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("number", "printed"), [(0, "[(0, 0), (1, 1), (2, 4), (3, 9)]\n"), (1, "5 1\n")]
+)
+def test_managers(program, number, printed):
+    assert program.output(program.write("example.py", programs("managers.md")[number])) == printed

@@ -1,0 +1,1061 @@
+"""Managers: what their objects do, whose they are, and what happens when somebody dies."""
+
+import copy
+import gc
+import os
+import pickle
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import MutableMapping, MutableSequence, MutableSet
+
+import errands
+import managed
+import pytest
+from conftest import descriptors, not_for_ever, wait_until
+from managed import ENDLESS, Branch, Shop
+
+import mproc
+from mproc import managers, shared_memory
+from mproc.managers import RemoteError, SharedMemoryManager, SyncManager, Token
+
+GONE = (EOFError, ConnectionError, FileNotFoundError)  # what calls of a dead server raise
+
+
+@pytest.fixture
+def manager(ctx):
+    with ctx.Manager() as started:
+        yield started
+
+
+@pytest.fixture
+def fast():
+    """A manager, where the start method makes no difference."""
+    with mproc.get_context("fork").Manager() as started:
+        yield started
+
+
+@pytest.fixture
+def shop():
+    with Shop(ctx=mproc.get_context("fork")) as started:
+        yield started
+
+
+def run(ctx, target, *args):
+    child = ctx.Process(target=target, args=args)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    child.close()
+
+
+def start(target, *args):
+    """Start a client by fork; return it and its end of a pipe."""
+    fork = mproc.get_context("fork")
+    ours, theirs = fork.Pipe()
+    child = fork.Process(target=target, args=tuple(theirs if a is Ellipsis else a for a in args))
+    child.start()
+    theirs.close()
+    return child, ours
+
+
+def kill(child):
+    child.kill()
+    child.join()
+    child.close()
+
+
+def blocked(pid):
+    """Whether the process sleeps in a system call: its call has been sent."""
+    with open(f"/proc/{pid}/wchan") as file:
+        return file.read().strip() not in ("", "0")
+
+
+def server_of(manager):
+    return manager._process.pid
+
+
+def threads_of(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+# ---- types
+
+
+def test_list(manager):
+    a = manager.list(range(3))
+    a.append(9)
+    a += [7]
+    a *= 2
+    assert a[:] == [0, 1, 2, 9, 7] * 2
+    assert (len(a), a.count(9), 7 in a, a.index(7), a.pop()) == (10, 2, True, 4, 7)
+    del a[4:]
+    assert [*a, 5] == [0, 1, 2, 9, 5] and a + a == [0, 1, 2, 9] * 2 and 2 * a == a[:] * 2
+    assert [*reversed(a)] == [9, 2, 1, 0] and a.copy() == a[:]
+    a.clear()
+    assert [*a] == []
+
+
+def test_dict(manager):
+    d = manager.dict({"a": 1}, b=2)
+    d["c"] = 3
+    assert (d["a"], d.get("z"), "b" in d, len(d), [*d]) == (1, None, True, 3, ["a", "b", "c"])
+    assert (d.keys(), d.values()) == (["a", "b", "c"], [1, 2, 3])
+    assert d.items() == [("a", 1), ("b", 2), ("c", 3)]
+    assert d | {"z": 0} == {"a": 1, "b": 2, "c": 3, "z": 0} == d | manager.dict(z=0)
+    assert {"z": 0} | d == {"z": 0, "a": 1, "b": 2, "c": 3}
+    assert [*reversed(d)] == ["c", "b", "a"] and d.fromkeys([1]) == {1: None}
+    d |= {"a": 5}
+    del d["b"]
+    assert d.copy() == {"a": 5, "c": 3}
+    assert d.popitem() == ("c", 3)
+    with pytest.raises(KeyError, match="nothing"):
+        d["nothing"]
+
+
+def test_set(manager):
+    s = manager.set([1, 2])
+    s.add(3)
+    s |= {4}
+    s -= {1}
+    s &= {2, 3, 4, 5}
+    s ^= {5}
+    assert isinstance(s, managers.SetProxy) and {*s} == {2, 3, 4, 5} and len(s) == 4 and 2 in s
+    assert s | {1} == {1, 2, 3, 4, 5} and {2} <= (s & manager.set([2])) and s > {2}
+    assert s - {2} == {3, 4, 5} and {2, 9} - s == {9} and s.issuperset({2}) and s.copy() == {*s}
+
+
+def test_namespace_value_array(manager):
+    n = manager.Namespace(x=1)
+    n.y = 2
+    n._own = 3
+    assert (n.x, n.y, n._own, str(n)) == (1, 2, 3, "Namespace(x=1, y=2)")
+    del n.x
+    assert not hasattr(n, "x") and not hasattr(n, "_x")
+    v = manager.Value("i", 3)
+    v.value += 1
+    assert (v.value, v.get(), str(v)) == (4, 4, "Value('i', 4)")
+    a = manager.Array("i", [1, 2])
+    a[0] = 7
+    assert ([*a], len(a), a[:].tolist()) == ([7, 2], 2, [7, 2])
+
+
+@pytest.mark.parametrize("name", ["Queue", "JoinableQueue"])
+def test_queue(fast, name):
+    q = getattr(fast, name)(2)
+    q.put(1)
+    q.put_nowait(2)
+    assert (q.qsize(), q.full(), q.empty()) == (2, True, False)
+    for put in (
+        q.put_nowait,
+        lambda item: q.put(item, timeout=0.01),
+        lambda item: q.put(item, False),
+    ):
+        with pytest.raises(queue.Full):
+            put(3)
+    assert (q.get(), q.get_nowait()) == (1, 2)
+    for get in (q.get_nowait, lambda: q.get(timeout=0.01), lambda: q.get(False)):
+        with pytest.raises(queue.Empty):
+            get()
+    for call in (lambda: q.get(timeout=-1), lambda: (q.put(1), q.put(2), q.put(3, timeout=-1))):
+        with pytest.raises(ValueError, match="non-negative"):
+            call()
+    q.get(), q.get()
+    for _ in range(4):
+        q.task_done()
+    q.join()
+    with pytest.raises(ValueError, match="too many times"):
+        q.task_done()
+
+
+def test_locks(fast):
+    for lock in (fast.Lock(), fast.RLock()):
+        assert lock.acquire() and lock.locked()
+        lock.release()
+        assert not lock.locked()
+        with lock:
+            assert lock.locked()
+        with pytest.raises(RuntimeError):
+            lock.release()
+    lock = fast.Lock()
+    with lock:
+        assert not lock.acquire(False) and not lock.acquire(True, 0.01)
+        with pytest.raises(ValueError, match="non-blocking"):
+            lock.acquire(False, 1)
+        with pytest.raises(ValueError, match="non-negative"):
+            lock.acquire(True, -2)
+
+
+def test_an_rlock_belongs_to_a_thread_of_a_client(fast):
+    lock = fast.RLock()
+    answers = []
+    with lock, lock:
+        thread = threading.Thread(target=lambda: answers.append(lock.acquire(False)))
+        thread.start()
+        thread.join()
+    assert answers == [False]
+    assert not lock.locked()
+
+
+@pytest.mark.parametrize("name", ["Semaphore", "BoundedSemaphore"])
+def test_semaphores(fast, name):
+    permits = getattr(fast, name)(1)
+    assert permits.acquire() and not permits.acquire(False)
+    assert not permits.acquire(True, 0.01)
+    with pytest.raises(ValueError, match="non-blocking"):
+        permits.acquire(False, 1)
+    permits.release()
+    if name == "BoundedSemaphore":
+        with pytest.raises(ValueError, match="too many times"):
+            permits.release()
+
+
+def test_event(fast):
+    event = fast.Event()
+    assert not event.wait(0.01)
+    event.set()
+    assert event.wait() and event.is_set()
+    event.clear()
+    assert not event.is_set()
+
+
+@pytest.mark.parametrize("kind", ["own", "lock", "rlock"])
+def test_condition(fast, kind):
+    lock = {"own": lambda: None, "lock": fast.Lock, "rlock": fast.RLock}[kind]()
+    condition = fast.Condition() if lock is None else fast.Condition(lock)
+    found = []
+
+    def wait():
+        with condition:
+            found.append(condition.wait_for(lambda: stock.value, ENDLESS))
+
+    stock = fast.Value("i", 0)
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    with condition:
+        stock.value = 1
+        condition.notify_all()
+    for thread in threads:
+        thread.join()
+    assert found == [1] * 3
+    with condition:
+        assert not condition.wait(0.01) and not condition.wait_for(lambda: False, 0.01)
+    for call in (condition.wait, condition.notify):
+        with pytest.raises(RuntimeError, match="un-acquired"):
+            call()
+
+
+def test_barrier(fast):
+    barrier = fast.Barrier(2)
+    numbers = []
+    thread = threading.Thread(target=lambda: numbers.append(barrier.wait()))
+    thread.start()
+    numbers.append(barrier.wait())
+    thread.join()
+    assert sorted(numbers) == [0, 1]
+    assert (barrier.parties, barrier.n_waiting, barrier.broken) == (2, 0, False)
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(0.01)
+    assert barrier.broken
+    barrier.reset()
+    barrier.abort()
+    assert barrier.broken
+
+
+def test_pool(manager):
+    with manager.Pool(2) as pool:
+        assert pool.map(errands.square, range(4)) == [0, 1, 4, 9]
+        assert pool.apply_async(errands.square, (3,)).get(ENDLESS) == 9
+        assert [*pool.imap(errands.square, range(3))] == [0, 1, 4]
+        with pytest.raises(ZeroDivisionError, match="no 1"):
+            pool.apply(errands.fail, (1,))
+    with pytest.raises(RemoteError, match="at least 1"):
+        manager.Pool(0)
+
+
+def test_abstract_base_classes(fast):
+    assert isinstance(fast.list(), MutableSequence)
+    assert isinstance(fast.dict(), MutableMapping)
+    assert isinstance(fast.set(), MutableSet)
+    for kind in (managers.ListProxy, managers.DictProxy, managers.SetProxy, managers.ValueProxy):
+        assert str(kind[int]) == f"mproc.managers.{kind.__name__}[int]"
+
+
+# ---- proxies
+
+
+def test_what_a_proxy_says_of_itself(fast):
+    a = fast.list([1])
+    assert repr(a).startswith("<ListProxy object, typeid 'list' at 0x")
+    assert str(a) == "[1]" and a != [1] and a == a
+    assert repr(a._token) == f"Token(typeid='list', address={fast.address!r}, id={a._id!r})"
+    values = a._getvalue(), copy.deepcopy(a)
+    assert values == ([1], [1])
+    fast.shutdown()
+    assert str(a).startswith("<ListProxy object") and str(a).endswith("; '__str__()' failed>")
+
+
+def test_a_pickled_proxy_is_another_proxy(fast, shop):
+    for proxy in (fast.list([1]), fast.Queue(), shop.Counter(), shop.Proxied()):
+        other = pickle.loads(pickle.dumps(proxy))
+        assert type(other).__name__ == type(proxy).__name__ and other is not proxy
+        assert other._id == proxy._id
+    del proxy
+    assert other.add() == 1
+
+
+def test_own_types(shop):
+    counter = shop.Counter(5)
+    assert [name for name in ("add", "_hidden") if hasattr(counter, name)] == ["add"]
+    assert counter.add() == 6 == counter._callmethod("add", (0,))
+    with pytest.raises(RemoteError, match=r"'_hidden' of .*Counter.* is not in exposed"):
+        counter._callmethod("_hidden")
+    assert shop.Hidden()._hidden() == "hidden"
+    assert isinstance(shop.Proxied(), managed.CountProxy)
+    assert shop.Proxied(1).another().add() == 102
+    assert [shop.Iterating(3).countdown().__next__()] == [3]
+    assert shop.the_one().add() == 2 and shop.the_one().add() == 3
+
+
+def test_a_result_that_stays_needs_no_manager(ctx, manager):
+    d = manager.dict(a=1, b=2)
+    ours, theirs = ctx.Pipe()
+    run(ctx, managed.count_by_iterating, d, theirs)
+    assert ours.recv() == ["a", "b"]
+    ours.close()
+    theirs.close()
+
+
+def test_nested_proxies(manager, ctx):
+    inner = manager.list([1])
+    outer = manager.dict(inner=inner, plain=[1])
+    del inner
+    outer["inner"].append(2)
+    outer["plain"].append(2)
+    run(ctx, managed.append_to, outer["inner"], 3)
+    assert (outer["inner"][:], outer["plain"]) == ([1, 2, 3], [1])
+    assert manager._number_of_objects() == 1
+    assert manager.list([outer["inner"]])[0][0] == 1
+
+
+# ---- references
+
+
+def test_objects_go_with_their_last_proxy(fast):
+    assert fast._number_of_objects() == 0
+    a, b = fast.list(), fast.list()
+    assert fast._number_of_objects() == 2
+    assert fast._debug_info().count("refcount=1\n    []") == 2
+    other = pickle.loads(pickle.dumps(a))
+    del a
+    assert fast._number_of_objects() == 2
+    del other, b
+    assert fast._number_of_objects() == 0
+
+
+def test_a_cycle_of_proxies_is_garbage(shop):
+    with mproc.get_context("fork").Manager() as manager:
+        a = manager.list()
+        a.append(a)
+        a[0].append(1)
+        assert a[1] == 1
+        del a
+        assert manager._number_of_objects() == 0
+
+
+def test_a_proxy_that_outlives_its_object(fast):
+    a = fast.list()
+    message = pickle.dumps(a)
+    ident = a._id
+    del a
+    fast._number_of_objects()
+    with pytest.raises(RemoteError, match=rf"no object '{ident}'.*last reference was dropped"):
+        pickle.loads(message)
+
+
+def test_a_child_keeps_what_its_parent_drops(ctx, manager, tmp_path):
+    results = manager.list()
+    go = tmp_path / "go"
+    inner = manager.list()
+    results.append(inner)
+    child = ctx.Process(target=managed.append_when, args=(inner, str(go), 1))
+    child.start()
+    del inner
+    results.pop()
+    assert manager._number_of_objects() == 2
+    go.touch()
+    child.join()
+    assert child.exitcode == 0
+    child.close()
+    assert manager._number_of_objects() == 1
+
+
+def test_a_killed_client_drops_what_it_had(ctx, manager):
+    ours, theirs = ctx.Pipe()
+    q = manager.Queue()
+    child = ctx.Process(target=managed.call_and_stay, args=(theirs, q.qsize))
+    child.start()
+    theirs.close()
+    assert ours.recv() == 0
+    del q
+    assert manager._number_of_objects() == 1
+    kill(child)
+    assert wait_until(lambda: manager._number_of_objects() == 0)
+    ours.close()
+
+
+def test_what_children_made_goes_with_them(fast):
+    child, ours = start(managed.call_and_stay, ..., lambda: len(keep(fast.list(), fast.dict())))
+    assert ours.recv() == 2
+    assert fast._number_of_objects() == 2
+    kill(child)
+    assert wait_until(lambda: fast._number_of_objects() == 0)
+    ours.close()
+
+
+kept = []
+
+
+def keep(*things):
+    kept.extend(things)
+    return things
+
+
+def test_a_bare_fork_has_references_of_its_own(fast):
+    a = fast.list()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.read(reader, 1)
+            a.append(1)
+        finally:
+            os._exit(0 if fast._number_of_objects() == 1 else 1)
+    del a
+    assert fast._number_of_objects() == 1
+    os.write(writer, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert wait_until(lambda: fast._number_of_objects() == 0)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_nothing_is_left_of_many_clients(fast):
+    a = fast.list()
+    len(a)
+    pid = server_of(fast)
+    before = len(os.listdir(f"/proc/{pid}/fd")), threads_of(pid)
+    run(mproc.get_context("fork"), len, a)
+    for _ in range(5):
+        thread = threading.Thread(target=a.append, args=(1,))
+        thread.start()
+        thread.join()
+    run(mproc.get_context("spawn"), managed.append_to, a, 1)
+    assert wait_until(lambda: (len(os.listdir(f"/proc/{pid}/fd")), threads_of(pid)) == before)
+    assert len(a) == 6
+
+
+# ---- errors of calls
+
+
+def test_errors_of_methods(shop):
+    counter = shop.Counter()
+    with pytest.raises(ZeroDivisionError, match="by design") as caught:
+        counter.fail()
+    assert any("in fail\n" in note for note in caught.value.__notes__)
+    with pytest.raises(RemoteError, match=r"cannot be sent(.|\n)*TwoArguments: 1"):
+        counter.fail_unreadably()
+    with pytest.raises(RemoteError, match="ValueError: <function"):
+        counter.fail_unwritably()
+    with pytest.raises(RemoteError, match="exited with 5"):
+        counter.leave()
+    with pytest.raises(RemoteError, match=r"Unserializable message(.|\n)*<lambda>"):
+        counter.give_lambda()
+    with pytest.raises(RemoteError, match=r"Unserializable message(.|\n)*not me"):
+        counter.give_unprintable()
+    with pytest.raises(LookupError, match="not here"):
+        counter.give_unreadable()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
+        counter.add(x=1)
+    assert counter.add() == 1
+
+
+def test_an_error_leaves_no_cycle(fast):
+    q = fast.Queue()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(queue.Empty) as caught:
+            q.get_nowait()
+        assert caught.value.__traceback__ is not None
+        frames = [frame for frame in gc.get_referrers(caught.value) if hasattr(frame, "f_code")]
+        assert [frame for frame in frames if "mproc" in frame.f_code.co_filename] == []
+    finally:
+        gc.enable()
+
+
+def test_what_cannot_be_sent_is_an_error_of_that_call(shop):
+    counter = shop.Counter()
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        counter.echo(lambda: 1)
+    with pytest.raises(TypeError, match="not me"):
+        counter.echo(errands.Unprintable())
+    with pytest.raises(RemoteError, match=r"could not be read(.|\n)*not here"):
+        counter.echo(errands.Unreadable())
+    assert counter.echo(1) == 1
+
+
+def test_errors_of_making(shop):
+    with pytest.raises(RemoteError, match="out of stock"):
+        shop.Refusing()
+    with pytest.raises(RemoteError, match="no type 'Nothing'"):
+        shop._create("Nothing")
+    assert shop._number_of_objects() == 0
+
+
+def test_a_server_is_asked_for_what_it_has_only(fast):
+    peer = fast._peer()
+    with pytest.raises(RemoteError, match="'serve_forever' is no function"):
+        peer.ask("serve_forever")
+    with pytest.raises(RemoteError, match="no object 'x'"):
+        peer.ask("incref", "x")
+    peer._wire.send(line := peer._open_line(), "nonsense")
+    kind, text = line.recv()
+    assert kind == "#TRACEBACK" and "is no request" in text
+    line.close()
+
+
+def test_convert_to_error():
+    assert isinstance(managers.convert_to_error("#ERROR", KeyError(1)), KeyError)
+    assert isinstance(managers.convert_to_error("#ERROR", 1), TypeError)
+    assert "text" in str(managers.convert_to_error("#TRACEBACK", "text"))
+    assert "Unserializable message: x" in str(managers.convert_to_error("#UNSERIALIZABLE", "x"))
+    assert isinstance(managers.convert_to_error("#X", "x"), ValueError)
+
+
+# ---- errors of managers
+
+
+def test_registering():
+    class Own(managers.BaseManager):
+        pass
+
+    for wrong in (
+        {"typeid": 3},
+        {"typeid": "x", "callable": 3},
+        {"typeid": "x", "proxytype": 3},
+        {"typeid": "x", "exposed": (1,)},
+        {"typeid": "x", "method_to_typeid": {"a": 1}},
+    ):
+        with pytest.raises(TypeError, match="must be"):
+            Own.register(**wrong)
+    assert "x" not in Own._registry
+    Own.register("x", list, create_method=False)
+    assert "x" in Own._registry and not hasattr(Own, "x")
+    assert "x" not in managers.BaseManager._registry
+
+
+def test_wrong_arguments():
+    with pytest.raises(TypeError, match="authkey should be a byte string"):
+        SyncManager(authkey="secret")
+    with pytest.raises(KeyError, match="'yaml' is no serializer"):
+        SyncManager(serializer="yaml")
+    with pytest.raises(TypeError, match="initializer must be a callable"):
+        SyncManager().start(3)
+    with pytest.raises(TypeError, match="address type"):
+        SyncManager(address=3).connect()
+
+
+def test_life(ctx):
+    manager = SyncManager(ctx=ctx)
+    assert not hasattr(manager, "shutdown")
+    with pytest.raises(AssertionError, match="not yet started"):
+        manager.list()
+    with pytest.raises(mproc.ProcessError, match="started no server"):
+        manager.join()
+    with manager as same:
+        assert same is manager and manager._process.name.startswith("SyncManager-")
+        for call in (manager.start, manager.get_server):
+            with pytest.raises(mproc.ProcessError, match="Already started server"):
+                call()
+        with manager:
+            pass
+    assert manager._process.exitcode == 0
+    for call in (manager.start, manager.get_server, manager.__enter__):
+        with pytest.raises(mproc.ProcessError, match="shut down"):
+            call()
+    with pytest.raises(AssertionError):
+        manager.list()
+    manager.shutdown()
+    manager.join()
+    manager.join()
+
+
+def test_a_proxy_after_shutdown(fast):
+    used, unused = fast.list(), pickle.dumps(fast.list())
+    fast.shutdown()
+    for _ in range(2):
+        with pytest.raises(GONE):
+            used.append(1)
+    with pytest.raises(GONE):
+        pickle.loads(unused)
+
+
+def test_initializer(ctx, fast):
+    seen = fast.list()
+    other = SyncManager(ctx=ctx)
+    other.start(managed.remember_in, (seen,))
+    assert seen[:] == [other._process.pid]
+    other.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("initializer", "error", "text"),
+    [
+        (managed.fail, LookupError, "not today"),
+        (managed.fail_unreadably, RemoteError, "TwoArguments"),
+        (managed.kill_self, EOFError, "exit code -9"),
+    ],
+)
+def test_a_server_that_does_not_start(ctx, initializer, error, text, capfd):
+    manager = SyncManager(ctx=ctx)
+    with pytest.raises(error, match=text):
+        manager.start(initializer)
+    assert capfd.readouterr().err == ""
+    manager.start()
+    assert manager.list([1])[0] == 1
+    manager.shutdown()
+
+
+def test_an_address_that_is_taken():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match="in use"),
+    ):
+        SyncManager(taken.getsockname()).start()
+
+
+def test_a_wrong_key(fast):
+    stranger = SyncManager(fast.address, b"wrong")
+    with pytest.raises(mproc.AuthenticationError):
+        stranger.connect()
+    assert fast.list([1])[0] == 1
+
+
+def test_a_stranger_who_says_nothing_holds_up_nobody(fast):
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(fast.address)
+        other = SyncManager(fast.address)
+        other.connect()
+        assert other.list([1])[0] == 1
+
+
+def test_nobody_there():
+    with pytest.raises(ConnectionRefusedError) as caught:
+        SyncManager("\0mproc-nobody-there").connect()
+    assert "mproc-nobody-there" in caught.value.__notes__[0]
+
+
+# ---- deaths
+
+
+def test_a_dead_server_is_an_error_at_once(manager):
+    a, b = manager.list(), manager.dict()
+    manager._process.kill()
+    manager._process.join()
+    for _ in range(2):
+        with pytest.raises(GONE):
+            a.append(1)
+    with pytest.raises(GONE):
+        len(b)
+    with pytest.raises(GONE):
+        manager.list()
+
+
+def test_a_dead_server_ends_calls_that_wait(fast):
+    q = fast.Queue()
+    child, ours = start(managed.say_and_call, ..., q.get)
+    pid = ours.recv()
+    assert wait_until(lambda: blocked(pid))
+    fast._process.kill()
+    assert ours.poll(ENDLESS) and ours.recv() in ("EOFError", "ConnectionResetError")
+    child.join()
+    child.close()
+    ours.close()
+
+
+def test_a_dead_server_is_noticed_though_its_children_live(fast):
+    with mproc.get_context("fork").Manager() as other:
+        seen = other.list()
+        pool = fast.Pool(1)
+        result = pool.apply_async(managed.append_when, (seen, "/nonexistent", 1))
+        fast._process.kill()
+        with pytest.raises(GONE):
+            result.get()
+        with pytest.raises(GONE):
+            fast.list()
+
+
+def test_a_dead_client_takes_no_item(fast):
+    q = fast.Queue()
+    child, ours = start(managed.say_and_call, ..., q.get)
+    pid = ours.recv()
+    assert wait_until(lambda: blocked(pid))
+    kill(child)
+    q.put("item")
+    assert q.get(timeout=ENDLESS) == "item"
+    ours.close()
+
+
+def test_an_item_that_was_not_read_is_not_lost(fast):
+    q = fast.Queue()
+    q.put("first")
+    q.put("second")
+    peer = fast._peer()
+    line = peer._open_line()
+    peer._wire.send(line, (q._id, "get", (), {}))
+    assert line.poll(ENDLESS)
+    line.close()
+    assert wait_until(lambda: q.qsize() == 2)
+    assert [q.get(), q.get()] == ["first", "second"]
+
+
+def test_an_item_that_was_read_is_taken(fast):
+    q = fast.Queue()
+    q.put("first")
+    child, ours = start(managed.call_and_stay, ..., q.get)
+    assert ours.recv() == "first"
+    threads = threads_of(server_of(fast))
+    kill(child)
+    assert wait_until(lambda: threads_of(server_of(fast)) < threads)
+    assert q.empty()
+    ours.close()
+
+
+@pytest.mark.parametrize("name", ["Lock", "RLock"])
+def test_the_holder_of_a_lock_dies(fast, name):
+    lock = getattr(fast, name)()
+    child, ours = start(managed.call_and_stay, ..., lock.acquire)
+    assert ours.recv()
+    pid = child.pid
+    kill(child)
+    with pytest.raises(mproc.OwnerDiedError) as caught:
+        lock.acquire(timeout=ENDLESS)
+    assert caught.value.pid == pid
+    assert lock.acquire(False)
+    lock.release()
+    ours.close()
+
+
+def test_who_has_left_a_lock_to_others(fast):
+    lock = fast.Lock()
+    run(mproc.get_context("fork"), lock.acquire)
+    lock.release()
+    with lock:
+        pass
+
+
+@pytest.mark.parametrize("name", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_who_waits_for_a_lock_dies(fast, name):
+    lock = getattr(fast, name)()
+    lock.acquire()
+    child, ours = start(managed.say_and_call, ..., lock.acquire)
+    pid = ours.recv()
+    assert wait_until(lambda: blocked(pid))
+    kill(child)
+    lock.release()
+    assert lock.acquire(timeout=ENDLESS)
+    ours.close()
+
+
+def test_a_waiter_at_a_condition_dies(fast):
+    condition = fast.Condition()
+    child, ours = start(managed.wait_at, condition, ...)
+    ours.recv()
+    with condition:  # so the child is waiting
+        kill(child)
+    other, theirs = start(managed.wait_at, condition, ...)
+    theirs.recv()
+    with condition:
+        condition.notify()  # if it is for the dead one still, it is passed on
+    other.join()
+    assert other.exitcode == 0
+    other.close()
+    ours.close()
+    theirs.close()
+
+
+def test_a_notified_waiter_at_a_condition_dies(fast):
+    condition = fast.Condition()
+    child, ours = start(managed.wait_at, condition, ...)
+    ours.recv()
+    other, theirs = start(managed.wait_at, condition, ...)
+    theirs.recv()
+    with condition:
+        condition.notify()
+        kill(child)
+    other.join()
+    assert other.exitcode == 0
+    other.close()
+    ours.close()
+    theirs.close()
+
+
+def test_a_party_at_a_barrier_dies(fast):
+    barrier = fast.Barrier(2)
+    child, ours = start(managed.say_and_call, ..., barrier.wait)
+    assert wait_until(lambda: barrier.n_waiting == 1)
+    kill(child)
+    assert wait_until(lambda: barrier.broken)
+    ours.close()
+
+
+PARENT = """
+import os, signal, sys, time
+import mproc
+
+if __name__ == "__main__":
+    manager = mproc.get_context(sys.argv[1]).Manager()
+    a = manager.list()
+    print(manager._process.pid, flush=True)
+    signal.pause()
+"""
+
+
+def test_a_server_ends_with_its_parent(method, program):
+    path = program.write("parent.py", PARENT)
+    parent = subprocess.Popen(
+        [sys.executable, str(path), method], env=program.env, stdout=subprocess.PIPE, text=True
+    )
+    with parent, not_for_ever(parent):
+        pid = int(parent.stdout.readline())
+        server = os.pidfd_open(pid)
+        parent.kill()
+    assert mproc.connection.wait([server], ENDLESS)
+    os.close(server)
+
+
+INTERRUPTED = """
+import signal
+import mproc
+
+if __name__ == "__main__":
+    manager = mproc.Manager()
+    q, a = manager.Queue(), manager.list([1])
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        q.get()
+    except KeyboardInterrupt:
+        q.put("item")
+        print(len(a), q.get())
+"""
+
+
+def test_the_next_call_after_an_interrupt_gets_its_own_answer(program):
+    assert program.output(program.write("interrupted.py", INTERRUPTED)) == "1 item\n"
+
+
+def test_a_server_that_does_not_end_is_killed(ctx):
+    manager = SyncManager(ctx=ctx, shutdown_timeout=0.05)
+    manager.start()
+    os.kill(manager._process.pid, signal.SIGSTOP)
+    manager.shutdown()
+    assert manager._process.exitcode == -signal.SIGKILL
+
+
+def test_a_manager_that_is_forgotten_shuts_down(fast):
+    manager = mproc.get_context("fork").Manager()
+    server = os.pidfd_open(manager._process.pid)
+    a = manager.list()
+    del manager
+    gc.collect()
+    a.append(1)
+    del a
+    gc.collect()
+    assert mproc.connection.wait([server], ENDLESS)
+    os.close(server)
+
+
+AT_EXIT = """
+import mproc
+
+if __name__ == "__main__":
+    manager = mproc.get_context("fork").Manager()
+    a = manager.list()
+    child = mproc.get_context("fork").Process(target=a.append, args=(1,))
+    child.start()
+    child.join()
+    print(a, manager._number_of_objects())
+"""
+
+
+def test_the_end_of_a_program(program):
+    assert program.output(program.write("at_exit.py", AT_EXIT)) == "[1] 1\n"
+
+
+# ---- other servers
+
+
+SERVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from managed import Shop
+
+if __name__ == "__main__":
+    server = Shop(("127.0.0.1", 0), b"key", sys.argv[2]).get_server()
+    print(server.address[1], flush=True)
+    server.serve_forever()
+    print("never")
+"""
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "xmlrpclib"])
+def test_a_server_of_another_program(program, serializer):
+    path = program.write("server.py", SERVER)
+    here = os.path.dirname(__file__)
+    server = subprocess.Popen(
+        [sys.executable, str(path), here, serializer],
+        env=program.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server, not_for_ever(server):
+        address = ("127.0.0.1", int(server.stdout.readline()))
+        branch = Branch(address, b"key", serializer)
+        branch.connect()
+        assert branch.the_one().add(2) == 3
+        run(mproc.get_context("spawn"), managed.connect_and_add, address, b"key", serializer)
+        counter = branch.the_one()
+        assert counter.add() == 14
+        assert counter.echo([1, None, "ü", b"\0"]) == [1, None, "ü", b"\0"]
+        if serializer == "xmlrpclib":
+            with pytest.raises(TypeError, match="cannot marshal"):
+                counter.echo(len)
+            with pytest.raises(RemoteError, match="ZeroDivisionError: by design"):
+                counter.fail()
+        assert counter.add() == 15
+        branch._peer().ask("shutdown")
+        assert server.wait(ENDLESS) == 0
+        assert server.stdout.read() == ""
+
+
+def test_a_server_in_a_thread():
+    manager = Shop(authkey=b"key")
+    server = manager.get_server()
+    ended = []
+
+    def serve():
+        try:
+            server.serve_forever()
+        except SystemExit as error:
+            ended.append(error.code)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = mproc.connection.Client(server.address, authkey=b"key")
+    assert managers.dispatch(client, None, "dummy") is None
+    ident, exposed = managers.dispatch(client, None, "create", ("Counter", 4))
+    assert "add" in exposed and managers.dispatch(client, ident, "add", (1,)) == 5
+    assert managers.dispatch(client, None, "number_of_objects") == 1
+    managers.dispatch(client, None, "decref", (ident,))
+    assert managers.dispatch(client, None, "number_of_objects") == 0
+    with pytest.raises(RemoteError):
+        managers.dispatch(client, ident, "add")
+    managers.dispatch(client, None, "shutdown")
+    thread.join()
+    assert ended == [0]
+    client.close()
+    assert wait_until(lambda: not server._sessions)
+
+
+def test_dispatch_raises_what_it_is_told():
+    class Connection:
+        def send(self, message):
+            self.sent = message
+
+        def recv(self):
+            return "#ERROR", queue.Empty()
+
+    connection = Connection()
+    with pytest.raises(queue.Empty):
+        managers.dispatch(connection, "id", "get", (1,), {"x": 2})
+    assert connection.sent == ("id", "get", (1,), {"x": 2})
+
+
+def test_token():
+    token = Token("list", "address", "1")
+    assert repr(pickle.loads(pickle.dumps(token))) == repr(token)
+
+
+# ---- shared memory
+
+
+def test_shared_memory_goes_with_its_manager(ctx):
+    manager = SharedMemoryManager(ctx=ctx)
+    with pytest.raises(ValueError, match="start or connect"):
+        manager.SharedMemory(10)
+    with manager:
+        segment = manager.SharedMemory(size=10)
+        shared = manager.ShareableList([1, "a"])
+        segment.buf[0] = 7
+        names = segment.name, shared.shm.name
+        assert manager._peer().ask("list_segments") == [*names]
+        again = shared_memory.SharedMemory(names[0])
+        assert again.buf[0] == 7
+        gone = manager.SharedMemory(size=10)
+        manager._peer().ask("release_segment", gone.name)
+        unlinked = manager.SharedMemory(size=10)
+        unlinked.unlink()
+    for name in (*names, gone.name, unlinked.name):
+        with pytest.raises(FileNotFoundError):
+            shared_memory.SharedMemory(name)
+    for mine in (segment, shared.shm, again, gone, unlinked):
+        mine.close()
+    with pytest.raises(ValueError, match="shut down"):
+        manager.ShareableList([1])
+
+
+def test_a_segment_that_nobody_can_note_is_not_made():
+    manager = SharedMemoryManager()
+    manager.start()
+    before = {*os.listdir("/dev/shm")}
+    manager._process.kill()
+    manager._process.join()
+    with pytest.raises(GONE):
+        manager.SharedMemory(10)
+    assert {*os.listdir("/dev/shm")} <= before
+
+
+# ---- the module
+
+
+def test_names():
+    assert {*managers.__all__} >= {"BaseManager", "SyncManager", "BaseProxy", "Token"}
+    assert "Manager" in mproc.__all__ and callable(mproc.Manager)
+    for name in ("Server", "SharedMemoryServer", "all_methods", "public_methods", "RebuildProxy"):
+        assert getattr(managers, name).__module__ == "mproc.managers"
+    with pytest.raises(AttributeError, match="nothing"):
+        managers.nothing  # noqa: B018
+
+
+def test_import_is_cheap(program):
+    code = "import sys, mproc.managers; print([m for m in sys.modules if m in sys.argv[1:]])"
+    dear = ("socket", "threading", "queue", "xmlrpc", "tempfile", "traceback", "random", "array")
+    assert program.output("-c", code, *dear) == "[]\n"
+
+
+def test_no_descriptor_is_left(fast):
+    before = descriptors()
+    other = mproc.get_context("fork").Manager()
+    a = other.list()
+    a.append(1)
+    other.shutdown()
+    other._process.close()
+    del a, other
+    gc.collect()
+    assert descriptors() == before
