@@ -948,7 +948,7 @@ MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
 MPROC_API void mproc_task_drop(mproc_task *owned);
 
 typedef struct mproc_map_options {
-    size_t chunk;  /* items per task; default: four tasks a worker */
+    size_t chunk;  /* items per task; default: large ones first, small ones in the end */
     void *context; /* given to every call: NULL or a pointer into the arena */
     void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
     void *progress_arg;

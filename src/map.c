@@ -11,7 +11,8 @@
 
 #include "pool.h"
 
-#define CHUNKS_A_WORKER 4 /* enough that an uneven one does not leave a worker idle for long */
+#define TAPER 2           /* a chunk is a worker's share of what is left, divided by this */
+#define SMALLEST 32       /* but not less than a worker's share of all, divided by this */
 #define CHUNKS_AHEAD 1024 /* that are queued at most: bounds the queue's memory */
 
 /* What the caller gave. */
@@ -47,9 +48,13 @@ static void *copy_of(uint64_t shared, const void *array) {
     return shared != mproc__word(array) ? (void *)(uintptr_t)shared : NULL;
 }
 
-static size_t default_chunk(const mproc_pool *pool, size_t n) {
-    size_t parts = (size_t)pool->seats * CHUNKS_A_WORKER;
-    return n / parts + (n % parts != 0);
+/* Guided self-scheduling (Polychronopoulos and Kuck, 1987): large chunks first, which cost little, and
+ * small ones in the end, so that no worker is idle for long while another one, or one that shares its CPU
+ * with other programs, has work left. Two workers get some 15 chunks. */
+static void choose_chunks(const mproc_pool *pool, size_t asked, struct mproc__map_shared *shared) {
+    size_t parts = (size_t)pool->seats * SMALLEST;
+    shared->taper = asked != 0 ? 0 : (uint64_t)pool->seats * TAPER;
+    shared->chunk = asked != 0 ? asked : shared->n / parts + (shared->n % parts != 0);
 }
 
 static int share_map(mproc_pool *pool, const struct request *q, struct mproc__map_shared *shared) {
@@ -66,7 +71,7 @@ static int share_map(mproc_pool *pool, const struct request *q, struct mproc__ma
     shared->in_size = q->in_size;
     shared->out_size = q->out_size;
     shared->n = q->n;
-    shared->chunk = q->options.chunk != 0 ? q->options.chunk : default_chunk(pool, q->n);
+    choose_chunks(pool, q->options.chunk, shared);
     shared->context = mproc__word(q->options.context);
     return 0;
 }
@@ -85,14 +90,14 @@ static bool is_cancelled(const struct mproc__map *map) {
 static int feed(mproc_pool *pool, struct mproc__map *map) {
     int r = 0;
     while (r == 0 && map->next < map->shared->n && map->open < CHUNKS_AHEAD && !is_cancelled(map)) {
-        uint64_t ticket, left = map->shared->n - map->next;
+        uint64_t ticket;
         struct mproc__order order = {MPROC__ORDER_CHUNK, map->shared->function,
                                      mproc__word(map->shared), map->next};
         struct mproc__slip slip = {MPROC__SLIP_CHUNK, NULL, NULL, map, map->next};
         r = mproc__order_put(pool, &order, NULL, 0, slip, &ticket);
         if (r == 0) {
             map->open++;
-            map->next += left < map->shared->chunk ? left : map->shared->chunk;
+            map->next += mproc__map_chunk(map->shared, map->next);
         }
     }
     return r;

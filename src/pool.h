@@ -59,9 +59,19 @@ struct mproc__map_shared {
     uint64_t in, in_size;
     uint64_t out, out_size;
     uint64_t n, chunk;
+    uint64_t taper; /* 0: all chunks are of one size; otherwise `chunk` is the smallest */
     uint64_t context;
     uint32_t cancelled;
 };
+
+/* How many items the chunk has that begins at `first`. */
+static inline uint64_t mproc__map_chunk(const struct mproc__map_shared *map, uint64_t first) {
+    uint64_t left = map->n - first, size = map->chunk;
+    if (map->taper != 0 && left / map->taper > size) {
+        size = left / map->taper;
+    }
+    return left < size ? left : size;
+}
 
 enum mproc__order_kind { MPROC__ORDER_TASK = 1, MPROC__ORDER_CHUNK = 2 };
 

@@ -233,9 +233,8 @@ void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error err
 }
 
 static void chunk_done(struct mproc__map *map, uint64_t first) {
-    uint64_t left = map->shared->n - first;
     map->open--;
-    map->finished += left < map->shared->chunk ? left : map->shared->chunk;
+    map->finished += mproc__map_chunk(map->shared, first);
 }
 
 static void book_success(mproc_pool *pool, uint64_t ticket, mproc_message *message, pid_t pid) {

@@ -91,7 +91,7 @@ static int run_task(struct worker *w, const struct mproc__order *order, size_t s
 }
 
 static int run_items(const struct mproc__map_shared *map, mproc_item_fn fn, uint64_t first) {
-    uint64_t left = map->n - first, n = left < map->chunk ? left : map->chunk;
+    uint64_t n = mproc__map_chunk(map, first);
     const char *in = (const char *)(uintptr_t)map->in + first * map->in_size;
     char *out = (char *)(uintptr_t)map->out + first * map->out_size;
     void *context = (void *)(uintptr_t)map->context;
