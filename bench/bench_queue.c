@@ -3,7 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Throughput: the child puts, the parent gets, on two CPUs. Round trip: one message goes back and forth;
+ * Throughput: the child puts, the parent gets, on two CPUs. With two of each, both have a child that does
+ * half of the work, on the same CPU. Messages of 1 MiB: what counts is the row that copies them in and out,
+ * as the peers do; the others show what a receiver gains that takes a view. Round trip: one message goes back and forth;
  * on two CPUs the queue spins for it; on one CPU it cannot, and sleeps as the others do. Wake-up: what a
  * sleeping receiver on another CPU costs, from the put to the return of the get. Not behind the best peer
  * means 0.95 of it: between two runs of one program there is as much.
@@ -11,11 +13,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,8 +95,10 @@ static void close_queue(void) {
 static const struct channel channel_mproc = {"mproc queue", open_queue, NULL,       put_queue,
                                              get_queue,     NULL,       close_queue};
 static const struct channel channel_copied = {
-    "mproc queue, copied out", open_queue, NULL, put_queue, get_copied, NULL, close_queue};
-static const struct channel channel_reserved = {"mproc queue, reserve and commit",
+    "mproc queue, copied in and out", open_queue, NULL, put_queue, get_copied, NULL, close_queue};
+static const struct channel channel_view = {
+    "mproc queue, a view comes out", open_queue, NULL, put_queue, get_queue, NULL, close_queue};
+static const struct channel channel_reserved = {"mproc queue, made in place, a view",
                                                 open_queue,
                                                 NULL,
                                                 put_reserved,
@@ -243,6 +250,8 @@ struct run {
 struct kind {
     void (*side)(void *arg, bool child, uint64_t n);
     unsigned cpu_of_child;
+    bool rate;
+    bool crowd; /* both sides have a helper */
 };
 
 /* One message each way first: connections are made, pages touched. */
@@ -267,14 +276,64 @@ static void leave(void *arg, bool child) {
     }
 }
 
-static void stream_side(void *arg, bool child, uint64_t n) {
-    struct run *r = arg;
+static void stream(const struct run *r, bool child, uint64_t n) {
     while (n-- > 0) {
         if (child) {
             r->channel->put(CHANNEL_UP, outgoing, r->size);
         } else {
             r->channel->get(CHANNEL_UP, incoming, r->size);
         }
+    }
+}
+
+static void stream_side(void *arg, bool child, uint64_t n) {
+    stream(arg, child, n);
+}
+
+/* A side's helper is forked before the clock starts, told how many messages are its share, and waited
+ * for when the clock has stopped. */
+struct helper {
+    uint64_t share; /* + 1; 0: not told yet */
+    uint64_t done;
+    pid_t pid;
+};
+
+static struct helper *helpers; /* shared memory: the parent's, the child's */
+
+static void await_word(const uint64_t *word) {
+    while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 0) {
+        sched_yield();
+    }
+}
+
+static void enter_crowd(void *arg, bool child) {
+    struct helper *h = &helpers[child];
+    enter(arg, child);
+    *h = (struct helper){0, 0, 0};
+    pid_t pid = fork();
+    if (pid < 0) {
+        bench_die("fork");
+    }
+    if (pid == 0) {
+        await_word(&h->share);
+        stream(arg, child, h->share - 1);
+        __atomic_store_n(&h->done, 1, __ATOMIC_SEQ_CST);
+        _exit(0);
+    }
+    h->pid = pid;
+}
+
+static void crowd_side(void *arg, bool child, uint64_t n) {
+    struct helper *h = &helpers[child];
+    __atomic_store_n(&h->share, n / 2 + 1, __ATOMIC_SEQ_CST);
+    stream(arg, child, n - n / 2);
+    await_word(&h->done);
+}
+
+static void leave_crowd(void *arg, bool child) {
+    leave(arg, child);
+    if (waitpid(helpers[child].pid, NULL, 0) < 0) {
+        bench_die("waitpid");
     }
 }
 
@@ -325,15 +384,24 @@ static void wake_side(void *arg, bool child, uint64_t n) {
     r->latency = latencies[kept / 2];
 }
 
-static const struct kind throughput = {stream_side, 1};
-static const struct kind spinning = {round_trip_side, 1};
-static const struct kind blocking = {round_trip_side, 0};
-static const struct kind wake_up = {wake_side, 1};
+static const struct kind throughput = {stream_side, 1, true, false};
+static const struct kind crowded = {crowd_side, 1, true, true};
+static const struct kind spinning = {round_trip_side, 1, false, false};
+static const struct kind blocking = {round_trip_side, 0, false, false};
+static const struct kind wake_up = {wake_side, 1, false, false};
+
+/* Can two processes use one end? A stream's messages would be torn, ZeroMQ's sockets are not for it. */
+static bool shareable(const struct channel *channel) {
+    return channel != &channel_stream && channel != &channel_zmq;
+}
 
 static double run(void *arg, uint64_t n) {
     struct run *r = arg;
-    struct bench_pair pair = {enter, r->kind->side, leave, 0, r->kind->cpu_of_child};
-    const char *why = r->channel->open(r->size);
+    bool crowd = r->kind->crowd;
+    struct bench_pair pair = {crowd ? enter_crowd : enter, r->kind->side,
+                              crowd ? leave_crowd : leave, 0, r->kind->cpu_of_child};
+    const char *why = crowd && !shareable(r->channel) ? "its ends have one owner each"
+                                                      : r->channel->open(r->size);
     if (why != NULL) {
         return bench_cannot(why);
     }
@@ -344,8 +412,9 @@ static double run(void *arg, uint64_t n) {
 
 static void compare(const char *title, const struct kind *kind, size_t size, bool large,
                     const char *unit, double scale, struct bench_target target) {
-    static const struct channel *const ours[] = {&channel_mproc, &channel_copied,
-                                                 &channel_reserved};
+    static const struct channel *const small[] = {&channel_mproc};
+    static const struct channel *const big[] = {&channel_copied, &channel_view, &channel_reserved};
+    const struct channel *const *ours = large ? big : small;
     static const struct channel *const peers[] = {&channel_mq, &channel_datagram, &channel_stream,
                                                   &channel_zmq, &channel_boost};
     struct run runs[8];
@@ -360,7 +429,7 @@ static void compare(const char *title, const struct kind *kind, size_t size, boo
     for (size_t i = 0; i < n; i++) {
         contenders[i] = (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 5};
     }
-    struct bench_table table = {title, unit, scale, kind == &throughput, contenders, n, target};
+    struct bench_table table = {title, unit, scale, kind->rate, contenders, n, target};
     bench_compare(&table);
 }
 
@@ -374,14 +443,21 @@ int main(int argc, char **argv) {
     if (outgoing == NULL || incoming == NULL) {
         bench_die("calloc");
     }
+    helpers =
+        mmap(NULL, 2 * sizeof *helpers, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (helpers == MAP_FAILED) {
+        bench_die("mmap");
+    }
     memset(outgoing, 1, LARGE);
     memset(incoming, 2, LARGE);
-    bench_heading("queue: one producer, one consumer");
+    bench_heading("queue");
     compare("throughput, 16 B", &throughput, 16, false, "M msg/s", 1e-6, many);
     compare("throughput, 100 B", &throughput, 100, false, "M msg/s", 1e-6, many);
     compare("throughput, 4 KiB", &throughput, 4096, false, "M msg/s", 1e-6, none);
     compare("throughput, 1 MiB", &throughput, LARGE, true, "GB/s", 1048576e-9,
             (struct bench_target){0, 6});
+    compare("throughput, 16 B, two producers, two consumers", &crowded, 16, false, "M msg/s", 1e-6,
+            none);
     if (bench_cpus() > 1) {
         compare("round trip, 16 B, two CPUs: the queue spins, the others sleep", &spinning, 16,
                 false, "us", 1e6, (struct bench_target){0, 1});
