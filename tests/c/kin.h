@@ -72,6 +72,16 @@ static inline void kin_sleep(void) {
     }
 }
 
+static inline void kin_ignore(int number) {
+    (void)number;
+}
+
+/* From now on the signal ends blocking calls of this process, and does nothing else. */
+static inline void kin_handle(int number) {
+    struct sigaction action = {.sa_handler = kin_ignore};
+    CHECK_OK(sigaction(number, &action, NULL));
+}
+
 /* ---- words to meet at */
 
 /* Sleeps until a word of the arena has reached the value. */
@@ -119,6 +129,39 @@ static inline void kin_threads_run(struct kin_thread *threads, size_t n) {
     for (size_t i = 0; i < n; i++) {
         CHECK_OK(pthread_join(threads[i].thread, NULL));
     }
+}
+
+/* A room whose door lets so many in at a time. */
+struct kin_room {
+    void *door;
+    void (*enter)(void *door), (*leave)(void *door);
+    uint64_t limit, inside, visits;
+};
+
+#define KIN_VISITS 2000
+#define KIN_CROWD 6
+
+static inline void kin_visit(void *arg) {
+    struct kin_room *room = arg;
+    for (int i = 0; i < KIN_VISITS; i++) {
+        room->enter(room->door);
+        CHECK_LE(mproc__add64(&room->inside, 1), room->limit - 1);
+        mproc__add64(&room->visits, 1);
+        mproc__add64(&room->inside, (uint64_t)-1);
+        room->leave(room->door);
+    }
+}
+
+/* Many come and go at once: there are never more than `limit` inside, and nobody is left out. */
+static inline void kin_crowd(void *door, void (*enter)(void *door), void (*leave)(void *door),
+                             uint64_t limit) {
+    struct kin_room room = {door, enter, leave, limit, 0, 0};
+    struct kin_thread threads[KIN_CROWD];
+    for (int i = 0; i < KIN_CROWD; i++) {
+        threads[i] = (struct kin_thread){.run = kin_visit, .arg = &room};
+    }
+    kin_threads_run(threads, KIN_CROWD);
+    CHECK_EQ(room.visits, KIN_CROWD * KIN_VISITS);
 }
 
 /* ---- invariants */

@@ -199,14 +199,9 @@ TEST(barrier_breaks_when_the_actor_dies) {
     strike(s);
 }
 
-static void ignore(int number) {
-    (void)number;
-}
-
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
-    struct sigaction action = {.sa_handler = ignore};
-    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    kin_handle(SIGUSR1);
     CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), -EINTR);
     CHECK_EQ(mproc_barrier_waiting(s->barrier), 0);
 }

@@ -167,13 +167,8 @@ TEST(bsemaphore_remembers_many_members) {
     drop(semaphore);
 }
 
-static void ignore(int number) {
-    (void)number;
-}
-
 static void acquire_interrupted(void *arg) {
-    struct sigaction action = {.sa_handler = ignore};
-    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    kin_handle(SIGUSR1);
     CHECK_EQ(mproc_bsemaphore_acquire(arg, MPROC_FOREVER), -EINTR);
 }
 
@@ -248,35 +243,9 @@ TEST(bsemaphore_is_shared_and_alone_again) {
     drop(semaphore);
 }
 
-/* Never more than three inside, and nobody is left out. */
-#define ROUNDS 2000
-#define ROOM 3
-#define CROWD 6
-
-struct room {
-    mproc_bsemaphore *door;
-    uint64_t inside, visits;
-};
-
-static void visit(void *arg) {
-    struct room *room = arg;
-    for (int i = 0; i < ROUNDS; i++) {
-        CHECK_OK(mproc_bsemaphore_acquire(room->door, MPROC_FOREVER));
-        CHECK_LE(mproc__add64(&room->inside, 1), ROOM - 1);
-        mproc__add64(&room->visits, 1);
-        mproc__add64(&room->inside, (uint64_t)-1);
-        CHECK_OK(mproc_bsemaphore_release(room->door));
-    }
-}
-
 TEST(bsemaphore_stress_room) {
-    struct room room = {make(ROOM), 0, 0};
-    struct kin_thread threads[CROWD];
-    for (int i = 0; i < CROWD; i++) {
-        threads[i] = (struct kin_thread){.run = visit, .arg = &room};
-    }
-    kin_threads_run(threads, CROWD);
-    CHECK_EQ(room.visits, CROWD * ROUNDS);
-    CHECK_EQ(mproc_bsemaphore_value(room.door), ROOM);
-    drop(room.door);
+    mproc_bsemaphore *semaphore = make(3);
+    kin_crowd(semaphore, acquire_once, release_once, 3);
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 3);
+    drop(semaphore);
 }

@@ -181,14 +181,9 @@ TEST(condition_wait_inherits_the_lock) {
     strike(s);
 }
 
-static void ignore(int number) {
-    (void)number;
-}
-
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
-    struct sigaction action = {.sa_handler = ignore};
-    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    kin_handle(SIGUSR1);
     acquire(s);
     CHECK_EQ(mproc_condition_wait(s->condition, s->lock, MPROC_FOREVER), -EINTR);
     CHECK_EQ(mproc_rlock_depth(s->lock), 1);

@@ -104,14 +104,9 @@ TEST(event_forgets_dead_waiters) {
     strike(s);
 }
 
-static void ignore(int number) {
-    (void)number;
-}
-
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
-    struct sigaction action = {.sa_handler = ignore};
-    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    kin_handle(SIGUSR1);
     mproc__store64(&s->come, 1);
     CHECK_EQ(mproc_event_wait(s->event, MPROC_FOREVER), -EINTR);
 }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "atomic.h"
 #include "deny.h"
+#include "methods.h"
 #include "os.h"
 #include "process.h"
 #include "test.h"
@@ -19,21 +20,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Runs a test once for each method, the default template included. */
-#define TEST_METHODS(name_)                                                                        \
-    static void each_##name_(mproc_method method);                                                 \
-    TEST(name_##_fork) {                                                                           \
-        each_##name_(MPROC_FORK);                                                                  \
-    }                                                                                              \
-    TEST(name_##_spawn) {                                                                          \
-        each_##name_(MPROC_SPAWN);                                                                 \
-    }                                                                                              \
-    TEST(name_##_forkserver) {                                                                     \
-        each_##name_(MPROC_FORKSERVER);                                                            \
-        mproc__template_stop_default();                                                            \
-    }                                                                                              \
-    static void each_##name_(mproc_method method)
 
 static mproc_pool *pool_of(mproc_method method, unsigned workers) {
     mproc_pool_options options = {.workers = workers, .method = method};

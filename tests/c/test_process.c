@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "deny.h"
 #include "family.h"
+#include "methods.h"
 #include "os.h"
 #include "process.h"
 #include "test.h"
@@ -21,21 +22,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Runs a test once for each method, the default template included. */
-#define TEST_METHODS(name_)                                                                        \
-    static void each_##name_(mproc_method method);                                                 \
-    TEST(name_##_fork) {                                                                           \
-        each_##name_(MPROC_FORK);                                                                  \
-    }                                                                                              \
-    TEST(name_##_spawn) {                                                                          \
-        each_##name_(MPROC_SPAWN);                                                                 \
-    }                                                                                              \
-    TEST(name_##_forkserver) {                                                                     \
-        each_##name_(MPROC_FORKSERVER);                                                            \
-        mproc__template_stop_default();                                                            \
-    }                                                                                              \
-    static void each_##name_(mproc_method method)
 
 static mproc_process *start(mproc_method method, mproc_main_fn fn, const void *arg, size_t size) {
     mproc_process_options options = {.method = method};

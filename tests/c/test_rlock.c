@@ -140,13 +140,8 @@ TEST(rlock_holder_killed_while_two_wait) {
     drop(lock);
 }
 
-static void ignore(int number) {
-    (void)number;
-}
-
 static void acquire_interrupted(void *arg) {
-    struct sigaction action = {.sa_handler = ignore};
-    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    kin_handle(SIGUSR1);
     CHECK_EQ(mproc_rlock_acquire(arg, MPROC_FOREVER), -EINTR);
     CHECK_EQ(mproc_rlock_depth(arg), 0);
 }

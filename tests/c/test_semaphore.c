@@ -56,6 +56,10 @@ static void acquire_once(void *arg) {
     CHECK_OK(mproc_semaphore_acquire(arg, MPROC_FOREVER));
 }
 
+static void release_once(void *arg) {
+    CHECK_OK(mproc_semaphore_release(arg));
+}
+
 TEST(semaphore_release_wakes_as_many_as_it_gives) {
     mproc_semaphore *semaphore = make(0);
     pid_t pids[4];
@@ -95,13 +99,8 @@ TEST(semaphore_keeps_what_a_dead_member_took) {
     drop(semaphore);
 }
 
-static void ignore(int number) {
-    (void)number;
-}
-
 static void acquire_interrupted(void *arg) {
-    struct sigaction action = {.sa_handler = ignore};
-    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    kin_handle(SIGUSR1);
     CHECK_EQ(mproc_semaphore_acquire(arg, MPROC_FOREVER), 0);
     CHECK_EQ(mproc_semaphore_acquire(arg, MPROC_FOREVER), -EINTR);
 }
@@ -126,35 +125,9 @@ TEST(semaphore_check_names_what_is_wrong) {
     drop(semaphore);
 }
 
-/* Never more than three inside, and nobody is left out. */
-#define ROUNDS 2000
-#define ROOM 3
-#define CROWD 6
-
-struct room {
-    mproc_semaphore *door;
-    uint64_t inside, visits;
-};
-
-static void visit(void *arg) {
-    struct room *room = arg;
-    for (int i = 0; i < ROUNDS; i++) {
-        CHECK_OK(mproc_semaphore_acquire(room->door, MPROC_FOREVER));
-        CHECK_LE(mproc__add64(&room->inside, 1), ROOM - 1);
-        mproc__add64(&room->visits, 1);
-        mproc__add64(&room->inside, (uint64_t)-1);
-        CHECK_OK(mproc_semaphore_release(room->door));
-    }
-}
-
 TEST(semaphore_stress_room) {
-    struct room room = {make(ROOM), 0, 0};
-    struct kin_thread threads[CROWD];
-    for (int i = 0; i < CROWD; i++) {
-        threads[i] = (struct kin_thread){.run = visit, .arg = &room};
-    }
-    kin_threads_run(threads, CROWD);
-    CHECK_EQ(room.visits, CROWD * ROUNDS);
-    CHECK_EQ(mproc_semaphore_value(room.door), ROOM);
-    drop(room.door);
+    mproc_semaphore *semaphore = make(3);
+    kin_crowd(semaphore, acquire_once, release_once, 3);
+    CHECK_EQ(mproc_semaphore_value(semaphore), 3);
+    drop(semaphore);
 }
