@@ -1,4 +1,7 @@
-"""Semaphore: between threads, between processes, and when one of them dies."""
+"""Semaphore, and what BoundedSemaphore has in common with it.
+
+Between threads, between processes, and when one of them dies.
+"""
 
 import os
 import pickle
@@ -34,15 +37,29 @@ def wait_and_tell(semaphore, connection):
     connection.send(semaphore.acquire(timeout=LONG))
 
 
+@pytest.fixture(params=["Semaphore", "BoundedSemaphore"])
+def name(request):
+    """The class of each kind in turn."""
+    return request.param
+
+
 @pytest.fixture
-def semaphore():
-    return mproc.Semaphore(2)
+def make(name):
+    return getattr(mproc, name)
 
 
-def test_module():
-    assert "Semaphore" in synchronize.__all__
-    assert isinstance(mproc.Semaphore(), synchronize.Semaphore)
-    assert mproc.Semaphore().get_value() == 1
+@pytest.fixture
+def semaphore(make):
+    return make(2)
+
+
+# ---- both kinds
+
+
+def test_module(name, make):
+    assert name in synchronize.__all__
+    assert isinstance(make(), getattr(synchronize, name))
+    assert make().get_value() == 1
 
 
 def test_counts(semaphore):
@@ -52,7 +69,7 @@ def test_counts(semaphore):
     assert semaphore.acquire(block=True, timeout=0.001) is False
     assert semaphore.acquire(timeout=-1) is False
     assert semaphore.locked() is True
-    for value in (1, 2, 3):
+    for value in (1, 2):
         assert semaphore.release() is None
         assert semaphore.get_value() == value
     assert semaphore.locked() is False
@@ -65,20 +82,76 @@ def test_with(semaphore):
     assert semaphore.get_value() == 2
 
 
-def test_repr(semaphore):
-    assert repr(semaphore) == "<Semaphore(value=2)>"
-
-
 @pytest.mark.parametrize("value", [-1, 2**31, 2**62])
-def test_impossible_values(value):
+def test_impossible_values(make, value):
     with pytest.raises(ValueError, match=rf"not {value}$"):
-        mproc.Semaphore(value)
+        make(value)
 
 
 @pytest.mark.parametrize("value", ["1", 1.5, None])
-def test_values_of_other_types(value):
+def test_values_of_other_types(make, value):
     with pytest.raises(TypeError):
-        mproc.Semaphore(value)
+        make(value)
+
+
+def test_a_timeout_passes(make):
+    semaphore = make(0)
+    start = time.monotonic()
+    assert semaphore.acquire(timeout=0.02) is False
+    assert time.monotonic() - start >= 0.02
+
+
+def test_a_signal_handler_that_raises_ends_the_wait(make):
+    class Stop(Exception):
+        pass
+
+    def stop(number, frame):
+        raise Stop
+
+    semaphore = make(0)
+    old = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(Stop):
+            semaphore.acquire()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert semaphore.get_value() == 0
+
+
+def test_is_not_pickled_for_nobody(name, semaphore):
+    with pytest.raises(RuntimeError, match=rf"^{name} objects should only be shared between"):
+        pickle.dumps(semaphore)
+
+
+def test_a_waiter_dies(ctx, name):
+    semaphore = getattr(ctx, name)(1)
+    semaphore.acquire()
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer:
+        processes = [ctx.Process(target=wait_and_tell, args=(semaphore, writer)) for _ in range(2)]
+        for process in processes:
+            process.start()
+            reader.recv()
+        processes[0].kill()
+        processes[0].join()
+        semaphore.release()
+        assert reader.recv() is True
+        processes[1].join()  # it ends holding the permit
+        assert semaphore.get_value() == (name == "BoundedSemaphore")
+
+
+# ---- Semaphore alone
+
+
+def test_repr():
+    assert repr(mproc.Semaphore(2)) == "<Semaphore(value=2)>"
+
+
+def test_has_no_bound():
+    semaphore = mproc.Semaphore(0)
+    give(semaphore, 3)
+    assert semaphore.get_value() == 3
 
 
 def test_released_too_many_times():
@@ -86,13 +159,6 @@ def test_released_too_many_times():
     with pytest.raises(ValueError, match=r"^semaphore or lock released too many times$"):
         semaphore.release()
     assert semaphore.get_value() == synchronize.SEM_VALUE_MAX
-
-
-def test_a_timeout_passes():
-    semaphore = mproc.Semaphore(0)
-    start = time.monotonic()
-    assert semaphore.acquire(timeout=0.02) is False
-    assert time.monotonic() - start >= 0.02
 
 
 def test_threads_wait_for_each_other():
@@ -109,29 +175,6 @@ def test_threads_wait_for_each_other():
         to.release()
         assert fro.acquire(timeout=LONG)
     thread.join()
-
-
-def test_a_signal_handler_that_raises_ends_the_wait():
-    class Stop(Exception):
-        pass
-
-    def stop(number, frame):
-        raise Stop
-
-    semaphore = mproc.Semaphore(0)
-    old = signal.signal(signal.SIGALRM, stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        with pytest.raises(Stop):
-            semaphore.acquire()
-    finally:
-        signal.signal(signal.SIGALRM, old)
-    assert semaphore.get_value() == 0
-
-
-def test_is_not_pickled_for_nobody(semaphore):
-    with pytest.raises(RuntimeError, match=r"^Semaphore objects should only be shared between"):
-        pickle.dumps(semaphore)
 
 
 def test_children_take_and_give(ctx):
@@ -153,19 +196,3 @@ def test_the_dead_do_not_give_back(ctx):
     process.start()
     process.join()
     assert semaphore.acquire(timeout=0.1) is False
-
-
-def test_a_waiter_dies(ctx):
-    semaphore = ctx.Semaphore(0)
-    reader, writer = ctx.Pipe(duplex=False)
-    with reader, writer:
-        processes = [ctx.Process(target=wait_and_tell, args=(semaphore, writer)) for _ in range(2)]
-        for process in processes:
-            process.start()
-            reader.recv()
-        processes[0].kill()
-        processes[0].join()
-        semaphore.release()
-        assert reader.recv() is True
-        processes[1].join()
-        assert semaphore.get_value() == 0
