@@ -7,7 +7,6 @@ _managers; programs know all of it under this module's name.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -170,6 +169,7 @@ class BaseManager:
             ours.close()
             theirs.close()
             raise
+        self._the_peer = None
         self._state.value = State.STARTED
         self.shutdown = util.Finalize(
             self,
@@ -181,6 +181,8 @@ class BaseManager:
     def _start_process(
         self, theirs: Connection, initializer: Callable[..., object] | None, initargs: Any
     ) -> process.BaseProcess:
+        if self._ctx._name == "fork":
+            _ = self._Server  # imported here, once, instead of by every child
         new = self._ctx.Process(
             target=type(self)._run_server,
             args=(
@@ -233,9 +235,7 @@ class BaseManager:
     ) -> None:
         """End the server process: by asking, SIGTERM, SIGKILL."""
         state.value = State.SHUTDOWN
-        with contextlib.suppress(OSError):
-            starter.send("stop")  # closing it is not enough: children may have copies of it
-        starter.close()
+        _ask_to_stop(starter)
         if server.is_alive():
             server.join(timeout)
             for end in (server.terminate, server.kill):
@@ -365,6 +365,16 @@ def _check_registration(
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"a name among the methods of {typeid!r} must be a str, not {name!r}")
+
+
+def _ask_to_stop(starter: Connection) -> None:
+    """Tell the server that it is enough. Closing alone would not: children may have copies."""
+    try:
+        starter.send("stop")
+    except OSError:
+        return  # it has ended
+    finally:
+        starter.close()
 
 
 def _some_address() -> str | None:

@@ -1,11 +1,15 @@
 """Managers, objects of theirs, and what clients of the tests run. Spawned children import it."""
 
+import contextlib
 import os
+import queue
+import random
 import signal
 from typing import ClassVar
 
 import errands
 
+from mproc import OwnerDiedError
 from mproc.managers import BaseManager, BaseProxy
 
 ENDLESS = 60  # seconds that no wait of a test takes
@@ -142,6 +146,32 @@ def connect_and_add(address, authkey, serializer):
     branch = Branch(address, authkey, serializer)
     branch.connect()
     branch.the_one().add(10)
+
+
+def use_all_at_random(things, lock, items, table, seed):
+    dice = random.Random(seed)
+    while True:
+        try:
+            use_one_of(dice.randrange(6), things, lock, items, table)
+        except OwnerDiedError:
+            continue  # one of the others was killed
+
+
+def use_one_of(which, things, lock, items, table):
+    if which == 0:
+        with lock:
+            things.append(1)
+    elif which == 1:
+        items.put(1)
+    elif which == 2:
+        with contextlib.suppress(queue.Empty):
+            items.get(timeout=0.1)
+    elif which == 3:
+        table["long"] = list(range(3000))
+    elif which == 4:
+        table.copy()
+    else:
+        things[:] = []
 
 
 # ---- initializers

@@ -1,5 +1,6 @@
 """Managers: what their objects do, whose they are, and what happens when somebody dies."""
 
+import contextlib
 import copy
 import gc
 import os
@@ -20,6 +21,7 @@ from managed import ENDLESS, Branch, Shop
 
 import mproc
 from mproc import managers, shared_memory
+from mproc._managers import peers
 from mproc.managers import RemoteError, SharedMemoryManager, SyncManager, Token
 
 GONE = (EOFError, ConnectionError, FileNotFoundError)  # what calls of a dead server raise
@@ -444,6 +446,18 @@ def test_a_bare_fork_has_references_of_its_own(fast):
     os.close(writer)
 
 
+def test_a_fork_does_not_wait_for_a_server_that_is_stopped(fast, monkeypatch):
+    monkeypatch.setattr(peers, "PATIENCE", 0.05)
+    a = fast.list()
+    os.kill(server_of(fast), signal.SIGSTOP)
+    try:
+        run(mproc.get_context("fork"), int)
+    finally:
+        os.kill(server_of(fast), signal.SIGCONT)
+    a.append(1)
+    assert a[:] == [1]
+
+
 def test_nothing_is_left_of_many_clients(fast):
     a = fast.list()
     len(a)
@@ -812,6 +826,32 @@ def test_a_party_at_a_barrier_dies(fast):
     kill(child)
     assert wait_until(lambda: barrier.broken)
     ours.close()
+
+
+def test_clients_that_are_killed_anywhere(manager, ctx):
+    shared = manager.list(), manager.Lock(), manager.Queue(), manager.dict()
+    lock = shared[1]
+    before = threads_of(server_of(manager))
+
+    def begin(seed):
+        child = ctx.Process(target=managed.use_all_at_random, args=(*shared, seed), daemon=True)
+        child.start()
+        return child
+
+    children = [begin(seed) for seed in range(3)]
+    for number in range(12):
+        length = len(shared[0]), shared[2].qsize()  # something else happens meanwhile
+        kill(children.pop(0))
+        children.append(begin(sum(length) + number))
+    for child in children:
+        kill(child)
+    assert wait_until(lambda: threads_of(server_of(manager)) == before)
+    with contextlib.suppress(mproc.OwnerDiedError):
+        assert lock.acquire(timeout=ENDLESS)
+        lock.release()
+    assert lock.acquire(timeout=ENDLESS)
+    assert manager._number_of_objects() == len(shared)
+    assert manager._debug_info().count("refcount=1\n") == len(shared)
 
 
 PARENT = """

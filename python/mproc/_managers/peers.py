@@ -143,7 +143,7 @@ class Peer:
             self._wire.send(line, (ident, name, args, kwds))
         except OSError as error:
             line.close()
-            raise self._gone(error) from error.__cause__
+            raise self._gone(error) from None
         except Exception:
             mine["line"] = line  # what cannot be written has not been sent
             raise
@@ -178,16 +178,26 @@ class Peer:
 
     # -- connecting
 
-    def _connect(self) -> Connection:
-        from ..connection import Client
+    def _connect(self, patience: float | None = None) -> Connection:
+        """Connect. TimeoutError: the server says nothing for `patience` seconds."""
+        from ..authentication import greet_server
+        from ..connection import SocketClient
 
+        connection = None
         try:
-            return Client(self.address, authkey=self._authkey)
-        except (EOFError, OSError) as error:
+            connection = SocketClient(self.address)
+            _await(connection, patience)
+            greet_server(connection, self._authkey)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if not isinstance(error, (EOFError, OSError)):
+                raise
             if isinstance(error, EOFError):
                 raise self._gone(error) from None
             error.add_note(f"while connecting to the manager's server at {self.address!r}")
             raise
+        return connection
 
     def _open_line(self) -> Connection:
         number = self._need_anchor().number
@@ -201,18 +211,21 @@ class Peer:
         self._lines.add(line)
         return line
 
-    def _open_anchor(self, heir_of: int = 0) -> Anchor:
+    def _open_anchor(self, heir_of: int = 0, patience: float | None = None) -> Anchor:
         """Open a connection that references are booked on: none yet, or copies of another's."""
-        connection = self._connect()
+        connection = self._connect(patience)
         try:
-            number = self._ask_over(connection, "hold", heir_of)
+            number = self._ask_over(connection, "hold", heir_of, patience=patience)
         except BaseException:
             connection.close()
             raise
         return Anchor(self, connection, number)
 
-    def _ask_over(self, connection: Connection, name: str, *args: Any) -> Any:
+    def _ask_over(
+        self, connection: Connection, name: str, *args: Any, patience: float | None = None
+    ) -> Any:
         self._wire.send(connection, (None, name, args, {}))
+        _await(connection, patience)
         kind, result = self._wire.read(self._receive(connection))
         return _result((kind, result))
 
@@ -314,7 +327,7 @@ class Peer:
         anchor: Anchor | None = self.__dict__.get("_anchor")
         if anchor is not None:
             try:
-                self._heir = self._open_anchor(anchor.number)
+                self._heir = self._open_anchor(anchor.number, PATIENCE)
             except Exception as error:
                 util.info("no heir for %s: %s", self.address, error)
 
@@ -337,6 +350,12 @@ class Peer:
         self._inherited.clear()
         if heir is not None:
             self._anchor = heir
+
+
+def _await(connection: Connection, patience: float | None) -> None:
+    """Wait until there is something to receive. TimeoutError: there was nothing in time."""
+    if patience is not None and not connection.poll(patience):
+        raise TimeoutError(f"the manager's server has said nothing for {patience} s")
 
 
 def _result(reply: Reply) -> Any:

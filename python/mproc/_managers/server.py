@@ -26,15 +26,20 @@ of the server (of a managed Pool) close their copies of them first, or nobody wo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import socket
 from _thread import RLock as _RLock
 from _thread import start_new_thread as _start_new_thread
 from _weakref import ref as _ref
 from itertools import count as _count
 
-from .. import util
+from .. import process, util
 from .._mproc import reducers
+from ..authentication import welcome_client
+from ..connection import wait
 from ..context import AuthenticationError
+from ..listener import Listener
 from . import calls, peers
 from .wire import Token, wire_of
 
@@ -113,9 +118,6 @@ class Session:
         return connection.recv_bytes()
 
     def _check_reset(self, connection: Connection) -> None:
-        import errno
-        import socket
-
         if self._socket is None:  # of any family: what is asked for is the same in all
             self._socket = socket.socket(
                 socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=connection.fileno()
@@ -164,11 +166,8 @@ class Server:
     ) -> None:
         if not isinstance(authkey, bytes):
             raise TypeError(f"Authkey {authkey!r} is type {type(authkey)!s}, not bytes")
-        from ..connection import Listener
-        from ..process import AuthenticationString
-
         self.registry = registry
-        self.authkey = AuthenticationString(authkey)
+        self.authkey = process.AuthenticationString(authkey)
         self._wire = wire_of(serializer)
         self.listener = Listener(address=address, backlog=BACKLOG)
         self.address = self.listener.address
@@ -186,9 +185,7 @@ class Server:
 
     def serve_forever(self) -> None:
         """Serve until a client or a signal says stop; then exit, by SystemExit(0)."""
-        from ..process import current_process
-
-        current_process()._manager_server = self  # type: ignore[attr-defined]
+        process.current_process()._manager_server = self  # type: ignore[attr-defined]
         with contextlib.suppress(KeyboardInterrupt, SystemExit):
             self.serve()
         raise SystemExit(0)
@@ -198,8 +195,6 @@ class Server:
 
         AuthenticationError, OSError: as of Listener().
         """
-        from ..connection import wait
-
         self._stop = os.pipe()
         peers.register_server(self)
         try:
@@ -251,8 +246,6 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         """Authenticate a connection; answer its requests until its end."""
-        from ..authentication import welcome_client
-
         session = Session(connection, self._holders[0])
         self._sessions.add(session)
         try:
@@ -504,8 +497,6 @@ for _kind in (type({}.keys()), type({}.values()), type({}.items())):
 def _hang_up(connection: Connection | None) -> None:
     """End a connection that another thread may be waiting on: closing it would not wake that."""
     if connection is not None and not connection.closed:
-        import socket
-
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as sock:
                 sock.shutdown(socket.SHUT_RDWR)
