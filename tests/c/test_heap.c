@@ -553,3 +553,16 @@ TEST(heap_check_sees_broken_classes) {
     mproc_free(b);
     CHECK_EQ(mproc_arena_check(NULL, 0), 0);
 }
+
+#ifdef MPROC_CRASH_POINTS
+/* Who goes on using what it has freed is to be found out. */
+TEST(heap_check_spoils_what_is_free) {
+    uint64_t *mine = must(64), *freed = must(64);
+    mine[7] = freed[7] = 7;
+    mproc_free(freed);
+    kin_check();
+    CHECK_EQ(mine[7], 7);
+    CHECK_EQ(freed[7], UINT64_C(0xdfdfdfdfdfdfdfdf));
+    mproc_free(mine);
+}
+#endif
