@@ -7,11 +7,11 @@
 
 #define LOOKS 16 /* between two looks at the clock and at the peer's place, which cost more */
 
-/* On this CPU the peer cannot run while this thread looks. Where the next one is that changes the word,
- * nobody knows if the last one was this very thread. */
+/* On this CPU the peer cannot run while this thread looks. If this very thread changed the word last, the
+ * next one may be who did so before. */
 static bool beside(const struct mproc__peer *peer) {
-    return mproc__peek32(&peer->cpu) == (uint32_t)mproc__os_cpu() &&
-           mproc__peek64(&peer->thread) != mproc__self_thread();
+    bool myself = mproc__peek64(&peer->thread) == mproc__self_thread();
+    return mproc__peek32(myself ? &peer->other_cpu : &peer->cpu) == (uint32_t)mproc__os_cpu();
 }
 
 bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,

@@ -14,17 +14,22 @@
 struct mproc__peer {
     uint64_t thread;
     uint32_t cpu;
-    uint32_t pad;
+    uint32_t other_cpu; /* where the last one before it ran that was another */
 };
 
 static inline void mproc__peer_init(struct mproc__peer *peer) {
     mproc__poke32(&peer->cpu, UINT32_MAX);
+    mproc__poke32(&peer->other_cpu, UINT32_MAX);
 }
 
 /* The caller is about to change the word. */
 static inline void mproc__peer_here(struct mproc__peer *peer) {
+    uint64_t thread = mproc__self_thread();
+    if (mproc__unlikely(mproc__peek64(&peer->thread) != thread)) {
+        mproc__poke32(&peer->other_cpu, mproc__peek32(&peer->cpu));
+        mproc__poke64(&peer->thread, thread);
+    }
     mproc__poke32(&peer->cpu, (uint32_t)mproc__os_cpu());
-    mproc__poke64(&peer->thread, mproc__self_thread());
 }
 
 /* What is looked at: *word, as long as its bits in `mask` are those of `seen`. */
