@@ -1,6 +1,7 @@
 """Managers, objects of theirs, and what clients of the tests run. Spawned children import it."""
 
 import contextlib
+import gc
 import os
 import queue
 import random
@@ -146,6 +147,13 @@ def connect_and_add(address, authkey, serializer):
     branch = Branch(address, authkey, serializer)
     branch.connect()
     branch.the_one().add(10)
+
+
+def forget(holder, other):
+    """Drop one proxy, while having a connection for another."""
+    len(other)
+    holder.clear()
+    gc.collect()
 
 
 def use_all_at_random(things, lock, items, table, seed):

@@ -984,6 +984,45 @@ def test_a_server_of_another_program(program, serializer):
         assert server.stdout.read() == ""
 
 
+STOCK = """
+import sys
+from multiprocessing.managers import SyncManager
+
+assert "mproc" not in sys.modules
+if __name__ == "__main__":
+    server = SyncManager(("127.0.0.1", 0), b"key").get_server()
+    print(server.address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+def test_a_server_of_the_standard_library(program, ctx):
+    path = program.write("stock.py", STOCK)
+    server = subprocess.Popen(
+        [sys.executable, str(path)], env=program.env, stdout=subprocess.PIPE, text=True
+    )
+    with server, not_for_ever(server):
+        far = SyncManager(("127.0.0.1", int(server.stdout.readline())), b"key", ctx=ctx)
+        far.connect()
+        a, q = far.list([1]), far.Queue()
+        run(ctx, managed.append_to, a, 2)
+        q.put(a[:])
+        assert (q.get(), far._number_of_objects()) == ([1, 2], 2)
+        with pytest.raises(IndexError):
+            a[5]
+        with pytest.raises(RemoteError, match="not in exposed"):
+            a._callmethod("nothing")
+        del q
+        assert far._number_of_objects() == 1
+        holder = [far.list([1])]
+        run(ctx, managed.forget, holder, a)
+        assert holder[0][:] == [1]
+        with far.Lock():
+            pass
+        holder.clear()
+        del a
+
+
 def test_a_server_in_a_thread():
     manager = Shop(authkey=b"key")
     server = manager.get_server()

@@ -24,6 +24,9 @@ Shared state. Peer._anchor: set once, by the thread that was first (dict.setdefa
 a list that anybody appends to, and who has Anchor._sending takes from. Peer._claims: references
 that came with an object that was made; only the thread that made it knows its ident.
 
+A server of the standard library knows no holders. It answers one question a connection, and counts
+references for nobody in particular: with it, a killed process' references remain (PlainAnchor).
+
 If a process dies here: at any point the kernel closes its connections, and the server does the
 rest. If the server dies: a call gets EOFError or a ConnectionError, dropping does nothing.
 """
@@ -37,7 +40,7 @@ from _weakref import ref as _ref
 from _weakrefset import WeakSet as _WeakSet
 
 from .. import process, util
-from .wire import convert_to_error, wire_of
+from .wire import RemoteError, convert_to_error, wire_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +80,9 @@ class Anchor:
         self._noted: list[str] = []
         self._sending = _allocate_lock()
 
+    def taken(self, ident: str) -> None:
+        """Note that a reference was taken: the server does."""
+
     def drop(self, ident: str) -> None:
         """Drop a reference: now, or when who has the anchor is done. Never waits for a lock."""
         self._noted.append(ident)
@@ -96,6 +102,10 @@ class Anchor:
             except OSError:
                 return  # the server has gone, and all references with it
 
+    def close(self) -> None:
+        """Close the connection; here, or for good."""
+        self.connection.close()
+
     def settle(self, word: str) -> None:
         """Wait until the server has dropped what was to be dropped; "bye": all there is."""
         with self._sending:
@@ -108,6 +118,40 @@ class Anchor:
                 return
 
 
+class PlainAnchor(Anchor):
+    """Stands for the anchor at a server of the standard library.
+
+    Proxies that were copied by a fork have no references of their own there: it knows what it took.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self.number = 0
+        self._known = _ref(peer)
+        self._taken: list[str] = []
+
+    def taken(self, ident: str) -> None:
+        """Note that a reference was taken."""
+        self._taken.append(ident)
+
+    def drop(self, ident: str) -> None:
+        """Drop a reference."""
+        peer = self._known()
+        try:
+            if peer is not None:
+                self._taken.remove(ident)
+                peer.ask("decref", ident)
+        except ValueError:
+            return  # it is the parent's
+        except (OSError, EOFError, RemoteError):
+            return  # there is nothing to be dropped any more
+
+    def settle(self, word: str) -> None:
+        """Do nothing: drop() has waited."""
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
 class Peer:
     """A server, as this process sees it."""
 
@@ -118,6 +162,7 @@ class Peer:
         self._wire = wire_of(serializer)
         self._claims: dict[str, int] = {}
         self._heir: Anchor | None = None
+        self._plain = False  # whether the server is the standard library's
         self._inherited: dict[int, Anchor] = {}
         self._begin()
 
@@ -137,6 +182,8 @@ class Peer:
         EOFError or OSError: the server has gone, or never was there.
         """
         line: Connection
+        if ident is None and self._plain:
+            return self._request_once((ident, name, args, kwds))
         mine = self._local.__dict__
         line = mine.pop("line", None) or self._open_line()
         try:
@@ -155,8 +202,20 @@ class Peer:
         kind, result = self._wire.read(message)
         return kind, result
 
+    def _request_once(self, request: tuple[Any, ...]) -> Reply:
+        """Have a server of the standard library answer a question."""
+        connection = self._connect()
+        try:
+            self._wire.send(connection, request)
+            message = self._receive(connection)
+        finally:
+            connection.close()
+        kind, result = self._wire.read(message)
+        return kind, result
+
     def ask(self, name: str, *args: Any) -> Any:
         """Call a function of the server."""
+        self._need_anchor()  # which tells what kind of server it is
         return _result(self.request(None, name, args))
 
     def _receive(self, line: Connection) -> bytes:
@@ -204,7 +263,8 @@ class Peer:
         line = self._connect()
         try:
             name = process.current_process().name
-            self._ask_over(line, "accept_connection", name, number, os.getpid())
+            more = () if self._plain else (number, os.getpid())
+            self._ask_over(line, "accept_connection", name, *more)
         except BaseException:
             line.close()
             raise
@@ -232,12 +292,19 @@ class Peer:
     def _need_anchor(self) -> Anchor:
         anchor: Anchor | None = self.__dict__.get("_anchor")
         if anchor is None:
-            mine = self._open_anchor()
+            mine = self._open_first_anchor()
             anchor = self.__dict__.setdefault("_anchor", mine)
             if anchor is not mine:
-                mine.connection.close()
+                mine.close()
             _at_exit()
         return anchor
+
+    def _open_first_anchor(self) -> Anchor:
+        try:
+            return PlainAnchor(self) if self._plain else self._open_anchor()
+        except RemoteError:
+            self._plain = True  # it knows no function "hold"
+            return PlainAnchor(self)
 
     # -- references
 
@@ -246,12 +313,14 @@ class Peer:
 
         The reference that comes with it is for the first proxy; see waive().
         """
+        self._need_anchor()
         ident, exposed = _result(self.request(None, "create", (typeid, *args), kwds))
         self.claim(ident)
         return ident, exposed
 
     def claim(self, ident: str) -> None:
         """Note that a reference has come with an ident."""
+        self._need_anchor().taken(ident)
         self._claims[ident] = self._claims.get(ident, 0) + 1
 
     def waive(self, ident: str) -> None:
@@ -266,6 +335,7 @@ class Peer:
             self._claims[ident] = claimed - 1
         elif not claimed:
             self.ask("incref", ident)
+            self._need_anchor().taken(ident)
         return Reference(self, ident)
 
     def drop(self, ident: str) -> None:
@@ -286,7 +356,7 @@ class Peer:
         for old in {anchor, *self._inherited.values()}:
             if old is not None:
                 old.settle("bye")
-                old.connection.close()
+                old.close()
         self._inherited.clear()
 
     # -- children
@@ -294,9 +364,9 @@ class Peer:
     def bequeath(self, ident: str, popen: Any) -> tuple[Any, int] | None:
         """Give a child that is being spawned a reference; return how it gets its heir.
 
-        None: whoever spawns does not know how to pass a connection on.
+        None: it gets none. Whoever spawns, or the server, does not know how.
         """
-        if not hasattr(popen, "lend"):
+        if self._plain or not hasattr(popen, "lend"):
             return None
         heirs: dict[Peer, tuple[Any, int]] = popen.__dict__.setdefault("_heirs", {})
         if self not in heirs:
@@ -325,7 +395,7 @@ class Peer:
     def before_fork(self) -> None:
         """Open the anchor of the child."""
         anchor: Anchor | None = self.__dict__.get("_anchor")
-        if anchor is not None:
+        if anchor is not None and not self._plain:
             try:
                 self._heir = self._open_anchor(anchor.number, PATIENCE)
             except Exception as error:
@@ -335,7 +405,7 @@ class Peer:
         """Leave the heir to the child."""
         heir, self._heir = self._heir, None
         if heir is not None:
-            heir.connection.close()
+            heir.close()
 
     def after_fork_in_child(self) -> None:
         """Leave the connections to the parent."""
@@ -346,7 +416,7 @@ class Peer:
         self._begin()
         for old in {anchor, *self._inherited.values()}:
             if old is not None:
-                old.connection.close()
+                old.close()
         self._inherited.clear()
         if heir is not None:
             self._anchor = heir
