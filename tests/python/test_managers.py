@@ -828,6 +828,29 @@ def test_a_party_at_a_barrier_dies(fast):
     ours.close()
 
 
+def test_a_party_at_a_barrier_gives_up(fast):
+    barrier = fast.Barrier(2)
+    line = fast._peer()._open_line()
+    fast._peer()._wire.send(line, (barrier._id, "wait", (), {}))
+    assert wait_until(lambda: barrier.n_waiting == 1)
+    line.close()
+    assert wait_until(lambda: barrier.broken)
+
+
+def test_the_action_of_a_barrier(fast):
+    seen = fast.list()
+    barrier = fast.Barrier(1, seen.reverse, 5)
+    assert barrier.wait() == 0 and not barrier.broken
+    with pytest.raises(RemoteError, match="parties must be > 0"):
+        fast.Barrier(0)
+    failing = fast.Barrier(1, seen.pop)
+    with pytest.raises(IndexError):
+        failing.wait()
+    assert failing.broken
+    with pytest.raises(threading.BrokenBarrierError):
+        failing.wait()
+
+
 def test_clients_that_are_killed_anywhere(manager, ctx):
     shared = manager.list(), manager.Lock(), manager.Queue(), manager.dict()
     lock = shared[1]

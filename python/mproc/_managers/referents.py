@@ -1,7 +1,7 @@
 """What a server makes of the types that all managers know.
 
-Locks, semaphores, conditions, barriers and queues are threading's and queue's, but they know that
-those who call them are other processes, which may die at any time:
+They are like threading's and queue's, or made of them, but they know that those who call are other
+processes, which may die at any time:
 
 * Who waits and dies does not wait any more: it takes no item, no permit and no lock.
 * Of the holder of a lock who dies, exactly one later taker is told (OwnerDiedError); the lock is
@@ -31,6 +31,7 @@ from . import calls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
+    from collections.abc import Callable
     from typing import Any
 
     from .server import Holder
@@ -336,30 +337,94 @@ class Event(threading.Event):
         return self.is_set() or calls.patiently(super().wait, timeout)
 
 
-class Barrier(threading.Barrier):
-    """Parties that wait for each other."""
+class Barrier:
+    """Parties that wait for each other; then action() is called, and all go on.
+
+    threading's would count on a client that has gone.
+    """
+
+    def __init__(
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> None:
+        if parties < 1:
+            raise ValueError("parties must be > 0")
+        self.parties = parties
+        self._action = action
+        self._timeout = timeout
+        self._cond = threading.Condition(_allocate_lock())
+        self._round = _Round()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the others; return a number, different for each. BrokenBarrierError."""
-        session = calls.current()
-        if session is None:
-            return super().wait(timeout)
-        waiting = _AtBarrier(self)
-        session.holder.owned[waiting] = None
+        with self._cond:
+            mine = self._round
+            if mine.broken:
+                raise threading.BrokenBarrierError
+            index = mine.come
+            mine.come += 1
+            if mine.come == self.parties:
+                self._complete(mine)
+            else:
+                self._wait_for(mine, self._timeout if timeout is None else timeout)
+            return index
+
+    def _complete(self, mine: _Round) -> None:
         try:
-            return super().wait(timeout)
-        finally:
-            session.holder.owned.pop(waiting, None)
+            if self._action is not None:
+                self._action()
+        except BaseException:
+            self._break(mine)
+            raise
+        mine.complete = True
+        self._round = _Round()
+        self._cond.notify_all()
+
+    def _wait_for(self, mine: _Round, timeout: float | None) -> None:
+        def over(seconds: float) -> bool:
+            return self._cond.wait_for(lambda: mine.complete or mine.broken, seconds)
+
+        try:
+            in_time = calls.patiently(over, timeout)
+        except calls.ClientGone:
+            self._break(mine)
+            raise
+        if not in_time:
+            self._break(mine)
+        if mine.broken:
+            raise threading.BrokenBarrierError
+
+    def _break(self, which: _Round) -> None:
+        which.broken = True
+        self._cond.notify_all()
+
+    def abort(self) -> None:
+        """Break the barrier."""
+        with self._cond:
+            self._break(self._round)
+
+    def reset(self) -> None:
+        """Make the barrier as new; who waits gets BrokenBarrierError."""
+        with self._cond:
+            self._break(self._round)
+            self._round = _Round()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many are waiting."""
+        return 0 if self._round.broken else self._round.come
+
+    @property
+    def broken(self) -> bool:
+        """Whether the barrier is broken."""
+        return self._round.broken
 
 
-class _AtBarrier:
-    """Somebody waits at a barrier."""
+class _Round:
+    """One use of a barrier."""
 
-    def __init__(self, barrier: Barrier) -> None:
-        self._barrier = barrier
-
-    def _owner_died(self, holder: Holder) -> None:
-        self._barrier.abort()
+    def __init__(self) -> None:
+        self.come = 0
+        self.complete = self.broken = False
 
 
 class Queue(_Queue):
