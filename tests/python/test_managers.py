@@ -1147,7 +1147,17 @@ def test_names():
 
 def test_import_is_cheap(program):
     code = "import sys, mproc.managers; print([m for m in sys.modules if m in sys.argv[1:]])"
-    dear = ("socket", "threading", "queue", "xmlrpc", "tempfile", "traceback", "random", "array")
+    dear = (
+        "socket",
+        "threading",
+        "queue",
+        "xmlrpc",
+        "tempfile",
+        "traceback",
+        "random",
+        "array",
+        "_pickle",
+    )
     assert program.output("-c", code, *dear) == "[]\n"
 
 

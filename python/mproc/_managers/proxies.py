@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from _collections_abc import MutableMapping, MutableSequence, MutableSet
 from time import monotonic as _monotonic
-from types import GenericAlias
 
 from .. import process
 from ..context import get_spawning_popen
@@ -23,7 +22,10 @@ from .wire import Token, convert_to_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from types import GenericAlias
     from typing import Any, ClassVar, Self
+else:
+    GenericAlias = type(list[int])
 
 _PUBLIC_MODULE = "mproc.managers"  # where programs and pickles find all this
 

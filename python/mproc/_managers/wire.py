@@ -15,8 +15,6 @@ that cannot be written or read is an error of one call, and the connection remai
 
 from __future__ import annotations
 
-from _pickle import loads as _loads
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -105,7 +103,12 @@ class Pickled:
     def send(connection: Connection, obj: object) -> None:
         connection.send(obj)
 
-    read = staticmethod(_loads)
+    @staticmethod
+    def read(message: bytes) -> Any:
+        from _pickle import loads
+
+        Pickled.read = staticmethod(loads)  # type: ignore[assignment, method-assign]
+        return loads(message)
 
 
 class Xml:
