@@ -25,7 +25,6 @@ of the server (of a managed Pool) close their copies of them first, or nobody wo
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -36,7 +35,6 @@ from itertools import count as _count
 
 from .. import process, util
 from .._mproc import reducers
-from ..authentication import welcome_client
 from ..connection import wait
 from ..context import AuthenticationError
 from ..listener import Listener
@@ -186,8 +184,10 @@ class Server:
     def serve_forever(self) -> None:
         """Serve until a client or a signal says stop; then exit, by SystemExit(0)."""
         process.current_process()._manager_server = self  # type: ignore[attr-defined]
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        try:
             self.serve()
+        except KeyboardInterrupt:
+            raise SystemExit(0) from None
         raise SystemExit(0)
 
     def serve(self, *until: Any) -> None:
@@ -246,6 +246,9 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         """Authenticate a connection; answer its requests until its end."""
+        # Imported here: a server can be there before the cryptography is.
+        from ..authentication import welcome_client
+
         session = Session(connection, self._holders[0])
         self._sessions.add(session)
         try:
