@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <structmember.h>
+#include <unistd.h>
 
 #include "blocking.h"
 #include "error.h"
@@ -217,26 +218,59 @@ static mproc_process *child_prepare(struct child *self, mproc_process_options *o
     return r < 0 ? NULL : handle;
 }
 
-PyDoc_STRVAR(child_fork_doc, "fork($self, name, daemon, /)\n--\n\nStart the child as a copy of the "
-                             "caller. True in the child, False in its parent.");
+/* What a forked child does: process._bootstrap("fork"), whose result is its exit code. */
+static _Noreturn void run_forked(PyObject *process) {
+    PyObject *result = PyObject_CallMethod(process, "_bootstrap", "s", "fork");
+    long code = result ? PyLong_AsLong(result) : 1;
+    if (code == -1 && PyErr_Occurred()) code = 1;
+    _exit((int)(code & 0xff));
+}
 
-/* The parent touches as little as it can once it has forked: each page costs it a fault. */
-static PyObject *child_fork(PyObject *object, PyObject *const *args, Py_ssize_t nargs) {
-    struct child *self = (struct child *)object;
-    if (nargs != 2 || !PyUnicode_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "fork() takes a str and a bool");
-        return NULL;
+/* A child would have, and write, a copy of what is buffered. Who has replaced or closed a stream is left
+ * alone. */
+static int flush_stream(const char *name) {
+    PyObject *stream = PySys_GetObject(name);
+    if (!stream) return 0;
+    Py_INCREF(stream);
+    PyObject *result = PyObject_CallMethod(stream, "flush", NULL);
+    Py_DECREF(stream);
+    if (!result && !PyErr_ExceptionMatches(PyExc_AttributeError) &&
+        !PyErr_ExceptionMatches(PyExc_ValueError))
+        return -1;
+    PyErr_Clear();
+    Py_XDECREF(result);
+    return 0;
+}
+
+static mproc_process *prepare_fork(struct child *self, PyObject *process) {
+    mproc_process_options options = {.method = MPROC_FORK};
+    mproc_process *handle = NULL;
+    PyObject *name = PyObject_GetAttrString(process, "_name");
+    PyObject *daemonic = name ? PyObject_GetAttrString(process, "daemon") : NULL;
+    int daemon = daemonic ? PyObject_IsTrue(daemonic) : -1;
+    if (daemon >= 0) {
+        options.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
+        handle = child_prepare(self, &options, name);
     }
-    int daemon = PyObject_IsTrue(args[1]);
-    if (daemon < 0) return NULL;
-    mproc_process_options options = {
-        .method = MPROC_FORK,
-        .flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED,
-    };
-    mproc_process *handle = child_prepare(self, &options, args[0]);
+    Py_XDECREF(daemonic);
+    Py_XDECREF(name);
+    return handle;
+}
+
+PyDoc_STRVAR(child_fork_doc,
+             "fork($self, process, /)\n--\n\nStart the child as a copy of the caller. It calls "
+             "process._bootstrap('fork') and exits with\nthe result; the parent returns.");
+
+/* In C, for the parent touches as little as it can once it has forked: each page costs it a fault. */
+static PyObject *child_fork(PyObject *object, PyObject *process) {
+    struct child *self = (struct child *)object;
+    if (flush_stream("stdout") < 0 || flush_stream("stderr") < 0) return NULL;
+    mproc_process *handle = prepare_fork(self, process);
     if (!handle) return NULL;
     int r = child_started(self, handle, launch_fork(handle));
-    return r < 0 ? error_raise(r) : PyBool_FromLong(r == MPROC_IN_CHILD);
+    if (r == MPROC_IN_CHILD) run_forked(process);
+    if (r < 0) return error_raise(r);
+    Py_RETURN_NONE;
 }
 
 static PyObject *child_start(struct child *self, mproc_process_options *options, PyObject *name,
@@ -408,7 +442,7 @@ static PyGetSetDef child_getset[] = {
 
 static PyMethodDef child_methods[] = {
     {"hold_for", child_hold_for, METH_O, child_hold_for_doc},
-    {"fork", (PyCFunction)(void (*)(void))child_fork, METH_FASTCALL, child_fork_doc},
+    {"fork", child_fork, METH_O, child_fork_doc},
     {"launch", (PyCFunction)(void (*)(void))child_launch, METH_VARARGS | METH_KEYWORDS,
      child_launch_doc},
     {"poll", (PyCFunction)(void (*)(void))child_poll, METH_FASTCALL, child_poll_doc},

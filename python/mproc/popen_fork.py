@@ -6,7 +6,6 @@ itself: the constructor returns when the child runs, and in the child never.
 
 from __future__ import annotations
 
-import os
 import signal
 
 from . import util
@@ -24,19 +23,10 @@ class Popen(Child):
     """A started child process."""
 
     method = "fork"
+    finalizer: util.Finalize | None = None
 
-    def __init__(self, process_obj: BaseProcess) -> None:
-        util._flush_std_streams()
-        self.finalizer: util.Finalize | None = None
-        self._launch(process_obj)
-
-    def _launch(self, process_obj: BaseProcess) -> None:
-        if self.fork(process_obj._name, process_obj.daemon):
-            code = 1
-            try:
-                code = process_obj._bootstrap(self.method)
-            finally:
-                os._exit(code & 0xFF)
+    # The constructor, too, so that the parent returns through no frame in between.
+    __init__ = _launch = Child.fork
 
     def duplicate_for_child(self, fd: int) -> int:
         """Return the number under which the child has our descriptor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import forkserver, popen_fork, spawn
+from . import forkserver, popen_fork, spawn, util
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Popen(popen_fork.Popen):
 
     def __init__(self, process_obj: BaseProcess) -> None:
         self._fds: list[int] = []
-        super().__init__(process_obj)
+        util._flush_std_streams()
+        self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
         """Have the child get our descriptor; return its place among those that it gets."""

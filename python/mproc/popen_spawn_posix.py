@@ -8,7 +8,7 @@ succeeded.
 
 from __future__ import annotations
 
-from . import popen_fork, spawn
+from . import popen_fork, spawn, util
 from ._mproc import SPAWN
 
 TYPE_CHECKING = False
@@ -37,7 +37,8 @@ class Popen(popen_fork.Popen):
 
     def __init__(self, process_obj: BaseProcess) -> None:
         self._fds: list[int] = []
-        super().__init__(process_obj)
+        util._flush_std_streams()
+        self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
         """Have the child get our descriptor; return the number under which it finds it."""
