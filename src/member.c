@@ -389,7 +389,7 @@ int mproc__member_expect(const char *name, mproc_method method, unsigned flags, 
         slot->method = method;
         slot->flags = flags;
         slot->ppid = getpid();
-        snprintf(slot->name, sizeof slot->name, "%s", name);
+        strncpy(slot->name, name, sizeof slot->name - 1); /* the rest is zero */
     }
     return r;
 }

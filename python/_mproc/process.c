@@ -231,9 +231,12 @@ static _Noreturn void run_forked(PyObject *process) {
 static int flush_stream(const char *name) {
     PyObject *stream = PySys_GetObject(name);
     if (!stream) return 0;
+    PyObject *flush = PyUnicode_InternFromString("flush"); /* others are looked up in no cache */
+    if (!flush) return -1;
     Py_INCREF(stream);
-    PyObject *result = PyObject_CallMethod(stream, "flush", NULL);
+    PyObject *result = PyObject_CallMethodNoArgs(stream, flush);
     Py_DECREF(stream);
+    Py_DECREF(flush);
     if (!result && !PyErr_ExceptionMatches(PyExc_AttributeError) &&
         !PyErr_ExceptionMatches(PyExc_ValueError))
         return -1;

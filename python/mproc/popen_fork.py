@@ -14,7 +14,6 @@ from ._mproc import Child
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._mproc import Connection
-    from .process import BaseProcess
 
 __all__ = ["Popen"]
 

@@ -18,7 +18,7 @@ from itertools import count as _count
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, ClassVar, TextIO
+    from typing import Any, ClassVar
 
     from .popen_fork import Popen
 
@@ -56,20 +56,6 @@ def parent_process() -> _ParentProcess | None:
 
 
 _cleanup = active_children
-
-
-def _need_util() -> Any:
-    """Import util, once, and take over what every child uses of it."""
-    global _util, _finalizers, _flush_std_streams, _no_input, _renew_no_input
-    if _util is None:
-        from . import util
-
-        _util = util
-        _finalizers = util._finalizer_registry
-        _flush_std_streams = util._flush_std_streams
-        _no_input = util._no_input
-        _renew_no_input = util._renew_no_input
-    return _util
 
 
 class BaseProcess:
@@ -143,11 +129,14 @@ class BaseProcess:
         )
         if _children:
             _cleanup()
-        _need_util()
-        self._popen = self._Popen(self)
+        _children.add(self)  # what can be done before a fork needs no page copied
+        try:
+            self._popen = self._Popen(self)
+        except BaseException:
+            _children.discard(self)
+            raise
         # The target may refer to this object: without it there is no cycle.
         del self._target, self._args, self._kwargs
-        _children.add(self)
 
     def terminate(self) -> None:
         """End the process with SIGTERM."""
@@ -291,7 +280,6 @@ class BaseProcess:
         # A copy of its parent never gets to the interpreter's own end.
         own_atexit = _CHILDREN_RUN_ATEXIT and method != "spawn"
         try:
-            _need_util()
             self._become(method, own_atexit)
             try:
                 if _verbose:
@@ -443,13 +431,7 @@ class _MainProcess(BaseProcess):
 
 _CHILDREN_RUN_ATEXIT = sys.version_info >= (3, 13)
 
-# util, and what of it every child uses: there when a process has started one, or is one.
-_util: Any = None
-_finalizers: dict[Any, Any] = {}
 _after_forkers: Mapping[Any, Any] = {}
-_flush_std_streams: Callable[[], None]
-_no_input: TextIO
-_renew_no_input: Callable[[], TextIO]
 _verbose = False  # somebody has called get_logger()
 
 _modules = sys.modules
@@ -479,3 +461,11 @@ class _ExitcodeNames(dict[int, str]):
 
 
 _exitcode_to_name = _ExitcodeNames()
+
+# util needs what is above. These are what every child uses of it: see _bootstrap().
+from . import util as _util  # noqa: E402
+
+_finalizers = _util._finalizer_registry
+_flush_std_streams = _util._flush_std_streams
+_no_input = _util._no_input
+_renew_no_input = _util._renew_no_input
