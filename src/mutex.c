@@ -147,11 +147,19 @@ static int bereave(uint64_t word, uint64_t *mourned) {
     return -EOWNERDEAD;
 }
 
-/* A try must be cheap, so it asks the system whether the owner lives only now and then; that the owner
- * has been reaped it sees at once. */
-static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mourned) {
+/* A try must be cheap: of an owner whose life word does not tell it asks the system only now and then. */
+static bool has_died(uint64_t owner) {
     static MPROC__THREAD unsigned tries;
+    return !mproc__token_alive(owner) &&
+           (mproc__token_slot(owner) == NULL ||
+            (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(owner)));
+}
+
+static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mourned) {
     uint64_t word = mproc__load64(&mutex->word);
+    if (token_of(word) == token_of(mine)) {
+        return -ETIMEDOUT;
+    }
     while (word == 0 || kept_in_vain(word)) {
         if (mproc__cas64(&mutex->word, &word, word == 0 ? mine : mine | WAITERS)) {
             return 0;
@@ -160,9 +168,7 @@ static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mour
     if (is_kept(word)) {
         return -ETIMEDOUT;
     }
-    bool dead = mproc__token_slot(token_of(word)) == NULL ||
-                (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(token_of(word)));
-    if (dead && mproc__cas64(&mutex->word, &word, mine | WAITERS)) {
+    if (has_died(token_of(word)) && mproc__cas64(&mutex->word, &word, mine | WAITERS)) {
         return bereave(word, mourned);
     }
     return -ETIMEDOUT;
