@@ -153,7 +153,7 @@ static void enter(mproc_bsemaphore *semaphore) {
 }
 
 static void leave(mproc_bsemaphore *semaphore) {
-    if (semaphore->word == SHARED && semaphore->sleepers == 0) {
+    if (mproc__peek64(&semaphore->word) == SHARED && semaphore->sleepers == 0) {
         mproc__store64(&semaphore->word, 0);
     }
     (void)mproc__mutex_release(&semaphore->mutex);
@@ -161,7 +161,7 @@ static void leave(mproc_bsemaphore *semaphore) {
 
 /* Sets an entry's number: the commit. */
 static void put_down(mproc_bsemaphore *semaphore, struct mproc__entry *e, uint64_t number) {
-    uint64_t word = semaphore->word + number - e->number;
+    uint64_t word = mproc__peek64(&semaphore->word) + number - e->number;
     mproc__peer_here(&semaphore->changer);
     mproc__program_order();
     mproc__poke64(&e->number, number);

@@ -339,14 +339,14 @@ int mproc__os_process_is(pid_t pid, uint64_t when) {
 }
 
 /* A robust mutex is what the kernel knows of: a thread that ends with one leaves a mark on it. It is
- * taken once and never released. */
+ * taken once and never released; by a try, which is no half of a deadlock for those who look for such. */
 void mproc__os_life_begin(struct mproc__os_life *life) {
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
     pthread_mutex_init(&life->held, &attr);
-    pthread_mutex_lock(&life->held);
+    (void)pthread_mutex_trylock(&life->held); /* it is free: this is its first life */
 }
 
 /* Other C libraries than glibc keep the word elsewhere: there nothing is certain. */

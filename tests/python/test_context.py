@@ -268,7 +268,7 @@ fds = os.listdir('/proc/self/fd')
 import mproc
 assert os.listdir('/proc/self/fd') == fds
 heavy = {'threading', 'pickle', 'socket', 'logging', 'tempfile', 'subprocess', 'struct',
-         'selectors', 'weakref', 'signal', 'ctypes', 'mproc._mproc', 'mproc.util'}
+         'selectors', 'weakref', 'signal', 'ctypes', 'mproc._mproc', 'mproc.queues'}
 print(sorted(heavy & (set(sys.modules) - before)))
 """
     folder = os.path.dirname(os.path.dirname(mproc.__file__))

@@ -198,13 +198,13 @@ import sys, mproc
 mproc.install()
 assert 'multiprocessing' not in sys.modules and 'mproc._mproc' not in sys.modules
 assert 'multiprocessing' in str(__import__('importlib.util').util.find_spec('multiprocessing'))
-assert 'mproc.util' not in sys.modules
-import multiprocessing.util
-assert multiprocessing is mproc and mproc.util.__spec__.name == 'mproc.util'
+assert 'mproc.queues' not in sys.modules
+import multiprocessing.queues
+assert multiprocessing is mproc and mproc.queues.__spec__.name == 'mproc.queues'
 assert mproc.__name__ == 'mproc' and mproc.__loader__ is mproc.__spec__.loader
-from multiprocessing.util import Finalize as one
-from mproc.util import Finalize as other
-assert one is other and one.__module__ == 'mproc.util'
+from multiprocessing.queues import JoinableQueue as one
+from mproc.queues import JoinableQueue as other
+assert one is other and one.__module__ == 'mproc.queues'
 """,
     )
 
