@@ -110,8 +110,12 @@ int mproc__lock_release_all(mproc_lock *lock, uint32_t *depth) {
 }
 
 int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth) {
+    int r;
     (void)depth;
-    return take(lock, MPROC_FOREVER, false);
+    do {
+        r = take(lock, MPROC_FOREVER, true);
+    } while (r == -EINTR);
+    return r;
 }
 
 int mproc_lock_save(mproc_lock *lock, void *word) {

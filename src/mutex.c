@@ -8,6 +8,7 @@
  * was last seen on another CPU, and as long as spinning paid lately. Then it marks the word and
  * sleeps, in slices; after each it looks whether the owner still lives.
  *
+ * (What follows is for users' locks; the library's own sections are too short for it to pay.)
  * Whoever comes first gets it, which is what makes it fast: a sleeper that is woken needs 5 to 20 us to
  * come, and somebody else may have had it a hundred times meanwhile. A sleeper that looks and finds that
  * it has waited for STARVING says so in the word. Then the next release keeps the mutex for those who
@@ -199,7 +200,8 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
         if (r != 0) {
             return r == 1 ? bereave(word, mourned) : r;
         }
-        starving = mproc__os_now() - start >= STARVING;
+        /* The library's own sections are short; in them a hand-over only costs. */
+        starving = interruptible && mproc__os_now() - start >= STARVING;
     }
 }
 

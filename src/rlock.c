@@ -109,7 +109,11 @@ int mproc__rlock_release_all(mproc_rlock *lock, uint32_t *depth) {
 }
 
 int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
-    return take(lock, MPROC_FOREVER, false, depth);
+    int r;
+    do {
+        r = take(lock, MPROC_FOREVER, true, depth);
+    } while (r == -EINTR);
+    return r;
 }
 
 /* The turn is read first: whoever took the lock since then is noticed, also if it has left already. */

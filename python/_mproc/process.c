@@ -226,17 +226,24 @@ static _Noreturn void run_forked(PyObject *process) {
     _exit((int)(code & 0xff));
 }
 
+/* By an interned name: others are looked up in no cache. */
+static PyObject *attribute(PyObject *object, const char *name) {
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *value = interned ? PyObject_GetAttr(object, interned) : NULL;
+    Py_XDECREF(interned);
+    return value;
+}
+
 /* A child would have, and write, a copy of what is buffered. Who has replaced or closed a stream is left
  * alone. */
 static int flush_stream(const char *name) {
     PyObject *stream = PySys_GetObject(name);
     if (!stream) return 0;
-    PyObject *flush = PyUnicode_InternFromString("flush"); /* others are looked up in no cache */
-    if (!flush) return -1;
     Py_INCREF(stream);
-    PyObject *result = PyObject_CallMethodNoArgs(stream, flush);
+    PyObject *flush = attribute(stream, "flush");
+    PyObject *result = flush ? PyObject_CallNoArgs(flush) : NULL;
+    Py_XDECREF(flush);
     Py_DECREF(stream);
-    Py_DECREF(flush);
     if (!result && !PyErr_ExceptionMatches(PyExc_AttributeError) &&
         !PyErr_ExceptionMatches(PyExc_ValueError))
         return -1;
@@ -248,8 +255,8 @@ static int flush_stream(const char *name) {
 static mproc_process *prepare_fork(struct child *self, PyObject *process) {
     mproc_process_options options = {.method = MPROC_FORK};
     mproc_process *handle = NULL;
-    PyObject *name = PyObject_GetAttrString(process, "_name");
-    PyObject *daemonic = name ? PyObject_GetAttrString(process, "daemon") : NULL;
+    PyObject *name = attribute(process, "_name");
+    PyObject *daemonic = name ? attribute(process, "daemon") : NULL;
     int daemon = daemonic ? PyObject_IsTrue(daemonic) : -1;
     if (daemon >= 0) {
         options.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;

@@ -119,7 +119,8 @@ class BaseProcess:
 
     def start(self) -> None:
         """Start the child process."""
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         assert self._popen is None, "cannot start a process twice"
         assert self._parent_pid == os.getpid(), (
             "can only start a process object created by current process"

@@ -19,7 +19,7 @@ static struct room *make(void) {
 }
 
 static int acquire(struct room *r, int64_t timeout) {
-    return mproc__mutex_acquire(&r->mutex, timeout, false, NULL);
+    return mproc__mutex_acquire(&r->mutex, timeout, true, NULL); /* as a user's lock is taken */
 }
 
 TEST(mutex_acquire_release) {
