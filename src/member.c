@@ -573,7 +573,7 @@ int mproc__thread_becomes_member(void) {
     identify(me->slot);
     mproc__store64(&me->slot->state, state_of(token, MPROC__SLOT_LIVE));
     mproc__thread_self = me;
-    return r;
+    return 0;
 }
 
 void mproc__thread_leaves(void) {

@@ -39,7 +39,8 @@ int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout
 /* Somebody may wait for it, or nobody has it. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
-/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR (only if asked for).
+/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT. `interruptible`: as a user's lock is
+ * taken: -EINTR when a signal handler ran, and who starves is the next to get it.
  * `mourned`, if not NULL, gets the token of the owner that died. */
 static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
                                        bool interruptible, uint64_t *mourned) {

@@ -675,7 +675,6 @@ static PyMethodDef functions[] = {
 int process_add(PyObject *module) {
     struct module_state *state = module_state(module);
     if (PyModule_AddFunctions(module, functions) < 0) return -1;
-    if (PyModule_AddIntConstant(module, "FORK", MPROC_FORK) < 0) return -1;
     if (PyModule_AddIntConstant(module, "SPAWN", MPROC_SPAWN) < 0) return -1;
     if (PyModule_AddIntConstant(module, "FORKSERVER", MPROC_FORKSERVER) < 0) return -1;
     if (module_add_type(module, &child_spec, &state->child_type, 1) < 0) return -1;

@@ -269,26 +269,25 @@ static PyObject *give_bits(struct synchronized *s, int64_t bits) {
                                                 : PyLong_FromLongLong(bits);
 }
 
-static PyObject *atomic_add(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *atomic_of_one(PyObject *self, const char *name, PyObject *const *args,
+                               Py_ssize_t nargs,
+                               int (*act)(mproc_type type, void *at, int64_t n, int64_t *old)) {
     struct synchronized *s = self_of(self);
     char *at;
     int64_t n, old;
-    if (atomic_place(s, "add", &args, nargs, 1, &at) < 0 || take_bits(args[0], &n) < 0) {
+    if (atomic_place(s, name, &args, nargs, 1, &at) < 0 || take_bits(args[0], &n) < 0) {
         return NULL;
     }
-    int r = mproc_atomic_add(scalar_type(s->code), at, n, &old);
+    int r = act(scalar_type(s->code), at, n, &old);
     return r == 0 ? give_bits(s, old) : error_raise(r);
 }
 
+static PyObject *atomic_add(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    return atomic_of_one(self, "add", args, nargs, mproc_atomic_add);
+}
+
 static PyObject *atomic_exchange(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
-    struct synchronized *s = self_of(self);
-    char *at;
-    int64_t value, old;
-    if (atomic_place(s, "exchange", &args, nargs, 1, &at) < 0 || take_bits(args[0], &value) < 0) {
-        return NULL;
-    }
-    int r = mproc_atomic_exchange(scalar_type(s->code), at, value, &old);
-    return r == 0 ? give_bits(s, old) : error_raise(r);
+    return atomic_of_one(self, "exchange", args, nargs, mproc_atomic_exchange);
 }
 
 static PyObject *atomic_compare_exchange(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {

@@ -20,7 +20,6 @@ def loads(data: Buffer, /) -> Any: ...
 def is_plain(object: Any, /) -> bool: ...
 
 # process
-FORK: int
 SPAWN: int
 FORKSERVER: int
 

@@ -145,24 +145,11 @@ static void verify(void *object) {
     crash_check(mproc_shareable_list_check(scene->list, why, sizeof why));
 }
 
-/* The laboratory waits for all orphans, and the watcher for the survivor, whose only child it is. */
-static void end_watcher(void) {
-    char path[64];
-    int pid;
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *children = fopen(path, "re");
-    crash_require(children != NULL);
-    while (fscanf(children, "%d", &pid) == 1) {
-        kill(pid, SIGKILL);
-    }
-    fclose(children);
-}
-
 static void unmake(void *object) {
     const struct scene *scene = object;
     crash_equal(mproc_shm_unlink(mproc_shm_name(scene->list)), 0);
     mproc_shm_close(scene->list);
-    end_watcher();
+    crash_end_watcher();
 }
 
 /* ---------------------------------------------------------------- a list with a name of its own */

@@ -57,24 +57,11 @@ static void *make_with_kept(void) {
     return scene;
 }
 
-/* The laboratory waits for all orphans, and the watcher for the survivor, whose only child it is. */
-static void end_watcher(void) {
-    char path[64];
-    int pid;
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *children = fopen(path, "re");
-    crash_require(children != NULL);
-    while (fscanf(children, "%d", &pid) == 1) {
-        kill(pid, SIGKILL);
-    }
-    fclose(children);
-}
-
 static void unmake(void *object) {
     struct scene *scene = object;
     crash_require(!exists(scene->name));
     mproc_shm_close(scene->shm);
-    end_watcher();
+    crash_end_watcher();
 }
 
 /* Whatever was left is consistent, and goes on working under the same name. */

@@ -87,3 +87,15 @@ void crash_casualty(void (*run)(void *), void *arg) {
     }
     crash_require(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
+
+void crash_end_watcher(void) {
+    char path[64];
+    int pid;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    crash_require(children != NULL);
+    while (fscanf(children, "%d", &pid) == 1) {
+        kill(pid, SIGKILL);
+    }
+    fclose(children);
+}

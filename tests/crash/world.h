@@ -43,6 +43,10 @@ void *crash_calloc(size_t size);
 /* Waits until a process sleeps on a futex. */
 void crash_wait_asleep(pid_t pid);
 
+/* The laboratory waits for all orphans, and the family's watcher for the survivor, whose only child it
+ * is: to be called when the object is unmade. */
+void crash_end_watcher(void);
+
 /* A helper that does something and is killed in the middle of it: waits for its end. */
 void crash_casualty(void (*run)(void *), void *arg);
 /* To be called by it where it is to be killed. */

@@ -1,5 +1,6 @@
 """Listener and Client: addresses, what is left behind, and peers of the standard library."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -402,8 +403,10 @@ def state_of(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def test_control_c(program):
-    program.write("main.py", INTERRUPTED.format(arguments="'socket'"))
+@contextlib.contextmanager
+def accepting_child(program, arguments):
+    """A child that has made a Listener of these arguments and is about to accept."""
+    program.write("main.py", INTERRUPTED.format(arguments=arguments))
     with (
         subprocess.Popen(
             [sys.executable, "main.py"],
@@ -415,6 +418,11 @@ def test_control_c(program):
         not_for_ever(child),
     ):
         assert child.stdout.readline() == "ready\n"
+        yield child
+
+
+def test_control_c(program):
+    with accepting_child(program, "'socket'") as child:
         assert wait_until(lambda: state_of(child.pid) == "S")
         child.send_signal(signal.SIGINT)
         assert child.stdout.read() == "interrupted\n"
@@ -423,18 +431,7 @@ def test_control_c(program):
 
 
 def test_control_c_in_the_handshake(program):
-    program.write("main.py", INTERRUPTED.format(arguments="'socket', authkey=b'key'"))
-    with (
-        subprocess.Popen(
-            [sys.executable, "main.py"],
-            cwd=program.folder,
-            env=program.env,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as child,
-        not_for_ever(child),
-    ):
-        assert child.stdout.readline() == "ready\n"
+    with accepting_child(program, "'socket', authkey=b'key'") as child:
         with connection.SocketClient(str(program.folder / "socket")) as silent:
             assert silent.recv_bytes().startswith(b"#CHALLENGE#")
             assert wait_until(lambda: state_of(child.pid) == "S")
