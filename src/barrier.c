@@ -106,7 +106,8 @@ static uint32_t count(mproc_barrier *barrier) {
 }
 
 static void enter(mproc_barrier *barrier) {
-    if (mproc__mutex_acquire(&barrier->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
+    if (mproc__mutex_acquire(&barrier->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
+        -EOWNERDEAD) {
         mproc__poke32(&barrier->arrived, count(barrier));
     }
 }

@@ -144,7 +144,8 @@ static void share(mproc_bsemaphore *semaphore) {
 
 /* The word is SHARED from here on. */
 static void enter(mproc_bsemaphore *semaphore) {
-    if (mproc__mutex_acquire(&semaphore->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD &&
+    if (mproc__mutex_acquire(&semaphore->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
+            -EOWNERDEAD &&
         (mproc__load64(&semaphore->word) & SHARED)) {
         mproc__store64(&semaphore->word, SHARED | sum(semaphore));
     }

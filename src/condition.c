@@ -77,7 +77,8 @@ static uint32_t count(mproc_condition *condition) {
 }
 
 static void enter(mproc_condition *condition) {
-    if (mproc__mutex_acquire(&condition->mutex, MPROC_FOREVER, false, NULL) == -EOWNERDEAD) {
+    if (mproc__mutex_acquire(&condition->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
+        -EOWNERDEAD) {
         mproc__poke32(&condition->waiting, count(condition));
     }
 }

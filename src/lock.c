@@ -69,9 +69,9 @@ static void mourn(struct mproc_lock *lock, uint64_t token) {
     mproc__guard_rollback(&lock->guard);
 }
 
-static inline int take(mproc_lock *lock, int64_t timeout, bool interruptible) {
+static inline int take(mproc_lock *lock, int64_t timeout, enum mproc__mutex_for whom) {
     uint64_t dead;
-    int r = mproc__mutex_acquire(&lock->guard.mutex, timeout, interruptible, &dead);
+    int r = mproc__mutex_acquire(&lock->guard.mutex, timeout, whom, &dead);
     if (mproc__unlikely(r != 0)) {
         if (r != -EOWNERDEAD) {
             return r;
@@ -83,7 +83,7 @@ static inline int take(mproc_lock *lock, int64_t timeout, bool interruptible) {
 }
 
 int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
-    return take(lock, timeout, true);
+    return take(lock, timeout, MPROC__FOR_USER);
 }
 
 int mproc_lock_release(mproc_lock *lock) {
@@ -110,12 +110,8 @@ int mproc__lock_release_all(mproc_lock *lock, uint32_t *depth) {
 }
 
 int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth) {
-    int r;
     (void)depth;
-    do {
-        r = take(lock, MPROC_FOREVER, true);
-    } while (r == -EINTR);
-    return r;
+    return take(lock, MPROC_FOREVER, MPROC__FOR_USER_ALWAYS);
 }
 
 int mproc_lock_save(mproc_lock *lock, void *word) {

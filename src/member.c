@@ -274,7 +274,7 @@ static void reap_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
 
 void mproc__member_bury(uint64_t token) {
     struct mproc__hand *hand = mproc__hand_get();
-    (void)mproc__mutex_acquire(&members()->reaper, MPROC_FOREVER, false, NULL);
+    (void)mproc__mutex_acquire(&members()->reaper, MPROC_FOREVER, MPROC__FOR_SECTION, NULL);
     struct mproc__slot *slot = mproc__token_slot(token);
     if (slot != NULL) {
         mproc__store64(&slot->state, state_of(token, MPROC__SLOT_DYING));
@@ -310,7 +310,7 @@ bool mproc__member_reap(uint64_t token) {
         return false;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    (void)mproc__mutex_acquire(&members()->reaper, MPROC_FOREVER, false, NULL);
+    (void)mproc__mutex_acquire(&members()->reaper, MPROC_FOREVER, MPROC__FOR_SECTION, NULL);
     if (condemn(slot, token)) {
         reap_slot(hand, slot);
     }

@@ -121,7 +121,7 @@ static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) 
 
 /* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an error. */
 static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
-                      struct mproc__slices *slices, bool starving, bool interruptible) {
+                      struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom) {
     int64_t slice = mproc__slice(slices);
     if (slice < 0) {
         return -ETIMEDOUT;
@@ -131,7 +131,7 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     }
     int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
                                     starving ? STARVES : PATIENT);
-    if (r == -EINTR && interruptible) {
+    if (r == -EINTR && whom == MPROC__FOR_USER) {
         return -EINTR;
     }
     if (r == -ETIMEDOUT && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
@@ -182,10 +182,10 @@ static bool take(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine, bool
 }
 
 static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
-                            int64_t deadline, bool interruptible, uint64_t *mourned) {
+                            int64_t deadline, enum mproc__mutex_for whom, uint64_t *mourned) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     bool starving = false;
-    if (!interruptible) {
+    if (whom == MPROC__FOR_SECTION) {
         slices.next = GUARD_SLICE;
     }
     for (;;) {
@@ -196,17 +196,16 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
         if (word == 0 || !announce(mutex, &word, starving)) {
             continue;
         }
-        int r = wait_slice(mutex, &word, mine, &slices, starving, interruptible);
+        int r = wait_slice(mutex, &word, mine, &slices, starving, whom);
         if (r != 0) {
             return r == 1 ? bereave(word, mourned) : r;
         }
-        /* The library's own sections are short; in them a hand-over only costs. */
-        starving = interruptible && mproc__os_now() - start >= STARVING;
+        starving = whom != MPROC__FOR_SECTION && mproc__os_now() - start >= STARVING;
     }
 }
 
 MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                                      bool interruptible, uint64_t *mourned) {
+                                      enum mproc__mutex_for whom, uint64_t *mourned) {
     if (timeout == 0) {
         return acquire_now(mutex, mine, mourned);
     }
@@ -214,7 +213,7 @@ MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine,
     int64_t deadline = mproc__deadline(timeout);
     int r = spin(mutex, mine, start)
                 ? 0
-                : acquire_sleeping(mutex, mine, start, deadline, interruptible, mourned);
+                : acquire_sleeping(mutex, mine, start, deadline, whom, mourned);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

@@ -22,6 +22,13 @@ struct mproc__mutex {
 #define MPROC__MUTEX_CPU_SHIFT 16
 #define MPROC__MUTEX_OWNER UINT64_C(0xffff) /* 0 in a word that is not: kept for who starves */
 
+/* Whose it is, which says how it is waited for. */
+enum mproc__mutex_for {
+    MPROC__FOR_SECTION, /* a section of the library: too short for a hand-over to pay */
+    MPROC__FOR_USER,    /* a user's lock: who starves is next; -EINTR when a signal handler ran */
+    MPROC__FOR_USER_ALWAYS, /* the same, whatever handlers run */
+};
+
 /* What the word is while the caller owns it. */
 static inline uint64_t mproc__mutex_mine(void) {
     uint64_t cpu = (uint64_t)(uint32_t)mproc__os_cpu() << MPROC__MUTEX_CPU_SHIFT;
@@ -35,21 +42,19 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
 
 /* The mutex was not free. */
 int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                      bool interruptible, uint64_t *mourned);
+                      enum mproc__mutex_for whom, uint64_t *mourned);
 /* Somebody may wait for it, or nobody has it. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
-/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT. `interruptible`: as a user's lock is
- * taken: -EINTR when a signal handler ran, and who starves is the next to get it.
- * `mourned`, if not NULL, gets the token of the owner that died. */
+/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR. `mourned`, if not NULL, gets the token of the owner that died. */
 static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
-                                       bool interruptible, uint64_t *mourned) {
+                                       enum mproc__mutex_for whom, uint64_t *mourned) {
     uint64_t mine = mproc__mutex_mine();
     uint64_t word = mproc__peek64(&mutex->word); /* a mere try of a held one writes nothing */
     if (mproc__likely(word == 0 && mproc__cas64(&mutex->word, &word, mine))) {
         return 0;
     }
-    return mproc__mutex_wait(mutex, mine, timeout, interruptible, mourned);
+    return mproc__mutex_wait(mutex, mine, timeout, whom, mourned);
 }
 
 /* 0, or MPROC_ENOTHELD when nobody has it. */

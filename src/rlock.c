@@ -53,9 +53,9 @@ static bool is_mine(const mproc_rlock *lock) {
            mproc__mutex_owner(&lock->mutex) == mproc__self_token();
 }
 
-static int take(mproc_rlock *lock, int64_t timeout, bool interruptible, uint32_t depth) {
+static int take(mproc_rlock *lock, int64_t timeout, enum mproc__mutex_for whom, uint32_t depth) {
     uint64_t dead;
-    int r = mproc__mutex_acquire(&lock->mutex, timeout, interruptible, &dead);
+    int r = mproc__mutex_acquire(&lock->mutex, timeout, whom, &dead);
     if (mproc__unlikely(r != 0)) {
         if (r != -EOWNERDEAD) {
             return r;
@@ -73,7 +73,7 @@ static int take(mproc_rlock *lock, int64_t timeout, bool interruptible, uint32_t
 
 int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) {
     if (!is_mine(lock)) {
-        return take(lock, timeout, true, 1);
+        return take(lock, timeout, MPROC__FOR_USER, 1);
     }
     if (lock->depth == UINT32_MAX) {
         return -EOVERFLOW;
@@ -109,11 +109,7 @@ int mproc__rlock_release_all(mproc_rlock *lock, uint32_t *depth) {
 }
 
 int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
-    int r;
-    do {
-        r = take(lock, MPROC_FOREVER, true, depth);
-    } while (r == -EINTR);
-    return r;
+    return take(lock, MPROC_FOREVER, MPROC__FOR_USER_ALWAYS, depth);
 }
 
 /* The turn is read first: whoever took the lock since then is noticed, also if it has left already. */

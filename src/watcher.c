@@ -160,7 +160,7 @@ int mproc__watcher_need(void) {
         return 0;
     }
     struct mproc__mutex *starting = &mproc__family->shms.starting;
-    (void)mproc__mutex_acquire(starting, MPROC_FOREVER, false, NULL);
+    (void)mproc__mutex_acquire(starting, MPROC_FOREVER, MPROC__FOR_SECTION, NULL);
     if (!is_there()) {
         mproc__store64(&mproc__family->shms.watcher, 0);
         mproc__program_order();

@@ -19,7 +19,7 @@ static struct room *make(void) {
 }
 
 static int acquire(struct room *r, int64_t timeout) {
-    return mproc__mutex_acquire(&r->mutex, timeout, true, NULL); /* as a user's lock is taken */
+    return mproc__mutex_acquire(&r->mutex, timeout, MPROC__FOR_USER, NULL);
 }
 
 TEST(mutex_acquire_release) {
@@ -65,7 +65,8 @@ TEST(mutex_of_a_killed_owner) {
     CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
     CHECK_EQ(acquire(r, 5 * MPROC_MSEC), -ETIMEDOUT);
     kin_kill(pid);
-    CHECK_EQ(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, false, &mourned), -EOWNERDEAD);
+    CHECK_EQ(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, &mourned),
+             -EOWNERDEAD);
     CHECK_EQ(mourned, r->count);
     CHECK_EQ(mproc__mutex_owner(&r->mutex), mproc__self_token());
     CHECK_OK(mproc__mutex_release(&r->mutex));
@@ -134,6 +135,47 @@ TEST(mutex_sleepers_are_woken) {
     CHECK_EQ(r->count, 3);
     mproc_reap();
     mproc_free(r);
+}
+
+/* ---------------------------------------------------------------- signals */
+
+static struct room *signalled;
+
+static void count_signal(int number) {
+    (void)number;
+    mproc__add64(&signalled->ready, 1);
+}
+
+static void wait_signalled(void *arg) {
+    struct room *r = arg;
+    struct sigaction action = {.sa_handler = count_signal};
+    signalled = r;
+    CHECK_OK(sigaction(SIGUSR1, &action, NULL));
+    CHECK_OK(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, (enum mproc__mutex_for)r->count, NULL));
+    r->count = UINT64_MAX;
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+}
+
+/* A handler runs each time, and the wait goes on. */
+TEST(mutex_waits_that_no_signal_ends) {
+    const enum mproc__mutex_for whom[] = {MPROC__FOR_SECTION, MPROC__FOR_USER_ALWAYS};
+    for (int i = 0; i < 2; i++) {
+        struct room *r = make();
+        CHECK_OK(acquire(r, 0));
+        r->count = whom[i];
+        pid_t pid = kin_fork(wait_signalled, r);
+        for (uint64_t n = 1; n <= 3; n++) {
+            kin_await_futex(pid);
+            CHECK_OK(kill(pid, SIGUSR1));
+            kin_await(&r->ready, n);
+        }
+        kin_await_futex(pid);
+        CHECK_OK(mproc__mutex_release(&r->mutex));
+        kin_join(pid);
+        CHECK_EQ(r->count, UINT64_MAX);
+        mproc_reap();
+        mproc_free(r);
+    }
 }
 
 /* ---------------------------------------------------------------- fairness */
@@ -218,7 +260,6 @@ TEST(mutex_is_not_kept_for_ever) {
     mproc_free(r);
 }
 
-/* A sleeper that is killed may have been the one that was woken: the others go on all the same. */
 /* The one that is killed may have got it before. */
 static void wait_for_it_or_inherit(void *arg) {
     struct room *r = arg;
@@ -227,6 +268,7 @@ static void wait_for_it_or_inherit(void *arg) {
     CHECK_OK(mproc__mutex_release(&r->mutex));
 }
 
+/* A sleeper that is killed may have been the one that was woken: the others go on all the same. */
 TEST(mutex_sleepers_survive_a_killed_one) {
     struct room *r = make();
     for (int round = 0; round < 20; round++) {
