@@ -131,14 +131,12 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     }
     int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
                                     starving ? STARVES : PATIENT);
-    if (r == -EINTR && whom == MPROC__FOR_USER) {
-        return -EINTR;
-    }
-    if (r == -ETIMEDOUT && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
+    /* Also after a signal: they may come so often that no slice ever ends by itself. */
+    if (r != 0 && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
         mproc__cas64(&mutex->word, word, mine | WAITERS)) {
         return 1;
     }
-    return 0;
+    return whom == MPROC__FOR_USER && r == -EINTR ? -EINTR : 0;
 }
 
 static int bereave(uint64_t word, uint64_t *mourned) {

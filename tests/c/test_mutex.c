@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include <sys/time.h>
+
 #include "kin.h"
 
 struct room {
@@ -173,6 +175,37 @@ TEST(mutex_waits_that_no_signal_ends) {
         CHECK_OK(mproc__mutex_release(&r->mutex));
         kin_join(pid);
         CHECK_EQ(r->count, UINT64_MAX);
+        mproc_reap();
+        mproc_free(r);
+    }
+}
+
+static void inherit_signalled(void *arg) {
+    struct room *r = arg;
+    const struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
+    kin_handle(SIGALRM);
+    CHECK_OK(setitimer(ITIMER_REAL, &often, NULL));
+    int e = -EINTR;
+    while (e == -EINTR) {
+        e = mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, (enum mproc__mutex_for)r->count, NULL);
+    }
+    CHECK_OK(setitimer(ITIMER_REAL, &never, NULL));
+    CHECK_EQ(e, -EOWNERDEAD);
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+}
+
+/* No slice ends by itself: a profiler's signals come more often. */
+TEST(mutex_of_a_killed_owner_among_signals) {
+    const enum mproc__mutex_for whom[] = {MPROC__FOR_SECTION, MPROC__FOR_USER,
+                                          MPROC__FOR_USER_ALWAYS};
+    for (int i = 0; i < 3; i++) {
+        struct room *r = make();
+        pid_t owner = kin_fork(hold_it, r);
+        kin_await(&r->ready, 1);
+        r->count = whom[i];
+        pid_t heir = kin_fork(inherit_signalled, r);
+        kin_kill(owner);
+        kin_join(heir);
         mproc_reap();
         mproc_free(r);
     }
