@@ -5,8 +5,9 @@
  *
  * How it works. The word is 0 or names its owner; the kernel's futex sleeps on its low half. Acquiring
  * is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only while the owner
- * was last seen on another CPU, and as long as spinning paid lately. Then it marks the word and
- * sleeps, in slices; after each it looks whether the owner still lives.
+ * was last seen on another CPU, and as long as spinning paid lately; for a user's lock with REST between
+ * two looks, which leaves the cache line to the owner. Then it marks the word and sleeps, in slices;
+ * after each it looks whether the owner still lives.
  *
  * (What follows is for users' locks; the library's own sections are too short for it to pay.)
  * Whoever comes first gets it, which is what makes it fast: a sleeper that is woken needs 5 to 20 us to
@@ -55,6 +56,8 @@
 #define KEEP 10                /* ms: who was woken and lives has come by then */
 #define GUARD_SLICE MPROC_MSEC /* who is in a section that long is dead, or has no CPU */
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
+#define REST 32                /* pauses, 1 us: time for a dozen sections, little beside a sleep */
+#define CLOCK 16               /* pauses: a look at the clock costs about one */
 
 /* Classes of sleepers. */
 enum { PATIENT = 1, STARVES = 2 };
@@ -84,24 +87,39 @@ static bool kept_in_vain(uint64_t word) {
 
 static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
-static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start) {
+/* On this CPU the owner cannot run while this thread does. If the owner is this very member, the lock may
+ * be a signal, which another one will release: where from is not known. Nor is it known where somebody is
+ * being woken. */
+static bool spinning_may_pay(uint64_t word, uint64_t mine) {
+    return !is_kept(word) && (word == 0 || (word & CPU_MASK) != (mine & CPU_MASK) ||
+                              token_of(word) == token_of(mine));
+}
+
+/* Pauses until the next look. Each look takes the cache line from the owner, whose next step then waits for
+ * it: two that want a lock again and again would fetch the line with every section. Who looks seldom lets
+ * the other have a dozen in a row. That is for nothing where the owner will not want it again at once: as a
+ * signal, after notify(), and in a section of the library. */
+static unsigned pauses_to_look(uint64_t word, uint64_t mine, enum mproc__mutex_for whom) {
+    return whom == MPROC__FOR_USER && token_of(word) != token_of(mine) ? REST : 1;
+}
+
+static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
+                 enum mproc__mutex_for whom) {
     int64_t end = start + mproc__spin_budget(&spinning);
-    for (unsigned i = 1;; i++) {
+    unsigned since = 0; /* pauses since the last look at the clock */
+    for (;;) {
         uint64_t word = mproc__peek64(&mutex->word);
         if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) {
             return true;
         }
-        /* On this CPU the owner cannot run while this thread does. If the owner is this very member, the
-         * lock may be a signal, which another one will release: where from is not known. Nor is it
-         * known where somebody is being woken. */
-        if (is_kept(word) || (word != 0 && (word & CPU_MASK) == (mine & CPU_MASK) &&
-                              token_of(word) != token_of(mine))) {
+        unsigned pauses = pauses_to_look(word, mine, whom);
+        if (!spinning_may_pay(word, mine) || (since >= CLOCK && mproc__os_now() >= end)) {
             return false;
         }
-        if (i % 16 == 0 && mproc__os_now() >= end) {
-            return false;
+        since = since >= CLOCK ? pauses : since + pauses;
+        while (pauses-- > 0) {
+            mproc__pause();
         }
-        mproc__pause();
     }
 }
 
@@ -209,7 +227,7 @@ MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine,
     }
     int64_t start = mproc__os_now();
     int64_t deadline = mproc__deadline(timeout);
-    int r = spin(mutex, mine, start)
+    int r = spin(mutex, mine, start, whom)
                 ? 0
                 : acquire_sleeping(mutex, mine, start, deadline, whom, mourned);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
