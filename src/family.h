@@ -53,6 +53,22 @@ void mproc__family_forget(void);
 /* Words "MPROC_FAMILY=..." for a child. */
 void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]);
 
+/* Slots from this number on were never used: looking at them would only touch new pages. */
+static inline uint32_t mproc__members_seen(void) {
+    return (uint32_t)mproc__load64(&mproc__family->members.top);
+}
+
+/* The slot of a token, or NULL when its member is gone and reaped. */
+static inline struct mproc__slot *mproc__token_slot(uint64_t token) {
+    uint32_t number = mproc__token_number(token);
+    if (number >= MPROC__MEMBERS) {
+        return NULL;
+    }
+    struct mproc__slot *slot = &mproc__family->slots[number];
+    uint64_t state = mproc__load64(&slot->state);
+    return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
+}
+
 /* Joins on first use, as every `noun_new` does. */
 static inline int mproc__family_need(void) {
     int r = mproc__likely(mproc__load32(&mproc__family_joined)) ? 0 : mproc__family_join();

@@ -44,14 +44,6 @@ void mproc__guard_overflow(const struct mproc__guard *guard) {
     mproc__panic("G2: a section saves more than %u words", guard->capacity);
 }
 
-void mproc__guard_rollback(struct mproc__guard *guard) {
-    for (uint32_t i = mproc__peek32(&guard->count); i-- > 0;) {
-        mproc__poke64(guard->log[i].word, guard->log[i].old);
-    }
-    mproc__program_order();
-    mproc__poke32(&guard->count, 0);
-}
-
 /* What the dead owner left: done if it had published, undone otherwise. */
 static void settle(struct mproc__guard *guard) {
     if (guard->decider != NULL && mproc__peek64(guard->decider) != guard->undecided) {

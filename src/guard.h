@@ -66,7 +66,13 @@ static inline void mproc__guard_leave(struct mproc__guard *guard, struct mproc__
 }
 
 /* Puts all saved words back; the section goes on. */
-void mproc__guard_rollback(struct mproc__guard *guard);
+static inline void mproc__guard_rollback(struct mproc__guard *guard) {
+    for (uint32_t i = mproc__peek32(&guard->count); i-- > 0;) {
+        mproc__poke64(guard->log[i].word, guard->log[i].old);
+    }
+    mproc__program_order();
+    mproc__poke32(&guard->count, 0);
+}
 
 void mproc__guard_overflow(const struct mproc__guard *guard);
 

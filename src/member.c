@@ -58,29 +58,10 @@ static struct mproc__members *members(void) {
     return &mproc__family->members;
 }
 
-/* Slots from this number on were never used: looking at them would only touch new pages. */
-uint32_t mproc__members_seen(void) {
-    return (uint32_t)mproc__load64(&members()->top);
-}
-
 /* ---------------------------------------------------------------- tokens */
-
-static uint32_t number_of(uint64_t token) {
-    return (uint32_t)(token & 0xffff) - 1;
-}
 
 static uint64_t state_of(uint64_t token, enum mproc__slot_state state) {
     return token >> 32 << 8 | (uint64_t)state;
-}
-
-struct mproc__slot *mproc__token_slot(uint64_t token) {
-    uint32_t number = number_of(token);
-    if (number >= MPROC__MEMBERS) {
-        return NULL;
-    }
-    struct mproc__slot *slot = &mproc__family->slots[number];
-    uint64_t state = mproc__load64(&slot->state);
-    return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
 }
 
 static pid_t pid_of(const struct mproc__slot *slot) {
@@ -137,7 +118,7 @@ static bool process_ended(const struct mproc__slot *slot, unsigned state) {
 
 /* What the slot says counts if it is still the same member's afterwards. */
 bool mproc__token_alive(uint64_t token) {
-    uint32_t number = number_of(token);
+    uint32_t number = mproc__token_number(token);
     if (number >= MPROC__MEMBERS) {
         return false;
     }
@@ -409,7 +390,7 @@ void mproc__member_expected_pid(uint64_t token, pid_t pid) {
 
 static void become(uint64_t token) {
     mproc__process_self.token = token;
-    mproc__process_self.slot = &mproc__family->slots[number_of(token)];
+    mproc__process_self.slot = &mproc__family->slots[mproc__token_number(token)];
     mproc__process_self.taken = 0;
     mproc__thread_self = NULL;
     mproc__thread_hand = NULL;
@@ -569,7 +550,7 @@ int mproc__thread_becomes_member(void) {
         return_hand(mproc__thread_hand);
     }
     me->token = token;
-    me->slot = &mproc__family->slots[number_of(token)];
+    me->slot = &mproc__family->slots[mproc__token_number(token)];
     identify(me->slot);
     mproc__store64(&me->slot->state, state_of(token, MPROC__SLOT_LIVE));
     mproc__thread_self = me;

@@ -54,7 +54,6 @@ struct mproc__members {
 };
 
 void mproc__members_init(void);
-uint32_t mproc__members_seen(void);
 
 /* A token names a member for ever: slot number + 1 in the low 16 bits, serial in the high 32; the
  * bits between are 0 and left to mutex.c. */
@@ -62,8 +61,9 @@ static inline uint64_t mproc__token(uint32_t slot, uint64_t serial) {
     return serial << 32 | (slot + 1);
 }
 
-/* The slot of a token, or NULL when its member is gone and reaped. */
-struct mproc__slot *mproc__token_slot(uint64_t token);
+static inline uint32_t mproc__token_number(uint64_t token) {
+    return (uint32_t)(token & 0xffff) - 1;
+}
 
 /* True: that member lives, which a look at memory has told. False: it does not, or the system has to be
  * asked. */

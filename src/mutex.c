@@ -42,7 +42,7 @@
 #include "mutex.h"
 
 #include "atomic.h"
-#include "member.h"
+#include "family.h"
 #include "os.h"
 #include "spin.h"
 

@@ -97,7 +97,10 @@ int mproc__os_process_is(pid_t pid, uint64_t when);
 /* Tells of a thread, without a system call, that it lives: the kernel marks the word when the thread
  * ends, or its process executes another program. In shared memory; zero: nobody's. */
 struct mproc__os_life {
-    pthread_mutex_t held;
+    union {
+        pthread_mutex_t held;
+        uint32_t word; /* a robust futex: the thread's id, marked when it has ended */
+    };
 };
 /* Makes it the calling thread's, for good. */
 void mproc__os_life_begin(struct mproc__os_life *life);
@@ -130,18 +133,13 @@ int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
  * library's record of the thread id cannot be found. */
 pid_t mproc__os_fork_sibling(pid_t *where);
 
-/* Runs a function in a process that is nobody's child: a copy of the caller with a session of its own,
- * all signals blocked, no descriptors but stderr, and of the caller's private memory little more than
- * the program's own data. Neither fork handlers nor anything else of the program run in it, it has one
- * thread, and must not allocate memory. *where (shared memory) is its pid before the call returns.
- * -EAGAIN, -ENOMEM. */
-int mproc__os_orphan(const char *name, void (*run)(void *arg), void *arg, uint64_t *where);
-
-#define MPROC__OS_DEAD UINT32_C(0x40000000)
-
-/* Sets *word (shared memory) to the caller's thread id; when the caller dies, in whatever way, the system
- * sets it to MPROC__OS_DEAD. For an orphan, once: a C library needs for itself what this is made of. */
-void mproc__os_sign_of_life(uint32_t *word);
+/* Starts a program, given as the `size` bytes of its file, as nobody's child: with a session of its own,
+ * all signals blocked, no environment, `given` as its standard input, the caller's stderr, and no other
+ * descriptor. Nothing of the caller's memory is copied. *where (shared memory) is its pid before it runs,
+ * or 0 if it cannot. -EAGAIN, -ENOMEM, -EMFILE, or what exec reports: -EACCES where a file without a name
+ * must not be executed (vm.memfd_noexec). */
+int mproc__os_orphan(const void *image, size_t size, const char *const *argv, int given,
+                     uint32_t *where);
 
 /* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
 int mproc__os_parent_death_signal(int signal);

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "proc_stat.h"
 
 /* Linux' generic numbers; old C libraries do not name them. */
 #ifndef SYS_pidfd_send_signal
@@ -289,30 +290,16 @@ static bool has_ended(pid_t pid) {
     return r == 1;
 }
 
-/* Field 3 of /proc/PID/stat is the state, field 22 the start time; field 2 may hold anything, spaces
- * and parentheses included, so counting begins behind its last parenthesis. */
 static int parse_stat(pid_t pid, const char *text, uint64_t *ticks) {
-    const char *p = strrchr(text, ')');
-    if (p == NULL || p[1] != ' ') {
+    bool ended;
+    if (!mproc__stat_parse(text, &ended, ticks)) {
         return -ESRCH;
     }
-    p += 2;
-    if (strchr("ZXx", *p) != NULL && has_ended(pid)) {
-        return -ESRCH;
-    }
-    for (int field = 3; field < 22; field++) {
-        p = strchr(p, ' ');
-        if (p == NULL) {
-            return -ESRCH;
-        }
-        p++;
-    }
-    *ticks = strtoull(p, NULL, 10);
-    return 0;
+    return ended && has_ended(pid) ? -ESRCH : 0;
 }
 
 static int start_ticks(pid_t pid, uint64_t *ticks) {
-    char path[32], text[1024];
+    char path[32], text[MPROC__STAT_SIZE];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -327,21 +314,29 @@ static int start_ticks(pid_t pid, uint64_t *ticks) {
     return parse_stat(pid, text, ticks);
 }
 
-/* The kernel rounds start times down to ticks, so who had the pid at `when` shows none later than its
- * tick. A pid does not come round within one tick. */
 int mproc__os_process_is(pid_t pid, uint64_t when) {
-    uint64_t ticks = 0, tick = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t ticks = 0;
     int r = start_ticks(pid, &ticks);
     if (r != 0) {
         return r == -ESRCH ? 0 : r;
     }
-    return ticks <= when / tick ? 1 : 0;
+    return mproc__stat_was_there(ticks, when, (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* A sandbox may refuse robust lists; the C library does not tell. */
+static bool has_robust_list(void) {
+    struct robust_list_head *head = NULL;
+    size_t size = 0;
+    return syscall(SYS_get_robust_list, 0, &head, &size) == 0 && head != NULL;
 }
 
 /* A robust mutex is what the kernel knows of: a thread that ends with one leaves a mark on it. It is
  * taken once and never released; by a try, which is no half of a deadlock for those who look for such. */
 void mproc__os_life_begin(struct mproc__os_life *life) {
     pthread_mutexattr_t attr;
+    if (!has_robust_list()) {
+        return;
+    }
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
@@ -352,7 +347,8 @@ void mproc__os_life_begin(struct mproc__os_life *life) {
 /* Other C libraries than glibc keep the word elsewhere: there nothing is certain. */
 bool mproc__os_life_certain(const struct mproc__os_life *life) {
 #ifdef __GLIBC__
-    uint32_t word = mproc__load32((const uint32_t *)(const void *)&life->held.__data.__lock);
+    static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "where the word is");
+    uint32_t word = mproc__load32(&life->word);
     return (word & FUTEX_TID_MASK) != 0 && (word & FUTEX_OWNER_DIED) == 0;
 #else
     (void)life;
@@ -500,230 +496,115 @@ pid_t mproc__os_fork_sibling(pid_t *where) {
 
 /* ---------------------------------------------------------------- orphans */
 
-#define ORPHAN_STACK ((size_t)128 << 10)
-#define ORPHAN_MARGIN ((uintptr_t)64 << 10) /* around what an orphan needs: its stack, its errno */
-#define ORPHAN_BIG ((uintptr_t)256 << 10)   /* smaller mappings are left alone */
+#define ORPHAN_STACK ((size_t)16 << 10) /* each of the two */
+#define ORPHAN_GIVEN STDIN_FILENO
+#define ORPHAN_IMAGE STDOUT_FILENO
 
 #if defined(__clang__) || defined(__GNUC__)
 #define UNSANITIZED __attribute__((no_sanitize_address))
 #else
 #define UNSANITIZED
 #endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
 
-struct orphan {
-    const char *name;
-    void (*run)(void *arg);
-    void *arg;
-    uint64_t *where;
+/* What two processes need that share the caller's memory, while the caller stands still. */
+struct birth {
+    const char *const *argv;
+    int image; /* a descriptor; of the program's file */
+    int given;
+    uint32_t *where;
+    char *stack;
     int error;
 };
 
-#if !defined(SANITIZED) /* whose own memory looks like anybody's */
-/* A line of /proc/self/maps. */
-struct mapping {
-    uintptr_t start, end;
-    bool writable, file, stack;
-};
-
-static bool parse_mapping(const char *line, struct mapping *out) {
-    char *p;
-    out->start = strtoull(line, &p, 16);
-    if (*p != '-') {
-        return false;
+/* A file without a name. */
+static int write_image(const void *image, size_t size) {
+    int fd = memfd_create("mproc-image", MFD_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
     }
-    out->end = strtoull(p + 1, &p, 16);
-    out->writable = strncmp(p, " rw-p", 5) == 0;
-    for (int blank = 0; blank < 3 && p != NULL; blank++) { /* to the inode */
-        p = strchr(p + 1, ' ');
-    }
-    out->file = p != NULL && strtoull(p, NULL, 10) != 0;
-    out->stack = strstr(line, "[stack") != NULL;
-    return p != NULL;
-}
-
-/* Drops a range but for what surrounds the places. */
-static void drop_around(uintptr_t start, uintptr_t end, const uintptr_t *places, int n) {
-    for (int i = 0; i < n; i++) {
-        uintptr_t low = (places[i] - ORPHAN_MARGIN) & ~(uintptr_t)0xfff;
-        uintptr_t high = (places[i] + ORPHAN_MARGIN) & ~(uintptr_t)0xfff;
-        if (low < end && high > start) {
-            if (low > start) {
-                drop_around(start, low, places + i + 1, n - i - 1);
-            }
-            start = high;
-        }
-    }
-    if (start < end) {
-        (void)madvise((void *)start, end - start, MADV_DONTNEED);
-    }
-}
-
-/* Of a library's or program's own data nothing is dropped: neither the mapped file nor what follows it
- * (.bss). What is left is big, private and anonymous: heaps and stacks. */
-static void consider(const struct mapping *m, const struct mapping *before, const uintptr_t *places,
-                     int n) {
-    bool follows_file = before->file && before->end == m->start;
-    if (m->writable && !m->file && !m->stack && !follows_file && m->end - m->start >= ORPHAN_BIG) {
-        drop_around(m->start, m->end, places, n);
-    }
-}
-
-static void drop_lines(char *text, struct mapping *before, const uintptr_t *places, int n) {
-    struct mapping m;
-    for (char *end; (end = strchr(text, '\n')) != NULL; text = end + 1) {
-        *end = 0;
-        if (parse_mapping(text, &m)) {
-            consider(&m, before, places, n);
-            *before = m;
-        }
-    }
-}
-
-/* A copy of a process shares its memory until the original writes to it; then it would keep the old
- * pages. Reads a file of any length by whole lines; no line of it is as long as the buffer. */
-static void drop_memory(void) {
-    char text[8192];
-    const uintptr_t places[] = {(uintptr_t)text, (uintptr_t)&errno};
-    struct mapping before = {0};
-    size_t kept = 0;
-    ssize_t n;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && (n = read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
-        size_t used = kept + (size_t)n;
-        text[used] = 0;
-        char *last = strrchr(text, '\n');
-        size_t whole = last != NULL ? (size_t)(last - text) + 1 : 0;
-        char tail[sizeof text];
-        kept = used - whole;
-        memcpy(tail, text + whole, kept);
-        text[whole] = 0;
-        drop_lines(text, &before, places, 2);
-        memcpy(text, tail, kept);
-    }
-    if (fd >= 0) {
+    ssize_t n = write(fd, image, size);
+    if (n != (ssize_t)size) {
+        int error = n < 0 ? errno : ENOMEM;
         close(fd);
+        return -error;
     }
+    return fd;
 }
 
-#endif
-
-/* Where the command line stands that others see: fields 48 and 49 of /proc/self/stat. */
-static char *command_line(size_t *size) {
-    char text[1024];
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    char *p = strrchr(text, ')');
-    for (int field = 2; p != NULL && field < 48; field++) {
-        p = strchr(p + 1, ' ');
-    }
-    if (p == NULL) {
-        return NULL;
-    }
-    uintptr_t start = strtoull(p, &p, 10), end = strtoull(p, NULL, 10);
-    *size = end > start ? end - start : 0;
-    return (char *)start;
-}
-
-static UNSANITIZED void rename_self(const char *name) {
-    size_t size = 0;
-    char *place = command_line(&size);
-    prctl(PR_SET_NAME, name);
-    for (size_t i = 0; place != NULL && i < size; i++) {
-        *(volatile char *)&place[i] = *name;
-        name += *name != 0;
-    }
-}
-
-static void close_all_but_stderr(void) {
-    close(STDIN_FILENO);
-    close(STDOUT_FILENO);
-    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0) != 0) { /* before Linux 5.9 */
+static void close_from(int first) {
+    if (syscall(SYS_close_range, first, ~0u, 0) != 0) { /* before Linux 5.9 */
         long most = sysconf(_SC_OPEN_MAX);
-        for (int fd = STDERR_FILENO + 1; fd < most; fd++) {
+        for (int fd = first; fd < most; fd++) {
             close(fd);
         }
     }
 }
 
-static void live(const struct orphan *orphan) {
-    setsid();
-    if (chdir("/") != 0) {
-        return;
+/* Both descriptors are moved out of the way first: they may have any number. */
+static UNSANITIZED bool arrange_descriptors(const struct birth *birth) {
+    int given = fcntl(birth->given, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int image = fcntl(birth->image, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (given < 0 || image < 0 || dup2(given, ORPHAN_GIVEN) < 0 ||
+        dup3(image, ORPHAN_IMAGE, O_CLOEXEC) < 0) {
+        return false;
     }
-    rename_self(orphan->name);
-#if !defined(SANITIZED)
-    drop_memory();
-#endif
-    orphan->run(orphan->arg);
+    close_from(STDERR_FILENO + 1);
+    return true;
 }
 
-/* In the process between: it shares the caller's memory, which stands still meanwhile, but has
- * descriptors of its own. When it has ended, the orphan is one, and holds no descriptor. */
+static UNSANITIZED int become_image(void *arg) {
+    static char *const no_environment[] = {NULL};
+    struct birth *birth = arg;
+    syscall(SYS_setsid);
+    if (arrange_descriptors(birth)) {
+        syscall(SYS_execveat, ORPHAN_IMAGE, "", birth->argv, no_environment, AT_EMPTY_PATH);
+    }
+    birth->error = -errno;
+    mproc__store32(birth->where, 0);
+    syscall(SYS_exit_group, 127);
+    return 0;
+}
+
+/* In the process between, which ends at once, so that the orphan is one. */
 static UNSANITIZED int bear(void *arg) {
-    struct orphan *shared = arg;
-    struct orphan orphan = *shared;
-    close_all_but_stderr();
-    syscall(SYS_setsid); /* so that the orphan never is in the caller's group, whoever kills that */
-    long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
-    if (pid == 0) {
-        live(&orphan);
-    } else if (pid < 0) {
-        shared->error = -errno;
-    } else {
-        mproc__store64(orphan.where, (uint64_t)pid);
+    struct birth *birth = arg;
+    if (clone(become_image, birth->stack + 2 * ORPHAN_STACK,
+              CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, birth, birth->where) < 0) {
+        birth->error = -errno;
     }
     syscall(SYS_exit_group, 0);
     return 0;
 }
 
 /* Without an exit signal, and waited for by __WALL: no handler and no wait() of the program sees it. */
-static int bear_and_wait(struct orphan *orphan, char *stack) {
-    pid_t between = clone(bear, stack + ORPHAN_STACK, CLONE_VM | CLONE_VFORK, orphan);
-    if (between < 0) {
-        return -errno;
-    }
-    while (waitpid(between, NULL, __WALL) < 0 && errno == EINTR) {
-    }
-    return orphan->error;
-}
-
-int mproc__os_orphan(const char *name, void (*run)(void *arg), void *arg, uint64_t *where) {
-    struct orphan orphan = {name, run, arg, where, 0};
+static int bear_and_wait(struct birth *birth) {
     sigset_t all, before;
-    void *stack = mmap(NULL, ORPHAN_STACK, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (stack == MAP_FAILED) {
-        return -errno;
-    }
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = bear_and_wait(&orphan, stack);
+    pid_t between = clone(bear, birth->stack + ORPHAN_STACK, CLONE_VM, birth);
+    int r = between < 0 ? -errno : 0;
+    while (between > 0 && waitpid(between, NULL, __WALL) < 0 && errno == EINTR) {
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    munmap(stack, ORPHAN_STACK);
-    return r;
+    return r != 0 ? r : birth->error;
 }
 
-/* A robust futex that is never released. Should the system refuse the list, nothing is promised. */
-void mproc__os_sign_of_life(uint32_t *word) {
-    static struct robust_list_head head;
-    static struct robust_list node;
-    static_assert(MPROC__OS_DEAD == FUTEX_OWNER_DIED, "what the system writes");
-    node.next = &head.list;
-    head.list.next = &node;
-    head.futex_offset = (long)((uintptr_t)word - (uintptr_t)&node);
-    if (syscall(SYS_set_robust_list, &head, sizeof head) == 0) {
-        mproc__store32(word, (uint32_t)mproc__os_tid());
+int mproc__os_orphan(const void *image, size_t size, const char *const *argv, int given,
+                     uint32_t *where) {
+    struct birth birth = {.argv = argv, .given = given, .where = where};
+    birth.stack = mmap(NULL, 2 * ORPHAN_STACK, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (birth.stack == MAP_FAILED) {
+        return -errno;
     }
+    birth.image = write_image(image, size);
+    int r = birth.image;
+    if (r >= 0) {
+        r = bear_and_wait(&birth);
+        close(birth.image);
+    }
+    munmap(birth.stack, 2 * ORPHAN_STACK);
+    return r;
 }
 
 /* ---------------------------------------------------------------- streams */

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "deny.h"
 #include "kin.h"
 
 #include <sys/resource.h>
@@ -110,6 +111,21 @@ TEST(member_alive_is_told_by_memory) {
     CHECK(mproc__token_dead(token));
     mproc_free(n);
     kin_check();
+}
+
+/* A sandbox may refuse what the word is made of: then memory promises nothing, and the system is asked. */
+TEST(member_without_a_life_word) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    deny(SYS_set_robust_list, -1, ENOSYS);
+    pid_t pid = kin_fork(note_self, n);
+    kin_await(&n->ready, 1);
+    uint64_t token = token_of(&n->self);
+    CHECK(!mproc__token_alive(token));
+    CHECK(!mproc__token_dead(token));
+    kin_kill(pid);
+    CHECK(mproc__token_dead(token));
+    CHECK_EQ(mproc_reap(), 1);
+    mproc_free(n);
 }
 
 /* What is dead but not collected yet is dead. */

@@ -841,6 +841,63 @@ TEST_BARE(watcher_without_a_sign_of_life_is_replaced) {
     expect_replaced(make_twice_without_sign_of_life);
 }
 
+/* As daemons do: then the arena's descriptor and the program's are among the first three. */
+static void make_without_streams(int out) {
+    int high = fcntl(out, F_DUPFD_CLOEXEC, 10);
+    for (int fd = 0; fd < 10; fd++) {
+        close(fd);
+    }
+    say(high, mproc_shm_name(make(NULL, 5000)));
+    pause();
+}
+
+TEST_BARE(watcher_of_a_family_without_streams) {
+    char name[64];
+    int in;
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    pid_t pid = start_family(make_without_streams, &in);
+    hear(in, name);
+    pid_t watcher = wait_for_watcher();
+    CHECK_LE(count_fds(watcher), 1); /* a pidfd */
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(name);
+    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
+    close(in);
+}
+
+/* Then there is no segment either, and nothing is left of the attempt; later there may be both. */
+static void expect_refused(long call, int error) {
+    mproc_shm *shm = NULL;
+    size_t fds = count_fds(getpid());
+    const char *name = own_name("refused");
+    deny(call, -1, error);
+    CHECK_EQ(mproc_shm_create(&shm, name, 1, NULL), -error);
+    CHECK(shm == NULL);
+    CHECK(!exists(name));
+    CHECK_EQ(mproc__family->shms.watcher, 0);
+    CHECK_EQ(count_fds(getpid()), fds);
+    CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);
+    CHECK_EQ(errno, ECHILD);
+    CHECK_OK(mproc_shm_create(&shm, name, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
+    CHECK_OK(mproc_shm_unlink(name)); /* whoever keeps it needs no watcher */
+    mproc_shm_close(shm);
+}
+
+TEST(watcher_must_be_executable) {
+    expect_refused(SYS_execveat, EACCES);
+}
+
+TEST(watcher_needs_a_file) {
+    CHECK_OK(mproc__family_need());
+    expect_refused(SYS_memfd_create, EMFILE);
+}
+
+TEST(watcher_needs_a_process) {
+    CHECK_OK(mproc__family_need());
+    expect_refused(SYS_clone, EAGAIN);
+}
+
 static void leave_two(int out) {
     dup2(out, STDERR_FILENO);
     make("mproc_test_left_a", 1);
