@@ -488,7 +488,9 @@ static void after_fork_in_parent(void) {
             mark_forked(forking.token);
         }
     }
-    errno = error;
+    if (errno != error) {
+        errno = error;
+    }
 }
 
 static void after_fork_in_child(void) {

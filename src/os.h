@@ -89,6 +89,8 @@ int mproc__os_pidfd_open(pid_t pid);
 /* 1: ended, 0: still running after `timeout` ns; -EINTR. */
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
 int mproc__os_pidfd_signal(int pidfd, int signal);
+/* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
+int mproc__os_descriptor_copy(int fd);
 
 /* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has ended,
  * collected or not, and if there is such a pid now it came round again; or an error. Some 15 us. */

@@ -279,6 +279,11 @@ int mproc__os_pidfd_signal(int pidfd, int signal) {
     return result(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
 }
 
+int mproc__os_descriptor_copy(int fd) {
+    int r = result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    return r == -EINVAL ? -EMFILE : r; /* what it says when no number at all is allowed */
+}
+
 /* A process whose first thread has ended shows as a zombie though others go on: its pidfd knows. */
 static bool has_ended(pid_t pid) {
     int fd = mproc__os_pidfd_open(pid);

@@ -41,7 +41,8 @@ static int check_options(const mproc_process_options *options);
 static int check_arg(const void *arg, size_t size);
 static int write_args(uint64_t token, const struct mproc__launch *what);
 static int bring_to_life(mproc_process *process, pid_t *pid);
-static int watch(mproc_process *process, pid_t pid, int reserved);
+static int reserve_descriptor(void);
+static int watch(mproc_process *process, pid_t pid);
 static int launch_fork(mproc_process *process, pid_t *pid);
 static int launch_spawn(mproc_process *process, pid_t *pid);
 static bool collect(mproc_process *process);
@@ -186,17 +187,20 @@ int mproc__process_launch(mproc_process *process, const struct mproc__launch *wh
     if (r != 0 || (r = write_args(process->token, what)) != 0) {
         return r;
     }
-    /* A descriptor is kept for the pidfd: a child that could not be watched would have to be killed. */
-    int reserved = mproc__os_event_new();
+    int reserved = reserve_descriptor();
     if (reserved < 0) {
         return reserved;
     }
     r = bring_to_life(process, &pid);
-    if (r != 0) {
-        close(reserved);
-        return r;
-    }
-    return watch(process, pid, reserved);
+    close(reserved); /* in a forked child, too */
+    return r == 0 ? watch(process, pid) : r;
+}
+
+/* Kept for the pidfd: a child that could not be watched would have to be killed. The cheapest is a copy of
+ * the arena's; who has closed that one under us may fork all the same. */
+static int reserve_descriptor(void) {
+    int fd = mproc__os_descriptor_copy(mproc__family_fd());
+    return fd == -EBADF ? mproc__os_event_new() : fd;
 }
 
 static int check_arg(const void *arg, size_t size) {
@@ -246,9 +250,8 @@ static int bring_to_life(mproc_process *process, pid_t *pid) {
     return launch_fork(process, pid);
 }
 
-static int watch(mproc_process *process, pid_t pid, int reserved) {
+static int watch(mproc_process *process, pid_t pid) {
     mproc__member_expected_pid(process->token, pid);
-    close(reserved);
     int pidfd = mproc__os_pidfd_open(pid);
     if (pidfd < 0) { /* another thread took the last descriptor in between */
         kill(pid, SIGKILL);
@@ -265,6 +268,7 @@ static int watch(mproc_process *process, pid_t pid, int reserved) {
 static int launch_fork(mproc_process *process, pid_t *pid) {
     uint64_t token = process->token;
     mproc__member_next_fork(token);
+    errno = 0; /* or the handlers would write it back in the parent: a page copied */
     pid_t r = fork();
     if (r < 0) {
         return -errno;

@@ -41,6 +41,9 @@ static int module_clear(PyObject *module) {
 #define X(name) Py_CLEAR(state->name##_type);
     MODULE_TYPES(X)
 #undef X
+    for (size_t i = 0; i < MODULE_TAKEN; i++) {
+        Py_CLEAR(state->taken[i]);
+    }
     codec_clear(&state->codec);
     pickling_clear(&state->pickling);
     return 0;

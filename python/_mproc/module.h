@@ -66,10 +66,14 @@
     X(child)                                                                                       \
     X(template)
 
+/* Attributes that start() takes from a process object: process.c. */
+#define MODULE_TAKEN 4
+
 struct module_state {
     struct pickling pickling;
     struct codec codec;
     struct looking young_connections;
+    PyObject *taken[MODULE_TAKEN]; /* their names */
 #define X(name) PyTypeObject *name##_type;
     MODULE_TYPES(X)
 #undef X

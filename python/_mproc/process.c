@@ -1,7 +1,7 @@
 /* process.c: children of the family, as Python starts them.
  *
  * Child is what a multiprocessing Popen is made of: fork() or launch() starts it, poll() and wait() ask for
- * its end. It wraps one mproc_process; its one descriptor is the sentinel (a pidfd), open until
+ * its end; start() of a class of processes does what fork() does, and more of it before the fork. It wraps one mproc_process; its one descriptor is the sentinel (a pidfd), open until
  * close() or the object's end. Template is the process whose forks are the children of method
  * forkserver. The functions, but for getpid, are for started children: attach, child_args, child_fds,
  * template_serve.
@@ -10,6 +10,9 @@
  * descriptors (launch's fds), and holds on arena objects. A core process can take holds from
  * mproc_process_prepare() on, but wants its descriptors there, so hold_for() takes a hold of our
  * own, and launch() passes them all on.
+ *
+ * What a forked child has of its parent's reference counts is right: start() gives back before the fork
+ * what a child takes anew.
  *
  * Invariants: 1. `held` are holds of this process until launch() has given them to the child, or
  * close() gives them back. 2. `code` is final once `ended`.
@@ -34,8 +37,7 @@ struct child {
     PyObject *weak;
     void **held;
     size_t nheld;
-    pid_t pid;
-    int sentinel;
+    pid_t pid; /* once closed */
     int ended;
     int code;
 };
@@ -107,12 +109,11 @@ static int *descriptors_make(PyObject *sequence, size_t *n) {
 static PyObject *child_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)args;
     (void)kwargs;
-    struct child *self = (struct child *)type->tp_alloc(type, 0);
-    if (self) self->sentinel = -1;
-    return (PyObject *)self;
+    return type->tp_alloc(type, 0);
 }
 
 static void child_give_back(struct child *self) {
+    if (!self->held) return;
     for (size_t i = 0; i < self->nheld; i++) mproc_drop(self->held[i]);
     PyMem_Free(self->held);
     self->held = NULL;
@@ -122,10 +123,13 @@ static void child_give_back(struct child *self) {
 /* 0, or -EBUSY when the process still runs. */
 static int child_shut(struct child *self) {
     child_give_back(self);
-    int r = self->handle ? mproc_process_close(self->handle) : 0;
-    if (r == 0) self->handle = NULL;
-    if (r == 0) self->sentinel = -1;
-    return r;
+    if (!self->handle) return 0;
+    pid_t pid = mproc_process_pid(self->handle);
+    int r = mproc_process_close(self->handle);
+    if (r < 0) return r;
+    self->handle = NULL;
+    self->pid = pid;
+    return 0;
 }
 
 static void child_dealloc(PyObject *object) {
@@ -168,30 +172,6 @@ static int hold_all(struct child *self, mproc_process *handle) {
     return 0;
 }
 
-/* Forks under the interpreter's hooks. Returns as mproc_process_launch(). */
-static int launch_fork(mproc_process *handle) {
-    PyOS_BeforeFork();
-    int r = mproc_process_launch(handle, NULL, 0);
-    if (r == MPROC_IN_CHILD)
-        PyOS_AfterFork_Child();
-    else
-        PyOS_AfterFork_Parent();
-    return r;
-}
-
-static int child_started(struct child *self, mproc_process *handle, int r) {
-    if (r < 0) {
-        (void)mproc_process_close(handle);
-        return r;
-    }
-    self->handle = handle;
-    child_give_back(self);
-    if (r == MPROC_IN_CHILD) return r;
-    self->pid = mproc_process_pid(handle);
-    self->sentinel = mproc_process_sentinel(handle);
-    return 0;
-}
-
 /* Any str is a name; the core keeps what of it is a C string. */
 static mproc_process *child_prepare(struct child *self, mproc_process_options *options,
                                     PyObject *name) {
@@ -218,13 +198,26 @@ static mproc_process *child_prepare(struct child *self, mproc_process_options *o
     return r < 0 ? NULL : handle;
 }
 
-/* What a forked child does: process._bootstrap("fork"), whose result is its exit code. */
-static _Noreturn void run_forked(PyObject *process) {
-    PyObject *result = PyObject_CallMethod(process, "_bootstrap", "s", "fork");
-    long code = result ? PyLong_AsLong(result) : 1;
-    if (code == -1 && PyErr_Occurred()) code = 1;
-    _exit((int)(code & 0xff));
-}
+/* ---- Child: fork
+ *
+ * Parent and child share their memory until one of them writes, and then the writer pays for a copy of
+ * the page, three microseconds. So what the parent need not do behind the fork it does before.
+ */
+
+/* What start() takes from a process object: the popen object comes in, what is to be run goes out.
+ * A child gets all of it back, and so does the parent if there is no child. */
+enum { OLD_POPEN, TARGET, ARGS, KWARGS, TAKEN };
+
+static_assert(TAKEN == MODULE_TAKEN, "their names are kept in the module's state");
+
+/* The values, and the popen object itself; a reference to each, unless it is lent. names: NULL when nothing
+ * is taken. */
+struct taken {
+    PyObject *const *names;
+    PyObject *values[TAKEN + 1];
+    unsigned lent;
+    int no_kwargs; /* an empty dictionary of nobody else's: made anew, where it is needed */
+};
 
 /* By an interned name: others are looked up in no cache. */
 static PyObject *attribute(PyObject *object, const char *name) {
@@ -234,22 +227,73 @@ static PyObject *attribute(PyObject *object, const char *name) {
     return value;
 }
 
-/* A child would have, and write, a copy of what is buffered. Who has replaced or closed a stream is left
- * alone. */
-static int flush_stream(const char *name) {
-    PyObject *stream = PySys_GetObject(name);
-    if (!stream) return 0;
-    Py_INCREF(stream);
-    PyObject *flush = attribute(stream, "flush");
-    PyObject *result = flush ? PyObject_CallNoArgs(flush) : NULL;
-    Py_XDECREF(flush);
-    Py_DECREF(stream);
-    if (!result && !PyErr_ExceptionMatches(PyExc_AttributeError) &&
-        !PyErr_ExceptionMatches(PyExc_ValueError))
-        return -1;
-    PyErr_Clear();
-    Py_XDECREF(result);
+static int give_back(struct taken *taken, PyObject *process) {
+    if (taken->no_kwargs && !(taken->values[KWARGS] = PyDict_New())) return -1;
+    for (size_t i = 0; i < TAKEN; i++) {
+        PyObject *value = taken->values[i];
+        if (value && PyObject_SetAttr(process, taken->names[i], value) < 0) return -1;
+        Py_CLEAR(taken->values[i]);
+    }
     return 0;
+}
+
+static void taken_clear(struct taken *taken) {
+    for (size_t i = 0; i <= TAKEN; i++)
+        if (!(taken->lent & 1u << i)) Py_CLEAR(taken->values[i]);
+}
+
+/* Each is there: BaseProcess.__init__() makes them. */
+static int take(struct taken *taken, PyObject *process) {
+    PyObject *const *names = taken->names;
+    if (!names) return 0;
+    for (size_t i = 0; i < TAKEN; i++) {
+        taken->values[i] = PyObject_GetAttr(process, names[i]);
+        if (!taken->values[i]) return -1;
+    }
+    for (size_t i = 0; i < TAKEN; i++) {
+        PyObject *value = i == OLD_POPEN ? taken->values[TAKEN] : NULL;
+        if (PyObject_SetAttr(process, names[i], value) < 0) return -1;
+    }
+    PyObject *kwargs = taken->values[KWARGS];
+    if (PyDict_CheckExact(kwargs) && PyDict_GET_SIZE(kwargs) == 0 && Py_REFCNT(kwargs) == 1)
+        Py_CLEAR(taken->values[KWARGS]);
+    taken->no_kwargs = !taken->values[KWARGS];
+    return 0;
+}
+
+/* A reference that is not the last one can be given back before the fork, and taken anew by a child. No
+ * Python code runs in between, so what is lent stays; behind the fork the parent looks at none of it. */
+static void lend(struct taken *taken) {
+    for (size_t i = 0; i <= TAKEN; i++) {
+        if (taken->values[i] && Py_REFCNT(taken->values[i]) > 1) {
+            Py_DECREF(taken->values[i]);
+            taken->lent |= 1u << i;
+        }
+    }
+}
+
+static void take_back(struct taken *taken) {
+    for (size_t i = 0; i <= TAKEN; i++)
+        if (taken->lent & 1u << i) Py_INCREF(taken->values[i]);
+    taken->lent = 0;
+}
+
+/* Forks under the interpreter's hooks. Returns as mproc_process_launch(). */
+static int launch_fork(struct child *self, mproc_process *handle, struct taken *taken) {
+    PyOS_BeforeFork();
+    self->handle = handle;
+    lend(taken);
+    int r = mproc_process_launch(handle, NULL, 0);
+    if (r != 0) take_back(taken);
+    if (r < 0)
+        self->handle = NULL;
+    else
+        child_give_back(self);
+    if (r == MPROC_IN_CHILD)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+    return r;
 }
 
 static mproc_process *prepare_fork(struct child *self, PyObject *process) {
@@ -267,21 +311,107 @@ static mproc_process *prepare_fork(struct child *self, PyObject *process) {
     return handle;
 }
 
+/* What a forked child does: process._bootstrap("fork"), whose result is its exit code. */
+static _Noreturn void run_forked(PyObject *process, struct taken *taken) {
+    PyObject *result = NULL;
+    if (give_back(taken, process) == 0)
+        result = PyObject_CallMethod(process, "_bootstrap", "s", "fork");
+    long code = result ? PyLong_AsLong(result) : 1;
+    if (code == -1 && PyErr_Occurred()) code = 1;
+    _exit((int)(code & 0xff));
+}
+
+/* 0, or -1 with an exception, when start_failed() is to follow. In the child it does not return. */
+static int fork_child(struct child *self, PyObject *process, struct taken *taken) {
+    mproc_process *handle = prepare_fork(self, process);
+    if (!handle) return -1;
+    if (take(taken, process) < 0) {
+        (void)mproc_process_close(handle);
+        return -1;
+    }
+    int r = launch_fork(self, handle, taken);
+    if (r == MPROC_IN_CHILD) run_forked(process, taken);
+    if (r == 0) return 0;
+    (void)mproc_process_close(handle);
+    error_raise(r);
+    return -1;
+}
+
 PyDoc_STRVAR(child_fork_doc,
              "fork($self, process, /)\n--\n\nStart the child as a copy of the caller. It calls "
              "process._bootstrap('fork') and exits with\nthe result; the parent returns.");
 
-/* In C, for the parent touches as little as it can once it has forked: each page costs it a fault. */
 static PyObject *child_fork(PyObject *object, PyObject *process) {
-    struct child *self = (struct child *)object;
-    if (flush_stream("stdout") < 0 || flush_stream("stderr") < 0) return NULL;
-    mproc_process *handle = prepare_fork(self, process);
-    if (!handle) return NULL;
-    int r = child_started(self, handle, launch_fork(handle));
-    if (r == MPROC_IN_CHILD) run_forked(process);
-    if (r < 0) return error_raise(r);
+    struct taken nothing = {0};
+    if (fork_child((struct child *)object, process, &nothing) < 0) return NULL;
     Py_RETURN_NONE;
 }
+
+static void start_failed(PyObject *process, struct taken *taken) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (give_back(taken, process) < 0) PyErr_Clear();
+    Py_XDECREF(PyObject_CallMethod(process, "_not_started", NULL));
+    PyErr_Restore(type, value, traceback);
+}
+
+/* ---- Process.start() */
+
+PyDoc_STRVAR(start_doc, "start($self, /)\n--\n\nStart the child process.");
+
+/* Uses up the reference to cls, which _begin() has returned. */
+static int start_fork(PyObject *process, PyObject *cls, struct taken *taken) {
+    PyObject *module =
+        PyType_Check(cls) ? PyType_GetModuleByDef((PyTypeObject *)cls, &module_definition) : NULL;
+    struct module_state *state = module ? module_state(module) : NULL;
+    if (!state || !PyType_IsSubtype((PyTypeObject *)cls, state->child_type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no class of popen objects", cls);
+        Py_DECREF(cls);
+        return -1;
+    }
+    PyObject *popen = child_new((PyTypeObject *)cls, NULL, NULL);
+    Py_DECREF(cls); /* now: behind the fork it would be a page */
+    if (!popen) return -1;
+    taken->names = state->taken;
+    taken->values[TAKEN] = popen;
+    return fork_child((struct child *)popen, process, taken);
+}
+
+/* In C, so that the parent of a fork returns through no Python frame. */
+static PyObject *start(PyObject *process, PyObject *unused) {
+    (void)unused;
+    PyObject *cls = PyObject_CallMethod(process, "_begin", "O", Py_True);
+    if (!cls || cls == Py_None) return cls;
+    struct taken taken = {0};
+    int r = start_fork(process, cls, &taken);
+    if (r < 0) start_failed(process, &taken);
+    taken_clear(&taken);
+    if (r < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef start_method = {"start", start, METH_NOARGS, start_doc};
+
+PyDoc_STRVAR(make_start_doc, "make_start($module, cls, /)\n--\n\nThe start() of a class of "
+                             "processes, which calls _begin(True) and forks what that returns.");
+
+static PyObject *make_start(PyObject *module, PyObject *cls) {
+    (void)module;
+    if (!PyType_Check(cls)) {
+        PyErr_Format(PyExc_TypeError, "cls must be a class, not %.100s", Py_TYPE(cls)->tp_name);
+        return NULL;
+    }
+    return PyDescr_NewMethod((PyTypeObject *)cls, &start_method);
+}
+
+static int add_taken_names(struct module_state *state) {
+    static const char *const names[TAKEN] = {"_popen", "_target", "_args", "_kwargs"};
+    for (size_t i = 0; i < TAKEN; i++)
+        if (!(state->taken[i] = PyUnicode_InternFromString(names[i]))) return -1;
+    return 0;
+}
+
+/* ---- Child: launch of a program */
 
 static PyObject *child_start(struct child *self, mproc_process_options *options, PyObject *name,
                              const Py_buffer *payload) {
@@ -289,9 +419,13 @@ static PyObject *child_start(struct child *self, mproc_process_options *options,
     mproc_process *handle = child_prepare(self, options, name);
     if (!handle) return NULL;
     BLOCKING(r, mproc_process_launch(handle, payload->buf, (size_t)payload->len));
-    r = child_started(self, handle, r);
-    if (r == BLOCKING_RAISED) return NULL;
-    if (r < 0) return error_raise_for(r, options->argv ? options->argv[0] : NULL);
+    if (r < 0) {
+        (void)mproc_process_close(handle);
+        if (r == BLOCKING_RAISED) return NULL;
+        return error_raise_for(r, options->argv ? options->argv[0] : NULL);
+    }
+    self->handle = handle;
+    child_give_back(self);
     Py_RETURN_NONE;
 }
 
@@ -431,12 +565,14 @@ static PyObject *child_close(PyObject *object, PyObject *unused) {
 
 static PyObject *child_pid(PyObject *object, void *closure) {
     (void)closure;
-    return PyLong_FromLong(((struct child *)object)->pid);
+    struct child *self = (struct child *)object;
+    return PyLong_FromLong(self->handle ? mproc_process_pid(self->handle) : self->pid);
 }
 
 static PyObject *child_sentinel(PyObject *object, void *closure) {
     (void)closure;
-    return PyLong_FromLong(((struct child *)object)->sentinel);
+    struct child *self = (struct child *)object;
+    return PyLong_FromLong(self->handle ? mproc_process_sentinel(self->handle) : -1);
 }
 
 static PyGetSetDef child_getset[] = {
@@ -669,12 +805,13 @@ static PyMethodDef functions[] = {
     {"child_args", child_args, METH_NOARGS, child_args_doc},
     {"child_fds", child_fds, METH_NOARGS, child_fds_doc},
     {"template_serve", template_serve, METH_NOARGS, template_serve_doc},
+    {"make_start", make_start, METH_O, make_start_doc},
     {NULL, NULL, 0, NULL},
 };
 
 int process_add(PyObject *module) {
     struct module_state *state = module_state(module);
-    if (PyModule_AddFunctions(module, functions) < 0) return -1;
+    if (PyModule_AddFunctions(module, functions) < 0 || add_taken_names(state) < 0) return -1;
     if (PyModule_AddIntConstant(module, "SPAWN", MPROC_SPAWN) < 0) return -1;
     if (PyModule_AddIntConstant(module, "FORKSERVER", MPROC_FORKSERVER) < 0) return -1;
     if (module_add_type(module, &child_spec, &state->child_type, 1) < 0) return -1;

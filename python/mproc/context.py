@@ -311,6 +311,11 @@ class Process(process.BaseProcess):
     def _Popen(process_obj: process.BaseProcess) -> Popen:
         return _default_context.get_context().Process._Popen(process_obj)
 
+    def _chosen_popen(
+        self, make: Callable[[process.BaseProcess], Popen]
+    ) -> Callable[[process.BaseProcess], Popen]:
+        return _default_context.get_context().Process._Popen if make is Process._Popen else make
+
     @staticmethod
     def _after_fork() -> None:
         _default_context.get_context().Process._after_fork()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import signal
 
-from . import util
-from ._mproc import Child
+from . import process, util
+from ._mproc import Child, make_start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ class Popen(Child):
     method = "fork"
     finalizer: util.Finalize | None = None
 
-    # The constructor, too, so that the parent returns through no frame in between.
-    __init__ = _launch = Child.fork
+    _launch = Child.fork
+
+    def __init__(self, process_obj: process.BaseProcess) -> None:
+        util._flush_std_streams()
+        self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
         """Return the number under which the child has our descriptor."""
@@ -50,3 +53,8 @@ class Popen(Child):
     def interrupt(self) -> None:
         """Send SIGINT, unless the child has ended."""
         self._send_signal(signal.SIGINT)
+
+
+# From now on the parent of a fork returns from it through no frame of Python.
+process.BaseProcess.start = make_start(process.BaseProcess)  # type: ignore[assignment, method-assign]
+process._forking = Popen

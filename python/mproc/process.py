@@ -119,6 +119,10 @@ class BaseProcess:
 
     def start(self) -> None:
         """Start the child process."""
+        self._begin(False)
+
+    def _begin(self, may_leave: bool) -> type[Popen] | None:
+        """Start the child process, but leave a fork, if that may be, to the class returned."""
         if self._closed:
             self._check_closed()
         assert self._popen is None, "cannot start a process twice"
@@ -130,14 +134,27 @@ class BaseProcess:
         )
         if _children:
             _cleanup()
-        _children.add(self)  # what can be done before a fork needs no page copied
+        _children.add(self)
+        make: Callable[[BaseProcess], Popen] = self._Popen
         try:
-            self._popen = self._Popen(self)
+            if make is not _forking:
+                make = self._chosen_popen(make)
+            if may_leave and make is _forking:
+                _flush_std_streams()
+                return _forking
+            self._popen = make(self)
         except BaseException:
-            _children.discard(self)
+            self._not_started()
             raise
         # The target may refer to this object: without it there is no cycle.
         del self._target, self._args, self._kwargs
+        return None
+
+    def _chosen_popen(self, make: Callable[[BaseProcess], Popen]) -> Callable[[BaseProcess], Popen]:
+        return make
+
+    def _not_started(self) -> None:
+        _children.discard(self)
 
     def terminate(self) -> None:
         """End the process with SIGTERM."""
@@ -433,6 +450,7 @@ class _MainProcess(BaseProcess):
 _CHILDREN_RUN_ATEXIT = sys.version_info >= (3, 13)
 
 _after_forkers: Mapping[Any, Any] = {}
+_forking: type[Popen] | None = None  # popen_fork.Popen, once it is imported
 _verbose = False  # somebody has called get_logger()
 
 _modules = sys.modules

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "deny.h"
 #include "family.h"
+#include "kin.h"
 #include "methods.h"
 #include "os.h"
 #include "process.h"
@@ -760,6 +761,41 @@ TEST_BARE(process_before_init) {
         mproc_process_start(&p, no_args, NULL, 0, &(mproc_process_options){.method = MPROC_SPAWN}));
     CHECK_EQ(finish(p), 42);
     close(mproc__family_fd());
+}
+
+static int descriptors(void) {
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        n += fcntl(fd, F_GETFD) != -1;
+    }
+    return n;
+}
+
+static int count_descriptors(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    return descriptors();
+}
+
+TEST(process_fork_adds_no_descriptor_to_the_child) {
+    CHECK_EQ(finish(start(MPROC_FORK, no_args, NULL, 0)), 42);
+    int before = descriptors();
+    CHECK_EQ(finish(start(MPROC_FORK, count_descriptors, NULL, 0)), before);
+    CHECK_EQ(descriptors(), before);
+}
+
+static void fork_after_closing(void *arg) {
+    (void)arg;
+    mproc_queue *q = mproc_queue_new(0);
+    close(mproc__family_fd());
+    int before = descriptors();
+    CHECK_EQ(finish(start(MPROC_FORK, count_descriptors, NULL, 0)), before);
+    CHECK_EQ(descriptors(), before);
+    mproc_drop(q);
+}
+
+TEST(process_fork_when_the_arenas_descriptor_is_closed) {
+    kin_join(kin_fork(fork_after_closing, NULL));
 }
 
 /* ---------------------------------------------------------------- the system refuses */

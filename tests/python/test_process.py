@@ -7,8 +7,10 @@ import threading
 import time
 
 import pytest
+from conftest import descriptors
 
 import mproc
+from mproc import _mproc, popen_fork
 from mproc.connection import wait
 
 # ---- what children run
@@ -235,6 +237,145 @@ def test_one_descriptor_per_process(ctx):
     assert len(os.listdir("/proc/self/fd")) == before + 1
     ended(first)
     ended(second)
+
+
+def test_a_forked_child_has_the_descriptors_of_its_parent():
+    fork = mproc.get_context("fork")
+    reader, writer = fork.Pipe(duplex=False)
+    with reader, writer:
+        before = descriptors()
+        process = fork.Process(target=tell, args=(writer, descriptors))
+        process.start()
+        assert reader.recv() == before
+        process.join()
+
+
+# ---- what start() takes from the object
+
+
+def test_a_start_that_fails_can_be_repeated(ctx):
+    import resource
+
+    ask(ctx, os.getpid)  # what is imported, and a template, are there
+    process = ctx.Process(target=exit_with, kwargs={"code": 7})
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, old[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            process.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+    assert process.pid is None
+    assert process not in mproc.active_children()
+    process.start()
+    process.join()
+    assert process.exitcode == 7
+
+
+def test_a_start_without_what_is_to_be_run():
+    process = mproc.get_context("fork").Process(target=exit_with, args=(3,))
+    del process._kwargs
+    with pytest.raises(AttributeError, match="_kwargs"):
+        process.start()
+    assert process not in mproc.active_children()
+    assert not hasattr(process, "_kwargs")
+    process._kwargs = {}
+    process.start()
+    process.join()
+    assert process.exitcode == 3
+
+
+class OwnPopen(popen_fork.Popen):
+    """Of a class of one's own: started by a call of it, as ever."""
+
+    def __init__(self, process):
+        super().__init__(process)
+        self.seen = self.pid
+
+
+class OwnProcess(mproc.get_context("fork").Process):
+    _Popen = staticmethod(OwnPopen)
+
+
+class Counting:
+    """A target whose exit code tells what the child's objects are referred to by."""
+
+    def __call__(self, thing, other, **more):
+        process = mproc.current_process()
+        assert process._popen is None
+        assert process._args == (thing, other)
+        assert process._kwargs == more
+        counted = (self, thing, process._args, *more.values())
+        os._exit(sum(map(sys.getrefcount, counted)))
+
+
+@pytest.mark.parametrize("more", [{}, {"more": ["thing"]}])
+@pytest.mark.parametrize("shared", [True, False])
+def test_no_reference_is_lost(more, shared):
+    target, thing, other = Counting(), ["thing"], ["other"]
+    ours = (target, thing, other, *more.values())
+    codes = set()
+    before = [sys.getrefcount(one) for one in ours]
+    for kind in (mproc.get_context("fork").Process, OwnProcess) * 5:
+        args = (thing, other)
+        process = kind(target=target, args=args, kwargs=more)
+        if not shared:
+            del args
+        process.start()
+        process.join()
+        assert not {"_target", "_args", "_kwargs"} & set(vars(process))
+        codes.add(process.exitcode)
+    assert len(codes) == 1
+    assert codes.pop() > 5
+    args = process = None
+    assert [sys.getrefcount(one) for one in ours] == before
+
+
+def test_a_foreign_class_of_popen_objects():
+    class Strange(mproc.get_context("fork").Process):
+        what: object = int
+
+        def _begin(self, may_leave):
+            return self.what
+
+    for what in (int, 5):
+        process = Strange()
+        process.what = what
+        with pytest.raises(TypeError, match="is no class of popen objects"):
+            process.start()
+
+
+def test_make_start_wants_a_class():
+    with pytest.raises(TypeError, match="cls must be a class, not int"):
+        _mproc.make_start(5)
+
+
+def test_own_popen_objects():
+    process = OwnProcess(target=exit_with, args=(4,))
+    process.start()
+    process.join()
+    assert process._popen.seen == process.pid
+    assert process.exitcode == 4
+
+
+def test_a_look_at_the_children_before_a_fork(program):
+    program.write(
+        "main.py",
+        """
+import os
+import mproc
+fork = mproc.get_context('fork')
+p = fork.Process(target=int); p.start(); p.join()
+p = fork.Process(target=int)
+def look():
+    assert mproc.active_children() == [p]
+    assert p._popen.poll() is None and p._popen.pid == 0 and p._popen.sentinel == -1
+os.register_at_fork(before=look)
+p.start(); p.join()
+print(p.exitcode)
+""",
+    )
+    assert program.output("main.py") == "0\n"
 
 
 # ---- the rules
