@@ -421,14 +421,18 @@ static uint32_t choose_stride(const struct crash_op *op, uint32_t n) {
     return stride;
 }
 
-/* Chooses points: pick[k] is set for those to be run. A sample has the first run of every instruction
- * too, unless the operation asks for fewer. */
-static uint32_t choose(const struct crash_op *op, const struct trace *trace, unsigned char *pick) {
-    uint32_t n = 0, chosen = 0, i = 0;
+static uint32_t count_points(const struct trace *trace) {
+    uint32_t n = 0;
     for (uint32_t k = 1; k <= trace->count; k++) {
         n += !within_run(trace, k);
     }
-    uint32_t stride = choose_stride(op, n);
+    return n;
+}
+
+/* Chooses points: pick[k] is set for those to be run. A sample has the first run of every instruction
+ * too, unless the operation asks for fewer. */
+static uint32_t choose(const struct crash_op *op, const struct trace *trace, unsigned char *pick) {
+    uint32_t chosen = 0, i = 0, stride = choose_stride(op, count_points(trace));
     uint32_t offset = (uint32_t)random_below(stride);
     for (uint32_t k = 1; k <= trace->count; k++) {
         if (within_run(trace, k)) {
@@ -482,8 +486,8 @@ static bool run_op(const struct crash_op *op) {
     bool good = try_points(op, pick, &strays);
     free(pick);
     printf("%-44s %6u kill points", op->name, chosen);
-    if (chosen != board->trace.count) {
-        printf(" of %u", board->trace.count);
+    if (chosen != count_points(&board->trace)) {
+        printf(", a sample of %u", count_points(&board->trace));
     }
     if (strays != 0) {
         printf(", %u stepped singly", strays);
