@@ -307,8 +307,8 @@ static int start_ticks(pid_t pid, uint64_t *ticks) {
     char path[32], text[MPROC__STAT_SIZE];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return errno == ENOENT ? -ESRCH : -errno;
+    if (fd < 0) { /* none of that number, or /proc is not there, or hides it */
+        return errno == ENOENT && has_ended(pid) ? -ESRCH : -errno;
     }
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);

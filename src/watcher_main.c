@@ -89,7 +89,7 @@ static bool has_ended(pid_t pid) {
     return r == 1;
 }
 
-/* What the system tells of a process; -ENOENT: there is none. */
+/* What the system tells of a process; -ENOENT: there is none, or /proc is not there, or hides it. */
 static long read_stat(pid_t pid, char out[MPROC__STAT_SIZE]) {
     char name[32];
     struct bare_text path = {0, sizeof name, name};
@@ -113,7 +113,7 @@ static bool process_is(pid_t pid, uint64_t when) {
     bool ended;
     long n = read_stat(pid, text);
     if (n < 0) {
-        return n != -ENOENT && n != -ESRCH;
+        return !has_ended(pid);
     }
     if (!mproc__stat_parse(text, &ended, &ticks) || (ended && has_ended(pid))) {
         return false;

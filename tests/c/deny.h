@@ -10,7 +10,10 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -32,6 +35,12 @@ static inline void deny(long number, long first, int error) {
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
         test_skip("no system call filters here");
     }
+}
+
+/* An empty /proc for this process and its children. False: it may not mount one. */
+static inline bool deny_proc(void) {
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", "/proc", "tmpfs", 0, NULL) == 0;
 }
 
 /* No new process can be made. */

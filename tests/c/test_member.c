@@ -128,6 +128,23 @@ TEST(member_without_a_life_word) {
     mproc_free(n);
 }
 
+/* Nor need there be a /proc, or one that shows everybody: who cannot be looked at is not dead. */
+TEST(member_without_proc) {
+    struct note *n = mproc_calloc(1, sizeof *n);
+    if (!deny_proc()) {
+        test_skip("may not mount a /proc of its own");
+    }
+    deny(SYS_set_robust_list, -1, ENOSYS);
+    pid_t pid = kin_fork(note_self, n);
+    kin_await(&n->ready, 1);
+    uint64_t token = token_of(&n->self);
+    CHECK(!mproc__token_dead(token));
+    kin_kill(pid);
+    CHECK(mproc__token_dead(token));
+    CHECK_EQ(mproc_reap(), 1);
+    mproc_free(n);
+}
+
 /* What is dead but not collected yet is dead. */
 TEST(member_zombie_is_dead) {
     struct note *n = mproc_calloc(1, sizeof *n);

@@ -866,6 +866,35 @@ TEST_BARE(watcher_of_a_family_without_streams) {
     close(in);
 }
 
+static void make_without_proc(int out) {
+    if (!deny_proc()) {
+        _exit(0);
+    }
+    make_and_wait(out);
+}
+
+/* A small container, or one that hides processes: nothing that is told there says that a member is dead. */
+TEST_BARE(watcher_without_proc) {
+    char name[64];
+    int in, status;
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    pid_t pid = start_family(make_without_proc, &in);
+    if (read(in, name, sizeof name) != sizeof name) {
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        test_skip("may not mount a /proc of its own");
+    }
+    pid_t watcher = wait_for_watcher();
+    while (count_fds(watcher) < 2) { /* stderr, and the pidfd through which it watches */
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    CHECK(exists(name));
+    kill(pid, SIGKILL);
+    expect_killed(pid);
+    until_gone(name);
+    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
+    close(in);
+}
+
 /* Then there is no segment either, and nothing is left of the attempt; later there may be both. */
 static void expect_refused(long call, int error) {
     mproc_shm *shm = NULL;
