@@ -9,6 +9,9 @@
  * Shared state.
  *   guard     as guard.c says.
  *   holder    pid << 32 | thread id; written by who holds the lock, a hint for anybody else.
+ *   signaller where the last one ran that released the lock without being its holder: CPU + 1, 0: nobody
+ *             did. A hint, written by anybody who does. Whose lock is a signal, and waits for the next one
+ *             on that CPU, does not look before it sleeps: the other could not run meanwhile.
  *   mourned*  written by who acquired the lock from a dead holder.
  *
  * Invariants.
@@ -29,6 +32,8 @@ struct mproc_lock {
     struct mproc__object object;
     struct mproc__guard guard;
     uint64_t holder;
+    uint32_t signaller;
+    uint32_t pad;
     uint64_t mourned_thread;
     uint64_t mourned_serial;
     uint64_t log; /* the block behind guard.log */
@@ -69,14 +74,37 @@ static void mourn(struct mproc_lock *lock, uint64_t token) {
     mproc__guard_rollback(&lock->guard);
 }
 
-static inline int take(mproc_lock *lock, int64_t timeout, enum mproc__mutex_for whom) {
+static uint32_t this_cpu(void) {
+    return (uint32_t)mproc__os_cpu() + 1;
+}
+
+/* The caller holds it, and whoever released it last for its holder did so on this CPU. */
+static bool signalled_from_here(const struct mproc_lock *lock) {
+    return mproc__peek32(&lock->signaller) == this_cpu() &&
+           mproc__mutex_owner(&lock->guard.mutex) == mproc__self_token();
+}
+
+static MPROC__NOINLINE int wait(struct mproc_lock *lock, uint64_t mine, int64_t timeout,
+                                enum mproc__mutex_for whom) {
+    struct mproc__mutex *mutex = &lock->guard.mutex;
     uint64_t dead;
-    int r = mproc__mutex_acquire(&lock->guard.mutex, timeout, whom, &dead);
-    if (mproc__unlikely(r != 0)) {
-        if (r != -EOWNERDEAD) {
+    int r = timeout != 0 && signalled_from_here(lock)
+                ? mproc__mutex_sleep(mutex, mine, timeout, whom, &dead)
+                : mproc__mutex_wait(mutex, mine, timeout, whom, &dead);
+    if (r == -EOWNERDEAD) {
+        mourn(lock, dead);
+    }
+    return r;
+}
+
+static inline int take(mproc_lock *lock, int64_t timeout, enum mproc__mutex_for whom) {
+    uint64_t mine = mproc__mutex_mine();
+    int r = 0;
+    if (!mproc__mutex_try(&lock->guard.mutex, mine)) {
+        r = wait(lock, mine, timeout, whom);
+        if (r != 0 && r != -EOWNERDEAD) {
             return r;
         }
-        mourn(lock, dead);
     }
     mproc__poke64(&lock->holder, mproc__self_thread());
     return r;
@@ -87,8 +115,12 @@ int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
 }
 
 int mproc_lock_release(mproc_lock *lock) {
-    if (mproc__unlikely(mproc__mutex_owner(&lock->guard.mutex) == 0)) {
-        return MPROC_ENOTHELD;
+    uint64_t owner = mproc__mutex_owner(&lock->guard.mutex);
+    if (mproc__unlikely(owner != mproc__self_token())) {
+        if (owner == 0) {
+            return MPROC_ENOTHELD;
+        }
+        mproc__poke32(&lock->signaller, this_cpu());
     }
     mproc__poke64(&lock->holder, 0);
     mproc__program_order();

@@ -88,8 +88,8 @@ static bool kept_in_vain(uint64_t word) {
 static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
 /* On this CPU the owner cannot run while this thread does. If the owner is this very member, the lock may
- * be a signal, which another one will release: where from is not known. Nor is it known where somebody is
- * being woken. */
+ * be a signal, which another one will release: from where, lock.c may know. Where somebody is being woken,
+ * nobody does. */
 static bool spinning_may_pay(uint64_t word, uint64_t mine) {
     return !is_kept(word) && (word == 0 || (word & CPU_MASK) != (mine & CPU_MASK) ||
                               token_of(word) == token_of(mine));
@@ -232,6 +232,11 @@ MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine,
                 : acquire_sleeping(mutex, mine, start, deadline, whom, mourned);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
+}
+
+int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                       enum mproc__mutex_for whom, uint64_t *mourned) {
+    return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, mourned);
 }
 
 /* Keeps it for a sleeper that starves; if there is none any more, frees it after all. False: the word is

@@ -40,21 +40,28 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
     return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
 }
 
-/* The mutex was not free. */
+/* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner died;
+ * -ETIMEDOUT; -EINTR. `mourned`, if not NULL, gets the token of the owner that died. */
 int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                       enum mproc__mutex_for whom, uint64_t *mourned);
+/* The same, but sleeps at once: who will release it needs this CPU. */
+int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                       enum mproc__mutex_for whom, uint64_t *mourned);
 /* Somebody may wait for it, or nobody has it. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
-/* 0; -EOWNERDEAD: acquired, and the previous owner died; -ETIMEDOUT; -EINTR. `mourned`, if not NULL, gets the token of the owner that died. */
+/* `mine` is mproc__mutex_mine(). A mere try of a held one writes nothing. */
+static inline bool mproc__mutex_try(struct mproc__mutex *mutex, uint64_t mine) {
+    uint64_t word = mproc__peek64(&mutex->word);
+    return mproc__likely(word == 0 && mproc__cas64(&mutex->word, &word, mine));
+}
+
+/* Both steps. */
 static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
                                        enum mproc__mutex_for whom, uint64_t *mourned) {
     uint64_t mine = mproc__mutex_mine();
-    uint64_t word = mproc__peek64(&mutex->word); /* a mere try of a held one writes nothing */
-    if (mproc__likely(word == 0 && mproc__cas64(&mutex->word, &word, mine))) {
-        return 0;
-    }
-    return mproc__mutex_wait(mutex, mine, timeout, whom, mourned);
+    return mproc__mutex_try(mutex, mine) ? 0
+                                         : mproc__mutex_wait(mutex, mine, timeout, whom, mourned);
 }
 
 /* 0, or MPROC_ENOTHELD when nobody has it. */

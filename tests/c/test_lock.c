@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include <sched.h>
+
 #include "kin.h"
 
 enum { WORDS = 5 };
@@ -446,6 +448,73 @@ TEST(lock_starves_nobody) {
     }
     drop(all->room);
     mproc_free(all);
+}
+
+/* ---------------------------------------------------------------- locks as signals */
+
+#define TURNS 300
+
+struct ball {
+    mproc_lock *mine, *other;
+    uint64_t turns;
+    cpu_set_t cpus;
+};
+
+/* Each waits for a lock that it holds itself, and releases the other's. */
+static void play(struct ball *ball, mproc_lock *wait_for, mproc_lock *release) {
+    for (int i = 0; i < TURNS; i++) {
+        CHECK_OK(mproc_lock_acquire(wait_for, MPROC_FOREVER));
+        ball->turns++;
+        CHECK_OK(mproc_lock_release(release));
+    }
+}
+
+static void play_second(void *arg) {
+    struct ball *ball = arg;
+    CHECK_OK(sched_setaffinity(0, sizeof ball->cpus, &ball->cpus));
+    CHECK_OK(mproc_lock_acquire(ball->other, 0));
+    CHECK_OK(mproc_lock_release(ball->mine));
+    play(ball, ball->other, ball->mine);
+    CHECK_OK(mproc_lock_release(ball->other));
+}
+
+static void play_on(struct ball *ball, int first, int second) {
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(first, &here);
+    CPU_ZERO(&ball->cpus);
+    CPU_SET(second, &ball->cpus);
+    CHECK_OK(sched_setaffinity(0, sizeof here, &here));
+    ball->turns = 0;
+    ball->mine = mproc_lock_new(0);
+    ball->other = mproc_lock_new(0);
+    CHECK_OK(mproc_lock_acquire(ball->mine, 0));
+    pid_t pid = kin_fork(play_second, ball);
+    play(ball, ball->mine, ball->other);
+    kin_join(pid);
+    CHECK_EQ(ball->turns, 2 * TURNS);
+    CHECK_EQ(mproc_lock_release(ball->mine), MPROC_ENOTHELD);
+    mproc_reap();
+    mproc_drop(ball->mine);
+    mproc_drop(ball->other);
+}
+
+/* Whether the other needs this CPU decides how one waits. */
+TEST(lock_is_a_signal) {
+    struct ball *ball = mproc_calloc(1, sizeof *ball);
+    cpu_set_t before;
+    CHECK_OK(sched_getaffinity(0, sizeof before, &before));
+    int first = 0, last = CPU_SETSIZE - 1;
+    while (!CPU_ISSET(first, &before)) {
+        first++;
+    }
+    while (!CPU_ISSET(last, &before)) {
+        last--;
+    }
+    play_on(ball, first, first);
+    play_on(ball, first, last);
+    CHECK_OK(sched_setaffinity(0, sizeof before, &before));
+    mproc_free(ball);
 }
 
 /* ---------------------------------------------------------------- signals */

@@ -166,6 +166,19 @@ static void verify_release(void *object) {
     use(scene);
 }
 
+/* ---- release of what another member holds: the lock is a signal */
+
+static void verify_signal(void *object) {
+    struct scene *scene = object;
+    int r = mproc_lock_release(scene->lock);
+    crash_require(r == 0 || r == MPROC_ENOTHELD);
+    if (crash_returned()) {
+        crash_equal(r, MPROC_ENOTHELD);
+    }
+    crash_require(!inherit(scene));
+    use(scene);
+}
+
 /* ---- a change under the lock, committed by release or taken back */
 
 static void change_and_release(void *object) {
@@ -221,6 +234,14 @@ static void verify_contended(void *object) {
         let_go(object);
     }
     verify_acquire(object);
+}
+
+/* The victim holds it in any case. */
+static void verify_own(void *object) {
+    struct scene *scene = object;
+    crash_require(inherit(scene) || !crash_returned());
+    crash_equal(common_value(scene), 0);
+    use(scene);
 }
 
 static void acquire_in_vain(void *object) {
@@ -411,6 +432,19 @@ static const struct crash_op ops[] = {
      .operate = acquire,
      .meanwhile = let_go,
      .verify = verify_contended,
+     .teardown = unmake},
+    {.name = "lock release (held by another)",
+     .setup = make_held,
+     .prepare = note_victim,
+     .operate = release,
+     .verify = verify_signal,
+     .teardown = unmake},
+    {.name = "lock acquire (held by itself)",
+     .setup = make,
+     .prepare = hold_lock,
+     .operate = acquire,
+     .meanwhile = let_go,
+     .verify = verify_own,
      .teardown = unmake},
     {.name = "lock acquire (timeout)",
      .setup = make_held,
