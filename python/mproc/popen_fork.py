@@ -55,6 +55,8 @@ class Popen(Child):
         self._send_signal(signal.SIGINT)
 
 
-# From now on the parent of a fork returns from it through no frame of Python.
-process.BaseProcess.start = make_start(process.BaseProcess)  # type: ignore[assignment, method-assign]
+# From now on the parent of a fork returns from it through no frame of Python, unless somebody has
+# put something of his own there.
+if process.BaseProcess.start is process._plain_start:
+    setattr(process.BaseProcess, "start", make_start(process.BaseProcess))  # noqa: B010
 process._forking = Popen

@@ -450,6 +450,7 @@ class _MainProcess(BaseProcess):
 _CHILDREN_RUN_ATEXIT = sys.version_info >= (3, 13)
 
 _after_forkers: Mapping[Any, Any] = {}
+_plain_start = BaseProcess.start  # popen_fork has a faster one
 _forking: type[Popen] | None = None  # popen_fork.Popen, once it is imported
 _verbose = False  # somebody has called get_logger()
 

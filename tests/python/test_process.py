@@ -331,6 +331,25 @@ def test_no_reference_is_lost(more, shared):
     assert [sys.getrefcount(one) for one in ours] == before
 
 
+def test_a_start_of_somebody_elses(program):
+    program.write(
+        "main.py",
+        """
+import mproc
+from mproc.process import BaseProcess
+plain = BaseProcess.start
+def start(self):
+    print('starting', self.name, flush=True)
+    plain(self)
+BaseProcess.start = start
+for _ in range(2):
+    p = mproc.get_context('fork').Process(target=print, args=('run',), name='it')
+    p.start(); p.join()
+""",
+    )
+    assert program.output("main.py") == "starting it\nrun\n" * 2
+
+
 def test_a_foreign_class_of_popen_objects():
     class Strange(mproc.get_context("fork").Process):
         what: object = int
