@@ -11,7 +11,7 @@ def embed(data: bytes, name: str) -> str:
     """C source of the bytes and of `const size_t NAME_size`."""
     lines = (",".join(map(str, data[i : i + LINE])) for i in range(0, len(data), LINE))
     return (
-        '#include "shm.h"\n\n'
+        '#include "watcher.h"\n\n'
         f"const unsigned char {name}[] = {{\n" + ",\n".join(lines) + "\n};\n"
         f"const size_t {name}_size = sizeof {name};\n"
     )

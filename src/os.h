@@ -135,13 +135,12 @@ int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
  * library's record of the thread id cannot be found. */
 pid_t mproc__os_fork_sibling(pid_t *where);
 
-/* Starts a program, given as the `size` bytes of its file, as nobody's child: with a session of its own,
- * all signals blocked, no environment, `given` as its standard input, the caller's stderr, and no other
- * descriptor. Nothing of the caller's memory is copied. *where (shared memory) is its pid before it runs,
- * or 0 if it cannot. -EAGAIN, -ENOMEM, -EMFILE, or what exec reports: -EACCES where a file without a name
- * must not be executed (vm.memfd_noexec). */
-int mproc__os_orphan(const void *image, size_t size, const char *const *argv, int given,
-                     uint32_t *where);
+/* Runs a function in a process that is nobody's child: in another session, with all signals blocked, with
+ * copies of the caller's descriptors, and in the caller's memory, on a stack of 16 KiB. It must not return, not
+ * use the C library, and should soon execute another program, for that memory lasts as long as it. *where
+ * (shared memory) is its pid before it runs. One at a time in a process. -EAGAIN, also while an earlier one has
+ * not executed anything yet; -ENOMEM. */
+int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where);
 
 /* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
 int mproc__os_parent_death_signal(int signal);

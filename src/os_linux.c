@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "bare_call.h"
 #include "proc_stat.h"
 
 /* Linux' generic numbers; old C libraries do not name them. */
@@ -501,114 +502,68 @@ pid_t mproc__os_fork_sibling(pid_t *where) {
 
 /* ---------------------------------------------------------------- orphans */
 
-#define ORPHAN_STACK ((size_t)16 << 10) /* each of the two */
-#define ORPHAN_GIVEN STDIN_FILENO
-#define ORPHAN_IMAGE STDOUT_FILENO
+#define ORPHAN_STACK ((size_t)16 << 10)
 
 #if defined(__clang__) || defined(__GNUC__)
-#define UNSANITIZED __attribute__((no_sanitize_address))
+#define UNSANITIZED __attribute__((no_sanitize_address, no_sanitize_thread))
 #else
 #define UNSANITIZED
 #endif
 
-/* What two processes need that share the caller's memory, while the caller stands still. */
+/* What an orphan has of its maker until it executes a program or ends. */
+static struct loan {
+    _Alignas(16) char stack[ORPHAN_STACK];
+    uint32_t lent; /* 1, until the system writes 0 */
+    pid_t lender;  /* in a copy of this process nothing is lent */
+} loan;
+
 struct birth {
-    const char *const *argv;
-    int image; /* a descriptor; of the program's file */
-    int given;
+    int (*run)(void *arg);
+    void *arg;
     uint32_t *where;
-    char *stack;
-    int error;
 };
 
-/* A file without a name. */
-static int write_image(const void *image, size_t size) {
-    int fd = memfd_create("mproc-image", MFD_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    ssize_t n = write(fd, image, size);
-    if (n != (ssize_t)size) {
-        int error = n < 0 ? errno : ENOMEM;
-        close(fd);
-        return -error;
-    }
-    return fd;
-}
-
-static void close_from(int first) {
-    if (syscall(SYS_close_range, first, ~0u, 0) != 0) { /* before Linux 5.9 */
-        long most = sysconf(_SC_OPEN_MAX);
-        for (int fd = first; fd < most; fd++) {
-            close(fd);
-        }
-    }
-}
-
-/* Both descriptors are moved out of the way first: they may have any number. */
-static UNSANITIZED bool arrange_descriptors(const struct birth *birth) {
-    int given = fcntl(birth->given, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    int image = fcntl(birth->image, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    if (given < 0 || image < 0 || dup2(given, ORPHAN_GIVEN) < 0 ||
-        dup3(image, ORPHAN_IMAGE, O_CLOEXEC) < 0) {
-        return false;
-    }
-    close_from(STDERR_FILENO + 1);
-    return true;
-}
-
-static UNSANITIZED int become_image(void *arg) {
-    static char *const no_environment[] = {NULL};
-    struct birth *birth = arg;
-    syscall(SYS_setsid);
-    if (arrange_descriptors(birth)) {
-        syscall(SYS_execveat, ORPHAN_IMAGE, "", birth->argv, no_environment, AT_EMPTY_PATH);
-    }
-    birth->error = -errno;
-    mproc__store32(birth->where, 0);
-    syscall(SYS_exit_group, 127);
-    return 0;
-}
-
-/* In the process between, which ends at once, so that the orphan is one. */
+/* In the process between, which ends at once, so that the orphan is one; with a session of its own, so that
+ * the orphan never is in the caller's group, whoever kills that. */
 static UNSANITIZED int bear(void *arg) {
     struct birth *birth = arg;
-    if (clone(become_image, birth->stack + 2 * ORPHAN_STACK,
-              CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, birth, birth->where) < 0) {
-        birth->error = -errno;
-    }
-    syscall(SYS_exit_group, 0);
+    int flags = CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+    (void)bare_call(SYS_setsid, 0, 0, 0, 0, 0, 0);
+    (void)clone(birth->run, loan.stack + sizeof loan.stack, flags, birth->arg, birth->where, NULL,
+                &loan.lent);
+    (void)bare_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
     return 0;
 }
 
-/* Without an exit signal, and waited for by __WALL: no handler and no wait() of the program sees it. */
+/* The one between has no exit signal and is waited for by __WALL: no handler and no wait() of the program
+ * sees it. */
 static int bear_and_wait(struct birth *birth) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t between = clone(bear, birth->stack + ORPHAN_STACK, CLONE_VM, birth);
-    int r = between < 0 ? -errno : 0;
-    while (between > 0 && waitpid(between, NULL, __WALL) < 0 && errno == EINTR) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return r != 0 ? r : birth->error;
-}
-
-int mproc__os_orphan(const void *image, size_t size, const char *const *argv, int given,
-                     uint32_t *where) {
-    struct birth birth = {.argv = argv, .given = given, .where = where};
-    birth.stack = mmap(NULL, 2 * ORPHAN_STACK, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (birth.stack == MAP_FAILED) {
+    static _Alignas(16) char stack[ORPHAN_STACK];
+    pid_t between = clone(bear, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_FS, birth);
+    if (between < 0) {
         return -errno;
     }
-    birth.image = write_image(image, size);
-    int r = birth.image;
-    if (r >= 0) {
-        r = bear_and_wait(&birth);
-        close(birth.image);
+    while (waitpid(between, NULL, __WALL) < 0 && errno == EINTR) {
     }
-    munmap(birth.stack, 2 * ORPHAN_STACK);
+    return mproc__load32(birth->where) != 0 ? 0 : -EAGAIN;
+}
+
+int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where) {
+    struct birth birth = {run, arg, where};
+    sigset_t all, before;
+    if (loan.lender == getpid() && mproc__load32(&loan.lent) != 0) {
+        return -EAGAIN;
+    }
+    loan.lender = getpid();
+    mproc__store32(&loan.lent, 1);
+    mproc__store32(where, 0);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = bear_and_wait(&birth);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r != 0) {
+        mproc__store32(&loan.lent, 0);
+    }
     return r;
 }
 

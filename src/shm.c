@@ -38,6 +38,7 @@
 
 #include "family.h"
 #include "os.h"
+#include "watcher.h"
 
 #define NAME_TRIES 64 /* made-up names have 32 random bits */
 #define NUMBERS 16    /* random numbers that are asked for at a time */

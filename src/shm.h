@@ -88,13 +88,4 @@ void mproc__segment_forget(struct mproc__hand *hand, const char *name, uint64_t 
 int mproc__shm_make(mproc_shm **out, const char *name, const void *contents, size_t size,
                     const mproc_shm_options *options);
 
-/* ---- watcher.c */
-
-/* Sees to it that the family has its watcher. -EAGAIN, -ENOMEM, or why it cannot be executed. */
-int mproc__watcher_need(void);
-
-extern const unsigned char
-    mproc__watcher_image[]; /* the program (watcher_main.c), made by embed.py */
-extern const size_t mproc__watcher_image_size;
-
 #endif

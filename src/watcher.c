@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The first named segment that a family makes starts its watcher: a small program of its
- * own (watcher_main.c), which is carried in this library and executed from memory, so that it has
- * nothing of the maker's, costs the maker no copied page, and needs no file to be found. It is nobody's
- * child. Nothing waits for it, and no member ever speaks to it: all it needs stands in the arena.
+ * How it works. The first named segment that a family makes starts its watcher: nobody's child, which
+ * shares the maker's memory for the moment and then executes a small program of its own (watcher_bare.c,
+ * watcher_main.c), so that nothing is copied and nothing kept. Nothing waits for it, and no member ever
+ * speaks to it: all it needs stands in the arena.
  *
  * Shared state.
  *   shms->starting  a mutex, over the start.
@@ -25,6 +25,7 @@
 
 #include "family.h"
 #include "os.h"
+#include "watcher.h"
 
 static bool is_there(void) {
     const struct mproc__shms *shms = &mproc__family->shms;
@@ -37,11 +38,10 @@ static bool is_there(void) {
 }
 
 static int start(struct mproc__shms *shms) {
-    static const char *const argv[] = {"mproc-watcher", NULL};
     mproc__store64(&shms->since, 0);
     memset(&shms->life, 0, sizeof shms->life);
-    int r = mproc__os_orphan(mproc__watcher_image, mproc__watcher_image_size, argv,
-                             mproc__family_fd(), &shms->watcher);
+    int r = mproc__os_orphan(mproc__watcher_begin, (void *)(intptr_t)mproc__family_fd(),
+                             &shms->watcher);
     if (r == 0) {
         mproc__store64(&shms->since, mproc__os_boot_now());
     }

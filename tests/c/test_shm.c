@@ -866,27 +866,36 @@ TEST_BARE(watcher_of_a_family_without_streams) {
     close(in);
 }
 
-static void make_without_proc(int out) {
-    if (!deny_proc()) {
-        _exit(0);
-    }
-    make_and_wait(out);
+/* Then there is no segment either, and nothing is left of the attempt. */
+TEST(watcher_needs_a_process) {
+    mproc_shm *shm = NULL;
+    CHECK_OK(mproc__family_need());
+    size_t fds = count_fds(getpid());
+    const char *name = own_name("refused");
+    deny(SYS_clone, -1, EAGAIN);
+    CHECK_EQ(mproc_shm_create(&shm, name, 1, NULL), -EAGAIN);
+    CHECK_EQ(mproc_shm_create(&shm, name, 1, NULL), -EAGAIN);
+    CHECK(shm == NULL);
+    CHECK(!exists(name));
+    CHECK_EQ(count_fds(getpid()), fds);
+    CHECK_OK(mproc_shm_create(&shm, name, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
+    CHECK_OK(mproc_shm_unlink(name)); /* whoever keeps it needs no watcher */
+    mproc_shm_close(shm);
 }
 
-/* A small container, or one that hides processes: nothing that is told there says that a member is dead. */
-TEST_BARE(watcher_without_proc) {
+/* Where it may not execute its program, it does its work in its maker's memory. */
+static void expect_watched(void (*maker)(int out)) {
     char name[64];
-    int in, status;
+    int in;
     CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    pid_t pid = start_family(make_without_proc, &in);
-    if (read(in, name, sizeof name) != sizeof name) {
-        CHECK_EQ(waitpid(pid, &status, 0), pid);
-        test_skip("may not mount a /proc of its own");
-    }
+    pid_t pid = start_family(maker, &in);
+    hear(in, name);
     pid_t watcher = wait_for_watcher();
     while (count_fds(watcher) < 2) { /* stderr, and the pidfd through which it watches */
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
+    CHECK_EQ(count_fds(watcher), 2);
+    CHECK_EQ(getsid(watcher), watcher);
     CHECK(exists(name));
     kill(pid, SIGKILL);
     expect_killed(pid);
@@ -895,36 +904,36 @@ TEST_BARE(watcher_without_proc) {
     close(in);
 }
 
-/* Then there is no segment either, and nothing is left of the attempt; later there may be both. */
-static void expect_refused(long call, int error) {
-    mproc_shm *shm = NULL;
-    size_t fds = count_fds(getpid());
-    const char *name = own_name("refused");
-    deny(call, -1, error);
-    CHECK_EQ(mproc_shm_create(&shm, name, 1, NULL), -error);
-    CHECK(shm == NULL);
-    CHECK(!exists(name));
-    CHECK_EQ(mproc__family->shms.watcher, 0);
-    CHECK_EQ(count_fds(getpid()), fds);
-    CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);
-    CHECK_EQ(errno, ECHILD);
-    CHECK_OK(mproc_shm_create(&shm, name, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
-    CHECK_OK(mproc_shm_unlink(name)); /* whoever keeps it needs no watcher */
-    mproc_shm_close(shm);
+static void make_without_execution(int out) {
+    deny(SYS_execveat, -1, EACCES);
+    make_and_wait(out);
 }
 
-TEST(watcher_must_be_executable) {
-    expect_refused(SYS_execveat, EACCES);
+TEST_BARE(watcher_that_may_not_execute) {
+    expect_watched(make_without_execution);
 }
 
-TEST(watcher_needs_a_file) {
+static void make_without_files(int out) {
     CHECK_OK(mproc__family_need());
-    expect_refused(SYS_memfd_create, EMFILE);
+    deny(SYS_memfd_create, -1, EMFILE);
+    make_and_wait(out);
 }
 
-TEST(watcher_needs_a_process) {
-    CHECK_OK(mproc__family_need());
-    expect_refused(SYS_clone, EAGAIN);
+TEST_BARE(watcher_that_gets_no_file) {
+    expect_watched(make_without_files);
+}
+
+static void make_without_proc(int out) {
+    CHECK(deny_proc());
+    make_and_wait(out);
+}
+
+/* A small container, or one that hides processes: nothing that is told there says that a member is dead. */
+TEST_BARE(watcher_without_proc) {
+    if (getuid() != 0) {
+        test_skip("may not mount a /proc of its own");
+    }
+    expect_watched(make_without_proc);
 }
 
 static void leave_two(int out) {

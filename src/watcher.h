@@ -1,0 +1,26 @@
+/*
+ * watcher.h - the process that outlives a family
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_WATCHER_H
+#define MPROC_WATCHER_H
+
+#include <stddef.h>
+
+/* Sees to it that the family has its watcher. -EAGAIN, -ENOMEM. */
+int mproc__watcher_need(void);
+
+/* ---- without the C library */
+
+/* What a watcher does that still shares its maker's memory: it becomes the program, or is a watcher as it
+ * is. Does not return. */
+int mproc__watcher_begin(void *arena_fd);
+
+/* Watches the family until it has ended, and unlinks what it left. */
+void mproc__watcher_run(void);
+
+extern const unsigned char mproc__watcher_image[]; /* the program, made by embed.py */
+extern const size_t mproc__watcher_image_size;
+
+#endif
