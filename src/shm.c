@@ -348,22 +348,9 @@ int mproc_shm_fd(const mproc_shm *shm) {
     return shm->fd;
 }
 
-/* A stranger may have unlinked the name: then nobody else tells the register. */
-static void forget_unlinked(const mproc_shm *shm) {
-    struct stat st;
-    if (mproc__family != NULL && fstat(shm->fd, &st) == 0 && st.st_nlink == 0) {
-        struct mproc__hand *hand = mproc__hand_get();
-        mproc__segment_forget(hand, shm->name, shm->inode);
-        mproc__hand_put(hand);
-    }
-}
-
 void mproc_shm_close(mproc_shm *owned) {
     if (owned == NULL) {
         return;
-    }
-    if (owned->made && owned->inode != 0) {
-        forget_unlinked(owned);
     }
     if (owned->data != 0) {
         munmap((void *)(uintptr_t)owned->data, owned->size);

@@ -31,7 +31,9 @@ struct mproc__segment {
 
 struct mproc__shms {
     struct mproc__guard guard;
-    uint64_t first; /* struct mproc__segment *; under the guard */
+    uint64_t first; /* struct mproc__segment *; under the guard, as the next two */
+    uint64_t count; /* entries */
+    uint64_t limit; /* of them, before they are reviewed */
     struct mproc__undo log[MPROC__SHM_UNDO];
     struct mproc__mutex starting; /* held while a watcher is started */
     uint32_t watcher;             /* pid of the watcher; 0: none yet */

@@ -9,13 +9,20 @@
  *                its own token, under the guard.
  *   doubt        of an entry: set by who unlinks the name while another member is busy with it; under the
  *                guard.
+ *   count        of the entries; under the guard.
+ *   limit        of count, from which on a new entry has all others reviewed first; under the guard.
  *
  * Invariants.
  *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0 unless it is busy.
  *   S2  There is one entry of an inode at most.
  *   S3  A name that a member of the family made and did not unlink is in the register, unless it was
  *       made to be kept.
- *   S4  A busy entry is taken out only by the member whose token it bears, or by its reaper.
+ *   S4  count is the length of the list.
+ *   S5  A busy entry is taken out only by the member whose token it bears, or by its reaper.
+ *
+ * What strangers unlink nobody tells the register. Its entries are reviewed when there are twice as many as
+ * after the last time, so a look at a file is paid for by a file made, and entries of files that have gone are
+ * at most half of them.
  *
  * If a member dies here: while it makes or unlinks a name, the entry bears its token. The reaper looks
  * whether that file is there and keeps or drops the entry; a file without an inode in its entry goes,
@@ -23,12 +30,15 @@
  * same 32 random bits). A member that dies after it has unlinked a name that another one was busy with may
  * leave an entry without a file, until that one closes its handle or dies. The nameless file of a dead maker goes with its descriptor.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "family.h"
 #include "shm.h"
+
+#define FEW 64 /* entries that are never reviewed */
 
 static struct mproc__shms *shms(void) {
     return &mproc__family->shms;
@@ -44,6 +54,7 @@ static struct mproc__segment *segment_at(uint64_t word) {
 
 void mproc__shms_init(void) {
     mproc__guard_init(&shms()->guard, shms()->log, MPROC__SHM_UNDO);
+    shms()->limit = FEW;
 }
 
 /* ---------------------------------------------------------------- the register; under the guard */
@@ -80,8 +91,42 @@ static uint64_t *find_link(const struct mproc__segment *segment) {
 
 static void take_out(struct mproc__hand *hand, uint64_t *link) {
     struct mproc__segment *s = segment_at(*link);
+    set(&shms()->count, shms()->count - 1);
     set(&hand->block, *link);
     set(link, s->next);
+}
+
+/* ---------------------------------------------------------------- reviewing all */
+
+/* Makes the next entry that nobody is at the caller's, behind one that is, or from the first (NULL) on. */
+static struct mproc__segment *claim_behind(struct mproc__hand *hand, struct mproc__segment *owned) {
+    mproc__guard_enter(&shms()->guard, hand);
+    struct mproc__segment *s = segment_at(owned != NULL ? owned->next : shms()->first);
+    while (s != NULL && mproc__load64(&s->busy) != 0) {
+        s = segment_at(s->next);
+    }
+    if (s != NULL) {
+        set(&s->busy, mproc__self_token());
+    }
+    mproc__guard_leave(&shms()->guard, hand);
+    return s;
+}
+
+static void set_limit(struct mproc__hand *hand) {
+    mproc__guard_enter(&shms()->guard, hand);
+    uint64_t twice = 2 * shms()->count;
+    set(&shms()->limit, twice > FEW ? twice : FEW);
+    mproc__guard_leave(&shms()->guard, hand);
+}
+
+static void review_all(struct mproc__hand *hand) {
+    struct mproc__segment *s = claim_behind(hand, NULL);
+    while (s != NULL) {
+        struct mproc__segment *next = claim_behind(hand, s);
+        mproc__segment_review(hand, s);
+        s = next;
+    }
+    set_limit(hand);
 }
 
 /* ---------------------------------------------------------------- the register */
@@ -91,6 +136,9 @@ static void take_out(struct mproc__hand *hand, uint64_t *link) {
 int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t inode,
                          struct mproc__segment **out) {
     size_t length = strlen(name);
+    if (mproc__unlikely(mproc__peek64(&shms()->count) >= mproc__peek64(&shms()->limit))) {
+        review_all(hand);
+    }
     int r = mproc__heap_alloc(hand, sizeof(struct mproc__segment) + length + 1, &hand->block);
     if (r != 0) {
         return r;
@@ -105,6 +153,7 @@ int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t in
     if (!ours) {
         set(&s->next, shms()->first);
         set(&shms()->first, hand->block);
+        set(&shms()->count, shms()->count + 1);
         set(&hand->block, 0);
     }
     mproc__guard_leave(&shms()->guard, hand);
@@ -231,10 +280,15 @@ static int check_segment(const struct mproc__segment *s, char *why, size_t size)
 
 int mproc__shms_check(char *why, size_t size) {
     int r = 0;
+    uint64_t n = 0;
     struct mproc__hand *hand = mproc__hand_get();
     mproc__guard_enter(&shms()->guard, hand);
-    for (uint64_t i = shms()->first; r == 0 && i != 0; i = segment_at(i)->next) {
+    for (uint64_t i = shms()->first; r == 0 && i != 0; i = segment_at(i)->next, n++) {
         r = check_segment(segment_at(i), why, size);
+    }
+    if (r == 0 && n != shms()->count) {
+        r = mproc__corrupt(why, size, "S4: %" PRIu64 " segments are counted as %" PRIu64, n,
+                           shms()->count);
     }
     mproc__guard_leave(&shms()->guard, hand);
     mproc__hand_put(hand);

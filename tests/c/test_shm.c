@@ -182,14 +182,10 @@ TEST(shm_leaves_the_arena_as_it_was) {
     mproc_shm_close(first);
 }
 
-/* What a stranger unlinks is forgotten when it is closed, or when somebody here unlinks it in vain. */
+/* What a stranger unlinks is forgotten when somebody here unlinks it in vain, or wants to keep it. */
 TEST(shm_unlinked_by_a_stranger_is_forgotten) {
     mproc_shm *first = make(NULL, 1), *shm;
     size_t used = test_arena_used();
-    shm = make(own_name("strange"), 1);
-    CHECK_OK(shm_unlink(mproc_shm_name(shm)));
-    mproc_shm_close(shm);
-    CHECK_EQ(test_arena_used(), used);
     shm = make(own_name("strange"), 1);
     CHECK_OK(shm_unlink(mproc_shm_name(shm)));
     CHECK_EQ(mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
@@ -202,6 +198,34 @@ TEST(shm_unlinked_by_a_stranger_is_forgotten) {
     mproc_shm_close(shm);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(first)));
     mproc_shm_close(first);
+}
+
+/* Otherwise when there are too many of them: the register never is much longer than what it is for. */
+TEST(shm_register_does_not_grow_with_what_strangers_unlink) {
+    enum { STAYING = 100, GONE = 1000 };
+    mproc_shm *staying[STAYING];
+    for (int i = 0; i < STAYING; i++) {
+        staying[i] = make(NULL, 1);
+    }
+    CHECK_EQ(mproc__family->shms.count, STAYING);
+    for (int i = 0; i < GONE; i++) {
+        mproc_shm *shm = make(NULL, 1);
+        CHECK_OK(shm_unlink(mproc_shm_name(shm)));
+        mproc_shm_close(shm);
+        CHECK_LE(mproc__family->shms.count, 2 * STAYING + 1);
+        CHECK_LE(mproc__family->shms.limit, 2 * STAYING + 2);
+    }
+    check();
+    for (int i = 0; i < STAYING; i++) {
+        CHECK_OK(mproc_shm_unlink(mproc_shm_name(staying[i])));
+        mproc_shm_close(staying[i]);
+    }
+    CHECK_GT(mproc__family->shms.count, 0);
+    mproc__store64(&mproc__family->shms.limit, 0); /* the next one looks at all others */
+    mproc_shm *last = make(NULL, 1);
+    CHECK_EQ(mproc__family->shms.count, 1);
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(last)));
+    mproc_shm_close(last);
 }
 
 /* A forked child has its parent's thread, but not its random numbers. */

@@ -16,8 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "family.h"
 
 struct scene {
     mproc_shm *shm;
@@ -214,6 +217,45 @@ static void verify_claim(void *object) {
     use(scene);
 }
 
+/* ---- after a review of all others: one of a file that is there, two of files that a stranger has unlinked */
+
+static void other_name(const struct scene *scene, char letter, char out[64]) {
+    snprintf(out, 64, "%s%c", scene->name, letter);
+}
+
+static void *make_with_others(void) {
+    struct scene *scene = make();
+    for (char letter = 'a'; letter <= 'c'; letter++) {
+        char name[64];
+        mproc_shm *shm;
+        other_name(scene, letter, name);
+        crash_equal(mproc_shm_create(&shm, name, 1, NULL), 0);
+        mproc_shm_close(shm);
+        if (letter != 'b') {
+            crash_equal(shm_unlink(name), 0);
+        }
+    }
+    mproc__store64(&mproc__family->shms.limit, 0);
+    return scene;
+}
+
+static void verify_review(void *object) {
+    struct scene *scene = object;
+    char name[64];
+    mproc_shm *shm;
+    crash_check(mproc_shm_check(why, sizeof why));
+    mproc_reap();
+    mproc__store64(&mproc__family->shms.limit, 0);
+    crash_equal(mproc_shm_create(&shm, NULL, 1, NULL), 0);
+    crash_equal(crash_blocks() - scene->blocks, exists(scene->name) ? 3 : 2);
+    crash_equal(mproc_shm_unlink(mproc_shm_name(shm)), 0);
+    mproc_shm_close(shm);
+    other_name(scene, 'b', name);
+    crash_require(exists(name));
+    crash_equal(mproc_shm_unlink(name), 0);
+    verify_create(object);
+}
+
 static const struct crash_op ops[] = {
     {.name = "shm create",
      .setup = make,
@@ -224,6 +266,11 @@ static const struct crash_op ops[] = {
      .setup = make_with_mode,
      .operate = create_made_up,
      .verify = verify_made_up,
+     .teardown = unmake},
+    {.name = "shm create (reviews all)",
+     .setup = make_with_others,
+     .operate = create,
+     .verify = verify_review,
      .teardown = unmake},
     {.name = "shm create (name taken)",
      .setup = make_with_segment,
