@@ -147,15 +147,6 @@ static bool stands_for_somebody(struct mproc__slot *slot) {
            !mproc__cas64(&slot->state, &state, (state & ~UINT64_C(0xff)) | MPROC__SLOT_DYING);
 }
 
-static struct mproc__slot *somebody(void) {
-    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
-        if (stands_for_somebody(&mproc__family->slots[i])) {
-            return &mproc__family->slots[i];
-        }
-    }
-    return NULL;
-}
-
 /* Until the process in the slot has ended, or for a moment if that cannot be known. */
 static void watch(struct mproc__slot *slot) {
     int fd = open_pidfd(pid_of(slot));
@@ -167,6 +158,18 @@ static void watch(struct mproc__slot *slot) {
         (void)wait_pidfd(fd, NULL);
     }
     close_fd(fd);
+}
+
+/* False: there is nobody left. */
+static bool watch_somebody(void) {
+    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
+        struct mproc__slot *slot = &mproc__family->slots[i];
+        if (stands_for_somebody(slot)) {
+            watch(slot);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---------------------------------------------------------------- the end */
@@ -239,11 +242,9 @@ static void stand_apart(void) {
 }
 
 void mproc__watcher_run(void) {
-    struct mproc__slot *slot;
     stand_apart();
     give_sign_of_life(&mproc__family->shms.life.word);
-    while ((slot = somebody()) != NULL) {
-        watch(slot);
+    while (watch_somebody()) {
     }
     clean_up();
 }
