@@ -890,8 +890,7 @@ TEST_BARE(watcher_of_a_family_without_streams) {
     close(in);
 }
 
-/* Then there is no segment either, and nothing is left of the attempt. */
-TEST(watcher_needs_a_process) {
+static void make_in_vain(int out) {
     mproc_shm *shm = NULL;
     CHECK_OK(mproc__family_need());
     size_t fds = count_fds(getpid());
@@ -904,7 +903,18 @@ TEST(watcher_needs_a_process) {
     CHECK_EQ(count_fds(getpid()), fds);
     CHECK_OK(mproc_shm_create(&shm, name, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
     CHECK_OK(mproc_shm_unlink(name)); /* whoever keeps it needs no watcher */
-    mproc_shm_close(shm);
+    say(out, "done");
+}
+
+/* Without one there is no segment either, and nothing is left of the attempt. */
+TEST_BARE(watcher_needs_a_process) {
+    char done[64];
+    int in, status;
+    pid_t pid = start_family(make_in_vain, &in);
+    hear(in, done);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    close(in);
 }
 
 /* Where it may not execute its program, it does its work in its maker's memory. */
