@@ -54,8 +54,10 @@
 #define QUEUE_UNDO 8
 #define SPIN_PAUSES 6    /* between two looks at most; one takes 17 ns */
 #define STREAM_PAUSES 16 /* more than these, when a stream is drained */
-#define LINGER_LOOKS 8   /* of a producer for more than one free place */
-#define LINGER_PAUSES 16 /* between two of them */
+#define AHEAD                                                                                      \
+    ((uint64_t)512 << 10) /* bytes in the queue: what comes now is written to cold memory */
+#define LINGER_LOOKS 8    /* of a producer for more than one free place */
+#define LINGER_PAUSES 16  /* between two of them */
 
 enum record_kind { RECORD_END = 0, RECORD_INLINE = 1, RECORD_BLOCK = 2 };
 
@@ -198,14 +200,15 @@ struct side {
     struct event *event;
     const uint32_t *peer_cpu;
     bool ends_on_close; /* there is no use in waiting for a closed queue */
+    bool may_yield; /* a consumer of messages, as opposed to tasks, whose producers wait for them */
 };
 
 static struct side consumer_side(mproc_queue *queue) {
-    return (struct side){has_item, &queue->items, &queue->producer_cpu, true};
+    return (struct side){has_item, &queue->items, &queue->producer_cpu, true, true};
 }
 
 static struct side producer_side(mproc_queue *queue) {
-    return (struct side){has_room, &queue->room, &queue->consumer_cpu, true};
+    return (struct side){has_room, &queue->room, &queue->consumer_cpu, true, false};
 }
 
 static bool settled(const mproc_queue *queue, const struct side *side) {
@@ -229,18 +232,18 @@ static void pause_for(unsigned pauses) {
  * not at one end of a dialogue. */
 static MPROC__THREAD const mproc_queue *draining;
 
-/* Each look at the other side's ticket takes the line away from it. In a dialogue the first look counts;
- * who drains a stream leaves time between looks in which the other side gets several messages done. */
-static unsigned first_pauses(const mproc_queue *queue, const struct side *side) {
+static bool drains(const mproc_queue *queue, const struct side *side) {
     bool stream = side->event == &queue->items && draining == queue;
     draining = side->event == &queue->items ? queue : draining;
-    return stream ? STREAM_PAUSES : 0;
+    return stream;
 }
 
-/* True: settled. The clock and the peer's place are looked at once in a while. */
-static bool spin(const mproc_queue *queue, const struct side *side, int64_t start) {
+/* True: settled. The clock and the peer's place are looked at once in a while. Each look at the other
+ * side's ticket takes the line away from it. In a dialogue the first look counts; who drains a stream leaves
+ * time between looks in which the other side gets several messages done. */
+static bool spin(const mproc_queue *queue, const struct side *side, int64_t start, bool stream) {
     int64_t end = start + mproc__spin_budget(&spinning);
-    unsigned pauses = first_pauses(queue, side), most = pauses + SPIN_PAUSES;
+    unsigned pauses = stream ? STREAM_PAUSES : 0, most = pauses + SPIN_PAUSES;
     for (unsigned i = 0;; i++) {
         pause_for(pauses);
         if (settled(queue, side)) {
@@ -251,6 +254,16 @@ static bool spin(const mproc_queue *queue, const struct side *side, int64_t star
         }
         pauses = pauses < most ? pauses + 1 : pauses;
     }
+}
+
+/* True: settled. Who sleeps is woken by the next message, and takes the producer's CPU from it for that one
+ * message, again and again; who yields finds more of them. */
+static bool yield(const mproc_queue *queue, const struct side *side, bool stream) {
+    if (!stream || !side->may_yield || !peer_is_here(side)) {
+        return false;
+    }
+    mproc__os_yield();
+    return settled(queue, side);
 }
 
 static int sleep_slices(const mproc_queue *queue, const struct side *side, int64_t deadline) {
@@ -278,7 +291,9 @@ static int wait(const mproc_queue *queue, const struct side *side, int64_t deadl
         return -ETIMEDOUT;
     }
     int64_t start = mproc__os_now();
-    int r = spin(queue, side, start) ? 0 : sleep_slices(queue, side, deadline);
+    bool stream = drains(queue, side);
+    bool there = spin(queue, side, start, stream) || yield(queue, side, stream);
+    int r = there ? 0 : sleep_slices(queue, side, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }
@@ -340,6 +355,15 @@ static MPROC__NOINLINE int new_segment(struct mproc__hand *hand, size_t size, ui
         segment_at(*word)->size = size;
     }
     return r;
+}
+
+/* A producer that is far ahead of the consumers, to judge by a message's size, lets those run that wait for
+ * its CPU. */
+static void stay_near(const mproc_queue *queue, size_t need) {
+    uint64_t in = mproc__peek64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket);
+    if (in > AHEAD / need) {
+        mproc__os_yield();
+    }
 }
 
 /* The drained segment in hand->block becomes the spare one if it is the larger. */
@@ -437,6 +461,7 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
         }
         mproc__guard_leave(&queue->tail, hand);
         if (r == 1) {
+            stay_near(queue, need);
             int e = new_segment(hand, size, &hand->block);
             r = e == 0 ? 1 : e;
         }
@@ -695,6 +720,7 @@ int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout
             deadline = mproc__deadline(timeout);
         }
         struct side side = consumer_side(queue);
+        side.may_yield = claim == NULL;
         r = wait(queue, &side, deadline);
         if (r != 0) {
             return r;
@@ -816,7 +842,7 @@ int mproc_queue_task_done(mproc_queue *queue) {
 }
 
 int mproc_queue_join(mproc_queue *queue, int64_t timeout) {
-    struct side side = {all_done, &queue->idle, &queue->consumer_cpu, false};
+    struct side side = {all_done, &queue->idle, &queue->consumer_cpu, false, false};
     return all_done(queue) ? 0 : wait(queue, &side, mproc__deadline(timeout));
 }
 
