@@ -338,7 +338,7 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
             slices = mproc__slices_until(MPROC__NEVER); /* if an action runs, it decides */
         } else {
             why = mproc__os_futex_wait(futex_of(barrier), (uint32_t)phase, slice);
-            if (why == -ETIMEDOUT) {
+            if (why != 0) { /* also after a signal: they may come more often than slices end */
                 look_round(barrier, mine);
             }
             if (e != NULL) {

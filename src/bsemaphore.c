@@ -278,18 +278,18 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
     int slept = 0;
     for (;;) {
         uint32_t seen;
-        int r = look(semaphore, slept == -ETIMEDOUT, &seen);
+        int r = look(semaphore, slept != 0, &seen);
         if (r != -EAGAIN) {
             return r;
+        }
+        if (slept == -EINTR) { /* after a look: signals may come more often than slices end */
+            return -EINTR;
         }
         int64_t slice = mproc__slice(&slices);
         if (slice < 0) {
             return -ETIMEDOUT;
         }
         slept = mproc__os_futex_wait(&semaphore->signal, seen, slice);
-        if (slept == -EINTR) {
-            return -EINTR;
-        }
     }
 }
 

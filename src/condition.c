@@ -216,11 +216,11 @@ static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int6
             return -ETIMEDOUT;
         }
         int r = mproc__os_futex_wait(&e->word, ASLEEP, slice);
+        if (r != 0) { /* also after a signal: they may come more often than slices end */
+            audit_quickly(condition);
+        }
         if (r == -EINTR) {
             return -EINTR;
-        }
-        if (r == -ETIMEDOUT) {
-            audit_quickly(condition);
         }
     }
     return 0;

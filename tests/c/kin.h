@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +81,13 @@ static inline void kin_ignore(int number) {
 static inline void kin_handle(int number) {
     struct sigaction action = {.sa_handler = kin_ignore};
     CHECK_OK(sigaction(number, &action, NULL));
+}
+
+/* A profiler's timer: a signal to this process so often; 0: no more. */
+static inline void kin_signal_every(int microseconds) {
+    const struct itimerval timer = {{0, microseconds}, {0, microseconds}};
+    kin_handle(SIGALRM);
+    CHECK_OK(setitimer(ITIMER_REAL, &timer, NULL));
 }
 
 /* ---- words to meet at */

@@ -164,6 +164,27 @@ TEST(barrier_breaks_when_a_waiter_dies) {
     strike(s);
 }
 
+static void wait_among_signals(void *arg) {
+    struct scene *s = arg;
+    int r = -EINTR;
+    kin_signal_every(300);
+    while (r == -EINTR) {
+        r = mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL);
+    }
+    kin_signal_every(0);
+    CHECK_EQ(r, MPROC_EBROKEN);
+}
+
+/* No slice ends by itself: a profiler's signals come more often. */
+TEST(barrier_breaks_when_a_waiter_dies_among_signals) {
+    struct scene *s = stage(3);
+    pid_t dying = start(s), living = kin_fork(wait_among_signals, s);
+    CHECK_OK(kill(dying, SIGKILL));
+    kin_join(living);
+    CHECK_EQ(waitpid(dying, NULL, 0), dying);
+    strike(s);
+}
+
 TEST(barrier_the_last_to_come_finds_the_dead) {
     struct scene *s = stage(2);
     kin_kill(start(s));

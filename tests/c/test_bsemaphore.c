@@ -138,6 +138,30 @@ TEST(bsemaphore_gives_back_what_a_dead_member_took) {
     drop(semaphore);
 }
 
+static void acquire_among_signals(void *arg) {
+    int r = -EINTR;
+    kin_signal_every(300);
+    while (r == -EINTR) {
+        r = mproc_bsemaphore_acquire(arg, MPROC_FOREVER);
+    }
+    kin_signal_every(0);
+    CHECK_OK(r);
+}
+
+/* No slice ends by itself: a profiler's signals come more often. */
+TEST(bsemaphore_gives_back_what_a_dead_member_took_among_signals) {
+    mproc_bsemaphore *semaphore = make(1);
+    pid_t pid = kin_fork(acquire_and_sleep, semaphore);
+    while (mproc_bsemaphore_value(semaphore) != 0) {
+        usleep(200);
+    }
+    pid_t waiting = kin_fork(acquire_among_signals, semaphore);
+    CHECK_OK(kill(pid, SIGKILL));
+    kin_join(waiting);
+    kin_kill(pid);
+    drop(semaphore);
+}
+
 TEST(bsemaphore_try_finds_what_a_dead_member_took) {
     mproc_bsemaphore *semaphore = make(1);
     kin_join(kin_fork(acquire_once, semaphore));

@@ -182,14 +182,12 @@ TEST(mutex_waits_that_no_signal_ends) {
 
 static void inherit_signalled(void *arg) {
     struct room *r = arg;
-    const struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
-    kin_handle(SIGALRM);
-    CHECK_OK(setitimer(ITIMER_REAL, &often, NULL));
+    kin_signal_every(300);
     int e = -EINTR;
     while (e == -EINTR) {
         e = mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, (enum mproc__mutex_for)r->count, NULL);
     }
-    CHECK_OK(setitimer(ITIMER_REAL, &never, NULL));
+    kin_signal_every(0);
     CHECK_EQ(e, -EOWNERDEAD);
     CHECK_OK(mproc__mutex_release(&r->mutex));
 }
