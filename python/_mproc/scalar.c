@@ -63,6 +63,28 @@ PyObject *scalar_load(int code, const char *at) {
     }
 }
 
+/* One loop for each typecode: asking for it at each number would be a tenth of the work. */
+int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list) {
+    Py_ssize_t n = PyList_GET_SIZE(list);
+    switch (code) {
+#define X(c, type, ctype, make)                                                                    \
+    case c:                                                                                        \
+        for (Py_ssize_t i = 0; i < n; i++) {                                                       \
+            ctype v;                                                                               \
+            __atomic_load((const ctype *)(const void *)(at + i * stride), &v, __ATOMIC_ACQUIRE);   \
+            PyObject *number = make(v);                                                            \
+            if (number == NULL) {                                                                  \
+                return -1;                                                                         \
+            }                                                                                      \
+            PyList_SET_ITEM(list, i, number);                                                      \
+        }                                                                                          \
+        return 0;
+        SCALARS(X)
+#undef X
+    default: PyErr_Format(PyExc_SystemError, "no number: '%c'", code); return -1;
+    }
+}
+
 static void put(size_t size, char *at, unsigned long long bits) {
     switch (size) {
     case 1: __atomic_store_n((uint8_t *)at, (uint8_t)bits, __ATOMIC_RELEASE); break;

@@ -20,6 +20,9 @@ size_t scalar_size(int code);
 /* The number at a place. */
 PyObject *scalar_load(int code, const char *at);
 
+/* Fills a new list with numbers that are `stride` bytes apart. -1 with an exception: not all of it. */
+int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list);
+
 /* Puts a number there, cut to its size as ctypes does. -1 with TypeError, and nothing has changed. */
 int scalar_store(int code, char *at, PyObject *value);
 

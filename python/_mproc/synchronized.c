@@ -330,14 +330,9 @@ static PyObject *array_item(PyObject *self, Py_ssize_t i) {
 static PyObject *slice_list(struct synchronized *s, Py_ssize_t start, Py_ssize_t step,
                             Py_ssize_t n) {
     PyObject *list = PyList_New(n);
-    for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
-        const char *at = (char *)s->view.buf + (start + i * step) * s->view.itemsize;
-        PyObject *number = scalar_load(s->code, at);
-        if (number == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, i, number);
+    const char *first = (char *)s->view.buf + start * s->view.itemsize;
+    if (list != NULL && scalar_load_all(s->code, first, step * s->view.itemsize, list) < 0) {
+        Py_CLEAR(list);
     }
     return list;
 }
