@@ -56,7 +56,8 @@
 #define KEEP 10                /* ms: who was woken and lives has come by then */
 #define GUARD_SLICE MPROC_MSEC /* who is in a section that long is dead, or has no CPU */
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
-#define REST 32                /* pauses, 1 us: time for a dozen sections, little beside a sleep */
+#define REST 32                /* pauses, 1 us: time for a dozen sections */
+#define REST_MOST 256          /* 6 us: still little beside a sleep */
 #define CLOCK 16               /* pauses: a look at the clock costs about one */
 
 /* Classes of sleepers. */
@@ -96,23 +97,31 @@ static bool spinning_may_pay(uint64_t word, uint64_t mine) {
 }
 
 /* Pauses until the next look. Each look takes the cache line from the owner, whose next step then waits for
- * it: two that want a lock again and again would fetch the line with every section. Who looks seldom lets
- * the other have a dozen in a row. That is for nothing where the owner will not want it again at once: as a
- * signal, after notify(), and in a section of the library. */
-static unsigned pauses_to_look(uint64_t word, uint64_t mine, enum mproc__mutex_for whom) {
-    return whom == MPROC__FOR_USER && token_of(word) != token_of(mine) ? REST : 1;
+ * it: two that want a lock again and again would fetch the line with every section. Who looks seldom, and
+ * ever less often, lets the other have dozens in a row: that pays most on CPUs that are far from each other.
+ * It is for nothing where the owner will not want the lock again at once: as a signal, after notify(), and in
+ * a section of the library. */
+static unsigned pauses_to_look(uint64_t word, uint64_t mine, enum mproc__mutex_for whom,
+                               unsigned *rest) {
+    if (whom != MPROC__FOR_USER || token_of(word) == token_of(mine)) {
+        return 1;
+    }
+    unsigned pauses = *rest;
+    *rest = pauses < REST_MOST ? 2 * pauses : pauses;
+    return pauses;
 }
 
 static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
                  enum mproc__mutex_for whom) {
     int64_t end = start + mproc__spin_budget(&spinning);
     unsigned since = 0; /* pauses since the last look at the clock */
+    unsigned rest = REST;
     for (;;) {
         uint64_t word = mproc__peek64(&mutex->word);
         if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) {
             return true;
         }
-        unsigned pauses = pauses_to_look(word, mine, whom);
+        unsigned pauses = pauses_to_look(word, mine, whom, &rest);
         if (!spinning_may_pay(word, mine) || (since >= CLOCK && mproc__os_now() >= end)) {
             return false;
         }
