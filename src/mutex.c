@@ -5,8 +5,8 @@
  *
  * How it works. The word is 0 or names its owner; the kernel's futex sleeps on its low half. Acquiring
  * is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only while the owner
- * was last seen on another CPU, and as long as spinning paid lately; for a user's lock with REST between
- * two looks, which leaves the cache line to the owner. Then it marks the word and sleeps, in slices;
+ * was last seen on another CPU, and as long as spinning paid lately; for a user's lock with REST and
+ * more between two looks, which leaves the cache line to the owner. Then it marks the word and sleeps, in slices;
  * after each it looks whether the owner still lives.
  *
  * (What follows is for users' locks; the library's own sections are too short for it to pay.)

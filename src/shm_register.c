@@ -31,7 +31,6 @@
  * leave an entry without a file, until that one closes its handle or dies. The nameless file of a dead maker goes with its descriptor.
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

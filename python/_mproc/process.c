@@ -1,8 +1,9 @@
 /* process.c: children of the family, as Python starts them.
  *
  * Child is what a multiprocessing Popen is made of: fork() or launch() starts it, poll() and wait() ask for
- * its end; start() of a class of processes does what fork() does, and more of it before the fork. It wraps one mproc_process; its one descriptor is the sentinel (a pidfd), open until
- * close() or the object's end. Template is the process whose forks are the children of method
+ * its end; start() of a class of processes does what fork() does, and more of it before the fork. It wraps
+ * one mproc_process; its one descriptor is the sentinel (a pidfd), open until close() or the object's end.
+ * Template is the process whose forks are the children of method
  * forkserver. The functions, but for getpid, are for started children: attach, child_args, child_fds,
  * template_serve.
  *

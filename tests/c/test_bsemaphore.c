@@ -80,6 +80,12 @@ static void acquire_and_release(void *arg) {
     CHECK_OK(mproc_bsemaphore_release(arg));
 }
 
+static void await_value(mproc_bsemaphore *semaphore, uint32_t value) {
+    while (mproc_bsemaphore_value(semaphore) != value) {
+        usleep(200);
+    }
+}
+
 TEST(bsemaphore_release_wakes_as_many_as_it_gives) {
     mproc_bsemaphore *semaphore = make(4);
     pid_t pids[4];
@@ -95,9 +101,7 @@ TEST(bsemaphore_release_wakes_as_many_as_it_gives) {
     for (int i = 0; i < 4; i++) {
         CHECK_OK(mproc_bsemaphore_release(semaphore));
     }
-    while (mproc_bsemaphore_value(semaphore) != 0) {
-        usleep(200);
-    }
+    await_value(semaphore, 0);
     for (int i = 0; i < 4; i++) {
         kin_kill(pids[i]);
         CHECK_EQ(mproc_bsemaphore_value(semaphore), i + 1);
@@ -123,9 +127,7 @@ TEST(bsemaphore_forgets_dead_waiters) {
 TEST(bsemaphore_gives_back_what_a_dead_member_took) {
     mproc_bsemaphore *semaphore = make(2);
     pid_t pid = kin_fork(acquire_and_sleep, semaphore);
-    while (mproc_bsemaphore_value(semaphore) != 1) {
-        usleep(200);
-    }
+    await_value(semaphore, 1);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
     pid_t waiting = kin_fork(acquire_and_release, semaphore);
     kin_await_futex(waiting);
@@ -152,9 +154,7 @@ static void acquire_among_signals(void *arg) {
 TEST(bsemaphore_gives_back_what_a_dead_member_took_among_signals) {
     mproc_bsemaphore *semaphore = make(1);
     pid_t pid = kin_fork(acquire_and_sleep, semaphore);
-    while (mproc_bsemaphore_value(semaphore) != 0) {
-        usleep(200);
-    }
+    await_value(semaphore, 0);
     pid_t waiting = kin_fork(acquire_among_signals, semaphore);
     CHECK_OK(kill(pid, SIGKILL));
     kin_join(waiting);
@@ -179,9 +179,7 @@ TEST(bsemaphore_remembers_many_members) {
     for (int i = 0; i < 20; i++) {
         pids[i] = kin_fork(acquire_and_sleep, semaphore);
     }
-    while (mproc_bsemaphore_value(semaphore) != 0) {
-        usleep(200);
-    }
+    await_value(semaphore, 0);
     CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
     for (int i = 0; i < 20; i++) {
         kin_kill(pids[i]);
