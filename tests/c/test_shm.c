@@ -759,6 +759,13 @@ static size_t count_fds(pid_t pid) {
     return n;
 }
 
+/* Until the process has settled to so many: while a watcher looks at a member it has one more. */
+static void await_fds(pid_t pid, size_t n) {
+    while (count_fds(pid) != n) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /* Resident pages of private anonymous memory, in KiB. */
 static long anonymous_of(pid_t pid) {
@@ -792,7 +799,7 @@ TEST_BARE(watcher_is_small_and_apart) {
     hear(in, name);
     pid_t watcher = wait_for_watcher();
     CHECK_EQ(getsid(watcher), watcher);
-    CHECK_LE(count_fds(watcher), 2); /* stderr, a pidfd */
+    await_fds(watcher, 2); /* stderr, a pidfd */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     while (anonymous_of(watcher) > 8 << 10) { /* it has begun by now, and soon gives it back */
         nanosleep(&(struct timespec){0, 1000000}, NULL);
@@ -882,7 +889,7 @@ TEST_BARE(watcher_of_a_family_without_streams) {
     pid_t pid = start_family(make_without_streams, &in);
     hear(in, name);
     pid_t watcher = wait_for_watcher();
-    CHECK_LE(count_fds(watcher), 1); /* a pidfd */
+    await_fds(watcher, 1); /* a pidfd */
     kill(pid, SIGKILL);
     expect_killed(pid);
     until_gone(name);
@@ -925,10 +932,7 @@ static void expect_watched(void (*maker)(int out)) {
     pid_t pid = start_family(maker, &in);
     hear(in, name);
     pid_t watcher = wait_for_watcher();
-    while (count_fds(watcher) < 2) { /* stderr, and the pidfd through which it watches */
-        nanosleep(&(struct timespec){0, 1000000}, NULL);
-    }
-    CHECK_EQ(count_fds(watcher), 2);
+    await_fds(watcher, 2); /* stderr, and the pidfd through which it watches */
     CHECK_EQ(getsid(watcher), watcher);
     CHECK(exists(name));
     kill(pid, SIGKILL);
