@@ -21,8 +21,8 @@
  */
 #include <string.h>
 
-#include "family.h"
-#include "kinds.h"
+#include "core/family.h"
+#include "core/kinds.h"
 #include "lock.h"
 
 struct mproc_array {

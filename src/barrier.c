@@ -33,11 +33,11 @@
  * barrier: its fellows find it dead when a slice ends, the last to come when it has not stirred for longer
  * than a slice. After the phase's store and before the wake-up: a sleeper's slice ends.
  */
-#include "family.h"
-#include "kinds.h"
-#include "ledger.h"
-#include "os.h"
-#include "watch.h"
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/ledger.h"
+#include "core/watch.h"
+#include "system/os.h"
 
 #define FAILED UINT64_C(1)
 #define BROKEN UINT64_C(2)

@@ -32,11 +32,11 @@
  * If a member dies here: see B1. Its permits are given back by whoever finds none left: at once if the
  * member has been reaped, else after a slice, or after some tries.
  */
-#include "family.h"
-#include "kinds.h"
-#include "ledger.h"
-#include "os.h"
-#include "watch.h"
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/ledger.h"
+#include "core/watch.h"
+#include "system/os.h"
 
 #define SHARED UINT64_C(0x80000000)
 #define ONE                                                                                        \

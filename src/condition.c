@@ -27,12 +27,12 @@
  * forgotten by whoever comes across it. If it was NOTIFIED and had not left yet, the notification goes
  * on to another: those who sleep look for such entries after each slice. The lock is its own affair.
  */
-#include "family.h"
-#include "kinds.h"
-#include "ledger.h"
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/ledger.h"
+#include "core/watch.h"
 #include "lock.h"
-#include "os.h"
-#include "watch.h"
+#include "system/os.h"
 
 #define BATCH 32 /* sleepers woken for each time that the mutex is taken */
 

@@ -18,10 +18,10 @@
  * If a member dies here: each call has one compare-and-swap that does it. Between that of set() and
  * its wake-up: E1. A dead sleeper costs the next set() one idle wake-up.
  */
-#include "family.h"
-#include "kinds.h"
-#include "os.h"
-#include "watch.h"
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/watch.h"
+#include "system/os.h"
 
 #define SET 1u
 #define SLEEPERS 2u

@@ -22,8 +22,8 @@
  */
 #include <string.h>
 
-#include "family.h"
-#include "kinds.h"
+#include "core/family.h"
+#include "core/kinds.h"
 #include "lock.h"
 
 #define UNDO_MAX 4096

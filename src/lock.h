@@ -6,7 +6,7 @@
 #ifndef MPROC_LOCK_H
 #define MPROC_LOCK_H
 
-#include "base.h"
+#include "system/base.h"
 
 struct mproc__hand;
 

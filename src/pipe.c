@@ -15,7 +15,7 @@
  * If a member dies here, its peer reads MPROC_EEOF between two messages and MPROC_EFRAME inside one.
  */
 #define _GNU_SOURCE
-#include "base.h"
+#include "system/base.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "os.h"
+#include "system/os.h"
 
 #define HEADER_MAX 12 /* 4 bytes, or 4 and 8 */
 #define PIECES 16     /* vectors per system call; a message of more takes several */

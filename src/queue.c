@@ -42,11 +42,11 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "family.h"
-#include "kinds.h"
-#include "os.h"
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/spin.h"
 #include "queue.h"
-#include "spin.h"
+#include "system/os.h"
 
 #define INLINE_MAX ((size_t)8192) /* above, copying under the guard costs more than an allocation */
 #define FIRST_SEGMENT ((size_t)1024)

@@ -9,7 +9,7 @@
 #ifndef MPROC_QUEUE_H
 #define MPROC_QUEUE_H
 
-#include "guard.h"
+#include "core/guard.h"
 
 struct mproc__claim {
     uint64_t *word; /* in the arena; NULL: no claim */

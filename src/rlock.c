@@ -26,7 +26,7 @@
  * If the holder dies: the next one to acquire takes the mutex over, sets holder and depth to its own, and
  * is told. A store of a single number has happened or not.
  */
-#include "family.h"
+#include "core/family.h"
 #include "lock.h"
 
 struct mproc_rlock {

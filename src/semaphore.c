@@ -22,10 +22,10 @@
  * mean: who releases is often not who acquired, so the library cannot know what a dead member owed.
  * See bsemaphore.c for one that knows.
  */
-#include "family.h"
-#include "kinds.h"
-#include "os.h"
-#include "watch.h"
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/watch.h"
+#include "system/os.h"
 
 #define SLEEPERS 1u
 #define ONE 2u

@@ -45,8 +45,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "family.h"
-#include "os.h"
+#include "core/family.h"
+#include "system/os.h"
 
 #define WORD 8
 #define MAGIC UINT64_C(0x31636f72706d4c53) /* "SLmproc1" in memory order */

@@ -36,9 +36,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "family.h"
-#include "os.h"
-#include "watcher.h"
+#include "core/family.h"
+#include "system/os.h"
+#include "watcher/watcher.h"
 
 #define NAME_TRIES 64 /* made-up names have 32 random bits */
 #define NUMBERS 16    /* random numbers that are asked for at a time */

@@ -8,8 +8,8 @@
 
 #include <sys/types.h>
 
-#include "guard.h"
-#include "os.h"
+#include "core/guard.h"
+#include "system/os.h"
 
 #define MPROC__SHM_UNDO 8
 #define MPROC__SHM_PLACE "/dev/shm"

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "atomic.h"
-#include "family.h"
-#include "os.h"
+#include "core/family.h"
+#include "system/atomic.h"
+#include "system/os.h"
 #include "test.h"
 
 /* ---- processes */

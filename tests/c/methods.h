@@ -6,7 +6,7 @@
 #ifndef METHODS_H
 #define METHODS_H
 
-#include "process.h"
+#include "process/process.h"
 #include "test.h"
 
 /* Runs a test once for each method, the default template included. */

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "bare_text.h"
-#include "os.h"
-#include "proc_stat.h"
+#include "system/os.h"
+#include "system/proc_stat.h"
 #include "test.h"
+#include "watcher/bare_text.h"
 
 /* ---------------------------------------------------------------- text */
 

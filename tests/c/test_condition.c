@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "core/object.h"
 #include "kin.h"
-#include "object.h"
 
 #include <errno.h>
 

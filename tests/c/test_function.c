@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "function.h"
+#include "process/function.h"
 #include "test.h"
 
 #include <dlfcn.h>

@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "deny.h"
-#include "os.h"
+#include "system/os.h"
 #include "test.h"
 
 #include <errno.h>

@@ -4,11 +4,11 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "atomic.h"
 #include "deny.h"
 #include "methods.h"
-#include "os.h"
-#include "process.h"
+#include "process/process.h"
+#include "system/atomic.h"
+#include "system/os.h"
 #include "test.h"
 
 #include <errno.h>

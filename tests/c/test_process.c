@@ -4,12 +4,12 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "core/family.h"
 #include "deny.h"
-#include "family.h"
 #include "kin.h"
 #include "methods.h"
-#include "os.h"
-#include "process.h"
+#include "process/process.h"
+#include "system/os.h"
 #include "test.h"
 
 #include <fcntl.h>

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "atomic.h"
+#include "system/atomic.h"
 
 static mproc_item integer(int64_t value) {
     return (mproc_item){.kind = MPROC_ITEM_INT, .integer = value};

@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "family.h"
+#include "core/family.h"
 
 static const char *own_name(const char *what) {
     static char name[64];

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "family.h"
+#include "core/family.h"
 #include "test.h"
 
 #include <errno.h>

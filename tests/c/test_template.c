@@ -5,8 +5,8 @@
  */
 #define _GNU_SOURCE
 #include "deny.h"
-#include "os.h"
-#include "process.h"
+#include "process/process.h"
+#include "system/os.h"
 #include "test.h"
 
 #include <dirent.h>

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "heap.h"
-#include "member.h"
+#include "core/heap.h"
+#include "core/member.h"
 
 #define SMALL ((size_t)48)
 #define HALF_CHUNK ((size_t)32768) /* the largest small class: two blocks a chunk */

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "guard.h"
-#include "object.h"
+#include "core/guard.h"
+#include "core/object.h"
 
 #define WORDS 24
 

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "family.h"
+#include "core/family.h"
 #include "trace.h"
 
 /* In crash_room(). */

@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "family.h"
+#include "core/family.h"
 
 struct scene {
     mproc_shm *shm;

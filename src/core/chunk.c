@@ -1,0 +1,364 @@
+/*
+ * chunk.c - the arena's big pieces: runs of 64 KiB chunks
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The arena behind its tables is an array of chunks. A run of adjacent chunks is
+ * allocated or free; free runs are either warm (pages resident) or cold (pages given back to the
+ * system) and hang in bins by length. Neighbouring free runs of the same kind are merged at once
+ * (boundary tags, Knuth, The Art of Computer Programming vol. 1, 2.5). Warm runs are taken first,
+ * since touching a new page costs 20 times as much as reusing one; when more than `warm_max` chunks
+ * would be warm, a run's pages go back to the system before it is put away.
+ *
+ * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `limit` and
+ * `warm_max` never change. A description's small-block fields belong to its class (heap.c) while its
+ * kind is SMALL; a run of length 1 turns from RUN to SMALL and back under the class' guard.
+ *
+ * Invariants.
+ *   C1  The chunks below `top` are a gapless sequence of runs; above it all are VIRGIN.
+ *   C2  A free run of length n >= 2 ends in a TAIL with the same length; its inside is VIRGIN.
+ *   C3  Each free run is in exactly the bin of its kind and length; links agree in both directions.
+ *   C4  No two free runs of one kind are adjacent.
+ *   C5  `used` and `warm` are the sums over the runs of these kinds.
+ *
+ * If a member dies here: the guard's undo record puts everything back; a run that was being taken is
+ * free, one that was being given back is still the caller's word's. The system calls that release
+ * pages run outside the section, on a run that is allocated.
+ */
+#include "core/chunk.h"
+
+#include <stdio.h>
+
+#include "core/family.h"
+#include "system/os.h"
+
+#define WARM 0
+#define COLD 1
+#define EXACT_BINS 32 /* lengths 1..32 have a bin each; longer ones share one per power of two */
+
+static struct mproc__chunks *chunks(void) {
+    return &mproc__family->chunks;
+}
+
+struct mproc__chunk *mproc__chunk(uint64_t number) {
+    return (struct mproc__chunk *)(void *)(mproc__family + 1) + number;
+}
+
+void *mproc__chunk_address(uint64_t number) {
+    return (void *)(uintptr_t)(mproc__family->chunk0 + (number << MPROC__CHUNK_SHIFT));
+}
+
+uint64_t mproc__chunk_number(const void *address) {
+    return ((uint64_t)(uintptr_t)address - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
+}
+
+static unsigned bin_of(uint64_t length) {
+    if (length <= EXACT_BINS) {
+        return (unsigned)length - 1;
+    }
+    unsigned bin = EXACT_BINS + (63u - (unsigned)__builtin_clzll(length)) - 5;
+    return bin < MPROC__CHUNK_BINS ? bin : MPROC__CHUNK_BINS - 1;
+}
+
+static unsigned kind_of(uint64_t number) {
+    return mproc__chunk_kind(mproc__peek64(&mproc__chunk(number)->state));
+}
+
+static uint64_t length_of(uint64_t number) {
+    return mproc__chunk_length(mproc__peek64(&mproc__chunk(number)->state));
+}
+
+static void set(uint64_t *word, uint64_t value) {
+    mproc__guard_set(&chunks()->guard, word, value);
+}
+
+static void bin_insert(int warmth, uint64_t number, uint64_t length) {
+    uint64_t *head = &chunks()->bins[warmth][bin_of(length)];
+    struct mproc__chunk *c = mproc__chunk(number);
+    set(&c->next, *head);
+    set(&c->prev, 0);
+    if (*head != 0) {
+        set(&mproc__chunk(*head - 1)->prev, number + 1);
+    }
+    set(head, number + 1);
+}
+
+static void bin_remove(int warmth, uint64_t number, uint64_t length) {
+    struct mproc__chunk *c = mproc__chunk(number);
+    if (c->prev != 0) {
+        set(&mproc__chunk(c->prev - 1)->next, c->next);
+    } else {
+        set(&chunks()->bins[warmth][bin_of(length)], c->next);
+    }
+    if (c->next != 0) {
+        set(&mproc__chunk(c->next - 1)->prev, c->prev);
+    }
+}
+
+static void write_free_run(int warmth, uint64_t number, uint64_t length) {
+    unsigned kind = warmth == WARM ? MPROC__CHUNK_WARM : MPROC__CHUNK_COLD;
+    set(&mproc__chunk(number)->state, mproc__chunk_state(kind, 0, length));
+    if (length > 1) {
+        set(&mproc__chunk(number + length - 1)->state,
+            mproc__chunk_state(MPROC__CHUNK_TAIL, 0, length));
+    }
+    bin_insert(warmth, number, length);
+}
+
+static void erase_tail(uint64_t number, uint64_t length) {
+    if (length > 1) {
+        set(&mproc__chunk(number + length - 1)->state, 0);
+    }
+}
+
+/* ---------------------------------------------------------------- taking */
+
+/* The first run of at least n chunks in the bins of one warmth: number + 1, or 0. */
+static uint64_t find(int warmth, uint64_t n) {
+    for (unsigned bin = bin_of(n); bin < MPROC__CHUNK_BINS; bin++) {
+        for (uint64_t i = chunks()->bins[warmth][bin]; i != 0; i = mproc__chunk(i - 1)->next) {
+            if (length_of(i - 1) >= n) {
+                return i;
+            }
+        }
+    }
+    return 0;
+}
+
+static void split(int warmth, uint64_t number, uint64_t n) {
+    uint64_t length = length_of(number);
+    bin_remove(warmth, number, length);
+    erase_tail(number, length);
+    if (length > n) {
+        write_free_run(warmth, number + n, length - n);
+    }
+    if (warmth == WARM) {
+        set(&chunks()->warm, chunks()->warm - n);
+    }
+}
+
+/* Under the guard. The number + 1 of a run of n chunks that is nobody's now, or 0. */
+static uint64_t carve(uint64_t n) {
+    for (int warmth = WARM; warmth <= COLD; warmth++) {
+        uint64_t i = find(warmth, n);
+        if (i != 0) {
+            split(warmth, i - 1, n);
+            return i;
+        }
+    }
+    uint64_t top = chunks()->top;
+    uint64_t room =
+        (mproc__family->base + mproc__family->span - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
+    if (n > room - top) {
+        return 0;
+    }
+    set(&chunks()->top, top + n);
+    return top + 1;
+}
+
+static int try_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
+    struct mproc__chunks *all = chunks();
+    int r = -ENOMEM;
+    mproc__guard_enter(&all->guard, hand);
+    if (n <= all->limit - all->used) {
+        uint64_t i = carve(n);
+        if (i != 0) {
+            set(&mproc__chunk(i - 1)->state, mproc__chunk_state(MPROC__CHUNK_RUN, 0, n));
+            set(&all->used, all->used + n);
+            set(word, (uint64_t)(uintptr_t)mproc__chunk_address(i - 1));
+            r = 0;
+        }
+    }
+    mproc__guard_leave(&all->guard, hand);
+    return r;
+}
+
+/* ---------------------------------------------------------------- giving back */
+
+/* Grows [*number, *number + *length) over a free neighbour of the same warmth, taking that out. */
+static void merge(int warmth, uint64_t *number, uint64_t *length) {
+    unsigned kind = warmth == WARM ? MPROC__CHUNK_WARM : MPROC__CHUNK_COLD;
+    uint64_t after = *number + *length;
+    if (after < chunks()->top && kind_of(after) == kind) {
+        uint64_t n = length_of(after);
+        bin_remove(warmth, after, n);
+        set(&mproc__chunk(after)->state, 0);
+        erase_tail(after, n);
+        *length += n;
+    }
+    if (*number == 0) {
+        return;
+    }
+    unsigned before = kind_of(*number - 1);
+    uint64_t n = before == MPROC__CHUNK_TAIL ? length_of(*number - 1) : 1;
+    uint64_t first = *number - n;
+    if ((before == MPROC__CHUNK_TAIL || before == kind) && kind_of(first) == kind &&
+        length_of(first) == n) {
+        bin_remove(warmth, first, n);
+        erase_tail(first, n);
+        set(&mproc__chunk(*number)->state, 0);
+        *number = first;
+        *length += n;
+    }
+}
+
+static void give(struct mproc__hand *hand, int warmth, uint64_t *word) {
+    struct mproc__chunks *all = chunks();
+    mproc__guard_enter(&all->guard, hand);
+    uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
+    uint64_t length = length_of(number);
+    set(&all->used, all->used - length);
+    if (warmth == WARM) {
+        set(&all->warm, all->warm + length);
+    }
+    set(&mproc__chunk(number)->state, 0);
+    merge(warmth, &number, &length);
+    write_free_run(warmth, number, length);
+    set(word, 0);
+    mproc__guard_leave(&all->guard, hand);
+}
+
+static void give_cold(struct mproc__hand *hand, uint64_t *word) {
+    void *address = (void *)(uintptr_t)*word;
+    size_t size = length_of(mproc__chunk_number(address)) << MPROC__CHUNK_SHIFT;
+    int warmth = mproc__os_memory_release(address, size) == 0 ? COLD : WARM;
+    give(hand, warmth, word);
+}
+
+void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word) {
+    uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
+    if (mproc__peek64(&chunks()->warm) + length_of(number) > chunks()->warm_max) {
+        give_cold(hand, word);
+    } else {
+        give(hand, WARM, word);
+    }
+}
+
+/* Takes any warm run into *word; false: there is none. */
+static bool take_warm(struct mproc__hand *hand, uint64_t *word) {
+    struct mproc__chunks *all = chunks();
+    mproc__guard_enter(&all->guard, hand);
+    uint64_t i = find(WARM, 1);
+    if (i != 0) {
+        uint64_t n = length_of(i - 1);
+        split(WARM, i - 1, n);
+        set(&mproc__chunk(i - 1)->state, mproc__chunk_state(MPROC__CHUNK_RUN, 0, n));
+        set(&all->used, all->used + n);
+        set(word, (uint64_t)(uintptr_t)mproc__chunk_address(i - 1));
+    }
+    mproc__guard_leave(&all->guard, hand);
+    return i != 0;
+}
+
+/* Warm and cold neighbours do not merge; when nothing fits, all free memory is made cold, so that
+ * fragments of both kinds become whole runs. */
+static void consolidate(struct mproc__hand *hand, uint64_t *word) {
+    while (take_warm(hand, word)) {
+        give_cold(hand, word);
+    }
+}
+
+int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
+    int r = try_take(hand, n, word);
+    if (r == -ENOMEM && mproc__peek64(&chunks()->warm) != 0) {
+        consolidate(hand, word);
+        r = try_take(hand, n, word);
+    }
+    return r;
+}
+
+void mproc__chunks_init(uint64_t limit) {
+    struct mproc__chunks *all = chunks();
+    mproc__guard_init(&all->guard, all->log, MPROC__CHUNK_UNDO);
+    uint64_t room =
+        (mproc__family->base + mproc__family->span - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
+    all->limit = limit < room ? limit : room;
+    all->warm_max = all->limit / 64;
+}
+
+/* ---------------------------------------------------------------- check */
+
+struct census {
+    uint64_t used, warm, free_runs[2];
+};
+
+static int check_run(uint64_t number, unsigned previous, struct census *seen, char *why,
+                     size_t size) {
+    uint64_t length = length_of(number);
+    unsigned kind = kind_of(number);
+    if (kind == MPROC__CHUNK_RUN || kind == MPROC__CHUNK_SMALL) {
+        seen->used += length;
+        return 0;
+    }
+    if (kind != MPROC__CHUNK_WARM && kind != MPROC__CHUNK_COLD) {
+        return mproc__corrupt(why, size, "C1: chunk %llu has kind %u", (unsigned long long)number,
+                              kind);
+    }
+    if (length > 1 && mproc__peek64(&mproc__chunk(number + length - 1)->state) !=
+                          mproc__chunk_state(MPROC__CHUNK_TAIL, 0, length)) {
+        return mproc__corrupt(why, size, "C2: run %llu has no tail", (unsigned long long)number);
+    }
+    if (kind == previous) {
+        return mproc__corrupt(why, size, "C4: run %llu is not merged", (unsigned long long)number);
+    }
+    seen->warm += kind == MPROC__CHUNK_WARM ? length : 0;
+    seen->free_runs[kind == MPROC__CHUNK_COLD]++;
+    return 0;
+}
+
+static int check_bin(int warmth, unsigned bin, struct census *seen, char *why, size_t size) {
+    uint64_t before = 0;
+    for (uint64_t i = chunks()->bins[warmth][bin]; i != 0; i = mproc__chunk(i - 1)->next) {
+        unsigned kind = kind_of(i - 1);
+        if (kind != (warmth == WARM ? MPROC__CHUNK_WARM : MPROC__CHUNK_COLD) ||
+            bin_of(length_of(i - 1)) != bin || mproc__chunk(i - 1)->prev != before ||
+            seen->free_runs[warmth]-- == 0) {
+            return mproc__corrupt(why, size, "C3: bin %d/%u is wrong at chunk %llu", warmth, bin,
+                                  (unsigned long long)(i - 1));
+        }
+        before = i;
+    }
+    return 0;
+}
+
+static int check_all(char *why, size_t size) {
+    struct mproc__chunks *all = chunks();
+    struct census seen = {0};
+    unsigned previous = 0;
+    uint64_t number = 0;
+    while (number < all->top) {
+        int r = check_run(number, previous, &seen, why, size);
+        if (r != 0) {
+            return r;
+        }
+        previous = kind_of(number);
+        number += length_of(number);
+    }
+    if (number != all->top) {
+        return mproc__corrupt(why, size, "C1: the last run ends behind the top");
+    }
+    if (seen.used != all->used || seen.warm != all->warm) {
+        return mproc__corrupt(why, size, "C5: used %llu, counted %llu; warm %llu, counted %llu",
+                              (unsigned long long)all->used, (unsigned long long)seen.used,
+                              (unsigned long long)all->warm, (unsigned long long)seen.warm);
+    }
+    for (int warmth = WARM; warmth <= COLD; warmth++) {
+        for (unsigned bin = 0; bin < MPROC__CHUNK_BINS; bin++) {
+            int r = check_bin(warmth, bin, &seen, why, size);
+            if (r != 0) {
+                return r;
+            }
+        }
+    }
+    if (seen.free_runs[WARM] != 0 || seen.free_runs[COLD] != 0) {
+        return mproc__corrupt(why, size, "C3: a free run is in no bin");
+    }
+    return 0;
+}
+
+int mproc__chunks_check(struct mproc__hand *hand, char *why, size_t size) {
+    mproc__guard_enter(&chunks()->guard, hand);
+    int r = check_all(why, size);
+    mproc__guard_leave(&chunks()->guard, hand);
+    return r;
+}

@@ -1,0 +1,261 @@
+/*
+ * family.c - the arena's mapping, and how a process comes into its family
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The arena is a sealed memfd, mapped whole at one address in every member. The founder tries a short
+ * list of addresses that programs, sanitizers included, leave free, and tells its children the one that
+ * worked; a child maps it first thing, and an address that is taken there is MPROC_EADDRESS.
+ *
+ * Pages come as they are touched. A memfd has no file system limit behind it, so touching cannot raise
+ * SIGBUS; what bounds the family is `limit`, checked when memory is allocated.
+ */
+#include "core/family.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "system/os.h"
+
+static_assert(sizeof(struct mproc__slot) == 2048, "a slot is half a page");
+static_assert(offsetof(struct mproc__slot, hands) % MPROC__LINE == 0, "a hand is a cache line");
+static_assert(sizeof(struct mproc__hand) == MPROC__LINE, "a hand is a cache line");
+static_assert(sizeof(struct mproc__class) % MPROC__LINE == 0, "classes share no cache line");
+static_assert(offsetof(struct mproc__family, heap) % MPROC__LINE == 0, "classes are aligned");
+
+struct mproc__family *mproc__family;
+uint32_t mproc__family_joined;
+
+static int family_fd = -1;
+static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
+
+/* Free under plain, ASan and TSan programs alike (300 starts with ASLR each); the second is for
+ * programs that map something large at the first; the last ones fail under TSan, or ASan. */
+static const uint64_t candidates[] = {
+    UINT64_C(0x7e8000000000),
+    UINT64_C(0x7d8000000000),
+    UINT64_C(0x7b8000000000),
+    UINT64_C(0x200000000000),
+};
+
+#define SPAN_MAX ((uint64_t)64 << 30)
+#define SPAN_MIN ((uint64_t)128 << 20)
+
+int mproc__family_fd(void) {
+    return family_fd;
+}
+
+/* ---------------------------------------------------------------- founding */
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* A memory limit of the control group, or all. */
+static uint64_t cgroup_limit(void) {
+    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
+    uint64_t limit = UINT64_MAX;
+    if (f != NULL) {
+        if (fscanf(f, "%" SCNu64, &limit) != 1) {
+            limit = UINT64_MAX;
+        }
+        fclose(f);
+    }
+    return limit;
+}
+
+/* Bytes that the family may use: three quarters of what there is, or what MPROC_ARENA_LIMIT says. */
+static uint64_t byte_limit(void) {
+    uint64_t limit = smaller(mproc__os_memory_total(), cgroup_limit()) / 4 * 3;
+    const char *text = getenv("MPROC_ARENA_LIMIT");
+    if (text != NULL && *text != 0) {
+        limit = strtoull(text, NULL, 0);
+    }
+    return limit;
+}
+
+/* Address space limits (ulimit -v, -f) ask for a smaller span. */
+static uint64_t span_max(void) {
+    uint64_t span = SPAN_MAX;
+    struct rlimit r;
+    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
+        span = smaller(span, r.rlim_cur);
+    }
+    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
+        span = smaller(span, r.rlim_cur / 2);
+    }
+    return span & ~(uint64_t)(MPROC__CHUNK - 1);
+}
+
+static uint64_t chunk_count(uint64_t span) {
+    return (span - sizeof(struct mproc__family)) / (MPROC__CHUNK + sizeof(struct mproc__chunk)) - 1;
+}
+
+static void lay_out(uint64_t base, uint64_t span) {
+    struct mproc__family *f = mproc__family;
+    f->base = base;
+    f->span = span;
+    f->layout = sizeof *f;
+    uint64_t tables = sizeof *f + chunk_count(span) * sizeof(struct mproc__chunk);
+    f->chunk0 = base + ((tables + MPROC__CHUNK - 1) & ~(uint64_t)(MPROC__CHUNK - 1));
+    mproc__registry_init();
+    mproc__members_init();
+    mproc__shms_init();
+    mproc__chunks_init(byte_limit() >> MPROC__CHUNK_SHIFT);
+    mproc__heap_init();
+    mproc__store64(&f->magic, MPROC__MAGIC);
+}
+
+static int map_somewhere(int fd, uint64_t span, uint64_t *base) {
+    int r = MPROC_EADDRESS;
+    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
+        r = mproc__os_memory_map(fd, (void *)(uintptr_t)candidates[i], span);
+        if (r == 0) {
+            *base = candidates[i];
+            return 0;
+        }
+    }
+    return r == -EEXIST ? MPROC_EADDRESS : r;
+}
+
+static int reserve_span(uint64_t span, uint64_t *base) {
+    int fd = mproc__os_memory_new("mproc", span);
+    if (fd < 0) {
+        return fd;
+    }
+    int r = map_somewhere(fd, span, base);
+    if (r != 0) {
+        close(fd);
+        return r;
+    }
+    family_fd = fd;
+    return 0;
+}
+
+static int found_family(void) {
+    uint64_t base = 0, span = span_max();
+    int r = -ENOMEM;
+    while (r != 0 && span >= SPAN_MIN) {
+        r = reserve_span(span, &base);
+        span = r == 0 ? span : span / 2;
+    }
+    if (r != 0) {
+        return r;
+    }
+    mproc__family = (struct mproc__family *)(uintptr_t)base;
+    lay_out(base, span);
+    return mproc__member_found();
+}
+
+/* ---------------------------------------------------------------- coming as a started child */
+
+struct ticket {
+    int fd;
+    uint64_t base, span, token, starter;
+};
+
+void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]) {
+    snprintf(out, MPROC__ENV_MAX, MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64,
+             family_fd, mproc__family->base, mproc__family->span, token, mproc__self_token());
+}
+
+static bool read_ticket(struct ticket *out) {
+    const char *text = getenv(MPROC__ENV);
+    unsigned fd;
+    bool good = text != NULL && sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64, &fd,
+                                       &out->base, &out->span, &out->token, &out->starter) == 5;
+    unsetenv(MPROC__ENV);
+    out->fd = good ? (int)fd : -1;
+    return good;
+}
+
+/* A stranger may have inherited the words in its environment: they mean nothing to it. But a child whose
+ * starter has died meanwhile (-ESRCH) must not take itself for a program that the user has started. Only
+ * a detached child carries on without a starter. */
+static int take_reserved_place(const struct ticket *t) {
+    struct mproc__slot *slot = mproc__token_slot(t->token);
+    pid_t told = slot != NULL ? __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE) : 0;
+    if (told != 0 && told != getpid()) {
+        return MPROC_ESTRANGER;
+    }
+    if (slot != NULL && (slot->ppid == getppid() || (slot->flags & MPROC_DETACHED) != 0)) {
+        return mproc__member_adopt(t->token);
+    }
+    return mproc__token_dead(t->starter) ? -ESRCH : MPROC_ESTRANGER;
+}
+
+static int accept_ticket(const struct ticket *t) {
+    struct mproc__family *f = (struct mproc__family *)(uintptr_t)t->base;
+    if (mproc__load64(&f->magic) != MPROC__MAGIC || f->base != t->base || f->span != t->span) {
+        return MPROC_ESTRANGER;
+    }
+    if (f->layout != sizeof *f) {
+        fprintf(stderr, "mproc: this program was built with another version of mproc than the one "
+                        "that started it\n");
+        return MPROC_EBUILD;
+    }
+    mproc__family = f;
+    int r = take_reserved_place(t);
+    if (r != 0) {
+        mproc__family = NULL;
+    }
+    return r;
+}
+
+static int enter_family(const struct ticket *t) {
+    /* Another file under that number may be shorter than what is read of it here. */
+    if (t->span < SPAN_MIN || !mproc__os_memory_is(t->fd, t->span)) {
+        return MPROC_ESTRANGER;
+    }
+    int r = mproc__os_memory_map(t->fd, (void *)(uintptr_t)t->base, t->span);
+    if (r != 0) {
+        return MPROC_EADDRESS;
+    }
+    r = accept_ticket(t);
+    if (r != 0) {
+        (void)mproc__os_memory_unmap((void *)(uintptr_t)t->base, t->span);
+        return r;
+    }
+    family_fd = t->fd;
+    return mproc__os_close_on_exec(t->fd);
+}
+
+/* ---------------------------------------------------------------- joining and leaving */
+
+void mproc__family_forget(void) {
+    void *base = mproc__family;
+    mproc__store32(&mproc__family_joined, 0);
+    (void)mproc__os_memory_unmap(base, mproc__family->span);
+    mproc__family = NULL;
+    close(family_fd);
+    family_fd = -1;
+}
+
+static int join_unlocked(void) {
+    struct ticket ticket;
+    if (mproc__family_joined) {
+        return 0;
+    }
+    if (read_ticket(&ticket)) {
+        int r = enter_family(&ticket);
+        if (r != MPROC_ESTRANGER) {
+            return r == 0 ? 1 : r;
+        }
+    }
+    return found_family();
+}
+
+int mproc__family_join(void) {
+    pthread_mutex_lock(&joining);
+    int r = join_unlocked();
+    if (r >= 0) {
+        mproc__store32(&mproc__family_joined, 1);
+    }
+    pthread_mutex_unlock(&joining);
+    return r;
+}

@@ -1,0 +1,50 @@
+/*
+ * hand.h - what one thread has in its hands
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Enough for a reaper to finish or undo what the thread was doing. A thread takes a hand when it first
+ * enters the library. `guard` is set before a guard is entered and cleared after it is left. The other
+ * words hold blocks that are on their way between two places: they move from word to word inside guarded
+ * sections only, so each block is always in exactly one place.
+ */
+#ifndef MPROC_HAND_H
+#define MPROC_HAND_H
+
+#include "system/atomic.h"
+#include "system/base.h"
+
+struct mproc__hand {
+    uint64_t guard;   /* struct mproc__guard * */
+    uint64_t block;   /* a block on its way */
+    uint64_t node;    /* a hold record on its way */
+    uint64_t run;     /* a chunk run on its way between a size class and the chunk heap */
+    uint64_t doomed;  /* an object without holds: being made or being destroyed */
+    uint64_t message; /* a message on its way between a queue and a member */
+    uint64_t moving;  /* uint64_t *: where mproc__hand_move moves a block to */
+    uint64_t
+        token; /* of the member, set when a thread takes the hand: what its guards are entered in */
+};
+
+/* The calling thread's; NULL: it has none yet, or shares one. */
+extern MPROC__HIDDEN MPROC__THREAD struct mproc__hand *mproc__thread_hand;
+
+struct mproc__hand *mproc__hand_take(void);
+void mproc__hand_return_shared(void);
+
+static inline struct mproc__hand *mproc__hand_get(void) {
+    struct mproc__hand *hand = mproc__thread_hand;
+    return mproc__likely(hand != NULL) ? hand : mproc__hand_take();
+}
+
+static inline void mproc__hand_put(const struct mproc__hand *hand) {
+    if (mproc__unlikely(hand != mproc__thread_hand)) {
+        mproc__hand_return_shared();
+    }
+}
+
+/* Moves a block from the hand's `block` or `doomed` to another word, outside of any section. For an
+ * instant both name it; `moving` tells the reaper which of the two counts. */
+void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to);
+
+#endif

@@ -1,0 +1,386 @@
+/*
+ * heap.c - memory of the arena: allocation is a transfer into a word
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. Sizes up to 32 KiB are rounded to one of 40 classes, four per doubling; a class divides
+ * chunks into blocks of its size and keeps a list of the chunks that have room (slabs, Bonwick 1994).
+ * A free block holds the address of the next one in its first word; blocks never used are not touched
+ * ("bump"). Larger sizes are runs of chunks. There are no headers in blocks.
+ *
+ * Shared state. A class' `partial` and the small-block fields of its chunks' descriptions are under the
+ * class' guard. A block belongs to whoever has the word that names it.
+ *
+ * Invariants.
+ *   H1  A SMALL chunk of a class is in its partial list exactly when used < capacity.
+ *   H2  used + length of the free list == bump <= capacity.
+ *   H3  Every free block lies in its chunk at a multiple of the class' size below bump.
+ *
+ * If a member dies here: the class' undo record puts all back. A chunk on its way between the class and
+ * the chunk heap is in the hand's `run`, and its reaper gives it back. A freed block's first word is
+ * saved as well, so that a block whose freeing was undone is as it was.
+ */
+#include "core/heap.h"
+
+#include <string.h>
+
+#include "core/family.h"
+
+#define SMALL_MAX ((size_t)32768)
+#define FINE_MAX ((size_t)128) /* up to here classes are 16 bytes apart */
+
+static struct mproc__class *class_at(unsigned class) {
+    return &mproc__family->heap.classes[class];
+}
+
+static unsigned class_of(size_t size) {
+    if (size <= FINE_MAX) {
+        return size <= 16 ? 0 : (unsigned)((size + 15) / 16 - 1);
+    }
+    unsigned log = 63u - (unsigned)__builtin_clzll(size - 1); /* 2^log <= size - 1 */
+    return 8 + (log - 7) * 4 + (unsigned)(((size - 1) >> (log - 2)) & 3);
+}
+
+static size_t class_size(unsigned class) {
+    if (class < 8) {
+        return ((size_t) class + 1) * 16;
+    }
+    unsigned doubling = (class - 8) / 4, step = (class - 8) % 4;
+    return ((size_t)5 + step) << (doubling + 5);
+}
+
+static uint64_t capacity(unsigned class) {
+    return MPROC__CHUNK / class_size(class);
+}
+
+static uint64_t address_of(uint64_t number) {
+    return (uint64_t)(uintptr_t)mproc__chunk_address(number);
+}
+
+/* ---------------------------------------------------------------- a class' list of chunks */
+
+static void list_push(struct mproc__class *c, uint64_t number) {
+    struct mproc__chunk *d = mproc__chunk(number);
+    mproc__guard_set(&c->guard, &d->next, c->partial);
+    mproc__guard_set(&c->guard, &d->prev, 0);
+    if (c->partial != 0) {
+        mproc__guard_set(&c->guard, &mproc__chunk(c->partial - 1)->prev, number + 1);
+    }
+    mproc__guard_set(&c->guard, &c->partial, number + 1);
+}
+
+static void list_remove(struct mproc__class *c, uint64_t number) {
+    struct mproc__chunk *d = mproc__chunk(number);
+    if (d->prev != 0) {
+        mproc__guard_set(&c->guard, &mproc__chunk(d->prev - 1)->next, d->next);
+    } else {
+        mproc__guard_set(&c->guard, &c->partial, d->next);
+    }
+    if (d->next != 0) {
+        mproc__guard_set(&c->guard, &mproc__chunk(d->next - 1)->prev, d->prev);
+    }
+}
+
+/* ---------------------------------------------------------------- small blocks */
+
+/* Turns the run of one chunk in hand->run into a chunk of the class. */
+static void adopt_chunk(struct mproc__hand *hand, struct mproc__class *c, unsigned class) {
+    uint64_t number = mproc__chunk_number((void *)(uintptr_t)hand->run);
+    struct mproc__chunk *d = mproc__chunk(number);
+    mproc__guard_set(&c->guard, &d->state, mproc__chunk_state(MPROC__CHUNK_SMALL, class, 1));
+    mproc__guard_set(&c->guard, &d->free, 0);
+    mproc__guard_set(&c->guard, &d->used, 0);
+    mproc__guard_set(&c->guard, &d->bump, 0);
+    list_push(c, number);
+    mproc__guard_set(&c->guard, &hand->run, 0);
+}
+
+static MPROC__NOINLINE int refill(struct mproc__hand *hand, struct mproc__class *c,
+                                  unsigned class) {
+    int r = mproc__chunks_take(hand, 1, &hand->run);
+    if (r != 0) {
+        return r;
+    }
+    mproc__guard_enter(&c->guard, hand);
+    if (c->partial == 0) {
+        adopt_chunk(hand, c, class);
+    }
+    mproc__guard_leave(&c->guard, hand);
+    if (hand->run != 0) { /* somebody else was faster */
+        mproc__chunks_give(hand, &hand->run);
+    }
+    return 0;
+}
+
+static void pop_block(struct mproc__class *c, unsigned class, uint64_t *word) {
+    uint64_t number = c->partial - 1;
+    struct mproc__chunk *d = mproc__chunk(number);
+    uint64_t block = d->free;
+    if (block != 0) {
+        mproc__guard_set(&c->guard, &d->free, *(uint64_t *)(uintptr_t)block);
+    } else {
+        block = address_of(number) + d->bump * class_size(class);
+        mproc__guard_set(&c->guard, &d->bump, d->bump + 1);
+    }
+    mproc__guard_set(&c->guard, &d->used, d->used + 1);
+    if (d->used == capacity(class)) {
+        list_remove(c, number);
+    }
+    mproc__guard_set(&c->guard, word, block);
+}
+
+static int alloc_small(struct mproc__hand *hand, unsigned class, uint64_t *word) {
+    struct mproc__class *c = class_at(class);
+    for (;;) {
+        mproc__guard_enter(&c->guard, hand);
+        bool found = c->partial != 0;
+        if (mproc__likely(found)) {
+            pop_block(c, class, word);
+        }
+        mproc__guard_leave(&c->guard, hand);
+        if (mproc__likely(found)) {
+            return 0;
+        }
+        int r = refill(hand, c, class);
+        if (r != 0) {
+            return r;
+        }
+    }
+}
+
+static void free_small(struct mproc__hand *hand, uint64_t number, unsigned class, uint64_t *word) {
+    struct mproc__class *c = class_at(class);
+    struct mproc__chunk *d = mproc__chunk(number);
+    mproc__guard_enter(&c->guard, hand);
+    uint64_t block = *word;
+    assert((block - address_of(number)) % class_size(class) == 0 && d->used > 0);
+    mproc__guard_set(&c->guard, (uint64_t *)(uintptr_t)block, d->free);
+    mproc__guard_set(&c->guard, &d->free, block);
+    if (d->used == capacity(class)) {
+        list_push(c, number);
+    }
+    mproc__guard_set(&c->guard, &d->used, d->used - 1);
+    mproc__guard_set(&c->guard, word, 0);
+    /* An empty chunk goes back unless it is the class' only one with room: no thrashing at the edge. */
+    if (d->used == 0 && (d->next != 0 || d->prev != 0)) {
+        list_remove(c, number);
+        mproc__guard_set(&c->guard, &d->state, mproc__chunk_state(MPROC__CHUNK_RUN, 0, 1));
+        mproc__guard_set(&c->guard, &hand->run, address_of(number));
+    }
+    mproc__guard_leave(&c->guard, hand);
+    if (mproc__unlikely(hand->run != 0)) {
+        mproc__chunks_give(hand, &hand->run);
+    }
+}
+
+/* ---------------------------------------------------------------- all blocks */
+
+size_t mproc__heap_most(void) {
+    return mproc__family->chunks.limit << MPROC__CHUNK_SHIFT;
+}
+
+int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
+    assert(*word == 0);
+    if (mproc__likely(size <= SMALL_MAX)) {
+        return alloc_small(hand, class_of(size), word);
+    }
+    if (size > mproc__heap_most()) {
+        return MPROC_ETOOBIG;
+    }
+    return mproc__chunks_take(hand, (size + MPROC__CHUNK - 1) >> MPROC__CHUNK_SHIFT, word);
+}
+
+void mproc__heap_free(struct mproc__hand *hand, uint64_t *word) {
+    if (*word == 0) {
+        return;
+    }
+    uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
+    uint64_t state = mproc__peek64(&mproc__chunk(number)->state);
+    if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
+        free_small(hand, number, mproc__chunk_class(state), word);
+    } else {
+        assert(mproc__chunk_kind(state) == MPROC__CHUNK_RUN && *word == address_of(number));
+        mproc__chunks_give(hand, word);
+    }
+}
+
+size_t mproc__heap_size(const void *block) {
+    uint64_t state = mproc__peek64(&mproc__chunk(mproc__chunk_number(block))->state);
+    return mproc__chunk_kind(state) == MPROC__CHUNK_SMALL
+               ? class_size(mproc__chunk_class(state))
+               : mproc__chunk_length(state) << MPROC__CHUNK_SHIFT;
+}
+
+void mproc__heap_init(void) {
+    for (unsigned i = 0; i < MPROC__CLASSES; i++) {
+        struct mproc__class *c = class_at(i);
+        mproc__guard_init(&c->guard, c->log, MPROC__CLASS_UNDO);
+    }
+}
+
+/* ---------------------------------------------------------------- the public face */
+
+void *mproc_alloc(size_t size) {
+    if (size == 0 || mproc__family_need() != 0) {
+        return NULL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    void *block = NULL;
+    if (mproc__heap_alloc(hand, size, &hand->block) == 0) {
+        block = (void *)(uintptr_t)hand->block;
+        mproc__poke64(&hand->block, 0); /* from here on it is the program's */
+    }
+    mproc__hand_put(hand);
+    return block;
+}
+
+#ifndef NDEBUG
+static bool is_block(const void *pointer) {
+    uint64_t address = (uint64_t)(uintptr_t)pointer;
+    if (address < mproc__family->chunk0 || !mproc_in_arena(pointer)) {
+        return false;
+    }
+    struct mproc__chunk *d = mproc__chunk(mproc__chunk_number(pointer));
+    uint64_t state = mproc__peek64(&d->state), offset = address % MPROC__CHUNK;
+    if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
+        return offset % class_size(mproc__chunk_class(state)) == 0 && mproc__peek64(&d->used) > 0;
+    }
+    return mproc__chunk_kind(state) == MPROC__CHUNK_RUN && offset == 0;
+}
+#endif
+
+void *mproc_calloc(size_t n, size_t size) {
+    size_t total;
+    if (__builtin_mul_overflow(n, size, &total)) {
+        return NULL;
+    }
+    void *block = mproc_alloc(total);
+    return block == NULL ? NULL : memset(block, 0, total);
+}
+
+void mproc_free(void *owned) {
+    if (owned == NULL) {
+        return;
+    }
+    assert(is_block(owned)); /* before a hand names it, which its reaper would free */
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__poke64(&hand->block, (uint64_t)(uintptr_t)owned);
+    mproc__heap_free(hand, &hand->block);
+    mproc__hand_put(hand);
+}
+
+int mproc_in_arena(const void *pointer) {
+    return mproc__family != NULL &&
+           (uint64_t)(uintptr_t)pointer - mproc__family->base < mproc__family->span;
+}
+
+static void stat_chunk(uint64_t number, mproc_arena_stats *out) {
+    struct mproc__chunk *d = mproc__chunk(number);
+    uint64_t state = mproc__peek64(&d->state);
+    if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
+        uint64_t n = mproc__peek64(&d->used);
+        out->blocks += n;
+        out->used += n * class_size(mproc__chunk_class(state));
+    } else if (mproc__chunk_kind(state) == MPROC__CHUNK_RUN) {
+        out->blocks++;
+        out->used += mproc__chunk_length(state) << MPROC__CHUNK_SHIFT;
+    }
+}
+
+void mproc_arena_stat(mproc_arena_stats *out) {
+    memset(out, 0, sizeof *out);
+    if (mproc__family_need() != 0) {
+        return;
+    }
+    struct mproc__chunks *all = &mproc__family->chunks;
+    uint64_t top = mproc__load64(&all->top);
+    for (uint64_t i = 0; i < top; i++) {
+        stat_chunk(i, out);
+    }
+    out->span = mproc__family->span;
+    out->limit = all->limit << MPROC__CHUNK_SHIFT;
+    out->warm = mproc__peek64(&all->warm) << MPROC__CHUNK_SHIFT;
+    out->high_water = mproc__family->chunk0 - mproc__family->base + (top << MPROC__CHUNK_SHIFT);
+}
+
+/* ---------------------------------------------------------------- check */
+
+/* In the crash laboratory, which checks the arena after each death: whoever goes on using what was freed
+ * finds rubbish there. The first word is the free list's. */
+static void spoil(uint64_t block, size_t size) {
+#ifdef MPROC_CRASH_POINTS
+    memset((char *)(uintptr_t)block + sizeof(uint64_t), 0xdf, size - sizeof(uint64_t));
+#else
+    (void)block;
+    (void)size;
+#endif
+}
+
+static int check_free_list(uint64_t number, unsigned class, char *why, size_t size) {
+    struct mproc__chunk *d = mproc__chunk(number);
+    uint64_t free_blocks = 0;
+    for (uint64_t b = d->free; b != 0; b = *(uint64_t *)(uintptr_t)b) {
+        uint64_t offset = b - address_of(number);
+        if (offset % class_size(class) != 0 || offset / class_size(class) >= d->bump) {
+            return mproc__corrupt(why, size, "H3: chunk %llu has a free block at %llx",
+                                  (unsigned long long)number, (unsigned long long)b);
+        }
+        if (++free_blocks > d->bump) {
+            break;
+        }
+        spoil(b, class_size(class));
+    }
+    if (d->used + free_blocks != d->bump || d->bump > capacity(class)) {
+        return mproc__corrupt(why, size, "H2: chunk %llu: used %llu, free %llu, bump %llu",
+                              (unsigned long long)number, (unsigned long long)d->used,
+                              (unsigned long long)free_blocks, (unsigned long long)d->bump);
+    }
+    return 0;
+}
+
+static bool listed(struct mproc__class *c, uint64_t number) {
+    uint64_t steps = mproc__load64(&mproc__family->chunks.top);
+    for (uint64_t i = c->partial; i != 0 && steps-- > 0; i = mproc__chunk(i - 1)->next) {
+        if (i == number + 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_class(unsigned class, char *why, size_t size) {
+    struct mproc__class *c = class_at(class);
+    uint64_t top = mproc__load64(&mproc__family->chunks.top);
+    for (uint64_t i = 0; i < top; i++) {
+        uint64_t state = mproc__peek64(&mproc__chunk(i)->state);
+        if (mproc__chunk_kind(state) != MPROC__CHUNK_SMALL || mproc__chunk_class(state) != class) {
+            continue;
+        }
+        int r = check_free_list(i, class, why, size);
+        if (r != 0) {
+            return r;
+        }
+        if (listed(c, i) != (mproc__chunk(i)->used < capacity(class))) {
+            return mproc__corrupt(why, size, "H1: chunk %llu of class %u", (unsigned long long)i,
+                                  class);
+        }
+    }
+    return 0;
+}
+
+int mproc_arena_check(char *why, size_t size) {
+    int r = mproc__family_need();
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    r = mproc__chunks_check(hand, why, size);
+    for (unsigned i = 0; r == 0 && i < MPROC__CLASSES; i++) {
+        struct mproc__class *c = class_at(i);
+        mproc__guard_enter(&c->guard, hand);
+        r = check_class(i, why, size);
+        mproc__guard_leave(&c->guard, hand);
+    }
+    mproc__hand_put(hand);
+    return r;
+}

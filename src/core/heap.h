@@ -1,0 +1,44 @@
+/*
+ * heap.h - memory of the arena: allocation is a transfer into a word
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A block moves between the heap and a word of the arena in one step: either it is free and the word
+ * is as it was, or it is allocated and the word holds its address. So no death can lose a block: there
+ * is always a word that names it, and who inherits the word frees the block.
+ */
+#ifndef MPROC_HEAP_H
+#define MPROC_HEAP_H
+
+#include "core/chunk.h"
+
+#define MPROC__CLASSES 40
+#define MPROC__CLASS_UNDO 16
+
+/* One size class; its own cache lines, since each class is its own contention. */
+struct mproc__class {
+    struct mproc__guard guard;
+    uint64_t partial; /* chunk number + 1: list of chunks that have room; 0: none */
+    struct mproc__undo log[MPROC__CLASS_UNDO];
+    uint64_t pad[2];
+};
+
+struct mproc__heap {
+    struct mproc__class classes[MPROC__CLASSES];
+};
+
+void mproc__heap_init(void);
+
+/* Bytes of the largest block that there can ever be. */
+size_t mproc__heap_most(void);
+
+/* Allocates into *word, which must be 0 and the caller's own. -ENOMEM, MPROC_ETOOBIG. */
+int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word);
+
+/* Frees the block whose address *word holds, and sets *word to 0. 0 in *word is ignored. */
+void mproc__heap_free(struct mproc__hand *hand, uint64_t *word);
+
+/* Bytes that a block really has. */
+size_t mproc__heap_size(const void *block);
+
+#endif

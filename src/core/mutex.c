@@ -1,0 +1,299 @@
+/*
+ * mutex.c - a robust mutex: one 64-bit word in the arena
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The word is 0 or names its owner; the kernel's futex sleeps on its low half. Acquiring
+ * is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only while the owner
+ * was last seen on another CPU, and as long as spinning paid lately; for a user's lock with REST and
+ * more between two looks, which leaves the cache line to the owner. Then it marks the word and sleeps, in slices;
+ * after each it looks whether the owner still lives.
+ *
+ * (What follows is for users' locks; the library's own sections are too short for it to pay.)
+ * Whoever comes first gets it, which is what makes it fast: a sleeper that is woken needs 5 to 20 us to
+ * come, and somebody else may have had it a hundred times meanwhile. A sleeper that looks and finds that
+ * it has waited for STARVING says so in the word. Then the next release keeps the mutex for those who
+ * starve, and wakes one of them: nobody else gets it before. When no such sleeper is there any more,
+ * the release takes that back. So a waiter loses no more after its first look past STARVING than to
+ * others that starve, too; and as who got it begins anew, at most one hand-over a waiter is paid for
+ * in each such span.
+ *
+ *     free --cas--> owned --release--> free
+ *                     |
+ *                     +--release, a sleeper starves--> kept --by who starves--> owned
+ *
+ * Shared state.
+ *   word   whoever acquires, releases or marks it, by an atomic read-modify-write; who holds it briefly
+ *          releases it by a store. While it is kept the high half is the time when that began, in ms.
+ *
+ * Invariants.
+ *   M1  The low 16 bits are 0 exactly when nobody owns it; then the whole low half is 0 or KEPT.
+ *   M2  While a thread sleeps on it, bit 31 is set, or somebody is about to wake, or died about to: the
+ *       slice ends that last sleep.
+ *   M3  While it is kept, one who starves was woken and is on its way, or somebody is about to wake it or
+ *       to take that back, or one of these died: whoever sleeps takes it when its slice ends, for then it
+ *       has waited long enough, and who does not sleep takes it after KEEP.
+ *   M4  A word that says BRIEF is never marked, and changed by nobody but its owner while that lives.
+ *
+ * If a member dies here.
+ *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token dead
+ *   and swaps its own in; one of several waiters wins. Between release and wake: M2, M3.
+ */
+#include "core/mutex.h"
+
+#include "core/family.h"
+#include "core/spin.h"
+#include "system/atomic.h"
+#include "system/os.h"
+
+#define WAITERS MPROC__MUTEX_WAITERS
+#define STARVED MPROC__MUTEX_STARVED
+#define BRIEF MPROC__MUTEX_BRIEF
+#define KEPT (WAITERS | STARVED) /* and no owner */
+#define CPU_MASK MPROC__MUTEX_CPU
+#define LOW UINT64_C(0xffffffff)
+#define STARVING MPROC_MSEC    /* a hand-over costs some 15 us: once in that time they are cheap */
+#define KEEP 10                /* ms: who was woken and lives has come by then */
+#define GUARD_SLICE MPROC_MSEC /* who is in a section that long is dead, or has no CPU */
+#define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
+#define REST 32                /* pauses, 1 us: time for a dozen sections */
+#define REST_MOST 256          /* 6 us: still little beside a sleep */
+#define CLOCK 16               /* pauses: a look at the clock costs about one */
+
+/* Classes of sleepers. */
+enum { PATIENT = 1, STARVES = 2 };
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex is the word's low half");
+
+static uint32_t *futex_of(struct mproc__mutex *mutex) {
+    return (uint32_t *)(void *)&mutex->word;
+}
+
+static uint64_t token_of(uint64_t word) {
+    return mproc__mutex_token(word);
+}
+
+static bool is_kept(uint64_t word) {
+    return (word & LOW) == KEPT;
+}
+
+static uint64_t now_ms(void) {
+    return (uint64_t)(mproc__os_now() / MPROC_MSEC) & LOW;
+}
+
+/* Kept for so long that who it is for must be dead. */
+static bool kept_in_vain(uint64_t word) {
+    return is_kept(word) && ((now_ms() - (word >> 32)) & LOW) >= KEEP;
+}
+
+static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+
+/* On this CPU the owner cannot run while this thread does. If the owner is this very member, the lock may
+ * be a signal, which another one will release: from where, lock.c may know. Where somebody is being woken,
+ * nobody does. */
+static bool spinning_may_pay(uint64_t word, uint64_t mine) {
+    return !is_kept(word) && (word == 0 || (word & CPU_MASK) != (mine & CPU_MASK) ||
+                              token_of(word) == token_of(mine));
+}
+
+/* Pauses until the next look. Each look takes the cache line from the owner, whose next step then waits for
+ * it: two that want a lock again and again would fetch the line with every section. Who looks seldom, and
+ * ever less often, lets the other have dozens in a row: that pays most on CPUs that are far from each other.
+ * It is for nothing where the owner will not want the lock again at once: as a signal, after notify(), and in
+ * a section of the library. */
+static unsigned pauses_to_look(uint64_t word, uint64_t mine, enum mproc__mutex_for whom,
+                               unsigned *rest) {
+    if (whom != MPROC__FOR_USER || token_of(word) == token_of(mine)) {
+        return 1;
+    }
+    unsigned pauses = *rest;
+    *rest = pauses < REST_MOST ? 2 * pauses : pauses;
+    return pauses;
+}
+
+static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
+                 enum mproc__mutex_for whom) {
+    int64_t end = start + mproc__spin_budget(&spinning);
+    unsigned since = 0; /* pauses since the last look at the clock */
+    unsigned rest = REST;
+    for (;;) {
+        uint64_t word = mproc__peek64(&mutex->word);
+        if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) {
+            return true;
+        }
+        unsigned pauses = pauses_to_look(word, mine, whom, &rest);
+        if (!spinning_may_pay(word, mine) || (since >= CLOCK && mproc__os_now() >= end)) {
+            return false;
+        }
+        since = since >= CLOCK ? pauses : since + pauses;
+        while (pauses-- > 0) {
+            mproc__pause();
+        }
+    }
+}
+
+/* Makes sure that the owner will wake somebody, in the end the caller, unless it is about to leave anyway.
+ * False: the word has changed. */
+static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) {
+    if (*word & BRIEF) {
+        return true;
+    }
+    uint64_t marked = *word | WAITERS | (starving ? STARVED : 0);
+    if (marked != *word && !mproc__cas64(&mutex->word, word, marked)) {
+        return false;
+    }
+    *word = marked;
+    return true;
+}
+
+/* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an error. */
+static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
+                      struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom) {
+    int64_t slice = mproc__slice(slices);
+    if (slice < 0) {
+        return -ETIMEDOUT;
+    }
+    if ((*word & BRIEF) && slice > GUARD_SLICE) {
+        slice = GUARD_SLICE;
+    }
+    int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
+                                    starving ? STARVES : PATIENT);
+    /* Also after a signal: they may come so often that no slice ever ends by itself. */
+    if (r != 0 && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
+        mproc__cas64(&mutex->word, word, mine | WAITERS)) {
+        return 1;
+    }
+    return whom == MPROC__FOR_USER && r == -EINTR ? -EINTR : 0;
+}
+
+static int bereave(uint64_t word, uint64_t *mourned) {
+    if (mourned != NULL) {
+        *mourned = token_of(word);
+    }
+    return -EOWNERDEAD;
+}
+
+/* A try must be cheap: of an owner whose life word does not tell it asks the system only now and then. */
+static bool has_died(uint64_t owner) {
+    static MPROC__THREAD unsigned tries;
+    return !mproc__token_alive(owner) &&
+           (mproc__token_slot(owner) == NULL ||
+            (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(owner)));
+}
+
+static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mourned) {
+    uint64_t word = mproc__load64(&mutex->word);
+    if (token_of(word) == token_of(mine)) {
+        return -ETIMEDOUT;
+    }
+    while (word == 0 || kept_in_vain(word)) {
+        if (mproc__cas64(&mutex->word, &word, word == 0 ? mine : mine | WAITERS)) {
+            return 0;
+        }
+    }
+    if (is_kept(word)) {
+        return -ETIMEDOUT;
+    }
+    if (has_died(token_of(word)) && mproc__cas64(&mutex->word, &word, mine | WAITERS)) {
+        return bereave(word, mourned);
+    }
+    return -ETIMEDOUT;
+}
+
+/* Others may sleep still: keeps the mark, at the price of one idle wake. */
+static bool take(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine, bool starving) {
+    return (*word == 0 || (is_kept(*word) && (starving || kept_in_vain(*word)))) &&
+           mproc__cas64(&mutex->word, word, mine | WAITERS);
+}
+
+static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
+                            int64_t deadline, enum mproc__mutex_for whom, uint64_t *mourned) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    bool starving = false;
+    if (whom == MPROC__FOR_SECTION) {
+        slices.next = GUARD_SLICE;
+    }
+    for (;;) {
+        uint64_t word = mproc__load64(&mutex->word);
+        if (take(mutex, &word, mine, starving)) {
+            return 0;
+        }
+        if (word == 0 || !announce(mutex, &word, starving)) {
+            continue;
+        }
+        int r = wait_slice(mutex, &word, mine, &slices, starving, whom);
+        if (r != 0) {
+            return r == 1 ? bereave(word, mourned) : r;
+        }
+        starving = whom != MPROC__FOR_SECTION && mproc__os_now() - start >= STARVING;
+    }
+}
+
+MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                                      enum mproc__mutex_for whom, uint64_t *mourned) {
+    if (timeout == 0) {
+        return acquire_now(mutex, mine, mourned);
+    }
+    int64_t start = mproc__os_now();
+    int64_t deadline = mproc__deadline(timeout);
+    int r = spin(mutex, mine, start, whom)
+                ? 0
+                : acquire_sleeping(mutex, mine, start, deadline, whom, mourned);
+    mproc__spin_learn(&spinning, mproc__os_now() - start);
+    return r;
+}
+
+int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                       enum mproc__mutex_for whom, uint64_t *mourned) {
+    return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, mourned);
+}
+
+/* Keeps it for a sleeper that starves; if there is none any more, frees it after all. False: the word is
+ * another than the caller thinks. */
+static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
+    uint64_t kept = now_ms() << 32 | KEPT;
+    if (!mproc__cas64(&mutex->word, &word, kept)) {
+        return false;
+    }
+    if (mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 0 &&
+        mproc__cas64(&mutex->word, &kept, 0)) {
+        mproc__os_futex_wake(futex_of(mutex), 1);
+    }
+    return true;
+}
+
+/* After it was freed with marks. Who said that it starves while it was being freed gets it, too, or has to
+ * say so again. */
+static void wake(struct mproc__mutex *mutex, uint64_t word) {
+    if (word & STARVED) {
+        if (hand_over(mutex, 0) || mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 1) {
+            return;
+        }
+    }
+    mproc__os_futex_wake(futex_of(mutex), 1);
+}
+
+static int release_starved(struct mproc__mutex *mutex, uint64_t word) {
+    while (token_of(word) != 0) {
+        if (hand_over(mutex, word)) {
+            return 0;
+        }
+        word = mproc__load64(&mutex->word);
+    }
+    return MPROC_ENOTHELD;
+}
+
+MPROC__NOINLINE int mproc__mutex_release_marked(struct mproc__mutex *mutex) {
+    uint64_t word = mproc__load64(&mutex->word);
+    if (mproc__unlikely(word & STARVED)) {
+        return release_starved(mutex, word);
+    }
+    word = mproc__exchange64(&mutex->word, 0);
+    if (mproc__unlikely(word == 0)) {
+        return MPROC_ENOTHELD;
+    }
+    if (mproc__unlikely(word & WAITERS)) {
+        wake(mutex, word);
+    }
+    return 0;
+}

@@ -1,0 +1,101 @@
+/*
+ * mutex.h - a robust mutex: one 64-bit word in the arena
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_MUTEX_H
+#define MPROC_MUTEX_H
+
+#include "core/self.h"
+#include "system/atomic.h"
+#include "system/os.h"
+
+/* 0: free. Otherwise the owner's token (member.h), and in bits that tokens leave free: */
+struct mproc__mutex {
+    uint64_t word;
+};
+
+#define MPROC__MUTEX_WAITERS UINT64_C(0x80000000) /* somebody may sleep */
+#define MPROC__MUTEX_STARVED UINT64_C(0x40000000) /* one of the sleepers starves */
+#define MPROC__MUTEX_BRIEF UINT64_C(0x20000000)   /* held for a few instructions: nobody marks it */
+#define MPROC__MUTEX_CPU UINT64_C(0x1fff0000)     /* where the owner was when it acquired */
+#define MPROC__MUTEX_CPU_SHIFT 16
+#define MPROC__MUTEX_OWNER UINT64_C(0xffff) /* 0 in a word that is not: kept for who starves */
+
+/* Whose it is, which says how it is waited for. */
+enum mproc__mutex_for {
+    MPROC__FOR_SECTION, /* a section of the library: too short for a hand-over to pay */
+    MPROC__FOR_USER,    /* a user's lock: who starves is next; -EINTR when a signal handler ran */
+    MPROC__FOR_USER_ALWAYS, /* the same, whatever handlers run */
+};
+
+/* What the word is while the caller owns it. */
+static inline uint64_t mproc__mutex_mine(void) {
+    uint64_t cpu = (uint64_t)(uint32_t)mproc__os_cpu() << MPROC__MUTEX_CPU_SHIFT;
+    return mproc__self_token() | (cpu & MPROC__MUTEX_CPU);
+}
+
+/* Where the owner was when it acquired. */
+static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
+    return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
+}
+
+/* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner died;
+ * -ETIMEDOUT; -EINTR. `mourned`, if not NULL, gets the token of the owner that died. */
+int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                      enum mproc__mutex_for whom, uint64_t *mourned);
+/* The same, but sleeps at once: who will release it needs this CPU. */
+int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
+                       enum mproc__mutex_for whom, uint64_t *mourned);
+/* Somebody may wait for it, or nobody has it. */
+int mproc__mutex_release_marked(struct mproc__mutex *mutex);
+
+/* `mine` is mproc__mutex_mine(). A mere try of a held one writes nothing. */
+static inline bool mproc__mutex_try(struct mproc__mutex *mutex, uint64_t mine) {
+    uint64_t word = mproc__peek64(&mutex->word);
+    return mproc__likely(word == 0 && mproc__cas64(&mutex->word, &word, mine));
+}
+
+/* Both steps. */
+static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
+                                       enum mproc__mutex_for whom, uint64_t *mourned) {
+    uint64_t mine = mproc__mutex_mine();
+    return mproc__mutex_try(mutex, mine) ? 0
+                                         : mproc__mutex_wait(mutex, mine, timeout, whom, mourned);
+}
+
+/* 0, or MPROC_ENOTHELD when nobody has it. */
+static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
+    uint64_t word = mproc__peek64(&mutex->word);
+    return mproc__likely(word != 0 && !(word & (MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED)) &&
+                         mproc__cas64(&mutex->word, &word, 0))
+               ? 0
+               : mproc__mutex_release_marked(mutex);
+}
+
+/*
+ * Holding a mutex for a few instructions costs one atomic step less: nobody may mark the word, so a plain
+ * store frees it. Who waits meanwhile looks again soon. False: it is not free. Between the two there must
+ * be nothing that can wait or fail.
+ */
+static inline bool mproc__mutex_acquire_briefly(struct mproc__mutex *mutex) {
+    uint64_t word = mproc__peek64(&mutex->word);
+    return word == 0 && mproc__cas64(&mutex->word, &word, mproc__mutex_mine() | MPROC__MUTEX_BRIEF);
+}
+
+static inline void mproc__mutex_release_briefly(struct mproc__mutex *mutex) {
+    mproc__store64(&mutex->word, 0);
+}
+
+/* The owner's token of a word, 0: nobody has it. */
+static inline uint64_t mproc__mutex_token(uint64_t word) {
+    const uint64_t others =
+        MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED | MPROC__MUTEX_BRIEF | MPROC__MUTEX_CPU;
+    return word & MPROC__MUTEX_OWNER ? word & ~others : 0;
+}
+
+static inline uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex) {
+    return mproc__mutex_token(mproc__load64(&mutex->word));
+}
+
+#endif

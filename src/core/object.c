@@ -1,0 +1,393 @@
+/*
+ * object.c - shared objects with holds: who keeps what alive
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. An object is a block of the arena that starts with struct mproc__object. Every member
+ * that uses it has one record with the count of its holds; records hang in a list of the object and in
+ * a list of the member. With the last record the object goes. So the death of a member gives back
+ * exactly what it held, and no count can be lost: the records are the count.
+ *
+ * Shared state: object->holds, all records and slot->holds, under the registry's guard.
+ *
+ * Invariants.
+ *   O1  A record in use (object != 0) is in its object's list and in its member's, once each.
+ *   O2  An object has at most one record per member; count >= 1.
+ *   O3  An object without records is named by one word, a hand's `doomed` or `message`, or a queue's.
+ *   O4  prev_of_member and next_of_member agree.
+ *
+ * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its last
+ * record went into `doomed` in the same section, and the reaper goes on destroying it.
+ *
+ * The records of an object are searched one after the other: there are as many as members that use it.
+ */
+#include "core/object.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "core/family.h"
+
+/* Of this process alone: fork() copies the lists of a member whose other threads stand still. */
+static pthread_mutex_t frozen = PTHREAD_MUTEX_INITIALIZER;
+
+static struct mproc__registry *registry(void) {
+    return &mproc__family->registry;
+}
+
+static void set(uint64_t *word, uint64_t value) {
+    mproc__guard_set(&registry()->guard, word, value);
+}
+
+static void enter(struct mproc__hand *hand) {
+    mproc__guard_enter(&registry()->guard, hand);
+}
+
+static void leave(struct mproc__hand *hand) {
+    mproc__guard_leave(&registry()->guard, hand);
+}
+
+static uint64_t word_of(const void *pointer) {
+    return (uint64_t)(uintptr_t)pointer;
+}
+
+static struct mproc__hold *hold_at(uint64_t word) {
+    return (struct mproc__hold *)(uintptr_t)word;
+}
+
+static struct mproc__object *object_at(uint64_t word) {
+    return (struct mproc__object *)(uintptr_t)word;
+}
+
+void mproc__registry_init(void) {
+    mproc__guard_init(&registry()->guard, registry()->log, MPROC__REGISTRY_UNDO);
+}
+
+void mproc__holds_freeze(void) {
+    pthread_mutex_lock(&frozen);
+}
+
+void mproc__holds_thaw(void) {
+    pthread_mutex_unlock(&frozen);
+}
+
+/* ---------------------------------------------------------------- records; all under the guard */
+
+static struct mproc__hold *find(const struct mproc__object *object, uint64_t token) {
+    struct mproc__hold *h = hold_at(object->holds);
+    while (h != NULL && h->token != token) {
+        h = hold_at(h->next_of_object);
+    }
+    return h;
+}
+
+static void link_hold(struct mproc__object *object, struct mproc__slot *slot, uint64_t token,
+                      struct mproc__hold *h) {
+    set(&h->object, word_of(object));
+    set(&h->token, token);
+    set(&h->count, 1);
+    set(&h->next_of_object, object->holds);
+    set(&h->next_of_member, slot->holds);
+    set(&h->prev_of_member, 0);
+    if (slot->holds != 0) {
+        set(&hold_at(slot->holds)->prev_of_member, word_of(h));
+    }
+    set(&object->holds, word_of(h));
+    set(&slot->holds, word_of(h));
+}
+
+static void unlink_from_object(struct mproc__object *object, struct mproc__hold *h) {
+    uint64_t *link = &object->holds;
+    while (*link != word_of(h)) {
+        link = &hold_at(*link)->next_of_object;
+    }
+    set(link, h->next_of_object);
+}
+
+static void unlink_hold(struct mproc__slot *slot, struct mproc__hold *h) {
+    unlink_from_object(object_at(h->object), h);
+    if (h->prev_of_member != 0) {
+        set(&hold_at(h->prev_of_member)->next_of_member, h->next_of_member);
+    } else {
+        set(&slot->holds, h->next_of_member);
+    }
+    if (h->next_of_member != 0) {
+        set(&hold_at(h->next_of_member)->prev_of_member, h->prev_of_member);
+    }
+    set(&h->object, 0);
+}
+
+/* Takes a record out of both lists; what is to be freed then moves into the hand: the record, unless
+ * it is the object's own, and the object, if that was its last. */
+static void retire(struct mproc__hand *hand, struct mproc__slot *slot, struct mproc__hold *h,
+                   uint64_t *object_word) {
+    struct mproc__object *object = object_at(h->object);
+    unlink_hold(slot, h);
+    if (h != &object->first) {
+        set(&hand->node, word_of(h));
+    }
+    if (object->holds == 0) {
+        set(object_word, word_of(object));
+    }
+}
+
+/* ---------------------------------------------------------------- taking */
+
+/* A hold for a member that has none yet may need a record: one is ready in hand->node afterwards. */
+static int prepare_node(struct mproc__hand *hand) {
+    return mproc__heap_alloc(hand, sizeof(struct mproc__hold), &hand->node);
+}
+
+static bool hold_with(struct mproc__hand *hand, struct mproc__object *object,
+                      struct mproc__slot *slot, uint64_t token) {
+    struct mproc__hold *h = find(object, token);
+    if (h != NULL) {
+        set(&h->count, h->count + 1);
+    } else if (object->first.object == 0) {
+        link_hold(object, slot, token, &object->first);
+    } else if (hand->node != 0) {
+        link_hold(object, slot, token, hold_at(hand->node));
+        set(&hand->node, 0);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer) {
+    struct mproc__object *object = pointer;
+    assert(object->magic == MPROC__OBJECT_MAGIC);
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot == NULL) {
+        return MPROC_ESTRANGER;
+    }
+    bool done = false;
+    while (!done) {
+        enter(hand);
+        done = hold_with(hand, object, slot, token);
+        leave(hand);
+        if (!done) {
+            int r = prepare_node(hand);
+            if (r != 0) {
+                return r;
+            }
+        }
+    }
+    mproc__heap_free(hand, &hand->node); /* if another thread made the record meanwhile */
+    return 0;
+}
+
+int mproc_hold(void *object) {
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__holds_freeze();
+    int r = mproc__hold_for(hand, mproc__self_token(), object);
+    mproc__holds_thaw();
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
+    uint64_t next = mproc__self_slot()->holds;
+    while (next != 0) {
+        struct mproc__hold *h = hold_at(next);
+        int r = mproc__hold_for(hand, token, object_at(h->object));
+        if (r != 0) {
+            return r;
+        }
+        /* Each of the parent's handles has a copy in the child, beside what it was given by name. */
+        enter(hand);
+        struct mproc__hold *childs = find(object_at(h->object), token);
+        set(&childs->count, childs->count + h->count - 1);
+        leave(hand);
+        next = h->next_of_member;
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- giving back */
+
+void mproc_drop(void *owned) {
+    struct mproc__object *object = owned;
+    if (object == NULL ||
+        mproc__family == NULL) { /* an outsider's copies of handles hold nothing */
+        return;
+    }
+    assert(object->magic == MPROC__OBJECT_MAGIC);
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__holds_freeze();
+    enter(hand);
+    struct mproc__hold *h = find(object, mproc__self_token());
+    assert(h != NULL);
+    if (h != NULL && h->count > 1) {
+        set(&h->count, h->count - 1);
+    } else if (h != NULL) {
+        retire(hand, mproc__self_slot(), h, &hand->doomed);
+    }
+    leave(hand);
+    mproc__holds_thaw();
+    mproc__heap_free(hand, &hand->node);
+    mproc__object_destroy(hand, &hand->doomed);
+    mproc__hand_put(hand);
+}
+
+void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
+    bool more = true;
+    while (more) {
+        enter(hand);
+        more = slot->holds != 0;
+        if (more) {
+            retire(hand, slot, hold_at(slot->holds), &hand->doomed);
+        }
+        leave(hand);
+        mproc__heap_free(hand, &hand->node);
+        mproc__object_destroy(hand, &hand->doomed);
+    }
+}
+
+size_t mproc_holds(const void *pointer) {
+    struct mproc__hand *hand = mproc__hand_get();
+    enter(hand);
+    struct mproc__hold *h = find(pointer, mproc__self_token());
+    size_t count = h != NULL ? h->count : 0;
+    leave(hand);
+    mproc__hand_put(hand);
+    return count;
+}
+
+/* ---------------------------------------------------------------- making and destroying */
+
+static void write_header(struct mproc__object *object, enum mproc__kind kind, size_t size) {
+    memset(object, 0, size);
+    object->magic = MPROC__OBJECT_MAGIC;
+    object->kind = kind;
+    mproc__program_order();
+}
+
+int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size) {
+    int r = mproc__heap_alloc(hand, size, &hand->block);
+    if (r != 0) {
+        return r;
+    }
+    /* A message's payload is filled by its owner anyway. */
+    write_header(object_at(hand->block), kind,
+                 kind == MPROC__KIND_MESSAGE ? sizeof(struct mproc__object) : size);
+    mproc__hand_move(hand, &hand->block, &hand->doomed);
+    return 0;
+}
+
+int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
+                       uint64_t *word) {
+    int r = mproc__heap_alloc(hand, size, &hand->block);
+    if (r == 0) {
+        write_header(object_at(hand->block), kind, size);
+        mproc__hand_move(hand, &hand->block, word);
+    }
+    return r;
+}
+
+void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
+    struct mproc__object *object = object_at(*word);
+    mproc__holds_freeze();
+    enter(hand);
+    link_hold(object, mproc__self_slot(), mproc__self_token(), &object->first);
+    set(word, 0);
+    leave(hand);
+    mproc__holds_thaw();
+}
+
+void *mproc__object_build(enum mproc__kind kind, size_t size, mproc__fill_fn fill,
+                          const void *arg) {
+    if (mproc__family_need() != 0) {
+        return NULL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    void *object = NULL;
+    if (mproc__object_alloc(hand, kind, size) == 0) {
+        if (fill == NULL || fill(hand, object_at(hand->doomed), arg) == 0) {
+            object = object_at(hand->doomed);
+            mproc__object_adopt(hand, &hand->doomed);
+        } else {
+            mproc__object_destroy(hand, &hand->doomed);
+        }
+    }
+    mproc__hand_put(hand);
+    return object;
+}
+
+void *mproc__object_new(enum mproc__kind kind, size_t size) {
+    return mproc__object_build(kind, size, NULL, NULL);
+}
+
+bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
+    struct mproc__object *object = pointer;
+    mproc__holds_freeze();
+    enter(hand);
+    struct mproc__hold *h = find(object, mproc__self_token());
+    bool alone = object->holds == word_of(h) && h->next_of_object == 0;
+    if (alone) {
+        retire(hand, mproc__self_slot(), h, word);
+    }
+    leave(hand);
+    mproc__holds_thaw();
+    mproc__heap_free(hand, &hand->node);
+    return alone;
+}
+
+void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {
+    if (*word == 0) {
+        return;
+    }
+    struct mproc__object *object = object_at(*word);
+    mproc__destroy_fn destroy = mproc__destroyers[object->kind];
+    if (destroy != NULL) {
+        destroy(hand, object);
+    }
+    mproc__heap_free(hand, word);
+}
+
+/* ---------------------------------------------------------------- check */
+
+static int check_hold(struct mproc__hold *h, uint64_t token, uint64_t before, char *why,
+                      size_t size) {
+    struct mproc__object *object = object_at(h->object);
+    if (object == NULL || object->magic != MPROC__OBJECT_MAGIC || object->kind >= MPROC__KINDS) {
+        return mproc__corrupt(why, size, "O1: a hold of %llx names no object",
+                              (unsigned long long)token);
+    }
+    if (h->token != token || h->count == 0 || find(object, token) != h) {
+        return mproc__corrupt(why, size, "O2: a hold of %llx on %p is not the object's",
+                              (unsigned long long)token, (void *)object);
+    }
+    if (h->prev_of_member != before) {
+        return mproc__corrupt(why, size, "O4: the holds of %llx are badly linked",
+                              (unsigned long long)token);
+    }
+    return 0;
+}
+
+static int check_slot(uint32_t number, char *why, size_t size) {
+    struct mproc__slot *slot = &mproc__family->slots[number];
+    uint64_t state = mproc__load64(&slot->state);
+    if ((state & 0xff) != MPROC__SLOT_LIVE && (state & 0xff) != MPROC__SLOT_UNBORN) {
+        return 0;
+    }
+    uint64_t before = 0;
+    for (uint64_t i = slot->holds; i != 0; i = hold_at(i)->next_of_member) {
+        int r = check_hold(hold_at(i), mproc__token(number, state >> 8), before, why, size);
+        if (r != 0) {
+            return r;
+        }
+        before = i;
+    }
+    return 0;
+}
+
+int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size) {
+    int r = 0;
+    enter(hand);
+    for (uint32_t i = 0; r == 0 && i < mproc__members_seen(); i++) {
+        r = check_slot(i, why, size);
+    }
+    leave(hand);
+    return r;
+}

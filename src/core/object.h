@@ -1,0 +1,106 @@
+/*
+ * object.h - shared objects with holds: who keeps what alive
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_OBJECT_H
+#define MPROC_OBJECT_H
+
+#include "core/guard.h"
+
+enum mproc__kind {
+    MPROC__KIND_NONE = 0,
+    MPROC__KIND_MESSAGE,
+    MPROC__KIND_LOCK,
+    MPROC__KIND_QUEUE,
+    MPROC__KIND_TASKQ,
+    MPROC__KIND_POOL,
+    MPROC__KIND_RLOCK,
+    MPROC__KIND_EVENT,
+    MPROC__KIND_SEMAPHORE,
+    MPROC__KIND_BSEMAPHORE,
+    MPROC__KIND_ARRAY,
+    MPROC__KIND_CONDITION,
+    MPROC__KIND_BARRIER,
+    MPROC__KINDS
+};
+
+/* One member's holds on one object. */
+struct mproc__slot;
+
+struct mproc__hold {
+    uint64_t object; /* struct mproc__object *; 0: this record is not in use */
+    uint64_t token;
+    uint64_t count;
+    uint64_t next_of_object;
+    uint64_t next_of_member;
+    uint64_t prev_of_member;
+};
+
+#define MPROC__OBJECT_MAGIC 0x6f626a31u
+
+/* Starts every object of the arena. */
+struct mproc__object {
+    uint32_t magic;
+    uint32_t kind;
+    uint64_t holds;           /* struct mproc__hold *: list, under the registry's guard */
+    struct mproc__hold first; /* room for one record without an allocation */
+};
+
+#define MPROC__REGISTRY_UNDO 16
+
+struct mproc__registry {
+    struct mproc__guard guard;
+    struct mproc__undo log[MPROC__REGISTRY_UNDO];
+};
+
+void mproc__registry_init(void);
+
+/*
+ * Making an object takes two steps. alloc puts an object of `size` bytes, all zero behind the header,
+ * into hand->doomed: whatever its maker adds to it is destroyed with it if the maker dies. adopt then
+ * gives the caller its first hold and empties the word.
+ */
+int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
+void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
+
+/* Puts an object's insides into it, between the two steps. 0, or a negative code: then what it has put
+ * there so far is destroyed with the object. */
+typedef int (*mproc__fill_fn)(struct mproc__hand *hand, void *object, const void *arg);
+
+/* Both steps, and fill() between them: an object held once by the caller, who has not shown it to
+ * anybody yet. NULL: no memory, or no family. */
+void *mproc__object_build(enum mproc__kind kind, size_t size, mproc__fill_fn fill, const void *arg);
+
+/* The same for an object that has nothing inside: all zero behind the header. */
+void *mproc__object_new(enum mproc__kind kind, size_t size);
+
+/* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose
+ * destroyer destroys it by the word. All zero behind the header. */
+int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
+                       uint64_t *word);
+
+/* The caller's hold on the object goes, the object itself moves into *word, a hand's word. False, and
+ * nothing has happened: other members hold it too. */
+bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
+
+/* What destroys the insides of an object of a kind: it frees word by word, so that it can be resumed
+ * by somebody else at any point. NULL in the table: nothing inside. */
+typedef void (*mproc__destroy_fn)(struct mproc__hand *hand, void *object);
+extern const mproc__destroy_fn mproc__destroyers[MPROC__KINDS];
+
+/* Destroys the object in *word (which has no holds) and sets *word to 0. */
+void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word);
+
+/* Around fork(): keeps other threads' holds still. */
+void mproc__holds_freeze(void);
+void mproc__holds_thaw(void);
+/* Copies all holds of the calling member for the child that `token` names. Frozen. -ENOMEM. */
+int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token);
+int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer);
+/* Gives back all holds of a member. Only for its reaper. */
+void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot);
+
+int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size);
+
+#endif

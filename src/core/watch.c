@@ -1,0 +1,29 @@
+/*
+ * watch.c - looking at a word for a while before sleeping on it
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/watch.h"
+
+#define LOOKS 16 /* between two looks at the clock and at the peer's place, which cost more */
+
+/* On this CPU the peer cannot run while this thread looks. If this very thread changed the word last, the
+ * next one may be who did so before. */
+static bool beside(const struct mproc__peer *peer) {
+    bool myself = mproc__peek64(&peer->thread) == mproc__self_thread();
+    return mproc__peek32(myself ? &peer->other_cpu : &peer->cpu) == (uint32_t)mproc__os_cpu();
+}
+
+bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,
+                       int64_t start) {
+    int64_t end = start + mproc__spin_budget(spin);
+    for (unsigned i = 1;; i++) {
+        if (mproc__watch_changed(watch)) {
+            return true;
+        }
+        if (i % LOOKS == 0 && (beside(watch->peer) || mproc__os_now() >= end)) {
+            return false;
+        }
+        mproc__pause();
+    }
+}

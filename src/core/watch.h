@@ -1,0 +1,52 @@
+/*
+ * watch.h - looking at a word for a while before sleeping on it
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_WATCH_H
+#define MPROC_WATCH_H
+
+#include "core/member.h"
+#include "core/spin.h"
+#include "system/base.h"
+
+/* Who changed a word last, and where it ran: hints about who will change it next, written by anybody. */
+struct mproc__peer {
+    uint64_t thread;
+    uint32_t cpu;
+    uint32_t other_cpu; /* where the last one before it ran that was another */
+};
+
+static inline void mproc__peer_init(struct mproc__peer *peer) {
+    mproc__poke32(&peer->cpu, UINT32_MAX);
+    mproc__poke32(&peer->other_cpu, UINT32_MAX);
+}
+
+/* The caller is about to change the word. */
+static inline void mproc__peer_here(struct mproc__peer *peer) {
+    uint64_t thread = mproc__self_thread();
+    if (mproc__unlikely(mproc__peek64(&peer->thread) != thread)) {
+        mproc__poke32(&peer->other_cpu, mproc__peek32(&peer->cpu));
+        mproc__poke64(&peer->thread, thread);
+    }
+    mproc__poke32(&peer->cpu, (uint32_t)mproc__os_cpu());
+}
+
+/* What is looked at: *word, as long as its bits in `mask` are those of `seen`. */
+struct mproc__watch {
+    const uint32_t *word;
+    uint32_t seen;
+    uint32_t mask;
+    const struct mproc__peer *peer;
+};
+
+static inline bool mproc__watch_changed(const struct mproc__watch *watch) {
+    return ((mproc__load32(watch->word) ^ watch->seen) & watch->mask) != 0;
+}
+
+/* Looks for as long as `spin` says that it pays. True: the word has changed. The caller tells `spin`
+ * how long the wait was in the end, sleep included. */
+bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,
+                       int64_t start);
+
+#endif

@@ -1,0 +1,176 @@
+/*
+ * taskq.c - the engine under every pool: tasks out, results back, none lost with its worker
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. Two queues, and a seat per worker. Taking a task writes its ticket into the worker's seat
+ * in the same step (queue.h: a claim); putting the result clears the seat in the same step. So when a
+ * worker is dead and reaped, its seat tells exactly whether a task died with it: there is no instant at
+ * which a task is in nobody's books.
+ *
+ * Shared state.
+ *   tasks, results   see queue.c; made with the task queue, constant.
+ *   seat->claim      ticket + 1 of the task that the worker has, 0: none. The worker's; the owner reads.
+ *   seat->token      the worker that sits there, 0: free. By compare-and-swap; freed by the owner.
+ *
+ * Invariants.
+ *   T1  A seat with a claim has a token, and the claim is below the next ticket.
+ *   T2  Those of both queues.
+ *
+ * If a worker dies here: taking or finishing is undone or done by the queue's guards, with the seat.
+ */
+#include <string.h>
+#include <sys/uio.h>
+
+#include "core/family.h"
+#include "core/kinds.h"
+#include "queue.h"
+
+#define SEATS_MAX 65535
+#define PIECES_MAX 1024
+
+struct seat {
+    _Alignas(MPROC__LINE) uint64_t claim;
+    uint64_t token;
+};
+
+struct mproc_taskq {
+    struct mproc__object object;
+    uint64_t tasks;   /* mproc_queue * */
+    uint64_t results; /* mproc_queue *; each message: the ticket, then the result */
+    uint64_t seats;
+    struct seat seat[]; /* cache line by cache line, whatever the block's start is */
+};
+
+static mproc_queue *tasks_of(const mproc_taskq *q) {
+    return (mproc_queue *)(uintptr_t)q->tasks;
+}
+
+static mproc_queue *results_of(const mproc_taskq *q) {
+    return (mproc_queue *)(uintptr_t)q->results;
+}
+
+/* ---------------------------------------------------------------- life */
+
+void mproc__taskq_destroy(struct mproc__hand *hand, void *object) {
+    mproc_taskq *q = object;
+    mproc__object_destroy(hand, &q->tasks);
+    mproc__object_destroy(hand, &q->results);
+}
+
+static int fill(struct mproc__hand *hand, void *object, const void *seats) {
+    mproc_taskq *q = object;
+    q->seats = *(const unsigned *)seats;
+    int r = mproc__queue_make(hand, 0, &q->tasks);
+    return r == 0 ? mproc__queue_make(hand, 0, &q->results) : r;
+}
+
+mproc_taskq *mproc_taskq_new(unsigned seats) {
+    if (seats == 0 || seats > SEATS_MAX) {
+        return NULL;
+    }
+    size_t size = sizeof(mproc_taskq) + seats * sizeof(struct seat);
+    return mproc__object_build(MPROC__KIND_TASKQ, size, fill, &seats);
+}
+
+/* ---------------------------------------------------------------- owner */
+
+int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n, uint64_t *ticket) {
+    return mproc__queue_put(tasks_of(tasks), lent, n, MPROC_FOREVER, NULL, ticket);
+}
+
+int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
+                        int64_t timeout) {
+    int r = mproc_queue_get(results_of(tasks), message, timeout);
+    if (r != 0) {
+        return r;
+    }
+    assert(message->size >= sizeof *ticket);
+    memcpy(ticket, message->data, sizeof *ticket);
+    message->data = (char *)message->data + sizeof *ticket;
+    message->size -= sizeof *ticket;
+    return 0;
+}
+
+int mproc_taskq_mourn(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
+    struct seat *s = &tasks->seat[seat];
+    uint64_t token = mproc__load64(&s->token);
+    if (token == 0) {
+        return 0; /* it ended before it sat down */
+    }
+    mproc__member_bury(token); /* now the seat says what its last finished step said */
+    uint64_t claim = mproc__load64(&s->claim);
+    mproc__poke64(&s->claim, 0);
+    mproc__store64(&s->token, 0);
+    if (claim == 0) {
+        return 0;
+    }
+    *ticket = claim - 1;
+    return 1;
+}
+
+void mproc_taskq_close(mproc_taskq *tasks) {
+    mproc_queue_close(tasks_of(tasks));
+}
+
+uint64_t mproc_taskq_waiting(const mproc_taskq *tasks) {
+    return mproc_queue_count(tasks_of(tasks));
+}
+
+int mproc_taskq_has(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
+    uint64_t claim = seat < tasks->seats ? mproc__load64(&tasks->seat[seat].claim) : 0;
+    if (claim == 0) {
+        return 0;
+    }
+    *ticket = claim - 1;
+    return 1;
+}
+
+/* ---------------------------------------------------------------- worker */
+
+int mproc_taskq_sit(mproc_taskq *tasks, unsigned seat) {
+    if (seat >= tasks->seats) {
+        return -EINVAL;
+    }
+    uint64_t nobody = 0;
+    return mproc__cas64(&tasks->seat[seat].token, &nobody, mproc__self_token()) ? 0 : -EBUSY;
+}
+
+int mproc_taskq_claim(mproc_taskq *tasks, unsigned seat, mproc_message *message, uint64_t *ticket,
+                      int64_t timeout) {
+    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
+    int r = mproc__queue_get(tasks_of(tasks), message, timeout, &claim);
+    if (r == 0) {
+        *ticket = mproc__peek64(&tasks->seat[seat].claim) - 1;
+    }
+    return r;
+}
+
+int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *lent, int n) {
+    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
+    uint64_t ticket = mproc__peek64(claim.word) - 1;
+    struct iovec pieces[PIECES_MAX];
+    if (n >= PIECES_MAX || ticket == UINT64_MAX) {
+        return -EINVAL;
+    }
+    pieces[0] = (struct iovec){&ticket, sizeof ticket};
+    memcpy(pieces + 1, lent, (size_t)n * sizeof *lent);
+    return mproc__queue_put(results_of(tasks), pieces, n + 1, MPROC_FOREVER, &claim, NULL);
+}
+
+/* ---------------------------------------------------------------- check */
+
+int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
+    if (tasks->object.magic != MPROC__OBJECT_MAGIC || tasks->object.kind != MPROC__KIND_TASKQ) {
+        return mproc__corrupt(why, size, "T: %p is no task queue", (void *)tasks);
+    }
+    for (uint64_t i = 0; i < tasks->seats; i++) {
+        struct seat *s = &tasks->seat[i];
+        if (mproc__load64(&s->claim) != 0 && mproc__load64(&s->token) == 0) {
+            return mproc__corrupt(why, size, "T1: seat %llu has a task but no worker",
+                                  (unsigned long long)i);
+        }
+    }
+    int r = mproc_queue_check(tasks_of(tasks), why, size);
+    return r == 0 ? mproc_queue_check(results_of(tasks), why, size) : r;
+}

@@ -1,0 +1,480 @@
+/*
+ * process.c - starting children and waiting for their end
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. prepare reserves a slot of the member table; what the child is to run goes into a block
+ * of the arena that hangs on the slot; launch brings the child to life by fork(), by posix_spawn() or by
+ * a template. The child adopts the slot. The parent keeps a pidfd, which the kernel makes readable at
+ * the end, and then collects the status and buries the member: what it held is given back at once.
+ *
+ * Shared state. slot->args: the starter's until the child is born, then the child's. A handle is private
+ * memory of the process that made it; its fields but for state and code are constant once launched.
+ *
+ * Invariants.
+ *   R1  A launch that fails has left no process behind, and the slot is still the handle's.
+ *   R2  The status is collected through the pidfd, once; pid numbers that came round again do not matter.
+ *
+ * If a member dies here. The starter, before the birth: its reservation dies with it, the arguments'
+ * block too. After the birth: the child finds the reservation gone and ends, or is a member already and
+ * goes on or not, as its flags say. The child, at any time: its parent notices through the pidfd.
+ */
+#define _GNU_SOURCE
+#include "process/process.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/family.h"
+#include "core/object.h"
+#include "system/atomic.h"
+#include "system/os.h"
+
+extern char **environ;
+
+static int check_options(const mproc_process_options *options);
+static int check_arg(const void *arg, size_t size);
+static int write_args(uint64_t token, const struct mproc__launch *what);
+static int bring_to_life(mproc_process *process, pid_t *pid);
+static int reserve_descriptor(void);
+static int watch(mproc_process *process, pid_t pid);
+static int launch_fork(mproc_process *process, pid_t *pid);
+static int launch_spawn(mproc_process *process, pid_t *pid);
+static bool collect(mproc_process *process);
+static int wait_for_end(mproc_process *process, int64_t deadline);
+static enum mproc__process_state state_of(mproc_process *process);
+
+/* ---------------------------------------------------------------- making */
+
+int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
+                        const mproc_process_options *options) {
+    struct mproc__function_ref ref;
+    struct mproc__launch what = {MPROC__ARGS_FUNCTION, -1, &ref, arg, size};
+    mproc_process *process;
+    mproc_method method = options != NULL && options->method != 0 ? options->method : MPROC_FORK;
+
+    if (fn == NULL) {
+        return -EINVAL;
+    }
+    int r = mproc__function_name((mproc__function)fn, &ref);
+    if (r != 0 && method == MPROC_FORK) {
+        what.fn = NULL; /* whatever it is, the child has it at the same address */
+    } else if (r != 0) {
+        return r;
+    }
+    r = mproc_process_prepare(&process, options);
+    if (r != 0) {
+        return r;
+    }
+    if (method == MPROC_FORK) {
+        fflush(stdout); /* or the child would have, and write, a copy of what is buffered */
+        fflush(stderr);
+    }
+    r = mproc__process_launch(process, &what);
+    if (r == MPROC_IN_CHILD) {
+        const void *given = mproc_child_args(&size);
+        mproc__child_end(fn((void *)(uintptr_t)given, size));
+    }
+    if (r != 0) {
+        (void)mproc_process_close(process);
+        return r;
+    }
+    *out = process;
+    return 0;
+}
+
+int mproc_process_prepare(mproc_process **out, const mproc_process_options *options) {
+    static uint32_t count;
+    mproc_process_options o = options != NULL ? *options : (mproc_process_options){0};
+    char name[32];
+    int r = check_options(&o);
+    if (r != 0 || (r = mproc__family_need()) != 0) {
+        return r;
+    }
+    o.method = o.method == 0 ? MPROC_FORK : o.method;
+    o.flags = o.flags == 0 ? MPROC_ATTACHED : o.flags;
+    if (o.name == NULL) {
+        snprintf(name, sizeof name, "Process-%u", mproc__add32(&count, 1) + 1);
+        o.name = name;
+    }
+    mproc_process *process = calloc(1, sizeof *process);
+    if (process == NULL) {
+        return -ENOMEM;
+    }
+    r = mproc__member_expect(o.name, o.method, o.flags, &process->token);
+    if (r != 0) {
+        free(process);
+        return r;
+    }
+    pthread_mutex_init(&process->lock, NULL);
+    process->owner = mproc__self_pid();
+    process->pidfd = -1;
+    process->options = o;
+    process->options.name = NULL; /* the slot has it */
+    for (size_t i = 0; r == 0 && i < o.nfds; i++) {
+        r = mproc_process_pass(process, o.fds[i]);
+    }
+    if (r != 0) {
+        (void)mproc_process_close(process);
+        return r;
+    }
+    *out = process;
+    return 0;
+}
+
+/* A spawned program and a template's first life are this program, so it must begin with mproc_init(). */
+static int check_options(const mproc_process_options *o) {
+    bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
+                 (o->method == MPROC_FORKSERVER && o->from == NULL);
+    if (o->method < 0 || o->method > MPROC_FORKSERVER ||
+        (o->flags & ~(unsigned)(MPROC_ATTACHED | MPROC_DETACHED)) != 0 ||
+        o->flags == (MPROC_ATTACHED | MPROC_DETACHED) || (o->fds == NULL && o->nfds != 0) ||
+        (o->argv != NULL && o->argv[0] == NULL)) {
+        return -EINVAL;
+    }
+    if (again && !mproc__initialised()) {
+        return MPROC_EINIT;
+    }
+    return 0;
+}
+
+int mproc_process_pass(mproc_process *process, int lent) {
+    if (process->state != MPROC__PROCESS_PREPARED || lent < 0) {
+        return -EINVAL;
+    }
+    int *fds = realloc(process->fds, (process->nfds + 1) * sizeof *fds);
+    if (fds == NULL) {
+        return -ENOMEM;
+    }
+    fds[process->nfds++] = lent;
+    process->fds = fds;
+    return 0;
+}
+
+int mproc_hold_for(mproc_process *child, void *object) {
+    if (child->state != MPROC__PROCESS_PREPARED || child->owner != mproc__self_pid()) {
+        return -EINVAL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__holds_freeze();
+    int r = mproc__hold_for(hand, child->token, object);
+    mproc__holds_thaw();
+    mproc__hand_put(hand);
+    return r;
+}
+
+/* ---------------------------------------------------------------- launching */
+
+int mproc_process_launch(mproc_process *process, const void *arg, size_t size) {
+    struct mproc__launch what = {MPROC__ARGS_BYTES, -1, NULL, arg, size};
+    return mproc__process_launch(process, &what);
+}
+
+int mproc__process_launch(mproc_process *process, const struct mproc__launch *what) {
+    pid_t pid = 0;
+    if (process->owner != mproc__self_pid()) {
+        return MPROC_ESTRANGER;
+    }
+    if (process->state != MPROC__PROCESS_PREPARED) {
+        return -EINVAL;
+    }
+    int r = check_arg(what->arg, what->size);
+    if (r != 0 || (r = write_args(process->token, what)) != 0) {
+        return r;
+    }
+    int reserved = reserve_descriptor();
+    if (reserved < 0) {
+        return reserved;
+    }
+    r = bring_to_life(process, &pid);
+    close(reserved); /* in a forked child, too */
+    return r == 0 ? watch(process, pid) : r;
+}
+
+/* Kept for the pidfd: a child that could not be watched would have to be killed. The cheapest is a copy of
+ * the arena's; who has closed that one under us may fork all the same. */
+static int reserve_descriptor(void) {
+    int fd = mproc__os_descriptor_copy(mproc__family_fd());
+    return fd == -EBADF ? mproc__os_event_new() : fd;
+}
+
+static int check_arg(const void *arg, size_t size) {
+    if (size == 0) {
+        return arg == NULL || mproc_in_arena(arg) ? 0 : -EINVAL;
+    }
+    return arg != NULL ? 0 : -EINVAL;
+}
+
+/* Into the slot's own word, so that the block goes with the slot whatever happens. */
+static int write_args(uint64_t token, const struct mproc__launch *what) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (what->size > SIZE_MAX - sizeof(struct mproc__args)) {
+        return MPROC_ETOOBIG;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__heap_free(hand, &slot->args); /* of a launch that failed */
+    int r = mproc__heap_alloc(hand, sizeof(struct mproc__args) + what->size, &slot->args);
+    mproc__hand_put(hand);
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__args *args = (struct mproc__args *)(uintptr_t)slot->args;
+    memset(args, 0, sizeof *args);
+    args->kind = what->kind;
+    args->control = what->control;
+    if (what->fn != NULL) {
+        args->fn = *what->fn;
+    }
+    if (what->size == 0) {
+        args->pointer = (uint64_t)(uintptr_t)what->arg;
+    } else {
+        memcpy(args + 1, what->arg, what->size);
+    }
+    slot->args_size = what->size;
+    return 0;
+}
+
+static int bring_to_life(mproc_process *process, pid_t *pid) {
+    switch (process->options.method) {
+    case MPROC_SPAWN: return launch_spawn(process, pid);
+    case MPROC_FORKSERVER:
+        return mproc__template_fork(process->options.from, process->token, process->fds,
+                                    process->nfds, pid);
+    case MPROC_FORK: break;
+    }
+    return launch_fork(process, pid);
+}
+
+static int watch(mproc_process *process, pid_t pid) {
+    mproc__member_expected_pid(process->token, pid);
+    int pidfd = mproc__os_pidfd_open(pid);
+    if (pidfd < 0) { /* another thread took the last descriptor in between */
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+        return pidfd;
+    }
+    process->pid = pid;
+    process->pidfd = pidfd;
+    __atomic_store_n(&process->state, MPROC__PROCESS_RUNNING, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static int launch_fork(mproc_process *process, pid_t *pid) {
+    uint64_t token = process->token;
+    mproc__member_next_fork(token);
+    errno = 0; /* or the handlers would write it back in the parent: a page copied */
+    pid_t r = fork();
+    if (r < 0) {
+        return -errno;
+    }
+    if (r > 0) {
+        *pid = r;
+        return 0;
+    }
+    if (mproc__family == NULL || mproc__self_token() != token) {
+        _exit(127); /* the starter has died and its reservation with it */
+    }
+    mproc__child_begin();
+    return MPROC_IN_CHILD;
+}
+
+/* The child's environment: the given one, and where its family is. */
+static const char **make_environment(const char *const *from, char *ticket) {
+    size_t n = 0, kept = 0;
+    while (from[n] != NULL) {
+        n++;
+    }
+    const char **to = malloc((n + 2) * sizeof *to);
+    for (size_t i = 0; to != NULL && i < n; i++) {
+        if (strncmp(from[i], MPROC__ENV "=", sizeof MPROC__ENV) != 0) {
+            to[kept++] = from[i];
+        }
+    }
+    if (to != NULL) {
+        to[kept++] = ticket;
+        to[kept] = NULL;
+    }
+    return to;
+}
+
+static int launch_spawn(mproc_process *process, pid_t *pid) {
+    const mproc_process_options *o = &process->options;
+    const char *const self[] = {program_invocation_name, NULL};
+    const char *const *parent_env = (const char *const *)environ;
+    char ticket[MPROC__ENV_MAX];
+
+    mproc__family_describe(process->token, ticket);
+    const char **env = make_environment(o->envp != NULL ? o->envp : parent_env, ticket);
+    int *fds = malloc((process->nfds + 1) * sizeof *fds);
+    int r = -ENOMEM;
+    if (env != NULL && fds != NULL) {
+        for (size_t i = 0; i < process->nfds; i++) {
+            fds[i] = process->fds[i];
+        }
+        fds[process->nfds] = mproc__family_fd();
+        struct mproc__os_spawn what = {
+            .path = o->argv != NULL ? o->argv[0] : "/proc/self/exe",
+            .argv = o->argv != NULL ? o->argv : self,
+            .envp = env,
+            .fds = fds,
+            .nfds = process->nfds + 1,
+        };
+        r = mproc__os_spawn(&what, pid);
+    }
+    free(fds);
+    free(env);
+    return r;
+}
+
+/* ---------------------------------------------------------------- looking and waiting */
+
+pid_t mproc_process_pid(const mproc_process *process) {
+    return process->pid;
+}
+
+int mproc_process_sentinel(const mproc_process *process) {
+    return process->pidfd;
+}
+
+/* Written under the lock; looking at a child is too frequent for taking it. */
+static enum mproc__process_state state_of(mproc_process *process) {
+    return __atomic_load_n(&process->state, __ATOMIC_ACQUIRE);
+}
+
+/* 0 when the caller is the parent of a launched child. */
+static int check_parent(const mproc_process *process) {
+    if (process->owner != mproc__self_pid()) {
+        return MPROC_ESTRANGER;
+    }
+    return process->pidfd >= 0 ? 0 : -EINVAL;
+}
+
+/* Takes the status of a child that has ended; false: the kernel does not give it yet. */
+static bool collect(mproc_process *process) {
+    int code = 0;
+    pthread_mutex_lock(&process->lock);
+    if (process->state == MPROC__PROCESS_RUNNING) {
+        int r = mproc__os_process_collect(process->pidfd, &code);
+        if (r != 0) {
+            process->code = r == 1 ? code : 255; /* somebody else has it, or SIGCHLD is ignored */
+            mproc__member_bury(process->token);
+            __atomic_store_n(&process->state, MPROC__PROCESS_ENDED, __ATOMIC_RELEASE);
+        }
+    }
+    bool ended = process->state == MPROC__PROCESS_ENDED;
+    pthread_mutex_unlock(&process->lock);
+    return ended;
+}
+
+int mproc_process_join(mproc_process *process, int64_t timeout) {
+    int r = check_parent(process);
+    if (r != 0) {
+        return r;
+    }
+    return state_of(process) == MPROC__PROCESS_ENDED
+               ? 0
+               : wait_for_end(process, mproc__deadline(timeout));
+}
+
+/* The kernel wakes us when the process ends. A tracer may keep the status back a while longer: that is
+ * what the slices are for. */
+static int wait_for_end(mproc_process *process, int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    for (;;) {
+        int64_t left = -1;
+        if (deadline != MPROC__NEVER) {
+            left = deadline - mproc__os_now();
+            left = left < 0 ? 0 : left;
+        }
+        int r = mproc__os_pidfd_wait(process->pidfd, left);
+        if (r <= 0) {
+            return r < 0 ? r : -ETIMEDOUT;
+        }
+        if (collect(process)) {
+            return 0;
+        }
+        int64_t slice = mproc__slice(&slices);
+        if (slice < 0) {
+            return -ETIMEDOUT;
+        }
+        struct timespec ts = {0, (long)slice};
+        if (ppoll(NULL, 0, &ts, NULL) < 0) {
+            return -errno;
+        }
+    }
+}
+
+int mproc_process_exitcode(mproc_process *process, int *code) {
+    int r = check_parent(process);
+    if (r != 0) {
+        return r;
+    }
+    if (state_of(process) != MPROC__PROCESS_ENDED) {
+        if (mproc__token_alive(process->token)) {
+            return -EAGAIN;
+        }
+        r = mproc__os_pidfd_wait(process->pidfd, 0);
+        if (r < 0) {
+            return r;
+        }
+        if (r == 0 || !collect(process)) {
+            return -EAGAIN;
+        }
+    }
+    *code = process->code;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- signals */
+
+int mproc_process_signal(mproc_process *process, int signal) {
+    if (process->pidfd < 0) {
+        return -EINVAL;
+    }
+    /* The kernel takes signals for a process that has ended and is not collected. */
+    if (mproc__os_pidfd_wait(process->pidfd, 0) == 1) {
+        return -ESRCH;
+    }
+    return mproc__os_pidfd_signal(process->pidfd, signal);
+}
+
+int mproc_process_terminate(mproc_process *process) {
+    return mproc_process_signal(process, SIGTERM);
+}
+
+int mproc_process_kill(mproc_process *process) {
+    return mproc_process_signal(process, SIGKILL);
+}
+
+int mproc_process_interrupt(mproc_process *process) {
+    return mproc_process_signal(process, SIGINT);
+}
+
+/* ---------------------------------------------------------------- the handle's end */
+
+int mproc_process_close(mproc_process *owned) {
+    int code;
+    if (owned == NULL) {
+        return 0;
+    }
+    if (owned->owner == mproc__self_pid()) { /* a stranger's copy of a handle is only memory */
+        if (owned->state == MPROC__PROCESS_PREPARED) {
+            mproc__member_bury(owned->token);
+        } else if (mproc_process_exitcode(owned, &code) != 0) {
+            return -EBUSY;
+        }
+        pthread_mutex_destroy(&owned->lock);
+    }
+    if (owned->pidfd >= 0) {
+        close(owned->pidfd);
+    }
+    free(owned->fds);
+    free(owned);
+    return 0;
+}

@@ -1,0 +1,93 @@
+/*
+ * process.h - starting and being started: what process.c, template.c and init.c share
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_PROCESS_H
+#define MPROC_PROCESS_H
+
+#include <pthread.h>
+
+#include "core/member.h"
+#include "process/function.h"
+
+enum mproc__args_kind {
+    MPROC__ARGS_BYTES = 1,    /* the child finds them itself */
+    MPROC__ARGS_FUNCTION = 2, /* run it with them */
+    MPROC__ARGS_TEMPLATE = 3  /* serve on `control` */
+};
+
+/* The block behind slot->args: written by the starter before the child is born, then the child's. The
+ * starter's bytes follow. */
+struct mproc__args {
+    uint32_t kind;
+    int32_t control;  /* MPROC__ARGS_TEMPLATE: descriptor, open in the child under this number */
+    uint64_t pointer; /* what was given instead of bytes, in the arena or 0 */
+    struct mproc__function_ref fn;
+};
+
+static_assert(sizeof(struct mproc__args) % 16 == 0, "the bytes behind it are 16-byte aligned");
+
+enum mproc__process_state {
+    MPROC__PROCESS_PREPARED,
+    MPROC__PROCESS_RUNNING, /* or ended, and its status not collected yet */
+    MPROC__PROCESS_ENDED
+};
+
+struct mproc_process {
+    pthread_mutex_t lock; /* over state and code; never held while waiting */
+    enum mproc__process_state state;
+    pid_t owner;    /* who made the handle: only the parent collects */
+    uint64_t token; /* the child's place in the family */
+    pid_t pid;
+    int pidfd;
+    int code;
+    mproc_process_options options;
+    int *fds; /* options.fds and what mproc_process_pass() added */
+    size_t nfds;
+};
+
+/* ---- process.c */
+
+/* Launches with these arguments; fn: NULL, or the function's name. */
+struct mproc__launch {
+    enum mproc__args_kind kind;
+    int control;
+    const struct mproc__function_ref *fn;
+    const void *arg;
+    size_t size;
+};
+
+int mproc__process_launch(mproc_process *process, const struct mproc__launch *what);
+
+/* ---- init.c: the child's side */
+
+/* True when mproc_init() has been called: this program can be started again as a child. */
+bool mproc__initialised(void);
+
+/* What every child does first: puts itself under its parent's fate if it was started so. */
+void mproc__child_begin(void);
+
+/* The calling member's arguments, or NULL. */
+struct mproc__args *mproc__child_header(void);
+
+/* Descriptors that a child of a template was given; takes them over. */
+void mproc__child_take_fds(const int *owned, size_t n);
+
+/* A forked child's end: flushes the streams and leaves without the parent's atexit handlers. */
+_Noreturn void mproc__child_end(int code);
+
+/* ---- template.c */
+
+#define MPROC__PASS_MAX 253 /* descriptors that go with one request */
+
+/* Has the template (NULL: this program's default one) fork the child of `token`, with *pid its pid.
+ * -EPIPE: the template is dead, nothing was born. */
+int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, size_t n,
+                         pid_t *pid);
+
+/* Ends the default template, if there is one; the next use makes another. */
+void mproc__template_stop_default(void);
+pid_t mproc__template_default_pid(void);
+
+#endif

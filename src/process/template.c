@@ -1,0 +1,399 @@
+/*
+ * template.c - warm processes that fork themselves on request (MPROC_FORKSERVER)
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A template is spawned with one end of a SOCK_SEQPACKET pair. A request names the
+ * reserved slot of the child-to-be, and brings descriptors; the template clones itself with
+ * CLONE_PARENT, so that the child is the starter's own, and answers with its pid.
+ *
+ * Shared state. slot->pid of the child-to-be: the kernel writes it on clone, before the child runs, or
+ * leaves 0 there. So when a template is dead, this word alone says whether the child was born.
+ * The handle is private memory of the starter; requests of its threads take turns under handle->lock.
+ *
+ * Invariant: when mproc__template_fork() answers an error, no child was born and none will be.
+ *
+ * If a member dies here. The template, before the clone: nothing was born, the starter answers -EPIPE
+ * or tries once more with a new default template. After the clone: the child lives, its pid is in its
+ * slot, the starter goes on as if it had been answered. The starter: the template reads the end of the
+ * stream, or follows its parent (it is an attached child), and ends; a child born meanwhile finds the
+ * reservation of a dead starter, and follows it too. The child: it is the starter's to collect.
+ */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/family.h"
+#include "process/process.h"
+#include "system/atomic.h"
+#include "system/os.h"
+
+#define DROP_PATIENCE (5 * MPROC_SEC) /* for an interpreter's finalisation; then SIGKILL */
+
+struct request {
+    uint64_t token;
+};
+
+struct reply {
+    uint64_t token;
+    int32_t pid; /* or an error */
+};
+
+struct mproc_template {
+    pthread_mutex_t lock;
+    mproc_process *process;
+    int control;
+    pid_t owner;
+};
+
+static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
+static mproc_template *default_template;
+
+static int send_request(int control, uint64_t token, const int *fds, size_t n);
+static int await_reply(mproc_template *one, uint64_t token, pid_t *pid);
+static int read_reply(int control, uint64_t token, pid_t *pid);
+static int born_or_not(uint64_t token, pid_t *pid);
+static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid);
+
+/* ---------------------------------------------------------------- the starter's side */
+
+static int launch_template(mproc_template *one, int control) {
+    struct mproc__launch what = {MPROC__ARGS_TEMPLATE, control, NULL, NULL, 0};
+    int r = mproc_process_pass(one->process, control);
+    return r != 0 ? r : mproc__process_launch(one->process, &what);
+}
+
+int mproc_template_new(mproc_template **out, const mproc_process_options *options) {
+    mproc_process_options o = options != NULL ? *options : (mproc_process_options){0};
+    int ends[2] = {-1, -1};
+    mproc_template *one = calloc(1, sizeof *one);
+    int r = -ENOMEM;
+
+    if (one == NULL) {
+        return r;
+    }
+    o.method = MPROC_SPAWN;
+    o.from = NULL;
+    o.name = o.name != NULL ? o.name : "template";
+    r = mproc_process_prepare(&one->process, &o);
+    if (r != 0) {
+        goto free_handle;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        r = -errno;
+        goto close_process;
+    }
+    r = launch_template(one, ends[1]);
+    close(ends[1]);
+    if (r != 0) {
+        goto close_control;
+    }
+    pthread_mutex_init(&one->lock, NULL);
+    one->control = ends[0];
+    one->owner = mproc__self_pid();
+    *out = one;
+    return 0;
+
+close_control:
+    close(ends[0]);
+close_process:
+    (void)mproc_process_close(one->process);
+free_handle:
+    free(one);
+    return r;
+}
+
+pid_t mproc_template_pid(const mproc_template *one) {
+    return mproc_process_pid(one->process);
+}
+
+static void end_process(mproc_process *process) {
+    int r;
+    do {
+        r = mproc_process_join(process, DROP_PATIENCE);
+    } while (r == -EINTR);
+    while (r != 0) {
+        (void)mproc_process_kill(process);
+        r = mproc_process_join(process, MPROC_FOREVER);
+    }
+}
+
+void mproc_template_drop(mproc_template *owned) {
+    if (owned == NULL) {
+        return;
+    }
+    if (owned->owner == mproc__self_pid()) {
+        shutdown(owned->control,
+                 SHUT_RDWR); /* the end of the stream, whoever has copies of our end */
+        end_process(owned->process);
+        pthread_mutex_destroy(&owned->lock);
+    }
+    close(owned->control);
+    (void)mproc_process_close(owned->process);
+    free(owned);
+}
+
+static int fork_by(mproc_template *one, uint64_t token, const int *fds, size_t n, pid_t *pid) {
+    pthread_mutex_lock(&one->lock);
+    int r = send_request(one->control, token, fds, n);
+    if (r == 0) {
+        r = await_reply(one, token, pid);
+    }
+    pthread_mutex_unlock(&one->lock);
+    return r;
+}
+
+int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, size_t n,
+                         pid_t *pid) {
+    if (n > MPROC__PASS_MAX) {
+        return -EINVAL;
+    }
+    if (from == NULL) {
+        return default_fork(token, fds, n, pid);
+    }
+    return from->owner == mproc__self_pid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
+}
+
+union passed {
+    struct cmsghdr align;
+    char room[CMSG_SPACE(MPROC__PASS_MAX * sizeof(int))];
+};
+
+/* Signals only delay: a request that is under way cannot be taken back. */
+static int send_request(int control, uint64_t token, const int *fds, size_t n) {
+    struct request request = {token};
+    union passed passed;
+    struct iovec piece = {&request, sizeof request};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    ssize_t r;
+
+    if (n > 0) {
+        memset(&passed, 0, sizeof passed);
+        message.msg_control = &passed;
+        message.msg_controllen = CMSG_SPACE(n * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(n * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+    }
+    do {
+        r = sendmsg(control, &message, MSG_NOSIGNAL);
+    } while (r < 0 && errno == EINTR);
+    if (r >= 0) {
+        return 0;
+    }
+    return errno == ECONNRESET ? -EPIPE : -errno;
+}
+
+/* Waits for the answer or for the template's end, whichever comes. */
+static int await_reply(mproc_template *one, uint64_t token, pid_t *pid) {
+    struct pollfd polls[2] = {{one->control, POLLIN, 0},
+                              {mproc_process_sentinel(one->process), POLLIN, 0}};
+    int r;
+    do {
+        r = poll(polls, 2, -1);
+    } while (r < 0 && errno == EINTR);
+    if (r < 0) {
+        return -errno;
+    }
+    r = read_reply(one->control, token, pid);
+    return r == -EPIPE ? born_or_not(token, pid) : r;
+}
+
+/* -EPIPE: there is no answer and will be none. */
+static int read_reply(int control, uint64_t token, pid_t *pid) {
+    struct reply reply;
+    ssize_t r;
+    do {
+        r = recv(control, &reply, sizeof reply, MSG_DONTWAIT);
+    } while (r < 0 && errno == EINTR);
+    if (r != (ssize_t)sizeof reply || reply.token != token) {
+        return -EPIPE;
+    }
+    if (reply.pid <= 0) {
+        return reply.pid;
+    }
+    *pid = reply.pid;
+    return 0;
+}
+
+/* Of a template that does not clone any more. */
+static int born_or_not(uint64_t token, pid_t *pid) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    pid_t born = slot != NULL ? __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE) : 0;
+    if (born == 0) {
+        return -EPIPE;
+    }
+    *pid = born;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- the default template */
+
+static int default_need(void) {
+    return default_template != NULL ? 0 : mproc_template_new(&default_template, NULL);
+}
+
+static void default_drop(void) {
+    mproc_template_drop(default_template);
+    default_template = NULL;
+}
+
+/* A template that has died since its last use is made anew, once. */
+static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid) {
+    pthread_mutex_lock(&default_lock);
+    int r = -EPIPE;
+    for (int i = 0; r == -EPIPE && i < 2; i++) {
+        r = default_need();
+        if (r == 0) {
+            r = fork_by(default_template, token, fds, n, pid);
+        }
+        if (r == -EPIPE) {
+            default_drop();
+        }
+    }
+    pthread_mutex_unlock(&default_lock);
+    return r;
+}
+
+void mproc__template_stop_default(void) {
+    pthread_mutex_lock(&default_lock);
+    default_drop();
+    pthread_mutex_unlock(&default_lock);
+}
+
+pid_t mproc__template_default_pid(void) {
+    pthread_mutex_lock(&default_lock);
+    pid_t pid = default_template != NULL ? mproc_template_pid(default_template) : 0;
+    pthread_mutex_unlock(&default_lock);
+    return pid;
+}
+
+/* fork(): the template is the parent's; the child makes its own when it needs one. */
+static void lock_default(void) {
+    pthread_mutex_lock(&default_lock);
+}
+
+static void unlock_default(void) {
+    pthread_mutex_unlock(&default_lock);
+}
+
+static void forget_default(void) {
+    pthread_mutex_unlock(&default_lock);
+    default_drop();
+}
+
+__attribute__((constructor)) static void at_load(void) {
+    pthread_atfork(lock_default, unlock_default, forget_default);
+}
+
+/* ---------------------------------------------------------------- the template's side */
+
+struct work {
+    struct request request;
+    int fds[MPROC__PASS_MAX];
+    size_t n;
+    int error;
+};
+
+static void close_all(const int *fds, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        close(fds[i]);
+    }
+}
+
+static void take_passed(struct msghdr *message, struct work *out) {
+    out->n = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            out->n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            memcpy(out->fds, CMSG_DATA(c), out->n * sizeof(int));
+        }
+    }
+    out->error = (message->msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : 0;
+}
+
+/* 1: a request; 0: the starter has gone; -EINTR. */
+static int receive(int control, struct work *out) {
+    union passed passed;
+    struct iovec piece = {&out->request, sizeof out->request};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &passed,
+                             .msg_controllen = sizeof passed};
+    ssize_t r = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+    if (r < 0) {
+        return errno == ECONNRESET ? 0 : -errno;
+    }
+    if (r != (ssize_t)sizeof out->request) {
+        return 0;
+    }
+    take_passed(&message, out);
+    return 1;
+}
+
+static void become_child(int control, const struct work *work) {
+    close(control);
+    if (mproc__member_after_fork_child(work->request.token) != 0) {
+        _exit(127); /* the starter has died and its reservation with it */
+    }
+    mproc__child_take_fds(work->fds, work->n);
+    mproc__child_begin();
+}
+
+static void call(void (*hook)(void *), void *arg) {
+    if (hook != NULL) {
+        hook(arg);
+    }
+}
+
+/* MPROC_IN_CHILD in the child. */
+static int serve_one(int control, const struct work *work, const mproc_fork_hooks *hooks) {
+    struct reply reply = {work->request.token, work->error};
+    struct mproc__slot *slot = mproc__token_slot(work->request.token);
+
+    if (slot == NULL) {
+        reply.pid = MPROC_ESTRANGER;
+    } else if (work->error == 0) {
+        call(hooks->before, hooks->arg);
+        reply.pid = mproc__os_fork_sibling(&slot->pid);
+        if (reply.pid == 0) {
+            become_child(control, work);
+            call(hooks->after_in_child, hooks->arg);
+            return MPROC_IN_CHILD;
+        }
+        call(hooks->after_in_parent, hooks->arg);
+    }
+    close_all(work->fds, work->n);
+    while (send(control, &reply, sizeof reply, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+    }
+    return 0;
+}
+
+int mproc_template_serve(const mproc_fork_hooks *hooks) {
+    static const mproc_fork_hooks none;
+    struct mproc__args *args = mproc__child_header();
+    struct work work;
+    int r;
+
+    if (args == NULL || args->kind != MPROC__ARGS_TEMPLATE) {
+        return -EINVAL;
+    }
+    int control = args->control;
+    (void)mproc__os_close_on_exec(control);
+    while ((r = receive(control, &work)) == 1) {
+        r = serve_one(control, &work, hooks != NULL ? hooks : &none);
+        if (r != 0) {
+            return r;
+        }
+    }
+    if (r == 0) {
+        close(control);
+        args->kind = MPROC__ARGS_BYTES; /* it is a template no more */
+    }
+    return r;
+}

@@ -1,0 +1,68 @@
+/*
+ * base.c - errors, panics and deadlines
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "system/base.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "system/os.h"
+
+const char *mproc_strerror(int code) {
+    switch (code) {
+    case 0: return "success";
+#define MPROC_ERROR_CASE(name, value, message)                                                     \
+    case name: return message;
+        MPROC_ERRORS(MPROC_ERROR_CASE)
+#undef MPROC_ERROR_CASE
+    default: return strerror(code < 0 && code != INT32_MIN ? -code : code);
+    }
+}
+
+void mproc__panic(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("mproc: broken invariant: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    abort();
+}
+
+int mproc__corrupt(char *why, size_t size, const char *format, ...) {
+    if (why != NULL && size > 0) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(why, size, format, args);
+        va_end(args);
+    }
+    return MPROC_ECORRUPT;
+}
+
+int64_t mproc__deadline(int64_t timeout) {
+    if (timeout < 0) {
+        return MPROC__NEVER;
+    }
+    if (timeout == 0) {
+        return 0;
+    }
+    int64_t now = mproc__os_now();
+    return timeout > MPROC__NEVER - now ? MPROC__NEVER : now + timeout;
+}
+
+int64_t mproc__slice(struct mproc__slices *slices) {
+    int64_t length = slices->next;
+    if (slices->deadline != MPROC__NEVER) {
+        int64_t left = slices->deadline - mproc__os_now();
+        if (left <= 0) {
+            return -1;
+        }
+        length = left < length ? left : length;
+    }
+    slices->next = slices->next < 25 * MPROC_MSEC ? slices->next * 2 : 50 * MPROC_MSEC;
+    return length;
+}

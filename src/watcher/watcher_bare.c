@@ -1,0 +1,92 @@
+/*
+ * watcher_bare.c - the first steps of a watcher, in the memory of its maker
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The watcher is there as soon as it has been cloned, and its maker does not wait for more. What remains is
+ * not to keep the maker's memory, which would go on to exist when the maker has ended: so it executes a
+ * program. That one comes from memory itself, since no file of it need be found. Where the system
+ * forbids to execute such a thing (vm.memfd_noexec), the watcher stays where it is; it does its work, but it
+ * keeps that memory, and who kills the maker for lack of memory, or takes a core dump of it, ends it, too.
+ *
+ * Nothing of the C library may be used, whose errno, for one, would be the maker's.
+ */
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "system/bare_call.h"
+#include "watcher/watcher.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+#define FDS 3           /* 0 is the arena, 1 the program until it is executed, 2 is stderr */
+#define OLD_FDS 0x10000 /* what is closed one by one on old systems */
+
+static long new_file(void) {
+    const char *name = "mproc-watcher";
+    long fd = bare_call(SYS_memfd_create, BARE_ARG(name), MFD_CLOEXEC | MFD_EXEC, 0, 0, 0, 0);
+    if (fd < 0) { /* before Linux 6.3 there is no such flag, and no need of it */
+        fd = bare_call(SYS_memfd_create, BARE_ARG(name), MFD_CLOEXEC, 0, 0, 0, 0);
+    }
+    return fd;
+}
+
+static bool write_program(long fd) {
+    long size = (long)mproc__watcher_image_size;
+    return bare_call(SYS_write, fd, BARE_ARG(mproc__watcher_image), size, 0, 0, 0) == size;
+}
+
+static long move_up(long fd) {
+    return bare_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FDS, 0, 0, 0);
+}
+
+static void close_above(void) {
+    if (bare_call(SYS_close_range, FDS, UINT32_MAX, 0, 0, 0, 0) != 0) { /* before Linux 5.9 */
+        for (long fd = FDS; fd < OLD_FDS; fd++) {
+            (void)bare_call(SYS_close, fd, 0, 0, 0, 0, 0);
+        }
+    }
+}
+
+/* Both descriptors are moved out of the way first: they may have any number. False: not all is as it should
+ * be for the program. */
+static bool arrange_fds(long arena, long program) {
+    arena = move_up(arena);
+    program = move_up(program);
+    (void)bare_call(SYS_close, STDIN_FILENO, 0, 0, 0, 0, 0);
+    (void)bare_call(SYS_close, STDOUT_FILENO, 0, 0, 0, 0, 0);
+    bool good = arena >= 0 && program >= 0 &&
+                bare_call(SYS_dup3, arena, STDIN_FILENO, 0, 0, 0, 0) >= 0 &&
+                bare_call(SYS_dup3, program, STDOUT_FILENO, O_CLOEXEC, 0, 0, 0) >= 0;
+    close_above();
+    return good;
+}
+
+static void execute(void) {
+    static const char *const argv[] = {"mproc-watcher", NULL};
+    static const char *const no_environment[] = {NULL};
+    (void)bare_call(SYS_execveat, STDOUT_FILENO, BARE_ARG(""), BARE_ARG(argv),
+                    BARE_ARG(no_environment), AT_EMPTY_PATH, 0);
+}
+
+int mproc__watcher_begin(void *arena_fd) {
+    long program = new_file();
+    bool whole = program >= 0 && write_program(program);
+    if (arrange_fds((long)(intptr_t)arena_fd, program) && whole) {
+        execute();
+    }
+    (void)bare_call(SYS_close, STDIN_FILENO, 0, 0, 0, 0, 0);
+    (void)bare_call(SYS_close, STDOUT_FILENO, 0, 0, 0, 0, 0);
+    mproc__watcher_run();
+    for (;;) {
+        (void)bare_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+    }
+}
