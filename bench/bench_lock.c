@@ -130,10 +130,8 @@ static void make_room(void) {
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&room->robust, &attr);
     sem_init(&room->semaphore, 1, 1);
-    lock = mproc_lock_new(0);
-    undoing = mproc_lock_new(8);
     word = mproc_calloc(1, sizeof *word);
-    if (lock == NULL || undoing == NULL || word == NULL) {
+    if (mproc_lock_new(&lock, 0) != 0 || mproc_lock_new(&undoing, 8) != 0 || word == NULL) {
         bench_die("mproc_lock_new");
     }
 }

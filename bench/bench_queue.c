@@ -38,8 +38,7 @@ static mproc_queue *queues[2];
 
 static const char *open_queue(size_t size) {
     for (int way = 0; way < 2; way++) {
-        queues[way] = mproc_queue_new(channel_depth(size));
-        if (queues[way] == NULL) {
+        if (mproc_queue_new(&queues[way], channel_depth(size)) != 0) {
             bench_die("mproc_queue_new");
         }
     }

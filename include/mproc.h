@@ -16,7 +16,7 @@
  *     does. mproc_strerror() words any of them. Outputs are written on success
  *     only. Caller's bugs (a NULL handle, a wild pointer) are asserted in debug
  *     builds.
- *  3. Ownership. What `noun_new` returns is held once by the calling member;
+ *  3. Ownership. What `noun_new` puts into *out is held once by the calling member;
  *     mproc_drop() gives that hold back, mproc_hold() takes another one. The
  *     memory goes when the last hold of any member is gone; the holds of a dead
  *     member are given back by whoever notices its death. A forked child
@@ -39,6 +39,11 @@
  *  8. What may be stored in the arena: plain data and pointers into the arena.
  *     Never a descriptor, never a pointer to private memory, never the address
  *     of a function (pass functions through the calls that take them).
+ *
+ *  9. Making. A process that is no member yet becomes one by the first object that it makes, if
+ *     mproc_init() has not made it one before: each `noun_new` has the errors of joining, too. They are
+ *     MPROC_EADDRESS, MPROC_EBUILD, -ESRCH, -ENOMEM and what the system calls for the
+ *     arena report (-EMFILE, -ENFILE, -ENOSYS).
  *
  * A program calls mproc_init() first thing in main().
  */
@@ -76,7 +81,7 @@ extern "C" {
     X(MPROC_EFUNCTION, -5005, "not a function of a loaded program or library with a build-id")     \
     X(MPROC_ECLOSED, -5006, "the object has been closed")                                          \
     X(MPROC_ENOTHELD, -5007, "the lock is not held")                                               \
-    X(MPROC_ETOOBIG, -5008, "the message is larger than the arena can ever hold")                  \
+    X(MPROC_ETOOBIG, -5008, "the size is larger than the arena can ever hold")                     \
     X(MPROC_EDIED, -5009, "the worker process died while it held the task")                        \
     X(MPROC_EMEMBERS, -5010, "the family has no room for another member")                          \
     X(MPROC_ESTRANGER, -5011, "the process was not started by this process")                       \
@@ -219,8 +224,8 @@ MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
  */
 typedef struct mproc_lock mproc_lock;
 
-/* A lock whose undo record holds up to `undo` words (0: none; at most 4096). NULL: -ENOMEM. */
-MPROC_API mproc_lock *mproc_lock_new(unsigned undo) MPROC_MUST_USE;
+/* A lock whose undo record holds up to `undo` words (0: none). -EINVAL: more than 4096; -ENOMEM. */
+MPROC_API int mproc_lock_new(mproc_lock **out, unsigned undo) MPROC_MUST_USE;
 
 /* 0; -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR. */
 MPROC_API int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) MPROC_MUST_USE;
@@ -260,8 +265,8 @@ MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) M
  */
 typedef struct mproc_rlock mproc_rlock;
 
-/* NULL: -ENOMEM. */
-MPROC_API mproc_rlock *mproc_rlock_new(void) MPROC_MUST_USE;
+/* -ENOMEM. */
+MPROC_API int mproc_rlock_new(mproc_rlock **out) MPROC_MUST_USE;
 
 /* 0; -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR; -EOVERFLOW: held
  * 2^32 - 1 times already. */
@@ -300,8 +305,8 @@ typedef struct mproc_semaphore mproc_semaphore;
 
 #define MPROC_SEMAPHORE_MAX 2147483647u /* permits at most */
 
-/* NULL: -ENOMEM, or a value above MPROC_SEMAPHORE_MAX. */
-MPROC_API mproc_semaphore *mproc_semaphore_new(unsigned value) MPROC_MUST_USE;
+/* -EINVAL: a value above MPROC_SEMAPHORE_MAX; -ENOMEM. */
+MPROC_API int mproc_semaphore_new(mproc_semaphore **out, unsigned value) MPROC_MUST_USE;
 /* -ETIMEDOUT, -EINTR. */
 MPROC_API int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
 /* -EOVERFLOW: there are MPROC_SEMAPHORE_MAX permits already. */
@@ -317,8 +322,8 @@ MPROC_API int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why,
  */
 typedef struct mproc_bsemaphore mproc_bsemaphore;
 
-/* With `bound` permits, all there. NULL: -ENOMEM, or more than MPROC_SEMAPHORE_MAX. */
-MPROC_API mproc_bsemaphore *mproc_bsemaphore_new(unsigned bound) MPROC_MUST_USE;
+/* With `bound` permits, all there. -EINVAL: more than MPROC_SEMAPHORE_MAX; -ENOMEM. */
+MPROC_API int mproc_bsemaphore_new(mproc_bsemaphore **out, unsigned bound) MPROC_MUST_USE;
 /* -ETIMEDOUT, -EINTR; -ENOMEM: no room to note the caller. */
 MPROC_API int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
 /* MPROC_ENOTHELD: all permits are there. */
@@ -337,8 +342,8 @@ MPROC_API int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why,
  */
 typedef struct mproc_event mproc_event;
 
-/* NULL: -ENOMEM. */
-MPROC_API mproc_event *mproc_event_new(void) MPROC_MUST_USE;
+/* -ENOMEM. */
+MPROC_API int mproc_event_new(mproc_event **out) MPROC_MUST_USE;
 MPROC_API void mproc_event_set(mproc_event *event);
 MPROC_API void mproc_event_clear(mproc_event *event);
 MPROC_API int mproc_event_is_set(const mproc_event *event);
@@ -356,8 +361,8 @@ MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size
  */
 typedef struct mproc_condition mproc_condition;
 
-/* NULL: -ENOMEM. */
-MPROC_API mproc_condition *mproc_condition_new(void) MPROC_MUST_USE;
+/* -ENOMEM. */
+MPROC_API int mproc_condition_new(mproc_condition **out) MPROC_MUST_USE;
 
 /*
  * Releases the lock, all levels of a recursive one, waits, and acquires it again as often, however
@@ -386,8 +391,8 @@ MPROC_API int mproc_condition_check(mproc_condition *condition, char *why,
  */
 typedef struct mproc_barrier mproc_barrier;
 
-/* NULL: -ENOMEM, or no parties. */
-MPROC_API mproc_barrier *mproc_barrier_new(unsigned parties) MPROC_MUST_USE;
+/* -EINVAL: no parties; -ENOMEM. */
+MPROC_API int mproc_barrier_new(mproc_barrier **out, unsigned parties) MPROC_MUST_USE;
 
 /* Waits for all. 0, and *index (may be NULL) is the order of coming, from 0; MPROC_EBROKEN, also when
  * the caller's time has passed; -EINTR (the caller has not come then); -ENOMEM. */
@@ -419,8 +424,8 @@ MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size
  */
 typedef struct mproc_queue mproc_queue;
 
-/* `bound`: most messages in the queue at a time, 0 for no bound but memory. NULL: -ENOMEM. */
-MPROC_API mproc_queue *mproc_queue_new(uint64_t bound) MPROC_MUST_USE;
+/* `bound`: most messages in the queue at a time, 0 for no bound but memory. -ENOMEM. */
+MPROC_API int mproc_queue_new(mproc_queue **out, uint64_t bound) MPROC_MUST_USE;
 
 struct iovec;
 
@@ -675,10 +680,10 @@ MPROC_API int mproc_atomic_compare_exchange(mproc_type type, void *at, int64_t *
  */
 typedef struct mproc_array mproc_array;
 
-/* n numbers, all 0. NULL: -ENOMEM, or no such type. */
-MPROC_API mproc_array *mproc_array_new(mproc_type type, size_t n) MPROC_MUST_USE;
+/* n numbers, all 0. -EINVAL: no such type; MPROC_ETOOBIG; -ENOMEM. */
+MPROC_API int mproc_array_new(mproc_array **out, mproc_type type, size_t n) MPROC_MUST_USE;
 /* The same without a lock: nothing below waits for anybody. */
-MPROC_API mproc_array *mproc_array_raw(mproc_type type, size_t n) MPROC_MUST_USE;
+MPROC_API int mproc_array_new_raw(mproc_array **out, mproc_type type, size_t n) MPROC_MUST_USE;
 
 MPROC_API size_t mproc_array_count(const mproc_array *array);
 MPROC_API mproc_type mproc_array_type(const mproc_array *array);
@@ -845,8 +850,8 @@ MPROC_API int mproc_shareable_list_check(mproc_shm *list, char *why, size_t size
  */
 typedef struct mproc_taskq mproc_taskq;
 
-/* With room for `seats` workers (1..65535). NULL: -ENOMEM. */
-MPROC_API mproc_taskq *mproc_taskq_new(unsigned seats) MPROC_MUST_USE;
+/* With room for `seats` workers. -EINVAL: none, or more than 65535; -ENOMEM. */
+MPROC_API int mproc_taskq_new(mproc_taskq **out, unsigned seats) MPROC_MUST_USE;
 
 /* Owner: queues a task. Errors as mproc_queue_putv(). */
 MPROC_API int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n,

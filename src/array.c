@@ -171,21 +171,24 @@ static int fill(struct mproc__hand *hand, void *object, const void *arg) {
     return plan->locked ? mproc__rlock_make(hand, &array->lock) : 0;
 }
 
-static mproc_array *make(mproc_type type, size_t n, bool locked) {
+static int make(mproc_array **out, mproc_type type, size_t n, bool locked) {
     const struct plan plan = {type, mproc_type_size(type), n, locked};
-    if (plan.item == 0 || n > (SIZE_MAX - sizeof(mproc_array)) / plan.item) {
-        return NULL;
+    if (plan.item == 0) {
+        return -EINVAL;
+    }
+    if (n > (SIZE_MAX - sizeof(mproc_array)) / plan.item) {
+        return MPROC_ETOOBIG;
     }
     size_t size = sizeof(mproc_array) + n * plan.item;
-    return mproc__object_build(MPROC__KIND_ARRAY, size, fill, &plan);
+    return mproc__object_build(out, MPROC__KIND_ARRAY, size, fill, &plan);
 }
 
-mproc_array *mproc_array_new(mproc_type type, size_t n) {
-    return make(type, n, true);
+int mproc_array_new(mproc_array **out, mproc_type type, size_t n) {
+    return make(out, type, n, true);
 }
 
-mproc_array *mproc_array_raw(mproc_type type, size_t n) {
-    return make(type, n, false);
+int mproc_array_new_raw(mproc_array **out, mproc_type type, size_t n) {
+    return make(out, type, n, false);
 }
 
 /* ---------------------------------------------------------------- looking */

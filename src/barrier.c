@@ -65,17 +65,20 @@ void mproc__barrier_destroy(struct mproc__hand *hand, void *object) {
     mproc__ledger_destroy(hand, &((mproc_barrier *)object)->ledger);
 }
 
-mproc_barrier *mproc_barrier_new(unsigned parties) {
+static int fill(struct mproc__hand *hand, void *object, const void *parties) {
+    mproc_barrier *barrier = object;
+    (void)hand;
+    barrier->parties = *(const unsigned *)parties;
+    barrier->phase = UINT64_C(1) << GENERATION;
+    mproc__peer_init(&barrier->opener);
+    return 0;
+}
+
+int mproc_barrier_new(mproc_barrier **out, unsigned parties) {
     if (parties == 0) {
-        return NULL;
+        return -EINVAL;
     }
-    mproc_barrier *barrier = mproc__object_new(MPROC__KIND_BARRIER, sizeof *barrier);
-    if (barrier != NULL) {
-        barrier->parties = parties;
-        barrier->phase = UINT64_C(1) << GENERATION;
-        mproc__peer_init(&barrier->opener);
-    }
-    return barrier;
+    return mproc__object_build(out, MPROC__KIND_BARRIER, sizeof(mproc_barrier), fill, &parties);
 }
 
 static uint64_t generation(uint64_t phase) {

@@ -60,17 +60,21 @@ void mproc__bsemaphore_destroy(struct mproc__hand *hand, void *object) {
     mproc__ledger_destroy(hand, &((mproc_bsemaphore *)object)->ledger);
 }
 
-mproc_bsemaphore *mproc_bsemaphore_new(unsigned bound) {
+static int fill(struct mproc__hand *hand, void *object, const void *arg) {
+    mproc_bsemaphore *semaphore = object;
+    unsigned bound = *(const unsigned *)arg;
+    (void)hand;
+    semaphore->bound = bound;
+    semaphore->most = bound < MOST ? bound : (uint32_t)MOST;
+    mproc__peer_init(&semaphore->changer);
+    return 0;
+}
+
+int mproc_bsemaphore_new(mproc_bsemaphore **out, unsigned bound) {
     if (bound > MPROC_SEMAPHORE_MAX) {
-        return NULL;
+        return -EINVAL;
     }
-    mproc_bsemaphore *semaphore = mproc__object_new(MPROC__KIND_BSEMAPHORE, sizeof *semaphore);
-    if (semaphore != NULL) {
-        semaphore->bound = bound;
-        semaphore->most = bound < MOST ? bound : (uint32_t)MOST;
-        mproc__peer_init(&semaphore->changer);
-    }
-    return semaphore;
+    return mproc__object_build(out, MPROC__KIND_BSEMAPHORE, sizeof(mproc_bsemaphore), fill, &bound);
 }
 
 /* ---------------------------------------------------------------- the word */

@@ -52,12 +52,15 @@ void mproc__condition_destroy(struct mproc__hand *hand, void *object) {
     mproc__ledger_destroy(hand, &((mproc_condition *)object)->ledger);
 }
 
-mproc_condition *mproc_condition_new(void) {
-    mproc_condition *condition = mproc__object_new(MPROC__KIND_CONDITION, sizeof *condition);
-    if (condition != NULL) {
-        mproc__peer_init(&condition->notifier);
-    }
-    return condition;
+static int fill(struct mproc__hand *hand, void *object, const void *unused) {
+    mproc_condition *condition = object;
+    (void)hand, (void)unused;
+    mproc__peer_init(&condition->notifier);
+    return 0;
+}
+
+int mproc_condition_new(mproc_condition **out) {
+    return mproc__object_build(out, MPROC__KIND_CONDITION, sizeof(mproc_condition), fill, NULL);
 }
 
 /* ---------------------------------------------------------------- under the mutex */

@@ -34,12 +34,15 @@ struct mproc_event {
     struct mproc__peer setter;
 };
 
-mproc_event *mproc_event_new(void) {
-    mproc_event *event = mproc__object_new(MPROC__KIND_EVENT, sizeof *event);
-    if (event != NULL) {
-        mproc__peer_init(&event->setter);
-    }
-    return event;
+static int fill(struct mproc__hand *hand, void *object, const void *unused) {
+    mproc_event *event = object;
+    (void)hand, (void)unused;
+    mproc__peer_init(&event->setter);
+    return 0;
+}
+
+int mproc_event_new(mproc_event **out) {
+    return mproc__object_build(out, MPROC__KIND_EVENT, sizeof(mproc_event), fill, NULL);
 }
 
 int mproc_event_is_set(const mproc_event *event) {

@@ -54,12 +54,12 @@ static int add_log(struct mproc__hand *hand, void *object, const void *arg) {
     return r;
 }
 
-mproc_lock *mproc_lock_new(unsigned undo) {
+int mproc_lock_new(mproc_lock **out, unsigned undo) {
     if (undo > UNDO_MAX) {
-        return NULL;
+        return -EINVAL;
     }
     mproc__fill_fn fill = undo != 0 ? add_log : NULL;
-    return mproc__object_build(MPROC__KIND_LOCK, sizeof(mproc_lock), fill, &undo);
+    return mproc__object_build(out, MPROC__KIND_LOCK, sizeof(mproc_lock), fill, &undo);
 }
 
 uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token) {

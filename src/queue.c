@@ -868,8 +868,8 @@ int mproc__queue_make(struct mproc__hand *hand, uint64_t bound, uint64_t *word) 
     return r == 0 ? fill(hand, (mproc_queue *)(uintptr_t)*word, &bound) : r;
 }
 
-mproc_queue *mproc_queue_new(uint64_t bound) {
-    return mproc__object_build(MPROC__KIND_QUEUE, sizeof(mproc_queue), fill, &bound);
+int mproc_queue_new(mproc_queue **out, uint64_t bound) {
+    return mproc__object_build(out, MPROC__KIND_QUEUE, sizeof(mproc_queue), fill, &bound);
 }
 
 /* Takes a record out and destroys what it names. */

@@ -40,8 +40,8 @@ struct mproc_rlock {
     uint64_t mourned_serial;
 };
 
-mproc_rlock *mproc_rlock_new(void) {
-    return mproc__object_new(MPROC__KIND_RLOCK, sizeof(mproc_rlock));
+int mproc_rlock_new(mproc_rlock **out) {
+    return mproc__object_build(out, MPROC__KIND_RLOCK, sizeof(mproc_rlock), NULL, NULL);
 }
 
 int mproc__rlock_make(struct mproc__hand *hand, uint64_t *word) {

@@ -37,16 +37,19 @@ struct mproc_semaphore {
     struct mproc__peer releaser;
 };
 
-mproc_semaphore *mproc_semaphore_new(unsigned value) {
+static int fill(struct mproc__hand *hand, void *object, const void *value) {
+    mproc_semaphore *semaphore = object;
+    (void)hand;
+    mproc__poke32(&semaphore->word, *(const unsigned *)value * ONE);
+    mproc__peer_init(&semaphore->releaser);
+    return 0;
+}
+
+int mproc_semaphore_new(mproc_semaphore **out, unsigned value) {
     if (value > MPROC_SEMAPHORE_MAX) {
-        return NULL;
+        return -EINVAL;
     }
-    mproc_semaphore *semaphore = mproc__object_new(MPROC__KIND_SEMAPHORE, sizeof *semaphore);
-    if (semaphore != NULL) {
-        mproc__poke32(&semaphore->word, value * ONE);
-        mproc__peer_init(&semaphore->releaser);
-    }
-    return semaphore;
+    return mproc__object_build(out, MPROC__KIND_SEMAPHORE, sizeof(mproc_semaphore), fill, &value);
 }
 
 unsigned mproc_semaphore_value(const mproc_semaphore *semaphore) {

@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
         must(-ENOMEM);
     }
     for (int i = 0; i < ACCOUNTS; i++) {
-        bank->lock[i] = mproc_lock_new(0);
+        must(mproc_lock_new(&bank->lock[i], 0));
         bank->balance[i] = OPENING;
     }
     mproc_process *clerks[CLERKS];

@@ -65,7 +65,7 @@ int main(int argc, char **argv) {
     if (rod == NULL) {
         must(-ENOMEM);
     }
-    rod->barrier = mproc_barrier_new(PARTS);
+    must(mproc_barrier_new(&rod->barrier, PARTS));
     rod->cell[0][0] = 1000000;
     mproc_process *processes[PARTS];
     for (int i = 0; i < PARTS; i++) {

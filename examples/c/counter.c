@@ -84,10 +84,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "counter: %s\n", mproc_strerror(r));
         return 1;
     }
-    c->locked = mproc_array_new(MPROC_INT64, 1);
-    c->atomic = mproc_array_new(MPROC_INT64, 1);
-    c->by_worker = mproc_array_new(MPROC_INT64, WORKERS);
-    int failed = c->locked == NULL || c->atomic == NULL || c->by_worker == NULL || run_workers(c);
+    int failed = mproc_array_new(&c->locked, MPROC_INT64, 1) ||
+                 mproc_array_new(&c->atomic, MPROC_INT64, 1) ||
+                 mproc_array_new(&c->by_worker, MPROC_INT64, WORKERS) || run_workers(c);
     if (!failed) {
         printf("under the lock: %" PRId64 "\n", number_at(c->locked, 0));
         printf("without it: %" PRId64 "\n", number_at(c->atomic, 0));

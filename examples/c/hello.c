@@ -25,8 +25,8 @@ int main(int argc, char **argv) {
     }
     printf("[%d, %d, %d, %d, %d]\n", out[0], out[1], out[2], out[3], out[4]);
     mproc_pool_drop(pool);
-    mproc_queue *queue = mproc_queue_new(0);
-    if (!queue || mproc_process_start(&child, greet, queue, 0, NULL) ||
+    mproc_queue *queue;
+    if (mproc_queue_new(&queue, 0) || mproc_process_start(&child, greet, queue, 0, NULL) ||
         mproc_queue_get(queue, &m, MPROC_FOREVER)) {
         return 1;
     }

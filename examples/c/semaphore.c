@@ -74,8 +74,8 @@ int main(int argc, char **argv) {
     if (office == NULL) {
         must(-ENOMEM);
     }
-    office->printers = mproc_bsemaphore_new(PRINTERS);
-    office->lock = mproc_lock_new(0);
+    must(mproc_bsemaphore_new(&office->printers, PRINTERS));
+    must(mproc_lock_new(&office->lock, 0));
     mproc_process *dead, *workers[WORKERS];
     must(mproc_process_start(&dead, die_printing, &office, sizeof office, NULL));
     printf("one worker ended with %d\n", finish(dead));

@@ -24,7 +24,9 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNU
     if (n < 0) {
         return PyErr_Format(PyExc_ValueError, "negative size: %zd", n);
     }
-    return handle_new(type, mproc_array_raw(number, (size_t)n));
+    mproc_array *array = NULL;
+    int r = mproc_array_new_raw(&array, number, (size_t)n);
+    return handle_new(type, r, array);
 }
 
 static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {

@@ -19,7 +19,9 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
         return PyErr_Format(PyExc_ValueError, "parties must be >= 1 and < 2**31, not %lld",
                             parties);
     }
-    return handle_new(type, mproc_barrier_new((unsigned)parties));
+    mproc_barrier *barrier = NULL;
+    int r = mproc_barrier_new(&barrier, (unsigned)parties);
+    return handle_new(type, r, barrier);
 }
 
 static PyObject *raise_broken(void) {

@@ -19,7 +19,9 @@ static PyObject *bsemaphore_new(PyTypeObject *type, PyObject *args, PyObject *Py
         return PyErr_Format(PyExc_ValueError, "a semaphore's value is 0 to %u, not %lld",
                             MPROC_SEMAPHORE_MAX, value);
     }
-    return handle_new(type, mproc_bsemaphore_new((unsigned)value));
+    mproc_bsemaphore *semaphore = NULL;
+    int r = mproc_bsemaphore_new(&semaphore, (unsigned)value);
+    return handle_new(type, r, semaphore);
 }
 
 static PyObject *acquire(mproc_bsemaphore *semaphore, int64_t timeout) {

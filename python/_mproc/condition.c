@@ -48,7 +48,9 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *Py_
     if (!PyArg_ParseTuple(args, "O:Condition", &lock)) {
         return NULL;
     }
-    PyObject *self = handle_new(type, mproc_condition_new());
+    mproc_condition *condition = NULL;
+    int r = mproc_condition_new(&condition);
+    PyObject *self = handle_new(type, r, condition);
     if (self != NULL && bind(condition_at(self), lock) < 0) {
         Py_CLEAR(self);
     }

@@ -11,7 +11,9 @@ static mproc_event *event_of(PyObject *self) {
 
 static PyObject *event_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                            PyObject *Py_UNUSED(kwargs)) {
-    return handle_new(type, mproc_event_new());
+    mproc_event *event = NULL;
+    int r = mproc_event_new(&event);
+    return handle_new(type, r, event);
 }
 
 static PyObject *event_is_set(PyObject *self, PyObject *Py_UNUSED(unused)) {

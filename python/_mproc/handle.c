@@ -5,9 +5,14 @@
  */
 #include "handle.h"
 
-PyObject *handle_new(PyTypeObject *type, void *owned) {
-    if (owned == NULL) {
+#include "error.h"
+
+PyObject *handle_new(PyTypeObject *type, int code, void *owned) {
+    if (code == MPROC_ETOOBIG) {
         return PyErr_NoMemory();
+    }
+    if (code != 0) {
+        return error_raise(code);
     }
     struct handle *self = (struct handle *)type->tp_alloc(type, 0);
     if (self == NULL) {
@@ -33,7 +38,7 @@ PyObject *handle_adopt(PyObject *type, PyObject *address) {
     if (!mproc_in_arena(object)) {
         return PyErr_Format(PyExc_ValueError, "%R is no address of this family's arena", address);
     }
-    return handle_new((PyTypeObject *)type, object);
+    return handle_new((PyTypeObject *)type, 0, object);
 }
 
 PyObject *handle_address(PyObject *self, void *Py_UNUSED(unused)) {

@@ -18,9 +18,10 @@ struct handle {
     PyObject_HEAD void *object; /* NULL: not initialised, or adopted by another */
 };
 
-/* Makes a handle of the type around an object whose hold it takes over; NULL (with MemoryError) if
- * object is NULL, or with the exception that was set; the hold is given back then. */
-PyObject *handle_new(PyTypeObject *type, void *owned);
+/* Makes a handle of the type around what a constructor of the core gave: its code, and the object whose
+ * hold the handle takes over if that is 0. NULL with the code's exception, or with MemoryError; the hold
+ * is given back then. */
+PyObject *handle_new(PyTypeObject *type, int code, void *owned);
 
 /* For the types' slots and methods. */
 void handle_dealloc(PyObject *self);

@@ -16,7 +16,9 @@ static PyObject *not_held(void) {
 #include "lock_methods.h"
 
 static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
-    return new_handle(type, args, mproc_lock_new(0));
+    mproc_lock *lock = NULL;
+    int r = mproc_lock_new(&lock, 0);
+    return new_handle(type, args, r, lock);
 }
 
 static PyObject *lock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {

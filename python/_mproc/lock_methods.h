@@ -21,14 +21,14 @@ static LOCK *lock_of(PyObject *self) {
     return handle_object(self);
 }
 
-/* Takes over the lock; `args` are those of the type. */
-static PyObject *new_handle(PyTypeObject *type, PyObject *args, LOCK *owned) {
+/* As handle_new(); `args` are those of the type. */
+static PyObject *new_handle(PyTypeObject *type, PyObject *args, int code, LOCK *owned) {
     char recover;
     if (acquire_recover(args, &recover) < 0) {
         mproc_drop(owned);
         return NULL;
     }
-    PyObject *self = handle_new(type, owned);
+    PyObject *self = handle_new(type, code, owned);
     if (self != NULL) {
         lock_handle(self)->recover = recover;
     }

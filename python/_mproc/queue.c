@@ -190,9 +190,10 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
 
 static int make(PyObject *self, Py_ssize_t maxsize) {
     struct queue *queue = fields(self);
-    mproc_queue *fresh = mproc_queue_new(maxsize > 0 ? (uint64_t)maxsize : 0);
-    if (fresh == NULL) {
-        PyErr_NoMemory();
+    mproc_queue *fresh;
+    int r = mproc_queue_new(&fresh, maxsize > 0 ? (uint64_t)maxsize : 0);
+    if (r != 0) {
+        (void)error_raise(r);
         return -1;
     }
     mproc_drop(queue->handle.object);

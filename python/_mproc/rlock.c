@@ -16,7 +16,9 @@ static PyObject *not_held(void) {
 #include "lock_methods.h"
 
 static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
-    return new_handle(type, args, mproc_rlock_new());
+    mproc_rlock *lock = NULL;
+    int r = mproc_rlock_new(&lock);
+    return new_handle(type, args, r, lock);
 }
 
 static PyObject *rlock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {

@@ -19,7 +19,9 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *Py_
         return PyErr_Format(PyExc_ValueError, "a semaphore's value is 0 to %u, not %lld",
                             MPROC_SEMAPHORE_MAX, value);
     }
-    return handle_new(type, mproc_semaphore_new((unsigned)value));
+    mproc_semaphore *semaphore = NULL;
+    int r = mproc_semaphore_new(&semaphore, (unsigned)value);
+    return handle_new(type, r, semaphore);
 }
 
 static PyObject *acquire(mproc_semaphore *semaphore, int64_t timeout) {

@@ -277,7 +277,9 @@ static PyObject *tasks_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I:Tasks", names, &seats)) {
         return NULL;
     }
-    return handle_new(type, mproc_taskq_new(seats));
+    mproc_taskq *taskq = NULL;
+    int r = mproc_taskq_new(&taskq, seats);
+    return handle_new(type, r, taskq);
 }
 
 static int tasks_traverse(PyObject *self, visitproc visit, void *arg) {

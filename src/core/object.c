@@ -295,27 +295,33 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     mproc__holds_thaw();
 }
 
-void *mproc__object_build(enum mproc__kind kind, size_t size, mproc__fill_fn fill,
-                          const void *arg) {
-    if (mproc__family_need() != 0) {
-        return NULL;
+/* The insides of an object that is still in hand->doomed; what is there of them goes with it. */
+static int fill_or_destroy(struct mproc__hand *hand, mproc__fill_fn fill, const void *arg) {
+    int r = fill != NULL ? fill(hand, object_at(hand->doomed), arg) : 0;
+    if (r != 0) {
+        mproc__object_destroy(hand, &hand->doomed);
     }
-    struct mproc__hand *hand = mproc__hand_get();
-    void *object = NULL;
-    if (mproc__object_alloc(hand, kind, size) == 0) {
-        if (fill == NULL || fill(hand, object_at(hand->doomed), arg) == 0) {
-            object = object_at(hand->doomed);
-            mproc__object_adopt(hand, &hand->doomed);
-        } else {
-            mproc__object_destroy(hand, &hand->doomed);
-        }
-    }
-    mproc__hand_put(hand);
-    return object;
+    return r;
 }
 
-void *mproc__object_new(enum mproc__kind kind, size_t size) {
-    return mproc__object_build(kind, size, NULL, NULL);
+int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
+                        const void *arg) {
+    int r = mproc__family_need();
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    r = mproc__object_alloc(hand, kind, size);
+    if (r == 0) {
+        r = fill_or_destroy(hand, fill, arg);
+    }
+    if (r == 0) {
+        void *object = object_at(hand->doomed);
+        mproc__object_adopt(hand, &hand->doomed);
+        memcpy(out, &object, sizeof object); /* whatever type the caller's pointer has */
+    }
+    mproc__hand_put(hand);
+    return r;
 }
 
 bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {

@@ -68,12 +68,11 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
  * there so far is destroyed with the object. */
 typedef int (*mproc__fill_fn)(struct mproc__hand *hand, void *object, const void *arg);
 
-/* Both steps, and fill() between them: an object held once by the caller, who has not shown it to
- * anybody yet. NULL: no memory, or no family. */
-void *mproc__object_build(enum mproc__kind kind, size_t size, mproc__fill_fn fill, const void *arg);
-
-/* The same for an object that has nothing inside: all zero behind the header. */
-void *mproc__object_new(enum mproc__kind kind, size_t size);
+/* Both steps, and fill() between them (NULL: the object stays all zero behind the header). `out` is the
+ * address of the constructor's result, a pointer to the noun: it is set to an object that the caller
+ * holds once and has not shown to anybody yet. The errors of joining, -ENOMEM, those of fill(). */
+int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
+                        const void *arg);
 
 /* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose
  * destroyer destroys it by the word. All zero behind the header. */

@@ -354,10 +354,9 @@ static int fill_shared(struct mproc__hand *hand, void *object, const void *unuse
     return 0;
 }
 
-static struct mproc__pool_shared *shared_new(unsigned seats) {
-    struct mproc__pool_shared *shared;
-    size_t size = sizeof *shared + seats * sizeof shared->ready[0];
-    return mproc__object_build(MPROC__KIND_POOL, size, fill_shared, NULL);
+static int shared_new(struct mproc__pool_shared **out, unsigned seats) {
+    size_t size = sizeof **out + seats * sizeof(*out)->ready[0];
+    return mproc__object_build(out, MPROC__KIND_POOL, size, fill_shared, NULL);
 }
 
 /* Frees what is the caller's; a stranger's copy of the workers' handles too. */
@@ -392,9 +391,8 @@ static int fill_pool(mproc_pool *pool, const mproc_pool_options *o) {
     for (unsigned i = 0; i < seats; i++) {
         pool->polls[i] = (struct pollfd){-1, POLLIN, 0};
     }
-    pool->shared = shared_new(seats);
-    pool->tasks = pool->shared != NULL ? mproc_taskq_new(seats) : NULL;
-    return pool->tasks != NULL ? 0 : -ENOMEM;
+    int r = shared_new(&pool->shared, seats);
+    return r == 0 ? mproc_taskq_new(&pool->tasks, seats) : r;
 }
 
 static int share_options(mproc_pool *pool, const mproc_pool_options *o) {

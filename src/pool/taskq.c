@@ -65,12 +65,12 @@ static int fill(struct mproc__hand *hand, void *object, const void *seats) {
     return r == 0 ? mproc__queue_make(hand, 0, &q->results) : r;
 }
 
-mproc_taskq *mproc_taskq_new(unsigned seats) {
+int mproc_taskq_new(mproc_taskq **out, unsigned seats) {
     if (seats == 0 || seats > SEATS_MAX) {
-        return NULL;
+        return -EINVAL;
     }
     size_t size = sizeof(mproc_taskq) + seats * sizeof(struct seat);
-    return mproc__object_build(MPROC__KIND_TASKQ, size, fill, &seats);
+    return mproc__object_build(out, MPROC__KIND_TASKQ, size, fill, &seats);
 }
 
 /* ---------------------------------------------------------------- owner */

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "made.h"
 #include "test.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ static void check(const mproc_array *array) {
 }
 
 static mproc_array *make(mproc_type type, size_t n) {
-    mproc_array *array = mproc_array_new(type, n);
+    mproc_array *array = made_array(type, n);
     CHECK(array != NULL);
     return array;
 }
@@ -47,7 +48,9 @@ TEST(array_of_every_type) {
     for (int type = 0; type < 12; type++) {
         CHECK_EQ(mproc_type_size((mproc_type)type), sizes[type]);
         if (sizes[type] == 0) {
-            CHECK(mproc_array_new((mproc_type)type, 1) == NULL);
+            mproc_array *none = NULL;
+            CHECK_EQ(mproc_array_new(&none, (mproc_type)type, 1), -EINVAL);
+            CHECK(none == NULL);
             continue;
         }
         mproc_array *array = make((mproc_type)type, 1000);
@@ -82,8 +85,10 @@ TEST(array_has_no_elements_outside) {
     CHECK_EQ(value, 1);
     check(array);
     mproc_drop(array);
-    CHECK(mproc_array_new(MPROC_INT32, SIZE_MAX / 4) == NULL);
-    CHECK(mproc_array_new(MPROC_DOUBLE, (size_t)1 << 50) == NULL);
+    mproc_array *none = NULL;
+    CHECK_EQ(mproc_array_new(&none, MPROC_INT32, SIZE_MAX / 4), MPROC_ETOOBIG);
+    CHECK_EQ(mproc_array_new(&none, MPROC_DOUBLE, (size_t)1 << 50), MPROC_ETOOBIG);
+    CHECK(none == NULL);
     mproc_drop(make(MPROC_INT8, 0));
 }
 
@@ -237,7 +242,8 @@ TEST(array_tells_once_of_a_holder_that_died) {
 
 TEST(array_without_a_lock) {
     int32_t value = 5, read = 0;
-    mproc_array *array = mproc_array_raw(MPROC_INT32, 2);
+    mproc_array *array;
+    CHECK_OK(mproc_array_new_raw(&array, MPROC_INT32, 2));
     CHECK(array != NULL && mproc_array_lock(array) == NULL);
     CHECK_OK(mproc_array_write(array, 1, 1, &value));
     CHECK_OK(mproc_array_get(array, 1, &read));
@@ -251,7 +257,7 @@ TEST(array_without_a_lock) {
 static void make_and_die(mproc_array *array) {
     (void)array;
     for (int i = 0; i < 10; i++) {
-        CHECK(mproc_array_new(MPROC_DOUBLE, 1000) != NULL);
+        CHECK(made_array(MPROC_DOUBLE, 1000) != NULL);
     }
     kill(getpid(), SIGKILL);
 }

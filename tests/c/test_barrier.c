@@ -5,6 +5,7 @@
  */
 #include "core/object.h"
 #include "kin.h"
+#include "made.h"
 
 #include <errno.h>
 
@@ -16,7 +17,7 @@ struct scene {
 static struct scene *stage(unsigned parties) {
     struct scene *s = mproc_calloc(1, sizeof *s);
     CHECK(s != NULL);
-    s->barrier = mproc_barrier_new(parties);
+    s->barrier = made_barrier(parties);
     CHECK(s->barrier != NULL);
     return s;
 }
@@ -52,7 +53,9 @@ static pid_t start(struct scene *s) {
 }
 
 TEST(barrier_needs_parties) {
-    CHECK(mproc_barrier_new(0) == NULL);
+    mproc_barrier *none = NULL;
+    CHECK_EQ(mproc_barrier_new(&none, 0), -EINVAL);
+    CHECK(none == NULL);
 }
 
 TEST(barrier_of_one_never_waits) {
@@ -274,7 +277,7 @@ static void compute(void *arg) {
 }
 
 TEST(barrier_stress_grid) {
-    struct grid grid = {mproc_barrier_new(CROWD), {0}, 0};
+    struct grid grid = {made_barrier(CROWD), {0}, 0};
     struct kin_thread threads[CROWD];
     for (int i = 0; i < CROWD; i++) {
         threads[i] = (struct kin_thread){.run = compute, .arg = &grid};

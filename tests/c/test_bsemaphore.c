@@ -5,11 +5,12 @@
  */
 #include "core/object.h"
 #include "kin.h"
+#include "made.h"
 
 #include <errno.h>
 
 static mproc_bsemaphore *make(unsigned value) {
-    mproc_bsemaphore *semaphore = mproc_bsemaphore_new(value);
+    mproc_bsemaphore *semaphore = made_bsemaphore(value);
     CHECK(semaphore != NULL);
     return semaphore;
 }
@@ -37,7 +38,9 @@ TEST(bsemaphore_counts) {
 }
 
 TEST(bsemaphore_has_a_highest_bound) {
-    CHECK(mproc_bsemaphore_new(MPROC_SEMAPHORE_MAX + 1) == NULL);
+    mproc_bsemaphore *none = NULL;
+    CHECK_EQ(mproc_bsemaphore_new(&none, MPROC_SEMAPHORE_MAX + 1), -EINVAL);
+    CHECK(none == NULL);
     mproc_bsemaphore *semaphore = make(MPROC_SEMAPHORE_MAX);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
     CHECK_EQ(mproc_bsemaphore_value(semaphore), MPROC_SEMAPHORE_MAX - 1);

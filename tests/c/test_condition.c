@@ -5,6 +5,7 @@
  */
 #include "core/object.h"
 #include "kin.h"
+#include "made.h"
 
 #include <errno.h>
 
@@ -19,8 +20,8 @@ struct scene {
 static struct scene *stage(void) {
     struct scene *s = mproc_calloc(1, sizeof *s);
     CHECK(s != NULL);
-    s->condition = mproc_condition_new();
-    s->lock = mproc_rlock_new();
+    s->condition = made_condition();
+    s->lock = made_rlock();
     CHECK(s->condition != NULL && s->lock != NULL);
     return s;
 }
@@ -245,7 +246,7 @@ static void consume(void *arg) {
 }
 
 TEST(condition_stress_store) {
-    struct store store = {mproc_condition_new(), mproc_lock_new(0), 0, 0};
+    struct store store = {made_condition(), made_lock(0), 0, 0};
     struct kin_thread threads[2 * PAIRS];
     for (int i = 0; i < 2 * PAIRS; i++) {
         threads[i] = (struct kin_thread){.run = i % 2 ? produce : consume, .arg = &store};

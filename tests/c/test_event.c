@@ -5,11 +5,12 @@
  */
 #include "core/object.h"
 #include "kin.h"
+#include "made.h"
 
 #include <errno.h>
 
 static mproc_event *make(void) {
-    mproc_event *event = mproc_event_new();
+    mproc_event *event = made_event();
     CHECK(event != NULL);
     return event;
 }

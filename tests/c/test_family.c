@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "kin.h"
+#include "made.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -30,7 +31,7 @@ TEST_BARE(family_is_made_once) {
 }
 
 TEST_BARE(family_is_made_by_the_first_use) {
-    mproc_lock *lock = mproc_lock_new(0);
+    mproc_lock *lock = made_lock(0);
     mproc_member self;
     CHECK(lock != NULL);
     CHECK_OK(mproc_self(&self));
@@ -95,8 +96,11 @@ TEST_BARE(family_finds_no_address) {
         CHECK_EQ(mproc__family_join(), MPROC_EADDRESS);
         CHECK(mproc__family == NULL);
         CHECK(mproc_alloc(10) == NULL);
-        CHECK(mproc_queue_new(0) == NULL);
-        CHECK(mproc_lock_new(0) == NULL);
+        mproc_queue *queue = NULL;
+        mproc_lock *lock = NULL;
+        CHECK_EQ(mproc_queue_new(&queue, 0), MPROC_EADDRESS);
+        CHECK_EQ(mproc_lock_new(&lock, 0), MPROC_EADDRESS);
+        CHECK(queue == NULL && lock == NULL);
         CHECK_EQ(mproc_arena_check(NULL, 0), MPROC_EADDRESS);
         CHECK_EQ(mproc_member_check(NULL, 0), MPROC_EADDRESS);
         mproc_arena_stats s;

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "kin.h"
+#include "made.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -360,18 +361,32 @@ TEST_BARE(heap_exhausted) {
     free(blocks);
 }
 
+static void no_room_for_nouns(void) {
+    void *none = NULL;
+    CHECK_EQ(mproc_queue_new((mproc_queue **)&none, 0), -ENOMEM);
+    CHECK_EQ(mproc_taskq_new((mproc_taskq **)&none, 3), -ENOMEM);
+    CHECK_EQ(mproc_lock_new((mproc_lock **)&none, 0), -ENOMEM);
+    CHECK_EQ(mproc_lock_new((mproc_lock **)&none, 100), -ENOMEM);
+    CHECK_EQ(mproc_rlock_new((mproc_rlock **)&none), -ENOMEM);
+    CHECK_EQ(mproc_semaphore_new((mproc_semaphore **)&none, 1), -ENOMEM);
+    CHECK_EQ(mproc_bsemaphore_new((mproc_bsemaphore **)&none, 1), -ENOMEM);
+    CHECK_EQ(mproc_event_new((mproc_event **)&none), -ENOMEM);
+    CHECK_EQ(mproc_condition_new((mproc_condition **)&none), -ENOMEM);
+    CHECK_EQ(mproc_barrier_new((mproc_barrier **)&none, 2), -ENOMEM);
+    CHECK_EQ(mproc_array_new((mproc_array **)&none, MPROC_INT8, 1), -ENOMEM);
+    CHECK_EQ(mproc_array_new_raw((mproc_array **)&none, MPROC_INT8, 1), -ENOMEM);
+    CHECK(none == NULL);
+}
+
 TEST_BARE(heap_exhausted_for_every_noun) {
     static void *blocks[200000];
     limited_to("1048576");
-    mproc_queue *queue = mproc_queue_new(0);
+    mproc_queue *queue = made_queue(0);
     int big = exhaust(65536, blocks, 64);
     for (size_t size = 32768; size >= 16; size /= 2) {
         big += exhaust(size, blocks + big, 200000 - big);
     }
-    CHECK(mproc_queue_new(0) == NULL);
-    CHECK(mproc_lock_new(0) == NULL);
-    CHECK(mproc_lock_new(100) == NULL);
-    CHECK(mproc_taskq_new(3) == NULL);
+    no_room_for_nouns();
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
     CHECK_EQ(mproc_queue_reserve(queue, 5, &m), -ENOMEM);
     CHECK(m.data == NULL && m.block == NULL);

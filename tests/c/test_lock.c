@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "kin.h"
+#include "made.h"
 
 enum { WORDS = 5 };
 
@@ -20,7 +21,7 @@ struct room {
 static struct room *make(unsigned undo) {
     struct room *r = mproc_calloc(1, sizeof *r);
     CHECK(r != NULL);
-    r->lock = mproc_lock_new(undo);
+    r->lock = made_lock(undo);
     CHECK(r->lock != NULL);
     return r;
 }
@@ -84,8 +85,10 @@ TEST(lock_may_be_released_by_anybody) {
 }
 
 TEST(lock_sizes_of_the_undo_record) {
-    CHECK(mproc_lock_new(4097) == NULL);
-    CHECK(mproc_lock_new(UINT32_MAX) == NULL);
+    mproc_lock *none = NULL;
+    CHECK_EQ(mproc_lock_new(&none, 4097), -EINVAL);
+    CHECK_EQ(mproc_lock_new(&none, UINT32_MAX), -EINVAL);
+    CHECK(none == NULL);
     for (unsigned undo = 1; undo <= 4096; undo *= 8) {
         struct room *r = make(undo);
         uint64_t *words = mproc_calloc(undo + 1, 8);
@@ -373,7 +376,7 @@ TEST(lock_a_hundred_thousand) {
     size_t files = test_open_fds();
     mproc_arena_stat(&before);
     for (int i = 0; i < LOTS; i++) {
-        lots->lock[i] = mproc_lock_new(0);
+        lots->lock[i] = made_lock(0);
         CHECK(lots->lock[i] != NULL);
     }
     mproc_arena_stat(&with);
@@ -486,8 +489,8 @@ static void play_on(struct ball *ball, int first, int second) {
     CPU_SET(second, &ball->cpus);
     CHECK_OK(sched_setaffinity(0, sizeof here, &here));
     ball->turns = 0;
-    ball->mine = mproc_lock_new(0);
-    ball->other = mproc_lock_new(0);
+    ball->mine = made_lock(0);
+    ball->other = made_lock(0);
     CHECK_OK(mproc_lock_acquire(ball->mine, 0));
     pid_t pid = kin_fork(play_second, ball);
     play(ball, ball->mine, ball->other);

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "deny.h"
 #include "kin.h"
+#include "made.h"
 
 #include <sys/resource.h>
 
@@ -235,7 +236,7 @@ static void nothing(void *arg) {
 
 /* Nobody calls mproc_reap(): births look after the dead. */
 TEST(member_ten_thousand_forks_leave_nothing) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     size_t used = test_arena_used(), fds = test_open_fds(), maps = test_mappings();
     unsigned most = 0;
     for (int i = 0; i < 10000; i++) {
@@ -259,7 +260,7 @@ TEST(member_ten_thousand_forks_leave_nothing) {
 
 /* Killed before it could say its pid, or after: nobody can tell, and nothing must stay. */
 TEST(member_killed_at_birth) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     size_t used = test_arena_used();
     for (int i = 0; i < 300; i++) {
         kin_kill(kin_fork(nothing, NULL));
@@ -387,7 +388,7 @@ TEST(member_fork_that_fails_leaves_no_slot) {
     }
     CHECK_OK(getrlimit(RLIMIT_NPROC, &all));
     none.rlim_max = all.rlim_max;
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     size_t used = test_arena_used();
     CHECK_OK(setrlimit(RLIMIT_NPROC, &none));
     for (int i = 0; i < 10; i++) {
@@ -461,7 +462,7 @@ static void *hold_and_drop(void *arg) {
 
 /* fork() holds the member's threads off while it copies: whatever they are doing. */
 TEST(member_forks_while_its_threads_are_busy) {
-    struct crowd c = {mproc_lock_new(0), 0, 0};
+    struct crowd c = {made_lock(0), 0, 0};
     pthread_t threads[CROWD];
     for (int i = 0; i < CROWD; i++) {
         CHECK_OK(pthread_create(&threads[i], NULL, hold_and_drop, &c));

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "kin.h"
+#include "made.h"
 
 /* ---------------------------------------------------------------- errors */
 
@@ -39,8 +40,8 @@ TEST_BARE(mproc_errors_have_words) {
 /* ---------------------------------------------------------------- time */
 
 TEST(mproc_zero_only_tries) {
-    mproc_lock *lock = mproc_lock_new(0);
-    mproc_queue *queue = mproc_queue_new(1);
+    mproc_lock *lock = made_lock(0);
+    mproc_queue *queue = made_queue(1);
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
     CHECK_OK(mproc_lock_acquire(lock, 0));
     CHECK_EQ(mproc_lock_acquire(lock, 0), -ETIMEDOUT);
@@ -52,8 +53,8 @@ TEST(mproc_zero_only_tries) {
 }
 
 TEST(mproc_a_timeout_beyond_all_time_is_for_ever) {
-    mproc_lock *lock = mproc_lock_new(0);
-    mproc_queue *queue = mproc_queue_new(0);
+    mproc_lock *lock = made_lock(0);
+    mproc_queue *queue = made_queue(0);
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
     CHECK_OK(mproc_lock_acquire(lock, INT64_MAX));
     CHECK_OK(mproc_queue_put(queue, "", 0, INT64_MAX));
@@ -164,7 +165,7 @@ static void play(void *arg) {
             add(w, r % 1000);
         } else if (r % 4 == 1) {
             CHECK_OK(mproc_hold(w->lock));
-            mproc_queue *own = mproc_queue_new(0);
+            mproc_queue *own = made_queue(0);
             CHECK(own != NULL);
             CHECK_OK(mproc_queue_put(own, &r, sizeof r, 0));
             mproc_drop(own);
@@ -206,9 +207,9 @@ TEST(mproc_family_in_which_anybody_may_die) {
     struct world *w = mproc_calloc(1, sizeof *w);
     pid_t players[PLAYERS];
     uint64_t seed = 12345;
-    w->queues[0] = mproc_queue_new(0);
-    w->queues[1] = mproc_queue_new(0);
-    w->lock = mproc_lock_new(3);
+    w->queues[0] = made_queue(0);
+    w->queues[1] = made_queue(0);
+    w->lock = made_lock(3);
     for (uint64_t i = 0; i < COINS; i++) {
         put_coin(w->queues[i % 2], i);
     }

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "kin.h"
+#include "made.h"
 
 struct room {
     mproc_lock *lock;
@@ -14,7 +15,7 @@ struct room {
 static struct room *make(void) {
     struct room *r = mproc_calloc(1, sizeof *r);
     CHECK(r != NULL);
-    r->lock = mproc_lock_new(0);
+    r->lock = made_lock(0);
     CHECK(r->lock != NULL);
     return r;
 }
@@ -24,7 +25,7 @@ static size_t used_without(struct room *r) {
 }
 
 TEST(object_holds_are_counted) {
-    mproc_lock *lock = mproc_lock_new(0);
+    mproc_lock *lock = made_lock(0);
     CHECK_EQ(mproc_holds(lock), 1);
     for (size_t i = 1; i < 100; i++) {
         CHECK_OK(mproc_hold(lock));
@@ -55,7 +56,7 @@ TEST(object_over_release_is_asserted) {
 #ifdef NDEBUG
     test_skip("assertions are off");
 #endif
-    mproc_lock *lock = mproc_lock_new(0);
+    mproc_lock *lock = made_lock(0);
     void *block = mproc_calloc(1, 200);
     kin_aborts(drop_twice, lock); /* the parent's hold keeps the object: only the count is wrong */
     kin_aborts(drop_what_is_none, block);
@@ -154,8 +155,8 @@ TEST(object_dropped_by_a_child_stays_its_makers) {
 
 static void make_and_leave(void *arg) {
     for (int i = 0; i < 5; i++) {
-        mproc_lock *lock = mproc_lock_new(3);
-        mproc_queue *queue = mproc_queue_new(0);
+        mproc_lock *lock = made_lock(3);
+        mproc_queue *queue = made_queue(0);
         CHECK(lock != NULL && queue != NULL);
         static char much[9000];
         for (int j = 0; j < 20; j++) {
@@ -214,7 +215,7 @@ TEST(object_of_many_members) {
 }
 
 TEST(object_held_for_a_child) {
-    mproc_lock *lock = mproc_lock_new(0);
+    mproc_lock *lock = made_lock(0);
     size_t used = test_arena_used();
     uint64_t token;
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
@@ -226,7 +227,7 @@ TEST(object_held_for_a_child) {
     kin_check();
     mproc__member_bury(token); /* it never came */
     CHECK_EQ(test_arena_used(), 0);
-    mproc_queue *queue = mproc_queue_new(0);
+    mproc_queue *queue = made_queue(0);
     CHECK_EQ(mproc__hold_for(hand, token, queue), MPROC_ESTRANGER);
     mproc__hand_put(hand);
     mproc_drop(queue);
@@ -273,7 +274,7 @@ static void hold_and_drop(void *arg) {
     for (int i = 0; i < 1500; i++) {
         CHECK_OK(mproc_hold(r->lock));
         CHECK_OK(mproc_hold(r->lock));
-        mproc_lock *own = mproc_lock_new(2);
+        mproc_lock *own = made_lock(2);
         CHECK(own != NULL);
         CHECK_EQ(mproc_holds(own), 1);
         mproc_drop(r->lock);
@@ -332,7 +333,7 @@ TEST(object_loses_no_hold_with_the_killed) {
 #define MEMBERS mproc_member_check(why, sizeof why)
 
 TEST(object_check_sees) {
-    mproc_lock *a = mproc_lock_new(0), *b = mproc_lock_new(0);
+    mproc_lock *a = made_lock(0), *b = made_lock(0);
     struct mproc__object *o = (struct mproc__object *)(void *)a;
     struct mproc__hold *h = &o->first;
     CHECK_EQ(h->count, 1);

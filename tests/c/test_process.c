@@ -7,6 +7,7 @@
 #include "core/family.h"
 #include "deny.h"
 #include "kin.h"
+#include "made.h"
 #include "methods.h"
 #include "process/process.h"
 #include "system/os.h"
@@ -786,7 +787,7 @@ TEST(process_fork_adds_no_descriptor_to_the_child) {
 
 static void fork_after_closing(void *arg) {
     (void)arg;
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     close(mproc__family_fd());
     int before = descriptors();
     CHECK_EQ(finish(start(MPROC_FORK, count_descriptors, NULL, 0)), before);
@@ -872,7 +873,7 @@ TEST(process_fork_in_two_steps) {
 
 TEST(process_prepared_and_given_up) {
     mproc_process *p;
-    mproc_lock *lock = mproc_lock_new(0);
+    mproc_lock *lock = made_lock(0);
     CHECK_OK(mproc_process_prepare(&p, NULL));
     CHECK_OK(mproc_hold_for(p, lock));
     CHECK_OK(mproc_process_close(p));
@@ -892,7 +893,7 @@ static int use_lock(void *arg, size_t size) {
 TEST_METHODS(process_holds_what_it_is_given) {
     mproc_process *p;
     mproc_process_options o = {.method = method};
-    mproc_lock *lock = mproc_lock_new(0);
+    mproc_lock *lock = made_lock(0);
     struct mproc__function_ref ref;
     struct mproc__launch what = {MPROC__ARGS_FUNCTION, -1, &ref, &lock, sizeof lock};
     CHECK_OK(mproc__function_name((mproc__function)use_lock, &ref));

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "kin.h"
+#include "made.h"
 
 #include <sys/uio.h>
 
@@ -69,7 +70,7 @@ static const size_t sizes[] = {
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 TEST(queue_messages_of_every_size) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     for (int i = 0; i < SIZES; i++) {
         put(q, sizes[i], (uint64_t)i);
         CHECK_EQ(mproc_queue_count(q), 1);
@@ -92,7 +93,7 @@ TEST(queue_messages_of_every_size) {
 }
 
 TEST(queue_message_with_nothing_in_it) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     struct iovec none[2] = {{NULL, 0}, {NULL, 0}};
     CHECK_OK(mproc_queue_put(q, NULL, 0, 0));
     CHECK_OK(mproc_queue_putv(q, NULL, 0, 0));
@@ -110,7 +111,7 @@ TEST(queue_message_with_nothing_in_it) {
 
 /* Around the room that the caller brings, for every small size: boxed or copied. */
 TEST(queue_room_too_small_gets_a_block) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     for (size_t size = 1; size < 40; size++) {
         for (size_t room = size - 1; room <= size + 1; room++) {
             put(q, size, size);
@@ -129,7 +130,7 @@ TEST(queue_room_too_small_gets_a_block) {
 }
 
 TEST(queue_blocks_outlive_the_queue) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     mproc_message a = MPROC_MESSAGE_INIT(NULL, 0), b = a;
     put(q, 100, 1);
     put(q, 50000, 2);
@@ -145,7 +146,7 @@ TEST(queue_blocks_outlive_the_queue) {
 
 TEST(queue_dropped_full) {
     for (int n = 0; n < 400; n += 7) {
-        mproc_queue *q = mproc_queue_new(0);
+        mproc_queue *q = made_queue(0);
         for (int i = 0; i < n; i++) {
             put(q, i % 10 == 9 ? 20000 : (size_t)i, (uint64_t)i);
         }
@@ -160,7 +161,7 @@ TEST(queue_dropped_full) {
 
 /* Segments of drained messages are used again: a queue in balance takes no more memory. */
 TEST(queue_in_balance_allocates_nothing) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     for (int i = 0; i < 5000; i++) {
         put(q, 90, (uint64_t)i);
     }
@@ -177,7 +178,7 @@ TEST(queue_in_balance_allocates_nothing) {
 }
 
 TEST(queue_putv_gathers) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     for (int i = 0; i < SIZES; i++) {
         unsigned char *p = malloc(sizes[i] + 1);
         struct iovec pieces[20];
@@ -199,7 +200,7 @@ TEST(queue_putv_gathers) {
 /* ---------------------------------------------------------------- errors */
 
 TEST(queue_outputs_are_written_on_success_only) {
-    mproc_queue *q = mproc_queue_new(1);
+    mproc_queue *q = made_queue(1);
     char room[4] = "abc";
     mproc_message m = {room, 4, room, 77, NULL};
     CHECK_EQ(mproc_queue_get(q, &m, 0), -ETIMEDOUT);
@@ -213,7 +214,7 @@ TEST(queue_outputs_are_written_on_success_only) {
 }
 
 TEST(queue_timeouts) {
-    mproc_queue *q = mproc_queue_new(2);
+    mproc_queue *q = made_queue(2);
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
     int64_t before = mproc__os_now();
     CHECK_EQ(mproc_queue_get(q, &m, 30 * MPROC_MSEC), -ETIMEDOUT);
@@ -236,7 +237,7 @@ TEST(queue_timeouts) {
 }
 
 TEST(queue_closed) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0), kept;
     static char large[20000];
     CHECK_OK(mproc_queue_reserve(q, 10, &kept));
@@ -265,7 +266,7 @@ TEST_BARE(queue_message_too_big) {
     char byte = 0;
     CHECK_OK(setenv("MPROC_ARENA_LIMIT", "8388608", 1));
     CHECK_EQ(mproc__family_join(), 0);
-    mproc_queue *q = mproc_queue_new(1);
+    mproc_queue *q = made_queue(1);
     size_t impossible[] = {(8 << 20) + 1, (size_t)1 << 32, (size_t)1 << 40,
                            SIZE_MAX / 2,  SIZE_MAX - 100,  SIZE_MAX};
     for (int full = 0; full < 2; full++) {
@@ -295,7 +296,7 @@ TEST_BARE(queue_message_too_big) {
 /* ---------------------------------------------------------------- reserve and commit */
 
 TEST(queue_reserve_commit_drop) {
-    mproc_queue *q = mproc_queue_new(2);
+    mproc_queue *q = made_queue(2);
     for (int i = 0; i < SIZES; i++) {
         mproc_message m;
         CHECK_OK(mproc_queue_reserve(q, sizes[i], &m));
@@ -322,7 +323,7 @@ TEST(queue_reserve_commit_drop) {
 }
 
 TEST(queue_commit_to_a_full_queue_keeps_the_reservation) {
-    mproc_queue *q = mproc_queue_new(1);
+    mproc_queue *q = made_queue(1);
     mproc_message m;
     put(q, 8, 1);
     CHECK_OK(mproc_queue_reserve(q, 9000, &m));
@@ -353,7 +354,7 @@ static void commit_it(void *arg) {
 /* A reservation that a forked child has inherited is both's: each may commit it, once. */
 TEST(queue_reservation_inherited_by_a_child) {
     for (int child_first = 0; child_first < 2; child_first++) {
-        mproc_queue *q = mproc_queue_new(0);
+        mproc_queue *q = made_queue(0);
         struct shared s = {.queue = q};
         CHECK_OK(mproc_queue_reserve(q, 20000, &s.message));
         fill(s.message.data, 20000, 9);
@@ -385,7 +386,7 @@ static void reserve_and_die(void *arg) {
 }
 
 TEST(queue_reservations_of_the_dead_are_given_back) {
-    struct shared s = {.queue = mproc_queue_new(0)};
+    struct shared s = {.queue = made_queue(0)};
     size_t used = test_arena_used();
     kin_join(kin_fork(reserve_and_die, &s));
     CHECK_GT(test_arena_used(), used);
@@ -406,7 +407,7 @@ static void get_and_sleep(void *arg) {
 
 TEST(queue_messages_of_the_dead_are_given_back) {
     struct shared *s = mproc_calloc(1, sizeof *s);
-    s->queue = mproc_queue_new(0);
+    s->queue = made_queue(0);
     size_t used = test_arena_used();
     put(s->queue, 50, 1);
     put(s->queue, 1 << 20, 2);
@@ -494,7 +495,7 @@ static void consume(void *arg) {
 static struct flow *flow_new(uint64_t bound, uint32_t items, size_t size_max) {
     struct flow *f = mproc_calloc(1, sizeof *f);
     CHECK(f != NULL);
-    *f = (struct flow){.queue = mproc_queue_new(bound), .items = items, .size_max = size_max};
+    *f = (struct flow){.queue = made_queue(bound), .items = items, .size_max = size_max};
     return f;
 }
 
@@ -633,18 +634,18 @@ static void close_wakes(struct shared *s, void (*run)(void *)) {
 }
 
 TEST(queue_close_wakes_getters) {
-    struct shared s = {.queue = mproc_queue_new(0)};
+    struct shared s = {.queue = made_queue(0)};
     close_wakes(&s, get_until_closed);
 }
 
 TEST(queue_close_wakes_putters) {
-    struct shared s = {.queue = mproc_queue_new(1)};
+    struct shared s = {.queue = made_queue(1)};
     put(s.queue, 1, 1);
     close_wakes(&s, put_until_closed);
 }
 
 TEST(queue_close_wakes_committers) {
-    struct shared s = {.queue = mproc_queue_new(1)};
+    struct shared s = {.queue = made_queue(1)};
     put(s.queue, 1, 1);
     close_wakes(&s, commit_until_closed);
 }
@@ -659,7 +660,7 @@ static void get_one(void *arg) {
 
 TEST(queue_put_wakes_sleepers_one_by_one) {
     struct shared *s = mproc_calloc(1, sizeof *s);
-    s->queue = mproc_queue_new(0);
+    s->queue = made_queue(0);
     pid_t kids[3];
     for (int i = 0; i < 3; i++) {
         kids[i] = kin_fork(get_one, s);
@@ -684,7 +685,7 @@ static void put_one(void *arg) {
 }
 
 TEST(queue_get_wakes_putters) {
-    struct shared s = {.queue = mproc_queue_new(1)};
+    struct shared s = {.queue = made_queue(1)};
     pid_t kids[3];
     CHECK_OK(mproc_queue_put(s.queue, "z", 1, 0));
     for (int i = 0; i < 3; i++) {
@@ -707,7 +708,7 @@ TEST(queue_get_wakes_putters) {
 /* A killed sleeper may have been the one that was woken: the next item wakes another. */
 TEST(queue_sleepers_survive_a_killed_one) {
     struct shared *s = mproc_calloc(1, sizeof *s);
-    s->queue = mproc_queue_new(0);
+    s->queue = made_queue(0);
     for (int round = 0; round < 20; round++) {
         mproc__store64(&s->ready, 0);
         pid_t a = kin_fork(get_one, s), b = kin_fork(get_one, s);
@@ -791,7 +792,7 @@ static void put_interrupted(void *arg) {
 TEST(queue_waits_are_interrupted) {
     for (int putting = 0; putting < 2; putting++) {
         struct shared *s = mproc_calloc(1, sizeof *s);
-        s->queue = mproc_queue_new(1);
+        s->queue = made_queue(1);
         if (putting) {
             CHECK_OK(mproc_queue_put(s->queue, "a", 1, 0));
         }
@@ -831,7 +832,7 @@ static void produce_for_ever(void *arg) {
 }
 
 TEST(queue_join_waits_for_what_was_put) {
-    mproc_queue *q = mproc_queue_new(0);
+    mproc_queue *q = made_queue(0);
     CHECK(q != NULL);
     CHECK_EQ(mproc_queue_join(q, 0), 0);
     CHECK_EQ(mproc_queue_task_done(q), MPROC_EDONE);
@@ -859,7 +860,7 @@ TEST(queue_join_waits_for_what_was_put) {
 TEST(queue_keeps_what_the_killed_had_put) {
     struct ledger *l = mproc_calloc(1, sizeof *l);
     for (unsigned round = 0; round < 60; round++) {
-        l->queue = mproc_queue_new(0);
+        l->queue = made_queue(0);
         l->put[0] = 0;
         pid_t pid = kin_fork(produce_for_ever, l);
         kin_await(&l->put[0], 1 + round % 20);
@@ -906,7 +907,7 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
     struct ledger *l = mproc_calloc(1, sizeof *l);
     static unsigned char bytes[9000];
     for (unsigned round = 0; round < 60; round++) {
-        l->queue = mproc_queue_new(0);
+        l->queue = made_queue(0);
         l->put[1] = l->ready = 0;
         for (uint64_t i = 0; i < N; i++) {
             memcpy(bytes, &i, sizeof i);
@@ -951,7 +952,7 @@ struct inside {
 #define QUEUE mproc_queue_check(q, why, sizeof why)
 
 TEST(queue_check_sees) {
-    mproc_queue *q = mproc_queue_new(3);
+    mproc_queue *q = made_queue(3);
     struct inside *in = (struct inside *)(void *)q;
     put(q, 8, 0);
     get(q, 8, 8, 0);

@@ -5,11 +5,12 @@
  */
 #include "core/object.h"
 #include "kin.h"
+#include "made.h"
 
 #include <errno.h>
 
 static mproc_rlock *make(void) {
-    mproc_rlock *lock = mproc_rlock_new();
+    mproc_rlock *lock = made_rlock();
     CHECK(lock != NULL);
     return lock;
 }

@@ -5,11 +5,12 @@
  */
 #include "core/object.h"
 #include "kin.h"
+#include "made.h"
 
 #include <errno.h>
 
 static mproc_semaphore *make(unsigned value) {
-    mproc_semaphore *semaphore = mproc_semaphore_new(value);
+    mproc_semaphore *semaphore = made_semaphore(value);
     CHECK(semaphore != NULL);
     return semaphore;
 }
@@ -35,7 +36,9 @@ TEST(semaphore_counts) {
 }
 
 TEST(semaphore_has_a_highest_value) {
-    CHECK(mproc_semaphore_new(MPROC_SEMAPHORE_MAX + 1) == NULL);
+    mproc_semaphore *none = NULL;
+    CHECK_EQ(mproc_semaphore_new(&none, MPROC_SEMAPHORE_MAX + 1), -EINVAL);
+    CHECK(none == NULL);
     mproc_semaphore *semaphore = make(MPROC_SEMAPHORE_MAX);
     CHECK_EQ(mproc_semaphore_release(semaphore), -EOVERFLOW);
     CHECK_EQ(mproc_semaphore_value(semaphore), MPROC_SEMAPHORE_MAX);

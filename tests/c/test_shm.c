@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "deny.h"
+#include "made.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -436,7 +437,7 @@ TEST_BARE(shm_half_made_by_a_killed_family_is_unlinked_silently) {
 static void make_in_a_child(int out) {
     quiet();
     mproc_member self;
-    mproc_lock *lock = mproc_lock_new(0); /* founds the family */
+    mproc_lock *lock = made_lock(0); /* founds the family */
     CHECK(lock != NULL && mproc_self(&self) == 0);
     pid_t child = fork();
     if (child == 0) {

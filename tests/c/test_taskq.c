@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "core/family.h"
+#include "made.h"
 #include "test.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 static mproc_taskq *taskq_of(unsigned seats) {
-    mproc_taskq *tasks = mproc_taskq_new(seats);
+    mproc_taskq *tasks = made_taskq(seats);
     CHECK(tasks != NULL);
     return tasks;
 }
@@ -103,8 +104,10 @@ TEST(taskq_large_tasks_and_results) {
 TEST(taskq_seats) {
     mproc_taskq *tasks = taskq_of(2);
     uint64_t ticket = 99;
-    CHECK(mproc_taskq_new(0) == NULL);
-    CHECK(mproc_taskq_new(65536) == NULL);
+    mproc_taskq *none = NULL;
+    CHECK_EQ(mproc_taskq_new(&none, 0), -EINVAL);
+    CHECK_EQ(mproc_taskq_new(&none, 65536), -EINVAL);
+    CHECK(none == NULL);
     CHECK_EQ(mproc_taskq_sit(tasks, 2), -EINVAL);
     CHECK_OK(mproc_taskq_sit(tasks, 1));
     CHECK_EQ(mproc_taskq_sit(tasks, 1), -EBUSY);

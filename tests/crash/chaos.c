@@ -16,6 +16,7 @@
  * A message's bytes are a pattern of producer and number, so that a torn one is seen. Whoever sees
  * something wrong exits with a code of its own, and the boss, who expects 0 or its own SIGKILL, fails.
  */
+#include "../c/made.h"
 #include "boss.h"
 
 #include <errno.h>
@@ -422,9 +423,9 @@ static struct account settle(void) {
 
 static void begin(void) {
     world = boss_calloc(sizeof *world);
-    world->queue = mproc_queue_new(BOUND);
-    world->tasks = mproc_taskq_new(WORKERS);
-    world->lock = mproc_lock_new(WORDS);
+    world->queue = made_queue(BOUND);
+    world->tasks = made_taskq(WORKERS);
+    world->lock = made_lock(WORDS);
     fate = calloc(TASKS, 1);
     if (world->queue == NULL || world->tasks == NULL || world->lock == NULL || fate == NULL) {
         boss_fail("no memory");

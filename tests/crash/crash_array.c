@@ -6,6 +6,7 @@
  * An element is old or new. A range that was being written may be partly new, and then the next to use
  * the array is told of a dead holder.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 #define NEW 0x2222222222222222
 
 static void *make(void) {
-    mproc_array *array = mproc_array_new(MPROC_INT64, COUNT);
+    mproc_array *array = made_array(MPROC_INT64, COUNT);
     crash_require(array != NULL);
     for (size_t i = 0; i < COUNT; i++) {
         ((int64_t *)mproc_array_data(array))[i] = OLD;
@@ -141,14 +142,14 @@ static void *nothing(void) {
 
 static void new_array(void *unused) {
     (void)unused;
-    if (mproc_array_new(MPROC_DOUBLE, COUNT) == NULL) {
+    if (made_array(MPROC_DOUBLE, COUNT) == NULL) {
         abort();
     }
 }
 
 static void new_and_drop(void *unused) {
     (void)unused;
-    mproc_drop(mproc_array_new(MPROC_DOUBLE, COUNT));
+    mproc_drop(made_array(MPROC_DOUBLE, COUNT));
 }
 
 static void verify_gone(void *unused) {

@@ -6,6 +6,7 @@
  * All pass, or none does: a helper that waited beside the victim ends in any case, and afterwards the
  * barrier, reset, works as ever.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ static struct side *side(void) {
 }
 
 static void *make(void) {
-    mproc_barrier *barrier = mproc_barrier_new(2);
+    mproc_barrier *barrier = made_barrier(2);
     crash_require(barrier != NULL);
     return barrier;
 }

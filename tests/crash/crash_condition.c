@@ -5,6 +5,7 @@
  *
  * `turn` is what is waited for. Whenever the victim died, who waits for the turn gets it.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -23,8 +24,8 @@ static pid_t *helper(void) {
 
 static void *make(void) {
     struct scene *scene = crash_calloc(sizeof *scene);
-    scene->condition = mproc_condition_new();
-    scene->lock = mproc_rlock_new();
+    scene->condition = made_condition();
+    scene->lock = made_rlock();
     crash_require(scene->condition != NULL && scene->lock != NULL);
     return scene;
 }

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@ static pid_t *helper(void) {
 }
 
 static void *make(void) {
-    mproc_event *event = mproc_event_new();
+    mproc_event *event = made_event();
     crash_require(event != NULL);
     return event;
 }

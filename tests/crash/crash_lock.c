@@ -7,6 +7,7 @@
  * holder if the victim died between its first and its last instruction as such; dying right before the
  * last one, the change is committed already.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ static void wait_for(const uint32_t *flag) {
 
 static void *make(void) {
     struct scene *scene = crash_calloc(sizeof *scene);
-    scene->lock = mproc_lock_new(WORDS);
+    scene->lock = made_lock(WORDS);
     crash_require(scene->lock != NULL);
     return scene;
 }
@@ -380,14 +381,14 @@ static void *nothing(void) {
 
 static void new_lock(void *object) {
     (void)object;
-    if (mproc_lock_new(WORDS) == NULL) {
+    if (made_lock(WORDS) == NULL) {
         abort();
     }
 }
 
 static void new_and_drop(void *object) {
     (void)object;
-    mproc_drop(mproc_lock_new(WORDS));
+    mproc_drop(made_lock(WORDS));
 }
 
 static void verify_gone(void *object) {

@@ -7,6 +7,7 @@
  * block is left of either, and the other one goes on. A started child of a spawn is a new program: its
  * addresses are those of the parent, since the laboratory switches their randomisation off.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -42,7 +43,7 @@ static uint32_t slots(void) {
 }
 
 static void *make(void) {
-    scene()->lock = mproc_lock_new(4);
+    scene()->lock = made_lock(4);
     crash_require(scene()->lock != NULL);
     return scene()->lock;
 }
@@ -211,7 +212,7 @@ static void hold_none(void *lock) {
 
 static void make_own(void *lock) {
     (void)lock;
-    scene()->own = mproc_lock_new(4);
+    scene()->own = made_lock(4);
     crash_require(scene()->own != NULL);
 }
 

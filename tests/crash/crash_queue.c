@@ -7,6 +7,7 @@
  * at all. Every message tells its number and is filled by a pattern of it, so a torn, doubled or
  * swapped one is seen.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -95,7 +96,7 @@ static uint64_t get(mproc_queue *queue, size_t *size) {
 
 static void *make(uint64_t bound, uint64_t count, size_t each, size_t size) {
     struct scene *s = scene();
-    s->queue = mproc_queue_new(bound);
+    s->queue = made_queue(bound);
     crash_require(s->queue != NULL);
     s->size = size;
     for (s->next = 0; s->next < count; s->next++) {
@@ -135,7 +136,7 @@ static void *full(void) {
 /* How many small messages go into a new queue before it needs memory. */
 static uint64_t first_segment_holds(void) {
     uint64_t n = 0;
-    mproc_queue *trial = mproc_queue_new(0);
+    mproc_queue *trial = made_queue(0);
     crash_require(trial != NULL);
     size_t blocks = crash_blocks();
     do {
@@ -501,7 +502,7 @@ static void *nothing(void) {
 
 static void operate_new(void *object) {
     (void)object;
-    if (mproc_queue_new(0) == NULL) {
+    if (made_queue(0) == NULL) {
         abort();
     }
 }
@@ -509,7 +510,7 @@ static void operate_new(void *object) {
 /* Of the victim alone, with messages of both kinds in more than one segment. */
 static void make_own(void *object) {
     (void)object;
-    mproc_queue *queue = mproc_queue_new(0);
+    mproc_queue *queue = made_queue(0);
     crash_require(queue != NULL);
     for (uint64_t i = 0; i < 20; i++) {
         put(queue, i, i % 8 == 3 ? LARGE : SMALL);

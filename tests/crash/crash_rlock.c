@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@ static pid_t *victim(void) {
 }
 
 static void *make(void) {
-    mproc_rlock *lock = mproc_rlock_new();
+    mproc_rlock *lock = made_rlock();
     crash_require(lock != NULL);
     return lock;
 }

@@ -5,6 +5,7 @@
  *
  * A semaphore has lost a permit or has not; a bounded one has all of the dead victim's back.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -19,13 +20,13 @@ static pid_t *helper(void) {
 /* ---- the plain one */
 
 static void *make(void) {
-    mproc_semaphore *semaphore = mproc_semaphore_new(1);
+    mproc_semaphore *semaphore = made_semaphore(1);
     crash_require(semaphore != NULL);
     return semaphore;
 }
 
 static void *make_empty(void) {
-    mproc_semaphore *semaphore = mproc_semaphore_new(0);
+    mproc_semaphore *semaphore = made_semaphore(0);
     crash_require(semaphore != NULL);
     return semaphore;
 }
@@ -101,7 +102,7 @@ static void verify_sleeper(void *object) {
 /* ---- the bounded one */
 
 static void *make_bounded(void) {
-    mproc_bsemaphore *semaphore = mproc_bsemaphore_new(BOUND);
+    mproc_bsemaphore *semaphore = made_bsemaphore(BOUND);
     crash_require(semaphore != NULL);
     return semaphore;
 }

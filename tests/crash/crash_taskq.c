@@ -6,6 +6,7 @@
  * At every point each task is in exactly one place: waiting, in the dead worker's seat, or among the
  * results. The owner's books must say which.
  */
+#include "../c/made.h"
 #include "world.h"
 
 #include <errno.h>
@@ -53,7 +54,7 @@ static void check_text(const char *data, size_t size, uint64_t number) {
 /* ---- scenes */
 
 static void *make(size_t size, uint64_t count) {
-    mproc_taskq *tasks = mproc_taskq_new(SEATS);
+    mproc_taskq *tasks = made_taskq(SEATS);
     crash_require(tasks != NULL);
     scene()->size = size;
     for (uint64_t i = 0; i < count; i++) {
@@ -235,7 +236,7 @@ static void *nothing(void) {
 
 static void operate_new(void *object) {
     (void)object;
-    mproc_drop(mproc_taskq_new(SEATS));
+    mproc_drop(made_taskq(SEATS));
 }
 
 static void verify_gone(void *object) {

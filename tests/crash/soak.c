@@ -19,6 +19,7 @@
  *
  * A deed's effects are noted in the doer's record in the arena: `meant` before, `done` after.
  */
+#include "../c/made.h"
 #include "boss.h"
 
 #include <errno.h>
@@ -376,15 +377,15 @@ static void deed_own_segment(void) {
 
 static void *made(unsigned kind) {
     switch (kind) {
-    case 0: return mproc_lock_new(3);
-    case 1: return mproc_rlock_new();
-    case 2: return mproc_semaphore_new(1);
-    case 3: return mproc_bsemaphore_new(1);
-    case 4: return mproc_condition_new();
-    case 5: return mproc_event_new();
-    case 6: return mproc_barrier_new(2);
-    case 7: return mproc_array_new(MPROC_DOUBLE, 100);
-    default: return mproc_queue_new(10);
+    case 0: return made_lock(3);
+    case 1: return made_rlock();
+    case 2: return made_semaphore(1);
+    case 3: return made_bsemaphore(1);
+    case 4: return made_condition();
+    case 5: return made_event();
+    case 6: return made_barrier(2);
+    case 7: return made_array(MPROC_DOUBLE, 100);
+    default: return made_queue(10);
     }
 }
 
@@ -705,18 +706,18 @@ static void settle(void) {
     }
 
 static void make_objects(void) {
-    world->lock = mproc_lock_new(0);
-    world->undoing = mproc_lock_new(2);
-    world->rlock = mproc_rlock_new();
-    world->semaphore = mproc_semaphore_new(0);
-    world->bsemaphore = mproc_bsemaphore_new(BOUND);
-    world->condition = mproc_condition_new();
-    world->turns = mproc_rlock_new();
-    world->event = mproc_event_new();
-    world->barrier = mproc_barrier_new(PARTIES);
-    world->array = mproc_array_new(MPROC_INT64, NUMBERS);
-    world->value = mproc_array_new(MPROC_INT64, 3);
-    world->queue = mproc_queue_new(QUEUE);
+    world->lock = made_lock(0);
+    world->undoing = made_lock(2);
+    world->rlock = made_rlock();
+    world->semaphore = made_semaphore(0);
+    world->bsemaphore = made_bsemaphore(BOUND);
+    world->condition = made_condition();
+    world->turns = made_rlock();
+    world->event = made_event();
+    world->barrier = made_barrier(PARTIES);
+    world->array = made_array(MPROC_INT64, NUMBERS);
+    world->value = made_array(MPROC_INT64, 3);
+    world->queue = made_queue(QUEUE);
     void *objects[] = OBJECTS;
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++) {
         if (objects[i] == NULL) {
