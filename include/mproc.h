@@ -50,6 +50,7 @@
 #ifndef MPROC_H
 #define MPROC_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -659,7 +660,7 @@ typedef enum mproc_type {
 MPROC_API size_t mproc_type_size(mproc_type type);
 
 /*
- * On one integer anywhere in shared memory, at an address that is a multiple of its size, in one
+ * These work on one integer anywhere in shared memory, at an address that is a multiple of its size, in one
  * indivisible step. Integers wrap around; those of MPROC_UINT64 pass as the int64_t of the same bits.
  * -EINVAL: no integer type, or a bad address.
  */
@@ -670,6 +671,61 @@ MPROC_API int mproc_atomic_exchange(mproc_type type, void *at, int64_t value, in
 /* 1: *expected was there, and `desired` is now. 0: something else was, and *expected is that. */
 MPROC_API int mproc_atomic_compare_exchange(mproc_type type, void *at, int64_t *expected,
                                             int64_t desired) MPROC_MUST_USE;
+
+/* Private: one load and one store for each size. A program has numbers of types of its own at these
+ * addresses, so the accesses may alias any type. SYNC(atomic.number): what a thread wrote in memory,
+ * before the number that it stores; a thread that loads this number finds it. */
+#define MPROC_ATOMIC_NUMBER(bits)                                                                  \
+    typedef uint##bits##_t __attribute__((may_alias)) mproc__number##bits;                         \
+    static inline void mproc__load_number##bits(const void *at, void *out) {                       \
+        mproc__number##bits number =                                                               \
+            __atomic_load_n((const mproc__number##bits *)at, __ATOMIC_ACQUIRE);                    \
+        __builtin_memcpy(out, &number, sizeof number);                                             \
+    }                                                                                              \
+    static inline void mproc__store_number##bits(void *at, const void *lent) {                     \
+        mproc__number##bits number;                                                                \
+        __builtin_memcpy(&number, lent, sizeof number);                                            \
+        __atomic_store_n((mproc__number##bits *)at, number, __ATOMIC_RELEASE);                     \
+    }
+MPROC_ATOMIC_NUMBER(8)
+MPROC_ATOMIC_NUMBER(16)
+MPROC_ATOMIC_NUMBER(32)
+MPROC_ATOMIC_NUMBER(64)
+#undef MPROC_ATOMIC_NUMBER
+
+/*
+ * Reads or writes one number of `size` bytes (1, 2, 4 or 8), integer or not, anywhere in shared memory,
+ * at an address that is a multiple of its size, in one indivisible step: nobody finds half of a number,
+ * not even of one whose writer was killed. A thread that reads a number also finds what its writer had
+ * written in memory before. The other address is private memory, aligned or not.
+ * These two are inline: where `size` is a constant, a call is one instruction and a check of `at`.
+ * -EINVAL, and nothing has happened: no such size, or a bad address.
+ */
+static inline int mproc_atomic_load(size_t size, const void *at, void *out) {
+    if (((uintptr_t)at & (size - 1)) != 0) {
+        return -EINVAL;
+    }
+    switch (size) {
+    case 1: mproc__load_number8(at, out); return 0;
+    case 2: mproc__load_number16(at, out); return 0;
+    case 4: mproc__load_number32(at, out); return 0;
+    case 8: mproc__load_number64(at, out); return 0;
+    default: return -EINVAL;
+    }
+}
+
+static inline int mproc_atomic_store(size_t size, void *at, const void *lent) {
+    if (((uintptr_t)at & (size - 1)) != 0) {
+        return -EINVAL;
+    }
+    switch (size) {
+    case 1: mproc__store_number8(at, lent); return 0;
+    case 2: mproc__store_number16(at, lent); return 0;
+    case 4: mproc__store_number32(at, lent); return 0;
+    case 8: mproc__store_number64(at, lent); return 0;
+    default: return -EINVAL;
+    }
+}
 
 /* ---------------------------------------------------------------- array */
 

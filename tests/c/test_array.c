@@ -177,6 +177,87 @@ TEST(array_of_no_integers_has_no_atomic_operations) {
     CHECK_EQ(mproc_atomic_add(MPROC_INT64, bytes + 1, 1, NULL), -EINVAL);
 }
 
+TEST(array_number_of_every_size_is_stored_and_loaded_alone) {
+    static const size_t sizes[] = {1, 2, 4, 8};
+    for (size_t k = 0; k < 4; k++) {
+        _Alignas(8) unsigned char place[24];
+        unsigned char in[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8}, out[10], untouched[24];
+        size_t size = sizes[k];
+        memset(place, 0xee, sizeof place);
+        memset(untouched, 0xee, sizeof untouched);
+        memset(out, 0xee, sizeof out);
+        CHECK_OK(mproc_atomic_store(size, place + 8, in + 1)); /* private memory at any address */
+        CHECK_MEM(place + 8, in + 1, size);
+        CHECK_MEM(place, untouched, 8);
+        CHECK_MEM(place + 8 + size, untouched, 16 - size);
+        CHECK_OK(mproc_atomic_load(size, place + 8, out + 1));
+        CHECK_MEM(out + 1, in + 1, size);
+        CHECK_EQ(out[0], 0xee);
+        CHECK_EQ(out[1 + size], 0xee);
+    }
+}
+
+TEST(array_number_is_read_as_the_type_that_it_has) {
+    double *number = mproc_alloc(sizeof *number), one = 1.5, two;
+    CHECK(number != NULL);
+    *number = 0.25;
+    CHECK_OK(mproc_atomic_load(sizeof two, number, &two));
+    CHECK(two == 0.25);
+    CHECK_OK(mproc_atomic_store(sizeof one, number, &one));
+    CHECK(*number == 1.5);
+    mproc_free(number);
+}
+
+TEST(array_number_of_no_size_or_at_a_bad_address) {
+    static const size_t none[] = {0, 3, 5, 6, 7, 9, 16, SIZE_MAX};
+    _Alignas(16) unsigned char place[16] = {0};
+    unsigned char other[16], same[16];
+    memset(other, 0xee, sizeof other);
+    memset(same, 0xee, sizeof same);
+    for (size_t k = 0; k < sizeof none / sizeof *none; k++) {
+        CHECK_EQ(mproc_atomic_load(none[k], place, other), -EINVAL);
+        CHECK_EQ(mproc_atomic_store(none[k], place, other), -EINVAL);
+    }
+    for (size_t size = 2; size <= 8; size *= 2) {
+        for (size_t off = 1; off < size; off++) {
+            CHECK_EQ(mproc_atomic_load(size, place + off, other), -EINVAL);
+            CHECK_EQ(mproc_atomic_store(size, place + off, other), -EINVAL);
+        }
+    }
+    CHECK_MEM(other, same, sizeof other);
+    CHECK_MEM(place, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", sizeof place);
+}
+
+/* The text is written before its number. */
+struct letter {
+    uint64_t text;
+    uint64_t number;
+};
+
+static void write_letters(mproc_array *array) {
+    struct letter *letter = mproc_array_data(array);
+    for (uint64_t i = 1; i <= 100000; i++) {
+        uint64_t pattern = i * 0x100000001; /* both halves are the same */
+        CHECK_OK(mproc_atomic_store(8, &letter->text, &pattern));
+        CHECK_OK(mproc_atomic_store(8, &letter->number, &i));
+    }
+}
+
+TEST(array_number_comes_whole_and_behind_what_was_written_before) {
+    mproc_array *array = make(MPROC_UINT64, 2);
+    struct letter *letter = mproc_array_data(array);
+    uint64_t number = 0, text;
+    pid_t pid = fork_and(write_letters, array);
+    while (number < 100000) {
+        CHECK_OK(mproc_atomic_load(8, &letter->number, &number));
+        CHECK_OK(mproc_atomic_load(8, &letter->text, &text));
+        CHECK_EQ(text >> 32, (uint32_t)text);
+        CHECK_GE((uint32_t)text, number);
+    }
+    CHECK_EQ(status_of(pid), 0);
+    mproc_drop(array);
+}
+
 static void add_many(mproc_array *array) {
     for (int i = 0; i < 20000; i++) {
         CHECK_OK(mproc_array_add(array, (size_t)(i % 3), 1, NULL));
