@@ -3,10 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each number is one load or one store, so that whoever dies or looks without a lock leaves and finds
- * none that is half written.
+ * A number in shared memory is read in one step, for another process may change it without a lock:
+ * the atomic operations do. The conversion of a Python object may run Python code, so it writes to private
+ * memory, and the caller moves the number from there to shared memory in one step.
  */
 #include "scalar.h"
+
+#include <string.h>
 
 /* X(code, core's type, C type, how it becomes a Python number) */
 #define SCALARS(X)                                                                                 \
@@ -49,13 +52,20 @@ size_t scalar_size(int code) {
     return code == 'c' ? 0 : mproc_type_size(scalar_type(code));
 }
 
+__attribute__((cold, noinline)) static PyObject *bad_address(const char *at) {
+    return PyErr_Format(PyExc_SystemError, "no number can stand at %p", at);
+}
+
+/* The number that stands at an address as a Python object, by way of v. */
+#define NUMBER_AT(at, v, make)                                                                     \
+    (mproc_atomic_load(sizeof(v), (at), &(v)) == 0 ? make(v) : bad_address(at))
+
 PyObject *scalar_load(int code, const char *at) {
     switch (code) {
 #define X(c, type, ctype, make)                                                                    \
     case c: {                                                                                      \
         ctype v;                                                                                   \
-        __atomic_load((const ctype *)(const void *)at, &v, __ATOMIC_ACQUIRE);                      \
-        return make(v);                                                                            \
+        return NUMBER_AT(at, v, make);                                                             \
     }
         SCALARS(X)
 #undef X
@@ -71,8 +81,7 @@ int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list)
     case c:                                                                                        \
         for (Py_ssize_t i = 0; i < n; i++) {                                                       \
             ctype v;                                                                               \
-            __atomic_load((const ctype *)(const void *)(at + i * stride), &v, __ATOMIC_ACQUIRE);   \
-            PyObject *number = make(v);                                                            \
+            PyObject *number = NUMBER_AT(at + i * stride, v, make);                                \
             if (number == NULL) {                                                                  \
                 return -1;                                                                         \
             }                                                                                      \
@@ -85,37 +94,40 @@ int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list)
     }
 }
 
-static void put(size_t size, char *at, unsigned long long bits) {
-    switch (size) {
-    case 1: __atomic_store_n((uint8_t *)at, (uint8_t)bits, __ATOMIC_RELEASE); break;
-    case 2: __atomic_store_n((uint16_t *)(void *)at, (uint16_t)bits, __ATOMIC_RELEASE); break;
-    case 4: __atomic_store_n((uint32_t *)(void *)at, (uint32_t)bits, __ATOMIC_RELEASE); break;
-    default: __atomic_store_n((uint64_t *)(void *)at, (uint64_t)bits, __ATOMIC_RELEASE); break;
-    }
-}
-
-static int put_double(int code, char *at, PyObject *value) {
+static int convert_float(int code, char *out, PyObject *value) {
     double number = PyFloat_AsDouble(value);
-    float half = (float)number;
+    float narrow = (float)number;
     if (number == -1. && PyErr_Occurred()) {
         return -1;
     }
     if (code == 'd') {
-        __atomic_store((double *)(void *)at, &number, __ATOMIC_RELEASE);
+        memcpy(out, &number, sizeof number);
     } else {
-        __atomic_store((float *)(void *)at, &half, __ATOMIC_RELEASE);
+        memcpy(out, &narrow, sizeof narrow);
     }
     return 0;
 }
 
-int scalar_store(int code, char *at, PyObject *value) {
+static void write_bits(size_t size, char *out, uint64_t bits) {
+    uint8_t bits8 = (uint8_t)bits;
+    uint16_t bits16 = (uint16_t)bits;
+    uint32_t bits32 = (uint32_t)bits;
+    switch (size) {
+    case 1: memcpy(out, &bits8, sizeof bits8); break;
+    case 2: memcpy(out, &bits16, sizeof bits16); break;
+    case 4: memcpy(out, &bits32, sizeof bits32); break;
+    default: memcpy(out, &bits, sizeof bits); break;
+    }
+}
+
+int scalar_convert(int code, char *out, PyObject *value) {
     if (code == 'd' || code == 'f') {
-        return put_double(code, at, value);
+        return convert_float(code, out, value);
     }
     if (code == '?') {
         int truth = PyObject_IsTrue(value);
         if (truth >= 0) {
-            put(1, at, (unsigned long long)truth);
+            *out = (char)truth;
         }
         return truth < 0 ? -1 : 0;
     }
@@ -123,6 +135,6 @@ int scalar_store(int code, char *at, PyObject *value) {
     if (bits == (unsigned long long)-1 && PyErr_Occurred()) {
         return -1;
     }
-    put(scalar_size(code), at, bits);
+    write_bits(scalar_size(code), out, bits);
     return 0;
 }

@@ -11,19 +11,20 @@
 
 #include "mproc.h"
 
-/* The core's type of a typecode (bBhHiIlLqQfd, ? and c), 0: there is none. */
+/* The core's type of a typecode (bBhHiIlLqQfd, ? and c); 0: there is none. */
 mproc_type scalar_type(int code);
 
-/* Bytes of a number that scalar_load() and scalar_store() know: not of c. 0: it is none. */
+/* Bytes of a number that the functions below know: they do not know c. 0: no such number. */
 size_t scalar_size(int code);
 
-/* The number at a place. */
+/* The number that stands at an address, which is a multiple of its size. */
 PyObject *scalar_load(int code, const char *at);
 
 /* Fills a new list with numbers that are `stride` bytes apart. -1 with an exception: not all of it. */
 int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list);
 
-/* Puts a number there, cut to its size as ctypes does. -1 with TypeError, and nothing has changed. */
-int scalar_store(int code, char *at, PyObject *value);
+/* Makes a number of a Python object, in private memory, cut to its size as ctypes does. -1 with
+ * TypeError: nothing has been written. */
+int scalar_convert(int code, char *out, PyObject *value);
 
 #endif

@@ -5,12 +5,10 @@
  *
  * Layout, atomicity and judgement are mproc_shareable_list's; here values become items, and items values.
  */
-#include "mproc.h"
-
-#include <errno.h>
-
 #include "error.h"
 #include "shm.h"
+
+#include <errno.h>
 
 #define ROOM 256 /* texts of up to so many bytes are read into the stack */
 

@@ -10,11 +10,11 @@
  *
  * What is to be written is converted before the lock is acquired: conversions may run Python code.
  */
-#include <stdbool.h>
-#include <string.h>
-
 #include "acquire.h"
 #include "scalar.h"
+
+#include <stdbool.h>
+#include <string.h>
 
 struct synchronized {
     PyObject_HEAD PyObject *object;
@@ -93,7 +93,7 @@ static PyObject *leave_with(struct synchronized *s, PyObject *result) {
 /* ---------------------------------------------------------------- making */
 
 /* An object of another size or shape than its typecode says is not read in place. */
-static int look_into(struct synchronized *s, int code) {
+static int view_numbers(struct synchronized *s, int code) {
     size_t item = scalar_size(code);
     if (item == 0) {
         return 0;
@@ -140,7 +140,7 @@ static PyObject *synchronized_wrap(PyObject *self, PyObject *args) {
     s->object = Py_NewRef(object);
     s->lock = Py_NewRef(lock);
     int character = PyUnicode_GET_LENGTH(code) == 1 ? (int)PyUnicode_READ_CHAR(code, 0) : 0;
-    if (keep_lock(s, state) < 0 || look_into(s, character) < 0) {
+    if (keep_lock(s, state) < 0 || view_numbers(s, character) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -170,10 +170,10 @@ static inline PyObject *load_number(struct synchronized *s, const char *at) {
     return enter(s) < 0 ? NULL : leave_with(s, scalar_load(s->code, at));
 }
 
-/* Converts first, then stores under the lock. */
+/* The conversion comes first: it may run Python code. */
 static int store_number(struct synchronized *s, char *at, PyObject *value) {
     union number number;
-    if (scalar_store(s->code, number.bytes, value) < 0) {
+    if (scalar_convert(s->code, number.bytes, value) < 0) {
         return -1;
     }
     if (s->rlock != NULL &&
@@ -183,12 +183,7 @@ static int store_number(struct synchronized *s, char *at, PyObject *value) {
     if (enter(s) < 0) {
         return -1;
     }
-    switch (s->view.itemsize) {
-    case 1: __atomic_store_n(at, number.bytes[0], __ATOMIC_RELEASE); break;
-    case 2: __atomic_store((uint16_t *)(void *)at, (uint16_t *)&number, __ATOMIC_RELEASE); break;
-    case 4: __atomic_store((uint32_t *)(void *)at, (uint32_t *)&number, __ATOMIC_RELEASE); break;
-    default: __atomic_store_n((uint64_t *)(void *)at, number.aligned, __ATOMIC_RELEASE); break;
-    }
+    (void)mproc_atomic_store((size_t)s->view.itemsize, at, &number); /* view_numbers() looked */
     return leave(s);
 }
 
@@ -377,7 +372,7 @@ static char *convert(struct synchronized *s, PyObject *fast) {
         PyObject *item =
             i < PySequence_Fast_GET_SIZE(fast) ? PySequence_Fast_GET_ITEM(fast, i) : NULL;
         Py_XINCREF(item); /* a conversion may change the list */
-        int r = item == NULL ? -1 : scalar_store(s->code, numbers + i * s->view.itemsize, item);
+        int r = item == NULL ? -1 : scalar_convert(s->code, numbers + i * s->view.itemsize, item);
         Py_XDECREF(item);
         if (r < 0) {
             if (!PyErr_Occurred()) {
