@@ -152,7 +152,7 @@ static void advance(mproc_barrier *barrier, uint64_t flags) {
 static bool dead(const mproc_barrier *barrier, struct mproc__entry *e, int64_t before) {
     return waits(e, generation(barrier->phase)) && e->token != mproc__self_token() &&
            (mproc__token_slot(e->token) == NULL ||
-            (__atomic_load_n(&e->seen, __ATOMIC_RELAXED) < before && mproc__token_dead(e->token)));
+            ((int64_t)mproc__peek64(&e->seen) < before && mproc__token_dead(e->token)));
 }
 
 static bool any_dead(mproc_barrier *barrier, int64_t now) {
@@ -215,7 +215,7 @@ static struct mproc__entry *room(mproc_barrier *barrier) {
 }
 
 static void stir(struct mproc__entry *e) {
-    __atomic_store_n(&e->seen, mproc__os_now(), __ATOMIC_RELAXED);
+    mproc__poke64(&e->seen, (uint64_t)mproc__os_now());
 }
 
 static int enlist(mproc_barrier *barrier, struct mproc__entry **out) {

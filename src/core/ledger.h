@@ -15,7 +15,7 @@
 struct mproc__entry {
     uint64_t token; /* of the member; 0: free */
     uint64_t number;
-    int64_t seen;
+    uint64_t seen;
     uint32_t word;
     uint32_t pad;
 };

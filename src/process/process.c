@@ -47,7 +47,7 @@ static int launch_fork(mproc_process *process, pid_t *pid);
 static int launch_spawn(mproc_process *process, pid_t *pid);
 static bool collect(mproc_process *process);
 static int wait_for_end(mproc_process *process, int64_t deadline);
-static enum mproc__process_state state_of(mproc_process *process);
+static uint32_t state_of(mproc_process *process);
 
 /* ---------------------------------------------------------------- making */
 
@@ -261,7 +261,7 @@ static int watch(mproc_process *process, pid_t pid) {
     }
     process->pid = pid;
     process->pidfd = pidfd;
-    __atomic_store_n(&process->state, MPROC__PROCESS_RUNNING, __ATOMIC_RELEASE);
+    mproc__store32(&process->state, MPROC__PROCESS_RUNNING);
     return 0;
 }
 
@@ -343,8 +343,8 @@ int mproc_process_sentinel(const mproc_process *process) {
 }
 
 /* Written under the lock; looking at a child is too frequent for taking it. */
-static enum mproc__process_state state_of(mproc_process *process) {
-    return __atomic_load_n(&process->state, __ATOMIC_ACQUIRE);
+static uint32_t state_of(mproc_process *process) {
+    return mproc__load32(&process->state);
 }
 
 /* 0 when the caller is the parent of a launched child. */
@@ -364,7 +364,7 @@ static bool collect(mproc_process *process) {
         if (r != 0) {
             process->code = r == 1 ? code : 255; /* somebody else has it, or SIGCHLD is ignored */
             mproc__member_bury(process->token);
-            __atomic_store_n(&process->state, MPROC__PROCESS_ENDED, __ATOMIC_RELEASE);
+            mproc__store32(&process->state, MPROC__PROCESS_ENDED);
         }
     }
     bool ended = process->state == MPROC__PROCESS_ENDED;

@@ -36,9 +36,9 @@ enum mproc__process_state {
 
 struct mproc_process {
     pthread_mutex_t lock; /* over state and code; never held while waiting */
-    enum mproc__process_state state;
-    pid_t owner;    /* who made the handle: only the parent collects */
-    uint64_t token; /* the child's place in the family */
+    uint32_t state;       /* enum mproc__process_state */
+    pid_t owner;          /* who made the handle: only the parent collects */
+    uint64_t token;       /* the child's place in the family */
     pid_t pid;
     int pidfd;
     int code;

@@ -224,7 +224,7 @@ static int read_reply(int control, uint64_t token, pid_t *pid) {
 /* Of a template that does not clone any more. */
 static int born_or_not(uint64_t token, pid_t *pid) {
     struct mproc__slot *slot = mproc__token_slot(token);
-    pid_t born = slot != NULL ? __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE) : 0;
+    pid_t born = slot != NULL ? mproc__load_pid(&slot->pid) : 0;
     if (born == 0) {
         return -EPIPE;
     }

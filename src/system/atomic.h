@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 static inline uint32_t mproc__load32(const uint32_t *p) {
     return __atomic_load_n(p, __ATOMIC_ACQUIRE);
@@ -81,6 +82,26 @@ static inline uint64_t mproc__add64(uint64_t *p, uint64_t v) {
 
 static inline uint32_t mproc__add32(uint32_t *p, uint32_t v) {
     return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
+
+/* Takes bits away; what was written before is seen by whoever then finds them gone. */
+static inline uint32_t mproc__clear32(uint32_t *p, uint32_t bits) {
+    return __atomic_fetch_and(p, ~bits, __ATOMIC_ACQ_REL);
+}
+
+/* ---- process ids, which the system itself writes into shared memory, too */
+
+static inline pid_t mproc__load_pid(const pid_t *p) {
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void mproc__store_pid(pid_t *p, pid_t v) {
+    __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline bool mproc__cas_pid(pid_t *p, pid_t *expected, pid_t desired) {
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
 }
 
 /* ---- for the numbers of programs, of any size */

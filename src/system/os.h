@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "system/atomic.h"
+
 #if defined(__has_include) && defined(__has_builtin)
 #if __has_include(<sys/rseq.h>) && __has_builtin(__builtin_thread_pointer)
 #include <sys/rseq.h>
@@ -38,7 +40,7 @@ static inline int mproc__os_cpu(void) {
 #if MPROC__OS_RSEQ
     const char *thread = __builtin_thread_pointer();
     const struct rseq *rseq = (const struct rseq *)(const void *)(thread + __rseq_offset);
-    int cpu = (int)__atomic_load_n(&rseq->cpu_id, __ATOMIC_RELAXED);
+    int cpu = (int)mproc__peek32(&rseq->cpu_id);
     return __builtin_expect(cpu >= 0, 1) ? cpu : mproc__os_cpu_asked();
 #else
     return mproc__os_cpu_asked();

@@ -119,7 +119,7 @@ static bool process_is(pid_t pid, uint64_t when) {
 /* ---------------------------------------------------------------- watching */
 
 static pid_t pid_of(const struct mproc__slot *slot) {
-    return (pid_t)mproc__load32((const uint32_t *)&slot->pid);
+    return mproc__load_pid(&slot->pid);
 }
 
 static bool runs(const struct mproc__slot *slot, unsigned kind) {
