@@ -438,6 +438,9 @@ MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size,
 MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n,
                                int64_t timeout) MPROC_MUST_USE;
 
+/* A queue keeps messages of up to so many bytes in itself, larger ones in blocks of their own. */
+#define MPROC_MESSAGE_INLINE 8192
+
 /*
  * A received message. Give `room` (and its size) to let small messages be copied there; what does not
  * fit stays in the arena. After success `data` and `size` describe the message until
@@ -906,7 +909,9 @@ MPROC_API int mproc_shareable_list_check(mproc_shm *list, char *why, size_t size
  */
 typedef struct mproc_taskq mproc_taskq;
 
-/* With room for `seats` workers. -EINVAL: none, or more than 65535; -ENOMEM. */
+#define MPROC_SEATS_MAX 65535
+
+/* With room for `seats` workers. -EINVAL: none, or more than MPROC_SEATS_MAX; -ENOMEM. */
 MPROC_API int mproc_taskq_new(mproc_taskq **out, unsigned seats) MPROC_MUST_USE;
 
 /* Owner: queues a task. Errors as mproc_queue_putv(). */
@@ -917,18 +922,19 @@ MPROC_API int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int 
 MPROC_API int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
                                   int64_t timeout) MPROC_MUST_USE;
 
-/* Owner: the seat's worker has ended (it is reaped here). 1: it had a task, whose result will never
+/* Owner: the seat's worker has ended, and is reaped here. 1: it had a task, whose result will never
  * come; 0: it had none. The seat is free again. */
-MPROC_API int mproc_taskq_mourn(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) MPROC_MUST_USE;
+MPROC_API int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat,
+                                      uint64_t *ticket) MPROC_MUST_USE;
 
 /* Worker: takes the seat. -EBUSY: somebody has it. -EINVAL: no such seat. */
-MPROC_API int mproc_taskq_sit(mproc_taskq *tasks, unsigned seat) MPROC_MUST_USE;
+MPROC_API int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) MPROC_MUST_USE;
 
 /* Worker: takes the oldest task. MPROC_ECLOSED: there will be none; -ETIMEDOUT, -EINTR. */
-MPROC_API int mproc_taskq_claim(mproc_taskq *tasks, unsigned seat, mproc_message *message,
-                                uint64_t *ticket, int64_t timeout) MPROC_MUST_USE;
+MPROC_API int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message,
+                               uint64_t *ticket, int64_t timeout) MPROC_MUST_USE;
 
-/* Worker: hands in the result of the task that it claimed last. -ENOMEM: it still has the task. */
+/* Worker: hands in the result of the task that it took last. -ENOMEM: it still has the task. */
 MPROC_API int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *lent,
                                  int n) MPROC_MUST_USE;
 
@@ -939,7 +945,7 @@ MPROC_API void mproc_taskq_close(mproc_taskq *tasks);
 MPROC_API uint64_t mproc_taskq_waiting(const mproc_taskq *tasks);
 
 /* The ticket that the seat's worker has at this moment: 1 and *ticket, or 0. */
-MPROC_API int mproc_taskq_has(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket);
+MPROC_API int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket);
 
 MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPROC_MUST_USE;
 

@@ -48,7 +48,8 @@
 #include "queue.h"
 #include "system/os.h"
 
-#define INLINE_MAX ((size_t)8192) /* above, copying under the guard costs more than an allocation */
+/* Above this size, copying under the guard costs more than an allocation. */
+#define INLINE_MAX ((size_t)MPROC_MESSAGE_INLINE)
 #define FIRST_SEGMENT ((size_t)1024)
 #define LAST_SEGMENT ((size_t)65536)
 #define QUEUE_UNDO 8

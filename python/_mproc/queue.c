@@ -11,7 +11,6 @@
 #include "error.h"
 #include "handle.h"
 
-#define ROOM 8192 /* the core's largest message that is not a block of its own */
 #define COPY_UNLOCKED                                                                              \
     (1 << 16) /* from this size on, other threads may run while bytes are copied */
 
@@ -115,7 +114,7 @@ static int get_message(mproc_queue *queue, mproc_message *message, int64_t timeo
 }
 
 static PyObject *get(PyObject *self, int64_t timeout) {
-    char room[ROOM];
+    char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     struct module_state *state = module_state_of(self);
     if (state == NULL) {

@@ -24,7 +24,6 @@
 
 #include <structmember.h>
 
-#define ROOM 8192
 #define COPY_UNLOCKED (1 << 16)
 
 enum task_kind { TASK_CALL = 0, TASK_MAP = 1, TASK_STARMAP = 2 };
@@ -462,7 +461,7 @@ static int book_result(struct module_state *state, struct job *job, Py_ssize_t p
 
 /* 1: booked a result; 0: none within the timeout; -1: exception. */
 static int collect(PyObject *self, struct module_state *state, int64_t timeout) {
-    char room[ROOM];
+    char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     uint64_t ticket;
     int r = mproc_taskq_collect(taskq_of(self), &message, &ticket, 0);
@@ -524,7 +523,7 @@ static PyObject *tasks_mourn(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "IO:mourn", &seat, &make_error)) {
         return NULL;
     }
-    if (mproc_taskq_mourn(taskq_of(self), seat, &ticket) != 1) {
+    if (mproc_taskq_worker_died(taskq_of(self), seat, &ticket) != 1) {
         Py_RETURN_FALSE;
     }
     Py_ssize_t part;
@@ -708,12 +707,12 @@ static int do_task(struct worker *w, const mproc_message *message) {
 
 /* 1: did one; 0: there will be none; -1: exception. */
 static int serve_one(struct worker *w) {
-    char room[ROOM];
+    char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     uint64_t ticket;
-    int r = mproc_taskq_claim(w->taskq, w->seat, &message, &ticket, 0);
+    int r = mproc_taskq_take(w->taskq, w->seat, &message, &ticket, 0);
     if (r == -ETIMEDOUT) {
-        BLOCKING(r, mproc_taskq_claim(w->taskq, w->seat, &message, &ticket, MPROC_FOREVER));
+        BLOCKING(r, mproc_taskq_take(w->taskq, w->seat, &message, &ticket, MPROC_FOREVER));
     }
     if (r == MPROC_ECLOSED) {
         return 0;
@@ -738,7 +737,7 @@ static PyObject *tasks_serve(PyObject *self, PyObject *args) {
         !PyArg_ParseTuple(args, "InOO:serve", &w.seat, &limit, &w.describe, &w.excuse)) {
         return NULL;
     }
-    int r = mproc_taskq_sit(w.taskq, w.seat);
+    int r = mproc_taskq_join(w.taskq, w.seat);
     if (r != 0) {
         return error_raise(r);
     }

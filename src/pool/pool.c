@@ -53,7 +53,6 @@
 #include "pool/pool.h"
 #include "system/os.h"
 
-#define SEATS_MAX 65535
 #define STILLBORN_SPARE 8
 #define REFILL_PAUSE MPROC_SEC      /* between starts that are not likely to succeed */
 #define BATCH 256                   /* replies that are booked before a waiter looks for his */
@@ -99,7 +98,7 @@ static bool bury_worker(mproc_pool *pool, unsigned seat, int task_code, mproc_ta
     }
     *how = (mproc_task_error){task_code, 0, mproc_process_pid(process),
                               task_code == MPROC_EDIED ? exitcode : 0};
-    if (mproc_taskq_mourn(pool->tasks, seat, &ticket) == 1) {
+    if (mproc_taskq_worker_died(pool->tasks, seat, &ticket) == 1) {
         mproc__book_failure(pool, ticket, *how);
     }
     (void)mproc_process_close(process);
@@ -202,7 +201,7 @@ static void look_if_due(mproc_pool *pool, int64_t interval) {
 /* ---------------------------------------------------------------- stopping */
 
 static void drain_replies(mproc_pool *pool) {
-    _Alignas(16) char room[MPROC__POOL_ROOM];
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     uint64_t ticket;
     while (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) == 0) {
@@ -297,7 +296,7 @@ static int await_sentinel(int fd, int64_t timeout) {
 /* Under the lock: replies that are there already. */
 static void book_batch(mproc_pool *pool, char *room) {
     for (int i = 0; i < BATCH; i++) {
-        mproc_message message = MPROC_MESSAGE_INIT(room, MPROC__POOL_ROOM);
+        mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
         uint64_t ticket;
         if (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) != 0) {
             return;
@@ -308,7 +307,7 @@ static void book_batch(mproc_pool *pool, char *room) {
 
 /* Collects for everybody. As follow(). */
 static int pump(mproc_pool *pool, int64_t timeout) {
-    _Alignas(16) char room[MPROC__POOL_ROOM];
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     uint64_t ticket = 0;
     bool ending = pool->base == pool->top && pool->state != MPROC__POOL_OPEN;
@@ -342,7 +341,7 @@ int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
 /* ---------------------------------------------------------------- the pool's life */
 
 static int check_options(const mproc_pool_options *o) {
-    bool good = o->workers <= SEATS_MAX && o->method >= 0 && o->method <= MPROC_FORKSERVER &&
+    bool good = o->workers <= MPROC_SEATS_MAX && o->method >= 0 && o->method <= MPROC_FORKSERVER &&
                 (o->init_arg == NULL || mproc_in_arena(o->init_arg));
     return good ? 0 : -EINVAL;
 }

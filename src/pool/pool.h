@@ -16,8 +16,6 @@
 #include "core/object.h"
 #include "process/function.h"
 
-/* What a queue keeps inline; larger messages bring their own memory. */
-#define MPROC__POOL_ROOM 8192
 /* A reply's code: the order was cancelled before it was begun. */
 #define MPROC__POOL_SKIPPED INT32_MIN
 

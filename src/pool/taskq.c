@@ -26,7 +26,6 @@
 #include "core/kinds.h"
 #include "queue.h"
 
-#define SEATS_MAX 65535
 #define PIECES_MAX 1024
 
 struct seat {
@@ -66,7 +65,7 @@ static int fill(struct mproc__hand *hand, void *object, const void *seats) {
 }
 
 int mproc_taskq_new(mproc_taskq **out, unsigned seats) {
-    if (seats == 0 || seats > SEATS_MAX) {
+    if (seats == 0 || seats > MPROC_SEATS_MAX) {
         return -EINVAL;
     }
     size_t size = sizeof(mproc_taskq) + seats * sizeof(struct seat);
@@ -92,11 +91,11 @@ int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ti
     return 0;
 }
 
-int mproc_taskq_mourn(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
+int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
     struct seat *s = &tasks->seat[seat];
     uint64_t token = mproc__load64(&s->token);
     if (token == 0) {
-        return 0; /* it ended before it sat down */
+        return 0; /* it ended before it joined */
     }
     mproc__member_bury(token); /* now the seat says what its last finished step said */
     uint64_t claim = mproc__load64(&s->claim);
@@ -117,7 +116,7 @@ uint64_t mproc_taskq_waiting(const mproc_taskq *tasks) {
     return mproc_queue_count(tasks_of(tasks));
 }
 
-int mproc_taskq_has(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
+int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
     uint64_t claim = seat < tasks->seats ? mproc__load64(&tasks->seat[seat].claim) : 0;
     if (claim == 0) {
         return 0;
@@ -128,7 +127,7 @@ int mproc_taskq_has(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
 
 /* ---------------------------------------------------------------- worker */
 
-int mproc_taskq_sit(mproc_taskq *tasks, unsigned seat) {
+int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) {
     if (seat >= tasks->seats) {
         return -EINVAL;
     }
@@ -136,8 +135,8 @@ int mproc_taskq_sit(mproc_taskq *tasks, unsigned seat) {
     return mproc__cas64(&tasks->seat[seat].token, &nobody, mproc__self_token()) ? 0 : -EBUSY;
 }
 
-int mproc_taskq_claim(mproc_taskq *tasks, unsigned seat, mproc_message *message, uint64_t *ticket,
-                      int64_t timeout) {
+int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message, uint64_t *ticket,
+                     int64_t timeout) {
     struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
     int r = mproc__queue_get(tasks_of(tasks), message, timeout, &claim);
     if (r == 0) {

@@ -138,12 +138,12 @@ static int do_order(struct worker *w, const mproc_message *message) {
 
 /* 0: one more was done; MPROC_ECLOSED: there will be none. */
 static int do_next(struct worker *w) {
-    _Alignas(16) char room[MPROC__POOL_ROOM];
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     uint64_t ticket;
     int r;
     do {
-        r = mproc_taskq_claim(w->tasks, w->seat, &message, &ticket, MPROC_FOREVER);
+        r = mproc_taskq_take(w->tasks, w->seat, &message, &ticket, MPROC_FOREVER);
     } while (r == -EINTR);
     if (r == 0) {
         r = do_order(w, &message);
@@ -185,7 +185,7 @@ int mproc__worker_main(void *arg, size_t size) {
     (void)size;
     w.tasks = mproc__pool_tasks(w.shared);
     if (mproc_hold(w.shared) != 0 || mproc_hold(w.tasks) != 0 ||
-        mproc_taskq_sit(w.tasks, w.seat) != 0) {
+        mproc_taskq_join(w.tasks, w.seat) != 0) {
         return EXIT_SEAT;
     }
     int r = initialise(&w);

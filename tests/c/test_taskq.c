@@ -58,7 +58,7 @@ static int echo_one(mproc_taskq *tasks, unsigned seat) {
     char room[64];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
     uint64_t ticket;
-    int r = mproc_taskq_claim(tasks, seat, &message, &ticket, MPROC_FOREVER);
+    int r = mproc_taskq_take(tasks, seat, &message, &ticket, MPROC_FOREVER);
     if (r == 0) {
         CHECK_OK(finish(tasks, seat, message.data, message.size));
         mproc_message_drop(&message);
@@ -72,8 +72,8 @@ TEST(taskq_tickets_go_out_and_come_back) {
     CHECK_EQ(put(tasks, "one", 3), 0);
     CHECK_EQ(put(tasks, "", 0), 1);
     CHECK_EQ(mproc_taskq_waiting(tasks), 2);
-    CHECK_OK(mproc_taskq_sit(tasks, 0));
-    CHECK_EQ(mproc_taskq_has(tasks, 0, &ticket), 0);
+    CHECK_OK(mproc_taskq_join(tasks, 0));
+    CHECK_EQ(mproc_taskq_current(tasks, 0, &ticket), 0);
     CHECK_OK(echo_one(tasks, 0));
     CHECK_OK(echo_one(tasks, 0));
     CHECK_EQ(mproc_taskq_waiting(tasks), 0);
@@ -91,7 +91,7 @@ TEST(taskq_large_tasks_and_results) {
     uint64_t ticket;
     memset(bytes, 5, SIZE);
     put(tasks, bytes, SIZE);
-    CHECK_OK(mproc_taskq_sit(tasks, 0));
+    CHECK_OK(mproc_taskq_join(tasks, 0));
     CHECK_OK(echo_one(tasks, 0));
     CHECK_OK(mproc_taskq_collect(tasks, &message, &ticket, 0));
     CHECK_EQ(message.size, SIZE);
@@ -106,13 +106,13 @@ TEST(taskq_seats) {
     uint64_t ticket = 99;
     mproc_taskq *none = NULL;
     CHECK_EQ(mproc_taskq_new(&none, 0), -EINVAL);
-    CHECK_EQ(mproc_taskq_new(&none, 65536), -EINVAL);
+    CHECK_EQ(mproc_taskq_new(&none, MPROC_SEATS_MAX + 1), -EINVAL);
     CHECK(none == NULL);
-    CHECK_EQ(mproc_taskq_sit(tasks, 2), -EINVAL);
-    CHECK_OK(mproc_taskq_sit(tasks, 1));
-    CHECK_EQ(mproc_taskq_sit(tasks, 1), -EBUSY);
-    CHECK_EQ(mproc_taskq_has(tasks, 2, &ticket), 0);
-    CHECK_EQ(mproc_taskq_mourn(tasks, 0, &ticket), 0); /* nobody has sat there */
+    CHECK_EQ(mproc_taskq_join(tasks, 2), -EINVAL);
+    CHECK_OK(mproc_taskq_join(tasks, 1));
+    CHECK_EQ(mproc_taskq_join(tasks, 1), -EBUSY);
+    CHECK_EQ(mproc_taskq_current(tasks, 2, &ticket), 0);
+    CHECK_EQ(mproc_taskq_worker_died(tasks, 0, &ticket), 0); /* nobody has joined there */
     CHECK_EQ(ticket, 99);
     mproc_drop(tasks);
 }
@@ -121,17 +121,17 @@ TEST(taskq_times_out) {
     mproc_taskq *tasks = taskq_of(1);
     mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
     uint64_t ticket;
-    CHECK_OK(mproc_taskq_sit(tasks, 0));
+    CHECK_OK(mproc_taskq_join(tasks, 0));
     CHECK_EQ(mproc_taskq_collect(tasks, &message, &ticket, 0), -ETIMEDOUT);
     CHECK_EQ(mproc_taskq_collect(tasks, &message, &ticket, MPROC_MSEC), -ETIMEDOUT);
-    CHECK_EQ(mproc_taskq_claim(tasks, 0, &message, &ticket, 0), -ETIMEDOUT);
-    CHECK_EQ(mproc_taskq_claim(tasks, 0, &message, &ticket, MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(mproc_taskq_take(tasks, 0, &message, &ticket, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_taskq_take(tasks, 0, &message, &ticket, MPROC_MSEC), -ETIMEDOUT);
     mproc_drop(tasks);
 }
 
 TEST(taskq_finish_without_a_task) {
     mproc_taskq *tasks = taskq_of(1);
-    CHECK_OK(mproc_taskq_sit(tasks, 0));
+    CHECK_OK(mproc_taskq_join(tasks, 0));
     CHECK_EQ(finish(tasks, 0, "x", 1), -EINVAL);
     put(tasks, "x", 1);
     CHECK_OK(echo_one(tasks, 0));
@@ -147,7 +147,7 @@ TEST(taskq_closed_is_drained) {
     mproc_taskq_close(tasks);
     CHECK_EQ(mproc_taskq_put(tasks, &piece, 1, &ticket), MPROC_ECLOSED);
     CHECK_EQ(ticket, 99);
-    CHECK_OK(mproc_taskq_sit(tasks, 0));
+    CHECK_OK(mproc_taskq_join(tasks, 0));
     CHECK_OK(echo_one(tasks, 0));
     CHECK_EQ(echo_one(tasks, 0), MPROC_ECLOSED);
     collect(tasks, 0, "a", 1);
@@ -160,14 +160,14 @@ static pid_t fork_worker(mproc_taskq *tasks, unsigned seat, void (*life)(mproc_t
     pid_t pid = fork();
     CHECK_GE(pid, 0);
     if (pid == 0) {
-        CHECK_OK(mproc_taskq_sit(tasks, seat));
+        CHECK_OK(mproc_taskq_join(tasks, seat));
         life(tasks, seat);
         _exit(0);
     }
     return pid;
 }
 
-static void bury(pid_t pid) {
+static void collect_child(pid_t pid) {
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
 }
 
@@ -180,7 +180,7 @@ static void die_with_task(mproc_taskq *tasks, unsigned seat) {
     mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
     uint64_t ticket;
     CHECK_OK(echo_one(tasks, seat));
-    CHECK_OK(mproc_taskq_claim(tasks, seat, &message, &ticket, MPROC_FOREVER));
+    CHECK_OK(mproc_taskq_take(tasks, seat, &message, &ticket, MPROC_FOREVER));
     raise(SIGKILL);
 }
 
@@ -189,20 +189,20 @@ static void die_without_task(mproc_taskq *tasks, unsigned seat) {
     raise(SIGKILL);
 }
 
-TEST(taskq_the_dead_workers_seat_names_its_task) {
+TEST(taskq_a_dead_workers_seat_names_its_task) {
     mproc_taskq *tasks = taskq_of(1);
     uint64_t ticket = 99, has = 98;
     put(tasks, "a", 1);
     put(tasks, "b", 1);
-    bury(fork_worker(tasks, 0, die_with_task));
-    CHECK_EQ(mproc_taskq_has(tasks, 0, &has), 1);
+    collect_child(fork_worker(tasks, 0, die_with_task));
+    CHECK_EQ(mproc_taskq_current(tasks, 0, &has), 1);
     CHECK_EQ(has, 1);
-    CHECK_EQ(mproc_taskq_mourn(tasks, 0, &ticket), 1);
+    CHECK_EQ(mproc_taskq_worker_died(tasks, 0, &ticket), 1);
     CHECK_EQ(ticket, 1);
-    CHECK_EQ(mproc_taskq_mourn(tasks, 0, &ticket), 0);
+    CHECK_EQ(mproc_taskq_worker_died(tasks, 0, &ticket), 0);
     collect(tasks, 0, "a", 1);
     check(tasks);
-    CHECK_OK(mproc_taskq_sit(tasks, 0)); /* the seat is free again */
+    CHECK_OK(mproc_taskq_join(tasks, 0)); /* the seat is free again */
     mproc_drop(tasks);
 }
 
@@ -210,8 +210,8 @@ TEST(taskq_a_dead_worker_without_a_task) {
     mproc_taskq *tasks = taskq_of(1);
     uint64_t ticket = 99;
     put(tasks, "a", 1);
-    bury(fork_worker(tasks, 0, die_without_task));
-    CHECK_EQ(mproc_taskq_mourn(tasks, 0, &ticket), 0);
+    collect_child(fork_worker(tasks, 0, die_without_task));
+    CHECK_EQ(mproc_taskq_worker_died(tasks, 0, &ticket), 0);
     CHECK_EQ(ticket, 99);
     collect(tasks, 0, "a", 1);
     check(tasks);
@@ -242,8 +242,8 @@ TEST(taskq_workers_share_the_tasks) {
         CHECK_EQ(seen[value]++, 0);
     }
     for (unsigned i = 0; i < WORKERS; i++) {
-        bury(pids[i]);
-        CHECK_EQ(mproc_taskq_mourn(tasks, i, &ticket), 0);
+        collect_child(pids[i]);
+        CHECK_EQ(mproc_taskq_worker_died(tasks, i, &ticket), 0);
     }
     check(tasks);
     mproc_drop(tasks);
@@ -260,7 +260,7 @@ struct seat {
 static void *echo_as_member(void *arg) {
     struct seat *s = arg;
     CHECK_OK(mproc__thread_becomes_member());
-    CHECK_OK(mproc_taskq_sit(s->tasks, s->number));
+    CHECK_OK(mproc_taskq_join(s->tasks, s->number));
     echo_all(s->tasks, s->number);
     mproc__thread_leaves();
     return NULL;
@@ -286,7 +286,7 @@ TEST(taskq_threads_as_members) {
     }
     for (unsigned i = 0; i < 2; i++) {
         CHECK_OK(pthread_join(seats[i].thread, NULL));
-        CHECK_EQ(mproc_taskq_mourn(tasks, i, &ticket), 0);
+        CHECK_EQ(mproc_taskq_worker_died(tasks, i, &ticket), 0);
     }
     check(tasks);
     mproc_drop(tasks);

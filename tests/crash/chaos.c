@@ -213,11 +213,11 @@ static void consume(void) {
 /* A task is a number and some bytes; its result the same bytes. */
 static void work(unsigned seat) {
     char room[64];
-    expect(mproc_taskq_sit(world->tasks, seat));
+    expect(mproc_taskq_join(world->tasks, seat));
     for (;;) {
         uint64_t ticket;
         mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-        int r = mproc_taskq_claim(world->tasks, seat, &message, &ticket, SOON);
+        int r = mproc_taskq_take(world->tasks, seat, &message, &ticket, SOON);
         if (r == MPROC_ECLOSED) {
             return;
         }
@@ -260,7 +260,7 @@ static const char *role_name(enum role role) {
 
 static void mourn_seat(unsigned seat) {
     uint64_t ticket;
-    int r = mproc_taskq_mourn(world->tasks, seat, &ticket);
+    int r = mproc_taskq_worker_died(world->tasks, seat, &ticket);
     if (r < 0) {
         boss_fail("mourn: %s", mproc_strerror(r));
     }

@@ -81,23 +81,23 @@ static void unmake(void *tasks) {
 
 /* ---- worker */
 
-static void sit(void *tasks) {
-    if (mproc_taskq_sit(tasks, 1) != 0) {
+static void join(void *tasks) {
+    if (mproc_taskq_join(tasks, 1) != 0) {
         abort();
     }
 }
 
-static void claim(void *tasks) {
+static void take(void *tasks) {
     struct scene *s = scene();
     s->message = (mproc_message)MPROC_MESSAGE_INIT(s->room, sizeof s->room);
-    if (mproc_taskq_claim(tasks, 1, &s->message, &s->ticket, CRASH_SOON) != 0) {
+    if (mproc_taskq_take(tasks, 1, &s->message, &s->ticket, CRASH_SOON) != 0) {
         abort();
     }
 }
 
-static void sit_and_claim(void *tasks) {
-    sit(tasks);
-    claim(tasks);
+static void join_and_take(void *tasks) {
+    join(tasks);
+    take(tasks);
     memcpy(text, scene()->message.data, scene()->message.size);
 }
 
@@ -110,7 +110,7 @@ static void finish(void *tasks) {
 
 static void work(void *tasks) {
     for (int i = 0; i < ROUNDS; i++) {
-        claim(tasks);
+        take(tasks);
         memcpy(text, scene()->message.data, scene()->message.size);
         mproc_message_drop(&scene()->message);
         finish(tasks);
@@ -121,14 +121,14 @@ static void work(void *tasks) {
 
 /* The worker that takes over, until the queue is closed. */
 static void successor(void *tasks) {
-    if (mproc_taskq_sit(tasks, 1) != 0) {
+    if (mproc_taskq_join(tasks, 1) != 0) {
         exit(2);
     }
     for (;;) {
         char room[128];
         uint64_t ticket;
         mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
-        int r = mproc_taskq_claim(tasks, 1, &m, &ticket, CRASH_SOON);
+        int r = mproc_taskq_take(tasks, 1, &m, &ticket, CRASH_SOON);
         if (r == MPROC_ECLOSED) {
             return;
         }
@@ -172,26 +172,26 @@ static void verify_all(mproc_taskq *tasks, uint64_t total, uint64_t lost) {
     uint64_t ticket;
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
     crash_equal(mproc_taskq_collect(tasks, &m, &ticket, 0), -ETIMEDOUT);
-    crash_equal(mproc_taskq_mourn(tasks, 1, &ticket), 0);
+    crash_equal(mproc_taskq_worker_died(tasks, 1, &ticket), 0);
     crash_check(mproc_taskq_check(tasks, why, sizeof why));
 }
 
-/* Mourns the victim: the ticket of the task that died with it, or TASKS + 1. */
-static uint64_t mourn(mproc_taskq *tasks) {
+/* Collects the victim: the ticket of the task that died with it, or TASKS + 1. */
+static uint64_t worker_died(mproc_taskq *tasks) {
     uint64_t ticket = 0;
-    int r = mproc_taskq_mourn(tasks, 1, &ticket);
+    int r = mproc_taskq_worker_died(tasks, 1, &ticket);
     crash_require(r == 0 || r == 1);
     crash_check(mproc_taskq_check(tasks, why, sizeof why));
     return r == 1 ? ticket : TASKS + 1;
 }
 
-static void verify_sit(void *tasks) {
-    crash_equal(mourn(tasks), TASKS + 1);
+static void verify_join(void *tasks) {
+    crash_equal(worker_died(tasks), TASKS + 1);
     verify_all(tasks, TASKS, TASKS + 1);
 }
 
-static void verify_claim(void *tasks) {
-    uint64_t lost = mourn(tasks);
+static void verify_take(void *tasks) {
+    uint64_t lost = worker_died(tasks);
     uint64_t waiting = mproc_taskq_waiting(tasks);
     crash_require(lost == 0 || (lost == TASKS + 1 && !crash_returned()));
     crash_equal(waiting, lost == 0 ? TASKS - 1 : TASKS);
@@ -200,13 +200,13 @@ static void verify_claim(void *tasks) {
 
 /* The task either died with the worker, or has its result; verify_all() counts that. */
 static void verify_finish(void *tasks) {
-    uint64_t lost = mourn(tasks);
+    uint64_t lost = worker_died(tasks);
     crash_require(lost == TASKS + 1 || (lost == 0 && !crash_returned()));
     verify_all(tasks, TASKS, lost);
 }
 
 static void verify_work(void *tasks) {
-    uint64_t lost = mourn(tasks);
+    uint64_t lost = worker_died(tasks);
     crash_require(lost < ROUNDS || lost == TASKS + 1);
     if (crash_returned()) {
         crash_equal(lost, TASKS + 1);
@@ -219,11 +219,11 @@ static void put_meanwhile(void *tasks) {
     put(tasks, 0);
 }
 
-static void verify_claim_after_wait(void *tasks) {
+static void verify_take_after_wait(void *tasks) {
     if (!scene()->served) {
         put_meanwhile(tasks);
     }
-    uint64_t lost = mourn(tasks);
+    uint64_t lost = worker_died(tasks);
     crash_require(lost == 0 || (lost == TASKS + 1 && !crash_returned()));
     verify_all(tasks, 1, lost);
 }
@@ -257,20 +257,20 @@ static void no_teardown(void *object) {
     }
 
 static const struct crash_op ops[] = {
-    OP("sit", small, NULL, sit, verify_sit),
-    OP("claim", small, sit, claim, verify_claim),
-    OP("claim (large)", large, sit, claim, verify_claim),
-    {.name = "taskq claim (none, then one)",
+    OP("join", small, NULL, join, verify_join),
+    OP("take", small, join, take, verify_take),
+    OP("take (large)", large, join, take, verify_take),
+    {.name = "taskq take (none, then one)",
      .setup = idle,
-     .prepare = sit,
-     .operate = claim,
+     .prepare = join,
+     .operate = take,
      .meanwhile = put_meanwhile,
-     .verify = verify_claim_after_wait,
+     .verify = verify_take_after_wait,
      .teardown = unmake},
-    OP("finish", small, sit_and_claim, finish, verify_finish),
-    OP("finish (large)", large, sit_and_claim, finish, verify_finish),
-    OP("claim and finish, 2 rounds", small, sit, work, verify_work),
-    OP("claim and finish, 2 rounds (large)", large, sit, work, verify_work),
+    OP("finish", small, join_and_take, finish, verify_finish),
+    OP("finish (large)", large, join_and_take, finish, verify_finish),
+    OP("take and finish, 2 rounds", small, join, work, verify_work),
+    OP("take and finish, 2 rounds (large)", large, join, work, verify_work),
     {.name = "taskq new, drop",
      .setup = nothing,
      .operate = operate_new,
