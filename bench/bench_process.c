@@ -37,7 +37,7 @@ static double start_join(void *arg, uint64_t n) {
         if (r == 0) {
             r = mproc_process_join(process, MPROC_FOREVER);
         }
-        if (r != 0 || mproc_process_close(process) != 0) {
+        if (r != 0 || mproc_process_drop(process) != 0) {
             fprintf(stderr, "bench: %s\n", mproc_strerror(r));
             bench_die("mproc_process_start");
         }

@@ -24,6 +24,10 @@
  *     mproc_hold(), or uses the object only while its starter holds it. A
  *     parameter called `owned` passes to the callee, one called `lent` is only
  *     used during the call.
+ *     Three words for three ways out. *drop* gives back what the caller has of a thing: a hold on a shared
+ *     object, or a handle, which is private memory of this process; the thing itself goes when nobody has
+ *     anything of it. *close* says that nothing more will come (of a queue, a pool), and gives nothing
+ *     back. *free* gives a block of the arena back. (*unlink* takes the name of a segment away.)
  *  4. Time. Timeouts are relative nanoseconds; each call makes one deadline of
  *     its own. MPROC_FOREVER waits without end, 0 only tries. A timeout that
  *     passes is -ETIMEDOUT.
@@ -254,7 +258,7 @@ MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
 MPROC_API int mproc_lock_is_mine(const mproc_lock *lock);
 
 /* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */
-MPROC_API void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out);
+MPROC_API void mproc_lock_dead_owner(const mproc_lock *lock, mproc_lock_holder *out);
 
 MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) MPROC_MUST_USE;
 
@@ -291,7 +295,7 @@ MPROC_API unsigned mproc_rlock_depth(const mproc_rlock *lock);
 
 /* As those of mproc_lock. */
 MPROC_API void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out);
-MPROC_API void mproc_rlock_mourned(const mproc_rlock *lock, mproc_lock_holder *out);
+MPROC_API void mproc_rlock_dead_owner(const mproc_rlock *lock, mproc_lock_holder *out);
 MPROC_API int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- semaphore */
@@ -523,7 +527,7 @@ typedef struct mproc_process_options {
 /*
  * Starts a child that runs fn. `arg` is copied (size bytes) into the arena and from there given to the
  * child; when `size` is 0, `arg` is passed as it is and must be NULL or point into the arena.
- * Handle: process-local memory, freed by mproc_process_close().
+ * Handle: process-local memory, freed by mproc_process_drop().
  *
  * The child's end: a spawned child is a program of its own and ends by exit() with fn's result. A forked
  * one (MPROC_FORK, MPROC_FORKSERVER) is a copy of another: its streams are flushed, then it ends by
@@ -543,7 +547,7 @@ MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const v
  * The same in two steps, for runtimes that prepare what the child gets: prepare reserves the child's
  * place in the family (mproc_hold_for() then works), launch starts it. For MPROC_FORK launch returns
  * MPROC_IN_CHILD in the child, as fork() does; a spawned program finds its bytes by mproc_child_args().
- * A prepared process that is not launched is given up with mproc_process_close(). What options point to
+ * A prepared process that is not launched is given up with mproc_process_drop(). What options point to
  * (argv, envp, from) must stay there until the launch; name and fds are copied.
  */
 #define MPROC_IN_CHILD 1
@@ -581,7 +585,7 @@ MPROC_API int mproc_process_kill(mproc_process *process);      /* SIGKILL */
 MPROC_API int mproc_process_interrupt(mproc_process *process); /* SIGINT */
 
 /* Frees the handle. -EBUSY while the process runs (join it first). NULL is ignored. */
-MPROC_API int mproc_process_close(mproc_process *owned);
+MPROC_API int mproc_process_drop(mproc_process *owned);
 
 /*
  * A template: a process that forks itself on request (MPROC_FORKSERVER). Its forks are children of the
@@ -817,7 +821,7 @@ MPROC_API const char *mproc_shm_name(const mproc_shm *shm);
 MPROC_API int mproc_shm_fd(const mproc_shm *shm);
 
 /* Unmaps and frees the handle; the segment stays. NULL is ignored. */
-MPROC_API void mproc_shm_close(mproc_shm *owned);
+MPROC_API void mproc_shm_drop(mproc_shm *owned);
 
 /* Removes the name; the memory goes with the last mapping. Anybody may. -ENOENT, -EINVAL, -EACCES. */
 MPROC_API int mproc_shm_unlink(const char *name) MPROC_MUST_USE;
@@ -838,7 +842,7 @@ MPROC_API int mproc_shm_check(char *why, size_t size) MPROC_MUST_USE;
 /*
  * A list of fixed length in a named segment, laid out as the ShareableList of Python's multiprocessing:
  * either end may be one. The list is its segment: it is attached by mproc_shm_open(), closed by
- * mproc_shm_close() and unlinked by mproc_shm_unlink().
+ * mproc_shm_drop() and unlinked by mproc_shm_unlink().
  *
  * An item can be replaced, also by one of another kind, if the new one fits: a text has room for as many
  * bytes as its place was made with, rounded up to a multiple of 8; everything else has room for 8. Bytes

@@ -12,7 +12,7 @@
  *   signaller where the last one ran that released the lock without being its holder: CPU + 1, 0: nobody
  *             did. A hint, written by anybody who does. Whose lock is a signal, and waits for the next one
  *             on that CPU, does not look before it sleeps: the other could not run meanwhile.
- *   mourned*  written by who acquired the lock from a dead holder.
+ *   dead_*    written by who acquired the lock from a dead holder.
  *
  * Invariants.
  *   L1  Those of guard.c.
@@ -34,8 +34,8 @@ struct mproc_lock {
     uint64_t holder;
     uint32_t signaller;
     uint32_t pad;
-    uint64_t mourned_thread;
-    uint64_t mourned_serial;
+    uint64_t dead_thread;
+    uint64_t dead_serial;
     uint64_t log; /* the block behind guard.log */
 };
 
@@ -67,10 +67,9 @@ uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token) {
     return holder != 0 || slot == NULL ? holder : (uint64_t)slot->pid << 32;
 }
 
-static void mourn(struct mproc_lock *lock, uint64_t token) {
-    mproc__poke64(&lock->mourned_thread,
-                  mproc__lock_late_holder(mproc__peek64(&lock->holder), token));
-    mproc__poke64(&lock->mourned_serial, token >> 32);
+static void note_death(struct mproc_lock *lock, uint64_t token) {
+    mproc__poke64(&lock->dead_thread, mproc__lock_late_holder(mproc__peek64(&lock->holder), token));
+    mproc__poke64(&lock->dead_serial, token >> 32);
     mproc__guard_rollback(&lock->guard);
 }
 
@@ -92,7 +91,7 @@ static MPROC__NOINLINE int wait(struct mproc_lock *lock, uint64_t mine, int64_t 
                 ? mproc__mutex_sleep(mutex, mine, timeout, whom, &dead)
                 : mproc__mutex_wait(mutex, mine, timeout, whom, &dead);
     if (r == -EOWNERDEAD) {
-        mourn(lock, dead);
+        note_death(lock, dead);
     }
     return r;
 }
@@ -173,8 +172,8 @@ void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out) {
     describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
 }
 
-void mproc_lock_mourned(const mproc_lock *lock, mproc_lock_holder *out) {
-    describe(mproc__peek64(&lock->mourned_thread), mproc__peek64(&lock->mourned_serial), out);
+void mproc_lock_dead_owner(const mproc_lock *lock, mproc_lock_holder *out) {
+    describe(mproc__peek64(&lock->dead_thread), mproc__peek64(&lock->dead_serial), out);
 }
 
 /* A lock changes hands while it is looked at: what is wrong stays wrong, however often one looks. */

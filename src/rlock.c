@@ -15,7 +15,7 @@
  *   holder    pid << 32 | thread id; written by who holds the mutex, 0 before it is released.
  *   depth     written and read by who holds the mutex.
  *   turn      how often it was taken; written by who holds the mutex, read by anybody.
- *   mourned*  written by who acquired the mutex from a dead holder.
+ *   dead_*    written by who acquired the mutex from a dead holder.
  *
  * Invariants.
  *   R1  While the mutex is free, holder and depth are 0.
@@ -36,8 +36,8 @@ struct mproc_rlock {
     uint32_t depth;
     uint32_t pad;
     uint64_t turn;
-    uint64_t mourned_thread;
-    uint64_t mourned_serial;
+    uint64_t dead_thread;
+    uint64_t dead_serial;
 };
 
 int mproc_rlock_new(mproc_rlock **out) {
@@ -60,9 +60,9 @@ static int take(mproc_rlock *lock, int64_t timeout, enum mproc__mutex_for whom, 
         if (r != -EOWNERDEAD) {
             return r;
         }
-        mproc__poke64(&lock->mourned_thread,
+        mproc__poke64(&lock->dead_thread,
                       mproc__lock_late_holder(mproc__peek64(&lock->holder), dead));
-        mproc__poke64(&lock->mourned_serial, dead >> 32);
+        mproc__poke64(&lock->dead_serial, dead >> 32);
     }
     mproc__poke64(&lock->turn, lock->turn + 1);
     mproc__store_fence(); /* SYNC(rlock.turn): the turn, before what is changed in it. */
@@ -154,8 +154,8 @@ void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out) {
     describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
 }
 
-void mproc_rlock_mourned(const mproc_rlock *lock, mproc_lock_holder *out) {
-    describe(mproc__peek64(&lock->mourned_thread), mproc__peek64(&lock->mourned_serial), out);
+void mproc_rlock_dead_owner(const mproc_rlock *lock, mproc_lock_holder *out) {
+    describe(mproc__peek64(&lock->dead_thread), mproc__peek64(&lock->dead_serial), out);
 }
 
 int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) {

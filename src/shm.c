@@ -262,7 +262,7 @@ int mproc__shm_make(mproc_shm **out, const char *name, const void *contents, siz
     shm->mode = o->mode != 0 ? o->mode : S_IRUSR | S_IWUSR;
     r = make(shm, name, contents, o->flags);
     if (r != 0) {
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
         return r;
     }
     *out = shm;
@@ -298,7 +298,7 @@ int mproc_shm_open(mproc_shm **out, const char *name) {
         r = attach(shm);
     }
     if (r != 0) {
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
         return r;
     }
     *out = shm;
@@ -348,7 +348,7 @@ int mproc_shm_fd(const mproc_shm *shm) {
     return shm->fd;
 }
 
-void mproc_shm_close(mproc_shm *owned) {
+void mproc_shm_drop(mproc_shm *owned) {
     if (owned == NULL) {
         return;
     }

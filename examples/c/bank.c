@@ -75,7 +75,7 @@ int main(int argc, char **argv) {
         int code = 1;
         must(mproc_process_join(clerks[i], MPROC_FOREVER));
         must(mproc_process_exitcode(clerks[i], &code));
-        must(mproc_process_close(clerks[i]));
+        must(mproc_process_drop(clerks[i]));
         if (code != 0) {
             return 1;
         }

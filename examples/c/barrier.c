@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
         int code = 1;
         must(mproc_process_join(processes[i], MPROC_FOREVER));
         must(mproc_process_exitcode(processes[i], &code));
-        must(mproc_process_close(processes[i]));
+        must(mproc_process_drop(processes[i]));
         if (code != 0) {
             return 1;
         }

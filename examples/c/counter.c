@@ -68,7 +68,7 @@ static int run_workers(struct counters *counters) {
             mproc_process_exitcode(workers[i], &code) != 0 || code != 0) {
             failed = 1;
         }
-        failed |= mproc_process_close(workers[i]) != 0;
+        failed |= mproc_process_drop(workers[i]) != 0;
     }
     return failed;
 }

@@ -32,5 +32,5 @@ int main(int argc, char **argv) {
     }
     printf("%s\n", (char *)m.data);
     mproc_drop(queue);
-    return mproc_process_join(child, MPROC_FOREVER) || mproc_process_close(child);
+    return mproc_process_join(child, MPROC_FOREVER) || mproc_process_drop(child);
 }

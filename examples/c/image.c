@@ -46,8 +46,8 @@ static int smooth(void *arg, size_t size) {
     if (!failed) {
         smooth_band(old, new, job->band);
     }
-    mproc_shm_close(source);
-    mproc_shm_close(target);
+    mproc_shm_drop(source);
+    mproc_shm_drop(target);
     return failed;
 }
 
@@ -75,7 +75,7 @@ static int run_workers(const char *source, const char *target) {
     for (int i = 0; i < BANDS; i++) {
         failed |= mproc_process_join(workers[i], MPROC_FOREVER) != 0 ||
                   mproc_process_exitcode(workers[i], &code) != 0 || code != 0;
-        failed |= mproc_process_close(workers[i]) != 0;
+        failed |= mproc_process_drop(workers[i]) != 0;
     }
     return failed;
 }
@@ -120,7 +120,7 @@ int main(int argc, char **argv) {
     if (target != NULL) {
         failed |= mproc_shm_unlink(mproc_shm_name(target)) != 0;
     }
-    mproc_shm_close(source);
-    mproc_shm_close(target);
+    mproc_shm_drop(source);
+    mproc_shm_drop(target);
     return failed;
 }

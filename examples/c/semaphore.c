@@ -64,7 +64,7 @@ static int finish(mproc_process *process) {
     int code = 0;
     must(mproc_process_join(process, MPROC_FOREVER));
     must(mproc_process_exitcode(process, &code));
-    must(mproc_process_close(process));
+    must(mproc_process_drop(process));
     return code;
 }
 

@@ -103,9 +103,9 @@ static PyObject *inherit(struct condition *self) {
         Py_RETURN_TRUE;
     }
     if (self->recursive) {
-        mproc_rlock_mourned(handle_object(self->lock), &dead);
+        mproc_rlock_dead_owner(handle_object(self->lock), &dead);
     } else {
-        mproc_lock_mourned(handle_object(self->lock), &dead);
+        mproc_lock_dead_owner(handle_object(self->lock), &dead);
     }
     return acquire_owner_died(&dead);
 }

@@ -41,7 +41,7 @@ static PyObject *inherit(PyObject *self) {
     if (lock_handle(self)->recover) {
         Py_RETURN_TRUE;
     }
-    LOCK_DO(mourned)(lock_of(self), &dead);
+    LOCK_DO(dead_owner)(lock_of(self), &dead);
     (void)LOCK_DO(release)(lock_of(self));
     return acquire_owner_died(&dead);
 }

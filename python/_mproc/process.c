@@ -126,7 +126,7 @@ static int child_shut(struct child *self) {
     child_give_back(self);
     if (!self->handle) return 0;
     pid_t pid = mproc_process_pid(self->handle);
-    int r = mproc_process_close(self->handle);
+    int r = mproc_process_drop(self->handle);
     if (r < 0) return r;
     self->handle = NULL;
     self->pid = pid;
@@ -193,7 +193,7 @@ static mproc_process *child_prepare(struct child *self, mproc_process_options *o
     Py_DECREF(label);
     if (r == 0) {
         r = hold_all(self, handle);
-        if (r < 0) (void)mproc_process_close(handle);
+        if (r < 0) (void)mproc_process_drop(handle);
     }
     if (r < 0) error_raise(r);
     return r < 0 ? NULL : handle;
@@ -327,13 +327,13 @@ static int fork_child(struct child *self, PyObject *process, struct taken *taken
     mproc_process *handle = prepare_fork(self, process);
     if (!handle) return -1;
     if (take(taken, process) < 0) {
-        (void)mproc_process_close(handle);
+        (void)mproc_process_drop(handle);
         return -1;
     }
     int r = launch_fork(self, handle, taken);
     if (r == MPROC_IN_CHILD) run_forked(process, taken);
     if (r == 0) return 0;
-    (void)mproc_process_close(handle);
+    (void)mproc_process_drop(handle);
     error_raise(r);
     return -1;
 }
@@ -421,7 +421,7 @@ static PyObject *child_start(struct child *self, mproc_process_options *options,
     if (!handle) return NULL;
     BLOCKING(r, mproc_process_launch(handle, payload->buf, (size_t)payload->len));
     if (r < 0) {
-        (void)mproc_process_close(handle);
+        (void)mproc_process_drop(handle);
         if (r == BLOCKING_RAISED) return NULL;
         return error_raise_for(r, options->argv ? options->argv[0] : NULL);
     }

@@ -43,7 +43,7 @@ PyObject *segment_raise(int code, PyObject *name) {
 PyObject *segment_wrap(PyTypeObject *type, mproc_shm *owned) {
     struct segment *self = (struct segment *)type->tp_alloc(type, 0);
     if (self == NULL) {
-        mproc_shm_close(owned);
+        mproc_shm_drop(owned);
         return NULL;
     }
     self->shm = owned;
@@ -174,7 +174,7 @@ static PyObject *segment_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
         PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
         return NULL;
     }
-    mproc_shm_close(segment->shm);
+    mproc_shm_drop(segment->shm);
     segment->shm = NULL;
     Py_RETURN_NONE;
 }
@@ -205,7 +205,7 @@ static PyObject *segment_fd(PyObject *self, void *Py_UNUSED(unused)) {
 
 static void segment_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
-    mproc_shm_close(segment_of(self)->shm);
+    mproc_shm_drop(segment_of(self)->shm);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -38,7 +38,7 @@ static int inherit(struct synchronized *s) {
     if (lock_handle(s->lock)->recover) {
         return 0;
     }
-    mproc_rlock_mourned(s->rlock, &dead);
+    mproc_rlock_dead_owner(s->rlock, &dead);
     (void)mproc_rlock_release(s->rlock);
     (void)acquire_owner_died(&dead);
     return -1;

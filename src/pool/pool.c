@@ -101,7 +101,7 @@ static bool bury_worker(mproc_pool *pool, unsigned seat, int task_code, mproc_ta
     if (mproc_taskq_worker_died(pool->tasks, seat, &ticket) == 1) {
         mproc__book_failure(pool, ticket, *how);
     }
-    (void)mproc_process_close(process);
+    (void)mproc_process_drop(process);
     pool->process[seat] = NULL;
     pool->polls[seat].fd = -1;
     pool->alive--;
@@ -361,7 +361,7 @@ static int shared_new(struct mproc__pool_shared **out, unsigned seats) {
 /* Frees what is the caller's; a stranger's copy of the workers' handles too. */
 static void free_pool(mproc_pool *pool) {
     for (unsigned i = 0; pool->process != NULL && i < pool->seats; i++) {
-        (void)mproc_process_close(pool->process[i]);
+        (void)mproc_process_drop(pool->process[i]);
     }
     if (mproc__family != NULL) {
         mproc_drop(pool->tasks);

@@ -81,7 +81,7 @@ int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, 
         mproc__child_end(fn((void *)(uintptr_t)given, size));
     }
     if (r != 0) {
-        (void)mproc_process_close(process);
+        (void)mproc_process_drop(process);
         return r;
     }
     *out = process;
@@ -120,7 +120,7 @@ int mproc_process_prepare(mproc_process **out, const mproc_process_options *opti
         r = mproc_process_pass(process, o.fds[i]);
     }
     if (r != 0) {
-        (void)mproc_process_close(process);
+        (void)mproc_process_drop(process);
         return r;
     }
     *out = process;
@@ -458,7 +458,7 @@ int mproc_process_interrupt(mproc_process *process) {
 
 /* ---------------------------------------------------------------- the handle's end */
 
-int mproc_process_close(mproc_process *owned) {
+int mproc_process_drop(mproc_process *owned) {
     int code;
     if (owned == NULL) {
         return 0;

@@ -100,7 +100,7 @@ int mproc_template_new(mproc_template **out, const mproc_process_options *option
 close_control:
     close(ends[0]);
 close_process:
-    (void)mproc_process_close(one->process);
+    (void)mproc_process_drop(one->process);
 free_handle:
     free(one);
     return r;
@@ -132,7 +132,7 @@ void mproc_template_drop(mproc_template *owned) {
         pthread_mutex_destroy(&owned->lock);
     }
     close(owned->control);
-    (void)mproc_process_close(owned->process);
+    (void)mproc_process_drop(owned->process);
     free(owned);
 }
 

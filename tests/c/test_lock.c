@@ -54,7 +54,7 @@ TEST(lock_acquire_release) {
     mproc_lock_owner(r->lock, &holder);
     CHECK_EQ(holder.pid, 0);
     CHECK_EQ(mproc_lock_release(r->lock), MPROC_ENOTHELD);
-    mproc_lock_mourned(r->lock, &holder);
+    mproc_lock_dead_owner(r->lock, &holder);
     CHECK(holder.pid == 0 && holder.tid == 0 && holder.serial == 0);
     drop(r);
 }
@@ -185,7 +185,7 @@ TEST(lock_gives_back_what_the_killed_changed) {
         for (int i = 0; i < WORDS; i++) {
             CHECK_EQ(r->words[i], 0);
         }
-        mproc_lock_mourned(r->lock, &mourned);
+        mproc_lock_dead_owner(r->lock, &mourned);
         CHECK(mourned.pid == holder.pid && mourned.tid == holder.tid &&
               mourned.serial == holder.serial);
         mproc_lock_owner(r->lock, &holder);
@@ -267,7 +267,7 @@ static void check_often(void *arg) {
     for (int i = 0; i < 2000; i++) {
         CHECK_OK(mproc_lock_check(r->lock, why, sizeof why));
         mproc_lock_owner(r->lock, &holder);
-        mproc_lock_mourned(r->lock, &holder);
+        mproc_lock_dead_owner(r->lock, &holder);
     }
 }
 

@@ -880,7 +880,7 @@ TEST_METHODS(pool_workers_end_with_their_owner) {
     await_word(&gate->entered, 2);
     CHECK_OK(mproc_process_kill(owner));
     CHECK_OK(mproc_process_join(owner, MPROC_FOREVER));
-    CHECK_OK(mproc_process_close(owner));
+    CHECK_OK(mproc_process_drop(owner));
     while (mproc_members(NULL, 0) > (method == MPROC_FORKSERVER ? 2 : 1)) {
         usleep(500);
     }

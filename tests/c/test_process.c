@@ -36,7 +36,7 @@ static int finish(mproc_process *process) {
     int code = 9999;
     CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
     CHECK_OK(mproc_process_exitcode(process, &code));
-    CHECK_OK(mproc_process_close(process));
+    CHECK_OK(mproc_process_drop(process));
     return code;
 }
 
@@ -230,8 +230,8 @@ TEST(process_running_and_ended) {
     CHECK_EQ(mproc_process_join(p, 0), -ETIMEDOUT);
     CHECK_EQ(mproc_process_join(p, MPROC_MSEC), -ETIMEDOUT);
     CHECK_EQ(mproc_wait(&sentinel, 1, &ready, 0), 0);
-    CHECK_EQ(mproc_process_close(p), -EBUSY);
-    CHECK_EQ(mproc_process_close(p), -EBUSY); /* a second time changes nothing */
+    CHECK_EQ(mproc_process_drop(p), -EBUSY);
+    CHECK_EQ(mproc_process_drop(p), -EBUSY); /* a second time changes nothing */
     CHECK_EQ(mproc_process_signal(p, 0), 0);
     release(ends);
     CHECK_EQ(mproc_wait(&sentinel, 1, &ready, MPROC_FOREVER), 1);
@@ -242,18 +242,18 @@ TEST(process_running_and_ended) {
     CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
     CHECK_EQ(mproc_process_signal(p, SIGTERM), -ESRCH);
     CHECK_OK(mproc_process_exitcode(p, &code));
-    CHECK_OK(mproc_process_close(p));
-    CHECK_OK(mproc_process_close(NULL));
+    CHECK_OK(mproc_process_drop(p));
+    CHECK_OK(mproc_process_drop(NULL));
 }
 
-TEST(process_close_collects) {
+TEST(process_drop_collects) {
     int ends[2];
     unsigned char ready;
     mproc_process *p = start_waiting(ends);
     int sentinel = mproc_process_sentinel(p);
     release(ends);
     CHECK_EQ(mproc_wait(&sentinel, 1, &ready, MPROC_FOREVER), 1);
-    CHECK_OK(mproc_process_close(p)); /* the harness would find a zombie */
+    CHECK_OK(mproc_process_drop(p)); /* the harness would find a zombie */
 }
 
 static void end_by(int (*call)(mproc_process *), int signal) {
@@ -277,7 +277,7 @@ TEST(process_bury_gives_all_back) {
     CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
     mproc_member all[8];
     CHECK_EQ(mproc_members(all, 8), 1);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     CHECK_OK(mproc_member_check(NULL, 0));
     mproc_free(r);
 }
@@ -426,7 +426,7 @@ TEST(process_joined_by_a_stranger) {
         CHECK_EQ(mproc_process_join(p, 0), MPROC_ESTRANGER);
         CHECK_EQ(mproc_process_exitcode(p, &code), MPROC_ESTRANGER);
         CHECK_EQ(mproc_process_signal(p, 0), 0);
-        CHECK_OK(mproc_process_close(p)); /* its copy */
+        CHECK_OK(mproc_process_drop(p)); /* its copy */
         CHECK_EQ(test_open_fds(), before - 1);
         _exit(0);
     }
@@ -443,12 +443,12 @@ TEST(process_prepared_by_a_stranger) {
     pid_t pid = fork();
     if (pid == 0) {
         CHECK_EQ(mproc_process_launch(p, NULL, 0), MPROC_ESTRANGER);
-        CHECK_OK(mproc_process_close(p));
+        CHECK_OK(mproc_process_drop(p));
         _exit(0);
     }
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
 }
 
 TEST_METHODS(process_status_taken_by_somebody_else) {
@@ -842,10 +842,10 @@ TEST(process_no_room_in_the_family) {
     }
     CHECK_EQ(r, MPROC_EMEMBERS);
     CHECK_EQ(n, MPROC__MEMBERS - 1);
-    CHECK_OK(mproc_process_close(all[--n]));
+    CHECK_OK(mproc_process_drop(all[--n]));
     CHECK_EQ(finish(start(MPROC_FORK, no_args, NULL, 0)), 42);
     while (n > 0) {
-        CHECK_OK(mproc_process_close(all[--n]));
+        CHECK_OK(mproc_process_drop(all[--n]));
     }
 }
 
@@ -876,7 +876,7 @@ TEST(process_prepared_and_given_up) {
     mproc_lock *lock = made_lock(0);
     CHECK_OK(mproc_process_prepare(&p, NULL));
     CHECK_OK(mproc_hold_for(p, lock));
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     CHECK_EQ(mproc_holds(lock), 1);
     mproc_drop(lock);
 }
@@ -960,7 +960,7 @@ static char come_late(unsigned flags, bool starter_dies, const char *exec) {
         close(go[1]);
         if (!starter_dies) {
             CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
-            CHECK_OK(mproc_process_close(p));
+            CHECK_OK(mproc_process_drop(p));
         }
         _exit(0);
     }
@@ -1016,7 +1016,7 @@ static void many(mproc_method method, int n) {
     for (int i = 0; i < n; i++) {
         mproc_process *p = start(method, add_one, count, 0);
         CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
-        CHECK_OK(mproc_process_close(p));
+        CHECK_OK(mproc_process_drop(p));
     }
     CHECK_EQ(*count, n + 1);
     CHECK_EQ(test_open_fds(), fds);

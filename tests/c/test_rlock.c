@@ -46,7 +46,7 @@ TEST(rlock_tells_its_owner) {
     CHECK_EQ(holder.pid, getpid());
     CHECK_EQ(holder.tid, mproc__os_tid());
     CHECK_NE(holder.serial, 0);
-    mproc_rlock_mourned(lock, &holder);
+    mproc_rlock_dead_owner(lock, &holder);
     CHECK_EQ(holder.pid, 0);
     CHECK_OK(mproc_rlock_release(lock));
     drop(lock);
@@ -95,7 +95,7 @@ TEST(rlock_of_a_dead_holder_goes_to_one_who_is_told) {
     kin_join(pid);
     CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_EQ(mproc_rlock_depth(lock), 1);
-    mproc_rlock_mourned(lock, &dead);
+    mproc_rlock_dead_owner(lock, &dead);
     CHECK_EQ(dead.pid, pid);
     CHECK_OK(mproc_rlock_acquire(lock, MPROC_FOREVER));
     CHECK_OK(mproc_rlock_release(lock));

@@ -44,7 +44,7 @@ static mproc_shm *make(const mproc_item *items, size_t n) {
 
 static void drop(mproc_shm *list) {
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(list)));
-    mproc_shm_close(list);
+    mproc_shm_drop(list);
 }
 
 static void check(mproc_shm *list) {
@@ -104,7 +104,7 @@ TEST(list_holds_all_kinds) {
     CHECK_OK(mproc_shareable_list_room(list, 6, &room));
     CHECK_EQ(room, 16);
     check(list);
-    mproc_shm_close(other);
+    mproc_shm_drop(other);
     drop(list);
 }
 

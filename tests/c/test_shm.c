@@ -78,12 +78,12 @@ TEST(shm_is_shared_by_name) {
     strcpy(data(one) + 900, "hello");
     CHECK_STR(data(two) + 900, "hello");
     CHECK(data(one) == data(one));
-    mproc_shm_close(two);
+    mproc_shm_drop(two);
     check();
     CHECK_OK(mproc_shm_unlink(name));
     CHECK(!exists(name));
     CHECK_STR(data(one) + 900, "hello"); /* the memory lives as long as a mapping */
-    mproc_shm_close(one);
+    mproc_shm_drop(one);
     check();
 }
 
@@ -101,9 +101,9 @@ TEST(shm_gets_a_name_and_permissions) {
     CHECK_EQ(st.st_mode & 0777, 0640 & ~umask(0));
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(a)));
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(b)));
-    mproc_shm_close(a);
-    mproc_shm_close(b);
-    mproc_shm_close(NULL);
+    mproc_shm_drop(a);
+    mproc_shm_drop(b);
+    mproc_shm_drop(NULL);
 }
 
 TEST(shm_is_interchangeable_with_posix) {
@@ -119,7 +119,7 @@ TEST(shm_is_interchangeable_with_posix) {
     CHECK_OK(shm_unlink(with_slash));
     CHECK_EQ(mproc_shm_unlink(with_slash), -ENOENT);
     check();
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
 
     close(fd);
     fd = shm_open(with_slash, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -128,7 +128,7 @@ TEST(shm_is_interchangeable_with_posix) {
     CHECK_OK(mproc_shm_open(&shm, with_slash));
     CHECK_EQ(mproc_shm_size(shm), 5000);
     CHECK_OK(mproc_shm_unlink(name));
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     munmap(theirs, 4096);
     close(fd);
 }
@@ -160,11 +160,11 @@ TEST(shm_refuses_bad_input) {
     CHECK_EQ(mproc_shm_create(&again, name, 1, NULL), -EEXIST);
     check();
     CHECK_OK(mproc_shm_unlink(name));
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     longest[254] = 0;
     shm = make(longest, 1);
     CHECK_OK(mproc_shm_unlink(longest));
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
 }
 
 TEST(shm_leaves_the_arena_as_it_was) {
@@ -174,13 +174,13 @@ TEST(shm_leaves_the_arena_as_it_was) {
         mproc_shm *shm = make(NULL, 10000);
         data(shm)[9999] = 1;
         CHECK_OK(mproc_shm_unlink(mproc_shm_name(shm)));
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
     }
     CHECK_EQ(test_arena_used(), used);
     CHECK_EQ(test_open_fds(), fds);
     CHECK_EQ(test_mappings(), mappings);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(first)));
-    mproc_shm_close(first);
+    mproc_shm_drop(first);
 }
 
 /* What a stranger unlinks is forgotten when somebody here unlinks it in vain, or wants to keep it. */
@@ -191,14 +191,14 @@ TEST(shm_unlinked_by_a_stranger_is_forgotten) {
     CHECK_OK(shm_unlink(mproc_shm_name(shm)));
     CHECK_EQ(mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
     CHECK_EQ(test_arena_used(), used);
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     shm = make(own_name("strange"), 1);
     CHECK_OK(shm_unlink(mproc_shm_name(shm)));
     CHECK_EQ(mproc_shm_keep(mproc_shm_name(shm)), -ENOENT);
     CHECK_EQ(test_arena_used(), used);
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(first)));
-    mproc_shm_close(first);
+    mproc_shm_drop(first);
 }
 
 /* Otherwise when there are too many of them: the register never is much longer than what it is for. */
@@ -212,21 +212,21 @@ TEST(shm_register_does_not_grow_with_what_strangers_unlink) {
     for (int i = 0; i < GONE; i++) {
         mproc_shm *shm = make(NULL, 1);
         CHECK_OK(shm_unlink(mproc_shm_name(shm)));
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
         CHECK_LE(mproc__family->shms.count, 2 * STAYING + 1);
         CHECK_LE(mproc__family->shms.limit, 2 * STAYING + 2);
     }
     check();
     for (int i = 0; i < STAYING; i++) {
         CHECK_OK(mproc_shm_unlink(mproc_shm_name(staying[i])));
-        mproc_shm_close(staying[i]);
+        mproc_shm_drop(staying[i]);
     }
     CHECK_GT(mproc__family->shms.count, 0);
     mproc__store64(&mproc__family->shms.limit, 0); /* the next one looks at all others */
     mproc_shm *last = make(NULL, 1);
     CHECK_EQ(mproc__family->shms.count, 1);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(last)));
-    mproc_shm_close(last);
+    mproc_shm_drop(last);
 }
 
 /* A forked child has its parent's thread, but not its random numbers. */
@@ -244,8 +244,8 @@ TEST(shm_made_up_names_differ_between_parent_and_child) {
     CHECK(exists(mproc_shm_name(next)));
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(next)));
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(shm)));
-    mproc_shm_close(next);
-    mproc_shm_close(shm);
+    mproc_shm_drop(next);
+    mproc_shm_drop(shm);
 }
 
 /* ---------------------------------------------------------------- no room */
@@ -291,8 +291,8 @@ TEST(shm_without_room_is_an_error_when_made) {
     check();
     CHECK_OK(mproc_shm_unlink("half"));
     CHECK_OK(mproc_shm_unlink("rest"));
-    mproc_shm_close(a);
-    mproc_shm_close(b);
+    mproc_shm_drop(a);
+    mproc_shm_drop(b);
 }
 
 /* Big segments get their pages by two threads, of which one is left afterwards. */
@@ -306,14 +306,14 @@ TEST(shm_that_is_big_has_all_its_pages_or_none) {
     data(small);
     CHECK_EQ(mproc_shm_data(big, &p), -ENOSPC);
     CHECK_OK(mproc_shm_unlink("small"));
-    mproc_shm_close(small);
+    mproc_shm_drop(small);
     CHECK_OK(mincore(data(big), 40 << 20, there));
     for (size_t i = 0; i < sizeof there; i++) {
         CHECK(there[i] & 1);
     }
     memset(data(big), 1, 40 << 20);
     CHECK_OK(mproc_shm_unlink("big"));
-    mproc_shm_close(big);
+    mproc_shm_drop(big);
 }
 
 /* As kernels before 5.14: the pages are the file's, if not yet the mapping's. */
@@ -328,8 +328,8 @@ TEST(shm_without_populating_has_its_room_too) {
     CHECK_EQ(mproc_shm_data(b, &p), -ENOSPC);
     CHECK_OK(mproc_shm_unlink("a"));
     CHECK_OK(mproc_shm_unlink("b"));
-    mproc_shm_close(a);
-    mproc_shm_close(b);
+    mproc_shm_drop(a);
+    mproc_shm_drop(b);
 }
 
 TEST(shm_that_lost_its_room_is_an_error_when_first_used) {
@@ -341,10 +341,10 @@ TEST(shm_that_lost_its_room_is_an_error_when_first_used) {
     memset(data(a), 1, 600000);
     CHECK_EQ(mproc_shm_data(b, &p), -ENOSPC);
     CHECK_OK(mproc_shm_unlink("a"));
-    mproc_shm_close(a);
+    mproc_shm_drop(a);
     memset(data(b), 1, 600000);
     CHECK_OK(mproc_shm_unlink("b"));
-    mproc_shm_close(b);
+    mproc_shm_drop(b);
 }
 
 /* ---------------------------------------------------------------- families that end */
@@ -460,7 +460,7 @@ TEST_BARE(shm_lives_as_long_as_its_family) {
     CHECK(exists(name)); /* its maker is dead and reaped, the family is not */
     mproc_shm *shm;
     CHECK_OK(mproc_shm_open(&shm, name)); /* a stranger attaches and goes */
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     CHECK(exists(name));
     kill(pid, SIGKILL);
     expect_killed(pid);
@@ -619,7 +619,7 @@ static void soak_once(struct soak *soak, unsigned *seed) {
         if (rand_r(seed) % 4 != 0) { /* else it is left behind */
             expect_one_of(soak, mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
         }
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
     }
 }
 
@@ -670,7 +670,7 @@ static void soak_all(int out) {
     pid_t pids[SOAK_MEMBERS] = {0};
     unsigned seed = 1, killed = 0;
     quiet();
-    mproc_shm_close(make("soak_first", 1));
+    mproc_shm_drop(make("soak_first", 1));
     struct soak *soak = mproc_calloc(1, sizeof *soak);
     CHECK(soak != NULL);
     for (unsigned i = 0; mproc__load64(&soak->made) < SOAK_SEGMENTS; i++) {
@@ -826,7 +826,7 @@ TEST(watcher_is_no_child_of_its_maker) {
     CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);
     CHECK_EQ(errno, ECHILD);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(shm)));
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
 }
 
 static void make_twice(int out) {

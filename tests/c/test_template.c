@@ -32,7 +32,7 @@ static int finish(mproc_process *p) {
     int code = 9999;
     CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
     CHECK_OK(mproc_process_exitcode(p, &code));
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     return code;
 }
 
@@ -110,7 +110,7 @@ TEST(template_children_raise_sigchld) {
     }
     CHECK_OK(r);
     CHECK_EQ(children_ended, 1);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     signal(SIGCHLD, SIG_DFL);
     mproc_template_drop(one);
 }
@@ -498,7 +498,7 @@ TEST(template_dies_before_the_birth) {
     mproc_template *one = new_program("dies-before");
     mproc_process *p;
     CHECK_EQ(launch_from(one, &p), -EPIPE);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     CHECK_OK(mproc_member_check(NULL, 0));
     mproc_template_drop(one);
 }
@@ -510,7 +510,7 @@ TEST(template_dies_after_the_birth) {
     CHECK_OK(launch_from(one, &p));
     CHECK_EQ(finish(p), 33);
     CHECK_EQ(launch_from(one, &p), -EPIPE);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     mproc_template_drop(one);
 }
 
@@ -518,7 +518,7 @@ TEST(template_that_never_serves) {
     mproc_template *one = new_program("leaves");
     mproc_process *p;
     CHECK_EQ(launch_from(one, &p), -EPIPE);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     mproc_template_drop(one);
 }
 
@@ -535,9 +535,9 @@ TEST(template_that_cannot_clone) {
     mproc_template *one = new_program("cannot-clone");
     mproc_process *p;
     CHECK_EQ(launch_from(one, &p), -EAGAIN);
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     CHECK_EQ(launch_from(one, &p), -EAGAIN); /* it serves on */
-    CHECK_OK(mproc_process_close(p));
+    CHECK_OK(mproc_process_drop(p));
     mproc_template_drop(one);
 }
 

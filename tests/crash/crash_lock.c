@@ -123,7 +123,7 @@ static bool inherit(struct scene *scene) {
     int r = mproc_lock_acquire(scene->lock, CRASH_SOON);
     crash_require(r == 0 || r == -EOWNERDEAD);
     if (r == -EOWNERDEAD) {
-        mproc_lock_mourned(scene->lock, &mourned);
+        mproc_lock_dead_owner(scene->lock, &mourned);
         crash_equal(mourned.serial, side()->serial);
         crash_require(mourned.pid == side()->victim || mourned.pid == 0);
     }

@@ -138,7 +138,7 @@ static void start(mproc_method method, mproc_main_fn fn, void *lock) {
     if (mproc_process_exitcode(child, &scene()->exitcode) != 0) {
         abort();
     }
-    if (mproc_process_close(child) != 0) {
+    if (mproc_process_drop(child) != 0) {
         abort();
     }
 }
@@ -183,7 +183,7 @@ static void operate_prepare(void *lock) {
     if (mproc_hold_for(scene()->handle, lock) != 0) {
         abort();
     }
-    if (mproc_process_close(scene()->handle) != 0) {
+    if (mproc_process_drop(scene()->handle) != 0) {
         abort();
     }
 }

@@ -83,7 +83,7 @@ static bool inherit(mproc_rlock *lock) {
     int r = mproc_rlock_acquire(lock, CRASH_SOON);
     crash_require(r == 0 || r == -EOWNERDEAD);
     if (r != 0) {
-        mproc_rlock_mourned(lock, &mourned);
+        mproc_rlock_dead_owner(lock, &mourned);
         crash_require(mourned.pid == *victim() || mourned.pid == 0);
     }
     crash_equal(mproc_rlock_depth(lock), 1);

@@ -148,7 +148,7 @@ static void verify(void *object) {
 static void unmake(void *object) {
     const struct scene *scene = object;
     crash_equal(mproc_shm_unlink(mproc_shm_name(scene->list)), 0);
-    mproc_shm_close(scene->list);
+    mproc_shm_drop(scene->list);
     crash_end_watcher();
 }
 
@@ -181,7 +181,7 @@ static void verify_create(void *object) {
         expect(&made, 0, &one, &one);
         expect(&made, 1, &two, &two);
         crash_check(mproc_shareable_list_check(made.list, why, sizeof why));
-        mproc_shm_close(made.list);
+        mproc_shm_drop(made.list);
         crash_equal(mproc_shm_unlink(scene->name), 0);
     }
 }

@@ -41,7 +41,7 @@ static void *make(void) {
     struct scene *scene = crash_room();
     crash_equal(mproc_shm_create(&first, NULL, 1, NULL), 0);
     crash_equal(mproc_shm_unlink(mproc_shm_name(first)), 0);
-    mproc_shm_close(first);
+    mproc_shm_drop(first);
     snprintf(scene->name, sizeof scene->name, "mproc_crash_%d", (int)getpid());
     scene->blocks = crash_blocks();
     return scene;
@@ -63,7 +63,7 @@ static void *make_with_kept(void) {
 static void unmake(void *object) {
     struct scene *scene = object;
     crash_require(!exists(scene->name));
-    mproc_shm_close(scene->shm);
+    mproc_shm_drop(scene->shm);
     crash_end_watcher();
 }
 
@@ -77,7 +77,7 @@ static void use(struct scene *scene) {
     if (exists(scene->name)) {
         crash_equal(mproc_shm_open(&shm, scene->name), 0);
         crash_equal(mproc_shm_size(shm), 5000); /* never half made */
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
         crash_equal(mproc_shm_unlink(scene->name), 0);
     }
     crash_equal(crash_blocks(), scene->blocks);
@@ -85,7 +85,7 @@ static void use(struct scene *scene) {
     crash_equal(mproc_shm_data(shm, &data), 0);
     memset(data, 1, 100);
     crash_equal(mproc_shm_unlink(scene->name), 0);
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     crash_equal(crash_blocks(), scene->blocks);
 }
 
@@ -196,7 +196,7 @@ static void use_data(void *object) {
     if (mproc_shm_data(scene->shm, &data) != 0) {
         abort();
     }
-    mproc_shm_close(scene->shm);
+    mproc_shm_drop(scene->shm);
 }
 
 static void claim(void *object) {
@@ -230,7 +230,7 @@ static void *make_with_others(void) {
         mproc_shm *shm;
         other_name(scene, letter, name);
         crash_equal(mproc_shm_create(&shm, name, 1, NULL), 0);
-        mproc_shm_close(shm);
+        mproc_shm_drop(shm);
         if (letter != 'b') {
             crash_equal(shm_unlink(name), 0);
         }
@@ -249,7 +249,7 @@ static void verify_review(void *object) {
     crash_equal(mproc_shm_create(&shm, NULL, 1, NULL), 0);
     crash_equal(crash_blocks() - scene->blocks, exists(scene->name) ? 3 : 2);
     crash_equal(mproc_shm_unlink(mproc_shm_name(shm)), 0);
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     other_name(scene, 'b', name);
     crash_require(exists(name));
     crash_equal(mproc_shm_unlink(name), 0);

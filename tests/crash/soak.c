@@ -170,7 +170,7 @@ static void deed_lock(void) {
     mproc_lock_holder dead = {0};
     int r = mproc_lock_acquire(world->lock, SOON * MPROC_SEC);
     if (r == -EOWNERDEAD) {
-        mproc_lock_mourned(world->lock, &dead);
+        mproc_lock_dead_owner(world->lock, &dead);
     }
     expect(r == -EOWNERDEAD ? 0 : r);
     look_at(&world->pair, r != 0, dead.serial);
@@ -197,7 +197,7 @@ static void deed_rlock(void) {
     mproc_lock_holder dead = {0};
     int r = mproc_rlock_acquire(world->rlock, SOON * MPROC_SEC);
     if (r == -EOWNERDEAD) {
-        mproc_rlock_mourned(world->rlock, &dead);
+        mproc_rlock_dead_owner(world->rlock, &dead);
     }
     expect(r == -EOWNERDEAD ? 0 : r);
     look_at(&world->rpair, r != 0, dead.serial);
@@ -357,7 +357,7 @@ static void deed_segment(void) {
     means(SHM_ADDED);
     expect(mproc_atomic_add(MPROC_UINT64, data, 1, NULL));
     has_done(SHM_ADDED);
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
 }
 
 /* A name of its own, which a killed one has left to its successor. */
@@ -371,7 +371,7 @@ static void deed_own_segment(void) {
         r = mproc_shm_create(&shm, name, SHARED, NULL);
     }
     expect(r);
-    mproc_shm_close(shm);
+    mproc_shm_drop(shm);
     expect(mproc_shm_unlink(name));
 }
 
@@ -796,7 +796,7 @@ static void remove_segments(void) {
         boss_require(r == -ENOENT ? 0 : r, "unlinking a segment that a killed one left");
     }
     boss_name(name, "all");
-    mproc_shm_close(segment);
+    mproc_shm_drop(segment);
     boss_require(mproc_shm_unlink(name), "unlinking the segment");
 }
 
