@@ -10,28 +10,22 @@
  * Shared state: none of ours; the kernel's stream is all there is.
  *
  * Invariant: a call that returns -EINTR has moved no byte; once the first byte has moved, signals only
- * delay the call. An end may be blocking or not: when the kernel says EAGAIN, poll() waits.
+ * delay the call. An end may be blocking or not: when the kernel says EAGAIN, mproc__os_poll() waits.
  *
  * If a member dies here, its peer reads MPROC_EEOF between two messages and MPROC_EFRAME inside one.
  */
 #define _GNU_SOURCE
 #include "system/base.h"
 
-#include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "system/os.h"
 
 #define HEADER_MAX 12 /* 4 bytes, or 4 and 8 */
 #define PIECES 16     /* vectors per system call; a message of more takes several */
-#define FDS_MAX 253   /* what Linux passes at a time (SCM_MAX_FD) */
 #define POLLS 64      /* descriptors that mproc_wait() handles without malloc() */
 
 /* What of a message has not been written yet. */
@@ -44,70 +38,74 @@ struct sending {
     int count;
 };
 
-union fds_control {
-    struct cmsghdr align;
-    char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
-};
-
-static size_t put_header(unsigned char *out, size_t size);
-static int gather(const struct sending *sending, struct iovec *out);
-static int read_size(int end, unsigned char h[8], size_t n, size_t *size);
-static int read_all(int end, void *out, size_t size, bool begun);
-static int wait_for(int end, short events);
-static int poll_until(struct pollfd *polls, size_t n, int64_t timeout);
-static size_t take_fds(struct msghdr *message, int *out);
-
 /* ---------------------------------------------------------------- making */
 
 int mproc_pipe_new(int ends[2], int duplex) {
     int made[2];
-    int r =
-        duplex ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, made) : pipe2(made, O_CLOEXEC);
+    int r = duplex ? mproc__os_socket_pair(made) : mproc__os_pipe_new(made);
     if (r != 0) {
-        return -errno;
+        return r;
     }
     ends[0] = made[0];
     ends[1] = made[1];
     return 0;
 }
 
+/* ---------------------------------------------------------------- waiting */
+
+/* How many of them have an event; -EBADF when one of them is not open. A negative one would be skipped
+ * by the kernel: that is not what a caller means. */
+static int poll_until(struct pollfd *polls, size_t n, int64_t timeout) {
+    for (size_t i = 0; i < n; i++) {
+        if (polls[i].fd < 0) {
+            return -EBADF;
+        }
+    }
+    int r = mproc__os_poll(polls, n, timeout);
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if ((polls[i].revents & POLLNVAL) != 0) {
+            return -EBADF;
+        }
+    }
+    return r;
+}
+
+int mproc_pipe_poll(int end, int64_t timeout) {
+    struct pollfd p = {end, POLLIN, 0};
+    return poll_until(&p, 1, timeout);
+}
+
+int mproc_wait(const int *fds, size_t n, unsigned char *ready, int64_t timeout) {
+    struct pollfd few[POLLS], *polls = few;
+    int r;
+
+    if (n > POLLS && (polls = calloc(n, sizeof *polls)) == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        polls[i] = (struct pollfd){fds[i], POLLIN, 0};
+    }
+    r = poll_until(polls, n, timeout);
+    for (size_t i = 0; r >= 0 && i < n; i++) {
+        ready[i] = polls[i].revents != 0;
+    }
+    if (polls != few) {
+        free(polls);
+    }
+    return r;
+}
+
+/* For non-blocking ends. 0: try again; -EINTR. */
+static int wait_for(int end, short events) {
+    struct pollfd p = {end, events, 0};
+    int r = poll_until(&p, 1, MPROC_FOREVER);
+    return r < 0 ? r : 0;
+}
+
 /* ---------------------------------------------------------------- sending */
-
-int mproc_pipe_send(int end, const void *lent, size_t size) {
-    struct iovec piece;
-    piece.iov_base = (void *)(uintptr_t)lent; /* only read from */
-    piece.iov_len = size;
-    return mproc_pipe_sendv(end, &piece, 1);
-}
-
-int mproc_pipe_sendv(int end, const struct iovec *lent, int n) {
-    struct sending s = {.pieces = lent, .count = n};
-    size_t size = 0;
-
-    for (int i = 0; i < n; i++) {
-        if (lent[i].iov_len > SSIZE_MAX - HEADER_MAX - size) {
-            return -EINVAL;
-        }
-        size += lent[i].iov_len;
-    }
-    s.header_size = put_header(s.header, size);
-    s.total = s.header_size + size;
-    while (s.done < s.total) {
-        struct iovec pieces[PIECES];
-        ssize_t r = mproc__os_write_quiet(end, pieces, gather(&s, pieces));
-        if (r >= 0) {
-            s.done += (size_t)r;
-            continue;
-        }
-        if (r == -EAGAIN) {
-            r = wait_for(end, POLLOUT);
-        }
-        if (r < 0 && !(r == -EINTR && s.done > 0)) {
-            return r == -EPIPE || r == -ECONNRESET ? MPROC_EEOF : (int)r;
-        }
-    }
-    return 0;
-}
 
 static size_t put_header(unsigned char *out, size_t size) {
     uint64_t length = size;
@@ -147,20 +145,68 @@ static int gather(const struct sending *s, struct iovec *out) {
     return n;
 }
 
-/* ---------------------------------------------------------------- receiving */
+int mproc_pipe_sendv(int end, const struct iovec *lent, int n) {
+    struct sending s = {.pieces = lent, .count = n};
+    size_t size = 0;
 
-int mproc_pipe_recv_size(int end, size_t *size) {
-    unsigned char header[8];
-    return read_size(end, header, 0, size);
+    for (int i = 0; i < n; i++) {
+        if (lent[i].iov_len > SSIZE_MAX - HEADER_MAX - size) {
+            return -EINVAL;
+        }
+        size += lent[i].iov_len;
+    }
+    s.header_size = put_header(s.header, size);
+    s.total = s.header_size + size;
+    while (s.done < s.total) {
+        struct iovec pieces[PIECES];
+        ssize_t r = mproc__os_write_quiet(end, pieces, gather(&s, pieces));
+        if (r >= 0) {
+            s.done += (size_t)r;
+            continue;
+        }
+        if (r == -EAGAIN) {
+            r = wait_for(end, POLLOUT);
+        }
+        if (r < 0 && !(r == -EINTR && s.done > 0)) {
+            return r == -EPIPE || r == -ECONNRESET ? MPROC_EEOF : (int)r;
+        }
+    }
+    return 0;
 }
 
-int mproc_pipe_try_size(int end, size_t *size) {
-    unsigned char header[8];
-    ssize_t n = mproc__os_read_now(end, header, 4);
-    if (n <= 0) {
-        return n == 0 || n == -ECONNRESET ? MPROC_EEOF : (int)n;
+int mproc_pipe_send(int end, const void *lent, size_t size) {
+    struct iovec piece;
+    piece.iov_base = (void *)(uintptr_t)lent; /* only read from */
+    piece.iov_len = size;
+    return mproc_pipe_sendv(end, &piece, 1);
+}
+
+/* ---------------------------------------------------------------- receiving */
+
+/* MPROC_EEOF: the stream ended before the first byte; MPROC_EFRAME: behind it. begun: the first byte
+ * has been read before. */
+static int read_all(int end, void *out, size_t size, bool begun) {
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = mproc__os_read(end, (char *)out + done, size - done);
+        if (n > 0) {
+            done += (size_t)n;
+            continue;
+        }
+        int r = n == 0 ? MPROC_EEOF : (int)n;
+        if (r == -EAGAIN) {
+            r = wait_for(end, POLLIN);
+        } else if (r == -ECONNRESET) {
+            r = MPROC_EEOF;
+        }
+        if (r == MPROC_EEOF && (begun || done > 0)) {
+            return MPROC_EFRAME;
+        }
+        if (r < 0 && !(r == -EINTR && (begun || done > 0))) {
+            return r;
+        }
     }
-    return read_size(end, header, (size_t)n, size);
+    return 0;
 }
 
 /* A length, of whose first four bytes n are in h already. */
@@ -191,168 +237,68 @@ static int read_size(int end, unsigned char h[8], size_t n, size_t *size) {
     return 0;
 }
 
+int mproc_pipe_recv_size(int end, size_t *size) {
+    unsigned char header[8];
+    return read_size(end, header, 0, size);
+}
+
+int mproc_pipe_try_size(int end, size_t *size) {
+    unsigned char header[8];
+    ssize_t n = mproc__os_read_now(end, header, 4);
+    if (n <= 0) {
+        return n == 0 || n == -ECONNRESET ? MPROC_EEOF : (int)n;
+    }
+    return read_size(end, header, (size_t)n, size);
+}
+
 int mproc_pipe_recv_body(int end, void *out, size_t size) {
     int r = read_all(end, out, size, false);
     return r == MPROC_EEOF ? MPROC_EFRAME : r;
-}
-
-/* MPROC_EEOF: the stream ended before the first byte; MPROC_EFRAME: behind it. begun: the first byte
- * has been read before. */
-static int read_all(int end, void *out, size_t size, bool begun) {
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = read(end, (char *)out + done, size - done);
-        if (n > 0) {
-            done += (size_t)n;
-            continue;
-        }
-        int r = n == 0 ? MPROC_EEOF : -errno;
-        if (r == -EAGAIN) {
-            r = wait_for(end, POLLIN);
-        } else if (r == -ECONNRESET) {
-            r = MPROC_EEOF;
-        }
-        if (r == MPROC_EEOF && (begun || done > 0)) {
-            return MPROC_EFRAME;
-        }
-        if (r < 0 && !(r == -EINTR && (begun || done > 0))) {
-            return r;
-        }
-    }
-    return 0;
-}
-
-/* ---------------------------------------------------------------- waiting */
-
-/* For non-blocking ends. 0: try again; -EINTR. */
-static int wait_for(int end, short events) {
-    struct pollfd p = {end, events, 0};
-    int r = poll_until(&p, 1, MPROC_FOREVER);
-    return r < 0 ? r : 0;
-}
-
-int mproc_pipe_poll(int end, int64_t timeout) {
-    struct pollfd p = {end, POLLIN, 0};
-    return poll_until(&p, 1, timeout);
-}
-
-int mproc_wait(const int *fds, size_t n, unsigned char *ready, int64_t timeout) {
-    struct pollfd few[POLLS], *polls = few;
-    int r;
-
-    if (n > POLLS && (polls = calloc(n, sizeof *polls)) == NULL) {
-        return -ENOMEM;
-    }
-    for (size_t i = 0; i < n; i++) {
-        polls[i] = (struct pollfd){fds[i], POLLIN, 0};
-    }
-    r = poll_until(polls, n, timeout);
-    for (size_t i = 0; r >= 0 && i < n; i++) {
-        ready[i] = polls[i].revents != 0;
-    }
-    if (polls != few) {
-        free(polls);
-    }
-    return r;
-}
-
-/* How many of them have an event; -EBADF when one of them is not open. A negative one would be skipped
- * by the kernel: that is not what a caller means. */
-static int poll_until(struct pollfd *polls, size_t n, int64_t timeout) {
-    struct timespec ts, *limit = NULL;
-
-    for (size_t i = 0; i < n; i++) {
-        if (polls[i].fd < 0) {
-            return -EBADF;
-        }
-    }
-    if (timeout >= 0) {
-        ts.tv_sec = (time_t)(timeout / MPROC_SEC);
-        ts.tv_nsec = (long)(timeout % MPROC_SEC);
-        limit = &ts;
-    }
-    /* A mere look costs a fifth less without a clock and a signal mask to see to. */
-    int r = timeout == 0 ? poll(polls, (nfds_t)n, 0) : ppoll(polls, (nfds_t)n, limit, NULL);
-    if (r < 0) {
-        return -errno;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if ((polls[i].revents & POLLNVAL) != 0) {
-            return -EBADF;
-        }
-    }
-    return r;
 }
 
 /* ---------------------------------------------------------------- descriptors */
 
 /* The one byte of data is the number of descriptors, as Python's multiprocessing.reduction has it. */
 int mproc_pipe_send_fds(int end, const int *lent, size_t n) {
-    union fds_control control;
     unsigned char byte = (unsigned char)n;
-    struct iovec piece = {&byte, 1};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control};
-
-    if (n == 0 || n > FDS_MAX) {
+    if (n == 0 || n > MPROC__OS_FDS_MAX) {
         return -EINVAL;
     }
-    memset(&control, 0, sizeof control);
-    message.msg_controllen = CMSG_SPACE(n * sizeof(int));
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(n * sizeof(int));
-    memcpy(CMSG_DATA(c), lent, n * sizeof(int));
     for (;;) {
-        if (sendmsg(end, &message, MSG_NOSIGNAL) >= 0) {
-            return 0;
+        int r = mproc__os_send(end, &byte, 1, lent, n);
+        if (r == -EAGAIN) {
+            r = wait_for(end, POLLOUT);
+            if (r == 0) {
+                continue;
+            }
         }
-        int r = errno == EAGAIN ? wait_for(end, POLLOUT) : -errno;
-        if (r < 0) {
-            return r == -EPIPE || r == -ECONNRESET ? MPROC_EEOF : r;
-        }
+        return r == -EPIPE || r == -ECONNRESET ? MPROC_EEOF : r;
     }
 }
 
 int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) {
-    union fds_control control;
+    int fds[MPROC__OS_FDS_MAX];
     unsigned char byte;
-    struct iovec piece = {&byte, 1};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-    int fds[FDS_MAX];
-    ssize_t got;
+    size_t count;
+    bool lost;
+    ssize_t r;
 
-    for (;;) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
-        got = recvmsg(end, &message, MSG_CMSG_CLOEXEC);
-        if (got >= 0) {
+    while ((r = mproc__os_receive(end, &byte, 1, fds, &count, &lost)) == -EAGAIN) {
+        r = wait_for(end, POLLIN);
+        if (r < 0) {
             break;
         }
-        int r = errno == EAGAIN ? wait_for(end, POLLIN) : -errno;
-        if (r < 0) {
-            return r == -ECONNRESET ? MPROC_EEOF : r;
-        }
     }
-    size_t count = take_fds(&message, fds);
-    if (got == 0 || count == 0 || count > cap || (message.msg_flags & MSG_CTRUNC) != 0) {
+    if (r < 0) {
+        return r == -ECONNRESET ? MPROC_EEOF : (int)r;
+    }
+    if (r == 0 || count == 0 || count > cap || lost) {
         for (size_t i = 0; i < count; i++) {
-            close(fds[i]);
+            mproc__os_close(fds[i]);
         }
-        return got == 0 ? MPROC_EEOF : MPROC_EFRAME;
+        return r == 0 ? MPROC_EEOF : MPROC_EFRAME;
     }
     memcpy(out, fds, count * sizeof(int));
     *n = count;
     return 0;
-}
-
-static size_t take_fds(struct msghdr *message, int *out) {
-    size_t n = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-            n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            memcpy(out, CMSG_DATA(c), n * sizeof(int));
-        }
-    }
-    return n;
 }

@@ -25,16 +25,9 @@
 #define _GNU_SOURCE
 #include "shm.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "core/family.h"
 #include "system/os.h"
@@ -57,67 +50,27 @@ struct mproc_shm {
 
 /* ---------------------------------------------------------------- making */
 
-/* Room for the segment at this moment. A file system without limits says 0 blocks of 0. */
-static int look_for_room(int fd, size_t size) {
-    struct statvfs fs;
-    if (fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0) {
-        return 0;
-    }
-    uint64_t need = (size + fs.f_bsize - 1) / fs.f_bsize;
-    return need <= fs.f_bavail ? 0 : -ENOSPC;
-}
-
-/* The file's first bytes; they are its pages too. */
-static int write_contents(const mproc_shm *shm, const char *contents) {
-    for (size_t done = 0; done < shm->size;) {
-        ssize_t n = pwrite(shm->fd, contents + done, shm->size - done, (off_t)done);
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
+/* The file's first bytes are its pages, too. */
 static int give_size(mproc_shm *shm, const void *contents) {
     if (contents != NULL) {
         shm->backed = true;
-        return write_contents(shm, contents);
+        return mproc__os_file_write(shm->fd, contents, shm->size);
     }
-    if (ftruncate(shm->fd, (off_t)shm->size) != 0) {
-        return errno == EFBIG || errno == EINVAL ? -ENOMEM : -errno;
-    }
-    return 0;
+    return mproc__os_file_resize(shm->fd, shm->size);
 }
 
 /* Makes of a new file a segment. Contents find out by themselves whether there is room. */
 static int shape(mproc_shm *shm, const void *contents) {
-    struct stat st;
-    int r = contents != NULL ? 0 : look_for_room(shm->fd, shm->size);
+    int r = contents != NULL ? 0 : mproc__os_file_room(shm->fd, shm->size);
     if (r == 0) {
         r = give_size(shm, contents);
     }
-    if (r == 0 && fstat(shm->fd, &st) != 0) {
-        r = -errno;
-    }
-    if (r == 0) {
-        shm->inode = st.st_ino;
-    }
-    return r;
+    return r != 0 ? r : mproc__os_file_look(shm->fd, &shm->size, &shm->inode);
 }
 
-/* By descriptor if the kernel lets us (root always, others from 6.10 on), through /proc otherwise. */
 static int link_name(const mproc_shm *shm) {
-    char from[32], path[MPROC__SHM_PATH];
-    mproc__shm_path(shm->name, path);
-    if (linkat(shm->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0) {
-        return 0;
-    }
-    if (errno != ENOENT && errno != EPERM) {
-        return -errno;
-    }
-    snprintf(from, sizeof from, "/proc/self/fd/%d", shm->fd);
-    return linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+    char path[MPROC__SHM_PATH];
+    return mproc__os_file_link(shm->fd, mproc__shm_path(shm->name, path));
 }
 
 static int link_registered(const mproc_shm *shm) {
@@ -138,9 +91,9 @@ static int link_registered(const mproc_shm *shm) {
 
 /* A segment of a given name: nobody finds it before it is whole. */
 static int make_given(mproc_shm *shm, const void *contents, bool kept) {
-    shm->fd = open(MPROC__SHM_PLACE, O_TMPFILE | O_RDWR | O_CLOEXEC, shm->mode);
+    shm->fd = mproc__os_file_nameless(MPROC__SHM_PLACE, shm->mode);
     if (shm->fd < 0) {
-        return -errno;
+        return shm->fd;
     }
     int r = shape(shm, contents);
     if (r != 0) {
@@ -150,23 +103,24 @@ static int make_given(mproc_shm *shm, const void *contents, bool kept) {
 }
 
 /* A thread's random numbers; a forked child is another member and gets new ones. */
-struct lot {
+struct numbers {
     uint64_t token;
     size_t left;
     uint32_t numbers[NUMBERS];
 };
 
 static int make_up_name(char name[MPROC__SHM_NAME]) {
-    static _Thread_local struct lot lot;
+    static _Thread_local struct numbers random;
     static const char digits[] = "0123456789abcdef";
-    if (lot.left == 0 || lot.token != mproc__self_token()) {
-        if (getrandom(lot.numbers, sizeof lot.numbers, 0) != sizeof lot.numbers) {
-            return -EAGAIN;
+    if (random.left == 0 || random.token != mproc__self_token()) {
+        int r = mproc__os_random(random.numbers, sizeof random.numbers);
+        if (r != 0) {
+            return r;
         }
-        lot.left = NUMBERS;
-        lot.token = mproc__self_token();
+        random.left = NUMBERS;
+        random.token = mproc__self_token();
     }
-    uint32_t number = lot.numbers[--lot.left];
+    uint32_t number = random.numbers[--random.left];
     memcpy(name, "psm_", 4);
     for (int i = 0; i < 8; i++, number >>= 4) {
         name[4 + i] = digits[number & 15];
@@ -178,14 +132,13 @@ static int make_up_name(char name[MPROC__SHM_NAME]) {
 /* -EEXIST: nothing has happened. */
 static int make_under_name(mproc_shm *shm, const void *contents) {
     char path[MPROC__SHM_PATH];
-    shm->fd = open(mproc__shm_path(shm->name, path),
-                   O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, shm->mode);
+    shm->fd = mproc__os_file_new(mproc__shm_path(shm->name, path), shm->mode);
     if (shm->fd < 0) {
-        return -errno;
+        return shm->fd;
     }
     int r = shape(shm, contents);
     if (r != 0) {
-        (void)unlink(path);
+        (void)mproc__os_file_unlink(path);
     }
     return r;
 }
@@ -259,7 +212,7 @@ int mproc__shm_make(mproc_shm **out, const char *name, const void *contents, siz
     }
     shm->made = true;
     shm->size = size;
-    shm->mode = o->mode != 0 ? o->mode : S_IRUSR | S_IWUSR;
+    shm->mode = o->mode != 0 ? o->mode : 0600;
     r = make(shm, name, contents, o->flags);
     if (r != 0) {
         mproc_shm_drop(shm);
@@ -278,13 +231,11 @@ int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
 
 static int attach(mproc_shm *shm) {
     char path[MPROC__SHM_PATH];
-    struct stat st;
-    shm->fd = open(mproc__shm_path(shm->name, path), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (shm->fd < 0 || fstat(shm->fd, &st) != 0) {
-        return -errno;
+    shm->fd = mproc__os_file_open(mproc__shm_path(shm->name, path));
+    int r = shm->fd < 0 ? shm->fd : mproc__os_file_look(shm->fd, &shm->size, &shm->inode);
+    if (r != 0) {
+        return r;
     }
-    shm->size = (size_t)st.st_size;
-    shm->inode = st.st_ino;
     return shm->size != 0 ? 0 : -ENODATA;
 }
 
@@ -308,13 +259,14 @@ int mproc_shm_open(mproc_shm **out, const char *name) {
 /* ---------------------------------------------------------------- using */
 
 static int map(mproc_shm *shm) {
-    void *p = mmap(NULL, shm->size, PROT_READ | PROT_WRITE, MAP_SHARED, shm->fd, 0);
-    if (p == MAP_FAILED) {
-        return -errno;
-    }
-    int r = shm->made && !shm->backed ? mproc__os_memory_populate(shm->fd, p, shm->size) : 0;
+    void *p;
+    int r = mproc__os_file_map(shm->fd, shm->size, &p);
     if (r != 0) {
-        munmap(p, shm->size);
+        return r;
+    }
+    r = shm->made && !shm->backed ? mproc__os_memory_populate(shm->fd, p, shm->size) : 0;
+    if (r != 0) {
+        (void)mproc__os_memory_unmap(p, shm->size);
         return r;
     }
     mproc__store64(&shm->data, (uint64_t)(uintptr_t)p);
@@ -353,10 +305,10 @@ void mproc_shm_drop(mproc_shm *owned) {
         return;
     }
     if (owned->data != 0) {
-        munmap((void *)(uintptr_t)owned->data, owned->size);
+        (void)mproc__os_memory_unmap((void *)(uintptr_t)owned->data, owned->size);
     }
     if (owned->fd >= 0) {
-        close(owned->fd);
+        mproc__os_close(owned->fd);
     }
     pthread_mutex_destroy(&owned->lock);
     free(owned);
@@ -366,7 +318,7 @@ void mproc_shm_drop(mproc_shm *owned) {
 
 static int unlink_name(const char *name) {
     char path[MPROC__SHM_PATH];
-    return unlink(mproc__shm_path(name, path)) == 0 ? 0 : -errno;
+    return mproc__os_file_unlink(mproc__shm_path(name, path));
 }
 
 /* What was unlinked may have been a newer file, or one whose entry was busy: hence the second look. */

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "shm.h"
 
@@ -33,6 +32,5 @@ const char *mproc__shm_path(const char *name, char path[MPROC__SHM_PATH]) {
 /* The inode of the file that has the name now, 0: there is none. */
 uint64_t mproc__shm_inode(const char *name) {
     char path[MPROC__SHM_PATH];
-    struct stat st;
-    return lstat(mproc__shm_path(name, path), &st) == 0 ? st.st_ino : 0;
+    return mproc__os_file_inode(mproc__shm_path(name, path));
 }

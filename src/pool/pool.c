@@ -42,13 +42,10 @@
  *
  * What it does not do: per-task timeouts, retries, priorities.
  */
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "pool/pool.h"
 #include "system/os.h"
@@ -180,7 +177,7 @@ static void look(mproc_pool *pool) {
     if (pool->stillborn > 0) {
         notice_ready(pool);
     }
-    if (pool->alive > 0 && poll(pool->polls, pool->seats, 0) > 0) {
+    if (pool->alive > 0 && mproc__os_poll(pool->polls, pool->seats, 0) > 0) {
         for (unsigned i = 0; i < pool->seats; i++) {
             if (pool->process[i] != NULL && pool->polls[i].revents != 0) {
                 bury_ended(pool, i);
@@ -288,9 +285,8 @@ static int some_sentinel(const mproc_pool *pool) {
  * the descriptor is another's, this costs a slice. 0, -ETIMEDOUT, -EINTR. */
 static int await_sentinel(int fd, int64_t timeout) {
     struct pollfd one = {fd, POLLIN, 0};
-    struct timespec ts = {(time_t)(timeout / MPROC_SEC), (long)(timeout % MPROC_SEC)};
-    int r = ppoll(&one, 1, &ts, NULL);
-    return r < 0 ? -errno : r == 0 ? -ETIMEDOUT : 0;
+    int r = mproc__os_poll(&one, 1, timeout);
+    return r < 0 ? r : r == 0 ? -ETIMEDOUT : 0;
 }
 
 /* Under the lock: replies that are there already. */

@@ -8,9 +8,7 @@
 #ifndef MPROC_POOL_H
 #define MPROC_POOL_H
 
-#include <poll.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #include "core/family.h"
 #include "core/object.h"
@@ -183,7 +181,7 @@ static inline mproc_taskq *mproc__pool_tasks(const struct mproc__pool_shared *sh
 }
 
 static inline bool mproc__pool_is_stranger(const mproc_pool *pool) {
-    return pool->owner != getpid();
+    return pool->owner != mproc__self_pid();
 }
 
 static inline bool mproc__task_is_done(const mproc_task *task) {

@@ -118,7 +118,7 @@ static int run_chunk(struct worker *w, const struct mproc__order *order) {
 /* A result for which there is no memory fails the task; if not even that can be said, the worker ends
  * and says it so. */
 static int hand_in(struct worker *w, int code, size_t size) {
-    struct mproc__reply reply = {code, getpid()};
+    struct mproc__reply reply = {code, mproc__self_pid()};
     struct iovec pieces[2] = {{&reply, sizeof reply}, {w->out, code == 0 ? size : 0}};
     int r = mproc_taskq_finish(w->tasks, w->seat, pieces, 2);
     if (r != 0 && size > 0) {

@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/family.h"
 #include "process/process.h"
@@ -26,7 +25,7 @@
 static uint32_t initialised;
 static uint32_t attached;         /* mproc_attach() has answered */
 static volatile pid_t parent_pid; /* written before the signal is arranged, then constant */
-static int given_fds[MPROC__PASS_MAX];
+static int given_fds[MPROC__OS_FDS_MAX];
 static size_t given_count;
 
 static _Noreturn void run_started_child(struct mproc__args *args);
@@ -50,7 +49,7 @@ static bool was_started(void) {
 static int need_family(void) {
     int r = mproc__family_need();
     if (r == -ESRCH) {
-        _exit(127);
+        _Exit(127);
     }
     return r;
 }
@@ -123,7 +122,7 @@ static void run_started_child(struct mproc__args *args) {
 
 void mproc__child_end(int code) {
     fflush(NULL);
-    _exit(code & 0xff);
+    _Exit(code & 0xff);
 }
 
 /* ---------------------------------------------------------------- what a child was given */
@@ -168,8 +167,8 @@ void mproc__child_begin(void) {
 }
 
 static void end_without_parent(void) {
-    if (getppid() != parent_pid) {
-        kill(getpid(), SIGKILL);
+    if (mproc__os_parent_pid() != parent_pid) {
+        mproc__os_kill_self();
     }
 }
 
@@ -179,10 +178,8 @@ static void on_parent_signal(int number) {
 }
 
 static void follow_parent(struct mproc__slot *slot) {
-    struct sigaction action = {.sa_handler = on_parent_signal, .sa_flags = SA_RESTART};
     uint64_t token = slot->parent;
     struct mproc__slot *parent = mproc__token_slot(token);
-    sigset_t set;
 
     /* The pid is the parent's if its slot still is, after the pid has been read. */
     parent_pid = parent != NULL ? parent->pid : 0;
@@ -190,12 +187,7 @@ static void follow_parent(struct mproc__slot *slot) {
     if (mproc__token_slot(token) == NULL) {
         parent_pid = 0; /* it has died and been reaped: nobody's parent has this pid */
     }
-    sigemptyset(&action.sa_mask);
-    sigaction(MPROC_PARENT_SIGNAL, &action, NULL);
-    sigemptyset(&set);
-    sigaddset(&set, MPROC_PARENT_SIGNAL);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    if (mproc__os_parent_death_signal(MPROC_PARENT_SIGNAL) != 0) {
+    if (mproc__os_parent_watch(MPROC_PARENT_SIGNAL, on_parent_signal) != 0) {
         mproc__panic("the parent-death signal cannot be arranged");
     }
     end_without_parent();

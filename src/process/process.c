@@ -22,13 +22,10 @@
 #define _GNU_SOURCE
 #include "process/process.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "core/family.h"
 #include "core/object.h"
@@ -192,7 +189,7 @@ int mproc__process_launch(mproc_process *process, const struct mproc__launch *wh
         return reserved;
     }
     r = bring_to_life(process, &pid);
-    close(reserved); /* in a forked child, too */
+    mproc__os_close(reserved); /* in a forked child, too */
     return r == 0 ? watch(process, pid) : r;
 }
 
@@ -254,9 +251,7 @@ static int watch(mproc_process *process, pid_t pid) {
     mproc__member_expected_pid(process->token, pid);
     int pidfd = mproc__os_pidfd_open(pid);
     if (pidfd < 0) { /* another thread took the last descriptor in between */
-        kill(pid, SIGKILL);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-        }
+        mproc__os_process_end(pid);
         return pidfd;
     }
     process->pid = pid;
@@ -269,16 +264,16 @@ static int launch_fork(mproc_process *process, pid_t *pid) {
     uint64_t token = process->token;
     mproc__member_next_fork(token);
     errno = 0; /* or the handlers would write it back in the parent: a page copied */
-    pid_t r = fork();
+    pid_t r = mproc__os_fork();
     if (r < 0) {
-        return -errno;
+        return r;
     }
     if (r > 0) {
         *pid = r;
         return 0;
     }
     if (mproc__family == NULL || mproc__self_token() != token) {
-        _exit(127); /* the starter has died and its reservation with it */
+        _Exit(127); /* the starter has died and its reservation with it */
     }
     mproc__child_begin();
     return MPROC_IN_CHILD;
@@ -403,9 +398,9 @@ static int wait_for_end(mproc_process *process, int64_t deadline) {
         if (slice < 0) {
             return -ETIMEDOUT;
         }
-        struct timespec ts = {0, (long)slice};
-        if (ppoll(NULL, 0, &ts, NULL) < 0) {
-            return -errno;
+        r = mproc__os_poll(NULL, 0, slice);
+        if (r < 0) {
+            return r;
         }
     }
 }
@@ -472,7 +467,7 @@ int mproc_process_drop(mproc_process *owned) {
         pthread_mutex_destroy(&owned->lock);
     }
     if (owned->pidfd >= 0) {
-        close(owned->pidfd);
+        mproc__os_close(owned->pidfd);
     }
     free(owned->fds);
     free(owned);

@@ -10,6 +10,7 @@
 
 #include "core/member.h"
 #include "process/function.h"
+#include "system/os.h"
 
 enum mproc__args_kind {
     MPROC__ARGS_BYTES = 1,    /* the child finds them itself */
@@ -78,8 +79,6 @@ void mproc__child_take_fds(const int *owned, size_t n);
 _Noreturn void mproc__child_end(int code);
 
 /* ---- template.c */
-
-#define MPROC__PASS_MAX 253 /* descriptors that go with one request */
 
 /* Has the template (NULL: this program's default one) fork the child of `token`, with *pid its pid.
  * -EPIPE: the template is dead, nothing was born. */

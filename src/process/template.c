@@ -20,11 +20,7 @@
  * reservation of a dead starter, and follows it too. The child: it is the starter's to collect.
  */
 #define _GNU_SOURCE
-#include <poll.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "core/family.h"
 #include "process/process.h"
@@ -82,12 +78,12 @@ int mproc_template_new(mproc_template **out, const mproc_process_options *option
     if (r != 0) {
         goto free_handle;
     }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-        r = -errno;
+    r = mproc__os_packet_pair(ends);
+    if (r != 0) {
         goto close_process;
     }
     r = launch_template(one, ends[1]);
-    close(ends[1]);
+    mproc__os_close(ends[1]);
     if (r != 0) {
         goto close_control;
     }
@@ -98,7 +94,7 @@ int mproc_template_new(mproc_template **out, const mproc_process_options *option
     return 0;
 
 close_control:
-    close(ends[0]);
+    mproc__os_close(ends[0]);
 close_process:
     (void)mproc_process_drop(one->process);
 free_handle:
@@ -126,12 +122,11 @@ void mproc_template_drop(mproc_template *owned) {
         return;
     }
     if (owned->owner == mproc__self_pid()) {
-        shutdown(owned->control,
-                 SHUT_RDWR); /* the end of the stream, whoever has copies of our end */
+        mproc__os_shutdown(owned->control);
         end_process(owned->process);
         pthread_mutex_destroy(&owned->lock);
     }
-    close(owned->control);
+    mproc__os_close(owned->control);
     (void)mproc_process_drop(owned->process);
     free(owned);
 }
@@ -148,7 +143,7 @@ static int fork_by(mproc_template *one, uint64_t token, const int *fds, size_t n
 
 int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, size_t n,
                          pid_t *pid) {
-    if (n > MPROC__PASS_MAX) {
+    if (n > MPROC__OS_FDS_MAX) {
         return -EINVAL;
     }
     if (from == NULL) {
@@ -157,36 +152,14 @@ int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, s
     return from->owner == mproc__self_pid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
 }
 
-union passed {
-    struct cmsghdr align;
-    char room[CMSG_SPACE(MPROC__PASS_MAX * sizeof(int))];
-};
-
 /* Signals only delay: a request that is under way cannot be taken back. */
 static int send_request(int control, uint64_t token, const int *fds, size_t n) {
     struct request request = {token};
-    union passed passed;
-    struct iovec piece = {&request, sizeof request};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-    ssize_t r;
-
-    if (n > 0) {
-        memset(&passed, 0, sizeof passed);
-        message.msg_control = &passed;
-        message.msg_controllen = CMSG_SPACE(n * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-    }
+    int r;
     do {
-        r = sendmsg(control, &message, MSG_NOSIGNAL);
-    } while (r < 0 && errno == EINTR);
-    if (r >= 0) {
-        return 0;
-    }
-    return errno == ECONNRESET ? -EPIPE : -errno;
+        r = mproc__os_send(control, &request, sizeof request, fds, n);
+    } while (r == -EINTR);
+    return r == -ECONNRESET ? -EPIPE : r;
 }
 
 /* Waits for the answer or for the template's end, whichever comes. */
@@ -195,10 +168,10 @@ static int await_reply(mproc_template *one, uint64_t token, pid_t *pid) {
                               {mproc_process_sentinel(one->process), POLLIN, 0}};
     int r;
     do {
-        r = poll(polls, 2, -1);
-    } while (r < 0 && errno == EINTR);
+        r = mproc__os_poll(polls, 2, MPROC_FOREVER);
+    } while (r == -EINTR);
     if (r < 0) {
-        return -errno;
+        return r;
     }
     r = read_reply(one->control, token, pid);
     return r == -EPIPE ? born_or_not(token, pid) : r;
@@ -209,8 +182,8 @@ static int read_reply(int control, uint64_t token, pid_t *pid) {
     struct reply reply;
     ssize_t r;
     do {
-        r = recv(control, &reply, sizeof reply, MSG_DONTWAIT);
-    } while (r < 0 && errno == EINTR);
+        r = mproc__os_read_now(control, &reply, sizeof reply);
+    } while (r == -EINTR);
     if (r != (ssize_t)sizeof reply || reply.token != token) {
         return -EPIPE;
     }
@@ -295,51 +268,33 @@ __attribute__((constructor)) static void at_load(void) {
 
 struct work {
     struct request request;
-    int fds[MPROC__PASS_MAX];
+    int fds[MPROC__OS_FDS_MAX];
     size_t n;
     int error;
 };
 
 static void close_all(const int *fds, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        close(fds[i]);
+        mproc__os_close(fds[i]);
     }
-}
-
-static void take_passed(struct msghdr *message, struct work *out) {
-    out->n = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-            out->n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            memcpy(out->fds, CMSG_DATA(c), out->n * sizeof(int));
-        }
-    }
-    out->error = (message->msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : 0;
 }
 
 /* 1: a request; 0: the starter has gone; -EINTR. */
 static int receive(int control, struct work *out) {
-    union passed passed;
-    struct iovec piece = {&out->request, sizeof out->request};
-    struct msghdr message = {.msg_iov = &piece,
-                             .msg_iovlen = 1,
-                             .msg_control = &passed,
-                             .msg_controllen = sizeof passed};
-    ssize_t r = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+    bool lost;
+    ssize_t r =
+        mproc__os_receive(control, &out->request, sizeof out->request, out->fds, &out->n, &lost);
     if (r < 0) {
-        return errno == ECONNRESET ? 0 : -errno;
+        return r == -ECONNRESET ? 0 : (int)r;
     }
-    if (r != (ssize_t)sizeof out->request) {
-        return 0;
-    }
-    take_passed(&message, out);
-    return 1;
+    out->error = lost ? -EMFILE : 0;
+    return r == (ssize_t)sizeof out->request;
 }
 
 static void become_child(int control, const struct work *work) {
-    close(control);
+    mproc__os_close(control);
     if (mproc__member_after_fork_child(work->request.token) != 0) {
-        _exit(127); /* the starter has died and its reservation with it */
+        _Exit(127); /* the starter has died and its reservation with it */
     }
     mproc__child_take_fds(work->fds, work->n);
     mproc__child_begin();
@@ -369,7 +324,7 @@ static int serve_one(int control, const struct work *work, const mproc_fork_hook
         call(hooks->after_in_parent, hooks->arg);
     }
     close_all(work->fds, work->n);
-    while (send(control, &reply, sizeof reply, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+    while (mproc__os_send(control, &reply, sizeof reply, NULL, 0) == -EINTR) {
     }
     return 0;
 }
@@ -392,7 +347,7 @@ int mproc_template_serve(const mproc_fork_hooks *hooks) {
         }
     }
     if (r == 0) {
-        close(control);
+        mproc__os_close(control);
         args->kind = MPROC__ARGS_BYTES; /* it is a template no more */
     }
     return r;

@@ -1,15 +1,20 @@
 /*
- * os.h - what the core asks of the operating system: the contract
+ * os.h - what the library asks of the operating system: the contract
  *
  * SPDX-License-Identifier: MIT
  *
- * Everything that is not plain C stands behind these functions; os_linux.c is their only
- * implementation and the only file with raw system calls. Laws: results are 0 or a count, or -errno;
- * outputs are written on success only; nothing here knows of families, members or arenas.
+ * Everything that is not plain C stands behind these functions, a section a file: os_time.c,
+ * os_memory.c, os_file.c, os_process.c, os_start.c, os_descriptor.c, for Linux from 5.4 on; what came
+ * later is probed when it is used. They and the watcher, which does without the C library, are the
+ * only files with system calls. Threads and streams are the C library's, and used everywhere.
+ *
+ * Laws: results are 0 or a count, or -errno; outputs are written on success only; nothing here knows
+ * of families, members or arenas.
  */
 #ifndef MPROC_OS_H
 #define MPROC_OS_H
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -79,21 +84,44 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 int mproc__os_memory_populate(int fd, void *address, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. */
 int mproc__os_memory_release(void *address, size_t size);
-/* Sets close-on-exec on an inherited descriptor. */
-int mproc__os_close_on_exec(int fd);
 /* Bytes of physical memory of the machine. */
 size_t mproc__os_memory_total(void);
 
+/* ---- files that are memory, and have names */
+
+/* A new file without a name, in a directory; a descriptor, close-on-exec, as those of the next two.
+ * What open(2) says. */
+int mproc__os_file_nameless(const char *directory, mode_t mode);
+/* A new file of that name. -EEXIST, and what else open(2) says. */
+int mproc__os_file_new(const char *path, mode_t mode);
+int mproc__os_file_open(const char *path);
+/* Gives a nameless file its name. -EEXIST, and what else linkat(2) says. */
+int mproc__os_file_link(int fd, const char *path);
+int mproc__os_file_unlink(const char *path);
+/* The inode of the file that has the name now, symbolic links not followed; 0: there is none. */
+uint64_t mproc__os_file_inode(const char *path);
+int mproc__os_file_look(int fd, size_t *size, uint64_t *inode);
+/* -ENOSPC: its file system has not as many bytes left at this moment. */
+int mproc__os_file_room(int fd, size_t size);
+/* -ENOMEM: no file can be as large. */
+int mproc__os_file_resize(int fd, size_t size);
+/* The file's first bytes, all of them. -ENOSPC. */
+int mproc__os_file_write(int fd, const char *lent, size_t size);
+/* Maps its first bytes somewhere; see mproc__os_memory_unmap(). -ENOMEM. */
+int mproc__os_file_map(int fd, size_t size, void **out);
+/* Random bytes, at most 256. -EAGAIN. */
+int mproc__os_random(void *out, size_t size);
+
 /* ---- processes */
+
+pid_t mproc__os_pid(void);
+pid_t mproc__os_parent_pid(void);
 
 /* A descriptor for a process, readable once it has ended; close-on-exec. -ESRCH. */
 int mproc__os_pidfd_open(pid_t pid);
 /* 1: ended, 0: still running after `timeout` ns; -EINTR. */
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
 int mproc__os_pidfd_signal(int pidfd, int signal);
-/* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
-int mproc__os_descriptor_copy(int fd);
-
 /* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has ended,
  * collected or not, and if there is such a pid now it came round again; or an error. Some 15 us. */
 int mproc__os_process_is(pid_t pid, uint64_t when);
@@ -118,6 +146,22 @@ int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
 /* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal);
  * 0: still running; -ECHILD: not a child, or collected by somebody else. */
 int mproc__os_process_collect(int pidfd, int *code);
+
+/* Kills a child, and collects its status. */
+void mproc__os_process_end(pid_t child);
+
+/* From now on `signal` is sent to the caller when its parent, or the parent's thread that started it,
+ * ends, and `handler` runs then. */
+int mproc__os_parent_watch(int signal, void (*handler)(int));
+
+/* Ends the caller at once; also in a signal handler. */
+void mproc__os_kill_self(void);
+
+/* ---- starting processes */
+
+/* fork(): 0 in the child, its pid in the parent. -EAGAIN, -ENOMEM, or what a handler of
+ * pthread_atfork() left in errno. */
+pid_t mproc__os_fork(void);
 
 struct mproc__os_spawn {
     const char *path;
@@ -144,12 +188,32 @@ pid_t mproc__os_fork_sibling(pid_t *where);
  * not executed anything yet; -ENOMEM. */
 int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where);
 
-/* Arranges that `signal` is sent to the caller when its parent (or the thread that started it) ends. */
-int mproc__os_parent_death_signal(int signal);
+/* ---- descriptors */
 
-/* ---- streams */
+#define MPROC__OS_FDS_MAX 253 /* descriptors that Linux passes at a time (SCM_MAX_FD) */
 
 struct iovec;
+
+/* Two connected ends, close-on-exec: ends[0] to read and ends[1] to write, or both for both, for a
+ * stream of bytes or for packets. -EMFILE, -ENFILE. */
+int mproc__os_pipe_new(int ends[2]);
+int mproc__os_socket_pair(int ends[2]);
+int mproc__os_packet_pair(int ends[2]);
+/* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */
+int mproc__os_event_new(void);
+/* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
+int mproc__os_descriptor_copy(int fd);
+/* Sets close-on-exec on an inherited descriptor. */
+int mproc__os_close_on_exec(int fd);
+void mproc__os_close(int fd);
+/* The end of a stream for both ends, whoever else has copies of this one. */
+void mproc__os_shutdown(int socket);
+
+/* poll(), for at most `timeout` ns (negative: no end). How many have an event; -EINTR, -ENOMEM. With
+ * none to look at it is a sleep. */
+int mproc__os_poll(struct pollfd *polls, size_t n, int64_t timeout);
+
+ssize_t mproc__os_read(int fd, void *out, size_t size);
 
 /* writev() that never raises SIGPIPE. Bytes written, or -errno. */
 ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
@@ -158,9 +222,13 @@ ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
  * end, or -errno: -EAGAIN when nothing is there. */
 ssize_t mproc__os_read_now(int fd, void *out, size_t size);
 
-/* ---- events */
+/* One packet, or the first bytes of a stream, with n descriptors (at most MPROC__OS_FDS_MAX). Never
+ * raises SIGPIPE. -EAGAIN, -EINTR, -EPIPE, -ECONNRESET. */
+int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, size_t n);
 
-/* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */
-int mproc__os_event_new(void);
+/* Bytes received, 0 at the end; *n descriptors came with them, close-on-exec. *lost: more came than
+ * the caller may have open. -EAGAIN, -EINTR, -ECONNRESET. */
+ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_FDS_MAX], size_t *n,
+                          bool *lost);
 
 #endif

@@ -1,0 +1,191 @@
+/*
+ * os_descriptor.c - os.h for Linux: pipes, sockets, and what else is behind a descriptor
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The calls that a kernel or a kind of descriptor may lack are tried, and what is found is remembered.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "system/os.h"
+#include "system/os_linux.h"
+
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x100
+#endif
+
+/* ---------------------------------------------------------------- making and closing */
+
+int mproc__os_pipe_new(int ends[2]) {
+    return os_result(pipe2(ends, O_CLOEXEC));
+}
+
+int mproc__os_socket_pair(int ends[2]) {
+    return os_result(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+}
+
+int mproc__os_packet_pair(int ends[2]) {
+    return os_result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+}
+
+int mproc__os_event_new(void) {
+    return os_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int mproc__os_descriptor_copy(int fd) {
+    int r = os_result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    return r == -EINVAL ? -EMFILE : r; /* what it says when no number at all is allowed */
+}
+
+int mproc__os_close_on_exec(int fd) {
+    return os_result(fcntl(fd, F_SETFD, FD_CLOEXEC));
+}
+
+void mproc__os_close(int fd) {
+    (void)close(fd);
+}
+
+void mproc__os_shutdown(int socket) {
+    (void)shutdown(socket, SHUT_RDWR);
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+/* A mere look costs a fifth less without a clock and a signal mask to see to. */
+int mproc__os_poll(struct pollfd *polls, size_t n, int64_t timeout) {
+    struct timespec t;
+    int r = timeout == 0 ? poll(polls, (nfds_t)n, 0)
+                         : ppoll(polls, (nfds_t)n, os_timespec(timeout, &t), NULL);
+    return os_result(r);
+}
+
+/* ---------------------------------------------------------------- bytes */
+
+ssize_t mproc__os_read(int fd, void *out, size_t size) {
+    ssize_t r = read(fd, out, size);
+    return r < 0 ? -errno : r;
+}
+
+/* A pipe has no MSG_NOSIGNAL: SIGPIPE is held off this thread, and what the write raised is taken away
+ * unless one was pending before. (A signal that another process sends meanwhile is lost with it.) */
+static ssize_t write_masked(int fd, const struct iovec *pieces, int n) {
+    sigset_t sigpipe, before, pending;
+    struct timespec none = {0, 0};
+
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    sigpending(&pending);
+    ssize_t r = writev(fd, pieces, n);
+    int error = errno;
+    if (r < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE)) {
+        while (sigtimedwait(&sigpipe, NULL, &none) < 0 && errno == EINTR) {
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r < 0 ? -error : r;
+}
+
+ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
+    static uint32_t no_flag; /* RWF_NOSIGNAL is Linux 6.18's; threads that race write the same */
+    if (mproc__peek32(&no_flag) == 0) {
+        ssize_t r = pwritev2(fd, pieces, n, -1, RWF_NOSIGNAL);
+        if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
+            return r < 0 ? -errno : r;
+        }
+        mproc__poke32(&no_flag, 1);
+    }
+    struct msghdr message = {0};
+    message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* only read from */
+    message.msg_iovlen = (size_t)n;
+    ssize_t r = sendmsg(fd, &message, MSG_NOSIGNAL);
+    if (r >= 0 || errno != ENOTSOCK) {
+        return r < 0 ? -errno : r;
+    }
+    return write_masked(fd, pieces, n);
+}
+
+ssize_t mproc__os_read_now(int fd, void *out, size_t size) {
+    static uint32_t no_flag; /* pipes and sockets know RWF_NOWAIT since about Linux 6.4 */
+    ssize_t r;
+    if (mproc__peek32(&no_flag) == 0) {
+        struct iovec piece = {out, size};
+        r = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
+        if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
+            return r < 0 ? -errno : r;
+        }
+        mproc__poke32(&no_flag, 1);
+    }
+    r = recv(fd, out, size, MSG_DONTWAIT);
+    if (r < 0 && errno == ENOTSOCK) {
+        struct pollfd p = {fd, POLLIN, 0};
+        if (mproc__os_poll(&p, 1, 0) == 0) {
+            return -EAGAIN;
+        }
+        r = read(fd, out, size);
+    }
+    return r < 0 ? -errno : r;
+}
+
+/* ---------------------------------------------------------------- bytes with descriptors */
+
+union passed {
+    struct cmsghdr align;
+    char room[CMSG_SPACE(MPROC__OS_FDS_MAX * sizeof(int))];
+};
+
+static void attach_fds(struct msghdr *message, union passed *passed, const int *fds, size_t n) {
+    memset(passed, 0, sizeof *passed);
+    message->msg_control = passed;
+    message->msg_controllen = CMSG_SPACE(n * sizeof(int));
+    struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+}
+
+int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, size_t n) {
+    union passed passed;
+    struct iovec piece = {(void *)(uintptr_t)lent, size}; /* only read from */
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (n > 0) {
+        attach_fds(&message, &passed, fds, n);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static size_t detach_fds(struct msghdr *message, int *out) {
+    size_t n = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            memcpy(out, CMSG_DATA(c), n * sizeof(int));
+        }
+    }
+    return n;
+}
+
+ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_FDS_MAX], size_t *n,
+                          bool *lost) {
+    union passed passed;
+    struct iovec piece = {out, size};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &passed,
+                             .msg_controllen = sizeof passed};
+    ssize_t r = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    if (r < 0) {
+        return -errno;
+    }
+    *n = detach_fds(&message, fds);
+    *lost = (message.msg_flags & MSG_CTRUNC) != 0;
+    return r;
+}

@@ -1,0 +1,140 @@
+/*
+ * os_memory.c - os.h for Linux: the memory that processes share, and how much there is
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "system/os.h"
+#include "system/os_linux.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* ---------------------------------------------------------------- mappings */
+
+int mproc__os_memory_new(const char *name, size_t size) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (ftruncate(fd, (off_t)size) != 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int mproc__os_memory_map(int fd, void *address, size_t size) {
+    void *p = mmap(address, size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+    if (p == MAP_FAILED) {
+        return -errno;
+    }
+    if (p != address) { /* a kernel before 4.17 takes the flag for a hint */
+        munmap(p, size);
+        return -EEXIST;
+    }
+    return 0;
+}
+
+bool mproc__os_memory_is(int fd, size_t size) {
+    struct stat s;
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && fstat(fd, &s) == 0 &&
+           (uint64_t)s.st_size == size;
+}
+
+int mproc__os_memory_unmap(void *address, size_t size) {
+    return os_result(munmap(address, size));
+}
+
+int mproc__os_memory_commit(int fd, size_t offset, size_t size) {
+    int r;
+    do {
+        r = os_result(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size));
+    } while (r == -EINTR);
+    return r;
+}
+
+/* ---- populating: clearing pages is the work, so two threads do it in little more than half the time */
+
+#define POPULATE_STEP ((size_t)2 << 20) /* what a thread takes at a time */
+#define POPULATE_SHARE                                                                             \
+    ((size_t)16 << 20) /* from here on: some 10 ms, a hundred times a thread's start */
+
+struct populate {
+    int fd;
+    char *address;
+    size_t size;
+    uint64_t next;  /* offset of what nobody has taken yet */
+    uint64_t error; /* errno */
+};
+
+/* Pages that the file has already cost an eighth less to map than those that a fault has to find. Kernels
+ * before 5.14 know no populating: there the mapping gets them when they are touched. EFAULT is what would
+ * have been a SIGBUS. */
+static int populate_step(const struct populate *work, size_t at, size_t size) {
+    int r = mproc__os_memory_commit(work->fd, at, size);
+    if (r == 0 && madvise(work->address + at, size, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+        r = errno == EFAULT ? -ENOSPC : -errno;
+    }
+    return r;
+}
+
+static void *populate_steps(void *arg) {
+    struct populate *work = arg;
+    size_t at;
+    while (mproc__load64(&work->error) == 0 &&
+           (at = (size_t)mproc__add64(&work->next, POPULATE_STEP)) < work->size) {
+        size_t left = work->size - at;
+        int r = populate_step(work, at, left < POPULATE_STEP ? left : POPULATE_STEP);
+        if (r != 0) {
+            mproc__store64(&work->error, (uint64_t)-r);
+        }
+    }
+    return NULL;
+}
+
+/* The helper sees no signals, and is gone when this returns. */
+static void populate_with_helper(struct populate *work) {
+    sigset_t all, before;
+    pthread_t helper;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = pthread_create(&helper, NULL, populate_steps, work);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)populate_steps(work);
+    if (r == 0) {
+        pthread_join(helper, NULL);
+    }
+}
+
+int mproc__os_memory_populate(int fd, void *address, size_t size) {
+    struct populate work = {fd, address, size, 0, 0};
+    if (size >= POPULATE_SHARE && mproc__os_cpus() > 1) {
+        populate_with_helper(&work);
+    } else {
+        (void)populate_steps(&work);
+    }
+    return -(int)work.error;
+}
+
+int mproc__os_memory_release(void *address, size_t size) {
+    return os_result(madvise(address, size, MADV_REMOVE));
+}
+
+size_t mproc__os_memory_total(void) {
+    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+}

@@ -1,0 +1,185 @@
+/*
+ * os_start.c - os.h for Linux: starting processes
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "system/bare_call.h"
+#include "system/os.h"
+#include "system/os_linux.h"
+
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+
+/* Words of a thread's descriptor that are searched; glibc's has 576 on x86-64. */
+#define DESCRIPTOR_WORDS 256
+
+/* ---------------------------------------------------------------- children */
+
+pid_t mproc__os_fork(void) {
+    pid_t pid = fork();
+    return pid < 0 ? -errno : pid;
+}
+
+/* glibc reports what exec says as posix_spawn()'s result, and a dup2() onto itself opens a descriptor
+ * for the child that is close-on-exec here. */
+int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid) {
+    posix_spawn_file_actions_t actions;
+    int r = posix_spawn_file_actions_init(&actions);
+    if (r != 0) {
+        return -r;
+    }
+    for (size_t i = 0; r == 0 && i < what->nfds; i++) {
+        r = posix_spawn_file_actions_adddup2(&actions, what->fds[i], what->fds[i]);
+    }
+    if (r == 0) {
+        r = posix_spawn(pid, what->path, &actions, NULL, (char *const *)(uintptr_t)what->argv,
+                        (char *const *)(uintptr_t)what->envp);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return -r;
+}
+
+/* ---------------------------------------------------------------- siblings */
+
+/* Where the C library keeps this thread's id: recursive and robust mutexes and raise() look there. The
+ * kernel knows the place, for glibc gave it to set_tid_address(). A kernel built without
+ * checkpoint/restore does not tell: then the id is searched in the thread's descriptor, and must be
+ * there exactly once. */
+static pid_t *tid_address(pid_t tid) {
+    pid_t *place = NULL, *words = (pid_t *)(uintptr_t)pthread_self();
+    if (prctl(PR_GET_TID_ADDRESS, &place) == 0 && place != NULL && *place == tid) {
+        return place;
+    }
+    place = NULL;
+    for (size_t i = 0; i < DESCRIPTOR_WORDS; i++) {
+        if (words[i] == tid) {
+            if (place != NULL) {
+                return NULL;
+            }
+            place = &words[i];
+        }
+    }
+    return place;
+}
+
+#define SIBLING_FLAGS                                                                              \
+    (CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID)
+
+/* The child signals its end as the caller does (CLONE_PARENT copies that): by SIGCHLD. */
+static long clone_sibling(pid_t *where, pid_t *tid) {
+    struct clone_args args = {
+        .flags = SIBLING_FLAGS,
+        .child_tid = (uint64_t)(uintptr_t)tid,
+        .parent_tid = (uint64_t)(uintptr_t)where,
+    };
+    long r = syscall(SYS_clone3, &args, sizeof args);
+    if (r >= 0 || (errno != ENOSYS && errno != EPERM)) {
+        return r;
+    }
+    /* Before Linux 5.3, or a filter of system calls that cannot look into clone3's structure. */
+#if defined(__x86_64__)
+    return syscall(SYS_clone, SIBLING_FLAGS | SIGCHLD, NULL, where, tid, NULL);
+#else /* arm64, riscv, ...: the kernel's CONFIG_CLONE_BACKWARDS */
+    return syscall(SYS_clone, SIBLING_FLAGS | SIGCHLD, NULL, where, NULL, tid);
+#endif
+}
+
+pid_t mproc__os_fork_sibling(pid_t *where) {
+    pid_t *tid = tid_address(mproc__os_tid());
+    struct robust_list_head *robust = NULL;
+    size_t robust_size = 0;
+
+    if (tid == NULL) {
+        return -ENOSYS;
+    }
+    (void)syscall(SYS_get_robust_list, 0, &robust, &robust_size);
+    long r = clone_sibling(where, tid);
+    if (r < 0) {
+        return -errno;
+    }
+    if (r == 0 && robust != NULL) { /* a clone starts without one, and holds nothing */
+        robust->list.next = &robust->list;
+        (void)syscall(SYS_set_robust_list, robust, robust_size);
+    }
+    return (pid_t)r;
+}
+
+/* ---------------------------------------------------------------- orphans */
+
+#define ORPHAN_STACK ((size_t)16 << 10)
+
+#if defined(__clang__) || defined(__GNUC__)
+#define UNSANITIZED __attribute__((no_sanitize_address, no_sanitize_thread))
+#else
+#define UNSANITIZED
+#endif
+
+/* What an orphan has of its maker until it executes a program or ends. */
+static struct borrowed {
+    _Alignas(16) char stack[ORPHAN_STACK];
+    uint32_t in_use; /* 1, until the system writes 0 */
+    pid_t owner;     /* in a copy of this process nobody uses it */
+} borrowed;
+
+struct orphan {
+    int (*run)(void *arg);
+    void *arg;
+    uint32_t *where;
+};
+
+/* In the process between, which ends at once, so that the orphan is one; with a session of its own, so that
+ * the orphan never is in the caller's group, whoever kills that. */
+static UNSANITIZED int start_orphan(void *arg) {
+    struct orphan *orphan = arg;
+    int flags = CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+    (void)bare_call(SYS_setsid, 0, 0, 0, 0, 0, 0);
+    (void)clone(orphan->run, borrowed.stack + sizeof borrowed.stack, flags, orphan->arg,
+                orphan->where, NULL, &borrowed.in_use);
+    (void)bare_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+    return 0;
+}
+
+/* The one between has no exit signal and is waited for by __WALL: no handler and no wait() of the program
+ * sees it. */
+static int start_and_wait(struct orphan *orphan) {
+    static _Alignas(16) char stack[ORPHAN_STACK];
+    pid_t between =
+        clone(start_orphan, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_FS, orphan);
+    if (between < 0) {
+        return -errno;
+    }
+    while (waitpid(between, NULL, __WALL) < 0 && errno == EINTR) {
+    }
+    return mproc__load32(orphan->where) != 0 ? 0 : -EAGAIN;
+}
+
+int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where) {
+    struct orphan orphan = {run, arg, where};
+    sigset_t all, before;
+    if (borrowed.owner == getpid() && mproc__load32(&borrowed.in_use) != 0) {
+        return -EAGAIN;
+    }
+    borrowed.owner = getpid();
+    mproc__store32(&borrowed.in_use, 1);
+    mproc__store32(where, 0);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = start_and_wait(&orphan);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r != 0) {
+        mproc__store32(&borrowed.in_use, 0);
+    }
+    return r;
+}
