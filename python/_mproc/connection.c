@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "blocking.h"
+#include "codec.h"
 #include "error.h"
 #include "mproc.h"
 
@@ -135,12 +136,12 @@ PyDoc_STRVAR(send_doc, "send($self, obj, /)\n--\n\nSend a (picklable) object.");
 static PyObject *connection_send(PyObject *object, PyObject *item) {
     struct connection *self = (struct connection *)object;
     struct module_state *state = module_state_of(object);
-    struct codec_message message;
+    struct message message;
     if (!state || check_writable(self) < 0) return NULL;
     if (codec_pickle(state, item, &message) < 0) return NULL;
     int r = check_writable(self) < 0 ? BLOCKING_RAISED : 0;
     if (r == 0) BLOCKING(r, mproc_pipe_sendv(self->handle, message.iov, message.niov));
-    codec_message_clear(&message);
+    message_clear(&message);
     return sent(r);
 }
 
@@ -275,7 +276,7 @@ static PyObject *connection_recv(PyObject *object, PyObject *unused) {
     PyObject *bytes = receive(self, PY_SSIZE_T_MAX);
     if (!bytes) return NULL;
     PyObject *item =
-        pickling_load(state, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+        codec_unpickle(state, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
     Py_DECREF(bytes);
     return item;
 }

@@ -44,7 +44,7 @@ static int module_clear(PyObject *module) {
     for (size_t i = 0; i < MODULE_TAKEN; i++) {
         Py_CLEAR(state->taken[i]);
     }
-    codec_clear(&state->codec);
+    msgpack_keys_clear(&state->keys);
     pickling_clear(&state->pickling);
     return 0;
 }

@@ -16,14 +16,13 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "codec.h"
 #include "looking.h"
+#include "msgpack.h"
 #include "pickling.h"
 
 /* Nouns in the order in which they are added: who needs another's types stands below it. */
 #define MODULE_NOUNS(X)                                                                            \
     X(arena)                                                                                       \
-    X(pickling)                                                                                    \
     X(codec)                                                                                       \
     X(connection)                                                                                  \
     X(process)                                                                                     \
@@ -44,7 +43,6 @@
 
 /* Heap types that the module owns. */
 #define MODULE_TYPES(X)                                                                            \
-    X(sink)                                                                                        \
     X(connection)                                                                                  \
     X(lock)                                                                                        \
     X(rlock)                                                                                       \
@@ -71,7 +69,7 @@
 
 struct module_state {
     struct pickling pickling;
-    struct codec codec;
+    struct msgpack_keys keys;
     struct looking young_connections;
     PyObject *taken[MODULE_TAKEN]; /* their names */
 #define X(name) PyTypeObject *name##_type;

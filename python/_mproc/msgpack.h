@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The codec's two halves. What is plain, and how it looks, stands in codec.h.
+ * The codec's two halves: msgpack_write.c and msgpack_read.c. codec.h says which values are plain,
+ * and what they look like.
  */
 #ifndef MPROC_PYTHON_MSGPACK_H
 #define MPROC_PYTHON_MSGPACK_H
@@ -11,25 +12,44 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "codec.h"
+#include "message.h"
+
+#define MSGPACK_EXT_TUPLE 'T'       /* 0x54 */
+#define MSGPACK_EXT_PICKLE 'P'      /* 0x50 */
+#define MSGPACK_EXT_LONG_PICKLE 'L' /* 0x4c */
+
+/* Deepest nesting that is written, and that is read: a bound for the C stack. */
+#define MSGPACK_DEPTH 32
+#define MSGPACK_READ_DEPTH 256
 
 #define MSGPACK_NOT_PLAIN 1 /* third outcome of writing, beside 0 and -1 */
 
 #define MSGPACK_PICKLE_HEADER 10 /* room that the header of a pickle may need */
 
-/* Appends object to a message. 0; MSGPACK_NOT_PLAIN, no exception set, the message half written; -1
- * with MemoryError. */
-int msgpack_write(PyObject *object, struct codec_message *message);
+#define MSGPACK_KEYS 256 /* dict keys remembered from message to message; a power of two */
+
+/* Dict keys that were read lately: short ASCII strings recur in message after message, and these
+ * have their hash computed. An entry is NULL or owned. */
+struct msgpack_keys {
+    PyObject *entries[MSGPACK_KEYS];
+};
+
+/* Appends an object to a message. 0; MSGPACK_NOT_PLAIN, no exception set, the message half written;
+ * -1 with MemoryError. */
+int msgpack_write(PyObject *object, struct message *message);
 
 /* Writes the header of a pickle of `length` bytes, so that it ends where the room of
- * MSGPACK_PICKLE_HEADER bytes ends. Its size. */
+ * MSGPACK_PICKLE_HEADER bytes ends. Returns its size. */
 size_t msgpack_pickle_header(unsigned char *room, size_t length);
 
-/* The value that data are: a new reference, or NULL with an exception, ValueError for corrupt data.
- */
-PyObject *msgpack_read(struct codec *codec, const void *data, size_t size);
+/* The value that the data are: a new reference, or NULL with an exception, ValueError for corrupt
+ * data. */
+PyObject *msgpack_read(struct msgpack_keys *keys, const void *data, size_t size);
 
-/* Whether data are a pickle, which then fills them from *header on: 1, 0, or -1 with ValueError. */
+/* Whether the data are a pickle, whose bytes are those from *header on: 1, 0, or -1 with
+ * ValueError. */
 int msgpack_is_pickle(const void *data, size_t size, size_t *header);
+
+void msgpack_keys_clear(struct msgpack_keys *keys);
 
 #endif

@@ -3,17 +3,16 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Nothing is trusted. Each length is held against what is left; the counts of all containers
+ * Nothing is trusted. Each length is compared with what is left. The counts of all containers
  * together may not exceed the bytes of the message (`budget`), so that a short message cannot ask
- * for much memory; depth is bounded; the message must end where its value ends.
+ * for much memory. Depth is bounded. The message must end where its value ends.
  *
  * Dict keys recur from message to message. Short ones are remembered with their hash
- * (codec->keys), which saves making and hashing them.
+ * (keys->entries), which saves making and hashing them.
  *
  * Invariants: 1. reader.start <= reader.at <= reader.end, and bytes are read below end only.
- * 2. Each codec->keys entry is NULL or an ASCII str.
+ * 2. Each entry of keys->entries is NULL or an ASCII str.
  */
-#include "module.h"
 #include "msgpack.h"
 
 #include <stdint.h>
@@ -32,7 +31,7 @@ static uint64_t load_be(const unsigned char *at, size_t width) {
 struct reader {
     const unsigned char *start, *at, *end;
     size_t budget; /* elements that containers may still announce */
-    struct codec *codec;
+    struct msgpack_keys *keys;
 };
 
 static PyObject *read_value(struct reader *rd, int depth);
@@ -105,7 +104,7 @@ static PyObject *read_text(struct reader *rd, uint64_t size) {
     const unsigned char *at = rd->at;
     rd->at += size;
     PyObject *text = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
-    if (!text && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+    if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
         PyErr_Clear();
         return corrupt(rd, at, "text that is not UTF-8");
     }
@@ -128,8 +127,8 @@ static PyObject *read_sized(struct reader *rd, size_t width,
     return read_number(rd, width, &size) < 0 ? NULL : read(rd, size);
 }
 
-/* Takes n elements off the budget; each needs a byte at least, so a true message never exceeds it.
- */
+/* Takes n elements off the budget. Each needs a byte at least, so a true message never exceeds
+ * it. */
 static int announce(struct reader *rd, uint64_t n, const unsigned char *at) {
     if (n > rd->budget) {
         corrupt(rd, at, "more elements announced than can follow");
@@ -144,12 +143,12 @@ static PyObject *read_list(struct reader *rd, uint64_t n, int depth) {
         return NULL;
     }
     PyObject *list = PyList_New((Py_ssize_t)n);
-    if (!list) {
+    if (list == NULL) {
         return NULL;
     }
     for (Py_ssize_t i = 0; i < (Py_ssize_t)n; i++) {
         PyObject *item = read_value(rd, depth);
-        if (!item) {
+        if (item == NULL) {
             Py_DECREF(list);
             return NULL;
         }
@@ -163,12 +162,12 @@ static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth) {
         return NULL;
     }
     PyObject *tuple = PyTuple_New((Py_ssize_t)n);
-    if (!tuple) {
+    if (tuple == NULL) {
         return NULL;
     }
     for (Py_ssize_t i = 0; i < (Py_ssize_t)n; i++) {
         PyObject *item = read_value(rd, depth);
-        if (!item) {
+        if (item == NULL) {
             Py_DECREF(tuple);
             return NULL;
         }
@@ -190,7 +189,7 @@ static size_t key_place(const unsigned char *at, size_t size) {
         rest = rest << 8 | at[i];
     }
     mix = (mix ^ rest) * 0x9e3779b97f4a7c15u;
-    return (size_t)(mix >> 32) % CODEC_KEYS;
+    return (size_t)(mix >> 32) % MSGPACK_KEYS;
 }
 
 /* A short text that is a dict key: if lately met, the very object that was made then. */
@@ -198,14 +197,14 @@ static PyObject *read_short_key(struct reader *rd, size_t size) {
     if (!has(rd, size)) {
         return NULL;
     }
-    PyObject **slot = &rd->codec->keys[key_place(rd->at, size)];
-    if (*slot && (size_t)PyUnicode_GET_LENGTH(*slot) == size &&
-        !memcmp(PyUnicode_1BYTE_DATA(*slot), rd->at, size)) {
+    PyObject **slot = &rd->keys->entries[key_place(rd->at, size)];
+    if (*slot != NULL && (size_t)PyUnicode_GET_LENGTH(*slot) == size &&
+        memcmp(PyUnicode_1BYTE_DATA(*slot), rd->at, size) == 0) {
         rd->at += size;
         return Py_NewRef(*slot);
     }
     PyObject *key = read_text(rd, size);
-    if (key && PyUnicode_IS_COMPACT_ASCII(key)) {
+    if (key != NULL && PyUnicode_IS_COMPACT_ASCII(key)) {
         Py_XSETREF(*slot, Py_NewRef(key));
     }
     return key;
@@ -237,8 +236,8 @@ static int add_item(struct reader *rd, PyObject *dict, PyObject *key, PyObject *
 static int read_item(struct reader *rd, PyObject *dict, int depth) {
     const unsigned char *at = rd->at;
     PyObject *key = read_key(rd, depth);
-    PyObject *value = key ? read_value(rd, depth) : NULL;
-    int r = value ? add_item(rd, dict, key, value, at) : -1;
+    PyObject *value = key != NULL ? read_value(rd, depth) : NULL;
+    int r = value != NULL ? add_item(rd, dict, key, value, at) : -1;
     Py_XDECREF(key);
     Py_XDECREF(value);
     return r;
@@ -249,7 +248,7 @@ static PyObject *read_dict(struct reader *rd, uint64_t n, int depth) {
         return NULL;
     }
     PyObject *dict = PyDict_New();
-    for (uint64_t i = 0; dict && i < n; i++) {
+    for (uint64_t i = 0; dict != NULL && i < n; i++) {
         if (read_item(rd, dict, depth) < 0) {
             Py_CLEAR(dict);
         }
@@ -281,7 +280,7 @@ static PyObject *read_tuple(struct reader *rd, uint64_t length, int depth) {
     uint64_t n;
     rd->end = rd->at + length;
     PyObject *tuple = read_array_count(rd, &n) < 0 ? NULL : read_tuple_items(rd, n, depth);
-    if (tuple && rd->at != rd->end) {
+    if (tuple != NULL && rd->at != rd->end) {
         Py_CLEAR(tuple);
         corrupt(rd, rd->at, "bytes left over in a tuple");
     }
@@ -315,10 +314,10 @@ static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth) {
     if (read_ext_header(rd, lead, &type, &length) < 0) {
         return NULL;
     }
-    if (type == CODEC_EXT_TUPLE) {
+    if (type == MSGPACK_EXT_TUPLE) {
         return read_tuple(rd, length, depth);
     }
-    if (type == CODEC_EXT_PICKLE || type == CODEC_EXT_LONG_PICKLE) {
+    if (type == MSGPACK_EXT_PICKLE || type == MSGPACK_EXT_LONG_PICKLE) {
         return corrupt(rd, at, "pickle inside another value");
     }
     return PyErr_Format(PyExc_ValueError, "corrupt message: unknown ext type %d at byte %zd",
@@ -367,7 +366,7 @@ static PyObject *read_value(struct reader *rd, int depth) {
     if (!has(rd, 1)) {
         return NULL;
     }
-    if (depth == CODEC_READ_DEPTH) {
+    if (depth == MSGPACK_READ_DEPTH) {
         return corrupt(rd, rd->at, "nesting too deep");
     }
     unsigned char lead = *rd->at++;
@@ -386,10 +385,10 @@ static PyObject *read_value(struct reader *rd, int depth) {
     return read_kind(rd, lead, depth + 1);
 }
 
-PyObject *msgpack_read(struct codec *codec, const void *data, size_t size) {
-    struct reader rd = {data, data, (const unsigned char *)data + size, size, codec};
+PyObject *msgpack_read(struct msgpack_keys *keys, const void *data, size_t size) {
+    struct reader rd = {data, data, (const unsigned char *)data + size, size, keys};
     PyObject *object = read_value(&rd, 0);
-    if (object && rd.at != rd.end) {
+    if (object != NULL && rd.at != rd.end) {
         Py_CLEAR(object);
         corrupt(&rd, rd.at, "bytes left over");
     }
@@ -416,10 +415,10 @@ int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
     if (read_ext_header(&rd, lead, &type, &length) < 0) {
         return -1;
     }
-    if (type != CODEC_EXT_PICKLE && type != CODEC_EXT_LONG_PICKLE) {
+    if (type != MSGPACK_EXT_PICKLE && type != MSGPACK_EXT_LONG_PICKLE) {
         return 0;
     }
-    if (type == CODEC_EXT_LONG_PICKLE && read_long_length(&rd, length, &length) < 0) {
+    if (type == MSGPACK_EXT_LONG_PICKLE && read_long_length(&rd, length, &length) < 0) {
         return -1;
     }
     if ((uint64_t)(rd.end - rd.at) != length) {
@@ -428,4 +427,10 @@ int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
     }
     *header = (size_t)(rd.at - rd.start);
     return 1;
+}
+
+void msgpack_keys_clear(struct msgpack_keys *keys) {
+    for (size_t i = 0; i < MSGPACK_KEYS; i++) {
+        Py_CLEAR(keys->entries[i]);
+    }
 }

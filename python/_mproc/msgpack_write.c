@@ -3,18 +3,17 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The object is walked once, and written as the walk goes. Whatever is not plain stops it. The walk
- * runs no Python code, so nothing that it looks at can change under it.
+ * The object is walked once, and written as the walk goes. An object that is not plain stops the
+ * walk. The walk runs no Python code, so nothing that it looks at can change meanwhile.
  *
- * Identity. A container with one reference stands in the graph once: its reference is that of its
- * parent. Only those with more are remembered (`seen`), and long text and bytes with them. A second
- * meeting, or too many to remember, is not plain.
+ * Identity. A container with one reference stands in the graph once: the reference is that of its
+ * parent. Only containers with more are remembered (`seen`), and long text and bytes with them. An
+ * object that is met a second time is not plain, nor is a graph with too many objects to remember.
  *
  * Invariants: 1. packer.at <= packer.end, and at least as many bytes are free there as the last
- * packer_reserve asked for. 2. message->head_used counts what was written before the last
+ * packer_reserve asked for. 2. message->used counts what was written before the last
  * packer_sync.
  */
-#include "module.h"
 #include "msgpack.h"
 
 #include <endian.h>
@@ -45,8 +44,8 @@ static void store64(unsigned char *at, uint64_t v) {
 }
 
 struct packer {
-    unsigned char *at, *end; /* the free part of message->head */
-    struct codec_message *message;
+    unsigned char *at, *end; /* the free part of message->buffer */
+    struct message *message;
     int nseen;
     PyObject *seen[SEEN]; /* borrowed: the graph holds them */
 };
@@ -54,17 +53,17 @@ struct packer {
 static int pack(struct packer *pk, PyObject *object, int depth);
 
 static void packer_load(struct packer *pk) {
-    pk->at = pk->message->head + pk->message->head_used;
-    pk->end = pk->message->head + pk->message->head_room;
+    pk->at = pk->message->buffer + pk->message->used;
+    pk->end = pk->message->buffer + pk->message->room;
 }
 
 static void packer_sync(struct packer *pk) {
-    pk->message->head_used = (size_t)(pk->at - pk->message->head);
+    pk->message->used = (size_t)(pk->at - pk->message->buffer);
 }
 
 static int packer_grow(struct packer *pk, size_t more) {
     packer_sync(pk);
-    if (codec_message_reserve(pk->message, more) < 0) {
+    if (message_reserve(pk->message, more) < 0) {
         return -1;
     }
     packer_load(pk);
@@ -188,7 +187,7 @@ static int pack_float(struct packer *pk, PyObject *object) {
 
 /* The bytes after the header of text or bytes, which object keeps alive. */
 static int pack_data(struct packer *pk, PyObject *object, const void *data, size_t size) {
-    if (size < CODEC_LEND) {
+    if (size < MESSAGE_REFER) {
         if (packer_reserve(pk, size) < 0) {
             return -1;
         }
@@ -197,7 +196,7 @@ static int pack_data(struct packer *pk, PyObject *object, const void *data, size
         return 0;
     }
     packer_sync(pk);
-    int r = codec_message_lend(pk->message, object, data, size);
+    int r = message_refer(pk->message, object, data, size);
     packer_load(pk);
     return r;
 }
@@ -210,7 +209,7 @@ static int text_data(PyObject *text, const char **data, Py_ssize_t *size) {
         return 0;
     }
     *data = PyUnicode_AsUTF8AndSize(text, size);
-    if (*data) {
+    if (*data != NULL) {
         return 0;
     }
     if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
@@ -224,10 +223,10 @@ static int pack_text(struct packer *pk, PyObject *object) {
     const char *data;
     Py_ssize_t size;
     int r = text_data(object, &data, &size);
-    if (!r && size >= LONG_TEXT) {
+    if (r == 0 && size >= LONG_TEXT) {
         r = packer_meet(pk, object);
     }
-    if (r) {
+    if (r != 0) {
         return r;
     }
     if (size > UINT32_MAX) {
@@ -250,7 +249,7 @@ static int pack_text(struct packer *pk, PyObject *object) {
 
 static int pack_bytes(struct packer *pk, PyObject *object) {
     Py_ssize_t size = PyBytes_GET_SIZE(object);
-    if (size >= LONG_TEXT && packer_meet(pk, object)) {
+    if (size >= LONG_TEXT && packer_meet(pk, object) != 0) {
         return MSGPACK_NOT_PLAIN;
     }
     if (size > UINT32_MAX) {
@@ -289,14 +288,14 @@ static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsign
 
 static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth) {
     int r = pack_count(pk, n, 0x90, 0xdc);
-    for (Py_ssize_t i = 0; !r && i < n; i++) {
+    for (Py_ssize_t i = 0; r == 0 && i < n; i++) {
         r = pack(pk, items[i], depth);
     }
     return r;
 }
 
 static int pack_list(struct packer *pk, PyObject *list, int depth) {
-    if (depth == CODEC_DEPTH || packer_meet(pk, list)) {
+    if (depth == MSGPACK_DEPTH || packer_meet(pk, list) != 0) {
         return MSGPACK_NOT_PLAIN;
     }
     return pack_items(pk, PySequence_Fast_ITEMS(list), PyList_GET_SIZE(list), depth + 1);
@@ -305,39 +304,39 @@ static int pack_list(struct packer *pk, PyObject *list, int depth) {
 /* A tuple's ext says how long its payload is, which is known when it has been written: an ext 32
  * leaves room for any length. */
 static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
-    struct codec_message *m = pk->message;
+    struct message *m = pk->message;
     Py_ssize_t n = PyTuple_GET_SIZE(tuple);
-    if (depth == CODEC_DEPTH || (n > 0 && packer_meet(pk, tuple))) {
+    if (depth == MSGPACK_DEPTH || (n > 0 && packer_meet(pk, tuple) != 0)) {
         return MSGPACK_NOT_PLAIN;
     }
     if (packer_reserve(pk, 6) < 0) {
         return -1;
     }
     pk->at = put_head(pk->at, 0xc9, 0, 4);
-    *pk->at++ = CODEC_EXT_TUPLE;
-    size_t payload = (size_t)(pk->at - m->head);
-    size_t lent = m->lent_size;
+    *pk->at++ = MSGPACK_EXT_TUPLE;
+    size_t payload = (size_t)(pk->at - m->buffer);
+    size_t referred = m->referred;
     int r = pack_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1);
-    if (r) {
+    if (r != 0) {
         return r;
     }
-    size_t length = (size_t)(pk->at - m->head) - payload + (m->lent_size - lent);
+    size_t length = (size_t)(pk->at - m->buffer) - payload + (m->referred - referred);
     if (length > UINT32_MAX) {
         return MSGPACK_NOT_PLAIN;
     }
-    store32(m->head + payload - 5, (uint32_t)length);
+    store32(m->buffer + payload - 5, (uint32_t)length);
     return 0;
 }
 
 static int pack_dict(struct packer *pk, PyObject *dict, int depth) {
-    if (depth == CODEC_DEPTH || packer_meet(pk, dict)) {
+    if (depth == MSGPACK_DEPTH || packer_meet(pk, dict) != 0) {
         return MSGPACK_NOT_PLAIN;
     }
     int r = pack_count(pk, PyDict_GET_SIZE(dict), 0x80, 0xde);
     PyObject *key, *value;
-    for (Py_ssize_t i = 0; !r && PyDict_Next(dict, &i, &key, &value);) {
+    for (Py_ssize_t i = 0; r == 0 && PyDict_Next(dict, &i, &key, &value);) {
         r = pack(pk, key, depth + 1);
-        if (!r) {
+        if (r == 0) {
             r = pack(pk, value, depth + 1);
         }
     }
@@ -376,13 +375,13 @@ static int pack(struct packer *pk, PyObject *object, int depth) {
     return MSGPACK_NOT_PLAIN;
 }
 
-int msgpack_write(PyObject *object, struct codec_message *m) {
+int msgpack_write(PyObject *object, struct message *m) {
     struct packer pk;
     pk.message = m;
     pk.nseen = 0;
     packer_load(&pk);
     int r = pack(&pk, object, 0);
-    if (!r) {
+    if (r == 0) {
         packer_sync(&pk);
     }
     return r;
@@ -391,11 +390,11 @@ int msgpack_write(PyObject *object, struct codec_message *m) {
 size_t msgpack_pickle_header(unsigned char *room, size_t length) {
     if (length > UINT32_MAX) {
         room[0] = 0xd7;
-        room[1] = CODEC_EXT_LONG_PICKLE;
+        room[1] = MSGPACK_EXT_LONG_PICKLE;
         store64(room + 2, length);
         return MSGPACK_PICKLE_HEADER;
     }
     unsigned char *short_header = room + MSGPACK_PICKLE_HEADER - SHORT_HEADER;
-    *put_head(short_header, 0xc9, length, 4) = CODEC_EXT_PICKLE;
+    *put_head(short_header, 0xc9, length, 4) = MSGPACK_EXT_PICKLE;
     return SHORT_HEADER;
 }

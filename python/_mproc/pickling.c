@@ -3,59 +3,61 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Making a pickler costs more than most pickles do. So there is one, an instance of a subclass of
+ * To make a pickler costs more than most pickles do. So one is kept, an instance of a subclass of
  * _pickle.Pickler that writes to a sink: a file-like object whose write() appends to the message at
- * hand. Who pickles takes it out of `spare`; who finds none there (another thread has it, or a
- * __reduce__ that pickles in turn) makes another. Afterwards one goes back and any other is
+ * hand. A call that pickles takes it out of `spare`. A call that finds none there (another thread
+ * has it, or a __reduce__ pickles in turn) makes another. Afterwards one goes back and any other is
  * dropped, as are those that failed, or that grew.
  *
- * reducers holds what was registered by reduction.ForkingPickler.register. The subclass has them as
+ * reducers holds what reduction.ForkingPickler.register() was given. The subclass has them as
  * reducer_override, which the pickler asks before copyreg.dispatch_table, but never about classes
  * and functions: those have always gone by name, whatever is registered.
  *
- * _pickle is imported when something first needs it: plain values never do.
+ * _pickle is imported when an object first needs it: plain values never do.
  *
- * Invariants: 1. sink.message is NULL unless its pickler is inside dump. 2. A pickler at rest holds
- * no reference to what it has pickled.
+ * Invariants: 1. sink.message is NULL unless its pickler is inside dump. 2. A pickler that is not
+ * in use holds no reference to what it has pickled.
  */
-#include "module.h"
+#include "pickling.h"
 
-/* A pickler that wrote more is dropped: its memo never shrinks, but is cleared after each message.
- */
+/* A pickler that wrote more bytes is dropped: its memo is cleared after each message, but never
+ * shrinks. */
 #define GROWN (256 * 1024)
+
+#define PROTOCOL 5
 
 struct sink {
     PyObject base;
-    struct codec_message *message;
+    struct message *message;
 };
 
-/* ---- the sink ---- */
+/* ---------------------------------------------------------------- the sink */
 
 /* The pickler hands over its frames as bytes, and large data as the objects that own them. */
-static int sink_append(struct codec_message *message, PyObject *data, const Py_buffer *view) {
+static int sink_append(struct message *message, PyObject *data, const Py_buffer *view) {
     size_t size = (size_t)view->len;
     if (PyBytes_CheckExact(data)) {
-        return codec_message_lend(message, data, view->buf, size);
+        return message_refer(message, data, view->buf, size);
     }
-    /* A lent bytearray could not be resized until the message has gone, which another thread would
-     * notice. */
-    if (PyByteArray_Check(data) || size < CODEC_LEND) {
-        return codec_message_copy(message, view->buf, size);
+    /* A bytearray that a message refers to could not be resized until the message has gone, which
+     * another thread would notice. */
+    if (PyByteArray_Check(data) || size < MESSAGE_REFER) {
+        return message_copy(message, view->buf, size);
     }
-    PyObject *keeper = PyMemoryView_FromObject(data);
-    if (!keeper) {
+    PyObject *owner = PyMemoryView_FromObject(data);
+    if (owner == NULL) {
         return -1;
     }
-    int r = codec_message_lend(message, keeper, view->buf, size);
-    Py_DECREF(keeper);
+    int r = message_refer(message, owner, view->buf, size);
+    Py_DECREF(owner);
     return r;
 }
 
 static PyObject *sink_write(PyObject *self, PyObject *data) {
-    struct codec_message *message = ((struct sink *)self)->message;
+    struct message *message = ((struct sink *)self)->message;
     Py_buffer view;
-    if (!message) {
-        PyErr_SetString(PyExc_ValueError, "write() to the sink of a pickler at rest");
+    if (message == NULL) {
+        PyErr_SetString(PyExc_ValueError, "write() to the sink of a pickler that is not in use");
         return NULL;
     }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
@@ -99,41 +101,35 @@ static PyType_Spec sink_spec = {
     .slots = sink_slots,
 };
 
-static PyObject *sink_new(struct module_state *state) {
-    PyObject *self = state->sink_type->tp_alloc(state->sink_type, 0);
-    if (self) {
-        ((struct sink *)self)->message = NULL;
-    }
-    return self;
-}
+/* ---------------------------------------------------------------- the pickler */
 
-/* ---- the pickler ---- */
-
-/* What a registered reducer makes of an object; NotImplemented for pickle to find out by itself. */
-/* Sockets are registered with the first one that is met, so that nobody imports socket for them. */
+/* The registered reducer of a type; NULL, possibly with an exception. The one of sockets is
+ * registered with the first socket that is met, so that nobody imports socket for it. */
 static PyObject *find_reducer(PyObject *reducers, PyTypeObject *type) {
     PyObject *reduce = PyDict_GetItemWithError(reducers, (PyObject *)type);
-    if (reduce || PyErr_Occurred() || strcmp(type->tp_name, "socket") != 0) {
+    if (reduce != NULL || PyErr_Occurred() || strcmp(type->tp_name, "socket") != 0) {
         return reduce;
     }
     PyObject *module = PyImport_ImportModule("mproc.reduction");
-    PyObject *none = module ? PyObject_CallMethod(module, "_register_sockets", NULL) : NULL;
-    reduce = none ? PyDict_GetItemWithError(reducers, (PyObject *)type) : NULL;
+    PyObject *none = module != NULL ? PyObject_CallMethod(module, "_register_sockets", NULL) : NULL;
+    reduce = none != NULL ? PyDict_GetItemWithError(reducers, (PyObject *)type) : NULL;
     Py_XDECREF(none);
     Py_XDECREF(module);
     return reduce;
 }
 
+/* What a registered reducer makes of an object. NotImplemented: there is none, so pickle is to
+ * reduce the object itself. */
 static PyObject *reducer_override(PyObject *reducers, PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyType_Type || type == &PyFunction_Type) {
         Py_RETURN_NOTIMPLEMENTED;
     }
     PyObject *reduce = find_reducer(reducers, type);
-    if (!reduce && PyErr_Occurred()) {
+    if (reduce == NULL && PyErr_Occurred()) {
         return NULL;
     }
-    if (!reduce) {
+    if (reduce == NULL) {
         Py_RETURN_NOTIMPLEMENTED;
     }
     Py_INCREF(reduce);
@@ -146,7 +142,7 @@ static PyMethodDef reducer_override_def = {"reducer_override", reducer_override,
 
 static PyObject *pickler_type_new(PyObject *reducers, PyObject *base) {
     PyObject *override = PyCFunction_New(&reducer_override_def, reducers);
-    if (!override) {
+    if (override == NULL) {
         return NULL;
     }
     PyObject *type = PyObject_CallFunction((PyObject *)&PyType_Type, "s(O){s(),sO,ss}", "Pickler",
@@ -159,18 +155,18 @@ static PyObject *pickler_type_new(PyObject *reducers, PyObject *base) {
 /* Imports what pickling needs. Threads may meet here, for an import runs Python code: the first
  * result stays. */
 static int pickling_prepare(struct pickling *pickling) {
-    if (pickling->pickler_type) {
+    if (pickling->pickler_type != NULL) {
         return 0;
     }
     PyObject *module = PyImport_ImportModule("_pickle");
-    PyObject *base = module ? PyObject_GetAttrString(module, "Pickler") : NULL;
-    PyObject *loads = base ? PyObject_GetAttrString(module, "loads") : NULL;
-    PyObject *type = loads ? pickler_type_new(pickling->reducers, base) : NULL;
-    if (type && !pickling->pickler_type) {
+    PyObject *base = module != NULL ? PyObject_GetAttrString(module, "Pickler") : NULL;
+    PyObject *loads = base != NULL ? PyObject_GetAttrString(module, "loads") : NULL;
+    PyObject *type = loads != NULL ? pickler_type_new(pickling->reducers, base) : NULL;
+    if (type != NULL && pickling->pickler_type == NULL) {
         pickling->pickler_type = Py_NewRef(type);
         pickling->loads = Py_NewRef(loads);
     }
-    int r = type ? 0 : -1;
+    int r = type != NULL ? 0 : -1;
     Py_XDECREF(type);
     Py_XDECREF(loads);
     Py_XDECREF(base);
@@ -184,55 +180,55 @@ static void pickler_drop(struct pickler *pickler) {
     Py_CLEAR(pickler->sink);
 }
 
-static int pickler_new(struct module_state *state, struct pickler *new) {
-    *new = (struct pickler){NULL, NULL, NULL};
-    new->sink = sink_new(state);
-    PyObject *object =
-        new->sink ? PyObject_CallFunction(state->pickling.pickler_type, "Oi", new->sink, 5) : NULL;
-    if (object) {
-        new->dump = PyObject_GetAttrString(object, "dump");
+static int pickler_new(struct pickling *pickling, struct pickler *fresh) {
+    *fresh = (struct pickler){NULL, NULL, NULL};
+    fresh->sink = pickling->sink_type->tp_alloc(pickling->sink_type, 0);
+    PyObject *object = fresh->sink != NULL ? PyObject_CallFunction(pickling->pickler_type, "Oi",
+                                                                   fresh->sink, PROTOCOL)
+                                           : NULL;
+    if (object != NULL) {
+        fresh->dump = PyObject_GetAttrString(object, "dump");
     }
-    if (new->dump) {
-        new->reset = PyObject_GetAttrString(object, "clear_memo");
+    if (fresh->dump != NULL) {
+        fresh->reset = PyObject_GetAttrString(object, "clear_memo");
     }
     Py_XDECREF(object);
-    if (new->reset) {
+    if (fresh->reset != NULL) {
         return 0;
     }
-    pickler_drop(new);
+    pickler_drop(fresh);
     return -1;
 }
 
-/* Takes the pickler at rest, or a new one. */
-static int pickler_take(struct module_state *state, struct pickler *taken) {
-    struct pickling *pickling = &state->pickling;
+/* Takes the spare pickler, or makes one. */
+static int pickler_take(struct pickling *pickling, struct pickler *taken) {
     if (pickling_prepare(pickling) < 0) {
         return -1;
     }
-    if (!pickling->spare.sink) {
-        return pickler_new(state, taken);
+    if (pickling->spare.sink == NULL) {
+        return pickler_new(pickling, taken);
     }
     *taken = pickling->spare;
     pickling->spare = (struct pickler){NULL, NULL, NULL};
     return 0;
 }
 
-/* Puts a pickler to rest, if the place is free. Clearing the memo drops references, so Python code
- * may run and the place be taken meanwhile. */
-static int pickler_rest(struct pickling *pickling, struct pickler *taken) {
+/* Keeps a pickler as the spare one, if there is none. To clear the memo drops references, so Python
+ * code may run, and another pickler may have become the spare one meanwhile. */
+static int pickler_keep(struct pickling *pickling, struct pickler *taken) {
     PyObject *none = PyObject_CallNoArgs(taken->reset);
-    if (none && !pickling->spare.sink) {
+    if (none != NULL && pickling->spare.sink == NULL) {
         pickling->spare = *taken;
     } else {
         pickler_drop(taken);
     }
     Py_XDECREF(none);
-    return none ? 0 : -1;
+    return none != NULL ? 0 : -1;
 }
 
-int pickling_dump(struct module_state *state, PyObject *object, struct codec_message *message) {
+int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message) {
     struct pickler pickler;
-    if (pickler_take(state, &pickler) < 0) {
+    if (pickler_take(pickling, &pickler) < 0) {
         return -1;
     }
     struct sink *sink = (struct sink *)pickler.sink;
@@ -240,17 +236,18 @@ int pickling_dump(struct module_state *state, PyObject *object, struct codec_mes
     PyObject *none = PyObject_CallOneArg(pickler.dump, object);
     sink->message = NULL;
     Py_XDECREF(none);
-    if (none && message->head_used + message->lent_size <= GROWN) {
-        return pickler_rest(&state->pickling, &pickler);
+    if (none != NULL && message->used + message->referred <= GROWN) {
+        return pickler_keep(pickling, &pickler);
     }
     pickler_drop(&pickler);
-    return none ? 0 : -1;
+    return none != NULL ? 0 : -1;
 }
 
-/* ---- the unpickler ---- */
+/* ---------------------------------------------------------------- the unpickler */
 
-/* Gives view up. Whoever else has got hold of it (the garbage collector shows it to anybody) must not
- * reach the memory through it any more. An exception that is set stays set; the first counts. */
+/* Gives a view up. Other code that has a reference to it (the garbage collector shows it to any)
+ * must not reach the memory through it any more. An exception that is set stays set; the first
+ * counts. */
 static int view_drop(PyObject *view) {
     if (Py_REFCNT(view) == 1) {
         Py_DECREF(view);
@@ -260,44 +257,45 @@ static int view_drop(PyObject *view) {
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *none = PyObject_CallMethod(view, "release", NULL);
     Py_XDECREF(none);
-    if (type) {
+    if (type != NULL) {
         PyErr_Restore(type, value, traceback);
     }
     Py_DECREF(view);
-    return none ? 0 : -1;
+    return none != NULL ? 0 : -1;
 }
 
-PyObject *pickling_load(struct module_state *state, const void *data, size_t size) {
-    if (pickling_prepare(&state->pickling) < 0) {
+PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size) {
+    if (pickling_prepare(pickling) < 0) {
         return NULL;
     }
     PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
-    if (!view) {
+    if (view == NULL) {
         return NULL;
     }
-    PyObject *object = PyObject_CallOneArg(state->pickling.loads, view);
+    PyObject *object = PyObject_CallOneArg(pickling->loads, view);
     if (view_drop(view) < 0) {
         Py_CLEAR(object);
     }
     return object;
 }
 
-/* ---- the module's part ---- */
+/* ---------------------------------------------------------------- the module's part */
 
-int pickling_add(PyObject *module) {
-    struct module_state *state = module_state(module);
-    state->pickling.reducers = PyDict_New();
-    if (!state->pickling.reducers) {
+int pickling_init(struct pickling *pickling, PyObject *module) {
+    pickling->reducers = PyDict_New();
+    if (pickling->reducers == NULL) {
         return -1;
     }
-    if (module_add_type(module, &sink_spec, &state->sink_type, 0) < 0) {
+    pickling->sink_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &sink_spec, NULL);
+    if (pickling->sink_type == NULL) {
         return -1;
     }
-    return PyModule_AddObjectRef(module, "reducers", state->pickling.reducers);
+    return PyModule_AddObjectRef(module, "reducers", pickling->reducers);
 }
 
 int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg) {
     Py_VISIT(pickling->reducers);
+    Py_VISIT(pickling->sink_type);
     Py_VISIT(pickling->pickler_type);
     Py_VISIT(pickling->loads);
     Py_VISIT(pickling->spare.sink);
@@ -308,6 +306,7 @@ int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg) {
 
 void pickling_clear(struct pickling *pickling) {
     Py_CLEAR(pickling->reducers);
+    Py_CLEAR(pickling->sink_type);
     Py_CLEAR(pickling->pickler_type);
     Py_CLEAR(pickling->loads);
     pickler_drop(&pickling->spare);

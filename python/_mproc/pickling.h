@@ -9,8 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-struct codec_message;
-struct module_state;
+#include "message.h"
 
 /* A pickler together with the file-like object that it writes to. */
 struct pickler {
@@ -20,20 +19,25 @@ struct pickler {
 };
 
 struct pickling {
-    PyObject *reducers;     /* dict, type -> reduce function: _mproc.reducers, shared with
-                               reduction.ForkingPickler */
-    PyObject *pickler_type; /* subclass of _pickle.Pickler; made when first needed, as is loads */
-    PyObject *loads;        /* _pickle.loads */
-    struct pickler spare;   /* the one pickler at rest; .sink is NULL while somebody has it */
+    PyObject *reducers;      /* dict, type -> reduce function: _mproc.reducers, shared with
+                                reduction.ForkingPickler */
+    PyTypeObject *sink_type; /* of struct sink */
+    PyObject *pickler_type;  /* subclass of _pickle.Pickler; made when first needed, as is loads */
+    PyObject *loads;         /* _pickle.loads */
+    struct pickler spare;    /* a pickler that is not in use; .sink is NULL: there is none */
 };
 
-/* Appends a pickle (protocol 5) of object to message. 0, or -1 with the exception that pickle
- * raises. Runs arbitrary Python code. */
-int pickling_dump(struct module_state *state, PyObject *object, struct codec_message *message);
+/* Makes what pickling needs from the beginning, and the module's `reducers`. 0, or -1 with an
+ * exception: pickling_clear() frees what has been made. */
+int pickling_init(struct pickling *pickling, PyObject *module);
 
-/* What a pickle says. The memory is lent for the call. Runs arbitrary Python code; its errors pass
- * through. */
-PyObject *pickling_load(struct module_state *state, const void *data, size_t size);
+/* Appends a pickle (protocol 5) of an object to a message. 0, or -1 with the exception that pickle
+ * raises. Runs arbitrary Python code. */
+int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message);
+
+/* The object that a pickle stands for. The memory is used during the call only. Runs arbitrary
+ * Python code; its errors pass through. */
+PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size);
 
 int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg);
 void pickling_clear(struct pickling *pickling);

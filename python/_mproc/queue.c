@@ -8,6 +8,7 @@
  * interpreter's lock held, and release it only to wait, or to copy much.
  */
 #include "blocking.h"
+#include "codec.h"
 #include "error.h"
 #include "handle.h"
 
@@ -66,7 +67,7 @@ static PyObject *raise_handle_closed(PyObject *self) {
 
 /* ---------------------------------------------------------------- put */
 
-static int put_message(mproc_queue *queue, struct codec_message *message, int64_t timeout) {
+static int put_message(mproc_queue *queue, struct message *message, int64_t timeout) {
     int r = -ETIMEDOUT;
     if (message->size < COPY_UNLOCKED) {
         r = mproc_queue_putv(queue, message->iov, message->niov, 0);
@@ -80,13 +81,13 @@ static int put_message(mproc_queue *queue, struct codec_message *message, int64_
 }
 
 static int put_object(PyObject *self, PyObject *object, int64_t timeout) {
-    struct codec_message message;
+    struct message message;
     struct module_state *state = module_state_of(self);
     if (state == NULL || codec_encode(state, object, &message) < 0) {
         return BLOCKING_RAISED;
     }
     int r = put_message(queue_of(self), &message, timeout);
-    codec_message_clear(&message);
+    message_clear(&message);
     return r;
 }
 

@@ -19,6 +19,7 @@
  * each task, as if the task were alone.
  */
 #include "blocking.h"
+#include "codec.h"
 #include "error.h"
 #include "handle.h"
 
@@ -318,19 +319,19 @@ struct function {
  * held from here until the ticket is in the books: no other thread may collect its result before. */
 static int queue_task(PyObject *self, int kind, const struct function *function,
                       PyObject *arguments, uint64_t *ticket) {
-    struct codec_message message;
+    struct message message;
     struct module_state *state = module_state_of(self);
     if (state == NULL || codec_encode(state, arguments, &message) < 0) {
         return -1;
     }
     struct task_head head = {
         (uint8_t)kind, function->named ? TASK_NAMED : 0, {0, 0}, (uint32_t)function->size};
-    struct iovec pieces[CODEC_SEGMENTS + 2];
+    struct iovec pieces[MESSAGE_PIECES + 2];
     pieces[0] = (struct iovec){&head, sizeof head};
     pieces[1] = (struct iovec){(void *)(uintptr_t)function->data, (size_t)function->size};
     memcpy(pieces + 2, message.iov, (size_t)message.niov * sizeof *pieces);
     int r = mproc_taskq_put(taskq_of(self), pieces, message.niov + 2, ticket);
-    codec_message_clear(&message);
+    message_clear(&message);
     if (r != 0) {
         error_raise(r);
     }
@@ -654,12 +655,12 @@ static PyObject *run_task(struct worker *w, const mproc_message *message) {
 }
 
 static int send_result(struct worker *w, int status, PyObject *value) {
-    struct codec_message message;
+    struct message message;
     if (codec_encode(w->state, value, &message) < 0) {
         return -1;
     }
     uint8_t head = (uint8_t)status;
-    struct iovec pieces[CODEC_SEGMENTS + 1];
+    struct iovec pieces[MESSAGE_PIECES + 1];
     pieces[0] = (struct iovec){&head, sizeof head};
     memcpy(pieces + 1, message.iov, (size_t)message.niov * sizeof *pieces);
     int r;
@@ -668,7 +669,7 @@ static int send_result(struct worker *w, int status, PyObject *value) {
     } else {
         BLOCKING(r, mproc_taskq_finish(w->taskq, w->seat, pieces, message.niov + 1));
     }
-    codec_message_clear(&message);
+    message_clear(&message);
     if (r != 0 && r != BLOCKING_RAISED) {
         error_raise(r);
     }

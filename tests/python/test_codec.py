@@ -600,14 +600,14 @@ class Pickling(unittest.TestCase):
             thread.join()
         self.assertEqual(failed, [])
 
-    def test_the_sink_at_rest(self) -> None:
+    def test_the_sink_of_a_pickler_that_is_not_in_use(self) -> None:
         kept: list = []
         dumps(Box(1))
         sinks = [o for o in gc.get_objects() if type(o).__name__ == "Sink"]
         kept.extend(sinks)
         self.assertTrue(kept)
         for sink in kept:
-            with self.assertRaisesRegex(ValueError, "at rest"):
+            with self.assertRaisesRegex(ValueError, "not in use"):
                 sink.write(b"late")
             with self.assertRaises(TypeError):
                 type(sink)()
@@ -623,7 +623,7 @@ class Pickling(unittest.TestCase):
                         except TypeError:
                             refused.append(sink)
                         except ValueError:
-                            pass  # another one, at rest
+                            pass  # of a pickler that is not in use
                 return Text, ("written",)
 
         refused: list = []
