@@ -90,14 +90,14 @@ static int run_task(struct worker *w, const struct mproc__order *order, size_t s
     return r == 0 && *out_size > order->number ? -EOVERFLOW : r;
 }
 
+/* Addresses are counted as numbers: items without bytes have the address 0, which is no array. */
 static int run_items(const struct mproc__map_shared *map, mproc_item_fn fn, uint64_t first) {
     uint64_t n = mproc__map_chunk(map, first);
-    const char *in = (const char *)(uintptr_t)map->in + first * map->in_size;
-    char *out = (char *)(uintptr_t)map->out + first * map->out_size;
+    uint64_t in = map->in + first * map->in_size, out = map->out + first * map->out_size;
     void *context = (void *)(uintptr_t)map->context;
     int r = 0;
     for (uint64_t i = 0; i < n && r == 0; i++) {
-        r = fn(in, out, context);
+        r = fn((const void *)(uintptr_t)in, (void *)(uintptr_t)out, context);
         in += map->in_size;
         out += map->out_size;
     }
