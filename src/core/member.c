@@ -233,7 +233,7 @@ static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
     __atomic_store_n(&slot->pid, 0, __ATOMIC_RELEASE);
     slot->ppid = 0;
     slot->born = 0;
-    memset(&slot->life, 0, sizeof slot->life);
+    mproc__os_life_clear(&slot->life);
     slot->args_size = 0;
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);

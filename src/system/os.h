@@ -136,6 +136,8 @@ struct mproc__os_life {
 };
 /* Makes it the calling thread's, for good. */
 void mproc__os_life_begin(struct mproc__os_life *life);
+/* Makes it nobody's again; others may be looking at it. */
+void mproc__os_life_clear(struct mproc__os_life *life);
 /* True: the thread lives. False: ask the system about its process. */
 bool mproc__os_life_certain(const struct mproc__os_life *life);
 

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -119,6 +120,13 @@ void mproc__os_life_begin(struct mproc__os_life *life) {
     pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
     pthread_mutex_init(&life->held, &attr);
     (void)pthread_mutex_trylock(&life->held); /* it is free: this is its first life */
+}
+
+/* Others may read the word meanwhile, so it is written at once. Nobody reads the bytes behind it. */
+void mproc__os_life_clear(struct mproc__os_life *life) {
+    const size_t word = sizeof life->word;
+    mproc__store32(&life->word, 0);
+    memset((char *)life + word, 0, sizeof *life - word);
 }
 
 /* Other C libraries than glibc keep the word elsewhere: there nothing is certain. */
