@@ -12,7 +12,7 @@ build_lib() {
 # A copy, as a user would have it; build/venv keeps the objects, so a change rebuilds only what it touched.
 build_package() {
     local stamp
-    stamp=$(fingerprint include src python meson.build meson.options pyproject.toml "$VENV/stamp")
+    stamp="$CC $(fingerprint include src python meson.build meson.options pyproject.toml "$VENV/stamp")"
     [ "$stamp" = "$(cat "$VENV/package" 2>/dev/null)" ] && return 0
     quietly "install the package into .venv" tools "$VENV/bin/python" -m pip install \
         --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \

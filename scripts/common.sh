@@ -6,6 +6,16 @@ VENV=$ROOT/.venv
 BUILD=$ROOT/build
 cd "$ROOT" || exit 1
 
+# Each compiler that is asked for (CC=clang make) has build directories of its own. Its C++ is the one of
+# the same name.
+compiler=$(basename "${CC:-cc}")
+case $compiler in
+cc) ;;
+clang*) BUILD=$BUILD/$compiler CXX=${CXX:-${CC/clang/clang++}} ;;
+*) BUILD=$BUILD/$compiler ;;
+esac
+export CC=${CC:-cc} CXX=${CXX:-c++}
+
 # `python3` is the user's, also in a shell where .venv is active: .venv is made from it.
 PATH=${PATH//"$VENV/bin:"/}
 
@@ -44,7 +54,7 @@ tools() { PATH="$VENV/bin:$PATH" "$@"; }
 meson_dir() {
     local dir=$1 options
     shift
-    options="$(tools meson --version) CC=${CC:-cc} $*"
+    options="$(tools meson --version) CC=$CC CXX=$CXX $*"
     if [ ! -f "$dir/build.ninja" ] || [ "$options" != "$(cat "$dir/options" 2>/dev/null)" ]; then
         rm -rf "$dir"
         quietly "configure ${dir#"$ROOT/"}" tools meson setup --werror "$@" "$dir"

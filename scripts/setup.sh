@@ -16,6 +16,7 @@ want() {
 
 has() { command -v "$1"; }
 header() { echo "#include <$1>" | "${2:-cc}" -x "${3:-c}" -E - ; }
+clang_runtime() { ls "$(clang --print-runtime-dir)/libclang_rt.$1-$(uname -m).a"; }
 is_debians() { [[ $(python3 -c 'import sys; print(sys.base_prefix)') == /usr ]]; }
 python_header() {
     python3 -c 'import os, sysconfig
@@ -26,6 +27,7 @@ want_for_build() {
     want gcc has cc
     want libc6-dev header stdio.h
     want pkg-config has pkg-config
+    [ "$(basename "$CC")" != clang ] || want_for_clang
     want python3 has python3
     if has python3 >/dev/null && is_debians; then
         want python3-dev python_header
@@ -40,9 +42,15 @@ want_for_lint() {
     want shellcheck has shellcheck
 }
 
-want_for_fuzz() {
+want_for_clang() {
     want clang has clang
-    want libclang-rt-14-dev ls /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-x86_64.a
+    want llvm has llvm-ar
+    want libclang-rt-14-dev clang_runtime asan
+}
+
+want_for_fuzz() {
+    want_for_clang
+    want libclang-rt-14-dev clang_runtime fuzzer
 }
 
 want_for_bench() {

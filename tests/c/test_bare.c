@@ -59,7 +59,7 @@ TEST_BARE(stat_line) {
 TEST_BARE(stat_line_that_is_cut) {
     static const char *const cut[] = {
         "",        "7",        "7 (sh",          "7 (sh)",
-        "7 (sh) ", "7 (sh) S", "7 (sh) S 1 2 3", "7 (sh) S " FIELDS_4_TO_21};
+        "7 (sh) ", "7 (sh) S", "7 (sh) S 1 2 3", ("7 (sh) S " FIELDS_4_TO_21)};
     bool ended;
     uint64_t ticks;
     for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
