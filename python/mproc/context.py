@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import _local
 
 from . import process
+from ._cpython import ThreadLocal
+from ._current import current_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class BaseContext:
     TimeoutError = TimeoutError
     AuthenticationError = AuthenticationError
 
-    current_process = staticmethod(process.current_process)
+    current_process = staticmethod(current_process)
     parent_process = staticmethod(process.parent_process)
     active_children = staticmethod(process.active_children)
 
@@ -329,12 +330,12 @@ class DefaultContext(BaseContext):
     def __init__(self, context: BaseContext) -> None:
         self._default_context = context
         self._actual: BaseContext | None = None
-        self._chooser = process._current_process
+        self._chooser = current_process()
 
     @property
     def _actual_context(self) -> BaseContext | None:
         """The context in force. In a child that is first the one that it was started by."""
-        current = process._current_process
+        current = current_process()
         if self._chooser is not current:
             self._chooser = current
             if current._start_method is not None:
@@ -343,7 +344,7 @@ class DefaultContext(BaseContext):
 
     @_actual_context.setter
     def _actual_context(self, context: BaseContext | None) -> None:
-        self._chooser = process._current_process
+        self._chooser = current_process()
         self._actual = context
 
     def get_context(self, method: str | None = None) -> BaseContext:
@@ -386,10 +387,24 @@ class ForkProcess(process.BaseProcess):
 
     @staticmethod
     def _Popen(process_obj: process.BaseProcess) -> Popen:
-        from .popen_fork import Popen
+        """Start the first process by fork; from then on that is done without this function."""
+        return _choose_start()(process_obj)
 
-        ForkProcess._Popen = Popen  # type: ignore[method-assign] # no frame in between
-        return Popen(process_obj)
+
+_start_in_python = process.BaseProcess.start
+
+
+def _choose_start() -> type[Popen]:
+    """Have start() return from a fork through no frame of Python, unless somebody replaced it."""
+    from ._mproc import make_start
+    from .popen_fork import Popen
+
+    ForkProcess._Popen = Popen  # type: ignore[method-assign]
+    process.BaseProcess._forking = Popen
+    if process.BaseProcess.start is _start_in_python:
+        start = make_start(process.BaseProcess)
+        process.BaseProcess.start = start  # type: ignore[assignment, method-assign]
+    return Popen
 
 
 class SpawnProcess(process.BaseProcess):
@@ -455,7 +470,7 @@ def _force_start_method(method: str) -> None:
 
 # ---- whom we are pickling for
 
-_tls = _local()
+_tls = ThreadLocal()
 
 
 def get_spawning_popen() -> Popen | None:

@@ -15,6 +15,7 @@ import os
 import sys
 
 from . import process, spawn
+from ._current import exit_code_of, flush_std_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,9 +191,7 @@ def _prepare(message: bytes) -> None:
             _preload(module, main_data, on_error)
     finally:
         del current._inheriting  # type: ignore[attr-defined]
-    from . import util
-
-    util._flush_std_streams()
+    flush_std_streams()
     gc.collect()
     gc.freeze()  # what is shared with the children stays so: their collections leave it alone
 
@@ -225,13 +224,11 @@ def _child() -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = spawn._main("forkserver")
     except SystemExit as error:
-        code = process._exit_code_of(error)
+        code = exit_code_of(error)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        from . import util
-
-        util._flush_std_streams()
+        flush_std_streams()
         os._exit(code & 0xFF)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import signal
 
-from . import process, util
-from ._mproc import Child, make_start
+from ._current import flush_std_streams
+from ._mproc import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._mproc import Connection
+    from .process import BaseProcess
+    from .util import Finalize
 
 __all__ = ["Popen"]
 
@@ -22,12 +24,12 @@ class Popen(Child):
     """A started child process."""
 
     method = "fork"
-    finalizer: util.Finalize | None = None
+    finalizer: Finalize | None = None
 
     _launch = Child.fork
 
-    def __init__(self, process_obj: process.BaseProcess) -> None:
-        util._flush_std_streams()
+    def __init__(self, process_obj: BaseProcess) -> None:
+        flush_std_streams()
         self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -53,10 +55,3 @@ class Popen(Child):
     def interrupt(self) -> None:
         """Send SIGINT, unless the child has ended."""
         self._send_signal(signal.SIGINT)
-
-
-# From now on the parent of a fork returns from it through no frame of Python, unless somebody has
-# put something of his own there.
-if process.BaseProcess.start is process._plain_start:
-    setattr(process.BaseProcess, "start", make_start(process.BaseProcess))  # noqa: B010
-process._forking = Popen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import forkserver, popen_fork, spawn, util
+from . import forkserver, popen_fork, spawn
+from ._current import flush_std_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Popen(popen_fork.Popen):
 
     def __init__(self, process_obj: BaseProcess) -> None:
         self._fds: list[int] = []
-        util._flush_std_streams()
+        flush_std_streams()
         self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:

@@ -8,7 +8,8 @@ succeeded.
 
 from __future__ import annotations
 
-from . import popen_fork, spawn, util
+from . import popen_fork, spawn
+from ._current import flush_std_streams
 from ._mproc import SPAWN
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ class Popen(popen_fork.Popen):
 
     def __init__(self, process_obj: BaseProcess) -> None:
         self._fds: list[int] = []
-        util._flush_std_streams()
+        flush_std_streams()
         self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:

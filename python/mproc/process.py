@@ -1,19 +1,16 @@
-"""Processes: the Process class, and the calling process among its kin.
+"""The class Process, and the process that started the calling one.
 
-A process knows itself (`current_process()`), the one that started it (`parent_process()`) and those
-it has started (`active_children()`). These are plain module variables, set anew in each child by
-`BaseProcess._bootstrap()`; what starts a child and asks for its end is the popen object, one class
-per start method.
+What a process knows of itself, and what a started child does first and last, stands in `_current`.
+What starts a child and asks for its end is the popen object, one class per start method.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from _thread import _count as _count_threads
-from _thread import get_native_id as _get_native_id
-from _weakrefset import WeakSet as _WeakSet
-from itertools import count as _count
+
+from . import _current
+from ._cpython import WeakSet
+from ._current import active_children, add_child, current_process, forget_child, next_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,31 +27,21 @@ except OSError:
     ORIGINAL_DIR = None
 
 
-def current_process() -> BaseProcess:
-    """Return the object that stands for the calling process."""
-    return _current_process
-
-
-def active_children() -> list[BaseProcess]:
-    """Return the child processes that are still running; finished ones are joined on the way."""
-    children = list(_children)
-    for process in children:
-        popen = process._popen
-        if popen is not None and popen.poll() is not None:
-            _children.discard(process)
-    return children if len(children) == len(_children) else list(_children)
-
-
 def parent_process() -> _ParentProcess | None:
     """Return the object that stands for the process that started this one; None in the main one."""
-    global _parent_process
-    if _parent_process is None and _current_process._parent_pid is not None:
-        _parent_process = _ParentProcess(
-            _current_process._parent_name, _current_process._parent_pid, _own_pid
-        )
-    return _parent_process
+    global _parent_of
+    process = current_process()
+    if process._parent_pid is None:
+        return None
+    child, parent = _parent_of
+    if child is not process or parent is None:
+        pid = _current.pid_of_child()
+        parent = _ParentProcess(process._parent_name, process._parent_pid, pid)
+        _parent_of = process, parent
+    return parent
 
 
+_parent_of: tuple[BaseProcess | None, _ParentProcess | None] = (None, None)
 _cleanup = active_children
 
 
@@ -65,6 +52,8 @@ class BaseProcess:
     """
 
     _start_method: ClassVar[str | None] = None
+    # The popen class of method fork, once that has been used; _begin() leaves the rest to it.
+    _forking: ClassVar[type[Popen] | None] = None
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _target: Callable[..., object] | None
@@ -75,10 +64,10 @@ class BaseProcess:
 
     @staticmethod
     def _after_fork() -> None:
-        """What a child must do first that is a copy of its parent."""
-        _finalizers.clear()
-        if _after_forkers:
-            _util._run_after_forkers()
+        """Make this process, a copy of its parent, one of its own."""
+        _current.after_fork()
+
+    _bootstrap = _current.bootstrap
 
     def __init__(
         self,
@@ -91,18 +80,18 @@ class BaseProcess:
         daemon: bool | None = None,
     ) -> None:
         assert group is None, "group argument must be None for now"
-        identity = (*_current_process._identity, next(_process_counter))
-        self._identity: tuple[int, ...] = identity
-        self._config: dict[str, Any] = _current_process._config.copy()
+        current = current_process()
+        self._identity: tuple[int, ...] = next_identity()
+        self._config: dict[str, Any] = current._config.copy()
         self._parent_pid: int | None = os.getpid()
-        self._parent_name: str = _current_process.name
+        self._parent_name: str = current.name
         self._popen: Popen | None = None
         self._closed = False
         self._target = target
         self._args = tuple(args)
         self._kwargs = dict(kwargs) if kwargs else {}
         if name is None:
-            name = f"{type(self).__name__}-{':'.join(map(str, identity))}"
+            name = f"{type(self).__name__}-{':'.join(map(str, self._identity))}"
         self._name = str(name)
         if daemon is not None:
             self.daemon = daemon
@@ -129,19 +118,18 @@ class BaseProcess:
         assert self._parent_pid == os.getpid(), (
             "can only start a process object created by current process"
         )
-        assert not _current_process._config.get("daemon"), (
+        assert not current_process()._config.get("daemon"), (
             "daemonic processes are not allowed to have children"
         )
-        if _children:
-            _cleanup()
-        _children.add(self)
+        add_child(self)
         make: Callable[[BaseProcess], Popen] = self._Popen
+        forking = self._forking
         try:
-            if make is not _forking:
+            if make is not forking:
                 make = self._chosen_popen(make)
-            if may_leave and make is _forking:
-                _flush_std_streams()
-                return _forking
+            if may_leave and make is forking:
+                _current.flush_std_streams()
+                return forking
             self._popen = make(self)
         except BaseException:
             self._not_started()
@@ -154,7 +142,7 @@ class BaseProcess:
         return make
 
     def _not_started(self) -> None:
-        _children.discard(self)
+        forget_child(self)
 
     def terminate(self) -> None:
         """End the process with SIGTERM."""
@@ -181,7 +169,7 @@ class BaseProcess:
         popen = self._popen
         assert popen is not None, "can only join a started process"
         if popen.wait(timeout) is not None:
-            _children.discard(self)
+            forget_child(self)
 
     def is_alive(self) -> bool:
         """Return whether the process is running."""
@@ -189,11 +177,11 @@ class BaseProcess:
         if popen is not None and popen.running():
             return True
         self._check_closed()
-        if self is _current_process:
+        if self is current_process():
             return True
         assert self._parent_pid == os.getpid(), "can only test a child process"
         if popen is not None:
-            _children.discard(self)
+            forget_child(self)
         return False
 
     def close(self) -> None:
@@ -206,7 +194,7 @@ class BaseProcess:
                 )
             self._popen.close()
             self._popen = None
-            _children.discard(self)
+            forget_child(self)
         self._closed = True
 
     @property
@@ -249,7 +237,7 @@ class BaseProcess:
     def ident(self) -> int | None:
         """The process id, or None before the start."""
         self._check_closed()
-        if self is _current_process:
+        if self is current_process():
             return os.getpid()
         return self._popen.pid if self._popen is not None else None
 
@@ -268,7 +256,7 @@ class BaseProcess:
         exitcode = None
         if self._closed:
             status = "closed"
-        elif self is _current_process:
+        elif self is current_process():
             status = "started"
         elif self._parent_pid != os.getpid():
             status = "unknown"
@@ -285,78 +273,6 @@ class BaseProcess:
         if self.daemon:
             parts.append("daemon")
         return f"<{' '.join(parts)}>"
-
-    # ---- in the child
-
-    def _bootstrap(self, method: str = "fork") -> int:
-        """Become this process, started by `method`; run it, clean up; return the exit code.
-
-        A forked child pays for each object that it touches with a copy of the page, two
-        microseconds, and an attribute of a module touches four. Hence globals instead of modules,
-        and no call that has nothing to do.
-        """
-        # A copy of its parent never gets to the interpreter's own end.
-        own_atexit = _CHILDREN_RUN_ATEXIT and method != "spawn"
-        try:
-            self._become(method, own_atexit)
-            try:
-                if _verbose:
-                    _util.info("child process calling self.run()")
-                self.run()
-                exitcode = 0
-            finally:
-                if _finalizers or _children or _verbose or own_atexit:
-                    _util._end_of_child(own_atexit)
-        except SystemExit as error:
-            exitcode = _exit_code_of(error)
-        except BaseException:
-            exitcode = 1
-            _print_exception(self._name)
-        finally:
-            if "threading" in _modules:
-                threading = _modules["threading"]
-                if _count_threads() or threading._threading_atexits:
-                    threading._shutdown()
-            _flush_std_streams()
-        if _verbose:
-            _util.info("process exiting with exitcode %s", exitcode)
-        return exitcode
-
-    def _become(self, method: str, own_atexit: bool) -> None:
-        global _current_process, _forefathers, _parent_process, _process_counter, _children
-        global _own_pid
-        if _sys["stdin"] is not None:
-            _sys["stdin"] = _renew_no_input() if _forefathers else _no_input
-        _forefathers = (_current_process, _forefathers)
-        _current_process = self
-        _parent_process = None
-        _process_counter = _count(1)
-        _children = set()
-        _own_pid = _get_native_id()  # there is one thread
-        if own_atexit:
-            _util._start_of_child()
-        if method != "spawn" and (_finalizers or _after_forkers):
-            self._after_fork()
-        if "threading" in _modules:
-            _modules["threading"]._main_thread._native_id = _own_pid
-
-
-def _exit_code_of(error: SystemExit) -> int:
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code
-    if sys.stderr is not None:
-        sys.stderr.write(str(error.code) + "\n")
-    return 1
-
-
-def _print_exception(name: str) -> None:
-    if sys.stderr is not None:
-        import traceback
-
-        sys.stderr.write(f"Process {name}:\n")
-        traceback.print_exc()
 
 
 class AuthenticationString(bytes):
@@ -447,23 +363,14 @@ class _MainProcess(BaseProcess):
         pass
 
 
-_CHILDREN_RUN_ATEXIT = sys.version_info >= (3, 13)
+_dangling: WeakSet[BaseProcess] = WeakSet()
+_current.start_as(_MainProcess())
 
-_after_forkers: Mapping[Any, Any] = {}
-_plain_start = BaseProcess.start  # popen_fork has a faster one
-_forking: type[Popen] | None = None  # popen_fork.Popen, once it is imported
-_verbose = False  # somebody has called get_logger()
 
-_modules = sys.modules
-_sys = sys.__dict__
-
-_own_pid = 0  # in a started child
-_parent_process: _ParentProcess | None = None
-_dangling: _WeakSet[BaseProcess] = _WeakSet()
-_process_counter = _count(1)
-_children: set[BaseProcess] = set()
-_current_process: BaseProcess = _MainProcess()
-_forefathers: tuple[Any, ...] = ()  # what the parent was, and its parent: not freed in a child
+def set_original_dir(path: str | None) -> None:
+    """Say what the current directory was when the program started, in a child its parent's."""
+    global ORIGINAL_DIR
+    ORIGINAL_DIR = path
 
 
 class _ExitcodeNames(dict[int, str]):
@@ -482,10 +389,14 @@ class _ExitcodeNames(dict[int, str]):
 
 _exitcode_to_name = _ExitcodeNames()
 
-# util needs what is above. These are what every child uses of it: see _bootstrap().
-from . import util as _util  # noqa: E402
 
-_finalizers = _util._finalizer_registry
-_flush_std_streams = _util._flush_std_streams
-_no_input = _util._no_input
-_renew_no_input = _util._renew_no_input
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """What others look at here, and what changes in a child, is kept by `_current`."""
+        if name == "_parent_process":
+            return parent_process()
+        try:
+            return _current.variables()[name]
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -375,7 +375,7 @@ def prepare(data: dict[str, Any]) -> None:
     if data.get("dir") is not None:
         os.chdir(data["dir"])
     if "orig_dir" in data:
-        process.ORIGINAL_DIR = data["orig_dir"]
+        process.set_original_dir(data["orig_dir"])
     if data.get("installed"):
         from . import _alias
 

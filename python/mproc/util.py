@@ -1,29 +1,27 @@
 """What the other modules share: logging, finalizers, at-fork callbacks, descriptors.
 
-At exit (`_exit_function`, by atexit in the main process, at the end of `_bootstrap` in a child)
-three things happen in this order: finalizers of priority 0 and more run, highest first, youngest
-first within a priority; daemonic children are terminated and all are joined; the remaining
-finalizers that have a priority run in the same order.
-
-Importing this module is cheap on purpose: threading, weakref, logging and tempfile come with their
-first use.
+When the finalizers run is told by `_current.exit_function`, which this module offers under its
+known name. Importing this module is cheap on purpose: threading, weakref, logging and tempfile are
+imported when they are first used.
 """
 
 from __future__ import annotations
 
-import atexit
-import io
 import os
 import sys
-from _weakref import ref as _ref
+from _thread import allocate_lock as _allocate_lock
 from itertools import count as _count
 
-from . import process
+from . import _current
+from ._cpython import free_lock as _free_lock
+from ._cpython import ref as _ref
+from ._current import is_exiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     import threading
+    from _thread import LockType
     from collections.abc import Callable, Iterable
     from typing import Any
     from weakref import WeakValueDictionary
@@ -52,6 +50,12 @@ __all__ = [
     "sub_warning",
     "warn",
 ]
+
+# What programs know by these names.
+_exit_function = _current.exit_function
+_finalizer_registry = _current.finalizers
+_flush_std_streams = _current.flush_std_streams
+_run_finalizers = _current.run_finalizers
 
 # ---- logging
 
@@ -100,7 +104,7 @@ def warn(msg: object, *args: object) -> None:
 
 
 def _name_process(record: logging.LogRecord) -> bool:
-    record.processName = process.current_process().name
+    record.processName = _current.current_process().name
     return True
 
 
@@ -113,11 +117,8 @@ def get_logger() -> logging.Logger:
         logger = logging.getLogger(LOGGER_NAME)
         logger.propagate = False
         logger.addFilter(_name_process)
-        # logging shuts down at exit; what we log there must come before.
-        atexit.unregister(_exit_function)
-        atexit.register(_exit_function)
+        _current.log_to(logger)
         _logger = logger
-        process._verbose = True
     return _logger
 
 
@@ -161,12 +162,12 @@ def _remove_temp_dir(path: str) -> None:
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)
-    process.current_process()._config.pop("tempdir", None)
+    _current.current_process()._config.pop("tempdir", None)
 
 
 def get_temp_dir() -> str:
     """Return a directory of this process and its children; it goes when its maker exits."""
-    config = process.current_process()._config
+    config = _current.current_process()._config
     path: str | None = config.get("tempdir")
     if path is None:
         import tempfile
@@ -195,7 +196,7 @@ def _get_afterfork_registry() -> WeakValueDictionary[Any, Any]:
         import weakref
 
         registry = globals()["_afterfork_registry"] = weakref.WeakValueDictionary()
-        process._after_forkers = registry
+        _current.after_forkers.append(_run_after_forkers)
     return registry
 
 
@@ -209,16 +210,13 @@ def _run_after_forkers() -> None:
 
 # ---- finalizers
 
-_finalizer_registry: dict[tuple[int | None, int], Finalize] = {}
-
-
 _finalizer_counter = _count()
 
 
 class Finalize:
     """A callback that runs once: when obj is collected, when called, or at exit.
 
-    At exit those with an `exitpriority` run, in the order that the module's docstring tells. A
+    At exit those with an `exitpriority` run, in the order that _exit_function() tells. A
     forked child runs none of its parent's.
     """
 
@@ -285,80 +283,6 @@ class Finalize:
         return text + (">" if obj is None else f", obj={type(obj).__name__}>")
 
 
-def _run_finalizers(minpriority: int | None = None) -> None:
-    """Run the finalizers that have a priority (of at least minpriority); the rest are for GC."""
-    if not _finalizer_registry:
-        return
-    # A copy: callbacks and other threads change the registry meanwhile.
-    keys = [
-        (priority, number)
-        for priority, number in list(_finalizer_registry)
-        if priority is not None and (minpriority is None or priority >= minpriority)
-    ]
-    for key in sorted(keys, reverse=True):
-        finalizer = _finalizer_registry.get(key)
-        if finalizer is not None:
-            sub_debug("calling %s", finalizer)
-            try:
-                finalizer()
-            except Exception:
-                import traceback
-
-                traceback.print_exc()
-    if minpriority is None:
-        _finalizer_registry.clear()
-
-
-# ---- the end
-
-_exiting: process.BaseProcess | None = None
-
-
-def is_exiting() -> bool:
-    """Return whether the process is on its way out."""
-    return _exiting is process._current_process
-
-
-def _exit_function() -> None:
-    global _exiting
-    if is_exiting():
-        return
-    _exiting = process._current_process
-    info("process shutting down")
-    debug('running all "atexit" finalizers with priority >= 0')
-    _run_finalizers(0)
-    if process._children:
-        _end_children()
-    debug('running the remaining "atexit" finalizers')
-    _run_finalizers()
-
-
-def _end_children() -> None:
-    for child in process.active_children():
-        if child.daemon and child._popen is not None:
-            info("calling terminate() for daemon %s", child.name)
-            child._popen.terminate()
-    for child in process.active_children():
-        info("calling join() for process %s", child.name)
-        child.join()
-
-
-atexit.register(_exit_function)
-
-
-def _start_of_child() -> None:
-    """None of the parent's exit functions is the child's."""
-    atexit._clear()
-    atexit.register(_exit_function)
-
-
-def _end_of_child(own_atexit: bool) -> None:
-    if own_atexit:
-        atexit._run_exitfuncs()
-    else:
-        _exit_function()
-
-
 # ---- aware of forks
 
 
@@ -366,25 +290,24 @@ class ForkAwareThreadLock:
     """A threading lock that is free in a forked child, whoever held it in the parent."""
 
     def __init__(self) -> None:
-        self._lock = _allocate_lock()
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
+        self._use(_allocate_lock())
         register_after_fork(self, ForkAwareThreadLock._at_fork)
 
+    def _use(self, lock: LockType) -> None:
+        self._lock = lock
+        self.acquire = lock.acquire
+        self.release = lock.release
+
     def _at_fork(self) -> None:
-        self._lock._at_fork_reinit()  # type: ignore[attr-defined]
+        lock = _free_lock(self._lock)
+        if lock is not self._lock:
+            self._use(lock)
 
     def __enter__(self) -> bool:
         return self._lock.__enter__()
 
     def __exit__(self, *args: object) -> None:
         self._lock.release()
-
-
-def _allocate_lock() -> threading.Lock:
-    import _thread
-
-    return _thread.allocate_lock()
 
 
 def _make_fork_aware_local() -> type:
@@ -448,58 +371,6 @@ def close_fds(*fds: int) -> None:
         os.close(fd)
 
 
-class _NoInput(io.RawIOBase):
-    """What a child has in place of its parent's stdin: at its end, like /dev/null.
-
-    That is opened when somebody asks for the descriptor: most children never read from stdin, and
-    opening a file takes a fifth of a forked child's whole life.
-    """
-
-    name = os.devnull
-    mode = "rb"
-    _fd: int | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        return 0
-
-    def fileno(self) -> int:
-        if self._fd is None:
-            self._fd = os.open(os.devnull, os.O_RDONLY)
-        return self._fd
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-        super().close()
-
-
-def _make_no_input() -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BufferedReader(_NoInput()), encoding="utf-8")
-
-
-_no_input = _make_no_input()
-
-
-def _renew_no_input() -> io.TextIOWrapper:
-    """Return the sys.stdin of a child whose parent is one, too, and may have closed its own."""
-    global _no_input
-    if _no_input.closed:
-        _no_input = _make_no_input()
-    return _no_input
-
-
-def _flush_std_streams() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, ValueError):
-            continue  # replaced by something else, or closed
-
-
 # ---- other programs
 
 _FLAGS = {
@@ -560,7 +431,7 @@ def _cleanup_tests() -> None:
     import gc
 
     gc.collect()
-    process._cleanup()
+    _current.active_children()
     forkserver = sys.modules.get("mproc.forkserver")
     if forkserver is not None:
         forkserver._forkserver._stop()

@@ -11,6 +11,7 @@ from conftest import descriptors
 
 import mproc
 from mproc import _mproc, popen_fork
+from mproc import process as process_module
 from mproc.connection import wait
 
 # ---- what children run
@@ -362,6 +363,52 @@ def test_a_foreign_class_of_popen_objects():
         process.what = what
         with pytest.raises(TypeError, match="is no class of popen objects"):
             process.start()
+
+
+def test_importing_the_popen_objects_does_not_choose_the_start(program):
+    program.write(
+        "main.py",
+        """
+import mproc
+from mproc.process import BaseProcess
+plain = BaseProcess.start
+import mproc.popen_fork, mproc.popen_spawn_posix, mproc.popen_forkserver
+assert BaseProcess.start is plain
+p = mproc.get_context('fork').Process(target=int)
+p.start(); p.join()
+print(BaseProcess.start is plain, p.exitcode)
+""",
+    )
+    assert program.output("main.py") == "False 0\n"
+
+
+def tell_variables(end):
+    end.send(known_variables())
+
+
+def known_variables():
+    return (
+        process_module._current_process.name,
+        process_module._current_process is mproc.current_process(),
+        process_module._parent_process is mproc.parent_process(),
+        len(process_module._children),
+        repr(process_module._process_counter),
+    )
+
+
+def test_variables_that_programs_know(ctx):
+    ours, theirs = mproc.Pipe()
+    process = ctx.Process(target=tell_variables, args=(theirs,), name="child")
+    process.start()
+    assert ours.recv() == ("child", True, True, 0, "count(1)")
+    assert process in process_module._children
+    process.join()
+    assert process not in process_module._children
+    assert known_variables()[:3] == ("MainProcess", True, True)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        process_module.nothing  # noqa: B018
+    ours.close()
+    theirs.close()
 
 
 def test_make_start_wants_a_class():

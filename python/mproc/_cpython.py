@@ -1,0 +1,129 @@
+"""What the package uses of CPython beyond its documentation, all in one place.
+
+Another version or another interpreter may lack any of these names. Each use is guarded here: where
+a name is missing, the documented one takes its place, or the docstring says what is done without.
+No other module of the package names a private thing of the standard library.
+
+The child's way to run() comes through here, so these functions import nothing (see "What a fork
+costs" in docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _thread import LockType
+    from collections.abc import Callable
+    from types import ModuleType
+
+__all__ = [
+    "CHILDREN_RUN_EXIT_FUNCTIONS",
+    "ThreadLocal",
+    "WeakSet",
+    "end_threads",
+    "forget_exit_functions",
+    "free_lock",
+    "ref",
+    "run_exit_functions",
+    "set_native_id",
+]
+
+# ---- names that have a documented counterpart, whose module takes longer to import
+
+if TYPE_CHECKING:
+    from threading import local as ThreadLocal
+    from weakref import WeakSet, ref
+else:
+    try:
+        from _weakref import ref
+        from _weakrefset import WeakSet
+    except ImportError:
+        from weakref import WeakSet, ref
+    try:
+        from _thread import _local as ThreadLocal
+    except ImportError:
+        from threading import local as ThreadLocal
+
+
+# ---- the exit functions of a forked child
+
+_forget_exit_functions: Callable[[], None] | None = getattr(atexit, "_clear", None)
+_run_exit_functions: Callable[[], None] | None = getattr(atexit, "_run_exitfuncs", None)
+
+# Whether a forked child runs what it registers with atexit: CPython's do so from 3.13 on. Without
+# the two names a child cannot tell its own exit functions from its parent's, and runs none.
+CHILDREN_RUN_EXIT_FUNCTIONS = (
+    sys.version_info >= (3, 13)
+    and _forget_exit_functions is not None
+    and _run_exit_functions is not None
+)
+
+
+def forget_exit_functions() -> None:
+    """Unregister all that the parent of a forked child has registered with atexit."""
+    if _forget_exit_functions is not None:
+        _forget_exit_functions()
+
+
+def run_exit_functions() -> None:
+    """Run what the process has registered with atexit, which is then unregistered."""
+    if _run_exit_functions is not None:
+        _run_exit_functions()
+
+
+# ---- threads
+
+
+def end_threads(threading: ModuleType) -> None:
+    """Wait for the threads that are not daemonic, and call what waits for the end of the threads.
+
+    Without `threading._shutdown` the threads are joined one by one, and what was registered with
+    `threading._register_atexit` is not called.
+    """
+    try:
+        shut_down, waiting = threading._shutdown, threading._threading_atexits
+    except AttributeError:
+        shut_down, waiting = getattr(threading, "_shutdown", _join_threads), True
+    if waiting or _thread_count():
+        shut_down()
+
+
+try:
+    from _thread import _count as _thread_count
+except ImportError:
+
+    def _thread_count() -> int:
+        return 1  # there may be some: _shutdown() knows
+
+
+def _join_threads() -> None:
+    import threading
+
+    me = threading.current_thread()
+    while others := [t for t in threading.enumerate() if t is not me and not t.daemon]:
+        for other in others:
+            other.join()
+
+
+def set_native_id(threading: ModuleType, number: int) -> None:
+    """Correct the `native_id` of the main thread in a started child.
+
+    Without `threading._main_thread` it stays that of the parent's main thread.
+    """
+    try:
+        threading._main_thread._native_id = number
+    except AttributeError:
+        return
+
+
+def free_lock(lock: LockType) -> LockType:
+    """Make a lock free in a forked child, and return it; without `_at_fork_reinit` a new one."""
+    try:
+        lock._at_fork_reinit()  # type: ignore[attr-defined]
+    except AttributeError:
+        return allocate_lock()
+    return lock

@@ -1,0 +1,346 @@
+"""The calling process: which one it is, whom it has started, how it begins and how it ends.
+
+This is the ground of the package: `process`, `util` and `context` stand on it, and it imports none
+of them. It knows the objects of `process` and `popen_*` by their methods only.
+
+State, each a variable of this module that only functions of this module set:
+  _process        the object that stands for this process; another one in each started child.
+  _children       the started processes that nobody has seen end. A child begins with an empty set:
+                  to empty its parent's would write into the memory of each object in it.
+  _numbers        counts the processes that this one makes, for their names.
+  _pid            the pid, in a started child; a bare fork of that keeps the child's.
+  _ancestors      what _process was in the parent, in its parent, ...: kept from being freed.
+  _logger         what log() writes to, None until somebody wants a log.
+  _ending         the process that has begun to run its exit function.
+  _no_input       see there.
+Registries, which are filled by others and never replaced, so that others may keep them:
+  finalizers      util.Finalize objects by (priority, number), see run_finalizers().
+  after_forkers   functions that a forked child calls before anything else.
+
+A started child has one thread when it sets these variables. Otherwise only _children and the
+registries change, in single operations of the interpreter.
+
+A forked child pays for each object that it touches with a copy of the page, two microseconds, and
+an attribute of a module touches four. Hence the globals instead of modules, and no call that has
+nothing to do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import sys
+from _thread import get_native_id
+from itertools import count
+
+from ._cpython import (
+    CHILDREN_RUN_EXIT_FUNCTIONS,
+    end_threads,
+    forget_exit_functions,
+    run_exit_functions,
+    set_native_id,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from typing import Any
+
+    from .process import BaseProcess
+
+__all__: list[str] = []
+
+finalizers: dict[tuple[int | None, int], Callable[[], object]] = {}
+after_forkers: list[Callable[[], object]] = []
+
+_process: BaseProcess
+_children: set[BaseProcess] = set()
+_numbers = count(1)
+_pid = 0
+_ancestors: tuple[Any, ...] = ()
+_logger: logging.Logger | None = None
+_ending: BaseProcess | None = None
+
+_modules = sys.modules
+_sys = sys.__dict__
+
+
+# ---- which process this is
+
+
+def start_as(process: BaseProcess) -> None:
+    """Say what stands for a process that was not started by mproc."""
+    global _process
+    _process = process
+
+
+def current_process() -> BaseProcess:
+    """Return the object that stands for the calling process."""
+    return _process
+
+
+def pid_of_child() -> int:
+    """Return the pid that this process was started with; 0 if mproc has not started it."""
+    return _pid
+
+
+def next_identity() -> tuple[int, ...]:
+    """Return the numbers that identify another process that this one makes, for its name."""
+    return (*_process._identity, next(_numbers))
+
+
+# ---- whom it has started
+
+
+def active_children() -> list[BaseProcess]:
+    """Return the child processes that are still running; finished ones are joined on the way."""
+    children = list(_children)
+    for process in children:
+        popen = process._popen
+        if popen is not None and popen.poll() is not None:
+            _children.discard(process)
+    return children if len(children) == len(_children) else list(_children)
+
+
+def add_child(process: BaseProcess) -> None:
+    """Count a process among the children; on the way, forget those that have ended."""
+    if _children:
+        active_children()
+    _children.add(process)
+
+
+def forget_child(process: BaseProcess) -> None:
+    """Count a process among the children no more."""
+    _children.discard(process)
+
+
+def variables() -> dict[str, object]:
+    """Return what other programs know as variables of multiprocessing.process."""
+    return {
+        "_current_process": _process,
+        "_children": _children,
+        "_process_counter": _numbers,
+    }
+
+
+# ---- what it logs
+
+
+def log_to(logger: logging.Logger) -> None:
+    """Have log() write to a logger."""
+    global _logger
+    _logger = logger
+    # logging shuts down at exit; what is logged there must come before.
+    atexit.unregister(exit_function)
+    atexit.register(exit_function)
+
+
+def log(level: int, message: str, *args: object) -> None:
+    """Log a message of the caller, if somebody wants a log."""
+    if _logger is not None:
+        _logger.log(level, message, *args, stacklevel=2)
+
+
+_SUBDEBUG, _DEBUG, _INFO = 5, 10, 20
+
+
+# ---- its standard streams
+
+
+class _NoInput(io.RawIOBase):
+    """What a child has in place of its parent's stdin: at its end, like /dev/null.
+
+    That is opened when somebody asks for the descriptor: most children never read from stdin, and
+    opening a file takes a fifth of a forked child's whole life.
+    """
+
+    name = os.devnull
+    mode = "rb"
+    _fd: int | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        return 0
+
+    def fileno(self) -> int:
+        if self._fd is None:
+            self._fd = os.open(os.devnull, os.O_RDONLY)
+        return self._fd
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+        super().close()
+
+
+def _make_no_input() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedReader(_NoInput()), encoding="utf-8")
+
+
+# The sys.stdin of the children, made before they are forked.
+_no_input = _make_no_input()
+
+
+def _renew_no_input() -> io.TextIOWrapper:
+    """Return the sys.stdin of a child whose parent is one, too, and may have closed its own."""
+    global _no_input
+    if _no_input.closed:
+        _no_input = _make_no_input()
+    return _no_input
+
+
+def flush_std_streams() -> None:
+    """Flush stdout and stderr, unless the program has replaced or closed them."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):
+            continue
+
+
+# ---- its beginning and its end, if it is a started child
+
+
+def bootstrap(self: BaseProcess, method: str = "fork") -> int:
+    """Become this process, started by `method`; run it, clean up; return the exit code."""
+    # A copy of its parent never gets to the interpreter's own end.
+    own_exit = CHILDREN_RUN_EXIT_FUNCTIONS and method != "spawn"
+    try:
+        _become(self, method, own_exit)
+        try:
+            if _logger is not None:
+                log(_INFO, "child process calling self.run()")
+            self.run()
+            exitcode = 0
+        finally:
+            if finalizers or _children or own_exit or _logger is not None:
+                run_exit_functions() if own_exit else exit_function()
+    except SystemExit as error:
+        exitcode = exit_code_of(error)
+    except BaseException:
+        exitcode = 1
+        _print_exception(self._name)
+    finally:
+        if "threading" in _modules:
+            end_threads(_modules["threading"])
+        flush_std_streams()
+    if _logger is not None:
+        log(_INFO, "process exiting with exitcode %s", exitcode)
+    return exitcode
+
+
+def _become(process: BaseProcess, method: str, own_exit: bool) -> None:
+    global _process, _children, _numbers, _pid, _ancestors
+    if _sys["stdin"] is not None:
+        _sys["stdin"] = _renew_no_input() if _ancestors else _no_input
+    _ancestors = (_process, _ancestors)
+    _process = process
+    _children = set()
+    _numbers = count(1)
+    _pid = get_native_id()  # there is one thread
+    if own_exit:
+        forget_exit_functions()
+        atexit.register(exit_function)
+    if method != "spawn" and (finalizers or after_forkers):
+        process._after_fork()
+    if "threading" in _modules:
+        set_native_id(_modules["threading"], _pid)
+
+
+def after_fork() -> None:
+    """Make a copy of its parent a process of its own."""
+    finalizers.clear()
+    for function in after_forkers:
+        function()
+
+
+def exit_code_of(error: SystemExit) -> int:
+    """Return the exit code that a SystemExit asks for; print what is no code to stderr."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code
+    if sys.stderr is not None:
+        sys.stderr.write(str(error.code) + "\n")
+    return 1
+
+
+def _print_exception(name: str) -> None:
+    if sys.stderr is not None:
+        import traceback
+
+        sys.stderr.write(f"Process {name}:\n")
+        traceback.print_exc()
+
+
+# ---- its end, whatever it is
+
+
+def is_exiting() -> bool:
+    """Return whether the process has begun to run its exit function."""
+    return _ending is _process
+
+
+def exit_function() -> None:
+    """Run finalizers, end the children, run the other finalizers: once in each process.
+
+    atexit calls it in the main process, bootstrap() in a child. First the finalizers of priority 0
+    and more run, then daemonic children are terminated and all are joined, then the remaining
+    finalizers that have a priority run.
+    """
+    global _ending
+    if is_exiting():
+        return
+    _ending = _process
+    log(_INFO, "process shutting down")
+    log(_DEBUG, 'running all "atexit" finalizers with priority >= 0')
+    run_finalizers(0)
+    if _children:
+        _end_children()
+    log(_DEBUG, 'running the remaining "atexit" finalizers')
+    run_finalizers()
+
+
+def run_finalizers(minpriority: int | None = None) -> None:
+    """Run the finalizers that have a priority (of at least minpriority); the rest are for GC.
+
+    The highest priority comes first, within one the youngest.
+    """
+    if not finalizers:
+        return
+    # A copy: callbacks and other threads change the registry meanwhile.
+    keys = [
+        (priority, number)
+        for priority, number in list(finalizers)
+        if priority is not None and (minpriority is None or priority >= minpriority)
+    ]
+    for key in sorted(keys, reverse=True):
+        finalizer = finalizers.get(key)
+        if finalizer is not None:
+            log(_SUBDEBUG, "calling %s", finalizer)
+            try:
+                finalizer()
+            except Exception:
+                import traceback
+
+                traceback.print_exc()
+    if minpriority is None:
+        finalizers.clear()
+
+
+def _end_children() -> None:
+    for child in active_children():
+        if child.daemon and child._popen is not None:
+            log(_INFO, "calling terminate() for daemon %s", child.name)
+            child._popen.terminate()
+    for child in active_children():
+        log(_INFO, "calling join() for process %s", child.name)
+        child.join()
+
+
+atexit.register(exit_function)
