@@ -547,6 +547,39 @@ def imports(tree: Tree) -> Iterator[Breach]:
         yield modules[group[0]].breach(1, "a circle of imports: " + " ".join(group))
 
 
+def names_of_modules(source: Source, modules: Iterable[str]) -> Iterator[str]:
+    """The local names that a module has for others of the package."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            yield from (a.asname or a.name for a in node.names if a.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                one = ast.ImportFrom(node.module, [alias], node.level)
+                if any(name.endswith(f".{alias.name}") for name in imported(source, one, modules)):
+                    yield alias.asname or alias.name
+
+
+def what_is_set(node: ast.AST) -> ast.expr | None:
+    """The object whose attribute a node sets or deletes, None if it does neither."""
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+        return node.value
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "delattr"):
+        return node.args[0] if node.args else None
+    return None
+
+
+@law("variables")
+def variables(tree: Tree) -> Iterator[Breach]:
+    """No module of the package sets a variable of another one."""
+    modules = {module_name(s.path): s for s in tree.sources("python/mproc/**/*.py")}
+    for source in modules.values():
+        names = set(names_of_modules(source, modules))
+        for node in ast.walk(source.tree):
+            target = what_is_set(node)
+            if target is not None and ast.unparse(target) in names:
+                yield source.breach(node.lineno, f"sets a module's variable: {ast.unparse(node)}")
+
+
 # Documented, in spite of their names.
 DOCUMENTED = {"_thread", "_exit", "_getframe", "_xoptions", "_SimpleCData", "_Pointer", "_CFuncPtr"}
 

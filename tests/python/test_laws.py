@@ -117,6 +117,15 @@ BREACHES = [
         },
         "python/mproc/a.py:1",
     ),
+    *(
+        ("variables", {"python/mproc/a.py": source, "python/mproc/b.py": "x = 0\n"}, where)
+        for source, where in (
+            ("from . import b\nb.x = 1\n", "python/mproc/a.py:2"),
+            ("def f():\n    from . import b as c\n    c.x += 1\n", "python/mproc/a.py:3"),
+            ("import mproc.b\ndel mproc.b.x\n", "python/mproc/a.py:2"),
+            ("from mproc import b\nsetattr(b, 'x', 1)\n", "python/mproc/a.py:2"),
+        )
+    ),
     ("private", {"python/mproc/a.py": "import atexit\n\natexit._clear()\n"}, "python/mproc/a.py:3"),
     ("private", {"python/mproc/a.py": "from threading import _shutdown\n"}, "python/mproc/a.py:1"),
     ("private", {"python/mproc/a.py": "import _pickle as p\n"}, "python/mproc/a.py:1"),
@@ -170,6 +179,15 @@ KEPT = [
             "python/mproc/a.py": "from . import b\n",
             "python/mproc/b.py": "def f():\n    from . import a\n",
         },
+    ),
+    *(
+        ("variables", {"python/mproc/a.py": source, "python/mproc/b.py": "class C: ...\n"})
+        for source in (
+            "from .b import C\nC.x = 1\n",
+            "import os\nos.x = 1\n",
+            "from . import b\nx = b.x\n",
+            "class B: ...\nb = B()\nb.x = 1\n",
+        )
     ),
     ("private", {"python/mproc/_cpython.py": "import atexit\n\natexit._clear()\n"}),
     ("private", {"python/mproc/a.py": "import os\n\nos._exit(1)\nself._x = b._y\n"}),
