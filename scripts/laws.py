@@ -87,6 +87,7 @@ def blank(text: str, pattern: re.Pattern[str]) -> str:
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|' + r"'(?:[^'\\\n]|\\.)*'")
+DECLARED = re.compile(r"^(?!static|return)[A-Za-z_][^;{}()=]*\([^;{}]*;|^extern [^;{}]*;", re.M)
 COMMENT_OR_LITERAL = re.compile(f"{COMMENT.pattern}|{LITERAL.pattern}", re.S)
 
 
@@ -111,8 +112,8 @@ class Source:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """Names that are used; a structure's tag is none."""
-        code = re.sub(r"\b(struct|union|enum)\s+\w+", "", self.code)
+        """Names that are used; a declaration is no use, and a structure's tag is no name."""
+        code = re.sub(r"\b(struct|union|enum)\s+\w+", "", blank(self.code, DECLARED))
         return frozenset(re.findall(r"\b[A-Za-z_]\w*", code))
 
     @cached_property

@@ -46,17 +46,133 @@ struct search {
 
 static _Thread_local struct answer named[REMEMBERED], found[REMEMBERED];
 
-static int name_in(struct dl_phdr_info *object, size_t size, void *arg);
-static int find_in(struct dl_phdr_info *object, size_t size, void *arg);
-static int read_unloads(struct dl_phdr_info *object, size_t size, void *arg);
-static unsigned long long unloads(void);
-static bool maps(const struct dl_phdr_info *object, uintptr_t offset, size_t size, uint32_t flags);
-static struct build_id build_id(const struct dl_phdr_info *object);
-static struct build_id build_id_in(const uint8_t *note, size_t size, size_t align);
-static const char *short_name(const char *path, size_t size);
-static bool same_id(const struct mproc__function_ref *ref, struct build_id id);
+/* ---------------------------------------------------------------- an object and its build-id */
 
-/* ---------------------------------------------------------------- public */
+/* Does one loaded segment with these flags hold all of the range? */
+static bool maps(const struct dl_phdr_info *object, uintptr_t offset, size_t size, uint32_t flags) {
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &object->dlpi_phdr[i];
+        if (h->p_type == PT_LOAD && (h->p_flags & flags) == flags && offset >= h->p_vaddr &&
+            size <= h->p_memsz && offset - h->p_vaddr <= h->p_memsz - size) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t round_up(size_t n, size_t align) {
+    return (n + align - 1) & ~(align - 1);
+}
+
+/* A note: sizes of its name and its contents, its type, then both, each padded. */
+static struct build_id build_id_in(const uint8_t *note, size_t size, size_t align) {
+    ElfW(Nhdr) h;
+    while (size >= sizeof h) {
+        memcpy(&h, note, sizeof h);
+        size_t contents = round_up(sizeof h + h.n_namesz, align);
+        size_t next = round_up(contents + h.n_descsz, align);
+        if (contents > size || h.n_descsz > size - contents) {
+            break;
+        }
+        if (h.n_type == NT_GNU_BUILD_ID && h.n_namesz == 4 && h.n_descsz > 0 &&
+            memcmp(note + sizeof h, "GNU", 4) == 0) {
+            return (struct build_id){note + contents, h.n_descsz};
+        }
+        if (next > size) {
+            break;
+        }
+        note += next;
+        size -= next;
+    }
+    return (struct build_id){NULL, 0};
+}
+
+static struct build_id build_id(const struct dl_phdr_info *object) {
+    struct build_id id = {NULL, 0};
+    for (size_t i = 0; id.bytes == NULL && i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &object->dlpi_phdr[i];
+        if (h->p_type == PT_NOTE && maps(object, h->p_vaddr, h->p_memsz, PF_R)) {
+            id = build_id_in((const uint8_t *)(object->dlpi_addr + h->p_vaddr), h->p_memsz,
+                             h->p_align == 8 ? 8 : 4);
+        }
+    }
+    return id;
+}
+
+static bool same_id(const struct mproc__function_ref *ref, struct build_id id) {
+    size_t n = id.size < MPROC__BUILD_ID_MAX ? id.size : MPROC__BUILD_ID_MAX;
+    return id.bytes != NULL && ref->id_size == id.size && memcmp(ref->id, id.bytes, n) == 0;
+}
+
+/* The end of the path that fits into `size` bytes with its terminating 0: the file's name. */
+static const char *short_name(const char *path, size_t size) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    size_t n = strlen(name);
+    return n < size ? name : name + n - (size - 1);
+}
+
+/* ---------------------------------------------------------------- visits */
+
+static int name_in(struct dl_phdr_info *object, size_t size, void *arg) {
+    struct search *s = arg;
+    uintptr_t offset = s->address - object->dlpi_addr;
+    struct build_id id;
+
+    (void)size;
+    if (!maps(object, offset, 1, PF_X)) {
+        return 0;
+    }
+    id = build_id(object);
+    if (id.bytes == NULL) {
+        return 1;
+    }
+    s->out.offset = offset;
+    s->out.id_size = id.size;
+    memcpy(s->out.id, id.bytes, id.size < MPROC__BUILD_ID_MAX ? id.size : MPROC__BUILD_ID_MAX);
+    const char *name = short_name(object->dlpi_name, sizeof s->out.object);
+    memcpy(s->out.object, name, strlen(name));
+    s->result = 0;
+    return 1;
+}
+
+/* The same file may be loaded under two names: the right name wins, any will do. */
+static int find_in(struct dl_phdr_info *object, size_t size, void *arg) {
+    struct search *s = arg;
+    struct build_id id = build_id(object);
+    const char *name = short_name(object->dlpi_name, sizeof s->ref->object);
+    bool same_name = strncmp(name, s->ref->object, sizeof s->ref->object) == 0;
+
+    (void)size;
+    if (!same_id(s->ref, id)) {
+        if (same_name && s->result == MPROC_EFUNCTION) {
+            s->other = id;
+            s->result = MPROC_EBUILD;
+        }
+        return 0;
+    }
+    if (!maps(object, (uintptr_t)s->ref->offset, 1, PF_X)) {
+        return 0;
+    }
+    s->found = object->dlpi_addr + (uintptr_t)s->ref->offset;
+    s->result = 0;
+    return same_name;
+}
+
+static int read_unloads(struct dl_phdr_info *object, size_t size, void *arg) {
+    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof object->dlpi_subs) {
+        *(unsigned long long *)arg = object->dlpi_subs;
+    }
+    return 1;
+}
+
+static unsigned long long unloads(void) {
+    unsigned long long n = 0;
+    dl_iterate_phdr(read_unloads, &n);
+    return n;
+}
+
+/* ---------------------------------------------------------------- names */
 
 int mproc__function_name(mproc__function fn, struct mproc__function_ref *out) {
     struct answer *a = &named[((uintptr_t)fn >> 4) % REMEMBERED];
@@ -121,130 +237,4 @@ void mproc__function_complain(const struct mproc__function_ref *ref, int error) 
     fclose(out);
     text[sizeof text - 1] = 0;
     fputs(text, stderr); /* in one piece: children may complain at the same time */
-}
-
-/* ---------------------------------------------------------------- visits */
-
-static int name_in(struct dl_phdr_info *object, size_t size, void *arg) {
-    struct search *s = arg;
-    uintptr_t offset = s->address - object->dlpi_addr;
-    struct build_id id;
-
-    (void)size;
-    if (!maps(object, offset, 1, PF_X)) {
-        return 0;
-    }
-    id = build_id(object);
-    if (id.bytes == NULL) {
-        return 1;
-    }
-    s->out.offset = offset;
-    s->out.id_size = id.size;
-    memcpy(s->out.id, id.bytes, id.size < MPROC__BUILD_ID_MAX ? id.size : MPROC__BUILD_ID_MAX);
-    const char *name = short_name(object->dlpi_name, sizeof s->out.object);
-    memcpy(s->out.object, name, strlen(name));
-    s->result = 0;
-    return 1;
-}
-
-/* The same file may be loaded under two names: the right name wins, any will do. */
-static int find_in(struct dl_phdr_info *object, size_t size, void *arg) {
-    struct search *s = arg;
-    struct build_id id = build_id(object);
-    const char *name = short_name(object->dlpi_name, sizeof s->ref->object);
-    bool same_name = strncmp(name, s->ref->object, sizeof s->ref->object) == 0;
-
-    (void)size;
-    if (!same_id(s->ref, id)) {
-        if (same_name && s->result == MPROC_EFUNCTION) {
-            s->other = id;
-            s->result = MPROC_EBUILD;
-        }
-        return 0;
-    }
-    if (!maps(object, (uintptr_t)s->ref->offset, 1, PF_X)) {
-        return 0;
-    }
-    s->found = object->dlpi_addr + (uintptr_t)s->ref->offset;
-    s->result = 0;
-    return same_name;
-}
-
-static int read_unloads(struct dl_phdr_info *object, size_t size, void *arg) {
-    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof object->dlpi_subs) {
-        *(unsigned long long *)arg = object->dlpi_subs;
-    }
-    return 1;
-}
-
-static unsigned long long unloads(void) {
-    unsigned long long n = 0;
-    dl_iterate_phdr(read_unloads, &n);
-    return n;
-}
-
-/* ---------------------------------------------------------------- objects */
-
-/* Does one loaded segment with these flags hold all of the range? */
-static bool maps(const struct dl_phdr_info *object, uintptr_t offset, size_t size, uint32_t flags) {
-    for (size_t i = 0; i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *h = &object->dlpi_phdr[i];
-        if (h->p_type == PT_LOAD && (h->p_flags & flags) == flags && offset >= h->p_vaddr &&
-            size <= h->p_memsz && offset - h->p_vaddr <= h->p_memsz - size) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static struct build_id build_id(const struct dl_phdr_info *object) {
-    struct build_id id = {NULL, 0};
-    for (size_t i = 0; id.bytes == NULL && i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *h = &object->dlpi_phdr[i];
-        if (h->p_type == PT_NOTE && maps(object, h->p_vaddr, h->p_memsz, PF_R)) {
-            id = build_id_in((const uint8_t *)(object->dlpi_addr + h->p_vaddr), h->p_memsz,
-                             h->p_align == 8 ? 8 : 4);
-        }
-    }
-    return id;
-}
-
-static size_t round_up(size_t n, size_t align) {
-    return (n + align - 1) & ~(align - 1);
-}
-
-/* A note: sizes of its name and its contents, its type, then both, each padded. */
-static struct build_id build_id_in(const uint8_t *note, size_t size, size_t align) {
-    ElfW(Nhdr) h;
-    while (size >= sizeof h) {
-        memcpy(&h, note, sizeof h);
-        size_t contents = round_up(sizeof h + h.n_namesz, align);
-        size_t next = round_up(contents + h.n_descsz, align);
-        if (contents > size || h.n_descsz > size - contents) {
-            break;
-        }
-        if (h.n_type == NT_GNU_BUILD_ID && h.n_namesz == 4 && h.n_descsz > 0 &&
-            memcmp(note + sizeof h, "GNU", 4) == 0) {
-            return (struct build_id){note + contents, h.n_descsz};
-        }
-        if (next > size) {
-            break;
-        }
-        note += next;
-        size -= next;
-    }
-    return (struct build_id){NULL, 0};
-}
-
-/* The end of the path that fits into `size` bytes with its terminating 0: the file's name. */
-static const char *short_name(const char *path, size_t size) {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash != NULL ? slash + 1 : path;
-    size_t n = strlen(name);
-    return n < size ? name : name + n - (size - 1);
-}
-
-static bool same_id(const struct mproc__function_ref *ref, struct build_id id) {
-    size_t n = id.size < MPROC__BUILD_ID_MAX ? id.size : MPROC__BUILD_ID_MAX;
-    return id.bytes != NULL && ref->id_size == id.size && memcmp(ref->id, id.bytes, n) == 0;
 }

@@ -1,11 +1,11 @@
 /*
- * process.c - starting children and waiting for their end
+ * process.c - the handle of a child: from its place in the family to its end
  *
  * SPDX-License-Identifier: MIT
  *
  * How it works. prepare reserves a slot of the member table; what the child is to run goes into a block
- * of the arena that hangs on the slot; launch brings the child to life by fork(), by posix_spawn() or by
- * a template. The child adopts the slot. The parent keeps a pidfd, which the kernel makes readable at
+ * of the arena that hangs on the slot; launch.c brings the child to life by fork(), by posix_spawn() or
+ * by a template. The child adopts the slot. The parent keeps a pidfd, which the kernel makes readable at
  * the end, and then collects the status and buries the member: what it held is given back at once.
  *
  * Shared state. slot->args: the starter's until the child is born, then the child's. A handle is private
@@ -32,56 +32,34 @@
 #include "system/atomic.h"
 #include "system/os.h"
 
-extern char **environ;
+/* ---------------------------------------------------------------- preparing */
 
-static int check_options(const mproc_process_options *options);
-static int check_arg(const void *arg, size_t size);
-static int write_args(uint64_t token, const struct mproc__launch *what);
-static int bring_to_life(mproc_process *process, pid_t *pid);
-static int reserve_descriptor(void);
-static int watch(mproc_process *process, pid_t pid);
-static int launch_fork(mproc_process *process, pid_t *pid);
-static int launch_spawn(mproc_process *process, pid_t *pid);
-static bool collect(mproc_process *process);
-static int wait_for_end(mproc_process *process, int64_t deadline);
-static uint32_t state_of(mproc_process *process);
-
-/* ---------------------------------------------------------------- making */
-
-int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
-                        const mproc_process_options *options) {
-    struct mproc__function_ref ref;
-    struct mproc__launch what = {MPROC__ARGS_FUNCTION, -1, &ref, arg, size};
-    mproc_process *process;
-    mproc_method method = options != NULL && options->method != 0 ? options->method : MPROC_FORK;
-
-    if (fn == NULL) {
+/* A spawned program and a template's first life are this program, so it must begin with mproc_init(). */
+static int check_options(const mproc_process_options *o) {
+    bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
+                 (o->method == MPROC_FORKSERVER && o->from == NULL);
+    if (o->method < 0 || o->method > MPROC_FORKSERVER ||
+        (o->flags & ~(unsigned)(MPROC_ATTACHED | MPROC_DETACHED)) != 0 ||
+        o->flags == (MPROC_ATTACHED | MPROC_DETACHED) || (o->fds == NULL && o->nfds != 0) ||
+        (o->argv != NULL && o->argv[0] == NULL)) {
         return -EINVAL;
     }
-    int r = mproc__function_name((mproc__function)fn, &ref);
-    if (r != 0 && method == MPROC_FORK) {
-        what.fn = NULL; /* whatever it is, the child has it at the same address */
-    } else if (r != 0) {
-        return r;
+    if (again && !mproc__initialised()) {
+        return MPROC_EINIT;
     }
-    r = mproc_process_prepare(&process, options);
-    if (r != 0) {
-        return r;
+    return 0;
+}
+
+int mproc_process_pass(mproc_process *process, int lent) {
+    if (process->state != MPROC__PROCESS_PREPARED || lent < 0) {
+        return -EINVAL;
     }
-    if (method == MPROC_FORK) {
-        fflush(stdout); /* or the child would have, and write, a copy of what is buffered */
-        fflush(stderr);
+    int *fds = realloc(process->fds, (process->nfds + 1) * sizeof *fds);
+    if (fds == NULL) {
+        return -ENOMEM;
     }
-    r = mproc__process_launch(process, &what);
-    if (r == MPROC_IN_CHILD) {
-        const void *given = mproc_child_args(&size);
-        mproc__child_end(fn((void *)(uintptr_t)given, size));
-    }
-    if (r != 0) {
-        (void)mproc_process_drop(process);
-        return r;
-    }
-    *out = process;
+    fds[process->nfds++] = lent;
+    process->fds = fds;
     return 0;
 }
 
@@ -124,35 +102,6 @@ int mproc_process_prepare(mproc_process **out, const mproc_process_options *opti
     return 0;
 }
 
-/* A spawned program and a template's first life are this program, so it must begin with mproc_init(). */
-static int check_options(const mproc_process_options *o) {
-    bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
-                 (o->method == MPROC_FORKSERVER && o->from == NULL);
-    if (o->method < 0 || o->method > MPROC_FORKSERVER ||
-        (o->flags & ~(unsigned)(MPROC_ATTACHED | MPROC_DETACHED)) != 0 ||
-        o->flags == (MPROC_ATTACHED | MPROC_DETACHED) || (o->fds == NULL && o->nfds != 0) ||
-        (o->argv != NULL && o->argv[0] == NULL)) {
-        return -EINVAL;
-    }
-    if (again && !mproc__initialised()) {
-        return MPROC_EINIT;
-    }
-    return 0;
-}
-
-int mproc_process_pass(mproc_process *process, int lent) {
-    if (process->state != MPROC__PROCESS_PREPARED || lent < 0) {
-        return -EINVAL;
-    }
-    int *fds = realloc(process->fds, (process->nfds + 1) * sizeof *fds);
-    if (fds == NULL) {
-        return -ENOMEM;
-    }
-    fds[process->nfds++] = lent;
-    process->fds = fds;
-    return 0;
-}
-
 int mproc_hold_for(mproc_process *child, void *object) {
     if (child->state != MPROC__PROCESS_PREPARED || child->owner != mproc__self_pid()) {
         return -EINVAL;
@@ -165,40 +114,7 @@ int mproc_hold_for(mproc_process *child, void *object) {
     return r;
 }
 
-/* ---------------------------------------------------------------- launching */
-
-int mproc_process_launch(mproc_process *process, const void *arg, size_t size) {
-    struct mproc__launch what = {MPROC__ARGS_BYTES, -1, NULL, arg, size};
-    return mproc__process_launch(process, &what);
-}
-
-int mproc__process_launch(mproc_process *process, const struct mproc__launch *what) {
-    pid_t pid = 0;
-    if (process->owner != mproc__self_pid()) {
-        return MPROC_ESTRANGER;
-    }
-    if (process->state != MPROC__PROCESS_PREPARED) {
-        return -EINVAL;
-    }
-    int r = check_arg(what->arg, what->size);
-    if (r != 0 || (r = write_args(process->token, what)) != 0) {
-        return r;
-    }
-    int reserved = reserve_descriptor();
-    if (reserved < 0) {
-        return reserved;
-    }
-    r = bring_to_life(process, &pid);
-    mproc__os_close(reserved); /* in a forked child, too */
-    return r == 0 ? watch(process, pid) : r;
-}
-
-/* Kept for the pidfd: a child that could not be watched would have to be killed. The cheapest is a copy of
- * the arena's; who has closed that one under us may fork all the same. */
-static int reserve_descriptor(void) {
-    int fd = mproc__os_descriptor_copy(mproc__family_fd());
-    return fd == -EBADF ? mproc__os_event_new() : fd;
-}
+/* ---------------------------------------------------------------- bringing to life */
 
 static int check_arg(const void *arg, size_t size) {
     if (size == 0) {
@@ -236,15 +152,11 @@ static int write_args(uint64_t token, const struct mproc__launch *what) {
     return 0;
 }
 
-static int bring_to_life(mproc_process *process, pid_t *pid) {
-    switch (process->options.method) {
-    case MPROC_SPAWN: return launch_spawn(process, pid);
-    case MPROC_FORKSERVER:
-        return mproc__template_fork(process->options.from, process->token, process->fds,
-                                    process->nfds, pid);
-    case MPROC_FORK: break;
-    }
-    return launch_fork(process, pid);
+/* Kept for the pidfd: a child that could not be watched would have to be killed. The cheapest is a copy of
+ * the arena's; who has closed that one under us may fork all the same. */
+static int reserve_descriptor(void) {
+    int fd = mproc__os_descriptor_copy(mproc__family_fd());
+    return fd == -EBADF ? mproc__os_event_new() : fd;
 }
 
 static int watch(mproc_process *process, pid_t pid) {
@@ -260,74 +172,29 @@ static int watch(mproc_process *process, pid_t pid) {
     return 0;
 }
 
-static int launch_fork(mproc_process *process, pid_t *pid) {
-    uint64_t token = process->token;
-    mproc__member_next_fork(token);
-    errno = 0; /* or the handlers would write it back in the parent: a page copied */
-    pid_t r = mproc__os_fork();
-    if (r < 0) {
+int mproc__process_bring(mproc_process *process, const struct mproc__launch *what,
+                         int (*by)(mproc_process *process, pid_t *pid)) {
+    pid_t pid = 0;
+    if (process->owner != mproc__self_pid()) {
+        return MPROC_ESTRANGER;
+    }
+    if (process->state != MPROC__PROCESS_PREPARED) {
+        return -EINVAL;
+    }
+    int r = check_arg(what->arg, what->size);
+    if (r != 0 || (r = write_args(process->token, what)) != 0) {
         return r;
     }
-    if (r > 0) {
-        *pid = r;
-        return 0;
+    int reserved = reserve_descriptor();
+    if (reserved < 0) {
+        return reserved;
     }
-    if (mproc__family == NULL || mproc__self_token() != token) {
-        _Exit(127); /* the starter has died and its reservation with it */
-    }
-    mproc__child_begin();
-    return MPROC_IN_CHILD;
+    r = by(process, &pid);
+    mproc__os_close(reserved); /* in a forked child, too */
+    return r == 0 ? watch(process, pid) : r;
 }
 
-/* The child's environment: the given one, and where its family is. */
-static const char **make_environment(const char *const *from, char *ticket) {
-    size_t n = 0, kept = 0;
-    while (from[n] != NULL) {
-        n++;
-    }
-    const char **to = malloc((n + 2) * sizeof *to);
-    for (size_t i = 0; to != NULL && i < n; i++) {
-        if (strncmp(from[i], MPROC__ENV "=", sizeof MPROC__ENV) != 0) {
-            to[kept++] = from[i];
-        }
-    }
-    if (to != NULL) {
-        to[kept++] = ticket;
-        to[kept] = NULL;
-    }
-    return to;
-}
-
-static int launch_spawn(mproc_process *process, pid_t *pid) {
-    const mproc_process_options *o = &process->options;
-    const char *const self[] = {program_invocation_name, NULL};
-    const char *const *parent_env = (const char *const *)environ;
-    char ticket[MPROC__ENV_MAX];
-
-    mproc__family_describe(process->token, ticket);
-    const char **env = make_environment(o->envp != NULL ? o->envp : parent_env, ticket);
-    int *fds = malloc((process->nfds + 1) * sizeof *fds);
-    int r = -ENOMEM;
-    if (env != NULL && fds != NULL) {
-        for (size_t i = 0; i < process->nfds; i++) {
-            fds[i] = process->fds[i];
-        }
-        fds[process->nfds] = mproc__family_fd();
-        struct mproc__os_spawn what = {
-            .path = o->argv != NULL ? o->argv[0] : "/proc/self/exe",
-            .argv = o->argv != NULL ? o->argv : self,
-            .envp = env,
-            .fds = fds,
-            .nfds = process->nfds + 1,
-        };
-        r = mproc__os_spawn(&what, pid);
-    }
-    free(fds);
-    free(env);
-    return r;
-}
-
-/* ---------------------------------------------------------------- looking and waiting */
+/* ---------------------------------------------------------------- looking */
 
 pid_t mproc_process_pid(const mproc_process *process) {
     return process->pid;
@@ -367,15 +234,28 @@ static bool collect(mproc_process *process) {
     return ended;
 }
 
-int mproc_process_join(mproc_process *process, int64_t timeout) {
+int mproc_process_exitcode(mproc_process *process, int *code) {
     int r = check_parent(process);
     if (r != 0) {
         return r;
     }
-    return state_of(process) == MPROC__PROCESS_ENDED
-               ? 0
-               : wait_for_end(process, mproc__deadline(timeout));
+    if (state_of(process) != MPROC__PROCESS_ENDED) {
+        if (mproc__token_alive(process->token)) {
+            return -EAGAIN;
+        }
+        r = mproc__os_pidfd_wait(process->pidfd, 0);
+        if (r < 0) {
+            return r;
+        }
+        if (r == 0 || !collect(process)) {
+            return -EAGAIN;
+        }
+    }
+    *code = process->code;
+    return 0;
 }
+
+/* ---------------------------------------------------------------- waiting */
 
 /* The kernel wakes us when the process ends. A tracer may keep the status back a while longer: that is
  * what the slices are for. */
@@ -405,25 +285,14 @@ static int wait_for_end(mproc_process *process, int64_t deadline) {
     }
 }
 
-int mproc_process_exitcode(mproc_process *process, int *code) {
+int mproc_process_join(mproc_process *process, int64_t timeout) {
     int r = check_parent(process);
     if (r != 0) {
         return r;
     }
-    if (state_of(process) != MPROC__PROCESS_ENDED) {
-        if (mproc__token_alive(process->token)) {
-            return -EAGAIN;
-        }
-        r = mproc__os_pidfd_wait(process->pidfd, 0);
-        if (r < 0) {
-            return r;
-        }
-        if (r == 0 || !collect(process)) {
-            return -EAGAIN;
-        }
-    }
-    *code = process->code;
-    return 0;
+    return state_of(process) == MPROC__PROCESS_ENDED
+               ? 0
+               : wait_for_end(process, mproc__deadline(timeout));
 }
 
 /* ---------------------------------------------------------------- signals */

@@ -1,5 +1,5 @@
 /*
- * process.h - starting and being started: what process.c, template.c and init.c share
+ * process.h - starting and being started: what the files of this folder share, lower ones first
  *
  * SPDX-License-Identifier: MIT
  */
@@ -48,23 +48,11 @@ struct mproc_process {
     size_t nfds;
 };
 
-/* ---- process.c */
-
-/* Launches with these arguments; fn: NULL, or the function's name. */
-struct mproc__launch {
-    enum mproc__args_kind kind;
-    int control;
-    const struct mproc__function_ref *fn;
-    const void *arg;
-    size_t size;
-};
-
-int mproc__process_launch(mproc_process *process, const struct mproc__launch *what);
-
-/* ---- init.c: the child's side */
+/* ---- child.c: the child's side */
 
 /* True when mproc_init() has been called: this program can be started again as a child. */
 bool mproc__initialised(void);
+void mproc__set_initialised(void);
 
 /* What every child does first: puts itself under its parent's fate if it was started so. */
 void mproc__child_begin(void);
@@ -78,6 +66,27 @@ void mproc__child_take_fds(const int *owned, size_t n);
 /* A forked child's end: flushes the streams and leaves without the parent's atexit handlers. */
 _Noreturn void mproc__child_end(int code);
 
+/* ---- process.c: the handle, on the parent's side */
+
+/* What a child is to run; fn: NULL, or the function's name. */
+struct mproc__launch {
+    enum mproc__args_kind kind;
+    int control;
+    const struct mproc__function_ref *fn;
+    const void *arg;
+    size_t size;
+};
+
+/* Brings a prepared child to life with these arguments by a function that does so in its own way: it
+ * gives the child's pid, or MPROC_IN_CHILD in the child, or an error, and then there is no child. */
+int mproc__process_bring(mproc_process *process, const struct mproc__launch *what,
+                         int (*by)(mproc_process *process, pid_t *pid));
+
+/* ---- spawn.c */
+
+/* Starts the program that the options name. -ENOMEM, or what exec reported. */
+int mproc__spawn(mproc_process *process, pid_t *pid);
+
 /* ---- template.c */
 
 /* Has the template (NULL: this program's default one) fork the child of `token`, with *pid its pid.
@@ -88,5 +97,10 @@ int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, s
 /* Ends the default template, if there is one; the next use makes another. */
 void mproc__template_stop_default(void);
 pid_t mproc__template_default_pid(void);
+
+/* ---- launch.c */
+
+/* Brings a prepared child to life by the method of its options. */
+int mproc__process_launch(mproc_process *process, const struct mproc__launch *what);
 
 #endif

@@ -48,18 +48,12 @@ struct mproc_template {
 static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
 static mproc_template *default_template;
 
-static int send_request(int control, uint64_t token, const int *fds, size_t n);
-static int await_reply(mproc_template *one, uint64_t token, pid_t *pid);
-static int read_reply(int control, uint64_t token, pid_t *pid);
-static int born_or_not(uint64_t token, pid_t *pid);
-static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid);
-
-/* ---------------------------------------------------------------- the starter's side */
+/* ---------------------------------------------------------------- making */
 
 static int launch_template(mproc_template *one, int control) {
     struct mproc__launch what = {MPROC__ARGS_TEMPLATE, control, NULL, NULL, 0};
     int r = mproc_process_pass(one->process, control);
-    return r != 0 ? r : mproc__process_launch(one->process, &what);
+    return r != 0 ? r : mproc__process_bring(one->process, &what, mproc__spawn);
 }
 
 int mproc_template_new(mproc_template **out, const mproc_process_options *options) {
@@ -131,26 +125,7 @@ void mproc_template_drop(mproc_template *owned) {
     free(owned);
 }
 
-static int fork_by(mproc_template *one, uint64_t token, const int *fds, size_t n, pid_t *pid) {
-    pthread_mutex_lock(&one->lock);
-    int r = send_request(one->control, token, fds, n);
-    if (r == 0) {
-        r = await_reply(one, token, pid);
-    }
-    pthread_mutex_unlock(&one->lock);
-    return r;
-}
-
-int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, size_t n,
-                         pid_t *pid) {
-    if (n > MPROC__OS_FDS_MAX) {
-        return -EINVAL;
-    }
-    if (from == NULL) {
-        return default_fork(token, fds, n, pid);
-    }
-    return from->owner == mproc__self_pid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
-}
+/* ---------------------------------------------------------------- a request */
 
 /* Signals only delay: a request that is under way cannot be taken back. */
 static int send_request(int control, uint64_t token, const int *fds, size_t n) {
@@ -160,21 +135,6 @@ static int send_request(int control, uint64_t token, const int *fds, size_t n) {
         r = mproc__os_send(control, &request, sizeof request, fds, n);
     } while (r == -EINTR);
     return r == -ECONNRESET ? -EPIPE : r;
-}
-
-/* Waits for the answer or for the template's end, whichever comes. */
-static int await_reply(mproc_template *one, uint64_t token, pid_t *pid) {
-    struct pollfd polls[2] = {{one->control, POLLIN, 0},
-                              {mproc_process_sentinel(one->process), POLLIN, 0}};
-    int r;
-    do {
-        r = mproc__os_poll(polls, 2, MPROC_FOREVER);
-    } while (r == -EINTR);
-    if (r < 0) {
-        return r;
-    }
-    r = read_reply(one->control, token, pid);
-    return r == -EPIPE ? born_or_not(token, pid) : r;
 }
 
 /* -EPIPE: there is no answer and will be none. */
@@ -203,6 +163,31 @@ static int born_or_not(uint64_t token, pid_t *pid) {
     }
     *pid = born;
     return 0;
+}
+
+/* Waits for the answer or for the template's end, whichever comes. */
+static int await_reply(mproc_template *one, uint64_t token, pid_t *pid) {
+    struct pollfd polls[2] = {{one->control, POLLIN, 0},
+                              {mproc_process_sentinel(one->process), POLLIN, 0}};
+    int r;
+    do {
+        r = mproc__os_poll(polls, 2, MPROC_FOREVER);
+    } while (r == -EINTR);
+    if (r < 0) {
+        return r;
+    }
+    r = read_reply(one->control, token, pid);
+    return r == -EPIPE ? born_or_not(token, pid) : r;
+}
+
+static int fork_by(mproc_template *one, uint64_t token, const int *fds, size_t n, pid_t *pid) {
+    pthread_mutex_lock(&one->lock);
+    int r = send_request(one->control, token, fds, n);
+    if (r == 0) {
+        r = await_reply(one, token, pid);
+    }
+    pthread_mutex_unlock(&one->lock);
+    return r;
 }
 
 /* ---------------------------------------------------------------- the default template */
@@ -262,6 +247,19 @@ static void forget_default(void) {
 
 __attribute__((constructor)) static void at_load(void) {
     pthread_atfork(lock_default, unlock_default, forget_default);
+}
+
+/* ---------------------------------------------------------------- forking by any */
+
+int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, size_t n,
+                         pid_t *pid) {
+    if (n > MPROC__OS_FDS_MAX) {
+        return -EINVAL;
+    }
+    if (from == NULL) {
+        return default_fork(token, fds, n, pid);
+    }
+    return from->owner == mproc__self_pid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
 }
 
 /* ---------------------------------------------------------------- the template's side */

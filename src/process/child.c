@@ -1,0 +1,113 @@
+/*
+ * child.c - what every child does first and last, and what it was given
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How children follow their parent. The kernel can send a signal when the parent ends, but sends it
+ * also when merely the thread ends that made the child. So the signal is not a deadly one: its handler
+ * compares the parent's pid, which the kernel has changed before it sends, and kills its own process
+ * only if the parent is really gone. A parent that ended before the arrangement is noticed by the same
+ * comparison, made once afterwards.
+ *
+ * Shared state. slot->args of the caller: written by its starter before the child was born, then the
+ * child's own.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/family.h"
+#include "process/process.h"
+#include "system/atomic.h"
+#include "system/os.h"
+
+static uint32_t initialised;
+static volatile pid_t parent_pid; /* written before the signal is arranged, then constant */
+static int given_fds[MPROC__OS_FDS_MAX];
+static size_t given_count;
+
+/* ---------------------------------------------------------------- whether it can be started again */
+
+bool mproc__initialised(void) {
+    return mproc__load32(&initialised) != 0;
+}
+
+void mproc__set_initialised(void) {
+    mproc__store32(&initialised, 1);
+}
+
+/* ---------------------------------------------------------------- what it was given */
+
+struct mproc__args *mproc__child_header(void) {
+    return mproc__family == NULL ? NULL : (struct mproc__args *)(uintptr_t)mproc__self_slot()->args;
+}
+
+const void *mproc_child_args(size_t *size) {
+    struct mproc__args *args = mproc__child_header();
+    size_t n = args != NULL ? mproc__self_slot()->args_size : 0;
+    if (size != NULL) {
+        *size = n;
+    }
+    if (args == NULL) {
+        return NULL;
+    }
+    return n != 0 ? (const void *)(args + 1) : (const void *)(uintptr_t)args->pointer;
+}
+
+size_t mproc_child_fds(int *out, size_t cap) {
+    for (size_t i = 0; i < given_count && i < cap; i++) {
+        out[i] = given_fds[i];
+    }
+    return given_count;
+}
+
+void mproc__child_take_fds(const int *owned, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        given_fds[i] = owned[i];
+    }
+    given_count = n;
+}
+
+/* ---------------------------------------------------------------- following the parent */
+
+static void end_without_parent(void) {
+    if (mproc__os_parent_pid() != parent_pid) {
+        mproc__os_kill_self();
+    }
+}
+
+static void on_parent_signal(int number) {
+    (void)number;
+    end_without_parent();
+}
+
+static void follow_parent(struct mproc__slot *slot) {
+    uint64_t token = slot->parent;
+    struct mproc__slot *parent = mproc__token_slot(token);
+
+    /* The pid is the parent's if its slot still is, after the pid has been read. */
+    parent_pid = parent != NULL ? parent->pid : 0;
+    mproc__full_fence();
+    if (mproc__token_slot(token) == NULL) {
+        parent_pid = 0; /* it has died and been reaped: nobody's parent has this pid */
+    }
+    if (mproc__os_parent_watch(MPROC_PARENT_SIGNAL, on_parent_signal) != 0) {
+        mproc__panic("the parent-death signal cannot be arranged");
+    }
+    end_without_parent();
+}
+
+void mproc__child_begin(void) {
+    struct mproc__slot *slot = mproc__self_slot();
+    if ((slot->flags & MPROC_ATTACHED) != 0) {
+        follow_parent(slot);
+    }
+}
+
+/* ---------------------------------------------------------------- the end */
+
+void mproc__child_end(int code) {
+    fflush(NULL);
+    _Exit(code & 0xff);
+}

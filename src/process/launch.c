@@ -1,0 +1,92 @@
+/*
+ * launch.c - starting children, by whatever method
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The handle and what all methods have in common is process.c's; spawn.c and template.c have a method
+ * each, fork() stands here.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/family.h"
+#include "process/process.h"
+#include "system/os.h"
+
+static int launch_fork(mproc_process *process, pid_t *pid) {
+    uint64_t token = process->token;
+    mproc__member_next_fork(token);
+    errno = 0; /* or the handlers would write it back in the parent: a page copied */
+    pid_t r = mproc__os_fork();
+    if (r < 0) {
+        return r;
+    }
+    if (r > 0) {
+        *pid = r;
+        return 0;
+    }
+    if (mproc__family == NULL || mproc__self_token() != token) {
+        _Exit(127); /* the starter has died and its reservation with it */
+    }
+    mproc__child_begin();
+    return MPROC_IN_CHILD;
+}
+
+static int launch_by_method(mproc_process *process, pid_t *pid) {
+    switch (process->options.method) {
+    case MPROC_SPAWN: return mproc__spawn(process, pid);
+    case MPROC_FORKSERVER:
+        return mproc__template_fork(process->options.from, process->token, process->fds,
+                                    process->nfds, pid);
+    case MPROC_FORK: break;
+    }
+    return launch_fork(process, pid);
+}
+
+int mproc__process_launch(mproc_process *process, const struct mproc__launch *what) {
+    return mproc__process_bring(process, what, launch_by_method);
+}
+
+int mproc_process_launch(mproc_process *process, const void *arg, size_t size) {
+    struct mproc__launch what = {MPROC__ARGS_BYTES, -1, NULL, arg, size};
+    return mproc__process_launch(process, &what);
+}
+
+int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
+                        const mproc_process_options *options) {
+    struct mproc__function_ref ref;
+    struct mproc__launch what = {MPROC__ARGS_FUNCTION, -1, &ref, arg, size};
+    mproc_process *process;
+    mproc_method method = options != NULL && options->method != 0 ? options->method : MPROC_FORK;
+
+    if (fn == NULL) {
+        return -EINVAL;
+    }
+    int r = mproc__function_name((mproc__function)fn, &ref);
+    if (r != 0 && method == MPROC_FORK) {
+        what.fn = NULL; /* whatever it is, the child has it at the same address */
+    } else if (r != 0) {
+        return r;
+    }
+    r = mproc_process_prepare(&process, options);
+    if (r != 0) {
+        return r;
+    }
+    if (method == MPROC_FORK) {
+        fflush(stdout); /* or the child would have, and write, a copy of what is buffered */
+        fflush(stderr);
+    }
+    r = mproc__process_launch(process, &what);
+    if (r == MPROC_IN_CHILD) {
+        const void *given = mproc_child_args(&size);
+        mproc__child_end(fn((void *)(uintptr_t)given, size));
+    }
+    if (r != 0) {
+        (void)mproc_process_drop(process);
+        return r;
+    }
+    *out = process;
+    return 0;
+}

@@ -1,0 +1,66 @@
+/*
+ * spawn.c - a child that is a program of its own (MPROC_SPAWN)
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The child finds the family by words in its environment, and the arena under a descriptor that it
+ * inherits; what it is to run stands in its slot.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/family.h"
+#include "process/process.h"
+#include "system/os.h"
+
+extern char **environ;
+
+/* The child's environment: the given one, and where its family is. */
+static const char **make_environment(const char *const *from, char *ticket) {
+    size_t n = 0, kept = 0;
+    while (from[n] != NULL) {
+        n++;
+    }
+    const char **to = malloc((n + 2) * sizeof *to);
+    for (size_t i = 0; to != NULL && i < n; i++) {
+        if (strncmp(from[i], MPROC__ENV "=", sizeof MPROC__ENV) != 0) {
+            to[kept++] = from[i];
+        }
+    }
+    if (to != NULL) {
+        to[kept++] = ticket;
+        to[kept] = NULL;
+    }
+    return to;
+}
+
+int mproc__spawn(mproc_process *process, pid_t *pid) {
+    const mproc_process_options *o = &process->options;
+    const char *const self[] = {program_invocation_name, NULL};
+    const char *const *parent_env = (const char *const *)environ;
+    char ticket[MPROC__ENV_MAX];
+
+    mproc__family_describe(process->token, ticket);
+    const char **env = make_environment(o->envp != NULL ? o->envp : parent_env, ticket);
+    int *fds = malloc((process->nfds + 1) * sizeof *fds);
+    int r = -ENOMEM;
+    if (env != NULL && fds != NULL) {
+        for (size_t i = 0; i < process->nfds; i++) {
+            fds[i] = process->fds[i];
+        }
+        fds[process->nfds] = mproc__family_fd();
+        struct mproc__os_spawn what = {
+            .path = o->argv != NULL ? o->argv[0] : "/proc/self/exe",
+            .argv = o->argv != NULL ? o->argv : self,
+            .envp = env,
+            .fds = fds,
+            .nfds = process->nfds + 1,
+        };
+        r = mproc__os_spawn(&what, pid);
+    }
+    free(fds);
+    free(env);
+    return r;
+}
