@@ -242,8 +242,8 @@ MPROC_API int mproc_lock_release(mproc_lock *lock);
  * caller holds the lock. -ENOSPC when the record is full: the word must not be changed then. */
 MPROC_API int mproc_lock_save(mproc_lock *lock, void *word) MPROC_MUST_USE;
 
-/* Puts all saved words back and forgets them; the lock stays held. */
-MPROC_API void mproc_lock_rollback(mproc_lock *lock);
+/* Puts all saved words back and forgets them; the lock stays held. MPROC_ENOTHELD: not by the caller. */
+MPROC_API int mproc_lock_rollback(mproc_lock *lock);
 
 typedef struct mproc_lock_holder {
     pid_t pid;       /* 0: nobody holds the lock */

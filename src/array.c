@@ -194,18 +194,34 @@ int mproc_array_new_raw(mproc_array **out, mproc_type type, size_t n) {
 /* ---------------------------------------------------------------- looking */
 
 size_t mproc_array_count(const mproc_array *array) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return 0;
+    }
     return array->count;
 }
 
 mproc_type mproc_array_type(const mproc_array *array) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return (mproc_type)0;
+    }
     return (mproc_type)array->type;
 }
 
 void *mproc_array_data(mproc_array *array) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return NULL;
+    }
     return array + 1;
 }
 
 mproc_rlock *mproc_array_lock(mproc_array *array) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return NULL;
+    }
+    return (mproc_rlock *)(uintptr_t)array->lock;
+}
+
+static mproc_rlock *lock_of(const mproc_array *array) {
     return (mproc_rlock *)(uintptr_t)array->lock;
 }
 
@@ -217,12 +233,12 @@ static void *element(mproc_array *array, size_t i) {
 
 /* 0 or -EOWNERDEAD: the lock is held; other errors: it is not. */
 static int enter(mproc_array *array) {
-    return array->lock != 0 ? mproc_rlock_acquire(mproc_array_lock(array), MPROC_FOREVER) : 0;
+    return array->lock != 0 ? mproc_rlock_acquire(lock_of(array), MPROC_FOREVER) : 0;
 }
 
 static void leave(mproc_array *array) {
     if (array->lock != 0) {
-        (void)mproc_rlock_release(mproc_array_lock(array));
+        (void)mproc_rlock_release(lock_of(array));
     }
 }
 
@@ -231,9 +247,12 @@ static int check_range(const mproc_array *array, size_t first, size_t n) {
 }
 
 int mproc_array_get(mproc_array *array, size_t i, void *out) {
-    const mproc_rlock *lock = mproc_array_lock(array);
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
+    const mproc_rlock *lock = lock_of(array);
     if (i < array->count && lock != NULL &&
-        mproc_rlock_load(lock, array->item, element(array, i), out) == 0) {
+        mproc__rlock_load(lock, array->item, element(array, i), out) == 0) {
         return 0;
     }
     int r = i < array->count ? enter(array) : -ERANGE;
@@ -245,9 +264,12 @@ int mproc_array_get(mproc_array *array, size_t i, void *out) {
 }
 
 int mproc_array_set(mproc_array *array, size_t i, const void *lent) {
-    mproc_rlock *lock = mproc_array_lock(array);
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
+    mproc_rlock *lock = lock_of(array);
     if (i < array->count && lock != NULL &&
-        mproc_rlock_store(lock, array->item, element(array, i), lent) == 0) {
+        mproc__rlock_store(lock, array->item, element(array, i), lent) == 0) {
         return 0;
     }
     int r = i < array->count ? enter(array) : -ERANGE;
@@ -259,6 +281,9 @@ int mproc_array_set(mproc_array *array, size_t i, const void *lent) {
 }
 
 int mproc_array_read(mproc_array *array, size_t first, size_t n, void *out) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
     int r = check_range(array, first, n);
     if (r == 0) {
         r = enter(array);
@@ -271,6 +296,9 @@ int mproc_array_read(mproc_array *array, size_t first, size_t n, void *out) {
 }
 
 int mproc_array_write(mproc_array *array, size_t first, size_t n, const void *lent) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
     int r = check_range(array, first, n);
     if (r == 0) {
         r = enter(array);
@@ -283,17 +311,26 @@ int mproc_array_write(mproc_array *array, size_t first, size_t n, const void *le
 }
 
 int mproc_array_add(mproc_array *array, size_t i, int64_t n, int64_t *old) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
     return i < array->count ? mproc_atomic_add((mproc_type)array->type, element(array, i), n, old)
                             : -ERANGE;
 }
 
 int mproc_array_exchange(mproc_array *array, size_t i, int64_t value, int64_t *old) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
     return i < array->count
                ? mproc_atomic_exchange((mproc_type)array->type, element(array, i), value, old)
                : -ERANGE;
 }
 
 int mproc_array_compare_exchange(mproc_array *array, size_t i, int64_t *expected, int64_t desired) {
+    if (!mproc__expect(array, MPROC__KIND_ARRAY)) {
+        return MPROC_EOTHER;
+    }
     return i < array->count ? mproc_atomic_compare_exchange((mproc_type)array->type,
                                                             element(array, i), expected, desired)
                             : -ERANGE;
@@ -302,7 +339,7 @@ int mproc_array_compare_exchange(mproc_array *array, size_t i, int64_t *expected
 /* ---------------------------------------------------------------- check */
 
 int mproc_array_check(const mproc_array *array, char *why, size_t size) {
-    if (array->object.magic != MPROC__OBJECT_MAGIC || array->object.kind != MPROC__KIND_ARRAY) {
+    if (!mproc__object_is(array, MPROC__KIND_ARRAY)) {
         return mproc__corrupt(why, size, "A: %p is no array", (const void *)array);
     }
     size_t room = mproc__heap_size(array) - sizeof *array;

@@ -391,14 +391,23 @@ static int come(mproc_barrier *barrier, bool action, int64_t timeout, unsigned *
     }
 }
 int mproc_barrier_wait(mproc_barrier *barrier, int64_t timeout, unsigned *index) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return MPROC_EOTHER;
+    }
     return come(barrier, false, timeout, index);
 }
 
 int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout, unsigned *index) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return MPROC_EOTHER;
+    }
     return come(barrier, true, timeout, index);
 }
 
 int mproc_barrier_open(mproc_barrier *barrier) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return MPROC_EOTHER;
+    }
     enter(barrier);
     int r = acts(barrier) && barrier->actor == mproc__self_token() ? 0 : MPROC_EBROKEN;
     if (r == 0) {
@@ -410,6 +419,9 @@ int mproc_barrier_open(mproc_barrier *barrier) {
 }
 
 void mproc_barrier_abort(mproc_barrier *barrier) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return;
+    }
     enter(barrier);
     if (!(barrier->phase & BROKEN)) {
         advance(barrier, FAILED | BROKEN);
@@ -419,6 +431,9 @@ void mproc_barrier_abort(mproc_barrier *barrier) {
 }
 
 void mproc_barrier_reset(mproc_barrier *barrier) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return;
+    }
     enter(barrier);
     if (barrier->arrived > 0) {
         advance(barrier, FAILED);
@@ -430,20 +445,28 @@ void mproc_barrier_reset(mproc_barrier *barrier) {
 }
 
 int mproc_barrier_broken(const mproc_barrier *barrier) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return 0;
+    }
     return (mproc__load64(&barrier->phase) & BROKEN) != 0;
 }
 
 unsigned mproc_barrier_waiting(const mproc_barrier *barrier) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return 0;
+    }
     return mproc__load32(&barrier->arrived);
 }
 
 unsigned mproc_barrier_parties(const mproc_barrier *barrier) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return 0;
+    }
     return barrier->parties;
 }
 
 int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) {
-    const struct mproc__object *object = &barrier->object;
-    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_BARRIER) {
+    if (!mproc__object_is(barrier, MPROC__KIND_BARRIER)) {
         return mproc__corrupt(why, size, "A: %p is no barrier", (void *)barrier);
     }
     int r = 0;

@@ -325,6 +325,9 @@ static MPROC__NOINLINE int wait(mproc_bsemaphore *semaphore, int64_t timeout) {
 }
 
 int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
+    if (!mproc__expect(semaphore, MPROC__KIND_BSEMAPHORE)) {
+        return MPROC_EOTHER;
+    }
     int r = try_now(semaphore);
     return mproc__likely(r != -EAGAIN) ? r : wait(semaphore, timeout);
 }
@@ -350,6 +353,9 @@ static MPROC__NOINLINE int release_shared(mproc_bsemaphore *semaphore) {
 }
 
 int mproc_bsemaphore_release(mproc_bsemaphore *semaphore) {
+    if (!mproc__expect(semaphore, MPROC__KIND_BSEMAPHORE)) {
+        return MPROC_EOTHER;
+    }
     int r = release_alone(semaphore);
     return mproc__likely(r != -EBUSY) ? r : release_shared(semaphore);
 }
@@ -366,18 +372,23 @@ static unsigned value_shared(mproc_bsemaphore *semaphore) {
 }
 
 unsigned mproc_bsemaphore_value(mproc_bsemaphore *semaphore) {
+    if (!mproc__expect(semaphore, MPROC__KIND_BSEMAPHORE)) {
+        return 0;
+    }
     uint64_t word = mproc__load64(&semaphore->word);
     bool known = !(word & SHARED) && (word == 0 || mproc__token_alive(token_in(word)));
     return known ? semaphore->bound - taken_in(word) : value_shared(semaphore);
 }
 
 unsigned mproc_bsemaphore_bound(const mproc_bsemaphore *semaphore) {
+    if (!mproc__expect(semaphore, MPROC__KIND_BSEMAPHORE)) {
+        return 0;
+    }
     return semaphore->bound;
 }
 
 int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why, size_t size) {
-    const struct mproc__object *object = &semaphore->object;
-    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_BSEMAPHORE) {
+    if (!mproc__object_is(semaphore, MPROC__KIND_BSEMAPHORE)) {
         return mproc__corrupt(why, size, "B: %p is no bounded semaphore", (void *)semaphore);
     }
     int r = 0;

@@ -243,11 +243,11 @@ static int await(mproc_condition *condition, struct mproc__entry *e, int64_t tim
 }
 
 static int release_all(void *lock, uint32_t *depth) {
-    switch (((struct mproc__object *)lock)->kind) {
-    case MPROC__KIND_LOCK: return mproc__lock_release_all(lock, depth);
-    case MPROC__KIND_RLOCK: return mproc__rlock_release_all(lock, depth);
-    default: return MPROC_EOTHER;
+    if (mproc__object_is(lock, MPROC__KIND_LOCK)) {
+        return mproc__lock_release_all(lock, depth);
     }
+    return mproc__object_is(lock, MPROC__KIND_RLOCK) ? mproc__rlock_release_all(lock, depth)
+                                                     : MPROC_EOTHER;
 }
 
 static int reacquire(void *lock, uint32_t depth) {
@@ -257,6 +257,9 @@ static int reacquire(void *lock, uint32_t depth) {
 }
 
 int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout) {
+    if (!mproc__expect(condition, MPROC__KIND_CONDITION)) {
+        return MPROC_EOTHER;
+    }
     struct mproc__entry *e = enlist(condition);
     if (e == NULL) {
         return -ENOMEM;
@@ -276,6 +279,9 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
 /* ---------------------------------------------------------------- notifying and looking */
 
 void mproc_condition_notify(mproc_condition *condition, unsigned n) {
+    if (!mproc__expect(condition, MPROC__KIND_CONDITION)) {
+        return;
+    }
     struct mproc__entry *asleep[BATCH];
     mproc__peer_here(&condition->notifier);
     while (n > 0 && mproc__load32(&condition->waiting) != 0) {
@@ -295,6 +301,9 @@ void mproc_condition_notify_all(mproc_condition *condition) {
 }
 
 unsigned mproc_condition_waiting(mproc_condition *condition) {
+    if (!mproc__expect(condition, MPROC__KIND_CONDITION)) {
+        return 0;
+    }
     enter(condition);
     audit(condition, true);
     unsigned n = condition->waiting;
@@ -303,8 +312,7 @@ unsigned mproc_condition_waiting(mproc_condition *condition) {
 }
 
 int mproc_condition_check(mproc_condition *condition, char *why, size_t size) {
-    const struct mproc__object *object = &condition->object;
-    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_CONDITION) {
+    if (!mproc__object_is(condition, MPROC__KIND_CONDITION)) {
         return mproc__corrupt(why, size, "C: %p is no condition", (void *)condition);
     }
     int r = 0;

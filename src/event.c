@@ -46,10 +46,16 @@ int mproc_event_new(mproc_event **out) {
 }
 
 int mproc_event_is_set(const mproc_event *event) {
+    if (!mproc__expect(event, MPROC__KIND_EVENT)) {
+        return 0;
+    }
     return (mproc__load32(&event->word) & SET) != 0;
 }
 
 void mproc_event_set(mproc_event *event) {
+    if (!mproc__expect(event, MPROC__KIND_EVENT)) {
+        return;
+    }
     uint32_t word = mproc__load32(&event->word);
     mproc__peer_here(&event->setter);
     do {
@@ -63,6 +69,9 @@ void mproc_event_set(mproc_event *event) {
 }
 
 void mproc_event_clear(mproc_event *event) {
+    if (!mproc__expect(event, MPROC__KIND_EVENT)) {
+        return;
+    }
     uint32_t word = mproc__load32(&event->word);
     while ((word & SET) && !mproc__cas32(&event->word, &word, word & ~SET)) {
     }
@@ -89,6 +98,9 @@ static int sleep_slices(mproc_event *event, const struct mproc__watch *watch, in
 }
 
 int mproc_event_wait(mproc_event *event, int64_t timeout) {
+    if (!mproc__expect(event, MPROC__KIND_EVENT)) {
+        return MPROC_EOTHER;
+    }
     static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     uint32_t word = mproc__load32(&event->word);
     if (word & SET) {
@@ -106,7 +118,7 @@ int mproc_event_wait(mproc_event *event, int64_t timeout) {
 }
 
 int mproc_event_check(const mproc_event *event, char *why, size_t size) {
-    if (event->object.magic != MPROC__OBJECT_MAGIC || event->object.kind != MPROC__KIND_EVENT) {
+    if (!mproc__object_is(event, MPROC__KIND_EVENT)) {
         return mproc__corrupt(why, size, "E: %p is no event", (const void *)event);
     }
     return 0;

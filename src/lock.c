@@ -67,10 +67,26 @@ uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token) {
     return holder != 0 || slot == NULL ? holder : (uint64_t)slot->pid << 32;
 }
 
+static bool may_be_saved(const void *word) {
+    return mproc_in_arena(word) && (uintptr_t)word % 8 == 0;
+}
+
+/* Puts the words back that the dead holder saved. A word that it should not have saved, because it was its
+ * private memory, is nothing that could be written here. */
+static void undo(struct mproc__guard *guard) {
+    for (uint32_t i = mproc__peek32(&guard->count); i-- > 0;) {
+        if (may_be_saved(guard->log[i].word)) {
+            mproc__poke64(guard->log[i].word, guard->log[i].old);
+        }
+    }
+    mproc__program_order();
+    mproc__poke32(&guard->count, 0);
+}
+
 static void note_death(struct mproc_lock *lock, uint64_t token) {
     mproc__poke64(&lock->dead_thread, mproc__lock_late_holder(mproc__peek64(&lock->holder), token));
     mproc__poke64(&lock->dead_serial, token >> 32);
-    mproc__guard_rollback(&lock->guard);
+    undo(&lock->guard);
 }
 
 static uint32_t this_cpu(void) {
@@ -110,10 +126,16 @@ static inline int take(mproc_lock *lock, int64_t timeout, enum mproc__mutex_for 
 }
 
 int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
+    if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
+        return MPROC_EOTHER;
+    }
     return take(lock, timeout, MPROC__FOR_USER);
 }
 
 int mproc_lock_release(mproc_lock *lock) {
+    if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
+        return MPROC_EOTHER;
+    }
     uint64_t owner = mproc__mutex_owner(&lock->guard.mutex);
     if (mproc__unlikely(owner != mproc__self_token())) {
         if (owner == 0) {
@@ -131,6 +153,9 @@ int mproc_lock_release(mproc_lock *lock) {
 }
 
 int mproc_lock_is_mine(const mproc_lock *lock) {
+    if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
+        return 0;
+    }
     return mproc__peek64(&lock->holder) == mproc__self_thread() &&
            mproc__mutex_owner(&lock->guard.mutex) == mproc__self_token();
 }
@@ -146,7 +171,8 @@ int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth) {
 }
 
 int mproc_lock_save(mproc_lock *lock, void *word) {
-    assert(mproc_in_arena(word) && (uintptr_t)word % 8 == 0);
+    assert(mproc__object_is(lock, MPROC__KIND_LOCK)); /* it has just been acquired */
+    assert(may_be_saved(word));
     if (mproc__mutex_owner(&lock->guard.mutex) == 0) {
         return MPROC_ENOTHELD;
     }
@@ -157,8 +183,15 @@ int mproc_lock_save(mproc_lock *lock, void *word) {
     return 0;
 }
 
-void mproc_lock_rollback(mproc_lock *lock) {
+int mproc_lock_rollback(mproc_lock *lock) {
+    if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
+        return MPROC_EOTHER;
+    }
+    if (mproc__mutex_owner(&lock->guard.mutex) != mproc__self_token()) {
+        return MPROC_ENOTHELD;
+    }
     mproc__guard_rollback(&lock->guard);
+    return 0;
 }
 
 static void describe(uint64_t thread, uint64_t serial, mproc_lock_holder *out) {
@@ -168,11 +201,19 @@ static void describe(uint64_t thread, uint64_t serial, mproc_lock_holder *out) {
 }
 
 void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out) {
+    if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
+        *out = (mproc_lock_holder){0};
+        return;
+    }
     uint64_t token = mproc__mutex_owner(&lock->guard.mutex);
     describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
 }
 
 void mproc_lock_dead_owner(const mproc_lock *lock, mproc_lock_holder *out) {
+    if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
+        *out = (mproc_lock_holder){0};
+        return;
+    }
     describe(mproc__peek64(&lock->dead_thread), mproc__peek64(&lock->dead_serial), out);
 }
 
@@ -189,7 +230,7 @@ static bool free_with_saved_words(const struct mproc__guard *g) {
 
 int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) {
     const struct mproc__guard *g = &lock->guard;
-    if (lock->object.magic != MPROC__OBJECT_MAGIC || lock->object.kind != MPROC__KIND_LOCK) {
+    if (!mproc__object_is(lock, MPROC__KIND_LOCK)) {
         return mproc__corrupt(why, size, "L: %p is no lock", (const void *)lock);
     }
     uint32_t count = mproc__peek32(&g->count);

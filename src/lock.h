@@ -22,6 +22,10 @@ int mproc__rlock_release_all(mproc_rlock *lock, uint32_t *depth);
 int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth);
 int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth);
 
+/* mproc_rlock_load() and _store() for who knows that it is a lock. */
+int mproc__rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out);
+int mproc__rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent);
+
 /* Who died, as mproc__self_thread() words it: what the lock says of its holder, and if the holder died
  * before it said so, at least its process, if that is known still. */
 uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token);

@@ -547,7 +547,10 @@ int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_
 }
 
 int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout) {
-    return mproc__queue_put(queue, lent, n, timeout, NULL, NULL);
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
+    return n >= 0 ? mproc__queue_put(queue, lent, n, timeout, NULL, NULL) : -EINVAL;
 }
 
 /* A small message that probably has room, in few instructions. Anything but 0: nothing has happened. */
@@ -564,6 +567,9 @@ static inline int put_fast(mproc_queue *queue, const struct iovec *piece) {
 }
 
 int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
     struct iovec piece = {(void *)(uintptr_t)lent, size};
     int r = put_fast(queue, &piece);
     if (mproc__unlikely(r == -EAGAIN)) {
@@ -746,6 +752,9 @@ static inline bool get_fast(mproc_queue *queue, mproc_message *message) {
 }
 
 int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
     return mproc__likely(get_fast(queue, message))
                ? 0
                : mproc__queue_get(queue, message, timeout, NULL);
@@ -761,6 +770,9 @@ void mproc_message_drop(mproc_message *message) {
 /* ---------------------------------------------------------------- reserve and commit */
 
 int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
     if (mproc__load32(&queue->closed)) {
         return MPROC_ECLOSED;
     }
@@ -807,7 +819,20 @@ static int commit_once(mproc_queue *queue, mproc_message *message) {
     return r;
 }
 
+/* A message in a block of its own, no larger than that: what has been committed already is none. */
+static bool is_reservation(const mproc_message *message) {
+    const struct mproc__object *object = message->block;
+    return mproc__object_is(object, MPROC__KIND_MESSAGE) && message->data == object + 1 &&
+           message->size <= mproc__heap_size(object) - sizeof *object;
+}
+
 int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
+    if (!is_reservation(message)) {
+        return -EINVAL;
+    }
     int64_t deadline = -1;
     int r = commit_once(queue, message);
     while (r == -EAGAIN) {
@@ -829,6 +854,9 @@ static bool all_done(const mproc_queue *queue) {
 }
 
 int mproc_queue_task_done(mproc_queue *queue) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
     uint64_t done = mproc__load64(&queue->done);
     do {
         if (done >= mproc__load64(&queue->tail_ticket)) {
@@ -843,6 +871,9 @@ int mproc_queue_task_done(mproc_queue *queue) {
 }
 
 int mproc_queue_join(mproc_queue *queue, int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
     struct side side = {all_done, &queue->idle, &queue->consumer_cpu, false, false};
     return all_done(queue) ? 0 : wait(queue, &side, mproc__deadline(timeout));
 }
@@ -907,6 +938,9 @@ void mproc__queue_destroy(struct mproc__hand *hand, void *object) {
 }
 
 uint64_t mproc_queue_count(const mproc_queue *queue) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return 0;
+    }
     uint64_t head = mproc__load64(&queue->head_ticket); /* first, so that it is never the larger */
     return mproc__load64(&queue->tail_ticket) - head;
 }
@@ -914,6 +948,9 @@ uint64_t mproc_queue_count(const mproc_queue *queue) {
 /* Under the tail's guard: a put that has not seen it has published its message already, so who sees
  * `closed` and then an empty queue has seen all. */
 void mproc_queue_close(mproc_queue *queue) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return;
+    }
     struct mproc__hand *hand = mproc__hand_get();
     mproc__guard_enter(&queue->tail, hand);
     mproc__store32(&queue->closed, 1);
@@ -974,7 +1011,7 @@ static int check_records(mproc_queue *queue, uint64_t n, char *why, size_t size)
 }
 
 int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
-    if (queue->object.magic != MPROC__OBJECT_MAGIC || queue->object.kind != MPROC__KIND_QUEUE) {
+    if (!mproc__object_is(queue, MPROC__KIND_QUEUE)) {
         return mproc__corrupt(why, size, "Q: %p is no queue", (void *)queue);
     }
     struct mproc__hand *hand = mproc__hand_get();

@@ -72,6 +72,9 @@ static int take(mproc_rlock *lock, int64_t timeout, enum mproc__mutex_for whom, 
 }
 
 int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) {
+    if (!mproc__expect(lock, MPROC__KIND_RLOCK)) {
+        return MPROC_EOTHER;
+    }
     if (!is_mine(lock)) {
         return take(lock, timeout, MPROC__FOR_USER, 1);
     }
@@ -90,6 +93,9 @@ static int give_up(mproc_rlock *lock) {
 }
 
 int mproc_rlock_release(mproc_rlock *lock) {
+    if (!mproc__expect(lock, MPROC__KIND_RLOCK)) {
+        return MPROC_EOTHER;
+    }
     if (mproc__unlikely(!is_mine(lock))) {
         return MPROC_ENOTHELD;
     }
@@ -113,7 +119,7 @@ int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
 }
 
 /* The turn is read first: whoever took the lock since then is noticed, also if it has left already. */
-int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
+int mproc__rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
     uint64_t number, turn = mproc__load64(&lock->turn);
     if (mproc__unlikely(mproc__mutex_owner(&lock->mutex) != 0) && !is_mine(lock)) {
         return -EBUSY;
@@ -126,7 +132,12 @@ int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at, void 
     return 0;
 }
 
-int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
+int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
+    return mproc__expect(lock, MPROC__KIND_RLOCK) ? mproc__rlock_load(lock, size, at, out)
+                                                  : MPROC_EOTHER;
+}
+
+int mproc__rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
     if (mproc__mutex_acquire_briefly(&lock->mutex)) {
         mproc__copy_number(at, lent, size);
         mproc__mutex_release_briefly(&lock->mutex);
@@ -139,7 +150,15 @@ int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent
     return 0;
 }
 
+int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
+    return mproc__expect(lock, MPROC__KIND_RLOCK) ? mproc__rlock_store(lock, size, at, lent)
+                                                  : MPROC_EOTHER;
+}
+
 unsigned mproc_rlock_depth(const mproc_rlock *lock) {
+    if (!mproc__expect(lock, MPROC__KIND_RLOCK)) {
+        return 0;
+    }
     return is_mine(lock) ? lock->depth : 0;
 }
 
@@ -150,16 +169,24 @@ static void describe(uint64_t thread, uint64_t serial, mproc_lock_holder *out) {
 }
 
 void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out) {
+    if (!mproc__expect(lock, MPROC__KIND_RLOCK)) {
+        *out = (mproc_lock_holder){0};
+        return;
+    }
     uint64_t token = mproc__mutex_owner(&lock->mutex);
     describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
 }
 
 void mproc_rlock_dead_owner(const mproc_rlock *lock, mproc_lock_holder *out) {
+    if (!mproc__expect(lock, MPROC__KIND_RLOCK)) {
+        *out = (mproc_lock_holder){0};
+        return;
+    }
     describe(mproc__peek64(&lock->dead_thread), mproc__peek64(&lock->dead_serial), out);
 }
 
 int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) {
-    if (lock->object.magic != MPROC__OBJECT_MAGIC || lock->object.kind != MPROC__KIND_RLOCK) {
+    if (!mproc__object_is(lock, MPROC__KIND_RLOCK)) {
         return mproc__corrupt(why, size, "R: %p is no recursive lock", (const void *)lock);
     }
     if (is_mine(lock) && lock->depth == 0) {

@@ -53,6 +53,9 @@ int mproc_semaphore_new(mproc_semaphore **out, unsigned value) {
 }
 
 unsigned mproc_semaphore_value(const mproc_semaphore *semaphore) {
+    if (!mproc__expect(semaphore, MPROC__KIND_SEMAPHORE)) {
+        return 0;
+    }
     return mproc__load32(&semaphore->word) / ONE;
 }
 
@@ -115,11 +118,17 @@ static MPROC__NOINLINE int wait(mproc_semaphore *semaphore, int64_t timeout) {
 }
 
 int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) {
+    if (!mproc__expect(semaphore, MPROC__KIND_SEMAPHORE)) {
+        return MPROC_EOTHER;
+    }
     uint32_t word;
     return mproc__likely(take(semaphore, 0, &word)) ? 0 : wait(semaphore, timeout);
 }
 
 int mproc_semaphore_release(mproc_semaphore *semaphore) {
+    if (!mproc__expect(semaphore, MPROC__KIND_SEMAPHORE)) {
+        return MPROC_EOTHER;
+    }
     uint32_t word = mproc__load32(&semaphore->word);
     mproc__peer_here(&semaphore->releaser);
     do {
@@ -134,8 +143,7 @@ int mproc_semaphore_release(mproc_semaphore *semaphore) {
 }
 
 int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why, size_t size) {
-    const struct mproc__object *object = &semaphore->object;
-    if (object->magic != MPROC__OBJECT_MAGIC || object->kind != MPROC__KIND_SEMAPHORE) {
+    if (!mproc__object_is(semaphore, MPROC__KIND_SEMAPHORE)) {
         return mproc__corrupt(why, size, "S: %p is no semaphore", (const void *)semaphore);
     }
     return 0;

@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "core/family.h"
+#include "core/handle.h"
 #include "system/os.h"
 #include "watcher/watcher.h"
 
@@ -37,6 +38,7 @@
 #define NUMBERS 16    /* random numbers that are asked for at a time */
 
 struct mproc_shm {
+    uint32_t handle; /* MPROC__HANDLE_SHM */
     int fd;
     bool made;   /* by this handle, so its pages are taken before they are used */
     bool backed; /* which they have been already */
@@ -186,6 +188,7 @@ static int make(mproc_shm *shm, const char *name, const void *contents, unsigned
 static mproc_shm *new_handle(void) {
     mproc_shm *shm = calloc(1, sizeof *shm);
     if (shm != NULL) {
+        shm->handle = MPROC__HANDLE_SHM;
         pthread_mutex_init(&shm->lock, NULL);
         shm->fd = -1;
     }
@@ -281,6 +284,9 @@ static int map_once(mproc_shm *shm) {
 }
 
 int mproc_shm_data(mproc_shm *shm, void **out) {
+    if (!mproc__expect_handle(shm, MPROC__HANDLE_SHM)) {
+        return MPROC_EOTHER;
+    }
     int r = mproc__likely(mproc__load64(&shm->data) != 0) ? 0 : map_once(shm);
     if (r == 0) {
         *out = (void *)(uintptr_t)shm->data;
@@ -289,19 +295,28 @@ int mproc_shm_data(mproc_shm *shm, void **out) {
 }
 
 size_t mproc_shm_size(const mproc_shm *shm) {
+    if (!mproc__expect_handle(shm, MPROC__HANDLE_SHM)) {
+        return 0;
+    }
     return shm->size;
 }
 
 const char *mproc_shm_name(const mproc_shm *shm) {
+    if (!mproc__expect_handle(shm, MPROC__HANDLE_SHM)) {
+        return "";
+    }
     return shm->name;
 }
 
 int mproc_shm_fd(const mproc_shm *shm) {
+    if (!mproc__expect_handle(shm, MPROC__HANDLE_SHM)) {
+        return -1;
+    }
     return shm->fd;
 }
 
 void mproc_shm_drop(mproc_shm *owned) {
-    if (owned == NULL) {
+    if (owned == NULL || !mproc__expect_handle(owned, MPROC__HANDLE_SHM)) {
         return;
     }
     if (owned->data != 0) {
@@ -311,6 +326,7 @@ void mproc_shm_drop(mproc_shm *owned) {
         mproc__os_close(owned->fd);
     }
     pthread_mutex_destroy(&owned->lock);
+    mproc__handle_wreck(owned);
     free(owned);
 }
 

@@ -345,6 +345,7 @@ void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {
     }
     struct mproc__object *object = object_at(*word);
     mproc__destroy_fn destroy = mproc__destroyers[object->kind];
+    mproc__poke32(&object->magic, MPROC__OBJECT_DEAD); /* who still has its address is told */
     if (destroy != NULL) {
         destroy(hand, object);
     }

@@ -6,6 +6,8 @@
 #ifndef MPROC_OBJECT_H
 #define MPROC_OBJECT_H
 
+#include <string.h>
+
 #include "core/guard.h"
 
 enum mproc__kind {
@@ -38,6 +40,7 @@ struct mproc__hold {
 };
 
 #define MPROC__OBJECT_MAGIC 0x6f626a31u
+#define MPROC__OBJECT_DEAD 0x64656164u /* its insides are being destroyed, or have been */
 
 /* Starts every object of the arena. */
 struct mproc__object {
@@ -46,6 +49,25 @@ struct mproc__object {
     uint64_t holds;           /* struct mproc__hold *: list, under the registry's guard */
     struct mproc__hold first; /* room for one record without an allocation */
 };
+
+/* Its first bytes say that it is a live object of that kind: one load and one comparison. */
+static inline bool mproc__object_looks(const void *pointer, enum mproc__kind kind) {
+    uint64_t first;
+    memcpy(&first, pointer, sizeof first);
+    return first == (MPROC__OBJECT_MAGIC | (uint64_t)kind << 32); /* little-endian, see mutex.c */
+}
+
+/* The same for any pointer at all. */
+static inline bool mproc__object_is(const void *pointer, enum mproc__kind kind) {
+    return mproc_in_arena(pointer) && (uintptr_t)pointer % 16 == 0 &&
+           mproc__object_looks(pointer, kind);
+}
+
+/* What a public function asks of the object that it is given. Debug builds assert that it is one of the
+ * kind; release builds do as much as costs nothing, and the function does nothing when it is none. */
+#define mproc__expect(pointer, kind)                                                               \
+    (assert(mproc__object_is((pointer), (kind))),                                                  \
+     mproc__likely(mproc__object_looks((pointer), (kind))))
 
 #define MPROC__REGISTRY_UNDO 16
 

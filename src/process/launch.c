@@ -50,6 +50,9 @@ int mproc__process_launch(mproc_process *process, const struct mproc__launch *wh
 }
 
 int mproc_process_launch(mproc_process *process, const void *arg, size_t size) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     struct mproc__launch what = {MPROC__ARGS_BYTES, -1, NULL, arg, size};
     return mproc__process_launch(process, &what);
 }

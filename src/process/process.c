@@ -51,6 +51,9 @@ static int check_options(const mproc_process_options *o) {
 }
 
 int mproc_process_pass(mproc_process *process, int lent) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     if (process->state != MPROC__PROCESS_PREPARED || lent < 0) {
         return -EINVAL;
     }
@@ -86,6 +89,7 @@ int mproc_process_prepare(mproc_process **out, const mproc_process_options *opti
         free(process);
         return r;
     }
+    process->handle = MPROC__HANDLE_PROCESS;
     pthread_mutex_init(&process->lock, NULL);
     process->owner = mproc__self_pid();
     process->pidfd = -1;
@@ -103,6 +107,9 @@ int mproc_process_prepare(mproc_process **out, const mproc_process_options *opti
 }
 
 int mproc_hold_for(mproc_process *child, void *object) {
+    if (!mproc__expect_handle(child, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     if (child->state != MPROC__PROCESS_PREPARED || child->owner != mproc__self_pid()) {
         return -EINVAL;
     }
@@ -197,10 +204,16 @@ int mproc__process_bring(mproc_process *process, const struct mproc__launch *wha
 /* ---------------------------------------------------------------- looking */
 
 pid_t mproc_process_pid(const mproc_process *process) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return 0;
+    }
     return process->pid;
 }
 
 int mproc_process_sentinel(const mproc_process *process) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return -1;
+    }
     return process->pidfd;
 }
 
@@ -235,6 +248,9 @@ static bool collect(mproc_process *process) {
 }
 
 int mproc_process_exitcode(mproc_process *process, int *code) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     int r = check_parent(process);
     if (r != 0) {
         return r;
@@ -286,6 +302,9 @@ static int wait_for_end(mproc_process *process, int64_t deadline) {
 }
 
 int mproc_process_join(mproc_process *process, int64_t timeout) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     int r = check_parent(process);
     if (r != 0) {
         return r;
@@ -298,6 +317,9 @@ int mproc_process_join(mproc_process *process, int64_t timeout) {
 /* ---------------------------------------------------------------- signals */
 
 int mproc_process_signal(mproc_process *process, int signal) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     if (process->pidfd < 0) {
         return -EINVAL;
     }
@@ -327,6 +349,9 @@ int mproc_process_drop(mproc_process *owned) {
     if (owned == NULL) {
         return 0;
     }
+    if (!mproc__expect_handle(owned, MPROC__HANDLE_PROCESS)) {
+        return MPROC_EOTHER;
+    }
     if (owned->owner == mproc__self_pid()) { /* a stranger's copy of a handle is only memory */
         if (owned->state == MPROC__PROCESS_PREPARED) {
             mproc__member_bury(owned->token);
@@ -339,6 +364,7 @@ int mproc_process_drop(mproc_process *owned) {
         mproc__os_close(owned->pidfd);
     }
     free(owned->fds);
+    mproc__handle_wreck(owned);
     free(owned);
     return 0;
 }

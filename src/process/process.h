@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "core/handle.h"
 #include "core/member.h"
 #include "process/function.h"
 #include "system/os.h"
@@ -36,6 +37,7 @@ enum mproc__process_state {
 };
 
 struct mproc_process {
+    uint32_t handle;      /* MPROC__HANDLE_PROCESS */
     pthread_mutex_t lock; /* over state and code; never held while waiting */
     uint32_t state;       /* enum mproc__process_state */
     pid_t owner;          /* who made the handle: only the parent collects */

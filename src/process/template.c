@@ -23,6 +23,7 @@
 #include <stdlib.h>
 
 #include "core/family.h"
+#include "core/handle.h"
 #include "process/process.h"
 #include "system/atomic.h"
 #include "system/os.h"
@@ -39,6 +40,7 @@ struct reply {
 };
 
 struct mproc_template {
+    uint32_t handle; /* MPROC__HANDLE_TEMPLATE */
     pthread_mutex_t lock;
     mproc_process *process;
     int control;
@@ -81,6 +83,7 @@ int mproc_template_new(mproc_template **out, const mproc_process_options *option
     if (r != 0) {
         goto close_control;
     }
+    one->handle = MPROC__HANDLE_TEMPLATE;
     pthread_mutex_init(&one->lock, NULL);
     one->control = ends[0];
     one->owner = mproc__self_pid();
@@ -97,6 +100,9 @@ free_handle:
 }
 
 pid_t mproc_template_pid(const mproc_template *one) {
+    if (!mproc__expect_handle(one, MPROC__HANDLE_TEMPLATE)) {
+        return 0;
+    }
     return mproc_process_pid(one->process);
 }
 
@@ -112,7 +118,7 @@ static void end_process(mproc_process *process) {
 }
 
 void mproc_template_drop(mproc_template *owned) {
-    if (owned == NULL) {
+    if (owned == NULL || !mproc__expect_handle(owned, MPROC__HANDLE_TEMPLATE)) {
         return;
     }
     if (owned->owner == mproc__self_pid()) {
@@ -122,6 +128,7 @@ void mproc_template_drop(mproc_template *owned) {
     }
     mproc__os_close(owned->control);
     (void)mproc_process_drop(owned->process);
+    mproc__handle_wreck(owned);
     free(owned);
 }
 
@@ -258,6 +265,9 @@ int mproc__template_fork(mproc_template *from, uint64_t token, const int *fds, s
     }
     if (from == NULL) {
         return default_fork(token, fds, n, pid);
+    }
+    if (!mproc__expect_handle(from, MPROC__HANDLE_TEMPLATE)) {
+        return MPROC_EOTHER;
     }
     return from->owner == mproc__self_pid() ? fork_by(from, token, fds, n, pid) : MPROC_ESTRANGER;
 }
