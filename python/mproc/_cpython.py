@@ -19,22 +19,32 @@ if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Any
 
 __all__ = [
     "CHILDREN_RUN_EXIT_FUNCTIONS",
+    "MutableMapping",
+    "MutableSequence",
+    "MutableSet",
+    "RLock",
     "ThreadLocal",
     "WeakSet",
     "end_threads",
     "forget_exit_functions",
     "free_lock",
+    "interpreter_options",
+    "pickle",
     "ref",
     "run_exit_functions",
+    "running_as_main",
     "set_native_id",
 ]
 
-# ---- names that have a documented counterpart, whose module takes longer to import
+# ---- names with a documented counterpart, whose module takes longer to import
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping, MutableSequence, MutableSet
+    from threading import RLock
     from threading import local as ThreadLocal
     from weakref import WeakSet, ref
 else:
@@ -44,9 +54,26 @@ else:
     except ImportError:
         from weakref import WeakSet, ref
     try:
+        from _thread import RLock
         from _thread import _local as ThreadLocal
     except ImportError:
+        from threading import RLock
         from threading import local as ThreadLocal
+    try:
+        from _collections_abc import MutableMapping, MutableSequence, MutableSet
+    except ImportError:
+        from collections.abc import MutableMapping, MutableSequence, MutableSet
+
+
+def pickle() -> ModuleType:
+    """Return the module with Pickler, dumps() and loads(), imported when it is first needed."""
+    try:
+        import _pickle
+    except ImportError:
+        import pickle
+
+        return pickle
+    return _pickle
 
 
 # ---- the exit functions of a forked child
@@ -127,3 +154,28 @@ def free_lock(lock: LockType) -> LockType:
     except AttributeError:
         return allocate_lock()
     return lock
+
+
+# ---- the interpreter
+
+
+def interpreter_options() -> dict[str, str | bool]:
+    """Return the -X options of this interpreter; none, where it does not tell."""
+    return dict(getattr(sys, "_xoptions", {}))
+
+
+def running_as_main(module: str | None, path: str = "") -> tuple[Any, ...]:
+    """Return what to call, and with what, to run a module as `__main__`.
+
+    module: its name; None runs the `__main__` of the directory or archive `path`. Without
+    `runpy._run_module_as_main` the program does not run in the `__main__` that is there, but in
+    another one that has the name meanwhile.
+    """
+    import runpy
+
+    run = getattr(runpy, "_run_module_as_main", None)
+    if run is not None:
+        return run, module or "__main__", module is not None
+    if module is not None:
+        return runpy.run_module, module, None, "__main__", True
+    return runpy.run_path, path, None, "__main__"

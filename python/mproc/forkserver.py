@@ -15,6 +15,7 @@ import os
 import sys
 
 from . import process, spawn
+from ._cpython import pickle
 from ._current import exit_code_of, flush_std_streams
 
 TYPE_CHECKING = False
@@ -92,12 +93,10 @@ class ForkServer:
             os.close(fd)
 
     def _message(self) -> bytes:
-        from _pickle import dumps
-
         data = spawn.get_preparation_data("ForkServer")
         # The key is for processes, not for their template; nothing else of it is a secret.
         del data["authkey"]
-        return dumps((data, list(self._preload_modules), self._on_error))
+        return pickle().dumps((data, list(self._preload_modules), self._on_error))  # type: ignore[no-any-return]
 
     def launch(
         self, child: Child, process_obj: process.BaseProcess, payload: bytes, fds: list[int]
@@ -178,9 +177,8 @@ def main() -> NoReturn:
 def _prepare(message: bytes) -> None:
     import gc
     import signal
-    from _pickle import loads
 
-    data, modules, on_error = loads(message)
+    data, modules, on_error = pickle().loads(message)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for the processes
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]

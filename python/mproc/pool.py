@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock as _allocate_lock
-from _weakref import ref as _reference
 from itertools import islice as _islice
 from time import monotonic as _monotonic
 
 from . import _mproc, process, util
+from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
 from .context import ProcessError, TimeoutError
 

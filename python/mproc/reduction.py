@@ -6,19 +6,19 @@ known to the pickler of queues and connections too, for both share one table.
 
 from __future__ import annotations
 
-import _pickle
 import copyreg
 import io
 import os
 import sys
 
-from . import context
+from . import _cpython, context
 from ._mproc import reducers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+    from pickle import Pickler, loads
     from typing import Any, Protocol
 
     class _Writable(Protocol):
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     class _Detachable(Protocol):
         def detach(self) -> int: ...
 
+else:
+    Pickler = _cpython.pickle().Pickler
+    loads = _cpython.pickle().loads
 
 __all__ = [
     "HAVE_SEND_HANDLE",
@@ -46,7 +49,7 @@ __all__ = [
 HAVE_SEND_HANDLE = True
 
 
-class ForkingPickler(_pickle.Pickler):
+class ForkingPickler(Pickler):
     """A pickler that knows the types registered for other processes."""
 
     def __init__(self, file: _Writable, protocol: int | None = None) -> None:
@@ -67,7 +70,7 @@ class ForkingPickler(_pickle.Pickler):
         cls(file, protocol).dump(obj)
         return file.getbuffer()
 
-    loads = staticmethod(_pickle.loads)
+    loads = staticmethod(loads)
 
 
 register = ForkingPickler.register

@@ -11,6 +11,7 @@ import os
 import sys
 
 from . import process
+from ._cpython import pickle
 from .context import get_spawning_popen, set_spawning_popen
 
 TYPE_CHECKING = False
@@ -338,9 +339,7 @@ def _load_object(message: memoryview) -> process.BaseProcess:
 
     process_obj: process.BaseProcess
     if message[:1] == _PICKLED:
-        from _pickle import loads
-
-        process_obj = loads(message[1:])
+        process_obj = pickle().loads(message[1:])
         return process_obj
     class_names, target_names, state = _mproc.loads(message[1:])
     kind = _find(*class_names)

@@ -12,7 +12,7 @@ import sys
 from _thread import allocate_lock as _allocate_lock
 from itertools import count as _count
 
-from . import _current
+from . import _cpython, _current
 from ._cpython import free_lock as _free_lock
 from ._cpython import ref as _ref
 from ._current import is_exiting
@@ -400,7 +400,7 @@ def _args_from_interpreter_flags() -> list[str]:
         if value > 0 and name not in implied:
             args.append("-" + letter * value)
     args += [f"-W{option}" for option in _warning_options()]
-    options = dict(sys._xoptions)
+    options = _cpython.interpreter_options()
     if flags.utf8_mode:
         options.setdefault("utf8", "1")  # perhaps the locale's doing, which has changed since
     for name, option in options.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from .._cpython import running_as_main
 from . import install
 
 TYPE_CHECKING = False
@@ -49,13 +50,11 @@ def _fail(message: str) -> NoReturn:
 
 
 def _run_module(name: str, rest: list[str]) -> None:
-    import runpy
-
     sys.argv = ["-m", *rest]
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()
     _new_main()
-    _call(runpy._run_module_as_main, name)  # type: ignore[attr-defined]
+    _call(*running_as_main(name))
 
 
 def _run_command(source: str, rest: list[str]) -> None:
@@ -96,15 +95,13 @@ def _has_main(path: str) -> bool:
 
 
 def _run_container(path: str) -> None:
-    import runpy
-
     path = os.path.abspath(path)
     if sys.flags.safe_path:
         sys.path.insert(0, path)
     else:
         sys.path[0] = path
     _new_main()
-    _call(runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
+    _call(*running_as_main(None, path))
 
 
 def _read(path: str) -> bytes:

@@ -9,8 +9,9 @@ connection that is closed with unread data in it is reset instead of merely bein
 
 from __future__ import annotations
 
-from _thread import _local as _ThreadLocal
 from time import monotonic as _monotonic
+
+from .._cpython import ThreadLocal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class ClientGone(BaseException):
     """Who wanted the call is not there any more."""
 
 
-class _Now(_ThreadLocal):
+class _Now(ThreadLocal):
     session: Session | None = None
 
 

@@ -34,12 +34,10 @@ rest. If the server dies: a call gets EOFError or a ConnectionError, dropping do
 from __future__ import annotations
 
 import os
-from _thread import _local as _ThreadLocal
 from _thread import allocate_lock as _allocate_lock
-from _weakref import ref as _ref
-from _weakrefset import WeakSet as _WeakSet
 
 from .. import process, util
+from .._cpython import ThreadLocal, WeakSet, ref
 from .wire import RemoteError, convert_to_error, wire_of
 
 TYPE_CHECKING = False
@@ -126,7 +124,7 @@ class PlainAnchor(Anchor):
 
     def __init__(self, peer: Peer) -> None:
         self.number = 0
-        self._known = _ref(peer)
+        self._known = ref(peer)
         self._taken: list[str] = []
 
     def taken(self, ident: str) -> None:
@@ -167,8 +165,8 @@ class Peer:
         self._begin()
 
     def _begin(self) -> None:
-        self._local = _ThreadLocal()
-        self._lines: _WeakSet[Connection] = _WeakSet()
+        self._local = ThreadLocal()
+        self._lines: WeakSet[Connection] = WeakSet()
         self._anchor: Anchor | None
         self.__dict__.pop("_anchor", None)
 
@@ -440,7 +438,7 @@ def _result(reply: Reply) -> Any:
 
 # ---- all peers of this process
 
-_peers: dict[tuple[Any, str, bytes], _ref[Peer]] = {}
+_peers: dict[tuple[Any, str, bytes], ref[Peer]] = {}
 
 
 def peer_of(address: Any, serializer: str, authkey: bytes) -> Peer:
@@ -452,11 +450,11 @@ def peer_of(address: Any, serializer: str, authkey: bytes) -> Peer:
     peer = known() if known is not None else None
     if peer is None:
         peer = Peer(address, serializer, bytes(authkey))
-        _peers[key] = _ref(peer, lambda gone: _forget(key, gone))
+        _peers[key] = ref(peer, lambda gone: _forget(key, gone))
     return peer
 
 
-def _forget(key: tuple[Any, str, bytes], gone: _ref[Peer]) -> None:
+def _forget(key: tuple[Any, str, bytes], gone: ref[Peer]) -> None:
     if _peers.get(key) is gone:
         del _peers[key]
 

@@ -11,10 +11,10 @@ somebody else must have one. To a child that is being started the reference is g
 from __future__ import annotations
 
 import os
-from _collections_abc import MutableMapping, MutableSequence, MutableSet
 from time import monotonic as _monotonic
 
 from .. import process
+from .._cpython import MutableMapping, MutableSequence, MutableSet
 from ..context import get_spawning_popen
 from . import peers
 from .wire import Token, convert_to_error

@@ -28,12 +28,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from _thread import RLock as _RLock
 from _thread import start_new_thread as _start_new_thread
-from _weakref import ref as _ref
 from itertools import count as _count
 
 from .. import process, util
+from .._cpython import RLock, ref
 from .._mproc import reducers
 from ..connection import wait
 from ..context import AuthenticationError
@@ -171,8 +170,8 @@ class Server:
         self.address = self.listener.address
         self.nonce = os.urandom(4).hex()
         self._numbers = _count(1)
-        self._mutex = _RLock()
-        self._entries: dict[str, _ref[Entry]] = {}
+        self._mutex = RLock()
+        self._entries: dict[str, ref[Entry]] = {}
         self._held: dict[str, Entry] = {}
         self._holders = {0: Holder(0)}
         self._local = Session(None, Holder(-1))
@@ -351,7 +350,7 @@ class Server:
         names += method_to_typeid or ()
         entry = Entry(obj, frozenset(names), method_to_typeid or {})
         ident = f"{self.nonce}-{next(self._numbers):x}"
-        self._entries[ident] = _ref(entry, lambda _: self._entries.pop(ident, None))
+        self._entries[ident] = ref(entry, lambda _: self._entries.pop(ident, None))
         self._take(c.holder, ident, entry, 1)
         util.debug("%r object was made with id %r", typeid, ident)
         return ident, tuple(dict.fromkeys(names))

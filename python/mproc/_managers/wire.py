@@ -15,6 +15,8 @@ that cannot be written or read is an error of one call, and the connection remai
 
 from __future__ import annotations
 
+from .._cpython import pickle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -105,9 +107,8 @@ class Pickled:
 
     @staticmethod
     def read(message: bytes) -> Any:
-        from _pickle import loads
-
-        Pickled.read = staticmethod(loads)  # type: ignore[assignment, method-assign]
+        loads = pickle().loads
+        Pickled.read = staticmethod(loads)  # type: ignore[method-assign]
         return loads(message)
 
 
