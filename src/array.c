@@ -23,6 +23,7 @@
 
 #include "core/family.h"
 #include "core/kinds.h"
+#include "core/make.h"
 #include "lock.h"
 
 struct mproc_array {

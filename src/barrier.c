@@ -36,7 +36,8 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
-#include "core/watch.h"
+#include "core/look.h"
+#include "core/make.h"
 #include "system/os.h"
 
 #define FAILED UINT64_C(1)
@@ -361,9 +362,9 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
 
 static int await(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase, int64_t deadline) {
     static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
-    struct mproc__watch watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX, &barrier->opener};
+    struct mproc__look watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX, &barrier->opener};
     int64_t start = mproc__os_now();
-    int r = deadline != 0 && mproc__watch_spin(&watch, &spinning, start)
+    int r = deadline != 0 && mproc__look_spin(&watch, &spinning, start)
                 ? 0
                 : sleep_slices(barrier, e, phase, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);

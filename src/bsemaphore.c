@@ -35,7 +35,8 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
-#include "core/watch.h"
+#include "core/look.h"
+#include "core/make.h"
 #include "system/os.h"
 
 #define SHARED UINT64_C(0x80000000)
@@ -299,13 +300,13 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
 
 /* -EAGAIN: it does not pay to look any longer. */
 static int spin(mproc_bsemaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
-    struct mproc__watch watch = {(const uint32_t *)(void *)&semaphore->word, 0, UINT32_MAX,
-                                 &semaphore->changer};
+    struct mproc__look watch = {(const uint32_t *)(void *)&semaphore->word, 0, UINT32_MAX,
+                                &semaphore->changer};
     int r;
     do {
         watch.seen = mproc__load32(watch.word);
         r = try_now(semaphore);
-    } while (r == -EAGAIN && mproc__watch_spin(&watch, spinning, start));
+    } while (r == -EAGAIN && mproc__look_spin(&watch, spinning, start));
     return r;
 }
 

@@ -30,7 +30,8 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
-#include "core/watch.h"
+#include "core/look.h"
+#include "core/make.h"
 #include "lock.h"
 #include "system/os.h"
 
@@ -236,8 +237,8 @@ static int await(mproc_condition *condition, struct mproc__entry *e, int64_t tim
     }
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    struct mproc__watch watch = {&e->word, WAITING, UINT32_MAX, &condition->notifier};
-    int r = mproc__watch_spin(&watch, &spinning, start) ? 0 : sleep_slices(condition, e, deadline);
+    struct mproc__look watch = {&e->word, WAITING, UINT32_MAX, &condition->notifier};
+    int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_slices(condition, e, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

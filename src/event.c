@@ -20,7 +20,8 @@
  */
 #include "core/family.h"
 #include "core/kinds.h"
-#include "core/watch.h"
+#include "core/look.h"
+#include "core/make.h"
 #include "system/os.h"
 
 #define SET 1u
@@ -77,7 +78,7 @@ void mproc_event_clear(mproc_event *event) {
     }
 }
 
-static int sleep_slices(mproc_event *event, const struct mproc__watch *watch, int64_t deadline) {
+static int sleep_slices(mproc_event *event, const struct mproc__look *watch, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     for (;;) {
         uint32_t word = mproc__load32(&event->word);
@@ -109,10 +110,10 @@ int mproc_event_wait(mproc_event *event, int64_t timeout) {
     if (timeout == 0) {
         return -ETIMEDOUT;
     }
-    struct mproc__watch watch = {&event->word, word, ~SLEEPERS, &event->setter};
+    struct mproc__look watch = {&event->word, word, ~SLEEPERS, &event->setter};
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    int r = mproc__watch_spin(&watch, &spinning, start) ? 0 : sleep_slices(event, &watch, deadline);
+    int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_slices(event, &watch, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

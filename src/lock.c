@@ -24,6 +24,7 @@
 
 #include "core/family.h"
 #include "core/kinds.h"
+#include "core/make.h"
 #include "lock.h"
 
 #define UNDO_MAX 4096

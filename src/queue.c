@@ -44,6 +44,7 @@
 
 #include "core/family.h"
 #include "core/kinds.h"
+#include "core/make.h"
 #include "core/spin.h"
 #include "queue.h"
 #include "system/os.h"
@@ -488,11 +489,11 @@ static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct car
     if (r != 0) {
         return r;
     }
-    gather((char *)(uintptr_t)hand->doomed + sizeof(struct mproc__object), cargo->pieces, cargo->n);
-    cargo->block = &hand->doomed;
+    gather((char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), cargo->pieces, cargo->n);
+    cargo->block = &hand->unheld;
     r = try_append(queue, hand, cargo, ticket);
     cargo->block = NULL;
-    mproc__object_destroy(hand, &hand->doomed);
+    mproc__object_destroy(hand, &hand->unheld);
     return r;
 }
 
@@ -666,16 +667,16 @@ static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_messag
     if (r != 0) {
         return r;
     }
-    mproc_message boxed = {(char *)(uintptr_t)hand->doomed + sizeof(struct mproc__object), size,
+    mproc_message boxed = {(char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), size,
                            NULL, 0, NULL};
     r = try_take(queue, hand, &boxed, claim);
     if (r == 0) {
         message->size = boxed.size;
         if (boxed.data == boxed.room) {
-            mproc__hand_move(hand, &hand->doomed, &hand->message);
+            mproc__hand_move(hand, &hand->unheld, &hand->message);
         }
     }
-    mproc__object_destroy(hand, &hand->doomed);
+    mproc__object_destroy(hand, &hand->unheld);
     return r == -EMSGSIZE ? -EAGAIN : r;
 }
 
@@ -782,8 +783,8 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
     struct mproc__hand *hand = mproc__hand_get();
     int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + size);
     if (r == 0) {
-        struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->doomed;
-        mproc__object_adopt(hand, &hand->doomed);
+        struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->unheld;
+        mproc__object_adopt(hand, &hand->unheld);
         *out = (mproc_message){NULL, 0, object + 1, size, object};
     }
     mproc__hand_put(hand);

@@ -27,6 +27,7 @@
  * is told. A store of a single number has happened or not.
  */
 #include "core/family.h"
+#include "core/make.h"
 #include "lock.h"
 
 struct mproc_rlock {

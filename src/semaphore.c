@@ -24,7 +24,8 @@
  */
 #include "core/family.h"
 #include "core/kinds.h"
-#include "core/watch.h"
+#include "core/look.h"
+#include "core/make.h"
 #include "system/os.h"
 
 #define SLEEPERS 1u
@@ -95,9 +96,9 @@ static int sleep_slices(mproc_semaphore *semaphore, int64_t deadline) {
 
 /* True: a permit was taken before it paid to sleep. */
 static bool spin(mproc_semaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
-    struct mproc__watch watch = {&semaphore->word, 0, ~SLEEPERS, &semaphore->releaser};
+    struct mproc__look watch = {&semaphore->word, 0, ~SLEEPERS, &semaphore->releaser};
     uint32_t word;
-    while (mproc__watch_spin(&watch, spinning, start)) {
+    while (mproc__look_spin(&watch, spinning, start)) {
         if (take(semaphore, 0, &word)) {
             return true;
         }

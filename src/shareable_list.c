@@ -45,7 +45,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/family.h"
+#include "core/join.h"
+#include "shm.h"
 #include "system/os.h"
 
 #define WORD 8

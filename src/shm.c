@@ -29,8 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/family.h"
 #include "core/handle.h"
+#include "core/join.h"
 #include "system/os.h"
 #include "watcher/watcher.h"
 

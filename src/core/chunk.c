@@ -10,8 +10,8 @@
  * since touching a new page costs 20 times as much as reusing one; when more than `warm_max` chunks
  * would be warm, a run's pages go back to the system before it is put away.
  *
- * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `limit` and
- * `warm_max` never change. A description's small-block fields belong to its class (heap.c) while its
+ * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table`, `first`,
+ * `room`, `limit` and `warm_max` never change. A description's small-block fields belong to its class (heap.c) while its
  * kind is SMALL; a run of length 1 turns from RUN to SMALL and back under the class' guard.
  *
  * Invariants.
@@ -27,29 +27,60 @@
  */
 #include "core/chunk.h"
 
-#include <stdio.h>
-
-#include "core/family.h"
 #include "system/os.h"
 
 #define WARM 0
 #define COLD 1
 #define EXACT_BINS 32 /* lengths 1..32 have a bin each; longer ones share one per power of two */
 
-static struct mproc__chunks *chunks(void) {
-    return &mproc__family->chunks;
+static struct mproc__chunks *chunks;
+
+static uint64_t chunk_up(uint64_t address) {
+    return (address + MPROC__CHUNK - 1) & ~(uint64_t)(MPROC__CHUNK - 1);
+}
+
+/* The first chunk's place depends on the number of chunks, whose descriptions lie before it. */
+void mproc__chunks_init(struct mproc__chunks *all, uint64_t table, uint64_t end, uint64_t limit) {
+    uint64_t most = (end - table) / (MPROC__CHUNK + sizeof(struct mproc__chunk)) - 1;
+    mproc__guard_init(&all->guard, all->log, MPROC__CHUNK_UNDO);
+    all->table = table;
+    all->first = chunk_up(table + most * sizeof(struct mproc__chunk));
+    all->room = (end - all->first) >> MPROC__CHUNK_SHIFT;
+    all->limit = limit < all->room ? limit : all->room;
+    all->warm_max = all->limit / 64;
+}
+
+void mproc__chunks_enter(struct mproc__chunks *all) {
+    chunks = all;
 }
 
 struct mproc__chunk *mproc__chunk(uint64_t number) {
-    return (struct mproc__chunk *)(void *)(mproc__family + 1) + number;
+    return (struct mproc__chunk *)(uintptr_t)chunks->table + number;
 }
 
 void *mproc__chunk_address(uint64_t number) {
-    return (void *)(uintptr_t)(mproc__family->chunk0 + (number << MPROC__CHUNK_SHIFT));
+    return (void *)(uintptr_t)(chunks->first + (number << MPROC__CHUNK_SHIFT));
 }
 
 uint64_t mproc__chunk_number(const void *address) {
-    return ((uint64_t)(uintptr_t)address - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
+    return ((uint64_t)(uintptr_t)address - chunks->first) >> MPROC__CHUNK_SHIFT;
+}
+
+bool mproc__chunks_contain(const void *address) {
+    return (uint64_t)(uintptr_t)address >= chunks->first &&
+           mproc__chunk_number(address) < mproc__chunks_top();
+}
+
+uint64_t mproc__chunks_top(void) {
+    return mproc__load64(&chunks->top);
+}
+
+uint64_t mproc__chunks_limit(void) {
+    return chunks->limit;
+}
+
+size_t mproc__chunks_warm(void) {
+    return mproc__peek64(&chunks->warm) << MPROC__CHUNK_SHIFT;
 }
 
 static unsigned bin_of(uint64_t length) {
@@ -69,11 +100,11 @@ static uint64_t length_of(uint64_t number) {
 }
 
 static void set(uint64_t *word, uint64_t value) {
-    mproc__guard_set(&chunks()->guard, word, value);
+    mproc__guard_set(&chunks->guard, word, value);
 }
 
 static void bin_insert(int warmth, uint64_t number, uint64_t length) {
-    uint64_t *head = &chunks()->bins[warmth][bin_of(length)];
+    uint64_t *head = &chunks->bins[warmth][bin_of(length)];
     struct mproc__chunk *c = mproc__chunk(number);
     set(&c->next, *head);
     set(&c->prev, 0);
@@ -88,7 +119,7 @@ static void bin_remove(int warmth, uint64_t number, uint64_t length) {
     if (c->prev != 0) {
         set(&mproc__chunk(c->prev - 1)->next, c->next);
     } else {
-        set(&chunks()->bins[warmth][bin_of(length)], c->next);
+        set(&chunks->bins[warmth][bin_of(length)], c->next);
     }
     if (c->next != 0) {
         set(&mproc__chunk(c->next - 1)->prev, c->prev);
@@ -116,7 +147,7 @@ static void erase_tail(uint64_t number, uint64_t length) {
 /* The first run of at least n chunks in the bins of one warmth: number + 1, or 0. */
 static uint64_t find(int warmth, uint64_t n) {
     for (unsigned bin = bin_of(n); bin < MPROC__CHUNK_BINS; bin++) {
-        for (uint64_t i = chunks()->bins[warmth][bin]; i != 0; i = mproc__chunk(i - 1)->next) {
+        for (uint64_t i = chunks->bins[warmth][bin]; i != 0; i = mproc__chunk(i - 1)->next) {
             if (length_of(i - 1) >= n) {
                 return i;
             }
@@ -133,7 +164,7 @@ static void split(int warmth, uint64_t number, uint64_t n) {
         write_free_run(warmth, number + n, length - n);
     }
     if (warmth == WARM) {
-        set(&chunks()->warm, chunks()->warm - n);
+        set(&chunks->warm, chunks->warm - n);
     }
 }
 
@@ -146,18 +177,16 @@ static uint64_t carve(uint64_t n) {
             return i;
         }
     }
-    uint64_t top = chunks()->top;
-    uint64_t room =
-        (mproc__family->base + mproc__family->span - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
-    if (n > room - top) {
+    uint64_t top = chunks->top;
+    if (n > chunks->room - top) {
         return 0;
     }
-    set(&chunks()->top, top + n);
+    set(&chunks->top, top + n);
     return top + 1;
 }
 
 static int try_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
-    struct mproc__chunks *all = chunks();
+    struct mproc__chunks *all = chunks;
     int r = -ENOMEM;
     mproc__guard_enter(&all->guard, hand);
     if (n <= all->limit - all->used) {
@@ -179,7 +208,7 @@ static int try_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
 static void merge(int warmth, uint64_t *number, uint64_t *length) {
     unsigned kind = warmth == WARM ? MPROC__CHUNK_WARM : MPROC__CHUNK_COLD;
     uint64_t after = *number + *length;
-    if (after < chunks()->top && kind_of(after) == kind) {
+    if (after < chunks->top && kind_of(after) == kind) {
         uint64_t n = length_of(after);
         bin_remove(warmth, after, n);
         set(&mproc__chunk(after)->state, 0);
@@ -203,7 +232,7 @@ static void merge(int warmth, uint64_t *number, uint64_t *length) {
 }
 
 static void give(struct mproc__hand *hand, int warmth, uint64_t *word) {
-    struct mproc__chunks *all = chunks();
+    struct mproc__chunks *all = chunks;
     mproc__guard_enter(&all->guard, hand);
     uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
     uint64_t length = length_of(number);
@@ -227,7 +256,7 @@ static void give_cold(struct mproc__hand *hand, uint64_t *word) {
 
 void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word) {
     uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
-    if (mproc__peek64(&chunks()->warm) + length_of(number) > chunks()->warm_max) {
+    if (mproc__peek64(&chunks->warm) + length_of(number) > chunks->warm_max) {
         give_cold(hand, word);
     } else {
         give(hand, WARM, word);
@@ -236,7 +265,7 @@ void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word) {
 
 /* Takes any warm run into *word; false: there is none. */
 static bool take_warm(struct mproc__hand *hand, uint64_t *word) {
-    struct mproc__chunks *all = chunks();
+    struct mproc__chunks *all = chunks;
     mproc__guard_enter(&all->guard, hand);
     uint64_t i = find(WARM, 1);
     if (i != 0) {
@@ -260,20 +289,11 @@ static void consolidate(struct mproc__hand *hand, uint64_t *word) {
 
 int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
     int r = try_take(hand, n, word);
-    if (r == -ENOMEM && mproc__peek64(&chunks()->warm) != 0) {
+    if (r == -ENOMEM && mproc__peek64(&chunks->warm) != 0) {
         consolidate(hand, word);
         r = try_take(hand, n, word);
     }
     return r;
-}
-
-void mproc__chunks_init(uint64_t limit) {
-    struct mproc__chunks *all = chunks();
-    mproc__guard_init(&all->guard, all->log, MPROC__CHUNK_UNDO);
-    uint64_t room =
-        (mproc__family->base + mproc__family->span - mproc__family->chunk0) >> MPROC__CHUNK_SHIFT;
-    all->limit = limit < room ? limit : room;
-    all->warm_max = all->limit / 64;
 }
 
 /* ---------------------------------------------------------------- check */
@@ -308,7 +328,7 @@ static int check_run(uint64_t number, unsigned previous, struct census *seen, ch
 
 static int check_bin(int warmth, unsigned bin, struct census *seen, char *why, size_t size) {
     uint64_t before = 0;
-    for (uint64_t i = chunks()->bins[warmth][bin]; i != 0; i = mproc__chunk(i - 1)->next) {
+    for (uint64_t i = chunks->bins[warmth][bin]; i != 0; i = mproc__chunk(i - 1)->next) {
         unsigned kind = kind_of(i - 1);
         if (kind != (warmth == WARM ? MPROC__CHUNK_WARM : MPROC__CHUNK_COLD) ||
             bin_of(length_of(i - 1)) != bin || mproc__chunk(i - 1)->prev != before ||
@@ -322,7 +342,7 @@ static int check_bin(int warmth, unsigned bin, struct census *seen, char *why, s
 }
 
 static int check_all(char *why, size_t size) {
-    struct mproc__chunks *all = chunks();
+    struct mproc__chunks *all = chunks;
     struct census seen = {0};
     unsigned previous = 0;
     uint64_t number = 0;
@@ -357,8 +377,8 @@ static int check_all(char *why, size_t size) {
 }
 
 int mproc__chunks_check(struct mproc__hand *hand, char *why, size_t size) {
-    mproc__guard_enter(&chunks()->guard, hand);
+    mproc__guard_enter(&chunks->guard, hand);
     int r = check_all(why, size);
-    mproc__guard_leave(&chunks()->guard, hand);
+    mproc__guard_leave(&chunks->guard, hand);
     return r;
 }

@@ -35,6 +35,9 @@ struct mproc__chunk {
 
 struct mproc__chunks {
     struct mproc__guard guard;
+    uint64_t table;                      /* address of the first description; constant */
+    uint64_t first;                      /* address of the first chunk; constant */
+    uint64_t room;                       /* chunks that there are; constant */
     uint64_t limit;                      /* chunks that may be in use; constant */
     uint64_t warm_max;                   /* warm chunks to keep; constant */
     uint64_t top;                        /* chunks below were used at least once */
@@ -60,13 +63,26 @@ static inline uint64_t mproc__chunk_length(uint64_t state) {
     return state >> 16;
 }
 
-void mproc__chunks_init(uint64_t limit);
+/* Lays out: descriptions from `table` on, chunks from the next multiple of their size up to `end`, of
+ * which `limit` may be in use at a time. */
+void mproc__chunks_init(struct mproc__chunks *chunks, uint64_t table, uint64_t end, uint64_t limit);
+/* From now on these are the family's; NULL: there are none any more. */
+void mproc__chunks_enter(struct mproc__chunks *chunks);
 
 /* Takes a run of n chunks into *word, which must be 0. -ENOMEM. */
 int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word);
 
 /* Gives the run in *word back, and sets *word to 0. */
 void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word);
+
+/* Is that the address of a byte of a chunk that was used at least once? */
+bool mproc__chunks_contain(const void *address);
+/* Chunks below this number were used at least once. */
+uint64_t mproc__chunks_top(void);
+/* Chunks that may be in use. */
+uint64_t mproc__chunks_limit(void);
+/* Bytes of free memory kept resident for reuse. */
+size_t mproc__chunks_warm(void);
 
 uint64_t mproc__chunk_number(const void *address);
 void *mproc__chunk_address(uint64_t number);

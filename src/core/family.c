@@ -1,5 +1,5 @@
 /*
- * family.c - the arena's mapping, and how a process comes into its family
+ * family.c - the arena's mapping: founding a family, or entering one
  *
  * SPDX-License-Identifier: MIT
  *
@@ -13,13 +13,13 @@
 #include "core/family.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/member.h"
 #include "system/os.h"
 
 static_assert(sizeof(struct mproc__slot) == 2048, "a slot is half a page");
@@ -29,10 +29,8 @@ static_assert(sizeof(struct mproc__class) % MPROC__LINE == 0, "classes share no 
 static_assert(offsetof(struct mproc__family, heap) % MPROC__LINE == 0, "classes are aligned");
 
 struct mproc__family *mproc__family;
-uint32_t mproc__family_joined;
 
 static int family_fd = -1;
-static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
 
 /* Free under plain, ASan and TSan programs alike (300 starts with ASLR each); the second is for
  * programs that map something large at the first; the last ones fail under TSan, or ASan. */
@@ -92,22 +90,28 @@ static uint64_t span_max(void) {
     return span & ~(uint64_t)(MPROC__CHUNK - 1);
 }
 
-static uint64_t chunk_count(uint64_t span) {
-    return (span - sizeof(struct mproc__family)) / (MPROC__CHUNK + sizeof(struct mproc__chunk)) - 1;
+/* Each mechanism learns where its part of the arena is; NULL: there is no arena any more. */
+static void point_at(struct mproc__family *f) {
+    mproc__family = f;
+    mproc__table_enter(f != NULL ? &f->table : NULL);
+    mproc__registry_enter(f != NULL ? &f->registry : NULL);
+    mproc__members_enter(f != NULL ? &f->members : NULL);
+    mproc__shms_enter(f != NULL ? &f->shms : NULL);
+    mproc__chunks_enter(f != NULL ? &f->chunks : NULL);
+    mproc__heap_enter(f != NULL ? &f->heap : NULL);
 }
 
-static void lay_out(uint64_t base, uint64_t span) {
-    struct mproc__family *f = mproc__family;
+static void lay_out(struct mproc__family *f, uint64_t span) {
+    uint64_t base = (uint64_t)(uintptr_t)f;
     f->base = base;
     f->span = span;
     f->layout = sizeof *f;
-    uint64_t tables = sizeof *f + chunk_count(span) * sizeof(struct mproc__chunk);
-    f->chunk0 = base + ((tables + MPROC__CHUNK - 1) & ~(uint64_t)(MPROC__CHUNK - 1));
-    mproc__registry_init();
-    mproc__members_init();
-    mproc__shms_init();
-    mproc__chunks_init(byte_limit() >> MPROC__CHUNK_SHIFT);
-    mproc__heap_init();
+    mproc__registry_init(&f->registry);
+    mproc__members_init(&f->members);
+    mproc__shms_init(&f->shms);
+    mproc__chunks_init(&f->chunks, base + sizeof *f, base + span,
+                       byte_limit() >> MPROC__CHUNK_SHIFT);
+    mproc__heap_init(&f->heap);
     mproc__store64(&f->magic, MPROC__MAGIC);
 }
 
@@ -147,14 +151,14 @@ static int found_family(void) {
     if (r != 0) {
         return r;
     }
-    mproc__family = (struct mproc__family *)(uintptr_t)base;
-    lay_out(base, span);
+    lay_out((struct mproc__family *)(uintptr_t)base, span);
+    point_at((struct mproc__family *)(uintptr_t)base);
     return mproc__member_found();
 }
 
 /* ---------------------------------------------------------------- coming as a started child */
 
-struct ticket {
+struct invitation {
     int fd;
     uint64_t base, span, token, starter;
 };
@@ -164,7 +168,7 @@ void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]) {
              family_fd, mproc__family->base, mproc__family->span, token, mproc__self_token());
 }
 
-static bool read_ticket(struct ticket *out) {
+static bool read_invitation(struct invitation *out) {
     const char *text = getenv(MPROC__ENV);
     unsigned fd;
     bool good = text != NULL && sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64, &fd,
@@ -177,9 +181,9 @@ static bool read_ticket(struct ticket *out) {
 /* A stranger may have inherited the words in its environment: they mean nothing to it. But a child whose
  * starter has died meanwhile (-ESRCH) must not take itself for a program that the user has started. Only
  * a detached child carries on without a starter. */
-static int take_reserved_place(const struct ticket *t) {
+static int take_reserved_place(const struct invitation *t) {
     struct mproc__slot *slot = mproc__token_slot(t->token);
-    pid_t told = slot != NULL ? __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE) : 0;
+    pid_t told = slot != NULL ? mproc__load_pid(&slot->pid) : 0;
     if (told != 0 && told != getpid()) {
         return MPROC_ESTRANGER;
     }
@@ -189,7 +193,7 @@ static int take_reserved_place(const struct ticket *t) {
     return mproc__token_dead(t->starter) ? -ESRCH : MPROC_ESTRANGER;
 }
 
-static int accept_ticket(const struct ticket *t) {
+static int accept_invitation(const struct invitation *t) {
     struct mproc__family *f = (struct mproc__family *)(uintptr_t)t->base;
     if (mproc__load64(&f->magic) != MPROC__MAGIC || f->base != t->base || f->span != t->span) {
         return MPROC_ESTRANGER;
@@ -199,15 +203,15 @@ static int accept_ticket(const struct ticket *t) {
                         "that started it\n");
         return MPROC_EBUILD;
     }
-    mproc__family = f;
+    point_at(f);
     int r = take_reserved_place(t);
     if (r != 0) {
-        mproc__family = NULL;
+        point_at(NULL);
     }
     return r;
 }
 
-static int enter_family(const struct ticket *t) {
+static int enter_family(const struct invitation *t) {
     /* Another file under that number may be shorter than what is read of it here. */
     if (t->span < SPAN_MIN || !mproc__os_memory_is(t->fd, t->span)) {
         return MPROC_ESTRANGER;
@@ -216,7 +220,7 @@ static int enter_family(const struct ticket *t) {
     if (r != 0) {
         return MPROC_EADDRESS;
     }
-    r = accept_ticket(t);
+    r = accept_invitation(t);
     if (r != 0) {
         (void)mproc__os_memory_unmap((void *)(uintptr_t)t->base, t->span);
         return r;
@@ -225,24 +229,12 @@ static int enter_family(const struct ticket *t) {
     return mproc__os_close_on_exec(t->fd);
 }
 
-/* ---------------------------------------------------------------- joining and leaving */
+/* ---------------------------------------------------------------- beginning and forgetting */
 
-void mproc__family_forget(void) {
-    void *base = mproc__family;
-    mproc__store32(&mproc__family_joined, 0);
-    (void)mproc__os_memory_unmap(base, mproc__family->span);
-    mproc__family = NULL;
-    close(family_fd);
-    family_fd = -1;
-}
-
-static int join_unlocked(void) {
-    struct ticket ticket;
-    if (mproc__family_joined) {
-        return 0;
-    }
-    if (read_ticket(&ticket)) {
-        int r = enter_family(&ticket);
+int mproc__family_begin(void) {
+    struct invitation invitation;
+    if (read_invitation(&invitation)) {
+        int r = enter_family(&invitation);
         if (r != MPROC_ESTRANGER) {
             return r == 0 ? 1 : r;
         }
@@ -250,12 +242,11 @@ static int join_unlocked(void) {
     return found_family();
 }
 
-int mproc__family_join(void) {
-    pthread_mutex_lock(&joining);
-    int r = join_unlocked();
-    if (r >= 0) {
-        mproc__store32(&mproc__family_joined, 1);
-    }
-    pthread_mutex_unlock(&joining);
-    return r;
+void mproc__family_forget(void) {
+    void *base = mproc__family;
+    size_t span = mproc__family->span;
+    point_at(NULL);
+    (void)mproc__os_memory_unmap(base, span);
+    close(family_fd);
+    family_fd = -1;
 }

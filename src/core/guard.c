@@ -30,8 +30,6 @@
  */
 #include "core/guard.h"
 
-#include "core/member.h"
-
 void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity) {
     guard->mutex.word = 0;
     guard->count = 0;

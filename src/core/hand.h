@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Enough for a reaper to finish or undo what the thread was doing. A thread takes a hand when it first
- * enters the library. `guard` is set before a guard is entered and cleared after it is left. The other
- * words hold blocks that are on their way between two places: they move from word to word inside guarded
- * sections only, so each block is always in exactly one place.
+ * A hand says enough for a reaper to finish or undo what its thread was doing. A thread takes a hand
+ * when it first enters the library. `guard` is set before a guard is entered and cleared after it is
+ * left. The other words hold blocks that are on their way between two places: they move from word to
+ * word inside guarded sections only, so each block is always in exactly one place.
  */
 #ifndef MPROC_HAND_H
 #define MPROC_HAND_H
@@ -19,11 +19,10 @@ struct mproc__hand {
     uint64_t block;   /* a block on its way */
     uint64_t node;    /* a hold record on its way */
     uint64_t run;     /* a chunk run on its way between a size class and the chunk heap */
-    uint64_t doomed;  /* an object without holds: being made or being destroyed */
+    uint64_t unheld;  /* an object without holds: being made or being destroyed */
     uint64_t message; /* a message on its way between a queue and a member */
     uint64_t moving;  /* uint64_t *: where mproc__hand_move moves a block to */
-    uint64_t
-        token; /* of the member, set when a thread takes the hand: what its guards are entered in */
+    uint64_t pad;
 };
 
 /* The calling thread's; NULL: it has none yet, or shares one. */
@@ -43,8 +42,30 @@ static inline void mproc__hand_put(const struct mproc__hand *hand) {
     }
 }
 
-/* Moves a block from the hand's `block` or `doomed` to another word, outside of any section. For an
+/* Moves a block from the hand's `block` or `unheld` to another word, outside of any section. For an
  * instant both name it; `moving` tells the reaper which of the two counts. */
 void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to);
+
+/* For the reaper: a move that was cut short between its two stores is finished. */
+void mproc__hand_finish_move(struct mproc__hand *dead);
+
+/* Does it hold nothing, and is it in no section? */
+bool mproc__hand_empty(const struct mproc__hand *hand);
+
+/* ---- threads that begin, end, fork */
+
+/* Once, before any thread takes a hand: a hand goes back when its thread ends. */
+void mproc__hands_init(void);
+
+/* The calling thread has no hand from now on; the one that it had is free. */
+void mproc__hand_leave(void);
+
+/* In a new process: the hand that the calling thread had was the parent's. */
+void mproc__hand_forget(void);
+
+/* Around fork(): keeps other threads out of the shared hand. `mine`: the hand that the caller has got;
+ * if that is the shared one, the caller has locked it already. */
+void mproc__hands_freeze(const struct mproc__hand *mine);
+void mproc__hands_thaw(void);
 
 #endif

@@ -24,13 +24,13 @@
 
 #include <string.h>
 
-#include "core/family.h"
-
 #define SMALL_MAX ((size_t)32768)
 #define FINE_MAX ((size_t)128) /* up to here classes are 16 bytes apart */
 
+static struct mproc__heap *heap;
+
 static struct mproc__class *class_at(unsigned class) {
-    return &mproc__family->heap.classes[class];
+    return &heap->classes[class];
 }
 
 static unsigned class_of(size_t size) {
@@ -176,7 +176,7 @@ static void free_small(struct mproc__hand *hand, uint64_t number, unsigned class
 /* ---------------------------------------------------------------- all blocks */
 
 size_t mproc__heap_most(void) {
-    return mproc__family->chunks.limit << MPROC__CHUNK_SHIFT;
+    return mproc__chunks_limit() << MPROC__CHUNK_SHIFT;
 }
 
 int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
@@ -211,96 +211,48 @@ size_t mproc__heap_size(const void *block) {
                : mproc__chunk_length(state) << MPROC__CHUNK_SHIFT;
 }
 
-void mproc__heap_init(void) {
+void mproc__heap_init(struct mproc__heap *all) {
     for (unsigned i = 0; i < MPROC__CLASSES; i++) {
-        struct mproc__class *c = class_at(i);
+        struct mproc__class *c = &all->classes[i];
         mproc__guard_init(&c->guard, c->log, MPROC__CLASS_UNDO);
     }
 }
 
-/* ---------------------------------------------------------------- the public face */
-
-void *mproc_alloc(size_t size) {
-    if (size == 0 || mproc__family_need() != 0) {
-        return NULL;
-    }
-    struct mproc__hand *hand = mproc__hand_get();
-    void *block = NULL;
-    if (mproc__heap_alloc(hand, size, &hand->block) == 0) {
-        block = (void *)(uintptr_t)hand->block;
-        mproc__poke64(&hand->block, 0); /* from here on it is the program's */
-    }
-    mproc__hand_put(hand);
-    return block;
+void mproc__heap_enter(struct mproc__heap *all) {
+    heap = all;
 }
 
-#ifndef NDEBUG
-static bool is_block(const void *pointer) {
-    uint64_t address = (uint64_t)(uintptr_t)pointer;
-    if (address < mproc__family->chunk0 || !mproc_in_arena(pointer)) {
+bool mproc__heap_has(const void *pointer) {
+    if (!mproc__chunks_contain(pointer)) {
         return false;
     }
+    uint64_t offset = (uint64_t)(uintptr_t)pointer % MPROC__CHUNK;
     struct mproc__chunk *d = mproc__chunk(mproc__chunk_number(pointer));
-    uint64_t state = mproc__peek64(&d->state), offset = address % MPROC__CHUNK;
+    uint64_t state = mproc__peek64(&d->state);
     if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
         return offset % class_size(mproc__chunk_class(state)) == 0 && mproc__peek64(&d->used) > 0;
     }
     return mproc__chunk_kind(state) == MPROC__CHUNK_RUN && offset == 0;
 }
-#endif
 
-void *mproc_calloc(size_t n, size_t size) {
-    size_t total;
-    if (__builtin_mul_overflow(n, size, &total)) {
-        return NULL;
-    }
-    void *block = mproc_alloc(total);
-    return block == NULL ? NULL : memset(block, 0, total);
-}
-
-void mproc_free(void *owned) {
-    if (owned == NULL) {
-        return;
-    }
-    assert(is_block(owned)); /* before a hand names it, which its reaper would free */
-    struct mproc__hand *hand = mproc__hand_get();
-    mproc__poke64(&hand->block, (uint64_t)(uintptr_t)owned);
-    mproc__heap_free(hand, &hand->block);
-    mproc__hand_put(hand);
-}
-
-int mproc_in_arena(const void *pointer) {
-    return mproc__family != NULL &&
-           (uint64_t)(uintptr_t)pointer - mproc__family->base < mproc__family->span;
-}
-
-static void stat_chunk(uint64_t number, mproc_arena_stats *out) {
+static void count_chunk(uint64_t number, size_t *blocks, size_t *bytes) {
     struct mproc__chunk *d = mproc__chunk(number);
     uint64_t state = mproc__peek64(&d->state);
     if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
         uint64_t n = mproc__peek64(&d->used);
-        out->blocks += n;
-        out->used += n * class_size(mproc__chunk_class(state));
+        *blocks += n;
+        *bytes += n * class_size(mproc__chunk_class(state));
     } else if (mproc__chunk_kind(state) == MPROC__CHUNK_RUN) {
-        out->blocks++;
-        out->used += mproc__chunk_length(state) << MPROC__CHUNK_SHIFT;
+        *blocks += 1;
+        *bytes += mproc__chunk_length(state) << MPROC__CHUNK_SHIFT;
     }
 }
 
-void mproc_arena_stat(mproc_arena_stats *out) {
-    memset(out, 0, sizeof *out);
-    if (mproc__family_need() != 0) {
-        return;
+void mproc__heap_count(size_t *blocks, size_t *bytes) {
+    *blocks = *bytes = 0;
+    for (uint64_t i = 0, top = mproc__chunks_top(); i < top; i++) {
+        count_chunk(i, blocks, bytes);
     }
-    struct mproc__chunks *all = &mproc__family->chunks;
-    uint64_t top = mproc__load64(&all->top);
-    for (uint64_t i = 0; i < top; i++) {
-        stat_chunk(i, out);
-    }
-    out->span = mproc__family->span;
-    out->limit = all->limit << MPROC__CHUNK_SHIFT;
-    out->warm = mproc__peek64(&all->warm) << MPROC__CHUNK_SHIFT;
-    out->high_water = mproc__family->chunk0 - mproc__family->base + (top << MPROC__CHUNK_SHIFT);
 }
 
 /* ---------------------------------------------------------------- check */
@@ -339,7 +291,7 @@ static int check_free_list(uint64_t number, unsigned class, char *why, size_t si
 }
 
 static bool listed(struct mproc__class *c, uint64_t number) {
-    uint64_t steps = mproc__load64(&mproc__family->chunks.top);
+    uint64_t steps = mproc__chunks_top();
     for (uint64_t i = c->partial; i != 0 && steps-- > 0; i = mproc__chunk(i - 1)->next) {
         if (i == number + 1) {
             return true;
@@ -350,7 +302,7 @@ static bool listed(struct mproc__class *c, uint64_t number) {
 
 static int check_class(unsigned class, char *why, size_t size) {
     struct mproc__class *c = class_at(class);
-    uint64_t top = mproc__load64(&mproc__family->chunks.top);
+    uint64_t top = mproc__chunks_top();
     for (uint64_t i = 0; i < top; i++) {
         uint64_t state = mproc__peek64(&mproc__chunk(i)->state);
         if (mproc__chunk_kind(state) != MPROC__CHUNK_SMALL || mproc__chunk_class(state) != class) {
@@ -368,19 +320,13 @@ static int check_class(unsigned class, char *why, size_t size) {
     return 0;
 }
 
-int mproc_arena_check(char *why, size_t size) {
-    int r = mproc__family_need();
-    if (r != 0) {
-        return r;
-    }
-    struct mproc__hand *hand = mproc__hand_get();
-    r = mproc__chunks_check(hand, why, size);
+int mproc__heap_check(struct mproc__hand *hand, char *why, size_t size) {
+    int r = mproc__chunks_check(hand, why, size);
     for (unsigned i = 0; r == 0 && i < MPROC__CLASSES; i++) {
         struct mproc__class *c = class_at(i);
         mproc__guard_enter(&c->guard, hand);
         r = check_class(i, why, size);
         mproc__guard_leave(&c->guard, hand);
     }
-    mproc__hand_put(hand);
     return r;
 }

@@ -27,7 +27,9 @@ struct mproc__heap {
     struct mproc__class classes[MPROC__CLASSES];
 };
 
-void mproc__heap_init(void);
+void mproc__heap_init(struct mproc__heap *heap);
+/* From now on this is the family's; NULL: there is none any more. */
+void mproc__heap_enter(struct mproc__heap *heap);
 
 /* Bytes of the largest block that there can ever be. */
 size_t mproc__heap_most(void);
@@ -40,5 +42,14 @@ void mproc__heap_free(struct mproc__hand *hand, uint64_t *word);
 
 /* Bytes that a block really has. */
 size_t mproc__heap_size(const void *block);
+
+/* Could that be a block's address? A block that was freed a moment ago may pass. */
+bool mproc__heap_has(const void *pointer);
+
+/* Blocks that are allocated, and the bytes that they really have. */
+void mproc__heap_count(size_t *blocks, size_t *bytes);
+
+/* All invariants, of the chunks too. MPROC_ECORRUPT. */
+int mproc__heap_check(struct mproc__hand *hand, char *why, size_t size);
 
 #endif

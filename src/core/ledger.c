@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#include "core/family.h"
+#include "core/heap.h"
 
 struct mproc__entry *mproc__ledger_free(struct mproc__ledger *ledger) {
     struct mproc__cursor c = mproc__ledger_start(ledger);

@@ -41,7 +41,6 @@
  */
 #include "core/mutex.h"
 
-#include "core/family.h"
 #include "core/spin.h"
 #include "system/atomic.h"
 #include "system/os.h"

@@ -6,7 +6,7 @@
 #ifndef MPROC_MUTEX_H
 #define MPROC_MUTEX_H
 
-#include "core/self.h"
+#include "core/token.h"
 #include "system/atomic.h"
 #include "system/os.h"
 

@@ -13,11 +13,11 @@
  * Invariants.
  *   O1  A record in use (object != 0) is in its object's list and in its member's, once each.
  *   O2  An object has at most one record per member; count >= 1.
- *   O3  An object without records is named by one word, a hand's `doomed` or `message`, or a queue's.
+ *   O3  An object without records is named by one word, a hand's `unheld` or `message`, or a queue's.
  *   O4  prev_of_member and next_of_member agree.
  *
  * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its last
- * record went into `doomed` in the same section, and the reaper goes on destroying it.
+ * record went into `unheld` in the same section, and the reaper goes on destroying it.
  *
  * The records of an object are searched one after the other: there are as many as members that use it.
  */
@@ -26,25 +26,24 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "core/family.h"
+#include "core/heap.h"
+#include "core/token.h"
 
 /* Of this process alone: fork() copies the lists of a member whose other threads stand still. */
 static pthread_mutex_t frozen = PTHREAD_MUTEX_INITIALIZER;
 
-static struct mproc__registry *registry(void) {
-    return &mproc__family->registry;
-}
+static struct mproc__registry *registry;
 
 static void set(uint64_t *word, uint64_t value) {
-    mproc__guard_set(&registry()->guard, word, value);
+    mproc__guard_set(&registry->guard, word, value);
 }
 
 static void enter(struct mproc__hand *hand) {
-    mproc__guard_enter(&registry()->guard, hand);
+    mproc__guard_enter(&registry->guard, hand);
 }
 
 static void leave(struct mproc__hand *hand) {
-    mproc__guard_leave(&registry()->guard, hand);
+    mproc__guard_leave(&registry->guard, hand);
 }
 
 static uint64_t word_of(const void *pointer) {
@@ -59,8 +58,12 @@ static struct mproc__object *object_at(uint64_t word) {
     return (struct mproc__object *)(uintptr_t)word;
 }
 
-void mproc__registry_init(void) {
-    mproc__guard_init(&registry()->guard, registry()->log, MPROC__REGISTRY_UNDO);
+void mproc__registry_init(struct mproc__registry *all) {
+    mproc__guard_init(&all->guard, all->log, MPROC__REGISTRY_UNDO);
+}
+
+void mproc__registry_enter(struct mproc__registry *all) {
+    registry = all;
 }
 
 void mproc__holds_freeze(void) {
@@ -208,8 +211,7 @@ int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
 
 void mproc_drop(void *owned) {
     struct mproc__object *object = owned;
-    if (object == NULL ||
-        mproc__family == NULL) { /* an outsider's copies of handles hold nothing */
+    if (object == NULL || registry == NULL) { /* an outsider's copies of handles hold nothing */
         return;
     }
     assert(object->magic == MPROC__OBJECT_MAGIC);
@@ -221,12 +223,12 @@ void mproc_drop(void *owned) {
     if (h != NULL && h->count > 1) {
         set(&h->count, h->count - 1);
     } else if (h != NULL) {
-        retire(hand, mproc__self_slot(), h, &hand->doomed);
+        retire(hand, mproc__self_slot(), h, &hand->unheld);
     }
     leave(hand);
     mproc__holds_thaw();
     mproc__heap_free(hand, &hand->node);
-    mproc__object_destroy(hand, &hand->doomed);
+    mproc__object_destroy(hand, &hand->unheld);
     mproc__hand_put(hand);
 }
 
@@ -236,11 +238,11 @@ void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
         enter(hand);
         more = slot->holds != 0;
         if (more) {
-            retire(hand, slot, hold_at(slot->holds), &hand->doomed);
+            retire(hand, slot, hold_at(slot->holds), &hand->unheld);
         }
         leave(hand);
         mproc__heap_free(hand, &hand->node);
-        mproc__object_destroy(hand, &hand->doomed);
+        mproc__object_destroy(hand, &hand->unheld);
     }
 }
 
@@ -271,7 +273,7 @@ int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t 
     /* A message's payload is filled by its owner anyway. */
     write_header(object_at(hand->block), kind,
                  kind == MPROC__KIND_MESSAGE ? sizeof(struct mproc__object) : size);
-    mproc__hand_move(hand, &hand->block, &hand->doomed);
+    mproc__hand_move(hand, &hand->block, &hand->unheld);
     return 0;
 }
 
@@ -293,35 +295,6 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     set(word, 0);
     leave(hand);
     mproc__holds_thaw();
-}
-
-/* The insides of an object that is still in hand->doomed; what is there of them goes with it. */
-static int fill_or_destroy(struct mproc__hand *hand, mproc__fill_fn fill, const void *arg) {
-    int r = fill != NULL ? fill(hand, object_at(hand->doomed), arg) : 0;
-    if (r != 0) {
-        mproc__object_destroy(hand, &hand->doomed);
-    }
-    return r;
-}
-
-int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
-                        const void *arg) {
-    int r = mproc__family_need();
-    if (r != 0) {
-        return r;
-    }
-    struct mproc__hand *hand = mproc__hand_get();
-    r = mproc__object_alloc(hand, kind, size);
-    if (r == 0) {
-        r = fill_or_destroy(hand, fill, arg);
-    }
-    if (r == 0) {
-        void *object = object_at(hand->doomed);
-        mproc__object_adopt(hand, &hand->doomed);
-        memcpy(out, &object, sizeof object); /* whatever type the caller's pointer has */
-    }
-    mproc__hand_put(hand);
-    return r;
 }
 
 bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
@@ -373,7 +346,7 @@ static int check_hold(struct mproc__hold *h, uint64_t token, uint64_t before, ch
 }
 
 static int check_slot(uint32_t number, char *why, size_t size) {
-    struct mproc__slot *slot = &mproc__family->slots[number];
+    struct mproc__slot *slot = &mproc__table->slots[number];
     uint64_t state = mproc__load64(&slot->state);
     if ((state & 0xff) != MPROC__SLOT_LIVE && (state & 0xff) != MPROC__SLOT_UNBORN) {
         return 0;
@@ -392,7 +365,7 @@ static int check_slot(uint32_t number, char *why, size_t size) {
 int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size) {
     int r = 0;
     enter(hand);
-    for (uint32_t i = 0; r == 0 && i < mproc__members_seen(); i++) {
+    for (uint32_t i = 0; r == 0 && i < mproc__table_top(); i++) {
         r = check_slot(i, why, size);
     }
     leave(hand);

@@ -76,25 +76,17 @@ struct mproc__registry {
     struct mproc__undo log[MPROC__REGISTRY_UNDO];
 };
 
-void mproc__registry_init(void);
+void mproc__registry_init(struct mproc__registry *registry);
+/* From now on this is the family's; NULL: there is none any more. */
+void mproc__registry_enter(struct mproc__registry *registry);
 
 /*
  * Making an object takes two steps. alloc puts an object of `size` bytes, all zero behind the header,
- * into hand->doomed: whatever its maker adds to it is destroyed with it if the maker dies. adopt then
+ * into hand->unheld: whatever its maker adds to it is destroyed with it if the maker dies. adopt then
  * gives the caller its first hold and empties the word.
  */
 int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
-
-/* Puts an object's insides into it, between the two steps. 0, or a negative code: then what it has put
- * there so far is destroyed with the object. */
-typedef int (*mproc__fill_fn)(struct mproc__hand *hand, void *object, const void *arg);
-
-/* Both steps, and fill() between them (NULL: the object stays all zero behind the header). `out` is the
- * address of the constructor's result, a pointer to the noun: it is set to an object that the caller
- * holds once and has not shown to anybody yet. The errors of joining, -ENOMEM, those of fill(). */
-int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
-                        const void *arg);
 
 /* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose
  * destroyer destroys it by the word. All zero behind the header. */

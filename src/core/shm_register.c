@@ -30,36 +30,40 @@
  * same 32 random bits). A member that dies after it has unlinked a name that another one was busy with may
  * leave an entry without a file, until that one closes its handle or dies. The nameless file of a dead maker goes with its descriptor.
  */
+#include "core/shm_register.h"
+
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "core/family.h"
-#include "shm.h"
+#include "core/heap.h"
+#include "core/token.h"
 
 #define FEW 64 /* entries that are never reviewed */
 
-static struct mproc__shms *shms(void) {
-    return &mproc__family->shms;
-}
+static struct mproc__shms *shms;
 
 static void set(uint64_t *word, uint64_t value) {
-    mproc__guard_set(&shms()->guard, word, value);
+    mproc__guard_set(&shms->guard, word, value);
 }
 
 static struct mproc__segment *segment_at(uint64_t word) {
     return (struct mproc__segment *)(uintptr_t)word;
 }
 
-void mproc__shms_init(void) {
-    mproc__guard_init(&shms()->guard, shms()->log, MPROC__SHM_UNDO);
-    shms()->limit = FEW;
+void mproc__shms_init(struct mproc__shms *all) {
+    mproc__guard_init(&all->guard, all->log, MPROC__SHM_UNDO);
+    all->limit = FEW;
+}
+
+void mproc__shms_enter(struct mproc__shms *all) {
+    shms = all;
 }
 
 /* ---------------------------------------------------------------- the register; under the guard */
 
 static uint64_t *find(const char *name, uint64_t inode) {
-    uint64_t *link = &shms()->first;
+    uint64_t *link = &shms->first;
     while (*link != 0) {
         struct mproc__segment *s = segment_at(*link);
         if (mproc__load64(&s->inode) == inode && strcmp(s->name, name) == 0) {
@@ -72,7 +76,7 @@ static uint64_t *find(const char *name, uint64_t inode) {
 
 /* Under one name there may be older entries, of files that strangers have unlinked: the first counts. */
 static struct mproc__segment *find_named(const char *name) {
-    for (uint64_t i = shms()->first; i != 0; i = segment_at(i)->next) {
+    for (uint64_t i = shms->first; i != 0; i = segment_at(i)->next) {
         if (strcmp(segment_at(i)->name, name) == 0) {
             return segment_at(i);
         }
@@ -81,7 +85,7 @@ static struct mproc__segment *find_named(const char *name) {
 }
 
 static uint64_t *find_link(const struct mproc__segment *segment) {
-    uint64_t *link = &shms()->first;
+    uint64_t *link = &shms->first;
     while (*link != 0 && segment_at(*link) != segment) {
         link = &segment_at(*link)->next;
     }
@@ -90,7 +94,7 @@ static uint64_t *find_link(const struct mproc__segment *segment) {
 
 static void take_out(struct mproc__hand *hand, uint64_t *link) {
     struct mproc__segment *s = segment_at(*link);
-    set(&shms()->count, shms()->count - 1);
+    set(&shms->count, shms->count - 1);
     set(&hand->block, *link);
     set(link, s->next);
 }
@@ -99,23 +103,23 @@ static void take_out(struct mproc__hand *hand, uint64_t *link) {
 
 /* Makes the next entry that nobody is at the caller's, behind one that is, or from the first (NULL) on. */
 static struct mproc__segment *claim_behind(struct mproc__hand *hand, struct mproc__segment *owned) {
-    mproc__guard_enter(&shms()->guard, hand);
-    struct mproc__segment *s = segment_at(owned != NULL ? owned->next : shms()->first);
+    mproc__guard_enter(&shms->guard, hand);
+    struct mproc__segment *s = segment_at(owned != NULL ? owned->next : shms->first);
     while (s != NULL && mproc__load64(&s->busy) != 0) {
         s = segment_at(s->next);
     }
     if (s != NULL) {
         set(&s->busy, mproc__self_token());
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     return s;
 }
 
 static void set_limit(struct mproc__hand *hand) {
-    mproc__guard_enter(&shms()->guard, hand);
-    uint64_t twice = 2 * shms()->count;
-    set(&shms()->limit, twice > FEW ? twice : FEW);
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_enter(&shms->guard, hand);
+    uint64_t twice = 2 * shms->count;
+    set(&shms->limit, twice > FEW ? twice : FEW);
+    mproc__guard_leave(&shms->guard, hand);
 }
 
 static void review_all(struct mproc__hand *hand) {
@@ -135,7 +139,7 @@ static void review_all(struct mproc__hand *hand) {
 int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t inode,
                          struct mproc__segment **out) {
     size_t length = strlen(name);
-    if (mproc__unlikely(mproc__peek64(&shms()->count) >= mproc__peek64(&shms()->limit))) {
+    if (mproc__unlikely(mproc__peek64(&shms->count) >= mproc__peek64(&shms->limit))) {
         review_all(hand);
     }
     int r = mproc__heap_alloc(hand, sizeof(struct mproc__segment) + length + 1, &hand->block);
@@ -147,15 +151,15 @@ int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t in
     s->busy = mproc__self_token();
     s->doubt = 0;
     memcpy(s->name, name, length + 1);
-    mproc__guard_enter(&shms()->guard, hand);
+    mproc__guard_enter(&shms->guard, hand);
     bool ours = inode != 0 && find(name, inode) != NULL;
     if (!ours) {
-        set(&s->next, shms()->first);
-        set(&shms()->first, hand->block);
-        set(&shms()->count, shms()->count + 1);
+        set(&s->next, shms->first);
+        set(&shms->first, hand->block);
+        set(&shms->count, shms->count + 1);
         set(&hand->block, 0);
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     if (ours) {
         mproc__heap_free(hand, &hand->block);
     }
@@ -165,22 +169,22 @@ int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t in
 
 /* An entry that is the caller's goes. */
 void mproc__segment_drop(struct mproc__hand *hand, struct mproc__segment *owned) {
-    mproc__guard_enter(&shms()->guard, hand);
+    mproc__guard_enter(&shms->guard, hand);
     uint64_t *link = find_link(owned);
     if (link != NULL) {
         take_out(hand, link);
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     mproc__heap_free(hand, &hand->block);
 }
 
 /* An entry that is the caller's becomes everybody's. False: somebody has unlinked the name meanwhile, so
  * it is the caller's still. */
 static bool release(struct mproc__hand *hand, struct mproc__segment *owned) {
-    mproc__guard_enter(&shms()->guard, hand);
+    mproc__guard_enter(&shms->guard, hand);
     bool doubt = owned->doubt != 0;
     set(doubt ? &owned->doubt : &owned->busy, 0);
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     return !doubt;
 }
 
@@ -206,10 +210,10 @@ void mproc__segment_settle(struct mproc__hand *hand, struct mproc__segment *owne
 /* Makes the entry of a name the caller's. NULL: there is none, or whoever is at it is told to look again
  * before it says that the name is there. */
 struct mproc__segment *mproc__segment_claim(struct mproc__hand *hand, const char *name) {
-    if (mproc__peek64(&shms()->first) == 0) {
+    if (mproc__peek64(&shms->first) == 0) {
         return NULL;
     }
-    mproc__guard_enter(&shms()->guard, hand);
+    mproc__guard_enter(&shms->guard, hand);
     struct mproc__segment *s = find_named(name);
     if (s != NULL && mproc__load64(&s->busy) != 0) {
         set(&s->doubt, 1);
@@ -218,37 +222,37 @@ struct mproc__segment *mproc__segment_claim(struct mproc__hand *hand, const char
     if (s != NULL) {
         set(&s->busy, mproc__self_token());
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     return s;
 }
 
 void mproc__segment_forget(struct mproc__hand *hand, const char *name, uint64_t inode) {
-    mproc__guard_enter(&shms()->guard, hand);
+    mproc__guard_enter(&shms->guard, hand);
     uint64_t *link = find(name, inode);
     if (link != NULL && mproc__load64(&segment_at(*link)->busy) == 0) {
         take_out(hand, link);
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     mproc__heap_free(hand, &hand->block);
 }
 
 /* An entry of a member; NULL: it has none. */
 static struct mproc__segment *find_busy(struct mproc__hand *hand, uint64_t token) {
     struct mproc__segment *found = NULL;
-    mproc__guard_enter(&shms()->guard, hand);
-    for (uint64_t i = shms()->first; i != 0 && found == NULL; i = segment_at(i)->next) {
+    mproc__guard_enter(&shms->guard, hand);
+    for (uint64_t i = shms->first; i != 0 && found == NULL; i = segment_at(i)->next) {
         if (mproc__load64(&segment_at(i)->busy) == token) {
             found = segment_at(i);
         }
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     return found;
 }
 
 void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
     char path[MPROC__SHM_PATH];
     struct mproc__segment *s;
-    while (mproc__peek64(&shms()->first) != 0 && (s = find_busy(hand, token)) != NULL) {
+    while (mproc__peek64(&shms->first) != 0 && (s = find_busy(hand, token)) != NULL) {
         uint64_t inode = mproc__load64(&s->inode);
         if (inode == 0) {
             (void)unlink(mproc__shm_path(s->name, path));
@@ -281,15 +285,15 @@ int mproc__shms_check(char *why, size_t size) {
     int r = 0;
     uint64_t n = 0;
     struct mproc__hand *hand = mproc__hand_get();
-    mproc__guard_enter(&shms()->guard, hand);
-    for (uint64_t i = shms()->first; r == 0 && i != 0; i = segment_at(i)->next, n++) {
+    mproc__guard_enter(&shms->guard, hand);
+    for (uint64_t i = shms->first; r == 0 && i != 0; i = segment_at(i)->next, n++) {
         r = check_segment(segment_at(i), why, size);
     }
-    if (r == 0 && n != shms()->count) {
+    if (r == 0 && n != shms->count) {
         r = mproc__corrupt(why, size, "S4: %" PRIu64 " segments are counted as %" PRIu64, n,
-                           shms()->count);
+                           shms->count);
     }
-    mproc__guard_leave(&shms()->guard, hand);
+    mproc__guard_leave(&shms->guard, hand);
     mproc__hand_put(hand);
     return r;
 }

@@ -10,8 +10,8 @@
 
 #include <pthread.h>
 
-#include "core/family.h"
-#include "core/object.h"
+#include "core/join.h"
+#include "core/make.h"
 #include "process/function.h"
 
 /* A reply's code: the order was cancelled before it was begun. */

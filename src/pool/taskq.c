@@ -24,6 +24,7 @@
 
 #include "core/family.h"
 #include "core/kinds.h"
+#include "core/make.h"
 #include "queue.h"
 
 #define PIECES_MAX 1024
@@ -97,7 +98,7 @@ int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket)
     if (token == 0) {
         return 0; /* it ended before it joined */
     }
-    mproc__member_bury(token); /* now the seat says what its last finished step said */
+    mproc__reap_dead(token); /* now the seat says what its last finished step said */
     uint64_t claim = mproc__load64(&s->claim);
     mproc__poke64(&s->claim, 0);
     mproc__store64(&s->token, 0);

@@ -8,7 +8,7 @@
  */
 #include <stdlib.h>
 
-#include "core/family.h"
+#include "core/join.h"
 #include "process/process.h"
 #include "system/atomic.h"
 

@@ -11,13 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/family.h"
+#include "core/fork.h"
+#include "core/join.h"
 #include "process/process.h"
 #include "system/os.h"
 
 static int launch_fork(mproc_process *process, pid_t *pid) {
     uint64_t token = process->token;
-    mproc__member_next_fork(token);
+    mproc__fork_next(token);
     errno = 0; /* or the handlers would write it back in the parent: a page copied */
     pid_t r = mproc__os_fork();
     if (r < 0) {

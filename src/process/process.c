@@ -27,7 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/family.h"
+#include "core/join.h"
+#include "core/member.h"
 #include "core/object.h"
 #include "system/atomic.h"
 #include "system/os.h"
@@ -238,7 +239,7 @@ static bool collect(mproc_process *process) {
         int r = mproc__os_process_collect(process->pidfd, &code);
         if (r != 0) {
             process->code = r == 1 ? code : 255; /* somebody else has it, or SIGCHLD is ignored */
-            mproc__member_bury(process->token);
+            mproc__reap_dead(process->token);
             mproc__store32(&process->state, MPROC__PROCESS_ENDED);
         }
     }
@@ -354,7 +355,7 @@ int mproc_process_drop(mproc_process *owned) {
     }
     if (owned->owner == mproc__self_pid()) { /* a stranger's copy of a handle is only memory */
         if (owned->state == MPROC__PROCESS_PREPARED) {
-            mproc__member_bury(owned->token);
+            mproc__reap_dead(owned->token);
         } else if (mproc_process_exitcode(owned, &code) != 0) {
             return -EBUSY;
         }

@@ -22,8 +22,9 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 
-#include "core/family.h"
+#include "core/fork.h"
 #include "core/handle.h"
+#include "core/join.h"
 #include "process/process.h"
 #include "system/atomic.h"
 #include "system/os.h"
@@ -301,7 +302,7 @@ static int receive(int control, struct work *out) {
 
 static void become_child(int control, const struct work *work) {
     mproc__os_close(control);
-    if (mproc__member_after_fork_child(work->request.token) != 0) {
+    if (mproc__fork_adopt(work->request.token) != 0) {
         _Exit(127); /* the starter has died and its reservation with it */
     }
     mproc__child_take_fds(work->fds, work->n);

@@ -19,6 +19,7 @@
 #endif
 
 struct mproc__family *mproc__family;
+struct mproc__table *mproc__table;
 
 /* The arena says itself where it belongs: its first words. */
 struct head {
@@ -46,6 +47,7 @@ int main(void) {
     if (mproc__family == NULL) {
         return 1;
     }
+    mproc__table = &mproc__family->table;
     mproc__watcher_run();
     return 0;
 }

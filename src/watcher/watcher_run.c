@@ -162,8 +162,8 @@ static void watch(struct mproc__slot *slot) {
 
 /* False: there is nobody left. */
 static bool watch_somebody(void) {
-    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
-        struct mproc__slot *slot = &mproc__family->slots[i];
+    for (uint32_t i = 0; i < mproc__table_top(); i++) {
+        struct mproc__slot *slot = &mproc__table->slots[i];
         if (stands_for_somebody(slot)) {
             watch(slot);
             return true;

@@ -15,7 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/family.h"
+#include "core/join.h"
+#include "core/member.h"
 #include "system/atomic.h"
 #include "system/os.h"
 #include "test.h"

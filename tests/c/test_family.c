@@ -282,7 +282,7 @@ TEST_BARE(family_lets_in_whom_it_expects) {
     kin_join(pid);
     CHECK_EQ(mproc_members(NULL, 0), 1);
     CHECK(!mproc__token_dead(t.token));
-    mproc__member_bury(t.token);
+    mproc__reap_dead(t.token);
     kin_check();
     close(ends[0]);
     close(ends[1]);
@@ -293,7 +293,7 @@ static void leave_the_family(void *arg) {
     void *arena = mproc__family;
     mproc_member m;
     CHECK_OK(msync(arena, 4096, MS_ASYNC));
-    mproc__family_forget();
+    mproc__family_leave();
     CHECK_EQ(msync(arena, 4096, MS_ASYNC), -1);
     CHECK_EQ(errno, ENOMEM); /* nothing is mapped there */
     CHECK_EQ(test_open_fds(), fds - 1);

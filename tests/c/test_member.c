@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "core/fork.h"
 #include "deny.h"
 #include "kin.h"
 #include "made.h"
@@ -13,7 +14,7 @@
 static unsigned taken_slots(void) {
     unsigned n = 0;
     for (uint32_t i = 0; i < MPROC__MEMBERS; i++) {
-        n += (mproc__load64(&mproc__family->slots[i].state) & 0xff) != MPROC__SLOT_FREE;
+        n += (mproc__load64(&mproc__table->slots[i].state) & 0xff) != MPROC__SLOT_FREE;
     }
     return n;
 }
@@ -87,8 +88,8 @@ static void sleep_as_another_program(void *arg) {
 }
 
 static uint64_t token_of(const mproc_member *m) {
-    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
-        if (mproc__load64(&mproc__family->slots[i].state) >> 8 == m->serial) {
+    for (uint32_t i = 0; i < mproc__table_top(); i++) {
+        if (mproc__load64(&mproc__table->slots[i].state) >> 8 == m->serial) {
             return mproc__token(i, m->serial);
         }
     }
@@ -295,11 +296,11 @@ TEST(member_table_is_full) {
     CHECK_EQ(token, 77);
     kin_check();
     kin_join(kin_fork(expect_no_family, NULL)); /* a bare fork goes on without a family */
-    mproc__member_bury(tokens[2000]);
+    mproc__reap_dead(tokens[2000]);
     CHECK(mproc__token_slot(tokens[2000]) == NULL);
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &tokens[2000]));
     for (size_t i = 0; i < n; i++) {
-        mproc__member_bury(tokens[i]);
+        mproc__reap_dead(tokens[i]);
     }
     CHECK_EQ(taken_slots(), 1);
     kin_check();
@@ -314,16 +315,16 @@ TEST(member_reservation_that_is_gone) {
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
     CHECK(mproc__token_slot(token) != NULL);
     CHECK(!mproc__token_dead(token));
-    CHECK(!mproc__member_reap(token));
-    mproc__member_bury(token);
-    mproc__member_bury(token); /* harmless */
+    CHECK(!mproc__reap_if_dead(token));
+    mproc__reap_dead(token);
+    mproc__reap_dead(token); /* harmless */
     CHECK(mproc__token_dead(token));
-    CHECK(mproc__member_reap(token));
+    CHECK(mproc__reap_if_dead(token));
     kin_join(kin_fork(adopt_it, &token));
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &other)); /* the same slot again */
     CHECK_NE(token, other);
     kin_join(kin_fork(adopt_it, &token));
-    mproc__member_bury(other);
+    mproc__reap_dead(other);
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
 }
@@ -365,7 +366,7 @@ TEST(member_of_a_chosen_slot) {
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = 0;
     CHECK_OK(mproc__member_expect(name, MPROC_FORK, 0, &token));
-    mproc__member_next_fork(token);
+    mproc__fork_next(token);
     pid_t pid = kin_fork(note_name, n);
     kin_await(&n->ready, 1);
     CHECK_EQ(n->self.serial, token >> 32);
@@ -374,7 +375,7 @@ TEST(member_of_a_chosen_slot) {
     CHECK_EQ(mproc_members(NULL, 0), 2);
     mproc__store64(&n->go, 1);
     kin_join(pid);
-    mproc__member_bury(token);
+    mproc__reap_dead(token);
     kin_join(kin_fork(nothing, NULL)); /* the wish was for one fork */
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
@@ -545,7 +546,7 @@ TEST(member_check_sees) {
     struct mproc__slot *slot = mproc__token_slot(token);
     uint64_t future = (mproc__family->members.serial + 1) << 8 | MPROC__SLOT_UNBORN;
     KIN_BREAKS(&slot->state, future, MEMBERS, "P1");
-    mproc__member_bury(token);
+    mproc__reap_dead(token);
     KIN_BREAKS(&slot->holds, 64, MEMBERS, "P3");
     KIN_BREAKS(&slot->args, 64, MEMBERS, "P3");
     CHECK_OK(mproc_member_check(NULL, 0));

@@ -225,7 +225,7 @@ TEST(object_held_for_a_child) {
     mproc_drop(lock);
     CHECK_GE(test_arena_used(), used); /* the child's to be */
     kin_check();
-    mproc__member_bury(token); /* it never came */
+    mproc__reap_dead(token); /* it never came */
     CHECK_EQ(test_arena_used(), 0);
     mproc_queue *queue = made_queue(0);
     CHECK_EQ(mproc__hold_for(hand, token, queue), MPROC_ESTRANGER);

@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/family.h"
+#include "core/join.h"
 
 static const char *own_name(const char *what) {
     static char name[64];

@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "core/family.h"
+#include "core/join.h"
+#include "core/member.h"
 #include "made.h"
 #include "test.h"
 

@@ -36,8 +36,8 @@ static struct scene *scene(void) {
 /* Slots that are in use or reserved. */
 static uint32_t slots(void) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < mproc__members_seen(); i++) {
-        n += (mproc__load64(&mproc__family->slots[i].state) & 0xff) != MPROC__SLOT_FREE;
+    for (uint32_t i = 0; i < mproc__table_top(); i++) {
+        n += (mproc__load64(&mproc__table->slots[i].state) & 0xff) != MPROC__SLOT_FREE;
     }
     return n;
 }

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "shm.h"
+#include "core/shm_register.h"
 
 /* shm_open() ignores leading slashes and refuses others. */
 int mproc__shm_name_clean(const char *name, char out[MPROC__SHM_NAME]) {

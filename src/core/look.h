@@ -1,13 +1,13 @@
 /*
- * watch.h - looking at a word for a while before sleeping on it
+ * look.h - looking at a word for a while before sleeping on it
  *
  * SPDX-License-Identifier: MIT
  */
-#ifndef MPROC_WATCH_H
-#define MPROC_WATCH_H
+#ifndef MPROC_LOOK_H
+#define MPROC_LOOK_H
 
-#include "core/member.h"
 #include "core/spin.h"
+#include "core/token.h"
 #include "system/base.h"
 
 /* Who changed a word last, and where it ran: hints about who will change it next, written by anybody. */
@@ -33,20 +33,20 @@ static inline void mproc__peer_here(struct mproc__peer *peer) {
 }
 
 /* What is looked at: *word, as long as its bits in `mask` are those of `seen`. */
-struct mproc__watch {
+struct mproc__look {
     const uint32_t *word;
     uint32_t seen;
     uint32_t mask;
     const struct mproc__peer *peer;
 };
 
-static inline bool mproc__watch_changed(const struct mproc__watch *watch) {
-    return ((mproc__load32(watch->word) ^ watch->seen) & watch->mask) != 0;
+static inline bool mproc__look_changed(const struct mproc__look *look) {
+    return ((mproc__load32(look->word) ^ look->seen) & look->mask) != 0;
 }
 
 /* Looks for as long as `spin` says that it pays. True: the word has changed. The caller tells `spin`
  * how long the wait was in the end, sleep included. */
-bool mproc__watch_spin(const struct mproc__watch *watch, const struct mproc__spin *spin,
-                       int64_t start);
+bool mproc__look_spin(const struct mproc__look *look, const struct mproc__spin *spin,
+                      int64_t start);
 
 #endif

@@ -1,0 +1,76 @@
+/*
+ * arena.c - memory of the arena for the program
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The public face of heap.c. A block moves from the heap into the hand and from there to the program,
+ * whose it is from then on: no member's death frees it.
+ */
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/join.h"
+
+void *mproc_alloc(size_t size) {
+    if (size == 0 || mproc__family_need() != 0) {
+        return NULL;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    void *block = NULL;
+    if (mproc__heap_alloc(hand, size, &hand->block) == 0) {
+        block = (void *)(uintptr_t)hand->block;
+        mproc__poke64(&hand->block, 0); /* from here on it is the program's */
+    }
+    mproc__hand_put(hand);
+    return block;
+}
+
+void *mproc_calloc(size_t n, size_t size) {
+    size_t total;
+    if (__builtin_mul_overflow(n, size, &total)) {
+        return NULL;
+    }
+    void *block = mproc_alloc(total);
+    return block == NULL ? NULL : memset(block, 0, total);
+}
+
+void mproc_free(void *owned) {
+    if (owned == NULL) {
+        return;
+    }
+    assert(mproc__heap_has(owned)); /* before a hand names it, which its reaper would free */
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__poke64(&hand->block, (uint64_t)(uintptr_t)owned);
+    mproc__heap_free(hand, &hand->block);
+    mproc__hand_put(hand);
+}
+
+int mproc_in_arena(const void *pointer) {
+    return mproc__family != NULL &&
+           (uint64_t)(uintptr_t)pointer - mproc__family->base < mproc__family->span;
+}
+
+void mproc_arena_stat(mproc_arena_stats *out) {
+    memset(out, 0, sizeof *out);
+    if (mproc__family_need() != 0) {
+        return;
+    }
+    uint64_t top = mproc__chunks_top();
+    mproc__heap_count(&out->blocks, &out->used);
+    out->span = mproc__family->span;
+    out->limit = mproc__heap_most();
+    out->warm = mproc__chunks_warm();
+    out->high_water =
+        (uint64_t)(uintptr_t)mproc__chunk_address(top) - (uint64_t)(uintptr_t)mproc__family;
+}
+
+int mproc_arena_check(char *why, size_t size) {
+    int r = mproc__family_need();
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    r = mproc__heap_check(hand, why, size);
+    mproc__hand_put(hand);
+    return r;
+}

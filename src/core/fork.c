@@ -1,0 +1,99 @@
+/*
+ * fork.c - fork() by anybody makes a member
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. fork() may be called by the program, by a library or by process.c. The handler before
+ * it reserves a slot for the child and copies the caller's holds into it; the one in the child adopts
+ * the slot; the one in the parent marks that the child is there, since only the child knows its pid.
+ * While fork() runs, no other thread of the process changes the holds or the shared hand, whose copies
+ * the child gets.
+ *
+ * Shared state: that of member.c.
+ *
+ * If a member dies here. The parent, before the fork: its reservation is reaped with it. The child,
+ * before it has adopted: token.c finds that none of the parent's children is without a slot.
+ */
+#include "core/fork.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "core/member.h"
+#include "core/object.h"
+#include "core/reaper.h"
+
+static _Thread_local uint64_t next_fork;
+
+/* What the forking thread keeps between the handlers. */
+static _Thread_local struct {
+    uint64_t token; /* of the child, 0: none */
+    bool ours;      /* reserved here, not by a starter that gives it up itself */
+    int error;      /* errno as fork() found it */
+} forking;
+
+void mproc__fork_next(uint64_t token) {
+    next_fork = token;
+}
+
+static void choose_slot(void) {
+    forking.token = next_fork;
+    forking.ours = next_fork == 0;
+    next_fork = 0;
+    if (mproc__table == NULL ||
+        (forking.ours && mproc__member_expect("fork", (mproc_method)0, 0, &forking.token) != 0)) {
+        forking.token = 0;
+    }
+}
+
+/* A child for which there is no slot, or whose parent died meanwhile, goes on without a family. The
+ * locks are taken in the order in which every other call takes them: a thread may have the shared hand
+ * and want to change its holds. */
+void mproc__fork_before(void) {
+    forking.error = errno;
+    choose_slot();
+    struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
+    mproc__hands_freeze(hand);
+    mproc__holds_freeze();
+    if (hand != NULL && mproc__holds_inherit(hand, forking.token) != 0) {
+        fprintf(stderr, "mproc: no memory to give a forked child its parent's holds\n");
+    }
+    errno = 0;
+}
+
+/* Nothing else says that fork() has failed; success leaves errno alone. */
+void mproc__fork_after_in_parent(void) {
+    bool failed = errno == EAGAIN || errno == ENOMEM;
+    int error = failed ? errno : forking.error;
+    mproc__holds_thaw();
+    mproc__hands_thaw();
+    if (forking.ours && forking.token != 0) {
+        if (failed) {
+            mproc__reap_dead(forking.token);
+        } else {
+            mproc__member_forked(forking.token);
+        }
+    }
+    if (errno != error) {
+        errno = error;
+    }
+}
+
+bool mproc__fork_after_in_child(void) {
+    mproc__thread_id = 0;
+    mproc__holds_thaw();
+    mproc__hands_thaw();
+    if (mproc__table == NULL) {
+        return true;
+    }
+    mproc__hand_forget();
+    bool adopted = forking.token != 0 && mproc__member_adopt(forking.token) == 0;
+    errno = forking.error;
+    return adopted;
+}
+
+int mproc__fork_adopt(uint64_t token) {
+    mproc__thread_id = 0;
+    mproc__hand_forget();
+    return mproc__member_adopt(token);
+}

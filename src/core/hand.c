@@ -1,0 +1,120 @@
+/*
+ * hand.c - what one thread has in its hands
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A member's slot has a row of hands, each a cache line. A thread takes a free one with
+ * its first call and keeps it until it ends. A thread that finds none free shares the last hand with
+ * its likes, under a lock of the process, for the length of one call.
+ *
+ * Shared state.
+ *   hands   the member's own; the reaper's once the member is dead.
+ *   taken   which hands have a thread: private to the process, by compare-and-swap.
+ *
+ * If a member dies here: a move is three stores, in this order: `moving` names the target, the target
+ * gets the block, the source is emptied. The reaper looks at `moving` and empties the source if the
+ * target has the block already.
+ */
+#include "core/hand.h"
+
+#include <pthread.h>
+
+#include "core/token.h"
+
+#define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `sharing` */
+
+MPROC__THREAD struct mproc__hand *mproc__thread_hand;
+static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t hand_key;
+
+/* ---------------------------------------------------------------- taking and returning */
+
+struct mproc__hand *mproc__hand_take(void) {
+    struct mproc__self *me = mproc__self();
+    uint32_t taken = mproc__load32(&me->taken);
+    for (;;) {
+        uint32_t free = ~taken & ((1u << SHARED_HAND) - 1);
+        if (free == 0) {
+            pthread_mutex_lock(&sharing);
+            return &me->slot->hands[SHARED_HAND];
+        }
+        uint32_t i = (uint32_t)__builtin_ctz(free);
+        if (mproc__cas32(&me->taken, &taken, taken | 1u << i)) {
+            mproc__thread_hand = &me->slot->hands[i];
+            pthread_setspecific(hand_key, mproc__thread_hand);
+            return mproc__thread_hand;
+        }
+    }
+}
+
+void mproc__hand_return_shared(void) {
+    pthread_mutex_unlock(&sharing);
+}
+
+static void return_hand(void *hand) {
+    struct mproc__self *me = mproc__self();
+    ptrdiff_t i = (struct mproc__hand *)hand - me->slot->hands;
+    if (i >= 0 && i < MPROC__HANDS) {
+        (void)mproc__clear32(&me->taken, 1u << i);
+    }
+    mproc__thread_hand = NULL;
+}
+
+/* ---------------------------------------------------------------- moving a block */
+
+void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to) {
+    mproc__poke64(&hand->moving, (uint64_t)(uintptr_t)to);
+    mproc__program_order();
+    mproc__poke64(to, *from);
+    mproc__program_order();
+    mproc__poke64(from, 0);
+    mproc__program_order();
+    mproc__poke64(&hand->moving, 0);
+}
+
+void mproc__hand_finish_move(struct mproc__hand *dead) {
+    uint64_t *to = (uint64_t *)(uintptr_t)dead->moving;
+    if (to == NULL) {
+        return;
+    }
+    if (to != &dead->block && dead->block == *to) {
+        mproc__poke64(&dead->block, 0);
+    }
+    if (to != &dead->unheld && dead->unheld == *to) {
+        mproc__poke64(&dead->unheld, 0);
+    }
+    mproc__poke64(&dead->moving, 0);
+}
+
+bool mproc__hand_empty(const struct mproc__hand *h) {
+    return h->guard == 0 && h->block == 0 && h->node == 0 && h->run == 0 && h->unheld == 0 &&
+           h->message == 0;
+}
+
+/* ---------------------------------------------------------------- threads that begin, end, fork */
+
+void mproc__hands_init(void) {
+    pthread_key_create(&hand_key, return_hand);
+}
+
+void mproc__hand_leave(void) {
+    if (mproc__thread_hand != NULL) {
+        return_hand(mproc__thread_hand);
+        pthread_setspecific(hand_key, NULL);
+    }
+}
+
+void mproc__hand_forget(void) {
+    pthread_setspecific(hand_key, NULL);
+    mproc__thread_hand = NULL;
+}
+
+void mproc__hands_freeze(const struct mproc__hand *mine) {
+    if (mine == NULL || mine == mproc__thread_hand) {
+        pthread_mutex_lock(&sharing);
+    }
+}
+
+void mproc__hands_thaw(void) {
+    pthread_mutex_unlock(&sharing);
+}

@@ -1,0 +1,139 @@
+/*
+ * token.h - who the caller is, who the others are, and who of them lives
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A token names a member for ever. The table of members stands in the arena; this file reads it.
+ * reaper.c and member.c change it.
+ */
+#ifndef MPROC_TOKEN_H
+#define MPROC_TOKEN_H
+
+#include "core/hand.h"
+#include "system/os.h"
+
+#define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
+#define MPROC__HANDS 24     /* threads of a member that can be inside the library without waiting */
+
+enum mproc__slot_state {
+    MPROC__SLOT_FREE = 0,
+    MPROC__SLOT_UNBORN = 1, /* reserved by `parent` for a child that has not come yet */
+    MPROC__SLOT_LIVE = 2,
+    MPROC__SLOT_DYING = 3 /* being reaped, by whoever holds the reaper mutex */
+};
+
+/* A member's place in the table. */
+struct mproc__slot {
+    uint64_t state;  /* serial << 8 | enum mproc__slot_state */
+    uint64_t parent; /* token of the member that reserved it */
+    int32_t pid;     /* while UNBORN: 0, or the child's as soon as its starter knows it, or
+                        MPROC__PID_UNKNOWN */
+    int32_t ppid;
+    uint64_t born;  /* when the process adopted the slot (mproc__os_boot_now()) */
+    uint64_t holds; /* struct mproc__hold *: list, under the registry's guard */
+    uint64_t args;  /* block with what the starter gave, freed with the slot; 0: none */
+    uint64_t args_size;
+    uint32_t method; /* mproc_method, 0: bare fork or the family's first */
+    uint32_t flags;  /* mproc_process_flags */
+    char name[64];
+    struct mproc__os_life life; /* of the process' first thread; zero while UNBORN */
+    uint64_t pad[43];
+    struct mproc__hand hands[MPROC__HANDS];
+};
+
+/* fork() by anybody has been made: there is a child, but only the child knows its pid. */
+#define MPROC__PID_UNKNOWN (-1)
+
+struct mproc__table {
+    uint64_t top; /* slots below were used at least once; grows under the members' guard */
+    uint64_t pad[7];
+    struct mproc__slot slots[MPROC__MEMBERS];
+};
+
+/* The family's table of members, in the arena. NULL: this process is no member yet. */
+extern MPROC__HIDDEN struct mproc__table *mproc__table;
+
+/* From now on that table is the family's; NULL: there is none any more. */
+void mproc__table_enter(struct mproc__table *table);
+
+/* ---- tokens */
+
+/* Slot number + 1 in the low 16 bits, serial in the high 32; the bits between are 0 and left to
+ * mutex.c. */
+static inline uint64_t mproc__token(uint32_t slot, uint64_t serial) {
+    return serial << 32 | (slot + 1);
+}
+
+static inline uint32_t mproc__token_number(uint64_t token) {
+    return (uint32_t)(token & 0xffff) - 1;
+}
+
+/* What slot->state is while the token's member is in that state. */
+static inline uint64_t mproc__token_state(uint64_t token, enum mproc__slot_state state) {
+    return token >> 32 << 8 | (uint64_t)state;
+}
+
+/* Slots from this number on were never used: looking at them would only touch new pages. */
+static inline uint32_t mproc__table_top(void) {
+    return (uint32_t)mproc__load64(&mproc__table->top);
+}
+
+/* The slot of a token, or NULL when its member is gone and reaped. */
+static inline struct mproc__slot *mproc__token_slot(uint64_t token) {
+    uint32_t number = mproc__token_number(token);
+    if (number >= MPROC__MEMBERS) {
+        return NULL;
+    }
+    struct mproc__slot *slot = &mproc__table->slots[number];
+    uint64_t state = mproc__load64(&slot->state);
+    return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
+}
+
+/* True: that member lives, which a look at memory has told. False: it does not, or the system has to
+ * be asked. */
+bool mproc__token_alive(uint64_t token);
+
+/* True when the member has ended, orderly or not. "No" is a look at memory; "yes" costs some 15 us. */
+bool mproc__token_dead(uint64_t token);
+
+/* ---- the caller */
+
+/* What the process is. Threads of tests may be members of their own. */
+struct mproc__self {
+    uint64_t token;
+    struct mproc__slot *slot;
+    uint32_t taken; /* hands that have a thread: a bit each */
+    uint32_t pad;
+};
+
+extern MPROC__HIDDEN struct mproc__self mproc__process_self;
+extern MPROC__HIDDEN MPROC__THREAD struct mproc__self *mproc__thread_self; /* NULL: the process */
+extern MPROC__HIDDEN MPROC__THREAD uint64_t mproc__thread_id; /* 0: not asked yet, or forked */
+
+static inline struct mproc__self *mproc__self(void) {
+    return mproc__likely(mproc__thread_self == NULL) ? &mproc__process_self : mproc__thread_self;
+}
+
+/* The calling member's token and slot. Only in a member. */
+static inline uint64_t mproc__self_token(void) {
+    return mproc__self()->token;
+}
+
+static inline struct mproc__slot *mproc__self_slot(void) {
+    return mproc__self()->slot;
+}
+
+/* Asks the system, and remembers. */
+uint64_t mproc__thread_ask(void);
+
+/* pid << 32 | thread id of the caller. */
+static inline uint64_t mproc__self_thread(void) {
+    return mproc__likely(mproc__thread_id != 0) ? mproc__thread_id : mproc__thread_ask();
+}
+
+/* getpid(), remembered: it is asked for with every look at a child. */
+static inline pid_t mproc__self_pid(void) {
+    return (pid_t)(mproc__self_thread() >> 32);
+}
+
+#endif
