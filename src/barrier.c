@@ -132,7 +132,7 @@ static void settle(mproc_barrier *barrier) {
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
         uint32_t state = WAITING;
         if (waits(e, before)) {
-            (void)mproc__cas32(&e->word, &state, end);
+            (void)mproc__cas32(&e->word, &state, end); /* SYNC(party.word) */
         }
     }
 }
@@ -281,9 +281,10 @@ static int arrive(mproc_barrier *barrier, bool action, unsigned *index, struct m
 
 /* Leaves after the phase has changed to `phase`: 0 or MPROC_EBROKEN. */
 static int depart(struct mproc__entry *e, uint64_t phase) {
+    /* SYNC(party.word): how its generation has ended, or nothing: then `phase` says it. */
     uint32_t state = mproc__exchange32(&e->word, 0);
     bool failed = state == WAITING ? (phase & FAILED) != 0 : state == FAILING;
-    mproc__store64(&e->token, 0); /* SYNC(entry) */
+    mproc__store64(&e->token, 0); /* SYNC(entry.token) */
     return failed ? MPROC_EBROKEN : 0;
 }
 
@@ -335,7 +336,7 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
     struct mproc__slices slices = mproc__slices_until(deadline);
     uint64_t mine = generation(phase);
     int r = 0, why;
-    while (mproc__load64(&barrier->phase) == phase) {
+    while (mproc__load64(&barrier->phase) == phase) { /* SYNC(barrier.phase) */
         int64_t slice = mproc__slice(&slices);
         if (slice < 0) {
             why = -ETIMEDOUT;
@@ -456,7 +457,7 @@ unsigned mproc_barrier_waiting(const mproc_barrier *barrier) {
     if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
         return 0;
     }
-    return mproc__load32(&barrier->arrived);
+    return mproc__peek32(&barrier->arrived);
 }
 
 unsigned mproc_barrier_parties(const mproc_barrier *barrier) {

@@ -103,6 +103,7 @@ static inline int take_alone(mproc_bsemaphore *semaphore) {
             bool full = !(word & SHARED) && taken_in(word) == semaphore->bound;
             return full && (!others || mproc__token_alive(token_in(word))) ? -EAGAIN : -EBUSY;
         }
+        /* SYNC(bsemaphore.word): what was done with a permit, before what is done with it next. */
     } while (!mproc__cas64(&semaphore->word, &word, (word | mine) + ONE));
     return 0;
 }
@@ -115,6 +116,7 @@ static inline int release_alone(mproc_bsemaphore *semaphore) {
         if (mproc__unlikely(word == 0 || (word & SHARED))) {
             return word == 0 ? MPROC_ENOTHELD : -EBUSY;
         }
+        /* SYNC(bsemaphore.word) */
     } while (!mproc__cas64(&semaphore->word, &word, taken_in(word) == 1 ? 0 : word - ONE));
     return 0;
 }

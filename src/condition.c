@@ -117,6 +117,7 @@ static struct mproc__entry *first(mproc_condition *condition) {
 
 /* True: it sleeps, and is to be woken. */
 static bool notify(mproc_condition *condition, struct mproc__entry *e) {
+    /* SYNC(waiter.word): the notification, before the entry is given back. */
     uint32_t state = mproc__exchange32(&e->word, NOTIFIED);
     mproc__program_order();
     mproc__poke32(&condition->waiting, condition->waiting - 1);
@@ -189,7 +190,7 @@ static struct mproc__entry *enlist(mproc_condition *condition) {
 
 /* True: it was notified. */
 static bool delist(mproc_condition *condition, struct mproc__entry *e) {
-    bool notified = mproc__load32(&e->word) == NOTIFIED;
+    bool notified = mproc__load32(&e->word) == NOTIFIED; /* SYNC(waiter.word) */
     if (!notified) {
         enter(condition);
         notified = mproc__load32(&e->word) == NOTIFIED;
@@ -199,7 +200,7 @@ static bool delist(mproc_condition *condition, struct mproc__entry *e) {
         leave(condition);
     }
     if (notified) {
-        mproc__store64(&e->token, 0); /* SYNC(entry) */
+        mproc__store64(&e->token, 0); /* SYNC(entry.token) */
     }
     return notified;
 }
@@ -285,7 +286,7 @@ void mproc_condition_notify(mproc_condition *condition, unsigned n) {
     }
     struct mproc__entry *asleep[BATCH];
     mproc__peer_here(&condition->notifier);
-    while (n > 0 && mproc__load32(&condition->waiting) != 0) {
+    while (n > 0 && mproc__peek32(&condition->waiting) != 0) { /* the user's lock orders it */
         unsigned some = n < BATCH ? n : BATCH;
         enter(condition);
         unsigned sleepers = notify_some(condition, some, asleep);

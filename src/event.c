@@ -50,7 +50,7 @@ int mproc_event_is_set(const mproc_event *event) {
     if (!mproc__expect(event, MPROC__KIND_EVENT)) {
         return 0;
     }
-    return (mproc__load32(&event->word) & SET) != 0;
+    return (mproc__load32(&event->word) & SET) != 0; /* SYNC(event.word) */
 }
 
 void mproc_event_set(mproc_event *event) {
@@ -63,6 +63,7 @@ void mproc_event_set(mproc_event *event) {
         if (word & SET) {
             return;
         }
+        /* SYNC(event.word): what was done before it was set, before what its waiters do. */
     } while (!mproc__cas32(&event->word, &word, ((word & ~SLEEPERS) + TIMES) | SET));
     if (word & SLEEPERS) {
         mproc__os_futex_wake(&event->word, INT32_MAX);
@@ -81,7 +82,7 @@ void mproc_event_clear(mproc_event *event) {
 static int sleep_slices(mproc_event *event, const struct mproc__look *watch, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     for (;;) {
-        uint32_t word = mproc__load32(&event->word);
+        uint32_t word = mproc__load32(&event->word); /* SYNC(event.word) */
         if ((word ^ watch->seen) & watch->mask) {
             return 0;
         }

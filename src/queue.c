@@ -15,7 +15,7 @@
  *
  * Shared state.
  *   tail_*, spare   producers, under `tail`; tail_ticket is read by anybody: its store publishes
- *                   the record (SYNC(guard.publish)).
+ *                   the record.
  *   head_*          consumers, under `head`; head_ticket is read by anybody: its store gives room.
  *   *_cpu           of the last put or get, for who decides whether spinning can help: a hint.
  *   head_seen       producers' copy of head_ticket, looked up when the queue seems full. Never ahead of it.
@@ -192,7 +192,8 @@ static bool full(mproc_queue *queue) {
     if (queue->bound == 0 || queue->tail_ticket - queue->head_seen < queue->bound) {
         return false;
     }
-    mproc__poke64(&queue->head_seen, mproc__load64(&queue->head_ticket));
+    uint64_t head = mproc__load64(&queue->head_ticket); /* SYNC(queue.head_ticket) */
+    mproc__poke64(&queue->head_seen, head);
     return queue->tail_ticket - queue->head_seen >= queue->bound;
 }
 
@@ -442,6 +443,7 @@ static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct cargo *car
         mproc__guard_set(&queue->tail, cargo->claim->word, cargo->claim->value);
     }
     mproc__poke32(&queue->producer_cpu, mproc__mutex_cpu(&queue->tail.mutex));
+    /* SYNC(queue.tail_ticket): the record, before the ticket that says it is there. */
     mproc__guard_publish(&queue->tail, &queue->tail_ticket, ticket + 1);
     return ticket;
 }
@@ -585,7 +587,7 @@ int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t t
 /* Under the head's guard. Knows the tail's ticket at least as of the last look. */
 static bool empty(mproc_queue *queue) {
     if (queue->tail_seen == queue->head_ticket) {
-        uint64_t tail = mproc__load64(&queue->tail_ticket); /* SYNC(guard.publish) */
+        uint64_t tail = mproc__load64(&queue->tail_ticket); /* SYNC(queue.tail_ticket) */
         mproc__poke64(&queue->tail_seen, tail);
     }
     return queue->tail_seen == queue->head_ticket;
@@ -615,6 +617,7 @@ static MPROC__INLINE void advance(mproc_queue *queue, size_t size,
         mproc__guard_set(&queue->head, claim->word, ticket + 1);
     }
     mproc__poke32(&queue->consumer_cpu, mproc__mutex_cpu(&queue->head.mutex));
+    /* SYNC(queue.head_ticket): the record has been read, before its place counts as free. */
     mproc__guard_publish(&queue->head, &queue->head_ticket, ticket + 1);
 }
 
@@ -712,7 +715,7 @@ int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout
                      const struct mproc__claim *claim) {
     int64_t deadline = -1;
     for (;;) {
-        bool closed = mproc__load32(&queue->closed);
+        bool closed = mproc__load32(&queue->closed); /* SYNC(queue.closed) */
         mproc_message got = {message->room, message->room_size, NULL, 0, NULL};
         int r = get_once(queue, &got, claim);
         if (mproc__likely(r == 0)) {
@@ -851,6 +854,7 @@ int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeo
 /* ---------------------------------------------------------------- done, and all done */
 
 static bool all_done(const mproc_queue *queue) {
+    /* SYNC(queue.done) */
     return mproc__load64(&queue->done) == mproc__load64(&queue->tail_ticket);
 }
 
@@ -863,6 +867,7 @@ int mproc_queue_task_done(mproc_queue *queue) {
         if (done >= mproc__load64(&queue->tail_ticket)) {
             return MPROC_EDONE;
         }
+        /* SYNC(queue.done): what was done with a message, before it counts as done. */
     } while (!mproc__cas64(&queue->done, &done, done + 1));
     mproc__fence_after_rmw(); /* the count, before the look at `sleepers` */
     if (mproc__load32(&queue->idle.sleepers) != 0 && all_done(queue)) {
@@ -954,7 +959,7 @@ void mproc_queue_close(mproc_queue *queue) {
     }
     struct mproc__hand *hand = mproc__hand_get();
     mproc__guard_enter(&queue->tail, hand);
-    mproc__store32(&queue->closed, 1);
+    mproc__store32(&queue->closed, 1); /* SYNC(queue.closed): the last put, before the flag */
     mproc__guard_leave(&queue->tail, hand);
     mproc__hand_put(hand);
     mproc__full_fence();

@@ -64,7 +64,7 @@ unsigned mproc_semaphore_value(const mproc_semaphore *semaphore) {
 static bool take(mproc_semaphore *semaphore, uint32_t mark, uint32_t *word) {
     *word = mproc__load32(&semaphore->word);
     while (*word >= ONE) {
-        if (mproc__cas32(&semaphore->word, word, (*word - ONE) | mark)) {
+        if (mproc__cas32(&semaphore->word, word, (*word - ONE) | mark)) { /* SYNC(semaphore.word) */
             return true;
         }
     }
@@ -136,6 +136,7 @@ int mproc_semaphore_release(mproc_semaphore *semaphore) {
         if (word / ONE == MPROC_SEMAPHORE_MAX) {
             return -EOVERFLOW;
         }
+        /* SYNC(semaphore.word): what the releaser did, before what the acquirer does. */
     } while (!mproc__cas32(&semaphore->word, &word, (word & ~SLEEPERS) + ONE));
     if (mproc__unlikely(word & SLEEPERS)) {
         mproc__os_futex_wake(&semaphore->word, 1);

@@ -297,6 +297,7 @@ static void write_words(const struct place *p, const struct value *v) {
     for (size_t at = WORD; v->format == 0 && at < p->room; at += WORD) {
         mproc__poke64(p->slot + at / WORD, text_word(v, at));
     }
+    /* SYNC(list.slot): in a text of several words that nobody guards, the others before the first. */
     mproc__store64(p->slot, v->format != 0 ? v->word : text_word(v, 0));
 }
 
@@ -305,11 +306,11 @@ static void write_all(const struct place *p, const struct value *v, uint64_t for
     bool same = mproc__peek64(p->format) == format && mproc__load_byte(p->kind) == v->kind;
     if (!same) {
         mproc__store64(p->format, FORMAT_NONE);
-        mproc__store_byte(p->kind, v->kind);
+        mproc__store_byte(p->kind, v->kind); /* SYNC(list.kind): None, before another kind */
     }
     write_words(p, v);
     if (!same) {
-        mproc__store64(p->format, format);
+        mproc__store64(p->format, format); /* SYNC(list.format): the value, before what it is */
     }
 }
 
@@ -358,6 +359,7 @@ static bool try_own(struct change *c, uint64_t me, bool judge_owner) {
     if (owner != 0 && (!judge_owner || !is_dead(owner))) {
         return false;
     }
+    /* SYNC(list.owner): what the last owner wrote, before this one looks at it. */
     return mproc__cas64(&c->owner, &owner, me);
 }
 
@@ -390,7 +392,7 @@ static void own(const struct list *l, uint64_t me) {
 }
 
 static void disown(const struct list *l) {
-    mproc__store64(&l->change->owner, 0);
+    mproc__store64(&l->change->owner, 0); /* SYNC(list.owner) */
 }
 
 /* Saves an item; from here to end_change() a death takes everything back. */
@@ -481,6 +483,7 @@ static int read_text(const struct place *p, uint64_t format, mproc_item *out, vo
         uint64_t word = mproc__load64(p->slot + at / WORD);
         memcpy((char *)room + at, &word, length - at < WORD ? length - at : WORD);
     }
+    /* SYNC(list.kind) */
     out->kind = mproc__load_byte(p->kind) == CODE_STR ? MPROC_ITEM_STR : MPROC_ITEM_BYTES;
     out->data = room;
     out->size = length;
@@ -488,7 +491,8 @@ static int read_text(const struct place *p, uint64_t format, mproc_item *out, vo
 }
 
 static int read_item(const struct place *p, mproc_item *out, void *room, size_t size) {
-    uint64_t format = mproc__load64(p->format), word = mproc__load64(p->slot);
+    uint64_t format = mproc__load64(p->format); /* SYNC(list.format) */
+    uint64_t word = mproc__load64(p->slot);     /* SYNC(list.slot) */
     *out = (mproc_item){.kind = MPROC_ITEM_INT, .integer = (int64_t)word};
     if (format == FORMAT_INT) {
         return 0;

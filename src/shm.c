@@ -272,7 +272,7 @@ static int map(mproc_shm *shm) {
         (void)mproc__os_memory_unmap(p, shm->size);
         return r;
     }
-    mproc__store64(&shm->data, (uint64_t)(uintptr_t)p);
+    mproc__store64(&shm->data, (uint64_t)(uintptr_t)p); /* SYNC(shm.data): mapped, before said so */
     return 0;
 }
 
@@ -287,6 +287,7 @@ int mproc_shm_data(mproc_shm *shm, void **out) {
     if (!mproc__expect_handle(shm, MPROC__HANDLE_SHM)) {
         return MPROC_EOTHER;
     }
+    /* SYNC(shm.data) */
     int r = mproc__likely(mproc__load64(&shm->data) != 0) ? 0 : map_once(shm);
     if (r == 0) {
         *out = (void *)(uintptr_t)shm->data;

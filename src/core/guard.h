@@ -35,6 +35,7 @@ static inline void mproc__guard_enter(struct mproc__guard *guard, struct mproc__
     uint64_t mine = mproc__mutex_mine(), word = 0;
     mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
     mproc__program_order();
+    /* SYNC(mutex.word) */
     if (mproc__unlikely(!mproc__cas64(&guard->mutex.word, &word, mine))) {
         mproc__guard_wait(guard, mine);
     }
@@ -49,7 +50,7 @@ static inline void mproc__guard_publish(struct mproc__guard *guard, uint64_t *wo
     mproc__program_order();
     guard->decider = word;
     mproc__program_order();
-    mproc__store64(word, value); /* SYNC(guard.publish): all changes, before the published word */
+    mproc__store64(word, value); /* all changes, before the word; its readers' tag says which */
     mproc__program_order();
 }
 

@@ -14,7 +14,8 @@
 struct mproc__entry *mproc__ledger_free(struct mproc__ledger *ledger) {
     struct mproc__cursor c = mproc__ledger_start(ledger);
     struct mproc__entry *e = mproc__ledger_next(&c);
-    while (e != NULL && mproc__load64(&e->token) != 0) { /* SYNC(entry): its fields, before 0 */
+    /* SYNC(entry.token): its owner has done with the fields, before they are another's. */
+    while (e != NULL && mproc__load64(&e->token) != 0) {
         e = mproc__ledger_next(&c);
     }
     return e;

@@ -117,7 +117,7 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
     unsigned rest = REST;
     for (;;) {
         uint64_t word = mproc__peek64(&mutex->word);
-        if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) {
+        if (word == 0 && mproc__cas64(&mutex->word, &word, mine)) { /* SYNC(mutex.word) */
             return true;
         }
         unsigned pauses = pauses_to_look(word, mine, whom, &rest);
@@ -287,7 +287,7 @@ MPROC__NOINLINE int mproc__mutex_release_marked(struct mproc__mutex *mutex) {
     if (mproc__unlikely(word & STARVED)) {
         return release_starved(mutex, word);
     }
-    word = mproc__exchange64(&mutex->word, 0);
+    word = mproc__exchange64(&mutex->word, 0); /* SYNC(mutex.word) */
     if (mproc__unlikely(word == 0)) {
         return MPROC_ENOTHELD;
     }

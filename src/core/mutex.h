@@ -53,6 +53,7 @@ int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 /* `mine` is mproc__mutex_mine(). A mere try of a held one writes nothing. */
 static inline bool mproc__mutex_try(struct mproc__mutex *mutex, uint64_t mine) {
     uint64_t word = mproc__peek64(&mutex->word);
+    /* SYNC(mutex.word): what the last owner did, before what this one does. */
     return mproc__likely(word == 0 && mproc__cas64(&mutex->word, &word, mine));
 }
 
@@ -67,6 +68,7 @@ static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeo
 /* 0, or MPROC_ENOTHELD when nobody has it. */
 static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
     uint64_t word = mproc__peek64(&mutex->word);
+    /* SYNC(mutex.word) */
     return mproc__likely(word != 0 && !(word & (MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED)) &&
                          mproc__cas64(&mutex->word, &word, 0))
                ? 0
@@ -84,7 +86,7 @@ static inline bool mproc__mutex_acquire_briefly(struct mproc__mutex *mutex) {
 }
 
 static inline void mproc__mutex_release_briefly(struct mproc__mutex *mutex) {
-    mproc__store64(&mutex->word, 0);
+    mproc__store64(&mutex->word, 0); /* SYNC(mutex.word) */
 }
 
 /* The owner's token of a word, 0: nobody has it. */

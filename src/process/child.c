@@ -30,11 +30,11 @@ static size_t given_count;
 /* ---------------------------------------------------------------- whether it can be started again */
 
 bool mproc__initialised(void) {
-    return mproc__load32(&initialised) != 0;
+    return mproc__load32(&initialised) != 0; /* SYNC(child.initialised) */
 }
 
 void mproc__set_initialised(void) {
-    mproc__store32(&initialised, 1);
+    mproc__store32(&initialised, 1); /* SYNC(child.initialised): the family is there */
 }
 
 /* ---------------------------------------------------------------- what it was given */

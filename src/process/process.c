@@ -220,7 +220,7 @@ int mproc_process_sentinel(const mproc_process *process) {
 
 /* Written under the lock; looking at a child is too frequent for taking it. */
 static uint32_t state_of(mproc_process *process) {
-    return mproc__load32(&process->state);
+    return mproc__load32(&process->state); /* SYNC(process.state) */
 }
 
 /* 0 when the caller is the parent of a launched child. */
@@ -240,6 +240,7 @@ static bool collect(mproc_process *process) {
         if (r != 0) {
             process->code = r == 1 ? code : 255; /* somebody else has it, or SIGCHLD is ignored */
             mproc__reap_dead(process->token);
+            /* SYNC(process.state): the code, before the state that makes it constant. */
             mproc__store32(&process->state, MPROC__PROCESS_ENDED);
         }
     }

@@ -96,12 +96,12 @@ static int populate_step(const struct populate *work, size_t at, size_t size) {
 static void *populate_steps(void *arg) {
     struct populate *work = arg;
     size_t at;
-    while (mproc__load64(&work->error) == 0 &&
+    while (mproc__peek64(&work->error) == 0 &&
            (at = (size_t)mproc__add64(&work->next, POPULATE_STEP)) < work->size) {
         size_t left = work->size - at;
         int r = populate_step(work, at, left < POPULATE_STEP ? left : POPULATE_STEP);
         if (r != 0) {
-            mproc__store64(&work->error, (uint64_t)-r);
+            mproc__poke64(&work->error, (uint64_t)-r);
         }
     }
     return NULL;

@@ -32,7 +32,7 @@ static bool is_there(void) {
     if (mproc__likely(mproc__os_life_certain(&shms->life))) {
         return true;
     }
-    uint64_t since = mproc__load64(&shms->since);
+    uint64_t since = mproc__load64(&shms->since); /* SYNC(watcher.since) */
     pid_t pid = (pid_t)mproc__load32(&shms->watcher);
     return since != 0 && pid != 0 && mproc__os_process_is(pid, since) != 0;
 }
@@ -43,6 +43,7 @@ static int start(struct mproc__shms *shms) {
     int r = mproc__os_orphan(mproc__watcher_begin, (void *)(intptr_t)mproc__family_fd(),
                              &shms->watcher);
     if (r == 0) {
+        /* SYNC(watcher.since): the watcher's pid, before the time at which it had it. */
         mproc__store64(&shms->since, mproc__os_boot_now());
     }
     return r;
