@@ -84,6 +84,7 @@ struct list {
     size_t n;
     size_t last;           /* bytes of all slots */
     struct change *change; /* NULL: made by somebody else */
+    size_t saved;          /* bytes that the change can save, as they were judged */
 };
 
 /* One item's places. */
@@ -134,15 +135,16 @@ static uint64_t *word_at(const struct list *l, size_t offset) {
 }
 
 /* The change, if the segment has a whole one. */
-static struct change *find_change(const struct list *l) {
+static struct change *find_change(struct list *l) {
     size_t at = round_up(head_of(l->n) + l->last + tail_of(l->n), ALIGNMENT);
     if (at > l->size || l->size - at < sizeof(struct change)) {
         return NULL;
     }
     struct change *c = (struct change *)(void *)(l->base + at);
-    uint64_t room = mproc__peek64(&c->room);
+    uint64_t room = mproc__load64(&c->room);
     bool whole =
         mproc__peek64(&c->magic) == MAGIC && room % WORD == 0 && room <= l->size - at - sizeof *c;
+    l->saved = whole ? (size_t)room : 0;
     return whole ? c : NULL;
 }
 
@@ -330,10 +332,12 @@ static int self(uint64_t *out) {
     return r;
 }
 
-/* A moment of the last millisecond counts as that process' life: no pid comes round so soon. */
+/* A moment of the last millisecond counts as that process' life: no pid comes round so soon. A number that
+ * is no pid names nobody, who will never be done. */
 static bool is_dead(uint64_t owner) {
     uint64_t when = ((owner & WHEN_MASK) + 1) << WHEN_UNIT;
-    return mproc__os_process_is((pid_t)(owner >> WHEN_BITS), when) == 0;
+    pid_t pid = (pid_t)(owner >> WHEN_BITS);
+    return pid == 0 || mproc__os_process_is(pid, when) == 0;
 }
 
 /* Puts the old item back. A record that cannot be one is left alone. */
@@ -342,8 +346,7 @@ static void roll_back(const struct list *l) {
     struct place p;
     size_t i = (size_t)mproc__peek64(&c->index);
     if (i < l->n && find_place(l, i, &p) == 0) {
-        size_t room = (size_t)mproc__peek64(&c->room);
-        for (size_t at = 0; at < (p.room < room ? p.room : room); at += WORD) {
+        for (size_t at = 0; at < (p.room < l->saved ? p.room : l->saved); at += WORD) {
             mproc__poke64(p.slot + at / WORD, mproc__peek64(&c->old[at / WORD]));
         }
         mproc__store_byte(p.kind, (unsigned char)mproc__peek64(&c->kind));
@@ -444,7 +447,7 @@ int mproc_shareable_list_set(mproc_shm *list, size_t i, const mproc_item *item) 
     if (r != 0) {
         return r;
     }
-    if (l.change == NULL || p.room > mproc__peek64(&l.change->room)) {
+    if (l.change == NULL || p.room > l.saved) {
         write_all(&p, &v, format_of(&v, p.room));
         return 0;
     }

@@ -233,6 +233,28 @@ TEST(list_item_of_an_unknown_format) {
     drop(list);
 }
 
+/* A writer whose name is no process' is not waited for: it will never be done. */
+TEST(list_of_an_owner_that_is_no_process) {
+    void *data;
+    mproc_item items[2] = {integer(1), text("before")}, got;
+    char room[32];
+    mproc_shm *list = make(items, 2);
+    CHECK_OK(mproc_shm_data(list, &data));
+    size_t saved =
+        8; /* bytes behind the head of the last part, which is 64: magic, room, owner, ... */
+    uint64_t *last = (uint64_t *)(void *)((char *)data + mproc_shm_size(list) - 64 - saved);
+    CHECK_EQ(last[1], saved);
+    last[2] = 5;
+    items[1] = text("after");
+    CHECK_OK(mproc_shareable_list_set(list, 1, &items[1]));
+    last[2] = 5;
+    last[3] |= 1; /* and a change is under way, of an item that there is not */
+    last[4] = 2;
+    CHECK_OK(mproc_shareable_list_get(list, 0, &got, room, sizeof room));
+    CHECK_EQ(got.integer, 1);
+    drop(list);
+}
+
 /* ---------------------------------------------------------------- several at a time */
 
 #define LONG_TEXT 200
