@@ -1,25 +1,57 @@
 #!/usr/bin/env bash
-# Usage: FUZZ_SECONDS=60 scripts/fuzz.sh
-# Runs each target of tests/fuzz/meson.build that long; a crash ends with the input that caused it in build/fuzz/found.
+# Usage: FUZZ_SECONDS=60 scripts/fuzz.sh [NAME…]
+# Runs each target of tests/fuzz/meson.build (or the named ones) that long, beginning with its kept inputs in
+# tests/fuzz/corpus/NAME and what earlier runs found in build/fuzz/corpus/NAME. Prints a line a target, the sum,
+# and N passed, N failed. An input that breaks something is kept in build/fuzz/found.
 set -euo pipefail
+export CC=clang
+unset CXX
 . "$(dirname "$0")/common.sh"
 
-seconds=${FUZZ_SECONDS:-60}
+SECONDS_EACH=${FUZZ_SECONDS:-60}
+OUT=$ROOT/build/fuzz
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1
+passed=0 failed=0 inputs=0
+
+# count NAME LOG: the value of a line of libFuzzer's statistics; 0 when the target ended without them.
+count() { sed -n "s/^stat::$1: *//p" "$2" | tail -n 1 | grep . || echo 0; }
+
+# A run that breaks ends before the statistics: what it counted last is in its progress.
+executed() {
+    local n
+    n=$(count number_of_executed_units "$1")
+    [ "$n" -gt 0 ] || n=$(sed -n 's/^#\([0-9]*\)\t.*/\1/p' "$1" | tail -n 1)
+    echo "${n:-0}"
+}
+
+run_target() {
+    local name=$1 log=$OUT/$1.log kept=tests/fuzz/corpus/$1 status=0 n began=$EPOCHREALTIME rate
+    mkdir -p "$OUT/corpus/$name" "$OUT/found"
+    "$BUILD/fuzz/tests/fuzz/fuzz_$name" -max_total_time="$SECONDS_EACH" -timeout=20 -rss_limit_mb=4096 \
+        -print_final_stats=1 -artifact_prefix="$OUT/found/$name-" "$OUT/corpus/$name" "$kept" \
+        >"$log" 2>&1 </dev/null || status=$?
+    n=$(executed "$log")
+    rate=$(awk -v n="$n" -v from="$began" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.0f", n / (to - from) }')
+    inputs=$((inputs + n))
+    printf '%-16s %11d inputs %9d a second\n' "$name" "$n" "$rate"
+    if [ "$status" -eq 0 ]; then
+        passed=$((passed + 1))
+        return
+    fi
+    failed=$((failed + 1))
+    echo "FAILED $name: the input lies in $(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1), the log is $log"
+    grep -E -m 3 'broken:|SUMMARY|runtime error|Error:' "$log" || tail -n 20 "$log"
+}
+
 scripts/setup.sh fuzz
-export CC=clang
 meson_dir "$BUILD/fuzz" --buildtype=debugoptimized -Dfuzz=true -Dlibrary=false -Dtests=false -Db_lundef=false
 meson_build "$BUILD/fuzz"
-mkdir -p "$BUILD/fuzz/found"
-passed=0 failed=0
-while read -r target; do
-    name=$(basename "$target")
-    mkdir -p "$BUILD/corpus/$name"
-    if quietly "$name, $seconds s" "$target" -max_total_time="$seconds" -timeout=10 -verbosity=0 \
-        -artifact_prefix="$BUILD/fuzz/found/$name-" "$BUILD/corpus/$name"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-    fi
-done < <(programs_in "$BUILD/fuzz/tests/fuzz")
+if [ $# -eq 0 ]; then
+    mapfile -t all < <(programs_in "$BUILD/fuzz/tests/fuzz" | sed 's|.*/fuzz_||')
+    set -- "${all[@]}"
+fi
+for name in "$@"; do run_target "$name"; done
+printf '%-16s %11d inputs\n' all "$inputs"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
