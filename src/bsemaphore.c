@@ -18,21 +18,20 @@
  *            compare-and-swap under the mutex, back by a store under it.
  *   ledger   entry.number: permits of the member entry.token; under the mutex. Means nothing, and may be
  *            anything, while the word is not SHARED.
- *   signal, sleepers   an event count: a sleeper sets `sleepers` under the mutex and sleeps while `signal`
- *            is what it was; who gives permits clears `sleepers` and changes `signal`. A sleeper that gets
- *            a permit sets `sleepers` again and wakes the next one if there are more.
+ *   permits  an event count, under the mutex. A sleeper that gets a permit announces those behind it
+ *            again, and wakes the next one if there are more permits.
  *   changer  who changed the number last: a hint.
  *
  * Invariants.
  *   B1  At most bound permits are taken; while the mutex is free and the word SHARED, the sum of the
  *       entries' numbers.
  *   B2  An entry with a number has a token.
- *   B3  While the mutex is free and `sleepers` set, the word is SHARED.
+ *   B3  While the mutex is free and `permits` has sleepers, the word is SHARED.
  *
  * If a member dies here: see B1. Its permits are given back by whoever finds none left: at once if the
  * member has been reaped, else after a slice, or after some tries.
  */
-#include "core/family.h"
+#include "core/eventcount.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
 #include "core/look.h"
@@ -51,8 +50,7 @@ struct mproc_bsemaphore {
     struct mproc__mutex mutex;
     uint32_t bound;
     uint32_t most; /* permits that a word which is not SHARED counts */
-    uint32_t signal;
-    uint32_t sleepers;
+    struct mproc__eventcount permits;
     struct mproc__peer changer;
     struct mproc__ledger ledger;
 };
@@ -156,12 +154,14 @@ static void enter(mproc_bsemaphore *semaphore) {
         (mproc__load64(&semaphore->word) & SHARED)) {
         mproc__store64(&semaphore->word, SHARED | sum(semaphore));
     }
-    assert(semaphore->sleepers == 0 || (mproc__load64(&semaphore->word) & SHARED));
+    assert(!mproc__eventcount_awaited(&semaphore->permits) ||
+           (mproc__load64(&semaphore->word) & SHARED));
     share(semaphore);
 }
 
 static void leave(mproc_bsemaphore *semaphore) {
-    if (mproc__peek64(&semaphore->word) == SHARED && semaphore->sleepers == 0) {
+    if (mproc__peek64(&semaphore->word) == SHARED &&
+        !mproc__eventcount_awaited(&semaphore->permits)) {
         mproc__store64(&semaphore->word, 0);
     }
     (void)mproc__mutex_release(&semaphore->mutex);
@@ -237,12 +237,14 @@ static int take(mproc_bsemaphore *semaphore) {
 
 /* True: somebody is to be woken, after leaving. */
 static bool call_sleepers(mproc_bsemaphore *semaphore) {
-    if (mproc__likely(semaphore->sleepers == 0)) {
-        return false;
+    return mproc__eventcount_call_locked(&semaphore->permits);
+}
+
+static void leave_and_wake(mproc_bsemaphore *semaphore, bool wake) {
+    leave(semaphore);
+    if (wake) {
+        mproc__eventcount_wake_called(&semaphore->permits);
     }
-    mproc__poke32(&semaphore->sleepers, 0);
-    mproc__store32(&semaphore->signal, semaphore->signal + 1);
-    return true;
 }
 
 /* ---------------------------------------------------------------- acquiring */
@@ -270,13 +272,10 @@ static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen) {
         (void)forgive(semaphore, true);
     }
     int r = take(semaphore);
-    mproc__poke32(&semaphore->sleepers, 1);
+    mproc__eventcount_announce_locked(&semaphore->permits);
     bool wake = r == 0 && taken(semaphore) < semaphore->bound && call_sleepers(semaphore);
-    *seen = semaphore->signal;
-    leave(semaphore);
-    if (wake) {
-        mproc__os_futex_wake(&semaphore->signal, 1);
-    }
+    *seen = mproc__eventcount_seen_locked(&semaphore->permits);
+    leave_and_wake(semaphore, wake);
     return r;
 }
 
@@ -296,7 +295,7 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
         if (slice < 0) {
             return -ETIMEDOUT;
         }
-        slept = mproc__os_futex_wait(&semaphore->signal, seen, slice);
+        slept = mproc__eventcount_sleep(&semaphore->permits, seen, slice);
     }
 }
 
@@ -348,10 +347,7 @@ static MPROC__NOINLINE int release_shared(mproc_bsemaphore *semaphore) {
         put_down(semaphore, e, e->number - 1);
         wake = call_sleepers(semaphore);
     }
-    leave(semaphore);
-    if (wake) {
-        mproc__os_futex_wake(&semaphore->signal, 1);
-    }
+    leave_and_wake(semaphore, wake);
     return e != NULL ? 0 : MPROC_ENOTHELD;
 }
 
@@ -367,10 +363,7 @@ static unsigned value_shared(mproc_bsemaphore *semaphore) {
     enter(semaphore);
     bool wake = forgive(semaphore, true) && call_sleepers(semaphore);
     unsigned value = semaphore->bound - taken(semaphore);
-    leave(semaphore);
-    if (wake) {
-        mproc__os_futex_wake(&semaphore->signal, 1);
-    }
+    leave_and_wake(semaphore, wake);
     return value;
 }
 

@@ -21,7 +21,7 @@
  *   head_seen       producers' copy of head_ticket, looked up when the queue seems full. Never ahead of it.
  *   tail_seen       consumers' copy of tail_ticket, so that they read the other side's line only when
  *                   they have caught up. Never ahead of it.
- *   *_event         see struct event.
+ *   items, room, idle   event counts (core/eventcount.h).
  *   bound, closed   constant; closed goes from 0 to 1, under `tail`.
  *   done            how many messages were reported done: by compare-and-swap, which is its commit.
  *
@@ -42,6 +42,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/eventcount.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -79,17 +80,6 @@ struct segment {
     uint64_t size; /* bytes of the segment, this header included */
 };
 
-/*
- * Sleeping until the other side has done something (an event count). A sleeper reads `signal`, sets
- * `sleepers`, looks once more, and sleeps while `signal` is what it read. The other side, when it sees
- * `sleepers`, clears it, changes `signal` and wakes one; if one was there, more may be, so it sets
- * `sleepers` again. A dead sleeper therefore costs one idle wake, and is forgotten.
- */
-struct event {
-    uint32_t signal;
-    uint32_t sleepers;
-};
-
 struct mproc_queue {
     struct mproc__object object;
 
@@ -113,14 +103,14 @@ struct mproc_queue {
     struct mproc__undo head_log[QUEUE_UNDO];
 
     /* read by all, seldom written */
-    _Alignas(MPROC__LINE) struct event items;
-    struct event room;
+    _Alignas(MPROC__LINE) struct mproc__eventcount items;
+    struct mproc__eventcount room;
     uint64_t bound;
     uint32_t closed;
 
     /* of those who report what is done, and who wait for that */
     _Alignas(MPROC__LINE) uint64_t done;
-    struct event idle;
+    struct mproc__eventcount idle;
 };
 
 static struct segment *segment_at(uint64_t word) {
@@ -147,27 +137,6 @@ static inline void copy(char *to, const char *from, size_t size) {
     } else if (size > 0) {
         memcpy(to, from, size);
     }
-}
-
-/* ---------------------------------------------------------------- events */
-
-static MPROC__NOINLINE void event_wake_one(struct event *event) {
-    mproc__store32(&event->sleepers, 0);
-    mproc__add32(&event->signal, 1);
-    if (mproc__os_futex_wake(&event->signal, 1) > 0) {
-        mproc__store32(&event->sleepers, 1);
-    }
-}
-
-static inline void event_wake(struct event *event) {
-    if (mproc__unlikely(mproc__load32(&event->sleepers) != 0)) {
-        event_wake_one(event);
-    }
-}
-
-static void event_wake_all(struct event *event) {
-    mproc__add32(&event->signal, 1);
-    (void)mproc__os_futex_wake(&event->signal, INT32_MAX);
 }
 
 /* ---------------------------------------------------------------- waiting */
@@ -200,7 +169,7 @@ static bool full(mproc_queue *queue) {
 /* What one side waits for, and where the other side was last seen. */
 struct side {
     bool (*ready)(const mproc_queue *queue);
-    struct event *event;
+    struct mproc__eventcount *event;
     const uint32_t *peer_cpu;
     bool ends_on_close; /* there is no use in waiting for a closed queue */
     bool may_yield; /* a consumer of messages, as opposed to tasks, whose producers wait for them */
@@ -272,9 +241,7 @@ static bool yield(const mproc_queue *queue, const struct side *side, bool stream
 static int sleep_slices(const mproc_queue *queue, const struct side *side, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     for (;;) {
-        uint32_t seen = mproc__load32(&side->event->signal);
-        mproc__store32(&side->event->sleepers, 1);
-        mproc__full_fence();
+        uint32_t seen = mproc__eventcount_announce(side->event);
         if (settled(queue, side)) {
             return 0;
         }
@@ -282,7 +249,7 @@ static int sleep_slices(const mproc_queue *queue, const struct side *side, int64
         if (slice < 0) {
             return -ETIMEDOUT;
         }
-        if (mproc__os_futex_wait(&side->event->signal, seen, slice) == -EINTR) {
+        if (mproc__eventcount_sleep(side->event, seen, slice) == -EINTR) {
             return -EINTR;
         }
     }
@@ -475,7 +442,7 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
     }
     if (r == 0) {
         mproc__fence_after_rmw(); /* the ticket's store, before the look at `sleepers` */
-        event_wake(&queue->items);
+        mproc__eventcount_wake(&queue->items);
     }
     return r;
 }
@@ -657,7 +624,7 @@ static MPROC__INLINE int try_take(mproc_queue *queue, struct mproc__hand *hand,
     }
     if (r == 0 && queue->bound != 0) {
         mproc__fence_after_rmw();
-        event_wake(&queue->room);
+        mproc__eventcount_wake(&queue->room);
     }
     return r;
 }
@@ -870,8 +837,8 @@ int mproc_queue_task_done(mproc_queue *queue) {
         /* SYNC(queue.done): what was done with a message, before it counts as done. */
     } while (!mproc__cas64(&queue->done, &done, done + 1));
     mproc__fence_after_rmw(); /* the count, before the look at `sleepers` */
-    if (mproc__load32(&queue->idle.sleepers) != 0 && all_done(queue)) {
-        event_wake_all(&queue->idle);
+    if (mproc__eventcount_awaited(&queue->idle) && all_done(queue)) {
+        mproc__eventcount_wake_all(&queue->idle);
     }
     return 0;
 }
@@ -963,8 +930,8 @@ void mproc_queue_close(mproc_queue *queue) {
     mproc__guard_leave(&queue->tail, hand);
     mproc__hand_put(hand);
     mproc__full_fence();
-    event_wake_all(&queue->items);
-    event_wake_all(&queue->room);
+    mproc__eventcount_wake_all(&queue->items);
+    mproc__eventcount_wake_all(&queue->room);
 }
 
 /* ---------------------------------------------------------------- check */
