@@ -67,12 +67,12 @@ uint64_t mproc__chunk_number(const void *address) {
 }
 
 bool mproc__chunks_contain(const void *address) {
-    return (uint64_t)(uintptr_t)address >= chunks->first &&
+    return chunks != NULL && (uint64_t)(uintptr_t)address >= chunks->first &&
            mproc__chunk_number(address) < mproc__chunks_top();
 }
 
 uint64_t mproc__chunks_top(void) {
-    return mproc__load64(&chunks->top);
+    return mproc__peek64(&chunks->top);
 }
 
 uint64_t mproc__chunks_limit(void) {

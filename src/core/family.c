@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "core/member.h"
 #include "system/os.h"
@@ -50,26 +48,9 @@ int mproc__family_fd(void) {
 
 /* ---------------------------------------------------------------- founding */
 
-static uint64_t smaller(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-/* A memory limit of the control group, or all. */
-static uint64_t cgroup_limit(void) {
-    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-    uint64_t limit = UINT64_MAX;
-    if (f != NULL) {
-        if (fscanf(f, "%" SCNu64, &limit) != 1) {
-            limit = UINT64_MAX;
-        }
-        fclose(f);
-    }
-    return limit;
-}
-
 /* Bytes that the family may use: three quarters of what there is, or what MPROC_ARENA_LIMIT says. */
 static uint64_t byte_limit(void) {
-    uint64_t limit = smaller(mproc__os_memory_total(), cgroup_limit()) / 4 * 3;
+    uint64_t limit = mproc__os_memory_total() / 4 * 3;
     const char *text = getenv("MPROC_ARENA_LIMIT");
     if (text != NULL && *text != 0) {
         limit = strtoull(text, NULL, 0);
@@ -77,17 +58,9 @@ static uint64_t byte_limit(void) {
     return limit;
 }
 
-/* Address space limits (ulimit -v, -f) ask for a smaller span. */
 static uint64_t span_max(void) {
-    uint64_t span = SPAN_MAX;
-    struct rlimit r;
-    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
-        span = smaller(span, r.rlim_cur);
-    }
-    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
-        span = smaller(span, r.rlim_cur / 2);
-    }
-    return span & ~(uint64_t)(MPROC__CHUNK - 1);
+    uint64_t span = mproc__os_memory_span();
+    return (span < SPAN_MAX ? span : SPAN_MAX) & ~(uint64_t)(MPROC__CHUNK - 1);
 }
 
 /* Each mechanism learns where its part of the arena is; NULL: there is no arena any more. */
@@ -112,7 +85,7 @@ static void lay_out(struct mproc__family *f, uint64_t span) {
     mproc__chunks_init(&f->chunks, base + sizeof *f, base + span,
                        byte_limit() >> MPROC__CHUNK_SHIFT);
     mproc__heap_init(&f->heap);
-    mproc__store64(&f->magic, MPROC__MAGIC);
+    mproc__store64(&f->magic, MPROC__MAGIC); /* SYNC(family.magic): the layout, before it is one */
 }
 
 static int map_somewhere(int fd, uint64_t span, uint64_t *base) {
@@ -134,7 +107,7 @@ static int reserve_span(uint64_t span, uint64_t *base) {
     }
     int r = map_somewhere(fd, span, base);
     if (r != 0) {
-        close(fd);
+        mproc__os_close(fd);
         return r;
     }
     family_fd = fd;
@@ -184,10 +157,11 @@ static bool read_invitation(struct invitation *out) {
 static int take_reserved_place(const struct invitation *t) {
     struct mproc__slot *slot = mproc__token_slot(t->token);
     pid_t told = slot != NULL ? mproc__load_pid(&slot->pid) : 0;
-    if (told != 0 && told != getpid()) {
+    if (told != 0 && told != mproc__os_pid()) {
         return MPROC_ESTRANGER;
     }
-    if (slot != NULL && (slot->ppid == getppid() || (slot->flags & MPROC_DETACHED) != 0)) {
+    if (slot != NULL &&
+        (slot->ppid == mproc__os_parent_pid() || (slot->flags & MPROC_DETACHED) != 0)) {
         return mproc__member_adopt(t->token);
     }
     return mproc__token_dead(t->starter) ? -ESRCH : MPROC_ESTRANGER;
@@ -195,6 +169,7 @@ static int take_reserved_place(const struct invitation *t) {
 
 static int accept_invitation(const struct invitation *t) {
     struct mproc__family *f = (struct mproc__family *)(uintptr_t)t->base;
+    /* SYNC(family.magic) */
     if (mproc__load64(&f->magic) != MPROC__MAGIC || f->base != t->base || f->span != t->span) {
         return MPROC_ESTRANGER;
     }
@@ -247,6 +222,6 @@ void mproc__family_forget(void) {
     size_t span = mproc__family->span;
     point_at(NULL);
     (void)mproc__os_memory_unmap(base, span);
-    close(family_fd);
+    mproc__os_close(family_fd);
     family_fd = -1;
 }

@@ -39,7 +39,7 @@ struct mproc__hand *mproc__hand_take(void) {
             return &me->slot->hands[SHARED_HAND];
         }
         uint32_t i = (uint32_t)__builtin_ctz(free);
-        if (mproc__cas32(&me->taken, &taken, taken | 1u << i)) {
+        if (mproc__cas32(&me->taken, &taken, taken | 1u << i)) { /* SYNC(hand.taken) */
             mproc__thread_hand = &me->slot->hands[i];
             pthread_setspecific(hand_key, mproc__thread_hand);
             return mproc__thread_hand;
@@ -55,6 +55,7 @@ static void return_hand(void *hand) {
     struct mproc__self *me = mproc__self();
     ptrdiff_t i = (struct mproc__hand *)hand - me->slot->hands;
     if (i >= 0 && i < MPROC__HANDS) {
+        /* SYNC(hand.taken): what it did with the hand, before another thread takes it. */
         (void)mproc__clear32(&me->taken, 1u << i);
     }
     mproc__thread_hand = NULL;

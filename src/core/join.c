@@ -23,6 +23,7 @@ int mproc__family_join(void) {
         r = mproc__family_begin();
     }
     if (r >= 0) {
+        /* SYNC(join.family_joined): all is ready, before it is said. */
         mproc__store32(&mproc__family_joined, 1);
     }
     pthread_mutex_unlock(&joining);
@@ -31,7 +32,7 @@ int mproc__family_join(void) {
 
 void mproc__family_leave(void) {
     int error = errno;
-    mproc__store32(&mproc__family_joined, 0);
+    mproc__store32(&mproc__family_joined, 0); /* there is no other thread */
     mproc__family_forget();
     errno = error;
 }

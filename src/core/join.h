@@ -20,6 +20,7 @@ void mproc__family_leave(void);
 
 /* Joins on first use, as every `noun_new` does. */
 static inline int mproc__family_need(void) {
+    /* SYNC(join.family_joined) */
     int r = mproc__likely(mproc__load32(&mproc__family_joined)) ? 0 : mproc__family_join();
     return r < 0 ? r : 0;
 }

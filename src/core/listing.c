@@ -37,7 +37,7 @@ int mproc_self(mproc_member *out) {
 static bool describe_living(struct mproc__hand *hand, uint32_t number, mproc_member *out) {
     struct mproc__slot *slot = &mproc__table->slots[number];
     mproc__guard_enter(&mproc__members->guard, hand);
-    uint64_t state = mproc__load64(&slot->state);
+    uint64_t state = mproc__load64(&slot->state); /* SYNC(slot.state) */
     bool living = (state & 0xff) == MPROC__SLOT_LIVE;
     if (living) {
         describe(slot, state, out);

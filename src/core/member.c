@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/reaper.h"
 
@@ -83,7 +82,7 @@ int mproc__member_expect(const char *name, mproc_method method, unsigned flags, 
         struct mproc__slot *slot = mproc__token_slot(*token);
         slot->method = method;
         slot->flags = flags;
-        slot->ppid = getpid();
+        slot->ppid = mproc__os_pid();
         strncpy(slot->name, name, sizeof slot->name - 1); /* the rest is zero */
     }
     return r;
@@ -130,8 +129,8 @@ static void become(uint64_t token) {
 
 static void identify(struct mproc__slot *slot) {
     slot->born = mproc__os_boot_now();
-    slot->ppid = getppid();
-    mproc__store_pid(&slot->pid, getpid());
+    slot->ppid = mproc__os_parent_pid();
+    mproc__store_pid(&slot->pid, mproc__os_pid()); /* SYNC(slot.pid): its parent, before its pid */
 }
 
 int mproc__member_adopt(uint64_t token) {
@@ -141,9 +140,10 @@ int mproc__member_adopt(uint64_t token) {
         return MPROC_ESTRANGER;
     }
     identify(slot);
-    if (mproc__os_tid() == getpid()) { /* other threads may end before their process */
+    if (mproc__os_tid() == mproc__os_pid()) { /* other threads may end before their process */
         mproc__os_life_begin(&slot->life);
     }
+    /* SYNC(slot.state): who it is and the sign of its life, before it is LIVE. */
     if (!mproc__cas64(&slot->state, &state, mproc__token_state(token, MPROC__SLOT_LIVE))) {
         return MPROC_ESTRANGER;
     }

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "core/chunk.h"
 #include "core/guard.h"
 
 enum mproc__kind {
@@ -59,7 +60,7 @@ static inline bool mproc__object_looks(const void *pointer, enum mproc__kind kin
 
 /* The same for any pointer at all. */
 static inline bool mproc__object_is(const void *pointer, enum mproc__kind kind) {
-    return mproc_in_arena(pointer) && (uintptr_t)pointer % 16 == 0 &&
+    return mproc__chunks_contain(pointer) && (uintptr_t)pointer % 16 == 0 &&
            mproc__object_looks(pointer, kind);
 }
 

@@ -34,7 +34,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/heap.h"
 #include "core/token.h"
@@ -255,7 +254,7 @@ void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
     while (mproc__peek64(&shms->first) != 0 && (s = find_busy(hand, token)) != NULL) {
         uint64_t inode = mproc__load64(&s->inode);
         if (inode == 0) {
-            (void)unlink(mproc__shm_path(s->name, path));
+            (void)mproc__os_file_unlink(mproc__shm_path(s->name, path));
             mproc__segment_drop(hand, s);
         } else {
             mproc__segment_review(hand, s);

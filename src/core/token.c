@@ -20,8 +20,6 @@
  */
 #include "core/token.h"
 
-#include <unistd.h>
-
 #define CHILDREN_MAX 1024 /* of a process with more, an early death stays unnoticed */
 
 struct mproc__table *mproc__table;
@@ -34,7 +32,7 @@ void mproc__table_enter(struct mproc__table *table) {
 }
 
 uint64_t mproc__thread_ask(void) {
-    mproc__thread_id = (uint64_t)getpid() << 32 | (uint32_t)mproc__os_tid();
+    mproc__thread_id = (uint64_t)mproc__os_pid() << 32 | (uint32_t)mproc__os_tid();
     return mproc__thread_id;
 }
 
@@ -69,6 +67,7 @@ static bool children_known(pid_t parent) {
  * a child whose thread ends moves to another thread's list. */
 static bool died_unknown(const struct mproc__slot *slot) {
     for (int i = 0; i < 2; i++) {
+        /* SYNC(slot.pid) */
         if (!children_known(slot->ppid) || mproc__load_pid(&slot->pid) != MPROC__PID_UNKNOWN) {
             return false;
         }
@@ -106,7 +105,7 @@ bool mproc__token_dead(uint64_t token) {
     if (slot == NULL) {
         return true;
     }
-    unsigned state = mproc__load64(&slot->state) & 0xff;
+    unsigned state = mproc__load64(&slot->state) & 0xff; /* SYNC(slot.state) */
     if (state == MPROC__SLOT_DYING || process_ended(slot, state)) {
         return true;
     }

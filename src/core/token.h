@@ -75,7 +75,7 @@ static inline uint64_t mproc__token_state(uint64_t token, enum mproc__slot_state
 
 /* Slots from this number on were never used: looking at them would only touch new pages. */
 static inline uint32_t mproc__table_top(void) {
-    return (uint32_t)mproc__load64(&mproc__table->top);
+    return (uint32_t)mproc__peek64(&mproc__table->top);
 }
 
 /* The slot of a token, or NULL when its member is gone and reaped. */
@@ -85,7 +85,7 @@ static inline struct mproc__slot *mproc__token_slot(uint64_t token) {
         return NULL;
     }
     struct mproc__slot *slot = &mproc__table->slots[number];
-    uint64_t state = mproc__load64(&slot->state);
+    uint64_t state = mproc__load64(&slot->state); /* SYNC(slot.state) */
     return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
 }
 

@@ -84,8 +84,10 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 int mproc__os_memory_populate(int fd, void *address, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. */
 int mproc__os_memory_release(void *address, size_t size);
-/* Bytes of physical memory of the machine. */
-size_t mproc__os_memory_total(void);
+/* Bytes of memory that there are for the process: the machine's, or its control group's. */
+uint64_t mproc__os_memory_total(void);
+/* Bytes of address space that one mapping may take, by the limits that are set (ulimit -v, -f). */
+uint64_t mproc__os_memory_span(void);
 
 /* ---- files that are memory, and have names */
 

@@ -4,9 +4,12 @@
  * SPDX-License-Identifier: MIT
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +138,38 @@ int mproc__os_memory_release(void *address, size_t size) {
     return os_result(madvise(address, size, MADV_REMOVE));
 }
 
-size_t mproc__os_memory_total(void) {
-    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+/* ---------------------------------------------------------------- limits */
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t group_limit(void) {
+    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
+    uint64_t limit = UINT64_MAX;
+    if (f != NULL) {
+        if (fscanf(f, "%" SCNu64, &limit) != 1) {
+            limit = UINT64_MAX;
+        }
+        fclose(f);
+    }
+    return limit;
+}
+
+uint64_t mproc__os_memory_total(void) {
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return smaller(machine, group_limit());
+}
+
+/* The file behind the mapping counts against the one limit; of the other, half is left to the program. */
+uint64_t mproc__os_memory_span(void) {
+    uint64_t span = UINT64_MAX;
+    struct rlimit r;
+    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
+        span = smaller(span, r.rlim_cur);
+    }
+    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
+        span = smaller(span, r.rlim_cur / 2);
+    }
+    return span;
 }

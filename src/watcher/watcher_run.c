@@ -123,19 +123,19 @@ static pid_t pid_of(const struct mproc__slot *slot) {
 }
 
 static bool runs(const struct mproc__slot *slot, unsigned kind) {
-    uint64_t when = kind == MPROC__SLOT_LIVE ? mproc__load64(&slot->born) : UINT64_MAX;
+    uint64_t when = kind == MPROC__SLOT_LIVE ? mproc__peek64(&slot->born) : UINT64_MAX;
     return pid_of(slot) > 0 && process_is(pid_of(slot), when);
 }
 
 static bool has_starter(const struct mproc__slot *slot) {
-    const struct mproc__slot *starter = mproc__token_slot(mproc__load64(&slot->parent));
+    const struct mproc__slot *starter = mproc__token_slot(mproc__peek64(&slot->parent));
     return starter != NULL && runs(starter, mproc__load64(&starter->state) & 0xff);
 }
 
 /* False: the slot stands for nobody, or for a child that its living starter stands for. A child whose
  * starter has died before anybody knew its pid is turned away. */
 static bool stands_for_somebody(struct mproc__slot *slot) {
-    uint64_t state = mproc__load64(&slot->state);
+    uint64_t state = mproc__load64(&slot->state); /* SYNC(slot.state) */
     unsigned kind = state & 0xff;
     if (kind == MPROC__SLOT_FREE || kind == MPROC__SLOT_DYING) {
         return false;
