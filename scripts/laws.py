@@ -55,7 +55,6 @@ HEADERS = {
 KERNEL = "the other end is the kernel"
 UNTAGGED = {
     "src/array.c: at": "a number of the program's",
-    "src/bsemaphore.c: signal": "changed under the mutex; the kernel compares it",
     "src/core/ledger.c: link": "under the object's mutex",
     "src/core/ledger.h: next": "under the object's mutex",
     "src/core/look.h: word": "a noun's word, and tagged there",
@@ -70,7 +69,8 @@ UNTAGGED = {
     "src/process/init.c: attached": "says who is first, and no more",
     "src/process/process.c: count": "a number for names",
     "src/process/template.c: pid": KERNEL,
-    "src/shareable_list.c: word_at": "the layout is constant since the file has its name",
+    "src/shareable_list.c: room": "constant since the file has its name",
+    "src/shareable_list.c: word_at": "constant since the file has its name",
     "src/system/os_memory.c: next": "shares out the work; pthread_join() orders it",
     "src/system/os_process.c: word": KERNEL,
     "src/system/os_start.c: in_use": KERNEL,
@@ -332,10 +332,9 @@ def word_of(argument: str) -> str:
     return names[-1] if names else ""
 
 
-def untagged(source: Source, tags: list[Tag], used: set[str]) -> Iterator[Breach]:
-    """Operations of acquire and release whose word has no tag in the file, and no reason."""
-    words = {tag.name.rsplit(".", 1)[-1] for tag in tags}
-    lines = {tag.operation for tag in tags}
+def untagged(source: Source, words: set[str], used: set[str]) -> Iterator[Breach]:
+    """Operations of acquire and release whose word has no tag in the module, and no reason."""
+    lines = {tag.operation for tag in tags_in(source)}
     for m in OPERATION.finditer(source.code):
         line, word = source.line_of(m.start()), word_of(m["word"])
         if m["kind"] in ("peek", "poke", "copy", "guard_publish") or word in words or line in lines:
@@ -350,13 +349,15 @@ def untagged(source: Source, tags: list[Tag], used: set[str]) -> Iterator[Breach
 def sync(tree: Tree) -> Iterator[Breach]:
     """Each word that orders others has a tag, which stands at a release and at an acquire."""
     used: set[str] = set()
+    sources = [s for s in tree.library() if s.path != "src/system/atomic.h"]
     all_tags: dict[str, list[tuple[Source, Tag]]] = {}
-    for source in tree.library():
-        if source.path != "src/system/atomic.h":
-            tags = tags_in(source)
-            yield from untagged(source, tags, used)
-            for tag in tags:
-                all_tags.setdefault(tag.name, []).append((source, tag))
+    words: dict[str, set[str]] = {}
+    for source in sources:
+        for tag in tags_in(source):
+            all_tags.setdefault(tag.name, []).append((source, tag))
+            words.setdefault(module_of(source.path), set()).add(tag.name.rsplit(".", 1)[-1])
+    for source in sources:
+        yield from untagged(source, words.get(module_of(source.path), set()), used)
     for name, places in sorted(all_tags.items()):
         source, tag = places[0]
         ends = [tag.kinds for _, tag in places if tag.kinds]

@@ -13,7 +13,8 @@ int mproc__eventcount_sleep(const struct mproc__eventcount *count, uint32_t seen
 
 MPROC__NOINLINE void mproc__eventcount_wake_one(struct mproc__eventcount *count) {
     mproc__store32(&count->sleepers, 0);
-    mproc__add32(&count->signal, 1);
+    mproc__add32(&count->signal,
+                 1); /* SYNC(eventcount.signal): what has happened, before that it has */
     if (mproc__os_futex_wake(&count->signal, 1) > 0) {
         mproc__store32(&count->sleepers, 1);
     }

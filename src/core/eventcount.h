@@ -33,7 +33,8 @@ struct mproc__eventcount {
 /* Announces the caller and returns what to sleep on. The caller looks at its words after that, and
  * calls mproc__eventcount_sleep() if there is nothing for it. */
 static inline uint32_t mproc__eventcount_announce(struct mproc__eventcount *count) {
-    uint32_t seen = mproc__load32(&count->signal);
+    uint32_t seen = mproc__load32(&count->signal); /* SYNC(eventcount.signal) */
+    /* SYNC(eventcount.sleepers): of two that announce and change first, then look, one sees the other. */
     mproc__store32(&count->sleepers, 1);
     mproc__full_fence();
     return seen;
@@ -48,7 +49,7 @@ void mproc__eventcount_wake_one(struct mproc__eventcount *count);
 void mproc__eventcount_wake_all(struct mproc__eventcount *count);
 
 static inline bool mproc__eventcount_awaited(const struct mproc__eventcount *count) {
-    return mproc__load32(&count->sleepers) != 0;
+    return mproc__load32(&count->sleepers) != 0; /* SYNC(eventcount.sleepers) */
 }
 
 /* Wakes one sleeper if there may be one. */
