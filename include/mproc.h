@@ -3,53 +3,94 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * This header is the manual of the library: first the laws that hold for every
- * function, then the nouns in the order in which a program meets them.
+ * This header is the manual of the library: first the laws that hold for every function, then the
+ * caveats, then the nouns in the order in which a program meets them.
  *
  * THE LAWS
  *
- *  1. Family and arena. A process and all it starts through mproc are a family.
- *     The family owns one arena: memory mapped at the same address in every
- *     member, so that a plain pointer into it is valid in all of them.
- *  2. Errors. Functions that can fail return 0 or a negative code: -errno where
- *     an errno says it (-ENOMEM, -ETIMEDOUT, ...), one of MPROC_E* where none
- *     does. mproc_strerror() words any of them. Outputs are written on success
- *     only. Caller's bugs (a NULL handle, a wild pointer) are asserted in debug
- *     builds.
- *  3. Ownership. What `noun_new` puts into *out is held once by the calling member;
- *     mproc_drop() gives that hold back, mproc_hold() takes another one. The
- *     memory goes when the last hold of any member is gone; the holds of a dead
- *     member are given back by whoever notices its death. A forked child
- *     inherits its parent's holds; any other child takes its own with
- *     mproc_hold(), or uses the object only while its starter holds it. A
- *     parameter called `owned` passes to the callee, one called `lent` is only
- *     used during the call.
- *     Three words for three ways out. *drop* gives back what the caller has of a thing: a hold on a shared
- *     object, or a handle, which is private memory of this process; the thing itself goes when nobody has
- *     anything of it. *close* says that nothing more will come (of a queue, a pool), and gives nothing
- *     back. *free* gives a block of the arena back. (*unlink* takes the name of a segment away.)
- *  4. Time. Timeouts are relative nanoseconds; each call makes one deadline of
- *     its own. MPROC_FOREVER waits without end, 0 only tries. A timeout that
- *     passes is -ETIMEDOUT.
- *  5. Signals. A blocking call during which a signal handler ran returns -EINTR;
- *     nothing has happened then, call again. The library installs no handlers
- *     but the one described at MPROC_ATTACHED.
- *  6. Threads. Every function may be called by any thread at any time, except
- *     where it says otherwise. None may be called from a signal handler.
- *  7. Death. SIGKILL of any member at any instruction leaves every shared object
- *     consistent, loses nothing that a call had returned success for, and blocks
- *     nobody for longer than it takes to notice (50 ms at the most, plus the
- *     time the scheduler takes).
- *  8. What may be stored in the arena: plain data and pointers into the arena.
- *     Never a descriptor, never a pointer to private memory, never the address
- *     of a function (pass functions through the calls that take them).
- *
- *  9. Making. A process that is no member yet becomes one by the first object that it makes, if
- *     mproc_init() has not made it one before: each `noun_new` has the errors of joining, too. They are
- *     MPROC_EADDRESS, MPROC_EBUILD, -ESRCH, -ENOMEM and what the system calls for the
- *     arena report (-EMFILE, -ENFILE, -ENOSYS).
+ *  1. Family and arena. A process and all it starts through mproc are a family, and each of them is
+ *     a member. The family owns one arena: memory mapped at the same address in every member, so
+ *     that a plain pointer into it is valid in all of them.
+ *  2. Errors. A function that can fail returns 0 or a negative code: -errno where an errno says it
+ *     (-ENOMEM, -ETIMEDOUT, ...), one of MPROC_E* where none does. mproc_strerror() words any of
+ *     them. The comment above a function names all of its errors, but for those of laws 3 and 4 and
+ *     what a system call reports that should not happen. Outputs are written on success only.
+ *  3. Misuse. A pointer that is not what the function is for (an object of another kind, one that
+ *     is gone, private memory) is the caller's bug. Debug builds of the library assert it. Release
+ *     builds look at the first bytes: functions that return a code return MPROC_EOTHER then, others
+ *     return 0, NULL, or -1 for a descriptor, and nothing has happened. A NULL pointer or one to
+ *     unmapped memory is a crash, of the caller alone.
+ *  4. Making. A process that is no member yet becomes one by the first thing that it makes, if
+ *     mproc_init() has not made it one before. So whatever makes something may also fail with the
+ *     errors of joining: MPROC_EADDRESS (the arena's address is taken here), MPROC_EBUILD (its
+ *     starter was built with another version of mproc), -ESRCH (its starter died meanwhile),
+ *     -ENOMEM (no address space), -EMFILE, -ENFILE, -ENOSYS.
+ *  5. Ownership. What a noun's `new` puts into *out belongs to the caller. An object of the arena
+ *     is held: its maker has one hold, mproc_hold() takes another one, mproc_drop() gives one back.
+ *     The object goes when the last hold of any member is gone. When a member dies, its holds are
+ *     given back by whoever notices. A forked child inherits its parent's holds; any other child
+ *     takes its own with mproc_hold(), or uses the object only while its starter holds it. A handle
+ *     (of a process, template, pool, task or segment) is private memory of the process that made
+ *     it. A parameter called `owned` passes to the callee; one called `lent` is only used during
+ *     the call.
+ *  6. Ways out. *Drop* gives back what the caller has of a thing, a hold or a handle; the thing
+ *     itself goes when nobody has anything of it. *Close* says that nothing more will come (of a
+ *     queue, of a pool), and gives nothing back. *Free* gives a block of the arena back. *Unlink*
+ *     takes the name of a segment away. Descriptors are closed by close(2).
+ *  7. Time. A timeout is a number of nanoseconds from the call on. Each call makes one deadline of
+ *     it. MPROC_FOREVER, and any other negative number, waits without end; 0 only tries. A timeout
+ *     that passes is -ETIMEDOUT, and nothing has happened.
+ *  8. Signals. A blocking call during which a signal handler ran returns -EINTR; nothing has
+ *     happened then, call again. The library installs no handlers but the one described at
+ *     MPROC_ATTACHED.
+ *  9. Threads. Every function may be called by any thread at any time, except where it says
+ *     otherwise. None may be called from a signal handler, nor left by longjmp() out of one.
+ * 10. Death. When any member is killed at any instruction, every shared object stays consistent,
+ *     nothing is lost that a call had returned success for, and nobody is blocked for longer than
+ *     it takes to notice (50 ms at the most, plus the time the scheduler takes).
+ * 11. What may be stored in the arena: plain data and pointers into the arena. Never a descriptor,
+ *     never a pointer to private memory, never the address of a function (pass functions through
+ *     the calls that take them).
+ * 12. Checks. Each noun has a function that verifies its invariants while others may go on using
+ *     it. It returns 0, or MPROC_ECORRUPT and in `why` (`size` bytes; may be NULL) which invariant
+ *     is broken and where.
  *
  * A program calls mproc_init() first thing in main().
+ *
+ * THE CAVEATS
+ *
+ *  * Systems. Linux 5.4 or later with glibc, on 64-bit little-endian processors. /dev/shm is needed
+ *    for named segments, /proc for those and for MPROC_SPAWN.
+ *  * Memory. The arena reserves 64 GiB of address space at a fixed place. Where a limit forbids so
+ *    much (RLIMIT_AS, RLIMIT_FSIZE) it is smaller, at least 128 MiB. The family may use three
+ *    quarters of the machine's memory, or of its control group's; the environment variable
+ *    MPROC_ARENA_LIMIT, read when the family begins, says another number of bytes. What is freed
+ *    and not used again soon goes back to the system. A process that limits its own address space
+ *    afterwards cannot start programs that join.
+ *  * Size. A family has at most 4,096 living members. An object may be held by all of them, but a
+ *    hold's cost grows with the number of members that have one on the same object.
+ *  * What a family is not. It is no border between processes that do not trust each other: each
+ *    member can write everywhere in the arena, and what it destroys there is destroyed for all. It
+ *    does not reach over users, machines or containers. A process that mproc has not started cannot
+ *    join; named segments are what unrelated processes share. The arena does not outlive the last
+ *    member.
+ *  * Stopped members. A member that is stopped (SIGSTOP, a debugger) or starved inside a section,
+ *    some hundred instructions of a call, stops all who come to the same object, or to the same
+ *    size of block, until it goes on. Timeouts do not end that wait. A lock that a stopped member
+ *    holds stays held, as does the lock of a living one.
+ *  * Functions that cross processes (of processes, pools, templates) travel as the build-id of
+ *    their program or library and an offset. Both sides need the same file, linked with a build-id:
+ *    link with -Wl,--build-id where that is not the default. A function made at run time cannot
+ *    travel. A forked child has its starter's functions at the same addresses and needs none of
+ *    this.
+ *  * fork(). A child of a bare fork() is a member and has copies of its parent's holds, but not its
+ *    locks: those belong to threads of the parent. If no member can be added, or the holds cannot
+ *    be copied, the library says so on stderr; the child must then leave the parent's objects
+ *    alone. A child of vfork(), clone() or posix_spawn() is no member and must not use the library.
+ *  * exec. A member that executes another program is dead to the family, and what it held is given
+ *    back, although its process lives on.
+ *  * Threads and exceptions. A thread that is cancelled, or ends by pthread_exit(), inside a call
+ *    of the library, and a C++ exception that leaves a function given to it, are undefined.
  */
 #ifndef MPROC_H
 #define MPROC_H
@@ -118,10 +159,10 @@ MPROC_API const char *mproc_strerror(int code);
 /*
  * Makes the calling process a member of a family: of its starter's when it was started by spawn or
  * as a template, of a new one otherwise. In a spawned child this call runs the child's function and
- * does not return: it is C's `if __name__ == "__main__"`. A child that is not detached and whose starter
- * died before this call ends here, with 127.
- * `argc` and `argv` are main's.
- * Errors: MPROC_EAGAIN_INIT, MPROC_EADDRESS, -ENOMEM (no address space for the arena), -ENOSYS.
+ * does not return: it is C's `if __name__ == "__main__"`. A child that is not detached and whose
+ * starter died before this call ends here, with 127. `argc` and `argv` are main's.
+ *
+ * MPROC_EAGAIN_INIT; the errors of joining.
  */
 MPROC_API int mproc_init(int argc, char **argv) MPROC_MUST_USE;
 
@@ -129,6 +170,8 @@ MPROC_API int mproc_init(int argc, char **argv) MPROC_MUST_USE;
  * The same for a runtime that goes its own way in a started child (an interpreter): returns 1 in a
  * child started by spawn or as a template, where the caller carries on with mproc_child_args() or
  * mproc_template_serve(); 0 otherwise. A second call is harmless and returns 0.
+ *
+ * The errors of joining.
  */
 MPROC_API int mproc_attach(void) MPROC_MUST_USE;
 
@@ -137,11 +180,12 @@ MPROC_API int mproc_attach(void) MPROC_MUST_USE;
 /*
  * A block of the arena, 16-byte aligned (64 KiB aligned from 64 KiB on), contents undefined. It
  * belongs to the family until somebody frees it: any member may, and no member's death does.
- * NULL when the arena is exhausted or size is 0.
+ *
+ * NULL: the arena is exhausted, `size` is 0, or the process cannot join.
  */
 MPROC_API void *mproc_alloc(size_t size) MPROC_MUST_USE;
 
-/* Zero-filled array; NULL also when n * size overflows. */
+/* The same for n items of `size` bytes, all zero. NULL also when n * size overflows. */
 MPROC_API void *mproc_calloc(size_t n, size_t size) MPROC_MUST_USE;
 
 /* Gives a block back. NULL is ignored; a pointer that is no block's start is a caller's bug. */
@@ -150,275 +194,240 @@ MPROC_API void mproc_free(void *owned);
 /* Non-zero when the pointer points into the family's arena. */
 MPROC_API int mproc_in_arena(const void *pointer);
 
+/* The arena in numbers. */
 typedef struct mproc_arena_stats {
-    size_t span;       /* bytes of address space reserved */
-    size_t limit;      /* bytes that may be in use at most */
-    size_t used;       /* bytes in blocks that are allocated, rounded to their class */
-    size_t blocks;     /* number of these blocks */
-    size_t warm;       /* bytes of free memory kept resident for reuse */
-    size_t high_water; /* bytes between the arena's start and the end of what was ever used */
+    /* Bytes of address space that are reserved. */
+    size_t span;
+    /* Bytes that may be in use at most. */
+    size_t limit;
+    /* Bytes in blocks that are allocated, each rounded to its class, and how many blocks. */
+    size_t used;
+    size_t blocks;
+    /* Bytes of free memory that are kept resident for reuse. */
+    size_t warm;
+    /* Bytes between the arena's start and the end of what was ever used. */
+    size_t high_water;
 } mproc_arena_stats;
 
+/* The numbers at this moment; all 0 when the process cannot join. */
 MPROC_API void mproc_arena_stat(mproc_arena_stats *out);
 
-/* Verifies every invariant of the arena while other members may go on. Returns 0 or MPROC_ECORRUPT,
- * then `why` (size bytes, may be NULL) names the invariant and the place. */
+/* Verifies every invariant of the arena (law 12). MPROC_ECORRUPT; the errors of joining. */
 MPROC_API int mproc_arena_check(char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- objects */
 
-/* Takes one more hold on a queue, lock, pool, ... for the calling member. -ENOMEM. */
+/*
+ * Objects are what stands in the arena and has holds: queues, task queues, locks, semaphores,
+ * events, conditions, barriers, arrays, and the blocks of messages. Pools, processes and segments
+ * are handles: they have a drop of their own and cannot be held.
+ */
+
+/* Takes one more hold on an object, for the calling member. -ENOMEM. */
 MPROC_API int mproc_hold(void *object) MPROC_MUST_USE;
 
 /* Gives one hold of the calling member back; with the last hold of all members the object goes.
  * NULL is ignored. */
 MPROC_API void mproc_drop(void *owned);
 
-/* Takes a hold in the name of a child that is being prepared: it is the child's from its birth on,
- * and is given back if the child never comes. See mproc_process_prepare(). */
 typedef struct mproc_process mproc_process;
+
+/*
+ * Takes a hold in the name of a child that is being prepared: it is the child's from its birth on,
+ * and is given back if the child never comes. See mproc_process_prepare().
+ *
+ * -EINVAL: the child has been launched, or was prepared by another process; -ENOMEM.
+ */
 MPROC_API int mproc_hold_for(mproc_process *child, void *object) MPROC_MUST_USE;
 
-/* Holds that the calling member has on the object: its own count, 0 if none. */
+/* How many holds the calling member has on the object: its own count, 0 if none. */
 MPROC_API size_t mproc_holds(const void *object);
 
-/* ---------------------------------------------------------------- members */
+/* ---------------------------------------------------------------- process */
 
 typedef enum mproc_method {
-    MPROC_FORK = 1,      /* fork(): a copy of the caller */
-    MPROC_SPAWN = 2,     /* a fresh program, posix_spawn() */
-    MPROC_FORKSERVER = 3 /* a fork of a template: a warm, thread-free process, see below */
+    /* fork(): a copy of the caller. */
+    MPROC_FORK = 1,
+    /* posix_spawn(): a fresh program, this one again unless told otherwise. */
+    MPROC_SPAWN = 2,
+    /* A fork of a template: of a warm process that has one thread, see mproc_template_new(). */
+    MPROC_FORKSERVER = 3
 } mproc_method;
 
-typedef struct mproc_member {
-    pid_t pid;
-    pid_t parent;
-    uint64_t serial;     /* never reused within the family */
-    uint64_t born;       /* when it came into the family, in ns since boot */
-    mproc_method method; /* how it came; 0 for the family's first and for a bare fork() */
-    char name[64];
-} mproc_member;
+/* A child's function: `arg` (in the child) are the bytes or the arena pointer given to start. Its
+ * result is the exit code (0..255). */
+typedef int (*mproc_main_fn)(void *arg, size_t size);
 
-/* getpid(), remembered, but right in every forked child: a call of a nanosecond. */
-MPROC_API pid_t mproc_pid(void);
+/* The signal by which attached children learn that their parent is gone; see <signal.h>. */
+#define MPROC_PARENT_SIGNAL (SIGRTMAX - 1)
 
-/* The calling member itself. MPROC_EINIT. */
-MPROC_API int mproc_self(mproc_member *out) MPROC_MUST_USE;
+enum mproc_process_flags {
+    /* The child does not outlive its parent. The child is told by the signal MPROC_PARENT_SIGNAL,
+     * for which mproc installs a handler in the child: it ends the child with SIGKILL if its parent
+     * is gone, and does nothing otherwise (the kernel sends the signal also when merely the
+     * starting thread ends). C programs get this by default. */
+    MPROC_ATTACHED = 1,
+    /* The child goes on as an orphan. */
+    MPROC_DETACHED = 2
+};
 
-/* Fills up to `cap` living members, the caller included; returns how many there are. */
-MPROC_API size_t mproc_members(mproc_member *out, size_t cap);
+typedef struct mproc_template mproc_template;
 
-/* Notices members that have died and gives back all they held; returns how many it found. Nobody
- * has to call it: whoever waits for something of a dead member does the same. */
-MPROC_API size_t mproc_reap(void);
-
-/* All invariants of the member table and of the holds; as mproc_arena_check(). */
-MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- lock */
+/* All zero means the defaults. */
+typedef struct mproc_process_options {
+    /* At most 63 bytes are kept; default "Process-N". */
+    const char *name;
+    /* Default MPROC_FORK. */
+    mproc_method method;
+    /* Of mproc_process_flags; default MPROC_ATTACHED. */
+    unsigned flags;
+    /* Descriptors that the child gets, lent until the launch. MPROC_SPAWN: under the same numbers.
+     * MPROC_FORKSERVER: see mproc_child_fds(), at most 253. MPROC_FORK: the child has them all
+     * anyway. */
+    const int *fds;
+    size_t nfds;
+    /* MPROC_SPAWN: another program than this one, or other arguments; NULL-terminated, argv[0] its
+     * path. */
+    const char *const *argv;
+    /* MPROC_SPAWN: its environment; default the caller's. */
+    const char *const *envp;
+    /* MPROC_FORKSERVER: the template; default one of this program, started when it is needed
+     * first. */
+    mproc_template *from;
+} mproc_process_options;
 
 /*
- * A mutual exclusion lock between all threads of all members, robust against the death of its
- * holder. It is not recursive and any thread of any member may release it, as with a binary
- * semaphore. Waiters spin briefly when that has paid, then sleep.
+ * Starts a child that runs fn. `arg` is copied (size bytes) into the arena and from there given to
+ * the child; when `size` is 0, `arg` is passed as it is and must be NULL or point into the arena.
+ * *out is a handle, to be given back by mproc_process_drop(). With MPROC_SPAWN and options.argv, fn
+ * may be NULL: then that program does what its main() does, and finds `arg` by mproc_child_args()
+ * if it joins.
  *
- * The undo record makes what the lock guards all-or-nothing: mproc_lock_save() keeps the old value
- * of a word of the arena before it is changed, release commits. When the holder dies, the next one to
- * acquire finds every saved word as it was before (or, if the holder died while it released, the whole
- * change), and is told by -EOWNERDEAD: it holds the lock.
+ * The child's end: a spawned child is a program of its own and ends by exit() with fn's result. A
+ * forked one (MPROC_FORK, MPROC_FORKSERVER) is a copy of another: its streams are flushed, then it
+ * ends by _exit(), since the atexit() handlers and destructors it inherited are not its own to run
+ * (they would remove its parent's temporary files). stdout and stderr are flushed before a fork, so
+ * that nothing buffered is written twice; other streams are the caller's to flush. A child that
+ * cannot find fn (it has another build of the program or library) says so on stderr and exits with
+ * 127.
+ *
+ * No process is left behind after an error.
+ *
+ * -EINVAL: no fn; options that contradict each other; an `arg` without size outside of the arena.
+ * MPROC_EFUNCTION: fn is in no program or library with a build-id, and the child is not forked from
+ * here. MPROC_EINIT: this program was to be started again, but has not called mproc_init().
+ * MPROC_EMEMBERS: the family is full. MPROC_ETOOBIG: `arg` is larger than the arena can ever hold.
+ * MPROC_ESTRANGER: options.from is another process's. -EPIPE: the template has died (the default
+ * one is started again once). -ENOSYS: a system without pidfd_open(2), or a template whose C
+ * library is unknown. -ENOMEM, -EAGAIN (no more processes), -EMFILE, -ENFILE; -EBADF (options.fds);
+ * what execve(2) reports, such as -ENOENT or -EACCES; the errors of joining.
  */
-typedef struct mproc_lock mproc_lock;
-
-/* A lock whose undo record holds up to `undo` words (0: none). -EINVAL: more than 4096; -ENOMEM. */
-MPROC_API int mproc_lock_new(mproc_lock **out, unsigned undo) MPROC_MUST_USE;
-
-/* 0; -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR. */
-MPROC_API int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) MPROC_MUST_USE;
-
-/* Commits and frees the lock. MPROC_ENOTHELD when nobody holds it. */
-MPROC_API int mproc_lock_release(mproc_lock *lock);
-
-/* Keeps the value of the aligned 8-byte word at `word` (in the arena) for undoing. Only while the
- * caller holds the lock. -ENOSPC when the record is full: the word must not be changed then. */
-MPROC_API int mproc_lock_save(mproc_lock *lock, void *word) MPROC_MUST_USE;
-
-/* Puts all saved words back and forgets them; the lock stays held. MPROC_ENOTHELD: not by the caller. */
-MPROC_API int mproc_lock_rollback(mproc_lock *lock);
-
-typedef struct mproc_lock_holder {
-    pid_t pid;       /* 0: nobody holds the lock */
-    pid_t tid;       /* the thread that acquired it, by its kernel id */
-    uint64_t serial; /* of the member */
-} mproc_lock_holder;
-
-/* Who holds the lock at this moment. */
-MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
-
-/* Non-zero while the calling thread is the one that acquired the lock. */
-MPROC_API int mproc_lock_is_mine(const mproc_lock *lock);
-
-/* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */
-MPROC_API void mproc_lock_dead_owner(const mproc_lock *lock, mproc_lock_holder *out);
-
-MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- recursive lock */
+MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg,
+                                  size_t size, const mproc_process_options *options) MPROC_MUST_USE;
 
 /*
- * A lock that the thread that holds it may acquire again; it is free when it has been released as
- * often. Nobody else can release it. Otherwise as mproc_lock, but without an undo record.
+ * The same in two steps, for runtimes that prepare what the child gets: prepare reserves the
+ * child's place in the family (mproc_hold_for() then works), launch starts it. A prepared process
+ * that is not launched is given up with mproc_process_drop(). What options point to (argv, envp,
+ * from) must stay there until the launch; name and fds are copied.
+ *
+ * -EINVAL: options that contradict each other, or a negative descriptor; MPROC_EINIT,
+ * MPROC_EMEMBERS; -ENOMEM; the errors of joining.
  */
-typedef struct mproc_rlock mproc_rlock;
+MPROC_API int mproc_process_prepare(mproc_process **out,
+                                    const mproc_process_options *options) MPROC_MUST_USE;
 
-/* -ENOMEM. */
-MPROC_API int mproc_rlock_new(mproc_rlock **out) MPROC_MUST_USE;
-
-/* 0; -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR; -EOVERFLOW: held
- * 2^32 - 1 times already. */
-MPROC_API int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) MPROC_MUST_USE;
-
-/* MPROC_ENOTHELD when the calling thread does not hold it. */
-MPROC_API int mproc_rlock_release(mproc_rlock *lock);
+/* What the launch returns in the child of a fork. */
+#define MPROC_IN_CHILD 1
 
 /*
- * One number of `size` bytes (1, 2, 4 or 8, aligned) read or written as if the lock were taken for it, but
- * cheaper, and without waiting. -EBUSY, and nothing has happened: somebody else holds the lock or just
- * held it; acquire it then. A member that dies in a store leaves the lock as its holder does.
+ * For MPROC_FORK returns MPROC_IN_CHILD in the child, as fork() does; a spawned program finds its
+ * bytes by mproc_child_args(). After an error the process may be launched again.
+ *
+ * -EINVAL: it was launched before, or `arg` is as in mproc_process_start(); MPROC_ESTRANGER:
+ * another process prepared it, or made the template. MPROC_ETOOBIG, -EPIPE, -ENOSYS, -ENOMEM,
+ * -EAGAIN, -EMFILE, -ENFILE, -EBADF, and what execve(2) reports: as there.
  */
-MPROC_API int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at,
-                               void *out) MPROC_MUST_USE;
-MPROC_API int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at,
-                                const void *lent) MPROC_MUST_USE;
+MPROC_API int mproc_process_launch(mproc_process *process, const void *arg,
+                                   size_t size) MPROC_MUST_USE;
 
-/* How often the calling thread holds it: 0 if it does not. */
-MPROC_API unsigned mproc_rlock_depth(const mproc_rlock *lock);
+/* Adds a descriptor to those that a prepared child gets, behind options.fds; it is lent until the
+ * launch. -EINVAL: it is negative, or the child was launched; -ENOMEM. */
+MPROC_API int mproc_process_pass(mproc_process *process, int lent) MPROC_MUST_USE;
 
-/* As those of mproc_lock. */
-MPROC_API void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out);
-MPROC_API void mproc_rlock_dead_owner(const mproc_rlock *lock, mproc_lock_holder *out);
-MPROC_API int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) MPROC_MUST_USE;
+/* In a child: the bytes its starter gave, in the arena, the child's until it exits; *size (may be
+ * NULL) is their number, 0 for a pointer that was given without a size. NULL: none. */
+MPROC_API const void *mproc_child_args(size_t *size);
 
-/* ---------------------------------------------------------------- semaphore */
+/* In a child of a template: fills up to `cap` descriptors that its starter passed, in order, and
+ * returns their number. 0 in other children: they have theirs under the starter's numbers. */
+MPROC_API size_t mproc_child_fds(int *out, size_t cap);
+
+/* The child's pid; 0 before the launch. */
+MPROC_API pid_t mproc_process_pid(const mproc_process *process);
+
+/* A descriptor (a pidfd) that becomes readable when the process has ended. It is the handle's own.
+ * -1 before the launch; cannot fail otherwise. */
+MPROC_API int mproc_process_sentinel(const mproc_process *process);
+
+/* Waits for the end. -ETIMEDOUT, -EINTR; MPROC_ESTRANGER: not a child of the calling process;
+ * -EINVAL: not launched. */
+MPROC_API int mproc_process_join(mproc_process *process, int64_t timeout) MPROC_MUST_USE;
+
+/* *code is the exit code (0..255), or minus the signal that ended it. When somebody else took the
+ * status (waitpid(-1), SIGCHLD ignored) *code is 255. -EAGAIN: still running; MPROC_ESTRANGER,
+ * -EINVAL: as join. */
+MPROC_API int mproc_process_exitcode(mproc_process *process, int *code) MPROC_MUST_USE;
+
+/* Sends a signal through the pidfd: never to a process that has the pid by now. -ESRCH: it has
+ * ended; -EPERM: it runs as another user; -EINVAL: not launched, or no such signal. */
+MPROC_API int mproc_process_signal(mproc_process *process, int signal);
+
+/* The same with SIGTERM. -ESRCH, -EPERM, -EINVAL. */
+MPROC_API int mproc_process_terminate(mproc_process *process);
+
+/* The same with SIGKILL. -ESRCH, -EPERM, -EINVAL. */
+MPROC_API int mproc_process_kill(mproc_process *process);
+
+/* The same with SIGINT. -ESRCH, -EPERM, -EINVAL. */
+MPROC_API int mproc_process_interrupt(mproc_process *process);
+
+/* Gives the handle back. NULL is ignored. -EBUSY while the process runs (join it first). */
+MPROC_API int mproc_process_drop(mproc_process *owned);
+
+/* ---------------------------------------------------------------- template */
 
 /*
- * A number of permits. acquire takes one and waits while there is none; release gives one back, by
- * whatever thread of whatever member. The permits of a member that dies are not given back: a
- * semaphore may be a signal, and who releases it need not be who acquired it. mproc_bsemaphore gives
- * them back.
+ * A template: a process that forks itself on request (MPROC_FORKSERVER). Its forks are children of
+ * the starter's own: waitpid() and getppid() are right. It has one thread and stays warm.
+ * `options`: name, argv, envp, fds as for MPROC_SPAWN. Its children are copies made without fork():
+ * pthread_atfork() handlers do not run. At most 253 descriptors go with one child.
+ *
+ * -EINVAL: options that contradict each other; MPROC_EINIT, MPROC_EMEMBERS; -ENOMEM, -EAGAIN,
+ * -EMFILE, -ENFILE, -EBADF, -ENOSYS; what execve(2) reports; the errors of joining.
  */
-typedef struct mproc_semaphore mproc_semaphore;
+MPROC_API int mproc_template_new(mproc_template **out,
+                                 const mproc_process_options *options) MPROC_MUST_USE;
 
-#define MPROC_SEMAPHORE_MAX 2147483647u /* permits at most */
+/* The template's pid. */
+MPROC_API pid_t mproc_template_pid(const mproc_template *one);
 
-/* -EINVAL: a value above MPROC_SEMAPHORE_MAX; -ENOMEM. */
-MPROC_API int mproc_semaphore_new(mproc_semaphore **out, unsigned value) MPROC_MUST_USE;
-/* -ETIMEDOUT, -EINTR. */
-MPROC_API int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
-/* -EOVERFLOW: there are MPROC_SEMAPHORE_MAX permits already. */
-MPROC_API int mproc_semaphore_release(mproc_semaphore *semaphore);
-/* Permits that are there at this moment. */
-MPROC_API unsigned mproc_semaphore_value(const mproc_semaphore *semaphore);
-MPROC_API int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why,
-                                    size_t size) MPROC_MUST_USE;
+/* Ends the template's process, waits for it, gives the handle back. Children already forked live
+ * on. NULL is ignored. */
+MPROC_API void mproc_template_drop(mproc_template *owned);
 
-/*
- * A semaphore that knows who took its permits: when a member dies, those that it had taken and not
- * released are given back. Any member may release in the place of another.
- */
-typedef struct mproc_bsemaphore mproc_bsemaphore;
+/* What a runtime does around each fork of a template; each may be NULL. */
+typedef struct mproc_fork_hooks {
+    void (*before)(void *arg);
+    void (*after_in_parent)(void *arg);
+    void (*after_in_child)(void *arg);
+    void *arg;
+} mproc_fork_hooks;
 
-/* With `bound` permits, all there. -EINVAL: more than MPROC_SEMAPHORE_MAX; -ENOMEM. */
-MPROC_API int mproc_bsemaphore_new(mproc_bsemaphore **out, unsigned bound) MPROC_MUST_USE;
-/* -ETIMEDOUT, -EINTR; -ENOMEM: no room to note the caller. */
-MPROC_API int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
-/* MPROC_ENOTHELD: all permits are there. */
-MPROC_API int mproc_bsemaphore_release(mproc_bsemaphore *semaphore);
-/* Permits that are there at this moment, those of dead members included. */
-MPROC_API unsigned mproc_bsemaphore_value(mproc_bsemaphore *semaphore);
-MPROC_API unsigned mproc_bsemaphore_bound(const mproc_bsemaphore *semaphore);
-MPROC_API int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why,
-                                     size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- event */
-
-/*
- * A flag, at first not set. Waiting ends when it is set, or was set since the call began: a flag that
- * is set and at once cleared lets all go who waited then. Dead waiters are in nobody's way.
- */
-typedef struct mproc_event mproc_event;
-
-/* -ENOMEM. */
-MPROC_API int mproc_event_new(mproc_event **out) MPROC_MUST_USE;
-MPROC_API void mproc_event_set(mproc_event *event);
-MPROC_API void mproc_event_clear(mproc_event *event);
-MPROC_API int mproc_event_is_set(const mproc_event *event);
-/* -ETIMEDOUT, -EINTR. */
-MPROC_API int mproc_event_wait(mproc_event *event, int64_t timeout) MPROC_MUST_USE;
-MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- condition */
-
-/*
- * Waiting for what a lock guards to become true. The waiter holds a lock (mproc_lock or mproc_rlock, all
- * waiters of a condition the same one), finds that it must wait, and waits: the lock is released
- * meanwhile. Who changes what is guarded notifies while it holds the lock. A wait may end early or for
- * nothing, so look again in a loop. Who waits longest is notified first; the dead are forgotten.
- */
-typedef struct mproc_condition mproc_condition;
-
-/* -ENOMEM. */
-MPROC_API int mproc_condition_new(mproc_condition **out) MPROC_MUST_USE;
-
-/*
- * Releases the lock, all levels of a recursive one, waits, and acquires it again as often, however
- * long that takes. 0: notified; -ETIMEDOUT, -EINTR: the lock is held again, too; -EOWNERDEAD: likewise,
- * but its last holder died, and whether there was a notification is not told.
- * Nothing has happened: MPROC_ENOTHELD (by the calling thread), MPROC_EOTHER (no lock), -ENOMEM.
- */
-MPROC_API int mproc_condition_wait(mproc_condition *condition, void *lock,
-                                   int64_t timeout) MPROC_MUST_USE;
-
-/* Ends up to n waits. To be called while holding the lock. */
-MPROC_API void mproc_condition_notify(mproc_condition *condition, unsigned n);
-MPROC_API void mproc_condition_notify_all(mproc_condition *condition);
-
-/* How many wait at this moment and live. */
-MPROC_API unsigned mproc_condition_waiting(mproc_condition *condition);
-MPROC_API int mproc_condition_check(mproc_condition *condition, char *why,
-                                    size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- barrier */
-
-/*
- * A number of parties that wait for each other: when the last one has come, all pass, and the barrier is
- * ready for the next time. It breaks when somebody's time passes, when it is aborted, or when a party
- * dies that waits: then nobody waits any more until it is reset.
- */
-typedef struct mproc_barrier mproc_barrier;
-
-/* -EINVAL: no parties; -ENOMEM. */
-MPROC_API int mproc_barrier_new(mproc_barrier **out, unsigned parties) MPROC_MUST_USE;
-
-/* Waits for all. 0, and *index (may be NULL) is the order of coming, from 0; MPROC_EBROKEN, also when
- * the caller's time has passed; -EINTR (the caller has not come then); -ENOMEM. */
-MPROC_API int mproc_barrier_wait(mproc_barrier *barrier, int64_t timeout,
-                                 unsigned *index) MPROC_MUST_USE;
-
-/* The same, with something to be done before they pass: for the last one to come the result is 1; it
- * does it and calls open (or abort), for which the others wait, whatever their time. */
-MPROC_API int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout,
-                                   unsigned *index) MPROC_MUST_USE;
-/* MPROC_EBROKEN: aborted or reset meanwhile, or the caller was not told to. */
-MPROC_API int mproc_barrier_open(mproc_barrier *barrier) MPROC_MUST_USE;
-
-/* Breaks the barrier. */
-MPROC_API void mproc_barrier_abort(mproc_barrier *barrier);
-/* Those who wait get MPROC_EBROKEN; then the barrier is as new. */
-MPROC_API void mproc_barrier_reset(mproc_barrier *barrier);
-MPROC_API int mproc_barrier_broken(const mproc_barrier *barrier);
-MPROC_API unsigned mproc_barrier_waiting(const mproc_barrier *barrier);
-MPROC_API unsigned mproc_barrier_parties(const mproc_barrier *barrier);
-MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) MPROC_MUST_USE;
+/* In a template process of another runtime: serves requests. Returns MPROC_IN_CHILD in each child,
+ * 0 when the starter has gone or dropped the template. `hooks` may be NULL. -EINVAL: the caller is
+ * no template; -EINTR: between two requests, call again. */
+MPROC_API int mproc_template_serve(const mproc_fork_hooks *hooks) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- queue */
 
@@ -429,25 +438,28 @@ MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size
  */
 typedef struct mproc_queue mproc_queue;
 
-/* `bound`: most messages in the queue at a time, 0 for no bound but memory. -ENOMEM. */
-MPROC_API int mproc_queue_new(mproc_queue **out, uint64_t bound) MPROC_MUST_USE;
-
-struct iovec;
-
-/* Appends a message. MPROC_ECLOSED, -ETIMEDOUT (full), -EINTR, -ENOMEM, MPROC_ETOOBIG. */
-MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size,
-                              int64_t timeout) MPROC_MUST_USE;
-
-/* The same for a message in `n` pieces, gathered in order. */
-MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n,
-                               int64_t timeout) MPROC_MUST_USE;
-
 /* A queue keeps messages of up to so many bytes in itself, larger ones in blocks of their own. */
 #define MPROC_MESSAGE_INLINE 8192
 
+struct iovec;
+
+/* `bound`: most messages in the queue at a time, 0 for no bound but memory. -ENOMEM; the errors of
+ * joining. */
+MPROC_API int mproc_queue_new(mproc_queue **out, uint64_t bound) MPROC_MUST_USE;
+
+/* Appends a message of `size` bytes, also of none. MPROC_ECLOSED; -ETIMEDOUT (full), -EINTR;
+ * MPROC_ETOOBIG, -ENOMEM. */
+MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size,
+                              int64_t timeout) MPROC_MUST_USE;
+
+/* The same for a message in `n` pieces, gathered in order. MPROC_ECLOSED; -ETIMEDOUT, -EINTR;
+ * MPROC_ETOOBIG, -ENOMEM; -EINVAL: n is negative. */
+MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n,
+                               int64_t timeout) MPROC_MUST_USE;
+
 /*
- * A received message. Give `room` (and its size) to let small messages be copied there; what does not
- * fit stays in the arena. After success `data` and `size` describe the message until
+ * A received message. Give `room` (and its size) to let small messages be copied there; what does
+ * not fit stays in the arena. After success `data` and `size` describe the message until
  * mproc_message_drop(), which is always safe to call once on an initialised message.
  */
 typedef struct mproc_message {
@@ -455,32 +467,38 @@ typedef struct mproc_message {
     size_t room_size;
     void *data;
     size_t size;
-    void *block; /* private: the arena's block behind data, or NULL */
+    /* Private: the arena's block behind data, or NULL. */
+    void *block;
 } mproc_message;
 
 #define MPROC_MESSAGE_INIT(room, room_size)                                                        \
     { (room), (room_size), NULL, 0, NULL }
 
-/* Takes the oldest message. MPROC_ECLOSED (closed and empty), -ETIMEDOUT, -EINTR, -ENOMEM. */
+/* Takes the oldest message. MPROC_ECLOSED (closed and empty); -ETIMEDOUT, -EINTR; -ENOMEM (no block
+ * for one that does not fit into the room: it is still in the queue). */
 MPROC_API int mproc_queue_get(mproc_queue *queue, mproc_message *message,
                               int64_t timeout) MPROC_MUST_USE;
+
+/* Gives a message's block back, if it has one. */
 MPROC_API void mproc_message_drop(mproc_message *message);
 
 /* Memory of the arena for a message of `size` bytes, to be filled in place and then committed or
- * dropped. It is given back when its member dies before that. -ENOMEM, MPROC_ETOOBIG. */
+ * dropped. It is given back when its member dies before that. MPROC_ECLOSED, MPROC_ETOOBIG,
+ * -ENOMEM. */
 MPROC_API int mproc_queue_reserve(mproc_queue *queue, size_t size,
                                   mproc_message *out) MPROC_MUST_USE;
 
-/* Appends the reserved message without a copy; on success it is the queue's. Errors as put; the
- * reservation then still stands. */
+/* Appends the reserved message without a copy; on success it is the queue's. Its size may have been
+ * made smaller. After an error the reservation still stands. MPROC_ECLOSED; -ETIMEDOUT, -EINTR;
+ * -ENOMEM; -EINVAL: no reservation, one that was committed before, or larger than its block. */
 MPROC_API int mproc_queue_commit(mproc_queue *queue, mproc_message *message,
                                  int64_t timeout) MPROC_MUST_USE;
 
 /* Reports that a message that was taken has been worked on. MPROC_EDONE: once too often. */
 MPROC_API int mproc_queue_task_done(mproc_queue *queue) MPROC_MUST_USE;
 
-/* Waits until every message that was put has been reported done. -ETIMEDOUT, -EINTR. Whoever takes a
- * message and dies before it reports leaves it undone. */
+/* Waits until every message that was put has been reported done. A consumer that takes a message
+ * and dies before it reports leaves that message undone. -ETIMEDOUT, -EINTR. */
 MPROC_API int mproc_queue_join(mproc_queue *queue, int64_t timeout) MPROC_MUST_USE;
 
 /* Messages in the queue at this moment. */
@@ -489,427 +507,119 @@ MPROC_API uint64_t mproc_queue_count(const mproc_queue *queue);
 /* From now on puts fail with MPROC_ECLOSED, and gets do once the queue is empty. */
 MPROC_API void mproc_queue_close(mproc_queue *queue);
 
+/* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_queue_check(mproc_queue *queue, char *why, size_t size) MPROC_MUST_USE;
 
-/* ---------------------------------------------------------------- process */
-
-/* A child's function: `arg` (in the child) are the bytes or the arena pointer given to start. Its
- * result is the exit code (0..255). */
-typedef int (*mproc_main_fn)(void *arg, size_t size);
-
-/* The signal by which attached children learn that their parent is gone; see <signal.h>. */
-#define MPROC_PARENT_SIGNAL (SIGRTMAX - 1)
-
-enum mproc_process_flags {
-    /* The child does not outlive its parent. Without it the child goes on as an orphan. The child is
-     * told by the signal MPROC_PARENT_SIGNAL, for which mproc installs a handler in the child: it ends
-     * the child with SIGKILL if its parent is gone, and does nothing otherwise (the kernel sends the
-     * signal also when merely the starting thread ends). C programs get it by default: */
-    MPROC_ATTACHED = 1,
-    MPROC_DETACHED = 2
-};
-
-typedef struct mproc_template mproc_template;
-
-/* All zero means the defaults. */
-typedef struct mproc_process_options {
-    const char *name;    /* at most 63 bytes are kept; default "Process-N" */
-    mproc_method method; /* default MPROC_FORK */
-    unsigned flags;      /* mproc_process_flags; default MPROC_ATTACHED */
-    const int *fds;      /* descriptors the child gets: spawn, same numbers; forkserver, see */
-    size_t nfds;         /*   mproc_child_fds(); fork has them all anyway */
-    const char *const
-        *argv; /* spawn: another program than this one, NULL-terminated; argv[0] its path */
-    const char *const *envp; /* spawn: its environment; default the caller's */
-    mproc_template *from;    /* forkserver: the template; default one of this program */
-} mproc_process_options;
+/* ---------------------------------------------------------------- pool */
 
 /*
- * Starts a child that runs fn. `arg` is copied (size bytes) into the arena and from there given to the
- * child; when `size` is 0, `arg` is passed as it is and must be NULL or point into the arena.
- * Handle: process-local memory, freed by mproc_process_drop().
+ * Worker processes that take tasks from a queue. A worker that dies fails the one task it held,
+ * with MPROC_EDIED and what is known in mproc_task_error, and is replaced. The pool's owner is the
+ * process that made it; only the owner submits and waits, a child that it forks gets
+ * MPROC_ESTRANGER. No thread is made, and no descriptor but one a worker: whoever waits (for a
+ * task, a map, the end) also collects what comes for others, and replaces workers. The workers are
+ * MPROC_ATTACHED to the owner.
  *
- * The child's end: a spawned child is a program of its own and ends by exit() with fn's result. A forked
- * one (MPROC_FORK, MPROC_FORKSERVER) is a copy of another: its streams are flushed, then it ends by
- * _exit(), since the atexit() handlers and destructors it inherited are not its own to run (they would
- * remove its parent's temporary files). stdout and stderr are flushed before a fork, so that nothing
- * buffered is written twice; other streams are the caller's to flush.
- *
- * Errors: MPROC_EFUNCTION, MPROC_EMEMBERS, -ENOMEM, -EAGAIN, -EINVAL, -EMFILE; MPROC_EINIT (this program
- * was to be started again, but has not called mproc_init()); what exec reported; -EPIPE (the template has
- * died; the default one is started again once). No process is left behind then.
- * A child that cannot find fn (MPROC_EBUILD) says so on stderr and exits with 127.
+ * A worker that ends before its init is done could not do so the next time either: after 8 more
+ * such ends than the pool has workers, without one that got ready, a pool goes on with those it
+ * has; if it has none it is broken. Its open tasks then fail with MPROC_EDIED and the last worker's
+ * pid and exit code (or with why none could be started), and so do submit and map.
  */
-MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg,
-                                  size_t size, const mproc_process_options *options) MPROC_MUST_USE;
+typedef struct mproc_pool mproc_pool;
+typedef struct mproc_task mproc_task;
+
+/* A task's function: `in` are the submitted bytes; up to `cap` bytes of result go to `out`, their
+ * number to *out_size. A non-zero result fails the task with that code. */
+typedef int (*mproc_task_fn)(const void *in, size_t size, void *out, size_t cap, size_t *out_size);
+
+/* An item's function for map: reads one item, writes one item. Non-zero fails the map. */
+typedef int (*mproc_item_fn)(const void *in, void *out, void *context);
+
+typedef struct mproc_pool_options {
+    unsigned workers;       /* default: CPUs the process may use */
+    mproc_method method;    /* default MPROC_FORK */
+    const char *name;       /* prefix of the workers' names; default "Pool" */
+    unsigned max_tasks;     /* a worker is replaced after so many tasks; 0: never */
+    int (*init)(void *arg); /* runs in each worker first; non-zero ends the worker */
+    void *init_arg;         /* NULL or a pointer into the arena */
+} mproc_pool_options;
+
+typedef struct mproc_task_error {
+    int code; /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
+    uint64_t
+        task;  /* number of the task, counted from 0 (for map: index of the chunk's first item) */
+    pid_t pid; /* of the worker, 0 if none had it */
+    int exitcode; /* MPROC_EDIED: exit code, or minus the signal */
+} mproc_task_error;
+
+/* Errors: -EINVAL, and those of mproc_process_start(). */
+MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
 
 /*
- * The same in two steps, for runtimes that prepare what the child gets: prepare reserves the child's
- * place in the family (mproc_hold_for() then works), launch starts it. For MPROC_FORK launch returns
- * MPROC_IN_CHILD in the child, as fork() does; a spawned program finds its bytes by mproc_child_args().
- * A prepared process that is not launched is given up with mproc_process_drop(). What options point to
- * (argv, envp, from) must stay there until the launch; name and fds are copied.
+ * Queues one task. The bytes at `lent` are copied; the function finds them 16-byte aligned. The
+ * result may have up to `out_cap` bytes. Errors: MPROC_ECLOSED, MPROC_EFUNCTION, MPROC_ESTRANGER,
+ * -EINVAL, -ENOMEM, MPROC_ETOOBIG; MPROC_EDIED (the pool is broken). A task may also fail with
+ * -EOVERFLOW (its function said that it wrote more), -ENOMEM or MPROC_ETOOBIG (no room for its
+ * result), MPROC_EBUILD or MPROC_EFUNCTION (the worker has not got the function).
  */
-#define MPROC_IN_CHILD 1
-MPROC_API int mproc_process_prepare(mproc_process **out,
-                                    const mproc_process_options *options) MPROC_MUST_USE;
-MPROC_API int mproc_process_launch(mproc_process *process, const void *arg,
-                                   size_t size) MPROC_MUST_USE;
+MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
+                                size_t out_cap, mproc_task **out) MPROC_MUST_USE;
 
-/* Adds a descriptor to those that a prepared child gets, behind options.fds; it is lent until the
- * launch. -EINVAL, -ENOMEM. */
-MPROC_API int mproc_process_pass(mproc_process *process, int lent) MPROC_MUST_USE;
+/* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
+/* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
+MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
+MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
+/* Takes a task back that no worker has started: it is done, and has failed with -ECANCELED.
+ * -EBUSY: too late. */
+MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
+/* A task that is not done is done all the same, and its result forgotten. */
+MPROC_API void mproc_task_drop(mproc_task *owned);
 
-/* In a child: the bytes its starter gave, in the arena, the child's until it exits. NULL: none. */
-MPROC_API const void *mproc_child_args(size_t *size);
-
-/* In a child of a template: the descriptors its starter passed, in order; returns their number. */
-MPROC_API size_t mproc_child_fds(int *out, size_t cap);
-
-MPROC_API pid_t mproc_process_pid(const mproc_process *process);
-
-/* A descriptor (a pidfd) that becomes readable when the process has ended. The handle's own. */
-MPROC_API int mproc_process_sentinel(const mproc_process *process);
-
-/* Waits for the end. 0; -ETIMEDOUT, -EINTR, MPROC_ESTRANGER (not a child of the calling process). */
-MPROC_API int mproc_process_join(mproc_process *process, int64_t timeout) MPROC_MUST_USE;
-
-/* 0 and *code: the exit code (0..255), or minus the signal that ended it. -EAGAIN: still running.
- * When somebody else took the status (waitpid(-1), SIGCHLD ignored) *code is 255. */
-MPROC_API int mproc_process_exitcode(mproc_process *process, int *code) MPROC_MUST_USE;
-
-/* Sends a signal through the pidfd: never to a process that has the pid by now. -ESRCH: ended. */
-MPROC_API int mproc_process_signal(mproc_process *process, int signal);
-MPROC_API int mproc_process_terminate(mproc_process *process); /* SIGTERM */
-MPROC_API int mproc_process_kill(mproc_process *process);      /* SIGKILL */
-MPROC_API int mproc_process_interrupt(mproc_process *process); /* SIGINT */
-
-/* Frees the handle. -EBUSY while the process runs (join it first). NULL is ignored. */
-MPROC_API int mproc_process_drop(mproc_process *owned);
+typedef struct mproc_map_options {
+    size_t chunk;  /* items per task; default: large ones first, small ones in the end */
+    void *context; /* given to every call: NULL or a pointer into the arena */
+    void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
+    void *progress_arg;
+    mproc_task_error *error; /* where to say what failed */
+} mproc_map_options;
 
 /*
- * A template: a process that forks itself on request (MPROC_FORKSERVER). Its forks are children of the
- * starter's own: waitpid() and getppid() are right. It has one thread and stays warm.
- * `options`: name, argv, envp, fds as for MPROC_SPAWN. Its children are copies made without fork():
- * pthread_atfork() handlers do not run. At most 253 descriptors go with one child.
+ * out[i] = fn(in[i]) for n items of in_size and out_size bytes. Arrays in the arena are read and
+ * written in place, others are copied once; `in` and `out` may be the same. An array of items
+ * without size may be NULL. When a chunk fails, what runs is waited for and the rest is cancelled.
+ * Errors: that of the foremost chunk that failed, -EINTR (the map is cancelled), and those of
+ * submit.
  */
-MPROC_API int mproc_template_new(mproc_template **out,
-                                 const mproc_process_options *options) MPROC_MUST_USE;
-MPROC_API pid_t mproc_template_pid(const mproc_template *one);
-/* Ends the template process, waits for it, frees the handle. Children already forked live on. */
-MPROC_API void mproc_template_drop(mproc_template *owned);
+MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in_size,
+                             void *out, size_t out_size, size_t n,
+                             const mproc_map_options *options) MPROC_MUST_USE;
 
-typedef struct mproc_fork_hooks {
-    void (*before)(void *arg);
-    void (*after_in_parent)(void *arg);
-    void (*after_in_child)(void *arg);
-    void *arg;
-} mproc_fork_hooks;
+/* Pids of the workers at this moment; returns their number. */
+MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
 
-/* In a template process of another runtime: serves requests. Returns MPROC_IN_CHILD in each child,
- * 0 when the starter has gone or dropped the template. Hooks may be NULL. */
-MPROC_API int mproc_template_serve(const mproc_fork_hooks *hooks) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- pipe */
-
-/*
- * A pipe's end is a descriptor. Messages are framed as Python's multiprocessing.Connection does: a
- * 4-byte signed length in network order, or -1 and 8 bytes from 2 GiB on, then the bytes; either end
- * may therefore be a Python process. One thread at a time may send on an end, and one receive.
- */
-
-/* Two connected ends, close-on-exec. duplex: both ways (a socket pair); otherwise ends[0] receives
- * and ends[1] sends (a pipe). -EMFILE, -ENFILE. */
-MPROC_API int mproc_pipe_new(int ends[2], int duplex) MPROC_MUST_USE;
-
-/* (Reads and writes go on by themselves after a handler that was installed with SA_RESTART.) */
-
-/* Sends one whole message. MPROC_EEOF (nobody can receive), -EINTR only before the first byte. */
-MPROC_API int mproc_pipe_send(int end, const void *lent, size_t size) MPROC_MUST_USE;
-MPROC_API int mproc_pipe_sendv(int end, const struct iovec *lent, int n) MPROC_MUST_USE;
-
-/* Receives in two steps: the length of the next message, then exactly its bytes.
- * MPROC_EEOF (closed between messages), MPROC_EFRAME, -EINTR only before the first byte. */
-MPROC_API int mproc_pipe_recv_size(int end, size_t *size) MPROC_MUST_USE;
-/* The first step without waiting for a message to begin. -EAGAIN: none has. */
-MPROC_API int mproc_pipe_try_size(int end, size_t *size) MPROC_MUST_USE;
-MPROC_API int mproc_pipe_recv_body(int end, void *out, size_t size) MPROC_MUST_USE;
-
-/* 1 when a message (or the end of the stream) can be received, 0 after the timeout, or an error. */
-MPROC_API int mproc_pipe_poll(int end, int64_t timeout) MPROC_MUST_USE;
-
-/* Passes open descriptors over a duplex end (SCM_RIGHTS), with one byte of data; 1..253 of them. */
-MPROC_API int mproc_pipe_send_fds(int end, const int *lent, size_t n) MPROC_MUST_USE;
-/* Receives up to cap, close-on-exec; *n is their number. MPROC_EEOF, MPROC_EFRAME (too many). */
-MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPROC_MUST_USE;
-
-/* Waits until at least one of n descriptors (pipe ends, sentinels, sockets) is readable or at its
- * end; ready[i] is set to 0 or 1. Returns their number, 0 after the timeout. */
-MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
-                         int64_t timeout) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- atomic operations */
-
-typedef enum mproc_type {
-    MPROC_INT8 = 1,
-    MPROC_UINT8,
-    MPROC_INT16,
-    MPROC_UINT16,
-    MPROC_INT32,
-    MPROC_UINT32,
-    MPROC_INT64,
-    MPROC_UINT64,
-    MPROC_FLOAT,
-    MPROC_DOUBLE
-} mproc_type;
-
-/* Bytes of a number of that type, 0: there is no such type. */
-MPROC_API size_t mproc_type_size(mproc_type type);
-
-/*
- * These work on one integer anywhere in shared memory, at an address that is a multiple of its size, in one
- * indivisible step. Integers wrap around; those of MPROC_UINT64 pass as the int64_t of the same bits.
- * -EINVAL: no integer type, or a bad address.
- */
-
-/* Adds n; *old (unless NULL) is what was there before. */
-MPROC_API int mproc_atomic_add(mproc_type type, void *at, int64_t n, int64_t *old);
-MPROC_API int mproc_atomic_exchange(mproc_type type, void *at, int64_t value, int64_t *old);
-/* 1: *expected was there, and `desired` is now. 0: something else was, and *expected is that. */
-MPROC_API int mproc_atomic_compare_exchange(mproc_type type, void *at, int64_t *expected,
-                                            int64_t desired) MPROC_MUST_USE;
-
-/* Private: one load and one store for each size. A program has numbers of types of its own at these
- * addresses, so the accesses may alias any type. SYNC(atomic.number): what a thread wrote in memory,
- * before the number that it stores; a thread that loads this number finds it. */
-#define MPROC_ATOMIC_NUMBER(bits)                                                                  \
-    typedef uint##bits##_t __attribute__((may_alias)) mproc__number##bits;                         \
-    static inline void mproc__load_number##bits(const void *at, void *out) {                       \
-        mproc__number##bits number =                                                               \
-            __atomic_load_n((const mproc__number##bits *)at, __ATOMIC_ACQUIRE);                    \
-        __builtin_memcpy(out, &number, sizeof number);                                             \
-    }                                                                                              \
-    static inline void mproc__store_number##bits(void *at, const void *lent) {                     \
-        mproc__number##bits number;                                                                \
-        __builtin_memcpy(&number, lent, sizeof number);                                            \
-        __atomic_store_n((mproc__number##bits *)at, number, __ATOMIC_RELEASE);                     \
-    }
-MPROC_ATOMIC_NUMBER(8)
-MPROC_ATOMIC_NUMBER(16)
-MPROC_ATOMIC_NUMBER(32)
-MPROC_ATOMIC_NUMBER(64)
-#undef MPROC_ATOMIC_NUMBER
-
-/*
- * Reads or writes one number of `size` bytes (1, 2, 4 or 8), integer or not, anywhere in shared memory,
- * at an address that is a multiple of its size, in one indivisible step: nobody finds half of a number,
- * not even of one whose writer was killed. A thread that reads a number also finds what its writer had
- * written in memory before. The other address is private memory, aligned or not.
- * These two are inline: where `size` is a constant, a call is one instruction and a check of `at`.
- * -EINVAL, and nothing has happened: no such size, or a bad address.
- */
-static inline int mproc_atomic_load(size_t size, const void *at, void *out) {
-    if (((uintptr_t)at & (size - 1)) != 0) {
-        return -EINVAL;
-    }
-    switch (size) {
-    case 1: mproc__load_number8(at, out); return 0;
-    case 2: mproc__load_number16(at, out); return 0;
-    case 4: mproc__load_number32(at, out); return 0;
-    case 8: mproc__load_number64(at, out); return 0;
-    default: return -EINVAL;
-    }
-}
-
-static inline int mproc_atomic_store(size_t size, void *at, const void *lent) {
-    if (((uintptr_t)at & (size - 1)) != 0) {
-        return -EINVAL;
-    }
-    switch (size) {
-    case 1: mproc__store_number8(at, lent); return 0;
-    case 2: mproc__store_number16(at, lent); return 0;
-    case 4: mproc__store_number32(at, lent); return 0;
-    case 8: mproc__store_number64(at, lent); return 0;
-    default: return -EINVAL;
-    }
-}
-
-/* ---------------------------------------------------------------- array */
-
-/*
- * Numbers of one type, as many as the array was made with; a single value is an array of one. Each
- * array has a recursive lock. The functions below take it for the time of their call, so hold it
- * yourself (mproc_array_lock()) around several calls that belong together.
- */
-typedef struct mproc_array mproc_array;
-
-/* n numbers, all 0. -EINVAL: no such type; MPROC_ETOOBIG; -ENOMEM. */
-MPROC_API int mproc_array_new(mproc_array **out, mproc_type type, size_t n) MPROC_MUST_USE;
-/* The same without a lock: nothing below waits for anybody. */
-MPROC_API int mproc_array_new_raw(mproc_array **out, mproc_type type, size_t n) MPROC_MUST_USE;
-
-MPROC_API size_t mproc_array_count(const mproc_array *array);
-MPROC_API mproc_type mproc_array_type(const mproc_array *array);
-/* The numbers themselves, 64-byte aligned from 64 KiB on, 16-byte aligned below. */
-MPROC_API void *mproc_array_data(mproc_array *array);
-/* The array's own lock, NULL for a raw one; it goes with the array. */
-MPROC_API mproc_rlock *mproc_array_lock(mproc_array *array);
-
-/*
- * One number, or n numbers from `first` on. -ERANGE: the array has no such elements; -EINTR. -EOWNERDEAD:
- * it is done, and a member had died holding the lock since the array was used last; what it was
- * writing may be partly written, each number old or new.
- */
-MPROC_API int mproc_array_get(mproc_array *array, size_t i, void *out) MPROC_MUST_USE;
-MPROC_API int mproc_array_set(mproc_array *array, size_t i, const void *lent) MPROC_MUST_USE;
-MPROC_API int mproc_array_read(mproc_array *array, size_t first, size_t n,
-                               void *out) MPROC_MUST_USE;
-MPROC_API int mproc_array_write(mproc_array *array, size_t first, size_t n,
-                                const void *lent) MPROC_MUST_USE;
-
-/* As mproc_atomic_*, without the lock, whoever holds it. -EINVAL: no integers; -ERANGE. */
-MPROC_API int mproc_array_add(mproc_array *array, size_t i, int64_t n, int64_t *old);
-MPROC_API int mproc_array_exchange(mproc_array *array, size_t i, int64_t value, int64_t *old);
-MPROC_API int mproc_array_compare_exchange(mproc_array *array, size_t i, int64_t *expected,
-                                           int64_t desired) MPROC_MUST_USE;
-
-MPROC_API int mproc_array_check(const mproc_array *array, char *why, size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- named shared memory */
-
-/*
- * Memory that unrelated processes find by its name: a file on /dev/shm, as shm_open() and the
- * SharedMemory of Python's multiprocessing make it, and interchangeable with theirs. What stands in it
- * may be mapped at another address by each process: store offsets, never pointers.
- *
- * A segment that a member has made belongs to the family. It lives until somebody unlinks its name, and
- * is unlinked when the last member has ended, however that ended; a small process, started with the
- * family's first segment, sees to that, and names on stderr what it had to unlink. Merely attaching
- * makes nobody an owner.
- *
- * A segment without room on /dev/shm is an error of mproc_shm_create(), or of its maker's first
- * mproc_shm_data() if the room went in between; the maker never meets SIGBUS.
- */
-typedef struct mproc_shm mproc_shm; /* a handle of this process; a forked child has a copy of it */
-
-enum mproc_shm_flags {
-    MPROC_SHM_KEPT = 1 /* the segment is to outlive the family: only mproc_shm_unlink() ends it */
-};
-
-typedef struct mproc_shm_options {
-    unsigned flags; /* mproc_shm_flags */
-    mode_t mode;    /* permissions; default 0600 */
-} mproc_shm_options;
-
-/* Makes a segment of `size` bytes, all zero. `name`: up to 254 bytes, without a slash but leading ones,
- * which do not count; NULL: one is made up. -EEXIST, -EINVAL (name, size 0), -ENAMETOOLONG, -ENOSPC (no
- * room on /dev/shm), -ENOMEM, -EMFILE. */
-MPROC_API int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
-                               const mproc_shm_options *options) MPROC_MUST_USE;
-
-/* Attaches a segment that exists. -ENOENT, -EINVAL, -ENAMETOOLONG, -EACCES, -ENODATA (its size is 0:
- * its maker, not of this library, is still at it). */
-MPROC_API int mproc_shm_open(mproc_shm **out, const char *name) MPROC_MUST_USE;
-
-/* Where the segment stands in this process: mapped at the first call, then the same until close. The
- * maker's first call takes the pages. -ENOSPC, -ENOMEM. */
-MPROC_API int mproc_shm_data(mproc_shm *shm, void **out) MPROC_MUST_USE;
-MPROC_API size_t mproc_shm_size(const mproc_shm *shm);
-/* Without a slash; the handle's own. */
-MPROC_API const char *mproc_shm_name(const mproc_shm *shm);
-/* The file's descriptor; the handle's own. */
-MPROC_API int mproc_shm_fd(const mproc_shm *shm);
-
-/* Unmaps and frees the handle; the segment stays. NULL is ignored. */
-MPROC_API void mproc_shm_drop(mproc_shm *owned);
-
-/* Removes the name; the memory goes with the last mapping. Anybody may. -ENOENT, -EINVAL, -EACCES. */
-MPROC_API int mproc_shm_unlink(const char *name) MPROC_MUST_USE;
-
-/* From now on the segment is not the family's: it stays until somebody unlinks it. -ENOENT, -EINVAL. */
-MPROC_API int mproc_shm_keep(const char *name) MPROC_MUST_USE;
-
-/* From now on the file of that name is the family's, whoever made it, as if a member had: for segments
- * that are kept no longer, and for named semaphores, which are the files "sem.NAME" (sem_overview(7)).
- * -ENOENT, -EINVAL, -ENAMETOOLONG, -ENOMEM, -EAGAIN. */
-MPROC_API int mproc_shm_claim(const char *name) MPROC_MUST_USE;
-
-/* All invariants of the register of the family's segments. */
-MPROC_API int mproc_shm_check(char *why, size_t size) MPROC_MUST_USE;
-
-/* ---------------------------------------------------------------- shareable list */
-
-/*
- * A list of fixed length in a named segment, laid out as the ShareableList of Python's multiprocessing:
- * either end may be one. The list is its segment: it is attached by mproc_shm_open(), closed by
- * mproc_shm_drop() and unlinked by mproc_shm_unlink().
- *
- * An item can be replaced, also by one of another kind, if the new one fits: a text has room for as many
- * bytes as its place was made with, rounded up to a multiple of 8; everything else has room for 8. Bytes
- * of 0 at a text's end are lost.
- *
- * In a list that was made by this library, get finds an item as one set left it, never half of it: while
- * others set it, and after they were killed at it. That holds among processes that use this library and
- * share a pid namespace. In a list that the standard library made, and between the two, it holds for
- * items that stay int, float or bool and for texts with room for 8 bytes; a longer text may be found half
- * written, and an item that changes its kind as none.
- *
- * Errors that all of them have: -EBADMSG (the segment holds no list), -ERANGE (there is no item i), and
- * those of mproc_shm_data().
- */
-enum mproc_item_kind {
-    MPROC_ITEM_NONE,
-    MPROC_ITEM_INT,
-    MPROC_ITEM_FLOAT,
-    MPROC_ITEM_BOOL,
-    MPROC_ITEM_STR, /* UTF-8 */
-    MPROC_ITEM_BYTES
-};
-
-typedef struct mproc_item {
-    enum mproc_item_kind kind;
-    union {
-        int64_t integer; /* of MPROC_ITEM_INT; of MPROC_ITEM_BOOL: 0 or 1 */
-        double number;   /* of MPROC_ITEM_FLOAT */
-    };
-    const void *data; /* of texts; lent */
-    size_t size;      /* of texts, in bytes, without a closing 0 */
-} mproc_item;
-
-/* Makes a segment that holds these items. Whoever finds it by its name finds all of them. -EMSGSIZE: a text
- * of more than 9,999,999 bytes; -EINVAL: a kind that there is not; the errors of mproc_shm_create(). */
-MPROC_API int mproc_shareable_list_create(mproc_shm **out, const char *name,
-                                          const mproc_item *items, size_t n,
-                                          const mproc_shm_options *options) MPROC_MUST_USE;
-
-MPROC_API int mproc_shareable_list_length(mproc_shm *list, size_t *out) MPROC_MUST_USE;
-
-/* Reads an item; a text is copied to `room`, and `data` says so. -ENOBUFS: `size` is too small, see
- * mproc_shareable_list_room(); -EPROTO: the item has a format that there is not. */
-MPROC_API int mproc_shareable_list_get(mproc_shm *list, size_t i, mproc_item *out, void *room,
-                                       size_t size) MPROC_MUST_USE;
-
-/* Replaces an item. -EMSGSIZE: it does not fit; -EINVAL. Nothing has changed then. */
-MPROC_API int mproc_shareable_list_set(mproc_shm *list, size_t i,
-                                       const mproc_item *item) MPROC_MUST_USE;
-
-/* Bytes that a text in that place can have. */
-MPROC_API int mproc_shareable_list_room(mproc_shm *list, size_t i, size_t *out) MPROC_MUST_USE;
-
-/* The item's format in the terms of Python's struct, such as "q" or "16s". */
-MPROC_API int mproc_shareable_list_format(mproc_shm *list, size_t i, char out[9]) MPROC_MUST_USE;
-
-/* All invariants; also of a list that is being changed. */
-MPROC_API int mproc_shareable_list_check(mproc_shm *list, char *why, size_t size) MPROC_MUST_USE;
+/* No new tasks; workers end when all is done. */
+MPROC_API void mproc_pool_close(mproc_pool *pool);
+/* Ends the workers now, by SIGKILL, and waits for it; open tasks fail with -ECANCELED. */
+MPROC_API void mproc_pool_terminate(mproc_pool *pool);
+/* Waits until all tasks are done and the workers have ended. -EBUSY: not closed; -ETIMEDOUT,
+ * -EINTR. */
+MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
+/* Terminates if need be and frees; in a forked child frees its copy. Tasks live on till they are
+ * dropped. */
+MPROC_API void mproc_pool_drop(mproc_pool *owned);
+/* Invariants of the pool, as mproc_arena_check(). MPROC_ESTRANGER. */
+MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- task queue */
 
 /*
- * The engine under every pool: tasks go out, results come back, and no task is lost with the worker that
- * had it. The maker of the task queue is its owner; the workers, processes that the owner starts in
- * whatever way, each have a seat, a number from 0 on that the owner gives out. A worker's seat says at
- * any moment which task it has: taking the task and saying so are one step, as are handing in the
- * result and saying so. Tasks and results are bytes; a task's ticket is its number, counted from 0.
+ * The engine under every pool: tasks go out, results come back, and no task is lost with the worker
+ * that had it. The maker of the task queue is its owner; the workers, processes that the owner
+ * starts in whatever way, each have a seat, a number from 0 on that the owner gives out. A worker's
+ * seat says at any moment which task it has: taking the task and saying so are one step, as are
+ * handing in the result and saying so. Tasks and results are bytes; a task's ticket is its number,
+ * counted from 0.
  */
 typedef struct mproc_taskq mproc_taskq;
 
@@ -953,102 +663,651 @@ MPROC_API int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint6
 
 MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPROC_MUST_USE;
 
-/* ---------------------------------------------------------------- pool */
+/* ---------------------------------------------------------------- pipe */
 
 /*
- * Worker processes that take tasks from a queue. A worker that dies fails the one task it held, with
- * MPROC_EDIED and what is known in mproc_task_error, and is replaced. The pool's owner is the process
- * that made it; only the owner submits and waits, a child that it forks gets MPROC_ESTRANGER. No thread
- * is made, and no descriptor but one a worker: whoever waits (for a task, a map, the end) also collects
- * what comes for others, and replaces workers. The workers are MPROC_ATTACHED to the owner.
+ * A pipe's end is a descriptor. Messages are framed as Python's multiprocessing.Connection does: a
+ * 4-byte signed length in network order, or -1 and 8 bytes from 2 GiB on, then the bytes; either
+ * end may therefore be a Python process. One thread at a time may send on an end, and one receive.
+ * An end may be non-blocking: the calls wait all the same. Reads and writes go on by themselves
+ * after a handler that was installed with SA_RESTART. What read(2) and write(2) report of other
+ * descriptors is passed on.
+ */
+
+/* Two connected ends, close-on-exec. duplex: both ways (a socket pair); otherwise ends[0] receives
+ * and ends[1] sends (a pipe). -EMFILE, -ENFILE. */
+MPROC_API int mproc_pipe_new(int ends[2], int duplex) MPROC_MUST_USE;
+
+/* Sends one whole message. MPROC_EEOF (nobody can receive); -EINTR, only before the first byte;
+ * -EINVAL (larger than a message can be); -EBADF. */
+MPROC_API int mproc_pipe_send(int end, const void *lent, size_t size) MPROC_MUST_USE;
+
+/* The same for a message in `n` pieces, gathered in order. MPROC_EEOF; -EINTR; -EINVAL, also when n
+ * is negative; -EBADF. */
+MPROC_API int mproc_pipe_sendv(int end, const struct iovec *lent, int n) MPROC_MUST_USE;
+
+/* Receives in two steps: this is the length of the next message, for which it waits. MPROC_EEOF
+ * (closed between messages), MPROC_EFRAME; -EINTR, only before the first byte; -EBADF. */
+MPROC_API int mproc_pipe_recv_size(int end, size_t *size) MPROC_MUST_USE;
+
+/* The same without waiting for a message to begin. -EAGAIN: none has; MPROC_EEOF, MPROC_EFRAME;
+ * -EBADF. */
+MPROC_API int mproc_pipe_try_size(int end, size_t *size) MPROC_MUST_USE;
+
+/* The second step: exactly the message's bytes. MPROC_EFRAME; -EINTR, only before the first byte;
+ * -EBADF. */
+MPROC_API int mproc_pipe_recv_body(int end, void *out, size_t size) MPROC_MUST_USE;
+
+/* 1 when a message (or the end of the stream) can be received, 0 after the timeout. -EINTR,
+ * -EBADF. */
+MPROC_API int mproc_pipe_poll(int end, int64_t timeout) MPROC_MUST_USE;
+
+/* Passes open descriptors over a duplex end (SCM_RIGHTS), with one byte of data. -EINVAL: none, or
+ * more than 253; MPROC_EEOF; -EINTR; -EBADF (one of them, or the end), -ENOTSOCK (the end is not
+ * duplex). */
+MPROC_API int mproc_pipe_send_fds(int end, const int *lent, size_t n) MPROC_MUST_USE;
+
+/* Receives up to `cap` of them, close-on-exec; *n is their number. MPROC_EEOF; MPROC_EFRAME (more,
+ * or none); -EINTR; -EBADF, -ENOTSOCK. */
+MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPROC_MUST_USE;
+
+/* Waits until at least one of n descriptors (pipe ends, sentinels, sockets) is readable or at its
+ * end; ready[i] is set to 0 or 1. Returns their number, 0 after the timeout. -EINTR; -EBADF: one is
+ * not open; -ENOMEM. */
+MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
+                         int64_t timeout) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- lock */
+
+/*
+ * A mutual exclusion lock between all threads of all members, robust against the death of its
+ * holder. It is not recursive, and any thread of any member may release it, as with a binary
+ * semaphore. Waiters spin briefly when that has paid, then sleep.
  *
- * A worker that ends before its init is done could not do so the next time either: after 8 more such ends
- * than the pool has workers, without one that got ready, a pool goes on with those it has; if it has none it
- * is broken. Its open tasks then fail with MPROC_EDIED and the last worker's pid and exit code (or with why
- * none could be started), and so do submit and map.
+ * The undo record makes what the lock guards all-or-nothing: mproc_lock_save() keeps the old value
+ * of a word of the arena before it is changed, release commits. When the holder dies, the next one
+ * to acquire finds every saved word as it was before (or, if the holder died while it released, the
+ * whole change), and is told by -EOWNERDEAD: it holds the lock.
  */
-typedef struct mproc_pool mproc_pool;
-typedef struct mproc_task mproc_task;
+typedef struct mproc_lock mproc_lock;
 
-/* A task's function: `in` are the submitted bytes; up to `cap` bytes of result go to `out`, their
- * number to *out_size. A non-zero result fails the task with that code. */
-typedef int (*mproc_task_fn)(const void *in, size_t size, void *out, size_t cap, size_t *out_size);
+/* A lock whose undo record holds up to `undo` words (0: none). -EINVAL: more than 4096; -ENOMEM;
+ * the errors of joining. */
+MPROC_API int mproc_lock_new(mproc_lock **out, unsigned undo) MPROC_MUST_USE;
 
-/* An item's function for map: reads one item, writes one item. Non-zero fails the map. */
-typedef int (*mproc_item_fn)(const void *in, void *out, void *context);
+/* -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR: it is not
+ * held. */
+MPROC_API int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) MPROC_MUST_USE;
 
-typedef struct mproc_pool_options {
-    unsigned workers;       /* default: CPUs the process may use */
-    mproc_method method;    /* default MPROC_FORK */
-    const char *name;       /* prefix of the workers' names; default "Pool" */
-    unsigned max_tasks;     /* a worker is replaced after so many tasks; 0: never */
-    int (*init)(void *arg); /* runs in each worker first; non-zero ends the worker */
-    void *init_arg;         /* NULL or a pointer into the arena */
-} mproc_pool_options;
+/* Commits and frees the lock. MPROC_ENOTHELD when nobody holds it. */
+MPROC_API int mproc_lock_release(mproc_lock *lock);
 
-typedef struct mproc_task_error {
-    int code; /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
-    uint64_t
-        task;  /* number of the task, counted from 0 (for map: index of the chunk's first item) */
-    pid_t pid; /* of the worker, 0 if none had it */
-    int exitcode; /* MPROC_EDIED: exit code, or minus the signal */
-} mproc_task_error;
+/* Keeps the value of the 8-byte word at `word` for undoing. The word is aligned and in the arena,
+ * which debug builds assert. Only while the caller holds the lock. -ENOSPC: the record is full, so
+ * the word must not be changed; MPROC_ENOTHELD: nobody holds the lock. */
+MPROC_API int mproc_lock_save(mproc_lock *lock, void *word) MPROC_MUST_USE;
 
-/* Errors: -EINVAL, and those of mproc_process_start(). */
-MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
+/* Puts all saved words back and forgets them; the lock stays held. MPROC_ENOTHELD: not by the
+ * caller. */
+MPROC_API int mproc_lock_rollback(mproc_lock *lock);
+
+typedef struct mproc_lock_holder {
+    /* 0: nobody. */
+    pid_t pid;
+    /* The thread that acquired the lock, by its kernel id. */
+    pid_t tid;
+    /* Of the member. */
+    uint64_t serial;
+} mproc_lock_holder;
+
+/* Who holds the lock at this moment. */
+MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
+
+/* Non-zero while the calling thread is the one that acquired the lock. */
+MPROC_API int mproc_lock_is_mine(const mproc_lock *lock);
+
+/* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */
+MPROC_API void mproc_lock_dead_owner(const mproc_lock *lock, mproc_lock_holder *out);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- recursive lock */
 
 /*
- * Queues one task. The bytes at `lent` are copied; the function finds them 16-byte aligned. The result may
- * have up to `out_cap` bytes. Errors: MPROC_ECLOSED, MPROC_EFUNCTION, MPROC_ESTRANGER, -EINVAL, -ENOMEM,
- * MPROC_ETOOBIG; MPROC_EDIED (the pool is broken).
- * A task may also fail with -EOVERFLOW (its function said that it wrote more), -ENOMEM or MPROC_ETOOBIG (no
- * room for its result), MPROC_EBUILD or MPROC_EFUNCTION (the worker has not got the function).
+ * A lock that the thread that holds it may acquire again; it is free when it has been released as
+ * often. Nobody else can release it. Otherwise as mproc_lock, but without an undo record.
  */
-MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
-                                size_t out_cap, mproc_task **out) MPROC_MUST_USE;
+typedef struct mproc_rlock mproc_rlock;
 
-/* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR. */
-MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
-/* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
-MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
-MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
-/* Takes a task back that no worker has started: it is done, and has failed with -ECANCELED.
- * -EBUSY: too late. */
-MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
-/* A task that is not done is done all the same, and its result forgotten. */
-MPROC_API void mproc_task_drop(mproc_task *owned);
+/* -ENOMEM; the errors of joining. */
+MPROC_API int mproc_rlock_new(mproc_rlock **out) MPROC_MUST_USE;
 
-typedef struct mproc_map_options {
-    size_t chunk;  /* items per task; default: large ones first, small ones in the end */
-    void *context; /* given to every call: NULL or a pointer into the arena */
-    void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
-    void *progress_arg;
-    mproc_task_error *error; /* where to say what failed */
-} mproc_map_options;
+/* -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR; -EOVERFLOW: it is
+ * held 2^32 - 1 times already. */
+MPROC_API int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) MPROC_MUST_USE;
+
+/* MPROC_ENOTHELD: the calling thread does not hold it. */
+MPROC_API int mproc_rlock_release(mproc_rlock *lock);
 
 /*
- * out[i] = fn(in[i]) for n items of in_size and out_size bytes. Arrays in the arena are read and
- * written in place, others are copied once; `in` and `out` may be the same. An array of items without
- * size may be NULL. When a chunk fails, what runs is waited for and the rest is cancelled.
- * Errors: that of the foremost chunk that failed, -EINTR (the map is cancelled), and those of submit.
+ * Reads one number of `size` bytes (1, 2, 4 or 8, aligned) as if the lock were taken for it, but
+ * cheaper, and without waiting. -EBUSY, and nothing has happened: somebody else holds the lock or
+ * just held it; acquire it then.
  */
-MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in_size,
-                             void *out, size_t out_size, size_t n,
-                             const mproc_map_options *options) MPROC_MUST_USE;
+MPROC_API int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at,
+                               void *out) MPROC_MUST_USE;
 
-/* Pids of the workers at this moment; returns their number. */
-MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
+/* Writes one in the same way. A member that dies in a store leaves the lock as its holder does.
+ * -EBUSY. */
+MPROC_API int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at,
+                                const void *lent) MPROC_MUST_USE;
 
-/* No new tasks; workers end when all is done. */
-MPROC_API void mproc_pool_close(mproc_pool *pool);
-/* Ends the workers now, by SIGKILL, and waits for it; open tasks fail with -ECANCELED. */
-MPROC_API void mproc_pool_terminate(mproc_pool *pool);
-/* Waits until all tasks are done and the workers have ended. -EBUSY: not closed; -ETIMEDOUT, -EINTR. */
-MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
-/* Terminates if need be and frees; in a forked child frees its copy. Tasks live on till they are dropped. */
-MPROC_API void mproc_pool_drop(mproc_pool *owned);
-/* Invariants of the pool, as mproc_arena_check(). MPROC_ESTRANGER. */
-MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
+/* How often the calling thread holds it: 0 if it does not. */
+MPROC_API unsigned mproc_rlock_depth(const mproc_rlock *lock);
+
+/* Who holds the lock at this moment. */
+MPROC_API void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out);
+
+/* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */
+MPROC_API void mproc_rlock_dead_owner(const mproc_rlock *lock, mproc_lock_holder *out);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- semaphore */
+
+/*
+ * A number of permits. acquire takes one and waits while there is none; release gives one back, by
+ * whatever thread of whatever member. The permits of a member that dies are not given back: a
+ * semaphore may be a signal, and who releases it need not be who acquired it. mproc_bsemaphore
+ * gives them back.
+ */
+typedef struct mproc_semaphore mproc_semaphore;
+
+/* Permits at most. */
+#define MPROC_SEMAPHORE_MAX 2147483647u
+
+/* With `value` permits. -EINVAL: more than MPROC_SEMAPHORE_MAX; -ENOMEM; the errors of joining. */
+MPROC_API int mproc_semaphore_new(mproc_semaphore **out, unsigned value) MPROC_MUST_USE;
+
+/* -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
+
+/* -EOVERFLOW: there are MPROC_SEMAPHORE_MAX permits already. */
+MPROC_API int mproc_semaphore_release(mproc_semaphore *semaphore);
+
+/* Permits that are there at this moment. */
+MPROC_API unsigned mproc_semaphore_value(const mproc_semaphore *semaphore);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why,
+                                    size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- bounded semaphore */
+
+/*
+ * A semaphore that knows who took its permits: when a member dies, those that it had taken and not
+ * released are given back. Any member may release in the place of another.
+ */
+typedef struct mproc_bsemaphore mproc_bsemaphore;
+
+/* With `bound` permits, all there. -EINVAL: more than MPROC_SEMAPHORE_MAX; -ENOMEM; the errors of
+ * joining. */
+MPROC_API int mproc_bsemaphore_new(mproc_bsemaphore **out, unsigned bound) MPROC_MUST_USE;
+
+/* -ETIMEDOUT, -EINTR; -ENOMEM: no room to note the caller. */
+MPROC_API int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) MPROC_MUST_USE;
+
+/* MPROC_ENOTHELD: all permits are there. */
+MPROC_API int mproc_bsemaphore_release(mproc_bsemaphore *semaphore);
+
+/* Permits that are there at this moment, those of dead members included. */
+MPROC_API unsigned mproc_bsemaphore_value(mproc_bsemaphore *semaphore);
+
+/* Permits that it was made with. */
+MPROC_API unsigned mproc_bsemaphore_bound(const mproc_bsemaphore *semaphore);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why,
+                                     size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- event */
+
+/*
+ * A flag, at first not set. Waiting ends when it is set, or was set since the call began: a flag
+ * that is set and at once cleared lets all go who waited then. Dead waiters are in nobody's way.
+ */
+typedef struct mproc_event mproc_event;
+
+/* -ENOMEM; the errors of joining. */
+MPROC_API int mproc_event_new(mproc_event **out) MPROC_MUST_USE;
+
+/* Sets the flag; all who wait go on. */
+MPROC_API void mproc_event_set(mproc_event *event);
+
+/* Takes the flag back. */
+MPROC_API void mproc_event_clear(mproc_event *event);
+
+/* Non-zero while the flag is set. */
+MPROC_API int mproc_event_is_set(const mproc_event *event);
+
+/* -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_event_wait(mproc_event *event, int64_t timeout) MPROC_MUST_USE;
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- condition */
+
+/*
+ * Waiting for what a lock guards to become true. The waiter holds a lock (mproc_lock or
+ * mproc_rlock, all waiters of a condition the same one), finds that it must wait, and waits: the
+ * lock is released meanwhile. A member that changes what is guarded notifies while it holds the
+ * lock. A wait may end early or for nothing, so look again in a loop. The longest waiter is
+ * notified first; the dead are forgotten.
+ */
+typedef struct mproc_condition mproc_condition;
+
+/* -ENOMEM; the errors of joining. */
+MPROC_API int mproc_condition_new(mproc_condition **out) MPROC_MUST_USE;
+
+/*
+ * Releases the lock, all levels of a recursive one, waits, and acquires it again as often, however
+ * long that takes. 0: notified; -ETIMEDOUT, -EINTR: the lock is held again, too; -EOWNERDEAD:
+ * likewise, but its last holder died, and whether there was a notification is not told.
+ *
+ * Nothing has happened: MPROC_ENOTHELD (by the calling thread), MPROC_EOTHER (no lock), -ENOMEM.
+ */
+MPROC_API int mproc_condition_wait(mproc_condition *condition, void *lock,
+                                   int64_t timeout) MPROC_MUST_USE;
+
+/* Ends up to n waits. To be called while holding the lock. */
+MPROC_API void mproc_condition_notify(mproc_condition *condition, unsigned n);
+
+/* Ends all waits. To be called while holding the lock. */
+MPROC_API void mproc_condition_notify_all(mproc_condition *condition);
+
+/* How many wait at this moment and live. */
+MPROC_API unsigned mproc_condition_waiting(mproc_condition *condition);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_condition_check(mproc_condition *condition, char *why,
+                                    size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- barrier */
+
+/*
+ * A number of parties that wait for each other: when the last one has come, all pass, and the
+ * barrier is ready for the next time. It breaks when somebody's time passes, when it is aborted, or
+ * when a party dies that waits: then nobody waits any more until it is reset.
+ */
+typedef struct mproc_barrier mproc_barrier;
+
+/* -EINVAL: no parties; -ENOMEM; the errors of joining. */
+MPROC_API int mproc_barrier_new(mproc_barrier **out, unsigned parties) MPROC_MUST_USE;
+
+/* Waits for all. *index (may be NULL) is the order of coming, from 0. MPROC_EBROKEN, also when the
+ * caller's time has passed; -EINTR (the caller has not come then); -ENOMEM. */
+MPROC_API int mproc_barrier_wait(mproc_barrier *barrier, int64_t timeout,
+                                 unsigned *index) MPROC_MUST_USE;
+
+/* The same, with something to be done before they pass: for the last one to come the result is 1;
+ * it does it and calls open (or abort), for which the others wait, whatever their time.
+ * MPROC_EBROKEN; -EINTR; -ENOMEM. */
+MPROC_API int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout,
+                                   unsigned *index) MPROC_MUST_USE;
+
+/* Lets all pass. MPROC_EBROKEN: aborted or reset meanwhile, or the caller was not told to. */
+MPROC_API int mproc_barrier_open(mproc_barrier *barrier) MPROC_MUST_USE;
+
+/* Breaks the barrier. */
+MPROC_API void mproc_barrier_abort(mproc_barrier *barrier);
+
+/* Those who wait get MPROC_EBROKEN; then the barrier is as new. */
+MPROC_API void mproc_barrier_reset(mproc_barrier *barrier);
+
+/* Non-zero while it is broken. */
+MPROC_API int mproc_barrier_broken(const mproc_barrier *barrier);
+
+/* How many wait at this moment. */
+MPROC_API unsigned mproc_barrier_waiting(const mproc_barrier *barrier);
+
+/* How many it waits for. */
+MPROC_API unsigned mproc_barrier_parties(const mproc_barrier *barrier);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- atomic operations */
+
+typedef enum mproc_type {
+    MPROC_INT8 = 1,
+    MPROC_UINT8,
+    MPROC_INT16,
+    MPROC_UINT16,
+    MPROC_INT32,
+    MPROC_UINT32,
+    MPROC_INT64,
+    MPROC_UINT64,
+    MPROC_FLOAT,
+    MPROC_DOUBLE
+} mproc_type;
+
+/* Bytes of a number of that type, 0: there is no such type. */
+MPROC_API size_t mproc_type_size(mproc_type type);
+
+/*
+ * These work on one integer anywhere in shared memory, at an address that is a multiple of its
+ * size, in one indivisible step. Integers wrap around; those of MPROC_UINT64 pass as the int64_t of
+ * the same bits. -EINVAL: no integer type, or a bad address.
+ */
+
+/* Adds n; *old (unless NULL) is what was there before. -EINVAL. */
+MPROC_API int mproc_atomic_add(mproc_type type, void *at, int64_t n, int64_t *old);
+
+/* Writes a value; *old (unless NULL) is what was there before. -EINVAL. */
+MPROC_API int mproc_atomic_exchange(mproc_type type, void *at, int64_t value, int64_t *old);
+
+/* 1: *expected was there, and `desired` is now. 0: something else was, and *expected is that.
+ * -EINVAL. */
+MPROC_API int mproc_atomic_compare_exchange(mproc_type type, void *at, int64_t *expected,
+                                            int64_t desired) MPROC_MUST_USE;
+
+/* Private: one load and one store for each size. A program has numbers of types of its own at these
+ * addresses, so the accesses may alias any type. SYNC(atomic.number): what a thread wrote in
+ * memory, before the number that it stores; a thread that loads this number finds it. */
+#define MPROC_ATOMIC_NUMBER(bits)                                                                  \
+    typedef uint##bits##_t __attribute__((may_alias)) mproc__number##bits;                         \
+    static inline void mproc__load_number##bits(const void *at, void *out) {                       \
+        mproc__number##bits number =                                                               \
+            __atomic_load_n((const mproc__number##bits *)at, __ATOMIC_ACQUIRE);                    \
+        __builtin_memcpy(out, &number, sizeof number);                                             \
+    }                                                                                              \
+    static inline void mproc__store_number##bits(void *at, const void *lent) {                     \
+        mproc__number##bits number;                                                                \
+        __builtin_memcpy(&number, lent, sizeof number);                                            \
+        __atomic_store_n((mproc__number##bits *)at, number, __ATOMIC_RELEASE);                     \
+    }
+MPROC_ATOMIC_NUMBER(8)
+MPROC_ATOMIC_NUMBER(16)
+MPROC_ATOMIC_NUMBER(32)
+MPROC_ATOMIC_NUMBER(64)
+#undef MPROC_ATOMIC_NUMBER
+
+/*
+ * Reads or writes one number of `size` bytes (1, 2, 4 or 8), integer or not, anywhere in shared
+ * memory, at an address that is a multiple of its size, in one indivisible step: nobody finds half
+ * of a number, not even of one whose writer was killed. A thread that reads a number also finds
+ * what its writer had written in memory before. The other address is private memory, aligned or
+ * not. These two are inline: where `size` is a constant, a call is one instruction and a check of
+ * `at`. -EINVAL, and nothing has happened: no such size, or a bad address.
+ */
+static inline int mproc_atomic_load(size_t size, const void *at, void *out) {
+    if (((uintptr_t)at & (size - 1)) != 0) {
+        return -EINVAL;
+    }
+    switch (size) {
+    case 1: mproc__load_number8(at, out); return 0;
+    case 2: mproc__load_number16(at, out); return 0;
+    case 4: mproc__load_number32(at, out); return 0;
+    case 8: mproc__load_number64(at, out); return 0;
+    default: return -EINVAL;
+    }
+}
+
+static inline int mproc_atomic_store(size_t size, void *at, const void *lent) {
+    if (((uintptr_t)at & (size - 1)) != 0) {
+        return -EINVAL;
+    }
+    switch (size) {
+    case 1: mproc__store_number8(at, lent); return 0;
+    case 2: mproc__store_number16(at, lent); return 0;
+    case 4: mproc__store_number32(at, lent); return 0;
+    case 8: mproc__store_number64(at, lent); return 0;
+    default: return -EINVAL;
+    }
+}
+
+/* ---------------------------------------------------------------- array */
+
+/*
+ * Numbers of one type, as many as the array was made with; a single value is an array of one. Each
+ * array has a recursive lock. The functions below take it for the time of their call, so hold it
+ * yourself (mproc_array_lock()) around several calls that belong together.
+ */
+typedef struct mproc_array mproc_array;
+
+/* n numbers, all 0. -EINVAL: no such type; MPROC_ETOOBIG, -ENOMEM; the errors of joining. */
+MPROC_API int mproc_array_new(mproc_array **out, mproc_type type, size_t n) MPROC_MUST_USE;
+
+/* The same without a lock: nothing below waits for anybody. -EINVAL; MPROC_ETOOBIG, -ENOMEM; the
+ * errors of joining. */
+MPROC_API int mproc_array_new_raw(mproc_array **out, mproc_type type, size_t n) MPROC_MUST_USE;
+
+/* How many numbers it has. */
+MPROC_API size_t mproc_array_count(const mproc_array *array);
+
+/* The type of its numbers. */
+MPROC_API mproc_type mproc_array_type(const mproc_array *array);
+
+/* The numbers themselves, 64-byte aligned from 64 KiB on, 16-byte aligned below. */
+MPROC_API void *mproc_array_data(mproc_array *array);
+
+/* The array's own lock, NULL for a raw one. It goes with the array and cannot be held by itself. */
+MPROC_API mproc_rlock *mproc_array_lock(mproc_array *array);
+
+/*
+ * Reads one number. -ERANGE: the array has no such element; -EINTR. -EOWNERDEAD: it is done, and a
+ * member had died holding the lock since the array was used last; what it was writing may be partly
+ * written, each number old or new. The next three have the same errors.
+ */
+MPROC_API int mproc_array_get(mproc_array *array, size_t i, void *out) MPROC_MUST_USE;
+
+/* Writes one number. -ERANGE; -EINTR; -EOWNERDEAD. */
+MPROC_API int mproc_array_set(mproc_array *array, size_t i, const void *lent) MPROC_MUST_USE;
+
+/* Reads n numbers from `first` on. -ERANGE; -EINTR; -EOWNERDEAD. */
+MPROC_API int mproc_array_read(mproc_array *array, size_t first, size_t n,
+                               void *out) MPROC_MUST_USE;
+
+/* Writes n numbers from `first` on. -ERANGE; -EINTR; -EOWNERDEAD. */
+MPROC_API int mproc_array_write(mproc_array *array, size_t first, size_t n,
+                                const void *lent) MPROC_MUST_USE;
+
+/* As mproc_atomic_add(), without the lock, whoever holds it. -EINVAL: no integers; -ERANGE. */
+MPROC_API int mproc_array_add(mproc_array *array, size_t i, int64_t n, int64_t *old);
+
+/* As mproc_atomic_exchange(), in the same way. -EINVAL; -ERANGE. */
+MPROC_API int mproc_array_exchange(mproc_array *array, size_t i, int64_t value, int64_t *old);
+
+/* As mproc_atomic_compare_exchange(), in the same way. -EINVAL; -ERANGE. */
+MPROC_API int mproc_array_compare_exchange(mproc_array *array, size_t i, int64_t *expected,
+                                           int64_t desired) MPROC_MUST_USE;
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_array_check(const mproc_array *array, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- named shared memory */
+
+/*
+ * Memory that unrelated processes find by its name: a file on /dev/shm, as shm_open() and the
+ * SharedMemory of Python's multiprocessing make it, and interchangeable with theirs. What stands in
+ * it may be mapped at another address by each process: store offsets, never pointers.
+ *
+ * A segment that a member has made belongs to the family. It lives until somebody unlinks its name,
+ * and is unlinked when the last member has ended, however that ended; a small process, started with
+ * the family's first segment, sees to that, and names on stderr what it had to unlink. Merely
+ * attaching makes nobody an owner.
+ *
+ * A segment without room on /dev/shm is an error of mproc_shm_create(), or of its maker's first
+ * mproc_shm_data() if the room went in between; the maker never meets SIGBUS.
+ *
+ * A name has up to 254 bytes, without a slash but leading ones, which do not count.
+ */
+typedef struct mproc_shm mproc_shm;
+
+enum mproc_shm_flags {
+    /* The segment is to outlive the family: only mproc_shm_unlink() ends it. */
+    MPROC_SHM_KEPT = 1
+};
+
+/* All zero means the defaults. */
+typedef struct mproc_shm_options {
+    /* Of mproc_shm_flags. */
+    unsigned flags;
+    /* Permissions; default 0600. */
+    mode_t mode;
+} mproc_shm_options;
+
+/* Makes a segment of `size` bytes, all zero, and a handle for it, of which a forked child has a
+ * copy. `name` NULL: one is made up. -EEXIST; -EINVAL (name, size 0, flags), -ENAMETOOLONG; -ENOSPC
+ * (no room on /dev/shm), -ENOMEM; -EMFILE, -ENFILE, -EACCES (of /dev/shm); -EAGAIN (no more
+ * processes, so no watcher); the errors of joining. */
+MPROC_API int mproc_shm_create(mproc_shm **out, const char *name, size_t size,
+                               const mproc_shm_options *options) MPROC_MUST_USE;
+
+/* Attaches a segment that exists. -ENOENT; -EINVAL, -ENAMETOOLONG; -EACCES; -ELOOP (the name is a
+ * symbolic link); -ENODATA (its size is 0: its maker, not of this library, is still at it);
+ * -ENOMEM, -EMFILE, -ENFILE. */
+MPROC_API int mproc_shm_open(mproc_shm **out, const char *name) MPROC_MUST_USE;
+
+/* Where the segment stands in this process: mapped at the first call, then the same until the drop.
+ * The maker's first call takes the pages. -ENOSPC, -ENOMEM. */
+MPROC_API int mproc_shm_data(mproc_shm *shm, void **out) MPROC_MUST_USE;
+
+/* Its size in bytes. */
+MPROC_API size_t mproc_shm_size(const mproc_shm *shm);
+
+/* Its name, without a slash; the handle's own. */
+MPROC_API const char *mproc_shm_name(const mproc_shm *shm);
+
+/* The file's descriptor; the handle's own. Cannot fail. */
+MPROC_API int mproc_shm_fd(const mproc_shm *shm);
+
+/* Unmaps and gives the handle back; the segment stays. NULL is ignored. */
+MPROC_API void mproc_shm_drop(mproc_shm *owned);
+
+/* Removes the name; the memory goes with the last mapping. Anybody may. -ENOENT; -EINVAL,
+ * -ENAMETOOLONG; -EPERM (it is another user's). */
+MPROC_API int mproc_shm_unlink(const char *name) MPROC_MUST_USE;
+
+/* From now on the segment is not the family's: it stays until somebody unlinks it. -ENOENT;
+ * -EINVAL, -ENAMETOOLONG. */
+MPROC_API int mproc_shm_keep(const char *name) MPROC_MUST_USE;
+
+/* From now on the file of that name is the family's, whoever made it, as if a member had: for
+ * segments that are kept no longer, and for named semaphores, which are the files "sem.NAME"
+ * (sem_overview(7)). -ENOENT; -EINVAL, -ENAMETOOLONG; -ENOMEM, -EAGAIN; the errors of joining. */
+MPROC_API int mproc_shm_claim(const char *name) MPROC_MUST_USE;
+
+/* Invariants of the register of the family's segments (law 12). MPROC_ECORRUPT; the errors of
+ * joining. */
+MPROC_API int mproc_shm_check(char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- shareable list */
+
+/*
+ * A list of fixed length in a named segment, laid out as the ShareableList of Python's
+ * multiprocessing: either end may be one. The list is its segment: it is attached by
+ * mproc_shm_open(), given back by mproc_shm_drop() and unlinked by mproc_shm_unlink().
+ *
+ * An item can be replaced, also by one of another kind, if the new one fits: a text has room for as
+ * many bytes as its place was made with, rounded up to a multiple of 8; everything else has room
+ * for 8. Bytes of 0 at a text's end are lost.
+ *
+ * In a list that was made by this library, get finds an item as one set left it, never half of it:
+ * while others set it, and after they were killed at it. That holds among processes that use this
+ * library and share a pid namespace. In a list that the standard library made, and between the two,
+ * it holds for items that stay int, float or bool and for texts with room for 8 bytes; a longer
+ * text may be found half written, and an item that changes its kind as none.
+ *
+ * All but create also have the errors of mproc_shm_data().
+ */
+enum mproc_item_kind {
+    MPROC_ITEM_NONE,
+    MPROC_ITEM_INT,
+    MPROC_ITEM_FLOAT,
+    MPROC_ITEM_BOOL,
+    /* UTF-8. */
+    MPROC_ITEM_STR,
+    MPROC_ITEM_BYTES
+};
+
+typedef struct mproc_item {
+    enum mproc_item_kind kind;
+    union {
+        /* Of MPROC_ITEM_INT; of MPROC_ITEM_BOOL: 0 or 1. */
+        int64_t integer;
+        /* Of MPROC_ITEM_FLOAT. */
+        double number;
+    };
+    /* Of texts; lent. */
+    const void *data;
+    /* Of texts, in bytes, without a closing 0. */
+    size_t size;
+} mproc_item;
+
+/* Makes a segment that holds these n items. Whoever finds it by its name finds all of them.
+ * -EMSGSIZE: a text of more than 9,999,999 bytes; -EINVAL: a kind that there is not; the errors of
+ * mproc_shm_create(). */
+MPROC_API int mproc_shareable_list_create(mproc_shm **out, const char *name,
+                                          const mproc_item *items, size_t n,
+                                          const mproc_shm_options *options) MPROC_MUST_USE;
+
+/* How many items it has. -EBADMSG: the segment holds no list. */
+MPROC_API int mproc_shareable_list_length(mproc_shm *list, size_t *out) MPROC_MUST_USE;
+
+/* Reads an item; a text is copied to `room`, and `data` says so. -EBADMSG; -ERANGE: there is no
+ * item i; -ENOBUFS: `size` is too small, see mproc_shareable_list_room(); -EPROTO: the item has a
+ * format that there is not. */
+MPROC_API int mproc_shareable_list_get(mproc_shm *list, size_t i, mproc_item *out, void *room,
+                                       size_t size) MPROC_MUST_USE;
+
+/* Replaces an item. Nothing has changed then: -EBADMSG; -ERANGE; -EMSGSIZE: it does not fit;
+ * -EINVAL: a kind that there is not; the errors of joining. */
+MPROC_API int mproc_shareable_list_set(mproc_shm *list, size_t i,
+                                       const mproc_item *item) MPROC_MUST_USE;
+
+/* Bytes that a text in that place can have. -EBADMSG; -ERANGE. */
+MPROC_API int mproc_shareable_list_room(mproc_shm *list, size_t i, size_t *out) MPROC_MUST_USE;
+
+/* The item's format in the terms of Python's struct, such as "q" or "16s". -EBADMSG; -ERANGE. */
+MPROC_API int mproc_shareable_list_format(mproc_shm *list, size_t i, char out[9]) MPROC_MUST_USE;
+
+/* Invariants (law 12), also of a list that is being changed. MPROC_ECORRUPT. */
+MPROC_API int mproc_shareable_list_check(mproc_shm *list, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- members */
+
+typedef struct mproc_member {
+    pid_t pid;
+    pid_t parent;
+    /* Never reused within the family. */
+    uint64_t serial;
+    /* When it came into the family, in ns since boot. */
+    uint64_t born;
+    /* How it came; 0 for the family's first and for a bare fork(). */
+    mproc_method method;
+    char name[64];
+} mproc_member;
+
+/* getpid(), remembered, but right in every forked child: a call of a nanosecond. */
+MPROC_API pid_t mproc_pid(void);
+
+/* The calling member itself. MPROC_EINIT: it is none. */
+MPROC_API int mproc_self(mproc_member *out) MPROC_MUST_USE;
+
+/* Fills up to `cap` living members, the caller included; returns how many there are. */
+MPROC_API size_t mproc_members(mproc_member *out, size_t cap);
+
+/* Notices members that have died and gives back all they held; returns how many it found. Nobody
+ * has to call it: whoever waits for something of a dead member does the same. */
+MPROC_API size_t mproc_reap(void);
+
+/* Invariants of the member table and of the holds (law 12). MPROC_ECORRUPT; the errors of
+ * joining. */
+MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
 
 #ifdef __cplusplus
 }

@@ -149,6 +149,9 @@ int mproc_pipe_sendv(int end, const struct iovec *lent, int n) {
     struct sending s = {.pieces = lent, .count = n};
     size_t size = 0;
 
+    if (n < 0) {
+        return -EINVAL;
+    }
     for (int i = 0; i < n; i++) {
         if (lent[i].iov_len > SSIZE_MAX - HEADER_MAX - size) {
             return -EINVAL;

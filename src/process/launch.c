@@ -58,6 +58,23 @@ int mproc_process_launch(mproc_process *process, const void *arg, size_t size) {
     return mproc__process_launch(process, &what);
 }
 
+/* A program whose main() does the child's work. */
+static int start_program(mproc_process **out, const void *arg, size_t size,
+                         const mproc_process_options *options) {
+    mproc_process *process;
+    int r = mproc_process_prepare(&process, options);
+    if (r != 0) {
+        return r;
+    }
+    r = mproc_process_launch(process, arg, size);
+    if (r != 0) {
+        (void)mproc_process_drop(process);
+        return r;
+    }
+    *out = process;
+    return 0;
+}
+
 int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
                         const mproc_process_options *options) {
     struct mproc__function_ref ref;
@@ -66,7 +83,8 @@ int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, 
     mproc_method method = options != NULL && options->method != 0 ? options->method : MPROC_FORK;
 
     if (fn == NULL) {
-        return -EINVAL;
+        bool program = method == MPROC_SPAWN && options->argv != NULL;
+        return program ? start_program(out, arg, size, options) : -EINVAL;
     }
     int r = mproc__function_name((mproc__function)fn, &ref);
     if (r != 0 && method == MPROC_FORK) {

@@ -98,7 +98,7 @@ TEST(lock_sizes_of_the_undo_record) {
             words[i] = i + 1;
         }
         CHECK_EQ(mproc_lock_save(r->lock, &words[undo]), -ENOSPC);
-        mproc_lock_rollback(r->lock);
+        CHECK_OK(mproc_lock_rollback(r->lock));
         for (unsigned i = 0; i < undo; i++) {
             CHECK_EQ(words[i], 0);
         }
@@ -116,8 +116,9 @@ TEST(lock_save_needs_the_lock_and_a_record) {
     CHECK_EQ(mproc_lock_save(r->lock, &r->words[0]), MPROC_ENOTHELD);
     CHECK_OK(mproc_lock_acquire(none->lock, 0));
     CHECK_EQ(mproc_lock_save(none->lock, &r->words[0]), -ENOSPC);
-    mproc_lock_rollback(none->lock);
+    CHECK_OK(mproc_lock_rollback(none->lock));
     CHECK_OK(mproc_lock_release(none->lock));
+    CHECK_EQ(mproc_lock_rollback(none->lock), MPROC_ENOTHELD);
     drop(r);
     drop(none);
 }

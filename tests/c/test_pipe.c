@@ -229,6 +229,7 @@ TEST(pipe_refuses_lengths_beyond_all_memory) {
     struct iovec pieces[2] = {{&byte, SSIZE_MAX / 2 + 1}, {&byte, SSIZE_MAX / 2 + 1}};
     make(ends, 1);
     CHECK_EQ(mproc_pipe_sendv(ends[0], pieces, 2), -EINVAL);
+    CHECK_EQ(mproc_pipe_sendv(ends[0], pieces, -1), -EINVAL);
     CHECK_EQ(mproc_pipe_poll(ends[1], 0), 0);
     drop(ends);
 }

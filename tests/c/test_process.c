@@ -628,6 +628,20 @@ TEST(process_runs_programs_that_are_no_members) {
     CHECK_OK(mproc_member_check(NULL, 0));
 }
 
+TEST(process_starts_a_program_without_a_function) {
+    const char *argv[] = {"/bin/sh", "-c", "exit 9", NULL};
+    mproc_process *p = NULL;
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    CHECK_OK(mproc_process_start(&p, NULL, "bytes", 5, &o));
+    CHECK_EQ(finish(p), 9);
+    p = NULL;
+    o.argv = NULL; /* this program again has no main() but its function */
+    CHECK_EQ(mproc_process_start(&p, NULL, NULL, 0, &o), -EINVAL);
+    o = (mproc_process_options){.method = MPROC_FORK, .argv = argv};
+    CHECK_EQ(mproc_process_start(&p, NULL, NULL, 0, &o), -EINVAL);
+    CHECK(p == NULL);
+}
+
 static int spawn_error(const char *path) {
     const char *argv[] = {path, NULL};
     mproc_process *p = NULL;

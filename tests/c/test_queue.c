@@ -194,6 +194,8 @@ TEST(queue_putv_gathers) {
         get(q, sizes[i], sizes[i], 5);
         free(p);
     }
+    CHECK_EQ(mproc_queue_putv(q, NULL, -1, 0), -EINVAL);
+    CHECK_EQ(mproc_queue_count(q), 0);
     mproc_drop(q);
 }
 
@@ -320,6 +322,31 @@ TEST(queue_reserve_commit_drop) {
     mproc_drop(q);
     CHECK_EQ(test_arena_used(), 0);
     kin_check();
+}
+
+TEST(queue_commits_reservations_only) {
+    mproc_queue *q = made_queue(0);
+    char room[16];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room), twice;
+    CHECK_EQ(mproc_queue_commit(q, &m, 0), -EINVAL);
+    CHECK_OK(mproc_queue_reserve(q, 100, &m));
+    m.size = 100000; /* a reader would find what is behind the block */
+    CHECK_EQ(mproc_queue_commit(q, &m, 0), -EINVAL);
+    m.size = 100;
+    m.data = (char *)m.data + 1;
+    CHECK_EQ(mproc_queue_commit(q, &m, 0), -EINVAL);
+    m.data = (char *)m.data - 1;
+    m.size = 50;
+    twice = m;
+    CHECK_OK(mproc_queue_commit(q, &m, 0));
+    CHECK_EQ(mproc_queue_commit(q, &m, 0), -EINVAL);
+    CHECK_EQ(mproc_queue_count(q), 1);
+    m = (mproc_message)MPROC_MESSAGE_INIT(NULL, 0);
+    CHECK_OK(mproc_queue_get(q, &m, 0));
+    CHECK_EQ(m.size, 50);
+    mproc_message_drop(&m);
+    CHECK_EQ(mproc_queue_commit(q, &twice, 0), -EINVAL); /* its block is gone */
+    mproc_drop(q);
 }
 
 TEST(queue_commit_to_a_full_queue_keeps_the_reservation) {
