@@ -7,7 +7,8 @@
  * that is not plain empties the message again and goes to the pickler (pickling.c). Decoding looks
  * at the first bytes, which say which of the two a message is.
  *
- * The module's functions dumps(), loads() and is_plain() are the same for a message in one piece.
+ * The module's functions dumps(), loads() and is_plain() are the same for a message in one piece;
+ * choose_pickler() has another class pickle.
  */
 #include "codec.h"
 
@@ -114,6 +115,11 @@ static PyObject *is_plain(PyObject *Py_UNUSED(module), PyObject *object) {
     return r < 0 ? NULL : PyBool_FromLong(r == 0);
 }
 
+static PyObject *choose_pickler(PyObject *module, PyObject *chosen) {
+    pickling_choose(&module_state(module)->pickling, chosen);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"dumps", dumps, METH_O,
      "dumps($module, object, /)\n--\n\n"
@@ -125,6 +131,9 @@ static PyMethodDef functions[] = {
     {"is_plain", is_plain, METH_O,
      "is_plain($module, object, /)\n--\n\n"
      "Whether an object travels as MessagePack, without pickle."},
+    {"choose_pickler", choose_pickler, METH_O,
+     "choose_pickler($module, cls, /)\n--\n\n"
+     "Have cls.dumps() and cls.loads() pickle and unpickle messages; None: pickle itself again."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -15,6 +15,9 @@
  *
  * _pickle is imported when an object first needs it: plain values never do.
  *
+ * A program may have chosen a class of its own (a context's reducer, or another
+ * ForkingPickler.dumps): then its dumps() and loads() do all that.
+ *
  * Invariants: 1. sink.message is NULL unless its pickler is inside dump. 2. A pickler that is not
  * in use holds no reference to what it has pickled.
  */
@@ -53,20 +56,26 @@ static int sink_append(struct message *message, PyObject *data, const Py_buffer 
     return r;
 }
 
-static PyObject *sink_write(PyObject *self, PyObject *data) {
-    struct message *message = ((struct sink *)self)->message;
+/* The number of bytes appended, or -1 with an exception. */
+static Py_ssize_t append_any(struct message *message, PyObject *data) {
     Py_buffer view;
-    if (message == NULL) {
-        PyErr_SetString(PyExc_ValueError, "write() to the sink of a pickler that is not in use");
-        return NULL;
-    }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return NULL;
+        return -1;
     }
     int r = sink_append(message, data, &view);
     Py_ssize_t size = view.len;
     PyBuffer_Release(&view);
-    return r < 0 ? NULL : PyLong_FromSsize_t(size);
+    return r < 0 ? -1 : size;
+}
+
+static PyObject *sink_write(PyObject *self, PyObject *data) {
+    struct message *message = ((struct sink *)self)->message;
+    if (message == NULL) {
+        PyErr_SetString(PyExc_ValueError, "write() to the sink of a pickler that is not in use");
+        return NULL;
+    }
+    Py_ssize_t size = append_any(message, data);
+    return size < 0 ? NULL : PyLong_FromSsize_t(size);
 }
 
 static int sink_traverse(PyObject *self, visitproc visit, void *arg) {
@@ -226,8 +235,21 @@ static int pickler_keep(struct pickling *pickling, struct pickler *taken) {
     return none != NULL ? 0 : -1;
 }
 
+/* A program's dumps() may choose another class while it runs. */
+static int dump_by(PyObject *chosen, PyObject *object, struct message *message) {
+    Py_INCREF(chosen);
+    PyObject *pickle = PyObject_CallMethod(chosen, "dumps", "(O)", object);
+    Py_DECREF(chosen);
+    int r = pickle != NULL && append_any(message, pickle) >= 0 ? 0 : -1;
+    Py_XDECREF(pickle);
+    return r;
+}
+
 int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message) {
     struct pickler pickler;
+    if (pickling->chosen != NULL) {
+        return dump_by(pickling->chosen, object, message);
+    }
     if (pickler_take(pickling, &pickler) < 0) {
         return -1;
     }
@@ -264,19 +286,30 @@ static int view_drop(PyObject *view) {
     return none != NULL ? 0 : -1;
 }
 
+/* A new reference to the function that unpickles, NULL with an exception. */
+static PyObject *loads_of(struct pickling *pickling) {
+    if (pickling->chosen != NULL) {
+        return PyObject_GetAttrString(pickling->chosen, "loads");
+    }
+    return pickling_prepare(pickling) < 0 ? NULL : Py_NewRef(pickling->loads);
+}
+
 PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size) {
-    if (pickling_prepare(pickling) < 0) {
-        return NULL;
-    }
-    PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
-    if (view == NULL) {
-        return NULL;
-    }
-    PyObject *object = PyObject_CallOneArg(pickling->loads, view);
-    if (view_drop(view) < 0) {
+    PyObject *loads = loads_of(pickling);
+    PyObject *view =
+        loads != NULL ? PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ) : NULL;
+    PyObject *object = view != NULL ? PyObject_CallOneArg(loads, view) : NULL;
+    Py_XDECREF(loads);
+    if (view != NULL && view_drop(view) < 0) {
         Py_CLEAR(object);
     }
     return object;
+}
+
+void pickling_choose(struct pickling *pickling, PyObject *chosen) {
+    PyObject *before = pickling->chosen;
+    pickling->chosen = chosen != Py_None ? Py_NewRef(chosen) : NULL;
+    Py_XDECREF(before);
 }
 
 /* ---------------------------------------------------------------- the module's part */
@@ -298,6 +331,7 @@ int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg) {
     Py_VISIT(pickling->sink_type);
     Py_VISIT(pickling->pickler_type);
     Py_VISIT(pickling->loads);
+    Py_VISIT(pickling->chosen);
     Py_VISIT(pickling->spare.sink);
     Py_VISIT(pickling->spare.dump);
     Py_VISIT(pickling->spare.reset);
@@ -309,5 +343,6 @@ void pickling_clear(struct pickling *pickling) {
     Py_CLEAR(pickling->sink_type);
     Py_CLEAR(pickling->pickler_type);
     Py_CLEAR(pickling->loads);
+    Py_CLEAR(pickling->chosen);
     pickler_drop(&pickling->spare);
 }

@@ -24,6 +24,7 @@ struct pickling {
     PyTypeObject *sink_type; /* of struct sink */
     PyObject *pickler_type;  /* subclass of _pickle.Pickler; made when first needed, as is loads */
     PyObject *loads;         /* _pickle.loads */
+    PyObject *chosen;        /* the class whose dumps() and loads() a program has chosen, or NULL */
     struct pickler spare;    /* a pickler that is not in use; .sink is NULL: there is none */
 };
 
@@ -38,6 +39,9 @@ int pickling_dump(struct pickling *pickling, PyObject *object, struct message *m
 /* The object that a pickle stands for. The memory is used during the call only. Runs arbitrary
  * Python code; its errors pass through. */
 PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size);
+
+/* Has the dumps() and loads() of a class do the work; None: pickle's own again. */
+void pickling_choose(struct pickling *pickling, PyObject *chosen);
 
 int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg);
 void pickling_clear(struct pickling *pickling);

@@ -102,6 +102,14 @@ SUBDEBUG = 5
 SUBWARNING = 25
 
 
+# Programs use these as attributes without importing them: something else always has.
+_SUBMODULES = {
+    "connection", "dummy", "forkserver", "heap", "managers", "pool", "popen_fork",
+    "popen_forkserver", "popen_spawn_posix", "process", "queues", "reduction", "resource_sharer",
+    "resource_tracker", "shared_memory", "sharedctypes", "spawn", "synchronize", "util",
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> object:
     if name == "reducer":
         return _default.reducer
@@ -109,6 +117,10 @@ def __getattr__(name: str) -> object:
         from ._alias import install
 
         return install
+    if name in _SUBMODULES:
+        full_name = f"{__name__}.{name}"
+        __import__(full_name)
+        return _sys.modules[full_name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

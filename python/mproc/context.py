@@ -286,7 +286,12 @@ class BaseContext:
 
     @property
     def reducer(self) -> ModuleType:
-        """The module that pickles what is sent to other processes."""
+        """The module that pickles what is sent to other processes.
+
+        It can be set, for all contexts, to another module or an object derived from
+        reduction.AbstractReducer. The dumps() and loads() of its ForkingPickler are used from then
+        on, in this process and those forked from it, for all but plain values.
+        """
         chosen: ModuleType | None = globals().get("reduction")
         if chosen is not None:
             return chosen
@@ -296,6 +301,9 @@ class BaseContext:
 
     @reducer.setter
     def reducer(self, reduction: ModuleType) -> None:
+        from .reduction import use_pickler
+
+        use_pickler(reduction.ForkingPickler)
         globals()["reduction"] = reduction
 
     def _check_available(self) -> None:
@@ -466,6 +474,14 @@ _default_context = DefaultContext(_concrete_contexts[_METHODS_OF_VERSION[0]])
 
 def _force_start_method(method: str) -> None:
     _default_context._actual_context = _concrete_contexts[method]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name == "reduction":
+            return _default_context.reducer
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # ---- whom we are pickling for

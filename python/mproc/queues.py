@@ -11,6 +11,8 @@ from . import _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from queue import Empty as Empty
+    from queue import Full as Full
     from typing import Any, Generic, TypeVar
 
     from .context import BaseContext
@@ -28,6 +30,18 @@ else:
     _SimpleQueue = {_T: type("_SimpleQueue", (_mproc.SimpleQueue,), {"__class_getitem__": _alias})}
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
+
+_sentinel = object()  # for programs whose own feeder thread is told by it to end
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Offer queue.Empty and queue.Full, which are imported when they are first needed."""
+        if name not in ("Empty", "Full"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import queue
+
+        return globals().setdefault(name, getattr(queue, name))
 
 
 class Queue(_Queue[_T]):

@@ -12,7 +12,7 @@ import os
 import sys
 
 from . import _cpython, context
-from ._mproc import reducers
+from ._mproc import choose_pickler, reducers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +49,20 @@ __all__ = [
 HAVE_SEND_HANDLE = True
 
 
-class ForkingPickler(Pickler):
+class _Replaceable(type):
+    """Lets a program set ForkingPickler.dumps or loads: queues and connections use them then."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        chosen = context._default_context.reducer
+        if cls is ForkingPickler is chosen.ForkingPickler and name in ("dumps", "loads"):
+            use_pickler(cls)
+
+
+class ForkingPickler(Pickler, metaclass=_Replaceable):
     """A pickler that knows the types registered for other processes."""
+
+    _extra_reducers = reducers
 
     def __init__(self, file: _Writable, protocol: int | None = None) -> None:
         super().__init__(file, protocol)
@@ -74,6 +86,15 @@ class ForkingPickler(Pickler):
 
 
 register = ForkingPickler.register
+
+
+_as_made = (vars(ForkingPickler)["dumps"], vars(ForkingPickler)["loads"])
+
+
+def use_pickler(cls: Any) -> None:
+    """Have dumps() and loads() of a class pickle all messages, as a context's `reducer` wants."""
+    own = cls is ForkingPickler and (vars(cls)["dumps"], vars(cls)["loads"]) == _as_made
+    choose_pickler(None if own else cls)
 
 
 def dump(obj: object, file: _Writable, protocol: int | None = None) -> None:

@@ -16,6 +16,7 @@ from ._mproc import Segment
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from mmap import mmap
     from typing import Any, TypeAlias
 
     _Maker: TypeAlias = Callable[[str | None, Any, bool, int], Segment]
@@ -54,6 +55,7 @@ class SharedMemory:
     _prepend_leading_slash = True
     _track = True
     _buf: memoryview | None = None
+    _second_mapping: mmap | None = None
     _segment: Segment
     _size: int
 
@@ -129,6 +131,16 @@ class SharedMemory:
     def _fd(self) -> int:
         return self._segment.fd
 
+    @property
+    def _mmap(self) -> mmap | None:
+        """The memory as an mmap object, for programs that want one; None once closed."""
+        if self._second_mapping is None and self._segment.fd >= 0:
+            from mmap import mmap
+
+            self._segment.commit()
+            self._second_mapping = mmap(self._segment.fd, self._size)
+        return self._second_mapping
+
     def close(self) -> None:
         """Give up this process' access; the segment stays.
 
@@ -138,6 +150,9 @@ class SharedMemory:
         if self._buf is not None:
             self._buf.release()
             self._buf = None
+        if self._second_mapping is not None:
+            self._second_mapping.close()
+            self._second_mapping = None
         self._segment.close()
 
     def unlink(self) -> None:

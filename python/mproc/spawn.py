@@ -35,6 +35,8 @@ __all__ = [
 _LENGTH = 8  # bytes that tell the size of a message's first part
 _PICKLED, _PLAIN = b"P", b"V"  # how the second part is written
 
+WINEXE = WINSERVICE = False  # what programs ask that know Windows
+
 # ---- the command
 
 _python_exe: bytes | None = None
