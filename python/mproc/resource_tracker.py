@@ -1,33 +1,42 @@
-"""Names in the system that are to be removed when everybody who could do it is dead.
+"""Names in the system that are to be removed when every process that could do it is dead.
 
 What mproc makes itself needs none of this: the family knows its segments, and its watcher removes
-what is left of them when the last of its processes has ended, SIGKILL included. This module lets
+what is left of them when the last of its processes has ended, SIGKILL included. register() lets
 programs put other names under the same care: a segment made by shm_open(), a named semaphore.
 
-It is not the standard library's tracker: there is no process of its own, and attaching a
-SharedMemory registers nothing. So the well-known unregister() after attaching is not needed, and
-does no harm.
+It is not the standard library's tracker: no process is started for it, and attaching a SharedMemory
+registers nothing. So the well-known unregister() after attaching is not needed, and does no harm.
+
+ResourceTracker is the standard library's: a process that reads from a pipe which names to remove,
+until nobody has the pipe open any more. Programs derive trackers for their own kinds of resources
+from it. Such a process is started for the tracker of this module only when getfd() asks for the
+descriptor of its pipe, to give it to a process that is no member of the family.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import suppress
 
+from ._cpython import RLock
 from ._mproc import Segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["ensure_running", "register", "unregister"]
+
+_PLACE = "/dev/shm"
+_NAME_MAX = 512  # bytes of a name, so that the pipe takes a message whole
 
 # Where in /dev/shm a resource of each type has its file.
 _FILE_OF: dict[str, Callable[[str], str]] = {
     "shared_memory": lambda name: name,
     "semaphore": lambda name: f"sem.{name.lstrip('/')}",
 }
-
-_registered: set[tuple[str, str]] = set()
 
 
 def _file_of(name: str, rtype: str) -> str:
@@ -36,29 +45,280 @@ def _file_of(name: str, rtype: str) -> str:
     return _FILE_OF[rtype](name)
 
 
-def register(name: str, rtype: str) -> None:
-    """Have a name removed when this process and its family have ended, unless it is gone by then.
+def _remove(name: str, rtype: str) -> None:
+    os.unlink(os.path.join(_PLACE, _file_of(name, rtype).lstrip("/")))
 
-    rtype: "shared_memory" or "semaphore". The name has to be there, and stays as long as any member
-    of the family lives. ValueError: another rtype. FileNotFoundError: there is no such name.
+
+# How the process of a ResourceTracker removes a name of each type.
+_CLEANUP_FUNCS: dict[str, Callable[[str], object]] = {
+    "noop": lambda name: None,
+    "semaphore": lambda name: _remove(name, "semaphore"),
+    "shared_memory": lambda name: _remove(name, "shared_memory"),
+}
+
+
+class ReentrantCallError(RuntimeError):
+    """A tracker was used by a finalizer or signal handler while it was starting its process."""
+
+
+class ResourceTracker:
+    """Names that a process of its own removes when all who might use them have ended.
+
+    The process runs main(). It is started by the first call that needs it, and again, with a
+    warning, when it has died; it ends when all processes that have its pipe open have ended or
+    closed it. A forked child has, and may use its parent's tracker; to any other process the
+    descriptor (getfd()) must be passed.
     """
-    file = _file_of(name, rtype)
-    Segment.claim(file)
-    _registered.add((file, rtype))
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._starting = False
+        self._fd: int | None = None
+        self._pid: int | None = None
+        self._parent: int | None = None  # the process that has started it
+        self._exitcode: int | None = None
+
+    def getfd(self) -> int | None:
+        """Return the descriptor of the pipe, after starting the process unless it runs."""
+        self.ensure_running()
+        return self._fd
+
+    def ensure_running(self) -> None:
+        """Start the process, unless it runs.
+
+        ReentrantCallError: the calling thread is starting it, and was interrupted by this call.
+        """
+        with self._lock:
+            if self._starting:
+                raise ReentrantCallError("the resource tracker is being started by this thread")
+            if self._fd is not None:
+                if self._check_alive():
+                    return
+                self._stop()
+                import warnings
+
+                warnings.warn(
+                    "resource_tracker: process died unexpectedly, relaunching."
+                    "  Some resources might leak.",
+                    stacklevel=2,
+                )
+            self._starting = True
+            try:
+                self._start()
+            finally:
+                self._starting = False
+
+    def _start(self) -> None:
+        from .util import register_after_fork
+
+        register_after_fork(self, ResourceTracker._after_fork)
+        reader, writer = os.pipe()
+        try:
+            self._pid = _start_process(reader)
+        except BaseException:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+        self._fd, self._parent, self._exitcode = writer, os.getpid(), None
+
+    def _after_fork(self) -> None:
+        """Another thread of the parent may have been using it: there is none in the child."""
+        self._lock = RLock()
+        self._starting = False
+
+    def register(self, name: str, rtype: str) -> None:
+        """Have a name removed in the end. ValueError: the name is too long, or has a newline."""
+        self._send("REGISTER", name, rtype)
+
+    def unregister(self, name: str, rtype: str) -> None:
+        """Take register() back."""
+        self._send("UNREGISTER", name, rtype)
+
+    def _send(self, cmd: str, name: str, rtype: str) -> None:
+        data = os.fsencode(name)
+        if len(data) > _NAME_MAX or b"\n" in data:
+            raise ValueError(
+                f"cannot track {name!r}: a name has no newline and at most {_NAME_MAX} bytes"
+            )
+        self._write(b"%s:%s:%s\n" % (cmd.encode(), data, rtype.encode()))
+
+    def _write(self, message: bytes) -> None:
+        fd = self.getfd()
+        assert fd is not None
+        os.write(fd, message)
+
+    def _check_alive(self) -> bool:
+        if self._fd is None:
+            return False
+        try:
+            os.write(self._fd, b"PROBE:0:noop\n")
+        except OSError:
+            return False
+        return True
+
+    def _stop(self, use_blocking_lock: bool = True) -> None:
+        """Close the pipe; wait for the process to end, if this process has started it.
+
+        use_blocking_lock: False waits for nothing, neither for the process.
+        """
+        if not self._lock.acquire(blocking=use_blocking_lock):
+            return
+        try:
+            fd, pid = self._fd, self._pid
+            self._fd = self._pid = None
+            if fd is not None:
+                os.close(fd)
+            if pid is not None and self._parent == os.getpid():
+                self._collect(pid, 0 if use_blocking_lock else os.WNOHANG)
+        finally:
+            self._lock.release()
+
+    def _collect(self, pid: int, options: int) -> None:
+        with suppress(ChildProcessError):
+            collected, status = os.waitpid(pid, options)
+            if collected == pid:
+                self._exitcode = os.waitstatus_to_exitcode(status)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", None) is not None:
+            with suppress(OSError):
+                self._stop(use_blocking_lock=False)
 
 
-def unregister(name: str, rtype: str) -> None:
-    """Take a register() back that this process has made, or one that it was forked from.
+class _FamilyTracker(ResourceTracker):
+    """The tracker of this module: its names are the family's, whose watcher removes them."""
 
-    Of names that nobody has registered, such as those of segments that mproc made, nothing changes.
-    ValueError: an rtype that there is not.
+    def __init__(self) -> None:
+        super().__init__()
+        self._registered: set[tuple[str, str]] = set()
+
+    def register(self, name: str, rtype: str) -> None:
+        """Have a name removed when this process and its family have ended, unless it is gone then.
+
+        rtype: "shared_memory" or "semaphore". The name has to be there, and stays as long as any
+        member of the family lives. ValueError: another rtype. FileNotFoundError: there is no such
+        name.
+        """
+        file = _file_of(name, rtype)
+        Segment.claim(file)
+        self._registered.add((file, rtype))
+
+    def unregister(self, name: str, rtype: str) -> None:
+        """Take a register() back that this process has made, or one that it was forked from.
+
+        Of names that nobody has registered, such as those of segments that mproc made, nothing
+        changes. ValueError: another rtype.
+        """
+        entry = (_file_of(name, rtype), rtype)
+        if entry in self._registered:
+            self._registered.discard(entry)
+            with suppress(FileNotFoundError):
+                Segment.keep(entry[0])
+
+    def ensure_running(self) -> None:
+        """Do nothing: the watcher is started by what it watches, and anew if it was killed."""
+
+    def getfd(self) -> int | None:
+        """Return the descriptor of a pipe by which processes outside the family register names."""
+        super().ensure_running()
+        return self._fd
+
+
+_resource_tracker = _FamilyTracker()
+ensure_running = _resource_tracker.ensure_running
+register = _resource_tracker.register
+unregister = _resource_tracker.unregister
+getfd = _resource_tracker.getfd
+
+
+def _start_process(reader: int) -> int:
+    """Start the process that reads from a descriptor; return its pid."""
+    import signal
+
+    from . import spawn, util
+
+    argv = [*spawn.command("mproc.resource_tracker", "_run"), str(reader)]
+    # Blocked until the process ignores them: Ctrl-C is for the others.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return util.spawnv_passfds(argv[0], argv, [reader, *_descriptor_of(sys.stderr)])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _descriptor_of(stream: Any) -> list[int]:
+    """Return the descriptor of a stream, if it has one that is open."""
+    try:
+        fd: int = stream.fileno()
+        os.fstat(fd)
+    except (AttributeError, OSError, ValueError):
+        return []
+    return [fd]
+
+
+# ---- the process
+
+
+def _run() -> None:
+    """Be the process of a tracker: its command line ends with the descriptor to read from."""
+    sys.exit(main(int(sys.argv[-1])))
+
+
+def main(fd: int) -> int:
+    """Read from a pipe which names to remove, until it ends; remove them; return the exit code.
+
+    0: all went well. 1: names were left. 2: a name could not be removed. 3: a message was bad.
     """
-    entry = (_file_of(name, rtype), rtype)
-    if entry in _registered:
-        _registered.discard(entry)
-        with suppress(FileNotFoundError):
-            Segment.keep(entry[0])
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    for stream in (sys.stdin, sys.stdout):  # somebody may wait for their end
+        with suppress(AttributeError, OSError):
+            stream.close()
+    names: dict[str, set[str]] = {}
+    code = 0
+    with open(fd, "rb") as pipe:
+        for line in pipe:
+            try:
+                _obey(line, names)
+            except Exception:
+                code = 3
+                sys.excepthook(*sys.exc_info())
+    return max([code, *(_clean_up(rtype, left) for rtype, left in names.items() if left)])
 
 
-def ensure_running() -> None:
-    """Do nothing: the watcher is started by what it has to watch, and anew if it was killed."""
+def _obey(line: bytes, names: dict[str, set[str]]) -> None:
+    cmd, rest = line.rstrip(b"\n").split(b":", 1)
+    name, _, rtype = os.fsdecode(rest).rpartition(":")
+    if rtype not in _CLEANUP_FUNCS:
+        raise ValueError(
+            f"cannot remove {name!r} in the end: unknown resource type {rtype!r};"
+            f" there are {', '.join(_CLEANUP_FUNCS)}"
+        )
+    if cmd == b"REGISTER":
+        names.setdefault(rtype, set()).add(name)
+    elif cmd == b"UNREGISTER":
+        names[rtype].remove(name)
+    elif cmd != b"PROBE":
+        raise RuntimeError(f"unrecognized command {os.fsdecode(cmd)!r}")
+
+
+def _clean_up(rtype: str, names: set[str]) -> int:
+    import warnings
+
+    warnings.warn(
+        f"resource_tracker: There appear to be {len(names)} leaked {rtype} objects to clean up at"
+        f" shutdown: {names}",
+        stacklevel=1,
+    )
+    code = 1
+    for name in sorted(names):
+        try:
+            _CLEANUP_FUNCS[rtype](name)
+        except Exception as error:
+            code = 2
+            warnings.warn(f"resource_tracker: {name!r}: {error}", stacklevel=1)
+    return code

@@ -100,6 +100,241 @@ def test_unregistering_what_is_gone(name):
     resource_tracker.unregister(name, "shared_memory")
 
 
+# ---- trackers with a process of their own
+
+
+def in_program(text, *arguments):
+    """Run a program of some lines; return what it prints, and what it and its tracker complain."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(mproc.__file__).parents[1])}
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout, result.stderr
+
+
+def test_a_tracker_removes_what_is_left(name):
+    out, err = in_program(
+        """
+        import sys
+        from mproc.resource_tracker import ResourceTracker
+        tracker = ResourceTracker()
+        tracker.register("/" + sys.argv[1], "shared_memory")
+        pid = tracker._pid
+        tracker.ensure_running()
+        assert tracker._check_alive() and tracker._pid == pid and tracker._exitcode is None
+        tracker._stop()
+        print(tracker._exitcode, tracker._fd, tracker._pid, tracker._check_alive())
+        """,
+        name,
+    )
+    assert out == "1 None None False\n"
+    assert (
+        f"There appear to be 1 leaked shared_memory objects to clean up at shutdown: {{'/{name}'}}"
+        in err
+    )
+    assert not (PLACE / name).exists()
+
+
+def test_a_tracker_keeps_what_was_unregistered(name):
+    out, err = in_program(
+        """
+        import sys
+        from mproc.resource_tracker import ResourceTracker
+        tracker = ResourceTracker()
+        tracker.register(sys.argv[1], "shared_memory")
+        tracker.register("noop:with:colons", "noop")
+        tracker.unregister(sys.argv[1], "shared_memory")
+        tracker.unregister("noop:with:colons", "noop")
+        tracker._stop()
+        print(tracker._exitcode)
+        """,
+        name,
+    )
+    assert (out, err) == ("0\n", "")
+    assert (PLACE / name).exists()
+
+
+def test_a_tracker_outlives_the_death_of_its_starter(name):
+    (PLACE / f"sem.{name}").write_bytes(b"x")
+    _, err = in_program(
+        """
+        import os, signal, subprocess, sys
+        if len(sys.argv) == 2:
+            code = subprocess.run([sys.executable, "-c", sys.orig_argv[2], sys.argv[1], "x"])
+            assert code.returncode == -signal.SIGKILL
+        else:
+            from mproc.resource_tracker import ResourceTracker
+            tracker = ResourceTracker()
+            tracker.register("/" + sys.argv[1], "semaphore")
+            os.kill(tracker._pid, signal.SIGINT)
+            os.kill(tracker._pid, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        name,
+    )
+    assert "1 leaked semaphore objects" in err  # whose end is that of the tracker's stderr
+    assert not (PLACE / f"sem.{name}").exists()
+
+
+def test_what_a_tracker_cannot_do(name):
+    out, err = in_program(
+        """
+        import os, sys
+        from mproc.resource_tracker import ResourceTracker
+        codes = []
+        for message in (b"REGISTER:mproc_no_such_name:shared_memory", b"REGISTER:x:socket",
+                        b"UNREGISTER:x:noop", b"HELLO:x:noop", b"nothing"):
+            tracker = ResourceTracker()
+            os.write(tracker.getfd(), message + bytes([10]))
+            tracker._stop()
+            codes.append(tracker._exitcode)
+        print(codes)
+        """,
+        name,
+    )
+    assert out == "[2, 3, 3, 3, 3]\n"
+    assert "'mproc_no_such_name': [Errno 2]" in err
+    assert "unknown resource type 'socket'; there are noop, semaphore, shared_memory" in err
+    assert "unrecognized command 'HELLO'" in err
+
+
+def test_a_tracker_that_was_killed_is_started_again(name):
+    out, _ = in_program(
+        """
+        import os, signal, sys, warnings
+        from mproc.resource_tracker import ResourceTracker
+        tracker = ResourceTracker()
+        fd, pid = tracker.getfd(), tracker._pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            tracker.register(sys.argv[1], "shared_memory")
+        print(len(caught), "died unexpectedly, relaunching" in str(caught[0].message))
+        assert tracker._pid != pid
+        tracker._stop()
+        print(tracker._exitcode)
+        """,
+        name,
+    )
+    assert out == "1 True\n1\n"
+    assert not (PLACE / name).exists()
+
+
+def test_forked_children_and_strangers_use_a_tracker(name):
+    out, err = in_program(
+        """
+        import os, subprocess, sys
+        import mproc
+        from mproc import resource_tracker
+
+        def work(name):
+            tracker.register(name, "shared_memory")
+            tracker._stop()  # closes the child's descriptor only
+
+        tracker = resource_tracker.ResourceTracker()
+        fd = tracker.getfd()
+        child = mproc.get_context("fork").Process(target=work, args=(sys.argv[1],))
+        child.start(); child.join()
+        stranger = "import os, sys; os.write(int(sys.argv[1]), sys.argv[2].encode() + bytes([10]))"
+        message = f"UNREGISTER:{sys.argv[1]}:shared_memory"
+        command = [sys.executable, "-c", stranger, str(fd), message]
+        subprocess.run(command, pass_fds=[fd], check=True)
+        assert child.exitcode == 0 and tracker._check_alive()
+        tracker._stop()
+        print(tracker._exitcode)
+        """,
+        name,
+    )
+    assert (out, err) == ("0\n", "")
+    assert (PLACE / name).exists()
+
+
+def test_the_modules_tracker_has_a_process_for_strangers_only(name):
+    out, _ = in_program(
+        """
+        import os, sys
+        from mproc import resource_tracker
+        tracker = resource_tracker._resource_tracker
+        assert isinstance(tracker, resource_tracker.ResourceTracker)
+        resource_tracker.ensure_running()
+        resource_tracker.register(sys.argv[1], "shared_memory")
+        resource_tracker.unregister(sys.argv[1], "shared_memory")
+        assert tracker._fd is None and tracker._pid is None
+        fd = resource_tracker.getfd()
+        assert fd == tracker._fd and tracker._pid > 0
+        os.write(fd, b"REGISTER:%s:shared_memory" % sys.argv[1].encode() + bytes([10]))
+        tracker._stop()
+        print(tracker._exitcode)
+        """,
+        name,
+    )
+    assert out == "1\n"
+    assert not (PLACE / name).exists()
+
+
+class OwnTracker(resource_tracker.ResourceTracker):
+    """As programs derive them: with a pipe of their own, and commands of their own."""
+
+    def ensure_running(self):
+        with self._lock:
+            if self._fd is None:
+                self.reader, self._fd = os.pipe()
+
+    def maybe_unlink(self, name, rtype):
+        self._send("MAYBE_UNLINK", name, rtype)
+
+
+def test_a_derived_tracker():
+    tracker = OwnTracker()
+    tracker.register("a name", "folder")
+    tracker.maybe_unlink("a name", "folder")
+    assert tracker._check_alive()
+    assert os.read(tracker.reader, 100) == (
+        b"REGISTER:a name:folder\nMAYBE_UNLINK:a name:folder\nPROBE:0:noop\n"
+    )
+    os.close(tracker.reader)
+    assert not tracker._check_alive()
+    tracker._stop()
+    assert tracker._fd is None
+
+
+def test_a_tracker_that_cannot_be_started(monkeypatch):
+    from mproc import util
+
+    def fail(*arguments):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(util, "spawnv_passfds", fail)
+    tracker = resource_tracker.ResourceTracker()
+    for _ in range(2):
+        with pytest.raises(OSError, match="no more processes"):
+            tracker.register("x", "noop")
+    assert tracker._fd is None
+
+
+def test_a_tracker_that_is_used_while_it_is_started(monkeypatch):
+    from mproc import util
+
+    tracker = resource_tracker.ResourceTracker()
+    monkeypatch.setattr(util, "spawnv_passfds", lambda *arguments: tracker.register("x", "noop"))
+    with pytest.raises(resource_tracker.ReentrantCallError, match="is being started"):
+        tracker.ensure_running()
+
+
+@pytest.mark.parametrize("bad", ["x" * 513, "two\nlines"])
+def test_names_that_no_tracker_takes(bad):
+    tracker = OwnTracker()
+    with pytest.raises(ValueError, match="a name has no newline and at most 512 bytes"):
+        tracker.register(bad, "noop")
+    assert tracker._fd is None
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="'socket'; there are shared_memory, semaphore"):
         resource_tracker.register("x", "socket")
