@@ -3,36 +3,38 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The word is 0 or names its owner; the kernel's futex sleeps on its low half. Acquiring
- * is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only while the owner
- * was last seen on another CPU, and as long as spinning paid lately; for a user's lock with REST and
- * more between two looks, which leaves the cache line to the owner. Then it marks the word and sleeps, in slices;
- * after each it looks whether the owner still lives.
+ * How it works. The word is 0 or names its owner; the kernel's futex sleeps on its low half.
+ * Acquiring is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only while
+ * the owner was last seen on another CPU, and for as long as spinning paid lately. For a user's lock
+ * it makes REST and more pauses between two looks, which leaves the cache line to the owner. Then the
+ * waiter marks the word and sleeps, in slices. After each slice it looks whether the owner still lives.
  *
- * (What follows is for users' locks; the library's own sections are too short for it to pay.)
- * Whoever comes first gets it, which is what makes it fast: a sleeper that is woken needs 5 to 20 us to
- * come, and somebody else may have had it a hundred times meanwhile. A sleeper that looks and finds that
- * it has waited for STARVING says so in the word. Then the next release keeps the mutex for those who
- * starve, and wakes one of them: nobody else gets it before. When no such sleeper is there any more,
- * the release takes that back. So a waiter loses no more after its first look past STARVING than to
- * others that starve, too; and as who got it begins anew, at most one hand-over a waiter is paid for
- * in each such span.
+ * A user's lock is fair in the long run. (The library's own sections are too short for that to pay.)
+ * Normally the first thread that tries gets the lock, which is what makes it fast: a sleeper that is
+ * woken needs 5 to 20 us to come, and another thread may have had the lock a hundred times meanwhile.
+ * But a sleeper that has waited for STARVING says so in the word. The next release then keeps the
+ * mutex for the sleepers that starve, and wakes one of them: no other thread gets it before. When no
+ * such sleeper is there any more, the release frees the mutex after all. So from its first look past
+ * STARVING on, a waiter loses only to others that starve as well. A thread that got the mutex begins
+ * anew, so each waiter costs at most one hand-over in each such span.
  *
  *     free --cas--> owned --release--> free
  *                     |
- *                     +--release, a sleeper starves--> kept --by who starves--> owned
+ *                     +--release, a sleeper starves--> kept --by one that starves--> owned
  *
  * Shared state.
- *   word   whoever acquires, releases or marks it, by an atomic read-modify-write; who holds it briefly
- *          releases it by a store. While it is kept the high half is the time when that began, in ms.
+ *   word   Any thread that acquires, releases or marks it changes it by an atomic read-modify-write. An
+ *          owner that holds it briefly releases it by a store. While it is kept, its high half is the
+ *          time at which that began, in ms. A look without the mutex is safe: every decision that
+ *          follows from one is a compare-and-swap against what was seen.
  *
  * Invariants.
  *   M1  The low 16 bits are 0 exactly when nobody owns it; then the whole low half is 0 or KEPT.
- *   M2  While a thread sleeps on it, bit 31 is set, or somebody is about to wake, or died about to: the
- *       slice ends that last sleep.
- *   M3  While it is kept, one who starves was woken and is on its way, or somebody is about to wake it or
- *       to take that back, or one of these died: whoever sleeps takes it when its slice ends, for then it
- *       has waited long enough, and who does not sleep takes it after KEEP.
+ *   M2  While a thread sleeps on it, bit 31 is set, or another thread is about to wake a sleeper, or
+ *       died before it did: then the slice ends that last sleep.
+ *   M3  While it is kept, a sleeper that starves was woken and is on its way, or another thread is about
+ *       to wake it or to free the mutex, or one of these died. In the last case a sleeper takes it when
+ *       its slice ends, because it has waited long enough then, and any other thread after KEEP.
  *   M4  A word that says BRIEF is never marked, and changed by nobody but its owner while that lives.
  *
  * If a member dies here.
@@ -52,8 +54,8 @@
 #define CPU_MASK MPROC__MUTEX_CPU
 #define LOW UINT64_C(0xffffffff)
 #define STARVING MPROC_MSEC    /* a hand-over costs some 15 us: once in that time they are cheap */
-#define KEEP 10                /* ms: who was woken and lives has come by then */
-#define GUARD_SLICE MPROC_MSEC /* who is in a section that long is dead, or has no CPU */
+#define KEEP 10                /* ms: a woken sleeper that lives has come by then */
+#define GUARD_SLICE MPROC_MSEC /* an owner in a section that long is dead, or has no CPU */
 #define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
 #define REST 32                /* pauses, 1 us: time for a dozen sections */
 #define REST_MOST 256          /* 6 us: still little beside a sleep */
@@ -80,26 +82,26 @@ static uint64_t now_ms(void) {
     return (uint64_t)(mproc__os_now() / MPROC_MSEC) & LOW;
 }
 
-/* Kept for so long that who it is for must be dead. */
+/* Kept for so long that the sleeper it is for must be dead. */
 static bool kept_in_vain(uint64_t word) {
     return is_kept(word) && ((now_ms() - (word >> 32)) & LOW) >= KEEP;
 }
 
 static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
-/* On this CPU the owner cannot run while this thread does. If the owner is this very member, the lock may
- * be a signal, which another one will release: from where, lock.c may know. Where somebody is being woken,
- * nobody does. */
+/* While this thread spins, an owner on the same CPU cannot run. If the owner is this very member, the
+ * lock may be a signal, which another member will release: lock.c may know from where. A mutex that is
+ * kept has no owner: its next one is being woken, and spinning does not speed that up. */
 static bool spinning_may_pay(uint64_t word, uint64_t mine) {
     return !is_kept(word) && (word == 0 || (word & CPU_MASK) != (mine & CPU_MASK) ||
                               token_of(word) == token_of(mine));
 }
 
-/* Pauses until the next look. Each look takes the cache line from the owner, whose next step then waits for
- * it: two that want a lock again and again would fetch the line with every section. Who looks seldom, and
- * ever less often, lets the other have dozens in a row: that pays most on CPUs that are far from each other.
- * It is for nothing where the owner will not want the lock again at once: as a signal, after notify(), and in
- * a section of the library. */
+/* Pauses until the next look. Each look takes the cache line from the owner, whose next step then waits
+ * for it: two threads that want a lock again and again would fetch the line with every section. A waiter
+ * that looks seldom, and ever less often, lets the owner have dozens of sections in a row. That pays
+ * most on CPUs that are far from each other. It is useless where the owner will not want the lock again
+ * at once: when the lock is a signal, after notify(), and in a section of the library. */
 static unsigned pauses_to_look(uint64_t word, uint64_t mine, enum mproc__mutex_for whom,
                                unsigned *rest) {
     if (whom != MPROC__FOR_USER || token_of(word) == token_of(mine)) {
@@ -131,8 +133,8 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
     }
 }
 
-/* Makes sure that the owner will wake somebody, in the end the caller, unless it is about to leave anyway.
- * False: the word has changed. */
+/* Makes sure that the owner will wake a sleeper, in the end the caller. An owner that holds it briefly
+ * is about to leave anyway. False: the word has changed. */
 static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) {
     if (*word & BRIEF) {
         return true;
@@ -157,7 +159,7 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     }
     int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
                                     starving ? STARVES : PATIENT);
-    /* Also after a signal: they may come so often that no slice ever ends by itself. */
+    /* Asked after a signal, too: signals may come so often that no slice ever ends by itself. */
     if (r != 0 && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
         mproc__cas64(&mutex->word, word, mine | WAITERS)) {
         return 1;
@@ -165,14 +167,15 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     return whom == MPROC__FOR_USER && r == -EINTR ? -EINTR : 0;
 }
 
-static int bereave(uint64_t word, uint64_t *mourned) {
-    if (mourned != NULL) {
-        *mourned = token_of(word);
+static int owner_died(uint64_t word, uint64_t *dead) {
+    if (dead != NULL) {
+        *dead = token_of(word);
     }
     return -EOWNERDEAD;
 }
 
-/* A try must be cheap: of an owner whose life word does not tell it asks the system only now and then. */
+/* A try must be cheap: if the life word does not tell, only one try in DEATH_CHECK_TRIES asks the
+ * system. */
 static bool has_died(uint64_t owner) {
     static MPROC__THREAD unsigned tries;
     return !mproc__token_alive(owner) &&
@@ -180,7 +183,7 @@ static bool has_died(uint64_t owner) {
             (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(owner)));
 }
 
-static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mourned) {
+static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *dead) {
     uint64_t word = mproc__load64(&mutex->word);
     if (token_of(word) == token_of(mine)) {
         return -ETIMEDOUT;
@@ -194,19 +197,19 @@ static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *mour
         return -ETIMEDOUT;
     }
     if (has_died(token_of(word)) && mproc__cas64(&mutex->word, &word, mine | WAITERS)) {
-        return bereave(word, mourned);
+        return owner_died(word, dead);
     }
     return -ETIMEDOUT;
 }
 
-/* Others may sleep still: keeps the mark, at the price of one idle wake. */
+/* Other threads may still sleep: the mark stays, at the price of one idle wake. */
 static bool take(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine, bool starving) {
     return (*word == 0 || (is_kept(*word) && (starving || kept_in_vain(*word)))) &&
            mproc__cas64(&mutex->word, word, mine | WAITERS);
 }
 
 static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
-                            int64_t deadline, enum mproc__mutex_for whom, uint64_t *mourned) {
+                            int64_t deadline, enum mproc__mutex_for whom, uint64_t *dead) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     bool starving = false;
     if (whom == MPROC__FOR_SECTION) {
@@ -222,33 +225,33 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
         }
         int r = wait_slice(mutex, &word, mine, &slices, starving, whom);
         if (r != 0) {
-            return r == 1 ? bereave(word, mourned) : r;
+            return r == 1 ? owner_died(word, dead) : r;
         }
         starving = whom != MPROC__FOR_SECTION && mproc__os_now() - start >= STARVING;
     }
 }
 
 MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                                      enum mproc__mutex_for whom, uint64_t *mourned) {
+                                      enum mproc__mutex_for whom, uint64_t *dead) {
     if (timeout == 0) {
-        return acquire_now(mutex, mine, mourned);
+        return acquire_now(mutex, mine, dead);
     }
     int64_t start = mproc__os_now();
     int64_t deadline = mproc__deadline(timeout);
     int r = spin(mutex, mine, start, whom)
                 ? 0
-                : acquire_sleeping(mutex, mine, start, deadline, whom, mourned);
+                : acquire_sleeping(mutex, mine, start, deadline, whom, dead);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }
 
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                       enum mproc__mutex_for whom, uint64_t *mourned) {
-    return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, mourned);
+                       enum mproc__mutex_for whom, uint64_t *dead) {
+    return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, dead);
 }
 
-/* Keeps it for a sleeper that starves; if there is none any more, frees it after all. False: the word is
- * another than the caller thinks. */
+/* Keeps the mutex for a sleeper that starves, or frees it after all if there is none any more. False:
+ * the word is another than the caller thinks. */
 static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
     uint64_t kept = now_ms() << 32 | KEPT;
     if (!mproc__cas64(&mutex->word, &word, kept)) {
@@ -261,8 +264,8 @@ static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
     return true;
 }
 
-/* After it was freed with marks. Who said that it starves while it was being freed gets it, too, or has to
- * say so again. */
+/* After the mutex was freed with marks. A sleeper that said that it starves while the mutex was being
+ * freed gets it too, or has to say so again. */
 static void wake(struct mproc__mutex *mutex, uint64_t word) {
     if (word & STARVED) {
         if (hand_over(mutex, 0) || mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 1) {

@@ -20,12 +20,12 @@ struct mproc__mutex {
 #define MPROC__MUTEX_BRIEF UINT64_C(0x20000000)   /* held for a few instructions: nobody marks it */
 #define MPROC__MUTEX_CPU UINT64_C(0x1fff0000)     /* where the owner was when it acquired */
 #define MPROC__MUTEX_CPU_SHIFT 16
-#define MPROC__MUTEX_OWNER UINT64_C(0xffff) /* 0 in a word that is not: kept for who starves */
+#define MPROC__MUTEX_OWNER UINT64_C(0xffff) /* 0 in a word that is not: kept for one that starves */
 
 /* Whose it is, which says how it is waited for. */
 enum mproc__mutex_for {
     MPROC__FOR_SECTION, /* a section of the library: too short for a hand-over to pay */
-    MPROC__FOR_USER,    /* a user's lock: who starves is next; -EINTR when a signal handler ran */
+    MPROC__FOR_USER, /* a user's lock: a sleeper that starves is next; -EINTR after a signal handler */
     MPROC__FOR_USER_ALWAYS, /* the same, whatever handlers run */
 };
 
@@ -41,12 +41,12 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
 }
 
 /* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner died;
- * -ETIMEDOUT; -EINTR. `mourned`, if not NULL, gets the token of the owner that died. */
+ * -ETIMEDOUT; -EINTR. `dead`, if not NULL, gets the token of the owner that died. */
 int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                      enum mproc__mutex_for whom, uint64_t *mourned);
-/* The same, but sleeps at once: who will release it needs this CPU. */
+                      enum mproc__mutex_for whom, uint64_t *dead);
+/* The same, but sleeps at once: the thread that will release it needs this CPU. */
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                       enum mproc__mutex_for whom, uint64_t *mourned);
+                       enum mproc__mutex_for whom, uint64_t *dead);
 /* Somebody may wait for it, or nobody has it. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
@@ -59,10 +59,9 @@ static inline bool mproc__mutex_try(struct mproc__mutex *mutex, uint64_t mine) {
 
 /* Both steps. */
 static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
-                                       enum mproc__mutex_for whom, uint64_t *mourned) {
+                                       enum mproc__mutex_for whom, uint64_t *dead) {
     uint64_t mine = mproc__mutex_mine();
-    return mproc__mutex_try(mutex, mine) ? 0
-                                         : mproc__mutex_wait(mutex, mine, timeout, whom, mourned);
+    return mproc__mutex_try(mutex, mine) ? 0 : mproc__mutex_wait(mutex, mine, timeout, whom, dead);
 }
 
 /* 0, or MPROC_ENOTHELD when nobody has it. */
@@ -77,7 +76,7 @@ static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
 
 /*
  * Holding a mutex for a few instructions costs one atomic step less: nobody may mark the word, so a plain
- * store frees it. Who waits meanwhile looks again soon. False: it is not free. Between the two there must
+ * store frees it. A thread that waits looks again soon. False: it is not free. Between the two there must
  * be nothing that can wait or fail.
  */
 static inline bool mproc__mutex_acquire_briefly(struct mproc__mutex *mutex) {
