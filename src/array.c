@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. A header and the elements in one block. The functions that read and write take the
- * array's lock, which is recursive: who holds it already may go on using them. The atomic ones need no
- * lock, and do not see one that others hold.
+ * How it works. A header and the elements stand in one block. The functions that read and write
+ * take the array's lock, which is recursive: a thread that holds it may go on using them. The
+ * atomic functions need no lock, and do not wait for one that another thread holds.
  *
  * Shared state.
  *   header    constant once made.
@@ -15,9 +15,9 @@
  *   A1  type is one of mproc_type, item its size, count at most what the block has room for.
  *   A2  lock is 0 in a raw array, and names a lock that goes with the array in any other.
  *
- * If a member dies here: an element of up to 8 bytes is old or new, since it is written by one store.
- * One that dies in mproc_array_write() may leave some elements new and others old: whoever uses the
- * array next is told by -EOWNERDEAD.
+ * If a member dies here: an element of up to 8 bytes is old or new, since it is written by one
+ * store. A member that dies in mproc_array_write() may leave some elements new and others old; the
+ * thread that uses the array next is told by -EOWNERDEAD.
  */
 #include <string.h>
 

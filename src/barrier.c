@@ -3,35 +3,42 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The parties come in generations. Who waits has an entry in a ledger with the number of
- * its generation and sleeps on `phase`; the last one to come opens the barrier: one store to `phase`
- * begins the next generation and says how the one before it ended. So nobody waits until the others have
- * left. Who is slow to leave, while a second generation comes to its end, finds the end of its own in its
- * entry: it is written there ("settled") before the phase changes again.
+ * How it works. The parties come in generations. A party that waits has an entry in a ledger, with
+ * the number of its generation, and sleeps on `phase`. The last party to come opens the barrier:
+ * one store to `phase` begins the next generation and says how the one before it ended. So a party
+ * need not wait until the others have left. A party may be so slow to leave that a second
+ * generation comes to its end meanwhile. It finds the end of its own generation in its entry:
+ * whoever changes the phase again first writes it there ("settles" it).
  *
- *     phase:  generation << 2  |  BROKEN: nobody can wait  |  FAILED: the generation before was broken
+ *     phase:  generation << 2 | BROKEN: nobody can wait | FAILED: the one before was broken
  *
- * An action, if there is one, is run by the last one between its arrival and the opening; meanwhile it is
- * the `actor`, and nobody leaves.
+ * If there is an action, the last party runs it between its arrival and the opening. Meanwhile that
+ * party is the `actor`, and no party leaves.
  *
  * Shared state.
  *   parties  constant.
- *   phase    written under the mutex, read by anybody; its low half is slept on.
- *   ledger   entry.number (generation) and entry.token: set under the mutex by who comes, the token last;
- *            entry.word: WAITING to PASSED or FAILING under the mutex, to 0 by who leaves, then token to 0.
- *            entry.seen: when its owner last was awake; a hint.
- *   arrived  parties of this generation that wait, the actor included; under the mutex, read by anybody.
- *   actor    token of the member whose thread runs the action of generation `acting`.
- *   opener   who opened the barrier last: a hint.
+ *   phase    Written under the mutex. Waiters read it and sleep on its low half without the mutex:
+ *            it only grows within their generation and the next, and the settled entry covers the
+ *            rest.
+ *   ledger   A party that comes sets entry.number (its generation) and then entry.token, under the
+ *            mutex. entry.word goes from WAITING to PASSED or FAILING under the mutex; the party
+ *            that leaves sets it to 0 and then the token to 0, without the mutex. entry.seen says
+ *            when the party was last awake: a hint.
+ *   arrived  Parties of this generation that wait, the actor included. Written under the mutex; a
+ *            reader without it gets a number that was true a moment ago.
+ *   actor    Token of the member whose thread runs the action of generation `acting`.
+ *   opener   The party that opened the barrier last: a hint.
  *
  * Invariants.
- *   A1  While the mutex is free, arrived is the number of entries that are WAITING in this generation, plus
- *       one if there is an actor, and at most parties; without an actor less than parties.
+ *   A1  While the mutex is free, arrived is the number of entries that are WAITING in this
+ *       generation, plus one if there is an actor, and at most parties; without an actor less than
+ *       parties.
  *   A2  No entry that waits is of a generation yet to come, or older than the one before.
  *
- * If a member dies here: under the mutex, `arrived` is counted anew. Waiting or acting, it breaks the
- * barrier: its fellows find it dead when a slice ends, the last to come when it has not stirred for longer
- * than a slice. After the phase's store and before the wake-up: a sleeper's slice ends.
+ * If a member dies here. Under the mutex: the next owner counts `arrived` anew. Waiting or acting:
+ * the barrier is broken. The other parties find the dead one when a slice ends; the last party to
+ * come finds it if its entry has not been touched for longer than a slice. After the phase's store
+ * and before the wake-up: a sleeper's slice ends.
  */
 #include "core/family.h"
 #include "core/kinds.h"
@@ -43,7 +50,7 @@
 #define FAILED UINT64_C(1)
 #define BROKEN UINT64_C(2)
 #define GENERATION 2            /* shift */
-#define STILL (60 * MPROC_MSEC) /* ns: longer than a slice; who lives has stirred */
+#define STILL (60 * MPROC_MSEC) /* ns: longer than a slice; a living party touches its entry */
 #define LOOK_AT 4               /* entries that a sleeper looks at after each slice */
 
 enum state { WAITING = 1, PASSED = 2, FAILING = 3 };
@@ -57,7 +64,7 @@ struct mproc_barrier {
     struct mproc__peer opener;
     uint32_t parties;
     uint32_t arrived;
-    uint32_t turn; /* whom to look at next */
+    uint32_t turn; /* which entry to look at next */
     uint32_t pad;
     struct mproc__ledger ledger;
 };
@@ -124,7 +131,7 @@ static void wake(mproc_barrier *barrier) {
     mproc__os_futex_wake(futex_of(barrier), INT32_MAX);
 }
 
-/* Writes the end of the generation before into the entries of those who have not left yet. */
+/* Writes the end of the generation before into the entries of parties that have not left yet. */
 static void settle(mproc_barrier *barrier) {
     struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
     uint64_t before = generation(barrier->phase) - 1;
@@ -149,7 +156,8 @@ static void advance(mproc_barrier *barrier, uint64_t flags) {
     mproc__poke32(&barrier->arrived, 0);
 }
 
-/* A dead party of this generation? Only one that has not stirred since `before` is worth asking for. */
+/* Is that a dead party of this generation? The system is asked only about a party that has not
+ * touched its entry since `before`. */
 static bool dead(const mproc_barrier *barrier, struct mproc__entry *e, int64_t before) {
     return waits(e, generation(barrier->phase)) && e->token != mproc__self_token() &&
            (mproc__token_slot(e->token) == NULL ||
@@ -166,7 +174,7 @@ static bool any_dead(mproc_barrier *barrier, int64_t now) {
     return false;
 }
 
-/* Looks at the actor and, in turn, at some of those who wait. */
+/* Looks at the actor or, in turn, at some of the parties that wait. */
 static bool some_dead(mproc_barrier *barrier) {
     if (acts(barrier)) {
         return barrier->actor != mproc__self_token() && mproc__token_dead(barrier->actor);
@@ -215,7 +223,7 @@ static struct mproc__entry *room(mproc_barrier *barrier) {
     return e;
 }
 
-static void stir(struct mproc__entry *e) {
+static void touch(struct mproc__entry *e) {
     mproc__poke64(&e->seen, (uint64_t)mproc__os_now());
 }
 
@@ -225,17 +233,17 @@ static int enlist(mproc_barrier *barrier, struct mproc__entry **out) {
         return -ENOMEM;
     }
     e->number = generation(barrier->phase);
-    stir(e);
+    touch(e);
     mproc__store32(&e->word, WAITING);
     mproc__program_order();
-    mproc__store64(&e->token, mproc__self_token()); /* it has come */
+    mproc__store64(&e->token, mproc__self_token()); /* from here on it has come */
     mproc__program_order();
     mproc__poke32(&barrier->arrived, barrier->arrived + 1);
     *out = e;
     return 0;
 }
 
-/* The last one has come: it opens, or if all are to wait for it, becomes the actor. */
+/* The last party has come. It opens the barrier or, if there is an action, becomes the actor: 1. */
 static int complete(mproc_barrier *barrier, bool action) {
     if (any_dead(barrier, mproc__os_now())) {
         advance(barrier, FAILED | BROKEN);
@@ -253,9 +261,9 @@ static int complete(mproc_barrier *barrier, bool action) {
     return 1;
 }
 
-/* Comes to the barrier: 0: passed; 1: it is the actor; MPROC_EBROKEN, -ENOMEM; -EAGAIN: *out waits, or if
- * that is NULL, all have come already and are about to pass, and the caller is to try again once the
- * phase is another. */
+/* The caller comes to the barrier. 0: it passed; 1: it is the actor; MPROC_EBROKEN; -ENOMEM.
+ * -EAGAIN: its entry *out waits. If that is NULL, all parties have come already and are about to
+ * pass: then the caller tries again once the phase has changed. */
 static int arrive(mproc_barrier *barrier, bool action, unsigned *index, struct mproc__entry **out,
                   uint64_t *phase) {
     int r = -EAGAIN;
@@ -281,22 +289,22 @@ static int arrive(mproc_barrier *barrier, bool action, unsigned *index, struct m
 
 /* Leaves after the phase has changed to `phase`: 0 or MPROC_EBROKEN. */
 static int depart(struct mproc__entry *e, uint64_t phase) {
-    /* SYNC(party.word): how its generation has ended, or nothing: then `phase` says it. */
+    /* SYNC(party.word): how its generation has ended; WAITING: `phase` says it. */
     uint32_t state = mproc__exchange32(&e->word, 0);
     bool failed = state == WAITING ? (phase & FAILED) != 0 : state == FAILING;
     mproc__store64(&e->token, 0); /* SYNC(entry.token) */
     return failed ? MPROC_EBROKEN : 0;
 }
 
-/* Takes somebody who waits in this generation out of it. */
+/* Takes a party that waits in this generation out of it. */
 static void withdraw(mproc_barrier *barrier, struct mproc__entry *e) {
     mproc__store64(&e->token, 0);
     mproc__program_order();
     mproc__poke32(&barrier->arrived, barrier->arrived - 1);
 }
 
-/* A waiter gives up: -EINTR, or when its time has passed, MPROC_EBROKEN. -EAGAIN: the generation is over,
- * or all have come and the action runs: then that decides. */
+/* A waiter gives up: -EINTR, or MPROC_EBROKEN when its time has passed. -EAGAIN: it cannot, because
+ * the generation is over, or because all parties have come and the action runs, which decides. */
 static int give_up(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine, int why) {
     if (e == NULL) {
         return why == -EINTR ? why : -EAGAIN;
@@ -343,11 +351,11 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
             slices = mproc__slices_until(MPROC__NEVER); /* if an action runs, it decides */
         } else {
             why = mproc__os_futex_wait(futex_of(barrier), (uint32_t)phase, slice);
-            if (why != 0) { /* also after a signal: they may come more often than slices end */
+            if (why != 0) { /* after a signal too: signals may come more often than slices end */
                 look_round(barrier, mine);
             }
             if (e != NULL) {
-                stir(e);
+                touch(e);
             }
             if (why != -EINTR) {
                 continue;
@@ -482,7 +490,7 @@ int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) {
     struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
     for (struct mproc__entry *e; r == 0 && (e = mproc__ledger_next(&c)) != NULL;) {
         if (waits(e, e->number) && e->number != now && e->number != now - 1) {
-            r = mproc__corrupt(why, size, "A2: one waits in generation %llu, this is %llu",
+            r = mproc__corrupt(why, size, "A2: a party waits in generation %llu, this is %llu",
                                (unsigned long long)e->number, (unsigned long long)now);
         }
     }

@@ -1,35 +1,37 @@
 /*
- * bsemaphore.c - the bounded semaphore: it knows who took its permits
+ * bsemaphore.c - the bounded semaphore: it knows which member took its permits
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. As long as only one member has permits, which is most of the time, one word says which and
- * how many, and acquiring and releasing are one compare-and-swap each. When a second member takes one, or
- * somebody goes to sleep, the word becomes SHARED: then each member that has permits has an entry with
- * their number in a ledger under a robust mutex, and the word holds their sum, which is added up anew when
- * somebody died under the mutex. When the last permit has come back and nobody sleeps, the word alone
- * counts again. So every change is one store, and needs no undo record. A release takes from the caller's
- * own permits, or if it has none, from another's: permits may be passed on.
+ * How it works. Most of the time only one member has permits. Then one word says which member and
+ * how many, and acquiring and releasing are one compare-and-swap each. When a second member takes a
+ * permit, or a thread goes to sleep, the word becomes SHARED. Then each member that has permits has
+ * an entry with their number in a ledger under a robust mutex, and the word holds their sum. If a
+ * member dies under the mutex, the next owner adds the sum up anew. When the last permit has come
+ * back and no thread sleeps, the word alone counts again. So every change is one store, and needs
+ * no undo record. A release takes from the caller's own permits or, if it has none, from another
+ * member's: permits may be passed on.
  *
  * Shared state.
  *   bound, most  constant.
- *   word     not SHARED: 0, or the token of the member that has permits and their number: anybody, by
- *            compare-and-swap. SHARED: and the permits taken; under the mutex. To SHARED by a
- *            compare-and-swap under the mutex, back by a store under it.
- *   ledger   entry.number: permits of the member entry.token; under the mutex. Means nothing, and may be
- *            anything, while the word is not SHARED.
- *   permits  an event count, under the mutex. A sleeper that gets a permit announces those behind it
- *            again, and wakes the next one if there are more permits.
- *   changer  who changed the number last: a hint.
+ *   word     Not SHARED: 0, or the token of the member that has permits and their number; any
+ *            thread changes it by compare-and-swap. SHARED: the permits taken; under the mutex. It
+ *            becomes SHARED by a compare-and-swap under the mutex, and is changed back by a store
+ *            under it.
+ *   ledger   entry.number: permits of the member entry.token; under the mutex. Means nothing, and
+ *            may be anything, while the word is not SHARED.
+ *   permits  an event count, under the mutex. A sleeper that gets a permit announces those behind
+ *            it again, and wakes the next one if there are more permits.
+ *   changer  The thread that changed the number last: a hint.
  *
  * Invariants.
- *   B1  At most bound permits are taken; while the mutex is free and the word SHARED, the sum of the
- *       entries' numbers.
+ *   B1  At most bound permits are taken; while the mutex is free and the word SHARED, the sum of
+ *       the entries' numbers.
  *   B2  An entry with a number has a token.
  *   B3  While the mutex is free and `permits` has sleepers, the word is SHARED.
  *
- * If a member dies here: see B1. Its permits are given back by whoever finds none left: at once if the
- * member has been reaped, else after a slice, or after some tries.
+ * If a member dies here: see B1. Its permits are given back by the next thread that finds none
+ * left: at once if the member has been reaped, otherwise after a slice, or after some tries.
  */
 #include "core/eventcount.h"
 #include "core/kinds.h"
@@ -193,7 +195,7 @@ static struct mproc__entry *entry_of(mproc_bsemaphore *semaphore, uint64_t token
 }
 
 /* Any entry with permits, or NULL. */
-static struct mproc__entry *debtor(mproc_bsemaphore *semaphore) {
+static struct mproc__entry *any_holder(mproc_bsemaphore *semaphore) {
     struct mproc__cursor c = mproc__ledger_start(&semaphore->ledger);
     struct mproc__entry *e = mproc__ledger_next(&c);
     while (e != NULL && e->number == 0) {
@@ -340,7 +342,7 @@ static MPROC__NOINLINE int release_shared(mproc_bsemaphore *semaphore) {
     enter(semaphore);
     struct mproc__entry *e = entry_of(semaphore, mproc__self_token());
     if (e == NULL || e->number == 0) {
-        e = debtor(semaphore);
+        e = any_holder(semaphore);
     }
     bool wake = false;
     if (e != NULL) {

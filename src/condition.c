@@ -3,29 +3,34 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. A ledger of those who wait, each with a word of its own to sleep on, and a number that
- * tells who came first. notify marks the first ones and wakes them; who was marked leaves by itself. A
- * waiter that gives up (time, signal) takes its lock again before it leaves: nobody who notifies under
- * the lock can fall between, and if somebody did so in time the wait has succeeded after all.
+ * How it works. Each waiter has an entry in a ledger, with a word of its own to sleep on and a
+ * number that tells which waiter came first. notify marks the first waiters and wakes them; a
+ * marked waiter leaves by itself. A waiter that gives up (time, signal) takes its lock again before
+ * it leaves. So no thread that notifies under the lock can fall between, and if one did so in time
+ * the wait has succeeded after all.
  *
  *     free --wait--> WAITING --before sleeping--> ASLEEP --notify--> NOTIFIED --its own--> free
  *
  * Shared state.
- *   ledger   entry.token, entry.number: set under the mutex by the waiter; token to 0 by the waiter alone
- *            once NOTIFIED, else under the mutex.
- *            entry.word: WAITING to ASLEEP by the waiter, to NOTIFIED under the mutex.
- *   waiting  entries that wait; under the mutex, read by anybody.
- *   order    the last number given; under the mutex.
- *   notifier who notified last: a hint.
+ *   ledger   The waiter sets entry.token and entry.number under the mutex. Once NOTIFIED it sets
+ *            the token to 0 without the mutex, because no other thread changes such an entry while
+ *            it lives; otherwise under it. The waiter turns entry.word from WAITING to ASLEEP; it
+ *            turns to NOTIFIED under the mutex. The waiter reads its word without the mutex, and
+ *            sleeps on it.
+ *   waiting  How many entries wait. Written under the mutex. notify reads it without: the program's
+ *            lock orders that look behind every wait that the notification is for.
+ *   order    The last number given; under the mutex.
+ *   notifier The thread that notified last: a hint.
  *
  * Invariants.
- *   C1  While the mutex is free, waiting is the number of entries with a token whose word is WAITING or
- *       ASLEEP.
+ *   C1  While the mutex is free, waiting is the number of entries with a token whose word is
+ *       WAITING or ASLEEP.
  *   C2  An entry with a token has one of the three states.
  *
- * If a member dies here: `waiting` is counted anew when it died under the mutex. A dead waiter is
- * forgotten by whoever comes across it. If it was NOTIFIED and had not left yet, the notification goes
- * on to another: those who sleep look for such entries after each slice. The lock is its own affair.
+ * If a member dies here. Under the mutex: the next owner counts `waiting` anew. A dead waiter is
+ * forgotten by the first thread that comes across it. If it was NOTIFIED and had not left yet, the
+ * notification goes on to another waiter: sleepers look for such entries after each slice. The lock
+ * that it waited with is repaired by its next owner, as any lock.
  */
 #include "core/family.h"
 #include "core/kinds.h"
@@ -91,14 +96,14 @@ static void leave(mproc_condition *condition) {
     (void)mproc__mutex_release(&condition->mutex);
 }
 
-/* Takes somebody who waits out of the ledger. */
+/* Takes a waiter out of the ledger. */
 static void forget(mproc_condition *condition, struct mproc__entry *e) {
     mproc__store64(&e->token, 0);
     mproc__program_order();
     mproc__poke32(&condition->waiting, condition->waiting - 1);
 }
 
-/* The one who waits longest and is not known to be dead, or NULL. */
+/* The waiter that came first and is not known to be dead, or NULL. */
 static struct mproc__entry *first(mproc_condition *condition) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
     struct mproc__entry *oldest = NULL;
@@ -115,7 +120,7 @@ static struct mproc__entry *first(mproc_condition *condition) {
     return oldest;
 }
 
-/* True: it sleeps, and is to be woken. */
+/* True: the waiter sleeps, and the caller wakes it. */
 static bool notify(mproc_condition *condition, struct mproc__entry *e) {
     /* SYNC(waiter.word): the notification, before the entry is given back. */
     uint32_t state = mproc__exchange32(&e->word, NOTIFIED);
@@ -124,7 +129,8 @@ static bool notify(mproc_condition *condition, struct mproc__entry *e) {
     return state == ASLEEP;
 }
 
-/* Notifies up to n; those to be woken go to `asleep`, which has room for them. */
+/* Notifies up to n waiters. Those that the caller has to wake go to `asleep`, which has room for
+ * n. */
 static unsigned notify_some(mproc_condition *condition, unsigned n, struct mproc__entry **asleep) {
     unsigned sleepers = 0;
     struct mproc__entry *e;
@@ -136,10 +142,10 @@ static unsigned notify_some(mproc_condition *condition, unsigned n, struct mproc
     return sleepers;
 }
 
-/* Forgets the dead: those who were notified, and on request those who wait. */
+/* Forgets dead waiters: those that were notified and, if `all`, those that wait. */
 static void audit(mproc_condition *condition, bool all) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
-    struct mproc__entry *heir;
+    struct mproc__entry *next;
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
         uint64_t token = mproc__load64(&e->token);
         bool notified = mproc__load32(&e->word) == NOTIFIED;
@@ -151,8 +157,8 @@ static void audit(mproc_condition *condition, bool all) {
             forget(condition, e);
             continue;
         }
-        if (notify_some(condition, 1, &heir) == 1) {
-            mproc__os_futex_wake(&heir->word, 1);
+        if (notify_some(condition, 1, &next) == 1) {
+            mproc__os_futex_wake(&next->word, 1);
         }
         mproc__store64(&e->token, 0);
     }
@@ -221,7 +227,7 @@ static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int6
             return -ETIMEDOUT;
         }
         int r = mproc__os_futex_wait(&e->word, ASLEEP, slice);
-        if (r != 0) { /* also after a signal: they may come more often than slices end */
+        if (r != 0) { /* after a signal too: signals may come more often than slices end */
             audit_quickly(condition);
         }
         if (r == -EINTR) {
@@ -273,9 +279,9 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
         return r;
     }
     r = await(condition, e, timeout);
-    int heir = reacquire(lock, depth);
+    int acquired = reacquire(lock, depth);
     bool notified = delist(condition, e);
-    return heir != 0 ? heir : notified ? 0 : r;
+    return acquired != 0 ? acquired : notified ? 0 : r;
 }
 
 /* ---------------------------------------------------------------- notifying and looking */

@@ -3,17 +3,17 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. All is in one word: the flag, whether anybody may sleep, and how often the flag was
- * set. A waiter is satisfied when the flag is set or was set since it came: a flag that is set and at
- * once cleared lets everybody go who waited then.
+ * How it works. All is in one word: the flag, whether a thread may sleep, and how often the flag
+ * was set. A waiter is satisfied when the flag is set or was set since it came. So a flag that is
+ * set and at once cleared lets all threads go that waited then.
  *
  * Shared state.
- *   word   anybody, by compare-and-swap.
- *   setter   who set it last: a hint.
+ *   word     Any thread, by compare-and-swap.
+ *   setter   The thread that set it last: a hint.
  *
  * Invariants.
- *   E1  While a thread sleeps on the word, SLEEPERS is set, or somebody is about to wake all, or died
- *       about to: the slice ends that sleep.
+ *   E1  While a thread sleeps on the word, SLEEPERS is set, or another thread is about to wake all
+ *       sleepers, or died before it did: then the slice ends that sleep.
  *
  * If a member dies here: each call has one compare-and-swap that does it. Between that of set() and
  * its wake-up: E1. A dead sleeper costs the next set() one idle wake-up.

@@ -3,22 +3,24 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The mutex and the undo record are those of every internal section (guard.h); what is
- * added is the record of who holds the lock, and who died holding it.
+ * How it works. The mutex and the undo record are those of every internal section (guard.h); what
+ * is added is the record of who holds the lock, and who died holding it.
  *
  * Shared state.
- *   guard     as guard.c says.
- *   holder    pid << 32 | thread id; written by who holds the lock, a hint for anybody else.
- *   signaller where the last one ran that released the lock without being its holder: CPU + 1, 0: nobody
- *             did. A hint, written by anybody who does. Whose lock is a signal, and waits for the next one
- *             on that CPU, does not look before it sleeps: the other could not run meanwhile.
- *   dead_*    written by who acquired the lock from a dead holder.
+ *   guard     As guard.c says.
+ *   holder    pid << 32 | thread id. The holder writes it; for any other thread it is a hint.
+ *   signaller The CPU, plus 1, of the last thread that released the lock without being its holder;
+ *   0:
+ *             none did. Such a thread writes it: a hint. The lock is a signal then. A thread that
+ *             waits for the next signal on that CPU sleeps at once, because the signaller could not
+ *             run while it looks.
+ *   dead_*    Written by the thread that acquired the lock from a dead holder.
  *
  * Invariants.
  *   L1  Those of guard.c.
  *   L2  A lock without an undo record has capacity 0 and no log.
  *
- * If the holder dies: the next one to acquire puts the saved words back and is told.
+ * If the holder dies: the next thread that acquires puts the saved words back and is told.
  */
 #include <string.h>
 
@@ -72,8 +74,8 @@ static bool may_be_saved(const void *word) {
     return mproc_in_arena(word) && (uintptr_t)word % 8 == 0;
 }
 
-/* Puts the words back that the dead holder saved. A word that it should not have saved, because it was its
- * private memory, is nothing that could be written here. */
+/* Puts back the words that the dead holder saved. A word that it should not have saved, because it
+ * lay in its private memory, cannot be written here. */
 static void undo(struct mproc__guard *guard) {
     for (uint32_t i = mproc__peek32(&guard->count); i-- > 0;) {
         if (may_be_saved(guard->log[i].word)) {
@@ -218,7 +220,8 @@ void mproc_lock_dead_owner(const mproc_lock *lock, mproc_lock_holder *out) {
     describe(mproc__peek64(&lock->dead_thread), mproc__peek64(&lock->dead_serial), out);
 }
 
-/* A lock changes hands while it is looked at: what is wrong stays wrong, however often one looks. */
+/* A lock may change its holder while this looks at it. What is wrong stays wrong, however often it
+ * is looked at. */
 static bool free_with_saved_words(const struct mproc__guard *g) {
     for (int i = 0; i < 100; i++) {
         if (mproc__mutex_owner(&g->mutex) != 0 || mproc__peek32(&g->count) == 0) {

@@ -3,16 +3,18 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A message is its length and its bytes: 4 bytes, signed, in network order, up to 2^31 - 1; beyond that
- * -1 in these 4 bytes and the length in 8 more. Any segmentation is legal on a stream: header and bytes
- * are gathered in one write, and whatever the kernel leaves over is written again.
+ * A message is its length and its bytes: 4 bytes, signed, in network order, up to 2^31 - 1; beyond
+ * that -1 in these 4 bytes and the length in 8 more. Any segmentation is legal on a stream: header
+ * and bytes are gathered in one write, and whatever the kernel leaves over is written again.
  *
  * Shared state: none of ours; the kernel's stream is all there is.
  *
- * Invariant: a call that returns -EINTR has moved no byte; once the first byte has moved, signals only
- * delay the call. An end may be blocking or not: when the kernel says EAGAIN, mproc__os_poll() waits.
+ * Invariant: a call that returns -EINTR has moved no byte; once the first byte has moved, signals
+ * only delay the call. An end may be blocking or not: when the kernel says EAGAIN, mproc__os_poll()
+ * waits.
  *
- * If a member dies here, its peer reads MPROC_EEOF between two messages and MPROC_EFRAME inside one.
+ * If a member dies here, its peer reads MPROC_EEOF between two messages and MPROC_EFRAME inside
+ * one.
  */
 #define _GNU_SOURCE
 #include "system/base.h"
@@ -53,8 +55,8 @@ int mproc_pipe_new(int ends[2], int duplex) {
 
 /* ---------------------------------------------------------------- waiting */
 
-/* How many of them have an event; -EBADF when one of them is not open. A negative one would be skipped
- * by the kernel: that is not what a caller means. */
+/* How many of them have an event; -EBADF when one of them is not open. A negative one would be
+ * skipped by the kernel: that is not what a caller means. */
 static int poll_until(struct pollfd *polls, size_t n, int64_t timeout) {
     for (size_t i = 0; i < n; i++) {
         if (polls[i].fd < 0) {
@@ -186,8 +188,8 @@ int mproc_pipe_send(int end, const void *lent, size_t size) {
 
 /* ---------------------------------------------------------------- receiving */
 
-/* MPROC_EEOF: the stream ended before the first byte; MPROC_EFRAME: behind it. begun: the first byte
- * has been read before. */
+/* MPROC_EEOF: the stream ended before the first byte; MPROC_EFRAME: behind it. begun: the first
+ * byte has been read before. */
 static int read_all(int end, void *out, size_t size, bool begun) {
     size_t done = 0;
     while (done < size) {
@@ -261,7 +263,8 @@ int mproc_pipe_recv_body(int end, void *out, size_t size) {
 
 /* ---------------------------------------------------------------- descriptors */
 
-/* The one byte of data is the number of descriptors, as Python's multiprocessing.reduction has it. */
+/* The one byte of data is the number of descriptors, as Python's multiprocessing.reduction has
+ * it. */
 int mproc_pipe_send_fds(int end, const int *lent, size_t n) {
     unsigned char byte = (unsigned char)n;
     if (n == 0 || n > MPROC__OS_FDS_MAX) {

@@ -5,37 +5,43 @@
  *
  * How it works. Messages stand one behind the other in a chain of segments, as in a log: producers
  * append at the tail under one guard, consumers take at the head under another, so that one of each
- * never meet. Both count what they did in tickets: tail - head is what is in the queue. A message up to
- * INLINE_MAX is copied into the segment; a larger one is an object of its own, and a pointer to it
- * stands there. A drained segment becomes the tail's spare, so a queue in balance allocates nothing.
+ * never meet. Both count what they did in tickets: tail - head is what is in the queue. A message
+ * up to INLINE_MAX is copied into the segment; a larger one is an object of its own, and a pointer
+ * to it stands there. A drained segment becomes the tail's spare, so a queue in balance allocates
+ * nothing.
  *
  *     head segment                        tail segment
  *     [next|size| taken | rec | rec |END]->[next|size| rec | rec | free ...]
  *                        ^ head_offset                            ^ tail_offset
  *
  * Shared state.
- *   tail_*, spare   producers, under `tail`; tail_ticket is read by anybody: its store publishes
- *                   the record.
- *   head_*          consumers, under `head`; head_ticket is read by anybody: its store gives room.
- *   *_cpu           of the last put or get, for who decides whether spinning can help: a hint.
- *   head_seen       producers' copy of head_ticket, looked up when the queue seems full. Never ahead of it.
- *   tail_seen       consumers' copy of tail_ticket, so that they read the other side's line only when
- *                   they have caught up. Never ahead of it.
- *   items, room, idle   event counts (core/eventcount.h).
- *   bound, closed   constant; closed goes from 0 to 1, under `tail`.
- *   done            how many messages were reported done: by compare-and-swap, which is its commit.
+ *   tail_*, spare   Producers write them, under `tail`. Any thread reads tail_ticket without the
+ *                   guard: its store publishes the record, so what lies before the ticket is whole.
+ *   head_*          Consumers write them, under `head`. Any thread reads head_ticket without the
+ *                   guard: its store gives room, and a reader that sees an old one only waits a
+ *                   little longer.
+ *   *_cpu           Where the last put or get ran: a hint for deciding whether spinning can help.
+ *   head_seen       The producers' copy of head_ticket, looked up when the queue seems full. Never
+ *                   ahead.
+ *   tail_seen       The consumers' copy of tail_ticket. With it they read the producers' cache line
+ *                   only when they have caught up. Never ahead.
+ *   items, room, idle   Event counts (core/eventcount.h).
+ *   bound           Constant.
+ *   closed          Goes from 0 to 1, under `tail`.
+ *   done            How many messages were reported done: by compare-and-swap, which is its commit.
  *
  * Invariants.
  *   Q1  head_seen <= head_ticket <= tail_seen <= tail_ticket.
- *   Q2  From (head_segment, head_offset) there are exactly tail_ticket - head_ticket records, each whole
- *       in its segment, and behind the last is (tail_segment, tail_offset).
+ *   Q2  From (head_segment, head_offset) there are exactly tail_ticket - head_ticket records, each
+ *       whole in its segment, and behind the last is (tail_segment, tail_offset).
  *   Q3  A BLOCK record names a message object without holds.
  *   Q4  bound == 0, or tail_ticket - head_ticket <= bound.
  *   Q5  done <= tail_ticket.
  *
- * If a member dies here: writing or reading a record changes nothing; the section's saved words (offsets,
- * segments, hands' words) are put back unless its ticket was published; between publishing and waking,
- * a sleeper's slice ends. A large message is in the maker's hand, in the queue, or in the taker's hand.
+ * If a member dies here. Writing or reading a record changes nothing. The section's saved words
+ * (offsets, segments, hands' words) are put back unless its ticket was published. Between
+ * publishing and waking: a sleeper's slice ends. A large message is in the producer's hand, in the
+ * queue, or in the consumer's hand.
  *
  * What it does not do: priority, peeking, removal from the middle.
  */
@@ -108,7 +114,7 @@ struct mproc_queue {
     uint64_t bound;
     uint32_t closed;
 
-    /* of those who report what is done, and who wait for that */
+    /* of threads that report what is done, and that wait for that */
     _Alignas(MPROC__LINE) uint64_t done;
     struct mproc__eventcount idle;
 };
@@ -172,7 +178,7 @@ struct side {
     struct mproc__eventcount *event;
     const uint32_t *peer_cpu;
     bool ends_on_close; /* there is no use in waiting for a closed queue */
-    bool may_yield; /* a consumer of messages, as opposed to tasks, whose producers wait for them */
+    bool may_yield;     /* a consumer of messages; a producer of tasks waits for their results */
 };
 
 static struct side consumer_side(mproc_queue *queue) {
@@ -210,9 +216,10 @@ static bool drains(const mproc_queue *queue, const struct side *side) {
     return stream;
 }
 
-/* True: settled. The clock and the peer's place are looked at once in a while. Each look at the other
- * side's ticket takes the line away from it. In a dialogue the first look counts; who drains a stream leaves
- * time between looks in which the other side gets several messages done. */
+/* True: settled. The clock and the peer's place are looked at once in a while. Each look at the
+ * other side's ticket takes the cache line away from it. In a dialogue the first look counts. A
+ * consumer that drains a stream leaves time between looks, in which the producer gets several
+ * messages done. */
 static bool spin(const mproc_queue *queue, const struct side *side, int64_t start, bool stream) {
     int64_t end = start + mproc__spin_budget(&spinning);
     unsigned pauses = stream ? STREAM_PAUSES : 0, most = pauses + SPIN_PAUSES;
@@ -228,8 +235,8 @@ static bool spin(const mproc_queue *queue, const struct side *side, int64_t star
     }
 }
 
-/* True: settled. Who sleeps is woken by the next message, and takes the producer's CPU from it for that one
- * message, again and again; who yields finds more of them. */
+/* True: settled. A consumer that sleeps is woken by the next message, and takes the producer's CPU
+ * from it for that one message, again and again. A consumer that yields finds more of them. */
 static bool yield(const mproc_queue *queue, const struct side *side, bool stream) {
     if (!stream || !side->may_yield || !peer_is_here(side)) {
         return false;
@@ -299,8 +306,8 @@ static MPROC__NOINLINE void append_segment(mproc_queue *queue, uint64_t *word) {
     mproc__guard_set(&queue->tail, word, 0);
 }
 
-/* Under the tail's guard: makes sure that a record of `need` bytes fits. False: a segment is missing,
- * and *size is what it should have. */
+/* Under the tail's guard: makes sure that a record of `need` bytes fits. False: a segment is
+ * missing, and *size is what it should have. */
 static inline bool make_room(mproc_queue *queue, struct mproc__hand *hand, size_t need,
                              size_t *size) {
     if (mproc__likely(fits(queue->tail_segment, queue->tail_offset, need))) {
@@ -327,8 +334,8 @@ static MPROC__NOINLINE int new_segment(struct mproc__hand *hand, size_t size, ui
     return r;
 }
 
-/* A producer that is far ahead of the consumers, to judge by a message's size, lets those run that wait for
- * its CPU. */
+/* A producer that is far ahead of the consumers, judged by a message's size, yields its CPU: a
+ * consumer may wait for it. */
 static void stay_near(const mproc_queue *queue, size_t need) {
     uint64_t in = mproc__peek64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket);
     if (in > AHEAD / need) {
@@ -351,7 +358,7 @@ static MPROC__NOINLINE void recycle(mproc_queue *queue, struct mproc__hand *hand
 /* ---------------------------------------------------------------- put */
 
 /* What is to be appended: bytes in pieces, or the message object in *block. */
-struct cargo {
+struct outgoing {
     const struct iovec *pieces;
     int n;
     size_t size;
@@ -380,34 +387,34 @@ static size_t total(const struct iovec *pieces, int n) {
     return size;
 }
 
-static inline size_t record_size(const struct cargo *cargo) {
-    return cargo->block != NULL ? sizeof(struct block_record)
-                                : sizeof(struct record) + padded(cargo->size);
+static inline size_t record_size(const struct outgoing *out) {
+    return out->block != NULL ? sizeof(struct block_record)
+                              : sizeof(struct record) + padded(out->size);
 }
 
-static MPROC__INLINE void write_record(mproc_queue *queue, const struct cargo *cargo) {
+static MPROC__INLINE void write_record(mproc_queue *queue, const struct outgoing *out) {
     struct record *record = record_at(queue->tail_segment, queue->tail_offset);
-    if (cargo->block == NULL) {
-        record->size = (uint32_t)cargo->size;
+    if (out->block == NULL) {
+        record->size = (uint32_t)out->size;
         record->kind = RECORD_INLINE;
-        gather((char *)(record + 1), cargo->pieces, cargo->n);
+        gather((char *)(record + 1), out->pieces, out->n);
         return;
     }
     struct block_record *b = (struct block_record *)(void *)record;
     record->size = 0;
     record->kind = RECORD_BLOCK;
-    b->message = *cargo->block;
-    b->size = cargo->size;
-    mproc__guard_set(&queue->tail, cargo->block, 0);
+    b->message = *out->block;
+    b->size = out->size;
+    mproc__guard_set(&queue->tail, out->block, 0);
 }
 
 /* Under the tail's guard: appends and publishes. */
-static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct cargo *cargo) {
+static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct outgoing *out) {
     uint64_t ticket = queue->tail_ticket;
-    write_record(queue, cargo);
-    mproc__guard_set(&queue->tail, &queue->tail_offset, queue->tail_offset + record_size(cargo));
-    if (cargo->claim != NULL && cargo->claim->word != NULL) {
-        mproc__guard_set(&queue->tail, cargo->claim->word, cargo->claim->value);
+    write_record(queue, out);
+    mproc__guard_set(&queue->tail, &queue->tail_offset, queue->tail_offset + record_size(out));
+    if (out->claim != NULL && out->claim->word != NULL) {
+        mproc__guard_set(&queue->tail, out->claim->word, out->claim->value);
     }
     mproc__poke32(&queue->producer_cpu, mproc__mutex_cpu(&queue->tail.mutex));
     /* SYNC(queue.tail_ticket): the record, before the ticket that says it is there. */
@@ -417,8 +424,8 @@ static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct cargo *car
 
 /* 0; -EAGAIN: full; MPROC_ECLOSED; -ENOMEM. */
 static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand,
-                                    const struct cargo *cargo, uint64_t *ticket) {
-    size_t need = record_size(cargo), size = 0;
+                                    const struct outgoing *out, uint64_t *ticket) {
+    size_t need = record_size(out), size = 0;
     int r = 1;
     while (r == 1) {
         mproc__guard_enter(&queue->tail, hand);
@@ -427,7 +434,7 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
         } else if (mproc__unlikely(full(queue))) {
             r = -EAGAIN;
         } else if (mproc__likely(make_room(queue, hand, need, &size))) {
-            *ticket = append(queue, cargo);
+            *ticket = append(queue, out);
             r = 0;
         }
         mproc__guard_leave(&queue->tail, hand);
@@ -447,27 +454,28 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
     return r;
 }
 
-/* A large message is made when there is room for it: nothing is in the hand while the thread sleeps. */
-static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct cargo *cargo,
+/* A large message is made when there is room for it: nothing is in the hand while the thread
+ * sleeps. */
+static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct outgoing *out,
                         uint64_t *ticket) {
     if (!has_room(queue)) {
         return -EAGAIN;
     }
     int r =
-        mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + cargo->size);
+        mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + out->size);
     if (r != 0) {
         return r;
     }
-    gather((char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), cargo->pieces, cargo->n);
-    cargo->block = &hand->unheld;
-    r = try_append(queue, hand, cargo, ticket);
-    cargo->block = NULL;
+    gather((char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), out->pieces, out->n);
+    out->block = &hand->unheld;
+    r = try_append(queue, hand, out, ticket);
+    out->block = NULL;
     mproc__object_destroy(hand, &hand->unheld);
     return r;
 }
 
-/* A producer that goes on at the first free place meets the consumer at every message, and each time
- * one takes the other's line away. A moment later there is room for several. */
+/* A producer that goes on at the first free place meets the consumer at every message, and each
+ * time one takes the other's line away. A moment later there is room for several. */
 static void linger(const mproc_queue *queue, const struct side *side) {
     for (int looks = 0; looks < LINGER_LOOKS; looks++) {
         uint64_t in = mproc__peek64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket);
@@ -493,17 +501,17 @@ static int await_room(mproc_queue *queue, int64_t timeout, int64_t *deadline) {
 
 int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
                      const struct mproc__claim *claim, uint64_t *ticket) {
-    struct cargo cargo = {lent, n, total(lent, n), NULL, claim};
+    struct outgoing out = {lent, n, total(lent, n), NULL, claim};
     uint64_t ignored;
     int64_t deadline = -1;
-    if (mproc__unlikely(cargo.size > INLINE_MAX && too_big(cargo.size))) {
+    if (mproc__unlikely(out.size > INLINE_MAX && too_big(out.size))) {
         return MPROC_ETOOBIG;
     }
     for (;;) {
         struct mproc__hand *hand = mproc__hand_get();
         uint64_t *t = ticket != NULL ? ticket : &ignored;
-        int r = mproc__likely(cargo.size <= INLINE_MAX) ? try_append(queue, hand, &cargo, t)
-                                                        : append_large(queue, hand, &cargo, t);
+        int r = mproc__likely(out.size <= INLINE_MAX) ? try_append(queue, hand, &out, t)
+                                                      : append_large(queue, hand, &out, t);
         mproc__hand_put(hand);
         if (mproc__likely(r != -EAGAIN)) {
             draining = NULL;
@@ -523,15 +531,16 @@ int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_
     return n >= 0 ? mproc__queue_put(queue, lent, n, timeout, NULL, NULL) : -EINVAL;
 }
 
-/* A small message that probably has room, in few instructions. Anything but 0: nothing has happened. */
+/* A small message that probably has room, in few instructions. Anything but 0: nothing has
+ * happened. */
 static inline int put_fast(mproc_queue *queue, const struct iovec *piece) {
-    struct cargo cargo = {piece, 1, piece->iov_len, NULL, NULL};
+    struct outgoing out = {piece, 1, piece->iov_len, NULL, NULL};
     uint64_t ignored;
-    if (cargo.size > INLINE_MAX || seems_full(queue)) {
+    if (out.size > INLINE_MAX || seems_full(queue)) {
         return -EAGAIN;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    int r = try_append(queue, hand, &cargo, &ignored);
+    int r = try_append(queue, hand, &out, &ignored);
     mproc__hand_put(hand);
     return r;
 }
@@ -560,7 +569,8 @@ static bool empty(mproc_queue *queue) {
     return queue->tail_seen == queue->head_ticket;
 }
 
-/* Under the head's guard, not empty: the oldest record. A drained segment moves into hand->block. */
+/* Under the head's guard, not empty: the oldest record. A drained segment moves into
+ * hand->block. */
 static inline struct record *oldest(mproc_queue *queue, struct mproc__hand *hand) {
     uint64_t segment = queue->head_segment;
     struct record *record = record_at(segment, queue->head_offset);
@@ -763,20 +773,21 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
 
 static int commit_object(mproc_queue *queue, struct mproc__hand *hand, size_t size) {
     uint64_t ticket;
-    struct cargo cargo = {NULL, 0, size, &hand->message, NULL};
-    int r = try_append(queue, hand, &cargo, &ticket);
+    struct outgoing out = {NULL, 0, size, &hand->message, NULL};
+    int r = try_append(queue, hand, &out, &ticket);
     if (r != 0) {
         mproc__object_adopt(hand, &hand->message);
     }
     return r;
 }
 
-/* Others hold the reservation too (a child forked since): they keep it, and the queue gets a copy. */
+/* Others hold the reservation too (a child forked since): they keep it, and the queue gets a
+ * copy. */
 static int commit_copy(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message) {
     uint64_t ticket;
     struct iovec piece = {message->data, message->size};
-    struct cargo cargo = {&piece, 1, message->size, NULL, NULL};
-    return append_large(queue, hand, &cargo, &ticket);
+    struct outgoing out = {&piece, 1, message->size, NULL, NULL};
+    return append_large(queue, hand, &out, &ticket);
 }
 
 static int commit_once(mproc_queue *queue, mproc_message *message) {
@@ -861,7 +872,7 @@ static int fill(struct mproc__hand *hand, void *object, const void *bound) {
     queue->head_offset = queue->tail_offset = sizeof(struct segment);
     queue->producer_cpu = queue->consumer_cpu = UINT32_MAX;
     int r = new_segment(hand, FIRST_SEGMENT, &hand->block);
-    if (r == 0) { /* whole: who destroys the queue follows its segments */
+    if (r == 0) { /* whole: the destructor follows its segments */
         mproc__hand_move(hand, &hand->block, &queue->head_segment);
         queue->tail_segment = queue->head_segment;
     }
@@ -918,8 +929,8 @@ uint64_t mproc_queue_count(const mproc_queue *queue) {
     return mproc__load64(&queue->tail_ticket) - head;
 }
 
-/* Under the tail's guard: a put that has not seen it has published its message already, so who sees
- * `closed` and then an empty queue has seen all. */
+/* Under the tail's guard: a put that has not seen it has published its message already. So a
+ * consumer that sees `closed` and then an empty queue has seen all messages. */
 void mproc_queue_close(mproc_queue *queue) {
     if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
         return;

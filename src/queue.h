@@ -20,8 +20,8 @@ struct mproc__claim {
 int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
                      const struct mproc__claim *claim, uint64_t *ticket);
 
-/* A queue inside another object: made into *word (0 before), destroyed with mproc__object_destroy; it
- * has no holds of its own. */
+/* A queue inside another object: made into *word (0 before), destroyed with mproc__object_destroy;
+ * it has no holds of its own. */
 int mproc__queue_make(struct mproc__hand *hand, uint64_t bound, uint64_t *word);
 
 /* As mproc_queue_get. */

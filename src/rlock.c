@@ -3,28 +3,33 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. A robust mutex, the thread that holds it, and how often. The holder is a thread of a
- * process: a forked child does not hold what its parent holds.
+ * How it works. A robust mutex, the thread that holds it, and how often. The holder is a thread of
+ * a process: a forked child does not hold what its parent holds.
  *
- * A single number is read without taking the lock. A reader that finds it free, reads the number, and sees
- * by `turn` that nobody has taken it meanwhile, has read what it would have under the lock: who takes it
- * changes `turn` before anything that it guards. To write one, the mutex is held for that one store.
+ * A single number is read without taking the lock. A reader finds the lock free, reads the number,
+ * and sees by `turn` that no thread has taken the lock meanwhile. Then it has read what it would
+ * have read under the lock, because a thread that takes the lock changes `turn` before anything
+ * that it guards. To write a single number, a thread holds the mutex for that one store.
  *
  * Shared state.
- *   mutex     as mutex.c says.
- *   holder    pid << 32 | thread id; written by who holds the mutex, 0 before it is released.
- *   depth     written and read by who holds the mutex.
- *   turn      how often it was taken; written by who holds the mutex, read by anybody.
- *   dead_*    written by who acquired the mutex from a dead holder.
+ *   mutex     As mutex.c says.
+ *   holder    pid << 32 | thread id. The owner of the mutex writes it, and 0 before it releases.
+ *             Any thread may ask whether it is its own: only the thread itself ever writes that
+ *             value.
+ *   depth     Written and read by the owner of the mutex.
+ *   turn      How often the lock was taken. The owner of the mutex writes it; readers of a number
+ *             compare it before and after.
+ *   dead_*    Written by the thread that acquired the mutex from a dead holder.
  *
  * Invariants.
  *   R1  While the mutex is free, holder and depth are 0.
- *   R2  Only the thread that `holder` names changes depth; a process of the same number that comes later
- *       is another member, which the mutex's token tells.
- *   R3  Who holds the mutex for more than one store has changed turn since it acquired it.
+ *   R2  Only the thread that `holder` names changes depth; a process of the same number that comes
+ *       later is another member, which the mutex's token tells.
+ *   R3  A thread that holds the mutex for more than one store has changed turn since it acquired
+ *       it.
  *
- * If the holder dies: the next one to acquire takes the mutex over, sets holder and depth to its own, and
- * is told. A store of a single number has happened or not.
+ * If the holder dies: the next thread that acquires takes the mutex, sets holder and depth to its
+ * own, and is told. A store of a single number has happened or not.
  */
 #include "core/family.h"
 #include "core/make.h"
@@ -119,7 +124,8 @@ int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
     return take(lock, MPROC_FOREVER, MPROC__FOR_USER_ALWAYS, depth);
 }
 
-/* The turn is read first: whoever took the lock since then is noticed, also if it has left already. */
+/* The turn is read first: a thread that has taken the lock since then is noticed, even if it has
+ * released it already. */
 int mproc__rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
     uint64_t number, turn = mproc__load64(&lock->turn);
     if (mproc__unlikely(mproc__mutex_owner(&lock->mutex) != 0) && !is_mine(lock)) {

@@ -3,24 +3,25 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. One word: the number of permits, and whether anybody may sleep. Acquiring and releasing
- * are one compare-and-swap each. A release that finds the mark takes it away and wakes one sleeper; a
- * sleeper that gets a permit puts the mark back, since others may sleep still, and wakes the next one if
- * permits are left: so two quick releases wake two, though only the first one saw the mark.
+ * How it works. One word holds the number of permits and a mark: a thread may sleep. Acquiring and
+ * releasing are one compare-and-swap each. A release that finds the mark takes it away and wakes
+ * one sleeper. A sleeper that gets a permit puts the mark back, since others may still sleep, and
+ * wakes the next one if permits are left. So two quick releases wake two sleepers, though only the
+ * first release saw the mark.
  *
  * Shared state.
- *   word       anybody, by compare-and-swap.
- *   releaser   who released it last: a hint.
+ *   word       Any thread, by compare-and-swap.
+ *   releaser   The thread that released last: a hint.
  *
  * Invariants.
- *   S1  While a thread sleeps and there are permits, the mark is set, or somebody is about to wake, or
- *       died about to: the slice ends that sleep.
+ *   S1  While a thread sleeps and there are permits, the mark is set, or another thread is about to
+ *       wake a sleeper, or died before it did: then the slice ends that sleep.
  *
  * If a member dies here: each call has one compare-and-swap that does it; for wake-ups S1.
  *
- * What it does not do: give the permits of a dead member back. A semaphore counts whatever its users
- * mean: who releases is often not who acquired, so the library cannot know what a dead member owed.
- * See bsemaphore.c for one that knows.
+ * What it does not do: give the permits of a dead member back. A semaphore counts whatever the
+ * program means by it. The thread that releases is often not the one that acquired, so the library
+ * cannot know what a dead member owed. A bounded semaphore (bsemaphore.c) knows.
  */
 #include "core/family.h"
 #include "core/kinds.h"

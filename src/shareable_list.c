@@ -1,5 +1,6 @@
 /*
- * shareable_list.c - lists of fixed length in named segments, as Python's ShareableList lays them out
+ * shareable_list.c - lists of fixed length in named segments, as Python's ShareableList lays them
+ * out
  *
  * SPDX-License-Identifier: MIT
  *
@@ -7,36 +8,38 @@
  *
  *     length n
  *     offsets[n + 1]    where each slot begins, from the first slot on; the last one ends the slots
- *     slots             8 bytes, or for str and bytes a multiple of 8 that is never all full at first
- *     formats[n]        8 bytes each, NUL-padded, in the terms of Python's struct: q, d, xxxxxxx? (bool),
- *                       xxxxxx?x (None), and for str and bytes the slot's size and s: 16s
+ *     slots             8 bytes, or for str and bytes a multiple of 8 that is never all full at
+ *                       first
+ *     formats[n]        8 bytes each, NUL-padded, in the terms of Python's struct: q, d, xxxxxxx?
+ *                       (bool), xxxxxx?x (None), and for str and bytes the slot's size and s: 16s
  *     kinds[n]          a byte each: 0 as the format says, 1 str, 2 bytes, 3 None
  *     struct change     at the next multiple of 64; only in lists that were made here
  *
- * The question that the last part answers: how can an item of several words change at once? Before such
- * a change the item's old words are saved in it, and the sequence number becomes odd; when all is
- * written it becomes even. A reader who finds it odd, or changed after reading, reads again. Whoever
- * finds it odd and its owner dead takes the old words back. An item whose format stays and whose slot is
- * one word changes by one store. Writers exclude each other by `owner`.
+ * The question that the last part answers: how can an item of several words change at once? Before
+ * such a change the item's old words are saved in it, and the sequence number becomes odd; when all
+ * is written it becomes even. A reader who finds it odd, or changed after reading, reads again.
+ * Whoever finds it odd and its owner dead takes the old words back. An item whose format stays and
+ * whose slot is one word changes by one store. Writers exclude each other by `owner`.
  *
- * The standard library knows nothing of this. It sees, during a change of format, None, as everybody does
- * in a list without that part, where a text of several words can be found half written.
+ * The standard library knows nothing of this. It sees, during a change of format, None, as
+ * everybody does in a list without that part, where a text of several words can be found half
+ * written.
  *
  * Shared state, of struct change.
  *   owner         0, or who is writing (pid, and a time at which it was there, so that strangers of
  *                 another family can judge); by compare-and-swap.
  *   all others    the owner.
- * What stands in a segment may be written by strangers meanwhile, or be anything: every number is read
- * once into a local and judged before it is used.
+ * What stands in a segment may be written by strangers meanwhile, or be anything: every number is
+ * read once into a local and judged before it is used.
  *
  * Invariants.
  *   L1  Slots are whole words, do not overlap, and lie between offsets and formats.
  *   L2  The sequence is odd only while it has an owner, who may be dead.
  *   L3  While it is odd, index, format, kind and old are the item's before the change.
  *
- * If a member dies here: as owner with an even sequence it has changed nothing, or all; the next writer
- * takes its place. With an odd one the next reader or writer takes its place and puts the old item back,
- * which may be repeated by another if that one dies too.
+ * If a member dies here: as owner with an even sequence it has changed nothing, or all; the next
+ * writer takes its place. With an odd one the next reader or writer takes its place and puts the
+ * old item back, which may be repeated by another if that one dies too.
  *
  * Owners are judged by their pid: those who write to one list must be in one pid namespace.
  */
@@ -246,8 +249,9 @@ static size_t count_characters(const char *text, size_t length) {
     return n;
 }
 
-/* The slot that a value gets at first: always a byte more than it needs, rounded up to words; a str's
- * length counts in characters there, as the standard library counts it, unless its bytes need more. */
+/* The slot that a value gets at first: always a byte more than it needs, rounded up to words; a
+ * str's length counts in characters there, as the standard library counts it, unless its bytes need
+ * more. */
 static size_t first_room(const struct value *v) {
     if (v->format != 0) {
         return WORD;
@@ -299,7 +303,8 @@ static void write_words(const struct place *p, const struct value *v) {
     for (size_t at = WORD; v->format == 0 && at < p->room; at += WORD) {
         mproc__poke64(p->slot + at / WORD, text_word(v, at));
     }
-    /* SYNC(list.slot): in a text of several words that nobody guards, the others before the first. */
+    /* SYNC(list.slot): in a text of several words that nobody guards, the others before the
+     * first. */
     mproc__store64(p->slot, v->format != 0 ? v->word : text_word(v, 0));
 }
 
@@ -332,8 +337,8 @@ static int self(uint64_t *out) {
     return r;
 }
 
-/* A moment of the last millisecond counts as that process' life: no pid comes round so soon. A number that
- * is no pid names nobody, who will never be done. */
+/* A moment of the last millisecond counts as that process' life: no pid comes round so soon. A
+ * number that is no pid names nobody, who will never be done. */
 static bool is_dead(uint64_t owner) {
     uint64_t when = ((owner & WHEN_MASK) + 1) << WHEN_UNIT;
     pid_t pid = (pid_t)(owner >> WHEN_BITS);
@@ -356,7 +361,8 @@ static void roll_back(const struct list *l) {
     mproc__store64(&c->sequence, mproc__peek64(&c->sequence) + 1);
 }
 
-/* One try. Nobody wakes who waits for an owner: it looks again after a slice, and whether it lives. */
+/* One try. Nobody wakes who waits for an owner: it looks again after a slice, and whether it
+ * lives. */
 static bool try_own(struct change *c, uint64_t me, bool judge_owner) {
     uint64_t owner = mproc__load64(&c->owner);
     if (owner != 0 && (!judge_owner || !is_dead(owner))) {
@@ -408,7 +414,8 @@ static void begin_change(const struct list *l, size_t i, const struct place *p) 
         mproc__poke64(&c->old[at / WORD], mproc__peek64(p->slot + at / WORD));
     }
     mproc__program_order();
-    /* An exchange keeps the item's stores behind it. SYNC(list.begin): odd, before the item's words. */
+    /* An exchange keeps the item's stores behind it. SYNC(list.begin): odd, before the item's
+     * words. */
     (void)mproc__exchange64(&c->sequence, mproc__peek64(&c->sequence) + 1);
 }
 
@@ -463,7 +470,8 @@ int mproc_shareable_list_set(mproc_shm *list, size_t i, const mproc_item *item) 
 
 /* ---------------------------------------------------------------- get */
 
-/* Without the zeros at its end. The loads are acquiring, so the sequence is read again after them. */
+/* Without the zeros at its end. The loads are acquiring, so the sequence is read again after
+ * them. */
 static size_t text_length(const struct place *p, size_t stretch) {
     size_t length = stretch < p->room ? stretch : p->room;
     while (length > 0) {

@@ -6,19 +6,21 @@
  * How it works. A segment is a file of the tmpfs on /dev/shm; unrelated processes meet there by its
  * name. Such a file outlives everybody unless it is unlinked. So the family keeps a register of the
  * segments that it has made, name and inode, and a watcher (watcher.c) that unlinks what is still
- * registered when the last member has gone. What the family has merely attached is never registered,
- * but for files that a member claims, such as the named semaphores that sem_open() made for it.
+ * registered when the last member has gone. What the family has merely attached is never
+ * registered, but for files that a member claims, such as the named semaphores that sem_open() made
+ * for it.
  *
  * A file that is to have a certain name is made without one (O_TMPFILE), sized, registered by its
- * inode, and only then linked to its name: nobody ever finds it half made. A file whose name was made up
- * is registered by that name first and then made under it, which is two thirds of the work; nobody can
- * know the name before mproc_shm_create() has returned. So at no instant is there a named file that the
- * register does not know. Names are compared together with inodes: a file that somebody else made under
- * the same name later is left alone.
+ * inode, and only then linked to its name: nobody ever finds it half made. A file whose name was
+ * made up is registered by that name first and then made under it, which is two thirds of the work;
+ * nobody can know the name before mproc_shm_create() has returned. So at no instant is there a
+ * named file that the register does not know. Names are compared together with inodes: a file that
+ * somebody else made under the same name later is left alone.
  *
- * Memory. A tmpfs gives pages when they are touched, and raises SIGBUS when it has none left. The room
- * is therefore looked at when a segment is made, and its pages are taken before its maker first sees
- * the memory: not earlier, since many segments are made in one process and filled in another.
+ * Memory. A tmpfs gives pages when they are touched, and raises SIGBUS when it has none left. The
+ * room is therefore looked at when a segment is made, and its pages are taken before its maker
+ * first sees the memory: not earlier, since many segments are made in one process and filled in
+ * another.
  *
  * What must hold for the register, and what if a member dies: see shm_register.c.
  */
@@ -338,7 +340,8 @@ static int unlink_name(const char *name) {
     return mproc__os_file_unlink(mproc__shm_path(name, path));
 }
 
-/* What was unlinked may have been a newer file, or one whose entry was busy: hence the second look. */
+/* What was unlinked may have been a newer file, or one whose entry was busy: hence the second
+ * look. */
 static int unlink_registered(const char *name) {
     struct mproc__hand *hand = mproc__hand_get();
     struct mproc__segment *s = mproc__segment_claim(hand, name);

@@ -8,8 +8,8 @@
 
 #include "core/shm_register.h"
 
-/* mproc_shm_create(); a segment with contents (`size` bytes; NULL: zeros) is not found without them, and
- * has its pages. */
+/* mproc_shm_create(); a segment with contents (`size` bytes; NULL: zeros) is not found without
+ * them, and has its pages. */
 int mproc__shm_make(mproc_shm **out, const char *name, const void *contents, size_t size,
                     const mproc_shm_options *options);
 
