@@ -26,6 +26,7 @@
 #include <structmember.h>
 
 #define COPY_UNLOCKED (1 << 16)
+#define CLOCK_EVERY 16 /* results booked for others between two looks at the clock */
 
 enum task_kind { TASK_CALL = 0, TASK_MAP = 1, TASK_STARMAP = 2 };
 enum task_flags { TASK_NAMED = 1 };
@@ -430,33 +431,47 @@ static PyObject *take_exception(void) {
     return value;
 }
 
+/* The failure of a job whose result cannot be read: what _unreadable() makes of the error that is set.
+ * New reference. A KeyboardInterrupt is the caller's all the same: *interrupt keeps it for him. */
+static PyObject *take_unreadable(struct job *job, PyObject **interrupt) {
+    int interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    PyObject *error = take_exception();
+    PyObject *value = PyObject_CallMethod((PyObject *)job, "_unreadable", "O", error);
+    if (value != NULL && interrupted) {
+        *interrupt = Py_NewRef(error);
+    }
+    Py_DECREF(error);
+    return value;
+}
+
+static int book_value(struct job *job, Py_ssize_t part, int status, PyObject *value) {
+    if (status == RESULT_VALUE) {
+        return job_book(job, part, value);
+    }
+    if (PyExceptionInstance_Check(value)) {
+        return job_fail(job, value);
+    }
+    PyErr_Format(PyExc_SystemError, "a task failed with %R", value);
+    return -1;
+}
+
 static int book_result(struct module_state *state, struct job *job, Py_ssize_t part,
                        const mproc_message *message) {
     int status = message->size > 0 ? *(const uint8_t *)message->data : RESULT_ERROR;
+    PyObject *interrupt = NULL;
     PyObject *value = codec_decode(state, (const char *)message->data + 1,
                                    message->size > 0 ? message->size - 1 : 0);
     if (value == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-            return -1; /* KeyboardInterrupt is the caller's */
-        }
-        PyObject *error = take_exception();
-        value = PyObject_CallMethod((PyObject *)job, "_unreadable", "O", error);
-        Py_DECREF(error);
-        if (value == NULL) {
-            return -1;
-        }
         status = RESULT_ERROR;
+        value = take_unreadable(job, &interrupt);
     }
-    int r;
-    if (status == RESULT_VALUE) {
-        r = job_book(job, part, value);
-    } else if (PyExceptionInstance_Check(value)) {
-        r = job_fail(job, value);
-    } else {
-        PyErr_Format(PyExc_SystemError, "a task failed with %R", value);
+    int r = value == NULL ? -1 : book_value(job, part, status, value);
+    Py_XDECREF(value);
+    if (interrupt != NULL && r == 0) {
+        PyErr_SetObject((PyObject *)Py_TYPE(interrupt), interrupt);
         r = -1;
     }
-    Py_DECREF(value);
+    Py_XDECREF(interrupt);
     return r;
 }
 
@@ -485,8 +500,9 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
     return r < 0 ? -1 : 1;
 }
 
-/* pump(job, seconds): books results until the job is ready (True), or none has come for so long
- * (False). With None for the job: waits so long for the first, and books what else is there. */
+/* pump(job, seconds): books results until the job is ready (True), or none has come for so long, or
+ * results of others have come for so long (False): somebody has to look after the workers, too. With None
+ * for the job: waits so long for the first, and books what else is there; True if it booked any. */
 static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
     struct module_state *state = module_state_of(self);
     int64_t timeout;
@@ -497,6 +513,8 @@ static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t na
         return NULL;
     }
     struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
+    int64_t deadline = 0;
+    unsigned long booked = 0;
     while (job == NULL || !job->ready) {
         int r = collect(self, state, timeout);
         if (r < 0) {
@@ -505,14 +523,20 @@ static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t na
         if (r == 0) {
             break;
         }
+        booked++;
         if (job == NULL) {
             timeout = 0;
+        } else if (booked % CLOCK_EVERY == 0) {
+            if (deadline != 0 && blocking_left(deadline) == 0) {
+                break;
+            }
+            deadline = deadline == 0 ? blocking_deadline(timeout) : deadline;
         }
         if (PyErr_CheckSignals() < 0) {
             return NULL;
         }
     }
-    return PyBool_FromLong(job != NULL && job->ready);
+    return PyBool_FromLong(job != NULL ? job->ready : booked > 0);
 }
 
 /* mourn(seat, make_error): the seat's worker has ended. If it had a task, that fails with the exception
@@ -581,8 +605,10 @@ struct worker {
     mproc_taskq *taskq;
     unsigned seat;
     PyObject *known;    /* dict: a function's message -> the function */
-    PyObject *describe; /* callable: (exception) -> what to send for it */
+    PyObject *describe; /* callable: (exception, whether the function was called) -> what to send */
     PyObject *excuse; /* callable: (value, exception) -> what to send for a value that cannot be */
+    int everything;   /* what is no Exception is described, too, if the function raised it */
+    int called;       /* the task was read, and its function called */
 };
 
 /* The function that a task names. New reference. */
@@ -645,6 +671,7 @@ static PyObject *run_task(struct worker *w, const mproc_message *message) {
     PyObject *function = find_function(w, data, head.function_size, head.flags & TASK_NAMED);
     PyObject *arguments =
         function == NULL ? NULL : codec_decode(w->state, data + head.function_size, rest);
+    w->called = arguments != NULL;
     if (arguments != NULL) {
         result = head.kind == TASK_CALL ? run_call(function, arguments)
                                         : run_map(function, arguments, head.kind == TASK_STARMAP);
@@ -676,17 +703,26 @@ static int send_result(struct worker *w, int status, PyObject *value) {
     return r == 0 ? 0 : -1;
 }
 
-/* Sends what a Python function makes of an exception that is set (an Exception: others end the worker). */
-static int send_error(struct worker *w, PyObject *make, PyObject *value) {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+/* What is to be sent for an exception: of a task (value is NULL), or of a value that cannot be sent. */
+static PyObject *put_in_words(struct worker *w, PyObject *value, PyObject *error) {
+    if (value != NULL) {
+        return PyObject_CallFunctionObjArgs(w->excuse, value, error, NULL);
+    }
+    return PyObject_CallFunctionObjArgs(w->describe, error, w->called ? Py_True : Py_False, NULL);
+}
+
+/* Sends what describe() or excuse() makes of the exception that is set. Others than Exceptions end the
+ * worker, unless it is to survive those that functions raise. */
+static int send_error(struct worker *w, PyObject *value) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception) &&
+        !(w->everything && w->called && value == NULL)) {
         return -1;
     }
     PyObject *error = take_exception();
-    PyObject *wire = value == NULL ? PyObject_CallOneArg(make, error)
-                                   : PyObject_CallFunctionObjArgs(make, value, error, NULL);
+    PyObject *wire = put_in_words(w, value, error);
     int r = wire == NULL ? -1 : send_result(w, RESULT_ERROR, wire);
     if (r < 0 && value == NULL && wire != NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
-        r = send_error(w, w->excuse, wire); /* the exception itself cannot be sent */
+        r = send_error(w, wire); /* the exception itself cannot be sent */
     }
     Py_XDECREF(wire);
     Py_DECREF(error);
@@ -696,11 +732,11 @@ static int send_error(struct worker *w, PyObject *make, PyObject *value) {
 static int do_task(struct worker *w, const mproc_message *message) {
     PyObject *result = run_task(w, message);
     if (result == NULL) {
-        return send_error(w, w->describe, NULL);
+        return send_error(w, NULL);
     }
     int r = send_result(w, RESULT_VALUE, result);
     if (r < 0) {
-        r = send_error(w, w->excuse, result);
+        r = send_error(w, result);
     }
     Py_DECREF(result);
     return r;
@@ -729,13 +765,13 @@ static int serve_one(struct worker *w) {
     return r < 0 || PyErr_CheckSignals() < 0 ? -1 : 1;
 }
 
-/* serve(seat, limit, describe, excuse): runs tasks until the queue is closed, or `limit` are done (0: no
- * limit). Returns how many. */
+/* serve(seat, limit, describe, excuse, everything=False): runs tasks until the queue is closed, or `limit`
+ * are done (0: no limit). Returns how many. */
 static PyObject *tasks_serve(PyObject *self, PyObject *args) {
-    struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL};
+    struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL, 0, 0};
     Py_ssize_t limit, done = 0;
-    if (w.state == NULL ||
-        !PyArg_ParseTuple(args, "InOO:serve", &w.seat, &limit, &w.describe, &w.excuse)) {
+    if (w.state == NULL || !PyArg_ParseTuple(args, "InOO|p:serve", &w.seat, &limit, &w.describe,
+                                             &w.excuse, &w.everything)) {
         return NULL;
     }
     int r = mproc_taskq_join(w.taskq, w.seat);
@@ -762,8 +798,9 @@ static PyMethodDef tasks_methods[] = {
      "Queue a call per item of a list, chunksize of them per task."},
     {"pump", (PyCFunction)(void (*)(void))tasks_pump, METH_FASTCALL,
      "pump(job, timeout)\n--\n\n"
-     "Book results until the job is ready (True) or none has come for timeout seconds (False).\n"
-     "With None: wait so long for the first, and book what else is there."},
+     "Book results until the job is ready (True), or none or only others' have come for timeout\n"
+     "seconds (False). With None: wait so long for the first, book what else is there; True if\n"
+     "there was any."},
     {"mourn", tasks_mourn, METH_VARARGS,
      "mourn(seat, make_error)\n--\n\n"
      "Fail the task that the seat's dead worker had with make_error(ticket); True if it had one."},
@@ -771,8 +808,8 @@ static PyMethodDef tasks_methods[] = {
     {"close", tasks_close, METH_NOARGS,
      "close()\n--\n\nNo more tasks: workers drain the queue, then end."},
     {"serve", tasks_serve, METH_VARARGS,
-     "serve(seat, limit, describe, excuse)\n--\n\nThe worker's loop; returns the number of tasks "
-     "done."},
+     "serve(seat, limit, describe, excuse, everything=False)\n--\n\n"
+     "The worker's loop; returns the number of tasks done."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

@@ -333,7 +333,8 @@ class Tasks(_Handle):
         self,
         seat: int,
         limit: int,
-        describe: Callable[[BaseException], object],
+        describe: Callable[[BaseException, bool], object],
         excuse: Callable[[object, BaseException], object],
+        everything: bool = False,
         /,
     ) -> int: ...

@@ -1,9 +1,9 @@
 """Pools of worker processes.
 
-A pool is a task queue of the arena and some daemonic processes that serve it. There is no thread:
-who waits for a result collects what the workers have handed in, for everybody, and looks after the
-workers while there is nothing to collect. Only callbacks, and workers that are replaced after some
-tasks, need somebody who looks when nobody waits: for them a thread is started.
+A pool is a task queue of the arena and some daemonic processes that serve it. Whoever waits for a
+result collects what the workers have handed in, for everybody, and looks after the workers while
+there is nothing to collect. Where nobody waits, a thread that is started for what was submitted
+does the same: workers are replaced, callbacks come, an imap runs to its end (`_pool/engine.py`).
 
 A worker that dies fails the one task it had, with WorkerDiedError, and is replaced.
 """
@@ -18,13 +18,23 @@ from time import monotonic as _monotonic
 from . import _mproc, process, util
 from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
+from ._pool.engine import LOOK, PATIENCE, SLICE, Engine, ring
+from ._pool.errors import (
+    ExceptionWithTraceback as ExceptionWithTraceback,
+)
+from ._pool.errors import (
+    MaybeEncodingError,
+    WorkerDiedError,
+)
+from ._pool.errors import (
+    RemoteTraceback as RemoteTraceback,
+)
+from ._pool.worker import worker
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _thread import LockType
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
     from typing import Any
 
     from .context import BaseContext
@@ -38,140 +48,13 @@ RUN = "RUN"
 CLOSE = "CLOSE"
 TERMINATE = "TERMINATE"
 
-SLICE = 0.05  # seconds between two looks at the workers while results are awaited
-PATIENCE = 5.0  # seconds that a worker has for ending after terminate(), before it is killed
 EXIT_PRIORITY = 15  # of terminating a pool that is still there at exit
 WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
-DEATHS = 16  # workers that may die one after the other without having done anything
+NOBODY = 0.25  # seconds after which an imap whose results nobody has asked for runs to its end
+GAP = 1.0  # seconds without a taking after which an imap goes twice as far ahead
 
 
-# ---- what can go wrong
-
-
-class WorkerDiedError(ProcessError):
-    """A worker process ended while it had the task. The pool goes on with a new worker.
-
-    Attributes: task, the task's number in its pool; pid and exitcode of the worker.
-    """
-
-    def __init__(self, name: str, pid: int, exitcode: int, task: int | None) -> None:
-        super().__init__(name, pid, exitcode, task)
-        self.name = name
-        self.pid = pid
-        self.exitcode = exitcode
-        self.task = task
-
-    def __str__(self) -> str:
-        if self.exitcode < 0:
-            import signal
-
-            try:
-                how = f"was ended by {signal.Signals(-self.exitcode).name}"
-            except ValueError:
-                how = f"was ended by signal {-self.exitcode}"
-        else:
-            how = f"exited with code {self.exitcode}"
-        when = "" if self.task is None else f" while it ran task {self.task}"
-        return f"worker {self.name} (pid {self.pid}) {how}{when}"
-
-
-def _name(value: object) -> str:
-    """Return the repr of anything, also of what fails to have one."""
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__} object at {id(value):#x}, repr: {type(error).__name__}>"
-
-
-class MaybeEncodingError(Exception):
-    """A result or an exception could not be sent back, or not be read when it came."""
-
-    def __init__(self, exc: object, value: object) -> None:
-        self.exc = _name(exc)
-        self.value = _name(value)
-        super().__init__(self.exc, self.value)
-
-    def __str__(self) -> str:
-        return f"Error sending result: {self.value!r}. Reason: {self.exc!r}"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self}>"
-
-
-class RemoteTraceback(Exception):
-    """The traceback of the worker, as the cause of an exception."""
-
-    def __init__(self, tb: str) -> None:
-        super().__init__(tb)
-        self.tb = tb
-
-    def __str__(self) -> str:
-        return self.tb
-
-
-class ExceptionWithTraceback:
-    """An exception on its way: it arrives with the worker's traceback as its cause."""
-
-    def __init__(self, exc: BaseException, tb: TracebackType | None) -> None:
-        import traceback
-
-        text = "".join(traceback.format_exception(type(exc), exc, tb))
-        self.exc = exc.with_traceback(None)
-        self.tb = f'\n"""\n{text}"""'
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_exception, (self.exc, self.tb)
-
-
-def _rebuild_exception(exc: BaseException, tb: str) -> BaseException:
-    exc.__cause__ = RemoteTraceback(tb)
-    return exc
-
-
-# ---- the worker's side
-
-
-class Tasks(_mproc.Tasks):
-    """The task queue that a pool shares with its workers."""
-
-    def __getstate__(self) -> None:
-        return None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from . import reduction
-
-        return reduction.reduce_handle(self)
-
-
-def _describe(exc: BaseException) -> ExceptionWithTraceback:
-    return ExceptionWithTraceback(exc, exc.__traceback__)
-
-
-def _describe_barely(exc: BaseException) -> BaseException:
-    return exc
-
-
-def _excuse(value: object, exc: BaseException) -> MaybeEncodingError:
-    if isinstance(value, ExceptionWithTraceback):
-        value = value.exc
-    return MaybeEncodingError(exc, value)
-
-
-def worker(
-    tasks: Tasks,
-    seat: int,
-    initializer: Callable[..., object] | None = None,
-    initargs: Iterable[Any] = (),
-    maxtasks: int | None = None,
-    wrap_exception: bool = True,
-) -> None:
-    """Run tasks until there are no more, or maxtasks are done."""
-    if initializer is not None:
-        initializer(*initargs)
-    describe = _describe if wrap_exception else _describe_barely
-    done = tasks.serve(seat, maxtasks or 0, describe, _excuse)
-    util.debug("worker exiting after %d tasks", done)
-
+_FOREVER = float("inf")
 
 # ---- results
 
@@ -246,11 +129,20 @@ class _Part(AsyncResult):
             self._where.append(self)
 
 
+# Iterating over these runs no code of the program, so it cannot wait for anything.
+_PLAIN = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
+
+
 class IMapIterator:
     """The results of an imap, in order, each as soon as it is there.
 
-    Items are taken from the iterable only as results are taken from here: at most `_window` parts
-    are under way or waiting to be taken.
+    While results are taken from here, items are taken from the iterable only as far ahead as
+    `_limit` says: so many parts may be under way or waiting to be taken. That is a service, not a
+    promise, for programs start an imap and wait for what it does elsewhere: where nobody asks for
+    results for a while, it goes on. A `buffersize` is a promise: then it never does.
+
+    An iterable that is no plain container runs code of the program, which may wait for anything,
+    also for results of this imap. So a thread of its own reads it.
     """
 
     _ordered = True
@@ -261,6 +153,7 @@ class IMapIterator:
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int,
+        buffersize: int | None = None,
     ) -> None:
         self._pool = pool
         self._function = pool._message_of(func)
@@ -271,9 +164,19 @@ class IMapIterator:
         self._values: list[Any] = []  # of the part that is being taken, the next one last
         self._exhausted = False
         self._error: Exception | None = None
-        self._window = max(WINDOW, 4 * pool._processes)
+        self._strict = buffersize is not None
+        self._window: float = buffersize or max(WINDOW, 4 * pool._processes)
+        self._limit: float = self._window
+        self._asked = 0.0  # when results were asked for last; 0: never; inf: somebody is asking
+        self._begun = _monotonic()
+        self._feeding = _allocate_lock()  # held while an item is taken and submitted
+        self._bell: Any = None  # of the thread that feeds, if there is one
         pool._feeding.append(self)
-        self._feed(self._window)
+        if isinstance(iterable, _PLAIN):
+            self._feed()
+        else:
+            self._start_feeder()
+        pool._need_helper()
 
     def __iter__(self) -> IMapIterator:
         return self
@@ -284,22 +187,45 @@ class IMapIterator:
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, or raise what the call raised. multiprocessing.TimeoutError."""
         if not self._values:
-            part = self._take(timeout)
-            self._feed(self._window)
+            part = self._ask(timeout)
             if part._failed:
                 raise part._value
             self._values = part._value[::-1]
         return self._values.pop()
 
+    def _ask(self, timeout: float | None) -> _Part:
+        self._asked = _FOREVER
+        self._limit = self._window
+        try:
+            part = self._take(timeout)
+        finally:
+            self._asked = _monotonic()
+        if not self._exhausted:
+            self._go_on()
+        return part
+
     def _take(self, timeout: float | None) -> _Part:
         """Wait for a part, and take it out. StopIteration: there is none to come."""
-        self._check_more()
+        deadline = None if timeout is None else _monotonic() + timeout
+        self._await_first(deadline)
         part = self._parts[0]
         if not part._ready:
-            self._pool._wait(part, timeout)
+            self._pool._wait(part, _left_until(deadline))
             if not part._ready:
                 raise TimeoutError
         return self._parts.pop(0)
+
+    def _await_first(self, deadline: float | None) -> None:
+        """Wait until a part is under way: the iterable may take its time. StopIteration."""
+        while not self._parts:
+            if self._bell is None or self._exhausted:
+                self._check_more()
+                return
+            self._go_on()
+            left = _left_until(deadline)
+            if left is not None and left < 0:
+                raise TimeoutError
+            self._pool._pump(None, LOOK if left is None else min(LOOK, left))
 
     def _check_more(self) -> None:
         """Raise StopIteration, or once what ended the iterable, if there is no part to come."""
@@ -307,24 +233,98 @@ class IMapIterator:
             error, self._error = self._error, None
             raise StopIteration if error is None else error
 
-    def _feed(self, window: float) -> None:
-        """Submit parts until there are so many."""
-        while not self._exhausted and len(self._parts) < window:
-            part = _Part(self._pool, None if self._ordered else self._done)
+    # -- feeding
+
+    def _go_on(self) -> None:
+        """Let more items be submitted, now that a result has been taken."""
+        if self._bell is None:
+            self._feed()
+        elif self._bell.locked() and len(self._parts) * 2 <= self._window:
+            ring(self._bell)
+
+    def _feed(self) -> None:
+        """Submit parts, as many as may be. One thread at a time does; others leave it to that."""
+        while self._may_feed():
+            if not self._feeding.acquire(False):
+                return
             try:
-                items = list(_islice(self._items, self._chunksize))
-                if not items:
-                    self._end()
-                    return
-                self._pool._tasks.submit_map(part, *self._function, False, items, len(items))
-                self._parts.append(part)
-            except Exception as error:
-                self._error = error  # comes last, after all results
+                self._feed_part()
+            finally:
+                self._feeding.release()
+
+    def _may_feed(self) -> bool:
+        if self._exhausted:
+            return False
+        n = len(self._parts)
+        return n < self._window or (n < self._limit and self._pool._tasks.waiting < self._window)
+
+    def _feed_part(self) -> None:
+        part = _Part(self._pool, None if self._ordered else self._done)
+        try:
+            items = list(_islice(self._items, self._chunksize))
+            if not items:
                 self._end()
+                return
+            self._parts.append(part)
+            try:
+                self._pool._tasks.submit_map(part, *self._function, False, items, len(items))
+            except BaseException:
+                self._parts.remove(part)
+                raise
+        except Exception as error:
+            self._error = error  # comes last, after all results
+            self._end()
 
     def _end(self) -> None:
         self._exhausted = True
         self._pool._has_fed(self)
+
+    def _run_on(self) -> None:
+        """Go further ahead if nobody asks for results."""
+        if not self._strict:
+            now = _monotonic()
+            if self._asked == 0.0:
+                if now - self._begun > NOBODY:
+                    self._limit = _FOREVER
+            elif now - self._asked > GAP:
+                self._limit = 2 * max(self._limit, len(self._parts))
+                self._asked = now
+        if self._bell is None:
+            self._feed()
+
+    def _run_out(self) -> None:
+        """Go on to the end: who joins the pool now takes the results afterwards."""
+        self._strict = False
+        self._limit = self._window = _FOREVER
+        self._run_on()
+
+    def _start_feeder(self) -> None:
+        import threading
+
+        self._bell = _allocate_lock()
+        self._bell.acquire()
+        thread = threading.Thread(
+            target=_feed_all, args=(self,), name="mproc-pool-feeder", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            self._bell = None  # no thread to be had: whoever takes results feeds
+            self._feed()
+
+
+def _feed_all(iterator: IMapIterator) -> None:
+    """Feed an imap to its end: the thread of one that reads no plain container."""
+    bell, pool = iterator._bell, iterator._pool
+    while not iterator._exhausted and pool._state in (RUN, CLOSE):
+        iterator._feed()
+        if not iterator._exhausted:
+            bell.acquire(True, LOOK)
+            iterator._run_on()
+
+
+def _left_until(deadline: float | None) -> float | None:
+    return None if deadline is None else deadline - _monotonic()
 
 
 class IMapUnorderedIterator(IMapIterator):
@@ -334,13 +334,14 @@ class IMapUnorderedIterator(IMapIterator):
 
     def _take(self, timeout: float | None) -> _Part:
         deadline = None if timeout is None else _monotonic() + timeout
+        self._await_first(deadline)
         while not self._done:
             self._check_more()
-            left = SLICE if deadline is None else min(SLICE, deadline - _monotonic())
-            if left < 0:
+            left = _left_until(deadline)
+            if left is not None and left < 0:
                 raise TimeoutError
             self._pool._check_owner()
-            self._pool._pump(None, left)
+            self._pool._pump(None, SLICE if left is None else min(SLICE, left))
         part = self._done.pop(0)
         self._parts.remove(part)
         return part
@@ -349,15 +350,7 @@ class IMapUnorderedIterator(IMapIterator):
 # ---- the pool
 
 
-def _is_a_name(function: Callable[..., object]) -> bool:
-    """Tell whether a function pickles as a mere name, so that a worker may look it up once."""
-    kind = type(function)
-    if kind is type(_is_a_name) or kind is type:
-        return True
-    return kind is type(len) and isinstance(getattr(function, "__self__", None), type(os) | None)
-
-
-class Pool:
+class Pool(Engine):
     """A pool of worker processes.
 
     processes: how many; initializer(*initargs) runs in each first; a worker is replaced after
@@ -400,22 +393,14 @@ class Pool:
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
-        self._owner = _getpid()
-        self._tasks = Tasks(processes)
-        self._deaths = 0
-        self._last_function: tuple[object, bytes, bool] = (None, b"", False)
-        self._pumping = _allocate_lock()
-        self._sleepers: list[LockType] = []
-        self._thread: Any = None
         self._feeding: list[IMapIterator] = []
+        self._set_up(processes)
         self._start_workers()
         # Before the exit ends the children: a thread would replace them.
         self._at_exit = util.Finalize(
             self, _terminate, args=(_reference(self),), exitpriority=EXIT_PRIORITY
         )
         self._state = RUN
-        if maxtasksperchild is not None:
-            self._need_thread()
 
     # -- workers
 
@@ -445,125 +430,44 @@ class Pool:
             self._end_workers()
             raise
 
-    def _look_after_workers(self) -> None:
-        """Notice workers that have ended: fail their tasks, put others in their place."""
-        for seat, old in enumerate(self._pool):
-            if old.exitcode is not None:
-                self._replace(seat, old)
+    def _worker_ended(self, seat: int, old: process.BaseProcess, had_task: bool) -> None:
+        if self._died_again(had_task, old.exitcode):
+            self._break(WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, None))
 
-    def _replace(self, seat: int, old: process.BaseProcess) -> None:
-        open_before = self._tasks.open
-        had_task = self._tasks.mourn(seat, lambda ticket: self._obituary(old, ticket))
-        if old.exitcode == 0 or had_task:
-            self._deaths = 0
-        else:
-            self._deaths += 1
-        if self._deaths > DEATHS:
-            self._break(old)
-        elif self._state == RUN or (self._state == CLOSE and (open_before or self._feeding)):
-            self._pool[seat] = self._start_worker(seat)
+    def _wants(self, seat: int) -> bool:
+        return self._state == RUN or (
+            self._state == CLOSE and (self._tasks.open > 0 or bool(self._feeding))
+        )
 
     def _repopulate_pool(self) -> None:
         """Replace workers that have ended; that happens anyway, but programs that derive ask."""
         self._collect()
 
-    def _obituary(self, dead: process.BaseProcess, ticket: int | None) -> WorkerDiedError:
-        return WorkerDiedError(dead.name, dead.pid or 0, dead.exitcode or 0, ticket)
-
-    def _break(self, last: process.BaseProcess) -> None:
+    def _break(self, reason: BaseException) -> None:
         """Give up: workers die before they do anything, an initializer that fails for example."""
         self._state = CLOSE
         self._tasks.close()
-        self._tasks.fail_all(self._obituary(last, None))
+        self._tasks.fail_all(reason)
 
-    def _end_workers(self) -> None:
-        for old in self._pool:
-            if old.exitcode is None:
-                old.terminate()
-        for old in self._pool:
-            old.join(PATIENCE)
-            if old.exitcode is None:
-                old.kill()
-                old.join()
+    def _has_work(self) -> bool:
+        return self._tasks.open > 0 or any(not imap._strict for imap in self._feeding)
 
-    # -- collecting results
+    def _is_over(self) -> bool:
+        return self._state != RUN
 
-    def _check_owner(self) -> None:
-        if self._owner != _getpid():
-            raise ValueError(f"{self!r} belongs to process {self._owner}, not to this one")
+    def _run_on(self) -> None:
+        for imap in list(self._feeding):
+            imap._run_on()
 
-    def _collect(self) -> None:
-        """Book what has come, without waiting."""
-        self._check_owner()
-        if self._pumping.acquire(False):
-            try:
-                self._tasks.pump(None, 0)
-                self._look_after_workers()
-            finally:
-                self._pass_on()
+    def _finish_up(self) -> None:
+        """Let the workers of a closed pool go when all is done.
 
-    def _pass_on(self) -> None:
-        self._pumping.release()
-        self._wake_sleepers()
-
-    def _wake_sleepers(self) -> None:
-        while self._sleepers:
-            self._sleepers.pop().release()
-
-    def _sleep(self, job: _mproc.Job | None, seconds: float) -> None:
-        """Sleep until the collecting thread says that the job is ready, or that it has left."""
-        turn = _allocate_lock()
-        turn.acquire()
-        if job is not None:
-            job._watched = True
-        self._sleepers.append(turn)
-        if (job is None or not job._ready) and self._pumping.locked():
-            turn.acquire(True, seconds)
-
-    def _pump(self, job: _mproc.Job | None, seconds: float) -> None:
-        """Collect for a job, or whatever comes, for at most that long; alone."""
-        if not self._pumping.acquire(False):
-            self._sleep(job, seconds)
-            return
-        try:
-            if not self._tasks.pump(job, seconds):
-                self._look_after_workers()
-        finally:
-            self._pass_on()
-
-    def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
-        self._check_owner()
-        if timeout is None:
-            while not job._ready:
-                self._pump(job, SLICE)
-            return
-        deadline = _monotonic() + timeout
-        left = timeout
-        while not job._ready and left >= 0:
-            self._pump(job, min(SLICE, left))
-            left = deadline - _monotonic()
-
-    def _goes_on(self) -> bool:
-        return self._state == RUN or (self._state == CLOSE and self._tasks.open > 0)
-
-    def _need_thread(self) -> None:
-        if self._thread is None:
-            import threading
-
-            self._thread = threading.Thread(
-                target=_collect_for, args=(_reference(self),), name="mproc-pool", daemon=True
-            )
-            self._thread.start()
+        Results are read before: some need their worker alive, connections for example.
+        """
+        if self._state == CLOSE and self._tasks.open == 0 and not self._feeding:
+            self._tasks.close()
 
     # -- tasks
-
-    def _message_of(self, function: Callable[..., Any]) -> tuple[bytes, bool]:
-        known, message, named = self._last_function
-        if known is not function:
-            message = _mproc.dumps(function)
-            named = _is_a_name(function)
-            self._last_function = (function if named else None, message, named)
-        return message, named
 
     def _check_running(self) -> None:
         self._check_owner()
@@ -577,7 +481,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return func(*args, **kwds), called by a worker."""
-        return self.apply_async(func, args, kwds).get()
+        return self._apply_async(func, args, kwds).get()
 
     def apply_async(
         self,
@@ -592,11 +496,26 @@ class Pool:
         One of the callbacks is called with the result or the exception before it can be got, by the
         thread that collects it.
         """
+        result = self._apply_async(func, args, kwds, callback, error_callback)
+        if self._helper is None:
+            self._need_helper()
+        if callback is not None or error_callback is not None:
+            self._call_helper()
+        return result
+
+    def _apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any],
+        kwds: Mapping[str, Any] | None,
+        callback: _Callback = None,
+        error_callback: _Callback = None,
+    ) -> AsyncResult:
         if self._state != RUN or self._owner != _getpid():
             self._check_running()
         result = AsyncResult(self)
         if callback is not None or error_callback is not None:
-            self._set_callbacks(result, callback, error_callback)
+            result._callback, result._error_callback = callback, error_callback
         try:
             known, message, named = self._last_function
             if known is not func:
@@ -606,14 +525,6 @@ class Pool:
         except Exception as error:
             result._fail(error)
         return result
-
-    def _set_callbacks(
-        self, result: AsyncResult, callback: _Callback, error_callback: _Callback
-    ) -> None:
-        if callback is not None or error_callback is not None:
-            result._callback = callback
-            result._error_callback = error_callback
-            self._need_thread()
 
     def map(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
@@ -630,7 +541,7 @@ class Pool:
         error_callback: _Callback = None,
     ) -> AsyncResult:
         """Have the workers call func(item) for each item; see apply_async() for the callbacks."""
-        return self._map_async(func, iterable, False, chunksize, callback, error_callback)
+        return self._in_background(func, iterable, False, chunksize, callback, error_callback)
 
     def starmap(
         self,
@@ -650,7 +561,22 @@ class Pool:
         error_callback: _Callback = None,
     ) -> AsyncResult:
         """Have the workers call func(*item) for each item; see apply_async() for the callbacks."""
-        return self._map_async(func, iterable, True, chunksize, callback, error_callback)
+        return self._in_background(func, iterable, True, chunksize, callback, error_callback)
+
+    def _in_background(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool,
+        chunksize: int | None,
+        callback: _Callback,
+        error_callback: _Callback,
+    ) -> AsyncResult:
+        result = self._map_async(func, iterable, star, chunksize, callback, error_callback)
+        self._need_helper()
+        if callback is not None or error_callback is not None:
+            self._call_helper()
+        return result
 
     def _map_async(
         self,
@@ -666,7 +592,7 @@ class Pool:
         if chunksize is None:
             chunksize = -(-len(items) // (4 * len(self._pool)))
         result = MapResult(self)
-        self._set_callbacks(result, callback, error_callback)
+        result._callback, result._error_callback = callback, error_callback
         try:
             message, named = self._message_of(func)
             self._tasks.submit_map(result, message, named, star, items, max(chunksize, 1))
@@ -675,19 +601,31 @@ class Pool:
         return result
 
     def imap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
     ) -> IMapIterator:
         """Return an iterator over func(item) for each item, called by the workers, in order.
 
-        The iterable is read only as far as results are taken. ValueError: chunksize < 1.
+        While results are taken, the iterable is read only some way ahead of them; when nobody takes
+        any for a while, it is read on. buffersize: at most so many chunks are under way or not
+        taken, whatever happens. ValueError: chunksize or buffersize < 1.
         """
-        return self._imap(IMapIterator, func, iterable, chunksize)
+        return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
 
     def imap_unordered(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
     ) -> IMapIterator:
         """Return an iterator as imap(), over the results in the order in which they come."""
-        return self._imap(IMapUnorderedIterator, func, iterable, chunksize)
+        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
 
     def _imap(
         self,
@@ -695,18 +633,19 @@ class Pool:
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int,
+        buffersize: int | None,
     ) -> IMapIterator:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-        return kind(self, func, iterable, chunksize)
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        return kind(self, func, iterable, chunksize, buffersize)
 
     def _has_fed(self, iterator: IMapIterator) -> None:
         """Note that an imap submits no more: the workers of a closed pool may wait for that."""
         if iterator in self._feeding:
             self._feeding.remove(iterator)
-        if self._state == CLOSE and not self._feeding:
-            self._tasks.close()
 
     # -- the end
 
@@ -714,8 +653,7 @@ class Pool:
         """Take no more tasks; the workers end when all are done, those of open imaps too."""
         if self._state == RUN:
             self._state = CLOSE
-            if not self._feeding:
-                self._tasks.close()
+            self._finish_up()
 
     def terminate(self) -> None:
         """End the workers at once. Results that have not come fail with ProcessError."""
@@ -723,11 +661,12 @@ class Pool:
         if self._state == TERMINATE:
             return
         self._state = TERMINATE
+        self._ending = True
         self._at_exit.cancel()
         self._tasks.close()
         self._end_workers()
-        self._join_thread(PATIENCE)
-        self._end_workers()  # the one that the thread may have been starting
+        self._join_helper(PATIENCE)
+        self._end_workers()  # the one that the helper may have been starting
         self._tasks.fail_all(ProcessError("the pool was terminated before the task was done"))
         self._wake_sleepers()
 
@@ -736,17 +675,14 @@ class Pool:
         self._check_owner()
         if self._state == RUN:
             raise ValueError("Pool is still running")
-        while self._state == CLOSE and self._feeding:
-            self._feeding[0]._feed(float("inf"))  # who joins now takes results afterwards
-        while self._state == CLOSE and self._tasks.open > 0:
-            self._pump(None, SLICE)
+        while self._state == CLOSE and (self._tasks.open > 0 or self._feeding):
+            for imap in list(self._feeding):
+                imap._run_out()
+            self._pump(None, SLICE if self._tasks.open > 0 else LOOK)
+        self._finish_up()
         for old in self._pool:
             old.join()
-        self._join_thread(None)
-
-    def _join_thread(self, seconds: float | None) -> None:
-        if self._thread is not None and self._thread.ident != _current_thread_id():
-            self._thread.join(seconds)
+        self._join_helper(None)
 
     def __enter__(self) -> Pool:
         self._check_running()
@@ -772,25 +708,7 @@ class Pool:
         return f"<{name} state={self._state} pool_size={len(self._pool)}>"
 
 
-def _current_thread_id() -> int:
-    import _thread
-
-    return _thread.get_ident()
-
-
 def _terminate(reference: Callable[[], Pool | None]) -> None:
     pool = reference()
     if pool is not None:
         pool.terminate()
-
-
-def _collect_for(reference: Callable[[], Pool | None]) -> None:
-    """Collect and look after the workers when nobody waits: the thread of a pool that needs one.
-
-    Between two looks it keeps the pool only while tasks are open, that their callbacks are called.
-    """
-    while (pool := reference()) is not None and pool._goes_on():
-        pool._pump(None, SLICE)
-        while pool._tasks.open > 0 and pool._goes_on():
-            pool._pump(None, SLICE)
-        del pool

@@ -16,6 +16,7 @@ from conftest import not_for_ever, wait_until
 
 import mproc
 from mproc import pool as pool_module
+from mproc._pool import engine
 from mproc.pool import MaybeEncodingError, WorkerDiedError
 
 LONG = 60  # seconds that no wait takes: after them something is wrong
@@ -532,7 +533,7 @@ def test_an_initializer_that_always_fails(ctx, capfd, errand):
         with pytest.raises(ValueError, match=r"^Pool not running$"):
             pool.apply(errands.square, (2,))
         pool.join()
-        assert max(map(number_of, pool._pool)) - first <= 2 + pool_module.DEATHS
+        assert max(map(number_of, pool._pool)) - first <= 2 + engine.DEATHS
     if errand is errands.fail:
         assert "ZeroDivisionError: no None" in capfd.readouterr().err
 
@@ -702,7 +703,7 @@ def ignore_terms(queue):
 
 
 def test_terminate_kills_who_does_not_listen(fork, monkeypatch):
-    monkeypatch.setattr(pool_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(engine, "PATIENCE", 0.05)
     with fork.Pool(1, ignore_terms, (queue := fork.Queue(),)) as pool:
         pool.apply_async(stay_put)
         queue.get(timeout=LONG)

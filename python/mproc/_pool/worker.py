@@ -1,0 +1,55 @@
+"""The workers' side: the task queue, and what a worker process runs."""
+
+from __future__ import annotations
+
+from .. import _mproc, util
+from .errors import ExceptionWithTraceback, MaybeEncodingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+__all__ = ["Tasks", "worker"]
+
+
+class Tasks(_mproc.Tasks):
+    """The task queue that a pool shares with its workers."""
+
+    def __getstate__(self) -> None:
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from .. import reduction
+
+        return reduction.reduce_handle(self)
+
+
+def _describe(exc: BaseException, called: bool) -> ExceptionWithTraceback:
+    return ExceptionWithTraceback(exc, exc.__traceback__)
+
+
+def _describe_barely(exc: BaseException, called: bool) -> BaseException:
+    return exc
+
+
+def _excuse(value: object, exc: BaseException) -> MaybeEncodingError:
+    if isinstance(value, ExceptionWithTraceback):
+        value = value.exc
+    return MaybeEncodingError(exc, value)
+
+
+def worker(
+    tasks: Tasks,
+    seat: int,
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+    maxtasks: int | None = None,
+    wrap_exception: bool = True,
+) -> None:
+    """Run tasks until there are no more, or maxtasks are done."""
+    if initializer is not None:
+        initializer(*initargs)
+    describe = _describe if wrap_exception else _describe_barely
+    done = tasks.serve(seat, maxtasks or 0, describe, _excuse)
+    util.debug("worker exiting after %d tasks", done)
