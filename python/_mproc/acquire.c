@@ -5,59 +5,34 @@
  */
 #include "acquire.h"
 
-/* Puts positional and named arguments into places[0..n), borrowed; NULL where there is none. */
-static int spread(const char *function, const char *const *keywords, PyObject **places,
-                  Py_ssize_t n, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
-    if (nargs > n) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", function, n,
-                     nargs);
-        return -1;
+#include "arguments.h"
+
+int acquire_block_timeout(PyObject *block, PyObject *seconds, int64_t *timeout) {
+    int blocks = block == NULL ? 1 : PyObject_IsTrue(block);
+    if (blocks <= 0) {
+        *timeout = 0;
+        return blocks;
     }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        places[i] = i < nargs ? args[i] : NULL;
-    }
-    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    for (Py_ssize_t i = 0; i < named; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        Py_ssize_t k = 0;
-        while (k < n && PyUnicode_CompareWithASCIIString(name, keywords[k]) != 0) {
-            k++;
-        }
-        if (k == n || places[k] != NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected or repeated argument %R",
-                         function, name);
-            return -1;
-        }
-        places[k] = args[nargs + i];
-    }
-    return 0;
+    return blocking_timeout(seconds, timeout);
 }
 
 int acquire_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout) {
     static const char *const keywords[] = {"block", "timeout"};
-    PyObject *places[2];
-    if (spread("acquire", keywords, places, 2, args, nargs, names) < 0) {
+    PyObject *values[2];
+    if (arguments_spread("acquire", keywords, values, 2, args, nargs, names) < 0) {
         return -1;
     }
-    int blocks = places[0] == NULL ? 1 : PyObject_IsTrue(places[0]);
-    if (blocks < 0) {
-        return -1;
-    }
-    if (!blocks) {
-        *timeout = 0;
-        return 0;
-    }
-    return blocking_timeout(places[1], timeout);
+    return acquire_block_timeout(values[0], values[1], timeout);
 }
 
 int acquire_wait_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
                          int64_t *timeout) {
     static const char *const keywords[] = {"timeout"};
-    PyObject *place;
-    if (spread("wait", keywords, &place, 1, args, nargs, names) < 0) {
+    PyObject *seconds;
+    if (arguments_spread("wait", keywords, &seconds, 1, args, nargs, names) < 0) {
         return -1;
     }
-    return blocking_timeout(place, timeout);
+    return blocking_timeout(seconds, timeout);
 }
 
 int acquire_recover(PyObject *args, char *recover) {

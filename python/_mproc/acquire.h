@@ -13,6 +13,10 @@
 #include "error.h"
 #include "handle.h"
 
+/* The arguments block=True and timeout=None as a timeout; NULL where there is none. 0, or -1 with
+ * an exception. */
+int acquire_block_timeout(PyObject *block, PyObject *seconds, int64_t *timeout);
+
 /* The arguments of acquire(block=True, timeout=None) as a timeout. 0, or -1 with an exception. */
 int acquire_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout);
 
@@ -61,7 +65,5 @@ static inline struct lock_handle *lock_handle(PyObject *self) {
 
 /* The argument of a lock's type: (recover=False). -1 with an exception. */
 int acquire_recover(PyObject *args, char *recover);
-
-#define ACQUIRE_FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
 #endif

@@ -28,12 +28,13 @@ static PyObject *reap(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) 
 
 static PyMethodDef arena_functions[] = {
     {"arena_stat", arena_stat, METH_NOARGS,
-     "arena_stat()\n--\n\n"
+     "arena_stat($self, /)\n--\n\n"
      "Bytes of the family's arena, and its blocks, at this moment; see mproc_arena_stats."},
     {"arena_check", arena_check, METH_NOARGS,
-     "arena_check()\n--\n\nVerify every invariant of the arena. SystemError names what is wrong."},
+     "arena_check($self, /)\n--\n\n"
+     "Verify every invariant of the arena. SystemError names what is wrong."},
     {"reap", reap, METH_NOARGS,
-     "reap()\n--\n\n"
+     "reap($self, /)\n--\n\n"
      "Release what dead members of the family held; return how many were found dead."},
     {NULL, NULL, 0, NULL},
 };

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A ctypes object or a numpy array over the buffer holds a reference to it; so the memory stays while
- * any process looks into it, and goes with the last.
+ * A ctypes object or a numpy array over the buffer holds a reference to it; so the memory stays
+ * while any process looks into it, and goes with the last.
  */
 #include "error.h"
 #include "handle.h"

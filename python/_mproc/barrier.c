@@ -24,53 +24,46 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     return handle_new(type, r, barrier);
 }
 
-static PyObject *raise_broken(void) {
-    PyObject *module = PyImport_ImportModule("threading");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "BrokenBarrierError");
-    if (type != NULL) {
-        PyErr_SetNone(type);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(module);
-    return NULL;
-}
-
-static PyObject *result(int code, PyObject *value) {
+/* The value of a call that succeeded, owned, or the exception of its code. */
+static PyObject *result(PyObject *self, int code, PyObject *value) {
     if (code >= 0) {
         return value;
     }
     Py_XDECREF(value);
-    return code == BLOCKING_RAISED ? NULL
-           : code == MPROC_EBROKEN ? raise_broken()
-                                   : error_raise(code);
+    if (code == MPROC_EBROKEN) {
+        struct module_state *state = module_state_of(self);
+        return state == NULL ? NULL : module_raise(state, MODULE_BROKEN_BARRIER, NULL);
+    }
+    return code == BLOCKING_RAISED ? NULL : error_raise(code);
+}
+
+/* Comes to the barrier by one of the core's two ways. Its code, or BLOCKING_RAISED. */
+static int come(PyObject *self, PyObject *seconds, unsigned *index,
+                int (*way)(mproc_barrier *barrier, int64_t timeout, unsigned *index)) {
+    int64_t timeout;
+    int r;
+    if (blocking_timeout(seconds, &timeout) < 0) {
+        return BLOCKING_RAISED;
+    }
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, way(barrier_of(self), blocking_left(deadline), index));
+    return r;
 }
 
 static PyObject *barrier_pass(PyObject *self, PyObject *seconds) {
-    int64_t timeout;
     unsigned index = 0;
-    int r;
-    if (blocking_timeout(seconds, &timeout) < 0) {
-        return NULL;
-    }
-    int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, mproc_barrier_wait(barrier_of(self), blocking_left(deadline), &index));
-    return result(r, r == 0 ? PyLong_FromUnsignedLong(index) : NULL);
+    int r = come(self, seconds, &index, mproc_barrier_wait);
+    return result(self, r, r == 0 ? PyLong_FromUnsignedLong(index) : NULL);
 }
 
 static PyObject *barrier_arrive(PyObject *self, PyObject *seconds) {
-    int64_t timeout;
     unsigned index = 0;
-    int r;
-    if (blocking_timeout(seconds, &timeout) < 0) {
-        return NULL;
-    }
-    int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, mproc_barrier_arrive(barrier_of(self), blocking_left(deadline), &index));
-    return result(r, r >= 0 ? Py_BuildValue("(IN)", index, PyBool_FromLong(r)) : NULL);
+    int r = come(self, seconds, &index, mproc_barrier_arrive);
+    return result(self, r, r >= 0 ? Py_BuildValue("(IN)", index, PyBool_FromLong(r)) : NULL);
 }
 
 static PyObject *barrier_open(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return result(mproc_barrier_open(barrier_of(self)), Py_NewRef(Py_None));
+    return result(self, mproc_barrier_open(barrier_of(self)), Py_NewRef(Py_None));
 }
 
 static PyObject *barrier_abort(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -96,13 +89,15 @@ static PyObject *barrier_parties(PyObject *self, void *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef barrier_methods[] = {
-    {"_pass", barrier_pass, METH_O, "_pass(timeout)\n--\n\nWait for all; the order of coming."},
+    {"_pass", barrier_pass, METH_O,
+     "_pass($self, timeout, /)\n--\n\nWait for all; the order of coming."},
     {"_arrive", barrier_arrive, METH_O,
-     "_arrive(timeout)\n--\n\nThe order of coming, and True for who has to _open()."},
-    {"_open", barrier_open, METH_NOARGS, "_open()\n--\n\nLet all pass."},
-    {"abort", barrier_abort, METH_NOARGS, "abort()\n--\n\nBreak the barrier."},
+     "_arrive($self, timeout, /)\n--\n\n"
+     "The order of coming, and True for who has to _open()."},
+    {"_open", barrier_open, METH_NOARGS, "_open($self, /)\n--\n\nLet all pass."},
+    {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreak the barrier."},
     {"reset", barrier_reset, METH_NOARGS,
-     "reset()\n--\n\nMake it as new; those who wait get BrokenBarrierError."},
+     "reset($self, /)\n--\n\nMake it as new; those who wait get BrokenBarrierError."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

@@ -1,13 +1,20 @@
-/* blocking.h: how the extension waits.
+/*
+ * blocking.h - how the extension waits
+ *
+ * SPDX-License-Identifier: MIT
  *
  * The core returns -EINTR from a blocking call when a signal handler ran. BLOCKING then lets
  * Python's own handlers run, and calls again with the time that is left, unless a handler raised:
  *
  *     int64_t timeout, deadline;
- *     if (blocking_timeout(seconds, &timeout) < 0) return NULL;
+ *     if (blocking_timeout(seconds, &timeout) < 0) {
+ *         return NULL;
+ *     }
  *     deadline = blocking_deadline(timeout);
  *     BLOCKING(r, mproc_process_join(process, blocking_left(deadline)));
- *     if (r == BLOCKING_RAISED) return NULL;
+ *     if (r == BLOCKING_RAISED) {
+ *         return NULL;
+ *     }
  */
 #ifndef MPROC_PYTHON_BLOCKING_H
 #define MPROC_PYTHON_BLOCKING_H
@@ -15,12 +22,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "mproc.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <time.h>
-
-#include "mproc.h"
 
 #define BLOCKING_RAISED (-9999)      /* no code of the core: a signal handler raised */
 #define BLOCKING_LONGEST 9000000000. /* seconds that still fit into nanoseconds: 285 years */
@@ -31,8 +38,9 @@
         Py_BEGIN_ALLOW_THREADS;                                                                    \
         (r) = (call);                                                                              \
         Py_END_ALLOW_THREADS;                                                                      \
-        if ((r) != -EINTR) break;                                                                  \
-        if (PyErr_CheckSignals() < 0) (r) = BLOCKING_RAISED;                                       \
+        if ((r) == -EINTR && PyErr_CheckSignals() < 0) {                                           \
+            (r) = BLOCKING_RAISED;                                                                 \
+        }                                                                                          \
     } while ((r) == -EINTR)
 
 static inline int64_t blocking_now(void) {
@@ -48,7 +56,9 @@ static inline int blocking_timeout(PyObject *seconds, int64_t *timeout) {
         return 0;
     }
     double value = PyFloat_AsDouble(seconds);
-    if (value == -1.0 && PyErr_Occurred()) return -1;
+    if (value == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
     if (isnan(value)) {
         PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
         return -1;
@@ -68,7 +78,9 @@ static inline int64_t blocking_deadline(int64_t timeout) {
 }
 
 static inline int64_t blocking_left(int64_t deadline) {
-    if (deadline <= 0) return deadline;
+    if (deadline <= 0) {
+        return deadline;
+    }
     int64_t left = deadline - blocking_now();
     return left > 0 ? left : 0;
 }

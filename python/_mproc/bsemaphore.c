@@ -75,7 +75,7 @@ static PyObject *bsemaphore_bound(PyObject *self, void *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef bsemaphore_methods[] = {
-    {"acquire", ACQUIRE_FASTCALL(bsemaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
+    {"acquire", MODULE_METHOD(bsemaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)\n--\n\n"
      "Take a permit; False if there was none in time.\n\n"
      "timeout is in seconds, None for ever, negative as 0."},
@@ -85,7 +85,7 @@ static PyMethodDef bsemaphore_methods[] = {
      "get_value()\n--\n\nThe permits that are there at this moment."},
     {"locked", bsemaphore_locked, METH_NOARGS, "locked()\n--\n\nTrue while there is no permit."},
     {"__enter__", bsemaphore_enter, METH_NOARGS, NULL},
-    {"__exit__", ACQUIRE_FASTCALL(bsemaphore_exit), METH_FASTCALL, NULL},
+    {"__exit__", MODULE_METHOD(bsemaphore_exit), METH_FASTCALL, NULL},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

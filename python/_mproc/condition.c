@@ -179,19 +179,21 @@ static PyObject *condition_waiting(PyObject *self, PyObject *Py_UNUSED(unused)) 
 }
 
 static PyMethodDef condition_methods[] = {
-    {"wait", ACQUIRE_FASTCALL(condition_wait), METH_FASTCALL | METH_KEYWORDS,
-     "wait(timeout=None)\n--\n\n"
+    {"wait", MODULE_METHOD(condition_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, timeout=None)\n--\n\n"
      "Release the lock, wait until notified, take the lock again.\n\n"
-     "False if timeout seconds passed first. OwnerDiedError: the last holder of the lock died; the "
-     "lock is\nheld all the same. AssertionError if the calling thread does not hold the lock."},
-    {"notify", (PyCFunction)(void (*)(void))condition_notify, METH_VARARGS | METH_KEYWORDS,
-     "notify(n=1)\n--\n\nWake the n who wait longest. AssertionError as wait()."},
+     "False if timeout seconds passed first. OwnerDiedError: the last holder of the lock died; "
+     "the\n"
+     "lock is held all the same. AssertionError if the calling thread does not hold the lock."},
+    {"notify", MODULE_METHOD(condition_notify), METH_VARARGS | METH_KEYWORDS,
+     "notify($self, n=1)\n--\n\nWake the n who wait longest. AssertionError as wait()."},
     {"notify_all", condition_notify_all, METH_NOARGS,
-     "notify_all()\n--\n\nWake all who wait. AssertionError as wait()."},
-    {"_waiting", condition_waiting, METH_NOARGS, "How many wait and live."},
+     "notify_all($self, /)\n--\n\nWake all who wait. AssertionError as wait()."},
+    {"_waiting", condition_waiting, METH_NOARGS,
+     "_waiting($self, /)\n--\n\nHow many wait and live."},
     {"__setstate__", condition_setstate, METH_O, NULL},
     {"__enter__", condition_enter, METH_NOARGS, NULL},
-    {"__exit__", ACQUIRE_FASTCALL(condition_exit), METH_FASTCALL, NULL},
+    {"__exit__", MODULE_METHOD(condition_exit), METH_FASTCALL, NULL},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

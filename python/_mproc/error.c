@@ -1,14 +1,17 @@
-/* error.c: the core's codes as Python exceptions.
+/*
+ * error.c - the core's codes as Python exceptions
  *
- * A negative errno is OSError with that errno (Python picks the subclass), but for -ENOMEM, which
+ * SPDX-License-Identifier: MIT
+ *
+ * A negative errno is OSError with that errno (Python picks the subclass), except that -ENOMEM
  * is MemoryError. The codes of MPROC_ERRORS are looked up in a table that is made from that same
  * list: a code without a line here does not compile.
  */
 #include "error.h"
 
-#include <errno.h>
-
 #include "mproc.h"
+
+#include <errno.h>
 
 /* The exception of each code. */
 #define OF_MPROC_EINIT PyExc_RuntimeError
@@ -40,12 +43,16 @@ static PyObject *exception_of(int code) {
 }
 
 PyObject *error_raise_for(int code, const char *who) {
-    if (code == -ENOMEM) return PyErr_NoMemory();
+    if (code == -ENOMEM) {
+        return PyErr_NoMemory();
+    }
     if (code < 0 && code > -4096) {
         errno = -code;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (who) return PyErr_Format(exception_of(code), "%s: %s", who, mproc_strerror(code));
+    if (who != NULL) {
+        return PyErr_Format(exception_of(code), "%s: %s", who, mproc_strerror(code));
+    }
     PyErr_SetString(exception_of(code), mproc_strerror(code));
     return NULL;
 }

@@ -1,4 +1,8 @@
-/* error.h: the core's codes as Python exceptions. */
+/*
+ * error.h - the core's codes as Python exceptions
+ *
+ * SPDX-License-Identifier: MIT
+ */
 #ifndef MPROC_PYTHON_ERROR_H
 #define MPROC_PYTHON_ERROR_H
 

@@ -45,11 +45,11 @@ static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t na
 }
 
 static PyMethodDef event_methods[] = {
-    {"is_set", event_is_set, METH_NOARGS, "is_set()\n--\n\nTrue while the flag is set."},
-    {"set", event_set, METH_NOARGS, "set()\n--\n\nSet the flag; all who wait go on."},
-    {"clear", event_clear, METH_NOARGS, "clear()\n--\n\nTake the flag back."},
-    {"wait", ACQUIRE_FASTCALL(event_wait), METH_FASTCALL | METH_KEYWORDS,
-     "wait(timeout=None)\n--\n\n"
+    {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nTrue while the flag is set."},
+    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSet the flag; all who wait go on."},
+    {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nTake the flag back."},
+    {"wait", MODULE_METHOD(event_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, timeout=None)\n--\n\n"
      "Wait until the flag is set; False if that did not happen within timeout seconds.\n\n"
      "A flag that is set and at once cleared ends the waits that had begun before."},
     HANDLE_ADOPT,

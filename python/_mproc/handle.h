@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * Every type over an object of the arena starts with struct handle. A handle owns one hold of the
- * process; a forked child inherits both. For a child that is started otherwise, its starter takes the
- * hold in the child's name (`hold_for` of the process being launched) and sends the address, from which
- * the child makes its handle with adopt().
+ * process; a forked child inherits both. For a child that is started otherwise, its starter takes
+ * the hold in the child's name (`hold_for` of the process being launched) and sends the address,
+ * from which the child makes its handle with adopt().
  */
 #ifndef MPROC_PYTHON_HANDLE_H
 #define MPROC_PYTHON_HANDLE_H
@@ -18,9 +18,9 @@ struct handle {
     PyObject_HEAD void *object; /* NULL: not initialised, or adopted by another */
 };
 
-/* Makes a handle of the type around what a constructor of the core gave: its code, and the object whose
- * hold the handle takes over if that is 0. NULL with the code's exception, or with MemoryError; the hold
- * is given back then. */
+/* Makes a handle of the type around what a constructor of the core gave: its code, and the object
+ * whose hold the handle takes over if that is 0. NULL with the code's exception, or with
+ * MemoryError; the hold is given back then. */
 PyObject *handle_new(PyTypeObject *type, int code, void *owned);
 
 /* For the types' slots and methods. */
@@ -31,7 +31,7 @@ PyObject *handle_address(PyObject *self, void *unused);    /* getter of `address
 #define HANDLE_ADOPT                                                                               \
     {                                                                                              \
         "adopt", handle_adopt, METH_O | METH_CLASS,                                                \
-            "adopt(address)\n--\n\nThe handle of a hold that this process has already."            \
+            "adopt($type, address, /)\n--\n\nThe handle of a hold that this process has already."  \
     }
 #define HANDLE_ADDRESS                                                                             \
     { "address", handle_address, NULL, "Where the object stands in the arena.", NULL }

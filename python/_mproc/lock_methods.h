@@ -104,7 +104,7 @@ static PyGetSetDef lock_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NUL
 
 /* What of a type's methods is the same for both. */
 #define LOCK_METHODS                                                                               \
-    {"acquire", ACQUIRE_FASTCALL(acquire_method), METH_FASTCALL | METH_KEYWORDS,                   \
+    {"acquire", MODULE_METHOD(acquire_method), METH_FASTCALL | METH_KEYWORDS,                      \
      "acquire(block=True, timeout=None)\n--\n\n"                                                   \
      "Take the lock; False if it could not be had in time.\n\n"                                    \
      "timeout is in seconds, None for ever, negative as 0. OwnerDiedError: the process that held " \
@@ -113,4 +113,4 @@ static PyGetSetDef lock_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NUL
          "locked()\n--\n\nTrue while anybody holds the lock."},                                    \
         {"_owner", owner_method, METH_NOARGS, "(pid, native thread id) of the holder, or None."},  \
         {"__enter__", enter_method, METH_NOARGS, NULL},                                            \
-        {"__exit__", ACQUIRE_FASTCALL(exit_method), METH_FASTCALL, NULL}, HANDLE_ADOPT
+        {"__exit__", MODULE_METHOD(exit_method), METH_FASTCALL, NULL}, HANDLE_ADOPT

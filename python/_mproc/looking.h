@@ -3,12 +3,12 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Being woken takes 10 to 60 us, the more the idler the machine; a peer that is at work answers sooner
- * than that. But it may be on our very CPU, which no descriptor tells, and then looking keeps it from
- * answering; or others need the CPU; or it has nothing to say for long. So what counts is success.
- * After looks in vain, waits are slept through before the next one: 1, 3, 7, ... 63 of them. A look that
- * is rewarded leads to another, and takes one step of that back: where looks mostly fail, one stroke of
- * luck does not bring them back.
+ * Being woken takes 10 to 60 us, the more the idler the machine; a peer that is at work answers
+ * sooner than that. But it may be on our very CPU, which no descriptor tells, and then looking
+ * keeps it from answering; or others need the CPU; or it has nothing to say for long. So what
+ * counts is success. After looks in vain, waits are slept through before the next one: 1, 3, 7, ...
+ * 63 of them. A look that is rewarded leads to another, and takes one step of that back: where
+ * looks mostly fail, one stroke of luck does not bring them back.
  */
 #ifndef MPROC_PYTHON_LOOKING_H
 #define MPROC_PYTHON_LOOKING_H
@@ -24,7 +24,9 @@ struct looking {
 
 /* Asked once a wait: whether to look. */
 static inline int looking_pays(struct looking *looking) {
-    if (looking->rest == 0) return 1;
+    if (looking->rest == 0) {
+        return 1;
+    }
     looking->rest--;
     return 0;
 }

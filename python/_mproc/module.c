@@ -33,6 +33,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
 #define X(name) Py_VISIT(state->name##_type);
     MODULE_TYPES(X)
 #undef X
+    for (size_t i = 0; i < MODULE_EXCEPTION_COUNT; i++) {
+        Py_VISIT(state->exceptions[i]);
+    }
     return pickling_traverse(&state->pickling, visit, arg);
 }
 
@@ -44,6 +47,9 @@ static int module_clear(PyObject *module) {
     for (size_t i = 0; i < MODULE_TAKEN; i++) {
         Py_CLEAR(state->taken[i]);
     }
+    for (size_t i = 0; i < MODULE_EXCEPTION_COUNT; i++) {
+        Py_CLEAR(state->exceptions[i]);
+    }
     msgpack_keys_clear(&state->keys);
     pickling_clear(&state->pickling);
     return 0;
@@ -53,9 +59,37 @@ static void module_free(void *module) {
     (void)module_clear((PyObject *)module);
 }
 
+static PyObject *import_class(const char *module_name, const char *class_name) {
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *class = module == NULL ? NULL : PyObject_GetAttrString(module, class_name);
+    Py_XDECREF(module);
+    return class;
+}
+
+PyObject *module_raise(struct module_state *state, enum module_exception which, PyObject *value) {
+    static const struct {
+        const char *module;
+        const char *class;
+    } names[] = {
+#define X(name, module, class) {module, class},
+        MODULE_EXCEPTIONS(X)
+#undef X
+    };
+    PyObject **place = &state->exceptions[which];
+    if (*place == NULL) {
+        PyObject *class = import_class(names[which].module, names[which].class);
+        if (class == NULL) {
+            return NULL;
+        }
+        Py_XSETREF(*place, class); /* another thread may have come here during the import */
+    }
+    PyErr_SetObject(*place, value);
+    return NULL;
+}
+
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    if (!type) {
+    if (type == NULL) {
         return -1;
     }
     *slot = type;

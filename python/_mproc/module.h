@@ -64,6 +64,21 @@
     X(child)                                                                                       \
     X(template)
 
+/* X(name, module, class): exceptions of Python's, imported when they are raised for the first
+ * time. */
+#define MODULE_EXCEPTIONS(X)                                                                       \
+    X(FULL, "queue", "Full")                                                                       \
+    X(EMPTY, "queue", "Empty")                                                                     \
+    X(BROKEN_BARRIER, "threading", "BrokenBarrierError")                                           \
+    X(BUFFER_TOO_SHORT, "mproc.context", "BufferTooShort")
+
+enum module_exception {
+#define X(name, module, class) MODULE_##name,
+    MODULE_EXCEPTIONS(X)
+#undef X
+        MODULE_EXCEPTION_COUNT
+};
+
 /* Attributes that start() takes from a process object: process.c. */
 #define MODULE_TAKEN 4
 
@@ -71,7 +86,8 @@ struct module_state {
     struct pickling pickling;
     struct msgpack_keys keys;
     struct looking young_connections;
-    PyObject *taken[MODULE_TAKEN]; /* their names */
+    PyObject *taken[MODULE_TAKEN];                /* their names */
+    PyObject *exceptions[MODULE_EXCEPTION_COUNT]; /* NULL: not raised yet */
 #define X(name) PyTypeObject *name##_type;
     MODULE_TYPES(X)
 #undef X
@@ -80,6 +96,9 @@ struct module_state {
 #define X(noun) int noun##_add(PyObject *module);
 MODULE_NOUNS(X)
 #undef X
+
+/* A function as a table of methods takes it. */
+#define MODULE_METHOD(function) ((PyCFunction)(void (*)(void))(function))
 
 extern struct PyModuleDef module_definition;
 
@@ -92,8 +111,11 @@ static inline struct module_state *module_state(PyObject *module) {
  * for a foreign object. */
 static inline struct module_state *module_state_of(PyObject *self) {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_definition);
-    return module ? module_state(module) : NULL;
+    return module != NULL ? module_state(module) : NULL;
 }
+
+/* Raises an exception of MODULE_EXCEPTIONS, about a value unless that is NULL. NULL. */
+PyObject *module_raise(struct module_state *state, enum module_exception which, PyObject *value);
 
 /* Makes a heap type from spec and keeps it in *slot, a field of the module's state. With publish
  * the module gets it as an attribute too, under the last part of its name. 0, or -1 with an

@@ -3,14 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * put encodes in the caller, so that what cannot be sent is an error of that call; get decodes out of
- * a buffer on its stack, or, for a large message, out of the arena itself. Both first try with the
- * interpreter's lock held, and release it only to wait, or to copy much.
+ * put encodes in the caller, so that what cannot be sent is an error of that call; get decodes out
+ * of a buffer on its stack, or, for a large message, out of the arena itself. Both first try with
+ * the interpreter's lock held, and release it only to wait, or to copy much.
  */
-#include "blocking.h"
+#include "acquire.h"
+#include "arguments.h"
 #include "codec.h"
-#include "error.h"
-#include "handle.h"
 
 #define COPY_UNLOCKED                                                                              \
     (1 << 16) /* from this size on, other threads may run while bytes are copied */
@@ -36,18 +35,6 @@ static uint64_t count(PyObject *self) {
 }
 
 /* ---------------------------------------------------------------- errors */
-
-/* queue.Full and queue.Empty, imported when they are needed. */
-static PyObject *raise_from_queue(const char *name) {
-    PyObject *module = PyImport_ImportModule("queue");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, name);
-    if (type != NULL) {
-        PyErr_SetNone(type);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(module);
-    return NULL;
-}
 
 static PyObject *raise_closed(PyObject *self) {
     if (fields(self)->closed == UNMADE) {
@@ -80,10 +67,10 @@ static int put_message(mproc_queue *queue, struct message *message, int64_t time
     return r;
 }
 
-static int put_object(PyObject *self, PyObject *object, int64_t timeout) {
+static int put_object(PyObject *self, struct module_state *state, PyObject *object,
+                      int64_t timeout) {
     struct message message;
-    struct module_state *state = module_state_of(self);
-    if (state == NULL || codec_encode(state, object, &message) < 0) {
+    if (codec_encode(state, object, &message) < 0) {
         return BLOCKING_RAISED;
     }
     int r = put_message(queue_of(self), &message, timeout);
@@ -92,13 +79,14 @@ static int put_object(PyObject *self, PyObject *object, int64_t timeout) {
 }
 
 static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
-    switch (put_object(self, object, timeout)) {
+    struct module_state *state = module_state_of(self);
+    int r = state == NULL ? BLOCKING_RAISED : put_object(self, state, object, timeout);
+    switch (r) {
     case 0: Py_RETURN_NONE;
-    case -ETIMEDOUT: return raise_from_queue("Full");
+    case -ETIMEDOUT: return module_raise(state, MODULE_FULL, NULL);
     case BLOCKING_RAISED: return NULL;
     case MPROC_ECLOSED: return raise_closed(self);
-    case MPROC_ETOOBIG: return error_raise_for(MPROC_ETOOBIG, "put()");
-    default: return PyErr_NoMemory();
+    default: return error_raise_for(r, "put()");
     }
 }
 
@@ -130,50 +118,7 @@ static PyObject *get(PyObject *self, int64_t timeout) {
     if (r == BLOCKING_RAISED) {
         return NULL;
     }
-    return r == -ETIMEDOUT ? raise_from_queue("Empty") : error_raise(r);
-}
-
-/* ---------------------------------------------------------------- arguments */
-
-struct argument {
-    const char *name;
-    PyObject *value;
-};
-
-/* Positional and keyword arguments of a vectorcall, put into n places by name. */
-static int parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
-                 struct argument *places, Py_ssize_t n) {
-    if (nargs > n) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", function, n,
-                     nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        places[i].value = args[i];
-    }
-    for (Py_ssize_t k = 0; names != NULL && k < PyTuple_GET_SIZE(names); k++) {
-        PyObject *name = PyTuple_GET_ITEM(names, k);
-        Py_ssize_t i = 0;
-        while (i < n && PyUnicode_CompareWithASCIIString(name, places[i].name) != 0) {
-            i++;
-        }
-        if (i == n || places[i].value != NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected or repeated argument %R",
-                         function, name);
-            return -1;
-        }
-        places[i].value = args[nargs + k];
-    }
-    return 0;
-}
-
-static int timeout_of(PyObject *block, PyObject *seconds, int64_t *timeout) {
-    int blocks = block == NULL ? 1 : PyObject_IsTrue(block);
-    if (blocks <= 0) {
-        *timeout = 0;
-        return blocks;
-    }
-    return blocking_timeout(seconds, timeout);
+    return r == -ETIMEDOUT ? module_raise(state, MODULE_EMPTY, NULL) : error_raise(r);
 }
 
 /* ---------------------------------------------------------------- Queue */
@@ -218,12 +163,13 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nar
     int64_t timeout = MPROC_FOREVER;
     PyObject *object = nargs == 1 && names == NULL ? args[0] : NULL;
     if (object == NULL) {
-        struct argument a[] = {{"obj", NULL}, {"block", NULL}, {"timeout", NULL}};
-        if (parse("put", args, nargs, names, a, 3) < 0 ||
-            timeout_of(a[1].value, a[2].value, &timeout) < 0) {
+        static const char *const keywords[] = {"obj", "block", "timeout"};
+        PyObject *values[3];
+        if (arguments_spread("put", keywords, values, 3, args, nargs, names) < 0 ||
+            acquire_block_timeout(values[1], values[2], &timeout) < 0) {
             return NULL;
         }
-        object = a[0].value;
+        object = values[0];
         if (object == NULL) {
             PyErr_SetString(PyExc_TypeError, "put() missing 1 required argument: 'obj'");
             return NULL;
@@ -240,9 +186,10 @@ static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nar
                            PyObject *names) {
     int64_t timeout = MPROC_FOREVER;
     if (nargs > 0 || names != NULL) {
-        struct argument a[] = {{"block", NULL}, {"timeout", NULL}};
-        if (parse("get", args, nargs, names, a, 2) < 0 ||
-            timeout_of(a[0].value, a[1].value, &timeout) < 0) {
+        static const char *const keywords[] = {"block", "timeout"};
+        PyObject *values[2];
+        if (arguments_spread("get", keywords, values, 2, args, nargs, names) < 0 ||
+            acquire_block_timeout(values[0], values[1], &timeout) < 0) {
             return NULL;
         }
     }
@@ -313,26 +260,29 @@ static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef queue_methods[] = {
-    {"put", (PyCFunction)(void (*)(void))queue_put, METH_FASTCALL | METH_KEYWORDS,
-     "put(obj, block=True, timeout=None)\n--\n\n"
+    {"put", MODULE_METHOD(queue_put), METH_FASTCALL | METH_KEYWORDS,
+     "put($self, obj, block=True, timeout=None)\n--\n\n"
      "Append an object. When put() has returned, the object is in the queue, whatever happens to\n"
      "this process. Raises what pickling obj raises; queue.Full if there is no room in time\n"
      "(seconds); ValueError after close(); MemoryError if the arena is exhausted."},
-    {"get", (PyCFunction)(void (*)(void))queue_get, METH_FASTCALL | METH_KEYWORDS,
-     "get(block=True, timeout=None)\n--\n\n"
+    {"get", MODULE_METHOD(queue_get), METH_FASTCALL | METH_KEYWORDS,
+     "get($self, block=True, timeout=None)\n--\n\n"
      "Take the oldest object. queue.Empty if there is none in time (seconds)."},
-    {"put_nowait", queue_put_nowait, METH_O, "put_nowait(obj)\n--\n\nput(obj, False)."},
-    {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait()\n--\n\nget(False)."},
-    {"qsize", queue_qsize, METH_NOARGS, "qsize()\n--\n\nObjects in the queue at this moment."},
-    {"empty", queue_empty, METH_NOARGS, "empty()\n--\n\nTrue if there was nothing in it just now."},
-    {"full", queue_full, METH_NOARGS, "full()\n--\n\nTrue if maxsize objects were in it just now."},
+    {"put_nowait", queue_put_nowait, METH_O, "put_nowait($self, obj, /)\n--\n\nput(obj, False)."},
+    {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait($self, /)\n--\n\nget(False)."},
+    {"qsize", queue_qsize, METH_NOARGS,
+     "qsize($self, /)\n--\n\nObjects in the queue at this moment."},
+    {"empty", queue_empty, METH_NOARGS,
+     "empty($self, /)\n--\n\nTrue if there was nothing in it just now."},
+    {"full", queue_full, METH_NOARGS,
+     "full($self, /)\n--\n\nTrue if maxsize objects were in it just now."},
     {"close", queue_close, METH_NOARGS,
-     "close()\n--\n\nThis process will not use the queue any more; others may."},
+     "close($self, /)\n--\n\nThis process will not use the queue any more; others may."},
     {"_task_done", queue_task_done, METH_NOARGS,
-     "task_done()\n--\n\nReport that an object that was got has been worked on. ValueError: once "
-     "too often."},
+     "task_done($self, /)\n--\n\n"
+     "Report that an object that was got has been worked on. ValueError: once too often."},
     {"_join", queue_join, METH_NOARGS,
-     "join()\n--\n\nWait until all that was put has been reported done."},
+     "join($self, /)\n--\n\nWait until all that was put has been reported done."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };
@@ -386,12 +336,12 @@ static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 static PyMethodDef simple_methods[] = {
     {"put", simple_put, METH_O,
-     "put(obj)\n--\n\nAppend an object; raises what pickling it raises."},
-    {"get", simple_get, METH_NOARGS, "get()\n--\n\nTake the oldest object; waits for one."},
+     "put($self, obj, /)\n--\n\nAppend an object; raises what pickling it raises."},
+    {"get", simple_get, METH_NOARGS, "get($self, /)\n--\n\nTake the oldest object; waits for one."},
     {"empty", simple_empty, METH_NOARGS,
-     "empty()\n--\n\nTrue if there was nothing in it just now."},
+     "empty($self, /)\n--\n\nTrue if there was nothing in it just now."},
     {"close", queue_close, METH_NOARGS,
-     "close()\n--\n\nThis process will not use the queue any more."},
+     "close($self, /)\n--\n\nThis process will not use the queue any more."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

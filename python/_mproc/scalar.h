@@ -20,7 +20,8 @@ size_t scalar_size(int code);
 /* The number that stands at an address, which is a multiple of its size. */
 PyObject *scalar_load(int code, const char *at);
 
-/* Fills a new list with numbers that are `stride` bytes apart. -1 with an exception: not all of it. */
+/* Fills a new list with numbers that are `stride` bytes apart. -1 with an exception: not all of
+ * it. */
 int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list);
 
 /* Makes a number of a Python object, in private memory, cut to its size as ctypes does. -1 with

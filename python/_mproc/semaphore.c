@@ -67,7 +67,7 @@ static PyObject *semaphore_locked(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef semaphore_methods[] = {
-    {"acquire", ACQUIRE_FASTCALL(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
+    {"acquire", MODULE_METHOD(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)\n--\n\n"
      "Take a permit; False if there was none in time.\n\n"
      "timeout is in seconds, None for ever, negative as 0."},
@@ -77,7 +77,7 @@ static PyMethodDef semaphore_methods[] = {
      "get_value()\n--\n\nThe permits that are there at this moment."},
     {"locked", semaphore_locked, METH_NOARGS, "locked()\n--\n\nTrue while there is no permit."},
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
-    {"__exit__", ACQUIRE_FASTCALL(semaphore_exit), METH_FASTCALL, NULL},
+    {"__exit__", MODULE_METHOD(semaphore_exit), METH_FASTCALL, NULL},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

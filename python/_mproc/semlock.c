@@ -7,14 +7,13 @@
  * programs that make their semaphores by name, to share them with processes that are not of the
  * family, such as loky: a POSIX semaphore behind the interface that `_multiprocessing` has for it.
  *
- * The system's semaphore knows neither its holders nor a limit. Both are the object's own knowledge: how
- * often it was acquired through it and by which thread, and the largest value that it releases to,
- * which it looks at before it posts, as the standard library's does: two that release at once may
- * exceed it. A holder that dies takes its permits along.
+ * The system's semaphore knows neither its holders nor a limit. Both are the object's own
+ * knowledge: how often it was acquired through it and by which thread, and the largest value that
+ * it releases to, which it looks at before it posts, as the standard library's does: two that
+ * release at once may exceed it. A holder that dies takes its permits along.
  *
  * Waits are cut into slices, since who posts may die between the count and the wake-up.
  */
-#define _GNU_SOURCE
 #include "acquire.h"
 
 #include <fcntl.h>
@@ -281,23 +280,29 @@ static PyObject *unlink_name(PyObject *Py_UNUSED(module), PyObject *args) {
 }
 
 static PyMethodDef semlock_methods[] = {
-    {"acquire", ACQUIRE_FASTCALL(semlock_acquire), METH_FASTCALL | METH_KEYWORDS,
-     "acquire(block=True, timeout=None)\n--\n\n"
+    {"acquire", MODULE_METHOD(semlock_acquire), METH_FASTCALL | METH_KEYWORDS,
+     "acquire($self, block=True, timeout=None)\n--\n\n"
      "Take a permit; False if there was none in time.\n\n"
      "timeout is in seconds, None for ever, negative as 0."},
     {"release", semlock_release, METH_NOARGS,
-     "release()\n--\n\n"
+     "release($self, /)\n--\n\n"
      "Give a permit. ValueError if there are maxvalue already; for a recursive mutex\n"
      "AssertionError if the calling thread does not hold it."},
-    {"_count", semlock_count, METH_NOARGS, "How often acquired minus released by this object."},
-    {"_is_mine", semlock_is_mine, METH_NOARGS, "Whether the calling thread acquired it last."},
-    {"_get_value", semlock_get_value, METH_NOARGS, "The permits that are there at this moment."},
-    {"_is_zero", semlock_is_zero, METH_NOARGS, "Whether there is no permit at this moment."},
-    {"_after_fork", semlock_after_fork, METH_NOARGS, "Forget what the parent had acquired."},
+    {"_count", semlock_count, METH_NOARGS,
+     "_count($self, /)\n--\n\nHow often acquired minus released by this object."},
+    {"_is_mine", semlock_is_mine, METH_NOARGS,
+     "_is_mine($self, /)\n--\n\nWhether the calling thread acquired it last."},
+    {"_get_value", semlock_get_value, METH_NOARGS,
+     "_get_value($self, /)\n--\n\nThe permits that are there at this moment."},
+    {"_is_zero", semlock_is_zero, METH_NOARGS,
+     "_is_zero($self, /)\n--\n\nWhether there is no permit at this moment."},
+    {"_after_fork", semlock_after_fork, METH_NOARGS,
+     "_after_fork($self, /)\n--\n\nForget what the parent had acquired."},
     {"_rebuild", semlock_rebuild, METH_VARARGS | METH_CLASS,
-     "_rebuild(handle, kind, maxvalue, name): another object of the semaphore of that name."},
+     "_rebuild($type, handle, kind, maxvalue, name, /)\n--\n\n"
+     "Another object of the semaphore of that name; the handle is of no use."},
     {"__enter__", semlock_enter, METH_NOARGS, NULL},
-    {"__exit__", ACQUIRE_FASTCALL(semlock_exit), METH_FASTCALL, NULL},
+    {"__exit__", MODULE_METHOD(semlock_exit), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -332,7 +337,8 @@ static PyType_Spec semlock_spec = {
 
 static PyMethodDef functions[] = {
     {"sem_unlink", unlink_name, METH_VARARGS,
-     "sem_unlink(name)\n--\n\nRemove a semaphore's name. FileNotFoundError: there is none."},
+     "sem_unlink($module, name, /)\n--\n\n"
+     "Remove a semaphore's name. FileNotFoundError: there is none."},
     {NULL, NULL, 0, NULL},
 };
 

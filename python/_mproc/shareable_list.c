@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Layout, atomicity and judgement are mproc_shareable_list's; here values become items, and items values.
+ * Layout, atomicity and judgement are mproc_shareable_list's; here values become items, and items
+ * values.
  */
 #include "error.h"
 #include "shm.h"
@@ -344,14 +345,18 @@ static void shareable_dealloc(PyObject *self) {
 }
 
 static PyMethodDef shareable_methods[] = {
-    {"_create", (PyCFunction)(void *)shareable_create, METH_FASTCALL | METH_CLASS,
-     "_create(name, items, kept, mode)\n--\n\nMake a segment that holds a list."},
-    {"_bind", shareable_bind, METH_O, "_bind(segment)\n--\n\nFind the list that is there."},
+    {"_create", MODULE_METHOD(shareable_create), METH_FASTCALL | METH_CLASS,
+     "_create($type, name, items, kept, mode, /)\n--\n\nMake a segment that holds a list."},
+    {"_bind", shareable_bind, METH_O,
+     "_bind($self, segment, /)\n--\n\nFind the list that is there."},
     {"_get_packing_format", shareable_format, METH_O,
-     "_get_packing_format(position)\n--\n\nThe item's format, in the terms of struct."},
-    {"count", shareable_count, METH_O, "count(value)\n--\n\nHow many items are equal to value."},
+     "_get_packing_format($self, position, /)\n--\n\n"
+     "The item's format, in the terms of struct."},
+    {"count", shareable_count, METH_O,
+     "count($self, value, /)\n--\n\nHow many items are equal to value."},
     {"index", shareable_index, METH_O,
-     "index(value)\n--\n\nThe first place of an item equal to value. ValueError: there is none."},
+     "index($self, value, /)\n--\n\n"
+     "The first place of an item equal to value. ValueError: there is none."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -24,8 +24,8 @@ static PyObject *closed(void) {
     return NULL;
 }
 
-/* OSErrors name the segment, as those of files do, or, before it has a name (None), the place where it
- * was to be; one without room or size says what is wrong. */
+/* OSErrors name the segment, as those of files do, or, before it has a name (None), the place where
+ * it was to be; one without room or size says what is wrong. */
 PyObject *segment_raise(int code, PyObject *name) {
     if (code == -ENODATA) {
         return PyErr_Format(PyExc_ValueError, "shared memory %R is empty", name);
@@ -211,18 +211,21 @@ static void segment_dealloc(PyObject *self) {
 }
 
 static PyMethodDef segment_methods[] = {
-    {"create", (PyCFunction)(void *)segment_create, METH_FASTCALL | METH_CLASS,
-     "create(name, size, kept, mode)\n--\n\nMake a segment; name: None makes one up; kept: it "
-     "outlives the family."},
-    {"attach", segment_attach, METH_O | METH_CLASS, "attach(name)\n--\n\nAttach a segment."},
-    {"unlink", segment_unlink, METH_O | METH_STATIC, "unlink(name)\n--\n\nRemove a name."},
+    {"create", MODULE_METHOD(segment_create), METH_FASTCALL | METH_CLASS,
+     "create($type, name, size, kept, mode, /)\n--\n\n"
+     "Make a segment; name: None makes one up; kept: it outlives the family."},
+    {"attach", segment_attach, METH_O | METH_CLASS,
+     "attach($type, name, /)\n--\n\nAttach a segment."},
+    {"unlink", segment_unlink, METH_O | METH_STATIC, "unlink(name, /)\n--\n\nRemove a name."},
     {"claim", segment_claim, METH_O | METH_STATIC,
-     "claim(name)\n--\n\nHave a file unlinked when the family has ended."},
+     "claim(name, /)\n--\n\nHave a file unlinked when the family has ended."},
     {"keep", segment_keep, METH_O | METH_STATIC,
-     "keep(name)\n--\n\nHave a file stay when the family has ended."},
+     "keep(name, /)\n--\n\nHave a file stay when the family has ended."},
     {"close", segment_close, METH_NOARGS,
-     "close()\n--\n\nUnmap the segment. BufferError: something looks into it still."},
-    {"commit", segment_commit, METH_NOARGS, "commit()\n--\n\nMap the segment, and back it."},
+     "close($self, /)\n--\n\n"
+     "Unmap the segment. BufferError: something looks into it still."},
+    {"commit", segment_commit, METH_NOARGS,
+     "commit($self, /)\n--\n\nMap the segment, and back it."},
     {NULL, NULL, 0, NULL},
 };
 

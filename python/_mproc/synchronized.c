@@ -3,10 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * `v.value` and `a[i]` are one C call each. Two things make it short, and either may be missing: the lock is
- * mproc's RLock, which lets a single number be read and written as if it were taken for that; and the
- * object is a number or an array of numbers, read and written where it stands. Otherwise the lock is
- * acquired, and if it is not ours, by its acquire() and release(), and the object is asked.
+ * `v.value` and `a[i]` are one C call each. Two things make it short, and either may be missing:
+ * the lock is mproc's RLock, which lets a single number be read and written as if it were taken for
+ * that; and the object is a number or an array of numbers, read and written where it stands.
+ * Otherwise the lock is acquired, and if it is not ours, by its acquire() and release(), and the
+ * object is asked.
  *
  * What is to be written is converted before the lock is acquired: conversions may run Python code.
  */
@@ -620,20 +621,25 @@ static void synchronized_dealloc(PyObject *self) {
 }
 
 static PyMethodDef synchronized_methods[] = {
-    {"_wrap", synchronized_wrap, METH_VARARGS, "_wrap(object, lock, code)"},
-    {"get_obj", synchronized_get_obj, METH_NOARGS, "get_obj()\n--\n\nThe ctypes object itself."},
-    {"get_lock", synchronized_get_lock, METH_NOARGS, "get_lock()\n--\n\nThe lock."},
-    {"add", ACQUIRE_FASTCALL(atomic_add), METH_FASTCALL,
-     "add(n)  or  add(index, n)\n\n"
-     "Add n to an integer in one indivisible step, without the lock; return what was there "
-     "before."},
-    {"exchange", ACQUIRE_FASTCALL(atomic_exchange), METH_FASTCALL,
-     "exchange(value)  or  exchange(index, value)\n\n"
-     "Replace an integer in one indivisible step; return what was there before."},
-    {"compare_exchange", ACQUIRE_FASTCALL(atomic_compare_exchange), METH_FASTCALL,
-     "compare_exchange(expected, desired)  or  compare_exchange(index, expected, desired)\n\n"
-     "Replace an integer if it is the expected one, in one indivisible step; return whether it "
-     "was."},
+    {"_wrap", synchronized_wrap, METH_VARARGS,
+     "_wrap($self, object, lock, code, /)\n--\n\n"
+     "Take an object and its lock; code is the typecode of its number or numbers, or empty."},
+    {"get_obj", synchronized_get_obj, METH_NOARGS,
+     "get_obj($self, /)\n--\n\nThe ctypes object itself."},
+    {"get_lock", synchronized_get_lock, METH_NOARGS, "get_lock($self, /)\n--\n\nThe lock."},
+    {"add", MODULE_METHOD(atomic_add), METH_FASTCALL,
+     "add($self, *index_and_n)\n--\n\n"
+     "add(n), of an array add(index, n): add n to an integer in one indivisible step, without the\n"
+     "lock. Return what was there before."},
+    {"exchange", MODULE_METHOD(atomic_exchange), METH_FASTCALL,
+     "exchange($self, *index_and_value)\n--\n\n"
+     "exchange(value), of an array exchange(index, value): replace an integer in one indivisible\n"
+     "step, without the lock. Return what was there before."},
+    {"compare_exchange", MODULE_METHOD(atomic_compare_exchange), METH_FASTCALL,
+     "compare_exchange($self, *index_expected_and_desired)\n--\n\n"
+     "compare_exchange(expected, desired), of an array with the index first: replace an integer "
+     "if\n"
+     "it is the expected one, in one indivisible step, without the lock. Return whether it was."},
     {"__enter__", synchronized_enter, METH_NOARGS, NULL},
     {"__exit__", synchronized_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -251,6 +251,31 @@ def test_empty(q):
         q.get(True, -1)
 
 
+RAISED = """
+import sys, mproc
+full, empty = mproc.Queue(1), mproc.Queue()
+full.put(1)
+def outcomes():
+    for act in (empty.get_nowait, lambda: full.put_nowait(1)):
+        try:
+            act()
+        except Exception as error:
+            yield type(error).__name__, error.args
+sys.modules["queue"] = None
+print(*[name for name, args in outcomes()])
+del sys.modules["queue"]
+print(*outcomes())
+print(*outcomes())
+"""
+
+
+def test_an_exception_that_could_not_be_imported_can_be_later(program):
+    path = program.write("main.py", RAISED)
+    raised = "('Empty', ()) ('Full', ())"
+    lines = program.output(path).splitlines()
+    assert lines == ["ModuleNotFoundError ModuleNotFoundError", raised, raised]
+
+
 def test_a_timeout_passes(q):
     began = time.monotonic()
     with pytest.raises(queue.Empty):
