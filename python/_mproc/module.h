@@ -26,6 +26,9 @@
     X(codec)                                                                                       \
     X(connection)                                                                                  \
     X(process)                                                                                     \
+    X(fork)                                                                                        \
+    X(template)                                                                                    \
+    X(started)                                                                                     \
     X(lock)                                                                                        \
     X(rlock)                                                                                       \
     X(event)                                                                                       \
@@ -79,7 +82,7 @@ enum module_exception {
         MODULE_EXCEPTION_COUNT
 };
 
-/* Attributes that start() takes from a process object: process.c. */
+/* Attributes that start() takes from a process object: fork.c. */
 #define MODULE_TAKEN 4
 
 struct module_state {

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 import mproc
-from mproc import forkserver, spawn
+from mproc import _mproc, forkserver, spawn
 
 FRESH = ("spawn", "forkserver")
 
@@ -312,6 +312,71 @@ def test_one_template_serves_all():
     forkserver._forkserver._stop()
     assert forkserver._forkserver._forkserver_pid is None
     forkserver._forkserver._stop()
+
+
+def test_a_child_needs_a_template_that_is_there():
+    template = _mproc.Template(
+        [sys.executable, "-c", "from mproc import _mproc; _mproc.attach(); _mproc.template_serve()"]
+    )
+    assert template.pid > 0
+    template.drop()
+    assert template.pid == 0
+    child = _mproc.Child()
+    with pytest.raises(ValueError, match="the template has been dropped"):
+        child.launch(_mproc.FORKSERVER, "name", True, template=template)
+    with pytest.raises(TypeError, match="template must be a Template, not int"):
+        child.launch(_mproc.FORKSERVER, "name", True, template=5)
+    assert child.pid == 0 and child.sentinel == -1
+
+
+class Changing:
+    """Empties the list that it stands in while its item is converted."""
+
+    def __init__(self, sequence, converted):
+        self.sequence = sequence
+        self.converted = converted
+        sequence += [self, self]
+
+    def __fspath__(self):
+        self.sequence.clear()
+        return self.converted
+
+    def fileno(self):
+        self.sequence.clear()
+        return self.converted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"fds": 5}, TypeError),
+        ({"fds": ["no descriptor"]}, TypeError),
+        ({"fds": [-1]}, ValueError),
+        ({"argv": 5}, TypeError),
+        ({"argv": [sys.executable, 5]}, TypeError),
+        ({"argv": ["a\0b"]}, ValueError),
+        ({"envp": ["A=1", None]}, TypeError),
+        ({"argv": ["/no/such/program"]}, FileNotFoundError),
+    ],
+)
+def test_a_program_is_not_started_with(arguments, error):
+    child = _mproc.Child()
+    with pytest.raises(error):
+        child.launch(_mproc.SPAWN, "name", True, **arguments)
+    with pytest.raises(error):
+        _mproc.Template(**{"argv": [sys.executable], **arguments})
+    assert child.pid == 0 and child.sentinel == -1
+
+
+def test_arguments_are_what_the_lists_held_at_the_call():
+    argv, fds = [sys.executable, "-c", "pass"], []
+    Changing(argv, "an argument")
+    Changing(fds, 0)
+    child = _mproc.Child()
+    child.launch(_mproc.SPAWN, "name", True, argv=argv, fds=fds)
+    assert (argv, fds) == ([], [])
+    assert child.wait() == 0
+    child.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

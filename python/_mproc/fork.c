@@ -1,0 +1,288 @@
+/*
+ * fork.c - children of method fork: Child.fork(), and start() of a class of processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Parent and child share their memory until one of them writes, and the writer then pays three
+ * microseconds for a copy of the page. So the parent does before the fork what it need not do after
+ * it. Child.fork() forks the caller. start() does the same, but takes from the process object what
+ * is to be run, and puts the popen object in its place, before the fork: the values stand in a C
+ * frame meanwhile. A child gets them back, and so does the parent if there is no child.
+ *
+ * References. A reference that is not the last one to its object is given back before the fork, and
+ * a child takes it anew; so the child's reference counts are right, and the parent need not touch
+ * the object's page after the fork. No Python code runs in between, so the objects stay.
+ */
+#include "process.h"
+
+#include "error.h"
+
+#include <unistd.h>
+
+/* Attributes that start() takes from a process object. */
+enum { POPEN, TARGET, ARGS, KWARGS, TAKEN };
+
+static_assert(TAKEN == MODULE_TAKEN, "their names are kept in the module's state");
+
+struct taken {
+    PyObject *const *names;      /* NULL: nothing is taken */
+    PyObject *values[TAKEN + 1]; /* what the attributes were, and the popen object */
+    unsigned given_back;         /* bits: values to which there is no reference of ours */
+    int no_kwargs;               /* an empty dictionary that nobody else has is not kept: a new one
+                                    is made where it is needed */
+};
+
+/* By an interned name: the type cache knows no others. */
+static PyObject *attribute(PyObject *object, const char *name) {
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *value = interned != NULL ? PyObject_GetAttr(object, interned) : NULL;
+    Py_XDECREF(interned);
+    return value;
+}
+
+/* ---------------------------------------------------------------- what is taken */
+
+static int take_values(struct taken *taken, PyObject *process) {
+    for (size_t i = 0; i < TAKEN; i++) { /* each is there: BaseProcess.__init__() makes them */
+        taken->values[i] = PyObject_GetAttr(process, taken->names[i]);
+        if (taken->values[i] == NULL) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < TAKEN; i++) {
+        PyObject *value = i == POPEN ? taken->values[TAKEN] : NULL;
+        if (PyObject_SetAttr(process, taken->names[i], value) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int take(struct taken *taken, PyObject *process) {
+    if (taken->names == NULL) {
+        return 0;
+    }
+    if (take_values(taken, process) < 0) {
+        return -1;
+    }
+    PyObject *kwargs = taken->values[KWARGS];
+    if (PyDict_CheckExact(kwargs) && PyDict_GET_SIZE(kwargs) == 0 && Py_REFCNT(kwargs) == 1) {
+        Py_CLEAR(taken->values[KWARGS]);
+    }
+    taken->no_kwargs = taken->values[KWARGS] == NULL;
+    return 0;
+}
+
+/* Puts the values back into the process object. */
+static int restore(struct taken *taken, PyObject *process) {
+    if (taken->no_kwargs) {
+        taken->values[KWARGS] = PyDict_New();
+        if (taken->values[KWARGS] == NULL) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < TAKEN; i++) {
+        PyObject *value = taken->values[i];
+        if (value != NULL && PyObject_SetAttr(process, taken->names[i], value) < 0) {
+            return -1;
+        }
+        Py_CLEAR(taken->values[i]);
+    }
+    return 0;
+}
+
+static void give_references_back(struct taken *taken) {
+    for (size_t i = 0; i <= TAKEN; i++) {
+        if (taken->values[i] != NULL && Py_REFCNT(taken->values[i]) > 1) {
+            Py_DECREF(taken->values[i]);
+            taken->given_back |= 1U << i;
+        }
+    }
+}
+
+static void take_references_again(struct taken *taken) {
+    for (size_t i = 0; i <= TAKEN; i++) {
+        if ((taken->given_back & 1U << i) != 0) {
+            Py_INCREF(taken->values[i]);
+        }
+    }
+    taken->given_back = 0;
+}
+
+static void taken_clear(struct taken *taken) {
+    for (size_t i = 0; i <= TAKEN; i++) {
+        if ((taken->given_back & 1U << i) == 0) {
+            Py_CLEAR(taken->values[i]);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the fork */
+
+static mproc_process *prepare(struct child *self, PyObject *process) {
+    mproc_process_options options = {.method = MPROC_FORK};
+    mproc_process *handle = NULL;
+    PyObject *name = attribute(process, "_name");
+    PyObject *daemonic = name != NULL ? attribute(process, "daemon") : NULL;
+    int daemon = daemonic != NULL ? PyObject_IsTrue(daemonic) : -1;
+    if (daemon >= 0) {
+        options.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
+        handle = child_prepare(self, &options, name);
+    }
+    Py_XDECREF(daemonic);
+    Py_XDECREF(name);
+    return handle;
+}
+
+/* Forks under the interpreter's hooks. Returns as mproc_process_launch(). */
+static int launch(struct child *self, mproc_process *handle, struct taken *taken) {
+    PyOS_BeforeFork();
+    self->handle = handle;
+    give_references_back(taken);
+    int r = mproc_process_launch(handle, NULL, 0);
+    if (r != 0) {
+        take_references_again(taken);
+    }
+    if (r < 0) {
+        self->handle = NULL;
+    } else {
+        child_drop_held(self);
+    }
+    if (r == MPROC_IN_CHILD) {
+        PyOS_AfterFork_Child();
+    } else {
+        PyOS_AfterFork_Parent();
+    }
+    return r;
+}
+
+/* The child's life: process._bootstrap("fork"), whose result is its exit code. */
+static _Noreturn void run(PyObject *process, struct taken *taken) {
+    PyObject *result = NULL;
+    if (restore(taken, process) == 0) {
+        result = PyObject_CallMethod(process, "_bootstrap", "s", "fork");
+    }
+    long code = result != NULL ? PyLong_AsLong(result) : 1;
+    if (code == -1 && PyErr_Occurred()) {
+        code = 1;
+    }
+    _exit((int)(code & 0xff));
+}
+
+/* 0, or -1 with an exception; what is taken has not been put back then. In the child this does not
+ * return. */
+static int fork_child(struct child *self, PyObject *process, struct taken *taken) {
+    mproc_process *handle = prepare(self, process);
+    if (handle == NULL) {
+        return -1;
+    }
+    if (take(taken, process) < 0) {
+        (void)mproc_process_drop(handle);
+        return -1;
+    }
+    int r = launch(self, handle, taken);
+    if (r == MPROC_IN_CHILD) {
+        run(process, taken);
+    }
+    if (r == 0) {
+        return 0;
+    }
+    (void)mproc_process_drop(handle);
+    error_raise(r);
+    return -1;
+}
+
+PyObject *child_fork(PyObject *self, PyObject *process) {
+    struct taken nothing = {0};
+    if (fork_child(child_of(self), process, &nothing) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- start() */
+
+/* The popen object's class as what it must be, a subclass of Child; NULL with TypeError. */
+static struct module_state *state_of_popen(PyObject *cls) {
+    PyObject *module =
+        PyType_Check(cls) ? PyType_GetModuleByDef((PyTypeObject *)cls, &module_definition) : NULL;
+    struct module_state *state = module != NULL ? module_state(module) : NULL;
+    if (state == NULL || !PyType_IsSubtype((PyTypeObject *)cls, state->child_type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no class of popen objects", cls);
+        return NULL;
+    }
+    return state;
+}
+
+/* Uses up the reference to cls, which _begin() has returned. */
+static int start_popen(PyObject *process, PyObject *cls, struct taken *taken) {
+    struct module_state *state = state_of_popen(cls);
+    PyTypeObject *type = (PyTypeObject *)cls;
+    PyObject *popen = state != NULL ? type->tp_alloc(type, 0) : NULL;
+    Py_DECREF(cls); /* now: after the fork it would be a page */
+    if (popen == NULL) {
+        return -1;
+    }
+    taken->names = state->taken;
+    taken->values[TAKEN] = popen;
+    return fork_child(child_of(popen), process, taken);
+}
+
+/* Keeps the exception that is set. */
+static void start_failed(PyObject *process, struct taken *taken) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (restore(taken, process) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(PyObject_CallMethod(process, "_not_started", NULL));
+    PyErr_Restore(type, value, traceback);
+}
+
+/* In C, so that the parent of a fork returns through no Python frame. */
+static PyObject *start(PyObject *process, PyObject *Py_UNUSED(unused)) {
+    PyObject *cls = PyObject_CallMethod(process, "_begin", "O", Py_True);
+    if (cls == NULL || cls == Py_None) {
+        return cls;
+    }
+    struct taken taken = {0};
+    int r = start_popen(process, cls, &taken);
+    if (r < 0) {
+        start_failed(process, &taken);
+    }
+    taken_clear(&taken);
+    if (r < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef start_method = {"start", start, METH_NOARGS,
+                                   "start($self, /)\n--\n\nStart the child process."};
+
+static PyObject *make_start(PyObject *Py_UNUSED(module), PyObject *cls) {
+    if (!PyType_Check(cls)) {
+        PyErr_Format(PyExc_TypeError, "cls must be a class, not %.100s", Py_TYPE(cls)->tp_name);
+        return NULL;
+    }
+    return PyDescr_NewMethod((PyTypeObject *)cls, &start_method);
+}
+
+static PyMethodDef functions[] = {
+    {"make_start", make_start, METH_O,
+     "make_start($module, cls, /)\n--\n\n"
+     "The start() of a class of processes, which calls _begin(True) and forks what that returns."},
+    {NULL, NULL, 0, NULL},
+};
+
+int fork_add(PyObject *module) {
+    static const char *const names[TAKEN] = {"_popen", "_target", "_args", "_kwargs"};
+    struct module_state *state = module_state(module);
+    for (size_t i = 0; i < TAKEN; i++) {
+        state->taken[i] = PyUnicode_InternFromString(names[i]);
+        if (state->taken[i] == NULL) {
+            return -1;
+        }
+    }
+    return PyModule_AddFunctions(module, functions);
+}

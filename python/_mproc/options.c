@@ -1,0 +1,93 @@
+/*
+ * options.c - Python's arguments for starting a program, as mproc_process_options
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "options.h"
+
+#include "error.h"
+
+/* Puts the strings of a sequence into an array that ends with NULL; options->strings keeps them. */
+static int fill_strings(struct options *options, const char **array, PyObject *items) {
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items); i++) {
+        PyObject *bytes = NULL;
+        if (!PyUnicode_FSConverter(PySequence_Fast_GET_ITEM(items, i), &bytes)) {
+            return -1;
+        }
+        int r = PyList_Append(options->strings, bytes);
+        array[i] = PyBytes_AS_STRING(bytes);
+        Py_DECREF(bytes);
+        if (r < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int take_strings(struct options *options, const char ***out, PyObject *sequence) {
+    if (sequence == NULL || sequence == Py_None) {
+        return 0;
+    }
+    /* A copy: a conversion may run Python code that changes the caller's list. */
+    PyObject *items = PySequence_Tuple(sequence);
+    if (items == NULL) {
+        return -1;
+    }
+    int r = -1;
+    *out = PyMem_Calloc((size_t)PyTuple_GET_SIZE(items) + 1, sizeof **out);
+    if (*out == NULL) {
+        PyErr_NoMemory();
+    } else {
+        r = fill_strings(options, *out, items);
+    }
+    Py_DECREF(items);
+    return r;
+}
+
+static int take_fds(struct options *options, PyObject *sequence) {
+    if (sequence == NULL || sequence == Py_None) {
+        return 0;
+    }
+    PyObject *items = PySequence_Tuple(sequence); /* a copy, as above */
+    if (items == NULL) {
+        return -1;
+    }
+    Py_ssize_t n = PyTuple_GET_SIZE(items), i = 0;
+    options->fds = PyMem_New(int, (size_t)n + 1);
+    if (options->fds == NULL) {
+        PyErr_NoMemory();
+        i = -1;
+    }
+    while (i >= 0 && i < n) {
+        options->fds[i] = PyObject_AsFileDescriptor(PyTuple_GET_ITEM(items, i));
+        i = options->fds[i] < 0 ? -1 : i + 1;
+    }
+    Py_DECREF(items);
+    options->core.fds = options->fds;
+    options->core.nfds = i < 0 ? 0 : (size_t)n;
+    return i < 0 ? -1 : 0;
+}
+
+int options_fill(struct options *options, PyObject *fds, PyObject *argv, PyObject *envp) {
+    options->strings = PyList_New(0);
+    if (options->strings == NULL || take_fds(options, fds) < 0 ||
+        take_strings(options, &options->argv, argv) < 0 ||
+        take_strings(options, &options->envp, envp) < 0) {
+        return -1;
+    }
+    options->core.argv = options->argv;
+    options->core.envp = options->envp;
+    return 0;
+}
+
+void options_clear(struct options *options) {
+    PyMem_Free(options->fds);
+    PyMem_Free((void *)options->argv);
+    PyMem_Free((void *)options->envp);
+    Py_XDECREF(options->strings);
+    *options = (struct options){0};
+}
+
+PyObject *options_raise(const struct options *options, int code) {
+    return error_raise_for(code, options->argv != NULL ? options->argv[0] : NULL);
+}

@@ -1,0 +1,36 @@
+/*
+ * process.h - mproc._mproc.Child, as process.c and fork.c share it
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_PYTHON_PROCESS_H
+#define MPROC_PYTHON_PROCESS_H
+
+#include "module.h"
+#include "mproc.h"
+
+struct child {
+    PyObject_HEAD mproc_process *handle; /* NULL: not started, or closed */
+    PyObject *weak;
+    void **held; /* objects on which this process has a hold for the child, before it is started */
+    size_t nheld;
+    pid_t pid; /* once closed */
+    int ended; /* 1: code is the exit code */
+    int code;
+};
+
+static inline struct child *child_of(PyObject *self) {
+    return (struct child *)self;
+}
+
+/* Reserves the child's place in the family under that name, a str, with the holds that it gets.
+ * NULL with an exception; otherwise the caller launches or drops the handle. */
+mproc_process *child_prepare(struct child *self, mproc_process_options *options, PyObject *name);
+
+/* Gives the holds of this process back: the child has its own, or will never be. */
+void child_drop_held(struct child *self);
+
+/* The method fork(): see fork.c. */
+PyObject *child_fork(PyObject *self, PyObject *process);
+
+#endif
