@@ -2,18 +2,13 @@
  * lock.c - mproc._mproc.Lock: the hot path of synchronize.Lock
  *
  * SPDX-License-Identifier: MIT
- *
- * `with lock:` is two C calls. The lock is tried without releasing the interpreter's lock; only a
- * contended one is waited for outside of it.
  */
-#include "acquire.h"
-
-static PyObject *not_held(void) {
-    return acquire_too_many();
-}
-
-#define LOCK mproc_lock
+#define OBJECT mproc_lock
 #include "lock_methods.h"
+
+static PyObject *not_released(int code) {
+    return code == MPROC_ENOTHELD ? acquire_too_many() : error_raise(code);
+}
 
 static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
     mproc_lock *lock = NULL;
@@ -22,19 +17,19 @@ static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
 }
 
 static PyObject *lock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(mproc_lock_is_mine(lock_of(self)));
+    return PyBool_FromLong(mproc_lock_is_mine(object_of(self)));
 }
 
 static PyObject *lock_count(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyLong_FromLong(mproc_lock_is_mine(lock_of(self)));
+    return PyLong_FromLong(mproc_lock_is_mine(object_of(self)));
 }
 
 static PyMethodDef lock_methods[] = {
-    LOCK_METHODS,
-    {"release", release_method, METH_NOARGS,
-     "release()\n--\n\nFree the lock, whoever holds it. ValueError if nobody does."},
-    {"_is_mine", lock_is_mine, METH_NOARGS, "True while the calling thread holds the lock."},
-    {"_count", lock_count, METH_NOARGS, "1 while the calling thread holds the lock, else 0."},
+    LOCK_METHODS("Free the lock, whoever holds it. ValueError if nobody does."),
+    {"_is_mine", lock_is_mine, METH_NOARGS,
+     "_is_mine($self, /)\n--\n\nTrue while the calling thread holds the lock."},
+    {"_count", lock_count, METH_NOARGS,
+     "_count($self, /)\n--\n\n1 while the calling thread holds the lock, else 0."},
     {NULL, NULL, 0, NULL},
 };
 

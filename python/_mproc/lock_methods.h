@@ -1,28 +1,15 @@
 /*
- * lock_methods.h - the methods that Lock and RLock have in common
+ * lock_methods.h - what Lock and RLock have in common
  *
  * SPDX-License-Identifier: MIT
  *
- * Included once by the file of each, which says first what it is about:
- *
- *     #define LOCK mproc_rlock                a type of the core, and the beginning of its functions
- *     static PyObject *not_held(void);        raises what release() says to who does not hold it
- *
- * A template instead of a table of functions: what is called is known to the compiler, and acquire and
- * release are the hottest calls of the package.
+ * Included once by the file of each, which defines OBJECT before, its type of the core,
+ * and not_released(): see acquire_methods.h.
  */
-#include "acquire.h"
-
-#define LOCK_JOIN_(a, b) a##_##b
-#define LOCK_JOIN(a, b) LOCK_JOIN_(a, b)
-#define LOCK_DO(verb) LOCK_JOIN(LOCK, verb)
-
-static LOCK *lock_of(PyObject *self) {
-    return handle_object(self);
-}
+#include "acquire_methods.h"
 
 /* As handle_new(); `args` are those of the type. */
-static PyObject *new_handle(PyTypeObject *type, PyObject *args, int code, LOCK *owned) {
+static PyObject *new_handle(PyTypeObject *type, PyObject *args, int code, OBJECT *owned) {
     char recover;
     if (acquire_recover(args, &recover) < 0) {
         mproc_drop(owned);
@@ -35,64 +22,31 @@ static PyObject *new_handle(PyTypeObject *type, PyObject *args, int code, LOCK *
     return self;
 }
 
-/* The holder died: the lock is free again, and its taker is told who it was. */
-static PyObject *inherit(PyObject *self) {
+/* The holder died and the caller has the lock: it is released again, and the caller is told who
+ * died. */
+static PyObject *owner_died(PyObject *self) {
     mproc_lock_holder dead;
     if (lock_handle(self)->recover) {
         Py_RETURN_TRUE;
     }
-    LOCK_DO(dead_owner)(lock_of(self), &dead);
-    (void)LOCK_DO(release)(lock_of(self));
+    OBJECT_DO(dead_owner)(object_of(self), &dead);
+    (void)OBJECT_DO(release)(object_of(self));
     return acquire_owner_died(&dead);
 }
 
-static PyObject *acquire(PyObject *self, int64_t timeout) {
-    int r = LOCK_DO(acquire)(lock_of(self), 0);
-    if (r == -ETIMEDOUT && timeout != 0) {
-        int64_t deadline = blocking_deadline(timeout);
-        BLOCKING(r, LOCK_DO(acquire)(lock_of(self), blocking_left(deadline)));
-    }
-    return r == -EOWNERDEAD ? inherit(self) : acquire_result(r);
-}
-
-static PyObject *acquire_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                                PyObject *names) {
-    int64_t timeout;
-    if (acquire_timeout(args, nargs, names, &timeout) < 0) {
-        return NULL;
-    }
-    return acquire(self, timeout);
-}
-
-static PyObject *enter_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return acquire(self, MPROC_FOREVER);
-}
-
-static PyObject *release_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    int r = LOCK_DO(release)(lock_of(self));
-    if (r == MPROC_ENOTHELD) {
-        return not_held();
-    }
-    if (r != 0) {
-        return error_raise(r);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *exit_method(PyObject *self, PyObject *const *Py_UNUSED(args),
-                             Py_ssize_t Py_UNUSED(nargs)) {
-    return release_method(self, NULL);
+static PyObject *acquired(PyObject *self, int code) {
+    return code == -EOWNERDEAD ? owner_died(self) : acquire_result(code);
 }
 
 static PyObject *locked_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
     mproc_lock_holder holder;
-    LOCK_DO(owner)(lock_of(self), &holder);
+    OBJECT_DO(owner)(object_of(self), &holder);
     return PyBool_FromLong(holder.serial != 0);
 }
 
 static PyObject *owner_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
     mproc_lock_holder holder;
-    LOCK_DO(owner)(lock_of(self), &holder);
+    OBJECT_DO(owner)(object_of(self), &holder);
     if (holder.serial == 0) {
         Py_RETURN_NONE;
     }
@@ -102,15 +56,13 @@ static PyObject *owner_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
 static PyMemberDef lock_members[] = {ACQUIRE_RECOVER, {NULL, 0, 0, 0, NULL}};
 static PyGetSetDef lock_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
 
-/* What of a type's methods is the same for both. */
-#define LOCK_METHODS                                                                               \
-    {"acquire", MODULE_METHOD(acquire_method), METH_FASTCALL | METH_KEYWORDS,                      \
-     "acquire(block=True, timeout=None)\n--\n\n"                                                   \
-     "Take the lock; False if it could not be had in time.\n\n"                                    \
-     "timeout is in seconds, None for ever, negative as 0. OwnerDiedError: the process that held " \
-     "the\nlock died; the lock is free then."},                                                    \
+/* The entries of a type's methods that are the same for both. */
+#define LOCK_METHODS(release_doc)                                                                  \
+    ACQUIRE_METHODS("Take the lock; False if it could not be had in time. OwnerDiedError: the\n"   \
+                    "process that held the lock died; the lock is free then.",                     \
+                    release_doc),                                                                  \
         {"locked", locked_method, METH_NOARGS,                                                     \
-         "locked()\n--\n\nTrue while anybody holds the lock."},                                    \
-        {"_owner", owner_method, METH_NOARGS, "(pid, native thread id) of the holder, or None."},  \
-        {"__enter__", enter_method, METH_NOARGS, NULL},                                            \
-        {"__exit__", MODULE_METHOD(exit_method), METH_FASTCALL, NULL}, HANDLE_ADOPT
+         "locked($self, /)\n--\n\nTrue while anybody holds the lock."},                            \
+        {"_owner", owner_method, METH_NOARGS,                                                      \
+         "_owner($self, /)\n--\n\n(pid, native thread id) of the holder, or None."},               \
+        HANDLE_ADOPT

@@ -2,18 +2,17 @@
  * rlock.c - mproc._mproc.RLock: the hot path of synchronize.RLock
  *
  * SPDX-License-Identifier: MIT
- *
- * As lock.c.
  */
-#include "acquire.h"
+#define OBJECT mproc_rlock
+#include "lock_methods.h"
 
-static PyObject *not_held(void) {
+static PyObject *not_released(int code) {
+    if (code != MPROC_ENOTHELD) {
+        return error_raise(code);
+    }
     PyErr_SetString(PyExc_AssertionError, "attempt to release recursive lock not owned by thread");
     return NULL;
 }
-
-#define LOCK mproc_rlock
-#include "lock_methods.h"
 
 static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
     mproc_rlock *lock = NULL;
@@ -22,20 +21,20 @@ static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUS
 }
 
 static PyObject *rlock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(mproc_rlock_depth(lock_of(self)) != 0);
+    return PyBool_FromLong(mproc_rlock_depth(object_of(self)) != 0);
 }
 
 static PyObject *rlock_count(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyLong_FromUnsignedLong(mproc_rlock_depth(lock_of(self)));
+    return PyLong_FromUnsignedLong(mproc_rlock_depth(object_of(self)));
 }
 
 static PyMethodDef rlock_methods[] = {
-    LOCK_METHODS,
-    {"release", release_method, METH_NOARGS,
-     "release()\n--\n\n"
-     "Undo one acquire(). AssertionError if the calling thread does not hold the lock."},
-    {"_is_mine", rlock_is_mine, METH_NOARGS, "True while the calling thread holds the lock."},
-    {"_count", rlock_count, METH_NOARGS, "How often the calling thread holds the lock."},
+    LOCK_METHODS(
+        "Undo one acquire(). AssertionError if the calling thread does not hold the lock."),
+    {"_is_mine", rlock_is_mine, METH_NOARGS,
+     "_is_mine($self, /)\n--\n\nTrue while the calling thread holds the lock."},
+    {"_count", rlock_count, METH_NOARGS,
+     "_count($self, /)\n--\n\nHow often the calling thread holds the lock."},
     {NULL, NULL, 0, NULL},
 };
 

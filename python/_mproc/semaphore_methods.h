@@ -1,0 +1,45 @@
+/*
+ * semaphore_methods.h - what Semaphore and BoundedSemaphore have in common
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Included once by the file of each, which defines OBJECT and TYPE_NAME before: its type of the
+ * core, and the name of its Python type. It defines not_released() as well: see acquire_methods.h.
+ */
+#include "acquire_methods.h"
+
+static PyObject *acquired(PyObject *Py_UNUSED(self), int code) {
+    return acquire_result(code);
+}
+
+/* The type's constructor: (value). */
+static PyObject *new_handle(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    long long value;
+    if (!PyArg_ParseTuple(args, "L:" TYPE_NAME, &value)) {
+        return NULL;
+    }
+    if (value < 0 || value > (long long)MPROC_SEMAPHORE_MAX) {
+        return PyErr_Format(PyExc_ValueError, "a semaphore's value is 0 to %u, not %lld",
+                            MPROC_SEMAPHORE_MAX, value);
+    }
+    OBJECT *object = NULL;
+    int r = OBJECT_DO(new)(&object, (unsigned)value);
+    return handle_new(type, r, object);
+}
+
+static PyObject *get_value_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLong(OBJECT_DO(value)(object_of(self)));
+}
+
+static PyObject *locked_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(OBJECT_DO(value)(object_of(self)) == 0);
+}
+
+/* The entries of a type's methods that are the same for both. */
+#define SEMAPHORE_METHODS(release_doc)                                                             \
+    ACQUIRE_METHODS("Take a permit; False if there was none in time.", release_doc),               \
+        {"get_value", get_value_method, METH_NOARGS,                                               \
+         "get_value($self, /)\n--\n\nThe permits that are there at this moment."},                 \
+        {"locked", locked_method, METH_NOARGS,                                                     \
+         "locked($self, /)\n--\n\nTrue while there is no permit."},                                \
+        HANDLE_ADOPT
