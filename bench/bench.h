@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A table compares contenders at one thing. First each is calibrated: how many operations take 10 ms.
- * Then they take turns, round after round, so that whatever else the machine does hits all of them. A
- * round is up to eight runs, of which the fastest counts: other programs only ever make a run slower.
- * Printed are the median of the rounds, the range, and how many times as fast as each peer the first
- * contender is. Time never fails a benchmark.
+ * A table compares contenders at one thing. First each is calibrated: how many operations take 10
+ * ms. Then they take turns, round after round, so that whatever else the machine does hits all of
+ * them. A round is up to eight runs, of which the fastest counts: other programs only ever make a
+ * run slower. Printed are the median of the rounds, the range, and how many times as fast as each
+ * peer the first contender is. Time never fails a benchmark.
  *
  * Environment: BENCH_ROUNDS, the number of rounds (default 5).
  */

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each allocation of the arena is one that any member may free and no death can lose; malloc's are the
- * process' own. Pairs: one block is allocated, touched and freed again. Batches: a thousand blocks are
- * allocated, then freed in another order.
+ * Each allocation of the arena is one that any member may free and no death can lose; malloc's are
+ * the process' own. Pairs: one block is allocated, touched and freed again. Batches: a thousand
+ * blocks are allocated, then freed in another order.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A million doubles, two workers, both call the item's function by its address. OpenMP's threads share
- * all memory and are the limit of what processes can reach. Once the body takes about a microsecond,
- * once about 20 ns; the length of its loop is found by trying.
+ * A million doubles, two workers, both call the item's function by its address. OpenMP's threads
+ * share all memory and are the limit of what processes can reach. Once the body takes about a
+ * microsecond, once about 20 ns; the length of its loop is found by trying.
  */
 #include <errno.h>
 #include <math.h>
@@ -55,8 +55,8 @@ static double item_seconds(struct job *j) {
     return best;
 }
 
-/* So many steps that an item takes about so many seconds. Items are independent: short ones overlap in
- * the processor, so the number is approached. */
+/* So many steps that an item takes about so many seconds. Items are independent: short ones overlap
+ * in the processor, so the number is approached. */
 static void choose_steps(struct job *j, double seconds) {
     *j->steps = 100;
     for (int i = 0; i < 6; i++) {

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The child does nothing. Once the process is small, once it has 256 MiB of private memory, which fork()
- * has to copy the page tables of, and a template process has not.
+ * The child does nothing. Once the process is small, once it has 256 MiB of private memory, which
+ * fork() has to copy the page tables of, and a template process has not.
  */
 #include <errno.h>
 #include <spawn.h>
@@ -52,7 +52,8 @@ static void collect(pid_t pid) {
     }
 }
 
-/* The family would make a member of a forked child; its handlers are part of what fork() costs here. */
+/* The family would make a member of a forked child; its handlers are part of what fork() costs
+ * here. */
 static double bare_fork(void *arg, uint64_t n) {
     (void)arg;
     double start = bench_now();

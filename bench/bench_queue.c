@@ -3,12 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Throughput: the child puts, the parent gets, on two CPUs. With two of each, both have a child that does
- * half of the work, on the same CPU. Messages of 1 MiB: what counts is the row that copies them in and out,
- * as the peers do; the others show what a receiver gains that takes a view. Round trip: one message goes back and forth;
- * on two CPUs the queue spins for it; on one CPU it cannot, and sleeps as the others do. Wake-up: what a
- * sleeping receiver on another CPU costs, from the put to the return of the get. Not behind the best peer
- * means 0.95 of it: between two runs of one program there is as much.
+ * Throughput: the child puts, the parent gets, on two CPUs. With two of each, both have a child
+ * that does half of the work, on the same CPU. Messages of 1 MiB: what counts is the row that
+ * copies them in and out, as the peers do; the others show what a receiver gains that takes a view.
+ * Round trip: one message goes back and forth; on two CPUs the queue spins for it; on one CPU it
+ * cannot, and sleeps as the others do. Wake-up: what a sleeping receiver on another CPU costs, from
+ * the put to the return of the get. Not behind the best peer means 0.95 of it: between two runs of
+ * one program there is as much.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -289,8 +290,8 @@ static void stream_side(void *arg, bool child, uint64_t n) {
     stream(arg, child, n);
 }
 
-/* A side's helper is forked before the clock starts, told how many messages are its share, and waited
- * for when the clock has stopped. */
+/* A side's helper is forked before the clock starts, told how many messages are its share, and
+ * waited for when the clock has stopped. */
 struct helper {
     uint64_t share; /* + 1; 0: not told yet */
     uint64_t done;
@@ -360,8 +361,8 @@ static int ascending(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
-/* The child sends the time; before that it sleeps long enough for any receiver to sleep too. The median
- * counts: when another program has the CPU, its time slice is what would be measured. */
+/* The child sends the time; before that it sleeps long enough for any receiver to sleep too. The
+ * median counts: when another program has the CPU, its time slice is what would be measured. */
 static void wake_side(void *arg, bool child, uint64_t n) {
     static double latencies[WAKES];
     struct run *r = arg;
@@ -389,7 +390,8 @@ static const struct kind spinning = {round_trip_side, 1, false, false};
 static const struct kind blocking = {round_trip_side, 0, false, false};
 static const struct kind wake_up = {wake_side, 1, false, false};
 
-/* Can two processes use one end? A stream's messages would be torn, ZeroMQ's sockets are not for it. */
+/* Can two processes use one end? A stream's messages would be torn, ZeroMQ's sockets are not for
+ * it. */
 static bool shareable(const struct channel *channel) {
     return channel != &channel_stream && channel != &channel_zmq;
 }

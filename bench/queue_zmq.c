@@ -1,5 +1,5 @@
 /*
- * queue_zmq.c - the queue's peer ZeroMQ: a PAIR over ipc (a Unix socket, with a thread on each side)
+ * queue_zmq.c - the queue's peer ZeroMQ: a PAIR over ipc, a Unix socket with two threads
  *
  * SPDX-License-Identifier: MIT
  */

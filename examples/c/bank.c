@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each account has a lock. A transfer takes both locks, that of the lower number first, so that no two
- * clerks wait for each other for ever.
+ * Each account has a lock. A transfer takes both locks, that of the lower number first, so that no
+ * two clerks wait for each other for ever.
  */
 #include <errno.h>
 #include <stdint.h>

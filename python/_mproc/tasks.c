@@ -3,20 +3,23 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. Tasks is a handle of the core's task queue, with the owner's books: an entry per open
- * ticket says which Job it belongs to, and which part of it. submit() and submit_map() encode and queue;
- * pump() collects results and books them into their jobs; mourn() books the failure of a task whose
- * worker died. serve() is the worker's loop. A pool therefore needs no thread: whoever waits pumps.
+ * How it works. Tasks is a handle of the core's task queue, with the owner's books: an entry per
+ * open ticket says which Job it belongs to, and which part of it. submit() and submit_map() encode
+ * and queue; pump() collects results and books them into their jobs; mourn() books the failure of a
+ * task whose worker died. serve() is the worker's loop. A pool therefore needs no thread: whoever
+ * waits pumps.
  *
- * A task:    kind, flags, u32 length of the function's message, the function's message, the arguments'.
+ * A task:    kind, flags, u32 length of the function's message, the function's message, the
+ *            arguments'.
  * A result:  status, the value's message.
  *
- * Books. Tickets are dense, so the entries stand in an array that begins with the oldest open ticket.
- * Invariant: entry i is empty or holds an owned reference to a Job; it is emptied before the job is told.
+ * Books. Tickets are dense, so the entries stand in an array that begins with the oldest open
+ * ticket. Invariant: entry i is empty or holds an owned reference to a Job; it is emptied before
+ * the job is told.
  *
- * Functions. A function that pickles as a mere name is sent as that name, and a worker looks the name up
- * once: workers remember the functions they met. Anything with a state of its own is unpickled afresh for
- * each task, as if the task were alone.
+ * Functions. A function that pickles as a mere name is sent as that name, and a worker looks the
+ * name up once: workers remember the functions they met. Anything with a state of its own is
+ * unpickled afresh for each task, as if the task were alone.
  */
 #include "blocking.h"
 #include "codec.h"
@@ -234,7 +237,8 @@ static int books_reserve(struct tasks *t) {
     return 0;
 }
 
-/* Other threads may have queued between this thread's put and now: their tickets come in any order. */
+/* Other threads may have queued between this thread's put and now: their tickets come in any
+ * order. */
 static int books_open(struct tasks *t, uint64_t ticket, PyObject *job, Py_ssize_t part) {
     if (t->count == 0) {
         t->base = ticket;
@@ -316,8 +320,9 @@ struct function {
     int named;
 };
 
-/* Queues one task: the head, the function's message, the arguments' message. The interpreter's lock is
- * held from here until the ticket is in the books: no other thread may collect its result before. */
+/* Queues one task: the head, the function's message, the arguments' message. The interpreter's lock
+ * is held from here until the ticket is in the books: no other thread may collect its result
+ * before. */
 static int queue_task(PyObject *self, int kind, const struct function *function,
                       PyObject *arguments, uint64_t *ticket) {
     struct message message;
@@ -379,8 +384,9 @@ static int submit_parts(PyObject *self, PyObject *job, int kind, const struct fu
     return 0;
 }
 
-/* submit_map(job, function message, named, star, items, chunksize): a list of items; without any the
- * job is ready at once. If an item cannot be sent, the exception is raised, and the job fails. */
+/* submit_map(job, function message, named, star, items, chunksize): a list of items; without any
+ * the job is ready at once. If an item cannot be sent, the exception is raised, and the job
+ * fails. */
 static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
     struct module_state *state = module_state_of(self);
     struct function function;
@@ -431,8 +437,9 @@ static PyObject *take_exception(void) {
     return value;
 }
 
-/* The failure of a job whose result cannot be read: what _unreadable() makes of the error that is set.
- * New reference. A KeyboardInterrupt is the caller's all the same: *interrupt keeps it for him. */
+/* The failure of a job whose result cannot be read: what _unreadable() makes of the error that is
+ * set. New reference. A KeyboardInterrupt is the caller's all the same: *interrupt keeps it for
+ * him. */
 static PyObject *take_unreadable(struct job *job, PyObject **interrupt) {
     int interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     PyObject *error = take_exception();
@@ -501,8 +508,9 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
 }
 
 /* pump(job, seconds): books results until the job is ready (True), or none has come for so long, or
- * results of others have come for so long (False): somebody has to look after the workers, too. With None
- * for the job: waits so long for the first, and books what else is there; True if it booked any. */
+ * results of others have come for so long (False): somebody has to look after the workers, too.
+ * With None for the job: waits so long for the first, and books what else is there; True if it
+ * booked any. */
 static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
     struct module_state *state = module_state_of(self);
     int64_t timeout;
@@ -539,8 +547,8 @@ static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t na
     return PyBool_FromLong(job != NULL ? job->ready : booked > 0);
 }
 
-/* mourn(seat, make_error): the seat's worker has ended. If it had a task, that fails with the exception
- * make_error(ticket) returns. True if it had. */
+/* mourn(seat, make_error): the seat's worker has ended. If it had a task, that fails with the
+ * exception make_error(ticket) returns. True if it had. */
 static PyObject *tasks_mourn(PyObject *self, PyObject *args) {
     unsigned seat;
     PyObject *make_error;
@@ -703,7 +711,8 @@ static int send_result(struct worker *w, int status, PyObject *value) {
     return r == 0 ? 0 : -1;
 }
 
-/* What is to be sent for an exception: of a task (value is NULL), or of a value that cannot be sent. */
+/* What is to be sent for an exception: of a task (value is NULL), or of a value that cannot be
+ * sent. */
 static PyObject *put_in_words(struct worker *w, PyObject *value, PyObject *error) {
     if (value != NULL) {
         return PyObject_CallFunctionObjArgs(w->excuse, value, error, NULL);
@@ -711,8 +720,8 @@ static PyObject *put_in_words(struct worker *w, PyObject *value, PyObject *error
     return PyObject_CallFunctionObjArgs(w->describe, error, w->called ? Py_True : Py_False, NULL);
 }
 
-/* Sends what describe() or excuse() makes of the exception that is set. Others than Exceptions end the
- * worker, unless it is to survive those that functions raise. */
+/* Sends what describe() or excuse() makes of the exception that is set. Others than Exceptions end
+ * the worker, unless it is to survive those that functions raise. */
 static int send_error(struct worker *w, PyObject *value) {
     if (!PyErr_ExceptionMatches(PyExc_Exception) &&
         !(w->everything && w->called && value == NULL)) {
@@ -765,8 +774,8 @@ static int serve_one(struct worker *w) {
     return r < 0 || PyErr_CheckSignals() < 0 ? -1 : 1;
 }
 
-/* serve(seat, limit, describe, excuse, everything=False): runs tasks until the queue is closed, or `limit`
- * are done (0: no limit). Returns how many. */
+/* serve(seat, limit, describe, excuse, everything=False): runs tasks until the queue is closed, or
+ * `limit` are done (0: no limit). Returns how many. */
 static PyObject *tasks_serve(PyObject *self, PyObject *args) {
     struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL, 0, 0};
     Py_ssize_t limit, done = 0;
