@@ -39,11 +39,11 @@ from __future__ import annotations
 
 from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
-from _weakref import ref as _reference
 from time import monotonic as _monotonic
 from types import ModuleType
 
 from .. import _mproc, process
+from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .errors import WorkerDiedError
 from .worker import Tasks
