@@ -15,6 +15,7 @@ from . import context as _context
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._alias import install as install
+    from .futures import ProcessPoolExecutor as ProcessPoolExecutor
 del TYPE_CHECKING
 
 __all__ = [
@@ -121,6 +122,10 @@ def __getattr__(name: str) -> object:
         full_name = f"{__name__}.{name}"
         __import__(full_name)
         return _sys.modules[full_name]
+    if name == "ProcessPoolExecutor":
+        from .futures import ProcessPoolExecutor
+
+        return ProcessPoolExecutor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

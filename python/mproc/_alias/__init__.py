@@ -3,8 +3,9 @@
 A finder, first in sys.meta_path, answers for `multiprocessing` and whatever is below it with the
 modules of mproc themselves, so that there is one copy of each under two names. It is lazy: nothing
 is imported before the program does. `_multiprocessing` is answered for too, since programs that
-build locks of their own import it. Children learn of it by their preparation data (spawn,
-forkserver) or are copies (fork).
+build locks of their own import it, and so is `concurrent.futures.process`, which concurrent.futures
+imports when it is asked for ProcessPoolExecutor. Children learn of it by their preparation data
+(spawn, forkserver) or are copies (fork).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["install", "installed"]
 _PUBLIC = "multiprocessing"
 _OWN = "mproc"
 _EXTENSION = "_multiprocessing"
+_EXECUTOR = "concurrent.futures.process"
 
 
 class _Loader:
@@ -72,6 +74,8 @@ def _own_name_of(name: str) -> str | None:
     """Return the name that a module has in mproc, None if it is no part of multiprocessing."""
     if name == _EXTENSION:
         return f"{__name__}.{_EXTENSION}"
+    if name == _EXECUTOR:
+        return f"{_OWN}.futures"
     package, _, rest = name.partition(".")
     if package != _PUBLIC:
         return None
@@ -105,9 +109,18 @@ def install() -> None:
     if installed():
         return
     for name in list(sys.modules):
-        if name.partition(".")[0] in (_PUBLIC, _EXTENSION):
+        if name.partition(".")[0] in (_PUBLIC, _EXTENSION) or name == _EXECUTOR:
             del sys.modules[name]
+    _forget_executor()
     sys.meta_path.insert(0, _Finder)
+
+
+def _forget_executor() -> None:
+    """Have concurrent.futures, if it is there, import its process pool anew when asked for it."""
+    futures = sys.modules.get("concurrent.futures")
+    for name in ("process", "ProcessPoolExecutor"):
+        if futures is not None:
+            vars(futures).pop(name, None)
 
 
 def installed() -> bool:

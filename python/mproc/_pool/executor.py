@@ -1,0 +1,553 @@
+"""What a ProcessPoolExecutor is made of: its futures, its engine, and what its workers run.
+
+How it works. The engine holds what has been submitted in two places: the task queue of the arena,
+from which the workers take, and the backlog, which only the owner sees. What is in the backlog can
+be cancelled; a future whose task is in the queue is *running*, though its worker may have another
+task before it. So the queue is kept short: a task for each worker and what they are likely to
+begin within AHEAD seconds. Whoever pumps fills it up.
+
+Futures are real ones. Those who wait by result() or exception() pump themselves; those who wait in
+any other way, by concurrent.futures.wait() or a callback, call the engine's helper. The engine
+knows nothing of its executor, so an executor that nobody holds any more is collected, while its
+engine lives as long as work is open: the helper, or who waits for a future, holds it.
+
+Shared state, in addition to that of the engine.
+  _backlog   items that are not in the queue, oldest first. Appended by who submits, taken by who
+             holds _feeding, or by who cancels or breaks: taking is one step of the interpreter.
+  _window    tasks that may be in the queue or under way. The pumping thread's.
+  _over      no task will come any more. _broken: why no task will be done any more, None: it works.
+
+If a worker dies: its task fails. Unless the engine is to heal, so do all others, and the workers
+that are left are ended, as programs know it of concurrent.futures.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock as _allocate_lock
+from _weakref import ref as _reference
+from collections import deque
+from concurrent.futures import BrokenExecutor
+from concurrent.futures import Future as _Future
+from time import monotonic as _monotonic
+from weakref import WeakSet
+
+from .. import _mproc, process, util
+from .._mproc import getpid as _getpid
+from .engine import SLICE, Engine
+from .errors import ExceptionWithTraceback, WorkerDiedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from ..context import BaseContext
+    from .worker import Tasks
+
+__all__ = ["BrokenProcessPool", "ExecutorEngine", "Future", "UnreadableError"]
+
+EXTRA = 1  # tasks in the queue beyond one for each worker, at least
+AHEAD = 0.002  # seconds of work that may be in the queue beyond that
+WINDOW_MOST = 512
+EXIT_PRIORITY = 20  # of finishing at the end of a child, before its children are waited for
+
+BROKEN = (
+    "A process in the process pool was terminated abruptly while the future was running or pending."
+)
+
+
+class BrokenProcessPool(BrokenExecutor):
+    """A worker ended while the future was running or pending; the executor takes no more.
+
+    The cause, a WorkerDiedError, names the worker, its pid and how it ended.
+    """
+
+    __module__ = "mproc.futures"
+
+
+class UnreadableError(BrokenProcessPool):
+    """A task or its result was sent, but could not be unpickled; the cause tells why.
+
+    Only this future fails. It is a BrokenProcessPool because the standard executor breaks here.
+    """
+
+    __module__ = "mproc.futures"
+
+
+class _Broken(Exception):
+    """Stands for a BrokenProcessPool: each future gets one of its own."""
+
+    def __init__(self, cause: BaseException | None, message: str = BROKEN) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+    def make(self) -> BrokenProcessPool:
+        error = BrokenProcessPool(self.args[0])
+        error.__cause__ = self.cause
+        return error
+
+
+# ---- futures
+
+
+class _Waiters(list[Any] if TYPE_CHECKING else list):  # type: ignore[misc]
+    """The foreign waiters of a future: the first one calls for somebody who collects."""
+
+    engine: ExecutorEngine | None = None
+
+    def append(self, waiter: Any) -> None:
+        super().append(waiter)
+        if self.engine is not None:
+            self.engine._serve_others()
+
+
+class Future(_Future[Any] if TYPE_CHECKING else _Future):  # type: ignore[misc]
+    """A concurrent.futures.Future whose waiters collect results themselves."""
+
+    _engine: ExecutorEngine | None = None
+    _waiters: list[Any]
+
+    def __init__(self, engine: ExecutorEngine | None = None) -> None:
+        super().__init__()
+        if engine is not None:
+            self._engine = engine
+            self._waiters = waiters = _Waiters()
+            waiters.engine = engine
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the call returned, or raise what it raised. TimeoutError, CancelledError."""
+        try:
+            if self._engine is not None:
+                self._engine._await(self, timeout)
+                timeout = 0
+            return super().result(timeout)
+        finally:
+            del self  # the traceback of the exception must not hold its future
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the call raised, None if it returned. TimeoutError, CancelledError."""
+        if self._engine is not None:
+            self._engine._await(self, timeout)
+            timeout = 0
+        return super().exception(timeout)  # type: ignore[no-any-return]
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Have fn(future) called when the future is done or cancelled."""
+        if self._engine is not None:
+            self._engine._serve_others()
+        super().add_done_callback(fn)
+
+    def cancel(self) -> bool:
+        """Cancel the call unless it is running or done; return whether it is cancelled."""
+        cancelled: bool = super().cancel()
+        engine = self._engine
+        if cancelled and engine is not None:
+            engine._withdraw(self)
+        return cancelled
+
+    def _settle(self, failed: bool, value: Any) -> None:
+        if not failed:
+            self.set_result(value)
+        elif type(value) is _Broken:
+            self.set_exception(value.make())
+        else:
+            self.set_exception(value)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._engine = None
+        if type(self._waiters) is _Waiters:
+            self._waiters.engine = None
+
+
+class _Call(_mproc.Job):
+    """The task of a future."""
+
+    def __init__(self, future: Future) -> None:
+        self.future = future
+
+    def _finished(self) -> None:
+        self.future._settle(self._failed, self._value)
+
+    def _unreadable(self, error: BaseException) -> BaseException:
+        return _unreadable("a result", error)
+
+
+def _unreadable(what: str, error: BaseException) -> UnreadableError:
+    unreadable = UnreadableError(f"{what} could not be unpickled: {error!r}")
+    unreadable.__cause__ = error
+    return unreadable
+
+
+class Item:
+    """What has been submitted: a call, or a chunk of a map, whose arguments are a list."""
+
+    __slots__ = ("args", "chunk", "fn", "future", "kwargs")
+
+    def __init__(
+        self,
+        future: Future,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        chunk: list[Any] | None = None,
+    ) -> None:
+        self.future = future
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.chunk = chunk
+
+
+# ---- the workers' side
+
+
+def _describe(exc: BaseException, called: bool) -> ExceptionWithTraceback:
+    if called:
+        return ExceptionWithTraceback(exc, exc.__traceback__)
+    wrapped = ExceptionWithTraceback(exc, exc.__traceback__)
+    wrapped.exc = UnreadableError(f"a task could not be unpickled: {exc!r}")
+    return wrapped
+
+
+def _excuse(value: object, exc: BaseException) -> ExceptionWithTraceback:
+    return ExceptionWithTraceback(exc, exc.__traceback__)
+
+
+def run_worker(
+    tasks: Tasks,
+    seat: int,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    limit: int | None,
+) -> None:
+    """Run tasks until there are no more, or as many as the limit are done."""
+    # It was started as a daemonic process, to end with its owner. But it may have children.
+    process.current_process()._config["daemon"] = False
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException:
+            import logging
+
+            logging.getLogger("concurrent.futures").critical(
+                "Exception in initializer:", exc_info=True
+            )
+            raise SystemExit(1) from None
+    tasks.serve(seat, limit or 0, _describe, _excuse, True)
+
+
+# ---- the owner's side
+
+
+class ExecutorEngine(Engine):
+    """The books and the workers of an executor."""
+
+    _helper_stays = True
+    _helper_name = "mproc-executor"
+
+    def __init__(
+        self,
+        seats: int,
+        context: BaseContext,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limit: int | None,
+        heal: bool,
+    ) -> None:
+        self._context = context
+        self._initializer = initializer
+        self._initargs = initargs
+        self._limit = limit
+        self._heal = heal
+        self._set_up(seats)
+        self._pool = [None] * seats
+        self._vacant = set(range(seats))
+        self._all_at_once = context.get_start_method(allow_none=False) == "fork"
+        self._started = False
+        self._backlog: deque[Item] = deque()
+        self._feeding = _allocate_lock()
+        self._window = seats + EXTRA
+        self._last_feed = 0.0
+        self._over = False
+        self._finished = False
+        self._broken: str | None = None
+        self._reason: BaseException | None = None
+        self._at_exit = util.Finalize(
+            None, _finish_at_exit, args=(_reference(self),), exitpriority=EXIT_PRIORITY
+        )
+        engines.add(self)
+
+    # -- workers
+
+    def _start_worker(self, seat: int) -> process.BaseProcess:
+        new = self._context.Process(
+            target=run_worker,
+            args=(self._tasks, seat, self._initializer, self._initargs, self._limit),
+        )
+        new.daemon = True
+        new.start()
+        new._config["daemon"] = False  # at exit it is waited for
+        return new
+
+    def _start_first(self) -> None:
+        """Start workers for the first task. Raises what keeps every one from starting."""
+        with self._seating:
+            for seat in sorted(self._vacant):
+                if self._started and not self._all_at_once:
+                    return
+                try:
+                    self._pool[seat] = self._start_worker(seat)
+                except OSError:
+                    if not self._started:
+                        raise
+                    return  # others are started when they can be
+                self._vacant.discard(seat)
+                self._started = True
+
+    def _wants(self, seat: int) -> bool:
+        """Return whether there are more tasks than workers."""
+        if not self._started or self._broken is not None:
+            return False
+        demand = self._tasks.open + len(self._backlog)
+        if self._all_at_once and not self._over:
+            return True
+        return bool(demand > len(self._pool) - len(self._vacant))
+
+    def _death_of(self, old: process.BaseProcess, task: int | None) -> BaseException:
+        death = super()._death_of(old, task)
+        return death if self._heal else _Broken(death)
+
+    def _worker_ended(self, seat: int, old: process.BaseProcess, had_task: bool) -> None:
+        if old.exitcode == 0 and not had_task and (self._limit is not None or self._over):
+            self._deaths = 0
+        elif self._over and not self._has_work():
+            return
+        elif not self._heal or self._died_again(had_task, old.exitcode):
+            self._break(WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, None))
+
+    def _break(self, reason: BaseException) -> None:
+        if self._broken is not None:
+            return
+        self._broken = BROKEN
+        self._reason = reason
+        broken = _Broken(reason)
+        self._tasks.close()
+        self._tasks.fail_all(broken)
+        while self._backlog:
+            self._refuse(self._backlog.popleft(), broken.make())
+        for old in self._pool:
+            if old is not None and old.exitcode is None:
+                old.terminate()
+        self._need_helper()
+
+    @staticmethod
+    def _refuse(item: Item, error: BaseException) -> None:
+        if item.future.set_running_or_notify_cancel():
+            item.future.set_exception(error)
+        item.future._let_go()
+
+    # -- submitting
+
+    def _check(self) -> None:
+        """Raise what keeps tasks from being submitted."""
+        if self._broken is not None:
+            raise _Broken(self._reason, self._broken).make()
+        if self._over:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _exiting:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._owner != _getpid():
+            raise RuntimeError(f"this executor belongs to process {self._owner}, not to this one")
+
+    def _submit(self, item: Item) -> None:
+        if not self._started:
+            self._start_first()
+        if self._backlog or self._tasks.open >= self._window:
+            self._backlog.append(item)
+            self._feed()
+        else:
+            self._run(item)
+        if self._vacant:
+            self._fill_vacant()
+        self._need_helper()
+
+    def _run(self, item: Item) -> None:
+        """Put a task into the queue, from which the workers take."""
+        future = item.future
+        if not future.set_running_or_notify_cancel():
+            future._let_go()
+            return
+        try:
+            message, named = self._message_of(item.fn)
+            if item.chunk is None:
+                arguments = (item.args, item.kwargs or None)
+                self._tasks.submit(_Call(future), message, named, arguments)
+            else:
+                size = len(item.chunk)
+                self._tasks.submit_map(_Call(future), message, named, True, item.chunk, size)
+        except BaseException as error:
+            future._settle(True, error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _keep_fed(self) -> None:
+        if self._backlog:
+            self._adapt()
+            self._feed()
+        if self._over:
+            self._finish_up()
+
+    def _feed(self) -> None:
+        """Fill the queue up from the backlog. One thread at a time does."""
+        while self._backlog and self._tasks.open < self._window:
+            if not self._feeding.acquire(False):
+                return
+            try:
+                item = self._backlog.popleft()
+            except IndexError:
+                item = None
+            finally:
+                self._feeding.release()
+            if item is not None:
+                self._run(item)
+
+    def _adapt(self) -> None:
+        """Choose the window by how fast tasks are done."""
+        now = _monotonic()
+        done = self._window - self._tasks.open
+        if done > 0:
+            each = (now - self._last_feed) / done
+            ahead = int(AHEAD / each) if each > 0 else WINDOW_MOST
+            self._window = len(self._pool) + max(EXTRA, min(ahead, WINDOW_MOST))
+            self._last_feed = now
+
+    def _withdraw(self, future: Future) -> None:
+        """Take a cancelled future out of the backlog, and tell those who wait for it."""
+        for item in list(self._backlog):
+            if item.future is future:
+                try:
+                    self._backlog.remove(item)
+                except ValueError:
+                    return  # another thread is about to run it, and sees that it is cancelled
+                future.set_running_or_notify_cancel()
+                future._let_go()
+                return
+
+    def _cancel_all(self) -> None:
+        while self._backlog:
+            item = self._backlog.popleft()
+            item.future.cancel()
+            item.future.set_running_or_notify_cancel()
+            item.future._let_go()
+
+    # -- waiting
+
+    def _has_work(self) -> bool:
+        return bool(self._tasks.open > 0 or self._backlog)
+
+    def _check_owner(self) -> None:
+        if self._owner != _getpid():
+            raise RuntimeError(f"this future belongs to process {self._owner}, not to this one")
+
+    def _await(self, future: Future, timeout: float | None) -> None:
+        """Collect until a future is done, or for that many seconds."""
+        self._check_owner()
+        deadline = None if timeout is None else _monotonic() + timeout
+        left = SLICE
+        while left >= 0 and not future.done():
+            self._pump(None, min(SLICE, left))
+            if deadline is not None:
+                left = deadline - _monotonic()
+
+    def _serve_others(self) -> None:
+        """Have the helper collect for somebody who waits and cannot."""
+        self._check_owner()
+        self._call_helper()
+
+    # -- the end
+
+    def _is_over(self) -> bool:
+        return self._over or self._broken is not None
+
+    def _shut_down(self, wait: bool, cancel: bool) -> None:
+        self._over = True
+        if self._finished or self._owner != _getpid():
+            return
+        if cancel:
+            self._cancel_all()
+        self._finish_up()
+        if wait:
+            self._finish()
+        elif self._started:
+            self._need_helper()
+
+    def _finish(self) -> None:
+        """Wait until all is done and the workers have ended."""
+        self._over = True
+        while self._has_work():
+            self._pump(None, SLICE)
+        self._finish_up()
+        self._join_workers()
+        self._join_helper(None)
+        self._finished = True
+        self._at_exit.cancel()
+
+    def _join_workers(self) -> None:
+        if self._broken is not None:
+            self._end_workers()
+        for old in self._pool:
+            if old is not None:
+                old.join()
+
+    def _leave(self) -> bool:
+        if self._is_over():
+            self._join_workers()
+        return super()._leave()
+
+    def _workers(self) -> dict[int, process.BaseProcess]:
+        """Return the workers that have been started and not been missed, by pid."""
+        seats = [seat for seat in range(len(self._pool)) if seat not in self._vacant]
+        return {self._pool[seat].pid: self._pool[seat] for seat in seats}
+
+    def _signal_workers(self, how: str) -> None:
+        """Call a method of every worker that lives: terminate() or kill()."""
+        for old in list(self._pool):
+            if old is not None and old.exitcode is None:
+                getattr(old, how)()
+
+
+engines: WeakSet[ExecutorEngine] = WeakSet()
+_exiting = False
+
+
+def _finish_at_exit(reference: Callable[[], ExecutorEngine | None]) -> None:
+    engine = reference()
+    if engine is not None:
+        engine._finish()
+
+
+def finish_all() -> None:
+    """Finish what is open at the interpreter's end, as long as threads can still wait for it."""
+    global _exiting
+    _exiting = True
+    for engine in list(engines):
+        if engine._owner == _getpid():
+            engine._finish()
+
+
+def _register_at_exit() -> None:
+    import threading
+
+    register = getattr(threading, "_register_atexit", None)
+    if register is None:
+        import atexit
+
+        register = atexit.register
+    try:
+        register(finish_all)
+    except RuntimeError:
+        finish_all()  # the interpreter is ending already
+
+
+_register_at_exit()

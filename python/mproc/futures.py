@@ -1,0 +1,281 @@
+"""ProcessPoolExecutor: the one of concurrent.futures, on mproc's workers.
+
+Under `python -m mproc`, or after `mproc.install()`, this module is `concurrent.futures.process`.
+It has what the standard library's versions up to 3.15 have, and the private names that programs
+read. The futures are concurrent.futures' own: wait(), as_completed() and asyncio take them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from concurrent.futures import Executor
+from time import monotonic as _monotonic
+from weakref import WeakKeyDictionary as _WeakKeyDictionary
+
+from . import context
+from ._pool.errors import ExceptionWithTraceback as _ExceptionWithTraceback  # noqa: F401
+from ._pool.errors import RemoteTraceback as _RemoteTraceback  # noqa: F401
+from ._pool.executor import (
+    BrokenProcessPool,
+    ExecutorEngine,
+    Future,
+    Item,
+    UnreadableError,
+)
+from ._pool.executor import finish_all as _python_exit  # noqa: F401
+from ._pool.executor import run_worker as _process_worker  # noqa: F401
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from .context import BaseContext
+    from .process import BaseProcess
+
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor", "UnreadableError"]
+
+EXTRA_QUEUED_CALLS = 1
+_MAX_WINDOWS_WORKERS = 61
+_global_shutdown = False
+_threads_wakeups: _WeakKeyDictionary[threading.Thread, _ThreadWakeup] = _WeakKeyDictionary()
+
+
+class ProcessPoolExecutor(Executor):
+    """Calls functions in worker processes.
+
+    max_workers: how many, by default one for each CPU that the process may use. mp_context: how
+    they are started. initializer(*initargs) runs in each first. A worker is replaced after
+    max_tasks_per_child tasks.
+
+    heal: a worker that dies fails only the task that it had, with WorkerDiedError, and is replaced.
+    Otherwise it breaks the executor: what is open fails with BrokenProcessPool, and no more is
+    taken. ValueError, TypeError.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        heal: bool = False,
+    ) -> None:
+        if max_workers is None:
+            max_workers = _cpus()
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if mp_context is None:
+            method = None if max_tasks_per_child is None else "spawn"
+            mp_context = context._default_context.get_context(method)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            _check_limit(max_tasks_per_child, mp_context)
+        self._max_workers = max_workers
+        self._mp_context = mp_context
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._shutdown_thread = False
+        self._count = 0
+        self._engine = ExecutorEngine(
+            max_workers, mp_context, initializer, tuple(initargs), max_tasks_per_child, heal
+        )
+        self._executor_manager_thread_wakeup: _ThreadWakeup | None = _ThreadWakeup()
+        self._call_queue: _Face | None = _Face(self._engine)
+        self._result_queue: _Face | None = _Face(self._engine)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Have fn(*args, **kwargs) called; return the Future of its result.
+
+        RuntimeError: after shutdown(), or at the interpreter's end. BrokenProcessPool.
+        """
+        engine = self._engine
+        engine._check()
+        future = Future(engine)
+        self._count += 1
+        engine._submit(Item(future, fn, args, kwargs))
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """Return an iterator over fn(*items) for the items of the iterables side by side, in order.
+
+        timeout: seconds from now within which each result must come, or TimeoutError. chunksize:
+        items per task. buffersize: tasks under way whose results have not been taken; by default
+        all are submitted at once. ValueError, TypeError.
+        """
+        _check_sizes(chunksize, buffersize)
+        deadline = None if timeout is None else _monotonic() + timeout
+        items = zip(*iterables)  # noqa: B905 # the shortest ends it
+        chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
+        first = list(itertools.islice(chunks, buffersize))
+        futures = [self._submit_chunk(fn, chunk) for chunk in first]
+        futures.reverse()
+        return self._results(fn, futures, chunks if buffersize else iter(()), deadline)
+
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any]) -> Future:
+        self._engine._check()
+        future = Future(self._engine)
+        self._count += 1
+        self._engine._submit(Item(future, fn, chunk=chunk))
+        return future
+
+    def _results(
+        self,
+        fn: Callable[..., Any],
+        futures: list[Future],
+        rest: Iterator[list[Any]],
+        deadline: float | None,
+    ) -> Iterator[Any]:
+        """Yield what the futures, the last one first, have got; submit the rest meanwhile."""
+        try:
+            while futures:
+                values = _take(futures, None if deadline is None else deadline - _monotonic())
+                for chunk in itertools.islice(rest, 1):
+                    futures.insert(0, self._submit_chunk(fn, chunk))
+                values.reverse()
+                while values:
+                    yield values.pop()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks; wait for those that are open, and for the workers' end.
+
+        cancel_futures: cancel what no worker has been given yet.
+        """
+        self._shutdown_thread = True
+        self._engine._shut_down(wait, cancel_futures)
+        self._executor_manager_thread_wakeup = None
+        self._call_queue = self._result_queue = None
+
+    def terminate_workers(self) -> None:
+        """End the workers at once with SIGTERM. What they have not done fails."""
+        self._end_workers_by("terminate")
+
+    def kill_workers(self) -> None:
+        """End the workers at once with SIGKILL. What they have not done fails."""
+        self._end_workers_by("kill")
+
+    def _end_workers_by(self, how: str) -> None:
+        self.shutdown(wait=False, cancel_futures=True)
+        self._engine._signal_workers(how)
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None and not self._shutdown_thread:
+            engine._shut_down(False, False)
+
+    # -- what others read
+
+    @property
+    def _processes(self) -> dict[int, BaseProcess] | None:
+        """The workers by pid; None after shutdown()."""
+        return None if self._shutdown_thread else self._engine._workers()
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread | None:
+        """The helper; None before it is needed, and after shutdown()."""
+        return None if self._shutdown_thread else self._engine._helper
+
+    @property
+    def _broken(self) -> str | bool:
+        """Why no task is done any more; False: it works."""
+        return self._engine._broken or False
+
+    @property
+    def _pending_work_items(self) -> dict[int, Item]:
+        """What has been submitted and no worker has been given yet."""
+        return dict(enumerate(list(self._engine._backlog)))
+
+    @property
+    def _queue_count(self) -> int:
+        """How many tasks have been submitted."""
+        return self._count
+
+
+def _cpus() -> int:
+    count = getattr(os, "process_cpu_count", os.cpu_count)
+    return count() or 1
+
+
+def _check_limit(limit: object, mp_context: BaseContext) -> None:
+    if not isinstance(limit, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if limit <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+    if mp_context.get_start_method(allow_none=False) == "fork":
+        raise ValueError(
+            "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method;"
+            " supply a different mp_context."
+        )
+
+
+def _check_sizes(chunksize: int, buffersize: int | None) -> None:
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
+    if chunksize < 1:
+        raise ValueError("chunksize must be >= 1.")
+
+
+def _take(futures: list[Future], timeout: float | None) -> list[Any]:
+    """Return what the last future has got, and forget it."""
+    future = futures.pop()
+    try:
+        return future.result(timeout)  # type: ignore[no-any-return]
+    finally:
+        future.cancel()
+        del future  # the traceback of an exception must not hold its future
+
+
+# ---- parts of the standard executor, for programs that look at them
+
+
+class _ThreadWakeup:
+    """Wakes a thread of the standard executor; here nobody needs to be woken."""
+
+    def wakeup(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Face:
+    """Stands for a queue of the standard executor."""
+
+    def __init__(self, engine: ExecutorEngine) -> None:
+        self._engine = engine
+
+    def qsize(self) -> int:
+        """Return how many tasks are open."""
+        return int(self._engine._tasks.open)
+
+    def empty(self) -> bool:
+        """Return whether no task is open."""
+        return self.qsize() == 0
+
+    def close(self) -> None: ...
+
+    def join_thread(self) -> None: ...
+
+    def cancel_join_thread(self) -> None: ...
+
+
+def _check_system_limits() -> None:
+    """Do nothing: what the executor needs is always there."""
