@@ -5,7 +5,7 @@
  *
  * How it works. Tasks is a handle of the core's task queue, with the owner's books: an entry per
  * open ticket says which Job it belongs to, and which part of it. submit() and submit_map() encode
- * and queue; pump() collects results and books them into their jobs; mourn() books the failure of a
+ * and queue; pump() collects results and books them into their jobs; worker_died() books the failure of a
  * task whose worker died. serve() is the worker's loop. A pool therefore needs no thread: whoever
  * waits pumps.
  *
@@ -547,13 +547,13 @@ static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t na
     return PyBool_FromLong(job != NULL ? job->ready : booked > 0);
 }
 
-/* mourn(seat, make_error): the seat's worker has ended. If it had a task, that fails with the
+/* worker_died(seat, make_error): the seat's worker has ended. If it had a task, that fails with the
  * exception make_error(ticket) returns. True if it had. */
-static PyObject *tasks_mourn(PyObject *self, PyObject *args) {
+static PyObject *tasks_worker_died(PyObject *self, PyObject *args) {
     unsigned seat;
     PyObject *make_error;
     uint64_t ticket;
-    if (!PyArg_ParseTuple(args, "IO:mourn", &seat, &make_error)) {
+    if (!PyArg_ParseTuple(args, "IO:worker_died", &seat, &make_error)) {
         return NULL;
     }
     if (mproc_taskq_worker_died(taskq_of(self), seat, &ticket) != 1) {
@@ -810,8 +810,8 @@ static PyMethodDef tasks_methods[] = {
      "Book results until the job is ready (True), or none or only others' have come for timeout\n"
      "seconds (False). With None: wait so long for the first, book what else is there; True if\n"
      "there was any."},
-    {"mourn", tasks_mourn, METH_VARARGS,
-     "mourn(seat, make_error)\n--\n\n"
+    {"worker_died", tasks_worker_died, METH_VARARGS,
+     "worker_died(seat, make_error)\n--\n\n"
      "Fail the task that the seat's dead worker had with make_error(ticket); True if it had one."},
     {"fail_all", tasks_fail_all, METH_O, "fail_all(error)\n--\n\nFail every open job."},
     {"close", tasks_close, METH_NOARGS,

@@ -29,6 +29,7 @@ __all__ = [
     "RLock",
     "ThreadLocal",
     "WeakSet",
+    "before_threads_end",
     "end_threads",
     "forget_exit_functions",
     "free_lock",
@@ -125,6 +126,19 @@ except ImportError:
 
     def _thread_count() -> int:
         return 1  # there may be some: _shutdown() knows
+
+
+def before_threads_end(function: Callable[[], None]) -> None:
+    """Have a function called at the interpreter's end before threads are waited for.
+
+    Without `threading._register_atexit` it is called after that. If the end has begun, now.
+    """
+    import threading
+
+    try:
+        getattr(threading, "_register_atexit", atexit.register)(function)
+    except RuntimeError:
+        function()
 
 
 def _join_threads() -> None:

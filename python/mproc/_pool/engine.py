@@ -138,7 +138,9 @@ class Engine:
         for seat, old in enumerate(self._pool):
             if old is not None and seat not in self._vacant and old.exitcode is not None:
                 self._vacant.add(seat)
-                had_task = self._tasks.mourn(seat, lambda task, old=old: self._death_of(old, task))
+                had_task = self._tasks.worker_died(
+                    seat, lambda task, old=old: self._death_of(old, task)
+                )
                 self._worker_ended(seat, old, had_task)
         if self._vacant:
             self._fill_vacant()

@@ -24,7 +24,6 @@ that are left are ended, as programs know it of concurrent.futures.
 from __future__ import annotations
 
 from _thread import allocate_lock as _allocate_lock
-from _weakref import ref as _reference
 from collections import deque
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import Future as _Future
@@ -32,6 +31,8 @@ from time import monotonic as _monotonic
 from weakref import WeakSet
 
 from .. import _mproc, process, util
+from .._cpython import before_threads_end
+from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .engine import SLICE, Engine
 from .errors import ExceptionWithTraceback, WorkerDiedError
@@ -536,18 +537,4 @@ def finish_all() -> None:
             engine._finish()
 
 
-def _register_at_exit() -> None:
-    import threading
-
-    register = getattr(threading, "_register_atexit", None)
-    if register is None:
-        import atexit
-
-        register = atexit.register
-    try:
-        register(finish_all)
-    except RuntimeError:
-        finish_all()  # the interpreter is ending already
-
-
-_register_at_exit()
+before_threads_end(finish_all)
