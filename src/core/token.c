@@ -97,7 +97,10 @@ bool mproc__token_alive(uint64_t token) {
     return certain && mproc__load64(&slot->state) == mproc__token_state(token, MPROC__SLOT_LIVE);
 }
 
-bool mproc__token_dead(uint64_t token) {
+/* *starter: of a child that is not born, whose starter's end is its own; else 0. A child that has a pid is
+ * on its way, and a detached one comes without its starter. */
+static bool has_ended(uint64_t token, uint64_t *starter) {
+    *starter = 0;
     if (mproc__token_alive(token)) {
         return false;
     }
@@ -109,7 +112,14 @@ bool mproc__token_dead(uint64_t token) {
     if (state == MPROC__SLOT_DYING || process_ended(slot, state)) {
         return true;
     }
-    /* A child that has a pid is on its way, and a detached one comes without its starter. */
-    return state == MPROC__SLOT_UNBORN && mproc__load_pid(&slot->pid) <= 0 &&
-           mproc__token_dead(mproc__peek64(&slot->parent));
+    if (state == MPROC__SLOT_UNBORN && mproc__load_pid(&slot->pid) <= 0) {
+        *starter = mproc__peek64(&slot->parent);
+    }
+    return false;
+}
+
+/* A starter is born: it is not asked for its own. */
+bool mproc__token_dead(uint64_t token) {
+    uint64_t starter, its_own;
+    return has_ended(token, &starter) || (starter != 0 && has_ended(starter, &its_own));
 }

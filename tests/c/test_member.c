@@ -115,6 +115,19 @@ TEST(member_alive_is_told_by_memory) {
     kin_check();
 }
 
+/* A child that is not born ends with its starter, whose own starter does not matter: circles end. */
+TEST(member_that_starts_itself) {
+    uint64_t token;
+    CHECK_OK(mproc__member_expect("child", MPROC_SPAWN, 0, &token));
+    struct mproc__slot *slot = mproc__token_slot(token);
+    uint64_t starter = slot->parent;
+    slot->parent = token;
+    CHECK(!mproc__token_dead(token));
+    slot->parent = starter;
+    mproc__reap_dead(token);
+    kin_check();
+}
+
 /* A sandbox may refuse what the word is made of: then memory promises nothing, and the system is asked. */
 TEST(member_without_a_life_word) {
     struct note *n = mproc_calloc(1, sizeof *n);
