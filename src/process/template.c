@@ -296,8 +296,12 @@ static int receive(int control, struct work *out) {
     if (r < 0) {
         return r == -ECONNRESET ? 0 : (int)r;
     }
+    if (r != (ssize_t)sizeof out->request) {
+        close_all(out->fds, out->n);
+        return 0;
+    }
     out->error = lost ? -EMFILE : 0;
-    return r == (ssize_t)sizeof out->request;
+    return 1;
 }
 
 static void become_child(int control, const struct work *work) {
@@ -315,10 +319,18 @@ static void call(void (*hook)(void *), void *arg) {
     }
 }
 
+/* The slot of a child that is reserved and has no pid; NULL: the token is somebody else's. */
+static struct mproc__slot *slot_of_unborn(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    bool unborn = slot != NULL && mproc__load_pid(&slot->pid) == 0 && /* SYNC(slot.pid) */
+                  mproc__load64(&slot->state) == mproc__token_state(token, MPROC__SLOT_UNBORN);
+    return unborn ? slot : NULL;
+}
+
 /* MPROC_IN_CHILD in the child. */
 static int serve_one(int control, const struct work *work, const mproc_fork_hooks *hooks) {
     struct reply reply = {work->request.token, work->error};
-    struct mproc__slot *slot = mproc__token_slot(work->request.token);
+    struct mproc__slot *slot = slot_of_unborn(work->request.token);
 
     if (slot == NULL) {
         reply.pid = MPROC_ESTRANGER;

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "core/token.h"
 #include "deny.h"
 #include "process/process.h"
 #include "system/os.h"
@@ -242,6 +243,17 @@ static int count_fds(void *arg, size_t size) {
     }
     CHECK_EQ(mproc_child_fds(NULL, 0), n);
     return (int)n;
+}
+
+/* A request for a member that lives would put another pid into its slot. */
+TEST(template_forks_for_the_expected_only) {
+    mproc_template *one = new_template();
+    pid_t pid = 0;
+    CHECK_EQ(mproc__template_fork(one, mproc__self_token(), NULL, 0, &pid), MPROC_ESTRANGER);
+    CHECK_EQ(mproc__self_slot()->pid, getpid());
+    CHECK_EQ(pid, 0);
+    CHECK_EQ(finish(start_from(one, answer, NULL, 0)), 42);
+    mproc_template_drop(one);
 }
 
 TEST(template_passes_descriptors) {
