@@ -148,7 +148,7 @@ static bool read_invitation(struct invitation *out) {
                                        &out->base, &out->span, &out->token, &out->starter) == 5;
     unsetenv(MPROC__ENV);
     out->fd = good ? (int)fd : -1;
-    return good;
+    return good && out->token == mproc__token(mproc__token_number(out->token), out->token >> 32);
 }
 
 /* A stranger may have inherited the words in its environment: they mean nothing to it. But a child whose
