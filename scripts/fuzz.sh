@@ -45,8 +45,9 @@ run_target() {
 }
 
 scripts/setup.sh fuzz
-meson_dir "$BUILD/fuzz" --buildtype=debugoptimized -Dfuzz=true -Dlibrary=false -Dtests=false -Db_lundef=false
-meson_build "$BUILD/fuzz"
+meson_dir "$BUILD/fuzz" --buildtype=debugoptimized -Dfuzz=true -Dpython=true -Dlibrary=false -Dtests=false \
+    -Db_lundef=false
+meson_build "$BUILD/fuzz" fuzz
 if [ $# -eq 0 ]; then
     mapfile -t all < <(programs_in "$BUILD/fuzz/tests/fuzz" | sed 's|.*/fuzz_||')
     set -- "${all[@]}"

@@ -1,0 +1,107 @@
+/*
+ * fuzz_msgpack.c - the reader of messages, on arbitrary bytes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What is fed. The input is a message. The first byte says whether the dict keys that earlier inputs left
+ * behind are kept.
+ *
+ * What must hold. The reader makes an object or raises ValueError, nothing else, and reads no byte
+ * beyond the message, which is a block of its own. What it has made can be written again if it is plain
+ * enough, and the written bytes are read to an object that is written in the same bytes. Whether a message
+ * is a pickle is told for each message; the pickle's bytes end where the message ends. Nothing is left
+ * over: LeakSanitizer looks.
+ */
+#include "embed.h"
+
+#include "msgpack.h"
+
+static struct msgpack_keys keys;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc;
+    (void)argv;
+    embed_python();
+    return 0;
+}
+
+static PyObject *read_object(const void *data, size_t size) {
+    PyObject *object = msgpack_read(&keys, data, size);
+    MUST((object == NULL) == (PyErr_Occurred() != NULL));
+    if (object == NULL) {
+        MUST(PyErr_ExceptionMatches(PyExc_ValueError));
+        MUST(!PyErr_ExceptionMatches(PyExc_UnicodeError));
+        PyErr_Clear();
+    }
+    return object;
+}
+
+/* The bytes of a plain object in one piece; NULL: it is not plain. */
+static uint8_t *write_down(PyObject *object, size_t *size) {
+    struct message message;
+    uint8_t *bytes = NULL;
+    message_init(&message);
+    int r = msgpack_write(object, &message);
+    MUST(r == 0 || r == MSGPACK_NOT_PLAIN);
+    if (r == 0) {
+        MUST(message_finish(&message, 0) == 0);
+        bytes = malloc(message.size + 1);
+        *size = 0;
+        for (int i = 0; i < message.niov; i++) {
+            memcpy(bytes + *size, message.iov[i].iov_base, message.iov[i].iov_len);
+            *size += message.iov[i].iov_len;
+        }
+        MUST(*size == message.size);
+    }
+    message_clear(&message);
+    return bytes;
+}
+
+static void write_and_read(PyObject *object) {
+    size_t size, again_size;
+    uint8_t *bytes = write_down(object, &size);
+    if (bytes == NULL) {
+        return;
+    }
+    PyObject *read_back = read_object(bytes, size);
+    MUST(read_back != NULL && Py_TYPE(read_back) == Py_TYPE(object));
+    uint8_t *again = write_down(read_back, &again_size);
+    MUST(again != NULL && again_size == size && memcmp(bytes, again, size) == 0);
+    Py_DECREF(read_back);
+    free(bytes);
+    free(again);
+}
+
+static void ask_for_pickle(const uint8_t *data, size_t size) {
+    size_t header = 4711;
+    int r = msgpack_is_pickle(data, size, &header);
+    MUST(r == 0 || r == 1 || r == -1);
+    MUST((r == -1) == (PyErr_Occurred() != NULL));
+    if (r == -1) {
+        MUST(PyErr_ExceptionMatches(PyExc_ValueError));
+        PyErr_Clear();
+    }
+    MUST(r == 1 ? header <= size && header <= MSGPACK_PICKLE_HEADER : header == 4711);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size == 0) {
+        return 0;
+    }
+    size_t n = size - 1;
+    uint8_t *message = malloc(n);
+    if (n > 0) {
+        memcpy(message, data + 1, n);
+    }
+    if (data[0] & 1) {
+        msgpack_keys_clear(&keys);
+    }
+    ask_for_pickle(message, n);
+    PyObject *object = read_object(message, n);
+    free(message);
+    if (object != NULL) {
+        write_and_read(object);
+        Py_DECREF(object);
+    }
+    return 0;
+}
