@@ -188,7 +188,9 @@ MPROC_API void *mproc_alloc(size_t size) MPROC_MUST_USE;
 /* The same for n items of `size` bytes, all zero. NULL also when n * size overflows. */
 MPROC_API void *mproc_calloc(size_t n, size_t size) MPROC_MUST_USE;
 
-/* Gives a block back. NULL is ignored; a pointer that is no block's start is a caller's bug. */
+/* Gives a block back. NULL is ignored. A pointer that is no block's start, or whose block was freed
+ * before, is a caller's bug. Debug builds assert it; release builds ignore what a cheap look finds:
+ * a pointer outside of all blocks, a large block that is free, the block that was freed last. */
 MPROC_API void mproc_free(void *owned);
 
 /* Non-zero when the pointer points into the family's arena. */
@@ -223,12 +225,13 @@ MPROC_API int mproc_arena_check(char *why, size_t size) MPROC_MUST_USE;
  * are handles: they have a drop of their own and cannot be held.
  */
 
-/* Takes one more hold on an object, for the calling member. -ENOMEM. */
+/* Takes one more hold on an object, for the calling member. -EINVAL: no object, or one that nobody
+ * holds any more; -ENOMEM. */
 MPROC_API int mproc_hold(void *object) MPROC_MUST_USE;
 
 /* Gives one hold of the calling member back; with the last hold of all members the object goes.
- * NULL is ignored. */
-MPROC_API void mproc_drop(void *owned);
+ * NULL is ignored. -EINVAL: no object, or the caller has no hold on it; debug builds assert that. */
+MPROC_API int mproc_drop(void *owned);
 
 typedef struct mproc_process mproc_process;
 
@@ -236,7 +239,8 @@ typedef struct mproc_process mproc_process;
  * Takes a hold in the name of a child that is being prepared: it is the child's from its birth on,
  * and is given back if the child never comes. See mproc_process_prepare().
  *
- * -EINVAL: the child has been launched, or was prepared by another process; -ENOMEM.
+ * -EINVAL: the child has been launched, or was prepared by another process; or no object, or one
+ * that nobody holds any more. -ENOMEM.
  */
 MPROC_API int mproc_hold_for(mproc_process *child, void *object) MPROC_MUST_USE;
 

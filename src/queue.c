@@ -792,11 +792,14 @@ static int commit_copy(mproc_queue *queue, struct mproc__hand *hand, mproc_messa
 
 static int commit_once(mproc_queue *queue, mproc_message *message) {
     struct mproc__hand *hand = mproc__hand_get();
-    bool alone = mproc__object_disown(hand, message->block, &hand->message);
-    int r = alone ? commit_object(queue, hand, message->size) : commit_copy(queue, hand, message);
+    int alone = mproc__object_disown(hand, message->block, &hand->message);
+    int r = alone;
+    if (alone >= 0) {
+        r = alone ? commit_object(queue, hand, message->size) : commit_copy(queue, hand, message);
+    }
     mproc__hand_put(hand);
-    if (!alone && r == 0) {
-        mproc_drop(message->block);
+    if (alone == 0 && r == 0) {
+        (void)mproc_drop(message->block);
     }
     return r;
 }

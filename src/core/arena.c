@@ -39,9 +39,11 @@ void mproc_free(void *owned) {
         return;
     }
     assert(mproc__heap_has(owned)); /* before a hand names it, which its reaper would free */
+    if (!mproc_in_arena(owned)) {
+        return;
+    }
     struct mproc__hand *hand = mproc__hand_get();
-    mproc__poke64(&hand->block, (uint64_t)(uintptr_t)owned);
-    mproc__heap_free(hand, &hand->block);
+    mproc__heap_free_given(hand, owned);
     mproc__hand_put(hand);
 }
 

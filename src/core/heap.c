@@ -148,7 +148,8 @@ static int alloc_small(struct mproc__hand *hand, unsigned class, uint64_t *word)
     }
 }
 
-static void free_small(struct mproc__hand *hand, uint64_t number, unsigned class, uint64_t *word) {
+static MPROC__INLINE void free_small(struct mproc__hand *hand, uint64_t number, unsigned class,
+                                     uint64_t *word) {
     struct mproc__class *c = class_at(class);
     struct mproc__chunk *d = mproc__chunk(number);
     mproc__guard_enter(&c->guard, hand);
@@ -190,17 +191,40 @@ int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
     return mproc__chunks_take(hand, (size + MPROC__CHUNK - 1) >> MPROC__CHUNK_SHIFT, word);
 }
 
-void mproc__heap_free(struct mproc__hand *hand, uint64_t *word) {
-    if (*word == 0) {
-        return;
-    }
-    uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
-    uint64_t state = mproc__peek64(&mproc__chunk(number)->state);
+/* The block in *word, of the chunk of that number and state. */
+static inline void give_back(struct mproc__hand *hand, uint64_t number, uint64_t state,
+                             uint64_t *word) {
     if (mproc__chunk_kind(state) == MPROC__CHUNK_SMALL) {
         free_small(hand, number, mproc__chunk_class(state), word);
     } else {
         assert(mproc__chunk_kind(state) == MPROC__CHUNK_RUN && *word == address_of(number));
         mproc__chunks_give(hand, word);
+    }
+}
+
+void mproc__heap_free(struct mproc__hand *hand, uint64_t *word) {
+    if (*word != 0) {
+        uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
+        give_back(hand, number, mproc__peek64(&mproc__chunk(number)->state), word);
+    }
+}
+
+/* Without the guard, and no further than what is read anyway. */
+static inline bool may_be_block(uint64_t address, uint64_t state, const struct mproc__chunk *d) {
+    unsigned kind = mproc__chunk_kind(state);
+    return kind == MPROC__CHUNK_SMALL ? address % 16 == 0 && mproc__peek64(&d->free) != address
+                                      : kind == MPROC__CHUNK_RUN && address % MPROC__CHUNK == 0;
+}
+
+void mproc__heap_free_given(struct mproc__hand *hand, void *owned) {
+    uint64_t address = (uint64_t)(uintptr_t)owned, number = mproc__chunk_number(owned);
+    const struct mproc__chunk *d = mproc__chunk(number);
+    uint64_t state = mproc__peek64(&d->state);
+    bool good = may_be_block(address, state, d);
+    assert(good);
+    if (mproc__likely(good)) {
+        mproc__poke64(&hand->block, address); /* from here on its reaper would free it */
+        give_back(hand, number, state, &hand->block);
     }
 }
 

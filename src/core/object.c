@@ -141,9 +141,14 @@ static int prepare_node(struct mproc__hand *hand) {
     return mproc__heap_alloc(hand, sizeof(struct mproc__hold), &hand->node);
 }
 
-static bool hold_with(struct mproc__hand *hand, struct mproc__object *object,
-                      struct mproc__slot *slot, uint64_t token) {
+/* Under the guard. -EAGAIN: a record is needed; -EINVAL: an object without any holds, which is on its way
+ * somewhere, or goes with another one. */
+static int hold_with(struct mproc__hand *hand, struct mproc__object *object,
+                     struct mproc__slot *slot, uint64_t token) {
     struct mproc__hold *h = find(object, token);
+    if (object->holds == 0) {
+        return -EINVAL;
+    }
     if (h != NULL) {
         set(&h->count, h->count + 1);
     } else if (object->first.object == 0) {
@@ -152,35 +157,38 @@ static bool hold_with(struct mproc__hand *hand, struct mproc__object *object,
         link_hold(object, slot, token, hold_at(hand->node));
         set(&hand->node, 0);
     } else {
-        return false;
+        return -EAGAIN;
     }
-    return true;
-}
-
-int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer) {
-    struct mproc__object *object = pointer;
-    assert(object->magic == MPROC__OBJECT_MAGIC);
-    struct mproc__slot *slot = mproc__token_slot(token);
-    if (slot == NULL) {
-        return MPROC_ESTRANGER;
-    }
-    bool done = false;
-    while (!done) {
-        enter(hand);
-        done = hold_with(hand, object, slot, token);
-        leave(hand);
-        if (!done) {
-            int r = prepare_node(hand);
-            if (r != 0) {
-                return r;
-            }
-        }
-    }
-    mproc__heap_free(hand, &hand->node); /* if another thread made the record meanwhile */
     return 0;
 }
 
+/* Is it a live object, of whatever kind? Any pointer may be asked about. */
+bool mproc__object_can_be_held(const void *pointer) {
+    const struct mproc__object *object = pointer;
+    return mproc__chunks_contain(pointer) && (uintptr_t)pointer % 16 == 0 &&
+           object->magic == MPROC__OBJECT_MAGIC && object->kind < MPROC__KINDS;
+}
+
+int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    int r = slot != NULL ? -EAGAIN : MPROC_ESTRANGER;
+    while (r == -EAGAIN) {
+        enter(hand);
+        r = hold_with(hand, pointer, slot, token);
+        leave(hand);
+        if (r == -EAGAIN) {
+            int e = prepare_node(hand);
+            r = e != 0 ? e : r;
+        }
+    }
+    mproc__heap_free(hand, &hand->node); /* if another thread made the record meanwhile */
+    return r;
+}
+
 int mproc_hold(void *object) {
+    if (!mproc__object_can_be_held(object)) {
+        return -EINVAL;
+    }
     struct mproc__hand *hand = mproc__hand_get();
     mproc__holds_freeze();
     int r = mproc__hold_for(hand, mproc__self_token(), object);
@@ -209,12 +217,15 @@ int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
 
 /* ---------------------------------------------------------------- giving back */
 
-void mproc_drop(void *owned) {
+int mproc_drop(void *owned) {
     struct mproc__object *object = owned;
     if (object == NULL || registry == NULL) { /* an outsider's copies of handles hold nothing */
-        return;
+        return 0;
     }
-    assert(object->magic == MPROC__OBJECT_MAGIC);
+    assert(mproc__object_can_be_held(object));
+    if (!mproc__object_can_be_held(object)) {
+        return -EINVAL;
+    }
     struct mproc__hand *hand = mproc__hand_get();
     mproc__holds_freeze();
     enter(hand);
@@ -230,6 +241,7 @@ void mproc_drop(void *owned) {
     mproc__heap_free(hand, &hand->node);
     mproc__object_destroy(hand, &hand->unheld);
     mproc__hand_put(hand);
+    return h != NULL ? 0 : -EINVAL;
 }
 
 void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
@@ -247,6 +259,9 @@ void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
 }
 
 size_t mproc_holds(const void *pointer) {
+    if (!mproc__object_can_be_held(pointer)) {
+        return 0;
+    }
     struct mproc__hand *hand = mproc__hand_get();
     enter(hand);
     struct mproc__hold *h = find(pointer, mproc__self_token());
@@ -297,19 +312,19 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     mproc__holds_thaw();
 }
 
-bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
+int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
     struct mproc__object *object = pointer;
     mproc__holds_freeze();
     enter(hand);
     struct mproc__hold *h = find(object, mproc__self_token());
-    bool alone = object->holds == word_of(h) && h->next_of_object == 0;
-    if (alone) {
+    int r = h == NULL ? -EINVAL : object->holds == word_of(h) && h->next_of_object == 0;
+    if (r == 1) {
         retire(hand, mproc__self_slot(), h, word);
     }
     leave(hand);
     mproc__holds_thaw();
     mproc__heap_free(hand, &hand->node);
-    return alone;
+    return r;
 }
 
 void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {

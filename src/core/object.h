@@ -94,9 +94,9 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
 int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
                        uint64_t *word);
 
-/* The caller's hold on the object goes, the object itself moves into *word, a hand's word. False, and
- * nothing has happened: other members hold it too. */
-bool mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
+/* The caller's hold on the object goes, the object itself moves into *word, a hand's word: 1. Nothing has
+ * happened: 0: other members hold it too; -EINVAL: the caller does not. */
+int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
 
 /* What destroys the insides of an object of a kind: it frees word by word, so that it can be resumed
  * by somebody else at any point. NULL in the table: nothing inside. */
@@ -111,6 +111,9 @@ void mproc__holds_freeze(void);
 void mproc__holds_thaw(void);
 /* Copies all holds of the calling member for the child that `token` names. Frozen. -ENOMEM. */
 int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token);
+/* Is it a live object that members hold? Any pointer may be asked about. */
+bool mproc__object_can_be_held(const void *pointer);
+/* -EINVAL: an object that nobody holds; -ENOMEM. */
 int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer);
 /* Gives back all holds of a member. Only for its reaper. */
 void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot);

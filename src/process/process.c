@@ -111,7 +111,8 @@ int mproc_hold_for(mproc_process *child, void *object) {
     if (!mproc__expect_handle(child, MPROC__HANDLE_PROCESS)) {
         return MPROC_EOTHER;
     }
-    if (child->state != MPROC__PROCESS_PREPARED || child->owner != mproc__self_pid()) {
+    if (child->state != MPROC__PROCESS_PREPARED || child->owner != mproc__self_pid() ||
+        !mproc__object_can_be_held(object)) {
         return -EINVAL;
     }
     struct mproc__hand *hand = mproc__hand_get();

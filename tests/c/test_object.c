@@ -214,6 +214,45 @@ TEST(object_of_many_members) {
     }
 }
 
+/* What hold, holds and hold_for refuse, and that nothing has happened then. */
+static void refuse(mproc_process *child, void *pointer) {
+    CHECK_EQ(mproc_hold(pointer), -EINVAL);
+    CHECK_EQ(mproc_holds(pointer), 0);
+    CHECK_EQ(mproc_hold_for(child, pointer), -EINVAL);
+    CHECK_OK(mproc_member_check(NULL, 0));
+    CHECK_OK(mproc_arena_check(NULL, 0));
+}
+
+TEST(object_is_what_can_be_held) {
+    static _Alignas(16) char private[256];
+    char *block = mproc_calloc(1, 256);
+    mproc_array *array = made_array(MPROC_INT32, 1);
+    mproc_lock *gone = made_lock(0);
+    mproc_queue *queue = made_queue(0);
+    mproc_process *child;
+    mproc_message m;
+    CHECK_OK(mproc_process_prepare(&child, NULL));
+    CHECK_OK(mproc_drop(gone));
+    refuse(child, NULL);
+    refuse(child, private);
+    refuse(child, child);
+    refuse(child, block);
+    refuse(child, (char *)array + 8);
+    refuse(child, (char *)mproc__family); /* the arena's own tables */
+    refuse(child, mproc_array_lock(array));
+    refuse(child, gone);
+    CHECK_OK(mproc_queue_reserve(queue, 100, &m));
+    void *message = m.block;
+    CHECK_OK(mproc_hold(message)); /* a block of its own is an object as any other */
+    CHECK_OK(mproc_drop(message));
+    CHECK_OK(mproc_queue_commit(queue, &m, 0));
+    refuse(child, message); /* it is the queue's */
+    CHECK_OK(mproc_process_drop(child));
+    CHECK_OK(mproc_drop(queue));
+    CHECK_OK(mproc_drop(array));
+    mproc_free(block);
+}
+
 TEST(object_held_for_a_child) {
     mproc_lock *lock = made_lock(0);
     size_t used = test_arena_used();
