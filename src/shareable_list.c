@@ -17,7 +17,7 @@
  *
  * The question that the last part answers: how can an item of several words change at once? Before
  * such a change the item's old words are saved in it, and the sequence number becomes odd; when all
- * is written it becomes even. A reader who finds it odd, or changed after reading, reads again.
+ * is written it becomes even. A reader that finds it odd, or changed after reading, reads again.
  * Whoever finds it odd and its owner dead takes the old words back. An item whose format stays and
  * whose slot is one word changes by one store. Writers exclude each other by `owner`.
  *
@@ -26,22 +26,22 @@
  * written.
  *
  * Shared state, of struct change.
- *   owner         0, or who is writing (pid, and a time at which it was there, so that strangers of
- *                 another family can judge); by compare-and-swap.
+ *   owner         0, or the process that writes (pid, and a time at which it was there, so that
+ *                 strangers of another family can judge); by compare-and-swap.
  *   all others    the owner.
  * What stands in a segment may be written by strangers meanwhile, or be anything: every number is
  * read once into a local and judged before it is used.
  *
  * Invariants.
  *   L1  Slots are whole words, do not overlap, and lie between offsets and formats.
- *   L2  The sequence is odd only while it has an owner, who may be dead.
+ *   L2  The sequence is odd only while it has an owner, which may be dead.
  *   L3  While it is odd, index, format, kind and old are the item's before the change.
  *
  * If a member dies here: as owner with an even sequence it has changed nothing, or all; the next
  * writer takes its place. With an odd one the next reader or writer takes its place and puts the
  * old item back, which may be repeated by another if that one dies too.
  *
- * Owners are judged by their pid: those who write to one list must be in one pid namespace.
+ * Owners are judged by their pid: processes that write to one list must be in one pid namespace.
  */
 #include "mproc.h"
 
@@ -86,7 +86,7 @@ struct list {
     size_t size;
     size_t n;
     size_t last;           /* bytes of all slots */
-    struct change *change; /* NULL: made by somebody else */
+    struct change *change; /* NULL: the list was not made by this library */
     size_t saved;          /* bytes that the change can save, as they were judged */
 };
 
@@ -308,7 +308,7 @@ static void write_words(const struct place *p, const struct value *v) {
     mproc__store64(p->slot, v->format != 0 ? v->word : text_word(v, 0));
 }
 
-/* The format last, and None meanwhile, for those who do not look at the sequence. */
+/* The format last, and None meanwhile, for readers that do not look at the sequence. */
 static void write_all(const struct place *p, const struct value *v, uint64_t format) {
     bool same = mproc__peek64(p->format) == format && mproc__load_byte(p->kind) == v->kind;
     if (!same) {
@@ -321,13 +321,13 @@ static void write_all(const struct place *p, const struct value *v, uint64_t for
     }
 }
 
-/* ---------------------------------------------------------------- who writes */
+/* ---------------------------------------------------------------- writing */
 
 #define WHEN_BITS 42
 #define WHEN_MASK ((UINT64_C(1) << WHEN_BITS) - 1)
 #define WHEN_UNIT 20 /* 2^20 ns since boot: a millisecond */
 
-/* The calling process, in *out; never 0. Its slot knows who it is. */
+/* The calling process, in *out; never 0. Its slot has its pid and its birth. */
 static int self(uint64_t *out) {
     int r = mproc__family_need();
     if (r == 0) {
@@ -338,7 +338,7 @@ static int self(uint64_t *out) {
 }
 
 /* A moment of the last millisecond counts as that process' life: no pid comes round so soon. A
- * number that is no pid names nobody, who will never be done. */
+ * number that is no pid names a writer that will never be done. */
 static bool is_dead(uint64_t owner) {
     uint64_t when = ((owner & WHEN_MASK) + 1) << WHEN_UNIT;
     pid_t pid = (pid_t)(owner >> WHEN_BITS);
@@ -361,8 +361,8 @@ static void roll_back(const struct list *l) {
     mproc__store64(&c->sequence, mproc__peek64(&c->sequence) + 1);
 }
 
-/* One try. Nobody wakes who waits for an owner: it looks again after a slice, and whether it
- * lives. */
+/* One try. A thread that waits for an owner is not woken: after a slice it looks again, and whether
+ * the owner lives. */
 static bool try_own(struct change *c, uint64_t me, bool judge_owner) {
     uint64_t owner = mproc__load64(&c->owner);
     if (owner != 0 && (!judge_owner || !is_dead(owner))) {
@@ -526,7 +526,7 @@ static int read_item(const struct place *p, mproc_item *out, void *room, size_t 
     return read_text(p, format, out, room, size);
 }
 
-/* As a writer, who is alone. */
+/* By a writer, which is alone. */
 static int read_owned(const struct list *l, const struct place *p, mproc_item *out, void *room,
                       size_t size) {
     uint64_t me;
@@ -555,7 +555,7 @@ int mproc_shareable_list_get(mproc_shm *list, size_t i, mproc_item *out, void *r
             break;
         }
         r = read_item(&p, &item, room, size);
-        /* SYNC(list.begin): who has read a word of a change sees the odd number. */
+        /* SYNC(list.begin): a reader that has read a word of a change sees the odd number. */
         if (l.change == NULL || mproc__load64(&l.change->sequence) == before) {
             break;
         }

@@ -93,7 +93,7 @@ static int link_registered(const mproc_shm *shm) {
     return r;
 }
 
-/* A segment of a given name: nobody finds it before it is whole. */
+/* A segment of a given name: no process finds it before it is whole. */
 static int make_given(mproc_shm *shm, const void *contents, bool kept) {
     shm->fd = mproc__os_file_nameless(MPROC__SHM_PLACE, shm->mode);
     if (shm->fd < 0) {
@@ -371,7 +371,7 @@ static void keep_file(const char *name, uint64_t inode) {
     struct mproc__hand *hand = mproc__hand_get();
     if (inode != 0) {
         mproc__segment_forget(hand, name, inode);
-    } else { /* somebody else has unlinked it, and maybe somebody makes it anew right now */
+    } else { /* it was unlinked meanwhile, and may be made anew right now */
         struct mproc__segment *s = mproc__segment_claim(hand, name);
         if (s != NULL) {
             mproc__segment_review(hand, s);

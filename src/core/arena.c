@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The public face of heap.c. A block moves from the heap into the hand and from there to the program,
- * whose it is from then on: no member's death frees it.
+ * The public face of heap.c. A block moves from the heap into the hand and from there to the
+ * program. From then on it is the program's: no member's death frees it.
  */
 #include <string.h>
 

@@ -11,8 +11,9 @@
  * would be warm, a run's pages go back to the system before it is put away.
  *
  * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table`, `first`,
- * `room`, `limit` and `warm_max` never change. A description's small-block fields belong to its class (heap.c) while its
- * kind is SMALL; a run of length 1 turns from RUN to SMALL and back under the class' guard.
+ * `room`, `limit` and `warm_max` never change. A description's small-block fields belong to its
+ * class (heap.c) while its kind is SMALL; a run of length 1 turns from RUN to SMALL and back under
+ * the class' guard.
  *
  * Invariants.
  *   C1  The chunks below `top` are a gapless sequence of runs; above it all are VIRGIN.
@@ -21,9 +22,9 @@
  *   C4  No two free runs of one kind are adjacent.
  *   C5  `used` and `warm` are the sums over the runs of these kinds.
  *
- * If a member dies here: the guard's undo record puts everything back; a run that was being taken is
- * free, one that was being given back is still the caller's word's. The system calls that release
- * pages run outside the section, on a run that is allocated.
+ * If a member dies here: the guard's undo record puts everything back; a run that was being taken
+ * is free, one that was being given back is still the caller's word's. The system calls that
+ * release pages run outside the section, on a run that is allocated.
  */
 #include "core/chunk.h"
 

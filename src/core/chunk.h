@@ -63,8 +63,8 @@ static inline uint64_t mproc__chunk_length(uint64_t state) {
     return state >> 16;
 }
 
-/* Lays out: descriptions from `table` on, chunks from the next multiple of their size up to `end`, of
- * which `limit` may be in use at a time. */
+/* Lays out: descriptions from `table` on, chunks from the next multiple of their size up to `end`,
+ * of which `limit` may be in use at a time. */
 void mproc__chunks_init(struct mproc__chunks *chunks, uint64_t table, uint64_t end, uint64_t limit);
 /* From now on these are the family's; NULL: there are none any more. */
 void mproc__chunks_enter(struct mproc__chunks *chunks);

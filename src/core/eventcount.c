@@ -1,5 +1,5 @@
 /*
- * eventcount.c - sleeping until somebody else has done something
+ * eventcount.c - sleeping until another thread has done something
  *
  * SPDX-License-Identifier: MIT
  */

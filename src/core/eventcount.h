@@ -1,16 +1,16 @@
 /*
- * eventcount.h - sleeping until somebody else has done something
+ * eventcount.h - sleeping until another thread has done something
  *
  * SPDX-License-Identifier: MIT
  *
  * An event count (Reed and Kanodia, 1979) stands beside the words that a waiter looks at. A sleeper
- * announces itself, looks at those words once more, and sleeps while `signal` is what it was. Whoever
- * changes the words wakes it.
+ * announces itself, looks at those words once more, and sleeps while `signal` is what it was. A
+ * thread that changes the words wakes it.
  *
  * Shared state.
  *   signal     changes with every wake: the futex that sleepers sleep on.
- *   sleepers   1: somebody may sleep. A sleeper sets it. Whoever wakes clears it first, and sets it
- *              again if one was woken, because more may sleep.
+ *   sleepers   1: a thread may sleep. A sleeper sets it. A thread that wakes clears it first, and
+ *              sets it again if it woke one, because more may sleep.
  *
  * Invariant: a sleeper sleeps with `sleepers` set, or its slice ends.
  *
@@ -34,7 +34,8 @@ struct mproc__eventcount {
  * calls mproc__eventcount_sleep() if there is nothing for it. */
 static inline uint32_t mproc__eventcount_announce(struct mproc__eventcount *count) {
     uint32_t seen = mproc__load32(&count->signal); /* SYNC(eventcount.signal) */
-    /* SYNC(eventcount.sleepers): of two that announce and change first, then look, one sees the other. */
+    /* SYNC(eventcount.sleepers): of two that announce and change first, then look, one sees the
+     * other. */
     mproc__store32(&count->sleepers, 1);
     mproc__full_fence();
     return seen;
@@ -59,7 +60,7 @@ static inline void mproc__eventcount_wake(struct mproc__eventcount *count) {
     }
 }
 
-/* ---- the same under a mutex, which both sides hold when they look and change: no fence is needed */
+/* ---- the same under a mutex that both sides hold when they look and change: without a fence */
 
 static inline void mproc__eventcount_announce_locked(struct mproc__eventcount *count) {
     mproc__poke32(&count->sleepers, 1);

@@ -3,12 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The arena is a sealed memfd, mapped whole at one address in every member. The founder tries a short
- * list of addresses that programs, sanitizers included, leave free, and tells its children the one that
- * worked; a child maps it first thing, and an address that is taken there is MPROC_EADDRESS.
+ * The arena is a sealed memfd, mapped whole at one address in every member. The founder tries a
+ * short list of addresses that programs, sanitizers included, leave free, and tells its children
+ * the one that worked; a child maps it first thing, and an address that is taken there is
+ * MPROC_EADDRESS.
  *
- * Pages come as they are touched. A memfd has no file system limit behind it, so touching cannot raise
- * SIGBUS; what bounds the family is `limit`, checked when memory is allocated.
+ * Pages come as they are touched. A memfd has no file system limit behind it, so touching cannot
+ * raise SIGBUS; what bounds the family is `limit`, checked when memory is allocated.
  */
 #include "core/family.h"
 
@@ -48,7 +49,8 @@ int mproc__family_fd(void) {
 
 /* ---------------------------------------------------------------- founding */
 
-/* Bytes that the family may use: three quarters of what there is, or what MPROC_ARENA_LIMIT says. */
+/* Bytes that the family may use: three quarters of what there is, or what MPROC_ARENA_LIMIT
+ * says. */
 static uint64_t byte_limit(void) {
     uint64_t limit = mproc__os_memory_total() / 4 * 3;
     const char *text = getenv("MPROC_ARENA_LIMIT");
@@ -151,9 +153,9 @@ static bool read_invitation(struct invitation *out) {
     return good && out->token == mproc__token(mproc__token_number(out->token), out->token >> 32);
 }
 
-/* A stranger may have inherited the words in its environment: they mean nothing to it. But a child whose
- * starter has died meanwhile (-ESRCH) must not take itself for a program that the user has started. Only
- * a detached child carries on without a starter. */
+/* A stranger may have inherited the words in its environment: they mean nothing to it. But if the
+ * starter of a child has died meanwhile (-ESRCH), the child must not take itself for a program that
+ * the user has started. Only a detached child carries on without a starter. */
 static int take_reserved_place(const struct invitation *t) {
     struct mproc__slot *slot = mproc__token_slot(t->token);
     pid_t told = slot != NULL ? mproc__load_pid(&slot->pid) : 0;

@@ -12,7 +12,8 @@
 #include "core/shm_register.h"
 
 /* A child learns of its family by this environment variable: "fd:base:span:token:starter", all
- * hex. It is removed on attaching, and means nothing to a process whose reservation is not there. */
+ * hex. It is removed on attaching, and means nothing to a process whose reservation is not
+ * there. */
 #define MPROC__ENV "MPROC_FAMILY"
 #define MPROC__ENV_MAX 128
 
@@ -35,8 +36,8 @@ struct mproc__family {
 extern struct mproc__family *mproc__family; /* NULL: no member yet */
 
 /* Makes the process a member: of its starter's family if the environment names one, of a new one
- * otherwise. 1: came as a started child; 0; or an error. Not in a member. -ESRCH: came as a child whose
- * starter has died meanwhile; such a process should end. */
+ * otherwise. 1: came as a started child; 0; or an error. Not in a member. -ESRCH: came as a child
+ * whose starter has died meanwhile; such a process should end. */
 int mproc__family_begin(void);
 
 /* The arena's descriptor, to be passed to a spawned child. */

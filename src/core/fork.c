@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. fork() may be called by the program, by a library or by process.c. The handler before
- * it reserves a slot for the child and copies the caller's holds into it; the one in the child adopts
- * the slot; the one in the parent marks that the child is there, since only the child knows its pid.
- * While fork() runs, no other thread of the process changes the holds or the shared hand, whose copies
- * the child gets.
+ * How it works. fork() may be called by the program, by a library or by process.c. The handler
+ * before it reserves a slot for the child and copies the caller's holds into it; the one in the
+ * child adopts the slot; the one in the parent marks that the child is there, since only the child
+ * knows its pid. While fork() runs, no other thread of the process changes the holds or the shared
+ * hand, whose copies the child gets.
  *
  * Shared state: that of member.c.
  *
@@ -47,8 +47,8 @@ static void choose_slot(void) {
 }
 
 /* A child for which there is no slot, or whose parent died meanwhile, goes on without a family. The
- * locks are taken in the order in which every other call takes them: a thread may have the shared hand
- * and want to change its holds. */
+ * locks are taken in the order in which every other call takes them: a thread may have the shared
+ * hand and want to change its holds. */
 void mproc__fork_before(void) {
     forking.error = errno;
     choose_slot();

@@ -15,8 +15,8 @@ void mproc__fork_after_in_parent(void);
 /* False: there is no place in the family for the child. */
 bool mproc__fork_after_in_child(void);
 
-/* A starter that wants a certain slot for the child of its next fork() in this thread says so first;
- * it gives up the slot itself if fork() fails. */
+/* A starter that wants a certain slot for the child of its next fork() in this thread says so
+ * first; it gives up the slot itself if fork() fails. */
 void mproc__fork_next(uint64_t token);
 
 /* In the child of a fork-like call that ran no handlers: adopts, with no holds but those that the

@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. A guard is a robust mutex and an undo record. Inside the section every word is saved
- * before it is changed; setting `count` to 0 is the commit. Who takes the mutex over from a dead owner
- * puts the saved words back, newest first, before anything else. This one mechanism makes every shared
- * mutation of the core all-or-nothing: PostgreSQL and SQLite call such a record an undo or rollback
- * journal.
+ * How it works. A guard is a robust mutex and an undo record. Inside the section every word is
+ * saved before it is changed; setting `count` to 0 is the commit. A thread that takes the mutex
+ * from a dead owner puts the saved words back, newest first, before anything else. This one
+ * mechanism makes every shared mutation of the core all-or-nothing: PostgreSQL and SQLite call such
+ * a record an undo or rollback journal.
  *
  * Shared state, all written under the mutex only:
  *   count      entries of log in force.
@@ -15,15 +15,15 @@
  *
  * Invariants.
  *   G1  While the mutex is free, count is 0.
- *   G2  For i < count, log[i].word is an aligned word of the arena, and log[i].old its value when the
- *       section first saved it (or a later save, which an earlier entry precedes).
+ *   G2  For i < count, log[i].word is an aligned word of the arena, and log[i].old its value when
+ *       the section first saved it (or a later save, which an earlier entry precedes).
  *
- * A section that publishes a word commits by that very store: who takes over looks whether the word has
- * changed, and if so lets everything stand.
+ * A section that publishes a word commits by that very store. The next owner after a death looks
+ * whether the word has changed; if so it lets everything stand.
  *
- * If a member dies here: before count is raised the word is unchanged; after it, the next owner puts
- * it back; dying while putting back is harmless, since count stays and the same values are written
- * again. After count = 0 all changes stand.
+ * If a member dies here: before count is raised the word is unchanged; after it, the next owner
+ * puts it back; dying while putting back is harmless, since count stays and the same values are
+ * written again. After count = 0 all changes stand.
  *
  * What it does not do: nest. A thread is in one section at a time (its hand has one `guard`), so a
  * reaper can finish with a dead member's sections before it reads the member's hands.

@@ -42,8 +42,8 @@ static inline void mproc__guard_enter(struct mproc__guard *guard, struct mproc__
 }
 
 /* Commits by publishing: changes a word that others read without the guard. They may act on the new
- * value at once, so its store must be the commit itself: from then on nothing is rolled back. At most
- * once a section, as its last change. */
+ * value at once, so its store must be the commit itself: from then on nothing is rolled back. At
+ * most once a section, as its last change. */
 static inline void mproc__guard_publish(struct mproc__guard *guard, uint64_t *word,
                                         uint64_t value) {
     guard->undecided = mproc__peek64(word);

@@ -3,17 +3,17 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. A member's slot has a row of hands, each a cache line. A thread takes a free one with
- * its first call and keeps it until it ends. A thread that finds none free shares the last hand with
- * its likes, under a lock of the process, for the length of one call.
+ * How it works. A member's slot has a row of hands, each a cache line. A thread takes a free one
+ * with its first call and keeps it until it ends. A thread that finds none free shares the last
+ * hand with its likes, under a lock of the process, for the length of one call.
  *
  * Shared state.
  *   hands   the member's own; the reaper's once the member is dead.
  *   taken   which hands have a thread: private to the process, by compare-and-swap.
  *
- * If a member dies here: a move is three stores, in this order: `moving` names the target, the target
- * gets the block, the source is emptied. The reaper looks at `moving` and empties the source if the
- * target has the block already.
+ * If a member dies here: a move is three stores, in this order: `moving` names the target, the
+ * target gets the block, the source is emptied. The reaper looks at `moving` and empties the source
+ * if the target has the block already.
  */
 #include "core/hand.h"
 

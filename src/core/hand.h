@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A hand says enough for a reaper to finish or undo what its thread was doing. A thread takes a hand
- * when it first enters the library. `guard` is set before a guard is entered and cleared after it is
- * left. The other words hold blocks that are on their way between two places: they move from word to
- * word inside guarded sections only, so each block is always in exactly one place.
+ * A hand says enough for a reaper to finish or undo what its thread was doing. A thread takes a
+ * hand when it first enters the library. `guard` is set before a guard is entered and cleared after
+ * it is left. The other words hold blocks that are on their way between two places: they move from
+ * word to word inside guarded sections only, so each block is always in exactly one place.
  */
 #ifndef MPROC_HAND_H
 #define MPROC_HAND_H
@@ -63,8 +63,8 @@ void mproc__hand_leave(void);
 /* In a new process: the hand that the calling thread had was the parent's. */
 void mproc__hand_forget(void);
 
-/* Around fork(): keeps other threads out of the shared hand. `mine`: the hand that the caller has got;
- * if that is the shared one, the caller has locked it already. */
+/* Around fork(): keeps other threads out of the shared hand. `mine`: the hand that the caller has
+ * got; if that is the shared one, the caller has locked it already. */
 void mproc__hands_freeze(const struct mproc__hand *mine);
 void mproc__hands_thaw(void);
 

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A handle (of a process, a template, a segment) is memory of the process that made it. Its first word says
- * which kind it is, from its making until it is dropped.
+ * A handle (of a process, a template, a segment) is memory of the process that made it. Its first
+ * word says which kind it is, from its making until it is dropped.
  */
 #ifndef MPROC_HANDLE_H
 #define MPROC_HANDLE_H

@@ -3,22 +3,22 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. Sizes up to 32 KiB are rounded to one of 40 classes, four per doubling; a class divides
- * chunks into blocks of its size and keeps a list of the chunks that have room (slabs, Bonwick 1994).
- * A free block holds the address of the next one in its first word; blocks never used are not touched
- * ("bump"). Larger sizes are runs of chunks. There are no headers in blocks.
+ * How it works. Sizes up to 32 KiB are rounded to one of 40 classes, four per doubling; a class
+ * divides chunks into blocks of its size and keeps a list of the chunks that have room (slabs,
+ * Bonwick 1994). A free block holds the address of the next one in its first word; blocks never
+ * used are not touched ("bump"). Larger sizes are runs of chunks. There are no headers in blocks.
  *
- * Shared state. A class' `partial` and the small-block fields of its chunks' descriptions are under the
- * class' guard. A block belongs to whoever has the word that names it.
+ * Shared state. A class' `partial` and the small-block fields of its chunks' descriptions are under
+ * the class' guard. A block belongs to whoever has the word that names it.
  *
  * Invariants.
  *   H1  A SMALL chunk of a class is in its partial list exactly when used < capacity.
  *   H2  used + length of the free list == bump <= capacity.
  *   H3  Every free block lies in its chunk at a multiple of the class' size below bump.
  *
- * If a member dies here: the class' undo record puts all back. A chunk on its way between the class and
- * the chunk heap is in the hand's `run`, and its reaper gives it back. A freed block's first word is
- * saved as well, so that a block whose freeing was undone is as it was.
+ * If a member dies here: the class' undo record puts all back. A chunk on its way between the class
+ * and the chunk heap is in the hand's `run`, and its reaper gives it back. A freed block's first
+ * word is saved as well, so that a block whose freeing was undone is as it was.
  */
 #include "core/heap.h"
 
@@ -106,7 +106,7 @@ static MPROC__NOINLINE int refill(struct mproc__hand *hand, struct mproc__class 
         adopt_chunk(hand, c, class);
     }
     mproc__guard_leave(&c->guard, hand);
-    if (hand->run != 0) { /* somebody else was faster */
+    if (hand->run != 0) { /* another thread was faster */
         mproc__chunks_give(hand, &hand->run);
     }
     return 0;
@@ -162,7 +162,8 @@ static MPROC__INLINE void free_small(struct mproc__hand *hand, uint64_t number, 
     }
     mproc__guard_set(&c->guard, &d->used, d->used - 1);
     mproc__guard_set(&c->guard, word, 0);
-    /* An empty chunk goes back unless it is the class' only one with room: no thrashing at the edge. */
+    /* An empty chunk goes back unless it is the class' only one with room: no thrashing at the
+     * edge. */
     if (d->used == 0 && (d->next != 0 || d->prev != 0)) {
         list_remove(c, number);
         mproc__guard_set(&c->guard, &d->state, mproc__chunk_state(MPROC__CHUNK_RUN, 0, 1));
@@ -281,8 +282,8 @@ void mproc__heap_count(size_t *blocks, size_t *bytes) {
 
 /* ---------------------------------------------------------------- check */
 
-/* In the crash laboratory, which checks the arena after each death: whoever goes on using what was freed
- * finds rubbish there. The first word is the free list's. */
+/* In the crash laboratory, which checks the arena after each death: a member that goes on using a
+ * block that was freed finds rubbish there. The first word is the free list's. */
 static void spoil(uint64_t block, size_t size) {
 #ifdef MPROC_CRASH_POINTS
     memset((char *)(uintptr_t)block + sizeof(uint64_t), 0xdf, size - sizeof(uint64_t));

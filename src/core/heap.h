@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A block moves between the heap and a word of the arena in one step: either it is free and the word
- * is as it was, or it is allocated and the word holds its address. So no death can lose a block: there
- * is always a word that names it, and who inherits the word frees the block.
+ * A block moves between the heap and a word of the arena in one step: either it is free and the
+ * word is as it was, or it is allocated and the word holds its address. So no death can lose a
+ * block: there is always a word that names it, and the reaper of the word's owner frees the block.
  */
 #ifndef MPROC_HEAP_H
 #define MPROC_HEAP_H

@@ -14,8 +14,9 @@ extern MPROC__HIDDEN uint32_t
 /* mproc__family_begin(), once in a process: 0 for a member. */
 int mproc__family_join(void);
 
-/* In a forked child that could not become a member: forgets the family and unmaps the arena, so that
- * using inherited objects is a clean crash and not a silent corruption. It may found a family. */
+/* In a forked child that could not become a member: forgets the family and unmaps the arena, so
+ * that using inherited objects is a clean crash and not a silent corruption. It may found a
+ * family. */
 void mproc__family_leave(void);
 
 /* Joins on first use, as every `noun_new` does. */

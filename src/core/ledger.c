@@ -1,9 +1,10 @@
 /*
- * ledger.c - who takes part: a growing list of entries inside an object
+ * ledger.c - the members that take part: a growing list of entries inside an object
  *
  * SPDX-License-Identifier: MIT
  *
- * If a member dies here: a page is in its hand until it is the last page's `next` (mproc__hand_move).
+ * If a member dies here: a page is in its hand until it is the last page's `next`
+ * (mproc__hand_move).
  */
 #include "core/ledger.h"
 

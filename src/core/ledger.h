@@ -1,5 +1,5 @@
 /*
- * ledger.h - who takes part: a growing list of entries inside an object
+ * ledger.h - the members that take part: a growing list of entries inside an object
  *
  * SPDX-License-Identifier: MIT
  */
@@ -20,8 +20,8 @@ struct mproc__entry {
     uint32_t pad;
 };
 
-/* The first page stands in the object, the others are blocks. They stay until the object goes, so an
- * entry's address is good for as long. */
+/* The first page stands in the object, the others are blocks. They stay until the object goes, so
+ * an entry's address is good for as long. */
 struct mproc__ledger {
     uint64_t next; /* struct mproc__ledger *; 0: the last page */
     uint64_t pad;

@@ -1,5 +1,5 @@
 /*
- * listing.c - who the members are: the public functions that look at the table
+ * listing.c - the public functions that look at the table of members
  *
  * SPDX-License-Identifier: MIT
  *

@@ -7,8 +7,8 @@
 
 #define LOOKS 16 /* between two looks at the clock and at the peer's place, which cost more */
 
-/* On this CPU the peer cannot run while this thread looks. If this very thread changed the word last, the
- * next one may be who did so before. */
+/* A peer on this CPU cannot run while this thread looks. If this very thread changed the word last,
+ * the next change may come from the thread that did so before it. */
 static bool beside(const struct mproc__peer *peer) {
     bool myself = mproc__peek64(&peer->thread) == mproc__self_thread();
     return mproc__peek32(myself ? &peer->other_cpu : &peer->cpu) == (uint32_t)mproc__os_cpu();

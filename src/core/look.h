@@ -10,7 +10,8 @@
 #include "core/token.h"
 #include "system/base.h"
 
-/* Who changed a word last, and where it ran: hints about who will change it next, written by anybody. */
+/* Which thread changed a word last, and where it ran: hints about the thread that will change it
+ * next. Every thread that changes the word writes them. */
 struct mproc__peer {
     uint64_t thread;
     uint32_t cpu;
@@ -44,8 +45,8 @@ static inline bool mproc__look_changed(const struct mproc__look *look) {
     return ((mproc__load32(look->word) ^ look->seen) & look->mask) != 0;
 }
 
-/* Looks for as long as `spin` says that it pays. True: the word has changed. The caller tells `spin`
- * how long the wait was in the end, sleep included. */
+/* Looks for as long as `spin` says that it pays. True: the word has changed. The caller tells
+ * `spin` how long the wait was in the end, sleep included. */
 bool mproc__look_spin(const struct mproc__look *look, const struct mproc__spin *spin,
                       int64_t start);
 

@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The two steps of object.c in one call, for every `noun_new`: the object, and what fill() puts into
- * it, is in the hand until the caller holds it. If its maker dies in between, its reaper destroys it.
+ * The two steps of object.c in one call, for every `noun_new`: the object, and what fill() puts
+ * into it, is in the hand until the caller holds it. If its maker dies in between, its reaper
+ * destroys it.
  */
 #include "core/make.h"
 

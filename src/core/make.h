@@ -8,13 +8,14 @@
 
 #include "core/object.h"
 
-/* Puts an object's insides into it, between the two steps. 0, or a negative code: then what it has put
- * there so far is destroyed with the object. */
+/* Puts an object's insides into it, between the two steps. 0, or a negative code: then what it has
+ * put there so far is destroyed with the object. */
 typedef int (*mproc__fill_fn)(struct mproc__hand *hand, void *object, const void *arg);
 
-/* Both steps, and fill() between them (NULL: the object stays all zero behind the header). `out` is the
- * address of the constructor's result, a pointer to the noun: it is set to an object that the caller
- * holds once and has not shown to anybody yet. The errors of joining, -ENOMEM, those of fill(). */
+/* Both steps, and fill() between them (NULL: the object stays all zero behind the header). `out` is
+ * the address of the constructor's result, a pointer to the noun: it is set to an object that the
+ * caller holds once and has not shown to anybody yet. The errors of joining, -ENOMEM, those of
+ * fill(). */
 int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
                         const void *arg);
 

@@ -62,7 +62,8 @@ static int reserve(struct mproc__hand *hand, uint64_t parent, uint64_t *token) {
     return i < MPROC__MEMBERS ? 0 : MPROC_EMEMBERS;
 }
 
-/* Nobody may be waiting for a member that was forked by hand and died: births look after a few. */
+/* Perhaps no thread waits for a member that was forked by hand and died: each birth looks at a
+ * few. */
 static void look_after_some(void) {
     for (int i = 0; i < LOOK_AFTER; i++) {
         uint64_t turn = mproc__add64(&mproc__members->hint, 1);
@@ -143,7 +144,7 @@ int mproc__member_adopt(uint64_t token) {
     if (mproc__os_tid() == mproc__os_pid()) { /* other threads may end before their process */
         mproc__os_life_begin(&slot->life);
     }
-    /* SYNC(slot.state): who it is and the sign of its life, before it is LIVE. */
+    /* SYNC(slot.state): its pid and the sign of its life, before it is LIVE. */
     if (!mproc__cas64(&slot->state, &state, mproc__token_state(token, MPROC__SLOT_LIVE))) {
         return MPROC_ESTRANGER;
     }
@@ -152,7 +153,7 @@ int mproc__member_adopt(uint64_t token) {
 }
 
 int mproc__member_found(void) {
-    struct mproc__hand first = {0}; /* private: nobody else is there to reap it */
+    struct mproc__hand first = {0}; /* private: no other member is there to reap it */
     uint64_t token;
     int r = reserve(&first, 0, &token);
     if (r == 0) {

@@ -4,42 +4,45 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. The word is 0 or names its owner; the kernel's futex sleeps on its low half.
- * Acquiring is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only while
- * the owner was last seen on another CPU, and for as long as spinning paid lately. For a user's lock
- * it makes REST and more pauses between two looks, which leaves the cache line to the owner. Then the
- * waiter marks the word and sleeps, in slices. After each slice it looks whether the owner still lives.
+ * Acquiring is one compare-and-swap, releasing one exchange. A waiter first spins: briefly, only
+ * while the owner was last seen on another CPU, and for as long as spinning paid lately. For a
+ * user's lock it makes REST and more pauses between two looks, which leaves the cache line to the
+ * owner. Then the waiter marks the word and sleeps, in slices. After each slice it looks whether
+ * the owner still lives.
  *
- * A user's lock is fair in the long run. (The library's own sections are too short for that to pay.)
- * Normally the first thread that tries gets the lock, which is what makes it fast: a sleeper that is
- * woken needs 5 to 20 us to come, and another thread may have had the lock a hundred times meanwhile.
- * But a sleeper that has waited for STARVING says so in the word. The next release then keeps the
- * mutex for the sleepers that starve, and wakes one of them: no other thread gets it before. When no
- * such sleeper is there any more, the release frees the mutex after all. So from its first look past
- * STARVING on, a waiter loses only to others that starve as well. A thread that got the mutex begins
- * anew, so each waiter costs at most one hand-over in each such span.
+ * A user's lock is fair in the long run. (The library's own sections are too short for that to
+ * pay.) Normally the first thread that tries gets the lock, which is what makes it fast: a sleeper
+ * that is woken needs 5 to 20 us to come, and another thread may have had the lock a hundred times
+ * meanwhile. But a sleeper that has waited for STARVING says so in the word. The next release then
+ * keeps the mutex for the sleepers that starve, and wakes one of them: no other thread gets it
+ * before. When no such sleeper is there any more, the release frees the mutex after all. So from
+ * its first look past STARVING on, a waiter loses only to others that starve as well. A thread that
+ * got the mutex begins anew, so each waiter costs at most one hand-over in each such span.
  *
  *     free --cas--> owned --release--> free
  *                     |
  *                     +--release, a sleeper starves--> kept --by one that starves--> owned
  *
  * Shared state.
- *   word   Any thread that acquires, releases or marks it changes it by an atomic read-modify-write. An
- *          owner that holds it briefly releases it by a store. While it is kept, its high half is the
- *          time at which that began, in ms. A look without the mutex is safe: every decision that
- *          follows from one is a compare-and-swap against what was seen.
+ *   word   Any thread that acquires, releases or marks it changes it by an atomic
+ *          read-modify-write. An owner that holds it briefly releases it by a store. While it is
+ *          kept, its high half is the time at which that began, in ms. A look without the mutex is
+ *          safe: every decision that follows from one is a compare-and-swap against what was seen.
  *
  * Invariants.
  *   M1  The low 16 bits are 0 exactly when nobody owns it; then the whole low half is 0 or KEPT.
- *   M2  While a thread sleeps on it, bit 31 is set, or another thread is about to wake a sleeper, or
- *       died before it did: then the slice ends that last sleep.
- *   M3  While it is kept, a sleeper that starves was woken and is on its way, or another thread is about
- *       to wake it or to free the mutex, or one of these died. In the last case a sleeper takes it when
- *       its slice ends, because it has waited long enough then, and any other thread after KEEP.
- *   M4  A word that says BRIEF is never marked, and changed by nobody but its owner while that lives.
+ *   M2  While a thread sleeps on it, bit 31 is set, or another thread is about to wake a sleeper,
+ *       or died before it did: then the slice ends that last sleep.
+ *   M3  While it is kept, a sleeper that starves was woken and is on its way, or another thread is
+ *       about to wake it or to free the mutex, or one of these died. In the last case a sleeper
+ *       takes it when its slice ends, because it has waited long enough then, and any other thread
+ *       after KEEP.
+ *   M4  A word that says BRIEF is never marked, and changed by nobody but its owner while that
+ *       lives.
  *
  * If a member dies here.
- *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token dead
- *   and swaps its own in; one of several waiters wins. Between release and wake: M2, M3.
+ *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token
+ *   dead and swaps its own in; one of several waiters wins. Between release and wake: M2, M3.
  */
 #include "core/mutex.h"
 
@@ -89,19 +92,20 @@ static bool kept_in_vain(uint64_t word) {
 
 static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
-/* While this thread spins, an owner on the same CPU cannot run. If the owner is this very member, the
- * lock may be a signal, which another member will release: lock.c may know from where. A mutex that is
- * kept has no owner: its next one is being woken, and spinning does not speed that up. */
+/* While this thread spins, an owner on the same CPU cannot run. If the owner is this very member,
+ * the lock may be a signal, which another member will release: lock.c may know from where. A mutex
+ * that is kept has no owner: its next one is being woken, and spinning does not speed that up. */
 static bool spinning_may_pay(uint64_t word, uint64_t mine) {
     return !is_kept(word) && (word == 0 || (word & CPU_MASK) != (mine & CPU_MASK) ||
                               token_of(word) == token_of(mine));
 }
 
-/* Pauses until the next look. Each look takes the cache line from the owner, whose next step then waits
- * for it: two threads that want a lock again and again would fetch the line with every section. A waiter
- * that looks seldom, and ever less often, lets the owner have dozens of sections in a row. That pays
- * most on CPUs that are far from each other. It is useless where the owner will not want the lock again
- * at once: when the lock is a signal, after notify(), and in a section of the library. */
+/* Pauses until the next look. Each look takes the cache line from the owner, whose next step then
+ * waits for it: two threads that want a lock again and again would fetch the line with every
+ * section. A waiter that looks seldom, and ever less often, lets the owner have dozens of sections
+ * in a row. That pays most on CPUs that are far from each other. It is useless where the owner will
+ * not want the lock again at once: when the lock is a signal, after notify(), and in a section of
+ * the library. */
 static unsigned pauses_to_look(uint64_t word, uint64_t mine, enum mproc__mutex_for whom,
                                unsigned *rest) {
     if (whom != MPROC__FOR_USER || token_of(word) == token_of(mine)) {
@@ -133,8 +137,8 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
     }
 }
 
-/* Makes sure that the owner will wake a sleeper, in the end the caller. An owner that holds it briefly
- * is about to leave anyway. False: the word has changed. */
+/* Makes sure that the owner will wake a sleeper, in the end the caller. An owner that holds it
+ * briefly is about to leave anyway. False: the word has changed. */
 static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) {
     if (*word & BRIEF) {
         return true;
@@ -147,7 +151,8 @@ static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) 
     return true;
 }
 
-/* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an error. */
+/* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an
+ * error. */
 static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
                       struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom) {
     int64_t slice = mproc__slice(slices);
@@ -250,8 +255,8 @@ int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeou
     return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, dead);
 }
 
-/* Keeps the mutex for a sleeper that starves, or frees it after all if there is none any more. False:
- * the word is another than the caller thinks. */
+/* Keeps the mutex for a sleeper that starves, or frees it after all if there is none any more.
+ * False: the word is another than the caller thinks. */
 static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
     uint64_t kept = now_ms() << 32 | KEPT;
     if (!mproc__cas64(&mutex->word, &word, kept)) {
@@ -264,8 +269,8 @@ static bool hand_over(struct mproc__mutex *mutex, uint64_t word) {
     return true;
 }
 
-/* After the mutex was freed with marks. A sleeper that said that it starves while the mutex was being
- * freed gets it too, or has to say so again. */
+/* After the mutex was freed with marks. A sleeper that said that it starves while the mutex was
+ * being freed gets it too, or has to say so again. */
 static void wake(struct mproc__mutex *mutex, uint64_t word) {
     if (word & STARVED) {
         if (hand_over(mutex, 0) || mproc__os_futex_wake_of(futex_of(mutex), 1, STARVES) == 1) {

@@ -15,17 +15,17 @@ struct mproc__mutex {
     uint64_t word;
 };
 
-#define MPROC__MUTEX_WAITERS UINT64_C(0x80000000) /* somebody may sleep */
+#define MPROC__MUTEX_WAITERS UINT64_C(0x80000000) /* a thread may sleep */
 #define MPROC__MUTEX_STARVED UINT64_C(0x40000000) /* one of the sleepers starves */
-#define MPROC__MUTEX_BRIEF UINT64_C(0x20000000)   /* held for a few instructions: nobody marks it */
+#define MPROC__MUTEX_BRIEF UINT64_C(0x20000000)   /* held for a few instructions: never marked */
 #define MPROC__MUTEX_CPU UINT64_C(0x1fff0000)     /* where the owner was when it acquired */
 #define MPROC__MUTEX_CPU_SHIFT 16
 #define MPROC__MUTEX_OWNER UINT64_C(0xffff) /* 0 in a word that is not: kept for one that starves */
 
-/* Whose it is, which says how it is waited for. */
+/* What the mutex is for, which says how a thread waits for it. */
 enum mproc__mutex_for {
-    MPROC__FOR_SECTION, /* a section of the library: too short for a hand-over to pay */
-    MPROC__FOR_USER, /* a user's lock: a sleeper that starves is next; -EINTR after a signal handler */
+    MPROC__FOR_SECTION,     /* a section of the library: too short for a hand-over to pay */
+    MPROC__FOR_USER,        /* a user's lock: a starving sleeper is next; -EINTR after a handler */
     MPROC__FOR_USER_ALWAYS, /* the same, whatever handlers run */
 };
 
@@ -40,14 +40,14 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
     return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
 }
 
-/* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner died;
- * -ETIMEDOUT; -EINTR. `dead`, if not NULL, gets the token of the owner that died. */
+/* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner
+ * died; -ETIMEDOUT; -EINTR. `dead`, if not NULL, gets the token of the owner that died. */
 int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                       enum mproc__mutex_for whom, uint64_t *dead);
 /* The same, but sleeps at once: the thread that will release it needs this CPU. */
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                        enum mproc__mutex_for whom, uint64_t *dead);
-/* Somebody may wait for it, or nobody has it. */
+/* The slow way: a thread may wait for it, or it is not held. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
 /* `mine` is mproc__mutex_mine(). A mere try of a held one writes nothing. */
@@ -64,7 +64,7 @@ static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeo
     return mproc__mutex_try(mutex, mine) ? 0 : mproc__mutex_wait(mutex, mine, timeout, whom, dead);
 }
 
-/* 0, or MPROC_ENOTHELD when nobody has it. */
+/* 0, or MPROC_ENOTHELD when it is not held. */
 static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
     uint64_t word = mproc__peek64(&mutex->word);
     /* SYNC(mutex.word) */
@@ -75,9 +75,9 @@ static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
 }
 
 /*
- * Holding a mutex for a few instructions costs one atomic step less: nobody may mark the word, so a plain
- * store frees it. A thread that waits looks again soon. False: it is not free. Between the two there must
- * be nothing that can wait or fail.
+ * Holding a mutex for a few instructions costs one atomic step less: no thread marks the word, so a
+ * plain store frees it. A thread that waits looks again soon. False: it is not free. Between the
+ * two there must be nothing that can wait or fail.
  */
 static inline bool mproc__mutex_acquire_briefly(struct mproc__mutex *mutex) {
     uint64_t word = mproc__peek64(&mutex->word);
@@ -88,7 +88,7 @@ static inline void mproc__mutex_release_briefly(struct mproc__mutex *mutex) {
     mproc__store64(&mutex->word, 0); /* SYNC(mutex.word) */
 }
 
-/* The owner's token of a word, 0: nobody has it. */
+/* The owner's token in a word; 0: it is not held. */
 static inline uint64_t mproc__mutex_token(uint64_t word) {
     const uint64_t others =
         MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED | MPROC__MUTEX_BRIEF | MPROC__MUTEX_CPU;

@@ -1,25 +1,27 @@
 /*
- * object.c - shared objects with holds: who keeps what alive
+ * object.c - shared objects with holds: which members keep what alive
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. An object is a block of the arena that starts with struct mproc__object. Every member
- * that uses it has one record with the count of its holds; records hang in a list of the object and in
- * a list of the member. With the last record the object goes. So the death of a member gives back
- * exactly what it held, and no count can be lost: the records are the count.
+ * How it works. An object is a block of the arena that starts with struct mproc__object. Every
+ * member that uses it has one record with the count of its holds; records hang in a list of the
+ * object and in a list of the member. With the last record the object goes. So the death of a
+ * member gives back exactly what it held, and no count can be lost: the records are the count.
  *
  * Shared state: object->holds, all records and slot->holds, under the registry's guard.
  *
  * Invariants.
  *   O1  A record in use (object != 0) is in its object's list and in its member's, once each.
  *   O2  An object has at most one record per member; count >= 1.
- *   O3  An object without records is named by one word, a hand's `unheld` or `message`, or a queue's.
+ *   O3  An object without records is named by one word, a hand's `unheld` or `message`, or a
+ *       queue's.
  *   O4  prev_of_member and next_of_member agree.
  *
- * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its last
- * record went into `unheld` in the same section, and the reaper goes on destroying it.
+ * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its
+ * last record went into `unheld` in the same section, and the reaper goes on destroying it.
  *
- * The records of an object are searched one after the other: there are as many as members that use it.
+ * The records of an object are searched one after the other: there are as many as members that use
+ * it.
  */
 #include "core/object.h"
 
@@ -29,7 +31,7 @@
 #include "core/heap.h"
 #include "core/token.h"
 
-/* Of this process alone: fork() copies the lists of a member whose other threads stand still. */
+/* Private to this process: while fork() copies a member's list, its other threads stand still. */
 static pthread_mutex_t frozen = PTHREAD_MUTEX_INITIALIZER;
 
 static struct mproc__registry *registry;
@@ -120,8 +122,8 @@ static void unlink_hold(struct mproc__slot *slot, struct mproc__hold *h) {
     set(&h->object, 0);
 }
 
-/* Takes a record out of both lists; what is to be freed then moves into the hand: the record, unless
- * it is the object's own, and the object, if that was its last. */
+/* Takes a record out of both lists; what is to be freed then moves into the hand: the record,
+ * unless it is the object's own, and the object, if that was its last. */
 static void retire(struct mproc__hand *hand, struct mproc__slot *slot, struct mproc__hold *h,
                    uint64_t *object_word) {
     struct mproc__object *object = object_at(h->object);
@@ -136,7 +138,8 @@ static void retire(struct mproc__hand *hand, struct mproc__slot *slot, struct mp
 
 /* ---------------------------------------------------------------- taking */
 
-/* A hold for a member that has none yet may need a record: one is ready in hand->node afterwards. */
+/* A hold for a member that has none yet may need a record: one is ready in hand->node
+ * afterwards. */
 static int prepare_node(struct mproc__hand *hand) {
     return mproc__heap_alloc(hand, sizeof(struct mproc__hold), &hand->node);
 }
@@ -205,7 +208,8 @@ int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
         if (r != 0) {
             return r;
         }
-        /* Each of the parent's handles has a copy in the child, beside what it was given by name. */
+        /* Each of the parent's handles has a copy in the child, beside what it was given by
+         * name. */
         enter(hand);
         struct mproc__hold *childs = find(object_at(h->object), token);
         set(&childs->count, childs->count + h->count - 1);
@@ -333,7 +337,8 @@ void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {
     }
     struct mproc__object *object = object_at(*word);
     mproc__destroy_fn destroy = mproc__destroyers[object->kind];
-    mproc__poke32(&object->magic, MPROC__OBJECT_DEAD); /* who still has its address is told */
+    mproc__poke32(&object->magic,
+                  MPROC__OBJECT_DEAD); /* a caller that still has its address is told */
     if (destroy != NULL) {
         destroy(hand, object);
     }

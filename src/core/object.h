@@ -1,5 +1,5 @@
 /*
- * object.h - shared objects with holds: who keeps what alive
+ * object.h - shared objects with holds: which members keep what alive
  *
  * SPDX-License-Identifier: MIT
  */
@@ -64,8 +64,9 @@ static inline bool mproc__object_is(const void *pointer, enum mproc__kind kind) 
            mproc__object_looks(pointer, kind);
 }
 
-/* What a public function asks of the object that it is given. Debug builds assert that it is one of the
- * kind; release builds do as much as costs nothing, and the function does nothing when it is none. */
+/* What a public function asks of the object that it is given. Debug builds assert that it is one of
+ * the kind; release builds do as much as costs nothing, and the function does nothing when it is
+ * none. */
 #define mproc__expect(pointer, kind)                                                               \
     (assert(mproc__object_is((pointer), (kind))),                                                  \
      mproc__likely(mproc__object_looks((pointer), (kind))))
@@ -82,15 +83,15 @@ void mproc__registry_init(struct mproc__registry *registry);
 void mproc__registry_enter(struct mproc__registry *registry);
 
 /*
- * Making an object takes two steps. alloc puts an object of `size` bytes, all zero behind the header,
- * into hand->unheld: whatever its maker adds to it is destroyed with it if the maker dies. adopt then
- * gives the caller its first hold and empties the word.
+ * Making an object takes two steps. alloc puts an object of `size` bytes, all zero behind the
+ * header, into hand->unheld: whatever its maker adds to it is destroyed with it if the maker dies.
+ * adopt then gives the caller its first hold and empties the word.
  */
 int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t size);
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
 
-/* An object inside another one, in a word of that: it has no holds, and goes with its owner, whose
- * destroyer destroys it by the word. All zero behind the header. */
+/* Makes an object inside another one, in a word of that. It has no holds and goes with the other:
+ * that one's destructor destroys it by the word. All zero behind the header. */
 int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
                        uint64_t *word);
 
@@ -98,8 +99,8 @@ int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t s
  * happened: 0: other members hold it too; -EINVAL: the caller does not. */
 int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
 
-/* What destroys the insides of an object of a kind: it frees word by word, so that it can be resumed
- * by somebody else at any point. NULL in the table: nothing inside. */
+/* What destroys the insides of an object of a kind. It frees word by word, so that a reaper can go
+ * on with it at any point. NULL in the table: nothing is inside. */
 typedef void (*mproc__destroy_fn)(struct mproc__hand *hand, void *object);
 extern const mproc__destroy_fn mproc__destroyers[MPROC__KINDS];
 

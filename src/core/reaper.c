@@ -4,21 +4,22 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. A member that exits is noticed and reaped exactly as one that was killed: by its
- * parent when that collects its status, or by whoever needs what it held. First the sections that the
- * dead member was in are left, so that its hands are what the last committed section left. Then its
- * hands are emptied. Then its holds, its files and its arguments are given back, and the slot is free.
+ * parent when that collects its status, or by whoever needs what it held. First the sections that
+ * the dead member was in are left, so that its hands are what the last committed section left. Then
+ * its hands are emptied. Then its holds, its files and its arguments are given back, and the slot
+ * is free.
  *
  * Shared state.
- *   slot->state   UNBORN or LIVE -> DYING by the reaper, by compare-and-swap: an adopting child may be
- *                 faster. DYING -> FREE under the members' guard.
+ *   slot->state   UNBORN or LIVE -> DYING by the reaper, by compare-and-swap: an adopting child may
+ *                 be faster. DYING -> FREE under the members' guard.
  *   slot->*       the member's until it dies, the reaper's from then on.
  *   reaper        a mutex: members are reaped one after the other.
  *
  * Invariants.
  *   P3  A FREE slot holds nothing: no records, no args, empty hands.
  *
- * If a member dies here: the slot stays DYING, and the reaper mutex has a dead owner. The next reaper
- * goes on: each step empties a word.
+ * If a member dies here: the slot stays DYING, and the reaper mutex has a dead owner. The next
+ * reaper goes on: each step empties a word.
  */
 #include "core/reaper.h"
 
@@ -113,7 +114,7 @@ void mproc__reap_dead(uint64_t token) {
     leave(hand);
 }
 
-/* True: the member has ended, and nobody but a reaper changes its slot from now on. */
+/* True: the member has ended, and only a reaper changes its slot from now on. */
 static bool set_dying(struct mproc__slot *slot, uint64_t token) {
     uint64_t state = mproc__load64(&slot->state);
     while (state >> 8 == token >> 32) {

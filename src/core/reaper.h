@@ -28,7 +28,8 @@ extern MPROC__HIDDEN struct mproc__members *mproc__members;
 void mproc__members_init(struct mproc__members *members);
 void mproc__members_enter(struct mproc__members *members);
 
-/* Reaps that member if the system says that it has ended. True: it is gone (by whomever's doing). */
+/* Reaps that member if the system says that it has ended. True: it is gone (by whomever's
+ * doing). */
 bool mproc__reap_if_dead(uint64_t token);
 
 /* The same when the caller knows that the member has ended: it has collected the child's status, or

@@ -5,30 +5,32 @@
  *
  * Shared state.
  *   first, next  the register's list; under its guard.
- *   inode, busy  of an entry: written by the member whose token is in `busy`; who finds 0 there may write
- *                its own token, under the guard.
- *   doubt        of an entry: set by who unlinks the name while another member is busy with it; under the
- *                guard.
+ *   inode, busy  of an entry: the member whose token is in `busy` writes them. A member that finds
+ *                0 there may write its own token, under the guard.
+ *   doubt        of an entry: a member that unlinks the name while another member is busy with it
+ *                sets it, under the guard.
  *   count        of the entries; under the guard.
- *   limit        of count, from which on a new entry has all others reviewed first; under the guard.
+ *   limit        of count, from which on a new entry has all others reviewed first; under the
+ *                guard.
  *
  * Invariants.
  *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0 unless it is busy.
  *   S2  There is one entry of an inode at most.
- *   S3  A name that a member of the family made and did not unlink is in the register, unless it was
- *       made to be kept.
+ *   S3  A name that a member of the family made and did not unlink is in the register, unless it
+ *       was made to be kept.
  *   S4  count is the length of the list.
  *   S5  A busy entry is taken out only by the member whose token it bears, or by its reaper.
  *
- * What strangers unlink nobody tells the register. Its entries are reviewed when there are twice as many as
- * after the last time, so a look at a file is paid for by a file made, and entries of files that have gone are
- * at most half of them.
+ * What strangers unlink nobody tells the register. Its entries are reviewed when there are twice as
+ * many as after the last time, so a look at a file is paid for by a file made, and entries of files
+ * that have gone are at most half of them.
  *
- * If a member dies here: while it makes or unlinks a name, the entry bears its token. The reaper looks
- * whether that file is there and keeps or drops the entry; a file without an inode in its entry goes,
- * since nobody but the dead knew its name (a file of somebody else's could only be there if it had the
- * same 32 random bits). A member that dies after it has unlinked a name that another one was busy with may
- * leave an entry without a file, until that one closes its handle or dies. The nameless file of a dead maker goes with its descriptor.
+ * If a member dies here: while it makes or unlinks a name, the entry bears its token. The reaper
+ * looks whether that file is there and keeps or drops the entry; a file without an inode in its
+ * entry goes, since nobody but the dead knew its name (a file of somebody else's could only be
+ * there if it had the same 32 random bits). A member that dies after it has unlinked a name that
+ * another one was busy with may leave an entry without a file, until that one closes its handle or
+ * dies. The nameless file of a dead maker goes with its descriptor.
  */
 #include "core/shm_register.h"
 
@@ -73,7 +75,8 @@ static uint64_t *find(const char *name, uint64_t inode) {
     return NULL;
 }
 
-/* Under one name there may be older entries, of files that strangers have unlinked: the first counts. */
+/* Under one name there may be older entries, of files that strangers have unlinked: the first
+ * counts. */
 static struct mproc__segment *find_named(const char *name) {
     for (uint64_t i = shms->first; i != 0; i = segment_at(i)->next) {
         if (strcmp(segment_at(i)->name, name) == 0) {
@@ -100,7 +103,8 @@ static void take_out(struct mproc__hand *hand, uint64_t *link) {
 
 /* ---------------------------------------------------------------- reviewing all */
 
-/* Makes the next entry that nobody is at the caller's, behind one that is, or from the first (NULL) on. */
+/* Makes the next entry that no member is busy with the caller's: behind `owned`, which is, or from
+ * the first on (NULL). */
 static struct mproc__segment *claim_behind(struct mproc__hand *hand, struct mproc__segment *owned) {
     mproc__guard_enter(&shms->guard, hand);
     struct mproc__segment *s = segment_at(owned != NULL ? owned->next : shms->first);
@@ -133,8 +137,8 @@ static void review_all(struct mproc__hand *hand) {
 
 /* ---------------------------------------------------------------- the register */
 
-/* Enters a file whose name is about to be there, or that is there and not yet ours; the entry is the
- * caller's until it is settled. *out is NULL if the file is ours already. */
+/* Enters a file whose name is about to be there, or that is there and not yet ours; the entry is
+ * the caller's until it is settled. *out is NULL if the file is ours already. */
 int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t inode,
                          struct mproc__segment **out) {
     size_t length = strlen(name);
@@ -177,8 +181,8 @@ void mproc__segment_drop(struct mproc__hand *hand, struct mproc__segment *owned)
     mproc__heap_free(hand, &hand->block);
 }
 
-/* An entry that is the caller's becomes everybody's. False: somebody has unlinked the name meanwhile, so
- * it is the caller's still. */
+/* The caller is no longer busy with its entry. False: another member has unlinked the name
+ * meanwhile, so the entry is still the caller's. */
 static bool release(struct mproc__hand *hand, struct mproc__segment *owned) {
     mproc__guard_enter(&shms->guard, hand);
     bool doubt = owned->doubt != 0;
@@ -206,8 +210,8 @@ void mproc__segment_settle(struct mproc__hand *hand, struct mproc__segment *owne
     }
 }
 
-/* Makes the entry of a name the caller's. NULL: there is none, or whoever is at it is told to look again
- * before it says that the name is there. */
+/* Makes the entry of a name the caller's. NULL: there is none, or whoever is at it is told to look
+ * again before it says that the name is there. */
 struct mproc__segment *mproc__segment_claim(struct mproc__hand *hand, const char *name) {
     if (mproc__peek64(&shms->first) == 0) {
         return NULL;

@@ -24,9 +24,8 @@ struct mproc__segment {
     uint64_t
         busy; /* token of the member that is making or unlinking the name right now, whose entry
                        it is meanwhile; 0: the name is there as far as the family knows */
-    uint64_t
-        doubt;   /* 1: somebody has unlinked the name while the entry was busy; under the guard */
-    char name[]; /* without a slash; constant */
+    uint64_t doubt; /* 1: the name was unlinked while the entry was busy; under the guard */
+    char name[];    /* without a slash; constant */
 };
 
 struct mproc__shms {
@@ -64,8 +63,8 @@ void mproc__shms_reap(struct mproc__hand *hand, uint64_t token);
 
 int mproc__shms_check(char *why, size_t size);
 
-/* Enters a file whose name is about to be there, or that is there and not yet ours; the entry is the
- * caller's until it is settled. *out is NULL if the file is ours already. -ENOMEM. */
+/* Enters a file whose name is about to be there, or that is there and not yet ours; the entry is
+ * the caller's until it is settled. *out is NULL if the file is ours already. -ENOMEM. */
 int mproc__segment_enter(struct mproc__hand *hand, const char *name, uint64_t inode,
                          struct mproc__segment **out);
 
@@ -78,8 +77,8 @@ void mproc__segment_drop(struct mproc__hand *hand, struct mproc__segment *owned)
 /* An entry that is the caller's stays or goes, as its file does. */
 void mproc__segment_review(struct mproc__hand *hand, struct mproc__segment *owned);
 
-/* Makes the entry of a name the caller's. NULL: there is none, or whoever is at it is told to look again
- * before it says that the name is there. */
+/* Makes the entry of a name the caller's. NULL: there is none, or whoever is at it is told to look
+ * again before it says that the name is there. */
 struct mproc__segment *mproc__segment_claim(struct mproc__hand *hand, const char *name);
 
 /* Takes out the entry of a file that has lost its name; one that is busy stays. */

@@ -3,10 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Sleeping and being woken costs 5 to 20 us here, looking again costs nothing but the CPU: so a waiter
- * looks for a while first, as long as waiting lately took, when that was short. It learns from every
- * wait, those that ended in sleep too: else a budget that once became too small would never grow again.
- * When waits are long (WORTH) it hardly looks at all, and leaves the CPU to whom it waits for.
+ * Sleeping and being woken costs 5 to 20 us here, looking again costs nothing but the CPU: so a
+ * waiter looks for a while first, as long as waiting lately took, when that was short. It learns
+ * from every wait, those that ended in sleep too: else a budget that once became too small would
+ * never grow again. When waits are long (WORTH) it hardly looks at all, and leaves the CPU to the
+ * thread that it waits for.
  */
 #ifndef MPROC_SPIN_H
 #define MPROC_SPIN_H

@@ -1,5 +1,5 @@
 /*
- * token.c - who the caller is, who the others are, and who of them lives
+ * token.c - which member the caller is, and which members live
  *
  * SPDX-License-Identifier: MIT
  *
@@ -36,7 +36,7 @@ uint64_t mproc__thread_ask(void) {
     return mproc__thread_id;
 }
 
-/* ---------------------------------------------------------------- who lives */
+/* ---------------------------------------------------------------- which members live */
 
 static bool has_slot(pid_t pid) {
     for (uint32_t i = 0; i < mproc__table_top(); i++) {
@@ -62,9 +62,9 @@ static bool children_known(pid_t parent) {
     return true;
 }
 
-/* A forked child that was killed before it could say its pid is not among its parent's children. One
- * that lives is, and has no slot of its own until it has said its pid. The look is made twice, because
- * a child whose thread ends moves to another thread's list. */
+/* A forked child that was killed before it could say its pid is not among its parent's children.
+ * One that lives is, and has no slot of its own until it has said its pid. The look is made twice,
+ * because a child whose thread ends moves to another thread's list. */
 static bool died_unknown(const struct mproc__slot *slot) {
     for (int i = 0; i < 2; i++) {
         /* SYNC(slot.pid) */

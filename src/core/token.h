@@ -1,5 +1,5 @@
 /*
- * token.h - who the caller is, who the others are, and who of them lives
+ * token.h - which member the caller is, and which members live
  *
  * SPDX-License-Identifier: MIT
  *
@@ -89,11 +89,12 @@ static inline struct mproc__slot *mproc__token_slot(uint64_t token) {
     return state >> 8 == token >> 32 && (state & 0xff) != MPROC__SLOT_FREE ? slot : NULL;
 }
 
-/* True: that member lives, which a look at memory has told. False: it does not, or the system has to
- * be asked. */
+/* True: that member lives, which a look at memory has told. False: it does not, or the system has
+ * to be asked. */
 bool mproc__token_alive(uint64_t token);
 
-/* True when the member has ended, orderly or not. "No" is a look at memory; "yes" costs some 15 us. */
+/* True when the member has ended, orderly or not. "No" is a look at memory; "yes" costs some 15
+ * us. */
 bool mproc__token_dead(uint64_t token);
 
 /* ---- the caller */

@@ -4,13 +4,13 @@
  * SPDX-License-Identifier: MIT
  *
  * How children follow their parent. The kernel can send a signal when the parent ends, but sends it
- * also when merely the thread ends that made the child. So the signal is not a deadly one: its handler
- * compares the parent's pid, which the kernel has changed before it sends, and kills its own process
- * only if the parent is really gone. A parent that ended before the arrangement is noticed by the same
- * comparison, made once afterwards.
+ * also when merely the thread ends that made the child. So the signal is not a deadly one: its
+ * handler compares the parent's pid, which the kernel has changed before it sends, and kills its
+ * own process only if the parent is really gone. A parent that ended before the arrangement is
+ * noticed by the same comparison, made once afterwards.
  *
- * Shared state. slot->args of the caller: written by its starter before the child was born, then the
- * child's own.
+ * Shared state. slot->args of the caller: written by its starter before the child was born, then
+ * the child's own.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -27,7 +27,7 @@ static volatile pid_t parent_pid; /* written before the signal is arranged, then
 static int given_fds[MPROC__OS_FDS_MAX];
 static size_t given_count;
 
-/* ---------------------------------------------------------------- whether it can be started again */
+/* ---------------------------------------------------------------- can it be started again? */
 
 bool mproc__initialised(void) {
     return mproc__load32(&initialised) != 0; /* SYNC(child.initialised) */
@@ -90,7 +90,7 @@ static void follow_parent(struct mproc__slot *slot) {
     parent_pid = parent != NULL ? parent->pid : 0;
     mproc__full_fence();
     if (mproc__token_slot(token) == NULL) {
-        parent_pid = 0; /* it has died and been reaped: nobody's parent has this pid */
+        parent_pid = 0; /* it has died and been reaped: no parent has this pid */
     }
     if (mproc__os_parent_watch(MPROC_PARENT_SIGNAL, on_parent_signal) != 0) {
         mproc__panic("the parent-death signal cannot be arranged");

@@ -3,14 +3,14 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Every process of one program maps the same objects, at addresses of its own. So a function is named
- * by the object that holds it, which the linker's build-id identifies to the bit, and by its offset from
- * the object's load base. Nothing is registered, static functions have names too, and a program that was
- * built anew does not run the wrong code: the name is unknown to it.
+ * Every process of one program maps the same objects, at addresses of its own. So a function is
+ * named by the object that holds it, which the linker's build-id identifies to the bit, and by its
+ * offset from the object's load base. Nothing is registered, static functions have names too, and a
+ * program that was built anew does not run the wrong code: the name is unknown to it.
  *
- * dl_iterate_phdr() shows the loaded objects under the loader's lock. A pool names one function for each
- * task, so each thread remembers its last answers; they hold as long as no object has been unloaded
- * (the loader counts that), which is asked each time.
+ * dl_iterate_phdr() shows the loaded objects under the loader's lock. A pool names one function for
+ * each task, so each thread remembers its last answers; they hold as long as no object has been
+ * unloaded (the loader counts that), which is asked each time.
  *
  * Shared state: none; the remembered answers are the thread's own.
  */

@@ -20,11 +20,12 @@ struct mproc__function_ref {
     char object[52]; /* end of the object's file name; "": the program itself */
 };
 
-/* Names a function. MPROC_EFUNCTION: not inside an executable segment of an object with a build-id. */
+/* Names a function. MPROC_EFUNCTION: not inside an executable segment of an object with a
+ * build-id. */
 int mproc__function_name(mproc__function fn, struct mproc__function_ref *out);
 
-/* Finds it again. MPROC_EBUILD: the object is here with another build-id; MPROC_EFUNCTION: it is not
- * here at all, or has no such place. */
+/* Finds it again. MPROC_EBUILD: the object is here with another build-id; MPROC_EFUNCTION: it is
+ * not here at all, or has no such place. */
 int mproc__function_find(const struct mproc__function_ref *ref, mproc__function *fn);
 
 /* Says on stderr what mproc__function_find() could not find, and what is here in its place. */

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A started program joins the family by the words in its environment, finds in its slot what it is to
- * do, and never comes back from mproc_init().
+ * A started program joins the family by the words in its environment, finds in its slot what it is
+ * to do, and never comes back from mproc_init().
  */
 #include <stdlib.h>
 
@@ -29,7 +29,7 @@ static int run_function(struct mproc__args *args) {
     return ((mproc_main_fn)fn)((void *)(uintptr_t)arg, size);
 }
 
-/* A spawned child is a program of its own: exit() runs its atexit handlers, and nobody else's. */
+/* A spawned child is a program of its own: exit() runs its atexit handlers, and only its own. */
 static void run_started_child(struct mproc__args *args) {
     if (args->kind == MPROC__ARGS_FUNCTION) {
         exit(run_function(args) & 0xff);
@@ -53,8 +53,8 @@ static bool was_started(void) {
     return args != NULL && mproc__self_slot()->method == MPROC_SPAWN;
 }
 
-/* A child whose starter died before it came has nobody to work for, and must not go on as if the user
- * had started it. */
+/* If its starter died before the child came, the child has no work, and must not go on as if the
+ * user had started it. */
 static int need_family(void) {
     int r = mproc__family_need();
     if (r == -ESRCH) {

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The handle and what all methods have in common is process.c's; spawn.c and template.c have a method
- * each, fork() stands here.
+ * The handle and what all methods have in common is process.c's; spawn.c and template.c have a
+ * method each, fork() stands here.
  */
 #define _GNU_SOURCE
 #include <errno.h>

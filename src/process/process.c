@@ -3,21 +3,25 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. prepare reserves a slot of the member table; what the child is to run goes into a block
- * of the arena that hangs on the slot; launch.c brings the child to life by fork(), by posix_spawn() or
- * by a template. The child adopts the slot. The parent keeps a pidfd, which the kernel makes readable at
- * the end, and then collects the status and buries the member: what it held is given back at once.
+ * How it works. prepare reserves a slot of the member table; what the child is to run goes into a
+ * block of the arena that hangs on the slot; launch.c brings the child to life by fork(), by
+ * posix_spawn() or by a template. The child adopts the slot. The parent keeps a pidfd, which the
+ * kernel makes readable at the end, and then collects the status and has the member reaped: what it
+ * held is given back at once.
  *
- * Shared state. slot->args: the starter's until the child is born, then the child's. A handle is private
- * memory of the process that made it; its fields but for state and code are constant once launched.
+ * Shared state. slot->args: the starter's until the child is born, then the child's. A handle is
+ * private memory of the process that made it; its fields but for state and code are constant once
+ * launched.
  *
  * Invariants.
  *   R1  A launch that fails has left no process behind, and the slot is still the handle's.
- *   R2  The status is collected through the pidfd, once; pid numbers that came round again do not matter.
+ *   R2  The status is collected through the pidfd, once; pid numbers that came round again do not
+ *       matter.
  *
- * If a member dies here. The starter, before the birth: its reservation dies with it, the arguments'
- * block too. After the birth: the child finds the reservation gone and ends, or is a member already and
- * goes on or not, as its flags say. The child, at any time: its parent notices through the pidfd.
+ * If a member dies here. The starter, before the birth: its reservation dies with it, the
+ * arguments' block too. After the birth: the child finds the reservation gone and ends, or is a
+ * member already and goes on or not, as its flags say. The child, at any time: its parent notices
+ * through the pidfd.
  */
 #define _GNU_SOURCE
 #include "process/process.h"
@@ -35,7 +39,8 @@
 
 /* ---------------------------------------------------------------- preparing */
 
-/* A spawned program and a template's first life are this program, so it must begin with mproc_init(). */
+/* A spawned program and a template's first life are this program, so it must begin with
+ * mproc_init(). */
 static int check_options(const mproc_process_options *o) {
     bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
                  (o->method == MPROC_FORKSERVER && o->from == NULL);
@@ -161,8 +166,8 @@ static int write_args(uint64_t token, const struct mproc__launch *what) {
     return 0;
 }
 
-/* Kept for the pidfd: a child that could not be watched would have to be killed. The cheapest is a copy of
- * the arena's; who has closed that one under us may fork all the same. */
+/* Kept for the pidfd: a child that could not be watched would have to be killed. A copy of the
+ * arena's descriptor is the cheapest; a program that has closed that one may fork all the same. */
 static int reserve_descriptor(void) {
     int fd = mproc__os_descriptor_copy(mproc__family_fd());
     return fd == -EBADF ? mproc__os_event_new() : fd;
@@ -239,7 +244,8 @@ static bool collect(mproc_process *process) {
     if (process->state == MPROC__PROCESS_RUNNING) {
         int r = mproc__os_process_collect(process->pidfd, &code);
         if (r != 0) {
-            process->code = r == 1 ? code : 255; /* somebody else has it, or SIGCHLD is ignored */
+            process->code =
+                r == 1 ? code : 255; /* the program has collected it, or SIGCHLD is ignored */
             mproc__reap_dead(process->token);
             /* SYNC(process.state): the code, before the state that makes it constant. */
             mproc__store32(&process->state, MPROC__PROCESS_ENDED);
@@ -276,8 +282,8 @@ int mproc_process_exitcode(mproc_process *process, int *code) {
 
 /* ---------------------------------------------------------------- waiting */
 
-/* The kernel wakes us when the process ends. A tracer may keep the status back a while longer: that is
- * what the slices are for. */
+/* The kernel wakes us when the process ends. A tracer may keep the status back a while longer: that
+ * is what the slices are for. */
 static int wait_for_end(mproc_process *process, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     for (;;) {

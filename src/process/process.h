@@ -19,8 +19,8 @@ enum mproc__args_kind {
     MPROC__ARGS_TEMPLATE = 3  /* serve on `control` */
 };
 
-/* The block behind slot->args: written by the starter before the child is born, then the child's. The
- * starter's bytes follow. */
+/* The block behind slot->args: written by the starter before the child is born, then the child's.
+ * The starter's bytes follow. */
 struct mproc__args {
     uint32_t kind;
     int32_t control;  /* MPROC__ARGS_TEMPLATE: descriptor, open in the child under this number */
@@ -40,7 +40,7 @@ struct mproc_process {
     uint32_t handle;      /* MPROC__HANDLE_PROCESS */
     pthread_mutex_t lock; /* over state and code; never held while waiting */
     uint32_t state;       /* enum mproc__process_state */
-    pid_t owner;          /* who made the handle: only the parent collects */
+    pid_t owner;          /* the process that made the handle: only the parent collects */
     uint64_t token;       /* the child's place in the family */
     pid_t pid;
     int pidfd;
@@ -79,8 +79,9 @@ struct mproc__launch {
     size_t size;
 };
 
-/* Brings a prepared child to life with these arguments by a function that does so in its own way: it
- * gives the child's pid, or MPROC_IN_CHILD in the child, or an error, and then there is no child. */
+/* Brings a prepared child to life with these arguments by a function that does so in its own way:
+ * it gives the child's pid, or MPROC_IN_CHILD in the child, or an error, and then there is no
+ * child. */
 int mproc__process_bring(mproc_process *process, const struct mproc__launch *what,
                          int (*by)(mproc_process *process, pid_t *pid));
 

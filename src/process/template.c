@@ -7,17 +7,19 @@
  * reserved slot of the child-to-be, and brings descriptors; the template clones itself with
  * CLONE_PARENT, so that the child is the starter's own, and answers with its pid.
  *
- * Shared state. slot->pid of the child-to-be: the kernel writes it on clone, before the child runs, or
- * leaves 0 there. So when a template is dead, this word alone says whether the child was born.
- * The handle is private memory of the starter; requests of its threads take turns under handle->lock.
+ * Shared state. slot->pid of the child-to-be: the kernel writes it on clone, before the child runs,
+ * or leaves 0 there. So when a template is dead, this word alone says whether the child was born.
+ * The handle is private memory of the starter; requests of its threads take turns under
+ * handle->lock.
  *
  * Invariant: when mproc__template_fork() answers an error, no child was born and none will be.
  *
- * If a member dies here. The template, before the clone: nothing was born, the starter answers -EPIPE
- * or tries once more with a new default template. After the clone: the child lives, its pid is in its
- * slot, the starter goes on as if it had been answered. The starter: the template reads the end of the
- * stream, or follows its parent (it is an attached child), and ends; a child born meanwhile finds the
- * reservation of a dead starter, and follows it too. The child: it is the starter's to collect.
+ * If a member dies here. The template, before the clone: nothing was born, the starter answers
+ * -EPIPE or tries once more with a new default template. After the clone: the child lives, its pid
+ * is in its slot, the starter goes on as if it had been answered. The starter: the template reads
+ * the end of the stream, or follows its parent (it is an attached child), and ends; a child born
+ * meanwhile finds the reservation of a dead starter, and follows it too. The child: it is the
+ * starter's to collect.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>

@@ -5,9 +5,10 @@
  *
  * Shared words are plain fixed-width fields, read and written through these functions, so that the
  * undo record can save any of them. Besides the usual orders there is one that only a crash-safe
- * program needs: mproc__program_order(). A killed process has executed a prefix of its instructions;
- * who takes over its work learns of the death from the kernel, and by then every store of that prefix
- * is visible. So it is enough to keep the compiler from moving stores: no fence instruction is needed.
+ * program needs: mproc__program_order(). A killed process has executed a prefix of its
+ * instructions. The process that takes over its work learns of the death from the kernel, and by
+ * then every store of that prefix is visible. So it is enough to keep the compiler from moving
+ * stores: no fence instruction is needed.
  */
 #ifndef MPROC_ATOMIC_H
 #define MPROC_ATOMIC_H
@@ -147,7 +148,8 @@ MPROC__ATOMIC_SMALL(16)
 /* Orders a store before a later load of another word: the two halves of "announce, then look". */
 static inline void mproc__full_fence(void) {
 #if defined(__SANITIZE_THREAD__)
-    /* ThreadSanitizer does not model fences; a read-modify-write on a private word is one for it. */
+    /* ThreadSanitizer does not model fences; a read-modify-write on a private word is one for
+     * it. */
     static uint32_t word;
     __atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
 #else
@@ -155,7 +157,8 @@ static inline void mproc__full_fence(void) {
 #endif
 }
 
-/* The same where an atomic read-modify-write stands between the two: on x86 that is a fence already. */
+/* The same where an atomic read-modify-write stands between the two: on x86 that is a fence
+ * already. */
 static inline void mproc__fence_after_rmw(void) {
 #if defined(__x86_64__)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * For a program that has none, and for processes that share another one's memory, its errno included.
- * For other processors than those below they are the C library's all the same.
+ * For a program that has none, and for processes that share another one's memory, its errno
+ * included. For other processors than those below they are the C library's all the same.
  */
 #ifndef MPROC_BARE_CALL_H
 #define MPROC_BARE_CALL_H

@@ -26,7 +26,8 @@
 #define MPROC__NOINLINE __attribute__((noinline))
 #define MPROC__INLINE inline __attribute__((always_inline)) /* a path of its own for each caller */
 #define MPROC__HIDDEN __attribute__((visibility("hidden")))
-/* The extension is loaded late, but a few such bytes fit into what the loader keeps for late comers. */
+/* The extension is loaded late, but a few such bytes fit into what the loader keeps for late
+ * comers. */
 #define MPROC__THREAD _Thread_local __attribute__((tls_model("initial-exec")))
 #else
 #define mproc__likely(x) (x)
@@ -51,9 +52,10 @@ int mproc__corrupt(char *why, size_t size, const char *format, ...) MPROC__PRINT
 int64_t mproc__deadline(int64_t timeout);
 
 /* Waits are cut into slices, so that a waker that died between its commit and its wake, or an owner
- * that died with a lock, costs a sleeper one slice at the most. 10 ms doubles up to 50 ms. A shorter
- * first one would be due before the system's next tick (4 ms or 10 ms), so that every sleep programs the
- * timer: in a virtual machine that doubles what sleeping and being woken costs (6 us and 13 us). */
+ * that died with a lock, costs a sleeper one slice at the most. 10 ms doubles up to 50 ms. A
+ * shorter first one would be due before the system's next tick (4 ms or 10 ms), so that every sleep
+ * programs the timer: in a virtual machine that doubles what sleeping and being woken costs (6 us
+ * and 13 us). */
 #define MPROC__SLICE_FIRST (10 * MPROC_MSEC)
 
 struct mproc__slices {

@@ -4,12 +4,12 @@
  * SPDX-License-Identifier: MIT
  *
  * Everything that is not plain C stands behind these functions, a section a file: os_time.c,
- * os_memory.c, os_file.c, os_process.c, os_start.c, os_descriptor.c, for Linux from 5.4 on; what came
- * later is probed when it is used. They and the watcher, which does without the C library, are the
- * only files with system calls. Threads and streams are the C library's, and used everywhere.
+ * os_memory.c, os_file.c, os_process.c, os_start.c, os_descriptor.c, for Linux from 5.4 on; what
+ * came later is probed when it is used. They and the watcher, which does without the C library, are
+ * the only files with system calls. Threads and streams are the C library's, and used everywhere.
  *
- * Laws: results are 0 or a count, or -errno; outputs are written on success only; nothing here knows
- * of families, members or arenas.
+ * Laws: results are 0 or a count, or -errno; outputs are written on success only; nothing here
+ * knows of families, members or arenas.
  */
 #ifndef MPROC_OS_H
 #define MPROC_OS_H
@@ -37,8 +37,8 @@ int64_t mproc__os_now(void);
 /* Nanoseconds since boot, suspended time included: the clock of processes' start times. */
 uint64_t mproc__os_boot_now(void);
 pid_t mproc__os_tid(void);
-/* The CPU that the caller runs on at this moment: a hint. Two loads where the kernel and glibc (2.35)
- * keep it in the thread's own memory (rseq), a call otherwise. */
+/* The CPU that the caller runs on at this moment: a hint. Two loads where the kernel and glibc
+ * (2.35) keep it in the thread's own memory (rseq), a call otherwise. */
 int mproc__os_cpu_asked(void);
 
 static inline int mproc__os_cpu(void) {
@@ -63,8 +63,8 @@ unsigned mproc__os_cpus(void);
 int mproc__os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout);
 /* Wakes up to n sleepers, those that sleep longest; returns how many. */
 int mproc__os_futex_wake(uint32_t *word, int n);
-/* The same with sleepers of several classes, a bit each: wakes those only that have a bit of `classes`.
- * The plain calls are for all classes. */
+/* The same with sleepers of several classes, a bit each: wakes those only that have a bit of
+ * `classes`. The plain calls are for all classes. */
 int mproc__os_futex_wait_as(const uint32_t *word, uint32_t expected, int64_t timeout,
                             uint32_t classes);
 int mproc__os_futex_wake_of(uint32_t *word, int n, uint32_t classes);
@@ -124,12 +124,13 @@ int mproc__os_pidfd_open(pid_t pid);
 /* 1: ended, 0: still running after `timeout` ns; -EINTR. */
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
 int mproc__os_pidfd_signal(int pidfd, int signal);
-/* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has ended,
- * collected or not, and if there is such a pid now it came round again; or an error. Some 15 us. */
+/* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has
+ * ended, collected or not, and if there is such a pid now it came round again; or an error. Some 15
+ * us. */
 int mproc__os_process_is(pid_t pid, uint64_t when);
 
-/* Tells of a thread, without a system call, that it lives: the kernel marks the word when the thread
- * ends, or its process executes another program. In shared memory; zero: nobody's. */
+/* Tells of a thread, without a system call, that it lives: the kernel marks the word when the
+ * thread ends, or its process executes another program. In shared memory; zero: no thread's. */
 struct mproc__os_life {
     union {
         pthread_mutex_t held;
@@ -138,7 +139,7 @@ struct mproc__os_life {
 };
 /* Makes it the calling thread's, for good. */
 void mproc__os_life_begin(struct mproc__os_life *life);
-/* Makes it nobody's again; others may be looking at it. */
+/* Makes it no thread's again; other threads may be looking at it. */
 void mproc__os_life_clear(struct mproc__os_life *life);
 /* True: the thread lives. False: ask the system about its process. */
 bool mproc__os_life_certain(const struct mproc__os_life *life);
@@ -148,14 +149,14 @@ bool mproc__os_life_certain(const struct mproc__os_life *life);
 int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
 
 /* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal);
- * 0: still running; -ECHILD: not a child, or collected by somebody else. */
+ * 0: still running; -ECHILD: not a child, or its status was collected already. */
 int mproc__os_process_collect(int pidfd, int *code);
 
 /* Kills a child, and collects its status. */
 void mproc__os_process_end(pid_t child);
 
-/* From now on `signal` is sent to the caller when its parent, or the parent's thread that started it,
- * ends, and `handler` runs then. */
+/* From now on `signal` is sent to the caller when its parent, or the parent's thread that started
+ * it, ends, and `handler` runs then. */
 int mproc__os_parent_watch(int signal, void (*handler)(int));
 
 /* Ends the caller at once; also in a signal handler. */
@@ -180,16 +181,17 @@ struct mproc__os_spawn {
 int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
 
 /* Forks a process whose parent is the caller's parent (so it is the caller's sibling). Only for a
- * process with one thread; no pthread_atfork() handlers run. Returns 0 in the new process, its pid in
- * the caller, which is in *where before the new process runs. -EAGAIN, -ENOMEM; -ENOSYS: this C
+ * process with one thread; no pthread_atfork() handlers run. Returns 0 in the new process, its pid
+ * in the caller, which is in *where before the new process runs. -EAGAIN, -ENOMEM; -ENOSYS: this C
  * library's record of the thread id cannot be found. */
 pid_t mproc__os_fork_sibling(pid_t *where);
 
-/* Runs a function in a process that is nobody's child: in another session, with all signals blocked, with
- * copies of the caller's descriptors, and in the caller's memory, on a stack of 16 KiB. It must not return, not
- * use the C library, and should soon execute another program, for that memory lasts as long as it. *where
- * (shared memory) is its pid before it runs. One at a time in a process. -EAGAIN, also while an earlier one has
- * not executed anything yet; -ENOMEM. */
+/* Runs a function in a process that has no parent but init: in a session of its own, with all
+ * signals blocked, with copies of the caller's descriptors, and in the caller's memory, on a stack
+ * of 16 KiB. The function must not return and must not use the C library. It should soon execute
+ * another program, because the caller's memory lasts as long as it does not. *where (shared memory)
+ * holds its pid before it runs. A process starts one at a time: -EAGAIN while an earlier one has
+ * not executed a program yet; -ENOMEM. */
 int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where);
 
 /* ---- descriptors */
@@ -213,8 +215,8 @@ void mproc__os_close(int fd);
 /* The end of a stream for both ends, whoever else has copies of this one. */
 void mproc__os_shutdown(int socket);
 
-/* poll(), for at most `timeout` ns (negative: no end). How many have an event; -EINTR, -ENOMEM. With
- * none to look at it is a sleep. */
+/* poll(), for at most `timeout` ns (negative: no end). How many have an event; -EINTR, -ENOMEM.
+ * With none to look at it is a sleep. */
 int mproc__os_poll(struct pollfd *polls, size_t n, int64_t timeout);
 
 ssize_t mproc__os_read(int fd, void *out, size_t size);

@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The calls that a kernel or a kind of descriptor may lack are tried, and what is found is remembered.
+ * The calls that a kernel or a kind of descriptor may lack are tried, and what is found is
+ * remembered.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -73,8 +74,9 @@ ssize_t mproc__os_read(int fd, void *out, size_t size) {
     return r < 0 ? -errno : r;
 }
 
-/* A pipe has no MSG_NOSIGNAL: SIGPIPE is held off this thread, and what the write raised is taken away
- * unless one was pending before. (A signal that another process sends meanwhile is lost with it.) */
+/* A pipe has no MSG_NOSIGNAL: SIGPIPE is held off this thread, and what the write raised is taken
+ * away unless one was pending before. (A signal that another process sends meanwhile is lost with
+ * it.) */
 static ssize_t write_masked(int fd, const struct iovec *pieces, int n) {
     sigset_t sigpipe, before, pending;
     struct timespec none = {0, 0};

@@ -34,7 +34,8 @@ int mproc__os_random(void *out, size_t size) {
 
 /* ---------------------------------------------------------------- names */
 
-/* By descriptor if the kernel lets us (root always, others from 6.10 on), through /proc otherwise. */
+/* By descriptor if the kernel lets us (root always, others from 6.10 on), through /proc
+ * otherwise. */
 int mproc__os_file_link(int fd, const char *path) {
     char from[32];
     if (linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0) {

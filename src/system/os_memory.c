@@ -71,7 +71,7 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size) {
     return r;
 }
 
-/* ---- populating: clearing pages is the work, so two threads do it in little more than half the time */
+/* ---- populating: clearing pages is the work, which two threads do in half the time */
 
 #define POPULATE_STEP ((size_t)2 << 20) /* what a thread takes at a time */
 #define POPULATE_SHARE                                                                             \
@@ -81,13 +81,13 @@ struct populate {
     int fd;
     char *address;
     size_t size;
-    uint64_t next;  /* offset of what nobody has taken yet */
+    uint64_t next;  /* offset of what no thread has taken yet */
     uint64_t error; /* errno */
 };
 
-/* Pages that the file has already cost an eighth less to map than those that a fault has to find. Kernels
- * before 5.14 know no populating: there the mapping gets them when they are touched. EFAULT is what would
- * have been a SIGBUS. */
+/* Pages that the file has already cost an eighth less to map than those that a fault has to find.
+ * Kernels before 5.14 know no populating: there the mapping gets them when they are touched. EFAULT
+ * is what would have been a SIGBUS. */
 static int populate_step(const struct populate *work, size_t at, size_t size) {
     int r = mproc__os_memory_commit(work->fd, at, size);
     if (r == 0 && madvise(work->address + at, size, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
@@ -161,7 +161,8 @@ uint64_t mproc__os_memory_total(void) {
     return smaller(machine, group_limit());
 }
 
-/* The file behind the mapping counts against the one limit; of the other, half is left to the program. */
+/* The file behind the mapping counts against the one limit; of the other, half is left to the
+ * program. */
 uint64_t mproc__os_memory_span(void) {
     uint64_t span = UINT64_MAX;
     struct rlimit r;

@@ -32,7 +32,7 @@
 #define P_PIDFD 3
 #endif
 
-/* ---------------------------------------------------------------- who */
+/* ---------------------------------------------------------------- identity */
 
 pid_t mproc__os_pid(void) {
     return getpid();
@@ -108,8 +108,9 @@ static bool has_robust_list(void) {
     return syscall(SYS_get_robust_list, 0, &head, &size) == 0 && head != NULL;
 }
 
-/* A robust mutex is what the kernel knows of: a thread that ends with one leaves a mark on it. It is
- * taken once and never released; by a try, which is no half of a deadlock for those who look for such. */
+/* The kernel knows of robust mutexes: a thread that ends while it holds one leaves a mark on it.
+ * This one is taken once and never released. It is taken by a try, which a tool that looks for
+ * deadlocks does not count as half of one. */
 void mproc__os_life_begin(struct mproc__os_life *life) {
     pthread_mutexattr_t attr;
     if (!has_robust_list()) {
@@ -122,7 +123,8 @@ void mproc__os_life_begin(struct mproc__os_life *life) {
     (void)pthread_mutex_trylock(&life->held); /* it is free: this is its first life */
 }
 
-/* Others may read the word meanwhile, so it is written at once. Nobody reads the bytes behind it. */
+/* Other members may read the word meanwhile, so it is written by one store. No member reads the
+ * bytes behind it. */
 void mproc__os_life_clear(struct mproc__os_life *life) {
     const size_t word = sizeof life->word;
     mproc__store32(&life->word, 0);
@@ -179,7 +181,8 @@ int mproc__os_process_children(pid_t parent, pid_t *out, int cap) {
     return n;
 }
 
-/* By pidfd, not by pid: somebody else may have collected the child, and its number come round. */
+/* By pidfd, not by pid: the program may have collected the child, and its number may have come
+ * round. */
 int mproc__os_process_collect(int pidfd, int *code) {
     siginfo_t info;
     info.si_pid = 0;

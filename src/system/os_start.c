@@ -32,8 +32,8 @@ pid_t mproc__os_fork(void) {
     return pid < 0 ? -errno : pid;
 }
 
-/* glibc reports what exec says as posix_spawn()'s result, and a dup2() onto itself opens a descriptor
- * for the child that is close-on-exec here. */
+/* glibc reports what exec says as posix_spawn()'s result, and a dup2() onto itself opens a
+ * descriptor for the child that is close-on-exec here. */
 int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     int r = posix_spawn_file_actions_init(&actions);
@@ -53,8 +53,8 @@ int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid) {
 
 /* ---------------------------------------------------------------- siblings */
 
-/* Where the C library keeps this thread's id: recursive and robust mutexes and raise() look there. The
- * kernel knows the place, for glibc gave it to set_tid_address(). A kernel built without
+/* Where the C library keeps this thread's id: recursive and robust mutexes and raise() look there.
+ * The kernel knows the place, for glibc gave it to set_tid_address(). A kernel built without
  * checkpoint/restore does not tell: then the id is searched in the thread's descriptor, and must be
  * there exactly once. */
 static pid_t *tid_address(pid_t tid) {
@@ -130,7 +130,7 @@ pid_t mproc__os_fork_sibling(pid_t *where) {
 static struct borrowed {
     _Alignas(16) char stack[ORPHAN_STACK];
     uint32_t in_use; /* 1, until the system writes 0 */
-    pid_t owner;     /* in a copy of this process nobody uses it */
+    pid_t owner;     /* in a copy of this process no thread uses it */
 } borrowed;
 
 struct orphan {
@@ -139,8 +139,8 @@ struct orphan {
     uint32_t *where;
 };
 
-/* In the process between, which ends at once, so that the orphan is one; with a session of its own, so that
- * the orphan never is in the caller's group, whoever kills that. */
+/* In the process between, which ends at once, so that the orphan is one; with a session of its own,
+ * so that the orphan never is in the caller's group, whoever kills that. */
 static UNSANITIZED int start_orphan(void *arg) {
     struct orphan *orphan = arg;
     int flags = CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
@@ -151,8 +151,8 @@ static UNSANITIZED int start_orphan(void *arg) {
     return 0;
 }
 
-/* The one between has no exit signal and is waited for by __WALL: no handler and no wait() of the program
- * sees it. */
+/* The one between has no exit signal and is waited for by __WALL: no handler and no wait() of the
+ * program sees it. */
 static int start_and_wait(struct orphan *orphan) {
     static _Alignas(16) char stack[ORPHAN_STACK];
     pid_t between =

@@ -48,8 +48,8 @@ static inline bool mproc__stat_parse(const char *text, bool *ended, uint64_t *ti
     return p != NULL;
 }
 
-/* The kernel rounds start times down to ticks, so who had the pid at `when` (ns) shows none later than its
- * tick. A pid does not come round within one tick. */
+/* The kernel rounds start times down to ticks. So the process that had the pid at `when` (ns) shows
+ * a start time not later than that moment's tick. A pid does not come round within one tick. */
 static inline bool mproc__stat_was_there(uint64_t ticks, uint64_t when, uint64_t ticks_per_second) {
     return ticks <= when / (UINT64_C(1000000000) / ticks_per_second);
 }

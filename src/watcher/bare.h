@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * Such a program is some kilobytes and runs at once: no loader, no relocations, no look at what the
- * processor can do (which alone takes milliseconds in some virtual machines). For other processors than
- * those below the same program is linked with the C library.
+ * processor can do (which alone takes milliseconds in some virtual machines). For other processors
+ * than those below the same program is linked with the C library.
  */
 #ifndef MPROC_BARE_H
 #define MPROC_BARE_H

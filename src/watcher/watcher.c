@@ -3,23 +3,23 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The first named segment that a family makes starts its watcher: nobody's child, which
- * shares the maker's memory for the moment and then executes a small program of its own (watcher_bare.c,
- * watcher_main.c), so that nothing is copied and nothing kept. Nothing waits for it, and no member ever
- * speaks to it: all it needs stands in the arena.
+ * How it works. The first named segment that a family makes starts its watcher: nobody's child,
+ * which shares the maker's memory for the moment and then executes a small program of its own
+ * (watcher_bare.c, watcher_main.c), so that nothing is copied and nothing kept. Nothing waits for
+ * it, and no member ever speaks to it: all it needs stands in the arena.
  *
  * Shared state.
  *   shms->starting  a mutex, over the start.
  *   shms->watcher   the watcher's pid; written by the system before the watcher runs.
- *   shms->since     a time at which it was there; written by its starter afterwards. A pid alone may
- *                   come round.
- *   shms->life      written by the watcher when it begins, and by the system when it dies: so makers
- *                   need not ask the system whether there is one. Zeroed, with the others, under
- *                   `starting`.
+ *   shms->since     a time at which it was there; written by its starter afterwards. A pid alone
+ *                   may come round.
+ *   shms->life      written by the watcher when it begins, and by the system when it dies: so
+ *                   makers need not ask the system whether there is one. Zeroed, with the others,
+ *                   under `starting`.
  *
- * If a member dies here: killed while it starts a watcher, it leaves either none, or one that is not
- * vouched for; either way the next maker starts one. The watcher itself may be killed: the next maker
- * starts another. Two watchers do no harm: a name is unlinked once.
+ * If a member dies here: killed while it starts a watcher, it leaves either none, or one that is
+ * not vouched for; either way the next maker starts one. The watcher itself may be killed: the next
+ * maker starts another. Two watchers do no harm: a name is unlinked once.
  */
 #include <string.h>
 

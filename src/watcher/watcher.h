@@ -13,8 +13,8 @@ int mproc__watcher_need(void);
 
 /* ---- without the C library */
 
-/* What a watcher does that still shares its maker's memory: it becomes the program, or is a watcher as it
- * is. Does not return. */
+/* What a watcher does that still shares its maker's memory: it becomes the program, or is a watcher
+ * as it is. Does not return. */
 int mproc__watcher_begin(void *arena_fd);
 
 /* Watches the family until it has ended, and unlinks what it left. */

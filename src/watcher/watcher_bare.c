@@ -3,13 +3,14 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The watcher is there as soon as it has been cloned, and its maker does not wait for more. What remains is
- * not to keep the maker's memory, which would go on to exist when the maker has ended: so it executes a
- * program. That one comes from memory itself, since no file of it need be found. Where the system
- * forbids to execute such a thing (vm.memfd_noexec), the watcher stays where it is; it does its work, but it
- * keeps that memory, and who kills the maker for lack of memory, or takes a core dump of it, ends it, too.
+ * The watcher is there as soon as it has been cloned, and its maker does not wait for more. It must
+ * not keep the maker's memory, which would go on to exist when the maker has ended: so it executes
+ * a program. The program comes from memory itself, since no file of it need be found. Where the
+ * system forbids this (vm.memfd_noexec), the watcher stays where it is and does its work. But then
+ * it keeps that memory, and a kernel that kills the maker for lack of memory, or dumps its core,
+ * ends the watcher as well.
  *
- * Nothing of the C library may be used, whose errno, for one, would be the maker's.
+ * Nothing of the C library may be used: its errno, for one, would be the maker's.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -56,8 +57,8 @@ static void close_above(void) {
     }
 }
 
-/* Both descriptors are moved out of the way first: they may have any number. False: not all is as it should
- * be for the program. */
+/* Both descriptors are moved out of the way first: they may have any number. False: not all is as
+ * it should be for the program. */
 static bool arrange_fds(long arena, long program) {
     arena = move_up(arena);
     program = move_up(program);

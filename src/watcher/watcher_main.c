@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * It is carried in the library as bytes and executed from memory (watcher_bare.c), with the arena as its
- * standard input. It has no C library (bare.h): every family that makes a named segment has one, so it is to
- * be small and to begin at once.
+ * It is carried in the library as bytes and executed from memory (watcher_bare.c), with the arena
+ * as its standard input. It has no C library (bare.h): every family that makes a named segment has
+ * one, so it is to be small and to begin at once.
  */
 #include <sys/mman.h>
 #include <unistd.h>

@@ -4,15 +4,16 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. It watches a member through a pidfd, then another one, until there is none; then it
- * unlinks what the family's register still names, and says so on stderr. That it cannot be taken along by
- * a signal to the process group or by a pattern that matches the program's command line is the point of it.
+ * unlinks what the family's register still names, and says so on stderr. Neither a signal to the
+ * process group nor a pattern that matches the program's command line reaches it: that is the point
+ * of it.
  *
- * When the last members die while a child of theirs is on its way, the reserved slot decides: either the
- * child turns it LIVE or the watcher turns it DYING, and then the child is nobody's.
+ * When the last members die while a child of theirs is on its way, the reserved slot decides:
+ * either the child turns it LIVE, or the watcher turns it DYING, and then the child is turned away.
  *
- * It is not a member: it takes no mutex, allocates nothing, and reads the register only when nobody is
- * left who could write. It uses no C library, for it may have none (watcher_main.c) or be in memory that
- * is another process' (watcher_bare.c).
+ * It is not a member: it takes no mutex, allocates nothing, and reads the register only when no
+ * member is left that could write. It uses no C library: it may have none (watcher_main.c), or be
+ * in the memory of another process (watcher_bare.c).
  */
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -84,7 +85,8 @@ static bool has_ended(pid_t pid) {
     return r == 1;
 }
 
-/* What the system tells of a process; -ENOENT: there is none, or /proc is not there, or hides it. */
+/* What the system tells of a process; -ENOENT: there is none, or /proc is not there, or hides
+ * it. */
 static long read_stat(pid_t pid, char out[MPROC__STAT_SIZE]) {
     char name[32];
     struct bare_text path = {0, sizeof name, name};
@@ -101,7 +103,8 @@ static long read_stat(pid_t pid, char out[MPROC__STAT_SIZE]) {
     return n;
 }
 
-/* Members ask mproc__os_process_is(). Who cannot be looked at is taken to be there. */
+/* As mproc__os_process_is() for members. A process that cannot be looked at is taken to be
+ * there. */
 static bool process_is(pid_t pid, uint64_t when) {
     char text[MPROC__STAT_SIZE];
     uint64_t ticks;
@@ -132,8 +135,8 @@ static bool has_starter(const struct mproc__slot *slot) {
     return starter != NULL && runs(starter, mproc__load64(&starter->state) & 0xff);
 }
 
-/* False: the slot stands for nobody, or for a child that its living starter stands for. A child whose
- * starter has died before anybody knew its pid is turned away. */
+/* False: the slot is free, or reserved for a child by a starter that lives and is watched itself.
+ * If the starter died before any member knew the child's pid, the child is turned away. */
 static bool stands_for_somebody(struct mproc__slot *slot) {
     uint64_t state = mproc__load64(&slot->state); /* SYNC(slot.state) */
     unsigned kind = state & 0xff;
@@ -160,7 +163,7 @@ static void watch(struct mproc__slot *slot) {
     close_fd(fd);
 }
 
-/* False: there is nobody left. */
+/* False: no member is left. */
 static bool watch_somebody(void) {
     for (uint32_t i = 0; i < mproc__table_top(); i++) {
         struct mproc__slot *slot = &mproc__table->slots[i];
@@ -180,11 +183,11 @@ static void add_name(struct bare_text *names, const char *name) {
     bare_add(names, "'");
 }
 
-/* False: there is no such file any more, or nobody was told of it yet. */
+/* False: there is no such file any more, or no caller was told of it yet. */
 static bool unlink_segment(const struct mproc__segment *segment) {
     char bytes[MPROC__SHM_PATH];
     struct bare_text path = {0, sizeof bytes, bytes};
-    bool known = segment->inode != 0; /* to whom it was made for */
+    bool known = segment->inode != 0; /* to the caller that had it made */
     bare_add(&path, MPROC__SHM_PLACE "/");
     bare_add(&path, segment->name);
     return (!known || inode_of(bytes) == segment->inode) && unlink_path(bytes) && known;
@@ -234,7 +237,7 @@ static void give_sign_of_life(uint32_t *word) {
     }
 }
 
-/* Its name is for those who look for processes; and it holds no directory. */
+/* It has a name of its own in lists of processes, and keeps no directory busy. */
 static void stand_apart(void) {
     (void)bare_call(SYS_setsid, 0, 0, 0, 0, 0, 0);
     (void)bare_call(SYS_chdir, BARE_ARG("/"), 0, 0, 0, 0, 0);
