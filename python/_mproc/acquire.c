@@ -1,5 +1,5 @@
 /*
- * acquire.c - what all types with acquire() share
+ * acquire.c - what all types with acquire() share: arguments, results, errors
  *
  * SPDX-License-Identifier: MIT
  */

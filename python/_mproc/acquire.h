@@ -1,5 +1,5 @@
 /*
- * acquire.h - what all types with acquire() share
+ * acquire.h - what all types with acquire() share: arguments, results, errors
  *
  * SPDX-License-Identifier: MIT
  */
@@ -47,7 +47,7 @@ PyObject *acquire_too_many(void);
 /* OwnerDiedError about the dead holder. NULL. */
 PyObject *acquire_owner_died(const mproc_lock_holder *dead);
 
-/* A handle of a lock. recover: its taker goes on in silence when the previous holder died. */
+/* A handle of a lock. recover: to acquire it is no error when the previous holder died. */
 struct lock_handle {
     struct handle handle;
     char recover;

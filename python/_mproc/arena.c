@@ -1,5 +1,5 @@
 /*
- * arena.c - what the family's arena holds, for tests and for people who look for a leak
+ * arena.c - what the family's arena holds, for tests and for a search for leaks
  *
  * SPDX-License-Identifier: MIT
  */

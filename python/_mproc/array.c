@@ -1,10 +1,10 @@
 /*
- * array.c - mproc._mproc.Memory: a shared array as a buffer, under whatever makes something of it
+ * array.c - mproc._mproc.Memory: a shared array of numbers as a buffer
  *
  * SPDX-License-Identifier: MIT
  *
- * A ctypes object or a numpy array over the buffer holds a reference to it; so the memory stays
- * while any process looks into it, and goes with the last.
+ * A ctypes object or a numpy array over the buffer has a reference to the Memory. So the array
+ * stays while any process has an object over it, and goes with the last.
  */
 #include "error.h"
 #include "handle.h"

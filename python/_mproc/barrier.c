@@ -2,6 +2,10 @@
  * barrier.c - mproc._mproc.Barrier: the hot path of synchronize.Barrier
  *
  * SPDX-License-Identifier: MIT
+ *
+ * A barrier without an action is passed in one call. One with an action is passed in two: _arrive()
+ * says which party came last; that party runs the action, then lets all pass by _open(). abort() in
+ * its place breaks the barrier.
  */
 #include "acquire.h"
 
@@ -37,28 +41,28 @@ static PyObject *result(PyObject *self, int code, PyObject *value) {
     return code == BLOCKING_RAISED ? NULL : error_raise(code);
 }
 
-/* Comes to the barrier by one of the core's two ways. Its code, or BLOCKING_RAISED. */
-static int come(PyObject *self, PyObject *seconds, unsigned *index,
-                int (*way)(mproc_barrier *barrier, int64_t timeout, unsigned *index)) {
+/* Calls one of the core's two functions that wait. Its code, or BLOCKING_RAISED. */
+static int wait_by(PyObject *self, PyObject *seconds, unsigned *index,
+                   int (*wait)(mproc_barrier *barrier, int64_t timeout, unsigned *index)) {
     int64_t timeout;
     int r;
     if (blocking_timeout(seconds, &timeout) < 0) {
         return BLOCKING_RAISED;
     }
     int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, way(barrier_of(self), blocking_left(deadline), index));
+    BLOCKING(r, wait(barrier_of(self), blocking_left(deadline), index));
     return r;
 }
 
 static PyObject *barrier_pass(PyObject *self, PyObject *seconds) {
     unsigned index = 0;
-    int r = come(self, seconds, &index, mproc_barrier_wait);
+    int r = wait_by(self, seconds, &index, mproc_barrier_wait);
     return result(self, r, r == 0 ? PyLong_FromUnsignedLong(index) : NULL);
 }
 
 static PyObject *barrier_arrive(PyObject *self, PyObject *seconds) {
     unsigned index = 0;
-    int r = come(self, seconds, &index, mproc_barrier_arrive);
+    int r = wait_by(self, seconds, &index, mproc_barrier_arrive);
     return result(self, r, r >= 0 ? Py_BuildValue("(IN)", index, PyBool_FromLong(r)) : NULL);
 }
 
@@ -90,22 +94,22 @@ static PyObject *barrier_parties(PyObject *self, void *Py_UNUSED(unused)) {
 
 static PyMethodDef barrier_methods[] = {
     {"_pass", barrier_pass, METH_O,
-     "_pass($self, timeout, /)\n--\n\nWait for all; the order of coming."},
+     "_pass($self, timeout, /)\n--\n\nWait for all parties; the order of coming."},
     {"_arrive", barrier_arrive, METH_O,
      "_arrive($self, timeout, /)\n--\n\n"
-     "The order of coming, and True for who has to _open()."},
+     "The order of coming, and whether this party came last and has to _open()."},
     {"_open", barrier_open, METH_NOARGS, "_open($self, /)\n--\n\nLet all pass."},
     {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreak the barrier."},
     {"reset", barrier_reset, METH_NOARGS,
-     "reset($self, /)\n--\n\nMake it as new; those who wait get BrokenBarrierError."},
+     "reset($self, /)\n--\n\nMake it as new; parties that wait get BrokenBarrierError."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef barrier_getset[] = {
-    {"broken", barrier_broken, NULL, "True while nobody can wait.", NULL},
-    {"n_waiting", barrier_waiting, NULL, "How many wait.", NULL},
-    {"parties", barrier_parties, NULL, "How many have to come.", NULL},
+    {"broken", barrier_broken, NULL, "True while the barrier is broken.", NULL},
+    {"n_waiting", barrier_waiting, NULL, "How many parties wait.", NULL},
+    {"parties", barrier_parties, NULL, "How many parties have to come.", NULL},
     HANDLE_ADDRESS,
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -18,7 +18,7 @@
  * message that is read need not be in the shortest form, and float 32 is read too, so any
  * MessagePack writer will do.
  *
- * What travels as MessagePack. Only exact built-in types, and only where nobody can tell the result
+ * What travels as MessagePack. Only exact built-in types, and only where the result cannot be told
  * from an unpickled one: a container that occurs twice, long text or bytes that occur twice, an int
  * of more than 64 bits, text with surrogates, a subclass, an object of any other type, or nesting
  * deeper than MSGPACK_DEPTH makes a pickle of the whole message. When in doubt, it is a pickle.

@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A condition of Python has a lock for life. The shared object knows nothing of it: each process's
- * handle has its own handle of the lock.
+ * A condition of Python has one lock for life, but the shared object does not know it. So each
+ * process's handle of the condition has a reference to its own handle of the lock, and gets it when
+ * it is made or unpickled (__setstate__).
  */
 #include "acquire.h"
 
@@ -96,8 +97,9 @@ static PyObject *condition_setstate(PyObject *self, PyObject *lock) {
 
 /* ---------------------------------------------------------------- waiting */
 
-/* The last holder died: the waiter holds the lock all the same, for it will release it. */
-static PyObject *inherit(struct condition *self) {
+/* The last holder of the lock died. The waiter holds the lock all the same, for it will release
+ * it. */
+static PyObject *owner_died(struct condition *self) {
     mproc_lock_holder dead;
     if (lock_handle(self->lock)->recover) {
         Py_RETURN_TRUE;
@@ -125,7 +127,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
         PyErr_SetString(PyExc_AssertionError, "must acquire() condition before using wait()");
         return NULL;
     }
-    return r == -EOWNERDEAD ? inherit(self) : acquire_result(r);
+    return r == -EOWNERDEAD ? owner_died(self) : acquire_result(r);
 }
 
 /* ---------------------------------------------------------------- notifying */
@@ -186,11 +188,11 @@ static PyMethodDef condition_methods[] = {
      "the\n"
      "lock is held all the same. AssertionError if the calling thread does not hold the lock."},
     {"notify", MODULE_METHOD(condition_notify), METH_VARARGS | METH_KEYWORDS,
-     "notify($self, n=1)\n--\n\nWake the n who wait longest. AssertionError as wait()."},
+     "notify($self, n=1)\n--\n\nEnd the n longest waits. AssertionError as wait()."},
     {"notify_all", condition_notify_all, METH_NOARGS,
-     "notify_all($self, /)\n--\n\nWake all who wait. AssertionError as wait()."},
+     "notify_all($self, /)\n--\n\nEnd all waits. AssertionError as wait()."},
     {"_waiting", condition_waiting, METH_NOARGS,
-     "_waiting($self, /)\n--\n\nHow many wait and live."},
+     "_waiting($self, /)\n--\n\nHow many threads of living processes wait."},
     {"__setstate__", condition_setstate, METH_O, NULL},
     {"__enter__", condition_enter, METH_NOARGS, NULL},
     {"__exit__", MODULE_METHOD(condition_exit), METH_FASTCALL, NULL},

@@ -1,12 +1,11 @@
 /*
- * connection.c - mproc._mproc.Connection: one end of a pipe or socket, as multiprocessing's
- * Connection
+ * connection.c - Connection: one end of a pipe or socket, as multiprocessing.connection has it
  *
  * SPDX-License-Identifier: MIT
  *
  * Objects travel as bare pickles in the frames of mproc.h's pipes, so either end may be a
  * Connection of the standard library. The descriptor is the object's own: it is closed with it. A
- * receiver looks for a while before it sleeps, if that has paid (looking.h).
+ * receiver looks for a while before it sleeps, if that has paid (look.h).
  *
  * Invariants: 1. `handle` is -1 once the connection is closed. 2. After a message that is longer
  * than was allowed nothing is received any more: the connection is closed, or made write-only.
@@ -33,7 +32,7 @@ struct connection {
     char readable;
     char writable;
     unsigned char waits; /* up to YOUNG */
-    struct looking looking;
+    struct look look;
 };
 
 static struct connection *connection_of(PyObject *self) {
@@ -109,7 +108,7 @@ static void connection_dealloc(PyObject *object) {
     if (self->weak != NULL) {
         PyObject_ClearWeakRefs(object);
     }
-    PyObject *error, *value, *traceback; /* of whoever drops the last reference */
+    PyObject *error, *value, *traceback; /* of the code that drops the last reference */
     PyErr_Fetch(&error, &value, &traceback);
     (void)handle_close(self);
     PyErr_Restore(error, value, traceback);
@@ -250,7 +249,7 @@ static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObjec
 
 /* Whether something has come meanwhile, or the end. */
 static int look(int handle) {
-    int64_t end = blocking_now() + LOOKING_NS;
+    int64_t end = blocking_now() + LOOK_NS;
     do {
         if (mproc_pipe_poll(handle, 0) != 0) {
             return 1;
@@ -260,9 +259,9 @@ static int look(int handle) {
 }
 
 /* Connections that live for a few messages learn from each other. */
-static struct looking *looking_of(struct connection *self, struct module_state *state) {
+static struct look *look_of(struct connection *self, struct module_state *state) {
     if (self->waits == YOUNG) {
-        return &self->looking;
+        return &self->look;
     }
     self->waits++;
     return &state->young_connections;
@@ -275,14 +274,14 @@ static int look_first(struct connection *self) {
     if (state == NULL) {
         return BLOCKING_RAISED;
     }
-    struct looking *looking = looking_of(self, state);
-    if (!looking_pays(looking)) {
+    struct look *history = look_of(self, state);
+    if (!look_pays(history)) {
         return 0;
     }
     Py_BEGIN_ALLOW_THREADS;
     seen = look(self->handle);
     Py_END_ALLOW_THREADS;
-    looking_learn(looking, !seen);
+    look_learn(history, !seen);
     /* A signal interrupts a sleep, but not a look. */
     return !seen && PyErr_CheckSignals() < 0 ? BLOCKING_RAISED : 0;
 }

@@ -2,6 +2,8 @@
  * event.c - mproc._mproc.Event: the hot path of synchronize.Event
  *
  * SPDX-License-Identifier: MIT
+ *
+ * A flag that is set is seen without releasing the interpreter's lock, which only a wait does.
  */
 #include "acquire.h"
 
@@ -46,7 +48,7 @@ static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t na
 
 static PyMethodDef event_methods[] = {
     {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nTrue while the flag is set."},
-    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSet the flag; all who wait go on."},
+    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSet the flag; all waits end."},
     {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nTake the flag back."},
     {"wait", MODULE_METHOD(event_wait), METH_FASTCALL | METH_KEYWORDS,
      "wait($self, timeout=None)\n--\n\n"

@@ -1,5 +1,5 @@
 /*
- * handle.c - a Python object that is one hold on a shared object
+ * handle.c - a Python object that is one hold on a shared object: see handle.h
  *
  * SPDX-License-Identifier: MIT
  */

@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * Every type over an object of the arena starts with struct handle. A handle owns one hold of the
- * process; a forked child inherits both. For a child that is started otherwise, its starter takes
- * the hold in the child's name (`hold_for` of the process being launched) and sends the address,
- * from which the child makes its handle with adopt().
+ * process. A forked child inherits both. For a child that is started otherwise, the starter takes
+ * the hold in the child's name (Child.hold_for()) and sends the object's address; the child makes
+ * its handle of that with adopt().
  */
 #ifndef MPROC_PYTHON_HANDLE_H
 #define MPROC_PYTHON_HANDLE_H

@@ -22,8 +22,8 @@ static PyObject *new_handle(PyTypeObject *type, PyObject *args, int code, OBJECT
     return self;
 }
 
-/* The holder died and the caller has the lock: it is released again, and the caller is told who
- * died. */
+/* The holder died and the caller has the lock: it is released again, and the caller gets an error
+ * that names the dead holder. */
 static PyObject *owner_died(PyObject *self) {
     mproc_lock_holder dead;
     if (lock_handle(self)->recover) {

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The module holds no static mutable state: whatever outlives a call stands in struct module_state,
+ * The module holds no static mutable state: what outlives a call stands in struct module_state,
  * which each interpreter's copy of the module owns.
  *
  * To add a noun: write its file with `int <noun>_add(PyObject *module)`, which makes its types and
@@ -16,11 +16,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "looking.h"
+#include "look.h"
 #include "msgpack.h"
 #include "pickling.h"
 
-/* Nouns in the order in which they are added: who needs another's types stands below it. */
+/* Nouns in the order in which they are added: a noun that needs the types of another stands below
+ * it. */
 #define MODULE_NOUNS(X)                                                                            \
     X(arena)                                                                                       \
     X(codec)                                                                                       \
@@ -88,7 +89,7 @@ enum module_exception {
 struct module_state {
     struct pickling pickling;
     struct msgpack_keys keys;
-    struct looking young_connections;
+    struct look young_connections;
     PyObject *taken[MODULE_TAKEN];                /* their names */
     PyObject *exceptions[MODULE_EXCEPTION_COUNT]; /* NULL: not raised yet */
 #define X(name) PyTypeObject *name##_type;

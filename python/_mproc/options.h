@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  *
  * The options of the core point to arrays: the descriptors that go along, argv and the environment.
- * struct options holds these arrays and what keeps their strings alive.
+ * struct options holds these arrays and the objects that their strings belong to.
  */
 #ifndef MPROC_PYTHON_OPTIONS_H
 #define MPROC_PYTHON_OPTIONS_H
@@ -15,7 +15,7 @@
 #include "mproc.h"
 
 struct options {
-    mproc_process_options core; /* for the caller, who sets the other fields */
+    mproc_process_options core; /* the caller sets its other fields */
     int *fds;
     const char **argv;
     const char **envp;

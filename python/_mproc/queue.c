@@ -3,23 +3,23 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * put encodes in the caller, so that what cannot be sent is an error of that call; get decodes out
- * of a buffer on its stack, or, for a large message, out of the arena itself. Both first try with
- * the interpreter's lock held, and release it only to wait, or to copy much.
+ * put() encodes in the caller, so an object that cannot be sent is an error of that call. get()
+ * decodes out of a buffer on its stack, or, for a large message, out of the arena itself. Both
+ * first try with the interpreter's lock held, and release it only to wait, or to copy much.
  */
 #include "acquire.h"
 #include "arguments.h"
 #include "codec.h"
 
-#define COPY_UNLOCKED                                                                              \
-    (1 << 16) /* from this size on, other threads may run while bytes are copied */
+/* From this size on, other threads may run while bytes are copied. */
+#define COPY_UNLOCKED (1 << 16)
 
-#define UNMADE 2 /* __init__ has not run: neither is there a queue */
+#define UNMADE 2 /* __init__ has not run: there is no queue yet */
 
 struct queue {
     struct handle handle;
     Py_ssize_t maxsize;
-    int closed; /* 1: by this handle; others of other processes go on; or UNMADE */
+    int closed; /* 1: this process will not use the queue any more, others may; or UNMADE */
 };
 
 static mproc_queue *queue_of(PyObject *self) {
@@ -235,7 +235,7 @@ static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(fields(self)->closed);
 }
 
-/* JoinableQueue's, for any queue counts what is put and what is done. */
+/* These two are JoinableQueue's; any queue counts what is put and what is done. */
 static PyObject *queue_task_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
     if (fields(self)->closed == UNMADE) {
         return raise_closed(self);

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A number in shared memory is read in one step, for another process may change it without a lock:
- * the atomic operations do. The conversion of a Python object may run Python code, so it writes to
+ * A number in shared memory is read in one step (mproc_atomic_load()), for another process may
+ * change it without a lock. The conversion of a Python object may run Python code, so it writes to
  * private memory, and the caller moves the number from there to shared memory in one step.
  */
 #include "scalar.h"

@@ -3,16 +3,16 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The locks of mproc.synchronize are words of the arena, which only the family sees. This is for
- * programs that make their semaphores by name, to share them with processes that are not of the
+ * The locks of mproc.synchronize are words of the arena, which only the family sees. This type is
+ * for programs that make their semaphores by name, to share them with processes that are not of the
  * family, such as loky: a POSIX semaphore behind the interface that `_multiprocessing` has for it.
  *
- * The system's semaphore knows neither its holders nor a limit. Both are the object's own
- * knowledge: how often it was acquired through it and by which thread, and the largest value that
- * it releases to, which it looks at before it posts, as the standard library's does: two that
- * release at once may exceed it. A holder that dies takes its permits along.
+ * The system's semaphore knows neither its holders nor a limit. The object knows both: how often it
+ * was acquired through this object and by which thread, and the largest value that it is released
+ * to. It looks at that value before it posts, as the standard library's does, so two that release
+ * at once may exceed it. When a holder dies, its permits are lost.
  *
- * Waits are cut into slices, since who posts may die between the count and the wake-up.
+ * Waits are cut into slices, since a process that posts may die between the count and the wake-up.
  */
 #include "acquire.h"
 

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Layout, atomicity and judgement are mproc_shareable_list's; here values become items, and items
- * values.
+ * The layout, and all that makes a list safe, is mproc_shareable_list's. Here values become items,
+ * and items become values.
  */
 #include "error.h"
 #include "shm.h"
@@ -26,7 +26,7 @@ static mproc_shm *list_of(PyObject *self) {
     return segment_shm(segment);
 }
 
-/* What went wrong with item i of the list. */
+/* Raises the error of a code about item i of the list. NULL. */
 static PyObject *raise_about_item(mproc_shm *list, size_t i, int code, const char *out_of_range) {
     char format[9] = "";
     switch (code) {
@@ -73,7 +73,7 @@ static int take_text(PyObject *value, mproc_item *out) {
     return out->data != NULL ? 0 : -1;
 }
 
-/* A text is lent by its value. */
+/* Makes an item of a value. A text stays in the value, which must outlive the item. */
 static int take(PyObject *value, mproc_item *out) {
     *out = (mproc_item){.kind = MPROC_ITEM_NONE};
     if (PyLong_CheckExact(value)) {
@@ -115,7 +115,7 @@ static PyObject *value_of(const mproc_item *item) {
 
 /* ---------------------------------------------------------------- making a list */
 
-/* NULL with an exception. The values keep what their texts lend. */
+/* Makes an item of each value, as above. NULL with an exception. */
 static mproc_item *take_all(PyObject *values, Py_ssize_t n) {
     mproc_item *items = PyMem_New(mproc_item, (size_t)n + 1);
     if (items == NULL) {
@@ -197,7 +197,7 @@ static Py_ssize_t shareable_length(PyObject *self) {
     return (Py_ssize_t)n;
 }
 
-/* A text that is longer than the stack's room. */
+/* Reads a text that is longer than the room on the stack. */
 static PyObject *read_long(mproc_shm *list, size_t i) {
     size_t size;
     mproc_item item;

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What looks into the memory holds a reference to the segment, by way of its buffer; so nothing is
- * unmapped under a view, whichever of the two goes first.
+ * Each view of the memory has a reference to the segment, by way of its buffer, and close() refuses
+ * while there is a view. So nothing is unmapped under a view, whichever of the two goes first.
  */
 #include "shm.h"
 
@@ -24,8 +24,8 @@ static PyObject *closed(void) {
     return NULL;
 }
 
-/* OSErrors name the segment, as those of files do, or, before it has a name (None), the place where
- * it was to be; one without room or size says what is wrong. */
+/* An OSError names the segment, as those of files name the file. Before the segment has a name
+ * (None), it names the place where the segment was to be. */
 PyObject *segment_raise(int code, PyObject *name) {
     if (code == -ENODATA) {
         return PyErr_Format(PyExc_ValueError, "shared memory %R is empty", name);
@@ -179,7 +179,7 @@ static PyObject *segment_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
-/* Takes the pages, if this is their maker. */
+/* Maps the segment; its maker also has the system reserve its pages. */
 static PyObject *segment_commit(PyObject *self, PyObject *Py_UNUSED(unused)) {
     size_t size;
     if (segment_data(self, &size) == NULL) {

@@ -15,7 +15,8 @@ mproc_shm *segment_shm(PyObject *segment);
 /* A Segment (`type` is its type) of a handle, which is closed if this fails. */
 PyObject *segment_wrap(PyTypeObject *type, mproc_shm *owned);
 
-/* What creating takes: the name, NULL for None, is lent by its object. */
+/* The arguments of a creation. *out is the name, NULL for None; it points into the name's object.
+ * 0, or -1 with an exception. */
 int segment_arguments(PyObject *name, PyObject *kept, PyObject *mode, const char **out,
                       mproc_shm_options *options);
 

@@ -1,6 +1,5 @@
 /*
- * started.c - what a process finds out about itself, above all one that was started by SPAWN or by
- * a template: how it came, and what its starter gave it
+ * started.c - what a process finds out about itself: how it was started, and with what
  *
  * SPDX-License-Identifier: MIT
  */

@@ -3,13 +3,16 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * `v.value` and `a[i]` are one C call each. Two things make it short, and either may be missing:
- * the lock is mproc's RLock, which lets a single number be read and written as if it were taken for
- * that; and the object is a number or an array of numbers, read and written where it stands.
- * Otherwise the lock is acquired, and if it is not ours, by its acquire() and release(), and the
- * object is asked.
+ * `v.value` and `a[i]` are one C call each. Two things make it short, and either may be missing.
+ * The lock is mproc's RLock, under which a single number can be read and written without acquiring
+ * it; and the object is a number or an array of numbers, which are read and written where they
+ * stand. Without the first, the lock's acquire() and release() are called. Without the second, the
+ * object is asked, under the lock.
  *
- * What is to be written is converted before the lock is acquired: conversions may run Python code.
+ * A value is converted before the lock is acquired, for a conversion may run Python code.
+ *
+ * Invariants: 1. `code` is 0, or view.buf is the memory of `n` numbers of that typecode, each at a
+ * multiple of its size. 2. `rlock` is NULL or the lock of `lock`.
  */
 #include "acquire.h"
 #include "scalar.h"
@@ -34,7 +37,8 @@ static struct synchronized *self_of(PyObject *self) {
 
 /* ---------------------------------------------------------------- the lock */
 
-static int inherit(struct synchronized *s) {
+/* The holder of the lock died: the lock is released again, and the caller gets an error. */
+static int owner_died(struct synchronized *s) {
     mproc_lock_holder dead;
     if (lock_handle(s->lock)->recover) {
         return 0;
@@ -55,7 +59,7 @@ static int enter_slowly(struct synchronized *s, int r) {
         BLOCKING(r, mproc_rlock_acquire(s->rlock, MPROC_FOREVER));
     }
     if (r == -EOWNERDEAD) {
-        return inherit(s);
+        return owner_died(s);
     }
     if (r != 0 && r != BLOCKING_RAISED) {
         (void)error_raise(r);
@@ -93,7 +97,7 @@ static PyObject *leave_with(struct synchronized *s, PyObject *result) {
 
 /* ---------------------------------------------------------------- making */
 
-/* An object of another size or shape than its typecode says is not read in place. */
+/* Looks whether the object is what its typecode says; otherwise it is not read in place. */
 static int view_numbers(struct synchronized *s, int code) {
     size_t item = scalar_size(code);
     if (item == 0) {
@@ -111,7 +115,8 @@ static int view_numbers(struct synchronized *s, int code) {
     return 0;
 }
 
-/* What is asked for at every use is kept: the lock's methods, and the lock itself if it is ours. */
+/* Keeps what every use asks for: the lock's methods, and the lock itself if it is an RLock of
+ * ours. */
 static int keep_lock(struct synchronized *s, struct module_state *state) {
     s->acquire = PyObject_GetAttrString(s->lock, "acquire");
     s->release = s->acquire == NULL ? NULL : PyObject_GetAttrString(s->lock, "release");
@@ -188,6 +193,21 @@ static int store_number(struct synchronized *s, char *at, PyObject *value) {
     return leave(s);
 }
 
+/* Where the number of an index stands; a negative one counts from the end. -1 with an exception. */
+static int place_of(struct synchronized *s, PyObject *key, char **at) {
+    Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (i == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    i += i < 0 ? s->n : 0;
+    if (i < 0 || i >= s->n) {
+        PyErr_SetString(PyExc_IndexError, "invalid index");
+        return -1;
+    }
+    *at = (char *)s->view.buf + i * s->view.itemsize;
+    return 0;
+}
+
 /* ---------------------------------------------------------------- one value */
 
 static PyObject *synchronized_get_value(PyObject *self, void *Py_UNUSED(unused)) {
@@ -222,10 +242,10 @@ static int synchronized_set_value(PyObject *self, PyObject *value, void *Py_UNUS
 
 /* ---------------------------------------------------------------- atomic operations */
 
-/* Arrays take an index first. -1 with an exception. */
+/* Where the integer stands that an atomic operation is about; of an array, the first argument is its
+ * index. -1 with an exception. */
 static int atomic_place(struct synchronized *s, const char *name, PyObject *const **args,
                         Py_ssize_t nargs, Py_ssize_t wanted, char **at) {
-    Py_ssize_t i = 0;
     if (!is_made(s)) {
         return -1;
     }
@@ -240,18 +260,9 @@ static int atomic_place(struct synchronized *s, const char *name, PyObject *cons
         return -1;
     }
     if (indexed) {
-        i = PyNumber_AsSsize_t((*args)[0], PyExc_IndexError);
-        if (i == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-        i += i < 0 ? s->n : 0;
-        *args += 1;
+        return place_of(s, *(*args)++, at);
     }
-    if (i < 0 || i >= s->n) {
-        PyErr_SetString(PyExc_IndexError, "invalid index");
-        return -1;
-    }
-    *at = (char *)s->view.buf + i * s->view.itemsize;
+    *at = s->view.buf;
     return 0;
 }
 
@@ -333,7 +344,7 @@ static PyObject *slice_list(struct synchronized *s, Py_ssize_t start, Py_ssize_t
     return list;
 }
 
-static PyObject *ask_for(struct synchronized *s, PyObject *key) {
+static PyObject *ask_object(struct synchronized *s, PyObject *key) {
     return enter(s) < 0 ? NULL : leave_with(s, PyObject_GetItem(s->object, key));
 }
 
@@ -344,7 +355,7 @@ static PyObject *array_subscript(PyObject *self, PyObject *key) {
         return NULL;
     }
     if (s->code == 0) {
-        return ask_for(s, key);
+        return ask_object(s, key);
     }
     if (PyIndex_Check(key)) {
         Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
@@ -426,16 +437,8 @@ static int assign_slice(struct synchronized *s, PyObject *key, PyObject *value) 
 }
 
 static int assign_item(struct synchronized *s, PyObject *key, PyObject *value) {
-    Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
-    if (i == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    i += i < 0 ? s->n : 0;
-    if (i < 0 || i >= s->n) {
-        PyErr_SetString(PyExc_IndexError, "invalid index");
-        return -1;
-    }
-    return store_number(s, (char *)s->view.buf + i * s->view.itemsize, value);
+    char *at;
+    return place_of(s, key, &at) < 0 ? -1 : store_number(s, at, value);
 }
 
 static int array_assign(PyObject *self, PyObject *key, PyObject *value) {
@@ -512,7 +515,8 @@ static PyObject *cursor_length_hint(PyObject *self, PyObject *Py_UNUSED(unused))
     return PyLong_FromSsize_t(cursor_left(cursor_of(self)));
 }
 
-/* What is not read in place, or by a subclass's __getitem__, is asked for item by item. */
+/* An object that is not read in place is asked for each item, and so is a subclass that has a
+ * __getitem__ of its own. */
 static PyObject *array_iter(PyObject *self) {
     struct module_state *state = module_state_of(self);
     if (state == NULL || !is_made(self_of(self))) {

@@ -1,0 +1,43 @@
+/*
+ * look.h - whether to look for a message for a while before sleeping
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * To be woken takes 10 to 60 us, the more the idler the machine is; a peer that is at work answers
+ * sooner than that. But the peer may be on the waiter's own CPU, which no descriptor tells, and
+ * then the look keeps it from answering. Or other processes need the CPU, or the peer has nothing
+ * to say for long. So success decides. After looks in vain, some waits are slept through before the
+ * next look: 1, 3, 7, ... 63 of them. A look that is rewarded leads to another, and takes one step
+ * of that back: where looks mostly fail, a single success does not bring them back.
+ */
+#ifndef MPROC_PYTHON_LOOK_H
+#define MPROC_PYTHON_LOOK_H
+
+#define LOOK_NS 50000 /* how long one look takes */
+#define LOOK_MOST 6   /* steps */
+
+/* What came of the last looks; zeros are a fresh start. */
+struct look {
+    unsigned char steps; /* looks in vain, less those that were not */
+    unsigned char rest;  /* waits to sleep through before the next look */
+};
+
+/* Whether to look; to be asked once a wait. */
+static inline int look_pays(struct look *look) {
+    if (look->rest == 0) {
+        return 1;
+    }
+    look->rest--;
+    return 0;
+}
+
+static inline void look_learn(struct look *look, int in_vain) {
+    if (!in_vain) {
+        look->steps -= look->steps > 0;
+        return;
+    }
+    look->steps += look->steps < LOOK_MOST;
+    look->rest = (unsigned char)((1U << look->steps) - 1);
+}
+
+#endif
