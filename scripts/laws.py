@@ -73,7 +73,7 @@ UNTAGGED = {
     "src/core/shm_register.c: inode": "before `busy` is cleared, under the register's guard",
     "src/process/init.c: attached": "says who is first, and no more",
     "src/process/process.c: count": "a number for names",
-    "src/process/template.c: pid": KERNEL,
+    "src/process/template.c: state": "its starter's request came through the kernel",
     "src/shareable_list.c: room": "constant since the file has its name",
     "src/shareable_list.c: word_at": "constant since the file has its name",
     "src/system/os_memory.c: next": "shares out the work; pthread_join() orders it",

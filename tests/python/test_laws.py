@@ -67,6 +67,16 @@ BREACHES = [
         {**c("src/core/a.c", '#include "queue.h"\n'), **c("src/queue.h", "")},
         "src/core/a.c:6",
     ),
+    (  # the tag is another word's
+        "sync",
+        c("src/a.c", STORE + "void mproc__c(void) {\n    mproc__load64(&a->other);\n}\n" + LOAD),
+        "src/a.c:10",
+    ),
+    (  # a word behind casts, calls and indices
+        "sync",
+        c("src/a.c", "void mproc__a(void) {\n    mproc__add32(&f(x)->all[i].word, 1);\n}\n"),
+        "src/a.c:7",
+    ),
     ("down", {**c("src/a.c", '#include "pool/p.h"\n'), **c("src/pool/p.h", "")}, "src/a.c:6"),
     (
         "down",
@@ -156,6 +166,11 @@ KEPT = [
     ),
     ("system", c("src/a.c", "static int read(int x) {\n    return read(x);\n}\n")),
     ("prototypes", c("src/a.c", "static int f(void) {\n    return g();\n}\nstatic int x = 1;\n")),
+    ("sync", c("src/a.c", "void mproc__a(void) {\n    mproc__poke64(&a->word, 1);\n}\n")),
+    (
+        "sync",
+        {**c("src/a.h", STORE), **c("src/a.c", LOAD + LOAD.replace("/* SYNC(a.word) */", ""))},
+    ),
     ("sync", BOTH),
     ("down", {**c("src/a.c", '#include "core/b.h"\n'), **c("src/core/b.h", "")}),
     (
