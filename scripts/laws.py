@@ -481,7 +481,10 @@ def library_circles(tree: Tree) -> Iterator[Breach]:
 
 # ---------------------------------------------------------------- C: what is written down
 
-DECLARATION = re.compile(r"^MPROC_API ([^;]*?)\b(mproc_\w+)\(([^;]*)\)[^;()]*;", re.M)
+DECLARATION = re.compile(
+    r"^(?:MPROC_API )?(?!static|typedef|extern)(\w[^;{}()=#]*?)\b(mproc_\w+)\(([^;{]*)\)[^;{()]*;",
+    re.M,
+)
 CODES = re.compile(
     r"-E[A-Z]\w+|MPROC_E[A-Z]\w+|[Cc]annot fail|[Nn]ever fails|[Nn]on-zero|[Ee]rrors"
     r"|[Aa]s (those of |mproc_\w)|\bThe same\b"
@@ -497,14 +500,14 @@ def comment_above(source: Source, offset: int) -> str:
 
 @law("manual")
 def manual(tree: Tree) -> Iterator[Breach]:
-    """Each public function has a comment; if it returns an int, that names its errors."""
-    for source in tree.sources("include/mproc.h"):
+    """Each function of mproc.h and os.h has a comment; if it can fail, that names its errors."""
+    for source in tree.sources("include/mproc.h", "src/system/os.h"):
         for m in DECLARATION.finditer(source.code):
             line, comment = source.line_of(m.start()), comment_above(source, m.start())
             returns = m[1].strip()
             if not comment:
                 yield source.breach(line, f"{m[2]}() has no comment")
-            elif returns == "int" and not CODES.search(comment):
+            elif returns in ("int", "ssize_t") and not CODES.search(comment):
                 yield source.breach(line, f"{m[2]}(): its comment names no error")
             if m[2].endswith("_new") and returns != "int":
                 yield source.breach(line, f"{m[2]}(): a constructor returns an int")

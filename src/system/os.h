@@ -36,8 +36,10 @@
 int64_t mproc__os_now(void);
 /* Nanoseconds since boot, suspended time included: the clock of processes' start times. */
 uint64_t mproc__os_boot_now(void);
+/* The calling thread's id; cannot fail. */
 pid_t mproc__os_tid(void);
-/* The CPU that the caller runs on at this moment: a hint. Two loads where the kernel and glibc
+/* The CPU that the caller runs on at this moment: a hint, and -1 where the system cannot tell; cannot
+ * fail otherwise. Two loads where the kernel and glibc
  * (2.35) keep it in the thread's own memory (rseq), a call otherwise. */
 int mproc__os_cpu_asked(void);
 
@@ -52,6 +54,7 @@ static inline int mproc__os_cpu(void) {
 #endif
 }
 
+/* Lets another thread have the CPU. */
 void mproc__os_yield(void);
 /* CPUs that the process may use, at least 1. */
 unsigned mproc__os_cpus(void);
@@ -61,7 +64,7 @@ unsigned mproc__os_cpus(void);
 /* Sleeps while *word == expected, for at most `timeout` ns (negative: no end).
  * 0: woken, or the word differs; -ETIMEDOUT; -EINTR: a signal handler ran. */
 int mproc__os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout);
-/* Wakes up to n sleepers, those that sleep longest; returns how many. */
+/* Wakes up to n sleepers, those that sleep longest; returns how many. Cannot fail. */
 int mproc__os_futex_wake(uint32_t *word, int n);
 /* The same with sleepers of several classes, a bit each: wakes those only that have a bit of
  * `classes`. The plain calls are for all classes. */
@@ -71,10 +74,12 @@ int mproc__os_futex_wake_of(uint32_t *word, int n, uint32_t classes);
 
 /* ---- memory */
 
-/* An anonymous file of `size` bytes (sparse), whose size is sealed. A descriptor, close-on-exec. */
+/* An anonymous file of `size` bytes (sparse), whose size is sealed: a descriptor, close-on-exec.
+ * -EMFILE, -ENOMEM, -ENOSYS, -EFBIG. */
 int mproc__os_memory_new(const char *name, size_t size);
-/* Maps it whole at `address`. -EEXIST: something is there already. */
+/* Maps it whole at `address`. -EEXIST: something is there already; -ENOMEM. */
 int mproc__os_memory_map(int fd, void *address, size_t size);
+/* Takes any mapping away. -EINVAL: no address of a page. */
 int mproc__os_memory_unmap(void *address, size_t size);
 /* Is the descriptor such a file, and of that size? */
 bool mproc__os_memory_is(int fd, size_t size);
@@ -82,7 +87,7 @@ bool mproc__os_memory_is(int fd, size_t size);
 int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 /* Backs a whole mapping of an unlimited or limited file with pages now, and maps them. -ENOSPC. */
 int mproc__os_memory_populate(int fd, void *address, size_t size);
-/* Gives a range's pages back to the system; it reads as zero afterwards. */
+/* Gives a range's pages back to the system; it reads as zero afterwards. -EINVAL: no pages. */
 int mproc__os_memory_release(void *address, size_t size);
 /* Bytes of memory that there are for the process: the machine's, or its control group's. */
 uint64_t mproc__os_memory_total(void);
@@ -92,20 +97,23 @@ uint64_t mproc__os_memory_span(void);
 /* ---- files that are memory, and have names */
 
 /* A new file without a name, in a directory; a descriptor, close-on-exec, as those of the next two.
- * What open(2) says. */
+ * -EOPNOTSUPP, and the other errors of open(2). */
 int mproc__os_file_nameless(const char *directory, mode_t mode);
-/* A new file of that name. -EEXIST, and what else open(2) says. */
+/* A new file of that name. -EEXIST, and the other errors of open(2). */
 int mproc__os_file_new(const char *path, mode_t mode);
+/* A file that is there, to read and write. -ENOENT, and the other errors of open(2). */
 int mproc__os_file_open(const char *path);
-/* Gives a nameless file its name. -EEXIST, and what else linkat(2) says. */
+/* Gives a nameless file its name. -EEXIST, and the other errors of linkat(2). */
 int mproc__os_file_link(int fd, const char *path);
+/* Takes a name away. -ENOENT, -EACCES. */
 int mproc__os_file_unlink(const char *path);
 /* The inode of the file that has the name now, symbolic links not followed; 0: there is none. */
 uint64_t mproc__os_file_inode(const char *path);
+/* Size and inode of an open file. -EOVERFLOW. */
 int mproc__os_file_look(int fd, size_t *size, uint64_t *inode);
-/* -ENOSPC: its file system has not as many bytes left at this moment. */
+/* Has its file system so many bytes left at this moment? -ENOSPC: it has not. */
 int mproc__os_file_room(int fd, size_t size);
-/* -ENOMEM: no file can be as large. */
+/* Gives a file another size. -ENOMEM: no file can be as large; -ENOSPC. */
 int mproc__os_file_resize(int fd, size_t size);
 /* The file's first bytes, all of them. -ENOSPC. */
 int mproc__os_file_write(int fd, const char *lent, size_t size);
@@ -116,13 +124,15 @@ int mproc__os_random(void *out, size_t size);
 
 /* ---- processes */
 
+/* The caller's, by a system call, and its parent's at this moment. They cannot fail. */
 pid_t mproc__os_pid(void);
 pid_t mproc__os_parent_pid(void);
 
-/* A descriptor for a process, readable once it has ended; close-on-exec. -ESRCH. */
+/* A descriptor for a process, readable once it has ended; close-on-exec. -ESRCH, -EMFILE. */
 int mproc__os_pidfd_open(pid_t pid);
 /* 1: ended, 0: still running after `timeout` ns; -EINTR. */
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
+/* Sends a signal. -ESRCH: it has ended and its status was collected; -EPERM. */
 int mproc__os_pidfd_signal(int pidfd, int signal);
 /* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has
  * ended, collected or not, and if there is such a pid now it came round again; or an error. Some 15
@@ -156,7 +166,7 @@ int mproc__os_process_collect(int pidfd, int *code);
 void mproc__os_process_end(pid_t child);
 
 /* From now on `signal` is sent to the caller when its parent, or the parent's thread that started
- * it, ends, and `handler` runs then. */
+ * it, ends, and `handler` runs then. -EINVAL: no such signal. */
 int mproc__os_parent_watch(int signal, void (*handler)(int));
 
 /* Ends the caller at once; also in a signal handler. */
@@ -177,7 +187,7 @@ struct mproc__os_spawn {
     size_t nfds;
 };
 
-/* Starts a program; what exec reports (-ENOENT, -EACCES, ...) is the result here. */
+/* Starts a program. -EAGAIN, -ENOMEM, and what exec reports (-ENOENT, -EACCES, ...). */
 int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid);
 
 /* Forks a process whose parent is the caller's parent (so it is the caller's sibling). Only for a
@@ -205,11 +215,11 @@ struct iovec;
 int mproc__os_pipe_new(int ends[2]);
 int mproc__os_socket_pair(int ends[2]);
 int mproc__os_packet_pair(int ends[2]);
-/* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. */
+/* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. -EMFILE. */
 int mproc__os_event_new(void);
 /* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
 int mproc__os_descriptor_copy(int fd);
-/* Sets close-on-exec on an inherited descriptor. */
+/* Sets close-on-exec on an inherited descriptor. -EBADF. */
 int mproc__os_close_on_exec(int fd);
 void mproc__os_close(int fd);
 /* The end of a stream for both ends, whoever else has copies of this one. */
@@ -219,13 +229,14 @@ void mproc__os_shutdown(int socket);
  * With none to look at it is a sleep. */
 int mproc__os_poll(struct pollfd *polls, size_t n, int64_t timeout);
 
+/* read(): bytes read, 0 at the end. -EAGAIN, -EINTR, -ECONNRESET, -EBADF. */
 ssize_t mproc__os_read(int fd, void *out, size_t size);
 
-/* writev() that never raises SIGPIPE. Bytes written, or -errno. */
+/* writev() that never raises SIGPIPE: bytes written. -EAGAIN, -EINTR, -EPIPE, -EBADF. */
 ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
 
-/* read() of what is there already, whether or not the descriptor is blocking. Bytes read, 0 at the
- * end, or -errno: -EAGAIN when nothing is there. */
+/* read() of what is there already, whether or not the descriptor is blocking: bytes read, 0 at the
+ * end. -EAGAIN: nothing is there; -EINTR, -ECONNRESET, -EBADF. */
 ssize_t mproc__os_read_now(int fd, void *out, size_t size);
 
 /* One packet, or the first bytes of a stream, with n descriptors (at most MPROC__OS_FDS_MAX). Never
