@@ -85,9 +85,14 @@ UNTAGGED = {
     "src/watcher/watcher_run.c: word": KERNEL,
 }
 
-# Modules that may name functions of those that stand above them.
+# Files that may name functions of those that stand above them.
 REGISTRATIONS = {
-    "src/core/kinds": "the table of destructors: what an object does when its last hold is gone",
+    "src/core/kinds.c": "the table of destructors: what an object does when its last hold is gone",
+}
+
+# Nouns of several files that call each other.
+NOUNS = {
+    "src/pool/": "a thread that waits for a pool does all of its work",
 }
 
 # Lower may not know of higher. Longest prefix wins.
@@ -403,11 +408,11 @@ def module_of(path: str) -> str:
 
 
 def owners(tree: Tree) -> dict[str, str]:
-    """Which module defines a name."""
+    """Which file defines a name."""
     owner: dict[str, str] = {}
     for source in tree.library():
         for name in definitions(source):
-            owner.setdefault(name, module_of(source.path))
+            owner.setdefault(name, source.path)
     return owner
 
 
@@ -416,9 +421,9 @@ def down(tree: Tree) -> Iterator[Breach]:
     """No include and no used name points up; a client includes mproc.h only."""
     owner = owners(tree)
     for source in tree.library():
-        if module_of(source.path) not in REGISTRATIONS:
+        if source.path not in REGISTRATIONS:
             for name in sorted(source.words & set(owner)):
-                if level(owner[name] + ".c") > level(source.path):
+                if level(owner[name]) > level(source.path):
                     line = next(source.find(rf"\b{name}\b"))[0]
                     yield source.breach(line, f"{name} of {owner[name]} stands above {source.path}")
     for source in tree.library() + tree.c_client():
@@ -463,19 +468,23 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
+def node_of(path: str) -> str:
+    """What may not be in a circle: a file, or all files of a noun that is one."""
+    return next((noun for noun in NOUNS if path.startswith(noun)), path)
+
+
 @law("circles")
 def library_circles(tree: Tree) -> Iterator[Breach]:
-    """No circle among modules (X.c with X.h): who uses a name depends on its definer."""
-    owner = owners(tree)
+    """No circle among files: who uses a name depends on its definer. X.c and X.h count as one."""
+    owner = {name: node_of(path) for name, path in owners(tree).items()}
     edges: dict[str, set[str]] = {}
     for source in tree.library():
-        module = module_of(source.path)
-        used = {owner[word] for word in source.words if word in owner} - {module}
-        edges.setdefault(module, set()).update(used)
-    kept = {module for module in REGISTRATIONS if edges.pop(module, None)}
+        used = {owner[word] for word in source.words if word in owner}
+        edges.setdefault(node_of(source.path), set()).update(used - {node_of(source.path)})
+    kept = {path for path in REGISTRATIONS if edges.pop(path, None)}
     for group in circles(edges):
-        path = next(s.path for s in tree.library() if module_of(s.path) == group[0])
-        yield Breach(path, 1, "a circle of modules: " + " ".join(group))
+        if len({module_of(path) for path in group}) > 1:
+            yield Breach(group[0], 1, "a circle: " + " ".join(group))
     yield from unused(tree, "circles", REGISTRATIONS, kept)
 
 
