@@ -230,7 +230,8 @@ MPROC_API int mproc_arena_check(char *why, size_t size) MPROC_MUST_USE;
 MPROC_API int mproc_hold(void *object) MPROC_MUST_USE;
 
 /* Gives one hold of the calling member back; with the last hold of all members the object goes.
- * NULL is ignored. -EINVAL: no object, or the caller has no hold on it; debug builds assert that. */
+ * NULL is ignored. -EINVAL: no object, or the caller has no hold on it; debug builds assert
+ * that. */
 MPROC_API int mproc_drop(void *owned);
 
 typedef struct mproc_process mproc_process;

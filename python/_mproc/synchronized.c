@@ -242,8 +242,8 @@ static int synchronized_set_value(PyObject *self, PyObject *value, void *Py_UNUS
 
 /* ---------------------------------------------------------------- atomic operations */
 
-/* Where the integer stands that an atomic operation is about; of an array, the first argument is its
- * index. -1 with an exception. */
+/* Where the integer stands that an atomic operation is about; of an array, the first argument is
+ * its index. -1 with an exception. */
 static int atomic_place(struct synchronized *s, const char *name, PyObject *const **args,
                         Py_ssize_t nargs, Py_ssize_t wanted, char **at) {
     if (!is_made(s)) {

@@ -5,9 +5,9 @@
  *
  * How it works. Tasks is a handle of the core's task queue, with the owner's books: an entry per
  * open ticket says which Job it belongs to, and which part of it. submit() and submit_map() encode
- * and queue; pump() collects results and books them into their jobs; worker_died() books the failure of a
- * task whose worker died. serve() is the worker's loop. A pool therefore needs no thread: whoever
- * waits pumps.
+ * and queue; pump() collects results and books them into their jobs; worker_died() books the
+ * failure of a task whose worker died. serve() is the worker's loop. A pool therefore needs no
+ * thread: whoever waits pumps.
  *
  * A task:    kind, flags, u32 length of the function's message, the function's message, the
  *            arguments'.

@@ -40,8 +40,8 @@ int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word);
 /* Frees the block whose address *word holds, and sets *word to 0. 0 in *word is ignored. */
 void mproc__heap_free(struct mproc__hand *hand, uint64_t *word);
 
-/* The same for any address of the arena, which may be none of a block: what a cheap look finds to be none,
- * or to be free already, is left alone. */
+/* The same for any address of the arena, which may be none of a block: what a cheap look finds to
+ * be none, or to be free already, is left alone. */
 void mproc__heap_free_given(struct mproc__hand *hand, void *owned);
 
 /* Bytes that a block really has. */

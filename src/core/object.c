@@ -144,8 +144,8 @@ static int prepare_node(struct mproc__hand *hand) {
     return mproc__heap_alloc(hand, sizeof(struct mproc__hold), &hand->node);
 }
 
-/* Under the guard. -EAGAIN: a record is needed; -EINVAL: an object without any holds, which is on its way
- * somewhere, or goes with another one. */
+/* Under the guard. -EAGAIN: a record is needed; -EINVAL: an object without any holds, which is on
+ * its way somewhere, or goes with another one. */
 static int hold_with(struct mproc__hand *hand, struct mproc__object *object,
                      struct mproc__slot *slot, uint64_t token) {
     struct mproc__hold *h = find(object, token);

@@ -95,8 +95,8 @@ void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word);
 int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t size,
                        uint64_t *word);
 
-/* The caller's hold on the object goes, the object itself moves into *word, a hand's word: 1. Nothing has
- * happened: 0: other members hold it too; -EINVAL: the caller does not. */
+/* The caller's hold on the object goes, the object itself moves into *word, a hand's word: 1.
+ * Nothing has happened: 0: other members hold it too; -EINVAL: the caller does not. */
 int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
 
 /* What destroys the insides of an object of a kind. It frees word by word, so that a reaper can go

@@ -97,8 +97,8 @@ bool mproc__token_alive(uint64_t token) {
     return certain && mproc__load64(&slot->state) == mproc__token_state(token, MPROC__SLOT_LIVE);
 }
 
-/* *starter: of a child that is not born, whose starter's end is its own; else 0. A child that has a pid is
- * on its way, and a detached one comes without its starter. */
+/* *starter: of a child that is not born, whose starter's end is its own; else 0. A child that has a
+ * pid is on its way, and a detached one comes without its starter. */
 static bool has_ended(uint64_t token, uint64_t *starter) {
     *starter = 0;
     if (mproc__token_alive(token)) {

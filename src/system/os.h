@@ -38,9 +38,9 @@ int64_t mproc__os_now(void);
 uint64_t mproc__os_boot_now(void);
 /* The calling thread's id; cannot fail. */
 pid_t mproc__os_tid(void);
-/* The CPU that the caller runs on at this moment: a hint, and -1 where the system cannot tell; cannot
- * fail otherwise. Two loads where the kernel and glibc
- * (2.35) keep it in the thread's own memory (rseq), a call otherwise. */
+/* The CPU that the caller runs on at this moment: a hint, and -1 where the system cannot tell;
+ * cannot fail otherwise. Two loads where the kernel and glibc (2.35) keep it in the thread's own
+ * memory (rseq), a call otherwise. */
 int mproc__os_cpu_asked(void);
 
 static inline int mproc__os_cpu(void) {
