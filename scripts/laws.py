@@ -35,6 +35,7 @@ HEADERS_FOR_ALL = {
 }
 HEADERS = {
     "src/process/function.c": ("elf.h link.h", "the loader's list of loaded objects"),
+    "src/watcher/bare.h": ("", WATCHER),
     "src/watcher/watcher_bare.c": ("fcntl.h sys/mman.h unistd.h", WATCHER),
     "src/watcher/watcher_main.c": ("sys/mman.h unistd.h", WATCHER),
     "src/watcher/watcher_run.c": (
@@ -248,7 +249,7 @@ STANDARD = re.compile(
     r"|stdint|stdio|stdlib|stdnoreturn|string|time|Python|structmember)\.h"
 )
 SYSTEM_CALL = (
-    r"(?<![\w.>])(?:_exit|accept|access|bind|chdir|clock_gettime|clone|close|connect|dup[23]?|eventfd"
+    r"(?<![\w.>])(?:_exit|accept|access|bare_call|bind|chdir|clock_gettime|clone|close|connect|dup[23]?|eventfd"
     r"|execveat|execve|fallocate|fcntl|fork|fstat|fstatvfs|ftruncate|getpid|getppid|getrandom"
     r"|getrlimit|kill|linkat|listen|lseek|lstat|madvise|memfd_create|mmap|mprotect|munmap|nanosleep"
     r"|open|openat|pipe2?|poll|posix_spawn|ppoll|prctl|p?readv?2?|p?writev?2?|raise|recv|recvfrom"

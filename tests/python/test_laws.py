@@ -45,6 +45,7 @@ BREACHES = [
     ("atomics", c("src/core/a.c", "int x = __sync_fetch_and_add(&y, 1);\n"), "src/core/a.c:6"),
     ("system", c("src/pipe.c", "#include <sys/socket.h>\n"), "src/pipe.c:6"),
     ("system", c("src/core/a.c", "int f(void) {\n    return fork();\n}\n"), "src/core/a.c:7"),
+    ("system", c("src/a.c", "long x = bare_call(SYS_close, 0, 0, 0, 0, 0, 0);\n"), "src/a.c:6"),
     ("system", c("src/pool/a.c", "int x = kill(pid, 9);\n"), "src/pool/a.c:6"),
     ("system", c("python/_mproc/a.c", "#include <sys/mman.h>\n"), "python/_mproc/a.c:6"),
     ("prototypes", c("src/a.c", "static int f(void);\n"), "src/a.c:6"),
@@ -99,6 +100,15 @@ BREACHES = [
             **c("src/c.c", "int mproc__c = 1;\nvoid mproc__d(void) {\n    mproc__a();\n}\n"),
         },
         "src/a.c:1",
+    ),
+    (
+        "circles",
+        {
+            **c("src/pool/a.c", "void mproc__a(void) {\n    mproc__b();\n}\n"),
+            **c("src/b.c", "void mproc__b(void) {\n    mproc__c();\n}\n"),
+            **c("src/pool/c.c", "void mproc__c(void) {\n}\n"),
+        },
+        "src/b.c:1",
     ),
     ("manual", c("include/mproc.h", "\nMPROC_API int mproc_a(void);\n"), "include/mproc.h:7"),
     (
@@ -185,6 +195,20 @@ KEPT = [
         {
             **c("src/core/kinds.c", KINDS),
             **c("src/a.c", "void mproc__a(void) {\n    mproc__kinds();\n}\n"),
+        },
+    ),
+    (  # a header's functions may need its file's, and the other way round
+        "circles",
+        {
+            **c("src/a.h", "static inline int mproc__a(void) {\n    return mproc__b();\n}\n"),
+            **c("src/a.c", "int mproc__b(void) {\n    return mproc__a();\n}\n"),
+        },
+    ),
+    (
+        "circles",
+        {
+            **c("src/pool/a.c", "void mproc__a(void) {\n    mproc__b();\n}\n"),
+            **c("src/pool/b.c", "void mproc__b(void) {\n    mproc__a();\n}\n"),
         },
     ),
     ("manual", c("include/mproc.h", "\n/* Does it. -EINVAL. */\nMPROC_API int mproc_a(void);\n")),
