@@ -1,0 +1,508 @@
+/*
+ * test_doors.c - every public function, given what it is not for
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A table has a line for each function that takes an object or a handle (the header itself says
+ * which those are). Each is called, in a child of its own, with an object of every other kind, with
+ * one that is gone, with memory of the arena that is no object, and with private memory. Against a
+ * debug build the child must end by an assertion; against a release build (test_doors_release) the
+ * function must say no. Either way the family must be whole afterwards.
+ */
+#define _GNU_SOURCE
+#include "made.h"
+#include "manual.h"
+#include "test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- doors */
+
+/* What a function that returns nothing says. */
+#define NOTHING 0
+#define OTHER MPROC_EOTHER
+
+static char room[64];
+static mproc_lock_holder holder;
+static mproc_message message;
+static size_t ignored_size;
+static uint64_t number;
+static void *address;
+
+/* noun, function, what it says of a pointer `o` that is none, the call */
+#define DOORS(X)                                                                                   \
+    X(lock, acquire, OTHER, mproc_lock_acquire(o, 0))                                              \
+    X(lock, release, OTHER, mproc_lock_release(o))                                                 \
+    X(lock, rollback, OTHER, mproc_lock_rollback(o))                                               \
+    X(lock, owner, NOTHING, (mproc_lock_owner(o, &holder), holder.pid))                            \
+    X(lock, is_mine, 0, mproc_lock_is_mine(o))                                                     \
+    X(lock, dead_owner, NOTHING, (mproc_lock_dead_owner(o, &holder), holder.pid))                  \
+    X(lock, check, MPROC_ECORRUPT, mproc_lock_check(o, NULL, 0))                                   \
+    X(rlock, acquire, OTHER, mproc_rlock_acquire(o, 0))                                            \
+    X(rlock, release, OTHER, mproc_rlock_release(o))                                               \
+    X(rlock, load, OTHER, mproc_rlock_load(o, 8, &number, room))                                   \
+    X(rlock, store, OTHER, mproc_rlock_store(o, 8, &number, room))                                 \
+    X(rlock, depth, 0, mproc_rlock_depth(o))                                                       \
+    X(rlock, owner, NOTHING, (mproc_rlock_owner(o, &holder), holder.pid))                          \
+    X(rlock, dead_owner, NOTHING, (mproc_rlock_dead_owner(o, &holder), holder.pid))                \
+    X(rlock, check, MPROC_ECORRUPT, mproc_rlock_check(o, NULL, 0))                                 \
+    X(semaphore, acquire, OTHER, mproc_semaphore_acquire(o, 0))                                    \
+    X(semaphore, release, OTHER, mproc_semaphore_release(o))                                       \
+    X(semaphore, value, 0, mproc_semaphore_value(o))                                               \
+    X(semaphore, check, MPROC_ECORRUPT, mproc_semaphore_check(o, NULL, 0))                         \
+    X(bsemaphore, acquire, OTHER, mproc_bsemaphore_acquire(o, 0))                                  \
+    X(bsemaphore, release, OTHER, mproc_bsemaphore_release(o))                                     \
+    X(bsemaphore, value, 0, mproc_bsemaphore_value(o))                                             \
+    X(bsemaphore, bound, 0, mproc_bsemaphore_bound(o))                                             \
+    X(bsemaphore, check, MPROC_ECORRUPT, mproc_bsemaphore_check(o, NULL, 0))                       \
+    X(event, set, NOTHING, (mproc_event_set(o), 0))                                                \
+    X(event, clear, NOTHING, (mproc_event_clear(o), 0))                                            \
+    X(event, is_set, 0, mproc_event_is_set(o))                                                     \
+    X(event, wait, OTHER, mproc_event_wait(o, 0))                                                  \
+    X(event, check, MPROC_ECORRUPT, mproc_event_check(o, NULL, 0))                                 \
+    X(condition, wait, OTHER, mproc_condition_wait(o, things[LOCK].pointer, 0))                    \
+    X(condition, notify, NOTHING, (mproc_condition_notify(o, 1), 0))                               \
+    X(condition, notify_all, NOTHING, (mproc_condition_notify_all(o), 0))                          \
+    X(condition, waiting, 0, mproc_condition_waiting(o))                                           \
+    X(condition, check, MPROC_ECORRUPT, mproc_condition_check(o, NULL, 0))                         \
+    X(barrier, wait, OTHER, mproc_barrier_wait(o, 0, NULL))                                        \
+    X(barrier, arrive, OTHER, mproc_barrier_arrive(o, 0, NULL))                                    \
+    X(barrier, open, OTHER, mproc_barrier_open(o))                                                 \
+    X(barrier, abort, NOTHING, (mproc_barrier_abort(o), 0))                                        \
+    X(barrier, reset, NOTHING, (mproc_barrier_reset(o), 0))                                        \
+    X(barrier, broken, 0, mproc_barrier_broken(o))                                                 \
+    X(barrier, waiting, 0, mproc_barrier_waiting(o))                                               \
+    X(barrier, parties, 0, mproc_barrier_parties(o))                                               \
+    X(barrier, check, MPROC_ECORRUPT, mproc_barrier_check(o, NULL, 0))                             \
+    X(queue, put, OTHER, mproc_queue_put(o, "x", 1, 0))                                            \
+    X(queue, putv, OTHER, mproc_queue_putv(o, NULL, 0, 0))                                         \
+    X(queue, get, OTHER, mproc_queue_get(o, &message, 0))                                          \
+    X(queue, reserve, OTHER, mproc_queue_reserve(o, 10, &message))                                 \
+    X(queue, commit, OTHER, mproc_queue_commit(o, &message, 0))                                    \
+    X(queue, task_done, OTHER, mproc_queue_task_done(o))                                           \
+    X(queue, join, OTHER, mproc_queue_join(o, 0))                                                  \
+    X(queue, count, 0, mproc_queue_count(o))                                                       \
+    X(queue, close, NOTHING, (mproc_queue_close(o), 0))                                            \
+    X(queue, check, MPROC_ECORRUPT, mproc_queue_check(o, NULL, 0))                                 \
+    X(array, count, 0, mproc_array_count(o))                                                       \
+    X(array, type, 0, mproc_array_type(o))                                                         \
+    X(array, data, 0, mproc_array_data(o) != NULL)                                                 \
+    X(array, lock, 0, mproc_array_lock(o) != NULL)                                                 \
+    X(array, get, OTHER, mproc_array_get(o, 0, room))                                              \
+    X(array, set, OTHER, mproc_array_set(o, 0, room))                                              \
+    X(array, read, OTHER, mproc_array_read(o, 0, 1, room))                                         \
+    X(array, write, OTHER, mproc_array_write(o, 0, 1, room))                                       \
+    X(array, add, OTHER, mproc_array_add(o, 0, 1, NULL))                                           \
+    X(array, exchange, OTHER, mproc_array_exchange(o, 0, 1, NULL))                                 \
+    X(array, compare_exchange, OTHER, mproc_array_compare_exchange(o, 0, &(int64_t){0}, 1))        \
+    X(array, check, MPROC_ECORRUPT, mproc_array_check(o, NULL, 0))                                 \
+    X(process, launch, OTHER, mproc_process_launch(o, NULL, 0))                                    \
+    X(process, pass, OTHER, mproc_process_pass(o, 0))                                              \
+    X(process, pid, 0, mproc_process_pid(o))                                                       \
+    X(process, sentinel, -1, mproc_process_sentinel(o))                                            \
+    X(process, join, OTHER, mproc_process_join(o, 0))                                              \
+    X(process, exitcode, OTHER, mproc_process_exitcode(o, &(int){0}))                              \
+    X(process, signal, OTHER, mproc_process_signal(o, 0))                                          \
+    X(process, terminate, OTHER, mproc_process_terminate(o))                                       \
+    X(process, kill, OTHER, mproc_process_kill(o))                                                 \
+    X(process, interrupt, OTHER, mproc_process_interrupt(o))                                       \
+    X(process, drop, OTHER, mproc_process_drop(o))                                                 \
+    X(template, pid, 0, mproc_template_pid(o))                                                     \
+    X(template, drop, NOTHING, (mproc_template_drop(o), 0))                                        \
+    X(shm, data, OTHER, mproc_shm_data(o, &address))                                               \
+    X(shm, size, 0, mproc_shm_size(o))                                                             \
+    X(shm, name, 0, mproc_shm_name(o)[0])                                                          \
+    X(shm, fd, -1, mproc_shm_fd(o))                                                                \
+    X(shm, drop, NOTHING, (mproc_shm_drop(o), 0))                                                  \
+    X(shm, length, OTHER, mproc_shareable_list_length(o, &ignored_size))                           \
+    X(shm, get, OTHER, mproc_shareable_list_get(o, 0, &(mproc_item){0}, NULL, 0))                  \
+    X(shm, set, OTHER, mproc_shareable_list_set(o, 0, &(mproc_item){0}))                           \
+    X(shm, room, OTHER, mproc_shareable_list_room(o, 0, &ignored_size))                            \
+    X(shm, format, OTHER, mproc_shareable_list_format(o, 0, room))                                 \
+    X(shm, list_check, OTHER, mproc_shareable_list_check(o, NULL, 0))
+
+/* Functions of the same form that are tested elsewhere. */
+static const char *const elsewhere[] = {
+    "mproc_lock_save",    /* here, below: release builds do not look */
+    "mproc_message_drop", /* a message is the caller's own structure; what it names is dropped */
+    "mproc_hold",         /* test_object.c, as the next three: they take any pointer */
+    "mproc_drop",         "mproc_holds", "mproc_hold_for", "mproc_free", /* test_heap.c */
+    "mproc_in_arena",                                                    /* any pointer */
+    "mproc_strerror",                                                    /* a number */
+    "mproc_type_size",                                                   /* a number */
+};
+
+/* ---------------------------------------------------------------- what is given */
+
+enum kind {
+    LOCK,
+    RLOCK,
+    SEMAPHORE,
+    BSEMAPHORE,
+    EVENT,
+    CONDITION,
+    BARRIER,
+    QUEUE,
+    ARRAY,
+    TASKQ,
+    MESSAGE,
+    PROCESS,
+    TEMPLATE,
+    SHM,
+    BLOCK,   /* memory of the arena */
+    INSIDE,  /* an address inside of an object */
+    PRIVATE, /* memory of this process */
+    GONE,    /* an object of the function's own kind that has been dropped */
+    THINGS
+};
+
+static struct thing {
+    const char *noun;
+    void *pointer;
+    void *gone; /* the address of one that was dropped */
+} things[THINGS] = {
+    [LOCK] = {"lock", NULL, NULL},
+    [RLOCK] = {"rlock", NULL, NULL},
+    [SEMAPHORE] = {"semaphore", NULL, NULL},
+    [BSEMAPHORE] = {"bsemaphore", NULL, NULL},
+    [EVENT] = {"event", NULL, NULL},
+    [CONDITION] = {"condition", NULL, NULL},
+    [BARRIER] = {"barrier", NULL, NULL},
+    [QUEUE] = {"queue", NULL, NULL},
+    [ARRAY] = {"array", NULL, NULL},
+    [TASKQ] = {"taskq", NULL, NULL},
+    [MESSAGE] = {"message", NULL, NULL},
+    [PROCESS] = {"process", NULL, NULL},
+    [TEMPLATE] = {"template", NULL, NULL},
+    [SHM] = {"shm", NULL, NULL},
+    [BLOCK] = {"block of the arena", NULL, NULL},
+    [INSIDE] = {"address inside of an object", NULL, NULL},
+    [PRIVATE] = {"private memory", NULL, NULL},
+    [GONE] = {"dropped one", NULL, NULL},
+};
+
+static void *made_message(void) {
+    mproc_message m;
+    CHECK_OK(mproc_queue_reserve(things[QUEUE].pointer, 100, &m));
+    return m.block;
+}
+
+static void *made_process(void) {
+    mproc_process *process = NULL;
+    CHECK_OK(mproc_process_prepare(&process, NULL));
+    return process;
+}
+
+static void *made_template(void) {
+    static const char *const program[] = {"/bin/cat", NULL}; /* nobody asks it for anything */
+    mproc_process_options o = {.argv = program};
+    mproc_template *one = NULL;
+    CHECK_OK(mproc_template_new(&one, &o));
+    return one;
+}
+
+static void *made_shm(void) {
+    mproc_shm *shm = NULL;
+    CHECK_OK(mproc_shm_create(&shm, NULL, 100, NULL));
+    return shm;
+}
+
+static void *make(enum kind kind) {
+    switch (kind) {
+    case LOCK: return made_lock(2);
+    case RLOCK: return made_rlock();
+    case SEMAPHORE: return made_semaphore(1);
+    case BSEMAPHORE: return made_bsemaphore(1);
+    case EVENT: return made_event();
+    case CONDITION: return made_condition();
+    case BARRIER: return made_barrier(1);
+    case QUEUE: return made_queue(0);
+    case ARRAY: return made_array(MPROC_INT64, 4);
+    case TASKQ: return made_taskq(2);
+    case MESSAGE: return made_message();
+    case PROCESS: return made_process();
+    case TEMPLATE: return made_template();
+    case SHM: return made_shm();
+    default: return mproc_calloc(1, 4096);
+    }
+}
+
+static void unmake(enum kind kind, void *owned) {
+    switch (kind) {
+    case PROCESS: CHECK_OK(mproc_process_drop(owned)); break;
+    case TEMPLATE: mproc_template_drop(owned); break;
+    case SHM:
+        CHECK_OK(mproc_shm_unlink(mproc_shm_name(owned)));
+        mproc_shm_drop(owned);
+        break;
+    case BLOCK: mproc_free(owned); break;
+    default: CHECK_OK(mproc_drop(owned));
+    }
+}
+
+static void make_all(void) {
+    static uint64_t private[512];
+    for (enum kind k = LOCK; k <= BLOCK; k++) {
+        things[k].pointer = make(k);
+        CHECK(things[k].pointer != NULL);
+    }
+    for (enum kind k = LOCK; k < BLOCK; k++) { /* later: or they would get the same addresses */
+        things[k].gone = make(k);
+        unmake(k, things[k].gone);
+    }
+    things[INSIDE].pointer = (char *)things[QUEUE].pointer + 8;
+    things[PRIVATE].pointer = private;
+}
+
+static void unmake_all(void) {
+    for (enum kind k = BLOCK + 1; k-- > LOCK;) {
+        unmake(k, things[k].pointer);
+    }
+}
+
+/* ---------------------------------------------------------------- the table */
+
+struct door {
+    const char *noun;
+    const char *name;
+    long long refusal;
+    long long (*call)(void *o);
+};
+
+#define DOOR_FUNCTION(noun, verb, refusal, expression)                                             \
+    static long long call_##noun##_##verb(void *o) {                                               \
+        return (long long)(expression);                                                            \
+    }
+DOORS(DOOR_FUNCTION)
+
+#define DOOR_LINE(noun, verb, refusal, expression)                                                 \
+    {#noun, #expression, refusal, call_##noun##_##verb},
+static const struct door doors[] = {DOORS(DOOR_LINE)};
+
+#define DOOR_COUNT (sizeof doors / sizeof *doors)
+
+/* Does the line call that function? */
+static bool calls(const struct door *door, const char *function) {
+    const char *at = strstr(door->name, function);
+    return at != NULL && at[strlen(function)] == '(';
+}
+
+static bool is_elsewhere(const char *function) {
+    if (strncmp(function, "mproc_pool", 10) == 0 || strncmp(function, "mproc_task", 10) == 0) {
+        return true; /* pools, tasks and task queues do not look yet */
+    }
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+        if (strcmp(elsewhere[i], function) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A noun of the library, or anything at all. */
+static bool takes_an_object(const struct manual_function *f) {
+    return strstr(f->first, "mproc_") != NULL && strchr(f->first, '*') != NULL &&
+           strstr(f->first, "**") == NULL && strstr(f->first, "options") == NULL &&
+           strstr(f->first, "mproc_member ") == NULL && strstr(f->first, "stats") == NULL &&
+           strstr(f->first, "hooks") == NULL;
+}
+
+TEST(doors_are_those_of_the_header) {
+    struct manual *m = manual_read();
+    size_t found = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct manual_function *f = &m->functions[i];
+        bool listed = is_elsewhere(f->name);
+        for (size_t d = 0; !listed && d < DOOR_COUNT; d++) {
+            listed = calls(&doors[d], f->name);
+            found += listed;
+        }
+        if (takes_an_object(f) && !listed) {
+            test_fail(__FILE__, __LINE__, "%s(%s ...) has no line here", f->name, f->first);
+        }
+    }
+    CHECK_EQ(found, DOOR_COUNT);
+    manual_drop(m);
+}
+
+/* ---------------------------------------------------------------- going through them */
+
+/* What became of the call: its result, or the signal that ended the child. */
+static long long attempt(const struct door *door, void *pointer, int *by_signal) {
+    long long *result = mproc_calloc(1, sizeof *result);
+    int status = 0;
+    fflush(stdout);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        const struct rlimit no_core = {0, 0};
+        if (freopen("/dev/null", "w", stderr) == NULL || setrlimit(RLIMIT_CORE, &no_core) != 0) {
+            _exit(1);
+        }
+        *result = door->call(pointer);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    *by_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    CHECK(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    long long r = *result;
+    mproc_free(result);
+    return r;
+}
+
+static bool asserts(const struct door *door) {
+#ifdef NDEBUG
+    (void)door;
+    return false;
+#else
+    return strstr(door->name, "_check(") == NULL || strstr(door->name, "list_check(") != NULL;
+#endif
+}
+
+static void refuse(const struct door *door, enum kind kind, void *pointer) {
+    int by_signal, wanted = asserts(door) ? SIGABRT : 0;
+    long long r = attempt(door, pointer, &by_signal);
+    if (by_signal != wanted || (by_signal == 0 && r != door->refusal)) {
+        test_fail(__FILE__, __LINE__, "%s of a %s: %lld, signal %d", door->name, things[kind].noun,
+                  r, by_signal);
+    }
+}
+
+static void check_family(const struct door *door) {
+    char why[200] = "";
+    mproc_reap();
+    if (mproc_arena_check(why, sizeof why) != 0 || mproc_member_check(why, sizeof why) != 0) {
+        test_fail(__FILE__, __LINE__, "after %s: %s", door->name, why);
+    }
+}
+
+/* A handle that is gone is memory of malloc(), which a sanitizer does not let be looked at. */
+static bool may_look(const struct thing *own) {
+#if defined(__SANITIZE_ADDRESS__)
+    return mproc_in_arena(own->gone);
+#else
+    return own->gone != NULL;
+#endif
+}
+
+static void try_door(const struct door *door) {
+    const struct thing *own = NULL;
+    for (enum kind k = LOCK; k < GONE; k++) {
+        if (strcmp(things[k].noun, door->noun) == 0) {
+            own = &things[k];
+        } else {
+            refuse(door, k, things[k].pointer);
+        }
+    }
+    CHECK(own != NULL);
+    if (may_look(own)) {
+        refuse(door, GONE, own->gone);
+    }
+    check_family(door);
+}
+
+static void try_some(size_t part) {
+    CHECK_OK(mproc_init(0, NULL));
+    make_all();
+    for (size_t i = part; i < DOOR_COUNT; i += 2) {
+        try_door(&doors[i]);
+    }
+    unmake_all();
+}
+
+TEST_BARE(doors_keep_others_out) {
+    try_some(0);
+}
+
+TEST_BARE(doors_keep_others_out_as_well) {
+    try_some(1);
+}
+
+/* ---------------------------------------------------------------- words that cannot be saved */
+
+struct bank {
+    mproc_lock *lock;
+    uint64_t word;
+};
+
+/* Saves a word of its own memory, as only a release build lets it, and dies with the lock. */
+static void save_private_and_die(struct bank *bank) {
+    static uint64_t private = 7;
+    CHECK_OK(mproc_lock_acquire(bank->lock, 0));
+    CHECK_OK(mproc_lock_save(bank->lock, &bank->word));
+    CHECK_OK(mproc_lock_save(bank->lock, &private));
+    CHECK_OK(mproc_lock_save(bank->lock, (char *)&bank->word + 4));
+    bank->word = 5;
+    raise(SIGKILL);
+}
+
+/* Whoever takes the lock over puts back what can be, and is not led astray by the rest. */
+TEST(doors_of_the_undo_record) {
+    struct bank *bank = mproc_calloc(1, sizeof *bank);
+    int status;
+    bank->lock = made_lock(4);
+    bank->word = 3;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(1);
+        }
+        save_private_and_die(bank);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+#ifdef NDEBUG
+    CHECK_EQ(WTERMSIG(status), SIGKILL);
+#else
+    CHECK_EQ(WTERMSIG(status), SIGABRT);
+#endif
+    CHECK_EQ(mproc_lock_acquire(bank->lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_EQ(bank->word, 3);
+    CHECK_OK(mproc_lock_release(bank->lock));
+    CHECK_OK(mproc_lock_check(bank->lock, NULL, 0));
+    CHECK_OK(mproc_drop(bank->lock));
+    mproc_free(bank);
+    mproc_reap();
+}
+
+/* ---------------------------------------------------------------- what release builds ignore */
+
+#ifdef NDEBUG
+TEST(doors_of_the_heap) {
+    char private[64];
+    void *small = mproc_alloc(48), *other = mproc_alloc(48), *large = mproc_alloc(200000);
+    mproc_free(small);
+    mproc_free(small);
+    mproc_free(private);
+    mproc_free(large);
+    mproc_free(large);
+    CHECK_OK(mproc_arena_check(NULL, 0));
+    void *again = mproc_alloc(48), *more = mproc_alloc(48);
+    CHECK(again != more && again != other && more != other);
+    mproc_free(again);
+    mproc_free(more);
+    mproc_free(other);
+    CHECK_OK(mproc_arena_check(NULL, 0));
+}
+
+TEST(doors_of_drop) {
+    static _Alignas(16) char private[256];
+    mproc_lock *lock = made_lock(0), *kept = made_lock(0);
+    void *block = mproc_calloc(1, 256);
+    CHECK_OK(mproc_drop(lock));
+    CHECK_EQ(mproc_drop(lock), -EINVAL);
+    CHECK_EQ(mproc_drop(private), -EINVAL);
+    CHECK_EQ(mproc_drop(block), -EINVAL);
+    CHECK_EQ(mproc_drop((char *)kept + 8), -EINVAL);
+    CHECK_EQ(mproc_holds(kept), 1);
+    CHECK_OK(mproc_drop(kept));
+    mproc_free(block);
+    CHECK_OK(mproc_member_check(NULL, 0));
+    CHECK_OK(mproc_arena_check(NULL, 0));
+}
+#endif
