@@ -136,7 +136,8 @@ extern "C" {
     X(MPROC_EEOF, -5014, "the other end has been closed")                                          \
     X(MPROC_EDONE, -5017, "more messages were reported done than were put")                        \
     X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")           \
-    X(MPROC_EBROKEN, -5016, "the barrier is broken")
+    X(MPROC_EBROKEN, -5016, "the barrier is broken")                                               \
+    X(MPROC_EMEMORY, -5020, "the task's worker used more memory than the task may")
 
 enum mproc_error {
 #define MPROC_ERROR_ENUM(name, value, message) name = value,
@@ -518,68 +519,175 @@ MPROC_API int mproc_queue_check(mproc_queue *queue, char *why, size_t size) MPRO
 /* ---------------------------------------------------------------- pool */
 
 /*
- * Worker processes that take tasks from a queue. A worker that dies fails the one task it held,
- * with MPROC_EDIED and what is known in mproc_task_error, and is replaced. The pool's owner is the
- * process that made it; only the owner submits and waits, a child that it forks gets
- * MPROC_ESTRANGER. No thread is made, and no descriptor but one a worker: whoever waits (for a
- * task, a map, the end) also collects what comes for others, and replaces workers. The workers are
- * MPROC_ATTACHED to the owner.
+ * Worker processes that take tasks from a queue. Each task ends exactly once: with its result, or
+ * with an error that says what happened to it. A worker that dies fails the one task that it had,
+ * with MPROC_EDIED, and is replaced.
  *
- * A worker that ends before its init is done could not do so the next time either: after 8 more
- * such ends than the pool has workers, without one that got ready, a pool goes on with those it
- * has; if it has none it is broken. Its open tasks then fail with MPROC_EDIED and the last worker's
- * pid and exit code (or with why none could be started), and so do submit and map.
+ * The pool's owner is the process that made it. Only the owner submits and waits; any other
+ * process, a worker or a forked child, gets MPROC_ESTRANGER. The pool makes no thread: a thread
+ * that waits (for a task, a map, the end) also collects what comes for others, calls the callbacks
+ * of tasks, ends tasks whose time is up, and replaces workers. A program in which no thread waits
+ * calls mproc_pool_collect() when the pool's descriptor (mproc_pool_fd()) is readable. The workers
+ * are MPROC_ATTACHED to the owner.
+ *
+ * A task is a function of C and its bytes (mproc_pool_submit()), a chunk of a map, or bytes for the
+ * pool's handler (mproc_pool_put()), which is how other runtimes make tasks of their own.
+ *
+ * A worker that ends before it is ready would do so the next time, too. After 8 more such ends
+ * than the pool has workers, without a worker that became ready in between, the pool goes on with
+ * the workers that it has. If it has none, it is broken: its open tasks fail with MPROC_EDIED and
+ * the last worker's pid and exit code (or with why no worker could be started), and so do submit
+ * and map. The pool tries again with the first call that comes a second later, and with a longer
+ * pause after each failure.
  */
 typedef struct mproc_pool mproc_pool;
 typedef struct mproc_task mproc_task;
 
-/* A task's function: `in` are the submitted bytes; up to `cap` bytes of result go to `out`, their
- * number to *out_size. A non-zero result fails the task with that code. */
-typedef int (*mproc_task_fn)(const void *in, size_t size, void *out, size_t cap, size_t *out_size);
+/* ---- what runs in a worker */
+
+/* A task's result in the making; only in the worker, only while the task's function runs. */
+typedef struct mproc_result mproc_result;
+
+/* Appends bytes to the result. -ENOMEM: nothing has happened. */
+MPROC_API int mproc_result_write(mproc_result *result, const void *lent,
+                                 size_t size) MPROC_MUST_USE;
+
+/* Appends room for `size` bytes, which the caller fills; the room stays where it is until the next
+ * call for this result. The room of a result that was empty is 16-byte aligned. NULL: -ENOMEM. */
+MPROC_API void *mproc_result_room(mproc_result *result, size_t size) MPROC_MUST_USE;
+
+/* A task's function: `in` are the submitted bytes, 16-byte aligned. What it has written to the
+ * result is the task's. A non-zero return value fails the task with that code. */
+typedef int (*mproc_task_fn)(const void *in, size_t size, mproc_result *result);
 
 /* An item's function for map: reads one item, writes one item. Non-zero fails the map. */
 typedef int (*mproc_item_fn)(const void *in, void *out, void *context);
 
+/* What runs the tasks that are mere bytes; as mproc_task_fn, with the pool's handler_arg. */
+typedef int (*mproc_handler_fn)(void *arg, const void *task, size_t size, mproc_result *result);
+
+/* ---- options */
+
+/* What a pool and its workers share, an object of the arena: mproc_hold() and mproc_hold_for()
+ * keep it. */
+typedef struct mproc_workplace mproc_workplace;
+
 typedef struct mproc_pool_options {
-    unsigned workers;       /* default: CPUs the process may use */
-    mproc_method method;    /* default MPROC_FORK */
-    const char *name;       /* prefix of the workers' names; default "Pool" */
-    unsigned max_tasks;     /* a worker is replaced after so many tasks; 0: never */
-    int (*init)(void *arg); /* runs in each worker first; non-zero ends the worker */
-    void *init_arg;         /* NULL or a pointer into the arena */
+    unsigned workers;    /* default: CPUs that the process may use */
+    unsigned most;       /* workers that mproc_pool_resize() may ask for; default 64 or `workers` */
+    mproc_method method; /* default MPROC_FORK */
+    const char *name;    /* prefix of the workers' names; default "Pool" */
+    unsigned max_tasks;  /* a worker is replaced after so many tasks; 0: never */
+    int (*init)(void *arg);   /* runs in each worker first; non-zero ends the worker */
+    void *init_arg;           /* NULL or a pointer into the arena */
+    mproc_handler_fn handler; /* of tasks that are mere bytes */
+    void *handler_arg;        /* NULL or a pointer into the arena */
+
+    /* How to start a worker, if not as `method` says: the process is to call mproc_pool_work() or
+     * mproc_worker_join(). `seat` is the worker's number, from 0 on. 0 and *out: a launched
+     * process, which is the pool's until `end` is called. A negative code: none could be started.
+     * Name, method, init, handler and max_tasks are the starter's own affair then. */
+    int (*start)(void *arg, mproc_workplace *place, unsigned seat, mproc_process **out);
+    /* A worker has ended, and its task is booked: `owned` is the callee's. NULL: it is closed. */
+    void (*end)(void *arg, unsigned seat, mproc_process *owned);
+    void *start_arg;
+
+    /* Called around callbacks, `start` and `end`, by the thread that makes them: where a runtime
+     * takes and gives back a lock of its own. May be NULL. */
+    void (*enter)(void *arg);
+    void (*leave)(void *arg);
+    void *enter_arg;
 } mproc_pool_options;
 
 typedef struct mproc_task_error {
-    int code; /* why: MPROC_EDIED, -ECANCELED, or what the task's function returned */
-    uint64_t
-        task;  /* number of the task, counted from 0 (for map: index of the chunk's first item) */
-    pid_t pid; /* of the worker, 0 if none had it */
-    int exitcode; /* MPROC_EDIED: exit code, or minus the signal */
+    /* Why: MPROC_EDIED (the worker died), -ETIMEDOUT (the task's time was up), MPROC_EMEMORY (its
+     * worker used too much), -ECANCELED, or what the task's function returned. 0: it has not
+     * failed. */
+    int code;
+    unsigned tries;  /* how often it was given to a worker */
+    uint64_t task;   /* number of the task, counted from 0; of a map: the item's index */
+    pid_t pid;       /* of the worker, 0 if none had it */
+    int exitcode;    /* of a worker that has ended: exit code, or minus the signal */
+    int64_t ran;     /* -ETIMEDOUT: ns that the task had run when its worker was ended */
+    uint64_t memory; /* of a task with a limit: the most private memory that was seen, in bytes */
 } mproc_task_error;
 
-/* Errors: -EINVAL, and those of mproc_process_start(). */
+/* Words an error: "task 7: the worker process died ... (pid 123, signal 9)". Returns `out`. */
+MPROC_API const char *mproc_task_error_text(const mproc_task_error *error, char *out, size_t size);
+
+typedef struct mproc_task_options {
+    /* Called when the task has ended, in the owner, by the thread that collects; others see the
+     * task as done when it has returned. It may use all functions of tasks and pools, drop the
+     * task included. A task that is dropped before it has ended has no callback. */
+    void (*done)(mproc_task *task, void *arg);
+    void *done_arg;
+    /* ns from when a worker begins the task; then the worker is ended, and the task fails with
+     * -ETIMEDOUT. 0: no end. Noticed within some 10 ms by a thread that waits. */
+    int64_t timeout;
+    /* Bytes of private memory that the worker may have while it runs the task (as looked at now and
+     * then); then the worker is ended, and the task fails with MPROC_EMEMORY. 0: no limit. */
+    uint64_t memory;
+    /* How often the task is given to another worker after its worker died, after a timeout, or
+     * after one of the codes in retry_on (up to the first 0). It begins anew each time. */
+    unsigned retries;
+    int retry_on[6];
+    int64_t pause; /* ns before the first retry; doubled before each further one, up to 60 s */
+} mproc_task_options;
+
+/* ---- the pool */
+
+/* Errors: -EINVAL, and those of mproc_process_start() or of options->start. */
 MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
 
 /*
- * Queues one task. The bytes at `lent` are copied; the function finds them 16-byte aligned. The
- * result may have up to `out_cap` bytes. Errors: MPROC_ECLOSED, MPROC_EFUNCTION, MPROC_ESTRANGER,
- * -EINVAL, -ENOMEM, MPROC_ETOOBIG; MPROC_EDIED (the pool is broken). A task may also fail with
- * -EOVERFLOW (its function said that it wrote more), -ENOMEM or MPROC_ETOOBIG (no room for its
+ * Queues one task. The bytes at `lent` are copied. `options` may be NULL. Errors: MPROC_ECLOSED,
+ * MPROC_EFUNCTION, MPROC_ESTRANGER, -EINVAL, -ENOMEM, MPROC_ETOOBIG; MPROC_EDIED or what start
+ * said (the pool is broken). A task may also fail with -ENOMEM or MPROC_ETOOBIG (no room for its
  * result), MPROC_EBUILD or MPROC_EFUNCTION (the worker has not got the function).
  */
 MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
-                                size_t out_cap, mproc_task **out) MPROC_MUST_USE;
+                                const mproc_task_options *options, mproc_task **out) MPROC_MUST_USE;
 
-/* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR. */
+/* The same for bytes, gathered from n pieces, that the pool's handler runs. A pool without a
+ * handler and without a start function: -EINVAL. */
+MPROC_API int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
+                             const mproc_task_options *options, mproc_task **out) MPROC_MUST_USE;
+
+/* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR, MPROC_ESTRANGER. */
 MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
+/* The same until one of n tasks of one pool is done: 0 and *index of the first such; until all are.
+ * -EINVAL: they belong to several pools, or n is 0 (any). */
+MPROC_API int mproc_task_wait_any(mproc_task *const *tasks, size_t n, int64_t timeout,
+                                  size_t *index) MPROC_MUST_USE;
+MPROC_API int mproc_task_wait_all(mproc_task *const *tasks, size_t n,
+                                  int64_t timeout) MPROC_MUST_USE;
+/* 1: the task is done; 0. Looks, and collects nothing. */
+MPROC_API int mproc_task_is_done(const mproc_task *task);
 /* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
 MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
 MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
 /* Takes a task back that no worker has started: it is done, and has failed with -ECANCELED.
- * -EBUSY: too late. */
+ * -EBUSY: too late; MPROC_ESTRANGER. */
 MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
+/* The same for a task that runs, too: its worker is killed, and the task fails with -ECANCELED as
+ * soon as that has ended. -EBUSY: the task is done, or its result is on the way;
+ * MPROC_ESTRANGER. */
+MPROC_API int mproc_task_kill(mproc_task *task) MPROC_MUST_USE;
 /* A task that is not done is done all the same, and its result forgotten. */
 MPROC_API void mproc_task_drop(mproc_task *owned);
+
+/* Collects what is there, calls the callbacks, looks after the workers. 0: some task, or chunk of
+ * a map, has ended; -ETIMEDOUT: none has for so long; -EINTR, MPROC_ESTRANGER. */
+MPROC_API int mproc_pool_collect(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
+
+/*
+ * A descriptor for poll(), epoll or an event loop: it is readable when mproc_pool_collect(pool, 0)
+ * should be called, because a task has ended, a worker has, or a time is up. Made by the first
+ * call; the pool's own. Until that call, workers do not bother to write to it. Workers reach it by
+ * an abstract socket, so they have to be in the owner's network namespace. -EMFILE, -ENFILE,
+ * -ENOMEM, MPROC_ESTRANGER.
+ */
+MPROC_API int mproc_pool_fd(mproc_pool *pool);
 
 typedef struct mproc_map_options {
     size_t chunk;  /* items per task; default: large ones first, small ones in the end */
@@ -587,21 +695,31 @@ typedef struct mproc_map_options {
     void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
     void *progress_arg;
     mproc_task_error *error; /* where to say what failed */
+    int stop_on_signal;      /* non-zero: a signal handler that runs cancels the map: -EINTR */
 } mproc_map_options;
 
 /*
  * out[i] = fn(in[i]) for n items of in_size and out_size bytes. Arrays in the arena are read and
- * written in place, others are copied once; `in` and `out` may be the same. An array of items
- * without size may be NULL. When a chunk fails, what runs is waited for and the rest is cancelled.
- * Errors: that of the foremost chunk that failed, -EINTR (the map is cancelled), and those of
- * submit.
+ * written in place, others are copied once; `in` and `out` may be the same. An array without bytes
+ * may be NULL. When a chunk fails, what runs is waited for and the rest is cancelled. Signal
+ * handlers run meanwhile, and the map goes on unless it is told otherwise. Errors: that of the
+ * foremost item that failed, -EINTR (see stop_on_signal), and those of submit.
  */
 MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in_size,
                              void *out, size_t out_size, size_t n,
                              const mproc_map_options *options) MPROC_MUST_USE;
 
+/* From now on the pool has so many workers (1..most): others are started, or as many as are too
+ * many end once they have done what is queued now. -EINVAL, MPROC_ECLOSED, MPROC_ESTRANGER,
+ * -ENOMEM. */
+MPROC_API int mproc_pool_resize(mproc_pool *pool, unsigned workers) MPROC_MUST_USE;
+
 /* Pids of the workers at this moment; returns their number. */
 MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
+/* Tasks and chunks that have not ended. */
+MPROC_API size_t mproc_pool_open(mproc_pool *pool);
+/* What it shares with its workers; the pool's own. */
+MPROC_API mproc_workplace *mproc_pool_workplace(mproc_pool *pool);
 
 /* No new tasks; workers end when all is done. */
 MPROC_API void mproc_pool_close(mproc_pool *pool);
@@ -615,6 +733,39 @@ MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
 MPROC_API void mproc_pool_drop(mproc_pool *owned);
 /* Invariants of the pool, as mproc_arena_check(). MPROC_ESTRANGER. */
 MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---- workers that a start function has started */
+
+/* Serves in that seat until there are no more tasks (or max_tasks, 0: no limit, are done), and
+ * returns the exit code that the process should end with. The functions of C tasks and maps run as
+ * ever, `handler` runs those that are mere bytes. */
+MPROC_API int mproc_pool_work(mproc_workplace *place, unsigned seat, mproc_handler_fn handler,
+                              void *arg, unsigned max_tasks);
+
+/* The same step by step, for a runtime with a loop of its own. One thread uses a worker. */
+typedef struct mproc_worker mproc_worker;
+
+/* -EBUSY: somebody has the seat; -EINVAL: there is none; -ENOMEM. */
+MPROC_API int mproc_worker_join(mproc_worker **out, mproc_workplace *place,
+                                unsigned seat) MPROC_MUST_USE;
+
+/* Takes the next task that is mere bytes; runs C tasks and chunks of maps that come before. The
+ * bytes are 16-byte aligned, and stay until mproc_worker_finish(). The first call says that the
+ * worker is ready. MPROC_ECLOSED: there will be none, the worker should end; -ETIMEDOUT, -EINTR. */
+MPROC_API int mproc_worker_take(mproc_worker *worker, const void **task, size_t *size,
+                                int64_t timeout) MPROC_MUST_USE;
+
+/* Hands in the result of the task that was taken, or (code != 0) its failure, without pieces.
+ * -ENOMEM, MPROC_ETOOBIG: the worker still has the task, and may hand in something else.
+ * -ECANCELED: the owner ends the task, and is about to kill this process, which should end.
+ * -EINVAL: it has none; MPROC_ESTRANGER: this process is another's child that was forked by a
+ * task. */
+MPROC_API int mproc_worker_finish(mproc_worker *worker, int code, const struct iovec *lent,
+                                  int n) MPROC_MUST_USE;
+/* Tasks and chunks that it has done. */
+MPROC_API uint64_t mproc_worker_done(const mproc_worker *worker);
+/* Frees the handle; the seat is the process' until it ends. */
+MPROC_API void mproc_worker_drop(mproc_worker *owned);
 
 /* ---------------------------------------------------------------- task queue */
 
@@ -649,11 +800,13 @@ MPROC_API int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat,
 /* Worker: takes the seat. -EBUSY: somebody has it. -EINVAL: no such seat. */
 MPROC_API int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) MPROC_MUST_USE;
 
-/* Worker: takes the oldest task. MPROC_ECLOSED: there will be none; -ETIMEDOUT, -EINTR. */
+/* Worker: takes the oldest task. MPROC_ECLOSED: there will be none; -ETIMEDOUT, -EINTR;
+ * MPROC_ESTRANGER: the caller is not the seat's worker, but perhaps a child that it forked. */
 MPROC_API int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message,
                                uint64_t *ticket, int64_t timeout) MPROC_MUST_USE;
 
-/* Worker: hands in the result of the task that it took last. -ENOMEM: it still has the task. */
+/* Worker: hands in the result of the task that it took last. -ENOMEM, MPROC_ETOOBIG: it still has
+ * the task; -EINVAL: it has none; MPROC_ESTRANGER as above. */
 MPROC_API int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *lent,
                                  int n) MPROC_MUST_USE;
 

@@ -170,27 +170,24 @@ struct record {
     uint32_t length;
 };
 
-static int write_table(const struct table *table, char *out, size_t cap, size_t *out_size) {
-    size_t size = 0;
-    for (size_t i = 0; i < table->capacity; i++) {
+static int write_table(const struct table *table, mproc_result *result) {
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < table->capacity; i++) {
         const struct entry *e = &table->entries[i];
         struct record record = {(uint32_t)e->count, e->length};
         if (e->word == NULL) {
             continue;
         }
-        if (cap - size < sizeof record + e->length) {
-            return -ENOBUFS; /* the files have grown since their sizes were taken */
+        r = mproc_result_write(result, &record, sizeof record);
+        if (r == 0) {
+            r = mproc_result_write(result, e->word, e->length);
         }
-        memcpy(out + size, &record, sizeof record);
-        memcpy(out + size + sizeof record, e->word, e->length);
-        size += sizeof record + e->length;
     }
-    *out_size = size;
-    return 0;
+    return r;
 }
 
 /* The task: `in` are paths, each with its final 0. */
-static int count_group(const void *in, size_t size, void *out, size_t cap, size_t *out_size) {
+static int count_group(const void *in, size_t size, mproc_result *result) {
     struct table table = table_new(4096);
     const char *path = in;
     int r = 0;
@@ -199,7 +196,7 @@ static int count_group(const void *in, size_t size, void *out, size_t cap, size_
         path += strlen(path) + 1;
     }
     if (r == 0) {
-        r = write_table(&table, out, cap, out_size);
+        r = write_table(&table, result);
     }
     table_drop(&table);
     return r;
@@ -252,28 +249,20 @@ struct group {
     size_t files;
 };
 
-/* No table is larger than this: a record has 8 bytes more than its word, which stands behind another
- * word and a byte that is none. */
-static size_t table_bound(size_t bytes) {
-    return 8 * bytes + 8;
-}
-
 static int submit_group(mproc_pool *pool, size_t first, struct group *group) {
     static char paths[GROUP * 4096];
-    size_t size = 0, bytes = 0;
+    size_t size = 0;
     for (size_t i = first; i < file_count && i < first + GROUP; i++) {
-        struct stat st;
         size_t n = strlen(files[i]) + 1;
-        if (stat(files[i], &st) != 0 || n > sizeof paths - size) {
-            fprintf(stderr, "wordcount: %s cannot be looked at\n", files[i]);
+        if (n > sizeof paths - size) {
+            fprintf(stderr, "wordcount: %s has too long a name\n", files[i]);
             return 1;
         }
         memcpy(paths + size, files[i], n);
         size += n;
-        bytes += (size_t)st.st_size + 1;
         group->files++;
     }
-    int r = mproc_pool_submit(pool, count_group, paths, size, table_bound(bytes), &group->task);
+    int r = mproc_pool_submit(pool, count_group, paths, size, NULL, &group->task);
     if (r != 0) {
         fprintf(stderr, "wordcount: %s\n", mproc_strerror(r));
     }

@@ -31,6 +31,7 @@
 #define OF_MPROC_EEOF PyExc_EOFError
 #define OF_MPROC_EFRAME PyExc_OSError
 #define OF_MPROC_EBROKEN PyExc_RuntimeError
+#define OF_MPROC_EMEMORY PyExc_MemoryError
 
 static PyObject *exception_of(int code) {
 #define X(name, value, message)                                                                    \

@@ -3,9 +3,15 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The chunks are ordinary orders; the caller's thread keeps some of them ahead, and pumps. Arrays that are
- * not in the arena are copied there and back. When a chunk fails, or a signal comes, the others are told
- * by map->cancelled, and the map ends when none is out: no worker writes into its arrays any more.
+ * How it works. The chunks are ordinary messages; the caller's thread keeps some of them ahead,
+ * and pumps. Arrays that are not in the arena are copied there and back. When a chunk fails the
+ * others are told by map->cancelled, and the map ends when none is out: no worker writes into its
+ * arrays any more. A signal handler that runs in the caller does the same only if the caller has
+ * asked for it: with a periodic signal, a map that is cancelled by each would never come to its
+ * end.
+ *
+ * If a worker dies here: its chunk fails, and with it the map. Some items of the chunk may be
+ * written.
  */
 #include <string.h>
 
@@ -31,29 +37,31 @@ static bool overflows(size_t n, size_t size) {
 
 static int check_request(const struct request *q) {
     bool good = q->fn != NULL && !overflows(q->n, q->in_size) && !overflows(q->n, q->out_size) &&
-                (q->in != NULL || q->in_size == 0) && (q->out != NULL || q->out_size == 0) &&
+                (q->in != NULL || q->n * q->in_size == 0) &&
+                (q->out != NULL || q->n * q->out_size == 0) &&
                 (q->options.context == NULL || mproc_in_arena(q->options.context));
     return good ? 0 : -EINVAL;
 }
 
-/* The array itself if the workers see it there, or memory of the pool. 0: no bytes, or no memory. */
+/* The array itself if the workers see it there, or memory of the pool. 0: no bytes, or no
+ * memory. */
 static uint64_t shared_array(mproc_pool *pool, const void *array, size_t size) {
     if (mproc_in_arena(array)) {
         return mproc__word(array);
     }
-    return size != 0 ? mproc__word(mproc__pool_block_new(pool->shared, size)) : 0;
+    return size != 0 ? mproc__word(mproc__pool_block_new(pool->place, size)) : 0;
 }
 
 static void *copy_of(uint64_t shared, const void *array) {
     return shared != mproc__word(array) ? (void *)(uintptr_t)shared : NULL;
 }
 
-/* Guided self-scheduling (Polychronopoulos and Kuck, 1987): large chunks first, which cost little, and
- * small ones in the end, so that no worker is idle for long while another one, or one that shares its CPU
- * with other programs, has work left. Two workers get some 15 chunks. */
+/* Guided self-scheduling (Polychronopoulos and Kuck, 1987): large chunks first, which cost little,
+ * and small ones in the end, so that no worker is idle for long while another one, or one that
+ * shares its CPU with other programs, has work left. Two workers get some 15 chunks. */
 static void choose_chunks(const mproc_pool *pool, size_t asked, struct mproc__map_shared *shared) {
-    size_t parts = (size_t)pool->seats * SMALLEST;
-    shared->taper = asked != 0 ? 0 : (uint64_t)pool->seats * TAPER;
+    size_t parts = (size_t)pool->target * SMALLEST;
+    shared->taper = asked != 0 ? 0 : (uint64_t)pool->target * TAPER;
     shared->chunk = asked != 0 ? asked : shared->n / parts + (shared->n % parts != 0);
 }
 
@@ -71,36 +79,40 @@ static int share_map(mproc_pool *pool, const struct request *q, struct mproc__ma
     shared->in_size = q->in_size;
     shared->out_size = q->out_size;
     shared->n = q->n;
-    choose_chunks(pool, q->options.chunk, shared);
     shared->context = mproc__word(q->options.context);
     return 0;
 }
 
 static void free_map(mproc_pool *pool, const struct request *q, struct mproc__map_shared *shared) {
-    mproc__pool_block_drop(pool->shared, copy_of(shared->in, q->in));
-    mproc__pool_block_drop(pool->shared, copy_of(shared->out, q->out));
-    mproc__pool_block_drop(pool->shared, shared);
+    mproc__pool_block_drop(pool->place, copy_of(shared->in, q->in));
+    mproc__pool_block_drop(pool->place, copy_of(shared->out, q->out));
+    mproc__pool_block_drop(pool->place, shared);
 }
 
 static bool is_cancelled(const struct mproc__map *map) {
     return mproc__load32(&map->shared->cancelled) != 0;
 }
 
-/* Under the lock: orders chunks as far ahead as is good. */
+/* Under the lock: puts chunks as far ahead as is good. */
 static int feed(mproc_pool *pool, struct mproc__map *map) {
     int r = 0;
     while (r == 0 && map->next < map->shared->n && map->open < CHUNKS_AHEAD && !is_cancelled(map)) {
         uint64_t ticket;
-        struct mproc__order order = {MPROC__ORDER_CHUNK, map->shared->function,
-                                     mproc__word(map->shared), map->next};
-        struct mproc__slip slip = {MPROC__SLIP_CHUNK, NULL, NULL, map, map->next};
-        r = mproc__order_put(pool, &order, NULL, 0, slip, &ticket);
+        struct mproc__task_message head = {
+            .kind = MPROC__MESSAGE_CHUNK, .subject = mproc__word(map->shared), .first = map->next};
+        struct mproc__open open = {.kind = MPROC__OPEN_CHUNK, .number = map->next, .map = map};
+        r = mproc__open_put(pool, &head, NULL, 0, &open, &ticket);
         if (r == 0) {
             map->open++;
             map->next += mproc__map_chunk(map->shared, map->next);
         }
     }
     return r;
+}
+
+/* A terminated pool takes no more, nor does a broken one, whose queue is open still. */
+static bool may_feed(const mproc_pool *pool) {
+    return !pool->tasks_closed && pool->state != MPROC__POOL_BROKEN;
 }
 
 static void report_progress(mproc_pool *pool, const struct mproc__map *map,
@@ -119,9 +131,10 @@ static int run_map(mproc_pool *pool, struct mproc__map *map, const mproc_map_opt
     size_t reported = 0;
     int r = 0;
     for (;;) {
-        int e = pool->tasks_closed ? 0 : feed(pool, map);
+        int e = may_feed(pool) ? feed(pool, map) : 0;
         if (e == 0 && map->open > 0) {
             e = mproc__pool_wait(pool, &slices);
+            e = e == -EINTR && !o->stop_on_signal ? 0 : e;
         } else if (e == 0) {
             break;
         }
@@ -135,7 +148,10 @@ static int run_map(mproc_pool *pool, struct mproc__map *map, const mproc_map_opt
     if (map->error.code != 0 || r != 0) {
         return map->error.code != 0 ? map->error.code : r;
     }
-    return map->finished == map->shared->n ? 0 : MPROC_ECLOSED; /* terminated while none was out */
+    if (map->finished == map->shared->n) {
+        return 0;
+    }
+    return pool->state == MPROC__POOL_BROKEN ? pool->last.code : MPROC_ECLOSED; /* none was out */
 }
 
 static int map_under_lock(mproc_pool *pool, const struct request *q, struct mproc__map *map) {
@@ -148,6 +164,7 @@ static int map_under_lock(mproc_pool *pool, const struct request *q, struct mpro
         return r;
     }
     map->shared->function = mproc__word(function);
+    choose_chunks(pool, q->options.chunk, map->shared);
     pool->feeding++;
     r = run_map(pool, map, &q->options);
     pool->feeding--;
@@ -157,7 +174,7 @@ static int map_under_lock(mproc_pool *pool, const struct request *q, struct mpro
 
 static int map_items(mproc_pool *pool, const struct request *q, mproc_task_error *error) {
     struct mproc__map map = {0};
-    map.shared = mproc__pool_block_new(pool->shared, sizeof *map.shared);
+    map.shared = mproc__pool_block_new(pool->place, sizeof *map.shared);
     if (map.shared == NULL) {
         return -ENOMEM;
     }

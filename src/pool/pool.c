@@ -1,225 +1,144 @@
 /*
- * pool.c - worker processes that take tasks from a queue
+ * pool.c - worker processes that take tasks from a queue: a pool's life
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The owner puts orders into a task queue (taskq.c), the workers put replies; a dead
- * worker's seat names the one ticket that died with it. There is no thread: whoever waits for a task,
- * a map or the end pumps, that is, collects replies and books them, for everybody; further threads of
- * the owner that wait meanwhile sleep until the pumping one has news or leaves. The pump wakes at least
- * every 50 ms to look whether a worker has ended; such a worker is mourned and replaced.
+ * How it works. The owner puts messages into a task queue (taskq.c), the workers hand in replies
+ * (worker.c). A dead worker's seat names the one ticket that died with it. There is no thread: a
+ * thread of the owner that waits also collects, for everybody (wait.c), and looks after the
+ * workers (crew.c).
  *
- * A ticket stands for a task or for a chunk of a map; open tickets are in a ring, by number. A task that
- * may be cancelled has a cell: the worker that starts it and the owner that cancels it meet there in a
- * compare-and-swap. A cancelled order still travels to a worker, which skips it.
+ * A ticket stands for a task, for a chunk of a map, or for a worker that is to leave (open.c). A
+ * task has a record in the arena, where its owner and its worker agree by compare-and-swap who has
+ * been faster: the worker to begin it or the owner to take it back, the worker to finish it or the
+ * owner to end it (start.c, limits.c). A task that was taken back still travels to a worker, which
+ * skips it.
  *
- * Shared state: struct shared, an object of the arena, held by the owner and each worker.
- *   blocks      memory of the pool: function names, slabs of cells, maps and copies of their arrays;
- *               a list, changed by the owner under `guard`, freed with the object.
- *   ready[i]    0 before a worker of seat i is started, by the owner; READY when its init is done, by it;
- *               KNOWN when the owner has seen that.
+ * Shared state: struct mproc_workplace, an object of the arena, held by the owner and each worker.
+ *   blocks      memory of the pool: names of functions, slabs of records, maps and copies of their
+ *               arrays; see memory.c.
+ *   tasks       the task queue, inside the workplace.
+ *   armed, ...  see notify.c.
  *   the rest    constant once the first worker is started.
- * In blocks: a cell by compare-and-swap; map->cancelled from 0 to 1 by the owner; an array's items by the
- * worker whose chunk they are in; all else constant once an order names it.
+ * In blocks: a record as its struct says; map->cancelled from 0 to 1 by the owner; an array's items
+ * by the worker whose chunk they are in; all else constant once a message names it.
  *
- * Private state of the owner: struct mproc_pool, under `lock`, which is never held while waiting (but for
- * the end of killed workers). A task is private too; once `done` is set it does not need its pool.
+ * Private state of the owner: struct mproc_pool, under `lock`, which is never held while waiting
+ * (but for the end of killed workers). A task is private too; once it is done it does not need its
+ * pool.
  *
  * Invariants.
- *   W1  The open slips are exactly those in [base, top) that are not EMPTY; slip `base` is open, or
+ *   W1  The open tickets are exactly those in [base, top) that are not EMPTY; `base` is open, or
  *       base == top.
- *   W2  Cells in use are as many as open slips of tasks.
+ *   W2  Records in use are as many as open tickets of tasks.
  *   W3  Each block of the list is in the arena.
+ *   W4  Tasks that wait for another try are in `delayed`, the one that is due first is first.
+ *   W5  alive, starting and ended_count are as many as seats with a process, and so on.
  *
- * If a worker dies here: before its order is claimed, nothing; with the order, its ticket fails; in a map
- * some items of its chunk may be written. If the owner dies: the workers end with it, and the arena's
- * objects go with the last hold.
- *
- * A worker that ends before it is ready did not take a task and would not do so the next time. After
- * STILLBORN_SPARE more of them than there are seats, without one that became ready, the pool is broken,
- * or goes on with the workers that it has and tries again every REFILL_PAUSE: this is what keeps a failing
- * init from forking for ever.
- *
- * What it does not do: per-task timeouts, retries, priorities.
+ * If a worker dies here: before it has taken a message, nothing; with the message, its ticket
+ * fails; behind the reply, nothing. In a map some items of its chunk may be written. If the owner
+ * dies: the workers end with it, and the arena's objects go with the last hold.
  */
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pool/pool.h"
 #include "system/os.h"
 
-#define STILLBORN_SPARE 8
-#define REFILL_PAUSE MPROC_SEC      /* between starts that are not likely to succeed */
-#define BATCH 256                   /* replies that are booked before a waiter looks for his */
-#define LOOK_LEAST MPROC_MSEC       /* between two looks at the workers */
-#define LOOK_MOST (10 * MPROC_MSEC) /* the same, while replies come in */
+#define MOST 64 /* seats, unless more are asked for: a cache line each */
 
-static void stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why);
+/* ---------------------------------------------------------------- making */
 
-/* ---------------------------------------------------------------- workers */
+static bool is_shared(const void *arg) {
+    return arg == NULL || mproc_in_arena(arg);
+}
 
-static int start_worker(mproc_pool *pool, unsigned seat) {
-    char name[64];
-    struct mproc__seat_arg arg = {pool->shared, seat};
-    mproc_process_options options = {.name = name, .method = pool->method};
-    snprintf(name, sizeof name, "%s-%u", pool->name, pool->started + 1);
-    mproc__store32(&pool->shared->ready[seat], 0);
-    int r =
-        mproc_process_start(&pool->process[seat], mproc__worker_main, &arg, sizeof arg, &options);
-    if (r == 0) {
-        pool->polls[seat].fd = mproc_process_sentinel(pool->process[seat]);
-        pool->started++;
-        pool->alive++;
+static int check_options(const mproc_pool_options *o) {
+    bool good = o->workers <= MPROC_SEATS_MAX && o->most <= MPROC_SEATS_MAX &&
+                (o->most == 0 || o->workers <= o->most) && o->method >= 0 &&
+                o->method <= MPROC_FORKSERVER && is_shared(o->init_arg) &&
+                is_shared(o->handler_arg) && (o->end == NULL || o->start != NULL);
+    return good ? 0 : -EINVAL;
+}
+
+static int fill_place(struct mproc__hand *hand, void *object, const void *seats) {
+    mproc_workplace *place = object;
+    mproc__guard_init(&place->guard, place->log, sizeof place->log / sizeof *place->log);
+    return mproc__taskq_make(hand, *(const unsigned *)seats, &place->tasks);
+}
+
+/* Frees what is the caller's; a stranger's copy of the workers' handles too. */
+static void free_pool(mproc_pool *pool) {
+    for (unsigned i = 0; pool->crew != NULL && i < pool->seats; i++) {
+        (void)mproc_process_drop(pool->crew[i].process);
     }
+    mproc__notify_close(pool);
+    if (mproc__family != NULL) {
+        mproc_drop(pool->place);
+    }
+    free(pool->crew);
+    free(pool->polls);
+    free(pool->name);
+    free(pool->open);
+    free(pool->known);
+    free(pool->starts);
+    free(pool);
+}
+
+/* More seats than workers, for mproc_pool_resize(). */
+static void choose_seats(mproc_pool *pool, const mproc_pool_options *o) {
+    pool->target = o->workers != 0 ? o->workers : mproc__os_cpus();
+    pool->seats = o->most != 0 ? o->most : MOST;
+    if (o->most != 0 && pool->target > o->most) {
+        pool->target = o->most;
+    }
+    if (pool->seats < pool->target) {
+        pool->seats = pool->target;
+    }
+}
+
+static int make_seats(mproc_pool *pool) {
+    pool->crew = calloc(pool->seats, sizeof *pool->crew);
+    pool->polls = calloc(pool->seats, sizeof *pool->polls);
+    if (pool->crew == NULL || pool->polls == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < pool->seats; i++) {
+        pool->polls[i] = (struct pollfd){-1, POLLIN, 0};
+    }
+    int r = mproc__object_build(&pool->place, MPROC__KIND_POOL, sizeof *pool->place, fill_place,
+                                &pool->seats);
+    pool->tasks = r == 0 ? mproc__place_tasks(pool->place) : NULL;
     return r;
 }
 
-/* Counts ends without a worker that became ready in between. */
-static void count_end(mproc_pool *pool, uint32_t ready) {
-    pool->stillborn = ready == MPROC__WORKER_READY ? 0 : pool->stillborn + (ready == 0);
+static int fill_pool(mproc_pool *pool, const mproc_pool_options *o) {
+    pool->fd = pool->socket = pool->timer = -1;
+    pool->owner = mproc__self_pid();
+    pool->ended_end = &pool->ended;
+    pool->options = *o;
+    pool->options.method = o->method != 0 ? o->method : MPROC_FORK;
+    pool->name = strdup(o->name != NULL ? o->name : "Pool");
+    pool->options.name = pool->name;
+    choose_seats(pool, o);
+    return pool->name != NULL ? make_seats(pool) : -ENOMEM;
 }
 
-static bool too_many_stillborn(const mproc_pool *pool) {
-    return pool->stillborn > pool->seats + STILLBORN_SPARE;
+/* `word`: where the workplace keeps the function's name. */
+static int share_function(mproc_pool *pool, mproc__function fn, uint64_t *word) {
+    struct mproc__pool_function *function = NULL;
+    int r = fn != NULL ? mproc__pool_name(pool, fn, &function) : 0;
+    *word = mproc__word(function);
+    return r;
 }
 
-/* The worker has ended: its task fails, its seat is free. False: not collectable yet. */
-static bool bury_worker(mproc_pool *pool, unsigned seat, int task_code, mproc_task_error *how) {
-    mproc_process *process = pool->process[seat];
-    int exitcode = 0;
-    uint64_t ticket;
-    if (mproc_process_exitcode(process, &exitcode) != 0) {
-        return false;
-    }
-    *how = (mproc_task_error){task_code, 0, mproc_process_pid(process),
-                              task_code == MPROC_EDIED ? exitcode : 0};
-    if (mproc_taskq_worker_died(pool->tasks, seat, &ticket) == 1) {
-        mproc__book_failure(pool, ticket, *how);
-    }
-    (void)mproc_process_drop(process);
-    pool->process[seat] = NULL;
-    pool->polls[seat].fd = -1;
-    pool->alive--;
-    return true;
-}
-
-/* Workers that are missing are wanted while tasks may come or are waiting. */
-static bool wants_workers(const mproc_pool *pool) {
-    return pool->state == MPROC__POOL_OPEN ||
-           (pool->state == MPROC__POOL_CLOSED &&
-            (!pool->tasks_closed || mproc_taskq_waiting(pool->tasks) > 0));
-}
-
-/* A worker that became ready ends the count. */
-static void notice_ready(mproc_pool *pool) {
-    for (unsigned i = 0; i < pool->seats; i++) {
-        if (pool->process[i] != NULL &&
-            mproc__load32(&pool->shared->ready[i]) == MPROC__WORKER_READY) {
-            mproc__store32(&pool->shared->ready[i], MPROC__WORKER_KNOWN);
-            pool->stillborn = 0;
-        }
-    }
-}
-
-static bool somebody_is_ready(const mproc_pool *pool) {
-    unsigned i = 0;
-    while (i < pool->seats &&
-           (pool->process[i] == NULL || mproc__load32(&pool->shared->ready[i]) == 0)) {
-        i++;
-    }
-    return i < pool->seats;
-}
-
-/* Workers that do not come to life: a pool that has others goes on with those. */
-static void break_if_hopeless(mproc_pool *pool, const mproc_task_error *why) {
-    if (too_many_stillborn(pool) && !somebody_is_ready(pool)) {
-        stop(pool, MPROC__POOL_BROKEN, why);
-    }
-}
-
-/* A start that fails is tried again after a pause, or at the next look when there is no worker at all;
- * then it counts as an end. */
-static void refill(mproc_pool *pool, unsigned seat) {
-    int r = start_worker(pool, seat);
-    if (r != 0 || too_many_stillborn(pool)) {
-        pool->refill_at = pool->looked + REFILL_PAUSE;
-    }
-    if (r != 0 && pool->alive == 0) {
-        mproc_task_error why = {r, 0, 0, 0};
-        count_end(pool, 0);
-        break_if_hopeless(pool, &why);
-    }
-}
-
-static void fill_seats(mproc_pool *pool) {
-    for (unsigned i = 0; i < pool->seats; i++) {
-        bool paused = pool->alive > 0 && pool->looked < pool->refill_at;
-        if (pool->process[i] == NULL && wants_workers(pool) && !paused) {
-            refill(pool, i);
-        }
-    }
-}
-
-static void bury_ended(mproc_pool *pool, unsigned seat) {
-    mproc_task_error how;
-    uint32_t ready = mproc__load32(&pool->shared->ready[seat]);
-    if (bury_worker(pool, seat, MPROC_EDIED, &how)) {
-        count_end(pool, ready);
-        break_if_hopeless(pool, &how);
-    }
-}
-
-/* Under the lock: notices workers that have ended, and replaces them. */
-static void look(mproc_pool *pool) {
-    pool->looked = mproc__os_now();
-    if (pool->stillborn > 0) {
-        notice_ready(pool);
-    }
-    if (pool->alive > 0 && mproc__os_poll(pool->polls, pool->seats, 0) > 0) {
-        for (unsigned i = 0; i < pool->seats; i++) {
-            if (pool->process[i] != NULL && pool->polls[i].revents != 0) {
-                bury_ended(pool, i);
-            }
-        }
-    }
-    if (pool->alive < pool->seats) {
-        fill_seats(pool);
-    }
-}
-
-static void look_if_due(mproc_pool *pool, int64_t interval) {
-    if (mproc__os_now() - pool->looked >= interval) {
-        look(pool);
-    }
-}
-
-/* ---------------------------------------------------------------- stopping */
-
-static void drain_replies(mproc_pool *pool) {
-    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
-    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    uint64_t ticket;
-    while (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) == 0) {
-        mproc__book_reply(pool, ticket, &message);
-        message = (mproc_message)MPROC_MESSAGE_INIT(room, sizeof room);
-    }
-}
-
-static void kill_workers(mproc_pool *pool) {
-    for (unsigned i = 0; i < pool->seats; i++) {
-        if (pool->process[i] != NULL) {
-            (void)mproc_process_kill(pool->process[i]);
-        }
-    }
-}
-
-static void await_end(mproc_process *process) {
-    int r;
-    do {
-        r = mproc_process_join(process, MPROC_FOREVER);
-    } while (r == -EINTR);
+static int share_options(mproc_pool *pool, const mproc_pool_options *o) {
+    mproc_workplace *place = pool->place;
+    place->init_arg = mproc__word(o->init_arg);
+    place->handler_arg = mproc__word(o->handler_arg);
+    place->max_tasks = o->max_tasks;
+    int r = share_function(pool, (mproc__function)o->init, &place->init);
+    return r == 0 ? share_function(pool, (mproc__function)o->handler, &place->handler) : r;
 }
 
 static void close_tasks(mproc_pool *pool) {
@@ -229,184 +148,23 @@ static void close_tasks(mproc_pool *pool) {
     }
 }
 
-/*
- * Under the lock: kills the workers, waits for their end, and fails every open ticket with why->code.
- * They are dead when it returns: nobody writes into the arrays of a map any more.
- */
-static void stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why) {
-    mproc_task_error error = *why, how;
-    pool->state = state;
-    pool->last = error;
+static void stop(mproc_pool *pool) {
+    static const mproc_task_error cancelled = {.code = -ECANCELED};
     close_tasks(pool);
-    kill_workers(pool);
-    drain_replies(pool);
-    for (unsigned i = 0; i < pool->seats; i++) {
-        if (pool->process[i] != NULL) {
-            await_end(pool->process[i]);
-            (void)bury_worker(pool, i, error.code, &how);
-        }
-    }
-    drain_replies(pool);
-    while (pool->base != pool->top) {
-        mproc__book_failure(pool, pool->base, error);
-    }
+    mproc__crew_stop(pool, MPROC__POOL_TERMINATED, &cancelled);
 }
 
-/* ---------------------------------------------------------------- waiting */
-
-void mproc__pool_news(mproc_pool *pool) {
-    mproc__add32(&pool->news, 1);
-    if (pool->followers > 0) {
-        (void)mproc__os_futex_wake(&pool->news, INT32_MAX);
-    }
-}
-
-/* Another thread pumps: waits for its news. 0, -ETIMEDOUT, -EINTR. */
-static int follow(mproc_pool *pool, int64_t timeout) {
-    uint32_t seen = mproc__load32(&pool->news);
-    pool->followers++;
-    pthread_mutex_unlock(&pool->lock);
-    int r = timeout > 0 ? mproc__os_futex_wait(&pool->news, seen, timeout) : -ETIMEDOUT;
+static int start_pool(mproc_pool *pool) {
+    pthread_mutex_init(&pool->lock, NULL);
     pthread_mutex_lock(&pool->lock);
-    pool->followers--;
-    return r;
-}
-
-/* The sentinel of a worker, any: who waits for the end of all waits for that of each. */
-static int some_sentinel(const mproc_pool *pool) {
-    unsigned i = 0;
-    while (i < pool->seats && pool->process[i] == NULL) {
-        i++;
-    }
-    return i < pool->seats ? mproc_process_sentinel(pool->process[i]) : -1;
-}
-
-/* Nothing but ends can come. Without the lock: if the worker is buried by another thread meanwhile, and
- * the descriptor is another's, this costs a slice. 0, -ETIMEDOUT, -EINTR. */
-static int await_sentinel(int fd, int64_t timeout) {
-    struct pollfd one = {fd, POLLIN, 0};
-    int r = mproc__os_poll(&one, 1, timeout);
-    return r < 0 ? r : r == 0 ? -ETIMEDOUT : 0;
-}
-
-/* Under the lock: replies that are there already. */
-static void book_batch(mproc_pool *pool, char *room) {
-    for (int i = 0; i < BATCH; i++) {
-        mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
-        uint64_t ticket;
-        if (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) != 0) {
-            return;
-        }
-        mproc__book_reply(pool, ticket, &message);
-    }
-}
-
-/* Collects for everybody. As follow(). */
-static int pump(mproc_pool *pool, int64_t timeout) {
-    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
-    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    uint64_t ticket = 0;
-    bool ending = pool->base == pool->top && pool->state != MPROC__POOL_OPEN;
-    int r, sentinel = some_sentinel(pool);
-
-    pool->pumping = true;
-    pthread_mutex_unlock(&pool->lock);
-    if (ending) {
-        r = await_sentinel(sentinel, timeout);
-    } else {
-        r = mproc_taskq_collect(pool->tasks, &message, &ticket, timeout);
-    }
-    pthread_mutex_lock(&pool->lock);
-    pool->pumping = false;
-    if (r == 0 && !ending) {
-        mproc__book_reply(pool, ticket, &message);
-        book_batch(pool, room);
-    }
-    look_if_due(pool, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
-    mproc__pool_news(pool);
-    return r;
-}
-
-int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
-    int64_t slice = mproc__slice(slices);
-    int64_t timeout = slice < 0 ? 0 : slice;
-    int r = pool->pumping ? follow(pool, timeout) : pump(pool, timeout);
-    return r == -ETIMEDOUT && slice >= 0 ? 0 : r;
-}
-
-/* ---------------------------------------------------------------- the pool's life */
-
-static int check_options(const mproc_pool_options *o) {
-    bool good = o->workers <= MPROC_SEATS_MAX && o->method >= 0 && o->method <= MPROC_FORKSERVER &&
-                (o->init_arg == NULL || mproc_in_arena(o->init_arg));
-    return good ? 0 : -EINVAL;
-}
-
-static int fill_shared(struct mproc__hand *hand, void *object, const void *unused) {
-    struct mproc__pool_shared *shared = object;
-    (void)hand, (void)unused;
-    mproc__guard_init(&shared->guard, shared->log, sizeof shared->log / sizeof *shared->log);
-    return 0;
-}
-
-static int shared_new(struct mproc__pool_shared **out, unsigned seats) {
-    size_t size = sizeof **out + seats * sizeof(*out)->ready[0];
-    return mproc__object_build(out, MPROC__KIND_POOL, size, fill_shared, NULL);
-}
-
-/* Frees what is the caller's; a stranger's copy of the workers' handles too. */
-static void free_pool(mproc_pool *pool) {
-    for (unsigned i = 0; pool->process != NULL && i < pool->seats; i++) {
-        (void)mproc_process_drop(pool->process[i]);
-    }
-    if (mproc__family != NULL) {
-        mproc_drop(pool->tasks);
-        mproc_drop(pool->shared);
-    }
-    free(pool->process);
-    free(pool->polls);
-    free(pool->name);
-    free(pool->slips);
-    free(pool->known);
-    free(pool->cells);
-    free(pool);
-}
-
-static int fill_pool(mproc_pool *pool, const mproc_pool_options *o) {
-    unsigned seats = o->workers != 0 ? o->workers : mproc__os_cpus();
-    pool->owner = mproc__self_pid();
-    pool->method = o->method != 0 ? o->method : MPROC_FORK;
-    pool->name = strdup(o->name != NULL ? o->name : "Pool");
-    pool->process = calloc(seats, sizeof(mproc_process *));
-    pool->polls = calloc(seats, sizeof *pool->polls);
-    if (pool->name == NULL || pool->process == NULL || pool->polls == NULL) {
-        return -ENOMEM;
-    }
-    pool->seats = seats;
-    for (unsigned i = 0; i < seats; i++) {
-        pool->polls[i] = (struct pollfd){-1, POLLIN, 0};
-    }
-    int r = shared_new(&pool->shared, seats);
-    return r == 0 ? mproc_taskq_new(&pool->tasks, seats) : r;
-}
-
-static int share_options(mproc_pool *pool, const mproc_pool_options *o) {
-    struct mproc__pool_function *init = NULL;
-    int r = o->init != NULL ? mproc__pool_name(pool, (mproc__function)o->init, &init) : 0;
-    pool->shared->tasks = mproc__word(pool->tasks);
-    pool->shared->init = mproc__word(init);
-    pool->shared->init_arg = mproc__word(o->init_arg);
-    pool->shared->max_tasks = o->max_tasks;
-    return r;
-}
-
-static int start_all(mproc_pool *pool) {
-    int r = 0;
-    for (unsigned i = 0; r == 0 && i < pool->seats; i++) {
-        r = start_worker(pool, i);
-    }
+    int r = mproc__crew_start(pool);
     if (r != 0) {
-        stop(pool, MPROC__POOL_TERMINATED, &(mproc_task_error){-ECANCELED, 0, 0, 0});
+        stop(pool);
+        mproc__pool_deliver(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (r != 0) {
+        pthread_mutex_destroy(&pool->lock);
     }
     return r;
 }
@@ -426,16 +184,99 @@ int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) {
         r = share_options(pool, &o);
     }
     if (r == 0) {
-        r = start_all(pool);
+        r = start_pool(pool);
     }
     if (r != 0) {
         free_pool(pool);
         return r;
     }
-    pthread_mutex_init(&pool->lock, NULL);
     *out = pool;
     return 0;
 }
+
+/* ---------------------------------------------------------------- while it lives */
+
+/* A broken pool tries again when its pause has passed. */
+int mproc__pool_refusal(mproc_pool *pool) {
+    switch (pool->state) {
+    case MPROC__POOL_OPEN: return 0;
+    case MPROC__POOL_BROKEN:
+        if (pool->starting > 0 || mproc__os_now() < pool->refill_at) {
+            return pool->last.code;
+        }
+        pool->state = MPROC__POOL_OPEN;
+        return 0;
+    case MPROC__POOL_CLOSED:
+    case MPROC__POOL_TERMINATED: break;
+    }
+    return MPROC_ECLOSED;
+}
+
+int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
+    if (mproc__pool_is_stranger(pool)) {
+        return MPROC_ESTRANGER;
+    }
+    if (workers == 0 || workers > pool->seats) {
+        return -EINVAL;
+    }
+    pthread_mutex_lock(&pool->lock);
+    int r = pool->state == MPROC__POOL_OPEN ? 0 : mproc__pool_refusal(pool);
+    if (r == 0) {
+        pool->target = workers;
+        r = mproc__crew_shrink(pool);
+        mproc__crew_look(pool);
+        mproc__pool_deliver(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return r;
+}
+
+size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap) {
+    size_t n = 0;
+    if (mproc__pool_is_stranger(pool)) {
+        return 0;
+    }
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < pool->used; i++) {
+        if (pool->crew[i].process == NULL) {
+            continue;
+        }
+        if (n < cap) {
+            out[n] = mproc_process_pid(pool->crew[i].process);
+        }
+        n++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
+static size_t count_delayed(const mproc_pool *pool) {
+    size_t n = 0;
+    for (const struct mproc__extra *e = pool->delayed; e != NULL; e = e->next) {
+        n++;
+    }
+    return n;
+}
+
+size_t mproc_pool_open(mproc_pool *pool) {
+    if (mproc__pool_is_stranger(pool)) {
+        return 0;
+    }
+    pthread_mutex_lock(&pool->lock);
+    size_t n = count_delayed(pool);
+    for (uint64_t t = pool->base; t != pool->top; t++) {
+        const struct mproc__open *open = mproc__open_at(pool, t);
+        n += open != NULL && open->kind != MPROC__OPEN_LEAVE;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
+mproc_workplace *mproc_pool_workplace(mproc_pool *pool) {
+    return pool->place;
+}
+
+/* ---------------------------------------------------------------- the end */
 
 void mproc__pool_close_if_fed(mproc_pool *pool) {
     if (pool->state == MPROC__POOL_CLOSED && pool->feeding == 0) {
@@ -448,7 +289,9 @@ void mproc_pool_close(mproc_pool *pool) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
-    if (pool->state == MPROC__POOL_OPEN) {
+    if (pool->state == MPROC__POOL_BROKEN) {
+        close_tasks(pool);
+    } else if (pool->state == MPROC__POOL_OPEN) {
         pool->state = MPROC__POOL_CLOSED;
         mproc__pool_close_if_fed(pool);
         mproc__pool_news(pool);
@@ -461,15 +304,18 @@ void mproc_pool_terminate(mproc_pool *pool) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
-    if (pool->state == MPROC__POOL_OPEN || pool->state == MPROC__POOL_CLOSED) {
-        stop(pool, MPROC__POOL_TERMINATED, &(mproc_task_error){-ECANCELED, 0, 0, 0});
+    if (pool->state != MPROC__POOL_TERMINATED) {
+        stop(pool);
         mproc__pool_news(pool);
     }
+    mproc__pool_deliver(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
 static bool has_ended(const mproc_pool *pool) {
-    return pool->alive == 0 && pool->tasks_closed && pool->base == pool->top;
+    bool closed = pool->tasks_closed || pool->state == MPROC__POOL_BROKEN;
+    return closed && pool->alive == 0 && pool->starting == 0 && pool->ended_count == 0 &&
+           pool->base == pool->top && pool->delayed == NULL;
 }
 
 int mproc_pool_join(mproc_pool *pool, int64_t timeout) {
@@ -487,61 +333,62 @@ int mproc_pool_join(mproc_pool *pool, int64_t timeout) {
     return r;
 }
 
+/* A thread may be starting a worker still, or calling a callback: it is let out first. */
+static void await_others(mproc_pool *pool) {
+    struct mproc__slices slices = mproc__slices_until(MPROC__NEVER);
+    pthread_mutex_lock(&pool->lock);
+    while (pool->alive > 0 || pool->starting > 0) {
+        (void)mproc__pool_wait(pool, &slices);
+    }
+    mproc__pool_deliver(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 void mproc_pool_drop(mproc_pool *owned) {
     if (owned == NULL) {
         return;
     }
     mproc_pool_terminate(owned);
     if (!mproc__pool_is_stranger(owned)) {
+        await_others(owned);
         pthread_mutex_destroy(&owned->lock);
     }
     free_pool(owned);
 }
 
-size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap) {
-    size_t n = 0;
-    if (mproc__pool_is_stranger(pool)) {
-        return 0;
-    }
-    pthread_mutex_lock(&pool->lock);
-    for (unsigned i = 0; i < pool->seats; i++) {
-        if (pool->process[i] == NULL) {
-            continue;
-        }
-        if (n < cap) {
-            out[n] = mproc_process_pid(pool->process[i]);
-        }
-        n++;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return n;
-}
-
-int mproc__pool_refusal(const mproc_pool *pool) {
-    switch (pool->state) {
-    case MPROC__POOL_OPEN: return 0;
-    case MPROC__POOL_BROKEN: return pool->last.code;
-    case MPROC__POOL_CLOSED:
-    case MPROC__POOL_TERMINATED: break;
-    }
-    return MPROC_ECLOSED;
-}
-
 /* ---------------------------------------------------------------- check */
+
+static int check_delayed(const mproc_pool *pool, char *why, size_t size) {
+    int64_t before = INT64_MIN;
+    for (const struct mproc__extra *e = pool->delayed; e != NULL; e = e->next) {
+        if (!e->delayed || e->due < before) {
+            return mproc__corrupt(why, size, "W4: task %llu is not where it should be",
+                                  (unsigned long long)e->number);
+        }
+        before = e->due;
+    }
+    return 0;
+}
+
+static int check_under_lock(mproc_pool *pool, char *why, size_t size) {
+    int r = mproc__open_check(pool, why, size);
+    r = r == 0 ? check_delayed(pool, why, size) : r;
+    return r == 0 ? mproc__crew_check(pool, why, size) : r;
+}
 
 int mproc_pool_check(mproc_pool *pool, char *why, size_t size) {
     if (mproc__pool_is_stranger(pool)) {
         return MPROC_ESTRANGER;
     }
-    if (pool->shared->object.magic != MPROC__OBJECT_MAGIC ||
-        pool->shared->object.kind != MPROC__KIND_POOL) {
+    if (pool->place->object.magic != MPROC__OBJECT_MAGIC ||
+        pool->place->object.kind != MPROC__KIND_POOL) {
         return mproc__corrupt(why, size, "W: %p is no pool", (void *)pool);
     }
     pthread_mutex_lock(&pool->lock);
-    int r = mproc__slips_check(pool, why, size);
+    int r = check_under_lock(pool, why, size);
     pthread_mutex_unlock(&pool->lock);
     if (r == 0) {
-        r = mproc__pool_blocks_check(pool->shared, why, size);
+        r = mproc__pool_blocks_check(pool->place, why, size);
     }
     return r == 0 ? mproc_taskq_check(pool->tasks, why, size) : r;
 }

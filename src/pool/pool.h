@@ -1,9 +1,13 @@
 /*
- * pool.h - the inside of pools: what ticket.c, pool.c, task.c, map.c and worker.c share
+ * pool.h - the inside of pools: what the files of this folder share
  *
  * SPDX-License-Identifier: MIT
  *
- * How a pool works stands in pool.c.
+ * How a pool works stands in pool.c. The files: taskq.c, tasks out and results back; worker.c, the
+ * worker's side; memory.c and start.c, the pool's memory in the arena; open.c, which tasks are
+ * open; book.c, what came back; again.c, tasks that are tried again; limits.c, tasks that are
+ * ended; crew.c, the workers as the owner sees them; wait.c, waiting and collecting; notify.c, the
+ * descriptor; task.c, map.c and pool.c, the functions of mproc.h.
  */
 #ifndef MPROC_POOL_H
 #define MPROC_POOL_H
@@ -12,10 +16,14 @@
 
 #include "core/join.h"
 #include "core/make.h"
+#include "pool/taskq.h"
 #include "process/function.h"
+#include "system/os.h"
 
-/* A reply's code: the order was cancelled before it was begun. */
+/* A reply's code: the task was taken back before it was begun. */
 #define MPROC__POOL_SKIPPED INT32_MIN
+/* A worker ends so, whose owner is about to kill it. */
+#define MPROC__EXIT_KILLED 126
 
 /* ---------------------------------------------------------------- in the arena */
 
@@ -24,30 +32,48 @@ struct mproc__block {
     uint64_t pad;  /* what follows is 16-byte aligned, as every block is */
 };
 
-enum mproc__worker_state { MPROC__WORKER_NEW = 0, MPROC__WORKER_READY, MPROC__WORKER_KNOWN };
+#define MPROC__ADDRESS_MAX 24
 
-struct mproc__pool_shared {
+struct mproc_workplace {
     struct mproc__object object;
     struct mproc__guard guard;
     struct mproc__undo log[4];
     uint64_t blocks; /* struct mproc__block * */
-    uint64_t tasks;  /* mproc_taskq *, with holds of its own */
-    uint64_t init;   /* struct mproc__pool_function *, or 0 */
+    uint64_t tasks;  /* mproc_taskq *, inside this object */
+    uint64_t
+        init; /* struct mproc__pool_function *, or 0; what follows is for workers of worker.c */
     uint64_t init_arg;
+    uint64_t handler; /* struct mproc__pool_function *, or 0 */
+    uint64_t handler_arg;
     uint64_t max_tasks;
-    uint32_t ready[]; /* enum mproc__worker_state, by seat */
+    uint32_t armed;        /* 1: who hands in a result next is to write to the socket */
+    uint32_t address_size; /* of the socket; 0: there is none */
+    char address[MPROC__ADDRESS_MAX];
 };
 
-/* A function of orders, named once. */
+/* A function that tasks name, written once. */
 struct mproc__pool_function {
     uint64_t index; /* for what a worker remembers of it */
     struct mproc__function_ref ref;
 };
 
-enum mproc__cell_state {
-    MPROC__CELL_PENDING = 0,
-    MPROC__CELL_STARTED = 1,
-    MPROC__CELL_CANCELLED = 2
+/*
+ * Where owner and worker agree about one open task, by compare-and-swap. The worker: PENDING ->
+ * RUNNING -> FINISHED. The owner: PENDING -> CANCELLED, RUNNING -> ENDING. So a task is begun or
+ * taken back, and its worker hands in a result or is killed, never both.
+ */
+enum mproc__start_state {
+    MPROC__START_PENDING = 0,
+    MPROC__START_RUNNING,
+    MPROC__START_FINISHED,
+    MPROC__START_CANCELLED,
+    MPROC__START_ENDING
+};
+
+struct mproc__start {
+    uint32_t state;
+    uint32_t seat;  /* whose worker has begun it; before RUNNING, by the worker */
+    uint64_t since; /* when, if the message is TIMED; likewise */
 };
 
 struct mproc__map_shared {
@@ -69,25 +95,33 @@ static inline uint64_t mproc__map_chunk(const struct mproc__map_shared *map, uin
     return left < size ? left : size;
 }
 
-enum mproc__order_kind { MPROC__ORDER_TASK = 1, MPROC__ORDER_CHUNK = 2 };
+enum mproc__message_kind {
+    MPROC__MESSAGE_CALL = 1, /* a function, and its bytes, which follow */
+    MPROC__MESSAGE_BYTES,    /* bytes for the handler, which follow */
+    MPROC__MESSAGE_CHUNK,    /* of a map */
+    MPROC__MESSAGE_LEAVE     /* who takes it ends */
+};
 
-struct mproc__order {
-    uint64_t kind;
-    uint64_t function; /* of a task: struct mproc__pool_function *, and its bytes follow */
-    uint64_t subject;  /* a task's cell, uint32_t *; a chunk's struct mproc__map_shared * */
-    uint64_t number;   /* a task's room for the result; a chunk's first item */
+enum mproc__message_flags { MPROC__MESSAGE_TIMED = 1 };
+
+struct mproc__task_message {
+    uint32_t kind;
+    uint32_t flags;
+    uint64_t function; /* of a call: struct mproc__pool_function * */
+    uint64_t subject;  /* a task's struct mproc__start *; a chunk's struct mproc__map_shared * */
+    uint64_t first;    /* a chunk's first item */
 };
 
 struct mproc__reply {
     int32_t code;
-    int32_t pid; /* followed by a task's result */
+    int32_t pid; /* followed by a task's result, or by the item of a chunk that failed, uint64_t */
 };
 
-static_assert(sizeof(struct mproc__order) % 16 == 0, "a task's bytes are aligned");
+static_assert(sizeof(struct mproc__task_message) % 16 == 0, "a task's bytes are aligned");
 static_assert((sizeof(uint64_t) + sizeof(struct mproc__reply)) % 16 == 0, "a result is aligned");
 
-struct mproc__seat_arg {
-    struct mproc__pool_shared *shared;
+struct mproc__worker_arg {
+    mproc_workplace *place;
     unsigned seat;
 };
 
@@ -100,34 +134,72 @@ enum mproc__pool_state {
     MPROC__POOL_BROKEN
 };
 
+/* What a task with options brings along. Lives as long as the task has not ended. */
+struct mproc__extra {
+    mproc_task_options options;
+    mproc_task *task; /* as in struct mproc__open, while it waits for the next try */
+    uint64_t number;
+    unsigned tries;
+    uint64_t peak;             /* bytes of private memory seen */
+    int64_t ran;               /* when its time was up, ns */
+    int64_t due;               /* when the next try may begin */
+    struct mproc__extra *next; /* in pool->delayed */
+    bool delayed;
+    struct mproc__task_message message; /* what follows is for a further try */
+    char *bytes;
+    size_t size;
+};
+
+enum mproc__task_state {
+    MPROC__TASK_OPEN = 0,
+    MPROC__TASK_ENDED = 1, /* its callback has not returned yet */
+    MPROC__TASK_DONE = 2
+};
+
 struct mproc_task {
     mproc_pool *pool; /* looked at only while it is not done */
-    uint64_t ticket;
-    uint32_t done; /* what follows is constant once it is set: SYNC(task.done) */
+    uint64_t ticket;  /* while it is open and not delayed */
+    struct mproc__extra *extra;
+    uint32_t
+        state; /* enum mproc__task_state; what follows is constant from ENDED on: SYNC(task.state) */
+    bool dropped; /* by its callback, or before that returned */
     mproc_task_error error;
     mproc_message message; /* of a large result */
     void *data;
     size_t size;
+    void (*callback)(mproc_task *task, void *arg);
+    void *callback_arg;
+    uint64_t caller;  /* the thread that is in the callback */
+    mproc_task *next; /* in pool->ended */
 };
 
 /* A map under way, on its caller's stack. */
 struct mproc__map {
     struct mproc__map_shared *shared;
-    size_t next;            /* first item that is not in an order yet */
+    size_t next;            /* first item that is not in a message yet */
     size_t finished;        /* items in chunks that succeeded */
     size_t open;            /* chunks that are out */
-    mproc_task_error error; /* of the foremost chunk that failed; code 0: none has */
+    mproc_task_error error; /* of the foremost item that failed; code 0: none has */
 };
 
-enum mproc__slip_kind { MPROC__SLIP_EMPTY = 0, MPROC__SLIP_TASK, MPROC__SLIP_CHUNK };
+enum mproc__open_kind {
+    MPROC__OPEN_EMPTY = 0,
+    MPROC__OPEN_TASK,
+    MPROC__OPEN_CHUNK,
+    MPROC__OPEN_LEAVE
+};
 
 /* What an open ticket stands for. */
-struct mproc__slip {
-    enum mproc__slip_kind kind;
-    mproc_task *task; /* NULL: cancelled or dropped, nobody wants it */
-    uint32_t *cell;
-    struct mproc__map *map;
-    uint64_t number; /* what errors call it */
+struct mproc__open {
+    enum mproc__open_kind kind;
+    int verdict;                /* of a task in state ENDING: what it fails with */
+    uint64_t number;            /* what errors call it */
+    struct mproc__start *start; /* of a task */
+    mproc_task *task;           /* of a task; NULL: cancelled or dropped, nobody wants it */
+    union {
+        struct mproc__extra *extra; /* of a task; NULL: it has no options */
+        struct mproc__map *map;
+    };
 };
 
 struct mproc__known {
@@ -135,77 +207,117 @@ struct mproc__known {
     struct mproc__pool_function *shared;
 };
 
+/* A worker, as the owner sees it. */
+struct mproc__crew {
+    mproc_process *process; /* NULL: none */
+    mproc_process *ended;   /* to be given to `end` */
+    bool starting;          /* by a thread that has left the lock for it */
+};
+
 struct mproc_pool {
     pthread_mutex_t lock;
     pid_t owner;
     enum mproc__pool_state state;
-    struct mproc__pool_shared *shared;
+    mproc_workplace *place;
     mproc_taskq *tasks;
     bool tasks_closed;
-    unsigned feeding;      /* maps that have chunks to put still */
+    unsigned feeding; /* maps that have chunks to put still, and tasks that may be tried again */
     mproc_task_error last; /* why the pool broke */
-
+    mproc_pool_options options;
     char *name;
-    mproc_method method;
-    unsigned seats;
-    unsigned alive;
-    unsigned started; /* workers ever, for their names */
-    unsigned stillborn;
-    int64_t looked;
-    int64_t refill_at;
-    mproc_process **process; /* by seat; NULL: none */
-    struct pollfd *polls;    /* by seat */
 
+    /* crew.c */
+    unsigned seats;
+    unsigned used;   /* seats from this number on never had a worker */
+    unsigned target; /* workers that are wanted */
+    unsigned alive, starting, leaving, ended_count;
+    unsigned started; /* workers ever, for their names */
+    unsigned early_ends;
+    unsigned breaks; /* how often the pool has broken since a worker was ready */
+    int64_t looked;
+    int64_t refill_at;        /* no worker is started before that */
+    struct mproc__crew *crew; /* by seat */
+    struct pollfd *polls;     /* by seat */
+
+    /* wait.c */
     bool pumping;
     uint32_t followers; /* threads that wait for the pumping one */
     uint32_t news;      /* changes whenever the pump has been at work */
+    uint64_t closed;    /* tickets that have been closed, and tasks that ended otherwise */
+    mproc_task *ended, **ended_end; /* whose callbacks are to be called */
 
-    struct mproc__slip *slips; /* by ticket & (capacity - 1) */
+    /* open.c */
+    struct mproc__open *open; /* by ticket & (capacity - 1) */
     uint64_t capacity;
     uint64_t base, top;
     uint64_t open_tasks;
     uint64_t submitted;
 
+    /* again.c, limits.c */
+    struct mproc__extra *delayed; /* the one that is due first is first */
+    unsigned limited;             /* open tasks with a timeout or a limit of memory */
+
+    /* memory.c, start.c */
     struct mproc__known *known;
     size_t known_count;
-    uint32_t **cells; /* that are free */
-    size_t cells_free, cells_total;
+    struct mproc__start **starts; /* that are free */
+    size_t starts_free, starts_total;
+
+    /* notify.c */
+    int fd, socket, timer;
 };
 
 static inline uint64_t mproc__word(const void *pointer) {
     return (uint64_t)(uintptr_t)pointer;
 }
 
-static inline mproc_taskq *mproc__pool_tasks(const struct mproc__pool_shared *shared) {
-    return (mproc_taskq *)(uintptr_t)shared->tasks;
+static inline mproc_taskq *mproc__place_tasks(const mproc_workplace *place) {
+    return (mproc_taskq *)(uintptr_t)place->tasks;
 }
 
 static inline bool mproc__pool_is_stranger(const mproc_pool *pool) {
     return pool->owner != mproc__self_pid();
 }
 
-static inline bool mproc__task_is_done(const mproc_task *task) {
-    return mproc__load32(&task->done) != 0; /* SYNC(task.done) */
-}
+/* ---- memory.c */
 
-/* ---- ticket.c; all under the lock */
-
-/* Memory that goes with the pool; under no lock but the guard. NULL: -ENOMEM. */
-void *mproc__pool_block_new(struct mproc__pool_shared *shared, size_t size);
-void mproc__pool_block_drop(struct mproc__pool_shared *shared, void *payload);
+/* Memory that goes with the workplace; under no lock but the guard. NULL: -ENOMEM. */
+void *mproc__pool_block_new(mproc_workplace *place, size_t size);
+void mproc__pool_block_drop(mproc_workplace *place, void *payload);
 
 /* The function's name in the arena, written once. MPROC_EFUNCTION, -ENOMEM. */
 int mproc__pool_name(mproc_pool *pool, mproc__function fn, struct mproc__pool_function **out);
 
-int mproc__cell_take(mproc_pool *pool, uint32_t **out);
-void mproc__cell_give(mproc_pool *pool, uint32_t *cell);
+/* Invariant W3. */
+int mproc__pool_blocks_check(mproc_workplace *place, char *why, size_t size);
 
-/* The open slip of a ticket, or NULL. */
-struct mproc__slip *mproc__slip_at(mproc_pool *pool, uint64_t ticket);
+/* ---- start.c */
 
-/* Puts an order, for which `slip` then stands. */
-int mproc__order_put(mproc_pool *pool, const struct mproc__order *order, const void *lent,
-                     size_t size, struct mproc__slip slip, uint64_t *ticket);
+int mproc__start_new(mproc_pool *pool, struct mproc__start **out);
+void mproc__start_drop(mproc_pool *pool, struct mproc__start *start);
+static inline bool mproc__start_move(struct mproc__start *start, enum mproc__start_state from,
+                                     enum mproc__start_state to) {
+    uint32_t state = from;
+    return mproc__cas32(&start->state, &state, to);
+}
+
+/* ---- open.c; all under the lock */
+
+/* What is open under a ticket, or NULL. */
+struct mproc__open *mproc__open_at(mproc_pool *pool, uint64_t ticket);
+
+/* Puts a message, gathered from its head and n pieces, for which `open` then stands. */
+int mproc__open_put(mproc_pool *pool, const struct mproc__task_message *head,
+                    const struct iovec *lent, int n, const struct mproc__open *open,
+                    uint64_t *ticket);
+
+/* The ticket is closed: what it stood for is all that is left of it. */
+struct mproc__open mproc__open_close(mproc_pool *pool, uint64_t ticket);
+
+/* Invariants W1 and W2. */
+int mproc__open_check(const mproc_pool *pool, char *why, size_t size);
+
+/* ---- book.c; all under the lock */
 
 /* What a reply says is booked; the message is dropped. */
 void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message);
@@ -213,32 +325,105 @@ void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message
 /* The ticket has come to nothing. One that is not open is ignored. */
 void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error);
 
-/* Invariants W1 and W2, and W3. */
-int mproc__slips_check(const mproc_pool *pool, char *why, size_t size);
-int mproc__pool_blocks_check(struct mproc__pool_shared *shared, char *why, size_t size);
+/* Everything that is open fails, what waits for another try included. */
+void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error);
+
+/* ---- again.c; all under the lock */
+
+/* The extra of a task with options. NULL: -ENOMEM. */
+struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options);
+/* Keeps the message for further tries. -ENOMEM. */
+int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
+                      const struct iovec *lent, int n);
+void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned);
+
+/* True: the task that failed so will be tried again, and belongs to `delayed` now. */
+bool mproc__again(mproc_pool *pool, const struct mproc__open *open, const mproc_task_error *error);
+/* Takes a task out that waits for its next try. */
+void mproc__again_forget(mproc_pool *pool, struct mproc__extra *extra);
+/* Puts those whose time has come. */
+void mproc__again_due(mproc_pool *pool);
+
+/* ---- limits.c; all under the lock */
+
+/* Ends the worker that runs the task, which then fails with `code`. False: none runs it. */
+bool mproc__limit_end(mproc_pool *pool, struct mproc__open *open, int code);
+/* Ends tasks whose time is up, or whose memory is too much. */
+void mproc__limits_look(mproc_pool *pool);
+
+/* ---- crew.c; all under the lock */
+
+/* Starts the first workers. */
+int mproc__crew_start(mproc_pool *pool);
+/* Notices workers that have ended, and replaces them. */
+void mproc__crew_look(mproc_pool *pool);
+/* As many end as are too many. -ENOMEM. */
+int mproc__crew_shrink(mproc_pool *pool);
+/* Kills the workers, waits for their end, and fails what is open with why->code. They are dead
+ * when it returns: nobody writes into the arrays of a map any more. */
+void mproc__crew_stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why);
+/* The sentinel of a worker, any; -1. */
+int mproc__crew_sentinel(const mproc_pool *pool);
+/* Invariant W5. */
+int mproc__crew_check(const mproc_pool *pool, char *why, size_t size);
+
+/* ---- wait.c; all under the lock, but for the last */
+
+/* One slice of waiting for anything; the lock is open meanwhile. 0: look again; -ETIMEDOUT,
+ * -EINTR. */
+int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices);
+/* Books what is there. */
+void mproc__pool_drain(mproc_pool *pool);
+/* Everybody who waits looks again. */
+void mproc__pool_news(mproc_pool *pool);
+/* Calls the callbacks of tasks that have ended, and gives ended processes away; the lock is open
+ * meanwhile. */
+void mproc__pool_deliver(mproc_pool *pool);
+/* When something is to be done although nothing comes; MPROC__NEVER. */
+int64_t mproc__pool_due(const mproc_pool *pool);
+/* Around what calls functions of the program; without the lock. */
+void mproc__pool_enter(const mproc_pool *pool);
+void mproc__pool_leave(const mproc_pool *pool);
+
+/* ---- notify.c */
+
+/* Owner, under the lock. */
+void mproc__notify_watch(mproc_pool *pool, int sentinel);
+void mproc__notify_forget(mproc_pool *pool, int sentinel);
+/* Whoever calls the first is about to collect, and has collected when it calls the second: in
+ * between the descriptor says nothing new. Afterwards it is readable as soon as something is to be
+ * collected. */
+void mproc__notify_disarm(mproc_pool *pool);
+void mproc__notify_rearm(mproc_pool *pool);
+/* A task has ended: whoever waits for the descriptor is to look for it. */
+void mproc__notify_self(mproc_pool *pool);
+void mproc__notify_close(mproc_pool *pool);
+/* Worker: a result is there. *fd is the worker's socket, -1 at first. */
+void mproc__notify_owner(mproc_workplace *place, int *fd);
 
 /* ---- pool.c; all under the lock */
 
-/* Why nothing can be ordered; 0: it can. */
-int mproc__pool_refusal(const mproc_pool *pool);
+/* Why nothing can be put; 0: it can. */
+int mproc__pool_refusal(mproc_pool *pool);
 
-/* One slice of waiting for anything; the lock is open meanwhile. 0: look again; -ETIMEDOUT, -EINTR. */
-int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices);
-
-/* Everybody who waits looks again. */
-void mproc__pool_news(mproc_pool *pool);
-
-/* A closed pool's workers may end when no map has chunks to put any more. */
+/* A closed pool's workers may end when nothing will be put any more. */
 void mproc__pool_close_if_fed(mproc_pool *pool);
 
 /* ---- task.c */
 
-/* The task is over. Nothing of it may be touched afterwards: its holder may drop it at once. */
-void mproc__task_done(mproc_task *task);
+static inline bool mproc__task_is_done(const mproc_task *task) {
+    return mproc__load32(&task->state) == MPROC__TASK_DONE; /* SYNC(task.state) */
+}
+
+/* Under the lock: the task has ended. If it has no callback, it must not be touched afterwards:
+ * its holder may drop it at once. */
+void mproc__task_end(mproc_pool *pool, mproc_task *task);
+/* The task's callback is called; without the lock. */
+void mproc__task_call(mproc_pool *pool, mproc_task *task);
 
 /* ---- worker.c */
 
-/* What a worker runs; arg: struct mproc__seat_arg. */
+/* What a worker of the pool's own runs; arg: struct mproc__worker_arg. */
 int mproc__worker_main(void *arg, size_t size);
 
 #endif

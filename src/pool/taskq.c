@@ -3,21 +3,25 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. Two queues, and a seat per worker. Taking a task writes its ticket into the worker's seat
- * in the same step (queue.h: a claim); putting the result clears the seat in the same step. So when a
- * worker is dead and reaped, its seat tells exactly whether a task died with it: there is no instant at
- * which a task is in nobody's books.
+ * How it works. Two queues, and a seat per worker. Taking a task writes its ticket into the
+ * worker's seat in the same step (queue.h: a claim); putting the result clears the seat in the
+ * same step. So when a worker is dead and reaped, its seat tells exactly whether a task died with
+ * it: there is no instant at which a task is in nobody's books.
  *
  * Shared state.
  *   tasks, results   see queue.c; made with the task queue, constant.
- *   seat->claim      ticket + 1 of the task that the worker has, 0: none. The worker's; the owner reads.
- *   seat->token      the worker that sits there, 0: free. By compare-and-swap; freed by the owner.
+ *   seat->claim      ticket + 1 of the task that the worker has, 0: none. The worker's; the owner
+ *                    reads.
+ *   seat->token      the worker that has the seat, 0: free. By compare-and-swap; freed by the
+ *                    owner.
+ *   seat->item, state   a pool's; see taskq.h.
  *
  * Invariants.
  *   T1  A seat with a claim has a token, and the claim is below the next ticket.
  *   T2  Those of both queues.
  *
- * If a worker dies here: taking or finishing is undone or done by the queue's guards, with the seat.
+ * If a worker dies here: taking or finishing is undone or done by the queue's guards, with the
+ * seat.
  */
 #include <string.h>
 #include <sys/uio.h>
@@ -25,21 +29,17 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
+#include "pool/taskq.h"
 #include "queue.h"
 
 #define PIECES_MAX 1024
-
-struct seat {
-    _Alignas(MPROC__LINE) uint64_t claim;
-    uint64_t token;
-};
 
 struct mproc_taskq {
     struct mproc__object object;
     uint64_t tasks;   /* mproc_queue * */
     uint64_t results; /* mproc_queue *; each message: the ticket, then the result */
     uint64_t seats;
-    struct seat seat[]; /* cache line by cache line, whatever the block's start is */
+    struct mproc__seat seat[]; /* cache line by cache line, whatever the block's start is */
 };
 
 static mproc_queue *tasks_of(const mproc_taskq *q) {
@@ -65,12 +65,20 @@ static int fill(struct mproc__hand *hand, void *object, const void *seats) {
     return r == 0 ? mproc__queue_make(hand, 0, &q->results) : r;
 }
 
+static size_t size_of(unsigned seats) {
+    return sizeof(mproc_taskq) + seats * sizeof(struct mproc__seat);
+}
+
+int mproc__taskq_make(struct mproc__hand *hand, unsigned seats, uint64_t *word) {
+    int r = mproc__object_make(hand, MPROC__KIND_TASKQ, size_of(seats), word);
+    return r == 0 ? fill(hand, (mproc_taskq *)(uintptr_t)*word, &seats) : r;
+}
+
 int mproc_taskq_new(mproc_taskq **out, unsigned seats) {
     if (seats == 0 || seats > MPROC_SEATS_MAX) {
         return -EINVAL;
     }
-    size_t size = sizeof(mproc_taskq) + seats * sizeof(struct seat);
-    return mproc__object_build(out, MPROC__KIND_TASKQ, size, fill, &seats);
+    return mproc__object_build(out, MPROC__KIND_TASKQ, size_of(seats), fill, &seats);
 }
 
 /* ---------------------------------------------------------------- owner */
@@ -93,7 +101,7 @@ int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ti
 }
 
 int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
-    struct seat *s = &tasks->seat[seat];
+    struct mproc__seat *s = &tasks->seat[seat];
     uint64_t token = mproc__load64(&s->token);
     if (token == 0) {
         return 0; /* it ended before it joined */
@@ -126,7 +134,28 @@ int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint64_t *ticke
     return 1;
 }
 
+struct mproc__seat *mproc__taskq_seat(mproc_taskq *tasks, unsigned seat) {
+    return &tasks->seat[seat];
+}
+
+uint64_t mproc__taskq_results(const mproc_taskq *tasks) {
+    return mproc_queue_count(results_of(tasks));
+}
+
+void mproc__taskq_discard(mproc_taskq *tasks) {
+    char room[MPROC_MESSAGE_INLINE];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    while (mproc_queue_get(tasks_of(tasks), &message, 0) == 0) {
+        mproc_message_drop(&message);
+    }
+}
+
 /* ---------------------------------------------------------------- worker */
+
+/* A child that a task forks has its parent's handles, but not its seat. */
+static bool has_seat(const struct mproc__seat *seat) {
+    return mproc__peek64(&seat->token) == mproc__self_token();
+}
 
 int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) {
     if (seat >= tasks->seats) {
@@ -139,6 +168,9 @@ int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) {
 int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message, uint64_t *ticket,
                      int64_t timeout) {
     struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
+    if (!has_seat(&tasks->seat[seat])) {
+        return MPROC_ESTRANGER;
+    }
     int r = mproc__queue_get(tasks_of(tasks), message, timeout, &claim);
     if (r == 0) {
         *ticket = mproc__peek64(&tasks->seat[seat].claim) - 1;
@@ -150,6 +182,9 @@ int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *le
     struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
     uint64_t ticket = mproc__peek64(claim.word) - 1;
     struct iovec pieces[PIECES_MAX];
+    if (!has_seat(&tasks->seat[seat])) {
+        return MPROC_ESTRANGER;
+    }
     if (n >= PIECES_MAX || ticket == UINT64_MAX) {
         return -EINVAL;
     }
@@ -165,7 +200,7 @@ int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
         return mproc__corrupt(why, size, "T: %p is no task queue", (void *)tasks);
     }
     for (uint64_t i = 0; i < tasks->seats; i++) {
-        struct seat *s = &tasks->seat[i];
+        struct mproc__seat *s = &tasks->seat[i];
         if (mproc__load64(&s->claim) != 0 && mproc__load64(&s->token) == 0) {
             return mproc__corrupt(why, size, "T1: seat %llu has a task but no worker",
                                   (unsigned long long)i);

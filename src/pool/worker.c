@@ -1,32 +1,96 @@
 /*
- * worker.c - a pool's worker: takes orders, runs them, hands in replies
+ * worker.c - a pool's worker: takes tasks, runs them, hands in replies
  *
  * SPDX-License-Identifier: MIT
  *
- * A worker remembers the functions that it has found, and keeps its room for results. Its holds keep the
- * pool's memory if the owner dies first. See pool.c for what happens when it dies.
+ * How it works. A worker joins in a seat and takes messages from the task queue. Calls and chunks
+ * it runs itself; mere bytes are given to the handler, or to the runtime that works step by step.
+ * It remembers the functions that it has found, and keeps its room for results. Its hold keeps the
+ * pool's memory if the owner dies first.
+ *
+ * A task's record (struct mproc__start) is moved twice: to RUNNING before the task begins, and to
+ * FINISHED before its result is handed in. If the first fails, the owner has taken the task back,
+ * and it is skipped. If the second fails, the owner is about to kill this process: the result is
+ * thrown away, and the worker ends. What happens when it dies: see pool.c.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "pool/pool.h"
+#include "system/os.h"
 
 /* Exit codes of a worker that ends by itself, beside what init returned. */
 #define EXIT_SEAT 125
 #define EXIT_FUNCTION 127
 
-struct worker {
-    struct mproc__pool_shared *shared;
-    mproc_taskq *tasks;
-    unsigned seat;
-    mproc__function *functions; /* by struct mproc__pool_function's index; NULL: not found yet */
-    size_t count;
-    char *out; /* room for results, the largest so far */
-    size_t out_cap;
+#define FIRST_ROOM 256
+
+/* Bytes that are kept from task to task, so that they are allocated once. */
+struct mproc_result {
+    char *bytes;
+    size_t size, cap;
 };
 
-static int remember(struct worker *w, uint64_t index) {
+struct mproc_worker {
+    mproc_workplace *place;
+    mproc_taskq *tasks;
+    struct mproc__seat *line;
+    unsigned seat;
+    int socket; /* notify.c; -1: not made yet */
+    uint64_t done;
+    mproc__function *functions; /* by struct mproc__pool_function's index; NULL: not found yet */
+    size_t count;
+    struct mproc_result result;
+    const struct mproc__task_message *head; /* of the task in hand; NULL: none */
+    mproc_message message;                  /* that it came in */
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
+};
+
+/* ---------------------------------------------------------------- results */
+
+static int reserve(mproc_result *result, size_t size) {
+    size_t need, cap = result->cap != 0 ? result->cap : FIRST_ROOM;
+    if (__builtin_add_overflow(result->size, size, &need)) {
+        return -ENOMEM;
+    }
+    if (need <= result->cap && result->bytes != NULL) { /* nothing has an address, too */
+        return 0;
+    }
+    while (cap < need && !__builtin_mul_overflow(cap, 2, &cap)) {
+    }
+    char *bytes = realloc(result->bytes, cap < need ? need : cap);
+    if (bytes == NULL) {
+        return -ENOMEM;
+    }
+    result->bytes = bytes;
+    result->cap = cap;
+    return 0;
+}
+
+void *mproc_result_room(mproc_result *result, size_t size) {
+    if (reserve(result, size) != 0) {
+        return NULL;
+    }
+    void *room = result->bytes + result->size;
+    result->size += size;
+    return room;
+}
+
+int mproc_result_write(mproc_result *result, const void *lent, size_t size) {
+    void *room = mproc_result_room(result, size);
+    if (room == NULL) {
+        return -ENOMEM;
+    }
+    if (size > 0) {
+        memcpy(room, lent, size);
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- functions */
+
+static int remember(mproc_worker *w, uint64_t index) {
     if (index < w->count) {
         return 0;
     }
@@ -41,13 +105,10 @@ static int remember(struct worker *w, uint64_t index) {
     return 0;
 }
 
-static int find_function(struct worker *w, const struct mproc__pool_function *function,
-                         mproc__function *out) {
+static int find_function(mproc_worker *w, uint64_t word, mproc__function *out) {
+    const struct mproc__pool_function *function = (struct mproc__pool_function *)(uintptr_t)word;
     int r = remember(w, function->index);
-    if (r != 0) {
-        return r;
-    }
-    if (w->functions[function->index] == NULL) {
+    if (r == 0 && w->functions[function->index] == NULL) {
         r = mproc__function_find(&function->ref, &w->functions[function->index]);
     }
     if (r == 0) {
@@ -56,144 +117,338 @@ static int find_function(struct worker *w, const struct mproc__pool_function *fu
     return r;
 }
 
-/* A task without a result has an address to write nothing to, too. */
-static int grow_out(struct worker *w, size_t cap) {
-    cap = cap != 0 ? cap : 1;
-    if (cap <= w->out_cap) {
-        return 0;
+/* ---------------------------------------------------------------- beginning and finishing */
+
+static struct mproc__start *start_of(const struct mproc__task_message *head) {
+    return (struct mproc__start *)(uintptr_t)head->subject;
+}
+
+/* False: the owner has taken it back. */
+static bool begin(const mproc_worker *w) {
+    struct mproc__start *start = start_of(w->head);
+    mproc__poke32(&start->seat, w->seat);
+    if ((w->head->flags & MPROC__MESSAGE_TIMED) != 0) {
+        mproc__poke64(&start->since, (uint64_t)mproc__os_now());
     }
-    char *out = malloc(cap); /* what was in the old one is of no use */
-    if (out == NULL) {
+    return mproc__start_move(start, MPROC__START_PENDING,
+                             MPROC__START_RUNNING); /* SYNC(start.state) */
+}
+
+/* 0; -ECANCELED: the owner is about to kill this process; MPROC_ESTRANGER: a task has forked, and
+ * this is the child, which has no say in it. */
+static int may_finish(const mproc_worker *w) {
+    struct mproc__start *start = start_of(w->head);
+    if (mproc__peek64(&w->line->token) != mproc__self_token()) {
+        return MPROC_ESTRANGER;
+    }
+    bool may = mproc__start_move(start, MPROC__START_RUNNING, MPROC__START_FINISHED) ||
+               mproc__load32(&start->state) == MPROC__START_FINISHED;
+    return may ? 0 : -ECANCELED;
+}
+
+static void forget_task(mproc_worker *w) {
+    w->head = NULL;
+    if (w->message.block != NULL) {
+        mproc_message_drop(&w->message);
+    }
+}
+
+/* Hands in the reply, and forgets the task. -ENOMEM, MPROC_ETOOBIG: it still has it. */
+static int reply(mproc_worker *w, int code, const struct iovec *lent, int n) {
+    struct mproc__reply head = {code, mproc__self_pid()};
+    struct iovec pieces[8], *all = pieces;
+    if (n > 7 && (all = malloc(((size_t)n + 1) * sizeof *all)) == NULL) {
         return -ENOMEM;
     }
-    free(w->out);
-    w->out = out;
-    w->out_cap = cap;
-    return 0;
+    all[0] = (struct iovec){&head, sizeof head};
+    if (n > 0) {
+        memcpy(all + 1, lent, (size_t)n * sizeof *all);
+    }
+    int r = mproc_taskq_finish(w->tasks, w->seat, all, n + 1);
+    if (all != pieces) {
+        free(all);
+    }
+    if (r == 0) {
+        mproc__notify_owner(w->place, &w->socket);
+        w->done += code != MPROC__POOL_SKIPPED;
+        forget_task(w);
+    }
+    return r;
 }
 
-static int run_task(struct worker *w, const struct mproc__order *order, size_t size,
-                    size_t *out_size) {
+/* A result for which there is no memory fails the task; if not even that can be said, the worker
+ * ends and says it so. */
+static int reply_bytes(mproc_worker *w, int code, const void *bytes, size_t size) {
+    struct iovec piece = {(void *)(uintptr_t)bytes, size};
+    int r = reply(w, code, &piece, 1);
+    return (r == -ENOMEM || r == MPROC_ETOOBIG) && size > 0 ? reply(w, r, NULL, 0) : r;
+}
+
+static int skip(mproc_worker *w) {
+    return reply(w, MPROC__POOL_SKIPPED, NULL, 0);
+}
+
+/* A task's own code is not to be mistaken for ours. */
+static int code_of(int code) {
+    return code == MPROC__POOL_SKIPPED ? -EINVAL : code;
+}
+
+static int finish_result(mproc_worker *w, int code) {
+    int r = may_finish(w);
+    if (r != 0) {
+        return r;
+    }
+    return reply_bytes(w, code_of(code), w->result.bytes, code == 0 ? w->result.size : 0);
+}
+
+/* ---------------------------------------------------------------- running */
+
+static int run_call(mproc_worker *w) {
     mproc__function fn;
-    uint32_t state = MPROC__CELL_PENDING;
-    if (!mproc__cas32((uint32_t *)(uintptr_t)order->subject, &state, MPROC__CELL_STARTED)) {
-        return MPROC__POOL_SKIPPED;
+    if (!begin(w)) {
+        return skip(w);
     }
-    int r = find_function(w, (struct mproc__pool_function *)(uintptr_t)order->function, &fn);
+    w->result.size = 0;
+    int r = find_function(w, w->head->function, &fn);
     if (r == 0) {
-        r = grow_out(w, order->number);
+        r = ((mproc_task_fn)fn)(w->head + 1, w->message.size - sizeof *w->head, &w->result);
     }
-    if (r == 0) {
-        r = ((mproc_task_fn)fn)(order + 1, size, w->out, order->number, out_size);
-        r = r == MPROC__POOL_SKIPPED ? -EINVAL : r;
-    }
-    return r == 0 && *out_size > order->number ? -EOVERFLOW : r;
+    return finish_result(w, r);
 }
 
-/* Addresses are counted as numbers: items without bytes have the address 0, which is no array. */
-static int run_items(const struct mproc__map_shared *map, mproc_item_fn fn, uint64_t first) {
-    uint64_t n = mproc__map_chunk(map, first);
+/* The seat says which item the worker is at, for the case that it dies of it. Addresses are
+ * counted as numbers: items without bytes have the address 0, which is no array. */
+static int run_items(struct mproc__seat *line, const struct mproc__map_shared *map,
+                     mproc_item_fn fn, uint64_t first) {
+    uint64_t end = first + mproc__map_chunk(map, first), i = first;
     uint64_t in = map->in + first * map->in_size, out = map->out + first * map->out_size;
     void *context = (void *)(uintptr_t)map->context;
     int r = 0;
-    for (uint64_t i = 0; i < n && r == 0; i++) {
+    while (r == 0 && i < end) {
+        mproc__poke64(&line->item, i);
         r = fn((const void *)(uintptr_t)in, (void *)(uintptr_t)out, context);
         in += map->in_size;
         out += map->out_size;
+        i++;
     }
-    return r == MPROC__POOL_SKIPPED ? -EINVAL : r;
+    return r;
 }
 
-static int run_chunk(struct worker *w, const struct mproc__order *order) {
+static int run_chunk(mproc_worker *w) {
     const struct mproc__map_shared *map =
-        (const struct mproc__map_shared *)(uintptr_t)order->subject;
+        (const struct mproc__map_shared *)(uintptr_t)w->head->subject;
     mproc__function fn;
     if (mproc__load32(&map->cancelled)) {
-        return MPROC__POOL_SKIPPED;
+        return skip(w);
     }
-    int r = find_function(w, (struct mproc__pool_function *)(uintptr_t)order->function, &fn);
-    return r == 0 ? run_items(map, (mproc_item_fn)fn, order->number) : r;
+    mproc__poke64(&w->line->item, w->head->first);
+    int r = find_function(w, map->function, &fn);
+    if (r == 0) {
+        r = code_of(run_items(w->line, map, (mproc_item_fn)fn, w->head->first));
+    }
+    uint64_t item = mproc__peek64(&w->line->item);
+    return reply_bytes(w, r, &item, r != 0 ? sizeof item : 0);
 }
 
-/* A result for which there is no memory fails the task; if not even that can be said, the worker ends
- * and says it so. */
-static int hand_in(struct worker *w, int code, size_t size) {
-    struct mproc__reply reply = {code, mproc__self_pid()};
-    struct iovec pieces[2] = {{&reply, sizeof reply}, {w->out, code == 0 ? size : 0}};
-    int r = mproc_taskq_finish(w->tasks, w->seat, pieces, 2);
-    if (r != 0 && size > 0) {
-        return hand_in(w, r, 0);
+/* Runs what is not for a handler. 1: it is for one, and has begun. */
+static int run(mproc_worker *w) {
+    switch (w->head->kind) {
+    case MPROC__MESSAGE_CALL: return run_call(w);
+    case MPROC__MESSAGE_CHUNK: return run_chunk(w);
+    case MPROC__MESSAGE_BYTES: return begin(w) ? 1 : skip(w);
+    default: break;
     }
+    int r = skip(w);
+    return r == 0 ? MPROC_ECLOSED : r; /* MPROC__MESSAGE_LEAVE */
+}
+
+static int take_message(mproc_worker *w, int64_t timeout) {
+    uint64_t ticket;
+    w->message = (mproc_message)MPROC_MESSAGE_INIT(w->room, sizeof w->room);
+    int r = mproc_taskq_take(w->tasks, w->seat, &w->message, &ticket, timeout);
+    w->head = r == 0 ? w->message.data : NULL;
     return r;
 }
 
-static int do_order(struct worker *w, const mproc_message *message) {
-    const struct mproc__order *order = message->data;
-    size_t size = 0;
-    int code = order->kind == MPROC__ORDER_CHUNK
-                   ? run_chunk(w, order)
-                   : run_task(w, order, message->size - sizeof *order, &size);
-    return hand_in(w, code, code == 0 ? size : 0);
+/* ---------------------------------------------------------------- step by step */
+
+int mproc_worker_join(mproc_worker **out, mproc_workplace *place, unsigned seat) {
+    mproc_worker *w = malloc(sizeof *w); /* the room need not be touched */
+    if (w == NULL) {
+        return -ENOMEM;
+    }
+    memset(w, 0, offsetof(struct mproc_worker, room));
+    w->place = place;
+    w->tasks = mproc__place_tasks(place);
+    w->seat = seat;
+    w->socket = -1;
+    int r = mproc_hold(place);
+    if (r == 0) {
+        r = mproc_taskq_join(w->tasks, seat);
+        if (r != 0) {
+            mproc_drop(place);
+        }
+    }
+    if (r != 0) {
+        free(w);
+        return r;
+    }
+    w->line = mproc__taskq_seat(w->tasks, seat);
+    *out = w;
+    return 0;
 }
 
-/* 0: one more was done; MPROC_ECLOSED: there will be none. */
-static int do_next(struct worker *w) {
-    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
-    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    uint64_t ticket;
+static void say_ready(mproc_worker *w) {
+    if (mproc__peek32(&w->line->state) == MPROC__WORKER_NEW) {
+        mproc__store32(&w->line->state, MPROC__WORKER_READY);
+    }
+}
+
+/* One message. 0: it is done; 1: it is for the handler, and has begun. */
+static int step(mproc_worker *w, int64_t timeout) {
+    if (w->head != NULL) {
+        return -EINVAL;
+    }
+    say_ready(w);
+    int r = take_message(w, timeout);
+    return r == 0 ? run(w) : r;
+}
+
+int mproc_worker_take(mproc_worker *w, const void **task, size_t *size, int64_t timeout) {
+    int64_t deadline = timeout > 0 ? mproc__deadline(timeout) : 0;
+    int r = step(w, timeout);
+    while (r == 0) {
+        if (timeout > 0) {
+            int64_t left = deadline - mproc__os_now();
+            timeout = left > 0 ? left : 0;
+        }
+        r = step(w, timeout);
+    }
+    if (r == 1) {
+        *task = w->head + 1;
+        *size = w->message.size - sizeof *w->head;
+    }
+    return r == 1 ? 0 : r;
+}
+
+int mproc_worker_finish(mproc_worker *w, int code, const struct iovec *lent, int n) {
+    if (w->head == NULL || n < 0 || (code != 0 && n != 0)) {
+        return -EINVAL;
+    }
+    int r = may_finish(w);
+    if (r != 0) {
+        return r;
+    }
+    return reply(w, code_of(code), lent, n);
+}
+
+uint64_t mproc_worker_done(const mproc_worker *worker) {
+    return worker->done;
+}
+
+void mproc_worker_drop(mproc_worker *owned) {
+    if (owned == NULL) {
+        return;
+    }
+    forget_task(owned);
+    if (owned->socket >= 0) {
+        mproc__os_close(owned->socket);
+    }
+    mproc_drop(owned->place);
+    free(owned->functions);
+    free(owned->result.bytes);
+    free(owned);
+}
+
+/* ---------------------------------------------------------------- the loop */
+
+static int handle(mproc_worker *w, mproc_handler_fn handler, void *arg) {
+    w->result.size = 0;
+    int code = handler == NULL
+                   ? -ENOSYS
+                   : handler(arg, w->head + 1, w->message.size - sizeof *w->head, &w->result);
+    return finish_result(w, code);
+}
+
+/* A signal handler that runs while the worker waits does not end it. */
+static int work_one(mproc_worker *w, mproc_handler_fn handler, void *arg) {
     int r;
     do {
-        r = mproc_taskq_take(w->tasks, w->seat, &message, &ticket, MPROC_FOREVER);
+        r = step(w, MPROC_FOREVER);
     } while (r == -EINTR);
-    if (r == 0) {
-        r = do_order(w, &message);
-        mproc_message_drop(&message);
-    }
-    return r;
+    return r == 1 ? handle(w, handler, arg) : r;
 }
 
-static int initialise(struct worker *w) {
-    const struct mproc__pool_function *init =
-        (const struct mproc__pool_function *)(uintptr_t)w->shared->init;
-    mproc__function fn;
-    if (init == NULL) {
+static int exit_code(int r) {
+    if (r == 0 || r == MPROC_ECLOSED) {
         return 0;
     }
-    int r = mproc__function_find(&init->ref, &fn);
-    if (r != 0) {
-        mproc__function_complain(&init->ref, r);
-        return EXIT_FUNCTION;
-    }
-    return ((int (*)(void *))fn)((void *)(uintptr_t)w->shared->init_arg);
+    return r == -ECANCELED ? MPROC__EXIT_KILLED : EXIT_SEAT;
 }
 
-static int serve(struct worker *w) {
-    uint64_t done = 0;
+static int serve(mproc_worker *w, mproc_handler_fn handler, void *arg, uint64_t max_tasks) {
     int r = 0;
-    while (r == 0 && (w->shared->max_tasks == 0 || done < w->shared->max_tasks)) {
-        r = do_next(w);
-        done++;
+    while (r == 0 && (max_tasks == 0 || w->done < max_tasks)) {
+        r = work_one(w, handler, arg);
     }
-    return r == 0 || r == MPROC_ECLOSED ? 0 : EXIT_SEAT;
+    return exit_code(r);
 }
 
-/* A worker's main. Its holds keep the pool's memory if the owner dies first. */
-int mproc__worker_main(void *arg, size_t size) {
-    const struct mproc__seat_arg *seat = arg;
-    struct worker w = {.shared = seat->shared, .seat = seat->seat};
-    assert(size == sizeof *seat);
-    (void)size;
-    w.tasks = mproc__pool_tasks(w.shared);
-    if (mproc_hold(w.shared) != 0 || mproc_hold(w.tasks) != 0 ||
-        mproc_taskq_join(w.tasks, w.seat) != 0) {
+int mproc_pool_work(mproc_workplace *place, unsigned seat, mproc_handler_fn handler, void *arg,
+                    unsigned max_tasks) {
+    mproc_worker *w;
+    if (mproc_worker_join(&w, place, seat) != 0) {
         return EXIT_SEAT;
     }
-    int r = initialise(&w);
-    if (r == 0) {
-        mproc__store32(&w.shared->ready[w.seat], MPROC__WORKER_READY);
-        r = serve(&w);
+    int code = serve(w, handler, arg, max_tasks);
+    mproc_worker_drop(w);
+    return code;
+}
+
+/* ---------------------------------------------------------------- a worker of the pool's own */
+
+/* NULL: the place names none, or it cannot be found, which is said. */
+static mproc__function find_own(uint64_t word, int *r) {
+    const struct mproc__pool_function *named = (struct mproc__pool_function *)(uintptr_t)word;
+    mproc__function fn = NULL;
+    *r = named != NULL ? mproc__function_find(&named->ref, &fn) : 0;
+    if (*r != 0) {
+        mproc__function_complain(&named->ref, *r);
     }
-    free(w.functions);
-    free(w.out);
-    return r;
+    return fn;
+}
+
+static int initialise(const mproc_workplace *place) {
+    int r;
+    mproc__function fn = find_own(place->init, &r);
+    if (r != 0) {
+        return EXIT_FUNCTION;
+    }
+    void *arg = (void *)(uintptr_t)place->init_arg;
+    return fn != NULL ? ((int (*)(void *))fn)(arg) : 0;
+}
+
+static int serve_place(mproc_worker *w) {
+    int r;
+    mproc_handler_fn handler = (mproc_handler_fn)find_own(w->place->handler, &r);
+    if (r != 0) {
+        return EXIT_FUNCTION;
+    }
+    return serve(w, handler, (void *)(uintptr_t)w->place->handler_arg, w->place->max_tasks);
+}
+
+int mproc__worker_main(void *arg, size_t size) {
+    const struct mproc__worker_arg *a = arg;
+    mproc_worker *w;
+    assert(size == sizeof *a);
+    (void)size;
+    if (mproc_worker_join(&w, a->place, a->seat) != 0) {
+        return EXIT_SEAT;
+    }
+    int code = initialise(w->place);
+    if (code == 0) {
+        code = serve_place(w);
+    }
+    mproc_worker_drop(w);
+    return code;
 }

@@ -162,6 +162,9 @@ int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
  * 0: still running; -ECHILD: not a child, or its status was collected already. */
 int mproc__os_process_collect(int pidfd, int *code);
 
+/* Bytes of memory that are resident and the process' own: neither a file's nor shared. */
+int mproc__os_process_private(pid_t pid, uint64_t *bytes);
+
 /* Kills a child, and collects its status. */
 void mproc__os_process_end(pid_t child);
 
@@ -247,5 +250,26 @@ int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, si
  * the caller may have open. -EAGAIN, -EINTR, -ECONNRESET. */
 ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_FDS_MAX], size_t *n,
                           bool *lost);
+
+/* ---- being told by other processes, and waiting for several things at once */
+
+/* A socket whose address, an abstract one of at most `cap` bytes, any process of the network
+ * namespace can send to: non-blocking, close-on-exec. -ENOBUFS: `cap` is too small. */
+int mproc__os_mailbox_new(char *address, size_t cap, uint32_t *size);
+/* Makes it readable. *fd is the sender's own socket, -1 at first: made, or made anew, if need be. A
+ * failure is nobody's: the mailbox is gone, or full, which means that it is readable. */
+void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size);
+/* From now on it is not readable until somebody sends. */
+void mproc__os_mailbox_drain(int fd);
+
+/* A descriptor that is readable while one of those added to it is; close-on-exec. */
+int mproc__os_watch_new(void);
+int mproc__os_watch_add(int watch, int fd);
+int mproc__os_watch_remove(int watch, int fd);
+
+/* A descriptor that is readable from a point in time of mproc__os_now() on; -1: never.
+ * close-on-exec. */
+int mproc__os_timer_new(void);
+int mproc__os_timer_set(int timer, int64_t when);
 
 #endif

@@ -10,9 +10,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "system/os.h"
@@ -190,4 +193,88 @@ ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_
     *n = detach_fds(&message, fds);
     *lost = (message.msg_flags & MSG_CTRUNC) != 0;
     return r;
+}
+
+/* ---------------------------------------------------------------- mailboxes, watches, timers */
+
+/* The system makes up an address when only its family is given. */
+int mproc__os_mailbox_new(char *address, size_t cap, uint32_t *size) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    socklen_t length = sizeof name;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    int r = os_result(bind(fd, (struct sockaddr *)&name, sizeof name.sun_family));
+    if (r == 0) {
+        r = os_result(getsockname(fd, (struct sockaddr *)&name, &length));
+    }
+    size_t n = length - offsetof(struct sockaddr_un, sun_path);
+    if (r == 0 && n > cap) {
+        r = -ENOBUFS;
+    }
+    if (r != 0) {
+        close(fd);
+        return r;
+    }
+    memcpy(address, name.sun_path, n);
+    *size = (uint32_t)n;
+    return fd;
+}
+
+static int send_byte(int fd, const char *address, uint32_t size) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    memcpy(name.sun_path, address, size);
+    ssize_t n;
+    do {
+        n = sendto(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name, length);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+/* A program that closes descriptors under us, or puts another one in the place of ours, costs a socket. */
+void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size) {
+    for (int i = 0; i < 2; i++) {
+        if (*fd < 0) {
+            *fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        }
+        int r = *fd >= 0 ? send_byte(*fd, address, size) : 0;
+        if (r != -EBADF && r != -ENOTSOCK) {
+            return;
+        }
+        *fd = -1;
+    }
+}
+
+void mproc__os_mailbox_drain(int fd) {
+    char bytes[64];
+    while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0 || errno == EINTR) {
+    }
+}
+
+int mproc__os_watch_new(void) {
+    return os_result(epoll_create1(EPOLL_CLOEXEC));
+}
+
+int mproc__os_watch_add(int watch, int fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    return os_result(epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event));
+}
+
+int mproc__os_watch_remove(int watch, int fd) {
+    struct epoll_event event = {0};
+    return os_result(epoll_ctl(watch, EPOLL_CTL_DEL, fd, &event));
+}
+
+int mproc__os_timer_new(void) {
+    return os_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+}
+
+int mproc__os_timer_set(int timer, int64_t when) {
+    struct itimerspec spec = {{0, 0}, {0, 0}};
+    if (when >= 0) {
+        (void)os_timespec(when > 0 ? when : 1, &spec.it_value);
+    }
+    return os_result(timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL));
 }

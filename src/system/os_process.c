@@ -101,6 +101,27 @@ int mproc__os_process_is(pid_t pid, uint64_t when) {
     return mproc__stat_was_there(ticks, when, (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
+int mproc__os_process_private(pid_t pid, uint64_t *bytes) {
+    char path[32], text[128];
+    unsigned long long resident, shared;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) {
+        return -ESRCH;
+    }
+    text[n] = 0;
+    if (sscanf(text, "%*u %llu %llu", &resident, &shared) != 2) {
+        return -EIO;
+    }
+    *bytes = (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return 0;
+}
+
 /* A sandbox may refuse robust lists; the C library does not tell. */
 static bool has_robust_list(void) {
     struct robust_list_head *head = NULL;

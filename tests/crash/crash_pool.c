@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A worker that dies fails at most the one task that it had, is replaced, and the pool goes on. An owner
- * that dies leaves nothing behind: no worker, no byte.
+ * A worker that dies fails at most the one task that it had, is replaced, and the pool goes on. An
+ * owner that dies leaves nothing behind: no worker, no byte.
  */
 #include "world.h"
 
@@ -28,21 +28,16 @@ static struct scene *scene(void) {
 
 static char text[32768];
 
-static int echo(const void *in, size_t size, void *out, size_t cap, size_t *out_size) {
-    if (cap < size) {
-        return -1;
-    }
-    memcpy(out, in, size);
-    *out_size = size;
-    return 0;
+static int echo(const void *in, size_t size, mproc_result *result) {
+    return mproc_result_write(result, in, size);
 }
 
 /* The window ends in the last task. */
-static int echo_and_mark(const void *in, size_t size, void *out, size_t cap, size_t *out_size) {
+static int echo_and_mark(const void *in, size_t size, mproc_result *result) {
     if (__atomic_add_fetch(&scene()->done, 1, __ATOMIC_ACQ_REL) == TASKS) {
         crash_newborn_done();
     }
-    return echo(in, size, out, cap, out_size);
+    return echo(in, size, result);
 }
 
 static int twice(const void *in, void *out, void *context) {
@@ -92,7 +87,7 @@ static void end_pool(mproc_pool *pool) {
 static mproc_task *submit(mproc_pool *pool, mproc_task_fn fn, int number) {
     mproc_task *task;
     memset(text, number + 1, scene()->size);
-    must(mproc_pool_submit(pool, fn, text, scene()->size, scene()->size, &task) == 0);
+    must(mproc_pool_submit(pool, fn, text, scene()->size, NULL, &task) == 0);
     return task;
 }
 

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * At every point each task is in exactly one place: waiting, in the dead worker's seat, or among the
- * results. The owner's books must say which.
+ * At every point each task is in exactly one place: waiting, in the dead worker's seat, or among
+ * the results. The owner's books must say which.
  */
 #include "../c/made.h"
 #include "world.h"

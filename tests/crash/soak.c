@@ -535,17 +535,15 @@ static void look_after(void) {
 
 /* ---------------------------------------------------------------- boss: its part */
 
-static int square(const void *in, size_t size, void *out, size_t cap, size_t *out_size) {
+static int square(const void *in, size_t size, mproc_result *result) {
     int64_t n;
-    if (size != sizeof n || cap < sizeof n) {
+    if (size != sizeof n) {
         return -EINVAL;
     }
     memcpy(&n, in, sizeof n);
     usleep(500); /* so that some are killed in the middle of it */
     n *= n;
-    memcpy(out, &n, sizeof n);
-    *out_size = sizeof n;
-    return 0;
+    return mproc_result_write(result, &n, sizeof n);
 }
 
 /* One task; now and then a worker is killed, perhaps the one that has it. */
@@ -556,7 +554,7 @@ static void run_task(void) {
     const void *data;
     size_t size;
     pid_t workers[2];
-    boss_require(mproc_pool_submit(pool, square, &n, sizeof n, sizeof n, &task), "submit");
+    boss_require(mproc_pool_submit(pool, square, &n, sizeof n, NULL, &task), "submit");
     if (boss_random_below(4) == 0 && mproc_pool_workers(pool, workers, 2) > 0) {
         kill(workers[0], SIGKILL);
     }

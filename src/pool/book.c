@@ -1,0 +1,175 @@
+/*
+ * book.c - what has become of a ticket is written to its task or its map
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * All under the pool's lock. A ticket is closed once, by a reply, by the death of the worker that
+ * had it, or by the end of the pool; a second report of it finds nothing open and is ignored. A
+ * task that fails may be tried again (again.c); otherwise it ends here.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/pool.h"
+
+/* ---------------------------------------------------------------- tasks */
+
+/* A large result stays where it is, in the arena. */
+static int keep_result(mproc_task *task, mproc_message *message) {
+    task->size = message->size - sizeof(struct mproc__reply);
+    char *bytes = (char *)message->data + sizeof(struct mproc__reply);
+    if (message->block != NULL) {
+        task->message = *message;
+        task->data = bytes;
+        *message = (mproc_message){NULL, 0, NULL, 0, NULL};
+        return 0;
+    }
+    task->data = malloc(task->size + 1); /* an empty result has an address too */
+    if (task->data == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(task->data, bytes, task->size);
+    return 0;
+}
+
+/* `open` is a closed ticket's copy. */
+static void end_task(mproc_pool *pool, struct mproc__open *open, const mproc_task_error *error) {
+    if (open->task != NULL) {
+        open->task->error = *error;
+        open->task->extra = NULL;
+        mproc__task_end(pool, open->task);
+    }
+    if (open->extra != NULL) {
+        mproc__extra_drop(pool, open->extra);
+    }
+}
+
+static void complete(struct mproc__open *open, mproc_task_error *error) {
+    error->task = open->number;
+    error->tries = open->extra != NULL ? open->extra->tries : 1;
+    error->memory = open->extra != NULL ? open->extra->peak : 0;
+    if (error->code == -ETIMEDOUT && open->extra != NULL) {
+        error->ran = open->extra->ran;
+    }
+}
+
+static void task_succeeded(mproc_pool *pool, struct mproc__open *open, mproc_message *message,
+                           pid_t pid) {
+    mproc_task_error error = {.pid = pid};
+    complete(open, &error);
+    if (open->task != NULL) {
+        error.code = keep_result(open->task, message);
+    }
+    end_task(pool, open, &error);
+}
+
+static void task_failed(mproc_pool *pool, struct mproc__open *open, mproc_task_error *error) {
+    complete(open, error);
+    if (!mproc__again(pool, open, error)) {
+        end_task(pool, open, error);
+    }
+}
+
+/* ---------------------------------------------------------------- chunks */
+
+/* error->task is the item that the worker was at, if it had come so far. */
+static void chunk_failed(struct mproc__open *open, mproc_task_error *error) {
+    struct mproc__map *map = open->map;
+    uint64_t n = mproc__map_chunk(map->shared, open->number);
+    if (error->task - open->number >= n) {
+        error->task = open->number;
+    }
+    error->tries = 1;
+    map->open--;
+    mproc__store32(&map->shared->cancelled, 1);
+    if (map->error.code == 0 || error->task < map->error.task) {
+        map->error = *error;
+    }
+}
+
+static void chunk_done(struct mproc__map *map, uint64_t first) {
+    map->open--;
+    map->finished += mproc__map_chunk(map->shared, first);
+}
+
+/* ---------------------------------------------------------------- reports */
+
+void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error) {
+    if (mproc__open_at(pool, ticket) == NULL) {
+        return;
+    }
+    struct mproc__open open = mproc__open_close(pool, ticket);
+    switch (open.kind) {
+    case MPROC__OPEN_CHUNK: chunk_failed(&open, &error); break;
+    case MPROC__OPEN_LEAVE: pool->leaving--; break;
+    case MPROC__OPEN_TASK:
+        error.code = open.verdict != 0 ? open.verdict : error.code;
+        task_failed(pool, &open, &error);
+        break;
+    case MPROC__OPEN_EMPTY: break;
+    }
+}
+
+static void book_success(mproc_pool *pool, uint64_t ticket, mproc_message *message, pid_t pid) {
+    struct mproc__open open = mproc__open_close(pool, ticket);
+    switch (open.kind) {
+    case MPROC__OPEN_CHUNK: chunk_done(open.map, open.number); break;
+    case MPROC__OPEN_LEAVE: pool->leaving--; break;
+    case MPROC__OPEN_TASK: task_succeeded(pool, &open, message, pid); break;
+    case MPROC__OPEN_EMPTY: break;
+    }
+}
+
+/* A task that was taken back, or a chunk of a cancelled map: it did not run. The task has ended
+ * before. */
+static void book_skipped(mproc_pool *pool, uint64_t ticket) {
+    struct mproc__open open = mproc__open_close(pool, ticket);
+    if (open.kind == MPROC__OPEN_CHUNK) {
+        open.map->open--;
+    } else if (open.kind == MPROC__OPEN_LEAVE) {
+        pool->leaving--;
+    } else {
+        mproc_task_error error = {.code = -ECANCELED};
+        end_task(pool, &open, &error);
+    }
+}
+
+/* Behind the reply of a failed chunk stands the item. */
+static uint64_t item_of(const mproc_message *message) {
+    uint64_t item = UINT64_MAX;
+    if (message->size == sizeof(struct mproc__reply) + sizeof item) {
+        memcpy(&item, (const char *)message->data + sizeof(struct mproc__reply), sizeof item);
+    }
+    return item;
+}
+
+void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message) {
+    struct mproc__reply reply;
+    if (mproc__open_at(pool, ticket) != NULL && message->size >= sizeof reply) {
+        memcpy(&reply, message->data, sizeof reply);
+        if (reply.code == 0) {
+            book_success(pool, ticket, message, reply.pid);
+        } else if (reply.code == MPROC__POOL_SKIPPED) {
+            book_skipped(pool, ticket);
+        } else {
+            mproc_task_error error = {.code = reply.code, .pid = reply.pid};
+            error.task = item_of(message);
+            mproc__book_failure(pool, ticket, error);
+        }
+    }
+    mproc_message_drop(message);
+}
+
+void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error) {
+    while (pool->base != pool->top) {
+        mproc__book_failure(pool, pool->base, error);
+    }
+    while (pool->delayed != NULL) {
+        struct mproc__extra *extra = pool->delayed;
+        struct mproc__open open = {.task = extra->task, .number = extra->number, .extra = extra};
+        mproc__again_forget(pool, extra);
+        complete(&open, &error);
+        end_task(pool, &open, &error);
+        pool->closed++;
+    }
+}

@@ -1,0 +1,35 @@
+/*
+ * taskq.h - the inside of task queues, for pools
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_TASKQ_H
+#define MPROC_TASKQ_H
+
+#include "core/hand.h"
+#include "system/base.h"
+
+/* READY: set by the worker when it is about to take its first task. KNOWN: the owner has seen
+ * that. */
+enum mproc__worker_state { MPROC__WORKER_NEW = 0, MPROC__WORKER_READY, MPROC__WORKER_KNOWN };
+
+/* One worker's line. */
+struct mproc__seat {
+    _Alignas(MPROC__LINE) uint64_t claim; /* ticket + 1 of the task that it has, 0: none */
+    uint64_t token;                       /* the worker, 0: the seat is free */
+    uint64_t item;  /* of a map's chunk: the item that the worker is at; the worker's */
+    uint32_t state; /* enum mproc__worker_state; for pools only */
+};
+
+struct mproc__seat *mproc__taskq_seat(mproc_taskq *tasks, unsigned seat);
+
+/* A task queue inside another object, made into *word; it goes with its owner. */
+int mproc__taskq_make(struct mproc__hand *hand, unsigned seats, uint64_t *word);
+
+/* Results that nobody has collected. */
+uint64_t mproc__taskq_results(const mproc_taskq *tasks);
+
+/* Throws the tasks away that no worker has taken. */
+void mproc__taskq_discard(mproc_taskq *tasks);
+
+#endif

@@ -1,0 +1,240 @@
+/*
+ * wait.c - whoever waits collects for everybody
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A pool has no thread. A thread that waits for a task, a map or the end pumps: it
+ * sleeps on the queue of results, books what comes, and looks after the workers. One thread pumps
+ * at a time; others that wait meanwhile follow: they sleep until the pumping thread has news or
+ * leaves. A thread wakes at least every 50 ms, for a result whose worker died between handing it
+ * in and waking.
+ *
+ * The lock is never held while a thread sleeps, nor while it calls a function of the program.
+ * Tasks that have ended with a callback wait in pool->ended, and processes in their seats, until
+ * the thread that booked them has left what it was doing: mproc__pool_deliver() then calls what is
+ * to be called, one by one, the oldest first. A callback may use the pool, wait for other tasks
+ * included.
+ */
+#include "pool/pool.h"
+#include "system/os.h"
+
+#define BATCH 256                   /* replies that are booked before a waiter looks for its own */
+#define LOOK_LEAST MPROC_MSEC       /* between two looks at the workers */
+#define LOOK_MOST (10 * MPROC_MSEC) /* the same, while replies come in */
+#define LOOK_LIMITS (10 * MPROC_MSEC) /* the same, while tasks with limits are open */
+
+/* ---------------------------------------------------------------- looking */
+
+int64_t mproc__pool_due(const mproc_pool *pool) {
+    int64_t due = pool->delayed != NULL ? pool->delayed->due : MPROC__NEVER;
+    if (pool->limited > 0 && pool->looked + LOOK_LIMITS < due) {
+        due = pool->looked + LOOK_LIMITS;
+    }
+    if (pool->refill_at > pool->looked && pool->refill_at < due) {
+        due = pool->refill_at;
+    }
+    return due;
+}
+
+static void look(mproc_pool *pool) {
+    pool->looked = mproc__os_now();
+    mproc__crew_look(pool);
+    mproc__limits_look(pool);
+    mproc__again_due(pool);
+}
+
+static void look_if_due(mproc_pool *pool, int64_t interval) {
+    int64_t now = mproc__os_now();
+    if (now - pool->looked >= interval || now >= mproc__pool_due(pool)) {
+        look(pool);
+    }
+}
+
+/* ---------------------------------------------------------------- booking */
+
+/* True: a reply was there. */
+static bool book_one(mproc_pool *pool, char *room) {
+    mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
+    uint64_t ticket;
+    if (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) != 0) {
+        return false;
+    }
+    mproc__book_reply(pool, ticket, &message);
+    return true;
+}
+
+void mproc__pool_drain(mproc_pool *pool) {
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
+    for (uint64_t n = mproc__taskq_results(pool->tasks); n > 0 && book_one(pool, room); n--) {
+    }
+}
+
+static void book_batch(mproc_pool *pool, char *room) {
+    for (int i = 0; i < BATCH && book_one(pool, room); i++) {
+    }
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+void mproc__pool_news(mproc_pool *pool) {
+    mproc__add32(&pool->news, 1);
+    if (pool->followers > 0) {
+        (void)mproc__os_futex_wake(&pool->news, INT32_MAX);
+    }
+}
+
+/* Another thread pumps: waits for its news. 0, -ETIMEDOUT, -EINTR. */
+static int follow(mproc_pool *pool, int64_t timeout) {
+    uint32_t seen = mproc__load32(&pool->news);
+    pool->followers++;
+    pthread_mutex_unlock(&pool->lock);
+    int r = timeout > 0 ? mproc__os_futex_wait(&pool->news, seen, timeout) : -ETIMEDOUT;
+    pthread_mutex_lock(&pool->lock);
+    pool->followers--;
+    return r;
+}
+
+/* Nothing but ends can come. Without the lock: if another thread collects the worker meanwhile,
+ * and the descriptor is another's, this costs a slice. 0, -ETIMEDOUT, -EINTR. */
+static int await_sentinel(int fd, int64_t timeout) {
+    struct pollfd one = {fd, POLLIN, 0};
+    int r = mproc__os_poll(&one, 1, timeout);
+    return r < 0 ? r : r == 0 ? -ETIMEDOUT : 0;
+}
+
+/* Whoever waits for the end of all workers waits for that of each. */
+static bool is_ending(const mproc_pool *pool) {
+    return pool->base == pool->top && pool->delayed == NULL && pool->state != MPROC__POOL_OPEN;
+}
+
+static int64_t until_due(const mproc_pool *pool, int64_t timeout) {
+    int64_t due = mproc__pool_due(pool);
+    if (due == MPROC__NEVER) {
+        return timeout;
+    }
+    int64_t left = due - mproc__os_now();
+    left = left > 0 ? left : 0;
+    return left < timeout ? left : timeout;
+}
+
+/* Collects for everybody. As follow(). */
+static int pump(mproc_pool *pool, int64_t timeout) {
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    uint64_t ticket = 0;
+    bool ending = is_ending(pool);
+    int r, sentinel = mproc__crew_sentinel(pool);
+
+    timeout = until_due(pool, timeout);
+    pool->pumping = true;
+    pthread_mutex_unlock(&pool->lock);
+    if (ending) {
+        r = await_sentinel(sentinel, timeout);
+    } else {
+        r = mproc_taskq_collect(pool->tasks, &message, &ticket, timeout);
+    }
+    pthread_mutex_lock(&pool->lock);
+    pool->pumping = false;
+    if (r == 0 && !ending) {
+        mproc__book_reply(pool, ticket, &message);
+        book_batch(pool, room);
+    }
+    look_if_due(pool, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
+    mproc__pool_news(pool);
+    return r;
+}
+
+int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
+    int64_t slice = mproc__slice(slices);
+    int64_t timeout = slice < 0 ? 0 : slice;
+    int r = pool->pumping ? follow(pool, timeout) : pump(pool, timeout);
+    mproc__pool_deliver(pool);
+    return r == -ETIMEDOUT && slice >= 0 ? 0 : r;
+}
+
+/* ---------------------------------------------------------------- delivering */
+
+void mproc__pool_enter(const mproc_pool *pool) {
+    if (pool->options.enter != NULL) {
+        pool->options.enter(pool->options.enter_arg);
+    }
+}
+
+void mproc__pool_leave(const mproc_pool *pool) {
+    if (pool->options.leave != NULL) {
+        pool->options.leave(pool->options.enter_arg);
+    }
+}
+
+static mproc_task *take_ended(mproc_pool *pool) {
+    mproc_task *task = pool->ended;
+    if (task != NULL) {
+        pool->ended = task->next;
+        pool->ended_end = pool->ended != NULL ? pool->ended_end : &pool->ended;
+    }
+    return task;
+}
+
+static void deliver_tasks(mproc_pool *pool) {
+    mproc_task *task;
+    while ((task = take_ended(pool)) != NULL) {
+        pthread_mutex_unlock(&pool->lock);
+        mproc__task_call(pool, task);
+        pthread_mutex_lock(&pool->lock);
+    }
+}
+
+static void deliver_ends(mproc_pool *pool) {
+    for (unsigned i = 0; pool->ended_count > 0 && i < pool->used; i++) {
+        mproc_process *process = pool->crew[i].ended;
+        if (process != NULL) {
+            pool->crew[i].ended = NULL;
+            pool->ended_count--;
+            pthread_mutex_unlock(&pool->lock);
+            pool->options.end(pool->options.start_arg, i, process);
+            pthread_mutex_lock(&pool->lock);
+        }
+    }
+}
+
+void mproc__pool_deliver(mproc_pool *pool) {
+    if (pool->ended == NULL && pool->ended_count == 0) {
+        return;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    mproc__pool_enter(pool);
+    pthread_mutex_lock(&pool->lock);
+    deliver_tasks(pool);
+    deliver_ends(pool);
+    pthread_mutex_unlock(&pool->lock);
+    mproc__pool_leave(pool);
+    pthread_mutex_lock(&pool->lock);
+}
+
+/* ---------------------------------------------------------------- collecting */
+
+static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    int r = 0;
+    mproc__pool_drain(pool);
+    look(pool);
+    mproc__pool_deliver(pool);
+    while (r == 0 && pool->closed == closed) {
+        r = mproc__pool_wait(pool, &slices);
+    }
+    return pool->closed != closed ? 0 : r;
+}
+
+int mproc_pool_collect(mproc_pool *pool, int64_t timeout) {
+    if (mproc__pool_is_stranger(pool)) {
+        return MPROC_ESTRANGER;
+    }
+    int64_t deadline = mproc__deadline(timeout);
+    pthread_mutex_lock(&pool->lock);
+    mproc__notify_disarm(pool);
+    int r = collect_until(pool, pool->closed, deadline);
+    mproc__notify_rearm(pool);
+    mproc__pool_news(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return r;
+}
