@@ -52,6 +52,14 @@ size_t test_open_fds(void);
 size_t test_mappings(void);
 size_t test_arena_used(void);
 
+/* The next number of a generator that is the same everywhere (xorshift, Marsaglia 2003). */
+static inline uint64_t test_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
 #define TEST__MAKE(name_, flags_)                                                                  \
     static void test_run_##name_(void);                                                            \
     __attribute__((constructor)) static void test_add_##name_(void) {                              \

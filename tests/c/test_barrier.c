@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/object.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <errno.h>
 
@@ -44,11 +44,11 @@ static void wait_once(void *arg) {
 /* Starts somebody who waits, and sees that it does. */
 static pid_t start(struct scene *s) {
     unsigned before = mproc_barrier_waiting(s->barrier);
-    pid_t pid = kin_fork(wait_once, s);
+    pid_t pid = child_fork(wait_once, s);
     while (mproc_barrier_waiting(s->barrier) == before) {
         usleep(200);
     }
-    kin_await_futex(pid);
+    wait_for_futex(pid);
     return pid;
 }
 
@@ -81,7 +81,7 @@ TEST(barrier_lets_all_pass_when_the_last_has_come) {
     CHECK_EQ(s->passed, 0);
     wait_once(s);
     for (int i = 0; i < 8; i++) {
-        kin_join(pids[i]);
+        child_join(pids[i]);
     }
     CHECK_EQ(s->passed, 9);
     CHECK_EQ(s->indices, 0x1ff);
@@ -95,7 +95,7 @@ TEST(barrier_breaks_when_time_passes) {
     int64_t begun = mproc__os_now();
     CHECK_EQ(mproc_barrier_wait(s->barrier, 20 * MPROC_MSEC, NULL), MPROC_EBROKEN);
     CHECK_GE(mproc__os_now() - begun, 20 * MPROC_MSEC);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(s->broken, 1);
     CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
     CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), MPROC_EBROKEN);
@@ -109,17 +109,17 @@ TEST(barrier_abort_and_reset) {
     pid_t pid = start(s);
     mproc_barrier_abort(s->barrier);
     mproc_barrier_abort(s->barrier);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
     mproc_barrier_reset(s->barrier);
     pid = start(s);
     mproc_barrier_reset(s->barrier);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(s->broken, 2);
     CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
     pid = start(s);
     wait_once(s);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(s->passed, 2);
     strike(s);
 }
@@ -133,14 +133,14 @@ TEST(barrier_the_last_acts_before_all_pass) {
     CHECK_EQ(index, 1);
     CHECK_EQ(mproc_barrier_waiting(s->barrier), 2);
     CHECK_OK(mproc_barrier_check(s->barrier, NULL, 0));
-    pid_t early = kin_fork(wait_once, s); /* of the next generation, if they all pass */
-    kin_await_futex(early);
+    pid_t early = child_fork(wait_once, s); /* of the next generation, if they all pass */
+    wait_for_futex(early);
     CHECK_EQ(s->passed, 0);
     CHECK_OK(mproc_barrier_open(s->barrier));
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(s->passed, 1);
     wait_once(s);
-    kin_join(early);
+    child_join(early);
     CHECK_EQ(s->passed, 3);
     strike(s);
 }
@@ -150,7 +150,7 @@ TEST(barrier_abort_ends_an_action) {
     pid_t pid = start(s);
     CHECK_EQ(mproc_barrier_arrive(s->barrier, MPROC_FOREVER, NULL), 1);
     mproc_barrier_abort(s->barrier);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(s->broken, 1);
     CHECK_EQ(mproc_barrier_open(s->barrier), MPROC_EBROKEN);
     strike(s);
@@ -160,7 +160,7 @@ TEST(barrier_breaks_when_a_waiter_dies) {
     struct scene *s = stage(3);
     pid_t dying = start(s), living = start(s);
     CHECK_OK(kill(dying, SIGKILL));
-    kin_join(living);
+    child_join(living);
     CHECK_EQ(s->broken, 1);
     CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
     CHECK_EQ(waitpid(dying, NULL, 0), dying);
@@ -170,27 +170,27 @@ TEST(barrier_breaks_when_a_waiter_dies) {
 static void wait_among_signals(void *arg) {
     struct scene *s = arg;
     int r = -EINTR;
-    kin_signal_every(300);
+    signal_every(300);
     while (r == -EINTR) {
         r = mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL);
     }
-    kin_signal_every(0);
+    signal_every(0);
     CHECK_EQ(r, MPROC_EBROKEN);
 }
 
 /* No slice ends by itself: a profiler's signals come more often. */
 TEST(barrier_breaks_when_a_waiter_dies_among_signals) {
     struct scene *s = stage(3);
-    pid_t dying = start(s), living = kin_fork(wait_among_signals, s);
+    pid_t dying = start(s), living = child_fork(wait_among_signals, s);
     CHECK_OK(kill(dying, SIGKILL));
-    kin_join(living);
+    child_join(living);
     CHECK_EQ(waitpid(dying, NULL, 0), dying);
     strike(s);
 }
 
 TEST(barrier_the_last_to_come_finds_the_dead) {
     struct scene *s = stage(2);
-    kin_kill(start(s));
+    child_kill(start(s));
     (void)mproc_reap();
     CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), MPROC_EBROKEN);
     strike(s);
@@ -199,7 +199,7 @@ TEST(barrier_the_last_to_come_finds_the_dead) {
 /* Nobody has noticed the death; but who lives would have stirred meanwhile. */
 TEST(barrier_the_last_to_come_finds_those_who_are_still) {
     struct scene *s = stage(2);
-    kin_kill(start(s));
+    child_kill(start(s));
     int64_t begun = mproc__os_now();
     while (mproc__os_now() - begun < 100 * MPROC_MSEC) {
         usleep(10000);
@@ -216,29 +216,29 @@ static void act_and_die(void *arg) {
 
 TEST(barrier_breaks_when_the_actor_dies) {
     struct scene *s = stage(2);
-    pid_t pid = start(s), actor = kin_fork(act_and_die, s);
+    pid_t pid = start(s), actor = child_fork(act_and_die, s);
     CHECK_EQ(waitpid(actor, NULL, 0), actor);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(s->broken, 1);
     strike(s);
 }
 
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
-    kin_handle(SIGUSR1);
+    handle_signal(SIGUSR1);
     CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), -EINTR);
     CHECK_EQ(mproc_barrier_waiting(s->barrier), 0);
 }
 
 TEST(barrier_wait_ends_when_a_handler_ran) {
     struct scene *s = stage(2);
-    pid_t pid = kin_fork(wait_interrupted, s);
+    pid_t pid = child_fork(wait_interrupted, s);
     while (mproc_barrier_waiting(s->barrier) == 0) {
         usleep(200);
     }
-    kin_await_futex(pid);
+    wait_for_futex(pid);
     CHECK_OK(kill(pid, SIGUSR1));
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
     strike(s);
 }
@@ -247,9 +247,9 @@ TEST(barrier_check_names_what_is_wrong) {
     struct scene *s = stage(2);
     mproc_barrier *b = s->barrier;
     uint32_t *arrived = (uint32_t *)(void *)((char *)b + sizeof(struct mproc__object) + 52);
-    KIN_BREAKS(&((struct mproc__object *)(void *)b)->kind, 0,
-               mproc_barrier_check(b, why, sizeof why), "A:");
-    KIN_BREAKS(arrived, 1, mproc_barrier_check(b, why, sizeof why), "A1");
+    CHECK_BREAKS(&((struct mproc__object *)(void *)b)->kind, 0,
+                 mproc_barrier_check(b, why, sizeof why), "A:");
+    CHECK_BREAKS(arrived, 1, mproc_barrier_check(b, why, sizeof why), "A1");
     strike(s);
 }
 
@@ -278,11 +278,11 @@ static void compute(void *arg) {
 
 TEST(barrier_stress_grid) {
     struct grid grid = {made_barrier(CROWD), {0}, 0};
-    struct kin_thread threads[CROWD];
+    struct member_thread threads[CROWD];
     for (int i = 0; i < CROWD; i++) {
-        threads[i] = (struct kin_thread){.run = compute, .arg = &grid};
+        threads[i] = (struct member_thread){.run = compute, .arg = &grid};
     }
-    kin_threads_run(threads, CROWD);
+    member_threads_run(threads, CROWD);
     CHECK_OK(mproc_barrier_check(grid.barrier, NULL, 0));
     mproc_drop(grid.barrier);
 }

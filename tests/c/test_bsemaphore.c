@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/object.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <errno.h>
 
@@ -55,7 +55,7 @@ static void release_once(void *arg) {
 TEST(bsemaphore_is_released_by_anybody) {
     mproc_bsemaphore *semaphore = make(1);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
-    kin_join(kin_fork(release_once, semaphore));
+    child_join(child_fork(release_once, semaphore));
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
     CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
     drop(semaphore);
@@ -75,7 +75,7 @@ static void acquire_once(void *arg) {
 
 static void acquire_and_sleep(void *arg) {
     CHECK_OK(mproc_bsemaphore_acquire(arg, MPROC_FOREVER));
-    kin_sleep();
+    sleep_until_killed();
 }
 
 static void acquire_and_release(void *arg) {
@@ -96,17 +96,17 @@ TEST(bsemaphore_release_wakes_as_many_as_it_gives) {
         CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
     }
     for (int i = 0; i < 4; i++) {
-        pids[i] = kin_fork(acquire_and_sleep, semaphore);
+        pids[i] = child_fork(acquire_and_sleep, semaphore);
     }
     for (int i = 0; i < 4; i++) {
-        kin_await_futex(pids[i]);
+        wait_for_futex(pids[i]);
     }
     for (int i = 0; i < 4; i++) {
         CHECK_OK(mproc_bsemaphore_release(semaphore));
     }
     await_value(semaphore, 0);
     for (int i = 0; i < 4; i++) {
-        kin_kill(pids[i]);
+        child_kill(pids[i]);
         CHECK_EQ(mproc_bsemaphore_value(semaphore), i + 1);
     }
     CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
@@ -116,27 +116,27 @@ TEST(bsemaphore_release_wakes_as_many_as_it_gives) {
 TEST(bsemaphore_forgets_dead_waiters) {
     mproc_bsemaphore *semaphore = make(1);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
-    pid_t dead = kin_fork(acquire_once, semaphore);
-    pid_t living = kin_fork(acquire_and_release, semaphore);
-    kin_await_futex(dead);
-    kin_await_futex(living);
-    kin_kill(dead);
+    pid_t dead = child_fork(acquire_once, semaphore);
+    pid_t living = child_fork(acquire_and_release, semaphore);
+    wait_for_futex(dead);
+    wait_for_futex(living);
+    child_kill(dead);
     CHECK_OK(mproc_bsemaphore_release(semaphore));
-    kin_join(living);
+    child_join(living);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
     drop(semaphore);
 }
 
 TEST(bsemaphore_gives_back_what_a_dead_member_took) {
     mproc_bsemaphore *semaphore = make(2);
-    pid_t pid = kin_fork(acquire_and_sleep, semaphore);
+    pid_t pid = child_fork(acquire_and_sleep, semaphore);
     await_value(semaphore, 1);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
-    pid_t waiting = kin_fork(acquire_and_release, semaphore);
-    kin_await_futex(waiting);
+    pid_t waiting = child_fork(acquire_and_release, semaphore);
+    wait_for_futex(waiting);
     CHECK_OK(kill(pid, SIGKILL)); /* who waits notices it, though nobody collects the process */
-    kin_join(waiting);
-    kin_kill(pid);
+    child_join(waiting);
+    child_kill(pid);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
     CHECK_OK(mproc_bsemaphore_release(semaphore));
     CHECK_EQ(mproc_bsemaphore_release(semaphore), MPROC_ENOTHELD);
@@ -145,29 +145,29 @@ TEST(bsemaphore_gives_back_what_a_dead_member_took) {
 
 static void acquire_among_signals(void *arg) {
     int r = -EINTR;
-    kin_signal_every(300);
+    signal_every(300);
     while (r == -EINTR) {
         r = mproc_bsemaphore_acquire(arg, MPROC_FOREVER);
     }
-    kin_signal_every(0);
+    signal_every(0);
     CHECK_OK(r);
 }
 
 /* No slice ends by itself: a profiler's signals come more often. */
 TEST(bsemaphore_gives_back_what_a_dead_member_took_among_signals) {
     mproc_bsemaphore *semaphore = make(1);
-    pid_t pid = kin_fork(acquire_and_sleep, semaphore);
+    pid_t pid = child_fork(acquire_and_sleep, semaphore);
     await_value(semaphore, 0);
-    pid_t waiting = kin_fork(acquire_among_signals, semaphore);
+    pid_t waiting = child_fork(acquire_among_signals, semaphore);
     CHECK_OK(kill(pid, SIGKILL));
-    kin_join(waiting);
-    kin_kill(pid);
+    child_join(waiting);
+    child_kill(pid);
     drop(semaphore);
 }
 
 TEST(bsemaphore_try_finds_what_a_dead_member_took) {
     mproc_bsemaphore *semaphore = make(1);
-    kin_join(kin_fork(acquire_once, semaphore));
+    child_join(child_fork(acquire_once, semaphore));
     int r = -ETIMEDOUT;
     for (int i = 0; i < 1024 && r == -ETIMEDOUT; i++) {
         r = mproc_bsemaphore_acquire(semaphore, 0);
@@ -180,12 +180,12 @@ TEST(bsemaphore_remembers_many_members) {
     mproc_bsemaphore *semaphore = make(20);
     pid_t pids[20];
     for (int i = 0; i < 20; i++) {
-        pids[i] = kin_fork(acquire_and_sleep, semaphore);
+        pids[i] = child_fork(acquire_and_sleep, semaphore);
     }
     await_value(semaphore, 0);
     CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
     for (int i = 0; i < 20; i++) {
-        kin_kill(pids[i]);
+        child_kill(pids[i]);
     }
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 20);
     CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
@@ -193,27 +193,27 @@ TEST(bsemaphore_remembers_many_members) {
 }
 
 static void acquire_interrupted(void *arg) {
-    kin_handle(SIGUSR1);
+    handle_signal(SIGUSR1);
     CHECK_EQ(mproc_bsemaphore_acquire(arg, MPROC_FOREVER), -EINTR);
 }
 
 TEST(bsemaphore_acquire_ends_when_a_handler_ran) {
     mproc_bsemaphore *semaphore = make(1);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
-    pid_t pid = kin_fork(acquire_interrupted, semaphore);
-    kin_await_futex(pid);
+    pid_t pid = child_fork(acquire_interrupted, semaphore);
+    wait_for_futex(pid);
     CHECK_OK(kill(pid, SIGUSR1));
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 0);
     drop(semaphore);
 }
 
 TEST(bsemaphore_check_names_what_is_wrong) {
     mproc_bsemaphore *semaphore = make(1);
-    KIN_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
-               mproc_bsemaphore_check(semaphore, why, sizeof why), "B:");
+    CHECK_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
+                 mproc_bsemaphore_check(semaphore, why, sizeof why), "B:");
     uint32_t *word = (uint32_t *)(void *)((char *)semaphore + sizeof(struct mproc__object));
-    KIN_BREAKS(word, 0x80000001, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
+    CHECK_BREAKS(word, 0x80000001, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
     drop(semaphore);
 }
 
@@ -222,7 +222,7 @@ TEST(bsemaphore_check_names_too_many) {
     uint32_t *word = (uint32_t *)(void *)((char *)semaphore + sizeof(struct mproc__object));
     uint32_t mine = (uint32_t)mproc__self_token();
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
-    KIN_BREAKS(word, mine | 0x20000, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
+    CHECK_BREAKS(word, mine | 0x20000, mproc_bsemaphore_check(semaphore, why, sizeof why), "B1");
     drop(semaphore);
 }
 
@@ -257,7 +257,7 @@ TEST(bsemaphore_is_shared_and_alone_again) {
     mproc_bsemaphore *semaphore = make(3);
     for (int round = 0; round < 3; round++) {
         CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
-        kin_join(kin_fork(take_two_of_three, semaphore));
+        child_join(child_fork(take_two_of_three, semaphore));
         CHECK_EQ(mproc_bsemaphore_value(semaphore), 2);
         CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
         CHECK_OK(mproc_bsemaphore_release(semaphore));
@@ -270,7 +270,7 @@ TEST(bsemaphore_is_shared_and_alone_again) {
 
 TEST(bsemaphore_stress_room) {
     mproc_bsemaphore *semaphore = make(3);
-    kin_crowd(semaphore, acquire_once, release_once, 3);
+    contend(semaphore, acquire_once, release_once, 3);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 3);
     drop(semaphore);
 }

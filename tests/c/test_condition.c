@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/object.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <errno.h>
 
@@ -58,11 +58,11 @@ static void wait_twice_locked(void *arg) {
 
 /* Starts somebody who waits, and sees that it does. */
 static pid_t start(struct scene *s, unsigned waiting) {
-    pid_t pid = kin_fork(wait_twice_locked, s);
+    pid_t pid = child_fork(wait_twice_locked, s);
     while (mproc_condition_waiting(s->condition) < waiting) {
         usleep(200);
     }
-    kin_await_futex(pid);
+    wait_for_futex(pid);
     return pid;
 }
 
@@ -101,7 +101,7 @@ TEST(condition_notify_goes_by_order) {
     for (unsigned i = 0; i < 3; i++) {
         CHECK_EQ(s->gone, i);
         notify(s, 1);
-        kin_join(pids[i]);
+        child_join(pids[i]);
         CHECK_EQ(s->last, i + 1);
     }
     strike(s);
@@ -114,14 +114,14 @@ TEST(condition_notify_n_and_all) {
         pids[i] = start(s, i + 1);
     }
     notify(s, 2);
-    kin_join(pids[0]);
-    kin_join(pids[1]);
+    child_join(pids[0]);
+    child_join(pids[1]);
     CHECK_EQ(mproc_condition_waiting(s->condition), 7);
     acquire(s);
     mproc_condition_notify_all(s->condition);
     release(s);
     for (unsigned i = 2; i < 9; i++) {
-        kin_join(pids[i]);
+        child_join(pids[i]);
     }
     CHECK_EQ(s->gone, 9);
     strike(s);
@@ -130,10 +130,10 @@ TEST(condition_notify_n_and_all) {
 TEST(condition_notify_passes_the_dead_by) {
     struct scene *s = stage();
     pid_t dead = start(s, 1), living = start(s, 2);
-    kin_kill(dead);
+    child_kill(dead);
     (void)mproc_reap();
     notify(s, 1);
-    kin_join(living);
+    child_join(living);
     strike(s);
 }
 
@@ -144,14 +144,14 @@ TEST(condition_notification_of_the_dead_goes_on) {
     CHECK_OK(kill(dead, SIGKILL));
     CHECK_EQ(waitpid(dead, NULL, 0), dead);
     notify(s, 1);
-    kin_join(living);
+    child_join(living);
     strike(s);
 }
 
 TEST(condition_counts_the_living) {
     struct scene *s = stage();
     pid_t pid = start(s, 1);
-    kin_kill(pid);
+    child_kill(pid);
     CHECK_EQ(mproc_condition_waiting(s->condition), 0);
     strike(s);
 }
@@ -174,17 +174,17 @@ static void wait_for_heritage(void *arg) {
 
 TEST(condition_wait_inherits_the_lock) {
     struct scene *s = stage();
-    pid_t pid = kin_fork(wait_for_heritage, s);
-    kin_await_futex(pid);
-    pid_t dead = kin_fork(notify_and_die, s);
+    pid_t pid = child_fork(wait_for_heritage, s);
+    wait_for_futex(pid);
+    pid_t dead = child_fork(notify_and_die, s);
     CHECK_EQ(waitpid(dead, NULL, 0), dead);
-    kin_join(pid);
+    child_join(pid);
     strike(s);
 }
 
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
-    kin_handle(SIGUSR1);
+    handle_signal(SIGUSR1);
     acquire(s);
     CHECK_EQ(mproc_condition_wait(s->condition, s->lock, MPROC_FOREVER), -EINTR);
     CHECK_EQ(mproc_rlock_depth(s->lock), 1);
@@ -193,13 +193,13 @@ static void wait_interrupted(void *arg) {
 
 TEST(condition_wait_ends_when_a_handler_ran) {
     struct scene *s = stage();
-    pid_t pid = kin_fork(wait_interrupted, s);
+    pid_t pid = child_fork(wait_interrupted, s);
     while (mproc_condition_waiting(s->condition) == 0) {
         usleep(200);
     }
-    kin_await_futex(pid);
+    wait_for_futex(pid);
     CHECK_OK(kill(pid, SIGUSR1));
-    kin_join(pid);
+    child_join(pid);
     strike(s);
 }
 
@@ -207,9 +207,9 @@ TEST(condition_check_names_what_is_wrong) {
     struct scene *s = stage();
     mproc_condition *c = s->condition;
     uint32_t *waiting = (uint32_t *)(void *)((char *)c + sizeof(struct mproc__object) + 16);
-    KIN_BREAKS(&((struct mproc__object *)(void *)c)->kind, 0,
-               mproc_condition_check(c, why, sizeof why), "C:");
-    KIN_BREAKS(waiting, 1, mproc_condition_check(c, why, sizeof why), "C1");
+    CHECK_BREAKS(&((struct mproc__object *)(void *)c)->kind, 0,
+                 mproc_condition_check(c, why, sizeof why), "C:");
+    CHECK_BREAKS(waiting, 1, mproc_condition_check(c, why, sizeof why), "C1");
     strike(s);
 }
 
@@ -247,11 +247,11 @@ static void consume(void *arg) {
 
 TEST(condition_stress_store) {
     struct store store = {made_condition(), made_lock(0), 0, 0};
-    struct kin_thread threads[2 * PAIRS];
+    struct member_thread threads[2 * PAIRS];
     for (int i = 0; i < 2 * PAIRS; i++) {
-        threads[i] = (struct kin_thread){.run = i % 2 ? produce : consume, .arg = &store};
+        threads[i] = (struct member_thread){.run = i % 2 ? produce : consume, .arg = &store};
     }
-    kin_threads_run(threads, 2 * PAIRS);
+    member_threads_run(threads, 2 * PAIRS);
     CHECK_EQ(store.stock, 0);
     CHECK_EQ(store.sold, PAIRS * ROUNDS);
     CHECK_OK(mproc_condition_check(store.changed, NULL, 0));

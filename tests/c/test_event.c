@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/object.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <errno.h>
 
@@ -69,14 +69,14 @@ TEST(event_set_lets_all_sleepers_go) {
     struct scene *s = stage();
     pid_t pids[4];
     for (int i = 0; i < 4; i++) {
-        pids[i] = kin_fork(wait_once, s);
+        pids[i] = child_fork(wait_once, s);
     }
     for (int i = 0; i < 4; i++) {
-        kin_await_futex(pids[i]);
+        wait_for_futex(pids[i]);
     }
     mproc_event_set(s->event);
     for (int i = 0; i < 4; i++) {
-        kin_join(pids[i]);
+        child_join(pids[i]);
     }
     CHECK_EQ(s->gone, 4);
     strike(s);
@@ -84,48 +84,48 @@ TEST(event_set_lets_all_sleepers_go) {
 
 TEST(event_set_and_clear_lets_those_go_who_waited) {
     struct scene *s = stage();
-    pid_t pid = kin_fork(wait_once, s);
-    kin_await_futex(pid);
+    pid_t pid = child_fork(wait_once, s);
+    wait_for_futex(pid);
     mproc_event_set(s->event);
     mproc_event_clear(s->event);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_event_wait(s->event, 0), -ETIMEDOUT);
     strike(s);
 }
 
 TEST(event_forgets_dead_waiters) {
     struct scene *s = stage();
-    pid_t dead = kin_fork(wait_once, s), living = kin_fork(wait_once, s);
-    kin_await_futex(dead);
-    kin_await_futex(living);
-    kin_kill(dead);
+    pid_t dead = child_fork(wait_once, s), living = child_fork(wait_once, s);
+    wait_for_futex(dead);
+    wait_for_futex(living);
+    child_kill(dead);
     mproc_event_set(s->event);
-    kin_join(living);
+    child_join(living);
     CHECK_EQ(s->gone, 1);
     strike(s);
 }
 
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
-    kin_handle(SIGUSR1);
+    handle_signal(SIGUSR1);
     mproc__store64(&s->come, 1);
     CHECK_EQ(mproc_event_wait(s->event, MPROC_FOREVER), -EINTR);
 }
 
 TEST(event_wait_ends_when_a_handler_ran) {
     struct scene *s = stage();
-    pid_t pid = kin_fork(wait_interrupted, s);
-    kin_await(&s->come, 1);
-    kin_await_futex(pid);
+    pid_t pid = child_fork(wait_interrupted, s);
+    wait_for_word(&s->come, 1);
+    wait_for_futex(pid);
     CHECK_OK(kill(pid, SIGUSR1));
-    kin_join(pid);
+    child_join(pid);
     strike(s);
 }
 
 TEST(event_check_names_what_is_wrong) {
     mproc_event *event = make();
-    KIN_BREAKS(&((struct mproc__object *)(void *)event)->kind, 0,
-               mproc_event_check(event, why, sizeof why), "E");
+    CHECK_BREAKS(&((struct mproc__object *)(void *)event)->kind, 0,
+                 mproc_event_check(event, why, sizeof why), "E");
     mproc_drop(event);
 }
 
@@ -157,10 +157,10 @@ static void play_second(void *arg) {
 
 TEST(event_stress_rally) {
     struct rally r = {{make(), make()}, 0};
-    struct kin_thread threads[2] = {{.run = play_first, .arg = &r},
-                                    {.run = play_second, .arg = &r}};
+    struct member_thread threads[2] = {{.run = play_first, .arg = &r},
+                                       {.run = play_second, .arg = &r}};
     mproc_event_set(r.to[0]);
-    kin_threads_run(threads, 2);
+    member_threads_run(threads, 2);
     CHECK_EQ(r.ball, 2 * ROUNDS);
     mproc_drop(r.to[0]);
     mproc_drop(r.to[1]);

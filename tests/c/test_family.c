@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -84,7 +84,7 @@ TEST_BARE(family_goes_where_there_is_room) {
     void *p = mproc_alloc(100);
     CHECK(p != NULL && mproc_in_arena(p));
     mproc_free(p);
-    kin_check();
+    check_family();
 }
 
 TEST_BARE(family_finds_no_address) {
@@ -148,7 +148,7 @@ TEST_BARE(family_under_ulimit) {
     CHECK(p != NULL);
     p[0] = p[(100 << 20) - 1] = 1;
     mproc_free(p);
-    kin_check();
+    check_family();
 }
 
 TEST_BARE(family_without_address_space) {
@@ -188,10 +188,10 @@ static void is_a_stranger(const char *words) {
         CHECK_OK(mproc_self(&self));
         CHECK_STR(self.name, "main");
         CHECK_EQ(self.serial, 1);
-        kin_check();
+        check_family();
         _exit(0);
     }
-    kin_join(pid);
+    child_join(pid);
 }
 
 TEST_BARE(family_of_a_stranger_with_odd_words) {
@@ -279,11 +279,11 @@ TEST_BARE(family_lets_in_whom_it_expects) {
     int fd = mproc__family_fd();
     CHECK_OK(mproc_pipe_send(ends[0], &t, sizeof t));
     CHECK_OK(mproc_pipe_send_fds(ends[0], &fd, 1));
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_members(NULL, 0), 1);
     CHECK(!mproc__token_dead(t.token));
     mproc__reap_dead(t.token);
-    kin_check();
+    check_family();
     close(ends[0]);
     close(ends[1]);
 }
@@ -308,9 +308,9 @@ static void leave_the_family(void *arg) {
 
 TEST(family_forgotten) {
     uint64_t *word = mproc_calloc(1, 8);
-    kin_join(kin_fork(leave_the_family, word));
+    child_join(child_fork(leave_the_family, word));
     CHECK_EQ(*word, 0);
     mproc_reap();
     mproc_free(word);
-    kin_check();
+    check_family();
 }

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "kin.h"
+#include "members.h"
 
 enum { UNDO = 6, WORDS = 6 };
 
@@ -97,7 +97,7 @@ TEST(guard_undoes_what_the_killed_left) {
         struct room *r = make();
         int status;
         r->ready = n;
-        pid_t pid = kin_fork(die_inside, r);
+        pid_t pid = child_fork(die_inside, r);
         CHECK_EQ(waitpid(pid, &status, 0), pid);
         CHECK_EQ(WTERMSIG(status), SIGKILL);
         if (n % 2 == 0) {
@@ -121,7 +121,7 @@ static void die_published(void *arg) {
 TEST(guard_keeps_what_was_published) {
     struct room *r = make();
     int status;
-    pid_t pid = kin_fork(die_published, r);
+    pid_t pid = child_fork(die_published, r);
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     expect(r, 200);
     CHECK(r->guard.decider == NULL);
@@ -138,7 +138,7 @@ TEST(guard_forgets_its_decider) {
     leave(r);
     CHECK(r->guard.decider == NULL);
     r->ready = 3;
-    pid_t pid = kin_fork(die_inside, r);
+    pid_t pid = child_fork(die_inside, r);
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     expect(r, 100);
     mproc_reap();
@@ -155,7 +155,7 @@ static void save_too_much(void *arg) {
 
 TEST(guard_full_is_our_own_bug) {
     struct room *r = make();
-    kin_aborts(save_too_much, r);
+    child_aborts(save_too_much, r);
     mproc_reap();
     expect(r, 100);
     mproc_free(r);
@@ -174,11 +174,11 @@ TEST(guard_among_processes) {
     struct room *r = make();
     pid_t kids[3];
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(count_up, r);
+        kids[i] = child_fork(count_up, r);
     }
     count_up(r);
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     expect(r, 100 + 4 * 3000);
     mproc_reap();
@@ -187,11 +187,11 @@ TEST(guard_among_processes) {
 
 TEST(guard_among_threads_as_members) {
     struct room *r = make();
-    struct kin_thread threads[3];
+    struct member_thread threads[3];
     for (int i = 0; i < 3; i++) {
-        threads[i] = (struct kin_thread){count_up, r, 0};
+        threads[i] = (struct member_thread){count_up, r, 0};
     }
-    kin_threads_run(threads, 3);
+    member_threads_run(threads, 3);
     expect(r, 100 + 3 * 3000);
     mproc_free(r);
 }
@@ -210,11 +210,11 @@ TEST(guard_all_or_nothing_under_random_kills) {
     struct room *r = make();
     for (unsigned round = 0; round < 100; round++) {
         uint64_t before = mproc__load64(&r->ready);
-        pid_t a = kin_fork(change_for_ever, r), b = kin_fork(change_for_ever, r);
-        kin_await(&r->ready, before + 1);
+        pid_t a = child_fork(change_for_ever, r), b = child_fork(change_for_ever, r);
+        wait_for_word(&r->ready, before + 1);
         usleep(round * 41 % 700);
-        kin_kill(a);
-        kin_kill(b);
+        child_kill(a);
+        child_kill(b);
         enter(r); /* puts back what the killed left */
         leave(r);
         expect(r, r->words[0]);

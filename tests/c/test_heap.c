@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -101,7 +101,7 @@ TEST(heap_size_classes) {
     }
     CHECK_EQ(classes, MPROC__CLASSES);
     CHECK_EQ(last, 32768);
-    kin_check();
+    check_family();
 }
 
 TEST(heap_runs_are_chunks) {
@@ -116,7 +116,7 @@ TEST(heap_runs_are_chunks) {
         mproc_free(p);
         CHECK_EQ(stat_now().used, 0);
     }
-    kin_check();
+    check_family();
 }
 
 /* A class' chunks: full ones leave the list, empty ones go back but for one. */
@@ -130,14 +130,14 @@ TEST(heap_class_fills_and_empties_its_chunks) {
         }
         CHECK_EQ(stat_now().blocks, N);
         CHECK_EQ(stat_now().used, N * 112);
-        kin_check();
+        check_family();
         for (int i = 0; i < N; i++) {
             int j = order == 0 ? i : order == 1 ? N - 1 - i : i * 7919 % N;
             mproc_free(blocks[j]);
         }
         CHECK_EQ(stat_now().blocks, 0);
         CHECK_LE(mproc__family->chunks.used, 1);
-        kin_check();
+        check_family();
     }
 }
 
@@ -165,7 +165,7 @@ static void disown(struct owned *o) {
 }
 
 static size_t random_size(uint64_t *seed) {
-    uint64_t r = kin_random(seed);
+    uint64_t r = test_random(seed);
     return r % 100 < 80   ? 1 + (r >> 8) % 600
            : r % 100 < 96 ? 1 + (r >> 8) % 40000
                           : 1 + (r >> 8) % 400000;
@@ -175,11 +175,11 @@ static void churn(uint64_t seed, int steps) {
     enum { N = 300 };
     struct owned all[N] = {{0}};
     for (int step = 0; step < steps; step++) {
-        struct owned *o = &all[kin_random(&seed) % N];
+        struct owned *o = &all[test_random(&seed) % N];
         if (o->block != NULL) {
             disown(o);
         } else {
-            own(o, random_size(&seed), kin_random(&seed));
+            own(o, random_size(&seed), test_random(&seed));
         }
     }
     for (int i = 0; i < N; i++) {
@@ -192,7 +192,7 @@ static void churn(uint64_t seed, int steps) {
 TEST(heap_gives_no_byte_to_two_owners) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
         churn(seed * 77, 4000);
-        kin_check();
+        check_family();
         CHECK_EQ(stat_now().used, 0);
     }
 }
@@ -211,13 +211,13 @@ TEST(heap_wild_pointers_are_asserted) {
     test_skip("assertions are off");
 #endif
     void *big = must(MIB), *small = must(64);
-    kin_aborts(free_twice, big);
-    kin_aborts(free_inside, small);
+    child_aborts(free_twice, big);
+    child_aborts(free_inside, small);
     /* The dead children did free them: the blocks are the family's, not theirs. */
     mproc_reap();
     CHECK_EQ(stat_now().blocks, 1);
     mproc_free(small);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- warm and cold */
@@ -252,7 +252,7 @@ TEST_BARE(heap_big_blocks_give_their_pages_back) {
         mproc_free(p);
         CHECK_EQ(stat_now().high_water, high + 16 * MIB);
     }
-    kin_check();
+    check_family();
 }
 
 TEST_BARE(heap_many_big_blocks_give_their_pages_back) {
@@ -267,7 +267,7 @@ TEST_BARE(heap_many_big_blocks_give_their_pages_back) {
     for (int i = 0; i < N; i++) {
         mproc_free(blocks[i * 7 % N]);
         CHECK_LE(stat_now().warm, stat_now().limit / 64);
-        kin_check();
+        check_family();
     }
     CHECK_LE(resident(), before + stat_now().limit / 64 + 128 * KIB);
     CHECK_EQ(stat_now().used, 0);
@@ -285,7 +285,7 @@ TEST(heap_neighbours_are_merged) {
         CHECK(three[1] == three[0] + 128 * KIB && wall == three[0] + 384 * KIB);
         for (int j = 0; j < 3; j++) {
             mproc_free(three[orders[i][j]]);
-            kin_check();
+            check_family();
         }
         char *whole = must(384 * KIB);
         CHECK(whole == three[0]);
@@ -325,13 +325,13 @@ TEST_BARE(heap_fragments_become_whole_again) {
         void *whole = must(n * 64 * KIB);
         CHECK(whole == blocks[0]);
         CHECK_EQ(stat_now().warm, 0);
-        kin_check();
+        check_family();
         mproc_free(whole);
         for (size_t i = n; i < all; i++) {
             mproc_free(blocks[i]);
         }
         CHECK_EQ(stat_now().used, 0);
-        kin_check();
+        check_family();
     }
 }
 
@@ -348,14 +348,14 @@ TEST_BARE(heap_exhausted) {
         CHECK(mproc_alloc(sizes[i]) == NULL);
         CHECK_GE((size_t)n * mproc__heap_size(blocks[0]), 2097152 - 2097152 / 4);
         CHECK_LE(stat_now().used, stat_now().limit);
-        kin_check();
+        check_family();
         mproc_free(blocks[n / 2]);
         blocks[n / 2] = must(sizes[i]);
         for (int j = 0; j < n; j++) {
             mproc_free(blocks[j]);
         }
         CHECK_EQ(stat_now().used, 0);
-        kin_check();
+        check_family();
     }
     CHECK(mproc_alloc(2097153) == NULL);
     free(blocks);
@@ -399,7 +399,7 @@ TEST_BARE(heap_exhausted_for_every_noun) {
     CHECK_EQ(mproc_queue_count(queue), puts);
     CHECK_EQ(mproc_queue_get(queue, &m, 0), -ENOMEM); /* it would go into a block of its own */
     CHECK_EQ(mproc_queue_count(queue), puts);
-    kin_check();
+    check_family();
     for (int i = 0; i < big; i++) {
         mproc_free(blocks[i]);
     }
@@ -412,7 +412,7 @@ TEST_BARE(heap_exhausted_for_every_noun) {
     }
     mproc_drop(queue);
     CHECK_EQ(stat_now().used, 0);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- many members */
@@ -422,14 +422,14 @@ enum { TABLE = 64 };
 /* Puts filled blocks into a table and frees whatever was there: mostly somebody else's. */
 static void swap_blocks(uint64_t *table, uint64_t seed, int steps) {
     for (int i = 0; i < steps; i++) {
-        size_t words = 2 + kin_random(&seed) % (i % 50 == 0 ? 20000 : 100);
-        uint64_t *p = must(words * 8), tag = kin_random(&seed);
+        size_t words = 2 + test_random(&seed) % (i % 50 == 0 ? 20000 : 100);
+        uint64_t *p = must(words * 8), tag = test_random(&seed);
         p[0] = words;
         p[1] = tag;
         for (size_t j = 2; j < words; j++) {
             p[j] = tag + j;
         }
-        uint64_t *old = (uint64_t *)(uintptr_t)mproc__exchange64(&table[kin_random(&seed) % TABLE],
+        uint64_t *old = (uint64_t *)(uintptr_t)mproc__exchange64(&table[test_random(&seed) % TABLE],
                                                                  (uint64_t)(uintptr_t)p);
         for (size_t j = 2; old != NULL && j < old[0]; j++) {
             CHECK_EQ(old[j], old[1] + j);
@@ -453,38 +453,39 @@ TEST(heap_shared_by_processes) {
     uint64_t *table = mproc_calloc(TABLE, 8);
     pid_t kids[4];
     for (int i = 0; i < 4; i++) {
-        kids[i] = kin_fork(swapper, table);
+        kids[i] = child_fork(swapper, table);
     }
     for (int i = 0; i < 4; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
-    kin_check();
+    check_family();
     clear_table(table);
 }
 
 TEST(heap_shared_by_threads_as_members) {
     uint64_t *table = mproc_calloc(TABLE, 8);
-    struct kin_thread threads[4];
+    struct member_thread threads[4];
     for (int i = 0; i < 4; i++) {
-        threads[i] = (struct kin_thread){swapper, table, 0};
+        threads[i] = (struct member_thread){swapper, table, 0};
     }
-    kin_threads_run(threads, 4);
-    kin_check();
+    member_threads_run(threads, 4);
+    check_family();
     clear_table(table);
 }
 
 static void checker(void *arg) {
     for (int i = 0; i < 200; i++) {
         (void)arg;
-        kin_check();
+        check_family();
         (void)stat_now();
     }
 }
 
 TEST(heap_checked_while_others_go_on) {
     uint64_t *table = mproc_calloc(TABLE, 8);
-    struct kin_thread threads[3] = {{swapper, table, 0}, {swapper, table, 0}, {checker, NULL, 0}};
-    kin_threads_run(threads, 3);
+    struct member_thread threads[3] = {
+        {swapper, table, 0}, {swapper, table, 0}, {checker, NULL, 0}};
+    member_threads_run(threads, 3);
     clear_table(table);
 }
 
@@ -494,7 +495,7 @@ static void transfer_for_ever(void *arg) {
     uint64_t *mine = table + 1 + seed / 77 % 4 * TABLE;
     mproc__add64(&table[0], 1);
     for (;;) {
-        uint64_t *word = &mine[kin_random(&seed) % TABLE];
+        uint64_t *word = &mine[test_random(&seed) % TABLE];
         struct mproc__hand *hand = mproc__hand_get();
         if (*word != 0) {
             mproc__heap_free(hand, word);
@@ -508,12 +509,12 @@ static void transfer_for_ever(void *arg) {
 TEST(heap_loses_nothing_with_the_killed) {
     uint64_t *table = mproc_calloc(1 + 4 * TABLE, 8);
     for (uint64_t round = 0; round < 100; round++) {
-        pid_t a = kin_fork(transfer_for_ever, table);
-        kin_await(&table[0], round + 1);
+        pid_t a = child_fork(transfer_for_ever, table);
+        wait_for_word(&table[0], round + 1);
         usleep(round * 37 % 900);
-        kin_kill(a);
+        child_kill(a);
         CHECK_EQ(mproc_reap(), 1);
-        kin_check();
+        check_family();
     }
     struct mproc__hand *hand = mproc__hand_get();
     for (int i = 1; i <= 4 * TABLE; i++) {
@@ -533,14 +534,14 @@ TEST(heap_check_sees_broken_chunks) {
     char *a = must(128 * KIB), *b = must(128 * KIB), *c = must(128 * KIB);
     mproc_free(a);
     uint64_t first = mproc__chunk_number(a), second = mproc__chunk_number(b);
-    kin_check();
-    KIN_BREAKS(&mproc__chunk(second)->state, 9 | 2 << 16, ARENA, "C1");
-    KIN_BREAKS(&all->top, all->top - 1, ARENA, "C1");
-    KIN_BREAKS(&mproc__chunk(first + 1)->state, 0, ARENA, "C2");
-    KIN_BREAKS(&mproc__chunk(first)->prev, 3, ARENA, "C3");
-    KIN_BREAKS(&all->bins[0][1], 0, ARENA, "C3");
-    KIN_BREAKS(&all->used, all->used + 1, ARENA, "C5");
-    KIN_BREAKS(&all->warm, all->warm - 1, ARENA, "C5");
+    check_family();
+    CHECK_BREAKS(&mproc__chunk(second)->state, 9 | 2 << 16, ARENA, "C1");
+    CHECK_BREAKS(&all->top, all->top - 1, ARENA, "C1");
+    CHECK_BREAKS(&mproc__chunk(first + 1)->state, 0, ARENA, "C2");
+    CHECK_BREAKS(&mproc__chunk(first)->prev, 3, ARENA, "C3");
+    CHECK_BREAKS(&all->bins[0][1], 0, ARENA, "C3");
+    CHECK_BREAKS(&all->used, all->used + 1, ARENA, "C5");
+    CHECK_BREAKS(&all->warm, all->warm - 1, ARENA, "C5");
     char text[128] = "";
     uint64_t whole[2] = {mproc__chunk(first)->state, mproc__chunk(first + 1)->state};
     uint64_t half = mproc__chunk_state(MPROC__CHUNK_WARM, 0, 1);
@@ -551,7 +552,7 @@ TEST(heap_check_sees_broken_chunks) {
     mproc__chunk(first + 1)->state = whole[1];
     mproc_free(b);
     mproc_free(c);
-    kin_check();
+    check_family();
 }
 
 TEST(heap_check_sees_broken_classes) {
@@ -560,11 +561,11 @@ TEST(heap_check_sees_broken_classes) {
     uint64_t number = mproc__chunk_number(b);
     struct mproc__chunk *d = mproc__chunk(number);
     struct mproc__class *class = &mproc__family->heap.classes[3];
-    KIN_BREAKS(&class->partial, 0, ARENA, "H1");
-    KIN_BREAKS(&d->used, d->used + 1, ARENA, "H2");
-    KIN_BREAKS(&d->free, 0, ARENA, "H2");
-    KIN_BREAKS(&d->free, d->free + 8, ARENA, "H3");
-    KIN_BREAKS(&d->bump, 0, ARENA, "H3");
+    CHECK_BREAKS(&class->partial, 0, ARENA, "H1");
+    CHECK_BREAKS(&d->used, d->used + 1, ARENA, "H2");
+    CHECK_BREAKS(&d->free, 0, ARENA, "H2");
+    CHECK_BREAKS(&d->free, d->free + 8, ARENA, "H3");
+    CHECK_BREAKS(&d->bump, 0, ARENA, "H3");
     mproc_free(b);
     CHECK_EQ(mproc_arena_check(NULL, 0), 0);
 }
@@ -575,7 +576,7 @@ TEST(heap_check_spoils_what_is_free) {
     uint64_t *mine = must(64), *freed = must(64);
     mine[7] = freed[7] = 7;
     mproc_free(freed);
-    kin_check();
+    check_family();
     CHECK_EQ(mine[7], 7);
     CHECK_EQ(freed[7], UINT64_C(0xdfdfdfdfdfdfdfdf));
     mproc_free(mine);

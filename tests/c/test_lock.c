@@ -6,8 +6,8 @@
 #define _GNU_SOURCE
 #include <sched.h>
 
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 enum { WORDS = 5 };
 
@@ -32,7 +32,7 @@ static void drop(struct room *r) {
     mproc_reap();
     mproc_drop(r->lock);
     mproc_free(r);
-    kin_check();
+    check_family();
 }
 
 TEST(lock_acquire_release) {
@@ -78,7 +78,7 @@ static void release_it(void *arg) {
 TEST(lock_may_be_released_by_anybody) {
     struct room *r = make(3);
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
-    kin_join(kin_fork(release_it, r));
+    child_join(child_fork(release_it, r));
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
     CHECK_OK(mproc_lock_release(r->lock));
     drop(r);
@@ -141,10 +141,10 @@ TEST(lock_save_asserts_its_word) {
     test_skip("assertions are off");
 #endif
     struct room *r = make(2);
-    kin_aborts(save_outside, r);
+    child_aborts(save_outside, r);
     CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_OK(mproc_lock_release(r->lock));
-    kin_aborts(save_crooked, r);
+    child_aborts(save_crooked, r);
     CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_OK(mproc_lock_release(r->lock));
     drop(r);
@@ -164,7 +164,7 @@ static void change_and_sleep(void *arg) {
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
     change(r, 7);
     mproc__store64(&r->ready, (uint64_t)getpid());
-    kin_sleep();
+    sleep_until_killed();
 }
 
 TEST(lock_gives_back_what_the_killed_changed) {
@@ -172,13 +172,13 @@ TEST(lock_gives_back_what_the_killed_changed) {
     mproc_lock_holder holder, mourned;
     for (int reap = 0; reap < 2; reap++) {
         r->ready = 0;
-        pid_t pid = kin_fork(change_and_sleep, r);
-        kin_await(&r->ready, 1);
+        pid_t pid = child_fork(change_and_sleep, r);
+        wait_for_word(&r->ready, 1);
         CHECK_EQ(r->words[WORDS - 1], 7);
         mproc_lock_owner(r->lock, &holder);
         CHECK_EQ(holder.pid, pid);
         CHECK_EQ(mproc_lock_acquire(r->lock, 3 * MPROC_MSEC), -ETIMEDOUT);
-        kin_kill(pid);
+        child_kill(pid);
         if (reap) {
             mproc_reap();
         }
@@ -206,7 +206,7 @@ static void change_and_exit(void *arg) {
 
 TEST(lock_of_a_holder_that_exits) {
     struct room *r = make(WORDS);
-    kin_join(kin_fork(change_and_exit, r));
+    child_join(child_fork(change_and_exit, r));
     CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_EQ(r->words[0], 0);
     CHECK_OK(mproc_lock_release(r->lock));
@@ -217,15 +217,15 @@ TEST(lock_of_a_holder_that_exits) {
 TEST(lock_dies_with_its_last_holder) {
     size_t before = test_arena_used();
     struct room *r = make(WORDS);
-    pid_t pid = kin_fork(change_and_sleep, r);
-    kin_await(&r->ready, 1);
+    pid_t pid = child_fork(change_and_sleep, r);
+    wait_for_word(&r->ready, 1);
     mproc_drop(r->lock); /* the child has its own hold */
     CHECK_GT(test_arena_used(), before + mproc__heap_size(r));
-    kin_kill(pid);
+    child_kill(pid);
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(test_arena_used(), before + mproc__heap_size(r));
     mproc_free(r);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- many */
@@ -252,10 +252,10 @@ TEST(lock_excludes_processes) {
     struct room *r = make(WORDS);
     pid_t kids[3];
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(add_many, r);
+        kids[i] = child_fork(add_many, r);
     }
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     CHECK_EQ(r->words[0], 15000);
     drop(r);
@@ -274,9 +274,9 @@ static void check_often(void *arg) {
 
 TEST(lock_excludes_threads_as_members) {
     struct room *r = make(WORDS);
-    struct kin_thread threads[4] = {
+    struct member_thread threads[4] = {
         {add_many, r, 0}, {add_many, r, 0}, {add_many, r, 0}, {check_often, r, 0}};
-    kin_threads_run(threads, 4);
+    member_threads_run(threads, 4);
     CHECK_EQ(r->words[0], 15000);
     drop(r);
 }
@@ -312,16 +312,16 @@ TEST(lock_all_or_nothing_under_random_kills) {
     for (unsigned round = 0; round < 60; round++) {
         pid_t kids[3];
         for (int i = 0; i < 3; i++) {
-            kids[i] = kin_fork(add_for_ever, r);
+            kids[i] = child_fork(add_for_ever, r);
         }
         uint64_t before = mproc__load64(&r->ready);
-        kin_await(&r->ready, before + 3);
+        wait_for_word(&r->ready, before + 3);
         usleep(round * 53 % 1500);
-        kin_kill(kids[0]);
-        kin_kill(kids[1]);
+        child_kill(kids[0]);
+        child_kill(kids[1]);
         before = mproc__load64(&r->ready);
-        kin_await(&r->ready, before + 3); /* the third goes on */
-        kin_kill(kids[2]);
+        wait_for_word(&r->ready, before + 3); /* the third goes on */
+        child_kill(kids[2]);
         add_one_to_all(r, true);
         CHECK_EQ(mproc_reap(), 3);
     }
@@ -338,15 +338,15 @@ static void wait_once(void *arg) {
 
 TEST(lock_tells_one_heir_of_several) {
     struct room *r = make(WORDS);
-    pid_t holder = kin_fork(change_and_sleep, r), kids[3];
-    kin_await(&r->ready, 1);
+    pid_t holder = child_fork(change_and_sleep, r), kids[3];
+    wait_for_word(&r->ready, 1);
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(wait_once, r);
-        kin_await_futex(kids[i]);
+        kids[i] = child_fork(wait_once, r);
+        wait_for_futex(kids[i]);
     }
-    kin_kill(holder);
+    child_kill(holder);
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     CHECK_EQ(r->heirs, 1);
     CHECK_EQ(r->words[0], 0);
@@ -382,9 +382,9 @@ TEST(lock_a_hundred_thousand) {
     }
     mproc_arena_stat(&with);
     CHECK_LE(with.used - before.used, LOTS * UINT64_C(256));
-    pid_t pid = kin_fork(use_all, lots);
+    pid_t pid = child_fork(use_all, lots);
     use_all(lots);
-    kin_join(pid);
+    child_join(pid);
     mproc_reap();
     CHECK_EQ(test_open_fds(), files);
     for (int i = 0; i < LOTS; i++) {
@@ -395,7 +395,7 @@ TEST(lock_a_hundred_thousand) {
     CHECK_EQ(after.used, before.used);
     CHECK_EQ(after.blocks, before.blocks);
     mproc_free(lots);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- fairness */
@@ -441,10 +441,10 @@ TEST(lock_starves_nobody) {
     pid_t kids[RIVALS];
     all->room = make(0);
     for (int i = 0; i < RIVALS; i++) {
-        kids[i] = kin_fork(rival, all);
+        kids[i] = child_fork(rival, all);
     }
     for (int i = 0; i < RIVALS; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     for (int i = 0; i < RIVALS; i++) {
         CHECK_LE(all->share[i].longest, MOST);
@@ -493,9 +493,9 @@ static void play_on(struct ball *ball, int first, int second) {
     ball->mine = made_lock(0);
     ball->other = made_lock(0);
     CHECK_OK(mproc_lock_acquire(ball->mine, 0));
-    pid_t pid = kin_fork(play_second, ball);
+    pid_t pid = child_fork(play_second, ball);
     play(ball, ball->mine, ball->other);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(ball->turns, 2 * TURNS);
     CHECK_EQ(mproc_lock_release(ball->mine), MPROC_ENOTHELD);
     mproc_reap();
@@ -540,8 +540,8 @@ static void wait_interrupted(void *arg) {
 TEST(lock_wait_is_interrupted) {
     struct room *r = make(0);
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
-    pid_t pid = kin_fork(wait_interrupted, r);
-    kin_await_futex(pid);
+    pid_t pid = child_fork(wait_interrupted, r);
+    wait_for_futex(pid);
     while (mproc__load64(&r->ready) == 0) { /* one may come between two slices */
         kill(pid, SIGUSR1);
         usleep(2000);
@@ -567,11 +567,11 @@ TEST(lock_check_sees) {
     struct room *r = make(WORDS);
     struct inside *in = (struct inside *)(void *)r->lock;
     CHECK_EQ(in->guard.capacity, WORDS);
-    KIN_BREAKS(&in->object.magic, 0, LOCK, "L");
-    KIN_BREAKS(&in->object.kind, MPROC__KIND_QUEUE, LOCK, "L");
-    KIN_BREAKS(&in->guard.capacity, 0, LOCK, "L2");
-    KIN_BREAKS(&in->guard.count, WORDS + 1, LOCK, "L2");
-    KIN_BREAKS(&in->guard.count, 1, LOCK, "G1");
+    CHECK_BREAKS(&in->object.magic, 0, LOCK, "L");
+    CHECK_BREAKS(&in->object.kind, MPROC__KIND_QUEUE, LOCK, "L");
+    CHECK_BREAKS(&in->guard.capacity, 0, LOCK, "L2");
+    CHECK_BREAKS(&in->guard.count, WORDS + 1, LOCK, "L2");
+    CHECK_BREAKS(&in->guard.count, 1, LOCK, "G1");
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
     CHECK_OK(mproc_lock_save(r->lock, &r->words[0]));
     CHECK_OK(mproc_lock_check(r->lock, NULL, 0));

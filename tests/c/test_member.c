@@ -6,8 +6,8 @@
 #define _GNU_SOURCE
 #include "core/fork.h"
 #include "deny.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <sys/resource.h>
 
@@ -52,15 +52,15 @@ static void note_self(void *arg) {
     struct note *n = arg;
     CHECK_OK(mproc_self(&n->self));
     mproc__store64(&n->ready, 1);
-    kin_await(&n->go, 1);
+    wait_for_word(&n->go, 1);
 }
 
 TEST(member_by_a_bare_fork) {
     struct note *n = mproc_calloc(1, sizeof *n);
     mproc_member me, list[4];
     CHECK_OK(mproc_self(&me));
-    pid_t pid = kin_fork(note_self, n);
-    kin_await(&n->ready, 1);
+    pid_t pid = child_fork(note_self, n);
+    wait_for_word(&n->ready, 1);
     CHECK_EQ(n->self.pid, pid);
     CHECK_EQ(n->self.parent, getpid());
     CHECK_EQ(n->self.method, 0);
@@ -70,13 +70,13 @@ TEST(member_by_a_bare_fork) {
     CHECK_EQ(mproc_members(list, 4), 2);
     CHECK_EQ(list[0].pid + list[1].pid, getpid() + pid);
     mproc__store64(&n->go, 1);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_members(list, 4), 1); /* dead, though not reaped yet */
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(mproc_reap(), 0);
     CHECK_EQ(taken_slots(), 1);
     mproc_free(n);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- the life word */
@@ -99,20 +99,20 @@ static uint64_t token_of(const mproc_member *m) {
 
 TEST(member_alive_is_told_by_memory) {
     struct note *n = mproc_calloc(1, sizeof *n);
-    pid_t pid = kin_fork(note_self, n);
-    kin_await(&n->ready, 1);
+    pid_t pid = child_fork(note_self, n);
+    wait_for_word(&n->ready, 1);
     uint64_t token = token_of(&n->self);
     CHECK(mproc__token_alive(mproc__self_token()));
     CHECK(mproc__token_alive(token));
     CHECK(!mproc__token_alive(token + (UINT64_C(1) << 32))); /* nobody's yet */
-    kin_kill(pid);
+    child_kill(pid);
     CHECK(!mproc__token_alive(token));
     CHECK(mproc__token_dead(token));
     CHECK_EQ(mproc_reap(), 1);
     CHECK(!mproc__token_alive(token));
     CHECK(mproc__token_dead(token));
     mproc_free(n);
-    kin_check();
+    check_family();
 }
 
 /* A child that is not born ends with its starter, whose own starter does not matter: circles end. */
@@ -132,12 +132,12 @@ TEST(member_that_starts_itself) {
 TEST(member_without_a_life_word) {
     struct note *n = mproc_calloc(1, sizeof *n);
     deny(SYS_set_robust_list, -1, ENOSYS);
-    pid_t pid = kin_fork(note_self, n);
-    kin_await(&n->ready, 1);
+    pid_t pid = child_fork(note_self, n);
+    wait_for_word(&n->ready, 1);
     uint64_t token = token_of(&n->self);
     CHECK(!mproc__token_alive(token));
     CHECK(!mproc__token_dead(token));
-    kin_kill(pid);
+    child_kill(pid);
     CHECK(mproc__token_dead(token));
     CHECK_EQ(mproc_reap(), 1);
     mproc_free(n);
@@ -147,11 +147,11 @@ static void live_without_proc(void *arg) {
     struct note *n = arg;
     CHECK(deny_proc());
     deny(SYS_set_robust_list, -1, ENOSYS);
-    pid_t pid = kin_fork(note_self, n);
-    kin_await(&n->ready, 1);
+    pid_t pid = child_fork(note_self, n);
+    wait_for_word(&n->ready, 1);
     uint64_t token = token_of(&n->self);
     CHECK(!mproc__token_dead(token));
-    kin_kill(pid);
+    child_kill(pid);
     CHECK(mproc__token_dead(token));
     CHECK_EQ(mproc_reap(), 1);
 }
@@ -162,7 +162,7 @@ TEST(member_without_proc) {
     if (getuid() != 0) {
         test_skip("may not mount a /proc of its own");
     }
-    kin_join(kin_fork(live_without_proc, n)); /* apart: leak checkers need a /proc in the end */
+    child_join(child_fork(live_without_proc, n)); /* apart: leak checkers need a /proc in the end */
     CHECK_EQ(mproc_reap(), 1);
     mproc_free(n);
 }
@@ -171,8 +171,8 @@ TEST(member_without_proc) {
 TEST(member_zombie_is_dead) {
     struct note *n = mproc_calloc(1, sizeof *n);
     siginfo_t info;
-    pid_t pid = kin_fork(note_self, n);
-    kin_await(&n->ready, 1);
+    pid_t pid = child_fork(note_self, n);
+    wait_for_word(&n->ready, 1);
     uint64_t token = token_of(&n->self);
     CHECK_OK(kill(pid, SIGKILL));
     CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
@@ -185,7 +185,7 @@ TEST(member_zombie_is_dead) {
 
 /* Another program under the same pid is still the member: what it was given is not taken away. */
 TEST(member_that_executes_another_program) {
-    pid_t pid = kin_fork(sleep_as_another_program, NULL);
+    pid_t pid = child_fork(sleep_as_another_program, NULL);
     mproc_member list[2];
     while (mproc_members(list, 2) != 2) {
         usleep(1000);
@@ -196,28 +196,28 @@ TEST(member_that_executes_another_program) {
     }
     CHECK(!mproc__token_dead(token));
     CHECK_EQ(mproc_reap(), 0);
-    kin_kill(pid);
+    child_kill(pid);
     CHECK(mproc__token_dead(token));
     CHECK_EQ(mproc_reap(), 1);
 }
 
 static void fork_further(void *arg) {
     struct note *n = arg;
-    pid_t pid = kin_fork(note_self, n + 1);
+    pid_t pid = child_fork(note_self, n + 1);
     note_self(n);
-    kin_join(pid);
+    child_join(pid);
 }
 
 TEST(member_of_the_third_generation) {
     struct note *n = mproc_calloc(2, sizeof *n);
-    pid_t pid = kin_fork(fork_further, n);
-    kin_await(&n[0].ready, 1);
-    kin_await(&n[1].ready, 1);
+    pid_t pid = child_fork(fork_further, n);
+    wait_for_word(&n[0].ready, 1);
+    wait_for_word(&n[1].ready, 1);
     CHECK_EQ(mproc_members(NULL, 0), 3);
     CHECK_EQ(n[1].self.parent, pid);
     mproc__store64(&n[0].go, 1);
     mproc__store64(&n[1].go, 1);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_reap(), 2);
     CHECK_EQ(taken_slots(), 1);
     mproc_free(n);
@@ -225,14 +225,14 @@ TEST(member_of_the_third_generation) {
 
 static void orphan_maker(void *arg) {
     struct note *n = arg;
-    (void)kin_fork(note_self, n);
-    kin_await(&n->ready, 1);
+    (void)child_fork(note_self, n);
+    wait_for_word(&n->ready, 1);
 }
 
 /* An orphan stays a member, and is reaped by whoever is left. */
 TEST(member_whose_parent_died) {
     struct note *n = mproc_calloc(1, sizeof *n);
-    kin_join(kin_fork(orphan_maker, n));
+    child_join(child_fork(orphan_maker, n));
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(mproc_members(NULL, 0), 2);
     mproc__store64(&n->go, 1);
@@ -241,7 +241,7 @@ TEST(member_whose_parent_died) {
     }
     CHECK_EQ(taken_slots(), 1);
     mproc_free(n);
-    kin_check();
+    check_family();
 }
 
 static void nothing(void *arg) {
@@ -254,7 +254,7 @@ TEST(member_ten_thousand_forks_leave_nothing) {
     size_t used = test_arena_used(), fds = test_open_fds(), maps = test_mappings();
     unsigned most = 0;
     for (int i = 0; i < 10000; i++) {
-        kin_join(kin_fork(nothing, NULL));
+        child_join(child_fork(nothing, NULL));
         if (i % 500 == 0) {
             unsigned n = taken_slots();
             most = n > most ? n : most;
@@ -269,7 +269,7 @@ TEST(member_ten_thousand_forks_leave_nothing) {
     CHECK_EQ(mproc_holds(q), 1);
     mproc_drop(q);
     CHECK_EQ(test_arena_used(), 0);
-    kin_check();
+    check_family();
 }
 
 /* Killed before it could say its pid, or after: nobody can tell, and nothing must stay. */
@@ -277,13 +277,13 @@ TEST(member_killed_at_birth) {
     mproc_queue *q = made_queue(0);
     size_t used = test_arena_used();
     for (int i = 0; i < 300; i++) {
-        kin_kill(kin_fork(nothing, NULL));
+        child_kill(child_fork(nothing, NULL));
     }
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
     CHECK_EQ(test_arena_used(), used);
     mproc_drop(q);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- reservations */
@@ -307,8 +307,8 @@ TEST(member_table_is_full) {
     CHECK_EQ(n, MPROC__MEMBERS - 1);
     CHECK_EQ(mproc__member_expect("kid", MPROC_SPAWN, 0, &token), MPROC_EMEMBERS);
     CHECK_EQ(token, 77);
-    kin_check();
-    kin_join(kin_fork(expect_no_family, NULL)); /* a bare fork goes on without a family */
+    check_family();
+    child_join(child_fork(expect_no_family, NULL)); /* a bare fork goes on without a family */
     mproc__reap_dead(tokens[2000]);
     CHECK(mproc__token_slot(tokens[2000]) == NULL);
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &tokens[2000]));
@@ -316,7 +316,7 @@ TEST(member_table_is_full) {
         mproc__reap_dead(tokens[i]);
     }
     CHECK_EQ(taken_slots(), 1);
-    kin_check();
+    check_family();
 }
 
 static void adopt_it(void *arg) {
@@ -333,10 +333,10 @@ TEST(member_reservation_that_is_gone) {
     mproc__reap_dead(token); /* harmless */
     CHECK(mproc__token_dead(token));
     CHECK(mproc__reap_if_dead(token));
-    kin_join(kin_fork(adopt_it, &token));
+    child_join(child_fork(adopt_it, &token));
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &other)); /* the same slot again */
     CHECK_NE(token, other);
-    kin_join(kin_fork(adopt_it, &token));
+    child_join(child_fork(adopt_it, &token));
     mproc__reap_dead(other);
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
@@ -348,7 +348,7 @@ static void reserve_and_die(void *arg) {
 
 TEST(member_reserved_by_a_dead_starter) {
     uint64_t *token = mproc_calloc(1, 8);
-    kin_join(kin_fork(reserve_and_die, token));
+    child_join(child_fork(reserve_and_die, token));
     CHECK(mproc__token_dead(*token));
     mproc_reap();
     mproc_reap(); /* the starter first, then what it had reserved */
@@ -360,9 +360,9 @@ TEST(member_reserved_by_a_dead_starter) {
 TEST(member_that_never_adopted_is_known_by_its_pid) {
     uint64_t token;
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
-    pid_t pid = kin_fork(nothing, NULL);
+    pid_t pid = child_fork(nothing, NULL);
     mproc__member_expected_pid(token, pid);
-    kin_join(pid);
+    child_join(pid);
     CHECK(mproc__token_dead(token));
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
@@ -380,16 +380,16 @@ TEST(member_of_a_chosen_slot) {
     name[sizeof name - 1] = 0;
     CHECK_OK(mproc__member_expect(name, MPROC_FORK, 0, &token));
     mproc__fork_next(token);
-    pid_t pid = kin_fork(note_name, n);
-    kin_await(&n->ready, 1);
+    pid_t pid = child_fork(note_name, n);
+    wait_for_word(&n->ready, 1);
     CHECK_EQ(n->self.serial, token >> 32);
     CHECK_EQ(n->self.method, MPROC_FORK);
     CHECK_EQ(strlen(n->self.name), 63); /* cut */
     CHECK_EQ(mproc_members(NULL, 0), 2);
     mproc__store64(&n->go, 1);
-    kin_join(pid);
+    child_join(pid);
     mproc__reap_dead(token);
-    kin_join(kin_fork(nothing, NULL)); /* the wish was for one fork */
+    child_join(child_fork(nothing, NULL)); /* the wish was for one fork */
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
     mproc_free(n);
@@ -412,7 +412,7 @@ TEST(member_fork_that_fails_leaves_no_slot) {
             _exit(0);
         }
         if (pid > 0) {
-            kin_join(pid);
+            child_join(pid);
             test_skip("the limit on processes is not enforced here");
         }
         CHECK_EQ(errno, EAGAIN);
@@ -455,7 +455,7 @@ TEST(member_with_more_threads_than_hands) {
         }
     }
     CHECK_EQ(sum, 3 * CROWD * 200);
-    kin_check();
+    check_family();
 }
 
 struct crowd {
@@ -481,9 +481,9 @@ TEST(member_forks_while_its_threads_are_busy) {
     for (int i = 0; i < CROWD; i++) {
         CHECK_OK(pthread_create(&threads[i], NULL, hold_and_drop, &c));
     }
-    kin_await(&c.busy, CROWD);
+    wait_for_word(&c.busy, CROWD);
     for (int i = 0; i < 100; i++) {
-        kin_join(kin_fork(nothing, NULL));
+        child_join(child_fork(nothing, NULL));
     }
     mproc__store64(&c.stop, 1);
     for (int i = 0; i < CROWD; i++) {
@@ -492,7 +492,7 @@ TEST(member_forks_while_its_threads_are_busy) {
     mproc_reap();
     CHECK_EQ(mproc_holds(c.lock), 1);
     mproc_drop(c.lock);
-    kin_check();
+    check_family();
 }
 
 static void use_after_fork(void *arg) {
@@ -501,7 +501,7 @@ static void use_after_fork(void *arg) {
 }
 
 static void *fork_from_a_thread(void *arg) {
-    kin_join(kin_fork(use_after_fork, arg));
+    child_join(child_fork(use_after_fork, arg));
     return NULL;
 }
 
@@ -512,7 +512,7 @@ TEST(member_forked_by_another_thread) {
     CHECK_OK(pthread_create(&thread, NULL, fork_from_a_thread, &sum));
     CHECK_OK(pthread_join(thread, NULL));
     CHECK_EQ(mproc_reap(), 1);
-    kin_check();
+    check_family();
 }
 
 static void look_around(void *arg) {
@@ -528,7 +528,7 @@ static void look_around(void *arg) {
             CHECK(strcmp(list[j].name, "main") == 0 || strcmp(list[j].name, "thread") == 0);
         }
         mproc_reap();
-        kin_check();
+        check_family();
     }
 }
 
@@ -540,11 +540,11 @@ static void come_and_go(void *arg) {
 TEST(member_threads_come_and_go) {
     uint64_t sum = 0;
     for (int round = 0; round < 10; round++) {
-        struct kin_thread threads[4] = {{look_around, NULL, 0},
-                                        {come_and_go, &sum, 0},
-                                        {come_and_go, &sum, 0},
-                                        {look_around, NULL, 0}};
-        kin_threads_run(threads, 4);
+        struct member_thread threads[4] = {{look_around, NULL, 0},
+                                           {come_and_go, &sum, 0},
+                                           {come_and_go, &sum, 0},
+                                           {look_around, NULL, 0}};
+        member_threads_run(threads, 4);
     }
     CHECK_EQ(taken_slots(), 1);
 }
@@ -558,9 +558,9 @@ TEST(member_check_sees) {
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &token));
     struct mproc__slot *slot = mproc__token_slot(token);
     uint64_t future = (mproc__family->members.serial + 1) << 8 | MPROC__SLOT_UNBORN;
-    KIN_BREAKS(&slot->state, future, MEMBERS, "P1");
+    CHECK_BREAKS(&slot->state, future, MEMBERS, "P1");
     mproc__reap_dead(token);
-    KIN_BREAKS(&slot->holds, 64, MEMBERS, "P3");
-    KIN_BREAKS(&slot->args, 64, MEMBERS, "P3");
+    CHECK_BREAKS(&slot->holds, 64, MEMBERS, "P3");
+    CHECK_BREAKS(&slot->args, 64, MEMBERS, "P3");
     CHECK_OK(mproc_member_check(NULL, 0));
 }

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 /* ---------------------------------------------------------------- errors */
 
@@ -96,7 +96,7 @@ TEST(mproc_pointers_into_the_arena_are_everybodys) {
     *a = mproc_alloc(8);
     **a = mproc_alloc(100000);
     ***a = 42;
-    kin_join(kin_fork(follow, a));
+    child_join(child_fork(follow, a));
     CHECK_EQ(***a, 43);
     mproc_free(**a);
     mproc_free(*a);
@@ -160,7 +160,7 @@ static void play(void *arg) {
     struct world *w = arg;
     uint64_t seed = (uint64_t)getpid() * 7919 + 1, coin;
     for (;;) {
-        uint64_t r = kin_random(&seed);
+        uint64_t r = test_random(&seed);
         if (r % 4 == 0) {
             add(w, r % 1000);
         } else if (r % 4 == 1) {
@@ -179,7 +179,7 @@ static void play(void *arg) {
 
 static void check_world(struct world *w) {
     char why[256] = "";
-    kin_check();
+    check_family();
     for (int i = 0; i < 2; i++) {
         if (mproc_queue_check(w->queues[i], why, sizeof why) != 0) {
             test_fail(__FILE__, __LINE__, "%s", why);
@@ -214,21 +214,21 @@ TEST(mproc_family_in_which_anybody_may_die) {
         put_coin(w->queues[i % 2], i);
     }
     for (int i = 0; i < PLAYERS; i++) {
-        players[i] = kin_fork(play, w);
+        players[i] = child_fork(play, w);
     }
     for (int death = 0; death < DEATHS; death++) {
         uint64_t before = mproc__load64(&w->steps);
-        kin_await(&w->steps, before + 20); /* the others go on */
-        usleep((unsigned)(kin_random(&seed) % 500));
-        pid_t *victim = &players[kin_random(&seed) % PLAYERS];
-        kin_kill(*victim);
-        *victim = kin_fork(play, w);
+        wait_for_word(&w->steps, before + 20); /* the others go on */
+        usleep((unsigned)(test_random(&seed) % 500));
+        pid_t *victim = &players[test_random(&seed) % PLAYERS];
+        child_kill(*victim);
+        *victim = child_fork(play, w);
         if (death % 10 == 0) {
             check_world(w);
         }
     }
     for (int i = 0; i < PLAYERS; i++) {
-        kin_kill(players[i]);
+        child_kill(players[i]);
     }
     mproc_reap();
     check_world(w);

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include <sys/time.h>
 
-#include "kin.h"
+#include "members.h"
 
 struct room {
     struct mproc__mutex mutex;
@@ -55,18 +55,18 @@ static void hold_it(void *arg) {
     CHECK_OK(acquire(r, 0));
     r->count = mproc__self_token();
     mproc__store64(&r->ready, 1);
-    kin_sleep();
+    sleep_until_killed();
 }
 
 /* Not reaped by anybody: the waiter itself asks the system. */
 TEST(mutex_of_a_killed_owner) {
     struct room *r = make();
     uint64_t mourned = 0;
-    pid_t pid = kin_fork(hold_it, r);
-    kin_await(&r->ready, 1);
+    pid_t pid = child_fork(hold_it, r);
+    wait_for_word(&r->ready, 1);
     CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
     CHECK_EQ(acquire(r, 5 * MPROC_MSEC), -ETIMEDOUT);
-    kin_kill(pid);
+    child_kill(pid);
     CHECK_EQ(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, &mourned),
              -EOWNERDEAD);
     CHECK_EQ(mourned, r->count);
@@ -82,8 +82,8 @@ TEST(mutex_of_a_killed_owner) {
 TEST(mutex_of_an_uncollected_owner) {
     struct room *r = make();
     siginfo_t info;
-    pid_t pid = kin_fork(hold_it, r);
-    kin_await(&r->ready, 1);
+    pid_t pid = child_fork(hold_it, r);
+    wait_for_word(&r->ready, 1);
     kill(pid, SIGKILL);
     CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
     CHECK_EQ(acquire(r, MPROC_FOREVER), -EOWNERDEAD);
@@ -96,9 +96,9 @@ TEST(mutex_of_an_uncollected_owner) {
 TEST(mutex_tries_find_the_dead_too) {
     for (int reap = 0; reap < 2; reap++) {
         struct room *r = make();
-        pid_t pid = kin_fork(hold_it, r);
-        kin_await(&r->ready, 1);
-        kin_kill(pid);
+        pid_t pid = child_fork(hold_it, r);
+        wait_for_word(&r->ready, 1);
+        child_kill(pid);
         if (reap) {
             CHECK_EQ(mproc_reap(), 1);
             CHECK_EQ(acquire(r, 0), -EOWNERDEAD);
@@ -126,13 +126,13 @@ TEST(mutex_sleepers_are_woken) {
     pid_t kids[3];
     CHECK_OK(acquire(r, 0));
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(wait_for_it, r);
-        kin_await_futex(kids[i]);
+        kids[i] = child_fork(wait_for_it, r);
+        wait_for_futex(kids[i]);
     }
     CHECK_EQ(r->count, 0);
     CHECK_OK(mproc__mutex_release(&r->mutex));
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     CHECK_EQ(r->count, 3);
     mproc_reap();
@@ -165,15 +165,15 @@ TEST(mutex_waits_that_no_signal_ends) {
         struct room *r = make();
         CHECK_OK(acquire(r, 0));
         r->count = whom[i];
-        pid_t pid = kin_fork(wait_signalled, r);
+        pid_t pid = child_fork(wait_signalled, r);
         for (uint64_t n = 1; n <= 3; n++) {
-            kin_await_futex(pid);
+            wait_for_futex(pid);
             CHECK_OK(kill(pid, SIGUSR1));
-            kin_await(&r->ready, n);
+            wait_for_word(&r->ready, n);
         }
-        kin_await_futex(pid);
+        wait_for_futex(pid);
         CHECK_OK(mproc__mutex_release(&r->mutex));
-        kin_join(pid);
+        child_join(pid);
         CHECK_EQ(r->count, UINT64_MAX);
         mproc_reap();
         mproc_free(r);
@@ -182,12 +182,12 @@ TEST(mutex_waits_that_no_signal_ends) {
 
 static void inherit_signalled(void *arg) {
     struct room *r = arg;
-    kin_signal_every(300);
+    signal_every(300);
     int e = -EINTR;
     while (e == -EINTR) {
         e = mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, (enum mproc__mutex_for)r->count, NULL);
     }
-    kin_signal_every(0);
+    signal_every(0);
     CHECK_EQ(e, -EOWNERDEAD);
     CHECK_OK(mproc__mutex_release(&r->mutex));
 }
@@ -198,12 +198,12 @@ TEST(mutex_of_a_killed_owner_among_signals) {
                                           MPROC__FOR_USER_ALWAYS};
     for (int i = 0; i < 3; i++) {
         struct room *r = make();
-        pid_t owner = kin_fork(hold_it, r);
-        kin_await(&r->ready, 1);
+        pid_t owner = child_fork(hold_it, r);
+        wait_for_word(&r->ready, 1);
         r->count = whom[i];
-        pid_t heir = kin_fork(inherit_signalled, r);
-        kin_kill(owner);
-        kin_join(heir);
+        pid_t heir = child_fork(inherit_signalled, r);
+        child_kill(owner);
+        child_join(heir);
         mproc_reap();
         mproc_free(r);
     }
@@ -225,7 +225,7 @@ TEST(mutex_goes_to_who_starves) {
     struct room *r = make();
     for (uint64_t round = 0; round < 5; round++) {
         CHECK_OK(acquire(r, 0));
-        pid_t pid = kin_fork(wait_for_it, r);
+        pid_t pid = child_fork(wait_for_it, r);
         await_starved(r);
         CHECK_EQ(r->count, round);
         CHECK_OK(mproc__mutex_release(&r->mutex));
@@ -233,7 +233,7 @@ TEST(mutex_goes_to_who_starves) {
         }
         CHECK_EQ(r->count, round + 1);
         CHECK_OK(mproc__mutex_release(&r->mutex));
-        kin_join(pid);
+        child_join(pid);
     }
     mproc_reap();
     mproc_free(r);
@@ -253,12 +253,12 @@ TEST(mutex_is_not_kept_for_nobody) {
     struct room *r = make();
     for (int killed = 0; killed < 2; killed++) {
         CHECK_OK(acquire(r, 0));
-        pid_t pid = kin_fork(killed ? wait_for_it : wait_in_vain, r);
+        pid_t pid = child_fork(killed ? wait_for_it : wait_in_vain, r);
         await_starved(r);
         if (killed) {
-            kin_kill(pid);
+            child_kill(pid);
         } else {
-            kin_join(pid);
+            child_join(pid);
         }
         CHECK((r->mutex.word & STARVED) != 0);
         CHECK_OK(mproc__mutex_release(&r->mutex));
@@ -304,13 +304,13 @@ TEST(mutex_sleepers_survive_a_killed_one) {
     struct room *r = make();
     for (int round = 0; round < 20; round++) {
         CHECK_OK(acquire(r, 0));
-        pid_t a = kin_fork(wait_for_it, r), b = kin_fork(wait_for_it_or_inherit, r);
-        kin_await_futex(a);
-        kin_await_futex(b);
+        pid_t a = child_fork(wait_for_it, r), b = child_fork(wait_for_it_or_inherit, r);
+        wait_for_futex(a);
+        wait_for_futex(b);
         CHECK_OK(mproc__mutex_release(&r->mutex));
         kill(a, SIGKILL);
         CHECK_EQ(waitpid(a, NULL, 0), a);
-        kin_join(b);
+        child_join(b);
         int e = acquire(r, MPROC_FOREVER);
         CHECK(e == 0 || e == -EOWNERDEAD);
         CHECK_OK(mproc__mutex_release(&r->mutex));
@@ -323,25 +323,25 @@ static void hold_it_briefly(void *arg) {
     struct room *r = arg;
     CHECK(mproc__mutex_acquire_briefly(&r->mutex));
     mproc__store64(&r->ready, 1);
-    kin_await(&r->ready, 2);
+    wait_for_word(&r->ready, 2);
     mproc__mutex_release_briefly(&r->mutex);
 }
 
 /* The release wakes nobody: who waits looks again by itself, and has left no mark. */
 TEST(mutex_held_briefly_is_waited_for) {
     struct room *r = make();
-    pid_t holder = kin_fork(hold_it_briefly, r);
-    kin_await(&r->ready, 1);
+    pid_t holder = child_fork(hold_it_briefly, r);
+    wait_for_word(&r->ready, 1);
     uint64_t word = mproc__load64(&r->mutex.word);
     CHECK(!mproc__mutex_acquire_briefly(&r->mutex));
     CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
     CHECK_EQ(acquire(r, 5 * MPROC_MSEC), -ETIMEDOUT);
-    pid_t waiter = kin_fork(wait_for_it, r);
-    kin_await_futex(waiter);
+    pid_t waiter = child_fork(wait_for_it, r);
+    wait_for_futex(waiter);
     CHECK_EQ(mproc__load64(&r->mutex.word), word);
     mproc__store64(&r->ready, 2);
-    kin_join(holder);
-    kin_join(waiter);
+    child_join(holder);
+    child_join(waiter);
     CHECK_EQ(r->count, 1);
     mproc_reap();
     mproc_free(r);
@@ -349,9 +349,9 @@ TEST(mutex_held_briefly_is_waited_for) {
 
 TEST(mutex_of_a_killed_brief_owner) {
     struct room *r = make();
-    pid_t pid = kin_fork(hold_it_briefly, r);
-    kin_await(&r->ready, 1);
-    kin_kill(pid);
+    pid_t pid = child_fork(hold_it_briefly, r);
+    wait_for_word(&r->ready, 1);
+    child_kill(pid);
     CHECK_EQ(acquire(r, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_OK(mproc__mutex_release(&r->mutex));
     CHECK(mproc__mutex_acquire_briefly(&r->mutex));
@@ -374,10 +374,10 @@ TEST(mutex_excludes_processes) {
     struct room *r = make();
     pid_t kids[3];
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(add_many, r);
+        kids[i] = child_fork(add_many, r);
     }
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     CHECK_EQ(r->count, 60000);
     CHECK_EQ(r->mutex.word, 0);
@@ -387,11 +387,11 @@ TEST(mutex_excludes_processes) {
 
 TEST(mutex_excludes_threads) {
     struct room *r = make();
-    struct kin_thread threads[4];
+    struct member_thread threads[4];
     for (int i = 0; i < 4; i++) {
-        threads[i] = (struct kin_thread){add_many, r, 0};
+        threads[i] = (struct member_thread){add_many, r, 0};
     }
-    kin_threads_run(threads, 4);
+    member_threads_run(threads, 4);
     CHECK_EQ(r->count, 80000);
     mproc_free(r);
 }
@@ -408,15 +408,15 @@ static void inherit(void *arg) {
 TEST(mutex_has_one_heir) {
     for (int round = 0; round < 20; round++) {
         struct room *r = make();
-        pid_t owner = kin_fork(hold_it, r), kids[3];
-        kin_await(&r->ready, 1);
+        pid_t owner = child_fork(hold_it, r), kids[3];
+        wait_for_word(&r->ready, 1);
         r->count = 0;
         for (int i = 0; i < 3; i++) {
-            kids[i] = kin_fork(inherit, r);
+            kids[i] = child_fork(inherit, r);
         }
-        kin_kill(owner);
+        child_kill(owner);
         for (int i = 0; i < 3; i++) {
-            kin_join(kids[i]);
+            child_join(kids[i]);
         }
         CHECK_EQ(r->count, 1);
         mproc_reap();

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 struct room {
     mproc_lock *lock;
@@ -34,7 +34,7 @@ TEST(object_holds_are_counted) {
     for (size_t i = 99; i > 0; i--) {
         mproc_drop(lock);
         CHECK_EQ(mproc_holds(lock), i);
-        kin_check();
+        check_family();
     }
     CHECK_OK(mproc_lock_acquire(lock, 0));
     CHECK_OK(mproc_lock_release(lock));
@@ -58,13 +58,14 @@ TEST(object_over_release_is_asserted) {
 #endif
     mproc_lock *lock = made_lock(0);
     void *block = mproc_calloc(1, 200);
-    kin_aborts(drop_twice, lock); /* the parent's hold keeps the object: only the count is wrong */
-    kin_aborts(drop_what_is_none, block);
+    child_aborts(drop_twice,
+                 lock); /* the parent's hold keeps the object: only the count is wrong */
+    child_aborts(drop_what_is_none, block);
     mproc_reap();
     CHECK_EQ(mproc_holds(lock), 1);
     mproc_free(block);
     mproc_drop(lock);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- children */
@@ -72,28 +73,28 @@ TEST(object_over_release_is_asserted) {
 static void note_holds(void *arg) {
     struct room *r = arg;
     mproc__store64(&r->ready, mproc_holds(r->lock));
-    kin_await(&r->go, 1);
+    wait_for_word(&r->go, 1);
 }
 
 TEST(object_holds_are_inherited) {
     struct room *r = make();
     CHECK_OK(mproc_hold(r->lock));
     CHECK_OK(mproc_hold(r->lock));
-    pid_t pid = kin_fork(note_holds, r);
-    kin_await(&r->ready, 1);
+    pid_t pid = child_fork(note_holds, r);
+    wait_for_word(&r->ready, 1);
     CHECK_EQ(r->ready, 3); /* each of its handles is a copy */
     CHECK_EQ(mproc_holds(r->lock), 3);
     for (int i = 0; i < 3; i++) {
         mproc_drop(r->lock);
     }
-    kin_check();
+    check_family();
     CHECK_GT(used_without(r), 0); /* the child's keep it alive */
     mproc__store64(&r->go, 1);
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(used_without(r), 0);
     mproc_free(r);
-    kin_check();
+    check_family();
 }
 
 static void use_until_told(void *arg) {
@@ -108,8 +109,8 @@ static void use_until_told(void *arg) {
 
 TEST(object_dropped_by_its_maker_while_a_child_uses_it) {
     struct room *r = make();
-    pid_t pid = kin_fork(use_until_told, r);
-    kin_await(&r->ready, 1);
+    pid_t pid = child_fork(use_until_told, r);
+    wait_for_word(&r->ready, 1);
     mproc_drop(r->lock);
     void *noise[200]; /* would take the object's memory if it were free */
     for (int i = 0; i < 200; i++) {
@@ -118,7 +119,7 @@ TEST(object_dropped_by_its_maker_while_a_child_uses_it) {
         memset(noise[i], 0xff, mproc__heap_size(r->lock));
     }
     mproc__store64(&r->go, 1);
-    kin_join(pid);
+    child_join(pid);
     for (int i = 0; i < 200; i++) {
         mproc_free(noise[i]);
     }
@@ -133,18 +134,18 @@ static void drop_all_and_wait(void *arg) {
         mproc_drop(r->lock);
     }
     mproc__store64(&r->ready, 1);
-    kin_sleep();
+    sleep_until_killed();
 }
 
 TEST(object_dropped_by_a_child_stays_its_makers) {
     struct room *r = make();
     CHECK_OK(mproc_hold(r->lock));
-    pid_t pid = kin_fork(drop_all_and_wait, r);
-    kin_await(&r->ready, 1);
+    pid_t pid = child_fork(drop_all_and_wait, r);
+    wait_for_word(&r->ready, 1);
     CHECK_EQ(mproc_holds(r->lock), 2);
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
     CHECK_OK(mproc_lock_release(r->lock));
-    kin_kill(pid);
+    child_kill(pid);
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(mproc_holds(r->lock), 2);
     mproc_drop(r->lock);
@@ -177,13 +178,13 @@ TEST(object_of_the_dead_goes_with_them) {
     static char yes;
     for (int killed = 0; killed < 2; killed++) {
         int status;
-        pid_t pid = kin_fork(make_and_leave, killed ? &yes : NULL);
+        pid_t pid = child_fork(make_and_leave, killed ? &yes : NULL);
         CHECK_EQ(waitpid(pid, &status, 0), pid);
         CHECK_EQ(status, killed ? SIGKILL : 0);
         CHECK_GT(test_arena_used(), 0);
         CHECK_EQ(mproc_reap(), 1);
         CHECK_EQ(test_arena_used(), 0);
-        kin_check();
+        check_family();
     }
 }
 
@@ -197,17 +198,17 @@ TEST(object_of_many_members) {
         struct room *r = make();
         pid_t kids[FEW];
         for (int j = 0; j < FEW; j++) {
-            kids[j] = kin_fork(use_until_told, r);
+            kids[j] = child_fork(use_until_told, r);
         }
-        kin_await(&r->ready, FEW);
+        wait_for_word(&r->ready, FEW);
         for (int j = 0; j < FEW; j++) {
             if (j == FEW / 2) {
                 mproc_drop(r->lock);
             }
             CHECK_GT(used_without(r), 0);
-            kin_kill(kids[orders[i][j]]);
+            child_kill(kids[orders[i][j]]);
             CHECK_EQ(mproc_reap(), 1);
-            kin_check();
+            check_family();
         }
         CHECK_EQ(used_without(r), 0);
         mproc_free(r);
@@ -263,7 +264,7 @@ TEST(object_held_for_a_child) {
     CHECK_OK(mproc__hold_for(hand, token, lock));
     mproc_drop(lock);
     CHECK_GE(test_arena_used(), used); /* the child's to be */
-    kin_check();
+    check_family();
     mproc__reap_dead(token); /* it never came */
     CHECK_EQ(test_arena_used(), 0);
     mproc_queue *queue = made_queue(0);
@@ -303,7 +304,7 @@ TEST_BARE(object_hold_without_memory) {
     mproc_drop(r->lock);
     mproc_free(r);
     CHECK_EQ(test_arena_used(), 0);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- many at once */
@@ -325,17 +326,17 @@ static void hold_and_drop(void *arg) {
 static void check_often(void *arg) {
     (void)arg;
     for (int i = 0; i < 300; i++) {
-        kin_check();
+        check_family();
     }
 }
 
 TEST(object_held_and_dropped_by_threads_as_members) {
     struct room *r = make();
-    struct kin_thread threads[4] = {{hold_and_drop, r, 0},
-                                    {hold_and_drop, r, 0},
-                                    {hold_and_drop, r, 0},
-                                    {check_often, NULL, 0}};
-    kin_threads_run(threads, 4);
+    struct member_thread threads[4] = {{hold_and_drop, r, 0},
+                                       {hold_and_drop, r, 0},
+                                       {hold_and_drop, r, 0},
+                                       {check_often, NULL, 0}};
+    member_threads_run(threads, 4);
     CHECK_EQ(mproc_holds(r->lock), 1);
     mproc_drop(r->lock);
     CHECK_EQ(used_without(r), 0);
@@ -353,14 +354,14 @@ TEST(object_loses_no_hold_with_the_killed) {
     struct room *r = make();
     for (uint64_t round = 0; round < 60; round++) {
         mproc__store64(&r->ready, 0);
-        pid_t a = kin_fork(hold_for_ever, r), b = kin_fork(hold_for_ever, r);
-        kin_await(&r->ready, 2);
+        pid_t a = child_fork(hold_for_ever, r), b = child_fork(hold_for_ever, r);
+        wait_for_word(&r->ready, 2);
         usleep(round * 41 % 1100);
-        kin_kill(a);
-        kin_kill(b);
+        child_kill(a);
+        child_kill(b);
         CHECK_EQ(mproc_reap(), 2);
         CHECK_EQ(mproc_holds(r->lock), 1);
-        kin_check();
+        check_family();
     }
     mproc_drop(r->lock);
     CHECK_EQ(used_without(r), 0);
@@ -376,13 +377,13 @@ TEST(object_check_sees) {
     struct mproc__object *o = (struct mproc__object *)(void *)a;
     struct mproc__hold *h = &o->first;
     CHECK_EQ(h->count, 1);
-    KIN_BREAKS(&h->object, 0, MEMBERS, "O1");
-    KIN_BREAKS(&o->magic, 0, MEMBERS, "O1");
-    KIN_BREAKS(&o->kind, MPROC__KINDS, MEMBERS, "O1");
-    KIN_BREAKS(&h->count, 0, MEMBERS, "O2");
-    KIN_BREAKS(&h->token, 12345, MEMBERS, "O2");
-    KIN_BREAKS(&o->holds, 0, MEMBERS, "O2");
-    KIN_BREAKS(&h->prev_of_member, h->next_of_member, MEMBERS, "O4");
+    CHECK_BREAKS(&h->object, 0, MEMBERS, "O1");
+    CHECK_BREAKS(&o->magic, 0, MEMBERS, "O1");
+    CHECK_BREAKS(&o->kind, MPROC__KINDS, MEMBERS, "O1");
+    CHECK_BREAKS(&h->count, 0, MEMBERS, "O2");
+    CHECK_BREAKS(&h->token, 12345, MEMBERS, "O2");
+    CHECK_BREAKS(&o->holds, 0, MEMBERS, "O2");
+    CHECK_BREAKS(&h->prev_of_member, h->next_of_member, MEMBERS, "O4");
     mproc_drop(a);
     mproc_drop(b);
 }

@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "children.h"
 #include "core/family.h"
 #include "deny.h"
-#include "kin.h"
 #include "made.h"
 #include "methods.h"
 #include "process/process.h"
@@ -810,7 +810,7 @@ static void fork_after_closing(void *arg) {
 }
 
 TEST(process_fork_when_the_arenas_descriptor_is_closed) {
-    kin_join(kin_fork(fork_after_closing, NULL));
+    child_join(child_fork(fork_after_closing, NULL));
 }
 
 /* ---------------------------------------------------------------- the system refuses */

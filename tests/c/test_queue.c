@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <sys/uio.h>
 
@@ -89,7 +89,7 @@ TEST(queue_messages_of_every_size) {
     }
     mproc_drop(q);
     CHECK_EQ(test_arena_used(), 0);
-    kin_check();
+    check_family();
 }
 
 TEST(queue_message_with_nothing_in_it) {
@@ -156,7 +156,7 @@ TEST(queue_dropped_full) {
         mproc_drop(q);
         CHECK_EQ(test_arena_used(), 0);
     }
-    kin_check();
+    check_family();
 }
 
 /* Segments of drained messages are used again: a queue in balance takes no more memory. */
@@ -292,7 +292,7 @@ TEST_BARE(queue_message_too_big) {
     mproc_message_drop(&m);
     mproc_drop(q);
     CHECK_EQ(test_arena_used(), 0);
-    kin_check();
+    check_family();
 }
 
 /* ---------------------------------------------------------------- reserve and commit */
@@ -321,7 +321,7 @@ TEST(queue_reserve_commit_drop) {
     }
     mproc_drop(q);
     CHECK_EQ(test_arena_used(), 0);
-    kin_check();
+    check_family();
 }
 
 TEST(queue_commits_reservations_only) {
@@ -386,13 +386,13 @@ TEST(queue_reservation_inherited_by_a_child) {
         CHECK_OK(mproc_queue_reserve(q, 20000, &s.message));
         fill(s.message.data, 20000, 9);
         if (child_first) {
-            kin_join(kin_fork(commit_it, &s));
+            child_join(child_fork(commit_it, &s));
             check(q);
             CHECK_OK(mproc_queue_commit(q, &s.message, 0));
         } else {
-            pid_t pid = kin_fork(commit_it, &s);
+            pid_t pid = child_fork(commit_it, &s);
             CHECK_OK(mproc_queue_commit(q, &s.message, 0));
-            kin_join(pid);
+            child_join(pid);
         }
         CHECK_EQ(mproc_queue_count(q), 2);
         check(q);
@@ -401,7 +401,7 @@ TEST(queue_reservation_inherited_by_a_child) {
         get(q, 0, 20000, 9);
         mproc_drop(q);
         CHECK_EQ(test_arena_used(), 0);
-        kin_check();
+        check_family();
     }
 }
 
@@ -415,7 +415,7 @@ static void reserve_and_die(void *arg) {
 TEST(queue_reservations_of_the_dead_are_given_back) {
     struct shared s = {.queue = made_queue(0)};
     size_t used = test_arena_used();
-    kin_join(kin_fork(reserve_and_die, &s));
+    child_join(child_fork(reserve_and_die, &s));
     CHECK_GT(test_arena_used(), used);
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(test_arena_used(), used);
@@ -429,7 +429,7 @@ static void get_and_sleep(void *arg) {
         CHECK_OK(mproc_queue_get(s->queue, &m, MPROC_FOREVER));
     }
     mproc__store64(&s->ready, 1);
-    kin_sleep();
+    sleep_until_killed();
 }
 
 TEST(queue_messages_of_the_dead_are_given_back) {
@@ -438,10 +438,10 @@ TEST(queue_messages_of_the_dead_are_given_back) {
     size_t used = test_arena_used();
     put(s->queue, 50, 1);
     put(s->queue, 1 << 20, 2);
-    pid_t pid = kin_fork(get_and_sleep, s);
-    kin_await(&s->ready, 1);
+    pid_t pid = child_fork(get_and_sleep, s);
+    wait_for_word(&s->ready, 1);
     CHECK_EQ(mproc_queue_count(s->queue), 0);
-    kin_kill(pid);
+    child_kill(pid);
     CHECK_EQ(mproc_reap(), 1);
     CHECK_EQ(test_arena_used(), used);
     mproc_drop(s->queue);
@@ -536,24 +536,24 @@ static void flow_end(struct flow *f, uint64_t producers) {
     mproc_drop(f->queue);
     mproc_free(f);
     CHECK_EQ(test_arena_used(), 0);
-    kin_check();
+    check_family();
 }
 
 static void flow_through_processes(uint64_t bound, uint32_t items, size_t size_max) {
     struct flow *f = flow_new(bound, items, size_max);
     pid_t producers[PRODUCERS], consumers[CONSUMERS];
     for (int i = 0; i < CONSUMERS; i++) {
-        consumers[i] = kin_fork(consume, f);
+        consumers[i] = child_fork(consume, f);
     }
     for (int i = 0; i < PRODUCERS; i++) {
-        producers[i] = kin_fork(produce, f);
+        producers[i] = child_fork(produce, f);
     }
     for (int i = 0; i < PRODUCERS; i++) {
-        kin_join(producers[i]);
+        child_join(producers[i]);
     }
     mproc_queue_close(f->queue);
     for (int i = 0; i < CONSUMERS; i++) {
-        kin_join(consumers[i]);
+        child_join(consumers[i]);
     }
     flow_end(f, PRODUCERS);
 }
@@ -584,14 +584,14 @@ static void *plain_consume(void *arg) {
 static void flow_through_threads(uint64_t bound, uint32_t items, size_t size_max) {
     struct flow *f = flow_new(bound, items, size_max);
     pthread_t consumers[CONSUMERS];
-    struct kin_thread producers[PRODUCERS];
+    struct member_thread producers[PRODUCERS];
     for (int i = 0; i < CONSUMERS; i++) {
         CHECK_OK(pthread_create(&consumers[i], NULL, plain_consume, f));
     }
     for (int i = 0; i < PRODUCERS; i++) {
-        producers[i] = (struct kin_thread){produce, f, 0};
+        producers[i] = (struct member_thread){produce, f, 0};
     }
-    kin_threads_run(producers, PRODUCERS);
+    member_threads_run(producers, PRODUCERS);
     mproc_queue_close(f->queue);
     for (int i = 0; i < CONSUMERS; i++) {
         CHECK_OK(pthread_join(consumers[i], NULL));
@@ -616,9 +616,9 @@ static void look(void *arg) {
 TEST(queue_checked_while_others_go_on) {
     struct flow *f = flow_new(3, 3000, 9000);
     pthread_t consumer;
-    struct kin_thread threads[3] = {{produce, f, 0}, {look, f, 0}, {produce, f, 0}};
+    struct member_thread threads[3] = {{produce, f, 0}, {look, f, 0}, {produce, f, 0}};
     CHECK_OK(pthread_create(&consumer, NULL, plain_consume, f));
-    kin_threads_run(threads, 3);
+    member_threads_run(threads, 3);
     mproc_queue_close(f->queue);
     CHECK_OK(pthread_join(consumer, NULL));
     flow_end(f, 2);
@@ -648,12 +648,12 @@ static void commit_until_closed(void *arg) {
 static void close_wakes(struct shared *s, void (*run)(void *)) {
     pid_t kids[3];
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(run, s);
-        kin_await_futex(kids[i]);
+        kids[i] = child_fork(run, s);
+        wait_for_futex(kids[i]);
     }
     mproc_queue_close(s->queue);
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     mproc_reap();
     mproc_drop(s->queue);
@@ -690,16 +690,16 @@ TEST(queue_put_wakes_sleepers_one_by_one) {
     s->queue = made_queue(0);
     pid_t kids[3];
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(get_one, s);
-        kin_await_futex(kids[i]);
+        kids[i] = child_fork(get_one, s);
+        wait_for_futex(kids[i]);
     }
     for (uint64_t i = 1; i <= 3; i++) {
         put(s->queue, 4, i);
-        kin_await(&s->ready, i);
+        wait_for_word(&s->ready, i);
         CHECK_EQ(s->ready, i);
     }
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     mproc_reap();
     mproc_drop(s->queue);
@@ -716,8 +716,8 @@ TEST(queue_get_wakes_putters) {
     pid_t kids[3];
     CHECK_OK(mproc_queue_put(s.queue, "z", 1, 0));
     for (int i = 0; i < 3; i++) {
-        kids[i] = kin_fork(put_one, &s);
-        kin_await_futex(kids[i]);
+        kids[i] = child_fork(put_one, &s);
+        wait_for_futex(kids[i]);
     }
     for (int i = 0; i < 4; i++) {
         char room[8];
@@ -726,7 +726,7 @@ TEST(queue_get_wakes_putters) {
         CHECK_EQ(room[0], 'z');
     }
     for (int i = 0; i < 3; i++) {
-        kin_join(kids[i]);
+        child_join(kids[i]);
     }
     mproc_reap();
     mproc_drop(s.queue);
@@ -738,12 +738,12 @@ TEST(queue_sleepers_survive_a_killed_one) {
     s->queue = made_queue(0);
     for (int round = 0; round < 20; round++) {
         mproc__store64(&s->ready, 0);
-        pid_t a = kin_fork(get_one, s), b = kin_fork(get_one, s);
-        kin_await_futex(a);
-        kin_await_futex(b);
-        kin_kill(a);
+        pid_t a = child_fork(get_one, s), b = child_fork(get_one, s);
+        wait_for_futex(a);
+        wait_for_futex(b);
+        child_kill(a);
         put(s->queue, 4, 1);
-        kin_join(b);
+        child_join(b);
         CHECK_EQ(s->ready, 1);
         CHECK_EQ(mproc_reap(), 2);
     }
@@ -779,13 +779,13 @@ static void get_many(void *arg) {
 TEST(queue_close_loses_nothing) {
     for (int round = 0; round < 100; round++) {
         struct flow *f = flow_new(round % 2 ? 4 : 0, 0, 8);
-        pid_t putter[2] = {kin_fork(put_many, f), kin_fork(put_many, f)};
-        pid_t getter = kin_fork(get_many, f);
-        kin_await(&f->got, 20);
+        pid_t putter[2] = {child_fork(put_many, f), child_fork(put_many, f)};
+        pid_t getter = child_fork(get_many, f);
+        wait_for_word(&f->got, 20);
         mproc_queue_close(f->queue);
-        kin_join(putter[0]);
-        kin_join(putter[1]);
-        kin_join(getter);
+        child_join(putter[0]);
+        child_join(putter[1]);
+        child_join(getter);
         CHECK_EQ(mproc_queue_count(f->queue), 0);
         CHECK_EQ(f->got, f->sum);
         mproc_reap();
@@ -823,8 +823,8 @@ TEST(queue_waits_are_interrupted) {
         if (putting) {
             CHECK_OK(mproc_queue_put(s->queue, "a", 1, 0));
         }
-        pid_t pid = kin_fork(putting ? put_interrupted : get_interrupted, s);
-        kin_await_futex(pid);
+        pid_t pid = child_fork(putting ? put_interrupted : get_interrupted, s);
+        wait_for_futex(pid);
         while (mproc__load64(&s->ready) == 0) { /* one may come between two slices */
             kill(pid, SIGUSR1);
             usleep(2000);
@@ -889,10 +889,10 @@ TEST(queue_keeps_what_the_killed_had_put) {
     for (unsigned round = 0; round < 60; round++) {
         l->queue = made_queue(0);
         l->put[0] = 0;
-        pid_t pid = kin_fork(produce_for_ever, l);
-        kin_await(&l->put[0], 1 + round % 20);
+        pid_t pid = child_fork(produce_for_ever, l);
+        wait_for_word(&l->put[0], 1 + round % 20);
         usleep(round * 31 % 400);
-        kin_kill(pid);
+        child_kill(pid);
         check(l->queue);
         uint64_t n = mproc_queue_count(l->queue);
         CHECK(n == l->put[0] || n == l->put[0] + 1); /* put, but not noted any more */
@@ -909,7 +909,7 @@ TEST(queue_keeps_what_the_killed_had_put) {
         get(l->queue, 0, 100, 3);
         CHECK_EQ(mproc_reap(), 1);
         mproc_drop(l->queue);
-        kin_check();
+        check_family();
     }
     mproc_free(l);
     CHECK_EQ(test_arena_used(), 0);
@@ -940,10 +940,10 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
             memcpy(bytes, &i, sizeof i);
             CHECK_OK(mproc_queue_put(l->queue, bytes, i % 9 == 8 ? sizeof bytes : 50, 0));
         }
-        pid_t pid = kin_fork(consume_for_ever, l);
-        kin_await(&l->ready, 1);
+        pid_t pid = child_fork(consume_for_ever, l);
+        wait_for_word(&l->ready, 1);
         usleep(round * 37 % 1500);
-        kin_kill(pid);
+        child_kill(pid);
         check(l->queue);
         uint64_t left = mproc_queue_count(l->queue), taken = l->put[1];
         CHECK(left == N - taken || left == N - taken - 1); /* one was in its hands */
@@ -957,7 +957,7 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
         }
         CHECK_EQ(mproc_reap(), 1);
         mproc_drop(l->queue);
-        kin_check();
+        check_family();
     }
     mproc_free(l);
     CHECK_EQ(test_arena_used(), 0);
@@ -992,21 +992,21 @@ TEST(queue_check_sees) {
     CHECK_EQ(record[0], 8);
     CHECK_EQ(record[1], 1);
     CHECK(mproc_in_arena((void *)(uintptr_t)block[1]));
-    KIN_BREAKS(&in->object.magic, 7, QUEUE, "Q");
-    KIN_BREAKS(&in->object.kind, MPROC__KIND_LOCK, QUEUE, "Q");
-    KIN_BREAKS(&in->tail_seen, 9, QUEUE, "Q1");
-    KIN_BREAKS(&in->head_ticket, 5, QUEUE, "Q1");
-    KIN_BREAKS(&in->head_seen, 2, QUEUE, "Q1");
-    KIN_BREAKS(&in->tail_ticket, 9, QUEUE, "Q4");
-    KIN_BREAKS(&record[0], 1 << 20, QUEUE, "Q2");
-    KIN_BREAKS(&record[0], 8000, QUEUE, "Q2");
-    KIN_BREAKS(&record[1], 0, QUEUE, "Q2");
-    KIN_BREAKS(&record[1], 5, QUEUE, "Q3");
-    KIN_BREAKS(&block[1], 64, QUEUE, "Q3");
+    CHECK_BREAKS(&in->object.magic, 7, QUEUE, "Q");
+    CHECK_BREAKS(&in->object.kind, MPROC__KIND_LOCK, QUEUE, "Q");
+    CHECK_BREAKS(&in->tail_seen, 9, QUEUE, "Q1");
+    CHECK_BREAKS(&in->head_ticket, 5, QUEUE, "Q1");
+    CHECK_BREAKS(&in->head_seen, 2, QUEUE, "Q1");
+    CHECK_BREAKS(&in->tail_ticket, 9, QUEUE, "Q4");
+    CHECK_BREAKS(&record[0], 1 << 20, QUEUE, "Q2");
+    CHECK_BREAKS(&record[0], 8000, QUEUE, "Q2");
+    CHECK_BREAKS(&record[1], 0, QUEUE, "Q2");
+    CHECK_BREAKS(&record[1], 5, QUEUE, "Q3");
+    CHECK_BREAKS(&block[1], 64, QUEUE, "Q3");
     struct mproc__object *o = (struct mproc__object *)(uintptr_t)block[1];
-    KIN_BREAKS(&o->magic, 0, QUEUE, "Q3");
-    KIN_BREAKS(&o->kind, MPROC__KIND_LOCK, QUEUE, "Q3");
-    KIN_BREAKS(&o->holds, 64, QUEUE, "Q3");
+    CHECK_BREAKS(&o->magic, 0, QUEUE, "Q3");
+    CHECK_BREAKS(&o->kind, MPROC__KIND_LOCK, QUEUE, "Q3");
+    CHECK_BREAKS(&o->holds, 64, QUEUE, "Q3");
     CHECK_OK(mproc_queue_check(q, NULL, 0));
     mproc_drop(q);
 }

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/object.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <errno.h>
 
@@ -67,7 +67,7 @@ static void *find_taken_in_thread(void *arg) {
 TEST(rlock_is_not_a_forked_childs) {
     mproc_rlock *lock = make();
     CHECK_OK(mproc_rlock_acquire(lock, 0));
-    kin_join(kin_fork(find_taken, lock));
+    child_join(child_fork(find_taken, lock));
     CHECK_OK(mproc_rlock_release(lock));
     drop(lock);
 }
@@ -91,8 +91,8 @@ static void acquire_twice(void *arg) {
 TEST(rlock_of_a_dead_holder_goes_to_one_who_is_told) {
     mproc_rlock *lock = make();
     mproc_lock_holder dead;
-    pid_t pid = kin_fork(acquire_twice, lock);
-    kin_join(pid);
+    pid_t pid = child_fork(acquire_twice, lock);
+    child_join(pid);
     CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_EQ(mproc_rlock_depth(lock), 1);
     mproc_rlock_dead_owner(lock, &dead);
@@ -114,21 +114,21 @@ static void wait_for_it(void *arg) {
 
 static void acquire_and_sleep(void *arg) {
     CHECK_OK(mproc_rlock_acquire(arg, MPROC_FOREVER));
-    kin_sleep();
+    sleep_until_killed();
 }
 
 TEST(rlock_holder_killed_while_two_wait) {
     mproc_rlock *lock = make();
     mproc_lock_holder holder = {0};
-    pid_t pid = kin_fork(acquire_and_sleep, lock), waiting[2];
+    pid_t pid = child_fork(acquire_and_sleep, lock), waiting[2];
     while (holder.pid != pid) {
         mproc_rlock_owner(lock, &holder);
     }
     for (int i = 0; i < 2; i++) {
-        waiting[i] = kin_fork(wait_for_it, lock);
-        kin_await_futex(waiting[i]);
+        waiting[i] = child_fork(wait_for_it, lock);
+        wait_for_futex(waiting[i]);
     }
-    kin_kill(pid);
+    child_kill(pid);
     int told = 0;
     for (int i = 0; i < 2; i++) {
         int status;
@@ -142,7 +142,7 @@ TEST(rlock_holder_killed_while_two_wait) {
 }
 
 static void acquire_interrupted(void *arg) {
-    kin_handle(SIGUSR1);
+    handle_signal(SIGUSR1);
     CHECK_EQ(mproc_rlock_acquire(arg, MPROC_FOREVER), -EINTR);
     CHECK_EQ(mproc_rlock_depth(arg), 0);
 }
@@ -150,10 +150,10 @@ static void acquire_interrupted(void *arg) {
 TEST(rlock_acquire_ends_when_a_handler_ran) {
     mproc_rlock *lock = make();
     CHECK_OK(mproc_rlock_acquire(lock, 0));
-    pid_t pid = kin_fork(acquire_interrupted, lock);
-    kin_await_futex(pid);
+    pid_t pid = child_fork(acquire_interrupted, lock);
+    wait_for_futex(pid);
     CHECK_OK(kill(pid, SIGUSR1));
-    kin_join(pid);
+    child_join(pid);
     CHECK_OK(mproc_rlock_release(lock));
     drop(lock);
 }
@@ -204,7 +204,7 @@ TEST(rlock_numbers_are_loaded_and_stored_as_if_under_it) {
 TEST(rlock_numbers_under_a_dead_holder) {
     mproc_rlock *lock = make();
     uint64_t number = 1;
-    kin_join(kin_fork(acquire_twice, lock));
+    child_join(child_fork(acquire_twice, lock));
     find_busy(lock, &number);
     CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
     CHECK_OK(mproc_rlock_release(lock));
@@ -215,11 +215,11 @@ TEST(rlock_numbers_under_a_dead_holder) {
 TEST(rlock_check_names_what_is_wrong) {
     mproc_rlock *lock = make();
     uint32_t *depth = (uint32_t *)(void *)((char *)lock + sizeof(struct mproc__object) + 16);
-    KIN_BREAKS(&((struct mproc__object *)(void *)lock)->kind, 0,
-               mproc_rlock_check(lock, why, sizeof why), "R:");
-    KIN_BREAKS(depth, 1, mproc_rlock_check(lock, why, sizeof why), "R1");
+    CHECK_BREAKS(&((struct mproc__object *)(void *)lock)->kind, 0,
+                 mproc_rlock_check(lock, why, sizeof why), "R:");
+    CHECK_BREAKS(depth, 1, mproc_rlock_check(lock, why, sizeof why), "R1");
     CHECK_OK(mproc_rlock_acquire(lock, 0));
-    KIN_BREAKS(depth, 0, mproc_rlock_check(lock, why, sizeof why), "R2");
+    CHECK_BREAKS(depth, 0, mproc_rlock_check(lock, why, sizeof why), "R2");
     CHECK_OK(mproc_rlock_release(lock));
     drop(lock);
 }
@@ -279,14 +279,14 @@ static void load_and_strike(void *arg) {
 
 TEST(rlock_stress_numbers) {
     struct scene *s = mproc_calloc(1, sizeof *s);
-    struct kin_thread threads[CROWD];
+    struct member_thread threads[CROWD];
     s->lock = make();
     s->writers = CROWD / 2;
     for (int i = 0; i < CROWD; i++) {
-        threads[i] =
-            (struct kin_thread){.run = i % 2 == 0 ? make_odd_and_even : load_and_strike, .arg = s};
+        threads[i] = (struct member_thread){.run = i % 2 == 0 ? make_odd_and_even : load_and_strike,
+                                            .arg = s};
     }
-    kin_threads_run(threads, CROWD);
+    member_threads_run(threads, CROWD);
     CHECK_EQ(s->even, CROWD / 2 * ROUNDS * 2);
     drop(s->lock);
     mproc_free(s);
@@ -294,11 +294,11 @@ TEST(rlock_stress_numbers) {
 
 TEST(rlock_stress_sum) {
     struct sum sum = {make(), 0};
-    struct kin_thread threads[CROWD];
+    struct member_thread threads[CROWD];
     for (int i = 0; i < CROWD; i++) {
-        threads[i] = (struct kin_thread){.run = add, .arg = &sum};
+        threads[i] = (struct member_thread){.run = add, .arg = &sum};
     }
-    kin_threads_run(threads, CROWD);
+    member_threads_run(threads, CROWD);
     CHECK_EQ(sum.value, CROWD * ROUNDS);
     drop(sum.lock);
 }

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include "core/object.h"
-#include "kin.h"
 #include "made.h"
+#include "members.h"
 
 #include <errno.h>
 
@@ -67,16 +67,16 @@ TEST(semaphore_release_wakes_as_many_as_it_gives) {
     mproc_semaphore *semaphore = make(0);
     pid_t pids[4];
     for (int i = 0; i < 4; i++) {
-        pids[i] = kin_fork(acquire_once, semaphore);
+        pids[i] = child_fork(acquire_once, semaphore);
     }
     for (int i = 0; i < 4; i++) {
-        kin_await_futex(pids[i]);
+        wait_for_futex(pids[i]);
     }
     for (int i = 0; i < 4; i++) {
         CHECK_OK(mproc_semaphore_release(semaphore));
     }
     for (int i = 0; i < 4; i++) {
-        kin_join(pids[i]);
+        child_join(pids[i]);
     }
     CHECK_EQ(mproc_semaphore_value(semaphore), 0);
     drop(semaphore);
@@ -84,12 +84,12 @@ TEST(semaphore_release_wakes_as_many_as_it_gives) {
 
 TEST(semaphore_forgets_dead_waiters) {
     mproc_semaphore *semaphore = make(0);
-    pid_t dead = kin_fork(acquire_once, semaphore), living = kin_fork(acquire_once, semaphore);
-    kin_await_futex(dead);
-    kin_await_futex(living);
-    kin_kill(dead);
+    pid_t dead = child_fork(acquire_once, semaphore), living = child_fork(acquire_once, semaphore);
+    wait_for_futex(dead);
+    wait_for_futex(living);
+    child_kill(dead);
     CHECK_OK(mproc_semaphore_release(semaphore));
-    kin_join(living);
+    child_join(living);
     CHECK_EQ(mproc_semaphore_value(semaphore), 0);
     drop(semaphore);
 }
@@ -97,40 +97,40 @@ TEST(semaphore_forgets_dead_waiters) {
 /* Documented: it may have been a signal. */
 TEST(semaphore_keeps_what_a_dead_member_took) {
     mproc_semaphore *semaphore = make(1);
-    kin_join(kin_fork(acquire_once, semaphore));
+    child_join(child_fork(acquire_once, semaphore));
     CHECK_EQ(mproc_semaphore_acquire(semaphore, 0), -ETIMEDOUT);
     drop(semaphore);
 }
 
 static void acquire_interrupted(void *arg) {
-    kin_handle(SIGUSR1);
+    handle_signal(SIGUSR1);
     CHECK_EQ(mproc_semaphore_acquire(arg, MPROC_FOREVER), 0);
     CHECK_EQ(mproc_semaphore_acquire(arg, MPROC_FOREVER), -EINTR);
 }
 
 TEST(semaphore_acquire_ends_when_a_handler_ran) {
     mproc_semaphore *semaphore = make(1);
-    pid_t pid = kin_fork(acquire_interrupted, semaphore);
+    pid_t pid = child_fork(acquire_interrupted, semaphore);
     while (mproc_semaphore_value(semaphore) != 0) {
         usleep(200);
     }
-    kin_await_futex(pid);
+    wait_for_futex(pid);
     CHECK_OK(kill(pid, SIGUSR1));
-    kin_join(pid);
+    child_join(pid);
     CHECK_EQ(mproc_semaphore_value(semaphore), 0);
     drop(semaphore);
 }
 
 TEST(semaphore_check_names_what_is_wrong) {
     mproc_semaphore *semaphore = make(1);
-    KIN_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
-               mproc_semaphore_check(semaphore, why, sizeof why), "S");
+    CHECK_BREAKS(&((struct mproc__object *)(void *)semaphore)->kind, 0,
+                 mproc_semaphore_check(semaphore, why, sizeof why), "S");
     drop(semaphore);
 }
 
 TEST(semaphore_stress_room) {
     mproc_semaphore *semaphore = make(3);
-    kin_crowd(semaphore, acquire_once, release_once, 3);
+    contend(semaphore, acquire_once, release_once, 3);
     CHECK_EQ(mproc_semaphore_value(semaphore), 3);
     drop(semaphore);
 }
