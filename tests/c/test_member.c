@@ -125,7 +125,7 @@ TEST(member_that_starts_itself) {
     CHECK(!mproc__token_dead(token));
     slot->parent = starter;
     mproc__reap_dead(token);
-    kin_check();
+    check_family();
 }
 
 /* A sandbox may refuse what the word is made of: then memory promises nothing, and the system is asked. */

@@ -108,30 +108,30 @@ TEST(mproc_pointers_into_the_arena_are_everybodys) {
 
 enum { COINS = 200, PLAYERS = 4, DEATHS = 150 };
 
-/* Coins are numbered messages that wander between two queues; sums are words under a lock, which a
+/* Coins are numbered messages that wander between two queues. The sums are words under a lock, which a
  * death must never leave half changed. */
-struct world {
+struct bank {
     mproc_queue *queues[2];
     mproc_lock *lock;
     uint64_t sums[3]; /* the first is the sum of the others */
     uint64_t steps;
 };
 
-static void acquire(struct world *w) {
-    int r = mproc_lock_acquire(w->lock, MPROC_FOREVER);
+static void acquire(struct bank *bank) {
+    int r = mproc_lock_acquire(bank->lock, MPROC_FOREVER);
     CHECK(r == 0 || r == -EOWNERDEAD);
-    CHECK_EQ(w->sums[0], w->sums[1] + w->sums[2]);
+    CHECK_EQ(bank->sums[0], bank->sums[1] + bank->sums[2]);
 }
 
-static void add(struct world *w, uint64_t amount) {
-    acquire(w);
+static void add(struct bank *bank, uint64_t amount) {
+    acquire(bank);
     for (int i = 0; i < 3; i++) {
-        CHECK_OK(mproc_lock_save(w->lock, &w->sums[i]));
+        CHECK_OK(mproc_lock_save(bank->lock, &bank->sums[i]));
     }
-    w->sums[0] += amount + 1;
-    w->sums[1] += amount;
-    w->sums[2] += 1;
-    CHECK_OK(mproc_lock_release(w->lock));
+    bank->sums[0] += amount + 1;
+    bank->sums[1] += amount;
+    bank->sums[2] += 1;
+    CHECK_OK(mproc_lock_release(bank->lock));
 }
 
 /* A coin of more than 8 KiB is a message object of its own. */
@@ -157,44 +157,44 @@ static bool get_coin(mproc_queue *queue, uint64_t *coin) {
 }
 
 static void play(void *arg) {
-    struct world *w = arg;
+    struct bank *bank = arg;
     uint64_t seed = (uint64_t)getpid() * 7919 + 1, coin;
     for (;;) {
         uint64_t r = test_random(&seed);
         if (r % 4 == 0) {
-            add(w, r % 1000);
+            add(bank, r % 1000);
         } else if (r % 4 == 1) {
-            CHECK_OK(mproc_hold(w->lock));
+            CHECK_OK(mproc_hold(bank->lock));
             mproc_queue *own = made_queue(0);
             CHECK(own != NULL);
             CHECK_OK(mproc_queue_put(own, &r, sizeof r, 0));
             mproc_drop(own);
-            mproc_drop(w->lock);
-        } else if (get_coin(w->queues[r >> 8 & 1], &coin)) {
-            put_coin(w->queues[r >> 9 & 1], coin);
+            mproc_drop(bank->lock);
+        } else if (get_coin(bank->queues[r >> 8 & 1], &coin)) {
+            put_coin(bank->queues[r >> 9 & 1], coin);
         }
-        mproc__add64(&w->steps, 1);
+        mproc__add64(&bank->steps, 1);
     }
 }
 
-static void check_world(struct world *w) {
+static void check_bank(struct bank *bank) {
     char why[256] = "";
     check_family();
     for (int i = 0; i < 2; i++) {
-        if (mproc_queue_check(w->queues[i], why, sizeof why) != 0) {
+        if (mproc_queue_check(bank->queues[i], why, sizeof why) != 0) {
             test_fail(__FILE__, __LINE__, "%s", why);
         }
     }
-    CHECK_OK(mproc_lock_check(w->lock, why, sizeof why));
+    CHECK_OK(mproc_lock_check(bank->lock, why, sizeof why));
 }
 
-/* Each coin is there once, but for those that somebody had in his hands when he died. */
-static void count_coins(struct world *w) {
+/* Each coin is there once, except those that a player had in its hands when it died. */
+static void count_coins(struct bank *bank) {
     unsigned char seen[COINS] = {0};
     uint64_t coin;
     int found = 0;
     for (int i = 0; i < 2; i++) {
-        while (get_coin(w->queues[i], &coin)) {
+        while (get_coin(bank->queues[i], &coin)) {
             CHECK_LT(coin, COINS);
             CHECK_EQ(seen[coin]++, 0);
             found++;
@@ -204,41 +204,41 @@ static void count_coins(struct world *w) {
 }
 
 TEST(mproc_family_in_which_anybody_may_die) {
-    struct world *w = mproc_calloc(1, sizeof *w);
+    struct bank *bank = mproc_calloc(1, sizeof *bank);
     pid_t players[PLAYERS];
     uint64_t seed = 12345;
-    w->queues[0] = made_queue(0);
-    w->queues[1] = made_queue(0);
-    w->lock = made_lock(3);
+    bank->queues[0] = made_queue(0);
+    bank->queues[1] = made_queue(0);
+    bank->lock = made_lock(3);
     for (uint64_t i = 0; i < COINS; i++) {
-        put_coin(w->queues[i % 2], i);
+        put_coin(bank->queues[i % 2], i);
     }
     for (int i = 0; i < PLAYERS; i++) {
-        players[i] = child_fork(play, w);
+        players[i] = child_fork(play, bank);
     }
     for (int death = 0; death < DEATHS; death++) {
-        uint64_t before = mproc__load64(&w->steps);
-        wait_for_word(&w->steps, before + 20); /* the others go on */
+        uint64_t before = mproc__load64(&bank->steps);
+        wait_for_word(&bank->steps, before + 20); /* the others go on */
         usleep((unsigned)(test_random(&seed) % 500));
         pid_t *victim = &players[test_random(&seed) % PLAYERS];
         child_kill(*victim);
-        *victim = child_fork(play, w);
+        *victim = child_fork(play, bank);
         if (death % 10 == 0) {
-            check_world(w);
+            check_bank(bank);
         }
     }
     for (int i = 0; i < PLAYERS; i++) {
         child_kill(players[i]);
     }
     mproc_reap();
-    check_world(w);
-    acquire(w);
-    CHECK_OK(mproc_lock_release(w->lock));
-    count_coins(w);
+    check_bank(bank);
+    acquire(bank);
+    CHECK_OK(mproc_lock_release(bank->lock));
+    count_coins(bank);
     CHECK_EQ(mproc_members(NULL, 0), 1);
-    mproc_drop(w->queues[0]);
-    mproc_drop(w->queues[1]);
-    mproc_drop(w->lock);
-    mproc_free(w);
+    mproc_drop(bank->queues[0]);
+    mproc_drop(bank->queues[1]);
+    mproc_drop(bank->lock);
+    mproc_free(bank);
     CHECK_EQ(test_arena_used(), 0);
 }
