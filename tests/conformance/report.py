@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from job import Outcome
 from selection import Case, Expected
+from trial import Outcome
 
 
 @dataclass

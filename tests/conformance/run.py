@@ -6,7 +6,7 @@
 
 For each interpreter: build the package for it, make a shadow prefix in which it is
 `multiprocessing` (shadow.py, inside/), prove that all kinds of processes see it, list the tests,
-and run every class in a process group of its own (job.py). What is run is said in classes.txt, or
+and run every class in a process group of its own (trial.py). What is run is said in classes.txt, or
 by --only; tests that pin a mechanism mproc does not have are listed in expected.toml. Children,
 /dev/shm entries left behind and code of the standard package executed are failures, too.
 
@@ -26,8 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import interpreter
-import job
-import room
+import isolation
+import trial
 from interpreter import Interpreter
 from report import Report
 from selection import (
@@ -125,7 +125,7 @@ def prepared(python: Interpreter, options: argparse.Namespace) -> Shadow:
 
 def check(shadow: Shadow) -> None:
     """The self-check, and a line about what is going to be tested."""
-    job.self_check(shadow)
+    trial.self_check(shadow)
     what = "mproc" if shadow.package else "the standard library"
     release = shadow.interpreter.release
     print(f"{release}: parent, {', '.join(METHODS)}, -I and -E -S -O children see {what}")
@@ -146,7 +146,7 @@ def run_method(
     modules = {selector.module for selector in wanted if selector.module}
     modules.add(f"test_multiprocessing_{method}")
     try:
-        rows = job.list_cases(shadow, method, sorted(modules))
+        rows = trial.list_cases(shadow, method, sorted(modules))
     except RuntimeError as error:
         report.fail(f"{python} {method}: the suite cannot be imported", str(error))
         return []
@@ -157,7 +157,7 @@ def run_method(
         case, limit = picked.case, picked.timeout or options.timeout
         log = logs / f"{method}-{case.name}.txt"
         place = (case.module, case.name)
-        outcomes, altered = job.run_case(shadow, method, place, picked.tests, limit, log)
+        outcomes, altered = trial.run_case(shadow, method, place, picked.tests, limit, log)
         report.add(python, method, case, outcomes)
         if altered:
             print(f"    the suite says its environment was altered, see {log}")
@@ -188,12 +188,12 @@ def run(options: argparse.Namespace) -> int:
     listed = read_classes(options.classes)
     report = Report(expected, options.verbose, again_command(options))
     shadows = [prepared(python, options) for python in pythons]
-    if lack := room.enter():
+    if lack := isolation.enter():
         print(lack)
     cases: list[Case] = []
     for shadow in shadows:
         if shadow.package and not lack:
-            room.lay_wires(shadow.wires, shadow.standard)
+            isolation.lay_wires(shadow.wires, shadow.standard)
         check(shadow)
         for method in chosen:
             cases += run_method(shadow, method, options, listed, report)

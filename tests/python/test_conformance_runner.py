@@ -21,7 +21,7 @@ import pytest
 HERE = Path(__file__).resolve().parents[1] / "conformance"
 sys.path.insert(0, str(HERE))
 
-import kin  # noqa: E402
+import processes  # noqa: E402
 import selection  # noqa: E402
 from interpreter import Interpreter, NotFound, ask, find  # noqa: E402
 from report import Report  # noqa: E402
@@ -324,7 +324,7 @@ def test_shm_left_behind(run: Runner) -> None:
     before = set(os.listdir("/dev/shm"))
     assert run("TestLeak.test_shm") == 1
     assert "/dev/shm/mpc-" in run.output
-    for name in set(os.listdir("/dev/shm")) - before:  # where the run had no room of its own
+    for name in set(os.listdir("/dev/shm")) - before:  # where the run had no /dev/shm of its own
         if name.startswith("mpc-"):
             os.unlink(f"/dev/shm/{name}")
 
@@ -405,19 +405,19 @@ def test_stock_is_a_control(run: Runner) -> None:
 
 @pytest.mark.parametrize("group", [0, 1, os.getpgrp(), os.getppid()])
 def test_only_own_groups_are_touched(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Group 0 is that of init and of kernel threads; our own group is no job, either.
+    """Group 0 is that of init and of kernel threads; our own group is not a trial's, either.
 
     Should the guard fail, this test must not do the harm: the signal is taken out first.
     """
-    monkeypatch.setattr(kin, "kill", lambda pid, leader: pytest.fail(f"would kill {pid}"))
-    with pytest.raises(kin.NotOurs):
-        kin.end_all(group, 0.0)
+    monkeypatch.setattr(processes, "kill", lambda pid, leader: pytest.fail(f"would kill {pid}"))
+    with pytest.raises(processes.NotOurs):
+        processes.end_all(group, 0.0)
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_groups_of_the_system_are_nobodys_kin(group: int) -> None:
-    assert not kin.is_kin(1, group) and not kin.is_kin(2, group)
-    assert not kin.is_kin(os.getppid(), group)
+def test_groups_of_the_system_are_not_ours(group: int) -> None:
+    assert not processes.is_ours(1, group) and not processes.is_ours(2, group)
+    assert not processes.is_ours(os.getppid(), group)
 
 
 def test_stranger_is_not_killed() -> None:
@@ -428,8 +428,8 @@ def test_stranger_is_not_killed() -> None:
         assert nephew.stdout is not None
         pid = int(nephew.stdout.readline())  # a child of a child: neither in the group nor ours
         nephew.wait()
-        assert not kin.is_kin(pid, leader.pid)
-        kin.kill(pid, leader.pid)
+        assert not processes.is_ours(pid, leader.pid)
+        processes.kill(pid, leader.pid)
         assert Path("/proc", str(pid)).exists() and stranger.poll() is None
         os.kill(pid, 9)
     finally:

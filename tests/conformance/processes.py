@@ -1,9 +1,9 @@
-"""The processes of one job: its leader, the leader's group, and orphans that came to this process.
+"""The processes of one trial: leader, its group, and orphans that this process has adopted.
 
-Nothing else is ever signalled. The leader stays unreaped while its kin is looked after, so its
-number, which is the group's, cannot be somebody else's by then; and a process is signalled
-through a pidfd, after it has been seen to be kin with the pidfd open. A group must be led by a
-child of this process: numbers such as 0, the group of init and of kernel threads, are refused.
+Nothing else is ever signalled. The leader is reaped last, so its number, which is also the group's,
+cannot belong to another process before that. A process is signalled through a pidfd, and only after
+it was found to belong to the trial while the pidfd was open. A group must be led by a child of this
+process: numbers such as 0, the group of init and of kernel threads, are refused.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def check_leader(leader: int) -> None:
         raise NotOurs(f"process {leader} is not a group leader started here")
 
 
-def is_kin(pid: int, leader: int) -> bool:
-    """Whether it lives and is of the leader's group, or an orphan of it that came here."""
+def is_ours(pid: int, leader: int) -> bool:
+    """Whether it lives and is in the leader's group, or is an orphan that this process adopted."""
     facts = stat_fields(pid)
     if facts is None or pid == leader or facts[1] in "ZX":
         return False
-    # A second lock on the door that check_leader closes: groups 0 and 1 are never anybody's kin.
+    # check_leader refuses groups 0 and 1 already; this refuses them a second time.
     return facts[2] == os.getpid() or (leader > 1 and facts[3] == leader)
 
 
 def living(leader: int) -> list[int]:
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [pid for pid in pids if is_kin(pid, leader)]
+    return [pid for pid in pids if is_ours(pid, leader)]
 
 
 def reap(leader: int) -> None:
@@ -71,13 +71,13 @@ def describe(pid: int) -> str:
 
 
 def kill(pid: int, leader: int) -> None:
-    """SIGKILL for a relative; whoever else has the number meanwhile gets nothing."""
+    """Kills a process of the trial; another process that has its number by now gets no signal."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if is_kin(pid, leader):
+        if is_ours(pid, leader):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         pass
@@ -86,7 +86,7 @@ def kill(pid: int, leader: int) -> None:
 
 
 def end_all(leader: int, grace: float) -> list[str]:
-    """Waits for the leader's kin to end by themselves; ends and names those that do not."""
+    """Waits until the leader's processes have ended; kills those that do not, and names them."""
     check_leader(leader)
     late = [describe(pid) for pid in wait_gone(leader, grace)]
     deadline = time.monotonic() + KILL_TIME
@@ -115,7 +115,7 @@ def exited(process: subprocess.Popen[bytes], timeout: float) -> bool:
 
 
 def ask_for_tracebacks(process: subprocess.Popen[bytes], patience: float) -> None:
-    """SIGABRT, on which faulthandler speaks; then SIGKILL."""
+    """SIGABRT, at which faulthandler prints tracebacks; then SIGKILL."""
     process.send_signal(signal.SIGABRT)
     if not exited(process, patience):
         process.kill()

@@ -1,8 +1,8 @@
-"""A private room for a run: its own /dev/shm, tripwires over the standard package, its orphans.
+"""Isolates a run: a /dev/shm of its own, tripwires over the standard package, its orphans adopted.
 
-With a mount namespace of its own the run sees nobody else's shared memory, and even the real
-interpreter would find the tripwire where its multiprocessing was. Where the system forbids one,
-/dev/shm is compared before and after, and the tripwires inside the shadow remain.
+In a mount namespace of its own the run sees no other program's shared memory, and even the real
+interpreter finds the tripwires in place of its multiprocessing. Where the system forbids such a
+namespace, /dev/shm is compared before and after, and the tripwires in the shadow remain.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
 
 
 def enter_namespace() -> None:
-    """A mount namespace; one's own user namespace around it where that is what it takes."""
+    """Enters a new mount namespace, within a new user namespace where that is necessary."""
     try:
         call("unshare", CLONE_NEWNS)
         return
@@ -44,7 +44,7 @@ def enter_namespace() -> None:
 
 
 def enter() -> str:
-    """Makes the room around this process; returns what it could not do, or an empty string."""
+    """Isolates this process; returns what it could not do, or an empty string."""
     call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         enter_namespace()
@@ -56,7 +56,7 @@ def enter() -> str:
 
 
 def lay_wires(wires: Path, standard: Path) -> None:
-    """Whoever imports the standard package from now on, in whatever interpreter, trips."""
+    """From now on any interpreter that imports the standard package meets a tripwire."""
     mount(str(wires), str(standard), None, MS_BIND)
 
 

@@ -1,9 +1,9 @@
 """Runs tests of one class in a process of their own and says what became of each.
 
-The process leads a group, and orphans of it come to this process (a child subreaper), so that none
-is lost. A process that says nothing for longer than its timeout is asked for its tracebacks
-(SIGABRT, faulthandler) and ended with all its kin. Tests behind one that hung or crashed are run in
-a new process: nothing hides the others.
+The process leads a group, and its orphans become children of this process (a child subreaper), so
+none is lost. When a process reports nothing for longer than its timeout, it is asked for its
+tracebacks (SIGABRT, faulthandler) and ended with its whole group. Tests that follow one that hung
+or crashed run in a new process, so that none goes without a result.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import kin
-import room
+import isolation
+import processes
 from shadow import METHODS, BadShadow, Shadow
 
-GRACE = 5.0  # s until helpers that end with their parent (forkserver, tracker) must have ended
+GRACE = 5.0  # s for helpers that end with their parent (forkserver, tracker) to end
 HELPER_TIME = 300.0  # s for listing the tests and for the self-check
 TAIL = 4000  # characters of output shown of a process that died
 
 
 @dataclass
 class Outcome:
-    """What became of a test (or, named `(class)` and the like, of what surrounds the tests)."""
+    """What became of a test, or, named `(class)` and the like, of what surrounds the tests."""
 
     test: str
     status: str  # passed, failed, skipped
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass
 class Trial:
-    """One process: what it told and how it ended."""
+    """One process: what it reported and how it ended."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     running: str = ""  # the test that had begun and not ended
@@ -53,13 +53,13 @@ class Trial:
 
 
 def clean_environment(tmp: Path) -> dict[str, str]:
-    """This environment without what would steer Python, and with a place for temporary files."""
+    """This environment without variables that steer Python, with a place for temporary files."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return kept | {"TMPDIR": str(tmp)}
 
 
 def list_cases(shadow: Shadow, method: str, modules: list[str]) -> list[tuple[str, str, list[str]]]:
-    """Module, class and tests of all there is; raises RuntimeError with what Python said."""
+    """Module, name and tests of every class; raises RuntimeError with Python's message."""
     with tempfile.TemporaryDirectory(prefix="mpc") as name:
         command: list[str | Path] = [
             shadow.python,
@@ -102,19 +102,19 @@ def answer(command: list[str | Path], folder: Path) -> tuple[int, str, str]:
             command, stdout=output, stderr=errors, env=clean_environment(folder), cwd=folder
         ) as process,
     ):
-        in_time = kin.exited(process, HELPER_TIME)
+        in_time = processes.exited(process, HELPER_TIME)
         if not in_time:
-            kin.ask_for_tracebacks(process, GRACE)
-        kin.end_all(process.pid, GRACE if in_time else 0.0)
+            processes.ask_for_tracebacks(process, GRACE)
+        processes.end_all(process.pid, GRACE if in_time else 0.0)
         process.wait()
     late = "" if in_time else f"no answer within {HELPER_TIME:.0f} s\n"
     return process.returncode, out.read_text(), late + err.read_text()
 
 
 def wait_while_it_talks(process: subprocess.Popen[bytes], events: Path, timeout: float) -> bool:
-    """Waits for the end, without reaping; False when nothing was told for `timeout` seconds."""
+    """Waits for the end, without reaping; False if nothing was reported for `timeout` seconds."""
     size, since = -1, time.monotonic()
-    while not kin.exited(process, min(1.0, timeout)):
+    while not processes.exited(process, min(1.0, timeout)):
         now = events.stat().st_size
         if now != size:
             size, since = now, time.monotonic()
@@ -125,16 +125,16 @@ def wait_while_it_talks(process: subprocess.Popen[bytes], events: Path, timeout:
 
 @contextmanager
 def started(command: list[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process leading a group of its own; it and all its kin are gone afterwards."""
+    """A process that leads a group of its own; after the context the whole group is gone."""
     process = subprocess.Popen(command, process_group=0, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
         if process.returncode is None:
-            if not kin.exited(process, 0.0):
+            if not processes.exited(process, 0.0):
                 process.kill()
-                kin.exited(process, GRACE)
-            kin.end_all(process.pid, 0.0)
+                processes.exited(process, GRACE)
+            processes.end_all(process.pid, 0.0)
             process.wait()
 
 
@@ -175,7 +175,7 @@ def attempt(
     cwd.mkdir()
     events = tmp / "events"
     events.touch()
-    shm = room.shm_names()
+    shm = isolation.shm_names()
     command: list[str | Path] = [
         shadow.python,
         "-m",
@@ -195,11 +195,11 @@ def attempt(
         ):
             in_time = wait_while_it_talks(process, events, timeout)
             if not in_time:
-                kin.ask_for_tracebacks(process, GRACE)
-            trial.left = kin.end_all(process.pid, GRACE if in_time else 0.0)
+                processes.ask_for_tracebacks(process, GRACE)
+            trial.left = processes.end_all(process.pid, GRACE if in_time else 0.0)
             process.wait()
             trial.end = ending(process, in_time, timeout)
-        trial.left += [f"/dev/shm/{name}" for name in sorted(room.shm_names() - shm)]
+        trial.left += [f"/dev/shm/{name}" for name in sorted(isolation.shm_names() - shm)]
         read_events(events, trial)
         return trial
     finally:
@@ -212,7 +212,7 @@ def tail(log: Path) -> str:
 
 
 def unfinished(trial: Trial, tests: list[str], log: Path) -> list[Outcome]:
-    """Outcomes for the tests without one, when the process came to its end or told no start."""
+    """Outcomes for tests that got none, when the process has ended or reported no start."""
     told = {outcome.test for outcome in trial.outcomes}
     rest = [test for test in tests if test not in told]
     skips = [outcome for outcome in trial.whole if outcome.status == "skipped"]
@@ -223,7 +223,7 @@ def unfinished(trial: Trial, tests: list[str], log: Path) -> list[Outcome]:
 
 
 def judge(trial: Trial) -> list[Outcome]:
-    """Outcomes of what is around the tests: fixtures, the end of the process, what it left."""
+    """Outcomes of what surrounds the tests: fixtures, and what the process left behind."""
     found = [outcome for outcome in trial.whole if outcome.status == "failed"]
     if trial.left:
         found.append(Outcome("(left behind)", "failed", "\n".join(trial.left)))
@@ -233,8 +233,11 @@ def judge(trial: Trial) -> list[Outcome]:
 def run_case(
     shadow: Shadow, method: str, case: tuple[str, str], tests: list[str], timeout: float, log: Path
 ) -> tuple[list[Outcome], bool]:
-    """Outcomes of all tests and of what is around them, and whether the suite saw its environment
-    altered. As many processes as it takes."""
+    """Runs the tests, in as many processes as it takes.
+
+    Returns the outcomes of the tests and of what surrounds them, and whether the suite saw its
+    environment altered.
+    """
     log.unlink(missing_ok=True)
     outcomes: list[Outcome] = []
     todo, altered = tests, False
