@@ -120,7 +120,7 @@ static void write_bits(size_t size, char *out, uint64_t bits) {
     }
 }
 
-int scalar_convert(int code, char *out, PyObject *value) {
+int scalar_convert(int code, size_t size, char *out, PyObject *value) {
     if (code == 'd' || code == 'f') {
         return convert_float(code, out, value);
     }
@@ -135,6 +135,6 @@ int scalar_convert(int code, char *out, PyObject *value) {
     if (bits == (unsigned long long)-1 && PyErr_Occurred()) {
         return -1;
     }
-    write_bits(scalar_size(code), out, bits);
+    write_bits(size, out, bits);
     return 0;
 }

@@ -24,8 +24,8 @@ PyObject *scalar_load(int code, const char *at);
  * it. */
 int scalar_load_all(int code, const char *at, Py_ssize_t stride, PyObject *list);
 
-/* Makes a number of a Python object, in private memory, cut to its size as ctypes does. -1 with
- * TypeError: nothing has been written. */
-int scalar_convert(int code, char *out, PyObject *value);
+/* Makes a number of `size` bytes, which are scalar_size(code), of a Python object, in private
+ * memory, cut to its size as ctypes does. -1 with TypeError: nothing has been written. */
+int scalar_convert(int code, size_t size, char *out, PyObject *value);
 
 #endif

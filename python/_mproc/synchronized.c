@@ -179,7 +179,7 @@ static inline PyObject *load_number(struct synchronized *s, const char *at) {
 /* The conversion comes first: it may run Python code. */
 static int store_number(struct synchronized *s, char *at, PyObject *value) {
     union number number;
-    if (scalar_convert(s->code, number.bytes, value) < 0) {
+    if (scalar_convert(s->code, (size_t)s->view.itemsize, number.bytes, value) < 0) {
         return -1;
     }
     if (s->rlock != NULL &&
@@ -372,27 +372,34 @@ static PyObject *array_subscript(PyObject *self, PyObject *key) {
     return enter(s) < 0 ? NULL : leave_with(s, slice_list(s, start, step, n));
 }
 
-/* The numbers of a sequence, converted, one after the other; to be freed. */
+static int convert_all(struct synchronized *s, PyObject *fast, Py_ssize_t n, char *out) {
+    size_t size = (size_t)s->view.itemsize;
+    for (Py_ssize_t i = 0; i < n; i++, out += size) {
+        if (i >= PySequence_Fast_GET_SIZE(fast)) { /* a conversion may change a list */
+            PyErr_SetString(PyExc_ValueError, "the sequence changed while it was read");
+            return -1;
+        }
+        PyObject *item = Py_NewRef(PySequence_Fast_GET_ITEM(fast, i));
+        int r = scalar_convert(s->code, size, out, item);
+        Py_DECREF(item);
+        if (r < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The numbers of a sequence, converted, one after the other; to be freed. NULL with an exception. */
 static char *convert(struct synchronized *s, PyObject *fast) {
     Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
-    char *numbers = PyMem_Malloc((size_t)(n > 0 ? n : 1) * 8);
+    char *numbers = PyMem_New(char, (size_t)n *(size_t)s->view.itemsize);
     if (numbers == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item =
-            i < PySequence_Fast_GET_SIZE(fast) ? PySequence_Fast_GET_ITEM(fast, i) : NULL;
-        Py_XINCREF(item); /* a conversion may change the list */
-        int r = item == NULL ? -1 : scalar_convert(s->code, numbers + i * s->view.itemsize, item);
-        Py_XDECREF(item);
-        if (r < 0) {
-            if (!PyErr_Occurred()) {
-                PyErr_SetString(PyExc_ValueError, "the sequence changed while it was read");
-            }
-            PyMem_Free(numbers);
-            return NULL;
-        }
+    if (convert_all(s, fast, n, numbers) < 0) {
+        PyMem_Free(numbers);
+        return NULL;
     }
     return numbers;
 }
