@@ -36,6 +36,7 @@ int codec_encode(struct module_state *state, PyObject *object, struct message *m
     int r = encode_plain(object, m);
     if (r == MSGPACK_NOT_PLAIN) {
         message_clear(m);
+        message_init(m);
         r = encode_pickle(state, object, m);
     }
     if (r < 0) {

@@ -152,5 +152,4 @@ void message_clear(struct message *m) {
     if (m->buffer != m->inline_buffer) {
         PyMem_Free(m->buffer);
     }
-    message_init(m);
 }

@@ -64,7 +64,7 @@ int message_reserve(struct message *message, size_t more);
  * message. 0, or -1 with MemoryError. */
 int message_finish(struct message *message, size_t skip);
 
-/* Frees what a message holds, which is empty then. */
+/* Frees what a message holds; it is none until message_init() is called again. */
 void message_clear(struct message *message);
 
 #endif
