@@ -159,7 +159,52 @@ static PyObject *job_fail_all(PyObject *self, PyObject *error) {
     Py_RETURN_NONE;
 }
 
+static void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk) {
+    job->left = parts;
+    job->chunk = chunk;
+}
+
+/* _begin(parts, chunksize, values): for books that are kept in Python. */
+static PyObject *job_begin_python(PyObject *self, PyObject *args) {
+    struct job *job = (struct job *)self;
+    Py_ssize_t parts, chunk;
+    PyObject *values;
+    if (!PyArg_ParseTuple(args, "nnO:_begin", &parts, &chunk, &values)) {
+        return NULL;
+    }
+    job_begin(job, parts, chunk);
+    Py_INCREF(values);
+    Py_XSETREF(job->value, values);
+    if (parts <= 0 && job_finish(job) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* _book(part, value) */
+static PyObject *job_book_python(PyObject *self, PyObject *args) {
+    Py_ssize_t part;
+    PyObject *value;
+    if (!PyArg_ParseTuple(args, "nO:_book", &part, &value) ||
+        job_book((struct job *)self, part, value) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* _book_failure(error) */
+static PyObject *job_book_failure(PyObject *self, PyObject *error) {
+    return job_fail((struct job *)self, error) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyMethodDef job_methods[] = {
+    {"_begin", job_begin_python, METH_VARARGS,
+     "_begin(parts, chunksize, values)\n--\n\n"
+     "Expect so many parts; values: the list of a map, or None."},
+    {"_book", job_book_python, METH_VARARGS,
+     "_book(part, value)\n--\n\nBook the result of a part: a list of values, if it is a map's."},
+    {"_book_failure", job_book_failure, METH_O,
+     "_book_failure(error)\n--\n\nBook the failure of one part."},
     {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
     {"_announce", job_finished, METH_NOARGS, "Called when a watched job has become ready."},
     {"_fail", job_fail_all, METH_O, "Fails the whole job with an exception, unless it is ready."},
@@ -342,11 +387,6 @@ static int queue_task(PyObject *self, int kind, const struct function *function,
         error_raise(r);
     }
     return r == 0 ? 0 : -1;
-}
-
-static void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk) {
-    job->left = parts;
-    job->chunk = chunk;
 }
 
 /* submit(job, function message, named, arguments) */

@@ -10,6 +10,7 @@ A worker that dies fails the one task it had, with WorkerDiedError, and is repla
 
 from __future__ import annotations
 
+import errno
 import os
 from _thread import allocate_lock as _allocate_lock
 from itertools import islice as _islice
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     _Callback = Callable[[Any], object] | None
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "ThreadPool"]
 
 INIT = "INIT"
 RUN = "RUN"
@@ -706,6 +707,51 @@ class Pool(Engine):
         kind = type(self)
         name = f"{kind.__module__}.{kind.__qualname__}"
         return f"<{name} state={self._state} pool_size={len(self._pool)}>"
+
+
+class ThreadPool(Pool):
+    """A pool whose workers are threads: functions, arguments and results need not be picklable.
+
+    terminate() does not wait for tasks that run, since nothing can end a thread; join() does.
+    """
+
+    _wrap_exception = False
+
+    @staticmethod
+    def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> Any:
+        """Make a worker's thread, which has the interface of a process."""
+        from .dummy import Process
+
+        return Process(*args, **kwds)
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        super().__init__(processes, initializer, initargs)
+
+    def _make_tasks(self, seats: int) -> Any:
+        from ._pool.threads import ThreadTasks
+
+        return ThreadTasks(seats)
+
+    def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
+        return function, True  # threads share it
+
+    def _start_worker(self, seat: int) -> Any:
+        try:
+            return super()._start_worker(seat)
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None  # there may be room later
+
+    def _worker_ended(self, seat: int, old: Any, had_task: bool) -> None:
+        if self._died_again(False, 0 if self._tasks.served(seat) else 1):
+            self._break(WorkerDiedError(old.name, self._owner, 1, None))
+
+    def _end_workers(self) -> None:
+        self._tasks.drop_waiting()
 
 
 def _terminate(reference: Callable[[], Pool | None]) -> None:

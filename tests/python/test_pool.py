@@ -1,5 +1,6 @@
 """Pool and AsyncResult: what is asked is answered, whatever happens to the workers."""
 
+import errno
 import functools
 import gc
 import itertools
@@ -495,6 +496,219 @@ def test_an_error_callback_hears_of_a_death(ctx):
         )
         assert done.wait(LONG)
     assert type(heard[0]) is WorkerDiedError
+
+
+# ---- nobody waits
+
+
+def put_kept(value):
+    errands.state[0].put(value)
+
+
+def die_softly():
+    os._exit(1)
+
+
+def test_queued_tasks_are_run_though_workers_die_and_nobody_waits(ctx):
+    with ctx.Pool(2, keep_queue, (queue := ctx.Queue(),)) as pool:
+        for _ in range(2):
+            pool.apply_async(die_softly)
+        for n in range(10):
+            pool.apply_async(put_kept, (n,))
+        assert sorted(queue.get(timeout=LONG) for _ in range(10)) == list(range(10))
+
+
+@pytest.mark.parametrize("start", ["imap", "imap_unordered"])
+@pytest.mark.parametrize("kind", [list, iter])
+def test_an_imap_runs_to_its_end_though_nobody_takes_its_results(ctx, start, kind):
+    with ctx.Pool(2, keep_queue, (queue := ctx.Queue(),)) as pool:
+        results = getattr(pool, start)(put_kept, kind(range(300)))
+        assert sorted(queue.get(timeout=LONG) for _ in range(300)) == list(range(300))
+        assert list(results) == [None] * 300
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_an_imap_goes_on_when_nobody_takes_more(fork, monkeypatch, kind):
+    monkeypatch.setattr(pool_module, "GAP", 0.01)
+    with fork.Pool(2, keep_queue, (queue := fork.Queue(),)) as pool:
+        results = pool.imap(put_kept, kind(range(300)))
+        next(results)
+        assert sorted(queue.get(timeout=LONG) for _ in range(300)) == list(range(300))
+
+
+@pytest.mark.parametrize("start", ["imap", "imap_unordered"])
+def test_an_imap_with_a_buffersize_never_goes_further(fork, monkeypatch, start):
+    monkeypatch.setattr(pool_module, "NOBODY", 0)
+    monkeypatch.setattr(pool_module, "GAP", 0)
+    pulled = []
+    with fork.Pool(2) as pool:
+        items = (pulled.append(n) or n for n in range(100))
+        results = getattr(pool, start)(errands.square, items, buffersize=5)
+        for taken in range(1, 20):
+            next(results)
+            assert wait_until(lambda: pool._tasks.open == 0)
+            pool.apply(errands.square, (2,))
+            assert len(pulled) <= taken + 5
+        pool.close()
+        pool.join()
+        assert len(list(results)) == 81
+
+
+def test_buffersize_must_be_positive(fork):
+    with fork.Pool(1) as pool, pytest.raises(ValueError, match="buffersize"):
+        pool.imap(errands.square, [1], buffersize=0)
+
+
+def test_an_iterable_may_wait_for_results(fork):
+    """A crawler's: what is to be done next depends on what has come."""
+    to_do, go = [1, 2, 3], threading.Event()
+
+    def items():
+        while to_do:
+            yield to_do.pop()
+            go.wait(LONG)
+
+    with fork.Pool(1) as pool:
+        got = []
+        for result in pool.imap(errands.square, items()):
+            got.append(result)
+            go.set()
+        assert got == [9, 4, 1]
+
+
+def test_next_has_a_timeout_also_when_the_iterable_takes_its_time(fork):
+    go = threading.Event()
+    with fork.Pool(1) as pool:
+        results = pool.imap(errands.square, iter(go.wait, True))
+        with pytest.raises(mproc.TimeoutError):
+            results.next(timeout=0.02)
+        go.set()
+        with pytest.raises(StopIteration):
+            results.next(timeout=LONG)
+
+
+def test_callbacks_come_one_after_the_other_and_may_rest_between(fork, monkeypatch):
+    monkeypatch.setattr(engine, "REST", 0)
+    with fork.Pool(1) as pool:
+        for n in range(3):
+            called = threading.Event()
+            pool.apply_async(errands.square, (n,), callback=lambda _, e=called: e.set())
+            assert called.wait(LONG)
+            assert wait_until(lambda: pool._helper is None)
+
+
+def refuse_to_start(monkeypatch, times, error):
+    """Have workers not be started so many times; return the list of the times that are left."""
+    start, left = pool_module.Pool._start_worker, list(range(times))
+
+    def start_or_not(self, seat):
+        if left:
+            left.pop()
+            raise error
+        return start(self, seat)
+
+    monkeypatch.setattr(pool_module.Pool, "_start_worker", start_or_not)
+    return left
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_later(fork, monkeypatch):
+    with fork.Pool(1) as pool:
+        left = refuse_to_start(monkeypatch, 3, OSError(errno.EMFILE, "no descriptors"))
+        assert isinstance(caught(pool.apply_async(errands.kill_self)), WorkerDiedError)
+        assert pool.apply_async(errands.square, (3,)).get(LONG) == 9
+        assert not left
+
+
+def test_workers_that_can_never_be_replaced(fork, monkeypatch):
+    monkeypatch.setattr(engine, "RESTART", 0.05)
+    with fork.Pool(1) as pool:
+        refuse_to_start(monkeypatch, 10**6, OSError(errno.EMFILE, "no descriptors"))
+        assert isinstance(caught(pool.apply_async(errands.kill_self)), WorkerDiedError)
+        with pytest.raises(OSError, match="no descriptors"):
+            pool.apply_async(errands.square, (3,)).get(LONG)
+
+
+def test_a_worker_cannot_be_replaced_for_another_reason(fork, monkeypatch):
+    with fork.Pool(1) as pool:
+        refuse_to_start(monkeypatch, 10**6, RuntimeError("not any more"))
+        results = [pool.apply_async(errands.kill_self), pool.apply_async(errands.square, (3,))]
+        assert isinstance(caught(results[0]), WorkerDiedError)
+        with pytest.raises(RuntimeError, match="not any more"):
+            results[1].get(LONG)
+        with pytest.raises(ValueError, match="not running"):
+            pool.apply(errands.square, (3,))
+
+
+def caught(result):
+    with pytest.raises(Exception) as info:  # it is looked at afterwards
+        result.get(LONG)
+    return info.value
+
+
+def test_no_helper_can_be_started(fork, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with fork.Pool(1) as pool:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert pool.apply_async(errands.square, (2,)).get(LONG) == 4
+        assert list(pool.imap(errands.square, iter(range(300)))) == [n * n for n in range(300)]
+
+
+def test_a_death_is_noticed_while_results_of_others_come(fork):
+    with fork.Pool(2) as pool:
+        over = threading.Event()
+
+        def keep_busy():
+            while not over.is_set():
+                for result in [pool.apply_async(errands.square, (2,)) for _ in range(100)]:
+                    result._watched = False
+
+        thread = threading.Thread(target=keep_busy)
+        thread.start()
+        try:
+            assert isinstance(caught(pool.apply_async(errands.kill_self)), WorkerDiedError)
+        finally:
+            over.set()
+            thread.join()
+
+
+def give_connection(n):
+    reader, writer = mproc.Pipe(duplex=False)
+    writer.send(n)
+    return reader
+
+
+def test_results_that_need_their_worker_are_read_before_it_ends(ctx):
+    pool = ctx.Pool(2)
+    results = [pool.apply_async(give_connection, (n,)) for n in range(10)]
+    pool.close()
+    pool.join()
+    for n, result in enumerate(results):
+        with result.get(0) as connection:
+            assert connection.recv() == n
+
+
+def test_a_closed_pool_lets_its_workers_go_though_nobody_joins_it(fork):
+    pool = fork.Pool(2)
+    result = pool.apply_async(errands.square, (2,))
+    pool.close()
+    assert wait_until(lambda: all(process.exitcode == 0 for process in pool._pool), LONG)
+    assert result.get(0) == 4
+    pool.join()
+
+
+class Exits:
+    """Exits whoever unpickles it."""
+
+    def __reduce__(self):
+        return errands.exit_softly, (3,)
+
+
+def test_a_result_that_exits_as_it_is_unpickled(fork):
+    with fork.Pool(1) as pool:
+        assert isinstance(caught(pool.apply_async(Exits)), MaybeEncodingError)
+        assert pool.apply(errands.square, (2,)) == 4
 
 
 # ---- initializers
@@ -1037,8 +1251,10 @@ def test_imap_unordered_gives_each_result_once(pool, chunksize):
     assert sorted(results) == [n * n for n in range(200)]
 
 
-def test_imap_reads_only_what_it_needs(pool):
+def test_imap_reads_only_what_it_needs(pool, monkeypatch):
     """The standard library pulls tens of thousands of items before the first result is taken."""
+    monkeypatch.setattr(pool_module, "NOBODY", LONG)
+    monkeypatch.setattr(pool_module, "GAP", LONG)
     pulled = []
     results = pool.imap(errands.square, (pulled.append(n) or n for n in range(100_000)))
     assert next(results) == 0

@@ -64,6 +64,8 @@ PATIENCE = 5.0  # seconds that a worker has for ending when asked, before it is 
 DEATHS = 16  # workers that may die one after the other without having done anything
 RESTART = 30.0  # seconds for which there may be no worker at all because none can be started
 
+_NOTHING = object()
+
 
 class Engine:
     """The books, the workers, and the helper of a pool."""
@@ -74,7 +76,7 @@ class Engine:
     def _set_up(self, seats: int) -> None:
         self._owner = _getpid()
         self._tasks = self._make_tasks(seats)
-        self._last_function: tuple[object, bytes, bool] = (None, b"", False)
+        self._last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
         self._pool: list[Any] = []
         self._vacant: set[int] = set()
         self._ending = False  # who ends the workers does not want their deaths to be noticed
@@ -210,7 +212,7 @@ class Engine:
         if known is not function:
             message = _mproc.dumps(function)
             named = _is_a_name(function)
-            self._last_function = (function if named else None, message, named)
+            self._last_function = (function if named else _NOTHING, message, named)
         return message, named
 
     # -- collecting results

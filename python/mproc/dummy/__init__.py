@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from ..pool import ThreadPool
+
 __all__ = [
     "Barrier",
     "BoundedSemaphore",
@@ -38,6 +40,7 @@ __all__ = [
     "Lock",
     "Manager",
     "Pipe",
+    "Pool",
     "Process",
     "Queue",
     "RLock",
@@ -135,6 +138,17 @@ class Value:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}({self._typecode!r}, {self.value!r})>"
+
+
+def Pool(
+    processes: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+) -> ThreadPool:
+    """Return a pool of threads."""
+    from ..pool import ThreadPool
+
+    return ThreadPool(processes, initializer, initargs)
 
 
 def Manager() -> Any:

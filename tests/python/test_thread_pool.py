@@ -1,0 +1,210 @@
+"""ThreadPool and dummy.Pool: Pool's interface on threads, which share everything."""
+
+import gc
+import threading
+import time
+import weakref
+
+import errands
+import pytest
+from conftest import wait_until
+
+import mproc
+from mproc import dummy
+from mproc import pool as pool_module
+from mproc._pool import engine
+from mproc.pool import Pool, ThreadPool, WorkerDiedError
+
+LONG = 60  # seconds that no wait takes: after them something is wrong
+
+
+@pytest.fixture
+def pool():
+    with ThreadPool(2) as pool:
+        yield pool
+    pool.join()
+
+
+def test_kinds(pool):
+    assert isinstance(pool, Pool)
+    assert "ThreadPool" in pool_module.__all__
+    assert repr(pool) == "<mproc.pool.ThreadPool state=RUN pool_size=2>"
+    with dummy.Pool(1) as other:
+        assert type(other) is ThreadPool
+        assert other.apply(abs, (-1,)) == 1
+    other.join()
+
+
+def test_calls(pool):
+    assert pool.apply(lambda x, y=1: x + y, (1,), {"y": 2}) == 3
+    assert pool.map(lambda x: -x, range(10)) == [-n for n in range(10)]
+    assert pool.map(lambda x: -x, range(10), chunksize=3) == [-n for n in range(10)]
+    assert pool.map(lambda x: -x, []) == []
+    assert pool.starmap(pow, [(2, 3), (3, 2)]) == [8, 9]
+    assert pool.starmap_async(pow, [(2, 3)]).get(LONG) == [8]
+    assert pool.map_async(abs, [-1]).get(LONG) == [1]
+    assert list(pool.imap(abs, range(-200, 0))) == list(range(200, 0, -1))
+    assert sorted(pool.imap_unordered(abs, iter(range(-9, 0)), 2)) == list(range(1, 10))
+
+
+def test_arguments_and_results_are_the_same_objects(pool):
+    thing = object()
+    assert pool.apply(lambda x: x, (thing,)) is thing
+    assert pool.map(lambda x: x, [thing]) == [thing]
+
+
+def test_it_runs_in_other_threads(pool):
+    names = pool.map(lambda _: threading.current_thread(), range(4))
+    assert threading.main_thread() not in names
+    assert all(thread.daemon for thread in names)
+
+
+def test_errors(pool):
+    with pytest.raises(ZeroDivisionError) as caught:
+        pool.apply(errands.fail)
+    assert caught.value.__cause__ is None
+    with pytest.raises(IndexError):
+        pool.map(lambda n: [0][n], range(3), chunksize=1)
+    with pytest.raises(TypeError):
+        pool.apply(None)
+    results = pool.imap(errands.square, iter([1, "x"]))
+    assert next(results) == 1
+    with pytest.raises(TypeError):
+        next(results)
+
+
+@pytest.mark.parametrize("errand", [errands.exit_softly, errands.interrupt])
+def test_what_would_end_a_thread_is_the_callers(pool, errand):
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        pool.apply(errand, (1,) if errand is errands.exit_softly else ())
+    assert pool.apply(abs, (-1,)) == 1
+
+
+def test_callbacks(pool):
+    got, done = [], threading.Event()
+    pool.apply_async(abs, (-1,), callback=lambda x: (got.append(x), done.set()))
+    assert done.wait(LONG)
+    done.clear()
+    pool.map_async(errands.fail, [1], error_callback=lambda x: (got.append(x), done.set()))
+    assert done.wait(LONG)
+    assert got[0] == 1
+    assert type(got[1]) is ZeroDivisionError
+
+
+def test_nobody_waits(pool):
+    done = []
+    results = pool.imap(done.append, range(300))
+    assert wait_until(lambda: len(done) == 300, LONG)
+    assert list(results) == [None] * 300
+
+
+def test_a_timeout(pool):
+    go = threading.Event()
+    result = pool.apply_async(go.wait)
+    with pytest.raises(mproc.TimeoutError):
+        result.get(0.02)
+    assert not result.ready()
+    go.set()
+    assert result.get(LONG) is True
+    assert result.successful()
+
+
+def test_initializer():
+    local = threading.local()
+    with ThreadPool(2, lambda x: setattr(local, "x", x), (7,)) as pool:
+        assert pool.map(lambda _: local.x, range(8)) == [7] * 8
+    pool.join()
+
+
+def test_an_initializer_that_fails(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with ThreadPool(1, errands.fail) as pool:
+        with pytest.raises(WorkerDiedError):
+            pool.apply(abs, (-1,))
+        with pytest.raises(ValueError, match="not running"):
+            pool.apply(abs, (-1,))
+    pool.join()
+    assert {args.exc_type for args in told} == {ZeroDivisionError}
+    assert len(told) <= engine.DEATHS + 2
+
+
+def test_no_thread_can_be_started(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(OSError, match="can't start new thread"):
+        ThreadPool(1)
+
+
+def test_close_does_what_waits():
+    pool, done = ThreadPool(2), []
+    for n in range(20):
+        pool.apply_async(lambda n=n: done.append(n))
+    pool.close()
+    pool.join()
+    assert sorted(done) == list(range(20))
+    with pytest.raises(ValueError, match="not running"):
+        pool.apply(abs, (1,))
+
+
+def test_terminate_does_not_wait_for_a_task():
+    go, begun = threading.Event(), threading.Event()
+    pool = ThreadPool(1)
+    running = pool.apply_async(lambda: (begun.set(), go.wait()))
+    waiting = pool.apply_async(abs, (1,))
+    assert begun.wait(LONG)
+    pool.terminate()
+    for result in (running, waiting):
+        with pytest.raises(mproc.ProcessError):
+            result.get(LONG)
+    go.set()
+    pool.join()
+
+
+def test_one_that_nobody_holds():
+    with pytest.warns(ResourceWarning, match="unclosed running"):
+        pool = ThreadPool(2)
+        pool.map(abs, [1])
+        pool.me, reference = pool, weakref.ref(pool)
+        del pool
+        gc.collect()
+    assert reference() is None
+
+
+def test_threads_share_one_pool(pool):
+    got = {}
+
+    def use(number):
+        got[number] = pool.map(lambda n: n + number, range(100), chunksize=1)
+
+    threads = [threading.Thread(target=use, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {n: list(range(n, n + 100)) for n in range(5)}
+
+
+def test_a_forked_child_has_no_use_for_it(pool):
+    def use():
+        with pytest.raises(ValueError, match="belongs to process"):
+            pool.apply(abs, (1,))
+
+    child = mproc.get_context("fork").Process(target=use)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    child.close()
+
+
+def test_too_few():
+    with pytest.raises(ValueError, match="at least 1"):
+        ThreadPool(0)
+
+
+def test_tasks_are_spread(pool):
+    barrier = threading.Barrier(2)
+    assert sorted(pool.map(lambda _: barrier.wait(LONG), range(2), chunksize=1)) == [0, 1]
+    assert pool.map(time.sleep, [0, 0]) == [None, None]
