@@ -3,18 +3,19 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Three processes. The *laboratory* goes through the table and the kill points. For each point it
- * forks a *survivor*, which makes a fresh world and the object, then forks the *victim*, traces it
- * through the window (trace.c), kills it, checks, uses and destroys the object, and compares what is
- * in use with what was before. A survivor that fails, dies or hangs is one failed kill point; the
- * laboratory says which, where the victim stood, and goes on.
+ * There are three processes. The *laboratory* goes through the table and the kill points. For each point
+ * it forks a *survivor*. The survivor makes a fresh fixture and the object, forks the *victim*, traces
+ * it through the window (trace.c) and kills it. Then it checks, uses and destroys the object, and
+ * compares what is in use with what was in use before. A survivor that fails, dies or hangs is one failed
+ * kill point: the laboratory prints which, prints where the victim was, and goes on.
  *
  * Shared state: one anonymous mapping, `board`. The laboratory writes what is to be done before it
- * forks the survivor; the survivor writes the rest, and is read after its end.
+ * forks the survivor. The survivor writes the rest, which the laboratory reads after the survivor's end.
  *
- * The victim's end is noticed in three ways in turn, since each is another path through the code under
- * test: reap and check first, then use; use first, so that the user of the object has to notice; reap
- * while the victim is still a zombie. With --all each point is run in all three.
+ * The survivor notices the victim's end in one of three ways, for each is another path through the code
+ * under test: it reaps and checks first and then uses the object; or it uses the object first, so that
+ * the code of the object has to notice; or it reaps while the victim is still a zombie. The ways take
+ * turns. With --all each point is run in all three.
  */
 #include "crash.h"
 
@@ -38,21 +39,21 @@
 #include <unistd.h>
 
 #define ROOM 65536
-#define SAMPLE 1000 /* points of an operation that is too long to be killed everywhere */
-#define ALWAYS 3000 /* up to so many instructions it is killed everywhere */
-#define ENOUGH 5    /* failed points, after which an operation is given up */
+#define SAMPLE 1000 /* points of an operation that is too long for all of them */
+#define ALWAYS 3000 /* an operation of up to so many instructions is killed at each */
+#define ENOUGH 5    /* failed points after which an operation is given up */
 #define WAYS 3
 
 enum way { REAP_FIRST, USE_FIRST, ZOMBIE };
 
-enum deed {
+enum mode {
     RECORD,    /* step to the end, record, let the victim exit */
     KILL,      /* run to the point, kill */
     KILL_NAIVE /* the same without breakpoints */
 };
 
 struct board {
-    enum deed deed;
+    enum mode mode;
     enum way way;
     uint32_t point;
     uint64_t rip;
@@ -66,7 +67,7 @@ struct board {
 };
 
 static struct board *board;
-static const struct crash_world *world;
+static const struct crash_fixture *fixture;
 static bool all_points;
 static long one_point = -1;
 static uint64_t seed;
@@ -207,26 +208,26 @@ static bool end_victim(const struct crash_op *op, void *object, struct tracee *v
     victim->meanwhile = op->meanwhile;
     victim->arg = object;
     board->phase = "stepping through the operation";
-    if (board->deed == RECORD) {
+    if (board->mode == RECORD) {
         end = trace_record(victim, &board->trace);
         board->recorded = end == TRACE_HERE;
     } else {
-        end = trace_run(victim, &board->trace, board->point, board->deed == KILL_NAIVE);
+        end = trace_run(victim, &board->trace, board->point, board->mode == KILL_NAIVE);
     }
     if (end == TRACE_GONE) {
         crash_fail(__FILE__, __LINE__, "the victim ended by itself, wait status %#x",
                    (unsigned)victim->status);
     }
     board->returned =
-        board->deed == RECORD || board->point == board->trace.count || end == TRACE_STRAY;
-    if (board->deed == RECORD && end == TRACE_HERE) {
+        board->mode == RECORD || board->point == board->trace.count || end == TRACE_STRAY;
+    if (board->mode == RECORD && end == TRACE_HERE) {
         trace_release(victim);
         return true;
     }
     kill_victim(victim);
     if (end == TRACE_STRAY) {
         board->strayed = true;
-        return board->deed == KILL_NAIVE;
+        return board->mode == KILL_NAIVE;
     }
     return true;
 }
@@ -251,14 +252,14 @@ static void notice(const struct crash_op *op, void *object, pid_t pid) {
     collect_victim(op, pid, board->way == ZOMBIE ? WNOWAIT : 0);
     if (board->way != USE_FIRST) {
         board->phase = "reaping and checking";
-        world->reap();
-        world->check();
+        fixture->reap();
+        fixture->check();
     }
     board->phase = "verifying and using the object";
     op->verify(object);
     board->phase = "reaping and checking after use";
-    world->reap();
-    world->check();
+    fixture->reap();
+    fixture->check();
     if (board->way == ZOMBIE && !op->newborn) {
         collect(pid, 0);
     }
@@ -266,7 +267,7 @@ static void notice(const struct crash_op *op, void *object, pid_t pid) {
 
 static void compare_levels(uint64_t before, const char *words, int files) {
     char now[256];
-    if (world->level(now, sizeof now) != before) {
+    if (fixture->level(now, sizeof now) != before) {
         crash_fail(__FILE__, __LINE__, "left over: %s before, %s after", words, now);
     }
     crash_equal(open_files(), files);
@@ -278,11 +279,11 @@ static _Noreturn void survive(const struct crash_op *op) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     board->phase = "setting up";
-    world->open(arg_count, arg_values);
-    uint64_t before = world->level(words, sizeof words);
+    fixture->open(arg_count, arg_values);
+    uint64_t before = fixture->level(words, sizeof words);
     int files = open_files();
     void *object = op->setup();
-    world->check();
+    fixture->check();
     struct tracee victim = {.pid = make_victim(op, object)};
     if (!end_victim(op, object, &victim)) {
         exit(0);
@@ -291,8 +292,8 @@ static _Noreturn void survive(const struct crash_op *op) {
     board->phase = "tearing down";
     op->teardown(object);
     crash_orphans();
-    world->reap();
-    world->check();
+    fixture->reap();
+    fixture->check();
     compare_levels(before, words, files);
     board->phase = "exiting";
     exit(0);
@@ -303,7 +304,7 @@ static _Noreturn void survive(const struct crash_op *op) {
 /* Waits for a survivor. False: it hung and was killed. A hundred thousand single steps take a second, or
  * twenty where many others run. */
 static bool patient_wait(pid_t pid, int *status) {
-    int patience = patience_ms + (board->deed == KILL_NAIVE ? (int)(board->point / 5) : 0);
+    int patience = patience_ms + (board->mode == KILL_NAIVE ? (int)(board->point / 5) : 0);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd ready = {.fd = pidfd, .events = POLLIN};
     int r = 0;
@@ -320,9 +321,9 @@ static bool patient_wait(pid_t pid, int *status) {
 }
 
 /* One survivor. True: all was well, or the victim strayed. */
-static bool try_once(const struct crash_op *op, enum deed deed, uint32_t point, enum way way) {
+static bool try_once(const struct crash_op *op, enum mode mode, uint32_t point, enum way way) {
     int status = 0;
-    board->deed = deed;
+    board->mode = mode;
     board->way = way;
     board->point = point;
     board->rip = 0;
@@ -509,12 +510,12 @@ void crash_patience(int milliseconds) {
     patience_ms = milliseconds;
 }
 
-size_t crash_run(const struct crash_world *around, const struct crash_op *ops, size_t n) {
+size_t crash_run(const struct crash_fixture *around, const struct crash_op *ops, size_t n) {
     size_t failed = 0;
     if (board == NULL) {
         make_board();
     }
-    world = around;
+    fixture = around;
     for (size_t i = 0; i < n; i++) {
         failed += !run_op(&ops[i]);
     }
@@ -558,7 +559,7 @@ static bool parse(int argc, char **argv, char ***names) {
     return true;
 }
 
-int crash_main(const struct crash_world *around, const struct crash_op *ops, size_t n, int argc,
+int crash_main(const struct crash_fixture *around, const struct crash_op *ops, size_t n, int argc,
                char **argv) {
     char **names;
     size_t passed = 0;

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * docs/crash.md tells the method. A test is a table of operations. Each of their functions runs either
- * in the *victim* (the process that is killed) or in the *survivor* (its parent, which also is the
- * tracer); every kill point has a survivor and a world of its own.
+ * docs/crash.md explains the method. A test is a table of operations. Each function of an operation runs
+ * either in the *victim* (the process that is killed) or in the *survivor* (its parent and tracer).
+ * Every kill point has a survivor and a fixture of its own.
  */
 #ifndef CRASH_H
 #define CRASH_H
@@ -20,50 +20,51 @@ struct crash_op {
     void *(*setup)(void);      /* survivor: makes what the operation works on */
     void (*prepare)(void *);   /* victim, before the window; may be NULL */
     void (*operate)(void *);   /* victim: the window */
-    void (*meanwhile)(void *); /* survivor: when the victim is about to sleep first; may be NULL */
-    void (*verify)(void *);    /* survivor: is the object whole, and does it go on working? */
+    void (*meanwhile)(void *); /* survivor: when the victim first goes to sleep; may be NULL */
+    void (*verify)(void *);    /* survivor: is the object whole, and does it still work? */
     void (*teardown)(void *);  /* survivor: afterwards nothing is left */
-    unsigned sample; /* about so many points unless all are asked for; 0: as docs/crash.md says */
-    bool newborn;    /* the process that operate() makes is the victim, from its first
-                                   instruction to its crash_newborn_done() */
-    bool marked;     /* its window begins at a mark: it sees CRASH_MARK in its environment */
+    unsigned sample;           /* about how many points, unless --all; 0: as docs/crash.md says */
+    /* The victim is the process that operate() makes: the window is from its first instruction to its
+     * crash_newborn_done(). */
+    bool newborn;
+    bool marked; /* the newborn's window begins at a mark: it sees CRASH_MARK in its environment */
 };
 
-/* What surrounds an operation; all run in the survivor. */
-struct crash_world {
-    void (*open)(int argc, char **argv);       /* before anything else */
+/* What is set up around an operation; all of these run in the survivor. */
+struct crash_fixture {
+    void (*open)(int argc, char **argv);       /* the first thing that is called */
     void (*reap)(void);                        /* notices the victim's death */
-    void (*check)(void);                       /* verifies the invariants that hold at any time */
-    uint64_t (*level)(char *out, size_t size); /* sums up what is in use, and words it */
+    void (*check)(void);                       /* verifies invariants that always hold */
+    uint64_t (*level)(char *out, size_t size); /* what is in use: a sum, and in words */
 };
 
 /* Runs the table; returns the exit code of the program. Last line: N passed, N failed. */
-int crash_main(const struct crash_world *world, const struct crash_op *ops, size_t n, int argc,
+int crash_main(const struct crash_fixture *fixture, const struct crash_op *ops, size_t n, int argc,
                char **argv);
 
-/* The same without command line and without a closing line, for tests of the laboratory itself:
- * returns how many operations failed. */
-size_t crash_run(const struct crash_world *world, const struct crash_op *ops, size_t n);
-/* A survivor that takes longer hangs: 20,000 unless told. */
+/* The same without a command line and without the last line, for tests of the laboratory itself.
+ * Returns how many operations failed. */
+size_t crash_run(const struct crash_fixture *fixture, const struct crash_op *ops, size_t n);
+/* A survivor that takes longer than this hangs; the default is 20,000. */
 void crash_patience(int milliseconds);
 
 /* ---- for the functions of an operation */
 
-/* Was the window passed to its end before the kill? Then what it did must have happened. */
+/* Whether the victim was killed after the end of the window; then the effect must be there. */
 bool crash_returned(void);
 
-/* Zero-filled memory that survivor and victim share, outside of the world: 64 KiB. */
+/* 64 KiB of zero-filled memory that survivor and victim share, outside of the fixture. */
 void *crash_room(void);
 
-/* Newborn operations: the newborn's window ends here. */
+/* The window of a newborn victim ends where it calls this. */
 void crash_newborn_done(void);
 
-/* Forks a process that helps (survivor only); it is killed with the survivor at the latest. */
+/* Forks a helper of the survivor; it is killed with the survivor at the latest. */
 pid_t crash_helper(void (*run)(void *), void *arg);
-/* Waits until the helper has ended; anything but exit code 0 fails the operation. */
+/* Waits until the helper has ended; any exit code but 0 fails the operation. */
 void crash_helper_join(pid_t helper);
 
-/* Waits for all processes that the victim left behind. */
+/* Waits for the end of all processes that the victim left behind. */
 void crash_orphans(void);
 
 /* Fails the kill point and ends the survivor. */

@@ -7,7 +7,7 @@
  * the array is told of a dead holder.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

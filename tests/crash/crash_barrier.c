@@ -7,7 +7,7 @@
  * barrier, reset, works as ever.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * `turn` is what is waited for. Whenever the victim died, who waits for the turn gets it.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * Inside the library allocation is a transfer into a word of the arena. So after the kill either the
  * word holds a block or the block is free, and the number of blocks in use says which, to the byte.
  */
-#include "world.h"
+#include "fixture.h"
 
 #include <stdlib.h>
 #include <string.h>

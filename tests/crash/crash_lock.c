@@ -8,7 +8,7 @@
  * last one, the change is committed already.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  * addresses are those of the parent, since the laboratory switches their randomisation off.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

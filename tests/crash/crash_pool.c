@@ -6,7 +6,7 @@
  * A worker that dies fails at most the one task that it had, is replaced, and the pool goes on. An
  * owner that dies leaves nothing behind: no worker, no byte.
  */
-#include "world.h"
+#include "fixture.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * swapped one is seen.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

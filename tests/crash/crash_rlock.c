@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -54,7 +54,7 @@ static uint64_t level_toy(char *out, size_t size) {
     return toy->blocks;
 }
 
-static const struct crash_world world = {open_toy, roll_back, check_toy, level_toy};
+static const struct crash_fixture fixture = {open_toy, roll_back, check_toy, level_toy};
 
 static void *get_toy(void) {
     return toy;
@@ -262,14 +262,14 @@ static const struct crash_op hanging[] = {
 
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
 
-static const struct crash_world hanging_world = {open_toy, check_toy, check_toy, level_toy};
+static const struct crash_fixture hanging_fixture = {open_toy, check_toy, check_toy, level_toy};
 
 int main(void) {
-    size_t wrong = crash_run(&world, good, COUNT(good));
+    size_t wrong = crash_run(&fixture, good, COUNT(good));
     printf("now operations that have to fail:\n");
-    wrong += COUNT(bad) - crash_run(&world, bad, COUNT(bad));
+    wrong += COUNT(bad) - crash_run(&fixture, bad, COUNT(bad));
     crash_patience(500);
-    wrong += COUNT(hanging) - crash_run(&hanging_world, hanging, COUNT(hanging));
+    wrong += COUNT(hanging) - crash_run(&hanging_fixture, hanging, COUNT(hanging));
     size_t all = COUNT(good) + COUNT(bad) + COUNT(hanging);
     printf("%zu passed, %zu failed\n", all - wrong, wrong);
     return wrong != 0;

@@ -6,7 +6,7 @@
  * A semaphore has lost a permit or has not; a bounded one has all of the dead victim's back.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

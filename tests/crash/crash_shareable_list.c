@@ -7,7 +7,7 @@
  * writer is not stuck.
  */
 #define _GNU_SOURCE
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -8,7 +8,7 @@
  * more than before is one registered name.
  */
 #define _GNU_SOURCE
-#include "world.h"
+#include "fixture.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -111,7 +111,7 @@ static mode_t own_mode(void) {
     return S_IRUSR | S_IWUSR | ((unsigned)getpid() & 077);
 }
 
-/* How many segments of this world there are; all have their size. */
+/* How many segments with made-up names this family has; all have their size. */
 static unsigned find_made_up(char name[48]) {
     char path[300];
     struct stat st;

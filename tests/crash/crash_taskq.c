@@ -7,7 +7,7 @@
  * the results. The owner's books must say which.
  */
 #include "../c/made.h"
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,24 +3,24 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each of the crew does one deed after the other, chosen at random: something with a lock, a condition, a
- * queue, ... The boss takes part where somebody has to (it sets the event, gives turns and permits, runs
- * a pool), kills one of the crew every few milliseconds, and puts another in its place. Some seconds
- * it kills nobody: then each of the crew has to get on. Whoever does not is a hang, and the boss prints
- * who waits for what and who holds it. In the end
+ * Each child does one operation after the other, chosen at random: something with a lock, a condition, a
+ * queue and so on. The supervisor does what the children wait for: it sets the event, gives turns and
+ * permits, and runs a pool. It kills a child every few milliseconds and starts another one in its place.
+ * Every few seconds it stops killing until each child has finished further operations. A child that does
+ * not hangs; then the supervisor prints what each child is at and who holds which lock. In the end
  *
- *   what is guarded is whole: two words under a lock with an undo record are always equal; two under a
- *       lock without one differ only for the heir of who died between its stores, who is told, and of one
- *       dead holder one heir at most is told;
- *   nothing is lost but in the hands of the dead: what was added, put, given and released is there, or
- *       was got, or is in the balance of a deed that was cut short, one for each killed;
- *   all permits of the bounded semaphore are back, every object passes its check, and when all are
- *       dropped nothing is in use that was not before.
+ *   guarded words are consistent: two words under a lock with an undo record are always equal. Two words
+ *       under a lock without one differ only when their last holder died between its two stores. The
+ *       next holder is told of that death, and of one death at most one holder is told;
+ *   nothing is lost except in the hands of killed children: what was added, put, given and released is
+ *       there, or was taken, or belongs to an operation that a kill interrupted, one for each kill;
+ *   all permits of the bounded semaphore are back, every object passes its check, and when all objects
+ *       are dropped, nothing is in use that was not in use before.
  *
- * A deed's effects are noted in the doer's record in the arena: `meant` before, `done` after.
+ * A child notes the effects of its operations in its record in the arena: `meant` before, `done` after.
  */
 #include "../c/made.h"
-#include "boss.h"
+#include "supervisor.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -29,45 +29,45 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CREW 8
+#define CHILDREN 8
 #define BOUND 3
 #define NUMBERS 40
 #define QUEUE 4096
-#define FEW 64      /* messages in the queue, from where on they are rather got than put */
-#define FEW_TURNS 2 /* so that most have to wait for theirs */
-#define SOON 20     /* seconds; nobody waits so long unless it is stuck */
-#define CALM 4      /* seconds from one calm to the next */
-#define NAP 12000   /* us between two kills, at most */
+#define FEW 64              /* with more messages in the queue, children get instead of put */
+#define FEW_TURNS 2         /* turns given ahead; so few that most children wait for theirs */
+#define SOON 20             /* seconds; a wait that takes longer is stuck */
+#define PROGRESS_INTERVAL 4 /* seconds from one pause in the killing to the next */
+#define KILL_INTERVAL 12000 /* us between two kills, at most */
 #define PARTIES 2
-#define SHARED 4096 /* bytes of the named segment */
+#define SEGMENT_SIZE 4096 /* bytes of the named segment */
 
 enum finding { GOOD = 0, STUCK = 10, UNEQUAL, TOLD_TWICE, ODD_RESULT, FINDINGS };
 
-/* What is counted of a deed. */
+/* Effects of operations that are counted. */
 enum count { ADDED, PUT, GOT, PERMITS, GIVEN, TAKEN, SHM_ADDED, COUNTS };
 
 struct record {
-    uint64_t deed; /* index in `deeds`, which it is at */
-    uint64_t beat; /* deeds done */
+    uint64_t operation; /* the one it is at, an index in `operations` */
+    uint64_t finished;  /* how many operations it has finished */
     uint64_t meant[COUNTS];
     uint64_t done[COUNTS];
 };
 
-#define SERIALS 200000 /* members of a family, one after the other */
+#define SERIALS 200000 /* how many members the family may have, one after the other */
 
-/* Two words that only the holder of a lock changes, and who of its holders died. */
+/* Two words that only the holder of a lock changes, and what its holders were told of deaths. */
 struct pair {
     uint64_t a, b;
-    uint64_t mended; /* how often an heir found them different */
-    uint64_t heirs;
-    unsigned char told[SERIALS];
+    uint64_t repaired;  /* how often a holder that was told of a death found them different */
+    uint64_t takeovers; /* how often a holder was told of a death */
+    unsigned char told[SERIALS]; /* by serial of the dead member: how often a holder was told */
 };
 
-/* In the arena; made by the boss. */
-struct world {
+/* In the arena; made by the supervisor. */
+struct shared {
     mproc_lock *undoing;
     uint64_t equal[2];
-    uint64_t heirs;
+    uint64_t takeovers;
     mproc_lock *lock;
     struct pair pair;
     mproc_rlock *rlock;
@@ -84,78 +84,78 @@ struct world {
     mproc_array *value;
     mproc_queue *queue;
     uint64_t stop;
-    struct record record[CREW];
+    struct record record[CHILDREN];
 };
 
-struct mate {
+struct child {
     pid_t pid;
     bool killed;
 };
 
-static struct world *world;
-static struct mate crew[CREW];
+static struct shared *shared;
+static struct child children[CHILDREN];
 static mproc_pool *pool;
 static mproc_shm *segment;
-static uint64_t kills, deeds_done, released, tasks, tasks_died, given_by_boss;
-static uint64_t meant[COUNTS], done[COUNTS]; /* of those who have ended */
+static uint64_t kills, operations_done, released, tasks, tasks_died, given_by_supervisor;
+static uint64_t meant[COUNTS], done[COUNTS]; /* of children that have ended */
 
-/* ---------------------------------------------------------------- the crew */
+/* ---------------------------------------------------------------- the children */
 
 static struct record *mine;
 static unsigned seat;
 
-static _Noreturn void find(enum finding finding) {
+static _Noreturn void fail(enum finding finding) {
     _exit((int)finding);
 }
 
-/* What a call says to the crew. */
+/* Ends the child if a call had another result than 0. */
 static void expect(int r) {
     if (r == -ETIMEDOUT) {
-        find(STUCK);
+        fail(STUCK);
     }
     if (r != 0) {
         fprintf(stderr, "soak: %s\n", mproc_strerror(r));
-        find(ODD_RESULT);
+        fail(ODD_RESULT);
     }
 }
 
-static void means(enum count what) {
-    boss_store(&mine->meant[what], mine->meant[what] + 1);
+static void begins(enum count what) {
+    supervisor_store(&mine->meant[what], mine->meant[what] + 1);
 }
 
 static void has_done(enum count what) {
-    boss_store(&mine->done[what], mine->done[what] + 1);
+    supervisor_store(&mine->done[what], mine->done[what] + 1);
 }
 
 static void takes_back(enum count what) {
-    boss_store(&mine->meant[what], mine->meant[what] - 1);
+    supervisor_store(&mine->meant[what], mine->meant[what] - 1);
 }
 
 static void set(uint64_t *word, uint64_t value) {
     *(volatile uint64_t *)word = value;
 }
 
-/* Long enough for somebody to be killed here, but not often. */
+/* Now and then waits long enough for a child to be killed here. */
 static void linger(void) {
-    if (boss_random_below(8) == 0) {
+    if (supervisor_random_below(8) == 0) {
         usleep(100);
     }
 }
 
-/* Under the lock. `told`: the last holder died, it was `dead`. */
-static void look_at(struct pair *pair, bool told, uint64_t dead) {
+/* Called under the lock. `told`: the last holder, with the serial `dead`, died. */
+static void check_pair(struct pair *pair, bool told, uint64_t dead) {
     if (told) {
         if (dead >= SERIALS || pair->told[dead]++ != 0) {
-            find(TOLD_TWICE);
+            fail(TOLD_TWICE);
         }
-        pair->heirs++;
+        pair->takeovers++;
         if (pair->a == pair->b + 1) {
-            pair->mended++;
+            pair->repaired++;
             pair->b = pair->a;
         }
     }
     if (pair->a != pair->b) {
-        find(UNEQUAL);
+        fail(UNEQUAL);
     }
 }
 
@@ -166,51 +166,51 @@ static void change(struct pair *pair) {
     linger();
 }
 
-static void deed_lock(void) {
+static void do_lock(void) {
     mproc_lock_holder dead = {0};
-    int r = mproc_lock_acquire(world->lock, SOON * MPROC_SEC);
+    int r = mproc_lock_acquire(shared->lock, SOON * MPROC_SEC);
     if (r == -EOWNERDEAD) {
-        mproc_lock_dead_owner(world->lock, &dead);
+        mproc_lock_dead_owner(shared->lock, &dead);
     }
     expect(r == -EOWNERDEAD ? 0 : r);
-    look_at(&world->pair, r != 0, dead.serial);
-    change(&world->pair);
-    expect(mproc_lock_release(world->lock));
+    check_pair(&shared->pair, r != 0, dead.serial);
+    change(&shared->pair);
+    expect(mproc_lock_release(shared->lock));
 }
 
-static void deed_undo(void) {
-    int r = mproc_lock_acquire(world->undoing, SOON * MPROC_SEC);
+static void do_undo(void) {
+    int r = mproc_lock_acquire(shared->undoing, SOON * MPROC_SEC);
     expect(r == -EOWNERDEAD ? 0 : r);
-    world->heirs += r != 0;
-    if (world->equal[0] != world->equal[1]) {
-        find(UNEQUAL);
+    shared->takeovers += r != 0;
+    if (shared->equal[0] != shared->equal[1]) {
+        fail(UNEQUAL);
     }
     for (int i = 0; i < 2; i++) {
-        expect(mproc_lock_save(world->undoing, &world->equal[i]));
-        set(&world->equal[i], world->equal[i] + 1);
+        expect(mproc_lock_save(shared->undoing, &shared->equal[i]));
+        set(&shared->equal[i], shared->equal[i] + 1);
         linger();
     }
-    expect(mproc_lock_release(world->undoing));
+    expect(mproc_lock_release(shared->undoing));
 }
 
-static void deed_rlock(void) {
+static void do_rlock(void) {
     mproc_lock_holder dead = {0};
-    int r = mproc_rlock_acquire(world->rlock, SOON * MPROC_SEC);
+    int r = mproc_rlock_acquire(shared->rlock, SOON * MPROC_SEC);
     if (r == -EOWNERDEAD) {
-        mproc_rlock_dead_owner(world->rlock, &dead);
+        mproc_rlock_dead_owner(shared->rlock, &dead);
     }
     expect(r == -EOWNERDEAD ? 0 : r);
-    look_at(&world->rpair, r != 0, dead.serial);
-    expect(mproc_rlock_acquire(world->rlock, 0));
-    change(&world->rpair);
-    expect(mproc_rlock_release(world->rlock));
-    expect(mproc_rlock_release(world->rlock));
+    check_pair(&shared->rpair, r != 0, dead.serial);
+    expect(mproc_rlock_acquire(shared->rlock, 0));
+    change(&shared->rpair);
+    expect(mproc_rlock_release(shared->rlock));
+    expect(mproc_rlock_release(shared->rlock));
 }
 
-/* The boss gives permits now and then, so most of these waits are in vain. */
-static void deed_semaphore(void) {
-    means(PERMITS);
-    int r = mproc_semaphore_acquire(world->semaphore, 2 * MPROC_MSEC);
+/* The supervisor gives permits only now and then, so most of these waits time out. */
+static void do_semaphore(void) {
+    begins(PERMITS);
+    int r = mproc_semaphore_acquire(shared->semaphore, 2 * MPROC_MSEC);
     if (r == -ETIMEDOUT) {
         takes_back(PERMITS);
         return;
@@ -219,116 +219,116 @@ static void deed_semaphore(void) {
     has_done(PERMITS);
 }
 
-/* Who dies with a permit gives it back. */
-static void deed_bsemaphore(void) {
-    expect(mproc_bsemaphore_acquire(world->bsemaphore, SOON * MPROC_SEC));
+/* The permit of a holder that dies comes back by itself. */
+static void do_bsemaphore(void) {
+    expect(mproc_bsemaphore_acquire(shared->bsemaphore, SOON * MPROC_SEC));
     linger();
-    expect(mproc_bsemaphore_release(world->bsemaphore));
+    expect(mproc_bsemaphore_release(shared->bsemaphore));
 }
 
 static void enter_turns(void) {
-    int r = mproc_rlock_acquire(world->turns, SOON * MPROC_SEC);
+    int r = mproc_rlock_acquire(shared->turns, SOON * MPROC_SEC);
     expect(r == -EOWNERDEAD ? 0 : r);
 }
 
-static void deed_give_turn(void) {
-    means(GIVEN);
+static void do_give_turn(void) {
+    begins(GIVEN);
     enter_turns();
-    bool wanted = world->given - world->taken < FEW_TURNS;
+    bool wanted = shared->given - shared->taken < FEW_TURNS;
     if (wanted) {
-        set(&world->given, world->given + 1);
-        mproc_condition_notify(world->condition, 1);
+        set(&shared->given, shared->given + 1);
+        mproc_condition_notify(shared->condition, 1);
     }
-    expect(mproc_rlock_release(world->turns));
+    expect(mproc_rlock_release(shared->turns));
     (wanted ? has_done : takes_back)(GIVEN);
 }
 
-/* The boss gives turns all the time, and notifies all in the end. */
-static void deed_take_turn(void) {
-    means(TAKEN);
+/* The supervisor gives turns all the time, and in the end notifies all waiters. */
+static void do_take_turn(void) {
+    begins(TAKEN);
     enter_turns();
-    while (world->given == world->taken && !boss_load(&world->stop)) {
-        int r = mproc_condition_wait(world->condition, world->turns, SOON * MPROC_SEC);
+    while (shared->given == shared->taken && !supervisor_load(&shared->stop)) {
+        int r = mproc_condition_wait(shared->condition, shared->turns, SOON * MPROC_SEC);
         expect(r == -EOWNERDEAD ? 0 : r);
     }
-    bool mine_now = world->given != world->taken;
+    bool mine_now = shared->given != shared->taken;
     if (mine_now) {
-        set(&world->taken, world->taken + 1);
+        set(&shared->taken, shared->taken + 1);
     }
-    expect(mproc_rlock_release(world->turns));
+    expect(mproc_rlock_release(shared->turns));
     (mine_now ? has_done : takes_back)(TAKEN);
 }
 
-static void deed_event(void) {
-    expect(mproc_event_wait(world->event, SOON * MPROC_SEC));
+static void do_event(void) {
+    expect(mproc_event_wait(shared->event, SOON * MPROC_SEC));
 }
 
-/* Whose time passes breaks the barrier; whoever finds it broken resets it. */
-static void deed_barrier(void) {
-    int r = mproc_barrier_wait(world->barrier, 5 * MPROC_MSEC, NULL);
+/* A child whose timeout expires breaks the barrier, and a child that finds it broken resets it. */
+static void do_barrier(void) {
+    int r = mproc_barrier_wait(shared->barrier, 5 * MPROC_MSEC, NULL);
     if (r == MPROC_EBROKEN) {
-        mproc_barrier_reset(world->barrier);
+        mproc_barrier_reset(shared->barrier);
         return;
     }
     expect(r);
-    boss_add(&world->passed, 1);
+    supervisor_add(&shared->passed, 1);
 }
 
-/* All numbers are equal, but after a death in the middle of a write. */
-static void deed_array(void) {
+/* All numbers are equal, except after a death in the middle of a write. */
+static void do_array(void) {
     int64_t numbers[NUMBERS];
-    mproc_rlock *lock = mproc_array_lock(world->array);
+    mproc_rlock *lock = mproc_array_lock(shared->array);
     int r = mproc_rlock_acquire(lock, SOON * MPROC_SEC);
     expect(r == -EOWNERDEAD ? 0 : r);
-    expect(mproc_array_read(world->array, 0, NUMBERS, numbers));
+    expect(mproc_array_read(shared->array, 0, NUMBERS, numbers));
     for (int i = 1; i < NUMBERS; i++) {
         int64_t behind = numbers[0] - numbers[i];
         if (behind != 0 && !(r == -EOWNERDEAD && (behind == 1 || behind == -1))) {
-            find(UNEQUAL);
+            fail(UNEQUAL);
         }
     }
     for (int i = NUMBERS - 1; i >= 0; i--) {
         numbers[i] = numbers[0] + 1;
     }
-    expect(mproc_array_write(world->array, 0, NUMBERS / 2, numbers));
+    expect(mproc_array_write(shared->array, 0, NUMBERS / 2, numbers));
     linger();
-    expect(mproc_array_write(world->array, NUMBERS / 2, NUMBERS - NUMBERS / 2, numbers));
+    expect(mproc_array_write(shared->array, NUMBERS / 2, NUMBERS - NUMBERS / 2, numbers));
     expect(mproc_rlock_release(lock));
 }
 
-static void deed_add(void) {
-    means(ADDED);
-    expect(mproc_array_add(world->value, 0, 1, NULL));
+static void do_add(void) {
+    begins(ADDED);
+    expect(mproc_array_add(shared->value, 0, 1, NULL));
     has_done(ADDED);
 }
 
-/* `value.value = …` under its own lock: who reads and then writes is not disturbed. */
-static void deed_value(void) {
+/* `value.value = …` under its own lock: nobody writes between the read and the write. */
+static void do_value(void) {
     int64_t number;
-    mproc_rlock *lock = mproc_array_lock(world->value);
+    mproc_rlock *lock = mproc_array_lock(shared->value);
     int r = mproc_rlock_acquire(lock, SOON * MPROC_SEC);
     expect(r == -EOWNERDEAD ? 0 : r);
-    expect(mproc_array_get(world->value, 1, &number));
+    expect(mproc_array_get(shared->value, 1, &number));
     number++;
-    expect(mproc_array_set(world->value, 1, &number));
-    expect(mproc_array_set(world->value, 2, &number));
+    expect(mproc_array_set(shared->value, 1, &number));
+    expect(mproc_array_set(shared->value, 2, &number));
     expect(mproc_rlock_release(lock));
 }
 
-static void deed_put(void) {
+static void do_put(void) {
     char text[300];
-    size_t size = 8 + boss_random_below(sizeof text - 8);
+    size_t size = 8 + supervisor_random_below(sizeof text - 8);
     memset(text, (int)(size & 0x7f), size);
-    means(PUT);
-    expect(mproc_queue_put(world->queue, text, size, SOON * MPROC_SEC));
+    begins(PUT);
+    expect(mproc_queue_put(shared->queue, text, size, SOON * MPROC_SEC));
     has_done(PUT);
 }
 
-static void deed_get(void) {
+static void do_get(void) {
     char room[100];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    means(GOT);
-    int r = mproc_queue_get(world->queue, &message, MPROC_MSEC);
+    begins(GOT);
+    int r = mproc_queue_get(shared->queue, &message, MPROC_MSEC);
     if (r == -ETIMEDOUT) {
         takes_back(GOT);
         return;
@@ -337,38 +337,38 @@ static void deed_get(void) {
     has_done(GOT);
     for (size_t i = 0; i < message.size; i++) {
         if (((char *)message.data)[i] != (char)(message.size & 0x7f)) {
-            find(UNEQUAL);
+            fail(UNEQUAL);
         }
     }
     mproc_message_drop(&message);
 }
 
-static void deed_queue(void) {
-    (mproc_queue_count(world->queue) > FEW ? deed_get : deed_put)();
+static void do_queue(void) {
+    (mproc_queue_count(shared->queue) > FEW ? do_get : do_put)();
 }
 
-static void deed_segment(void) {
+static void do_segment(void) {
     char name[64];
     mproc_shm *shm;
     void *data;
-    boss_name(name, "all");
+    supervisor_name(name, "all");
     expect(mproc_shm_open(&shm, name));
     expect(mproc_shm_data(shm, &data));
-    means(SHM_ADDED);
+    begins(SHM_ADDED);
     expect(mproc_atomic_add(MPROC_UINT64, data, 1, NULL));
     has_done(SHM_ADDED);
     mproc_shm_drop(shm);
 }
 
-/* A name of its own, which a killed one has left to its successor. */
-static void deed_own_segment(void) {
+/* A segment with the name of this child's place. A killed predecessor may have left it behind. */
+static void do_own_segment(void) {
     char name[64], suffix[8] = {(char)('0' + seat)};
     mproc_shm *shm;
-    boss_name(name, suffix);
-    int r = mproc_shm_create(&shm, name, SHARED, NULL);
+    supervisor_name(name, suffix);
+    int r = mproc_shm_create(&shm, name, SEGMENT_SIZE, NULL);
     if (r == -EEXIST) {
         expect(mproc_shm_unlink(name));
-        r = mproc_shm_create(&shm, name, SHARED, NULL);
+        r = mproc_shm_create(&shm, name, SEGMENT_SIZE, NULL);
     }
     expect(r);
     mproc_shm_drop(shm);
@@ -389,64 +389,64 @@ static void *made(unsigned kind) {
     }
 }
 
-static void deed_make(void) {
-    void *object = made((unsigned)boss_random_below(9));
+static void do_make(void) {
+    void *object = made((unsigned)supervisor_random_below(9));
     if (object == NULL) {
-        find(ODD_RESULT);
+        fail(ODD_RESULT);
     }
     mproc_drop(object);
 }
 
-static const struct deed {
+static const struct operation {
     const char *name;
-    void (*act)(void);
-} deeds[] = {
-    {"lock", deed_lock},
-    {"lock with undo record", deed_undo},
-    {"rlock", deed_rlock},
-    {"semaphore", deed_semaphore},
-    {"bsemaphore", deed_bsemaphore},
-    {"condition, giving a turn", deed_give_turn},
-    {"condition, waiting for a turn", deed_take_turn},
-    {"event", deed_event},
-    {"barrier", deed_barrier},
-    {"array", deed_array},
-    {"value, atomic", deed_add},
-    {"value, locked", deed_value},
-    {"queue", deed_queue},
-    {"segment", deed_segment},
-    {"segment of its own", deed_own_segment},
-    {"making and dropping", deed_make},
+    void (*run)(void);
+} operations[] = {
+    {"lock", do_lock},
+    {"lock with undo record", do_undo},
+    {"rlock", do_rlock},
+    {"semaphore", do_semaphore},
+    {"bsemaphore", do_bsemaphore},
+    {"condition, giving a turn", do_give_turn},
+    {"condition, waiting for a turn", do_take_turn},
+    {"event", do_event},
+    {"barrier", do_barrier},
+    {"array", do_array},
+    {"value, atomic", do_add},
+    {"value, locked", do_value},
+    {"queue", do_queue},
+    {"segment", do_segment},
+    {"segment of its own", do_own_segment},
+    {"making and dropping", do_make},
 };
 
-#define DEEDS (sizeof deeds / sizeof deeds[0])
+#define OPERATIONS (sizeof operations / sizeof operations[0])
 
-static _Noreturn void live(void) {
-    while (!boss_load(&world->stop)) {
-        uint64_t deed = boss_random_below(DEEDS);
-        boss_store(&mine->deed, deed);
+static _Noreturn void child_main(void) {
+    while (!supervisor_load(&shared->stop)) {
+        uint64_t operation = supervisor_random_below(OPERATIONS);
+        supervisor_store(&mine->operation, operation);
         for (int i = 0; i < 10; i++) {
-            deeds[deed].act();
-            boss_store(&mine->beat, mine->beat + 1);
+            operations[operation].run();
+            supervisor_store(&mine->finished, mine->finished + 1);
         }
     }
     _exit(GOOD);
 }
 
-/* ---------------------------------------------------------------- boss: the crew */
+/* ---------------------------------------------------------------- supervisor: the children */
 
-static void hire(unsigned i) {
-    memset(&world->record[i], 0, sizeof world->record[i]);
-    crew[i].killed = false;
-    uint64_t luck = boss_random_below(1000);
-    crew[i].pid = boss_fork();
-    if (crew[i].pid == 0) {
+static void start_child(unsigned i) {
+    memset(&shared->record[i], 0, sizeof shared->record[i]);
+    children[i].killed = false;
+    uint64_t skipped = supervisor_random_below(1000);
+    children[i].pid = supervisor_fork();
+    if (children[i].pid == 0) {
         seat = i;
-        mine = &world->record[i];
-        while (luck-- > 0) { /* else all of them would do the same */
-            (void)boss_random_below(2);
+        mine = &shared->record[i];
+        while (skipped-- > 0) { /* else all children would draw the same numbers */
+            (void)supervisor_random_below(2);
         }
-        live();
+        child_main();
     }
 }
 
@@ -460,80 +460,81 @@ static void print_rlock(const char *what, const mproc_rlock *lock) {
     print_owner(what, &owner);
 }
 
-/* Who is at what, and who has what. Nothing is called that might wait itself. */
+/* Prints what each child is at and who holds which lock. Calls nothing that might wait. */
 static void print_waits(void) {
     mproc_lock_holder owner;
-    for (unsigned i = 0; i < CREW; i++) {
+    for (unsigned i = 0; i < CHILDREN; i++) {
         char place[64];
-        boss_where(crew[i].pid, place);
-        printf("soak:   process %d at %s, %llu deeds done, in %s\n", (int)crew[i].pid,
-               deeds[world->record[i].deed].name, (unsigned long long)world->record[i].beat, place);
+        supervisor_where(children[i].pid, place);
+        printf("soak:   process %d at %s, %llu operations done, in %s\n", (int)children[i].pid,
+               operations[shared->record[i].operation].name,
+               (unsigned long long)shared->record[i].finished, place);
     }
-    mproc_lock_owner(world->lock, &owner);
+    mproc_lock_owner(shared->lock, &owner);
     print_owner("lock", &owner);
-    mproc_lock_owner(world->undoing, &owner);
+    mproc_lock_owner(shared->undoing, &owner);
     print_owner("lock with undo record", &owner);
-    print_rlock("rlock", world->rlock);
-    print_rlock("turns", world->turns);
-    print_rlock("array", mproc_array_lock(world->array));
-    print_rlock("value", mproc_array_lock(world->value));
+    print_rlock("rlock", shared->rlock);
+    print_rlock("turns", shared->turns);
+    print_rlock("array", mproc_array_lock(shared->array));
+    print_rlock("value", mproc_array_lock(shared->value));
     printf("soak:   %llu turns given, %llu taken; %u permits; event %d; %u at the barrier; %llu "
            "messages\n",
-           (unsigned long long)world->given, (unsigned long long)world->taken,
-           mproc_semaphore_value(world->semaphore), mproc_event_is_set(world->event),
-           mproc_barrier_waiting(world->barrier),
-           (unsigned long long)mproc_queue_count(world->queue));
+           (unsigned long long)shared->given, (unsigned long long)shared->taken,
+           mproc_semaphore_value(shared->semaphore), mproc_event_is_set(shared->event),
+           mproc_barrier_waiting(shared->barrier),
+           (unsigned long long)mproc_queue_count(shared->queue));
 }
 
-static void add_up(const struct record *record) {
-    deeds_done += record->beat;
+static void add_record(const struct record *record) {
+    operations_done += record->finished;
     for (int i = 0; i < COUNTS; i++) {
         meant[i] += record->meant[i];
         done[i] += record->done[i];
     }
 }
 
-/* Collects an ended one's status and judges it. */
-static void bury(unsigned i) {
+/* Waits for the end of a child; fails unless the child ended as it had to. */
+static void collect_child(unsigned i) {
     static const char *const words[] = {"waited in vain", "found unequal words",
                                         "was told twice of one death", "got an odd result"};
-    int status = boss_collect(crew[i].pid);
-    bool by_us = crew[i].killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    int status = supervisor_collect(children[i].pid);
+    bool by_us = children[i].killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     if (!by_us && status != 0) {
         print_waits();
-        boss_fail("process %d, at %s, %s (wait status %#x)", (int)crew[i].pid,
-                  deeds[world->record[i].deed].name,
-                  code >= STUCK && code < FINDINGS ? words[code - STUCK] : "ended by itself",
-                  (unsigned)status);
+        supervisor_fail("process %d, at %s, %s (wait status %#x)", (int)children[i].pid,
+                        operations[shared->record[i].operation].name,
+                        code >= STUCK && code < FINDINGS ? words[code - STUCK] : "ended by itself",
+                        (unsigned)status);
     }
     kills += by_us;
-    add_up(&world->record[i]);
-    /* The others have to notice by themselves that half of the dead are dead. */
-    if (boss_random_below(2) == 0) {
+    add_record(&shared->record[i]);
+    /* Half of the deaths are left to the other children, which have to notice them by themselves. */
+    if (supervisor_random_below(2) == 0) {
         mproc_reap();
     }
 }
 
 static void kill_one(void) {
-    unsigned i = (unsigned)boss_random_below(CREW);
-    crew[i].killed = true;
-    kill(crew[i].pid, SIGKILL);
-    bury(i);
-    hire(i);
+    unsigned i = (unsigned)supervisor_random_below(CHILDREN);
+    children[i].killed = true;
+    kill(children[i].pid, SIGKILL);
+    collect_child(i);
+    start_child(i);
 }
 
-/* Nobody ends by itself before it is told to. */
-static void look_after(void) {
-    for (unsigned i = 0; i < CREW; i++) {
-        if (boss_ended(crew[i].pid)) {
-            bury(i);
-            hire(i);
+/* Collects children that ended by themselves, which none should before it is told to. */
+static void replace_ended(void) {
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        if (supervisor_ended(children[i].pid)) {
+            collect_child(i);
+            start_child(i);
         }
     }
 }
 
-/* ---------------------------------------------------------------- boss: its part */
+/* ---------------------------------------------------------------- supervisor: what children wait for */
 
 static int square(const void *in, size_t size, mproc_result *result) {
     int64_t n;
@@ -541,12 +542,12 @@ static int square(const void *in, size_t size, mproc_result *result) {
         return -EINVAL;
     }
     memcpy(&n, in, sizeof n);
-    usleep(500); /* so that some are killed in the middle of it */
+    usleep(500); /* so that some workers are killed in the middle of a task */
     n *= n;
     return mproc_result_write(result, &n, sizeof n);
 }
 
-/* One task; now and then a worker is killed, perhaps the one that has it. */
+/* Runs one task. Now and then kills a worker, which may be the one that has the task. */
 static void run_task(void) {
     int64_t n = (int64_t)tasks++, result;
     mproc_task *task;
@@ -554,20 +555,20 @@ static void run_task(void) {
     const void *data;
     size_t size;
     pid_t workers[2];
-    boss_require(mproc_pool_submit(pool, square, &n, sizeof n, NULL, &task), "submit");
-    if (boss_random_below(4) == 0 && mproc_pool_workers(pool, workers, 2) > 0) {
+    supervisor_require(mproc_pool_submit(pool, square, &n, sizeof n, NULL, &task), "submit");
+    if (supervisor_random_below(4) == 0 && mproc_pool_workers(pool, workers, 2) > 0) {
         kill(workers[0], SIGKILL);
     }
-    boss_require(mproc_task_wait(task, SOON * MPROC_SEC), "waiting for a task");
+    supervisor_require(mproc_task_wait(task, SOON * MPROC_SEC), "waiting for a task");
     if (mproc_task_result(task, &data, &size) == 0) {
         memcpy(&result, data, sizeof result);
         if (size != sizeof result || result != n * n) {
-            boss_fail("the square of %lld is %lld", (long long)n, (long long)result);
+            supervisor_fail("the square of %lld is %lld", (long long)n, (long long)result);
         }
     } else {
         mproc_task_failure(task, &error);
         if (error.code != MPROC_EDIED) {
-            boss_fail("a task failed: %s", mproc_strerror(error.code));
+            supervisor_fail("a task failed: %s", mproc_strerror(error.code));
         }
         tasks_died++;
     }
@@ -575,76 +576,77 @@ static void run_task(void) {
 }
 
 static void hold_turns(void) {
-    int r = mproc_rlock_acquire(world->turns, SOON * MPROC_SEC);
+    int r = mproc_rlock_acquire(shared->turns, SOON * MPROC_SEC);
     if (r != 0 && r != -EOWNERDEAD) {
         print_waits();
-        boss_fail("the boss waits for the turns: %s", mproc_strerror(r));
+        supervisor_fail("the supervisor waits for the turns: %s", mproc_strerror(r));
     }
 }
 
 static void give_turns(void) {
     hold_turns();
-    while (world->given - world->taken < FEW_TURNS) {
-        set(&world->given, world->given + 1);
-        given_by_boss++;
-        mproc_condition_notify(world->condition, 1);
+    while (shared->given - shared->taken < FEW_TURNS) {
+        set(&shared->given, shared->given + 1);
+        given_by_supervisor++;
+        mproc_condition_notify(shared->condition, 1);
     }
-    mproc_rlock_release(world->turns);
+    mproc_rlock_release(shared->turns);
 }
 
-/* What the crew needs to go on. */
+/* Gives the children what they wait for. */
 static void take_part(void) {
-    mproc_event_set(world->event);
-    mproc_event_clear(world->event);
+    mproc_event_set(shared->event);
+    mproc_event_clear(shared->event);
     give_turns();
-    boss_require(mproc_semaphore_release(world->semaphore), "releasing a permit");
+    supervisor_require(mproc_semaphore_release(shared->semaphore), "releasing a permit");
     released++;
 }
 
 static void check_everything(void) {
-    boss_check(mproc_arena_check(why, sizeof why));
-    boss_check(mproc_member_check(why, sizeof why));
-    boss_check(mproc_lock_check(world->lock, why, sizeof why));
-    boss_check(mproc_lock_check(world->undoing, why, sizeof why));
-    boss_check(mproc_rlock_check(world->rlock, why, sizeof why));
-    boss_check(mproc_rlock_check(world->turns, why, sizeof why));
-    boss_check(mproc_semaphore_check(world->semaphore, why, sizeof why));
-    boss_check(mproc_bsemaphore_check(world->bsemaphore, why, sizeof why));
-    boss_check(mproc_condition_check(world->condition, why, sizeof why));
-    boss_check(mproc_event_check(world->event, why, sizeof why));
-    boss_check(mproc_barrier_check(world->barrier, why, sizeof why));
-    boss_check(mproc_array_check(world->array, why, sizeof why));
-    boss_check(mproc_array_check(world->value, why, sizeof why));
-    boss_check(mproc_queue_check(world->queue, why, sizeof why));
-    boss_check(mproc_pool_check(pool, why, sizeof why));
-    boss_check(mproc_shm_check(why, sizeof why));
+    supervisor_check(mproc_arena_check(why, sizeof why));
+    supervisor_check(mproc_member_check(why, sizeof why));
+    supervisor_check(mproc_lock_check(shared->lock, why, sizeof why));
+    supervisor_check(mproc_lock_check(shared->undoing, why, sizeof why));
+    supervisor_check(mproc_rlock_check(shared->rlock, why, sizeof why));
+    supervisor_check(mproc_rlock_check(shared->turns, why, sizeof why));
+    supervisor_check(mproc_semaphore_check(shared->semaphore, why, sizeof why));
+    supervisor_check(mproc_bsemaphore_check(shared->bsemaphore, why, sizeof why));
+    supervisor_check(mproc_condition_check(shared->condition, why, sizeof why));
+    supervisor_check(mproc_event_check(shared->event, why, sizeof why));
+    supervisor_check(mproc_barrier_check(shared->barrier, why, sizeof why));
+    supervisor_check(mproc_array_check(shared->array, why, sizeof why));
+    supervisor_check(mproc_array_check(shared->value, why, sizeof why));
+    supervisor_check(mproc_queue_check(shared->queue, why, sizeof why));
+    supervisor_check(mproc_pool_check(pool, why, sizeof why));
+    supervisor_check(mproc_shm_check(why, sizeof why));
 }
 
-/* Nobody is killed until each of the crew has done something more. */
-static void be_calm(void) {
-    uint64_t beat[CREW];
-    double began = boss_elapsed();
-    for (unsigned i = 0; i < CREW; i++) {
-        beat[i] = boss_load(&world->record[i].beat);
+/* Waits, without killing, until each child has finished further operations. */
+static void wait_for_progress(void) {
+    uint64_t finished[CHILDREN];
+    double began = supervisor_elapsed();
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        finished[i] = supervisor_load(&shared->record[i].finished);
     }
-    for (unsigned i = 0; i < CREW;) {
-        if (boss_load(&world->record[i].beat) > beat[i] + 1) {
+    for (unsigned i = 0; i < CHILDREN;) {
+        if (supervisor_load(&shared->record[i].finished) > finished[i] + 1) {
             i++;
             continue;
         }
-        if (boss_elapsed() - began > SOON) {
+        if (supervisor_elapsed() - began > SOON) {
             print_waits();
-            boss_fail("process %d does not get on: a hang", (int)crew[i].pid);
+            supervisor_fail("process %d does not get on: a hang", (int)children[i].pid);
         }
         take_part();
-        boss_nap(2000);
-        look_after();
+        supervisor_nap(2000);
+        replace_ended();
     }
 }
 
-/* ---------------------------------------------------------------- boss: the account */
+/* ---------------------------------------------------------------- supervisor: the account */
 
-/* `there` and what was taken make up what was brought in, but for one for each deed cut short. */
+/* What is there and what was taken add up to what was brought in; each operation that a kill interrupted
+ * may make a difference of one. */
 static void balance(const char *what, uint64_t there, enum count in, uint64_t more, int out) {
     uint64_t in_least = done[in] + more, in_most = meant[in] + more;
     uint64_t out_least = out < 0 ? 0 : done[out], out_most = out < 0 ? 0 : meant[out];
@@ -654,72 +656,74 @@ static void balance(const char *what, uint64_t there, enum count in, uint64_t mo
            (unsigned long long)there);
     if (there + out_most < in_least || there + out_least > in_most || in_most - in_least > kills ||
         out_most - out_least > kills) {
-        boss_fail("%s: that does not add up", what);
+        supervisor_fail("%s: that does not add up", what);
     }
 }
 
 static void settle_locks(void) {
-    const struct pair *pairs[] = {&world->pair, &world->rpair};
+    const struct pair *pairs[] = {&shared->pair, &shared->rpair};
     for (int i = 0; i < 2; i++) {
         const struct pair *p = pairs[i];
-        printf("soak: %s: %llu sections, %llu heirs, who found %llu of them cut in two\n",
-               i == 0 ? "lock" : "rlock", (unsigned long long)p->a, (unsigned long long)p->heirs,
-               (unsigned long long)p->mended);
-        if (p->a != p->b || p->heirs > kills) {
-            boss_fail("the words are %llu and %llu", (unsigned long long)p->a,
-                      (unsigned long long)p->b);
+        printf("soak: %s: %llu sections, %llu takeovers, %llu of them with unequal words\n",
+               i == 0 ? "lock" : "rlock", (unsigned long long)p->a,
+               (unsigned long long)p->takeovers, (unsigned long long)p->repaired);
+        if (p->a != p->b || p->takeovers > kills) {
+            supervisor_fail("the words are %llu and %llu", (unsigned long long)p->a,
+                            (unsigned long long)p->b);
         }
     }
-    if (world->equal[0] != world->equal[1]) {
-        boss_fail("the words under the undo record differ");
+    if (shared->equal[0] != shared->equal[1]) {
+        supervisor_fail("the words under the undo record differ");
     }
 }
 
 static void settle(void) {
     int64_t added;
     settle_locks();
-    boss_require(mproc_array_get(world->value, 0, &added), "reading the value");
+    supervisor_require(mproc_array_get(shared->value, 0, &added), "reading the value");
     balance("value", (uint64_t)added, ADDED, 0, -1);
-    balance("queue", mproc_queue_count(world->queue), PUT, 0, GOT);
-    balance("turns", world->given - world->taken, GIVEN, given_by_boss, TAKEN);
-    uint64_t *shared;
-    boss_require(mproc_shm_data(segment, (void **)&shared), "mapping the segment");
-    balance("segment", *shared, SHM_ADDED, 0, -1);
-    uint64_t there = mproc_semaphore_value(world->semaphore) + done[PERMITS];
+    balance("queue", mproc_queue_count(shared->queue), PUT, 0, GOT);
+    balance("turns", shared->given - shared->taken, GIVEN, given_by_supervisor, TAKEN);
+    uint64_t *sum;
+    supervisor_require(mproc_shm_data(segment, (void **)&sum), "mapping the segment");
+    balance("segment", *sum, SHM_ADDED, 0, -1);
+    uint64_t there = mproc_semaphore_value(shared->semaphore) + done[PERMITS];
     if (there > released || released - there > meant[PERMITS] - done[PERMITS]) {
-        boss_fail("%llu permits of %llu", (unsigned long long)there, (unsigned long long)released);
+        supervisor_fail("%llu permits of %llu", (unsigned long long)there,
+                        (unsigned long long)released);
     }
-    if (mproc_bsemaphore_value(world->bsemaphore) != BOUND) {
-        boss_fail("%u permits of %d came back", mproc_bsemaphore_value(world->bsemaphore), BOUND);
+    if (mproc_bsemaphore_value(shared->bsemaphore) != BOUND) {
+        supervisor_fail("%u permits of %d came back", mproc_bsemaphore_value(shared->bsemaphore),
+                        BOUND);
     }
 }
 
-/* ---------------------------------------------------------------- boss: life */
+/* ---------------------------------------------------------------- supervisor: begin and end */
 
 #define OBJECTS                                                                                    \
     {                                                                                              \
-        world->lock, world->undoing, world->rlock, world->turns, world->semaphore, world->event,   \
-            world->barrier, world->array, world->value, world->bsemaphore, world->queue,           \
-            world->condition                                                                       \
+        shared->lock, shared->undoing, shared->rlock, shared->turns, shared->semaphore,            \
+            shared->event, shared->barrier, shared->array, shared->value, shared->bsemaphore,      \
+            shared->queue, shared->condition                                                       \
     }
 
 static void make_objects(void) {
-    world->lock = made_lock(0);
-    world->undoing = made_lock(2);
-    world->rlock = made_rlock();
-    world->semaphore = made_semaphore(0);
-    world->bsemaphore = made_bsemaphore(BOUND);
-    world->condition = made_condition();
-    world->turns = made_rlock();
-    world->event = made_event();
-    world->barrier = made_barrier(PARTIES);
-    world->array = made_array(MPROC_INT64, NUMBERS);
-    world->value = made_array(MPROC_INT64, 3);
-    world->queue = made_queue(QUEUE);
+    shared->lock = made_lock(0);
+    shared->undoing = made_lock(2);
+    shared->rlock = made_rlock();
+    shared->semaphore = made_semaphore(0);
+    shared->bsemaphore = made_bsemaphore(BOUND);
+    shared->condition = made_condition();
+    shared->turns = made_rlock();
+    shared->event = made_event();
+    shared->barrier = made_barrier(PARTIES);
+    shared->array = made_array(MPROC_INT64, NUMBERS);
+    shared->value = made_array(MPROC_INT64, 3);
+    shared->queue = made_queue(QUEUE);
     void *objects[] = OBJECTS;
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++) {
         if (objects[i] == NULL) {
-            boss_fail("no memory");
+            supervisor_fail("no memory");
         }
     }
 }
@@ -729,57 +733,57 @@ static void drop_objects(void) {
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++) {
         mproc_drop(objects[i]);
     }
-    mproc_free(world);
+    mproc_free(shared);
 }
 
 static void begin(void) {
     char name[64];
-    world = boss_calloc(sizeof *world);
+    shared = supervisor_calloc(sizeof *shared);
     make_objects();
-    boss_name(name, "all");
-    boss_require(mproc_shm_create(&segment, name, SHARED, NULL), "making a segment");
-    boss_require(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 2}), "making a pool");
-    for (unsigned i = 0; i < CREW; i++) {
-        hire(i);
+    supervisor_name(name, "all");
+    supervisor_require(mproc_shm_create(&segment, name, SEGMENT_SIZE, NULL), "making a segment");
+    supervisor_require(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 2}), "making a pool");
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        start_child(i);
     }
 }
 
 static void run(double seconds) {
-    double calm = CALM;
-    for (uint64_t round = 1; boss_elapsed() < seconds; round++) {
-        boss_nap(boss_random_below(NAP));
+    double next_pause = PROGRESS_INTERVAL;
+    for (uint64_t round = 1; supervisor_elapsed() < seconds; round++) {
+        supervisor_nap(supervisor_random_below(KILL_INTERVAL));
         take_part();
         kill_one();
-        look_after();
+        replace_ended();
         if (round % 16 == 0) {
             run_task();
         }
         if (round % 64 == 0) {
             check_everything();
         }
-        if (boss_elapsed() > calm) {
-            be_calm();
-            calm = boss_elapsed() + CALM;
+        if (supervisor_elapsed() > next_pause) {
+            wait_for_progress();
+            next_pause = supervisor_elapsed() + PROGRESS_INTERVAL;
         }
     }
 }
 
-/* All end, though some wait: for turns, for the event. */
-static void dismiss(void) {
-    double began = boss_elapsed();
-    boss_store(&world->stop, 1);
-    for (unsigned i = 0; i < CREW;) {
+/* Ends all children; some of them still wait for a turn or for the event. */
+static void end_children(void) {
+    double began = supervisor_elapsed();
+    supervisor_store(&shared->stop, 1);
+    for (unsigned i = 0; i < CHILDREN;) {
         take_part();
         hold_turns();
-        mproc_condition_notify_all(world->condition);
-        mproc_rlock_release(world->turns);
-        if (boss_await_end(crew[i].pid, 0)) {
-            bury(i++);
-        } else if (boss_elapsed() - began > SOON) {
+        mproc_condition_notify_all(shared->condition);
+        mproc_rlock_release(shared->turns);
+        if (supervisor_await_end(children[i].pid, 0)) {
+            collect_child(i++);
+        } else if (supervisor_elapsed() - began > SOON) {
             print_waits();
-            boss_fail("process %d does not end: a hang", (int)crew[i].pid);
+            supervisor_fail("process %d does not end: a hang", (int)children[i].pid);
         } else {
-            boss_nap(1000);
+            supervisor_nap(1000);
         }
     }
     mproc_reap();
@@ -787,32 +791,33 @@ static void dismiss(void) {
 
 static void remove_segments(void) {
     char name[64];
-    for (unsigned i = 0; i < CREW; i++) {
+    for (unsigned i = 0; i < CHILDREN; i++) {
         char suffix[8] = {(char)('0' + i)};
-        boss_name(name, suffix);
+        supervisor_name(name, suffix);
         int r = mproc_shm_unlink(name);
-        boss_require(r == -ENOENT ? 0 : r, "unlinking a segment that a killed one left");
+        supervisor_require(r == -ENOENT ? 0 : r, "unlinking a segment that a killed child left");
     }
-    boss_name(name, "all");
+    supervisor_name(name, "all");
     mproc_shm_drop(segment);
-    boss_require(mproc_shm_unlink(name), "unlinking the segment");
+    supervisor_require(mproc_shm_unlink(name), "unlinking the segment");
 }
 
 int main(int argc, char **argv) {
-    double seconds = boss_begin(argc, argv, "soak", 10);
+    double seconds = supervisor_begin(argc, argv, "soak", 10);
     begin();
     run(seconds);
-    be_calm();
-    dismiss();
+    wait_for_progress();
+    end_children();
     check_everything();
     settle();
-    printf("soak: %llu killed, %llu deeds; %llu times past the barrier; %llu tasks, %llu died with "
+    printf("soak: %llu killed, %llu operations; %llu times past the barrier; %llu tasks, %llu died "
+           "with "
            "their worker\n",
-           (unsigned long long)kills, (unsigned long long)deeds_done,
-           (unsigned long long)world->passed, (unsigned long long)tasks,
+           (unsigned long long)kills, (unsigned long long)operations_done,
+           (unsigned long long)shared->passed, (unsigned long long)tasks,
            (unsigned long long)tasks_died);
     mproc_pool_drop(pool);
     remove_segments();
     drop_objects();
-    return boss_end();
+    return supervisor_end();
 }

@@ -1,9 +1,9 @@
 /*
- * boss.c - what those share who keep a crew of processes busy and kill some at random
+ * supervisor.c - a process that keeps children busy and kills some of them at random
  *
  * SPDX-License-Identifier: MIT
  */
-#include "boss.h"
+#include "supervisor.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -26,14 +26,14 @@ struct level {
 };
 
 static const char *program;
-static pid_t boss;
+static pid_t supervisor;
 static uint64_t state;
 static struct timespec start;
 static struct level before;
 
 /* ---------------------------------------------------------------- words */
 
-void boss_fail(const char *format, ...) {
+void supervisor_fail(const char *format, ...) {
     va_list args;
     va_start(args, format);
     printf("%s: ", program);
@@ -43,9 +43,9 @@ void boss_fail(const char *format, ...) {
     exit(1);
 }
 
-void boss_require(int r, const char *what) {
+void supervisor_require(int r, const char *what) {
     if (r != 0) {
-        boss_fail("%s: %s", what, mproc_strerror(r));
+        supervisor_fail("%s: %s", what, mproc_strerror(r));
     }
 }
 
@@ -55,7 +55,7 @@ static unsigned count_entries(const char *path) {
     unsigned n = 0;
     DIR *dir = opendir(path);
     if (dir == NULL) {
-        boss_fail("%s: %s", path, strerror(errno));
+        supervisor_fail("%s: %s", path, strerror(errno));
     }
     while (readdir(dir) != NULL) {
         n++;
@@ -64,14 +64,14 @@ static unsigned count_entries(const char *path) {
     return n;
 }
 
-void boss_name(char *out, const char *suffix) {
-    snprintf(out, 64, "mproc-%s-%d-%s", program, (int)boss, suffix);
+void supervisor_name(char *out, const char *suffix) {
+    snprintf(out, 64, "mproc-%s-%d-%s", program, (int)supervisor, suffix);
 }
 
 static unsigned count_names(void) {
     unsigned n = 0;
     char prefix[64];
-    boss_name(prefix, "");
+    supervisor_name(prefix, "");
     DIR *dir = opendir("/dev/shm");
     struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
@@ -113,26 +113,26 @@ static double parse(int argc, char **argv, double seconds) {
     return seconds;
 }
 
-double boss_begin(int argc, char **argv, const char *name, double seconds) {
+double supervisor_begin(int argc, char **argv, const char *name, double seconds) {
     program = name;
-    boss = getpid();
+    supervisor = getpid();
     seconds = parse(argc, argv, seconds);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("%s: seed %llu, %g seconds\n", name, (unsigned long long)state, seconds);
     state = state * 2 + 1; /* never 0 */
-    boss_require(mproc_init(argc, argv), "mproc_init");
+    supervisor_require(mproc_init(argc, argv), "mproc_init");
     before = level();
     clock_gettime(CLOCK_MONOTONIC, &start);
     return seconds;
 }
 
-int boss_end(void) {
+int supervisor_end(void) {
     struct level now = level();
     if (now.arena.used != before.arena.used || now.arena.blocks != before.arena.blocks ||
         now.members != before.members || now.files != before.files || now.names != before.names) {
         print_level("before", &before);
         print_level("after", &now);
-        boss_fail("something is left over");
+        supervisor_fail("something is left over");
     }
     printf("1 passed, 0 failed\n");
     return 0;
@@ -140,37 +140,37 @@ int boss_end(void) {
 
 /* ---------------------------------------------------------------- time and chance */
 
-double boss_elapsed(void) {
+double supervisor_elapsed(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) / 1e9;
 }
 
-void boss_nap(uint64_t us) {
+void supervisor_nap(uint64_t us) {
     nanosleep(&(struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000}, NULL);
 }
 
-uint64_t boss_random_below(uint64_t n) {
+uint64_t supervisor_random_below(uint64_t n) {
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
     return state % n;
 }
 
-void *boss_calloc(size_t size) {
+void *supervisor_calloc(size_t size) {
     void *block = mproc_calloc(1, size);
     if (block == NULL) {
-        boss_fail("no memory");
+        supervisor_fail("no memory");
     }
     return block;
 }
 
 /* ---------------------------------------------------------------- processes */
 
-pid_t boss_fork(void) {
+pid_t supervisor_fork(void) {
     pid_t self = getpid(), pid = fork();
     if (pid < 0) {
-        boss_fail("fork: %s", strerror(errno));
+        supervisor_fail("fork: %s", strerror(errno));
     }
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -181,22 +181,22 @@ pid_t boss_fork(void) {
     return pid;
 }
 
-int boss_collect(pid_t pid) {
+int supervisor_collect(pid_t pid) {
     int status;
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR) {
-            boss_fail("waitpid: %s", strerror(errno));
+            supervisor_fail("waitpid: %s", strerror(errno));
         }
     }
     return status;
 }
 
-bool boss_ended(pid_t pid) {
+bool supervisor_ended(pid_t pid) {
     siginfo_t info = {0};
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
 }
 
-bool boss_await_end(pid_t pid, int seconds) {
+bool supervisor_await_end(pid_t pid, int seconds) {
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd ready = {.fd = pidfd, .events = POLLIN};
     int r;
@@ -207,7 +207,7 @@ bool boss_await_end(pid_t pid, int seconds) {
     return r != 0;
 }
 
-void boss_where(pid_t pid, char *out) {
+void supervisor_where(pid_t pid, char *out) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/wchan", (int)pid);
     FILE *file = fopen(path, "re");

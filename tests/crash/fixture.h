@@ -1,10 +1,10 @@
 /*
- * world.h - a family as the world around an operation of the library
+ * fixture.h - the family in which an operation of the library is killed
  *
  * SPDX-License-Identifier: MIT
  */
-#ifndef CRASH_WORLD_H
-#define CRASH_WORLD_H
+#ifndef CRASH_FIXTURE_H
+#define CRASH_FIXTURE_H
 
 #include "crash.h"
 
@@ -14,17 +14,17 @@
 #include "mproc.h"
 
 /* Every survivor is the first member of a family of its own. */
-extern const struct crash_world crash_family;
+extern const struct crash_fixture crash_family;
 
 #define CRASH_MAIN(ops)                                                                            \
     int main(int argc, char **argv) {                                                              \
         return crash_main(&crash_family, (ops), sizeof(ops) / sizeof((ops)[0]), argc, argv);       \
     }
 
-/* What is long enough for anybody who is not stuck, in ns. */
+/* A wait that takes longer than this is stuck, in ns. */
 #define CRASH_SOON (10 * MPROC_SEC)
 
-/* Verifies an object by its own _check, which is given `why, sizeof why`. */
+/* Verifies an object by its own _check function, which gets `why, sizeof why`. */
 #define crash_check(call)                                                                          \
     do {                                                                                           \
         char why[256] = "";                                                                        \
@@ -43,13 +43,13 @@ void *crash_calloc(size_t size);
 /* Waits until a process sleeps on a futex. */
 void crash_wait_asleep(pid_t pid);
 
-/* The laboratory waits for all orphans, and the family's watcher for the survivor, whose only child it
- * is: to be called when the object is unmade. */
+/* Kills the family's watcher, the survivor's only child. The laboratory waits for all orphans, and the
+ * watcher waits for the survivor: call this when the object has been destroyed. */
 void crash_end_watcher(void);
 
-/* A helper that does something and is killed in the middle of it: waits for its end. */
+/* Runs a helper that is killed in the middle of what it does, and waits for its end. */
 void crash_casualty(void (*run)(void *), void *arg);
-/* To be called by it where it is to be killed. */
+/* The helper calls this where it is to be killed. */
 _Noreturn void crash_die_here(void);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * world.c - a family as the world around an operation of the library
+ * fixture.c - the family in which an operation of the library is killed
  *
  * SPDX-License-Identifier: MIT
  */
-#include "world.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -39,7 +39,7 @@ static uint64_t level(char *out, size_t size) {
     return stats.used ^ (uint64_t)stats.blocks << 36 ^ (uint64_t)members << 56;
 }
 
-const struct crash_world crash_family = {open_family, reap, check, level};
+const struct crash_fixture crash_family = {open_family, reap, check, level};
 
 size_t crash_used(void) {
     mproc_arena_stats stats;
