@@ -14,8 +14,10 @@
  *                guard.
  *
  * Invariants.
- *   S1  An entry's name is 1 to 254 bytes without a slash; its inode is not 0 unless it is busy.
- *   S2  There is one entry of an inode at most.
+ *   S1  An entry's name is 1 to 254 bytes without a slash, and not . or ..; its inode is not 0 unless it is
+ *       busy. No file is touched for an entry with another name.
+ *   S2  There is one entry of a name and an inode at most. Strangers may link one file to two names, and the
+ *       system may give a new file the inode of one that has gone.
  *   S3  A name that a member of the family made and did not unlink is in the register, unless it
  *       was made to be kept.
  *   S4  count is the length of the list.
@@ -191,9 +193,13 @@ static bool release(struct mproc__hand *hand, struct mproc__segment *owned) {
     return !doubt;
 }
 
+static bool has_file(const struct mproc__segment *s) {
+    return mproc__segment_is_named(s) && mproc__shm_inode(s->name) == mproc__load64(&s->inode);
+}
+
 /* An entry that is the caller's stays or goes, as its file does. */
 void mproc__segment_review(struct mproc__hand *hand, struct mproc__segment *owned) {
-    while (mproc__shm_inode(owned->name) == mproc__load64(&owned->inode)) {
+    while (has_file(owned)) {
         if (release(hand, owned)) {
             return;
         }
@@ -258,7 +264,9 @@ void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
     while (mproc__peek64(&shms->first) != 0 && (s = find_busy(hand, token)) != NULL) {
         uint64_t inode = mproc__load64(&s->inode);
         if (inode == 0) {
-            (void)mproc__os_file_unlink(mproc__shm_path(s->name, path));
+            if (mproc__segment_is_named(s)) {
+                (void)mproc__os_file_unlink(mproc__shm_path(s->name, path));
+            }
             mproc__segment_drop(hand, s);
         } else {
             mproc__segment_review(hand, s);
@@ -269,15 +277,14 @@ void mproc__shms_reap(struct mproc__hand *hand, uint64_t token) {
 /* ---------------------------------------------------------------- check */
 
 static int check_segment(const struct mproc__segment *s, char *why, size_t size) {
-    size_t length = strnlen(s->name, MPROC__SHM_NAME);
     bool half = mproc__load64(&s->busy) != 0; /* read first: the inode is written before it is 0 */
     uint64_t inode = mproc__load64(&s->inode);
-    if (length == 0 || length == MPROC__SHM_NAME || strchr(s->name, '/') != NULL ||
-        (inode == 0 && !half)) {
+    if (!mproc__segment_is_named(s) || (inode == 0 && !half)) {
         return mproc__corrupt(why, size, "S1: a segment without a good name or inode");
     }
     for (uint64_t i = s->next; i != 0; i = segment_at(i)->next) {
-        if (inode != 0 && mproc__load64(&segment_at(i)->inode) == inode) {
+        bool same = inode != 0 && mproc__load64(&segment_at(i)->inode) == inode;
+        if (same && strncmp(segment_at(i)->name, s->name, MPROC__SHM_NAME) == 0) {
             return mproc__corrupt(why, size, "S2: segment %s is registered twice", s->name);
         }
     }

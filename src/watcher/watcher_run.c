@@ -188,6 +188,9 @@ static bool unlink_segment(const struct mproc__segment *segment) {
     char bytes[MPROC__SHM_PATH];
     struct bare_text path = {0, sizeof bytes, bytes};
     bool known = segment->inode != 0; /* to the caller that had it made */
+    if (!mproc__segment_is_named(segment)) {
+        return false;
+    }
     bare_add(&path, MPROC__SHM_PLACE "/");
     bare_add(&path, segment->name);
     return (!known || inode_of(bytes) == segment->inode) && unlink_path(bytes) && known;

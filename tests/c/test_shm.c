@@ -433,6 +433,64 @@ TEST_BARE(shm_half_made_by_a_killed_family_is_unlinked_silently) {
     close(in);
 }
 
+/* An entry as only an accident can leave it: its name leads out of the directory, and to somebody's file. */
+static struct mproc__segment *misname(uint64_t busy, char file[6]) {
+    char path[32];
+    mproc_shm *shm = make(NULL, 5000);
+    struct mproc__segment *s = (struct mproc__segment *)(uintptr_t)mproc__family->shms.first;
+    snprintf(path, sizeof path, "/dev/shm/%s", mproc_shm_name(shm));
+    CHECK_OK(unlink(path));
+    mproc_shm_drop(shm);
+    snprintf(file, 6, "fz%03u", (unsigned)getpid() % 1000);
+    snprintf(path, sizeof path, "/dev/shm/%s", file);
+    close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+    CHECK(exists(file));
+    snprintf(s->name, 13, "../shm/%s", file); /* as long as the name that was there */
+    s->inode = 0;
+    s->busy = busy;
+    return s;
+}
+
+static void make_misnamed(int out) {
+    char file[6], why[100];
+    dup2(out, STDERR_FILENO);
+    (void)misname(mproc__self_token(), file);
+    CHECK_EQ(mproc_shm_check(why, sizeof why), MPROC_ECORRUPT);
+    say(out, file);
+    kill(getpid(), SIGKILL);
+}
+
+static void remove_file(const char *file) {
+    char path[80];
+    snprintf(path, sizeof path, "/dev/shm/%s", file);
+    CHECK_OK(unlink(path));
+}
+
+TEST_BARE(shm_watcher_unlinks_nothing_by_a_bad_name) {
+    char file[64], byte;
+    int in;
+    pid_t pid = start_family(make_misnamed, &in);
+    hear(in, file);
+    expect_killed(pid);
+    CHECK_EQ(read(in, &byte, 1), 0); /* to the watcher's end */
+    CHECK(exists(file));
+    remove_file(file);
+    close(in);
+}
+
+TEST_BARE(shm_reaper_unlinks_nothing_by_a_bad_name) {
+    const uint64_t dead = UINT64_C(99) << 32 | 7;
+    char file[6];
+    (void)misname(dead, file);
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__shms_reap(hand, dead);
+    mproc__hand_put(hand);
+    CHECK(exists(file));
+    CHECK_EQ(mproc__family->shms.first, 0);
+    check();
+    remove_file(file);
+}
+
 /* Its maker dies; another member of the family lives on, then dies too. */
 static void make_in_a_child(int out) {
     quiet();
