@@ -178,19 +178,20 @@ class _NoInput(io.RawIOBase):
         super().close()
 
 
-def _make_no_input() -> io.TextIOWrapper:
+def make_no_input() -> io.TextIOWrapper:
+    """Return a stream at its end, to be sys.stdin."""
     return io.TextIOWrapper(io.BufferedReader(_NoInput()), encoding="utf-8")
 
 
 # The sys.stdin of the children, made before they are forked.
-_no_input = _make_no_input()
+_no_input = make_no_input()
 
 
 def _renew_no_input() -> io.TextIOWrapper:
     """Return the sys.stdin of a child whose parent is one, too, and may have closed its own."""
     global _no_input
     if _no_input.closed:
-        _no_input = _make_no_input()
+        _no_input = make_no_input()
     return _no_input
 
 

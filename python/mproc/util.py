@@ -165,14 +165,36 @@ def _remove_temp_dir(path: str) -> None:
     _current.current_process()._config.pop("tempdir", None)
 
 
+_SUN_PATH_MAX = 108  # bytes of the address of a Unix socket, with the NUL at its end
+_LONGEST_ADDRESS = "pymp-xxxxxxxx/sock-xxxxxxxxxxxx"  # below the directory for temporary files
+
+
+def _base_of_temp_dir() -> str | None:
+    """Return where to make the directory; None for the system's place for temporary files."""
+    import tempfile
+
+    place = tempfile.gettempdir()
+    if len(os.fsencode(os.path.join(place, _LONGEST_ADDRESS))) < _SUN_PATH_MAX:
+        return None
+    for other in ("/tmp", "/var/tmp", "/usr/tmp"):
+        if os.path.isdir(other) and os.access(other, os.W_OK | os.X_OK):
+            warn("%s is too long for addresses of sockets: %s is used instead", place, other)
+            return other
+    return None
+
+
 def get_temp_dir() -> str:
-    """Return a directory of this process and its children; it goes when its maker exits."""
+    """Return a directory of this process and its children; it goes when its maker exits.
+
+    It lies in the system's place for temporary files (tempfile.gettempdir()), unless the addresses
+    of Unix sockets in it would be too long: then in /tmp.
+    """
     config = _current.current_process()._config
     path: str | None = config.get("tempdir")
     if path is None:
         import tempfile
 
-        path = tempfile.mkdtemp(prefix="pymp-")
+        path = tempfile.mkdtemp(prefix="pymp-", dir=_base_of_temp_dir())
         info("created temp directory %s", path)
         Finalize(None, _remove_temp_dir, args=(path,), exitpriority=-100)
         config["tempdir"] = path
@@ -369,6 +391,16 @@ def close_fds(*fds: int) -> None:
     """Close each descriptor given."""
     for fd in fds:
         os.close(fd)
+
+
+def _close_stdin() -> None:
+    """Close stdin; in its place comes what started children have: a stream at its end."""
+    if sys.stdin is not None:
+        try:
+            sys.stdin.close()
+        except (OSError, ValueError):
+            info("stdin could not be closed")
+        sys.stdin = _current.make_no_input()
 
 
 # ---- other programs

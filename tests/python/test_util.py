@@ -256,6 +256,43 @@ if __name__ == '__main__':
     assert child == parent and not os.path.exists(parent)
 
 
+@pytest.mark.parametrize("length", [20, 75, 78, 79, 80, 108, 180])
+def test_temp_dir_in_a_place_with_a_long_name(program, length):
+    place = program.folder
+    place = (
+        place / ("x" * (length - len(str(place)) - 1)) if len(str(place)) < length - 1 else place
+    )
+    place.mkdir(exist_ok=True)
+    program.write(
+        "main.py",
+        """
+import os
+from mproc import util
+from mproc.connection import Client, Listener
+with Listener(family='AF_UNIX') as listener:
+    end = Client(listener.address)
+    listener.accept().close()
+    end.close()
+    print(os.path.dirname(util.get_temp_dir()))
+""",
+    )
+    # What follows is a slash, 13 bytes of the directory's name, 18 of the address, and a NUL.
+    there = len(str(place)) + 1 + 13 + 18 + 1 <= util._SUN_PATH_MAX
+    environment = {**program.env, "TMPDIR": str(place)}
+    assert program.output("main.py", env=environment) == (f"{place}\n" if there else "/tmp\n")
+
+
+def test_temp_dir_where_there_is_no_shorter_place(monkeypatch, tmp_path):
+    import tempfile
+
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert util._base_of_temp_dir() == "/tmp"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert util._base_of_temp_dir() is None
+
+
 def test_addresses():
     assert util.abstract_sockets_supported
     assert util.is_abstract_socket_namespace("\0x") and util.is_abstract_socket_namespace(b"\0x")
@@ -314,6 +351,24 @@ def test_stdin_of_children(ctx):
         assert reader.recv() == ("", "", True, False)
         child.join()
         assert child.exitcode == 0
+
+
+class Stubborn:
+    def close(self):
+        raise OSError("no")
+
+
+def test_close_stdin(monkeypatch):
+    with open(__file__) as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        util._close_stdin()
+        assert file.closed and sys.stdin.read() == ""
+    monkeypatch.setattr(sys, "stdin", Stubborn())
+    util._close_stdin()
+    assert sys.stdin.read() == ""
+    monkeypatch.setattr(sys, "stdin", None)
+    util._close_stdin()
+    assert sys.stdin is None
 
 
 def test_is_exiting():
