@@ -3,23 +3,22 @@
 Each end in turn challenges the other with random bytes and gets back their HMAC (RFC 2104) under
 the key. The accepting end challenges first. On the wire, a frame a line:
 
-    #CHALLENGE#{sha256}<40 random bytes>     who challenges
-    {sha256}<32 bytes of HMAC>               who answers: over all that follows #CHALLENGE#
-    #WELCOME#  or  #FAILURE#                 who challenged
+    #CHALLENGE#{sha256}<40 random bytes>     sent by the end that challenges
+    {sha256}<32 bytes of HMAC>               the answer: over all that follows #CHALLENGE#
+    #WELCOME#  or  #FAILURE#                 sent by the end that challenged
 
 These are the standard library's messages since Python 3.12. Until 3.11 challenge and answer had no
 {digest} and the HMAC was that of MD5. Such a peer answers our challenge with bare 16 bytes, and
-sends bare 20 bytes as its own: both are understood, so every version may be at the other end,
-whichever runs this.
+sends bare 20 bytes as its own. Both are understood, so the other end may be of any version.
 
-An end may answer with another digest than it was challenged with, out of those allowed: that is
-how an old peer gets in. So nobody can insist on SHA-256, and the handshake is as strong as
-HMAC-MD5, which has no known weakness of use here; but the key should be long and random.
+An end may answer with another allowed digest than that of the challenge: an old peer does so.
+Therefore no end can insist on SHA-256, and the handshake is as strong as HMAC-MD5. That has no
+known weakness that would help here, but the key should be long and random.
 
 `welcome_client` and `greet_server` are whole handshakes. They save a trip each way: the connecting
-end sends its challenge along with its answer, the accepting one its verdict along with its answer,
-if the challenge is there already. In a stream that makes no difference to a peer that does
-neither. The accepting end still proves nothing to an end that has not proved itself.
+end sends its challenge along with its answer. The accepting end sends its verdict along with its
+answer, if the challenge is there already. A peer that does neither sees no difference, since the
+connection is a stream. The accepting end proves nothing before the other end has proved itself.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from ._mproc import Connection
 
     class Messages(Protocol):
-        """What a handshake needs of a connection."""
+        """The methods of a connection that a handshake needs."""
 
         def send_bytes(self, buf: bytes, /) -> None: ...
         def recv_bytes(self, maxlength: int, /) -> bytes: ...
@@ -56,14 +55,14 @@ _MD5ONLY_MESSAGE_LENGTH = 20  # a challenge of a peer that knows only MD5
 _MD5_DIGEST_LEN = 16  # and its answer
 _LEGACY_LENGTHS = (_MD5ONLY_MESSAGE_LENGTH, _MD5_DIGEST_LEN)
 
-_LONGEST = 256  # bytes of a frame that is accepted from somebody unknown
+_LONGEST = 256  # bytes of a frame that is accepted before authentication
 
 
 def deliver_challenge(connection: Messages, authkey: bytes, digest_name: str = "sha256") -> None:
     """Have the other end prove that it knows the key.
 
-    AuthenticationError if it does not; ValueError for a key that is not bytes or a digest that no
-    peer accepts.
+    AuthenticationError: it does not. ValueError: a key that is not bytes, or a digest that no peer
+    accepts.
     """
     _check_key(authkey)
     message = _challenge(digest_name)
@@ -73,9 +72,9 @@ def deliver_challenge(connection: Messages, authkey: bytes, digest_name: str = "
 
 
 def answer_challenge(connection: Messages, authkey: bytes) -> None:
-    """Prove to the other end, which calls deliver_challenge(), that we know the key.
+    """Prove to the other end, which calls deliver_challenge(), that this one knows the key.
 
-    AuthenticationError if it does not believe it; ValueError for a key that is not bytes.
+    AuthenticationError: the other end rejects the answer. ValueError: a key that is not bytes.
     """
     _check_key(authkey)
     connection.send_bytes(_answer(connection, authkey))
@@ -83,7 +82,7 @@ def answer_challenge(connection: Messages, authkey: bytes) -> None:
 
 
 def welcome_client(connection: Connection, authkey: bytes) -> None:
-    """Authenticate at the accepting end: it challenges, then it answers."""
+    """Authenticate as the accepting end, which challenges and then answers."""
     _check_key(authkey)
     wire = _Wire(connection)
     message = _challenge()
@@ -94,12 +93,12 @@ def welcome_client(connection: Connection, authkey: bytes) -> None:
     else:
         wire.send_bytes(_WELCOME)
         wire.send_bytes(_answer(wire, authkey))
-    _expect_welcome(wire, len(_WELCOME))  # what is behind it is not for us
+    _expect_welcome(wire, len(_WELCOME))  # the bytes after it belong to the next reader
     _expect_no_more(wire)
 
 
 def greet_server(connection: Connection, authkey: bytes) -> None:
-    """Authenticate at the connecting end: it answers, then it challenges."""
+    """Authenticate as the connecting end, which answers and then challenges."""
     _check_key(authkey)
     wire = _Wire(connection)
     message = _challenge()
@@ -111,11 +110,11 @@ def greet_server(connection: Connection, authkey: bytes) -> None:
 
 
 class _Wire:
-    """The frames of a handshake, with as few calls of the system as can be.
+    """The frames of a handshake, sent and received with as few system calls as possible.
 
-    What is sent together goes in one call, so that the other end wakes up once; and what is there
-    is read in one: an end that has said its part waits for ours. Only the last word is followed by
-    messages that are not the handshake's; its length is known.
+    Frames that are sent together go in one call, so that the other end wakes up once. All that is
+    there is read in one call: an end that has sent its part waits for the other's. Only the last
+    frame is followed by messages that do not belong to the handshake; its length is known.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -125,7 +124,7 @@ class _Wire:
     def send_bytes(self, *messages: bytes) -> None:
         """Send messages.
 
-        In two calls the second could fail, since the other end has rejected the first and gone.
+        They go in one call, for the other end may reject the first one and disconnect.
         """
         frames = b"".join([len(message).to_bytes(4, "big") + message for message in messages])
         while frames:
@@ -134,7 +133,7 @@ class _Wire:
     def recv_bytes(self, maxlength: int) -> bytes:
         """Receive a message; read no more than the longest one takes.
 
-        EOFError, or OSError as of Connection.recv_bytes(): it is cut off, or too long.
+        EOFError: the other end has disconnected. OSError: the message is cut off, or too long.
         """
         self._fill(4, maxlength)
         end = 4 + int.from_bytes(self.ahead[:4], "big")
@@ -162,7 +161,7 @@ def _check_key(authkey: bytes) -> None:
 
 
 def _challenge(digest_name: str = "sha256") -> bytes:
-    """Return what the other end is to authenticate."""
+    """Return the message that the other end is to authenticate."""
     digest = digest_name.encode("ascii")
     if digest not in _ALLOWED_DIGESTS:
         raise ValueError(f"unsupported digest: {digest_name!r}")
@@ -170,12 +169,12 @@ def _challenge(digest_name: str = "sha256") -> bytes:
 
 
 def _verify(connection: Messages, authkey: bytes, message: bytes) -> None:
-    """Receive the answer to a challenge; if it is wrong, tell the other end so."""
+    """Receive the answer to a challenge; if it is wrong, send #FAILURE# and raise."""
     response = connection.recv_bytes(_LONGEST)
     try:
         _verify_challenge(authkey, message, response)
     except AuthenticationError:
-        with contextlib.suppress(OSError):  # it may not have waited for that
+        with contextlib.suppress(OSError):  # the other end may not have waited
             connection.send_bytes(_FAILURE)
         raise
 
@@ -197,7 +196,7 @@ def _expect_welcome(connection: Messages, maxlength: int = _LONGEST) -> None:
 
 
 def _expect_no_more(wire: _Wire) -> None:
-    """The other end should have waited for us. What it has sent in advance would be lost."""
+    """Raise AuthenticationError if there are more bytes, which the next reader would miss."""
     if wire.ahead:
         raise AuthenticationError(f"Protocol error, unexpected data: {wire.ahead!r}")
 
@@ -206,7 +205,7 @@ def _expect_no_more(wire: _Wire) -> None:
 
 
 def _get_digest_name_and_payload(message: bytes) -> tuple[str, bytes]:
-    """Take the digest's name off a challenge or an answer. Where only MD5 is known it has none."""
+    """Split a challenge or an answer; a peer that knows only MD5 sends no digest's name."""
     if len(message) in _LEGACY_LENGTHS:
         return "", message
     name, brace, payload = message[1:].partition(b"}")
@@ -220,19 +219,19 @@ def _get_digest_name_and_payload(message: bytes) -> tuple[str, bytes]:
 def _mac(authkey: bytes, message: bytes, digest_name: str) -> bytes:
     try:
         return hmac.digest(authkey, message, digest_name or "md5")
-    except ValueError as error:  # a system may be without MD5, which is not good for much else
+    except ValueError as error:  # some systems are built without MD5
         raise AuthenticationError(f"digest {digest_name or 'md5'!r} is not available") from error
 
 
 def _create_response(authkey: bytes, message: bytes) -> bytes:
-    """Return the answer to a challenge, in the form that belongs to it."""
+    """Return the answer to a challenge, in the form of the challenge."""
     name, _ = _get_digest_name_and_payload(message)
     mac = _mac(authkey, message, name)
     return b"{%s}%s" % (name.encode("ascii"), mac) if name else mac
 
 
 def _verify_challenge(authkey: bytes, message: bytes, response: bytes) -> None:
-    """AuthenticationError unless the response is right."""
+    """Raise AuthenticationError unless the response is right."""
     name, mac = _get_digest_name_and_payload(response)
     expected = _mac(authkey, message, name)
     if len(mac) != len(expected):

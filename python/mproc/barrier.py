@@ -1,4 +1,4 @@
-"""Barrier: apart from the other primitives, since being a threading.Barrier needs threading."""
+"""Barrier. It has a module of its own, since it derives from threading.Barrier."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Barrier"]
 class Barrier(_Shared, _mproc.Barrier, threading.Barrier):
     """A number of parties, threads of any processes, that wait for each other.
 
-    action: called by the last one to come, before all pass. timeout: of wait(), in seconds, unless
-    that is given one. A party that dies while it waits breaks the barrier.
+    action: is called by the last party that arrives, before all pass. timeout: that of wait(), in
+    seconds, unless it is given one. A party that dies while it waits breaks the barrier.
     """
 
     def __new__(
@@ -39,13 +39,13 @@ class Barrier(_Shared, _mproc.Barrier, threading.Barrier):
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is left to do; threading.Barrier's own state is not used."""
+        """Do nothing: the state of threading.Barrier is not used."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for all parties; return the order of coming, from 0.
+        """Wait for all parties; return how many had arrived before, from 0.
 
-        threading.BrokenBarrierError: the barrier is or was broken meanwhile, or time has passed,
-        which breaks it. An exception of the action breaks it, too.
+        threading.BrokenBarrierError: the barrier is broken, or is broken while this waits, or
+        `timeout` seconds have passed, which breaks it. An exception of the action breaks it, too.
         """
         if timeout is None:
             timeout = self._timeout

@@ -1,8 +1,8 @@
 """Pipes: Connection, Pipe, and wait() for many at once; Listener and Client.
 
-The messages are those of the standard library, so one end may belong to it. Listeners, clients and
-authentication are modules of their own, imported when one of their names is first used: most
-programs have pipes only, and these need neither sockets nor cryptography.
+The format of the messages is the standard library's, so the other end of a connection may use that.
+Listeners, clients and authentication are modules of their own, which are imported when one of their
+names is first used: most programs only use pipes, which need neither sockets nor cryptography.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]
 
-BUFSIZE = 65536  # as programs know it: messages are read in one piece
-CONNECTION_TIMEOUT = 20.0  # seconds, as programs know it
+BUFSIZE = 65536  # for programs that ask; messages are read in one piece
+CONNECTION_TIMEOUT = 20.0  # seconds; for programs that ask
 
 default_family = "AF_UNIX"
 families = ["AF_INET", "AF_UNIX"]
@@ -92,7 +92,8 @@ if not TYPE_CHECKING:
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     """Return two connected Connections.
 
-    Unless duplex, the first one can only receive and the second one only send.
+    duplex: False returns one that only receives and one that only sends. OSError: the process has
+    no descriptor left.
     """
     return _mproc.pipe(duplex)
 
@@ -101,19 +102,19 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """Wait until objects in the list are ready; return those, in the list's order.
 
     The objects are Connections, sockets, descriptors (such as Process.sentinel) or have a fileno().
-    Ready means that there is something to receive, or the end. The list is empty if nothing was
-    ready within `timeout` seconds; a negative timeout is 0.
+    An object is ready when it has something to receive, or is at its end. The list is empty if
+    nothing was ready within `timeout` seconds; None waits for ever, and a negative timeout is 0.
     """
     return _mproc.wait(object_list, timeout)
 
 
 def reduce_connection(conn: Connection) -> tuple[Any, ...]:
-    """Return how to pickle a connection: the other process gets a descriptor of its own."""
+    """Return what a connection is pickled as; the other process gets a descriptor of its own."""
     from .reduction import DupFd
 
     return rebuild_connection, (DupFd(conn.fileno()), conn.readable, conn.writable)
 
 
 def rebuild_connection(duplicate: _Detachable, readable: bool, writable: bool) -> Connection:
-    """Return the connection that reduce_connection() told of."""
+    """Return the connection that reduce_connection() has described."""
     return Connection(duplicate.detach(), readable, writable)

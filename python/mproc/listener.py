@@ -1,16 +1,15 @@
-"""Listeners and clients: connections between processes that need not be relatives.
+"""Listeners and clients: connections between processes that need not belong to one family.
 
-What is connected are sockets: Unix ones, whose address is a path or an abstract name (it begins
-with a NUL; bytes or str), or those of the Internet, whose address is a tuple (host, port). With a
-key, both ends prove to each other that they know it (authentication.py), before anything is
-unpickled: unpickling what a stranger sent is to run his program. The other end may be the standard
+They connect sockets. The address of a Unix socket is a path or an abstract name (str or bytes that
+begin with a NUL), that of an Internet socket is a tuple (host, port). If there is a key, both ends
+prove to each other that they know it (authentication.py), before any message is unpickled: to
+unpickle the message of an unknown process is to run its program. The other end may be the standard
 library's.
 
-A path is removed when its listener is closed, collected, or its process ends, provided that it is
-still that listener's: a successor that has taken the path over keeps it. A process that is killed
-leaves it behind.
+A listener removes its path when it is closed or collected, or when its process ends, unless another
+listener has taken the path over meanwhile. A process that is killed leaves the path behind.
 
-A peer that connects and then says nothing holds up an accept() with a key for as long as it likes.
+A peer that connects and sends nothing keeps an accept() with a key waiting until it disconnects.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ __all__ = [
 
 
 def arbitrary_address(family: str) -> Any:
-    """Return a free address of the family. ValueError if there is no telling."""
+    """Return a free address of the family. ValueError: a family that has none."""
     if family == "AF_INET":
         return ("localhost", 0)
     if family == "AF_UNIX":
@@ -54,7 +53,7 @@ def arbitrary_address(family: str) -> Any:
 
 
 def address_type(address: Any) -> str:
-    """Return the family that an address is of, by its form. ValueError or TypeError if none."""
+    """Return the family that an address has the form of. ValueError, TypeError: of none."""
     if isinstance(address, tuple):
         return "AF_INET"
     if isinstance(address, str) and address.startswith("\\\\"):
@@ -65,13 +64,13 @@ def address_type(address: Any) -> str:
 
 
 def _validate_family(family: str) -> None:
-    """ValueError unless this system has the family."""
+    """Raise ValueError unless this system has the family."""
     if not (family.startswith("AF_") and hasattr(socket, family)):
         raise ValueError(f"Family {family} is not recognized.")
 
 
 def _family_of(address: Any) -> str:
-    """Return the family to connect to an address: one of IPv6 has four parts."""
+    """Return the family of an address to connect to; an IPv6 address has four parts."""
     if isinstance(address, tuple) and len(address) == 4:
         return "AF_INET6"
     return address_type(address)
@@ -88,11 +87,11 @@ def _check_key(authkey: bytes | None) -> None:
 class Listener:
     """An address where other processes can connect.
 
-    Without an address it gets a free one: a path in the package's temporary directory, unless
-    `family` says "AF_INET". `backlog` is how many may connect before they are accepted. With an
-    `authkey` (bytes) only those are accepted who know it; an empty one is one, too.
+    address: None stands for a free one, a path in the package's temporary directory unless the
+    family is "AF_INET". backlog: the number of clients that may connect before they are accepted.
+    authkey: bytes that a client must know; empty ones are a key, too.
 
-    ValueError or TypeError for an address, family or key that is none; OSError as socket.bind().
+    ValueError, TypeError: a bad address, family or key. OSError: as socket.bind() raises it.
     """
 
     _listener: SocketListener | None
@@ -112,10 +111,10 @@ class Listener:
         self._authkey = authkey
 
     def accept(self) -> Connection:
-        """Wait for somebody to connect; return the connection.
+        """Wait for a client; return the connection.
 
-        AuthenticationError if he does not know the key; OSError or EOFError if he sends something
-        else or goes away meanwhile. The listener is none the worse for it: accept() again.
+        AuthenticationError: the client does not know the key. OSError, EOFError: it sends something
+        else, or has disconnected. After an error the listener can accept the next client.
         """
         connection = self._open().accept()
         if self._authkey is not None:
@@ -132,12 +131,12 @@ class Listener:
 
     @property
     def address(self) -> Any:
-        """What to give to Client()."""
+        """The address that a client gives to Client()."""
         return self._open()._address
 
     @property
     def last_accepted(self) -> Any:
-        """The address of who was accepted last; None if nobody was yet."""
+        """The address of the client accepted last; None if there was none yet."""
         return self._open()._last_accepted
 
     def _open(self) -> SocketListener:
@@ -186,7 +185,7 @@ class SocketListener:
             )
 
     def accept(self) -> Connection:
-        """Wait for somebody to connect; return the connection, whoever it is."""
+        """Wait for a client; return the connection, without authentication."""
         sock, self._last_accepted = self._socket.accept()
         return _connection_of(sock)
 
@@ -206,7 +205,7 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _remove_socket(path: str, identity: tuple[int, int]) -> None:
-    """Remove a listener's path, unless it is gone or somebody else's by now."""
+    """Remove a listener's path, unless it is gone or another listener's by now."""
     try:
         if _identity(path) == identity:
             os.unlink(path)
@@ -220,8 +219,8 @@ def _remove_socket(path: str, identity: tuple[int, int]) -> None:
 def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Connection:
     """Connect to a listener's address; return the connection.
 
-    AuthenticationError if the listener does not know the key, or does not think that we do; OSError
-    or EOFError if there is no such listener, or it goes away meanwhile.
+    AuthenticationError: the listener does not know the key, or rejects ours. OSError, EOFError:
+    there is no such listener, or it has disconnected.
     """
     _check_key(authkey)
     family = family or _family_of(address)
@@ -253,7 +252,7 @@ def _connection_of(sock: socket.socket) -> Connection:
 
 
 def _block(sock: socket.socket) -> None:
-    """Make a socket blocking, if the default timeout has made it something else."""
+    """Make a socket blocking, whatever socket.setdefaulttimeout() says."""
     if sock.gettimeout() is not None:
         sock.setblocking(True)
 
@@ -272,7 +271,7 @@ def _authenticate(
 
 
 class ConnectionWrapper:
-    """A connection that sends and receives objects by other means than pickle."""
+    """A connection that sends and receives objects by dumps() and loads() of its own."""
 
     def __init__(
         self,
@@ -316,7 +315,7 @@ class XmlListener(Listener):
     """A Listener whose connections send and receive XML instead of pickles."""
 
     def accept(self) -> ConnectionWrapper:  # type: ignore[override]
-        """Wait for somebody to connect; return the connection."""
+        """Wait for a client; return the connection."""
         return ConnectionWrapper(super().accept(), _xml_dumps, _xml_loads)
 
 

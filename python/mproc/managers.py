@@ -1,8 +1,8 @@
-"""Managers: objects in a server process, which others use through proxies.
+"""Managers: objects in a server process, which other processes use through proxies.
 
-A manager's class registers types, each with what makes an object; `manager.Name()` has the server
-make one and returns a proxy of it. Servers may be on other machines. What this is made of lies in
-_managers; programs know all of it under this module's name.
+A manager's class registers types, each with a callable that makes an object. `manager.Name()` has
+the server make an object, and returns a proxy of it. Servers may be on other machines. The parts
+lie in _managers; programs find all of them under the name of this module.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ __all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "To
 
 
 class State:
-    """Where a manager is in its life."""
+    """Whether a manager's server is to be started, runs, or has been shut down."""
 
     __slots__ = ("value",)
     INITIAL = 0
@@ -79,9 +79,10 @@ class _ServerOfModule:
 class BaseManager:
     """A server process with objects of registered types, or a connection to one that runs.
 
-    address: where the server listens (None: somewhere free). authkey: what its clients must know;
-    None: the key of the current process. serializer: 'pickle' or 'xmlrpclib'. shutdown_timeout:
-    seconds that the server has to end, before it is terminated, and again before it is killed.
+    address: where the server listens; None: a free address. authkey: the key (bytes) that its
+    clients must know; None: that of the current process. serializer: 'pickle' or 'xmlrpclib'.
+    shutdown_timeout: the seconds that the server has to end before it is terminated, and as many
+    again before it is killed. TypeError: a key that is not bytes. KeyError: another serializer.
     """
 
     _registry: ClassVar[dict[str, Any]] = {}
@@ -343,7 +344,7 @@ def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
                 token, self._serializer, manager=self, authkey=self._authkey, exposed=exposed
             )
         finally:
-            self._peer().waive(token.id)
+            self._peer().drop_received(token.id)
 
     create.__name__ = typeid
     create.__qualname__ = f"BaseManager.{typeid}"

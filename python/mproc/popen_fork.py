@@ -1,7 +1,7 @@
 """The popen object of start method fork, and the base of the others.
 
-A popen object is the C type Child (pid, sentinel, returncode, poll, wait, close) that starts
-itself: the constructor returns when the child runs, and in the child never.
+A popen object is the C type Child (pid, sentinel, returncode, poll, wait, close). Its constructor
+starts the child: it returns in the parent when the child runs, and never in the child.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Popen(Child):
         self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Return the number under which the child has our descriptor."""
+        """Return the number that a descriptor of this process has in the child."""
         return fd
 
-    def lend(self, connection: Connection) -> None:
-        """Have a connection, of which the child gets the descriptor, closed here afterwards."""
-        self.__dict__.setdefault("_lent", []).append(connection)
+    def close_after_start(self, connection: Connection) -> None:
+        """Close a connection once the child has been started, which gets its descriptor."""
+        self.__dict__.setdefault("_closed_after_start", []).append(connection)
 
-    def _close_lent(self) -> None:
-        for connection in self.__dict__.pop("_lent", ()):
+    def _close_given(self) -> None:
+        for connection in self.__dict__.pop("_closed_after_start", ()):
             connection.close()
 
     def terminate(self) -> None:

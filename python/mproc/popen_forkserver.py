@@ -13,13 +13,13 @@ __all__ = ["Popen"]
 
 
 class _DupFd:
-    """A descriptor that was passed to the child: the ind-th one."""
+    """A descriptor that was passed to the child: `ind` is its place among those passed."""
 
     def __init__(self, ind: int) -> None:
         self.ind = ind
 
     def detach(self) -> int:
-        """Return the descriptor, which is the caller's from now on."""
+        """Return the descriptor. The caller owns it from now on."""
         return forkserver.get_inherited_fds()[self.ind]
 
 
@@ -35,7 +35,7 @@ class Popen(popen_fork.Popen):
         self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Have the child get our descriptor; return its place among those that it gets."""
+        """Pass a descriptor to the child; return its place among those passed."""
         self._fds.append(fd)
         return len(self._fds) - 1
 
@@ -44,4 +44,4 @@ class Popen(popen_fork.Popen):
             payload = spawn.dump_process(process_obj, self)
             forkserver._forkserver.launch(self, process_obj, payload, self._fds)
         finally:
-            self._close_lent()
+            self._close_given()

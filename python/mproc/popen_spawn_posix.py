@@ -1,9 +1,9 @@
 """The popen object of start method spawn.
 
-What the child needs is pickled first; objects that are more than their bytes find the popen object
-by context.get_spawning_popen() meanwhile, and say which descriptors (duplicate_for_child) and which
-holds on shared objects (hold_for) the child must get. Nothing is started before all that has
-succeeded.
+First what the child needs is pickled. An object that is more than its bytes asks
+context.get_spawning_popen() for the popen object then. It says which descriptors
+(duplicate_for_child) and which holds on shared objects (hold_for) the child must get. The child is
+started when all that has succeeded.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["Popen"]
 
 
 class _DupFd:
-    """A descriptor that the child has under the same number."""
+    """A descriptor that has the same number in the child."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def detach(self) -> int:
-        """Return the descriptor, which is the caller's from now on."""
+        """Return the descriptor. The caller owns it from now on."""
         return self.fd
 
 
@@ -42,7 +42,7 @@ class Popen(popen_fork.Popen):
         self._launch(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Have the child get our descriptor; return the number under which it finds it."""
+        """Pass a descriptor to the child; return its number there."""
         self._fds.append(fd)
         return fd
 
@@ -52,4 +52,4 @@ class Popen(popen_fork.Popen):
             argv = spawn.get_command_line()
             self.launch(SPAWN, process_obj._name, process_obj.daemon, payload, self._fds, argv)
         finally:
-            self._close_lent()
+            self._close_given()

@@ -1,12 +1,12 @@
 """Passing descriptors to processes that run already.
 
-A descriptor cannot be written into a pickle. DupFd keeps a duplicate of it here and is pickled as a
-ticket: the address of a Unix socket of this process, and a secret. Who unpickles it connects, shows
-the secret, and gets the descriptor: once. The socket's address is abstract, so there is no file to
-be left behind; a background thread serves it from the first ticket on until stop(), or until the
-process ends.
+A descriptor cannot be written into a pickle. A DupFd keeps a duplicate of it in this process. It is
+pickled as the address of a Unix socket of this process, and a secret. The process that unpickles it
+connects, sends the secret, and gets the descriptor. The socket's address is abstract, so no file is
+left behind. A thread in the background serves the socket, from the first DupFd on until stop(), or
+until the process ends.
 
-A ticket is only good for processes of the same user (checked), and only once.
+A secret is good for processes of the same user only, which is checked, and only once.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ _SECRET = 16  # bytes
 
 
 class DupFd:
-    """The ticket for a descriptor."""
+    """A descriptor that another process can fetch, once."""
 
     def __init__(self, fd: int) -> None:
         self._address, self._secret = _resource_sharer.register(os.dup(fd))
 
     def detach(self) -> int:
-        """Fetch the descriptor, which is the caller's from now on."""
+        """Fetch the descriptor. The caller owns it from now on.
+
+        OSError: the process that has it has ended. ValueError: it has been fetched already.
+        """
         import socket
 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -58,7 +61,7 @@ class _ResourceSharer:
         self._thread: threading.Thread | None = None
 
     def _after_fork(self) -> None:
-        """The tickets are the parent's: a forked child forgets them."""
+        """Close a forked child's copies of the descriptors, which the parent hands out."""
         for fd in self._fds.values():
             os.close(fd)
         if self._listener is not None:
@@ -66,7 +69,7 @@ class _ResourceSharer:
         self._reset()
 
     def register(self, fd: int) -> tuple[bytes, bytes]:
-        """Keep a descriptor until somebody fetches it; return the ticket's address and secret."""
+        """Keep a descriptor until it is fetched; return the address and the secret."""
         secret = os.urandom(_SECRET)
         with self._lock:
             if self._listener is None:
@@ -77,7 +80,7 @@ class _ResourceSharer:
         return address, secret
 
     def stop(self, timeout: float | None = None) -> None:
-        """End the thread and close the descriptors that nobody has fetched."""
+        """End the thread, waiting `timeout` seconds at most; close what was not fetched."""
         import socket
 
         with self._lock:

@@ -1,10 +1,10 @@
-"""Calls of a server's objects: which method is meant, for whom, and what becomes of errors.
+"""Calls of a server's objects: which method is called, for which client, and what errors become.
 
-A call that waits should know for whom: `current()` is the session whose thread this is. It waits in
-slices and asks after each whether its client still lives (`patiently`), so that a dead
-client neither swallows an item nor acquires a lock. Even so it may die when the call is done. What
-must not be lost then is undone (`on_loss`) if the reply was not read; the system tells, for a
-connection that is closed with unread data in it is reset instead of merely being at its end.
+A call that waits must know its client: `current()` returns the session that this thread serves. The
+call waits in slices, and looks after each slice whether the client still lives (`patiently`). So a
+dead client takes no item and acquires no lock. A client may also die when the call is done and
+before it has read the reply. `on_loss` registers what undoes the call then. The system tells such a
+death: a connection that is closed with unread data in it is reset, and not merely at its end.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 SLICE = 0.05  # seconds between two looks whether the client lives, at most
 FIRST_SLICE = 0.001
 
-# Errors out of these say all: a traceback from the inside of a queue tells nobody anything.
+# Errors raised in these modules need no traceback: the inside of a queue is of no interest.
 _PLAIN_PLACES = ("mproc.", "queue", "threading", "_collections_abc")
 
 
 class ClientGone(BaseException):
-    """Who wanted the call is not there any more."""
+    """The client of the call has died."""
 
 
 class _Now(ThreadLocal):
@@ -40,7 +40,7 @@ _now = _Now()
 
 
 def current() -> Session | None:
-    """Return the session for which the thread is calling a method; None: for nobody."""
+    """Return the session for which the thread is calling a method, None if it calls none."""
     return _now.session
 
 
@@ -86,7 +86,7 @@ def call(session: Session, function: Callable[..., Any], args: Any, kwds: Any) -
 def _reply_with(session: Session, error: Exception) -> Reply:
     """Return the reply for an error of the method called."""
     if session.connection is None:
-        return "#ERROR", error  # it goes nowhere
+        return "#ERROR", error  # it is not sent
     inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
     if inner is not None:
         place = inner.tb_frame.f_globals.get("__name__", "")
@@ -98,7 +98,7 @@ def _reply_with(session: Session, error: Exception) -> Reply:
 
 
 def _travels(error: Exception) -> bool:
-    """Whether an exception can be read by who gets it."""
+    """Return whether the client will be able to unpickle an exception."""
     from ..reduction import ForkingPickler
 
     try:
@@ -146,22 +146,22 @@ def patiently(wait: Callable[[float], Any], timeout: float | None) -> bool:
 
 
 def check_client(session: Session | None) -> None:
-    """ClientGone if the client has gone."""
+    """Raise ClientGone if the client has died."""
     if session is not None and not session.alive():
         raise ClientGone
 
 
-# ---- what has happened for nobody
+# ---- calls whose reply is never read
 
 
 def on_loss(undo: Callable[[], object]) -> None:
-    """Have this called if the client never reads the reply to the current call."""
+    """Have undo() called if the client never reads the reply to the current call."""
     if _now.session is not None:
         _now.session.undo = undo
 
 
 def also_on_loss(undo: Callable[[], object]) -> None:
-    """Have this called, too, if the client never reads the reply to the current call."""
+    """Have undo() called, too, if the client never reads the reply to the current call."""
     session = _now.session
     if session is not None:
         before = session.undo
@@ -175,13 +175,13 @@ def also_on_loss(undo: Callable[[], object]) -> None:
 
 
 def lost(session: Session) -> None:
-    """Undo the last call: its reply was not read."""
+    """Undo the last call of a session: its reply was not read."""
     undo, session.undo = session.undo, None
     if undo is not None:
         undo()
 
 
 def holder_ended(holder: Holder) -> None:
-    """Tell the objects that a client had hold of that it has died."""
+    """Tell the locks that a client had that it has died."""
     for owned in list(holder.owned):
         owned._owner_died(holder)

@@ -1,34 +1,36 @@
-"""A process' connections to the servers of managers, and the references it holds there.
+"""The connections of a process to the servers of managers, and the references that it has there.
 
 How it works. A Peer stands for a server as this process sees it. Each thread that calls has a
-connection to it of its own, a *line*, since a call may block, and a lock belongs to the server's
-thread that acquired it. Besides there is one connection that is there as long as the process, the
-*anchor*. The server books every reference on the *holder* that the anchor stands for, and drops
-them all when the anchor is at its end. So a process that is killed leaves nothing behind, and none
-need count for another.
+connection of its own to the server, a *line*, since a call may block, and since a lock belongs to
+the thread of the server that acquired it. One more connection lives as long as the process, the
+*anchor*. The server counts every reference for the *holder* that the anchor stands for, and drops
+all of them when the anchor is at its end. So a process that is killed leaves no reference behind,
+and no process has to count for another.
 
-References are taken over a line, with an answer; they are dropped over the anchor, without one, for
-that happens in finalizers: these may run at any point, also within a call over the same line, and
-must not wait for a lock. What is to be dropped is noted, and sent by whoever has the anchor then.
+References are taken over a line, with a reply. They are dropped over the anchor, without a reply:
+finalizers drop them, which may run at any point, also within a call over the same line, and must
+not wait for a lock. A finalizer notes what is to be dropped, and the thread that uses the anchor
+sends it.
 
-A child that is a copy of this process has copies of its proxies. It inherits an *heir*: an anchor
-that was opened before the fork, with the same references booked on it, so that nothing can be
-dropped before the child has begun. What it must not keep are the parent's own connections: the
-server would take the parent for alive. A spawned child inherits an heir with those references that
-it was given proxies of.
+A forked child has copies of its parent's proxies. It needs an anchor of its own, with the same
+references. The parent opens that before the fork, so no reference can be dropped before the child
+runs. The child closes its copies of the parent's own connections: as long as they are open, the
+server believes that the parent lives. A spawned child gets an anchor with the references of those
+proxies that it was given.
 
-A line on which something went wrong half-way (the server has gone, KeyboardInterrupt) is closed, so
-that no call ever gets the answer of another one.
+A line is closed when a call over it fails half-way (the server has ended, KeyboardInterrupt), so no
+call ever gets the reply of another one.
 
-Shared state. Peer._anchor: set once, by the thread that was first (dict.setdefault). Anchor._noted:
-a list that anybody appends to, and who has Anchor._sending takes from. Peer._claims: references
-that came with an object that was made; only the thread that made it knows its ident.
+Shared state. Peer._anchor is set once, by the first thread that opens one (dict.setdefault). Any
+thread appends to Anchor._noted, and only the thread that has Anchor._sending takes from it.
+Peer._received counts references that came with a new object; only the thread that made the object
+knows its ident.
 
 A server of the standard library knows no holders. It answers one question a connection, and counts
-references for nobody in particular: with it, a killed process' references remain (PlainAnchor).
+references without a holder: the references of a killed process remain there (PlainAnchor).
 
-If a process dies here: at any point the kernel closes its connections, and the server does the
-rest. If the server dies: a call gets EOFError or a ConnectionError, dropping does nothing.
+If a process dies at any point, the kernel closes its connections, and the server does the rest. If
+the server dies, a call gets EOFError or a ConnectionError, and dropping does nothing.
 """
 
 from __future__ import annotations
@@ -49,14 +51,14 @@ if TYPE_CHECKING:
     from .server import Server
     from .wire import Reply
 
-PATIENCE = 5.0  # seconds for a server's answer where nobody may be kept waiting: at fork, at exit
+PATIENCE = 5.0  # seconds that a fork, or an exit, waits for a server's reply
 EXIT_PRIORITY = 10  # of dropping all references at exit: before managers end their servers
 
 _NOTHING: Mapping[str, Any] = {}
 
 
 class Reference:
-    """Keeps an object at its server, as long as this object lives."""
+    """Keeps an object at its server as long as this object lives."""
 
     __slots__ = ("_ident", "_peer")
 
@@ -69,7 +71,7 @@ class Reference:
 
 
 class Anchor:
-    """The connection that a process' references at a server depend on."""
+    """The connection that the references of a process at a server depend on."""
 
     def __init__(self, peer: Peer, connection: Connection, number: int) -> None:
         self.connection = connection
@@ -79,10 +81,10 @@ class Anchor:
         self._sending = _allocate_lock()
 
     def taken(self, ident: str) -> None:
-        """Note that a reference was taken: the server does."""
+        """Do nothing: the server counts the references that were taken."""
 
     def drop(self, ident: str) -> None:
-        """Drop a reference: now, or when who has the anchor is done. Never waits for a lock."""
+        """Drop a reference, or leave that to the thread that uses the anchor. Waits for no lock."""
         self._noted.append(ident)
         while self._noted and self._sending.acquire(False):
             try:
@@ -98,14 +100,14 @@ class Anchor:
             try:
                 self._peer_wire.send(self.connection, idents)
             except OSError:
-                return  # the server has gone, and all references with it
+                return  # the server has ended, and all references with it
 
     def close(self) -> None:
-        """Close the connection; here, or for good."""
+        """Close this process' descriptor of the connection."""
         self.connection.close()
 
     def settle(self, word: str) -> None:
-        """Wait until the server has dropped what was to be dropped; "bye": all there is."""
+        """Wait until the server has dropped what was to be dropped; "bye" drops everything."""
         with self._sending:
             self._send_noted()
             try:
@@ -119,7 +121,8 @@ class Anchor:
 class PlainAnchor(Anchor):
     """Stands for the anchor at a server of the standard library.
 
-    Proxies that were copied by a fork have no references of their own there: it knows what it took.
+    Proxies that were copied by a fork have no references of their own there. So this object knows
+    which references its own process has taken.
     """
 
     def __init__(self, peer: Peer) -> None:
@@ -139,9 +142,9 @@ class PlainAnchor(Anchor):
                 self._taken.remove(ident)
                 peer.ask("decref", ident)
         except ValueError:
-            return  # it is the parent's
+            return  # the reference is the parent's
         except (OSError, EOFError, RemoteError):
-            return  # there is nothing to be dropped any more
+            return  # the server or the object has gone
 
     def settle(self, word: str) -> None:
         """Do nothing: drop() has waited."""
@@ -158,8 +161,8 @@ class Peer:
         self._serializer = serializer
         self._authkey = authkey
         self._wire = wire_of(serializer)
-        self._claims: dict[str, int] = {}
-        self._heir: Anchor | None = None
+        self._received: dict[str, int] = {}
+        self._next_anchor: Anchor | None = None
         self._plain = False  # whether the server is the standard library's
         self._inherited: dict[int, Anchor] = {}
         self._begin()
@@ -177,7 +180,7 @@ class Peer:
     ) -> Reply:
         """Send a request over the calling thread's line; return the reply.
 
-        EOFError or OSError: the server has gone, or never was there.
+        EOFError or OSError: the server has ended, or there was none.
         """
         line: Connection
         if ident is None and self._plain:
@@ -190,13 +193,13 @@ class Peer:
             line.close()
             raise self._gone(error) from None
         except Exception:
-            mine["line"] = line  # what cannot be written has not been sent
+            mine["line"] = line  # an object that cannot be pickled has not been sent
             raise
         except BaseException:
             line.close()
             raise
         message = self._receive(line)
-        mine["line"] = line  # before reading: a proxy that is read takes its reference
+        mine["line"] = line  # before unpickling: a proxy takes its reference over the line
         kind, result = self._wire.read(message)
         return kind, result
 
@@ -213,7 +216,7 @@ class Peer:
 
     def ask(self, name: str, *args: Any) -> Any:
         """Call a function of the server."""
-        self._need_anchor()  # which tells what kind of server it is
+        self._need_anchor()  # opening it shows what kind of server it is
         return _result(self.request(None, name, args))
 
     def _receive(self, line: Connection) -> bytes:
@@ -223,7 +226,7 @@ class Peer:
             line.close()
             raise self._gone(error) from None
         except BaseException:
-            line.close()  # the answer to come would be taken for that of the next call
+            line.close()  # the next call would get the reply that is still to come
             raise
 
     def _gone(self, error: EOFError | OSError) -> EOFError | OSError:
@@ -269,11 +272,11 @@ class Peer:
         self._lines.add(line)
         return line
 
-    def _open_anchor(self, heir_of: int = 0, patience: float | None = None) -> Anchor:
-        """Open a connection that references are booked on: none yet, or copies of another's."""
+    def _open_anchor(self, copy_of: int = 0, patience: float | None = None) -> Anchor:
+        """Open an anchor, without references, or with a copy of those of the holder `copy_of`."""
         connection = self._connect(patience)
         try:
-            number = self._ask_over(connection, "hold", heir_of, patience=patience)
+            number = self._ask_over(connection, "hold", copy_of, patience=patience)
         except BaseException:
             connection.close()
             raise
@@ -301,7 +304,7 @@ class Peer:
         try:
             return PlainAnchor(self) if self._plain else self._open_anchor()
         except RemoteError:
-            self._plain = True  # it knows no function "hold"
+            self._plain = True  # the server has no function "hold"
             return PlainAnchor(self)
 
     # -- references
@@ -309,29 +312,29 @@ class Peer:
     def create(self, typeid: str, args: tuple[Any, ...], kwds: dict[str, Any]) -> tuple[str, Any]:
         """Have the server make an object; return its ident and what it exposes.
 
-        The reference that comes with it is for the first proxy; see waive().
+        The reference that comes with it is for the first proxy; see drop_received().
         """
         self._need_anchor()
         ident, exposed = _result(self.request(None, "create", (typeid, *args), kwds))
-        self.claim(ident)
+        self.received(ident)
         return ident, exposed
 
-    def claim(self, ident: str) -> None:
+    def received(self, ident: str) -> None:
         """Note that a reference has come with an ident."""
         self._need_anchor().taken(ident)
-        self._claims[ident] = self._claims.get(ident, 0) + 1
+        self._received[ident] = self._received.get(ident, 0) + 1
 
-    def waive(self, ident: str) -> None:
+    def drop_received(self, ident: str) -> None:
         """Drop the reference that came with an ident, if no proxy has taken it."""
-        if self._claims.pop(ident, 0):
+        if self._received.pop(ident, 0):
             self.drop(ident)
 
     def take(self, ident: str) -> Reference:
         """Take a reference. RemoteError: there is no such object any more."""
-        claimed = self._claims.pop(ident, 0)
-        if claimed > 1:
-            self._claims[ident] = claimed - 1
-        elif not claimed:
+        unused = self._received.pop(ident, 0)
+        if unused > 1:
+            self._received[ident] = unused - 1
+        elif not unused:
             self.ask("incref", ident)
             self._need_anchor().taken(ident)
         return Reference(self, ident)
@@ -348,7 +351,7 @@ class Peer:
 
     # -- at exit
 
-    def say_goodbye(self) -> None:
+    def drop_all(self) -> None:
         """Drop all references, and wait until they are dropped."""
         anchor: Anchor | None = self.__dict__.pop("_anchor", None)
         for old in {anchor, *self._inherited.values()}:
@@ -359,55 +362,56 @@ class Peer:
 
     # -- children
 
-    def bequeath(self, ident: str, popen: Any) -> tuple[Any, int] | None:
-        """Give a child that is being spawned a reference; return how it gets its heir.
+    def give_to_child(self, ident: str, popen: Any) -> tuple[Any, int] | None:
+        """Give a child that is being spawned a reference; return what it finds its anchor by.
 
-        None: it gets none. Whoever spawns, or the server, does not know how.
+        None: the child gets no reference, since the server is the standard library's, or the popen
+        object another package's.
         """
-        if self._plain or not hasattr(popen, "lend"):
+        if self._plain or not hasattr(popen, "close_after_start"):
             return None
-        heirs: dict[Peer, tuple[Any, int]] = popen.__dict__.setdefault("_heirs", {})
-        if self not in heirs:
-            heir = self._open_anchor()
-            popen.lend(heir.connection)
+        anchors: dict[Peer, tuple[Any, int]] = popen.__dict__.setdefault("_anchors", {})
+        if self not in anchors:
+            anchor = self._open_anchor()
+            popen.close_after_start(anchor.connection)
             from ..reduction import DupFd
 
-            heirs[self] = DupFd(heir.connection.fileno()), heir.number
-        duplicate, number = heirs[self]
+            anchors[self] = DupFd(anchor.connection.fileno()), anchor.number
+        duplicate, number = anchors[self]
         self.ask("give", number, ident)
         return duplicate, number
 
     def inherit(self, ident: str, duplicate: Any, number: int) -> None:
-        """Take over, as a child that was spawned, a reference and the anchor it is booked on."""
-        heir = self._inherited.get(number)
-        if heir is None:
+        """Take over, in a spawned child, a reference and the anchor that it depends on."""
+        anchor = self._inherited.get(number)
+        if anchor is None:
             from .._mproc import Connection
 
-            heir = Anchor(self, Connection(duplicate.detach()), number)
-            self._inherited[number] = heir  # it keeps the references, even if it is not our anchor
-            if self.__dict__.setdefault("_anchor", heir) is heir:
+            anchor = Anchor(self, Connection(duplicate.detach()), number)
+            self._inherited[number] = anchor  # keeps the references, also beside another anchor
+            if self.__dict__.setdefault("_anchor", anchor) is anchor:
                 _at_exit()
-        if self.__dict__.get("_anchor") is heir:
-            self.claim(ident)
+        if self.__dict__.get("_anchor") is anchor:
+            self.received(ident)
 
     def before_fork(self) -> None:
-        """Open the anchor of the child."""
+        """Open the anchor of the child that is about to be forked."""
         anchor: Anchor | None = self.__dict__.get("_anchor")
         if anchor is not None and not self._plain:
             try:
-                self._heir = self._open_anchor(anchor.number, PATIENCE)
+                self._next_anchor = self._open_anchor(anchor.number, PATIENCE)
             except Exception as error:
-                util.info("no heir for %s: %s", self.address, error)
+                util.info("no anchor for the child at %s: %s", self.address, error)
 
     def after_fork_in_parent(self) -> None:
-        """Leave the heir to the child."""
-        heir, self._heir = self._heir, None
-        if heir is not None:
-            heir.close()
+        """Close the child's anchor, which the child has by now."""
+        childs, self._next_anchor = self._next_anchor, None
+        if childs is not None:
+            childs.close()
 
     def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent."""
-        heir, self._heir = self._heir, None
+        """Close the copies of the parent's connections; begin with the anchor made for this."""
+        mine, self._next_anchor = self._next_anchor, None
         anchor: Anchor | None = self.__dict__.get("_anchor")
         for line in list(self._lines):
             line.close()
@@ -416,8 +420,8 @@ class Peer:
             if old is not None:
                 old.close()
         self._inherited.clear()
-        if heir is not None:
-            self._anchor = heir
+        if mine is not None:
+            self._anchor = mine
 
 
 def _await(connection: Connection, patience: float | None) -> None:
@@ -443,7 +447,7 @@ _peers: dict[tuple[Any, str, bytes], ref[Peer]] = {}
 
 def peer_of(address: Any, serializer: str, authkey: bytes) -> Peer:
     """Return what stands for the server at an address."""
-    if isinstance(address, list):  # a tuple that came as XML
+    if isinstance(address, list):  # XML-RPC makes lists of tuples
         address = tuple(address)
     key = (address, serializer, bytes(authkey))
     known = _peers.get(key)
@@ -470,12 +474,12 @@ _servers: dict[str, Server] = {}
 
 
 def server_of(ident: str) -> Server | None:
-    """Return the server in this very process that an ident is of, if it is."""
+    """Return the server with an object of that ident, if it is in this process."""
     return _servers.get(ident.partition("-")[0]) if _servers else None
 
 
 def register_server(server: Server) -> None:
-    """Have proxies of the server's objects, in this process, reach them without a connection."""
+    """Let proxies in this process reach the server's objects without a connection."""
     _servers[server.nonce] = server
 
 
@@ -488,24 +492,24 @@ def forget_server(server: Server) -> None:
 
 
 def _at_exit() -> None:
-    """Have all references dropped at exit, and seen to be."""
+    """Have all references dropped at exit, before the managers end their servers."""
     global _finalizer
     if _finalizer is None:
         util.register_after_fork(_child, _Child.after_fork)
     if _finalizer is None or not _finalizer.still_active():
-        _finalizer = util.Finalize(None, _say_goodbye, exitpriority=EXIT_PRIORITY)
+        _finalizer = util.Finalize(None, _drop_all, exitpriority=EXIT_PRIORITY)
 
 
 _finalizer: util.Finalize | None = None
 
 
-def _say_goodbye() -> None:
+def _drop_all() -> None:
     for peer in _all_peers():
-        peer.say_goodbye()
+        peer.drop_all()
 
 
 class _Child:
-    """Registers a child's own goodbye, when it has forgotten its parent's finalizers."""
+    """Has a child drop its references at its exit; the parent's finalizers are not the child's."""
 
     def after_fork(self) -> None:
         if any("_anchor" in peer.__dict__ for peer in _all_peers()):

@@ -1,11 +1,11 @@
 """Proxies: objects that stand for an object of a manager's server.
 
-A proxy's methods ask the server (`_callmethod`), by way of the peer that stands for it (peers.py).
-In the server's own process that is the server itself, and what keeps the object is the proxy, not a
-count.
+A proxy's methods send requests (`_callmethod`) to the peer that stands for the server (peers.py).
+In the server's own process they call the server itself, and there the proxy keeps the object: it
+needs no count.
 
-A proxy is pickled as its token, and takes a reference of its own where it is unpickled; until then
-somebody else must have one. To a child that is being started the reference is given along.
+A proxy is pickled as its token. Where it is unpickled, it takes a reference of its own; until then
+another proxy must keep the object. A child that is being started is given a reference with it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 else:
     GenericAlias = type(list[int])
 
-_PUBLIC_MODULE = "mproc.managers"  # where programs and pickles find all this
+_PUBLIC_MODULE = "mproc.managers"  # the module by which programs and pickles find all this
 
 
 class BaseProxy:
     """The base of all proxies.
 
-    str() of it is that of the object, repr() its own; deepcopy() copies the object.
+    str() returns that of the object, repr() the proxy's own; deepcopy() copies the object.
     """
 
     _exposed_: ClassVar[Any] = ()
@@ -81,8 +81,8 @@ class BaseProxy:
     ) -> Any:
         """Call a method of the object; return its result, or a proxy of that if it stays there.
 
-        Raises what the method raises. RemoteError: an error of another kind, at the server.
-        EOFError or OSError, ConnectionError in most cases: the server has gone.
+        An exception of the method is raised here. RemoteError: another error at the server.
+        EOFError or OSError (mostly a ConnectionError): the server has ended.
         """
         kind, result = self._reach().request(self._id, methodname, args, kwds)
         if kind == "#RETURN":
@@ -95,7 +95,7 @@ class BaseProxy:
             del result  # or it would be in a cycle with its traceback
 
     def _reach(self) -> Any:
-        """Return what answers requests; a child of the server is not the server."""
+        """Return what answers requests: the server in its own process, a peer in any other."""
         if self._server_pid is not None and self._server_pid != os.getpid():
             self._server_pid = self._reference = None
             self._peer = peers.peer_of(self._token.address, self._serializer, self._authkey)
@@ -109,8 +109,8 @@ class BaseProxy:
 
             registry = SyncManager._registry
         make = registry[token.typeid][-1] if token.typeid in registry else AutoProxy
-        token.address = self._token.address  # as we know it
-        self._peer.claim(token.id)
+        token.address = self._token.address  # the one by which this process reaches the server
+        self._peer.received(token.id)
         try:
             return make(
                 token,
@@ -120,7 +120,7 @@ class BaseProxy:
                 exposed=exposed,
             )
         finally:
-            self._peer.waive(token.id)
+            self._peer.drop_received(token.id)
 
     def _getvalue(self) -> Any:
         """Return a copy of the object."""
@@ -132,9 +132,9 @@ class BaseProxy:
         if popen is not None:
             kwds["authkey"] = self._authkey
             if self._server_pid is None:
-                heir = self._peer.bequeath(self._id, popen)
-                if heir is not None:
-                    kwds["_heir"] = heir
+                anchor = self._peer.give_to_child(self._id, popen)
+                if anchor is not None:
+                    kwds["_anchor"] = anchor
         if self._isauto:
             kwds["exposed"] = self._exposed_
             return RebuildProxy, (AutoProxy, self._token, self._serializer, kwds)
@@ -157,10 +157,10 @@ def RebuildProxy(
     func: Callable[..., Any], token: Token, serializer: str, kwds: dict[str, Any]
 ) -> Any:
     """Return the proxy that was pickled."""
-    heir = kwds.pop("_heir", None)
-    if heir is not None:
+    anchor = kwds.pop("_anchor", None)
+    if anchor is not None:
         peer = peers.peer_of(token.address, serializer, kwds["authkey"])
-        peer.inherit(token.id, *heir)
+        peer.inherit(token.id, *anchor)
     return func(token, serializer, **kwds)
 
 
@@ -278,11 +278,11 @@ class ConditionProxy(AcquirerProxy):
         return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to n of those who wait."""
+        """Wake up to n waiters."""
         self._callmethod("notify", (n,))
 
     def notify_all(self) -> None:
-        """Wake all who wait."""
+        """Wake all waiters."""
         self._callmethod("notify_all")
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -336,17 +336,17 @@ class BarrierProxy(BaseProxy):
         self._callmethod("abort")
 
     def reset(self) -> None:
-        """Make the barrier as new; who waits gets BrokenBarrierError."""
+        """Make the barrier as new; its waiters get BrokenBarrierError."""
         self._callmethod("reset")
 
     @property
     def parties(self) -> int:
-        """How many have to come."""
+        """The number of parties."""
         return self._callmethod("__getattribute__", ("parties",))  # type: ignore[no-any-return]
 
     @property
     def n_waiting(self) -> int:
-        """How many are waiting."""
+        """The number of parties that wait."""
         return self._callmethod("__getattribute__", ("n_waiting",))  # type: ignore[no-any-return]
 
     @property
@@ -397,7 +397,7 @@ class ValueProxy(BaseProxy):
 
 
 def _plain(value: Any) -> Any:
-    """Return an operand: the server's types know nothing of proxies."""
+    """Return an operand for the server: a copy of the object, if it is a proxy."""
     return value._getvalue() if isinstance(value, BaseProxy) else value
 
 
@@ -460,7 +460,7 @@ _BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator", "__reversed__": "It
 
 
 class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
-    """A dict. keys(), values() and items() are lists, of what was there then."""
+    """A dict. keys(), values() and items() return lists of what is there at that time."""
 
     __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
 

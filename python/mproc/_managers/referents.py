@@ -1,20 +1,21 @@
-"""What a server makes of the types that all managers know.
+"""The server's objects of the types that all managers know.
 
-They are like threading's and queue's, or made of them, but they know that those who call are other
+They are like those of threading and queue, or derived from them, but their callers are other
 processes, which may die at any time:
 
-* Who waits and dies does not wait any more: it takes no item, no permit and no lock.
-* Of the holder of a lock who dies, exactly one later taker is told (OwnerDiedError); the lock is
-  free then. Anybody may release it before, as if the holder had left that to others.
-* An item that somebody got who died before he had read the reply is in the queue again, in front.
-* A barrier at which somebody waited who died is broken.
+* A client that dies while it waits takes no item, no permit and no lock.
+* When a client dies that has a lock, exactly one later taker gets OwnerDiedError, and the lock is
+  free then. Before that any client may release the lock, as any may release another client's.
+* When a client dies that has taken an item but not read the reply, the item is the first in the
+  queue again.
+* When a client dies that waits at a barrier, the barrier is broken.
 
-"Who" is the client's thread, that is its session (server.py), for a lock's owner and its process,
-that is its holder, for being alive.
+The owner of a lock is a thread of a client, which the server knows by its session (server.py). The
+owner is alive as long as the client's process, which the server knows as its holder.
 
-Shared state. Lock and RLock: what is noted of the owner is changed by him alone, after he has got
-the lock, and before he releases it; `_mutex` guards it against the end of his process. A
-Condition's list of waiters is changed by single operations of a list.
+Shared state. What a Lock or RLock notes about its owner is changed only by the owner, after it has
+acquired the lock and before it releases it; `_mutex` guards that against the end of the owner's
+process. A Condition's list of waiters is changed by single operations of a list.
 """
 
 from __future__ import annotations
@@ -55,19 +56,19 @@ def _seconds(blocking: bool, timeout: float | None) -> float | None:
 
 
 class Lock:
-    """A lock that anybody may release."""
+    """A lock that any client may release."""
 
     def __init__(self) -> None:
         self._lock = _allocate_lock()
         self._mutex = _allocate_lock()
         self._holder: Holder | None = None
         self._dead: Holder | None = None
-        self._turn = 0  # how many have had the lock
+        self._turn = 0  # how often the lock has been acquired
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """Acquire the lock; return whether that succeeded.
+        """Acquire the lock, within `timeout` seconds (-1: no limit); return whether that succeeded.
 
-        OwnerDiedError: its holder has died; the lock is free now.
+        OwnerDiedError: its owner has died; the lock is free now.
         """
         seconds = _seconds(blocking, timeout)
         got = self._lock.acquire(False) or calls.patiently(self._try, seconds)
@@ -94,14 +95,14 @@ class Lock:
             self._holder = session.holder
             session.holder.owned[self] = None
             if session.holder.ended:
-                self._orphan()
+                self._lose_owner()
         calls.on_loss(lambda: self._give_back(turn))
 
-    def _orphan(self) -> None:
+    def _lose_owner(self) -> None:
         self._dead, self._holder = self._holder, None
 
     def _give_back(self, turn: int) -> None:
-        """Release the lock for somebody who does not know that he has it, unless it is not his."""
+        """Release the lock for a client that has not read that it got it, if it still has it."""
         with self._mutex:
             if self._turn == turn and (self._holder or self._dead) is not None:
                 self._free()
@@ -113,20 +114,20 @@ class Lock:
         self._lock.release()
 
     def release(self) -> None:
-        """Release the lock. RuntimeError: nobody has acquired it."""
+        """Release the lock. RuntimeError: it is not acquired."""
         with self._mutex:
             if not self._lock.locked():
                 raise RuntimeError("release unlocked lock")
             self._free()
 
     def locked(self) -> bool:
-        """Return whether somebody has acquired the lock."""
+        """Return whether the lock is acquired."""
         return self._lock.locked()
 
     def _owner_died(self, holder: Holder) -> None:
         with self._mutex:
             if self._holder is holder:
-                self._orphan()
+                self._lose_owner()
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -136,7 +137,7 @@ class Lock:
 
 
 class RLock(Lock):
-    """A lock that its owner may acquire again: the client's thread, or a thread of the server."""
+    """A lock that its owner, a thread of a client or of the server, may acquire again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +145,7 @@ class RLock(Lock):
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """As Lock.acquire(); at once, if the caller has the lock."""
+        """Acquire the lock as Lock.acquire() does, or at once if the caller is its owner."""
         if self._is_owned():
             self._count += 1
             owner = self._owner
@@ -171,8 +172,8 @@ class RLock(Lock):
         self._owner, self._count = None, 0
         super()._free()
 
-    def _orphan(self) -> None:
-        super()._orphan()
+    def _lose_owner(self) -> None:
+        super()._lose_owner()
         self._owner, self._count = None, 0
 
     # What threading.Condition needs of a lock.
@@ -191,7 +192,7 @@ class RLock(Lock):
                 super().acquire()
                 break
             except OwnerDiedError:
-                continue  # who waits is to be told of what he waits for
+                continue  # a waiter learns what it waits for, and not of the lock's owner
         self._owner, self._count = state
 
 
@@ -203,7 +204,7 @@ def _self() -> object:
 class Condition:
     """A condition variable; its lock is a Lock or RLock, or the proxy of one.
 
-    threading's would lose a notification that comes between two slices of waiting.
+    That of threading would lose a notification that comes between two slices of waiting.
     """
 
     def __init__(self, lock: Any = None) -> None:
@@ -214,9 +215,10 @@ class Condition:
         self.locked = self._lock.locked
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, wait for a notification, acquire it; return whether there was one.
+        """Release the lock, wait for a notification, acquire the lock; return whether one came.
 
-        A client that dies meanwhile does not acquire it, and the notification is another's.
+        timeout: in seconds. A client that dies meanwhile does not acquire the lock, and another
+        waiter gets its notification. RuntimeError: the lock is not acquired.
         """
         self._check_owned("wait on")
         waiter = _allocate_lock()
@@ -236,22 +238,22 @@ class Condition:
         return False
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to n of those who wait."""
+        """Wake up to n waiters. RuntimeError: the lock is not acquired."""
         self._check_owned("notify on")
         self._wake(n)
 
     def notify_all(self) -> None:
-        """Wake all who wait."""
+        """Wake all waiters. RuntimeError: the lock is not acquired."""
         self.notify(len(self._waiters))
 
     def _wake(self, n: int) -> None:
         while n > 0 and self._waiters:
-            with contextlib.suppress(IndexError):  # the last one has just left
+            with contextlib.suppress(IndexError):  # the last waiter has just left
                 self._waiters.pop(0).release()
             n -= 1
 
     def _forget(self, waiter: LockType) -> bool:
-        """Wake the waiter no more; return whether it has not been woken."""
+        """Remove a waiter; return False if it has been woken already."""
         try:
             self._waiters.remove(waiter)
         except ValueError:
@@ -272,7 +274,7 @@ class Condition:
                 self._lock.acquire()
                 return
             except OwnerDiedError:
-                continue  # who waits is to be told of what he waits for
+                continue  # a waiter learns what it waits for, and not of the lock's owner
 
     def _check_owned(self, verb: str) -> None:
         owned = self._lock._is_owned() if isinstance(self._lock, RLock) else self._lock.locked()
@@ -293,7 +295,7 @@ class Semaphore(threading.Semaphore):
     """A number of permits."""
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Take a permit; return whether there was one."""
+        """Take a permit, within `timeout` seconds; return whether there was one."""
         if not blocking and timeout is not None:
             raise ValueError("can't specify timeout for non-blocking acquire")
         got = super().acquire(False)
@@ -313,7 +315,7 @@ class BoundedSemaphore(Semaphore):
         self._mutex = _allocate_lock()
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """As Semaphore.acquire()."""
+        """Take a permit, within `timeout` seconds; return whether there was one."""
         got = super().acquire(blocking, timeout)
         if got:
             with self._mutex:
@@ -333,14 +335,14 @@ class Event(threading.Event):
     """A flag."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the flag is set; return whether it is."""
+        """Wait until the flag is set, for `timeout` seconds at most; return whether it is."""
         return self.is_set() or calls.patiently(super().wait, timeout)
 
 
 class Barrier:
     """Parties that wait for each other; then action() is called, and all go on.
 
-    threading's would count on a client that has gone.
+    That of threading would go on counting a client that has died.
     """
 
     def __init__(
@@ -355,7 +357,10 @@ class Barrier:
         self._round = _Round()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the others; return a number, different for each. BrokenBarrierError."""
+        """Wait for the others; return a number, different for each.
+
+        BrokenBarrierError: the barrier is or was broken, or `timeout` seconds have passed.
+        """
         with self._cond:
             mine = self._round
             if mine.broken:
@@ -403,14 +408,14 @@ class Barrier:
             self._break(self._round)
 
     def reset(self) -> None:
-        """Make the barrier as new; who waits gets BrokenBarrierError."""
+        """Make the barrier as new; its waiters get BrokenBarrierError."""
         with self._cond:
             self._break(self._round)
             self._round = _Round()
 
     @property
     def n_waiting(self) -> int:
-        """How many are waiting."""
+        """The number of parties that wait."""
         return 0 if self._round.broken else self._round.come
 
     @property
@@ -431,7 +436,7 @@ class Queue(_Queue):
     """First in, first out."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Take the first item. Empty: there is none, or was none in time."""
+        """Take the first item. queue.Empty: there is none, or was none within `timeout` seconds."""
         item = self._get_item(block, timeout)
         calls.on_loss(lambda: self._put_back(item))
         return item
@@ -461,7 +466,7 @@ class Queue(_Queue):
             self.not_empty.notify()
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Append an item. Full: there is no room, or was none in time."""
+        """Append an item. queue.Full: there is no room, or was none within `timeout` seconds."""
         try:
             super().put(item, False)
             return

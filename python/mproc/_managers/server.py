@@ -1,26 +1,27 @@
-"""The server of a manager: it has the objects, and calls their methods for others.
+"""The server of a manager: it keeps the objects, and calls their methods for other processes.
 
 How it works. One thread accepts connections; each connection has a thread of its own, which
-authenticates it and then answers one request after the other (wire.py). The thread that began to
-serve waits until it is told to stop.
+authenticates it and then answers one request after the other (wire.py). The thread that called
+serve() waits until the server is told to stop.
 
-Objects and references. An object is known by its ident, which is never used again, not even by a
-later server: a proxy that outlives its object gets an error, not somebody else's object. References
-are counted per *holder*, which is a client process: `Server._held` has the objects that some holder
-refers to. A holder ends with its anchor, the connection that it began with (peers.py); what it
-referred to is dropped then, however the process ended. References that come over a connection
+Objects and references. An object is known by its ident. No later object gets the same ident, not
+even at a later server, so a proxy that outlives its object gets an error and not another object.
+References are counted per *holder*, which is a client process: `Server._held` has the objects that
+some holder refers to. A holder ends with its anchor, the connection that it began with (peers.py).
+Its references are dropped then, however the process ended. References that come over a connection
 without a holder belong to holder 0, which never ends.
 
-Objects that other objects contain as proxies need no count: such a proxy, in the server, keeps the
-object itself. So a list that contains its own proxy is garbage like any other cycle.
+An object that another object contains as a proxy needs no count: in the server such a proxy keeps
+the object itself. So a list that contains its own proxy is garbage like any other cycle.
 
-Shared state, all under `Server._mutex`, which is recursive, since collecting garbage may bring the
-thread back here: _held, _holders, Entry.count, Holder.counts. `_entries` is changed with single
-operations of a dict.
+Shared state. `Server._mutex` guards _held, _holders, Entry.count and Holder.counts. It is
+recursive, since the garbage collector may bring the thread back here. `_entries` is changed with
+single operations of a dict.
 
-If a client dies here: within a request, the request is carried out, unless it waits for something,
-and its answer goes nowhere. If the server dies: its clients' connections are at their end. Children
-of the server (of a managed Pool) close their copies of them first, or nobody would notice.
+If a client dies during its request, the request is still carried out, unless it waits for
+something, and the reply is not read. If the server dies, its clients' connections are at their end.
+A child of the server (a worker of a managed Pool) closes its copies of these connections first:
+otherwise the clients would not notice the server's death.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 BACKLOG = 128  # connections that may wait to be accepted
 ACCEPT_PAUSE = 0.05  # seconds until the next try, when the process has no descriptor left
 
-# Operators whose result is the object itself: who uses them has its proxy, and needs no copy.
+# Operators whose result is the object itself: the client has its proxy, and needs no copy.
 _IN_PLACE = frozenset(("__iand__", "__imul__", "__ior__", "__isub__", "__ixor__"))
 
 
@@ -74,21 +75,21 @@ class Entry:
 
 
 class Holder:
-    """A client process: how many references it has, by ident; what else it has hold of."""
+    """A client process: how many references it has, by ident, and which locks it has."""
 
     __slots__ = ("counts", "ended", "name", "number", "owned", "pid")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.counts: dict[str, int] = {}
-        self.owned: dict[Any, None] = {}  # things to be told by _owner_died(); see referents.py
+        self.owned: dict[Any, None] = {}  # their _owner_died() is called; see referents.py
         self.ended = False
         self.name: str | None = None
         self.pid = 0
 
 
 class Session:
-    """A connection, and whose references are meant by what comes over it."""
+    """A connection, and the holder of the references that come over it."""
 
     __slots__ = ("_socket", "anchors", "connection", "holder", "then", "undo")
 
@@ -96,18 +97,19 @@ class Session:
         self.connection = connection
         self.holder = holder
         self.anchors = False  # whether the holder ends with this connection
-        self.then: Callable[[], object] | None = None  # to be called when the reply has been sent
-        self.undo: Callable[[], object] | None = None  # to be called if the reply is never read
+        self.then: Callable[[], object] | None = None  # is called when the reply has been sent
+        self.undo: Callable[[], object] | None = None  # is called if the reply is never read
         self._socket: Any = None  # the connection's, once it has been needed
 
     def alive(self) -> bool:
-        """Whether the client still waits for its answer: it sends nothing meanwhile."""
+        """Return whether the client still waits for the reply: it sends nothing meanwhile."""
         return self.connection is None or not self.connection.poll(0)
 
     def receive(self, connection: Connection) -> bytes:
-        """Return the next request. ConnectionResetError: the last reply was not even read.
+        """Return the next request.
 
-        EOFError: there is no further request. The two are told apart only where it matters.
+        EOFError: there is no further request. ConnectionResetError: nor was the last reply read;
+        this is found out only if there is something to undo then.
         """
         if self.undo is not None:
             connection.poll(None)
@@ -115,7 +117,7 @@ class Session:
         return connection.recv_bytes()
 
     def _check_reset(self, connection: Connection) -> None:
-        if self._socket is None:  # of any family: what is asked for is the same in all
+        if self._socket is None:  # the option is the same in every family
             self._socket = socket.socket(
                 socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=connection.fileno()
             )
@@ -181,7 +183,7 @@ class Server:
     # -- serving
 
     def serve_forever(self) -> None:
-        """Serve until a client or a signal says stop; then exit, by SystemExit(0)."""
+        """Serve until a client or SIGINT ends that; then raise SystemExit(0)."""
         process.current_process()._manager_server = self  # type: ignore[attr-defined]
         try:
             self.serve()
@@ -190,9 +192,9 @@ class Server:
         raise SystemExit(0)
 
     def serve(self, *until: Any) -> None:
-        """Serve until shutdown, or until one of these objects is ready, in connection.wait()'s way.
+        """Serve until shutdown, or until connection.wait() finds one of these objects ready.
 
-        AuthenticationError, OSError: as of Listener().
+        AuthenticationError, OSError: as Listener() raises them.
         """
         self._stop = os.pipe()
         peers.register_server(self)
@@ -204,7 +206,7 @@ class Server:
             self._close()
 
     def stop(self) -> None:
-        """Have serve() return."""
+        """Make serve() return."""
         if self._stop is not None:
             os.write(self._stop[1], b"x")
 
@@ -217,7 +219,7 @@ class Server:
             _hang_up(session.connection)
 
     def after_fork_in_child(self) -> None:
-        """Leave every descriptor to the server that we are a copy of."""
+        """Close the copies of the server's descriptors that this child has."""
         listener = self.listener._listener
         if listener is not None:
             listener._socket.close()  # the path stays
@@ -265,7 +267,7 @@ class Server:
                 self._end_holder(session.holder)
 
     def _answer(self, session: Session, connection: Connection, message: bytes) -> None:
-        session.undo = None  # who sends the next request has read the last reply
+        session.undo = None  # a client that sends the next request has read the last reply
         try:
             request = self._wire.read(message)
         except Exception:
@@ -299,7 +301,7 @@ class Server:
             self._wire.send(connection, calls.excuse(reply, error))
 
     def _serve_anchor(self, session: Session, connection: Connection, request: Any) -> None:
-        """Drop references, which has no answer, or tell that all that came before are dropped."""
+        """Drop references, without a reply, or reply that all earlier ones are dropped."""
         if isinstance(request, list):
             self.drop(session.holder, request)
             return
@@ -360,17 +362,17 @@ class Server:
         return tuple(self.find(token.id).exposed)
 
     def accept_connection(self, c: Session, name: str, holder: int = 0, pid: int = 0) -> None:
-        """Book the references that come over this connection on that holder."""
+        """Count the references that come over this connection for that holder."""
         util.debug("%s has connected to the manager's server", name)
         c.holder = self._holders[holder]
         if holder:
             c.holder.name, c.holder.pid = name, pid
 
     def dummy(self, c: Session) -> None:
-        """Do nothing: the connection stands, and the key is right."""
+        """Do nothing: a client that gets here is connected and knows the key."""
 
     def shutdown(self, c: Session) -> None:
-        """Stop serving, when the answer has been sent."""
+        """Stop serving, when the reply has been sent."""
         util.debug("manager received shutdown message")
         c.then = self.stop
 
@@ -407,14 +409,14 @@ class Server:
         """Drop a reference to an object."""
         self.drop(c.holder, [ident])
 
-    def hold(self, c: Session, heir_of: int = 0) -> int:
+    def hold(self, c: Session, copy_of: int = 0) -> int:
         """Make this connection the anchor of a new holder; return its number.
 
-        It begins with a copy of the references of the holder `heir_of`, unless that is 0.
+        It begins with a copy of the references of the holder `copy_of`, unless that is 0.
         """
         with self._mutex:
             holder = Holder(next(self._numbers))
-            source = self._holders.get(heir_of) if heir_of else None
+            source = self._holders.get(copy_of) if copy_of else None
             for ident, number in source.counts.items() if source is not None else ():
                 self._take(holder, ident, self._held[ident], number)
             self._holders[holder.number] = holder
@@ -423,7 +425,7 @@ class Server:
         return holder.number
 
     def give(self, c: Session, holder: int, ident: str) -> None:
-        """Take a reference in the name of another holder."""
+        """Take a reference for another holder."""
         self._take(self._holders[holder], ident, self.find(ident), 1)
 
     def _take(self, holder: Holder, ident: str, entry: Entry, number: int) -> None:
@@ -433,7 +435,7 @@ class Server:
             self._held[ident] = entry
 
     def drop(self, holder: Holder, idents: Iterable[str]) -> None:
-        """Drop one reference to each of these objects; those that it has none to are left out."""
+        """Drop one of the holder's references to each of these objects, if it has any."""
         dead = []
         with self._mutex:
             for ident in idents:
@@ -442,7 +444,7 @@ class Server:
                     if number > 1:
                         holder.counts[ident] = number - 1
                     dead.append(self._less(ident, 1))
-        del dead  # with the mutex free: what ends with an object is its own affair
+        del dead  # with the mutex free: an object's destructor may call anything
 
     def _end_holder(self, holder: Holder) -> None:
         dead = []
@@ -462,27 +464,27 @@ class Server:
             del self._held[ident]
         return entry
 
-    # -- what a Peer is for other processes, for the proxies in this one
+    # -- what proxies in this process use instead of a Peer
 
     def request(
         self, ident: str | None, name: str, args: Any = (), kwds: Mapping[str, Any] | None = None
     ) -> Reply:
-        """Carry out a request of this process."""
+        """Carry out a request of this process; return the reply."""
         return self.answer(self._local, ident, name, args, kwds or {})
 
     def ask(self, name: str, *args: Any) -> Any:
         """Call a function of the server."""
         return getattr(self, name)(self._local, *args)
 
-    def claim(self, ident: str) -> None:
-        """Do nothing: what was just made here has a reference of the local holder."""
+    def received(self, ident: str) -> None:
+        """Do nothing: an object that was just made here has a reference of the local holder."""
 
-    def waive(self, ident: str) -> None:
+    def drop_received(self, ident: str) -> None:
         """Drop the reference that came with an object made here."""
         self.drop(self._local.holder, [ident])
 
     def take(self, ident: str) -> Entry:
-        """Return the object: as long as a proxy refers to that, it lives, without being counted."""
+        """Return the object: it lives as long as a proxy refers to it, without being counted."""
         return self.find(ident)
 
 

@@ -1,7 +1,7 @@
 """Managers of named shared memory: segments that are unlinked when their manager ends.
 
-The segments are made by who asks for them, and noted at the server, which unlinks them at its end.
-If the server is killed, the family that made a segment unlinks it when it ends itself.
+The client that asks for a segment makes it, and the server notes its name and unlinks it when the
+server ends. If the server is killed, a segment is unlinked when the family that made it has ended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _SharedMemoryTracker:
         self.segment_names.append(segment_name)
 
     def destroy_segment(self, segment_name: str) -> None:
-        """Unlink a segment, unless it is gone already. ValueError: it was not noted."""
+        """Unlink a segment, unless it has been unlinked. ValueError: it was not noted."""
         self.segment_names.remove(segment_name)
         try:
             segment = shared_memory.SharedMemory(segment_name)

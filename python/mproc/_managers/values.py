@@ -21,7 +21,7 @@ class Namespace:
 
 
 class Value:
-    """An object with a value. The typecode is told to whoever prints it, no more."""
+    """An object with a value. The typecode is of no use but in its repr()."""
 
     def __init__(self, typecode: Any, value: Any, lock: bool = True) -> None:
         self._typecode = typecode
@@ -49,7 +49,7 @@ def Array(typecode: str, sequence: Iterable[Any], lock: bool = True) -> array.ar
 
 
 class Late:
-    """What makes an object of referents.py, which is imported when the first one is made."""
+    """A callable that makes an object of referents.py, and imports that when it is first called."""
 
     __slots__ = ("_name",)
 

@@ -1,16 +1,16 @@
-"""What goes over a manager's connections: requests, replies, tokens.
+"""The messages between a manager's server and its clients: requests, replies, tokens.
 
-A request is (ident, name, args, kwds): call that method of the object, or, if ident is None, that
-function of the server. The reply is (kind, result):
+A request is (ident, name, args, kwds): the server calls that method of the object, or if ident is
+None that function of its own. The reply is (kind, result):
 
-    #RETURN          what was returned
+    #RETURN          the result of the call
     #PROXY           (exposed, token) of an object that stays at the server
     #ERROR           the exception that the method raised
     #TRACEBACK       the text of another error at the server
     #UNSERIALIZABLE  the text of a result that cannot be sent
 
 A message is sent as a whole or not at all, and received as a whole before it is read. So an object
-that cannot be written or read is an error of one call, and the connection remains in step.
+that cannot be pickled or unpickled is an error of one call, and the connection remains usable.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from .._mproc import Connection
 
     class Wire(Protocol):
-        """How objects go over a connection."""
+        """How objects are sent over a connection."""
 
-        has_exceptions: bool  # whether they are among them
+        has_exceptions: bool  # whether exceptions can be sent
 
         @staticmethod
         def send(connection: Connection, obj: object, /) -> None: ...
@@ -97,7 +97,7 @@ def dispatch(
 
 
 class Pickled:
-    """Objects go as pickles."""
+    """Objects are sent as pickles."""
 
     has_exceptions = True
 
@@ -113,7 +113,7 @@ class Pickled:
 
 
 class Xml:
-    """Objects go in the format of XML-RPC: what that cannot say is refused."""
+    """Objects are sent in the format of XML-RPC, which refuses those that it cannot express."""
 
     has_exceptions = False
 
@@ -135,7 +135,7 @@ _WIRES: dict[str, Any] = {"pickle": Pickled, "xmlrpclib": Xml}
 
 
 def wire_of(serializer: str) -> Wire:
-    """Return how a serializer's objects go over a connection. KeyError: there is no such one."""
+    """Return how a serializer sends objects. KeyError: there is no such serializer."""
     try:
         return _WIRES[serializer]  # type: ignore[no-any-return]
     except KeyError:
