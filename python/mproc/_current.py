@@ -188,7 +188,7 @@ _no_input = make_no_input()
 
 
 def _renew_no_input() -> io.TextIOWrapper:
-    """Return the sys.stdin of a child whose parent is one, too, and may have closed its own."""
+    """Return the sys.stdin of a child's child, for the child may have closed its own."""
     global _no_input
     if _no_input.closed:
         _no_input = make_no_input()
@@ -209,7 +209,7 @@ def flush_std_streams() -> None:
 
 def bootstrap(self: BaseProcess, method: str = "fork") -> int:
     """Become this process, started by `method`; run it, clean up; return the exit code."""
-    # A copy of its parent never gets to the interpreter's own end.
+    # A forked child calls _exit(), so the interpreter does not run its exit functions.
     own_exit = CHILDREN_RUN_EXIT_FUNCTIONS and method != "spawn"
     try:
         _become(self, method, own_exit)
@@ -254,7 +254,7 @@ def _become(process: BaseProcess, method: str, own_exit: bool) -> None:
 
 
 def after_fork() -> None:
-    """Make a copy of its parent a process of its own."""
+    """Make this process independent of its parent, whose copy it is."""
     finalizers.clear()
     for function in after_forkers:
         function()

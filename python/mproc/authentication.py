@@ -164,7 +164,8 @@ def _challenge(digest_name: str = "sha256") -> bytes:
     """Return the message that the other end is to authenticate."""
     digest = digest_name.encode("ascii")
     if digest not in _ALLOWED_DIGESTS:
-        raise ValueError(f"unsupported digest: {digest_name!r}")
+        known = ", ".join(sorted(name.decode() for name in _ALLOWED_DIGESTS))
+        raise ValueError(f"unsupported digest: {digest_name!r}; there are {known}")
     return b"{%s}%s" % (digest, os.urandom(MESSAGE_LENGTH))
 
 
@@ -192,7 +193,7 @@ def _answer(connection: Messages, authkey: bytes) -> bytes:
 
 def _expect_welcome(connection: Messages, maxlength: int = _LONGEST) -> None:
     if connection.recv_bytes(maxlength) != _WELCOME:
-        raise AuthenticationError("digest sent was rejected")
+        raise AuthenticationError("digest sent was rejected: the other end has another key")
 
 
 def _expect_no_more(wire: _Wire) -> None:
@@ -239,4 +240,4 @@ def _verify_challenge(authkey: bytes, message: bytes, response: bytes) -> None:
             f"expected {name or 'md5'!r} of length {len(expected)} got {len(mac)}"
         )
     if not hmac.compare_digest(expected, mac):
-        raise AuthenticationError("digest received was wrong")
+        raise AuthenticationError("digest received was wrong: the other end has another key")

@@ -1,8 +1,8 @@
 """Contexts: the whole interface of the package, bound to a start method.
 
-`mproc` itself offers the methods of one DefaultContext, which stands for one of the concrete
-contexts from its first use on, or from set_start_method(). Everything is imported when it is first
-needed.
+`mproc` itself offers the methods of one DefaultContext. That stands for one of the concrete
+contexts, which set_start_method() or the first use chooses. Modules are imported when they are
+first needed.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -35,9 +35,10 @@ __all__: list[str] = []
 
 
 class _Modules:
-    """The package's modules as attributes, each imported when it is first asked for.
+    """The package's modules as attributes, each imported when it is first needed.
 
-    An import statement inside a function costs a microsecond every time, this a dictionary look-up.
+    An import statement inside a function takes a microsecond every time, this a look-up in a
+    dictionary.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -58,29 +59,29 @@ _METHODS_OF_VERSION = (
 
 
 class ProcessError(Exception):
-    """The base of the package's own errors."""
+    """The base of the package's errors."""
 
 
 class BufferTooShort(ProcessError):
-    """recv_bytes_into() got a message that is larger than the buffer; args[0] is the message."""
+    """A message is larger than the buffer of recv_bytes_into(); args[0] is the message."""
 
 
 class TimeoutError(ProcessError):
-    """A wait for a result took too long."""
+    """A result did not come in time."""
 
 
 class AuthenticationError(ProcessError):
-    """The other end does not know the key."""
+    """The other end of a connection does not know the key."""
 
 
 class OwnerDiedError(ProcessError):
-    """The process that held a lock died. Exactly one taker is told; the lock is free then.
+    """The process that held a lock died. Exactly one later taker gets this; the lock is free then.
 
-    What the lock guards may be half changed: whoever is told should put it right.
+    What the lock guards may be half changed: the taker that gets this error should repair it.
 
-    Attributes: pid, the dead process, 0 if that is not known any more; tid, its thread that had
-    acquired the lock (a native id); name, that of the Process, and exitcode, as Process.exitcode
-    has it: each None when it is not known here.
+    Attributes: pid, that of the dead process, 0 if it is not known any more; tid, the native id of
+    the thread that had acquired the lock; name, that of the Process, and exitcode, as in
+    Process.exitcode, each None if this process does not know it.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class OwnerDiedError(ProcessError):
 
 
 def _owner_died(pid: int, tid: int) -> OwnerDiedError:
-    """Make the error, with what this process knows of that one."""
+    """Return the error, with what this process knows of the dead one."""
     for known in list(process._dangling):
         popen = known._popen
         if popen is not None and popen.pid == pid:
@@ -112,7 +113,7 @@ def _owner_died(pid: int, tid: int) -> OwnerDiedError:
 
 
 class BaseContext:
-    """What every context offers."""
+    """The base of all contexts: the methods that each of them has."""
 
     _name: ClassVar[str]
 
@@ -135,7 +136,7 @@ class BaseContext:
         return number
 
     def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
-        """Return two connected Connections; unless duplex, the first only receives."""
+        """Return two connected Connections; unless duplex, the first only receives. OSError."""
         return _modules.connection.Pipe(duplex)
 
     def Manager(self) -> _managers.SyncManager:
@@ -145,23 +146,23 @@ class BaseContext:
         return manager
 
     def Lock(self, *, on_owner_death: str = "raise") -> _synchronize.Lock:
-        """Return a lock that is not recursive."""
+        """Return a lock that is not recursive; see synchronize.Lock for on_owner_death."""
         return _modules.synchronize.Lock(ctx=self.get_context(), on_owner_death=on_owner_death)
 
     def RLock(self, *, on_owner_death: str = "raise") -> _synchronize.RLock:
-        """Return a recursive lock."""
+        """Return a recursive lock; see synchronize.Lock for on_owner_death."""
         return _modules.synchronize.RLock(ctx=self.get_context(), on_owner_death=on_owner_death)
 
     def Condition(self, lock: Any = None) -> _synchronize.Condition:
-        """Return a condition variable."""
+        """Return a condition variable, of this lock or a new RLock."""
         return _modules.synchronize.Condition(lock, ctx=self.get_context())
 
     def Semaphore(self, value: int = 1) -> _synchronize.Semaphore:
-        """Return a semaphore."""
+        """Return a semaphore with so many permits. ValueError: a bad value."""
         return _modules.synchronize.Semaphore(value, ctx=self.get_context())
 
     def BoundedSemaphore(self, value: int = 1) -> _synchronize.BoundedSemaphore:
-        """Return a semaphore that cannot be released too often."""
+        """Return a semaphore that never has more permits than now. ValueError: a bad value."""
         return _modules.synchronize.BoundedSemaphore(value, ctx=self.get_context())
 
     def Event(self) -> _synchronize.Event:
@@ -171,15 +172,15 @@ class BaseContext:
     def Barrier(
         self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
     ) -> _synchronize.Barrier:
-        """Return a barrier for that many processes or threads."""
+        """Return a barrier for so many threads of any processes; timeout in seconds."""
         return _modules.synchronize.Barrier(parties, action, timeout, ctx=self.get_context())
 
     def Queue(self, maxsize: int = 0) -> _queues.Queue[Any]:
-        """Return a queue."""
+        """Return a queue for at most maxsize objects; 0 or less: no limit."""
         return _modules.queues.Queue(maxsize, ctx=self.get_context())
 
     def JoinableQueue(self, maxsize: int = 0) -> _queues.JoinableQueue[Any]:
-        """Return a queue with task_done() and join()."""
+        """Return a queue as Queue() does, with task_done() and join()."""
         return _modules.queues.JoinableQueue(maxsize, ctx=self.get_context())
 
     def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
@@ -193,13 +194,13 @@ class BaseContext:
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
     ) -> _pool.Pool:
-        """Return a pool of worker processes."""
+        """Return a pool of worker processes; see pool.Pool. ValueError, TypeError."""
         return _modules.pool.Pool(
             processes, initializer, initargs, maxtasksperchild, context=self.get_context()
         )
 
     def RawValue(self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any) -> Any:
-        """Return a shared ctypes object."""
+        """Return a shared ctypes object. TypeError: no type."""
         return _modules.sharedctypes.RawValue(typecode_or_type, *args)
 
     def RawArray(
@@ -207,13 +208,13 @@ class BaseContext:
         typecode_or_type: str | type[ctypes._SimpleCData[Any]],
         size_or_initializer: int | Sequence[Any],
     ) -> Any:
-        """Return a shared ctypes array."""
+        """Return a shared ctypes array. TypeError: no type."""
         return _modules.sharedctypes.RawArray(typecode_or_type, size_or_initializer)
 
     def Value(
         self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any, lock: Any = True
     ) -> Any:
-        """Return a shared ctypes object with a lock."""
+        """Return a shared ctypes object with a lock; see sharedctypes.Value."""
         return _modules.sharedctypes.Value(
             typecode_or_type, *args, lock=lock, ctx=self.get_context()
         )
@@ -225,13 +226,13 @@ class BaseContext:
         *,
         lock: Any = True,
     ) -> Any:
-        """Return a shared ctypes array with a lock."""
+        """Return a shared ctypes array with a lock; see sharedctypes.Value."""
         return _modules.sharedctypes.Array(
             typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context()
         )
 
     def freeze_support(self) -> None:
-        """Run the child's part, in a child of a frozen program; do nothing elsewhere."""
+        """In a child of a frozen program, do the child's work and exit; elsewhere do nothing."""
         if getattr(sys, "frozen", False):
             from .spawn import freeze_support
 
@@ -244,23 +245,23 @@ class BaseContext:
         return get_logger()
 
     def log_to_stderr(self, level: int | str | None = None) -> logging.Logger:
-        """Make the package's logger print to stderr, from `level` on; return it."""
+        """Have the package's logger print to stderr, from `level` on; return it."""
         from .util import log_to_stderr
 
         return log_to_stderr(level)
 
     def allow_connection_pickling(self) -> None:
-        """Let connections and sockets be sent to other processes: they always can."""
+        """Do nothing: connections and sockets can always be sent to other processes."""
         from . import connection  # noqa: F401
 
     def set_executable(self, executable: str | bytes | os.PathLike[Any] | None) -> None:
-        """Set the interpreter that spawn and forkserver start."""
+        """Set the path of the interpreter that spawn and forkserver start."""
         from .spawn import set_executable
 
         set_executable(executable)
 
     def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "ignore") -> None:
-        """Set what the forkserver imports; see forkserver.set_forkserver_preload."""
+        """Set the modules that the fork server imports; see forkserver.ForkServer."""
         from .forkserver import set_forkserver_preload
 
         set_forkserver_preload(module_names, on_error=on_error)
@@ -272,7 +273,9 @@ class BaseContext:
         try:
             context = _concrete_contexts[method]
         except KeyError:
-            raise ValueError(f"cannot find context for {method!r}") from None
+            raise ValueError(
+                f"cannot find context for {method!r}; there are {', '.join(_concrete_contexts)}"
+            ) from None
         context._check_available()
         return context
 
@@ -281,16 +284,18 @@ class BaseContext:
         return self._name
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
-        """ValueError: a concrete context has one start method."""
-        raise ValueError("cannot set start method of concrete context")
+        """Raise ValueError: a concrete context has one start method."""
+        raise ValueError(
+            f"cannot set start method of concrete context {self._name!r}: use get_context(method)"
+        )
 
     @property
     def reducer(self) -> ModuleType:
         """The module that pickles what is sent to other processes.
 
-        It can be set, for all contexts, to another module or an object derived from
-        reduction.AbstractReducer. The dumps() and loads() of its ForkingPickler are used from then
-        on, in this process and those forked from it, for all but plain values.
+        It can be set, for all contexts, to another module or to an instance of a class derived from
+        reduction.AbstractReducer. From then on the dumps() and loads() of its ForkingPickler are
+        used for all objects that are no plain values, in this process and in those forked from it.
         """
         chosen: ModuleType | None = globals().get("reduction")
         if chosen is not None:
@@ -331,7 +336,7 @@ class Process(process.BaseProcess):
 
 
 class DefaultContext(BaseContext):
-    """The context that the package's own functions belong to."""
+    """The context whose methods are the functions of the package."""
 
     Process = Process
 
@@ -342,7 +347,7 @@ class DefaultContext(BaseContext):
 
     @property
     def _actual_context(self) -> BaseContext | None:
-        """The context in force. In a child that is first the one that it was started by."""
+        """The context in force. At first it is that of the method that started this process."""
         current = current_process()
         if self._chooser is not current:
             self._chooser = current
@@ -356,7 +361,10 @@ class DefaultContext(BaseContext):
         self._actual = context
 
     def get_context(self, method: str | None = None) -> BaseContext:
-        """Return the context of a start method; for None that in force, which is then fixed."""
+        """Return the context of a start method. ValueError: there is no such method.
+
+        None stands for the context in force, which set_start_method() cannot change afterwards.
+        """
         if method is not None:
             return super().get_context(method)
         if self._actual_context is None:
@@ -364,16 +372,25 @@ class DefaultContext(BaseContext):
         return self._actual_context
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
-        """Choose the start method. RuntimeError the second time, unless forced; None forgets it."""
+        """Choose the start method; None undoes the choice, with force.
+
+        RuntimeError: it has been chosen already, and force is false. ValueError: no such method.
+        """
         if self._actual_context is not None and not force:
-            raise RuntimeError("context has already been set")
+            raise RuntimeError(
+                f"context has already been set, to {self._actual_context._name!r}: choose it before"
+                " anything is made with it, or use force=True"
+            )
         if method is None and force:
             self._actual_context = None
         else:
             self._actual_context = self.get_context(method)
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
-        """Return the start method in force, which is then fixed; with allow_none maybe None."""
+        """Return the start method in force, which set_start_method() cannot change afterwards.
+
+        allow_none: return None, and choose none, if none has been chosen yet.
+        """
         if self._actual_context is None:
             if allow_none:
                 return None
@@ -381,7 +398,7 @@ class DefaultContext(BaseContext):
         return self._actual_context._name
 
     def get_all_start_methods(self) -> list[str]:
-        """Return the start methods that there are, the default first."""
+        """Return the names of the start methods, the default one first."""
         return list(_METHODS_OF_VERSION)
 
 
@@ -432,7 +449,7 @@ class SpawnProcess(process.BaseProcess):
 
 
 class ForkServerProcess(process.BaseProcess):
-    """A process that starts as a copy of a warm, thread-free template."""
+    """A process that starts as a copy of a template process, which has no threads."""
 
     _start_method = "forkserver"
 
@@ -484,24 +501,24 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# ---- whom we are pickling for
+# ---- the child that an object is pickled for
 
 _tls = ThreadLocal()
 
 
 def get_spawning_popen() -> Popen | None:
-    """Return the popen object of the child that this thread is pickling for, if any."""
+    """Return the popen object of the child that this thread pickles for; None if for none."""
     popen: Popen | None = getattr(_tls, "spawning_popen", None)
     return popen
 
 
 def set_spawning_popen(popen: Popen | None) -> None:
-    """Say whom this thread is pickling for."""
+    """Set the popen object of the child that this thread pickles for."""
     _tls.spawning_popen = popen
 
 
 def assert_spawning(obj: object) -> None:
-    """RuntimeError unless obj is being pickled for a child."""
+    """Raise RuntimeError unless this thread pickles for a child that is being started."""
     if get_spawning_popen() is None:
         raise RuntimeError(
             f"{type(obj).__name__} objects should only be shared between processes"

@@ -1,12 +1,12 @@
 """Start method forkserver: a template process that forks itself on request.
 
 The template is a fresh interpreter, started with the first child. It imports what
-set_forkserver_preload() names (by default the main module), never makes a thread, and forks
-children that are children of this process: their pids, exit codes and parents are as with the other
-methods.
+set_forkserver_preload() names (by default the main module), and it never makes a thread. The
+processes that it forks are children of this process: their pids, exit codes and parents are as with
+the other methods.
 
-Everything that the core does for it is in mproc.h at mproc_template; here are the template's
-preparation and, in `_forkserver`, the one template of a process.
+mproc.h describes what the core does (mproc_template). This module prepares the template, and has
+the one template of a process in `_forkserver`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _inherited_fds: list[int] | None = None
 
 
 class ForkServer:
-    """The template of this process, made when it is first needed, and again when it has died."""
+    """The template of this process. It is started when it is needed, and again if it has died."""
 
     def __init__(self) -> None:
         self._lock = _new_lock()
@@ -49,16 +49,17 @@ class ForkServer:
         return self._template.pid if self._template is not None else None
 
     def _forget(self) -> None:
-        """A forked child has no template: that one is its parent's."""
+        """Forget the template in a forked child: it is the parent's."""
         self._lock = _new_lock()
         self._template = None
 
     def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "ignore") -> None:
         """Set the modules that the template imports before it forks.
 
-        `'__main__'` among them stands for the main module. What on_error says happens when an
-        import fails: 'ignore', 'warn' (ImportWarning), or 'fail' (the template ends, and so the
-        start of processes fails). A template that runs already is not changed.
+        `'__main__'` among them stands for the main module. on_error says what happens when an
+        import fails: 'ignore', 'warn' (ImportWarning), or 'fail' (the template ends, and processes
+        cannot be started). A template that runs already is not changed. TypeError: no list of
+        strings. ValueError: another on_error.
         """
         if not all(type(module) is str for module in module_names):
             raise TypeError("module_names must be a list of strings")
@@ -94,14 +95,17 @@ class ForkServer:
 
     def _message(self) -> bytes:
         data = spawn.get_preparation_data("ForkServer")
-        # The key is for processes, not for their template; nothing else of it is a secret.
+        # The template needs no key, which is the only secret in the data.
         del data["authkey"]
         return pickle().dumps((data, list(self._preload_modules), self._on_error))  # type: ignore[no-any-return]
 
     def launch(
         self, child: Child, process_obj: process.BaseProcess, payload: bytes, fds: list[int]
     ) -> None:
-        """Have the template fork a child, which gets the payload and the descriptors."""
+        """Have the template fork a child, which gets the payload and the descriptors.
+
+        ValueError: too many descriptors. EOFError, OSError: the template cannot do it.
+        """
         if len(fds) > MAXFDS_TO_SEND:
             raise ValueError(f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND} can be passed")
         from ._mproc import FORKSERVER
@@ -132,7 +136,7 @@ def _new_lock() -> Any:
 
 
 def _running(pid: int) -> bool:
-    """Whether a child still runs; its status stays to be collected."""
+    """Return whether a child still runs, without collecting its exit status."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
@@ -149,7 +153,7 @@ def _memory_with(data: bytes) -> int:
 
 
 def get_inherited_fds() -> list[int]:
-    """Return the descriptors that were passed to this child of a template."""
+    """Return the descriptors that the parent has passed to this child of a template."""
     global _inherited_fds
     if _inherited_fds is None:
         from ._mproc import child_fds
@@ -162,7 +166,7 @@ def get_inherited_fds() -> list[int]:
 
 
 def main() -> NoReturn:
-    """Be a template: prepare, then fork on request; in each child, do the child's work and exit."""
+    """Be the template: prepare, then fork on request. A child does its work here, and exits."""
     from . import _mproc
 
     with open(int(sys.argv[1]), "rb") as file:
@@ -179,7 +183,7 @@ def _prepare(message: bytes) -> None:
     import signal
 
     data, modules, on_error = pickle().loads(message)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for the processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]
     try:
@@ -191,7 +195,7 @@ def _prepare(message: bytes) -> None:
         del current._inheriting  # type: ignore[attr-defined]
     flush_std_streams()
     gc.collect()
-    gc.freeze()  # what is shared with the children stays so: their collections leave it alone
+    gc.freeze()  # a child's collections leave these objects alone, so their pages stay shared
 
 
 def _preload(module: str, main_data: dict[str, Any], on_error: str) -> None:
@@ -201,7 +205,7 @@ def _preload(module: str, main_data: dict[str, Any], on_error: str) -> None:
         else:
             __import__(module)
     except (Exception, SystemExit) as error:
-        # Children import the main module themselves, and are the ones to say what is wrong with it.
+        # A child imports the main module itself, and reports what is wrong with it.
         if on_error == "fail":
             raise
         if on_error == "warn":

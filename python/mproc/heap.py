@@ -1,7 +1,7 @@
-"""Blocks of the family's shared memory, by size: what programs that know multiprocessing.heap use.
+"""Blocks of shared memory of any size, for programs that use multiprocessing.heap.
 
-The package's own objects do not go through it: the arena has an allocator of its own. A Heap cuts
-blocks out of a few large pieces (Arena), each one piece of that memory.
+The package's own objects do not need it, for the family's arena has an allocator of its own. A Heap
+takes a few large pieces (Arena) of the family's memory, and cuts blocks out of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ALIGNMENT = 16
 
 
 class Arena:
-    """A large piece of shared memory."""
+    """A large piece of shared memory. ValueError: a descriptor was given; it has none."""
 
     def __init__(self, size: int, fd: int = -1) -> None:
         if fd != -1:
@@ -51,8 +51,8 @@ _Block = tuple[Arena, int, int]
 class Heap:
     """Blocks out of arenas: the smallest free one that fits, neighbours joined when freed.
 
-    free() may be called by the garbage collector while malloc() runs in the thread: it puts the
-    block aside then, and whoever holds the lock frees it.
+    The garbage collector may call free() while the same thread is in malloc(). Then free() only
+    notes the block, and the next call that has the lock frees it.
     """
 
     _DISCARD_FREE_SPACE_LARGER_THAN = 4 * 1024**2
@@ -70,7 +70,7 @@ class Heap:
         self._n_frees = 0
 
     def malloc(self, size: int) -> _Block:
-        """Return a block. ValueError: a negative size. OverflowError: a huge one."""
+        """Return a block. ValueError: a negative size. OverflowError: 2**62 bytes or more."""
         if size < 0:
             raise ValueError(f"Size {size} out of range")
         if size >= 1 << 62:
@@ -98,7 +98,7 @@ class Heap:
             self._lock.release()
 
     def _take(self, length: int) -> _Block:
-        """Take a free block of at least that length out of the lists, or a new arena whole."""
+        """Take a free block of at least that length out of the lists, or a whole new arena."""
         fitting = [n for n in self._len_to_seq if n >= length]
         if fitting:
             block = self._len_to_seq[min(fitting)][-1]
@@ -152,7 +152,7 @@ class Heap:
 
 
 class BufferWrapper:
-    """A block of shared memory, which is given back with the last reference to it."""
+    """A block of shared memory, which is given back when this object is collected."""
 
     _heap = Heap()
 
@@ -170,7 +170,7 @@ class BufferWrapper:
         return _rebuild_wrapper, (self._block, self._size)
 
     def create_memoryview(self) -> memoryview:
-        """Return the memory."""
+        """Return a memoryview of the block."""
         arena, start, _ = self._block
         return arena.buffer[start : start + self._size]
 

@@ -49,7 +49,9 @@ def arbitrary_address(family: str) -> Any:
         return ("localhost", 0)
     if family == "AF_UNIX":
         return os.path.join(util.get_temp_dir(), f"sock-{os.urandom(6).hex()}")
-    raise ValueError("unrecognized family")
+    raise ValueError(
+        f"unrecognized family {family!r}: free addresses are of AF_INET or AF_UNIX only"
+    )
 
 
 def address_type(address: Any) -> str:
@@ -66,7 +68,7 @@ def address_type(address: Any) -> str:
 def _validate_family(family: str) -> None:
     """Raise ValueError unless this system has the family."""
     if not (family.startswith("AF_") and hasattr(socket, family)):
-        raise ValueError(f"Family {family} is not recognized.")
+        raise ValueError(f"Family {family} is not recognized. AF_UNIX and AF_INET are.")
 
 
 def _family_of(address: Any) -> str:
@@ -78,7 +80,7 @@ def _family_of(address: Any) -> str:
 
 def _check_key(authkey: bytes | None) -> None:
     if authkey is not None and not isinstance(authkey, bytes):
-        raise TypeError("authkey should be a byte string")
+        raise TypeError(f"authkey should be a byte string, not {type(authkey).__name__}")
 
 
 # ---- listening

@@ -46,9 +46,9 @@ _cleanup = active_children
 
 
 class BaseProcess:
-    """A process and what it runs; the classes of the contexts add how it is started.
+    """A process and what it runs. Each context has a class derived from it that starts it.
 
-    Like threading.Thread, but it is an independent process: override `run()`, or give a `target`.
+    It is used like threading.Thread: override `run()`, or give a `target`.
     """
 
     _start_method: ClassVar[str | None] = None
@@ -64,7 +64,7 @@ class BaseProcess:
 
     @staticmethod
     def _after_fork() -> None:
-        """Make this process, a copy of its parent, one of its own."""
+        """Make this process independent of its parent, whose copy it is."""
         _current.after_fork()
 
     _bootstrap = _current.bootstrap
@@ -111,7 +111,10 @@ class BaseProcess:
         self._begin(False)
 
     def _begin(self, may_leave: bool) -> type[Popen] | None:
-        """Start the child process, but leave a fork, if that may be, to the class returned."""
+        """Start the child process; or, if it is to be forked and may_leave is true, only prepare.
+
+        Returns the popen class then, with which the caller forks.
+        """
         if self._closed:
             self._check_closed()
         assert self._popen is None, "cannot start a process twice"
@@ -145,15 +148,18 @@ class BaseProcess:
         forget_child(self)
 
     def terminate(self) -> None:
-        """End the process with SIGTERM."""
+        """Send SIGTERM, unless the process has ended. AttributeError: it was not started."""
         self._started("terminate").terminate()
 
     def kill(self) -> None:
-        """End the process with SIGKILL."""
+        """Send SIGKILL, unless the process has ended. AttributeError: it was not started."""
         self._started("kill").kill()
 
     def interrupt(self) -> None:
-        """Send SIGINT to the process: KeyboardInterrupt, unless it handles the signal otherwise."""
+        """Send SIGINT, unless the process has ended. AttributeError: it was not started.
+
+        It raises KeyboardInterrupt there, unless the process handles the signal otherwise.
+        """
         self._started("interrupt").interrupt()
 
     def _started(self, verb: str) -> Popen:
@@ -185,7 +191,7 @@ class BaseProcess:
         return False
 
     def close(self) -> None:
-        """Free the descriptor and whatever else the object holds. ValueError while it runs."""
+        """Give up the descriptor and all else that the object has. ValueError: it still runs."""
         if self._popen is not None:
             if self._popen.poll() is None:
                 raise ValueError(
@@ -199,7 +205,7 @@ class BaseProcess:
 
     @property
     def name(self) -> str:
-        """The process' name, for people; it need not be unique."""
+        """The name of the process, for its readers; it need not be unique."""
         return self._name
 
     @name.setter
@@ -219,7 +225,7 @@ class BaseProcess:
 
     @property
     def authkey(self) -> bytes:
-        """The key with which connections of the process authenticate themselves."""
+        """The key with which the process authenticates its connections."""
         key: bytes = self._config["authkey"]
         return key
 
@@ -229,7 +235,10 @@ class BaseProcess:
 
     @property
     def exitcode(self) -> int | None:
-        """The exit code, minus the signal that ended the process, or None while there is none."""
+        """The exit code, or minus the number of the signal that ended the process.
+
+        None: the process runs, or was not started.
+        """
         self._check_closed()
         return self._popen.poll() if self._popen is not None else None
 
@@ -245,10 +254,13 @@ class BaseProcess:
 
     @property
     def sentinel(self) -> int:
-        """A descriptor that becomes readable when the process ends: for connection.wait()."""
+        """A descriptor, for connection.wait(), that becomes readable when the process ends.
+
+        ValueError: the process was not started.
+        """
         self._check_closed()
         if self._popen is None:
-            raise ValueError("process not started")
+            raise ValueError("process not started: call start() first")
         return self._popen.sentinel
 
     def __repr__(self) -> str:
@@ -276,7 +288,7 @@ class BaseProcess:
 
 
 class AuthenticationString(bytes):
-    """An authentication key: bytes that are pickled for a child only, never sent anywhere."""
+    """An authentication key: bytes that can be pickled for a child only. TypeError: elsewhere."""
 
     def __reduce__(self) -> tuple[type[AuthenticationString], tuple[bytes]]:
         from .context import get_spawning_popen
@@ -289,7 +301,7 @@ class AuthenticationString(bytes):
 
 
 class _ParentProcess:
-    """The process that started this one: not a child, so it can be waited for, no more."""
+    """The process that started this one. It is no child: all that can be done is wait for it."""
 
     def __init__(self, name: str, pid: int, child_pid: int) -> None:
         self._name = name
@@ -317,8 +329,9 @@ class _ParentProcess:
         return self._sentinel
 
     def _open(self) -> int:
-        # Whose parent is still this pid after the opening has opened its parent, not a process that
-        # has the pid by now. (A bare fork of the child is no child of the parent.)
+        # If the parent of this process has the pid after the opening, the descriptor is the
+        # parent's, and not that of a later process with the same pid. A process that was forked
+        # from this one without mproc is no child of the parent.
         try:
             sentinel = os.pidfd_open(self._pid)
         except ProcessLookupError:
@@ -342,14 +355,14 @@ class _ParentProcess:
 
 
 def _ended() -> int:
-    """Return the descriptor of something that is over."""
+    """Return a descriptor that is readable, as that of a process that has ended."""
     reader, writer = os.pipe()
     os.close(writer)
     return reader
 
 
 class _MainProcess(BaseProcess):
-    """The process that was not started by mproc."""
+    """The process at the root of the family, which was not started by mproc."""
 
     def __init__(self) -> None:
         self._identity = ()
@@ -374,7 +387,7 @@ def set_original_dir(path: str | None) -> None:
 
 
 class _ExitcodeNames(dict[int, str]):
-    """Names of the exit codes that mean a signal, made when first asked."""
+    """The names of the exit codes that stand for a signal; made when the first one is needed."""
 
     def __missing__(self, exitcode: int) -> str:
         import signal
@@ -393,7 +406,7 @@ _exitcode_to_name = _ExitcodeNames()
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        """What others look at here, and what changes in a child, is kept by `_current`."""
+        """Return a variable that programs look at here, and that `_current` keeps."""
         if name == "_parent_process":
             return parent_process()
         try:

@@ -1,8 +1,8 @@
 """Queues between processes.
 
-put() pickles in the caller: what cannot be sent is an error of that call, nothing is lost on the
-way, and no thread feeds anything. When put() has returned, the object is in the queue, whatever
-happens to the process that put it.
+put() pickles in the calling thread: an object that cannot be sent is an error of that call, and no
+other thread sends anything. When put() has returned, the object is in the queue, whatever happens
+to the process that put it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pickling for other processes, and passing descriptors to them.
 
-ForkingPickler is pickle with more types: what is registered here (`register(type, reduce)`) is
-known to the pickler of queues and connections too, for both share one table.
+ForkingPickler is pickle with more types. What is registered here (`register(type, reduce)`) holds
+for queues and connections, too: their pickler uses the same table.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ HAVE_SEND_HANDLE = True
 
 
 class _Replaceable(type):
-    """Lets a program set ForkingPickler.dumps or loads: queues and connections use them then."""
+    """Has queues and connections use the dumps or loads that a program sets in ForkingPickler."""
 
     def __setattr__(cls, name: str, value: object) -> None:
         super().__setattr__(name, value)
@@ -60,7 +60,7 @@ class _Replaceable(type):
 
 
 class ForkingPickler(Pickler, metaclass=_Replaceable):
-    """A pickler that knows the types registered for other processes."""
+    """A pickler with the types that were registered by register()."""
 
     _extra_reducers = reducers
 
@@ -72,7 +72,7 @@ class ForkingPickler(Pickler, metaclass=_Replaceable):
 
     @classmethod
     def register(cls, type: type, reduce: Callable[[Any], Any]) -> None:
-        """Have objects of exactly that type pickled as reduce(object) says."""
+        """Have objects of exactly that type pickled as what reduce(object) returns."""
         reducers[type] = reduce
 
     @classmethod
@@ -106,7 +106,7 @@ def dump(obj: object, file: _Writable, protocol: int | None = None) -> None:
 
 
 def refuse_fork_context(obj: object) -> None:
-    """Raise RuntimeError if an object that is to be sent was made in the fork context."""
+    """Raise RuntimeError if an object that is being pickled was made in the fork context."""
     if getattr(obj, "_is_fork_ctx", False):
         raise RuntimeError(
             "A SemLock created in a fork context is being shared with a process in a spawn"
@@ -116,11 +116,11 @@ def refuse_fork_context(obj: object) -> None:
 
 
 def reduce_handle(handle: Any) -> tuple[Any, ...]:
-    """Reduce an object over an arena address, for a child that is being started.
+    """Return what a handle of an arena object is pickled as, for a child that is being started.
 
-    The hold that the child's copy will own is taken here, in the child's name.
-    RuntimeError: outside of that, since nobody else can be given a hold; and for what was made in
-    the fork context, which programs rely on being told.
+    The hold that the child's handle will own is taken here, for the child.
+    RuntimeError: no child is being started, for only such a child can be given a hold; or the
+    object was made in the fork context, since programs rely on that error.
     """
     context.assert_spawning(handle)
     refuse_fork_context(handle)
@@ -130,7 +130,7 @@ def reduce_handle(handle: Any) -> tuple[Any, ...]:
 
 
 def rebuild_handle(cls: Any, address: int, state: Any) -> Any:
-    """Make the child's copy."""
+    """Return the child's handle."""
     handle = cls.adopt(address)
     if state:
         handle.__setstate__(state)
@@ -150,7 +150,10 @@ def sendfds(sock: socket.socket, fds: Sequence[int]) -> None:
 
 
 def recvfds(sock: socket.socket, size: int) -> list[int]:
-    """Receive `size` descriptors over a Unix socket. EOFError, RuntimeError."""
+    """Receive `size` descriptors over a Unix socket.
+
+    EOFError: the other end has disconnected. RuntimeError: other descriptors were sent.
+    """
     import array
     import socket
 
@@ -176,19 +179,19 @@ def _socket_of(conn: _HasFileno) -> socket.socket:
 
 
 def send_handle(conn: _HasFileno, handle: int, destination_pid: int | None) -> None:
-    """Send a descriptor over a connection."""
+    """Send a descriptor over a connection, which must be a Unix socket. OSError."""
     with _socket_of(conn) as sock:
         sendfds(sock, [handle])
 
 
 def recv_handle(conn: _HasFileno) -> int:
-    """Receive a descriptor over a connection."""
+    """Receive a descriptor over a connection, as recvfds() does. The caller owns it."""
     with _socket_of(conn) as sock:
         return recvfds(sock, 1)[0]
 
 
 def DupFd(fd: int) -> _Detachable:
-    """Return an object to be pickled, whose detach() gives another process its own descriptor."""
+    """Return an object to be pickled; its detach() returns a descriptor of the other process."""
     popen = context.get_spawning_popen()
     if popen is not None:
         return popen.DupFd(popen.duplicate_for_child(fd))  # type: ignore[attr-defined, no-any-return]
@@ -211,14 +214,14 @@ def _rebuild_socket(duplicate: _Detachable, family: int, type: int, proto: int) 
 
 
 def _register_sockets() -> None:
-    """Make sockets picklable, once the program has any."""
+    """Make sockets picklable; called when the program has imported them."""
     import socket
 
     reducers.setdefault(socket.socket, _reduce_socket)
 
 
 class AbstractReducer:
-    """The base of a module-like object with another ForkingPickler, for a context's `reducer`."""
+    """The base of objects with another ForkingPickler, which can be a context's `reducer`."""
 
     ForkingPickler = ForkingPickler
     register = staticmethod(register)

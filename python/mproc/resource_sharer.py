@@ -44,7 +44,9 @@ class DupFd:
             try:
                 return reduction.recvfds(sock, 1)[0]
             except EOFError:
-                raise ValueError("the descriptor has been fetched already") from None
+                raise ValueError(
+                    "the descriptor has been fetched already: pickle it again for each process"
+                ) from None
 
 
 class _ResourceSharer:

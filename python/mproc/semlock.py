@@ -1,8 +1,9 @@
-"""SemLock: the class that programs know as what Lock, RLock and the semaphores are made of.
+"""SemLock: in the standard library the base of Lock, RLock and the semaphores.
 
-Here they are words of the arena. SemLock itself is a named semaphore of the system: that is what it
-is for in programs that derive from it or override `_make_name`. Its name is that of a file on
-/dev/shm, which goes when its maker gives it up, at the latest with the family.
+In mproc these are objects of the arena. SemLock itself is a named semaphore of the system, as
+programs expect that derive from it or override `_make_name`. The name is that of a file in
+/dev/shm. It is removed when the object that made it is collected, at the latest when the family has
+ended.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ _NAME_TRIES = 100
 
 
 def _file_of(name: str) -> str:
-    """Return the file on /dev/shm of a named semaphore, see sem_overview(7)."""
+    """Return the file in /dev/shm of a named semaphore; see sem_overview(7)."""
     return "sem." + name.lstrip("/")
 
 
 class SemLock(metaclass=ABCMeta):  # noqa: B024 - for register()
     """A named semaphore: kind RECURSIVE_MUTEX or SEMAPHORE, a value, and its maximum.
 
-    Made in the fork context it has no name, and is inherited only; otherwise spawned children open
-    it by its name. Unlike with the locks of the arena nobody learns that its holder has died.
-    Lock, RLock, Semaphore and BoundedSemaphore count as derived from it.
+    One made in the fork context has no name, and only forked children can use it. Any other is
+    opened by its name in spawned children. When a process dies that holds it, no taker is told so,
+    unlike with the locks of the arena. Lock, RLock, Semaphore and BoundedSemaphore count as derived
+    from it.
     """
 
     _rand: Iterator[str] = iter(lambda: os.urandom(4).hex(), "")
@@ -84,11 +86,14 @@ class SemLock(metaclass=ABCMeta):  # noqa: B024 - for register()
         util.register_after_fork(self, SemLock._after_fork)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Take a permit; False if there was none within timeout seconds, None being for ever."""
+        """Take a permit, within `timeout` seconds; return whether there was one."""
         return self._semlock.acquire(block, timeout)
 
     def release(self) -> None:
-        """Give a permit. ValueError, AssertionError: there was nothing to release."""
+        """Give a permit back.
+
+        ValueError: there are as many as there can be. AssertionError: another thread holds it.
+        """
         self._semlock.release()
 
     def locked(self) -> bool:
@@ -112,10 +117,10 @@ for _kind in (
 
 
 class ArenaSemLock:
-    """A lock or semaphore of the arena, seen as the `_mproc.SemLock` that it does not have.
+    """The attributes of an `_mproc.SemLock`, for a lock or semaphore of the arena.
 
-    It has no name. A lock has `_count` and `_is_mine`, a semaphore has not: nobody counts what a
-    thread has taken from it.
+    It has no name. A lock has `_count` and `_is_mine`. A semaphore has not, since it does not count
+    what each thread has taken.
     """
 
     name = None
@@ -124,7 +129,7 @@ class ArenaSemLock:
         self._lock = lock
 
     def __getattr__(self, name: str) -> Any:
-        """Leave to the lock what it has itself: acquire(), release(), perhaps more."""
+        """Return an attribute of the lock: acquire(), release(), perhaps more."""
         return getattr(self._lock, name)
 
     @property
@@ -135,7 +140,7 @@ class ArenaSemLock:
 
     @property
     def handle(self) -> int:
-        """Where it stands in the arena."""
+        """Its address in the arena."""
         address: int = self._lock.address
         return address
 

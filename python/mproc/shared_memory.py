@@ -1,8 +1,8 @@
 """Named shared memory: bytes that unrelated processes find by name.
 
-Segments and lists are those of the standard library: either end may be a process that uses it. What
-differs is who cleans up. A segment belongs to the family of processes that made it, and is unlinked
-when the last of them has ended, SIGKILL included; a process that merely attaches never unlinks.
+Segments and lists have the format of the standard library, so other processes may use that. The
+cleaning up is different. A segment belongs to the family of processes that made it, and is unlinked
+when the last of them has ended, also by SIGKILL. A process that only attaches never unlinks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHM_NAME_PREFIX = "/psm_"
 
 
 def _make_filename() -> str:
-    """Return a name that is probably free; whoever replaces this function makes up the names."""
+    """Return a name that is probably free. A program may put another function in its place."""
     return _SHM_NAME_PREFIX + os.urandom(4).hex()
 
 
@@ -41,12 +41,13 @@ _make_no_filename = _make_filename
 class SharedMemory:
     """A segment of shared memory, made (create=True) or attached by its name.
 
-    name: without a slash; None makes one up. size: in bytes, only for making. track: False lets a
-    segment that is made here outlive this process and its family; attaching has no part in that.
+    name: without a slash; None makes one up. size: in bytes; used only when a segment is made.
+    track: False lets a segment that is made here outlive this process and its family; it has no
+    meaning when a segment is attached.
 
     ValueError: a bad name or size. FileExistsError, FileNotFoundError. OSError (ENOSPC): /dev/shm
-    has no room; it is looked for when the segment is made, and taken when its maker first uses
-    `buf` or pickles the object.
+    has no room. The room is checked when the segment is made, and reserved when the process that
+    made it first uses `buf` or pickles the object.
     """
 
     _name: str | None = None
@@ -142,10 +143,10 @@ class SharedMemory:
         return self._second_mapping
 
     def close(self) -> None:
-        """Give up this process' access; the segment stays.
+        """Give up the access of this object; the segment stays.
 
-        BufferError: something made of `buf` (a slice, a cast) is still in use. What has only taken
-        an address from it, as numpy arrays do, must not be used afterwards.
+        BufferError: a memoryview made of `buf` (a slice, a cast) is still in use. An object that
+        has only taken an address from it, as a numpy array does, must not be used afterwards.
         """
         if self._buf is not None:
             self._buf.release()
@@ -156,7 +157,7 @@ class SharedMemory:
         self._segment.close()
 
     def unlink(self) -> None:
-        """Remove the name: nobody can attach any more, and the memory goes with its last user.
+        """Remove the name: no process can attach any more, and the last that closes it frees it.
 
         FileNotFoundError: it has been removed already.
         """
@@ -167,11 +168,13 @@ class SharedMemory:
 class ShareableList(_mproc.ShareableList):
     """A list of fixed length in shared memory: ints of 64 bits, floats, bools, str, bytes and None.
 
-    Made of a sequence, or attached by its name. An item can be changed, also to another type, if
-    the new one fits: a str or bytes has room for as many bytes as that place was made with, rounded
-    up to a multiple of 8; anything else has room for 8. NULs at the end of a str or bytes are lost.
+    It is made of a sequence, or attached by its name. An item can be changed, also to another type,
+    if the new one fits. A place that was made with a str or bytes has room for as many bytes,
+    rounded up to a multiple of 8; any other has room for 8. NULs at the end of a str or bytes are
+    lost.
 
-    TypeError: an item of another type. OverflowError: an int of more than 64 bits.
+    TypeError: an item of another type. OverflowError: an int of more than 64 bits. ValueError: an
+    item that does not fit.
     """
 
     __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]

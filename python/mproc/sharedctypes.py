@@ -1,7 +1,7 @@
 """ctypes objects in the family's shared memory, with a lock or without.
 
-The memory goes when the last object over it goes, in whatever process; what a process held when it
-died is given back.
+The memory is freed when the last object that uses it is collected, in whatever process. What a
+process used when it died is given back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CODES = frozenset("bBhHiIlLqQfd?")
 
 
 def _code_of(type_: Any) -> str:
-    """Return the typecode of plain numbers, "" for all other types."""
+    """Return the typecode of a type of plain numbers, "" for any other type."""
     plain = type_.__base__ is _SimpleType and getattr(type_, "__ctype_le__", type_) is type_
     return type_._type_ if plain and type_._type_ in _CODES else ""
 
@@ -55,7 +55,7 @@ def _type_of(typecode_or_type: Any) -> Any:
 
 
 def _new(type_: Any, code: str, n: int) -> Any:
-    """Return an object over memory that is all zero: n numbers of the code, or bytes."""
+    """Return an object over zeroed memory: n numbers of the typecode, or bytes."""
     return _over(type_, Memory(code, n) if code else Memory("B", ctypes.sizeof(type_)))
 
 
@@ -68,7 +68,7 @@ def _over(type_: Any, memory: Memory) -> Any:
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
-    """Return a shared ctypes object without a lock; args initialise it."""
+    """Return a shared ctypes object without a lock; args initialise it. TypeError: no type."""
     type_ = _type_of(typecode_or_type)
     obj = _new(type_, _code_of(type_), 1)
     if args:
@@ -77,7 +77,10 @@ def RawValue(typecode_or_type: Any, *args: Any) -> Any:
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: int | Sequence[Any]) -> Any:
-    """Return a shared ctypes array without a lock, all zero or with a sequence's items."""
+    """Return a shared ctypes array without a lock, zeroed or with the items of a sequence.
+
+    TypeError: no type.
+    """
     type_ = _type_of(typecode_or_type)
     if isinstance(size_or_initializer, int):
         n, items = size_or_initializer, None
@@ -96,7 +99,7 @@ def Value(
     """Return a shared ctypes object with a lock.
 
     lock: True or None makes an RLock; an object with acquire() and release() is the lock; False
-    returns the object without one. AttributeError: some other thing was given for a lock.
+    returns the object without one. AttributeError: `lock` is none of these. TypeError: no type.
     """
     return _wrap(RawValue(typecode_or_type, *args), lock, ctx)
 
@@ -133,7 +136,10 @@ def copy(obj: Any) -> Any:
 
 
 def reduce_ctype(obj: Any) -> tuple[Any, ...]:
-    """Reduce a shared ctypes object for a child that is being started."""
+    """Return what a shared ctypes object is pickled as, for a child that is being started.
+
+    RuntimeError: no child is being started. ValueError: the object is not in shared memory.
+    """
     context.assert_spawning(obj)
     memory = getattr(obj, "_wrapper", None)
     if not isinstance(memory, Memory):
@@ -145,14 +151,14 @@ def reduce_ctype(obj: Any) -> tuple[Any, ...]:
 
 
 def _describe(type_: Any) -> Any:
-    """Return what a type is made of: types of arrays have no name by which they could be found."""
+    """Return the parts of a type: array types have no name by which a child could find them."""
     if issubclass(type_, ctypes.Array):
         return _describe(type_._type_), type_._length_
     return type_
 
 
 def rebuild_ctype(type_: Any, wrapper: Memory | int, length: int | None) -> Any:
-    """Make an object over a Memory, or over the address of one that this process was given."""
+    """Return an object over a Memory, or over the address of one that this process holds."""
     lengths = [] if length is None else [length]
     while isinstance(type_, tuple):
         type_, inner = type_
@@ -169,7 +175,7 @@ class_cache: dict[Any, type[SynchronizedBase]] = {}
 
 
 def synchronized(obj: Any, lock: Any = None, ctx: BaseContext | None = None) -> SynchronizedBase:
-    """Return a ctypes object's wrapper, each of whose uses is made under a lock."""
+    """Return an object that uses a ctypes object under a lock. TypeError: it is one already."""
     if isinstance(obj, SynchronizedBase):
         raise TypeError("object already synchronized")
     if isinstance(obj, _SimpleType):
@@ -210,8 +216,8 @@ def make_property(name: str) -> property:
 class SynchronizedBase(_mproc.Synchronized):
     """A ctypes object and the lock under which it is used.
 
-    The lock is recursive unless another one was given; hold it around uses that belong together:
-    `with v.get_lock(): v.value += 1`.
+    The lock is recursive unless another one was given. A program holds it around uses that belong
+    together: `with v.get_lock(): v.value += 1`.
     """
 
     def __init__(self, obj: Any, lock: Any = None, ctx: BaseContext | None = None) -> None:

@@ -1,8 +1,9 @@
-"""Start method spawn: what the parent tells a fresh interpreter, and what that does with it.
+"""Start method spawn: the message of the parent to a fresh interpreter, and what that does with it.
 
-The child's command runs `spawn_main()`. The parent's message lies in the arena: a pickled dict (how
-to be like the parent: sys.path, the main module, ...), which is applied before the pickled process
-object is read, for that refers to what the main module defines.
+The child's command runs `spawn_main()`. The parent's message lies in the arena. Its first part is a
+dict that says how to be like the parent (sys.path, the main module, ...). The child applies it
+before it unpickles the second part, the process object, which refers to what the main module
+defines.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ __all__ = [
 ]
 
 _LENGTH = 8  # bytes that tell the size of a message's first part
-_PICKLED, _PLAIN = b"P", b"V"  # how the second part is written
+_PICKLED, _PLAIN = b"P", b"V"  # how the second part is encoded
 
-WINEXE = WINSERVICE = False  # what programs ask that know Windows
+WINEXE = WINSERVICE = False  # for programs that also run on Windows
 
 # ---- the command
 
@@ -43,13 +44,13 @@ _python_exe: bytes | None = None
 
 
 def set_executable(exe: str | bytes | os.PathLike[Any] | None) -> None:
-    """Set the interpreter that children are started with."""
+    """Set the path of the interpreter that children are started with; None: there is none."""
     global _python_exe
     _python_exe = None if exe is None else os.fsencode(exe)
 
 
 def get_executable() -> bytes | None:
-    """Return the path of the interpreter that children are started with."""
+    """Return the path of the interpreter that children are started with, None if there is none."""
     return _python_exe
 
 
@@ -62,7 +63,7 @@ def is_forking(argv: list[str]) -> bool:
 
 
 def freeze_support() -> None:
-    """In a started child, do the child's work and exit; elsewhere do nothing."""
+    """In a child of a frozen program, do the child's work and exit; elsewhere do nothing."""
     if is_forking(sys.argv):
         spawn_main()
 
@@ -70,8 +71,7 @@ def freeze_support() -> None:
 def command(module: str, function: str) -> list[bytes | str]:
     """Return the command line of an interpreter like this one that calls module.function().
 
-    This package is found where it is, whatever the flags and the current directory say about
-    sys.path.
+    The child finds this package, whatever sys.path is there. ValueError: no interpreter is known.
     """
     if _python_exe is None:
         raise ValueError("no interpreter to start: sys.executable is None; call set_executable()")
@@ -97,7 +97,10 @@ def get_command_line(**kwds: object) -> list[bytes | str]:
 
 
 def get_preparation_data(name: str) -> dict[str, Any]:
-    """Return what a child must know to be like this process."""
+    """Return what a child must know to be like this process.
+
+    RuntimeError: the main module is being imported in a child.
+    """
     from . import context, util
 
     _check_not_importing_main()
@@ -135,14 +138,14 @@ def _sys_path() -> list[str]:
     return path
 
 
-# The main script's code for children, from the second one on: (path, mtime, size) and the code.
+# The code of the main script, for the second child and later ones: (path, mtime, size), the code.
 _code_cache: tuple[tuple[str, int, int], bytes] | None = None
 
 
 def _main_code(path: str | None) -> dict[str, Any]:
-    """Return the compiled main script, so that each child need not compile it anew.
+    """Return the compiled main script, so that not every child has to compile it.
 
-    The first child compiles it itself: for one child alone it would not pay.
+    The first child compiles it itself: for a single child this would cost more than it saves.
     """
     global _code_cache
     if path is None or not path.endswith(".py"):
@@ -158,7 +161,7 @@ def _main_code(path: str | None) -> dict[str, Any]:
 
             _code_cache = (key, marshal.dumps(_code_of_script(path)))
     except (OSError, SyntaxError, ValueError):
-        return {}  # the child will tell
+        return {}  # the child will have the same error, and report it
     return {"main_code": (sys.hexversion, sys.flags.optimize, _code_cache[1])}
 
 
@@ -219,10 +222,10 @@ def dump_process(process_obj: process.BaseProcess, popen: Popen) -> bytes:
 
 
 def _plain_process(process_obj: process.BaseProcess) -> bytes | None:
-    """Return a message of plain values for a process object that needs no pickle.
+    """Return a process object as a message of plain values, None if it needs a pickle.
 
-    Most do not: their class and their target are names, their arguments plain values. A child of
-    theirs need not import pickle, which takes a fifth of the time that it lives.
+    Most need none: their class and target have names, and their arguments are plain values. Then
+    the child need not import pickle, which takes a fifth of the life of a child without work.
     """
     from . import _mproc
 
@@ -240,7 +243,7 @@ def _plain_process(process_obj: process.BaseProcess) -> bytes | None:
 
 
 def _rebuilds_plainly(kind: type) -> bool:
-    """Whether an instance is nothing but its class and its attributes."""
+    """Return whether an instance can be rebuilt of its class and its attributes."""
     import copyreg
 
     from . import _mproc
@@ -254,7 +257,7 @@ def _rebuilds_plainly(kind: type) -> bool:
 
 
 def _is_named(obj: Any) -> bool:
-    """Whether a class or a plain function is found under its own name."""
+    """Return whether an object is a class or function that is found by its own name."""
     if type(obj) is not type and type(obj) is not type(_is_named):
         return False
     found: Any = sys.modules.get(obj.__module__)
@@ -270,7 +273,7 @@ def _dumps(obj: object) -> memoryview:
 
 
 def _name_culprit(error: Exception, process_obj: process.BaseProcess) -> None:
-    """Add a note to the error that says which part of the process object cannot be pickled."""
+    """Add a note to an error that says which part of the process object cannot be pickled."""
     for name, value in _parts(process_obj):
         try:
             _dumps(value)
@@ -296,24 +299,27 @@ def _parts(process_obj: process.BaseProcess) -> Iterator[tuple[str, object]]:
 def spawn_main(
     pipe_handle: object = None, parent_pid: int | None = None, tracker_fd: int | None = None
 ) -> NoReturn:
-    """Do what a spawned child is for, and exit. The arguments are those of others' callers."""
+    """Do the work of a spawned child, and exit. The arguments are the standard library's."""
     assert is_forking(sys.argv), "Not forking"
     attach()
     sys.exit(_main("spawn"))
 
 
 def attach() -> None:
-    """Become a member of the parent's family, or exit if no parent has started this process."""
+    """Become a member of the parent's family, or exit if no mproc has started this process."""
     from . import _mproc
 
     if not _mproc.attach():
-        sys.exit("mproc: this command is run by a parent process only")
-    # The core has taken the words that led here out of the environment; os.environ is a copy.
+        sys.exit(
+            "mproc: no parent process has started this one. Programs do not run this command"
+            " themselves; a program given to set_executable() must exec() the interpreter."
+        )
+    # The core has removed its variable from the environment; os.environ is a copy of that.
     os.environ.pop("MPROC_FAMILY", None)
 
 
 def _main(method: str) -> int:
-    """Become the process that the parent's message tells, run it, and return the exit code."""
+    """Become the process that the parent's message describes; return its exit code."""
     from . import _mproc
 
     message = _mproc.child_args()
@@ -395,7 +401,7 @@ def _prepare_logging(data: dict[str, Any]) -> None:
     if data.get("log_to_stderr"):
         from . import util
 
-        if not util._log_to_stderr:  # a template's children are like the parent already
+        if not util._log_to_stderr:  # a child of a template logs already
             util.log_to_stderr()
     if "log_level" in data:
         from . import util
@@ -405,14 +411,14 @@ def _prepare_logging(data: dict[str, Any]) -> None:
 
 # ---- the main module
 
-# What __main__ was before, kept alive: objects made by it may still run.
+# What __main__ was before. It is kept alive, for its functions may still run.
 old_main_modules: list[ModuleType] = []
 
 
 def _fixup_main_from_name(mod_name: str) -> None:
-    """Import the parent's main module, which it ran as a module of that name."""
+    """Import the parent's main module, which the parent ran by its name (python -m)."""
     if mod_name == "__main__" or mod_name.endswith(".__main__"):
-        return  # a program's __main__.py does its work when it is imported
+        return  # to import a __main__.py is to run the program
     if _is_main(name=mod_name):
         return
     import importlib.util
@@ -435,10 +441,10 @@ def _fixup_main_from_name(mod_name: str) -> None:
 
 
 def _fixup_main_from_path(main_path: str, compiled: tuple[int, int, bytes] | None = None) -> None:
-    """Import the parent's main module, which it ran as a script."""
+    """Import the parent's main module, which the parent ran as a script."""
     main_name = os.path.splitext(os.path.basename(main_path))[0]
     if main_name == "ipython":
-        return  # whose script is not guarded
+        return  # its script has no `if __name__ == "__main__"`
     if _is_main(path=main_path):
         return
     if compiled is not None and compiled[:2] == (sys.hexversion, sys.flags.optimize):
@@ -451,12 +457,12 @@ def _fixup_main_from_path(main_path: str, compiled: tuple[int, int, bytes] | Non
 
 
 def import_main_path(main_path: str) -> None:
-    """Import the script of the parent as this process' main module."""
+    """Import a script as the main module of this process, as a child does."""
     _fixup_main_from_path(main_path)
 
 
 def _is_main(name: str | None = None, path: str | None = None) -> bool:
-    """Whether the main module of this process is that one already."""
+    """Return whether the main module of this process is the one of that name or path."""
     main = sys.modules["__main__"]
     if name is not None:
         return getattr(getattr(main, "__spec__", None), "name", None) == name
@@ -480,7 +486,7 @@ def _code_of_script(path: str) -> CodeType:
 
 
 def _run_main(code: CodeType, attributes: dict[str, Any]) -> None:
-    """Run the main module's code in a module of its own, which is `__main__` from then on."""
+    """Run the main module's code in a new module, which is `__main__` from then on."""
     module = type(sys)("__mp_main__")
     vars(module).update(attributes)
     before = {name: sys.modules.get(name) for name in ("__main__", "__mp_main__")}

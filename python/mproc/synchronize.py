@@ -1,6 +1,6 @@
-"""Synchronisation between processes: words of the arena, no names, no descriptors.
+"""Synchronisation between processes: objects of the arena, without names or descriptors.
 
-When the holder of a lock dies, its waiters do not hang: exactly one later taker gets
+When the process that holds a lock dies, its waiters do not hang: exactly one later taker gets
 OwnerDiedError, and the lock is free then.
 """
 
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Shared:
-    """What all of them share: they are pickled only for a child that is being started."""
+    """The base of all of them: they can be pickled only for a child that is being started."""
 
     _is_fork_ctx = False
 
@@ -61,7 +61,7 @@ class _Shared:
 
 
 def _name_of_owner(owner: tuple[int, int] | None) -> str:
-    """Word who holds a lock, as seen from the calling thread."""
+    """Return the word that a repr() has for the owner of a lock, as the calling thread sees it."""
     if owner is None:
         return "None"
     pid, tid = owner
@@ -77,7 +77,7 @@ def _name_of_owner(owner: tuple[int, int] | None) -> str:
 
 
 class _SemLockLike(_Shared):
-    """A lock or semaphore, which in programs' eyes has a semaphore of the system behind it."""
+    """A lock or semaphore; programs may look at its `_semlock`, as on the standard library."""
 
     @property
     def _semlock(self) -> ArenaSemLock:
@@ -87,7 +87,7 @@ class _SemLockLike(_Shared):
 
 
 class _Inheritable(_SemLockLike):
-    """A lock whose holder may die: its constructor says what the next taker gets to know of it."""
+    """A lock with the option of what the next taker gets when a process dies that holds it."""
 
     _recover: bool
 
@@ -107,9 +107,9 @@ def _recovers(on_owner_death: str) -> bool:
 class Lock(_Inheritable, _mproc.Lock):
     """A lock that is not recursive, between all threads of all processes.
 
-    Any thread of any process may release it. on_owner_death: when the process that holds it dies,
-    "raise" has exactly one later taker get OwnerDiedError, and the lock is free then; with
-    "recover" that taker gets the lock, and is not told.
+    Any thread of any process may release it. on_owner_death says what happens when the process that
+    holds it dies: with "raise" exactly one later taker gets OwnerDiedError, and the lock is free
+    then; with "recover" that taker gets the lock and no error. ValueError: another word.
     """
 
     def __new__(cls, *, ctx: BaseContext | None = None, on_owner_death: str = "raise") -> Lock:
@@ -124,8 +124,8 @@ class Lock(_Inheritable, _mproc.Lock):
 class RLock(_Inheritable, _mproc.RLock):
     """A lock that the thread that holds it may acquire again.
 
-    It is free when it has been released as often; nobody else can release it. on_owner_death: as
-    for Lock.
+    It is free when that thread has released it as often; no other thread can release it.
+    on_owner_death: as for Lock.
     """
 
     def __new__(cls, *, ctx: BaseContext | None = None, on_owner_death: str = "raise") -> RLock:
@@ -142,8 +142,8 @@ class RLock(_Inheritable, _mproc.RLock):
 class Semaphore(_SemLockLike, _mproc.Semaphore):
     """A number of permits, at first `value`.
 
-    The permits of a process that dies are not given back, for a semaphore may be a signal, and who
-    releases it need not be who acquired it.
+    The permits of a process that dies are not given back: a semaphore may be a signal, which one
+    thread releases and another acquires. ValueError: a bad value.
     """
 
     def __new__(cls, value: int = 1, *, ctx: BaseContext | None = None) -> Semaphore:
@@ -158,8 +158,9 @@ class Semaphore(_SemLockLike, _mproc.Semaphore):
 class BoundedSemaphore(_SemLockLike, _mproc.BoundedSemaphore):
     """A number of permits, at first `value`, that never becomes more.
 
-    It knows which process took how many: those that a process had when it died are given back.
-    release() gives back one of the caller's own process, or if that has none, one of another's.
+    It knows how many each process has taken, and those that a process had when it died are given
+    back. release() gives back a permit of the calling process, or if that has none, one of another
+    process. ValueError: a bad value.
     """
 
     def __new__(cls, value: int = 1, *, ctx: BaseContext | None = None) -> BoundedSemaphore:
@@ -172,7 +173,7 @@ class BoundedSemaphore(_SemLockLike, _mproc.BoundedSemaphore):
 
 
 class _Number:
-    """What stands for a semaphore of the standard library's Condition, for those who look at it."""
+    """A number with get_value(): programs look at the semaphores of a Condition."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -185,9 +186,9 @@ class _Number:
 class Condition(_Shared, _mproc.Condition):
     """Waiting for what a lock guards to become true.
 
-    lock: a Lock or RLock; a new RLock unless given. Who waits longest is notified first. Waiters
-    that die are forgotten, and a notification that one of them did not live to see goes on to
-    another.
+    lock: a Lock or RLock; None makes a new RLock. The thread that has waited longest is notified
+    first. Waiters that die are forgotten. A notification for a waiter that dies before it runs goes
+    to another one.
     """
 
     def __new__(
@@ -198,7 +199,7 @@ class Condition(_Shared, _mproc.Condition):
         return self
 
     def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
-        """Wait until predicate() is true or timeout seconds have passed; return its last value."""
+        """Wait until predicate() is true, or for `timeout` seconds; return its last value."""
         result = predicate()
         deadline = None if timeout is None else monotonic() + timeout
         while not result:
@@ -221,12 +222,12 @@ class Condition(_Shared, _mproc.Condition):
 
     @property
     def _woken_count(self) -> _Number:
-        """Nobody who was woken is counted as sleeping."""
+        """0: a waiter that was woken is not counted as sleeping."""
         return _Number(0)
 
     @property
     def _wait_semaphore(self) -> _Number:
-        """A notification is for those who wait; none is ever stored."""
+        """0: a notification is for those that wait at the time; none is stored."""
         return _Number(0)
 
 

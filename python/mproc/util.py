@@ -74,7 +74,7 @@ _log_to_stderr = False
 
 
 def sub_debug(msg: object, *args: object) -> None:
-    """Log below the level DEBUG, if get_logger() was ever called."""
+    """Log at level SUBDEBUG, if get_logger() was ever called."""
     if _logger is not None:
         _logger.log(SUBDEBUG, msg, *args, stacklevel=2)
 
@@ -92,7 +92,7 @@ def info(msg: object, *args: object) -> None:
 
 
 def sub_warning(msg: object, *args: object) -> None:
-    """Log below the level WARNING, if get_logger() was ever called."""
+    """Log at level SUBWARNING, if get_logger() was ever called."""
     if _logger is not None:
         _logger.log(SUBWARNING, msg, *args, stacklevel=2)
 
@@ -109,7 +109,7 @@ def _name_process(record: logging.LogRecord) -> bool:
 
 
 def get_logger() -> logging.Logger:
-    """Return the package's logger. It propagates nothing, and has no handler of its own."""
+    """Return the package's logger. It propagates nothing, and has no handler at first."""
     global _logger
     if _logger is None:
         import logging
@@ -145,7 +145,7 @@ def _platform_supports_abstract_sockets() -> bool:
 
 
 def is_abstract_socket_namespace(address: str | bytes | None) -> bool:
-    """Return whether the address of a Unix socket is an abstract one: it begins with a NUL."""
+    """Return whether the address of a Unix socket is abstract: it begins with a NUL. TypeError."""
     if not address:
         return False
     if isinstance(address, bytes):
@@ -207,7 +207,7 @@ _afterfork_counter = _count()
 
 
 def register_after_fork(obj: object, func: Callable[[Any], object]) -> None:
-    """Have func(obj) called in every forked child, as long as obj lives."""
+    """Have func(obj) called in every child that is forked while obj lives."""
     registry = _get_afterfork_registry()
     registry[next(_afterfork_counter), id(obj), func] = obj
 
@@ -236,7 +236,7 @@ _finalizer_counter = _count()
 
 
 class Finalize:
-    """A callback that runs once: when obj is collected, when called, or at exit.
+    """A callback that runs once: when obj is collected, when this is called, or at exit.
 
     At exit those with an `exitpriority` run, in the order that _exit_function() tells. A
     forked child runs none of its parent's.
@@ -265,7 +265,7 @@ class Finalize:
         _finalizer_registry[self._key] = self
 
     def __call__(self, wr: object = None) -> Any:
-        """Run the callback, unless it has run, was cancelled, or belongs to another process."""
+        """Run the callback, unless it has run, or was cancelled, or is another process'."""
         if _finalizer_registry.pop(self._key, None) is None or self._callback is None:
             sub_debug("finalizer no longer registered")
             return None
@@ -278,7 +278,7 @@ class Finalize:
         return callback(*args, **kwargs)
 
     def cancel(self) -> None:
-        """Never run the callback."""
+        """Have the callback never run."""
         if _finalizer_registry.pop(self._key, None) is not None:
             self._forget()
 
@@ -379,16 +379,16 @@ if not TYPE_CHECKING:
 
 
 def close_all_fds_except(fds: Iterable[int]) -> None:
-    """Close every descriptor of the process but these."""
+    """Close all descriptors of the process except these."""
     low = -1
     for fd in [*sorted(fds), _max_fd()]:
-        if low + 1 < fd:  # of an empty range the system would close more
+        if low + 1 < fd:  # closerange() closes others, too, if the range is empty
             os.closerange(low + 1, fd)
         low = fd
 
 
 def close_fds(*fds: int) -> None:
-    """Close each descriptor given."""
+    """Close these descriptors. OSError: one is not open."""
     for fd in fds:
         os.close(fd)
 
@@ -419,7 +419,7 @@ _FLAGS = {
 
 
 def _args_from_interpreter_flags() -> list[str]:
-    """Return the options that give another interpreter the flags of this one."""
+    """Return the command line options that give another interpreter the flags of this one."""
     flags = sys.flags
     args = []
     if flags.isolated:
@@ -434,14 +434,14 @@ def _args_from_interpreter_flags() -> list[str]:
     args += [f"-W{option}" for option in _warning_options()]
     options = _cpython.interpreter_options()
     if flags.utf8_mode:
-        options.setdefault("utf8", "1")  # perhaps the locale's doing, which has changed since
+        options.setdefault("utf8", "1")  # the locale that has set it may have changed since
     for name, option in options.items():
         args += ["-X", name if option is True else f"{name}={option}"]
     return args
 
 
 def _warning_options() -> list[str]:
-    """Return the -W options, without those that other flags imply."""
+    """Return the -W options that no other flag implies."""
     options = list(sys.warnoptions)
     if sys.flags.bytes_warning > 1 and "error::BytesWarning" in options:
         options.remove("error::BytesWarning")
@@ -453,13 +453,13 @@ def _warning_options() -> list[str]:
 
 
 def spawnv_passfds(path: str | bytes, args: list[Any], passfds: Iterable[int]) -> int:
-    """Start a program that inherits the descriptors passfds; return its pid."""
+    """Start a program that inherits the descriptors passfds; return its pid. OSError."""
     keep = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(set(map(int, passfds)))]
     return os.posix_spawn(path, list(map(os.fsencode, args)), os.environ, file_actions=keep)
 
 
 def _cleanup_tests() -> None:
-    """End what would outlive a test program: the forkserver, and children that have ended."""
+    """End the template of method forkserver; collect the children that have ended."""
     import gc
 
     gc.collect()

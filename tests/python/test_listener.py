@@ -171,7 +171,7 @@ def test_wrong_keys(ours, theirs):
         with pytest.raises(AuthenticationError, match="digest received was wrong"):
             listener.accept()
         thread.join()
-        assert outcome == ["digest sent was rejected"]
+        assert outcome == ["digest sent was rejected: the other end has another key"]
         assert_goes_on(listener, ours)
 
 

@@ -1,11 +1,11 @@
 """`multiprocessing` as another name of mproc: install().
 
-A finder, first in sys.meta_path, answers for `multiprocessing` and whatever is below it with the
-modules of mproc themselves, so that there is one copy of each under two names. It is lazy: nothing
-is imported before the program does. `_multiprocessing` is answered for too, since programs that
-build locks of their own import it, and so is `concurrent.futures.process`, which concurrent.futures
-imports when it is asked for ProcessPoolExecutor. Children learn of it by their preparation data
-(spawn, forkserver) or are copies (fork).
+A finder, the first in sys.meta_path, finds the modules of mproc for `multiprocessing` and its
+submodules, so each module exists once, under two names. A module is imported when the program
+imports it. The finder also finds `_multiprocessing`, which programs import that build locks of
+their own, and `concurrent.futures.process`, which concurrent.futures imports for
+ProcessPoolExecutor. A spawned child or a template learns of it by its preparation data; a forked
+child is a copy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXECUTOR = "concurrent.futures.process"
 
 
 class _Loader:
-    """Gives the module of mproc for that of multiprocessing."""
+    """Loads a module of multiprocessing: it is that of mproc."""
 
     def __init__(self, own_name: str) -> None:
         self._own_name = own_name
@@ -35,7 +35,7 @@ class _Loader:
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         __import__(self._own_name)
         module = sys.modules[self._own_name]
-        # The import system will write the alias' spec into the module.
+        # The import system will set the alias' spec in the module; exec_module() sets it back.
         spec.loader_state = (module.__spec__, module.__loader__)
         return module
 
@@ -83,7 +83,7 @@ def _own_name_of(name: str) -> str | None:
 
 
 def _find_own(own_name: str) -> ModuleSpec | None:
-    """Return the spec of a module of mproc, which need not be imported yet."""
+    """Return the spec of a module of mproc, imported or not; None: there is no such module."""
     module = sys.modules.get(own_name)
     if module is not None and module.__spec__ is not None:
         return module.__spec__
@@ -103,8 +103,8 @@ def _find_own(own_name: str) -> ModuleSpec | None:
 def install() -> None:
     """Have `import multiprocessing` import mproc, here and in all children from now on.
 
-    What has been imported of the standard library's multiprocessing is forgotten by the import
-    system; modules that hold it already keep it, so call this first. Calling it again does nothing.
+    The import system forgets what has been imported of the standard library's multiprocessing.
+    Modules that have a reference to it keep that, so call this first. A second call does nothing.
     """
     if installed():
         return

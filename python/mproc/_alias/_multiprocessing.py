@@ -1,6 +1,6 @@
-"""What `import _multiprocessing` gives to programs that run on mproc.
+"""The module that programs on mproc get by `import _multiprocessing`.
 
-Its semaphores are the system's, so a process that uses the standard library's can have the same.
+Its semaphores are the system's, so a process that uses the standard library can share them.
 """
 
 from .._mproc import SemLock, sem_unlink

@@ -1,7 +1,7 @@
 """`python -m mproc`: runs a program as Python would, with multiprocessing being mproc.
 
-The program gets sys.argv, sys.path[0] and a `__main__` as if it had been started by itself, and
-when it fails, its traceback begins with its own frame.
+The program gets the sys.argv, sys.path[0] and `__main__` that it would have without mproc. When it
+fails, its traceback begins with its own first frame.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _run_path(path: str, rest: list[str]) -> None:
 
 
 def _has_main(path: str) -> bool:
-    """Whether it is a directory or an archive."""
+    """Return whether a path is a directory or an archive, whose `__main__` is to be run."""
     if os.path.isdir(path):
         return True
     import zipimport
@@ -144,7 +144,7 @@ def _compile_and_exec(source: bytes, name: str, namespace: dict[str, Any]) -> No
 
 
 def _call(function: Any, *arguments: Any) -> None:
-    """Call the program. What it raises goes on to the interpreter, which sees no frame of ours."""
+    """Call the program. Its exception goes on to the interpreter, without the frames of mproc."""
     try:
         function(*arguments)
     except SystemExit:
@@ -154,7 +154,7 @@ def _call(function: Any, *arguments: Any) -> None:
         raise
 
 
-# The source of -c: later versions of Python show it in tracebacks.
+# The source of -c, which Python shows in tracebacks from 3.13 on.
 _command_lines: list[str] = []
 
 

@@ -1,7 +1,7 @@
-"""The package's interface on threads: a program tries itself out in one process.
+"""The package's interface with threads in place of processes.
 
-Everything is threading's or queue's own, but for Process, which is a Thread that knows an exit code
-and its children.
+All of it is from threading and queue, except Process, which is a Thread with an exit code and
+children.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DummyProcess(threading.Thread):
         self._parent = current_process()
 
     def start(self) -> None:
-        """Start the thread. RuntimeError: by another thread than the one that made it."""
+        """Start the thread. RuntimeError: another thread has made it."""
         if self._parent is not current_process():
             raise RuntimeError(
                 f"Parent is {self._parent!r} but current_process is {current_process()!r}"
@@ -97,7 +97,7 @@ def _children_of(thread: Any) -> WeakKeyDictionary[DummyProcess, None]:
 
 
 def active_children() -> list[DummyProcess]:
-    """Return the threads that the calling one has started and that still run."""
+    """Return the threads that the calling thread has started and that still run."""
     children = _children_of(current_process())
     for child in list(children):
         if not child.is_alive():
@@ -152,9 +152,9 @@ def Pool(
 
 
 def Manager() -> Any:
-    """Return this module: it has what a manager has."""
+    """Return this module, which has the methods of a manager."""
     return sys.modules[__name__]
 
 
 def shutdown() -> None:
-    """Do nothing, as the manager that Manager() returns."""
+    """Do nothing: it is the method of a manager."""

@@ -23,7 +23,7 @@ class Connection:
         self.recv = self.recv_bytes = _in.get
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Return whether there is something to receive, within that many seconds."""
+        """Return whether there is something to receive within `timeout` seconds."""
         if self._in.qsize() > 0:
             return True
         if timeout is not None and timeout <= 0:
@@ -55,7 +55,7 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
 
 
 class Listener:
-    """What clients of the same process connect to: its address is a queue."""
+    """A listener for clients in the same process; its address is a queue."""
 
     def __init__(self, address: Any = None, family: Any = None, backlog: int = 1) -> None:
         self._backlog: Queue[Any] | None = Queue(backlog)
@@ -72,7 +72,7 @@ class Listener:
 
     @property
     def address(self) -> Queue[Any] | None:
-        """What to give to Client()."""
+        """The address that a client gives to Client()."""
         return self._backlog
 
     def __enter__(self) -> Self:
