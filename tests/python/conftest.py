@@ -1,4 +1,4 @@
-"""What every test of the package gets: the start methods, and a look at what it leaves behind."""
+"""The fixtures of the package's tests; each test is followed by a check of what it has left."""
 
 import contextlib
 import gc

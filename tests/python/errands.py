@@ -1,4 +1,4 @@
-"""What workers and children of the tests run. It imports little: spawned children begin with it."""
+"""The functions that workers and children of the tests run. Spawned children import it."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def wait_for(path):
 
 
 def say_and_wait(queue, path, value=None):
-    """Tell who runs this, and end when the file is there."""
+    """Send the pid, and end when the file is there."""
     queue.put(os.getpid())
     wait_for(path)
     return value
@@ -175,7 +175,7 @@ def give_up():
 
 
 def give_up_once(path):
-    """Fail in whoever makes the file, so in one worker only."""
+    """Exit in the worker that makes the file, so in one only."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
     except FileExistsError:

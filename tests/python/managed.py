@@ -1,4 +1,4 @@
-"""Managers, objects of theirs, and what clients of the tests run. Spawned children import it."""
+"""Managers, their objects, and the functions that clients of the tests run."""
 
 import contextlib
 import gc
@@ -97,7 +97,7 @@ Shop.register("Refusing", refuse_to_be_made)
 
 
 class Branch(BaseManager):
-    """Connects to a Shop that somebody else runs."""
+    """Connects to a Shop that another process serves."""
 
 
 Branch.register("the_one")

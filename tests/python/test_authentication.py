@@ -17,7 +17,7 @@ DIGESTS = ["md5", "sha256", "sha384", "sha3_256", "sha3_384"]
 
 
 class Script:
-    """A connection whose other end says what it was told to, and that keeps what it is told."""
+    """A connection that receives given messages, and keeps those that are sent."""
 
     def __init__(self, *received):
         self.received = list(received)

@@ -1,4 +1,4 @@
-"""BoundedSemaphore: it knows who took its permits, and has them back when one dies.
+"""BoundedSemaphore: it gets the permits of a process back that dies.
 
 What it has in common with Semaphore is tested there.
 """

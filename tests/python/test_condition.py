@@ -244,7 +244,7 @@ def test_a_child_notifies(ctx):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_waiter_dies(ctx, known):
-    """notify() does not wait for the dead, and who lives gets the notification."""
+    """notify() does not wait for dead waiters, and a living one gets the notification."""
     condition = ctx.Condition()
     reader, writer = ctx.Pipe(duplex=False)
     with reader, writer:

@@ -1,4 +1,4 @@
-"""Managers: what their objects do, whose they are, and what happens when somebody dies."""
+"""Managers: what their objects do, how long they live, and what a process' death changes."""
 
 import contextlib
 import copy

@@ -113,7 +113,7 @@ def asleep(pid):
 
 def wait_for_ever(condition, connection):
     with condition:
-        connection.send("waiting")  # it has the lock: who gets that knows that it waits
+        connection.send("waiting")  # it has the lock, so the next owner knows that it waits
         condition.wait()
 
 
@@ -159,7 +159,7 @@ def wait_and_pass(barrier, connection):
 
 
 def test_r4_a_party_of_a_barrier_is_killed(ctx):
-    """Standard library: the others wait for ever, since nobody knows that it is dead."""
+    """Standard library: the others wait for ever, since no process notices the death."""
     barrier = ctx.Barrier(3)
     reader, writer = ctx.Pipe(duplex=False)
     with reader, writer:
@@ -222,7 +222,7 @@ def hold_all(semaphore, connection):
 
 
 def test_r4_a_waiter_of_a_semaphore_is_killed(ctx):
-    """It takes no permit with it, and who waits beside it gets the one that is released."""
+    """No permit is lost with it, and another waiter gets the one that is released."""
     semaphore = ctx.Semaphore(0)
     reader, writer = ctx.Pipe(duplex=False)
     with reader, writer:
@@ -330,7 +330,7 @@ if __name__ == "__main__":
 
 
 def test_r11_the_parent_is_killed(program, method):
-    """Standard library: busy workers go on for ever, as children of nobody."""
+    """Standard library: busy workers go on for ever, as orphans."""
     script = program.write("orphans.py", ORPHANS)
     with (
         subprocess.Popen(

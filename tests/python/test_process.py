@@ -1,4 +1,4 @@
-"""Process: its life, its end, its kin, under each start method."""
+"""Process: its life, its end, its parent and children, under each start method."""
 
 import os
 import signal
@@ -299,7 +299,7 @@ class OwnProcess(mproc.get_context("fork").Process):
 
 
 class Counting:
-    """A target whose exit code tells what the child's objects are referred to by."""
+    """A target whose exit code tells how many references the child's objects have."""
 
     def __call__(self, thing, other, **more):
         process = mproc.current_process()
@@ -549,7 +549,7 @@ def test_daemon_is_settled_by_the_start(ctx):
     process.join()
 
 
-# ---- kin
+# ---- parents, children and names
 
 
 def test_a_child_knows_where_it_is(ctx, method):

@@ -1,4 +1,4 @@
-"""Queue and SimpleQueue: what goes in comes out, once, in order, whoever dies."""
+"""Queue and SimpleQueue: what goes in comes out, once, in order, whatever process dies."""
 
 import os
 import pickle
@@ -378,7 +378,7 @@ def test_what_does_not_unpickle_is_an_error_of_get(kind):
 
 
 def test_too_large_for_the_arena(q):
-    """An item that can never fit is an error at once: nobody will ever make room for it."""
+    """An item that can never fit is an error at once."""
     import mmap
 
     from mproc import _mproc

@@ -1,4 +1,4 @@
-"""resource_tracker: a program's own names are removed when everybody is dead, others are not."""
+"""resource_tracker: registered names are removed when all processes are dead, others are not."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def run(what, name):
 
 @pytest.fixture
 def name():
-    """A name on /dev/shm, made by nobody that mproc knows."""
+    """A name in /dev/shm that mproc has not made."""
     name = f"mproc_tracked_{os.getpid()}_{time.monotonic_ns()}"
     (PLACE / name).write_bytes(b"x")
     yield name

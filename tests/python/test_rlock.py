@@ -1,4 +1,4 @@
-"""RLock: levels, whose it is, and when its holder dies."""
+"""RLock: its levels, its owner, and the death of the process that holds it."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""SemLock: a named semaphore of the system; and what our locks show of one."""
+"""SemLock: a named semaphore of the system; the attribute `_semlock` of other locks."""
 
 import gc
 import os

@@ -251,11 +251,11 @@ def test_the_standard_library_attaches_ours(shm):
         shm = SharedMemory(sys.argv[1])
         resource_tracker.unregister("/" + sys.argv[1], "shared_memory")
         print(bytes(shm.buf[:5]), shm.size)
-        shm.buf[:5] = b"world"
+        shm.buf[:5] = b"other"
         shm.close()
     """
     assert stock(code, shm.name) == "b'hello' 1000\n"
-    assert bytes(shm.buf[:5]) == b"world"
+    assert bytes(shm.buf[:5]) == b"other"
 
 
 def test_we_attach_the_standard_librarys(name):
@@ -276,10 +276,10 @@ def test_we_attach_the_standard_librarys(name):
         assert process.stdout.readline() == "made\n"
         shm = SharedMemory(name)
         assert (shm.size, bytes(shm.buf[4990:4995])) == (5000, b"hello")
-        shm.buf[:5] = b"world"
+        shm.buf[:5] = b"other"
         shm.close()
         out, err = process.communicate("\n", timeout=60)
-    assert (out, err) == ("b'world'\n", "")
+    assert (out, err) == ("b'other'\n", "")
 
 
 def test_numpy_arrays(shm):
@@ -294,7 +294,7 @@ def test_numpy_arrays(shm):
     del array
 
 
-# ---- who unlinks
+# ---- unlinking
 
 
 ATTACH = """

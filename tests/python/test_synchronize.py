@@ -19,7 +19,7 @@ FOREIGN = "Lock objects should only be shared between processes through inherita
 
 
 def add(lock, path, times):
-    """Add to the number in a file: only right if nobody else does so meanwhile."""
+    """Add to the number in a file, which is right only under a lock."""
     for _ in range(times):
         with lock:
             number = int(path.read_text())
