@@ -279,10 +279,10 @@ static PyMethodDef queue_methods[] = {
     {"close", queue_close, METH_NOARGS,
      "close($self, /)\n--\n\nThis process will not use the queue any more; others may."},
     {"_task_done", queue_task_done, METH_NOARGS,
-     "task_done($self, /)\n--\n\n"
+     "_task_done($self, /)\n--\n\n"
      "Report that an object that was got has been worked on. ValueError: once too often."},
     {"_join", queue_join, METH_NOARGS,
-     "join($self, /)\n--\n\nWait until all that was put has been reported done."},
+     "_join($self, /)\n--\n\nWait until all that was put has been reported done."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

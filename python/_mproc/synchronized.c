@@ -389,7 +389,8 @@ static int convert_all(struct synchronized *s, PyObject *fast, Py_ssize_t n, cha
     return 0;
 }
 
-/* The numbers of a sequence, converted, one after the other; to be freed. NULL with an exception. */
+/* The numbers of a sequence, converted, one after the other; to be freed. NULL with an
+ * exception. */
 static char *convert(struct synchronized *s, PyObject *fast) {
     Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
     char *numbers = PyMem_New(char, (size_t)n *(size_t)s->view.itemsize);
