@@ -16,7 +16,8 @@ enum mproc__handle_kind {
     MPROC__HANDLE_TEMPLATE,
     MPROC__HANDLE_SHM,
     MPROC__HANDLE_POOL,
-    MPROC__HANDLE_TASK
+    MPROC__HANDLE_TASK,
+    MPROC__HANDLE_WORKER
 };
 
 static inline bool mproc__handle_is(const void *pointer, enum mproc__handle_kind kind) {

@@ -201,10 +201,11 @@ int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in
     if (options != NULL) {
         q.options = *options;
     }
-    if (mproc__pool_is_stranger(pool)) {
-        return MPROC_ESTRANGER;
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
     }
-    int r = check_request(&q);
+    r = check_request(&q);
     if (r == 0) {
         r = map_items(pool, &q, &error);
     }

@@ -97,11 +97,11 @@ static int make(mproc_pool *pool) {
 }
 
 int mproc_pool_fd(mproc_pool *pool) {
-    if (mproc__pool_is_stranger(pool)) {
-        return MPROC_ESTRANGER;
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
     }
     pthread_mutex_lock(&pool->lock);
-    int r = 0;
     if (!has_descriptor(pool)) {
         r = make(pool);
         mproc__notify_rearm(pool);

@@ -82,6 +82,7 @@ static void free_pool(mproc_pool *pool) {
     free(pool->open);
     free(pool->known);
     free(pool->starts);
+    mproc__handle_wreck(pool);
     free(pool);
 }
 
@@ -113,6 +114,7 @@ static int make_seats(mproc_pool *pool) {
 }
 
 static int fill_pool(mproc_pool *pool, const mproc_pool_options *o) {
+    pool->handle = MPROC__HANDLE_POOL;
     pool->fd = pool->socket = pool->timer = -1;
     pool->owner = mproc__self_pid();
     pool->ended_end = &pool->ended;
@@ -213,14 +215,15 @@ int mproc__pool_refusal(mproc_pool *pool) {
 }
 
 int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
-    if (mproc__pool_is_stranger(pool)) {
-        return MPROC_ESTRANGER;
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
     }
     if (workers == 0 || workers > pool->seats) {
         return -EINVAL;
     }
     pthread_mutex_lock(&pool->lock);
-    int r = pool->state == MPROC__POOL_OPEN ? 0 : mproc__pool_refusal(pool);
+    r = mproc__pool_refusal(pool);
     if (r == 0) {
         pool->target = workers;
         r = mproc__crew_shrink(pool);
@@ -233,7 +236,7 @@ int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
 
 size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap) {
     size_t n = 0;
-    if (mproc__pool_is_stranger(pool)) {
+    if (mproc__pool_door(pool) != 0) {
         return 0;
     }
     pthread_mutex_lock(&pool->lock);
@@ -259,7 +262,7 @@ static size_t count_delayed(const mproc_pool *pool) {
 }
 
 size_t mproc_pool_open(mproc_pool *pool) {
-    if (mproc__pool_is_stranger(pool)) {
+    if (mproc__pool_door(pool) != 0) {
         return 0;
     }
     pthread_mutex_lock(&pool->lock);
@@ -273,7 +276,7 @@ size_t mproc_pool_open(mproc_pool *pool) {
 }
 
 mproc_workplace *mproc_pool_workplace(mproc_pool *pool) {
-    return pool->place;
+    return mproc__expect_handle(pool, MPROC__HANDLE_POOL) ? pool->place : NULL;
 }
 
 /* ---------------------------------------------------------------- the end */
@@ -285,7 +288,7 @@ void mproc__pool_close_if_fed(mproc_pool *pool) {
 }
 
 void mproc_pool_close(mproc_pool *pool) {
-    if (mproc__pool_is_stranger(pool)) {
+    if (mproc__pool_door(pool) != 0) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
@@ -300,7 +303,7 @@ void mproc_pool_close(mproc_pool *pool) {
 }
 
 void mproc_pool_terminate(mproc_pool *pool) {
-    if (mproc__pool_is_stranger(pool)) {
+    if (mproc__pool_door(pool) != 0) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
@@ -320,11 +323,12 @@ static bool has_ended(const mproc_pool *pool) {
 
 int mproc_pool_join(mproc_pool *pool, int64_t timeout) {
     struct mproc__slices slices = mproc__slices_until(mproc__deadline(timeout));
-    if (mproc__pool_is_stranger(pool)) {
-        return MPROC_ESTRANGER;
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
     }
     pthread_mutex_lock(&pool->lock);
-    int r = pool->state == MPROC__POOL_OPEN ? -EBUSY : 0;
+    r = pool->state == MPROC__POOL_OPEN ? -EBUSY : 0;
     while (r == 0 && !has_ended(pool)) {
         r = mproc__pool_wait(pool, &slices);
     }
@@ -345,7 +349,7 @@ static void await_others(mproc_pool *pool) {
 }
 
 void mproc_pool_drop(mproc_pool *owned) {
-    if (owned == NULL) {
+    if (owned == NULL || !mproc__expect_handle(owned, MPROC__HANDLE_POOL)) {
         return;
     }
     mproc_pool_terminate(owned);
@@ -377,12 +381,12 @@ static int check_under_lock(mproc_pool *pool, char *why, size_t size) {
 }
 
 int mproc_pool_check(mproc_pool *pool, char *why, size_t size) {
+    if (!mproc__handle_is(pool, MPROC__HANDLE_POOL) ||
+        !mproc__object_is(pool->place, MPROC__KIND_POOL)) {
+        return mproc__corrupt(why, size, "W: %p is no pool", (void *)pool);
+    }
     if (mproc__pool_is_stranger(pool)) {
         return MPROC_ESTRANGER;
-    }
-    if (pool->place->object.magic != MPROC__OBJECT_MAGIC ||
-        pool->place->object.kind != MPROC__KIND_POOL) {
-        return mproc__corrupt(why, size, "W: %p is no pool", (void *)pool);
     }
     pthread_mutex_lock(&pool->lock);
     int r = check_under_lock(pool, why, size);

@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "core/handle.h"
 #include "core/join.h"
 #include "core/make.h"
 #include "pool/taskq.h"
@@ -157,6 +158,7 @@ enum mproc__task_state {
 };
 
 struct mproc_task {
+    uint32_t handle;  /* MPROC__HANDLE_TASK */
     mproc_pool *pool; /* looked at only while it is not done */
     uint64_t ticket;  /* while it is open and not delayed */
     struct mproc__extra *extra;
@@ -215,6 +217,7 @@ struct mproc__crew {
 };
 
 struct mproc_pool {
+    uint32_t handle; /* MPROC__HANDLE_POOL */
     pthread_mutex_t lock;
     pid_t owner;
     enum mproc__pool_state state;
@@ -277,6 +280,14 @@ static inline mproc_taskq *mproc__place_tasks(const mproc_workplace *place) {
 
 static inline bool mproc__pool_is_stranger(const mproc_pool *pool) {
     return pool->owner != mproc__self_pid();
+}
+
+/* What the functions for the owner ask first. 0; MPROC_EOTHER: no pool; MPROC_ESTRANGER. */
+static inline int mproc__pool_door(const mproc_pool *pool) {
+    if (!mproc__expect_handle(pool, MPROC__HANDLE_POOL)) {
+        return MPROC_EOTHER;
+    }
+    return mproc__pool_is_stranger(pool) ? MPROC_ESTRANGER : 0;
 }
 
 /* ---- memory.c */

@@ -92,24 +92,18 @@ static int put_under_lock(mproc_pool *pool, mproc__function fn, struct request *
 }
 
 static int submit(mproc_pool *pool, mproc__function fn, struct request *q, mproc_task **out) {
-    int r = check_options(q->options);
-    if (r != 0) {
-        return r;
-    }
-    if (mproc__pool_is_stranger(pool)) {
-        return MPROC_ESTRANGER;
-    }
     mproc_task *task = calloc(1, sizeof *task);
     if (task == NULL) {
         return -ENOMEM;
     }
+    task->handle = MPROC__HANDLE_TASK;
     task->pool = pool;
     if (q->options != NULL) {
         task->callback = q->options->done;
         task->callback_arg = q->options->done_arg;
     }
     pthread_mutex_lock(&pool->lock);
-    r = put_under_lock(pool, fn, q, task);
+    int r = put_under_lock(pool, fn, q, task);
     pthread_mutex_unlock(&pool->lock);
     if (r != 0) {
         free(task);
@@ -123,7 +117,11 @@ int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size
                       const mproc_task_options *options, mproc_task **out) {
     struct iovec piece = {(void *)(uintptr_t)lent, size};
     struct request q = {{.kind = MPROC__MESSAGE_CALL}, &piece, 1, options};
-    if (fn == NULL || (lent == NULL && size != 0)) {
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
+    }
+    if (fn == NULL || (lent == NULL && size != 0) || check_options(options) != 0) {
         return -EINVAL;
     }
     return submit(pool, (mproc__function)fn, &q, out);
@@ -132,14 +130,30 @@ int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size
 int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
                    const mproc_task_options *options, mproc_task **out) {
     struct request q = {{.kind = MPROC__MESSAGE_BYTES}, lent, n, options};
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
+    }
     bool handled = pool->options.handler != NULL || pool->options.start != NULL;
-    if (!handled || n < 0 || (lent == NULL && n != 0)) {
+    if (!handled || n < 0 || (lent == NULL && n != 0) || check_options(options) != 0) {
         return -EINVAL;
     }
     return submit(pool, NULL, &q, out);
 }
 
 /* ---------------------------------------------------------------- waiting */
+
+static bool is_task(const mproc_task *task) {
+    return mproc__expect_handle(task, MPROC__HANDLE_TASK);
+}
+
+static bool are_tasks(mproc_task *const *tasks, size_t n) {
+    size_t i = 0;
+    while (i < n && is_task(tasks[i])) {
+        i++;
+    }
+    return i == n;
+}
 
 /* The thread that is in the task's callback sees it as done. */
 static bool is_done_here(const mproc_task *task) {
@@ -222,6 +236,9 @@ int mproc_task_wait(mproc_task *task, int64_t timeout) {
 }
 
 int mproc_task_wait_all(mproc_task *const *tasks, size_t n, int64_t timeout) {
+    if (!are_tasks(tasks, n)) {
+        return MPROC_EOTHER;
+    }
     size_t done = skip_done(tasks, n), first = 0;
     return done == n ? 0 : wait_for_set(tasks + done, n - done, false, timeout, &first);
 }
@@ -230,6 +247,9 @@ int mproc_task_wait_any(mproc_task *const *tasks, size_t n, int64_t timeout, siz
     size_t first = 0;
     if (n == 0) {
         return -EINVAL;
+    }
+    if (!are_tasks(tasks, n)) {
+        return MPROC_EOTHER;
     }
     while (first < n && !is_done_here(tasks[first])) {
         first++;
@@ -244,10 +264,13 @@ int mproc_task_wait_any(mproc_task *const *tasks, size_t n, int64_t timeout, siz
 /* ---------------------------------------------------------------- how it ended */
 
 int mproc_task_is_done(const mproc_task *task) {
-    return is_done_here(task);
+    return is_task(task) && is_done_here(task);
 }
 
 int mproc_task_result(mproc_task *task, const void **data, size_t *size) {
+    if (!is_task(task)) {
+        return MPROC_EOTHER;
+    }
     if (!is_done_here(task)) {
         return -EAGAIN;
     }
@@ -259,6 +282,9 @@ int mproc_task_result(mproc_task *task, const void **data, size_t *size) {
 }
 
 void mproc_task_failure(const mproc_task *task, mproc_task_error *out) {
+    if (!is_task(task)) {
+        return;
+    }
     *out = is_done_here(task) ? task->error
                               : (mproc_task_error){.code = -EAGAIN, .task = task->error.task};
 }
@@ -339,6 +365,7 @@ static void free_task(mproc_task *owned) {
     } else {
         free(owned->data);
     }
+    mproc__handle_wreck(owned);
     free(owned);
 }
 
@@ -391,6 +418,9 @@ static bool take_back(mproc_pool *pool, mproc_task *task) {
 }
 
 static int cancel(mproc_task *task, bool running) {
+    if (!is_task(task)) {
+        return MPROC_EOTHER;
+    }
     if (mproc__load32(&task->state) != MPROC__TASK_OPEN) {
         return -EBUSY;
     }
@@ -440,7 +470,7 @@ static bool disclaim(mproc_pool *pool, mproc_task *task) {
 
 void mproc_task_drop(mproc_task *owned) {
     bool may_free = true;
-    if (owned == NULL) {
+    if (owned == NULL || !is_task(owned)) {
         return;
     }
     if (!mproc__task_is_done(owned) && !mproc__pool_is_stranger(owned->pool)) {

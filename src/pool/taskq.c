@@ -83,12 +83,22 @@ int mproc_taskq_new(mproc_taskq **out, unsigned seats) {
 
 /* ---------------------------------------------------------------- owner */
 
+static bool is_taskq(const mproc_taskq *tasks) {
+    return mproc__expect(tasks, MPROC__KIND_TASKQ);
+}
+
 int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n, uint64_t *ticket) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
     return mproc__queue_put(tasks_of(tasks), lent, n, MPROC_FOREVER, NULL, ticket);
 }
 
 int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
                         int64_t timeout) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
     int r = mproc_queue_get(results_of(tasks), message, timeout);
     if (r != 0) {
         return r;
@@ -101,6 +111,12 @@ int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ti
 }
 
 int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
+    if (seat >= tasks->seats) {
+        return -EINVAL;
+    }
     struct mproc__seat *s = &tasks->seat[seat];
     uint64_t token = mproc__load64(&s->token);
     if (token == 0) {
@@ -118,14 +134,23 @@ int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket)
 }
 
 void mproc_taskq_close(mproc_taskq *tasks) {
+    if (!is_taskq(tasks)) {
+        return;
+    }
     mproc_queue_close(tasks_of(tasks));
 }
 
 uint64_t mproc_taskq_waiting(const mproc_taskq *tasks) {
+    if (!is_taskq(tasks)) {
+        return 0;
+    }
     return mproc_queue_count(tasks_of(tasks));
 }
 
 int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {
+    if (!is_taskq(tasks)) {
+        return 0;
+    }
     uint64_t claim = seat < tasks->seats ? mproc__load64(&tasks->seat[seat].claim) : 0;
     if (claim == 0) {
         return 0;
@@ -153,11 +178,14 @@ void mproc__taskq_discard(mproc_taskq *tasks) {
 /* ---------------------------------------------------------------- worker */
 
 /* A child that a task forks has its parent's handles, but not its seat. */
-static bool has_seat(const struct mproc__seat *seat) {
-    return mproc__peek64(&seat->token) == mproc__self_token();
+static bool has_seat(const mproc_taskq *tasks, unsigned seat) {
+    return seat < tasks->seats && mproc__peek64(&tasks->seat[seat].token) == mproc__self_token();
 }
 
 int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
     if (seat >= tasks->seats) {
         return -EINVAL;
     }
@@ -167,8 +195,11 @@ int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) {
 
 int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message, uint64_t *ticket,
                      int64_t timeout) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
     struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
-    if (!has_seat(&tasks->seat[seat])) {
+    if (!has_seat(tasks, seat)) {
         return MPROC_ESTRANGER;
     }
     int r = mproc__queue_get(tasks_of(tasks), message, timeout, &claim);
@@ -179,10 +210,13 @@ int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message, 
 }
 
 int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *lent, int n) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
     struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
     uint64_t ticket = mproc__peek64(claim.word) - 1;
     struct iovec pieces[PIECES_MAX];
-    if (!has_seat(&tasks->seat[seat])) {
+    if (!has_seat(tasks, seat)) {
         return MPROC_ESTRANGER;
     }
     if (n >= PIECES_MAX || ticket == UINT64_MAX) {
@@ -196,7 +230,7 @@ int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *le
 /* ---------------------------------------------------------------- check */
 
 int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
-    if (tasks->object.magic != MPROC__OBJECT_MAGIC || tasks->object.kind != MPROC__KIND_TASKQ) {
+    if (!mproc__object_is(tasks, MPROC__KIND_TASKQ)) {
         return mproc__corrupt(why, size, "T: %p is no task queue", (void *)tasks);
     }
     for (uint64_t i = 0; i < tasks->seats; i++) {

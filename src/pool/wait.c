@@ -226,13 +226,14 @@ static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
 }
 
 int mproc_pool_collect(mproc_pool *pool, int64_t timeout) {
-    if (mproc__pool_is_stranger(pool)) {
-        return MPROC_ESTRANGER;
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
     }
     int64_t deadline = mproc__deadline(timeout);
     pthread_mutex_lock(&pool->lock);
     mproc__notify_disarm(pool);
-    int r = collect_until(pool, pool->closed, deadline);
+    r = collect_until(pool, pool->closed, deadline);
     mproc__notify_rearm(pool);
     mproc__pool_news(pool);
     pthread_mutex_unlock(&pool->lock);

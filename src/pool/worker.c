@@ -33,6 +33,7 @@ struct mproc_result {
 };
 
 struct mproc_worker {
+    uint32_t handle; /* MPROC__HANDLE_WORKER */
     mproc_workplace *place;
     mproc_taskq *tasks;
     struct mproc__seat *line;
@@ -273,11 +274,15 @@ static int take_message(mproc_worker *w, int64_t timeout) {
 /* ---------------------------------------------------------------- step by step */
 
 int mproc_worker_join(mproc_worker **out, mproc_workplace *place, unsigned seat) {
+    if (!mproc__expect(place, MPROC__KIND_POOL)) {
+        return MPROC_EOTHER;
+    }
     mproc_worker *w = malloc(sizeof *w); /* the room need not be touched */
     if (w == NULL) {
         return -ENOMEM;
     }
     memset(w, 0, offsetof(struct mproc_worker, room));
+    w->handle = MPROC__HANDLE_WORKER;
     w->place = place;
     w->tasks = mproc__place_tasks(place);
     w->seat = seat;
@@ -304,6 +309,10 @@ static void say_ready(mproc_worker *w) {
     }
 }
 
+static bool is_worker(const mproc_worker *w) {
+    return mproc__expect_handle(w, MPROC__HANDLE_WORKER);
+}
+
 /* One message. 0: it is done; 1: it is for the handler, and has begun. */
 static int step(mproc_worker *w, int64_t timeout) {
     if (w->head != NULL) {
@@ -315,6 +324,9 @@ static int step(mproc_worker *w, int64_t timeout) {
 }
 
 int mproc_worker_take(mproc_worker *w, const void **task, size_t *size, int64_t timeout) {
+    if (!is_worker(w)) {
+        return MPROC_EOTHER;
+    }
     int64_t deadline = timeout > 0 ? mproc__deadline(timeout) : 0;
     int r = step(w, timeout);
     while (r == 0) {
@@ -332,6 +344,9 @@ int mproc_worker_take(mproc_worker *w, const void **task, size_t *size, int64_t 
 }
 
 int mproc_worker_finish(mproc_worker *w, int code, const struct iovec *lent, int n) {
+    if (!is_worker(w)) {
+        return MPROC_EOTHER;
+    }
     if (w->head == NULL || n < 0 || (code != 0 && n != 0)) {
         return -EINVAL;
     }
@@ -343,11 +358,11 @@ int mproc_worker_finish(mproc_worker *w, int code, const struct iovec *lent, int
 }
 
 uint64_t mproc_worker_done(const mproc_worker *worker) {
-    return worker->done;
+    return is_worker(worker) ? worker->done : 0;
 }
 
 void mproc_worker_drop(mproc_worker *owned) {
-    if (owned == NULL) {
+    if (owned == NULL || !is_worker(owned)) {
         return;
     }
     forget_task(owned);
@@ -357,6 +372,7 @@ void mproc_worker_drop(mproc_worker *owned) {
     mproc_drop(owned->place);
     free(owned->functions);
     free(owned->result.bytes);
+    mproc__handle_wreck(owned);
     free(owned);
 }
 
