@@ -737,8 +737,9 @@ MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_M
 /* ---- workers that a start function has started */
 
 /* Serves in that seat until there are no more tasks (or max_tasks, 0: no limit, are done), and
- * returns the exit code that the process should end with. The functions of C tasks and maps run as
- * ever, `handler` runs those that are mere bytes. */
+ * returns the exit code that the process should end with, which says what went wrong: it cannot fail
+ * otherwise. The functions of C tasks and maps run as ever, `handler` runs those that are mere
+ * bytes. */
 MPROC_API int mproc_pool_work(mproc_workplace *place, unsigned seat, mproc_handler_fn handler,
                               void *arg, unsigned max_tasks);
 
@@ -793,7 +794,7 @@ MPROC_API int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, ui
                                   int64_t timeout) MPROC_MUST_USE;
 
 /* Owner: the seat's worker has ended, and is reaped here. 1: it had a task, whose result will never
- * come; 0: it had none. The seat is free again. */
+ * come; 0: it had none. The seat is free again. Cannot fail. */
 MPROC_API int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat,
                                       uint64_t *ticket) MPROC_MUST_USE;
 
@@ -816,9 +817,10 @@ MPROC_API void mproc_taskq_close(mproc_taskq *tasks);
 /* Tasks that no worker has taken yet. */
 MPROC_API uint64_t mproc_taskq_waiting(const mproc_taskq *tasks);
 
-/* The ticket that the seat's worker has at this moment: 1 and *ticket, or 0. */
+/* The ticket that the seat's worker has at this moment: 1 and *ticket, or 0. Cannot fail. */
 MPROC_API int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket);
 
+/* All invariants of the task queue, as mproc_arena_check(). */
 MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- pipe */

@@ -72,6 +72,8 @@ UNTAGGED = {
     "src/core/reaper.c: state": "the kernel tells of a death when all that the dead did is seen",
     "src/core/shm_register.c: busy": "under the register's guard",
     "src/core/shm_register.c: inode": "before `busy` is cleared, under the register's guard",
+    "src/pool/taskq.c: claim": "written in a section of the queue",
+    "src/pool/wait.c: news": "changed under the pool's lock; the kernel compares it",
     "src/process/init.c: attached": "says who is first, and no more",
     "src/process/process.c: count": "a number for names",
     "src/process/template.c: state": "its starter's request came through the kernel",

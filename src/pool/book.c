@@ -81,7 +81,7 @@ static void chunk_failed(struct mproc__open *open, mproc_task_error *error) {
     }
     error->tries = 1;
     map->open--;
-    mproc__store32(&map->shared->cancelled, 1);
+    mproc__poke32(&map->shared->cancelled, 1);
     if (map->error.code == 0 || error->task < map->error.task) {
         map->error = *error;
     }

@@ -103,7 +103,7 @@ static bool too_many_early_ends(const mproc_pool *pool) {
 }
 
 static uint32_t state_of(const mproc_pool *pool, unsigned seat) {
-    return mproc__load32(&mproc__taskq_seat(pool->tasks, seat)->state);
+    return mproc__load32(&mproc__taskq_seat(pool->tasks, seat)->state); /* SYNC(seat.state) */
 }
 
 /* A worker that became ready ends the count. */

@@ -90,7 +90,7 @@ static void free_map(mproc_pool *pool, const struct request *q, struct mproc__ma
 }
 
 static bool is_cancelled(const struct mproc__map *map) {
-    return mproc__load32(&map->shared->cancelled) != 0;
+    return mproc__peek32(&map->shared->cancelled) != 0;
 }
 
 /* Under the lock: puts chunks as far ahead as is good. */
@@ -140,7 +140,7 @@ static int run_map(mproc_pool *pool, struct mproc__map *map, const mproc_map_opt
         }
         if (e != 0) {
             r = r != 0 ? r : e;
-            mproc__store32(&map->shared->cancelled, 1);
+            mproc__poke32(&map->shared->cancelled, 1);
         }
         report_progress(pool, map, o, &reported);
     }

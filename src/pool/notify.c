@@ -126,8 +126,8 @@ void mproc__notify_rearm(mproc_pool *pool) {
     }
     int64_t due = mproc__pool_due(pool);
     (void)mproc__os_timer_set(pool->timer, due == MPROC__NEVER ? -1 : due);
-    mproc__store32(&pool->place->armed, 1);
-    mproc__full_fence(); /* SYNC(notify.armed) */
+    mproc__store32(&pool->place->armed, 1); /* SYNC(notify.armed) */
+    mproc__full_fence();
     if (mproc__taskq_results(pool->tasks) > 0 || pool->ended != NULL) {
         mproc__notify_self(pool);
     }
@@ -143,6 +143,7 @@ void mproc__notify_self(mproc_pool *pool) {
 
 void mproc__notify_owner(mproc_workplace *place, int *fd) {
     uint32_t armed = 1;
+    /* SYNC(notify.armed) */
     if (mproc__unlikely(mproc__load32(&place->armed) != 0) &&
         mproc__cas32(&place->armed, &armed, 0)) {
         mproc__os_mailbox_send(fd, place->address, place->address_size);

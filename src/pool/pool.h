@@ -309,7 +309,7 @@ void mproc__start_drop(mproc_pool *pool, struct mproc__start *start);
 static inline bool mproc__start_move(struct mproc__start *start, enum mproc__start_state from,
                                      enum mproc__start_state to) {
     uint32_t state = from;
-    return mproc__cas32(&start->state, &state, to);
+    return mproc__cas32(&start->state, &state, to); /* SYNC(start.state) */
 }
 
 /* ---- open.c; all under the lock */

@@ -159,7 +159,7 @@ static bool are_tasks(mproc_task *const *tasks, size_t n) {
 static bool is_done_here(const mproc_task *task) {
     uint32_t state = mproc__load32(&task->state); /* SYNC(task.state) */
     return state == MPROC__TASK_DONE ||
-           (state == MPROC__TASK_ENDED && mproc__load64(&task->caller) == mproc__self_thread());
+           (state == MPROC__TASK_ENDED && mproc__peek64(&task->caller) == mproc__self_thread());
 }
 
 /* Under the lock. A task whose callback another thread is in is waited for at its own word. */
@@ -371,7 +371,7 @@ static void free_task(mproc_task *owned) {
 
 /* The word may be gone when sleepers are woken: then nobody sleeps there. */
 void mproc__task_call(mproc_pool *pool, mproc_task *task) {
-    mproc__store64(&task->caller, mproc__self_thread());
+    mproc__poke64(&task->caller, mproc__self_thread()); /* for that thread itself */
     task->callback(task, task->callback_arg);
     pthread_mutex_lock(&pool->lock);
     bool dropped = task->dropped;

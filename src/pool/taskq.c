@@ -125,7 +125,7 @@ int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket)
     mproc__reap_dead(token); /* now the seat says what its last finished step said */
     uint64_t claim = mproc__load64(&s->claim);
     mproc__poke64(&s->claim, 0);
-    mproc__store64(&s->token, 0);
+    mproc__store64(&s->token, 0); /* SYNC(seat.token): it has no task, before another takes it */
     if (claim == 0) {
         return 0;
     }
@@ -190,6 +190,7 @@ int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) {
         return -EINVAL;
     }
     uint64_t nobody = 0;
+    /* SYNC(seat.token) */
     return mproc__cas64(&tasks->seat[seat].token, &nobody, mproc__self_token()) ? 0 : -EBUSY;
 }
 

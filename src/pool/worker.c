@@ -131,8 +131,8 @@ static bool begin(const mproc_worker *w) {
     if ((w->head->flags & MPROC__MESSAGE_TIMED) != 0) {
         mproc__poke64(&start->since, (uint64_t)mproc__os_now());
     }
-    return mproc__start_move(start, MPROC__START_PENDING,
-                             MPROC__START_RUNNING); /* SYNC(start.state) */
+    /* SYNC(start.state): who and since when, before it runs. */
+    return mproc__start_move(start, MPROC__START_PENDING, MPROC__START_RUNNING);
 }
 
 /* 0; -ECANCELED: the owner is about to kill this process; MPROC_ESTRANGER: a task has forked, and
@@ -239,7 +239,7 @@ static int run_chunk(mproc_worker *w) {
     const struct mproc__map_shared *map =
         (const struct mproc__map_shared *)(uintptr_t)w->head->subject;
     mproc__function fn;
-    if (mproc__load32(&map->cancelled)) {
+    if (mproc__peek32(&map->cancelled)) { /* what is not skipped is done for nothing */
         return skip(w);
     }
     mproc__poke64(&w->line->item, w->head->first);
@@ -305,6 +305,7 @@ int mproc_worker_join(mproc_worker **out, mproc_workplace *place, unsigned seat)
 
 static void say_ready(mproc_worker *w) {
     if (mproc__peek32(&w->line->state) == MPROC__WORKER_NEW) {
+        /* SYNC(seat.state): its init is done, before it says so. */
         mproc__store32(&w->line->state, MPROC__WORKER_READY);
     }
 }

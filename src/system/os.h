@@ -162,7 +162,8 @@ int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
  * 0: still running; -ECHILD: not a child, or its status was collected already. */
 int mproc__os_process_collect(int pidfd, int *code);
 
-/* Bytes of memory that are resident and the process' own: neither a file's nor shared. */
+/* Bytes of memory that are resident and the process' own: neither a file's nor shared. -ENOENT,
+ * -ESRCH: it has ended; -EACCES. */
 int mproc__os_process_private(pid_t pid, uint64_t *bytes);
 
 /* Kills a child, and collects its status. */
@@ -262,13 +263,14 @@ void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size);
 /* From now on it is not readable until somebody sends. */
 void mproc__os_mailbox_drain(int fd);
 
-/* A descriptor that is readable while one of those added to it is; close-on-exec. */
+/* A descriptor that is readable while one of those added to it is; close-on-exec. -EMFILE, -ENOMEM,
+ * -ENOSPC; -EEXIST: added already; -ENOENT: not added. */
 int mproc__os_watch_new(void);
 int mproc__os_watch_add(int watch, int fd);
 int mproc__os_watch_remove(int watch, int fd);
 
 /* A descriptor that is readable from a point in time of mproc__os_now() on; -1: never.
- * close-on-exec. */
+ * close-on-exec. -EMFILE, -ENOMEM. */
 int mproc__os_timer_new(void);
 int mproc__os_timer_set(int timer, int64_t when);
 
