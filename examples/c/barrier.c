@@ -13,14 +13,14 @@
 
 #include "mproc.h"
 
-#define CELLS 16
+#define POINTS 16
 #define PARTS 4
 #define PHASES 100
 
 struct rod {
     mproc_barrier *barrier;
     uint64_t phases;
-    int64_t cell[2][CELLS];
+    int64_t heat[2][POINTS];
 };
 
 struct part {
@@ -36,18 +36,18 @@ static void must(int code) {
 }
 
 static int64_t next(const int64_t *old, int i) {
-    int64_t left = old[i == 0 ? 0 : i - 1], right = old[i == CELLS - 1 ? CELLS - 1 : i + 1];
+    int64_t left = old[i == 0 ? 0 : i - 1], right = old[i == POINTS - 1 ? POINTS - 1 : i + 1];
     return (left + 2 * old[i] + right) / 4;
 }
 
 static int compute(void *arg, size_t size) {
     struct part *part = arg;
     struct rod *rod = part->rod;
-    int first = part->number * CELLS / PARTS, end = (part->number + 1) * CELLS / PARTS;
+    int first = part->number * POINTS / PARTS, end = (part->number + 1) * POINTS / PARTS;
     (void)size;
     for (int phase = 0; phase < PHASES; phase++) {
         for (int i = first; i < end; i++) {
-            rod->cell[(phase + 1) % 2][i] = next(rod->cell[phase % 2], i);
+            rod->heat[(phase + 1) % 2][i] = next(rod->heat[phase % 2], i);
         }
         int r = mproc_barrier_arrive(rod->barrier, MPROC_FOREVER, NULL);
         if (r == 1) {
@@ -66,7 +66,7 @@ int main(int argc, char **argv) {
         must(-ENOMEM);
     }
     must(mproc_barrier_new(&rod->barrier, PARTS));
-    rod->cell[0][0] = 1000000;
+    rod->heat[0][0] = 1000000;
     mproc_process *processes[PARTS];
     for (int i = 0; i < PARTS; i++) {
         struct part part = {rod, i};
@@ -82,8 +82,8 @@ int main(int argc, char **argv) {
         }
     }
     printf("after %llu phases:", (unsigned long long)rod->phases);
-    for (int i = 0; i < CELLS; i++) {
-        printf(" %lld", (long long)rod->cell[PHASES % 2][i]);
+    for (int i = 0; i < POINTS; i++) {
+        printf(" %lld", (long long)rod->heat[PHASES % 2][i]);
     }
     printf("\n");
     mproc_drop(rod->barrier);

@@ -8,48 +8,48 @@ import mmap
 
 import mproc
 
-CELLS = 16
+POINTS = 16
 PARTS = 4
 PHASES = 100
-COUNT = 2 * CELLS  # where the phases are counted, behind both rows of cells
+COUNT = 2 * POINTS  # where the phases are counted, behind both rows of points
 
 
 class CountPhase:
-    def __init__(self, cells):
-        self.cells = cells
+    def __init__(self, heat):
+        self.heat = heat
 
     def __call__(self):
-        self.cells[COUNT] += 1
+        self.heat[COUNT] += 1
 
 
 def following(old, i):
-    left, right = old[max(i - 1, 0)], old[min(i + 1, CELLS - 1)]
+    left, right = old[max(i - 1, 0)], old[min(i + 1, POINTS - 1)]
     return (left + 2 * old[i] + right) // 4
 
 
-def compute(barrier, cells, number):
-    rows = cells[:CELLS], cells[CELLS:COUNT]
+def compute(barrier, heat, number):
+    rows = heat[:POINTS], heat[POINTS:COUNT]
     for phase in range(PHASES):
         old, new = rows[phase % 2], rows[(phase + 1) % 2]
-        for i in range(number * CELLS // PARTS, (number + 1) * CELLS // PARTS):
+        for i in range(number * POINTS // PARTS, (number + 1) * POINTS // PARTS):
             new[i] = following(old, i)
         barrier.wait()
 
 
 def main():
     ctx = mproc.get_context("fork")
-    cells = memoryview(mmap.mmap(-1, 8 * (COUNT + 1))).cast("q")
-    cells[0] = 1_000_000
-    barrier = ctx.Barrier(PARTS, CountPhase(cells))
-    processes = [ctx.Process(target=compute, args=(barrier, cells, i)) for i in range(PARTS)]
+    heat = memoryview(mmap.mmap(-1, 8 * (COUNT + 1))).cast("q")
+    heat[0] = 1_000_000
+    barrier = ctx.Barrier(PARTS, CountPhase(heat))
+    processes = [ctx.Process(target=compute, args=(barrier, heat, i)) for i in range(PARTS)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
         if process.exitcode != 0:
             raise SystemExit(1)
-    last = cells[(PHASES % 2) * CELLS :][:CELLS]
-    print(f"after {cells[COUNT]} phases: {' '.join(map(str, last))}")
+    last = heat[(PHASES % 2) * POINTS :][:POINTS]
+    print(f"after {heat[COUNT]} phases: {' '.join(map(str, last))}")
 
 
 if __name__ == "__main__":
