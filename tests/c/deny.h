@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * So tests see what an older kernel, or one that is short of something, would answer.
+ * With it a test sees what an older kernel would answer, or one that is short of something.
  */
 #ifndef MPROC_TEST_DENY_H
 #define MPROC_TEST_DENY_H
@@ -37,13 +37,13 @@ static inline void deny(long number, long first, int error) {
     }
 }
 
-/* An empty /proc for this process and its children. False: it may not mount one. */
+/* Mounts an empty /proc for this process and its children; false if it may not mount one. */
 static inline bool deny_proc(void) {
     return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("none", "/proc", "tmpfs", 0, NULL) == 0;
 }
 
-/* No new process can be made. */
+/* From now on no new process can be made. */
 static inline void deny_clone(int error) {
     deny(SYS_clone, -1, error);
     deny(435 /* clone3 */, -1, error);

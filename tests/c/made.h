@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * For tests that have nothing to say about why an object could not be made.
+ * For tests that do not care why an object could not be made.
  */
 #ifndef MPROC_TEST_MADE_H
 #define MPROC_TEST_MADE_H

@@ -3,9 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The runner is no member of any family. It is the subreaper of whatever the tests start, so a process
- * that outlives its test becomes its child: such a process has the rest of the test's time to end, then
- * the test has failed. The watchdog sits here too, and leaves SIGALRM to the tests.
+ * The runner is no member of any family. It is the subreaper of all processes that the tests start,
+ * so a process that outlives its test becomes its child. Such a process has the rest of the test's
+ * time to end; otherwise the test has failed. The watchdog is here, too, and leaves SIGALRM to the
+ * tests.
  */
 #define _GNU_SOURCE
 #include "test.h"
@@ -27,7 +28,7 @@
 /* Tests of parts that need no arena are linked without one. */
 #pragma weak mproc_init
 #pragma weak mproc_arena_stat
-/* A program that wants to be started as something special has it. */
+/* A program defines this if it has tests that start it with arguments. */
 #pragma weak test_started_main
 
 struct baseline {
@@ -105,7 +106,7 @@ static bool selected(const struct test *test, int argc, char **argv) {
     return false;
 }
 
-/* "ok" or "not ok"; why: what to say behind the name. */
+/* Prints "ok" or "not ok", the name, and why. */
 static const char *run_one(const struct test *test, int64_t deadline, char *why, size_t size) {
     int status = 0, left;
     fflush(stdout);
@@ -182,7 +183,8 @@ static bool collect(pid_t pid, int64_t deadline, int *status) {
     }
 }
 
-/* Lets adopted processes end until the deadline, then kills them; returns how many had to be. */
+/* Waits until the deadline for adopted processes to end, then kills them; returns how many it
+ * killed. */
 static int kill_leftovers(int64_t deadline) {
     int killed = 0;
     for (;;) {
@@ -202,7 +204,7 @@ static int kill_leftovers(int64_t deadline) {
             fclose(f);
         }
         if (first <= 0) {
-            return killed + 1; /* somebody is left whom this kernel does not name */
+            return killed + 1; /* a process is left that this kernel does not name */
         }
         if (!collect(first, deadline, &status)) {
             kill(first, SIGKILL);
@@ -236,7 +238,7 @@ static bool has_family(const struct test *test) {
     return (test->flags & TEST_NO_FAMILY) == 0 && mproc_init != NULL;
 }
 
-/* A look at the arena would make a family where the test has none. */
+/* Asking for the level of the arena would found a family in a test that has none. */
 static void take_baseline(const struct test *test, struct baseline *out) {
     memset(out, 0, sizeof *out);
     each_fd(note_fd, out);
@@ -260,7 +262,8 @@ static size_t count_entries(const char *path) {
     return n;
 }
 
-/* ThreadSanitizer has up to two threads of its own: one from the fork, one from the first thread. */
+/* ThreadSanitizer has up to two threads of its own, one since the fork, one since the first
+ * thread. */
 #if defined(__SANITIZE_THREAD__)
 #define OWN_THREADS 3
 #elif defined(__has_feature)
@@ -272,7 +275,7 @@ static size_t count_entries(const char *path) {
 #define OWN_THREADS 1
 #endif
 
-/* A joined thread is listed until the kernel has put it away. */
+/* The kernel lists a joined thread for a short while. */
 static bool threads_end(void) {
     for (int i = 0; i < 3000; i++) {
         if (count_entries("/proc/self/task") <= OWN_THREADS) {
@@ -283,7 +286,7 @@ static bool threads_end(void) {
     return false;
 }
 
-/* A test that began without a family may have founded one: that stays as long as the process. */
+/* A test that began without a family may have founded one, which stays as long as the process. */
 static bool may_stay(const struct test *test, const char *target) {
     return (test->flags & TEST_NO_FAMILY) != 0 && strncmp(target, "/memfd:mproc ", 13) == 0;
 }

@@ -5,13 +5,13 @@
  *
  *     TEST(queue_keeps_order) { ... CHECK_EQ(mproc_queue_count(q), 3); ... }
  *
- * A test registers itself. test.c has main(): it forks a process for each test, makes it a family of
- * its own (TEST_BARE: no family), watches over its time, and looks afterwards for what it left behind:
- * descriptors, threads, children, arena bytes, and descendants that do not end. A check that fails ends
- * its process with TEST_FAILED, so a check in a child that a test has forked shows in its exit code.
+ * A test registers itself. test.c has main(): it forks a process for each test, gives it a family
+ * of its own (TEST_BARE: none), watches its time, and afterwards looks for descriptors, threads,
+ * children, arena bytes, and descendants that do not end. A check that fails ends its process with
+ * TEST_FAILED, so a failed check in a forked child shows in its exit code.
  *
- * Arguments are parts of names: only tests with one of them in their name run. Environment:
- * MPROC_TEST_TIMEOUT, the seconds a test may take (default 60).
+ * Arguments are parts of names: only tests whose name contains one of them run. The environment
+ * variable MPROC_TEST_TIMEOUT is the number of seconds a test may take (default 60).
  */
 #ifndef MPROC_TEST_H
 #define MPROC_TEST_H

@@ -39,7 +39,7 @@ static pid_t fork_and(void (*run)(mproc_array *array), mproc_array *array) {
 static int status_of(pid_t pid) {
     int status;
     CHECK_EQ(waitpid(pid, &status, 0), pid);
-    mproc_reap(); /* nobody else asks after a bare fork */
+    mproc_reap(); /* no handle notices the end of a child of fork() */
     return status;
 }
 
@@ -159,7 +159,7 @@ TEST(array_compares_and_exchanges) {
         mproc_drop(array);
     }
     mproc_array *array = make(MPROC_INT8, 1);
-    int64_t expected = 256; /* whose low byte is what is there */
+    int64_t expected = 256; /* its low byte is the number that is there */
     CHECK_EQ(mproc_array_compare_exchange(array, 0, &expected, 1), 0);
     CHECK_EQ(expected, 0);
     mproc_drop(array);
@@ -186,7 +186,8 @@ TEST(array_number_of_every_size_is_stored_and_loaded_alone) {
         memset(place, 0xee, sizeof place);
         memset(untouched, 0xee, sizeof untouched);
         memset(out, 0xee, sizeof out);
-        CHECK_OK(mproc_atomic_store(size, place + 8, in + 1)); /* private memory at any address */
+        CHECK_OK(mproc_atomic_store(size, place + 8,
+                                    in + 1)); /* works in private memory, too, at any address */
         CHECK_MEM(place + 8, in + 1, size);
         CHECK_MEM(place, untouched, 8);
         CHECK_MEM(place + 8 + size, untouched, 16 - size);
@@ -228,7 +229,7 @@ TEST(array_number_of_no_size_or_at_a_bad_address) {
     CHECK_MEM(place, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", sizeof place);
 }
 
-/* The text is written before its number. */
+/* The writer writes the text before its number. */
 struct letter {
     uint64_t text;
     uint64_t number;

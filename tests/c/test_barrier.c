@@ -11,7 +11,7 @@
 
 struct scene {
     mproc_barrier *barrier;
-    uint64_t passed, broken, indices; /* indices: a bit each */
+    uint64_t passed, broken, indices; /* the indices they got: a bit for each */
 };
 
 static struct scene *stage(unsigned parties) {
@@ -41,7 +41,7 @@ static void wait_once(void *arg) {
     }
 }
 
-/* Starts somebody who waits, and sees that it does. */
+/* Starts a child that waits, and returns when it sleeps in its wait. */
 static pid_t start(struct scene *s) {
     unsigned before = mproc_barrier_waiting(s->barrier);
     pid_t pid = child_fork(wait_once, s);
@@ -71,7 +71,7 @@ TEST(barrier_of_one_never_waits) {
 }
 
 TEST(barrier_lets_all_pass_when_the_last_has_come) {
-    struct scene *s = stage(9); /* more than the first page has entries */
+    struct scene *s = stage(9); /* more parties than the first page has entries */
     pid_t pids[8];
     for (int i = 0; i < 8; i++) {
         pids[i] = start(s);
@@ -128,12 +128,13 @@ TEST(barrier_the_last_acts_before_all_pass) {
     struct scene *s = stage(2);
     pid_t pid = start(s);
     unsigned index = 99;
-    CHECK_EQ(mproc_barrier_open(s->barrier), MPROC_EBROKEN); /* not the caller's to open */
+    CHECK_EQ(mproc_barrier_open(s->barrier),
+             MPROC_EBROKEN); /* the caller is not the one that opens it */
     CHECK_EQ(mproc_barrier_arrive(s->barrier, MPROC_FOREVER, &index), 1);
     CHECK_EQ(index, 1);
     CHECK_EQ(mproc_barrier_waiting(s->barrier), 2);
     CHECK_OK(mproc_barrier_check(s->barrier, NULL, 0));
-    pid_t early = child_fork(wait_once, s); /* of the next generation, if they all pass */
+    pid_t early = child_fork(wait_once, s); /* it belongs to the next generation */
     wait_for_futex(early);
     CHECK_EQ(s->passed, 0);
     CHECK_OK(mproc_barrier_open(s->barrier));
@@ -178,7 +179,7 @@ static void wait_among_signals(void *arg) {
     CHECK_EQ(r, MPROC_EBROKEN);
 }
 
-/* No slice ends by itself: a profiler's signals come more often. */
+/* A profiler's signals come more often than slices end, so no slice ends by itself. */
 TEST(barrier_breaks_when_a_waiter_dies_among_signals) {
     struct scene *s = stage(3);
     pid_t dying = start(s), living = child_fork(wait_among_signals, s);
@@ -196,7 +197,8 @@ TEST(barrier_the_last_to_come_finds_the_dead) {
     strike(s);
 }
 
-/* Nobody has noticed the death; but who lives would have stirred meanwhile. */
+/* Nobody reaps the dead party. The last to come notices the death because a living party would
+ * have given a sign of life in the meantime. */
 TEST(barrier_the_last_to_come_finds_those_who_are_still) {
     struct scene *s = stage(2);
     child_kill(start(s));
@@ -253,13 +255,14 @@ TEST(barrier_check_names_what_is_wrong) {
     strike(s);
 }
 
-/* All write, all wait, all read, all wait: plain words, which only the barrier orders. */
+/* All parties write, wait, read and wait again. They write plain words, which only the barrier
+ * orders. */
 #define ROUNDS 1000
 #define CROWD 4
 
 struct grid {
     mproc_barrier *barrier;
-    uint64_t cell[CROWD];
+    uint64_t value[CROWD];
     uint64_t next;
 };
 
@@ -267,10 +270,10 @@ static void compute(void *arg) {
     struct grid *grid = arg;
     uint64_t me = mproc__add64(&grid->next, 1);
     for (uint64_t i = 0; i < ROUNDS; i++) {
-        grid->cell[me] = i;
+        grid->value[me] = i;
         CHECK_OK(mproc_barrier_wait(grid->barrier, MPROC_FOREVER, NULL));
         for (int k = 0; k < CROWD; k++) {
-            CHECK_EQ(grid->cell[k], i);
+            CHECK_EQ(grid->value[k], i);
         }
         CHECK_OK(mproc_barrier_wait(grid->barrier, MPROC_FOREVER, NULL));
     }

@@ -62,7 +62,7 @@ TEST(bsemaphore_is_released_by_anybody) {
 }
 
 TEST(bsemaphore_acquire_lasts_its_timeout) {
-    mproc_bsemaphore *semaphore = make(0); /* a bound of 0 is legal, if useless */
+    mproc_bsemaphore *semaphore = make(0); /* a bound of 0 is allowed, though useless */
     int64_t start = mproc__os_now();
     CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 20 * MPROC_MSEC), -ETIMEDOUT);
     CHECK_GE(mproc__os_now() - start, 20 * MPROC_MSEC);
@@ -134,7 +134,7 @@ TEST(bsemaphore_gives_back_what_a_dead_member_took) {
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
     pid_t waiting = child_fork(acquire_and_release, semaphore);
     wait_for_futex(waiting);
-    CHECK_OK(kill(pid, SIGKILL)); /* who waits notices it, though nobody collects the process */
+    CHECK_OK(kill(pid, SIGKILL)); /* the waiter notices it, though nobody collects the process */
     child_join(waiting);
     child_kill(pid);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 1);
@@ -153,7 +153,7 @@ static void acquire_among_signals(void *arg) {
     CHECK_OK(r);
 }
 
-/* No slice ends by itself: a profiler's signals come more often. */
+/* A profiler's signals come more often than slices end, so no slice ends by itself. */
 TEST(bsemaphore_gives_back_what_a_dead_member_took_among_signals) {
     mproc_bsemaphore *semaphore = make(1);
     pid_t pid = child_fork(acquire_and_sleep, semaphore);
@@ -226,7 +226,8 @@ TEST(bsemaphore_check_names_too_many) {
     drop(semaphore);
 }
 
-/* More than the word alone can count: the ledger takes over, and gives it back in the end. */
+/* More permits than the word alone can count: the ledger counts them, and the word again in the
+ * end. */
 TEST(bsemaphore_of_many_permits) {
     const unsigned many = 0x7fff + 10;
     mproc_bsemaphore *semaphore = make(many);
@@ -252,7 +253,7 @@ static void take_two_of_three(void *arg) {
     CHECK_OK(mproc_bsemaphore_release(arg));
 }
 
-/* Alone, then shared with another that dies with one, then alone again. */
+/* One member has permits, then shares them with another that dies with one, then is alone again. */
 TEST(bsemaphore_is_shared_and_alone_again) {
     mproc_bsemaphore *semaphore = make(3);
     for (int round = 0; round < 3; round++) {

@@ -12,8 +12,8 @@
 struct scene {
     mproc_condition *condition;
     mproc_rlock *lock;
-    uint64_t gone; /* those whose wait ended well */
-    uint64_t last; /* and who was the last of them */
+    uint64_t gone; /* how many waits ended with 0 */
+    uint64_t last; /* the process whose wait ended last */
     uint64_t number;
 };
 
@@ -56,7 +56,7 @@ static void wait_twice_locked(void *arg) {
     release(s);
 }
 
-/* Starts somebody who waits, and sees that it does. */
+/* Starts a child that waits, and returns when it sleeps in its wait. */
 static pid_t start(struct scene *s, unsigned waiting) {
     pid_t pid = child_fork(wait_twice_locked, s);
     while (mproc_condition_waiting(s->condition) < waiting) {
@@ -109,7 +109,7 @@ TEST(condition_notify_goes_by_order) {
 
 TEST(condition_notify_n_and_all) {
     struct scene *s = stage();
-    pid_t pids[9]; /* more than the first page has entries */
+    pid_t pids[9]; /* more waiters than the first page has entries */
     for (unsigned i = 0; i < 9; i++) {
         pids[i] = start(s, i + 1);
     }
@@ -137,7 +137,7 @@ TEST(condition_notify_passes_the_dead_by) {
     strike(s);
 }
 
-/* Nobody knows yet that the first one has died: its notification goes on to the second. */
+/* Nobody has noticed yet that the first waiter has died: its notification goes on to the second. */
 TEST(condition_notification_of_the_dead_goes_on) {
     struct scene *s = stage();
     pid_t dead = start(s, 1), living = start(s, 2);
@@ -156,7 +156,8 @@ TEST(condition_counts_the_living) {
     strike(s);
 }
 
-/* The holder that dies takes nobody's notification along, and who takes its lock is told. */
+/* A notification outlives the member that sent it, and the waiter that takes its lock is told of
+ * the death. */
 static void notify_and_die(void *arg) {
     struct scene *s = arg;
     acquire(s);
@@ -213,7 +214,7 @@ TEST(condition_check_names_what_is_wrong) {
     strike(s);
 }
 
-/* Producers and consumers over a plain lock and a plain number. */
+/* Producers and consumers use a plain lock and a plain number. */
 #define ROUNDS 1500
 #define PAIRS 3
 #define ROOM 4

@@ -129,12 +129,13 @@ TEST(event_check_names_what_is_wrong) {
     mproc_drop(event);
 }
 
-/* Two members hand a number to and fro; what is written before set() is seen after wait(). */
+/* Two members send a number back and forth; what one writes before set() the other sees after
+ * wait(). */
 #define ROUNDS 2000
 
 struct rally {
     mproc_event *to[2];
-    uint64_t ball; /* plain: the events order it */
+    uint64_t ball; /* not atomic: the events order it */
 };
 
 static void play(struct rally *r, int me) {

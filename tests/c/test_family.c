@@ -63,12 +63,12 @@ TEST_BARE(family_is_made_by_one_of_many_threads) {
 
 /* ---------------------------------------------------------------- addresses */
 
-/* Where families go, in order: the list of family.c. */
+/* The addresses where families go, in order; family.c has the list. */
 static const uint64_t places[] = {UINT64_C(0x7e8000000000), UINT64_C(0x7d8000000000),
                                   UINT64_C(0x7b8000000000), UINT64_C(0x200000000000)};
 enum { PLACES = sizeof places / sizeof *places };
 
-/* A page in the way; false: something is there already. */
+/* Maps a page where the arena would go; false if something is there already. */
 static bool occupy(uint64_t address) {
     void *want = (void *)(uintptr_t)(address + 4096 * 100);
     return mmap(want, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
@@ -110,7 +110,7 @@ TEST_BARE(family_finds_no_address) {
     CHECK_EQ(test_open_fds(), fds);
     CHECK_EQ(test_mappings(), maps);
     munmap((void *)(uintptr_t)(places[0] + 4096 * 100), 4096);
-    CHECK_EQ(mproc__family_join(), 0); /* the failure was not final */
+    CHECK_EQ(mproc__family_join(), 0); /* after a failure it may be tried again */
 }
 
 /* ---------------------------------------------------------------- limits */
@@ -173,7 +173,7 @@ TEST_BARE(family_without_descriptors) {
 
 /* ---------------------------------------------------------------- strangers */
 
-/* With such words in its environment a process makes a family of its own, and the words are gone. */
+/* A process with such words in its environment founds a family of its own and removes the words. */
 static void is_a_stranger(const char *words) {
     fflush(stdout);
     pid_t pid = fork();
@@ -213,7 +213,7 @@ TEST_BARE(family_of_a_stranger_with_odd_words) {
     }
 }
 
-/* The number of the descriptor means something else by now. */
+/* The number of the descriptor belongs to another file by now. */
 TEST_BARE(family_of_a_stranger_with_another_file) {
     char text[128];
     int fds[5] = {open("/dev/null", O_RDWR | O_CLOEXEC), open("/proc/self/exe", O_RDONLY),
@@ -244,8 +244,9 @@ static void ask(int fd, const struct ticket *t, uint64_t token) {
     is_a_stranger(text);
 }
 
-/* Whoever the arena's descriptor came to: only a child for whom its parent has reserved a place is let
- * in. This one was forked before there was a family, so its own children are not the founder's. */
+/* A process that got the arena's descriptor may join only if its parent has reserved a place for
+ * it. This process was forked before there was a family, so no place is reserved for it or its
+ * children. */
 static void ask_in_vain(int end) {
     struct ticket t;
     int fd;
@@ -255,7 +256,7 @@ static void ask_in_vain(int end) {
     CHECK_OK(mproc_pipe_recv_body(end, &t, sizeof t));
     CHECK_OK(mproc_pipe_recv_fds(end, &fd, 1, &n));
     ask(fd, &t, t.token);
-    ask(fd, &t, t.token + ((uint64_t)1 << 32)); /* nobody's */
+    ask(fd, &t, t.token + ((uint64_t)1 << 32)); /* a serial that no member has */
     ask(fd, &t, t.token + 1);
     ask(fd, &t, 0);
     ask(fd, &t, UINT64_MAX);

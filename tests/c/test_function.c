@@ -45,7 +45,7 @@ TEST_BARE(function_static_of_the_program) {
 }
 
 TEST_BARE(function_names_tell_functions_apart) {
-    for (int i = 0; i < 3; i++) { /* remembered answers too */
+    for (int i = 0; i < 3; i++) { /* from the second round on, the answers are remembered */
         struct mproc__function_ref a = ref_of((mproc__function)twice);
         struct mproc__function_ref b = ref_of((mproc__function)thrice);
         mproc__function fn;
@@ -58,7 +58,7 @@ TEST_BARE(function_names_tell_functions_apart) {
 }
 
 TEST_BARE(function_of_a_shared_library) {
-    /* No sanitizer puts a function of the program in place of this one. */
+    /* A function that no sanitizer replaces by one of its own. */
     mproc__function in_libc = (mproc__function)dlsym(RTLD_DEFAULT, "labs"), fn;
     struct mproc__function_ref ref;
 
@@ -100,7 +100,7 @@ TEST_BARE(function_of_an_unknown_object) {
     ref.id[3] ^= 1;
     strcpy(ref.object, "libnowhere.so");
     CHECK_EQ(find(&ref), MPROC_EFUNCTION);
-    memset(ref.object, 'x', sizeof ref.object); /* no terminating 0: bytes of a scribbler */
+    memset(ref.object, 'x', sizeof ref.object); /* no terminating 0: a process wrote at random */
     CHECK_EQ(find(&ref), MPROC_EFUNCTION);
 }
 
@@ -112,7 +112,7 @@ TEST_BARE(function_offset_outside_of_code) {
     CHECK_EQ(find(&ref), MPROC_EFUNCTION);
 }
 
-/* A library of the C library's own package that nobody loads. */
+/* A library that comes with the C library and that no program loads. */
 TEST_BARE(function_of_an_unloaded_library) {
     void *library = dlopen("libBrokenLocale.so.1", RTLD_NOW | RTLD_LOCAL);
     mproc__function fn = NULL;
@@ -133,7 +133,7 @@ TEST_BARE(function_of_an_unloaded_library) {
     CHECK_EQ(mproc__function_name(fn, &ref), MPROC_EFUNCTION);
 }
 
-/* What complain() writes on stderr. */
+/* Returns what mproc__function_complain() writes to stderr. */
 static const char *complaint(const struct mproc__function_ref *ref, int error) {
     static char text[1024];
     int fd = memfd_create("stderr", MFD_CLOEXEC), old = dup(2);

@@ -129,7 +129,7 @@ TEST(guard_keeps_what_was_published) {
     mproc_free(r);
 }
 
-/* A decider from an earlier section says nothing about a later one. */
+/* The decider of an earlier section says nothing about a later one. */
 TEST(guard_forgets_its_decider) {
     struct room *r = make();
     int status;
@@ -200,7 +200,9 @@ static void change_for_ever(void *arg) {
     struct room *r = arg;
     for (;;) {
         enter(r);
-        mproc__store64(&r->ready, r->ready + 1); /* not saved: counts entries, also undone ones */
+        mproc__store64(&r->ready,
+                       r->ready +
+                           1); /* not saved, so it also counts the sections that were undone */
         change(r, r->words[0] + 1, WORDS);
         leave(r);
     }
@@ -215,7 +217,7 @@ TEST(guard_all_or_nothing_under_random_kills) {
         usleep(round * 41 % 700);
         child_kill(a);
         child_kill(b);
-        enter(r); /* puts back what the killed left */
+        enter(r); /* puts back what the killed members had changed */
         leave(r);
         expect(r, r->words[0]);
         CHECK_EQ(mproc_reap(), 2);

@@ -22,7 +22,7 @@ struct outcome {
     char text[4096];
 };
 
-/* Runs this program again for one test and keeps what it said. */
+/* Runs this program again for one test and keeps its output. */
 static struct outcome run(const char *name, const char *timeout) {
     struct outcome o = {0, ""};
     int ends[2];
@@ -79,7 +79,7 @@ TEST_ON_DEMAND(descriptor_left_open) {
 }
 TEST_ON_DEMAND(crash) {
     raise(SIGUSR1);
-} /* not one that a sanitizer handles */
+} /* no sanitizer handles this signal */
 TEST_ON_DEMAND(early_exit) {
     exit(3);
 }

@@ -19,14 +19,14 @@ static mproc_arena_stats stat_now(void) {
     return s;
 }
 
-/* Bytes of memory that the arena really has. */
+/* How many bytes of memory the system has given to the arena. */
 static size_t resident(void) {
     struct stat s;
     CHECK_OK(fstat(mproc__family_fd(), &s));
     return (size_t)s.st_blocks * 512;
 }
 
-/* For TEST_BARE: a family whose memory is limited. */
+/* Founds a family whose memory is limited; for TEST_BARE. */
 static void limited_to(const char *bytes) {
     CHECK_OK(setenv("MPROC_ARENA_LIMIT", bytes, 1));
     CHECK_EQ(mproc__family_join(), 0);
@@ -81,7 +81,7 @@ TEST(heap_calloc_clears_what_was_used) {
     }
 }
 
-/* Four classes per doubling: at most a fifth of a block is waste, or 15 bytes. */
+/* There are four classes per doubling, so at most a fifth of a block, or 15 bytes, is unused. */
 TEST(heap_size_classes) {
     size_t classes = 0, last = 0;
     for (size_t size = 1; size <= 32768; size++) {
@@ -119,13 +119,13 @@ TEST(heap_runs_are_chunks) {
     check_family();
 }
 
-/* A class' chunks: full ones leave the list, empty ones go back but for one. */
+/* The chunks of a class: full ones leave the list, and empty ones except one go back. */
 TEST(heap_class_fills_and_empties_its_chunks) {
     enum { N = 5000 };
     static void *blocks[N];
     for (int order = 0; order < 3; order++) {
         for (int i = 0; i < N; i++) {
-            blocks[i] = must(100); /* 112 each, 585 a chunk */
+            blocks[i] = must(100); /* 112 bytes each, 585 blocks in a chunk */
             memset(blocks[i], i, 112);
         }
         CHECK_EQ(stat_now().blocks, N);
@@ -213,7 +213,8 @@ TEST(heap_wild_pointers_are_asserted) {
     void *big = must(MIB), *small = must(64);
     child_aborts(free_twice, big);
     child_aborts(free_inside, small);
-    /* The dead children did free them: the blocks are the family's, not theirs. */
+    /* The children did free the blocks before they died: blocks belong to the family, not to a
+     * member. */
     mproc_reap();
     CHECK_EQ(stat_now().blocks, 1);
     mproc_free(small);
@@ -230,7 +231,7 @@ TEST(heap_warm_memory_is_used_again) {
     size_t before = resident(), high = stat_now().high_water;
     char *q = must(512 * KIB);
     CHECK(q == p);
-    CHECK_EQ(q[100], 7); /* its pages have stayed */
+    CHECK_EQ(q[100], 7); /* its pages are still resident */
     CHECK_EQ(stat_now().warm, 0);
     CHECK_EQ(resident(), before);
     CHECK_EQ(stat_now().high_water, high);
@@ -302,7 +303,7 @@ static int by_address(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
-/* A small span, so that what is wanted whole must be made of fragments. */
+/* The span is small, so a large block can only be made by joining fragments. */
 TEST_BARE(heap_fragments_become_whole_again) {
     enum { CAP = 4096 };
     static void *blocks[CAP];
@@ -311,7 +312,7 @@ TEST_BARE(heap_fragments_become_whole_again) {
     CHECK_EQ(mproc__family_join(), 0);
     CHECK_EQ(stat_now().span, 128 * MIB);
     size_t all = stat_now().limit / (64 * KIB), n = all;
-    while (n % 2 == 0 || n % 3 == 0 || n % 5 == 0) { /* the strides are prime to it */
+    while (n % 2 == 0 || n % 3 == 0 || n % 5 == 0) { /* each stride is coprime to n */
         n--;
     }
     for (size_t stride = 1; stride <= 5; stride++) {
@@ -397,7 +398,8 @@ TEST_BARE(heap_exhausted_for_every_noun) {
     }
     CHECK_EQ(r, -ENOMEM);
     CHECK_EQ(mproc_queue_count(queue), puts);
-    CHECK_EQ(mproc_queue_get(queue, &m, 0), -ENOMEM); /* it would go into a block of its own */
+    CHECK_EQ(mproc_queue_get(queue, &m, 0),
+             -ENOMEM); /* the message would need a block of its own */
     CHECK_EQ(mproc_queue_count(queue), puts);
     check_family();
     for (int i = 0; i < big; i++) {
@@ -419,7 +421,8 @@ TEST_BARE(heap_exhausted_for_every_noun) {
 
 enum { TABLE = 64 };
 
-/* Puts filled blocks into a table and frees whatever was there: mostly somebody else's. */
+/* Puts filled blocks into a table and frees those that were there, most of which another member
+ * put. */
 static void swap_blocks(uint64_t *table, uint64_t seed, int steps) {
     for (int i = 0; i < steps; i++) {
         size_t words = 2 + test_random(&seed) % (i % 50 == 0 ? 20000 : 100);
@@ -489,7 +492,7 @@ TEST(heap_checked_while_others_go_on) {
     clear_table(table);
 }
 
-/* Blocks travel between words of the arena, so that whoever dies loses none. */
+/* Moves blocks between words of the arena, so that a member that dies loses none. */
 static void transfer_for_ever(void *arg) {
     uint64_t *table = arg, seed = (uint64_t)getpid() * 77;
     uint64_t *mine = table + 1 + seed / 77 % 4 * TABLE;
@@ -571,7 +574,7 @@ TEST(heap_check_sees_broken_classes) {
 }
 
 #ifdef MPROC_CRASH_POINTS
-/* Who goes on using what it has freed is to be found out. */
+/* A check overwrites free blocks, so code that goes on using a block it has freed is found out. */
 TEST(heap_check_spoils_what_is_free) {
     uint64_t *mine = must(64), *freed = must(64);
     mine[7] = freed[7] = 7;

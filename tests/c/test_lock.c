@@ -102,10 +102,10 @@ TEST(lock_sizes_of_the_undo_record) {
         for (unsigned i = 0; i < undo; i++) {
             CHECK_EQ(words[i], 0);
         }
-        CHECK_OK(mproc_lock_save(r->lock, &words[0])); /* there is room again */
+        CHECK_OK(mproc_lock_save(r->lock, &words[0])); /* the undo record has room again */
         words[0] = 5;
         CHECK_OK(mproc_lock_release(r->lock));
-        CHECK_EQ(words[0], 5); /* committed */
+        CHECK_EQ(words[0], 5); /* the release commits */
         mproc_free(words);
         drop(r);
     }
@@ -169,7 +169,7 @@ static void change_and_sleep(void *arg) {
 
 TEST(lock_gives_back_what_the_killed_changed) {
     struct room *r = make(WORDS);
-    mproc_lock_holder holder, mourned;
+    mproc_lock_holder holder, told;
     for (int reap = 0; reap < 2; reap++) {
         r->ready = 0;
         pid_t pid = child_fork(change_and_sleep, r);
@@ -186,13 +186,12 @@ TEST(lock_gives_back_what_the_killed_changed) {
         for (int i = 0; i < WORDS; i++) {
             CHECK_EQ(r->words[i], 0);
         }
-        mproc_lock_dead_owner(r->lock, &mourned);
-        CHECK(mourned.pid == holder.pid && mourned.tid == holder.tid &&
-              mourned.serial == holder.serial);
+        mproc_lock_dead_owner(r->lock, &told);
+        CHECK(told.pid == holder.pid && told.tid == holder.tid && told.serial == holder.serial);
         mproc_lock_owner(r->lock, &holder);
         CHECK_EQ(holder.pid, getpid());
         CHECK_OK(mproc_lock_release(r->lock));
-        CHECK_OK(mproc_lock_acquire(r->lock, 0)); /* only the first is told */
+        CHECK_OK(mproc_lock_acquire(r->lock, 0)); /* only the first to acquire is told */
         CHECK_OK(mproc_lock_release(r->lock));
     }
     drop(r);
@@ -213,7 +212,7 @@ TEST(lock_of_a_holder_that_exits) {
     drop(r);
 }
 
-/* The lock's memory stays while somebody holds the object, whoever dies. */
+/* The lock's memory stays while any member holds the object, whichever member dies. */
 TEST(lock_dies_with_its_last_holder) {
     size_t before = test_arena_used();
     struct room *r = make(WORDS);
@@ -353,71 +352,72 @@ TEST(lock_tells_one_heir_of_several) {
     drop(r);
 }
 
-enum { LOTS = 100000 };
+enum { MANY = 100000 };
 
-struct lots {
-    mproc_lock *lock[LOTS];
-    uint64_t times[LOTS];
+struct many {
+    mproc_lock *lock[MANY];
+    uint64_t times[MANY];
 };
 
 static void use_all(void *arg) {
-    struct lots *lots = arg;
-    for (int i = 0; i < LOTS; i++) {
-        CHECK_OK(mproc_lock_acquire(lots->lock[i], MPROC_FOREVER));
-        lots->times[i]++;
-        CHECK_OK(mproc_lock_release(lots->lock[i]));
+    struct many *many = arg;
+    for (int i = 0; i < MANY; i++) {
+        CHECK_OK(mproc_lock_acquire(many->lock[i], MPROC_FOREVER));
+        many->times[i]++;
+        CHECK_OK(mproc_lock_release(many->lock[i]));
     }
 }
 
-/* They cost memory alone, some hundred bytes each, and nothing of it stays. */
+/* Locks cost nothing but memory, some hundred bytes each, and all of it comes back. */
 TEST(lock_a_hundred_thousand) {
     mproc_arena_stats before, with, after;
-    struct lots *lots = mproc_calloc(1, sizeof *lots);
-    CHECK(lots != NULL);
+    struct many *many = mproc_calloc(1, sizeof *many);
+    CHECK(many != NULL);
     size_t files = test_open_fds();
     mproc_arena_stat(&before);
-    for (int i = 0; i < LOTS; i++) {
-        lots->lock[i] = made_lock(0);
-        CHECK(lots->lock[i] != NULL);
+    for (int i = 0; i < MANY; i++) {
+        many->lock[i] = made_lock(0);
+        CHECK(many->lock[i] != NULL);
     }
     mproc_arena_stat(&with);
-    CHECK_LE(with.used - before.used, LOTS * UINT64_C(256));
-    pid_t pid = child_fork(use_all, lots);
-    use_all(lots);
+    CHECK_LE(with.used - before.used, MANY * UINT64_C(256));
+    pid_t pid = child_fork(use_all, many);
+    use_all(many);
     child_join(pid);
     mproc_reap();
     CHECK_EQ(test_open_fds(), files);
-    for (int i = 0; i < LOTS; i++) {
-        CHECK_EQ(lots->times[i], 2);
-        mproc_drop(lots->lock[i]);
+    for (int i = 0; i < MANY; i++) {
+        CHECK_EQ(many->times[i], 2);
+        mproc_drop(many->lock[i]);
     }
     mproc_arena_stat(&after);
     CHECK_EQ(after.used, before.used);
     CHECK_EQ(after.blocks, before.blocks);
-    mproc_free(lots);
+    mproc_free(many);
     check_family();
 }
 
 /* ---------------------------------------------------------------- fairness */
 
-/* MOST: that many acquisitions by others within one wait. A fair share is 7. By the rule of mutex.c a
- * waiter says that it starves at its first look past 1 ms, at the latest when its first slice (10 ms)
- * ends, and is the next, or the next but few: with sections of 50 us that makes 200, and 300 were
- * the most here. Left to chance the longest waits were 3,000 to 6,800 of these 16,000. What is between is
- * for machines on which a process that was woken or preempted does not run for 50 ms. */
+/* MOST is the largest number of acquisitions by others within one wait. A fair share is 7. By the
+ * rule of mutex.c a waiter marks that it starves when it first looks after 1 ms, at the latest
+ * when its first slice (10 ms) ends, and then is the next to get the lock, or nearly so. With
+ * sections of 50 us that makes 200; the most that was measured is 300. Without the rule the
+ * longest waits were 3,000 to 6,800 of these 16,000. MOST lies between, for machines on which a
+ * process that was woken or preempted does not run for 50 ms. */
 enum { RIVALS = 8, ROUNDS = 16000, SECTION = 50000 /* ns */, MOST = 1500 };
 
 struct rivalry {
     struct room *room;
-    uint64_t total; /* acquisitions; changed under the lock */
+    uint64_t total; /* all acquisitions; changed under the lock */
     uint64_t next;
     struct share {
         uint64_t times;
-        uint64_t longest; /* wait, in acquisitions by others */
+        uint64_t longest; /* longest wait, counted in acquisitions by others */
     } share[RIVALS];
 };
 
-/* The lock is hardly ever free: who has it works, lets go and wants it again at once. */
+/* The lock is hardly ever free: a holder works, releases it and acquires it again at once. */
 static void rival(void *arg) {
     struct rivalry *all = arg;
     struct share *mine = &all->share[mproc__add64(&all->next, 1)];
@@ -464,7 +464,7 @@ struct ball {
     cpu_set_t cpus;
 };
 
-/* Each waits for a lock that it holds itself, and releases the other's. */
+/* Each process waits for a lock that it has acquired itself, and releases the other one's. */
 static void play(struct ball *ball, mproc_lock *wait_for, mproc_lock *release) {
     for (int i = 0; i < TURNS; i++) {
         CHECK_OK(mproc_lock_acquire(wait_for, MPROC_FOREVER));
@@ -503,7 +503,7 @@ static void play_on(struct ball *ball, int first, int second) {
     mproc_drop(ball->other);
 }
 
-/* Whether the other needs this CPU decides how one waits. */
+/* How a process waits depends on whether the other one needs this CPU. */
 TEST(lock_is_a_signal) {
     struct ball *ball = mproc_calloc(1, sizeof *ball);
     cpu_set_t before;
@@ -533,7 +533,8 @@ static void wait_interrupted(void *arg) {
     sigaction(SIGUSR1, &action, NULL);
     CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EINTR);
     mproc__store64(&r->ready, 1);
-    CHECK_OK(mproc_lock_acquire(r->lock, MPROC_FOREVER)); /* nothing had happened: call again */
+    CHECK_OK(mproc_lock_acquire(
+        r->lock, MPROC_FOREVER)); /* a call that returns -EINTR has done nothing: call again */
     CHECK_OK(mproc_lock_release(r->lock));
 }
 
@@ -542,7 +543,7 @@ TEST(lock_wait_is_interrupted) {
     CHECK_OK(mproc_lock_acquire(r->lock, 0));
     pid_t pid = child_fork(wait_interrupted, r);
     wait_for_futex(pid);
-    while (mproc__load64(&r->ready) == 0) { /* one may come between two slices */
+    while (mproc__load64(&r->ready) == 0) { /* a signal may come between two slices */
         kill(pid, SIGUSR1);
         usleep(2000);
     }
@@ -555,7 +556,7 @@ TEST(lock_wait_is_interrupted) {
 
 /* ---------------------------------------------------------------- checks see */
 
-/* The beginning of what lock.c keeps. */
+/* The first fields of the struct in lock.c. */
 struct inside {
     struct mproc__object object;
     struct mproc__guard guard;

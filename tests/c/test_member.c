@@ -66,7 +66,8 @@ TEST(member_by_a_bare_fork) {
     CHECK_EQ(n->self.method, 0);
     CHECK_GT(n->self.serial, me.serial);
     CHECK_GT(n->self.born, me.born);
-    CHECK_EQ(mproc_members(list, 1), 2); /* the number is all, also beyond what was asked for */
+    CHECK_EQ(mproc_members(list, 1),
+             2); /* returns the number of all members, also when the list is shorter */
     CHECK_EQ(mproc_members(list, 4), 2);
     CHECK_EQ(list[0].pid + list[1].pid, getpid() + pid);
     mproc__store64(&n->go, 1);
@@ -104,7 +105,7 @@ TEST(member_alive_is_told_by_memory) {
     uint64_t token = token_of(&n->self);
     CHECK(mproc__token_alive(mproc__self_token()));
     CHECK(mproc__token_alive(token));
-    CHECK(!mproc__token_alive(token + (UINT64_C(1) << 32))); /* nobody's yet */
+    CHECK(!mproc__token_alive(token + (UINT64_C(1) << 32))); /* a serial that no member has yet */
     child_kill(pid);
     CHECK(!mproc__token_alive(token));
     CHECK(mproc__token_dead(token));
@@ -115,7 +116,8 @@ TEST(member_alive_is_told_by_memory) {
     check_family();
 }
 
-/* A child that is not born ends with its starter, whose own starter does not matter: circles end. */
+/* A child that is not born counts as dead when its starter is dead. The starter's own starter does
+ * not matter, so a circle of starters ends. */
 TEST(member_that_starts_itself) {
     uint64_t token;
     CHECK_OK(mproc__member_expect("child", MPROC_SPAWN, 0, &token));
@@ -128,7 +130,8 @@ TEST(member_that_starts_itself) {
     check_family();
 }
 
-/* A sandbox may refuse what the word is made of: then memory promises nothing, and the system is asked. */
+/* A sandbox may refuse the system call that the life word needs. Then memory tells nothing about
+ * the member, and the system is asked. */
 TEST(member_without_a_life_word) {
     struct note *n = mproc_calloc(1, sizeof *n);
     deny(SYS_set_robust_list, -1, ENOSYS);
@@ -156,18 +159,20 @@ static void live_without_proc(void *arg) {
     CHECK_EQ(mproc_reap(), 1);
 }
 
-/* Nor need there be a /proc, or one that shows everybody: who cannot be looked at is not dead. */
+/* There may be no /proc, or one that hides processes: a member that cannot be looked at is not
+ * dead. */
 TEST(member_without_proc) {
     struct note *n = mproc_calloc(1, sizeof *n);
     if (getuid() != 0) {
         test_skip("may not mount a /proc of its own");
     }
-    child_join(child_fork(live_without_proc, n)); /* apart: leak checkers need a /proc in the end */
+    child_join(child_fork(live_without_proc,
+                          n)); /* in a child: leak checkers need a /proc when a process ends */
     CHECK_EQ(mproc_reap(), 1);
     mproc_free(n);
 }
 
-/* What is dead but not collected yet is dead. */
+/* A member that has died is dead also while nobody has collected its status. */
 TEST(member_zombie_is_dead) {
     struct note *n = mproc_calloc(1, sizeof *n);
     siginfo_t info;
@@ -183,7 +188,8 @@ TEST(member_zombie_is_dead) {
     mproc_free(n);
 }
 
-/* Another program under the same pid is still the member: what it was given is not taken away. */
+/* A member that executes another program under the same pid stays a member and keeps what it
+ * holds. */
 TEST(member_that_executes_another_program) {
     pid_t pid = child_fork(sleep_as_another_program, NULL);
     mproc_member list[2];
@@ -229,7 +235,7 @@ static void orphan_maker(void *arg) {
     wait_for_word(&n->ready, 1);
 }
 
-/* An orphan stays a member, and is reaped by whoever is left. */
+/* An orphan stays a member; any member that is left reaps it. */
 TEST(member_whose_parent_died) {
     struct note *n = mproc_calloc(1, sizeof *n);
     child_join(child_fork(orphan_maker, n));
@@ -248,7 +254,7 @@ static void nothing(void *arg) {
     (void)arg;
 }
 
-/* Nobody calls mproc_reap(): births look after the dead. */
+/* Nobody calls mproc_reap(): each birth looks for dead members. */
 TEST(member_ten_thousand_forks_leave_nothing) {
     mproc_queue *q = made_queue(0);
     size_t used = test_arena_used(), fds = test_open_fds(), maps = test_mappings();
@@ -272,7 +278,8 @@ TEST(member_ten_thousand_forks_leave_nothing) {
     check_family();
 }
 
-/* Killed before it could say its pid, or after: nobody can tell, and nothing must stay. */
+/* The child is killed before or after it has stored its pid. Nobody can tell which, and nothing
+ * must stay. */
 TEST(member_killed_at_birth) {
     mproc_queue *q = made_queue(0);
     size_t used = test_arena_used();
@@ -308,7 +315,8 @@ TEST(member_table_is_full) {
     CHECK_EQ(mproc__member_expect("kid", MPROC_SPAWN, 0, &token), MPROC_EMEMBERS);
     CHECK_EQ(token, 77);
     check_family();
-    child_join(child_fork(expect_no_family, NULL)); /* a bare fork goes on without a family */
+    child_join(child_fork(expect_no_family,
+                          NULL)); /* without a slot, a forked child goes on without a family */
     mproc__reap_dead(tokens[2000]);
     CHECK(mproc__token_slot(tokens[2000]) == NULL);
     CHECK_OK(mproc__member_expect("kid", MPROC_SPAWN, 0, &tokens[2000]));
@@ -351,7 +359,7 @@ TEST(member_reserved_by_a_dead_starter) {
     child_join(child_fork(reserve_and_die, token));
     CHECK(mproc__token_dead(*token));
     mproc_reap();
-    mproc_reap(); /* the starter first, then what it had reserved */
+    mproc_reap(); /* reaps the starter first, then the slot that it had reserved */
     CHECK(mproc__token_slot(*token) == NULL);
     CHECK_EQ(taken_slots(), 1);
     mproc_free(token);
@@ -384,12 +392,12 @@ TEST(member_of_a_chosen_slot) {
     wait_for_word(&n->ready, 1);
     CHECK_EQ(n->self.serial, token >> 32);
     CHECK_EQ(n->self.method, MPROC_FORK);
-    CHECK_EQ(strlen(n->self.name), 63); /* cut */
+    CHECK_EQ(strlen(n->self.name), 63); /* the name is cut */
     CHECK_EQ(mproc_members(NULL, 0), 2);
     mproc__store64(&n->go, 1);
     child_join(pid);
     mproc__reap_dead(token);
-    child_join(child_fork(nothing, NULL)); /* the wish was for one fork */
+    child_join(child_fork(nothing, NULL)); /* the request was for one fork only */
     mproc_reap();
     CHECK_EQ(taken_slots(), 1);
     mproc_free(n);
@@ -474,7 +482,8 @@ static void *hold_and_drop(void *arg) {
     return NULL;
 }
 
-/* fork() holds the member's threads off while it copies: whatever they are doing. */
+/* While fork() copies, it keeps the member's other threads out of sections, whatever they are
+ * doing. */
 TEST(member_forks_while_its_threads_are_busy) {
     struct crowd c = {made_lock(0), 0, 0};
     pthread_t threads[CROWD];

@@ -1,5 +1,5 @@
 /*
- * test_mproc.c - what mproc.h says of all nouns, and a family in which anybody may die at any time
+ * test_mproc.c - what mproc.h says of all nouns, and a family in which any member may die
  *
  * SPDX-License-Identifier: MIT
  */
@@ -108,8 +108,8 @@ TEST(mproc_pointers_into_the_arena_are_everybodys) {
 
 enum { COINS = 200, PLAYERS = 4, DEATHS = 150 };
 
-/* Coins are numbered messages that wander between two queues. The sums are words under a lock, which a
- * death must never leave half changed. */
+/* Coins are numbered messages that wander between two queues. The sums are words under a lock; a
+ * death must never leave them half changed. */
 struct bank {
     mproc_queue *queues[2];
     mproc_lock *lock;

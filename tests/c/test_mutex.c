@@ -11,7 +11,7 @@
 struct room {
     struct mproc__mutex mutex;
     uint64_t ready;
-    uint64_t count; /* guarded, changed without atomics */
+    uint64_t count; /* changed under the mutex, without atomics */
 };
 
 static struct room *make(void) {
@@ -58,27 +58,27 @@ static void hold_it(void *arg) {
     sleep_until_killed();
 }
 
-/* Not reaped by anybody: the waiter itself asks the system. */
+/* No member reaps the owner: the waiter itself asks the system. */
 TEST(mutex_of_a_killed_owner) {
     struct room *r = make();
-    uint64_t mourned = 0;
+    uint64_t dead = 0;
     pid_t pid = child_fork(hold_it, r);
     wait_for_word(&r->ready, 1);
     CHECK_EQ(acquire(r, 0), -ETIMEDOUT);
     CHECK_EQ(acquire(r, 5 * MPROC_MSEC), -ETIMEDOUT);
     child_kill(pid);
-    CHECK_EQ(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, &mourned),
+    CHECK_EQ(mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, &dead),
              -EOWNERDEAD);
-    CHECK_EQ(mourned, r->count);
+    CHECK_EQ(dead, r->count);
     CHECK_EQ(mproc__mutex_owner(&r->mutex), mproc__self_token());
     CHECK_OK(mproc__mutex_release(&r->mutex));
-    CHECK_OK(acquire(r, 0)); /* told once */
+    CHECK_OK(acquire(r, 0)); /* only one acquirer is told */
     CHECK_OK(mproc__mutex_release(&r->mutex));
     mproc_reap();
     mproc_free(r);
 }
 
-/* A zombie is dead already: its parent may never collect it. */
+/* An owner that is a zombie is dead: its parent may never collect it. */
 TEST(mutex_of_an_uncollected_owner) {
     struct room *r = make();
     siginfo_t info;
@@ -104,7 +104,7 @@ TEST(mutex_tries_find_the_dead_too) {
             CHECK_EQ(acquire(r, 0), -EOWNERDEAD);
         } else {
             int tries = 1;
-            while (acquire(r, 0) == -ETIMEDOUT) { /* the system is asked now and then */
+            while (acquire(r, 0) == -ETIMEDOUT) { /* not every try asks the system */
                 CHECK_LE(++tries, 5000);
             }
             mproc_reap();
@@ -158,7 +158,7 @@ static void wait_signalled(void *arg) {
     CHECK_OK(mproc__mutex_release(&r->mutex));
 }
 
-/* A handler runs each time, and the wait goes on. */
+/* A handler runs at each signal, and the wait goes on. */
 TEST(mutex_waits_that_no_signal_ends) {
     const enum mproc__mutex_for whom[] = {MPROC__FOR_SECTION, MPROC__FOR_USER_ALWAYS};
     for (int i = 0; i < 2; i++) {
@@ -192,7 +192,7 @@ static void inherit_signalled(void *arg) {
     CHECK_OK(mproc__mutex_release(&r->mutex));
 }
 
-/* No slice ends by itself: a profiler's signals come more often. */
+/* A profiler's signals come more often than slices end, so no slice ends by itself. */
 TEST(mutex_of_a_killed_owner_among_signals) {
     const enum mproc__mutex_for whom[] = {MPROC__FOR_SECTION, MPROC__FOR_USER,
                                           MPROC__FOR_USER_ALWAYS};
@@ -220,7 +220,7 @@ static void await_starved(struct room *r) {
     }
 }
 
-/* Whoever lets go and wants it again at once has to wait. */
+/* A holder that releases the mutex and wants it again at once has to wait for one that starves. */
 TEST(mutex_goes_to_who_starves) {
     struct room *r = make();
     for (uint64_t round = 0; round < 5; round++) {
@@ -248,7 +248,7 @@ static void wait_in_vain(void *arg) {
     CHECK_EQ(e, -ETIMEDOUT);
 }
 
-/* Who starved is gone, its mark is not: the mutex is free all the same. */
+/* The waiter that starved is gone and its mark is still there: the mutex is free nevertheless. */
 TEST(mutex_is_not_kept_for_nobody) {
     struct room *r = make();
     for (int killed = 0; killed < 2; killed++) {
@@ -271,7 +271,7 @@ TEST(mutex_is_not_kept_for_nobody) {
     mproc_free(r);
 }
 
-/* It was kept for somebody who died on its way: in the end others get it. */
+/* The mutex was kept for a waiter that died before it took it: in the end others get it. */
 TEST(mutex_is_not_kept_for_ever) {
     struct room *r = make();
     for (int tries = 0; tries < 2; tries++) {
@@ -291,7 +291,7 @@ TEST(mutex_is_not_kept_for_ever) {
     mproc_free(r);
 }
 
-/* The one that is killed may have got it before. */
+/* The child that is killed may have acquired the mutex before. */
 static void wait_for_it_or_inherit(void *arg) {
     struct room *r = arg;
     int e = acquire(r, MPROC_FOREVER);
@@ -299,7 +299,7 @@ static void wait_for_it_or_inherit(void *arg) {
     CHECK_OK(mproc__mutex_release(&r->mutex));
 }
 
-/* A sleeper that is killed may have been the one that was woken: the others go on all the same. */
+/* A killed sleeper may be the one that was woken: the other sleepers go on nevertheless. */
 TEST(mutex_sleepers_survive_a_killed_one) {
     struct room *r = make();
     for (int round = 0; round < 20; round++) {
@@ -327,7 +327,7 @@ static void hold_it_briefly(void *arg) {
     mproc__mutex_release_briefly(&r->mutex);
 }
 
-/* The release wakes nobody: who waits looks again by itself, and has left no mark. */
+/* The release wakes nobody: a waiter leaves no mark in the word and looks again by itself. */
 TEST(mutex_held_briefly_is_waited_for) {
     struct room *r = make();
     pid_t holder = child_fork(hold_it_briefly, r);
@@ -396,7 +396,7 @@ TEST(mutex_excludes_threads) {
     mproc_free(r);
 }
 
-/* Whoever takes it over is one: several wait for the same dead owner. */
+/* Several wait for the same dead owner: exactly one of them is told. */
 static void inherit(void *arg) {
     struct room *r = arg;
     int e = acquire(r, MPROC_FOREVER);

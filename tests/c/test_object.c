@@ -1,5 +1,5 @@
 /*
- * test_object.c - holds: who keeps a shared object alive
+ * test_object.c - holds: the members that keep a shared object alive
  *
  * SPDX-License-Identifier: MIT
  */
@@ -59,7 +59,7 @@ TEST(object_over_release_is_asserted) {
     mproc_lock *lock = made_lock(0);
     void *block = mproc_calloc(1, 200);
     child_aborts(drop_twice,
-                 lock); /* the parent's hold keeps the object: only the count is wrong */
+                 lock); /* the parent still holds the object: only the child has no hold left */
     child_aborts(drop_what_is_none, block);
     mproc_reap();
     CHECK_EQ(mproc_holds(lock), 1);
@@ -88,7 +88,7 @@ TEST(object_holds_are_inherited) {
         mproc_drop(r->lock);
     }
     check_family();
-    CHECK_GT(used_without(r), 0); /* the child's keep it alive */
+    CHECK_GT(used_without(r), 0); /* the holds of the children keep it alive */
     mproc__store64(&r->go, 1);
     child_join(pid);
     CHECK_EQ(mproc_reap(), 1);
@@ -112,7 +112,7 @@ TEST(object_dropped_by_its_maker_while_a_child_uses_it) {
     pid_t pid = child_fork(use_until_told, r);
     wait_for_word(&r->ready, 1);
     mproc_drop(r->lock);
-    void *noise[200]; /* would take the object's memory if it were free */
+    void *noise[200]; /* these would get the memory of the object if it were free */
     for (int i = 0; i < 200; i++) {
         noise[i] = mproc_alloc(mproc__heap_size(r->lock));
         CHECK(noise[i] != (void *)r->lock);
@@ -190,7 +190,7 @@ TEST(object_of_the_dead_goes_with_them) {
 
 enum { FEW = 6 };
 
-/* Records of several members hang at one object; they end in any order. */
+/* Several members have records at one object; the records end in any order. */
 TEST(object_of_many_members) {
     static const int orders[4][FEW] = {
         {0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {2, 4, 0, 5, 1, 3}, {3, 0, 5, 1, 4, 2}};
@@ -215,7 +215,7 @@ TEST(object_of_many_members) {
     }
 }
 
-/* What hold, holds and hold_for refuse, and that nothing has happened then. */
+/* hold, holds and hold_for refuse the pointer, and nothing has changed then. */
 static void refuse(mproc_process *child, void *pointer) {
     CHECK_EQ(mproc_hold(pointer), -EINVAL);
     CHECK_EQ(mproc_holds(pointer), 0);
@@ -244,10 +244,10 @@ TEST(object_is_what_can_be_held) {
     refuse(child, gone);
     CHECK_OK(mproc_queue_reserve(queue, 100, &m));
     void *message = m.block;
-    CHECK_OK(mproc_hold(message)); /* a block of its own is an object as any other */
+    CHECK_OK(mproc_hold(message)); /* a message in a block of its own is an object */
     CHECK_OK(mproc_drop(message));
     CHECK_OK(mproc_queue_commit(queue, &m, 0));
-    refuse(child, message); /* it is the queue's */
+    refuse(child, message); /* it belongs to the queue now */
     CHECK_OK(mproc_process_drop(child));
     CHECK_OK(mproc_drop(queue));
     CHECK_OK(mproc_drop(array));
@@ -263,9 +263,9 @@ TEST(object_held_for_a_child) {
     CHECK_OK(mproc__hold_for(hand, token, lock));
     CHECK_OK(mproc__hold_for(hand, token, lock));
     mproc_drop(lock);
-    CHECK_GE(test_arena_used(), used); /* the child's to be */
+    CHECK_GE(test_arena_used(), used); /* held for the child that is expected */
     check_family();
-    mproc__reap_dead(token); /* it never came */
+    mproc__reap_dead(token); /* the child was never born */
     CHECK_EQ(test_arena_used(), 0);
     mproc_queue *queue = made_queue(0);
     CHECK_EQ(mproc__hold_for(hand, token, queue), MPROC_ESTRANGER);

@@ -136,7 +136,8 @@ TEST(pipe_long_header_is_read) {
     drop(ends);
 }
 
-/* The reader reads 4 KiB of 2 GiB + 5 and goes: enough to see the header without moving it all. */
+/* The reader reads 4 KiB of 2 GiB + 5 bytes and closes: enough to see the header without moving it
+ * all. */
 TEST(pipe_long_header_is_written) {
     size_t size = ((size_t)1 << 31) + 5;
     void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -247,7 +248,7 @@ TEST(pipe_receiver_gone) {
     }
 }
 
-static _Atomic int handled; /* signals hit two threads */
+static _Atomic int handled; /* signals arrive at two threads */
 
 static void count_signal(int number) {
     (void)number;
@@ -268,7 +269,7 @@ TEST(pipe_raises_no_sigpipe_and_keeps_one) {
     raise(SIGPIPE);
     CHECK_EQ(mproc_pipe_send(ends[1], "x", 1), MPROC_EEOF);
     sigpending(&pending);
-    CHECK_EQ(sigismember(&pending, SIGPIPE), 1); /* was there before, is not ours to take */
+    CHECK_EQ(sigismember(&pending, SIGPIPE), 1); /* it was pending before, so it stays pending */
     pthread_sigmask(SIG_UNBLOCK, &sigpipe, NULL);
     CHECK_EQ(handled, 1);
     close(ends[1]);
@@ -299,7 +300,7 @@ TEST(pipe_on_an_old_kernel) {
     close(ends[0]);
     CHECK_EQ(mproc_pipe_send(ends[1], "x", 1), MPROC_EEOF);
     sigpending(&mask);
-    CHECK_EQ(sigismember(&mask, SIGPIPE), 1); /* was there before, is not ours to take */
+    CHECK_EQ(sigismember(&mask, SIGPIPE), 1); /* it was pending before, so it stays pending */
     close(ends[1]);
 }
 
@@ -377,7 +378,7 @@ TEST(pipe_tried_on_an_old_kernel) {
     CHECK_EQ(mproc_pipe_try_size(-1, &size), -EBADF);
 }
 
-/* The length alone, in two parts: who tries waits for the rest of what has begun. */
+/* The length comes in two parts: a try waits for the rest of a length that has begun. */
 static void *finish_later(void *end) {
     CHECK_EQ(write(*(int *)end, "\xff\xff\0\0\0\0\0\0\0\3abc", 13), 13);
     return NULL;
@@ -410,7 +411,7 @@ TEST(pipe_connection_reset) {
     size_t n;
     make(ends, 1);
     CHECK_OK(mproc_pipe_send(ends[0], "never read", 10));
-    close(ends[1]); /* with unread bytes: a reset for the other side */
+    close(ends[1]); /* closed with unread bytes, which resets the other side */
     CHECK_EQ(mproc_pipe_recv_size(ends[0], &n), MPROC_EEOF);
     close(ends[0]);
 }
@@ -427,7 +428,7 @@ struct poker {
     int stop;
 };
 
-/* Signals a thread until it says stop: at least one hits it inside its blocking call. */
+/* Signals a thread until `stop` is set: at least one signal interrupts its blocking call. */
 static void *poke(void *arg) {
     struct poker *p = arg;
     while (!__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE)) {
@@ -473,13 +474,14 @@ TEST(pipe_interrupted_before_the_first_byte) {
         }
         CHECK_EQ(r, -EINTR);
         stop_poking(&p, thread);
-        CHECK_OK(mproc_pipe_recv_size(ends[0], &n)); /* nothing had happened */
+        CHECK_OK(
+            mproc_pipe_recv_size(ends[0], &n)); /* a call that returns -EINTR has done nothing */
         CHECK_EQ(n, 4092);
         drop(ends);
     }
 }
 
-/* Both sides are hit by signals all the time, inside messages larger than the pipe. */
+/* Signals arrive at both sides all the time, inside messages larger than the pipe. */
 static void *send_under_fire(void *arg) {
     struct sender *s = arg;
     struct poker p;
@@ -506,7 +508,7 @@ TEST(pipe_interrupted_inside_a_message) {
     }
     CHECK_OK(r);
     CHECK_EQ(n, size);
-    while (done < size) { /* slow enough that the sender sleeps in between */
+    while (done < size) { /* so slow that the sender sleeps in between */
         size_t step = size - done < 4096 ? size - done : 4096;
         r = mproc_pipe_recv_body(ends[0], got + done, step);
         done += r == 0 ? step : 0;

@@ -159,7 +159,7 @@ TEST(process_spawn_passes_descriptors) {
     close(ends[1]);
     CHECK_EQ(read(ends[0], &byte, 1), 1);
     CHECK_EQ(finish(p), 0);
-    CHECK_EQ(read(ends[0], &byte, 1), 0); /* nobody else has the other end */
+    CHECK_EQ(read(ends[0], &byte, 1), 0); /* no other process has the other end */
     close(ends[0]);
     close(other);
 }
@@ -208,7 +208,7 @@ static int wait_for_byte(void *arg, size_t size) {
     return read(ends[0], &byte, 1) == 1 ? 0 : 1;
 }
 
-/* A forked child that waits until release() or its end. */
+/* Starts a forked child that waits until release() or until the pipe ends. */
 static mproc_process *start_waiting(int ends[2]) {
     CHECK_OK(mproc_pipe_new(ends, 0));
     return start(MPROC_FORK, wait_for_byte, ends, 2 * sizeof(int));
@@ -271,7 +271,7 @@ TEST(process_signals) {
     end_by(mproc_process_interrupt, SIGINT);
 }
 
-TEST(process_bury_gives_all_back) {
+TEST(process_drop_gives_all_back) {
     struct report *r = mproc_calloc(1, sizeof *r);
     mproc_process *p = start(MPROC_FORK, fill_report, r, 0);
     CHECK_OK(mproc_process_join(p, MPROC_FOREVER));
@@ -295,7 +295,7 @@ static void count_at_exit(void) {
     __atomic_fetch_add(exits, 1, __ATOMIC_RELAXED);
 }
 
-/* The parent's handler is inherited by a fork, but it is the parent's. */
+/* A forked child inherits its parent's atexit handlers, but does not run them. */
 TEST(process_fork_runs_no_inherited_atexit) {
     pid_t pid = fork();
     if (pid == 0) {
@@ -460,7 +460,8 @@ TEST_METHODS(process_status_taken_by_somebody_else) {
 }
 
 TEST_METHODS(process_with_sigchld_ignored) {
-    mproc_process *first = start(method, no_args, NULL, 0); /* the template's birth, if any */
+    mproc_process *first =
+        start(method, no_args, NULL, 0); /* starts the template, if the method has one */
     CHECK_EQ(finish(first), 42);
     signal(SIGCHLD, SIG_IGN);
     int ends[2];
@@ -472,16 +473,16 @@ TEST_METHODS(process_with_sigchld_ignored) {
 
 /* ---------------------------------------------------------------- parents and orphans */
 
-/* Shared between a test, a parent that it kills, and the parent's child. */
+/* Shared by a test, a parent that the test kills, and the parent's child. */
 struct orphan {
     mproc_method method;
     unsigned flags;
     int from_thread;
     int to_child[2], to_test[2];
-    int told[2]; /* the parent says which template it has, 0: none */
+    int told[2]; /* the parent sends the pid of its template, 0 if it has none */
 };
 
-/* The child answers each byte, so that the test knows that it lives, until the test closes. */
+/* The child answers each byte until the test closes the pipe; so the test knows that it lives. */
 static int echo(void *arg, size_t size) {
     struct orphan *o = arg;
     char byte;
@@ -537,7 +538,7 @@ static void ping(struct orphan *o) {
     CHECK_EQ(byte, 'p');
 }
 
-/* Starts a parent that starts a child, kills the parent, and looks what the child does. */
+/* Starts a parent that starts a child, kills the parent, and checks what the child does. */
 static void orphan(mproc_method method, unsigned flags, int from_thread) {
     struct orphan o = {.method = method, .flags = flags, .from_thread = from_thread};
     pid_t child, template_pid;
@@ -591,7 +592,8 @@ TEST_METHODS(process_detached_lives_on) {
     orphan(method, MPROC_DETACHED, 0);
 }
 
-/* The kernel's signal for the thread's end comes, and only the second one, for the process', kills. */
+/* The kernel sends a signal when the starting thread ends and another when its process ends. Only
+ * the second one kills the child. */
 TEST_METHODS(process_attached_outlives_the_starting_thread) {
     orphan(method, MPROC_ATTACHED, 1);
 }
@@ -635,7 +637,7 @@ TEST(process_starts_a_program_without_a_function) {
     CHECK_OK(mproc_process_start(&p, NULL, "bytes", 5, &o));
     CHECK_EQ(finish(p), 9);
     p = NULL;
-    o.argv = NULL; /* this program again has no main() but its function */
+    o.argv = NULL; /* a child that is this program again needs a function */
     CHECK_EQ(mproc_process_start(&p, NULL, NULL, 0, &o), -EINVAL);
     o = (mproc_process_options){.method = MPROC_FORK, .argv = argv};
     CHECK_EQ(mproc_process_start(&p, NULL, NULL, 0, &o), -EINVAL);
@@ -667,7 +669,7 @@ TEST(process_descriptor_that_is_not_open) {
     mproc__template_stop_default();
 }
 
-/* A copy of this program whose build-id differs in one byte, as a file without a name. */
+/* Makes a file without a name: a copy of this program whose build-id differs in one byte. */
 static int copy_with_other_build_id(void) {
     struct mproc__function_ref ref;
     struct stat st;
@@ -819,7 +821,7 @@ TEST_METHODS(process_without_descriptors) {
     struct rlimit old, few;
     mproc_process *p = NULL;
     mproc_process_options o = {.method = method};
-    CHECK_EQ(finish(start(method, no_args, NULL, 0)), 42); /* a template is there */
+    CHECK_EQ(finish(start(method, no_args, NULL, 0)), 42); /* starts the default template */
     CHECK_OK(getrlimit(RLIMIT_NOFILE, &old));
     few = old;
     few.rlim_cur = 0;
@@ -829,7 +831,7 @@ TEST_METHODS(process_without_descriptors) {
     CHECK(p == NULL);
 }
 
-/* In a child, for the filter cannot be taken off. */
+/* Runs in a child, for the filter cannot be removed. */
 TEST(process_fork_refused) {
     pid_t pid = fork();
     int status;
@@ -939,7 +941,8 @@ TEST(process_failed_launch_can_be_repeated) {
 int test_started_main(int argc, char **argv) {
     size_t size = 0;
     CHECK_GE(argc, 2);
-    if (strcmp(argv[1], "late") == 0) { /* argv[2]: where to say that it came, and as what */
+    if (strcmp(argv[1], "late") ==
+        0) { /* argv[2]: the descriptor to which it writes what mproc_attach() returned */
         char r = (char)('0' + mproc_attach());
         CHECK_EQ(write(atoi(argv[2]), &r, 1), 1);
         return 0;
@@ -987,7 +990,7 @@ static char come_late(unsigned flags, bool starter_dies, const char *exec) {
     }
     int pidfd = mproc__os_pidfd_open(atoi(pid));
     CHECK_EQ(write(go[1], "x\n", 2), 2);
-    CHECK_GE(read(said[0], &r, 1), 0); /* the end of the stream: it has ended without a word */
+    CHECK_GE(read(said[0], &r, 1), 0); /* end of file: the child has ended without a word */
     if (!starter_dies) {
         CHECK_EQ(waitpid(starter, &status, 0), starter);
     } else {
@@ -1025,7 +1028,8 @@ TEST(process_of_another_runtime_attaches) {
 
 static void many(mproc_method method, int n) {
     int *count = mproc_calloc(1, sizeof *count);
-    CHECK_EQ(finish(start(method, add_one, count, 0)), 0); /* what is made once is there */
+    CHECK_EQ(finish(start(method, add_one, count, 0)),
+             0); /* what is made only once exists from here on */
     size_t fds = test_open_fds(), maps = test_mappings(), used = test_arena_used();
     for (int i = 0; i < n; i++) {
         mproc_process *p = start(method, add_one, count, 0);

@@ -9,7 +9,7 @@
 
 #include <sys/uio.h>
 
-#define INLINE_MAX 8192 /* as queue.c has it: the sizes around it are tested */
+#define INLINE_MAX 8192 /* the number in queue.c; sizes around it are tested */
 #define MIB ((size_t)1 << 20)
 
 static void check(mproc_queue *q) {
@@ -19,7 +19,7 @@ static void check(mproc_queue *q) {
     }
 }
 
-/* The bytes of a message are made of its number. */
+/* Fills a message with bytes that depend on its number. */
 static void fill(void *out, size_t size, uint64_t number) {
     unsigned char *p = out;
     for (size_t i = 0; i < size; i++) {
@@ -44,7 +44,7 @@ static void put(mproc_queue *q, size_t size, uint64_t number) {
     free(p);
 }
 
-/* Into `room` bytes of room, or into a block. */
+/* Gets a message into `room` bytes, or into a block if it has no room there. */
 static void get(mproc_queue *q, size_t room, size_t size, uint64_t number) {
     unsigned char *p = malloc(room + 1);
     mproc_message m = MPROC_MESSAGE_INIT(room > 0 ? p : NULL, room);
@@ -109,7 +109,7 @@ TEST(queue_message_with_nothing_in_it) {
     mproc_drop(q);
 }
 
-/* Around the room that the caller brings, for every small size: boxed or copied. */
+/* For every small size and a room of about that size: the message is copied or comes in a block. */
 TEST(queue_room_too_small_gets_a_block) {
     mproc_queue *q = made_queue(0);
     for (size_t size = 1; size < 40; size++) {
@@ -159,7 +159,8 @@ TEST(queue_dropped_full) {
     check_family();
 }
 
-/* Segments of drained messages are used again: a queue in balance takes no more memory. */
+/* Segments whose messages were all got are used again: a queue that is not growing takes no more
+ * memory. */
 TEST(queue_in_balance_allocates_nothing) {
     mproc_queue *q = made_queue(0);
     for (int i = 0; i < 5000; i++) {
@@ -254,7 +255,7 @@ TEST(queue_closed) {
     CHECK_EQ(kept.size, 10); /* still the caller's */
     mproc_message_drop(&kept);
     CHECK_EQ(mproc_queue_count(q), 2);
-    get(q, 10, 10, 1); /* what is in it can be had */
+    get(q, 10, 10, 1); /* messages that are in the queue can be got */
     get(q, 0, 10000, 2);
     CHECK_EQ(mproc_queue_get(q, &m, MPROC_FOREVER), MPROC_ECLOSED);
     CHECK_EQ(mproc_queue_get(q, &m, 0), MPROC_ECLOSED);
@@ -262,7 +263,7 @@ TEST(queue_closed) {
     CHECK_EQ(test_arena_used(), 0);
 }
 
-/* What the arena can never hold is told at once, also by a full queue. */
+/* A message that the arena can never hold is refused at once, also when the queue is full. */
 TEST_BARE(queue_message_too_big) {
     mproc_message m = {NULL, 0, NULL, 9, NULL};
     char byte = 0;
@@ -317,7 +318,7 @@ TEST(queue_reserve_commit_drop) {
         expect_bytes(got.data, got.size, 3);
         mproc_message_drop(&got);
         CHECK_OK(mproc_queue_reserve(q, sizes[i], &m));
-        mproc_message_drop(&m); /* not wanted after all */
+        mproc_message_drop(&m); /* given up without a commit */
     }
     mproc_drop(q);
     CHECK_EQ(test_arena_used(), 0);
@@ -330,7 +331,7 @@ TEST(queue_commits_reservations_only) {
     mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room), twice;
     CHECK_EQ(mproc_queue_commit(q, &m, 0), -EINVAL);
     CHECK_OK(mproc_queue_reserve(q, 100, &m));
-    m.size = 100000; /* a reader would find what is behind the block */
+    m.size = 100000; /* a reader would read beyond the block */
     CHECK_EQ(mproc_queue_commit(q, &m, 0), -EINVAL);
     m.size = 100;
     m.data = (char *)m.data + 1;
@@ -378,7 +379,7 @@ static void commit_it(void *arg) {
     mproc__store64(&s->ready, 1);
 }
 
-/* A reservation that a forked child has inherited is both's: each may commit it, once. */
+/* A reservation that a forked child has inherited belongs to both: each may commit it once. */
 TEST(queue_reservation_inherited_by_a_child) {
     for (int child_first = 0; child_first < 2; child_first++) {
         mproc_queue *q = made_queue(0);
@@ -732,7 +733,7 @@ TEST(queue_get_wakes_putters) {
     mproc_drop(s.queue);
 }
 
-/* A killed sleeper may have been the one that was woken: the next item wakes another. */
+/* A killed sleeper may be the one that was woken: the next item wakes another one. */
 TEST(queue_sleepers_survive_a_killed_one) {
     struct shared *s = mproc_calloc(1, sizeof *s);
     s->queue = made_queue(0);
@@ -751,7 +752,7 @@ TEST(queue_sleepers_survive_a_killed_one) {
     mproc_free(s);
 }
 
-/* What was put before the close is got before the end is seen, whoever is faster. */
+/* Consumers get all that was put before the close, and only then see the end of the queue. */
 static void put_many(void *arg) {
     struct flow *f = arg;
     int r;
@@ -825,7 +826,7 @@ TEST(queue_waits_are_interrupted) {
         }
         pid_t pid = child_fork(putting ? put_interrupted : get_interrupted, s);
         wait_for_futex(pid);
-        while (mproc__load64(&s->ready) == 0) { /* one may come between two slices */
+        while (mproc__load64(&s->ready) == 0) { /* a signal may come between two slices */
             kill(pid, SIGUSR1);
             usleep(2000);
         }
@@ -843,7 +844,7 @@ TEST(queue_waits_are_interrupted) {
 
 struct ledger {
     mproc_queue *queue;
-    uint64_t put[2]; /* by producer: numbers below have been put */
+    uint64_t put[2]; /* for each producer: numbers below this one have been put */
     uint64_t ready;
 };
 
@@ -895,7 +896,9 @@ TEST(queue_keeps_what_the_killed_had_put) {
         child_kill(pid);
         check(l->queue);
         uint64_t n = mproc_queue_count(l->queue);
-        CHECK(n == l->put[0] || n == l->put[0] + 1); /* put, but not noted any more */
+        CHECK(n == l->put[0] ||
+              n ==
+                  l->put[0] + 1); /* a killed producer may have put one that it had not noted yet */
         for (uint64_t i = 0; i < n; i++) {
             mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
             uint64_t number;
@@ -946,7 +949,8 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
         child_kill(pid);
         check(l->queue);
         uint64_t left = mproc_queue_count(l->queue), taken = l->put[1];
-        CHECK(left == N - taken || left == N - taken - 1); /* one was in its hands */
+        CHECK(left == N - taken ||
+              left == N - taken - 1); /* the killed consumer may have had one in its hands */
         for (uint64_t i = N - left; i < N; i++) {
             mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
             uint64_t number;
@@ -965,7 +969,7 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
 
 /* ---------------------------------------------------------------- checks see */
 
-/* What queue.c keeps, as far as it is broken here. */
+/* The fields of the struct in queue.c that are broken here. */
 struct inside {
     struct mproc__object object;
     _Alignas(MPROC__LINE) struct mproc__guard tail;
@@ -985,7 +989,7 @@ TEST(queue_check_sees) {
     get(q, 8, 8, 0);
     put(q, 8, 1);
     put(q, 10000, 2);
-    CHECK_EQ(in->tail_ticket, 3); /* it is where it is believed to be */
+    CHECK_EQ(in->tail_ticket, 3); /* the struct has the layout of queue.c */
     CHECK_EQ(in->head_ticket, 1);
     uint32_t *record = (uint32_t *)(uintptr_t)(in->head_segment + in->head_offset);
     uint64_t *block = (uint64_t *)(uintptr_t)(in->head_segment + in->head_offset + 16);

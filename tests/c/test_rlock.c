@@ -1,5 +1,5 @@
 /*
- * test_rlock.c - the recursive lock: levels, whose it is, and when its holder dies
+ * test_rlock.c - the recursive lock: levels, its owner, and the death of its holder
  *
  * SPDX-License-Identifier: MIT
  */
@@ -162,7 +162,7 @@ TEST(rlock_acquire_ends_when_a_handler_ran) {
 
 static const uint64_t all_bits = 0xfedcba9876543210;
 
-/* Nothing has happened. */
+/* The calls refuse because the lock is held, and have changed nothing. */
 static void find_busy(mproc_rlock *lock, uint64_t *number) {
     uint64_t was = *number, out = 7;
     CHECK_EQ(mproc_rlock_load(lock, 8, number, &out), -EBUSY);
@@ -229,7 +229,7 @@ TEST(rlock_check_names_what_is_wrong) {
 
 struct sum {
     mproc_rlock *lock;
-    uint64_t value; /* plain: the lock guards it */
+    uint64_t value; /* not atomic: the lock guards it */
 };
 
 static void add(void *arg) {
@@ -246,8 +246,8 @@ static void add(void *arg) {
 
 struct scene {
     mproc_rlock *lock;
-    uint64_t even;   /* odd only while somebody holds the lock */
-    uint64_t struck; /* by a store, never while somebody holds the lock */
+    uint64_t even;   /* odd only while a member holds the lock */
+    uint64_t struck; /* written by a store, never while a member holds the lock */
     uint64_t writers;
 };
 

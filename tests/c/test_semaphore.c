@@ -94,7 +94,7 @@ TEST(semaphore_forgets_dead_waiters) {
     drop(semaphore);
 }
 
-/* Documented: it may have been a signal. */
+/* mproc.h says so: the permit may have been meant as a signal. */
 TEST(semaphore_keeps_what_a_dead_member_took) {
     mproc_semaphore *semaphore = make(1);
     child_join(child_fork(acquire_once, semaphore));

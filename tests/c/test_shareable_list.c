@@ -1,5 +1,5 @@
 /*
- * test_shareable_list.c - lists in named segments: items of all kinds, bad input, others at work, deaths
+ * test_shareable_list.c - lists in named segments: items, bad input, several at a time, deaths
  *
  * SPDX-License-Identifier: MIT
  */
@@ -59,7 +59,7 @@ static void expect(mproc_shm *list, size_t i, mproc_item want) {
     mproc_item got;
     CHECK_OK(mproc_shareable_list_get(list, i, &got, room, sizeof room));
     CHECK_EQ(got.kind, want.kind);
-    CHECK_EQ(got.integer, want.integer); /* of a number too: the bits */
+    CHECK_EQ(got.integer, want.integer); /* also when the item is no int: then these are its bits */
     CHECK_EQ(got.size, want.size);
     if (want.size > 0) {
         CHECK_MEM(got.data, want.data, want.size);
@@ -183,7 +183,7 @@ TEST(list_leaves_nothing) {
     CHECK_EQ(test_mappings(), mappings);
 }
 
-/* Whatever stands in a segment, nobody reads or writes outside of it. */
+/* Whatever bytes a segment has, no call reads or writes outside of it. */
 TEST(list_of_noise_is_an_error) {
     static const uint64_t noise[] = {0, 8, 16, 24, 800, 960, 1, UINT64_C(1) << 40, UINT64_MAX - 7};
     static const uint64_t lengths[] = {0, 1, 2, 3, 5, 100, UINT64_C(1) << 31, UINT64_C(1) << 63};
@@ -233,7 +233,7 @@ TEST(list_item_of_an_unknown_format) {
     drop(list);
 }
 
-/* A writer whose name is no process' is not waited for: it will never be done. */
+/* A writer whose name belongs to no process is not waited for: it would never finish. */
 TEST(list_of_an_owner_that_is_no_process) {
     void *data;
     mproc_item items[2] = {integer(1), text("before")}, got;
@@ -241,14 +241,14 @@ TEST(list_of_an_owner_that_is_no_process) {
     mproc_shm *list = make(items, 2);
     CHECK_OK(mproc_shm_data(list, &data));
     size_t saved =
-        8; /* bytes behind the head of the last part, which is 64: magic, room, owner, ... */
+        8; /* bytes after the head of the last part; the head has 64: magic, room, owner, ... */
     uint64_t *last = (uint64_t *)(void *)((char *)data + mproc_shm_size(list) - 64 - saved);
     CHECK_EQ(last[1], saved);
     last[2] = 5;
     items[1] = text("after");
     CHECK_OK(mproc_shareable_list_set(list, 1, &items[1]));
     last[2] = 5;
-    last[3] |= 1; /* and a change is under way, of an item that there is not */
+    last[3] |= 1; /* and a change of an item that does not exist is under way */
     last[4] = 2;
     CHECK_OK(mproc_shareable_list_get(list, 0, &got, room, sizeof room));
     CHECK_EQ(got.integer, 1);
@@ -259,7 +259,7 @@ TEST(list_of_an_owner_that_is_no_process) {
 
 #define LONG_TEXT 200
 
-/* An item that is a text of one letter, or an int: torn ones are neither. */
+/* An item that is a text of one repeated letter, or an int. A torn item is neither. */
 static mproc_item pattern(unsigned round, char room[LONG_TEXT]) {
     if (round % 5 == 4) {
         return integer(round % 16);
@@ -294,7 +294,7 @@ static void change_for_ever(mproc_shm *list, uint64_t *count) {
     }
 }
 
-/* Writers are killed wherever they are, others go on, and the reader never sees half an item. */
+/* Writers are killed at random, other writers go on, and the reader never sees half an item. */
 TEST(list_items_are_whole_while_writers_are_killed) {
     char room[LONG_TEXT], to[LONG_TEXT];
     mproc_item items[] = {pattern(0, room), pattern(0, room)}, got;
@@ -329,7 +329,7 @@ TEST(list_items_are_whole_while_writers_are_killed) {
     drop(list);
 }
 
-/* Bytes as the standard library writes them: no record of changes behind them. */
+/* Bytes as the standard library writes them, without a record of changes after them. */
 TEST(list_of_strangers_is_read_and_written) {
     static const char slots[] = "\7\0\0\0\0\0\0\0hello\0\0\0\0\0\0\0\0\0\0";
     uint64_t head[] = {2, 0, 8, 24};

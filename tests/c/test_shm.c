@@ -1,5 +1,5 @@
 /*
- * test_shm.c - named shared memory: names, sizes, owners, and who unlinks what when all are dead
+ * test_shm.c - named shared memory: names, sizes, owners, and what is unlinked when all are dead
  *
  * SPDX-License-Identifier: MIT
  */
@@ -82,7 +82,7 @@ TEST(shm_is_shared_by_name) {
     check();
     CHECK_OK(mproc_shm_unlink(name));
     CHECK(!exists(name));
-    CHECK_STR(data(one) + 900, "hello"); /* the memory lives as long as a mapping */
+    CHECK_STR(data(one) + 900, "hello"); /* the memory lives as long as a mapping of it */
     mproc_shm_drop(one);
     check();
 }
@@ -183,7 +183,7 @@ TEST(shm_leaves_the_arena_as_it_was) {
     mproc_shm_drop(first);
 }
 
-/* What a stranger unlinks is forgotten when somebody here unlinks it in vain, or wants to keep it. */
+/* A segment that a stranger has unlinked is forgotten when a member wants to unlink or keep it. */
 TEST(shm_unlinked_by_a_stranger_is_forgotten) {
     mproc_shm *first = make(NULL, 1), *shm;
     size_t used = test_arena_used();
@@ -201,7 +201,8 @@ TEST(shm_unlinked_by_a_stranger_is_forgotten) {
     mproc_shm_drop(first);
 }
 
-/* Otherwise when there are too many of them: the register never is much longer than what it is for. */
+/* Segments that strangers unlinked and no member asks for are forgotten when there are too many:
+ * the register never has many more entries than there are segments. */
 TEST(shm_register_does_not_grow_with_what_strangers_unlink) {
     enum { STAYING = 100, GONE = 1000 };
     mproc_shm *staying[STAYING];
@@ -222,14 +223,15 @@ TEST(shm_register_does_not_grow_with_what_strangers_unlink) {
         mproc_shm_drop(staying[i]);
     }
     CHECK_GT(mproc__family->shms.count, 0);
-    mproc__store64(&mproc__family->shms.limit, 0); /* the next one looks at all others */
+    mproc__store64(&mproc__family->shms.limit,
+                   0); /* the next creation reviews the whole register */
     mproc_shm *last = make(NULL, 1);
     CHECK_EQ(mproc__family->shms.count, 1);
     CHECK_OK(mproc_shm_unlink(mproc_shm_name(last)));
     mproc_shm_drop(last);
 }
 
-/* A forked child has its parent's thread, but not its random numbers. */
+/* A forked child goes on as its parent's thread, but draws other random numbers. */
 TEST(shm_made_up_names_differ_between_parent_and_child) {
     int status;
     mproc_shm *shm = make(NULL, 1);
@@ -250,7 +252,7 @@ TEST(shm_made_up_names_differ_between_parent_and_child) {
 
 /* ---------------------------------------------------------------- no room */
 
-/* A /dev/shm of that size, for this process and its children alone. */
+/* Mounts a /dev/shm of that size for this process and its children. */
 static void own_place(const char *size) {
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("own", "/dev/shm", "tmpfs", 0, size) != 0) {
@@ -295,7 +297,7 @@ TEST(shm_without_room_is_an_error_when_made) {
     mproc_shm_drop(b);
 }
 
-/* Big segments get their pages by two threads, of which one is left afterwards. */
+/* Two threads populate the pages of a big segment; afterwards one thread is left. */
 TEST(shm_that_is_big_has_all_its_pages_or_none) {
     void *p;
     mproc_shm *big, *small;
@@ -316,7 +318,7 @@ TEST(shm_that_is_big_has_all_its_pages_or_none) {
     mproc_shm_drop(big);
 }
 
-/* As kernels before 5.14: the pages are the file's, if not yet the mapping's. */
+/* As with kernels before 5.14: the file has its pages, but they are not mapped yet. */
 TEST(shm_without_populating_has_its_room_too) {
     void *p;
     mproc_shm *a, *b;
@@ -349,7 +351,7 @@ TEST(shm_that_lost_its_room_is_an_error_when_first_used) {
 
 /* ---------------------------------------------------------------- families that end */
 
-/* A family of its own: a plain fork() of a process that is in none yet. */
+/* Starts a family of its own, by a plain fork() of a process that has no family yet. */
 static pid_t start_family(void (*run)(int out), int *in) {
     int ends[2];
     CHECK_OK(pipe2(ends, O_CLOEXEC));
@@ -409,7 +411,8 @@ TEST_BARE(shm_of_a_killed_family_is_unlinked) {
     close(in);
 }
 
-/* As if its maker had died between making the file and learning its inode: nobody else can know it. */
+/* Leaves a segment as if its maker had died between making the file and learning its inode. No
+ * other process can know the inode. */
 static void make_half(int out) {
     dup2(out, STDERR_FILENO);
     mproc_shm *shm = make(NULL, 5000);
@@ -433,7 +436,7 @@ TEST_BARE(shm_half_made_by_a_killed_family_is_unlinked_silently) {
     close(in);
 }
 
-/* An entry as only an accident can leave it: its name leads out of the directory, and to somebody's file. */
+/* Leaves an entry as only a stray write can: its name leads out of the directory to a file. */
 static struct mproc__segment *misname(uint64_t busy, char file[6]) {
     char path[32];
     mproc_shm *shm = make(NULL, 5000);
@@ -491,7 +494,7 @@ TEST_BARE(shm_reaper_unlinks_nothing_by_a_bad_name) {
     remove_file(file);
 }
 
-/* Its maker dies; another member of the family lives on, then dies too. */
+/* The maker of the segment dies. Another member of the family lives on, then dies, too. */
 static void make_in_a_child(int out) {
     quiet();
     mproc_member self;
@@ -538,7 +541,7 @@ static void attach_and_end(int out) {
     CHECK_OK(mproc_shm_data(other, &p));
 }
 
-/* Which it would not if attaching made owners: the watcher has ended when its stderr has. */
+/* The segment would go if attaching made an owner. When stderr ends, the watcher has ended. */
 TEST_BARE(shm_attached_by_strangers_stays) {
     const char *name = own_name("attached");
     int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600), in;
@@ -561,8 +564,8 @@ static void make_kept(int out) {
     CHECK_OK(mproc_shm_create(&a, NULL, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
     CHECK_OK(mproc_shm_create(&b, NULL, 1, NULL));
     CHECK_OK(mproc_shm_keep(mproc_shm_name(b)));
-    mproc_shm *c =
-        make(NULL, 1); /* what the watcher must unlink: when it is gone, it has been here */
+    mproc_shm *c = make(
+        NULL, 1); /* the watcher must unlink this one: when it is gone, the watcher has been here */
     say(out, mproc_shm_name(a));
     say(out, mproc_shm_name(b));
     say(out, mproc_shm_name(c));
@@ -583,7 +586,7 @@ TEST_BARE(shm_that_is_kept_stays) {
     close(in);
 }
 
-/* A named semaphore, which sem_open() made, and a segment that was to be kept. */
+/* Claims the file of a semaphore that sem_open() made, and a segment that was to be kept. */
 static void claim_two(int out) {
     char name[64], file[80];
     mproc_shm *kept;
@@ -594,7 +597,7 @@ static void claim_two(int out) {
     CHECK_OK(mproc_shm_create(&kept, NULL, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
     CHECK_OK(mproc_shm_claim(file));
     CHECK_OK(mproc_shm_claim(mproc_shm_name(kept)));
-    CHECK_OK(mproc_shm_claim(mproc_shm_name(kept))); /* is ours already: S2 holds */
+    CHECK_OK(mproc_shm_claim(mproc_shm_name(kept))); /* it is the family's already: S2 holds */
     check();
     say(out, file);
     say(out, mproc_shm_name(kept));
@@ -615,7 +618,7 @@ TEST_BARE(shm_that_is_claimed_goes_with_the_family) {
     close(in);
 }
 
-/* A name that was unlinked and made anew by somebody else is not the family's. */
+/* A segment that a stranger made under an unlinked one's name does not belong to the family. */
 static void make_then_replace(int out) {
     quiet();
     mproc_shm *shm = make(NULL, 100), *last;
@@ -649,7 +652,7 @@ TEST_BARE(shm_replaced_by_a_stranger_stays) {
 /* In the arena. */
 struct soak {
     uint64_t made;
-    uint64_t failed; /* a code that nobody expected */
+    uint64_t failed; /* a code that was not expected */
 };
 
 static void expect_one_of(struct soak *soak, int r, int other) {
@@ -674,7 +677,7 @@ static void soak_once(struct soak *soak, unsigned *seed) {
     if (shm != NULL) {
         void *p;
         expect_one_of(soak, what % 2 ? mproc_shm_data(shm, &p) : 0, 0);
-        if (rand_r(seed) % 4 != 0) { /* else it is left behind */
+        if (rand_r(seed) % 4 != 0) { /* otherwise it is left behind */
             expect_one_of(soak, mproc_shm_unlink(mproc_shm_name(shm)), -ENOENT);
         }
         mproc_shm_drop(shm);
@@ -751,13 +754,14 @@ static void soak_all(int out) {
     CHECK_EQ(mproc__load64(&soak->failed), 0);
     expect_registered();
     CHECK_LE(count_registered(),
-             count_names() + killed); /* each may have left one without a file */
+             count_names() +
+                 killed); /* each killed member may have left a registered name without a file */
     say(out, "done");
     pause();
 }
 
-/* Members make, attach and unlink as they like, and are killed wherever they are: what is there is
- * registered, nothing else is, and with the family all of it goes. */
+/* Members make, attach and unlink segments and are killed at random. Every segment that exists is
+ * registered, nothing else is, and all of them go with the family. */
 TEST_BARE(shm_of_many_killed_members_leaves_nothing) {
     char done[64] = "";
     int in;
@@ -776,7 +780,7 @@ TEST_BARE(shm_of_many_killed_members_leaves_nothing) {
 
 /* ---------------------------------------------------------------- the watcher */
 
-/* The watcher, which is an orphan and so a child of this subreaper; 0: there is none. */
+/* Returns the watcher, which is an orphan and so a child of this subreaper; 0 if there is none. */
 static pid_t find_watcher(void) {
     char path[64], text[256];
     snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
@@ -818,7 +822,8 @@ static size_t count_fds(pid_t pid) {
     return n;
 }
 
-/* Until the process has settled to so many: while a watcher looks at a member it has one more. */
+/* Waits until the process has so many descriptors. A watcher has one more while it looks at a
+ * member. */
 static void await_fds(pid_t pid, size_t n) {
     while (count_fds(pid) != n) {
         nanosleep(&(struct timespec){0, 1000000}, NULL);
@@ -860,7 +865,8 @@ TEST_BARE(watcher_is_small_and_apart) {
     CHECK_EQ(getsid(watcher), watcher);
     await_fds(watcher, 2); /* stderr, a pidfd */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    while (anonymous_of(watcher) > 8 << 10) { /* it has begun by now, and soon gives it back */
+    while (anonymous_of(watcher) >
+           8 << 10) { /* the watcher runs by now and soon gives the memory back */
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
 #endif
@@ -869,7 +875,7 @@ TEST_BARE(watcher_is_small_and_apart) {
     CHECK(f != NULL && fgets(text, sizeof text, f) != NULL);
     fclose(f);
     CHECK_MEM(text, "mproc-watch", 11);
-    CHECK_OK(kill(watcher, SIGTERM)); /* is not for it */
+    CHECK_OK(kill(watcher, SIGTERM)); /* the watcher ignores it */
     CHECK_OK(kill(watcher, SIGINT));
     kill(pid, SIGKILL);
     expect_killed(pid);
@@ -878,7 +884,7 @@ TEST_BARE(watcher_is_small_and_apart) {
     close(in);
 }
 
-/* Nobody's child but the system's: the maker has none. */
+/* The watcher is a child of the system: its maker has no child. */
 TEST(watcher_is_no_child_of_its_maker) {
     mproc_shm *shm = make(NULL, 1);
     CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);
@@ -926,12 +932,13 @@ static void make_twice_without_sign_of_life(int out) {
     make_twice(out);
 }
 
-/* Then each maker asks the system for it. */
+/* Without the sign of life each maker asks the system whether the watcher lives. */
 TEST_BARE(watcher_without_a_sign_of_life_is_replaced) {
     expect_replaced(make_twice_without_sign_of_life);
 }
 
-/* As daemons do: then the arena's descriptor and the program's are among the first three. */
+/* Closes all descriptors, as daemons do. Then those of the arena and of the watcher's program are
+ * among the first three. */
 static void make_without_streams(int out) {
     int high = fcntl(out, F_DUPFD_CLOEXEC, 10);
     for (int fd = 0; fd < 10; fd++) {
@@ -968,11 +975,11 @@ static void make_in_vain(int out) {
     CHECK(!exists(name));
     CHECK_EQ(count_fds(getpid()), fds);
     CHECK_OK(mproc_shm_create(&shm, name, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
-    CHECK_OK(mproc_shm_unlink(name)); /* whoever keeps it needs no watcher */
+    CHECK_OK(mproc_shm_unlink(name)); /* a segment that is kept needs no watcher */
     say(out, "done");
 }
 
-/* Without one there is no segment either, and nothing is left of the attempt. */
+/* Without a process for the watcher no segment is made, and the attempt leaves nothing behind. */
 TEST_BARE(watcher_needs_a_process) {
     char done[64];
     int in, status;
@@ -983,7 +990,7 @@ TEST_BARE(watcher_needs_a_process) {
     close(in);
 }
 
-/* Where it may not execute its program, it does its work in its maker's memory. */
+/* A watcher that may not execute its program does its work in its maker's memory. */
 static void expect_watched(void (*maker)(int out)) {
     char name[64];
     int in;
@@ -1025,7 +1032,8 @@ static void make_without_proc(int out) {
     make_and_wait(out);
 }
 
-/* A small container, or one that hides processes: nothing that is told there says that a member is dead. */
+/* The /proc of a small container may be missing or hide processes. What is missing there does not
+ * mean that a member is dead. */
 TEST_BARE(watcher_without_proc) {
     if (getuid() != 0) {
         test_skip("may not mount a /proc of its own");

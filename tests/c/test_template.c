@@ -1,5 +1,5 @@
 /*
- * test_template.c - templates: what their children are, and every way a template can die
+ * test_template.c - templates: their children, and every way a template can die
  *
  * SPDX-License-Identifier: MIT
  */
@@ -47,7 +47,7 @@ static mproc_template *new_template(void) {
 static void kill_and_wait(pid_t pid) {
     siginfo_t info;
     CHECK_OK(kill(pid, SIGKILL));
-    CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT)); /* left for its handle */
+    CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT)); /* its handle collects it */
 }
 
 static int answer(void *arg, size_t size) {
@@ -140,8 +140,8 @@ TEST(template_children_outlive_it) {
     close(ends[1]);
 }
 
-/* The C library must know who the thread is: its own checks of a mutex' owner, its record for
- * robust mutexes, new threads and another fork(). */
+/* The C library must know the thread's id: for its checks of a mutex' owner, for its list of
+ * robust mutexes, for new threads and for another fork(). */
 static void *lock_and_die(void *arg) {
     CHECK_OK(pthread_mutex_lock(arg));
     return NULL;
@@ -183,7 +183,8 @@ TEST(template_child_can_use_the_c_library) {
     mproc_template_drop(one);
 }
 
-/* The lock's holder dies as a template's child: the kernel walks the list that was set again. */
+/* The holder of the mutex is a template's child: when it dies, the kernel walks the list of robust
+ * mutexes that was set anew. */
 static int die_with_robust_mutex(void *arg, size_t size) {
     pthread_mutex_t *mutex = *(pthread_mutex_t **)arg;
     (void)size;
@@ -245,7 +246,7 @@ static int count_fds(void *arg, size_t size) {
     return (int)n;
 }
 
-/* A request for a member that lives would put another pid into its slot. */
+/* A request that names a living member would put another pid into its slot. */
 TEST(template_forks_for_the_expected_only) {
     mproc_template *one = new_template();
     pid_t pid = 0;
@@ -327,7 +328,7 @@ TEST(template_dead_when_asked) {
     size_t used = test_arena_used();
     CHECK_EQ(mproc_process_start(&p, answer, "bytes", 5, &o), -EPIPE);
     CHECK(p == NULL);
-    CHECK_LE(test_arena_used(), used); /* what the dead template had may have been given back */
+    CHECK_LE(test_arena_used(), used); /* memory that the dead template held may have come back */
     CHECK_EQ(mproc_process_start(&p, answer, NULL, 0, &o), -EPIPE);
     mproc_template_drop(one);
 }
@@ -359,8 +360,9 @@ static void *start_in_thread(void *arg) {
     return NULL;
 }
 
-/* A copy of the template's end of its socket, to see what it sees. It also keeps the end open when the
- * template is dead, as a careless fork would: the starter must not rely on the end of the stream. */
+/* Returns a copy of the template's end of its socket, to see what the template sees. The copy also
+ * keeps the end open after the template's death, as a careless fork would: the starter must not
+ * rely on the end of the stream. */
 static int copy_of_socket(pid_t pid) {
     char path[300], target[64];
     int copy = -1, pidfd = mproc__os_pidfd_open(pid);
@@ -439,7 +441,7 @@ static int serve(const mproc_fork_hooks *hooks) {
     return r;
 }
 
-/* A program that serves in a way its argument names, and whose children end with what they are. */
+/* A template program. Its argument says how it serves and how its children end. */
 int test_started_main(int argc, char **argv) {
     static int seven = 7;
     const mproc_fork_hooks dies_before = {.before = die};
@@ -515,7 +517,7 @@ TEST(template_dies_before_the_birth) {
     mproc_template_drop(one);
 }
 
-/* The child was born, though nobody has said so: its pid is in its slot. */
+/* The template dies before it reports the birth, but the child's pid is in its slot. */
 TEST(template_dies_after_the_birth) {
     mproc_template *one = new_program("dies-after");
     mproc_process *p;
@@ -542,13 +544,13 @@ TEST(template_program_cannot_be_executed) {
     CHECK(one == NULL);
 }
 
-/* The filter stays: in a process of its own, whose template sets it when it is told to serve. */
+/* A filter cannot be removed, so the template of this test sets it in its own process. */
 TEST(template_that_cannot_clone) {
     mproc_template *one = new_program("cannot-clone");
     mproc_process *p;
     CHECK_EQ(launch_from(one, &p), -EAGAIN);
     CHECK_OK(mproc_process_drop(p));
-    CHECK_EQ(launch_from(one, &p), -EAGAIN); /* it serves on */
+    CHECK_EQ(launch_from(one, &p), -EAGAIN); /* the template goes on serving */
     CHECK_OK(mproc_process_drop(p));
     mproc_template_drop(one);
 }
@@ -567,7 +569,7 @@ TEST(template_of_another_process) {
         mproc_process *p = NULL;
         mproc_process_options o = {.method = MPROC_FORKSERVER, .from = one};
         CHECK_EQ(mproc_process_start(&p, answer, NULL, 0, &o), MPROC_ESTRANGER);
-        mproc_template_drop(one); /* its copy of the handle only */
+        mproc_template_drop(one); /* only the child's copy of the handle */
         _exit(0);
     }
     CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -595,7 +597,7 @@ TEST(template_default_is_each_process_own) {
     mproc__template_stop_default();
 }
 
-/* The starter ends, orderly or not: its template does not stay. */
+/* The template ends when its starter ends, in whatever way. */
 static void starter_ends(int signal) {
     int told[2], go[2], status;
     pid_t template_pid, pid;

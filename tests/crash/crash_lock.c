@@ -119,13 +119,13 @@ static void use(struct scene *scene) {
 
 /* Acquires after the kill. True: the victim died holding the lock. */
 static bool inherit(struct scene *scene) {
-    mproc_lock_holder mourned;
+    mproc_lock_holder dead;
     int r = mproc_lock_acquire(scene->lock, CRASH_SOON);
     crash_require(r == 0 || r == -EOWNERDEAD);
     if (r == -EOWNERDEAD) {
-        mproc_lock_dead_owner(scene->lock, &mourned);
-        crash_equal(mourned.serial, side()->serial);
-        crash_require(mourned.pid == side()->victim || mourned.pid == 0);
+        mproc_lock_dead_owner(scene->lock, &dead);
+        crash_equal(dead.serial, side()->serial);
+        crash_require(dead.pid == side()->victim || dead.pid == 0);
     }
     common_value(scene);
     crash_check(mproc_lock_check(scene->lock, why, sizeof why));

@@ -79,12 +79,12 @@ static void use(mproc_rlock *lock) {
 
 /* Acquires after the kill. True: the victim died holding the lock. */
 static bool inherit(mproc_rlock *lock) {
-    mproc_lock_holder mourned;
+    mproc_lock_holder dead;
     int r = mproc_rlock_acquire(lock, CRASH_SOON);
     crash_require(r == 0 || r == -EOWNERDEAD);
     if (r != 0) {
-        mproc_rlock_dead_owner(lock, &mourned);
-        crash_require(mourned.pid == *victim() || mourned.pid == 0);
+        mproc_rlock_dead_owner(lock, &dead);
+        crash_require(dead.pid == *victim() || dead.pid == 0);
     }
     crash_equal(mproc_rlock_depth(lock), 1);
     crash_check(mproc_rlock_check(lock, why, sizeof why));
