@@ -763,8 +763,7 @@ static PyObject *put_in_words(struct worker *w, PyObject *value, PyObject *error
 /* Sends what describe() or excuse() makes of the exception that is set. Others than Exceptions end
  * the worker, unless it is to survive those that functions raise. */
 static int send_error(struct worker *w, PyObject *value) {
-    if (!PyErr_ExceptionMatches(PyExc_Exception) &&
-        !(w->everything && w->called && value == NULL)) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception) && !(w->everything && w->called)) {
         return -1;
     }
     PyObject *error = take_exception();

@@ -23,6 +23,7 @@ from ._pool.executor import (
     Item,
     UnreadableError,
 )
+from ._pool.executor import ManagerThread as _ExecutorManagerThread  # noqa: F401
 from ._pool.executor import finish_all as _python_exit  # noqa: F401
 from ._pool.executor import run_worker as _process_worker  # noqa: F401
 
@@ -82,7 +83,6 @@ class ProcessPoolExecutor(Executor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
-        self._count = 0
         self._engine = ExecutorEngine(
             max_workers, mp_context, initializer, tuple(initargs), max_tasks_per_child, heal
         )
@@ -98,7 +98,6 @@ class ProcessPoolExecutor(Executor):
         engine = self._engine
         engine._check()
         future = Future(engine)
-        self._count += 1
         engine._submit(Item(future, fn, args, kwargs))
         return future
 
@@ -120,37 +119,18 @@ class ProcessPoolExecutor(Executor):
         deadline = None if timeout is None else _monotonic() + timeout
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
-        first = list(itertools.islice(chunks, buffersize))
-        futures = [self._submit_chunk(fn, chunk) for chunk in first]
+        futures = [self._submit_chunk(fn, chunk) for chunk in itertools.islice(chunks, buffersize)]
         futures.reverse()
-        return self._results(fn, futures, chunks if buffersize else iter(()), deadline)
+        # Only where there is more to submit do the results hold the executor.
+        more = None if buffersize is None else (self._submit_chunk(fn, chunk) for chunk in chunks)
+        return _results(futures, more, deadline)
 
     def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any]) -> Future:
-        self._engine._check()
-        future = Future(self._engine)
-        self._count += 1
-        self._engine._submit(Item(future, fn, chunk=chunk))
+        engine = self._engine
+        engine._check()
+        future = Future(engine)
+        engine._submit(Item(future, fn, chunk=chunk))
         return future
-
-    def _results(
-        self,
-        fn: Callable[..., Any],
-        futures: list[Future],
-        rest: Iterator[list[Any]],
-        deadline: float | None,
-    ) -> Iterator[Any]:
-        """Yield what the futures, the last one first, have got; submit the rest meanwhile."""
-        try:
-            while futures:
-                values = _take(futures, None if deadline is None else deadline - _monotonic())
-                for chunk in itertools.islice(rest, 1):
-                    futures.insert(0, self._submit_chunk(fn, chunk))
-                values.reverse()
-                while values:
-                    yield values.pop()
-        finally:
-            for future in futures:
-                future.cancel()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; wait for those that are open, and for the workers' end.
@@ -204,7 +184,7 @@ class ProcessPoolExecutor(Executor):
     @property
     def _queue_count(self) -> int:
         """How many tasks have been submitted."""
-        return self._count
+        return self._engine._submitted
 
 
 def _cpus() -> int:
@@ -231,6 +211,23 @@ def _check_sizes(chunksize: int, buffersize: int | None) -> None:
         raise ValueError("buffersize must be None or > 0")
     if chunksize < 1:
         raise ValueError("chunksize must be >= 1.")
+
+
+def _results(
+    futures: list[Future], more: Iterator[Future] | None, deadline: float | None
+) -> Iterator[Any]:
+    """Yield what the futures, the last one first, have got, and that of more futures."""
+    try:
+        while futures:
+            values = _take(futures, None if deadline is None else deadline - _monotonic())
+            for future in itertools.islice(more or (), 1):
+                futures.insert(0, future)
+            values.reverse()
+            while values:
+                yield values.pop()
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _take(futures: list[Future], timeout: float | None) -> list[Any]:

@@ -76,3 +76,14 @@ def find(wanted: str) -> Interpreter:
     if seen:
         raise NotFound(f"{wanted}: no test/_test_multiprocessing.py beside {', '.join(seen)}")
     raise NotFound(f"{wanted}: no such interpreter")
+
+
+def futures_tests() -> Path | None:
+    """test_concurrent_futures of the newest interpreter that has it as a package."""
+    for version in reversed(VERSIONS):
+        for program in candidates(version):
+            known = ask(program)
+            package = Path(known.stdlib if known else "", "test", "test_concurrent_futures")
+            if known and package.is_dir():
+                return package
+    return None

@@ -118,7 +118,8 @@ def built(python: Interpreter, options: argparse.Namespace) -> Path:
 
 def prepared(python: Interpreter, options: argparse.Namespace) -> Shadow:
     kind = "stock" if options.stock else "mproc"
-    shadow = Shadow(python, options.shadow / f"{python.version}-{kind}", options.suite)
+    root = options.shadow / f"{python.version}-{kind}"
+    shadow = Shadow(python, root, options.suite, interpreter.futures_tests())
     shadow.build(None if options.stock else built(python, options))
     return shadow
 

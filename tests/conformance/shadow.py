@@ -30,6 +30,13 @@ from test._test_multiprocessing import install_tests_in_module_dict
 
 install_tests_in_module_dict(globals(), {method!r})
 """
+EXECUTOR = """\
+import sys
+
+import mproc.futures
+
+sys.modules[__name__] = mproc.futures
+"""
 TRIPPED = "from mproc_conformance import tripwire\n\ntripwire.trip(__file__)\n"
 
 
@@ -40,7 +47,14 @@ class BadShadow(Exception):
 class Shadow:
     """One interpreter with one multiprocessing; `package` None means the standard one."""
 
-    def __init__(self, interpreter: Interpreter, root: Path, suite: Path | None = None) -> None:
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        root: Path,
+        suite: Path | None = None,
+        futures: Path | None = None,
+    ) -> None:
+        self.futures = futures  # test_concurrent_futures, for interpreters that lack it
         self.interpreter = interpreter
         self.root = root.resolve()
         self.lib = self.root / "lib" / f"python{interpreter.version}"
@@ -115,12 +129,16 @@ class Shadow:
             if not shipped.exists() and not shipped.with_suffix(".py").exists():
                 wrapper = test / f"test_multiprocessing_{method}.py"
                 wrapper.write_text(WRAPPER.format(method=method))
+        name = "test_concurrent_futures"
+        if self.futures and not Path(self.interpreter.stdlib, "test", name).exists():
+            link(self.futures, test / name)
 
     def write_package(self, package: Path) -> None:
         if not (package / "mproc" / "__init__.py").exists():
             raise BadShadow(f"{package}: there is no package mproc in it")
         for entry in package.iterdir():
             replace(entry, self.lib / entry.name)
+        self.write_executor()
         shim = fresh(self.lib / "multiprocessing")
         shutil.copy(INSIDE / "shim.py", shim / "__init__.py")
         lay_wires(self.standard, shim)
@@ -128,6 +146,14 @@ class Shadow:
         (wires / "__init__.py").write_text(self.standing_alone())
         lay_wires(self.standard, wires, self.standing_alone())
         self.write_extension(self.probe())
+
+    def write_executor(self) -> None:
+        """`concurrent.futures.process` is `mproc.futures`; the rest of the package is linked."""
+        standard = Path(self.interpreter.stdlib, "concurrent")
+        concurrent = fresh(self.lib / "concurrent")
+        link_all(standard, concurrent, ("__pycache__", "futures"))
+        link_all(standard / "futures", concurrent / "futures", ("__pycache__", "process.py"))
+        (concurrent / "futures" / "process.py").write_text(EXECUTOR)
 
     def standing_alone(self) -> str:
         """A tripwire that works in any interpreter."""

@@ -321,6 +321,13 @@ class Exits:
         return sys.exit, (3,)
 
 
+class ExitsAtOnce:
+    """Exits whoever pickles it."""
+
+    def __reduce__(self):
+        sys.exit(3)
+
+
 def give(kind):
     return kind()
 
@@ -335,6 +342,7 @@ def test_what_does_not_pickle(ctx):
         bad.append(pool.submit(give, NeverPickled))
         for future in bad:
             assert isinstance(future.exception(LONG), pickle.PicklingError | AttributeError)
+        assert isinstance(pool.submit(give, ExitsAtOnce).exception(LONG), SystemExit)
         assert pool.submit(errands.square, 2).result(LONG) == 4
 
 
@@ -629,6 +637,16 @@ def test_one_that_nobody_holds_finishes(ctx):
     helper.join(LONG)
     assert [future.result() for future in many] == [n * n for n in range(50)]
     assert all(process.exitcode == 0 for process in processes.values())
+
+
+def test_results_of_a_map_do_not_hold_their_executor(fork):
+    pool = ProcessPoolExecutor(2, fork)
+    results, helper = pool.map(abs, range(-5, 5)), pool._executor_manager_thread
+    del pool
+    gc.collect()
+    helper.join(LONG)
+    assert not helper.is_alive()
+    assert list(results) == list(map(abs, range(-5, 5)))
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])

@@ -306,10 +306,13 @@ class Engine:
     def _ring(self) -> None:
         ring(self._bell)
 
-    def _start_helper(self) -> None:
+    def _make_thread(self, **options: Any) -> threading.Thread:
         import threading
 
-        thread = threading.Thread(
+        return threading.Thread(**options)
+
+    def _start_helper(self) -> None:
+        thread = self._make_thread(
             target=_help, args=(_reference(self), self._bell), name=self._helper_name, daemon=True
         )
         self._helper = thread

@@ -23,6 +23,7 @@ that are left are ended, as programs know it of concurrent.futures.
 
 from __future__ import annotations
 
+import threading
 from _thread import allocate_lock as _allocate_lock
 from collections import deque
 from concurrent.futures import BrokenExecutor
@@ -241,6 +242,10 @@ def run_worker(
 # ---- the owner's side
 
 
+class ManagerThread(threading.Thread):
+    """The helper of an executor's engine."""
+
+
 class ExecutorEngine(Engine):
     """The books and the workers of an executor."""
 
@@ -270,6 +275,7 @@ class ExecutorEngine(Engine):
         self._feeding = _allocate_lock()
         self._window = seats + EXTRA
         self._last_feed = 0.0
+        self._submitted = 0
         self._over = False
         self._finished = False
         self._broken: str | None = None
@@ -348,6 +354,9 @@ class ExecutorEngine(Engine):
             item.future.set_exception(error)
         item.future._let_go()
 
+    def _make_thread(self, **options: Any) -> threading.Thread:
+        return ManagerThread(**options)
+
     # -- submitting
 
     def _check(self) -> None:
@@ -362,6 +371,7 @@ class ExecutorEngine(Engine):
             raise RuntimeError(f"this executor belongs to process {self._owner}, not to this one")
 
     def _submit(self, item: Item) -> None:
+        self._submitted += 1
         if not self._started:
             self._start_first()
         if self._backlog or self._tasks.open >= self._window:
