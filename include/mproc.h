@@ -737,8 +737,8 @@ MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_M
 /* ---- workers that a start function has started */
 
 /* Serves in that seat until there are no more tasks (or max_tasks, 0: no limit, are done), and
- * returns the exit code that the process should end with, which says what went wrong: it cannot fail
- * otherwise. The functions of C tasks and maps run as ever, `handler` runs those that are mere
+ * returns the exit code that the process should end with, which says what went wrong: it cannot
+ * fail otherwise. The functions of C tasks and maps run as ever, `handler` runs those that are mere
  * bytes. */
 MPROC_API int mproc_pool_work(mproc_workplace *place, unsigned seat, mproc_handler_fn handler,
                               void *arg, unsigned max_tasks);

@@ -77,8 +77,8 @@ static int link_name(const mproc_shm *shm) {
     return mproc__os_file_link(shm->fd, mproc__shm_path(shm->name, path));
 }
 
-/* An entry that is there already is of a file that has gone, whose inode the system has given to the new
- * one. -EEXIST: another member is at that entry. */
+/* An entry that is there already is of a file that has gone, whose inode the system has given to
+ * the new one. -EEXIST: another member is at that entry. */
 static int enter_new(struct mproc__hand *hand, const mproc_shm *shm, struct mproc__segment **out) {
     int r = mproc__segment_enter(hand, shm->name, shm->inode, out);
     if (r == 0 && *out == NULL) {

@@ -5,12 +5,13 @@
  *
  *     wordcount [--counts OUT] PATH...
  *
- * A PATH is a file, or a directory that is searched for .py files. A word is a longest run of the bytes
- * A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and all counts
- * to OUT, a line `word count` each. examples/python/wordcount.py does the same.
+ * A PATH is a file, or a directory that is searched for .py files. A word is a longest run of the
+ * bytes A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and
+ * all counts to OUT, a line `word count` each. examples/python/wordcount.py does the same.
  *
- * How it works. The files go out in groups, a task each: a task's bytes are the paths, one behind the
- * other, its result is a table of words and counts, and the tables are added up as they come back.
+ * How it works. The files go out in groups, a task each: a task's bytes are the paths, one behind
+ * the other, its result is a table of words and counts, and the tables are added up as they come
+ * back.
  */
 #define _GNU_SOURCE
 #include <errno.h>

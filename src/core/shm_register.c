@@ -14,10 +14,10 @@
  *                guard.
  *
  * Invariants.
- *   S1  An entry's name is 1 to 254 bytes without a slash, and not . or ..; its inode is not 0 unless it is
- *       busy. No file is touched for an entry with another name.
- *   S2  There is one entry of a name and an inode at most. Strangers may link one file to two names, and the
- *       system may give a new file the inode of one that has gone.
+ *   S1  An entry's name is 1 to 254 bytes without a slash, and not . or ..; its inode is not 0
+ *       unless it is busy. No file is touched for an entry with another name.
+ *   S2  There is one entry of a name and an inode at most. Strangers may link one file to two
+ *       names, and the system may give a new file the inode of one that has gone.
  *   S3  A name that a member of the family made and did not unlink is in the register, unless it
  *       was made to be kept.
  *   S4  count is the length of the list.

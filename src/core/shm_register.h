@@ -28,8 +28,8 @@ struct mproc__segment {
     char name[];    /* without a slash; constant */
 };
 
-/* Whether its name is one of a file in MPROC__SHM_PLACE itself. Any other name has got there by mistake, and
- * no file is touched for it. Without a C library, for the watcher. */
+/* Whether its name is one of a file in MPROC__SHM_PLACE itself. Any other name has got there by
+ * mistake, and no file is touched for it. Without a C library, for the watcher. */
 static inline bool mproc__segment_is_named(const struct mproc__segment *s) {
     size_t length = 0;
     while (length < MPROC__SHM_NAME && s->name[length] != 0 && s->name[length] != '/') {

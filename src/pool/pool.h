@@ -162,8 +162,7 @@ struct mproc_task {
     mproc_pool *pool; /* looked at only while it is not done */
     uint64_t ticket;  /* while it is open and not delayed */
     struct mproc__extra *extra;
-    uint32_t
-        state; /* enum mproc__task_state; what follows is constant from ENDED on: SYNC(task.state) */
+    uint32_t state; /* what follows is constant from ENDED on: SYNC(task.state) */
     bool dropped; /* by its callback, or before that returned */
     mproc_task_error error;
     mproc_message message; /* of a large result */

@@ -233,7 +233,8 @@ static int send_byte(int fd, const char *address, uint32_t size) {
     return n < 0 ? -errno : 0;
 }
 
-/* A program that closes descriptors under us, or puts another one in the place of ours, costs a socket. */
+/* A program that closes descriptors under us, or puts another one in the place of ours, costs a
+ * socket. */
 void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size) {
     for (int i = 0; i < 2; i++) {
         if (*fd < 0) {

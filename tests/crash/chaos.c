@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The supervisor keeps producers, consumers and workers running and kills one of them every few
- * milliseconds. Each producer has a journal in the arena: it raises `meant` before a put and `put` when
- * the put has returned. Consumers set one bit for each item that they got. In the end
+ * milliseconds. Each producer has a journal in the arena: it raises `meant` before a put and `put`
+ * when the put has returned. Consumers set one bit for each item that they got. In the end
  *
  *   every item below `put` was got exactly once, except at most one for each killed consumer;
  *   an item below `meant` and not below `put` was got at most once, and is the journal's last;
@@ -13,9 +13,9 @@
  *   every task has a result or died with its worker, never both;
  *   the words under the lock are equal, and the killed members have left nothing in the arena.
  *
- * The bytes of a message are a pattern of producer and number, so a torn message is noticed. A child that
- * notices something wrong exits with a code that says what. The supervisor fails when a child ends in
- * another way than with exit code 0 or by the supervisor's own SIGKILL.
+ * The bytes of a message are a pattern of producer and number, so a torn message is noticed. A
+ * child that notices something wrong exits with a code that says what. The supervisor fails when a
+ * child ends in another way than with exit code 0 or by the supervisor's own SIGKILL.
  */
 #include "../c/made.h"
 #include "supervisor.h"
@@ -292,7 +292,8 @@ static void collect_child(struct child *child) {
     if (child->role == WORKER) {
         worker_died(child->seat);
     }
-    /* Half of the deaths are left to the other children, which have to notice them by themselves. */
+    /* Half of the deaths are left to the other children, which have to notice them by
+     * themselves. */
     if (supervisor_random_below(2) == 0) {
         mproc_reap();
     }

@@ -3,19 +3,21 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * There are three processes. The *laboratory* goes through the table and the kill points. For each point
- * it forks a *survivor*. The survivor makes a fresh fixture and the object, forks the *victim*, traces
- * it through the window (trace.c) and kills it. Then it checks, uses and destroys the object, and
- * compares what is in use with what was in use before. A survivor that fails, dies or hangs is one failed
- * kill point: the laboratory prints which, prints where the victim was, and goes on.
+ * There are three processes. The *laboratory* goes through the table and the kill points. For each
+ * point it forks a *survivor*. The survivor makes a fresh fixture and the object, forks the
+ * *victim*, traces it through the window (trace.c) and kills it. Then it checks, uses and destroys
+ * the object, and compares what is in use with what was in use before. A survivor that fails, dies
+ * or hangs is one failed kill point: the laboratory prints which, prints where the victim was, and
+ * goes on.
  *
  * Shared state: one anonymous mapping, `board`. The laboratory writes what is to be done before it
- * forks the survivor. The survivor writes the rest, which the laboratory reads after the survivor's end.
+ * forks the survivor. The survivor writes the rest, which the laboratory reads after the survivor's
+ * end.
  *
- * The survivor notices the victim's end in one of three ways, for each is another path through the code
- * under test: it reaps and checks first and then uses the object; or it uses the object first, so that
- * the code of the object has to notice; or it reaps while the victim is still a zombie. The ways take
- * turns. With --all each point is run in all three.
+ * The survivor notices the victim's end in one of three ways, for each is another path through the
+ * code under test: it reaps and checks first and then uses the object; or it uses the object first,
+ * so that the code of the object has to notice; or it reaps while the victim is still a zombie. The
+ * ways take turns. With --all each point is run in all three.
  */
 #include "crash.h"
 
@@ -301,8 +303,8 @@ static _Noreturn void survive(const struct crash_op *op) {
 
 /* ---------------------------------------------------------------- laboratory */
 
-/* Waits for a survivor. False: it hung and was killed. A hundred thousand single steps take a second, or
- * twenty where many others run. */
+/* Waits for a survivor. False: it hung and was killed. A hundred thousand single steps take a
+ * second, or twenty where many others run. */
 static bool patient_wait(pid_t pid, int *status) {
     int patience = patience_ms + (board->mode == KILL_NAIVE ? (int)(board->point / 5) : 0);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -405,14 +407,15 @@ static uint32_t gcd(uint32_t a, uint32_t b) {
     return b == 0 ? a : gcd(b, a % b);
 }
 
-/* A round of a string instruction within its run differs from its neighbours by bytes alone: the first
- * two and the last stand for all. */
+/* A round of a string instruction within its run differs from its neighbours by bytes alone: the
+ * first two and the last stand for all. */
 static bool within_run(const struct trace *trace, uint32_t k) {
     const uint64_t *rip = &trace->rip[k];
     return k >= 3 && k < trace->count && rip[0] == rip[-1] && rip[0] == rip[-2] && rip[0] == rip[1];
 }
 
-/* How far the points of a sample are apart: coprime to their number, so that loops do not hide any. */
+/* How far the points of a sample are apart: coprime to their number, so that loops do not hide
+ * any. */
 static uint32_t choose_stride(const struct crash_op *op, uint32_t n) {
     uint32_t sample = op->sample != 0 ? op->sample : SAMPLE;
     uint32_t stride = all_points || n <= (op->sample != 0 ? sample : ALWAYS) ? 1 : n / sample;
@@ -430,8 +433,8 @@ static uint32_t count_points(const struct trace *trace) {
     return n;
 }
 
-/* Chooses points: pick[k] is set for those to be run. A sample has the first run of every instruction
- * too, unless the operation asks for fewer. */
+/* Chooses points: pick[k] is set for those to be run. A sample has the first run of every
+ * instruction too, unless the operation asks for fewer. */
 static uint32_t choose(const struct crash_op *op, const struct trace *trace, unsigned char *pick) {
     uint32_t chosen = 0, i = 0, stride = choose_stride(op, count_points(trace));
     uint32_t offset = (uint32_t)random_below(stride);

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * An element is old or new. A range that was being written may be partly new, and then the next to use
- * the array is told of a dead holder.
+ * An element is old or new. A range that was being written may be partly new, and then the next to
+ * use the array is told of a dead holder.
  */
 #include "../c/made.h"
 #include "fixture.h"

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * All pass, or none does: a helper that waited beside the victim ends in any case, and afterwards the
- * barrier, reset, works as ever.
+ * All pass, or none does: a helper that waited beside the victim ends in any case, and afterwards
+ * the barrier, reset, works as ever.
  */
 #include "../c/made.h"
 #include "fixture.h"

@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Inside the library allocation is a transfer into a word of the arena. So after the kill either the
- * word holds a block or the block is free, and the number of blocks in use says which, to the byte.
+ * Inside the library allocation is a transfer into a word of the arena. So after the kill either
+ * the word holds a block or the block is free, and the number of blocks in use says which, to the
+ * byte.
  */
 #include "fixture.h"
 

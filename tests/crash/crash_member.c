@@ -3,9 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Whoever dies in a birth, the starter or the child, and wherever: in the end no slot, no hold and no
- * block is left of either, and the other one goes on. A started child of a spawn is a new program: its
- * addresses are those of the parent, since the laboratory switches their randomisation off.
+ * Whoever dies in a birth, the starter or the child, and wherever: in the end no slot, no hold and
+ * no block is left of either, and the other one goes on. A started child of a spawn is a new
+ * program: its addresses are those of the parent, since the laboratory switches their randomisation
+ * off.
  */
 #include "../c/made.h"
 #include "fixture.h"

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A put leaves its message whole or not at all, behind all others; a get takes the oldest whole or not
- * at all. Every message tells its number and is filled by a pattern of it, so a torn, doubled or
- * swapped one is seen.
+ * A put leaves its message whole or not at all, behind all others; a get takes the oldest whole or
+ * not at all. Every message tells its number and is filled by a pattern of it, so a torn, doubled
+ * or swapped one is seen.
  */
 #include "../c/made.h"
 #include "fixture.h"

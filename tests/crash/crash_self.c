@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A toy: two words that must stay equal, changed under an undo record in an anonymous shared mapping.
- * The right variant has to pass at every instruction; each broken one has to fail.
+ * A toy: two words that must stay equal, changed under an undo record in an anonymous shared
+ * mapping. The right variant has to pass at every instruction; each broken one has to fail.
  */
 #include "crash.h"
 

@@ -1,10 +1,11 @@
 /*
- * crash_shareable_list.c - items of a list in a named segment set and read, killed after each instruction
+ * crash_shareable_list.c - items of a list in a named segment set and read, killed after each
+ * instruction
  *
  * SPDX-License-Identifier: MIT
  *
- * Whenever the victim dies: the next reader finds the old item or the new one, all of it, and the next
- * writer is not stuck.
+ * Whenever the victim dies: the next reader finds the old item or the new one, all of it, and the
+ * next writer is not stuck.
  */
 #define _GNU_SOURCE
 #include "fixture.h"

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Whenever the victim dies: a name that is there is registered, so that the watcher will unlink it, and
- * nothing is registered that is not there. The register is the arena's only memory for it, so one block
- * more than before is one registered name.
+ * Whenever the victim dies: a name that is there is registered, so that the watcher will unlink it,
+ * and nothing is registered that is not there. The register is the arena's only memory for it, so
+ * one block more than before is one registered name.
  */
 #define _GNU_SOURCE
 #include "fixture.h"
@@ -217,7 +217,7 @@ static void verify_claim(void *object) {
     use(scene);
 }
 
-/* ---- after a review of all others: one of a file that is there, two of files that a stranger has unlinked */
+/* ---- after a review of all others: one of a file that is there, two of unlinked ones */
 
 static void other_name(const struct scene *scene, char letter, char out[64]) {
     snprintf(out, 64, "%s%c", scene->name, letter);

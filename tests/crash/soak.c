@@ -3,21 +3,24 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each child does one operation after the other, chosen at random: something with a lock, a condition, a
- * queue and so on. The supervisor does what the children wait for: it sets the event, gives turns and
- * permits, and runs a pool. It kills a child every few milliseconds and starts another one in its place.
- * Every few seconds it stops killing until each child has finished further operations. A child that does
- * not hangs; then the supervisor prints what each child is at and who holds which lock. In the end
+ * Each child does one operation after the other, chosen at random: something with a lock, a
+ * condition, a queue and so on. The supervisor does what the children wait for: it sets the event,
+ * gives turns and permits, and runs a pool. It kills a child every few milliseconds and starts
+ * another one in its place. Every few seconds it stops killing until each child has finished
+ * further operations. A child that does not hangs; then the supervisor prints what each child is at
+ * and who holds which lock. In the end
  *
- *   guarded words are consistent: two words under a lock with an undo record are always equal. Two words
- *       under a lock without one differ only when their last holder died between its two stores. The
- *       next holder is told of that death, and of one death at most one holder is told;
- *   nothing is lost except in the hands of killed children: what was added, put, given and released is
- *       there, or was taken, or belongs to an operation that a kill interrupted, one for each kill;
- *   all permits of the bounded semaphore are back, every object passes its check, and when all objects
- *       are dropped, nothing is in use that was not in use before.
+ *   guarded words are consistent: two words under a lock with an undo record are always equal. Two
+ *       words under a lock without one differ only when their last holder died between its two
+ *       stores. The next holder is told of that death, and of one death at most one holder is told;
+ *   nothing is lost except in the hands of killed children: what was added, put, given and released
+ *       is there, or was taken, or belongs to an operation that a kill interrupted, one for each
+ *       kill;
+ *   all permits of the bounded semaphore are back, every object passes its check, and when all
+ *       objects are dropped, nothing is in use that was not in use before.
  *
- * A child notes the effects of its operations in its record in the arena: `meant` before, `done` after.
+ * A child notes the effects of its operations in its record in the arena: `meant` before, `done`
+ * after.
  */
 #include "../c/made.h"
 #include "supervisor.h"
@@ -510,7 +513,8 @@ static void collect_child(unsigned i) {
     }
     kills += by_us;
     add_record(&shared->record[i]);
-    /* Half of the deaths are left to the other children, which have to notice them by themselves. */
+    /* Half of the deaths are left to the other children, which have to notice them by
+     * themselves. */
     if (supervisor_random_below(2) == 0) {
         mproc_reap();
     }
@@ -534,7 +538,7 @@ static void replace_ended(void) {
     }
 }
 
-/* ---------------------------------------------------------------- supervisor: what children wait for */
+/* ---------------------------------------------------------------- what children wait for */
 
 static int square(const void *in, size_t size, mproc_result *result) {
     int64_t n;
@@ -645,8 +649,8 @@ static void wait_for_progress(void) {
 
 /* ---------------------------------------------------------------- supervisor: the account */
 
-/* What is there and what was taken add up to what was brought in; each operation that a kill interrupted
- * may make a difference of one. */
+/* What is there and what was taken add up to what was brought in; each operation that a kill
+ * interrupted may make a difference of one. */
 static void balance(const char *what, uint64_t there, enum count in, uint64_t more, int out) {
     uint64_t in_least = done[in] + more, in_most = meant[in] + more;
     uint64_t out_least = out < 0 ? 0 : done[out], out_most = out < 0 ? 0 : meant[out];

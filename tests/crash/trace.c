@@ -4,15 +4,15 @@
  * SPDX-License-Identifier: MIT
  *
  * The window is what a process runs between two marks, each an int3. One run is recorded by single
- * steps. To kill later runs after k instructions without k single steps each, the recording tells an
- * anchor: an index up to k whose instruction has not run often before. A breakpoint is set there and
- * passed as often as that, and the few steps that remain are made singly. A run that takes another path
- * than the recorded one (fewer rounds of a spin loop, say) reaches the end mark early and is reported
- * as stray; the caller repeats it by single steps alone.
+ * steps. To kill later runs after k instructions without k single steps each, the recording tells
+ * an anchor: an index up to k whose instruction has not run often before. A breakpoint is set there
+ * and passed as often as that, and the few steps that remain are made singly. A run that takes
+ * another path than the recorded one (fewer rounds of a spin loop, say) reaches the end mark early
+ * and is reported as stray; the caller repeats it by single steps alone.
  *
- * A system call is one instruction, and so is each round of a rep-prefixed one. A process that is made
- * inside the window is stopped by the kernel before its first instruction: it is let go at once, or
- * kept for a caller whose subject it is.
+ * A system call is one instruction, and so is each round of a rep-prefixed one. A process that is
+ * made inside the window is stopped by the kernel before its first instruction: it is let go at
+ * once, or kept for a caller whose subject it is.
  *
  * Linux on x86-64 only: an int3 and its address are known here, and so is where the registers are.
  */
@@ -32,7 +32,8 @@
 
 extern const char trace_at_begin[], trace_at_end[];
 
-/* The labels are the addresses after the marks: there the instruction pointer stands in the trap. */
+/* The labels are the addresses after the marks: there the instruction pointer stands in the
+ * trap. */
 __asm__(".text\n"
         ".globl trace_mark_begin, trace_mark_end, trace_at_begin, trace_at_end\n"
         ".type trace_mark_begin, @function\n"
@@ -99,8 +100,8 @@ static int wait_for(pid_t pid) {
     return status;
 }
 
-/* A newborn process stops by itself before its first instruction. It has a copy of the breakpoint, or
- * shares its text with its parent until the parent goes on: a trap there would end it. */
+/* A newborn process stops by itself before its first instruction. It has a copy of the breakpoint,
+ * or shares its text with its parent until the parent goes on: a trap there would end it. */
 static void take_newborn(struct tracee *tracee, int event) {
     unsigned long pid = 0;
     if (ptrace(PTRACE_GETEVENTMSG, tracee->pid, 0, &pid) != 0) {
@@ -152,10 +153,10 @@ static void help(struct tracee *tracee) {
     meanwhile(tracee->arg);
 }
 
-/* Goes on by `request` to the next trap. Signals are passed on. Who has to be helped out of a sleep is
- * stopped at its system calls, too: it may come to its sleep on another way than the recorded one, for
- * how long it looks before it sleeps is a matter of time. TRACE_ASLEEP: it was helped, and stands inside
- * the call. */
+/* Goes on by `request` to the next trap. Signals are passed on. Who has to be helped out of a sleep
+ * is stopped at its system calls, too: it may come to its sleep on another way than the recorded
+ * one, for how long it looks before it sleeps is a matter of time. TRACE_ASLEEP: it was helped, and
+ * stands inside the call. */
 static enum trace_end go(struct tracee *tracee, int request) {
     int signal = 0;
     for (;;) {
@@ -301,8 +302,8 @@ static uint32_t seen_again(struct seen *seen, uint64_t rip) {
     return ++seen->slot[i].times;
 }
 
-/* A hit costs as much as three single steps: breakpoint off, step, breakpoint on. So the cost of index
- * i is the lesser of one step from i - 1 and of all the hits of a breakpoint at i. */
+/* A hit costs as much as three single steps: breakpoint off, step, breakpoint on. So the cost of
+ * index i is the lesser of one step from i - 1 and of all the hits of a breakpoint at i. */
 void trace_anchors(struct trace *trace, bool split_at_sleep) {
     struct seen seen = {NULL, 1};
     while (seen.mask < 2 * (uint64_t)trace->count + 16) {

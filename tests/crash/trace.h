@@ -13,7 +13,8 @@
 /* Longest operation that can be recorded, in instructions. */
 #define TRACE_MAX (1u << 21)
 
-/* rip[i] is the instruction that comes after i instructions of the window; rip[count] its end mark. */
+/* rip[i] is the instruction that comes after i instructions of the window; rip[count] its end
+ * mark. */
 struct trace {
     uint32_t count;
     uint32_t sleep; /* index of the first system call that may sleep on a futex, or TRACE_NONE */
@@ -55,9 +56,9 @@ void trace_me(void);
 /* Waits until the process stands at its begin mark. */
 enum trace_end trace_begin(struct tracee *tracee);
 
-/* Lets a process that stands at its begin mark run until it makes a process, turns to that one (which
- * stands before its first instruction) and lets the parent go. `marked`: the newborn has a begin mark
- * of its own, and runs up to it. */
+/* Lets a process that stands at its begin mark run until it makes a process, turns to that one
+ * (which stands before its first instruction) and lets the parent go. `marked`: the newborn has a
+ * begin mark of its own, and runs up to it. */
 enum trace_end trace_newborn(struct tracee *tracee, bool marked);
 
 /* Single-steps to the end mark and records. TRACE_STRAY: too long to record. */
@@ -67,8 +68,8 @@ enum trace_end trace_record(struct tracee *tracee, struct trace *trace);
  * first sleep, which is then run up to exactly. */
 void trace_anchors(struct trace *trace, bool split_at_sleep);
 
-/* Runs up to `point` instructions; with `naive` by single steps alone. With `meanwhile` the way behind the
- * first sleep begins at the sleep itself, whatever way led there. */
+/* Runs up to `point` instructions; with `naive` by single steps alone. With `meanwhile` the way
+ * behind the first sleep begins at the sleep itself, whatever way led there. */
 enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
                          bool naive);
 

@@ -1,17 +1,18 @@
 /*
- * fuzz_family.c - what a started child reads in its environment, and in the file that is named there
+ * fuzz_family.c - what a started child reads in its environment, and in the file that is named
+ * there
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. The words of MPROC_FAMILY: any text, or five numbers of which each is the right one or not.
- * The descriptors that they may name: an arena's file, shorter ones, unsealed ones, a pipe, none. The
- * first bytes of the arena and two slots of it, right or scribbled on. They are mapped at their address all
- * the time; for os.h's calls this file notes only that they are.
+ * What is fed. The words of MPROC_FAMILY: any text, or five numbers of which each is the right one
+ * or not. The descriptors that they may name: an arena's file, shorter ones, unsealed ones, a pipe,
+ * none. The first bytes of the arena and two slots of it, right or scribbled on. They are mapped at
+ * their address all the time; for os.h's calls this file notes only that they are.
  *
- * What must hold. The process becomes a member only of a family whose words all fit, in a slot that was
- * reserved for it; otherwise it is left as it was, with nothing mapped, and one of the documented codes says
- * so. The variable is gone afterwards. A stranger founds a family of its own: the memory for that is
- * refused here.
+ * What must hold. The process becomes a member only of a family whose words all fit, in a slot that
+ * was reserved for it; otherwise it is left as it was, with nothing mapped, and one of the
+ * documented codes says so. The variable is gone afterwards. A stranger founds a family of its own:
+ * the memory for that is refused here.
  */
 #include "fuzz.h"
 

@@ -3,12 +3,12 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. A function's name (offset, build-id, object): the bytes of the input, or the true name of a
- * function of this program into which the input scribbles.
+ * What is fed. A function's name (offset, build-id, object): the bytes of the input, or the true
+ * name of a function of this program into which the input scribbles.
  *
- * What must hold. The name is found, or MPROC_EFUNCTION or MPROC_EBUILD says that it is not; what is
- * found lies in code and has that name again. The complaint about a name, whatever is in it, is one line
- * on stderr and reads no byte behind the name, which is a block of its own.
+ * What must hold. The name is found, or MPROC_EFUNCTION or MPROC_EBUILD says that it is not; what
+ * is found lies in code and has that name again. The complaint about a name, whatever is in it, is
+ * one line on stderr and reads no byte behind the name, which is a block of its own.
  */
 #include "fuzz.h"
 

@@ -3,14 +3,14 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. The input is a message. The first byte says whether the dict keys that earlier inputs left
- * behind are kept.
+ * What is fed. The input is a message. The first byte says whether the dict keys that earlier
+ * inputs left behind are kept.
  *
  * What must hold. The reader makes an object or raises ValueError, nothing else, and reads no byte
- * beyond the message, which is a block of its own. What it has made can be written again if it is plain
- * enough, and the written bytes are read to an object that is written in the same bytes. Whether a message
- * is a pickle is told for each message; the pickle's bytes end where the message ends. Nothing is left
- * over: LeakSanitizer looks.
+ * beyond the message, which is a block of its own. What it has made can be written again if it is
+ * plain enough, and the written bytes are read to an object that is written in the same bytes.
+ * Whether a message is a pickle is told for each message; the pickle's bytes end where the message
+ * ends. Nothing is left over: LeakSanitizer looks.
  */
 #include "embed.h"
 

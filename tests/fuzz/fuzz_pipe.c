@@ -4,13 +4,14 @@
  * SPDX-License-Identifier: MIT
  *
  * What is fed. The first byte chooses reading or writing. A kernel of this file's own stands in for
- * os.h's read, write and poll: it hands out the input in pieces of one to many bytes, and says in between
- * that nothing is there (EAGAIN), that a signal came (EINTR), that the peer has gone or has reset the
- * stream. So no call ever sleeps, and each of its answers is at every place.
+ * os.h's read, write and poll: it hands out the input in pieces of one to many bytes, and says in
+ * between that nothing is there (EAGAIN), that a signal came (EINTR), that the peer has gone or has
+ * reset the stream. So no call ever sleeps, and each of its answers is at every place.
  *
- * What must hold. Frames are those that a decoder of a few lines finds in the same bytes. A call that
- * says -EINTR has moved no byte. MPROC_EEOF stands between two frames only, MPROC_EFRAME within one.
- * What is written, gathered from its pieces, is the header and the bytes, all of them, once.
+ * What must hold. Frames are those that a decoder of a few lines finds in the same bytes. A call
+ * that says -EINTR has moved no byte. MPROC_EEOF stands between two frames only, MPROC_EFRAME
+ * within one. What is written, gathered from its pieces, is the header and the bytes, all of them,
+ * once.
  */
 #include "fuzz.h"
 
@@ -97,7 +98,8 @@ ssize_t __wrap_mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) 
 
 /* ---------------------------------------------------------------- reading */
 
-/* What stands at the head of the bytes: the size of a frame and how long its header is, or an error. */
+/* What stands at the head of the bytes: the size of a frame and how long its header is, or an
+ * error. */
 static int decode(struct feed at, uint64_t *size, size_t *header) {
     uint64_t length = 0;
     size_t first = at.left < 4 ? at.left : 4, n = 4;

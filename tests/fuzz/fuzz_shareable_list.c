@@ -3,14 +3,15 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. A list: either the bytes of the input, whatever they are, or a true list of ours or of the
- * standard library's into which the input scribbles some words; cut or lengthened by some bytes. Then
- * operations on it. The segment is a block of the C heap of exactly that size, so that AddressSanitizer sees
- * every byte that is touched beyond it.
+ * What is fed. A list: either the bytes of the input, whatever they are, or a true list of ours or
+ * of the standard library's into which the input scribbles some words; cut or lengthened by some
+ * bytes. Then operations on it. The segment is a block of the C heap of exactly that size, so that
+ * AddressSanitizer sees every byte that is touched beyond it.
  *
- * What must hold. Each operation ends, with one of its documented codes; outputs are written on success
- * only. A list that _check calls good has items that can all be read. What was set can be read again. Who
- * waits for a writer waits for a process that is there: such a wait is ended here by a jump.
+ * What must hold. Each operation ends, with one of its documented codes; outputs are written on
+ * success only. A list that _check calls good has items that can all be read. What was set can be
+ * read again. Who waits for a writer waits for a process that is there: such a wait is ended here
+ * by a jump.
  */
 #include "fuzz.h"
 
@@ -185,7 +186,8 @@ static bool same(const mproc_item *set, const mproc_item *got) {
     return false;
 }
 
-/* The look at the item before takes a change back that is under way, and what that leaves is judged. */
+/* The look at the item before takes a change back that is under way, and what that leaves is
+ * judged. */
 static void set(struct mproc_shm *shm, size_t i, struct feed *input) {
     static char text[ROOM], room[ROOM * 2];
     char why[64];

@@ -3,15 +3,16 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. Calls that make, open, unlink, keep and claim segments of any name; strangers who make and
- * unlink files meanwhile; members that die while they are at an entry. In half of the inputs entries of
- * arbitrary contents are put into the register as well: names of any bytes and length, inodes, tokens,
- * counts. A directory of this file's own stands in for /dev/shm, behind os.h's calls; it gives the inodes of
- * files that have gone to new ones, as disks do.
+ * What is fed. Calls that make, open, unlink, keep and claim segments of any name; strangers who
+ * make and unlink files meanwhile; members that die while they are at an entry. In half of the
+ * inputs entries of arbitrary contents are put into the register as well: names of any bytes and
+ * length, inodes, tokens, counts. A directory of this file's own stands in for /dev/shm, behind
+ * os.h's calls; it gives the inodes of files that have gone to new ones, as disks do.
  *
- * What must hold. Only paths in /dev/shm itself are ever touched. Calls answer with their documented codes.
- * A register that nobody has scribbled on passes its check after each step, and names every file that the
- * family made and did not unlink or keep (S3). No block and no descriptor is left over.
+ * What must hold. Only paths in /dev/shm itself are ever touched. Calls answer with their
+ * documented codes. A register that nobody has scribbled on passes its check after each step, and
+ * names every file that the family made and did not unlink or keep (S3). No block and no descriptor
+ * is left over.
  */
 #include "fuzz.h"
 

@@ -3,14 +3,14 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. Requests: packets of any size with any token and any number of descriptors, some of which
- * have got lost on the way; signals; and the end of the stream, in one of its forms. A kernel of this
- * file's own stands in for os.h's receive, send, close and fork, so nothing is forked, and each descriptor
- * is counted.
+ * What is fed. Requests: packets of any size with any token and any number of descriptors, some of
+ * which have got lost on the way; signals; and the end of the stream, in one of its forms. A kernel
+ * of this file's own stands in for os.h's receive, send, close and fork, so nothing is forked, and
+ * each descriptor is counted.
  *
- * What must hold. The template forks for a token only if that is a child's that is reserved and not born
- * yet, and answers each request with its token, and with the pid or an error. Every descriptor that came
- * is closed again. At the end of the stream it is no template any more.
+ * What must hold. The template forks for a token only if that is a child's that is reserved and not
+ * born yet, and answers each request with its token, and with the pid or an error. Every descriptor
+ * that came is closed again. At the end of the stream it is no template any more.
  */
 #include "fuzz.h"
 
