@@ -163,7 +163,7 @@ struct mproc_task {
     uint64_t ticket;  /* while it is open and not delayed */
     struct mproc__extra *extra;
     uint32_t state; /* what follows is constant from ENDED on: SYNC(task.state) */
-    bool dropped; /* by its callback, or before that returned */
+    bool dropped;   /* by its callback, or before that returned */
     mproc_task_error error;
     mproc_message message; /* of a large result */
     void *data;
