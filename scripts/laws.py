@@ -558,7 +558,7 @@ def columns(tree: Tree) -> Iterator[Breach]:
 
 # What the house says instead stands in docs/architecture.md's glossary.
 POETRY = (
-    r"bereav(e[ds]?|ing)|mourn(s|ed|ing|ers?)?|bur(y|ies|ied|ying)|condemn(s|ed|ing)?|cradles?|doomed"
+    r"bereav(e[ds]?|ing)|mourn(s|ed|ing|ers?)?|bur(y|ies|ied|ying|ials?)|condemn(s|ed|ing)?|cradles?|doomed"
     r"|stillborn|obituar(y|ies)|loan(s|ed)?|lenders?|lots?|cargos?|slips?|cells?|kin|boss(es)?|worlds?"
 )
 PLAIN_USES = re.compile(r"hello,? world|cell_contents|make_cell", re.I)
@@ -570,7 +570,7 @@ def words(tree: Tree) -> Iterator[Breach]:
     """Words that cost a reader: names, comments and pages do without them."""
     python = tree.sources("python/**/*.py", "python/**/*.pyi", "tests/**/*.py", "scripts/*")
     for source in tree.all_c() + python + tree.sources("*.md", "docs/*.md", "bench/*.md"):
-        if source.path == "scripts/laws.py":
+        if source.path in ("scripts/laws.py", "tests/python/test_laws.py"):
             continue
         for number, line in enumerate(source.lines, 1):
             for m in WORD.finditer(PLAIN_USES.sub("", line)):
