@@ -507,7 +507,7 @@ def comment_above(source: Source, offset: int) -> str:
     """The comments that a declaration has: behind it, above it, or above the group that it ends."""
     start = source.text.rfind("\n\n", 0, offset)
     group = source.text[start if start >= 0 else 0 : source.text.find("\n", offset)]
-    return " ".join(COMMENT.findall(group))
+    return re.sub(r"\s*\n[ *]*", " ", " ".join(COMMENT.findall(group)))
 
 
 @law("manual")

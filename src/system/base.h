@@ -39,7 +39,7 @@
 #define MPROC__THREAD _Thread_local
 #endif
 
-/* Our own bug: says which invariant broke and aborts. Never for what happens outside of the library. */
+/* A bug of the library: says which invariant broke, and aborts. Never for what happens outside. */
 _Noreturn void mproc__panic(const char *format, ...) MPROC__PRINTF(1, 2);
 
 /* For _check functions: words the finding into `why` and returns MPROC_ECORRUPT. */
