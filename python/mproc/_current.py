@@ -5,12 +5,12 @@ of them. It knows the objects of `process` and `popen_*` by their methods only.
 
 State, each a variable of this module that only functions of this module set:
   _process        the object that stands for this process; another one in each started child.
-  _children       the started processes that nobody has seen end. A child begins with an empty set:
-                  to empty its parent's would write into the memory of each object in it.
+  _children       the started processes that have not been seen to end. A child begins with an
+                  empty set: to empty its parent's would write to each object in it.
   _numbers        counts the processes that this one makes, for their names.
   _pid            the pid, in a started child; a bare fork of that keeps the child's.
   _ancestors      what _process was in the parent, in its parent, ...: kept from being freed.
-  _logger         what log() writes to, None until somebody wants a log.
+  _logger         what log() writes to; None until util.get_logger() is called.
   _ending         the process that has begun to run its exit function.
   _no_input       see there.
 Registries, which are filled by others and never replaced, so that others may keep them:
@@ -138,7 +138,7 @@ def log_to(logger: logging.Logger) -> None:
 
 
 def log(level: int, message: str, *args: object) -> None:
-    """Log a message of the caller, if somebody wants a log."""
+    """Log a message of the caller, if util.get_logger() was called."""
     if _logger is not None:
         _logger.log(level, message, *args, stacklevel=2)
 
@@ -152,8 +152,8 @@ _SUBDEBUG, _DEBUG, _INFO = 5, 10, 20
 class _NoInput(io.RawIOBase):
     """What a child has in place of its parent's stdin: at its end, like /dev/null.
 
-    That is opened when somebody asks for the descriptor: most children never read from stdin, and
-    opening a file takes a fifth of a forked child's whole life.
+    /dev/null is opened when a program asks for the descriptor: most children never read from stdin,
+    and to open a file takes a fifth of the life of a forked child without work.
     """
 
     name = os.devnull
@@ -209,7 +209,7 @@ def flush_std_streams() -> None:
 
 def bootstrap(self: BaseProcess, method: str = "fork") -> int:
     """Become this process, started by `method`; run it, clean up; return the exit code."""
-    # A forked child calls _exit(), so the interpreter does not run its exit functions.
+    # The interpreter runs the exit functions of a spawned child, a forked one calls _exit().
     own_exit = CHILDREN_RUN_EXIT_FUNCTIONS and method != "spawn"
     try:
         _become(self, method, own_exit)
@@ -219,8 +219,8 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
             self.run()
             exitcode = 0
         finally:
-            if finalizers or _children or own_exit or _logger is not None:
-                run_exit_functions() if own_exit else exit_function()
+            if not CHILDREN_RUN_EXIT_FUNCTIONS and (finalizers or _children or _logger is not None):
+                exit_function()
     except SystemExit as error:
         exitcode = exit_code_of(error)
     except BaseException:
@@ -229,6 +229,8 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
     finally:
         if "threading" in _modules:
             end_threads(_modules["threading"])
+        if own_exit:
+            run_exit_functions()
         flush_std_streams()
     if _logger is not None:
         log(_INFO, "process exiting with exitcode %s", exitcode)
@@ -290,9 +292,10 @@ def is_exiting() -> bool:
 def exit_function() -> None:
     """Run finalizers, end the children, run the other finalizers: once in each process.
 
-    atexit calls it in the main process, bootstrap() in a child. First the finalizers of priority 0
-    and more run, then daemonic children are terminated and all are joined, then the remaining
-    finalizers that have a priority run.
+    It is the last exit function of the main process, and of children where these run exit
+    functions; elsewhere bootstrap() calls it. First the finalizers of priority 0 and more run, then
+    daemonic children are terminated and all are joined, then the remaining finalizers that have a
+    priority run.
     """
     global _ending
     if is_exiting():

@@ -420,7 +420,7 @@ _start_in_python = process.BaseProcess.start
 
 
 def _choose_start() -> type[Popen]:
-    """Have start() return from a fork through no frame of Python, unless somebody replaced it."""
+    """Have start() return from a fork through no frame of Python, unless a program replaced it."""
     from ._mproc import make_start
     from .popen_fork import Popen
 

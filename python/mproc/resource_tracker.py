@@ -8,9 +8,9 @@ It is not the standard library's tracker: no process is started for it, and atta
 registers nothing. So the well-known unregister() after attaching is not needed, and does no harm.
 
 ResourceTracker is the standard library's: a process that reads from a pipe which names to remove,
-until nobody has the pipe open any more. Programs derive trackers for their own kinds of resources
-from it. Such a process is started for the tracker of this module only when getfd() asks for the
-descriptor of its pipe, to give it to a process that is no member of the family.
+until no other process has the pipe open. Programs derive trackers for their own kinds of resources
+from it. For the tracker of this module such a process is started only when getfd() asks for the
+descriptor of the pipe, which is for processes that are no members of the family.
 """
 
 from __future__ import annotations
@@ -207,8 +207,8 @@ class _FamilyTracker(ResourceTracker):
     def unregister(self, name: str, rtype: str) -> None:
         """Take a register() back that this process has made, or one that it was forked from.
 
-        Of names that nobody has registered, such as those of segments that mproc made, nothing
-        changes. ValueError: another rtype.
+        Nothing changes for a name that was not registered, such as that of a segment that mproc
+        made. ValueError: another rtype.
         """
         entry = (_file_of(name, rtype), rtype)
         if entry in self._registered:
@@ -275,7 +275,7 @@ def main(fd: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-    for stream in (sys.stdin, sys.stdout):  # somebody may wait for their end
+    for stream in (sys.stdin, sys.stdout):  # other processes may wait for their end
         with suppress(AttributeError, OSError):
             stream.close()
     names: dict[str, set[str]] = {}

@@ -894,6 +894,55 @@ def test_the_callers_frames_are_not_kept(ctx):
     process.join()
 
 
+@pytest.mark.parametrize("target", ["leave_a_thread", "leave_a_child"])
+def test_where_children_run_exit_functions(program, method, target):
+    program.write(
+        "main.py",
+        """
+import atexit, sys, threading
+import mproc
+from mproc import _current
+_current.CHILDREN_RUN_EXIT_FUNCTIONS = True  # as from Python 3.13 on
+
+def leave_a_thread(end, go):
+    def work():
+        go.recv()
+        end.send('thread')
+    threading.Thread(target=work).start()
+    atexit.register(end.send, 'exit function')
+    end.send('run')
+
+def leave_a_child(end, go):
+    ours, theirs = ctx().Pipe()
+    ctx().Process(target=theirs.recv).start()
+    def stop():
+        go.recv()
+        ours.send('end')
+        end.send('child was stopped')
+    atexit.register(stop)
+    end.send('run')
+
+def ctx():
+    return mproc.get_context(sys.argv[1])
+
+if __name__ == '__main__':
+    reader, writer = mproc.Pipe(False)
+    go, start = mproc.Pipe(False)
+    p = ctx().Process(target=globals()[sys.argv[2]], args=(writer, go))
+    p.start()
+    print(reader.recv())
+    start.send(None)
+    p.join()
+    print(p.exitcode, reader.recv(), reader.poll() and reader.recv())
+""",
+    )
+    said = {
+        "leave_a_thread": "run\n0 thread exit function\n",
+        "leave_a_child": "run\n0 child was stopped False\n",
+    }
+    assert program.output("main.py", method, target) == said[target]
+
+
 def test_a_thousand_processes():
     fork = mproc.get_context("fork")
     for _ in range(1000):
