@@ -1,0 +1,189 @@
+/*
+ * errors.h - what the lines of test_errors.c are made with
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * PROVOKE(function, code) { ... } returns what the function said; it runs in a process and a family
+ * of its own, so it may use up or break what it likes. CANNOT(function, code, why) is for a code
+ * that cannot be provoked there.
+ */
+#ifndef MPROC_TEST_ERRORS_H
+#define MPROC_TEST_ERRORS_H
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "deny.h"
+#include "made.h"
+#include "test.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1 /* its allocator does not know limits of the address space */
+#else
+#define SANITIZED 0
+#endif
+
+/* ---------------------------------------------------------------- lines */
+
+struct line {
+    const char *function;
+    const char *name;
+    int code;
+    int (*provoke)(void); /* NULL: cannot be provoked */
+    const char *why;
+    struct line *next;
+};
+
+void errors_add(struct line *line);
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#define LINE_OF(function, name, code, run, why)                                                    \
+    __attribute__((constructor)) static void JOIN(add_, __LINE__)(void) {                          \
+        static struct line line = {function, name, code, run, why, NULL};                          \
+        errors_add(&line);                                                                         \
+    }
+
+#define PROVOKE(function_, code_)                                                                  \
+    static int JOIN(run_, __LINE__)(void);                                                         \
+    LINE_OF(#function_, #code_, code_, JOIN(run_, __LINE__), NULL)                                 \
+    static int JOIN(run_, __LINE__)(void)
+
+#define CANNOT(function_, code_, why_) LINE_OF(#function_, #code_, code_, NULL, why_)
+
+/* ---------------------------------------------------------------- means */
+
+enum { CLOSED_FD = 999 };
+
+static inline void begin(void) {
+    char name[] = "errors", *argv[] = {name, NULL};
+    CHECK_OK(mproc_init(1, argv));
+}
+
+/* A family whose arena is soon full. */
+static inline void begin_small(void) {
+    CHECK_OK(setenv("MPROC_ARENA_LIMIT", "1048576", 1));
+    begin();
+}
+
+/* Every size class, so that none has a block left. */
+static inline void fill_arena(void) {
+    for (size_t size = 65536; size >= 16; size -= size > 128 ? size / 16 : 8) {
+        while (mproc_alloc(size) != NULL) {
+        }
+    }
+}
+
+static inline void no_descriptors(void) {
+    const struct rlimit none = {0, 0};
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &none));
+}
+
+static inline void no_address_space(void) {
+    const struct rlimit none = {1, 1};
+    CHECK_OK(setrlimit(RLIMIT_AS, &none));
+}
+
+/* malloc() has nothing left. */
+static inline void no_malloc(void) {
+    no_address_space();
+    for (size_t size = 65536; size >= 16; size /= 2) {
+        void *volatile p;
+        do {
+            p = malloc(size);
+        } while (p != NULL);
+    }
+}
+
+static inline void no_processes(void) {
+    deny_clone(EAGAIN);
+}
+
+static inline void ring(int signal) {
+    (void)signal;
+}
+
+/* From now on a signal handler runs every 5 ms. */
+static inline void interrupt(void) {
+    struct sigaction action = {.sa_handler = ring};
+    const struct itimerval often = {{0, 5000}, {0, 5000}};
+    CHECK_OK(sigaction(SIGALRM, &action, NULL));
+    CHECK_OK(setitimer(ITIMER_REAL, &often, NULL));
+}
+
+static inline pid_t fork_child(void) {
+    pid_t parent = getpid(), pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)) {
+        _exit(1);
+    }
+    return pid;
+}
+
+static inline _Noreturn void stay(void) {
+    for (;;) {
+        pause();
+    }
+}
+
+/* A child that runs a function and dies of SIGKILL. */
+static inline void die_after(void (*run)(void *), void *arg) {
+    int status;
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        run(arg);
+        raise(SIGKILL);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+}
+
+/* A child that has run a function when this returns, and lives on. */
+static inline void live_after(void (*run)(void *), void *arg) {
+    int ends[2];
+    char byte;
+    CHECK_OK(pipe(ends));
+    if (fork_child() == 0) {
+        run(arg);
+        CHECK_EQ(write(ends[1], "x", 1), 1);
+        stay();
+    }
+    CHECK_EQ(read(ends[0], &byte, 1), 1);
+}
+
+/* Children that run a function, in which they stay. */
+static inline void crowd(void (*run)(void *), void *arg, int n) {
+    for (int i = 0; i < n; i++) {
+        if (fork_child() == 0) {
+            run(arg);
+            stay();
+        }
+    }
+}
+
+/* What a function says in a forked child. */
+static inline int in_child(int (*run)(void *), void *arg) {
+    int *result =
+        mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status;
+    CHECK(result != MAP_FAILED);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        *result = run(arg);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    return *result;
+}
+
+#endif
