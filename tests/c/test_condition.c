@@ -13,7 +13,7 @@ struct scene {
     mproc_condition *condition;
     mproc_rlock *lock;
     uint64_t gone; /* how many waits ended with 0 */
-    uint64_t last; /* the process whose wait ended last */
+    uint64_t last; /* the number of the waiter whose wait ended last */
     uint64_t number;
 };
 

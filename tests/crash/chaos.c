@@ -292,8 +292,7 @@ static void collect_child(struct child *child) {
     if (child->role == WORKER) {
         worker_died(child->seat);
     }
-    /* Half of the deaths are left to the other children, which have to notice them by
-     * themselves. */
+    /* Leaves half of the deaths to the other children, which have to notice them. */
     if (supervisor_random_below(2) == 0) {
         mproc_reap();
     }

@@ -11,8 +11,7 @@
  * goes on.
  *
  * Shared state: one anonymous mapping, `board`. The laboratory writes what is to be done before it
- * forks the survivor. The survivor writes the rest, which the laboratory reads after the survivor's
- * end.
+ * forks the survivor. The survivor writes the rest, which the laboratory reads after its end.
  *
  * The survivor notices the victim's end in one of three ways, for each is another path through the
  * code under test: it reaps and checks first and then uses the object; or it uses the object first,
@@ -244,7 +243,7 @@ static void collect(pid_t pid, int options) {
     }
 }
 
-/* A newborn victim is the child of another process, which collects it. */
+/* A newborn victim is the child of another process, and that one collects it. */
 static void collect_victim(const struct crash_op *op, pid_t pid, int options) {
     collect(pid, op->newborn ? 0 : options);
 }
@@ -303,8 +302,8 @@ static _Noreturn void survive(const struct crash_op *op) {
 
 /* ---------------------------------------------------------------- laboratory */
 
-/* Waits for a survivor. False: it hung and was killed. A hundred thousand single steps take a
- * second, or twenty where many others run. */
+/* Waits for the end of a survivor; kills one that hangs and returns false. A hundred thousand
+ * single steps take a second, or twenty on a busy machine. */
 static bool patient_wait(pid_t pid, int *status) {
     int patience = patience_ms + (board->mode == KILL_NAIVE ? (int)(board->point / 5) : 0);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -322,7 +321,7 @@ static bool patient_wait(pid_t pid, int *status) {
     return r != 0;
 }
 
-/* One survivor. True: all was well, or the victim strayed. */
+/* Runs one survivor; returns whether all was well or the victim strayed. */
 static bool try_once(const struct crash_op *op, enum mode mode, uint32_t point, enum way way) {
     int status = 0;
     board->mode = mode;
@@ -407,15 +406,15 @@ static uint32_t gcd(uint32_t a, uint32_t b) {
     return b == 0 ? a : gcd(b, a % b);
 }
 
-/* A round of a string instruction within its run differs from its neighbours by bytes alone: the
- * first two and the last stand for all. */
+/* The rounds in the middle of a long string instruction differ only in the byte they are at: the
+ * first two and the last are points for all of them. */
 static bool within_run(const struct trace *trace, uint32_t k) {
     const uint64_t *rip = &trace->rip[k];
     return k >= 3 && k < trace->count && rip[0] == rip[-1] && rip[0] == rip[-2] && rip[0] == rip[1];
 }
 
-/* How far the points of a sample are apart: coprime to their number, so that loops do not hide
- * any. */
+/* The distance between the points of a sample, coprime to the number of points, so that no loop of
+ * the code can hide a point. */
 static uint32_t choose_stride(const struct crash_op *op, uint32_t n) {
     uint32_t sample = op->sample != 0 ? op->sample : SAMPLE;
     uint32_t stride = all_points || n <= (op->sample != 0 ? sample : ALWAYS) ? 1 : n / sample;
@@ -433,8 +432,8 @@ static uint32_t count_points(const struct trace *trace) {
     return n;
 }
 
-/* Chooses points: pick[k] is set for those to be run. A sample has the first run of every
- * instruction too, unless the operation asks for fewer. */
+/* Chooses points: sets pick[k] for each k to be run. A sample also has the first run of every
+ * instruction, unless the operation asks for fewer points. */
 static uint32_t choose(const struct crash_op *op, const struct trace *trace, unsigned char *pick) {
     uint32_t chosen = 0, i = 0, stride = choose_stride(op, count_points(trace));
     uint32_t offset = (uint32_t)random_below(stride);

@@ -24,8 +24,8 @@ struct crash_op {
     void (*verify)(void *);    /* survivor: is the object whole, and does it still work? */
     void (*teardown)(void *);  /* survivor: afterwards nothing is left */
     unsigned sample;           /* about how many points, unless --all; 0: as docs/crash.md says */
-    /* The victim is the process that operate() makes: the window is from its first instruction to
-     * its crash_newborn_done(). */
+    /* The victim is the process that operate() makes. Its window goes from its first instruction
+     * to its crash_newborn_done(). */
     bool newborn;
     bool marked; /* the newborn's window begins at a mark: it sees CRASH_MARK in its environment */
 };

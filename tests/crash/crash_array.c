@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * An element is old or new. A range that was being written may be partly new, and then the next to
- * use the array is told of a dead holder.
+ * An element is old or new. A range that was being written may be partly new; then the next
+ * member to use the array is told of a dead holder.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -33,7 +33,7 @@ static int64_t *numbers(void *array) {
     return mproc_array_data(array);
 }
 
-/* True: the victim died holding the lock. Afterwards the array works as ever. */
+/* Uses the array after the kill; returns whether the victim died holding the lock. */
 static bool inherit(void *array) {
     int64_t value, number = 5;
     int r = mproc_array_get(array, 0, &value);
@@ -81,7 +81,7 @@ static void verify_unchanged(void *array) {
     }
 }
 
-/* What `with value.get_lock(): value.value += n` does. */
+/* Does what `with value.get_lock(): value.value += n` does. */
 static void update_one(void *array) {
     int64_t value;
     victim_does(mproc_rlock_acquire(mproc_array_lock(array), CRASH_SOON));

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * All pass, or none does: a helper that waited beside the victim ends in any case, and afterwards
- * the barrier, reset, works as ever.
+ * All parties pass, or none does. The wait of a helper that waited beside the victim ends in
+ * any case, and afterwards the barrier, when it is reset, works as before.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -51,7 +51,7 @@ static void wait(void *barrier) {
     }
 }
 
-/* Must not wait for long for a victim that stands still. */
+/* Waits beside the victim. The wait must be short, for the victim stands still meanwhile. */
 static void come_too(void *barrier) {
     int r = mproc_barrier_wait(barrier, 100 * MPROC_MSEC, NULL);
     crash_require(r == 0 || r == MPROC_EBROKEN);
@@ -93,7 +93,7 @@ static void use(void *barrier) {
     crash_check(mproc_barrier_check(barrier, why, sizeof why));
 }
 
-/* If the victim died before it came, somebody else has to come in its place. */
+/* If the victim died before it arrived, another party has to arrive in its place. */
 static void verify_last(void *barrier) {
     if (!crash_returned() && mproc_barrier_waiting(barrier) == 1) {
         wait(barrier);
@@ -105,7 +105,7 @@ static void verify_last(void *barrier) {
     use(barrier);
 }
 
-/* Who was ended by force must not have passed. */
+/* A helper whose wait was ended by abort or reset must not have passed. */
 static void verify_ended(void *barrier) {
     if (!crash_returned()) {
         mproc_barrier_abort(barrier);

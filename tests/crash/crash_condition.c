@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * `turn` is what is waited for. Whenever the victim died, who waits for the turn gets it.
+ * The waiters wait for a turn, the number `turn`. Wherever the victim died, a waiter that waits
+ * for the turn gets it.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -37,7 +38,7 @@ static void unmake(void *object) {
     mproc_free(scene);
 }
 
-/* Whoever died holding the lock: what it guards is one word. */
+/* A holder may have died: the lock guards one word, which is whole in any case. */
 static void lock(struct scene *scene) {
     int r = mproc_rlock_acquire(scene->lock, CRASH_SOON);
     if (r != 0 && r != -EOWNERDEAD) {
@@ -102,7 +103,7 @@ static void wait_for_notice(void *object) {
     }
 }
 
-/* Another one waits behind the victim, which is notified. */
+/* A helper waits behind the victim; the victim is notified. */
 static void give_turn_with_another(void *object) {
     struct scene *scene = object;
     *helper() = crash_helper(await_turn, scene);
@@ -149,7 +150,7 @@ static void verify_wait(void *object) {
     use(object);
 }
 
-/* Who has returned from the wait has the lock. */
+/* A victim that has returned from its wait held the lock when it died. */
 static void verify_notified(void *object) {
     struct scene *scene = object;
     int r = mproc_rlock_acquire(scene->lock, CRASH_SOON);
@@ -158,7 +159,7 @@ static void verify_notified(void *object) {
     use(scene);
 }
 
-/* There is no helper yet if the victim died before it slept. */
+/* There is no helper if the victim died before it slept. */
 static void verify_notified_with_another(void *object) {
     give_turn(object);
     if (*helper() != 0) {
@@ -167,14 +168,14 @@ static void verify_notified_with_another(void *object) {
     use(object);
 }
 
-/* The helper waited first or second; the victim is dead. Its turn comes in any case. */
+/* The victim is dead. The helper, which waited before or behind it, gets its turn in any case. */
 static void verify_waiter(void *object) {
     give_turn(object);
     crash_helper_join(*helper());
     use(object);
 }
 
-/* The victim gave a turn, and its notification is delivered, or is to be had once more. */
+/* The victim gave a turn. Its notification was delivered, or the survivor gives it again. */
 static void verify_notify(void *object) {
     struct scene *scene = object;
     if (!crash_returned()) {
@@ -182,7 +183,7 @@ static void verify_notify(void *object) {
         mproc_condition_notify(scene->condition, 1);
         unlock(scene);
     } else {
-        lock(scene); /* of a dead holder: the helper waits for it, too */
+        lock(scene); /* takes the lock from a dead holder, for the helper waits for it, too */
         unlock(scene);
     }
     crash_helper_join(*helper());

@@ -58,7 +58,7 @@ static void wait_in_vain(void *event) {
     }
 }
 
-/* It works as ever. */
+/* The event still works. */
 static void use(void *event) {
     crash_check(mproc_event_check(event, why, sizeof why));
     mproc_event_set(event);
@@ -81,7 +81,7 @@ static void verify_clear(void *event) {
     use(event);
 }
 
-/* Set or not, the sleeper goes on once it is. */
+/* The sleeper goes on when the event is set, by the victim or by the survivor. */
 static void verify_sleeper(void *event) {
     if (!mproc_event_is_set(event)) {
         crash_require(!crash_returned());

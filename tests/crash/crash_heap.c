@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Inside the library allocation is a transfer into a word of the arena. So after the kill either
- * the word holds a block or the block is free, and the number of blocks in use says which, to the
- * byte.
+ * Inside the library an allocation moves a block into a word of the arena. So after the kill
+ * the word holds a block or the block is free, and the number of blocks in use says which, to
+ * the byte.
  */
 #include "fixture.h"
 
@@ -17,15 +17,15 @@
 #include "core/member.h"
 
 #define SMALL ((size_t)48)
-#define HALF_CHUNK ((size_t)32768) /* the largest small class: two blocks a chunk */
+#define HALF_CHUNK ((size_t)32768) /* the largest small class: two blocks in a chunk */
 #define CHUNK ((size_t)65536)
-#define ARENA ((size_t)128 << 20) /* small, so that giving pages back and exhaustion are near */
+#define ARENA ((size_t)128 << 20) /* so small that pages are given back and memory runs out soon */
 #define KEPT 64
 
 struct scene {
     uint64_t word; /* the block that the operation is about */
     size_t size;
-    size_t blocks; /* in use before the operation, without that block */
+    size_t blocks; /* blocks in use before the operation, without that one */
     size_t kept;
     void *keep[KEPT];
 };
@@ -111,7 +111,7 @@ static void *small_in_use(void) {
     return ready(scene);
 }
 
-/* Freeing makes the class have room again. */
+/* The chunk is full; when the block is freed, the class has room again. */
 static void *in_full_chunk(void) {
     struct scene *scene = scene_of(HALF_CHUNK);
     allocate(scene);
@@ -119,7 +119,8 @@ static void *in_full_chunk(void) {
     return ready(scene);
 }
 
-/* Freeing empties a chunk that is not the only one with room: it goes back to the chunk heap. */
+/* Freeing the block empties a chunk that is not the only one with room, so the chunk goes back to
+ * the chunk heap. */
 static void *last_of_chunk(void) {
     struct scene *scene = scene_of(HALF_CHUNK);
     for (int i = 0; i < 3; i++) {
@@ -137,7 +138,7 @@ static void *chunks_in_use(void) {
     return ready(scene);
 }
 
-/* Between two free runs, which it is merged with. */
+/* The run lies between two free runs and is merged with them. */
 static void *between_free_runs(void) {
     struct scene *scene = scene_of(3 * CHUNK);
     keep(scene, 3 * CHUNK);
@@ -149,7 +150,7 @@ static void *between_free_runs(void) {
     return ready(scene);
 }
 
-/* More than is kept warm: its pages go back to the system. */
+/* The block is larger than what is kept warm, so its pages go back to the system. */
 static void *big_in_use(void) {
     struct scene *scene = scene_of(ARENA / 4);
     keep(scene, CHUNK);
@@ -169,7 +170,8 @@ static void fill_up(struct scene *scene) {
     }
 }
 
-/* All is in use but a warm run and a cold one side by side: only together are they long enough. */
+/* All chunks are in use except a warm run and a cold run beside it, which are long enough only
+ * together. */
 static void *fragments(void) {
     struct scene *scene = scene_of(50 * CHUNK);
     keep(scene, 40 * CHUNK);
@@ -240,7 +242,7 @@ static void verify_word(struct scene *scene) {
     if (scene->word != 0) {
         void *block = (void *)(uintptr_t)scene->word;
         size_t size = mproc__heap_size(block);
-        /* On the way to a big block the word may hold a smaller one. */
+        /* While a big block is allocated, the word may hold a smaller one. */
         fill_block(block, size < scene->size && !crash_returned() ? size : scene->size);
         release(scene);
     }
@@ -267,7 +269,7 @@ static void verify_free(void *object) {
     use(scene);
 }
 
-/* Through the public function the word is the victim's own. */
+/* The victim calls the public function, whose word is the victim's own. */
 static void verify_public_free(void *object) {
     struct scene *scene = object;
     mproc_reap();

@@ -3,9 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Whoever acquires after the kill must find the guarded words all old or all new. It is told of a dead
- * holder if the victim died between its first and its last instruction as such; dying right before the
- * last one, the change is committed already.
+ * The member that acquires the lock after the kill must find the guarded words all old or all
+ * new. It is told of a dead holder if the victim died between its first and its last
+ * instruction as the holder. If the victim died right before the last one, the change is
+ * committed already.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -27,12 +28,12 @@ struct scene {
 /* In crash_room(). */
 struct side {
     uint64_t serial;   /* of the victim */
-    uint32_t released; /* the survivor has released what the victim waits for */
+    uint32_t released; /* the survivor has released the lock that the victim waits for */
     pid_t victim;
     pid_t helper;
     int result;
     uint32_t held; /* the victim holds the lock */
-    uint32_t dead; /* the victim is */
+    uint32_t dead; /* the victim is dead */
 };
 
 static struct side *side(void) {
@@ -97,7 +98,7 @@ static uint64_t common_value(const struct scene *scene) {
     return scene->word[0];
 }
 
-/* The lock works as ever: a whole change, a change taken back, a holder that is known. */
+/* The lock still works: a change as a whole, a change that is rolled back, a known holder. */
 static void use(struct scene *scene) {
     mproc_lock_holder holder;
     uint64_t was = common_value(scene);
@@ -117,7 +118,7 @@ static void use(struct scene *scene) {
     crash_check(mproc_lock_check(scene->lock, why, sizeof why));
 }
 
-/* Acquires after the kill. True: the victim died holding the lock. */
+/* Acquires after the kill; returns whether the victim died holding the lock. */
 static bool inherit(struct scene *scene) {
     mproc_lock_holder dead;
     int r = mproc_lock_acquire(scene->lock, CRASH_SOON);
@@ -237,7 +238,7 @@ static void verify_contended(void *object) {
     verify_acquire(object);
 }
 
-/* The victim holds it in any case. */
+/* The victim holds the lock in any case. */
 static void verify_own(void *object) {
     struct scene *scene = object;
     crash_require(inherit(scene) || !crash_returned());
@@ -302,7 +303,7 @@ static void verify_waiter(void *object) {
 
 #define STARVED UINT64_C(0x40000000)
 
-/* The beginning of what lock.c keeps. */
+/* The first fields of the struct in lock.c. */
 struct inside {
     struct mproc__object object;
     struct mproc__guard guard;
@@ -322,7 +323,7 @@ static void hold_before_starving(void *object) {
     change(object);
 }
 
-/* Lets go when the victim says that it starves, or is dead. */
+/* Releases the lock when the victim has marked that it starves, or is dead. */
 static void let_go_late(void *object) {
     while (!somebody_starves(object) && !seen(&side()->dead)) {
         usleep(200);
@@ -363,7 +364,7 @@ static void *make_orphaned(void) {
     return scene;
 }
 
-/* Whoever died holding it last, the next to acquire is told. */
+/* The last holder died, be it the victim or another one: the next to acquire is told. */
 static void verify_heir(void *object) {
     struct scene *scene = object;
     crash_equal(mproc_lock_acquire(scene->lock, CRASH_SOON), -EOWNERDEAD);

@@ -3,10 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Whoever dies in a birth, the starter or the child, and wherever: in the end no slot, no hold and
- * no block is left of either, and the other one goes on. A started child of a spawn is a new
- * program: its addresses are those of the parent, since the laboratory switches their randomisation
- * off.
+ * The starter or the child dies anywhere in a birth. In the end no slot, no hold and no block
+ * of the dead one is left, and the other one goes on. A spawned child is a new program: its
+ * addresses are those of the parent, since the laboratory switches their randomisation off.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -24,9 +23,9 @@
 /* In crash_room(). */
 struct scene {
     mproc_lock *lock;
-    mproc_lock *own;       /* held by the victim alone */
+    mproc_lock *own;       /* only the victim holds it */
     mproc_process *handle; /* the victim's */
-    uint32_t slots;        /* in use after the newborn's death, as its parent found */
+    uint32_t slots;        /* slots in use that the parent found after the newborn's death */
     int exitcode;
 };
 
@@ -90,7 +89,7 @@ static void operate_fork(void *lock) {
     }
 }
 
-/* What the parent of a dead newborn finds. */
+/* The parent of a dead newborn notes how many slots are in use. */
 static void look_around(void) {
     mproc_reap();
     scene()->slots = slots();
@@ -108,7 +107,7 @@ static void operate_be_forked(void *lock) {
     look_around();
 }
 
-/* Survivor and parent are left. */
+/* The survivor and the parent are left. */
 static void verify_newborn(void *lock) {
     crash_orphans();
     crash_equal(scene()->slots, 2);
@@ -206,7 +205,7 @@ static void operate_drop(void *lock) {
     mproc_drop(lock);
 }
 
-/* The victim inherits no hold: its first one needs a record. */
+/* The victim inherits no hold, so its first hold needs a record. */
 static void hold_none(void *lock) {
     mproc_drop(lock);
 }
@@ -222,7 +221,7 @@ static void operate_drop_last(void *lock) {
     mproc_drop(scene()->own);
 }
 
-/* ---- reaping: who reaps a dead member dies over it */
+/* ---- reaping: the member that reaps a dead one is killed, too */
 
 static void die_with_holds(void *lock) {
     make_own(lock);
@@ -239,7 +238,7 @@ static void die_with_holds(void *lock) {
     crash_die_here();
 }
 
-/* After the last birth, since births look after the dead as well. */
+/* The helper dies after the last birth, since a birth reaps the dead as well. */
 static void see_one_die(void *lock) {
     crash_casualty(die_with_holds, lock);
 }
@@ -278,7 +277,7 @@ static const struct crash_op ops[] = {
     OP("reap of a member with holds and a child to come", make, see_one_die, operate_reap),
 };
 
-/* The same addresses in every program that is started from here. */
+/* Gives every program that is started from here the same addresses. */
 static void stop_randomisation(char **argv) {
     int persona = personality(0xffffffff);
     if (persona >= 0 && (persona & ADDR_NO_RANDOMIZE) == 0 &&

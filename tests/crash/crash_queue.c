@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A put leaves its message whole or not at all, behind all others; a get takes the oldest whole or
- * not at all. Every message tells its number and is filled by a pattern of it, so a torn, doubled
- * or swapped one is seen.
+ * A put leaves its message whole, behind all others, or not at all. A get takes the oldest
+ * message whole, or not at all. Every message has its number and bytes that depend on it, so a
+ * torn, doubled or swapped message is noticed.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -27,7 +27,7 @@
 struct scene {
     mproc_queue *queue;
     uint64_t first;    /* oldest message in the queue before the operation */
-    uint64_t next;     /* behind the youngest */
+    uint64_t next;     /* the number after the youngest */
     size_t size;       /* of the message that the operation is about */
     uint64_t consumed; /* number of the message that a helper got */
     uint32_t served;   /* meanwhile() has run */
@@ -40,7 +40,7 @@ static struct scene *scene(void) {
     return crash_room();
 }
 
-static char *big; /* HUGE bytes, the process' own */
+static char *big; /* HUGE bytes of private memory */
 
 /* ---- messages */
 
@@ -133,7 +133,7 @@ static void *full(void) {
     return make(1, 1, SMALL, SMALL);
 }
 
-/* How many small messages go into a new queue before it needs memory. */
+/* Returns how many small messages go into a new queue before it needs memory. */
 static uint64_t first_segment_holds(void) {
     uint64_t n = 0;
     mproc_queue *trial = made_queue(0);
@@ -184,7 +184,7 @@ static void use(mproc_queue *queue) {
     crash_check(mproc_queue_check(queue, why, sizeof why));
 }
 
-/* The messages from `first` on are there, in order. */
+/* Expects all messages from `first` on, in order. */
 static void expect_rest(mproc_queue *queue, uint64_t first) {
     size_t size;
     for (uint64_t i = first; i < scene()->next; i++) {
@@ -208,7 +208,7 @@ static void verify_put(void *queue) {
     use(queue);
 }
 
-/* Nothing may be added or missing. */
+/* The queue has the same messages as before the operation. */
 static void verify_same(void *queue) {
     crash_check(mproc_queue_check(queue, why, sizeof why));
     crash_equal(mproc_queue_count(queue), scene()->next - scene()->first);
@@ -436,7 +436,7 @@ static void operate_commit(void *queue) {
     }
 }
 
-/* The survivor's reservation, of which the victim inherits a hold. */
+/* The survivor has a reservation, of which the victim inherits a hold. */
 static void *reserved_before(void) {
     mproc_queue *queue = three_want_large();
     reserve(queue);
@@ -507,7 +507,7 @@ static void operate_new(void *object) {
     }
 }
 
-/* Of the victim alone, with messages of both kinds in more than one segment. */
+/* Only the victim has the queue; messages of both kinds fill more than one segment. */
 static void make_own(void *object) {
     (void)object;
     mproc_queue *queue = made_queue(0);
@@ -534,9 +534,9 @@ static void no_teardown(void *object) {
     (void)object;
 }
 
-/* ---- reaping: who reaps a dead member dies over it */
+/* ---- reaping: the member that reaps a dead one is killed, too */
 
-/* Dies with a queue of its own, a message in its hands, and in the middle of things. */
+/* Dies in the middle of its work, with a queue of its own and a message in its hands. */
 static void die_rich(void *queue) {
     make_own(NULL);
     operate_get(queue);
@@ -546,7 +546,7 @@ static void die_rich(void *queue) {
     crash_die_here();
 }
 
-/* After the last birth, since births look after the dead as well. */
+/* The helper dies after the last birth, since a birth reaps the dead as well. */
 static void see_one_die(void *queue) {
     crash_casualty(die_rich, queue);
     scene()->first = 1;

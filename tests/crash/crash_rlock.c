@@ -77,7 +77,7 @@ static void use(mproc_rlock *lock) {
     crash_check(mproc_rlock_check(lock, why, sizeof why));
 }
 
-/* Acquires after the kill. True: the victim died holding the lock. */
+/* Acquires after the kill; returns whether the victim died holding the lock. */
 static bool inherit(mproc_rlock *lock) {
     mproc_lock_holder dead;
     int r = mproc_rlock_acquire(lock, CRASH_SOON);

@@ -1,10 +1,11 @@
 /*
- * crash_self.c - does the laboratory find what it is made to find?
+ * crash_self.c - whether the laboratory finds what it is made to find
  *
  * SPDX-License-Identifier: MIT
  *
- * A toy: two words that must stay equal, changed under an undo record in an anonymous shared
- * mapping. The right variant has to pass at every instruction; each broken one has to fail.
+ * The object is a toy: two words that must stay equal, changed under an undo record in an
+ * anonymous shared mapping. The right variant has to pass at every instruction; each broken
+ * variant has to fail.
  */
 #include "crash.h"
 
@@ -85,7 +86,7 @@ static void change(void *object) {
 
 static void verify_change(void *object) {
     struct toy *t = object;
-    roll_back(); /* what the next one to enter does */
+    roll_back(); /* the next member to enter does this */
     crash_equal(t->a, t->b);
     crash_require(t->a == 1 || (t->a == 0 && !crash_returned()));
     uint64_t was = t->a;

@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A semaphore has lost a permit or has not; a bounded one has all of the dead victim's back.
+ * A semaphore has lost a permit or has not. A bounded semaphore has all permits of the dead
+ * victim back.
  */
 #include "../c/made.h"
 #include "fixture.h"
@@ -50,7 +51,7 @@ static void *make_with_sleeper(void) {
     return semaphore;
 }
 
-/* From 0: up and down. */
+/* The value is 0: releases a permit and takes it. */
 static void use(mproc_semaphore *semaphore) {
     crash_check(mproc_semaphore_check(semaphore, why, sizeof why));
     crash_equal(mproc_semaphore_value(semaphore), 0);
@@ -78,7 +79,7 @@ static void verify_release(void *object) {
     use(semaphore);
 }
 
-/* Released by the survivor or not yet, taken by the victim or not. */
+/* The survivor has released a permit or not; the victim has taken it or not. */
 static void verify_waits(void *object) {
     mproc_semaphore *semaphore = object;
     if (mproc_semaphore_value(semaphore) == 1) {
@@ -90,7 +91,7 @@ static void verify_waits(void *object) {
 static void verify_sleeper(void *object) {
     mproc_semaphore *semaphore = object;
     if (!crash_returned()) {
-        release(semaphore); /* perhaps the second time */
+        release(semaphore); /* this may be the second release */
     }
     crash_helper_join(*helper());
     if (mproc_semaphore_value(semaphore) == 1) {
@@ -133,7 +134,7 @@ static void give_back(void *semaphore) {
     }
 }
 
-/* All are there, whatever the victim had. */
+/* All permits are there, whatever the victim had. */
 static void verify_bounded(void *object) {
     mproc_bsemaphore *semaphore = object;
     crash_check(mproc_bsemaphore_check(semaphore, why, sizeof why));
@@ -160,14 +161,14 @@ static void use_bounded(void *semaphore) {
     }
 }
 
-/* The victim has all of them: others get theirs, released or inherited. */
+/* The victim has all permits. Others get the ones that it released or had when it died. */
 static void take_all(void *semaphore) {
     for (int i = 0; i < BOUND; i++) {
         acquire_bounded(semaphore);
     }
 }
 
-/* The survivor has all of them, and a helper sleeps. */
+/* The survivor has all permits, and a helper sleeps. */
 static void *make_bounded_with_sleeper(void) {
     void *semaphore = make_bounded();
     take_all(semaphore);
@@ -178,7 +179,7 @@ static void *make_bounded_with_sleeper(void) {
 
 static void verify_bounded_sleeper(void *semaphore) {
     if (!crash_returned()) {
-        release_bounded(semaphore); /* perhaps the second */
+        release_bounded(semaphore); /* this may be the second release */
     }
     crash_helper_join(*helper());
     while (mproc_bsemaphore_value(semaphore) < BOUND) {
@@ -193,7 +194,7 @@ static void verify_heir(void *semaphore) {
     verify_bounded(semaphore);
 }
 
-/* Another member has one, and lives: the ledger is needed. */
+/* Another member, which lives, has a permit: the ledger is needed. */
 static void *make_shared(void) {
     mproc_bsemaphore *semaphore = make_bounded();
     acquire_bounded(semaphore);
@@ -209,7 +210,7 @@ static void verify_shared(void *object) {
     verify_bounded(semaphore);
 }
 
-/* The last one of two that had permits: the word alone counts again. */
+/* The last of two members that had permits releases them: the word alone counts again. */
 static void release_last_two(void *semaphore) {
     release_bounded(semaphore);
     release_bounded(semaphore);

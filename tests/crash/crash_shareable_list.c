@@ -1,11 +1,10 @@
 /*
- * crash_shareable_list.c - items of a list in a named segment set and read, killed after each
- * instruction
+ * crash_shareable_list.c - items of a list in a named segment, killed after each instruction
  *
  * SPDX-License-Identifier: MIT
  *
- * Whenever the victim dies: the next reader finds the old item or the new one, all of it, and the
- * next writer is not stuck.
+ * Items are set and read. Wherever the victim dies, the next reader finds the old item or the
+ * new one, all of it, and the next writer does not get stuck.
  */
 #define _GNU_SOURCE
 #include "fixture.h"
@@ -18,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ITEM 1 /* which is changed; its neighbours are watched */
+#define ITEM 1 /* the item that is changed; its neighbours are checked */
 #define OLD_TEXT "an old text of several words"
 #define NEW_TEXT "another, which is as long  !"
 
@@ -53,7 +52,7 @@ static void expect(const struct scene *scene, size_t i, const mproc_item *want,
     crash_require(is(&got, want) || is(&got, or_else));
 }
 
-/* The watcher is started here, and not in the window. */
+/* Starts the watcher, so that it is not started in the window. */
 static struct scene *make(mproc_item before, mproc_item after) {
     struct scene *scene = crash_room();
     mproc_item items[] = {text("left neighbour"), text(OLD_TEXT), integer(12345)};
@@ -80,7 +79,7 @@ static void *make_int(void) {
     return make(integer(77), integer(INT64_MIN));
 }
 
-/* As the change stands behind the list (shareable_list.c tells). */
+/* The record of a change after the items of a list; shareable_list.c explains it. */
 struct change {
     uint64_t magic, room, owner, sequence, index, format, kind, pad, old[4];
 };
@@ -92,7 +91,7 @@ static struct change *change_of(const struct scene *scene) {
                                      sizeof(struct change));
 }
 
-/* Half a change, by somebody who is dead: both the victim and who comes after it find it. */
+/* Leaves half a change by a dead writer, which both the victim and the survivor find. */
 static void *make_half(void) {
     struct scene *scene = make(text(OLD_TEXT), text(OLD_TEXT));
     struct change *c = change_of(scene);
@@ -170,7 +169,7 @@ static void create(void *object) {
     }
 }
 
-/* Whoever finds the list finds all of it. */
+/* The list does not exist yet, or all of it exists. */
 static void verify_create(void *object) {
     const struct scene *scene = object;
     struct scene made = {0};

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Whenever the victim dies: a name that is there is registered, so that the watcher will unlink it,
- * and nothing is registered that is not there. The register is the arena's only memory for it, so
- * one block more than before is one registered name.
+ * Wherever the victim dies, a name that exists is registered, so that the watcher will unlink
+ * it, and a name that does not exist is not registered. The register is the only memory in the
+ * arena that a segment needs, so one block more than before is one registered name.
  */
 #define _GNU_SOURCE
 #include "fixture.h"
@@ -25,7 +25,7 @@
 struct scene {
     mproc_shm *shm;
     char name[48];
-    size_t blocks; /* of the arena, without the name */
+    size_t blocks; /* blocks of the arena in use without the name */
     mode_t mode;
 };
 
@@ -35,7 +35,7 @@ static bool exists(const char *name) {
     return access(path, F_OK) == 0;
 }
 
-/* The watcher is started here, and not in the window. */
+/* Starts the watcher, so that it is not started in the window. */
 static void *make(void) {
     mproc_shm *first;
     struct scene *scene = crash_room();
@@ -67,7 +67,7 @@ static void unmake(void *object) {
     crash_end_watcher();
 }
 
-/* Whatever was left is consistent, and goes on working under the same name. */
+/* What the victim left is consistent, and the same name can be used again. */
 static void use(struct scene *scene) {
     mproc_shm *shm;
     void *data;
@@ -206,7 +206,7 @@ static void claim(void *object) {
     }
 }
 
-/* Ours or not, and nothing between. */
+/* The file is registered as the family's, or it is not. */
 static void verify_claim(void *object) {
     struct scene *scene = object;
     crash_check(mproc_shm_check(why, sizeof why));
@@ -217,7 +217,7 @@ static void verify_claim(void *object) {
     use(scene);
 }
 
-/* ---- after a review of all others: one of a file that is there, two of unlinked ones */
+/* ---- after a review of all others: one name that exists, two that a stranger unlinked */
 
 static void other_name(const struct scene *scene, char letter, char out[64]) {
     snprintf(out, 64, "%s%c", scene->name, letter);

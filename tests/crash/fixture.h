@@ -44,7 +44,7 @@ void *crash_calloc(size_t size);
 void crash_wait_asleep(pid_t pid);
 
 /* Kills the family's watcher, the survivor's only child. The laboratory waits for all orphans, and
- * the watcher waits for the survivor: call this when the object has been destroyed. */
+ * the watcher waits for the survivor; so call this when the object has been destroyed. */
 void crash_end_watcher(void);
 
 /* Runs a helper that is killed in the middle of what it does, and waits for its end. */

@@ -513,8 +513,7 @@ static void collect_child(unsigned i) {
     }
     kills += by_us;
     add_record(&shared->record[i]);
-    /* Half of the deaths are left to the other children, which have to notice them by
-     * themselves. */
+    /* Leaves half of the deaths to the other children, which have to notice them. */
     if (supervisor_random_below(2) == 0) {
         mproc_reap();
     }
@@ -538,7 +537,7 @@ static void replace_ended(void) {
     }
 }
 
-/* ---------------------------------------------------------------- what children wait for */
+/* ------------------------------------------------------- supervisor: what children wait for */
 
 static int square(const void *in, size_t size, mproc_result *result) {
     int64_t n;

@@ -57,9 +57,8 @@ bool supervisor_await_end(pid_t pid, int seconds);
 /* The function of the kernel in which a process sleeps; `out` has room for 64 bytes. */
 void supervisor_where(pid_t pid, char *out);
 
-/* Fails if bytes, blocks, members, descriptors or names on /dev/shm are in use that were not in use
- * at supervisor_begin(). Otherwise prints that the run has passed, and returns the program's exit
- * code. */
+/* Fails if bytes, blocks, members, descriptors or names on /dev/shm are in use that were not in
+ * use at supervisor_begin(). Otherwise prints that the run has passed and returns 0. */
 int supervisor_end(void);
 
 static inline uint64_t supervisor_load(const uint64_t *word) {

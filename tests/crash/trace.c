@@ -3,18 +3,19 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The window is what a process runs between two marks, each an int3. One run is recorded by single
- * steps. To kill later runs after k instructions without k single steps each, the recording tells
- * an anchor: an index up to k whose instruction has not run often before. A breakpoint is set there
- * and passed as often as that, and the few steps that remain are made singly. A run that takes
- * another path than the recorded one (fewer rounds of a spin loop, say) reaches the end mark early
- * and is reported as stray; the caller repeats it by single steps alone.
+ * The window is what a process runs between two marks, each of which is an int3. One run is
+ * recorded by single steps. Later runs are killed after k instructions, and k single steps each
+ * would take too long. So the recording gives each k an anchor: an index up to k whose instruction
+ * has not run often before. A breakpoint is set at that instruction and passed as often as it ran
+ * before; the few steps that remain are single steps. A run that takes another path than the
+ * recorded one (fewer rounds of a spin loop, say) reaches the end mark early. It is reported as
+ * stray, and the caller repeats it by single steps alone.
  *
- * A system call is one instruction, and so is each round of a rep-prefixed one. A process that is
- * made inside the window is stopped by the kernel before its first instruction: it is let go at
- * once, or kept for a caller whose subject it is.
+ * A system call is one instruction, and so is each round of a rep-prefixed one. The kernel stops a
+ * process that is made inside the window before its first instruction. Such a process is let go at
+ * once, or kept for a caller that traces it.
  *
- * Linux on x86-64 only: an int3 and its address are known here, and so is where the registers are.
+ * Linux on x86-64 only: this file knows the int3, its address, and where the registers are.
  */
 #include "trace.h"
 
@@ -32,8 +33,7 @@
 
 extern const char trace_at_begin[], trace_at_end[];
 
-/* The labels are the addresses after the marks: there the instruction pointer stands in the
- * trap. */
+/* The labels are the addresses after the marks: in the trap the instruction pointer is there. */
 __asm__(".text\n"
         ".globl trace_mark_begin, trace_mark_end, trace_at_begin, trace_at_end\n"
         ".type trace_mark_begin, @function\n"
@@ -100,8 +100,8 @@ static int wait_for(pid_t pid) {
     return status;
 }
 
-/* A newborn process stops by itself before its first instruction. It has a copy of the breakpoint,
- * or shares its text with its parent until the parent goes on: a trap there would end it. */
+/* A newborn process is stopped before its first instruction. It has a copy of the breakpoint, or
+ * shares its text with its parent until the parent goes on. A trap there would end it. */
 static void take_newborn(struct tracee *tracee, int event) {
     unsigned long pid = 0;
     if (ptrace(PTRACE_GETEVENTMSG, tracee->pid, 0, &pid) != 0) {
@@ -146,17 +146,17 @@ static struct user_regs_struct registers(const struct tracee *tracee) {
     return regs;
 }
 
-/* The first sleep is to come: what ends it is done now. */
+/* The victim is about to sleep for the first time: does what will end the sleep. */
 static void help(struct tracee *tracee) {
     void (*meanwhile)(void *) = tracee->meanwhile;
     tracee->meanwhile = NULL;
     meanwhile(tracee->arg);
 }
 
-/* Goes on by `request` to the next trap. Signals are passed on. Who has to be helped out of a sleep
- * is stopped at its system calls, too: it may come to its sleep on another way than the recorded
- * one, for how long it looks before it sleeps is a matter of time. TRACE_ASLEEP: it was helped, and
- * stands inside the call. */
+/* Goes on by `request` to the next trap. Signals are passed on. A process that has to be helped
+ * out of a sleep is stopped at its system calls, too: it may come to its sleep by another path
+ * than the recorded one, because how long it looks before it sleeps depends on timing.
+ * TRACE_ASLEEP: the process was helped and is inside the call. */
 static enum trace_end go(struct tracee *tracee, int request) {
     int signal = 0;
     for (;;) {
@@ -284,7 +284,7 @@ enum trace_end trace_record(struct tracee *tracee, struct trace *trace) {
     }
 }
 
-/* How often each address has been seen; open addressing. */
+/* A hash table with open addressing: how often each address has been seen. */
 struct seen {
     struct seen_one {
         uint64_t rip;
@@ -303,7 +303,8 @@ static uint32_t seen_again(struct seen *seen, uint64_t rip) {
 }
 
 /* A hit costs as much as three single steps: breakpoint off, step, breakpoint on. So the cost of
- * index i is the lesser of one step from i - 1 and of all the hits of a breakpoint at i. */
+ * index i is the smaller of two: the cost of i - 1 and one step, or all the hits of a breakpoint
+ * at i. */
 void trace_anchors(struct trace *trace, bool split_at_sleep) {
     struct seen seen = {NULL, 1};
     while (seen.mask < 2 * (uint64_t)trace->count + 16) {
@@ -387,7 +388,7 @@ static enum trace_end step_to(struct tracee *tracee, uint32_t point) {
     return end;
 }
 
-/* From where it stands inside the call that sleeps. */
+/* Runs on from inside the call that sleeps. */
 static enum trace_end run_on(struct tracee *tracee, const struct trace *trace, uint32_t point) {
     enum trace_end end = TRACE_HERE;
     tracee->at = trace->sleep;
@@ -397,7 +398,7 @@ static enum trace_end run_on(struct tracee *tracee, const struct trace *trace, u
     return end == TRACE_HERE ? step_to(tracee, point) : end;
 }
 
-/* Behind the sleep: to the sleep itself first. */
+/* Runs to a point after the sleep: first to the sleep itself. */
 static enum trace_end run_behind(struct tracee *tracee, const struct trace *trace, uint32_t point) {
     enum trace_end end = go(tracee, PTRACE_CONT);
     return end == TRACE_ASLEEP ? run_on(tracee, trace, point)

@@ -13,8 +13,7 @@
 /* Longest operation that can be recorded, in instructions. */
 #define TRACE_MAX (1u << 21)
 
-/* rip[i] is the instruction that comes after i instructions of the window; rip[count] its end
- * mark. */
+/* rip[i] is the next instruction after i instructions of the window; rip[count] is the end mark. */
 struct trace {
     uint32_t count;
     uint32_t sleep; /* index of the first system call that may sleep on a futex, or TRACE_NONE */
@@ -29,11 +28,11 @@ enum trace_end {
     TRACE_HERE,  /* stopped where it should */
     TRACE_STRAY, /* took another path than the recorded one: reached the end mark early */
     TRACE_GONE,  /* the process has ended by itself */
-    TRACE_BORN,  /* stopped in the making of a process that is kept */
+    TRACE_BORN,  /* stopped where it makes a process that is kept */
     TRACE_ASLEEP /* stopped in its first sleep, and helped out of it */
 };
 
-/* The process under the tracer's hand. */
+/* The process that is traced. */
 struct tracee {
     pid_t pid;
     uint32_t at;       /* instructions run since the begin mark */
@@ -53,27 +52,27 @@ void trace_mark_end(void);
 /* In the traced process, before the begin mark. */
 void trace_me(void);
 
-/* Waits until the process stands at its begin mark. */
+/* Waits until the process is at its begin mark. */
 enum trace_end trace_begin(struct tracee *tracee);
 
-/* Lets a process that stands at its begin mark run until it makes a process, turns to that one
- * (which stands before its first instruction) and lets the parent go. `marked`: the newborn has a
- * begin mark of its own, and runs up to it. */
+/* Lets a process that is at its begin mark run until it makes a process. From then on that newborn
+ * is traced, which is before its first instruction, and the parent is let go. `marked`: the
+ * newborn has a begin mark of its own and runs up to it. */
 enum trace_end trace_newborn(struct tracee *tracee, bool marked);
 
-/* Single-steps to the end mark and records. TRACE_STRAY: too long to record. */
+/* Single-steps to the end mark and records each step. TRACE_STRAY: the run is too long. */
 enum trace_end trace_record(struct tracee *tracee, struct trace *trace);
 
-/* Makes trace->anchor: the cheapest way to each index. With a split, a second segment begins at the
- * first sleep, which is then run up to exactly. */
+/* Computes trace->anchor, the cheapest way to each index. With a split a second part begins at the
+ * first sleep, and a run to a later index goes exactly to the sleep first. */
 void trace_anchors(struct trace *trace, bool split_at_sleep);
 
-/* Runs up to `point` instructions; with `naive` by single steps alone. With `meanwhile` the way
- * behind the first sleep begins at the sleep itself, whatever way led there. */
+/* Runs up to `point` instructions; with `naive` by single steps alone. With `meanwhile` the
+ * instructions after the first sleep are counted from the sleep, whatever path led there. */
 enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint32_t point,
                          bool naive);
 
-/* The instruction that comes next. */
+/* The address of the next instruction. */
 uint64_t trace_rip(const struct tracee *tracee);
 
 /* Lets the process go. */
