@@ -507,6 +507,11 @@ MPROC_API int mproc_queue_task_done(mproc_queue *queue) MPROC_MUST_USE;
  * and dies before it reports leaves that message undone. -ETIMEDOUT, -EINTR. */
 MPROC_API int mproc_queue_join(mproc_queue *queue, int64_t timeout) MPROC_MUST_USE;
 
+/* Waits until a message is there, and leaves it: another consumer may take it before the caller
+ * does. For who waits for more than this queue. -ETIMEDOUT, -EINTR, MPROC_ECLOSED: it is empty and
+ * closed. */
+MPROC_API int mproc_queue_wait(mproc_queue *queue, int64_t timeout) MPROC_MUST_USE;
+
 /* Messages in the queue at this moment. */
 MPROC_API uint64_t mproc_queue_count(const mproc_queue *queue);
 

@@ -865,6 +865,33 @@ int mproc_queue_join(mproc_queue *queue, int64_t timeout) {
     return all_done(queue) ? 0 : wait(queue, &side, mproc__deadline(timeout));
 }
 
+/* ---------------------------------------------------------------- waiting, without taking */
+
+/* Sleeps until a message is there. Whoever slept may have been woken in a consumer's place. */
+static int await_item(mproc_queue *queue, int64_t deadline) {
+    struct side side = consumer_side(queue);
+    int r = sleep_slices(queue, &side, deadline);
+    mproc__eventcount_wake(&queue->items);
+    return r;
+}
+
+int mproc_queue_wait(mproc_queue *queue, int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
+    int64_t deadline = mproc__deadline(timeout);
+    while (!has_item(queue)) {
+        if (mproc__load32(&queue->closed)) {
+            return MPROC_ECLOSED;
+        }
+        int r = timeout == 0 ? -ETIMEDOUT : await_item(queue, deadline);
+        if (r != 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
 /* ---------------------------------------------------------------- life */
 
 static int fill(struct mproc__hand *hand, void *object, const void *bound) {

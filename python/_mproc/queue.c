@@ -19,7 +19,8 @@
 struct queue {
     struct handle handle;
     Py_ssize_t maxsize;
-    int closed; /* 1: this process will not use the queue any more, others may; or UNMADE */
+    int closed;   /* 1: this process will not use the queue any more, others may; or UNMADE */
+    char watched; /* _changed() is to be called after each put and get: a descriptor goes by it */
 };
 
 static mproc_queue *queue_of(PyObject *self) {
@@ -52,6 +53,13 @@ static PyObject *raise_handle_closed(PyObject *self) {
     return NULL;
 }
 
+/* After a put or a get: tells the descriptor that is readable while a message is there. */
+static int tell(PyObject *self) {
+    PyObject *r = PyObject_CallMethod(self, "_changed", NULL);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
 /* ---------------------------------------------------------------- put */
 
 static int put_message(mproc_queue *queue, struct message *message, int64_t timeout) {
@@ -82,7 +90,7 @@ static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
     struct module_state *state = module_state_of(self);
     int r = state == NULL ? BLOCKING_RAISED : put_object(self, state, object, timeout);
     switch (r) {
-    case 0: Py_RETURN_NONE;
+    case 0: return fields(self)->watched && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
     case -ETIMEDOUT: return module_raise(state, MODULE_FULL, NULL);
     case BLOCKING_RAISED: return NULL;
     case MPROC_ECLOSED: return raise_closed(self);
@@ -113,6 +121,9 @@ static PyObject *get(PyObject *self, int64_t timeout) {
     if (r == 0) {
         PyObject *object = codec_decode(state, message.data, message.size);
         mproc_message_drop(&message);
+        if (fields(self)->watched && object != NULL && tell(self) < 0) {
+            Py_CLEAR(object);
+        }
         return object;
     }
     if (r == BLOCKING_RAISED) {
@@ -218,6 +229,58 @@ static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+/* _await(timeout): whether there is a message, which is left there. */
+static PyObject *queue_await(PyObject *self, PyObject *seconds) {
+    int64_t timeout;
+    if (fields(self)->closed == UNMADE) {
+        return raise_closed(self);
+    }
+    if (blocking_timeout(seconds, &timeout) < 0) {
+        return NULL;
+    }
+    int r = mproc_queue_wait(queue_of(self), 0);
+    if (r == -ETIMEDOUT && timeout != 0) {
+        int64_t deadline = blocking_deadline(timeout);
+        BLOCKING(r, mproc_queue_wait(queue_of(self), blocking_left(deadline)));
+    }
+    if (r == BLOCKING_RAISED) {
+        return NULL;
+    }
+    return r == 0 || r == -ETIMEDOUT ? PyBool_FromLong(r == 0) : error_raise(r);
+}
+
+/* _another(): a Queue that is the same queue, with a hold of its own. */
+static PyObject *queue_another(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    struct module_state *state = module_state_of(self);
+    if (state == NULL || fields(self)->closed == UNMADE) {
+        return state == NULL ? NULL : raise_closed(self);
+    }
+    int r = mproc_hold(queue_of(self));
+    return handle_new((PyTypeObject *)state->queue_type, r, queue_of(self));
+}
+
+static PyObject *get_watched(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(fields(self)->watched);
+}
+
+static int set_watched(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    int watched = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (watched >= 0) {
+        fields(self)->watched = (char)watched;
+    }
+    return watched < 0 ? -1 : 0;
+}
+
+#define WATCHING                                                                                   \
+    {"_await", queue_await, METH_O,                                                                \
+     "_await($self, timeout, /)\n--\n\nWait until an object is there; whether it is."},            \
+    {                                                                                              \
+        "_another", queue_another, METH_NOARGS,                                                    \
+            "_another($self, /)\n--\n\nThe same queue, with a hold of its own."                    \
+    }
+#define WATCHED                                                                                    \
+    { "_watched", get_watched, set_watched, "Whether put and get call _changed().", NULL }
+
 static PyObject *get_maxsize(PyObject *self, void *Py_UNUSED(unused)) {
     return PyLong_FromSsize_t(fields(self)->maxsize);
 }
@@ -283,11 +346,13 @@ static PyMethodDef queue_methods[] = {
      "Report that an object that was got has been worked on. ValueError: once too often."},
     {"_join", queue_join, METH_NOARGS,
      "_join($self, /)\n--\n\nWait until all that was put has been reported done."},
+    WATCHING,
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef queue_getset[] = {
+    WATCHED,
     HANDLE_ADDRESS,
     {"_maxsize", get_maxsize, set_maxsize, "Most objects at a time; 0: no bound.", NULL},
     {"_closed", get_closed, NULL, "True after close().", NULL},
@@ -342,11 +407,13 @@ static PyMethodDef simple_methods[] = {
      "empty($self, /)\n--\n\nTrue if there was nothing in it just now."},
     {"close", queue_close, METH_NOARGS,
      "close($self, /)\n--\n\nThis process will not use the queue any more."},
+    WATCHING,
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef simple_getset[] = {
+    WATCHED,
     HANDLE_ADDRESS,
     {"_closed", get_closed, NULL, "True after close().", NULL},
     {NULL, NULL, NULL, NULL, NULL},

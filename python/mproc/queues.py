@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from queue import Full as Full
     from typing import Any, Generic, TypeVar
 
+    from ._queues.ends import Reader, Writer
     from .context import BaseContext
 
     _T = TypeVar("_T")
@@ -44,7 +45,53 @@ if not TYPE_CHECKING:
         return globals().setdefault(name, getattr(queue, name))
 
 
-class Queue(_Queue[_T]):
+class _Ends:
+    """What a queue shows of itself to programs that know it as a pipe."""
+
+    if TYPE_CHECKING:
+        _closed: bool
+        _watched: bool
+
+        def _another(self) -> _mproc.Queue: ...
+
+    @property
+    def _reader(self) -> Reader:
+        """The end to wait at: its descriptor is readable while an object is in the queue."""
+        reader: Reader | None = self.__dict__.get("_reading_end")
+        if reader is None:
+            from ._queues.ends import Reader
+
+            reader = self.__dict__["_reading_end"] = Reader(self._another(), self)
+            if self._closed:
+                reader.close()
+        return reader
+
+    @property
+    def _writer(self) -> Writer:
+        """The other end. Its descriptor is always writable, also while a bounded queue is full."""
+        writer: Writer | None = self.__dict__.get("_writing_end")
+        if writer is None:
+            from ._queues.ends import Writer
+
+            writer = self.__dict__["_writing_end"] = Writer(self._another())
+            if self._closed:
+                writer.close()
+        return writer
+
+    def _changed(self) -> None:
+        """Tell the reading end of a put or a get; see `_watched` in the C type."""
+        reader: Reader | None = self.__dict__.get("_reading_end")
+        if reader is None or not reader._update():
+            self._watched = False
+
+    def _close_ends(self) -> None:
+        for name in ("_reading_end", "_writing_end"):
+            end = self.__dict__.get(name)
+            if end is not None:
+                end.close()
+
+
+class Queue(_Ends, _Queue[_T]):
     """First in, first out, for any number of producers and consumers in any process.
 
     maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
@@ -70,6 +117,11 @@ class Queue(_Queue[_T]):
         import traceback
 
         traceback.print_exception(e)
+
+    def close(self) -> None:
+        """Give the queue up in this process; others may go on."""
+        super().close()
+        self._close_ends()
 
     def join_thread(self) -> None:
         """Do nothing, after close(): there is no thread, and nothing that has not been sent."""
@@ -117,7 +169,7 @@ class JoinableQueue(Queue[_T]):
     join = _mproc.Queue._join
 
 
-class SimpleQueue(_SimpleQueue[_T]):
+class SimpleQueue(_Ends, _SimpleQueue[_T]):
     """A queue with little more than put() and get(), and no bound."""
 
     _is_fork_ctx = False
@@ -126,6 +178,14 @@ class SimpleQueue(_SimpleQueue[_T]):
         super().__init__()
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
+
+    def close(self) -> None:
+        """Give the queue up in this process; others may go on."""
+        super().close()
+        self._close_ends()
+
+    def _poll(self, timeout: float | None = 0) -> bool:
+        return self._await(timeout)
 
     def __getstate__(self) -> None:
         return None

@@ -100,6 +100,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(queue, commit, OTHER, mproc_queue_commit(o, &message, 0))                                    \
     X(queue, task_done, OTHER, mproc_queue_task_done(o))                                           \
     X(queue, join, OTHER, mproc_queue_join(o, 0))                                                  \
+    X(queue, wait, OTHER, mproc_queue_wait(o, 0))                                                  \
     X(queue, count, 0, mproc_queue_count(o))                                                       \
     X(queue, close, NOTHING, (mproc_queue_close(o), 0))                                            \
     X(queue, check, MPROC_ECORRUPT, mproc_queue_check(o, NULL, 0))                                 \

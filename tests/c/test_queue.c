@@ -885,6 +885,67 @@ TEST(queue_join_waits_for_what_was_put) {
     mproc_drop(q);
 }
 
+TEST(queue_waits_without_taking) {
+    mproc_queue *q = made_queue(0);
+    CHECK(q != NULL);
+    CHECK_EQ(mproc_queue_wait(q, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_wait(q, MPROC_MSEC), -ETIMEDOUT);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK_EQ(mproc_queue_put(q, "a", 1, 0), 0);
+        _exit(0);
+    }
+    CHECK_EQ(mproc_queue_wait(q, MPROC_FOREVER), 0);
+    CHECK_EQ(mproc_queue_wait(q, 0), 0);
+    CHECK_EQ(mproc_queue_count(q), 1);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    CHECK_EQ(mproc_reap(), 1);
+    mproc_queue_close(q);
+    CHECK_EQ(mproc_queue_wait(q, MPROC_FOREVER), 0);
+    char room[8];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    CHECK_EQ(mproc_queue_get(q, &message, 0), 0);
+    CHECK_EQ(mproc_queue_wait(q, MPROC_FOREVER), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_check(q, NULL, 0), 0);
+    mproc_drop(q);
+}
+
+static int take_one(void *queue) {
+    char room[8];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    return mproc_queue_get(queue, &message, MPROC_FOREVER);
+}
+
+/* A thread that waits without taking sleeps beside consumers: one message wakes one of those. */
+TEST(queue_wakes_a_consumer_behind_one_that_waits) {
+    mproc_queue *q = made_queue(0);
+    CHECK(q != NULL);
+    for (int round = 0; round < 20; round++) {
+        pid_t watcher = fork();
+        CHECK(watcher >= 0);
+        if (watcher == 0) {
+            int r = mproc_queue_wait(q, MPROC_FOREVER);
+            _exit(r == 0 ? 0 : 1);
+        }
+        pid_t consumer = fork();
+        CHECK(consumer >= 0);
+        if (consumer == 0) {
+            _exit(take_one(q) == 0 ? 0 : 1);
+        }
+        int status;
+        CHECK_EQ(mproc_queue_put(q, "a", 1, 0), 0);
+        CHECK_EQ(waitpid(consumer, &status, 0), consumer);
+        CHECK_EQ(status, 0);
+        CHECK_EQ(mproc_queue_put(q, "b", 1, 0), 0); /* the watcher may have come too late for "a" */
+        CHECK_EQ(waitpid(watcher, &status, 0), watcher);
+        CHECK_EQ(status, 0);
+        CHECK_EQ(take_one(q), 0);
+        (void)mproc_reap();
+    }
+    mproc_drop(q);
+}
+
 TEST(queue_keeps_what_the_killed_had_put) {
     struct ledger *l = mproc_calloc(1, sizeof *l);
     for (unsigned round = 0; round < 60; round++) {

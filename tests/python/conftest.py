@@ -84,9 +84,10 @@ def nothing_left(request):
     before, threads, arena = descriptors(), threading.active_count(), in_arena()
     yield
     stop_template()
-    wait_until(lambda: threading.active_count() <= threads)  # helpers of pools that have gone
     mproc.active_children()
     request.node.funcargs.clear()  # they would live until the next test
+    gc.collect()
+    wait_until(lambda: threading.active_count() <= threads)  # helpers of what has gone
     gc.collect()
     assert descriptors() == before
     assert threading.active_count() == threads
