@@ -20,7 +20,7 @@ from conftest import descriptors, not_for_ever, wait_until
 from managed import ENDLESS, Branch, Shop
 
 import mproc
-from mproc import managers, shared_memory
+from mproc import authentication, managers, shared_memory
 from mproc._managers import peers
 from mproc.managers import RemoteError, SharedMemoryManager, SyncManager, Token
 
@@ -1073,6 +1073,50 @@ def test_a_server_in_a_thread():
     assert ended == [0]
     client.close()
     assert wait_until(lambda: not server._sessions)
+
+
+def serve_one(server, talk):
+    """Serve one connection in this thread; a client that knows the key talks in another."""
+    near, far = socket.socketpair()
+    said = []
+
+    def be_client():
+        with mproc.connection.Connection(far.detach()) as client:
+            authentication.greet_server(client, b"key")
+            talk(client)
+            said.append(True)
+
+    thread = threading.Thread(target=be_client)
+    thread.start()
+    server._serve(mproc.connection.Connection(near.detach()))
+    thread.join()
+    assert said and not server._sessions
+
+
+@pytest.mark.parametrize("length", [1 << 62, (1 << 63) - 1])
+def test_a_request_of_a_made_up_length_ends_its_connection_only(length):
+    server = Shop(authkey=b"key").get_server()
+    header = b"\xff\xff\xff\xff" + length.to_bytes(8, "big")
+    serve_one(server, lambda client: os.write(client.fileno(), header))
+    serve_one(server, lambda client: managers.dispatch(client, None, "dummy"))
+    server.listener.close()
+
+
+def test_an_anchor_drops_what_is_an_ident():
+    server = Shop(authkey=b"key").get_server()
+
+    def talk(client):
+        ident, _ = managers.dispatch(client, None, "create", ("Counter",))
+        holder = managers.dispatch(client, None, "hold")
+        server.give(None, holder, ident)
+        server.drop(server._holders[0], [ident])
+        client.send([["unhashable"], 1, {}, ident])
+        client.send("bye")
+        assert client.recv() == ("#RETURN", None)
+
+    serve_one(server, talk)
+    assert set(server._holders) == {0}
+    server.listener.close()
 
 
 def test_dispatch_raises_what_it_is_told():

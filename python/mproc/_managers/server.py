@@ -260,6 +260,8 @@ class Server:
             calls.lost(session)
         except (EOFError, OSError, AuthenticationError, calls.ClientGone) as error:
             util.debug("a connection of the manager's server ended: %r", error)
+        except (MemoryError, OverflowError) as error:  # a length that the client made up, or meant
+            util.info("a request to the manager's server is too long: %r", error)
         finally:
             self._sessions.discard(session)
             session.close()
@@ -303,7 +305,7 @@ class Server:
     def _serve_anchor(self, session: Session, connection: Connection, request: Any) -> None:
         """Drop references, without a reply, or reply that all earlier ones are dropped."""
         if isinstance(request, list):
-            self.drop(session.holder, request)
+            self.drop(session.holder, [ident for ident in request if isinstance(ident, str)])
             return
         if request == "bye":
             self._end_holder(session.holder)
