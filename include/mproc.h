@@ -736,7 +736,7 @@ MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
 /* Terminates if need be and frees; in a forked child frees its copy. Tasks live on till they are
  * dropped. */
 MPROC_API void mproc_pool_drop(mproc_pool *owned);
-/* Invariants of the pool, as mproc_arena_check(). MPROC_ESTRANGER. */
+/* Invariants of the pool (law 12). MPROC_ECORRUPT; MPROC_ESTRANGER. */
 MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---- workers that a start function has started */
@@ -787,26 +787,28 @@ typedef struct mproc_taskq mproc_taskq;
 
 #define MPROC_SEATS_MAX 65535
 
-/* With room for `seats` workers. -EINVAL: none, or more than MPROC_SEATS_MAX; -ENOMEM. */
+/* With room for `seats` workers. -EINVAL: none, or more than MPROC_SEATS_MAX; MPROC_ETOOBIG,
+ * -ENOMEM; the errors of joining. */
 MPROC_API int mproc_taskq_new(mproc_taskq **out, unsigned seats) MPROC_MUST_USE;
 
-/* Owner: queues a task. Errors as mproc_queue_putv(). */
+/* Owner: queues a task in `n` pieces. MPROC_ECLOSED, MPROC_ETOOBIG, -ENOMEM; -EINVAL: n is
+ * negative. */
 MPROC_API int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n,
                               uint64_t *ticket) MPROC_MUST_USE;
 
-/* Owner: the next result. -ETIMEDOUT, -EINTR. */
+/* Owner: the next result. -ETIMEDOUT, -EINTR; -ENOMEM: no block for it, it is still there. */
 MPROC_API int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
                                   int64_t timeout) MPROC_MUST_USE;
 
 /* Owner: the seat's worker has ended, and is reaped here. 1: it had a task, whose result will never
- * come; 0: it had none. The seat is free again. Cannot fail. */
+ * come; 0: it had none. The seat is free again. -EINVAL: no such seat. */
 MPROC_API int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat,
                                       uint64_t *ticket) MPROC_MUST_USE;
 
 /* Worker: takes the seat. -EBUSY: somebody has it. -EINVAL: no such seat. */
 MPROC_API int mproc_taskq_join(mproc_taskq *tasks, unsigned seat) MPROC_MUST_USE;
 
-/* Worker: takes the oldest task. MPROC_ECLOSED: there will be none; -ETIMEDOUT, -EINTR;
+/* Worker: takes the oldest task. MPROC_ECLOSED: there will be none; -ETIMEDOUT, -EINTR; -ENOMEM;
  * MPROC_ESTRANGER: the caller is not the seat's worker, but perhaps a child that it forked. */
 MPROC_API int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message,
                                uint64_t *ticket, int64_t timeout) MPROC_MUST_USE;
@@ -825,7 +827,7 @@ MPROC_API uint64_t mproc_taskq_waiting(const mproc_taskq *tasks);
 /* The ticket that the seat's worker has at this moment: 1 and *ticket, or 0. Cannot fail. */
 MPROC_API int mproc_taskq_current(const mproc_taskq *tasks, unsigned seat, uint64_t *ticket);
 
-/* All invariants of the task queue, as mproc_arena_check(). */
+/* Invariants (law 12), also of its queues. MPROC_ECORRUPT. */
 MPROC_API int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) MPROC_MUST_USE;
 
 /* ---------------------------------------------------------------- pipe */

@@ -91,7 +91,8 @@ int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n, uint64_
     if (!is_taskq(tasks)) {
         return MPROC_EOTHER;
     }
-    return mproc__queue_put(tasks_of(tasks), lent, n, MPROC_FOREVER, NULL, ticket);
+    return n >= 0 ? mproc__queue_put(tasks_of(tasks), lent, n, MPROC_FOREVER, NULL, ticket)
+                  : -EINVAL;
 }
 
 int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
@@ -199,10 +200,10 @@ int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message, 
     if (!is_taskq(tasks)) {
         return MPROC_EOTHER;
     }
-    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
     if (!has_seat(tasks, seat)) {
         return MPROC_ESTRANGER;
     }
+    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
     int r = mproc__queue_get(tasks_of(tasks), message, timeout, &claim);
     if (r == 0) {
         *ticket = mproc__peek64(&tasks->seat[seat].claim) - 1;
@@ -214,13 +215,13 @@ int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *le
     if (!is_taskq(tasks)) {
         return MPROC_EOTHER;
     }
-    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
-    uint64_t ticket = mproc__peek64(claim.word) - 1;
-    struct iovec pieces[PIECES_MAX];
     if (!has_seat(tasks, seat)) {
         return MPROC_ESTRANGER;
     }
-    if (n >= PIECES_MAX || ticket == UINT64_MAX) {
+    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
+    uint64_t ticket = mproc__peek64(claim.word) - 1;
+    struct iovec pieces[PIECES_MAX];
+    if (n < 0 || n >= PIECES_MAX || ticket == UINT64_MAX) {
         return -EINVAL;
     }
     pieces[0] = (struct iovec){&ticket, sizeof ticket};

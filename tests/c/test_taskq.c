@@ -114,7 +114,26 @@ TEST(taskq_seats) {
     CHECK_EQ(mproc_taskq_join(tasks, 1), -EBUSY);
     CHECK_EQ(mproc_taskq_current(tasks, 2, &ticket), 0);
     CHECK_EQ(mproc_taskq_worker_died(tasks, 0, &ticket), 0); /* nobody has joined there */
+    CHECK_EQ(mproc_taskq_worker_died(tasks, 2, &ticket), -EINVAL);
     CHECK_EQ(ticket, 99);
+    mproc_drop(tasks);
+}
+
+TEST(taskq_counts_pieces) {
+    mproc_taskq *tasks = taskq_of(1);
+    char room[16];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    uint64_t ticket;
+    CHECK_EQ(mproc_taskq_put(tasks, NULL, -1, &ticket), -EINVAL);
+    CHECK_EQ(mproc_taskq_waiting(tasks), 0);
+    CHECK_OK(mproc_taskq_put(tasks, NULL, 0, &ticket));
+    CHECK_OK(mproc_taskq_join(tasks, 0));
+    CHECK_OK(mproc_taskq_take(tasks, 0, &message, &ticket, 0));
+    CHECK_EQ(mproc_taskq_finish(tasks, 0, NULL, -1), -EINVAL);
+    CHECK_EQ(mproc_taskq_current(tasks, 0, &ticket), 1); /* it still has the task */
+    CHECK_OK(mproc_taskq_finish(tasks, 0, NULL, 0));
+    CHECK_OK(mproc_taskq_collect(tasks, &message, &ticket, 0));
+    mproc_message_drop(&message);
     mproc_drop(tasks);
 }
 
