@@ -178,8 +178,7 @@ void mproc__os_kill_self(void);
 
 /* ---- starting processes */
 
-/* fork(): 0 in the child, its pid in the parent. -EAGAIN, -ENOMEM, or what a handler of
- * pthread_atfork() left in errno. */
+/* fork(): 0 in the child, its pid in the parent. -EAGAIN, -ENOMEM. */
 pid_t mproc__os_fork(void);
 
 struct mproc__os_spawn {
