@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The interpreter is the one of .venv, the package is the source tree's. Objects come from malloc(), so
- * that AddressSanitizer knows the bounds of each and sees what is never freed.
+ * The interpreter is the one of .venv, the package is the source tree's. Objects come from
+ * malloc(), so that AddressSanitizer knows the bounds of each and sees what is never freed.
  */
 #ifndef MPROC_FUZZ_EMBED_H
 #define MPROC_FUZZ_EMBED_H
@@ -44,17 +44,19 @@ static inline void embed_python(void) {
 
 /* ---------------------------------------------------------------- a Python half */
 
-#define EMBED_UNSEEN __attribute__((no_sanitize("coverage"))) /* the tracing itself is no coverage */
+#define EMBED_UNSEEN __attribute__((no_sanitize("coverage"))) /* the tracing itself */
 #define EMBED_COUNTERS (1 << 16)
 #define EMBED_CODES 4096
 
-/* libFuzzer looks at these as at the edges of C code: one for each pair of lines that ran one after the other. */
+/* libFuzzer looks at these as at the edges of C code: one for each pair of lines that ran one after
+ * the other. */
 __attribute__((
     section("__libfuzzer_extra_counters"))) static uint8_t embed_counters[EMBED_COUNTERS];
 
 static PyObject *embed_function;
 
-/* Whether a frame runs code of the package. A code object that was met lately is remembered by its address. */
+/* Whether a frame runs code of the package. A code object that was met lately is remembered by its
+ * address. */
 EMBED_UNSEEN static inline bool embed_is_ours(PyFrameObject *frame) {
     static struct {
         PyCodeObject *code;
@@ -72,7 +74,7 @@ EMBED_UNSEEN static inline bool embed_is_ours(PyFrameObject *frame) {
 }
 
 EMBED_UNSEEN static inline int embed_trace(PyObject *unused, PyFrameObject *frame, int event,
-                              PyObject *argument) {
+                                           PyObject *argument) {
     static uint32_t before;
     (void)unused;
     (void)argument;

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed and what must hold stands in fuzz_manager.py, the half in Python. The extension is a part
- * of this program: PyInit__mproc() is known to the interpreter as a module of its own.
+ * What is fed and what must hold stands in fuzz_manager.py, the half in Python. The extension is a
+ * part of this program: PyInit__mproc() is known to the interpreter as a module of its own.
  */
 #include "embed.h"
 
