@@ -129,6 +129,19 @@ static void compare_exchange(void *array) {
     victim_does(mproc_array_compare_exchange(array, 0, &expected, NEW) - 1);
 }
 
+static void store(void *array) {
+    int64_t value = NEW;
+    victim_does(mproc_atomic_store(sizeof value, numbers(array), &value));
+}
+
+static void load(void *array) {
+    int64_t value;
+    victim_does(mproc_atomic_load(sizeof value, numbers(array), &value));
+    if (value != OLD) {
+        abort();
+    }
+}
+
 static void verify_atomic(void *array) {
     verify_one(array);
     crash_require(!inherit(array));
@@ -198,6 +211,16 @@ static const struct crash_op ops[] = {
      .setup = make,
      .operate = compare_exchange,
      .verify = verify_atomic,
+     .teardown = unmake},
+    {.name = "array store",
+     .setup = make,
+     .operate = store,
+     .verify = verify_atomic,
+     .teardown = unmake},
+    {.name = "array load",
+     .setup = make,
+     .operate = load,
+     .verify = verify_unchanged,
      .teardown = unmake},
     {.name = "array new",
      .setup = nothing,
