@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define PRODUCERS 3
@@ -43,7 +42,10 @@
 
 enum role { PRODUCER, CONSUMER, WORKER, ROLES };
 
-enum finding { GOOD = 0, STUCK = 10, TORN, TWICE, DISORDER, UNEQUAL, ODD_RESULT };
+enum { TORN = CHILD_FINDINGS, TWICE, DISORDER };
+
+static const char *const findings[] = {"got a torn item", "got an item twice",
+                                       "got items out of order"};
 
 struct journal {
     uint64_t meant;
@@ -78,17 +80,6 @@ static uint64_t kills[ROLES];
 static unsigned char *fate;
 static uint64_t tasks_put, tasks_done, tasks_lost;
 
-/* Ends the child if a call had another result than 0. */
-static void expect(int r) {
-    if (r == -ETIMEDOUT) {
-        _exit(STUCK);
-    }
-    if (r != 0) {
-        fprintf(stderr, "chaos: %s\n", mproc_strerror(r));
-        _exit(ODD_RESULT);
-    }
-}
-
 /* ---------------------------------------------------------------- the children */
 
 /* All words are equal under the lock: a change of all happens as a whole or not at all. */
@@ -98,16 +89,16 @@ static void change_words(void) {
         __atomic_fetch_add(&shared->inherited, 1, __ATOMIC_RELAXED);
         r = 0;
     }
-    expect(r);
+    child_expect(r);
     uint64_t value = shared->word[0];
     for (int i = 0; i < WORDS; i++) {
         if (shared->word[i] != value) {
-            _exit(UNEQUAL);
+            _exit(CHILD_UNEQUAL);
         }
-        expect(mproc_lock_save(shared->lock, &shared->word[i]));
+        child_expect(mproc_lock_save(shared->lock, &shared->word[i]));
         *(volatile uint64_t *)&shared->word[i] = value + 1;
     }
-    expect(mproc_lock_release(shared->lock));
+    child_expect(mproc_lock_release(shared->lock));
 }
 
 struct item {
@@ -135,12 +126,12 @@ static void put_item(char *text, struct item item) {
     size_t size = item_size(item);
     if (item.number % 7 == 3) {
         mproc_message message;
-        expect(mproc_queue_reserve(shared->queue, size, &message));
+        child_expect(mproc_queue_reserve(shared->queue, size, &message));
         compose(message.data, item, size);
-        expect(mproc_queue_commit(shared->queue, &message, SOON));
+        child_expect(mproc_queue_commit(shared->queue, &message, SOON));
     } else {
         compose(text, item, size);
-        expect(mproc_queue_put(shared->queue, text, size, SOON));
+        child_expect(mproc_queue_put(shared->queue, text, size, SOON));
     }
 }
 
@@ -148,12 +139,12 @@ static void produce(uint32_t number) {
     struct journal *journal = shared->journal[number];
     char *text = malloc(BIGGEST + sizeof(struct item));
     if (text == NULL) {
-        _exit(ODD_RESULT);
+        _exit(CHILD_ODD_RESULT);
     }
-    for (uint32_t i = 0; i < ITEMS && !supervisor_load(&shared->stop); i++) {
-        supervisor_store(&journal->meant, i + 1);
+    for (uint32_t i = 0; i < ITEMS && !mproc__load64(&shared->stop); i++) {
+        mproc__store64(&journal->meant, i + 1);
         put_item(text, (struct item){number, i});
-        supervisor_store(&journal->put, i + 1);
+        mproc__store64(&journal->put, i + 1);
         if (i % 4 == 0) {
             change_words();
         }
@@ -189,7 +180,7 @@ static void consume(void) {
     char room[150]; /* so that some inline messages do not fit */
     uint32_t *next = calloc(JOURNALS, sizeof *next);
     if (next == NULL) {
-        _exit(ODD_RESULT);
+        _exit(CHILD_ODD_RESULT);
     }
     for (uint64_t i = 0;; i++) {
         mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
@@ -197,7 +188,7 @@ static void consume(void) {
         if (r == MPROC_ECLOSED) {
             return;
         }
-        expect(r);
+        child_expect(r);
         struct item item = read_item(message.data, message.size);
         mark(item);
         if (item.number < next[item.journal]) {
@@ -214,7 +205,7 @@ static void consume(void) {
 /* A task is some bytes, and its result is the same bytes. */
 static void work(unsigned seat) {
     char room[64];
-    expect(mproc_taskq_join(shared->tasks, seat));
+    child_expect(mproc_taskq_join(shared->tasks, seat));
     for (;;) {
         uint64_t ticket;
         mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
@@ -222,9 +213,9 @@ static void work(unsigned seat) {
         if (r == MPROC_ECLOSED) {
             return;
         }
-        expect(r);
+        child_expect(r);
         struct iovec pieces[] = {{message.data, message.size}};
-        expect(mproc_taskq_finish(shared->tasks, seat, pieces, 1));
+        child_expect(mproc_taskq_finish(shared->tasks, seat, pieces, 1));
         mproc_message_drop(&message);
     }
 }
@@ -235,7 +226,7 @@ static _Noreturn void child_main(const struct child *child, uint32_t journal) {
     case CONSUMER: consume(); break;
     default: work(child->seat); break;
     }
-    _exit(GOOD);
+    _exit(0);
 }
 
 /* ---------------------------------------------------------------- supervisor: the children */
@@ -277,16 +268,10 @@ static void worker_died(unsigned seat) {
 
 /* Waits for the end of a child; fails unless the child ended as it had to. */
 static void collect_child(struct child *child) {
-    int status = supervisor_collect(child->pid);
-    bool by_us = child->killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    if (!by_us && status != 0) {
-        static const char *const words[] = {"waited in vain",      "got a torn item",
-                                            "got an item twice",   "got items out of order",
-                                            "found unequal words", "got an odd result"};
-        int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-        bool known = code >= STUCK && code <= ODD_RESULT;
-        supervisor_fail("a %s %s (wait status %#x)", role_name(child->role),
-                        known ? words[code - STUCK] : "ended by itself", (unsigned)status);
+    bool by_us;
+    const char *wrong = supervisor_judge(child->pid, child->killed, &by_us, findings, 3);
+    if (wrong != NULL) {
+        supervisor_fail("a %s %s", role_name(child->role), wrong);
     }
     kills[child->role] += by_us;
     if (child->role == WORKER) {
@@ -457,7 +442,7 @@ static void end_role(enum role role) {
 
 /* Ends the producers, then the consumers when they have got all items, then the workers. */
 static void finish(void) {
-    supervisor_store(&shared->stop, 1);
+    mproc__store64(&shared->stop, 1);
     end_role(PRODUCER);
     mproc_queue_close(shared->queue);
     end_role(CONSUMER);

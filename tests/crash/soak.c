@@ -29,7 +29,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHILDREN 8
@@ -44,7 +43,9 @@
 #define PARTIES 2
 #define SEGMENT_SIZE 4096 /* bytes of the named segment */
 
-enum finding { GOOD = 0, STUCK = 10, UNEQUAL, TOLD_TWICE, ODD_RESULT, FINDINGS };
+enum { TOLD_TWICE = CHILD_FINDINGS };
+
+static const char *const findings[] = {"was told twice of one death"};
 
 /* Effects of operations that are counted. */
 enum count { ADDED, PUT, GOT, PERMITS, GIVEN, TAKEN, SHM_ADDED, COUNTS };
@@ -107,31 +108,21 @@ static uint64_t meant[COUNTS], done[COUNTS]; /* of children that have ended */
 static struct record *mine;
 static unsigned seat;
 
-static _Noreturn void fail(enum finding finding) {
-    _exit((int)finding);
-}
-
-/* Ends the child if a call had another result than 0. */
-static void expect(int r) {
-    if (r == -ETIMEDOUT) {
-        fail(STUCK);
-    }
-    if (r != 0) {
-        fprintf(stderr, "soak: %s\n", mproc_strerror(r));
-        fail(ODD_RESULT);
-    }
+/* Ends the child unless a call acquired its lock, be it one whose last holder died. */
+static void expect_lock(int r) {
+    child_expect(r == -EOWNERDEAD ? 0 : r);
 }
 
 static void begins(enum count what) {
-    supervisor_store(&mine->meant[what], mine->meant[what] + 1);
+    mproc__store64(&mine->meant[what], mine->meant[what] + 1);
 }
 
 static void has_done(enum count what) {
-    supervisor_store(&mine->done[what], mine->done[what] + 1);
+    mproc__store64(&mine->done[what], mine->done[what] + 1);
 }
 
 static void takes_back(enum count what) {
-    supervisor_store(&mine->meant[what], mine->meant[what] - 1);
+    mproc__store64(&mine->meant[what], mine->meant[what] - 1);
 }
 
 static void set(uint64_t *word, uint64_t value) {
@@ -149,7 +140,7 @@ static void linger(void) {
 static void check_pair(struct pair *pair, bool told, uint64_t dead) {
     if (told) {
         if (dead >= SERIALS || pair->told[dead]++ != 0) {
-            fail(TOLD_TWICE);
+            _exit(TOLD_TWICE);
         }
         pair->takeovers++;
         if (pair->a == pair->b + 1) {
@@ -158,7 +149,7 @@ static void check_pair(struct pair *pair, bool told, uint64_t dead) {
         }
     }
     if (pair->a != pair->b) {
-        fail(UNEQUAL);
+        _exit(CHILD_UNEQUAL);
     }
 }
 
@@ -175,25 +166,25 @@ static void do_lock(void) {
     if (r == -EOWNERDEAD) {
         mproc_lock_dead_owner(shared->lock, &dead);
     }
-    expect(r == -EOWNERDEAD ? 0 : r);
+    expect_lock(r);
     check_pair(&shared->pair, r != 0, dead.serial);
     change(&shared->pair);
-    expect(mproc_lock_release(shared->lock));
+    child_expect(mproc_lock_release(shared->lock));
 }
 
 static void do_undo(void) {
     int r = mproc_lock_acquire(shared->undoing, SOON * MPROC_SEC);
-    expect(r == -EOWNERDEAD ? 0 : r);
+    expect_lock(r);
     shared->takeovers += r != 0;
     if (shared->equal[0] != shared->equal[1]) {
-        fail(UNEQUAL);
+        _exit(CHILD_UNEQUAL);
     }
     for (int i = 0; i < 2; i++) {
-        expect(mproc_lock_save(shared->undoing, &shared->equal[i]));
+        child_expect(mproc_lock_save(shared->undoing, &shared->equal[i]));
         set(&shared->equal[i], shared->equal[i] + 1);
         linger();
     }
-    expect(mproc_lock_release(shared->undoing));
+    child_expect(mproc_lock_release(shared->undoing));
 }
 
 static void do_rlock(void) {
@@ -202,12 +193,12 @@ static void do_rlock(void) {
     if (r == -EOWNERDEAD) {
         mproc_rlock_dead_owner(shared->rlock, &dead);
     }
-    expect(r == -EOWNERDEAD ? 0 : r);
+    expect_lock(r);
     check_pair(&shared->rpair, r != 0, dead.serial);
-    expect(mproc_rlock_acquire(shared->rlock, 0));
+    child_expect(mproc_rlock_acquire(shared->rlock, 0));
     change(&shared->rpair);
-    expect(mproc_rlock_release(shared->rlock));
-    expect(mproc_rlock_release(shared->rlock));
+    child_expect(mproc_rlock_release(shared->rlock));
+    child_expect(mproc_rlock_release(shared->rlock));
 }
 
 /* The supervisor gives permits only now and then, so most of these waits time out. */
@@ -218,20 +209,20 @@ static void do_semaphore(void) {
         takes_back(PERMITS);
         return;
     }
-    expect(r);
+    child_expect(r);
     has_done(PERMITS);
 }
 
 /* The permit of a holder that dies comes back by itself. */
 static void do_bsemaphore(void) {
-    expect(mproc_bsemaphore_acquire(shared->bsemaphore, SOON * MPROC_SEC));
+    child_expect(mproc_bsemaphore_acquire(shared->bsemaphore, SOON * MPROC_SEC));
     linger();
-    expect(mproc_bsemaphore_release(shared->bsemaphore));
+    child_expect(mproc_bsemaphore_release(shared->bsemaphore));
 }
 
 static void enter_turns(void) {
     int r = mproc_rlock_acquire(shared->turns, SOON * MPROC_SEC);
-    expect(r == -EOWNERDEAD ? 0 : r);
+    expect_lock(r);
 }
 
 static void do_give_turn(void) {
@@ -242,7 +233,7 @@ static void do_give_turn(void) {
         set(&shared->given, shared->given + 1);
         mproc_condition_notify(shared->condition, 1);
     }
-    expect(mproc_rlock_release(shared->turns));
+    child_expect(mproc_rlock_release(shared->turns));
     (wanted ? has_done : takes_back)(GIVEN);
 }
 
@@ -250,20 +241,20 @@ static void do_give_turn(void) {
 static void do_take_turn(void) {
     begins(TAKEN);
     enter_turns();
-    while (shared->given == shared->taken && !supervisor_load(&shared->stop)) {
+    while (shared->given == shared->taken && !mproc__load64(&shared->stop)) {
         int r = mproc_condition_wait(shared->condition, shared->turns, SOON * MPROC_SEC);
-        expect(r == -EOWNERDEAD ? 0 : r);
+        expect_lock(r);
     }
     bool mine_now = shared->given != shared->taken;
     if (mine_now) {
         set(&shared->taken, shared->taken + 1);
     }
-    expect(mproc_rlock_release(shared->turns));
+    child_expect(mproc_rlock_release(shared->turns));
     (mine_now ? has_done : takes_back)(TAKEN);
 }
 
 static void do_event(void) {
-    expect(mproc_event_wait(shared->event, SOON * MPROC_SEC));
+    child_expect(mproc_event_wait(shared->event, SOON * MPROC_SEC));
 }
 
 /* A child whose timeout expires breaks the barrier, and a child that finds it broken resets it. */
@@ -273,8 +264,8 @@ static void do_barrier(void) {
         mproc_barrier_reset(shared->barrier);
         return;
     }
-    expect(r);
-    supervisor_add(&shared->passed, 1);
+    child_expect(r);
+    mproc__add64(&shared->passed, 1);
 }
 
 /* All numbers are equal, except after a death in the middle of a write. */
@@ -282,26 +273,26 @@ static void do_array(void) {
     int64_t numbers[NUMBERS];
     mproc_rlock *lock = mproc_array_lock(shared->array);
     int r = mproc_rlock_acquire(lock, SOON * MPROC_SEC);
-    expect(r == -EOWNERDEAD ? 0 : r);
-    expect(mproc_array_read(shared->array, 0, NUMBERS, numbers));
+    expect_lock(r);
+    child_expect(mproc_array_read(shared->array, 0, NUMBERS, numbers));
     for (int i = 1; i < NUMBERS; i++) {
         int64_t behind = numbers[0] - numbers[i];
         if (behind != 0 && !(r == -EOWNERDEAD && (behind == 1 || behind == -1))) {
-            fail(UNEQUAL);
+            _exit(CHILD_UNEQUAL);
         }
     }
     for (int i = NUMBERS - 1; i >= 0; i--) {
         numbers[i] = numbers[0] + 1;
     }
-    expect(mproc_array_write(shared->array, 0, NUMBERS / 2, numbers));
+    child_expect(mproc_array_write(shared->array, 0, NUMBERS / 2, numbers));
     linger();
-    expect(mproc_array_write(shared->array, NUMBERS / 2, NUMBERS - NUMBERS / 2, numbers));
-    expect(mproc_rlock_release(lock));
+    child_expect(mproc_array_write(shared->array, NUMBERS / 2, NUMBERS - NUMBERS / 2, numbers));
+    child_expect(mproc_rlock_release(lock));
 }
 
 static void do_add(void) {
     begins(ADDED);
-    expect(mproc_array_add(shared->value, 0, 1, NULL));
+    child_expect(mproc_array_add(shared->value, 0, 1, NULL));
     has_done(ADDED);
 }
 
@@ -310,12 +301,12 @@ static void do_value(void) {
     int64_t number;
     mproc_rlock *lock = mproc_array_lock(shared->value);
     int r = mproc_rlock_acquire(lock, SOON * MPROC_SEC);
-    expect(r == -EOWNERDEAD ? 0 : r);
-    expect(mproc_array_get(shared->value, 1, &number));
+    expect_lock(r);
+    child_expect(mproc_array_get(shared->value, 1, &number));
     number++;
-    expect(mproc_array_set(shared->value, 1, &number));
-    expect(mproc_array_set(shared->value, 2, &number));
-    expect(mproc_rlock_release(lock));
+    child_expect(mproc_array_set(shared->value, 1, &number));
+    child_expect(mproc_array_set(shared->value, 2, &number));
+    child_expect(mproc_rlock_release(lock));
 }
 
 static void do_put(void) {
@@ -323,7 +314,7 @@ static void do_put(void) {
     size_t size = 8 + supervisor_random_below(sizeof text - 8);
     memset(text, (int)(size & 0x7f), size);
     begins(PUT);
-    expect(mproc_queue_put(shared->queue, text, size, SOON * MPROC_SEC));
+    child_expect(mproc_queue_put(shared->queue, text, size, SOON * MPROC_SEC));
     has_done(PUT);
 }
 
@@ -336,11 +327,11 @@ static void do_get(void) {
         takes_back(GOT);
         return;
     }
-    expect(r);
+    child_expect(r);
     has_done(GOT);
     for (size_t i = 0; i < message.size; i++) {
         if (((char *)message.data)[i] != (char)(message.size & 0x7f)) {
-            fail(UNEQUAL);
+            _exit(CHILD_UNEQUAL);
         }
     }
     mproc_message_drop(&message);
@@ -355,10 +346,10 @@ static void do_segment(void) {
     mproc_shm *shm;
     void *data;
     supervisor_name(name, "all");
-    expect(mproc_shm_open(&shm, name));
-    expect(mproc_shm_data(shm, &data));
+    child_expect(mproc_shm_open(&shm, name));
+    child_expect(mproc_shm_data(shm, &data));
     begins(SHM_ADDED);
-    expect(mproc_atomic_add(MPROC_UINT64, data, 1, NULL));
+    child_expect(mproc_atomic_add(MPROC_UINT64, data, 1, NULL));
     has_done(SHM_ADDED);
     mproc_shm_drop(shm);
 }
@@ -370,12 +361,12 @@ static void do_own_segment(void) {
     supervisor_name(name, suffix);
     int r = mproc_shm_create(&shm, name, SEGMENT_SIZE, NULL);
     if (r == -EEXIST) {
-        expect(mproc_shm_unlink(name));
+        child_expect(mproc_shm_unlink(name));
         r = mproc_shm_create(&shm, name, SEGMENT_SIZE, NULL);
     }
-    expect(r);
+    child_expect(r);
     mproc_shm_drop(shm);
-    expect(mproc_shm_unlink(name));
+    child_expect(mproc_shm_unlink(name));
 }
 
 static void *made(unsigned kind) {
@@ -395,7 +386,7 @@ static void *made(unsigned kind) {
 static void do_make(void) {
     void *object = made((unsigned)supervisor_random_below(9));
     if (object == NULL) {
-        fail(ODD_RESULT);
+        _exit(CHILD_ODD_RESULT);
     }
     mproc_drop(object);
 }
@@ -425,15 +416,15 @@ static const struct operation {
 #define OPERATIONS (sizeof operations / sizeof operations[0])
 
 static _Noreturn void child_main(void) {
-    while (!supervisor_load(&shared->stop)) {
+    while (!mproc__load64(&shared->stop)) {
         uint64_t operation = supervisor_random_below(OPERATIONS);
-        supervisor_store(&mine->operation, operation);
+        mproc__store64(&mine->operation, operation);
         for (int i = 0; i < 10; i++) {
             operations[operation].run();
-            supervisor_store(&mine->finished, mine->finished + 1);
+            mproc__store64(&mine->finished, mine->finished + 1);
         }
     }
-    _exit(GOOD);
+    _exit(0);
 }
 
 /* ---------------------------------------------------------------- supervisor: the children */
@@ -499,17 +490,12 @@ static void add_record(const struct record *record) {
 
 /* Waits for the end of a child; fails unless the child ended as it had to. */
 static void collect_child(unsigned i) {
-    static const char *const words[] = {"waited in vain", "found unequal words",
-                                        "was told twice of one death", "got an odd result"};
-    int status = supervisor_collect(children[i].pid);
-    bool by_us = children[i].killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (!by_us && status != 0) {
+    bool by_us;
+    const char *wrong = supervisor_judge(children[i].pid, children[i].killed, &by_us, findings, 1);
+    if (wrong != NULL) {
         print_waits();
-        supervisor_fail("process %d, at %s, %s (wait status %#x)", (int)children[i].pid,
-                        operations[shared->record[i].operation].name,
-                        code >= STUCK && code < FINDINGS ? words[code - STUCK] : "ended by itself",
-                        (unsigned)status);
+        supervisor_fail("process %d, at %s, %s", (int)children[i].pid,
+                        operations[shared->record[i].operation].name, wrong);
     }
     kills += by_us;
     add_record(&shared->record[i]);
@@ -629,10 +615,10 @@ static void wait_for_progress(void) {
     uint64_t finished[CHILDREN];
     double began = supervisor_elapsed();
     for (unsigned i = 0; i < CHILDREN; i++) {
-        finished[i] = supervisor_load(&shared->record[i].finished);
+        finished[i] = mproc__load64(&shared->record[i].finished);
     }
     for (unsigned i = 0; i < CHILDREN;) {
-        if (supervisor_load(&shared->record[i].finished) > finished[i] + 1) {
+        if (mproc__load64(&shared->record[i].finished) > finished[i] + 1) {
             i++;
             continue;
         }
@@ -774,7 +760,7 @@ static void run(double seconds) {
 /* Ends all children; some of them still wait for a turn or for the event. */
 static void end_children(void) {
     double began = supervisor_elapsed();
-    supervisor_store(&shared->stop, 1);
+    mproc__store64(&shared->stop, 1);
     for (unsigned i = 0; i < CHILDREN;) {
         take_part();
         hold_turns();

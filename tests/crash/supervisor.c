@@ -181,7 +181,7 @@ pid_t supervisor_fork(void) {
     return pid;
 }
 
-int supervisor_collect(pid_t pid) {
+static int collect(pid_t pid) {
     int status;
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR) {
@@ -189,6 +189,37 @@ int supervisor_collect(pid_t pid) {
         }
     }
     return status;
+}
+
+void child_expect(int r) {
+    if (r == -ETIMEDOUT) {
+        _exit(CHILD_STUCK);
+    }
+    if (r != 0) {
+        fprintf(stderr, "%s: %s\n", program, mproc_strerror(r));
+        _exit(CHILD_ODD_RESULT);
+    }
+}
+
+static const char *finding(int code, const char *const *own, unsigned n_own) {
+    static const char *const common[] = {"waited in vain", "got an odd result",
+                                         "found unequal words"};
+    if (code >= CHILD_STUCK && code < CHILD_FINDINGS) {
+        return common[code - CHILD_STUCK];
+    }
+    bool known = code >= CHILD_FINDINGS && code < CHILD_FINDINGS + (int)n_own;
+    return known ? own[code - CHILD_FINDINGS] : "ended by itself";
+}
+
+const char *supervisor_judge(pid_t pid, bool killed, bool *by_us, const char *const *own,
+                             unsigned n_own) {
+    int status = collect(pid);
+    *by_us = killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (*by_us || status == 0) {
+        return NULL;
+    }
+    printf("%s: process %d has the wait status %#x\n", program, (int)pid, (unsigned)status);
+    return finding(WIFEXITED(status) ? WEXITSTATUS(status) : -1, own, n_own);
 }
 
 bool supervisor_ended(pid_t pid) {

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "mproc.h"
+#include "system/atomic.h"
 
 /* Reads --seconds and --seed, prints both, joins a family, and notes what is in use. Returns the
  * seconds. */
@@ -47,12 +48,23 @@ void *supervisor_calloc(size_t size);
 
 /* Forks a child that dies with its supervisor. */
 pid_t supervisor_fork(void);
-/* Waits for the end of a child and returns its status. */
-int supervisor_collect(pid_t pid);
 /* Whether a child has ended; its status stays there. */
 bool supervisor_ended(pid_t pid);
 /* Waits for the end of a child; false if it has not ended after that many seconds. */
 bool supervisor_await_end(pid_t pid, int seconds);
+
+/* What a child says by its exit code, unless all is well (0). A program's own codes begin at
+ * CHILD_FINDINGS. */
+enum { CHILD_STUCK = 10, CHILD_ODD_RESULT, CHILD_UNEQUAL, CHILD_FINDINGS };
+
+/* In a child: ends it if a call had another result than 0. */
+void child_expect(int r);
+
+/* Waits for the end of a child. Returns NULL if it ended with exit code 0, or by the supervisor's
+ * SIGKILL (`killed`); then *by_us says which. Otherwise returns what it found; `own` words the
+ * program's own codes. */
+const char *supervisor_judge(pid_t pid, bool killed, bool *by_us, const char *const *own,
+                             unsigned n_own);
 
 /* The function of the kernel in which a process sleeps; `out` has room for 64 bytes. */
 void supervisor_where(pid_t pid, char *out);
@@ -60,17 +72,5 @@ void supervisor_where(pid_t pid, char *out);
 /* Fails if bytes, blocks, members, descriptors or names on /dev/shm are in use that were not in
  * use at supervisor_begin(). Otherwise prints that the run has passed and returns 0. */
 int supervisor_end(void);
-
-static inline uint64_t supervisor_load(const uint64_t *word) {
-    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
-}
-
-static inline void supervisor_store(uint64_t *word, uint64_t value) {
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
-}
-
-static inline uint64_t supervisor_add(uint64_t *word, uint64_t n) {
-    return __atomic_fetch_add(word, n, __ATOMIC_ACQ_REL);
-}
 
 #endif
