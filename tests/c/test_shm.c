@@ -855,33 +855,50 @@ static void big_maker(int out) {
     make_and_wait(out);
 }
 
-TEST_BARE(watcher_is_small_and_apart) {
-    char name[64], path[64], text[64] = "";
+/* A family whose first member has made a segment, and its watcher. */
+struct watched {
+    pid_t maker, watcher;
     int in;
+    char name[64]; /* of the segment */
+};
+
+static struct watched start_watched(void (*maker)(int out)) {
+    struct watched w;
     CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    pid_t pid = start_family(big_maker, &in);
-    hear(in, name);
-    pid_t watcher = wait_for_watcher();
-    CHECK_EQ(getsid(watcher), watcher);
-    await_fds(watcher, 2); /* stderr, a pidfd */
+    w.maker = start_family(maker, &w.in);
+    hear(w.in, w.name);
+    w.watcher = wait_for_watcher();
+    return w;
+}
+
+/* Kills the maker. The watcher has to unlink the segment and to end. */
+static void end_watched(const struct watched *w) {
+    kill(w->maker, SIGKILL);
+    expect_killed(w->maker);
+    until_gone(w->name);
+    CHECK_EQ(waitpid(w->watcher, NULL, 0), w->watcher);
+    close(w->in);
+}
+
+TEST_BARE(watcher_is_small_and_apart) {
+    char path[64], text[64] = "";
+    struct watched w = start_watched(big_maker);
+    CHECK_EQ(getsid(w.watcher), w.watcher);
+    await_fds(w.watcher, 2); /* stderr, a pidfd */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    while (anonymous_of(watcher) >
-           8 << 10) { /* the watcher runs by now and soon gives the memory back */
+    /* The watcher runs by now and soon gives the memory back. */
+    while (anonymous_of(w.watcher) > 8 << 10) {
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
 #endif
-    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)watcher);
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)w.watcher);
     FILE *f = fopen(path, "re");
     CHECK(f != NULL && fgets(text, sizeof text, f) != NULL);
     fclose(f);
     CHECK_MEM(text, "mproc-watch", 11);
-    CHECK_OK(kill(watcher, SIGTERM)); /* the watcher ignores it */
-    CHECK_OK(kill(watcher, SIGINT));
-    kill(pid, SIGKILL);
-    expect_killed(pid);
-    until_gone(name);
-    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
-    close(in);
+    CHECK_OK(kill(w.watcher, SIGTERM)); /* the watcher ignores it */
+    CHECK_OK(kill(w.watcher, SIGINT));
+    end_watched(&w);
 }
 
 /* The watcher is a child of the system: its maker has no child. */
@@ -902,23 +919,20 @@ static void make_twice(int out) {
 }
 
 static void expect_replaced(void (*run)(int out)) {
-    char first[64], second[64];
-    int in, status;
-    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    pid_t pid = start_family(run, &in);
-    hear(in, first);
-    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
-    pid_t watcher = wait_for_watcher();
-    kill(watcher, SIGKILL);
-    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
-    kill(pid, SIGCONT);
-    hear(in, second);
-    CHECK_NE(wait_for_watcher(), watcher);
-    kill(pid, SIGKILL);
-    expect_killed(pid);
-    until_gone(first);
+    char second[64];
+    int status;
+    struct watched w = start_watched(run);
+    CHECK_EQ(waitpid(w.maker, &status, WUNTRACED), w.maker);
+    kill(w.watcher, SIGKILL);
+    CHECK_EQ(waitpid(w.watcher, NULL, 0), w.watcher);
+    kill(w.maker, SIGCONT);
+    hear(w.in, second);
+    CHECK_NE(wait_for_watcher(), w.watcher);
+    kill(w.maker, SIGKILL);
+    expect_killed(w.maker);
+    until_gone(w.name);
     until_gone(second);
-    close(in);
+    close(w.in);
     while (wait(NULL) > 0) {
     }
 }
@@ -949,18 +963,9 @@ static void make_without_streams(int out) {
 }
 
 TEST_BARE(watcher_of_a_family_without_streams) {
-    char name[64];
-    int in;
-    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    pid_t pid = start_family(make_without_streams, &in);
-    hear(in, name);
-    pid_t watcher = wait_for_watcher();
-    await_fds(watcher, 1); /* a pidfd */
-    kill(pid, SIGKILL);
-    expect_killed(pid);
-    until_gone(name);
-    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
-    close(in);
+    struct watched w = start_watched(make_without_streams);
+    await_fds(w.watcher, 1); /* a pidfd */
+    end_watched(&w);
 }
 
 static void make_in_vain(int out) {
@@ -992,20 +997,11 @@ TEST_BARE(watcher_needs_a_process) {
 
 /* A watcher that may not execute its program does its work in its maker's memory. */
 static void expect_watched(void (*maker)(int out)) {
-    char name[64];
-    int in;
-    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    pid_t pid = start_family(maker, &in);
-    hear(in, name);
-    pid_t watcher = wait_for_watcher();
-    await_fds(watcher, 2); /* stderr, and the pidfd through which it watches */
-    CHECK_EQ(getsid(watcher), watcher);
-    CHECK(exists(name));
-    kill(pid, SIGKILL);
-    expect_killed(pid);
-    until_gone(name);
-    CHECK_EQ(waitpid(watcher, NULL, 0), watcher);
-    close(in);
+    struct watched w = start_watched(maker);
+    await_fds(w.watcher, 2); /* stderr, and the pidfd through which it watches */
+    CHECK_EQ(getsid(w.watcher), w.watcher);
+    CHECK(exists(w.name));
+    end_watched(&w);
 }
 
 static void make_without_execution(int out) {
