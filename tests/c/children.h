@@ -110,4 +110,11 @@ static inline void wait_for_futex(pid_t pid) {
     }
 }
 
+/* Signals a child (SIGUSR1) that sleeps in a wait, and waits for its end; its status must be 0. */
+static inline void child_interrupt(pid_t pid) {
+    wait_for_futex(pid);
+    CHECK_OK(kill(pid, SIGUSR1));
+    child_join(pid);
+}
+
 #endif

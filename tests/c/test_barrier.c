@@ -238,9 +238,7 @@ TEST(barrier_wait_ends_when_a_handler_ran) {
     while (mproc_barrier_waiting(s->barrier) == 0) {
         usleep(200);
     }
-    wait_for_futex(pid);
-    CHECK_OK(kill(pid, SIGUSR1));
-    child_join(pid);
+    child_interrupt(pid);
     CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
     strike(s);
 }

@@ -201,9 +201,7 @@ TEST(bsemaphore_acquire_ends_when_a_handler_ran) {
     mproc_bsemaphore *semaphore = make(1);
     CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
     pid_t pid = child_fork(acquire_interrupted, semaphore);
-    wait_for_futex(pid);
-    CHECK_OK(kill(pid, SIGUSR1));
-    child_join(pid);
+    child_interrupt(pid);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 0);
     drop(semaphore);
 }

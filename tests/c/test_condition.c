@@ -198,9 +198,7 @@ TEST(condition_wait_ends_when_a_handler_ran) {
     while (mproc_condition_waiting(s->condition) == 0) {
         usleep(200);
     }
-    wait_for_futex(pid);
-    CHECK_OK(kill(pid, SIGUSR1));
-    child_join(pid);
+    child_interrupt(pid);
     strike(s);
 }
 

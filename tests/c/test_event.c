@@ -116,9 +116,7 @@ TEST(event_wait_ends_when_a_handler_ran) {
     struct scene *s = stage();
     pid_t pid = child_fork(wait_interrupted, s);
     wait_for_word(&s->come, 1);
-    wait_for_futex(pid);
-    CHECK_OK(kill(pid, SIGUSR1));
-    child_join(pid);
+    child_interrupt(pid);
     strike(s);
 }
 

@@ -151,9 +151,7 @@ TEST(rlock_acquire_ends_when_a_handler_ran) {
     mproc_rlock *lock = make();
     CHECK_OK(mproc_rlock_acquire(lock, 0));
     pid_t pid = child_fork(acquire_interrupted, lock);
-    wait_for_futex(pid);
-    CHECK_OK(kill(pid, SIGUSR1));
-    child_join(pid);
+    child_interrupt(pid);
     CHECK_OK(mproc_rlock_release(lock));
     drop(lock);
 }

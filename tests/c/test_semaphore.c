@@ -114,9 +114,7 @@ TEST(semaphore_acquire_ends_when_a_handler_ran) {
     while (mproc_semaphore_value(semaphore) != 0) {
         usleep(200);
     }
-    wait_for_futex(pid);
-    CHECK_OK(kill(pid, SIGUSR1));
-    child_join(pid);
+    child_interrupt(pid);
     CHECK_EQ(mproc_semaphore_value(semaphore), 0);
     drop(semaphore);
 }
