@@ -78,6 +78,23 @@ class _Ends:
                 writer.close()
         return writer
 
+    def _lock_of(self, name: str) -> Any:
+        if name not in self.__dict__:
+            from .synchronize import Lock
+
+            self.__dict__[name] = Lock(ctx=None)
+        return self.__dict__[name]
+
+    @property
+    def _rlock(self) -> Any:
+        """A lock of this process' own: reading needs none."""
+        return self._lock_of("_reading_lock")
+
+    @property
+    def _wlock(self) -> Any:
+        """A lock of this process' own: writing needs none."""
+        return self._lock_of("_writing_lock")
+
     def _changed(self) -> None:
         """Tell the reading end of a put or a get; see `_watched` in the C type."""
         reader: Reader | None = self.__dict__.get("_reading_end")
@@ -98,6 +115,10 @@ class Queue(_Ends, _Queue[_T]):
     """
 
     _is_fork_ctx = False
+    # What the standard queue keeps for its thread. Here there is none, and nothing waits for it.
+    _thread = None
+    _buffer: tuple[Any, ...] = ()
+    _ignore_epipe = False
 
     def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
         super().__init__(maxsize)
@@ -127,6 +148,18 @@ class Queue(_Ends, _Queue[_T]):
         """Do nothing, after close(): there is no thread, and nothing that has not been sent."""
         assert self._closed, f"Queue {self!r} not closed"
 
+    def _terminate_broken(self) -> None:
+        """Give the queue up in this process: its consumers have died."""
+        self.close()
+
+    @property
+    def _opid(self) -> int:
+        return _mproc.getpid()
+
+    @property
+    def _sem(self) -> _Room:
+        return _Room(self)
+
     def cancel_join_thread(self) -> None:
         """Do nothing: no process waits for a queue when it ends."""
 
@@ -140,6 +173,19 @@ class Queue(_Ends, _Queue[_T]):
         from . import reduction
 
         return reduction.reduce_handle(self)
+
+
+class _Room:
+    """What stands for the semaphore that counts the room in a standard queue: its value."""
+
+    def __init__(self, queue: Queue[Any]) -> None:
+        self._queue = queue
+
+    def get_value(self) -> int:
+        """Return how many objects there is room for."""
+        from .synchronize import SEM_VALUE_MAX
+
+        return (self._queue._maxsize or SEM_VALUE_MAX) - self._queue.qsize()
 
 
 def _put_or_tell(

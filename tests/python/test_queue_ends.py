@@ -268,3 +268,45 @@ def test_a_signal_handler_may_use_the_queue(q):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert becomes(end, False)
+
+
+def test_what_the_standard_queue_keeps_for_its_thread():
+    q = mproc.Queue(3)
+    q.put(1)
+    assert (q._thread, len(q._buffer), q._ignore_epipe, q._opid) == (None, 0, False, os.getpid())
+    assert q._sem.get_value() == 2
+    with q._rlock, q._wlock:
+        assert q._rlock is q._rlock
+        assert q.get() == 1
+    q._terminate_broken()
+    assert q._reader.closed
+
+
+VENDORED = """
+import concurrent.futures, importlib.util, os, signal, sys, sysconfig
+import multiprocessing
+
+path = os.path.join(sysconfig.get_path("stdlib"), "concurrent", "futures", "process.py")
+spec = importlib.util.spec_from_file_location("vendored", path)
+vendored = sys.modules["vendored"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vendored)
+
+def kill_self():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with vendored.ProcessPoolExecutor(2, context) as pool:
+        print(multiprocessing.__name__, list(pool.map(abs, range(-20, 0), chunksize=3)))
+        futures = [pool.submit(abs, -n) for n in range(50)]
+        print(sum(future.result() for future in concurrent.futures.as_completed(futures)))
+        print(type(pool.submit(lambda: 1).exception()).__name__ != "NoneType")
+        print(type(pool.submit(kill_self).exception()).__name__)
+"""
+
+
+def test_the_standard_executor_runs_on_our_queues(program, method):
+    """Packages carry copies of it."""
+    program.write("main.py", VENDORED)
+    lines = program.output("-m", "mproc", "main.py", method).splitlines()
+    assert lines == [f"mproc {list(range(20, 0, -1))}", "1225", "True", "BrokenProcessPool"]
