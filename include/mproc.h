@@ -653,31 +653,43 @@ MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options
 MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
                                 const mproc_task_options *options, mproc_task **out) MPROC_MUST_USE;
 
-/* The same for bytes, gathered from n pieces, that the pool's handler runs. A pool without a
- * handler and without a start function: -EINVAL. */
+/* The same for bytes, gathered from n pieces, that the pool's handler runs. -EINVAL: a pool without
+ * a handler and without a start function. MPROC_ECLOSED, MPROC_ESTRANGER, -ENOMEM, MPROC_ETOOBIG;
+ * MPROC_EDIED or what start said. */
 MPROC_API int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
                              const mproc_task_options *options, mproc_task **out) MPROC_MUST_USE;
 
 /* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR, MPROC_ESTRANGER. */
 MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
-/* The same until one of n tasks of one pool is done: 0 and *index of the first such; until all are.
- * -EINVAL: they belong to several pools, or n is 0 (any). */
+
+/* The same until one of n tasks of one pool is done: 0 and *index of the first such. -EINVAL: they
+ * belong to several pools, or n is 0; -ETIMEDOUT, -EINTR, MPROC_ESTRANGER. */
 MPROC_API int mproc_task_wait_any(mproc_task *const *tasks, size_t n, int64_t timeout,
                                   size_t *index) MPROC_MUST_USE;
+
+/* The same until all are. -EINVAL: they belong to several pools; -ETIMEDOUT, -EINTR,
+ * MPROC_ESTRANGER. */
 MPROC_API int mproc_task_wait_all(mproc_task *const *tasks, size_t n,
                                   int64_t timeout) MPROC_MUST_USE;
+
 /* 1: the task is done; 0. Looks, and collects nothing. */
 MPROC_API int mproc_task_is_done(const mproc_task *task);
+
 /* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
 MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
+
+/* How it ended: code 0 for a result, -EAGAIN for a task that is not finished. */
 MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
+
 /* Takes a task back that no worker has started: it is done, and has failed with -ECANCELED.
  * -EBUSY: too late; MPROC_ESTRANGER. */
 MPROC_API int mproc_task_cancel(mproc_task *task) MPROC_MUST_USE;
+
 /* The same for a task that runs, too: its worker is killed, and the task fails with -ECANCELED as
  * soon as that has ended. -EBUSY: the task is done, or its result is on the way;
  * MPROC_ESTRANGER. */
 MPROC_API int mproc_task_kill(mproc_task *task) MPROC_MUST_USE;
+
 /* A task that is not done is done all the same, and its result forgotten. */
 MPROC_API void mproc_task_drop(mproc_task *owned);
 

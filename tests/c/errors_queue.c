@@ -190,6 +190,20 @@ PROVOKE(mproc_queue_commit, -EINVAL) {
     return mproc_queue_commit(made_queue(0), &message, 0);
 }
 
+PROVOKE(mproc_queue_wait, MPROC_ECLOSED) {
+    return mproc_queue_wait(queue_closed(), MPROC_FOREVER);
+}
+
+PROVOKE(mproc_queue_wait, -ETIMEDOUT) {
+    return mproc_queue_wait(made_queue(0), 0);
+}
+
+PROVOKE(mproc_queue_wait, -EINTR) {
+    mproc_queue *queue = made_queue(0);
+    interrupt();
+    return mproc_queue_wait(queue, MPROC_FOREVER);
+}
+
 PROVOKE(mproc_queue_task_done, MPROC_EDONE) {
     return mproc_queue_task_done(made_queue(0));
 }
