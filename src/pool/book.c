@@ -122,12 +122,12 @@ static void book_success(mproc_pool *pool, uint64_t ticket, mproc_message *messa
 
 /* A task that was taken back, or a chunk of a cancelled map: it did not run. The task has ended
  * before. */
-static void book_skipped(mproc_pool *pool, uint64_t ticket) {
+static void book_skipped(mproc_pool *pool, uint64_t ticket, pid_t pid) {
     struct mproc__open open = mproc__open_close(pool, ticket);
     if (open.kind == MPROC__OPEN_CHUNK) {
         open.map->open--;
     } else if (open.kind == MPROC__OPEN_LEAVE) {
-        pool->leaving--;
+        mproc__crew_left(pool, pid);
     } else {
         mproc_task_error error = {.code = -ECANCELED};
         end_task(pool, &open, &error);
@@ -150,7 +150,7 @@ void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message
         if (reply.code == 0) {
             book_success(pool, ticket, message, reply.pid);
         } else if (reply.code == MPROC__POOL_SKIPPED) {
-            book_skipped(pool, ticket);
+            book_skipped(pool, ticket, reply.pid);
         } else {
             mproc_task_error error = {.code = reply.code, .pid = reply.pid};
             error.task = item_of(message);

@@ -12,6 +12,9 @@
  * `starting` keeps the seat meanwhile. A pool that was stopped in the meantime kills the worker at
  * once.
  *
+ * A worker that is too many takes a message that tells it to leave; `leaving` counts the messages
+ * that are open and the workers that have taken one and not ended yet.
+ *
  * A worker that ends before it is ready (its init failed, its program is broken) did not take a
  * task and would not do so the next time. After EARLY_SPARE more such ends than there are workers,
  * without one that became ready, the pool goes on with the workers that it has and tries again
@@ -150,6 +153,8 @@ static void part_with(mproc_pool *pool, unsigned seat) {
     } else {
         (void)mproc_process_drop(crew->process);
     }
+    pool->leaving -= crew->leaves;
+    crew->leaves = false;
     crew->process = NULL;
     pool->polls[seat].fd = -1;
     pool->alive--;
@@ -183,10 +188,12 @@ static void notice_end(mproc_pool *pool, unsigned seat) {
     }
 }
 
+/* What a worker has said before it ended is booked first. */
 static void notice_ends(mproc_pool *pool) {
     if (pool->alive == 0 || mproc__os_poll(pool->polls, pool->used, 0) <= 0) {
         return;
     }
+    mproc__pool_drain(pool);
     for (unsigned i = 0; i < pool->used; i++) {
         if (pool->crew[i].process != NULL && pool->polls[i].revents != 0) {
             notice_end(pool, i);
@@ -253,6 +260,20 @@ int mproc__crew_shrink(mproc_pool *pool) {
         pool->leaving += r == 0;
     }
     return r;
+}
+
+/* Another thread may have had the worker's word in its hands while this one noticed the end and
+ * put a worker in its place. */
+void mproc__crew_left(mproc_pool *pool, pid_t pid) {
+    for (unsigned i = 0; i < pool->used; i++) {
+        mproc_process *process = pool->crew[i].process;
+        if (process != NULL && mproc_process_pid(process) == pid) {
+            pool->crew[i].leaves = true;
+            return;
+        }
+    }
+    pool->leaving--;
+    (void)mproc__crew_shrink(pool); /* or at the next resize, for want of memory */
 }
 
 /* ---------------------------------------------------------------- stopping */

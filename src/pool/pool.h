@@ -213,6 +213,7 @@ struct mproc__crew {
     mproc_process *process; /* NULL: none */
     mproc_process *ended;   /* to be given to `end` */
     bool starting;          /* by a thread that has left the lock for it */
+    bool leaves;            /* it was told to, and has said so */
 };
 
 struct mproc_pool {
@@ -367,6 +368,8 @@ void mproc__limits_look(mproc_pool *pool);
 int mproc__crew_start(mproc_pool *pool);
 /* Notices workers that have ended, and replaces them. */
 void mproc__crew_look(mproc_pool *pool);
+/* The worker of that pid has been told to leave, and ends. */
+void mproc__crew_left(mproc_pool *pool, pid_t pid);
 /* As many end as are too many. -ENOMEM. */
 int mproc__crew_shrink(mproc_pool *pool);
 /* Kills the workers, waits for their end, and fails what is open with why->code. They are dead
