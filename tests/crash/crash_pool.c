@@ -8,8 +8,12 @@
  */
 #include "fixture.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #define TASKS 4
 #define ITEMS 6
@@ -19,6 +23,7 @@ struct scene {
     uint32_t done;   /* calls of the task's function, by all workers */
     uint32_t failed; /* tasks that died with their worker */
     uint32_t well;   /* the owner found everything as it should be */
+    uint32_t begun;  /* a task that runs for ever has begun */
     size_t size;     /* of a task and of its result */
 };
 
@@ -38,6 +43,20 @@ static int echo_and_mark(const void *in, size_t size, mproc_result *result) {
         crash_newborn_done();
     }
     return echo(in, size, result);
+}
+
+/* The same for tasks that are mere bytes. */
+static int echo_bytes(void *arg, const void *task, size_t size, mproc_result *result) {
+    (void)arg;
+    return echo_and_mark(task, size, result);
+}
+
+static int run_for_ever(const void *in, size_t size, mproc_result *result) {
+    (void)in, (void)size, (void)result;
+    __atomic_store_n(&scene()->begun, 1, __ATOMIC_RELEASE);
+    while (pause() != 0) {
+    }
+    return 0;
 }
 
 static int twice(const void *in, void *out, void *context) {
@@ -84,11 +103,16 @@ static void end_pool(mproc_pool *pool) {
     mproc_pool_drop(pool);
 }
 
-static mproc_task *submit(mproc_pool *pool, mproc_task_fn fn, int number) {
+static mproc_task *submit_with(mproc_pool *pool, mproc_task_fn fn, int number,
+                               const mproc_task_options *options) {
     mproc_task *task;
     memset(text, number + 1, scene()->size);
-    must(mproc_pool_submit(pool, fn, text, scene()->size, NULL, &task) == 0);
+    must(mproc_pool_submit(pool, fn, text, scene()->size, options, &task) == 0);
     return task;
+}
+
+static mproc_task *submit(mproc_pool *pool, mproc_task_fn fn, int number) {
+    return submit_with(pool, fn, number, NULL);
 }
 
 /* True: the task has its result, whole. False: it died with its worker. */
@@ -145,6 +169,73 @@ static void verify_owner(void *object) {
     crash_require(scene()->failed <= 1);
 }
 
+/* The worker's death costs a try, and no task. */
+static void count_end(mproc_task *task, void *arg) {
+    unsigned *ends = arg;
+    must(mproc_task_is_done(task));
+    (*ends)++;
+}
+
+static void own_a_victim_and_try_again(void *object) {
+    (void)object;
+    unsigned ends = 0;
+    mproc_pool *pool = new_pool(1);
+    mproc_task_options options = {.done = count_end,
+                                  .done_arg = &ends,
+                                  .retries = 1,
+                                  .timeout = CRASH_SOON,
+                                  .memory = 1u << 30};
+    mproc_task *tasks[TASKS];
+    for (int i = 0; i < TASKS; i++) {
+        tasks[i] = submit_with(pool, echo_and_mark, i, &options);
+    }
+    must(mproc_task_wait_all(tasks, TASKS, CRASH_SOON) == 0);
+    must(ends == TASKS);
+    for (int i = 0; i < TASKS; i++) {
+        must(settle(tasks[i], i));
+    }
+    must(settle(submit(pool, echo, 7), 7));
+    end_pool(pool);
+    scene()->well = 1;
+}
+
+/* Nobody waits: the descriptor has to tell. */
+static void await_by_descriptor(mproc_pool *pool, mproc_task *task) {
+    struct pollfd one = {mproc_pool_fd(pool), POLLIN, 0};
+    must(one.fd >= 0);
+    while (!mproc_task_is_done(task)) {
+        must(poll(&one, 1, (int)(CRASH_SOON / MPROC_MSEC)) == 1);
+        int r = mproc_pool_collect(pool, 0);
+        must(r == 0 || r == -ETIMEDOUT);
+    }
+}
+
+static mproc_task *put(mproc_pool *pool, int number) {
+    mproc_task *task;
+    memset(text, number + 1, scene()->size);
+    struct iovec pieces[2] = {{text, 7}, {text + 7, scene()->size - 7}};
+    must(mproc_pool_put(pool, pieces, 2, NULL, &task) == 0);
+    return task;
+}
+
+static void own_a_victim_by_descriptor(void *object) {
+    (void)object;
+    mproc_pool *pool;
+    mproc_pool_options options = {.workers = 1, .handler = echo_bytes};
+    mproc_task *tasks[TASKS];
+    must(mproc_pool_new(&pool, &options) == 0);
+    must(mproc_pool_fd(pool) >= 0);
+    for (int i = 0; i < TASKS; i++) {
+        tasks[i] = put(pool, i);
+    }
+    for (int i = 0; i < TASKS; i++) {
+        await_by_descriptor(pool, tasks[i]);
+        scene()->failed += !settle(tasks[i], i);
+    }
+    end_pool(pool);
+    scene()->well = 1;
+}
+
 /* ---- the owner is killed */
 
 static void own_and_die(void *object) {
@@ -178,6 +269,53 @@ static void operate_map(void *object) {
     map_items(made);
 }
 
+static mproc_task *stuck;
+
+static void make_pool_with_stuck_task(void *object) {
+    make_pool(object);
+    stuck = submit(made, run_for_ever, 1);
+    while (!__atomic_load_n(&scene()->begun, __ATOMIC_ACQUIRE)) {
+        usleep(100);
+    }
+}
+
+static void operate_kill(void *object) {
+    mproc_task_error error;
+    (void)object;
+    must(mproc_task_kill(stuck) == 0);
+    must(mproc_task_wait(stuck, CRASH_SOON) == 0);
+    mproc_task_failure(stuck, &error);
+    must(error.code == -ECANCELED && error.exitcode == -9);
+    mproc_task_drop(stuck);
+    must(settle(submit(made, echo, 1), 1));
+}
+
+static void operate_timeout(void *object) {
+    mproc_task_options options = {.timeout = MPROC_MSEC, .retries = 1, .pause = MPROC_MSEC};
+    mproc_task_error error;
+    (void)object;
+    mproc_task *task = submit_with(made, run_for_ever, 1, &options);
+    must(mproc_task_wait(task, CRASH_SOON) == 0);
+    mproc_task_failure(task, &error);
+    must(error.code == -ETIMEDOUT && error.tries == 2);
+    mproc_task_drop(task);
+    must(settle(submit(made, echo, 1), 1));
+}
+
+static void operate_descriptor(void *object) {
+    (void)object;
+    mproc_task *task = submit(made, echo, 1);
+    await_by_descriptor(made, task);
+    must(settle(task, 1));
+}
+
+static void operate_resize(void *object) {
+    (void)object;
+    must(mproc_pool_resize(made, 3) == 0);
+    must(mproc_pool_resize(made, 1) == 0);
+    must(settle(submit(made, echo, 1), 1));
+}
+
 static void verify_gone(void *object) {
     (void)object;
     crash_orphans();
@@ -189,41 +327,31 @@ static void verify_gone(void *object) {
     own_and_die(NULL);
 }
 
+#define WORKER(name_, setup_, operate_, sample_)                                                   \
+    {                                                                                              \
+        .name = "pool " name_, .setup = (setup_), .operate = (operate_), .verify = verify_owner,   \
+        .teardown = no_teardown, .sample = (sample_), .newborn = true                              \
+    }
+
+#define OWNER(name_, prepare_, operate_, sample_)                                                  \
+    {                                                                                              \
+        .name = "pool " name_ ", owner killed", .setup = small, .prepare = (prepare_),             \
+        .operate = (operate_), .verify = verify_gone, .teardown = no_teardown, .sample = (sample_) \
+    }
+
 static const struct crash_op ops[] = {
-    {.name = "pool worker",
-     .setup = small,
-     .operate = own_a_victim,
-     .verify = verify_owner,
-     .teardown = no_teardown,
-     .sample = 600,
-     .newborn = true},
-    {.name = "pool worker (large)",
-     .setup = large,
-     .operate = own_a_victim,
-     .verify = verify_owner,
-     .teardown = no_teardown,
-     .sample = 100,
-     .newborn = true},
-    {.name = "pool new, terminate, owner killed",
-     .setup = small,
-     .operate = make_and_terminate,
-     .verify = verify_gone,
-     .teardown = no_teardown,
-     .sample = 600},
-    {.name = "pool submit and wait, owner killed",
-     .setup = small,
-     .prepare = make_pool,
-     .operate = operate_submit,
-     .verify = verify_gone,
-     .teardown = no_teardown,
-     .sample = 600},
-    {.name = "pool map, owner killed",
-     .setup = small,
-     .prepare = make_pool,
-     .operate = operate_map,
-     .verify = verify_gone,
-     .teardown = no_teardown,
-     .sample = 600},
+    WORKER("worker", small, own_a_victim, 600),
+    WORKER("worker (large)", large, own_a_victim, 100),
+    WORKER("worker, tried again", small, own_a_victim_and_try_again, 400),
+    WORKER("worker, by descriptor", small, own_a_victim_by_descriptor, 400),
+    WORKER("worker (large), by descriptor", large, own_a_victim_by_descriptor, 100),
+    OWNER("new, terminate", NULL, make_and_terminate, 600),
+    OWNER("submit and wait", make_pool, operate_submit, 600),
+    OWNER("map", make_pool, operate_map, 600),
+    OWNER("kill of a running task", make_pool_with_stuck_task, operate_kill, 300),
+    OWNER("timeout and another try", make_pool, operate_timeout, 300),
+    OWNER("submit and descriptor", make_pool, operate_descriptor, 300),
+    OWNER("resize", make_pool, operate_resize, 300),
 };
 
 CRASH_MAIN(ops)
