@@ -21,7 +21,7 @@ header_as() {
 }
 
 tidy() {
-    meson_dir "$BUILD/tidy" --buildtype=debugoptimized -Dcrash_points=true -Dpython=true
+    meson_dir "$BUILD/tidy" --buildtype=debugoptimized -Dpoison=true -Dpython=true
     files 'src/*.c' 'python/_mproc/*.c' | xargs -P "$(nproc)" -n 2 clang-tidy --quiet -p "$BUILD/tidy"
 }
 

@@ -19,7 +19,7 @@ log=$dir/meson-logs/testlog.json
 
 scripts/setup.sh
 # b_lundef: clang resolves the sanitizers' symbols only when a program is linked.
-meson_dir "$dir" --buildtype=debugoptimized -Db_sanitize="$sanitizers" -Db_lundef=false -Dcrash_points=true
+meson_dir "$dir" --buildtype=debugoptimized -Db_sanitize="$sanitizers" -Db_lundef=false -Dpoison=true
 meson_build "$dir"
 rm -f "$log"
 say "  $name tests"

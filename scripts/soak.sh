@@ -5,6 +5,6 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 scripts/setup.sh
-meson_dir "$BUILD/test" --buildtype=debugoptimized -Dcrash_points=true
+meson_dir "$BUILD/test" --buildtype=debugoptimized -Dpoison=true
 meson_build "$BUILD/test" soak
 exec "$BUILD/test/tests/crash/soak" --seconds "${1:-60}"

@@ -7,9 +7,10 @@ set -euo pipefail
 RESULTS=$BUILD/results
 results=()
 
-# Asserts and crash points are in; optimised like the release, because the crash laboratory is about real code.
+# With asserts, and free blocks are filled with rubbish. Optimised like the release, because the crash
+# laboratory is about real code.
 build_tests() {
-    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dcrash_points=true
+    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dpoison=true
     meson_build "$BUILD/test"
 }
 

@@ -284,8 +284,8 @@ void mproc__heap_count(size_t *blocks, size_t *bytes) {
 
 /* In the crash laboratory, which checks the arena after each death: a member that goes on using a
  * block that was freed finds rubbish there. The first word is the free list's. */
-static void spoil(uint64_t block, size_t size) {
-#ifdef MPROC_CRASH_POINTS
+static void poison(uint64_t block, size_t size) {
+#ifdef MPROC_POISON
     memset((char *)(uintptr_t)block + sizeof(uint64_t), 0xdf, size - sizeof(uint64_t));
 #else
     (void)block;
@@ -305,7 +305,7 @@ static int check_free_list(uint64_t number, unsigned class, char *why, size_t si
         if (++free_blocks > d->bump) {
             break;
         }
-        spoil(b, class_size(class));
+        poison(b, class_size(class));
     }
     if (d->used + free_blocks != d->bump || d->bump > capacity(class)) {
         return mproc__corrupt(why, size, "H2: chunk %llu: used %llu, free %llu, bump %llu",

@@ -573,9 +573,9 @@ TEST(heap_check_sees_broken_classes) {
     CHECK_EQ(mproc_arena_check(NULL, 0), 0);
 }
 
-#ifdef MPROC_CRASH_POINTS
+#ifdef MPROC_POISON
 /* A check overwrites free blocks, so code that goes on using a block it has freed is found out. */
-TEST(heap_check_spoils_what_is_free) {
+TEST(heap_check_poisons_what_is_free) {
     uint64_t *mine = must(64), *freed = must(64);
     mine[7] = freed[7] = 7;
     mproc_free(freed);
