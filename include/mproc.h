@@ -672,7 +672,7 @@ MPROC_API int mproc_task_wait_any(mproc_task *const *tasks, size_t n, int64_t ti
 MPROC_API int mproc_task_wait_all(mproc_task *const *tasks, size_t n,
                                   int64_t timeout) MPROC_MUST_USE;
 
-/* 1: the task is done; 0. Looks, and collects nothing. */
+/* 1: the task is done; 0: it is not. Looks, and collects nothing; cannot fail. */
 MPROC_API int mproc_task_is_done(const mproc_task *task);
 
 /* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
