@@ -95,6 +95,14 @@ void crash_fail(const char *file, int line, const char *format, ...) {
         }                                                                                          \
     } while (0)
 
+void *crash_no_object(void) {
+    return NULL;
+}
+
+void crash_nothing(void *object) {
+    (void)object;
+}
+
 bool crash_returned(void) {
     return board->returned;
 }

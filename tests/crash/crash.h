@@ -50,6 +50,10 @@ void crash_patience(int milliseconds);
 
 /* ---- for the functions of an operation */
 
+/* For operations without an object to make, and without anything to verify or to tear down. */
+void *crash_no_object(void);
+void crash_nothing(void *object);
+
 /* Whether the victim was killed after the end of the window; then the effect must be there. */
 bool crash_returned(void);
 

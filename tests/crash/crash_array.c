@@ -149,10 +149,6 @@ static void verify_atomic(void *array) {
 
 /* ---- birth and end */
 
-static void *nothing(void) {
-    return NULL;
-}
-
 static void new_array(void *unused) {
     (void)unused;
     if (made_array(MPROC_DOUBLE, COUNT) == NULL) {
@@ -170,10 +166,6 @@ static void verify_gone(void *unused) {
     void *array = make();
     inherit(array);
     unmake(array);
-}
-
-static void no_teardown(void *unused) {
-    (void)unused;
 }
 
 static const struct crash_op ops[] = {
@@ -223,15 +215,15 @@ static const struct crash_op ops[] = {
      .verify = verify_unchanged,
      .teardown = unmake},
     {.name = "array new",
-     .setup = nothing,
+     .setup = crash_no_object,
      .operate = new_array,
      .verify = verify_gone,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "array new, drop",
-     .setup = nothing,
+     .setup = crash_no_object,
      .operate = new_and_drop,
      .verify = verify_gone,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
 };
 
 CRASH_MAIN(ops)

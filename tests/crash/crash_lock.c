@@ -376,10 +376,6 @@ static void verify_heir(void *object) {
 
 /* ---- new and drop: nothing of it survives the victim */
 
-static void *nothing(void) {
-    return NULL;
-}
-
 static void new_lock(void *object) {
     (void)object;
     if (made_lock(WORDS) == NULL) {
@@ -397,10 +393,6 @@ static void verify_gone(void *object) {
     struct scene *scene = make();
     use(scene);
     unmake(scene);
-}
-
-static void no_teardown(void *object) {
-    (void)object;
 }
 
 static const struct crash_op ops[] = {
@@ -481,15 +473,15 @@ static const struct crash_op ops[] = {
      .verify = verify_heir,
      .teardown = unmake},
     {.name = "lock new",
-     .setup = nothing,
+     .setup = crash_no_object,
      .operate = new_lock,
      .verify = verify_gone,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "lock new, drop",
-     .setup = nothing,
+     .setup = crash_no_object,
      .operate = new_and_drop,
      .verify = verify_gone,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
 };
 
 CRASH_MAIN(ops)

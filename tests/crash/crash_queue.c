@@ -496,10 +496,6 @@ static void verify_close_wakes(void *queue) {
 
 /* ---- life */
 
-static void *nothing(void) {
-    return NULL;
-}
-
 static void operate_new(void *object) {
     (void)object;
     if (made_queue(0) == NULL) {
@@ -528,10 +524,6 @@ static void verify_gone(void *object) {
     mproc_queue *queue = three_large();
     verify_same(queue);
     mproc_drop(queue);
-}
-
-static void no_teardown(void *object) {
-    (void)object;
 }
 
 /* ---- reaping: the member that reaps a dead one is killed, too */
@@ -604,16 +596,16 @@ static const struct crash_op ops[] = {
     OP("close", three, NULL, operate_close, verify_close),
     OP("close (a consumer sleeps)", with_waiting_consumer, NULL, operate_close, verify_close_wakes),
     {.name = "queue new",
-     .setup = nothing,
+     .setup = crash_no_object,
      .operate = operate_new,
      .verify = verify_gone,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "queue drop (last hold, full of messages)",
-     .setup = nothing,
+     .setup = crash_no_object,
      .prepare = make_own,
      .operate = operate_drop_own,
      .verify = verify_gone,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     OP("reap of a member with queue and messages", three_large, see_one_die, operate_reap,
        verify_same),
 };

@@ -61,10 +61,6 @@ static void *get_toy(void) {
     return toy;
 }
 
-static void no_teardown(void *object) {
-    (void)object;
-}
-
 /* ---- the right one */
 
 static void change(void *object) {
@@ -216,22 +212,22 @@ static const struct crash_op good[] = {
      .setup = get_toy,
      .operate = change,
      .verify = verify_change,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "toy loop, string instruction, signal",
      .setup = get_toy,
      .operate = long_way,
      .verify = verify_long_way,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "toy birth, parent killed",
      .setup = get_toy,
      .operate = give_birth,
      .verify = verify_birth,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "toy birth, newborn killed",
      .setup = get_toy,
      .operate = be_born,
      .verify = verify_newborn,
-     .teardown = no_teardown,
+     .teardown = crash_nothing,
      .newborn = true},
 };
 
@@ -240,17 +236,17 @@ static const struct crash_op bad[] = {
      .setup = get_toy,
      .operate = change_unsaved,
      .verify = verify_change,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
     {.name = "toy leak",
      .setup = get_toy,
      .operate = leak,
-     .verify = no_teardown,
-     .teardown = no_teardown},
+     .verify = crash_nothing,
+     .teardown = crash_nothing},
     {.name = "toy ends by itself",
      .setup = get_toy,
      .operate = crash_itself,
-     .verify = no_teardown,
-     .teardown = no_teardown},
+     .verify = crash_nothing,
+     .teardown = crash_nothing},
 };
 
 static const struct crash_op hanging[] = {
@@ -258,7 +254,7 @@ static const struct crash_op hanging[] = {
      .setup = get_toy,
      .operate = lock_for_ever,
      .verify = wait_for_ever,
-     .teardown = no_teardown},
+     .teardown = crash_nothing},
 };
 
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
