@@ -89,14 +89,14 @@ static void arrive(struct meeting *m) {
     __atomic_fetch_add(&m->came, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Looks and lets the other run, so that neither CPU is asleep when the clock starts. */
+/* Waits by looking and yielding, so that neither CPU is asleep when the clock starts. */
 static void await(struct meeting *m, unsigned n) {
     while (came(m) < n) {
         sched_yield();
     }
 }
 
-/* The parent comes last, and starts the clock before: the child cannot have begun. */
+/* The parent starts the clock before it arrives, and arrives last: the child cannot have begun. */
 static double start_together(struct meeting *m, bool child) {
     if (!child) {
         await(m, 1);
@@ -157,7 +157,7 @@ double bench_run_pair(const struct bench_pair *pair, void *arg, uint64_t n) {
 struct figures {
     uint64_t ops; /* of a round */
     double values[ROUNDS_MAX];
-    const char *why_not; /* NULL: takes part */
+    const char *why_not; /* NULL: it takes part */
 };
 
 static unsigned rounds(void) {
@@ -175,7 +175,8 @@ static double median(const struct figures *f, unsigned n) {
     return n % 2 ? f->values[n / 2] : (f->values[n / 2 - 1] + f->values[n / 2]) / 2;
 }
 
-/* The fastest of some runs, at most so many and for so many seconds, at least one. < 0: cannot. */
+/* The seconds of the fastest run: of one at least, of `runs` at most, none begun after `limit`
+ * seconds. Negative if the contender cannot take part. */
 static double fastest(const struct bench_contender *c, uint64_t ops, unsigned runs, double limit) {
     double end = bench_now() + limit;
     double best = c->run(c->arg, ops);
@@ -185,7 +186,7 @@ static double fastest(const struct bench_contender *c, uint64_t ops, unsigned ru
     return best;
 }
 
-/* How many operations fill a run. */
+/* Finds how many operations fill a run. */
 static void calibrate(const struct bench_contender *c, struct figures *f) {
     for (f->ops = 1;; f->ops *= 4) {
         double seconds = fastest(c, f->ops, 3, BENCH_ROUND);
@@ -246,7 +247,7 @@ static void print_row(const struct bench_table *t, const struct figures *all, si
     printf("\n");
 }
 
-/* The best peer's index, or t->n. */
+/* The index of the best peer, or t->n if there is none. */
 static size_t best_peer(const struct bench_table *t, const struct figures *f, unsigned n) {
     size_t best = t->n;
     for (size_t i = 0; i < t->n; i++) {

@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A table compares contenders at one thing. First each is calibrated: how many operations take 10
- * ms. Then they take turns, round after round, so that whatever else the machine does hits all of
- * them. A round is up to eight runs, of which the fastest counts: other programs only ever make a
- * run slower. Printed are the median of the rounds, the range, and how many times as fast as each
- * peer the first contender is. Time never fails a benchmark.
+ * A table compares contenders at one thing. First each contender is calibrated: how many operations
+ * take 10 ms? Then they take turns, round after round, so that other work of the machine hits all
+ * of them. A round is up to eight runs, of which the fastest counts: other programs only ever make
+ * a run slower. The table shows the median of the rounds, their range, and how many times as fast
+ * as each peer the first contender is. No benchmark fails because of time.
  *
  * Environment: BENCH_ROUNDS, the number of rounds (default 5).
  */
@@ -27,12 +27,12 @@ struct bench_contender {
     /* Does n operations; returns the seconds they took, or bench_cannot(). */
     double (*run)(void *arg, uint64_t n);
     void *arg;
-    bool ours; /* the first contender and its variants; the others are peers */
+    bool ours; /* whether it is the first contender or a variant of it; the others are peers */
 };
 
 struct bench_target {
-    double times;    /* as fast as the best peer, at least; 0: nothing is asked */
-    double absolute; /* rate: at least; time: at most; 0: nothing is asked */
+    double times;    /* at least so many times as fast as the best peer; 0: no target */
+    double absolute; /* a rate at least, or a time at most; 0: no target */
 };
 
 struct bench_table {

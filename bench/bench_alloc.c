@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each allocation of the arena is one that any member may free and no death can lose; malloc's are
- * the process' own. Pairs: one block is allocated, touched and freed again. Batches: a thousand
- * blocks are allocated, then freed in another order.
+ * Any member may free a block of the arena, and no death loses one; a block of malloc() belongs to
+ * its process. Pairs: one block is allocated, touched and freed again. Batches: a thousand blocks
+ * are allocated, then freed in another order.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ static double pairs(void *arg, uint64_t n) {
     return bench_now() - start;
 }
 
-/* 7 is prime to 1000: every block is freed once, out of order. */
+/* 7 and 1000 are coprime: every block is freed once, out of order. */
 static double batches(void *arg, uint64_t n) {
     static void *blocks[BATCH];
     const struct kind *k = arg;

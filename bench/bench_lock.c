@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The robust mutex is the fair peer: it too survives its owner's death. The plain mutex and the
- * semaphore do not, and are there to show what that costs. Contended: two processes on two CPUs
- * take the lock in turn, and add one to a word inside.
+ * The robust mutex is the fair peer: it survives its owner's death, too. The plain mutex and the
+ * semaphore do not; they show what that costs. Contended: two processes on two CPUs acquire the
+ * lock in turn and add one to a word inside.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -3,9 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A million doubles, two workers, both call the item's function by its address. OpenMP's threads
- * share all memory and are the limit of what processes can reach. Once the body takes about a
- * microsecond, once about 20 ns; the length of its loop is found by trying.
+ * Two workers map a million doubles; both sides call the item's function by its address. OpenMP's
+ * threads share all memory, so they are the limit of what processes can reach. The function takes
+ * about a microsecond in one table and about 20 ns in the other; the length of its loop is found by
+ * trying.
  */
 #include <errno.h>
 #include <math.h>
@@ -45,7 +46,7 @@ static double serial_seconds(struct job *j, size_t items) {
     return bench_now() - start;
 }
 
-/* The fastest of some tries, since what slows one down is not the loop's. */
+/* The fastest of some tries, since only other programs make a try slower. */
 static double item_seconds(struct job *j) {
     size_t items = 2000;
     double best = 1;
@@ -55,8 +56,8 @@ static double item_seconds(struct job *j) {
     return best;
 }
 
-/* So many steps that an item takes about so many seconds. Items are independent: short ones overlap
- * in the processor, so the number is approached. */
+/* Chooses the number of steps with which an item takes about so many seconds. Short items overlap
+ * in the processor, since they are independent; so the number is approached in several tries. */
 static void choose_steps(struct job *j, double seconds) {
     *j->steps = 100;
     for (int i = 0; i < 6; i++) {

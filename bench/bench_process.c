@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The child does nothing. Once the process is small, once it has 256 MiB of private memory, which
- * fork() has to copy the page tables of, and a template process has not.
+ * The child does nothing. The starting process is small in one table. In the other it has 256 MiB
+ * of private memory: fork() has to copy the page tables of that memory, a template process has not.
  */
 #include <errno.h>
 #include <spawn.h>
@@ -52,8 +52,7 @@ static void collect(pid_t pid) {
     }
 }
 
-/* The family would make a member of a forked child; its handlers are part of what fork() costs
- * here. */
+/* fork() in a family: its handlers make the child a member, and are part of the cost. */
 static double bare_fork(void *arg, uint64_t n) {
     (void)arg;
     double start = bench_now();
@@ -70,7 +69,7 @@ static double bare_fork(void *arg, uint64_t n) {
     return bench_now() - start;
 }
 
-/* fork() without the C library's handlers, so without a family: what the kernel alone takes. */
+/* fork() without the C library's handlers, so without a family: the time of the kernel alone. */
 static double raw_fork(void *arg, uint64_t n) {
     (void)arg;
     double start = bench_now();
@@ -87,7 +86,7 @@ static double raw_fork(void *arg, uint64_t n) {
     return bench_now() - start;
 }
 
-/* This program again, which ends at once. */
+/* Starts this program again, which ends at once. */
 static double bare_spawn(void *arg, uint64_t n) {
     static char path[] = "/proc/self/exe", *argv[] = {path, NULL};
     (void)arg;

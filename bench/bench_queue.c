@@ -3,13 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Throughput: the child puts, the parent gets, on two CPUs. With two of each, both have a child
- * that does half of the work, on the same CPU. Messages of 1 MiB: what counts is the row that
- * copies them in and out, as the peers do; the others show what a receiver gains that takes a view.
- * Round trip: one message goes back and forth; on two CPUs the queue spins for it; on one CPU it
- * cannot, and sleeps as the others do. Wake-up: what a sleeping receiver on another CPU costs, from
- * the put to the return of the get. Not behind the best peer means 0.95 of it: between two runs of
- * one program there is as much.
+ * Throughput: the child puts and the parent gets, on two CPUs. With two producers and two
+ * consumers, parent and child each have a helper on the same CPU that does half of the work.
+ * Messages of 1 MiB: the row that counts copies them in and out, as the peers do; the other rows
+ * show what a receiver gains that takes a view. Round trip: one message goes back and forth. On two
+ * CPUs the queue spins for it; on one CPU it cannot, and sleeps as the peers do. Wake-up: the time
+ * from the put until the get returns in a receiver that slept on another CPU. "Not behind the best
+ * peer" means at least 0.95 of it, for two runs of one program differ by as much.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +63,7 @@ static void put_reserved(int way, const void *lent, size_t size) {
     }
 }
 
-/* A large message comes as a view; one word of each page of it is read, as if it were used. */
+/* A large message comes as a view. One word of each of its pages is read, as a user would. */
 static void get_queue(int way, void *room, size_t size) {
     mproc_message m = MPROC_MESSAGE_INIT(room, size);
     if (mproc_queue_get(queues[way], &m, MPROC_FOREVER) != 0 || m.size != size) {
@@ -110,7 +110,7 @@ static const struct channel channel_reserved = {"mproc queue, made in place, a v
 
 static mqd_t mqs[2];
 
-/* Deeper queues or larger messages need another setting of the system. */
+/* Deeper queues and larger messages need other settings of the system. */
 static long mq_limit(const char *path) {
     long limit = 0;
     FILE *f = fopen(path, "re");
@@ -254,7 +254,7 @@ struct kind {
     bool crowd; /* both sides have a helper */
 };
 
-/* One message each way first: connections are made, pages touched. */
+/* Sends one message each way first, so that connections are made and pages touched. */
 static void enter(void *arg, bool child) {
     struct run *r = arg;
     if (r->channel->enter != NULL) {
@@ -290,15 +290,15 @@ static void stream_side(void *arg, bool child, uint64_t n) {
     stream(arg, child, n);
 }
 
-/* A side's helper is forked before the clock starts, told how many messages are its share, and
- * waited for when the clock has stopped. */
+/* The helper of a side. It is forked before the clock starts, is told its share of the messages,
+ * and is waited for when the clock has stopped. */
 struct helper {
-    uint64_t share; /* + 1; 0: not told yet */
+    uint64_t share; /* its number of messages + 1; 0: not told yet */
     uint64_t done;
     pid_t pid;
 };
 
-static struct helper *helpers; /* shared memory: the parent's, the child's */
+static struct helper *helpers; /* in shared memory: that of the parent, that of the child */
 
 static void await_word(const uint64_t *word) {
     while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 0) {
@@ -361,8 +361,8 @@ static int ascending(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
-/* The child sends the time; before that it sleeps long enough for any receiver to sleep too. The
- * median counts: when another program has the CPU, its time slice is what would be measured. */
+/* The child sends the time, after a sleep that is long enough for any receiver to fall asleep, too.
+ * The median counts: while another program has the CPU, its time slice is measured. */
 static void wake_side(void *arg, bool child, uint64_t n) {
     static double latencies[WAKES];
     struct run *r = arg;
@@ -390,8 +390,8 @@ static const struct kind spinning = {round_trip_side, 1, false, false};
 static const struct kind blocking = {round_trip_side, 0, false, false};
 static const struct kind wake_up = {wake_side, 1, false, false};
 
-/* Can two processes use one end? A stream's messages would be torn, ZeroMQ's sockets are not for
- * it. */
+/* Whether two processes can use one end. Messages in a stream would be torn, and a socket of ZeroMQ
+ * belongs to one process. */
 static bool shareable(const struct channel *channel) {
     return channel != &channel_stream && channel != &channel_zmq;
 }

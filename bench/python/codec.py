@@ -2,7 +2,7 @@
 
 Usage: python bench/python/codec.py [--rounds N] [NAME...]
 
-Rounds of the two alternate, and the best of each counts: what a machine does beside only slows.
+Rounds of the two alternate, and the best of each counts: other programs only make a round slower.
 """
 
 import argparse
@@ -46,7 +46,7 @@ pickled = functools.partial(pickle.dumps, protocol=5)
 
 
 def calls_for(function: Callable[[Any], Any], argument: Any) -> int:
-    """So many that a round takes some 20 ms."""
+    """How many calls make a round of about 20 ms."""
     timer = timeit.Timer("f(x)", globals={"f": function, "x": argument})
     number, seconds = 1, timer.timeit(1)
     while seconds < 0.002:
@@ -56,7 +56,7 @@ def calls_for(function: Callable[[Any], Any], argument: Any) -> int:
 
 
 def race(ours: tuple, theirs: tuple, rounds: int) -> tuple[float, float]:
-    """The best nanoseconds a call of two (function, argument)."""
+    """The best time of a call, in nanoseconds, for each of two (function, argument)."""
     best = []
     timers = []
     for function, argument in (ours, theirs):
