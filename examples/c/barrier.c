@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * All read the old temperatures and write the new ones; nobody begins the next phase before all
- * have ended this one. The last to come counts the phase, before all pass.
+ * All processes read the old temperatures and write the new ones. None begins the next phase before
+ * all have ended this one. The last to arrive counts the phase before all pass.
  */
 #include <errno.h>
 #include <stdint.h>

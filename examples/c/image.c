@@ -1,5 +1,5 @@
 /*
- * image.c - an image filter: processes smooth bands of an image that stands in named shared memory
+ * image.c - an image filter: processes smooth bands of an image that is in named shared memory
  *
  * SPDX-License-Identifier: MIT
  */

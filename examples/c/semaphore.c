@@ -1,9 +1,9 @@
 /*
- * semaphore.c - eight workers share three printers; one dies at its work and is in nobody's way
+ * semaphore.c - eight workers share three printers; one dies at work and blocks no other
  *
  * SPDX-License-Identifier: MIT
  *
- * The bounded semaphore knows who took its permits: that of the dead worker is given back.
+ * The bounded semaphore knows which member took which permit: that of a dead one comes back.
  */
 #include <errno.h>
 #include <signal.h>

@@ -9,9 +9,8 @@
  * bytes A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and
  * all counts to OUT, a line `word count` each. examples/python/wordcount.py does the same.
  *
- * How it works. The files go out in groups, a task each: a task's bytes are the paths, one behind
- * the other, its result is a table of words and counts, and the tables are added up as they come
- * back.
+ * How it works: each task is a group of files. Its bytes are the paths, one after the other, and its
+ * result is a table of words and counts. The tables are added up as they come back.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,14 +25,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GROUP                                                                                      \
-    16 /* files a task: enough work to be worth a message, few enough to share out evenly */
+#define GROUP 16 /* files in a task: enough to be worth a message, few enough to share out evenly */
 #define TOP 10
 
 /* ---------------------------------------------------------------- words and their counts */
 
 struct entry {
-    char *word; /* NULL: this place is free */
+    char *word; /* NULL: this entry is free */
     uint32_t length;
     uint32_t hash;
     uint64_t count;
@@ -165,7 +163,7 @@ static int count_file(struct table *table, const char *path) {
     return r;
 }
 
-/* What a result is made of; the word's bytes follow. */
+/* A record of a result; the word's bytes follow it. */
 struct record {
     uint32_t count;
     uint32_t length;
@@ -187,7 +185,7 @@ static int write_table(const struct table *table, mproc_result *result) {
     return r;
 }
 
-/* The task: `in` are paths, each with its final 0. */
+/* The function of a task: `in` has paths, each with its final 0. */
 static int count_group(const void *in, size_t size, mproc_result *result) {
     struct table table = table_new(4096);
     const char *path = in;

@@ -1,7 +1,7 @@
 """Heat spreads along a rod: each process computes its part, phase by phase.
 
-All read the old temperatures and write the new ones; nobody begins the next phase before all have
-ended this one. The last to come counts the phase, before all pass.
+All processes read the old temperatures and write the new ones. None begins the next phase before
+all have ended this one. The last to arrive counts the phase before all pass.
 """
 
 import mmap
@@ -11,7 +11,7 @@ import mproc
 POINTS = 16
 PARTS = 4
 PHASES = 100
-COUNT = 2 * POINTS  # where the phases are counted, behind both rows of points
+COUNT = 2 * POINTS  # where the phases are counted, after both rows of points
 
 
 class CountPhase:

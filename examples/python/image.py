@@ -1,4 +1,4 @@
-"""An image filter: processes smooth bands of an image that stands in named shared memory."""
+"""An image filter: processes smooth bands of an image that is in named shared memory."""
 
 import mproc
 from mproc.shared_memory import SharedMemory

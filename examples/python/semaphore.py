@@ -1,6 +1,6 @@
-"""Eight workers share three printers; one dies at its work and is in nobody's way.
+"""Eight workers share three printers; one dies at work and blocks no other.
 
-The bounded semaphore knows who took its permits: that of the dead worker is given back.
+The bounded semaphore knows which member took which permit: that of a dead one comes back.
 """
 
 import mmap

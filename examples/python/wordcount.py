@@ -18,14 +18,14 @@ import time
 from collections import Counter
 from multiprocessing import Pool
 
-GROUP = 16  # files a task: enough work to be worth a message, few enough to share out evenly
+GROUP = 16  # files in a task: enough to be worth a message, few enough to share out evenly
 TOP = 10
 
 find_words = re.compile(rb"[A-Za-z_]+").findall
 
 
 def count_group(paths: list[str]) -> Counter[bytes]:
-    """The task: the words of some files."""
+    """The function of a task: counts the words of some files."""
     counts: Counter[bytes] = Counter()
     for path in paths:
         with open(path, "rb") as file:
@@ -51,7 +51,7 @@ def all_files(paths: list[str]) -> list[str]:
 
 
 def count_all(files: list[str]) -> Counter[bytes]:
-    """Counts the files' words in a pool, a group of files a task."""
+    """Counts the files' words in a pool; each task is a group of files."""
     groups = [files[i : i + GROUP] for i in range(0, len(files), GROUP)]
     total: Counter[bytes] = Counter()
     done = 0
