@@ -35,7 +35,7 @@ from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from .context import BaseContext
@@ -70,6 +70,11 @@ class AsyncResult(_mproc.Job):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    @property
+    def _number_left(self) -> int:
+        """How many tasks of it are open."""
+        return 0 if self._ready else self._left
 
     def ready(self) -> bool:
         """Return whether the result has come."""
@@ -151,27 +156,44 @@ class IMapIterator:
     def __init__(
         self,
         pool: Pool,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: int,
+        func: Callable[[Any], Any] | None = None,
+        iterable: Iterable[Any] = (),
+        chunksize: int = 1,
         buffersize: int | None = None,
     ) -> None:
+        """Without a function: what is to be done will be put into the pool's _taskqueue."""
         self._pool = pool
-        self._function = pool._message_of(func)
-        self._items = iter(iterable)
-        self._chunksize = chunksize
+        self._job = id(self)
         self._parts: list[_Part] = []  # that are under way, or ready and not taken; oldest first
         self._done: list[_Part] = []  # unordered: that are ready and not taken
         self._values: list[Any] = []  # of the part that is being taken, the next one last
-        self._exhausted = False
+        self._exhausted = func is None
         self._error: Exception | None = None
+        self._asked = 0.0  # when results were asked for last; 0: never; inf: somebody is asking
+        self._bell: Any = None  # of the thread that feeds, if there is one
+        if func is not None:
+            self._begin(func, iterable, chunksize, buffersize)
+
+    def _set_length(self, length: int) -> None:
+        """Do nothing: the end of the iterable is the end."""
+
+    def _begin(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        buffersize: int | None,
+    ) -> None:
+        pool = self._pool
+        self._function = pool._message_of(func)
+        self._items = iter(iterable)
+        self._chunksize = chunksize
+        self._exhausted = False
         self._strict = buffersize is not None
         self._window: float = buffersize or max(WINDOW, 4 * pool._processes)
         self._limit: float = self._window
-        self._asked = 0.0  # when results were asked for last; 0: never; inf: somebody is asking
         self._begun = _monotonic()
         self._feeding = _allocate_lock()  # held while an item is taken and submitted
-        self._bell: Any = None  # of the thread that feeds, if there is one
         pool._feeding.append(self)
         if isinstance(iterable, _PLAIN):
             self._feed()
@@ -196,7 +218,8 @@ class IMapIterator:
 
     def _ask(self, timeout: float | None) -> _Part:
         self._asked = _FOREVER
-        self._limit = self._window
+        if not self._exhausted:
+            self._limit = self._window
         try:
             part = self._take(timeout)
         finally:
@@ -406,12 +429,12 @@ class Pool(Engine):
     # -- workers
 
     def _start_worker(self, seat: int) -> process.BaseProcess:
+        ends = (self._tasks, seat) if not self._piped else (self._inqueue, self._outqueue)
         new = self.Process(
             self._ctx,
             target=worker,
             args=(
-                self._tasks,
-                seat,
+                *ends,
                 self._initializer,
                 self._initargs,
                 self._maxtasksperchild,
@@ -423,7 +446,58 @@ class Pool(Engine):
         new.start()
         return new
 
+    def _make_tasks(self, seats: int) -> Any:
+        if not self._piped:
+            return super()._make_tasks(seats)
+        from ._pool.piped import PipedTasks
+
+        self._setup_queues()
+        return PipedTasks(seats, self)
+
+    @property
+    def _cache(self) -> dict[int, None]:
+        """As many entries as there are open tasks, for programs that count them."""
+        return dict.fromkeys(range(self._tasks.open))
+
+    @property
+    def _taskqueue(self) -> _TaskQueue:
+        return _TaskQueue(self)
+
+    @staticmethod
+    def _get_tasks(
+        func: Callable[..., Any], it: Iterable[Any], size: int
+    ) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """Yield a function with some items each, until there are no more items."""
+        items = iter(it)
+        while batch := tuple(_islice(items, size)):
+            yield func, batch
+
+    def _guarded_task_generation(
+        self, job: object, func: Callable[..., Any], iterable: Iterable[Any]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield a task, as the standard pool knows them, for each item."""
+        for number, item in enumerate(iterable):
+            yield job, number, func, (item,), {}
+
+    @property
+    def _piped(self) -> bool:
+        """Whether a subclass sends tasks and results through queues of its own."""
+        return type(self)._setup_queues is not Pool._setup_queues
+
+    def _setup_queues(self) -> None:
+        """Make the queues of a pool whose subclass overrides this, and only of such a one."""
+        self._inqueue: Any = self._ctx.SimpleQueue()
+        self._outqueue: Any = self._ctx.SimpleQueue()
+        self._quick_put: Callable[[Any], None] = self._inqueue.put
+        self._quick_get: Callable[[], Any] = self._outqueue.get
+
+    def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
+        return (function, True) if self._piped else super()._message_of(function)
+
     def _start_workers(self) -> None:
+        if type(self)._repopulate_pool is not Pool._repopulate_pool:
+            self._repopulate_pool()
+            return
         try:
             for seat in range(self._processes):
                 self._pool.append(self._start_worker(seat))
@@ -443,6 +517,20 @@ class Pool(Engine):
     def _repopulate_pool(self) -> None:
         """Replace workers that have ended; that happens anyway, but programs that derive ask."""
         self._collect()
+
+    def _fill_each(self) -> None:
+        if type(self)._repopulate_pool is Pool._repopulate_pool:
+            super()._fill_each()
+        elif self._wants(0):
+            gone = {id(self._pool[seat]) for seat in self._vacant}
+            self._pool[:] = [old for old in self._pool if id(old) not in gone]
+            self._vacant.clear()
+            self._repopulate_pool()
+
+    def _end_workers(self) -> None:
+        if self._piped:
+            self._tasks.drop_waiting()
+        super()._end_workers()
 
     def _break(self, reason: BaseException) -> None:
         """Give up: workers die before they do anything, an initializer that fails for example."""
@@ -668,6 +756,7 @@ class Pool(Engine):
         self._end_workers()
         self._join_helper(PATIENCE)
         self._end_workers()  # the one that the helper may have been starting
+        self._end_queues()
         self._tasks.fail_all(ProcessError("the pool was terminated before the task was done"))
         self._wake_sleepers()
 
@@ -684,6 +773,11 @@ class Pool(Engine):
         for old in self._pool:
             old.join()
         self._join_helper(None)
+        self._end_queues()
+
+    def _end_queues(self) -> None:
+        if self._piped:
+            self._tasks.end_receiving()
 
     def __enter__(self) -> Pool:
         self._check_running()
@@ -707,6 +801,42 @@ class Pool(Engine):
         kind = type(self)
         name = f"{kind.__module__}.{kind.__qualname__}"
         return f"<{name} state={self._state} pool_size={len(self._pool)}>"
+
+
+class _TaskQueue:
+    """What recipes put the tasks of an imap of their own into."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def qsize(self) -> int:
+        """Return how many tasks no worker has taken."""
+        return int(self._pool._tasks.waiting)
+
+    def empty(self) -> bool:
+        """Return whether workers have taken all tasks."""
+        return self.qsize() == 0
+
+    def put(self, tasks_and_length: tuple[Iterable[tuple[Any, ...]], Any]) -> None:
+        """Have tasks run, for the IMapIterator whose _set_length comes with them."""
+        tasks, set_length = tasks_and_length
+        set_length.__self__._begin(_run_task, tasks, 1, None)
+
+
+def _run_task(task: tuple[Any, ...]) -> Any:
+    _, _, function, args, kwds = task
+    return function(*args, **kwds)
+
+
+def mapstar(args: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
+    """Return the results of a function for some items."""
+    return list(map(*args))
+
+
+def starmapstar(args: tuple[Callable[..., Any], Iterable[Iterable[Any]]]) -> list[Any]:
+    """Return the results of a function for some tuples of arguments."""
+    function, items = args
+    return [function(*item) for item in items]
 
 
 class ThreadPool(Pool):

@@ -1314,3 +1314,122 @@ def test_imap_tells_of_a_worker_that_died(pool):
     results = pool.imap_unordered(os._exit, [3])
     with pytest.raises(WorkerDiedError, match="exited with code 3"):
         next(results)
+
+
+# ---- queues of one's own, and what recipes know of the standard pool
+
+
+class Piped(pool_module.Pool):
+    """Sends tasks and results through queues of its own."""
+
+    def _setup_queues(self):
+        super()._setup_queues()
+        self.sent = []
+        put = self._quick_put
+        self._quick_put = lambda task: (self.sent.append(task), put(task))
+
+
+def test_a_pool_with_queues_of_its_own(ctx):
+    with Piped(2, context=ctx) as pool:
+        assert pool.apply(errands.add, (1,), {"b": 2}) == 3
+        assert pool.map(errands.square, range(50)) == [n * n for n in range(50)]
+        assert pool.starmap(errands.add, [(1, 2), (3, 4)]) == [3, 7]
+        assert list(pool.imap(errands.square, iter(range(99)))) == [n * n for n in range(99)]
+        with pytest.raises(ZeroDivisionError) as caught:
+            pool.apply(errands.fail)
+        assert type(caught.value.__cause__) is pool_module.RemoteTraceback
+        assert len(pool.sent) > 10
+    pool.join()
+
+
+def test_a_pool_with_queues_of_its_own_ends_well(ctx):
+    pool = Piped(2, context=ctx)
+    results = [pool.apply_async(errands.square, (n,)) for n in range(20)]
+    pool.close()
+    pool.join()
+    assert [result.get(0) for result in results] == [n * n for n in range(20)]
+    assert [process.exitcode for process in pool._pool] == [0, 0]
+
+
+def test_what_does_not_travel_through_queues_of_ones_own(fork):
+    with Piped(1, context=fork) as pool:
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            pool.apply(lambda: 1)
+        with pytest.raises(MaybeEncodingError):
+            pool.apply(errands.give_lambda)
+        with pytest.raises(MaybeEncodingError):
+            pool.apply(errands.give_unreadable)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+def test_a_worker_with_queues_of_its_own_dies(ctx):
+    """Nobody knows which task it had: what is under way fails, and the pool goes on."""
+    with Piped(1, context=ctx) as pool:
+        assert isinstance(caught(pool.apply_async(errands.kill_self)), WorkerDiedError)
+        assert pool.apply(errands.square, (2,)) == 4
+
+
+class Repopulating(pool_module.Pool):
+    """Starts its workers itself."""
+
+    def _setup_queues(self):
+        self._inqueue = self._ctx.SimpleQueue()
+        self._outqueue = self._ctx.SimpleQueue()
+        self._quick_put = self._inqueue._writer.send
+        self._quick_get = self._outqueue._reader.recv
+
+    def _repopulate_pool(self):
+        for _ in range(self._processes - len(self._pool)):
+            args = (self._inqueue, self._outqueue, self._initializer, self._initargs)
+            args += (self._maxtasksperchild, self._wrap_exception)
+            process = self.Process(self._ctx, target=clean_worker, args=args)
+            self._pool.append(process)
+            process.name = process.name.replace("Process", "PoolWorker")
+            process.daemon = True
+            process.start()
+
+
+def clean_worker(*args, **kwargs):
+    pool_module.worker(*args, **kwargs)
+
+
+def test_a_pool_that_starts_its_workers_itself(ctx):
+    with Repopulating(2, context=ctx) as pool:
+        assert pool.map(errands.square, range(50)) == [n * n for n in range(50)]
+        assert isinstance(caught(pool.apply_async(errands.kill_self)), WorkerDiedError)
+        assert pool.map(errands.square, range(50)) == [n * n for n in range(50)]
+        assert len(pool._pool) == 2
+    with Repopulating(1, maxtasksperchild=2, context=ctx) as pool:
+        assert pool.map(errands.square, range(7), chunksize=1) == [n * n for n in range(7)]
+
+
+def istarmap(pool, function, iterable, chunksize=1):
+    """A recipe that programs carry: imap for several arguments."""
+    pool._check_running()
+    batches = pool_module.Pool._get_tasks(function, iterable, chunksize)
+    result = pool_module.IMapIterator(pool)
+    tasks = pool._guarded_task_generation(result._job, pool_module.starmapstar, batches)
+    pool._taskqueue.put((tasks, result._set_length))
+    return (item for chunk in result for item in chunk)
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_a_recipe_with_the_parts_of_the_standard_pool(ctx, chunksize):
+    with ctx.Pool(2) as pool:
+        pairs = [(n, n + 1) for n in range(200)]
+        got = list(istarmap(pool, errands.add, pairs, chunksize))
+        assert got == [a + b for a, b in pairs]
+        assert pool_module.mapstar((abs, (-1, -2))) == [1, 2]
+        assert pool._taskqueue.empty()
+
+
+def test_what_programs_count(fork):
+    with fork.Pool(1, keep_queue, (queue := fork.Queue(),)) as pool:
+        result = pool.map_async(stay_put_for, range(3), chunksize=1)
+        queue.get(timeout=LONG)
+        assert (len(pool._cache), result._number_left, pool._taskqueue.qsize()) == (3, 3, 2)
+    assert list(pool_module.IMapIterator(pool)) == []
+
+
+def stay_put_for(_):
+    stay_put()

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from .. import _mproc
 
-__all__ = ["ThreadTasks"]
+__all__ = ["Call", "ThreadTasks", "run"]
 
 
-class _Call:
+class Call:
     """A task: a function and what it is called with; a part of a job."""
 
     __slots__ = ("arguments", "function", "job", "kind", "part")
@@ -42,22 +42,24 @@ class _Call:
         self.function = function
         self.arguments = arguments
 
-    def run(self) -> Any:
-        if self.kind == "call":
-            args, kwds = self.arguments
-            return self.function(*args, **(kwds or {}))
-        if self.kind == "map":
-            return [self.function(item) for item in self.arguments]
-        return [self.function(*item) for item in self.arguments]
+
+def run(kind: str, function: Callable[..., Any], arguments: Any) -> Any:
+    """Do what a call says."""
+    if kind == "call":
+        args, kwds = arguments
+        return function(*args, **(kwds or {}))
+    if kind == "map":
+        return [function(item) for item in arguments]
+    return [function(*item) for item in arguments]
 
 
 class ThreadTasks:
     """A queue of calls for threads, and the books of those that are open."""
 
     def __init__(self, seats: int) -> None:
-        self._waiting: _SimpleQueue[_Call | None] = _SimpleQueue()
-        self._results: _SimpleQueue[tuple[_Call, bool, Any]] = _SimpleQueue()
-        self._books: set[_Call] = set()
+        self._waiting: _SimpleQueue[Call | None] = _SimpleQueue()
+        self._results: _SimpleQueue[tuple[Call, bool, Any]] = _SimpleQueue()
+        self._books: set[Call] = set()
         self._served: set[int] = set()
         self._closed = False
 
@@ -78,7 +80,7 @@ class ThreadTasks:
     ) -> None:
         """Queue one call. RuntimeError: after close()."""
         job._begin(1, 0, None)
-        self._put(_Call(job, 0, "call", function, arguments))
+        self._put(Call(job, 0, "call", function, arguments))
 
     def submit_map(
         self, job: _mproc.Job, function: Any, named: bool, star: bool, items: list[Any], chunk: int
@@ -88,9 +90,9 @@ class ThreadTasks:
         job._begin(len(starts), chunk, [None] * len(items))
         for part, start in enumerate(starts):
             some = items[start : start + chunk]
-            self._put(_Call(job, part, "starmap" if star else "map", function, some))
+            self._put(Call(job, part, "starmap" if star else "map", function, some))
 
-    def _put(self, call: _Call) -> None:
+    def _put(self, call: Call) -> None:
         if self._closed:
             raise RuntimeError("the pool takes no more tasks")
         self._books.add(call)
@@ -110,7 +112,7 @@ class ThreadTasks:
                 timeout = 0
         return booked if job is None else job._ready
 
-    def _book(self, call: _Call, failed: bool, value: Any) -> None:
+    def _book(self, call: Call, failed: bool, value: Any) -> None:
         if call in self._books:
             self._books.discard(call)
             if failed:
@@ -172,8 +174,8 @@ class ThreadTasks:
         return done
 
     @staticmethod
-    def _do(call: _Call, describe: Callable[[BaseException, bool], Any]) -> tuple[_Call, bool, Any]:
+    def _do(call: Call, describe: Callable[[BaseException, bool], Any]) -> tuple[Call, bool, Any]:
         try:
-            return call, False, call.run()
+            return call, False, run(call.kind, call.function, call.arguments)
         except BaseException as error:  # a thread that ends would leave its call undone
             return call, True, describe(error, True)

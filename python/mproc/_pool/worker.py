@@ -40,14 +40,24 @@ def _excuse(value: object, exc: BaseException) -> MaybeEncodingError:
 
 
 def worker(
-    tasks: Tasks,
-    seat: int,
+    tasks: Any,
+    seat: Any,
     initializer: Callable[..., object] | None = None,
     initargs: Iterable[Any] = (),
     maxtasks: int | None = None,
     wrap_exception: bool = True,
 ) -> None:
-    """Run tasks until there are no more, or maxtasks are done."""
+    """Run tasks until there are no more, or maxtasks are done.
+
+    tasks and seat: the pool's task queue and the worker's place there; or, in a pool that sets up
+    queues of its own, the queues of tasks and of results.
+    """
+    if not hasattr(tasks, "serve"):
+        from .piped import serve_queues
+
+        done = serve_queues(tasks, seat, initializer, initargs, maxtasks, wrap_exception)
+        util.debug("worker exiting after %d tasks", done)
+        return
     if initializer is not None:
         initializer(*initargs)
     describe = _describe if wrap_exception else _describe_barely

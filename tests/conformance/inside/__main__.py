@@ -129,8 +129,11 @@ def lend(support):
     """Give tests that were borrowed from a newer version what they ask of test.support."""
     if not hasattr(support, "Py_GIL_DISABLED"):
         support.Py_GIL_DISABLED = False
+    if not hasattr(support, "requires_gil_enabled"):
+        support.requires_gil_enabled = lambda reason="": lambda test: test
     if "thread" not in inspect.signature(support.skip_if_sanitizer).parameters:
         support.skip_if_sanitizer = lambda *reason, **kinds: lambda test: test
+        support.check_sanitizer = lambda **kinds: False
 
 
 def tolerant(setup):

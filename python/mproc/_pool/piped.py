@@ -1,0 +1,176 @@
+"""The task queue of a pool whose subclass sets up queues of its own: `_setup_queues()`.
+
+Such pools send tasks and results their own way, with picklers of their own, for example. They know
+the standard pool's parts: `_quick_put(task)` sends a task, `_quick_get()` receives a result, and
+workers call `worker(_inqueue, _outqueue, ...)`, which gets and puts.
+
+How it works. As in ThreadTasks calls wait in a queue of the interpreter, and whoever pumps books
+results out of another one. A thread sends what waits, another one receives what was done. At most
+AHEAD calls for each worker are under way, because what was sent cannot be taken back.
+
+If a worker dies: nobody knows which call it had. So all that are under way fail, and no other. A
+worker that ends in good order takes its leave: number 0, with its pid for the part.
+
+The threads are daemonic and hold no pool. The sending one ends after close() or drop_waiting(), the
+receiving one when the workers have ended, and the owner then sends itself the last result, None.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, sleep
+
+from .._mproc import getpid
+from .errors import ExceptionWithTraceback, MaybeEncodingError
+from .threads import Call, ThreadTasks, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ..pool import Pool
+
+__all__ = ["PipedTasks", "serve_queues"]
+
+LEAVE = 1.0  # seconds for which the last word of a worker that has ended may be on its way
+AHEAD = 2  # calls under way for each worker: one that runs and one behind it
+
+
+class PipedTasks(ThreadTasks):
+    """The books of a pool with queues of its own, and the threads that use these queues."""
+
+    def __init__(self, seats: int, pool: Pool) -> None:
+        import threading
+
+        super().__init__(seats)
+        self._seats = seats
+        self._put_task = pool._quick_put
+        self._get_result = pool._quick_get
+        self._put_result = pool._outqueue.put
+        self._under_way: dict[int, Call] = {}
+        self._free = threading.Semaphore(AHEAD * seats)
+        self._dropped = False
+        self._left: set[int] = set()  # pids of workers that have taken leave
+        for target in (self._send, self._receive):
+            threading.Thread(target=target, name="mproc-pool-queue", daemon=True).start()
+
+    # -- the owner's side
+
+    def worker_died(self, seat: int, make_error: Callable[[int], BaseException]) -> bool:
+        """Fail all calls that are under way, and return whether there were any."""
+        if self._has_taken_leave(make_error(0)):
+            return False
+        lost = [(number, self._finish(number)) for number in list(self._under_way)]
+        for number, call in lost:
+            if call is not None:
+                self._book(call, True, make_error(number))
+        return bool(lost)
+
+    def _has_taken_leave(self, death: Any) -> bool:
+        """Return whether a worker has ended in good order; its last word may be on its way."""
+        if getattr(death, "exitcode", None) != 0:
+            return False
+        deadline = monotonic() + LEAVE
+        while death.pid not in self._left and monotonic() < deadline:
+            sleep(0.001)
+        return death.pid in self._left
+
+    def _finish(self, number: int) -> Call | None:
+        """Take a call out of those under way, if it still is."""
+        call = self._under_way.pop(number, None)
+        if call is not None:
+            self._free.release()
+        return call
+
+    def drop_waiting(self) -> None:
+        """End the sending thread: what waits is not done."""
+        self._dropped = True
+        super().drop_waiting()
+        self._free.release()
+
+    def end_receiving(self) -> None:
+        """End the receiving thread: the workers have ended."""
+        self._put_result(None)
+
+    # -- the threads
+
+    def _send(self) -> None:
+        number = 0
+        while (call := self._waiting.get()) is not None:
+            self._free.acquire()
+            if self._dropped:
+                return
+            number += 1
+            self._under_way[number] = call
+            self._send_one(number, call)
+        for _ in range(0 if self._dropped else self._seats):
+            self._put_task(None)
+
+    def _send_one(self, number: int, call: Call) -> None:
+        try:
+            self._put_task(
+                (number, call.part, _run, (call.kind, call.function, call.arguments), {})
+            )
+        except Exception as error:
+            if self._finish(number) is not None:
+                self._results.put((call, True, error))
+
+    def _receive(self) -> None:
+        while (done := self._receive_one()) is not None:
+            number, part, (success, value) = done
+            call = self._finish(number)
+            if call is not None:
+                self._results.put((call, not success, value))
+            elif number == 0:
+                self._left.add(part)
+
+    def _receive_one(self) -> Any:
+        try:
+            return self._get_result()
+        except (EOFError, OSError):
+            return None  # the queue was closed
+        except Exception as error:  # it cannot be read, and so does not tell whose it is
+            for number in list(self._under_way):
+                return number, 0, (False, MaybeEncodingError(error, "a result"))
+            return -1, 0, (False, error)
+
+
+def _run(kind: str, function: Callable[..., Any], arguments: Any) -> Any:
+    """Do what a call says; in the worker."""
+    return run(kind, function, arguments)
+
+
+def serve_queues(
+    inqueue: Any,
+    outqueue: Any,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    maxtasks: int | None,
+    wrap_exception: bool,
+) -> int:
+    """Run the tasks that come through one queue, and put their results into another."""
+    if initializer is not None:
+        initializer(*initargs)
+    done = 0
+    while (maxtasks is None or done < maxtasks) and (task := _next_task(inqueue)) is not None:
+        job, part, function, args, kwds = task
+        try:
+            result = (True, function(*args, **kwds))
+        except Exception as error:
+            text = ExceptionWithTraceback(error, error.__traceback__)
+            result = (False, text if wrap_exception else error)
+        try:
+            outqueue.put((job, part, result))
+        except Exception as error:
+            outqueue.put((job, part, (False, MaybeEncodingError(error, result[1]))))
+        del task, args, result
+        done += 1
+    outqueue.put((0, getpid(), (True, None)))  # it takes its leave
+    return done
+
+
+def _next_task(inqueue: Any) -> Any:
+    try:
+        return inqueue.get()
+    except (EOFError, OSError):
+        return None  # the owner has gone
