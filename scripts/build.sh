@@ -9,7 +9,7 @@ build_lib() {
     meson_build "$BUILD/release"
 }
 
-# A copy, as a user would have it; build/venv keeps the objects, so a change rebuilds only what it touched.
+# Installs a copy, as a user would have it. build/venv keeps the objects, so only what changed is compiled again.
 build_package() {
     local stamp
     stamp="$CC $(fingerprint include src python meson.build meson.options pyproject.toml "$VENV/stamp")"

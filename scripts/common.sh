@@ -16,7 +16,7 @@ clang*) BUILD=$BUILD/$compiler CXX=${CXX:-${CC/clang/clang++}} ;;
 esac
 export CC=${CC:-cc} CXX=${CXX:-c++}
 
-# `python3` is the user's, also in a shell where .venv is active: .venv is made from it.
+# .venv is made from the user's `python3`, also in a shell in which .venv is active.
 PATH=${PATH//"$VENV/bin:"/}
 
 say() { printf '%s\n' "$*" >&2; }
@@ -26,7 +26,7 @@ die() {
     exit 1
 }
 
-# quietly WHAT COMMAND…: says WHAT, keeps the output to itself, shows all of it when it fails.
+# quietly WHAT COMMAND…: prints WHAT and runs the command; shows the command's output only when it fails.
 quietly() {
     local what=$1 log status=0
     shift
@@ -41,16 +41,16 @@ quietly() {
     return "$status"
 }
 
-# fingerprint PATH…: one hash over the names and contents of all files in and under the paths.
+# fingerprint PATH…: prints one hash over the names and contents of all files in and under the paths.
 fingerprint() {
     find "$@" -type f -not -name '*.pyc' -print0 2>/dev/null | LC_ALL=C sort -z |
         xargs -0 sha1sum | sha1sum | cut -d' ' -f1
 }
 
-# tools COMMAND…: with the private environment's programs in front (meson looks for ninja there).
+# tools COMMAND…: runs a command that finds the private environment's programs first (meson needs its ninja).
 tools() { PATH="$VENV/bin:$PATH" "$@"; }
 
-# meson_dir DIR OPTION…: a configured build directory, configured anew when the options changed.
+# meson_dir DIR OPTION…: configures a build directory, and configures it anew when the options have changed.
 meson_dir() {
     local dir=$1 options
     shift
@@ -69,5 +69,5 @@ meson_build() {
     quietly "build ${dir#"$ROOT/"}" tools meson compile -C "$dir" "$@"
 }
 
-# programs_in DIR: the executables of a build directory, a path a line.
+# programs_in DIR: prints the paths of the executables in a build directory, one on each line.
 programs_in() { find "$1" -maxdepth 1 -type f -executable | LC_ALL=C sort; }

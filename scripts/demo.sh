@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The main job on real input: word frequencies of every .py file of the standard library, mapped over a pool,
-# by examples/c/wordcount, by examples/python/wordcount.py under mproc, and by the same file under the standard
-# library. Fails when the three counts differ. The programs' side of it: `wordcount [--counts OUT] FILE…` shows
-# its progress on stderr and the ten most frequent words on stdout, and writes all counts to OUT.
+# The main job on real input: a pool counts the words of every .py file of the standard library. Three programs do it:
+# examples/c/wordcount, examples/python/wordcount.py on mproc, and the same file on the standard library. The demo
+# fails when their counts differ. `wordcount [--counts OUT] FILE…` shows its progress on stderr, prints the ten most
+# frequent words, and writes all counts to OUT.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every example of examples/c and examples/python to its end, each under a watchdog, and ends with
-# N passed, N failed. An example that has both faces must say the same in both.
+# N passed, N failed. An example that exists in both languages must print the same in both.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -32,7 +32,7 @@ same() {
     diff "$OUT/$1" "$OUT/$2" | head -n 20
 }
 
-# What an example that asks for arguments gets.
+# The arguments of an example that needs some.
 arguments_of() {
     case $1 in
     wordcount) arguments=(include/mproc.h scripts/tally.py LICENSE) ;;

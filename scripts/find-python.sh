@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Usage: scripts/find-python.sh 3.12
-# Prints the path of an interpreter of that version (with headers), from PATH or among pyenv's. Exit 1 when there is none.
+# Prints the path of an interpreter of that version (with headers), from PATH or among pyenv's. The exit status is 1
+# when there is none.
 set -euo pipefail
 version=${1:?usage: scripts/find-python.sh X.Y}
 
-# The real path: a pyenv shim answers differently from one directory to the next.
+# Prints the real path, because a pyenv shim may be another interpreter in another directory.
 real_path() {
     "$1" -c 'import os, sys, sysconfig
 if f"{sys.version_info[0]}.{sys.version_info[1]}" != sys.argv[1]: raise SystemExit(1)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: FUZZ_SECONDS=60 scripts/fuzz.sh [NAME…]
-# Runs each target of tests/fuzz/meson.build (or the named ones) that long, beginning with its kept inputs in
-# tests/fuzz/corpus/NAME and what earlier runs found in build/fuzz/corpus/NAME. Prints a line a target, the sum,
-# and N passed, N failed. An input that breaks something is kept in build/fuzz/found.
+# Runs each target of tests/fuzz/meson.build, or the named ones, for that many seconds. A run begins with the inputs
+# that are kept in tests/fuzz/corpus/NAME and those that earlier runs found, in build/fuzz/corpus/NAME. Prints a line
+# for each target, the sum, and N passed, N failed. An input that fails is kept in build/fuzz/found.
 set -euo pipefail
 export CC=clang
 unset CXX
@@ -17,7 +17,7 @@ passed=0 failed=0 inputs=0
 # count NAME LOG: the value of a line of libFuzzer's statistics; 0 when the target ended without them.
 count() { sed -n "s/^stat::$1: *//p" "$2" | tail -n 1 | grep . || echo 0; }
 
-# A run that breaks ends before the statistics: what it counted last is in its progress.
+# A run that fails ends without statistics: its last progress line has the count.
 executed() {
     local n
     n=$(count number_of_executed_units "$1")
@@ -28,7 +28,7 @@ executed() {
 run_target() {
     local name=$1 log=$OUT/$1.log kept=tests/fuzz/corpus/$1 status=0 n began=$EPOCHREALTIME rate
     local options=(-max_total_time="$SECONDS_EACH" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1)
-    # Python's caches look like leaks at each input, and each look for leaks takes a tenth of a second.
+    # Python's caches look like leaks after each input, and each search for leaks takes a tenth of a second.
     [ ! -f "tests/fuzz/fuzz_$name.py" ] || options+=(-detect_leaks=0)
     mkdir -p "$OUT/corpus/$name" "$OUT/found"
     "$BUILD/fuzz/tests/fuzz/fuzz_$name" "${options[@]}" -artifact_prefix="$OUT/found/$name-" \
@@ -42,7 +42,7 @@ run_target() {
         return
     fi
     failed=$((failed + 1))
-    echo "FAILED $name: the input lies in $(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1), the log is $log"
+    echo "FAILED $name: the input is in $(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1), the log is $log"
     grep -E -m 3 'broken:|SUMMARY|runtime error|Error:' "$log" || tail -n 20 "$log"
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/setup.sh [lint|bench|fuzz|…]
-# Makes everything ready that the named work needs: Debian packages, and the private environment .venv
-# with the pinned tools of scripts/requirements.txt. Does nothing when nothing has changed.
+# Installs what the named work needs: Debian packages, and the private environment .venv with the pinned
+# tools of scripts/requirements.txt. Does nothing when nothing has changed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -70,7 +70,7 @@ install_missing() {
         die "apt-get could not install: ${missing[*]}"
 }
 
-# The first try may fail on a machine whose package lists are empty or old; only the second one speaks.
+# The first try may fail on a machine whose package lists are empty or old; only the second one prints errors.
 apt_install() {
     quietly "apt-get install ${missing[*]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -q -y --no-install-recommends "${missing[@]}"
@@ -83,7 +83,7 @@ check_python() {
         die "$(command -v python3) has no C headers (Python.h): install the ones that belong to it"
 }
 
-# The stamp names the interpreter and the tools, so that a change of either makes .venv anew.
+# The stamp names the interpreter and the tools: when either changes, .venv is made anew.
 make_venv() {
     local stamp
     stamp="$(python3 -c 'import sys; print(sys.base_prefix, sys.version)') $(fingerprint scripts/requirements.txt)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: scripts/soak.sh [SECONDS]
-# Eight processes at everything that synchronises or is shared, some killed at random, for so long (60 s).
+# Runs eight processes at everything that synchronises or is shared for so long (60 s), and kills some at random.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

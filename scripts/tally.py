@@ -2,13 +2,14 @@
 
 usage: tally.py NAME=RESULT…
 
-RESULT is what a runner left behind, told by its ending: `.json` is meson's testlog.json, `.xml` is
-JUnit's form (pytest), anything else the output of a program, of which the last line of the form
-`N passed, N failed[, N skipped]` counts; a file `<RESULT>.exit` beside it holds the exit status.
-A test program under meson may end with such a line too and then counts for as many tests.
+RESULT is a file that a runner left, and its suffix says the format: `.json` is meson's
+testlog.json, `.xml` is JUnit's form (pytest), anything else is the output of a program. Of an
+output the last line of the form `N passed, N failed[, N skipped]` counts; a file `<RESULT>.exit`
+beside it has the exit status. A test program under meson may end with such a line, too, and then
+counts for as many tests.
 
-Failed and skipped tests are named. Exit status 1 when a test failed, when a runner left nothing
-readable, or when nothing ran at all.
+Failed and skipped tests are named. The exit status is 1 when a test failed, when a runner left
+nothing readable, or when nothing ran at all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LINE = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped.*)?$", re.MULTILINE)
-# `ok 3 - queue_keeps_order # SKIP` as the C harness says it, `SKIP what` as scripts do.
+# The C harness prints `ok 3 - queue_keeps_order # SKIP`, scripts print `SKIP what`.
 SKIP_LINE = re.compile(r"^(?:ok \d+ - (\S+).*# SKIP.*|SKIP (.+))$", re.MULTILINE)
 FAIL_LINE = re.compile(r"^(?:not ok \d+ - |FAILED +)(.+)$", re.MULTILINE)
 TAIL_LINES = 30
@@ -30,7 +31,7 @@ TAIL_LINES = 30
 
 @dataclass
 class Sum:
-    """Counts, and the names behind the counts that a reader wants to know."""
+    """Counts, and the names of the tests that failed or were skipped."""
 
     passed: int = 0
     failed: int = 0
@@ -63,7 +64,7 @@ def tail(text: str) -> str:
 
 
 def of_output(name: str, text: str, status: int) -> Sum:
-    """A program's own closing line; its exit status has the last word on failure."""
+    """The counts of a program's last line; with a bad exit status it has failed in any case."""
     total = Sum()
     lines = list(LINE.finditer(text))
     if lines:
@@ -82,7 +83,7 @@ def of_output(name: str, text: str, status: int) -> Sum:
 
 
 def of_meson_test(name: str, test: dict[str, object]) -> Sum:
-    """One executable: as many tests as its closing line says, else one."""
+    """One executable: as many tests as its last line says, otherwise one."""
     result = test["result"]
     text = f"{test.get('stdout') or ''}{test.get('stderr') or ''}"
     total = Sum()

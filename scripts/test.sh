@@ -14,7 +14,7 @@ build_tests() {
     meson_build "$BUILD/test"
 }
 
-# C tests need neither the release nor the package, which stays as it is when another compiler's tests run.
+# C tests need neither the release nor the package, so tests of another compiler leave the package as it is.
 build_what_is_tested() {
     case " $* " in
     *" python "* | *" examples "*) scripts/build.sh ;;
@@ -23,7 +23,7 @@ build_what_is_tested() {
     build_tests
 }
 
-# A runner's failure is not the end: the tally has the last word.
+# A runner that fails does not stop the others; the tally reports it.
 run() {
     local name=$1 status=0
     shift
