@@ -9,8 +9,8 @@
  * bytes A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and
  * all counts to OUT, a line `word count` each. examples/python/wordcount.py does the same.
  *
- * How it works: each task is a group of files. Its bytes are the paths, one after the other, and its
- * result is a table of words and counts. The tables are added up as they come back.
+ * How it works: each task is a group of files. Its bytes are the paths, one after the other, and
+ * its result is a table of words and counts. The tables are added up as they come back.
  */
 #define _GNU_SOURCE
 #include <errno.h>
