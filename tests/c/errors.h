@@ -45,6 +45,9 @@ struct line {
 
 void errors_add(struct line *line);
 
+/* The timeout of calls that a signal is to end: a negative one, which all mean the same. */
+extern int64_t without_end;
+
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define LINE_OF(function, name, code, run, why)                                                    \

@@ -214,7 +214,7 @@ PROVOKE(mproc_task_wait, -ETIMEDOUT) {
 PROVOKE(mproc_task_wait, -EINTR) {
     mproc_task *task = endless();
     interrupt();
-    return mproc_task_wait(task, MPROC_FOREVER);
+    return mproc_task_wait(task, without_end);
 }
 
 PROVOKE(mproc_task_wait, MPROC_ESTRANGER) {
@@ -249,7 +249,7 @@ PROVOKE(mproc_task_wait_any, -ETIMEDOUT) {
 PROVOKE(mproc_task_wait_any, -EINTR) {
     mproc_task *task = endless();
     interrupt();
-    return wait_for_any(task, MPROC_FOREVER);
+    return wait_for_any(task, without_end);
 }
 
 PROVOKE(mproc_task_wait_any, MPROC_ESTRANGER) {
@@ -275,7 +275,7 @@ PROVOKE(mproc_task_wait_all, -ETIMEDOUT) {
 PROVOKE(mproc_task_wait_all, -EINTR) {
     mproc_task *task = endless();
     interrupt();
-    return wait_for_all(task, MPROC_FOREVER);
+    return wait_for_all(task, without_end);
 }
 
 PROVOKE(mproc_task_wait_all, MPROC_ESTRANGER) {
@@ -338,7 +338,7 @@ PROVOKE(mproc_pool_collect, -ETIMEDOUT) {
 PROVOKE(mproc_pool_collect, -EINTR) {
     mproc_pool *pool = plain_pool();
     interrupt();
-    return mproc_pool_collect(pool, MPROC_FOREVER);
+    return mproc_pool_collect(pool, without_end);
 }
 
 PROVOKE(mproc_pool_collect, MPROC_ESTRANGER) {
@@ -430,7 +430,7 @@ PROVOKE(mproc_pool_join, -ETIMEDOUT) {
 PROVOKE(mproc_pool_join, -EINTR) {
     mproc_pool *pool = unfinished();
     interrupt();
-    return mproc_pool_join(pool, MPROC_FOREVER);
+    return mproc_pool_join(pool, without_end);
 }
 
 static int check_pool(void *pool) {
@@ -500,7 +500,7 @@ PROVOKE(mproc_worker_take, -ETIMEDOUT) {
 PROVOKE(mproc_worker_take, -EINTR) {
     mproc_worker *worker = worker_of(workerless());
     interrupt();
-    return take(worker, MPROC_FOREVER);
+    return take(worker, without_end);
 }
 
 /* A worker that has a task. */
@@ -644,7 +644,7 @@ PROVOKE(mproc_taskq_collect, -ETIMEDOUT) {
 PROVOKE(mproc_taskq_collect, -EINTR) {
     mproc_taskq *tasks = tasks_joined();
     interrupt();
-    return collect_result(tasks, MPROC_FOREVER);
+    return collect_result(tasks, without_end);
 }
 
 PROVOKE(mproc_taskq_collect, -ENOMEM) {
@@ -678,7 +678,7 @@ PROVOKE(mproc_taskq_take, -ETIMEDOUT) {
 PROVOKE(mproc_taskq_take, -EINTR) {
     mproc_taskq *tasks = tasks_joined();
     interrupt();
-    return take_task(tasks, MPROC_FOREVER);
+    return take_task(tasks, without_end);
 }
 
 PROVOKE(mproc_taskq_take, -ENOMEM) {

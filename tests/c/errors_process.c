@@ -336,7 +336,7 @@ PROVOKE(mproc_process_join, -ETIMEDOUT) {
 PROVOKE(mproc_process_join, -EINTR) {
     mproc_process *process = running();
     interrupt();
-    return mproc_process_join(process, MPROC_FOREVER);
+    return mproc_process_join(process, without_end);
 }
 
 static int join_process(void *process) {

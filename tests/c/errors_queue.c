@@ -68,7 +68,7 @@ PROVOKE(mproc_queue_put, -ETIMEDOUT) {
 PROVOKE(mproc_queue_put, -EINTR) {
     mproc_queue *queue = queue_full();
     interrupt();
-    return put(queue, 1, MPROC_FOREVER);
+    return put(queue, 1, without_end);
 }
 
 PROVOKE(mproc_queue_put, MPROC_ETOOBIG) {
@@ -90,7 +90,7 @@ PROVOKE(mproc_queue_putv, -ETIMEDOUT) {
 PROVOKE(mproc_queue_putv, -EINTR) {
     mproc_queue *queue = queue_full();
     interrupt();
-    return putv(queue, 1, MPROC_FOREVER);
+    return putv(queue, 1, without_end);
 }
 
 PROVOKE(mproc_queue_putv, MPROC_ETOOBIG) {
@@ -116,7 +116,7 @@ PROVOKE(mproc_queue_get, -ETIMEDOUT) {
 PROVOKE(mproc_queue_get, -EINTR) {
     mproc_queue *queue = made_queue(0);
     interrupt();
-    return get(queue, MPROC_FOREVER);
+    return get(queue, without_end);
 }
 
 PROVOKE(mproc_queue_get, -ENOMEM) {
@@ -167,7 +167,7 @@ PROVOKE(mproc_queue_commit, -EINTR) {
     mproc_queue *queue = queue_full();
     mproc_message message = reservation(queue);
     interrupt();
-    return mproc_queue_commit(queue, &message, MPROC_FOREVER);
+    return mproc_queue_commit(queue, &message, without_end);
 }
 
 PROVOKE(mproc_queue_commit, -ENOMEM) {
@@ -201,7 +201,7 @@ PROVOKE(mproc_queue_wait, -ETIMEDOUT) {
 PROVOKE(mproc_queue_wait, -EINTR) {
     mproc_queue *queue = made_queue(0);
     interrupt();
-    return mproc_queue_wait(queue, MPROC_FOREVER);
+    return mproc_queue_wait(queue, without_end);
 }
 
 PROVOKE(mproc_queue_task_done, MPROC_EDONE) {
@@ -215,7 +215,7 @@ PROVOKE(mproc_queue_join, -ETIMEDOUT) {
 PROVOKE(mproc_queue_join, -EINTR) {
     mproc_queue *queue = queue_full();
     interrupt();
-    return mproc_queue_join(queue, MPROC_FOREVER);
+    return mproc_queue_join(queue, without_end);
 }
 
 PROVOKE(mproc_queue_check, MPROC_ECORRUPT) {
@@ -367,7 +367,7 @@ PROVOKE(mproc_pipe_recv_body, -EBADF) {
 PROVOKE(mproc_pipe_poll, -EINTR) {
     int end = end_of(READ);
     interrupt();
-    return mproc_pipe_poll(end, MPROC_FOREVER);
+    return mproc_pipe_poll(end, without_end);
 }
 
 PROVOKE(mproc_pipe_poll, -EBADF) {
@@ -434,7 +434,7 @@ static unsigned char ready[4];
 PROVOKE(mproc_wait, -EINTR) {
     int end = end_of(READ);
     interrupt();
-    return mproc_wait(&end, 1, ready, MPROC_FOREVER);
+    return mproc_wait(&end, 1, ready, without_end);
 }
 
 PROVOKE(mproc_wait, -EBADF) {

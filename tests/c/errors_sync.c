@@ -49,7 +49,7 @@ PROVOKE(mproc_lock_acquire, -ETIMEDOUT) {
 PROVOKE(mproc_lock_acquire, -EINTR) {
     mproc_lock *lock = lock_taken();
     interrupt();
-    return mproc_lock_acquire(lock, MPROC_FOREVER);
+    return mproc_lock_acquire(lock, without_end);
 }
 
 PROVOKE(mproc_lock_release, MPROC_ENOTHELD) {
@@ -104,7 +104,7 @@ PROVOKE(mproc_rlock_acquire, -ETIMEDOUT) {
 PROVOKE(mproc_rlock_acquire, -EINTR) {
     mproc_rlock *lock = rlock_of_another();
     interrupt();
-    return mproc_rlock_acquire(lock, MPROC_FOREVER);
+    return mproc_rlock_acquire(lock, without_end);
 }
 
 /* Where the lock counts: the word that says 77 after so many acquires. */
@@ -169,7 +169,7 @@ PROVOKE(mproc_semaphore_acquire, -ETIMEDOUT) {
 PROVOKE(mproc_semaphore_acquire, -EINTR) {
     mproc_semaphore *semaphore = made_semaphore(0);
     interrupt();
-    return mproc_semaphore_acquire(semaphore, MPROC_FOREVER);
+    return mproc_semaphore_acquire(semaphore, without_end);
 }
 
 PROVOKE(mproc_semaphore_release, -EOVERFLOW) {
@@ -202,7 +202,7 @@ PROVOKE(mproc_bsemaphore_acquire, -ETIMEDOUT) {
 PROVOKE(mproc_bsemaphore_acquire, -EINTR) {
     mproc_bsemaphore *semaphore = made_bsemaphore(0);
     interrupt();
-    return mproc_bsemaphore_acquire(semaphore, MPROC_FOREVER);
+    return mproc_bsemaphore_acquire(semaphore, without_end);
 }
 
 enum { CROWD = 6, PLENTY = 100 }; /* as many as an object has room to note */
@@ -246,7 +246,7 @@ PROVOKE(mproc_event_wait, -ETIMEDOUT) {
 PROVOKE(mproc_event_wait, -EINTR) {
     mproc_event *event = made_event();
     interrupt();
-    return mproc_event_wait(event, MPROC_FOREVER);
+    return mproc_event_wait(event, without_end);
 }
 
 PROVOKE(mproc_event_check, MPROC_ECORRUPT) {
@@ -268,7 +268,7 @@ PROVOKE(mproc_condition_wait, -EINTR) {
     mproc_condition *condition = made_condition();
     mproc_lock *lock = lock_taken();
     interrupt();
-    return mproc_condition_wait(condition, lock, MPROC_FOREVER);
+    return mproc_condition_wait(condition, lock, without_end);
 }
 
 static void take_and_die(void *lock) {
@@ -344,7 +344,7 @@ PROVOKE(mproc_barrier_wait, MPROC_EBROKEN) {
 PROVOKE(mproc_barrier_wait, -EINTR) {
     mproc_barrier *barrier = made_barrier(2);
     interrupt();
-    return mproc_barrier_wait(barrier, MPROC_FOREVER, NULL);
+    return mproc_barrier_wait(barrier, without_end, NULL);
 }
 
 static void wait_at(void *barrier) {
@@ -373,7 +373,7 @@ PROVOKE(mproc_barrier_arrive, MPROC_EBROKEN) {
 PROVOKE(mproc_barrier_arrive, -EINTR) {
     mproc_barrier *barrier = made_barrier(2);
     interrupt();
-    return mproc_barrier_arrive(barrier, MPROC_FOREVER, NULL);
+    return mproc_barrier_arrive(barrier, without_end, NULL);
 }
 
 PROVOKE(mproc_barrier_arrive, -ENOMEM) {

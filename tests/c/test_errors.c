@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 static struct line *lines;
+int64_t without_end = MPROC_FOREVER;
 
 void errors_add(struct line *line) {
     line->next = lines;
@@ -65,6 +66,22 @@ TEST_BARE(errors_are_provoked) {
         }
     }
     CHECK_GT(n, 200);
+}
+
+/* A call that took another negative number for a time that has passed would not be interrupted. */
+TEST_BARE(errors_of_negative_timeouts) {
+    static const int64_t timeouts[] = {-2, -1000000000, INT64_MIN};
+    int n = 0;
+    for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
+        without_end = timeouts[i];
+        for (const struct line *line = lines; line != NULL; line = line->next) {
+            if (line->code == -EINTR && line->provoke != NULL) {
+                run_line(line);
+                n++;
+            }
+        }
+    }
+    CHECK_GT(n, 60);
 }
 
 /* ---------------------------------------------------------------- and the header */
