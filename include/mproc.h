@@ -578,7 +578,8 @@ typedef int (*mproc_handler_fn)(void *arg, const void *task, size_t size, mproc_
 typedef struct mproc_workplace mproc_workplace;
 
 typedef struct mproc_pool_options {
-    unsigned workers;    /* default: CPUs that the process may use */
+    /* Default: CPUs that the process may use, by its affinity and its control groups. */
+    unsigned workers;
     unsigned most;       /* workers that mproc_pool_resize() may ask for; default 64 or `workers` */
     mproc_method method; /* default MPROC_FORK */
     const char *name;    /* prefix of the workers' names; default "Pool" */

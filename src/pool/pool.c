@@ -86,9 +86,17 @@ static void free_pool(mproc_pool *pool) {
     free(pool);
 }
 
+/* CPUs that the process may use, by its affinity and by the quotas of its control groups. */
+static unsigned default_workers(void) {
+    unsigned cpus = mproc__os_cpus();
+    double quota = mproc__os_cpu_quota("/proc");
+    unsigned whole = quota > 0 && quota < cpus ? (unsigned)quota : cpus;
+    return whole < cpus && (double)whole < quota ? whole + 1 : whole;
+}
+
 /* More seats than workers, for mproc_pool_resize(). */
 static void choose_seats(mproc_pool *pool, const mproc_pool_options *o) {
-    pool->target = o->workers != 0 ? o->workers : mproc__os_cpus();
+    pool->target = o->workers != 0 ? o->workers : default_workers();
     pool->seats = o->most != 0 ? o->most : MOST;
     if (o->most != 0 && pool->target > o->most) {
         pool->target = o->most;

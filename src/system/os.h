@@ -4,9 +4,10 @@
  * SPDX-License-Identifier: MIT
  *
  * Everything that is not plain C stands behind these functions, a section a file: os_time.c,
- * os_memory.c, os_file.c, os_process.c, os_start.c, os_descriptor.c, for Linux from 5.4 on; what
- * came later is probed when it is used. They and the watcher, which does without the C library, are
- * the only files with system calls. Threads and streams are the C library's, and used everywhere.
+ * os_group.c, os_memory.c, os_file.c, os_process.c, os_start.c, os_descriptor.c, for Linux from
+ * 5.4 on; what came later is probed when it is used. They and the watcher, which does without the
+ * C library, are the only files with system calls. Threads and streams are the C library's, and
+ * used everywhere.
  *
  * Laws: results are 0 or a count, or -errno; outputs are written on success only; nothing here
  * knows of families, members or arenas.
@@ -58,6 +59,9 @@ static inline int mproc__os_cpu(void) {
 void mproc__os_yield(void);
 /* CPUs that the process may use, at least 1. */
 unsigned mproc__os_cpus(void);
+/* As many CPUs' time as the process' control groups may take, versions 1 and 2; 0: there is no
+ * limit. `proc` is where the system tells, "/proc". */
+double mproc__os_cpu_quota(const char *proc);
 
 /* ---- sleeping on a word of shared memory */
 

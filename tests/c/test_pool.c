@@ -152,7 +152,8 @@ TEST(pool_refuses_bad_calls) {
 TEST(pool_defaults) {
     mproc_pool *pool = NULL;
     CHECK_OK(mproc_pool_new(&pool, NULL));
-    CHECK_EQ(mproc_pool_workers(pool, NULL, 0), (size_t)sysconf(_SC_NPROCESSORS_ONLN));
+    size_t n = mproc_pool_workers(pool, NULL, 0); /* or fewer: test_group.c */
+    CHECK(n >= 1 && n <= (size_t)sysconf(_SC_NPROCESSORS_ONLN));
     long long six = 6;
     CHECK_EQ(number(submit(pool, square, &six, sizeof six)), 36);
     finish(pool);
