@@ -225,7 +225,9 @@ int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *le
         return -EINVAL;
     }
     pieces[0] = (struct iovec){&ticket, sizeof ticket};
-    memcpy(pieces + 1, lent, (size_t)n * sizeof *lent);
+    if (n > 0) {
+        memcpy(pieces + 1, lent, (size_t)n * sizeof *lent);
+    }
     return mproc__queue_put(results_of(tasks), pieces, n + 1, MPROC_FOREVER, &claim, NULL);
 }
 
