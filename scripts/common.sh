@@ -11,7 +11,7 @@ cd "$ROOT" || exit 1
 compiler=$(basename "${CC:-cc}")
 case $compiler in
 cc) ;;
-clang*) BUILD=$BUILD/$compiler CXX=${CXX:-${CC/clang/clang++}} ;;
+clang*) BUILD=$BUILD/$compiler CXX=${CXX:-${CC%clang*}clang++${CC##*clang}} ;;
 *) BUILD=$BUILD/$compiler ;;
 esac
 export CC=${CC:-cc} CXX=${CXX:-c++}

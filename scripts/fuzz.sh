@@ -12,7 +12,7 @@ SECONDS_EACH=${FUZZ_SECONDS:-60}
 OUT=$ROOT/build/fuzz
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
-passed=0 failed=0 inputs=0
+passed=0 failed=0 skipped=0 inputs=0
 
 # count NAME LOG: the value of a line of libFuzzer's statistics; 0 when the target ended without them.
 count() { sed -n "s/^stat::$1: *//p" "$2" | tail -n 1 | grep . || echo 0; }
@@ -26,6 +26,11 @@ executed() {
 }
 
 run_target() {
+    if [ ! -x "$BUILD/fuzz/tests/fuzz/fuzz_$1" ]; then
+        echo "SKIP $1: the interpreter of .venv has no library that a program could embed"
+        skipped=$((skipped + 1))
+        return
+    fi
     local name=$1 log=$OUT/$1.log kept=tests/fuzz/corpus/$1 status=0 n began=$EPOCHREALTIME rate
     local options=(-max_total_time="$SECONDS_EACH" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1)
     # Python's caches look like leaks after each input, and each search for leaks takes a tenth of a second.
@@ -51,10 +56,13 @@ meson_dir "$BUILD/fuzz" --buildtype=debugoptimized -Dfuzz=true -Dpython=true -Dl
     -Db_lundef=false
 meson_build "$BUILD/fuzz" fuzz
 if [ $# -eq 0 ]; then
-    mapfile -t all < <(programs_in "$BUILD/fuzz/tests/fuzz" | sed 's|.*/fuzz_||')
+    mapfile -t all < <(printf '%s\n' tests/fuzz/fuzz_*.c | sed 's|.*/fuzz_||; s|\.c$||')
     set -- "${all[@]}"
 fi
+for name in "$@"; do
+    [ -f "tests/fuzz/fuzz_$name.c" ] || die "no such target: $name"
+done
 for name in "$@"; do run_target "$name"; done
 printf '%-16s %11d inputs\n' all "$inputs"
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
