@@ -303,7 +303,7 @@ OPERATION = re.compile(
     r"_?(\d+|pid|byte|fence|number)?\((?=(?P<word>[^;{]*))"
 )
 RELEASES = {"store", "cas", "exchange", "add", "clear", "guard_publish"}
-ACQUIRES = {"load", "cas", "exchange", "add", "clear", "copy", "peek"}
+ACQUIRES = {"load", "cas", "exchange", "add", "clear", "copy", "peek"}  # peek: behind a fence
 TAG = re.compile(r"SYNC\(([\w.]+)\)")
 NEAR = 4  # lines of code behind a tag that may hold its operation
 
@@ -550,7 +550,7 @@ def columns(tree: Tree) -> Iterator[Breach]:
         fenced = False
         for number, line in enumerate(source.lines, 1):
             fenced ^= line.startswith("```")
-            if len(line) > 120 and not fenced and not line.lstrip().startswith(("|", "    ")):
+            if len(line) > 120 and not fenced and not re.match(r"    | *\|", line):
                 yield source.breach(number, f"{len(line)} columns")
 
 

@@ -128,6 +128,7 @@ BREACHES = [
     ("head", {"src/a.c": HEAD.format(name="b.c")}, "src/a.c:1"),
     ("head", {"src/a.c": "/*\n * a.c - a file\n */\n"}, "src/a.c:1"),
     ("columns", c("src/a.c", "/* " + "x" * 98 + " */\n"), "src/a.c:6"),
+    ("columns", {"docs/a.md": "* fine\n  " + "x" * 121 + "\n"}, "docs/a.md:2"),
     ("columns", {"README.md": "fine\n" + "x" * 121 + "\n"}, "README.md:2"),
     ("words", c("src/a.c", "int the_boss;\n"), "src/a.c:6"),
     ("words", c("src/a.c", "/* It has been buried. */\n"), "src/a.c:6"),
@@ -214,6 +215,7 @@ KEPT = [
     ("manual", c("include/mproc.h", "\n/* Does it. -EINVAL. */\nMPROC_API int mproc_a(void);\n")),
     ("manual", c("include/mproc.h", "\n/* Says it. */\nMPROC_API void mproc_a(void);\n")),
     ("head", c("src/a.c", "")),
+    ("columns", {"README.md": "    " + "x" * 121 + "\n"}),
     ("columns", {"README.md": "```\n" + "x" * 121 + "\n```\n| " + "x" * 121 + " |\n"}),
     ("words", c("src/a.c", 'char *x = "hello, world"; /* a slot, a cellar, a skin */\n')),
     (
