@@ -215,8 +215,7 @@ def again_command(options: argparse.Namespace) -> str:
 
 def main() -> int:
     options = parse_arguments()
-    # As an exception, so that what was started is ended on the way out.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, trial.termination.handle)
     try:
         with locked(options.shadow):
             return run(options)

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -123,11 +124,41 @@ def wait_while_it_talks(process: subprocess.Popen[bytes], events: Path, timeout:
     return True
 
 
+class Termination:
+    """SIGTERM as an exception, so that what was started is ended on the way out.
+
+    Within Popen() the signal only leaves a note: an exception there would lose the new process.
+    """
+
+    def __init__(self) -> None:
+        self.deferred = False
+        self.number = 0
+
+    def handle(self, number: int, frame: object) -> None:
+        self.number = number
+        if not self.deferred:
+            sys.exit(128 + number)
+
+    def resume(self) -> None:
+        self.deferred = False
+        if self.number:
+            sys.exit(128 + self.number)
+
+
+termination = Termination()
+
+
 @contextmanager
 def started(command: list[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that leads a group of its own; after the context the whole group is gone."""
-    process = subprocess.Popen(command, process_group=0, stdin=subprocess.DEVNULL, **options)
+    termination.deferred = True
     try:
+        process = subprocess.Popen(command, process_group=0, stdin=subprocess.DEVNULL, **options)
+    except BaseException:
+        termination.resume()
+        raise
+    try:
+        termination.resume()
         yield process
     finally:
         if process.returncode is None:
