@@ -1,4 +1,4 @@
-"""Finds the interpreters whose own test suite is to be run, and says what is known of each."""
+"""Finds the interpreters whose own test suite is to be run, and asks each what it is."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Report:
         print(f"FAILED {title}\n{indent(detail)}", flush=True)
 
     def add(self, python: str, method: str, case: Case, outcomes: list[Outcome]) -> None:
-        """Prints a line for the class, then what is worth it."""
+        """Prints a line for the class, then its failures and, if verbose, its skipped tests."""
         judged = [self.judge(python, method, case, outcome) for outcome in outcomes]
         tally = Counter(outcome.status for outcome in judged)
         self.counts.update(tally)

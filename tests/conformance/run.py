@@ -6,9 +6,9 @@
 
 For each interpreter: build the package for it, make a shadow prefix in which it is
 `multiprocessing` (shadow.py, inside/), prove that all kinds of processes see it, list the tests,
-and run every class in a process group of its own (trial.py). What is run is said in classes.txt, or
-by --only; tests that pin a mechanism mproc does not have are listed in expected.toml. Children,
-/dev/shm entries left behind and code of the standard package executed are failures, too.
+and run every class in a process group of its own (trial.py). classes.txt says what is run, unless
+--only does; expected.toml lists tests of a mechanism that mproc does not have. It is a failure,
+too, when children or /dev/shm entries are left behind, or code of the standard package is executed.
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 if anything failed or nothing
 was run. --stock runs the same selection on the standard library, as a control.
@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--only", default="", help="selectors, comma-separated (see selection.py)")
     add("--package", type=Path, help="a folder with mproc/ in it, instead of building one")
     add("--stock", action="store_true", help="test the standard library, as a control")
-    add("--timeout", type=float, default=120.0, help="seconds a process may say nothing")
+    add("--timeout", type=float, default=120.0, help="seconds a process may report nothing")
     add("--shadow", type=Path, default=ROOT / ".shadow", help="where to build")
     add("--suite", type=Path, help="another file in place of _test_multiprocessing.py")
     add("--classes", type=Path, default=HERE / "classes.txt")
@@ -71,7 +71,7 @@ def items(text: str) -> list[str]:
 
 
 def interpreters(wanted: str) -> list[Interpreter]:
-    """Those asked for; or all there are, saying which are not."""
+    """Those asked for, or all that there are; prints which are missing."""
     if items(wanted):
         return [interpreter.find(item) for item in items(wanted)]
     there = []
@@ -168,7 +168,7 @@ def run_method(
 
 
 def check_names(wanted: list[Selector], cases: list[Case], report: Report) -> None:
-    """Selectors and expected failures that no test of any interpreter answers to are mistakes."""
+    """A selector that selects no test of any interpreter is a mistake."""
     for selector in wanted:
         known = (selector.matches(case, test) for case in cases for test in case.tests)
         if not (selector.exclude or selector.optional or any(known)):

@@ -73,7 +73,7 @@ class Selector:
 
 
 def parse_selector(text: str, **more: Any) -> Selector:
-    """The selector; `more` is what its line says besides."""
+    """Returns the selector; `more` has the other parts of its line."""
     exclude = text.startswith("!")
     head, *rest = text.removeprefix("!").split(".")
     parts: dict[str, Any] = {"module": "", "case": head, "variant": "", "test": ""}

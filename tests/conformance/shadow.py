@@ -160,7 +160,7 @@ class Shadow:
         return (self.inside / "tripwire.py").read_text() + "\n\ntrip(__file__)\n"
 
     def probe(self) -> dict[str, tuple[str, list[str]]]:
-        """Learns what the package has; placeholders will fill what the suite needs besides."""
+        """Asks what the package has; placeholders will stand in for what it lacks."""
         result = subprocess.run(
             [self.python, "-m", "mproc_conformance.probe"],
             capture_output=True, text=True, timeout=120,
@@ -189,7 +189,7 @@ class Shadow:
 
 
 def link(target: Path, name: Path) -> None:
-    """A symbolic link that replaces whatever has that name."""
+    """Makes a symbolic link in place of anything that has that name."""
     if name.is_symlink() or name.is_file():
         name.unlink()
     elif name.exists():

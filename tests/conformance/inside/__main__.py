@@ -1,11 +1,11 @@
-"""Lists the suite's tests, or runs some of one class, telling a file what happens.
+"""Lists the suite's tests, or runs some of one class and writes to a file what happens.
 
     python -m mproc_conformance list METHOD MODULE...
     python -m mproc_conformance run METHOD MODULE CLASS EVENTS TEST...
 
-The file EVENTS gets one JSON object a line: `start` and `end` of each test, `whole` for what
-befalls the class or its module, `done`. It is opened for each line, so that no descriptor is
-added to those the tests count and the children inherit.
+The file EVENTS gets one JSON object a line: `start` and `end` of each test, `whole` for a
+result of the class or its module, `done`. It is opened for each line, so that no descriptor is
+added to those that the tests count and the children inherit.
 """
 
 import faulthandler
@@ -54,7 +54,7 @@ class Result(unittest.TestResult):
     def record(self, test, status, detail):
         if not hasattr(test, "_testMethodName") and not hasattr(test, "test_case"):
             self.events.tell("whole", status=status, detail=f"{test.id()}\n{detail}")
-        elif self.status != "failed":  # a test that has failed stays so, whatever follows
+        elif self.status != "failed":  # a test that has failed stays failed
             self.status = status
             self.details.append(detail)
         elif status == "failed":

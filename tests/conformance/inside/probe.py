@@ -1,4 +1,4 @@
-"""Prints, as JSON, what of the suite's needs the package under test has not.
+"""Prints, as JSON, what the suite needs and the package under test lacks.
 
 Run once per shadow, before it is used. The suite's file names some modules and attributes when it
 is imported; what the package lacks of these is filled with placeholders while that file is

@@ -4,7 +4,7 @@ The first `import multiprocessing` executes this file, which puts mproc in its o
 finder for the submodules first in `sys.meta_path`. So nothing is imported before it is asked for,
 and children find mproc whatever their flags are, since no start-up hook takes part.
 
-Whoever executes code of the standard library's package later on ends at the tripwire.
+A process that executes code of the standard library's package later on ends at the tripwire.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Stands for `test/_test_multiprocessing.py` where the package lacks something it names.
+"""Replaces `test/_test_multiprocessing.py` if the package lacks something that it names.
 
 Executes the interpreter's own file, unmodified, while placeholders fill the gaps.
 """

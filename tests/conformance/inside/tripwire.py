@@ -1,4 +1,4 @@
-"""Ends a process that executes the standard library's multiprocessing, and leaves word of it."""
+"""Ends a process that executes the standard library's multiprocessing, and logs it."""
 
 import os
 
