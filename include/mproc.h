@@ -584,8 +584,17 @@ typedef struct mproc_pool_options {
     mproc_method method; /* default MPROC_FORK */
     const char *name;    /* prefix of the workers' names; default "Pool" */
     unsigned max_tasks;  /* a worker is replaced after so many tasks; 0: never */
-    int (*init)(void *arg);   /* runs in each worker first; non-zero ends the worker */
-    void *init_arg;           /* NULL or a pointer into the arena */
+    int (*init)(void *arg); /* runs in each worker first; non-zero ends the worker */
+    void *init_arg;         /* NULL or a pointer into the arena */
+    /* Runs in a worker that ends because there are no more tasks for it, or because it has done
+     * max_tasks; not in one that is killed. */
+    void (*exit)(void *arg);
+    void *exit_arg; /* NULL or a pointer into the arena */
+    /* 0: tasks go to the workers in the order in which they are submitted. Otherwise they have
+     * priorities: at most so many tasks wait where workers take them, and the others wait in the
+     * owner, where a more urgent one overtakes them. A thread of the owner has to wait or collect,
+     * or workers find no more than these. Maps go ahead of all. */
+    unsigned ahead;
     mproc_handler_fn handler; /* of tasks that are mere bytes */
     void *handler_arg;        /* NULL or a pointer into the arena */
 
@@ -638,6 +647,10 @@ typedef struct mproc_task_options {
     unsigned retries;
     int retry_on[6];
     int64_t pause; /* ns before the first retry; doubled before each further one, up to 60 s */
+    /* In a pool with options.ahead: tasks of a higher priority are begun before those of a lower
+     * one, equal ones in the order in which they were submitted. May be negative. Elsewhere it
+     * must be 0. */
+    int priority;
 } mproc_task_options;
 
 /* ---- the pool */

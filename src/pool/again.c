@@ -30,6 +30,11 @@ static bool is_limited(const struct mproc__extra *extra) {
     return extra->options.timeout != 0 || extra->options.memory != 0;
 }
 
+/* May its message be put once more? */
+static bool needs_feeding(const mproc_pool *pool, const struct mproc__extra *extra) {
+    return extra->options.retries != 0 || pool->options.ahead != 0;
+}
+
 /* ---------------------------------------------------------------- life */
 
 struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options) {
@@ -37,7 +42,7 @@ struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options
     if (extra != NULL) {
         extra->options = *options;
         pool->limited += is_limited(extra);
-        pool->feeding += options->retries != 0;
+        pool->feeding += needs_feeding(pool, extra);
     }
     return extra;
 }
@@ -74,7 +79,7 @@ int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_messa
 
 void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned) {
     pool->limited -= is_limited(owned);
-    if (owned->options.retries != 0) {
+    if (needs_feeding(pool, owned)) {
         pool->feeding--;
         mproc__pool_close_if_fed(pool);
     }
@@ -107,7 +112,7 @@ static void delay(mproc_pool *pool, struct mproc__extra *extra, int64_t pause) {
         link = &(*link)->next;
     }
     extra->next = *link;
-    extra->delayed = true;
+    extra->held = MPROC__HELD_DELAYED;
     *link = extra;
 }
 
@@ -124,18 +129,22 @@ bool mproc__again(mproc_pool *pool, const struct mproc__open *open, const mproc_
     return true;
 }
 
-void mproc__again_forget(mproc_pool *pool, struct mproc__extra *extra) {
+void mproc__extra_forget(mproc_pool *pool, struct mproc__extra *extra) {
+    if (extra->held == MPROC__HELD_RANKED) {
+        mproc__rank_forget(pool, extra);
+        return;
+    }
     struct mproc__extra **link = &pool->delayed;
     while (*link != extra) {
         link = &(*link)->next;
     }
     *link = extra->next;
-    extra->delayed = false;
+    extra->held = MPROC__HELD_NOT;
 }
 
 /* ---------------------------------------------------------------- trying again */
 
-static int put_again(mproc_pool *pool, struct mproc__extra *extra) {
+int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra) {
     struct mproc__open open = {
         .kind = MPROC__OPEN_TASK, .number = extra->number, .task = extra->task, .extra = extra};
     struct iovec piece = {extra->bytes, extra->size};
@@ -148,21 +157,27 @@ static int put_again(mproc_pool *pool, struct mproc__extra *extra) {
     r = mproc__open_put(pool, &extra->message, &piece, 1, &open, &ticket);
     if (r != 0) {
         mproc__start_drop(pool, open.start);
-    } else if (extra->task != NULL) {
+        return r;
+    }
+    if (extra->task != NULL) {
         extra->task->ticket = ticket;
     }
-    return r;
+    extra->tries++;
+    return 0;
+}
+
+static int try_again(mproc_pool *pool, struct mproc__extra *extra) {
+    return pool->options.ahead != 0 ? mproc__rank_add(pool, extra) : mproc__extra_put(pool, extra);
 }
 
 void mproc__again_due(mproc_pool *pool) {
     int64_t now = pool->delayed != NULL ? mproc__os_now() : 0;
     while (pool->delayed != NULL && pool->delayed->due <= now) {
         struct mproc__extra *extra = pool->delayed;
-        mproc__again_forget(pool, extra);
-        if (put_again(pool, extra) != 0) {
+        mproc__extra_forget(pool, extra);
+        if (try_again(pool, extra) != 0) {
             delay(pool, extra, PAUSE_SHORTAGE);
             return;
         }
-        extra->tries++;
     }
 }

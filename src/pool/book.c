@@ -160,16 +160,28 @@ void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message
     mproc_message_drop(message);
 }
 
+void mproc__book_failure_of_held(mproc_pool *pool, struct mproc__extra *extra,
+                                 const mproc_task_error *error) {
+    struct mproc__open open = {.task = extra->task, .number = extra->number, .extra = extra};
+    mproc_task_error copy = *error;
+    complete(&open, &copy);
+    end_task(pool, &open, &copy);
+    pool->closed++;
+}
+
+static void fail_held(mproc_pool *pool, struct mproc__extra *extra, const mproc_task_error *error) {
+    mproc__extra_forget(pool, extra);
+    mproc__book_failure_of_held(pool, extra, error);
+}
+
 void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error) {
     while (pool->base != pool->top) {
         mproc__book_failure(pool, pool->base, error);
     }
     while (pool->delayed != NULL) {
-        struct mproc__extra *extra = pool->delayed;
-        struct mproc__open open = {.task = extra->task, .number = extra->number, .extra = extra};
-        mproc__again_forget(pool, extra);
-        complete(&open, &error);
-        end_task(pool, &open, &error);
-        pool->closed++;
+        fail_held(pool, pool->delayed, &error);
+    }
+    while (pool->ranked_count > 0) {
+        fail_held(pool, pool->ranked[pool->ranked_count - 1], &error);
     }
 }

@@ -34,6 +34,7 @@
  *   W3  Each block of the list is in the arena.
  *   W4  Tasks that wait for another try are in `delayed`, the one that is due first is first.
  *   W5  alive, starting and ended_count are as many as seats with a process, and so on.
+ *   W6  The heap of tasks with priorities is one; see rank.c.
  *
  * If a worker dies here: before it has taken a message, nothing; with the message, its ticket
  * fails; behind the reply, nothing. In a map some items of its chunk may be written. If the owner
@@ -56,7 +57,7 @@ static bool is_shared(const void *arg) {
 static int check_options(const mproc_pool_options *o) {
     bool good = o->workers <= MPROC_SEATS_MAX && o->most <= MPROC_SEATS_MAX &&
                 (o->most == 0 || o->workers <= o->most) && o->method >= 0 &&
-                o->method <= MPROC_FORKSERVER && is_shared(o->init_arg) &&
+                o->method <= MPROC_FORKSERVER && is_shared(o->init_arg) && is_shared(o->exit_arg) &&
                 is_shared(o->handler_arg) && (o->end == NULL || o->start != NULL);
     return good ? 0 : -EINVAL;
 }
@@ -82,6 +83,7 @@ static void free_pool(mproc_pool *pool) {
     free(pool->open);
     free(pool->known);
     free(pool->starts);
+    free(pool->ranked);
     mproc__handle_wreck(pool);
     free(pool);
 }
@@ -145,9 +147,11 @@ static int share_function(mproc_pool *pool, mproc__function fn, uint64_t *word) 
 static int share_options(mproc_pool *pool, const mproc_pool_options *o) {
     mproc_workplace *place = pool->place;
     place->init_arg = mproc__word(o->init_arg);
+    place->exit_arg = mproc__word(o->exit_arg);
     place->handler_arg = mproc__word(o->handler_arg);
     place->max_tasks = o->max_tasks;
     int r = share_function(pool, (mproc__function)o->init, &place->init);
+    r = r == 0 ? share_function(pool, (mproc__function)o->exit, &place->exit) : r;
     return r == 0 ? share_function(pool, (mproc__function)o->handler, &place->handler) : r;
 }
 
@@ -261,8 +265,8 @@ size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap) {
     return n;
 }
 
-static size_t count_delayed(const mproc_pool *pool) {
-    size_t n = 0;
+static size_t count_held(const mproc_pool *pool) {
+    size_t n = pool->ranked_count;
     for (const struct mproc__extra *e = pool->delayed; e != NULL; e = e->next) {
         n++;
     }
@@ -274,7 +278,7 @@ size_t mproc_pool_open(mproc_pool *pool) {
         return 0;
     }
     pthread_mutex_lock(&pool->lock);
-    size_t n = count_delayed(pool);
+    size_t n = count_held(pool);
     for (uint64_t t = pool->base; t != pool->top; t++) {
         const struct mproc__open *open = mproc__open_at(pool, t);
         n += open != NULL && open->kind != MPROC__OPEN_LEAVE;
@@ -326,7 +330,7 @@ void mproc_pool_terminate(mproc_pool *pool) {
 static bool has_ended(const mproc_pool *pool) {
     bool closed = pool->tasks_closed || pool->state == MPROC__POOL_BROKEN;
     return closed && pool->alive == 0 && pool->starting == 0 && pool->ended_count == 0 &&
-           pool->base == pool->top && pool->delayed == NULL;
+           pool->base == pool->top && pool->delayed == NULL && pool->ranked_count == 0;
 }
 
 int mproc_pool_join(mproc_pool *pool, int64_t timeout) {
@@ -373,7 +377,7 @@ void mproc_pool_drop(mproc_pool *owned) {
 static int check_delayed(const mproc_pool *pool, char *why, size_t size) {
     int64_t before = INT64_MIN;
     for (const struct mproc__extra *e = pool->delayed; e != NULL; e = e->next) {
-        if (!e->delayed || e->due < before) {
+        if (e->held != MPROC__HELD_DELAYED || e->due < before) {
             return mproc__corrupt(why, size, "W4: task %llu is not where it should be",
                                   (unsigned long long)e->number);
         }
@@ -385,6 +389,7 @@ static int check_delayed(const mproc_pool *pool, char *why, size_t size) {
 static int check_under_lock(mproc_pool *pool, char *why, size_t size) {
     int r = mproc__open_check(pool, why, size);
     r = r == 0 ? check_delayed(pool, why, size) : r;
+    r = r == 0 ? mproc__rank_check(pool, why, size) : r;
     return r == 0 ? mproc__crew_check(pool, why, size) : r;
 }
 

@@ -44,6 +44,8 @@ struct mproc_workplace {
     uint64_t
         init; /* struct mproc__pool_function *, or 0; what follows is for workers of worker.c */
     uint64_t init_arg;
+    uint64_t exit; /* likewise */
+    uint64_t exit_arg;
     uint64_t handler; /* struct mproc__pool_function *, or 0 */
     uint64_t handler_arg;
     uint64_t max_tasks;
@@ -135,6 +137,9 @@ enum mproc__pool_state {
     MPROC__POOL_BROKEN
 };
 
+/* Where a task is that has no ticket. */
+enum mproc__held { MPROC__HELD_NOT = 0, MPROC__HELD_DELAYED, MPROC__HELD_RANKED };
+
 /* What a task with options brings along. Lives as long as the task has not ended. */
 struct mproc__extra {
     mproc_task_options options;
@@ -145,7 +150,8 @@ struct mproc__extra {
     int64_t ran;               /* when its time was up, ns */
     int64_t due;               /* when the next try may begin */
     struct mproc__extra *next; /* in pool->delayed */
-    bool delayed;
+    enum mproc__held held;
+    size_t at;                          /* in pool->ranked */
     struct mproc__task_message message; /* what follows is for a further try */
     char *bytes;
     size_t size;
@@ -160,7 +166,7 @@ enum mproc__task_state {
 struct mproc_task {
     uint32_t handle;  /* MPROC__HANDLE_TASK */
     mproc_pool *pool; /* looked at only while it is not done */
-    uint64_t ticket;  /* while it is open and not delayed */
+    uint64_t ticket;  /* while it is open and not held */
     struct mproc__extra *extra;
     uint32_t state; /* what follows is constant from ENDED on: SYNC(task.state) */
     bool dropped;   /* by its callback, or before that returned */
@@ -258,7 +264,9 @@ struct mproc_pool {
 
     /* again.c, limits.c */
     struct mproc__extra *delayed; /* the one that is due first is first */
-    unsigned limited;             /* open tasks with a timeout or a limit of memory */
+    struct mproc__extra **ranked; /* rank.c: a heap */
+    size_t ranked_count, ranked_room;
+    unsigned limited; /* open tasks with a timeout or a limit of memory */
 
     /* memory.c, start.c */
     struct mproc__known *known;
@@ -336,7 +344,11 @@ void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message
 /* The ticket has come to nothing. One that is not open is ignored. */
 void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error);
 
-/* Everything that is open fails, what waits for another try included. */
+/* The task that has no ticket, and has been forgotten where it was held, has failed. */
+void mproc__book_failure_of_held(mproc_pool *pool, struct mproc__extra *extra,
+                                 const mproc_task_error *error);
+
+/* Everything that is open fails, what is held included. */
 void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error);
 
 /* ---- again.c; all under the lock */
@@ -350,10 +362,22 @@ void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned);
 
 /* True: the task that failed so will be tried again, and belongs to `delayed` now. */
 bool mproc__again(mproc_pool *pool, const struct mproc__open *open, const mproc_task_error *error);
-/* Takes a task out that waits for its next try. */
-void mproc__again_forget(mproc_pool *pool, struct mproc__extra *extra);
+/* Puts its message, under a new ticket: one more try. -ENOMEM, MPROC_ETOOBIG. */
+int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra);
+/* Takes a task out that is held. */
+void mproc__extra_forget(mproc_pool *pool, struct mproc__extra *extra);
 /* Puts those whose time has come. */
 void mproc__again_due(mproc_pool *pool);
+
+/* ---- rank.c; all under the lock */
+
+/* The task waits for its turn. -ENOMEM. */
+int mproc__rank_add(mproc_pool *pool, struct mproc__extra *extra);
+void mproc__rank_forget(mproc_pool *pool, struct mproc__extra *extra);
+/* Puts those whose turn it is. */
+void mproc__rank_feed(mproc_pool *pool);
+/* Invariant W6. */
+int mproc__rank_check(const mproc_pool *pool, char *why, size_t size);
 
 /* ---- limits.c; all under the lock */
 

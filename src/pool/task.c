@@ -32,8 +32,10 @@ static bool is_plain(const mproc_task_options *o) {
     return o == NULL || (o->timeout == 0 && o->memory == 0 && o->retries == 0);
 }
 
-static int check_options(const mproc_task_options *o) {
-    return o == NULL || (o->timeout >= 0 && o->pause >= 0) ? 0 : -EINVAL;
+static int check_options(const mproc_pool *pool, const mproc_task_options *o) {
+    bool good = o == NULL || (o->timeout >= 0 && o->pause >= 0 &&
+                              (o->priority == 0 || pool->options.ahead != 0));
+    return good ? 0 : -EINVAL;
 }
 
 static int put_task(mproc_pool *pool, struct request *q, struct mproc__extra *extra,
@@ -55,20 +57,42 @@ static int put_task(mproc_pool *pool, struct request *q, struct mproc__extra *ex
     return 0;
 }
 
+/* It waits for its turn, in a pool with priorities. */
+static int hold_task(mproc_pool *pool, struct mproc__extra *extra, mproc_task *task) {
+    extra->task = task;
+    extra->number = pool->submitted;
+    int r = mproc__rank_add(pool, extra);
+    if (r == 0) {
+        task->extra = extra;
+        task->error.task = pool->submitted++;
+        mproc__rank_feed(pool);
+    }
+    return r;
+}
+
+static int put_or_hold(mproc_pool *pool, struct request *q, struct mproc__extra *extra,
+                       mproc_task *task) {
+    bool ranked = pool->options.ahead != 0;
+    int r = 0;
+    if (ranked || extra->options.retries != 0) {
+        r = mproc__extra_keep(extra, &q->head, q->lent, q->n);
+    }
+    if (r == 0 && ranked) {
+        return hold_task(pool, extra, task);
+    }
+    extra->tries = 1;
+    return r == 0 ? put_task(pool, q, extra, task) : r;
+}
+
 static int put_task_with_extra(mproc_pool *pool, struct request *q, mproc_task *task) {
-    struct mproc__extra *extra = mproc__extra_new(pool, q->options);
+    static const mproc_task_options none = {0};
+    const mproc_task_options *options = q->options != NULL ? q->options : &none;
+    struct mproc__extra *extra = mproc__extra_new(pool, options);
     if (extra == NULL) {
         return -ENOMEM;
     }
-    q->head.flags = q->options->timeout != 0 ? MPROC__MESSAGE_TIMED : 0;
-    int r = 0;
-    if (q->options->retries != 0) {
-        r = mproc__extra_keep(extra, &q->head, q->lent, q->n);
-    }
-    extra->tries = 1;
-    if (r == 0) {
-        r = put_task(pool, q, extra, task);
-    }
+    q->head.flags = options->timeout != 0 ? MPROC__MESSAGE_TIMED : 0;
+    int r = put_or_hold(pool, q, extra, task);
     if (r != 0) {
         mproc__extra_drop(pool, extra);
     }
@@ -87,8 +111,8 @@ static int put_under_lock(mproc_pool *pool, mproc__function fn, struct request *
         return r;
     }
     q->head.function = mproc__word(function);
-    return is_plain(q->options) ? put_task(pool, q, NULL, task)
-                                : put_task_with_extra(pool, q, task);
+    return is_plain(q->options) && pool->options.ahead == 0 ? put_task(pool, q, NULL, task)
+                                                            : put_task_with_extra(pool, q, task);
 }
 
 static int submit(mproc_pool *pool, mproc__function fn, struct request *q, mproc_task **out) {
@@ -121,7 +145,7 @@ int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size
     if (r != 0) {
         return r;
     }
-    if (fn == NULL || (lent == NULL && size != 0) || check_options(options) != 0) {
+    if (fn == NULL || (lent == NULL && size != 0) || check_options(pool, options) != 0) {
         return -EINVAL;
     }
     return submit(pool, (mproc__function)fn, &q, out);
@@ -135,7 +159,7 @@ int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
         return r;
     }
     bool handled = pool->options.handler != NULL || pool->options.start != NULL;
-    if (!handled || n < 0 || (lent == NULL && n != 0) || check_options(options) != 0) {
+    if (!handled || n < 0 || (lent == NULL && n != 0) || check_options(pool, options) != 0) {
         return -EINVAL;
     }
     return submit(pool, NULL, &q, out);
@@ -400,9 +424,9 @@ static void end_cancelled(mproc_pool *pool, mproc_task *task, unsigned tries) {
 /* Under the lock, open: takes it back if no worker has begun it. */
 static bool take_back(mproc_pool *pool, mproc_task *task) {
     struct mproc__extra *extra = task->extra;
-    if (extra != NULL && extra->delayed) {
+    if (extra != NULL && extra->held != MPROC__HELD_NOT) {
         unsigned tries = extra->tries;
-        mproc__again_forget(pool, extra);
+        mproc__extra_forget(pool, extra);
         end_cancelled(pool, task, tries);
         mproc__extra_drop(pool, extra);
         return true;
@@ -462,7 +486,7 @@ static bool disclaim(mproc_pool *pool, mproc_task *task) {
     if (task->extra != NULL) {
         task->extra->task = NULL;
     }
-    if (task->extra == NULL || !task->extra->delayed) {
+    if (task->extra == NULL || task->extra->held == MPROC__HELD_NOT) {
         mproc__open_at(pool, task->ticket)->task = NULL;
     }
     return true;

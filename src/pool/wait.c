@@ -41,6 +41,7 @@ static void look(mproc_pool *pool) {
     mproc__crew_look(pool);
     mproc__limits_look(pool);
     mproc__again_due(pool);
+    mproc__rank_feed(pool);
 }
 
 static void look_if_due(mproc_pool *pool, int64_t interval) {
@@ -104,7 +105,8 @@ static int await_sentinel(int fd, int64_t timeout) {
 
 /* Whoever waits for the end of all workers waits for that of each. */
 static bool is_ending(const mproc_pool *pool) {
-    return pool->base == pool->top && pool->delayed == NULL && pool->state != MPROC__POOL_OPEN;
+    return pool->base == pool->top && pool->delayed == NULL && pool->ranked_count == 0 &&
+           pool->state != MPROC__POOL_OPEN;
 }
 
 static int64_t until_due(const mproc_pool *pool, int64_t timeout) {
@@ -139,6 +141,7 @@ static int pump(mproc_pool *pool, int64_t timeout) {
         mproc__book_reply(pool, ticket, &message);
         book_batch(pool, room);
     }
+    mproc__rank_feed(pool);
     look_if_due(pool, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
     mproc__pool_news(pool);
     return r;

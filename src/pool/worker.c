@@ -445,6 +445,16 @@ static int initialise(const mproc_workplace *place) {
     return fn != NULL ? ((int (*)(void *))fn)(arg) : 0;
 }
 
+/* A worker that cannot go on does not tidy up either. */
+static int leave(const mproc_workplace *place, int code) {
+    int r;
+    mproc__function fn = code == 0 ? find_own(place->exit, &r) : NULL;
+    if (fn != NULL) {
+        ((void (*)(void *))fn)((void *)(uintptr_t)place->exit_arg);
+    }
+    return code;
+}
+
 static int serve_place(mproc_worker *w) {
     int r;
     mproc_handler_fn handler = (mproc_handler_fn)find_own(w->place->handler, &r);
@@ -464,7 +474,7 @@ int mproc__worker_main(void *arg, size_t size) {
     }
     int code = initialise(w->place);
     if (code == 0) {
-        code = serve_place(w);
+        code = leave(w->place, serve_place(w));
     }
     mproc_worker_drop(w);
     return code;

@@ -391,6 +391,27 @@ TEST_METHODS(pool_runs_init_in_each_worker) {
     mproc_free(count);
 }
 
+static void remember_exit(void *arg) {
+    mproc__add32(arg, 1);
+}
+
+/* The orderly ends: after max_tasks, at close; not the death. */
+TEST_METHODS(pool_runs_exit_in_each_worker_that_ends) {
+    uint32_t *count = word_new();
+    mproc_pool_options options = {
+        .workers = 1, .method = method, .exit = remember_exit, .exit_arg = count, .max_tasks = 3};
+    mproc_pool *pool = pool_with(&options);
+    for (long long i = 0; i < 7; i++) {
+        CHECK_EQ(number(submit(pool, square, &i, sizeof i)), i * i);
+    }
+    CHECK_EQ(outcome(submit(pool, die_by, &(int){0}, sizeof(int))).exitcode, 0);
+    mproc_pool_close(pool);
+    CHECK_OK(mproc_pool_join(pool, MPROC_FOREVER));
+    CHECK_EQ(*count, 3);
+    finish(pool);
+    mproc_free(count);
+}
+
 TEST_METHODS(pool_replaces_workers_after_max_tasks) {
     mproc_pool_options options = {.workers = 1, .method = method, .max_tasks = 2};
     mproc_pool *pool = NULL;

@@ -550,6 +550,150 @@ TEST(pool_kill_ends_all_tries) {
     finish(pool);
 }
 
+/* ---------------------------------------------------------------- priorities */
+
+/* Tasks write their numbers here, in the order in which they are begun. */
+struct list {
+    uint32_t n;
+    int numbers[64];
+};
+
+struct entry {
+    struct list *list;
+    int number;
+    uint32_t failures; /* so often it dies first */
+};
+
+static int write_down(const void *in, size_t size, mproc_result *result) {
+    struct entry e;
+    (void)result;
+    CHECK_EQ(size, sizeof e);
+    memcpy(&e, in, sizeof e);
+    uint32_t n = mproc__add32(&e.list->n, 1);
+    e.list->numbers[n] = e.number;
+    if (n < e.failures) {
+        _exit(5);
+    }
+    return 0;
+}
+
+static mproc_task *submit_ranked(mproc_pool *pool, struct list *list, int number, int priority) {
+    mproc_task_options options = {.priority = priority};
+    struct entry e = {list, number, 0};
+    return submit_with(pool, write_down, &e, sizeof e, &options);
+}
+
+static mproc_pool *ranked_pool(mproc_method method, unsigned ahead) {
+    return pool_with(&(mproc_pool_options){.workers = 1, .method = method, .ahead = ahead});
+}
+
+/* The worker is at a first task and a second one is queued: the rest waits in the owner. */
+static void plug(mproc_pool *pool, struct gate *gate, mproc_task **plugs) {
+    plugs[0] = submit(pool, pass_gate, &gate, sizeof gate);
+    await_word(&gate->entered, 1);
+    plugs[1] = submit(pool, pass_gate, &gate, sizeof gate);
+}
+
+TEST_METHODS(pool_begins_what_is_urgent_first) {
+    static const int priorities[] = {0, 7, -3, 7, 0, 100, -3, 7, 0, -1000};
+    static const int order[] = {5, 1, 3, 7, 0, 4, 8, 2, 6, 9};
+    mproc_pool *pool = ranked_pool(method, 1);
+    struct list *list = mproc_calloc(1, sizeof *list);
+    struct gate *gate = gate_new();
+    mproc_task *tasks[12];
+    plug(pool, gate, tasks + 10);
+    for (int i = 0; i < 10; i++) {
+        tasks[i] = submit_ranked(pool, list, i, priorities[i]);
+        check(pool);
+    }
+    CHECK_EQ(mproc_pool_open(pool), 12);
+    mproc__store32(&gate->opened, 1);
+    CHECK_OK(mproc_task_wait_all(tasks, 12, MPROC_FOREVER));
+    for (int i = 0; i < 12; i++) {
+        CHECK_OK(outcome(tasks[i]).code);
+    }
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(list->numbers[i], order[i]);
+    }
+    mproc_free(list);
+    mproc_free(gate);
+    finish(pool);
+}
+
+/* A closed pool comes to its end, whatever waits in the owner; nobody waits for the tasks. */
+TEST(pool_ranks_many) {
+    enum { TASKS = 3000 };
+    mproc_pool *pool = pool_with(&(mproc_pool_options){.workers = 2, .ahead = 4});
+    uint64_t random = 5;
+    struct heard heard = {.drops = true};
+    for (long long i = 0; i < TASKS; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        mproc_task_options options = {
+            .priority = (int)(random >> 60), .done = hear, .done_arg = &heard};
+        (void)submit_with(pool, square, &i, sizeof i, &options);
+    }
+    check(pool);
+    mproc_pool_close(pool);
+    CHECK_OK(mproc_pool_join(pool, MPROC_FOREVER));
+    CHECK_EQ(heard.calls, TASKS);
+    finish(pool);
+}
+
+/* What waits in the owner can be cancelled and dropped, and fails with the pool. */
+TEST(pool_cancels_what_waits_for_its_turn) {
+    mproc_pool *pool = ranked_pool(MPROC_FORK, 1);
+    struct list *list = mproc_calloc(1, sizeof *list);
+    struct gate *gate = gate_new();
+    mproc_task *tasks[10], *plugs[2];
+    plug(pool, gate, plugs);
+    for (int i = 0; i < 10; i++) {
+        tasks[i] = submit_ranked(pool, list, i, i % 3);
+    }
+    for (int i = 0; i < 10; i += 2) {
+        CHECK_OK(i % 4 == 0 ? mproc_task_cancel(tasks[i]) : mproc_task_kill(tasks[i]));
+        mproc_task_error error = outcome(tasks[i]);
+        CHECK_EQ(error.code, -ECANCELED);
+        CHECK_EQ(error.tries, 0);
+        check(pool);
+    }
+    CHECK_EQ(mproc_pool_open(pool), 7);
+    mproc_task_drop(tasks[1]);
+    mproc_pool_terminate(pool);
+    for (int i = 3; i < 10; i += 2) {
+        CHECK_EQ(outcome(tasks[i]).code, -ECANCELED);
+    }
+    CHECK_EQ(outcome(plugs[0]).code, -ECANCELED);
+    CHECK_EQ(outcome(plugs[1]).code, -ECANCELED);
+    CHECK_EQ(list->n, 0);
+    mproc_free(list);
+    mproc_free(gate);
+    finish(pool);
+}
+
+/* A further try has its old place among its equals. */
+TEST(pool_ranks_further_tries) {
+    mproc_pool *pool = ranked_pool(MPROC_FORK, 1);
+    struct list *list = mproc_calloc(1, sizeof *list);
+    struct gate *gate = gate_new();
+    mproc_task *tasks[5];
+    plug(pool, gate, tasks + 3);
+    for (int i = 0; i < 3; i++) {
+        mproc_task_options options = {.priority = -i, .retries = 1};
+        struct entry e = {list, i, i == 0};
+        tasks[i] = submit_with(pool, write_down, &e, sizeof e, &options);
+    }
+    mproc__store32(&gate->opened, 1);
+    for (int i = 4; i >= 0; i--) {
+        CHECK_OK(outcome(tasks[i]).code);
+    }
+    CHECK_EQ(list->n, 4);
+    CHECK_EQ(list->numbers[0], 0);
+    CHECK_EQ(list->numbers[3], 2); /* the last one was never urgent */
+    mproc_free(list);
+    mproc_free(gate);
+    finish(pool);
+}
+
 /* ---------------------------------------------------------------- memory */
 
 #define PLENTY ((size_t)64 << 20)
@@ -605,6 +749,8 @@ TEST(pool_refuses_bad_tasks) {
              -EINVAL);
     CHECK_EQ(mproc_pool_submit(pool, echo, NULL, 0, &(mproc_task_options){.pause = -1}, &task),
              -EINVAL);
+    CHECK_EQ(mproc_pool_submit(pool, echo, NULL, 0, &(mproc_task_options){.priority = 1}, &task),
+             -EINVAL);                                             /* it has no priorities */
     CHECK_EQ(mproc_pool_put(pool, NULL, 0, NULL, &task), -EINVAL); /* it has no handler */
     CHECK(task == NULL);
     finish(pool);

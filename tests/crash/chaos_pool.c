@@ -48,6 +48,7 @@ struct entry {
 
 static mproc_pool *pool;
 static struct entry entries[OPEN];
+static unsigned ahead; /* not 0: the tasks have priorities */
 static uint64_t submitted, ended[KINDS], failed[KINDS], kills, maps;
 
 /* ---------------------------------------------------------------- in the workers */
@@ -94,6 +95,7 @@ static void submit(struct entry *e) {
     mproc_task_options options = {.done = count_end, .done_arg = e};
     *e = (struct entry){.order = {submitted, supervisor_random_below(KINDS), NULL}};
     e->order.begun = supervisor_calloc(sizeof *e->order.begun);
+    options.priority = ahead != 0 ? (int)supervisor_random_below(5) - 2 : 0;
     if (e->order.kind != PLAIN) {
         options.retries = RETRIES;
         options.retry_on[0] = -EAGAIN;
@@ -276,9 +278,13 @@ static void print_account(void) {
 
 int main(int argc, char **argv) {
     double seconds = supervisor_begin(argc, argv, "chaos_pool", 5);
-    supervisor_require(mproc_pool_new(&pool, &(mproc_pool_options){.workers = WORKERS}), "a pool");
-    go_on(seconds);
-    finish();
+    for (int half = 0; half < 2; half++) { /* the second one's tasks have priorities */
+        ahead = half == 0 ? 0 : 1 + (unsigned)supervisor_random_below(4);
+        mproc_pool_options options = {.workers = WORKERS, .ahead = ahead};
+        supervisor_require(mproc_pool_new(&pool, &options), "a pool");
+        go_on(seconds * (half + 1) / 2);
+        finish();
+    }
     print_account();
     return supervisor_end();
 }
