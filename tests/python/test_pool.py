@@ -358,6 +358,14 @@ def test_an_exception_that_does_not_pickle(ctx):
         assert pool.apply(errands.square, (2,)) == 4
 
 
+def test_an_exception_that_does_not_travel_says_what_it_was(ctx):
+    with ctx.Pool(1) as pool, pytest.raises(MaybeEncodingError) as caught:
+        pool.apply(errands.raise_two_arguments)
+    assert "TwoArguments(1)" in str(caught.value)
+    assert "missing 1 required positional argument" in str(caught.value)
+    assert "raise TwoArguments(1, 2)" in str(caught.value.__cause__)
+
+
 def test_what_does_not_unpickle(ctx):
     with ctx.Pool(1) as pool:
         with pytest.raises(MaybeEncodingError, match="second"):

@@ -5,14 +5,22 @@ Their home, for whoever sees their names, is `mproc.pool`.
 
 from __future__ import annotations
 
+from .. import _mproc
 from ..context import ProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
-__all__ = ["ExceptionWithTraceback", "MaybeEncodingError", "RemoteTraceback", "WorkerDiedError"]
+__all__ = [
+    "ExceptionWithTraceback",
+    "MaybeEncodingError",
+    "RemoteTraceback",
+    "WorkerDiedError",
+    "rebuild",
+]
 
 
 class WorkerDiedError(ProcessError):
@@ -83,7 +91,10 @@ class RemoteTraceback(Exception):
 
 
 class ExceptionWithTraceback:
-    """An exception on its way: it arrives with the worker's traceback as its cause."""
+    """An exception on its way: it arrives with the worker's traceback as its cause.
+
+    It is pickled by itself, so that one that cannot be unpickled says what it was all the same.
+    """
 
     __module__ = "mproc.pool"
 
@@ -95,9 +106,30 @@ class ExceptionWithTraceback:
         self.tb = f'\n"""\n{text}"""'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_exception, (self.exc, self.tb)
+        return self._rebuild, (_mproc.dumps(self.exc), self.tb, _name(self.exc))
+
+    @staticmethod
+    def _rebuild(message: bytes, tb: str, name: str) -> BaseException:
+        return rebuild(message, tb, lambda error: MaybeEncodingError(error, _Text(name)))
 
 
-def _rebuild_exception(exc: BaseException, tb: str) -> BaseException:
+class _Text:
+    """Something whose repr was made elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def rebuild(
+    message: bytes, tb: str, replace: Callable[[BaseException], BaseException]
+) -> BaseException:
+    """Return an exception as it was sent, or what replaces one that cannot be unpickled."""
+    try:
+        exc: BaseException = _mproc.loads(message)
+    except Exception as error:
+        exc = replace(error)
     exc.__cause__ = RemoteTraceback(tb)
     return exc

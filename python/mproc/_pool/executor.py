@@ -36,7 +36,7 @@ from .._cpython import before_threads_end
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .engine import SLICE, Engine
-from .errors import ExceptionWithTraceback, WorkerDiedError
+from .errors import ExceptionWithTraceback, WorkerDiedError, rebuild
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class BrokenProcessPool(BrokenExecutor):
 
 
 class UnreadableError(BrokenProcessPool):
-    """A task or its result was sent, but could not be unpickled; the cause tells why.
+    """A task, its result or exception was sent, but could not be unpickled.
 
     Only this future fails. It is a BrokenProcessPool because the standard executor breaks here.
     """
@@ -204,16 +204,25 @@ class Item:
 # ---- the workers' side
 
 
+class _Described(ExceptionWithTraceback):
+    """An exception on its way to a future."""
+
+    __module__ = "mproc._pool.executor"
+
+    @staticmethod
+    def _rebuild(message: bytes, tb: str, name: str) -> BaseException:
+        return rebuild(message, tb, lambda error: UnreadableError(f"{name} ({error!r})"))
+
+
 def _describe(exc: BaseException, called: bool) -> ExceptionWithTraceback:
-    if called:
-        return ExceptionWithTraceback(exc, exc.__traceback__)
-    wrapped = ExceptionWithTraceback(exc, exc.__traceback__)
-    wrapped.exc = UnreadableError(f"a task could not be unpickled: {exc!r}")
+    wrapped = _Described(exc, exc.__traceback__)
+    if not called:
+        wrapped.exc = UnreadableError(f"a task could not be unpickled: {exc!r}")
     return wrapped
 
 
 def _excuse(value: object, exc: BaseException) -> ExceptionWithTraceback:
-    return ExceptionWithTraceback(exc, exc.__traceback__)
+    return _Described(exc, exc.__traceback__)
 
 
 def run_worker(
