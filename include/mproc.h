@@ -155,6 +155,18 @@ MPROC_API const char *mproc_strerror(int code);
 #define MPROC_MSEC INT64_C(1000000)
 #define MPROC_SEC INT64_C(1000000000)
 
+/* ---------------------------------------------------------------- waiting */
+
+/*
+ * For a runtime whose signal handlers merely note that a signal has come. A signal that comes
+ * between the runtime's last look and a thread's sleep does not end that sleep. So a thread that
+ * waits for an object of the arena or the end of a process calls `hook` between two slices of its
+ * sleep, each of at most 50 ms: never before the first one, never while it holds anything of the
+ * library. A non-zero result ends the wait with -EINTR, and nothing has happened then. The hook may
+ * call the library. One hook in a process, inherited by forked children; NULL: none. Cannot fail.
+ */
+MPROC_API void mproc_wait_hook(int (*hook)(void));
+
 /* ---------------------------------------------------------------- start */
 
 /*

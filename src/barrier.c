@@ -345,9 +345,9 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
     uint64_t mine = generation(phase);
     int r = 0, why;
     while (mproc__load64(&barrier->phase) == phase) { /* SYNC(barrier.phase) */
-        int64_t slice = mproc__slice(&slices);
+        int64_t slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            why = -ETIMEDOUT;
+            why = (int)slice;
             slices = mproc__slices_until(MPROC__NEVER); /* if an action runs, it decides */
         } else {
             why = mproc__os_futex_wait(futex_of(barrier), (uint32_t)phase, slice);

@@ -293,9 +293,9 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
         if (slept == -EINTR) { /* after a look: signals may come more often than slices end */
             return -EINTR;
         }
-        int64_t slice = mproc__slice(&slices);
+        int64_t slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            return -ETIMEDOUT;
+            return (int)slice;
         }
         slept = mproc__eventcount_sleep(&semaphore->permits, seen, slice);
     }

@@ -222,9 +222,9 @@ static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int6
     uint32_t state = WAITING;
     (void)mproc__cas32(&e->word, &state, ASLEEP);
     while (mproc__load32(&e->word) != NOTIFIED) {
-        int64_t slice = mproc__slice(&slices);
+        int64_t slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            return -ETIMEDOUT;
+            return (int)slice;
         }
         int r = mproc__os_futex_wait(&e->word, ASLEEP, slice);
         if (r != 0) { /* after a signal too: signals may come more often than slices end */

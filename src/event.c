@@ -89,9 +89,9 @@ static int sleep_slices(mproc_event *event, const struct mproc__look *watch, int
         if (!(word & SLEEPERS) && !mproc__cas32(&event->word, &word, word | SLEEPERS)) {
             continue;
         }
-        int64_t slice = mproc__slice(&slices);
+        int64_t slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            return -ETIMEDOUT;
+            return (int)slice;
         }
         if (mproc__os_futex_wait(&event->word, word | SLEEPERS, slice) == -EINTR) {
             return -EINTR;

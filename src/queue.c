@@ -252,9 +252,9 @@ static int sleep_slices(const mproc_queue *queue, const struct side *side, int64
         if (settled(queue, side)) {
             return 0;
         }
-        int64_t slice = mproc__slice(&slices);
+        int64_t slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            return -ETIMEDOUT;
+            return (int)slice;
         }
         if (mproc__eventcount_sleep(side->event, seen, slice) == -EINTR) {
             return -EINTR;

@@ -85,9 +85,9 @@ static int sleep_slices(mproc_semaphore *semaphore, int64_t deadline) {
         if (!(word & SLEEPERS) && !mproc__cas32(&semaphore->word, &word, SLEEPERS)) {
             continue;
         }
-        int64_t slice = mproc__slice(&slices);
+        int64_t slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            return -ETIMEDOUT;
+            return (int)slice;
         }
         if (mproc__os_futex_wait(&semaphore->word, SLEEPERS, slice) == -EINTR) {
             return -EINTR;

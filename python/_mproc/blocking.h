@@ -3,8 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The core returns -EINTR from a blocking call when a signal handler ran. BLOCKING then lets
- * Python's own handlers run, and calls again with the time that is left, unless a handler raised:
+ * Python's handlers in C only note that a signal has come; its handlers in Python run when the main
+ * thread looks. The core returns -EINTR from a blocking call that a signal has interrupted.
+ * BLOCKING then looks, and calls again with the time that is left, unless a handler raised. A
+ * signal that comes between a look and the thread's sleep interrupts nothing, so the core also has
+ * each waiting thread look between two slices of its sleep (blocking.c).
  *
  *     int64_t timeout, deadline;
  *     if (blocking_timeout(seconds, &timeout) < 0) {
@@ -32,13 +35,21 @@
 #define BLOCKING_RAISED (-9999)      /* no code of the core: a signal handler raised */
 #define BLOCKING_LONGEST 9000000000. /* seconds that still fit into nanoseconds: 285 years */
 
+/* Gives the interpreter's lock away until blocking_end(); meanwhile the thread looks for signals
+ * when the core asks it to. */
+PyThreadState *blocking_begin(void);
+void blocking_end(PyThreadState *thread);
+
+/* Once a process: tells the core how to have a waiting thread look for signals. */
+void blocking_init(void);
+
 /* `r` is the result of `call`, an expression that is evaluated without the interpreter's lock. */
 #define BLOCKING(r, call)                                                                          \
     do {                                                                                           \
-        Py_BEGIN_ALLOW_THREADS;                                                                    \
+        PyThreadState *blocking_outer = blocking_begin();                                          \
         (r) = (call);                                                                              \
-        Py_END_ALLOW_THREADS;                                                                      \
-        if ((r) == -EINTR && PyErr_CheckSignals() < 0) {                                           \
+        blocking_end(blocking_outer);                                                              \
+        if (PyErr_Occurred() || ((r) == -EINTR && PyErr_CheckSignals() < 0)) {                     \
             (r) = BLOCKING_RAISED;                                                                 \
         }                                                                                          \
     } while ((r) == -EINTR)

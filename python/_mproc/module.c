@@ -11,6 +11,8 @@
  */
 #include "module.h"
 
+#include "blocking.h"
+
 typedef int (*noun_add)(PyObject *module);
 
 static const noun_add nouns[] = {
@@ -20,6 +22,7 @@ static const noun_add nouns[] = {
 };
 
 static int module_exec(PyObject *module) {
+    blocking_init();
     for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++) {
         if (nouns[i](module) < 0) {
             return -1;

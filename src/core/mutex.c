@@ -155,9 +155,10 @@ static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) 
  * error. */
 static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
                       struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom) {
-    int64_t slice = mproc__slice(slices);
+    bool of_user = whom == MPROC__FOR_USER;
+    int64_t slice = of_user ? mproc__user_slice(slices) : mproc__slice(slices);
     if (slice < 0) {
-        return -ETIMEDOUT;
+        return of_user ? (int)slice : -ETIMEDOUT;
     }
     if ((*word & BRIEF) && slice > GUARD_SLICE) {
         slice = GUARD_SLICE;
@@ -169,7 +170,7 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
         mproc__cas64(&mutex->word, word, mine | WAITERS)) {
         return 1;
     }
-    return whom == MPROC__FOR_USER && r == -EINTR ? -EINTR : 0;
+    return of_user && r == -EINTR ? -EINTR : 0;
 }
 
 static int owner_died(uint64_t word, uint64_t *dead) {

@@ -286,25 +286,20 @@ int mproc_process_exitcode(mproc_process *process, int *code) {
  * is what the slices are for. */
 static int wait_for_end(mproc_process *process, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
+    int64_t slice = 0; /* the first look does not wait */
     for (;;) {
-        int64_t left = -1;
-        if (deadline != MPROC__NEVER) {
-            left = deadline - mproc__os_now();
-            left = left < 0 ? 0 : left;
+        int r = mproc__os_pidfd_wait(process->pidfd, slice);
+        if (r < 0) {
+            return r;
         }
-        int r = mproc__os_pidfd_wait(process->pidfd, left);
-        if (r <= 0) {
-            return r < 0 ? r : -ETIMEDOUT;
-        }
-        if (collect(process)) {
+        if (r > 0 && collect(process)) {
             return 0;
         }
-        int64_t slice = mproc__slice(&slices);
+        slice = mproc__user_slice(&slices);
         if (slice < 0) {
-            return -ETIMEDOUT;
+            return (int)slice;
         }
-        r = mproc__os_poll(NULL, 0, slice);
-        if (r < 0) {
+        if (r > 0 && (r = mproc__os_poll(NULL, 0, slice)) < 0) {
             return r;
         }
     }

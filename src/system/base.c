@@ -66,3 +66,18 @@ int64_t mproc__slice(struct mproc__slices *slices) {
     slices->next = slices->next < 25 * MPROC_MSEC ? slices->next * 2 : 50 * MPROC_MSEC;
     return length;
 }
+
+static int (*wait_hook)(void);
+
+void mproc_wait_hook(int (*hook)(void)) {
+    wait_hook = hook;
+}
+
+int64_t mproc__user_slice(struct mproc__slices *slices) {
+    if (slices->begun && wait_hook != NULL && wait_hook() != 0) {
+        return -EINTR;
+    }
+    int64_t slice = mproc__slice(slices);
+    slices->begun = true;
+    return slice < 0 ? -ETIMEDOUT : slice;
+}

@@ -61,14 +61,20 @@ int64_t mproc__deadline(int64_t timeout);
 struct mproc__slices {
     int64_t deadline;
     int64_t next;
+    bool begun; /* the first slice is over */
 };
 
 static inline struct mproc__slices mproc__slices_until(int64_t deadline) {
-    struct mproc__slices s = {deadline, MPROC__SLICE_FIRST};
+    struct mproc__slices s = {deadline, MPROC__SLICE_FIRST, false};
     return s;
 }
 
 /* How long to sleep now, in ns; -1: the deadline has passed. */
 int64_t mproc__slice(struct mproc__slices *slices);
+
+/* The same for a wait that a signal may end: before every slice but the first the caller's runtime
+ * looks for signals (mproc_wait_hook()). No lock is held, no section entered, and the caller has
+ * looked whether its wait is over. Negative: why it ends, -ETIMEDOUT or -EINTR. */
+int64_t mproc__user_slice(struct mproc__slices *slices);
 
 #endif
