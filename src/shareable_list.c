@@ -172,12 +172,11 @@ static int judge(struct list *l) {
 
 static int find_list(mproc_shm *shm, struct list *out) {
     void *data;
-    int r = mproc_shm_data(shm, &data);
+    int r = mproc__shm_view(shm, &data, &out->size);
     if (r != 0) {
         return r;
     }
     out->base = data;
-    out->size = mproc_shm_size(shm);
     return judge(out);
 }
 

@@ -296,16 +296,22 @@ static int map_once(mproc_shm *shm) {
     return r;
 }
 
-int mproc_shm_data(mproc_shm *shm, void **out) {
+int mproc__shm_view(mproc_shm *shm, void **data, size_t *size) {
     if (!mproc__expect_handle(shm, MPROC__HANDLE_SHM)) {
         return MPROC_EOTHER;
     }
     /* SYNC(shm.data) */
     int r = mproc__likely(mproc__load64(&shm->data) != 0) ? 0 : map_once(shm);
     if (r == 0) {
-        *out = (void *)(uintptr_t)shm->data;
+        *data = (void *)(uintptr_t)shm->data;
+        *size = shm->size;
     }
     return r;
+}
+
+int mproc_shm_data(mproc_shm *shm, void **out) {
+    size_t size;
+    return mproc__shm_view(shm, out, &size);
 }
 
 size_t mproc_shm_size(const mproc_shm *shm) {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import process
+from . import _current, process
 from ._cpython import ThreadLocal
 from ._current import current_process
 
@@ -348,7 +348,7 @@ class DefaultContext(BaseContext):
     @property
     def _actual_context(self) -> BaseContext | None:
         """The context in force. At first it is that of the method that started this process."""
-        current = current_process()
+        current = _current._process  # not by a call: every Lock() and Queue() comes here
         if self._chooser is not current:
             self._chooser = current
             if current._start_method is not None:
