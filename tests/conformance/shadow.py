@@ -37,6 +37,7 @@ import mproc.futures
 
 sys.modules[__name__] = mproc.futures
 """
+LENDING = "from mproc_conformance import lending\n\nlending.lend()\n"
 TRIPPED = "from mproc_conformance import tripwire\n\ntripwire.trip(__file__)\n"
 
 
@@ -131,7 +132,13 @@ class Shadow:
                 wrapper.write_text(WRAPPER.format(method=method))
         name = "test_concurrent_futures"
         if self.futures and not Path(self.interpreter.stdlib, "test", name).exists():
-            link(self.futures, test / name)
+            self.borrow(self.futures, fresh(test / name))
+
+    @staticmethod
+    def borrow(package: Path, folder: Path) -> None:
+        """Tests of another interpreter, which ask more of test.support than this one has."""
+        link_all(package, folder, ("__pycache__", "__init__.py"))
+        (folder / "__init__.py").write_text(LENDING + (package / "__init__.py").read_text())
 
     def write_package(self, package: Path) -> None:
         if not (package / "mproc" / "__init__.py").exists():

@@ -26,6 +26,7 @@ import selection  # noqa: E402
 from interpreter import Interpreter, NotFound, ask, find  # noqa: E402
 from report import Report  # noqa: E402
 from run import check_expected, check_names  # noqa: E402
+from shadow import Shadow  # noqa: E402
 
 WATCHDOG = 240  # s
 
@@ -401,6 +402,31 @@ def test_stock_is_a_control(run: Runner) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "see the standard library" in result.stdout
+
+
+def test_borrowed_tests_are_lent_what_they_ask_for(tmp_path: Path) -> None:
+    package, folder = tmp_path / "package", tmp_path / "folder"
+    package.mkdir()
+    folder.mkdir()
+    (package / "__init__.py").write_text("original = 1\n")
+    (package / "test_a.py").write_text("a = 1\n")
+    Shadow.borrow(package, folder)
+    assert (folder / "test_a.py").read_text() == "a = 1\n"
+    lines = (folder / "__init__.py").read_text().splitlines()
+    assert lines[-3:] == ["", "lending.lend()", "original = 1"]
+
+
+def test_lending_fills_what_is_missing() -> None:
+    """In an interpreter of its own, whose test.support has nothing."""
+    program = (
+        "import sys, types; test = types.ModuleType('test'); support = types.ModuleType('s');"
+        "support.skip_if_sanitizer = lambda reason: None; test.support = support;"
+        "sys.modules['test'] = test; sys.path.insert(0, sys.argv[1]); import lending;"
+        "lending.lend(); assert support.skip_if_sanitizer('x', thread=True)(5) == 5;"
+        "assert not support.check_sanitizer(thread=True) and not support.Py_GIL_DISABLED;"
+        "assert support.requires_gil_enabled('x')(6) == 6"
+    )
+    subprocess.run([sys.executable, "-c", program, str(HERE / "inside")], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("group", [0, 1, os.getpgrp(), os.getppid()])

@@ -10,7 +10,6 @@ added to those that the tests count and the children inherit.
 
 import faulthandler
 import importlib
-import inspect
 import json
 import os
 import pkgutil
@@ -122,18 +121,6 @@ def prepare():
 
     support.use_resources = ["cpu", "walltime"]
     faulthandler.enable()
-    lend(support)
-
-
-def lend(support):
-    """Give tests that were borrowed from a newer version what they ask of test.support."""
-    if not hasattr(support, "Py_GIL_DISABLED"):
-        support.Py_GIL_DISABLED = False
-    if not hasattr(support, "requires_gil_enabled"):
-        support.requires_gil_enabled = lambda reason="": lambda test: test
-    if "thread" not in inspect.signature(support.skip_if_sanitizer).parameters:
-        support.skip_if_sanitizer = lambda *reason, **kinds: lambda test: test
-        support.check_sanitizer = lambda **kinds: False
 
 
 def tolerant(setup):
