@@ -46,7 +46,12 @@ if not TYPE_CHECKING:
 
 
 class _Ends:
-    """What a queue shows of itself to programs that know it as a pipe."""
+    """What a queue shows of itself to programs that know it as a pipe.
+
+    It has no dict of its own: a queue is made in half a microsecond, of which that would be a part.
+    """
+
+    __slots__ = ()
 
     if TYPE_CHECKING:
         _closed: bool
@@ -108,7 +113,7 @@ class _Ends:
                 end.close()
 
 
-class Queue(_Ends, _Queue[_T]):
+class Queue(_Queue[_T], _Ends):
     """First in, first out, for any number of producers and consumers in any process.
 
     maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
