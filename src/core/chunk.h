@@ -65,9 +65,9 @@ static inline uint64_t mproc__chunk_length(uint64_t state) {
 
 /* Lays out: descriptions from `table` on, chunks from the next multiple of their size up to `end`,
  * of which `limit` may be in use at a time. */
-void mproc__chunks_init(struct mproc__chunks *chunks, uint64_t table, uint64_t end, uint64_t limit);
+void mproc__chunks_init(struct mproc__chunks *all, uint64_t table, uint64_t end, uint64_t limit);
 /* From now on these are the family's; NULL: there are none any more. */
-void mproc__chunks_enter(struct mproc__chunks *chunks);
+void mproc__chunks_enter(struct mproc__chunks *all);
 
 /* Takes a run of n chunks into *word, which must be 0. -ENOMEM. */
 int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word);

@@ -27,9 +27,9 @@ struct mproc__heap {
     struct mproc__class classes[MPROC__CLASSES];
 };
 
-void mproc__heap_init(struct mproc__heap *heap);
+void mproc__heap_init(struct mproc__heap *all);
 /* From now on this is the family's; NULL: there is none any more. */
-void mproc__heap_enter(struct mproc__heap *heap);
+void mproc__heap_enter(struct mproc__heap *all);
 
 /* Bytes of the largest block that there can ever be. */
 size_t mproc__heap_most(void);

@@ -78,9 +78,9 @@ struct mproc__registry {
     struct mproc__undo log[MPROC__REGISTRY_UNDO];
 };
 
-void mproc__registry_init(struct mproc__registry *registry);
+void mproc__registry_init(struct mproc__registry *all);
 /* From now on this is the family's; NULL: there is none any more. */
-void mproc__registry_enter(struct mproc__registry *registry);
+void mproc__registry_enter(struct mproc__registry *all);
 
 /*
  * Making an object takes two steps. alloc puts an object of `size` bytes, all zero behind the

@@ -65,9 +65,9 @@ uint64_t mproc__shm_inode(const char *name);
 
 /* ---- shm_register.c */
 
-void mproc__shms_init(struct mproc__shms *shms);
+void mproc__shms_init(struct mproc__shms *all);
 /* From now on this is the family's; NULL: there is none any more. */
-void mproc__shms_enter(struct mproc__shms *shms);
+void mproc__shms_enter(struct mproc__shms *all);
 
 /* Puts right what a dead member left half linked or unlinked. Only for its reaper. */
 void mproc__shms_reap(struct mproc__hand *hand, uint64_t token);

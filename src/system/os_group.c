@@ -50,7 +50,7 @@ static bool find_path(const char *proc, bool version2, char *path) {
             *at++ = 0;
             at[strcspn(at, "\n")] = 0;
             found = version2 ? words[1] == 0 : has_word(words + 1, "cpu");
-            strcpy(path, at);
+            memcpy(path, at, strlen(at) + 1);
         }
     }
     if (f != NULL) {

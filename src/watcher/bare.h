@@ -37,14 +37,14 @@ __attribute__((used)) _Noreturn void bare_start(void) {
 }
 
 /* Compilers call this one by themselves. */
-void *memset(void *out, int byte, size_t n);
+void *memset(void *s, int c, size_t n);
 
-__attribute__((used)) void *memset(void *out, int byte, size_t n) {
-    volatile char *to = out;
+__attribute__((used)) void *memset(void *s, int c, size_t n) {
+    volatile char *to = s;
     while (n-- > 0) {
-        *to++ = (char)byte;
+        *to++ = (char)c;
     }
-    return out;
+    return s;
 }
 #endif
 
