@@ -54,8 +54,13 @@ class _Ends:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _closed: bool
-        _watched: bool
+
+        @property
+        def _closed(self) -> bool: ...
+        @property
+        def _watched(self) -> bool: ...
+        @_watched.setter
+        def _watched(self, value: bool) -> None: ...
 
         def _another(self) -> _mproc.Queue: ...
 
@@ -113,7 +118,7 @@ class _Ends:
                 end.close()
 
 
-class Queue(_Queue[_T], _Ends):
+class Queue(_Ends, _Queue[_T]):
     """First in, first out, for any number of producers and consumers in any process.
 
     maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
