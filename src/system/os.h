@@ -134,7 +134,7 @@ pid_t mproc__os_parent_pid(void);
 
 /* A descriptor for a process, readable once it has ended; close-on-exec. -ESRCH, -EMFILE. */
 int mproc__os_pidfd_open(pid_t pid);
-/* 1: ended, 0: still running after `timeout` ns; -EINTR. */
+/* 1: ended, 0: still running after `timeout` ns; -EINTR, but not with a timeout of 0. */
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
 /* Sends a signal. -ESRCH: it has ended and its status was collected; -EPERM. */
 int mproc__os_pidfd_signal(int pidfd, int signal);
@@ -232,8 +232,8 @@ void mproc__os_close(int fd);
 /* The end of a stream for both ends, whoever else has copies of this one. */
 void mproc__os_shutdown(int socket);
 
-/* poll(), for at most `timeout` ns (negative: no end). How many have an event; -EINTR, -ENOMEM.
- * With none to look at it is a sleep. */
+/* poll(), for at most `timeout` ns (negative: no end). How many have an event; -EINTR, but not with
+ * a timeout of 0; -ENOMEM. With none to look at it is a sleep. */
 int mproc__os_poll(struct pollfd *polls, size_t n, int64_t timeout);
 
 /* read(): bytes read, 0 at the end. -EAGAIN, -EINTR, -ECONNRESET, -EBADF. */

@@ -63,11 +63,22 @@ void mproc__os_shutdown(int socket) {
 /* ---------------------------------------------------------------- waiting */
 
 /* A mere look costs a fifth less without a clock and a signal mask to see to. */
+/* The kernel says EINTR also to a caller that does not wait, if a signal is pending. Nothing was
+ * interrupted then: the handler has run, and the look is made again. */
+static int poll_now(struct pollfd *polls, size_t n) {
+    int r;
+    do {
+        r = os_result(poll(polls, (nfds_t)n, 0));
+    } while (r == -EINTR);
+    return r;
+}
+
 int mproc__os_poll(struct pollfd *polls, size_t n, int64_t timeout) {
     struct timespec t;
-    int r = timeout == 0 ? poll(polls, (nfds_t)n, 0)
-                         : ppoll(polls, (nfds_t)n, os_timespec(timeout, &t), NULL);
-    return os_result(r);
+    if (timeout == 0) {
+        return poll_now(polls, n);
+    }
+    return os_result(ppoll(polls, (nfds_t)n, os_timespec(timeout, &t), NULL));
 }
 
 /* ---------------------------------------------------------------- bytes */

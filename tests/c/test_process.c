@@ -1024,6 +1024,44 @@ TEST(process_of_another_runtime_attaches) {
     CHECK_EQ(finish(p), 55);
 }
 
+/* ---------------------------------------------------------------- signals of its starter */
+
+static int stay(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    sleep_until_killed();
+    return 0;
+}
+
+static volatile sig_atomic_t signals_seen;
+
+static void count_signal(int number) {
+    (void)number;
+    signals_seen = signals_seen + 1;
+}
+
+/* A look that does not wait is not interrupted, whenever a handler runs. */
+TEST_METHODS(process_looks_are_not_interrupted) {
+    struct sigaction action = {.sa_handler = count_signal};
+    mproc_process *p = start(method, stay, NULL, 0);
+    int ends[2], code;
+    CHECK_OK(mproc_pipe_new(ends, false));
+    signal_every(50);
+    CHECK_OK(sigaction(SIGALRM, &action, NULL));
+    while (signals_seen < 3000) {
+        CHECK_EQ(mproc_process_join(p, 0), -ETIMEDOUT);
+        CHECK_EQ(mproc_process_exitcode(p, &code), -EAGAIN);
+        CHECK_OK(mproc_process_signal(p, 0));
+        CHECK_EQ(mproc_pipe_poll(ends[0], 0), 0);
+        CHECK_EQ(mproc_process_drop(p), -EBUSY);
+    }
+    signal_every(0);
+    close(ends[0]);
+    close(ends[1]);
+    CHECK_OK(mproc_process_kill(p));
+    CHECK_EQ(finish(p), -SIGKILL);
+}
+
 /* ---------------------------------------------------------------- many */
 
 static void many(mproc_method method, int n) {

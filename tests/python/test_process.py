@@ -216,6 +216,49 @@ def test_a_signal_handler_that_raises_ends_join():
     ended(process)
 
 
+def test_calls_that_do_not_wait_are_not_interrupted(ctx):
+    seen = []
+    reader, writer = ctx.Pipe(duplex=False)
+    process = started(ctx)
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(None))
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    try:
+        while len(seen) < 2000:
+            process.join(0)
+            assert process.is_alive()
+            assert process.exitcode is None
+            assert process._popen.wait(0) is None
+            assert not reader.poll(0)
+            with pytest.raises(ValueError, match="still running"):
+                process.close()
+        process.terminate()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        reader.close()
+        writer.close()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    process.close()
+
+
+def test_a_start_is_not_interrupted(ctx):
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(None))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for _ in range(10):
+            process = ctx.Process(target=int)
+            process.start()
+            process.join()
+            assert process.exitcode == 0
+            process.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+
+
 def test_sentinel(ctx):
     process = ctx.Process(target=stay)
     with pytest.raises(ValueError, match="process not started"):
