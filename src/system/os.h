@@ -9,8 +9,9 @@
  * C library, are the only files with system calls. Threads and streams are the C library's, and
  * used everywhere.
  *
- * Laws: results are 0 or a count, or -errno; outputs are written on success only; nothing here
- * knows of families, members or arenas.
+ * Laws: results are 0 or a count, or -errno; outputs are written on success only; a descriptor that
+ * is made or received here is 3 or higher, also where standard input, output or error are closed;
+ * nothing here knows of families, members or arenas.
  */
 #ifndef MPROC_OS_H
 #define MPROC_OS_H

@@ -28,23 +28,28 @@
 /* ---------------------------------------------------------------- making and closing */
 
 int mproc__os_pipe_new(int ends[2]) {
-    return os_result(pipe2(ends, O_CLOEXEC));
+    return pipe2(ends, O_CLOEXEC) != 0 ? -errno : os_kept_both(ends);
+}
+
+static int socket_pair(int type, int ends[2]) {
+    int r = socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends);
+    return r != 0 ? -errno : os_kept_both(ends);
 }
 
 int mproc__os_socket_pair(int ends[2]) {
-    return os_result(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    return socket_pair(SOCK_STREAM, ends);
 }
 
 int mproc__os_packet_pair(int ends[2]) {
-    return os_result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+    return socket_pair(SOCK_SEQPACKET, ends);
 }
 
 int mproc__os_event_new(void) {
-    return os_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    return os_kept(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 int mproc__os_descriptor_copy(int fd) {
-    int r = os_result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    int r = os_result(fcntl(fd, F_DUPFD_CLOEXEC, OS_FIRST_KEPT));
     return r == -EINVAL ? -EMFILE : r; /* what it says when no number at all is allowed */
 }
 
@@ -189,6 +194,21 @@ static size_t detach_fds(struct msghdr *message, int *out) {
     return n;
 }
 
+/* Gives those received other numbers, where need be; false: some are lost, and *n is what is left
+ * of them. */
+static bool keep_all(int *fds, size_t *n) {
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        int fd = os_kept(fds[i]);
+        if (fd >= 0) {
+            fds[kept++] = fd;
+        }
+    }
+    bool all = kept == *n;
+    *n = kept;
+    return all;
+}
+
 ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_FDS_MAX], size_t *n,
                           bool *lost) {
     union passed passed;
@@ -203,6 +223,7 @@ ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_
     }
     *n = detach_fds(&message, fds);
     *lost = (message.msg_flags & MSG_CTRUNC) != 0;
+    *lost |= !keep_all(fds, n);
     return r;
 }
 
@@ -212,9 +233,9 @@ ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_
 int mproc__os_mailbox_new(char *address, size_t cap, uint32_t *size) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     socklen_t length = sizeof name;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = os_kept(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
     int r = os_result(bind(fd, (struct sockaddr *)&name, sizeof name.sun_family));
     if (r == 0) {
@@ -249,7 +270,7 @@ static int send_byte(int fd, const char *address, uint32_t size) {
 void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size) {
     for (int i = 0; i < 2; i++) {
         if (*fd < 0) {
-            *fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+            *fd = os_kept(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         }
         int r = *fd >= 0 ? send_byte(*fd, address, size) : 0;
         if (r != -EBADF && r != -ENOTSOCK) {
@@ -266,7 +287,7 @@ void mproc__os_mailbox_drain(int fd) {
 }
 
 int mproc__os_watch_new(void) {
-    return os_result(epoll_create1(EPOLL_CLOEXEC));
+    return os_kept(epoll_create1(EPOLL_CLOEXEC));
 }
 
 int mproc__os_watch_add(int watch, int fd) {
@@ -280,7 +301,7 @@ int mproc__os_watch_remove(int watch, int fd) {
 }
 
 int mproc__os_timer_new(void) {
-    return os_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    return os_kept(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 }
 
 int mproc__os_timer_set(int timer, int64_t when) {

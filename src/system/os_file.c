@@ -17,15 +17,15 @@
 /* ---------------------------------------------------------------- making */
 
 int mproc__os_file_nameless(const char *directory, mode_t mode) {
-    return os_result(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+    return os_kept(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
 }
 
 int mproc__os_file_new(const char *path, mode_t mode) {
-    return os_result(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, mode));
+    return os_kept(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, mode));
 }
 
 int mproc__os_file_open(const char *path) {
-    return os_result(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    return os_kept(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
 }
 
 int mproc__os_random(void *out, size_t size) {

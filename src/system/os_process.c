@@ -45,7 +45,7 @@ pid_t mproc__os_parent_pid(void) {
 /* ---------------------------------------------------------------- a process */
 
 int mproc__os_pidfd_open(pid_t pid) {
-    return os_result(syscall(SYS_pidfd_open, pid, 0)); /* the kernel sets close-on-exec */
+    return os_kept(syscall(SYS_pidfd_open, pid, 0)); /* the kernel sets close-on-exec */
 }
 
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout) {
