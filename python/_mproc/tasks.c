@@ -300,7 +300,8 @@ static int books_open(struct tasks *t, uint64_t ticket, PyObject *job, Py_ssize_
     return 0;
 }
 
-/* Takes an entry out: the job's reference is the caller's. NULL: not open. */
+/* Takes an entry out: the job's reference is the caller's, who counts `open` down. A task counts as
+ * open until its result has been read, for that may need its worker alive. NULL: not open. */
 static struct job *books_close(struct tasks *t, uint64_t ticket, Py_ssize_t *part) {
     if (ticket < t->base || ticket - t->base >= (uint64_t)t->count) {
         return NULL;
@@ -309,7 +310,6 @@ static struct job *books_close(struct tasks *t, uint64_t ticket, Py_ssize_t *par
     struct job *job = (struct job *)e->job;
     *part = e->part;
     e->job = NULL;
-    t->open -= job != NULL;
     while (t->count > 0 && t->entries[t->first].job == NULL) {
         t->first++;
         t->base++;
@@ -502,8 +502,8 @@ static int book_value(struct job *job, Py_ssize_t part, int status, PyObject *va
     return -1;
 }
 
-static int book_result(struct module_state *state, struct job *job, Py_ssize_t part,
-                       const mproc_message *message) {
+static int book_result(struct tasks *t, struct module_state *state, struct job *job,
+                       Py_ssize_t part, const mproc_message *message) {
     int status = message->size > 0 ? *(const uint8_t *)message->data : RESULT_ERROR;
     PyObject *interrupt = NULL;
     PyObject *value = codec_decode(state, (const char *)message->data + 1,
@@ -512,6 +512,7 @@ static int book_result(struct module_state *state, struct job *job, Py_ssize_t p
         status = RESULT_ERROR;
         value = take_unreadable(job, &interrupt);
     }
+    t->open--;
     int r = value == NULL ? -1 : book_value(job, part, status, value);
     Py_XDECREF(value);
     if (interrupt != NULL && r == 0) {
@@ -540,8 +541,9 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
         return r == -ETIMEDOUT ? 0 : -1;
     }
     Py_ssize_t part;
-    struct job *job = books_close((struct tasks *)self, ticket, &part);
-    r = job == NULL ? 0 : book_result(state, job, part, &message);
+    struct tasks *t = (struct tasks *)self;
+    struct job *job = books_close(t, ticket, &part);
+    r = job == NULL ? 0 : book_result(t, state, job, part, &message);
     Py_XDECREF(job);
     mproc_message_drop(&message);
     return r < 0 ? -1 : 1;
@@ -604,6 +606,7 @@ static PyObject *tasks_worker_died(PyObject *self, PyObject *args) {
     if (job == NULL) {
         Py_RETURN_TRUE;
     }
+    ((struct tasks *)self)->open--;
     PyObject *error = PyObject_CallFunction(make_error, "K", (unsigned long long)ticket);
     int r = error == NULL ? -1 : job_fail(job, error);
     Py_XDECREF(error);
@@ -620,6 +623,7 @@ static PyObject *tasks_fail_all(PyObject *self, PyObject *error) {
     while (t->count > 0) {
         Py_ssize_t part;
         struct job *job = books_close(t, t->base, &part);
+        t->open -= job != NULL;
         if (job != NULL && !job->ready) {
             PyObject *r = job_fail_all((PyObject *)job, error);
             Py_XDECREF(r);

@@ -245,6 +245,20 @@ def test_a_callback_may_submit(fork):
         assert more[0].result(LONG) == 9
 
 
+def test_a_callback_may_shut_its_executor_down(fork):
+    pool, over = ProcessPoolExecutor(1, fork), threading.Event()
+    first, second = pool.submit(errands.square, 2), pool.submit(errands.square, 3)
+
+    def shut_down(future):
+        pool.shutdown()
+        over.set()
+
+    first.add_done_callback(shut_down)
+    assert over.wait(LONG)
+    assert (first.result(0), second.result(0)) == (4, 9)
+    pool.shutdown()
+
+
 def test_asyncio(ctx):
     async def main(pool):
         run = asyncio.get_running_loop().run_in_executor

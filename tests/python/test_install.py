@@ -263,3 +263,21 @@ if __name__ == '__main__':
     env = {"PATH": os.environ["PATH"]}
     for flags in (["-I"], ["-E", "-S", "-O"], ["-P", "-OO", "-bb"], ["-X", "dev", "-W", "error"]):
         assert program.output(*flags, "main.py", method, env=env) == ""
+
+
+def test_the_executor_is_ours_also_late(program):
+    """What has imported the standard executor keeps it; whoever asks from now on gets ours."""
+    program.output(
+        "-c",
+        """
+import concurrent.futures as futures, concurrent.futures.process
+old = futures.ProcessPoolExecutor
+import mproc
+mproc.install()
+assert futures.ProcessPoolExecutor is mproc.ProcessPoolExecutor is not old
+from concurrent.futures.process import BrokenProcessPool
+assert BrokenProcessPool is mproc.futures.BrokenProcessPool
+assert futures.process is mproc.futures
+assert futures.ThreadPoolExecutor.__module__ == "concurrent.futures.thread"
+""",
+    )

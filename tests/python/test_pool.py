@@ -697,6 +697,37 @@ def test_results_that_need_their_worker_are_read_before_it_ends(ctx):
             assert connection.recv() == n
 
 
+class ReadSlowly:
+    """Takes its time to be unpickled, in the thread that collects."""
+
+    begun, go = threading.Event(), threading.Event()
+
+    @classmethod
+    def read(cls):
+        cls.begun.set()
+        assert cls.go.wait(LONG)
+        return "read"
+
+    def __reduce__(self):
+        return ReadSlowly.read, ()
+
+
+def test_a_task_is_open_until_its_result_has_been_read(fork):
+    """Another thread that finds no open task lets the workers go, and some results need them."""
+    pool = fork.Pool(1)
+    result = pool.apply_async(ReadSlowly)
+    thread = threading.Thread(target=result.wait)
+    thread.start()
+    assert ReadSlowly.begun.wait(LONG)
+    pool.close()
+    assert pool._tasks.open == 1
+    assert pool._pool[0].exitcode is None
+    ReadSlowly.go.set()
+    thread.join()
+    assert result.get(0) == "read"
+    pool.join()
+
+
 def test_a_closed_pool_lets_its_workers_go_though_nobody_joins_it(fork):
     pool = fork.Pool(2)
     result = pool.apply_async(errands.square, (2,))
