@@ -292,6 +292,28 @@ enum mproc_process_flags {
 typedef struct mproc_template mproc_template;
 
 /* All zero means the defaults. */
+/* One limit of setrlimit(2). */
+typedef struct mproc_limit {
+    int resource; /* RLIMIT_... of <sys/resource.h> */
+    uint64_t soft, hard;
+} mproc_limit;
+
+/*
+ * What a child is to do to itself before it runs, by whatever method it is started. All zero means
+ * that it is as its starter (or its template). A child that cannot do it says so on stderr and ends
+ * with 126. A program that is spawned by argv does it in mproc_init() or mproc_attach().
+ */
+typedef struct mproc_process_setup {
+    const char *directory;          /* its working directory */
+    const char *const *environment; /* all of it: "NAME=VALUE", NULL-terminated */
+    const unsigned *cpus;           /* the CPUs that it may run on, by number */
+    size_t ncpus;
+    const mproc_limit *limits;
+    size_t nlimits;
+    int out; /* a descriptor that becomes its standard output; 0: that stays */
+    int err; /* the same for standard error; both are lent until the launch */
+} mproc_process_setup;
+
 typedef struct mproc_process_options {
     /* At most 63 bytes are kept; default "Process-N". */
     const char *name;
@@ -312,6 +334,8 @@ typedef struct mproc_process_options {
     /* MPROC_FORKSERVER: the template; default one of this program, started when it is needed
      * first. */
     mproc_template *from;
+    /* NULL: none. What it points to must stay there until the launch. */
+    const mproc_process_setup *setup;
 } mproc_process_options;
 
 /*
@@ -602,6 +626,8 @@ typedef struct mproc_pool_options {
      * max_tasks; not in one that is killed. */
     void (*exit)(void *arg);
     void *exit_arg; /* NULL or a pointer into the arena */
+    /* What each worker does to itself before `init`; must stay there as long as the pool. */
+    const mproc_process_setup *setup;
     /* 0: tasks go to the workers in the order in which they are submitted. Otherwise they have
      * priorities: at most so many tasks wait where workers take them, and the others wait in the
      * owner, where a more urgent one overtakes them. A thread of the owner has to wait or collect,

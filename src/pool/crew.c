@@ -39,7 +39,8 @@
 static int start_own(mproc_pool *pool, unsigned seat, mproc_process **out) {
     char name[64];
     struct mproc__worker_arg arg = {pool->place, seat};
-    mproc_process_options options = {.name = name, .method = pool->options.method};
+    mproc_process_options options = {
+        .name = name, .method = pool->options.method, .setup = pool->options.setup};
     snprintf(name, sizeof name, "%s-%u", pool->name, pool->started + 1);
     return mproc_process_start(out, mproc__worker_main, &arg, sizeof arg, &options);
 }

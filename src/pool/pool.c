@@ -44,6 +44,7 @@
 #include <string.h>
 
 #include "pool/pool.h"
+#include "process/setup.h"
 #include "system/os.h"
 
 #define MOST 64 /* seats, unless more are asked for: a cache line each */
@@ -58,7 +59,8 @@ static int check_options(const mproc_pool_options *o) {
     bool good = o->workers <= MPROC_SEATS_MAX && o->most <= MPROC_SEATS_MAX &&
                 (o->most == 0 || o->workers <= o->most) && o->method >= 0 &&
                 o->method <= MPROC_FORKSERVER && is_shared(o->init_arg) && is_shared(o->exit_arg) &&
-                is_shared(o->handler_arg) && (o->end == NULL || o->start != NULL);
+                is_shared(o->handler_arg) && mproc__setup_check(o->setup) == 0 &&
+                (o->end == NULL || o->start != NULL);
     return good ? 0 : -EINVAL;
 }
 

@@ -69,6 +69,24 @@ void mproc__child_take_fds(const int *owned, size_t n) {
     given_count = n;
 }
 
+/* In a child of a template: where the streams stand that it was sent behind the program's own. */
+static void take_stream(int32_t *stream, bool sent) {
+    if (sent && *stream >= 0 && (size_t)*stream < given_count) {
+        *stream = given_fds[*stream];
+    }
+}
+
+/* Its own copies of the streams are no use any more. */
+static void set_up(struct mproc__setup *setup, bool sent) {
+    size_t streams = sent ? (setup->out >= 0) + (setup->err >= 0) : 0;
+    take_stream(&setup->out, sent);
+    take_stream(&setup->err, sent);
+    mproc__setup_apply(setup);
+    for (; streams > 0 && given_count > 0; streams--) {
+        mproc__os_close(given_fds[--given_count]);
+    }
+}
+
 /* ---------------------------------------------------------------- following the parent */
 
 static void end_without_parent(void) {
@@ -102,6 +120,10 @@ void mproc__child_begin(void) {
     struct mproc__slot *slot = mproc__self_slot();
     if ((slot->flags & MPROC_ATTACHED) != 0) {
         follow_parent(slot);
+    }
+    struct mproc__args *args = mproc__child_header();
+    if (args != NULL && args->setup != 0) {
+        set_up((struct mproc__setup *)(uintptr_t)args->setup, slot->method == MPROC_FORKSERVER);
     }
 }
 

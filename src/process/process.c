@@ -47,7 +47,7 @@ static int check_options(const mproc_process_options *o) {
     if (o->method < 0 || o->method > MPROC_FORKSERVER ||
         (o->flags & ~(unsigned)(MPROC_ATTACHED | MPROC_DETACHED)) != 0 ||
         o->flags == (MPROC_ATTACHED | MPROC_DETACHED) || (o->fds == NULL && o->nfds != 0) ||
-        (o->argv != NULL && o->argv[0] == NULL)) {
+        (o->argv != NULL && o->argv[0] == NULL) || mproc__setup_check(o->setup) != 0) {
         return -EINVAL;
     }
     if (again && !mproc__initialised()) {
@@ -137,20 +137,40 @@ static int check_arg(const void *arg, size_t size) {
     return arg != NULL ? 0 : -EINVAL;
 }
 
-/* Into the slot's own word, so that the block goes with the slot whatever happens. */
-static int write_args(uint64_t token, const struct mproc__launch *what) {
-    struct mproc__slot *slot = mproc__token_slot(token);
-    if (what->size > SIZE_MAX - sizeof(struct mproc__args)) {
-        return MPROC_ETOOBIG;
+/* The setup stands behind the arguments, aligned. */
+static size_t setup_place(size_t size) {
+    return (sizeof(struct mproc__args) + size + 7) & ~(size_t)7;
+}
+
+/* A spawned program's environment is there from the start. */
+static mproc_process_setup setup_of(const mproc_process *process) {
+    mproc_process_setup setup = {0};
+    if (process->options.setup != NULL) {
+        setup = *process->options.setup;
     }
-    struct mproc__hand *hand = mproc__hand_get();
-    mproc__heap_free(hand, &slot->args); /* of a launch that failed */
-    int r = mproc__heap_alloc(hand, sizeof(struct mproc__args) + what->size, &slot->args);
-    mproc__hand_put(hand);
-    if (r != 0) {
-        return r;
+    if (process->options.method == MPROC_SPAWN) {
+        setup.environment = NULL;
     }
-    struct mproc__args *args = (struct mproc__args *)(uintptr_t)slot->args;
+    return setup;
+}
+
+/* Descriptors that it names go with the child; where a template forks, it is their places that
+ * count, behind those that the program passes. */
+static int pass_streams(mproc_process *process, struct mproc__setup *setup) {
+    int32_t *streams[2] = {&setup->out, &setup->err};
+    int r = 0;
+    for (int i = 0; r == 0 && i < 2; i++) {
+        if (*streams[i] >= 0 && process->options.method != MPROC_FORK) {
+            r = mproc_process_pass(process, *streams[i]);
+        }
+        if (r == 0 && *streams[i] >= 0 && process->options.method == MPROC_FORKSERVER) {
+            *streams[i] = (int32_t)process->nfds - 1;
+        }
+    }
+    return r;
+}
+
+static void fill_args(struct mproc__args *args, const struct mproc__launch *what) {
     memset(args, 0, sizeof *args);
     args->kind = what->kind;
     args->control = what->control;
@@ -162,8 +182,35 @@ static int write_args(uint64_t token, const struct mproc__launch *what) {
     } else {
         memcpy(args + 1, what->arg, what->size);
     }
+}
+
+static int write_setup(mproc_process *process, struct mproc__args *args, size_t size,
+                       const mproc_process_setup *setup) {
+    struct mproc__setup *to = (void *)((char *)args + setup_place(size));
+    mproc__setup_write(setup, to);
+    args->setup = (uint64_t)(uintptr_t)to;
+    return pass_streams(process, to);
+}
+
+/* Into the slot's own word, so that the block goes with the slot whatever happens. */
+static int write_args(mproc_process *process, const struct mproc__launch *what) {
+    struct mproc__slot *slot = mproc__token_slot(process->token);
+    mproc_process_setup setup = setup_of(process);
+    size_t more = process->options.setup != NULL ? mproc__setup_size(&setup) : 0, size;
+    if (what->size > SIZE_MAX / 2 || __builtin_add_overflow(setup_place(what->size), more, &size)) {
+        return MPROC_ETOOBIG;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__heap_free(hand, &slot->args); /* of a launch that failed */
+    int r = mproc__heap_alloc(hand, size, &slot->args);
+    mproc__hand_put(hand);
+    if (r != 0) {
+        return r;
+    }
+    struct mproc__args *args = (struct mproc__args *)(uintptr_t)slot->args;
+    fill_args(args, what);
     slot->args_size = what->size;
-    return 0;
+    return more != 0 ? write_setup(process, args, what->size, &setup) : 0;
 }
 
 /* Kept for the pidfd: a child that could not be watched would have to be killed. A copy of the
@@ -195,16 +242,20 @@ int mproc__process_bring(mproc_process *process, const struct mproc__launch *wha
     if (process->state != MPROC__PROCESS_PREPARED) {
         return -EINVAL;
     }
+    size_t nfds = process->nfds;
     int r = check_arg(what->arg, what->size);
-    if (r != 0 || (r = write_args(process->token, what)) != 0) {
-        return r;
+    if (r == 0) {
+        r = write_args(process, what);
     }
-    int reserved = reserve_descriptor();
+    int reserved = r == 0 ? reserve_descriptor() : r;
+    if (reserved >= 0) {
+        r = by(process, &pid);
+        mproc__os_close(reserved); /* in a forked child, too */
+    }
+    process->nfds = nfds; /* without its streams: there may be another launch */
     if (reserved < 0) {
         return reserved;
     }
-    r = by(process, &pid);
-    mproc__os_close(reserved); /* in a forked child, too */
     return r == 0 ? watch(process, pid) : r;
 }
 

@@ -11,6 +11,7 @@
 #include "core/handle.h"
 #include "core/member.h"
 #include "process/function.h"
+#include "process/setup.h"
 #include "system/os.h"
 
 enum mproc__args_kind {
@@ -26,6 +27,8 @@ struct mproc__args {
     int32_t control;  /* MPROC__ARGS_TEMPLATE: descriptor, open in the child under this number */
     uint64_t pointer; /* what was given instead of bytes, in the arena or 0 */
     struct mproc__function_ref fn;
+    uint64_t setup; /* struct mproc__setup *, in the same block; 0: none */
+    uint64_t pad;
 };
 
 static_assert(sizeof(struct mproc__args) % 16 == 0, "the bytes behind it are 16-byte aligned");
@@ -56,7 +59,8 @@ struct mproc_process {
 bool mproc__initialised(void);
 void mproc__set_initialised(void);
 
-/* What every child does first: puts itself under its parent's fate if it was started so. */
+/* What every child does first: puts itself under its parent's fate if it was started so, and sets
+ * itself up as it was told. */
 void mproc__child_begin(void);
 
 /* The calling member's arguments, or NULL. */

@@ -39,7 +39,8 @@ static const char **make_environment(const char *const *from, char *ticket) {
 int mproc__spawn(mproc_process *process, pid_t *pid) {
     const mproc_process_options *o = &process->options;
     const char *const self[] = {program_invocation_name, NULL};
-    const char *const *parent_env = (const char *const *)environ;
+    const char *const *own_env = o->setup != NULL ? o->setup->environment : NULL;
+    const char *const *parent_env = own_env != NULL ? own_env : (const char *const *)environ;
     char ticket[MPROC__ENV_MAX];
 
     mproc__family_describe(process->token, ticket);

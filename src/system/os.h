@@ -212,6 +212,15 @@ pid_t mproc__os_fork_sibling(pid_t *where);
  * not executed a program yet; -ENOMEM. */
 int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where);
 
+/* ---- what a process does to itself */
+
+/* chdir(), setrlimit() and sched_setaffinity(), and their errors: -ENOENT, -EPERM, -EINVAL, ... */
+int mproc__os_directory(const char *path);
+int mproc__os_limit(int resource, uint64_t soft, uint64_t hard);
+int mproc__os_affinity(const uint32_t *cpus, size_t n);
+/* From now on these are the process' environment; never fails. */
+void mproc__os_environment(char **owned);
+
 /* ---- descriptors */
 
 #define MPROC__OS_FDS_MAX 253 /* descriptors that Linux passes at a time (SCM_MAX_FD) */
@@ -227,6 +236,8 @@ int mproc__os_packet_pair(int ends[2]);
 int mproc__os_event_new(void);
 /* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
 int mproc__os_descriptor_copy(int fd);
+/* dup2(): `to` is what `fd` is, and not close-on-exec. -EBADF. */
+int mproc__os_descriptor_over(int fd, int to);
 /* Sets close-on-exec on an inherited descriptor. -EBADF. */
 int mproc__os_close_on_exec(int fd);
 void mproc__os_close(int fd);

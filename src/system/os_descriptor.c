@@ -53,6 +53,11 @@ int mproc__os_descriptor_copy(int fd) {
     return r == -EINVAL ? -EMFILE : r; /* what it says when no number at all is allowed */
 }
 
+/* A descriptor that is the right one already may be close-on-exec. */
+int mproc__os_descriptor_over(int fd, int to) {
+    return fd == to ? os_result(fcntl(fd, F_SETFD, 0)) : dup2(fd, to) < 0 ? -errno : 0;
+}
+
 int mproc__os_close_on_exec(int fd) {
     return os_result(fcntl(fd, F_SETFD, FD_CLOEXEC));
 }

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -182,4 +183,40 @@ int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where) {
         mproc__store32(&borrowed.in_use, 0);
     }
     return r;
+}
+
+/* ---------------------------------------------------------------- what a process does to itself */
+
+extern char **environ;
+
+int mproc__os_directory(const char *path) {
+    return os_result(chdir(path));
+}
+
+int mproc__os_limit(int resource, uint64_t soft, uint64_t hard) {
+    struct rlimit limit = {(rlim_t)soft, (rlim_t)hard};
+    return os_result(setrlimit(resource, &limit));
+}
+
+int mproc__os_affinity(const uint32_t *cpus, size_t n) {
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = cpus[i] > most ? cpus[i] : most;
+    }
+    cpu_set_t *set = CPU_ALLOC(most + 1);
+    if (set == NULL) {
+        return -ENOMEM;
+    }
+    size_t size = CPU_ALLOC_SIZE(most + 1);
+    CPU_ZERO_S(size, set);
+    for (size_t i = 0; i < n; i++) {
+        CPU_SET_S(cpus[i], size, set);
+    }
+    int r = os_result(sched_setaffinity(0, size, set));
+    CPU_FREE(set);
+    return r;
+}
+
+void mproc__os_environment(char **owned) {
+    environ = owned;
 }
