@@ -259,6 +259,45 @@ def test_a_callback_may_shut_its_executor_down(fork):
     pool.shutdown()
 
 
+def test_a_signal_handler_may_use_the_executor(fork):
+    pool, got = ProcessPoolExecutor(2, fork), []
+    old = signal.signal(
+        signal.SIGALRM,
+        lambda signum, frame: got.append(pool.submit(errands.square, 3).result(LONG)),
+    )
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        while len(got) < 100:
+            assert pool.submit(errands.square, 2).result(LONG) == 4
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    pool.shutdown()
+    assert set(got) == {9}
+
+
+def test_what_is_submitted_as_the_executor_breaks_fails(fork, tmp_path):
+    """Between the look at the executor and the queueing of the task."""
+    busy = Busy(fork, tmp_path)
+    books = busy.pool._engine
+    books._break(MemoryError("no more"))
+    future = futures.Future(books)
+    books._submit(futures.Item(future, errands.square, (2,)))
+    error = future.exception(LONG)
+    assert type(error) is BrokenProcessPool
+    assert isinstance(error.__cause__, MemoryError)
+    busy.pool.shutdown()
+
+
+def test_what_is_submitted_as_the_executor_ends_fails(fork):
+    pool = ProcessPoolExecutor(1, fork)
+    assert pool.submit(errands.square, 2).result(LONG) == 4
+    pool.shutdown()
+    future = futures.Future(pool._engine)
+    pool._engine._submit(futures.Item(future, errands.square, (2,)))
+    assert isinstance(future.exception(LONG), RuntimeError)
+
+
 def test_asyncio(ctx):
     async def main(pool):
         run = asyncio.get_running_loop().run_in_executor

@@ -1253,6 +1253,23 @@ def test_a_signal_handler_runs_while_a_result_is_waited_for(fork, tmp_path):
         signal.signal(signal.SIGALRM, old)
 
 
+def test_a_signal_handler_may_use_the_pool(fork):
+    with fork.Pool(2) as pool:
+        got = []
+        old = signal.signal(
+            signal.SIGALRM, lambda signum, frame: got.append(pool.apply(errands.square, (3,)))
+        )
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            while len(got) < 100:
+                assert pool.apply(errands.square, (2,)) == 4
+                assert pool.map(errands.square, range(9)) == [n * n for n in range(9)]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        assert set(got) == {9}
+
+
 @pytest.mark.parametrize("options", ["", "maxtasksperchild=9"])
 def test_at_exit(program, method, options):
     """A program that forgets its pool ends, and its workers do, also when a thread minds them."""

@@ -18,7 +18,8 @@ Shared state, all of it private to the owner's process.
              who starts or ends the engine.
   _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
              holds _seating.
-  _pumping   held by the thread that pumps; _pumper is its id.
+  _pumping   held by the thread that pumps, several times if a callback or a signal handler of that
+             thread pumps, too. _depth says how often; it is changed by the holder.
   _sleepers  locks of the threads that wait for the pumping one, which releases each when it leaves.
   _looks     counts up whenever somebody who waits comes to pump. Only its changes count.
   _helper    the thread, None: there is none. _needed: it has to pump all the time. _parked: it
@@ -43,6 +44,7 @@ from time import monotonic as _monotonic
 from types import ModuleType
 
 from .. import _mproc, process
+from .._cpython import RLock as _RLock
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .errors import WorkerDiedError
@@ -83,8 +85,8 @@ class Engine:
         self._deaths = 0
         self._without = 0.0  # since when there has been no worker
         self._seating = _allocate_lock()
-        self._pumping = _allocate_lock()
-        self._pumper = 0
+        self._pumping = _RLock()
+        self._depth = 0
         self._sleepers: list[LockType] = []
         self._looks = 0
         self._seen = 0
@@ -225,7 +227,7 @@ class Engine:
         """Book what has come, without waiting."""
         self._check_owner()
         if self._pumping.acquire(False):
-            self._pumper = _get_ident()
+            self._depth += 1
             try:
                 self._tasks.pump(None, 0)
                 self._look_after_workers()
@@ -233,7 +235,7 @@ class Engine:
                 self._pass_on()
 
     def _pass_on(self) -> None:
-        self._pumper = 0
+        self._depth -= 1
         self._pumping.release()
         self._wake_sleepers()
 
@@ -248,23 +250,22 @@ class Engine:
         if job is not None:
             job._watched = True
         self._sleepers.append(turn)
-        if (job is None or not job._ready) and self._pumping.locked():
+        if (job is None or not job._ready) and self._depth > 0:
             turn.acquire(True, seconds)
 
     def _pump(self, job: _mproc.Job | None, seconds: float) -> None:
         """Collect for a job, or whatever comes, for at most that long; alone.
 
-        A callback, which the pumping thread calls, may wait for another result: it pumps on.
+        A callback or a signal handler may run in the pumping thread and wait for another result: it
+        pumps on.
         """
         self._looks += 1
         if self._pumping.acquire(False):
-            self._pumper = _get_ident()
+            self._depth += 1
             try:
                 self._pump_once(job, seconds)
             finally:
                 self._pass_on()
-        elif self._pumper == _get_ident():
-            self._pump_once(job, seconds)
         else:
             self._sleep(job, seconds)
 

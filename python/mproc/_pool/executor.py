@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import threading
 from _thread import allocate_lock as _allocate_lock
+from _thread import get_ident as _get_ident
 from collections import deque
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import Future as _Future
@@ -280,6 +281,7 @@ class ExecutorEngine(Engine):
         self._vacant = set(range(seats))
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
         self._started = False
+        self._starter = 0  # the thread that starts workers for the first task
         self._backlog: deque[Item] = deque()
         self._feeding = _allocate_lock()
         self._window = seats + EXTRA
@@ -308,18 +310,27 @@ class ExecutorEngine(Engine):
 
     def _start_first(self) -> None:
         """Start workers for the first task. Raises what keeps every one from starting."""
+        if self._starter == _get_ident():
+            return  # a signal handler submits: the thread that it interrupted starts them
         with self._seating:
-            for seat in sorted(self._vacant):
-                if self._started and not self._all_at_once:
-                    return
-                try:
-                    self._pool[seat] = self._start_worker(seat)
-                except OSError:
-                    if not self._started:
-                        raise
-                    return  # others are started when they can be
-                self._vacant.discard(seat)
-                self._started = True
+            self._starter = _get_ident()
+            try:
+                self._start_each()
+            finally:
+                self._starter = 0
+
+    def _start_each(self) -> None:
+        for seat in sorted(self._vacant):
+            if self._started and not self._all_at_once:
+                return
+            try:
+                self._pool[seat] = self._start_worker(seat)
+            except OSError:
+                if not self._started:
+                    raise
+                return  # others are started when they can be
+            self._vacant.discard(seat)
+            self._started = True
 
     def _wants(self, seat: int) -> bool:
         """Return whether there are more tasks than workers."""
@@ -407,9 +418,17 @@ class ExecutorEngine(Engine):
                 size = len(item.chunk)
                 self._tasks.submit_map(_Call(future), message, named, True, item.chunk, size)
         except BaseException as error:
-            future._settle(True, error)
+            future._settle(True, self._instead_of(error))
             if not isinstance(error, Exception):
                 raise
+
+    def _instead_of(self, error: BaseException) -> BaseException:
+        """Return what a task that cannot be queued fails with: the engine may have ended since."""
+        if self._broken is not None:
+            return _Broken(self._reason)
+        if isinstance(error, ValueError) and self._over and not self._has_work():
+            return RuntimeError("cannot schedule new futures after shutdown")
+        return error
 
     def _keep_fed(self) -> None:
         if self._backlog:
