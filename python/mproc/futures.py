@@ -73,6 +73,8 @@ class ProcessPoolExecutor(Executor):
         if mp_context is None:
             method = None if max_tasks_per_child is None else "spawn"
             mp_context = context._default_context.get_context(method)
+        elif not isinstance(mp_context, context.BaseContext):
+            raise TypeError(f"mp_context must be a context of mproc, not {mp_context!r}")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if max_tasks_per_child is not None:

@@ -7,6 +7,7 @@ import functools
 import gc
 import logging
 import logging.handlers
+import multiprocessing
 import os
 import pickle
 import signal
@@ -147,6 +148,8 @@ def test_map_refuses(fork, options, error):
     [
         ({"max_workers": 0}, ValueError),
         ({"initializer": 1}, TypeError),
+        ({"mp_context": "fork"}, TypeError),
+        ({"mp_context": multiprocessing.get_context("fork")}, TypeError),
         ({"max_tasks_per_child": 0}, ValueError),
         ({"max_tasks_per_child": "1"}, TypeError),
         ({"max_tasks_per_child": 1, "mp_context": mproc.get_context("fork")}, ValueError),
