@@ -405,6 +405,11 @@ MPROC_API const void *mproc_child_args(size_t *size);
  * returns their number. 0 in other children: they have theirs under the starter's numbers. */
 MPROC_API size_t mproc_child_fds(int *out, size_t cap);
 
+/* In a child that is about to end by exit(code): its parent finds the exit code even if the system
+ * does not give it the status. For children that call exit() themselves; one whose function returns
+ * needs no such call. Cannot fail. */
+MPROC_API void mproc_child_exits(int code);
+
 /* The child's pid; 0 before the launch. */
 MPROC_API pid_t mproc_process_pid(const mproc_process *process);
 
@@ -416,9 +421,10 @@ MPROC_API int mproc_process_sentinel(const mproc_process *process);
  * -EINVAL: not launched. */
 MPROC_API int mproc_process_join(mproc_process *process, int64_t timeout) MPROC_MUST_USE;
 
-/* *code is the exit code (0..255), or minus the signal that ended it. When somebody else took the
- * status (waitpid(-1), SIGCHLD ignored) *code is 255. -EAGAIN: still running; MPROC_ESTRANGER,
- * -EINVAL: as join. */
+/* *code is the exit code (0..255), or minus the signal that ended it. When other code of the
+ * program took the status (waitpid(-1), SIGCHLD ignored), *code is what the kernel has kept (Linux
+ * 6.15 and later), or else what the child has said by mproc_child_exits(), or else 255. -EAGAIN:
+ * still running; MPROC_ESTRANGER, -EINVAL: as join. */
 MPROC_API int mproc_process_exitcode(mproc_process *process, int *code) MPROC_MUST_USE;
 
 /* Sends a signal through the pidfd: never to a process that has the pid by now. -ESRCH: it has

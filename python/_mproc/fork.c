@@ -166,6 +166,7 @@ static _Noreturn void run(PyObject *process, struct taken *taken) {
     if (code == -1 && PyErr_Occurred()) {
         code = 1;
     }
+    mproc_child_exits((int)(code & 0xff));
     _exit((int)(code & 0xff));
 }
 

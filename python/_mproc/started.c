@@ -49,6 +49,15 @@ static PyObject *child_fds(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     return list;
 }
 
+static PyObject *child_exits(PyObject *Py_UNUSED(module), PyObject *code) {
+    long number = PyLong_AsLong(code);
+    if (number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    mproc_child_exits((int)(number & 0xff));
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"attach", attach, METH_NOARGS,
      "attach($module, /)\n--\n\n"
@@ -59,6 +68,9 @@ static PyMethodDef functions[] = {
     {"child_args", child_args, METH_NOARGS,
      "child_args($module, /)\n--\n\n"
      "The payload that this process was started with, in the arena, or None."},
+    {"child_exits", child_exits, METH_O,
+     "child_exits($module, code, /)\n--\n\n"
+     "Say what this child is about to exit with, in case the system does not tell its parent."},
     {"child_fds", child_fds, METH_NOARGS,
      "child_fds($module, /)\n--\n\n"
      "The descriptors that were passed to this child of a template, in order."},

@@ -325,7 +325,9 @@ def _main(method: str) -> int:
     message = _mproc.child_args()
     if message is None:
         raise EOFError("the parent process left no message")
-    return load_process(message)._bootstrap(method)
+    code = load_process(message)._bootstrap(method)
+    _mproc.child_exits(code)
+    return code
 
 
 def load_process(message: memoryview) -> process.BaseProcess:

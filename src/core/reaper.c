@@ -72,6 +72,7 @@ static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
     slot->born = 0;
     mproc__os_life_clear(&slot->life);
     slot->args_size = 0;
+    mproc__poke32(&slot->exiting, 0);
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);
     mproc__guard_set(&mproc__members->guard, &slot->state, MPROC__SLOT_FREE);

@@ -37,9 +37,13 @@ struct mproc__slot {
     uint32_t flags;  /* mproc_process_flags */
     char name[64];
     struct mproc__os_life life; /* of the process' first thread; zero while UNBORN */
-    uint64_t pad[43];
+    uint32_t exiting; /* 0, or EXITING | the exit code that the member is about to end with */
+    uint32_t pad32;
+    uint64_t pad[42];
     struct mproc__hand hands[MPROC__HANDS];
 };
+
+#define MPROC__EXITING 0x100u
 
 /* fork() by anybody has been made: there is a child, but only the child knows its pid. */
 #define MPROC__PID_UNKNOWN (-1)

@@ -10,7 +10,8 @@
  * noticed by the same comparison, made once afterwards.
  *
  * Shared state. slot->args of the caller: written by its starter before the child was born, then
- * the child's own.
+ * the child's own. slot->exiting: written by the child just before its end; its parent reads it
+ * after the end, when the system does not give it the status.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -129,7 +130,21 @@ void mproc__child_begin(void) {
 
 /* ---------------------------------------------------------------- the end */
 
+/* Read by the parent once the process has ended. */
+void mproc_child_exits(int code) {
+    if (mproc__family != NULL) {
+        mproc__poke32(&mproc__self_slot()->exiting, MPROC__EXITING | ((uint32_t)code & 0xff));
+    }
+}
+
+int mproc__child_said(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    uint32_t said = slot != NULL ? mproc__peek32(&slot->exiting) : 0;
+    return said != 0 ? (int)(said & 0xff) : 255;
+}
+
 void mproc__child_end(int code) {
+    mproc_child_exits(code);
     fflush(NULL);
     _Exit(code & 0xff);
 }

@@ -32,7 +32,9 @@ static int run_function(struct mproc__args *args) {
 /* A spawned child is a program of its own: exit() runs its atexit handlers, and only its own. */
 static void run_started_child(struct mproc__args *args) {
     if (args->kind == MPROC__ARGS_FUNCTION) {
-        exit(run_function(args) & 0xff);
+        int code = run_function(args) & 0xff;
+        mproc_child_exits(code);
+        exit(code);
     }
     int r;
     do {

@@ -9,6 +9,10 @@
  * kernel makes readable at the end, and then collects the status and has the member reaped: what it
  * held is given back at once.
  *
+ * The status may be gone: SIGCHLD is ignored, or other code of the program collects every child.
+ * The exit code is then what the kernel has kept for the pidfd (Linux 6.15), or what the child has
+ * said it would end with (slot->exiting), or 255.
+ *
  * Shared state. slot->args: the starter's until the child is born, then the child's. A handle is
  * private memory of the process that made it; its fields but for state and code are constant once
  * launched.
@@ -220,9 +224,43 @@ static int reserve_descriptor(void) {
     return fd == -EBADF ? mproc__os_event_new() : fd;
 }
 
+/* A pidfd of the child; -ESRCH: it has ended, and its status was collected. Its number may have
+ * come round by then. */
+static int open_pidfd(pid_t pid) {
+    int pidfd = mproc__os_pidfd_open(pid);
+    if (pidfd < 0 || mproc__os_pidfd_is_childs(pidfd)) {
+        return pidfd;
+    }
+    mproc__os_close(pidfd);
+    return -ESRCH;
+}
+
+static void set_ended(mproc_process *process, int code) {
+    process->code = code;
+    mproc__reap_dead(process->token);
+    /* SYNC(process.state): the code, before the state that makes it constant. */
+    mproc__store32(&process->state, MPROC__PROCESS_ENDED);
+}
+
+/* Of a child that came and went before there was a pidfd: SIGCHLD is ignored, or a handler of the
+ * program's collects every child. The sentinel is a descriptor that is readable. */
+static int watch_ended(mproc_process *process, pid_t pid) {
+    int fd = mproc__os_event_new_set();
+    if (fd < 0) {
+        return fd;
+    }
+    process->pid = pid;
+    process->pidfd = fd;
+    set_ended(process, mproc__child_said(process->token));
+    return 0;
+}
+
 static int watch(mproc_process *process, pid_t pid) {
     mproc__member_expected_pid(process->token, pid);
-    int pidfd = mproc__os_pidfd_open(pid);
+    int pidfd = open_pidfd(pid);
+    if (pidfd == -ESRCH) {
+        return watch_ended(process, pid);
+    }
     if (pidfd < 0) { /* another thread took the last descriptor in between */
         mproc__os_process_end(pid);
         return pidfd;
@@ -294,12 +332,8 @@ static bool collect(mproc_process *process) {
     pthread_mutex_lock(&process->lock);
     if (process->state == MPROC__PROCESS_RUNNING) {
         int r = mproc__os_process_collect(process->pidfd, &code);
-        if (r != 0) {
-            process->code =
-                r == 1 ? code : 255; /* the program has collected it, or SIGCHLD is ignored */
-            mproc__reap_dead(process->token);
-            /* SYNC(process.state): the code, before the state that makes it constant. */
-            mproc__store32(&process->state, MPROC__PROCESS_ENDED);
+        if (r != 0) { /* -ECHILD: the program has collected it, or SIGCHLD is ignored */
+            set_ended(process, r == 1 ? code : mproc__child_said(process->token));
         }
     }
     bool ended = process->state == MPROC__PROCESS_ENDED;

@@ -69,6 +69,10 @@ struct mproc__args *mproc__child_header(void);
 /* Descriptors that a child of a template was given; takes them over. */
 void mproc__child_take_fds(const int *owned, size_t n);
 
+/* What that child has said it would end with, by mproc_child_exits(), or 255: nothing. Its slot
+ * must not have been reaped yet. */
+int mproc__child_said(uint64_t token);
+
 /* A forked child's end: flushes the streams and leaves without the parent's atexit handlers. */
 _Noreturn void mproc__child_end(int code);
 

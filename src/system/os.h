@@ -163,8 +163,12 @@ bool mproc__os_life_certain(const struct mproc__os_life *life);
  * -ENOSYS: this kernel does not tell. */
 int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
 
-/* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal);
- * 0: still running; -ECHILD: not a child, or its status was collected already. */
+/* Is it a pidfd of a child of the caller whose status has not been collected? */
+bool mproc__os_pidfd_is_childs(int pidfd);
+
+/* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal),
+ * since Linux 6.15 also when others have collected it; 0: still running; -ECHILD: not a child, or
+ * its status was collected already. */
 int mproc__os_process_collect(int pidfd, int *code);
 
 /* Bytes of memory that are resident and the process' own: neither a file's nor shared. -ENOENT,
@@ -234,6 +238,8 @@ int mproc__os_socket_pair(int ends[2]);
 int mproc__os_packet_pair(int ends[2]);
 /* A counter that can be waited for as a descriptor, close-on-exec and non-blocking. -EMFILE. */
 int mproc__os_event_new(void);
+/* The same, readable from the beginning. */
+int mproc__os_event_new_set(void);
 /* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
 int mproc__os_descriptor_copy(int fd);
 /* dup2(): `to` is what `fd` is, and not close-on-exec. -EBADF. */

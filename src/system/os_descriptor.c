@@ -48,6 +48,10 @@ int mproc__os_event_new(void) {
     return os_kept(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
+int mproc__os_event_new_set(void) {
+    return os_result(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
 int mproc__os_descriptor_copy(int fd) {
     int r = os_result(fcntl(fd, F_DUPFD_CLOEXEC, OS_FIRST_KEPT));
     return r == -EINVAL ? -EMFILE : r; /* what it says when no number at all is allowed */

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -202,13 +203,39 @@ int mproc__os_process_children(pid_t parent, pid_t *out, int cap) {
     return n;
 }
 
+bool mproc__os_pidfd_is_childs(int pidfd) {
+    siginfo_t info;
+    return waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* What the kernel tells of a process (struct pidfd_info of linux/pidfd.h, its first version). */
+struct told {
+    uint64_t mask; /* asked for, and answered */
+    uint64_t group;
+    uint32_t ids[11];
+    int32_t status; /* as wait() has it */
+};
+
+#define TELL _IOWR(0xff, 11, struct told) /* PIDFD_GET_INFO */
+#define TELL_EXIT 8u                      /* PIDFD_INFO_EXIT */
+
+/* A pidfd that was open at the end keeps the status after it was collected, since Linux 6.15. */
+static int status_kept(int pidfd, int *code) {
+    struct told told = {.mask = TELL_EXIT};
+    if (ioctl(pidfd, TELL, &told) != 0 || (told.mask & TELL_EXIT) == 0) {
+        return -ECHILD;
+    }
+    *code = WIFSIGNALED(told.status) ? -WTERMSIG(told.status) : WEXITSTATUS(told.status);
+    return 1;
+}
+
 /* By pidfd, not by pid: the program may have collected the child, and its number may have come
  * round. */
 int mproc__os_process_collect(int pidfd, int *code) {
     siginfo_t info;
     info.si_pid = 0;
     if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0) {
-        return -errno;
+        return errno == ECHILD ? status_kept(pidfd, code) : -errno;
     }
     if (info.si_pid == 0) {
         return 0;

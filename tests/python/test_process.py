@@ -155,7 +155,47 @@ def test_somebody_else_took_the_status(ctx):
     process.start()
     os.waitpid(process.pid, 0)
     process.join()
-    assert process.exitcode == 255
+    assert process.exitcode == 3
+    assert not process.is_alive()
+    process.close()
+
+
+STARTS = """
+import os, signal, sys
+import mproc as mp
+
+
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+if __name__ == "__main__":
+    ctx = mp.get_context("METHOD")
+    signal.signal(signal.SIGCHLD, HANDLER)
+    codes = []
+    for _ in range(40):
+        process = ctx.Process(target=sys.exit, args=(3,))
+        process.start()
+        process.join()
+        assert not process.is_alive()
+        codes.append(process.exitcode)
+        process.close()
+    assert codes == [3] * 40, codes
+    assert mp.active_children() == []
+    with ctx.Pool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+    print("right")
+"""
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
+def test_starts_while_others_take_the_status(program, method, handler):
+    text = STARTS.replace("METHOD", method).replace("HANDLER", handler)
+    assert program.output(program.write("starts.py", text)) == "right\n"
 
 
 # ---- waiting
