@@ -652,7 +652,8 @@ typedef struct mproc_pool_options {
     void *start_arg;
 
     /* Called around callbacks, `start` and `end`, by the thread that makes them: where a runtime
-     * takes and gives back a lock of its own. May be NULL. */
+     * takes and gives back a lock of its own. A callback that waits may be inside of another one's
+     * pair. May be NULL. */
     void (*enter)(void *arg);
     void (*leave)(void *arg);
     void *enter_arg;

@@ -282,10 +282,10 @@ void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size) {
             *fd = os_kept(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         }
         int r = *fd >= 0 ? send_byte(*fd, address, size) : 0;
-        if (r != -EBADF && r != -ENOTSOCK) {
+        if (r == 0 || r == -EAGAIN || r == -ECONNREFUSED) {
             return;
         }
-        *fd = -1;
+        *fd = -1; /* not ours any more */
     }
 }
 

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -514,11 +515,21 @@ static int close_all(const void *in, size_t size, mproc_result *result) {
     return 0;
 }
 
+/* The same, and other sockets stand in the place of what was closed. */
+static int replace_all(const void *in, size_t size, mproc_result *result) {
+    int ends[2] = {-1, -1};
+    (void)close_all(in, size, result);
+    while (ends[0] < 60) {
+        CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+    }
+    return 0;
+}
+
 TEST(pool_descriptor_beside_tasks_that_close_descriptors) {
     mproc_pool *pool = pool_of(MPROC_FORK, 1);
     int fd = mproc_pool_fd(pool);
-    for (int i = 0; i < 3; i++) {
-        mproc_task *task = submit(pool, close_all, NULL, 0);
+    for (int i = 0; i < 6; i++) {
+        mproc_task *task = submit(pool, i % 2 == 0 ? close_all : replace_all, NULL, 0);
         while (!mproc_task_is_done(task)) {
             await_readable(fd);
             collect(pool, 0);
