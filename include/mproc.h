@@ -24,7 +24,8 @@
  *     mproc_init() has not made it one before. So whatever makes something may also fail with the
  *     errors of joining: MPROC_EADDRESS (the arena's address is taken here), MPROC_EBUILD (its
  *     starter was built with another version of mproc), -ESRCH (its starter died meanwhile),
- *     -ENOMEM (no address space), -EMFILE, -ENFILE, -ENOSYS.
+ *     MPROC_ESETTING (a variable of the environment says nonsense), -ENOMEM (no address space),
+ *     -EMFILE, -ENFILE, -ENOSYS. mproc_join_reason() says what was in the way.
  *  5. Ownership. What a noun's `new` puts into *out belongs to the caller. An object of the arena
  *     is held: its maker has one hold, mproc_hold() takes another one, mproc_drop() gives one back.
  *     The object goes when the last hold of any member is gone. When a member dies, its holds are
@@ -62,11 +63,14 @@
  *  * Systems. Linux 5.4 or later with glibc, on 64-bit little-endian processors. /dev/shm is needed
  *    for named segments, /proc for those and for MPROC_SPAWN.
  *  * Memory. The arena reserves 64 GiB of address space at a fixed place. Where a limit forbids so
- *    much (RLIMIT_AS, RLIMIT_FSIZE) it is smaller, at least 128 MiB. The family may use three
- *    quarters of the machine's memory, or of its control group's; the environment variable
- *    MPROC_ARENA_LIMIT, read when the family begins, says another number of bytes. What is freed
- *    and not used again soon goes back to the system. A process that limits its own address space
- *    afterwards cannot start programs that join.
+ *    much it is smaller, at least 10 MiB: as large as RLIMIT_FSIZE lets a file be, and a quarter of
+ *    what RLIMIT_AS leaves. The family may use three quarters of the machine's memory, or of the
+ *    least that a control group above it may. Two environment variables, read when the family
+ *    begins, say other numbers of bytes (1073741824, 512M, 4GiB): MPROC_ARENA_LIMIT how much the
+ *    family may use, MPROC_ARENA_SPAN how much address space is reserved. A small limit makes a
+ *    small reservation, too. What is freed and not used again soon goes back to the system. A
+ *    process that limits its own address space afterwards cannot start programs that join, and if
+ *    the limit is less than what is reserved, it can map nothing more: set MPROC_ARENA_SPAN.
  *  * Size. A family has at most 4,096 living members. An object may be held by all of them, but a
  *    hold's cost grows with the number of members that have one on the same object.
  *  * What a family is not. It is no border between processes that do not trust each other: each
@@ -137,7 +141,8 @@ extern "C" {
     X(MPROC_EDONE, -5017, "more messages were reported done than were put")                        \
     X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")           \
     X(MPROC_EBROKEN, -5016, "the barrier is broken")                                               \
-    X(MPROC_EMEMORY, -5020, "the task's worker used more memory than the task may")
+    X(MPROC_EMEMORY, -5020, "the task's worker used more memory than the task may")                \
+    X(MPROC_ESETTING, -5021, "an environment variable of mproc has no sensible value")
 
 enum mproc_error {
 #define MPROC_ERROR_ENUM(name, value, message) name = value,
@@ -148,6 +153,11 @@ enum mproc_error {
 /* The message for a code that any function returned. Never NULL; the string is static, or the
  * thread's own until its next call. */
 MPROC_API const char *mproc_strerror(int code);
+
+/* Why the calling thread's last try to join failed with that code: which limit, which variable of
+ * the environment. Empty: it did not, or nothing more is known than the code. Never NULL; the
+ * string is the thread's own until its next try. */
+MPROC_API const char *mproc_join_reason(int code);
 
 /* ---------------------------------------------------------------- time */
 

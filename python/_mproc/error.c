@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * A negative errno is OSError with that errno (Python picks the subclass), except that -ENOMEM
- * is MemoryError. The codes of MPROC_ERRORS are looked up in a table that is made from that same
- * list: a code without a line here does not compile.
+ * is MemoryError. When a process could not join a family, the exception says why. The codes of
+ * MPROC_ERRORS are looked up in a table that is made from that same list: a code without a line
+ * here does not compile.
  */
 #include "error.h"
 
@@ -32,6 +33,7 @@
 #define OF_MPROC_EFRAME PyExc_OSError
 #define OF_MPROC_EBROKEN PyExc_RuntimeError
 #define OF_MPROC_EMEMORY PyExc_MemoryError
+#define OF_MPROC_ESETTING PyExc_ValueError
 
 static PyObject *exception_of(int code) {
 #define X(name, value, message)                                                                    \
@@ -43,7 +45,26 @@ static PyObject *exception_of(int code) {
     return PyExc_SystemError;
 }
 
+/* The exception for a process that could not join, with the reason as its text. */
+static PyObject *raise_reason(int code, const char *reason) {
+    if (code == -ENOMEM || code <= -4096) {
+        PyObject *kind = code == -ENOMEM ? PyExc_MemoryError : exception_of(code);
+        PyErr_SetString(kind, reason);
+        return NULL;
+    }
+    PyObject *args = Py_BuildValue("(is)", -code, reason);
+    if (args != NULL) {
+        PyErr_SetObject(PyExc_OSError, args);
+        Py_DECREF(args);
+    }
+    return NULL;
+}
+
 PyObject *error_raise_for(int code, const char *who) {
+    const char *reason = mproc_join_reason(code);
+    if (reason[0] != 0) {
+        return raise_reason(code, reason);
+    }
     if (code == -ENOMEM) {
         return PyErr_NoMemory();
     }

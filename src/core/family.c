@@ -9,7 +9,9 @@
  * MPROC_EADDRESS.
  *
  * Pages come as they are touched. A memfd has no file system limit behind it, so touching cannot
- * raise SIGBUS; what bounds the family is `limit`, checked when memory is allocated.
+ * raise SIGBUS; what bounds the family is `limit`, checked when memory is allocated. The mapping is
+ * much larger than that, since a run of chunks needs adjacent ones. It is smaller where the user or
+ * the system's limits say so.
  */
 #include "core/family.h"
 
@@ -19,6 +21,8 @@
 #include <string.h>
 
 #include "core/member.h"
+#include "core/reason.h"
+#include "core/setting.h"
 #include "system/os.h"
 
 static_assert(sizeof(struct mproc__slot) == 2048, "a slot is half a page");
@@ -40,8 +44,18 @@ static const uint64_t candidates[] = {
     UINT64_C(0x200000000000),
 };
 
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+
 #define SPAN_MAX ((uint64_t)64 << 30)
-#define SPAN_MIN ((uint64_t)128 << 20)
+/* The members' table, and a MiB for what the family is about. */
+#define SPAN_MIN                                                                                   \
+    ((sizeof(struct mproc__family) + MIB + MPROC__CHUNK - 1) / MPROC__CHUNK * MPROC__CHUNK)
+/* Address space for each byte that a user allows: runs of many lengths leave gaps. */
+#define SPAN_OF_LIMIT 16
+#define SPAN_OF_LIMIT_MIN (64 * MIB)
+/* A process whose address space is limited needs most of it for itself. */
+#define SHARE_OF_SPACE 4
 
 int mproc__family_fd(void) {
     return family_fd;
@@ -49,20 +63,41 @@ int mproc__family_fd(void) {
 
 /* ---------------------------------------------------------------- founding */
 
-/* Bytes that the family may use: three quarters of what there is, or what MPROC_ARENA_LIMIT
- * says. */
-static uint64_t byte_limit(void) {
-    uint64_t limit = mproc__os_memory_total() / 4 * 3;
-    const char *text = getenv("MPROC_ARENA_LIMIT");
-    if (text != NULL && *text != 0) {
-        limit = strtoull(text, NULL, 0);
-    }
-    return limit;
+/* What a family is to be founded with. */
+struct plan {
+    uint64_t limit; /* bytes that it may use */
+    uint64_t span;  /* bytes of address space */
+};
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
 }
 
-static uint64_t span_max(void) {
-    uint64_t span = mproc__os_memory_span();
-    return (span < SPAN_MAX ? span : SPAN_MAX) & ~(uint64_t)(MPROC__CHUNK - 1);
+static uint64_t larger(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static uint64_t span_of_limit(uint64_t limit) {
+    return limit >= SPAN_MAX / SPAN_OF_LIMIT ? SPAN_MAX
+                                             : larger(limit * SPAN_OF_LIMIT, SPAN_OF_LIMIT_MIN);
+}
+
+static int read_settings(struct plan *out) {
+    uint64_t limit = 0, span = 0;
+    int r = mproc__setting_bytes("MPROC_ARENA_LIMIT", MPROC__CHUNK, &limit);
+    if (r == 0) {
+        r = mproc__setting_bytes("MPROC_ARENA_SPAN", SPAN_MIN, &span);
+    }
+    if (r != 0) {
+        return r;
+    }
+    uint64_t most = span != 0 ? mproc__os_space_left() : mproc__os_space_left() / SHARE_OF_SPACE;
+    if (span == 0) {
+        span = limit != 0 ? span_of_limit(limit) : SPAN_MAX;
+    }
+    out->limit = limit != 0 ? limit : mproc__os_memory_total() / 4 * 3;
+    out->span = larger(smaller(span, most), SPAN_MIN) & ~(uint64_t)(MPROC__CHUNK - 1);
+    return 0;
 }
 
 /* Each mechanism learns where its part of the arena is; NULL: there is no arena any more. */
@@ -76,7 +111,7 @@ static void point_at(struct mproc__family *f) {
     mproc__heap_enter(f != NULL ? &f->heap : NULL);
 }
 
-static void lay_out(struct mproc__family *f, uint64_t span) {
+static void lay_out(struct mproc__family *f, uint64_t span, uint64_t limit) {
     uint64_t base = (uint64_t)(uintptr_t)f;
     f->base = base;
     f->span = span;
@@ -84,8 +119,7 @@ static void lay_out(struct mproc__family *f, uint64_t span) {
     mproc__registry_init(&f->registry);
     mproc__members_init(&f->members);
     mproc__shms_init(&f->shms);
-    mproc__chunks_init(&f->chunks, base + sizeof *f, base + span,
-                       byte_limit() >> MPROC__CHUNK_SHIFT);
+    mproc__chunks_init(&f->chunks, base + sizeof *f, base + span, limit >> MPROC__CHUNK_SHIFT);
     mproc__heap_init(&f->heap);
     mproc__store64(&f->magic, MPROC__MAGIC); /* SYNC(family.magic): the layout, before it is one */
 }
@@ -116,17 +150,70 @@ static int reserve_span(uint64_t span, uint64_t *base) {
     return 0;
 }
 
-static int found_family(void) {
-    uint64_t base = 0, span = span_max();
-    int r = -ENOMEM;
-    while (r != 0 && span >= SPAN_MIN) {
-        r = reserve_span(span, &base);
-        span = r == 0 ? span : span / 2;
+/* Half of it when it cannot be had, down to the least; the file behind it must be allowed, too. */
+static int reserve_about(uint64_t *span, uint64_t *base) {
+    uint64_t most = mproc__os_file_most() & ~(uint64_t)(MPROC__CHUNK - 1);
+    uint64_t size = smaller(*span, most);
+    int r = -EFBIG;
+    while (r != 0 && size >= SPAN_MIN) {
+        r = reserve_span(size, base);
+        *span = size;
+        size = size == SPAN_MIN ? 0 : larger(size / 2, SPAN_MIN);
     }
+    return r;
+}
+
+static int explain_space(void) {
+    const uint64_t need = SPAN_MIN / KIB, left = mproc__os_space_left();
+    if (left == UINT64_MAX) {
+        return mproc__reason_say(-ENOMEM, "the system has no %" PRIu64 " KiB of address space",
+                                 need);
+    }
+    return mproc__reason_say(-ENOMEM,
+                             "the arena needs %" PRIu64 " KiB of address space, and RLIMIT_AS "
+                             "(ulimit -v) leaves %" PRIu64 " KiB",
+                             need, left / KIB);
+}
+
+static int explain_file(void) {
+    const uint64_t need = SPAN_MIN / KIB, most = mproc__os_file_most() / KIB;
+    return mproc__reason_say(-ENOMEM,
+                             "the arena's file needs %" PRIu64 " KiB, and RLIMIT_FSIZE (ulimit -f) "
+                             "allows %" PRIu64 " KiB",
+                             need, most);
+}
+
+/* A failure in words, and as one of the errors of joining. */
+static int explain(int r) {
+    switch (r) {
+    case -EFBIG: return explain_file();
+    case -ENOMEM: return explain_space();
+    case -EAGAIN:
+        return mproc__reason_say(-ENOMEM, "the process locks its memory (mlockall), and "
+                                          "RLIMIT_MEMLOCK (ulimit -l) is too low for the arena");
+    case -EMFILE:
+        return mproc__reason_say(r, "the arena needs a descriptor, and RLIMIT_NOFILE (ulimit -n) "
+                                    "leaves none");
+    case -ENFILE: return mproc__reason_say(r, "the system has no file left for the arena");
+    case MPROC_EADDRESS:
+        return mproc__reason_say(r, "something is mapped at each address where the arena may be");
+    default:
+        return mproc__reason_say(r, "the system refuses the arena's memory: %s", mproc_strerror(r));
+    }
+}
+
+static int found_family(void) {
+    struct plan plan;
+    uint64_t base = 0;
+    int r = read_settings(&plan);
     if (r != 0) {
         return r;
     }
-    lay_out((struct mproc__family *)(uintptr_t)base, span);
+    r = reserve_about(&plan.span, &base);
+    if (r != 0) {
+        return explain(r);
+    }
+    lay_out((struct mproc__family *)(uintptr_t)base, plan.span, plan.limit);
     point_at((struct mproc__family *)(uintptr_t)base);
     return mproc__member_found();
 }
@@ -210,6 +297,7 @@ static int enter_family(const struct invitation *t) {
 
 int mproc__family_begin(void) {
     struct invitation invitation;
+    mproc__reason_forget();
     if (read_invitation(&invitation)) {
         int r = enter_family(&invitation);
         if (r != MPROC_ESTRANGER) {

@@ -94,10 +94,15 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 int mproc__os_memory_populate(int fd, void *address, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. -EINVAL: no pages. */
 int mproc__os_memory_release(void *address, size_t size);
-/* Bytes of memory that there are for the process: the machine's, or its control group's. */
+/* Bytes of memory that there are for the process: the machine's, or its control groups'. */
 uint64_t mproc__os_memory_total(void);
-/* Bytes of address space that one mapping may take, by the limits that are set (ulimit -v, -f). */
-uint64_t mproc__os_memory_span(void);
+/* Bytes that the process' control groups may take, versions 1 and 2; 0: there is no limit. `proc`
+ * is where the system tells, "/proc". */
+uint64_t mproc__os_memory_quota(const char *proc);
+/* Bytes that a file may have by RLIMIT_FSIZE (ulimit -f), and bytes of address space that RLIMIT_AS
+ * (ulimit -v) leaves to the process now. UINT64_MAX: there is no limit. */
+uint64_t mproc__os_file_most(void);
+uint64_t mproc__os_space_left(void);
 
 /* ---- files that are memory, and have names */
 

@@ -1,13 +1,15 @@
 /*
- * os_group.c - os.h for Linux: the CPU time that a control group leaves to its processes
+ * os_group.c - os.h for Linux: the CPU time and memory that control groups leave to their processes
  *
  * SPDX-License-Identifier: MIT
  *
  * How it works. /proc/self/cgroup says in which group the process is, /proc/self/mountinfo where
- * the groups are to be seen. Groups are directories in each other, and each may have a quota of
- * its own, so all of them count, from the process' own up to where they are mounted. Version 2 has
- * the file cpu.max, "QUOTA PERIOD" or "max PERIOD"; version 1 has cpu.cfs_quota_us, -1 for none,
- * and cpu.cfs_period_us. What cannot be read sets no limit.
+ * the groups are to be seen. Groups are directories in each other, and each may have a limit of
+ * its own, so all of them count, from the process' own up to where they are mounted. What cannot be
+ * read sets no limit. For CPU time, version 2 has the file cpu.max, "QUOTA PERIOD" or "max PERIOD";
+ * version 1 has cpu.cfs_quota_us, -1 for none, and cpu.cfs_period_us. For memory, version 2 has
+ * memory.max, bytes or "max"; version 1 has memory.limit_in_bytes, where a number that no machine
+ * has means none.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,13 @@ struct group {
     char directory[LINE]; /* of the process' own group */
     size_t top;           /* length of the part that is where the groups are mounted */
     bool version2;
+};
+
+/* What is asked for: the controller, and how to read the limit of one group, whose directory is the
+ * first n bytes of the name. 0: it has none. */
+struct resource {
+    const char *controller;
+    double (*limit_of)(const struct group *group, size_t n);
 };
 
 /* Does a list such as "cpu,cpuacct" have the word? */
@@ -39,7 +48,7 @@ static bool has_word(const char *list, const char *word) {
 /* ---------------------------------------------------------------- where the group is */
 
 /* "4:cpu,cpuacct:/path" or "0::/path". */
-static bool find_path(const char *proc, bool version2, char *path) {
+static bool find_path(const char *proc, bool version2, const char *controller, char *path) {
     char name[LINE], line[LINE];
     bool found = false;
     snprintf(name, sizeof name, "%s/self/cgroup", proc);
@@ -49,7 +58,7 @@ static bool find_path(const char *proc, bool version2, char *path) {
         if (at != NULL) {
             *at++ = 0;
             at[strcspn(at, "\n")] = 0;
-            found = version2 ? words[1] == 0 : has_word(words + 1, "cpu");
+            found = version2 ? words[1] == 0 : has_word(words + 1, controller);
             memcpy(path, at, strlen(at) + 1);
         }
     }
@@ -70,7 +79,8 @@ static bool place(struct group *group, const char *root, const char *point, cons
 }
 
 /* A line of mountinfo: "36 25 0:31 ROOT POINT rw ... - TYPE source OPTIONS". */
-static bool is_mount(char *line, struct group *group, char **root, char **point) {
+static bool is_mount(char *line, const char *controller, struct group *group, char **root,
+                     char **point) {
     char *dash = strstr(line, " - "), *rest = NULL;
     if (dash == NULL) {
         return false;
@@ -80,8 +90,8 @@ static bool is_mount(char *line, struct group *group, char **root, char **point)
         options = strtok_r(NULL, " \n", &rest);
     }
     group->version2 = type != NULL && strcmp(type, "cgroup2") == 0;
-    bool version1 =
-        type != NULL && strcmp(type, "cgroup") == 0 && options != NULL && has_word(options, "cpu");
+    bool version1 = type != NULL && strcmp(type, "cgroup") == 0 && options != NULL &&
+                    has_word(options, controller);
     *dash = 0;
     char *word = strtok_r(line, " ", &rest);
     for (int i = 0; i < 3 && word != NULL; i++) {
@@ -117,36 +127,53 @@ static double quota_of(const struct group *group, size_t n) {
     return there && quota[0] > 0 && per > 0 ? (double)quota[0] / (double)per : 0;
 }
 
+static double memory_of(const struct group *group, size_t n) {
+    const char *file = group->version2 ? "memory.max" : "memory.limit_in_bytes";
+    long long bytes[2] = {0, 0};
+    return read_numbers(group->directory, n, file, bytes, 1) && bytes[0] > 0 ? (double)bytes[0] : 0;
+}
+
 static double least(double a, double b) {
     return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-static double quota_of_all(const struct group *group) {
+static double least_of_all(const struct group *group, const struct resource *what) {
     size_t n = strlen(group->directory);
-    double quota = quota_of(group, n);
+    double limit = what->limit_of(group, n);
     while (n > group->top) {
         do {
             n--;
         } while (n > group->top && group->directory[n] != '/');
-        quota = least(quota, quota_of(group, n));
+        limit = least(limit, what->limit_of(group, n));
     }
-    return quota;
+    return limit;
 }
 
-double mproc__os_cpu_quota(const char *proc) {
+static double limit_for(const char *proc, const struct resource *what) {
     char name[LINE], line[LINE], path[LINE], *root, *point;
     struct group group;
-    double quota = 0;
+    double limit = 0;
     snprintf(name, sizeof name, "%s/self/mountinfo", proc);
     FILE *f = fopen(name, "re");
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (is_mount(line, &group, &root, &point) && find_path(proc, group.version2, path) &&
+        if (is_mount(line, what->controller, &group, &root, &point) &&
+            find_path(proc, group.version2, what->controller, path) &&
             place(&group, root, point, path)) {
-            quota = least(quota, quota_of_all(&group));
+            limit = least(limit, least_of_all(&group, what));
         }
     }
     if (f != NULL) {
         fclose(f);
     }
-    return quota;
+    return limit;
+}
+
+double mproc__os_cpu_quota(const char *proc) {
+    return limit_for(proc, &(struct resource){"cpu", quota_of});
+}
+
+/* A number beyond 2^62 is that of a group of version 1 without a limit, rounded. */
+uint64_t mproc__os_memory_quota(const char *proc) {
+    double limit = limit_for(proc, &(struct resource){"memory", memory_of});
+    return limit < 0x1p62 ? (uint64_t)limit : 0;
 }

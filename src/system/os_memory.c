@@ -140,37 +140,34 @@ int mproc__os_memory_release(void *address, size_t size) {
 
 /* ---------------------------------------------------------------- limits */
 
-static uint64_t smaller(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-static uint64_t group_limit(void) {
-    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-    uint64_t limit = UINT64_MAX;
-    if (f != NULL) {
-        if (fscanf(f, "%" SCNu64, &limit) != 1) {
-            limit = UINT64_MAX;
-        }
-        fclose(f);
-    }
-    return limit;
-}
-
 uint64_t mproc__os_memory_total(void) {
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    return smaller(machine, group_limit());
+    uint64_t group = mproc__os_memory_quota("/proc");
+    return group != 0 && group < machine ? group : machine;
 }
 
-/* The file behind the mapping counts against the one limit; of the other, half is left to the
- * program. */
-uint64_t mproc__os_memory_span(void) {
-    uint64_t span = UINT64_MAX;
+uint64_t mproc__os_file_most(void) {
     struct rlimit r;
-    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
-        span = smaller(span, r.rlim_cur);
+    return getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? r.rlim_cur
+                                                                           : UINT64_MAX;
+}
+
+/* Address space that the process has taken; 0: the system does not tell. */
+static uint64_t space_taken(void) {
+    uint64_t pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f != NULL) {
+        pages = fscanf(f, "%" SCNu64, &pages) == 1 ? pages : 0;
+        fclose(f);
     }
-    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
-        span = smaller(span, r.rlim_cur / 2);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t mproc__os_space_left(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
+        return UINT64_MAX;
     }
-    return span;
+    uint64_t taken = space_taken();
+    return taken < r.rlim_cur ? r.rlim_cur - taken : 0;
 }

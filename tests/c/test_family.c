@@ -152,7 +152,7 @@ TEST_BARE(family_under_ulimit) {
 }
 
 TEST_BARE(family_without_address_space) {
-    struct rlimit r = {100 << 20, RLIM_INFINITY};
+    struct rlimit r = {4 << 20, RLIM_INFINITY};
     CHECK_OK(setrlimit(RLIMIT_FSIZE, &r));
     size_t fds = test_open_fds(), maps = test_mappings();
     CHECK_EQ(mproc__family_join(), -ENOMEM);

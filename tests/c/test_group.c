@@ -1,5 +1,6 @@
 /*
- * test_group.c - the CPU time that control groups leave, read from trees that look like theirs
+ * test_group.c - the CPU time and memory that control groups leave, read from trees that look like
+ * theirs
  *
  * SPDX-License-Identifier: MIT
  */
@@ -136,5 +137,62 @@ TEST(group_of_nonsense) {
     CHECK_EQ(quota(), 0);
     file("/proc/self/mountinfo", "36 25\n - cgroup2\n36 25 0:31 / - cgroup2 x rw\n");
     CHECK_EQ(quota(), 0);
+    fell();
+}
+
+/* ---------------------------------------------------------------- memory */
+
+static unsigned long long memory(void) {
+    char proc[80];
+    snprintf(proc, sizeof proc, "%s/proc", tree);
+    return mproc__os_memory_quota(proc);
+}
+
+TEST(group_memory_of_version_2) {
+    grow();
+    mounted("/", "/cg", "cgroup2 cgroup2 rw,nsdelegate");
+    file("/proc/self/cgroup", "0::/user/job\n");
+    CHECK_EQ(memory(), 0); /* there are no files */
+    file("/cg/user/job/memory.max", "max\n");
+    CHECK_EQ(memory(), 0);
+    file("/cg/user/job/memory.max", "314572800\n");
+    CHECK_EQ(memory(), 300 << 20);
+    file("/cg/user/memory.max", "104857600\n"); /* the smallest of all counts */
+    CHECK_EQ(memory(), 100 << 20);
+    file("/cg/user/job/memory.max", "max\n");
+    CHECK_EQ(memory(), 100 << 20);
+    file("/cg/memory.max", "1048576\n");
+    CHECK_EQ(memory(), 1 << 20);
+    CHECK_EQ(quota(), 0);
+    fell();
+}
+
+TEST(group_memory_of_version_1) {
+    grow();
+    mounted("/", "/cg/memory", "cgroup cgroup rw,memory");
+    file("/proc/self/cgroup", "11:cpu:/other\n4:memory:/user/job\n0::/else\n");
+    file("/cg/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    CHECK_EQ(memory(), 0); /* what version 1 says when there is none */
+    file("/cg/memory/user/job/memory.limit_in_bytes", "9223372036854771712\n");
+    CHECK_EQ(memory(), 0);
+    file("/cg/memory/user/memory.limit_in_bytes", "314572800\n");
+    CHECK_EQ(memory(), 300 << 20);
+    file("/cg/memory/user/job/memory.limit_in_bytes", "209715200\n");
+    CHECK_EQ(memory(), 200 << 20);
+    file("/cg/memory/other/memory.limit_in_bytes", "4096\n"); /* of the CPU's group */
+    CHECK_EQ(memory(), 200 << 20);
+    fell();
+}
+
+TEST(group_memory_of_nonsense) {
+    grow();
+    mounted("/", "/cg", "cgroup2 cgroup rw");
+    file("/proc/self/cgroup", "0::/job\n");
+    file("/cg/job/memory.max", "-4096\n");
+    CHECK_EQ(memory(), 0);
+    file("/cg/job/memory.max", "much\n");
+    CHECK_EQ(memory(), 0);
+    file("/cg/job/memory.max", "");
+    CHECK_EQ(memory(), 0);
     fell();
 }

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "core/setting.h"
 #include "made.h"
 #include "members.h"
 #include "system/os.h"
@@ -12,7 +13,14 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1 /* its allocator does not know limits of the address space */
+#else
+#define SANITIZED 0
+#endif
 
 /* ---------------------------------------------------------------- standard streams */
 
@@ -169,4 +177,253 @@ static void use_the_family(void *arg) {
 
 TEST_BARE(streams_are_not_replaced_by_a_family) {
     child_join(child_fork(use_the_family, NULL));
+}
+
+/* ---------------------------------------------------------------- settings */
+
+TEST_BARE(settings_are_numbers_of_bytes) {
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } good[] = {{"0", 0},
+                {"1", 1},
+                {"1048576", 1 << 20},
+                {"010", 10},
+                {"0x100000", 1 << 20},
+                {"0XfF", 255},
+                {"32K", 32 << 10},
+                {"32k", 32 << 10},
+                {"32kib", 32 << 10},
+                {"32M", 32 << 20},
+                {"32MiB", 32 << 20},
+                {"32mib", 32 << 20},
+                {"3g", UINT64_C(3) << 30},
+                {"3GiB", UINT64_C(3) << 30},
+                {"2T", UINT64_C(2) << 40},
+                {"2TIB", UINT64_C(2) << 40},
+                {"18446744073709551615", UINT64_MAX},
+                {"16777215T", UINT64_C(16777215) << 40}};
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "-1",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "M",
+                                      "KiB",
+                                      "x",
+                                      "0x",
+                                      "1KB",
+                                      "1Ki",
+                                      "1MM",
+                                      "1.5G",
+                                      "1e9",
+                                      "1P",
+                                      "1B",
+                                      "1 M",
+                                      "18446744073709551616",
+                                      "16777216T",
+                                      "99999999999999999999999999",
+                                      "1M\n",
+                                      "1,000",
+                                      "\xff"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        uint64_t bytes = 77;
+        if (!mproc__setting_parse(good[i].text, &bytes) || bytes != good[i].bytes) {
+            test_fail(__FILE__, __LINE__, "%s", good[i].text);
+        }
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        uint64_t bytes = 77;
+        if (mproc__setting_parse(bad[i], &bytes) || bytes != 77) {
+            test_fail(__FILE__, __LINE__, "%s is refused", bad[i]);
+        }
+    }
+}
+
+/* What stderr gets while a process with that setting fails to join, several times. */
+static void join_by(const char *name, const char *value, int end) {
+    mproc_lock *lock = NULL;
+    CHECK_EQ(dup2(end, 2), 2);
+    CHECK_OK(setenv(name, value, 1));
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(mproc_lock_new(&lock, 0), MPROC_ESETTING);
+        CHECK(lock == NULL);
+        const char *reason = mproc_join_reason(MPROC_ESETTING);
+        CHECK_EQ(strncmp(reason, name, strlen(name)), 0);
+        CHECK(strstr(reason, value) != NULL);
+        CHECK_STR(mproc_join_reason(-ENOMEM), "");
+        CHECK_STR(mproc_join_reason(0), "");
+    }
+    CHECK_OK(unsetenv(name));
+    CHECK_OK(mproc_lock_new(&lock, 0));
+    CHECK_STR(mproc_join_reason(MPROC_ESETTING), "");
+    mproc_drop(lock);
+}
+
+static void refused(const char *name, const char *value) {
+    char said[512] = "", want[512];
+    int ends[2], status;
+    CHECK_OK(pipe(ends));
+    fflush(stdout);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        join_by(name, value, ends[1]);
+        _exit(0);
+    }
+    close(ends[1]);
+    CHECK_GE(read(ends[0], said, sizeof said - 1), 0);
+    close(ends[0]);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    snprintf(want, sizeof want, "mproc: %s=%s: ", name, value);
+    CHECK_EQ(strncmp(said, want, strlen(want)), 0);
+    CHECK(strchr(said, '\n') == said + strlen(said) - 1); /* once */
+}
+
+TEST_BARE(settings_of_nonsense_are_refused) {
+    static const char *const names[] = {"MPROC_ARENA_LIMIT", "MPROC_ARENA_SPAN"};
+    static const char *const values[] = {"0", "-1", "1", "32Q", "much", "99999999999999999999",
+                                         "0K"};
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t j = 0; j < sizeof values / sizeof *values; j++) {
+            refused(names[i], values[j]);
+        }
+    }
+    refused("MPROC_ARENA_SPAN", "4M"); /* not even the tables */
+}
+
+static mproc_arena_stats stats_with(const char *limit, const char *span) {
+    mproc_arena_stats s;
+    CHECK_OK(setenv("MPROC_ARENA_LIMIT", limit, 1)); /* an empty one is none */
+    CHECK_OK(setenv("MPROC_ARENA_SPAN", span, 1));
+    mproc_arena_stat(&s);
+    CHECK_NE(s.span, 0);
+    mproc__family_leave();
+    return s;
+}
+
+TEST_BARE(settings_make_the_arena) {
+    mproc_arena_stats s = stats_with("32M", "");
+    CHECK_EQ(s.limit, 32 << 20);
+    CHECK_EQ(s.span, 512 << 20); /* a small limit is a small reservation */
+    s = stats_with("64K", "");
+    CHECK_EQ(s.limit, 64 << 10);
+    CHECK_EQ(s.span, 64 << 20);
+    s = stats_with("32MiB", "1g");
+    CHECK_EQ(s.limit, 32 << 20);
+    CHECK_EQ(s.span, 1 << 30);
+    s = stats_with("1G", "64M"); /* no more than there is room for */
+    CHECK_EQ(s.span, 64 << 20);
+    CHECK_LT(s.limit, 64 << 20);
+    CHECK_GT(s.limit, 50 << 20);
+    s = stats_with("", "");
+    CHECK_GT(s.span, 1 << 30);
+}
+
+/* ---------------------------------------------------------------- limits of the system */
+
+static void limit_to(int resource, uint64_t bytes) {
+    const struct rlimit r = {bytes, bytes};
+    CHECK_OK(setrlimit(resource, &r));
+}
+
+static int put_its_bytes(void *queue, size_t size) {
+    (void)size;
+    static char bytes[100000];
+    memset(bytes, 'b', sizeof bytes);
+    return mproc_queue_put(queue, bytes, sizeof bytes, MPROC_FOREVER);
+}
+
+/* Children by each method, and a message that does not fit into the queue itself. */
+static void use_children(void) {
+    static const unsigned methods[] = {MPROC_FORK, MPROC_SPAWN};
+    char name[] = "test", *argv[] = {name, NULL};
+    CHECK_OK(mproc_init(1, argv));
+    mproc_queue *queue = made_queue(0);
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+        mproc_process *child;
+        const mproc_process_options options = {.method = methods[i]};
+        CHECK_OK(mproc_process_start(&child, put_its_bytes, queue, 0, &options));
+        CHECK_OK(mproc_queue_get(queue, &m, 20 * MPROC_SEC));
+        CHECK_EQ(m.size, 100000);
+        CHECK_EQ(((char *)m.data)[99999], 'b');
+        mproc_message_drop(&m);
+        CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+        CHECK_OK(mproc_process_drop(child));
+    }
+    mproc_drop(queue);
+    check_family();
+}
+
+static size_t span(void) {
+    mproc_arena_stats s;
+    mproc_arena_stat(&s);
+    return s.span;
+}
+
+TEST_BARE(limit_of_files) {
+    limit_to(RLIMIT_FSIZE, UINT64_C(20000) * 1024); /* ulimit -f 20000 */
+    use_children();
+    CHECK_LE(span(), 20000 * 1024);
+    CHECK_GT(span(), 19000 * 1024);
+    check_family();
+}
+
+TEST_BARE(limit_of_files_in_half_kilobytes) {
+    limit_to(RLIMIT_FSIZE, UINT64_C(20000) * 512); /* the unit of some shells */
+    use_children();
+    CHECK_LE(span(), 20000 * 512);
+}
+
+TEST_BARE(limit_of_files_that_is_too_low) {
+    mproc_lock *lock;
+    limit_to(RLIMIT_FSIZE, 1 << 20);
+    CHECK_EQ(mproc_lock_new(&lock, 0), -ENOMEM);
+    CHECK(strstr(mproc_join_reason(-ENOMEM), "RLIMIT_FSIZE (ulimit -f) allows 1024 KiB") != NULL);
+}
+
+TEST_BARE(limit_of_address_space) {
+    if (SANITIZED) {
+        test_skip("the sanitizer has taken more");
+    }
+    limit_to(RLIMIT_AS, UINT64_C(200000) * 1024); /* ulimit -v 200000 */
+    use_children();
+    CHECK_LE(span(), 50 << 20); /* most is left to the program */
+    CHECK_GE(span(), 40 << 20);
+    CHECK_EQ(span() % 65536, 0);
+}
+
+TEST_BARE(limit_of_address_space_and_a_setting) {
+    if (SANITIZED) {
+        test_skip("the sanitizer has taken more");
+    }
+    limit_to(RLIMIT_AS, UINT64_C(200000) * 1024);
+    CHECK_OK(setenv("MPROC_ARENA_SPAN", "100M", 1));
+    use_children();
+    CHECK_EQ(span(), 100 << 20);
+}
+
+TEST_BARE(limit_of_address_space_that_is_too_low) {
+    mproc_lock *lock;
+    if (SANITIZED) {
+        test_skip("the sanitizer has taken more");
+    }
+    limit_to(RLIMIT_AS, 1 << 20);
+    CHECK_EQ(mproc_lock_new(&lock, 0), -ENOMEM);
+    CHECK(strstr(mproc_join_reason(-ENOMEM), "RLIMIT_AS (ulimit -v) leaves 0 KiB") != NULL);
+}
+
+TEST_BARE(limit_of_descriptors) {
+    mproc_lock *lock;
+    const struct rlimit none = {0, 4096}, some = {256, 4096};
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &none));
+    CHECK_EQ(mproc_lock_new(&lock, 0), -EMFILE);
+    CHECK(strstr(mproc_join_reason(-EMFILE), "RLIMIT_NOFILE") != NULL);
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &some));
+    CHECK_OK(mproc_lock_new(&lock, 0));
+    CHECK_STR(mproc_join_reason(-EMFILE), "");
+    mproc_drop(lock);
 }

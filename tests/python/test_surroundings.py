@@ -60,3 +60,76 @@ def test_closed_standard_streams(program, method, closed):
     done = subprocess.run(command, env=program.env, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert out.read_text() == "done"
+
+
+# ---------------------------------------------------------------- limits and settings
+
+# Sets a limit, or none, and then uses what most programs use.
+LIMITED = """
+import resource, sys
+import mproc as mp
+import mproc.queues
+
+
+def double(queue, x):
+    queue.put(x * 2)
+
+
+if __name__ == "__main__":
+    method, limit, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if limit != "none":
+        resource.setrlimit(getattr(resource, limit), (size, size))
+    mp.set_start_method(method)
+    try:
+        queue = mp.Queue()
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+        raise SystemExit
+    child = mp.Process(target=double, args=(queue, b"x" * 100000))
+    child.start()
+    assert len(queue.get(timeout=20)) == 200000
+    child.join()
+    with mp.Pool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+    print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [("RLIMIT_FSIZE", 20000 << 10), ("RLIMIT_AS", 200000 << 10)]
+)
+def test_small_limits(program, method, limit, size):
+    path = program.write("main.py", LIMITED)
+    assert program.output(path, method, limit, size) == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "text"),
+    [
+        ("RLIMIT_FSIZE", 1 << 20, "MemoryError: the arena's file needs "),
+        ("RLIMIT_NOFILE", 3, "OSError: [Errno 24] the arena needs a descriptor, and RLIMIT_NOFILE"),
+    ],
+)
+def test_the_reason_why_there_is_no_arena(program, limit, size, text):
+    said = program.output(program.write("main.py", LIMITED), "fork", limit, size)
+    assert said.startswith(text), said
+    assert limit in said
+
+
+@pytest.mark.parametrize("name", ["MPROC_ARENA_LIMIT", "MPROC_ARENA_SPAN"])
+@pytest.mark.parametrize("value", ["0", "-1", "many", "64Q", "99999999999999999999"])
+def test_settings_that_are_refused(program, name, value):
+    program.env[name] = value
+    done = program.run(program.write("main.py", LIMITED), "fork", "none", 0)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"ValueError: {name}={value}: "), done.stdout
+    assert done.stderr.startswith(f"mproc: {name}={value}: "), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [("64M", 64 << 20), ("0x4000000", 64 << 20), ("1GiB", 1 << 30)]
+)
+def test_settings_with_units(program, limit, size):
+    program.env["MPROC_ARENA_LIMIT"] = limit
+    text = "import mproc\nlock = mproc.Lock()\nprint(mproc._mproc.arena_stat()['limit'])"
+    assert program.output(program.write("main.py", text)) == f"{size}\n"
