@@ -71,6 +71,10 @@
  *    small reservation, too. What is freed and not used again soon goes back to the system. A
  *    process that limits its own address space afterwards cannot start programs that join, and if
  *    the limit is less than what is reserved, it can map nothing more: set MPROC_ARENA_SPAN.
+ *  * Locked memory. A process that has called mlockall(MCL_FUTURE) before it joins has pages of the
+ *    arena locked as they are used. mlockall(MCL_CURRENT) after that fills the whole reservation
+ *    with memory: say MCL_ONFAULT, too, or set MPROC_ARENA_SPAN.
+ *  * Core dumps leave the arena out. Named segments are in them as core(5) says of files.
  *  * Size. A family has at most 4,096 living members. An object may be held by all of them, but a
  *    hold's cost grows with the number of members that have one on the same object.
  *  * What a family is not. It is no border between processes that do not trust each other: each

@@ -82,7 +82,9 @@ int mproc__os_futex_wake_of(uint32_t *word, int n, uint32_t classes);
 /* An anonymous file of `size` bytes (sparse), whose size is sealed: a descriptor, close-on-exec.
  * -EMFILE, -ENOMEM, -ENOSYS, -EFBIG. */
 int mproc__os_memory_new(const char *name, size_t size);
-/* Maps it whole at `address`. -EEXIST: something is there already; -ENOMEM. */
+/* Maps it whole at `address`. It gets pages as they are touched, also where the process has all its
+ * mappings locked (mlockall), and none of them go into core dumps. -EEXIST: something is there
+ * already; -ENOMEM; -EAGAIN: it may not lock so much. */
 int mproc__os_memory_map(int fd, void *address, size_t size);
 /* Takes any mapping away. -EINVAL: no address of a page. */
 int mproc__os_memory_unmap(void *address, size_t size);

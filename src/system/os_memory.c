@@ -39,9 +39,23 @@ int mproc__os_memory_new(const char *name, size_t size) {
     return fd;
 }
 
-int mproc__os_memory_map(int fd, void *address, size_t size) {
-    void *p = mmap(address, size, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+/* Has the process asked for its new mappings to be locked (mlockall(MCL_FUTURE))? The system then
+ * fills a mapping with pages before mmap() returns. A page that nobody has touched tells. */
+static bool fills_mappings(void) {
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char resident = 0;
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        return false;
+    }
+    bool fills = mincore(page, size, &resident) == 0 && (resident & 1) != 0;
+    munmap(page, size);
+    return fills;
+}
+
+static int map_at(int fd, void *address, size_t size, int protection) {
+    void *p =
+        mmap(address, size, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
     if (p == MAP_FAILED) {
         return -errno;
     }
@@ -50,6 +64,34 @@ int mproc__os_memory_map(int fd, void *address, size_t size) {
         return -EEXIST;
     }
     return 0;
+}
+
+/* A mapping without access gets no pages. Then its pages are to be locked as they are touched,
+ * which is what the process wants of them, and after that it is opened. */
+static int map_unfilled(int fd, void *address, size_t size) {
+    int r = map_at(fd, address, size, PROT_NONE);
+    if (r != 0) {
+        return r;
+    }
+    if (mlock2(address, size, MLOCK_ONFAULT) != 0) {
+        (void)munlock(address, size);
+    }
+    r = os_result(mprotect(address, size, PROT_READ | PROT_WRITE));
+    if (r != 0) {
+        munmap(address, size);
+    }
+    return r;
+}
+
+/* The mapping is left out of core dumps: the system would fill all of it with pages to write them.
+ * A system that cannot leave it out has no core dumps. */
+int mproc__os_memory_map(int fd, void *address, size_t size) {
+    int r = fills_mappings() ? map_unfilled(fd, address, size)
+                             : map_at(fd, address, size, PROT_READ | PROT_WRITE);
+    if (r == 0) {
+        (void)madvise(address, size, MADV_DONTDUMP);
+    }
+    return r;
 }
 
 bool mproc__os_memory_is(int fd, size_t size) {

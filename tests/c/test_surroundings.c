@@ -179,6 +179,97 @@ TEST_BARE(streams_are_not_replaced_by_a_family) {
     child_join(child_fork(use_the_family, NULL));
 }
 
+/* ---------------------------------------------------------------- core dumps */
+
+/* Has the arena's mapping that flag in /proc/self/smaps? */
+static bool arena_has_flag(const char *flag) {
+    char line[4096], start[32];
+    bool here = false, found = false, has = false;
+    snprintf(start, sizeof start, "%llx-", (unsigned long long)(uintptr_t)mproc__family);
+    FILE *f = fopen("/proc/self/smaps", "re");
+    CHECK(f != NULL);
+    while (!found && fgets(line, sizeof line, f) != NULL) {
+        here = here || strncmp(line, start, strlen(start)) == 0;
+        if (here && strncmp(line, "VmFlags:", 8) == 0) {
+            has = strstr(line, flag) != NULL;
+            found = true;
+        }
+    }
+    CHECK_OK(fclose(f));
+    CHECK(found);
+    return has;
+}
+
+static int tell_flag(void *queue, size_t size) {
+    (void)size;
+    char has = arena_has_flag(" dd");
+    return mproc_queue_put(queue, &has, 1, MPROC_FOREVER);
+}
+
+TEST(core_dumps_have_no_arena) {
+    static const unsigned methods[] = {MPROC_FORK, MPROC_SPAWN};
+    mproc_queue *queue = made_queue(0);
+    CHECK(arena_has_flag(" dd"));
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        char has = 9;
+        mproc_message m = MPROC_MESSAGE_INIT(&has, 1);
+        mproc_process *child;
+        const mproc_process_options options = {.method = methods[i]};
+        CHECK_OK(mproc_process_start(&child, tell_flag, queue, 0, &options));
+        CHECK_OK(mproc_queue_get(queue, &m, 20 * MPROC_SEC));
+        CHECK_EQ(has, 1);
+        mproc_message_drop(&m);
+        CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+        CHECK_OK(mproc_process_drop(child));
+    }
+    mproc_drop(queue);
+}
+
+/* ---------------------------------------------------------------- locked memory */
+
+static uint64_t arena_resident(void) {
+    struct stat st;
+    CHECK_OK(fstat(mproc__family_fd(), &st));
+    return (uint64_t)st.st_blocks * 512;
+}
+
+/* The limit is that of the machines of continuous integration, too: a small span, in case. */
+static void lock_memory(int flags) {
+    CHECK_OK(setenv("MPROC_ARENA_SPAN", "256M", 1));
+    if (mlockall(flags) != 0) {
+        test_skip("mlockall: %s", strerror(errno));
+    }
+}
+
+static void fill_a_little(void) {
+    mproc_queue *queue = made_queue(0);
+    char room[8];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+    CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
+    CHECK_OK(mproc_queue_get(queue, &m, 0));
+    CHECK_EQ(room[0], 'x');
+    mproc_message_drop(&m);
+    mproc_drop(queue);
+    check_family();
+}
+
+TEST_BARE(locked_memory_is_what_is_used) {
+    lock_memory(MCL_CURRENT | MCL_FUTURE);
+    fill_a_little();
+    CHECK(arena_has_flag(" lo"));
+    CHECK_LT(arena_resident(), 32 << 20);
+    CHECK_OK(munlockall());
+}
+
+TEST_BARE(locked_memory_on_fault_is_what_is_used) {
+    CHECK_OK(setenv("MPROC_ARENA_SPAN", "256M", 1));
+    fill_a_little();
+    lock_memory(MCL_CURRENT | MCL_ONFAULT);
+    fill_a_little();
+    CHECK_LT(arena_resident(), 32 << 20);
+    CHECK_OK(munlockall());
+}
+
 /* ---------------------------------------------------------------- settings */
 
 TEST_BARE(settings_are_numbers_of_bytes) {

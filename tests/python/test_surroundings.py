@@ -133,3 +133,37 @@ def test_settings_with_units(program, limit, size):
     program.env["MPROC_ARENA_LIMIT"] = limit
     text = "import mproc\nlock = mproc.Lock()\nprint(mproc._mproc.arena_stat()['limit'])"
     assert program.output(program.write("main.py", text)) == f"{size}\n"
+
+
+# ---------------------------------------------------------------- core dumps
+
+DUMPED = """
+import os, resource, sys
+import mproc as mp
+
+
+def crash(queue):
+    queue.get()
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    os.abort()
+
+
+if __name__ == "__main__":
+    mp.set_start_method(sys.argv[1])
+    queue = mp.SimpleQueue()
+    queue.put(1)
+    child = mp.Process(target=crash, args=(queue,))
+    child.start()
+    child.join()
+    print(child.exitcode, mp._mproc.arena_stat()["high_water"])
+"""
+
+
+def test_a_core_dump_leaves_the_arena_out(program, method):
+    # At most as large as a small arena, so that a failure costs no disk.
+    program.env["MPROC_ARENA_SPAN"] = "512M"
+    said = program.output(program.write("main.py", DUMPED), method)
+    assert said.split()[0] == "-6"
+    sizes = [path.stat().st_size for path in program.folder.glob("core*")]
+    assert all(size < 512 << 20 for size in sizes), sizes
