@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * A task squares a number. One at a time, which is a round trip, and a thousand at once over two
- * workers. The peer is what a program does by hand: it forks workers, writes numbers into a pipe, and
- * reads squares from another one.
+ * workers. The peer is what a program does by hand: it forks workers, writes numbers into a pipe,
+ * and reads squares from another one.
  */
 #include <stdio.h>
 #include <string.h>
