@@ -24,8 +24,9 @@
  *     mproc_init() has not made it one before. So whatever makes something may also fail with the
  *     errors of joining: MPROC_EADDRESS (the arena's address is taken here), MPROC_EBUILD (its
  *     starter was built with another version of mproc), -ESRCH (its starter died meanwhile),
- *     MPROC_ESETTING (a variable of the environment says nonsense), -ENOMEM (no address space),
- *     -EMFILE, -ENFILE, -ENOSYS. mproc_join_reason() says what was in the way.
+ *     MPROC_ESETTING (a variable of the environment says nonsense), MPROC_EARENA (the arena's
+ *     descriptor was closed on the way to it), -ENOMEM (no address space), -EMFILE, -ENFILE,
+ *     -ENOSYS. mproc_join_reason() says what was in the way.
  *  5. Ownership. What a noun's `new` puts into *out belongs to the caller. An object of the arena
  *     is held: its maker has one hold, mproc_hold() takes another one, mproc_drop() gives one back.
  *     The object goes when the last hold of any member is gone. When a member dies, its holds are
@@ -146,7 +147,8 @@ extern "C" {
     X(MPROC_EFRAME, -5015, "the stream broke off or held a bad length inside a message")           \
     X(MPROC_EBROKEN, -5016, "the barrier is broken")                                               \
     X(MPROC_EMEMORY, -5020, "the task's worker used more memory than the task may")                \
-    X(MPROC_ESETTING, -5021, "an environment variable of mproc has no sensible value")
+    X(MPROC_ESETTING, -5021, "an environment variable of mproc has no sensible value")             \
+    X(MPROC_EARENA, -5022, "the program has closed the descriptor of the family's arena")
 
 enum mproc_error {
 #define MPROC_ERROR_ENUM(name, value, message) name = value,
@@ -376,7 +378,9 @@ typedef struct mproc_process_options {
  * MPROC_ESTRANGER: options.from is another process's. -EPIPE: the template has died (the default
  * one is started again once). -ENOSYS: a system without pidfd_open(2), or a template whose C
  * library is unknown. -ENOMEM, -EAGAIN (no more processes), -EMFILE, -ENFILE; -EBADF (options.fds);
- * what execve(2) reports, such as -ENOENT or -EACCES; the errors of joining.
+ * MPROC_EARENA: a program was to be started, but the caller has closed the arena's descriptor, as
+ * closefrom(3) does after the first object; what execve(2) reports, such as -ENOENT or -EACCES; the
+ * errors of joining.
  */
 MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg,
                                   size_t size, const mproc_process_options *options) MPROC_MUST_USE;
@@ -402,7 +406,7 @@ MPROC_API int mproc_process_prepare(mproc_process **out,
  *
  * -EINVAL: it was launched before, or `arg` is as in mproc_process_start(); MPROC_ESTRANGER:
  * another process prepared it, or made the template. MPROC_ETOOBIG, -EPIPE, -ENOSYS, -ENOMEM,
- * -EAGAIN, -EMFILE, -ENFILE, -EBADF, and what execve(2) reports: as there.
+ * -EAGAIN, -EMFILE, -ENFILE, -EBADF, MPROC_EARENA, and what execve(2) reports: as there.
  */
 MPROC_API int mproc_process_launch(mproc_process *process, const void *arg,
                                    size_t size) MPROC_MUST_USE;
@@ -466,7 +470,7 @@ MPROC_API int mproc_process_drop(mproc_process *owned);
  * pthread_atfork() handlers do not run. At most 253 descriptors go with one child.
  *
  * -EINVAL: options that contradict each other; MPROC_EINIT, MPROC_EMEMBERS; -ENOMEM, -EAGAIN,
- * -EMFILE, -ENFILE, -EBADF, -ENOSYS; what execve(2) reports; the errors of joining.
+ * -EMFILE, -ENFILE, -EBADF, MPROC_EARENA, -ENOSYS; what execve(2) reports; the errors of joining.
  */
 MPROC_API int mproc_template_new(mproc_template **out,
                                  const mproc_process_options *options) MPROC_MUST_USE;

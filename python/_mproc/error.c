@@ -34,6 +34,7 @@
 #define OF_MPROC_EBROKEN PyExc_RuntimeError
 #define OF_MPROC_EMEMORY PyExc_MemoryError
 #define OF_MPROC_ESETTING PyExc_ValueError
+#define OF_MPROC_EARENA PyExc_OSError
 
 static PyObject *exception_of(int code) {
 #define X(name, value, message)                                                                    \

@@ -34,6 +34,7 @@ static_assert(offsetof(struct mproc__family, heap) % MPROC__LINE == 0, "classes 
 struct mproc__family *mproc__family;
 
 static int family_fd = -1;
+static uint64_t family_inode; /* of the arena: the program may close the number, and use it again */
 
 /* Free under plain, ASan and TSan programs alike (300 starts with ASLR each); the second is for
  * programs that map something large at the first; the last ones fail under TSan, or ASan. */
@@ -57,8 +58,19 @@ static const uint64_t candidates[] = {
 /* A process whose address space is limited needs most of it for itself. */
 #define SHARE_OF_SPACE 4
 
+/* A file of another file system may have the inode, but not the size too. */
 int mproc__family_fd(void) {
-    return family_fd;
+    size_t size = 0;
+    uint64_t inode = 0;
+    bool same = mproc__os_file_look(family_fd, &size, &inode) == 0 && inode == family_inode &&
+                size == mproc__family->span;
+    return same ? family_fd : MPROC_EARENA;
+}
+
+static void set_fd(int fd) {
+    size_t size;
+    family_fd = fd;
+    (void)mproc__os_file_look(fd, &size, &family_inode); /* it is open: nothing can fail */
 }
 
 /* ---------------------------------------------------------------- founding */
@@ -146,7 +158,7 @@ static int reserve_span(uint64_t span, uint64_t *base) {
         mproc__os_close(fd);
         return r;
     }
-    family_fd = fd;
+    set_fd(fd);
     return 0;
 }
 
@@ -223,18 +235,23 @@ static int found_family(void) {
 struct invitation {
     int fd;
     uint64_t base, span, token, starter;
+    unsigned starter_pid; /* 0: not said */
 };
 
 void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]) {
-    snprintf(out, MPROC__ENV_MAX, MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64,
-             family_fd, mproc__family->base, mproc__family->span, token, mproc__self_token());
+    snprintf(out, MPROC__ENV_MAX,
+             MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%x",
+             (unsigned)family_fd, mproc__family->base, mproc__family->span, token,
+             mproc__self_token(), (unsigned)mproc__os_pid());
 }
 
 static bool read_invitation(struct invitation *out) {
     const char *text = getenv(MPROC__ENV);
     unsigned fd;
-    bool good = text != NULL && sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64, &fd,
-                                       &out->base, &out->span, &out->token, &out->starter) == 5;
+    out->starter_pid = 0;
+    bool good = text != NULL &&
+                sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%x", &fd,
+                       &out->base, &out->span, &out->token, &out->starter, &out->starter_pid) >= 5;
     unsetenv(MPROC__ENV);
     out->fd = good ? (int)fd : -1;
     return good && out->token == mproc__token(mproc__token_number(out->token), out->token >> 32);
@@ -275,10 +292,21 @@ static int accept_invitation(const struct invitation *t) {
     return r;
 }
 
+/* The arena is not there. A stranger that inherited the words does without; but the starter's own
+ * child must not take itself for a program that the user has started: it would start children as
+ * its parent does, and so would they. */
+static int arena_is_gone(const struct invitation *t) {
+    if (t->starter_pid == 0 || (pid_t)t->starter_pid != mproc__os_parent_pid()) {
+        return MPROC_ESTRANGER;
+    }
+    fprintf(stderr, "mproc: the arena's descriptor was closed on the way to a started process\n");
+    return MPROC_EARENA;
+}
+
 static int enter_family(const struct invitation *t) {
     /* Another file under that number may be shorter than what is read of it here. */
     if (t->span < SPAN_MIN || !mproc__os_memory_is(t->fd, t->span)) {
-        return MPROC_ESTRANGER;
+        return arena_is_gone(t);
     }
     int r = mproc__os_memory_map(t->fd, (void *)(uintptr_t)t->base, t->span);
     if (r != 0) {
@@ -289,7 +317,7 @@ static int enter_family(const struct invitation *t) {
         (void)mproc__os_memory_unmap((void *)(uintptr_t)t->base, t->span);
         return r;
     }
-    family_fd = t->fd;
+    set_fd(t->fd);
     return mproc__os_close_on_exec(t->fd);
 }
 
@@ -310,8 +338,11 @@ int mproc__family_begin(void) {
 void mproc__family_forget(void) {
     void *base = mproc__family;
     size_t span = mproc__family->span;
+    int fd = mproc__family_fd();
     point_at(NULL);
     (void)mproc__os_memory_unmap(base, span);
-    mproc__os_close(family_fd);
+    if (fd >= 0) {
+        mproc__os_close(fd);
+    }
     family_fd = -1;
 }

@@ -37,10 +37,12 @@ extern struct mproc__family *mproc__family; /* NULL: no member yet */
 
 /* Makes the process a member: of its starter's family if the environment names one, of a new one
  * otherwise. 1: came as a started child; 0; or an error. Not in a member. -ESRCH: came as a child
- * whose starter has died meanwhile; such a process should end. */
+ * whose starter has died meanwhile; MPROC_EARENA: as one without the arena's descriptor. Such a
+ * process should end. */
 int mproc__family_begin(void);
 
-/* The arena's descriptor, to be passed to a spawned child. */
+/* The arena's descriptor, to be passed to a spawned child. MPROC_EARENA: the program has closed it;
+ * another file may have its number by now. */
 int mproc__family_fd(void);
 
 /* Forgets the family and unmaps the arena: mproc__family_leave() of join.h. */

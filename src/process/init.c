@@ -55,11 +55,11 @@ static bool was_started(void) {
     return args != NULL && mproc__self_slot()->method == MPROC_SPAWN;
 }
 
-/* If its starter died before the child came, the child has no work, and must not go on as if the
- * user had started it. */
+/* If its starter died before the child came, or the arena's descriptor was closed on the way, the
+ * child has no work, and must not go on as if the user had started it. */
 static int need_family(void) {
     int r = mproc__family_need();
-    if (r == -ESRCH) {
+    if (r == -ESRCH || r == MPROC_EARENA) {
         _Exit(127);
     }
     return r;

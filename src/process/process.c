@@ -220,8 +220,8 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
 /* Kept for the pidfd: a child that could not be watched would have to be killed. A copy of the
  * arena's descriptor is the cheapest; a program that has closed that one may fork all the same. */
 static int reserve_descriptor(void) {
-    int fd = mproc__os_descriptor_copy(mproc__family_fd());
-    return fd == -EBADF ? mproc__os_event_new() : fd;
+    int fd = mproc__family_fd();
+    return fd >= 0 ? mproc__os_descriptor_copy(fd) : mproc__os_event_new();
 }
 
 /* A pidfd of the child; -ESRCH: it has ended, and its status was collected. Its number may have

@@ -42,7 +42,11 @@ int mproc__spawn(mproc_process *process, pid_t *pid) {
     const char *const *own_env = o->setup != NULL ? o->setup->environment : NULL;
     const char *const *parent_env = own_env != NULL ? own_env : (const char *const *)environ;
     char ticket[MPROC__ENV_MAX];
+    int arena = mproc__family_fd();
 
+    if (arena < 0) {
+        return arena;
+    }
     mproc__family_describe(process->token, ticket);
     const char **env = make_environment(o->envp != NULL ? o->envp : parent_env, ticket);
     int *fds = malloc((process->nfds + 1) * sizeof *fds);
@@ -51,7 +55,7 @@ int mproc__spawn(mproc_process *process, pid_t *pid) {
         for (size_t i = 0; i < process->nfds; i++) {
             fds[i] = process->fds[i];
         }
-        fds[process->nfds] = mproc__family_fd();
+        fds[process->nfds] = arena;
         struct mproc__os_spawn what = {
             .path = o->argv != NULL ? o->argv[0] : "/proc/self/exe",
             .argv = o->argv != NULL ? o->argv : self,

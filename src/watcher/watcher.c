@@ -37,11 +37,16 @@ static bool is_there(void) {
     return since != 0 && pid != 0 && mproc__os_process_is(pid, since) != 0;
 }
 
+/* A program that has closed the arena's descriptor goes on without a watcher, until another member
+ * starts one. */
 static int start(struct mproc__shms *shms) {
+    int fd = mproc__family_fd();
+    if (fd < 0) {
+        return 0;
+    }
     mproc__store64(&shms->since, 0);
     memset(&shms->life, 0, sizeof shms->life);
-    int r = mproc__os_orphan(mproc__watcher_begin, (void *)(intptr_t)mproc__family_fd(),
-                             &shms->watcher);
+    int r = mproc__os_orphan(mproc__watcher_begin, (void *)(intptr_t)fd, &shms->watcher);
     if (r == 0) {
         /* SYNC(watcher.since): the watcher's pid, before the time at which it had it. */
         mproc__store64(&shms->since, mproc__os_boot_now());

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "core/chunk.h"
+#include "core/family.h"
 #include "core/object.h"
 #include "errors.h"
 
@@ -265,6 +266,18 @@ PROVOKE(mproc_process_launch, -EPIPE) {
     return launch(process);
 }
 
+PROVOKE(mproc_process_start, MPROC_EARENA) {
+    begin();
+    CHECK_OK(close(mproc__family_fd()));
+    return start_program(cat);
+}
+
+PROVOKE(mproc_process_launch, MPROC_EARENA) {
+    mproc_process *process = prepared(MPROC_SPAWN);
+    CHECK_OK(close(mproc__family_fd()));
+    return launch(process);
+}
+
 PROVOKE(mproc_process_launch, -ENOSYS) {
     deny(SYS_pidfd_open, -1, ENOSYS);
     return launch(prepared(MPROC_SPAWN));
@@ -456,6 +469,12 @@ PROVOKE(mproc_template_new, -ENOMEM) {
 PROVOKE(mproc_template_new, -EAGAIN) {
     begin();
     no_processes();
+    return make_template((mproc_process_options){.argv = cat});
+}
+
+PROVOKE(mproc_template_new, MPROC_EARENA) {
+    begin();
+    CHECK_OK(close(mproc__family_fd()));
     return make_template((mproc_process_options){.argv = cat});
 }
 

@@ -17,7 +17,7 @@ static uint64_t base(void) {
 
 TEST_BARE(family_is_made_once) {
     CHECK(mproc__family == NULL);
-    CHECK_EQ(mproc__family_fd(), -1);
+    CHECK_EQ(mproc__family_fd(), MPROC_EARENA);
     size_t fds = test_open_fds();
     CHECK_EQ(mproc__family_join(), 0);
     CHECK_EQ(test_open_fds(), fds + 1);

@@ -1086,6 +1086,46 @@ TEST(process_environment_of_a_stranger) {
     CHECK_EQ(come_late(MPROC_ATTACHED, false, ""), '0');
 }
 
+/* What a program can still start that has closed every descriptor. */
+static void start_without_the_arena(void) {
+    mproc_process *p;
+    for (int method = MPROC_SPAWN; method <= MPROC_FORKSERVER; method++) {
+        mproc_process_options o = {.method = (mproc_method)method};
+        CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), MPROC_EARENA);
+    }
+    CHECK_EQ(finish(start(MPROC_FORK, no_args, NULL, 0)), 42);
+}
+
+static void close_the_arena(void *unused) {
+    (void)unused;
+    int fd = mproc__family_fd(), others[2];
+    CHECK_GE(fd, 0);
+    close(fd);
+    start_without_the_arena();
+    CHECK_EQ(dup2(STDIN_FILENO, fd), fd);
+    start_without_the_arena();
+    CHECK_OK(mproc_pipe_new(others, false));
+    CHECK_EQ(dup2(others[0], fd), fd);
+    start_without_the_arena();
+    CHECK_EQ(fcntl(fd, F_GETFD), 0); /* it is left alone */
+}
+
+TEST(process_starts_without_the_arenas_descriptor) {
+    child_join(child_fork(close_the_arena, NULL));
+}
+
+/* Its starter's own child never founds a family of its own, whatever closed the descriptor. */
+TEST(process_child_without_the_arenas_descriptor) {
+    char script[400], self[200] = "";
+    const char *argv[] = {"/bin/sh", "-c", script, NULL};
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    CHECK_GT(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+    snprintf(script, sizeof script, "exec 2>/dev/null %d<&-; exec %s", mproc__family_fd(), self);
+    CHECK_OK(mproc_process_start(&p, NULL, NULL, 0, &o));
+    CHECK_EQ(finish(p), 127);
+}
+
 TEST(process_of_another_runtime_attaches) {
     const char *argv[] = {"/proc/self/exe", "attach", NULL};
     mproc_process *p;

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * What is fed. The words of MPROC_FAMILY: any text, or five numbers of which each is the right one
+ * What is fed. The words of MPROC_FAMILY: any text, or six numbers of which each is the right one
  * or not. The descriptors that they may name: an arena's file, shorter ones, unsealed ones, a pipe,
  * none. The first bytes of the arena and two slots of it, right or scribbled on. They are mapped at
  * their address all the time; for os.h's calls this file notes only that they are.
@@ -135,11 +135,12 @@ static void set_raw(struct feed *input) {
 
 static void set_numbers(struct feed *input) {
     char text[200];
-    snprintf(text, sizeof text, "%x:%llx:%llx:%llx:%llx",
+    snprintf(text, sizeof text, "%x:%llx:%llx:%llx:%llx:%x",
              (unsigned)or_other(input, FIRST_FD + feed_below(input, 6)),
              (unsigned long long)or_other(input, BASE), (unsigned long long)or_other(input, SPAN),
              (unsigned long long)or_other(input, mproc__token(SLOT, SERIAL)),
-             (unsigned long long)or_other(input, mproc__token(SLOT + 1, SERIAL)));
+             (unsigned long long)or_other(input, mproc__token(SLOT + 1, SERIAL)),
+             (unsigned)or_other(input, (uint64_t)getppid()));
     setenv(MPROC__ENV, text, 1);
 }
 
@@ -169,7 +170,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (r == 1) {
         look_at_member();
     } else {
-        MUST(founding ? r == -ENOMEM : r == -ESRCH || r == MPROC_EADDRESS || r == MPROC_EBUILD);
+        MUST(founding
+                 ? r == -ENOMEM
+                 : r == -ESRCH || r == MPROC_EADDRESS || r == MPROC_EBUILD || r == MPROC_EARENA);
     }
     MUST(mproc__family == NULL && !mapped);
     return 0;

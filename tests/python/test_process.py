@@ -198,6 +198,35 @@ def test_starts_while_others_take_the_status(program, method, handler):
     assert program.output(program.write("starts.py", text)) == "right\n"
 
 
+CLOSED = """
+import os
+import mproc as mp
+
+if __name__ == "__main__":
+    lock = mp.Lock()
+    os.closerange(3, 256)
+    os.open("/dev/null", os.O_RDONLY)
+    for method in "spawn", "forkserver":
+        try:
+            mp.get_context(method).Process(target=print, args=("child",)).start()
+        except OSError as error:
+            print(method, error)
+    process = mp.get_context("fork").Process(target=lock.acquire)
+    process.start()
+    process.join()
+    print("fork", process.exitcode)
+"""
+
+
+def test_a_start_after_all_descriptors_were_closed(program):
+    said = "the program has closed the descriptor of the family's arena"
+    answer = program.output(program.write("closed.py", CLOSED))
+    for line, method in zip(answer.splitlines(), ("spawn", "forkserver"), strict=False):
+        assert line.startswith(method)
+        assert line.endswith(said)
+    assert answer.endswith("\nfork 0\n")
+
+
 # ---- waiting
 
 
