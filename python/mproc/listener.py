@@ -18,6 +18,7 @@ import os
 import socket
 
 from . import util
+from ._descriptor import kept, kept_socket
 from ._mproc import Connection
 from .connection import default_family
 
@@ -166,7 +167,7 @@ class SocketListener:
 
     def __init__(self, address: Any, family: str, backlog: int = 1) -> None:
         self._family = family
-        self._socket = socket.socket(getattr(socket, family))
+        self._socket = kept_socket(socket.socket(getattr(socket, family)))
         try:
             self._bind(address)
             self._socket.listen(backlog)
@@ -250,7 +251,7 @@ def SocketClient(address: Any, family: str | None = None) -> Connection:
 def _connection_of(sock: socket.socket) -> Connection:
     """Return the connection that owns a socket from now on."""
     _block(sock)
-    return Connection(sock.detach())
+    return Connection(kept(sock.detach()))
 
 
 def _block(sock: socket.socket) -> None:

@@ -329,11 +329,13 @@ class _ParentProcess:
         return self._sentinel
 
     def _open(self) -> int:
+        from ._descriptor import kept
+
         # If the parent of this process has the pid after the opening, the descriptor is the
         # parent's, and not that of a later process with the same pid. A process that was forked
         # from this one without mproc is no child of the parent.
         try:
-            sentinel = os.pidfd_open(self._pid)
+            sentinel = kept(os.pidfd_open(self._pid))
         except ProcessLookupError:
             return _ended()
         if os.getpid() == self._child_pid and os.getppid() != self._pid:
@@ -356,9 +358,11 @@ class _ParentProcess:
 
 def _ended() -> int:
     """Return a descriptor that is readable, as that of a process that has ended."""
+    from ._descriptor import kept
+
     reader, writer = os.pipe()
     os.close(writer)
-    return reader
+    return kept(reader)
 
 
 class _MainProcess(BaseProcess):

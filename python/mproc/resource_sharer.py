@@ -15,6 +15,7 @@ import os
 import threading
 
 from . import reduction, util
+from ._descriptor import kept, kept_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class DupFd:
     """A descriptor that another process can fetch, once."""
 
     def __init__(self, fd: int) -> None:
-        self._address, self._secret = _resource_sharer.register(os.dup(fd))
+        self._address, self._secret = _resource_sharer.register(kept(os.dup(fd)))
 
     def detach(self) -> int:
         """Fetch the descriptor. The caller owns it from now on.
@@ -102,7 +103,7 @@ class _ResourceSharer:
     def _start(self) -> None:
         import socket
 
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = kept_socket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         listener.bind(b"")  # the system chooses an abstract address
         listener.listen(128)
         self._listener = listener

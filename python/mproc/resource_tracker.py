@@ -109,6 +109,7 @@ class ResourceTracker:
                 self._starting = False
 
     def _start(self) -> None:
+        from ._descriptor import kept
         from .util import register_after_fork
 
         register_after_fork(self, ResourceTracker._after_fork)
@@ -120,7 +121,7 @@ class ResourceTracker:
             raise
         finally:
             os.close(reader)
-        self._fd, self._parent, self._exitcode = writer, os.getpid(), None
+        self._fd, self._parent, self._exitcode = kept(writer), os.getpid(), None
 
     def _after_fork(self) -> None:
         """Another thread of the parent may have been using it: there is none in the child."""

@@ -62,6 +62,71 @@ def test_closed_standard_streams(program, method, closed):
     assert out.read_text() == "done"
 
 
+KEEPERS = """
+import os, sys, time
+import mproc as mp
+from mproc.connection import Client, Listener
+from mproc.reduction import DupFd
+
+
+def in_place():
+    found = {}
+    for fd in range(3):
+        try:
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def look(out, kept):
+    kept.append(mp.parent_process().sentinel)
+    kept.append(mp.parent_process().is_alive())
+    note(out, "child")
+
+
+def note(out, who):
+    deadline = time.monotonic() + 10
+    found = in_place()
+    while found and time.monotonic() < deadline:  # a thread may have one for a moment
+        time.sleep(0.01)
+        found = in_place()
+    with open(out, "a") as file:
+        file.write(f"{who} {found}\\n")
+
+
+if __name__ == "__main__":
+    _, method, out = sys.argv
+    mp.set_start_method(method)
+    with mp.Manager() as manager:
+        kept = [manager.list([1])]
+        kept[0].append(2)
+        listener = Listener()
+        kept.append(Client(listener.address))
+        kept.append(listener.accept())
+        first, second = mp.Pipe()
+        kept.append(DupFd(first.fileno()))
+        tracker = mp.resource_tracker.ResourceTracker()
+        kept.append(tracker.getfd())
+        note(out, "parent")
+        child = mp.Process(target=look, args=(out, []))
+        child.start()
+        child.join()
+        tracker._stop()
+    note(out, "done")
+"""
+
+
+def test_closed_standard_streams_stay_closed(program, method):
+    path, out = program.write("main.py", KEEPERS), program.folder / "out"
+    shell = 'exec "$@" <&- >&- 2<&-'
+    command = ["/bin/sh", "-c", shell, "sh", sys.executable, path, method, out]
+    done = subprocess.run(command, env=program.env, timeout=60, check=False)
+    said = out.read_text()
+    assert done.returncode == 0, said
+    assert said == "parent {}\nchild {}\ndone {}\n"
+
+
 # ---------------------------------------------------------------- limits and settings
 
 # Sets a limit, or none, and then uses what most programs use.
