@@ -337,9 +337,10 @@ typedef struct mproc_process_options {
     mproc_method method;
     /* Of mproc_process_flags; default MPROC_ATTACHED. */
     unsigned flags;
-    /* Descriptors that the child gets, lent until the launch. MPROC_SPAWN: under the same numbers.
-     * MPROC_FORKSERVER: see mproc_child_fds(), at most 253. MPROC_FORK: the child has them all
-     * anyway. */
+    /* Descriptors that the child gets, lent until the launch. MPROC_SPAWN: under the same numbers,
+     * with standard input, output and error, the arena's descriptor, and no others, close-on-exec
+     * or not. MPROC_FORKSERVER: see mproc_child_fds(), at most 253; it also has what its template
+     * was given. MPROC_FORK: the child has them all anyway. */
     const int *fds;
     size_t nfds;
     /* MPROC_SPAWN: another program than this one, or other arguments; NULL-terminated, argv[0] its

@@ -36,6 +36,25 @@ static const char **make_environment(const char *const *from, char *ticket) {
     return to;
 }
 
+static int by_number(const void *a, const void *b) {
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+/* What the child gets, sorted; NULL: no memory. */
+static int *given_and_arena(const mproc_process *process, int arena) {
+    int *fds = malloc((process->nfds + 1) * sizeof *fds);
+    if (fds == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < process->nfds; i++) {
+        fds[i] = process->fds[i];
+    }
+    fds[process->nfds] = arena;
+    qsort(fds, process->nfds + 1, sizeof *fds, by_number);
+    return fds;
+}
+
 int mproc__spawn(mproc_process *process, pid_t *pid) {
     const mproc_process_options *o = &process->options;
     const char *const self[] = {program_invocation_name, NULL};
@@ -49,13 +68,9 @@ int mproc__spawn(mproc_process *process, pid_t *pid) {
     }
     mproc__family_describe(process->token, ticket);
     const char **env = make_environment(o->envp != NULL ? o->envp : parent_env, ticket);
-    int *fds = malloc((process->nfds + 1) * sizeof *fds);
+    int *fds = given_and_arena(process, arena);
     int r = -ENOMEM;
     if (env != NULL && fds != NULL) {
-        for (size_t i = 0; i < process->nfds; i++) {
-            fds[i] = process->fds[i];
-        }
-        fds[process->nfds] = arena;
         struct mproc__os_spawn what = {
             .path = o->argv != NULL ? o->argv[0] : "/proc/self/exe",
             .argv = o->argv != NULL ? o->argv : self,

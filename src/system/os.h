@@ -201,8 +201,8 @@ struct mproc__os_spawn {
     const char *path;
     const char *const *argv;
     const char *const *envp;
-    const int
-        *fds; /* open in the child under the same numbers; all others are as close-on-exec says */
+    const int *fds; /* open in the child under the same numbers, with 0, 1 and 2, and no others;
+                       sorted, the lowest first */
     size_t nfds;
 };
 

@@ -3,12 +3,14 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <dirent.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -33,17 +35,61 @@ pid_t mproc__os_fork(void) {
     return pid < 0 ? -errno : pid;
 }
 
-/* glibc reports what exec says as posix_spawn()'s result, and a dup2() onto itself opens a
- * descriptor for the child that is close-on-exec here. */
+/* The numbers below a kept one are closed one by one: there is no action for a range. Those that
+ * are not open do no harm. */
+static int close_below(posix_spawn_file_actions_t *actions, int *next, int kept) {
+    int r = 0;
+    while (r == 0 && *next < kept) {
+        r = posix_spawn_file_actions_addclose(actions, (*next)++);
+    }
+    *next = kept >= *next ? kept + 1 : *next;
+    return r;
+}
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+static int close_from(posix_spawn_file_actions_t *actions, int next) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, next);
+}
+#else
+/* A descriptor that another thread opens meanwhile is as close-on-exec says. */
+static int close_from(posix_spawn_file_actions_t *actions, int next) {
+    DIR *open = opendir("/proc/self/fd");
+    int top = next, r = 0;
+    for (struct dirent *e; open != NULL && (e = readdir(open)) != NULL;) {
+        int fd = atoi(e->d_name);
+        top = fd >= top ? fd + 1 : top;
+    }
+    if (open != NULL) {
+        closedir(open);
+    }
+    while (r == 0 && next < top) {
+        r = posix_spawn_file_actions_addclose(actions, next++);
+    }
+    return r;
+}
+#endif
+
+/* In the child: keeps what it is given, and its three standard streams. A dup2() onto itself opens
+ * a descriptor for the child that is close-on-exec here. */
+static int keep_given(posix_spawn_file_actions_t *actions, const int *fds, size_t n) {
+    int next = STDERR_FILENO + 1, r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = posix_spawn_file_actions_adddup2(actions, fds[i], fds[i]);
+    }
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = close_below(actions, &next, fds[i]);
+    }
+    return r == 0 ? close_from(actions, next) : r;
+}
+
+/* glibc reports what exec says as posix_spawn()'s result. */
 int mproc__os_spawn(const struct mproc__os_spawn *what, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     int r = posix_spawn_file_actions_init(&actions);
     if (r != 0) {
         return -r;
     }
-    for (size_t i = 0; r == 0 && i < what->nfds; i++) {
-        r = posix_spawn_file_actions_adddup2(&actions, what->fds[i], what->fds[i]);
-    }
+    r = keep_given(&actions, what->fds, what->nfds);
     if (r == 0) {
         r = posix_spawn(pid, what->path, &actions, NULL, (char *const *)(uintptr_t)what->argv,
                         (char *const *)(uintptr_t)what->envp);

@@ -165,6 +165,67 @@ TEST(process_spawn_passes_descriptors) {
     close(other);
 }
 
+/* Its own standard streams, the arena's descriptor, and what `arg` names. */
+static int check_descriptors(void *arg, size_t size) {
+    const int *given = arg;
+    for (int fd = 3; fd < 1024; fd++) {
+        bool known = fd == mproc__family_fd();
+        for (size_t i = 0; i < size / sizeof *given; i++) {
+            known = known || fd == given[i];
+        }
+        CHECK_EQ(fcntl(fd, F_GETFD) != -1, known);
+    }
+    return 0;
+}
+
+/* Descriptors of a program that knows nothing of close-on-exec; [0] and [2] are given. */
+static void open_some(int fds[5]) {
+    for (int i = 0; i < 5; i++) {
+        fds[i] = fcntl(STDIN_FILENO, F_DUPFD, 20 + 100 * (4 - i));
+        CHECK_GE(fds[i], 20 + 100 * (4 - i));
+    }
+    fds[1] = dup2(STDIN_FILENO, 900);
+}
+
+TEST(process_spawn_inherits_nothing_else) {
+    int fds[5];
+    mproc_process *p;
+    open_some(fds);
+    const int given[3] = {fds[0], fds[2], fds[0]};
+    mproc_process_options o = {.method = MPROC_SPAWN, .fds = given, .nfds = 3};
+    CHECK_OK(mproc_process_start(&p, check_descriptors, given, sizeof given, &o));
+    CHECK_EQ(finish(p), 0);
+    for (int i = 3; i < 1000; i++) {
+        if (i != mproc__family_fd()) {
+            close(i);
+        }
+    }
+}
+
+static int check_forkservers(void *arg, size_t size) {
+    int given[2];
+    (void)arg;
+    (void)size;
+    CHECK_EQ(mproc_child_fds(given, 2), 2);
+    return check_descriptors(given, sizeof given);
+}
+
+TEST(process_templates_inherit_nothing_else) {
+    int fds[5];
+    mproc_process *p;
+    open_some(fds);
+    const int given[2] = {fds[0], fds[2]};
+    mproc_process_options o = {.method = MPROC_FORKSERVER, .fds = given, .nfds = 2};
+    CHECK_OK(mproc_process_start(&p, check_forkservers, NULL, 0, &o));
+    CHECK_EQ(finish(p), 0);
+    mproc__template_stop_default();
+    for (int i = 3; i < 1000; i++) {
+        if (i != mproc__family_fd()) {
+            close(i);
+        }
+    }
+}
+
 static int check_environment(void *arg, size_t size) {
     (void)arg;
     (void)size;

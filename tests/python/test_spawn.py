@@ -421,11 +421,13 @@ def environment(connection):
     connection.send((os.environ.get("MPROC_FAMILY"), sorted(os.listdir("/proc/self/fd"))))
 
 
+@pytest.mark.parametrize("inheritable", [False, True])
 @pytest.mark.parametrize("method", FRESH)
-def test_nothing_is_inherited_that_was_not_given(method):
+def test_nothing_is_inherited_that_was_not_given(method, inheritable):
     """Neither our descriptors nor the words by which the child found its family."""
+    forkserver._forkserver._stop()
     mine = os.dup(0)
-    high = os.dup2(0, 77, inheritable=False)
+    high = os.dup2(0, 77, inheritable=inheritable)
     ctx = mproc.get_context(method)
     reader, writer = ctx.Pipe(duplex=False)
     with reader, writer:
@@ -435,5 +437,6 @@ def test_nothing_is_inherited_that_was_not_given(method):
         process.join()
     os.close(mine)
     os.close(high)
+    forkserver._forkserver._stop()
     assert family is None
     assert "77" not in fds
