@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "core/setting.h"
+#include "deny.h"
 #include "made.h"
 #include "members.h"
 #include "system/os.h"
@@ -270,6 +271,24 @@ TEST_BARE(locked_memory_on_fault_is_what_is_used) {
     CHECK_OK(munlockall());
 }
 
+/* A user without rights, who may lock less than the least arena. */
+TEST_BARE(locked_memory_that_is_too_little) {
+    mproc_lock *lock;
+    const struct rlimit little = {1 << 20, 1 << 20};
+    CHECK_OK(setrlimit(RLIMIT_MEMLOCK, &little));
+    if (geteuid() == 0) {
+        CHECK_OK(setuid(65534));
+    }
+    CHECK_OK(mlockall(MCL_FUTURE));
+    size_t fds = test_open_fds();
+    CHECK_EQ(mproc_lock_new(&lock, 0), -ENOMEM);
+    CHECK(strstr(mproc_join_reason(-ENOMEM), "RLIMIT_MEMLOCK (ulimit -l)") != NULL);
+    CHECK_EQ(test_open_fds(), fds);
+    CHECK_OK(munlockall());
+    CHECK_OK(mproc_lock_new(&lock, 0));
+    mproc_drop(lock);
+}
+
 /* ---------------------------------------------------------------- settings */
 
 TEST_BARE(settings_are_numbers_of_bytes) {
@@ -517,4 +536,39 @@ TEST_BARE(limit_of_descriptors) {
     CHECK_OK(mproc_lock_new(&lock, 0));
     CHECK_STR(mproc_join_reason(-EMFILE), "");
     mproc_drop(lock);
+}
+
+/* A sandbox that refuses the call behind the arena is named, with what it said. */
+TEST_BARE(limit_of_a_sandbox) {
+    mproc_lock *lock;
+    deny(SYS_memfd_create, -1, EPERM);
+    size_t fds = test_open_fds();
+    CHECK_EQ(mproc_lock_new(&lock, 0), -EPERM);
+    const char *reason = mproc_join_reason(-EPERM);
+    CHECK(strstr(reason, "the system refuses the arena's memory") != NULL);
+    CHECK(strstr(reason, mproc_strerror(-EPERM)) != NULL);
+    CHECK_EQ(test_open_fds(), fds);
+}
+
+TEST_BARE(limit_of_an_old_kernel) {
+    mproc_lock *lock;
+    deny(SYS_memfd_create, -1, ENOSYS);
+    CHECK_EQ(mproc_lock_new(&lock, 0), -ENOSYS);
+    CHECK(strstr(mproc_join_reason(-ENOSYS), mproc_strerror(-ENOSYS)) != NULL);
+}
+
+/* A kernel that cannot tell or lock by page maps the arena all the same. */
+TEST_BARE(locked_memory_where_the_system_cannot_tell) {
+    deny(SYS_mincore, -1, ENOSYS);
+    fill_a_little();
+    CHECK(!arena_has_flag(" lo"));
+}
+
+TEST_BARE(locked_memory_where_pages_cannot_be_locked_later) {
+    deny(SYS_mlock2, -1, ENOSYS);
+    lock_memory(MCL_CURRENT | MCL_FUTURE);
+    fill_a_little();
+    CHECK(!arena_has_flag(" lo"));
+    CHECK_LT(arena_resident(), 32 << 20);
+    CHECK_OK(munlockall());
 }
