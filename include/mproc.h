@@ -64,11 +64,11 @@
  *  * Systems. Linux 5.4 or later with glibc, on 64-bit little-endian processors. /dev/shm is needed
  *    for named segments, /proc for those and for MPROC_SPAWN.
  *  * Memory. The arena reserves 64 GiB of address space at a fixed place. Where a limit forbids so
- *    much it is smaller, at least 10 MiB: as large as RLIMIT_FSIZE lets a file be, and a quarter of
- *    what RLIMIT_AS leaves. The family may use three quarters of the machine's memory, or of the
- *    least that a control group above it may. Two environment variables, read when the family
- *    begins, say other numbers of bytes (1073741824, 512M, 4GiB): MPROC_ARENA_LIMIT how much the
- *    family may use, MPROC_ARENA_SPAN how much address space is reserved. A small limit makes a
+ *    much it is smaller, at least some 9 MiB: as large as RLIMIT_FSIZE lets a file be, and a
+ *    quarter of what RLIMIT_AS leaves. The family may use three quarters of the machine's memory,
+ *    or of the least that a control group above it may. Two environment variables, read when the
+ *    family begins, say other numbers of bytes (1073741824, 512M, 4GiB): MPROC_ARENA_LIMIT how much
+ *    the family may use, MPROC_ARENA_SPAN how much address space is reserved. A small limit makes a
  *    small reservation, too. What is freed and not used again soon goes back to the system. A
  *    process that limits its own address space afterwards cannot start programs that join, and if
  *    the limit is less than what is reserved, it can map nothing more: set MPROC_ARENA_SPAN.
