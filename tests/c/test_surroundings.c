@@ -17,11 +17,23 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1 /* its allocator does not know limits of the address space */
-#else
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#endif
+#ifndef SANITIZED
 #define SANITIZED 0
 #endif
+
+/* A sanitizer reserves terabytes, which the limits count and mlockall() fills. */
+static void unless_sanitized(void) {
+    if (SANITIZED) {
+        test_skip("the sanitizer has taken more");
+    }
+}
 
 /* ---------------------------------------------------------------- standard streams */
 
@@ -236,6 +248,7 @@ static uint64_t arena_resident(void) {
 
 /* The limit is that of the machines of continuous integration, too: a small span, in case. */
 static void lock_memory(int flags) {
+    unless_sanitized();
     CHECK_OK(setenv("MPROC_ARENA_SPAN", "256M", 1));
     if (mlockall(flags) != 0) {
         test_skip("mlockall: %s", strerror(errno));
@@ -275,6 +288,7 @@ TEST_BARE(locked_memory_on_fault_is_what_is_used) {
 TEST_BARE(locked_memory_that_is_too_little) {
     mproc_lock *lock;
     const struct rlimit little = {1 << 20, 1 << 20};
+    unless_sanitized();
     CHECK_OK(setrlimit(RLIMIT_MEMLOCK, &little));
     if (geteuid() == 0) {
         CHECK_OK(setuid(65534));
@@ -496,9 +510,7 @@ TEST_BARE(limit_of_files_that_is_too_low) {
 }
 
 TEST_BARE(limit_of_address_space) {
-    if (SANITIZED) {
-        test_skip("the sanitizer has taken more");
-    }
+    unless_sanitized();
     limit_to(RLIMIT_AS, UINT64_C(200000) * 1024); /* ulimit -v 200000 */
     use_children();
     CHECK_LE(span(), 50 << 20); /* most is left to the program */
@@ -507,9 +519,7 @@ TEST_BARE(limit_of_address_space) {
 }
 
 TEST_BARE(limit_of_address_space_and_a_setting) {
-    if (SANITIZED) {
-        test_skip("the sanitizer has taken more");
-    }
+    unless_sanitized();
     limit_to(RLIMIT_AS, UINT64_C(200000) * 1024);
     CHECK_OK(setenv("MPROC_ARENA_SPAN", "100M", 1));
     use_children();
@@ -518,9 +528,7 @@ TEST_BARE(limit_of_address_space_and_a_setting) {
 
 TEST_BARE(limit_of_address_space_that_is_too_low) {
     mproc_lock *lock;
-    if (SANITIZED) {
-        test_skip("the sanitizer has taken more");
-    }
+    unless_sanitized();
     limit_to(RLIMIT_AS, 1 << 20);
     CHECK_EQ(mproc_lock_new(&lock, 0), -ENOMEM);
     CHECK(strstr(mproc_join_reason(-ENOMEM), "RLIMIT_AS (ulimit -v) leaves 0 KiB") != NULL);
