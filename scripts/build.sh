@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Usage: scripts/build.sh [lib|package]…      (both when nothing is named)
-# lib: the optimised C library and examples in build/release. package: mproc in .venv.
+# Usage: scripts/build.sh [lib|package|tests]…      (lib and package when nothing is named)
+# lib: the optimised C library and examples in build/release. package: mproc in .venv. tests: the C and crash
+# tests in build/test.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -18,6 +19,13 @@ build_package() {
         --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \
         -Cbuild-dir="$BUILD/venv" -Csetup-args=--werror .
     printf '%s\n' "$stamp" >"$VENV/package"
+}
+
+# With asserts, and free blocks are filled with rubbish. Optimised like the release, because the crash
+# laboratory is about real code.
+build_tests() {
+    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dpoison=true
+    meson_build "$BUILD/test"
 }
 
 scripts/setup.sh

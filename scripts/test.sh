@@ -7,20 +7,12 @@ set -euo pipefail
 RESULTS=$BUILD/results
 results=()
 
-# With asserts, and free blocks are filled with rubbish. Optimised like the release, because the crash
-# laboratory is about real code.
-build_tests() {
-    meson_dir "$BUILD/test" --buildtype=debugoptimized -Dpoison=true
-    meson_build "$BUILD/test"
-}
-
 # C tests need neither the release nor the package, so tests of another compiler leave the package as it is.
 build_what_is_tested() {
     case " $* " in
-    *" python "* | *" examples "*) scripts/build.sh ;;
-    *) scripts/setup.sh ;;
+    *" python "* | *" examples "*) scripts/build.sh lib package tests ;;
+    *) scripts/build.sh tests ;;
     esac
-    build_tests
 }
 
 # A runner that fails does not stop the others; the tally reports it.
