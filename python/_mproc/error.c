@@ -83,3 +83,35 @@ PyObject *error_raise_for(int code, const char *who) {
 PyObject *error_raise(int code) {
     return error_raise_for(code, NULL);
 }
+
+PyObject *error_take(void) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        (void)PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+void error_give_back(PyObject *owned) {
+    if (owned != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(owned), owned);
+        Py_DECREF(owned);
+    }
+}
+
+void error_describe(const char *attribute, PyObject *value, const char *note) {
+    PyObject *error = error_take();
+    if (PyObject_SetAttrString(error, attribute, value) < 0) {
+        PyErr_Clear();
+    }
+    PyObject *none = PyObject_CallMethod(error, "add_note", "s", note);
+    if (none == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(none);
+    error_give_back(error);
+}

@@ -15,4 +15,14 @@ PyObject *error_raise(int code);
 /* The same, and the exception's message begins with `who`: the culprit's name. */
 PyObject *error_raise_for(int code, const char *who);
 
+/* Takes the exception that is set: a new reference. */
+PyObject *error_take(void);
+
+/* Sets an exception that was taken; `owned` may be NULL: then there is none. */
+void error_give_back(PyObject *owned);
+
+/* Writes a note to the exception that is set, and a value to an attribute of it, for programs that
+ * go by it. An exception that does not let itself be changed stays as it is. */
+void error_describe(const char *attribute, PyObject *value, const char *note);
+
 #endif

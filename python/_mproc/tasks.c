@@ -464,25 +464,12 @@ static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
 
 /* ---------------------------------------------------------------- collecting */
 
-/* An exception for a result that cannot be read, instead of one that is never raised to anybody. */
-static PyObject *take_exception(void) {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL) {
-        (void)PyException_SetTraceback(value, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
 /* The failure of a job whose result cannot be read: what _unreadable() makes of the error that is
  * set. New reference. A KeyboardInterrupt is the caller's all the same: *interrupt keeps it for
  * him. */
 static PyObject *take_unreadable(struct job *job, PyObject **interrupt) {
     int interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-    PyObject *error = take_exception();
+    PyObject *error = error_take();
     PyObject *value = PyObject_CallMethod((PyObject *)job, "_unreadable", "O", error);
     if (value != NULL && interrupted) {
         *interrupt = Py_NewRef(error);
@@ -770,7 +757,7 @@ static int send_error(struct worker *w, PyObject *value) {
     if (!PyErr_ExceptionMatches(PyExc_Exception) && !(w->everything && w->called)) {
         return -1;
     }
-    PyObject *error = take_exception();
+    PyObject *error = error_take();
     PyObject *wire = put_in_words(w, value, error);
     int r = wire == NULL ? -1 : send_result(w, RESULT_ERROR, wire);
     if (r < 0 && value == NULL && wire != NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
