@@ -546,6 +546,29 @@ typedef struct mproc_message {
 MPROC_API int mproc_queue_get(mproc_queue *queue, mproc_message *message,
                               int64_t timeout) MPROC_MUST_USE;
 
+/*
+ * Several messages at once, for little more than one of them costs. Those of one call are put or
+ * taken together: when a member is killed in it, all of them are or none, and nobody else's are
+ * among them. A call need not get all done: it ends at a larger piece of work (a message above
+ * MPROC_MESSAGE_INLINE, the end of a piece of the queue's memory, about 16 KiB), so call again for
+ * the rest. With an `n` of 0 nothing happens.
+ */
+
+/* Appends messages of a piece each, in order: at least the first one of the n pieces and at most
+ * all; *put says how many. Of messages above MPROC_MESSAGE_INLINE only the first is put. Waits for
+ * room for the first only, and the errors are the first one's. MPROC_ECLOSED; -ETIMEDOUT (full),
+ * -EINTR; MPROC_ETOOBIG, -ENOMEM. */
+MPROC_API int mproc_queue_put_many(mproc_queue *queue, const struct iovec *lent, size_t n,
+                                   size_t *put, int64_t timeout) MPROC_MUST_USE;
+
+/* Takes the oldest messages in order, at least one and at most n; *got says how many, and each of
+ * these is dropped as that of a mproc_queue_get(). The first one may come without fitting into its
+ * room; another one must fit, or be above MPROC_MESSAGE_INLINE and the last. Waits for the first
+ * only, and the errors are the first one's. MPROC_ECLOSED (closed and empty); -ETIMEDOUT, -EINTR;
+ * -ENOMEM (no block for a first one that does not fit: all are still in the queue). */
+MPROC_API int mproc_queue_get_many(mproc_queue *queue, mproc_message *messages, size_t n,
+                                   size_t *got, int64_t timeout) MPROC_MUST_USE;
+
 /* Gives a message's block back, if it has one. */
 MPROC_API void mproc_message_drop(mproc_message *message);
 

@@ -10,6 +10,11 @@
  * to it stands there. A drained segment becomes the tail's spare, so a queue in balance allocates
  * nothing.
  *
+ * Many at once. A put or a get of several messages is the section for the first one, in which the
+ * others follow before the ticket is published. They stay in its segment, bring or take one large
+ * message at most, and are BATCH_BYTES or little more. So the section saves no more words than that
+ * of one message, moves one block, and keeps others out hardly longer.
+ *
  *     head segment                        tail segment
  *     [next|size| taken | rec | rec |END]->[next|size| rec | rec | free ...]
  *                        ^ head_offset                            ^ tail_offset
@@ -39,9 +44,9 @@
  *   Q5  done <= tail_ticket.
  *
  * If a member dies here. Writing or reading a record changes nothing. The section's saved words
- * (offsets, segments, hands' words) are put back unless its ticket was published. Between
- * publishing and waking: a sleeper's slice ends. A large message is in the producer's hand, in the
- * queue, or in the consumer's hand.
+ * (offsets, segments, hands' words) are put back unless its ticket was published: of messages that
+ * are put or taken together, all are or none. Between publishing and waking: a sleeper's slice
+ * ends. A large message is in the producer's hand, in the queue, or in the consumer's hand.
  *
  * What it does not do: priority, peeking, removal from the middle.
  */
@@ -65,8 +70,9 @@
 #define STREAM_PAUSES 16 /* more than these, when a stream is drained */
 #define AHEAD                                                                                      \
     ((uint64_t)512 << 10) /* bytes in the queue: what comes now is written to cold memory */
-#define LINGER_LOOKS 8    /* of a producer for more than one free place */
-#define LINGER_PAUSES 16  /* between two of them */
+#define BATCH_BYTES ((size_t)16384) /* so much, and no other message follows */
+#define LINGER_LOOKS 8              /* of a producer for more than one free place */
+#define LINGER_PAUSES 16            /* between two of them */
 
 enum record_kind { RECORD_END = 0, RECORD_INLINE = 1, RECORD_BLOCK = 2 };
 
@@ -162,14 +168,30 @@ static bool seems_full(const mproc_queue *queue) {
            mproc__peek64(&queue->tail_ticket) - mproc__peek64(&queue->head_seen) >= queue->bound;
 }
 
-/* The same under the tail's guard. Knows the head's ticket at least as of the last look. */
-static bool full(mproc_queue *queue) {
-    if (queue->bound == 0 || queue->tail_ticket - queue->head_seen < queue->bound) {
-        return false;
-    }
+/* Under the tail's guard: how many messages the bound leaves room for, as of the last look. */
+static uint64_t places(const mproc_queue *queue) {
+    return queue->bound - (queue->tail_ticket - queue->head_seen);
+}
+
+static void look_at_head(mproc_queue *queue) {
     uint64_t head = mproc__load64(&queue->head_ticket); /* SYNC(queue.head_ticket) */
     mproc__poke64(&queue->head_seen, head);
-    return queue->tail_ticket - queue->head_seen >= queue->bound;
+}
+
+/* Under the tail's guard. Knows the head's ticket at least as of the last look. */
+static bool full(mproc_queue *queue) {
+    if (queue->bound == 0 || places(queue) > 0) {
+        return false;
+    }
+    look_at_head(queue);
+    return places(queue) == 0;
+}
+
+/* Wakes a sleeper for each of n messages or free places. */
+static inline void wake(struct mproc__eventcount *event, uint64_t n) {
+    do {
+        mproc__eventcount_wake(event);
+    } while (--n > 0 && mproc__eventcount_awaited(event));
 }
 
 /* What one side waits for, and where the other side was last seen. */
@@ -357,6 +379,13 @@ static MPROC__NOINLINE void recycle(mproc_queue *queue, struct mproc__hand *hand
 
 /* ---------------------------------------------------------------- put */
 
+/* Messages of a piece each that go behind another one, with the same publish, if they can. */
+struct followers {
+    const struct iovec *pieces;
+    size_t n;
+    size_t put; /* set by the call */
+};
+
 /* What is to be appended: bytes in pieces, or the message object in *block. */
 struct outgoing {
     const struct iovec *pieces;
@@ -364,6 +393,7 @@ struct outgoing {
     size_t size;
     uint64_t *block;
     const struct mproc__claim *claim;
+    struct followers *followers; /* NULL: none */
 };
 
 static bool too_big(size_t size) {
@@ -387,17 +417,25 @@ static size_t total(const struct iovec *pieces, int n) {
     return size;
 }
 
+static inline size_t inline_size(size_t size) {
+    return sizeof(struct record) + padded(size);
+}
+
 static inline size_t record_size(const struct outgoing *out) {
-    return out->block != NULL ? sizeof(struct block_record)
-                              : sizeof(struct record) + padded(out->size);
+    return out->block != NULL ? sizeof(struct block_record) : inline_size(out->size);
+}
+
+static inline void write_inline(struct record *record, const struct iovec *pieces, int n,
+                                size_t size) {
+    record->size = (uint32_t)size;
+    record->kind = RECORD_INLINE;
+    gather((char *)(record + 1), pieces, n);
 }
 
 static MPROC__INLINE void write_record(mproc_queue *queue, const struct outgoing *out) {
     struct record *record = record_at(queue->tail_segment, queue->tail_offset);
     if (out->block == NULL) {
-        record->size = (uint32_t)out->size;
-        record->kind = RECORD_INLINE;
-        gather((char *)(record + 1), out->pieces, out->n);
+        write_inline(record, out->pieces, out->n, out->size);
         return;
     }
     struct block_record *b = (struct block_record *)(void *)record;
@@ -408,17 +446,52 @@ static MPROC__INLINE void write_record(mproc_queue *queue, const struct outgoing
     mproc__guard_set(&queue->tail, out->block, 0);
 }
 
+/* Under the tail's guard: how many of n messages the bound lets in behind the one that is being
+ * appended. */
+static size_t places_behind(mproc_queue *queue, size_t n) {
+    if (queue->bound == 0) {
+        return n;
+    }
+    if (places(queue) <= n) {
+        look_at_head(queue);
+    }
+    return places(queue) <= n ? (size_t)places(queue) - 1 : n;
+}
+
+/* Under the tail's guard: writes them from `offset` on, where they are nobody's yet; returns the
+ * offset behind them. */
+static uint64_t write_followers(mproc_queue *queue, uint64_t offset, struct followers *followers) {
+    size_t n = places_behind(queue, followers->n), i = 0;
+    uint64_t most = queue->tail_offset + BATCH_BYTES;
+    for (; i < n && offset < most; i++) {
+        const struct iovec *piece = &followers->pieces[i];
+        size_t size = piece->iov_len;
+        if (size > INLINE_MAX || !fits(queue->tail_segment, offset, inline_size(size))) {
+            break;
+        }
+        write_inline(record_at(queue->tail_segment, offset), piece, 1, size);
+        offset += inline_size(size);
+    }
+    followers->put = i;
+    return offset;
+}
+
 /* Under the tail's guard: appends and publishes. */
 static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct outgoing *out) {
-    uint64_t ticket = queue->tail_ticket;
+    uint64_t ticket = queue->tail_ticket, n = 1;
+    uint64_t offset = queue->tail_offset + record_size(out);
     write_record(queue, out);
-    mproc__guard_set(&queue->tail, &queue->tail_offset, queue->tail_offset + record_size(out));
+    if (out->followers != NULL) {
+        offset = write_followers(queue, offset, out->followers);
+        n += out->followers->put;
+    }
+    mproc__guard_set(&queue->tail, &queue->tail_offset, offset);
     if (out->claim != NULL && out->claim->word != NULL) {
         mproc__guard_set(&queue->tail, out->claim->word, out->claim->value);
     }
     mproc__poke32(&queue->producer_cpu, mproc__mutex_cpu(&queue->tail.mutex));
-    /* SYNC(queue.tail_ticket): the record, before the ticket that says it is there. */
-    mproc__guard_publish(&queue->tail, &queue->tail_ticket, ticket + 1);
+    /* SYNC(queue.tail_ticket): the records, before the ticket that says they are there. */
+    mproc__guard_publish(&queue->tail, &queue->tail_ticket, ticket + n);
     return ticket;
 }
 
@@ -449,7 +522,7 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
     }
     if (r == 0) {
         mproc__fence_after_rmw(); /* the ticket's store, before the look at `sleepers` */
-        mproc__eventcount_wake(&queue->items);
+        wake(&queue->items, out->followers != NULL ? 1 + out->followers->put : 1);
     }
     return r;
 }
@@ -499,19 +572,16 @@ static int await_room(mproc_queue *queue, int64_t timeout, int64_t *deadline) {
     return r;
 }
 
-int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
-                     const struct mproc__claim *claim, uint64_t *ticket) {
-    struct outgoing out = {lent, n, total(lent, n), NULL, claim};
-    uint64_t ignored;
+/* Waits for room, for the first message alone if others follow it. */
+static int put_out(mproc_queue *queue, struct outgoing *out, int64_t timeout, uint64_t *ticket) {
     int64_t deadline = -1;
-    if (mproc__unlikely(out.size > INLINE_MAX && too_big(out.size))) {
+    if (mproc__unlikely(out->size > INLINE_MAX && too_big(out->size))) {
         return MPROC_ETOOBIG;
     }
     for (;;) {
         struct mproc__hand *hand = mproc__hand_get();
-        uint64_t *t = ticket != NULL ? ticket : &ignored;
-        int r = mproc__likely(out.size <= INLINE_MAX) ? try_append(queue, hand, &out, t)
-                                                      : append_large(queue, hand, &out, t);
+        int r = mproc__likely(out->size <= INLINE_MAX) ? try_append(queue, hand, out, ticket)
+                                                       : append_large(queue, hand, out, ticket);
         mproc__hand_put(hand);
         if (mproc__likely(r != -EAGAIN)) {
             draining = NULL;
@@ -524,6 +594,13 @@ int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_
     }
 }
 
+int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
+                     const struct mproc__claim *claim, uint64_t *ticket) {
+    struct outgoing out = {lent, n, total(lent, n), NULL, claim, NULL};
+    uint64_t ignored;
+    return put_out(queue, &out, timeout, ticket != NULL ? ticket : &ignored);
+}
+
 int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout) {
     if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
         return MPROC_EOTHER;
@@ -534,7 +611,7 @@ int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_
 /* A small message that probably has room, in few instructions. Anything but 0: nothing has
  * happened. */
 static inline int put_fast(mproc_queue *queue, const struct iovec *piece) {
-    struct outgoing out = {piece, 1, piece->iov_len, NULL, NULL};
+    struct outgoing out = {piece, 1, piece->iov_len, NULL, NULL, NULL};
     uint64_t ignored;
     if (out.size > INLINE_MAX || seems_full(queue)) {
         return -EAGAIN;
@@ -558,25 +635,64 @@ int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t t
     return r;
 }
 
+int mproc_queue_put_many(mproc_queue *queue, const struct iovec *lent, size_t n, size_t *put,
+                         int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
+    if (n == 0) {
+        *put = 0;
+        return 0;
+    }
+    struct followers followers = {lent + 1, n - 1, 0};
+    struct outgoing out = {lent, 1, lent->iov_len, NULL, NULL, &followers};
+    uint64_t ignored;
+    int r = put_out(queue, &out, timeout, &ignored);
+    if (r == 0) {
+        *put = 1 + followers.put;
+    }
+    return r;
+}
+
 /* ---------------------------------------------------------------- get */
+
+/* Messages that are taken behind another one, with the same publish, as far as they can be. */
+struct more {
+    mproc_message *messages;
+    size_t n;
+    size_t got; /* set by the call */
+};
+
+/* Under the head's guard: how many messages there are, as of the last look. */
+static uint64_t there(const mproc_queue *queue) {
+    return queue->tail_seen - queue->head_ticket;
+}
+
+static void look_at_tail(mproc_queue *queue) {
+    uint64_t tail = mproc__load64(&queue->tail_ticket); /* SYNC(queue.tail_ticket) */
+    mproc__poke64(&queue->tail_seen, tail);
+}
 
 /* Under the head's guard. Knows the tail's ticket at least as of the last look. */
 static bool empty(mproc_queue *queue) {
-    if (queue->tail_seen == queue->head_ticket) {
-        uint64_t tail = mproc__load64(&queue->tail_ticket); /* SYNC(queue.tail_ticket) */
-        mproc__poke64(&queue->tail_seen, tail);
+    if (there(queue) == 0) {
+        look_at_tail(queue);
     }
-    return queue->tail_seen == queue->head_ticket;
+    return there(queue) == 0;
+}
+
+/* If there is a next record at all: is it here, and not in the next segment? */
+static inline bool is_here(uint64_t segment, uint64_t offset) {
+    return mproc__likely(fits(segment, offset, sizeof(struct record))) &&
+           record_at(segment, offset)->kind != RECORD_END;
 }
 
 /* Under the head's guard, not empty: the oldest record. A drained segment moves into
  * hand->block. */
 static inline struct record *oldest(mproc_queue *queue, struct mproc__hand *hand) {
     uint64_t segment = queue->head_segment;
-    struct record *record = record_at(segment, queue->head_offset);
-    if (mproc__likely(fits(segment, queue->head_offset, sizeof *record)) &&
-        record->kind != RECORD_END) {
-        return record;
+    if (is_here(segment, queue->head_offset)) {
+        return record_at(segment, queue->head_offset);
     }
     uint64_t next = segment_at(segment)->next;
     mproc__guard_set(&queue->head, &queue->head_segment, next);
@@ -585,46 +701,94 @@ static inline struct record *oldest(mproc_queue *queue, struct mproc__hand *hand
     return record_at(next, sizeof(struct segment));
 }
 
-/* Under the head's guard: the record is taken. */
-static MPROC__INLINE void advance(mproc_queue *queue, size_t size,
+/* Under the head's guard: n records, up to this offset, are taken. */
+static MPROC__INLINE void advance(mproc_queue *queue, uint64_t offset, uint64_t n,
                                   const struct mproc__claim *claim) {
     uint64_t ticket = queue->head_ticket;
-    mproc__guard_set(&queue->head, &queue->head_offset, queue->head_offset + size);
+    mproc__guard_set(&queue->head, &queue->head_offset, offset);
     if (claim != NULL && claim->word != NULL) {
         mproc__guard_set(&queue->head, claim->word, ticket + 1);
     }
     mproc__poke32(&queue->consumer_cpu, mproc__mutex_cpu(&queue->head.mutex));
-    /* SYNC(queue.head_ticket): the record has been read, before its place counts as free. */
-    mproc__guard_publish(&queue->head, &queue->head_ticket, ticket + 1);
+    /* SYNC(queue.head_ticket): the records have been read, before their places count as free. */
+    mproc__guard_publish(&queue->head, &queue->head_ticket, ticket + n);
 }
 
 /* Under the head's guard: moves the record's message to where `message` says; a large one goes into
- * hand->message. -EMSGSIZE: inline, but there is no room; message->size says how much is needed. */
-static MPROC__INLINE int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
-                              const struct mproc__claim *claim) {
-    struct record *record = oldest(queue, hand);
+ * hand->message. The size of the record; 0: inline, but there is no room, and message->size says
+ * how much is needed. */
+static MPROC__INLINE size_t receive(mproc_queue *queue, struct mproc__hand *hand,
+                                    struct record *record, mproc_message *message) {
     if (record->kind == RECORD_BLOCK) {
         struct block_record *b = (struct block_record *)(void *)record;
         message->size = b->size;
         mproc__guard_set(&queue->head, &hand->message, b->message);
-        advance(queue, sizeof *b, claim);
-        return 0;
+        return sizeof *b;
     }
     message->size = record->size;
     if (mproc__unlikely(record->size > message->room_size)) {
-        return -EMSGSIZE;
+        return 0;
     }
     copy(message->room, (const char *)(record + 1), record->size);
     message->data = message->room;
-    advance(queue, sizeof *record + padded(record->size), claim);
+    return inline_size(record->size);
+}
+
+/* A message as it is before it is received. */
+static inline mproc_message unreceived(const mproc_message *message) {
+    return (mproc_message){message->room, message->room_size, NULL, 0, NULL};
+}
+
+/* Under the head's guard: how many of n messages there are behind the one that is being taken. */
+static size_t there_behind(mproc_queue *queue, size_t n) {
+    if (there(queue) <= n) {
+        look_at_tail(queue);
+    }
+    return there(queue) <= n ? (size_t)there(queue) - 1 : n;
+}
+
+/* Under the head's guard: takes messages from `offset` on, a large one as the last; returns the
+ * offset behind them. */
+static uint64_t receive_more(mproc_queue *queue, struct mproc__hand *hand, uint64_t offset,
+                             struct more *more) {
+    size_t n = there_behind(queue, more->n), i = 0;
+    uint64_t segment = queue->head_segment, most = queue->head_offset + BATCH_BYTES;
+    for (; i < n && offset < most && hand->message == 0 && is_here(segment, offset); i++) {
+        mproc_message got = unreceived(&more->messages[i]);
+        size_t size = receive(queue, hand, record_at(segment, offset), &got);
+        if (size == 0) {
+            break;
+        }
+        more->messages[i] = got;
+        offset += size;
+    }
+    more->got = i;
+    return offset;
+}
+
+/* Under the head's guard, not empty: takes the oldest message, and more if wanted. -EMSGSIZE: there
+ * is no room for it. */
+static MPROC__INLINE int take(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
+                              const struct mproc__claim *claim, struct more *more) {
+    size_t size = receive(queue, hand, oldest(queue, hand), message);
+    if (mproc__unlikely(size == 0)) {
+        return -EMSGSIZE;
+    }
+    uint64_t offset = queue->head_offset + size, n = 1;
+    if (more != NULL) {
+        offset = receive_more(queue, hand, offset, more);
+        n += more->got;
+    }
+    advance(queue, offset, n, claim);
     return 0;
 }
 
 /* 0; -EAGAIN: empty; -EMSGSIZE as take. */
 static MPROC__INLINE int try_take(mproc_queue *queue, struct mproc__hand *hand,
-                                  mproc_message *message, const struct mproc__claim *claim) {
+                                  mproc_message *message, const struct mproc__claim *claim,
+                                  struct more *more) {
     mproc__guard_enter(&queue->head, hand);
-    int r = empty(queue) ? -EAGAIN : take(queue, hand, message, claim);
+    int r = empty(queue) ? -EAGAIN : take(queue, hand, message, claim, more);
     if (r == -EMSGSIZE) {
         mproc__guard_rollback(&queue->head); /* a segment may have moved */
     }
@@ -634,7 +798,7 @@ static MPROC__INLINE int try_take(mproc_queue *queue, struct mproc__hand *hand,
     }
     if (r == 0 && queue->bound != 0) {
         mproc__fence_after_rmw();
-        mproc__eventcount_wake(&queue->room);
+        wake(&queue->room, more != NULL ? 1 + more->got : 1);
     }
     return r;
 }
@@ -649,7 +813,7 @@ static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_messag
     }
     mproc_message boxed = {(char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), size,
                            NULL, 0, NULL};
-    r = try_take(queue, hand, &boxed, claim);
+    r = try_take(queue, hand, &boxed, claim, NULL);
     if (r == 0) {
         message->size = boxed.size;
         if (boxed.data == boxed.room) {
@@ -674,27 +838,30 @@ static inline void hand_over(struct mproc__hand *hand, mproc_message *message) {
     }
 }
 
-static int get_once(mproc_queue *queue, mproc_message *message, const struct mproc__claim *claim) {
+static int get_once(mproc_queue *queue, mproc_message *message, const struct mproc__claim *claim,
+                    struct more *more) {
     struct mproc__hand *hand = mproc__hand_get();
-    int r = try_take(queue, hand, message, claim);
+    int r = try_take(queue, hand, message, claim, more);
     while (mproc__unlikely(r == -EMSGSIZE)) {
         r = take_boxed(queue, hand, message, claim);
-        r = r == -EAGAIN && has_item(queue) ? try_take(queue, hand, message, claim) : r;
+        r = r == -EAGAIN && has_item(queue) ? try_take(queue, hand, message, claim, more) : r;
     }
-    if (r == 0) {
-        hand_over(hand, message);
+    if (r == 0) { /* what is in the hand is the last */
+        bool first = more == NULL || more->got == 0;
+        hand_over(hand, first ? message : &more->messages[more->got - 1]);
     }
     mproc__hand_put(hand);
     return r;
 }
 
-int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout,
-                     const struct mproc__claim *claim) {
+/* Waits for the first message alone if more are wanted. */
+static int get_in(mproc_queue *queue, mproc_message *message, int64_t timeout,
+                  const struct mproc__claim *claim, struct more *more) {
     int64_t deadline = -1;
     for (;;) {
         bool closed = mproc__load32(&queue->closed); /* SYNC(queue.closed) */
-        mproc_message got = {message->room, message->room_size, NULL, 0, NULL};
-        int r = get_once(queue, &got, claim);
+        mproc_message got = unreceived(message);
+        int r = get_once(queue, &got, claim, more);
         if (mproc__likely(r == 0)) {
             *message = got;
         }
@@ -716,14 +883,19 @@ int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout
     }
 }
 
+int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout,
+                     const struct mproc__claim *claim) {
+    return get_in(queue, message, timeout, claim, NULL);
+}
+
 /* An inline message that is probably there, in few instructions. */
 static inline bool get_fast(mproc_queue *queue, mproc_message *message) {
     if (mproc__peek64(&queue->tail_seen) == mproc__peek64(&queue->head_ticket)) {
         return false;
     }
-    mproc_message got = {message->room, message->room_size, NULL, 0, NULL};
+    mproc_message got = unreceived(message);
     struct mproc__hand *hand = mproc__hand_get();
-    int r = try_take(queue, hand, &got, NULL);
+    int r = try_take(queue, hand, &got, NULL, NULL);
     if (mproc__likely(r == 0)) {
         hand_over(hand, &got);
         *message = got;
@@ -739,6 +911,23 @@ int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout)
     return mproc__likely(get_fast(queue, message))
                ? 0
                : mproc__queue_get(queue, message, timeout, NULL);
+}
+
+int mproc_queue_get_many(mproc_queue *queue, mproc_message *messages, size_t n, size_t *got,
+                         int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
+    if (n == 0) {
+        *got = 0;
+        return 0;
+    }
+    struct more more = {messages + 1, n - 1, 0};
+    int r = get_in(queue, messages, timeout, NULL, &more);
+    if (r == 0) {
+        *got = 1 + more.got;
+    }
+    return r;
 }
 
 void mproc_message_drop(mproc_message *message) {
@@ -773,7 +962,7 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
 
 static int commit_object(mproc_queue *queue, struct mproc__hand *hand, size_t size) {
     uint64_t ticket;
-    struct outgoing out = {NULL, 0, size, &hand->message, NULL};
+    struct outgoing out = {NULL, 0, size, &hand->message, NULL, NULL};
     int r = try_append(queue, hand, &out, &ticket);
     if (r != 0) {
         mproc__object_adopt(hand, &hand->message);
@@ -786,7 +975,7 @@ static int commit_object(mproc_queue *queue, struct mproc__hand *hand, size_t si
 static int commit_copy(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message) {
     uint64_t ticket;
     struct iovec piece = {message->data, message->size};
-    struct outgoing out = {&piece, 1, message->size, NULL, NULL};
+    struct outgoing out = {&piece, 1, message->size, NULL, NULL, NULL};
     return append_large(queue, hand, &out, &ticket);
 }
 
@@ -927,9 +1116,9 @@ static void discard_one(struct mproc__hand *hand, mproc_queue *queue) {
         mproc__guard_set(&queue->head, &hand->message,
                          ((struct block_record *)(void *)record)->message);
     } else {
-        size = sizeof *record + padded(record->size);
+        size = inline_size(record->size);
     }
-    advance(queue, size, NULL);
+    advance(queue, queue->head_offset + size, 1, NULL);
     mproc__guard_leave(&queue->head, hand);
     mproc__heap_free(hand, &hand->block);
     mproc__object_destroy(hand, &hand->message);
@@ -979,7 +1168,7 @@ void mproc_queue_close(mproc_queue *queue) {
 
 static int check_record(const struct record *record, size_t *size, char *why, size_t why_size) {
     if (record->kind == RECORD_INLINE) {
-        *size = sizeof *record + padded(record->size);
+        *size = inline_size(record->size);
         return record->size <= INLINE_MAX ? 0
                                           : mproc__corrupt(why, why_size,
                                                            "Q2: an inline record of "

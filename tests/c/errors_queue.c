@@ -127,6 +127,61 @@ PROVOKE(mproc_queue_get, -ENOMEM) {
     return get(queue, 0);
 }
 
+static int put_many(mproc_queue *queue, size_t size, int64_t timeout) {
+    static char bytes[100000];
+    struct iovec pieces[2] = {{bytes, size}, {bytes, 1}};
+    return mproc_queue_put_many(queue, pieces, 2, &size_seen, timeout);
+}
+
+static int get_many(mproc_queue *queue, int64_t timeout) {
+    mproc_message messages[2] = {MPROC_MESSAGE_INIT(NULL, 0), MPROC_MESSAGE_INIT(NULL, 0)};
+    return mproc_queue_get_many(queue, messages, 2, &size_seen, timeout);
+}
+
+PROVOKE(mproc_queue_put_many, MPROC_ECLOSED) {
+    return put_many(queue_closed(), 1, MPROC_FOREVER);
+}
+
+PROVOKE(mproc_queue_put_many, -ETIMEDOUT) {
+    return put_many(queue_full(), 1, 0);
+}
+
+PROVOKE(mproc_queue_put_many, -EINTR) {
+    mproc_queue *queue = queue_full();
+    interrupt();
+    return put_many(queue, 1, MPROC_FOREVER);
+}
+
+PROVOKE(mproc_queue_put_many, MPROC_ETOOBIG) {
+    return put_many(made_queue(0), (size_t)1 << 60, 0);
+}
+
+PROVOKE(mproc_queue_put_many, -ENOMEM) {
+    return put_many(queue_starved(), 100000, 0);
+}
+
+PROVOKE(mproc_queue_get_many, MPROC_ECLOSED) {
+    return get_many(queue_closed(), MPROC_FOREVER);
+}
+
+PROVOKE(mproc_queue_get_many, -ETIMEDOUT) {
+    return get_many(made_queue(0), 0);
+}
+
+PROVOKE(mproc_queue_get_many, -EINTR) {
+    mproc_queue *queue = made_queue(0);
+    interrupt();
+    return get_many(queue, MPROC_FOREVER);
+}
+
+PROVOKE(mproc_queue_get_many, -ENOMEM) {
+    begin_small();
+    mproc_queue *queue = made_queue(0);
+    CHECK_OK(put(queue, 500, 0));
+    fill_arena();
+    return get_many(queue, 0);
+}
+
 static int reserve(mproc_queue *queue, size_t size) {
     mproc_message message;
     return mproc_queue_reserve(queue, size, &message);

@@ -96,6 +96,8 @@ static int no_item(const void *in, void *out, void *context) {
     X(queue, put, OTHER, mproc_queue_put(o, "x", 1, 0))                                            \
     X(queue, putv, OTHER, mproc_queue_putv(o, NULL, 0, 0))                                         \
     X(queue, get, OTHER, mproc_queue_get(o, &message, 0))                                          \
+    X(queue, put_many, OTHER, mproc_queue_put_many(o, NULL, 0, &ignored_size, 0))                  \
+    X(queue, get_many, OTHER, mproc_queue_get_many(o, &message, 0, &ignored_size, 0))              \
     X(queue, reserve, OTHER, mproc_queue_reserve(o, 10, &message))                                 \
     X(queue, commit, OTHER, mproc_queue_commit(o, &message, 0))                                    \
     X(queue, task_done, OTHER, mproc_queue_task_done(o))                                           \

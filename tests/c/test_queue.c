@@ -296,6 +296,206 @@ TEST_BARE(queue_message_too_big) {
     check_family();
 }
 
+/* ---------------------------------------------------------------- many at once */
+
+enum { MANY = 64 };
+
+/* Messages of a put_many: their bytes depend on their numbers. */
+struct outgoing {
+    struct iovec pieces[MANY];
+    size_t n;
+};
+
+static void compose(struct outgoing *out, const size_t *each, size_t n, uint64_t number) {
+    out->n = n;
+    for (size_t i = 0; i < n; i++) {
+        out->pieces[i] = (struct iovec){malloc(each[i] + 1), each[i]};
+        fill(out->pieces[i].iov_base, each[i], number + i);
+    }
+}
+
+static void forget(struct outgoing *out) {
+    for (size_t i = 0; i < out->n; i++) {
+        free(out->pieces[i].iov_base);
+    }
+}
+
+/* Puts messages of these sizes; returns how many of them one call has put. */
+static size_t put_some(mproc_queue *q, const size_t *each, size_t n, uint64_t number) {
+    struct outgoing out;
+    size_t put = 77;
+    compose(&out, each, n, number);
+    CHECK_OK(mproc_queue_put_many(q, out.pieces, n, &put, MPROC_FOREVER));
+    forget(&out);
+    check(q);
+    return put;
+}
+
+/* Gets up to n messages with `room` bytes for each, which have these sizes; returns how many. */
+static size_t get_some(mproc_queue *q, size_t room, const size_t *each, size_t n, uint64_t number) {
+    static unsigned char rooms[MANY][INLINE_MAX];
+    mproc_message m[MANY];
+    size_t got = 77;
+    for (size_t i = 0; i < n; i++) {
+        m[i] = (mproc_message){rooms[i], room, NULL, 99,
+                               &got}; /* what was there before is no matter */
+    }
+    CHECK_OK(mproc_queue_get_many(q, m, n, &got, MPROC_FOREVER));
+    CHECK(got >= 1 && got <= n);
+    for (size_t i = 0; i < got; i++) {
+        CHECK_EQ(m[i].size, each[i]);
+        CHECK_EQ(m[i].block != NULL, each[i] > INLINE_MAX || each[i] > room);
+        expect_bytes(m[i].data, m[i].size, number + i);
+        mproc_message_drop(&m[i]);
+    }
+    for (size_t i = got; i < n; i++) { /* what was not got is not touched */
+        CHECK(m[i].data == NULL && m[i].size == 99 && m[i].block == &got);
+    }
+    check(q);
+    return got;
+}
+
+TEST(queue_many_small_ones_go_together) {
+    mproc_queue *q = made_queue(0);
+    size_t each[MANY];
+    for (size_t i = 0; i < MANY; i++) {
+        each[i] = i % 10;
+    }
+    CHECK_EQ(put_some(q, each, 30, 5), 30);
+    CHECK_EQ(mproc_queue_count(q), 30);
+    CHECK_EQ(get_some(q, 10, each, 20, 5), 20);
+    CHECK_EQ(get_some(q, 10, each, MANY, 25), 10);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+/* All sizes one behind the other: whatever a call does, the rest is done by the next ones. */
+TEST(queue_many_of_every_size) {
+    for (size_t room = 0; room <= INLINE_MAX; room += room < 16 ? 4 : 511) {
+        mproc_queue *q = made_queue(0);
+        size_t each[4 * MANY], n = 0, calls = 0;
+        for (size_t i = 0; i < 4 * MANY; i++) {
+            each[i] = i % 32 < 20 ? i % 32 : sizes[i % (SIZES - 3)];
+        }
+        for (size_t put = 0; put < 4 * MANY; put += n, calls++) {
+            size_t left = 4 * MANY - put;
+            n = put_some(q, each + put, left < MANY ? left : MANY, put);
+        }
+        CHECK_LT(calls, 2 * MANY);
+        CHECK_EQ(mproc_queue_count(q), 4 * MANY);
+        for (size_t got = 0; got < 4 * MANY; got += n) {
+            n = get_some(q, room, each + got, got % 3 == 0 ? MANY : 2, got);
+        }
+        CHECK_EQ(mproc_queue_count(q), 0);
+        mproc_drop(q);
+        CHECK_EQ(test_arena_used(), 0);
+    }
+    check_family();
+}
+
+TEST(queue_many_up_to_the_bound) {
+    mproc_queue *q = made_queue(5);
+    size_t each[MANY] = {0}, put = 77;
+    struct outgoing out;
+    for (uint64_t i = 0; i < MANY; i += 5) {
+        CHECK_EQ(put_some(q, each, 3, i), 3);
+        CHECK_EQ(put_some(q, each, 8, i + 3), 2);
+        compose(&out, each, 2, 0);
+        CHECK_EQ(mproc_queue_put_many(q, out.pieces, 2, &put, 0), -ETIMEDOUT);
+        CHECK_EQ(mproc_queue_put_many(q, out.pieces, 2, &put, MPROC_MSEC), -ETIMEDOUT);
+        CHECK_EQ(put, 77);
+        forget(&out);
+        CHECK_EQ(get_some(q, 8, each, 4, i), 4);
+        CHECK_EQ(get_some(q, 8, each, 4, i + 4), 1);
+    }
+    mproc_drop(q);
+}
+
+/* A large message is the first of those that are put together, the last of those that are got. */
+TEST(queue_many_with_large_ones) {
+    mproc_queue *q = made_queue(0);
+    const size_t each[] = {10, 9000, 11, 12, 8193, 8193, 8192};
+    CHECK_EQ(put_some(q, each, 7, 0), 1);
+    CHECK_EQ(put_some(q, each + 1, 6, 1), 3);
+    CHECK_EQ(put_some(q, each + 4, 3, 4), 1);
+    CHECK_EQ(put_some(q, each + 5, 2, 5), 1);
+    CHECK_EQ(put_some(q, each + 6, 1, 6), 1);
+    CHECK_EQ(get_some(q, INLINE_MAX, each, 7, 0), 2);
+    CHECK_EQ(get_some(q, INLINE_MAX, each + 2, 5, 2), 3);
+    CHECK_EQ(get_some(q, INLINE_MAX, each + 5, 2, 5), 1);
+    CHECK_EQ(get_some(q, INLINE_MAX, each + 6, 1, 6), 1);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_many_into_rooms_that_are_too_small) {
+    mproc_queue *q = made_queue(0);
+    const size_t each[] = {4, 5, 4, 5, 5};
+    CHECK_EQ(put_some(q, each, 5, 0), 5);
+    CHECK_EQ(get_some(q, 4, each, 5, 0), 1);
+    CHECK_EQ(get_some(q, 4, each + 1, 4, 1), 1); /* into a block, and so alone */
+    CHECK_EQ(get_some(q, 4, each + 2, 3, 2), 1);
+    CHECK_EQ(get_some(q, 0, each + 3, 2, 3), 1);
+    CHECK_EQ(get_some(q, 5, each + 4, 1, 4), 1);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+/* Others never wait for long: a call stops at some bytes. */
+TEST(queue_many_are_not_too_many_bytes) {
+    mproc_queue *q = made_queue(0);
+    size_t each[MANY];
+    for (size_t i = 0; i < MANY; i++) {
+        each[i] = 4000;
+    }
+    for (size_t put = 0; put < MANY;) {
+        size_t n = put_some(q, each, MANY - put, put);
+        CHECK_LE(n, 5);
+        put += n;
+    }
+    for (size_t got = 0; got < MANY;) {
+        size_t n = get_some(q, 4000, each, MANY - got, got);
+        CHECK_LE(n, 5);
+        got += n;
+    }
+    mproc_drop(q);
+}
+
+TEST(queue_many_of_none) {
+    mproc_queue *q = made_queue(1);
+    size_t n = 77;
+    CHECK_OK(mproc_queue_put_many(q, NULL, 0, &n, MPROC_FOREVER));
+    CHECK_EQ(n, 0);
+    n = 77;
+    CHECK_OK(mproc_queue_get_many(q, NULL, 0, &n, MPROC_FOREVER));
+    CHECK_EQ(n, 0);
+    mproc_drop(q);
+}
+
+TEST(queue_many_errors_leave_all_as_it_was) {
+    mproc_queue *q = made_queue(0);
+    char byte = 'x';
+    struct iovec pieces[3] = {{&byte, 1}, {&byte, (size_t)1 << 60}, {&byte, 1}};
+    mproc_message m[2] = {{NULL, 1, NULL, 2, NULL}, {NULL, 3, NULL, 4, NULL}};
+    size_t n = 77;
+    CHECK_EQ(mproc_queue_get_many(q, m, 2, &n, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_get_many(q, m, 2, &n, MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_put_many(q, pieces + 1, 2, &n, 0), MPROC_ETOOBIG);
+    CHECK_EQ(n, 77);
+    CHECK_EQ(mproc_queue_count(q), 0);
+    CHECK_OK(
+        mproc_queue_put_many(q, pieces, 3, &n, 0)); /* another one's error is the next call's */
+    CHECK_EQ(n, 1);
+    mproc_queue_close(q);
+    n = 77;
+    CHECK_EQ(mproc_queue_put_many(q, pieces, 1, &n, MPROC_FOREVER), MPROC_ECLOSED);
+    mproc_message one = MPROC_MESSAGE_INIT(&byte, 1);
+    CHECK_OK(mproc_queue_get(q, &one, 0)); /* what was put before the close */
+    CHECK_EQ(mproc_queue_get_many(q, m, 2, &n, MPROC_FOREVER), MPROC_ECLOSED);
+    CHECK(n == 77 && m[0].size == 2 && m[1].size == 4);
+    mproc_drop(q);
+}
+
 /* ---------------------------------------------------------------- reserve and commit */
 
 TEST(queue_reserve_commit_drop) {
@@ -496,6 +696,19 @@ static void produce(void *arg) {
 }
 
 /* Each consumer sees each producer's messages in the order in which they were put. */
+static void see(struct flow *f, mproc_message *m, uint32_t *next) {
+    struct item item;
+    memcpy(&item, m->data, sizeof item);
+    CHECK_LT(item.producer, PRODUCERS);
+    CHECK_GE(item.number, next[item.producer]);
+    next[item.producer] = item.number + 1;
+    CHECK_EQ(m->size, flow_size(f, item));
+    expect_bytes((char *)m->data + sizeof item, m->size - sizeof item, item.number);
+    mproc_message_drop(m);
+    mproc__add64(&f->seen[item.producer], item.number);
+    mproc__add64(&f->got, 1);
+}
+
 static void consume(void *arg) {
     struct flow *f = arg;
     uint32_t next[PRODUCERS] = {0};
@@ -503,19 +716,50 @@ static void consume(void *arg) {
     int r;
     for (;;) {
         mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
-        struct item item;
         if ((r = mproc_queue_get(f->queue, &m, MPROC_FOREVER)) != 0) {
             break;
         }
-        memcpy(&item, m.data, sizeof item);
-        CHECK_LT(item.producer, PRODUCERS);
-        CHECK_GE(item.number, next[item.producer]);
-        next[item.producer] = item.number + 1;
-        CHECK_EQ(m.size, flow_size(f, item));
-        expect_bytes((char *)m.data + sizeof item, m.size - sizeof item, item.number);
-        mproc_message_drop(&m);
-        mproc__add64(&f->seen[item.producer], item.number);
-        mproc__add64(&f->got, 1);
+        see(f, &m, next);
+    }
+    CHECK_EQ(r, MPROC_ECLOSED);
+}
+
+/* The same with many messages a call. */
+static void produce_many(void *arg) {
+    struct flow *f = arg;
+    uint32_t producer = (uint32_t)mproc__add64(&f->producer, 1);
+    struct iovec pieces[8];
+    struct item *items = malloc(8 * f->size_max);
+    CHECK(items != NULL);
+    for (uint32_t number = 0; number < f->items;) {
+        size_t n = 0, put;
+        for (; n < 8 && number + n < f->items; n++) {
+            struct item item = {producer, number + (uint32_t)n};
+            char *p = (char *)items + n * f->size_max;
+            pieces[n] = (struct iovec){p, flow_size(f, item)};
+            memcpy(p, &item, sizeof item);
+            fill(p + sizeof item, pieces[n].iov_len - sizeof item, item.number);
+        }
+        CHECK_OK(mproc_queue_put_many(f->queue, pieces, n, &put, MPROC_FOREVER));
+        number += (uint32_t)put;
+    }
+    free(items);
+}
+
+static void consume_many(void *arg) {
+    struct flow *f = arg;
+    uint32_t next[PRODUCERS] = {0};
+    unsigned char rooms[16][200];
+    mproc_message m[16];
+    size_t got;
+    int r;
+    for (size_t i = 0; i < 16; i++) {
+        m[i] = (mproc_message)MPROC_MESSAGE_INIT(rooms[i], sizeof rooms[i]);
+    }
+    while ((r = mproc_queue_get_many(f->queue, m, 16, &got, MPROC_FOREVER)) == 0) {
+        for (size_t i = 0; i < got; i++) {
+            see(f, &m[i], next);
+        }
     }
     CHECK_EQ(r, MPROC_ECLOSED);
 }
@@ -540,14 +784,15 @@ static void flow_end(struct flow *f, uint64_t producers) {
     check_family();
 }
 
+/* Some put and get one message a call, others many. */
 static void flow_through_processes(uint64_t bound, uint32_t items, size_t size_max) {
     struct flow *f = flow_new(bound, items, size_max);
     pid_t producers[PRODUCERS], consumers[CONSUMERS];
     for (int i = 0; i < CONSUMERS; i++) {
-        consumers[i] = child_fork(consume, f);
+        consumers[i] = child_fork(i == 1 ? consume_many : consume, f);
     }
     for (int i = 0; i < PRODUCERS; i++) {
-        producers[i] = child_fork(produce, f);
+        producers[i] = child_fork(i == 1 ? produce_many : produce, f);
     }
     for (int i = 0; i < PRODUCERS; i++) {
         child_join(producers[i]);
@@ -702,6 +947,26 @@ TEST(queue_put_wakes_sleepers_one_by_one) {
     for (int i = 0; i < 3; i++) {
         child_join(kids[i]);
     }
+    mproc_reap();
+    mproc_drop(s->queue);
+    mproc_free(s);
+}
+
+/* Nobody sleeps on while messages are there: one put of several wakes as many. */
+TEST(queue_put_many_wakes_as_many) {
+    struct shared *s = mproc_calloc(1, sizeof *s);
+    s->queue = made_queue(0);
+    const size_t each[3] = {4, 4, 4};
+    pid_t kids[3];
+    for (int i = 0; i < 3; i++) {
+        kids[i] = child_fork(get_one, s);
+        wait_for_futex(kids[i]);
+    }
+    CHECK_EQ(put_some(s->queue, each, 3, 0), 3);
+    for (int i = 0; i < 3; i++) {
+        child_join(kids[i]);
+    }
+    CHECK_EQ(s->ready, 3);
     mproc_reap();
     mproc_drop(s->queue);
     mproc_free(s);

@@ -33,6 +33,9 @@ struct scene {
     uint32_t served;   /* meanwhile() has run */
     pid_t helper;
     mproc_message message;
+    mproc_message messages[5];
+    size_t done; /* how many a call has put or got */
+    pid_t helpers[2];
     char buffer[32768];
 };
 
@@ -415,6 +418,174 @@ static void verify_rounds(void *queue) {
     use(queue);
 }
 
+/* ---- many at once: all of them, or none */
+
+#define FIVE 5
+
+static void *three_with_one_large(void) {
+    mproc_queue *queue = three();
+    put(queue, scene()->next++, LARGE);
+    put(queue, scene()->next++, SMALL);
+    return queue;
+}
+
+static void *eight(void) {
+    return make(0, 8, SMALL, SMALL);
+}
+
+static void *large_first(void) {
+    mproc_queue *queue = make(0, 1, LARGE, LARGE);
+    put(queue, scene()->next++, SMALL);
+    put(queue, scene()->next++, SMALL);
+    return queue;
+}
+
+/* There is room for two. */
+static void *nearly_full(void) {
+    return make(4, 2, SMALL, SMALL);
+}
+
+static struct iovec pieces[FIVE];
+
+/* The first has the scene's size, the others are small. */
+static void prepare_many(void *queue) {
+    static char small[FIVE][SMALL];
+    prepare_message(queue);
+    pieces[0] = (struct iovec){big, scene()->size};
+    for (uint64_t i = 1; i < FIVE; i++) {
+        compose(small[i], VICTIMS + i, SMALL);
+        pieces[i] = (struct iovec){small[i], SMALL};
+    }
+}
+
+/* The same, and behind two of them one that does not go with them. */
+static void prepare_many_then_large(void *queue) {
+    prepare_many(queue);
+    pieces[2] = (struct iovec){big, LARGE};
+}
+
+static void operate_put_many(void *queue) {
+    if (mproc_queue_put_many(queue, pieces, FIVE, &scene()->done, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+static void operate_put_many_in_vain(void *queue) {
+    if (mproc_queue_put_many(queue, pieces, FIVE, &scene()->done, 3 * MPROC_MSEC) != -ETIMEDOUT) {
+        abort();
+    }
+}
+
+/* `together` of the victim's messages are there, or none. */
+static void verify_put_together(void *queue, uint64_t together) {
+    size_t size;
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    expect_rest(queue, scene()->first);
+    uint64_t more = mproc_queue_count(queue);
+    crash_require(more == together || (more == 0 && !crash_returned()));
+    if (crash_returned()) {
+        crash_equal(scene()->done, together);
+    }
+    for (uint64_t i = 0; i < more; i++) {
+        crash_equal(get(queue, &size), VICTIMS + i);
+        crash_equal(size, i == 0 ? scene()->size : SMALL);
+    }
+    use(queue);
+}
+
+static void verify_put_five(void *queue) {
+    verify_put_together(queue, FIVE);
+}
+
+static void verify_put_two(void *queue) {
+    verify_put_together(queue, 2);
+}
+
+static void verify_put_one(void *queue) {
+    verify_put_together(queue, 1);
+}
+
+static void verify_put_one_after_wait(void *queue) {
+    if (!scene()->served) {
+        make_space(queue);
+    }
+    verify_put_one(queue);
+}
+
+static void operate_get_many(void *queue) {
+    struct scene *s = scene();
+    for (size_t i = 0; i < FIVE; i++) {
+        s->messages[i] = (mproc_message)MPROC_MESSAGE_INIT(s->buffer + i * SMALL, SMALL);
+    }
+    if (mproc_queue_get_many(queue, s->messages, FIVE, &s->done, CRASH_SOON) != 0) {
+        abort();
+    }
+}
+
+/* `together` of the messages are gone, or none. */
+static void verify_got_together(void *queue, uint64_t together) {
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    uint64_t left = mproc_queue_count(queue), were = scene()->next - scene()->first;
+    crash_require(left == were - together || (left == were && !crash_returned()));
+    if (crash_returned()) {
+        crash_equal(scene()->done, together);
+    }
+    expect_rest(queue, scene()->next - left);
+    use(queue);
+}
+
+static void verify_got_five(void *queue) {
+    verify_got_together(queue, FIVE);
+}
+
+static void verify_got_four(void *queue) {
+    verify_got_together(queue, 4);
+}
+
+static void verify_got_three(void *queue) {
+    verify_got_together(queue, 3);
+}
+
+static void verify_got_one(void *queue) {
+    verify_got_together(queue, 1);
+}
+
+static void verify_got_one_after_wait(void *queue) {
+    if (!scene()->served) {
+        put_meanwhile(queue);
+    }
+    verify_got_one(queue);
+}
+
+/* Two consumers sleep; each gets one of the victim's messages, or one of the survivor's. */
+static void consume_any(void *queue) {
+    size_t size;
+    (void)get(queue, &size);
+}
+
+static void *with_two_consumers(void) {
+    mproc_queue *queue = empty();
+    for (int i = 0; i < 2; i++) {
+        scene()->helpers[i] = crash_helper(consume_any, queue);
+        crash_wait_asleep(scene()->helpers[i]);
+    }
+    return queue;
+}
+
+static void verify_two_consumers(void *queue) {
+    size_t size;
+    put(queue, SURVIVORS, SMALL);
+    put(queue, SURVIVORS + 1, SMALL);
+    crash_helper_join(scene()->helpers[0]);
+    crash_helper_join(scene()->helpers[1]);
+    uint64_t left = mproc_queue_count(queue);
+    crash_require(left == FIVE || (left == 0 && !crash_returned()));
+    while (left-- > 0) {
+        (void)get(queue, &size);
+    }
+    use(queue);
+}
+
 /* ---- reserve and commit */
 
 static void reserve(void *queue) {
@@ -544,6 +715,17 @@ static void see_one_die(void *queue) {
     scene()->first = 1;
 }
 
+/* The same with messages that were got at once, a large one among them. */
+static void die_with_many(void *queue) {
+    operate_get_many(queue);
+    crash_die_here();
+}
+
+static void see_one_die_with_many(void *queue) {
+    crash_casualty(die_with_many, queue);
+    scene()->first = 4;
+}
+
 static void operate_reap(void *object) {
     (void)object;
     if (mproc_reap() == 0) {
@@ -586,6 +768,35 @@ static const struct crash_op ops[] = {
      .verify = verify_get_after_wait,
      .teardown = unmake},
     OP("get (a producer sleeps)", with_producer, NULL, operate_get, verify_producer),
+    OP("put many (small)", three, prepare_many, operate_put_many, verify_put_five),
+    OP("put many (large first)", three_want_large, prepare_many, operate_put_many, verify_put_five),
+    OP("put many (then a large one)", three, prepare_many_then_large, operate_put_many,
+       verify_put_two),
+    OP("put many (segment grows)", segment_full, prepare_many, operate_put_many, verify_put_five),
+    OP("put many (nearly full)", nearly_full, prepare_many, operate_put_many, verify_put_two),
+    OP("put many (full, timeout)", full, prepare_many, operate_put_many_in_vain, verify_same),
+    {.name = "queue put many (full, then room)",
+     .setup = full,
+     .prepare = prepare_many,
+     .operate = operate_put_many,
+     .meanwhile = make_space,
+     .verify = verify_put_one_after_wait,
+     .teardown = unmake},
+    OP("put many (two consumers sleep)", with_two_consumers, prepare_many, operate_put_many,
+       verify_two_consumers),
+    OP("get many (small)", three, NULL, operate_get_many, verify_got_three),
+    OP("get many (more are there)", eight, NULL, operate_get_many, verify_got_five),
+    OP("get many (large in between)", three_with_one_large, NULL, operate_get_many,
+       verify_got_four),
+    OP("get many (large first)", large_first, NULL, operate_get_many, verify_got_one),
+    OP("get many (segment drained)", segment_drained, NULL, operate_get_many, verify_got_three),
+    {.name = "queue get many (empty, then a message)",
+     .setup = empty,
+     .operate = operate_get_many,
+     .meanwhile = put_meanwhile,
+     .verify = verify_got_one_after_wait,
+     .teardown = unmake},
+    OP("get many (a producer sleeps)", with_producer, NULL, operate_get_many, verify_producer),
     OP("message drop", three_large, operate_get, operate_message_drop, verify_get),
     OP("put and get, 40 rounds", three, prepare_message, operate_rounds, verify_rounds),
     OP("reserve", three_want_large, NULL, operate_reserve, verify_same),
@@ -607,6 +818,8 @@ static const struct crash_op ops[] = {
      .verify = verify_gone,
      .teardown = crash_nothing},
     OP("reap of a member with queue and messages", three_large, see_one_die, operate_reap,
+       verify_same),
+    OP("reap of a member that got many", three_with_one_large, see_one_die_with_many, operate_reap,
        verify_same),
 };
 
