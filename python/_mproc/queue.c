@@ -6,13 +6,24 @@
  * put() encodes in the caller, so an object that cannot be sent is an error of that call. get()
  * decodes out of a buffer on its stack, or, for a large message, out of the arena itself. Both
  * first try with the interpreter's lock held, and release it only to wait, or to copy much.
+ *
+ * put_many() encodes some objects, puts their messages by as few calls of the core as it takes, and
+ * goes on with the next ones. get_many() takes what is there, some messages a call of the core. To
+ * others that is the same as several puts or gets: what a call of the core has put stays.
  */
 #include "acquire.h"
 #include "arguments.h"
 #include "codec.h"
 
+#include <stdbool.h>
+
 /* From this size on, other threads may run while bytes are copied. */
 #define COPY_UNLOCKED (1 << 16)
+
+#define PUT_BATCH 32        /* messages that put_many() has in its hands at most */
+#define PUT_BYTES (1 << 14) /* and their bytes, of all but the last one */
+#define GET_BATCH 64        /* messages that get_many() takes by one call of the core at most */
+#define GET_ROOM 256 /* bytes of all but the first; a larger one is the first of the next call */
 
 #define UNMADE 2 /* __init__ has not run: there is no queue yet */
 
@@ -86,16 +97,169 @@ static int put_object(PyObject *self, struct module_state *state, PyObject *obje
     return r;
 }
 
-static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
-    struct module_state *state = module_state_of(self);
-    int r = state == NULL ? BLOCKING_RAISED : put_object(self, state, object, timeout);
+static PyObject *put_result(PyObject *self, struct module_state *state, int r, const char *who) {
     switch (r) {
     case 0: return fields(self)->watched && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
     case -ETIMEDOUT: return module_raise(state, MODULE_FULL, NULL);
     case BLOCKING_RAISED: return NULL;
     case MPROC_ECLOSED: return raise_closed(self);
-    default: return error_raise_for(r, "put()");
+    default: return error_raise_for(r, who);
     }
+}
+
+static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
+    struct module_state *state = module_state_of(self);
+    int r = state == NULL ? BLOCKING_RAISED : put_object(self, state, object, timeout);
+    return put_result(self, state, r, "put()");
+}
+
+/* ---------------------------------------------------------------- put many */
+
+struct outbox {
+    int n;                          /* messages that are encoded */
+    int put;                        /* how many of them are in the queue */
+    struct iovec pieces[PUT_BATCH]; /* the first of each message */
+    struct message messages[PUT_BATCH];
+};
+
+/* Encodes the next objects. 1: more may follow; 0: these were all; -1 with an exception: the
+ * iterator's, or that of an object that cannot be sent. */
+static int outbox_fill(struct outbox *box, struct module_state *state, PyObject *iterator) {
+    size_t bytes = 0;
+    while (box->n < PUT_BATCH && bytes < PUT_BYTES) {
+        struct message *message = &box->messages[box->n];
+        PyObject *object = PyIter_Next(iterator);
+        if (object == NULL) {
+            return PyErr_Occurred() ? -1 : 0;
+        }
+        int r = codec_encode(state, object, message);
+        Py_DECREF(object);
+        if (r < 0) {
+            return -1;
+        }
+        box->pieces[box->n++] = message->iov[0];
+        bytes += message->size;
+    }
+    return 1;
+}
+
+/* How many messages, from the next one on, can be put together. */
+static size_t outbox_run(const struct outbox *box) {
+    int i = box->put;
+    while (i < box->n && box->messages[i].niov == 1 &&
+           box->messages[i].size <= MPROC_MESSAGE_INLINE) {
+        i++;
+    }
+    return (size_t)(i - box->put);
+}
+
+static int put_run(mproc_queue *queue, struct outbox *box, size_t n, int64_t deadline) {
+    size_t put = 0;
+    int r = mproc_queue_put_many(queue, box->pieces + box->put, n, &put, 0);
+    if (r == -ETIMEDOUT && deadline != 0) {
+        BLOCKING(r, mproc_queue_put_many(queue, box->pieces + box->put, n, &put,
+                                         blocking_left(deadline)));
+    }
+    box->put += (int)put;
+    return r;
+}
+
+static int outbox_send(struct outbox *box, mproc_queue *queue, int64_t deadline) {
+    int r = 0;
+    while (r == 0 && box->put < box->n) {
+        size_t n = outbox_run(box);
+        if (n > 0) {
+            r = put_run(queue, box, n, deadline);
+        } else {
+            r = put_message(queue, &box->messages[box->put], blocking_left(deadline));
+            box->put += r == 0;
+        }
+    }
+    return r;
+}
+
+static void outbox_clear(struct outbox *box) {
+    for (int i = 0; i < box->n; i++) {
+        message_clear(&box->messages[i]);
+    }
+    box->n = box->put = 0;
+}
+
+/* How far a put_many() has come: objects that are in the queue, and that were asked for. */
+struct progress {
+    Py_ssize_t put, asked;
+};
+
+/* Puts some objects. 1: more may follow; 0: done; BLOCKING_RAISED or a negative code. An object
+ * that cannot be sent ends the call when those before it have been put, as long as that takes; an
+ * interrupt does not wait for them. */
+static int put_some(PyObject *self, struct module_state *state, struct outbox *box,
+                    PyObject *iterator, int64_t deadline, struct progress *progress) {
+    int more = outbox_fill(box, state, iterator);
+    bool patient = more >= 0 || PyErr_ExceptionMatches(PyExc_Exception);
+    PyObject *error = more < 0 ? error_take() : NULL;
+    int r = outbox_send(box, queue_of(self), patient ? deadline : 0);
+    progress->asked = progress->put + (more < 0 ? box->n : box->put);
+    progress->put += box->put;
+    outbox_clear(box);
+    if (error == NULL) {
+        return r == 0 ? more : r;
+    }
+    if (r == BLOCKING_RAISED) { /* a signal handler's exception comes first */
+        Py_DECREF(error);
+        return r;
+    }
+    error_give_back(error);
+    return BLOCKING_RAISED;
+}
+
+static int put_all(PyObject *self, struct module_state *state, PyObject *iterator, int64_t timeout,
+                   struct progress *progress) {
+    int64_t deadline = blocking_deadline(timeout);
+    struct outbox *box = PyMem_Malloc(sizeof *box);
+    if (box == NULL) {
+        PyErr_NoMemory();
+        return BLOCKING_RAISED;
+    }
+    box->n = box->put = 0;
+    int r = 1;
+    while (r > 0) {
+        r = put_some(self, state, box, iterator, deadline, progress);
+    }
+    PyMem_Free(box);
+    return r;
+}
+
+/* The exception that is set says how far the call has come. */
+static void put_describe(const struct progress *progress) {
+    char note[120];
+    PyObject *error = error_take();
+    PyObject *count = PyLong_FromSsize_t(progress->put);
+    if (count == NULL) {
+        PyErr_Clear();
+        count = Py_NewRef(Py_None);
+    }
+    error_give_back(error);
+    snprintf(note, sizeof note, "put_many(): at item %zd, counted from 0; %zd items were put",
+             progress->asked, progress->put);
+    error_describe("items_put", count, note);
+    Py_DECREF(count);
+}
+
+static PyObject *put_many(PyObject *self, PyObject *iterable, int64_t timeout) {
+    struct module_state *state = module_state_of(self);
+    PyObject *iterator = state == NULL ? NULL : PyObject_GetIter(iterable);
+    if (iterator == NULL) {
+        return NULL;
+    }
+    struct progress progress = {0, 0};
+    int r = put_all(self, state, iterator, timeout, &progress);
+    Py_DECREF(iterator);
+    PyObject *result = put_result(self, state, r, "put_many()");
+    if (result == NULL) {
+        put_describe(&progress);
+    }
+    return result;
 }
 
 /* ---------------------------------------------------------------- get */
@@ -130,6 +294,107 @@ static PyObject *get(PyObject *self, int64_t timeout) {
         return NULL;
     }
     return r == -ETIMEDOUT ? module_raise(state, MODULE_EMPTY, NULL) : error_raise(r);
+}
+
+/* ---------------------------------------------------------------- get many */
+
+struct inbox {
+    mproc_message messages[GET_BATCH];
+    char first[MPROC_MESSAGE_INLINE];
+    char others[GET_BATCH - 1][GET_ROOM];
+};
+
+static void inbox_init(struct inbox *box) {
+    box->messages[0] = (mproc_message)MPROC_MESSAGE_INIT(box->first, sizeof box->first);
+    for (size_t i = 1; i < GET_BATCH; i++) {
+        char *room = box->others[i - 1];
+        box->messages[i] = (mproc_message)MPROC_MESSAGE_INIT(room, GET_ROOM);
+    }
+}
+
+static int inbox_get(struct inbox *box, mproc_queue *queue, size_t n, size_t *got,
+                     int64_t timeout) {
+    n = n < GET_BATCH ? n : GET_BATCH;
+    int r = mproc_queue_get_many(queue, box->messages, n, got, 0);
+    if (r != -ETIMEDOUT || timeout == 0) {
+        return r;
+    }
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, mproc_queue_get_many(queue, box->messages, n, got, blocking_left(deadline)));
+    return r;
+}
+
+static int decode_onto(PyObject *list, struct module_state *state, mproc_message *message) {
+    PyObject *object = codec_decode(state, message->data, message->size);
+    mproc_message_drop(message);
+    int r = object == NULL ? -1 : PyList_Append(list, object);
+    Py_XDECREF(object);
+    return r;
+}
+
+/* Appends all objects that can be read to the list. Of the others the first one's exception is
+ * raised (an interrupt before any), and it has the list: nothing else is lost with it. */
+static int inbox_decode(struct inbox *box, size_t n, struct module_state *state, PyObject *list) {
+    PyObject *error = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (decode_onto(list, state, &box->messages[i]) == 0) {
+            continue;
+        }
+        PyObject *another = error_take();
+        if (error == NULL || !PyObject_IsInstance(another, PyExc_Exception)) {
+            Py_XSETREF(error, another);
+        } else {
+            Py_DECREF(another);
+        }
+    }
+    if (error == NULL) {
+        return 0;
+    }
+    error_give_back(error);
+    error_describe("items_got", list, "get_many(): the other items are the error's items_got");
+    return BLOCKING_RAISED;
+}
+
+/* Waits for the first object only. */
+static int get_onto(PyObject *list, PyObject *self, struct module_state *state, Py_ssize_t n,
+                    int64_t timeout) {
+    struct inbox box;
+    inbox_init(&box);
+    int r = 0;
+    while (r == 0 && PyList_GET_SIZE(list) < n) {
+        size_t got, left = (size_t)(n - PyList_GET_SIZE(list));
+        r = inbox_get(&box, queue_of(self), left, &got, PyList_GET_SIZE(list) == 0 ? timeout : 0);
+        if (r == 0) {
+            r = inbox_decode(&box, got, state, list);
+        }
+    }
+    return r == BLOCKING_RAISED || PyList_GET_SIZE(list) == 0 ? r : 0;
+}
+
+static PyObject *get_many(PyObject *self, Py_ssize_t n, int64_t timeout) {
+    struct module_state *state = module_state_of(self);
+    PyObject *list = state == NULL ? NULL : PyList_New(0);
+    if (list == NULL) {
+        return NULL;
+    }
+    int r = get_onto(list, self, state, n, timeout);
+    if (r == 0 && (!fields(self)->watched || tell(self) == 0)) {
+        return list;
+    }
+    Py_DECREF(list);
+    if (r == 0 || r == BLOCKING_RAISED) {
+        return NULL;
+    }
+    return r == -ETIMEDOUT ? module_raise(state, MODULE_EMPTY, NULL) : error_raise(r);
+}
+
+/* The argument n. -1 with an exception. */
+static Py_ssize_t how_many(PyObject *number) {
+    Py_ssize_t n = PyNumber_AsSsize_t(number, PyExc_OverflowError);
+    if (n < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_ValueError, "get_many(): n is negative");
+    }
+    return n < 0 ? -1 : n;
 }
 
 /* ---------------------------------------------------------------- Queue */
@@ -209,6 +474,42 @@ static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nar
 
 static PyObject *queue_get_nowait(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return fields(self)->closed ? raise_closed(self) : get(self, 0);
+}
+
+static PyObject *queue_put_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *names) {
+    static const char *const keywords[] = {"iterable", "block", "timeout"};
+    PyObject *values[3];
+    int64_t timeout;
+    if (arguments_spread("put_many", keywords, values, 3, args, nargs, names) < 0 ||
+        acquire_block_timeout(values[1], values[2], &timeout) < 0) {
+        return NULL;
+    }
+    if (values[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "put_many() missing 1 required argument: 'iterable'");
+        return NULL;
+    }
+    return fields(self)->closed ? raise_closed(self) : put_many(self, values[0], timeout);
+}
+
+static PyObject *queue_get_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *names) {
+    static const char *const keywords[] = {"n", "block", "timeout"};
+    PyObject *values[3];
+    int64_t timeout;
+    if (arguments_spread("get_many", keywords, values, 3, args, nargs, names) < 0 ||
+        acquire_block_timeout(values[1], values[2], &timeout) < 0) {
+        return NULL;
+    }
+    if (values[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "get_many() missing 1 required argument: 'n'");
+        return NULL;
+    }
+    Py_ssize_t n = how_many(values[0]);
+    if (n < 0) {
+        return NULL;
+    }
+    return fields(self)->closed ? raise_closed(self) : get_many(self, n, timeout);
 }
 
 static PyObject *queue_qsize(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -331,6 +632,19 @@ static PyMethodDef queue_methods[] = {
     {"get", MODULE_METHOD(queue_get), METH_FASTCALL | METH_KEYWORDS,
      "get($self, block=True, timeout=None)\n--\n\n"
      "Take the oldest object. queue.Empty if there is none in time (seconds)."},
+    {"put_many", MODULE_METHOD(queue_put_many), METH_FASTCALL | METH_KEYWORDS,
+     "put_many($self, iterable, block=True, timeout=None)\n--\n\n"
+     "Append objects in order, faster than one by one. The iterator is some objects ahead of what\n"
+     "is in the queue. timeout (seconds) is for all of them. Raises what put() raises, and what "
+     "the\n"
+     "iterator raises; the objects before the one that failed are in the queue then, as far as\n"
+     "there was room in time, and no others. error.items_put says how many are."},
+    {"get_many", MODULE_METHOD(queue_get_many), METH_FASTCALL | METH_KEYWORDS,
+     "get_many($self, n, block=True, timeout=None)\n--\n\n"
+     "Take the oldest objects: as many as are there, up to n, in a list. Waits for the first "
+     "only;\n"
+     "queue.Empty if there is none in time (seconds). If one cannot be unpickled that is raised;\n"
+     "error.items_got is the list of the others."},
     {"put_nowait", queue_put_nowait, METH_O, "put_nowait($self, obj, /)\n--\n\nput(obj, False)."},
     {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait($self, /)\n--\n\nget(False)."},
     {"qsize", queue_qsize, METH_NOARGS,
@@ -395,6 +709,19 @@ static PyObject *simple_get(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return fields(self)->closed ? raise_handle_closed(self) : get(self, MPROC_FOREVER);
 }
 
+static PyObject *simple_put_many(PyObject *self, PyObject *iterable) {
+    return fields(self)->closed ? raise_handle_closed(self)
+                                : put_many(self, iterable, MPROC_FOREVER);
+}
+
+static PyObject *simple_get_many(PyObject *self, PyObject *number) {
+    Py_ssize_t n = how_many(number);
+    if (n < 0) {
+        return NULL;
+    }
+    return fields(self)->closed ? raise_handle_closed(self) : get_many(self, n, MPROC_FOREVER);
+}
+
 static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return fields(self)->closed ? raise_handle_closed(self) : queue_empty(self, NULL);
 }
@@ -403,6 +730,14 @@ static PyMethodDef simple_methods[] = {
     {"put", simple_put, METH_O,
      "put($self, obj, /)\n--\n\nAppend an object; raises what pickling it raises."},
     {"get", simple_get, METH_NOARGS, "get($self, /)\n--\n\nTake the oldest object; waits for one."},
+    {"put_many", simple_put_many, METH_O,
+     "put_many($self, iterable, /)\n--\n\n"
+     "Append objects in order, faster than one by one. If that raises, error.items_put says how\n"
+     "many are in the queue."},
+    {"get_many", simple_get_many, METH_O,
+     "get_many($self, n, /)\n--\n\n"
+     "Take the oldest objects: as many as are there, up to n, in a list; waits for the first. If\n"
+     "one cannot be unpickled that is raised; error.items_got is the list of the others."},
     {"empty", simple_empty, METH_NOARGS,
      "empty($self, /)\n--\n\nTrue if there was nothing in it just now."},
     {"close", queue_close, METH_NOARGS,

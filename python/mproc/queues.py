@@ -11,6 +11,7 @@ from . import _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from queue import Empty as Empty
     from queue import Full as Full
     from typing import Any, Generic, TypeVar
@@ -141,6 +142,7 @@ class Queue(_Ends, _Queue[_T]):
         if "_on_queue_feeder_error" in vars(cls):
             telling: Any = cls
             telling.put, telling.put_nowait = _put_or_tell, _put_nowait_or_tell
+            telling.put_many = _put_many_or_tell
 
     @staticmethod
     def _on_queue_feeder_error(e: Exception, obj: object) -> None:
@@ -216,6 +218,21 @@ def _put_or_tell(
 
 def _put_nowait_or_tell(self: Queue[_T], obj: _T) -> None:
     self.put(obj, False)
+
+
+def _put_many_or_tell(
+    self: Queue[_T], iterable: Iterable[_T], block: bool = True, timeout: float | None = None
+) -> None:
+    """Put objects one by one; those that cannot be sent are told to the queue and left out."""
+    from time import monotonic
+
+    end = None if timeout is None else monotonic() + timeout
+    for count, obj in enumerate(iterable):
+        try:
+            self.put(obj, block, None if end is None else max(end - monotonic(), 0))
+        except BaseException as error:
+            error.items_put = count  # type: ignore[attr-defined]
+            raise
 
 
 class JoinableQueue(Queue[_T]):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import queue
+import select
 import signal
 import threading
 import time
@@ -90,6 +91,13 @@ def send(q, items):
 def echo(source, target):
     while (item := source.get()) is not None:
         target.put(item)
+
+
+def echo_many(source, target):
+    items = []
+    while None not in items:
+        items = source.get_many(50)
+        target.put_many(item for item in items if item is not None)
 
 
 def put_and_die(q, items):
@@ -391,6 +399,232 @@ def test_too_large_for_the_arena(q):
         huge.close()
     q.put(1)
     assert q.get() == 1
+
+
+# ---- many at once
+
+
+def test_many_go_in_and_come_out(kind):
+    q = getattr(mproc, kind)()
+    q.put_many(VALUES)
+    got = []
+    while len(got) < len(VALUES):
+        got += q.get_many(len(VALUES) - len(got))
+    assert got == VALUES
+    assert [type(value) for value in got] == [type(value) for value in VALUES]
+    assert q.empty()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 31, 32, 33, 63, 64, 65, 5000])
+def test_as_many_as_are_there(kind, count):
+    q = getattr(mproc, kind)()
+    q.put_many(i if i % 100 else b"b" * 20_000 for i in range(count))
+    q.put("last")
+    assert q.get_many(count) == [i if i % 100 else b"b" * 20_000 for i in range(count)]
+    assert q.get_many(7) == ["last"]
+    assert q.empty()
+
+
+def test_many_large_ones(q):
+    items = [bytes([i]) * (1_000 + 37_000 * (i % 3)) for i in range(40)]
+    q.put_many(items)
+    assert q.get_many(1_000) == items
+
+
+def test_none_of_many(kind):
+    q = getattr(mproc, kind)()
+    q.put_many([])
+    assert q.empty()
+    assert q.get_many(0) == []  # and does not wait
+
+
+def test_nothing_for_get_many(q):
+    with pytest.raises(queue.Empty):
+        q.get_many(5, False)
+    with pytest.raises(queue.Empty):
+        q.get_many(n=5, timeout=0.01)
+
+
+def test_put_many_up_to_the_bound():
+    q = mproc.Queue(50)
+    q.put("first")
+    with pytest.raises(queue.Full) as caught:
+        q.put_many(range(100), block=False)
+    assert caught.value.items_put == 49
+    assert caught.value.__notes__ == ["put_many(): at item 49, counted from 0; 49 items were put"]
+    with pytest.raises(queue.Full) as caught:
+        q.put_many(iterable=range(100), timeout=0.01)
+    assert caught.value.items_put == 0
+    assert q.get_many(100) == ["first", *range(49)]
+
+
+@pytest.mark.parametrize("position", [0, 1, 31, 32, 70, 99])
+def test_nothing_is_put_from_one_that_does_not_pickle_on(kind, position):
+    q = getattr(mproc, kind)()
+    items = list(range(100))
+    items[position] = Refusing()
+    with pytest.raises(ZeroDivisionError, match=r"^not me") as caught:
+        q.put_many(items)
+    assert caught.value.items_put == position
+    assert f"at item {position}, counted" in caught.value.__notes__[-1]
+    q.put("behind")
+    assert q.get_many(200) == [*range(position), "behind"]
+
+
+def test_an_error_of_the_iterator_ends_put_many(q):
+    def items():
+        yield from range(40)
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more") as caught:
+        q.put_many(items())
+    assert caught.value.items_put == 40
+    assert q.get_many(200) == list(range(40))
+
+
+def test_an_error_comes_before_the_want_of_room():
+    q = mproc.Queue(3)
+    with pytest.raises(ZeroDivisionError) as caught:
+        q.put_many([1, 2, 3, 4, Refusing()], timeout=0.01)
+    assert caught.value.items_put == 3
+    assert "at item 4, counted from 0; 3 items were put" in caught.value.__notes__[-1]
+    assert q.get_many(9) == [1, 2, 3]
+
+
+class Stiff(Exception):
+    """Lets nothing be written to it."""
+
+    def __setattr__(self, name, value):
+        raise AttributeError(name)
+
+    add_note = None
+
+
+def test_an_error_that_cannot_be_told_more(q):
+    def items():
+        yield 1
+        raise Stiff
+
+    with pytest.raises(Stiff):
+        q.put_many(items())
+    assert q.get() == 1
+
+
+def test_the_others_are_not_lost_with_one_that_does_not_unpickle(kind):
+    q = getattr(mproc, kind)()
+    q.put_many([*range(100), Unreadable(), 100, Unreadable(), 101])
+    with pytest.raises(ZeroDivisionError, match=r"^not here") as caught:
+        q.get_many(1_000)
+    got = caught.value.items_got
+    assert caught.value.__notes__ == ["get_many(): the other items are the error's items_got"]
+    while not q.empty():
+        got += q.get_many(1)
+    assert got == list(range(102))
+
+
+def test_put_many_of_a_queue_that_wants_to_be_told():
+    q = Telling(maxsize=3)
+    q.put_many([1, Refusing(), 2])
+    assert q.told == [(ZeroDivisionError, Refusing)]
+    with pytest.raises(queue.Full) as caught:
+        q.put_many([3, 4], timeout=0)
+    assert caught.value.items_put == 1
+    assert q.get_many(9) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [("put_many", ()), ("put_many", (1,)), ("get_many", ()), ("get_many", ("1",))],
+)
+def test_wrong_arguments_of_many(kind, method, args):
+    q = getattr(mproc, kind)()
+    with pytest.raises(TypeError):
+        getattr(q, method)(*args)
+    with pytest.raises(ValueError, match="n is negative"):
+        q.get_many(-1)
+
+
+def test_many_after_close():
+    q, simple = mproc.Queue(), mproc.SimpleQueue()
+    q.close()
+    simple.close()
+    for use in (lambda: q.put_many([1]), lambda: q.get_many(1)):
+        with pytest.raises(ValueError, match="is closed"):
+            use()
+    for use in (lambda: simple.put_many([1]), lambda: simple.get_many(1)):
+        with pytest.raises(OSError, match=r"^handle is closed$"):
+            use()
+
+
+def test_put_many_waits_for_room():
+    q = mproc.Queue(3)
+    thread = threading.Thread(target=q.put_many, args=(range(500),))
+    thread.start()
+    got = []
+    while len(got) < 500:
+        got += q.get_many(2, timeout=LONG)
+    thread.join(LONG)
+    assert got == list(range(500))
+
+
+def test_an_interrupt_ends_put_many():
+    q = mproc.Queue(40)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            q.put_many(range(100))
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert caught.value.items_put == 40
+    assert q.get_many(100) == list(range(40))
+
+
+def test_an_interrupt_in_the_iterator_waits_for_no_room():
+    q = mproc.Queue(2)
+
+    def items():
+        yield from range(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        q.put_many(items())
+    assert caught.value.items_put == 2
+
+
+def test_many_through_the_ends_of_a_queue(q):
+    with q._reader:
+        fd = q._reader.fileno()
+        q.put_many([1, 2])
+        assert select.select([fd], [], [], LONG)[0]
+        assert q.get_many(2) == [1, 2]
+        assert not select.select([fd], [], [], 0)[0]
+
+
+def test_many_through_processes(ctx, kind):
+    source, target = getattr(ctx, kind)(), getattr(ctx, kind)()
+    process = ctx.Process(target=echo_many, args=(source, target))
+    process.start()
+    source.put_many([*range(1000), None])
+    got = []
+    while len(got) < 1000:
+        got += target.get_many(1000 - len(got))
+    ended(process)
+    assert got == list(range(1000))
+
+
+def test_join_counts_each_of_many(ctx):
+    q = ctx.JoinableQueue()
+    q.put_many(range(40))
+    for _ in q.get_many(40):
+        q.task_done()
+    q.join()
+    with pytest.raises(ValueError, match="too many times"):
+        q.task_done()
 
 
 def test_close(q):
