@@ -235,6 +235,17 @@ static int open_pidfd(pid_t pid) {
     return -ESRCH;
 }
 
+static void set_descriptor(mproc_process *process, int fd, pid_t pid) {
+    process->pidfd = fd;
+    process->marked = pid;
+    process->mark = mproc__os_descriptor_mark(fd);
+}
+
+static bool descriptor_is_ours(const mproc_process *process) {
+    return process->pidfd >= 0 &&
+           mproc__os_descriptor_is(process->pidfd, process->mark, process->marked);
+}
+
 static void set_ended(mproc_process *process, int code) {
     process->code = code;
     mproc__reap_dead(process->token);
@@ -250,7 +261,7 @@ static int watch_ended(mproc_process *process, pid_t pid) {
         return fd;
     }
     process->pid = pid;
-    process->pidfd = fd;
+    set_descriptor(process, fd, 0);
     set_ended(process, mproc__child_said(process->token));
     return 0;
 }
@@ -266,7 +277,8 @@ static int watch(mproc_process *process, pid_t pid) {
         return pidfd;
     }
     process->pid = pid;
-    process->pidfd = pidfd;
+    process->since = mproc__os_boot_now();
+    set_descriptor(process, pidfd, pid);
     mproc__store32(&process->state, MPROC__PROCESS_RUNNING);
     return 0;
 }
@@ -341,6 +353,37 @@ static bool collect(mproc_process *process) {
     return ended;
 }
 
+/* Another pidfd of a running child. -ESRCH: it has ended, and was collected; a process that has its
+ * pid by now lives, but was born later. */
+static int open_another(const mproc_process *process) {
+    int fd = open_pidfd(process->pid);
+    if (fd >= 0 && mproc__os_pidfd_wait(fd, 0) == 0 &&
+        mproc__os_process_is(process->pid, process->since) == 0) {
+        mproc__os_close(fd);
+        return -ESRCH;
+    }
+    return fd;
+}
+
+/* A program that closes descriptors which are not its own may use the pidfd's number again. That
+ * number is left alone from then on. 0, or an error of opening. */
+static int need_descriptor(mproc_process *process) {
+    int r = 0;
+    pthread_mutex_lock(&process->lock);
+    if (process->state == MPROC__PROCESS_RUNNING && !descriptor_is_ours(process)) {
+        int fd = open_another(process);
+        if (fd == -ESRCH) {
+            r = watch_ended(process, process->pid);
+        } else if (fd < 0) {
+            r = fd;
+        } else {
+            set_descriptor(process, fd, process->pid);
+        }
+    }
+    pthread_mutex_unlock(&process->lock);
+    return r;
+}
+
 int mproc_process_exitcode(mproc_process *process, int *code) {
     if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
         return MPROC_EOTHER;
@@ -353,7 +396,8 @@ int mproc_process_exitcode(mproc_process *process, int *code) {
         if (mproc__token_alive(process->token)) {
             return -EAGAIN;
         }
-        r = mproc__os_pidfd_wait(process->pidfd, 0);
+        r = need_descriptor(process);
+        r = r == 0 ? mproc__os_pidfd_wait(process->pidfd, 0) : r;
         if (r < 0) {
             return r;
         }
@@ -373,7 +417,8 @@ static int wait_for_end(mproc_process *process, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     int64_t slice = 0; /* the first look does not wait */
     for (;;) {
-        int r = mproc__os_pidfd_wait(process->pidfd, slice);
+        int r = need_descriptor(process);
+        r = r == 0 ? mproc__os_pidfd_wait(process->pidfd, slice) : r;
         if (r < 0) {
             return r;
         }
@@ -412,8 +457,11 @@ int mproc_process_signal(mproc_process *process, int signal) {
     if (process->pidfd < 0) {
         return -EINVAL;
     }
+    if (process->owner == mproc__self_pid()) {
+        (void)need_descriptor(process);
+    }
     /* The kernel takes signals for a process that has ended and is not collected. */
-    if (mproc__os_pidfd_wait(process->pidfd, 0) == 1) {
+    if (!descriptor_is_ours(process) || mproc__os_pidfd_wait(process->pidfd, 0) == 1) {
         return -ESRCH;
     }
     return mproc__os_pidfd_signal(process->pidfd, signal);
@@ -449,7 +497,7 @@ int mproc_process_drop(mproc_process *owned) {
         }
         pthread_mutex_destroy(&owned->lock);
     }
-    if (owned->pidfd >= 0) {
+    if (descriptor_is_ours(owned)) {
         mproc__os_close(owned->pidfd);
     }
     free(owned->fds);

@@ -46,7 +46,10 @@ struct mproc_process {
     pid_t owner;          /* the process that made the handle: only the parent collects */
     uint64_t token;       /* the child's place in the family */
     pid_t pid;
-    int pidfd;
+    int pidfd; /* the program may close it, and use the number again: see mark */
+    struct mproc__os_mark mark;
+    pid_t marked;   /* the pid, or 0: pidfd is another descriptor, of a child that has ended */
+    uint64_t since; /* a moment at which the child had its pid (mproc__os_boot_now()) */
     int code;
     mproc_process_options options;
     int *fds; /* options.fds and what mproc_process_pass() added */

@@ -170,6 +170,17 @@ bool mproc__os_life_certain(const struct mproc__os_life *life);
  * -ENOSYS: this kernel does not tell. */
 int mproc__os_process_children(pid_t parent, pid_t *out, int cap);
 
+/* What a descriptor is open on: to tell later whether the program has closed the number, and
+ * perhaps uses it again. */
+struct mproc__os_mark {
+    uint64_t device, inode;
+};
+/* Zero: it is not open. */
+struct mproc__os_mark mproc__os_descriptor_mark(int fd);
+/* Is the number still what it was when it was marked? pid: it was a pidfd of that process; 0: it
+ * was something else. */
+bool mproc__os_descriptor_is(int fd, struct mproc__os_mark mark, pid_t pid);
+
 /* Is it a pidfd of a child of the caller whose status has not been collected? */
 bool mproc__os_pidfd_is_childs(int pidfd);
 

@@ -14,7 +14,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +34,7 @@
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
+#define PIDFS_TYPE 0x50494446u /* PID_FS_MAGIC */
 
 /* ---------------------------------------------------------------- identity */
 
@@ -201,6 +204,42 @@ int mproc__os_process_children(pid_t parent, pid_t *out, int cap) {
     }
     closedir(tasks);
     return n;
+}
+
+struct mproc__os_mark mproc__os_descriptor_mark(int fd) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return (struct mproc__os_mark){0, 0};
+    }
+    return (struct mproc__os_mark){st.st_dev, st.st_ino};
+}
+
+/* Before Linux 6.9 all pidfds, and other things, share one inode: there /proc tells. Without /proc
+ * they are taken for the same. */
+static bool pidfd_names(int pidfd, pid_t pid) {
+    char path[48], line[128];
+    int found = pid;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return true;
+    }
+    bool is = false;
+    while (!is && fgets(line, sizeof line, f) != NULL) {
+        is = sscanf(line, "Pid: %d", &found) == 1 && (found == pid || found == -1);
+    }
+    fclose(f);
+    return is; /* -1: it has ended, and was collected */
+}
+
+bool mproc__os_descriptor_is(int fd, struct mproc__os_mark mark, pid_t pid) {
+    struct mproc__os_mark now = mproc__os_descriptor_mark(fd);
+    struct statfs fs;
+    if (now.inode != mark.inode || now.device != mark.device) {
+        return false;
+    }
+    bool unique = pid == 0 || (fstatfs(fd, &fs) == 0 && (uint64_t)fs.f_type == PIDFS_TYPE);
+    return unique || pidfd_names(fd, pid);
 }
 
 bool mproc__os_pidfd_is_childs(int pidfd) {

@@ -1147,6 +1147,13 @@ TEST(process_environment_of_a_stranger) {
     CHECK_EQ(come_late(MPROC_ATTACHED, false, ""), '0');
 }
 
+static int stay(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    sleep_until_killed();
+    return 0;
+}
+
 /* What a program can still start that has closed every descriptor. */
 static void start_without_the_arena(void) {
     mproc_process *p;
@@ -1175,6 +1182,62 @@ TEST(process_starts_without_the_arenas_descriptor) {
     child_join(child_fork(close_the_arena, NULL));
 }
 
+/* Puts something else under the number of a running child's pidfd: the child is found all the
+ * same. */
+static void lose_pidfd(mproc_method method, int other) {
+    int code;
+    mproc_process *p = start(method, stay, NULL, 0);
+    int number = mproc_process_sentinel(p);
+    CHECK_EQ(other < 0 ? close(number) : dup2(other, number) - number, 0);
+    CHECK_EQ(mproc_process_exitcode(p, &code), -EAGAIN);
+    CHECK_EQ(mproc_process_join(p, 0), -ETIMEDOUT);
+    CHECK_OK(mproc_process_kill(p));
+    CHECK_EQ(finish(p), -SIGKILL);
+    if (other >= 0) {
+        CHECK_OK(close(number)); /* it was left alone */
+    }
+}
+
+TEST_METHODS(process_pidfd_closed_by_the_program) {
+    int ends[2];
+    mproc_process *other = start(method, stay, NULL, 0);
+    CHECK_OK(mproc_pipe_new(ends, false));
+    lose_pidfd(method, -1);
+    lose_pidfd(method, ends[0]);
+    lose_pidfd(method, STDIN_FILENO);
+    lose_pidfd(method, mproc_process_sentinel(other));
+    CHECK_OK(mproc_process_kill(other));
+    CHECK_OK(mproc_process_join(other, MPROC_FOREVER));
+    int ended = dup(mproc__family_fd()), event = mproc__os_event_new_set();
+    lose_pidfd(method, ended);
+    lose_pidfd(method, event);
+    CHECK_OK(mproc_process_drop(other));
+    close(ended);
+    close(event);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* As if the kernel gave all pidfds one inode: /proc tells whose each is. */
+TEST(process_pidfd_that_only_proc_knows) {
+    deny(SYS_fstatfs, -1, ENOSYS);
+    lose_pidfd(MPROC_FORK, STDIN_FILENO);
+    CHECK_EQ(finish(start(MPROC_FORK, no_args, NULL, 0)), 42);
+    mproc_process *p = start(MPROC_FORK, no_args, NULL, 0);
+    take_status(p);
+    CHECK_EQ(finish(p), 42);
+}
+
+/* The child has ended and is collected by others, and nothing is left of the pidfd. */
+TEST_METHODS(process_pidfd_and_status_lost) {
+    mproc_process *p = start(method, no_args, NULL, 0);
+    int number = mproc_process_sentinel(p);
+    take_status(p);
+    CHECK_EQ(dup2(STDIN_FILENO, number), number);
+    CHECK_EQ(finish(p), 42);
+    CHECK_OK(close(number));
+}
+
 /* Its starter's own child never founds a family of its own, whatever closed the descriptor. */
 TEST(process_child_without_the_arenas_descriptor) {
     char script[400], self[200] = "";
@@ -1197,13 +1260,6 @@ TEST(process_of_another_runtime_attaches) {
 }
 
 /* ---------------------------------------------------------------- signals of its starter */
-
-static int stay(void *arg, size_t size) {
-    (void)arg;
-    (void)size;
-    sleep_until_killed();
-    return 0;
-}
 
 static volatile sig_atomic_t signals_seen;
 

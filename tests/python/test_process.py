@@ -227,6 +227,20 @@ def test_a_start_after_all_descriptors_were_closed(program):
     assert answer.endswith("\nfork 0\n")
 
 
+def test_a_sentinel_whose_number_is_used_again(ctx):
+    process = started(ctx)
+    number = process.sentinel
+    os.dup2(0, number)
+    process.join(0)
+    assert process.is_alive()
+    assert process.exitcode is None
+    process.terminate()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    process.close()
+    os.close(number)
+
+
 # ---- waiting
 
 
