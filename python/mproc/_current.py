@@ -95,10 +95,17 @@ def next_identity() -> tuple[int, ...]:
 
 
 def active_children() -> list[BaseProcess]:
-    """Return the child processes that are still running; finished ones are joined on the way."""
+    """Return the child processes that are still running; finished ones are joined on the way.
+
+    After a bare fork, the parent's children are forgotten.
+    """
     children = list(_children)
+    pid = os.getpid()
     for process in children:
         popen = process._popen
+        if process._parent_pid != pid:
+            _children.discard(process)
+            continue
         if popen is not None and popen.poll() is not None:
             _children.discard(process)
     return children if len(children) == len(_children) else list(_children)

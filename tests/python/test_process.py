@@ -1123,3 +1123,23 @@ def fork_and_ask():
     os.close(reader)
     os.close(writer)
     return tuple(said.split())
+
+
+def test_a_bare_fork_has_no_children_yet():
+    process = mproc.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            assert mproc.active_children() == []
+            own = mproc.get_context("fork").Process(target=abs, args=(1,))
+            own.start()
+            own.join()
+            code = own.exitcode
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert mproc.active_children() == [process]
+    process.kill()
+    process.join()
