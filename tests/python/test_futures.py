@@ -414,6 +414,61 @@ def test_what_does_not_unpickle_fails_alone(ctx):
         assert pool.submit(errands.square, 2).result(LONG) == 4
 
 
+class Interrupts:
+    """Interrupts whoever unpickles it."""
+
+    def __reduce__(self):
+        return _interrupt, ()
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_the_helper_goes_on_after_a_result_that_interrupts(fork):
+    with ProcessPoolExecutor(1, fork) as pool:
+        for _ in range(2):
+            bad = pool.submit(give, Interrupts)
+            assert not concurrent.futures.wait([bad], LONG).not_done
+            assert isinstance(bad.exception(), UnreadableError)
+        good = pool.submit(errands.square, 2)
+        assert not concurrent.futures.wait([good], LONG).not_done
+
+
+FORKED_DURING_AN_IMPORT = """
+import os, sys, threading, time
+from importlib.machinery import PathFinder
+
+from mproc import _mproc, get_context
+
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name != "_compat_pickle":  # which _pickle imports
+            return None
+        spec = PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (importing.set(), time.sleep(1), load(module))
+        return spec
+
+
+importing = threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=_mproc.dumps, args=(print,))
+thread.start()
+assert importing.wait(10)
+from mproc import ProcessPoolExecutor
+
+pool = ProcessPoolExecutor(1, get_context("fork"))
+print(pool.submit(abs, -1).exception(20), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_worker_forked_while_a_thread_imports(program):
+    assert program.output("-c", FORKED_DURING_AN_IMPORT) == "None\n"
+
+
 def test_a_task_that_exits_as_it_is_unpickled(fork):
     with ProcessPoolExecutor(1, fork) as pool:
         assert isinstance(pool.submit(errands.echo, Exits()).exception(LONG), BrokenProcessPool)

@@ -38,6 +38,7 @@ after RESTART seconds without a single worker the engine breaks.
 
 from __future__ import annotations
 
+import _pickle  # noqa: F401 # a worker forked while another thread imports it would wait for ever
 from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
 from time import monotonic as _monotonic
@@ -404,6 +405,8 @@ def _help_safely(engine: Engine) -> bool | None:
     """Have the helper do its share; what goes wrong breaks the engine, and the helper goes on."""
     try:
         return engine._help()
+    except KeyboardInterrupt:
+        return True  # what a result was unpickled to raise: it is booked, and no one's signal
     except Exception as error:
         engine._break(error)
         return True
