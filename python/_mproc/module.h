@@ -43,7 +43,8 @@
     X(array)                                                                                       \
     X(synchronized)                                                                                \
     X(queue)                                                                                       \
-    X(tasks)
+    X(tasks)                                                                                       \
+    X(turn)
 
 /* Heap types that the module owns. */
 #define MODULE_TYPES(X)                                                                            \
@@ -65,6 +66,7 @@
     X(simple_queue)                                                                                \
     X(job)                                                                                         \
     X(tasks)                                                                                       \
+    X(turn)                                                                                        \
     X(child)                                                                                       \
     X(template)
 

@@ -88,11 +88,27 @@ static int call_hook(struct job *job, const char *name) {
     return r == NULL ? -1 : 0;
 }
 
-/* What _finished() does (callbacks) is done before anybody can see that the job is ready. What it
- * raises is nobody's: it is printed, and the job is ready all the same. */
+/* _finished() has raised, and may have been cut short by a signal handler, at its first instruction
+ * even. _finished_again() completes it; True: callbacks raise nothing there, so it was a handler.
+ * True: the exception, which is still set, is the caller's. */
+static bool is_interrupted(struct job *job) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *r = PyObject_CallMethod((PyObject *)job, "_finished_again", NULL);
+    if (r == NULL) {
+        PyErr_WriteUnraisable((PyObject *)job);
+    }
+    bool interrupted = r == Py_True;
+    Py_XDECREF(r);
+    PyErr_Restore(type, value, traceback);
+    return interrupted || !PyErr_ExceptionMatches(PyExc_Exception);
+}
+
+/* What _finished() does (callbacks) is done before anybody can see that the job is ready. What a
+ * callback raises is nobody's: it is printed, and the job is ready all the same. */
 static int job_finish(struct job *job) {
     if (call_hook(job, "_finished") < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        if (is_interrupted(job)) {
             job->ready = 1;
             return -1;
         }
@@ -206,6 +222,8 @@ static PyMethodDef job_methods[] = {
     {"_book_failure", job_book_failure, METH_O,
      "_book_failure(error)\n--\n\nBook the failure of one part."},
     {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
+    {"_finished_again", job_finished, METH_NOARGS,
+     "Called when _finished() has raised. True: a signal handler did that."},
     {"_announce", job_finished, METH_NOARGS, "Called when a watched job has become ready."},
     {"_fail", job_fail_all, METH_O, "Fails the whole job with an exception, unless it is ready."},
     {NULL, NULL, 0, NULL},

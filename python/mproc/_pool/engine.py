@@ -18,8 +18,8 @@ Shared state, all of it private to the owner's process.
              who starts or ends the engine.
   _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
              holds _seating.
-  _pumping   held by the thread that pumps, several times if a callback or a signal handler of that
-             thread pumps, too. _depth says how often; it is changed by the holder.
+  _pumping   whose turn it is to pump. The thread that has it may take it again: a callback or a
+             signal handler of that thread may pump, too.
   _sleepers  locks of the threads that wait for the pumping one, which releases each when it leaves.
   _looks     counts up whenever somebody who waits comes to pump. Only its changes count.
   _helper    the thread, None: there is none. _needed: it has to pump all the time. _parked: it
@@ -45,7 +45,6 @@ from time import monotonic as _monotonic
 from types import ModuleType
 
 from .. import _mproc, process
-from .._cpython import RLock as _RLock
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .errors import WorkerDiedError
@@ -86,8 +85,7 @@ class Engine:
         self._deaths = 0
         self._without = 0.0  # since when there has been no worker
         self._seating = _allocate_lock()
-        self._pumping = _RLock()
-        self._depth = 0
+        self._pumping = _mproc.Turn()
         self._sleepers: list[LockType] = []
         self._looks = 0
         self._seen = 0
@@ -227,21 +225,16 @@ class Engine:
     def _collect(self) -> None:
         """Book what has come, without waiting."""
         self._check_owner()
-        if self._pumping.acquire(False):
-            self._depth += 1
-            try:
-                self._tasks.pump(None, 0)
-                self._look_after_workers()
-            finally:
-                self._pass_on()
-
-    def _pass_on(self) -> None:
-        self._depth -= 1
-        self._pumping.release()
-        self._wake_sleepers()
+        try:
+            with self._pumping as depth:
+                if depth:
+                    self._tasks.pump(None, 0)
+                    self._look_after_workers()
+        finally:
+            self._wake_sleepers()
 
     def _wake_sleepers(self) -> None:
-        while self._sleepers:
+        while self._sleepers and not self._pumping.depth:
             self._sleepers.pop().release()
 
     def _sleep(self, job: _mproc.Job | None, seconds: float) -> None:
@@ -251,7 +244,7 @@ class Engine:
         if job is not None:
             job._watched = True
         self._sleepers.append(turn)
-        if (job is None or not job._ready) and self._depth > 0:
+        if (job is None or not job._ready) and self._pumping.depth:
             turn.acquire(True, seconds)
 
     def _pump(self, job: _mproc.Job | None, seconds: float) -> None:
@@ -261,13 +254,13 @@ class Engine:
         pumps on.
         """
         self._looks += 1
-        if self._pumping.acquire(False):
-            self._depth += 1
-            try:
-                self._pump_once(job, seconds)
-            finally:
-                self._pass_on()
-        else:
+        try:
+            with self._pumping as depth:
+                if depth:
+                    self._pump_once(job, seconds)
+        finally:
+            self._wake_sleepers()
+        if not depth:
             self._sleep(job, seconds)
 
     def _pump_once(self, job: _mproc.Job | None, seconds: float) -> None:

@@ -170,7 +170,12 @@ class _Call(_mproc.Job):
         self.future = future
 
     def _finished(self) -> None:
-        self.future._settle(self._failed, self._value)
+        if not self.future.done():
+            self.future._settle(self._failed, self._value)
+
+    def _finished_again(self) -> bool:
+        self._finished()
+        return True  # a future prints what its callbacks raise
 
     def _unreadable(self, error: BaseException) -> BaseException:
         return _unreadable("a result", error)
