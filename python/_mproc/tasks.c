@@ -26,6 +26,7 @@
 #include "error.h"
 #include "handle.h"
 
+#include <stdbool.h>
 #include <structmember.h>
 
 #define COPY_UNLOCKED (1 << 16)
@@ -92,15 +93,14 @@ static int call_hook(struct job *job, const char *name) {
  * even. _finished_again() completes it; True: callbacks raise nothing there, so it was a handler.
  * True: the exception, which is still set, is the caller's. */
 static bool is_interrupted(struct job *job) {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *raised = error_take();
     PyObject *r = PyObject_CallMethod((PyObject *)job, "_finished_again", NULL);
     if (r == NULL) {
         PyErr_WriteUnraisable((PyObject *)job);
     }
     bool interrupted = r == Py_True;
     Py_XDECREF(r);
-    PyErr_Restore(type, value, traceback);
+    error_give_back(raised);
     return interrupted || !PyErr_ExceptionMatches(PyExc_Exception);
 }
 

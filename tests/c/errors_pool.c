@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "core/object.h"
 #include "errors.h"
+#include "pool/pool.h"
 
 #include <sys/uio.h>
 
@@ -404,14 +405,22 @@ PROVOKE(mproc_pool_resize, MPROC_ESTRANGER) {
     return in_child(resize, plain_pool());
 }
 
+/* Until a segment is missing: a worker is told to leave by a message. */
+static void fill_task_queue(mproc_pool *pool) {
+    struct iovec nothing = {NULL, 0};
+    uint64_t ticket;
+    while (mproc_taskq_put(mproc__place_tasks(mproc_pool_workplace(pool)), &nothing, 1, &ticket) ==
+           0) {
+    }
+}
+
 PROVOKE(mproc_pool_resize, -ENOMEM) {
     begin_small();
     mproc_pool *pool = NULL;
     const mproc_pool_options o = {.workers = 64, .start = start_idle};
     CHECK_OK(mproc_pool_new(&pool, &o));
-    while (submit(pool) == 0) { /* until a segment of the task queue is missing */
-    }
     fill_arena();
+    fill_task_queue(pool);
     return resize(pool);
 }
 
