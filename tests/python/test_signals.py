@@ -93,3 +93,57 @@ def test_a_handler_that_does_not_raise_ends_no_wait(program):
     )
     path = program.write("example.py", text.replace("METHOD", "fork"))
     assert program.output(path) == "handled\n"
+
+
+INTERRUPTED = """
+import random, signal, sys
+import mproc
+
+
+class Stop(Exception):
+    pass
+
+
+def handler(number, frame):
+    raise Stop
+
+
+def same(x):
+    return x
+
+
+def pool():
+    pool = mproc.Pool(2)
+    return lambda i: pool.apply_async(same, (i,)).get
+
+
+def executor():
+    pool = mproc.ProcessPoolExecutor(2)
+    return lambda i: pool.submit(same, i).result
+
+
+if __name__ == "__main__":
+    submit = KIND()
+    submit(1)()
+    signal.signal(signal.SIGALRM, handler)
+    moments = random.Random(7)
+    for n in range(150):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.0001, 0.004))
+            for i in range(60):
+                submit(i)()
+        except Stop:
+            pass
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Stop:
+            pass
+        assert submit(n)(30) == n
+    print("all came")
+"""
+
+
+@pytest.mark.parametrize("kind", ["pool", "executor"])
+def test_an_exception_of_a_handler_at_any_moment_leaves_the_pool_usable(program, kind):
+    path = program.write("example.py", INTERRUPTED.replace("KIND", kind))
+    assert program.output(path) == "all came\n"

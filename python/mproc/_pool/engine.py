@@ -38,17 +38,19 @@ after RESTART seconds without a single worker the engine breaks.
 
 from __future__ import annotations
 
-import _pickle  # noqa: F401 # a worker forked while another thread imports it would wait for ever
 from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
 from time import monotonic as _monotonic
 from types import ModuleType
 
 from .. import _mproc, process
+from .._cpython import pickle
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .errors import WorkerDiedError
 from .worker import Tasks
+
+pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
