@@ -273,6 +273,7 @@ struct tasks {
     Py_ssize_t room;
     uint64_t base;
     Py_ssize_t open; /* entries that are not closed */
+    Py_ssize_t done; /* results that were booked, ever */
 };
 
 static mproc_taskq *taskq_of(PyObject *self) {
@@ -518,6 +519,7 @@ static int book_result(struct tasks *t, struct module_state *state, struct job *
         value = take_unreadable(job, &interrupt);
     }
     t->open--;
+    t->done++;
     int r = value == NULL ? -1 : book_value(job, part, status, value);
     Py_XDECREF(value);
     if (interrupt != NULL && r == 0) {
@@ -649,6 +651,10 @@ static PyObject *tasks_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *get_open(PyObject *self, void *Py_UNUSED(unused)) {
     return PyLong_FromSsize_t(((struct tasks *)self)->open);
+}
+
+static PyObject *get_done(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(((struct tasks *)self)->done);
 }
 
 static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(unused)) {
@@ -874,6 +880,7 @@ static PyMethodDef tasks_methods[] = {
 static PyGetSetDef tasks_getset[] = {
     HANDLE_ADDRESS,
     {"open", get_open, NULL, "Tasks whose results have not been booked.", NULL},
+    {"done", get_done, NULL, "Results that have been booked, since the queue was made.", NULL},
     {"waiting", get_waiting, NULL, "Tasks that no worker has taken.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

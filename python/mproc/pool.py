@@ -108,6 +108,10 @@ class AsyncResult(_mproc.Job):
         if callback is not None:
             callback(self._value)
 
+    def _finished_again(self) -> bool:
+        """Return whether a signal handler raised: without a callback nothing else does."""
+        return (self._error_callback if self._failed else self._callback) is None
+
     def _announce(self) -> None:
         self._pool._wake_sleepers()
 
@@ -133,6 +137,11 @@ class _Part(AsyncResult):
     def _finished(self) -> None:
         if self._where is not None:
             self._where.append(self)
+
+    def _finished_again(self) -> bool:
+        if self._where is not None and self not in self._where:
+            self._where.append(self)
+        return True
 
 
 # Iterating over these runs no code of the program, so it cannot wait for anything.

@@ -510,6 +510,15 @@ def test_an_idle_worker_is_killed(ctx):
                 pool.submit(errands.square, 2).result(LONG)
 
 
+def test_idle_deaths_with_work_in_between_do_not_end_a_healing_executor(fork):
+    with ProcessPoolExecutor(2, fork, heal=True) as pool:
+        for i in range(40):
+            assert pool.submit(errands.square, i).result(LONG) == i * i
+            worker = next(w for w in pool._processes.values() if w.exitcode is None)
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.join()
+
+
 def test_a_death_is_noticed_by_those_who_cannot_collect(ctx):
     with ProcessPoolExecutor(1, ctx) as pool:
         future = pool.submit(errands.kill_self)
@@ -939,3 +948,26 @@ def test_the_window_follows_the_speed(fork):
         books._window, books._last_feed = 4, time.monotonic() - 100
         books._adapt()
         assert books._window == 1 + executor.EXTRA
+
+
+CANCELLED = """
+import time
+from mproc import ProcessPoolExecutor
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1) as executor:
+        running = executor.submit(time.sleep, 0.2)
+        futures = [executor.submit(time.sleep, 60) for _ in range(2000)]
+        kept = futures.pop(1000)
+        for future in futures[50:]:
+            assert future.cancel() and future.cancelled()
+        kept.cancel()
+        for future in futures[:50]:
+            future.cancel()
+        executor.terminate_workers()
+    print("cancelled")
+"""
+
+
+def test_what_waits_in_the_backlog_is_cancelled_one_by_one(program):
+    assert program.output(program.write("example.py", CANCELLED)) == "cancelled\n"

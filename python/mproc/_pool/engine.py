@@ -85,6 +85,7 @@ class Engine:
         self._vacant: set[int] = set()
         self._ending = False  # who ends the workers does not want their deaths to be noticed
         self._deaths = 0
+        self._done_before = 0  # results, when a worker died last
         self._without = 0.0  # since when there has been no worker
         self._seating = _allocate_lock()
         self._pumping = _mproc.Turn()
@@ -192,7 +193,10 @@ class Engine:
 
     def _died_again(self, had_task: bool, exitcode: int | None) -> bool:
         """Return whether workers die, one after the other, before they have done anything."""
-        self._deaths = 0 if exitcode == 0 or had_task else self._deaths + 1
+        done = self._tasks.done
+        useful = exitcode == 0 or had_task or done != self._done_before
+        self._deaths = 0 if useful else self._deaths + 1
+        self._done_before = done
         return self._deaths > DEATHS
 
     def _end_workers(self) -> None:

@@ -24,9 +24,8 @@ that are left are ended, as programs know it of concurrent.futures.
 from __future__ import annotations
 
 import threading
-from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
-from collections import deque
+from collections import OrderedDict
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import Future as _Future
 from time import monotonic as _monotonic
@@ -287,8 +286,8 @@ class ExecutorEngine(Engine):
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
         self._started = False
         self._starter = 0  # the thread that starts workers for the first task
-        self._backlog: deque[Item] = deque()
-        self._feeding = _allocate_lock()
+        self._backlog: OrderedDict[Future, Item] = OrderedDict()
+        self._feeding = _mproc.Turn()
         self._window = seats + EXTRA
         self._last_feed = 0.0
         self._submitted = 0
@@ -366,8 +365,8 @@ class ExecutorEngine(Engine):
         broken = _Broken(reason)
         self._tasks.close()
         self._tasks.fail_all(broken)
-        while self._backlog:
-            self._refuse(self._backlog.popleft(), broken.make())
+        while (item := self._next_item()) is not None:
+            self._refuse(item, broken.make())
         for old in self._pool:
             if old is not None and old.exitcode is None:
                 old.terminate()
@@ -400,7 +399,7 @@ class ExecutorEngine(Engine):
         if not self._started:
             self._start_first()
         if self._backlog or self._tasks.open >= self._window:
-            self._backlog.append(item)
+            self._backlog[item.future] = item
             self._feed()
         else:
             self._run(item)
@@ -445,16 +444,19 @@ class ExecutorEngine(Engine):
     def _feed(self) -> None:
         """Fill the queue up from the backlog. One thread at a time does."""
         while self._backlog and self._tasks.open < self._window:
-            if not self._feeding.acquire(False):
+            with self._feeding as depth:
+                item = self._next_item() if depth == 1 else None
+            if depth != 1:
                 return
-            try:
-                item = self._backlog.popleft()
-            except IndexError:
-                item = None
-            finally:
-                self._feeding.release()
             if item is not None:
                 self._run(item)
+
+    def _next_item(self) -> Item | None:
+        """Take the oldest item out of the backlog; None: another thread took the last one."""
+        try:
+            return self._backlog.popitem(last=False)[1]
+        except KeyError:
+            return None
 
     def _adapt(self) -> None:
         """Choose the window by how fast tasks are done."""
@@ -468,19 +470,13 @@ class ExecutorEngine(Engine):
 
     def _withdraw(self, future: Future) -> None:
         """Take a cancelled future out of the backlog, and tell those who wait for it."""
-        for item in list(self._backlog):
-            if item.future is future:
-                try:
-                    self._backlog.remove(item)
-                except ValueError:
-                    return  # another thread is about to run it, and sees that it is cancelled
-                future.set_running_or_notify_cancel()
-                future._let_go()
-                return
+        if self._backlog.pop(future, None) is None:
+            return  # a worker has it, or another thread is about to run it and sees that
+        future.set_running_or_notify_cancel()
+        future._let_go()
 
     def _cancel_all(self) -> None:
-        while self._backlog:
-            item = self._backlog.popleft()
+        while (item := self._next_item()) is not None:
             item.future.cancel()
             item.future.set_running_or_notify_cancel()
             item.future._let_go()

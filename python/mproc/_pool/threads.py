@@ -56,6 +56,8 @@ def run(kind: str, function: Callable[..., Any], arguments: Any) -> Any:
 class ThreadTasks:
     """A queue of calls for threads, and the books of those that are open."""
 
+    done = 0  # not counted: `served` tells what a thread has done
+
     def __init__(self, seats: int) -> None:
         self._waiting: _SimpleQueue[Call | None] = _SimpleQueue()
         self._results: _SimpleQueue[tuple[Call, bool, Any]] = _SimpleQueue()
