@@ -93,11 +93,6 @@ REGISTRATIONS = {
     "src/core/kinds.c": "the table of destructors: what an object does when its last hold is gone",
 }
 
-# Nouns of several files that call each other.
-NOUNS = {
-    "src/pool/": "a thread that waits for a pool does all of its work",
-}
-
 # Lower may not know of higher. Longest prefix wins.
 LEVELS = {
     "include/": 0,
@@ -471,19 +466,14 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-def node_of(path: str) -> str:
-    """What may not be in a circle: a file, or all files of a noun that is one."""
-    return next((noun for noun in NOUNS if path.startswith(noun)), path)
-
-
 @law("circles")
 def library_circles(tree: Tree) -> Iterator[Breach]:
     """No circle among files: who uses a name depends on its definer. X.c and X.h count as one."""
-    owner = {name: node_of(path) for name, path in owners(tree).items()}
+    owner = owners(tree)
     edges: dict[str, set[str]] = {}
     for source in tree.library():
         used = {owner[word] for word in source.words if word in owner}
-        edges.setdefault(node_of(source.path), set()).update(used - {node_of(source.path)})
+        edges.setdefault(source.path, set()).update(used - {source.path})
     kept = {path for path in REGISTRATIONS if edges.pop(path, None)}
     for group in circles(edges):
         if len({module_of(path) for path in group}) > 1:

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
+
+#define BATCH 256 /* replies that are booked before a waiter looks for its own */
 
 /* ---------------------------------------------------------------- tasks */
 
@@ -183,5 +185,29 @@ void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error) {
     }
     while (pool->ranked_count > 0) {
         fail_held(pool, pool->ranked[pool->ranked_count - 1], &error);
+    }
+}
+
+/* ---------------------------------------------------------------- what is there */
+
+/* True: a reply was there. */
+static bool book_one(mproc_pool *pool, char *room) {
+    mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
+    uint64_t ticket;
+    if (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) != 0) {
+        return false;
+    }
+    mproc__book_reply(pool, ticket, &message);
+    return true;
+}
+
+void mproc__book_all(mproc_pool *pool) {
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
+    for (uint64_t n = mproc__taskq_results(pool->tasks); n > 0 && book_one(pool, room); n--) {
+    }
+}
+
+void mproc__book_batch(mproc_pool *pool, char *room) {
+    for (int i = 0; i < BATCH && book_one(pool, room); i++) {
     }
 }

@@ -27,7 +27,7 @@
  */
 #include <stdio.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "system/os.h"
 
 #define EARLY_SPARE 8
@@ -194,7 +194,7 @@ static void notice_ends(mproc_pool *pool) {
     if (pool->alive == 0 || mproc__os_poll(pool->polls, pool->used, 0) <= 0) {
         return;
     }
-    mproc__pool_drain(pool);
+    mproc__book_all(pool);
     for (unsigned i = 0; i < pool->used; i++) {
         if (pool->crew[i].process != NULL && pool->polls[i].revents != 0) {
             notice_end(pool, i);
@@ -251,32 +251,6 @@ void mproc__crew_look(mproc_pool *pool) {
     }
 }
 
-int mproc__crew_shrink(mproc_pool *pool) {
-    static const struct mproc__task_message head = {.kind = MPROC__MESSAGE_LEAVE};
-    static const struct mproc__open open = {.kind = MPROC__OPEN_LEAVE};
-    uint64_t ticket;
-    int r = 0;
-    while (r == 0 && pool->alive + pool->starting > pool->target + pool->leaving) {
-        r = mproc__open_put(pool, &head, NULL, 0, &open, &ticket);
-        pool->leaving += r == 0;
-    }
-    return r;
-}
-
-/* Another thread may have had the worker's word in its hands while this one noticed the end and
- * put a worker in its place. */
-void mproc__crew_left(mproc_pool *pool, pid_t pid) {
-    for (unsigned i = 0; i < pool->used; i++) {
-        mproc_process *process = pool->crew[i].process;
-        if (process != NULL && mproc_process_pid(process) == pid) {
-            pool->crew[i].leaves = true;
-            return;
-        }
-    }
-    pool->leaving--;
-    (void)mproc__crew_shrink(pool); /* or at the next resize, for want of memory */
-}
-
 /* ---------------------------------------------------------------- stopping */
 
 static void kill_workers(mproc_pool *pool) {
@@ -310,9 +284,9 @@ void mproc__crew_stop(mproc_pool *pool, enum mproc__pool_state state, const mpro
     pool->state = state;
     pool->last = error;
     kill_workers(pool);
-    mproc__pool_drain(pool);
+    mproc__book_all(pool);
     collect_workers(pool, error.code);
-    mproc__pool_drain(pool);
+    mproc__book_all(pool);
     mproc__taskq_discard(pool->tasks);
     mproc__book_failure_of_all(pool, error);
 }

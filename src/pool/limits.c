@@ -16,7 +16,7 @@
  * If the owner dies here, its workers end with it. A worker that finds ENDING ends by itself, if
  * the owner was killed before it could kill.
  */
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "system/os.h"
 
 bool mproc__limit_end(mproc_pool *pool, struct mproc__open *open, int code) {

@@ -15,7 +15,7 @@
  */
 #include <string.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 
 #define TAPER 2           /* a chunk is a worker's share of what is left, divided by this */
 #define SMALLEST 32       /* but not less than a worker's share of all, divided by this */

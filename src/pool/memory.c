@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 #include "core/kinds.h"
-#include "pool/pool.h"
+#include "pool/inside.h"
 
 static struct mproc__block *block_at(uint64_t word) {
     return (struct mproc__block *)(uintptr_t)word;

@@ -24,7 +24,7 @@
  * What it does not do: reach from another network namespace; workers that end nothing there are
  * noticed by threads that wait, as ever.
  */
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "system/os.h"
 
 static bool has_descriptor(const mproc_pool *pool) {

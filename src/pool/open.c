@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 
 #define PIECES_MAX 1022 /* of a message, beside its head */
 

@@ -43,7 +43,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "process/setup.h"
 #include "system/os.h"
 
@@ -157,16 +157,9 @@ static int share_options(mproc_pool *pool, const mproc_pool_options *o) {
     return r == 0 ? share_function(pool, (mproc__function)o->handler, &place->handler) : r;
 }
 
-static void close_tasks(mproc_pool *pool) {
-    if (!pool->tasks_closed) {
-        pool->tasks_closed = true;
-        mproc_taskq_close(pool->tasks);
-    }
-}
-
 static void stop(mproc_pool *pool) {
     static const mproc_task_error cancelled = {.code = -ECANCELED};
-    close_tasks(pool);
+    mproc__pool_close_tasks(pool);
     mproc__crew_stop(pool, MPROC__POOL_TERMINATED, &cancelled);
 }
 
@@ -211,22 +204,6 @@ int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) {
 }
 
 /* ---------------------------------------------------------------- while it lives */
-
-/* A broken pool tries again when its pause has passed. */
-int mproc__pool_refusal(mproc_pool *pool) {
-    switch (pool->state) {
-    case MPROC__POOL_OPEN: return 0;
-    case MPROC__POOL_BROKEN:
-        if (pool->starting > 0 || mproc__os_now() < pool->refill_at) {
-            return pool->last.code;
-        }
-        pool->state = MPROC__POOL_OPEN;
-        return 0;
-    case MPROC__POOL_CLOSED:
-    case MPROC__POOL_TERMINATED: break;
-    }
-    return MPROC_ECLOSED;
-}
 
 int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
     int r = mproc__pool_door(pool);
@@ -295,19 +272,13 @@ mproc_workplace *mproc_pool_workplace(mproc_pool *pool) {
 
 /* ---------------------------------------------------------------- the end */
 
-void mproc__pool_close_if_fed(mproc_pool *pool) {
-    if (pool->state == MPROC__POOL_CLOSED && pool->feeding == 0) {
-        close_tasks(pool);
-    }
-}
-
 void mproc_pool_close(mproc_pool *pool) {
     if (mproc__pool_door(pool) != 0) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
     if (pool->state == MPROC__POOL_BROKEN) {
-        close_tasks(pool);
+        mproc__pool_close_tasks(pool);
     } else if (pool->state == MPROC__POOL_OPEN) {
         pool->state = MPROC__POOL_CLOSED;
         mproc__pool_close_if_fed(pool);

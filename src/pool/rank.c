@@ -14,7 +14,7 @@
  */
 #include <stdlib.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 
 static bool comes_before(const struct mproc__extra *a, const struct mproc__extra *b) {
     int pa = a->options.priority, pb = b->options.priority;
@@ -77,26 +77,6 @@ void mproc__rank_forget(mproc_pool *pool, struct mproc__extra *extra) {
         set(pool, at, last);
         rise(pool, at);
         sink(pool, last->at);
-    }
-}
-
-/* False: there is no memory for it now. A message that cannot be put at all fails its task. */
-static bool put_first(mproc_pool *pool) {
-    struct mproc__extra *first = pool->ranked[0];
-    int r = mproc__extra_put(pool, first);
-    if (r == -ENOMEM) {
-        return false;
-    }
-    mproc__rank_forget(pool, first);
-    if (r != 0) {
-        mproc__book_failure_of_held(pool, first, &(mproc_task_error){.code = r});
-    }
-    return true;
-}
-
-void mproc__rank_feed(mproc_pool *pool) {
-    while (pool->ranked_count > 0 && mproc_taskq_waiting(pool->tasks) < pool->options.ahead &&
-           put_first(pool)) {
     }
 }
 

@@ -17,7 +17,7 @@
  */
 #include <stdlib.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 
 #define SLAB 256 /* records: a page */
 

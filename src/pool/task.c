@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "system/os.h"
 
 /* ---------------------------------------------------------------- submitting */
@@ -65,7 +65,7 @@ static int hold_task(mproc_pool *pool, struct mproc__extra *extra, mproc_task *t
     if (r == 0) {
         task->extra = extra;
         task->error.task = pool->submitted++;
-        mproc__rank_feed(pool);
+        mproc__feed_ranked(pool);
     }
     return r;
 }
@@ -370,47 +370,6 @@ const char *mproc_task_error_text(const mproc_task_error *error, char *out, size
 
 /* ---------------------------------------------------------------- ending */
 
-/* Under the lock. */
-void mproc__task_end(mproc_pool *pool, mproc_task *task) {
-    mproc__notify_self(pool);
-    if (task->callback == NULL) {
-        mproc__store32(&task->state, MPROC__TASK_DONE); /* SYNC(task.state): the result, before */
-        return;
-    }
-    task->next = NULL;
-    *pool->ended_end = task;
-    pool->ended_end = &task->next;
-    mproc__store32(&task->state, MPROC__TASK_ENDED);
-}
-
-static void free_task(mproc_task *owned) {
-    if (owned->message.block != NULL) {
-        mproc_message_drop(&owned->message);
-    } else {
-        free(owned->data);
-    }
-    mproc__handle_wreck(owned);
-    free(owned);
-}
-
-/* The word may be gone when sleepers are woken: then nobody sleeps there. */
-void mproc__task_call(mproc_pool *pool, mproc_task *task) {
-    mproc__poke64(&task->caller, mproc__self_thread()); /* for that thread itself */
-    task->callback(task, task->callback_arg);
-    pthread_mutex_lock(&pool->lock);
-    bool dropped = task->dropped;
-    uint32_t *word = &task->state;
-    if (!dropped) {
-        mproc__store32(word, MPROC__TASK_DONE); /* SYNC(task.state) */
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (dropped) {
-        free_task(task);
-    } else {
-        (void)mproc__os_futex_wake(word, INT32_MAX);
-    }
-}
-
 /* ---------------------------------------------------------------- cancelling */
 
 static void end_cancelled(mproc_pool *pool, mproc_task *task, unsigned tries) {
@@ -504,6 +463,6 @@ void mproc_task_drop(mproc_task *owned) {
         pthread_mutex_unlock(&pool->lock);
     }
     if (may_free) {
-        free_task(owned);
+        mproc__task_free(owned);
     }
 }

@@ -15,63 +15,26 @@
  * to be called, one by one, the oldest first. A callback may use the pool, wait for other tasks
  * included.
  */
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "system/os.h"
 
-#define BATCH 256                   /* replies that are booked before a waiter looks for its own */
 #define LOOK_LEAST MPROC_MSEC       /* between two looks at the workers */
 #define LOOK_MOST (10 * MPROC_MSEC) /* the same, while replies come in */
-#define LOOK_LIMITS (10 * MPROC_MSEC) /* the same, while tasks with limits are open */
 
 /* ---------------------------------------------------------------- looking */
-
-int64_t mproc__pool_due(const mproc_pool *pool) {
-    int64_t due = pool->delayed != NULL ? pool->delayed->due : MPROC__NEVER;
-    if (pool->limited > 0 && pool->looked + LOOK_LIMITS < due) {
-        due = pool->looked + LOOK_LIMITS;
-    }
-    if (pool->refill_at > pool->looked && pool->refill_at < due) {
-        due = pool->refill_at;
-    }
-    return due;
-}
 
 static void look(mproc_pool *pool) {
     pool->looked = mproc__os_now();
     mproc__crew_look(pool);
     mproc__limits_look(pool);
-    mproc__again_due(pool);
-    mproc__rank_feed(pool);
+    mproc__feed_due(pool);
+    mproc__feed_ranked(pool);
 }
 
 static void look_if_due(mproc_pool *pool, int64_t interval) {
     int64_t now = mproc__os_now();
     if (now - pool->looked >= interval || now >= mproc__pool_due(pool)) {
         look(pool);
-    }
-}
-
-/* ---------------------------------------------------------------- booking */
-
-/* True: a reply was there. */
-static bool book_one(mproc_pool *pool, char *room) {
-    mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
-    uint64_t ticket;
-    if (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) != 0) {
-        return false;
-    }
-    mproc__book_reply(pool, ticket, &message);
-    return true;
-}
-
-void mproc__pool_drain(mproc_pool *pool) {
-    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
-    for (uint64_t n = mproc__taskq_results(pool->tasks); n > 0 && book_one(pool, room); n--) {
-    }
-}
-
-static void book_batch(mproc_pool *pool, char *room) {
-    for (int i = 0; i < BATCH && book_one(pool, room); i++) {
     }
 }
 
@@ -139,9 +102,9 @@ static int pump(mproc_pool *pool, int64_t timeout) {
     pool->pumping = false;
     if (r == 0 && !ending) {
         mproc__book_reply(pool, ticket, &message);
-        book_batch(pool, room);
+        mproc__book_batch(pool, room);
     }
-    mproc__rank_feed(pool);
+    mproc__feed_ranked(pool);
     look_if_due(pool, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
     mproc__pool_news(pool);
     return r;
@@ -156,18 +119,6 @@ int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
 }
 
 /* ---------------------------------------------------------------- delivering */
-
-void mproc__pool_enter(const mproc_pool *pool) {
-    if (pool->options.enter != NULL) {
-        pool->options.enter(pool->options.enter_arg);
-    }
-}
-
-void mproc__pool_leave(const mproc_pool *pool) {
-    if (pool->options.leave != NULL) {
-        pool->options.leave(pool->options.enter_arg);
-    }
-}
 
 static mproc_task *take_ended(mproc_pool *pool) {
     mproc_task *task = pool->ended;
@@ -219,7 +170,7 @@ void mproc__pool_deliver(mproc_pool *pool) {
 static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     int r = 0;
-    mproc__pool_drain(pool);
+    mproc__book_all(pool);
     look(pool);
     mproc__pool_deliver(pool);
     while (r == 0 && pool->closed == closed) {

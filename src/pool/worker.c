@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "pool/pool.h"
+#include "pool/inside.h"
 #include "system/os.h"
 
 /* Exit codes of a worker that ends by itself, beside what init returned. */

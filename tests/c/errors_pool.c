@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "core/object.h"
 #include "errors.h"
-#include "pool/pool.h"
+#include "pool/inside.h"
 
 #include <sys/uio.h>
 

@@ -1,16 +1,18 @@
 /*
- * pool.h - the inside of pools: what the files of this folder share
+ * inside.h - the inside of pools: what the files of this folder share
  *
  * SPDX-License-Identifier: MIT
  *
- * How a pool works stands in pool.c. The files: taskq.c, tasks out and results back; worker.c, the
- * worker's side; memory.c and start.c, the pool's memory in the arena; open.c, which tasks are
- * open; book.c, what came back; again.c, tasks that are tried again; limits.c, tasks that are
- * ended; crew.c, the workers as the owner sees them; wait.c, waiting and collecting; notify.c, the
- * descriptor; task.c, map.c and pool.c, the functions of mproc.h.
+ * How a pool works stands in pool.c. The files, lower ones first: taskq.c, tasks out and results
+ * back; memory.c and start.c, the pool's memory in the arena; open.c, which tasks are open;
+ * state.c, what the pool is doing; notify.c, the descriptor; worker.c, the worker's side;
+ * callback.c, extra.c, rank.c and again.c, a task's end, its options, its priority and its further
+ * tries; leave.c, workers that are too many; book.c, what came back; feed.c, tasks that wait in the
+ * owner; limits.c, tasks that are ended; crew.c, the workers as the owner sees them; wait.c,
+ * waiting and collecting; task.c, map.c and pool.c, the functions of mproc.h.
  */
-#ifndef MPROC_POOL_H
-#define MPROC_POOL_H
+#ifndef MPROC_POOL_INSIDE_H
+#define MPROC_POOL_INSIDE_H
 
 #include <pthread.h>
 
@@ -336,10 +338,93 @@ struct mproc__open mproc__open_close(mproc_pool *pool, uint64_t ticket);
 /* Invariants W1 and W2. */
 int mproc__open_check(const mproc_pool *pool, char *why, size_t size);
 
+/* ---- state.c; all under the lock, but for enter and leave */
+
+/* Why nothing can be put; 0: it can. */
+int mproc__pool_refusal(mproc_pool *pool);
+/* No more tasks: workers drain the queue, then end. */
+void mproc__pool_close_tasks(mproc_pool *pool);
+/* A closed pool's workers may end when nothing will be put any more. */
+void mproc__pool_close_if_fed(mproc_pool *pool);
+/* When something is to be done although nothing comes; MPROC__NEVER. */
+int64_t mproc__pool_due(const mproc_pool *pool);
+/* Around what calls functions of the program. */
+void mproc__pool_enter(const mproc_pool *pool);
+void mproc__pool_leave(const mproc_pool *pool);
+
+/* ---- notify.c */
+
+/* Owner, under the lock. */
+void mproc__notify_watch(mproc_pool *pool, int sentinel);
+void mproc__notify_forget(mproc_pool *pool, int sentinel);
+/* A thread that calls the first is about to collect, and has collected when it calls the second: in
+ * between the descriptor says nothing new. Afterwards it is readable as soon as something is to be
+ * collected. */
+void mproc__notify_disarm(mproc_pool *pool);
+void mproc__notify_rearm(mproc_pool *pool);
+/* A task has ended: a program that waits for the descriptor is to look for it. */
+void mproc__notify_self(mproc_pool *pool);
+void mproc__notify_close(mproc_pool *pool);
+/* Worker: a result is there. *fd is the worker's socket, -1 at first. */
+void mproc__notify_owner(mproc_workplace *place, int *fd);
+
+/* ---- callback.c */
+
+static inline bool mproc__task_is_done(const mproc_task *task) {
+    return mproc__load32(&task->state) == MPROC__TASK_DONE; /* SYNC(task.state) */
+}
+
+/* Under the lock: the task has ended. If it has no callback, it must not be touched afterwards:
+ * its holder may drop it at once. */
+void mproc__task_end(mproc_pool *pool, mproc_task *task);
+/* The task's callback is called; without the lock. */
+void mproc__task_call(mproc_pool *pool, mproc_task *task);
+/* The handle goes, and the result with it. */
+void mproc__task_free(mproc_task *owned);
+
+/* ---- extra.c; all under the lock */
+
+/* The extra of a task with options. NULL: -ENOMEM. */
+struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options);
+/* Keeps the message for further tries. -ENOMEM. */
+int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
+                      const struct iovec *lent, int n);
+/* Puts its message, under a new ticket: one more try. -ENOMEM, MPROC_ETOOBIG. */
+int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra);
+void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned);
+
+/* ---- rank.c; all under the lock */
+
+/* The task waits for its turn. -ENOMEM. */
+int mproc__rank_add(mproc_pool *pool, struct mproc__extra *extra);
+void mproc__rank_forget(mproc_pool *pool, struct mproc__extra *extra);
+/* Invariant W6. */
+int mproc__rank_check(const mproc_pool *pool, char *why, size_t size);
+
+/* ---- again.c; all under the lock */
+
+/* True: the task that failed so will be tried again, and belongs to `delayed` now. */
+bool mproc__again(mproc_pool *pool, const struct mproc__open *open, const mproc_task_error *error);
+/* The next try begins after `pause` ns. */
+void mproc__again_delay(mproc_pool *pool, struct mproc__extra *extra, int64_t pause);
+/* Takes a task out that is held: here, or by its rank. */
+void mproc__extra_forget(mproc_pool *pool, struct mproc__extra *extra);
+
+/* ---- leave.c; all under the lock */
+
+/* As many end as are too many. -ENOMEM. */
+int mproc__crew_shrink(mproc_pool *pool);
+/* The worker of that pid has been told to leave, and ends. */
+void mproc__crew_left(mproc_pool *pool, pid_t pid);
+
 /* ---- book.c; all under the lock */
 
 /* What a reply says is booked; the message is dropped. */
 void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message);
+/* Books what is there, or so much of it that a waiter should look for its own again; `room` has
+ * MPROC_MESSAGE_INLINE bytes. */
+void mproc__book_all(mproc_pool *pool);
+void mproc__book_batch(mproc_pool *pool, char *room);
 
 /* The ticket has come to nothing. One that is not open is ignored. */
 void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error);
@@ -351,33 +436,12 @@ void mproc__book_failure_of_held(mproc_pool *pool, struct mproc__extra *extra,
 /* Everything that is open fails, what is held included. */
 void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error);
 
-/* ---- again.c; all under the lock */
+/* ---- feed.c; all under the lock */
 
-/* The extra of a task with options. NULL: -ENOMEM. */
-struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options);
-/* Keeps the message for further tries. -ENOMEM. */
-int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
-                      const struct iovec *lent, int n);
-void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned);
-
-/* True: the task that failed so will be tried again, and belongs to `delayed` now. */
-bool mproc__again(mproc_pool *pool, const struct mproc__open *open, const mproc_task_error *error);
-/* Puts its message, under a new ticket: one more try. -ENOMEM, MPROC_ETOOBIG. */
-int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra);
-/* Takes a task out that is held. */
-void mproc__extra_forget(mproc_pool *pool, struct mproc__extra *extra);
-/* Puts those whose time has come. */
-void mproc__again_due(mproc_pool *pool);
-
-/* ---- rank.c; all under the lock */
-
-/* The task waits for its turn. -ENOMEM. */
-int mproc__rank_add(mproc_pool *pool, struct mproc__extra *extra);
-void mproc__rank_forget(mproc_pool *pool, struct mproc__extra *extra);
 /* Puts those whose turn it is. */
-void mproc__rank_feed(mproc_pool *pool);
-/* Invariant W6. */
-int mproc__rank_check(const mproc_pool *pool, char *why, size_t size);
+void mproc__feed_ranked(mproc_pool *pool);
+/* Puts those whose time has come. */
+void mproc__feed_due(mproc_pool *pool);
 
 /* ---- limits.c; all under the lock */
 
@@ -392,10 +456,6 @@ void mproc__limits_look(mproc_pool *pool);
 int mproc__crew_start(mproc_pool *pool);
 /* Notices workers that have ended, and replaces them. */
 void mproc__crew_look(mproc_pool *pool);
-/* The worker of that pid has been told to leave, and ends. */
-void mproc__crew_left(mproc_pool *pool, pid_t pid);
-/* As many end as are too many. -ENOMEM. */
-int mproc__crew_shrink(mproc_pool *pool);
 /* Kills the workers, waits for their end, and fails what is open with why->code. They are dead
  * when it returns: nobody writes into the arrays of a map any more. */
 void mproc__crew_stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why);
@@ -404,59 +464,16 @@ int mproc__crew_sentinel(const mproc_pool *pool);
 /* Invariant W5. */
 int mproc__crew_check(const mproc_pool *pool, char *why, size_t size);
 
-/* ---- wait.c; all under the lock, but for the last */
+/* ---- wait.c; all under the lock */
 
 /* One slice of waiting for anything; the lock is open meanwhile. 0: look again; -ETIMEDOUT,
  * -EINTR. */
 int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices);
-/* Books what is there. */
-void mproc__pool_drain(mproc_pool *pool);
-/* Everybody who waits looks again. */
+/* Every thread that waits looks again. */
 void mproc__pool_news(mproc_pool *pool);
 /* Calls the callbacks of tasks that have ended, and gives ended processes away; the lock is open
  * meanwhile. */
 void mproc__pool_deliver(mproc_pool *pool);
-/* When something is to be done although nothing comes; MPROC__NEVER. */
-int64_t mproc__pool_due(const mproc_pool *pool);
-/* Around what calls functions of the program; without the lock. */
-void mproc__pool_enter(const mproc_pool *pool);
-void mproc__pool_leave(const mproc_pool *pool);
-
-/* ---- notify.c */
-
-/* Owner, under the lock. */
-void mproc__notify_watch(mproc_pool *pool, int sentinel);
-void mproc__notify_forget(mproc_pool *pool, int sentinel);
-/* Whoever calls the first is about to collect, and has collected when it calls the second: in
- * between the descriptor says nothing new. Afterwards it is readable as soon as something is to be
- * collected. */
-void mproc__notify_disarm(mproc_pool *pool);
-void mproc__notify_rearm(mproc_pool *pool);
-/* A task has ended: whoever waits for the descriptor is to look for it. */
-void mproc__notify_self(mproc_pool *pool);
-void mproc__notify_close(mproc_pool *pool);
-/* Worker: a result is there. *fd is the worker's socket, -1 at first. */
-void mproc__notify_owner(mproc_workplace *place, int *fd);
-
-/* ---- pool.c; all under the lock */
-
-/* Why nothing can be put; 0: it can. */
-int mproc__pool_refusal(mproc_pool *pool);
-
-/* A closed pool's workers may end when nothing will be put any more. */
-void mproc__pool_close_if_fed(mproc_pool *pool);
-
-/* ---- task.c */
-
-static inline bool mproc__task_is_done(const mproc_task *task) {
-    return mproc__load32(&task->state) == MPROC__TASK_DONE; /* SYNC(task.state) */
-}
-
-/* Under the lock: the task has ended. If it has no callback, it must not be touched afterwards:
- * its holder may drop it at once. */
-void mproc__task_end(mproc_pool *pool, mproc_task *task);
-/* The task's callback is called; without the lock. */
-void mproc__task_call(mproc_pool *pool, mproc_task *task);
 
 /* ---- worker.c */
 

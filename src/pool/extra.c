@@ -1,0 +1,99 @@
+/*
+ * extra.c - what a task with options brings along
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * An extra is private memory of the owner and lives as long as its task has not ended. If the task
+ * may be put more than once, the extra keeps a copy of its message. As long as that is so, the task
+ * counts in pool->feeding: a closed pool's queue of tasks stays open for it.
+ *
+ * All under the pool's lock.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "pool/inside.h"
+
+/* when a message could not be put for want of memory */
+
+static bool is_limited(const struct mproc__extra *extra) {
+    return extra->options.timeout != 0 || extra->options.memory != 0;
+}
+
+/* May its message be put once more? */
+static bool needs_feeding(const mproc_pool *pool, const struct mproc__extra *extra) {
+    return extra->options.retries != 0 || pool->options.ahead != 0;
+}
+
+struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options) {
+    struct mproc__extra *extra = calloc(1, sizeof *extra);
+    if (extra != NULL) {
+        extra->options = *options;
+        pool->limited += is_limited(extra);
+        pool->feeding += needs_feeding(pool, extra);
+    }
+    return extra;
+}
+
+static size_t total(const struct iovec *lent, int n) {
+    size_t size = 0;
+    for (int i = 0; i < n; i++) {
+        if (__builtin_add_overflow(size, lent[i].iov_len, &size)) {
+            return SIZE_MAX;
+        }
+    }
+    return size;
+}
+
+int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
+                      const struct iovec *lent, int n) {
+    size_t size = total(lent, n);
+    extra->message = *head;
+    if (size == 0) {
+        return 0;
+    }
+    extra->bytes = malloc(size);
+    if (extra->bytes == NULL) {
+        return -ENOMEM;
+    }
+    for (int i = 0; i < n; i++) {
+        if (lent[i].iov_len > 0) {
+            memcpy(extra->bytes + extra->size, lent[i].iov_base, lent[i].iov_len);
+            extra->size += lent[i].iov_len;
+        }
+    }
+    return 0;
+}
+
+void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned) {
+    pool->limited -= is_limited(owned);
+    if (needs_feeding(pool, owned)) {
+        pool->feeding--;
+        mproc__pool_close_if_fed(pool);
+    }
+    free(owned->bytes);
+    free(owned);
+}
+
+int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra) {
+    struct mproc__open open = {
+        .kind = MPROC__OPEN_TASK, .number = extra->number, .task = extra->task, .extra = extra};
+    struct iovec piece = {extra->bytes, extra->size};
+    uint64_t ticket;
+    int r = mproc__start_new(pool, &open.start);
+    if (r != 0) {
+        return r;
+    }
+    extra->message.subject = mproc__word(open.start);
+    r = mproc__open_put(pool, &extra->message, &piece, 1, &open, &ticket);
+    if (r != 0) {
+        mproc__start_drop(pool, open.start);
+        return r;
+    }
+    if (extra->task != NULL) {
+        extra->task->ticket = ticket;
+    }
+    extra->tries++;
+    return 0;
+}
