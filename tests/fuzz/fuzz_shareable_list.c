@@ -34,21 +34,17 @@ static jmp_buf waiting;
 static bool judged_dead; /* what the last look at an owner said */
 static bool judged;
 
-int __wrap_mproc_shm_data(struct mproc_shm *shm, void **out);
-size_t __wrap_mproc_shm_size(const struct mproc_shm *shm);
+int __wrap_mproc__shm_view(struct mproc_shm *shm, void **data, size_t *size);
 int __real_mproc__os_process_is(pid_t pid, uint64_t when);
 int __wrap_mproc__os_process_is(pid_t pid, uint64_t when);
 int __wrap_mproc__os_futex_wait(const uint32_t *word, uint32_t value, int64_t timeout);
 int __wrap_mproc__shm_make(struct mproc_shm **out, const char *name, const void *contents,
                            size_t size, const mproc_shm_options *options);
 
-int __wrap_mproc_shm_data(struct mproc_shm *shm, void **out) {
-    *out = shm->data;
+int __wrap_mproc__shm_view(struct mproc_shm *shm, void **data, size_t *size) {
+    *data = shm->data;
+    *size = shm->size;
     return 0;
-}
-
-size_t __wrap_mproc_shm_size(const struct mproc_shm *shm) {
-    return shm->size;
 }
 
 int __wrap_mproc__os_process_is(pid_t pid, uint64_t when) {

@@ -55,6 +55,7 @@ int __wrap_mproc__os_file_open(const char *path);
 int __wrap_mproc__os_file_link(int fd, const char *path);
 int __wrap_mproc__os_file_unlink(const char *path);
 uint64_t __wrap_mproc__os_file_inode(const char *path);
+int __real_mproc__os_file_look(int fd, size_t *size, uint64_t *inode);
 int __wrap_mproc__os_file_look(int fd, size_t *size, uint64_t *inode);
 int __wrap_mproc__os_file_room(int fd, size_t size);
 int __wrap_mproc__os_file_resize(int fd, size_t size);
@@ -175,6 +176,9 @@ uint64_t __wrap_mproc__os_file_inode(const char *path) {
 }
 
 int __wrap_mproc__os_file_look(int fd, size_t *size, uint64_t *inode) {
+    if (fd < FIRST_FD) { /* the arena's own */
+        return __real_mproc__os_file_look(fd, size, inode);
+    }
     *size = 1;
     *inode = of_fd[fd - FIRST_FD];
     return 0;
