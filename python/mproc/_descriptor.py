@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
+__all__ = ["kept", "kept_socket"]
+
 _FIRST = 3  # the first number that is none of a standard stream
 
 

@@ -1,6 +1,7 @@
 """Names that other packages import or use, and that do what they do in the standard library."""
 
 import copyreg
+import importlib
 import multiprocessing
 import pkgutil
 import queue
@@ -51,6 +52,13 @@ print(mp.connection.wait([], 0), mp.util.is_exiting(), mp.context.reduction is m
 def test_all_modules_of_the_standard_library_are_there():
     standard = {module.name for module in pkgutil.iter_modules(multiprocessing.__path__)}
     assert standard - {"context", "popen_spawn_win32"} == mproc._SUBMODULES
+
+
+def test_each_module_beside_the_package_says_what_it_exports():
+    for module in pkgutil.iter_modules(mproc.__path__):
+        if not module.ispkg and module.name not in ("__main__", "_mproc", "popen_spawn_win32"):
+            exported = importlib.import_module(f"mproc.{module.name}").__all__
+            assert isinstance(exported, list), module.name
 
 
 def test_spawn_knows_that_this_is_not_windows():
