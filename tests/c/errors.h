@@ -26,12 +26,6 @@
 #include "made.h"
 #include "test.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1 /* its allocator does not know limits of the address space */
-#else
-#define SANITIZED 0
-#endif
-
 /* ---------------------------------------------------------------- lines */
 
 struct line {

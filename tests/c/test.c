@@ -264,16 +264,7 @@ static size_t count_entries(const char *path) {
 
 /* ThreadSanitizer has up to two threads of its own, one since the fork, one since the first
  * thread. */
-#if defined(__SANITIZE_THREAD__)
-#define OWN_THREADS 3
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define OWN_THREADS 3
-#endif
-#endif
-#ifndef OWN_THREADS
-#define OWN_THREADS 1
-#endif
+#define OWN_THREADS (TEST_TSAN ? 3 : 1)
 
 /* The kernel lists a joined thread for a short while. */
 static bool threads_end(void) {

@@ -22,6 +22,24 @@
 
 #include "mproc.h"
 
+/* 1 where the tests are built with AddressSanitizer, or with ThreadSanitizer; gcc and clang say it
+ * in different ways. */
+#if defined(__has_feature)
+#define TEST_ASAN __has_feature(address_sanitizer)
+#define TEST_TSAN __has_feature(thread_sanitizer)
+#else
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_ASAN 1
+#else
+#define TEST_ASAN 0
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define TEST_TSAN 1
+#else
+#define TEST_TSAN 0
+#endif
+#endif
+
 #define TEST_FAILED 101
 #define TEST_SKIPPED 102
 
@@ -95,6 +113,17 @@ static inline uint64_t test_random(uint64_t *state) {
 #define CHECK_LE(a, b) TEST__COMPARE(a, <=, b, #a " <= " #b)
 #define CHECK_GT(a, b) TEST__COMPARE(a, >, b, #a " > " #b)
 #define CHECK_GE(a, b) TEST__COMPARE(a, >=, b, #a " >= " #b)
+
+/* The process has as many mappings as before. A sanitizer's allocator maps memory when it likes:
+ * there only a larger leak fails. */
+#define CHECK_MAPPINGS(before)                                                                     \
+    do {                                                                                           \
+        if (TEST_ASAN || TEST_TSAN) {                                                              \
+            CHECK_LE(test_mappings(), (before) + 10);                                              \
+        } else {                                                                                   \
+            CHECK_EQ(test_mappings(), before);                                                     \
+        }                                                                                          \
+    } while (0)
 
 /* The call returned 0. */
 #define CHECK_OK(call)                                                                             \

@@ -482,7 +482,7 @@ static void check_family(const struct door *door) {
 
 /* A handle that is gone is memory of malloc(), which a sanitizer does not let be looked at. */
 static bool may_look(const struct thing *own) {
-#if defined(__SANITIZE_ADDRESS__)
+#if TEST_ASAN
     return mproc_in_arena(own->gone);
 #else
     return own->gone != NULL;

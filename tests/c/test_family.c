@@ -110,7 +110,7 @@ TEST_BARE(family_finds_no_address) {
         CHECK_EQ(s.span, 0);
     }
     CHECK_EQ(test_open_fds(), fds);
-    CHECK_EQ(test_mappings(), maps);
+    CHECK_MAPPINGS(maps);
     munmap((void *)(uintptr_t)(places[0] + 4096 * 100), 4096);
     CHECK_EQ(mproc__family_join(), 0); /* after a failure it may be tried again */
 }
@@ -160,7 +160,7 @@ TEST_BARE(family_without_address_space) {
     CHECK_EQ(mproc__family_join(), -ENOMEM);
     CHECK(mproc_alloc(1) == NULL);
     CHECK_EQ(test_open_fds(), fds);
-    CHECK_EQ(test_mappings(), maps);
+    CHECK_MAPPINGS(maps);
 }
 
 TEST_BARE(family_without_descriptors) {

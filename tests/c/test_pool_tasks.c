@@ -733,7 +733,7 @@ TEST_METHODS(pool_ends_a_task_that_eats_memory) {
     mproc_pool *pool = pool_of(method, 1);
     mproc_task_options options = {.memory = PLENTY};
     char text[200];
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* their shadows are private */
+#if !TEST_ASAN && !TEST_TSAN /* their shadows are private */
     CHECK_OK(outcome(submit_with(pool, eat_shared, NULL, 0, &options)).code);
 #endif
     mproc_task_error error = outcome(submit_with(pool, eat, NULL, 0, &options));

@@ -180,7 +180,7 @@ TEST(list_leaves_nothing) {
     }
     CHECK_EQ(test_arena_used(), used);
     CHECK_EQ(test_open_fds(), fds);
-    CHECK_EQ(test_mappings(), mappings);
+    CHECK_MAPPINGS(mappings);
 }
 
 /* Whatever bytes a segment has, no call reads or writes outside of it. */

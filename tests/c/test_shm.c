@@ -830,7 +830,7 @@ static void await_fds(pid_t pid, size_t n) {
     }
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !TEST_ASAN && !TEST_TSAN
 /* Resident pages of private anonymous memory, in KiB. */
 static long anonymous_of(pid_t pid) {
     char path[64], line[256];
@@ -885,7 +885,7 @@ TEST_BARE(watcher_is_small_and_apart) {
     struct watched w = start_watched(big_maker);
     CHECK_EQ(getsid(w.watcher), w.watcher);
     await_fds(w.watcher, 2); /* stderr, a pidfd */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !TEST_ASAN && !TEST_TSAN
     /* The watcher runs by now and soon gives the memory back. */
     while (anonymous_of(w.watcher) > 8 << 10) {
         nanosleep(&(struct timespec){0, 1000000}, NULL);

@@ -17,20 +17,9 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 /* A sanitizer reserves terabytes, which the limits count and mlockall() fills. */
 static void unless_sanitized(void) {
-    if (SANITIZED) {
+    if (TEST_ASAN) {
         test_skip("the sanitizer has taken more");
     }
 }
