@@ -17,7 +17,7 @@ native=$BUILD/$name.ini
 printf "[binaries]\npython = '%s'\n" "$python" >"$native"
 meson_dir "$BUILD/$name" --native-file "$native" --buildtype=release -Db_ndebug=true \
     -Dpython=true -Dlibrary=false -Dtests=false \
-    -Dpython.purelibdir=/ -Dpython.platlibdir=/ -Dpython.bytecompile=-1
+    -Dpython.purelibdir=/ -Dpython.platlibdir=/ -Dpython.bytecompile=0
 meson_build "$BUILD/$name"
 rm -rf "${dest:?}/mproc"
 quietly "mproc for $name into $dest" tools meson install -C "$BUILD/$name" --no-rebuild \
