@@ -1,6 +1,6 @@
 # The door: every target is a script in scripts/; `make help` lists them.
 .DEFAULT_GOAL := build
-.PHONY: build demo test which-python install bench soak asan tsan fuzz conformance lint format clean help
+.PHONY: build demo test which-python install bench bench-python soak asan tsan fuzz conformance lint format clean help
 PREFIX ?= /usr/local
 
 build: ## the C library, the examples (build/release) and the package (.venv)
@@ -20,6 +20,9 @@ install: ## library, header and pkg-config file: make install PREFIX=/usr/local
 
 bench: ## the C benchmarks
 	@scripts/bench.sh
+
+bench-python: ## mproc beside the standard library, in Python; some rows: scripts/bench.sh python queue lock
+	@scripts/bench.sh python
 
 soak: ## eight processes at every primitive, killed at random for SECONDS=60, and an account of all they did
 	@scripts/soak.sh '$(SECONDS)'

@@ -1,9 +1,16 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench.sh [NAME…]
-# Builds and runs the benchmarks of bench/meson.build (all, or the named ones), one after the other.
+#        scripts/bench.sh python [ARGUMENT…]
+# Builds and runs the benchmarks of bench/meson.build (all, or the named ones), one after the other; or
+# bench/python/compare.py with its arguments.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
+if [ "${1:-}" = python ]; then
+    shift
+    scripts/build.sh lib package
+    exec "$VENV/bin/python" bench/python/compare.py "$@"
+fi
 scripts/setup.sh bench
 meson_dir "$BUILD/bench" --buildtype=release -Db_ndebug=true -Dbench=true -Dtests=false
 meson_build "$BUILD/bench"
