@@ -16,6 +16,8 @@ State, each a variable of this module that only functions of this module set:
 Registries, which are filled by others and never replaced, so that others may keep them:
   finalizers      util.Finalize objects by (priority, number), see run_finalizers().
   after_forkers   functions that a forked child calls before anything else.
+  manager_keys    the keys of the managers' servers that this process knows, by address; children
+                  are told them.
 
 A started child has one thread when it sets these variables. Otherwise only _children and the
 registries change, in single operations of the interpreter.
@@ -54,6 +56,7 @@ __all__: list[str] = []
 
 finalizers: dict[tuple[int | None, int], Callable[[], object]] = {}
 after_forkers: list[Callable[[], object]] = []
+manager_keys: dict[Any, bytes] = {}
 
 _process: BaseProcess
 _children: set[BaseProcess] = set()

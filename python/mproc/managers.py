@@ -146,6 +146,7 @@ class BaseManager:
         AuthenticationError: it has another key. OSError: there is none.
         """
         self._peer().ask("dummy")
+        _peers.know_key(self._address, self._authkey)
         self._state.value = State.STARTED
 
     def start(
@@ -172,6 +173,8 @@ class BaseManager:
             raise
         self._the_peer = None
         self._state.value = State.STARTED
+        _peers.know_key(self._address, self._authkey)
+        util.Finalize(self, _peers.forget_key, args=(self._address,), exitpriority=None)
         self.shutdown = util.Finalize(
             self,
             type(self)._finalize_manager,

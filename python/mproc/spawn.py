@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import process
+from . import _current, process
 from ._cpython import pickle
 from .context import get_spawning_popen, set_spawning_popen
 
@@ -111,10 +111,12 @@ def get_preparation_data(name: str) -> dict[str, Any]:
         "orig_dir": process.ORIGINAL_DIR,
         "sys_argv": sys.argv,
         "sys_path": _sys_path(),
-        "start_method": context._default_context.get_start_method(),
+        "start_method": context._default_context.get_start_method(allow_none=True),
     }
     if util._logger is not None:
         data["log_level"] = util._logger.getEffectiveLevel()
+    if _current.manager_keys:
+        data["manager_keys"] = list(_current.manager_keys.items())
     data["dir"] = _current_dir()
     if "mproc._alias" in sys.modules:
         data["installed"] = sys.modules["mproc._alias"].installed()
@@ -376,6 +378,7 @@ def prepare(data: dict[str, Any]) -> None:
         current.name = data["name"]
     if "authkey" in data:
         current.authkey = data["authkey"]
+    _current.manager_keys.update(data.get("manager_keys", ()))
     _prepare_logging(data)
     if "sys_path" in data:
         sys.path = data["sys_path"]

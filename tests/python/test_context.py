@@ -1,5 +1,6 @@
 """Contexts: which there are, how the default is chosen, and what they offer."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -130,6 +131,10 @@ def send_method(connection):
     connection.send((mproc.get_start_method(), type(mproc.current_process()).__name__))
 
 
+def send_choice(connection):
+    connection.send(mproc.get_start_method(allow_none=True))
+
+
 def test_the_default_process_follows_the_choice(method):
     mproc.set_start_method(method)
     reader, writer = mproc.Pipe(duplex=False)
@@ -138,6 +143,22 @@ def test_the_default_process_follows_the_choice(method):
         child.start()
         assert reader.recv() == (method, "Process")
         child.join()
+
+
+def test_a_context_in_use_chooses_nothing(ctx, method):
+    """Whoever uses a context of his own leaves the program's choice open; a child has its own."""
+    reader, writer = ctx.Pipe(duplex=False)
+    with reader, writer, contextlib.closing(ctx.Process(target=send_choice, args=(writer,))) as it:
+        it.start()
+        assert reader.recv() == method
+        it.join()
+    with ctx.Pool(1) as pool, ctx.Manager() as manager:
+        assert pool.apply(abs, (-1,)) == manager.list([1])[0]
+    for name in ("Queue", "Lock", "Event", "Condition"):
+        getattr(ctx, name)()
+    ctx.Value("i")
+    assert mproc.get_start_method(allow_none=True) is None
+    mproc.set_start_method("spawn")
 
 
 def test_cpu_count(monkeypatch):

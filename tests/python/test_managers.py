@@ -21,6 +21,7 @@ from managed import ENDLESS, Branch, Shop
 
 import mproc
 from mproc import authentication, managers, shared_memory
+from mproc._current import manager_keys
 from mproc._managers import peers
 from mproc.managers import RemoteError, SharedMemoryManager, SyncManager, Token
 
@@ -37,6 +38,13 @@ def manager(ctx):
 def fast():
     """A manager, where the start method makes no difference."""
     with mproc.get_context("fork").Manager() as started:
+        yield started
+
+
+@pytest.fixture
+def with_key(ctx):
+    """A manager whose key is not the process' key."""
+    with SyncManager(authkey=b"another key", ctx=ctx) as started:
         yield started
 
 
@@ -330,6 +338,129 @@ def test_a_result_that_stays_needs_no_manager(ctx, manager):
     assert ours.recv() == ["a", "b"]
     ours.close()
     theirs.close()
+
+
+# ---- proxies that leave their container with the call that returns them
+
+
+def put_into_queue(manager):
+    q = manager.Queue()
+    q.put(manager.dict(a=1))
+    return q.get
+
+
+def put_into_list(manager):
+    return manager.list([manager.dict(a=1)]).pop
+
+
+def put_into_dict(manager):
+    outer = manager.dict(k=manager.dict(a=1))
+    return lambda: outer.pop("k")
+
+
+def put_as_last_item(manager):
+    outer = manager.dict(k=manager.dict(a=1))
+    return lambda: outer.popitem()[1]
+
+
+def put_several(manager):
+    outer = manager.list([[manager.dict(a=0), manager.dict(a=0), {"k": manager.dict(a=1)}]])
+    return lambda: outer.pop()[2]["k"]
+
+
+@pytest.mark.parametrize(
+    "put", [put_into_queue, put_into_list, put_into_dict, put_as_last_item, put_several]
+)
+def test_a_proxy_that_is_taken_out_keeps_its_object(with_key, put):
+    before = with_key._number_of_objects()
+    take = put(with_key)
+    gc.collect()
+    with_key._number_of_objects()
+    taken = take()
+    assert taken.copy() == {"a": 1}
+    taken["b"] = 2
+    assert taken.copy() == {"a": 1, "b": 2}
+    del take, taken
+    gc.collect()
+    wait_until(lambda: with_key._number_of_objects() == before)
+
+
+def test_all_proxies_of_one_answer_keep_their_objects(manager):
+    outer = manager.list([[manager.list([i]) for i in range(20)]])
+    gc.collect()
+    taken = outer.pop()
+    assert [inner[0] for inner in taken] == list(range(20))
+
+
+# ---- proxies and keys
+
+
+def use_item(outer):
+    outer[0]["b"] = outer[0]["a"] + 1
+
+
+def use_from_queue(q):
+    inner = q.get()
+    inner["b"] = inner["a"] + 1
+
+
+def value_of(proxy):
+    return proxy["a"]
+
+
+def test_a_nested_proxy_has_the_key_of_the_one_that_it_comes_from(with_key, ctx):
+    outer = with_key.list([with_key.dict(a=1)])
+    run(ctx, use_item, outer)
+    assert outer[0].copy() == {"a": 1, "b": 2}
+
+
+def test_a_proxy_in_a_queue_finds_its_key(with_key, ctx):
+    inner, q = with_key.dict(a=1), ctx.Queue()
+    q.put(inner)
+    run(ctx, use_from_queue, q)
+    assert inner.copy() == {"a": 1, "b": 2}
+
+
+def test_a_proxy_given_to_a_pool_finds_its_key(with_key, ctx):
+    inner = with_key.dict(a=1)
+    with ctx.Pool(1) as pool:
+        assert pool.apply(value_of, (inner,)) == 1
+
+
+def test_a_pickled_proxy_finds_its_key(with_key):
+    inner = with_key.dict(a=1)
+    assert pickle.loads(pickle.dumps(inner))["a"] == 1
+
+
+def test_a_proxy_of_one_manager_in_another(with_key, ctx):
+    with SyncManager(authkey=b"a third key", ctx=ctx) as other:
+        outer = other.dict(inner=with_key.dict(a=1))
+        assert outer["inner"]["a"] == 1
+        assert outer.pop("inner").copy() == {"a": 1}
+
+
+def test_keys_are_known_as_long_as_their_managers(ctx):
+    manager = SyncManager(authkey=b"another key", ctx=ctx)
+    manager.start()
+    address = manager.address
+    assert manager_keys[address] == b"another key"
+    manager.shutdown()
+    del manager
+    gc.collect()
+    assert address not in manager_keys
+
+
+def test_a_server_that_clients_reach_by_another_address():
+    """What the server takes for its address is not where its clients find it."""
+    with SyncManager(("0.0.0.0", 0), b"another key", ctx=mproc.get_context("fork")) as server:
+        client = SyncManager(("127.0.0.1", server.address[1]), b"another key")
+        client.connect()
+        outer = client.list([client.dict(a=1)])
+        assert outer[0]._token.address == client.address
+        assert outer.pop().copy() == {"a": 1}
+
+
+# ---- nested proxies
 
 
 def test_nested_proxies(manager, ctx):

@@ -34,6 +34,7 @@ class ClientGone(BaseException):
 
 class _Now(ThreadLocal):
     session: Session | None = None
+    addressee: Session | None = None
 
 
 _now = _Now()
@@ -42,6 +43,24 @@ _now = _Now()
 def current() -> Session | None:
     """Return the session for which the thread is calling a method, None if it calls none."""
     return _now.session
+
+
+class sending:
+    """With it, a reply is being sent to the client of that session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        _now.addressee = self._session
+
+    def __exit__(self, *error: object) -> None:
+        _now.addressee = None
+
+
+def addressee() -> Session | None:
+    """Return the session to whose client the thread is sending a reply, None if to none."""
+    return _now.addressee
 
 
 # ---- calling

@@ -40,6 +40,7 @@ from _thread import allocate_lock as _allocate_lock
 
 from .. import process, util
 from .._cpython import ThreadLocal, WeakSet, ref
+from .._current import manager_keys
 from .wire import RemoteError, convert_to_error, wire_of
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from .._mproc import Connection
     from .server import Server
-    from .wire import Reply
+    from .wire import Reply, Token
 
 PATIENCE = 5.0  # seconds that a fork, or an exit, waits for a server's reply
 EXIT_PRIORITY = 10  # of dropping all references at exit: before managers end their servers
@@ -153,6 +154,34 @@ class PlainAnchor(Anchor):
         """Do nothing: there is no connection."""
 
 
+class _Reading(ThreadLocal):
+    """Whose reply the thread is unpickling, and how idents of that server begin."""
+
+    peer: Peer | None = None
+    nonce = ""
+
+
+_reading = _Reading()
+
+
+def complete(token: Token, kwds: dict[str, Any]) -> None:
+    """Say how the object of a pickled proxy is reached, for the key does not travel with it.
+
+    A server may have another address for others than for itself: a proxy that it sends is reached
+    as it is reached. For any other the key is looked for among those that this process knows.
+    """
+    peer = _reading.peer
+    if peer is not None and (
+        token.address == peer.address or token.id.partition("-")[0] == _reading.nonce
+    ):
+        token.address = peer.address
+        kwds.setdefault("authkey", peer._authkey)
+        return
+    key = manager_keys.get(_hashable(token.address))
+    if key is not None:
+        kwds.setdefault("authkey", key)
+
+
 class Peer:
     """A server, as this process sees it."""
 
@@ -200,8 +229,7 @@ class Peer:
             raise
         message = self._receive(line)
         mine["line"] = line  # before unpickling: a proxy takes its reference over the line
-        kind, result = self._wire.read(message)
-        return kind, result
+        return self._read(message, ident)
 
     def _request_once(self, request: tuple[Any, ...]) -> Reply:
         """Have a server of the standard library answer a question."""
@@ -211,7 +239,16 @@ class Peer:
             message = self._receive(connection)
         finally:
             connection.close()
-        kind, result = self._wire.read(message)
+        return self._read(message, None)
+
+    def _read(self, message: bytes, ident: str | None) -> Reply:
+        """Return a reply; `ident` is that of the object that was asked."""
+        outer = _reading.peer, _reading.nonce
+        _reading.peer, _reading.nonce = self, (ident or "").partition("-")[0]
+        try:
+            kind, result = self._wire.read(message)
+        finally:
+            _reading.peer, _reading.nonce = outer
         return kind, result
 
     def ask(self, name: str, *args: Any) -> Any:
@@ -445,10 +482,23 @@ def _result(reply: Reply) -> Any:
 _peers: dict[tuple[Any, str, bytes], ref[Peer]] = {}
 
 
+def _hashable(address: Any) -> Any:
+    return tuple(address) if isinstance(address, list) else address  # XML-RPC makes lists of tuples
+
+
+def know_key(address: Any, authkey: bytes) -> None:
+    """Remember the key of a server, for proxies that come without one, and for children."""
+    manager_keys[_hashable(address)] = bytes(authkey)
+
+
+def forget_key(address: Any) -> None:
+    """Undo know_key()."""
+    manager_keys.pop(_hashable(address), None)
+
+
 def peer_of(address: Any, serializer: str, authkey: bytes) -> Peer:
     """Return what stands for the server at an address."""
-    if isinstance(address, list):  # XML-RPC makes lists of tuples
-        address = tuple(address)
+    address = _hashable(address)
     key = (address, serializer, bytes(authkey))
     known = _peers.get(key)
     peer = known() if known is not None else None
@@ -486,6 +536,13 @@ def register_server(server: Server) -> None:
 def forget_server(server: Server) -> None:
     """Undo register_server()."""
     _servers.pop(server.nonce, None)
+
+
+def pickled(ident: str, reference: object) -> None:
+    """Tell a server of this process, if it is what sends it, that a proxy was pickled."""
+    for server in _servers.values():
+        server.pickled(ident, reference)
+        return  # any of them knows what its thread sends
 
 
 # ---- exit and fork

@@ -135,6 +135,8 @@ class BaseProxy:
                 anchor = self._peer.give_to_child(self._id, popen)
                 if anchor is not None:
                     kwds["_anchor"] = anchor
+        else:
+            peers.pickled(self._id, self._reference)
         if self._isauto:
             kwds["exposed"] = self._exposed_
             return RebuildProxy, (AutoProxy, self._token, self._serializer, kwds)
@@ -161,6 +163,8 @@ def RebuildProxy(
     if anchor is not None:
         peer = peers.peer_of(token.address, serializer, kwds["authkey"])
         peer.inherit(token.id, *anchor)
+    else:
+        peers.complete(token, kwds)
     return func(token, serializer, **kwds)
 
 

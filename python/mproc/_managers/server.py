@@ -11,6 +11,11 @@ some holder refers to. A holder ends with its anchor, the connection that it beg
 Its references are dropped then, however the process ended. References that come over a connection
 without a holder belong to holder 0, which never ends.
 
+A reply may contain proxies of objects that nothing here contains any more: pop() and get() remove
+what they return. The session keeps such objects (`Session.on_its_way`) until the client has taken a
+reference to each, or calls the next method, which it does when it has read the reply, or has gone.
+A proxy of another server's object keeps its reference there in the same way.
+
 An object that another object contains as a proxy needs no count: in the server such a proxy keeps
 the object itself. So a list that contains its own proxy is garbage like any other cycle.
 
@@ -91,7 +96,7 @@ class Holder:
 class Session:
     """A connection, and the holder of the references that come over it."""
 
-    __slots__ = ("_socket", "anchors", "connection", "holder", "then", "undo")
+    __slots__ = ("_socket", "anchors", "connection", "holder", "on_its_way", "then", "undo")
 
     def __init__(self, connection: Connection | None, holder: Holder) -> None:
         self.connection = connection
@@ -99,6 +104,7 @@ class Session:
         self.anchors = False  # whether the holder ends with this connection
         self.then: Callable[[], object] | None = None  # is called when the reply has been sent
         self.undo: Callable[[], object] | None = None  # is called if the reply is never read
+        self.on_its_way: dict[str, object] = {}  # references of the proxies in the last reply
         self._socket: Any = None  # the connection's, once it has been needed
 
     def alive(self) -> bool:
@@ -289,13 +295,16 @@ class Server:
             ident, name, args, kwds = request
         except (TypeError, ValueError):
             return "#TRACEBACK", f"{request!r} is no request: (ident, name, args, kwds) are\n"
+        if ident is not None:  # while a client unpickles a reply it calls functions of the server
+            session.on_its_way.clear()
         return self.answer(session, ident, name, args, kwds)
 
     def _send(self, session: Session, connection: Connection, reply: Reply) -> None:
         try:
             if reply[0] == "#ERROR" and not self._wire.has_exceptions:
                 reply = "#TRACEBACK", f"{type(reply[1]).__name__}: {reply[1]}\n"
-            self._wire.send(connection, reply)
+            with calls.sending(session):
+                self._wire.send(connection, reply)
         except Exception as error:
             calls.lost(session)
             if isinstance(error, OSError) and not session.alive():
@@ -406,6 +415,7 @@ class Server:
     def incref(self, c: Session, ident: str) -> None:
         """Take a reference to an object."""
         self._take(c.holder, ident, self.find(ident), 1)
+        c.on_its_way.pop(ident, None)
 
     def decref(self, c: Session, ident: str) -> None:
         """Drop a reference to an object."""
@@ -488,6 +498,13 @@ class Server:
     def take(self, ident: str) -> Entry:
         """Return the object: it lives as long as a proxy refers to it, without being counted."""
         return self.find(ident)
+
+    @staticmethod
+    def pickled(ident: str, reference: object) -> None:
+        """Keep what a proxy that is being sent to a client refers to until the client has it."""
+        session = calls.addressee()
+        if session is not None:
+            session.on_its_way[ident] = reference
 
 
 def _reduce_view(view: Iterable[Any]) -> tuple[Any, ...]:
