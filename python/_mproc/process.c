@@ -262,8 +262,17 @@ static PyObject *child_wait(PyObject *object, PyObject *args, PyObject *kwargs) 
     return r < 0 && r != -ETIMEDOUT ? error_raise(r) : child_returncode(object, NULL);
 }
 
+static PyObject *send(struct child *self, int signal) {
+    if (!self->ended && self->handle != NULL) {
+        int r = mproc_process_signal(self->handle, signal);
+        if (r < 0 && r != -ESRCH) {
+            return error_raise(r);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *child_signal(PyObject *object, PyObject *number) {
-    struct child *self = child_of(object);
     long signal = PyLong_AsLong(number);
     if (signal == -1 && PyErr_Occurred()) {
         return NULL;
@@ -271,13 +280,19 @@ static PyObject *child_signal(PyObject *object, PyObject *number) {
     if (signal < 0 || signal > SIGRTMAX) {
         return error_raise(-EINVAL);
     }
-    if (!self->ended && self->handle != NULL) {
-        int r = mproc_process_signal(self->handle, (int)signal);
-        if (r < 0 && r != -ESRCH) {
-            return error_raise(r);
-        }
-    }
-    Py_RETURN_NONE;
+    return send(child_of(object), (int)signal);
+}
+
+static PyObject *child_terminate(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    return send(child_of(object), SIGTERM);
+}
+
+static PyObject *child_kill(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    return send(child_of(object), SIGKILL);
+}
+
+static PyObject *child_interrupt(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    return send(child_of(object), SIGINT);
 }
 
 static PyObject *child_close(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -324,6 +339,12 @@ static PyMethodDef child_methods[] = {
     {"_send_signal", child_signal, METH_O,
      "_send_signal($self, signal, /)\n--\n\n"
      "Send a signal. An ended child gets none, nor does a process that has its pid by now."},
+    {"terminate", child_terminate, METH_NOARGS,
+     "terminate($self, /)\n--\n\nSend SIGTERM, unless the child has ended."},
+    {"kill", child_kill, METH_NOARGS,
+     "kill($self, /)\n--\n\nSend SIGKILL, unless the child has ended."},
+    {"interrupt", child_interrupt, METH_NOARGS,
+     "interrupt($self, /)\n--\n\nSend SIGINT, unless the child has ended."},
     {"close", child_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
      "Close the sentinel and forget the process. ValueError while it runs."},

@@ -1,12 +1,10 @@
 """The popen object of start method fork, and the base of the others.
 
-A popen object is the C type Child (pid, sentinel, returncode, poll, wait, close). Its constructor
-starts the child: it returns in the parent when the child runs, and never in the child.
+A popen object is the C type Child (pid, sentinel, returncode, poll, wait, terminate, close). Its
+constructor starts the child: it returns in the parent when the child runs, and never in the child.
 """
 
 from __future__ import annotations
-
-import signal
 
 from ._current import flush_std_streams
 from ._mproc import Child
@@ -43,15 +41,3 @@ class Popen(Child):
     def _close_given(self) -> None:
         for connection in self.__dict__.pop("_closed_after_start", ()):
             connection.close()
-
-    def terminate(self) -> None:
-        """Send SIGTERM, unless the child has ended."""
-        self._send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL, unless the child has ended."""
-        self._send_signal(signal.SIGKILL)
-
-    def interrupt(self) -> None:
-        """Send SIGINT, unless the child has ended."""
-        self._send_signal(signal.SIGINT)
