@@ -13,6 +13,7 @@ State, each a variable of this module that only functions of this module set:
   _logger         what log() writes to; None until util.get_logger() is called.
   _ending         the process that has begun to run its exit function.
   _no_input       see there.
+  _fetched        whether the names of _cpython are here that a started child calls: fetch().
 Registries, which are filled by others and never replaced, so that others may keep them:
   finalizers      util.Finalize objects by (priority, number), see run_finalizers().
   after_forkers   functions that a forked child calls before anything else.
@@ -36,21 +37,20 @@ import sys
 from _thread import get_native_id
 from itertools import count
 
-from ._cpython import (
-    CHILDREN_RUN_EXIT_FUNCTIONS,
-    end_threads,
-    forget_exit_functions,
-    run_exit_functions,
-    set_native_id,
-)
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
     from typing import Any
 
+    from . import _cpython
     from .process import BaseProcess
+
+    CHILDREN_RUN_EXIT_FUNCTIONS: bool
+    end_threads = _cpython.end_threads
+    forget_exit_functions = _cpython.forget_exit_functions
+    run_exit_functions = _cpython.run_exit_functions
+    set_native_id = _cpython.set_native_id
 
 __all__: list[str] = []
 
@@ -65,6 +65,7 @@ _pid = 0
 _ancestors: tuple[Any, ...] = ()
 _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
+_fetched = False
 
 _modules = sys.modules
 _sys = sys.__dict__
@@ -118,6 +119,8 @@ def add_child(process: BaseProcess) -> None:
     """Count a process among the children; on the way, forget those that have ended."""
     if _children:
         active_children()
+    if not _fetched:
+        fetch()
     _children.add(process)
 
 
@@ -217,8 +220,24 @@ def flush_std_streams() -> None:
 # ---- its beginning and its end, if it is a started child
 
 
+def fetch() -> None:
+    """Fetch what a child calls of _cpython: before it is forked, and not by `import mproc`."""
+    global CHILDREN_RUN_EXIT_FUNCTIONS, end_threads, forget_exit_functions
+    global run_exit_functions, set_native_id, _fetched
+    from . import _cpython
+
+    CHILDREN_RUN_EXIT_FUNCTIONS = _cpython.CHILDREN_RUN_EXIT_FUNCTIONS
+    end_threads = _cpython.end_threads
+    forget_exit_functions = _cpython.forget_exit_functions
+    run_exit_functions = _cpython.run_exit_functions
+    set_native_id = _cpython.set_native_id
+    _fetched = True
+
+
 def bootstrap(self: BaseProcess, method: str = "fork") -> int:
     """Become this process, started by `method`; run it, clean up; return the exit code."""
+    if not _fetched:
+        fetch()
     # The interpreter runs the exit functions of a spawned child, a forked one calls _exit().
     own_exit = CHILDREN_RUN_EXIT_FUNCTIONS and method != "spawn"
     try:

@@ -13,7 +13,6 @@ import os
 import sys
 
 from . import _current, process
-from ._cpython import ThreadLocal
 from ._current import current_process
 
 TYPE_CHECKING = False
@@ -503,18 +502,21 @@ if not TYPE_CHECKING:
 
 # ---- the child that an object is pickled for
 
-_tls = ThreadLocal()
-
 
 def get_spawning_popen() -> Popen | None:
     """Return the popen object of the child that this thread pickles for; None if for none."""
-    popen: Popen | None = getattr(_tls, "spawning_popen", None)
+    popen: Popen | None = getattr(globals().get("_tls"), "spawning_popen", None)
     return popen
 
 
 def set_spawning_popen(popen: Popen | None) -> None:
     """Set the popen object of the child that this thread pickles for."""
-    _tls.spawning_popen = popen
+    tls = globals().get("_tls")
+    if tls is None:
+        from ._cpython import ThreadLocal
+
+        tls = globals().setdefault("_tls", ThreadLocal())
+    tls.spawning_popen = popen
 
 
 def assert_spawning(obj: object) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from . import _current
-from ._cpython import WeakSet
 from ._current import active_children, add_child, current_process, forget_child, next_identity
 
 TYPE_CHECKING = False
@@ -17,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar
 
+    from ._cpython import WeakSet
     from .popen_fork import Popen
+
+    _dangling: WeakSet[BaseProcess]
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
@@ -95,7 +97,10 @@ class BaseProcess:
         self._name = str(name)
         if daemon is not None:
             self.daemon = daemon
-        _dangling.add(self)
+        try:
+            _dangling.add(self)
+        except NameError:
+            _make_dangling().add(self)
 
     def _check_closed(self) -> None:
         if self._closed:
@@ -380,7 +385,6 @@ class _MainProcess(BaseProcess):
         pass
 
 
-_dangling: WeakSet[BaseProcess] = WeakSet()
 _current.start_as(_MainProcess())
 
 
@@ -388,6 +392,13 @@ def set_original_dir(path: str | None) -> None:
     """Say what the current directory was when the program started, in a child its parent's."""
     global ORIGINAL_DIR
     ORIGINAL_DIR = path
+
+
+def _make_dangling() -> WeakSet[BaseProcess]:
+    """Make the set of all process objects that are not freed, when there is the first one."""
+    from ._cpython import WeakSet
+
+    return globals().setdefault("_dangling", WeakSet())  # type: ignore[no-any-return]
 
 
 class _ExitcodeNames(dict[int, str]):
@@ -413,6 +424,8 @@ if not TYPE_CHECKING:
         """Return a variable that programs look at here, and that `_current` keeps."""
         if name == "_parent_process":
             return parent_process()
+        if name == "_dangling":
+            return _make_dangling()
         try:
             return _current.variables()[name]
         except KeyError:

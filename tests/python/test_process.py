@@ -1028,6 +1028,7 @@ def test_where_children_run_exit_functions(program, method, target):
 import atexit, sys, threading
 import mproc
 from mproc import _current
+_current.fetch()
 _current.CHILDREN_RUN_EXIT_FUNCTIONS = True  # as from Python 3.13 on
 
 def leave_a_thread(end, go):
