@@ -33,6 +33,7 @@ __all__ = [
     "end_threads",
     "forget_exit_functions",
     "free_lock",
+    "has_threads",
     "interpreter_options",
     "pickle",
     "ref",
@@ -126,6 +127,11 @@ except ImportError:
 
     def _thread_count() -> int:
         return 1  # there may be some: _shutdown() knows
+
+
+def has_threads() -> bool:
+    """Return whether there may be threads of Python beside the main one."""
+    return _thread_count() > 0
 
 
 def before_threads_end(function: Callable[[], None]) -> None:

@@ -16,21 +16,10 @@ from _thread import allocate_lock as _allocate_lock
 from itertools import islice as _islice
 from time import monotonic as _monotonic
 
-from . import _mproc, process, util
+from . import _mproc
 from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
 from ._pool.engine import LOOK, PATIENCE, SLICE, Engine, ring
-from ._pool.errors import (
-    ExceptionWithTraceback as ExceptionWithTraceback,
-)
-from ._pool.errors import (
-    MaybeEncodingError,
-    WorkerDiedError,
-)
-from ._pool.errors import (
-    RemoteTraceback as RemoteTraceback,
-)
-from ._pool.worker import worker
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
@@ -38,6 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
+    from . import process
+    from ._pool.errors import ExceptionWithTraceback as ExceptionWithTraceback
+    from ._pool.errors import MaybeEncodingError as MaybeEncodingError
+    from ._pool.errors import RemoteTraceback as RemoteTraceback
+    from ._pool.errors import WorkerDiedError as WorkerDiedError
+    from ._pool.worker import worker as worker
     from .context import BaseContext
 
     _Callback = Callable[[Any], object] | None
@@ -116,6 +111,8 @@ class AsyncResult(_mproc.Job):
         self._pool._wake_sleepers()
 
     def _unreadable(self, error: BaseException) -> BaseException:
+        from ._pool.errors import MaybeEncodingError
+
         return MaybeEncodingError(error, "a result that cannot be unpickled")
 
 
@@ -406,6 +403,8 @@ class Pool(Engine):
         maxtasksperchild: int | None = None,
         context: BaseContext | None = None,
     ) -> None:
+        from .util import Finalize
+
         self._pool: list[process.BaseProcess] = []
         if context is None:
             from .context import _default_context
@@ -430,7 +429,7 @@ class Pool(Engine):
         self._set_up(processes)
         self._start_workers()
         # Before the exit ends the children: a thread would replace them.
-        self._at_exit = util.Finalize(
+        self._at_exit = Finalize(
             self, _terminate, args=(_reference(self),), exitpriority=EXIT_PRIORITY
         )
         self._state = RUN
@@ -438,6 +437,8 @@ class Pool(Engine):
     # -- workers
 
     def _start_worker(self, seat: int) -> process.BaseProcess:
+        from ._pool.worker import worker
+
         ends = (self._tasks, seat) if not self._piped else (self._inqueue, self._outqueue)
         new = self.Process(
             self._ctx,
@@ -516,7 +517,7 @@ class Pool(Engine):
 
     def _worker_ended(self, seat: int, old: process.BaseProcess, had_task: bool) -> None:
         if self._died_again(had_task, old.exitcode):
-            self._break(WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, None))
+            self._break(self._death_of(old, None))
 
     def _wants(self, seat: int) -> bool:
         return self._state == RUN or (
@@ -887,6 +888,8 @@ class ThreadPool(Pool):
 
     def _worker_ended(self, seat: int, old: Any, had_task: bool) -> None:
         if self._died_again(False, 0 if self._tasks.served(seat) else 1):
+            from ._pool.errors import WorkerDiedError
+
             self._break(WorkerDiedError(old.name, self._owner, 1, None))
 
     def _end_workers(self) -> None:
@@ -897,3 +900,24 @@ def _terminate(reference: Callable[[], Pool | None]) -> None:
     pool = reference()
     if pool is not None:
         pool.terminate()
+
+
+_ELSEWHERE = {
+    "ExceptionWithTraceback": "errors",
+    "MaybeEncodingError": "errors",
+    "RemoteTraceback": "errors",
+    "WorkerDiedError": "errors",
+    "worker": "worker",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import what programs know by this module's name when they first ask for it."""
+        module = _ELSEWHERE.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        found = getattr(import_module(f"{__package__}._pool.{module}"), name)
+        return globals().setdefault(name, found)

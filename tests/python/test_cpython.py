@@ -65,6 +65,20 @@ def test_a_program_without_the_names(program):
     assert program.output("main.py") == "[1, 2]\n[1, 2] {'a': 1}\n"
 
 
+def test_threads_are_counted(program):
+    program.write("absent.py", "import _thread\ndel _thread._count\n")
+    program.write(
+        "main.py", "import absent\nfrom mproc import _cpython\nprint(_cpython.has_threads())"
+    )
+    assert program.output("main.py") == "True\n"  # nobody knows
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    assert _cpython.has_threads()
+    end.set()
+    thread.join()
+
+
 def test_reduction_without_the_accelerator(program):
     program.write("absent.py", 'import sys\nsys.modules["_pickle"] = None\n')
     program.write(

@@ -43,14 +43,10 @@ from _thread import get_ident as _get_ident
 from time import monotonic as _monotonic
 from types import ModuleType
 
-from .. import _mproc, process
-from .._cpython import pickle
+from .. import _mproc
+from .._cpython import has_threads, pickle
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
-from .errors import WorkerDiedError
-from .worker import Tasks
-
-pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +54,8 @@ if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
     from typing import Any
+
+    from .. import process
 
 __all__ = ["Engine", "ring"]
 
@@ -78,6 +76,8 @@ class Engine:
     _helper_name = "mproc-pool"
 
     def _set_up(self, seats: int) -> None:
+        if has_threads():
+            pickle()  # see _fill_vacant()
         self._owner = _getpid()
         self._tasks = self._make_tasks(seats)
         self._last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
@@ -100,6 +100,8 @@ class Engine:
         self._helper: threading.Thread | None = None
 
     def _make_tasks(self, seats: int) -> Any:
+        from .worker import Tasks
+
         return Tasks(seats)
 
     # -- what differs
@@ -153,6 +155,8 @@ class Engine:
 
     def _death_of(self, old: process.BaseProcess, task: int | None) -> BaseException:
         """Return what a task fails with whose worker has ended."""
+        from .errors import WorkerDiedError
+
         return WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, task)
 
     def _wants(self, seat: int) -> bool:
@@ -160,7 +164,11 @@ class Engine:
         return True
 
     def _fill_vacant(self) -> None:
-        """Start workers for the seats that want one. One thread at a time does."""
+        """Start workers for the seats that want one. One thread at a time does.
+
+        A worker that is forked while another thread imports pickle would wait for it for ever.
+        """
+        pickle()
         if self._seating.acquire(False):
             try:
                 self._fill_each()

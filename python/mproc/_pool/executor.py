@@ -32,11 +32,13 @@ from time import monotonic as _monotonic
 from weakref import WeakSet
 
 from .. import _mproc, process, util
-from .._cpython import before_threads_end
+from .._cpython import before_threads_end, pickle
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .engine import SLICE, Engine
 from .errors import ExceptionWithTraceback, WorkerDiedError, rebuild
+
+pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
