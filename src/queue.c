@@ -200,7 +200,7 @@ struct side {
     struct mproc__eventcount *event;
     const uint32_t *peer_cpu;
     bool ends_on_close; /* there is no use in waiting for a closed queue */
-    bool may_yield;     /* a consumer of messages; a producer of tasks waits for their results */
+    bool streams;       /* a consumer of messages; a producer of tasks waits for their results */
 };
 
 static struct side consumer_side(mproc_queue *queue) {
@@ -257,10 +257,19 @@ static bool spin(const mproc_queue *queue, const struct side *side, int64_t star
     }
 }
 
+/* Nothing but yielding keeps the two sides of a queue without a bound together, when they have one
+ * CPU. A bound does so by itself: a full queue puts its producers to sleep, an empty one its
+ * consumers, and each turn moves as many messages as the queue holds. A thread that yields there as
+ * well comes back, or is woken, after a handful of messages, since a scheduler that counts a yield
+ * as CPU time used lets those that have slept go before the producers. */
+static bool may_yield(const mproc_queue *queue) {
+    return queue->bound == 0;
+}
+
 /* True: settled. A consumer that sleeps is woken by the next message, and takes the producer's CPU
  * from it for that one message, again and again. A consumer that yields finds more of them. */
 static bool yield(const mproc_queue *queue, const struct side *side, bool stream) {
-    if (!stream || !side->may_yield || !peer_is_here(side)) {
+    if (!stream || !side->streams || !may_yield(queue) || !peer_is_here(side)) {
         return false;
     }
     mproc__os_yield();
@@ -360,7 +369,7 @@ static MPROC__NOINLINE int new_segment(struct mproc__hand *hand, size_t size, ui
  * consumer may wait for it. */
 static void stay_near(const mproc_queue *queue, size_t need) {
     uint64_t in = mproc__peek64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket);
-    if (in > AHEAD / need) {
+    if (may_yield(queue) && in > AHEAD / need) {
         mproc__os_yield();
     }
 }
@@ -875,7 +884,7 @@ static int get_in(mproc_queue *queue, mproc_message *message, int64_t timeout,
             deadline = mproc__deadline(timeout);
         }
         struct side side = consumer_side(queue);
-        side.may_yield = claim == NULL;
+        side.streams = claim == NULL;
         r = wait(queue, &side, deadline);
         if (r != 0) {
             return r;
