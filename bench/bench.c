@@ -187,11 +187,14 @@ static double fastest(const struct bench_contender *c, uint64_t ops, unsigned ru
 }
 
 /* Finds how many operations fill a run. */
-static void calibrate(const struct bench_contender *c, struct figures *f) {
+static void calibrate(const struct bench_contender *c, bool sampled, struct figures *f) {
     for (f->ops = 1;; f->ops *= 4) {
         double seconds = fastest(c, f->ops, 3, BENCH_ROUND);
         if (seconds < 0) {
             f->why_not = why_not;
+            return;
+        }
+        if (sampled) {
             return;
         }
         if (seconds >= BENCH_RUN / 4) {
@@ -213,7 +216,7 @@ static double faster(const struct bench_table *t, double a, double b) {
 
 static void measure(const struct bench_table *t, struct figures *f, unsigned n) {
     for (size_t i = 0; i < t->n; i++) {
-        calibrate(&t->contenders[i], &f[i]);
+        calibrate(&t->contenders[i], t->sampled, &f[i]);
     }
     for (unsigned round = 0; round < n; round++) {
         for (size_t i = 0; i < t->n; i++) {

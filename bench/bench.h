@@ -43,6 +43,7 @@ struct bench_table {
     const struct bench_contender *contenders;
     size_t n;
     struct bench_target target;
+    bool sampled; /* a run takes a time of its own and gives that of n operations: 1 is enough */
 };
 
 void bench_compare(const struct bench_table *table);

@@ -152,11 +152,11 @@ int main(int argc, char **argv) {
                                     {"robust pthread mutex", alone, &robust, false},
                                     {"pthread mutex (not robust)", alone, &plain, false},
                                     {"POSIX semaphore (not robust)", alone, &semaphore, false}};
-    struct bench_table table = {"uncontended", "ns", 1e9, false, one, 5, {0, 0}};
+    struct bench_table table = {"uncontended", "ns", 1e9, false, one, 5, {0, 0}, false};
     bench_compare(&table);
     struct bench_contender fair[] = {one[0], one[2]};
     struct bench_table target = {
-        "uncontended, the target's peer alone", "ns", 1e9, false, fair, 2, {1 / 1.5, 0}};
+        "uncontended, the target's peer alone", "ns", 1e9, false, fair, 2, {1 / 1.5, 0}, false};
     bench_compare(&target);
     if (bench_cpus() < 2) {
         printf("\ncontended: there is only one CPU here\n");
@@ -167,7 +167,7 @@ int main(int argc, char **argv) {
                                     {"pthread mutex (not robust)", contended, &plain, false},
                                     {"POSIX semaphore (not robust)", contended, &semaphore, false}};
     struct bench_table both = {
-        "contended by two processes, per operation", "ns", 1e9, false, two, 4, {0, 0}};
+        "contended by two processes, per operation", "ns", 1e9, false, two, 4, {0, 0}, false};
     bench_compare(&both);
     return 0;
 }

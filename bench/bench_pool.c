@@ -145,8 +145,9 @@ int main(int argc, char **argv) {
     struct bench_contender many[] = {
         {"mproc pool, submit all, wait for all", pool_many, pool, true},
         {"two pipes", pipes_many, NULL, false}};
-    struct bench_table round_trip = {"a task there and back", "us", 1e6, false, one, 2, {0, 0}};
-    struct bench_table storm = {"1,000 tasks at once", "us", 1e6, false, many, 2, {1, 0}};
+    struct bench_table round_trip = {
+        "a task there and back", "us", 1e6, false, one, 2, {0, 0}, false};
+    struct bench_table storm = {"1,000 tasks at once", "us", 1e6, false, many, 2, {1, 0}, false};
     bench_heading("pool: two workers");
     bench_compare(&round_trip);
     bench_compare(&storm);

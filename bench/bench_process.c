@@ -114,10 +114,10 @@ static void compare(const char *size) {
     struct bench_contender spawns[] = {{"mproc, spawn", start_join, &methods[1], true},
                                        {"posix_spawn, waitpid", bare_spawn, NULL, false}};
     snprintf(title, sizeof title, "start and join of a copy, %s", size);
-    struct bench_table table = {title, "us", 1e6, false, forks, 4, {0, 0}};
+    struct bench_table table = {title, "us", 1e6, false, forks, 4, {0, 0}, false};
     bench_compare(&table);
     snprintf(title, sizeof title, "start and join of a fresh program, %s", size);
-    table = (struct bench_table){title, "us", 1e6, false, spawns, 2, {0, 0}};
+    table = (struct bench_table){title, "us", 1e6, false, spawns, 2, {0, 0}, false};
     bench_compare(&table);
 }
 

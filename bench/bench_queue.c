@@ -13,14 +13,11 @@
  * 0.95 of it, for two runs of one program differ by as much.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <mqueue.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -125,153 +122,40 @@ static void close_queue(void) {
     mproc_drop(queues[1]);
 }
 
-static const struct channel channel_mproc = {"mproc queue", open_queue, NULL,       put_queue,
-                                             get_queue,     NULL,       close_queue};
-static const struct channel channel_batches = {
-    "mproc queue, up to 64 a call", open_queue, NULL, put_queue, get_queue, NULL, close_queue};
-static const struct channel channel_copied = {
-    "mproc queue, copied in and out", open_queue, NULL, put_queue, get_copied, NULL, close_queue};
-static const struct channel channel_view = {
-    "mproc queue, a view comes out", open_queue, NULL, put_queue, get_queue, NULL, close_queue};
+static const struct channel channel_mproc = {"mproc queue", open_queue, NULL,        put_queue,
+                                             get_queue,     NULL,       close_queue, NULL};
+static const struct channel channel_batches = {"mproc queue, up to 64 a call",
+                                               open_queue,
+                                               NULL,
+                                               put_queue,
+                                               get_queue,
+                                               NULL,
+                                               close_queue,
+                                               NULL};
+static const struct channel channel_copied = {"mproc queue, copied in and out",
+                                              open_queue,
+                                              NULL,
+                                              put_queue,
+                                              get_copied,
+                                              NULL,
+                                              close_queue,
+                                              NULL};
+static const struct channel channel_view = {"mproc queue, a view comes out",
+                                            open_queue,
+                                            NULL,
+                                            put_queue,
+                                            get_queue,
+                                            NULL,
+                                            close_queue,
+                                            NULL};
 static const struct channel channel_reserved = {"mproc queue, made in place, a view",
                                                 open_queue,
                                                 NULL,
                                                 put_reserved,
                                                 get_queue,
                                                 NULL,
-                                                close_queue};
-
-/* ---------------------------------------------------------------- POSIX mq */
-
-static mqd_t mqs[2];
-
-/* Deeper queues and larger messages need other settings of the system. */
-static long mq_limit(const char *path) {
-    long limit = 0;
-    FILE *f = fopen(path, "re");
-    if (f != NULL) {
-        if (fscanf(f, "%ld", &limit) != 1) {
-            limit = 0;
-        }
-        fclose(f);
-    }
-    return limit;
-}
-
-static const char *open_mq(size_t size) {
-    char name[64];
-    struct mq_attr attr = {.mq_maxmsg = mq_limit("/proc/sys/fs/mqueue/msg_max"),
-                           .mq_msgsize = (long)size};
-    if (attr.mq_maxmsg > CHANNEL_DEPTH) {
-        attr.mq_maxmsg = CHANNEL_DEPTH;
-    }
-    if ((long)size > mq_limit("/proc/sys/fs/mqueue/msgsize_max")) {
-        return "its messages are smaller (fs.mqueue.msgsize_max)";
-    }
-    for (int way = 0; way < 2; way++) {
-        snprintf(name, sizeof name, "/mproc-bench-%d-%d", (int)getpid(), way);
-        mqs[way] = mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, &attr);
-        if (mqs[way] < 0) {
-            return "mq_open failed";
-        }
-        mq_unlink(name);
-    }
-    return NULL;
-}
-
-static void put_mq(int way, const void *lent, size_t size) {
-    if (mq_send(mqs[way], lent, size, 0) != 0) {
-        bench_die("mq_send");
-    }
-}
-
-static void get_mq(int way, void *room, size_t size) {
-    if (mq_receive(mqs[way], room, size, NULL) != (ssize_t)size) {
-        bench_die("mq_receive");
-    }
-}
-
-static void close_mq(void) {
-    mq_close(mqs[0]);
-    mq_close(mqs[1]);
-}
-
-static const struct channel channel_mq = {"POSIX mq", open_mq, NULL,    put_mq,
-                                          get_mq,     NULL,    close_mq};
-
-/* ---------------------------------------------------------------- Unix sockets */
-
-static int sockets[2]; /* the child's end, the parent's end */
-
-static int end_of(int way, bool putting) {
-    return sockets[(way == CHANNEL_UP) == putting ? 0 : 1];
-}
-
-static const char *open_sockets(int type) {
-    return socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sockets) == 0 ? NULL : "socketpair failed";
-}
-
-static const char *open_datagram(size_t size) {
-    if (size > 65536) {
-        return "its messages are smaller (the socket's buffer)";
-    }
-    return open_sockets(SOCK_DGRAM);
-}
-
-static void put_datagram(int way, const void *lent, size_t size) {
-    if (send(end_of(way, true), lent, size, 0) != (ssize_t)size) {
-        bench_die("send");
-    }
-}
-
-static void get_datagram(int way, void *room, size_t size) {
-    if (recv(end_of(way, false), room, size, 0) != (ssize_t)size) {
-        bench_die("recv");
-    }
-}
-
-static const char *open_stream(size_t size) {
-    (void)size;
-    return open_sockets(SOCK_STREAM);
-}
-
-/* Messages in a stream need a length before them. */
-static void put_stream(int way, const void *lent, size_t size) {
-    uint32_t length = (uint32_t)size;
-    struct iovec pieces[2] = {{&length, sizeof length}, {(void *)(uintptr_t)lent, size}};
-    size_t left = size + sizeof length;
-    ssize_t n = writev(end_of(way, true), pieces, 2);
-    while (n > 0 && (left -= (size_t)n) > 0) {
-        n = write(end_of(way, true), (const char *)lent + (size - left), left);
-    }
-    if (n <= 0) {
-        bench_die("writev");
-    }
-}
-
-static void get_stream(int way, void *room, size_t size) {
-    uint32_t length;
-    int fd = end_of(way, false);
-    if (recv(fd, &length, sizeof length, MSG_WAITALL) != sizeof length || length != size ||
-        recv(fd, room, size, MSG_WAITALL) != (ssize_t)size) {
-        bench_die("recv");
-    }
-}
-
-static void close_sockets(void) {
-    close(sockets[0]);
-    close(sockets[1]);
-}
-
-static const struct channel channel_datagram = {"Unix datagram socketpair",
-                                                open_datagram,
-                                                NULL,
-                                                put_datagram,
-                                                get_datagram,
-                                                NULL,
-                                                close_sockets};
-static const struct channel channel_stream = {
-    "Unix stream socketpair", open_stream, NULL, put_stream, get_stream, NULL, close_sockets};
+                                                close_queue,
+                                                NULL};
 
 /* ---------------------------------------------------------------- what is measured */
 
@@ -477,7 +361,7 @@ static void compare(const char *title, const struct kind *kind, size_t size, boo
     for (size_t i = 0; i < n; i++) {
         contenders[i] = (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 5};
     }
-    struct bench_table table = {title, unit, scale, kind->rate, contenders, n, target};
+    struct bench_table table = {title, unit, scale, kind->rate, contenders, n, target, false};
     bench_compare(&table);
 }
 

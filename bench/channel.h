@@ -11,7 +11,8 @@
 #define CHANNEL_UP 0   /* child to parent */
 #define CHANNEL_DOWN 1 /* parent to child */
 #define CHANNEL_DEPTH 1024
-#define CHANNEL_DEPTH_LARGE 16 /* of messages above 64 KiB */
+#define CHANNEL_DEPTH_MIDDLE 64 /* of messages above 16 KiB */
+#define CHANNEL_DEPTH_LARGE 16  /* of messages above 64 KiB */
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,13 +26,16 @@ struct channel {
     void (*get)(int way, void *room, size_t size);
     void (*leave)(bool child); /* may be NULL */
     void (*close)(void);       /* parent, after the child's end */
+    /* instead of enter, where each of several producers and consumers needs an end of its own */
+    void (*enter_crowd)(bool producer, unsigned index, unsigned consumers);
 };
 
 static inline size_t channel_depth(size_t size) {
-    return size > 65536 ? CHANNEL_DEPTH_LARGE : CHANNEL_DEPTH;
+    return size > 65536 ? CHANNEL_DEPTH_LARGE : size > 16384 ? CHANNEL_DEPTH_MIDDLE : CHANNEL_DEPTH;
 }
 
-extern const struct channel channel_zmq, channel_boost;
+extern const struct channel channel_mq, channel_datagram, channel_stream, channel_zmq,
+    channel_zmq_mesh, channel_boost;
 
 #ifdef __cplusplus
 }

@@ -50,12 +50,19 @@ extern "C" const struct channel channel_boost = {"Boost.Interprocess message_que
                                                  put_boost,
                                                  get_boost,
                                                  nullptr,
-                                                 close_boost};
+                                                 close_boost,
+                                                 nullptr};
 #else
 static const char *absent(size_t) {
     return "libboost-dev was not there when this was built";
 }
 
-extern "C" const struct channel channel_boost = {
-    "Boost.Interprocess message_queue", absent, nullptr, nullptr, nullptr, nullptr, nullptr};
+extern "C" const struct channel channel_boost = {"Boost.Interprocess message_queue",
+                                                 absent,
+                                                 nullptr,
+                                                 nullptr,
+                                                 nullptr,
+                                                 nullptr,
+                                                 nullptr,
+                                                 nullptr};
 #endif
