@@ -103,16 +103,19 @@ def active_children() -> list[BaseProcess]:
 
     After a bare fork, the parent's children are forgotten.
     """
-    children = list(_children)
-    pid = os.getpid()
+    children = [*_children]
     for process in children:
         popen = process._popen
-        if process._parent_pid != pid:
-            _children.discard(process)
-            continue
-        if popen is not None and popen.poll() is not None:
-            _children.discard(process)
-    return children if len(children) == len(_children) else list(_children)
+        try:
+            if popen is None:
+                if process._parent_pid == os.getpid():
+                    continue
+            elif popen.poll() is None:
+                continue
+        except ChildProcessError:
+            pass  # the parent's
+        _children.discard(process)
+    return children if len(children) == len(_children) else [*_children]
 
 
 def add_child(process: BaseProcess) -> None:

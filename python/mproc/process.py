@@ -251,7 +251,7 @@ class BaseProcess:
     def ident(self) -> int | None:
         """The process id, or None before the start."""
         self._check_closed()
-        if self is current_process():
+        if self is _current._process:
             return os.getpid()
         return self._popen.pid if self._popen is not None else None
 
