@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import process, util
-from ._managers import peers as _peers
+from . import process
 from ._managers.proxies import (
     AcquirerProxy,
     ArrayProxy,
@@ -34,8 +33,6 @@ from ._managers.proxies import (
     _BaseDictProxy,
     _BaseSetProxy,
 )
-from ._managers.values import Array, Late, Namespace, Value
-from ._managers.wire import RemoteError, Token, convert_to_error, dispatch, wire_of
 from .context import ProcessError
 
 TYPE_CHECKING = False
@@ -43,12 +40,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, Self
 
+    from ._managers import peers as _peers
     from ._managers.server import Server as Server
     from ._managers.server import all_methods as all_methods
     from ._managers.server import public_methods as public_methods
     from ._managers.shared import SharedMemoryManager as SharedMemoryManager
     from ._managers.shared import SharedMemoryServer as SharedMemoryServer
     from ._managers.shared import _SharedMemoryTracker as _SharedMemoryTracker
+    from ._managers.values import Array as Array
+    from ._managers.values import Namespace as Namespace
+    from ._managers.values import Value as Value
+    from ._managers.wire import RemoteError as RemoteError
+    from ._managers.wire import Token as Token
+    from ._managers.wire import convert_to_error as convert_to_error
+    from ._managers.wire import dispatch as dispatch
     from ._mproc import Connection
     from .context import BaseContext
 
@@ -100,11 +105,13 @@ class BaseManager:
         *,
         shutdown_timeout: float = 1.0,
     ) -> None:
+        from ._managers.wire import wire_of
+
         if authkey is None:
             authkey = process.current_process().authkey
         if not isinstance(authkey, bytes):
             raise TypeError(f"authkey should be a byte string, not {authkey!r}")
-        wire_of(serializer)
+        wire_of(serializer)  # is there such a one?
         self._address = address
         self._authkey = process.AuthenticationString(authkey)
         self._state = State()
@@ -145,8 +152,10 @@ class BaseManager:
 
         AuthenticationError: it has another key. OSError: there is none.
         """
+        from ._managers import peers
+
         self._peer().ask("dummy")
-        _peers.know_key(self._address, self._authkey)
+        peers.know_key(self._address, self._authkey)
         self._state.value = State.STARTED
 
     def start(
@@ -160,7 +169,9 @@ class BaseManager:
         self._check_initial()
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        from ._managers import peers
         from .connection import Pipe
+        from .util import Finalize
 
         ours, theirs = Pipe()
         try:
@@ -173,9 +184,9 @@ class BaseManager:
             raise
         self._the_peer = None
         self._state.value = State.STARTED
-        _peers.know_key(self._address, self._authkey)
-        util.Finalize(self, _peers.forget_key, args=(self._address,), exitpriority=None)
-        self.shutdown = util.Finalize(
+        peers.know_key(self._address, self._authkey)
+        Finalize(self, peers.forget_key, args=(self._address,), exitpriority=None)
+        self.shutdown = Finalize(
             self,
             type(self)._finalize_manager,
             args=(server, self._state, ours, self._shutdown_timeout),
@@ -218,6 +229,8 @@ class BaseManager:
         """Be the server, until the starter says that it is enough, or has gone."""
         import signal
 
+        from .util import debug
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             if initializer is not None:
@@ -227,7 +240,7 @@ class BaseManager:
         except Exception as error:
             _send_error(starter, error)
             raise SystemExit(1) from None
-        util.debug("manager serving at %r", server.address)
+        debug("manager serving at %r", server.address)
         process.current_process()._manager_server = server  # type: ignore[attr-defined]
         starter.send(("serving", server.address))
         parent = process.parent_process()
@@ -244,7 +257,9 @@ class BaseManager:
             server.join(timeout)
             for end in (server.terminate, server.kill):
                 if server.is_alive():
-                    util.info("manager still alive after %s s", timeout)
+                    from .util import info
+
+                    info("manager still alive after %s s", timeout)
                     end()
                     server.join(timeout if end == server.terminate else None)
 
@@ -279,11 +294,15 @@ class BaseManager:
 
     def _peer(self) -> _peers.Peer:
         if self._the_peer is None:
-            self._the_peer = _peers.peer_of(self._address, self._serializer, self._authkey)
+            from ._managers import peers
+
+            self._the_peer = peers.peer_of(self._address, self._serializer, self._authkey)
         return self._the_peer
 
     def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, Any]:
         """Have the server make an object; return its token, and the methods that it exposes."""
+        from ._managers.wire import Token
+
         assert self._state.value == State.STARTED, "server not yet started"
         ident, exposed = self._peer().create(typeid, args, kwds)
         return Token(typeid, self._address, ident), exposed
@@ -383,7 +402,9 @@ def _ask_to_stop(starter: Connection) -> None:
 
 def _some_address() -> str | None:
     """Return a free address: an abstract one, of which nothing is left when the server dies."""
-    return f"\0mproc-{os.urandom(8).hex()}" if util.abstract_sockets_supported else None
+    from .util import abstract_sockets_supported
+
+    return f"\0mproc-{os.urandom(8).hex()}" if abstract_sockets_supported else None
 
 
 def _send_error(starter: Connection, error: Exception) -> None:
@@ -419,6 +440,8 @@ def _address_from(ours: Connection, server: process.BaseProcess) -> Any:
         return what
     server.join()
     if kind == "text":
+        from ._managers.wire import RemoteError
+
         raise RemoteError(*text)
     what.add_note(f"in {server.name}:\n{text[0]}")
     raise what
@@ -432,6 +455,31 @@ def _listener_client(serializer: str) -> tuple[Callable[..., Any], Callable[...,
     return connection.XmlListener, connection.XmlClient
 
 
+class _Late:
+    """A callable that makes an object of the server's side: the module comes with the first."""
+
+    __slots__ = ("_module", "_name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __call__(self, /, *args: Any, **kwds: Any) -> Any:
+        return _part(self._module, self._name)(*args, **kwds)
+
+    def __reduce__(self) -> tuple[type[_Late], tuple[str, str]]:
+        return _Late, (self._module, self._name)
+
+    def __repr__(self) -> str:
+        return f"<makes a {self._name}>"
+
+
+def _part(module: str, name: str) -> Any:
+    """Return what has a name in a module of _managers, which is imported."""
+    full_name = f"{__package__}._managers.{module}"
+    __import__(full_name)
+    return getattr(sys.modules[full_name], name)
+
+
 class SyncManager(BaseManager):
     """A manager with the types that threading, queue and the language itself have.
 
@@ -441,22 +489,22 @@ class SyncManager(BaseManager):
 
 
 for _name, _make, _proxytype in (
-    ("Queue", Late("Queue"), None),
-    ("JoinableQueue", Late("Queue"), None),
-    ("Event", Late("Event"), EventProxy),
-    ("Lock", Late("Lock"), AcquirerProxy),
-    ("RLock", Late("RLock"), AcquirerProxy),
-    ("Semaphore", Late("Semaphore"), AcquirerProxy),
-    ("BoundedSemaphore", Late("BoundedSemaphore"), AcquirerProxy),
-    ("Condition", Late("Condition"), ConditionProxy),
-    ("Barrier", Late("Barrier"), BarrierProxy),
-    ("Pool", Late("make_pool"), PoolProxy),
+    ("Queue", _Late("referents", "Queue"), None),
+    ("JoinableQueue", _Late("referents", "Queue"), None),
+    ("Event", _Late("referents", "Event"), EventProxy),
+    ("Lock", _Late("referents", "Lock"), AcquirerProxy),
+    ("RLock", _Late("referents", "RLock"), AcquirerProxy),
+    ("Semaphore", _Late("referents", "Semaphore"), AcquirerProxy),
+    ("BoundedSemaphore", _Late("referents", "BoundedSemaphore"), AcquirerProxy),
+    ("Condition", _Late("referents", "Condition"), ConditionProxy),
+    ("Barrier", _Late("referents", "Barrier"), BarrierProxy),
+    ("Pool", _Late("referents", "make_pool"), PoolProxy),
     ("list", list, ListProxy),
     ("dict", dict, DictProxy),
     ("set", set, SetProxy),
-    ("Value", Value, ValueProxy),
-    ("Array", Array, ArrayProxy),
-    ("Namespace", Namespace, NamespaceProxy),
+    ("Value", _Late("values", "Value"), ValueProxy),
+    ("Array", _Late("values", "Array"), ArrayProxy),
+    ("Namespace", _Late("values", "Namespace"), NamespaceProxy),
 ):
     SyncManager.register(_name, _make, _proxytype)
 
@@ -468,20 +516,26 @@ SyncManager.register("AsyncResult", create_method=False)
 for _thing in (
     AcquirerProxy, ArrayProxy, AutoProxy, BarrierProxy, BaseListProxy, BasePoolProxy, BaseProxy,
     ConditionProxy, DictProxy, EventProxy, IteratorProxy, ListProxy, MakeProxyType, NamespaceProxy,
-    PoolProxy, RebuildProxy, SetProxy, ValueProxy, _BaseDictProxy, _BaseSetProxy, Array, Namespace,
-    Value, RemoteError, Token, convert_to_error, dispatch,
+    PoolProxy, RebuildProxy, SetProxy, ValueProxy, _BaseDictProxy, _BaseSetProxy,
 ):  # fmt: skip
     _thing.__module__ = __name__
 del _thing, _name, _make, _proxytype
 
-# Names of the server's side, which the client's does without.
+# Names that most programs do without.
 _ELSEWHERE = {
+    "Array": "values",
+    "Namespace": "values",
+    "RemoteError": "wire",
     "Server": "server",
     "all_methods": "server",
     "public_methods": "server",
     "SharedMemoryManager": "shared",
     "SharedMemoryServer": "shared",
+    "Token": "wire",
+    "Value": "values",
     "_SharedMemoryTracker": "shared",
+    "convert_to_error": "wire",
+    "dispatch": "wire",
 }
 
 if not TYPE_CHECKING:
@@ -490,8 +544,6 @@ if not TYPE_CHECKING:
         place = _ELSEWHERE.get(name)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        full_name = f"{__package__}._managers.{place}"
-        __import__(full_name)
-        found = getattr(sys.modules[full_name], name)
+        found = _part(place, name)
         found.__module__ = __name__
         return globals().setdefault(name, found)

@@ -16,14 +16,14 @@ from time import monotonic as _monotonic
 from .. import process
 from .._cpython import MutableMapping, MutableSequence, MutableSet
 from ..context import get_spawning_popen
-from . import peers
-from .wire import Token, convert_to_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import GenericAlias
     from typing import Any, ClassVar, Self
+
+    from .wire import Token
 else:
     GenericAlias = type(list[int])
 
@@ -50,6 +50,8 @@ class BaseProxy:
         incref: bool = True,
         manager_owned: bool = False,
     ) -> None:
+        from . import peers
+
         if authkey is None:
             authkey = manager._authkey if manager is not None else None
         key = process.AuthenticationString(
@@ -89,6 +91,8 @@ class BaseProxy:
             return result
         if kind == "#PROXY":
             return self._proxy_of_result(*result)
+        from .wire import convert_to_error
+
         try:
             raise convert_to_error(kind, result)
         finally:
@@ -97,6 +101,8 @@ class BaseProxy:
     def _reach(self) -> Any:
         """Return what answers requests: the server in its own process, a peer in any other."""
         if self._server_pid is not None and self._server_pid != os.getpid():
+            from . import peers
+
             self._server_pid = self._reference = None
             self._peer = peers.peer_of(self._token.address, self._serializer, self._authkey)
         return self._peer
@@ -127,6 +133,8 @@ class BaseProxy:
         return self._callmethod("#GETVALUE")
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from . import peers
+
         kwds: dict[str, Any] = {}
         popen = get_spawning_popen()
         if popen is not None:
@@ -159,6 +167,8 @@ def RebuildProxy(
     func: Callable[..., Any], token: Token, serializer: str, kwds: dict[str, Any]
 ) -> Any:
     """Return the proxy that was pickled."""
+    from . import peers
+
     anchor = kwds.pop("_anchor", None)
     if anchor is not None:
         peer = peers.peer_of(token.address, serializer, kwds["authkey"])

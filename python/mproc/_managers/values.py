@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Namespace:
     """An object to set attributes on."""
 
+    __module__ = "mproc.managers"
+
     def __init__(self, /, **kwds: Any) -> None:
         self.__dict__.update(kwds)
 
@@ -22,6 +24,8 @@ class Namespace:
 
 class Value:
     """An object with a value. The typecode is of no use but in its repr()."""
+
+    __module__ = "mproc.managers"
 
     def __init__(self, typecode: Any, value: Any, lock: bool = True) -> None:
         self._typecode = typecode
@@ -46,23 +50,3 @@ def Array(typecode: str, sequence: Iterable[Any], lock: bool = True) -> array.ar
     import array
 
     return array.array(typecode, sequence)
-
-
-class Late:
-    """A callable that makes an object of referents.py, and imports that when it is first called."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(self, /, *args: Any, **kwds: Any) -> Any:
-        from . import referents
-
-        return getattr(referents, self._name)(*args, **kwds)
-
-    def __reduce__(self) -> tuple[type[Late], tuple[str]]:
-        return Late, (self._name,)
-
-    def __repr__(self) -> str:
-        return f"<makes a {self._name}>"

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 class Token:
     """Names an object: its type's id, its server's address, its id there."""
 
+    __module__ = "mproc.managers"
     __slots__ = ("address", "id", "typeid")
 
     def __init__(self, typeid: str, address: Any, id: str) -> None:
@@ -59,6 +60,8 @@ class Token:
 
 class RemoteError(Exception):
     """An error at the server that is no exception of the method called; args[0] is its text."""
+
+    __module__ = "mproc.managers"
 
     def __str__(self) -> str:
         line = "-" * 75
