@@ -330,6 +330,28 @@ typedef struct mproc_process_setup {
     int err; /* the same for standard error; both are lent until the launch */
 } mproc_process_setup;
 
+/* A program as it is to be started: what posix_spawn() takes. */
+typedef struct mproc_program {
+    const char *path;
+    const char *const *argv; /* NULL-terminated, as is envp */
+    const char *const *envp;
+    const int *fds; /* what it gets under the same numbers, in rising order, besides 0, 1 and 2 */
+    size_t nfds;
+} mproc_program;
+
+/*
+ * How a program makes its processes itself: for runtimes whose tools follow children by wrapping
+ * fork() or what starts programs. Each function is called once a launch, in the thread that
+ * launches. A negative result is an error: the launch returns it, and there must be no child then.
+ */
+typedef struct mproc_process_maker {
+    /* MPROC_FORK; NULL: fork(). Calls fork() once, and returns what that returns. */
+    pid_t (*fork)(void *context);
+    /* MPROC_SPAWN and mproc_template_new(); NULL: posix_spawn(). Returns the pid. */
+    pid_t (*spawn)(void *context, const mproc_program *program);
+    void *context;
+} mproc_process_maker;
+
 typedef struct mproc_process_options {
     /* At most 63 bytes are kept; default "Process-N". */
     const char *name;
@@ -353,6 +375,8 @@ typedef struct mproc_process_options {
     mproc_template *from;
     /* NULL: none. What it points to must stay there until the launch. */
     const mproc_process_setup *setup;
+    /* NULL: the library makes the process. It must stay there until the launch. */
+    const mproc_process_maker *maker;
 } mproc_process_options;
 
 /*

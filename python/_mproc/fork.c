@@ -17,6 +17,8 @@
 
 #include "error.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <unistd.h>
 
 /* Attributes that start() takes from a process object. */
@@ -119,8 +121,21 @@ static void taken_clear(struct taken *taken) {
 
 /* ---------------------------------------------------------------- the fork */
 
-static mproc_process *prepare(struct child *self, PyObject *process) {
-    mproc_process_options options = {.method = MPROC_FORK};
+/* The core's maker->fork: `context` is a function that forks as os.fork() does, runs the
+ * interpreter's hooks itself, and may be Python's. */
+static pid_t fork_by(void *context) {
+    PyObject *pid = PyObject_CallNoArgs(context);
+    long r = pid != NULL ? PyLong_AsLong(pid) : -1;
+    Py_XDECREF(pid);
+    if (PyErr_Occurred()) {
+        return -ECANCELED;
+    }
+    return r >= 0 && r <= INT_MAX ? (pid_t)r : -EINVAL;
+}
+
+static mproc_process *prepare(struct child *self, PyObject *process,
+                              const mproc_process_maker *maker) {
+    mproc_process_options options = {.method = MPROC_FORK, .maker = maker};
     mproc_process *handle = NULL;
     PyObject *name = attribute(process, "_name");
     PyObject *daemonic = name != NULL ? attribute(process, "daemon") : NULL;
@@ -156,6 +171,18 @@ static int launch(struct child *self, mproc_process *handle, struct taken *taken
     return r;
 }
 
+/* The same, where a function of the program forks: the interpreter's hooks are its own affair. */
+static int launch_by(struct child *self, mproc_process *handle) {
+    self->handle = handle;
+    int r = mproc_process_launch(handle, NULL, 0);
+    if (r < 0) {
+        self->handle = NULL;
+    } else {
+        child_drop_held(self);
+    }
+    return r;
+}
+
 /* The child's life: process._bootstrap("fork"), whose result is its exit code. */
 static _Noreturn void run(PyObject *process, struct taken *taken) {
     PyObject *result = NULL;
@@ -171,9 +198,10 @@ static _Noreturn void run(PyObject *process, struct taken *taken) {
 }
 
 /* 0, or -1 with an exception; what is taken has not been put back then. In the child this does not
- * return. */
-static int fork_child(struct child *self, PyObject *process, struct taken *taken) {
-    mproc_process *handle = prepare(self, process);
+ * return. maker: NULL, or what forks. */
+static int fork_child(struct child *self, PyObject *process, struct taken *taken,
+                      const mproc_process_maker *maker) {
+    mproc_process *handle = prepare(self, process, maker);
     if (handle == NULL) {
         return -1;
     }
@@ -181,7 +209,7 @@ static int fork_child(struct child *self, PyObject *process, struct taken *taken
         (void)mproc_process_drop(handle);
         return -1;
     }
-    int r = launch(self, handle, taken);
+    int r = maker != NULL ? launch_by(self, handle) : launch(self, handle, taken);
     if (r == MPROC_IN_CHILD) {
         run(process, taken);
     }
@@ -189,13 +217,20 @@ static int fork_child(struct child *self, PyObject *process, struct taken *taken
         return 0;
     }
     (void)mproc_process_drop(handle);
-    error_raise(r);
+    if (!PyErr_Occurred()) {
+        error_raise(r);
+    }
     return -1;
 }
 
-PyObject *child_fork(PyObject *self, PyObject *process) {
+PyObject *child_fork(PyObject *self, PyObject *args) {
     struct taken nothing = {0};
-    if (fork_child(child_of(self), process, &nothing) < 0) {
+    PyObject *process, *by = Py_None;
+    if (!PyArg_ParseTuple(args, "O|O:fork", &process, &by)) {
+        return NULL;
+    }
+    mproc_process_maker maker = {.fork = fork_by, .context = by};
+    if (fork_child(child_of(self), process, &nothing, by != Py_None ? &maker : NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -226,7 +261,7 @@ static int start_popen(PyObject *process, PyObject *cls, struct taken *taken) {
     }
     taken->names = state->taken;
     taken->values[TAKEN] = popen;
-    return fork_child(child_of(popen), process, taken);
+    return fork_child(child_of(popen), process, taken, NULL);
 }
 
 /* Keeps the exception that is set. */

@@ -7,6 +7,9 @@
 
 #include "error.h"
 
+#include <errno.h>
+#include <limits.h>
+
 /* Puts the strings of a sequence into an array that ends with NULL; options->strings keeps them. */
 static int fill_strings(struct options *options, const char **array, PyObject *items) {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items); i++) {
@@ -86,6 +89,60 @@ void options_clear(struct options *options) {
     PyMem_Free((void *)options->envp);
     Py_XDECREF(options->strings);
     *options = (struct options){0};
+}
+
+/* ---------------------------------------------------------------- what starts the program */
+
+static PyObject *list_of_strings(const char *const *strings) {
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && strings[i] != NULL; i++) {
+        PyObject *bytes = PyBytes_FromString(strings[i]);
+        if (bytes == NULL || PyList_Append(list, bytes) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(bytes);
+    }
+    return list;
+}
+
+static PyObject *list_of_fds(const mproc_program *program) {
+    PyObject *list = PyList_New((Py_ssize_t)program->nfds);
+    for (size_t i = 0; list != NULL && i < program->nfds; i++) {
+        PyObject *fd = PyLong_FromLong(program->fds[i]);
+        if (fd == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, (Py_ssize_t)i, fd);
+        }
+    }
+    return list;
+}
+
+/* The core's maker->spawn. The caller waits without the interpreter's lock (see blocking.h), and
+ * finds the exception there. */
+static pid_t spawn_by(void *by, const mproc_program *program) {
+    PyGILState_STATE locked = PyGILState_Ensure();
+    PyObject *argv = list_of_strings(program->argv), *envp = list_of_strings(program->envp);
+    PyObject *fds = list_of_fds(program), *pid = NULL;
+    long r = -1;
+    if (argv != NULL && envp != NULL && fds != NULL) {
+        pid = PyObject_CallFunction(by, "yOOO", program->path, argv, envp, fds);
+        r = pid != NULL ? PyLong_AsLong(pid) : -1;
+    }
+    int raised = PyErr_Occurred() != NULL;
+    Py_XDECREF(pid);
+    Py_XDECREF(fds);
+    Py_XDECREF(envp);
+    Py_XDECREF(argv);
+    PyGILState_Release(locked);
+    return raised ? -ECANCELED : r > 0 && r <= INT_MAX ? (pid_t)r : -EINVAL;
+}
+
+void options_start_by(struct options *options, PyObject *by) {
+    if (by != NULL && by != Py_None) {
+        options->maker = (mproc_process_maker){.spawn = spawn_by, .context = by};
+        options->core.maker = &options->maker;
+    }
 }
 
 PyObject *options_raise(const struct options *options, int code) {

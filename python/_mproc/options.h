@@ -20,7 +20,12 @@ struct options {
     const char **argv;
     const char **envp;
     PyObject *strings; /* list: the bytes objects that argv and envp point into */
+    mproc_process_maker maker;
 };
+
+/* Has a function start the program, called as by(path, argv, envp, fds): strings are bytes, the
+ * result is the pid. It is lent until the launch. NULL or None: the core starts the program. */
+void options_start_by(struct options *options, PyObject *by);
 
 /* Fills in fds, argv and envp from sequences: of integers or objects with fileno(), and of str,
  * bytes or path-like objects. NULL or None: the core's default. 0, or -1 with an exception;

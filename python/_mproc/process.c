@@ -180,18 +180,20 @@ static int set_method(struct options *options, struct module_state *state, int m
 
 static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"method", "name", "daemon",   "payload", "fds",
-                            "argv",   "envp", "template", NULL};
+                            "argv",   "envp", "template", "by",      NULL};
     struct options options = {0};
     int method, daemon;
     Py_buffer payload = {0};
-    PyObject *name, *fds = NULL, *argv = NULL, *envp = NULL, *template = NULL, *result = NULL;
+    PyObject *name, *fds = NULL, *argv = NULL, *envp = NULL, *template = NULL, *by = NULL;
+    PyObject *result = NULL;
     struct module_state *state = module_state_of(object);
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOO:launch", names, &method, &name,
-                                     &daemon, &payload, &fds, &argv, &envp, &template)) {
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOOO:launch", names, &method, &name,
+                                     &daemon, &payload, &fds, &argv, &envp, &template, &by)) {
         return NULL;
     }
     options.core.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
+    options_start_by(&options, by);
     if (set_method(&options, state, method, template) == 0 &&
         options_fill(&options, fds, argv, envp) == 0) {
         result = launch(child_of(object), &options, name, &payload);
@@ -318,16 +320,17 @@ static PyMethodDef child_methods[] = {
      "hold_for($self, address, /)\n--\n\n"
      "Give the child that is to be started a hold on the arena's object at that address. Until\n"
      "then the hold is this process'."},
-    {"fork", child_fork, METH_O,
-     "fork($self, process, /)\n--\n\n"
+    {"fork", child_fork, METH_VARARGS,
+     "fork($self, process, by=None, /)\n--\n\n"
      "Start the child as a copy of the caller. It calls process._bootstrap('fork') and exits with\n"
-     "the result; the parent returns."},
+     "the result; the parent returns. by: what forks, instead of the core; called as os.fork()."},
     {"launch", MODULE_METHOD(child_launch), METH_VARARGS | METH_KEYWORDS,
      "launch($self, method, name, daemon, payload=b'', fds=(), argv=None, envp=None,\n"
-     "template=None)\n--\n\n"
+     "template=None, by=None)\n--\n\n"
      "Start the child: method is SPAWN or FORKSERVER. The child finds payload by child_args(), "
      "fds\n"
-     "under their numbers (SPAWN) or by child_fds() (FORKSERVER)."},
+     "under their numbers (SPAWN) or by child_fds() (FORKSERVER). by(path, argv, envp, fds): what\n"
+     "starts the program of SPAWN instead of the core; strings are bytes, the result is the pid."},
     {"poll", MODULE_METHOD(child_poll), METH_FASTCALL,
      "poll($self, flag=os.WNOHANG, /)\n--\n\n"
      "The exit code, or minus the signal that ended the child; None while it runs."},

@@ -31,6 +31,6 @@ mproc_process *child_prepare(struct child *self, mproc_process_options *options,
 void child_drop_held(struct child *self);
 
 /* The method fork(): see fork.c. */
-PyObject *child_fork(PyObject *self, PyObject *process);
+PyObject *child_fork(PyObject *self, PyObject *args);
 
 #endif

@@ -51,12 +51,14 @@ static PyObject *start(PyTypeObject *type, struct options *options) {
 }
 
 static PyObject *template_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"argv", "fds", "envp", NULL};
+    static char *names[] = {"argv", "fds", "envp", "by", NULL};
     struct options options = {0};
-    PyObject *argv, *fds = NULL, *envp = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:Template", names, &argv, &fds, &envp)) {
+    PyObject *argv, *fds = NULL, *envp = NULL, *by = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOO:Template", names, &argv, &fds, &envp,
+                                     &by)) {
         return NULL;
     }
+    options_start_by(&options, by);
     PyObject *self = options_fill(&options, fds, argv, envp) < 0 ? NULL : start(type, &options);
     options_clear(&options);
     return self;
@@ -97,8 +99,9 @@ static PyGetSetDef template_getset[] = {
 };
 
 static PyType_Slot template_slots[] = {
-    {Py_tp_doc, "Template(argv, fds=(), envp=None)\n--\n\n"
-                "A started template process: argv must run into template_serve()."},
+    {Py_tp_doc, "Template(argv, fds=(), envp=None, by=None)\n--\n\n"
+                "A started template process: argv must run into template_serve(). by: as in\n"
+                "Child.launch()."},
     {Py_tp_new, (void *)template_new},
     {Py_tp_dealloc, (void *)template_dealloc},
     {Py_tp_methods, template_methods},

@@ -11,6 +11,7 @@ costs" in docs/architecture.md).
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from _thread import allocate_lock
 
@@ -32,6 +33,7 @@ __all__ = [
     "before_threads_end",
     "end_threads",
     "forget_exit_functions",
+    "fork_of_others",
     "free_lock",
     "has_threads",
     "interpreter_options",
@@ -40,6 +42,7 @@ __all__ = [
     "run_exit_functions",
     "running_as_main",
     "set_native_id",
+    "spawn_of_others",
 ]
 
 # ---- names with a documented counterpart, whose module takes longer to import
@@ -174,6 +177,68 @@ def free_lock(lock: LockType) -> LockType:
     except AttributeError:
         return allocate_lock()
     return lock
+
+
+# ---- what tools put in the place of calls that make processes
+
+_BUILTIN: type = type(len)
+
+
+def fork_of_others() -> Callable[[], int] | None:
+    """Return what a tool has put in the place of os.fork(), to follow children; None if nothing."""
+    fork = os.fork
+    return None if type(fork) is _BUILTIN else fork
+
+
+def spawn_of_others() -> Callable[[bytes, list[bytes], list[bytes], list[int]], int] | None:
+    """Return what starts a program by what a tool has put in the place of `fork_exec()`.
+
+    None: there is no such tool. `_posixsubprocess.fork_exec` is what subprocess calls. It takes 23
+    arguments up to 3.13, and tells its parameters from 3.12 on.
+    """
+    module = sys.modules.get("_posixsubprocess")
+    fork_exec = getattr(module, "fork_exec", None)
+    if fork_exec is None or type(fork_exec) is _BUILTIN:
+        return None
+
+    def start(path: bytes, argv: list[bytes], envp: list[bytes], fds: list[int]) -> int:
+        failed, failing = os.pipe()  # how the system's exec() failed
+        try:
+            pid: int = fork_exec(*_fork_exec_arguments(path, argv, envp, fds, failed, failing))
+            os.close(failing)
+            failing = -1
+            _check_exec(pid, path, failed)
+        finally:
+            os.close(failed)
+            if failing >= 0:
+                os.close(failing)
+        return pid
+
+    return start
+
+
+def _fork_exec_arguments(
+    path: bytes, argv: list[bytes], envp: list[bytes], fds: list[int], failed: int, failing: int
+) -> list[Any]:
+    kept = tuple(sorted([*fds, failing]))
+    streams = [-1] * 6
+    ids = [None] * 3  # group, other groups, user
+    arguments: list[Any] = [argv, [path], True, kept, None, envp, *streams, failed, failing]
+    arguments += [False, False, -1, *ids, -1, None]
+    if sys.version_info < (3, 14):
+        arguments.append(True)  # vfork() may be used
+    return arguments
+
+
+def _check_exec(pid: int, path: bytes, failed: int) -> None:
+    """Raise the OSError of a program that could not be executed; it is the child's last message."""
+    message = b""
+    while part := os.read(failed, 1000):
+        message += part
+    if message:
+        os.waitpid(pid, 0)
+        number = int(message.split(b":")[1] or b"0", 16)
+        raise OSError(number, os.strerror(number), os.fsdecode(path))
 
 
 # ---- the interpreter

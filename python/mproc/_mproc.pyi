@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from typing_extensions import Buffer
 
@@ -24,6 +24,8 @@ def is_plain(object: Any, /) -> bool: ...
 SPAWN: int
 FORKSERVER: int
 
+Starter: TypeAlias = Callable[[bytes, list[bytes], list[bytes], list[int]], int]
+
 class Child:
     @property
     def pid(self) -> int: ...
@@ -32,7 +34,7 @@ class Child:
     @property
     def returncode(self) -> int | None: ...
     def hold_for(self, address: int, /) -> None: ...
-    def fork(self, process: BaseProcess, /) -> None: ...
+    def fork(self, process: BaseProcess, by: Callable[[], int] | None = None, /) -> None: ...
     def launch(
         self,
         method: int,
@@ -43,6 +45,7 @@ class Child:
         argv: Sequence[str | bytes | PathLike[Any]] | None = None,
         envp: Sequence[str | bytes | PathLike[Any]] | None = None,
         template: Template | None = None,
+        by: Starter | None = None,
     ) -> None: ...
     def poll(self, flag: int = ..., /) -> int | None: ...
     def running(self) -> bool: ...
@@ -59,6 +62,7 @@ class Template:
         argv: Sequence[str | bytes | PathLike[Any]],
         fds: Sequence[int] = ...,
         envp: Sequence[str | bytes | PathLike[Any]] | None = None,
+        by: Starter | None = None,
     ) -> Self: ...
     @property
     def pid(self) -> int: ...

@@ -15,7 +15,7 @@ import os
 import sys
 
 from . import process, spawn
-from ._cpython import pickle
+from ._cpython import pickle, spawn_of_others
 from ._current import exit_code_of, flush_std_streams
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ class ForkServer:
         fd = _memory_with(self._message())
         try:
             argv = spawn.command("mproc.forkserver", "main")
-            return Template([*argv, str(fd)], [fd])
+            return Template([*argv, str(fd)], [fd], by=spawn_of_others())
         finally:
             os.close(fd)
 
@@ -97,7 +97,8 @@ class ForkServer:
         data = spawn.get_preparation_data("ForkServer")
         # The template needs no key, which is the only secret in the data.
         del data["authkey"]
-        return pickle().dumps((data, list(self._preload_modules), self._on_error))  # type: ignore[no-any-return]
+        parts = (data, list(self._preload_modules), self._on_error)
+        return spawn.place() + pickle().dumps(parts)  # type: ignore[no-any-return]
 
     def launch(
         self, child: Child, process_obj: process.BaseProcess, payload: bytes, fds: list[int]
@@ -182,7 +183,8 @@ def _prepare(message: bytes) -> None:
     import gc
     import signal
 
-    data, modules, on_error = pickle().loads(message)
+    spawn.take_place(message)
+    data, modules, on_error = pickle().loads(message[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]

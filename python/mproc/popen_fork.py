@@ -6,6 +6,7 @@ constructor starts the child: it returns in the parent when the child runs, and 
 
 from __future__ import annotations
 
+from ._cpython import fork_of_others
 from ._current import flush_std_streams
 from ._mproc import Child
 
@@ -24,11 +25,12 @@ class Popen(Child):
     method = "fork"
     finalizer: Finalize | None = None
 
-    _launch = Child.fork
-
     def __init__(self, process_obj: BaseProcess) -> None:
         flush_std_streams()
         self._launch(process_obj)
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        self.fork(process_obj, fork_of_others())
 
     def duplicate_for_child(self, fd: int) -> int:
         """Return the number that a descriptor of this process has in the child."""

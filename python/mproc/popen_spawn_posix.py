@@ -9,6 +9,7 @@ started when all that has succeeded.
 from __future__ import annotations
 
 from . import popen_fork, spawn
+from ._cpython import spawn_of_others
 from ._current import flush_std_streams
 from ._mproc import SPAWN
 
@@ -50,6 +51,7 @@ class Popen(popen_fork.Popen):
         try:
             payload = spawn.dump_process(process_obj, self)
             argv = spawn.get_command_line()
-            self.launch(SPAWN, process_obj._name, process_obj.daemon, payload, self._fds, argv)
+            name, daemon, by = process_obj._name, process_obj.daemon, spawn_of_others()
+            self.launch(SPAWN, name, daemon, payload, self._fds, argv, by=by)
         finally:
             self._close_given()

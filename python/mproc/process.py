@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
+_builtin: type = type(len)  # os.fork() is another function where a tool follows children
+
 try:
     ORIGINAL_DIR: str | None = os.path.abspath(os.getcwd())
 except OSError:
@@ -135,7 +137,7 @@ class BaseProcess:
         try:
             if make is not forking:
                 make = self._chosen_popen(make)
-            if may_leave and make is forking:
+            if may_leave and make is forking and type(os.fork) is _builtin:
                 _current.flush_std_streams()
                 return forking
             self._popen = make(self)

@@ -1,9 +1,10 @@
 """Start method spawn: the message of the parent to a fresh interpreter, and what that does with it.
 
-The child's command runs `spawn_main()`. The parent's message lies in the arena. Its first part is a
-dict that says how to be like the parent (sys.path, the main module, ...). The child applies it
-before it unpickles the second part, the process object, which refers to what the main module
-defines.
+The child's command runs `spawn_main()`. The parent's message lies in the arena. Its first byte says
+whether `multiprocessing` is mproc: that must hold before anything is unpickled, for tools put
+objects of theirs into the next part. This is a dict that says how to be like the parent (sys.path,
+the main module, ...). The child applies it before it unpickles the last part, the process object,
+which refers to what the main module defines.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 _LENGTH = 8  # bytes that tell the size of a message's first part
-_PICKLED, _PLAIN = b"P", b"V"  # how the second part is encoded
+_PICKLED, _PLAIN = b"P", b"V"  # how the last part is encoded
+_INSTALLED, _BESIDE = b"I", b"B"  # whether mproc is in the place of multiprocessing, or beside it
 
 WINEXE = WINSERVICE = False  # for programs that also run on Windows
 
@@ -118,8 +120,6 @@ def get_preparation_data(name: str) -> dict[str, Any]:
     if _current.manager_keys:
         data["manager_keys"] = list(_current.manager_keys.items())
     data["dir"] = _current_dir()
-    if "mproc._alias" in sys.modules:
-        data["installed"] = sys.modules["mproc._alias"].installed()
     data.update(_main_module_data())
     return data
 
@@ -220,7 +220,21 @@ def dump_process(process_obj: process.BaseProcess, popen: Popen) -> bytes:
     finally:
         set_spawning_popen(previous)
     kind = _PICKLED if plain is None else _PLAIN
-    return b"".join((len(head).to_bytes(_LENGTH, "little"), head, kind, body))
+    return b"".join((place(), len(head).to_bytes(_LENGTH, "little"), head, kind, body))
+
+
+def place() -> bytes:
+    """Return the byte with which a message begins: what `multiprocessing` is in this process."""
+    alias = sys.modules.get("mproc._alias")
+    return _INSTALLED if alias is not None and alias.installed() else _BESIDE
+
+
+def take_place(message: bytes | memoryview) -> None:
+    """Have `multiprocessing` be what it is in the process that the message comes from."""
+    if message[:1] == _INSTALLED:
+        from . import _alias
+
+        _alias.install()
 
 
 def _plain_process(process_obj: process.BaseProcess) -> bytes | None:
@@ -336,6 +350,8 @@ def load_process(message: memoryview) -> process.BaseProcess:
     """Return the process object of a message, after making this process like the parent."""
     from . import _mproc
 
+    take_place(message)
+    message = message[1:]
     split = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]
@@ -388,10 +404,6 @@ def prepare(data: dict[str, Any]) -> None:
         os.chdir(data["dir"])
     if "orig_dir" in data:
         process.set_original_dir(data["orig_dir"])
-    if data.get("installed"):
-        from . import _alias
-
-        _alias.install()
     if "start_method" in data:
         from . import context
 

@@ -16,11 +16,21 @@
 #include "process/process.h"
 #include "system/os.h"
 
-static int launch_fork(mproc_process *process, pid_t *pid) {
-    uint64_t token = process->token;
+/* The program's own fork() may have raised instead of forking: the next fork is another's then. */
+static pid_t fork_by(const mproc_process_maker *maker, uint64_t token) {
     mproc__fork_next(token);
     errno = 0; /* or the handlers would write it back in the parent: a page copied */
-    pid_t r = mproc__os_fork();
+    if (maker == NULL || maker->fork == NULL) {
+        return mproc__os_fork();
+    }
+    pid_t r = maker->fork(maker->context);
+    mproc__fork_next(0);
+    return r;
+}
+
+static int launch_fork(mproc_process *process, pid_t *pid) {
+    uint64_t token = process->token;
+    pid_t r = fork_by(process->options.maker, token);
     if (r < 0) {
         return r;
     }

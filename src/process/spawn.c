@@ -55,6 +55,19 @@ static int *given_and_arena(const mproc_process *process, int arena) {
     return fds;
 }
 
+static int spawn_by(const mproc_process_maker *maker, const mproc_program *program, pid_t *pid) {
+    if (maker == NULL || maker->spawn == NULL) {
+        struct mproc__os_spawn what = {program->path, program->argv, program->envp, program->fds,
+                                       program->nfds};
+        return mproc__os_spawn(&what, pid);
+    }
+    pid_t r = maker->spawn(maker->context, program);
+    if (r > 0) {
+        *pid = r;
+    }
+    return r > 0 ? 0 : r < 0 ? r : -EINVAL;
+}
+
 int mproc__spawn(mproc_process *process, pid_t *pid) {
     const mproc_process_options *o = &process->options;
     const char *const self[] = {program_invocation_name, NULL};
@@ -71,14 +84,14 @@ int mproc__spawn(mproc_process *process, pid_t *pid) {
     int *fds = given_and_arena(process, arena);
     int r = -ENOMEM;
     if (env != NULL && fds != NULL) {
-        struct mproc__os_spawn what = {
+        mproc_program program = {
             .path = o->argv != NULL ? o->argv[0] : "/proc/self/exe",
             .argv = o->argv != NULL ? o->argv : self,
             .envp = env,
             .fds = fds,
             .nfds = process->nfds + 1,
         };
-        r = mproc__os_spawn(&what, pid);
+        r = spawn_by(o->maker, &program, pid);
     }
     free(fds);
     free(env);

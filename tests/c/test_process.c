@@ -776,6 +776,83 @@ TEST(process_starts_a_program_without_a_function) {
     CHECK(p == NULL);
 }
 
+/* ---------------------------------------------------------------- made by the program itself */
+
+struct made {
+    int calls;
+    int error; /* what the maker answers instead of making anything */
+};
+
+static pid_t fork_counted(void *context) {
+    struct made *made = context;
+    made->calls++;
+    return made->error != 0 ? made->error : fork();
+}
+
+/* Its descriptors are those of this process: closed on exec, unless they are to be passed. */
+static pid_t spawn_counted(void *context, const mproc_program *program) {
+    struct made *made = context;
+    made->calls++;
+    if (made->error != 0) {
+        return made->error;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (size_t i = 0; i < program->nfds; i++) {
+            (void)fcntl(program->fds[i], F_SETFD, 0);
+        }
+        execve(program->path, (char *const *)program->argv, (char *const *)program->envp);
+        _exit(126);
+    }
+    return pid;
+}
+
+static pid_t spawn_nothing(void *context, const mproc_program *program) {
+    (void)context, (void)program;
+    return 0;
+}
+
+static int start_made(mproc_process **p, mproc_method method, const mproc_process_maker *maker) {
+    mproc_process_options o = {.method = method, .maker = maker};
+    return mproc_process_start(p, end_as_told, &(int){7}, sizeof(int), &o);
+}
+
+TEST_METHODS(process_made_by_the_program) {
+    struct made made = {0};
+    mproc_process_maker maker = {fork_counted, spawn_counted, &made};
+    mproc_process *p = NULL;
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(start_made(&p, method, &maker));
+        CHECK_EQ(finish(p), 7);
+    }
+    CHECK_EQ(made.calls, method == MPROC_FORKSERVER ? 0 : 2); /* the default template is not its */
+    CHECK_OK(mproc_member_check(NULL, 0));
+}
+
+TEST_METHODS(process_that_the_program_does_not_make) {
+    struct made made = {.error = -EPERM};
+    mproc_process_maker maker = {fork_counted, spawn_counted, &made};
+    mproc_process *p = NULL;
+    if (method == MPROC_FORKSERVER) {
+        return;
+    }
+    CHECK_EQ(start_made(&p, method, &maker), -EPERM);
+    CHECK(p == NULL);
+    if (method == MPROC_SPAWN) { /* a result that is no pid */
+        maker.spawn = spawn_nothing;
+        CHECK_EQ(start_made(&p, method, &maker), -EINVAL);
+    }
+    pid_t other = fork(); /* is not taken for the child that was to be */
+    if (other == 0) {
+        _exit(3);
+    }
+    int status;
+    CHECK_EQ(waitpid(other, &status, 0), other);
+    CHECK_EQ(WEXITSTATUS(status), 3);
+    CHECK_EQ(finish(start(method, end_as_told, &(int){7}, sizeof(int))), 7);
+    CHECK_OK(mproc_member_check(NULL, 0));
+}
+
 static int spawn_error(const char *path) {
     const char *argv[] = {path, NULL};
     mproc_process *p = NULL;
