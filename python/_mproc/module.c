@@ -21,8 +21,20 @@ static const noun_add nouns[] = {
 #undef X
 };
 
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+
+static int add_version(PyObject *module) {
+    return PyModule_AddStringConstant(
+        module, "version",
+        TEXT(MPROC_VERSION_MAJOR) "." TEXT(MPROC_VERSION_MINOR) "." TEXT(MPROC_VERSION_PATCH));
+}
+
 static int module_exec(PyObject *module) {
     blocking_init();
+    if (add_version(module) < 0) {
+        return -1;
+    }
     for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++) {
         if (nouns[i](module) < 0) {
             return -1;

@@ -4,8 +4,9 @@ The package has the interface of the standard library's multiprocessing: import 
 
     import mproc as multiprocessing
 
-or call `mproc.install()` before anything imports multiprocessing, or run an unedited program with
-`python -m mproc program.py`.
+or call `mproc.install()` before anything else, or run an unedited program with
+`python -m mproc program.py`. `mproc.installed()` says whether `multiprocessing` is mproc, and
+`mproc.uninstall()` ends that.
 """
 
 import sys as _sys
@@ -15,7 +16,11 @@ from . import context as _context
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._alias import install as install
+    from ._alias import installed as installed
+    from ._alias import uninstall as uninstall
     from .futures import ProcessPoolExecutor as ProcessPoolExecutor
+
+    __version__: str
 del TYPE_CHECKING
 
 __all__ = [
@@ -114,10 +119,14 @@ _SUBMODULES = {
 def __getattr__(name: str) -> object:
     if name == "reducer":
         return _default.reducer
-    if name == "install":
-        from ._alias import install
+    if name in ("install", "installed", "uninstall"):
+        from . import _alias
 
-        return install
+        return getattr(_alias, name)
+    if name == "__version__":
+        from ._mproc import version
+
+        return version
     if name in _SUBMODULES:
         full_name = f"{__name__}.{name}"
         __import__(full_name)

@@ -12,6 +12,7 @@ State, each a variable of this module that only functions of this module set:
   _ancestors      what _process was in the parent, in its parent, ...: kept from being freed.
   _logger         what log() writes to; None until util.get_logger() is called.
   _ending         the process that has begun to run its exit function.
+  _standard       what keep_standard() was given.
   _no_input       see there.
   _fetched        whether the names of _cpython are here that a started child calls: fetch().
 Registries, which are filled by others and never replaced, so that others may keep them:
@@ -41,6 +42,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
 
     from . import _cpython
@@ -65,6 +67,7 @@ _pid = 0
 _ancestors: tuple[Any, ...] = ()
 _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
+_standard: ModuleType | None = None
 _fetched = False
 
 _modules = sys.modules
@@ -253,6 +256,8 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
         finally:
             if not CHILDREN_RUN_EXIT_FUNCTIONS and (finalizers or _children or _logger is not None):
                 exit_function()
+            if method != "spawn":
+                _end_standard()
     except SystemExit as error:
         exitcode = exit_code_of(error)
     except BaseException:
@@ -283,6 +288,10 @@ def _become(process: BaseProcess, method: str, own_exit: bool) -> None:
         atexit.register(exit_function)
     if method != "spawn" and (finalizers or after_forkers):
         process._after_fork()
+    if method != "spawn":
+        util = _standard_util()
+        if util is not None:
+            _begin_standard(util)
     if "threading" in _modules:
         set_native_id(_modules["threading"], _pid)
 
@@ -311,6 +320,37 @@ def _print_exception(name: str) -> None:
 
         sys.stderr.write(f"Process {name}:\n")
         traceback.print_exc()
+
+
+# ---- the standard library's multiprocessing, if the program uses that beside mproc
+
+
+def keep_standard(util: ModuleType) -> None:
+    """Remember its module `util`, which nobody finds in sys.modules any more."""
+    global _standard
+    _standard = util
+
+
+def _standard_util() -> Any:
+    """Return its module `util`, None if the program has not imported that."""
+    util = _modules.get("multiprocessing.util")
+    return _standard if util is None or util is _modules.get("mproc.util") else util
+
+
+def _begin_standard(util: Any) -> None:
+    """Do for its objects in a forked child what its own children do first."""
+    util._finalizer_registry.clear()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.__name__ == "multiprocessing.process":
+        process._children = set()  # type: ignore[attr-defined]
+    util._run_after_forkers()
+
+
+def _end_standard() -> None:
+    """Run what its objects have to do before their process ends: a queue sends what was put."""
+    util = _standard_util()
+    if util is not None:
+        util._exit_function()
 
 
 # ---- its end, whatever it is

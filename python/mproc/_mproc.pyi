@@ -7,6 +7,8 @@ from typing_extensions import Buffer
 
 from .process import BaseProcess
 
+version: str
+
 # arena
 def arena_stat() -> dict[str, int]: ...
 def arena_check() -> None: ...

@@ -295,6 +295,8 @@ def _name_culprit(error: Exception, process_obj: process.BaseProcess) -> None:
             _dumps(value)
         except Exception:
             error.add_note(f"{name} of process {process_obj._name!r} cannot be pickled: {value!r}")
+            if type(value).__module__.startswith("multiprocessing."):
+                error.add_note("it belongs to the standard library's multiprocessing, not to mproc")
             return
 
 

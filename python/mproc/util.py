@@ -137,6 +137,13 @@ def log_to_stderr(level: int | str | None = None) -> logging.Logger:
     return logger
 
 
+def use_logger(to_stderr: bool) -> None:
+    """Log from now on; to_stderr: the logger has a handler that prints to stderr already."""
+    global _log_to_stderr
+    get_logger()
+    _log_to_stderr = to_stderr
+
+
 # ---- addresses and places
 
 

@@ -95,9 +95,94 @@ def test_standard_input(program):
 def test_usage(program):
     assert program.output("-m", "mproc").startswith("usage: python -m mproc")
     assert program.output("-m", "mproc", "--help").startswith("usage: python -m mproc")
-    for arguments in (["-x"], ["-m"], ["-c"]):
+    for arguments in (["-x"], ["-m"], ["-c"], ["-X"], ["-bx", "main.py"], ["-X", "dev"], ["--x"]):
         done = program.run("-m", "mproc", *arguments)
         assert done.returncode == 2 and "usage:" in done.stderr
+        assert done.stdout == ""
+
+
+def test_version(program):
+    import mproc
+
+    assert mproc.__version__.count(".") == 2
+    for option in ("-V", "--version"):
+        printed = program.output("-m", "mproc", option)
+        assert printed.startswith(f"mproc {mproc.__version__} for Python {sys.version_info[0]}.")
+        assert "MPROC_INSTALL is not set" in printed
+    env = {**program.env, "MPROC_INSTALL": "1"}
+    assert "MPROC_INSTALL is set" in program.output("-m", "mproc", "--version", env=env)
+
+
+# ---- options of the interpreter
+
+FLAGS = """
+import sys, multiprocessing
+def flags(): return multiprocessing.__name__, tuple(sys.flags), sys.warnoptions, sys._xoptions
+def f(end): end.send(flags())
+def main(method):
+    ctx = multiprocessing.get_context(method)
+    reader, writer = ctx.Pipe(False)
+    p = ctx.Process(target=f, args=(writer,)); p.start()
+    print(reader.recv() == flags(), *flags(), sys.argv)
+    p.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-X", "dev"],
+        ["-Xdev", "-Wignore"],
+        ["-W", "error", "-bbO"],
+        ["-uB", "-X", "utf8", "--check-hash-based-pycs", "never"],
+        ["-P", "-s"],
+    ],
+)
+def test_options_of_the_interpreter(program, method, options):
+    """They count as if they stood before -m, in children too."""
+    program.write("main.py", FLAGS + GUARD)
+    after = program.output("-m", "mproc", *options, "main.py", method, "-X")
+    assert after == program.output(*options, "-m", "mproc", "main.py", method, "-X")
+    assert after.startswith("True mproc ")
+
+
+def test_options_before_and_after_each_other(program):
+    text = "import sys; print(sys.flags.dont_write_bytecode, sys.flags.optimize, sys.argv)"
+    env = {key: value for key, value in program.env.items() if not key.startswith("PYTHOND")}
+    printed = program.output("-B", "-m", "mproc", "-O", "-c", text, "-O", env=env)
+    assert printed == "1 1 ['-c', '-O']\n"
+    assert program.output("-Bmmproc", "-Oc", text, "x", env=env) == "1 1 ['-c', 'x']\n"
+    program.write("module.py", text)
+    printed = program.output("-m", "mproc", "-OBmmodule", "x", env=env)
+    assert printed.startswith("1 1 [") and printed.endswith("module.py', 'x']\n")
+
+
+# ---- the variable
+
+WHICH = "import multiprocessing; print(multiprocessing.__name__)"
+
+
+@pytest.mark.parametrize(
+    "value, name",
+    [("1", "mproc"), ("yes", "mproc"), ("0", "multiprocessing"), ("", "multiprocessing")],
+)
+def test_the_variable_switches_a_tree_on(program, value, name):
+    """Interpreters that the program starts by itself run on mproc, too."""
+    env = {**program.env, "MPROC_INSTALL": value}
+    text = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WHICH!r}])"
+    assert program.output("-c", text, env=env) == f"{name}\n"
+    assert program.output("-c", WHICH, env=env) == f"{name}\n"
+
+
+def test_without_the_variable_nothing_is_imported(program):
+    text = "import sys; print([name for name in sys.modules if 'mproc' in name])"
+    assert program.output("-c", text) == "[]\n"
+
+
+def test_children_under_the_variable(program, method):
+    program.write("main.py", WHO + GUARD)
+    env = {**program.env, "MPROC_INSTALL": "1"}
+    assert program.output("main.py", method, "-x", env=env) == expected(method, "-x")
 
 
 # ---- as Python itself would
@@ -214,9 +299,11 @@ def test_install_after_the_standard_library(program):
         "-c",
         """
 import multiprocessing.process as old, mproc
+standard = [old]
 mproc.install()
 import multiprocessing, multiprocessing.process as new
-assert multiprocessing is mproc and new is mproc.process and new is not old
+assert multiprocessing is mproc and new is mproc.process
+assert old is new and standard == [new]
 """,
     )
 
@@ -266,15 +353,17 @@ if __name__ == '__main__':
 
 
 def test_the_executor_is_ours_also_late(program):
-    """What has imported the standard executor keeps it; whoever asks from now on gets ours."""
+    """What has imported the standard executor has ours, as whoever asks from now on."""
     program.output(
         "-c",
         """
 import concurrent.futures as futures, concurrent.futures.process
 old = futures.ProcessPoolExecutor
+name = old.__module__
 import mproc
 mproc.install()
-assert futures.ProcessPoolExecutor is mproc.ProcessPoolExecutor is not old
+assert futures.ProcessPoolExecutor is mproc.ProcessPoolExecutor is old
+assert name == "concurrent.futures.process" and old.__module__ == "mproc.futures"
 from concurrent.futures.process import BrokenProcessPool
 assert BrokenProcessPool is mproc.futures.BrokenProcessPool
 assert futures.process is mproc.futures

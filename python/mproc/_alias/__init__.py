@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["install", "installed"]
+__all__ = ["install", "installed", "uninstall"]
 
 _PUBLIC = "multiprocessing"
 _OWN = "mproc"
@@ -103,16 +103,48 @@ def _find_own(own_name: str) -> ModuleSpec | None:
 def install() -> None:
     """Have `import multiprocessing` import mproc, here and in all children from now on.
 
-    The import system forgets what has been imported of the standard library's multiprocessing.
-    Modules that have a reference to it keep that, so call this first. A second call does nothing.
+    Call it first. What others have imported of the standard library's multiprocessing by then is
+    replaced by what mproc has under the same name. RuntimeError: some of it cannot be replaced, or
+    processes have been started there; the message says what, and nothing is changed. Objects that
+    were made before stay the standard library's. A second call does nothing.
     """
     if installed():
         return
-    for name in list(sys.modules):
-        if name.partition(".")[0] in (_PUBLIC, _EXTENSION) or name == _EXECUTOR:
-            del sys.modules[name]
+    old = {name: module for name, module in sys.modules.items() if _is_standard(name, module)}
+    plan = None
+    if _PUBLIC in old or _EXECUTOR in old:
+        from .late import Plan
+
+        plan = Plan(old, _own_name_of)
+        plan.carry_out()
+    for name in old:
+        del sys.modules[name]
     _forget_executor()
     sys.meta_path.insert(0, _Finder)
+
+
+def uninstall() -> None:
+    """Have `import multiprocessing` import the standard library's again, here and in new children.
+
+    What was imported meanwhile stays mproc's. Without install() it does nothing.
+    """
+    if not installed():
+        return
+    sys.meta_path.remove(_Finder)
+    for name in list(sys.modules):
+        if _is_alias(name):
+            del sys.modules[name]
+    _forget_executor()
+
+
+def _is_alias(name: str) -> bool:
+    return name.partition(".")[0] in (_PUBLIC, _EXTENSION) or name == _EXECUTOR
+
+
+def _is_standard(name: str, module: ModuleType) -> bool:
+    """Return whether a module is one that mproc takes the place of."""
+    own = str(getattr(module, "__name__", "")).partition(".")[0] == _OWN
+    return _is_alias(name) and not own
 
 
 def _forget_executor() -> None:

@@ -1,7 +1,8 @@
 """`python -m mproc`: runs a program as Python would, with multiprocessing being mproc.
 
 The program gets the sys.argv, sys.path[0] and `__main__` that it would have without mproc. When it
-fails, its traceback begins with its own first frame.
+fails, its traceback begins with its own first frame. Options of the interpreter that stand before
+the program count as if they stood before `-m mproc`: the interpreter is executed again with them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _USAGE = """\
-usage: python -m mproc [-m module | -c command | script.py | directory | archive] [arguments]
+usage: python -m mproc [options] [-m module | -c command | script.py | directory | archive] [args]
 
-Runs a Python program that uses multiprocessing, with mproc in its place.
+Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
+the interpreter, such as -X dev; --version tells about mproc.
+
+The environment variable MPROC_INSTALL=1 does the same for every interpreter that has mproc, also
+for those that a program starts by itself: subprocesses, workers of test runners.
 """
 
 
@@ -31,17 +36,84 @@ def main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_USAGE)
         return
-    first, rest = arguments[0], arguments[1:]
-    if first in ("-m", "-c"):
-        if not rest:
-            _fail(f"Argument expected for the {first} option")
+    if arguments[0] in ("-V", "--version"):
+        sys.stdout.write(_version())
+        return
+    options, kind, rest = _split(arguments)
+    if options:
+        _execute_again(options, arguments)
+    if kind is None:
         install()
-        (_run_module if first == "-m" else _run_command)(rest[0], rest[1:])
-    elif first.startswith("-") and first != "-":
-        _fail(f"unknown option {first}")
+        _run_path(rest[0], rest[1:])
+    elif not rest:
+        _fail(f"Argument expected for the {kind} option")
     else:
         install()
-        _run_path(first, rest)
+        (_run_module if kind == "-m" else _run_command)(rest[0], rest[1:])
+
+
+def _version() -> str:
+    from .._mproc import version
+
+    everywhere = os.environ.get("MPROC_INSTALL", "") not in ("", "0")
+    reach = (
+        "MPROC_INSTALL is set: every interpreter that has mproc runs on it"
+        if everywhere
+        else "MPROC_INSTALL is not set: interpreters that a program starts by itself, such as"
+        " subprocesses and workers of test runners, run on the standard library"
+    )
+    python = ".".join(map(str, sys.version_info[:3]))
+    place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return f"mproc {version} for Python {python}, in {place}\n{reach}\n"
+
+
+# ---- the interpreter's options
+
+_FLAGS = "bBdEiIOPqRsSuv"
+_WITH_ARGUMENT = "WX"
+_LONG_WITH_ARGUMENT = "--check-hash-based-pycs"
+
+
+def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
+    """Return the interpreter's options, '-m' or '-c' or None for a path, and what follows."""
+    options: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == _LONG_WITH_ARGUMENT:
+            options += [word, _argument(word, rest)]
+            continue
+        for place, letter in enumerate(word[1:], 1):
+            after = word[place + 1 :]
+            if letter in "mc":
+                return options, f"-{letter}", [after, *rest] if after else rest
+            if letter in _WITH_ARGUMENT:
+                options.append(f"-{letter}{after or _argument('-' + letter, rest)}")
+                break
+            if letter not in _FLAGS:
+                _fail(f"unknown option {word}")
+            options.append(f"-{letter}")
+    if not rest:
+        _fail("no program is named")
+    return options, None, rest
+
+
+def _argument(option: str, rest: list[str]) -> str:
+    if not rest:
+        _fail(f"Argument expected for the {option} option")
+    return rest.pop(0)
+
+
+def _execute_again(options: list[str], arguments: list[str]) -> NoReturn:
+    """Become an interpreter with these options, too, that runs the same program."""
+    command = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
+    own = 2 if command[-2] == "-m" else 1
+    _, kind, rest = _split(arguments)
+    program = rest if kind is None else [kind, *rest]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os.execv(sys.executable, [*command[:-own], *options, *command[-own:], *program])
 
 
 def _fail(message: str) -> NoReturn:
