@@ -98,8 +98,13 @@
  *    alone. A child of vfork(), clone() or posix_spawn() is no member and must not use the library.
  *  * exec. A member that executes another program is dead to the family, and what it held is given
  *    back, although its process lives on.
- *  * Threads and exceptions. A thread that is cancelled, or ends by pthread_exit(), inside a call
- *    of the library, and a C++ exception that leaves a function given to it, are undefined.
+ *  * Threads. A thread that is cancelled, or ends by pthread_exit(), inside a call of the library is
+ *    undefined.
+ *  * C++. The header compiles as C++11 and later. An exception that leaves a function given to the
+ *    library ends the process that runs it by std::terminate(), as if the function were noexcept.
+ *    So a child ends by SIGABRT, and a task or map fails with MPROC_EDIED and that signal. No frame
+ *    below is unwound, and so none that a forked child has copied from its parent. An exception
+ *    that leaves a callback (a task's `done`, a map's `progress`) ends the owner.
  */
 #ifndef MPROC_H
 #define MPROC_H

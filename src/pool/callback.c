@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "core/border.h"
 #include "pool/inside.h"
 #include "system/os.h"
 
@@ -34,10 +35,16 @@ void mproc__task_free(mproc_task *owned) {
     free(owned);
 }
 
+static int call_back(void *arg) {
+    mproc_task *task = arg;
+    task->callback(task, task->callback_arg);
+    return 0;
+}
+
 /* The word may be gone when sleepers are woken: then nobody sleeps there. */
 void mproc__task_call(mproc_pool *pool, mproc_task *task) {
     mproc__poke64(&task->caller, mproc__self_thread()); /* for that thread itself */
-    task->callback(task, task->callback_arg);
+    (void)mproc__border(call_back, task);
     pthread_mutex_lock(&pool->lock);
     bool dropped = task->dropped;
     uint32_t *word = &task->state;

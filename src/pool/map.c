@@ -15,6 +15,7 @@
  */
 #include <string.h>
 
+#include "core/border.h"
 #include "pool/inside.h"
 
 #define TAPER 2           /* a chunk is a worker's share of what is left, divided by this */
@@ -115,12 +116,24 @@ static bool may_feed(const mproc_pool *pool) {
     return !pool->tasks_closed && pool->state != MPROC__POOL_BROKEN;
 }
 
+struct report {
+    const mproc_map_options *options;
+    size_t done, total;
+};
+
+static int call_progress(void *arg) {
+    const struct report *report = arg;
+    report->options->progress(report->done, report->total, report->options->progress_arg);
+    return 0;
+}
+
 static void report_progress(mproc_pool *pool, const struct mproc__map *map,
                             const mproc_map_options *o, size_t *reported) {
     if (o->progress != NULL && map->finished != *reported) {
+        struct report report = {o, map->finished, map->shared->n};
         *reported = map->finished;
         pthread_mutex_unlock(&pool->lock);
-        o->progress(*reported, map->shared->n, o->progress_arg);
+        (void)mproc__border(call_progress, &report);
         pthread_mutex_lock(&pool->lock);
     }
 }

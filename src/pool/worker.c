@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/border.h"
 #include "pool/inside.h"
 #include "system/os.h"
 
@@ -204,7 +205,8 @@ static int finish_result(mproc_worker *w, int code) {
 
 /* ---------------------------------------------------------------- running */
 
-static int run_call(mproc_worker *w) {
+static int run_call(void *worker) {
+    mproc_worker *w = worker;
     mproc__function fn;
     if (!begin(w)) {
         return skip(w);
@@ -235,7 +237,8 @@ static int run_items(struct mproc__seat *line, const struct mproc__map_shared *m
     return r;
 }
 
-static int run_chunk(mproc_worker *w) {
+static int run_chunk(void *worker) {
+    mproc_worker *w = worker;
     const struct mproc__map_shared *map =
         (const struct mproc__map_shared *)(uintptr_t)w->head->subject;
     mproc__function fn;
@@ -254,8 +257,8 @@ static int run_chunk(mproc_worker *w) {
 /* Runs what is not for a handler. 1: it is for one, and has begun. */
 static int run(mproc_worker *w) {
     switch (w->head->kind) {
-    case MPROC__MESSAGE_CALL: return run_call(w);
-    case MPROC__MESSAGE_CHUNK: return run_chunk(w);
+    case MPROC__MESSAGE_CALL: return mproc__border(run_call, w);
+    case MPROC__MESSAGE_CHUNK: return mproc__border(run_chunk, w);
     case MPROC__MESSAGE_BYTES: return begin(w) ? 1 : skip(w);
     default: break;
     }
@@ -379,12 +382,22 @@ void mproc_worker_drop(mproc_worker *owned) {
 
 /* ---------------------------------------------------------------- the loop */
 
+struct handling {
+    mproc_worker *worker;
+    mproc_handler_fn handler;
+    void *arg;
+};
+
+static int call_handler(void *arg) {
+    const struct handling *h = arg;
+    mproc_worker *w = h->worker;
+    return h->handler(h->arg, w->head + 1, w->message.size - sizeof *w->head, &w->result);
+}
+
 static int handle(mproc_worker *w, mproc_handler_fn handler, void *arg) {
+    struct handling h = {w, handler, arg};
     w->result.size = 0;
-    int code = handler == NULL
-                   ? -ENOSYS
-                   : handler(arg, w->head + 1, w->message.size - sizeof *w->head, &w->result);
-    return finish_result(w, code);
+    return finish_result(w, handler != NULL ? mproc__border(call_handler, &h) : -ENOSYS);
 }
 
 /* A signal handler that runs while the worker waits does not end it. */

@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "core/border.h"
 #include "core/join.h"
 #include "process/process.h"
 #include "system/atomic.h"
@@ -17,7 +18,8 @@ static uint32_t attached; /* mproc_attach() has answered */
 /* ---------------------------------------------------------------- what a started child runs */
 
 /* 127 is what shells say of a command that cannot be found. */
-static int run_function(struct mproc__args *args) {
+static int find_and_run(void *header) {
+    const struct mproc__args *args = header;
     mproc__function fn;
     size_t size;
     const void *arg = mproc_child_args(&size);
@@ -27,6 +29,10 @@ static int run_function(struct mproc__args *args) {
         return 127;
     }
     return ((mproc_main_fn)fn)((void *)(uintptr_t)arg, size);
+}
+
+static int run_function(struct mproc__args *args) {
+    return mproc__border(find_and_run, args);
 }
 
 /* A spawned child is a program of its own: exit() runs its atexit handlers, and only its own. */

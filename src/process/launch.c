@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/border.h"
 #include "core/fork.h"
 #include "core/join.h"
 #include "process/process.h"
@@ -85,6 +86,24 @@ static int start_program(mproc_process **out, const void *arg, size_t size,
     return 0;
 }
 
+struct call {
+    mproc_main_fn fn;
+    void *arg;
+    size_t size;
+};
+
+static int run_call(void *arg) {
+    const struct call *call = arg;
+    return call->fn(call->arg, call->size);
+}
+
+/* Nothing of the child comes back to the frames of its parent. */
+_Noreturn static void run_child(mproc_main_fn fn) {
+    struct call call = {.fn = fn};
+    call.arg = (void *)(uintptr_t)mproc_child_args(&call.size);
+    mproc__child_end(mproc__border(run_call, &call));
+}
+
 int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, size_t size,
                         const mproc_process_options *options) {
     struct mproc__function_ref ref;
@@ -112,8 +131,7 @@ int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg, 
     }
     r = mproc__process_launch(process, &what);
     if (r == MPROC_IN_CHILD) {
-        const void *given = mproc_child_args(&size);
-        mproc__child_end(fn((void *)(uintptr_t)given, size));
+        run_child(fn);
     }
     if (r != 0) {
         (void)mproc_process_drop(process);
