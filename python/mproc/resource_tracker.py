@@ -181,7 +181,9 @@ class ResourceTracker:
             if collected == pid:
                 self._exitcode = os.waitstatus_to_exitcode(status)
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_finalizing():
+            return  # the end of this process closes the pipe
         if getattr(self, "_fd", None) is not None:
             with suppress(OSError):
                 self._stop(use_blocking_lock=False)
@@ -190,9 +192,43 @@ class ResourceTracker:
 class _FamilyTracker(ResourceTracker):
     """The tracker of this module: its names are the family's, whose watcher removes them."""
 
+    _wanted = False  # somebody called ensure_running(), and may read _fd or _pid
+    _pipe: int | None = None  # what _fd and _pid are, without starting the process
+    _process: int | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self._registered: set[tuple[str, str]] = set()
+
+    if not TYPE_CHECKING:
+
+        @property
+        def _fd(self):
+            """The pipe of the process, which is started here if ensure_running() was called."""
+            if self._wanted:
+                self._wanted = False
+                super().ensure_running()
+            return self._pipe
+
+        @_fd.setter
+        def _fd(self, fd):
+            self._pipe = fd
+
+        @property
+        def _pid(self):
+            return None if self._fd is None else self._process
+
+        @_pid.setter
+        def _pid(self, pid):
+            self._process = pid
+
+    def _stop(self, use_blocking_lock: bool = True) -> None:
+        """End the process, if there is one."""
+        self._wanted = False
+        super()._stop(use_blocking_lock)
+
+    def __del__(self, *unused: object) -> None:
+        """Leave the process, if there is one, to the end of this one."""
 
     def register(self, name: str, rtype: str) -> None:
         """Have a name removed when this process and its family have ended, unless it is gone then.
@@ -218,7 +254,11 @@ class _FamilyTracker(ResourceTracker):
                 Segment.keep(entry[0])
 
     def ensure_running(self) -> None:
-        """Do nothing: the watcher is started by what it watches, and anew if it was killed."""
+        """Note that somebody may look for the process, which is started when they do.
+
+        The names of the family need none: its watcher is started by what it watches.
+        """
+        self._wanted = self._pipe is None
 
     def getfd(self) -> int | None:
         """Return the descriptor of a pipe by which processes outside the family register names."""

@@ -262,7 +262,6 @@ def test_the_modules_tracker_has_a_process_for_strangers_only(name):
         from mproc import resource_tracker
         tracker = resource_tracker._resource_tracker
         assert isinstance(tracker, resource_tracker.ResourceTracker)
-        resource_tracker.ensure_running()
         resource_tracker.register(sys.argv[1], "shared_memory")
         resource_tracker.unregister(sys.argv[1], "shared_memory")
         assert tracker._fd is None and tracker._pid is None
@@ -276,6 +275,36 @@ def test_the_modules_tracker_has_a_process_for_strangers_only(name):
     )
     assert out == "1\n"
     assert not (PLACE / name).exists()
+
+
+def test_the_process_for_strangers_is_there_for_those_who_ensure_that_it_runs():
+    out, _ = in_program(
+        """
+        from mproc.resource_tracker import _resource_tracker as tracker, ensure_running
+        ensure_running()
+        assert tracker._process is None  # it is started when somebody looks
+        fd, pid = tracker._fd, tracker._pid
+        assert fd > 2 and pid > 0
+        ensure_running()
+        assert (tracker._fd, tracker._pid) == (fd, pid) and tracker._check_alive()
+        tracker._stop()
+        print(tracker._exitcode, tracker._fd)
+        """
+    )
+    assert out == "0 None\n"
+
+
+def test_nothing_is_started_for_those_who_do_not_look():
+    out, _ = in_program(
+        """
+        import os
+        from mproc import resource_tracker
+        resource_tracker.ensure_running()
+        def start(*args): print("started")
+        resource_tracker._start_process = start
+        """
+    )
+    assert out == ""
 
 
 class OwnTracker(resource_tracker.ResourceTracker):
