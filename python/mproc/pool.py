@@ -52,6 +52,8 @@ GAP = 1.0  # seconds without a taking after which an imap goes twice as far ahea
 
 _FOREVER = float("inf")
 
+_own_worker = worker  # programs may put a function of theirs in its place
+
 # ---- results
 
 
@@ -389,6 +391,7 @@ class Pool(Engine):
 
     _wrap_exception = True
     _state = INIT
+    _piped = False  # tasks and results go through queues
 
     @staticmethod
     def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> process.BaseProcess:
@@ -457,6 +460,7 @@ class Pool(Engine):
         return new
 
     def _make_tasks(self, seats: int) -> Any:
+        self._piped = self._wants_queues()
         if not self._piped:
             return super()._make_tasks(seats)
         from ._pool.piped import PipedTasks
@@ -489,13 +493,16 @@ class Pool(Engine):
         for number, item in enumerate(iterable):
             yield job, number, func, (item,), {}
 
-    @property
-    def _piped(self) -> bool:
-        """Whether a subclass sends tasks and results through queues of its own."""
-        return type(self)._setup_queues is not Pool._setup_queues
+    def _wants_queues(self) -> bool:
+        """Return whether a subclass, or workers that are not ours, need queues to talk through."""
+        return type(self)._setup_queues is not Pool._setup_queues or self._workers_are_foreign()
+
+    def _workers_are_foreign(self) -> bool:
+        """Return whether a program has replaced what workers run, or what starts them."""
+        return type(self)._repopulate_pool is not Pool._repopulate_pool or worker is not _own_worker
 
     def _setup_queues(self) -> None:
-        """Make the queues of a pool whose subclass overrides this, and only of such a one."""
+        """Make the queues of a pool that needs them."""
         self._inqueue: Any = self._ctx.SimpleQueue()
         self._outqueue: Any = self._ctx.SimpleQueue()
         self._quick_put: Callable[[Any], None] = self._inqueue.put
@@ -525,8 +532,23 @@ class Pool(Engine):
         )
 
     def _repopulate_pool(self) -> None:
-        """Replace workers that have ended; that happens anyway, but programs that derive ask."""
-        self._collect()
+        """Replace workers that have ended; that happens anyway, but programs that derive ask.
+
+        A subclass may override this to start workers, and call it.
+        """
+        if type(self)._repopulate_pool is Pool._repopulate_pool:
+            self._collect()
+        else:
+            for seat in range(len(self._pool), self._processes):
+                self._pool.append(self._start_worker(seat))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            """Show a part of the standard pool that this one does without."""
+            from ._pool.shown import part
+
+            return part(self, name)
 
     def _fill_each(self) -> None:
         if type(self)._repopulate_pool is Pool._repopulate_pool:

@@ -1489,3 +1489,49 @@ def test_what_programs_count(fork):
 
 def stay_put_for(_):
     stay_put()
+
+
+# ---- parts of the standard pool that programs look at
+
+
+def test_what_stands_for_the_queues_and_threads(ctx):
+    with ctx.Pool(1) as pool:
+        assert pool._inqueue is pool._inqueue and pool._inqueue.empty() and pool._outqueue.empty()
+        handler = pool._worker_handler
+        assert handler.is_alive() and handler.daemon and handler._state == pool._state == "RUN"
+        pool.close()
+        handler.join()
+        assert not handler.is_alive() and not pool._pool[0].is_alive()
+        with pytest.raises(AttributeError, match="'Pool' object has no attribute '_no_such_part'"):
+            pool._no_such_part  # noqa: B018
+
+
+class SeatingPool(mproc.pool.Pool):
+    """Overrides what starts workers only to see it, and leaves the starting to its base."""
+
+    def _repopulate_pool(self):
+        self.asked = getattr(self, "asked", 0) + 1
+        super()._repopulate_pool()
+
+
+def test_a_subclass_may_leave_the_starting_of_workers_to_its_base(ctx):
+    with SeatingPool(2, context=ctx) as pool:
+        assert len(pool._pool) == 2 and pool.asked == 1
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+        pool.close()
+        pool.join()
+
+
+def own_worker(inqueue, outqueue, *options):
+    while (task := inqueue.get()) is not None:
+        job, i, func, args, kwds = task
+        outqueue.put((job, i, (True, ["own", func(*args, **kwds)])))
+
+
+def test_a_function_in_the_place_of_the_workers_own(monkeypatch, ctx):
+    monkeypatch.setattr(mproc.pool, "worker", own_worker)
+    with ctx.Pool(2) as pool:
+        assert pool.apply(abs, (-3,)) == ["own", 3]
+        pool.close()
+        pool.join()
+        assert [old.exitcode for old in pool._pool] == [0, 0]

@@ -9,7 +9,8 @@ results out of another one. A thread sends what waits, another one receives what
 AHEAD calls for each worker are under way, because what was sent cannot be taken back.
 
 If a worker dies: nobody knows which call it had. So all that are under way fail, and no other. A
-worker that ends in good order takes its leave: number 0, with its pid for the part.
+worker that ends in good order takes its leave: number 0, with its pid for the part. Workers that
+run a program's own function do not know that: their exit code 0 is enough.
 
 The threads are daemonic and hold no pool. The sending one ends after close() or drop_waiting(), the
 receiving one when the workers have ended, and the owner then sends itself the last result, None.
@@ -49,6 +50,7 @@ class PipedTasks(ThreadTasks):
         self._put_result = pool._outqueue.put
         self._under_way: dict[int, Call] = {}
         self._free = threading.Semaphore(AHEAD * seats)
+        self._foreign = pool._workers_are_foreign()
         self._dropped = False
         self._left: set[int] = set()  # pids of workers that have taken leave
         for target in (self._send, self._receive):
@@ -70,6 +72,8 @@ class PipedTasks(ThreadTasks):
         """Return whether a worker has ended in good order; its last word may be on its way."""
         if getattr(death, "exitcode", None) != 0:
             return False
+        if self._foreign:
+            return True
         deadline = monotonic() + LEAVE
         while death.pid not in self._left and monotonic() < deadline:
             sleep(0.001)
