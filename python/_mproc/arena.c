@@ -26,6 +26,18 @@ static PyObject *reap(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) 
     return PyLong_FromSize_t(mproc_reap());
 }
 
+static PyObject *hold(PyObject *Py_UNUSED(module), PyObject *address) {
+    void *object = PyLong_AsVoidPtr(address);
+    if (object == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!mproc_in_arena(object)) {
+        return PyErr_Format(PyExc_ValueError, "%R is no address of this family's arena", address);
+    }
+    int r = mproc_hold(object);
+    return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
+}
+
 static PyMethodDef arena_functions[] = {
     {"arena_stat", arena_stat, METH_NOARGS,
      "arena_stat($self, /)\n--\n\n"
@@ -36,6 +48,10 @@ static PyMethodDef arena_functions[] = {
     {"reap", reap, METH_NOARGS,
      "reap($self, /)\n--\n\n"
      "Release what dead members of the family held; return how many were found dead."},
+    {"hold", hold, METH_O,
+     "hold($self, address, /)\n--\n\n"
+     "Take a hold on the object there, for a handle that is made by adopt(). ValueError: there is\n"
+     "none in this family's arena."},
     {NULL, NULL, 0, NULL},
 };
 

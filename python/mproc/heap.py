@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 
-from . import _mproc, context
+from . import _mproc, context, reduction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ class Arena:
 
     def __reduce__(self) -> tuple[Any, ...]:
         context.assert_spawning(self)
-        context.get_spawning_popen().hold_for(self.memory.address)  # type: ignore[union-attr]
-        return _rebuild_arena, (self.size, self.memory.address)
+        return _rebuild_arena, (self.size, reduction.give_to_child(self.memory.address))
 
 
 def _rebuild_arena(size: int, address: int) -> Arena:

@@ -187,7 +187,7 @@ class BaseProcess:
     def is_alive(self) -> bool:
         """Return whether the process is running."""
         popen = self._popen
-        if popen is not None and popen.running():
+        if popen is not None and _runs(popen):
             return True
         self._check_closed()
         if self is current_process():
@@ -292,6 +292,15 @@ class BaseProcess:
         if self.daemon:
             parts.append("daemon")
         return f"<{' '.join(parts)}>"
+
+
+def _runs(popen: Any) -> bool:
+    """Return whether a child runs. A popen object of a program's own has poll() only."""
+    try:
+        running: Callable[[], bool] = popen.running
+    except AttributeError:
+        return popen.poll() is None
+    return running()
 
 
 class AuthenticationString(bytes):

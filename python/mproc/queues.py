@@ -46,6 +46,14 @@ if not TYPE_CHECKING:
         return globals().setdefault(name, getattr(queue, name))
 
 
+def _perhaps_piped(cls: type) -> None:
+    """Give a subclass a pipe if it works on the parts that a queue over a pipe has."""
+    from ._queues import piped
+
+    if piped.names_parts(cls):
+        piped.become_piped(cls)
+
+
 class _Ends:
     """What a queue shows of itself to programs that know it as a pipe.
 
@@ -130,6 +138,7 @@ class Queue(_Ends, _Queue[_T]):
     _thread = None
     _buffer: tuple[Any, ...] = ()
     _ignore_epipe = False
+    _in_arena = True
 
     def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
         super().__init__(maxsize)
@@ -137,9 +146,16 @@ class Queue(_Ends, _Queue[_T]):
             self._is_fork_ctx = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Give who overrides `_on_queue_feeder_error` a put() that calls it."""
+        """Give a subclass what it relies on.
+
+        That is a pipe, if it works on the parts of one; or a put() that calls
+        `_on_queue_feeder_error`, if it overrides that.
+        """
         super().__init_subclass__(**kwargs)
-        if "_on_queue_feeder_error" in vars(cls):
+        if cls.__module__.partition(".")[0] == __package__:
+            return
+        _perhaps_piped(cls)
+        if "_on_queue_feeder_error" in vars(cls) and cls._in_arena:
             telling: Any = cls
             telling.put, telling.put_nowait = _put_or_tell, _put_nowait_or_tell
             telling.put_many = _put_many_or_tell
@@ -175,11 +191,12 @@ class Queue(_Ends, _Queue[_T]):
     def cancel_join_thread(self) -> None:
         """Do nothing: no process waits for a queue when it ends."""
 
-    def __getstate__(self) -> int:
-        return self._maxsize
+    # A tuple: subclasses append what they have.
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self._maxsize,)
 
-    def __setstate__(self, maxsize: int) -> None:
-        self._maxsize = maxsize
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        (self._maxsize,) = state
 
     def __reduce__(self) -> tuple[Any, ...]:
         from . import reduction
@@ -252,6 +269,12 @@ class SimpleQueue(_Ends, _SimpleQueue[_T]):
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give a subclass a pipe, if it works on the parts of one."""
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] != __package__:
+            _perhaps_piped(cls)
+
     def close(self) -> None:
         """Give the queue up in this process; others may go on."""
         super().close()
@@ -260,8 +283,11 @@ class SimpleQueue(_Ends, _SimpleQueue[_T]):
     def _poll(self, timeout: float | None = 0) -> bool:
         return self._await(timeout)
 
-    def __getstate__(self) -> None:
-        return None
+    def __getstate__(self) -> tuple[Any, ...]:
+        return ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Do nothing: there is no more to a queue than its address."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         from . import reduction

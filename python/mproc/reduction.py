@@ -12,7 +12,7 @@ import os
 import sys
 
 from . import _cpython, context
-from ._mproc import choose_pickler, reducers
+from ._mproc import Child, choose_pickler, hold, reducers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,9 +124,50 @@ def reduce_handle(handle: Any) -> tuple[Any, ...]:
     """
     context.assert_spawning(handle)
     refuse_fork_context(handle)
-    popen = context.get_spawning_popen()
-    popen.hold_for(handle.address)  # type: ignore[union-attr]
-    return rebuild_handle, (type(handle), handle.address, handle.__getstate__())
+    address = give_to_child(handle.address)
+    return rebuild_handle, (type(handle), address, handle.__getstate__())
+
+
+def give_to_child(address: int) -> Any:
+    """Take a hold on an object for the child that is being started; return the address to pickle.
+
+    The popen object of a program's own knows nothing of holds. What it starts may be a copy of this
+    process, and takes its hold when it unpickles; until then this process has one in its stead,
+    as long as the popen object exists.
+    """
+    popen: Any = context.get_spawning_popen()
+    if hasattr(popen, "hold_for"):
+        popen.hold_for(address)
+        return address
+    stead = vars(popen).get("_mproc_holds")
+    if stead is None:
+        stead = popen._mproc_holds = Child.__new__(Child)
+    stead.hold_for(address)
+    return _Given(address)
+
+
+class _Given:
+    """The address of an object, for a child that mproc does not start."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _take_given, (_family, self._address)
+
+
+def _take_given(family: bytes, address: int) -> int:
+    """Take the hold that a handle at an address needs, in a child that mproc has not started."""
+    if family != _family:
+        raise RuntimeError(
+            "an object in shared memory cannot be sent to a program that mproc has not started:"
+            " only processes that mproc starts, and copies of such, have that memory"
+        )
+    hold(address)
+    return address
+
+
+_family = os.urandom(16)  # the same in copies of this process
 
 
 def rebuild_handle(cls: Any, address: int, state: Any) -> Any:

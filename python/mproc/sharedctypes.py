@@ -144,10 +144,10 @@ def reduce_ctype(obj: Any) -> tuple[Any, ...]:
     memory = getattr(obj, "_wrapper", None)
     if not isinstance(memory, Memory):
         raise ValueError(f"{obj!r} is not in shared memory")
-    context.get_spawning_popen().hold_for(memory.address)  # type: ignore[union-attr]
+    address = reduction.give_to_child(memory.address)
     if isinstance(obj, ctypes.Array):
-        return rebuild_ctype, (_describe(obj._type_), memory.address, obj._length_)
-    return rebuild_ctype, (type(obj), memory.address, None)
+        return rebuild_ctype, (_describe(obj._type_), address, obj._length_)
+    return rebuild_ctype, (type(obj), address, None)
 
 
 def _describe(type_: Any) -> Any:

@@ -1,0 +1,74 @@
+"""Unedited programs: each of tests/programs on the standard library and on mproc does the same.
+
+The programs are small ones in the style of real ones. What is compared: what they print, what they
+print on stderr but for the frames of tracebacks, their exit code, and that no process and no file
+is left.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import METHODS, wait_until
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+
+
+def runs_of(path):
+    """The runs of a program: one with each start method if it takes one."""
+    takes_method = "main(sys.argv[1])" in path.read_text()
+    for method in METHODS if takes_method else (None,):
+        yield pytest.param(path, method, id=f"{path.stem}-{method}" if method else path.stem)
+
+
+RUNS = [run for path in sorted(PROGRAMS.glob("*.py")) for run in runs_of(path)]
+
+
+def process_group_is_gone(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def run(program, folder, *command):
+    """Run a program as a process group of its own; return what came of it."""
+    folder.mkdir()
+    environment = {**program.env, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=program.folder,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=100)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    gone = wait_until(lambda: process_group_is_gone(process.pid))
+    said = [line for line in err.splitlines() if not line.startswith("  ")]
+    return {
+        "printed": out,
+        "said": said,
+        "exit code": process.returncode,
+        "files left": os.listdir(folder),
+        "processes left": not gone,
+    }
+
+
+@pytest.mark.parametrize(("path", "method"), RUNS)
+def test_a_program_does_the_same(program, tmp_path, path, method):
+    arguments = [str(path)] if method is None else [str(path), method]
+    on_standard = run(program, tmp_path / "standard", *arguments)
+    on_mproc = run(program, tmp_path / "mproc", "-m", "mproc", *arguments)
+    assert on_mproc == on_standard
+    assert on_standard["exit code"] == 0
+    assert not on_standard["files left"] and not on_standard["processes left"]
