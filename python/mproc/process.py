@@ -7,6 +7,7 @@ What starts a child and asks for its end is the popen object, one class per star
 from __future__ import annotations
 
 import os
+import sys
 
 from . import _current
 from ._current import active_children, add_child, current_process, forget_child, next_identity
@@ -381,6 +382,16 @@ def _ended() -> int:
     return kept(reader)
 
 
+def _key_of_program() -> AuthenticationString:
+    """Return a new key; or the standard library's, if the program uses that too.
+
+    Such is a program that another one has started by means of its own, and sends objects of mproc.
+    """
+    standard = sys.modules.get("multiprocessing.process")
+    current = getattr(standard, "current_process", None)
+    return AuthenticationString(os.urandom(32) if current is None else current().authkey)
+
+
 class _MainProcess(BaseProcess):
     """The process at the root of the family, which was not started by mproc."""
 
@@ -390,7 +401,7 @@ class _MainProcess(BaseProcess):
         self._parent_pid = None
         self._popen = None
         self._closed = False
-        self._config = {"authkey": AuthenticationString(os.urandom(32)), "semprefix": "/mp"}
+        self._config = {"authkey": _key_of_program(), "semprefix": "/mp"}
 
     def close(self) -> None:
         pass

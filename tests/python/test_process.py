@@ -1144,3 +1144,10 @@ def test_a_bare_fork_has_no_children_yet():
     assert mproc.active_children() == [process]
     process.kill()
     process.join()
+
+
+def test_the_key_is_the_standard_librarys_where_a_program_uses_that_too(program):
+    text = "import multiprocessing; multiprocessing.current_process().authkey = b'the key'\n"
+    text += "import mproc; print(mproc.current_process().authkey)\n"
+    program.write("main.py", text)
+    assert program.output("main.py") == "b'the key'\n"
