@@ -52,8 +52,6 @@ GAP = 1.0  # seconds without a taking after which an imap goes twice as far ahea
 
 _FOREVER = float("inf")
 
-_own_worker = worker  # programs may put a function of theirs in its place
-
 # ---- results
 
 
@@ -440,12 +438,10 @@ class Pool(Engine):
     # -- workers
 
     def _start_worker(self, seat: int) -> process.BaseProcess:
-        from ._pool.worker import worker
-
         ends = (self._tasks, seat) if not self._piped else (self._inqueue, self._outqueue)
         new = self.Process(
             self._ctx,
-            target=worker,
+            target=_function_of_workers(),
             args=(
                 *ends,
                 self._initializer,
@@ -499,7 +495,9 @@ class Pool(Engine):
 
     def _workers_are_foreign(self) -> bool:
         """Return whether a program has replaced what workers run, or what starts them."""
-        return type(self)._repopulate_pool is not Pool._repopulate_pool or worker is not _own_worker
+        if type(self)._repopulate_pool is not Pool._repopulate_pool:
+            return True
+        return _function_of_workers().__module__ != f"{__package__}._pool.worker"
 
     def _setup_queues(self) -> None:
         """Make the queues of a pool that needs them."""
@@ -785,10 +783,10 @@ class Pool(Engine):
         self._ending = True
         self._at_exit.cancel()
         self._tasks.close()
+        self._end_queues()  # now: a worker may be killed while it puts a result
         self._end_workers()
         self._join_helper(PATIENCE)
         self._end_workers()  # the one that the helper may have been starting
-        self._end_queues()
         self._tasks.fail_all(ProcessError("the pool was terminated before the task was done"))
         self._wake_sleepers()
 
@@ -833,6 +831,13 @@ class Pool(Engine):
         kind = type(self)
         name = f"{kind.__module__}.{kind.__qualname__}"
         return f"<{name} state={self._state} pool_size={len(self._pool)}>"
+
+
+def _function_of_workers() -> Callable[..., None]:
+    """Return what workers run. Programs may put a function of theirs into this module."""
+    from ._pool.worker import worker as own
+
+    return globals().get("worker", own)  # type: ignore[no-any-return]
 
 
 class _TaskQueue:

@@ -1535,3 +1535,33 @@ def test_a_function_in_the_place_of_the_workers_own(monkeypatch, ctx):
         pool.close()
         pool.join()
         assert [old.exitcode for old in pool._pool] == [0, 0]
+
+
+class HalfSent(mproc.queues.SimpleQueue):
+    """Sends the number 13 by half, and kills the process that sends it."""
+
+    def put(self, obj):
+        data = pickle.dumps(obj)
+        with self._wlock:
+            if obj is not None and obj[2] == (True, 13):
+                os.write(self._writer.fileno(), len(data).to_bytes(4, "big") + data[:5])
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._writer.send_bytes(data)
+
+
+class QueuesPool(mproc.pool.Pool):
+    def _setup_queues(self):
+        super()._setup_queues()
+        self._outqueue = HalfSent(ctx=self._ctx)
+        self._quick_get = self._outqueue.get
+
+
+def test_a_worker_that_is_killed_while_it_sends_does_not_stop_the_end(ctx):
+    pool = QueuesPool(1, context=ctx)
+    assert pool.apply(abs, (-12,)) == 12
+    result = pool.apply_async(abs, (-13,))
+    with pytest.raises(WorkerDiedError):
+        result.get(30)
+    pool.terminate()
+    pool.join()
+    assert not any(old.is_alive() for old in pool._pool)

@@ -13,7 +13,8 @@ worker that ends in good order takes its leave: number 0, with its pid for the p
 run a program's own function do not know that: their exit code 0 is enough.
 
 The threads are daemonic and hold no pool. The sending one ends after close() or drop_waiting(), the
-receiving one when the workers have ended, and the owner then sends itself the last result, None.
+receiving one when the owner sends itself the last result, None: when the workers have ended, or are
+to be ended at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from .._mproc import getpid
+from ..context import OwnerDiedError
 from .errors import ExceptionWithTraceback, MaybeEncodingError
 from .threads import Call, ThreadTasks, run
 
@@ -48,9 +50,11 @@ class PipedTasks(ThreadTasks):
         self._put_task = pool._quick_put
         self._get_result = pool._quick_get
         self._put_result = pool._outqueue.put
+        self._close_results = pool._outqueue._writer.close
         self._under_way: dict[int, Call] = {}
         self._free = threading.Semaphore(AHEAD * seats)
         self._foreign = pool._workers_are_foreign()
+        self._ended = False
         self._dropped = False
         self._left: set[int] = set()  # pids of workers that have taken leave
         for target in (self._send, self._receive):
@@ -93,8 +97,13 @@ class PipedTasks(ThreadTasks):
         self._free.release()
 
     def end_receiving(self) -> None:
-        """End the receiving thread: the workers have ended."""
-        self._put_result(None)
+        """End the receiving thread: no result is wanted any more."""
+        if not self._ended:
+            self._ended = True
+            try:
+                self._put_result(None)
+            except OwnerDiedError:  # a worker was killed, and perhaps half a result is in the pipe
+                self._close_results()
 
     # -- the threads
 
