@@ -98,8 +98,8 @@
  *    alone. A child of vfork(), clone() or posix_spawn() is no member and must not use the library.
  *  * exec. A member that executes another program is dead to the family, and what it held is given
  *    back, although its process lives on.
- *  * Threads. A thread that is cancelled, or ends by pthread_exit(), inside a call of the library is
- *    undefined.
+ *  * Threads. A thread that is cancelled, or ends by pthread_exit(), inside a call of the library
+ *    leaves it undefined.
  *  * C++. The header compiles as C++11 and later. An exception that leaves a function given to the
  *    library ends the process that runs it by std::terminate(), as if the function were noexcept.
  *    So a child ends by SIGABRT, and a task or map fails with MPROC_EDIED and that signal. No frame
@@ -449,8 +449,9 @@ MPROC_API int mproc_process_pass(mproc_process *process, int lent) MPROC_MUST_US
  * NULL) is their number, 0 for a pointer that was given without a size. NULL: none. */
 MPROC_API const void *mproc_child_args(size_t *size);
 
-/* In a child of a template: fills up to `cap` descriptors that its starter passed, in order, and
- * returns their number. 0 in other children: they have theirs under the starter's numbers. */
+/* In a child: fills up to `cap` descriptors that its starter passed, in order, and returns their
+ * number. A child of a template has them under numbers of its own, others under the starter's. 0 in
+ * a process that was not started by mproc. */
 MPROC_API size_t mproc_child_fds(int *out, size_t cap);
 
 /* In a child that is about to end by exit(code): its parent finds the exit code even if the system

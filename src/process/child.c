@@ -56,11 +56,21 @@ const void *mproc_child_args(size_t *size) {
     return n != 0 ? (const void *)(args + 1) : (const void *)(uintptr_t)args->pointer;
 }
 
+static bool of_template(void) {
+    return mproc__family != NULL && mproc__self_slot()->method == MPROC_FORKSERVER;
+}
+
+/* A child of a template has been sent them, under numbers of its own. Others have them under their
+ * starter's. */
 size_t mproc_child_fds(int *out, size_t cap) {
-    for (size_t i = 0; i < given_count && i < cap; i++) {
-        out[i] = given_fds[i];
+    struct mproc__args *args = mproc__child_header();
+    bool sent = of_template();
+    const int *fds = sent || args == NULL ? given_fds : (const int *)(uintptr_t)args->fds;
+    size_t n = sent ? given_count : args != NULL ? args->nfds : 0;
+    for (size_t i = 0; i < n && i < cap; i++) {
+        out[i] = fds[i];
     }
-    return given_count;
+    return n;
 }
 
 void mproc__child_take_fds(const int *owned, size_t n) {

@@ -141,9 +141,17 @@ static int check_arg(const void *arg, size_t size) {
     return arg != NULL ? 0 : -EINVAL;
 }
 
-/* The setup stands behind the arguments, aligned. */
-static size_t setup_place(size_t size) {
-    return (sizeof(struct mproc__args) + size + 7) & ~(size_t)7;
+static size_t aligned(size_t size) {
+    return (size + 7) & ~(size_t)7;
+}
+
+/* Where the descriptors stand behind the arguments, and where the setup stands behind those. */
+static size_t fds_place(size_t size) {
+    return aligned(sizeof(struct mproc__args) + size);
+}
+
+static size_t setup_place(const mproc_process *process, size_t size) {
+    return aligned(fds_place(size) + process->nfds * sizeof(int32_t));
 }
 
 /* A spawned program's environment is there from the start. */
@@ -188,9 +196,18 @@ static void fill_args(struct mproc__args *args, const struct mproc__launch *what
     }
 }
 
+static void write_fds(const mproc_process *process, struct mproc__args *args, size_t size) {
+    int32_t *to = (void *)((char *)args + fds_place(size));
+    for (size_t i = 0; i < process->nfds; i++) {
+        to[i] = process->fds[i];
+    }
+    args->fds = (uint64_t)(uintptr_t)to;
+    args->nfds = process->nfds;
+}
+
 static int write_setup(mproc_process *process, struct mproc__args *args, size_t size,
                        const mproc_process_setup *setup) {
-    struct mproc__setup *to = (void *)((char *)args + setup_place(size));
+    struct mproc__setup *to = (void *)((char *)args + setup_place(process, size));
     mproc__setup_write(setup, to);
     args->setup = (uint64_t)(uintptr_t)to;
     return pass_streams(process, to);
@@ -201,7 +218,8 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
     struct mproc__slot *slot = mproc__token_slot(process->token);
     mproc_process_setup setup = setup_of(process);
     size_t more = process->options.setup != NULL ? mproc__setup_size(&setup) : 0, size;
-    if (what->size > SIZE_MAX / 2 || __builtin_add_overflow(setup_place(what->size), more, &size)) {
+    if (what->size > SIZE_MAX / 2 ||
+        __builtin_add_overflow(setup_place(process, what->size), more, &size)) {
         return MPROC_ETOOBIG;
     }
     struct mproc__hand *hand = mproc__hand_get();
@@ -214,6 +232,7 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
     struct mproc__args *args = (struct mproc__args *)(uintptr_t)slot->args;
     fill_args(args, what);
     slot->args_size = what->size;
+    write_fds(process, args, what->size);
     return more != 0 ? write_setup(process, args, what->size, &setup) : 0;
 }
 

@@ -21,13 +21,15 @@ enum mproc__args_kind {
 };
 
 /* The block behind slot->args: written by the starter before the child is born, then the child's.
- * The starter's bytes follow. */
+ * The starter's bytes follow, then the numbers of the descriptors, then the setup. */
 struct mproc__args {
     uint32_t kind;
     int32_t control;  /* MPROC__ARGS_TEMPLATE: descriptor, open in the child under this number */
     uint64_t pointer; /* what was given instead of bytes, in the arena or 0 */
     struct mproc__function_ref fn;
     uint64_t setup; /* struct mproc__setup *, in the same block; 0: none */
+    uint64_t fds;   /* int32_t *, in the same block: what the starter passed, by its numbers */
+    uint64_t nfds;
     uint64_t pad;
 };
 

@@ -165,6 +165,46 @@ TEST(process_spawn_passes_descriptors) {
     close(other);
 }
 
+/* What a child has been given is its own: a grandchild that gets nothing has nothing. */
+static int list_none(void *arg, size_t size) {
+    (void)arg, (void)size;
+    return (int)mproc_child_fds(NULL, 0);
+}
+
+static int list_and_fork(void *arg, size_t size) {
+    int fds[3] = {-1, -1, -1};
+    mproc_process *p;
+    (void)arg, (void)size;
+    CHECK_EQ(mproc_child_fds(NULL, 0), 3);
+    CHECK_EQ(mproc_child_fds(fds, 2), 3);
+    CHECK_EQ(fds[2], -1);
+    CHECK_EQ(mproc_child_fds(fds, 3), 3);
+    for (int i = 0; i < 3; i++) {
+        char byte = (char)('a' + i);
+        CHECK_EQ(write(fds[i], &byte, 1), 1);
+    }
+    CHECK_OK(mproc_process_start(&p, list_none, NULL, 0, NULL));
+    CHECK_EQ(finish(p), 0);
+    return 0;
+}
+
+TEST_METHODS(process_lists_descriptors) {
+    int ends[2];
+    char bytes[3];
+    mproc_process *p;
+    CHECK_EQ(mproc_child_fds(NULL, 0), 0);
+    CHECK_OK(mproc_pipe_new(ends, 0));
+    const int given[3] = {ends[1], ends[1], ends[1]};
+    mproc_process_options o = {.method = method, .fds = given, .nfds = 3};
+    CHECK_OK(mproc_process_start(&p, list_and_fork, NULL, 0, &o));
+    CHECK_EQ(finish(p), 0);
+    CHECK_EQ(read(ends[0], bytes, 3), 3);
+    CHECK(memcmp(bytes, "abc", 3) == 0);
+    CHECK_EQ(mproc_child_fds(NULL, 0), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* Its own standard streams, the arena's descriptor, and what `arg` names. */
 static int check_descriptors(void *arg, size_t size) {
     const int *given = arg;
@@ -623,7 +663,8 @@ static int echo(void *arg, size_t size) {
     if (mproc_child_fds(fds, 2) == 2) {
         in = fds[0];
         out = fds[1];
-    } else if (o->method == MPROC_FORK) {
+    }
+    if (o->method == MPROC_FORK) {
         close(o->to_child[1]);
         close(o->to_test[0]);
     }
