@@ -185,6 +185,7 @@ static PyObject *connection_send(PyObject *object, PyObject *item) {
         return NULL;
     }
     if (codec_pickle(state, item, &message) < 0) {
+        error_explain(item, "obj");
         return NULL;
     }
     int r = check_writable(self) < 0 ? BLOCKING_RAISED : 0;

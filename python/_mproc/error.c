@@ -115,3 +115,21 @@ void error_describe(const char *attribute, PyObject *value, const char *note) {
     Py_XDECREF(none);
     error_give_back(error);
 }
+
+/* What cannot be told leaves the error as it is. */
+void error_explain(PyObject *object, const char *name) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return;
+    }
+    PyObject *error = error_take();
+    PyObject *module = PyImport_ImportModule("mproc._culprit");
+    PyObject *none = module != NULL
+                         ? PyObject_CallMethod(module, "explain", "O((sO))", error, name, object)
+                         : NULL;
+    if (none == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(module);
+    error_give_back(error);
+}

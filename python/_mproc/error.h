@@ -25,4 +25,9 @@ void error_give_back(PyObject *owned);
  * go by it. An exception that does not let itself be changed stays as it is. */
 void error_describe(const char *attribute, PyObject *value, const char *note);
 
+/* Says in the exception that is set which part of an object cannot be pickled: a note with the path
+ * to it, beginning with a name of the object, and one with a remedy. Does nothing where something
+ * else was the reason. Runs arbitrary Python code: that of pickling again. */
+void error_explain(PyObject *object, const char *name);
+
 #endif

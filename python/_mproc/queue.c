@@ -90,6 +90,7 @@ static int put_object(PyObject *self, struct module_state *state, PyObject *obje
                       int64_t timeout) {
     struct message message;
     if (codec_encode(state, object, &message) < 0) {
+        error_explain(object, "obj");
         return BLOCKING_RAISED;
     }
     int r = put_message(queue_of(self), &message, timeout);
@@ -133,6 +134,9 @@ static int outbox_fill(struct outbox *box, struct module_state *state, PyObject 
             return PyErr_Occurred() ? -1 : 0;
         }
         int r = codec_encode(state, object, message);
+        if (r < 0) {
+            error_explain(object, "obj");
+        }
         Py_DECREF(object);
         if (r < 0) {
             return -1;

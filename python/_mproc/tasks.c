@@ -9,8 +9,8 @@
  * failure of a task whose worker died. serve() is the worker's loop. A pool therefore needs no
  * thread: whoever waits pumps.
  *
- * A task:    kind, flags, u32 length of the function's message, the function's message, the
- *            arguments'.
+ * A task:    kind, flags, u32 length of the function's message, u64 number of a map's first item,
+ *            the function's message, the arguments'.
  * A result:  status, the value's message.
  *
  * Books. Tickets are dense, so the entries stand in an array that begins with the oldest open
@@ -41,6 +41,7 @@ struct task_head {
     uint8_t flags;
     uint8_t unused[2];
     uint32_t function_size;
+    uint64_t first; /* of a map: the number of the first item, for the error of one */
 };
 
 /* ---------------------------------------------------------------- Job */
@@ -387,15 +388,18 @@ struct function {
 /* Queues one task: the head, the function's message, the arguments' message. The interpreter's lock
  * is held from here until the ticket is in the books: no other thread may collect its result
  * before. */
-static int queue_task(PyObject *self, int kind, const struct function *function,
+static int queue_task(PyObject *self, int kind, const struct function *function, Py_ssize_t first,
                       PyObject *arguments, uint64_t *ticket) {
     struct message message;
     struct module_state *state = module_state_of(self);
     if (state == NULL || codec_encode(state, arguments, &message) < 0) {
         return -1;
     }
-    struct task_head head = {
-        (uint8_t)kind, function->named ? TASK_NAMED : 0, {0, 0}, (uint32_t)function->size};
+    struct task_head head = {(uint8_t)kind,
+                             function->named ? TASK_NAMED : 0,
+                             {0, 0},
+                             (uint32_t)function->size,
+                             (uint64_t)first};
     struct iovec pieces[MESSAGE_PIECES + 2];
     pieces[0] = (struct iovec){&head, sizeof head};
     pieces[1] = (struct iovec){(void *)(uintptr_t)function->data, (size_t)function->size};
@@ -420,7 +424,7 @@ static PyObject *tasks_submit(PyObject *self, PyObject *args) {
         return NULL;
     }
     job_begin((struct job *)job, 1, 0);
-    if (queue_task(self, TASK_CALL, &function, arguments, &ticket) < 0 ||
+    if (queue_task(self, TASK_CALL, &function, 0, arguments, &ticket) < 0 ||
         books_open((struct tasks *)self, ticket, job, 0) < 0) {
         return NULL;
     }
@@ -428,13 +432,15 @@ static PyObject *tasks_submit(PyObject *self, PyObject *args) {
 }
 
 static int submit_parts(PyObject *self, PyObject *job, int kind, const struct function *function,
-                        PyObject *items, Py_ssize_t chunk) {
+                        PyObject *items, Py_ssize_t chunk, Py_ssize_t first) {
     Py_ssize_t n = PyList_GET_SIZE(items);
     for (Py_ssize_t part = 0; part * chunk < n; part++) {
         Py_ssize_t end = (part + 1) * chunk;
         PyObject *slice = PyList_GetSlice(items, part * chunk, end < n ? end : n);
         uint64_t ticket;
-        int r = slice == NULL ? -1 : queue_task(self, kind, function, slice, &ticket);
+        int r = slice == NULL
+                    ? -1
+                    : queue_task(self, kind, function, first + part * chunk, slice, &ticket);
         Py_XDECREF(slice);
         if (r < 0 || books_open((struct tasks *)self, ticket, job, part) < 0) {
             return -1;
@@ -443,18 +449,18 @@ static int submit_parts(PyObject *self, PyObject *job, int kind, const struct fu
     return 0;
 }
 
-/* submit_map(job, function message, named, star, items, chunksize): a list of items; without any
- * the job is ready at once. If an item cannot be sent, the exception is raised, and the job
- * fails. */
+/* submit_map(job, function message, named, star, items, chunksize, first=0): a list of items;
+ * without any the job is ready at once. If an item cannot be sent, the exception is raised, and the
+ * job fails. first: what number the first item has in the error of one. */
 static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
     struct module_state *state = module_state_of(self);
     struct function function;
     PyObject *job, *items;
-    Py_ssize_t chunk;
+    Py_ssize_t chunk, first = 0;
     int star;
-    if (state == NULL ||
-        !PyArg_ParseTuple(args, "O!y#ppO!n:submit_map", state->job_type, &job, &function.data,
-                          &function.size, &function.named, &star, &PyList_Type, &items, &chunk)) {
+    if (state == NULL || !PyArg_ParseTuple(args, "O!y#ppO!n|n:submit_map", state->job_type, &job,
+                                           &function.data, &function.size, &function.named, &star,
+                                           &PyList_Type, &items, &chunk, &first)) {
         return NULL;
     }
     Py_ssize_t n = PyList_GET_SIZE(items);
@@ -475,7 +481,8 @@ static PyObject *tasks_submit_map(PyObject *self, PyObject *args) {
     if (n == 0) {
         return job_finish((struct job *)job) < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (submit_parts(self, job, star ? TASK_STARMAP : TASK_MAP, &function, items, chunk) < 0) {
+    int kind = star ? TASK_STARMAP : TASK_MAP;
+    if (submit_parts(self, job, kind, &function, items, chunk, first) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -668,10 +675,14 @@ struct worker {
     mproc_taskq *taskq;
     unsigned seat;
     PyObject *known;    /* dict: a function's message -> the function */
-    PyObject *describe; /* callable: (exception, whether the function was called) -> what to send */
-    PyObject *excuse; /* callable: (value, exception) -> what to send for a value that cannot be */
+    PyObject *describe; /* callable: (exception, whether the function was called, where) -> what to
+                           send; where: (function, number of the item) in a map, else None */
+    PyObject *excuse; /* callable: (value, exception, first) -> what to send for a value that cannot
+                         be; first: the number of a map's first item, else None */
     int everything;   /* what is no Exception is described, too, if the function raised it */
     int called;       /* the task was read, and its function called */
+    PyObject *where;  /* of the map that has failed, else NULL */
+    int64_t first;    /* the number of the map's first item; -1: no map */
 };
 
 /* The function that a task names. New reference. */
@@ -702,13 +713,26 @@ static PyObject *call_star(PyObject *function, PyObject *item) {
     return result;
 }
 
-static PyObject *run_map(PyObject *function, PyObject *items, int star) {
+/* Keeps for describe() where a map has failed. The exception that is set stays. */
+static void note_where(struct worker *w, PyObject *function, uint64_t number) {
+    PyObject *error = error_take();
+    w->where = Py_BuildValue("(OK)", function, (unsigned long long)number);
+    if (w->where == NULL) {
+        PyErr_Clear();
+    }
+    error_give_back(error);
+}
+
+static PyObject *run_map(struct worker *w, PyObject *function, PyObject *items,
+                         const struct task_head *head) {
+    int star = head->kind == TASK_STARMAP;
     Py_ssize_t n = PyList_GET_SIZE(items);
     PyObject *results = PyList_New(n);
     for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
         PyObject *item = PyList_GET_ITEM(items, i);
         PyObject *r = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
         if (r == NULL) {
+            note_where(w, function, head->first + (uint64_t)i);
             Py_CLEAR(results);
             break;
         }
@@ -735,9 +759,10 @@ static PyObject *run_task(struct worker *w, const mproc_message *message) {
     PyObject *arguments =
         function == NULL ? NULL : codec_decode(w->state, data + head.function_size, rest);
     w->called = arguments != NULL;
+    w->first = head.kind == TASK_CALL ? -1 : (int64_t)head.first;
     if (arguments != NULL) {
         result = head.kind == TASK_CALL ? run_call(function, arguments)
-                                        : run_map(function, arguments, head.kind == TASK_STARMAP);
+                                        : run_map(w, function, arguments, &head);
     }
     Py_XDECREF(function);
     Py_XDECREF(arguments);
@@ -770,9 +795,13 @@ static int send_result(struct worker *w, int status, PyObject *value) {
  * sent. */
 static PyObject *put_in_words(struct worker *w, PyObject *value, PyObject *error) {
     if (value != NULL) {
-        return PyObject_CallFunctionObjArgs(w->excuse, value, error, NULL);
+        return w->first < 0
+                   ? PyObject_CallFunctionObjArgs(w->excuse, value, error, Py_None, NULL)
+                   : PyObject_CallFunction(w->excuse, "OOL", value, error, (long long)w->first);
     }
-    return PyObject_CallFunctionObjArgs(w->describe, error, w->called ? Py_True : Py_False, NULL);
+    PyObject *where = w->where != NULL ? w->where : Py_None;
+    return PyObject_CallFunctionObjArgs(w->describe, error, w->called ? Py_True : Py_False, where,
+                                        NULL);
 }
 
 /* Sends what describe() or excuse() makes of the exception that is set. Others than Exceptions end
@@ -795,7 +824,9 @@ static int send_error(struct worker *w, PyObject *value) {
 static int do_task(struct worker *w, const mproc_message *message) {
     PyObject *result = run_task(w, message);
     if (result == NULL) {
-        return send_error(w, NULL);
+        int r = send_error(w, NULL);
+        Py_CLEAR(w->where);
+        return r;
     }
     int r = send_result(w, RESULT_VALUE, result);
     if (r < 0) {
@@ -831,7 +862,7 @@ static int serve_one(struct worker *w) {
 /* serve(seat, limit, describe, excuse, everything=False): runs tasks until the queue is closed, or
  * `limit` are done (0: no limit). Returns how many. */
 static PyObject *tasks_serve(PyObject *self, PyObject *args) {
-    struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL, 0, 0};
+    struct worker w = {module_state_of(self), taskq_of(self), 0, NULL, NULL, NULL, 0, 0, NULL, -1};
     Py_ssize_t limit, done = 0;
     if (w.state == NULL || !PyArg_ParseTuple(args, "InOO|p:serve", &w.seat, &limit, &w.describe,
                                              &w.excuse, &w.everything)) {
@@ -857,8 +888,9 @@ static PyMethodDef tasks_methods[] = {
      "Queue one call. function: dumps() of it; named: it is a mere name; arguments: (args, "
      "kwargs)."},
     {"submit_map", tasks_submit_map, METH_VARARGS,
-     "submit_map(job, function, named, star, items, chunksize)\n--\n\n"
-     "Queue a call per item of a list, chunksize of them per task."},
+     "submit_map(job, function, named, star, items, chunksize, first=0)\n--\n\n"
+     "Queue a call per item of a list, chunksize of them per task. first: the number of the first\n"
+     "item, for the error of one."},
     {"pump", (PyCFunction)(void (*)(void))tasks_pump, METH_FASTCALL,
      "pump(job, timeout)\n--\n\n"
      "Book results until the job is ready (True), or none or only others' have come for timeout\n"

@@ -358,7 +358,15 @@ class Tasks(_Handle):
         self, job: Job, function: bytes, named: bool, arguments: tuple[Any, Any], /
     ) -> None: ...
     def submit_map(
-        self, job: Job, function: bytes, named: bool, star: bool, items: list[Any], chunk: int, /
+        self,
+        job: Job,
+        function: bytes,
+        named: bool,
+        star: bool,
+        items: list[Any],
+        chunk: int,
+        first: int = 0,
+        /,
     ) -> None: ...
     def pump(self, job: Job | None, timeout: float | None, /) -> bool: ...
     def worker_died(self, seat: int, make_error: Callable[[int], BaseException], /) -> bool: ...
@@ -368,8 +376,8 @@ class Tasks(_Handle):
         self,
         seat: int,
         limit: int,
-        describe: Callable[[BaseException, bool], object],
-        excuse: Callable[[object, BaseException], object],
+        describe: Callable[[BaseException, bool, tuple[Any, int] | None], object],
+        excuse: Callable[[object, BaseException, int | None], object],
         everything: bool = False,
         /,
     ) -> int: ...

@@ -115,6 +115,7 @@ class BaseContext:
     """The base of all contexts: the methods that each of them has."""
 
     _name: ClassVar[str]
+    _pickler: str | None = None  # by what functions travel by value; None: by name only
 
     ProcessError = ProcessError
     BufferTooShort = BufferTooShort
@@ -192,10 +193,17 @@ class BaseContext:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        *,
+        pickler: str | None = None,
     ) -> _pool.Pool:
         """Return a pool of worker processes; see pool.Pool. ValueError, TypeError."""
         return _modules.pool.Pool(
-            processes, initializer, initargs, maxtasksperchild, context=self.get_context()
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            context=self.get_context(),
+            pickler=pickler,
         )
 
     def RawValue(self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any) -> Any:
@@ -265,8 +273,14 @@ class BaseContext:
 
         set_forkserver_preload(module_names, on_error=on_error)
 
-    def get_context(self, method: str | None = None) -> BaseContext:
-        """Return the context of a start method. ValueError if there is none."""
+    def get_context(self, method: str | None = None, *, pickler: str | None = None) -> BaseContext:
+        """Return the context of a start method. ValueError if there is none.
+
+        pickler: "cloudpickle" has its processes, pools and executors send lambdas, closures, and
+        what a prompt or notebook has defined. ImportError: cloudpickle is not installed.
+        """
+        if pickler is not None:
+            return _with_pickler(self.get_context(method), pickler)
         if method is None:
             return self
         try:
@@ -359,13 +373,14 @@ class DefaultContext(BaseContext):
         self._chooser = current_process()
         self._actual = context
 
-    def get_context(self, method: str | None = None) -> BaseContext:
+    def get_context(self, method: str | None = None, *, pickler: str | None = None) -> BaseContext:
         """Return the context of a start method. ValueError: there is no such method.
 
         None stands for the context in force, which set_start_method() cannot change afterwards.
+        pickler: see BaseContext.get_context().
         """
-        if method is not None:
-            return super().get_context(method)
+        if method is not None or pickler is not None:
+            return super().get_context(method, pickler=pickler)
         if self._actual_context is None:
             self._actual_context = self._default_context
         return self._actual_context
@@ -486,6 +501,12 @@ _concrete_contexts: dict[str, BaseContext] = {
     "forkserver": ForkServerContext(),
 }
 _default_context = DefaultContext(_concrete_contexts[_METHODS_OF_VERSION[0]])
+
+
+def _with_pickler(context: BaseContext, pickler: str) -> BaseContext:
+    if pickler != "cloudpickle":
+        raise ValueError(f"unknown pickler {pickler!r}: there is 'cloudpickle'")
+    return _modules._cloudpickle.context_with(context)
 
 
 def _force_start_method(method: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import Executor
+from functools import partial
 from time import monotonic as _monotonic
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
@@ -53,7 +54,10 @@ class ProcessPoolExecutor(Executor):
 
     heal: a worker that dies fails only the task that it had, with WorkerDiedError, and is replaced.
     Otherwise it breaks the executor: what is open fails with BrokenProcessPool, and no more is
-    taken. ValueError, TypeError.
+    taken.
+
+    pickler: "cloudpickle" sends functions, arguments and results that have no name by value.
+    ValueError, TypeError, ImportError.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class ProcessPoolExecutor(Executor):
         *,
         max_tasks_per_child: int | None = None,
         heal: bool = False,
+        pickler: str | None = None,
     ) -> None:
         if max_workers is None:
             max_workers = _cpus()
@@ -75,6 +80,8 @@ class ProcessPoolExecutor(Executor):
             mp_context = context._default_context.get_context(method)
         elif not isinstance(mp_context, context.BaseContext):
             raise TypeError(f"mp_context must be a context of mproc, not {mp_context!r}")
+        if pickler is not None:
+            mp_context = mp_context.get_context(pickler=pickler)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if max_tasks_per_child is not None:
@@ -121,17 +128,19 @@ class ProcessPoolExecutor(Executor):
         deadline = None if timeout is None else _monotonic() + timeout
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
-        futures = [self._submit_chunk(fn, chunk) for chunk in itertools.islice(chunks, buffersize)]
+        numbered = zip(chunks, itertools.count(0, chunksize))
+        submitted = itertools.starmap(partial(self._submit_chunk, fn), numbered)
+        futures = list(itertools.islice(submitted, buffersize))
         futures.reverse()
         # Only where there is more to submit do the results hold the executor.
-        more = None if buffersize is None else (self._submit_chunk(fn, chunk) for chunk in chunks)
+        more = None if buffersize is None else submitted
         return _results(futures, more, deadline)
 
-    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any]) -> Future:
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
         engine = self._engine
         engine._check()
         future = Future(engine)
-        engine._submit(Item(future, fn, chunk=chunk))
+        engine._submit(Item(future, fn, chunk=chunk, first=first))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -173,6 +173,7 @@ class IMapIterator:
         self._parts: list[_Part] = []  # that are under way, or ready and not taken; oldest first
         self._done: list[_Part] = []  # unordered: that are ready and not taken
         self._values: list[Any] = []  # of the part that is being taken, the next one last
+        self._fed = 0  # items that were submitted
         self._exhausted = func is None
         self._error: Exception | None = None
         self._asked = 0.0  # when results were asked for last; 0: never; inf: somebody is asking
@@ -297,10 +298,14 @@ class IMapIterator:
                 return
             self._parts.append(part)
             try:
-                self._pool._tasks.submit_map(part, *self._function, False, items, len(items))
-            except BaseException:
+                self._pool._tasks.submit_map(
+                    part, *self._function, False, items, len(items), self._fed
+                )
+            except BaseException as error:
                 self._parts.remove(part)
+                self._pool._explain(error, "parts_of_map", items, self._fed)
                 raise
+            self._fed += len(items)
         except Exception as error:
             self._error = error  # comes last, after all results
             self._end()
@@ -384,7 +389,8 @@ class Pool(Engine):
     """A pool of worker processes.
 
     processes: how many; initializer(*initargs) runs in each first; a worker is replaced after
-    maxtasksperchild tasks. ValueError, TypeError.
+    maxtasksperchild tasks. pickler: "cloudpickle" sends functions, arguments and results that have
+    no name by value. ValueError, TypeError, ImportError.
     """
 
     _wrap_exception = True
@@ -403,6 +409,8 @@ class Pool(Engine):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: BaseContext | None = None,
+        *,
+        pickler: str | None = None,
     ) -> None:
         from .util import Finalize
 
@@ -411,6 +419,8 @@ class Pool(Engine):
             from .context import _default_context
 
             context = _default_context.get_context()
+        if pickler is not None:
+            context = context.get_context(pickler=pickler)
         if processes is None:
             processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
         if processes < 1:
@@ -427,7 +437,7 @@ class Pool(Engine):
         self._initargs = tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
         self._feeding: list[IMapIterator] = []
-        self._set_up(processes)
+        self._set_up(processes, context)
         self._start_workers()
         # Before the exit ends the children: a thread would replace them.
         self._at_exit = Finalize(
@@ -636,12 +646,14 @@ class Pool(Engine):
         if callback is not None or error_callback is not None:
             result._callback, result._error_callback = callback, error_callback
         try:
+            args = tuple(args)
             known, message, named = self._last_function
             if known is not func:
                 message, named = self._message_of(func)
-            arguments = (tuple(args), dict(kwds) if kwds else None)
+            arguments = (args, dict(kwds) if kwds else None)
             self._tasks.submit(result, message, named, arguments)
         except Exception as error:
+            self._explain(error, "parts_of_call", args, kwds, "kwds")
             result._fail(error)
         return result
 
@@ -716,6 +728,7 @@ class Pool(Engine):
             message, named = self._message_of(func)
             self._tasks.submit_map(result, message, named, star, items, max(chunksize, 1))
         except Exception as error:
+            self._explain(error, "parts_of_map", items, 0)
             result._fail(error)
         return result
 

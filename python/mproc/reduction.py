@@ -66,8 +66,7 @@ class ForkingPickler(Pickler, metaclass=_Replaceable):
 
     def __init__(self, file: _Writable, protocol: int | None = None) -> None:
         super().__init__(file, protocol)
-        if "socket" in sys.modules:
-            _register_sockets()
+        know_sockets()
         self.dispatch_table = {**copyreg.dispatch_table, **reducers}
 
     @classmethod
@@ -252,6 +251,12 @@ def _rebuild_socket(duplicate: _Detachable, family: int, type: int, proto: int) 
     import socket
 
     return socket.socket(family, type, proto, fileno=duplicate.detach())
+
+
+def know_sockets() -> None:
+    """Make sockets picklable, if the program can have any."""
+    if "socket" in sys.modules:
+        _register_sockets()
 
 
 def _register_sockets() -> None:

@@ -18,7 +18,6 @@ from .context import get_spawning_popen, set_spawning_popen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import CodeType, ModuleType
     from typing import Any, NoReturn
 
@@ -206,16 +205,21 @@ def dump_process(process_obj: process.BaseProcess, popen: Popen) -> bytes:
 
     preparation = get_preparation_data(process_obj._name)
     preparation["authkey"] = bytes(preparation["authkey"])
+    if process_obj._dumps is not None:
+        _leave_out_missing_main(preparation)
     preparation.update(_main_code(preparation.get("init_main_from_path")))
     previous = get_spawning_popen()
     set_spawning_popen(popen)
     try:
         head = _mproc.dumps(preparation)
+        by_value = process_obj._dumps
         try:
-            plain = _plain_process(process_obj)
-            body = _dumps(process_obj) if plain is None else plain
+            plain = _plain_process(process_obj) if by_value is None else None
+            body = (by_value or _dumps)(process_obj) if plain is None else plain
         except Exception as error:
-            _name_culprit(error, process_obj)
+            from . import _culprit
+
+            _culprit.explain(error, _culprit.parts_of_process(process_obj), by_value)
             raise
     finally:
         set_spawning_popen(previous)
@@ -235,6 +239,13 @@ def take_place(message: bytes | memoryview) -> None:
         from . import _alias
 
         _alias.install()
+
+
+def _leave_out_missing_main(preparation: dict[str, Any]) -> None:
+    """Leave out a main module that was read from stdin: what it has defined is sent by value."""
+    path = preparation.get("init_main_from_path")
+    if path is not None and not os.path.exists(path):
+        del preparation["init_main_from_path"]
 
 
 def _plain_process(process_obj: process.BaseProcess) -> bytes | None:
@@ -288,29 +299,6 @@ def _dumps(obj: object) -> memoryview:
     return _default_context.reducer.ForkingPickler.dumps(obj)  # type: ignore[no-any-return]
 
 
-def _name_culprit(error: Exception, process_obj: process.BaseProcess) -> None:
-    """Add a note to an error that says which part of the process object cannot be pickled."""
-    for name, value in _parts(process_obj):
-        try:
-            _dumps(value)
-        except Exception:
-            error.add_note(f"{name} of process {process_obj._name!r} cannot be pickled: {value!r}")
-            if type(value).__module__.startswith("multiprocessing."):
-                error.add_note("it belongs to the standard library's multiprocessing, not to mproc")
-            return
-
-
-def _parts(process_obj: process.BaseProcess) -> Iterator[tuple[str, object]]:
-    state = dict(vars(process_obj))
-    yield "the target", state.pop("_target", None)
-    for number, value in enumerate(state.pop("_args", ())):
-        yield f"argument {number}", value
-    for name, value in state.pop("_kwargs", {}).items():
-        yield f"argument {name!r}", value
-    for name, value in state.items():
-        yield f"attribute {name!r}", value
-
-
 # ---- the child's side
 
 
@@ -360,6 +348,11 @@ def load_process(message: memoryview) -> process.BaseProcess:
     try:
         prepare(_mproc.loads(message[_LENGTH:split]))
         return _load_object(message[split:])
+    except AttributeError as error:
+        from . import _culprit
+
+        _culprit.explain_unknown(error)
+        raise
     finally:
         del current._inheriting  # type: ignore[attr-defined]
 
@@ -367,13 +360,11 @@ def load_process(message: memoryview) -> process.BaseProcess:
 def _load_object(message: memoryview) -> process.BaseProcess:
     from . import _mproc
 
-    process_obj: process.BaseProcess
     if message[:1] == _PICKLED:
-        process_obj = pickle().loads(message[1:])
-        return process_obj
+        return pickle().loads(message[1:])  # type: ignore[no-any-return]
     class_names, target_names, state = _mproc.loads(message[1:])
     kind = _find(*class_names)
-    process_obj = kind.__new__(kind)
+    process_obj: process.BaseProcess = kind.__new__(kind)
     config = state["_config"]
     config["authkey"] = process.AuthenticationString(config["authkey"])
     state["_target"] = _find(*target_names) if target_names else None

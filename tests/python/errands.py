@@ -128,6 +128,24 @@ def raise_two_arguments():
     raise TwoArguments(1, 2)
 
 
+class Needy(TwoArguments):
+    """Has no text without what its __init__() has done, and does not keep that."""
+
+    def __init__(self, first, second):
+        super().__init__(first, second)
+        self.both = first, second
+
+    def __str__(self):
+        return f"{self.both}"
+
+    def __reduce__(self):
+        return type(self), self.args
+
+
+def raise_needy():
+    raise Needy(1, 2)
+
+
 def refuse(*args):
     raise LookupError("not here")
 

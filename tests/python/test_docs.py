@@ -17,3 +17,15 @@ def programs(chapter):
 )
 def test_managers(program, number, printed):
     assert program.output(program.write("example.py", programs("managers.md")[number])) == printed
+
+
+def test_errors(program):
+    text = (DOCS / "errors.md").read_text()
+    printed = re.search(r"```\n\n((?:    .*\n)+)", text)[1].replace("    ", "")
+    assert program.output(program.write("example.py", programs("errors.md")[0])) == printed
+
+
+def test_pools_by_value(program):
+    pytest.importorskip("cloudpickle")
+    code = program.write("example.py", programs("pools.md")[0])
+    assert program.output(code) == "[0, 10, 20, 30]\na child\n"

@@ -389,7 +389,7 @@ def give(kind):
 
 
 def raise_unreadable():
-    raise errands.TwoArguments(1, 2)
+    raise errands.Needy(1, 2)
 
 
 def test_what_does_not_pickle(ctx):
@@ -410,7 +410,7 @@ def test_what_does_not_unpickle_fails_alone(ctx):
             error = future.exception(LONG)
             assert isinstance(error, UnreadableError)
             assert error.__cause__ is not None
-        assert "TwoArguments(1)" in str(bad[2].exception())
+        assert "Needy(1)" in str(bad[2].exception())
         assert pool.submit(errands.square, 2).result(LONG) == 4
 
 

@@ -814,9 +814,9 @@ class Stubborn:
 @pytest.mark.parametrize(
     ("options", "culprit"),
     [
-        ({"target": lambda: None}, "the target of process 'Mule' cannot be pickled: <function"),
-        ({"target": int, "args": (1, Stubborn())}, "argument 1 of process 'Mule' cannot"),
-        ({"target": int, "kwargs": {"x": Stubborn()}}, "argument 'x' of process 'Mule' cannot"),
+        ({"target": lambda: None}, "target: Can't pickle <function"),
+        ({"target": int, "args": (1, Stubborn())}, "args[1]: never"),
+        ({"target": int, "kwargs": {"x": Stubborn()}}, "kwargs['x']: never"),
     ],
 )
 def test_the_culprit_is_named(method, options, culprit):

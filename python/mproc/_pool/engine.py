@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .. import process
+    from ..context import BaseContext
 
 __all__ = ["Engine", "ring"]
 
@@ -74,11 +75,17 @@ class Engine:
 
     _helper_stays = False  # parks instead of ending, until the engine is over
     _helper_name = "mproc-pool"
+    _function_name = "func"  # of the parameter, for errors
 
-    def _set_up(self, seats: int) -> None:
+    def _set_up(self, seats: int, context: BaseContext) -> None:
         if has_threads():
             pickle()  # see _fill_vacant()
         self._owner = _getpid()
+        self._sealer: Any = None  # the module that sends by value, if the context asks for that
+        if getattr(context, "_pickler", None) is not None:
+            from .. import _cloudpickle
+
+            self._sealer = _cloudpickle
         self._tasks = self._make_tasks(seats)
         self._last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
         self._pool: list[Any] = []
@@ -100,6 +107,8 @@ class Engine:
         self._helper: threading.Thread | None = None
 
     def _make_tasks(self, seats: int) -> Any:
+        if self._sealer is not None:
+            return self._sealer.SealedTasks(seats)
         from .worker import Tasks
 
         return Tasks(seats)
@@ -225,10 +234,26 @@ class Engine:
         """Return the message that tells workers of a function, and whether it is a mere name."""
         known, message, named = self._last_function
         if known is not function:
-            message = _mproc.dumps(function)
-            named = _is_a_name(function)
+            message = self._dumps_function(function)
+            named = self._sealer is None and _is_a_name(function)
             self._last_function = (function if named else _NOTHING, message, named)
         return message, named
+
+    def _dumps_function(self, function: Callable[..., Any]) -> bytes:
+        try:
+            if self._sealer is not None:
+                return self._sealer.dumps_function(function)  # type: ignore[no-any-return]
+            return _mproc.dumps(function)
+        except Exception as error:
+            self._explain(error, "parts_of_function", self._function_name, function)
+            raise
+
+    def _explain(self, error: BaseException, parts_of: str, *what: Any) -> None:
+        """Say in an error which part of a task cannot be pickled, if one cannot."""
+        if isinstance(self._tasks, _mproc.Tasks):
+            from .errors import explain
+
+            explain(error, parts_of, *what, by_value=self._sealer and self._sealer.dumps)
 
     # -- collecting results
 

@@ -5,6 +5,8 @@ Their home, for whoever sees their names, is `mproc.pool`.
 
 from __future__ import annotations
 
+import sys
+
 from .. import _mproc
 from ..context import ProcessError
 
@@ -18,9 +20,20 @@ __all__ = [
     "ExceptionWithTraceback",
     "MaybeEncodingError",
     "RemoteTraceback",
+    "Where",
     "WorkerDiedError",
+    "explain",
+    "explain_result",
+    "explain_unknown",
+    "note_item",
     "rebuild",
+    "representation",
 ]
+
+if TYPE_CHECKING:
+    Where = tuple[Callable[..., Any], int] | None  # the function of a map and an item's number
+else:
+    Where = tuple
 
 
 class WorkerDiedError(ProcessError):
@@ -52,7 +65,7 @@ class WorkerDiedError(ProcessError):
         return f"worker {self.name} (pid {self.pid}) {how}{when}"
 
 
-def _name(value: object) -> str:
+def representation(value: object) -> str:
     """Return the repr of anything, also of what fails to have one."""
     try:
         return repr(value)
@@ -66,12 +79,12 @@ class MaybeEncodingError(Exception):
     __module__ = "mproc.pool"
 
     def __init__(self, exc: object, value: object) -> None:
-        self.exc = _name(exc)
-        self.value = _name(value)
+        self.exc = representation(exc)
+        self.value = representation(value)
         super().__init__(self.exc, self.value)
 
     def __str__(self) -> str:
-        return f"Error sending result: {self.value!r}. Reason: {self.exc!r}"
+        return f"Error sending result: '{self.value}'. Reason: '{self.exc}'"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self}>"
@@ -98,19 +111,50 @@ class ExceptionWithTraceback:
 
     __module__ = "mproc.pool"
 
-    def __init__(self, exc: BaseException, tb: TracebackType | None) -> None:
+    def __init__(self, exc: BaseException, tb: TracebackType | None, where: Where = None) -> None:
         import traceback
 
+        if where is not None:
+            note_item(exc, where)
         text = "".join(traceback.format_exception(type(exc), exc, tb))
         self.exc = exc.with_traceback(None)
         self.tb = f'\n"""\n{text}"""'
 
+    def instead(self, exc: BaseException) -> ExceptionWithTraceback:
+        """Return another exception on its way, with the traceback of this one."""
+        other = object.__new__(type(self))
+        other.exc = exc
+        other.tb = self.tb
+        return other
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._rebuild, (_mproc.dumps(self.exc), self.tb, _name(self.exc))
+        return self._rebuild, (_message_of(self.exc), self.tb, representation(self.exc))
 
     @staticmethod
     def _rebuild(message: bytes, tb: str, name: str) -> BaseException:
         return rebuild(message, tb, lambda error: MaybeEncodingError(error, _Text(name)))
+
+
+def note_item(exc: BaseException, where: tuple[Any, int]) -> None:
+    """Say in an exception at which item a map has failed."""
+    function, number = where
+    exc.add_note(f"{_name_of(function)}() failed at item {number}, counted from 0")
+
+
+def _name_of(function: Any) -> str:
+    while hasattr(function, "func"):
+        function = function.func  # of a partial
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _message_of(exc: BaseException) -> bytes:
+    try:
+        return _mproc.dumps(exc)
+    except Exception:
+        sealer = sys.modules.get("mproc._cloudpickle")
+        if sealer is None:
+            raise
+        return sealer.message_of(exc)  # type: ignore[no-any-return]
 
 
 class _Text:
@@ -123,13 +167,60 @@ class _Text:
         return self._text
 
 
+# ---- what does not travel
+
+
+def explain(
+    error: BaseException,
+    parts_of: str,
+    *what: Any,
+    by_value: Callable[[Any], object] | None = None,
+) -> None:
+    """Say in an error which part of what was to be sent cannot be pickled; see `_culprit.py`."""
+    from .. import _culprit
+
+    _culprit.explain(error, getattr(_culprit, parts_of)(*what), by_value)
+
+
+def explain_result(error: BaseException, value: object, first: int | None) -> None:
+    """Say in an error which part of a result, or of an exception, cannot be pickled."""
+    sealer = sys.modules.get("mproc._cloudpickle")
+    if sealer is None:
+        explain(error, "parts_of_result", value, first)
+    else:
+        value = sealer.contents(value)
+        explain(error, "parts_of_result", value, first, by_value=sealer.dumps)
+
+
+def explain_unknown(error: BaseException) -> None:
+    """Say in an error that a task could not be unpickled what to do, if that is known."""
+    if isinstance(error, AttributeError):
+        from .. import _culprit
+
+        _culprit.explain_unknown(error)
+
+
 def rebuild(
     message: bytes, tb: str, replace: Callable[[BaseException], BaseException]
 ) -> BaseException:
-    """Return an exception as it was sent, or what replaces one that cannot be unpickled."""
+    """Return an exception as it was sent, or what replaces one that cannot be unpickled.
+
+    Many classes cannot be called with the args that their instances have, as unpickling does. An
+    exception of such a class is made without its __init__(), and has the attributes that it had.
+    """
     try:
         exc: BaseException = _mproc.loads(message)
     except Exception as error:
-        exc = replace(error)
+        exc = _without_init(message) or replace(error)
     exc.__cause__ = RemoteTraceback(tb)
     return exc
+
+
+def _without_init(message: bytes) -> BaseException | None:
+    """Unpickle an exception in whose place another one is made; None: neither can be."""
+    from .bare import load
+
+    try:
+        return load(message)
+    except Exception:
+        return None

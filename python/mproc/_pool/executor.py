@@ -36,7 +36,15 @@ from .._cpython import before_threads_end, pickle
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .engine import SLICE, Engine
-from .errors import ExceptionWithTraceback, WorkerDiedError, rebuild
+from .errors import (
+    ExceptionWithTraceback,
+    RemoteTraceback,
+    WorkerDiedError,
+    explain_result,
+    explain_unknown,
+    rebuild,
+    representation,
+)
 
 pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..context import BaseContext
+    from .errors import Where
     from .worker import Tasks
 
 __all__ = ["BrokenProcessPool", "ExecutorEngine", "Future", "UnreadableError"]
@@ -189,9 +198,12 @@ def _unreadable(what: str, error: BaseException) -> UnreadableError:
 
 
 class Item:
-    """What has been submitted: a call, or a chunk of a map, whose arguments are a list."""
+    """What has been submitted: a call, or a chunk of a map, whose arguments are a list.
 
-    __slots__ = ("args", "chunk", "fn", "future", "kwargs")
+    first: the number of the chunk's first item in the map.
+    """
+
+    __slots__ = ("args", "chunk", "first", "fn", "future", "kwargs")
 
     def __init__(
         self,
@@ -200,12 +212,14 @@ class Item:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         chunk: list[Any] | None = None,
+        first: int = 0,
     ) -> None:
         self.future = future
         self.fn = fn
         self.args = args
         self.kwargs = kwargs
         self.chunk = chunk
+        self.first = first
 
 
 # ---- the workers' side
@@ -221,14 +235,22 @@ class _Described(ExceptionWithTraceback):
         return rebuild(message, tb, lambda error: UnreadableError(f"{name} ({error!r})"))
 
 
-def _describe(exc: BaseException, called: bool) -> ExceptionWithTraceback:
-    wrapped = _Described(exc, exc.__traceback__)
+def _describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
+    if not called:
+        explain_unknown(exc)
+    wrapped = _Described(exc, exc.__traceback__, where)
     if not called:
         wrapped.exc = UnreadableError(f"a task could not be unpickled: {exc!r}")
     return wrapped
 
 
-def _excuse(value: object, exc: BaseException) -> ExceptionWithTraceback:
+def _excuse(value: object, exc: BaseException, first: int | None) -> ExceptionWithTraceback:
+    """Return what is sent instead of a result, or an exception, that cannot be pickled."""
+    if isinstance(value, ExceptionWithTraceback):
+        exc.add_note(f"The task raised what cannot be sent: {representation(value.exc)}")
+        exc.__context__ = RemoteTraceback(value.tb)
+        value = value.exc
+    explain_result(exc, value, first)
     return _Described(exc, exc.__traceback__)
 
 
@@ -267,6 +289,7 @@ class ExecutorEngine(Engine):
 
     _helper_stays = True
     _helper_name = "mproc-executor"
+    _function_name = "fn"
 
     def __init__(
         self,
@@ -282,7 +305,7 @@ class ExecutorEngine(Engine):
         self._initargs = initargs
         self._limit = limit
         self._heal = heal
-        self._set_up(seats)
+        self._set_up(seats, context)
         self._pool = [None] * seats
         self._vacant = set(range(seats))
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
@@ -422,11 +445,20 @@ class ExecutorEngine(Engine):
                 self._tasks.submit(_Call(future), message, named, arguments)
             else:
                 size = len(item.chunk)
-                self._tasks.submit_map(_Call(future), message, named, True, item.chunk, size)
+                self._tasks.submit_map(
+                    _Call(future), message, named, True, item.chunk, size, item.first
+                )
         except BaseException as error:
+            self._explain_item(error, item)
             future._settle(True, self._instead_of(error))
             if not isinstance(error, Exception):
                 raise
+
+    def _explain_item(self, error: BaseException, item: Item) -> None:
+        if item.chunk is None:
+            self._explain(error, "parts_of_call", item.args, item.kwargs)
+        else:
+            self._explain(error, "parts_of_chunk", item.chunk, item.first)
 
     def _instead_of(self, error: BaseException) -> BaseException:
         """Return what a task that cannot be queued fails with: the engine may have ended since."""

@@ -85,7 +85,14 @@ class ThreadTasks:
         self._put(Call(job, 0, "call", function, arguments))
 
     def submit_map(
-        self, job: _mproc.Job, function: Any, named: bool, star: bool, items: list[Any], chunk: int
+        self,
+        job: _mproc.Job,
+        function: Any,
+        named: bool,
+        star: bool,
+        items: list[Any],
+        chunk: int,
+        first: int = 0,
     ) -> None:
         """Queue a call per item of a list, chunk of them per task."""
         starts = range(0, len(items), chunk)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from .. import _mproc, util
-from .errors import ExceptionWithTraceback, MaybeEncodingError
+from .errors import (
+    ExceptionWithTraceback,
+    MaybeEncodingError,
+    explain_result,
+    explain_unknown,
+    note_item,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+    from .errors import Where
 
 __all__ = ["Tasks", "worker"]
 
@@ -25,18 +33,27 @@ class Tasks(_mproc.Tasks):
         return reduction.reduce_handle(self)
 
 
-def _describe(exc: BaseException, called: bool) -> ExceptionWithTraceback:
-    return ExceptionWithTraceback(exc, exc.__traceback__)
+def _describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
+    if not called:
+        explain_unknown(exc)
+    return ExceptionWithTraceback(exc, exc.__traceback__, where)
 
 
-def _describe_barely(exc: BaseException, called: bool) -> BaseException:
+def _describe_barely(exc: BaseException, called: bool, where: Where = None) -> BaseException:
+    if where is not None:
+        note_item(exc, where)
     return exc
 
 
-def _excuse(value: object, exc: BaseException) -> MaybeEncodingError:
-    if isinstance(value, ExceptionWithTraceback):
-        value = value.exc
-    return MaybeEncodingError(exc, value)
+def _excuse(value: object, exc: BaseException, first: int | None) -> object:
+    """Return what is sent instead of a result, or an exception, that cannot be pickled."""
+    wrapped = value if isinstance(value, ExceptionWithTraceback) else None
+    sent = value if wrapped is None else wrapped.exc
+    explain_result(exc, sent, first)
+    error = MaybeEncodingError(exc, sent)
+    for note in getattr(exc, "__notes__", ()):
+        error.add_note(note)
+    return error if wrapped is None else wrapped.instead(error)
 
 
 def worker(
