@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from ._pool.progress import Progress
     from .context import BaseContext
     from .process import BaseProcess
 
@@ -117,15 +118,18 @@ class ProcessPoolExecutor(Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: Any = None,
     ) -> Iterator[Any]:
         """Return an iterator over fn(*items) for the items of the iterables side by side, in order.
 
         timeout: seconds from now within which each result must come, or TimeoutError. chunksize:
         items per task. buffersize: tasks under way whose results have not been taken; by default
-        all are submitted at once. ValueError, TypeError.
+        all are submitted at once. progress: True, "tqdm" or a callable shows how many results have
+        been taken; see pool.Pool.map(). ValueError, TypeError, ImportError.
         """
         _check_sizes(chunksize, buffersize)
         deadline = None if timeout is None else _monotonic() + timeout
+        shown = _watch(progress, iterables, self._engine) if progress else None
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
         numbered = zip(chunks, itertools.count(0, chunksize))
@@ -134,6 +138,8 @@ class ProcessPoolExecutor(Executor):
         futures.reverse()
         # Only where there is more to submit do the results hold the executor.
         more = None if buffersize is None else submitted
+        if shown is not None:
+            return shown.count(_results(futures, more, deadline, shown.take(_take)))
         return _results(futures, more, deadline)
 
     def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
@@ -224,13 +230,22 @@ def _check_sizes(chunksize: int, buffersize: int | None) -> None:
         raise ValueError("chunksize must be >= 1.")
 
 
+def _watch(asked: Any, iterables: tuple[Iterable[Any], ...], engine: ExecutorEngine) -> Progress:
+    from ._pool.progress import make, size_of
+
+    return make(asked, size_of(*iterables), engine._alive)
+
+
 def _results(
-    futures: list[Future], more: Iterator[Future] | None, deadline: float | None
+    futures: list[Future],
+    more: Iterator[Future] | None,
+    deadline: float | None,
+    take: Callable[[list[Future], float | None], list[Any]] | None = None,
 ) -> Iterator[Any]:
     """Yield what the futures, the last one first, have got, and that of more futures."""
     try:
         while futures:
-            values = _take(futures, None if deadline is None else deadline - _monotonic())
+            values = (take or _take)(futures, None if deadline is None else deadline - _monotonic())
             for future in itertools.islice(more or (), 1):
                 futures.insert(0, future)
             values.reverse()

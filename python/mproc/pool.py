@@ -658,9 +658,20 @@ class Pool(Engine):
         return result
 
     def map(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: Any = None,
     ) -> list[Any]:
-        """Return [func(item) for item in iterable], called by the workers."""
+        """Return [func(item) for item in iterable], called by the workers.
+
+        progress: True shows how far it is on standard error, "tqdm" as a bar of tqdm's, and a
+        callable is called with a `progress.Progress`. TypeError, ImportError.
+        """
+        if progress:
+            return self._map_watched(func, iterable, False, chunksize, progress)
         return self._map_async(func, iterable, False, chunksize).get()  # type: ignore[no-any-return]
 
     def map_async(
@@ -679,8 +690,12 @@ class Pool(Engine):
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
+        *,
+        progress: Any = None,
     ) -> list[Any]:
-        """Return [func(*item) for item in iterable], called by the workers."""
+        """Return [func(*item) for item in iterable], called by the workers; progress: as map()."""
+        if progress:
+            return self._map_watched(func, iterable, True, chunksize, progress)
         return self._map_async(func, iterable, True, chunksize).get()  # type: ignore[no-any-return]
 
     def starmap_async(
@@ -693,6 +708,25 @@ class Pool(Engine):
     ) -> AsyncResult:
         """Have the workers call func(*item) for each item; see apply_async() for the callbacks."""
         return self._in_background(func, iterable, True, chunksize, callback, error_callback)
+
+    def _map_watched(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool,
+        chunksize: int | None,
+        progress: Any,
+    ) -> list[Any]:
+        from ._pool.progress import FINEST, make
+
+        items = iterable if type(iterable) is list else list(iterable)
+        shown = make(progress, len(items), self._alive)
+        if chunksize is None:
+            chunksize = -(-len(items) // max(4 * len(self._pool), FINEST))
+        result: list[Any] = shown.wait_for(
+            self, lambda: self._map_async(func, items, star, chunksize)
+        )
+        return result
 
     def _in_background(
         self,
@@ -739,14 +773,16 @@ class Pool(Engine):
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
+        progress: Any = None,
     ) -> IMapIterator:
         """Return an iterator over func(item) for each item, called by the workers, in order.
 
         While results are taken, the iterable is read only some way ahead of them; when nobody takes
         any for a while, it is read on. buffersize: at most so many chunks are under way or not
-        taken, whatever happens. ValueError: chunksize or buffersize < 1.
+        taken, whatever happens. progress: as map(); what is taken counts as done. ValueError:
+        chunksize or buffersize < 1.
         """
-        return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
+        return self._imap(IMapIterator, func, iterable, chunksize, buffersize, progress)
 
     def imap_unordered(
         self,
@@ -755,9 +791,10 @@ class Pool(Engine):
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
+        progress: Any = None,
     ) -> IMapIterator:
         """Return an iterator as imap(), over the results in the order in which they come."""
-        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
+        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize, progress)
 
     def _imap(
         self,
@@ -766,12 +803,20 @@ class Pool(Engine):
         iterable: Iterable[Any],
         chunksize: int,
         buffersize: int | None,
+        progress: Any,
     ) -> IMapIterator:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        if progress:
+            from ._pool.progress import watch_imap
+
+            watched: IMapIterator = watch_imap(
+                self, kind, func, iterable, chunksize, buffersize, progress
+            )
+            return watched
         return kind(self, func, iterable, chunksize, buffersize)
 
     def _has_fed(self, iterator: IMapIterator) -> None:

@@ -228,6 +228,10 @@ class Engine:
                 old.kill()
                 old.join()
 
+    def _alive(self) -> int:
+        """Return how many workers there are."""
+        return sum(old is not None and old.exitcode is None for old in list(self._pool))
+
     # -- tasks
 
     def _message_of(self, function: Callable[..., Any]) -> tuple[bytes, bool]:
