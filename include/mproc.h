@@ -181,10 +181,15 @@ MPROC_API const char *mproc_join_reason(int code);
 /*
  * For a runtime whose signal handlers merely note that a signal has come. A signal that comes
  * between the runtime's last look and a thread's sleep does not end that sleep. So a thread that
- * waits for an object of the arena or the end of a process calls `hook` between two slices of its
- * sleep, each of at most 50 ms: never before the first one, never while it holds anything of the
- * library. A non-zero result ends the wait with -EINTR, and nothing has happened then. The hook may
- * call the library. One hook in a process, inherited by forked children; NULL: none. Cannot fail.
+ * waits calls `hook` between two slices of its sleep, each of at most 50 ms: never before the first
+ * one, never while it holds anything of the library. A positive result ends the wait with -EINTR,
+ * and nothing has happened then. A negative one says that handlers never run in this thread: it is
+ * not asked again during this wait, and a wait for descriptors has no slices from then on. The hook
+ * may call the library. One hook in a process, inherited by forked children; NULL: none. Cannot
+ * fail.
+ *
+ * A message of a pipe of which some bytes have moved is waited for without a look, unless none has
+ * moved for 50 ms. A hook that ends such a wait ends the message with it: MPROC_EFRAME.
  */
 MPROC_API void mproc_wait_hook(int (*hook)(void));
 

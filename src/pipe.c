@@ -10,8 +10,13 @@
  * Shared state: none of ours; the kernel's stream is all there is.
  *
  * Invariant: a call that returns -EINTR has moved no byte; once the first byte has moved, signals
- * only delay the call. An end may be blocking or not: when the kernel says EAGAIN, mproc__os_poll()
+ * only delay the call. An end may be blocking or not: when the kernel says EAGAIN, wait_for()
  * waits.
+ *
+ * A signal that comes just before a thread sleeps in read() or write() would be noticed by nobody.
+ * So where the runtime looks for signals (mproc_wait_hook()), no thread sleeps there: it reads and
+ * writes what can be done at once, and waits by poll(), in slices. A message that has begun and
+ * does not go on is given up with MPROC_EFRAME when the hook says so.
  *
  * If a member dies here, its peer reads MPROC_EEOF between two messages and MPROC_EFRAME inside
  * one.
@@ -26,9 +31,10 @@
 
 #include "system/os.h"
 
-#define HEADER_MAX 12 /* 4 bytes, or 4 and 8 */
-#define PIECES 16     /* vectors per system call; a message of more takes several */
-#define POLLS 64      /* descriptors that mproc_wait() handles without malloc() */
+#define HEADER_MAX 12             /* 4 bytes, or 4 and 8 */
+#define PIECES 16                 /* vectors per system call; a message of more takes several */
+#define POLLS 64                  /* descriptors that mproc_wait() handles without malloc() */
+#define STALLED (50 * MPROC_MSEC) /* a message that has begun and not gone on for so long */
 
 /* What of a message has not been written yet. */
 struct sending {
@@ -55,6 +61,29 @@ int mproc_pipe_new(int ends[2], int duplex) {
 
 /* ---------------------------------------------------------------- waiting */
 
+/* As mproc__os_poll(), which waits without end once the thread need not look any more. */
+static int poll_slice(struct pollfd *polls, size_t n, struct mproc__slices *slices) {
+    int64_t slice = mproc__user_slice(slices);
+    if (slice < 0) {
+        return slice == -ETIMEDOUT ? 0 : (int)slice;
+    }
+    if (slices->deaf) {
+        slice = slices->deadline == MPROC__NEVER ? -1 : slices->deadline - mproc__os_now();
+        slice = slices->deadline != MPROC__NEVER && slice < 0 ? 0 : slice;
+    }
+    int r = mproc__os_poll(polls, n, slice);
+    return r != 0 || slices->deaf ? r : -EAGAIN;
+}
+
+static int poll_in_slices(struct pollfd *polls, size_t n, int64_t timeout) {
+    struct mproc__slices slices = mproc__slices_until(mproc__deadline(timeout));
+    int r;
+    do {
+        r = poll_slice(polls, n, &slices);
+    } while (r == -EAGAIN);
+    return r;
+}
+
 /* How many of them have an event; -EBADF when one of them is not open. A negative one would be
  * skipped by the kernel: that is not what a caller means. */
 static int poll_until(struct pollfd *polls, size_t n, int64_t timeout) {
@@ -63,7 +92,8 @@ static int poll_until(struct pollfd *polls, size_t n, int64_t timeout) {
             return -EBADF;
         }
     }
-    int r = mproc__os_poll(polls, n, timeout);
+    int r = timeout != 0 && mproc__hooked() ? poll_in_slices(polls, n, timeout)
+                                            : mproc__os_poll(polls, n, timeout);
     if (r < 0) {
         return r;
     }
@@ -100,11 +130,44 @@ int mproc_wait(const int *fds, size_t n, unsigned char *ready, int64_t timeout) 
     return r;
 }
 
-/* For non-blocking ends. 0: try again; -EINTR. */
+/* Before the first byte. 0: try again; -EINTR. */
 static int wait_for(int end, short events) {
     struct pollfd p = {end, events, 0};
     int r = poll_until(&p, 1, MPROC_FOREVER);
     return r < 0 ? r : 0;
+}
+
+/* Behind the first byte: signals are of no interest while the message goes on. 0: try again;
+ * MPROC_EFRAME: it does not go on, and is given up. */
+static int wait_stubbornly(int end, short events) {
+    struct pollfd p = {end, events, 0};
+    struct mproc__slices slices = mproc__slices_until(MPROC__NEVER);
+    int64_t begin = mproc__os_now();
+    int r;
+    for (;;) {
+        slices.begun = slices.begun && mproc__os_now() - begin >= STALLED;
+        int64_t slice = mproc__user_slice(&slices);
+        if (slice < 0) {
+            return MPROC_EFRAME;
+        }
+        r = mproc__os_poll(&p, 1, mproc__hooked() && !slices.deaf ? slice : -1);
+        if (r != 0 && r != -EINTR) {
+            return r < 0 ? r : (p.revents & POLLNVAL) != 0 ? -EBADF : 0;
+        }
+    }
+}
+
+static int wait_further(int end, short events, bool begun) {
+    return begun ? wait_stubbornly(end, events) : wait_for(end, events);
+}
+
+static ssize_t read_some(int end, void *out, size_t size) {
+    return mproc__hooked() ? mproc__os_read_now(end, out, size) : mproc__os_read(end, out, size);
+}
+
+static ssize_t write_some(int end, const struct iovec *pieces, int n) {
+    return mproc__hooked() ? mproc__os_write_now(end, pieces, n)
+                           : mproc__os_write_quiet(end, pieces, n);
 }
 
 /* ---------------------------------------------------------------- sending */
@@ -164,13 +227,13 @@ int mproc_pipe_sendv(int end, const struct iovec *lent, int n) {
     s.total = s.header_size + size;
     while (s.done < s.total) {
         struct iovec pieces[PIECES];
-        ssize_t r = mproc__os_write_quiet(end, pieces, gather(&s, pieces));
+        ssize_t r = write_some(end, pieces, gather(&s, pieces));
         if (r >= 0) {
             s.done += (size_t)r;
             continue;
         }
         if (r == -EAGAIN) {
-            r = wait_for(end, POLLOUT);
+            r = wait_further(end, POLLOUT, s.done > 0);
         }
         if (r < 0 && !(r == -EINTR && s.done > 0)) {
             return r == -EPIPE || r == -ECONNRESET ? MPROC_EEOF : (int)r;
@@ -193,14 +256,14 @@ int mproc_pipe_send(int end, const void *lent, size_t size) {
 static int read_all(int end, void *out, size_t size, bool begun) {
     size_t done = 0;
     while (done < size) {
-        ssize_t n = mproc__os_read(end, (char *)out + done, size - done);
+        ssize_t n = read_some(end, (char *)out + done, size - done);
         if (n > 0) {
             done += (size_t)n;
             continue;
         }
         int r = n == 0 ? MPROC_EEOF : (int)n;
         if (r == -EAGAIN) {
-            r = wait_for(end, POLLIN);
+            r = wait_further(end, POLLIN, begun || done > 0);
         } else if (r == -ECONNRESET) {
             r = MPROC_EEOF;
         }
@@ -244,6 +307,12 @@ static int read_size(int end, unsigned char h[8], size_t n, size_t *size) {
 
 int mproc_pipe_recv_size(int end, size_t *size) {
     unsigned char header[8];
+    if (mproc__hooked()) { /* who has looked already comes here to sleep: no second look */
+        int r = wait_for(end, POLLIN);
+        if (r != 0) {
+            return r;
+        }
+    }
     return read_size(end, header, 0, size);
 }
 
@@ -271,7 +340,8 @@ int mproc_pipe_send_fds(int end, const int *lent, size_t n) {
         return -EINVAL;
     }
     for (;;) {
-        int r = mproc__os_send(end, &byte, 1, lent, n);
+        int r = mproc__hooked() ? wait_for(end, POLLOUT) : 0;
+        r = r == 0 ? mproc__os_send(end, &byte, 1, lent, n) : r;
         if (r == -EAGAIN) {
             r = wait_for(end, POLLOUT);
             if (r == 0) {
@@ -287,13 +357,10 @@ int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) {
     unsigned char byte;
     size_t count;
     bool lost;
-    ssize_t r;
+    ssize_t r = mproc__hooked() ? wait_for(end, POLLIN) : 0;
 
-    while ((r = mproc__os_receive(end, &byte, 1, fds, &count, &lost)) == -EAGAIN) {
+    while (r == 0 && (r = mproc__os_receive(end, &byte, 1, fds, &count, &lost)) == -EAGAIN) {
         r = wait_for(end, POLLIN);
-        if (r < 0) {
-            break;
-        }
     }
     if (r < 0) {
         return r == -ECONNRESET ? MPROC_EEOF : (int)r;

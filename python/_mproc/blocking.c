@@ -10,7 +10,10 @@
  */
 #include "blocking.h"
 
+#include <pthread.h>
+
 static _Thread_local PyThreadState *waiting; /* NULL: this thread is not inside BLOCKING */
+static unsigned long main_thread;            /* the one in which handlers run */
 
 PyThreadState *blocking_begin(void) {
     waiting = PyEval_SaveThread();
@@ -22,9 +25,12 @@ void blocking_end(PyThreadState *thread) {
     PyEval_RestoreThread(thread);
 }
 
-/* Non-zero: a handler raised. */
+/* Positive: a handler raised; negative: none ever runs in this thread. */
 static int look(void) {
     PyThreadState *thread = waiting;
+    if (PyThread_get_thread_ident() != main_thread) {
+        return -1;
+    }
     if (thread == NULL) {
         return 0;
     }
@@ -34,6 +40,23 @@ static int look(void) {
     return raised;
 }
 
+/* The thread that forks is the child's main thread. */
+static void after_fork_in_child(void) {
+    main_thread = PyThread_get_thread_ident();
+}
+
+/* The interpreter's first thread is the last one in its list. */
+static void find_main_thread(void) {
+    PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    for (; thread != NULL; thread = PyThreadState_Next(thread)) {
+        main_thread = thread->thread_id;
+    }
+}
+
 void blocking_init(void) {
+    if (main_thread == 0) {
+        find_main_thread();
+        (void)pthread_atfork(NULL, NULL, after_fork_in_child);
+    }
     mproc_wait_hook(look);
 }

@@ -469,6 +469,9 @@ int mproc__crew_check(const mproc_pool *pool, char *why, size_t size);
 /* One slice of waiting for anything; the lock is open meanwhile. 0: look again; -ETIMEDOUT,
  * -EINTR. */
 int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices);
+/* Behind each sleep: has the caller's runtime found a signal? The lock is open meanwhile. 0,
+ * -EINTR. */
+int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices);
 /* Every thread that waits looks again. */
 void mproc__pool_news(mproc_pool *pool);
 /* Calls the callbacks of tasks that have ended, and gives ended processes away; the lock is open

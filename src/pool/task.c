@@ -196,7 +196,7 @@ static int wait_for(mproc_pool *pool, mproc_task *task, struct mproc__slices *sl
     pthread_mutex_unlock(&pool->lock);
     int r = slice < 0 ? -ETIMEDOUT : mproc__os_futex_wait(&task->state, MPROC__TASK_ENDED, slice);
     pthread_mutex_lock(&pool->lock);
-    return r == -ETIMEDOUT && slice >= 0 ? 0 : r;
+    return r == -ETIMEDOUT && slice >= 0 ? mproc__pool_signalled(pool, slices) : r;
 }
 
 /* Waits under the lock until the tasks from `first` on are done; with `any` until one is, whose

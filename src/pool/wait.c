@@ -110,12 +110,24 @@ static int pump(mproc_pool *pool, int64_t timeout) {
     return r;
 }
 
+/* A pool that is busy wakes its waiters so often that no slice ever passes: time decides. */
+int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices) {
+    if (!mproc__hooked() || mproc__os_now() - slices->looked < MPROC__SLICE_FIRST) {
+        return 0;
+    }
+    slices->looked = mproc__os_now();
+    pthread_mutex_unlock(&pool->lock);
+    int r = mproc__signal_seen(slices) ? -EINTR : 0;
+    pthread_mutex_lock(&pool->lock);
+    return r;
+}
+
 int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
     int64_t slice = mproc__slice(slices);
     int64_t timeout = slice < 0 ? 0 : slice;
     int r = pool->pumping ? follow(pool, timeout) : pump(pool, timeout);
     mproc__pool_deliver(pool);
-    return r == -ETIMEDOUT && slice >= 0 ? 0 : r;
+    return r == 0 || (r == -ETIMEDOUT && slice >= 0) ? mproc__pool_signalled(pool, slices) : r;
 }
 
 /* ---------------------------------------------------------------- delivering */

@@ -73,8 +73,21 @@ void mproc_wait_hook(int (*hook)(void)) {
     wait_hook = hook;
 }
 
+bool mproc__hooked(void) {
+    return wait_hook != NULL;
+}
+
+bool mproc__signal_seen(struct mproc__slices *slices) {
+    if (wait_hook == NULL || slices->deaf) {
+        return false;
+    }
+    int seen = wait_hook();
+    slices->deaf = seen < 0;
+    return seen > 0;
+}
+
 int64_t mproc__user_slice(struct mproc__slices *slices) {
-    if (slices->begun && wait_hook != NULL && wait_hook() != 0) {
+    if (slices->begun && mproc__signal_seen(slices)) {
         return -EINTR;
     }
     int64_t slice = mproc__slice(slices);

@@ -61,11 +61,13 @@ int64_t mproc__deadline(int64_t timeout);
 struct mproc__slices {
     int64_t deadline;
     int64_t next;
-    bool begun; /* the first slice is over */
+    bool begun;     /* the first slice is over */
+    bool deaf;      /* this thread need not look for signals any more */
+    int64_t looked; /* when a wait that is woken often has looked for signals last */
 };
 
 static inline struct mproc__slices mproc__slices_until(int64_t deadline) {
-    struct mproc__slices s = {deadline, MPROC__SLICE_FIRST, false};
+    struct mproc__slices s = {.deadline = deadline, .next = MPROC__SLICE_FIRST};
     return s;
 }
 
@@ -76,5 +78,10 @@ int64_t mproc__slice(struct mproc__slices *slices);
  * looks for signals (mproc_wait_hook()). No lock is held, no section entered, and the caller has
  * looked whether its wait is over. Negative: why it ends, -ETIMEDOUT or -EINTR. */
 int64_t mproc__user_slice(struct mproc__slices *slices);
+
+/* Whether the caller's runtime wants its threads to look for signals. */
+bool mproc__hooked(void);
+/* Looks, for a wait that does so elsewhere than between two slices. True: a signal ends it. */
+bool mproc__signal_seen(struct mproc__slices *slices);
 
 #endif

@@ -278,6 +278,9 @@ ssize_t mproc__os_read(int fd, void *out, size_t size);
 /* writev() that never raises SIGPIPE: bytes written. -EAGAIN, -EINTR, -EPIPE, -EBADF. */
 ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n);
 
+/* The same for what fits at once, whether or not the descriptor is blocking. -EAGAIN: nothing. */
+ssize_t mproc__os_write_now(int fd, const struct iovec *pieces, int n);
+
 /* read() of what is there already, whether or not the descriptor is blocking: bytes read, 0 at the
  * end. -EAGAIN: nothing is there; -EINTR, -ECONNRESET, -EBADF. */
 ssize_t mproc__os_read_now(int fd, void *out, size_t size);

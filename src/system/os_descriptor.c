@@ -7,6 +7,7 @@
  * remembered.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -123,23 +124,59 @@ static ssize_t write_masked(int fd, const struct iovec *pieces, int n) {
     return r < 0 ? -error : r;
 }
 
-ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
-    static uint32_t no_flag; /* RWF_NOSIGNAL is Linux 6.18's; threads that race write the same */
-    if (mproc__peek32(&no_flag) == 0) {
-        ssize_t r = pwritev2(fd, pieces, n, -1, RWF_NOSIGNAL);
-        if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
-            return r < 0 ? -errno : r;
-        }
-        mproc__poke32(&no_flag, 1);
+/* By a flag of one write. -EOPNOTSUPP: the kernel does not know it for this descriptor. */
+static ssize_t write_flagged(int fd, const struct iovec *pieces, int n, int flags,
+                             uint32_t *unknown) {
+    if (mproc__peek32(unknown) != 0) {
+        return -EOPNOTSUPP;
     }
+    ssize_t r = pwritev2(fd, pieces, n, -1, flags);
+    if (r < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        mproc__poke32(unknown, 1);
+        return -EOPNOTSUPP;
+    }
+    return r < 0 ? -errno : r;
+}
+
+static ssize_t write_to_socket(int fd, const struct iovec *pieces, int n, int flags) {
     struct msghdr message = {0};
     message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* only read from */
     message.msg_iovlen = (size_t)n;
-    ssize_t r = sendmsg(fd, &message, MSG_NOSIGNAL);
-    if (r >= 0 || errno != ENOTSOCK) {
-        return r < 0 ? -errno : r;
+    ssize_t r = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
+    return r < 0 ? -errno : r;
+}
+
+ssize_t mproc__os_write_quiet(int fd, const struct iovec *pieces, int n) {
+    static uint32_t unknown; /* RWF_NOSIGNAL is Linux 6.18's; threads that race write the same */
+    ssize_t r = write_flagged(fd, pieces, n, RWF_NOSIGNAL, &unknown);
+    if (r == -EOPNOTSUPP) {
+        r = write_to_socket(fd, pieces, n, 0);
     }
-    return write_masked(fd, pieces, n);
+    return r == -ENOTSOCK ? write_masked(fd, pieces, n) : r;
+}
+
+/* A pipe that is writable takes PIPE_BUF bytes without waiting. */
+static ssize_t write_to_pipe_now(int fd, const struct iovec *pieces, int n) {
+    struct pollfd p = {fd, POLLOUT, 0};
+    if (mproc__os_poll(&p, 1, 0) == 0) {
+        return -EAGAIN;
+    }
+    int first = 0;
+    while (first < n - 1 && pieces[first].iov_len == 0) {
+        first++;
+    }
+    struct iovec piece = pieces[first];
+    piece.iov_len = piece.iov_len < PIPE_BUF ? piece.iov_len : PIPE_BUF;
+    return write_masked(fd, &piece, 1);
+}
+
+ssize_t mproc__os_write_now(int fd, const struct iovec *pieces, int n) {
+    static uint32_t unknown;
+    ssize_t r = write_flagged(fd, pieces, n, RWF_NOSIGNAL | RWF_NOWAIT, &unknown);
+    if (r == -EOPNOTSUPP) {
+        r = write_to_socket(fd, pieces, n, MSG_DONTWAIT);
+    }
+    return r == -ENOTSOCK ? write_to_pipe_now(fd, pieces, n) : r;
 }
 
 ssize_t mproc__os_read_now(int fd, void *out, size_t size) {

@@ -109,6 +109,118 @@ TEST(wait_hook_ends_a_wait_for_a_process) {
     CHECK_OK(mproc_process_drop(child));
 }
 
+TEST(wait_hook_ends_a_wait_for_descriptors) {
+    int ends[2], fds[1];
+    size_t size;
+    unsigned char ready;
+    CHECK_OK(mproc_pipe_new(ends, 1));
+    mproc_wait_hook(find_signal);
+    expect_interrupted(mproc_pipe_poll(ends[0], MPROC_FOREVER));
+    expect_interrupted(mproc_wait(ends, 1, &ready, MPROC_FOREVER));
+    expect_interrupted(mproc_pipe_recv_size(ends[0], &size));
+    expect_interrupted(mproc_pipe_recv_fds(ends[0], fds, 1, &size));
+    mproc_wait_hook(NULL);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A message of which a part has come, or has been sent, does not go on. */
+TEST(wait_hook_ends_a_wait_within_a_message) {
+    static char large[1 << 22];
+    char body[8];
+    size_t size;
+    for (int duplex = 0; duplex < 2; duplex++) {
+        int ends[2];
+        CHECK_OK(mproc_pipe_new(ends, duplex));
+        mproc_wait_hook(find_signal);
+        looks = 0;
+        CHECK_EQ(write(ends[1], "\0\0", 2), 2);
+        CHECK_EQ(mproc_pipe_recv_size(ends[0], &size), MPROC_EFRAME);
+        CHECK_EQ(looks, LOOKS);
+        looks = 0;
+        CHECK_EQ(write(ends[1], "abc", 3), 3);
+        CHECK_EQ(mproc_pipe_recv_body(ends[0], body, sizeof body), MPROC_EFRAME);
+        looks = 0;
+        CHECK_EQ(mproc_pipe_send(ends[1], large, sizeof large), MPROC_EFRAME);
+        CHECK_EQ(looks, LOOKS);
+        looks = 0;
+        mproc_wait_hook(NULL);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
+static int send_large(void *arg, size_t size) {
+    static char large[1 << 22];
+    (void)size;
+    mproc_wait_hook(find_nothing);
+    return mproc_pipe_send(*(int *)arg, large, sizeof large);
+}
+
+TEST(wait_hook_lets_messages_of_any_size_through) {
+    static char body[1 << 22];
+    for (int duplex = 0; duplex < 2; duplex++) {
+        int ends[2];
+        size_t size;
+        mproc_process *child;
+        CHECK_OK(mproc_pipe_new(ends, duplex));
+        CHECK_OK(mproc_process_start(&child, send_large, &ends[1], sizeof ends[1], NULL));
+        mproc_wait_hook(find_nothing);
+        CHECK_OK(mproc_pipe_recv_size(ends[0], &size));
+        CHECK_EQ(size, sizeof body);
+        CHECK_OK(mproc_pipe_recv_body(ends[0], body, size));
+        mproc_wait_hook(NULL);
+        CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+        int code = -1;
+        CHECK_OK(mproc_process_exitcode(child, &code));
+        CHECK_EQ(code, 0);
+        CHECK_OK(mproc_process_drop(child));
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
+static int task_for_ever(const void *in, size_t size, mproc_result *result) {
+    (void)in, (void)size, (void)result;
+    return sleep_for_ever(NULL, 0);
+}
+
+TEST(wait_hook_ends_a_wait_for_a_task) {
+    mproc_pool *pool;
+    mproc_task *task;
+    CHECK_OK(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 1}));
+    CHECK_OK(mproc_pool_submit(pool, task_for_ever, NULL, 0, NULL, &task));
+    mproc_wait_hook(find_signal);
+    expect_interrupted(mproc_task_wait(task, MPROC_FOREVER));
+    expect_interrupted(mproc_pool_collect(pool, MPROC_FOREVER));
+    mproc_wait_hook(NULL);
+    CHECK_EQ(mproc_task_is_done(task), 0);
+    mproc_pool_terminate(pool);
+    mproc_task_drop(task);
+    mproc_pool_drop(pool);
+}
+
+static int hear_nothing(void) {
+    looks++;
+    return -1;
+}
+
+TEST(wait_hook_asks_a_thread_that_hears_nothing_once) {
+    int ends[2];
+    mproc_event *event = made_event();
+    CHECK_OK(mproc_pipe_new(ends, 0));
+    mproc_wait_hook(hear_nothing);
+    CHECK_EQ(mproc_event_wait(event, 100 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(looks, 1);
+    CHECK_EQ(mproc_pipe_poll(ends[0], 100 * MPROC_MSEC), 0);
+    CHECK_EQ(looks, 2);
+    mproc_wait_hook(NULL);
+    looks = 0;
+    mproc_drop(event);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 TEST(wait_hook_that_finds_nothing_changes_no_timeout) {
     mproc_event *event = made_event();
     mproc_wait_hook(find_nothing);

@@ -78,9 +78,22 @@ static char **arg_values;
 
 /* ---------------------------------------------------------------- survivor */
 
+/* Outside of a survivor: what is wrong ends the program. */
+static _Noreturn void fail_plainly(const char *file, int line, const char *format, va_list args) {
+    printf("%s:%d: ", file, line);
+    vprintf(format, args);
+    printf("\n0 passed, 1 failed\n");
+    fflush(stdout);
+    _exit(1);
+}
+
 void crash_fail(const char *file, int line, const char *format, ...) {
     va_list args;
     const char *base = strrchr(file, '/');
+    if (board == NULL) {
+        va_start(args, format);
+        fail_plainly(base ? base + 1 : file, line, format, args);
+    }
     int n = snprintf(board->why, sizeof board->why, "%s:%d: ", base ? base + 1 : file, line);
     va_start(args, format);
     vsnprintf(board->why + n, sizeof board->why - (size_t)n, format, args);

@@ -250,14 +250,31 @@ static enum trace_end step(struct tracee *tracee) {
     return end;
 }
 
-static bool about_to_sleep(const struct tracee *tracee, uint64_t rip) {
+/* Whether the next instruction is a system call; its registers then. */
+static bool about_to_call(const struct tracee *tracee, uint64_t rip,
+                          struct user_regs_struct *regs) {
     errno = 0;
     long text = ptrace(PTRACE_PEEKTEXT, tracee->pid, rip, 0);
     if (errno != 0 || (text & 0xffff) != 0x050f) { /* syscall */
         return false;
     }
-    struct user_regs_struct regs = registers(tracee);
-    return sleeps(regs.rax, regs.rsi);
+    *regs = registers(tracee);
+    return true;
+}
+
+static bool about_to_sleep(const struct tracee *tracee, uint64_t rip) {
+    struct user_regs_struct regs;
+    return about_to_call(tracee, rip, &regs) && sleeps(regs.rax, regs.rsi);
+}
+
+bool trace_about_to_wait(const struct tracee *tracee) {
+    struct user_regs_struct regs;
+    return about_to_call(tracee, trace_rip(tracee), &regs) &&
+           (sleeps(regs.rax, regs.rsi) || regs.rax == SYS_ppoll);
+}
+
+enum trace_end trace_step(struct tracee *tracee) {
+    return step(tracee);
 }
 
 enum trace_end trace_record(struct tracee *tracee, struct trace *trace) {
@@ -424,8 +441,12 @@ enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint3
     return end == TRACE_ASLEEP ? TRACE_STRAY : end;
 }
 
-void trace_release(const struct tracee *tracee) {
-    if (ptrace(PTRACE_DETACH, tracee->pid, 0, 0) != 0 && errno != ESRCH) {
+void trace_release_with(const struct tracee *tracee, int signal) {
+    if (ptrace(PTRACE_DETACH, tracee->pid, 0, signal) != 0 && errno != ESRCH) {
         fatal("PTRACE_DETACH");
     }
+}
+
+void trace_release(const struct tracee *tracee) {
+    trace_release_with(tracee, 0);
 }

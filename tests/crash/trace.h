@@ -75,7 +75,15 @@ enum trace_end trace_run(struct tracee *tracee, const struct trace *trace, uint3
 /* The address of the next instruction. */
 uint64_t trace_rip(const struct tracee *tracee);
 
+/* One instruction further. */
+enum trace_end trace_step(struct tracee *tracee);
+
+/* Whether the next instruction is a system call that sleeps on a futex or waits for descriptors. */
+bool trace_about_to_wait(const struct tracee *tracee);
+
 /* Lets the process go. */
 void trace_release(const struct tracee *tracee);
+/* The same; it gets a signal before its next instruction. */
+void trace_release_with(const struct tracee *tracee, int signal);
 
 #endif
