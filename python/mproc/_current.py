@@ -304,11 +304,14 @@ def after_fork() -> None:
 
 
 def exit_code_of(error: SystemExit) -> int:
-    """Return the exit code that a SystemExit asks for; print what is no code to stderr."""
+    """Return the exit code that a SystemExit asks for; print what is no code to stderr.
+
+    A number that a C long cannot hold is 255, as the interpreter's own exit code would be.
+    """
     if error.code is None:
         return 0
     if isinstance(error.code, int):
-        return error.code
+        return error.code if -1 << 63 <= error.code < 1 << 63 else 255
     if sys.stderr is not None:
         sys.stderr.write(str(error.code) + "\n")
     return 1

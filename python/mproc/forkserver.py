@@ -40,6 +40,7 @@ class ForkServer:
         self._lock = _new_lock()
         self._template: Template | None = None
         self._owner = os.getpid()
+        self._environment: dict[str, str] | None = None  # as it was when the template was started
         self._preload_modules = ["__main__"]
         self._on_error = "ignore"
         os.register_at_fork(after_in_child=self._forget)
@@ -87,8 +88,9 @@ class ForkServer:
         from ._mproc import Template
 
         fd = _memory_with(self._message())
+        self._environment = dict(os.environ)
         try:
-            argv = spawn.command("mproc.forkserver", "main")
+            argv = spawn.template_command()
             return Template([*argv, str(fd)], [fd], by=spawn_of_others())
         finally:
             os.close(fd)
@@ -99,6 +101,18 @@ class ForkServer:
         del data["authkey"]
         parts = (data, list(self._preload_modules), self._on_error)
         return spawn.place() + pickle().dumps(parts)  # type: ignore[no-any-return]
+
+    def environment_changes(self) -> dict[str, str | None]:
+        """Return what has changed in the environment since the template has got it.
+
+        None stands for a variable that is no more.
+        """
+        before, now = self._environment, dict(os.environ)
+        if before is None or before == now:
+            return {}
+        changes: dict[str, str | None] = {name: None for name in before if name not in now}
+        changes.update({name: now[name] for name in now if before.get(name) != now[name]})
+        return changes
 
     def launch(
         self, child: Child, process_obj: process.BaseProcess, payload: bytes, fds: list[int]
@@ -170,7 +184,7 @@ def main() -> NoReturn:
     """Be the template: prepare, then fork on request. A child does its work here, and exits."""
     from . import _mproc
 
-    with open(int(sys.argv[1]), "rb") as file:
+    with open(int(sys.argv[-1]), "rb") as file:
         message = file.read()
     spawn.attach()
     _prepare(message)

@@ -41,7 +41,8 @@ class Popen(popen_fork.Popen):
 
     def _launch(self, process_obj: BaseProcess) -> None:
         try:
-            payload = spawn.dump_process(process_obj, self)
+            changes = forkserver._forkserver.environment_changes()
+            payload = spawn.dump_process(process_obj, self, environ=changes)
             forkserver._forkserver.launch(self, process_obj, payload, self._fds)
         finally:
             self._close_given()

@@ -13,7 +13,7 @@ from ._mproc import Memory, reducers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from .context import BaseContext
@@ -191,12 +191,30 @@ def synchronized(obj: Any, lock: Any = None, ctx: BaseContext | None = None) -> 
 
 
 def _make_class(type_: Any) -> type[SynchronizedBase]:
-    """Make the class for a structure or union: a property for each field."""
-    names = [
-        field[0] for base in reversed(type_.__mro__) for field in vars(base).get("_fields_", ())
-    ]
-    properties = {name: make_property(name) for name in names}
+    """Make the class for a structure or union: a property for each field.
+
+    To set another attribute is an AttributeError: it would be the wrapper's and nobody else's.
+    """
+    properties: dict[str, Any] = {name: make_property(name) for name in _names_in(type_)}
+    properties["__setattr__"] = _set_known
     return type(f"Synchronized{type_.__name__}", (SynchronizedBase,), properties)
+
+
+def _names_in(type_: Any) -> Iterator[str]:
+    """Yield the fields of a structure or union, also those of its anonymous members."""
+    for base in reversed(type_.__mro__):
+        anonymous = vars(base).get("_anonymous_", ())
+        for name, kind, *_ in vars(base).get("_fields_", ()):
+            if name in anonymous:
+                yield from _names_in(kind)
+            yield name
+
+
+def _set_known(self: SynchronizedBase, name: str, value: object) -> None:
+    if not hasattr(type(self), name) and not name.startswith("_"):
+        kind = type(self._obj).__name__
+        raise AttributeError(f"{kind!r} has no field {name!r}", name=name, obj=self)
+    object.__setattr__(self, name, value)
 
 
 def make_property(name: str) -> property:

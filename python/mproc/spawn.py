@@ -58,21 +58,55 @@ def get_executable() -> bytes | None:
 set_executable(sys.executable)
 
 
+_FORKING = "--multiprocessing-fork"
+_TEMPLATE = "--mproc-template"  # a frozen program is to be the template of method forkserver
+
+
 def is_forking(argv: list[str]) -> bool:
     """Return whether the command line is that of a started child."""
-    return len(argv) >= 2 and argv[1] == "--multiprocessing-fork"
+    return len(argv) >= 2 and argv[1] == _FORKING
 
 
 def freeze_support() -> None:
     """In a child of a frozen program, do the child's work and exit; elsewhere do nothing."""
-    if is_forking(sys.argv):
-        spawn_main()
+    if not is_forking(sys.argv):
+        return
+    if sys.argv[2:3] == [_TEMPLATE]:
+        from .forkserver import main
+
+        main()
+    spawn_main()
+
+
+def _is_frozen() -> bool:
+    return bool(getattr(sys, "frozen", False))
+
+
+def _check_not_started_again() -> None:
+    """Raise RuntimeError in a child of a frozen program that has not called freeze_support().
+
+    It runs the program from the beginning, and would start children as its parent did, and so would
+    they.
+    """
+    if _is_frozen() and is_forking(sys.argv) and process.current_process()._parent_pid is None:
+        raise RuntimeError(
+            "this process is a child of a frozen program, and runs that again: call"
+            " multiprocessing.freeze_support() first in its main module"
+        )
+
+
+def template_command() -> list[bytes | str]:
+    """Return the command line of a template, which gets the descriptor of its message as well."""
+    if _is_frozen():
+        return [sys.executable, _FORKING, _TEMPLATE]
+    return command("mproc.forkserver", "main")
 
 
 def command(module: str, function: str) -> list[bytes | str]:
     """Return the command line of an interpreter like this one that calls module.function().
 
-    The child finds this package, whatever sys.path is there. ValueError: no interpreter is known.
+    The child finds this package, whatever sys.path is there, and imports nothing from the current
+    directory, which may be anybody's. ValueError: no interpreter is known.
     """
     if _python_exe is None:
         raise ValueError("no interpreter to start: sys.executable is None; call set_executable()")
@@ -80,18 +114,18 @@ def command(module: str, function: str) -> list[bytes | str]:
 
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     program = (
-        f"import sys; sys.path.insert(0, {root!r}); from {module} import {function}; "
-        f"del sys.path[0]; {function}()"
+        f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
+        f"from {module} import {function}; del sys.path[0]; {function}()"
     )
     return [_python_exe, *util._args_from_interpreter_flags(), "-c", program]
 
 
 def get_command_line(**kwds: object) -> list[bytes | str]:
     """Return the command line of a spawned child."""
-    if getattr(sys, "frozen", False):
+    if _is_frozen():
         options = [f"{name}={value!r}" for name, value in kwds.items()]
-        return [sys.executable, "--multiprocessing-fork", *options]
-    return [*command("mproc.spawn", "spawn_main"), "--multiprocessing-fork"]
+        return [sys.executable, _FORKING, *options]
+    return [*command("mproc.spawn", "spawn_main"), _FORKING]
 
 
 # ---- the parent's side
@@ -105,6 +139,7 @@ def get_preparation_data(name: str) -> dict[str, Any]:
     from . import context, util
 
     _check_not_importing_main()
+    _check_not_started_again()
     data: dict[str, Any] = {
         "name": name,
         "authkey": process.current_process().authkey,
@@ -199,11 +234,12 @@ def _check_not_importing_main() -> None:
         """)
 
 
-def dump_process(process_obj: process.BaseProcess, popen: Popen) -> bytes:
-    """Return the message for a child of this process."""
+def dump_process(process_obj: process.BaseProcess, popen: Popen, **more: Any) -> bytes:
+    """Return the message for a child of this process; `more` goes into its preparation data."""
     from . import _mproc
 
     preparation = get_preparation_data(process_obj._name)
+    preparation.update(more)
     preparation["authkey"] = bytes(preparation["authkey"])
     if process_obj._dumps is not None:
         _leave_out_missing_main(preparation)
@@ -383,6 +419,11 @@ def _find(module_name: str, qualified_name: str) -> Any:
 def prepare(data: dict[str, Any]) -> None:
     """Make this process like its parent; data as from get_preparation_data()."""
     current = process.current_process()
+    for name, value in data.get("environ", {}).items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     if "name" in data:
         current.name = data["name"]
     if "authkey" in data:

@@ -92,6 +92,17 @@ def test_standard_input(program):
     assert done.stdout == "mproc ['-', 'x']\n"
 
 
+def test_children_of_a_program_on_standard_input(program, method):
+    """It is no file: a child does not look for one."""
+    text = f"""
+import multiprocessing as mp
+ctx = mp.get_context({method!r})
+p = ctx.Process(target=print, args=("child",)); p.start(); p.join()
+with ctx.Pool(1) as pool: print(pool.map(abs, [-1]), p.exitcode, "__file__" in globals())
+"""
+    assert program.output("-m", "mproc", "-", input=text) == "child\n[1] 0 False\n"
+
+
 def test_usage(program):
     assert program.output("-m", "mproc").startswith("usage: python -m mproc")
     assert program.output("-m", "mproc", "--help").startswith("usage: python -m mproc")

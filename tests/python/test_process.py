@@ -1151,3 +1151,47 @@ def test_the_key_is_the_standard_librarys_where_a_program_uses_that_too(program)
     text += "import mproc; print(mproc.current_process().authkey)\n"
     program.write("main.py", text)
     assert program.output("main.py") == "b'the key'\n"
+
+
+# ---- exit codes
+
+
+def leave_by(text):
+    exec(text, {"sys": sys, "os": os})
+
+
+EXITS = [
+    "sys.exit()",
+    "sys.exit(None)",
+    "sys.exit(True)",
+    "sys.exit(-1)",
+    "sys.exit(300)",
+    "sys.exit(2**32 + 4)",
+    "sys.exit(2**63)",
+    "sys.exit(-2**70)",
+    "sys.exit('')",
+    "sys.exit(2.5)",
+    "raise SystemExit(1, 2)",
+    "raise BaseException",
+    "os._exit(7)",
+]
+
+
+def test_exit_codes_are_the_interpreters(ctx, program, capfd):
+    processes = [ctx.Process(target=leave_by, args=(text,)) for text in EXITS]
+    for process in processes:
+        process.start()
+    for process, text in zip(processes, EXITS, strict=True):
+        process.join()
+        code = program.run("-c", "import os, sys; " + text).returncode
+        assert process.exitcode == code, text
+    capfd.readouterr()
+
+
+def test_an_interrupted_child(ctx, capfd):
+    """KeyboardInterrupt is an error as another: the exit code is 1, as on the standard library."""
+    process = ctx.Process(target=leave_by, args=("raise KeyboardInterrupt",))
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    assert "KeyboardInterrupt" in capfd.readouterr().err

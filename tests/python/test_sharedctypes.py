@@ -137,6 +137,35 @@ def test_structures():
     assert [list(row) for row in rows] == [[0, 0, 0], [0, 0, 7]]
 
 
+class Named(ctypes.Structure):
+    _anonymous_ = ("both", "point")
+    _fields_ = [("both", Both), ("point", Point), ("last", ctypes.c_short)]
+
+
+def test_fields_of_anonymous_members():
+    """They are got and set as those of the structure itself."""
+    value = mproc.Value(Named)
+    names = {field[0] for kind in (Both, Point) for field in kind._fields_}
+    for number, name in enumerate(sorted(names - {"bytes"}), 1):
+        setattr(value, name, number)
+        assert getattr(value, name) == getattr(value.get_obj(), name) == number
+    assert list(value.bytes) == list(value.get_obj().bytes)
+    assert value.both.__class__ is Both
+
+
+@pytest.mark.parametrize("kind", [Point, Place, Both, Named])
+def test_a_field_that_is_not_there(kind):
+    """To set it is an error: it would be shared with nobody."""
+    value = mproc.Value(kind)
+    with pytest.raises(AttributeError, match=f"{kind.__name__!r} has no field 'xx'") as caught:
+        value.xx = 5
+    assert caught.value.name == "xx"
+    with pytest.raises(AttributeError):
+        value.xx  # noqa: B018
+    value._private = 1  # of a subclass, say
+    assert value._private == 1
+
+
 @pytest.mark.parametrize("bad", ["w", "", "ii", None, 5, len])
 def test_bad_types(bad):
     for make in (mproc.Value, mproc.RawValue):

@@ -440,3 +440,87 @@ def test_nothing_is_inherited_that_was_not_given(method, inheritable):
     forkserver._forkserver._stop()
     assert family is None
     assert "77" not in fds
+
+
+# ---- surroundings that change
+
+
+def test_the_environment_as_it_is_at_the_start(program, method):
+    """A child has the variables of its parent, also those that changed after the first start."""
+    program.write(
+        "main.py",
+        """
+import multiprocessing as mp, os, sys
+NAMES = "MPROC_TEST_A", "MPROC_TEST_B", "MPROC_TEST_C"
+def f(end):
+    values = [os.environ.get(name) for name in NAMES]
+    end.send((values, [os.system(f'test "${name}" = "{value or str()}"') for name, value in
+                       zip(NAMES, values)]))
+def see(ctx):
+    reader, writer = ctx.Pipe(False)
+    p = ctx.Process(target=f, args=(writer,)); p.start(); print(reader.recv()); p.join()
+if __name__ == "__main__":
+    ctx = mp.get_context(sys.argv[1])
+    os.environ.update(MPROC_TEST_A="1", MPROC_TEST_B="1")
+    see(ctx)
+    os.environ.update(MPROC_TEST_A="2", MPROC_TEST_C="\\udcff x=y")
+    del os.environ["MPROC_TEST_B"]
+    see(ctx)
+    del os.environ["MPROC_TEST_A"], os.environ["MPROC_TEST_C"]
+    see(ctx)
+""",
+    )
+    assert program.output("-m", "mproc", "main.py", method).splitlines() == [
+        "(['1', '1', None], [0, 0, 0])",
+        "(['2', None, '\\udcff x=y'], [0, 0, 0])",
+        "([None, None, None], [0, 0, 0])",
+    ]
+
+
+PLANTED = (
+    "multiprocessing mproc pickle socket selectors struct signal site runpy tempfile logging"
+    " importlib _mproc threading subprocess linecache traceback warnings"
+)
+
+
+def test_modules_in_the_current_directory(program, method):
+    """A child imports nothing from the directory that its parent is in by chance."""
+    for name in PLANTED.split():
+        program.write(f"trap/{name}.py", "raise SystemExit('trapped by ' + __name__)\n")
+    program.write(
+        "main.py",
+        """
+import multiprocessing as mp, os, sys
+def f(end): end.send(sys.path)
+if __name__ == "__main__":
+    os.chdir("trap")
+    ctx = mp.get_context(sys.argv[1])
+    reader, writer = ctx.Pipe(False)
+    for _ in range(2):
+        p = ctx.Process(target=f, args=(writer,)); p.start(); assert reader.recv() == sys.path
+        p.join()
+    with ctx.Pool(1) as pool: print(pool.map(abs, [-1]))
+    with ctx.Manager() as m: print(m.dict(a=1))
+""",
+    )
+    assert program.output("-m", "mproc", "main.py", method) == "[1]\n{'a': 1}\n"
+
+
+@pytest.mark.parametrize("name", ["PYTHONUTF8", "PYTHONDEVMODE", "PYTHONNODEBUGRANGES"])
+def test_options_that_the_environment_sets(program, method, name):
+    """A child has them from the environment, too, and not as options of its command line."""
+    program.write(
+        "main.py",
+        """
+import multiprocessing as mp, sys
+def options(): return sys._xoptions, tuple(sys.flags), sys.warnoptions
+def f(end): end.send(options())
+if __name__ == "__main__":
+    ctx = mp.get_context(sys.argv[1])
+    reader, writer = ctx.Pipe(False)
+    p = ctx.Process(target=f, args=(writer,)); p.start(); print(reader.recv() == options())
+    p.join()
+""",
+    )
+    env = {**program.env, name: "1"}
+    assert program.output("-m", "mproc", "main.py", method, env=env) == "True\n"

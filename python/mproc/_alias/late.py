@@ -75,8 +75,8 @@ class Plan:
         if children:
             raise RuntimeError(
                 f"mproc.install() is too late: {children[0]!r} was started by the standard"
-                " library's multiprocessing; call it before processes are started, or run the program"
-                " with `python -m mproc`"
+                " library's multiprocessing; call it before processes are started, or run the"
+                " program with `python -m mproc`"
             )
 
     # ---- what stands for what

@@ -147,10 +147,12 @@ def _run_path(path: str, rest: list[str]) -> None:
     if not sys.flags.safe_path:
         sys.path[0] = os.path.dirname(os.path.realpath(absolute))
     namespace = _new_main()
-    name = "<stdin>" if path == "-" else absolute
-    namespace["__file__"] = name
+    if path == "-":
+        _exec(source, "<stdin>", namespace)
+        return
+    namespace["__file__"] = absolute
     namespace["__cached__"] = None
-    _exec(source, name, namespace)
+    _exec(source, absolute, namespace)
 
 
 def _has_main(path: str) -> bool:
