@@ -193,6 +193,19 @@ MPROC_API const char *mproc_join_reason(int code);
  */
 MPROC_API void mproc_wait_hook(int (*hook)(void));
 
+/* ---------------------------------------------------------------- log */
+
+/*
+ * Where the library says what no code can tell: that a child cannot find its function or set itself
+ * up, that a forked child lacks holds, that an invariant is broken (the process aborts then). By
+ * default a line "mproc: ..." goes to stderr. With a hook `hook` gets that line instead, without
+ * prefix and newline; it may be called by any thread, also in a child that ends then, and does not
+ * call the library. One hook in a process, inherited by forked children; a started program sets its
+ * own before mproc_init(). NULL: none. The watcher of named memory, a process of its own, says on
+ * stderr what it had to unlink. Cannot fail.
+ */
+MPROC_API void mproc_log_hook(void (*hook)(const char *line));
+
 /* ---------------------------------------------------------------- start */
 
 /*

@@ -280,8 +280,8 @@ static int accept_invitation(const struct invitation *t) {
         return MPROC_ESTRANGER;
     }
     if (f->layout != sizeof *f) {
-        fprintf(stderr, "mproc: this program was built with another version of mproc than the one "
-                        "that started it\n");
+        mproc__log("this program was built with another version of mproc than the one that "
+                   "started it");
         return MPROC_EBUILD;
     }
     point_at(f);
@@ -299,7 +299,7 @@ static int arena_is_gone(const struct invitation *t) {
     if (t->starter_pid == 0 || (pid_t)t->starter_pid != mproc__os_parent_pid()) {
         return MPROC_ESTRANGER;
     }
-    fprintf(stderr, "mproc: the arena's descriptor was closed on the way to a started process\n");
+    mproc__log("the arena's descriptor was closed on the way to a started process");
     return MPROC_EARENA;
 }
 

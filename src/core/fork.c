@@ -17,7 +17,6 @@
 #include "core/fork.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "core/member.h"
 #include "core/object.h"
@@ -56,7 +55,7 @@ void mproc__fork_before(void) {
     mproc__hands_freeze(hand);
     mproc__holds_freeze();
     if (hand != NULL && mproc__holds_inherit(hand, forking.token) != 0) {
-        fprintf(stderr, "mproc: no memory to give a forked child its parent's holds\n");
+        mproc__log("no memory to give a forked child its parent's holds");
     }
     errno = 0;
 }

@@ -48,7 +48,7 @@ static int refuse(const char *name, const char *text, const char *why) {
     static bool told; /* under the lock of joining */
     int r = mproc__reason_say(MPROC_ESETTING, "%s=%.60s: %s", name, text, why);
     if (!told) {
-        fprintf(stderr, "mproc: %s\n", mproc_join_reason(r));
+        mproc__log("%s", mproc_join_reason(r));
         told = true;
     }
     return r;

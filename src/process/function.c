@@ -214,13 +214,13 @@ static void print_id(FILE *out, const uint8_t *bytes, uint32_t size) {
 
 void mproc__function_complain(const struct mproc__function_ref *ref, int error) {
     struct search s = {.ref = ref, .result = MPROC_EFUNCTION};
-    char text[512];
+    char text[MPROC__LOG_MAX];
     FILE *out = fmemopen(text, sizeof text, "w");
 
     if (out == NULL) {
         return;
     }
-    fprintf(out, "mproc: %s: function at +0x%llx of %.*s, build-id ", mproc_strerror(error),
+    fprintf(out, "%s: function at +0x%llx of %.*s, build-id ", mproc_strerror(error),
             (unsigned long long)ref->offset, (int)sizeof ref->object,
             ref->object[0] != 0 ? ref->object : "the program");
     print_id(out, ref->id, ref->id_size);
@@ -233,8 +233,7 @@ void mproc__function_complain(const struct mproc__function_ref *ref, int error) 
     } else {
         fputs("; it is not loaded here", out);
     }
-    fputc('\n', out);
     fclose(out);
     text[sizeof text - 1] = 0;
-    fputs(text, stderr); /* in one piece: children may complain at the same time */
+    mproc__log("%s", text);
 }

@@ -14,7 +14,6 @@
  */
 #include "process/setup.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,9 +97,7 @@ void mproc__setup_write(const mproc_process_setup *s, struct mproc__setup *to) {
 
 static void must(int r, const char *what, const char *name) {
     if (r != 0) {
-        fprintf(stderr, "mproc: process %d: %s%s: %s\n", (int)mproc__os_pid(), what, name,
-                mproc_strerror(r));
-        fflush(stderr);
+        mproc__log("process %d: %s%s: %s", (int)mproc__os_pid(), what, name, mproc_strerror(r));
         _Exit(EXIT_SETUP);
     }
 }

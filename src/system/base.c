@@ -23,13 +23,42 @@ const char *mproc_strerror(int code) {
     }
 }
 
-void mproc__panic(const char *format, ...) {
+/* ---------------------------------------------------------------- what it has to say */
+
+static void (*log_hook)(const char *line);
+
+void mproc_log_hook(void (*hook)(const char *line)) {
+    log_hook = hook;
+}
+
+/* In one piece: other processes may write to the same file at the same time. */
+static void log_line(const char *line) {
+    char text[MPROC__LOG_MAX + 16];
+    if (log_hook != NULL) {
+        log_hook(line);
+        return;
+    }
+    snprintf(text, sizeof text, "mproc: %s\n", line);
+    fputs(text, stderr);
+    fflush(stderr);
+}
+
+void mproc__log(const char *format, ...) {
+    char line[MPROC__LOG_MAX];
     va_list args;
     va_start(args, format);
-    fputs("mproc: broken invariant: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    log_line(line);
+}
+
+void mproc__panic(const char *format, ...) {
+    char what[MPROC__LOG_MAX - 32];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    mproc__log("broken invariant: %s", what);
     abort();
 }
 

@@ -40,6 +40,11 @@
 #endif
 
 /* A bug of the library: says which invariant broke, and aborts. Never for what happens outside. */
+#define MPROC__LOG_MAX 512 /* bytes of a line, the closing 0 included */
+
+/* Says something that no code can tell: to the program's log hook, or on stderr. */
+void mproc__log(const char *format, ...) MPROC__PRINTF(1, 2);
+
 _Noreturn void mproc__panic(const char *format, ...) MPROC__PRINTF(1, 2);
 
 /* For _check functions: words the finding into `why` and returns MPROC_ECORRUPT. */

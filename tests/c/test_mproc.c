@@ -7,6 +7,9 @@
 #include "made.h"
 #include "members.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+
 /* ---------------------------------------------------------------- errors */
 
 struct error {
@@ -35,6 +38,76 @@ TEST_BARE(mproc_errors_have_words) {
         CHECK(mproc_strerror(odd[i]) != NULL);
         CHECK_GT(strlen(mproc_strerror(odd[i])), 0);
     }
+}
+
+/* ---------------------------------------------------------------- log */
+
+static int log_pipe[2];
+
+static void keep_line(const char *line) {
+    CHECK_EQ(write(log_pipe[1], line, strlen(line)), strlen(line));
+}
+
+static const char *kept(void) {
+    static char line[600];
+    ssize_t n = read(log_pipe[0], line, sizeof line - 1);
+    line[n > 0 ? n : 0] = 0;
+    return line;
+}
+
+static int nothing(void *arg, size_t size) {
+    (void)arg, (void)size;
+    return 0;
+}
+
+/* stderr is a pipe, too, so that it would show what went there. */
+TEST(mproc_log_hook_gets_what_stderr_would) {
+    mproc_process_setup setup = {.directory = "/no/such/directory"};
+    mproc_process_options options = {.setup = &setup};
+    mproc_process *child = NULL;
+    char expected[200], byte;
+    int err[2], old = dup(2);
+    CHECK_OK(pipe2(log_pipe, O_CLOEXEC));
+    CHECK_OK(pipe2(err, O_CLOEXEC | O_NONBLOCK));
+    CHECK_EQ(dup2(err[1], 2), 2);
+    mproc_log_hook(keep_line);
+    CHECK_OK(mproc_process_start(&child, nothing, NULL, 0, &options));
+    snprintf(expected, sizeof expected, "process %d: directory /no/such/directory: %s",
+             (int)mproc_process_pid(child), strerror(ENOENT));
+    CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+    CHECK_OK(mproc_process_drop(child));
+    CHECK_STR(kept(), expected);
+    CHECK_EQ(read(err[0], &byte, 1), -1);
+    mproc_log_hook(NULL);
+    mproc__log("%s", "a word");
+    CHECK_EQ(dup2(old, 2), 2);
+    char said[20] = "";
+    CHECK_EQ(read(err[0], said, sizeof said - 1), 14);
+    CHECK_STR(said, "mproc: a word\n");
+    close(old);
+    for (int i = 0; i < 2; i++) {
+        close(err[i]);
+        close(log_pipe[i]);
+    }
+}
+
+TEST_BARE(mproc_log_hook_gets_a_broken_invariant) {
+    int status;
+    CHECK_OK(pipe2(log_pipe, O_CLOEXEC));
+    mproc_log_hook(keep_line);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        const struct rlimit no_core = {0, 0};
+        CHECK_OK(setrlimit(RLIMIT_CORE, &no_core));
+        mproc__panic("X1: %d is not %d", 1, 2);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    CHECK_STR(kept(), "broken invariant: X1: 1 is not 2");
+    mproc_log_hook(NULL);
+    close(log_pipe[0]);
+    close(log_pipe[1]);
 }
 
 /* ---------------------------------------------------------------- time */
