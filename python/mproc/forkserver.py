@@ -100,7 +100,7 @@ class ForkServer:
         # The template needs no key, which is the only secret in the data.
         del data["authkey"]
         parts = (data, list(self._preload_modules), self._on_error)
-        return spawn.place() + pickle().dumps(parts)  # type: ignore[no-any-return]
+        return spawn.beginning() + pickle().dumps(parts)  # type: ignore[no-any-return]
 
     def environment_changes(self) -> dict[str, str | None]:
         """Return what has changed in the environment since the template has got it.
@@ -197,8 +197,7 @@ def _prepare(message: bytes) -> None:
     import gc
     import signal
 
-    spawn.take_place(message)
-    data, modules, on_error = pickle().loads(message[1:])
+    data, modules, on_error = pickle().loads(spawn.take_beginning(message))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]

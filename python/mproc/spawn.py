@@ -1,10 +1,10 @@
 """Start method spawn: the message of the parent to a fresh interpreter, and what that does with it.
 
-The child's command runs `spawn_main()`. The parent's message lies in the arena. Its first byte says
-whether `multiprocessing` is mproc: that must hold before anything is unpickled, for tools put
-objects of theirs into the next part. This is a dict that says how to be like the parent (sys.path,
-the main module, ...). The child applies it before it unpickles the last part, the process object,
-which refers to what the main module defines.
+The child's command runs `spawn_main()`. The parent's message lies in the arena. Its first part says
+whether `multiprocessing` is mproc, and what sys.path is: that must hold before anything is
+unpickled, for tools put objects of theirs into the next part. This is a dict that says how to be
+like the parent (the main module, ...). The child applies it before it unpickles the last part, the
+process object, which refers to what the main module defines.
 """
 
 from __future__ import annotations
@@ -260,21 +260,37 @@ def dump_process(process_obj: process.BaseProcess, popen: Popen, **more: Any) ->
     finally:
         set_spawning_popen(previous)
     kind = _PICKLED if plain is None else _PLAIN
-    return b"".join((place(), len(head).to_bytes(_LENGTH, "little"), head, kind, body))
+    return b"".join((beginning(), len(head).to_bytes(_LENGTH, "little"), head, kind, body))
 
 
-def place() -> bytes:
-    """Return the byte with which a message begins: what `multiprocessing` is in this process."""
+def beginning() -> bytes:
+    """Return the first part of a message: what must hold before the rest is unpickled."""
+    from . import _mproc
+
     alias = sys.modules.get("mproc._alias")
-    return _INSTALLED if alias is not None and alias.installed() else _BESIDE
+    place = _INSTALLED if alias is not None and alias.installed() else _BESIDE
+    path = _mproc.dumps(_sys_path())
+    return b"".join((place, len(path).to_bytes(_LENGTH, "little"), path))
 
 
-def take_place(message: bytes | memoryview) -> None:
-    """Have `multiprocessing` be what it is in the process that the message comes from."""
+def take_beginning(message: bytes | memoryview) -> bytes | memoryview:
+    """Do what the first part of a message says; return the rest."""
+    from . import _mproc
+
+    rest: bytes | memoryview
+    path, rest = _split(message[1:])
     if message[:1] == _INSTALLED:
         from . import _alias
 
         _alias.install()
+    sys.path = _mproc.loads(path)
+    return rest
+
+
+def _split(message: Any) -> tuple[Any, Any]:
+    """Return a part that follows its length, and what follows that."""
+    end = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
+    return message[_LENGTH:end], message[end:]
 
 
 def _leave_out_missing_main(preparation: dict[str, Any]) -> None:
@@ -376,14 +392,12 @@ def load_process(message: memoryview) -> process.BaseProcess:
     """Return the process object of a message, after making this process like the parent."""
     from . import _mproc
 
-    take_place(message)
-    message = message[1:]
-    split = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
+    preparation, body = _split(take_beginning(message))
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]
     try:
-        prepare(_mproc.loads(message[_LENGTH:split]))
-        return _load_object(message[split:])
+        prepare(_mproc.loads(preparation))
+        return _load_object(body)
     except AttributeError as error:
         from . import _culprit
 

@@ -58,6 +58,6 @@ def test_a_frozen_program_that_does_not_ask(frozen, method):
     if method == "fork":
         assert (done.returncode, done.stdout) == (0, "['-x']\n0\n[1, 2]\n")
     else:
-        assert times == 2
+        assert times in (2, 3)  # a template that has ended is started once more
         assert done.returncode != 0
         assert "call multiprocessing.freeze_support() first in its main module" in done.stderr
