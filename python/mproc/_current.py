@@ -16,7 +16,8 @@ State, each a variable of this module that only functions of this module set:
   _no_input       see there.
   _fetched        whether the names of _cpython are here that a started child calls: fetch().
 Registries, which are filled by others and never replaced, so that others may keep them:
-  finalizers      util.Finalize objects by (priority, number), see run_finalizers().
+  finalizers      util.Finalize objects, and what at_exit() was given, by (priority, number), see
+                  run_finalizers(). finalizer_numbers counts them.
   after_forkers   functions that a forked child calls before anything else.
   manager_keys    the keys of the managers' servers that this process knows, by address; children
                   are told them.
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 finalizers: dict[tuple[int | None, int], Callable[[], object]] = {}
+finalizer_numbers = count()
 after_forkers: list[Callable[[], object]] = []
 manager_keys: dict[Any, bytes] = {}
 
@@ -383,6 +385,13 @@ def exit_function() -> None:
         _end_children()
     log(_DEBUG, 'running the remaining "atexit" finalizers')
     run_finalizers()
+
+
+def at_exit(priority: int, function: Callable[[], object]) -> tuple[int, int]:
+    """Have a function called at this process' exit; return the key by which it can be removed."""
+    key = priority, next(finalizer_numbers)
+    finalizers[key] = function
+    return key
 
 
 def run_finalizers(minpriority: int | None = None) -> None:

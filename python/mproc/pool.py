@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
-from _thread import allocate_lock as _allocate_lock
 from itertools import islice as _islice
-from time import monotonic as _monotonic
 
 from . import _mproc
 from ._cpython import ref as _reference
+from ._current import at_exit as _at_exit
+from ._current import finalizers as _finalizers
 from ._mproc import getpid as _getpid
-from ._pool.engine import LOOK, PATIENCE, SLICE, Engine, ring
+from ._pool.engine import LOOK, PATIENCE, SLICE, Engine
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ._pool.errors import MaybeEncodingError as MaybeEncodingError
     from ._pool.errors import RemoteTraceback as RemoteTraceback
     from ._pool.errors import WorkerDiedError as WorkerDiedError
+    from ._pool.imap import IMapIterator as IMapIterator
+    from ._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
     from ._pool.worker import worker as worker
     from .context import BaseContext
 
@@ -45,12 +47,6 @@ CLOSE = "CLOSE"
 TERMINATE = "TERMINATE"
 
 EXIT_PRIORITY = 15  # of terminating a pool that is still there at exit
-WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
-NOBODY = 0.25  # seconds after which an imap whose results nobody has asked for runs to its end
-GAP = 1.0  # seconds without a taking after which an imap goes twice as far ahead
-
-
-_FOREVER = float("inf")
 
 # ---- results
 
@@ -123,265 +119,6 @@ class MapResult(AsyncResult):
     """The results of a map, in the making."""
 
 
-class _Part(AsyncResult):
-    """The results of some items of an imap."""
-
-    def __init__(self, pool: Pool, finished: list[_Part] | None) -> None:
-        super().__init__(pool)
-        self._where = finished
-        self._watched = finished is not None
-
-    def _finished(self) -> None:
-        if self._where is not None:
-            self._where.append(self)
-
-    def _finished_again(self) -> bool:
-        if self._where is not None and self not in self._where:
-            self._where.append(self)
-        return True
-
-
-# Iterating over these runs no code of the program, so it cannot wait for anything.
-_PLAIN = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
-
-
-class IMapIterator:
-    """The results of an imap, in order, each as soon as it is there.
-
-    While results are taken from here, items are taken from the iterable only as far ahead as
-    `_limit` says: so many parts may be under way or waiting to be taken. That is a service, not a
-    promise, for programs start an imap and wait for what it does elsewhere: where nobody asks for
-    results for a while, it goes on. A `buffersize` is a promise: then it never does.
-
-    An iterable that is no plain container runs code of the program, which may wait for anything,
-    also for results of this imap. So a thread of its own reads it.
-    """
-
-    _ordered = True
-
-    def __init__(
-        self,
-        pool: Pool,
-        func: Callable[[Any], Any] | None = None,
-        iterable: Iterable[Any] = (),
-        chunksize: int = 1,
-        buffersize: int | None = None,
-    ) -> None:
-        """Without a function: what is to be done will be put into the pool's _taskqueue."""
-        self._pool = pool
-        self._job = id(self)
-        self._parts: list[_Part] = []  # that are under way, or ready and not taken; oldest first
-        self._done: list[_Part] = []  # unordered: that are ready and not taken
-        self._values: list[Any] = []  # of the part that is being taken, the next one last
-        self._fed = 0  # items that were submitted
-        self._exhausted = func is None
-        self._error: Exception | None = None
-        self._asked = 0.0  # when results were asked for last; 0: never; inf: somebody is asking
-        self._bell: Any = None  # of the thread that feeds, if there is one
-        if func is not None:
-            self._begin(func, iterable, chunksize, buffersize)
-
-    def _set_length(self, length: int) -> None:
-        """Do nothing: the end of the iterable is the end."""
-
-    def _begin(
-        self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: int,
-        buffersize: int | None,
-    ) -> None:
-        pool = self._pool
-        self._function = pool._message_of(func)
-        self._items = iter(iterable)
-        self._chunksize = chunksize
-        self._exhausted = False
-        self._strict = buffersize is not None
-        self._window: float = buffersize or max(WINDOW, 4 * pool._processes)
-        self._limit: float = self._window
-        self._begun = _monotonic()
-        self._feeding = _allocate_lock()  # held while an item is taken and submitted
-        pool._feeding.append(self)
-        if isinstance(iterable, _PLAIN):
-            self._feed()
-        else:
-            self._start_feeder()
-        pool._need_helper()
-
-    def __iter__(self) -> IMapIterator:
-        return self
-
-    def __next__(self) -> Any:
-        return self.next()
-
-    def next(self, timeout: float | None = None) -> Any:
-        """Return the next result, or raise what the call raised. multiprocessing.TimeoutError."""
-        if not self._values:
-            part = self._ask(timeout)
-            if part._failed:
-                raise part._value
-            self._values = part._value[::-1]
-        return self._values.pop()
-
-    def _ask(self, timeout: float | None) -> _Part:
-        self._asked = _FOREVER
-        if not self._exhausted:
-            self._limit = self._window
-        try:
-            part = self._take(timeout)
-        finally:
-            self._asked = _monotonic()
-        if not self._exhausted:
-            self._go_on()
-        return part
-
-    def _take(self, timeout: float | None) -> _Part:
-        """Wait for a part, and take it out. StopIteration: there is none to come."""
-        deadline = None if timeout is None else _monotonic() + timeout
-        self._await_first(deadline)
-        part = self._parts[0]
-        if not part._ready:
-            self._pool._wait(part, _left_until(deadline))
-            if not part._ready:
-                raise TimeoutError
-        return self._parts.pop(0)
-
-    def _await_first(self, deadline: float | None) -> None:
-        """Wait until a part is under way: the iterable may take its time. StopIteration."""
-        while not self._parts:
-            if self._bell is None or self._exhausted:
-                self._check_more()
-                return
-            self._go_on()
-            left = _left_until(deadline)
-            if left is not None and left < 0:
-                raise TimeoutError
-            self._pool._pump(None, LOOK if left is None else min(LOOK, left))
-
-    def _check_more(self) -> None:
-        """Raise StopIteration, or once what ended the iterable, if there is no part to come."""
-        if not self._parts:
-            error, self._error = self._error, None
-            raise StopIteration if error is None else error
-
-    # -- feeding
-
-    def _go_on(self) -> None:
-        """Let more items be submitted, now that a result has been taken."""
-        if self._bell is None:
-            self._feed()
-        elif self._bell.locked() and len(self._parts) * 2 <= self._window:
-            ring(self._bell)
-
-    def _feed(self) -> None:
-        """Submit parts, as many as may be. One thread at a time does; others leave it to that."""
-        while self._may_feed():
-            if not self._feeding.acquire(False):
-                return
-            try:
-                self._feed_part()
-            finally:
-                self._feeding.release()
-
-    def _may_feed(self) -> bool:
-        if self._exhausted:
-            return False
-        n = len(self._parts)
-        return n < self._window or (n < self._limit and self._pool._tasks.waiting < self._window)
-
-    def _feed_part(self) -> None:
-        part = _Part(self._pool, None if self._ordered else self._done)
-        try:
-            items = list(_islice(self._items, self._chunksize))
-            if not items:
-                self._end()
-                return
-            self._parts.append(part)
-            try:
-                self._pool._tasks.submit_map(
-                    part, *self._function, False, items, len(items), self._fed
-                )
-            except BaseException as error:
-                self._parts.remove(part)
-                self._pool._explain(error, "parts_of_map", items, self._fed)
-                raise
-            self._fed += len(items)
-        except Exception as error:
-            self._error = error  # comes last, after all results
-            self._end()
-
-    def _end(self) -> None:
-        self._exhausted = True
-        self._pool._has_fed(self)
-
-    def _run_on(self) -> None:
-        """Go further ahead if nobody asks for results."""
-        if not self._strict:
-            now = _monotonic()
-            if self._asked == 0.0:
-                if now - self._begun > NOBODY:
-                    self._limit = _FOREVER
-            elif now - self._asked > GAP:
-                self._limit = 2 * max(self._limit, len(self._parts))
-                self._asked = now
-        if self._bell is None:
-            self._feed()
-
-    def _run_out(self) -> None:
-        """Go on to the end: who joins the pool now takes the results afterwards."""
-        self._strict = False
-        self._limit = self._window = _FOREVER
-        self._run_on()
-
-    def _start_feeder(self) -> None:
-        import threading
-
-        self._bell = _allocate_lock()
-        self._bell.acquire()
-        thread = threading.Thread(
-            target=_feed_all, args=(self,), name="mproc-pool-feeder", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            self._bell = None  # no thread to be had: whoever takes results feeds
-            self._feed()
-
-
-def _feed_all(iterator: IMapIterator) -> None:
-    """Feed an imap to its end: the thread of one that reads no plain container."""
-    bell, pool = iterator._bell, iterator._pool
-    while not iterator._exhausted and pool._state in (RUN, CLOSE):
-        iterator._feed()
-        if not iterator._exhausted:
-            bell.acquire(True, LOOK)
-            iterator._run_on()
-
-
-def _left_until(deadline: float | None) -> float | None:
-    return None if deadline is None else deadline - _monotonic()
-
-
-class IMapUnorderedIterator(IMapIterator):
-    """The results of an imap_unordered, each as soon as it is there."""
-
-    _ordered = False
-
-    def _take(self, timeout: float | None) -> _Part:
-        deadline = None if timeout is None else _monotonic() + timeout
-        self._await_first(deadline)
-        while not self._done:
-            self._check_more()
-            left = _left_until(deadline)
-            if left is not None and left < 0:
-                raise TimeoutError
-            self._pool._check_owner()
-            self._pool._pump(None, SLICE if left is None else min(SLICE, left))
-        part = self._done.pop(0)
-        self._parts.remove(part)
-        return part
-
-
 # ---- the pool
 
 
@@ -412,8 +149,6 @@ class Pool(Engine):
         *,
         pickler: str | None = None,
     ) -> None:
-        from .util import Finalize
-
         self._pool: list[process.BaseProcess] = []
         if context is None:
             from .context import _default_context
@@ -439,11 +174,13 @@ class Pool(Engine):
         self._feeding: list[IMapIterator] = []
         self._set_up(processes, context)
         self._start_workers()
-        # Before the exit ends the children: a thread would replace them.
-        self._at_exit = Finalize(
-            self, _terminate, args=(_reference(self),), exitpriority=EXIT_PRIORITY
-        )
+        self._end_at_exit()
         self._state = RUN
+
+    def _end_at_exit(self) -> None:
+        """Terminate the pool before the exit ends the children: a thread would replace them."""
+        reference = _reference(self, lambda _: _finalizers.pop(key, None))
+        key = self._at_exit = _at_exit(EXIT_PRIORITY, lambda: _terminate(reference))
 
     # -- workers
 
@@ -782,6 +519,8 @@ class Pool(Engine):
         taken, whatever happens. progress: as map(); what is taken counts as done. ValueError:
         chunksize or buffersize < 1.
         """
+        from ._pool.imap import IMapIterator
+
         return self._imap(IMapIterator, func, iterable, chunksize, buffersize, progress)
 
     def imap_unordered(
@@ -794,6 +533,8 @@ class Pool(Engine):
         progress: Any = None,
     ) -> IMapIterator:
         """Return an iterator as imap(), over the results in the order in which they come."""
+        from ._pool.imap import IMapUnorderedIterator
+
         return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize, progress)
 
     def _imap(
@@ -839,7 +580,7 @@ class Pool(Engine):
             return
         self._state = TERMINATE
         self._ending = True
-        self._at_exit.cancel()
+        _finalizers.pop(self._at_exit, None)
         self._tasks.close()
         self._end_queues()  # now: a worker may be killed while it puts a result
         self._end_workers()
@@ -983,12 +724,14 @@ class ThreadPool(Pool):
 
 def _terminate(reference: Callable[[], Pool | None]) -> None:
     pool = reference()
-    if pool is not None:
+    if pool is not None and pool._owner == _getpid():
         pool.terminate()
 
 
 _ELSEWHERE = {
     "ExceptionWithTraceback": "errors",
+    "IMapIterator": "imap",
+    "IMapUnorderedIterator": "imap",
     "MaybeEncodingError": "errors",
     "RemoteTraceback": "errors",
     "WorkerDiedError": "errors",

@@ -239,7 +239,7 @@ def _run_after_forkers() -> None:
 
 # ---- finalizers
 
-_finalizer_counter = _count()
+_finalizer_counter = _current.finalizer_numbers
 
 
 class Finalize:

@@ -18,6 +18,7 @@ from conftest import not_for_ever, wait_until
 import mproc
 from mproc import pool as pool_module
 from mproc._pool import engine
+from mproc._pool import imap as imap_module
 from mproc.pool import MaybeEncodingError, WorkerDiedError
 
 LONG = 60  # seconds that no wait takes: after them something is wrong
@@ -544,7 +545,7 @@ def test_an_imap_runs_to_its_end_though_nobody_takes_its_results(ctx, start, kin
 
 @pytest.mark.parametrize("kind", [list, iter])
 def test_an_imap_goes_on_when_nobody_takes_more(fork, monkeypatch, kind):
-    monkeypatch.setattr(pool_module, "GAP", 0.01)
+    monkeypatch.setattr(imap_module, "GAP", 0.01)
     with fork.Pool(2, keep_queue, (queue := fork.Queue(),)) as pool:
         results = pool.imap(put_kept, kind(range(300)))
         next(results)
@@ -553,8 +554,8 @@ def test_an_imap_goes_on_when_nobody_takes_more(fork, monkeypatch, kind):
 
 @pytest.mark.parametrize("start", ["imap", "imap_unordered"])
 def test_an_imap_with_a_buffersize_never_goes_further(fork, monkeypatch, start):
-    monkeypatch.setattr(pool_module, "NOBODY", 0)
-    monkeypatch.setattr(pool_module, "GAP", 0)
+    monkeypatch.setattr(imap_module, "NOBODY", 0)
+    monkeypatch.setattr(imap_module, "GAP", 0)
     pulled = []
     with fork.Pool(2) as pool:
         items = (pulled.append(n) or n for n in range(100))
@@ -1316,8 +1317,8 @@ def test_imap_unordered_gives_each_result_once(pool, chunksize):
 
 def test_imap_reads_only_what_it_needs(pool, monkeypatch):
     """The standard library pulls tens of thousands of items before the first result is taken."""
-    monkeypatch.setattr(pool_module, "NOBODY", LONG)
-    monkeypatch.setattr(pool_module, "GAP", LONG)
+    monkeypatch.setattr(imap_module, "NOBODY", LONG)
+    monkeypatch.setattr(imap_module, "GAP", LONG)
     pulled = []
     results = pool.imap(errands.square, (pulled.append(n) or n for n in range(100_000)))
     assert next(results) == 0

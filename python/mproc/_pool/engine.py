@@ -79,7 +79,7 @@ class Engine:
 
     def _set_up(self, seats: int, context: BaseContext) -> None:
         if has_threads():
-            pickle()  # see _fill_vacant()
+            _import_for_workers()
         self._owner = _getpid()
         self._sealer: Any = None  # the module that sends by value, if the context asks for that
         if getattr(context, "_pickler", None) is not None:
@@ -173,11 +173,8 @@ class Engine:
         return True
 
     def _fill_vacant(self) -> None:
-        """Start workers for the seats that want one. One thread at a time does.
-
-        A worker that is forked while another thread imports pickle would wait for it for ever.
-        """
-        pickle()
+        """Start workers for the seats that want one. One thread at a time does."""
+        _import_for_workers()
         if self._seating.acquire(False):
             try:
                 self._fill_each()
@@ -419,6 +416,16 @@ class Engine:
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
+
+
+def _import_for_workers() -> None:
+    """Import what a worker may need, before it is forked.
+
+    If another thread imported that at this moment, the worker would wait for it for ever.
+    """
+    from . import errors  # noqa: F401
+
+    pickle()
 
 
 def _is_a_name(function: Callable[..., object]) -> bool:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from .. import _mproc, util
-from .errors import (
-    ExceptionWithTraceback,
-    MaybeEncodingError,
-    explain_result,
-    explain_unknown,
-    note_item,
-)
+from .. import _mproc
+from .._current import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from .errors import Where
+    from .errors import ExceptionWithTraceback, Where
 
 __all__ = ["Tasks", "worker"]
+
+_DEBUG = 10
 
 
 class Tasks(_mproc.Tasks):
@@ -34,23 +30,29 @@ class Tasks(_mproc.Tasks):
 
 
 def _describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
+    from . import errors
+
     if not called:
-        explain_unknown(exc)
-    return ExceptionWithTraceback(exc, exc.__traceback__, where)
+        errors.explain_unknown(exc)
+    return errors.ExceptionWithTraceback(exc, exc.__traceback__, where)
 
 
 def _describe_barely(exc: BaseException, called: bool, where: Where = None) -> BaseException:
     if where is not None:
+        from .errors import note_item
+
         note_item(exc, where)
     return exc
 
 
 def _excuse(value: object, exc: BaseException, first: int | None) -> object:
     """Return what is sent instead of a result, or an exception, that cannot be pickled."""
-    wrapped = value if isinstance(value, ExceptionWithTraceback) else None
+    from . import errors
+
+    wrapped = value if isinstance(value, errors.ExceptionWithTraceback) else None
     sent = value if wrapped is None else wrapped.exc
-    explain_result(exc, sent, first)
-    error = MaybeEncodingError(exc, sent)
+    errors.explain_result(exc, sent, first)
+    error = errors.MaybeEncodingError(exc, sent)
     for note in getattr(exc, "__notes__", ()):
         error.add_note(note)
     return error if wrapped is None else wrapped.instead(error)
@@ -73,10 +75,10 @@ def worker(
         from .piped import serve_queues
 
         done = serve_queues(tasks, seat, initializer, initargs, maxtasks, wrap_exception)
-        util.debug("worker exiting after %d tasks", done)
+        log(_DEBUG, "worker exiting after %d tasks", done)
         return
     if initializer is not None:
         initializer(*initargs)
     describe = _describe if wrap_exception else _describe_barely
     done = tasks.serve(seat, maxtasks or 0, describe, _excuse)
-    util.debug("worker exiting after %d tasks", done)
+    log(_DEBUG, "worker exiting after %d tasks", done)
