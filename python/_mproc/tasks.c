@@ -30,6 +30,7 @@
 #include <structmember.h>
 
 #define COPY_UNLOCKED (1 << 16)
+#define AHEAD 32       /* results booked for others after the awaited one, at most */
 #define CLOCK_EVERY 16 /* results booked for others between two looks at the clock */
 
 enum task_kind { TASK_CALL = 0, TASK_MAP = 1, TASK_STARMAP = 2 };
@@ -565,6 +566,7 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
 
 /* pump(job, seconds): books results until the job is ready (True), or none has come for so long, or
  * results of others have come for so long (False): somebody has to look after the workers, too.
+ * Books some more that are there already: who waits for one mostly waits for those next.
  * With None for the job: waits so long for the first, and books what else is there; True if it
  * booked any. */
 static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
@@ -578,9 +580,9 @@ static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t na
     }
     struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
     int64_t deadline = 0;
-    unsigned long booked = 0;
-    while (job == NULL || !job->ready) {
-        int r = collect(self, state, timeout);
+    unsigned long booked = 0, more = 0;
+    while (job == NULL || !job->ready || (booked > 0 && more++ < AHEAD)) {
+        int r = collect(self, state, job != NULL && job->ready ? 0 : timeout);
         if (r < 0) {
             return NULL;
         }

@@ -97,6 +97,7 @@ class Engine:
         self._seating = _allocate_lock()
         self._pumping = _mproc.Turn()
         self._sleepers: list[LockType] = []
+        self._looked = 0.0  # when somebody has looked after the workers
         self._looks = 0
         self._seen = 0
         self._rests = 0
@@ -152,6 +153,7 @@ class Engine:
         """Notice workers that have ended: fail their tasks, put others in their place."""
         if self._ending:
             return
+        self._looked = _monotonic()
         for seat, old in enumerate(self._pool):
             if old is not None and seat not in self._vacant and old.exitcode is not None:
                 self._vacant.add(seat)
@@ -304,8 +306,10 @@ class Engine:
             self._sleep(job, seconds)
 
     def _pump_once(self, job: _mproc.Job | None, seconds: float) -> None:
-        if not self._tasks.pump(job, seconds) or job is None:
+        if not self._tasks.pump(job, seconds):
             self._look_after_workers()
+        elif job is None and _monotonic() - self._looked > SLICE:
+            self._look_after_workers()  # results that never cease hide no death
         self._keep_fed()
 
     def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
