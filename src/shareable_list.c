@@ -11,7 +11,8 @@
  *     slots             8 bytes, or for str and bytes a multiple of 8 that is never all full at
  *                       first
  *     formats[n]        8 bytes each, NUL-padded, in the terms of Python's struct: q, d, xxxxxxx?
- *                       (bool), xxxxxx?x (None), and for str and bytes the slot's size and s: 16s
+ *                       (bool), xxxxxx?x (None), and for str and bytes the slot's size and s: 16s;
+ *                       one that ends with NULs has its own size, s and x: 3sx
  *     kinds[n]          a byte each: 0 as the format says, 1 str, 2 bytes, 3 None
  *     struct change     at the next multiple of 64; only in lists that were made here
  *
@@ -56,6 +57,7 @@
 #define MAGIC UINT64_C(0x31636f72706d4c53) /* "SLmproc1" in memory order */
 #define ALIGNMENT 64                       /* the change's own cache line */
 #define TEXT_MAX 9999999                   /* what a format has room for: seven digits and an s */
+#define EXACT_MAX 999999                   /* the same: six digits, an s and an x */
 #define READS 16  /* in vain, before a reader waits for its turn like a writer */
 #define SPINS 100 /* some us; a change is shorter unless its text is long */
 #define YIELDS 16
@@ -260,12 +262,22 @@ static size_t first_room(const struct value *v) {
     return room > least ? room : least;
 }
 
+/* NULs at the end of a text are taken for the slot's rest, unless the format says that they are
+ * not: its size is the text's then. The standard library takes the x for a byte of padding. To it
+ * such an item is as any other: it drops the NULs, and the next text may fill the slot. */
+static bool is_exact(const struct value *v) {
+    return v->length > 0 && v->length <= EXACT_MAX && v->text[v->length - 1] == 0;
+}
+
 static uint64_t format_of(const struct value *v, size_t room) {
     char text[WORD] = {0}, digits[WORD];
     size_t left = room < TEXT_MAX ? room : TEXT_MAX;
     int n = 0;
     if (v->format != 0) {
         return v->format;
+    }
+    if (is_exact(v)) {
+        left = v->length;
     }
     for (; left > 0; left /= 10) {
         digits[n++] = (char)('0' + left % 10);
@@ -274,17 +286,21 @@ static uint64_t format_of(const struct value *v, size_t room) {
         text[i] = digits[n - 1 - i];
     }
     text[n] = 's';
+    if (is_exact(v)) {
+        text[n + 1] = 'x';
+    }
     return word_of(text);
 }
 
-/* The number before the s of a text's format; 0 if it is none. */
-static size_t text_size(uint64_t format) {
+/* The number before the s of a text's format; 0 if it is none. *exact: the NULs belong to it. */
+static size_t text_size(uint64_t format, bool *exact) {
     char text[WORD];
     size_t size = 0, i = 0;
     memcpy(text, &format, WORD);
     for (; i < WORD && text[i] >= '0' && text[i] <= '9'; i++) {
         size = size * 10 + (size_t)(text[i] - '0');
     }
+    *exact = i + 1 < WORD && text[i + 1] == 'x';
     return i < WORD && text[i] == 's' ? size : 0;
 }
 
@@ -471,8 +487,7 @@ int mproc_shareable_list_set(mproc_shm *list, size_t i, const mproc_item *item) 
 
 /* Without the zeros at its end. The loads are acquiring, so the sequence is read again after
  * them. */
-static size_t text_length(const struct place *p, size_t stretch) {
-    size_t length = stretch < p->room ? stretch : p->room;
+static size_t text_length(const struct place *p, size_t length) {
     while (length > 0) {
         uint64_t word = mproc__load64(p->slot + (length - 1) / WORD);
         if (((word >> (length - 1) % WORD * 8) & 0xff) != 0) {
@@ -485,7 +500,9 @@ static size_t text_length(const struct place *p, size_t stretch) {
 
 static int read_text(const struct place *p, uint64_t format, mproc_item *out, void *room,
                      size_t size) {
-    size_t stretch = text_size(format), length = text_length(p, stretch);
+    bool exact;
+    size_t stretch = text_size(format, &exact), length = stretch < p->room ? stretch : p->room;
+    length = exact ? length : text_length(p, length);
     if (stretch == 0 || length > size) {
         return stretch == 0 ? -EPROTO : -ENOBUFS;
     }
@@ -666,6 +683,7 @@ int mproc_shareable_list_format(mproc_shm *list, size_t i, char out[9]) {
 /* ---------------------------------------------------------------- check */
 
 static int check_item(const struct list *l, size_t i, char *why, size_t size) {
+    bool exact;
     struct place p;
     uint64_t next = i + 1 < l->n ? mproc__load64(word_at(l, WORD * (i + 2))) : l->last;
     uint64_t end = mproc__load64(word_at(l, WORD * (i + 2)));
@@ -674,7 +692,7 @@ static int check_item(const struct list *l, size_t i, char *why, size_t size) {
     }
     uint64_t format = mproc__load64(p.format);
     if (format != FORMAT_INT && format != FORMAT_FLOAT && format != FORMAT_BOOL &&
-        format != FORMAT_NONE && text_size(format) == 0) {
+        format != FORMAT_NONE && text_size(format, &exact) == 0) {
         return mproc__corrupt(why, size, "L1: the format of item %zu", i);
     }
     return 0;

@@ -329,6 +329,16 @@ TEST(list_items_are_whole_while_writers_are_killed) {
     drop(list);
 }
 
+static void expect_large(mproc_shm *list, size_t i, const mproc_item *want) {
+    char *room = malloc(want->size);
+    mproc_item got;
+    CHECK_OK(mproc_shareable_list_get(list, i, &got, room, want->size));
+    CHECK_EQ(got.kind, want->kind);
+    CHECK_EQ(got.size, want->size);
+    CHECK_MEM(got.data, want->data, want->size);
+    free(room);
+}
+
 /* Bytes as the standard library writes them, without a record of changes after them. */
 TEST(list_of_strangers_is_read_and_written) {
     static const char slots[] = "\7\0\0\0\0\0\0\0hello\0\0\0\0\0\0\0\0\0\0";
@@ -349,6 +359,38 @@ TEST(list_of_strangers_is_read_and_written) {
     expect(list, 0, text("eight by"));
     expect_format(list, 0, "8s");
     CHECK_MEM((char *)data + sizeof head, "eight bysixteen bytes ok", 24);
+    check(list);
+    drop(list);
+}
+
+/* The format says where such a text ends: its size, and x for the standard library. */
+TEST(list_keeps_zeros_at_the_end_of_a_text) {
+    static const char zeros[1000010];
+    static const size_t sizes[] = {1, 2, 7, 8, 9, 16, 999999};
+    mproc_item two[2] = {bytes("before"), integer(7)};
+    mproc_shm *list;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char format[9];
+        two[0] = (mproc_item){
+            .kind = i % 2 ? MPROC_ITEM_BYTES : MPROC_ITEM_STR, .data = zeros, .size = sizes[i]};
+        CHECK_OK(mproc_shareable_list_create(&list, NULL, two, 2, NULL));
+        expect_large(list, 0, &two[0]);
+        snprintf(format, sizeof format, "%zusx", sizes[i]);
+        expect_format(list, 0, format);
+        expect(list, 1, integer(7));
+        set(list, 0, bytes("x"));
+        expect(list, 0, bytes("x"));
+        two[0].size = 1;
+        set(list, 0, two[0]);
+        expect_large(list, 0, &two[0]);
+        set(list, 0, (mproc_item){.kind = MPROC_ITEM_STR, .data = "", .size = 0});
+        expect(list, 0, text(""));
+        check(list);
+        drop(list);
+    }
+    two[0].size = 1000000; /* a format has no room for this */
+    CHECK_OK(mproc_shareable_list_create(&list, NULL, two, 2, NULL));
+    expect(list, 0, (mproc_item){.kind = two[0].kind, .data = "", .size = 0});
     check(list);
     drop(list);
 }

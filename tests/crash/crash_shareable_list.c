@@ -67,6 +67,14 @@ static void *make_text(void) {
     return make(text(OLD_TEXT), text(NEW_TEXT));
 }
 
+/* NULs at the end of a text are part of it. */
+static void *make_zeros(void) {
+    mproc_item before = text(OLD_TEXT), after = text(NEW_TEXT);
+    after.data = "zeros at the end\0\0";
+    after.size = 18;
+    return make(before, after);
+}
+
 static void *make_text_to_int(void) {
     return make(text(OLD_TEXT), integer(-7));
 }
@@ -189,6 +197,11 @@ static void verify_create(void *object) {
 static const struct crash_op ops[] = {
     {.name = "list set (text)",
      .setup = make_text,
+     .operate = set_it,
+     .verify = verify,
+     .teardown = unmake},
+    {.name = "list set (text that ends with NULs)",
+     .setup = make_zeros,
      .operate = set_it,
      .verify = verify,
      .teardown = unmake},

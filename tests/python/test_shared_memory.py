@@ -637,6 +637,54 @@ def test_the_standard_library_uses_our_list(sl):
     assert list(sl)[:7] == [5, b"HoWdY", -273.154, "abc", "str", None, "x" * 9]
 
 
+ZEROS = [b"\0", "a\0", b"\0\0\0", "abc\0\0", b"12345678\0", bytes(50), "\0a", b"\0" * 8]
+
+
+def test_zeros_at_the_end(name):
+    """They are part of the item, however it came into the list; copies have them, too."""
+    sl = ShareableList([*ZEROS, 7], name=name)
+    try:
+        assert list(sl) == [*ZEROS, 7]
+        assert [sl.index(item) for item in ZEROS] == list(range(len(ZEROS)))
+        assert sl.count(b"\0") == 1 and sl.count("a") == 0
+        sl[5] = b"x" * 50
+        for item in ZEROS:
+            sl[5] = item
+            assert sl[5] == item and sl[6] == ZEROS[6]
+        sl[5] = b"x" * 50
+        assert sl[5] == b"x" * 50
+        copy = ShareableList(sl)
+        assert list(copy) == list(sl)
+        copy.shm.unlink()
+        copy.shm.close()
+    finally:
+        sl.shm.unlink()
+        sl.shm.close()
+
+
+def test_zeros_at_the_end_and_the_standard_library(name):
+    """It drops them, as it drops those of its own lists, and its assignments do no harm."""
+    sl = ShareableList([b"abc\0", b"12345678\0", "x\0"], name=name)
+    try:
+        code = """
+            import sys
+            from multiprocessing import resource_tracker
+            from multiprocessing.shared_memory import ShareableList
+            sl = ShareableList(name=sys.argv[1])
+            resource_tracker.unregister("/" + sys.argv[1], "shared_memory")
+            print(list(sl))
+            sl[0], sl[1] = b"1234567", b"x" * 15
+            print(list(sl))
+            sl.shm.close()
+        """
+        before, after = "[b'abc', b'12345678', 'x']", f"[b'1234567', {b'x' * 15}, 'x']"
+        assert stock(code, name) == f"{before}\n{after}\n"
+        assert list(sl) == [b"1234567", b"x" * 15, "x\0"]
+    finally:
+        sl.shm.unlink()
+        sl.shm.close()
+
+
 MAKE_LIST = """
     import ast, sys
     from multiprocessing.shared_memory import ShareableList
