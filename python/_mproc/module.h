@@ -27,6 +27,7 @@
     X(codec)                                                                                       \
     X(connection)                                                                                  \
     X(process)                                                                                     \
+    X(interrupt)                                                                                   \
     X(fork)                                                                                        \
     X(template)                                                                                    \
     X(started)                                                                                     \

@@ -19,6 +19,7 @@
 
 #include "blocking.h"
 #include "error.h"
+#include "interrupt.h"
 #include "options.h"
 #include "template.h"
 
@@ -146,14 +147,26 @@ mproc_process *child_prepare(struct child *self, mproc_process_options *options,
 
 /* ---------------------------------------------------------------- launch of a program */
 
+/* quiet: a program begins with SIGINT blocked. */
+static int launch_handle(mproc_process *handle, const Py_buffer *payload, int quiet) {
+    sigset_t before;
+    if (!quiet) {
+        return mproc_process_launch(handle, payload->buf, (size_t)payload->len);
+    }
+    interrupt_hold(&before);
+    int r = mproc_process_launch(handle, payload->buf, (size_t)payload->len);
+    interrupt_restore(&before);
+    return r;
+}
+
 static PyObject *launch(struct child *self, struct options *options, PyObject *name,
-                        const Py_buffer *payload) {
+                        const Py_buffer *payload, int quiet) {
     int r;
     mproc_process *handle = child_prepare(self, &options->core, name);
     if (handle == NULL) {
         return NULL;
     }
-    BLOCKING(r, mproc_process_launch(handle, payload->buf, (size_t)payload->len));
+    BLOCKING(r, launch_handle(handle, payload, quiet));
     if (r < 0) {
         (void)mproc_process_drop(handle);
         return r == BLOCKING_RAISED ? NULL : options_raise(options, r);
@@ -179,24 +192,24 @@ static int set_method(struct options *options, struct module_state *state, int m
 }
 
 static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"method", "name", "daemon",   "payload", "fds",
-                            "argv",   "envp", "template", "by",      NULL};
+    static char *names[] = {"method", "name",     "daemon", "payload", "fds", "argv",
+                            "envp",   "template", "by",     "quiet",   NULL};
     struct options options = {0};
-    int method, daemon;
+    int method, daemon, quiet = 0;
     Py_buffer payload = {0};
     PyObject *name, *fds = NULL, *argv = NULL, *envp = NULL, *template = NULL, *by = NULL;
     PyObject *result = NULL;
     struct module_state *state = module_state_of(object);
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOOO:launch", names, &method, &name,
-                                     &daemon, &payload, &fds, &argv, &envp, &template, &by)) {
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOOOp:launch", names,
+                                                      &method, &name, &daemon, &payload, &fds,
+                                                      &argv, &envp, &template, &by, &quiet)) {
         return NULL;
     }
     options.core.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
     options_start_by(&options, by);
     if (set_method(&options, state, method, template) == 0 &&
         options_fill(&options, fds, argv, envp) == 0) {
-        result = launch(child_of(object), &options, name, &payload);
+        result = launch(child_of(object), &options, name, &payload, quiet);
     }
     options_clear(&options);
     PyBuffer_Release(&payload);
@@ -330,7 +343,8 @@ static PyMethodDef child_methods[] = {
      "Start the child: method is SPAWN or FORKSERVER. The child finds payload by child_args(), "
      "fds\n"
      "under their numbers (SPAWN) or by child_fds() (FORKSERVER). by(path, argv, envp, fds): what\n"
-     "starts the program of SPAWN instead of the core; strings are bytes, the result is the pid."},
+     "starts the program of SPAWN instead of the core; strings are bytes, the result is the pid.\n"
+     "quiet: a program begins with SIGINT blocked; hold_interrupts(False) lets it in."},
     {"poll", MODULE_METHOD(child_poll), METH_FASTCALL,
      "poll($self, flag=os.WNOHANG, /)\n--\n\n"
      "The exit code, or minus the signal that ended the child; None while it runs."},

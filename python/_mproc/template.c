@@ -10,6 +10,7 @@
 
 #include "blocking.h"
 #include "error.h"
+#include "interrupt.h"
 #include "options.h"
 
 struct template {
@@ -34,6 +35,16 @@ mproc_template *template_handle(struct module_state *state, PyObject *object) {
 
 /* ---------------------------------------------------------------- the starter's end */
 
+/* The template begins with SIGINT blocked, until it ignores it; so do its children, until they know
+ * how they take it. */
+static int new_template(mproc_template **handle, const mproc_process_options *options) {
+    sigset_t before;
+    interrupt_hold(&before);
+    int r = mproc_template_new(handle, options);
+    interrupt_restore(&before);
+    return r;
+}
+
 static PyObject *start(PyTypeObject *type, struct options *options) {
     struct template *self = template_of(type->tp_alloc(type, 0));
     int r;
@@ -42,7 +53,7 @@ static PyObject *start(PyTypeObject *type, struct options *options) {
     }
     options->core.name = "Template";
     options->core.method = MPROC_SPAWN;
-    BLOCKING(r, mproc_template_new(&self->handle, &options->core));
+    BLOCKING(r, new_template(&self->handle, &options->core));
     if (r != 0) {
         Py_DECREF(self);
         return r == BLOCKING_RAISED ? NULL : options_raise(options, r);

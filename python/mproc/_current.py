@@ -253,7 +253,10 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
         try:
             if _logger is not None:
                 log(_INFO, "child process calling self.run()")
-            self.run()
+            if method == "fork":
+                self.run()
+            else:
+                _run_interruptibly(self, method)
             exitcode = 0
         finally:
             if not CHILDREN_RUN_EXIT_FUNCTIONS and (finalizers or _children or _logger is not None):
@@ -262,9 +265,10 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
                 _end_standard()
     except SystemExit as error:
         exitcode = exit_code_of(error)
-    except BaseException:
+    except BaseException as error:
         exitcode = 1
-        _print_exception(self._name)
+        if not (self._quiet and isinstance(error, KeyboardInterrupt)):
+            _print_exception(self._name)
     finally:
         if "threading" in _modules:
             end_threads(_modules["threading"])
@@ -274,6 +278,19 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
     if _logger is not None:
         log(_INFO, "process exiting with exitcode %s", exitcode)
     return exitcode
+
+
+def _run_interruptibly(process: BaseProcess, method: str) -> None:
+    """Run a process of its own program: a quiet one is interrupted here, and at no other time."""
+    from ._mproc import hold_interrupts
+
+    if process._quiet or method == "forkserver":
+        hold_interrupts(False)
+    try:
+        process.run()
+    finally:
+        if process._quiet:
+            hold_interrupts(True)
 
 
 def _become(process: BaseProcess, method: str, own_exit: bool) -> None:

@@ -236,8 +236,11 @@ def _preload(module: str, main_data: dict[str, Any], on_error: str) -> None:
 def _child() -> NoReturn:
     import signal
 
+    from ._mproc import hold_interrupts
+
     code = 1
     try:
+        hold_interrupts(True)  # until it is known how the process takes them
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = spawn._main("forkserver")
     except SystemExit as error:

@@ -159,6 +159,10 @@ class ProcessPoolExecutor(Executor):
         self._executor_manager_thread_wakeup = None
         self._call_queue = self._result_queue = None
 
+    def __exit__(self, kind: Any, *exc_info: object) -> None:
+        # Who interrupts does not want all that waits to be done first.
+        self.shutdown(cancel_futures=kind is KeyboardInterrupt)
+
     def terminate_workers(self) -> None:
         """End the workers at once with SIGTERM. What they have not done fails."""
         self._end_workers_by("terminate")

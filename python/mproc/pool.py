@@ -199,6 +199,7 @@ class Pool(Engine):
         )
         new.name = new.name.replace("Process", "PoolWorker")
         new.daemon = True
+        new._quiet = True
         new.start()
         return new
 

@@ -52,6 +52,7 @@ class Popen(popen_fork.Popen):
             payload = spawn.dump_process(process_obj, self)
             argv = spawn.get_command_line()
             name, daemon, by = process_obj._name, process_obj.daemon, spawn_of_others()
-            self.launch(SPAWN, name, daemon, payload, self._fds, argv, by=by)
+            quiet = process_obj._quiet
+            self.launch(SPAWN, name, daemon, payload, self._fds, argv, by=by, quiet=quiet)
         finally:
             self._close_given()

@@ -59,6 +59,8 @@ class BaseProcess:
     _start_method: ClassVar[str | None] = None
     # The popen class of method fork, once that has been used; _begin() leaves the rest to it.
     _forking: ClassVar[type[Popen] | None] = None
+    # Whether it ends without a word when it is interrupted; see _current.bootstrap().
+    _quiet = False
     # What pickles it for its child; None: what pickles everything.
     _dumps: ClassVar[Any] = None
     _args: tuple[Any, ...]

@@ -23,6 +23,7 @@ that are left are ended, as programs know it of concurrent.futures.
 
 from __future__ import annotations
 
+import sys
 import threading
 from _thread import get_ident as _get_ident
 from collections import OrderedDict
@@ -267,6 +268,8 @@ def run_worker(
     if initializer is not None:
         try:
             initializer(*initargs)
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             import logging
 
@@ -333,6 +336,7 @@ class ExecutorEngine(Engine):
             args=(self._tasks, seat, self._initializer, self._initargs, self._limit),
         )
         new.daemon = True
+        new._quiet = True
         new.start()
         new._config["daemon"] = False  # at exit it is waited for
         return new
@@ -605,8 +609,11 @@ def finish_all() -> None:
     """Finish what is open at the interpreter's end, as long as threads can still wait for it."""
     global _exiting
     _exiting = True
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(engines):
         if engine._owner == _getpid():
+            if interrupted:
+                engine._cancel_all()
             engine._finish()
 
 

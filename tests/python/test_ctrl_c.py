@@ -1,0 +1,222 @@
+"""Ctrl-C, at any moment of a pool's or executor's work: one traceback, and nothing is left."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import wait_until
+
+import mproc
+from mproc import _mproc
+
+PROGRAM = """
+import sys, time
+import mproc
+from mproc import shared_memory
+
+def work(n):
+    end = time.perf_counter() + 0.001
+    while time.perf_counter() < end:
+        pass
+    return n
+
+def by_map(pool):
+    pool.map(work, range(10**6), 1)
+
+def by_imap(pool):
+    for _ in pool.imap(work, iter(range(10**6))):
+        pass
+
+def by_imap_unordered(pool):
+    for _ in pool.imap_unordered(work, range(10**6), 3, progress=True):
+        pass
+
+def by_apply_async(pool):
+    for result in [pool.apply_async(work, (n,)) for n in range(10**5)]:
+        result.get()
+
+def by_submit(executor):
+    for future in [executor.submit(work, n) for n in range(10**5)]:
+        future.result()
+
+def by_executors_map(executor):
+    list(executor.map(work, range(10**5)))
+
+def by_wait(executor):
+    import concurrent.futures
+    concurrent.futures.wait([executor.submit(work, n) for n in range(10**5)])
+
+def main(method, way):
+    ctx = mproc.get_context(method)
+    segment = shared_memory.SharedMemory(create=True, size=100)
+    print("begun", segment.name, flush=True)
+    way = globals()[way]
+    if way in (by_submit, by_executors_map, by_wait):
+        with mproc.ProcessPoolExecutor(2, ctx) as executor:
+            way(executor)
+    else:
+        with ctx.Pool(2) as pool:
+            way(pool)
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+"""
+WAYS = (
+    "by_map",
+    "by_imap",
+    "by_imap_unordered",
+    "by_apply_async",
+    "by_submit",
+    "by_executors_map",
+    "by_wait",
+)
+LATEST = 1.0  # seconds after its beginning, when a program is interrupted
+
+
+def in_group(group):
+    """The processes of a group that have not ended."""
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            with open(f"/proc/{int(name)}/stat") as file:
+                state, _, its_group = file.read().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(int(name))
+    return found
+
+
+def interrupt(path, *arguments):
+    """Run a program in a group of its own, and interrupt that as a terminal does.
+
+    Return its process, what it said, and the name of its segment.
+    """
+    child = subprocess.Popen(
+        [sys.executable, path, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    with child:
+        try:
+            begun, name = child.stdout.readline().split()
+            assert begun == "begun"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(random.uniform(0, LATEST))
+            os.killpg(child.pid, signal.SIGINT)
+            _, said = child.communicate(timeout=60)
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+    return child, said, name
+
+
+def check_end(child, said, name):
+    assert child.returncode == -signal.SIGINT, said
+    assert said.count("Traceback (most recent call last)") == 1, said
+    last, told = said.splitlines()[-2:]
+    assert last == "KeyboardInterrupt" and "1 leaked shared_memory objects" in told, said
+    assert wait_until(lambda: not in_group(child.pid)), said
+    assert wait_until(lambda: not os.path.exists(f"/dev/shm/{name}")), said
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_at_any_moment(program, method, way):
+    path = program.write("program.py", PROGRAM)
+    for _ in range(2):
+        check_end(*interrupt(path, method, way))
+
+
+def test_an_executor_without_with_ends_too(program, method):
+    """The interpreter's end waits for what workers have, and not for what waits."""
+    code = PROGRAM.replace(
+        "        with mproc.ProcessPoolExecutor(2, ctx) as executor:\n            way(executor)",
+        "        way(mproc.ProcessPoolExecutor(2, ctx))",
+    )
+    check_end(*interrupt(program.write("program.py", code), method, "by_submit"))
+
+
+def own_interrupt(_=None):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def blocks_interrupts(_=None):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_tasks_can_be_interrupted(ctx):
+    """What a worker is started with does not reach its tasks."""
+    with ctx.Pool(1) as pool:
+        assert pool.apply(blocks_interrupts) is False
+        with pytest.raises(mproc.pool.WorkerDiedError, match="exited with code 1"):
+            pool.apply(own_interrupt)
+        assert pool.apply(blocks_interrupts) is False
+    with mproc.ProcessPoolExecutor(1, ctx) as executor:
+        assert executor.submit(blocks_interrupts).result() is False
+        assert isinstance(executor.submit(own_interrupt).exception(), KeyboardInterrupt)
+    process = ctx.Process(target=own_interrupt)
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+
+
+def test_a_worker_says_nothing(program, method):
+    code = (
+        "import mproc, os, signal\n"
+        "def interrupt(_=None): os.kill(os.getpid(), signal.SIGINT)\n"
+        "if __name__ == '__main__':\n"
+        f"    ctx = mproc.get_context({method!r})\n"
+        "    with ctx.Pool(1) as pool:\n"
+        "        try: pool.apply(interrupt)\n"
+        "        except mproc.pool.WorkerDiedError: print('died')\n"
+        "    with mproc.ProcessPoolExecutor(1, ctx, initializer=interrupt) as executor:\n"
+        "        print(type(executor.submit(int).exception()).__name__)\n"
+        "    process = ctx.Process(target=interrupt, name='Mule')\n"
+        "    process.start()\n"
+        "    process.join()\n"
+    )
+    done = program.run(program.write("program.py", code))
+    assert done.stdout == "died\nBrokenProcessPool\n"
+    assert done.stderr.startswith("Process Mule:\n"), done.stderr  # any other process tells
+    assert done.stderr.count("Traceback") == 1
+
+
+def test_who_interrupts_does_not_wait_for_what_waits(fork):
+    executor = mproc.ProcessPoolExecutor(1, fork)
+    with pytest.raises(KeyboardInterrupt), executor:
+        futures = [executor.submit(os.getpid) for _ in range(10000)]
+        raise KeyboardInterrupt
+    assert any(future.cancelled() for future in futures)
+    with pytest.raises(LookupError), mproc.ProcessPoolExecutor(1, fork) as executor:
+        futures = [executor.submit(os.getpid) for _ in range(100)]
+        raise LookupError
+    assert all(future.done() and not future.cancelled() for future in futures)
+
+
+@pytest.fixture
+def fork():
+    return mproc.get_context("fork")
+
+
+def test_holding_interrupts():
+    _mproc.hold_interrupts(True)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.SIGINT in signal.sigpending()
+        with pytest.raises(KeyboardInterrupt):
+            _mproc.hold_interrupts(False)
+        assert not blocks_interrupts()
+    finally:
+        _mproc.hold_interrupts(False)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_start_leaves_the_callers_mask_as_it_was(method):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with mproc.get_context(method).Pool(1) as pool:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+        pool.apply(os.getpid)
