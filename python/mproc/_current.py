@@ -261,7 +261,7 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
         finally:
             if not CHILDREN_RUN_EXIT_FUNCTIONS and (finalizers or _children or _logger is not None):
                 exit_function()
-            if method != "spawn":
+            if method != "spawn" and (_standard is not None or "multiprocessing.util" in _modules):
                 _end_standard()
     except SystemExit as error:
         exitcode = exit_code_of(error)
@@ -307,10 +307,8 @@ def _become(process: BaseProcess, method: str, own_exit: bool) -> None:
         atexit.register(exit_function)
     if method != "spawn" and (finalizers or after_forkers):
         process._after_fork()
-    if method != "spawn":
-        util = _standard_util()
-        if util is not None:
-            _begin_standard(util)
+    if method != "spawn" and (_standard is not None or "multiprocessing.util" in _modules):
+        _begin_standard()
     if "threading" in _modules:
         set_native_id(_modules["threading"], _pid)
 
@@ -359,8 +357,11 @@ def _standard_util() -> Any:
     return _standard if util is None or util is _modules.get("mproc.util") else util
 
 
-def _begin_standard(util: Any) -> None:
+def _begin_standard() -> None:
     """Do for its objects in a forked child what its own children do first."""
+    util = _standard_util()
+    if util is None:
+        return
     util._finalizer_registry.clear()
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.__name__ == "multiprocessing.process":
