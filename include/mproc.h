@@ -16,10 +16,10 @@
  *     them. The comment above a function names all of its errors, but for those of laws 3 and 4 and
  *     what a system call reports that should not happen. Outputs are written on success only.
  *  3. Misuse. A pointer that is not what the function is for (an object of another kind, one that
- *     is gone, private memory) is the caller's bug. Debug builds of the library assert it. Release
- *     builds look at the first bytes: functions that return a code return MPROC_EOTHER then, others
- *     return 0, NULL, or -1 for a descriptor, and nothing has happened. A NULL pointer or one to
- *     unmapped memory is a crash, of the caller alone.
+ *     is gone, private memory) is the caller's bug. Debug builds of the library (libmproc-debug)
+ *     assert it. Release builds look at the first bytes: functions that return a code return
+ *     MPROC_EOTHER then, others return 0, NULL, or -1 for a descriptor, and nothing has happened. A
+ *     NULL pointer or one to unmapped memory is a crash, of the caller alone.
  *  4. Making. A process that is no member yet becomes one by the first thing that it makes, if
  *     mproc_init() has not made it one before. So whatever makes something may also fail with the
  *     errors of joining: MPROC_EADDRESS (the arena's address is taken here), MPROC_EBUILD (its
@@ -89,9 +89,9 @@
  *    holds stays held, as does the lock of a living one.
  *  * Functions that cross processes (of processes, pools, templates) travel as the build-id of
  *    their program or library and an offset. Both sides need the same file, linked with a build-id:
- *    link with -Wl,--build-id where that is not the default. A function made at run time cannot
- *    travel. A forked child has its starter's functions at the same addresses and needs none of
- *    this.
+ *    link with -Wl,--build-id where that is not the default (pkg-config says so). A function made
+ *    at run time cannot travel. A forked child has its starter's functions at the same addresses
+ *    and needs none of this.
  *  * fork(). A child of a bare fork() is a member and has copies of its parent's holds, but not its
  *    locks: those belong to threads of the parent. If no member can be added, or the holds cannot
  *    be copied, the library says so on stderr; the child must then leave the parent's objects

@@ -6,7 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 build_lib() {
-    meson_dir "$BUILD/release" --buildtype=release -Ddebug=true -Db_ndebug=true -Dtests=false
+    meson_dir "$BUILD/release" --buildtype=release -Ddebug=true -Db_ndebug=true -Dtests=false \
+        -Ddebug_library=true
     meson_build "$BUILD/release"
 }
 

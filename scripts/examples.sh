@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every example of examples/c and examples/python to its end, each under a watchdog, and ends with
-# N passed, N failed. An example that exists in both languages must print the same in both.
+# N passed, N failed. An example that exists in both languages must print the same in both. The libraries are
+# installed as a user would install them, and the README's C program is built with each.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -32,6 +33,44 @@ same() {
     diff "$OUT/$1" "$OUT/$2" | head -n 20
 }
 
+# The README's program, built by a user of the installed libraries.
+build_with() {
+    local flags
+    flags=$(PKG_CONFIG_PATH=$OUT/prefix/lib/pkgconfig pkg-config --cflags --libs "$1")
+    # shellcheck disable=SC2086 # flags are words
+    "$CC" "$2" -o "$3" $flags -Wl,-rpath,"$OUT/prefix/lib"
+}
+
+# A semaphore is taken for a queue: refused by the library, asserted by the debug library.
+write_misuse() {
+    cat >"$1" <<'END'
+#include <mproc.h>
+
+int main(int argc, char **argv) {
+    mproc_semaphore *semaphore;
+    if (mproc_init(argc, argv) != 0 || mproc_semaphore_new(&semaphore, 0) != 0) {
+        return 1;
+    }
+    return mproc_queue_put((void *)semaphore, "", 0, 0) == MPROC_EOTHER ? 0 : 1;
+}
+END
+}
+
+installed() {
+    local name
+    DESTDIR='' scripts/install.sh "$OUT/prefix"
+    awk '/^```/ { in_c = $0 == "```c"; next } in_c' README.md >"$OUT/hello.c"
+    write_misuse "$OUT/misuse.c"
+    for name in mproc mproc-debug; do
+        build_with "$name" "$OUT/hello.c" "$OUT/hello-$name"
+        build_with "$name" "$OUT/misuse.c" "$OUT/misuse-$name"
+        example "installed-hello-$name" "$OUT/hello-$name"
+    done
+    same installed-hello-mproc installed-hello-mproc-debug
+    example installed-misuse "$OUT/misuse-mproc"
+    example installed-misuse-debug bash -c "ulimit -c 0; \"$OUT/misuse-mproc-debug\"; [ \$? -eq 134 ]"
+}
+
 # The arguments of an example that needs some.
 arguments_of() {
     case $1 in
@@ -54,5 +93,6 @@ for file in examples/python/*.py; do
     example "python-$name" "$VENV/bin/python" -m mproc "$file" "${arguments[@]}"
     [ ! -f "$OUT/c-$name" ] || same "c-$name" "python-$name"
 done
+installed
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
