@@ -42,7 +42,14 @@ if TYPE_CHECKING:
         def recv_bytes(self, maxlength: int, /) -> bytes: ...
 
 
-__all__ = ["answer_challenge", "deliver_challenge", "greet_server", "welcome_client"]
+__all__ = [
+    "answer_challenge",
+    "challenge_client",
+    "deliver_challenge",
+    "finish_welcome",
+    "greet_server",
+    "welcome_client",
+]
 
 MESSAGE_LENGTH = 40  # bytes of randomness in our challenges
 
@@ -83,10 +90,20 @@ def answer_challenge(connection: Messages, authkey: bytes) -> None:
 
 def welcome_client(connection: Connection, authkey: bytes) -> None:
     """Authenticate as the accepting end, which challenges and then answers."""
+    finish_welcome(connection, authkey, challenge_client(connection, authkey))
+
+
+def challenge_client(connection: Connection, authkey: bytes) -> bytes:
+    """Do the first step of the accepting end, which does not wait; return the challenge."""
     _check_key(authkey)
-    wire = _Wire(connection)
     message = _challenge()
-    wire.send_bytes(_CHALLENGE + message)
+    _Wire(connection).send_bytes(_CHALLENGE + message)
+    return message
+
+
+def finish_welcome(connection: Connection, authkey: bytes, message: bytes) -> None:
+    """Do the other steps, which begin with the client's answer to the challenge."""
+    wire = _Wire(connection)
     _verify(wire, authkey, message)
     if wire.ahead:
         wire.send_bytes(_WELCOME, _answer(wire, authkey))

@@ -9,7 +9,9 @@ library's.
 A listener removes its path when it is closed or collected, or when its process ends, unless another
 listener has taken the path over meanwhile. A process that is killed leaves the path behind.
 
-A peer that connects and sends nothing keeps an accept() with a key waiting until it disconnects.
+A client that connects and sends nothing keeps nobody waiting. accept() sends each client its
+challenge at once and goes on with the first one that answers; the others wait in `_Waiting`. The
+oldest of more than WAITING_MAX is disconnected.
 """
 
 from __future__ import annotations
@@ -112,6 +114,7 @@ class Listener:
         address = address or arbitrary_address(family)
         self._listener = SocketListener(address, family, backlog)
         self._authkey = authkey
+        self._waiting: _Waiting | None = None
 
     def accept(self) -> Connection:
         """Wait for a client; return the connection.
@@ -119,16 +122,57 @@ class Listener:
         AuthenticationError: the client does not know the key. OSError, EOFError: it sends something
         else, or has disconnected. After an error the listener can accept the next client.
         """
-        connection = self._open().accept()
-        if self._authkey is not None:
-            from . import authentication
+        if self._authkey is None:
+            return self._open().accept()
+        from . import authentication
 
-            _authenticate(authentication.welcome_client, connection, self._authkey)
-        return connection
+        client = self._next_answer(self._authkey)
+        try:
+            authentication.finish_welcome(client.connection, self._authkey, client.message)
+        except BaseException:
+            client.connection.close()
+            raise
+        self._open()._last_accepted = client.address
+        return client.connection
+
+    def _next_answer(self, authkey: bytes) -> _Challenged:
+        """Challenge the clients that come, until one has answered or disconnected; return it."""
+        listener = self._open()
+        waiting = self._waiting_for(listener)
+        while True:
+            client, comes = waiting.next(listener.timeout())
+            if client is not None:
+                return client
+            if comes:
+                self._challenge_next(listener, waiting, authkey)
+
+    def _waiting_for(self, listener: SocketListener) -> _Waiting:
+        waiting = self._waiting
+        if waiting is None or waiting.pid != os.getpid():  # a forked child has clients of its own
+            listener.never_block()
+            waiting = self._waiting = _Waiting(listener)
+        return waiting
+
+    def _challenge_next(self, listener: SocketListener, waiting: _Waiting, authkey: bytes) -> None:
+        from . import authentication
+
+        try:
+            connection = listener.accept()
+        except BlockingIOError:  # another thread was faster, or the client has gone
+            return
+        try:
+            message = authentication.challenge_client(connection, authkey)
+        except BaseException:
+            connection.close()
+            raise
+        waiting.add(_Challenged(connection, listener._last_accepted, message))
 
     def close(self) -> None:
         """Accept no more; remove the path. Closing it again does nothing."""
         listener, self._listener = self._listener, None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.close()
         if listener is not None:
             listener.close()
 
@@ -159,6 +203,79 @@ class Listener:
         self.close()
 
 
+WAITING_MAX = 128  # clients that have not answered their challenge: descriptors, and little else
+
+
+class _Challenged:
+    """A client that has been sent a challenge."""
+
+    def __init__(self, connection: Connection, address: Any, message: bytes) -> None:
+        self.connection = connection
+        self.address = address
+        self.message = message
+
+
+class _Waiting:
+    """The clients of a listener that have not answered, for any threads that accept.
+
+    They wait at one epoll, so a thread that sleeps there sees what another one adds. Each client is
+    taken once, by a removal from the dictionary.
+    """
+
+    def __init__(self, listener: SocketListener) -> None:
+        import select
+
+        self.pid = os.getpid()
+        self._clients: dict[int, _Challenged] = {}
+        made = select.epoll()
+        self._poll = select.epoll.fromfd(kept(os.dup(made.fileno())))
+        made.close()
+        self._listening = listener._socket.fileno()
+        self._poll.register(self._listening, select.EPOLLIN)
+
+    def add(self, client: _Challenged) -> None:
+        """Wait for a client's answer, too; the oldest of too many is disconnected."""
+        import select
+
+        fd = client.connection.fileno()
+        self._clients[fd] = client
+        self._poll.register(fd, select.EPOLLIN)
+        if len(self._clients) > WAITING_MAX:
+            oldest = self._take(next(iter(self._clients)))
+            if oldest is not None:
+                oldest.connection.close()
+
+    def _take(self, fd: int) -> _Challenged | None:
+        client = self._clients.pop(fd, None)
+        if client is not None:
+            self._poll.unregister(fd)
+        return client
+
+    def next(self, timeout: float | None) -> tuple[_Challenged | None, bool]:
+        """Return a client that has answered or gone, else whether a new one comes.
+
+        TimeoutError: neither, for so many seconds.
+        """
+        events = self._poll.poll(timeout)
+        if not events:
+            raise TimeoutError("timed out")
+        for fd, _ in events:
+            client = self._take(fd)
+            if client is not None and client.connection.poll(0):
+                return client, False
+            if client is not None:  # the number was another's when the event came
+                self.add(client)
+        return None, any(fd == self._listening for fd, _ in events)
+
+    def close(self) -> None:
+        """Disconnect all."""
+        for fd in list(self._clients):
+            client = self._take(fd)
+            if client is not None:
+                client.connection.close()
+        self._poll.close()
+
+
 class SocketListener:
     """The socket of a Listener."""
 
@@ -186,6 +303,14 @@ class SocketListener:
             self._unlink = util.Finalize(
                 self, _remove_socket, args=(path, _identity(path)), exitpriority=0
             )
+
+    def never_block(self) -> None:
+        """Have accept() raise BlockingIOError when there is no client, unless it has a timeout."""
+        os.set_blocking(self._socket.fileno(), False)
+
+    def timeout(self) -> float | None:
+        """Return the seconds that accept() waits, None for ever: programs set it."""
+        return self._socket.gettimeout()
 
     def accept(self) -> Connection:
         """Wait for a client; return the connection, without authentication."""

@@ -16,7 +16,9 @@ from conftest import not_for_ever, wait_until
 
 import mproc
 from mproc import AuthenticationError, connection, util
+from mproc.authentication import greet_server
 from mproc.connection import Client, Listener
+from mproc.listener import WAITING_MAX
 
 PEER = Path(__file__).with_name("peer.py")
 FINDER = Path(__file__).resolve().parents[2] / "scripts" / "find-python.sh"
@@ -240,6 +242,84 @@ def test_a_stranger_in_front_of_a_client():
         with pytest.raises(OSError, match=r"bad message length|Broken pipe|Connection reset"):
             listener.accept()
         assert_goes_on(listener, KEY)
+
+
+# ---- clients that say nothing
+
+
+@pytest.mark.parametrize("number", [1, 10, WAITING_MAX + 5])
+def test_silent_clients_keep_nobody_waiting(number):
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(Listener(authkey=KEY, backlog=number + 1))
+        silent = [
+            stack.enter_context(connection.SocketClient(listener.address)) for _ in range(number)
+        ]
+        assert_goes_on(listener, KEY)
+        for client in silent[-WAITING_MAX:]:
+            assert client.recv_bytes().startswith(b"#CHALLENGE#")
+        for client in silent[:-WAITING_MAX]:
+            assert client.recv_bytes().startswith(b"#CHALLENGE#")
+            with pytest.raises(EOFError):  # the oldest are disconnected
+                client.recv_bytes()
+        listener.close()
+        with pytest.raises(EOFError):  # and so are all by close()
+            silent[-1].recv_bytes()
+
+
+def test_a_silent_client_that_answers_late():
+    with Listener(authkey=KEY) as listener, connection.SocketClient(listener.address) as late:
+        assert_goes_on(listener, KEY)
+        answers = []
+        thread = threading.Thread(
+            target=lambda: (greet_server(late, KEY), answers.append(late.recv()))
+        )
+        thread.start()
+        with listener.accept() as there:
+            there.send("welcome")
+            thread.join()
+        assert answers == ["welcome"]
+
+
+def test_a_silent_client_that_leaves():
+    with Listener(authkey=KEY) as listener:
+        with connection.SocketClient(listener.address):
+            assert_goes_on(listener, KEY)
+        with pytest.raises(EOFError):
+            listener.accept()
+        assert_goes_on(listener, KEY)
+
+
+def test_a_timeout_for_accepting_with_a_key(path):
+    with Listener(path, authkey=KEY) as listener:
+        listener._listener._socket.settimeout(0.01)
+        with connection.SocketClient(path), pytest.raises(TimeoutError):
+            listener.accept()
+        listener._listener._socket.settimeout(20)
+        with pytest.raises(EOFError):
+            listener.accept()
+        assert_goes_on(listener, KEY)
+
+
+def test_several_threads_accept(path):
+    """Each client is one thread's."""
+    with Listener(path, authkey=KEY, backlog=20) as listener:
+        got = []
+
+        def serve():
+            for _ in range(5):
+                with listener.accept() as there:
+                    got.append(there.recv())
+
+        servers = [threading.Thread(target=serve) for _ in range(4)]
+        with connection.SocketClient(path):
+            for server in servers:
+                server.start()
+            for number in range(20):
+                with Client(path, authkey=KEY) as here:
+                    here.send(number)
+            for server in servers:
+                server.join()
+        assert sorted(got) == list(range(20))
 
 
 # ---- errors
