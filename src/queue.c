@@ -406,7 +406,8 @@ struct outgoing {
 };
 
 static bool too_big(size_t size) {
-    return size > mproc__heap_most() - sizeof(struct mproc__object);
+    return size > SIZE_MAX - sizeof(struct mproc__object) ||
+           !mproc__heap_can_have(size + sizeof(struct mproc__object));
 }
 
 static inline void gather(char *out, const struct iovec *pieces, int n) {

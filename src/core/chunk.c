@@ -7,13 +7,18 @@
  * allocated or free; free runs are either warm (pages resident) or cold (pages given back to the
  * system) and hang in bins by length. Neighbouring free runs of the same kind are merged at once
  * (boundary tags, Knuth, The Art of Computer Programming vol. 1, 2.5). Warm runs are taken first,
- * since touching a new page costs 20 times as much as reusing one; when more than `warm_max` chunks
- * would be warm, a run's pages go back to the system before it is put away.
+ * since touching a new page costs 20 times as much as reusing one; when more than a 64th of the
+ * limit would be warm, a run's pages go back to the system before it is put away.
  *
- * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table`, `first`,
- * `room`, `limit` and `warm_max` never change. A description's small-block fields belong to its
- * class (heap.c) while its kind is SMALL; a run of length 1 turns from RUN to SMALL and back under
- * the class' guard.
+ * The limit is looked up when it matters for the first time. To find the control groups and read
+ * theirs takes longer than all else that a family begins with, and most families stay small. They
+ * use up to UNASKED chunks, and keep up to UNASKED_WARM warm, without knowing.
+ *
+ * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table`, `first`
+ * and `room` never change. `limit` changes once, from 0 to what the first member finds that looks:
+ * by compare-and-swap, without the guard. A description's small-block fields belong to its class
+ * (heap.c) while its kind is SMALL; a run of length 1 turns from RUN to SMALL and back under the
+ * class' guard.
  *
  * Invariants.
  *   C1  The chunks below `top` are a gapless sequence of runs; above it all are VIRGIN.
@@ -21,6 +26,7 @@
  *   C3  Each free run is in exactly the bin of its kind and length; links agree in both directions.
  *   C4  No two free runs of one kind are adjacent.
  *   C5  `used` and `warm` are the sums over the runs of these kinds.
+ *   C6  `used` is no more than `limit`, or than UNASKED while that is 0.
  *
  * If a member dies here: the guard's undo record puts everything back; a run that was being taken
  * is free, one that was being given back is still the caller's word's. The system calls that
@@ -33,11 +39,18 @@
 #define WARM 0
 #define COLD 1
 #define EXACT_BINS 32 /* lengths 1..32 have a bin each; longer ones share one per power of two */
+#define WARM_SHARE ((uint64_t)64) /* one part of the limit may be warm */
+#define UNASKED ((uint64_t)64)    /* chunks that may be in use before the limit is known */
+#define UNASKED_WARM ((uint64_t)16)
 
 static struct mproc__chunks *chunks;
 
 static uint64_t chunk_up(uint64_t address) {
     return (address + MPROC__CHUNK - 1) & ~(uint64_t)(MPROC__CHUNK - 1);
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
 }
 
 /* The first chunk's place depends on the number of chunks, whose descriptions lie before it. */
@@ -47,8 +60,7 @@ void mproc__chunks_init(struct mproc__chunks *all, uint64_t table, uint64_t end,
     all->table = table;
     all->first = chunk_up(table + most * sizeof(struct mproc__chunk));
     all->room = (end - all->first) >> MPROC__CHUNK_SHIFT;
-    all->limit = limit < all->room ? limit : all->room;
-    all->warm_max = all->limit / 64;
+    all->limit = smaller(limit, all->room);
 }
 
 void mproc__chunks_enter(struct mproc__chunks *all) {
@@ -76,12 +88,40 @@ uint64_t mproc__chunks_top(void) {
     return mproc__peek64(&chunks->top);
 }
 
+/* Three quarters of the memory that the machine or the control groups have, but never less than
+ * what may be in use already. */
+static uint64_t find_limit(void) {
+    uint64_t most = (mproc__os_memory_total() / 4 * 3) >> MPROC__CHUNK_SHIFT;
+    return smaller(most > UNASKED ? most : UNASKED, chunks->room);
+}
+
 uint64_t mproc__chunks_limit(void) {
-    return chunks->limit;
+    uint64_t limit = mproc__load64(&chunks->limit); /* SYNC(chunks.limit) */
+    if (mproc__unlikely(limit == 0)) {
+        uint64_t found = find_limit();
+        /* SYNC(chunks.limit): the first member's finding is everybody's. */
+        limit = mproc__cas64(&chunks->limit, &limit, found) ? found : limit;
+    }
+    return limit;
+}
+
+/* Chunks that may be in use as far as is known. */
+static uint64_t allowed(void) {
+    uint64_t limit = mproc__load64(&chunks->limit); /* SYNC(chunks.limit) */
+    return limit != 0 ? limit : smaller(UNASKED, chunks->room);
+}
+
+static bool may_be_warm(uint64_t n) {
+    bool unasked = mproc__load64(&chunks->limit) == 0; /* SYNC(chunks.limit) */
+    return (unasked && n <= UNASKED_WARM) || n <= mproc__chunks_limit() / WARM_SHARE;
 }
 
 size_t mproc__chunks_warm(void) {
     return mproc__peek64(&chunks->warm) << MPROC__CHUNK_SHIFT;
+}
+
+bool mproc__chunks_may_have(uint64_t n) {
+    return n <= allowed() || n <= mproc__chunks_limit();
 }
 
 static unsigned bin_of(uint64_t length) {
@@ -190,7 +230,7 @@ static int try_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
     struct mproc__chunks *all = chunks;
     int r = -ENOMEM;
     mproc__guard_enter(&all->guard, hand);
-    if (n <= all->limit - all->used) {
+    if (n <= allowed() - all->used) {
         uint64_t i = carve(n);
         if (i != 0) {
             set(&mproc__chunk(i - 1)->state, mproc__chunk_state(MPROC__CHUNK_RUN, 0, n));
@@ -257,10 +297,10 @@ static void give_cold(struct mproc__hand *hand, uint64_t *word) {
 
 void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word) {
     uint64_t number = mproc__chunk_number((void *)(uintptr_t)*word);
-    if (mproc__peek64(&chunks->warm) + length_of(number) > chunks->warm_max) {
-        give_cold(hand, word);
-    } else {
+    if (may_be_warm(mproc__peek64(&chunks->warm) + length_of(number))) {
         give(hand, WARM, word);
+    } else {
+        give_cold(hand, word);
     }
 }
 
@@ -290,6 +330,9 @@ static void consolidate(struct mproc__hand *hand, uint64_t *word) {
 
 int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
     int r = try_take(hand, n, word);
+    if (r == -ENOMEM && mproc__chunks_limit() > UNASKED) {
+        r = try_take(hand, n, word);
+    }
     if (r == -ENOMEM && mproc__peek64(&chunks->warm) != 0) {
         consolidate(hand, word);
         r = try_take(hand, n, word);
@@ -362,6 +405,10 @@ static int check_all(char *why, size_t size) {
         return mproc__corrupt(why, size, "C5: used %llu, counted %llu; warm %llu, counted %llu",
                               (unsigned long long)all->used, (unsigned long long)seen.used,
                               (unsigned long long)all->warm, (unsigned long long)seen.warm);
+    }
+    if (all->used > allowed()) {
+        return mproc__corrupt(why, size, "C6: %llu chunks are in use, and %llu may be",
+                              (unsigned long long)all->used, (unsigned long long)allowed());
     }
     for (int warmth = WARM; warmth <= COLD; warmth++) {
         for (unsigned bin = 0; bin < MPROC__CHUNK_BINS; bin++) {

@@ -38,8 +38,7 @@ struct mproc__chunks {
     uint64_t table;                      /* address of the first description; constant */
     uint64_t first;                      /* address of the first chunk; constant */
     uint64_t room;                       /* chunks that there are; constant */
-    uint64_t limit;                      /* chunks that may be in use; constant */
-    uint64_t warm_max;                   /* warm chunks to keep; constant */
+    uint64_t limit;                      /* chunks that may be in use; 0: not looked up yet */
     uint64_t top;                        /* chunks below were used at least once */
     uint64_t used;                       /* chunks in allocated runs */
     uint64_t warm;                       /* chunks in warm free runs */
@@ -64,7 +63,7 @@ static inline uint64_t mproc__chunk_length(uint64_t state) {
 }
 
 /* Lays out: descriptions from `table` on, chunks from the next multiple of their size up to `end`,
- * of which `limit` may be in use at a time. */
+ * of which `limit` may be in use at a time; 0: as many as the system's memory allows. */
 void mproc__chunks_init(struct mproc__chunks *all, uint64_t table, uint64_t end, uint64_t limit);
 /* From now on these are the family's; NULL: there are none any more. */
 void mproc__chunks_enter(struct mproc__chunks *all);
@@ -79,8 +78,10 @@ void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word);
 bool mproc__chunks_contain(const void *address);
 /* Chunks below this number were used at least once. */
 uint64_t mproc__chunks_top(void);
-/* Chunks that may be in use. */
+/* Chunks that may be in use. Outside of any section: the first call of a family reads files. */
 uint64_t mproc__chunks_limit(void);
+/* Is the limit as high as that? Looks it up only for many. */
+bool mproc__chunks_may_have(uint64_t n);
 /* Bytes of free memory kept resident for reuse. */
 size_t mproc__chunks_warm(void);
 

@@ -77,7 +77,7 @@ static void set_fd(int fd) {
 
 /* What a family is to be founded with. */
 struct plan {
-    uint64_t limit; /* bytes that it may use */
+    uint64_t limit; /* bytes that it may use; 0: as the system's memory allows */
     uint64_t span;  /* bytes of address space */
 };
 
@@ -107,7 +107,7 @@ static int read_settings(struct plan *out) {
     if (span == 0) {
         span = limit != 0 ? span_of_limit(limit) : SPAN_MAX;
     }
-    out->limit = limit != 0 ? limit : mproc__os_memory_total() / 4 * 3;
+    out->limit = limit;
     out->span = larger(smaller(span, most), SPAN_MIN) & ~(uint64_t)(MPROC__CHUNK - 1);
     return 0;
 }

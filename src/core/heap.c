@@ -177,8 +177,16 @@ static MPROC__INLINE void free_small(struct mproc__hand *hand, uint64_t number, 
 
 /* ---------------------------------------------------------------- all blocks */
 
+static uint64_t chunks_for(size_t size) {
+    return (size >> MPROC__CHUNK_SHIFT) + (size % MPROC__CHUNK != 0);
+}
+
 size_t mproc__heap_most(void) {
     return mproc__chunks_limit() << MPROC__CHUNK_SHIFT;
+}
+
+bool mproc__heap_can_have(size_t size) {
+    return mproc__chunks_may_have(chunks_for(size));
 }
 
 int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
@@ -186,10 +194,8 @@ int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
     if (mproc__likely(size <= SMALL_MAX)) {
         return alloc_small(hand, class_of(size), word);
     }
-    if (size > mproc__heap_most()) {
-        return MPROC_ETOOBIG;
-    }
-    return mproc__chunks_take(hand, (size + MPROC__CHUNK - 1) >> MPROC__CHUNK_SHIFT, word);
+    return mproc__heap_can_have(size) ? mproc__chunks_take(hand, chunks_for(size), word)
+                                      : MPROC_ETOOBIG;
 }
 
 /* The block in *word, of the chunk of that number and state. */

@@ -33,6 +33,8 @@ void mproc__heap_enter(struct mproc__heap *all);
 
 /* Bytes of the largest block that there can ever be. */
 size_t mproc__heap_most(void);
+/* Can there ever be a block of that size? */
+bool mproc__heap_can_have(size_t size);
 
 /* Allocates into *word, which must be 0 and the caller's own. -ENOMEM, MPROC_ETOOBIG. */
 int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word);

@@ -274,6 +274,28 @@ TEST_BARE(heap_many_big_blocks_give_their_pages_back) {
     CHECK_EQ(stat_now().used, 0);
 }
 
+/* To look it up takes longer than all else that a family begins with. */
+TEST_BARE(heap_limit_is_looked_up_when_it_matters) {
+    CHECK(mproc__family == NULL);
+    CHECK_EQ(mproc__family_join(), 0);
+    void *small = must(2 * MIB);
+    CHECK_EQ(mproc__family->chunks.limit, 0);
+    void *big = must(3 * MIB); /* together more than 4 MiB */
+    uint64_t limit = mproc__family->chunks.limit;
+    CHECK_EQ(limit * 64 * KIB, mproc__os_memory_total() / 4 * 3 & ~(64 * KIB - 1));
+    CHECK_EQ(stat_now().limit, limit * 64 * KIB);
+    mproc_free(small);
+    mproc_free(big);
+    CHECK_EQ(mproc__family->chunks.limit, limit);
+    check_family();
+}
+
+TEST_BARE(heap_limit_is_there_for_who_asks) {
+    CHECK_EQ(mproc__family_join(), 0);
+    CHECK_EQ(mproc__family->chunks.limit, 0);
+    CHECK_GT(stat_now().limit, 0);
+}
+
 TEST(heap_neighbours_are_merged) {
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
                                      {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "core/family.h"
 #include "core/heap.h"
 #include "core/member.h"
 
@@ -94,6 +95,13 @@ static void *one_chunk(void) {
 
 static void *many_chunks(void) {
     return ready(scene_of(5 * CHUNK));
+}
+
+/* More than a family may use before it has looked how much memory there is. */
+static void *limit_unknown(void) {
+    struct scene *scene = ready(scene_of(70 * CHUNK));
+    mproc__poke64(&mproc__family->chunks.limit, 0);
+    return scene;
 }
 
 /* A free run that is larger than needed is split. */
@@ -312,6 +320,7 @@ static const struct crash_op ops[] = {
     ALLOC("small (class needs a chunk)", full_class),
     ALLOC("one chunk", one_chunk),
     ALLOC("five chunks", many_chunks),
+    ALLOC("seventy chunks (the limit is looked up)", limit_unknown),
     ALLOC("three chunks (splits a run)", split_run),
     ALLOC("fifty chunks (from fragments)", fragments),
     {.name = "alloc in vain",
