@@ -370,7 +370,7 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
 }
 
 static int await(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase, int64_t deadline) {
-    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     struct mproc__look watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX, &barrier->opener};
     int64_t start = mproc__os_now();
     int r = deadline != 0 && mproc__look_spin(&watch, &spinning, start)

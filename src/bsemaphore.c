@@ -314,7 +314,7 @@ static int spin(mproc_bsemaphore *semaphore, const struct mproc__spin *spinning,
 }
 
 static MPROC__NOINLINE int wait(mproc_bsemaphore *semaphore, int64_t timeout) {
-    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     if (timeout == 0) {
         return -ETIMEDOUT;
     }

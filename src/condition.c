@@ -238,7 +238,7 @@ static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int6
 }
 
 static int await(mproc_condition *condition, struct mproc__entry *e, int64_t timeout) {
-    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     if (timeout == 0) {
         return -ETIMEDOUT;
     }

@@ -103,7 +103,7 @@ int mproc_event_wait(mproc_event *event, int64_t timeout) {
     if (!mproc__expect(event, MPROC__KIND_EVENT)) {
         return MPROC_EOTHER;
     }
-    static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+    static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     uint32_t word = mproc__load32(&event->word);
     if (word & SET) {
         return 0;

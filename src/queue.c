@@ -215,7 +215,7 @@ static bool settled(const mproc_queue *queue, const struct side *side) {
     return side->ready(queue) || (side->ends_on_close && mproc__load32(&queue->closed));
 }
 
-static _Thread_local struct mproc__spin spinning = {MPROC__SPIN_FIRST};
+static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
 
 /* On the same CPU the peer cannot run while this thread spins. */
 static bool peer_is_here(const struct side *side) {
@@ -583,7 +583,8 @@ static int await_room(mproc_queue *queue, int64_t timeout, int64_t *deadline) {
 }
 
 /* Waits for room, for the first message alone if others follow it. */
-static int put_out(mproc_queue *queue, struct outgoing *out, int64_t timeout, uint64_t *ticket) {
+static MPROC__INLINE int put_out(mproc_queue *queue, struct outgoing *out, int64_t timeout,
+                                 uint64_t *ticket) {
     int64_t deadline = -1;
     if (mproc__unlikely(out->size > INLINE_MAX && too_big(out->size))) {
         return MPROC_ETOOBIG;
@@ -848,8 +849,8 @@ static inline void hand_over(struct mproc__hand *hand, mproc_message *message) {
     }
 }
 
-static int get_once(mproc_queue *queue, mproc_message *message, const struct mproc__claim *claim,
-                    struct more *more) {
+static MPROC__INLINE int get_once(mproc_queue *queue, mproc_message *message,
+                                  const struct mproc__claim *claim, struct more *more) {
     struct mproc__hand *hand = mproc__hand_get();
     int r = try_take(queue, hand, message, claim, more);
     while (mproc__unlikely(r == -EMSGSIZE)) {
@@ -865,8 +866,8 @@ static int get_once(mproc_queue *queue, mproc_message *message, const struct mpr
 }
 
 /* Waits for the first message alone if more are wanted. */
-static int get_in(mproc_queue *queue, mproc_message *message, int64_t timeout,
-                  const struct mproc__claim *claim, struct more *more) {
+static MPROC__INLINE int get_in(mproc_queue *queue, mproc_message *message, int64_t timeout,
+                                const struct mproc__claim *claim, struct more *more) {
     int64_t deadline = -1;
     for (;;) {
         bool closed = mproc__load32(&queue->closed); /* SYNC(queue.closed) */

@@ -25,8 +25,7 @@ int acquire_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int6
     return acquire_block_timeout(values[0], values[1], timeout);
 }
 
-int acquire_wait_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
-                         int64_t *timeout) {
+int acquire_wait_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout) {
     static const char *const keywords[] = {"timeout"};
     PyObject *seconds;
     if (arguments_spread("wait", keywords, &seconds, 1, args, nargs, names) < 0) {

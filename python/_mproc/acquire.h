@@ -35,8 +35,17 @@ static inline int acquire_timeout(PyObject *const *args, Py_ssize_t nargs, PyObj
 }
 
 /* The argument of wait(timeout=None) as a timeout. 0, or -1 with an exception. */
-int acquire_wait_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
-                         int64_t *timeout);
+int acquire_wait_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names, int64_t *timeout);
+
+/* The same, with a short way for none. */
+static inline int acquire_wait_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                                       int64_t *timeout) {
+    if (nargs > 0 || names != NULL) {
+        return acquire_wait_parse(args, nargs, names, timeout);
+    }
+    *timeout = MPROC_FOREVER;
+    return 0;
+}
 
 /* True, False (-ETIMEDOUT), or the exception of any other code. */
 PyObject *acquire_result(int code);

@@ -12,22 +12,12 @@
 
 #include <pthread.h>
 
-static _Thread_local PyThreadState *waiting; /* NULL: this thread is not inside BLOCKING */
-static unsigned long main_thread;            /* the one in which handlers run */
-
-PyThreadState *blocking_begin(void) {
-    waiting = PyEval_SaveThread();
-    return waiting;
-}
-
-void blocking_end(PyThreadState *thread) {
-    waiting = NULL;
-    PyEval_RestoreThread(thread);
-}
+BLOCKING_THREAD PyThreadState *blocking_waiting;
+static unsigned long main_thread; /* the one in which handlers run */
 
 /* Positive: a handler raised; negative: none ever runs in this thread. */
 static int look(void) {
-    PyThreadState *thread = waiting;
+    PyThreadState *thread = blocking_waiting;
     if (PyThread_get_thread_ident() != main_thread) {
         return -1;
     }

@@ -35,10 +35,24 @@
 #define BLOCKING_RAISED (-9999)      /* no code of the core: a signal handler raised */
 #define BLOCKING_LONGEST 9000000000. /* seconds that still fit into nanoseconds: 285 years */
 
+/* The extension is loaded late, but a few such bytes fit into what the loader keeps for late
+ * comers: to find them takes no call. */
+#define BLOCKING_THREAD _Thread_local __attribute__((tls_model("initial-exec")))
+
+/* What the calling thread goes on as; NULL: it is not inside BLOCKING. */
+extern BLOCKING_THREAD PyThreadState *blocking_waiting;
+
 /* Gives the interpreter's lock away until blocking_end(); meanwhile the thread looks for signals
  * when the core asks it to. */
-PyThreadState *blocking_begin(void);
-void blocking_end(PyThreadState *thread);
+static inline PyThreadState *blocking_begin(void) {
+    blocking_waiting = PyEval_SaveThread();
+    return blocking_waiting;
+}
+
+static inline void blocking_end(PyThreadState *thread) {
+    blocking_waiting = NULL;
+    PyEval_RestoreThread(thread);
+}
 
 /* Once a process: tells the core how to have a waiting thread look for signals. */
 void blocking_init(void);

@@ -8,6 +8,7 @@
  * it is made or unpickled (__setstate__).
  */
 #include "acquire.h"
+#include "arguments.h"
 
 struct condition {
     struct handle handle;
@@ -150,10 +151,16 @@ static PyObject *notify(PyObject *object, unsigned n) {
     Py_RETURN_NONE;
 }
 
-static PyObject *condition_notify(PyObject *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"n", NULL};
-    Py_ssize_t n = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n:notify", names, &n)) {
+static PyObject *condition_notify(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *names) {
+    static const char *const keywords[] = {"n"};
+    PyObject *number = NULL;
+    if ((nargs > 0 || names != NULL) &&
+        arguments_spread("notify", keywords, &number, 1, args, nargs, names) < 0) {
+        return NULL;
+    }
+    Py_ssize_t n = number == NULL ? 1 : PyNumber_AsSsize_t(number, PyExc_OverflowError);
+    if (n == -1 && PyErr_Occurred()) {
         return NULL;
     }
     return notify(self, n < 0 ? 0 : n > (Py_ssize_t)UINT32_MAX ? UINT32_MAX : (unsigned)n);
@@ -187,7 +194,7 @@ static PyMethodDef condition_methods[] = {
      "False if timeout seconds passed first. OwnerDiedError: the last holder of the lock died; "
      "the\n"
      "lock is held all the same. AssertionError if the calling thread does not hold the lock."},
-    {"notify", MODULE_METHOD(condition_notify), METH_VARARGS | METH_KEYWORDS,
+    {"notify", MODULE_METHOD(condition_notify), METH_FASTCALL | METH_KEYWORDS,
      "notify($self, n=1)\n--\n\nEnd the n longest waits. AssertionError as wait()."},
     {"notify_all", condition_notify_all, METH_NOARGS,
      "notify_all($self, /)\n--\n\nEnd all waits. AssertionError as wait()."},

@@ -32,6 +32,8 @@ struct queue {
     Py_ssize_t maxsize;
     int closed;   /* 1: this process will not use the queue any more, others may; or UNMADE */
     char watched; /* _changed() is to be called after each put and get: a descriptor goes by it */
+    char is_fork_ctx; /* made by the context of fork, whose children inherit it: never pickled */
+    struct module_state *state; /* NULL: not looked up yet; the type keeps its module alive */
 };
 
 static mproc_queue *queue_of(PyObject *self) {
@@ -40,6 +42,16 @@ static mproc_queue *queue_of(PyObject *self) {
 
 static struct queue *fields(PyObject *self) {
     return (struct queue *)self;
+}
+
+/* The module's state. Python looks it up along the base classes, which takes a tenth of a put. NULL
+ * with an exception. */
+static struct module_state *state_of(PyObject *self) {
+    struct queue *queue = fields(self);
+    if (queue->state == NULL) {
+        queue->state = module_state_of(self);
+    }
+    return queue->state;
 }
 
 static uint64_t count(PyObject *self) {
@@ -73,10 +85,17 @@ static int tell(PyObject *self) {
 
 /* ---------------------------------------------------------------- put */
 
+/* Without waiting; a message of one piece has the core's shorter way. */
+static int try_put(mproc_queue *queue, const struct message *message) {
+    const struct iovec *iov = message->iov;
+    return message->niov == 1 ? mproc_queue_put(queue, iov->iov_base, iov->iov_len, 0)
+                              : mproc_queue_putv(queue, iov, message->niov, 0);
+}
+
 static int put_message(mproc_queue *queue, struct message *message, int64_t timeout) {
     int r = -ETIMEDOUT;
     if (message->size < COPY_UNLOCKED) {
-        r = mproc_queue_putv(queue, message->iov, message->niov, 0);
+        r = try_put(queue, message);
         if (r != -ETIMEDOUT || timeout == 0) {
             return r;
         }
@@ -109,7 +128,7 @@ static PyObject *put_result(PyObject *self, struct module_state *state, int r, c
 }
 
 static PyObject *put(PyObject *self, PyObject *object, int64_t timeout) {
-    struct module_state *state = module_state_of(self);
+    struct module_state *state = state_of(self);
     int r = state == NULL ? BLOCKING_RAISED : put_object(self, state, object, timeout);
     return put_result(self, state, r, "put()");
 }
@@ -251,7 +270,7 @@ static void put_describe(const struct progress *progress) {
 }
 
 static PyObject *put_many(PyObject *self, PyObject *iterable, int64_t timeout) {
-    struct module_state *state = module_state_of(self);
+    struct module_state *state = state_of(self);
     PyObject *iterator = state == NULL ? NULL : PyObject_GetIter(iterable);
     if (iterator == NULL) {
         return NULL;
@@ -281,7 +300,7 @@ static int get_message(mproc_queue *queue, mproc_message *message, int64_t timeo
 static PyObject *get(PyObject *self, int64_t timeout) {
     char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    struct module_state *state = module_state_of(self);
+    struct module_state *state = state_of(self);
     if (state == NULL) {
         return NULL;
     }
@@ -376,7 +395,7 @@ static int get_onto(PyObject *list, PyObject *self, struct module_state *state, 
 }
 
 static PyObject *get_many(PyObject *self, Py_ssize_t n, int64_t timeout) {
-    struct module_state *state = module_state_of(self);
+    struct module_state *state = state_of(self);
     PyObject *list = state == NULL ? NULL : PyList_New(0);
     if (list == NULL) {
         return NULL;
@@ -436,6 +455,15 @@ static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs) {
         return -1;
     }
     return make(self, maxsize);
+}
+
+/* What __init__ does, without its way of handing over arguments. */
+static PyObject *queue_make(PyObject *self, PyObject *number) {
+    Py_ssize_t maxsize = PyNumber_AsSsize_t(number, PyExc_OverflowError);
+    if (maxsize == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return make(self, maxsize) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -556,7 +584,7 @@ static PyObject *queue_await(PyObject *self, PyObject *seconds) {
 
 /* _another(): a Queue that is the same queue, with a hold of its own. */
 static PyObject *queue_another(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    struct module_state *state = module_state_of(self);
+    struct module_state *state = state_of(self);
     if (state == NULL || fields(self)->closed == UNMADE) {
         return state == NULL ? NULL : raise_closed(self);
     }
@@ -628,6 +656,8 @@ static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef queue_methods[] = {
+    {"_make", queue_make, METH_O,
+     "_make($self, maxsize, /)\n--\n\nMake the queue: for the __init__() of a subclass."},
     {"put", MODULE_METHOD(queue_put), METH_FASTCALL | METH_KEYWORDS,
      "put($self, obj, block=True, timeout=None)\n--\n\n"
      "Append an object. When put() has returned, the object is in the queue, whatever happens to\n"
@@ -669,6 +699,12 @@ static PyMethodDef queue_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef members[] = {
+    {"_is_fork_ctx", T_BOOL, offsetof(struct queue, is_fork_ctx), 0,
+     "True if the context of fork made it."},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyGetSetDef queue_getset[] = {
     WATCHED,
     HANDLE_ADDRESS,
@@ -683,6 +719,7 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_init, (void *)queue_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, queue_methods},
+    {Py_tp_members, members},
     {Py_tp_getset, queue_getset},
     {0, NULL},
 };
@@ -703,6 +740,10 @@ static int simple_init(PyObject *self, PyObject *args, PyObject *kwargs) {
         return -1;
     }
     return make(self, 0);
+}
+
+static PyObject *simple_make(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return make(self, 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *simple_put(PyObject *self, PyObject *object) {
@@ -731,6 +772,8 @@ static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef simple_methods[] = {
+    {"_make", simple_make, METH_NOARGS,
+     "_make($self, /)\n--\n\nMake the queue: for the __init__() of a subclass."},
     {"put", simple_put, METH_O,
      "put($self, obj, /)\n--\n\nAppend an object; raises what pickling it raises."},
     {"get", simple_get, METH_NOARGS, "get($self, /)\n--\n\nTake the oldest object; waits for one."},
@@ -764,6 +807,7 @@ static PyType_Slot simple_slots[] = {
     {Py_tp_init, (void *)simple_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, simple_methods},
+    {Py_tp_members, members},
     {Py_tp_getset, simple_getset},
     {0, NULL},
 };

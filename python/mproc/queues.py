@@ -127,13 +127,12 @@ class _Ends:
                 end.close()
 
 
-class Queue(_Ends, _Queue[_T]):
+class Queue(_Queue[_T], _Ends):
     """First in, first out, for any number of producers and consumers in any process.
 
     maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
     """
 
-    _is_fork_ctx = False
     # What the standard queue keeps for its thread. Here there is none, and nothing waits for it.
     _thread = None
     _buffer: tuple[Any, ...] = ()
@@ -141,7 +140,7 @@ class Queue(_Ends, _Queue[_T]):
     _in_arena = True
 
     def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
-        super().__init__(maxsize)
+        self._make(maxsize)
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 
@@ -259,13 +258,11 @@ class JoinableQueue(Queue[_T]):
     join = _mproc.Queue._join
 
 
-class SimpleQueue(_Ends, _SimpleQueue[_T]):
+class SimpleQueue(_SimpleQueue[_T], _Ends):
     """A queue with little more than put() and get(), and no bound."""
 
-    _is_fork_ctx = False
-
     def __init__(self, *, ctx: BaseContext | None = None) -> None:
-        super().__init__()
+        self._make()
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 
