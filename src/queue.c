@@ -153,8 +153,11 @@ static inline void copy(char *to, const char *from, size_t size) {
 
 /* ---------------------------------------------------------------- waiting */
 
+/* The head is looked at first: if the tail is the same after that, the queue is empty then, however
+ * many consumers there are. */
 static bool has_item(const mproc_queue *queue) {
-    return mproc__load64(&queue->tail_ticket) != mproc__load64(&queue->head_ticket);
+    uint64_t head = mproc__load64(&queue->head_ticket);
+    return mproc__load64(&queue->tail_ticket) != head;
 }
 
 static bool has_room(const mproc_queue *queue) {
@@ -865,19 +868,22 @@ static MPROC__INLINE int get_once(mproc_queue *queue, mproc_message *message,
     return r;
 }
 
-/* Waits for the first message alone if more are wanted. */
+/* Waits for the first message alone if more are wanted. A queue that is seen to be empty is not
+ * entered: a consumer that catches up looks twice before it waits. */
 static MPROC__INLINE int get_in(mproc_queue *queue, mproc_message *message, int64_t timeout,
                                 const struct mproc__claim *claim, struct more *more) {
     int64_t deadline = -1;
     for (;;) {
         bool closed = mproc__load32(&queue->closed); /* SYNC(queue.closed) */
-        mproc_message got = unreceived(message);
-        int r = get_once(queue, &got, claim, more);
-        if (mproc__likely(r == 0)) {
-            *message = got;
-        }
-        if (mproc__likely(r != -EAGAIN)) {
-            return r;
+        if (has_item(queue)) {
+            mproc_message got = unreceived(message);
+            int r = get_once(queue, &got, claim, more);
+            if (mproc__likely(r == 0)) {
+                *message = got;
+            }
+            if (mproc__likely(r != -EAGAIN)) {
+                return r;
+            }
         }
         if (closed) { /* it was closed before it was found empty: nothing can come */
             return MPROC_ECLOSED;
@@ -887,7 +893,7 @@ static MPROC__INLINE int get_in(mproc_queue *queue, mproc_message *message, int6
         }
         struct side side = consumer_side(queue);
         side.streams = claim == NULL;
-        r = wait(queue, &side, deadline);
+        int r = wait(queue, &side, deadline);
         if (r != 0) {
             return r;
         }
