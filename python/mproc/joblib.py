@@ -1,0 +1,269 @@
+# mypy: disable-error-code="import-not-found,import-untyped,misc,no-any-return,unused-ignore"
+"""joblib on mproc: register(), then parallel_config(backend="mproc") or Parallel(backend="mproc").
+
+Batching, dispatch and nesting are joblib's own. What differs from its loky backend: large arrays
+go to the workers by reference, in shared memory and not in memory-mapped files; batches and results
+through the arena; a worker that dies fails its own batch, and another one takes its place.
+
+Workers are started by `spawn` (start_method= says otherwise), serve later calls of Parallel, too,
+and end with the process or by shutdown(). joblib's cloudpickle pickles functions and results.
+
+ImportError: joblib is not installed (`pip install mproc[joblib]`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from pickle import loads as _loads
+
+from joblib.externals.cloudpickle import CloudPickler
+from joblib.parallel import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+    cpu_count,
+    register_parallel_backend,
+)
+
+from . import get_context
+from ._current import current_process
+from ._pool import by_reference
+from .pool import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._pool.by_reference import Sent
+    from .context import BaseContext
+    from .pool import AsyncResult
+    from .process import BaseProcess
+
+__all__ = ["MprocBackend", "register", "shutdown"]
+
+NAME = "mproc"
+LEAST = 1 << 20  # bytes of an array from which on it is sent by reference, unless max_nbytes says
+
+
+def register(make_default: bool = False) -> None:
+    """Have joblib know the backend; with make_default also use it where none is named."""
+    register_parallel_backend(NAME, MprocBackend, make_default=make_default)
+
+
+# ---- the workers
+
+
+class _KeptPool:
+    """A pool, how many calls of Parallel use it, and the process that it belongs to."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.users = 0
+        self.owner = os.getpid()
+
+
+_kept: dict[Any, _KeptPool] = {}
+_keeping = threading.Lock()
+
+
+class _Environment:
+    """The environment of the workers: set around each start, because libraries read it early."""
+
+    def __init__(self, variables: dict[str, str], context: BaseContext) -> None:
+        self._variables = variables
+        self._context = context
+
+    def __call__(self, context: BaseContext, *args: Any, **kwds: Any) -> BaseProcess:
+        process = self._context.Process(*args, **kwds)
+        start = process.start
+
+        def start_with_variables() -> None:
+            del process.start  # type: ignore[method-assign]
+            before = {name: os.environ.get(name) for name in self._variables}
+            os.environ.update(self._variables)
+            try:
+                start()
+            finally:
+                for name, value in before.items():
+                    if value is None:
+                        del os.environ[name]
+                    else:
+                        os.environ[name] = value
+
+        process.start = start_with_variables  # type: ignore[method-assign]
+        return process
+
+
+def _start_pool(n_jobs: int, method: str, variables: dict[str, str]) -> Pool:
+    context = get_context(method)
+    kind = type("WorkerPool", (Pool,), {"Process": _Environment(variables, context)})
+    return kind(n_jobs, register, context=context)
+
+
+def _take_pool(n_jobs: int, method: str, variables: dict[str, str]) -> _KeptPool:
+    """Return a pool like that, kept or new. Others that nobody uses are ended."""
+    key = (n_jobs, method, *sorted(variables.items()))
+    with _keeping:
+        for other, kept in list(_kept.items()):
+            mine = kept.owner == os.getpid()
+            if not mine or kept.pool._state != "RUN":
+                del _kept[other]
+            elif other != key and kept.users == 0:
+                del _kept[other]
+                _end(kept.pool)
+        if key not in _kept:
+            _kept[key] = _KeptPool(_start_pool(n_jobs, method, variables))
+        _kept[key].users += 1
+        return _kept[key]
+
+
+def _end(pool: Pool) -> None:
+    pool.terminate()
+    pool.join()
+
+
+def shutdown() -> None:
+    """End the workers that are kept for later calls, except those that are in use."""
+    with _keeping:
+        for key, kept in list(_kept.items()):
+            if kept.users == 0:
+                del _kept[key]
+                if kept.owner == os.getpid():
+                    _end(kept.pool)
+
+
+def _run(message: bytes) -> Any:
+    """Run a batch; in a worker."""
+    return by_reference.dump(by_reference.load(message)(), CloudPickler)
+
+
+# ---- the backend
+
+
+class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
+    """The backend "mproc". start_method: how its workers are started."""
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+
+    _workers: _KeptPool | None = None
+
+    def __init__(self, start_method: str = "spawn", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        get_context(start_method)  # ValueError: there is no such method
+        self._method = start_method
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many workers there will be: one, and no process, where nesting forbids more.
+
+        ValueError: n_jobs is 0.
+        """
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None or n_jobs == 1:
+            return 1
+        why = self._why_alone()
+        if why is not None:
+            warnings.warn(f"n_jobs is 1: {why}", stacklevel=3)
+            return 1
+        return max(cpu_count() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
+
+    def _why_alone(self) -> str | None:
+        if current_process().daemon:
+            return "a worker of a pool has no workers of its own"
+        if not (self.nesting_level == 0 or self.in_main_thread()):
+            return "a thread of a parallel call has no processes of its own"
+        return None
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        max_nbytes: int | None = LEAST,
+        mmap_mode: str | None = "r",
+        **others: Any,
+    ) -> int:
+        """Get the workers for a call; return their number.
+
+        max_nbytes: size from which on an array is sent by reference; None: none is. mmap_mode: "r"
+        has the workers read it only, "r+" and "w+" let them write, None and "c" send copies.
+        """
+        n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._workers = _take_pool(n_jobs, self._method, self._prepare_worker_env(n_jobs=n_jobs))
+        shares = max_nbytes is not None and mmap_mode not in (None, "c")
+        self._sharer = _make_sharer(max_nbytes if shares else None, mmap_mode != "r")
+        return n_jobs
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> AsyncResult:
+        """Have a worker run a batch; the callback gets what comes of it."""
+        assert self._workers is not None
+        sharer = self._sharer
+        sent = sharer.pickle(func)
+
+        def over(result: Any) -> None:
+            sharer.over(sent)
+            callback(result)
+
+        pool = self._workers.pool
+        return pool.apply_async(_run, (sent.message,), callback=over, error_callback=over)
+
+    apply_async = submit  # its name in joblib before 1.5
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return the results of a batch, or raise what it raised."""
+        if isinstance(out, BaseException):
+            raise out
+        data, buffers = out
+        return _loads(data, buffers=buffers)
+
+    def terminate(self) -> None:
+        """Give the workers back, and the memory of the call's arrays."""
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            with _keeping:
+                workers.users -= 1
+            self._sharer.drop()
+        self.reset_batch_stats()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """End the workers and what they do; get others if ensure_ready."""
+        if self._workers is not None:
+            _end(self._workers.pool)
+        self.terminate()
+        if ensure_ready:
+            self.configure(self.parallel.n_jobs, self.parallel, **self.parallel._backend_args)
+
+
+class _Copier:
+    """In place of a Sharer: sends arrays as copies."""
+
+    def pickle(self, call: Callable[[], object]) -> Sent:
+        import io
+
+        file = io.BytesIO()
+        CloudPickler(file).dump(call)
+        return by_reference.Sent(file.getvalue(), [])
+
+    def over(self, sent: Sent) -> None:
+        """Do nothing: nothing was shared."""
+
+    def drop(self) -> None:
+        """Do nothing: nothing was shared."""
+
+
+def _make_sharer(least: int | None, writable: bool) -> Any:
+    try:
+        if least is not None:
+            return by_reference.Sharer(CloudPickler, least, writable)
+    except ImportError:
+        pass  # without numpy there are no arrays
+    return _Copier()
