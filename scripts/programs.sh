@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Usage: scripts/programs.sh [NAME]…
+# Real programs on the standard library and under `python -m mproc`: what they print (but for times) and their exit
+# codes must be the same. Installs pinned versions from PyPI into build/programs. The results are in docs/programs.md.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+ROOT=$PWD
+HOME_OF=$BUILD/programs
+PYTHON=$HOME_OF/venv/bin/python
+PACKAGES=(
+    aioprocessing==2.0.1 black==26.10.1 dask==2026.8.0 green==4.0.2 gymnasium==1.4.0 joblib==1.4.2 loky==3.4.1
+    mpire==2.10.2 nltk==3.10.4 pebble==5.2.3 pylint==4.1.4 rich==15.0.0 scikit-learn==1.9.1 tqdm==4.70.1 yapf==0.43.0
+)
+
+scripts/build.sh package
+if [ ! -x "$PYTHON" ] || [ "${PACKAGES[*]}" != "$(cat "$HOME_OF/packages" 2>/dev/null)" ]; then
+    rm -rf "$HOME_OF"
+    mkdir -p "$HOME_OF"
+    "$VENV/bin/python" -m venv "$HOME_OF/venv"
+    quietly "pip install ${#PACKAGES[@]} programs" "$PYTHON" -m pip install -q "${PACKAGES[@]}"
+    printf '%s' "${PACKAGES[*]}" >"$HOME_OF/packages"
+fi
+# The package alone, without what else is installed beside it.
+mkdir -p "$HOME_OF/path"
+ln -sfn "$("$VENV/bin/python" -c 'import mproc, os; print(os.path.dirname(mproc.__file__))')" "$HOME_OF/path/mproc"
+
+# What differs from run to run is left out: times, addresses, the order of lines.
+normal() { sed -E 's/[0-9.]+ ?(ms|s|seconds)\b/TIME/g; s/0x[0-9a-f]+/ADDRESS/g; s/[0-9]+:[0-9]{2}/TIME/g' "$1" | sort; }
+
+failed=0
+wanted=("$@")
+compare() {
+    local name=$1 kind exit_code results=()
+    shift
+    if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+    for kind in standard mproc; do
+        local command=("$PYTHON")
+        [ $kind = standard ] || command+=(-m mproc)
+        rm -rf "$HOME_OF/work"
+        cp -r tests/programs/real "$HOME_OF/work"
+        exit_code=0
+        (cd "$HOME_OF/work" && PYTHONPATH=$HOME_OF/path PYTHONDONTWRITEBYTECODE=1 \
+            timeout 300 "${command[@]}" "$@") >"$HOME_OF/$kind.out" 2>&1 </dev/null || exit_code=$?
+        results+=("$exit_code $(cat "$HOME_OF"/work/source/*.py "$HOME_OF/$kind.out" |
+            normal /dev/stdin | cksum)")
+    done
+    if [ "${results[0]}" = "${results[1]}" ]; then
+        say "  $name: the same (exit code ${results[0]%% *})"
+    else
+        say "  $name: DIFFERS (exit codes ${results[0]%% *} and ${results[1]%% *})"
+        diff <(normal "$HOME_OF/standard.out") <(normal "$HOME_OF/mproc.out") | head -20 || true
+        failed=1
+    fi
+}
+
+compare black -m black --workers 2 source
+compare pylint -m pylint -j 2 --score=n source/a.py source/b.py source/c.py
+compare yapf -m yapf -p -i source/a.py source/b.py source/c.py
+compare compileall -m compileall -q -f -j 2 source
+compare green -m green -s 2 suite
+for program in aioprocessing dask gymnasium mpire nltk pebble rich tqdm; do
+    compare $program "on_$program.py"
+done
+for backend in loky multiprocessing threading; do
+    compare joblib-$backend on_joblib.py $backend
+    compare scikit-learn-$backend on_sklearn.py $backend
+done
+cd "$ROOT"
+exit $failed
