@@ -93,9 +93,10 @@
  *    at run time cannot travel. A forked child has its starter's functions at the same addresses
  *    and needs none of this.
  *  * fork(). A child of a bare fork() is a member and has copies of its parent's holds, but not its
- *    locks: those belong to threads of the parent. If no member can be added, or the holds cannot
- *    be copied, the library says so on stderr; the child must then leave the parent's objects
- *    alone. A child of vfork(), clone() or posix_spawn() is no member and must not use the library.
+ *    locks: those belong to threads of the parent. If no member can be added, or there is no memory
+ *    to copy the holds, the child goes on without the family and without the arena: a touch of the
+ *    parent's objects is a crash, of that child alone. (A start by mproc fails instead.) A child of
+ *    vfork(), clone() or posix_spawn() is no member and must not use the library.
  *  * exec. A member that executes another program is dead to the family, and what it held is given
  *    back, although its process lives on.
  *  * Threads. A thread that is cancelled, or ends by pthread_exit(), inside a call of the library

@@ -28,11 +28,17 @@ static _Thread_local uint64_t next_fork;
 static _Thread_local struct {
     uint64_t token; /* of the child, 0: none */
     bool ours;      /* reserved here, not by a starter that gives it up itself */
+    bool without;   /* there was no memory for its holds: it is not to be a member */
     int error;      /* errno as fork() found it */
 } forking;
 
 void mproc__fork_next(uint64_t token) {
     next_fork = token;
+    forking.without = false;
+}
+
+bool mproc__fork_without_holds(void) {
+    return forking.without;
 }
 
 static void choose_slot(void) {
@@ -45,18 +51,18 @@ static void choose_slot(void) {
     }
 }
 
-/* A child for which there is no slot, or whose parent died meanwhile, goes on without a family. The
- * locks are taken in the order in which every other call takes them: a thread may have the shared
- * hand and want to change its holds. */
+/* A child for which there is no slot, or no memory for its holds, or whose parent died meanwhile,
+ * goes on without a family and without the arena. It could not keep its parent's objects from going
+ * while it uses them, and would then use what others have made in their place. The locks are taken
+ * in the order in which every other call takes them: a thread may have the shared hand and want to
+ * change its holds. */
 void mproc__fork_before(void) {
     forking.error = errno;
     choose_slot();
     struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
     mproc__hands_freeze(hand);
     mproc__holds_freeze();
-    if (hand != NULL && mproc__holds_inherit(hand, forking.token) != 0) {
-        mproc__log("no memory to give a forked child its parent's holds");
-    }
+    forking.without = hand != NULL && mproc__holds_inherit(hand, forking.token) != 0;
     errno = 0;
 }
 
@@ -67,11 +73,14 @@ void mproc__fork_after_in_parent(void) {
     mproc__holds_thaw();
     mproc__hands_thaw();
     if (forking.ours && forking.token != 0) {
-        if (failed) {
+        if (failed || forking.without) {
             mproc__reap_dead(forking.token);
         } else {
             mproc__member_forked(forking.token);
         }
+    }
+    if (forking.without && forking.ours && !failed) {
+        mproc__log("no memory to give a forked child its parent's holds: it is no member");
     }
     if (errno != error) {
         errno = error;
@@ -86,7 +95,8 @@ bool mproc__fork_after_in_child(void) {
         return true;
     }
     mproc__hand_forget();
-    bool adopted = forking.token != 0 && mproc__member_adopt(forking.token) == 0;
+    bool adopted =
+        forking.token != 0 && !forking.without && mproc__member_adopt(forking.token) == 0;
     errno = forking.error;
     return adopted;
 }

@@ -19,6 +19,10 @@ bool mproc__fork_after_in_child(void);
  * first; it gives up the slot itself if fork() fails. */
 void mproc__fork_next(uint64_t token);
 
+/* In the parent, after a fork() of this thread: the child is no member, since there was no memory
+ * to copy the holds. */
+bool mproc__fork_without_holds(void);
+
 /* In the child of a fork-like call that ran no handlers: adopts, with no holds but those that the
  * starter took in its name. MPROC_ESTRANGER: the reservation is gone. */
 int mproc__fork_adopt(uint64_t token);

@@ -35,12 +35,16 @@ static int launch_fork(mproc_process *process, pid_t *pid) {
     if (r < 0) {
         return r;
     }
+    if (r > 0 && mproc__fork_without_holds()) {
+        mproc__os_process_end(r);
+        return -ENOMEM;
+    }
     if (r > 0) {
         *pid = r;
         return 0;
     }
     if (mproc__family == NULL || mproc__self_token() != token) {
-        _Exit(127); /* the starter has died and its reservation with it */
+        _Exit(127); /* the starter has died and its reservation with it, or will end this child */
     }
     mproc__child_begin();
     return MPROC_IN_CHILD;

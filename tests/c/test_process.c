@@ -1454,3 +1454,75 @@ TEST_METHODS(process_many_at_once) {
     CHECK_EQ(*count, N);
     mproc_free(count);
 }
+
+/* ---------------------------------------------------------------- no memory for the holds */
+
+static void *blocks; /* those that fill the arena; the first word of each leads to the next */
+
+/* Every size class, so that none has a block left. */
+static void fill_up(void) {
+    for (size_t size = 65536; size >= 16; size -= size > 128 ? size / 16 : 8) {
+        for (void **block; (block = mproc_alloc(size)) != NULL; blocks = block) {
+            *block = blocks;
+        }
+    }
+}
+
+static void empty_again(void) {
+    while (blocks != NULL) {
+        void *block = blocks;
+        blocks = *(void **)block;
+        mproc_free(block);
+    }
+}
+
+static int nothing_to_do(void *arg, size_t size) {
+    (void)arg, (void)size;
+    return 0;
+}
+
+/* A full arena, but for a block that a child's arguments fit into; and something to hold. */
+static mproc_lock *fill_but_for_arguments(void) {
+    CHECK_OK(setenv("MPROC_ARENA_LIMIT", "1048576", 1));
+    mproc_lock *lock = made_lock(0);
+    void *room = mproc_alloc(sizeof(struct mproc__args));
+    CHECK(room != NULL);
+    fill_up();
+    mproc_free(room);
+    return lock;
+}
+
+TEST_BARE(process_fork_without_memory_for_holds) {
+    mproc_process *p = NULL;
+    mproc_lock *lock = fill_but_for_arguments();
+    CHECK_EQ(mproc_process_start(&p, nothing_to_do, NULL, 0, NULL), -ENOMEM);
+    CHECK(p == NULL);
+    CHECK_EQ(waitpid(-1, NULL, 0), -1); /* no process is left */
+    CHECK_EQ(mproc_members(NULL, 0), 1);
+    empty_again();
+    CHECK_OK(mproc_process_start(&p, nothing_to_do, NULL, 0, NULL));
+    CHECK_EQ(finish(p), 0);
+    mproc_drop(lock);
+}
+
+static void expect_no_arena(void *arg) {
+    uintptr_t page = (uintptr_t)arg & ~(uintptr_t)4095;
+    CHECK(!mproc_in_arena(arg));
+    CHECK_EQ(msync((void *)page, 4096, MS_ASYNC), -1); /* it is not mapped */
+    CHECK_EQ(errno, ENOMEM);
+    CHECK_OK(mproc_drop(arg)); /* an outsider's handles hold nothing */
+}
+
+static void forget_line(const char *line) {
+    CHECK(strstr(line, "holds") != NULL);
+}
+
+TEST_BARE(process_bare_fork_without_memory_for_holds) {
+    mproc_lock *lock = fill_but_for_arguments();
+    mproc_log_hook(forget_line);
+    child_join(child_fork(expect_no_arena, lock));
+    CHECK_EQ(mproc_members(NULL, 0), 1);
+    empty_again();
+    mproc_log_hook(NULL);
+    mproc_drop(lock);
+}
