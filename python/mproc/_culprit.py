@@ -19,6 +19,7 @@ holds on, for which somebody would have to come.
 from __future__ import annotations
 
 import copyreg
+from functools import partial
 from time import monotonic
 from types import BuiltinMethodType, FunctionType, GeneratorType, MethodType
 
@@ -67,17 +68,19 @@ def explain(
         return
     try:
         found = _Search(by_value).find(parts)
+        if found is not None:
+            _tell(error, *found)
     except Exception:
         return  # what there is to say about an error must not replace it
-    if found is not None:
-        path, culprit, owner = found
-        notes = getattr(error, "__notes__", ())
-        told = any(note.startswith("when serializing") for note in notes)
-        if path != "obj" and not told:
-            error.add_note(f"{path}: {error}")
-        remedy = _remedy(path, culprit, owner, error)
-        if remedy:
-            error.add_note(remedy)
+
+
+def _tell(error: Exception, path: str, culprit: object, owner: object) -> None:
+    told = any(note.startswith("when serializing") for note in getattr(error, "__notes__", ()))
+    if path != "obj" and not told:
+        error.add_note(f"{path}: {error}")
+    remedy = _remedy(path, culprit, owner, error)
+    if remedy:
+        error.add_note(remedy)
 
 
 def explain_unknown(error: BaseException) -> None:
@@ -289,8 +292,9 @@ class _Names:
 
     def __init__(self, obj: object) -> None:
         self._values = dict(getattr(obj, "__dict__", {}))
-        for name in ("args", "func", "keywords"):  # of exceptions and partials
-            self._values.setdefault(name, getattr(obj, name, _GONE))
+        if isinstance(obj, BaseException | partial):
+            for name in ("args", "func", "keywords"):
+                self._values.setdefault(name, getattr(obj, name, _GONE))
 
     def of_state(self, state: object) -> Iterator[tuple[str, object]]:
         """Yield the parts of a state: a dict, or one and that of the slots, or anything."""

@@ -253,6 +253,49 @@ def test_what_pickle_has_told_is_not_told_again():
     assert len(error.__notes__) == 2 and "Make it in the process" in error.__notes__[1]
 
 
+class Unchangeable(Exception):
+    add_note = None
+
+
+class Unwilling:
+    def __reduce__(self):
+        raise Unchangeable("not me")
+
+
+def test_an_error_that_takes_no_notes(fork):
+    assert str(sent([Unwilling()])) == "not me"
+    with fork.Pool(1) as pool:
+        assert str(raised(pool.apply, echo, (Unwilling(),))) == "not me"
+        assert str(raised(pool.map, refuse, [1])) == "not me"
+
+
+def refuse(_):
+    raise Unchangeable("not me")
+
+
+class Endless:
+    """Has any attribute that it is asked for, another object of this kind."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Endless()
+
+    def __call__(self, _):
+        raise LookupError("lost")
+
+
+def test_a_function_without_a_name(fork):
+    with fork.Pool(1) as pool:
+        error = raised(pool.map, Endless(), [1])
+    assert error.__notes__ == ["Endless() failed at item 0, counted from 0"]
+
+
+@pytest.fixture
+def fork():
+    return mproc.get_context("fork")
+
+
 def test_parts_that_cannot_be_had():
     def parts():
         yield "obj", 1

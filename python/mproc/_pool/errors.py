@@ -22,6 +22,7 @@ __all__ = [
     "RemoteTraceback",
     "Where",
     "WorkerDiedError",
+    "add_note",
     "explain",
     "explain_result",
     "explain_unknown",
@@ -138,13 +139,24 @@ class ExceptionWithTraceback:
 def note_item(exc: BaseException, where: tuple[Any, int]) -> None:
     """Say in an exception at which item a map has failed."""
     function, number = where
-    exc.add_note(f"{_name_of(function)}() failed at item {number}, counted from 0")
+    add_note(exc, f"{_name_of(function)}() failed at item {number}, counted from 0")
+
+
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note to an exception, unless that does not let itself be changed."""
+    try:
+        exc.add_note(note)
+    except Exception:
+        return
 
 
 def _name_of(function: Any) -> str:
-    while hasattr(function, "func"):
-        function = function.func  # of a partial
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
+    while type(function).__name__ in ("partial", "_Returning"):
+        function = function.func
+    try:
+        return str(function.__qualname__)
+    except Exception:
+        return type(function).__qualname__
 
 
 def _message_of(exc: BaseException) -> bytes:

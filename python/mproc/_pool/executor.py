@@ -41,6 +41,7 @@ from .errors import (
     ExceptionWithTraceback,
     RemoteTraceback,
     WorkerDiedError,
+    add_note,
     explain_result,
     explain_unknown,
     rebuild,
@@ -248,7 +249,7 @@ def _describe(exc: BaseException, called: bool, where: Where = None) -> Exceptio
 def _excuse(value: object, exc: BaseException, first: int | None) -> ExceptionWithTraceback:
     """Return what is sent instead of a result, or an exception, that cannot be pickled."""
     if isinstance(value, ExceptionWithTraceback):
-        exc.add_note(f"The task raised what cannot be sent: {representation(value.exc)}")
+        add_note(exc, f"The task raised what cannot be sent: {representation(value.exc)}")
         exc.__context__ = RemoteTraceback(value.tb)
         value = value.exc
     explain_result(exc, value, first)
