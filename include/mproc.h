@@ -1056,13 +1056,18 @@ MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
  * The undo record makes what the lock guards all-or-nothing: mproc_lock_save() keeps the old value
  * of a word of the arena before it is changed, release commits. When the holder dies, the next one
  * to acquire finds every saved word as it was before (or, if the holder died while it released, the
- * whole change), and is told by -EOWNERDEAD: it holds the lock.
+ * whole change), and is told by -EOWNERDEAD: it holds the lock. A thread that ends while it holds
+ * the lock is a death, too, which those notice that wait; a mere try does not.
  */
 typedef struct mproc_lock mproc_lock;
 
 /* A lock whose undo record holds up to `undo` words (0: none). -EINVAL: more than 4096; -ENOMEM;
  * the errors of joining. */
 MPROC_API int mproc_lock_new(mproc_lock **out, unsigned undo) MPROC_MUST_USE;
+
+/* From now on a thread may acquire the lock, end, and leave it to another thread to release it:
+ * only the end of the holder's process is a death. To be called by the lock's maker. */
+MPROC_API void mproc_lock_any_thread(mproc_lock *lock);
 
 /* -EOWNERDEAD: the lock is held and its previous holder died; -ETIMEDOUT, -EINTR: it is not
  * held. */

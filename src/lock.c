@@ -14,6 +14,8 @@
  *             none did. Such a thread writes it: a hint. The lock is a signal then. A thread that
  *             waits for the next signal on that CPU sleeps at once, because the signaller could not
  *             run while it looks.
+ *   any_thread  1: a holder's thread may end, and another one is to release it. Written by the
+ *             maker.
  *   dead_*    Written by the thread that acquired the lock from a dead holder.
  *
  * Invariants.
@@ -36,7 +38,7 @@ struct mproc_lock {
     struct mproc__guard guard;
     uint64_t holder;
     uint32_t signaller;
-    uint32_t pad;
+    uint32_t any_thread;
     uint64_t dead_thread;
     uint64_t dead_serial;
     uint64_t log; /* the block behind guard.log */
@@ -65,6 +67,12 @@ int mproc_lock_new(mproc_lock **out, unsigned undo) {
     return mproc__object_build(out, MPROC__KIND_LOCK, sizeof(mproc_lock), fill, &undo);
 }
 
+void mproc_lock_any_thread(mproc_lock *lock) {
+    if (mproc__expect(lock, MPROC__KIND_LOCK)) {
+        mproc__poke32(&lock->any_thread, 1);
+    }
+}
+
 uint64_t mproc__lock_late_holder(uint64_t holder, uint64_t token) {
     const struct mproc__slot *slot = mproc__token_slot(token);
     return holder != 0 || slot == NULL ? holder : (uint64_t)slot->pid << 32;
@@ -86,8 +94,9 @@ static void undo(struct mproc__guard *guard) {
     mproc__poke32(&guard->count, 0);
 }
 
-static void note_death(struct mproc_lock *lock, uint64_t token) {
-    mproc__poke64(&lock->dead_thread, mproc__lock_late_holder(mproc__peek64(&lock->holder), token));
+static void note_death(struct mproc_lock *lock, uint64_t thread, uint64_t token) {
+    thread = thread != 0 ? thread : mproc__peek64(&lock->holder);
+    mproc__poke64(&lock->dead_thread, mproc__lock_late_holder(thread, token));
     mproc__poke64(&lock->dead_serial, token >> 32);
     undo(&lock->guard);
 }
@@ -105,12 +114,14 @@ static bool signalled_from_here(const struct mproc_lock *lock) {
 static MPROC__NOINLINE int wait(struct mproc_lock *lock, uint64_t mine, int64_t timeout,
                                 enum mproc__mutex_for whom) {
     struct mproc__mutex *mutex = &lock->guard.mutex;
+    struct mproc__holder holder = {&lock->holder, 0};
+    struct mproc__holder *watched = mproc__peek32(&lock->any_thread) == 0 ? &holder : NULL;
     uint64_t dead;
     int r = timeout != 0 && signalled_from_here(lock)
-                ? mproc__mutex_sleep(mutex, mine, timeout, whom, &dead)
-                : mproc__mutex_wait(mutex, mine, timeout, whom, &dead);
+                ? mproc__mutex_sleep(mutex, mine, timeout, whom, watched, &dead)
+                : mproc__mutex_wait(mutex, mine, timeout, whom, watched, &dead);
     if (r == -EOWNERDEAD) {
-        note_death(lock, dead);
+        note_death(lock, holder.gone, dead);
     }
     return r;
 }

@@ -15,7 +15,7 @@
  *   mutex     As mutex.c says.
  *   holder    pid << 32 | thread id. The owner of the mutex writes it, and 0 before it releases.
  *             Any thread may ask whether it is its own: only the thread itself ever writes that
- *             value.
+ *             value. When that thread has ended, a waiter writes its own (mutex.c).
  *   depth     Written and read by the owner of the mutex.
  *   turn      How often the lock was taken. The owner of the mutex writes it; readers of a number
  *             compare it before and after.
@@ -28,8 +28,8 @@
  *   R3  A thread that holds the mutex for more than one store has changed turn since it acquired
  *       it.
  *
- * If the holder dies: the next thread that acquires takes the mutex, sets holder and depth to its
- * own, and is told. A store of a single number has happened or not.
+ * If the holder dies, or its thread ends: the next thread that acquires takes the mutex, sets
+ * holder and depth to its own, and is told. A store of a single number has happened or not.
  */
 #include "core/family.h"
 #include "core/make.h"
@@ -59,16 +59,24 @@ static bool is_mine(const mproc_rlock *lock) {
            mproc__mutex_owner(&lock->mutex) == mproc__self_token();
 }
 
-static int take(mproc_rlock *lock, int64_t timeout, enum mproc__mutex_for whom, uint32_t depth) {
+static MPROC__NOINLINE int wait(mproc_rlock *lock, uint64_t mine, int64_t timeout,
+                                enum mproc__mutex_for whom) {
+    struct mproc__holder holder = {&lock->holder, 0};
     uint64_t dead;
-    int r = mproc__mutex_acquire(&lock->mutex, timeout, whom, &dead);
-    if (mproc__unlikely(r != 0)) {
-        if (r != -EOWNERDEAD) {
-            return r;
-        }
-        mproc__poke64(&lock->dead_thread,
-                      mproc__lock_late_holder(mproc__peek64(&lock->holder), dead));
+    int r = mproc__mutex_wait(&lock->mutex, mine, timeout, whom, &holder, &dead);
+    if (r == -EOWNERDEAD) {
+        uint64_t thread = holder.gone != 0 ? holder.gone : mproc__peek64(&lock->holder);
+        mproc__poke64(&lock->dead_thread, mproc__lock_late_holder(thread, dead));
         mproc__poke64(&lock->dead_serial, dead >> 32);
+    }
+    return r;
+}
+
+static int take(mproc_rlock *lock, int64_t timeout, enum mproc__mutex_for whom, uint32_t depth) {
+    uint64_t mine = mproc__mutex_mine();
+    int r = mproc__mutex_try(&lock->mutex, mine) ? 0 : wait(lock, mine, timeout, whom);
+    if (mproc__unlikely(r != 0 && r != -EOWNERDEAD)) {
+        return r;
     }
     mproc__poke64(&lock->turn, lock->turn + 1);
     mproc__store_fence(); /* SYNC(rlock.turn): the turn, before what is changed in it. */

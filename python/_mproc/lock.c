@@ -13,6 +13,9 @@ static PyObject *not_released(int code) {
 static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
     mproc_lock *lock = NULL;
     int r = mproc_lock_new(&lock, 0);
+    if (r == 0) {
+        mproc_lock_any_thread(lock); /* programs acquire in one thread and release in another */
+    }
     return new_handle(type, args, r, lock);
 }
 

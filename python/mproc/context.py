@@ -76,7 +76,8 @@ class AuthenticationError(ProcessError):
 class OwnerDiedError(ProcessError):
     """The process that held a lock died. Exactly one later taker gets this; the lock is free then.
 
-    What the lock guards may be half changed: the taker that gets this error should repair it.
+    So does a taker of an RLock whose thread has ended: nobody else could release that. What the
+    lock guards may be half changed: the taker that gets this error should repair it.
 
     Attributes: pid, that of the dead process, 0 if it is not known any more; tid, the native id of
     the thread that had acquired the lock; name, that of the Process, and exitcode, as in
@@ -93,6 +94,8 @@ class OwnerDiedError(ProcessError):
         self.exitcode = exitcode
 
     def __str__(self) -> str:
+        if self.pid == os.getpid():
+            return f"thread {self.tid} of this process ended while it held the lock"
         known = [] if self.name is None else [self.name]
         if self.exitcode is not None:
             end = process._exitcode_to_name.get(self.exitcode, str(self.exitcode))

@@ -54,7 +54,7 @@ static void settle(struct mproc__guard *guard) {
 }
 
 void mproc__guard_wait(struct mproc__guard *guard, uint64_t mine) {
-    if (mproc__mutex_wait(&guard->mutex, mine, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
+    if (mproc__mutex_wait(&guard->mutex, mine, MPROC_FOREVER, MPROC__FOR_SECTION, NULL, NULL) ==
         -EOWNERDEAD) {
         settle(guard);
     }

@@ -43,6 +43,7 @@
  * If a member dies here.
  *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token
  *   dead and swaps its own in; one of several waiters wins. Between release and wake: M2, M3.
+ *   A thread that ends as owner of a user's lock is noticed in the same way, by the holder's word.
  */
 #include "core/mutex.h"
 
@@ -151,10 +152,55 @@ static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) 
     return true;
 }
 
+/* Its thread has ended, and its process has not: takes the mutex from them. First the holder's
+ * word, by which one of several waiters wins; if that one dies now, the word names its thread,
+ * which has ended, too. Then the mutex. A lock that any thread may release can be released
+ * meanwhile, and even be taken by another thread of that process: that one gets it back. */
+static bool take_from_ended(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
+                            struct mproc__holder *holder) {
+    uint64_t owner = token_of(*word), self = mproc__self_thread();
+    uint64_t thread = mproc__load64(holder->word);
+    if (thread == 0 || !mproc__thread_ended(owner, thread)) {
+        return false;
+    }
+    uint64_t expected = thread;
+    if (!mproc__cas64(holder->word, &expected, self)) {
+        return false;
+    }
+    uint64_t before = *word;
+    while (!mproc__cas64(&mutex->word, &before, mine | WAITERS)) {
+        if (token_of(before) != owner) {
+            return false;
+        }
+    }
+    if (mproc__load64(holder->word) != self) {
+        uint64_t taken = mine | WAITERS;
+        (void)mproc__cas64(&mutex->word, &taken, before);
+        return false;
+    }
+    *word = before;
+    holder->gone = thread;
+    return true;
+}
+
+/* True: acquired from a dead owner, or from one whose thread has ended. *word names it. */
+static bool take_from_dead(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
+                           struct mproc__holder *holder) {
+    uint64_t owner = token_of(*word);
+    if (owner == 0) {
+        return false;
+    }
+    if (mproc__token_dead(owner)) {
+        return mproc__cas64(&mutex->word, word, mine | WAITERS);
+    }
+    return holder != NULL && take_from_ended(mutex, word, mine, holder);
+}
+
 /* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an
  * error. */
 static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
-                      struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom) {
+                      struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom,
+                      struct mproc__holder *holder) {
     bool of_user = whom == MPROC__FOR_USER;
     int64_t slice = of_user ? mproc__user_slice(slices) : mproc__slice(slices);
     if (slice < 0) {
@@ -166,8 +212,7 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
                                     starving ? STARVES : PATIENT);
     /* Asked after a signal, too: signals may come so often that no slice ever ends by itself. */
-    if (r != 0 && token_of(*word) != 0 && mproc__token_dead(token_of(*word)) &&
-        mproc__cas64(&mutex->word, word, mine | WAITERS)) {
+    if (r != 0 && take_from_dead(mutex, word, mine, holder)) {
         return 1;
     }
     return of_user && r == -EINTR ? -EINTR : 0;
@@ -215,7 +260,8 @@ static bool take(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine, bool
 }
 
 static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
-                            int64_t deadline, enum mproc__mutex_for whom, uint64_t *dead) {
+                            int64_t deadline, enum mproc__mutex_for whom,
+                            struct mproc__holder *holder, uint64_t *dead) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     bool starving = false;
     if (whom == MPROC__FOR_SECTION) {
@@ -229,7 +275,7 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
         if (word == 0 || !announce(mutex, &word, starving)) {
             continue;
         }
-        int r = wait_slice(mutex, &word, mine, &slices, starving, whom);
+        int r = wait_slice(mutex, &word, mine, &slices, starving, whom, holder);
         if (r != 0) {
             return r == 1 ? owner_died(word, dead) : r;
         }
@@ -238,7 +284,8 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
 }
 
 MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                                      enum mproc__mutex_for whom, uint64_t *dead) {
+                                      enum mproc__mutex_for whom, struct mproc__holder *holder,
+                                      uint64_t *dead) {
     if (timeout == 0) {
         return acquire_now(mutex, mine, dead);
     }
@@ -246,14 +293,15 @@ MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine,
     int64_t deadline = mproc__deadline(timeout);
     int r = spin(mutex, mine, start, whom)
                 ? 0
-                : acquire_sleeping(mutex, mine, start, deadline, whom, dead);
+                : acquire_sleeping(mutex, mine, start, deadline, whom, holder, dead);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }
 
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                       enum mproc__mutex_for whom, uint64_t *dead) {
-    return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, dead);
+                       enum mproc__mutex_for whom, struct mproc__holder *holder, uint64_t *dead) {
+    return acquire_sleeping(mutex, mine, mproc__os_now(), mproc__deadline(timeout), whom, holder,
+                            dead);
 }
 
 /* Keeps the mutex for a sleeper that starves, or frees it after all if there is none any more.

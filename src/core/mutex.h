@@ -40,13 +40,20 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
     return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
 }
 
+/* Who holds a user's lock, for waiters that look whether that thread still lives. */
+struct mproc__holder {
+    uint64_t *word; /* pid << 32 | thread id: the owner writes it; 0 before it releases */
+    uint64_t gone;  /* out: the thread that has ended, if the mutex was taken from one */
+};
+
 /* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner
- * died; -ETIMEDOUT; -EINTR. `dead`, if not NULL, gets the token of the owner that died. */
+ * died, or its thread ended; -ETIMEDOUT; -EINTR. `dead`, if not NULL, gets the token of the owner.
+ * A `holder` of NULL: threads do not matter. */
 int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                      enum mproc__mutex_for whom, uint64_t *dead);
+                      enum mproc__mutex_for whom, struct mproc__holder *holder, uint64_t *dead);
 /* The same, but sleeps at once: the thread that will release it needs this CPU. */
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
-                       enum mproc__mutex_for whom, uint64_t *dead);
+                       enum mproc__mutex_for whom, struct mproc__holder *holder, uint64_t *dead);
 /* The slow way: a thread may wait for it, or it is not held. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
@@ -61,7 +68,9 @@ static inline bool mproc__mutex_try(struct mproc__mutex *mutex, uint64_t mine) {
 static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeout,
                                        enum mproc__mutex_for whom, uint64_t *dead) {
     uint64_t mine = mproc__mutex_mine();
-    return mproc__mutex_try(mutex, mine) ? 0 : mproc__mutex_wait(mutex, mine, timeout, whom, dead);
+    return mproc__mutex_try(mutex, mine)
+               ? 0
+               : mproc__mutex_wait(mutex, mine, timeout, whom, NULL, dead);
 }
 
 /* 0, or MPROC_ENOTHELD when it is not held. */

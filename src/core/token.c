@@ -123,3 +123,19 @@ bool mproc__token_dead(uint64_t token) {
     uint64_t starter, its_own;
     return has_ended(token, &starter) || (starter != 0 && has_ended(starter, &its_own));
 }
+
+/* The thread may be another member's, which died while it took something from the first one's. Then
+ * its process need not be collected yet, and the number stands for nothing that lives. A process of
+ * another pid namespace is not known here by its numbers: nothing is said about it. */
+bool mproc__thread_ended(uint64_t token, uint64_t thread) {
+    pid_t pid = (pid_t)(thread >> 32);
+    bool ended = mproc__os_thread_ended(pid, (pid_t)(thread & 0xffffffff));
+    const struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot == NULL) {
+        return false;
+    }
+    if (mproc__load_pid(&slot->pid) != pid) {
+        return ended || mproc__os_process_is(pid, UINT64_MAX) == 0;
+    }
+    return ended && (pid == mproc__self_pid() || mproc__os_process_is(pid, slot->born) == 1);
+}

@@ -101,6 +101,10 @@ bool mproc__token_alive(uint64_t token);
  * us. */
 bool mproc__token_dead(uint64_t token);
 
+/* True when a thread (pid << 32 | thread id) of that living member, or of one that died while it
+ * took something from it, has ended for all that can be known here. */
+bool mproc__thread_ended(uint64_t token, uint64_t thread);
+
 /* ---- the caller */
 
 /* What the process is. Threads of tests may be members of their own. */

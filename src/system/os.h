@@ -150,6 +150,8 @@ int mproc__os_pidfd_signal(int pidfd, int signal);
  * ended, collected or not, and if there is such a pid now it came round again; or an error. Some 15
  * us. */
 int mproc__os_process_is(pid_t pid, uint64_t when);
+/* Is there no thread of that number in that process, or no such process? */
+bool mproc__os_thread_ended(pid_t pid, pid_t tid);
 
 /* Tells of a thread, without a system call, that it lives: the kernel marks the word when the
  * thread ends, or its process executes another program. In shared memory; zero: no thread's. */

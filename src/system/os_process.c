@@ -105,6 +105,10 @@ int mproc__os_process_is(pid_t pid, uint64_t when) {
     return mproc__stat_was_there(ticks, when, (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
+bool mproc__os_thread_ended(pid_t pid, pid_t tid) {
+    return syscall(SYS_tgkill, pid, tid, 0) != 0 && errno == ESRCH;
+}
+
 int mproc__os_process_private(pid_t pid, uint64_t *bytes) {
     char path[32], text[128];
     unsigned long long resident, shared;

@@ -50,6 +50,7 @@ static int no_item(const void *in, void *out, void *context) {
 
 /* noun, function, what it says of a pointer `o` that is none, the call */
 #define DOORS(X)                                                                                   \
+    X(lock, any_thread, NOTHING, (mproc_lock_any_thread(o), 0))                                    \
     X(lock, acquire, OTHER, mproc_lock_acquire(o, 0))                                              \
     X(lock, release, OTHER, mproc_lock_release(o))                                                 \
     X(lock, rollback, OTHER, mproc_lock_rollback(o))                                               \

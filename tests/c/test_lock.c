@@ -579,3 +579,70 @@ TEST(lock_check_sees) {
     CHECK_OK(mproc_lock_release(r->lock));
     drop(r);
 }
+
+/* ---------------------------------------------------------------- threads that end */
+
+static uint64_t *guarded;
+
+static void *change_and_end(void *arg) {
+    CHECK_OK(mproc_lock_acquire(arg, 0));
+    if (guarded != NULL) {
+        CHECK_OK(mproc_lock_save(arg, guarded));
+        *guarded = 2;
+    }
+    return NULL;
+}
+
+static void end_a_thread_with(mproc_lock *lock) {
+    pthread_t thread;
+    CHECK_OK(pthread_create(&thread, NULL, change_and_end, lock));
+    CHECK_OK(pthread_join(thread, NULL));
+}
+
+TEST(lock_of_a_thread_that_has_ended_is_undone) {
+    mproc_lock *lock = made_lock(1);
+    guarded = mproc_calloc(1, sizeof *guarded);
+    *guarded = 1;
+    end_a_thread_with(lock);
+    CHECK_EQ(mproc_lock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_EQ(*guarded, 1);
+    CHECK(mproc_lock_is_mine(lock));
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_OK(mproc_lock_check(lock, NULL, 0));
+    mproc_free(guarded);
+    guarded = NULL;
+    mproc_drop(lock);
+}
+
+TEST(lock_of_any_thread_stays_taken_until_one_releases_it) {
+    mproc_lock *lock = made_lock(0);
+    mproc_lock_any_thread(lock);
+    end_a_thread_with(lock);
+    CHECK_EQ(mproc_lock_acquire(lock, 200 * MPROC_MSEC), -ETIMEDOUT);
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_OK(mproc_lock_acquire(lock, MPROC_FOREVER));
+    CHECK_OK(mproc_lock_release(lock));
+    mproc_drop(lock);
+}
+
+static void *release_meanwhile(void *arg) {
+    CHECK_OK(mproc_lock_release(arg));
+    return NULL;
+}
+
+/* One thread waits for the lock of a thread that has ended, and another one releases it. */
+TEST(lock_of_a_thread_that_has_ended_may_be_released_meanwhile) {
+    for (unsigned i = 0; i < 20; i++) {
+        mproc_lock *lock = made_lock(0);
+        pthread_t thread;
+        end_a_thread_with(lock);
+        CHECK_OK(pthread_create(&thread, NULL, release_meanwhile, lock));
+        int r = mproc_lock_acquire(lock, MPROC_FOREVER);
+        CHECK(r == 0 || r == -EOWNERDEAD);
+        CHECK_OK(pthread_join(thread, NULL));
+        int again = mproc_lock_release(lock); /* the other one may have released ours */
+        CHECK(again == 0 || again == MPROC_ENOTHELD);
+        CHECK_OK(mproc_lock_check(lock, NULL, 0));
+        mproc_drop(lock);
+    }
+}

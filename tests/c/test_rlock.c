@@ -300,3 +300,98 @@ TEST(rlock_stress_sum) {
     CHECK_EQ(sum.value, CROWD * ROUNDS);
     drop(sum.lock);
 }
+
+/* ---------------------------------------------------------------- threads that end */
+
+static void *take_twice(void *arg) {
+    CHECK_OK(mproc_rlock_acquire(arg, 0));
+    CHECK_OK(mproc_rlock_acquire(arg, 0));
+    return NULL;
+}
+
+static void end_a_thread_with(mproc_rlock *lock) {
+    pthread_t thread;
+    CHECK_OK(pthread_create(&thread, NULL, take_twice, lock));
+    CHECK_OK(pthread_join(thread, NULL));
+}
+
+/* The holder's thread has ended. Exactly one waiter is told, and holds the lock once. */
+static void inherit(mproc_rlock *lock) {
+    mproc_lock_holder dead;
+    CHECK_EQ(mproc_rlock_acquire(lock, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_EQ(mproc_rlock_depth(lock), 1);
+    mproc_rlock_dead_owner(lock, &dead);
+    CHECK_NE(dead.tid, mproc__os_tid());
+    CHECK_OK(mproc_rlock_check(lock, NULL, 0));
+    CHECK_OK(mproc_rlock_release(lock));
+    CHECK_OK(mproc_rlock_acquire(lock, MPROC_FOREVER));
+    CHECK_OK(mproc_rlock_release(lock));
+}
+
+TEST(rlock_of_a_thread_that_has_ended_goes_to_a_waiter) {
+    mproc_rlock *lock = make();
+    end_a_thread_with(lock);
+    inherit(lock);
+    drop(lock);
+}
+
+static void inherit_in_child(void *arg) {
+    inherit(arg);
+}
+
+TEST(rlock_of_a_thread_that_has_ended_goes_to_another_process) {
+    mproc_rlock *lock = make();
+    end_a_thread_with(lock);
+    child_join(child_fork(inherit_in_child, lock));
+    drop(lock);
+}
+
+static void take_over_and_die(void *arg) {
+    CHECK_EQ(mproc_rlock_acquire(arg, MPROC_FOREVER), -EOWNERDEAD);
+    kill(getpid(), SIGKILL);
+}
+
+/* Who has taken it over is as any other holder. */
+TEST(rlock_that_was_taken_over_is_taken_over_again) {
+    mproc_rlock *lock = make();
+    end_a_thread_with(lock);
+    pid_t child = child_fork(take_over_and_die, lock);
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
+#define HEIRS 6
+
+static uint32_t told, inside;
+
+static void *want(void *arg) {
+    int r = mproc_rlock_acquire(arg, MPROC_FOREVER);
+    CHECK(r == 0 || r == -EOWNERDEAD);
+    __atomic_add_fetch(&told, r == -EOWNERDEAD, __ATOMIC_RELAXED);
+    CHECK_EQ(__atomic_add_fetch(&inside, 1, __ATOMIC_RELAXED), 1);
+    usleep(1000);
+    CHECK_EQ(__atomic_sub_fetch(&inside, 1, __ATOMIC_RELAXED), 0);
+    CHECK_OK(mproc_rlock_release(arg));
+    return NULL;
+}
+
+TEST(rlock_of_a_thread_that_has_ended_goes_to_one_of_several) {
+    pthread_t heirs[HEIRS];
+    for (unsigned round = 0; round < 5; round++) {
+        mproc_rlock *lock = make();
+        told = 0;
+        end_a_thread_with(lock);
+        for (unsigned i = 0; i < HEIRS; i++) {
+            CHECK_OK(pthread_create(&heirs[i], NULL, want, lock));
+        }
+        for (unsigned i = 0; i < HEIRS; i++) {
+            CHECK_OK(pthread_join(heirs[i], NULL));
+        }
+        CHECK_EQ(told, 1);
+        drop(lock);
+    }
+}

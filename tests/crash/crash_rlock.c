@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -161,6 +162,37 @@ static void verify_load(void *lock) {
     use(lock);
 }
 
+/* ---- a thread that has ended */
+
+static void *acquire_and_end(void *lock) {
+    acquire(lock);
+    return NULL;
+}
+
+static void *make_left_behind(void) {
+    mproc_rlock *lock = make();
+    pthread_t thread;
+    crash_equal(pthread_create(&thread, NULL, acquire_and_end, lock), 0);
+    crash_equal(pthread_join(thread, NULL), 0);
+    return lock;
+}
+
+static void take_over(void *lock) {
+    if (mproc_rlock_acquire(lock, CRASH_SOON) != -EOWNERDEAD) {
+        abort();
+    }
+}
+
+/* The victim has taken it over, or the survivor does. */
+static void verify_taken_over(void *lock) {
+    mproc_lock_holder dead;
+    crash_equal(mproc_rlock_acquire(lock, CRASH_SOON), -EOWNERDEAD);
+    mproc_rlock_dead_owner(lock, &dead);
+    crash_require(dead.pid == *victim() || (dead.pid == getpid() && !crash_returned()));
+    crash_equal(mproc_rlock_release(lock), 0);
+    use(lock);
+}
+
 static void drop(void *lock) {
     mproc_drop(lock);
 }
@@ -195,6 +227,12 @@ static const struct crash_op ops[] = {
      .prepare = hold,
      .operate = release,
      .verify = verify_release,
+     .teardown = drop},
+    {.name = "rlock acquire (its thread has ended)",
+     .setup = make_left_behind,
+     .prepare = note_victim,
+     .operate = take_over,
+     .verify = verify_taken_over,
      .teardown = drop},
     {.name = "rlock store",
      .setup = make,

@@ -149,3 +149,34 @@ def test_the_holder_dies(ctx):
     with lock:
         assert repr(lock) == "<RLock(MainProcess, 1)>"
     assert not lock.locked()
+
+
+def take_and_leave(lock):
+    lock.acquire()
+
+
+def end_a_thread_with(lock):
+    thread = threading.Thread(target=take_and_leave, args=(lock,))
+    thread.start()
+    thread.join()
+
+
+def test_a_thread_that_ends_with_it_is_a_death(ctx):
+    """Nobody else can release it: one who waits is told, and nobody waits for ever."""
+    lock = ctx.RLock()
+    end_a_thread_with(lock)
+    with pytest.raises(mproc.OwnerDiedError, match="of this process ended") as caught:
+        lock.acquire(timeout=LONG)
+    assert caught.value.pid == os.getpid()
+    assert lock.acquire(timeout=LONG)
+    lock.release()
+
+
+def test_a_lock_may_be_left_to_another_thread(ctx):
+    """A Lock is released by any thread: whose thread has ended still holds it."""
+    lock = ctx.Lock()
+    end_a_thread_with(lock)
+    assert not lock.acquire(timeout=0.1)
+    lock.release()
+    assert lock.acquire(timeout=LONG)
+    lock.release()
