@@ -1325,6 +1325,19 @@ def test_imap_reads_only_what_it_needs(pool, monkeypatch):
     assert len(pulled) <= 100
 
 
+@pytest.mark.parametrize("start", ["imap", "imap_unordered"])
+@pytest.mark.parametrize("kind", [list, iter])
+def test_threads_share_the_results_of_an_imap(pool, start, kind):
+    """Each result is one thread's; none ends before the last result was taken."""
+    results, got = getattr(pool, start)(errands.square, kind(range(500))), []
+    threads = [threading.Thread(target=lambda: got.extend(results)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+    assert sorted(got) == [n * n for n in range(500)]
+
+
 def test_imap_of_nothing(pool):
     assert list(pool.imap(errands.square, [])) == []
     assert list(pool.imap_unordered(errands.square, [])) == []
