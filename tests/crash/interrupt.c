@@ -36,8 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SAMPLE 24    /* points of a wait beside those that are always tried */
-#define DELICATE 12  /* instructions before a sleep that are always points */
+#define SAMPLE 10    /* points of a wait beside those that are always tried */
+#define DELICATE 6   /* instructions before a sleep that are always points */
 #define WINDOW 60000 /* a window of more instructions is none: the wait never sleeps */
 #define SLEEPS 2
 #define ENOUGH 5 /* failed points after which a wait is given up */
