@@ -43,6 +43,7 @@ __all__ = [
     "running_as_main",
     "set_native_id",
     "spawn_of_others",
+    "warn_of_threads",
 ]
 
 # ---- names with a documented counterpart, whose module takes longer to import
@@ -135,6 +136,23 @@ except ImportError:
 def has_threads() -> bool:
     """Return whether there may be threads of Python beside the main one."""
     return _thread_count() > 0
+
+
+def warn_of_threads() -> None:
+    """Warn before a fork of a process that has threads, as os.fork() does from 3.12 on.
+
+    DeprecationWarning, in the words that programs filter. Threads that are not Python's are not
+    counted.
+    """
+    if sys.version_info >= (3, 12) and _thread_count():
+        import warnings
+
+        warnings.warn(
+            f"This process (pid={os.getpid()}) is multi-threaded, use of fork() may lead to"
+            " deadlocks in the child.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
 
 
 def before_threads_end(function: Callable[[], None]) -> None:

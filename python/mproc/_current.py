@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     forget_exit_functions = _cpython.forget_exit_functions
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
+    warn_of_threads = _cpython.warn_of_threads
 
 __all__: list[str] = []
 
@@ -231,7 +232,7 @@ def flush_std_streams() -> None:
 def fetch() -> None:
     """Fetch what a child calls of _cpython: before it is forked, and not by `import mproc`."""
     global CHILDREN_RUN_EXIT_FUNCTIONS, end_threads, forget_exit_functions
-    global run_exit_functions, set_native_id, _fetched
+    global run_exit_functions, set_native_id, warn_of_threads, _fetched
     from . import _cpython
 
     CHILDREN_RUN_EXIT_FUNCTIONS = _cpython.CHILDREN_RUN_EXIT_FUNCTIONS
@@ -239,6 +240,7 @@ def fetch() -> None:
     forget_exit_functions = _cpython.forget_exit_functions
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
+    warn_of_threads = _cpython.warn_of_threads
     _fetched = True
 
 

@@ -6,7 +6,7 @@ constructor starts the child: it returns in the parent when the child runs, and 
 
 from __future__ import annotations
 
-from ._cpython import fork_of_others
+from ._cpython import fork_of_others, warn_of_threads
 from ._current import flush_std_streams
 from ._mproc import Child
 
@@ -30,7 +30,10 @@ class Popen(Child):
         self._launch(process_obj)
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        self.fork(process_obj, fork_of_others())
+        by = fork_of_others()
+        if by is None:
+            warn_of_threads()
+        self.fork(process_obj, by)
 
     def duplicate_for_child(self, fd: int) -> int:
         """Return the number that a descriptor of this process has in the child."""

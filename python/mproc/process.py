@@ -143,6 +143,7 @@ class BaseProcess:
             if make is not forking:
                 make = self._chosen_popen(make)
             if may_leave and make is forking and type(os.fork) is _builtin:
+                _current.warn_of_threads()
                 _current.flush_std_streams()
                 return forking
             self._popen = make(self)

@@ -1338,6 +1338,30 @@ def test_threads_share_the_results_of_an_imap(pool, start, kind):
     assert sorted(got) == [n * n for n in range(500)]
 
 
+def stop_at_two(number):
+    if number == 2:
+        raise StopIteration("mine")
+    return number
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+def test_a_stop_iteration_of_a_task_ends_no_imap(pool, name, chunksize):
+    """It is an error of that item; the results of the others come."""
+    results = getattr(pool, name)(stop_at_two, range(6), chunksize)
+    got, errors = [], []
+    while True:
+        try:
+            got.append(next(results))
+        except StopIteration:
+            break
+        except RuntimeError as error:
+            errors.append(error)
+    assert len(errors) == 1 and "StopIteration" in str(errors[0])
+    assert errors[0].__cause__.args == ("mine",)
+    assert sorted(got) == ([0, 1, 3, 4, 5] if chunksize == 1 else [3, 4, 5])
+
+
 def test_imap_of_nothing(pool):
     assert list(pool.imap(errands.square, [])) == []
     assert list(pool.imap_unordered(errands.square, [])) == []

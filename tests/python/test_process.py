@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 from conftest import descriptors
@@ -1195,3 +1196,32 @@ def test_an_interrupted_child(ctx, capfd):
     process.join()
     assert process.exitcode == 1
     assert "KeyboardInterrupt" in capfd.readouterr().err
+
+
+# ---- threads beside a fork
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="os.fork() says nothing before 3.12")
+def test_a_fork_beside_threads_is_warned_of(recwarn):
+    """As os.fork() does; a warning that is an error leaves nothing started."""
+    ctx, stop = mproc.get_context("fork"), threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    process = ctx.Process(target=exit_with, args=(0,))
+    process.start()
+    process.join()
+    assert not recwarn.list
+    thread.start()
+    for _ in range(2):
+        process = ctx.Process(target=exit_with, args=(0,))
+        with pytest.warns(DeprecationWarning, match=r"This process \(pid=\d+\) is multi-threaded"):
+            process.start()
+        process.join()
+        assert process.exitcode == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        process = ctx.Process(target=exit_with, args=(0,))
+        with pytest.raises(DeprecationWarning):
+            process.start()
+        assert mproc.active_children() == [] and process.pid is None
+    stop.set()
+    thread.join()

@@ -38,7 +38,7 @@ from .engine import LOOK, SLICE, ring
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from ..pool import Pool
 
@@ -74,6 +74,13 @@ class _LoosePart(_Part):
         if self not in self._where:
             self._where.append(self)
         return True
+
+
+def _raise(error: BaseException) -> NoReturn:
+    """Raise what a call raised; a StopIteration would end the iteration that asks for results."""
+    if isinstance(error, StopIteration):
+        raise RuntimeError("a task raised StopIteration") from error
+    raise error
 
 
 class IMapIterator:
@@ -148,7 +155,7 @@ class IMapIterator:
         if not self._values:
             part = self._ask(timeout)
             if part._failed:
-                raise part._value
+                _raise(part._value)
             self._values = part._value[::-1]
         return self._values.pop()
 
