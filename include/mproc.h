@@ -460,6 +460,15 @@ MPROC_API int mproc_process_prepare(mproc_process **out,
 MPROC_API int mproc_process_launch(mproc_process *process, const void *arg,
                                    size_t size) MPROC_MUST_USE;
 
+/*
+ * The handle of a child of this process that was started in another way, by fork(2) for example.
+ * Its status remains the program's to collect, and has to be collected; *code of
+ * mproc_process_exitcode() is what it says, or 255 if the program was faster. -EINVAL: no pid;
+ * -ESRCH: no child of this process, or collected already; -EMFILE, -ENFILE, -ENOMEM; the errors of
+ * joining.
+ */
+MPROC_API int mproc_process_adopt(mproc_process **out, pid_t pid) MPROC_MUST_USE;
+
 /* Adds a descriptor to those that a prepared child gets, behind options.fds; it is lent until the
  * launch. -EINVAL: it is negative, or the child was launched; -ENOMEM. */
 MPROC_API int mproc_process_pass(mproc_process *process, int lent) MPROC_MUST_USE;
@@ -714,6 +723,7 @@ typedef struct mproc_pool_options {
     /* Default: CPUs that the process may use, by its affinity and its control groups. */
     unsigned workers;
     unsigned most;       /* workers that mproc_pool_resize() may ask for; default 64 or `workers` */
+    int idle;            /* non-zero: it begins without a worker, before mproc_pool_resize() */
     mproc_method method; /* default MPROC_FORK */
     const char *name;    /* prefix of the workers' names; default "Pool" */
     unsigned max_tasks;  /* a worker is replaced after so many tasks; 0: never */
@@ -732,13 +742,21 @@ typedef struct mproc_pool_options {
     unsigned ahead;
     mproc_handler_fn handler; /* of tasks that are mere bytes */
     void *handler_arg;        /* NULL or a pointer into the arena */
+    /* Non-zero: a worker that dies by itself abandons the pool (mproc_pool_abandon()), unless its
+     * task has `retries`. One that the pool ends for its task's limits does not, nor does one that
+     * exits with 0 and has no task. */
+    int fragile;
+    /* ns for which there may be no worker at all because none can be started. 0: 8 more attempts
+     * than the pool has workers. */
+    int64_t patience;
 
     /* How to start a worker, if not as `method` says: the process is to call mproc_pool_work() or
      * mproc_worker_join(). `seat` is the worker's number, from 0 on. 0 and *out: a launched
      * process, which is the pool's until `end` is called. A negative code: none could be started.
      * Name, method, init, handler and max_tasks are the starter's own affair then. */
     int (*start)(void *arg, mproc_workplace *place, unsigned seat, mproc_process **out);
-    /* A worker has ended, and its task is booked: `owned` is the callee's. NULL: it is closed. */
+    /* A worker has ended, and its task is booked: `owned` is the callee's. NULL: it is closed. In a
+     * forked child mproc_pool_drop() gives the copies of all handles back so. */
     void (*end)(void *arg, unsigned seat, mproc_process *owned);
     void *start_arg;
 
@@ -890,6 +908,12 @@ MPROC_API mproc_workplace *mproc_pool_workplace(mproc_pool *pool);
 
 /* No new tasks; workers end when all is done. */
 MPROC_API void mproc_pool_close(mproc_pool *pool);
+/* Nothing will be put any more, and open tasks fail at once: the one whose worker died with
+ * MPROC_EDIED, all others with -ECANCELED. Workers end when they have done what they have, and are
+ * not replaced; only while a map is under way are they killed. */
+MPROC_API void mproc_pool_abandon(mproc_pool *pool);
+/* 1: the pool is broken or abandoned, and submit fails; 0: it is not. Cannot fail. */
+MPROC_API int mproc_pool_is_broken(mproc_pool *pool);
 /* Ends the workers now, by SIGKILL, and waits for it; open tasks fail with -ECANCELED. */
 MPROC_API void mproc_pool_terminate(mproc_pool *pool);
 /* Waits until all tasks are done and the workers have ended. -EBUSY: not closed; -ETIMEDOUT,

@@ -20,7 +20,12 @@
  * without one that became ready, the pool goes on with the workers that it has and tries again
  * every REFILL_PAUSE. If it has none it is broken: what is open fails, and nothing can be put
  * until a pause has passed, which is doubled each time. This keeps a failing init from forking for
- * ever, and lets a pool recover from a shortage. Ends of workers that were ready do not count.
+ * ever, and lets a pool recover from a shortage. Ends of workers that were ready do not count. With
+ * options.patience a worker that cannot be started is no such end: the pool breaks when there has
+ * been none for so long.
+ *
+ * A fragile pool is given up when a worker dies by itself: what is open fails, and the workers that
+ * are left end, without being replaced, when they have done what they have.
  *
  * Invariant: W5. pool->alive counts the seats with a process, whose sentinel is in polls[];
  * starting those that a thread is about to fill; ended_count those whose process waits for `end`.
@@ -32,7 +37,8 @@
 
 #define EARLY_SPARE 8
 #define REFILL_PAUSE MPROC_SEC /* between starts that are not likely to succeed */
-#define BREAKS_MOST 6          /* doublings of the pause */
+#define LOOK_END (10 * MPROC_MSEC)
+#define BREAKS_MOST 6 /* doublings of the pause */
 
 /* ---------------------------------------------------------------- starting */
 
@@ -161,10 +167,26 @@ static void part_with(mproc_pool *pool, unsigned seat) {
     pool->alive--;
 }
 
+/* How a worker ended; fatal: a fragile pool is given up for it. */
+struct end {
+    mproc_task_error how;
+    bool fatal;
+};
+
+/* Neither did the pool end the worker, nor is the task one that may cost workers. */
+static bool is_fatal_for(const struct mproc__open *open) {
+    if (open == NULL || open->kind != MPROC__OPEN_TASK) {
+        return true;
+    }
+    bool tried_again = open->extra != NULL && open->extra->options.retries != 0;
+    return open->verdict == 0 && !tried_again;
+}
+
 /* The worker has ended: its task fails with `code`, its seat is free. False: not collectable
  * yet. */
-static bool collect_worker(mproc_pool *pool, unsigned seat, int code, mproc_task_error *how) {
+static bool collect_worker(mproc_pool *pool, unsigned seat, int code, struct end *end) {
     mproc_process *process = pool->crew[seat].process;
+    mproc_task_error *how = &end->how;
     int exitcode = 0;
     uint64_t ticket;
     if (mproc_process_exitcode(process, &exitcode) != 0) {
@@ -172,7 +194,9 @@ static bool collect_worker(mproc_pool *pool, unsigned seat, int code, mproc_task
     }
     *how = (mproc_task_error){.code = code, .pid = mproc_process_pid(process)};
     how->exitcode = code == MPROC_EDIED ? exitcode : 0;
+    end->fatal = exitcode != 0;
     if (mproc_taskq_worker_died(pool->tasks, seat, &ticket) == 1) {
+        end->fatal = is_fatal_for(mproc__open_at(pool, ticket));
         how->task = mproc__peek64(&mproc__taskq_seat(pool->tasks, seat)->item);
         mproc__book_failure(pool, ticket, *how);
     }
@@ -181,12 +205,17 @@ static bool collect_worker(mproc_pool *pool, unsigned seat, int code, mproc_task
 }
 
 static void notice_end(mproc_pool *pool, unsigned seat) {
-    mproc_task_error how;
+    struct end end;
     uint32_t state = state_of(pool, seat);
-    if (collect_worker(pool, seat, MPROC_EDIED, &how)) {
-        count_end(pool, state);
-        break_if_hopeless(pool, &how);
+    if (!collect_worker(pool, seat, MPROC_EDIED, &end)) {
+        return;
     }
+    if (pool->options.fragile && end.fatal && !is_stopped(pool)) {
+        mproc__crew_give_up(pool, &end.how);
+        return;
+    }
+    count_end(pool, state);
+    break_if_hopeless(pool, &end.how);
 }
 
 /* What a worker has said before it ended is booked first. */
@@ -219,24 +248,39 @@ static bool is_vacant(const struct mproc__crew *crew) {
     return crew->process == NULL && crew->ended == NULL && !crew->starting;
 }
 
+/* There is no worker, and none could be started: that counts as an end, or is borne for so long as
+ * the program says. */
+static void do_without(mproc_pool *pool, int code) {
+    int64_t patience = pool->options.patience;
+    pool->without = pool->without != 0 ? pool->without : pool->looked;
+    if (patience == 0) {
+        count_end(pool, MPROC__WORKER_NEW);
+    } else if (pool->looked - pool->without > patience) {
+        pool->early_ends = pool->target + EARLY_SPARE + 1;
+    }
+    break_if_hopeless(pool, &(mproc_task_error){.code = code});
+}
+
 /* A start that fails is tried again after a pause, or at the next look when there is no worker at
- * all; then it counts as an end. */
-static void refill(mproc_pool *pool, unsigned seat) {
+ * all. False: it has failed. */
+static bool refill(mproc_pool *pool, unsigned seat) {
     int r = start_worker(pool, seat);
     if (r != 0 || too_many_early_ends(pool)) {
         pool->refill_at = pool->looked + REFILL_PAUSE;
     }
     if (r != 0 && pool->alive + pool->starting == 0) {
-        count_end(pool, MPROC__WORKER_NEW);
-        break_if_hopeless(pool, &(mproc_task_error){.code = r});
+        do_without(pool, r);
+    } else {
+        pool->without = 0;
     }
+    return r == 0;
 }
 
 static void refill_seats(mproc_pool *pool) {
     for (unsigned i = 0; i < pool->seats && is_short(pool) && wants_workers(pool); i++) {
         bool paused = pool->alive > 0 && pool->looked < pool->refill_at;
-        if (is_vacant(&pool->crew[i]) && !paused) {
-            refill(pool, i);
+        if (is_vacant(&pool->crew[i]) && !paused && !refill(pool, i)) {
+            return;
         }
     }
 }
@@ -261,19 +305,23 @@ static void kill_workers(mproc_pool *pool) {
     }
 }
 
+/* The lock is held: no hook of the program (mproc_wait_hook()) may run meanwhile. */
 static void await_end(mproc_process *process) {
-    int r;
-    do {
-        r = mproc_process_join(process, MPROC_FOREVER);
-    } while (r == -EINTR);
+    struct pollfd one = {mproc_process_sentinel(process), POLLIN, 0};
+    int code;
+    while (mproc_process_exitcode(process, &code) == -EAGAIN) {
+        if (mproc__os_poll(&one, 1, LOOK_END) == 1) { /* a tracer may keep the status back */
+            (void)mproc__os_poll(NULL, 0, MPROC_MSEC);
+        }
+    }
 }
 
 static void collect_workers(mproc_pool *pool, int code) {
-    mproc_task_error how;
+    struct end end;
     for (unsigned i = 0; i < pool->used; i++) {
         if (pool->crew[i].process != NULL) {
             await_end(pool->crew[i].process);
-            (void)collect_worker(pool, i, code, &how);
+            (void)collect_worker(pool, i, code, &end);
         }
     }
 }
@@ -289,6 +337,33 @@ void mproc__crew_stop(mproc_pool *pool, enum mproc__pool_state state, const mpro
     mproc__book_all(pool);
     mproc__taskq_discard(pool->tasks);
     mproc__book_failure_of_all(pool, error);
+}
+
+static bool has_chunks(mproc_pool *pool) {
+    uint64_t t = pool->base;
+    const struct mproc__open *open = NULL;
+    while (t != pool->top &&
+           ((open = mproc__open_at(pool, t)) == NULL || open->kind != MPROC__OPEN_CHUNK)) {
+        t++;
+    }
+    return t != pool->top;
+}
+
+/* What workers hand in for tickets that are closed is ignored. No record is used again, for nothing
+ * is put any more. */
+void mproc__crew_give_up(mproc_pool *pool, const mproc_task_error *why) {
+    mproc_task_error error = *why;
+    mproc__pool_close_tasks(pool);
+    if (has_chunks(pool)) {
+        mproc__crew_stop(pool, MPROC__POOL_BROKEN, &error);
+    } else {
+        pool->state = MPROC__POOL_BROKEN;
+        mproc__book_all(pool);
+        mproc__taskq_discard(pool->tasks);
+        mproc__book_failure_of_all(pool, (mproc_task_error){.code = -ECANCELED});
+    }
+    pool->last = error;
+    pool->refill_at = MPROC__NEVER;
 }
 
 int mproc__crew_sentinel(const mproc_pool *pool) {

@@ -247,11 +247,12 @@ struct mproc_pool {
     unsigned breaks; /* how often the pool has broken since a worker was ready */
     int64_t looked;
     int64_t refill_at;        /* no worker is started before that */
+    int64_t without;          /* since when none can be started though there is none; 0: not so */
     struct mproc__crew *crew; /* by seat */
     struct pollfd *polls;     /* by seat */
 
     /* wait.c */
-    bool pumping;
+    uint64_t pumping;   /* the thread that pumps; 0: none */
     uint32_t followers; /* threads that wait for the pumping one */
     uint32_t news;      /* changes whenever the pump has been at work */
     uint64_t closed;    /* tickets that have been closed, and tasks that ended otherwise */
@@ -459,6 +460,8 @@ void mproc__crew_look(mproc_pool *pool);
 /* Kills the workers, waits for their end, and fails what is open with why->code. They are dead
  * when it returns: nobody writes into the arrays of a map any more. */
 void mproc__crew_stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why);
+/* Fails what is open; workers that run end by themselves. */
+void mproc__crew_give_up(mproc_pool *pool, const mproc_task_error *why);
 /* The sentinel of a worker, any; -1. */
 int mproc__crew_sentinel(const mproc_pool *pool);
 /* Invariant W5. */

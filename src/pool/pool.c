@@ -60,7 +60,7 @@ static int check_options(const mproc_pool_options *o) {
                 (o->most == 0 || o->workers <= o->most) && o->method >= 0 &&
                 o->method <= MPROC_FORKSERVER && is_shared(o->init_arg) && is_shared(o->exit_arg) &&
                 is_shared(o->handler_arg) && mproc__setup_check(o->setup) == 0 &&
-                (o->end == NULL || o->start != NULL);
+                (o->end == NULL || o->start != NULL) && o->patience >= 0;
     return good ? 0 : -EINVAL;
 }
 
@@ -70,10 +70,25 @@ static int fill_place(struct mproc__hand *hand, void *object, const void *seats)
     return mproc__taskq_make(hand, *(const unsigned *)seats, &place->tasks);
 }
 
-/* Frees what is the caller's; a stranger's copy of the workers' handles too. */
+/* A stranger's copies of handles. */
+static void give_copies_back(mproc_pool *pool) {
+    for (unsigned i = 0; i < pool->seats; i++) {
+        struct mproc__crew *crew = &pool->crew[i];
+        mproc_process *process = crew->process != NULL ? crew->process : crew->ended;
+        if (process != NULL && pool->options.end != NULL) {
+            pool->options.end(pool->options.start_arg, i, process);
+        } else {
+            (void)mproc_process_drop(process);
+        }
+    }
+}
+
+/* Frees what is the caller's. */
 static void free_pool(mproc_pool *pool) {
-    for (unsigned i = 0; pool->crew != NULL && i < pool->seats; i++) {
-        (void)mproc_process_drop(pool->crew[i].process);
+    if (pool->crew != NULL) {
+        mproc__pool_enter(pool);
+        give_copies_back(pool);
+        mproc__pool_leave(pool);
     }
     mproc__notify_close(pool);
     if (mproc__family != NULL) {
@@ -100,7 +115,7 @@ static unsigned default_workers(void) {
 
 /* More seats than workers, for mproc_pool_resize(). */
 static void choose_seats(mproc_pool *pool, const mproc_pool_options *o) {
-    pool->target = o->workers != 0 ? o->workers : default_workers();
+    pool->target = o->idle != 0 ? 0 : o->workers != 0 ? o->workers : default_workers();
     pool->seats = o->most != 0 ? o->most : MOST;
     if (o->most != 0 && pool->target > o->most) {
         pool->target = o->most;
@@ -217,6 +232,7 @@ int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
     r = mproc__pool_refusal(pool);
     if (r == 0) {
         pool->target = workers;
+        pool->looked = mproc__os_now();
         r = mproc__crew_shrink(pool);
         mproc__crew_look(pool);
         mproc__pool_deliver(pool);
@@ -298,6 +314,30 @@ void mproc_pool_terminate(mproc_pool *pool) {
     }
     mproc__pool_deliver(pool);
     pthread_mutex_unlock(&pool->lock);
+}
+
+void mproc_pool_abandon(mproc_pool *pool) {
+    static const mproc_task_error abandoned = {.code = -ECANCELED};
+    if (mproc__pool_door(pool) != 0) {
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    if (pool->state == MPROC__POOL_OPEN || pool->state == MPROC__POOL_CLOSED) {
+        mproc__crew_give_up(pool, &abandoned);
+        mproc__pool_news(pool);
+    }
+    mproc__pool_deliver(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+int mproc_pool_is_broken(mproc_pool *pool) {
+    if (mproc__pool_door(pool) != 0) {
+        return 0;
+    }
+    pthread_mutex_lock(&pool->lock);
+    bool broken = pool->state == MPROC__POOL_BROKEN;
+    pthread_mutex_unlock(&pool->lock);
+    return broken;
 }
 
 static bool has_ended(const mproc_pool *pool) {

@@ -6,8 +6,9 @@
  * How it works. A pool has no thread. A thread that waits for a task, a map or the end pumps: it
  * sleeps on the queue of results, books what comes, and looks after the workers. One thread pumps
  * at a time; others that wait meanwhile follow: they sleep until the pumping thread has news or
- * leaves. A thread wakes at least every 50 ms, for a result whose worker died between handing it
- * in and waking.
+ * leaves. A signal handler that waits may have interrupted the pumping thread: it pumps, too. A
+ * thread wakes at least every 50 ms, for a result whose worker died between handing it in and
+ * waking.
  *
  * The lock is never held while a thread sleeps, nor while it calls a function of the program.
  * Tasks that have ended with a callback wait in pool->ended, and processes in their seats, until
@@ -90,8 +91,9 @@ static int pump(mproc_pool *pool, int64_t timeout) {
     bool ending = is_ending(pool);
     int r, sentinel = mproc__crew_sentinel(pool);
 
+    uint64_t interrupted = pool->pumping;
     timeout = until_due(pool, timeout);
-    pool->pumping = true;
+    pool->pumping = mproc__self_thread();
     pthread_mutex_unlock(&pool->lock);
     if (ending) {
         r = await_sentinel(sentinel, timeout);
@@ -99,7 +101,7 @@ static int pump(mproc_pool *pool, int64_t timeout) {
         r = mproc_taskq_collect(pool->tasks, &message, &ticket, timeout);
     }
     pthread_mutex_lock(&pool->lock);
-    pool->pumping = false;
+    pool->pumping = interrupted;
     if (r == 0 && !ending) {
         mproc__book_reply(pool, ticket, &message);
         mproc__book_batch(pool, room);
@@ -125,7 +127,8 @@ int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices) {
 int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
     int64_t slice = mproc__slice(slices);
     int64_t timeout = slice < 0 ? 0 : slice;
-    int r = pool->pumping ? follow(pool, timeout) : pump(pool, timeout);
+    bool follows = pool->pumping != 0 && pool->pumping != mproc__self_thread();
+    int r = follows ? follow(pool, timeout) : pump(pool, timeout);
     mproc__pool_deliver(pool);
     return r == 0 || (r == -ETIMEDOUT && slice >= 0) ? mproc__pool_signalled(pool, slices) : r;
 }
@@ -183,7 +186,7 @@ static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     int r = 0;
     mproc__book_all(pool);
-    look(pool);
+    look_if_due(pool, pool->fd >= 0 ? 0 : LOOK_LEAST); /* who waits for the descriptor saw it */
     mproc__pool_deliver(pool);
     while (r == 0 && pool->closed == closed) {
         r = mproc__pool_wait(pool, &slices);

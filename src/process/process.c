@@ -41,6 +41,8 @@
 #include "system/atomic.h"
 #include "system/os.h"
 
+#define NOBODY UINT64_MAX /* no member's token */
+
 /* ---------------------------------------------------------------- preparing */
 
 /* A spawned program and a template's first life are this program, so it must begin with
@@ -328,6 +330,35 @@ int mproc__process_bring(mproc_process *process, const struct mproc__launch *wha
     return r == 0 ? watch(process, pid) : r;
 }
 
+/* ---------------------------------------------------------------- children of others */
+
+int mproc_process_adopt(mproc_process **out, pid_t pid) {
+    int r = pid > 0 ? mproc__family_need() : -EINVAL;
+    if (r != 0) {
+        return r;
+    }
+    int pidfd = open_pidfd(pid);
+    if (pidfd < 0) {
+        return pidfd;
+    }
+    mproc_process *process = calloc(1, sizeof *process);
+    if (process == NULL) {
+        mproc__os_close(pidfd);
+        return -ENOMEM;
+    }
+    process->handle = MPROC__HANDLE_PROCESS;
+    pthread_mutex_init(&process->lock, NULL);
+    process->owner = mproc__self_pid();
+    process->token = NOBODY;
+    process->adopted = true;
+    process->pid = pid;
+    process->since = mproc__os_boot_now();
+    process->state = MPROC__PROCESS_RUNNING;
+    set_descriptor(process, pidfd, pid);
+    *out = process;
+    return 0;
+}
+
 /* ---------------------------------------------------------------- looking */
 
 pid_t mproc_process_pid(const mproc_process *process) {
@@ -362,7 +393,7 @@ static bool collect(mproc_process *process) {
     int code = 0;
     pthread_mutex_lock(&process->lock);
     if (process->state == MPROC__PROCESS_RUNNING) {
-        int r = mproc__os_process_collect(process->pidfd, &code);
+        int r = mproc__os_process_collect(process->pidfd, !process->adopted, &code);
         if (r != 0) { /* -ECHILD: the program has collected it, or SIGCHLD is ignored */
             set_ended(process, r == 1 ? code : mproc__child_said(process->token));
         }

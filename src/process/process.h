@@ -53,6 +53,7 @@ struct mproc_process {
     pid_t marked;   /* the pid, or 0: pidfd is another descriptor, of a child that has ended */
     uint64_t since; /* a moment at which the child had its pid (mproc__os_boot_now()) */
     int code;
+    bool adopted; /* its status is the program's to collect */
     mproc_process_options options;
     int *fds; /* options.fds and what mproc_process_pass() added */
     size_t nfds;

@@ -186,10 +186,10 @@ bool mproc__os_descriptor_is(int fd, struct mproc__os_mark mark, pid_t pid);
 /* Is it a pidfd of a child of the caller whose status has not been collected? */
 bool mproc__os_pidfd_is_childs(int pidfd);
 
-/* Collects the status of an ended child, named by its pidfd. 1 and *code (exit code or -signal),
- * since Linux 6.15 also when others have collected it; 0: still running; -ECHILD: not a child, or
- * its status was collected already. */
-int mproc__os_process_collect(int pidfd, int *code);
+/* Collects the status of an ended child, named by its pidfd, or only looks at it. 1 and *code (exit
+ * code or -signal), since Linux 6.15 also when others have collected it; 0: still running; -ECHILD:
+ * not a child, or its status was collected already. */
+int mproc__os_process_collect(int pidfd, bool take, int *code);
 
 /* Bytes of memory that are resident and the process' own: neither a file's nor shared. -ENOENT,
  * -ESRCH: it has ended; -EACCES. */

@@ -274,10 +274,11 @@ static int status_kept(int pidfd, int *code) {
 
 /* By pidfd, not by pid: the program may have collected the child, and its number may have come
  * round. */
-int mproc__os_process_collect(int pidfd, int *code) {
+int mproc__os_process_collect(int pidfd, bool take, int *code) {
     siginfo_t info;
+    int keep = take ? 0 : WNOWAIT;
     info.si_pid = 0;
-    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0) {
+    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | keep) != 0) {
         return errno == ECHILD ? status_kept(pidfd, code) : -errno;
     }
     if (info.si_pid == 0) {

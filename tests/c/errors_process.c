@@ -237,6 +237,59 @@ PROVOKE(mproc_process_prepare, -ENOMEM) {
     return prepare_with((mproc_process_options){0});
 }
 
+/* A child that was forked without mproc's help. */
+static pid_t forked(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    return pid;
+}
+
+static int adopt(pid_t pid) {
+    mproc_process *process;
+    return mproc_process_adopt(&process, pid);
+}
+
+PROVOKE(mproc_process_adopt, -EINVAL) {
+    return adopt(0);
+}
+
+PROVOKE(mproc_process_adopt, -ESRCH) {
+    return adopt(getppid());
+}
+
+PROVOKE(mproc_process_adopt, -EMFILE) {
+    begin();
+    pid_t pid = forked();
+    no_descriptors();
+    int r = adopt(pid);
+    CHECK_OK(kill(pid, SIGKILL));
+    return r;
+}
+
+PROVOKE(mproc_process_adopt, -ENFILE) {
+    begin();
+    pid_t pid = forked();
+    deny(SYS_pidfd_open, -1, ENFILE);
+    int r = adopt(pid);
+    CHECK_OK(kill(pid, SIGKILL));
+    return r;
+}
+
+PROVOKE(mproc_process_adopt, -ENOMEM) {
+    if (TEST_ASAN) {
+        return -ENOMEM; /* its allocator does not know limits of the address space */
+    }
+    begin();
+    pid_t pid = forked();
+    no_malloc();
+    int r = adopt(pid);
+    CHECK_OK(kill(pid, SIGKILL));
+    return r;
+}
+
 static int launch(void *process) {
     int r = mproc_process_launch(process, NULL, 0);
     if (r == MPROC_IN_CHILD) {

@@ -164,6 +164,8 @@ static int no_item(const void *in, void *out, void *context) {
     X(pool, workplace, 0, mproc_pool_workplace(o) != NULL)                                         \
     X(pool, close, NOTHING, (mproc_pool_close(o), 0))                                              \
     X(pool, terminate, NOTHING, (mproc_pool_terminate(o), 0))                                      \
+    X(pool, abandon, NOTHING, (mproc_pool_abandon(o), 0))                                          \
+    X(pool, is_broken, 0, mproc_pool_is_broken(o))                                                 \
     X(pool, join, OTHER, mproc_pool_join(o, 0))                                                    \
     X(pool, drop, NOTHING, (mproc_pool_drop(o), 0))                                                \
     X(pool, check, MPROC_ECORRUPT, mproc_pool_check(o, NULL, 0))                                   \

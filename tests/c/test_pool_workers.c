@@ -109,7 +109,7 @@ TEST(pool_puts_many_pieces) {
 struct starter {
     mproc_method method;
     int refuse; /* what start answers, 0: it starts */
-    unsigned started, ended;
+    unsigned started, ended, asked;
     int inside; /* between enter and leave */
     mproc_pool *pool;
 };
@@ -129,6 +129,7 @@ static int start(void *arg, mproc_workplace *place, unsigned seat, mproc_process
     struct starter *s = arg;
     struct place_and_seat p = {place, seat};
     CHECK_EQ(s->inside, 1);
+    s->asked++;
     if (s->refuse != 0) {
         return s->refuse;
     }
@@ -143,6 +144,14 @@ static void end(void *arg, unsigned seat, mproc_process *owned) {
     CHECK_LT(seat, 64);
     CHECK_EQ(s->inside, 1);
     CHECK_OK(mproc_process_exitcode(owned, &code));
+    CHECK_OK(mproc_process_drop(owned));
+    s->ended++;
+}
+
+static void end_copy(void *arg, unsigned seat, mproc_process *owned) {
+    struct starter *s = arg;
+    (void)seat;
+    CHECK_EQ(s->inside, 1);
     CHECK_OK(mproc_process_drop(owned));
     s->ended++;
 }
@@ -254,6 +263,221 @@ TEST(pool_idle_deaths_do_not_break_it) {
         } while (mproc_pool_workers(pool, &next, 1) != 1 || next == pid);
     }
     finish(pool);
+}
+
+TEST(pool_begins_idle) {
+    struct starter s = {.method = MPROC_FORK};
+    mproc_pool_options options = started_by(&s, 0);
+    options.idle = 1;
+    options.most = 2;
+    mproc_pool *pool = pool_with(&options);
+    mproc_task *early = put(pool, "abc", NULL);
+    collect(pool, MPROC_MSEC);
+    CHECK_EQ(s.started, 0);
+    CHECK_EQ(mproc_pool_workers(pool, NULL, 0), 0);
+    CHECK_OK(mproc_pool_resize(pool, 2));
+    CHECK_EQ(s.started, 2);
+    gives(early, "cba");
+    finish(pool);
+}
+
+/* One attempt a look: the program is asked again when somebody waits. */
+TEST(pool_tries_one_seat_a_look) {
+    struct starter s = {.method = MPROC_FORK, .refuse = -EMFILE};
+    mproc_pool_options options = started_by(&s, 0);
+    options.idle = 1;
+    options.most = 5;
+    mproc_pool *pool = pool_with(&options);
+    CHECK_OK(mproc_pool_resize(pool, 5));
+    CHECK_EQ(s.asked, 1);
+    s.refuse = 0;
+    gives(put(pool, "abc", NULL), "cba");
+    finish(pool);
+}
+
+TEST(pool_bears_a_shortage_as_long_as_it_was_told) {
+    struct starter s = {.method = MPROC_FORK};
+    mproc_pool_options options = started_by(&s, 1);
+    options.patience = INT64_MAX;
+    mproc_pool *pool = pool_with(&options);
+    mproc_task *late = NULL;
+    s.refuse = -EMFILE;
+    CHECK_EQ(outcome(put(pool, "!", NULL)).exitcode, 9);
+    mproc_task *task = put(pool, "abc", NULL);
+    while (s.asked < 40) {
+        collect(pool, MPROC_MSEC);
+    }
+    CHECK_EQ(mproc_pool_is_broken(pool), 0);
+    s.refuse = 0;
+    gives(task, "cba");
+    finish(pool);
+    options.patience = 1;
+    pool = pool_with(&options);
+    s.refuse = -EMFILE;
+    CHECK_EQ(outcome(put(pool, "!", NULL)).exitcode, 9);
+    CHECK_EQ(outcome(put(pool, "abc", NULL)).code, -EMFILE);
+    CHECK_EQ(mproc_pool_put(pool, NULL, 0, NULL, &late), -EMFILE);
+    finish(pool);
+}
+
+/* ---------------------------------------------------------------- pools that are given up */
+
+static void is_given_up(mproc_pool *pool, int code) {
+    mproc_task *late = NULL;
+    CHECK_EQ(mproc_pool_is_broken(pool), 1);
+    CHECK_EQ(mproc_pool_put(pool, NULL, 0, NULL, &late), code);
+    CHECK_EQ(mproc_pool_open(pool), 0);
+    check(pool);
+    mproc_pool_close(pool);
+    CHECK_OK(mproc_pool_join(pool, MPROC_FOREVER));
+    CHECK_EQ(mproc_pool_put(pool, NULL, 0, NULL, &late), code);
+    finish(pool);
+}
+
+TEST_METHODS(pool_fragile_falls_with_a_worker) {
+    mproc_pool *pool = pool_with(
+        &(mproc_pool_options){.workers = 2, .method = method, .handler = reverse, .fragile = 1});
+    struct gate *gate = gate_new();
+    mproc_task *running = submit(pool, pass_gate, &gate, sizeof gate);
+    await_word(&gate->entered, 1);
+    mproc_task *fatal = put(pool, "!", NULL), *waiting = put(pool, "abc", NULL);
+    mproc_task_error how = outcome(fatal);
+    CHECK_EQ(how.code, MPROC_EDIED);
+    CHECK_EQ(how.exitcode, 9);
+    how = outcome(running);
+    CHECK_EQ(how.code, -ECANCELED);
+    CHECK_EQ(how.task, 0);
+    int r = outcome(waiting).code; /* the other worker may have been free before the look */
+    CHECK(r == -ECANCELED || r == 0);
+    mproc__store32(&gate->opened, 1); /* nobody asks for its result any more */
+    is_given_up(pool, MPROC_EDIED);
+    mproc_free(gate);
+}
+
+static void wait_for_worker(mproc_pool *pool, pid_t but) {
+    pid_t pid = 0;
+    while (mproc_pool_workers(pool, &pid, 1) != 1 || pid == but) {
+        collect(pool, MPROC_MSEC);
+    }
+}
+
+/* Nor does it fall with one that leaves by itself, or whose task may cost workers. */
+TEST(pool_fragile_bears_what_the_pool_does) {
+    mproc_pool *pool = pool_with(
+        &(mproc_pool_options){.workers = 1, .handler = reverse, .fragile = 1, .max_tasks = 2});
+    struct gate *gate = gate_new();
+    pid_t pid = 0;
+    mproc_task *task = submit_with(pool, pass_gate, &gate, sizeof gate,
+                                   &(mproc_task_options){.timeout = 10 * MPROC_MSEC});
+    CHECK_EQ(outcome(task).code, -ETIMEDOUT);
+    CHECK_EQ(outcome(put(pool, "!", &(mproc_task_options){.retries = 1})).code, MPROC_EDIED);
+    task = submit(pool, pass_gate, &gate, sizeof gate);
+    await_word(&gate->entered, 2);
+    CHECK_OK(mproc_task_kill(task));
+    CHECK_EQ(outcome(task).code, -ECANCELED);
+    for (int i = 0; i < 5; i++) {
+        gives(put(pool, "abc", NULL), "cba");
+    }
+    CHECK_EQ(mproc_pool_is_broken(pool), 0);
+    wait_for_worker(pool, 0);
+    CHECK_EQ(mproc_pool_workers(pool, &pid, 1), 1);
+    CHECK_OK(kill(pid, SIGKILL)); /* an idle one */
+    while (!mproc_pool_is_broken(pool)) {
+        collect(pool, MPROC_MSEC);
+    }
+    is_given_up(pool, MPROC_EDIED);
+    mproc_free(gate);
+}
+
+TEST(pool_abandoned_lets_workers_finish) {
+    mproc_pool *pool = pool_with(&(mproc_pool_options){.workers = 1, .handler = reverse});
+    struct gate *gate = gate_new();
+    mproc_task *running = submit(pool, pass_gate, &gate, sizeof gate);
+    mproc_task *again = put(pool, "abc", &(mproc_task_options){.retries = 3});
+    await_word(&gate->entered, 1);
+    CHECK_EQ(mproc_pool_is_broken(pool), 0);
+    mproc_pool_abandon(pool);
+    mproc_pool_abandon(pool);
+    CHECK(mproc_task_is_done(running) && mproc_task_is_done(again));
+    CHECK_EQ(outcome(running).code, -ECANCELED);
+    CHECK_EQ(outcome(again).code, -ECANCELED);
+    CHECK_EQ(mproc_pool_workers(pool, NULL, 0), 1);
+    CHECK_EQ(mproc_pool_resize(pool, 2), -ECANCELED);
+    mproc__store32(&gate->opened, 1);
+    is_given_up(pool, -ECANCELED);
+    mproc_free(gate);
+}
+
+static void give_up(size_t done, size_t total, void *arg) {
+    (void)total;
+    if (done > 0) {
+        mproc_pool_abandon(arg);
+    }
+}
+
+static int copy_item(const void *in, void *out, void *context) {
+    (void)context;
+    memcpy(out, in, sizeof(int));
+    return 0;
+}
+
+/* Nobody writes into its arrays afterwards. */
+TEST(pool_abandoned_during_a_map) {
+    mproc_pool *pool = pool_with(&(mproc_pool_options){.workers = 2, .handler = reverse});
+    static int in[5000], out[5000];
+    CHECK_EQ(
+        mproc_pool_map(pool, copy_item, in, sizeof *in, out, sizeof *out, 5000,
+                       &(mproc_map_options){.chunk = 1, .progress = give_up, .progress_arg = pool}),
+        -ECANCELED);
+    CHECK_EQ(mproc_pool_workers(pool, NULL, 0), 0);
+    is_given_up(pool, -ECANCELED);
+}
+
+/* ---------------------------------------------------------------- interrupted, and forked */
+
+static mproc_pool *interrupted;
+
+static int wait_inside(void) {
+    static int inside;
+    if (inside++ == 0) {
+        gives(put(interrupted, "abc", NULL), "cba");
+    }
+    return 0;
+}
+
+/* What a handler waits for comes, though the thread that it interrupts was about to collect it. */
+TEST(pool_wait_that_interrupts_a_wait) {
+    mproc_pool *pool = pool_with(&(mproc_pool_options){.workers = 2, .handler = reverse});
+    struct gate *gate = gate_new();
+    mproc_task *first = submit(pool, pass_gate, &gate, sizeof gate);
+    interrupted = pool;
+    mproc_wait_hook(wait_inside);
+    CHECK_EQ(mproc_task_wait(first, 200 * MPROC_MSEC), -ETIMEDOUT);
+    mproc_wait_hook(NULL);
+    mproc__store32(&gate->opened, 1);
+    CHECK_OK(outcome(first).code);
+    CHECK_EQ(mproc_pool_open(pool), 0);
+    finish(pool);
+    mproc_free(gate);
+}
+
+/* A forked child gives its copies of the handles back by the same function. */
+TEST(pool_copies_of_workers_are_given_back) {
+    struct starter s = {.method = MPROC_FORK};
+    mproc_pool_options options = started_by(&s, 2);
+    options.end = end_copy;
+    mproc_pool *pool = pool_with(&options);
+    pid_t pid = fork();
+    if (pid == 0) {
+        mproc_pool_drop(pool);
+        _exit((int)s.ended);
+    }
+    int status = -1;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(WEXITSTATUS(status), 2);
+    mproc_reap();
+    finish(pool);
+    CHECK_EQ(s.ended, 2);
 }
 
 /* ---------------------------------------------------------------- a worker, step by step */
@@ -582,6 +806,7 @@ TEST(pool_refuses_bad_options) {
     CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 3, .most = 2}), -EINVAL);
     CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.most = MPROC_SEATS_MAX + 1}), -EINVAL);
     CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.end = end}), -EINVAL);
+    CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.patience = -1}), -EINVAL);
     CHECK_EQ(mproc_pool_new(&pool, &(mproc_pool_options){.handler = reverse, .handler_arg = &pool}),
              -EINVAL);
     CHECK(pool == NULL);

@@ -1526,3 +1526,56 @@ TEST_BARE(process_bare_fork_without_memory_for_holds) {
     mproc_log_hook(NULL);
     mproc_drop(lock);
 }
+
+/* ---------------------------------------------------------------- children of others */
+
+static pid_t fork_that_ends_by(int code) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (code < 0) {
+            raise(-code);
+        }
+        _exit(code);
+    }
+    return pid;
+}
+
+/* Its status is there for the program, before and after. */
+TEST(process_adopted) {
+    static const int codes[] = {0, 7, -SIGKILL};
+    for (size_t i = 0; i < 3; i++) {
+        mproc_process *process = NULL;
+        int code = -1, status = -1;
+        pid_t pid = fork_that_ends_by(codes[i]);
+        CHECK_OK(mproc_process_adopt(&process, pid));
+        CHECK_EQ(mproc_process_pid(process), pid);
+        CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
+        CHECK_OK(mproc_process_exitcode(process, &code));
+        CHECK_EQ(code, codes[i]);
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), codes[i]);
+        CHECK_OK(mproc_process_exitcode(process, &code));
+        CHECK_OK(mproc_process_drop(process));
+        mproc_reap();
+    }
+}
+
+TEST(process_adopted_and_collected_first) {
+    mproc_process *process = NULL;
+    int code = -1, status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    CHECK_OK(mproc_process_adopt(&process, pid));
+    CHECK_EQ(mproc_process_exitcode(process, &code), -EAGAIN);
+    CHECK_EQ(mproc_process_drop(process), -EBUSY);
+    CHECK_OK(mproc_process_kill(process));
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_OK(mproc_process_exitcode(process, &code));
+    CHECK(code == 255 || code == -SIGKILL); /* since Linux 6.15 the kernel keeps it */
+    CHECK_OK(mproc_process_drop(process));
+    mproc_reap();
+    CHECK_EQ(mproc_process_adopt(&process, pid), -ESRCH);
+}
