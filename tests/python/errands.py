@@ -38,6 +38,12 @@ def wait_for(path):
         time.sleep(0.002)
 
 
+def do_when_there(path, errand, *args):
+    """Wait for a file, then do an errand."""
+    wait_for(path)
+    return errand(*args)
+
+
 def say_and_wait(queue, path, value=None):
     """Send the pid, and end when the file is there."""
     queue.put(os.getpid())

@@ -486,10 +486,11 @@ def test_a_task_that_exits_as_it_is_unpickled(fork):
         (errands.exit_hard, (0,), "exited with code 0 while it ran task 0"),
     ],
 )
-def test_a_dead_worker_breaks_the_executor(ctx, errand, args, words):
+def test_a_dead_worker_breaks_the_executor(ctx, tmp_path, errand, args, words):
     with ProcessPoolExecutor(2, ctx) as pool:
-        future = pool.submit(errand, *args)
+        future = pool.submit(errands.do_when_there, tmp_path / "go", errand, *args)
         others = [pool.submit(time.sleep, LONG) for _ in range(5)]
+        touch(tmp_path / "go")
         with pytest.raises(BrokenProcessPool, match="terminated abruptly") as caught:
             future.result(LONG)
         assert words in str(caught.value.__cause__)
