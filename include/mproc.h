@@ -425,11 +425,11 @@ typedef struct mproc_process_options {
  * here. MPROC_EINIT: this program was to be started again, but has not called mproc_init().
  * MPROC_EMEMBERS: the family is full. MPROC_ETOOBIG: `arg` is larger than the arena can ever hold.
  * MPROC_ESTRANGER: options.from is another process's. -EPIPE: the template has died (the default
- * one is started again once). -ENOSYS: a system without pidfd_open(2), or a template whose C
- * library is unknown. -ENOMEM, -EAGAIN (no more processes), -EMFILE, -ENFILE; -EBADF (options.fds);
- * MPROC_EARENA: a program was to be started, but the caller has closed the arena's descriptor, as
- * closefrom(3) does after the first object; what execve(2) reports, such as -ENOENT or -EACCES; the
- * errors of joining.
+ * one is started again once). -ENOSYS: a system without pidfd_open(2), such as an old valgrind, or
+ * a template whose C library is unknown. -ENOMEM, also when a forked child's holds find no room;
+ * -EAGAIN (no more processes), -EMFILE, -ENFILE; -EBADF (options.fds); MPROC_EARENA: a program was
+ * to be started, but the caller has closed the arena's descriptor, as closefrom(3) does after the
+ * first object; what execve(2) reports, such as -ENOENT or -EACCES; the errors of joining.
  */
 MPROC_API int mproc_process_start(mproc_process **out, mproc_main_fn fn, const void *arg,
                                   size_t size, const mproc_process_options *options) MPROC_MUST_USE;

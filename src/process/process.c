@@ -245,10 +245,24 @@ static int reserve_descriptor(void) {
     return fd >= 0 ? mproc__os_descriptor_copy(fd) : mproc__os_event_new();
 }
 
+/* A code alone would not tell what is missing, and every start fails of it. */
+static void say_what_is_missing(int error) {
+    static uint32_t told;
+    if ((error == -ENOSYS || error == -EPERM) && mproc__peek32(&told) == 0) {
+        mproc__poke32(&told, 1); /* two threads may both say it */
+        mproc__log("no process can be started without pidfd_open(2): %s. Old versions of valgrind "
+                   "do not know it, and a filter of system calls may refuse it",
+                   mproc_strerror(error));
+    }
+}
+
 /* A pidfd of the child; -ESRCH: it has ended, and its status was collected. Its number may have
  * come round by then. */
 static int open_pidfd(pid_t pid) {
     int pidfd = mproc__os_pidfd_open(pid);
+    if (pidfd < 0) {
+        say_what_is_missing(pidfd);
+    }
     if (pidfd < 0 || mproc__os_pidfd_is_childs(pidfd)) {
         return pidfd;
     }

@@ -1579,3 +1579,31 @@ TEST(process_adopted_and_collected_first) {
     mproc_reap();
     CHECK_EQ(mproc_process_adopt(&process, pid), -ESRCH);
 }
+
+/* ---------------------------------------------------------------- no pidfds */
+
+static int lines;
+
+static void count_lines(const char *line) {
+    CHECK(strstr(line, "pidfd_open(2)") != NULL);
+    lines++;
+}
+
+TEST(process_says_once_that_pidfds_are_missing) {
+    static const int errors[] = {ENOSYS, EPERM};
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        CHECK_GE(pid, 0);
+        if (pid == 0) {
+            mproc_process *p = NULL;
+            mproc_log_hook(count_lines);
+            deny(SYS_pidfd_open, -1, errors[i]);
+            CHECK_EQ(mproc_process_start(&p, nothing_to_do, NULL, 0, NULL), -errors[i]);
+            CHECK_EQ(mproc_process_start(&p, nothing_to_do, NULL, 0, NULL), -errors[i]);
+            CHECK_EQ(waitpid(-1, NULL, 0), -1);
+            CHECK_EQ(lines, 1);
+            _exit(0);
+        }
+        child_join(pid);
+    }
+}
