@@ -259,7 +259,7 @@ if __name__ == "__main__":
 """,
     )
     printed = program.output("main.py")
-    assert "argument 0" in printed and "standard library's multiprocessing" in printed
+    assert "args[0]" in printed and "standard library's multiprocessing" in printed
 
 
 # ---- uninstall()
