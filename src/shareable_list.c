@@ -266,7 +266,8 @@ static size_t first_room(const struct value *v) {
  * not: its size is the text's then. The standard library takes the x for a byte of padding. To it
  * such an item is as any other: it drops the NULs, and the next text may fill the slot. */
 static bool is_exact(const struct value *v) {
-    return v->length > 0 && v->length <= EXACT_MAX && v->text[v->length - 1] == 0;
+    return v->text != NULL && v->length > 0 && v->length <= EXACT_MAX &&
+           v->text[v->length - 1] == 0;
 }
 
 static uint64_t format_of(const struct value *v, size_t room) {
