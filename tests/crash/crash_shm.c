@@ -107,8 +107,9 @@ static void verify_create(void *object) {
 
 /* ---- under a made-up name, which nobody knows but the victim: a mode tells which file is its */
 
+/* Never 0600, which the segments of other programs have. */
 static mode_t own_mode(void) {
-    return S_IRUSR | S_IWUSR | ((unsigned)getpid() & 077);
+    return S_IRUSR | S_IWUSR | S_IXOTH | ((unsigned)getpid() & 077);
 }
 
 /* How many segments with made-up names this family has; all have their size. */
