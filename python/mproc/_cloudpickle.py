@@ -31,7 +31,15 @@ except ImportError:
         name="cloudpickle",
     ) from None
 
-__all__ = ["SealedTasks", "contents", "context_with", "dumps", "dumps_function", "message_of"]
+__all__ = [
+    "SealedTasks",
+    "contents",
+    "context_with",
+    "dumps",
+    "dumps_function",
+    "message_of",
+    "serves",
+]
 
 _loads = pickle().loads
 
@@ -85,13 +93,30 @@ def message_of(obj: object) -> bytes:
 
 
 class _Returning:
-    """A function whose results are sealed."""
+    """A function whose results are sealed. A process that gets one serves its sender by value."""
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = func
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (self.func,)
+
     def __call__(self, *args: Any, **kwargs: Any) -> object:
         return _seal(self.func(*args, **kwargs))
+
+
+_server: int | None = None  # the process that works for a pool by value; a fork of it may not
+
+
+def _received(func: Callable[..., Any]) -> _Returning:
+    global _server
+    _server = _mproc.getpid()
+    return _Returning(func)
+
+
+def serves() -> bool:
+    """Return whether this process works for a pool whose functions travel by value."""
+    return _server == _mproc.getpid()
 
 
 def dumps_function(function: Callable[..., Any]) -> bytes:

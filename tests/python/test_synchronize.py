@@ -264,7 +264,7 @@ def test_is_not_pickled_for_nobody(lock):
 
 def test_is_not_sent_through_a_queue(lock):
     queue = mproc.Queue()
-    with pytest.raises(RuntimeError, match=f"^{FOREIGN}$"):
+    with pytest.raises(RuntimeError, match=f"^{FOREIGN}\n"):
         queue.put(lock)
     assert queue.empty()
 

@@ -159,11 +159,17 @@ def _name_of(function: Any) -> str:
         return type(function).__qualname__
 
 
+def _sealer() -> Any:
+    """Return the module that sends by value if this worker's pool does, else None."""
+    sealer = sys.modules.get("mproc._cloudpickle")
+    return sealer if sealer is not None and sealer.serves() else None
+
+
 def _message_of(exc: BaseException) -> bytes:
     try:
         return _mproc.dumps(exc)
     except Exception:
-        sealer = sys.modules.get("mproc._cloudpickle")
+        sealer = _sealer()
         if sealer is None:
             raise
         return sealer.message_of(exc)  # type: ignore[no-any-return]
@@ -196,7 +202,7 @@ def explain(
 
 def explain_result(error: BaseException, value: object, first: int | None) -> None:
     """Say in an error which part of a result, or of an exception, cannot be pickled."""
-    sealer = sys.modules.get("mproc._cloudpickle")
+    sealer = _sealer()
     if sealer is None:
         explain(error, "parts_of_result", value, first)
     else:
