@@ -12,6 +12,9 @@ has to come. A victim that has not ended after PATIENCE sleeps on: its signal is
 A *step* is a call that need not wait. Whatever the instruction, it has been done as a whole or not
 at all, what it works on is whole, and the exception comes.
 
+Pools are not among the waits: they sleep for a twentieth of a second at a time, which is over
+before a stepped process comes to its sleep. Their waits in C are: tests/crash/crash_interrupt.c.
+
 Without --all a sample is tried, and always the instructions before a sleep. Linux on x86-64 only.
 """
 
@@ -285,43 +288,14 @@ def _started(ctx):
     return child.join
 
 
-def _result(ctx):
-    return ctx.Pool(1).apply_async(time.sleep, (3600,)).get
-
-
-def _applied(ctx):
-    pool = ctx.Pool(1)
-    return lambda: pool.apply(time.sleep, (3600,))
-
-
-def _mapped(ctx):
-    pool = ctx.Pool(1)
-    return lambda: pool.map(time.sleep, [3600])
-
-
 @contextlib.contextmanager
 def process_join(ctx):
     yield InVictim(ctx, _started)
 
 
-@contextlib.contextmanager
-def pool_result(ctx):
-    yield InVictim(ctx, _result)
-
-
-@contextlib.contextmanager
-def pool_apply(ctx):
-    yield InVictim(ctx, _applied)
-
-
-@contextlib.contextmanager
-def pool_map(ctx):
-    yield InVictim(ctx, _mapped)
-
-
 WAITS = (
     queue_get, queue_put, simple_queue_get, queue_join, lock, with_lock, rlock, semaphore,
-    bounded_semaphore, event, condition, barrier, process_join, pool_result, pool_apply, pool_map,
+    bounded_semaphore, event, condition, barrier, process_join,
     connection_recv, connection_poll, connection_wait, connection_send,
 )  # fmt: skip
 
