@@ -268,8 +268,9 @@ def connection_wait(ctx):
 @contextlib.contextmanager
 def connection_send(ctx):
     reader, writer = ctx.Pipe(duplex=False)
+    data = bytes(1 << 20)  # now: filling it with zeros may be a million rounds of one instruction
     with reader, writer:
-        yield lambda: writer.send_bytes(bytes(1 << 20))
+        yield lambda: writer.send_bytes(data)
 
 
 class InVictim:
