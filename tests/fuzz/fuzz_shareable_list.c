@@ -152,18 +152,8 @@ static int get(struct mproc_shm *shm, size_t i, mproc_item *item, char *room, si
         MUST(item->integer == before.integer && item->size == before.size);
     } else if (item->kind == MPROC_ITEM_STR || item->kind == MPROC_ITEM_BYTES) {
         MUST(item->data == room && item->size <= size);
-        MUST(item->size == 0 || room[item->size - 1] != 0);
     }
     return r;
-}
-
-/* As it is read: without the zeros at its end. */
-static size_t text_size(const mproc_item *item) {
-    size_t n = item->size;
-    while (n > 0 && ((const char *)item->data)[n - 1] == 0) {
-        n--;
-    }
-    return n;
 }
 
 static bool same(const mproc_item *set, const mproc_item *got) {
@@ -176,7 +166,7 @@ static bool same(const mproc_item *set, const mproc_item *got) {
     case MPROC_ITEM_FLOAT: return memcmp(&set->number, &got->number, 8) == 0;
     case MPROC_ITEM_STR:
     case MPROC_ITEM_BYTES:
-        return text_size(set) == got->size && memcmp(set->data, got->data, got->size) == 0;
+        return set->size == got->size && memcmp(set->data, got->data, got->size) == 0;
     case MPROC_ITEM_NONE: return true;
     }
     return false;
