@@ -54,8 +54,7 @@ def test_all_modules_of_the_standard_library_are_there():
     assert standard - {"context", "popen_spawn_win32"} == mproc._SUBMODULES
 
 
-# These cannot be imported here, or without the extra of their name.
-NOT_EVERYWHERE = ("__main__", "_mproc", "joblib", "popen_spawn_win32")
+NOT_EVERYWHERE = ("__main__", "_mproc", "popen_spawn_win32")
 
 
 def test_each_module_beside_the_package_says_what_it_exports():
@@ -63,6 +62,21 @@ def test_each_module_beside_the_package_says_what_it_exports():
         if not module.ispkg and module.name not in NOT_EVERYWHERE:
             exported = importlib.import_module(f"mproc.{module.name}").__all__
             assert isinstance(exported, list), module.name
+
+
+def test_each_module_beside_the_package_is_imported_without_extras(program):
+    program.write(
+        "main.py",
+        """
+import importlib, pathlib, sys
+sys.modules["cloudpickle"] = sys.modules["joblib"] = None  # as if they were not installed
+import mproc
+folder = pathlib.Path(mproc.__file__).parent
+names = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__", "popen_spawn_win32"}
+print(sorted(name for name in names if not importlib.import_module(f"mproc.{name}")))
+""",
+    )
+    assert program.output("main.py") == "[]\n"
 
 
 def test_spawn_knows_that_this_is_not_windows():

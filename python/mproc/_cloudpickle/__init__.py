@@ -14,9 +14,9 @@ import copy
 import io
 from collections import ChainMap
 
-from . import _mproc, context, reduction
-from ._cpython import pickle
-from ._pool.worker import Tasks
+from .. import _mproc, context, reduction
+from .._cpython import pickle
+from .._pool.worker import Tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

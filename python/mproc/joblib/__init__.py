@@ -28,20 +28,20 @@ from joblib.parallel import (
     register_parallel_backend,
 )
 
-from . import get_context
-from ._current import current_process
-from ._pool import by_reference
-from .pool import Pool
+from .. import get_context
+from .._current import current_process
+from .._pool import by_reference
+from ..pool import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._pool.by_reference import Sent
-    from .context import BaseContext
-    from .pool import AsyncResult
-    from .process import BaseProcess
+    from .._pool.by_reference import Sent
+    from ..context import BaseContext
+    from ..pool import AsyncResult
+    from ..process import BaseProcess
 
 __all__ = ["MprocBackend", "register", "shutdown"]
 
