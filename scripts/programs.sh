@@ -5,7 +5,6 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-ROOT=$PWD
 HOME_OF=$BUILD/programs
 PYTHON=$HOME_OF/venv/bin/python
 PACKAGES=(
@@ -66,5 +65,4 @@ for backend in loky multiprocessing threading; do
     compare joblib-$backend on_joblib.py $backend
     compare scikit-learn-$backend on_sklearn.py $backend
 done
-cd "$ROOT"
 exit $failed

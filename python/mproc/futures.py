@@ -160,7 +160,7 @@ class ProcessPoolExecutor(Executor):
         self._call_queue = self._result_queue = None
 
     def __exit__(self, kind: Any, *exc_info: object) -> None:
-        # Who interrupts does not want all that waits to be done first.
+        # A user who interrupts does not want all that waits to be done first.
         self.shutdown(cancel_futures=kind is KeyboardInterrupt)
 
     def terminate_workers(self) -> None:

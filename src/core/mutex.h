@@ -40,7 +40,7 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
     return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
 }
 
-/* Who holds a user's lock, for waiters that look whether that thread still lives. */
+/* The thread that holds a user's lock. Waiters look whether it still lives. */
 struct mproc__holder {
     uint64_t *word; /* pid << 32 | thread id: the owner writes it; 0 before it releases */
     uint64_t gone;  /* out: the thread that has ended, if the mutex was taken from one */

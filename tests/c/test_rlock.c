@@ -352,7 +352,7 @@ static void take_over_and_die(void *arg) {
     kill(getpid(), SIGKILL);
 }
 
-/* Who has taken it over is as any other holder. */
+/* A thread that has taken it over is a holder as any other. */
 TEST(rlock_that_was_taken_over_is_taken_over_again) {
     mproc_rlock *lock = make();
     end_a_thread_with(lock);
