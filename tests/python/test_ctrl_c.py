@@ -197,6 +197,36 @@ def test_who_interrupts_does_not_wait_for_what_waits(fork):
     assert all(future.done() and not future.cancelled() for future in futures)
 
 
+class InterruptedAfter:
+    """The tasks of an engine. An interrupt comes when one is queued, and even done."""
+
+    def __init__(self, tasks):
+        self._tasks = tasks
+
+    def __getattr__(self, name):
+        return getattr(self._tasks, name)
+
+    def submit_map(self, *arguments):
+        self._tasks.submit_map(*arguments)
+        while self._tasks.open:
+            self._tasks.pump(None, 0.1)
+        raise KeyboardInterrupt
+
+    submit = submit_map
+
+
+def test_an_interrupt_of_who_submits_what_is_done(fork):
+    executor = mproc.ProcessPoolExecutor(1, fork)
+    with executor:
+        assert executor.submit(int).result() == 0
+        tasks = executor._engine._tasks
+        executor._engine._tasks = InterruptedAfter(tasks)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            executor.map(int, [1])
+        assert caught.value.__context__ is None
+        executor._engine._tasks = tasks
+
+
 @pytest.fixture
 def fork():
     return mproc.get_context("fork")

@@ -27,7 +27,7 @@ import sys
 import threading
 from _thread import get_ident as _get_ident
 from collections import OrderedDict
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, InvalidStateError
 from concurrent.futures import Future as _Future
 from time import monotonic as _monotonic
 from weakref import WeakSet
@@ -161,12 +161,20 @@ class Future(_Future[Any] if TYPE_CHECKING else _Future):  # type: ignore[misc]
         return cancelled
 
     def _settle(self, failed: bool, value: Any) -> None:
-        if not failed:
-            self.set_result(value)
-        elif type(value) is _Broken:
-            self.set_exception(value.make())
-        else:
-            self.set_exception(value)
+        """Give the future what its call came to, unless it has been given that before.
+
+        An interrupt may come to who submits when the task is in the queue already: then both its
+        result and the interrupt are given, by two threads.
+        """
+        try:  # suppress() would cost as much as the rest
+            if not failed:
+                self.set_result(value)
+            elif type(value) is _Broken:
+                self.set_exception(value.make())
+            else:
+                self.set_exception(value)
+        except InvalidStateError:
+            pass
         self._let_go()
 
     def _let_go(self) -> None:
@@ -182,8 +190,7 @@ class _Call(_mproc.Job):
         self.future = future
 
     def _finished(self) -> None:
-        if not self.future.done():
-            self.future._settle(self._failed, self._value)
+        self.future._settle(self._failed, self._value)
 
     def _finished_again(self) -> bool:
         self._finished()
@@ -453,11 +460,12 @@ class ExecutorEngine(Engine):
                 self._tasks.submit_map(
                     _Call(future), message, named, True, item.chunk, size, item.first
                 )
-        except BaseException as error:
+        except Exception as error:
             self._explain_item(error, item)
             future._settle(True, self._instead_of(error))
-            if not isinstance(error, Exception):
-                raise
+        except BaseException as interrupt:
+            future._settle(True, interrupt)
+            raise
 
     def _explain_item(self, error: BaseException, item: Item) -> None:
         if item.chunk is None:
