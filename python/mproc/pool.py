@@ -122,6 +122,23 @@ class MapResult(AsyncResult):
 # ---- the pool
 
 
+class _Shown:
+    """A part of the standard pool that this one does without.
+
+    A `__getattr__` of the pool would serve as well, but make each of its attributes slower to find.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, pool: Pool | None, owner: type | None = None) -> Any:
+        if pool is None:
+            return self
+        from ._pool.shown import part
+
+        return part(pool, self._name)
+
+
 class Pool(Engine):
     """A pool of worker processes.
 
@@ -171,6 +188,7 @@ class Pool(Engine):
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
+        self._function_of_workers = _function_of_workers()
         self._feeding: list[IMapIterator] = []
         self._set_up(processes, context)
         self._start_workers()
@@ -185,10 +203,18 @@ class Pool(Engine):
     # -- workers
 
     def _start_worker(self, seat: int) -> process.BaseProcess:
+        new = self._make_worker(seat)
+        self._start(new)
+        return new
+
+    def _start(self, new: process.BaseProcess) -> None:
+        new.start()
+
+    def _make_worker(self, seat: int) -> process.BaseProcess:
         ends = (self._tasks, seat) if not self._piped else (self._inqueue, self._outqueue)
         new = self.Process(
             self._ctx,
-            target=_function_of_workers(),
+            target=self._function_of_workers,
             args=(
                 *ends,
                 self._initializer,
@@ -200,13 +226,12 @@ class Pool(Engine):
         new.name = new.name.replace("Process", "PoolWorker")
         new.daemon = True
         new._quiet = True
-        new.start()
         return new
 
     def _make_tasks(self, seats: int) -> Any:
-        self._piped = self._wants_queues()
-        if not self._piped:
+        if not self._wants_queues():
             return super()._make_tasks(seats)
+        self._piped = True
         from ._pool.piped import PipedTasks
 
         self._setup_queues()
@@ -245,7 +270,7 @@ class Pool(Engine):
         """Return whether a program has replaced what workers run, or what starts them."""
         if type(self)._repopulate_pool is not Pool._repopulate_pool:
             return True
-        return _function_of_workers().__module__ != f"{__package__}._pool.worker"
+        return self._function_of_workers.__module__ != f"{__package__}._pool.worker"
 
     def _setup_queues(self) -> None:
         """Make the queues of a pool that needs them."""
@@ -262,8 +287,10 @@ class Pool(Engine):
             self._repopulate_pool()
             return
         try:
-            for seat in range(self._processes):
-                self._pool.append(self._start_worker(seat))
+            # What is written between two forks is copied twice: so all objects are made before.
+            for new in [self._make_worker(seat) for seat in range(self._processes)]:
+                self._start(new)
+                self._pool.append(new)
         except BaseException:
             self._end_workers()
             raise
@@ -289,12 +316,11 @@ class Pool(Engine):
                 self._pool.append(self._start_worker(seat))
 
     if not TYPE_CHECKING:
-
-        def __getattr__(self, name):
-            """Show a part of the standard pool that this one does without."""
-            from ._pool.shown import part
-
-            return part(self, name)
+        _worker_handler = _Shown()
+        _task_handler = _Shown()
+        _result_handler = _Shown()
+        _inqueue = _Shown()
+        _outqueue = _Shown()
 
     def _fill_each(self) -> None:
         if type(self)._repopulate_pool is Pool._repopulate_pool:
@@ -707,9 +733,9 @@ class ThreadPool(Pool):
     def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
         return function, True  # threads share it
 
-    def _start_worker(self, seat: int) -> Any:
+    def _start(self, new: Any) -> None:
         try:
-            return super()._start_worker(seat)
+            new.start()
         except RuntimeError as error:
             raise OSError(errno.EAGAIN, str(error)) from None  # there may be room later
 

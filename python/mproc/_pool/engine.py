@@ -77,35 +77,41 @@ class Engine:
     _helper_name = "mproc-pool"
     _function_name = "func"  # of the parameter, for errors
 
+    # Submits what waits for results to come; the pumping thread calls it. None: nothing waits so.
+    _keep_fed: Callable[[], None] | None = None
+
+    # What is the same at first for every engine stands here: an object with many attributes of its
+    # own takes more pages, and each is copied when a worker is forked.
+    _sealer: Any = None  # the module that sends by value, if the context asks for that
+    _last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
+    _ending = False  # who ends the workers does not want their deaths to be noticed
+    _deaths = 0
+    _done_before = 0  # results, when a worker died last
+    _without = 0.0  # since when there has been no worker
+    _looked = 0.0  # when somebody has looked after the workers
+    _looks = 0
+    _seen = 0
+    _rests = 0
+    _needed = False
+    _parked = False
+    _helper: threading.Thread | None = None
+
     def _set_up(self, seats: int, context: BaseContext) -> None:
         if has_threads():
             _import_for_workers()
         self._owner = _getpid()
-        self._sealer: Any = None  # the module that sends by value, if the context asks for that
         if getattr(context, "_pickler", None) is not None:
             from .. import _cloudpickle
 
             self._sealer = _cloudpickle
         self._tasks = self._make_tasks(seats)
-        self._last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
         self._pool: list[Any] = []
         self._vacant: set[int] = set()
-        self._ending = False  # who ends the workers does not want their deaths to be noticed
-        self._deaths = 0
-        self._done_before = 0  # results, when a worker died last
-        self._without = 0.0  # since when there has been no worker
         self._seating = _allocate_lock()
         self._pumping = _mproc.Turn()
         self._sleepers: list[LockType] = []
-        self._looked = 0.0  # when somebody has looked after the workers
-        self._looks = 0
-        self._seen = 0
-        self._rests = 0
-        self._needed = False
-        self._parked = False
         self._bell = _allocate_lock()
         self._bell.acquire()
-        self._helper: threading.Thread | None = None
 
     def _make_tasks(self, seats: int) -> Any:
         if self._sealer is not None:
@@ -127,9 +133,6 @@ class Engine:
     def _is_over(self) -> bool:
         """Return whether no task will come any more."""
         raise NotImplementedError
-
-    def _keep_fed(self) -> None:
-        """Submit what waits for results to come; called by the pumping thread."""
 
     def _run_on(self) -> None:
         """Submit what waits for somebody to take results: the helper has found nobody."""
@@ -299,21 +302,21 @@ class Engine:
         try:
             with self._pumping as depth:
                 if depth:
-                    self._pump_once(job, seconds)
+                    if not self._tasks.pump(job, seconds):
+                        self._look_after_workers()
+                    elif job is None and _monotonic() - self._looked > SLICE:
+                        self._look_after_workers()  # results that never cease hide no death
+                    if self._keep_fed is not None:
+                        self._keep_fed()
         finally:
-            self._wake_sleepers()
+            if self._sleepers:
+                self._wake_sleepers()
         if not depth:
             self._sleep(job, seconds)
 
-    def _pump_once(self, job: _mproc.Job | None, seconds: float) -> None:
-        if not self._tasks.pump(job, seconds):
-            self._look_after_workers()
-        elif job is None and _monotonic() - self._looked > SLICE:
-            self._look_after_workers()  # results that never cease hide no death
-        self._keep_fed()
-
     def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
-        self._check_owner()
+        if self._owner != _getpid():
+            self._check_owner()
         if timeout is None:
             while not job._ready:
                 self._pump(job, SLICE)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["part"]
 
-_HANDLERS = ("_worker_handler", "_task_handler", "_result_handler")
 _QUEUES = ("_inqueue", "_outqueue")
 
 
@@ -43,13 +42,9 @@ class _Handler:
 
 
 def part(pool: Pool, name: str) -> Any:
-    """Return the part of that name. AttributeError: there is none."""
-    if name in _HANDLERS:
+    """Return the part of that name: one of the queues, or what stands for one of the threads."""
+    if name not in _QUEUES:
         return _Handler(pool, name)
-    if name in _QUEUES:
-        queue = pool._ctx.SimpleQueue()
-        setattr(pool, name, queue)
-        return queue
-    raise AttributeError(
-        f"{type(pool).__name__!r} object has no attribute {name!r}", name=name, obj=pool
-    )
+    queue = pool._ctx.SimpleQueue()
+    setattr(pool, name, queue)
+    return queue
