@@ -44,6 +44,7 @@
     X(array)                                                                                       \
     X(synchronized)                                                                                \
     X(queue)                                                                                       \
+    X(future)                                                                                      \
     X(tasks)                                                                                       \
     X(turn)
 
@@ -65,6 +66,7 @@
     X(cursor)                                                                                      \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
+    X(future)                                                                                      \
     X(job)                                                                                         \
     X(tasks)                                                                                       \
     X(turn)                                                                                        \

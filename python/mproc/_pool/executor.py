@@ -27,8 +27,7 @@ import sys
 import threading
 from _thread import get_ident as _get_ident
 from collections import OrderedDict
-from concurrent.futures import BrokenExecutor, InvalidStateError
-from concurrent.futures import Future as _Future
+from concurrent.futures import BrokenExecutor
 from time import monotonic as _monotonic
 from weakref import WeakSet
 
@@ -47,6 +46,7 @@ from .errors import (
     rebuild,
     representation,
 )
+from .future import Future, Waiters
 
 pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
@@ -102,85 +102,7 @@ class _Broken(Exception):
         return error
 
 
-# ---- futures
-
-
-class _Waiters(list[Any] if TYPE_CHECKING else list):  # type: ignore[misc]
-    """The foreign waiters of a future: the first one calls for somebody who collects."""
-
-    engine: ExecutorEngine | None = None
-
-    def append(self, waiter: Any) -> None:
-        super().append(waiter)
-        if self.engine is not None:
-            self.engine._serve_others()
-
-
-class Future(_Future[Any] if TYPE_CHECKING else _Future):  # type: ignore[misc]
-    """A concurrent.futures.Future whose waiters collect results themselves."""
-
-    _engine: ExecutorEngine | None = None
-    _waiters: list[Any]
-
-    def __init__(self, engine: ExecutorEngine | None = None) -> None:
-        super().__init__()
-        if engine is not None:
-            self._engine = engine
-            self._waiters = waiters = _Waiters()
-            waiters.engine = engine
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Return what the call returned, or raise what it raised. TimeoutError, CancelledError."""
-        try:
-            if self._engine is not None:
-                self._engine._await(self, timeout)
-                timeout = 0
-            return super().result(timeout)
-        finally:
-            del self  # the traceback of the exception must not hold its future
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return what the call raised, None if it returned. TimeoutError, CancelledError."""
-        if self._engine is not None:
-            self._engine._await(self, timeout)
-            timeout = 0
-        return super().exception(timeout)  # type: ignore[no-any-return]
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Have fn(future) called when the future is done or cancelled."""
-        if self._engine is not None:
-            self._engine._serve_others()
-        super().add_done_callback(fn)
-
-    def cancel(self) -> bool:
-        """Cancel the call unless it is running or done; return whether it is cancelled."""
-        cancelled: bool = super().cancel()
-        engine = self._engine
-        if cancelled and engine is not None:
-            engine._withdraw(self)
-        return cancelled
-
-    def _settle(self, failed: bool, value: Any) -> None:
-        """Give the future what its call came to, unless it has been given that before.
-
-        An interrupt may come to who submits when the task is in the queue already: then both its
-        result and the interrupt are given, by two threads.
-        """
-        try:  # suppress() would cost as much as the rest
-            if not failed:
-                self.set_result(value)
-            elif type(value) is _Broken:
-                self.set_exception(value.make())
-            else:
-                self.set_exception(value)
-        except InvalidStateError:
-            pass
-        self._let_go()
-
-    def _let_go(self) -> None:
-        self._engine = None
-        if type(self._waiters) is _Waiters:
-            self._waiters.engine = None
+# ---- tasks
 
 
 class _Call(_mproc.Job):
@@ -190,7 +112,8 @@ class _Call(_mproc.Job):
         self.future = future
 
     def _finished(self) -> None:
-        self.future._settle(self._failed, self._value)
+        value = self._value
+        self.future._settle(self._failed, value.make() if type(value) is _Broken else value)
 
     def _finished_again(self) -> bool:
         self._finished()
@@ -476,7 +399,7 @@ class ExecutorEngine(Engine):
     def _instead_of(self, error: BaseException) -> BaseException:
         """Return what a task that cannot be queued fails with: the engine may have ended since."""
         if self._broken is not None:
-            return _Broken(self._reason)
+            return _Broken(self._reason).make()
         if isinstance(error, ValueError) and self._over and not self._has_work():
             return RuntimeError("cannot schedule new futures after shutdown")
         return error
@@ -546,6 +469,12 @@ class ExecutorEngine(Engine):
             self._pump(None, min(SLICE, left))
             if deadline is not None:
                 left = deadline - _monotonic()
+
+    def _make_waiters(self) -> Waiters:
+        """Return the list of a future's foreign waiters, the first of which calls the helper."""
+        waiters = Waiters()
+        waiters.engine = self
+        return waiters
 
     def _serve_others(self) -> None:
         """Have the helper collect for somebody who waits and cannot."""

@@ -1,0 +1,810 @@
+/*
+ * future.c - mproc._mproc.Future: what a future of an executor is made of
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The class of an executor's futures is derived from this one and, for isinstance(),
+ * from concurrent.futures.Future. The methods here take the place of all that the latter would
+ * do. State, result and exception stand in fields. What a program sees of the private names
+ * (_condition, _waiters, _done_callbacks, _state, _result, _exception) is what it sees of a
+ * standard future, but condition and lists are made when somebody asks for them. Few do: a future
+ * whose result is fetched by result() never has any.
+ *
+ * Its engine. As long as the future has one, results are collected by those who wait for them.
+ * result() and exception() have the engine collect; callbacks and waiters of foreign code have it
+ * call its helper, because they cannot.
+ *
+ * Locking. A change of the fields is one step under the interpreter's lock. If there is a
+ * condition, it is acquired for the change, and until the waiters are told:
+ * concurrent.futures.wait() takes the conditions of all its futures, looks at their states, and
+ * installs its waiters. It cannot miss a change: either its future is done before it looks, or
+ * whoever settles the future waits for the condition. Whether a future is done is read without the
+ * condition.
+ *
+ * Signal handlers run where Python code does: in acquire(), in waiters, in callbacks. What they
+ * raise is kept until the change is whole, and then raised. A condition that a handler keeps from
+ * being acquired twice is done without.
+ *
+ * Invariants: 1. result and exception are set before the state says so. 2. A future that is done
+ * never changes its state, but from CANCELLED to CANCELLED_AND_NOTIFIED.
+ */
+#include "future.h"
+
+#include "arguments.h"
+#include "error.h"
+#include "module.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <structmember.h>
+
+enum state { PENDING, RUNNING, CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, STATES };
+
+static const char *const state_names[STATES] = {"PENDING", "RUNNING", "CANCELLED",
+                                                "CANCELLED_AND_NOTIFIED", "FINISHED"};
+static const char *const state_words[STATES] = {"pending", "running", "cancelled", "cancelled",
+                                                "finished"};
+
+/* Each reference is owned, or NULL: there is none, or nobody has asked for it. */
+struct future {
+    PyObject_HEAD PyObject *engine;
+    PyObject *result;
+    PyObject *exception;
+    PyObject *condition;
+    PyObject *waiters;   /* a list */
+    PyObject *callbacks; /* a list */
+    PyObject *weakrefs;
+    PyObject *dict;
+    enum state state;
+};
+
+static struct future *of(PyObject *self) {
+    return (struct future *)self;
+}
+
+static bool is_cancelled(const struct future *f) {
+    return f->state == CANCELLED || f->state == CANCELLED_AND_NOTIFIED;
+}
+
+static bool is_done(const struct future *f) {
+    return is_cancelled(f) || f->state == FINISHED;
+}
+
+/* The only argument of a method, borrowed: by position, or by its name. NULL with TypeError, or, if
+ * it may be left out, None. */
+static PyObject *only_argument(const char *function, const char *name, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *keywords, bool needed) {
+    PyObject *value = NULL;
+    if (nargs == 1 && keywords == NULL) {
+        return args[0];
+    }
+    if ((nargs > 0 || keywords != NULL) &&
+        arguments_spread(function, &name, &value, 1, args, nargs, keywords) < 0) {
+        return NULL;
+    }
+    if (value == NULL && needed) {
+        PyErr_Format(PyExc_TypeError, "%s() needs the argument '%s'", function, name);
+    }
+    return value != NULL || needed ? value : Py_None;
+}
+
+/* ---------------------------------------------------------------- making and freeing */
+
+static int future_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct future *f = of(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(f->engine);
+    Py_VISIT(f->result);
+    Py_VISIT(f->exception);
+    Py_VISIT(f->condition);
+    Py_VISIT(f->waiters);
+    Py_VISIT(f->callbacks);
+    Py_VISIT(f->dict);
+    return 0;
+}
+
+static void clear_fields(struct future *f) {
+    Py_CLEAR(f->engine);
+    Py_CLEAR(f->result);
+    Py_CLEAR(f->exception);
+    Py_CLEAR(f->condition);
+    Py_CLEAR(f->waiters);
+    Py_CLEAR(f->callbacks);
+}
+
+static int future_clear(PyObject *self) {
+    clear_fields(of(self));
+    Py_CLEAR(of(self)->dict);
+    return 0;
+}
+
+static void future_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (of(self)->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    (void)future_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+PyObject *future_new(PyTypeObject *type, PyObject *engine) {
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        of(self)->engine = Py_NewRef(engine);
+    }
+    return self;
+}
+
+static int future_init(PyObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"engine", NULL};
+    PyObject *engine = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Future", names, &engine)) {
+        return -1;
+    }
+    clear_fields(of(self));
+    of(self)->state = PENDING;
+    of(self)->engine = engine != Py_None ? Py_NewRef(engine) : NULL;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- exceptions of a change */
+
+/* Keeps the exception that is set; of several the first one counts. */
+static void keep_exception(PyObject **kept) {
+    PyObject *error = error_take();
+    if (*kept == NULL) {
+        *kept = error;
+    } else {
+        Py_DECREF(error);
+    }
+}
+
+/* Drops the result of a call, or keeps its exception: whether there was one. */
+static bool has_raised(PyObject *owned, PyObject **kept) {
+    if (owned == NULL) {
+        keep_exception(kept);
+        return true;
+    }
+    Py_DECREF(owned);
+    return false;
+}
+
+static PyObject *give_logger(void) {
+    PyObject *logging = PyImport_ImportModule("logging");
+    PyObject *logger = logging == NULL
+                           ? NULL
+                           : PyObject_CallMethod(logging, "getLogger", "s", "concurrent.futures");
+    Py_XDECREF(logging);
+    return logger;
+}
+
+/* Logs the exception that is set, which a callback has raised. */
+static PyObject *log_callback(PyObject *self) {
+    PyObject *error = error_take();
+    PyObject *logger = give_logger();
+    PyObject *method = logger == NULL ? NULL : PyObject_GetAttrString(logger, "exception");
+    PyObject *args = Py_BuildValue("(sO)", "exception calling callback for %r", self);
+    PyObject *kwargs = Py_BuildValue("{sO}", "exc_info", error);
+    PyObject *r = NULL;
+    if (method != NULL && args != NULL && kwargs != NULL) {
+        r = PyObject_Call(method, args, kwargs);
+    }
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    Py_XDECREF(method);
+    Py_XDECREF(logger);
+    Py_DECREF(error);
+    return r;
+}
+
+/* Logs a move that the state does not allow, and raises RuntimeError. */
+static void refuse_to_begin(PyObject *self) {
+    PyObject *logger = give_logger();
+    PyObject *r =
+        logger == NULL
+            ? NULL
+            : PyObject_CallMethod(logger, "critical", "sNs", "Future %s in unexpected state: %s",
+                                  PyLong_FromVoidPtr(self), state_names[of(self)->state]);
+    Py_XDECREF(logger);
+    if (r != NULL) {
+        Py_DECREF(r);
+        PyErr_SetString(PyExc_RuntimeError, "Future in unexpected state");
+    }
+}
+
+/* Raises an exception of concurrent.futures, which a program has imported that has futures. */
+static void raise_of_futures(const char *name, PyObject *value) {
+    PyObject *module = PyImport_ImportModule("concurrent.futures._base");
+    PyObject *class = module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    if (class != NULL) {
+        PyErr_SetObject(class, value);
+    }
+    Py_XDECREF(class);
+    Py_XDECREF(module);
+}
+
+static void raise_invalid_state(PyObject *self) {
+    PyObject *text = PyUnicode_FromFormat("%s: %R", state_names[of(self)->state], self);
+    if (text != NULL) {
+        raise_of_futures("InvalidStateError", text);
+        Py_DECREF(text);
+    }
+}
+
+/* ---------------------------------------------------------------- the condition */
+
+/* The condition, which is made when it is asked for. New reference. */
+static PyObject *give_condition(struct future *f) {
+    if (f->condition == NULL) {
+        PyObject *threading = PyImport_ImportModule("threading");
+        PyObject *made =
+            threading == NULL ? NULL : PyObject_CallMethod(threading, "Condition", NULL);
+        Py_XDECREF(threading);
+        if (made == NULL) {
+            return NULL;
+        }
+        if (f->condition == NULL) {
+            f->condition = made;
+        } else {
+            Py_DECREF(made); /* another thread was faster */
+        }
+    }
+    return Py_NewRef(f->condition);
+}
+
+/* Acquires the condition, if anybody has asked for it: a new reference in *held, or NULL. -1 with
+ * an exception. */
+static int hold(struct future *f, PyObject **held) {
+    *held = NULL;
+    if (f->condition == NULL) {
+        return 0;
+    }
+    PyObject *condition = Py_NewRef(f->condition);
+    PyObject *r = PyObject_CallMethod(condition, "acquire", NULL);
+    if (r == NULL) {
+        Py_DECREF(condition);
+        return -1;
+    }
+    Py_DECREF(r);
+    *held = condition;
+    return 0;
+}
+
+/* The same for a change that has to be made. */
+static void hold_for_sure(struct future *f, PyObject **held, PyObject **kept) {
+    for (int i = 0; i < 2 && hold(f, held) < 0; i++) {
+        keep_exception(kept);
+    }
+}
+
+/* Releases what hold() has acquired, and drops it. What is raised is kept. */
+static void let_loose(PyObject *held, PyObject **kept) {
+    if (held == NULL) {
+        return;
+    }
+    if (has_raised(PyObject_CallMethod(held, "release", NULL), kept)) {
+        PyObject *unused = NULL; /* a handler came first; or it was released, and this fails */
+        (void)has_raised(PyObject_CallMethod(held, "release", NULL), &unused);
+        Py_XDECREF(unused);
+    }
+    Py_DECREF(held);
+}
+
+/* Wakes those who wait for the condition that is held. */
+static void notify_all(PyObject *held, PyObject **kept) {
+    if (held != NULL && has_raised(PyObject_CallMethod(held, "notify_all", NULL), kept)) {
+        PyObject *unused = NULL;
+        (void)has_raised(PyObject_CallMethod(held, "notify_all", NULL), &unused);
+        Py_XDECREF(unused);
+    }
+}
+
+/* ---------------------------------------------------------------- changes */
+
+static void tell_waiters(PyObject *self, const char *method, PyObject **kept) {
+    PyObject *waiters = Py_XNewRef(of(self)->waiters);
+    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
+        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(waiters, i));
+        (void)has_raised(PyObject_CallMethod(waiter, method, "O", self), kept);
+        Py_DECREF(waiter);
+    }
+    Py_XDECREF(waiters);
+}
+
+/* What a callback raises is logged, unless it is no Exception. */
+static void run_callback(PyObject *callback, PyObject *self, PyObject **kept) {
+    PyObject *r = PyObject_CallOneArg(callback, self);
+    if (r == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        r = log_callback(self);
+    }
+    (void)has_raised(r, kept);
+}
+
+static void run_callbacks(PyObject *self, PyObject **kept) {
+    PyObject *callbacks = Py_XNewRef(of(self)->callbacks);
+    for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++) {
+        PyObject *callback = Py_NewRef(PyList_GET_ITEM(callbacks, i));
+        run_callback(callback, self, kept);
+        Py_DECREF(callback);
+    }
+    Py_XDECREF(callbacks);
+}
+
+/* Raises what was kept: -1; 0: nothing was. */
+static int give_back(PyObject *kept) {
+    error_give_back(kept);
+    return kept == NULL ? 0 : -1;
+}
+
+/* Makes a future that is not done FINISHED. The condition, which is let loose, is held if there is
+ * one. */
+static int finish(PyObject *self, int failed, PyObject *value, PyObject *held, PyObject *kept) {
+    struct future *f = of(self);
+    PyObject **field = failed ? &f->exception : &f->result;
+    PyObject *old = *field;
+    *field = Py_NewRef(value);
+    f->state = FINISHED;
+    tell_waiters(self, failed ? "add_exception" : "add_result", &kept);
+    notify_all(held, &kept);
+    let_loose(held, &kept);
+    run_callbacks(self, &kept);
+    Py_XDECREF(old);
+    return give_back(kept);
+}
+
+/* set_result() and set_exception(), by a program. */
+static PyObject *set(PyObject *self, int failed, PyObject *value) {
+    PyObject *held, *kept = NULL;
+    if (hold(of(self), &held) < 0) {
+        return NULL;
+    }
+    if (is_done(of(self))) {
+        raise_invalid_state(self);
+        keep_exception(&kept);
+        let_loose(held, &kept);
+        (void)give_back(kept);
+        return NULL;
+    }
+    return finish(self, failed, value, held, NULL) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *future_set_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                   PyObject *keywords) {
+    PyObject *result = only_argument("set_result", "result", args, nargs, keywords, true);
+    return result != NULL ? set(self, 0, result) : NULL;
+}
+
+static PyObject *future_set_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                      PyObject *keywords) {
+    PyObject *error = only_argument("set_exception", "exception", args, nargs, keywords, true);
+    return error != NULL ? set(self, 1, error) : NULL;
+}
+
+int future_begin(PyObject *self) {
+    struct future *f = of(self);
+    PyObject *held, *kept = NULL;
+    if (hold(f, &held) < 0) {
+        return -1;
+    }
+    int r = -1;
+    if (f->state == PENDING) {
+        f->state = RUNNING;
+        r = 1;
+    } else if (f->state == CANCELLED) {
+        f->state = CANCELLED_AND_NOTIFIED;
+        tell_waiters(self, "add_cancelled", &kept);
+        r = 0;
+    } else {
+        refuse_to_begin(self);
+        keep_exception(&kept);
+    }
+    let_loose(held, &kept);
+    return give_back(kept) < 0 ? -1 : r;
+}
+
+static PyObject *future_begin_python(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    int r = future_begin(self);
+    return r < 0 ? NULL : PyBool_FromLong(r);
+}
+
+/* The list of waiters that the engine has made calls it no more. */
+static void leave_engine(struct future *f, PyObject **kept) {
+    PyObject *engine = f->engine;
+    f->engine = NULL;
+    if (engine != NULL && f->waiters != NULL && !PyList_CheckExact(f->waiters) &&
+        PyObject_SetAttrString(f->waiters, "engine", Py_None) < 0) {
+        keep_exception(kept);
+    }
+    Py_XDECREF(engine);
+}
+
+int future_settle(PyObject *self, int failed, PyObject *value) {
+    struct future *f = of(self);
+    PyObject *held, *kept = NULL;
+    hold_for_sure(f, &held, &kept);
+    int r = 0;
+    if (!is_done(f)) {
+        r = finish(self, failed, value, held, kept);
+        kept = NULL;
+        if (r < 0) {
+            keep_exception(&kept);
+        }
+    } else {
+        let_loose(held, &kept);
+    }
+    leave_engine(f, &kept);
+    return give_back(kept);
+}
+
+static PyObject *future_settle_python(PyObject *self, PyObject *args) {
+    int failed;
+    PyObject *value;
+    if (!PyArg_ParseTuple(args, "pO:_settle", &failed, &value) ||
+        future_settle(self, failed, value) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *future_let_go(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    PyObject *kept = NULL;
+    leave_engine(of(self), &kept);
+    return give_back(kept) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Cancels a future that does not run: 1: it is cancelled; 0: it is not; -1. */
+static int cancel(PyObject *self) {
+    struct future *f = of(self);
+    PyObject *held, *kept = NULL;
+    if (hold(f, &held) < 0) {
+        return -1;
+    }
+    bool pending = f->state == PENDING;
+    if (pending) {
+        f->state = CANCELLED;
+        notify_all(held, &kept);
+    }
+    let_loose(held, &kept);
+    if (pending) {
+        run_callbacks(self, &kept);
+    }
+    return give_back(kept) < 0 ? -1 : is_cancelled(f);
+}
+
+static PyObject *future_cancel(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    int cancelled = cancel(self);
+    PyObject *engine = cancelled == 1 ? Py_XNewRef(of(self)->engine) : NULL;
+    if (engine != NULL) {
+        PyObject *r = PyObject_CallMethod(engine, "_withdraw", "O", self);
+        cancelled = r == NULL ? -1 : cancelled;
+        Py_XDECREF(r);
+        Py_DECREF(engine);
+    }
+    return cancelled < 0 ? NULL : PyBool_FromLong(cancelled);
+}
+
+/* ---------------------------------------------------------------- callbacks */
+
+/* Has the engine, if there still is one, call its helper. */
+static int serve_others(struct future *f) {
+    PyObject *engine = Py_XNewRef(f->engine);
+    if (engine == NULL) {
+        return 0;
+    }
+    PyObject *r = PyObject_CallMethod(engine, "_serve_others", NULL);
+    Py_DECREF(engine);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static PyObject *give_list(PyObject **field) {
+    if (*field == NULL) {
+        *field = PyList_New(0);
+    }
+    return Py_XNewRef(*field);
+}
+
+/* Adds a callback to a future that is not done: 1; 0: it is done; -1. */
+static int add_callback(struct future *f, PyObject *callback) {
+    PyObject *held, *kept = NULL;
+    if (hold(f, &held) < 0) {
+        return -1;
+    }
+    bool done = is_done(f);
+    PyObject *callbacks = done ? NULL : give_list(&f->callbacks);
+    if (!done && (callbacks == NULL || PyList_Append(callbacks, callback) < 0)) {
+        keep_exception(&kept);
+    }
+    Py_XDECREF(callbacks);
+    let_loose(held, &kept);
+    return give_back(kept) < 0 ? -1 : !done;
+}
+
+static PyObject *future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                          PyObject *keywords) {
+    PyObject *callback = only_argument("add_done_callback", "fn", args, nargs, keywords, true);
+    if (callback == NULL || serve_others(of(self)) < 0) {
+        return NULL;
+    }
+    PyObject *kept = NULL;
+    int added = add_callback(of(self), callback);
+    if (added < 0) {
+        return NULL;
+    }
+    if (!added) {
+        run_callback(callback, self, &kept);
+    }
+    return give_back(kept) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *future_invoke_callbacks(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    PyObject *kept = NULL;
+    run_callbacks(self, &kept);
+    return give_back(kept) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static int wait_for_condition(struct future *f, PyObject *timeout) {
+    PyObject *condition = give_condition(f);
+    Py_XDECREF(condition);
+    PyObject *held, *kept = NULL;
+    if (condition == NULL || hold(f, &held) < 0) {
+        return -1;
+    }
+    if (!is_done(f)) {
+        (void)has_raised(PyObject_CallMethod(held, "wait", "O", timeout), &kept);
+    }
+    let_loose(held, &kept);
+    return give_back(kept);
+}
+
+static int wait_by_engine(PyObject *self, PyObject *timeout) {
+    PyObject *engine = Py_NewRef(of(self)->engine);
+    PyObject *r = PyObject_CallMethod(engine, "_await", "OO", self, timeout);
+    Py_DECREF(engine);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Waits until a future is done, or raises TimeoutError; a cancelled one raises CancelledError. */
+static int await_end(PyObject *self, PyObject *timeout) {
+    struct future *f = of(self);
+    if (!is_done(f)) {
+        int r = f->engine != NULL ? wait_by_engine(self, timeout) : wait_for_condition(f, timeout);
+        if (r < 0) {
+            return -1;
+        }
+    }
+    if (!is_done(f)) {
+        PyErr_SetNone(PyExc_TimeoutError);
+        return -1;
+    }
+    if (is_cancelled(f)) {
+        raise_of_futures("CancelledError", NULL);
+        return -1;
+    }
+    return 0;
+}
+
+static void raise_exception(PyObject *exception) {
+    if (PyExceptionInstance_Check(exception)) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    } else if (PyExceptionClass_Check(exception)) {
+        PyErr_SetNone(exception);
+    } else {
+        PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
+    }
+}
+
+static bool has_exception(const struct future *f) {
+    return f->exception != NULL && f->exception != Py_None;
+}
+
+static PyObject *future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *keywords) {
+    PyObject *timeout = only_argument("result", "timeout", args, nargs, keywords, false);
+    const struct future *f = of(self);
+    if (timeout == NULL || await_end(self, timeout) < 0) {
+        return NULL;
+    }
+    if (has_exception(f)) {
+        raise_exception(f->exception);
+        return NULL;
+    }
+    return Py_NewRef(f->result != NULL ? f->result : Py_None);
+}
+
+static PyObject *future_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *keywords) {
+    PyObject *timeout = only_argument("exception", "timeout", args, nargs, keywords, false);
+    const struct future *f = of(self);
+    if (timeout == NULL || await_end(self, timeout) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(f->exception != NULL ? f->exception : Py_None);
+}
+
+/* ---------------------------------------------------------------- looking */
+
+static PyObject *future_cancelled(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(is_cancelled(of(self)));
+}
+
+static PyObject *future_running(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(of(self)->state == RUNNING);
+}
+
+static PyObject *future_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(is_done(of(self)));
+}
+
+/* The name of a type, as type.__name__ has it. */
+static const char *name_of(const PyTypeObject *type) {
+    const char *dot = strrchr(type->tp_name, '.');
+    return dot != NULL ? dot + 1 : type->tp_name;
+}
+
+static PyObject *future_repr(PyObject *self) {
+    const struct future *f = of(self);
+    const char *name = name_of(Py_TYPE(self));
+    char at[2 + 2 * sizeof self + 1];
+    (void)PyOS_snprintf(at, sizeof at, "%#zx", (size_t)(uintptr_t)self);
+    if (f->state != FINISHED) {
+        return PyUnicode_FromFormat("<%s at %s state=%s>", name, at, state_words[f->state]);
+    }
+    PyObject *value = has_exception(f) ? f->exception : f->result;
+    return PyUnicode_FromFormat("<%s at %s state=%s %s %s>", name, at, state_words[f->state],
+                                has_exception(f) ? "raised" : "returned",
+                                name_of(value != NULL ? Py_TYPE(value) : Py_TYPE(Py_None)));
+}
+
+/* ---------------------------------------------------------------- the private names */
+
+/* A field may be set to any object of the right kind, and not be deleted. */
+static int put(PyObject **field, PyObject *value, bool fits) {
+    if (value == NULL || !fits) {
+        PyErr_SetString(PyExc_TypeError, "a future does not work with that");
+        return -1;
+    }
+    PyObject *old = *field;
+    *field = Py_NewRef(value);
+    Py_XDECREF(old);
+    return 0;
+}
+
+static PyObject *get_condition(PyObject *self, void *Py_UNUSED(unused)) {
+    return give_condition(of(self));
+}
+
+static int set_condition(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    return put(&of(self)->condition, value, true);
+}
+
+/* The engine's list calls the engine when a waiter is added. */
+static PyObject *get_waiters(PyObject *self, void *Py_UNUSED(unused)) {
+    struct future *f = of(self);
+    if (f->waiters == NULL && f->engine != NULL) {
+        PyObject *engine = Py_NewRef(f->engine);
+        PyObject *made = PyObject_CallMethod(engine, "_make_waiters", NULL);
+        Py_DECREF(engine);
+        if (made == NULL || !PyList_Check(made)) {
+            Py_XDECREF(made);
+            return NULL;
+        }
+        if (f->waiters == NULL && f->engine != NULL) {
+            f->waiters = made;
+        } else {
+            Py_DECREF(made); /* another thread was faster, or has settled the future */
+        }
+    }
+    return give_list(&f->waiters);
+}
+
+static int set_waiters(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    return put(&of(self)->waiters, value, value != NULL && PyList_Check(value));
+}
+
+static PyObject *get_callbacks(PyObject *self, void *Py_UNUSED(unused)) {
+    return give_list(&of(self)->callbacks);
+}
+
+static int set_callbacks(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    return put(&of(self)->callbacks, value, value != NULL && PyList_Check(value));
+}
+
+static PyObject *get_state(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyUnicode_InternFromString(state_names[of(self)->state]);
+}
+
+static int set_state(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    for (int state = 0; value != NULL && PyUnicode_Check(value) && state < STATES; state++) {
+        if (PyUnicode_CompareWithASCIIString(value, state_names[state]) == 0) {
+            of(self)->state = (enum state)state;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "no state of a future: %R", value != NULL ? value : Py_None);
+    return -1;
+}
+
+static PyMethodDef future_methods[] = {
+    {"result", MODULE_METHOD(future_result), METH_FASTCALL | METH_KEYWORDS,
+     "result($self, timeout=None)\n--\n\n"
+     "Return what the call returned, or raise what it raised. TimeoutError after that many\n"
+     "seconds; CancelledError."},
+    {"exception", MODULE_METHOD(future_exception), METH_FASTCALL | METH_KEYWORDS,
+     "exception($self, timeout=None)\n--\n\n"
+     "Return what the call raised, None if it returned. TimeoutError after that many seconds;\n"
+     "CancelledError."},
+    {"add_done_callback", MODULE_METHOD(future_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+     "add_done_callback($self, fn)\n--\n\n"
+     "Have fn(future) called when the future is done or cancelled; at once if it is."},
+    {"cancel", future_cancel, METH_NOARGS,
+     "cancel($self)\n--\n\n"
+     "Cancel the call unless it is running or done; return whether it is cancelled."},
+    {"cancelled", future_cancelled, METH_NOARGS,
+     "cancelled($self)\n--\n\nReturn whether the call was cancelled."},
+    {"running", future_running, METH_NOARGS,
+     "running($self)\n--\n\nReturn whether the call is under way."},
+    {"done", future_done, METH_NOARGS,
+     "done($self)\n--\n\nReturn whether the call has ended or was cancelled."},
+    {"set_running_or_notify_cancel", future_begin_python, METH_NOARGS,
+     "set_running_or_notify_cancel($self)\n--\n\n"
+     "Say that the call begins: True. False: it was cancelled; its waiters are told.\n"
+     "RuntimeError: it has begun before."},
+    {"set_result", MODULE_METHOD(future_set_result), METH_FASTCALL | METH_KEYWORDS,
+     "set_result($self, result)\n--\n\nSay what the call returned. InvalidStateError."},
+    {"set_exception", MODULE_METHOD(future_set_exception), METH_FASTCALL | METH_KEYWORDS,
+     "set_exception($self, exception)\n--\n\nSay what the call raised. InvalidStateError."},
+    {"_invoke_callbacks", future_invoke_callbacks, METH_NOARGS,
+     "_invoke_callbacks($self)\n--\n\nCall the callbacks."},
+    {"_settle", future_settle_python, METH_VARARGS,
+     "_settle($self, failed, value)\n--\n\n"
+     "Give the future its result, or exception, unless it is done; let go of the engine."},
+    {"_let_go", future_let_go, METH_NOARGS, "_let_go($self)\n--\n\nLet go of the engine."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef future_members[] = {
+    {"_engine", T_OBJECT, offsetof(struct future, engine), READONLY, "Who collects its result."},
+    {"_result", T_OBJECT, offsetof(struct future, result), 0, "What the call returned."},
+    {"_exception", T_OBJECT, offsetof(struct future, exception), 0, "What the call raised."},
+    {"__dictoffset__", T_PYSSIZET, offsetof(struct future, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct future, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef future_getset[] = {
+    {"_condition", get_condition, set_condition, "The lock of its state.", NULL},
+    {"_waiters", get_waiters, set_waiters, "Who is told of its end, by wait() for example.", NULL},
+    {"_done_callbacks", get_callbacks, set_callbacks, "What is called at its end.", NULL},
+    {"_state", get_state, set_state, "The name of its state.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot future_slots[] = {
+    {Py_tp_doc, "Future(engine=None)\n--\n\nA result in the making; see concurrent.futures."},
+    {Py_tp_init, (void *)future_init},
+    {Py_tp_dealloc, (void *)future_dealloc},
+    {Py_tp_traverse, (void *)future_traverse},
+    {Py_tp_clear, (void *)future_clear},
+    {Py_tp_repr, (void *)future_repr},
+    {Py_tp_methods, future_methods},
+    {Py_tp_members, future_members},
+    {Py_tp_getset, future_getset},
+    {0, NULL},
+};
+
+static PyType_Spec future_spec = {
+    .name = "mproc._mproc.Future",
+    .basicsize = sizeof(struct future),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = future_slots,
+};
+
+int future_add(PyObject *module) {
+    return module_add_type(module, &future_spec, &module_state(module)->future_type, 1);
+}
