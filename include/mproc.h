@@ -316,17 +316,25 @@ typedef enum mproc_method {
  * result is the exit code (0..255). */
 typedef int (*mproc_main_fn)(void *arg, size_t size);
 
-/* The signal by which attached children learn that their parent is gone; see <signal.h>. */
+/* The signals by which attached children learn that their parent is gone; see <signal.h>. Children
+ * that are started by another thread than the first one get the second. */
 #define MPROC_PARENT_SIGNAL (SIGRTMAX - 1)
+#define MPROC_PARENT_SIGNAL_OF_THREADS SIGURG
 
 enum mproc_process_flags {
-    /* The child does not outlive its parent. The child is told by the signal MPROC_PARENT_SIGNAL,
-     * for which mproc installs a handler in the child: it ends the child with SIGKILL if its parent
-     * is gone, and does nothing otherwise (the kernel sends the signal also when merely the
-     * starting thread ends). C programs get this by default. */
+    /* The child does not outlive its parent. The child is told by one of the signals above, for
+     * which mproc installs a handler in the child: it ends the child with SIGKILL if its parent is
+     * gone, and does nothing otherwise (the kernel sends the signal also when merely the starting
+     * thread ends). A child that blocks the signal, or changes its user, looks in every call of
+     * mproc that waits. A program that is started by `argv` is ended by a small process beside it.
+     * docs/processes.md says what a child that executes another program gets. C programs get this
+     * by default. */
     MPROC_ATTACHED = 1,
     /* The child goes on as an orphan. */
-    MPROC_DETACHED = 2
+    MPROC_DETACHED = 2,
+    /* With MPROC_ATTACHED: the program of `argv` joins the family as it begins (mproc_init(),
+     * mproc_attach()). So it follows its parent by itself, and needs no process beside it. */
+    MPROC_JOINS = 4
 };
 
 typedef struct mproc_template mproc_template;

@@ -36,6 +36,7 @@ HEADERS_FOR_ALL = {
 HEADERS = {
     "src/process/function.c": ("elf.h link.h", "the loader's list of loaded objects"),
     "src/watcher/bare.h": ("", WATCHER),
+    "src/watcher/follower_run.c": ("poll.h sys/prctl.h unistd.h", WATCHER),
     "src/watcher/watcher_bare.c": ("fcntl.h sys/mman.h unistd.h", WATCHER),
     "src/watcher/watcher_main.c": ("sys/mman.h unistd.h", WATCHER),
     "src/watcher/watcher_run.c": (

@@ -205,7 +205,7 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
                                                       &argv, &envp, &template, &by, &quiet)) {
         return NULL;
     }
-    options.core.flags = daemon ? MPROC_ATTACHED : MPROC_DETACHED;
+    options.core.flags = daemon ? MPROC_ATTACHED | MPROC_JOINS : MPROC_DETACHED;
     options_start_by(&options, by);
     if (set_method(&options, state, method, template) == 0 &&
         options_fill(&options, fds, argv, envp) == 0) {

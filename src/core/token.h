@@ -37,8 +37,8 @@ struct mproc__slot {
     uint32_t flags;  /* mproc_process_flags */
     char name[64];
     struct mproc__os_life life; /* of the process' first thread; zero while UNBORN */
-    uint32_t exiting; /* 0, or EXITING | the exit code that the member is about to end with */
-    uint32_t pad32;
+    uint32_t exiting;   /* 0, or EXITING | the exit code that the member is about to end with */
+    uint32_t by_thread; /* 1: another thread than its starter's first one has started it */
     uint64_t pad[42];
     struct mproc__hand hands[MPROC__HANDS];
 };

@@ -9,6 +9,14 @@
  * own process only if the parent is really gone. A parent that ended before the arrangement is
  * noticed by the same comparison, made once afterwards.
  *
+ * A child that executes another program loses the handler, but not the signal. Of the first thread
+ * it is one that ends a program: that thread ends with its process, as a rule. Other threads come
+ * and go, so theirs is one that a program does not notice.
+ *
+ * The signal does not come to a child that has blocked it, or whose user is another one than its
+ * parent's: so each wait of the library makes the comparison after a slice. A program that is
+ * started by argv does not arrange anything: a process beside it ends it (follower.c).
+ *
  * Shared state. slot->args of the caller: written by its starter before the child was born, then
  * the child's own. slot->exiting: written by the child just before its end; its parent reads it
  * after the end, when the system does not give it the status.
@@ -25,6 +33,8 @@
 
 static uint32_t initialised;
 static volatile pid_t parent_pid; /* written before the signal is arranged, then constant */
+static pid_t follower_pid;        /* the process that follows, not one that it has forked */
+static int parent_signal = MPROC_PARENT_SIGNAL_OF_THREADS;
 static int given_fds[MPROC__OS_FDS_MAX];
 static size_t given_count;
 
@@ -101,7 +111,7 @@ static void set_up(struct mproc__setup *setup, bool sent) {
 /* ---------------------------------------------------------------- following the parent */
 
 static void end_without_parent(void) {
-    if (mproc__os_parent_pid() != parent_pid) {
+    if (mproc__os_pid() == follower_pid && mproc__os_parent_pid() != parent_pid) {
         mproc__os_kill_self();
     }
 }
@@ -111,9 +121,18 @@ static void on_parent_signal(int number) {
     end_without_parent();
 }
 
+/* A child of a template has the thread for parent that started the template. */
+static void choose_signal(const struct mproc__slot *slot) {
+    if (slot->method != MPROC_FORKSERVER) {
+        parent_signal = slot->by_thread ? MPROC_PARENT_SIGNAL_OF_THREADS : MPROC_PARENT_SIGNAL;
+    }
+}
+
 static void follow_parent(struct mproc__slot *slot) {
     uint64_t token = slot->parent;
     struct mproc__slot *parent = mproc__token_slot(token);
+    choose_signal(slot);
+    follower_pid = mproc__os_pid();
 
     /* The pid is the parent's if its slot still is, after the pid has been read. */
     parent_pid = parent != NULL ? parent->pid : 0;
@@ -121,9 +140,10 @@ static void follow_parent(struct mproc__slot *slot) {
     if (mproc__token_slot(token) == NULL) {
         parent_pid = 0; /* it has died and been reaped: no parent has this pid */
     }
-    if (mproc__os_parent_watch(MPROC_PARENT_SIGNAL, on_parent_signal) != 0) {
+    if (mproc__os_parent_watch(parent_signal, on_parent_signal) != 0) {
         mproc__panic("the parent-death signal cannot be arranged");
     }
+    mproc__every_slice(end_without_parent);
     end_without_parent();
 }
 

@@ -40,20 +40,26 @@
 #include "core/object.h"
 #include "system/atomic.h"
 #include "system/os.h"
+#include "watcher/watcher.h"
 
 #define NOBODY UINT64_MAX /* no member's token */
 
 /* ---------------------------------------------------------------- preparing */
+
+static bool flags_are_good(unsigned flags) {
+    unsigned fate = flags & (MPROC_ATTACHED | MPROC_DETACHED), joins = flags & MPROC_JOINS;
+    return (flags & ~(fate | joins)) == 0 && fate != (MPROC_ATTACHED | MPROC_DETACHED) &&
+           (joins == 0 || fate != MPROC_DETACHED);
+}
 
 /* A spawned program and a template's first life are this program, so it must begin with
  * mproc_init(). */
 static int check_options(const mproc_process_options *o) {
     bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
                  (o->method == MPROC_FORKSERVER && o->from == NULL);
-    if (o->method < 0 || o->method > MPROC_FORKSERVER ||
-        (o->flags & ~(unsigned)(MPROC_ATTACHED | MPROC_DETACHED)) != 0 ||
-        o->flags == (MPROC_ATTACHED | MPROC_DETACHED) || (o->fds == NULL && o->nfds != 0) ||
-        (o->argv != NULL && o->argv[0] == NULL) || mproc__setup_check(o->setup) != 0) {
+    if (o->method < 0 || o->method > MPROC_FORKSERVER || !flags_are_good(o->flags) ||
+        (o->fds == NULL && o->nfds != 0) || (o->argv != NULL && o->argv[0] == NULL) ||
+        mproc__setup_check(o->setup) != 0) {
         return -EINVAL;
     }
     if (again && !mproc__initialised()) {
@@ -87,7 +93,7 @@ int mproc_process_prepare(mproc_process **out, const mproc_process_options *opti
         return r;
     }
     o.method = o.method == 0 ? MPROC_FORK : o.method;
-    o.flags = o.flags == 0 ? MPROC_ATTACHED : o.flags;
+    o.flags |= (o.flags & MPROC_DETACHED) == 0 ? MPROC_ATTACHED : 0;
     if (o.name == NULL) {
         snprintf(name, sizeof name, "Process-%u", mproc__add32(&count, 1) + 1);
         o.name = name;
@@ -233,6 +239,7 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
     }
     struct mproc__args *args = (struct mproc__args *)(uintptr_t)slot->args;
     fill_args(args, what);
+    slot->by_thread = mproc__os_tid() != mproc__os_pid();
     slot->args_size = what->size;
     write_fds(process, args, what->size);
     return more != 0 ? write_setup(process, args, what->size, &setup) : 0;
@@ -301,13 +308,35 @@ static int watch_ended(mproc_process *process, pid_t pid) {
     return 0;
 }
 
-static int watch(mproc_process *process, pid_t pid) {
-    mproc__member_expected_pid(process->token, pid);
+/* Another program need not join the family, and then does not follow its parent by itself. One that
+ * is a template, or runs a function, does join. */
+static bool needs_follower(const mproc_process *process, enum mproc__args_kind kind) {
+    const mproc_process_options *o = &process->options;
+    return o->method == MPROC_SPAWN && o->argv != NULL && kind == MPROC__ARGS_BYTES &&
+           (o->flags & (MPROC_ATTACHED | MPROC_JOINS)) == MPROC_ATTACHED;
+}
+
+/* As open_pidfd(); the child of that pidfd ends with this process. */
+static int open_followed(const mproc_process *process, enum mproc__args_kind kind, pid_t pid) {
     int pidfd = open_pidfd(pid);
+    if (pidfd < 0 || !needs_follower(process, kind)) {
+        return pidfd;
+    }
+    int r = mproc__follower_start(pidfd);
+    if (r != 0) {
+        mproc__os_close(pidfd);
+        return r;
+    }
+    return pidfd;
+}
+
+static int watch(mproc_process *process, enum mproc__args_kind kind, pid_t pid) {
+    mproc__member_expected_pid(process->token, pid);
+    int pidfd = open_followed(process, kind, pid);
     if (pidfd == -ESRCH) {
         return watch_ended(process, pid);
     }
-    if (pidfd < 0) { /* another thread took the last descriptor in between */
+    if (pidfd < 0) { /* another thread took the last descriptor, or nothing lets it follow */
         mproc__os_process_end(pid);
         return pidfd;
     }
@@ -341,7 +370,7 @@ int mproc__process_bring(mproc_process *process, const struct mproc__launch *wha
     if (reserved < 0) {
         return reserved;
     }
-    return r == 0 ? watch(process, pid) : r;
+    return r == 0 ? watch(process, what->kind, pid) : r;
 }
 
 /* ---------------------------------------------------------------- children of others */

@@ -83,8 +83,17 @@ int64_t mproc__deadline(int64_t timeout) {
     return timeout > MPROC__NEVER - now ? MPROC__NEVER : now + timeout;
 }
 
+static void (*every_slice)(void);
+
+void mproc__every_slice(void (*look)(void)) {
+    every_slice = look;
+}
+
 int64_t mproc__slice(struct mproc__slices *slices) {
     int64_t length = slices->next;
+    if (every_slice != NULL && length > MPROC__SLICE_FIRST) {
+        every_slice();
+    }
     if (slices->deadline != MPROC__NEVER) {
         int64_t left = slices->deadline - mproc__os_now();
         if (left <= 0) {

@@ -76,6 +76,9 @@ static inline struct mproc__slices mproc__slices_until(int64_t deadline) {
     return s;
 }
 
+/* From now on every wait calls that function after its first slice and each further one. */
+void mproc__every_slice(void (*look)(void));
+
 /* How long to sleep now, in ns; -1: the deadline has passed. */
 int64_t mproc__slice(struct mproc__slices *slices);
 

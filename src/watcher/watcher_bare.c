@@ -1,5 +1,5 @@
 /*
- * watcher_bare.c - the first steps of a watcher, in the memory of its maker
+ * watcher_bare.c - the first steps of a watcher or a follower, in the memory of its maker
  *
  * SPDX-License-Identifier: MIT
  *
@@ -8,7 +8,7 @@
  * a program. The program comes from memory itself, since no file of it need be found. Where the
  * system forbids this (vm.memfd_noexec), the watcher stays where it is and does its work. But then
  * it keeps that memory, and a kernel that kills the maker for lack of memory, or dumps its core,
- * ends the watcher as well.
+ * ends the watcher as well. A follower ends then: each keeps the place where the next one begins.
  *
  * Nothing of the C library may be used: its errno, for one, would be the maker's.
  */
@@ -28,7 +28,7 @@
 #define SYS_close_range 436
 #endif
 
-#define FDS 3           /* 0 is the arena, 1 the program until it is executed, 2 is stderr */
+#define FDS 3           /* those of the program, and the program itself until it is executed */
 #define OLD_FDS 0x10000 /* what is closed one by one on old systems */
 
 static long new_file(void) {
@@ -57,33 +57,53 @@ static void close_above(void) {
     }
 }
 
-/* Both descriptors are moved out of the way first: they may have any number. False: not all is as
- * it should be for the program. */
-static bool arrange_fds(long arena, long program) {
-    arena = move_up(arena);
-    program = move_up(program);
-    (void)bare_call(SYS_close, STDIN_FILENO, 0, 0, 0, 0, 0);
-    (void)bare_call(SYS_close, STDOUT_FILENO, 0, 0, 0, 0, 0);
-    bool good = arena >= 0 && program >= 0 &&
-                bare_call(SYS_dup3, arena, STDIN_FILENO, 0, 0, 0, 0) >= 0 &&
-                bare_call(SYS_dup3, program, STDOUT_FILENO, O_CLOEXEC, 0, 0, 0) >= 0;
+/* The descriptors become 0, 1, ...; they are moved out of the way first, for they may have any
+ * number. The last one is the program, which is closed when it is executed. False: not all is as it
+ * should be. */
+static bool arrange_fds(long *fds, int n) {
+    bool good = true;
+    for (int i = 0; i < n; i++) {
+        fds[i] = move_up(fds[i]);
+        good = good && fds[i] >= 0;
+    }
+    for (int i = 0; i < n; i++) {
+        long flags = i == n - 1 ? O_CLOEXEC : 0;
+        (void)bare_call(SYS_close, i, 0, 0, 0, 0, 0);
+        good = good && bare_call(SYS_dup3, fds[i], i, flags, 0, 0, 0) >= 0;
+    }
     close_above();
     return good;
 }
 
-static void execute(void) {
-    static const char *const argv[] = {"mproc-watcher", NULL};
+static void execute(int program, const char *name) {
+    const char *const argv[] = {name, NULL};
     static const char *const no_environment[] = {NULL};
-    (void)bare_call(SYS_execveat, STDOUT_FILENO, BARE_ARG(""), BARE_ARG(argv),
-                    BARE_ARG(no_environment), AT_EMPTY_PATH, 0);
+    (void)bare_call(SYS_execveat, program, BARE_ARG(""), BARE_ARG(argv), BARE_ARG(no_environment),
+                    AT_EMPTY_PATH, 0);
+}
+
+/* Comes back only if it cannot be. The last descriptor is for the program. */
+static void become_program(long *fds, int n, const char *name) {
+    long program = new_file();
+    bool whole = program >= 0 && write_program(program);
+    fds[n - 1] = program;
+    if (arrange_fds(fds, n) && whole) {
+        execute(n - 1, name);
+    }
+}
+
+int mproc__follower_begin(void *pidfds) {
+    uint64_t both = (uint64_t)(uintptr_t)pidfds;
+    long fds[] = {(long)(both >> 32), (long)(both & UINT32_MAX), -1};
+    become_program(fds, 3, "mproc-follower");
+    for (;;) {
+        (void)bare_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+    }
 }
 
 int mproc__watcher_begin(void *arena_fd) {
-    long program = new_file();
-    bool whole = program >= 0 && write_program(program);
-    if (arrange_fds((long)(intptr_t)arena_fd, program) && whole) {
-        execute();
-    }
+    long fds[] = {(long)(intptr_t)arena_fd, -1};
+    become_program(fds, 2, "mproc-watcher");
     (void)bare_call(SYS_close, STDIN_FILENO, 0, 0, 0, 0, 0);
     (void)bare_call(SYS_close, STDOUT_FILENO, 0, 0, 0, 0, 0);
     mproc__watcher_run();

@@ -1,11 +1,13 @@
 /*
- * watcher_main.c - the program that outlives a family
+ * watcher_main.c - the program that outlives a family, or a parent
  *
  * SPDX-License-Identifier: MIT
  *
  * It is carried in the library as bytes and executed from memory (watcher_bare.c), with the arena
  * as its standard input. It has no C library (bare.h): every family that makes a named segment has
  * one, so it is to be small and to begin at once.
+ *
+ * With something else as its standard input it is a follower (follower_run.c).
  */
 #include <sys/mman.h>
 #include <unistd.h>
@@ -45,7 +47,8 @@ static struct mproc__family *map_arena(int fd) {
 int main(void) {
     mproc__family = map_arena(STDIN_FILENO);
     if (mproc__family == NULL) {
-        return 1;
+        mproc__follower_run();
+        return 0;
     }
     mproc__table = &mproc__family->table;
     mproc__watcher_run();

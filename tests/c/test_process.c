@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -771,6 +772,195 @@ TEST_METHODS(process_attached_outlives_the_starting_thread) {
     orphan(method, MPROC_ATTACHED, 1);
 }
 
+/* ---- the same for children of whom the signal alone is not enough */
+
+/* The child of a parent that is killed: what it is, and how it is seen to live. */
+struct follower {
+    mproc_method method;
+    mproc_main_fn fn;   /* NULL: a shell that does what `script` says */
+    const char *script; /* %d: the descriptor to which it writes a line first */
+    int from_thread;    /* the thread that starts it ends */
+    int lines[2];
+};
+
+static void *start_follower(void *arg) {
+    struct follower *f = arg;
+    char text[200];
+    snprintf(text, sizeof text, f->script != NULL ? f->script : "", f->lines[1]);
+    const char *argv[] = {"/bin/sh", "-c", text, NULL};
+    mproc_process *p;
+    mproc_process_options o = {.method = f->method, .fds = &f->lines[1], .nfds = 1};
+    o.argv = f->fn == NULL ? argv : NULL;
+    CHECK_OK(f->fn != NULL ? mproc_process_start(&p, f->fn, f, sizeof *f, &o)
+                           : mproc_process_start(&p, NULL, NULL, 0, &o));
+    return NULL;
+}
+
+static void be_followed(void *arg) {
+    struct follower *f = arg;
+    pthread_t thread;
+    if (f->from_thread) {
+        CHECK_OK(pthread_create(&thread, NULL, start_follower, f));
+        CHECK_OK(pthread_join(thread, NULL));
+    } else {
+        start_follower(f);
+    }
+    close(f->lines[0]);
+    close(f->lines[1]);
+    sleep_until_killed();
+}
+
+/* Kills a parent when its child, which lives then, has written its pid. The child has to end. */
+static void check_follows(struct follower f) {
+    char line[16] = "";
+    CHECK_OK(mproc_pipe_new(f.lines, 0));
+    pid_t parent = child_fork(be_followed, &f);
+    close(f.lines[1]);
+    for (size_t n = 0; n == 0 || line[n - 1] != '\n'; n++) {
+        CHECK_EQ(read(f.lines[0], line + n, 1), 1);
+    }
+    int pidfd = mproc__os_pidfd_open(atoi(line));
+    CHECK_GE(pidfd, 0);
+    CHECK_EQ(mproc__os_pidfd_wait(pidfd, 20 * MPROC_MSEC), 0); /* it need not die of the thread */
+    child_kill(parent);
+    CHECK_EQ(mproc__os_pidfd_wait(pidfd, -1), 1);
+    CHECK_EQ(read(f.lines[0], line, 1), 0);
+    close(pidfd);
+    close(f.lines[0]);
+    mproc_reap();
+}
+
+TEST(process_program_by_argv_ends_with_its_parent) {
+    struct follower f = {.method = MPROC_SPAWN, .script = "echo $$ >/dev/fd/%d; exec sleep 1000"};
+    check_follows(f);
+    f.script = "trap '' HUP INT TERM; echo $$ >/dev/fd/%d; exec sleep 1000";
+    check_follows(f);
+    f.from_thread = 1;
+    check_follows(f);
+}
+
+/* Of a program that nothing would end with its parent, nothing is left. */
+static void start_without_follower(void *unused) {
+    (void)unused;
+    const char *argv[] = {"/bin/sleep", "1000", NULL};
+    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv};
+    mproc_process *p = NULL;
+    deny(SYS_clone, CLONE_VM | CLONE_FILES | CLONE_FS, ENOMEM);
+    CHECK_EQ(mproc_process_start(&p, NULL, NULL, 0, &o), -ENOMEM);
+    CHECK(p == NULL);
+    CHECK_EQ(waitpid(-1, NULL, 0), -1);
+    CHECK_EQ(errno, ECHILD);
+    o.flags = MPROC_JOINS;
+    CHECK_OK(mproc_process_start(&p, NULL, NULL, 0, &o));
+    CHECK_OK(mproc_process_kill(p));
+    CHECK_EQ(finish(p), -SIGKILL);
+}
+
+TEST(process_program_by_argv_is_not_started_without_a_follower) {
+    child_join(child_fork(start_without_follower, NULL));
+}
+
+/* A line with the child's pid, to the descriptor that it was given. */
+static void say_pid(const struct follower *f) {
+    int fd = f->lines[1];
+    (void)mproc_child_fds(&fd, 1);
+    CHECK_GT(dprintf(fd, "%d\n", (int)getpid()), 0);
+}
+
+/* Waits in the library for what never comes. */
+static int block_all_and_wait(void *arg, size_t size) {
+    mproc_event *never = NULL;
+    sigset_t all;
+    (void)size;
+    sigfillset(&all);
+    CHECK_OK(pthread_sigmask(SIG_SETMASK, &all, NULL));
+    CHECK_OK(mproc_event_new(&never));
+    say_pid(arg);
+    return mproc_event_wait(never, MPROC_FOREVER);
+}
+
+TEST_METHODS(process_with_all_signals_blocked_ends_with_its_parent) {
+    check_follows((struct follower){.method = method, .fn = block_all_and_wait});
+}
+
+/* The kernel forgets the signal of a process that changes its user. */
+static int change_user_and_wait(void *arg, size_t size) {
+    mproc_event *never = NULL;
+    (void)size;
+    CHECK_OK(mproc_event_new(&never));
+    CHECK_OK(setgid(65534));
+    CHECK_OK(setuid(65534));
+    say_pid(arg);
+    return mproc_event_wait(never, MPROC_FOREVER);
+}
+
+TEST_METHODS(process_of_another_user_ends_with_its_parent) {
+    if (geteuid() != 0) {
+        test_skip("only root may change the user");
+    }
+    check_follows((struct follower){.method = method, .fn = change_user_and_wait});
+}
+
+static int execute_sleep(void *arg, size_t size) {
+    (void)size;
+    say_pid(arg);
+    execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+    return 1;
+}
+
+TEST_METHODS(process_that_executes_another_ends_with_its_parent) {
+    check_follows((struct follower){.method = method, .fn = execute_sleep});
+}
+
+/* Becomes a shell that ends when it is told to. */
+static int execute_shell(void *arg, size_t size) {
+    int in = *(int *)arg;
+    char script[64];
+    (void)size;
+    (void)mproc_child_fds(&in, 1);
+    snprintf(script, sizeof script, "echo >&%d; read x <&%d; exit 7", in, in);
+    CHECK_OK(fcntl(in, F_SETFD, 0));
+    execl("/bin/sh", "sh", "-c", script, (char *)NULL);
+    return 1;
+}
+
+struct executing {
+    mproc_method method;
+    int fd;
+    pid_t thread;
+    mproc_process *child;
+};
+
+static void *start_executing(void *arg) {
+    struct executing *e = arg;
+    mproc_process_options o = {.method = e->method, .fds = &e->fd, .nfds = 1};
+    e->thread = (pid_t)syscall(SYS_gettid);
+    CHECK_OK(mproc_process_start(&e->child, execute_shell, &e->fd, sizeof e->fd, &o));
+    return NULL;
+}
+
+/* The end of a thread is no matter of the program that its child has become. The kernel sends the
+ * signal before the thread's number is gone. */
+TEST_METHODS(process_that_executes_another_outlives_the_starting_thread) {
+    pthread_t thread;
+    char path[64], byte;
+    int ends[2];
+    CHECK_OK(mproc_pipe_new(ends, 1));
+    struct executing e = {.method = method, .fd = ends[1]};
+    mproc__template_stop_default(); /* the thread is to start it */
+    CHECK_OK(pthread_create(&thread, NULL, start_executing, &e));
+    CHECK_EQ(read(ends[0], &byte, 1), 1); /* it is a shell */
+    CHECK_OK(pthread_join(thread, NULL));
+    snprintf(path, sizeof path, "/proc/self/task/%d", (int)e.thread);
+    while (access(path, F_OK) == 0) {
+        usleep(1000);
+    }
+    CHECK_EQ(write(ends[0], "\n", 1), 1);
+    CHECK_EQ(finish(e.child), 7);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static int is_the_parent_signal_unblocked(void *arg, size_t size) {
     sigset_t set;
     (void)arg;
@@ -988,7 +1178,9 @@ TEST(process_bad_options) {
     const char *empty[] = {NULL};
     int fd = -1;
     CHECK_EQ(prepare_error((mproc_process_options){.method = (mproc_method)4}), -EINVAL);
-    CHECK_EQ(prepare_error((mproc_process_options){.flags = 4}), -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.flags = 8}), -EINVAL);
+    CHECK_EQ(prepare_error((mproc_process_options){.flags = MPROC_JOINS | MPROC_DETACHED}),
+             -EINVAL);
     CHECK_EQ(prepare_error((mproc_process_options){.flags = MPROC_ATTACHED | MPROC_DETACHED}),
              -EINVAL);
     CHECK_EQ(prepare_error((mproc_process_options){.nfds = 1}), -EINVAL);
@@ -1255,14 +1447,14 @@ static char come_late(unsigned flags, bool starter_dies, const char *exec) {
 }
 
 TEST(process_starter_died_before_the_child_came) {
-    CHECK_EQ(come_late(MPROC_ATTACHED, false, "exec"), '1');
-    CHECK_EQ(come_late(MPROC_ATTACHED, true, "exec"), 0);
+    CHECK_EQ(come_late(MPROC_ATTACHED | MPROC_JOINS, false, "exec"), '1');
+    CHECK_EQ(come_late(MPROC_ATTACHED | MPROC_JOINS, true, "exec"), 0);
     CHECK_EQ(come_late(MPROC_DETACHED, true, "exec"), '1');
 }
 
 /* A grandchild that inherited the environment is a program in its own right. */
 TEST(process_environment_of_a_stranger) {
-    CHECK_EQ(come_late(MPROC_ATTACHED, false, ""), '0');
+    CHECK_EQ(come_late(MPROC_ATTACHED | MPROC_JOINS, false, ""), '0');
 }
 
 static int stay(void *arg, size_t size) {
