@@ -37,6 +37,7 @@ __all__ = [
     "free_lock",
     "has_threads",
     "interpreter_options",
+    "leave_event_loop",
     "pickle",
     "ref",
     "run_exit_functions",
@@ -186,6 +187,26 @@ def set_native_id(threading: ModuleType, number: int) -> None:
         threading._main_thread._native_id = number
     except AttributeError:
         return
+
+
+def leave_event_loop(unix_events: ModuleType) -> None:
+    """Leave the signals of asyncio's event loop to the parent, in a child that was forked from it.
+
+    The loop takes them by a descriptor, which the child shares: what it is sent would run the
+    parent's handlers and not end the child. They have their default effect then, and there is no
+    such descriptor. Without `asyncio.unix_events._sighandler_noop` all is left as it is.
+    """
+    handler = getattr(unix_events, "_sighandler_noop", None)
+    if handler is None:
+        return
+    import signal
+
+    taken = [number for number in signal.valid_signals() if signal.getsignal(number) is handler]
+    if taken:
+        signal.set_wakeup_fd(-1)
+    for number in taken:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, default)
 
 
 def free_lock(lock: LockType) -> LockType:

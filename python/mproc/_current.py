@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     CHILDREN_RUN_EXIT_FUNCTIONS: bool
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
+    leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
     warn_of_threads = _cpython.warn_of_threads
@@ -231,13 +232,14 @@ def flush_std_streams() -> None:
 
 def fetch() -> None:
     """Fetch what a child calls of _cpython: before it is forked, and not by `import mproc`."""
-    global CHILDREN_RUN_EXIT_FUNCTIONS, end_threads, forget_exit_functions
+    global CHILDREN_RUN_EXIT_FUNCTIONS, end_threads, forget_exit_functions, leave_event_loop
     global run_exit_functions, set_native_id, warn_of_threads, _fetched
     from . import _cpython
 
     CHILDREN_RUN_EXIT_FUNCTIONS = _cpython.CHILDREN_RUN_EXIT_FUNCTIONS
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
+    leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
     warn_of_threads = _cpython.warn_of_threads
@@ -313,6 +315,8 @@ def _become(process: BaseProcess, method: str, own_exit: bool) -> None:
         _begin_standard()
     if "threading" in _modules:
         set_native_id(_modules["threading"], _pid)
+    if "asyncio.unix_events" in _modules:
+        leave_event_loop(_modules["asyncio.unix_events"])
 
 
 def after_fork() -> None:

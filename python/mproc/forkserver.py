@@ -17,6 +17,7 @@ import sys
 from . import process, spawn
 from ._cpython import pickle, spawn_of_others
 from ._current import exit_code_of, flush_std_streams
+from ._descriptor import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
     from ._mproc import Child, Template
 
-__all__ = ["ensure_running", "get_inherited_fds", "set_forkserver_preload"]
+__all__ = [
+    "connect_to_new_process",
+    "ensure_running",
+    "get_inherited_fds",
+    "read_signed",
+    "set_forkserver_preload",
+    "write_signed",
+]
 
 MAXFDS_TO_SEND = 252  # one message of the system carries 253; the core needs one
 
@@ -43,6 +51,7 @@ class ForkServer:
         self._environment: dict[str, str] | None = None  # as it was when the template was started
         self._preload_modules = ["__main__"]
         self._on_error = "ignore"
+        self._told: list[Child] = []  # made by connect_to_new_process(), and not seen to end
         os.register_at_fork(after_in_child=self._forget)
 
     @property
@@ -53,6 +62,7 @@ class ForkServer:
         """Forget the template in a forked child: it is the parent's."""
         self._lock = _new_lock()
         self._template = None
+        self._told = []
 
     def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "ignore") -> None:
         """Set the modules that the template imports before it forks.
@@ -123,9 +133,13 @@ class ForkServer:
         """
         if len(fds) > MAXFDS_TO_SEND:
             raise ValueError(f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND} can be passed")
+        self._launch(child, process_obj._name, process_obj.daemon, payload, fds)
+
+    def _launch(
+        self, child: Child, name: str, daemon: bool, payload: bytes, fds: list[int]
+    ) -> None:
         from ._mproc import FORKSERVER
 
-        name, daemon = process_obj._name, process_obj.daemon
         with self._lock:
             template = self._ensure()
             try:
@@ -135,6 +149,36 @@ class ForkServer:
                     raise
                 template = self._ensure()
                 child.launch(FORKSERVER, name, daemon, payload, fds, template=template)
+
+    def connect_to_new_process(self, fds: list[int]) -> tuple[int, int]:
+        """Have the template fork a child that a program tells itself what to do.
+
+        Returns two descriptors, which are the caller's. read_signed() of the first one gives the
+        child's pid and, at its end, its exit code; EOFError: it was killed. Into the second one the
+        program pickles the preparation data and the process object. The child gets copies of
+        `fds`, which get_inherited_fds() has there. ValueError: too many descriptors.
+        """
+        from ._mproc import Child
+
+        if len(fds) + 2 > MAXFDS_TO_SEND:
+            raise ValueError(
+                f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND - 2} can be passed"
+            )
+        child = Child()
+        status, status_w = _kept_pipe()
+        data_r, data = _kept_pipe()
+        try:
+            payload = spawn.dump_told(_Told(), self.environment_changes())
+            self._launch(child, "Process", False, payload, [data_r, status_w, *fds])
+        except BaseException:
+            os.close(status)
+            os.close(data)
+            raise
+        finally:
+            os.close(status_w)
+            os.close(data_r)
+        self._told = [*(other for other in self._told if other.poll() is None), child]
+        return status, data
 
     def _stop(self) -> None:
         """End the template."""
@@ -175,6 +219,61 @@ def get_inherited_fds() -> list[int]:
 
         _inherited_fds = child_fds()
     return _inherited_fds
+
+
+# ---- children that a program tells itself what to do
+
+_SIGNED = 8  # bytes of a number
+
+
+def read_signed(fd: int) -> int:
+    """Read a number that write_signed() has written. EOFError: there is none."""
+    data = b""
+    while len(data) < _SIGNED:
+        part = os.read(fd, _SIGNED - len(data))
+        if not part:
+            raise EOFError("unexpected EOF")
+        data += part
+    return int.from_bytes(data, sys.byteorder, signed=True)
+
+
+def write_signed(fd: int, number: int) -> None:
+    """Write a number of 64 bits."""
+    data = number.to_bytes(_SIGNED, sys.byteorder, signed=True)
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _kept_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    return kept(reader), kept(writer)
+
+
+class _Told:
+    """What such a child is, until it has read what it is to be."""
+
+    def _bootstrap(self, method: str) -> int:
+        """Read the process object, run it, write its exit code; return that."""
+        global _inherited_fds
+        data, status, *_inherited_fds = get_inherited_fds()
+        write_signed(status, os.getpid())
+        code = 1
+        try:
+            code = _read_process(data)._bootstrap(method)
+        finally:
+            write_signed(status, code)
+        return code
+
+
+def _read_process(fd: int) -> process.BaseProcess:
+    current = process.current_process()
+    current._inheriting = True  # type: ignore[attr-defined]
+    try:
+        with open(fd, "rb") as file:
+            spawn.prepare(pickle().load(file))
+            return pickle().load(file)  # type: ignore[no-any-return]
+    finally:
+        del current._inheriting  # type: ignore[attr-defined]
 
 
 # ---- the template's side
@@ -253,5 +352,6 @@ def _child() -> NoReturn:
 
 
 _forkserver = ForkServer()
+connect_to_new_process = _forkserver.connect_to_new_process
 ensure_running = _forkserver.ensure_running
 set_forkserver_preload = _forkserver.set_forkserver_preload

@@ -35,12 +35,16 @@ class DupFd:
     def detach(self) -> int:
         """Fetch the descriptor. The caller owns it from now on.
 
-        OSError: the process that has it has ended. ValueError: it has been fetched already.
+        OSError (ConnectionRefusedError): the process that has it has ended. ValueError: it has been
+        fetched already.
         """
         import socket
 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.connect(self._address)
+            try:
+                sock.connect(self._address)
+            except ConnectionRefusedError as error:
+                raise _sender_is_gone(error) from None
             sock.sendall(self._secret)
             try:
                 return reduction.recvfds(sock, 1)[0]
@@ -48,6 +52,14 @@ class DupFd:
                 raise ValueError(
                     "the descriptor has been fetched already: pickle it again for each process"
                 ) from None
+
+
+def _sender_is_gone(error: OSError) -> ConnectionRefusedError:
+    return ConnectionRefusedError(
+        error.errno,
+        "the process that sent this descriptor has ended, and the descriptor with it: it must live"
+        " until the receiver has the socket or connection",
+    )
 
 
 class _ResourceSharer:

@@ -263,6 +263,15 @@ def dump_process(process_obj: process.BaseProcess, popen: Popen, **more: Any) ->
     return b"".join((beginning(), len(head).to_bytes(_LENGTH, "little"), head, kind, body))
 
 
+def dump_told(told: object, changes: dict[str, str | None]) -> bytes:
+    """Return the message for a child that reads from a descriptor what it is to be."""
+    from . import _mproc
+
+    head = _mproc.dumps({"environ": changes})
+    length = len(head).to_bytes(_LENGTH, "little")
+    return b"".join((beginning(), length, head, _PICKLED, pickle().dumps(told)))
+
+
 def beginning() -> bytes:
     """Return the first part of a message: what must hold before the rest is unpickled."""
     from . import _mproc

@@ -616,3 +616,19 @@ def test_module_names():
     assert connection.AuthenticationError is mproc.AuthenticationError
     for name in connection.__all__:
         assert hasattr(connection, name)
+
+
+def send_and_end(end, sock):
+    end.send(sock)
+
+
+def test_the_sender_of_a_descriptor_has_ended(ctx):
+    """The descriptor has ended with it, and the error says so."""
+    end, other = ctx.Pipe()
+    left, right = socket.socketpair()
+    with end, other, left, right:
+        process = ctx.Process(target=send_and_end, args=(other, right))
+        process.start()
+        process.join()
+        with pytest.raises(ConnectionRefusedError, match="the process that sent this descriptor"):
+            end.recv()

@@ -1225,3 +1225,50 @@ def test_a_fork_beside_threads_is_warned_of(recwarn):
         assert mproc.active_children() == [] and process.pid is None
     stop.set()
     thread.join()
+
+
+# ---- a fork of a program with an event loop
+
+LOOP = """
+import asyncio, signal, sys, time
+import mproc as mp
+
+def tell(writer):
+    writer.send([signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)])
+    writer.send(signal.set_wakeup_fd(-1))
+    time.sleep(3600)
+
+def own(*_):
+    pass
+
+async def main(heard):
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, heard.append, 'terminated')
+    loop.add_signal_handler(signal.SIGINT, heard.append, 'interrupted')
+    reader, writer = mp.Pipe(duplex=False)
+    process = mp.Process(target=tell, args=(writer,), daemon=True)
+    process.start()
+    dispositions = await loop.run_in_executor(None, reader.recv)
+    assert dispositions == [signal.SIG_DFL, signal.default_int_handler, own], dispositions
+    assert await loop.run_in_executor(None, reader.recv) == -1
+    process.terminate()
+    await loop.run_in_executor(None, process.join)
+    assert process.exitcode == -signal.SIGTERM, process.exitcode
+    assert heard == [], heard
+    signal.raise_signal(signal.SIGTERM)  # the parent's own still come
+    while not heard:
+        await asyncio.sleep(0.01)
+    return heard
+
+if __name__ == '__main__':
+    mp.set_start_method(sys.argv[1])
+    signal.signal(signal.SIGUSR1, own)
+    print(asyncio.run(main([])))
+"""
+
+
+def test_a_forked_child_leaves_the_event_loops_signals(program):
+    """What it is sent ends it, and runs no handlers of the parent's loop; its own handlers stay."""
+    program.write("loop.py", LOOP)
+    done = program.run("-W", "ignore::DeprecationWarning", "loop.py", "fork")
+    assert (done.stdout, done.returncode) == ("['terminated']\n", 0), done.stderr

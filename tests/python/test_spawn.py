@@ -524,3 +524,84 @@ if __name__ == "__main__":
     )
     env = {**program.env, name: "1"}
     assert program.output("-m", "mproc", "main.py", method, env=env) == "True\n"
+
+
+# ---- a child that a program tells itself what to do
+
+TOLD = """
+import io, os, sys
+import multiprocessing as mp
+from multiprocessing import context, forkserver, reduction, spawn
+
+class Popen:
+    method = 'forkserver'
+
+    class DupFd:
+        def __init__(self, place):
+            self.place = place
+        def detach(self):
+            return forkserver.get_inherited_fds()[self.place]
+
+    def __init__(self, process):
+        self.fds = []
+        message = io.BytesIO()
+        context.set_spawning_popen(self)
+        try:
+            reduction.dump(spawn.get_preparation_data('told'), message)
+            reduction.dump(process, message)
+        finally:
+            context.set_spawning_popen(None)
+        self.status, data = forkserver.connect_to_new_process(self.fds)
+        with open(data, 'wb') as file:
+            file.write(message.getbuffer())
+        self.pid = forkserver.read_signed(self.status)
+
+    def duplicate_for_child(self, fd):
+        self.fds.append(fd)
+        return len(self.fds) - 1
+
+def work(writer, end):
+    writer.send((os.getpid(), mp.current_process().name))
+    end(3)
+
+if __name__ == '__main__':
+    reader, writer = mp.Pipe(duplex=False)
+    for end in (sys.exit, os._exit):
+        popen = Popen(mp.Process(target=work, args=(writer, end), name='worker'))
+        assert reader.recv() == (popen.pid, 'worker')
+        try:
+            print(forkserver.read_signed(popen.status))
+        except EOFError:
+            print('nothing')
+        os.close(popen.status)
+"""
+
+
+def test_connect_to_new_process(program):
+    """A program makes its own popen objects of what the module offers."""
+    program.write("told.py", TOLD)
+    assert program.output("-m", "mproc", "told.py") == "3\nnothing\n"
+
+
+def test_connect_to_new_process_that_cannot_be():
+    with pytest.raises(ValueError, match="too many fds: 251"):
+        forkserver.connect_to_new_process([0] * 251)
+    before = sys.executable
+    spawn.set_executable("/nonexistent")
+    try:
+        with pytest.raises(FileNotFoundError):
+            forkserver.connect_to_new_process([])
+    finally:
+        spawn.set_executable(before)
+
+
+def test_numbers_of_a_status():
+    reader, writer = os.pipe()
+    for number in (0, -9, 1 << 40):
+        forkserver.write_signed(writer, number)
+        assert forkserver.read_signed(reader) == number
+    os.write(writer, b"cut")
+    os.close(writer)
+    with pytest.raises(EOFError):
+        forkserver.read_signed(reader)
+    os.close(reader)
