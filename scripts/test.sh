@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/test.sh [c|crash|python|examples]…     (all of them when nothing is named)
+# Usage: scripts/test.sh [c|crash|python|examples|answers]…     (all of them when nothing is named)
 # Builds what the tests need, runs them, and ends with one line: N passed, N failed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -10,7 +10,7 @@ results=()
 # C tests need neither the release nor the package, so tests of another compiler leave the package as it is.
 build_what_is_tested() {
     case " $* " in
-    *" python "* | *" examples "*) scripts/build.sh lib package tests ;;
+    *" python "* | *" examples "* | *" answers "*) scripts/build.sh lib package tests ;;
     *) scripts/build.sh tests ;;
     esac
 }
@@ -48,7 +48,13 @@ test_examples() {
     results+=("examples=$RESULTS/examples.log")
 }
 
-[ $# -gt 0 ] || set -- c crash python examples
+test_answers() {
+    say "  answers"
+    run answers scripts/answers.sh
+    results+=("answers=$RESULTS/answers.log")
+}
+
+[ $# -gt 0 ] || set -- c crash python examples answers
 build_what_is_tested "$@"
 rm -rf "$RESULTS"
 mkdir -p "$RESULTS"

@@ -1,0 +1,36 @@
+/*
+ * threads_that_hold.c - a thread ends while it holds a lock: the next taker is told and does not wait
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "answers.h"
+#include <pthread.h>
+
+static mproc_lock *lock;
+static mproc_rlock *rlock;
+static mproc_bsemaphore *semaphore;
+
+static void *take_all(void *unused) {
+    int *failed = unused;
+    *failed = mproc_lock_acquire(lock, 0) != 0 || mproc_rlock_acquire(rlock, 0) != 0 ||
+              mproc_bsemaphore_acquire(semaphore, 0) != 0;
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    pthread_t thread;
+    int failed = 1;
+    if (mproc_init(argc, argv) != 0 || mproc_lock_new(&lock, 0) != 0 ||
+        mproc_rlock_new(&rlock) != 0 || mproc_bsemaphore_new(&semaphore, 1) != 0) {
+        return 1;
+    }
+    (void)pthread_create(&thread, NULL, take_all, &failed);
+    (void)pthread_join(thread, NULL);
+    answer("all were taken", failed ? "no" : "yes");
+    answer_code("lock", mproc_lock_acquire(lock, MPROC_FOREVER));
+    answer_code("recursive lock", mproc_rlock_acquire(rlock, MPROC_FOREVER));
+    answer_code("release", mproc_lock_release(lock));
+    answer_code("release of the recursive lock", mproc_rlock_release(rlock));
+    answer_code("a semaphore's permit is its process'", mproc_bsemaphore_acquire(semaphore, 0));
+    return 0;
+}
