@@ -58,6 +58,8 @@ _PLAIN = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
 class _Part(AsyncResult):
     """The results of some items."""
 
+    _finished = _mproc.Job._finished  # there is no callback
+
 
 class _LoosePart(_Part):
     """The results of some items, which may be taken as soon as they are there."""
@@ -145,32 +147,31 @@ class IMapIterator:
     def __iter__(self) -> IMapIterator:
         return self
 
-    def __next__(self) -> Any:
-        if self._values:
-            return self._values.pop()
-        return self.next()
-
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, or raise what the call raised. multiprocessing.TimeoutError."""
-        if not self._values:
-            part = self._ask(timeout)
-            if part._failed:
-                _raise(part._value)
-            self._values = part._value[::-1]
+        if self._values:
+            return self._values.pop()
+        part = self._take(timeout)
+        values = part._value
+        if part._failed:
+            _raise(values)
+        if len(values) == 1:
+            return values[0]
+        self._values = values[::-1]
         return self._values.pop()
+
+    __next__ = next
 
     # -- taking
 
-    def _ask(self, timeout: float | None) -> _Part:
+    def _take(self, timeout: float | None) -> _Part:
+        """Take out the next part, when it has come. TimeoutError, StopIteration."""
+        part = self._pop() or self._await_part(timeout)
+        self._taken += 1
         if not self._exhausted:
             self._limit = self._window
-        part = self._pop()
-        if part is None:
-            with self._asking:
-                part = self._await_part(timeout)
-        self._taken += 1
-        if not self._exhausted and len(self._parts) <= self._low:
-            self._go_on()
+            if len(self._parts) <= self._low:
+                self._go_on()
         return part
 
     def _pop(self) -> _Part | None:
@@ -182,20 +183,27 @@ class IMapIterator:
 
     def _await_part(self, timeout: float | None) -> _Part:
         """Wait for a part, and take it out. StopIteration: there is none to come."""
+        if not self._exhausted:
+            self._limit = self._window
         deadline = None if timeout is None else monotonic() + timeout
-        while (part := self._pop()) is None:
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left < 0:
-                raise TimeoutError
-            if self._parts:
-                self._wait(SLICE if left is None else min(SLICE, left))
-            elif self._exhausted:
-                self._check_more()
-            else:
-                self._go_on()
-                if not self._parts:  # the iterable takes its time, or another thread feeds
-                    self._pool._pump(None, LOOK if left is None else min(LOOK, left))
+        with self._asking:
+            while (part := self._pop()) is None:
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left < 0:
+                    raise TimeoutError
+                self._await_more(SLICE if left is None else min(SLICE, left))
         return part
+
+    def _await_more(self, seconds: float) -> None:
+        """Wait for what a part needs that is to be taken, at most that long."""
+        if self._parts:
+            self._wait(seconds)
+        elif self._exhausted:
+            self._check_more()
+        else:
+            self._go_on()
+            if not self._parts:  # the iterable takes its time, or another thread feeds
+                self._pool._pump(None, min(LOOK, seconds))
 
     def _wait(self, seconds: float) -> None:
         """Wait for the part that is to be taken next, at most that long."""
@@ -224,9 +232,12 @@ class IMapIterator:
     def _feed(self) -> None:
         """Submit parts, as many as may be. One thread at a time does; others leave it to that."""
         with self._feeding as depth:
-            if depth == 1:
-                while self._may_feed():
-                    self._feed_part()
+            if depth == 1 and self._may_feed():
+                try:
+                    self._feed_parts()
+                except Exception as error:
+                    self._error = error  # comes last, after all results
+                    self._end()
 
     def _may_feed(self) -> bool:
         if self._exhausted:
@@ -237,27 +248,24 @@ class IMapIterator:
     def _make_part(self) -> _Part:
         return _Part(self._pool)
 
-    def _feed_part(self) -> None:
-        part = self._make_part()
-        try:
-            items = list(islice(self._items, self._chunksize))
+    def _feed_parts(self) -> None:
+        chunk, tasks = self._chunksize, self._pool._tasks
+        message, named = self._function
+        while self._may_feed():
+            items = list(islice(self._items, chunk))
             if not items:
                 self._end()
                 return
+            part = self._make_part()
             self._keep(part)
             try:
-                message, named = self._function
-                self._pool._tasks.submit_map(
-                    part, message, named, False, items, len(items), self._fed
-                )
+                tasks.submit_map(part, message, named, False, items, chunk, self._fed)
             except BaseException as error:
                 self._parts.remove(part)
-                self._pool._explain(error, "parts_of_map", items, self._fed)
+                if isinstance(error, Exception):
+                    self._pool._explain(error, "parts_of_map", items, self._fed)
                 raise
             self._fed += len(items)
-        except Exception as error:
-            self._error = error  # comes last, after all results
-            self._end()
 
     def _end(self) -> None:
         self._exhausted = True

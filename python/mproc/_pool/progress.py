@@ -305,17 +305,17 @@ class WatchedIterator:
     def _next(self, end: float | None) -> Any:
         results = self._results
         if not results._values:
-            part = self._ask(end)
+            part = self._take(end)
             if part._failed:
                 raise part._value
             results._values = part._value[::-1]
         return results._values.pop()
 
-    def _ask(self, end: float | None) -> Any:
+    def _take(self, end: float | None) -> Any:
         while True:
             left = TICK if end is None else min(TICK, end - monotonic())
             try:
-                return self._results._ask(left)
+                return self._results._take(left)
             except TimeoutError:
                 self._progress.update(self._progress.done)
                 if end is not None and monotonic() >= end:
