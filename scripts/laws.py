@@ -49,6 +49,10 @@ HEADERS = {
         "read(), write(), close() on a user's descriptor",
     ),
     "python/_mproc/msgpack_write.c": ("endian.h", "MessagePack is big-endian"),
+    "python/_mproc/interrupt.c": (
+        "sys/syscall.h unistd.h",
+        "sigaction() beside the interpreter's own handlers",
+    ),
     "python/_mproc/fork.c": ("unistd.h", "os.fork()'s own steps, in its order"),
     "python/_mproc/semlock.c": ("fcntl.h semaphore.h", "named semaphores, as CPython's SemLock"),
 }

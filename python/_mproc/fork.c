@@ -16,6 +16,7 @@
 #include "process.h"
 
 #include "error.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -149,8 +150,13 @@ static mproc_process *prepare(struct child *self, PyObject *process,
     return handle;
 }
 
-/* Forks under the interpreter's hooks. Returns as mproc_process_launch(). */
+/* Forks under the interpreter's hooks. Returns as mproc_process_launch(); -ECANCELED with what a
+ * signal's handler has raised before. */
 static int launch(struct child *self, mproc_process *handle, struct taken *taken) {
+    struct interrupt_delay delay;
+    if (interrupt_delay(&delay) < 0) {
+        return -ECANCELED;
+    }
     PyOS_BeforeFork();
     self->handle = handle;
     give_references_back(taken);
@@ -164,10 +170,12 @@ static int launch(struct child *self, mproc_process *handle, struct taken *taken
         child_drop_held(self);
     }
     if (r == MPROC_IN_CHILD) {
+        interrupt_forget();
         PyOS_AfterFork_Child();
     } else {
         PyOS_AfterFork_Parent();
     }
+    interrupt_resume(&delay);
     return r;
 }
 
@@ -231,6 +239,11 @@ PyObject *child_fork(PyObject *self, PyObject *args) {
     }
     mproc_process_maker maker = {.fork = fork_by, .context = by};
     if (fork_child(child_of(self), process, &nothing, by != Py_None ? &maker : NULL) < 0) {
+        return NULL;
+    }
+    /* Here, since a signal's handler may raise as soon as Python goes on: the child must be known
+     * by then. */
+    if (PyObject_SetAttrString(process, "_popen", self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

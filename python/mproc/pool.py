@@ -289,8 +289,11 @@ class Pool(Engine):
         try:
             # What is written between two forks is copied twice: so all objects are made before.
             for new in [self._make_worker(seat) for seat in range(self._processes)]:
-                self._start(new)
-                self._pool.append(new)
+                try:
+                    self._start(new)
+                finally:
+                    if new.ident is not None:  # it runs, though a signal's handler may have raised
+                        self._pool.append(new)
         except BaseException:
             self._end_workers()
             raise

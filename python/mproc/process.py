@@ -148,7 +148,8 @@ class BaseProcess:
                 return forking
             self._popen = make(self)
         except BaseException:
-            self._not_started()
+            if self._popen is None:  # otherwise the child runs, and a signal's handler has raised
+                self._not_started()
             raise
         # The target may refer to this object: without it there is no cycle.
         del self._target, self._args, self._kwargs

@@ -227,6 +227,72 @@ def test_an_interrupt_of_who_submits_what_is_done(fork):
         executor._engine._tasks = tasks
 
 
+HOOKS = """
+import mproc, os, signal, sys, threading, time
+
+class Alarm(Exception): pass
+def on_alarm(number, frame): raise Alarm
+def strike():
+    if armed:
+        os.kill(os.getpid(), {number})
+        end = time.monotonic() + 0.02
+        while time.monotonic() < end:  # a handler runs between two instructions
+            pass
+
+signal.signal(signal.SIGALRM, on_alarm)
+armed = False
+os.register_at_fork({when}=strike)
+ctx = mproc.get_context("fork")
+if {thread}:
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+for _ in range(3):
+    process = ctx.Process(target=int)
+    armed = True
+    try:
+        process.start()
+        for _ in range(100): pass
+    except (KeyboardInterrupt, Alarm) as error:
+        print(type(error).__name__)
+    armed = False
+    print(process.ident is not None and process.join())
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("still heard")
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after_in_parent"])
+@pytest.mark.parametrize(
+    ("signal_name", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGALRM", "Alarm")]
+)
+def test_no_hook_around_a_fork_swallows_a_signal(program, when, signal_name, raised):
+    thread = signal_name == "SIGINT"  # which the kernel may choose, while the main one blocks it
+    code = HOOKS.format(number=f"signal.{signal_name}", when=when, thread=thread)
+    done = program.run(program.write("program.py", code))
+    assert done.stderr == ""
+    assert done.stdout == f"{raised}\nNone\n" * 3 + "set()\nTrue\nstill heard\n"
+
+
+def test_a_childs_hooks_swallow_no_interrupt(program):
+    code = (
+        "import mproc, os, signal\n"
+        "def strike():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    for _ in range(1000): pass\n"
+        "os.register_at_fork(after_in_child=strike)\n"
+        "process = mproc.get_context('fork').Process(target=print, args=('not here',))\n"
+        "process.start()\n"
+        "process.join()\n"
+        "print(process.exitcode)\n"
+    )
+    done = program.run(program.write("program.py", code))
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 @pytest.fixture
 def fork():
     return mproc.get_context("fork")
