@@ -21,6 +21,10 @@
  * whoever settles the future waits for the condition. Whether a future is done is read without the
  * condition.
  *
+ * The conditions of an engine's futures share one recursive lock. An interrupt in wait() may leave
+ * conditions acquired for ever, and who settles would wait for ever. As it is, the thread that has
+ * left the lock acquired lets go of it whenever it waits for the engine.
+ *
  * Signal handlers run where Python code does: in acquire(), in waiters, in callbacks. What they
  * raise is kept until the change is whole, and then raised. A condition that a handler keeps from
  * being acquired twice is done without.
@@ -235,13 +239,22 @@ static void raise_invalid_state(PyObject *self) {
 
 /* ---------------------------------------------------------------- the condition */
 
+/* That of an engine's future has the engine's lock. */
+static PyObject *make_condition(struct future *f) {
+    bool has_engine = f->engine != NULL;
+    PyObject *maker = has_engine ? Py_NewRef(f->engine) : PyImport_ImportModule("threading");
+    PyObject *made = NULL;
+    if (maker != NULL) {
+        made = PyObject_CallMethod(maker, has_engine ? "_make_condition" : "Condition", NULL);
+        Py_DECREF(maker);
+    }
+    return made;
+}
+
 /* The condition, which is made when it is asked for. New reference. */
 static PyObject *give_condition(struct future *f) {
     if (f->condition == NULL) {
-        PyObject *threading = PyImport_ImportModule("threading");
-        PyObject *made =
-            threading == NULL ? NULL : PyObject_CallMethod(threading, "Condition", NULL);
-        Py_XDECREF(threading);
+        PyObject *made = make_condition(f);
         if (made == NULL) {
             return NULL;
         }

@@ -478,6 +478,9 @@ class Engine:
     def _serve_others(self):
         self.asked.append("serve others")
 
+    def _make_condition(self):
+        return threading.Condition()
+
     def _make_waiters(self):
         waiters = module.Waiters()
         waiters.engine = self

@@ -301,6 +301,35 @@ def test_what_is_submitted_as_the_executor_ends_fails(fork):
     assert isinstance(future.exception(LONG), RuntimeError)
 
 
+def leave_acquired(many):
+    """What an interrupt in the midst of concurrent.futures.wait() does."""
+    for future in many:
+        future._condition.acquire()
+
+
+@pytest.mark.parametrize("wait", ["result", "shutdown"])
+def test_conditions_that_are_never_released_keep_nobody_for_ever(fork, wait):
+    pool = ProcessPoolExecutor(2, fork)
+    many = [pool.submit(errands.square, n) for n in range(300)]
+    leave_acquired(many)
+    pool._engine._serve_others()
+    if wait == "result":
+        assert [future.result() for future in many] == [n * n for n in range(300)]
+    pool.shutdown()
+    assert all(future.done() for future in many)
+
+
+def test_who_waits_with_the_condition_keeps_it(fork, tmp_path):
+    busy = Busy(fork, tmp_path)
+    with busy.pool:
+        with busy.first._condition:
+            busy.pool._engine._serve_others()
+            busy.go()
+            assert busy.first.result(LONG) == "first"
+            assert busy.first._condition._is_owned()
+        assert not busy.first._condition._is_owned()
+
+
 def test_asyncio(ctx):
     async def main(pool):
         run = asyncio.get_running_loop().run_in_executor

@@ -15,6 +15,7 @@ Shared state, in addition to that of the engine.
   _backlog   items that are not in the queue, oldest first. Appended by who submits, taken by who
              holds _feeding, or by who cancels or breaks: taking is one step of the interpreter.
   _window    tasks that may be in the queue or under way. The pumping thread's.
+  _lock      of all conditions of futures (future.c).
   _over      no task will come any more. _broken: why no task will be done any more, None: it works.
 
 If a worker dies: its task fails. Unless the engine is to heal, so do all others, and the workers
@@ -46,7 +47,7 @@ from .errors import (
     rebuild,
     representation,
 )
-from .future import Future, Waiters
+from .future import Future, Released, Waiters
 
 pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
@@ -250,6 +251,7 @@ class ExecutorEngine(Engine):
         self._window = seats + EXTRA
         self._last_feed = 0.0
         self._submitted = 0
+        self._lock = threading.RLock()
         self._over = False
         self._finished = False
         self._broken: str | None = None
@@ -470,6 +472,14 @@ class ExecutorEngine(Engine):
             if deadline is not None:
                 left = deadline - _monotonic()
 
+    def _sleep(self, job: _mproc.Job | None, seconds: float) -> None:
+        with Released(self._lock):  # the pumping thread may wait for it
+            super()._sleep(job, seconds)
+
+    def _make_condition(self) -> threading.Condition:
+        """Return the condition of a future."""
+        return threading.Condition(self._lock)
+
     def _make_waiters(self) -> Waiters:
         """Return the list of a future's foreign waiters, the first of which calls the helper."""
         waiters = Waiters()
@@ -501,11 +511,12 @@ class ExecutorEngine(Engine):
     def _finish(self) -> None:
         """Wait until all is done and the workers have ended."""
         self._over = True
-        while self._has_work():
-            self._pump(None, SLICE)
-        self._finish_up()
-        self._join_workers()
-        self._join_helper(None)
+        with Released(self._lock):
+            while self._has_work():
+                self._pump(None, SLICE)
+            self._finish_up()
+            self._join_workers()
+            self._join_helper(None)
         self._finished = True
         self._at_exit.cancel()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .executor import ExecutorEngine
 
-__all__ = ["Future", "Waiters"]
+__all__ = ["Future", "Released", "Waiters"]
 
 
 class Waiters(list[Any] if TYPE_CHECKING else list):  # type: ignore[misc]
@@ -28,6 +28,22 @@ class Waiters(list[Any] if TYPE_CHECKING else list):  # type: ignore[misc]
         super().append(waiter)
         if self.engine is not None:
             self.engine._serve_others()
+
+
+class Released:
+    """A recursive lock, of which this thread lets go for a while if it has it."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self._depth: Any = None
+
+    def __enter__(self) -> None:
+        if self._lock._is_owned():
+            self._depth = self._lock._release_save()
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._depth is not None:
+            self._lock._acquire_restore(self._depth)
 
 
 class Future(_mproc.Future, _Future[Any] if TYPE_CHECKING else _Future):  # type: ignore[misc]
