@@ -6,7 +6,12 @@ connects, sends the secret, and gets the descriptor. The socket's address is abs
 left behind. A thread in the background serves the socket, from the first DupFd on until stop(), or
 until the process ends.
 
-A secret is good for processes of the same user only, which is checked, and only once.
+A secret is good for processes of the same user only, which is checked, and only once. The answer is
+one byte: 1 and the descriptor, or 0 for a secret that is good no more.
+
+A process that dies closes its sockets a moment before others can see that it has ended. A program
+that meets the lost connection asks which of its processes died, and must find one. So the error is
+raised when the death can be seen.
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["DupFd", "stop"]
 
 _SECRET = 16  # bytes
+_REFUSED = b"\0"
+_ENDS_WITHIN = 1000  # ms from the loss of a connection to the end of the process that had it
 
 
 class DupFd:
@@ -31,6 +38,7 @@ class DupFd:
 
     def __init__(self, fd: int) -> None:
         self._address, self._secret = _resource_sharer.register(kept(os.dup(fd)))
+        self._owner = os.getpid()
 
     def detach(self) -> int:
         """Fetch the descriptor. The caller owns it from now on.
@@ -38,6 +46,14 @@ class DupFd:
         OSError (ConnectionRefusedError): the process that has it has ended. ValueError: it has been
         fetched already.
         """
+        try:
+            return self._fetch()
+        except ConnectionError:
+            _wait_for_end(self._owner)
+            raise
+
+    def _fetch(self) -> int:
+        import errno
         import socket
 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -46,12 +62,35 @@ class DupFd:
             except ConnectionRefusedError as error:
                 raise _sender_is_gone(error) from None
             sock.sendall(self._secret)
-            try:
-                return reduction.recvfds(sock, 1)[0]
-            except EOFError:
+            answer = sock.recv(1, socket.MSG_PEEK)
+            if answer == _REFUSED:
                 raise ValueError(
                     "the descriptor has been fetched already: pickle it again for each process"
-                ) from None
+                )
+            if not answer:
+                raise ConnectionResetError(
+                    errno.ECONNRESET,
+                    f"process {self._owner}, which has the descriptor, closed the connection",
+                )
+            return reduction.recvfds(sock, 1)[0]
+
+
+def _wait_for_end(pid: int) -> None:
+    """Return when a process has ended, or does not seem to."""
+    import select
+
+    if pid == os.getpid():
+        return
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return  # it has ended, and its parent knows
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(_ENDS_WITHIN)
+    finally:
+        os.close(pidfd)
 
 
 def _sender_is_gone(error: OSError) -> ConnectionRefusedError:
@@ -149,11 +188,13 @@ class _ResourceSharer:
             secret += piece
         with self._lock:
             fd = self._fds.pop(secret, None)
-        if fd is not None:
-            try:
-                reduction.sendfds(sock, [fd])
-            finally:
-                os.close(fd)
+        if fd is None:
+            sock.sendall(_REFUSED)
+            return
+        try:
+            reduction.sendfds(sock, [fd])
+        finally:
+            os.close(fd)
 
 
 def _user_of(sock: socket.socket) -> int:

@@ -12,9 +12,10 @@ import struct
 import threading
 
 import pytest
+from conftest import wait_until
 
 import mproc
-from mproc import connection, reduction
+from mproc import connection, reduction, resource_sharer
 from mproc.connection import Connection, Pipe, wait
 
 
@@ -476,8 +477,6 @@ def use_sent_connection(end):
 
 def test_connections_and_sockets_travel(ctx):
     """To a process that runs already, over another connection."""
-    from mproc import resource_sharer
-
     one, other = ctx.Pipe()
     process = ctx.Process(target=use_sent_connection, args=(other,))
     process.start()
@@ -518,8 +517,6 @@ assert left.recv(9) == b'x'
 
 
 def test_a_ticket_is_good_once(reader_writer):
-    from mproc import resource_sharer
-
     reader, writer = reader_writer
     ticket = reduction.ForkingPickler.dumps(writer)
     copy = reduction.ForkingPickler.loads(ticket)
@@ -532,6 +529,39 @@ def test_a_ticket_is_good_once(reader_writer):
     assert never is not None
     resource_sharer.stop(timeout=30)
     resource_sharer.stop()
+
+
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "T"
+
+
+def offer_and_stop(end):
+    """Offer a descriptor, and stop before it can be fetched."""
+    kept = os.memfd_create("what takes the system a while when it ends the process")
+    os.posix_fallocate(kept, 0, 64 << 20)
+    end.send(resource_sharer.DupFd(0))
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_lost_descriptor_is_reported_when_the_death_can_be_seen(ctx):
+    """Programs that meet the error look for the process that died."""
+    reader, writer = ctx.Pipe(duplex=False)
+    process = ctx.Process(target=offer_and_stop, args=(writer,))
+    process.start()
+    duplicate = reader.recv()
+    assert wait_until(lambda: is_stopped(process.pid))
+    killer = threading.Timer(0.01, process.kill)
+    killer.start()
+    with pytest.raises(ConnectionError):
+        duplicate.detach()
+    assert not process.is_alive()
+    killer.join()
+    process.join()
+    with pytest.raises(ConnectionError):
+        duplicate.detach()
+    reader.close()
+    writer.close()
 
 
 def receive_fd(end):
