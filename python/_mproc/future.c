@@ -59,11 +59,16 @@ struct future {
     PyObject *callbacks; /* a list */
     PyObject *weakrefs;
     PyObject *dict;
+    struct waiting waiting;
     enum state state;
 };
 
 static struct future *of(PyObject *self) {
     return (struct future *)self;
+}
+
+struct waiting *future_waiting(PyObject *self) {
+    return &of(self)->waiting;
 }
 
 static bool is_cancelled(const struct future *f) {
@@ -103,6 +108,9 @@ static int future_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(f->condition);
     Py_VISIT(f->waiters);
     Py_VISIT(f->callbacks);
+    Py_VISIT(f->waiting.function);
+    Py_VISIT(f->waiting.args);
+    Py_VISIT(f->waiting.kwargs);
     Py_VISIT(f->dict);
     return 0;
 }
@@ -118,6 +126,9 @@ static void clear_fields(struct future *f) {
 
 static int future_clear(PyObject *self) {
     clear_fields(of(self));
+    Py_CLEAR(of(self)->waiting.function);
+    Py_CLEAR(of(self)->waiting.args);
+    Py_CLEAR(of(self)->waiting.kwargs);
     Py_CLEAR(of(self)->dict);
     return 0;
 }
@@ -461,10 +472,14 @@ static PyObject *future_settle_python(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *future_let_go(PyObject *self, PyObject *Py_UNUSED(unused)) {
+int future_let_go(PyObject *self) {
     PyObject *kept = NULL;
     leave_engine(of(self), &kept);
-    return give_back(kept) < 0 ? NULL : Py_NewRef(Py_None);
+    return give_back(kept);
+}
+
+static PyObject *future_let_go_python(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return future_let_go(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* Cancels a future that does not run: 1: it is cancelled; 0: it is not; -1. */
@@ -777,7 +792,7 @@ static PyMethodDef future_methods[] = {
     {"_settle", future_settle_python, METH_VARARGS,
      "_settle($self, failed, value)\n--\n\n"
      "Give the future its result, or exception, unless it is done; let go of the engine."},
-    {"_let_go", future_let_go, METH_NOARGS, "_let_go($self)\n--\n\nLet go of the engine."},
+    {"_let_go", future_let_go_python, METH_NOARGS, "_let_go($self)\n--\n\nLet go of the engine."},
     {NULL, NULL, 0, NULL},
 };
 

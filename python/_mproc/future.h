@@ -6,12 +6,14 @@
 #ifndef MPROC_PYTHON_FUTURE_H
 #define MPROC_PYTHON_FUTURE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "backlog.h"
 
 /* A new, pending future of a class that is derived from _mproc.Future; `engine` collects its
  * result. New reference; NULL with MemoryError. */
 PyObject *future_new(PyTypeObject *type, PyObject *engine);
+
+/* The call of a future that waits in a backlog: part of the future. */
+struct waiting *future_waiting(PyObject *future);
 
 /* A pending future runs: 1. A cancelled one is told to its waiters: 0. -1 with an exception: it
  * runs already, or is done. */
@@ -22,5 +24,8 @@ int future_begin(PyObject *future);
  * held, and other threads may run meanwhile. 0, or -1 with what a signal handler or a callback has
  * raised: the future is done all the same. */
 int future_settle(PyObject *future, int failed, PyObject *value);
+
+/* Lets go of the engine. 0, or -1 with an exception. */
+int future_let_go(PyObject *future);
 
 #endif

@@ -45,6 +45,7 @@
     X(synchronized)                                                                                \
     X(queue)                                                                                       \
     X(future)                                                                                      \
+    X(backlog)                                                                                     \
     X(tasks)                                                                                       \
     X(turn)
 
@@ -67,6 +68,7 @@
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(future)                                                                                      \
+    X(backlog)                                                                                     \
     X(job)                                                                                         \
     X(tasks)                                                                                       \
     X(turn)                                                                                        \

@@ -15,13 +15,13 @@ from time import monotonic as _monotonic
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
 from . import context
+from ._mproc import getpid as _getpid
 from ._pool.errors import ExceptionWithTraceback as _ExceptionWithTraceback  # noqa: F401
 from ._pool.errors import RemoteTraceback as _RemoteTraceback  # noqa: F401
 from ._pool.executor import (
     BrokenProcessPool,
     ExecutorEngine,
     Future,
-    Item,
     UnreadableError,
 )
 from ._pool.executor import ManagerThread as _ExecutorManagerThread  # noqa: F401
@@ -106,10 +106,9 @@ class ProcessPoolExecutor(Executor):
         RuntimeError: after shutdown(), or at the interpreter's end. BrokenProcessPool.
         """
         engine = self._engine
-        engine._check()
-        future = Future(engine)
-        engine._submit(Item(future, fn, args, kwargs))
-        return future
+        if engine._refuses or engine._owner != _getpid():
+            engine._check()
+        return engine._submit(fn, args, kwargs)
 
     def map(
         self,
@@ -144,10 +143,9 @@ class ProcessPoolExecutor(Executor):
 
     def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
         engine = self._engine
-        engine._check()
-        future = Future(engine)
-        engine._submit(Item(future, fn, chunk=chunk, first=first))
-        return future
+        if engine._refuses or engine._owner != _getpid():
+            engine._check()
+        return engine._submit_chunk(fn, chunk, first)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; wait for those that are open, and for the workers' end.
@@ -198,14 +196,14 @@ class ProcessPoolExecutor(Executor):
         return self._engine._broken or False
 
     @property
-    def _pending_work_items(self) -> dict[int, Item]:
+    def _pending_work_items(self) -> dict[int, Future]:
         """What has been submitted and no worker has been given yet."""
-        return dict(enumerate(list(self._engine._backlog)))
+        return dict(enumerate(self._engine._backlog.futures()))
 
     @property
     def _queue_count(self) -> int:
         """How many tasks have been submitted."""
-        return self._engine._submitted
+        return self._engine._backlog.submitted
 
 
 def _cpus() -> int:

@@ -284,8 +284,7 @@ def test_what_is_submitted_as_the_executor_breaks_fails(fork, tmp_path):
     busy = Busy(fork, tmp_path)
     books = busy.pool._engine
     books._break(MemoryError("no more"))
-    future = futures.Future(books)
-    books._submit(futures.Item(future, errands.square, (2,)))
+    future = books._submit(errands.square, (2,), {})
     error = future.exception(LONG)
     assert type(error) is BrokenProcessPool
     assert isinstance(error.__cause__, MemoryError)
@@ -296,8 +295,7 @@ def test_what_is_submitted_as_the_executor_ends_fails(fork):
     pool = ProcessPoolExecutor(1, fork)
     assert pool.submit(errands.square, 2).result(LONG) == 4
     pool.shutdown()
-    future = futures.Future(pool._engine)
-    pool._engine._submit(futures.Item(future, errands.square, (2,)))
+    future = pool._engine._submit(errands.square, (2,), {})
     assert isinstance(future.exception(LONG), RuntimeError)
 
 
@@ -966,18 +964,6 @@ def test_workers_end_with_their_owner(program, method):
         assert pids and all(map(is_there, pids))
         child.kill()
     assert wait_until(lambda: not any(map(is_there, pids)), LONG)
-
-
-def test_the_window_follows_the_speed(fork):
-    with ProcessPoolExecutor(1, fork) as pool:
-        pool.submit(errands.square, 1).result()
-        books = pool._engine
-        books._window, books._last_feed = 4, time.monotonic()
-        books._adapt()
-        assert 1 + executor.EXTRA < books._window <= 1 + executor.WINDOW_MOST
-        books._window, books._last_feed = 4, time.monotonic() - 100
-        books._adapt()
-        assert books._window == 1 + executor.EXTRA
 
 
 CANCELLED = """

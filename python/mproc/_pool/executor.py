@@ -4,7 +4,7 @@ How it works. The engine holds what has been submitted in two places: the task q
 from which the workers take, and the backlog, which only the owner sees. What is in the backlog can
 be cancelled; a future whose task is in the queue is *running*, though its worker may have another
 task before it. So the queue is kept short: a task for each worker and what they are likely to
-begin within AHEAD seconds. Whoever pumps fills it up.
+begin within 2 ms. Whoever submits or pumps fills it up.
 
 Futures are real ones. Those who wait by result() or exception() pump themselves; those who wait in
 any other way, by concurrent.futures.wait() or a callback, call the engine's helper. The engine
@@ -12,10 +12,10 @@ knows nothing of its executor, so an executor that nobody holds any more is coll
 engine lives as long as work is open: the helper, or who waits for a future, holds it.
 
 Shared state, in addition to that of the engine.
-  _backlog   items that are not in the queue, oldest first. Appended by who submits, taken by who
-             holds _feeding, or by who cancels or breaks: taking is one step of the interpreter.
-  _window    tasks that may be in the queue or under way. The pumping thread's.
+  _backlog   what is not in the queue, oldest first (backlog.c). Filled by who submits, emptied by
+             who submits, pumps, cancels or breaks: taking is one step of the interpreter.
   _lock      of all conditions of futures (future.c).
+  _refuses   what is submitted has to be looked at by _check(); of the class, too, at the end.
   _over      no task will come any more. _broken: why no task will be done any more, None: it works.
 
 If a worker dies: its task fails. Unless the engine is to heal, so do all others, and the workers
@@ -27,7 +27,6 @@ from __future__ import annotations
 import sys
 import threading
 from _thread import get_ident as _get_ident
-from collections import OrderedDict
 from concurrent.futures import BrokenExecutor
 from time import monotonic as _monotonic
 from weakref import WeakSet
@@ -62,9 +61,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokenProcessPool", "ExecutorEngine", "Future", "UnreadableError"]
 
-EXTRA = 1  # tasks in the queue beyond one for each worker, at least
-AHEAD = 0.002  # seconds of work that may be in the queue beyond that
-WINDOW_MOST = 512
 EXIT_PRIORITY = 20  # of finishing at the end of a child, before its children are waited for
 
 BROKEN = (
@@ -128,31 +124,6 @@ def _unreadable(what: str, error: BaseException) -> UnreadableError:
     unreadable = UnreadableError(f"{what} could not be unpickled: {error!r}")
     unreadable.__cause__ = error
     return unreadable
-
-
-class Item:
-    """What has been submitted: a call, or a chunk of a map, whose arguments are a list.
-
-    first: the number of the chunk's first item in the map.
-    """
-
-    __slots__ = ("args", "chunk", "first", "fn", "future", "kwargs")
-
-    def __init__(
-        self,
-        future: Future,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        chunk: list[Any] | None = None,
-        first: int = 0,
-    ) -> None:
-        self.future = future
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
-        self.chunk = chunk
-        self.first = first
 
 
 # ---- the workers' side
@@ -225,6 +196,7 @@ class ExecutorEngine(Engine):
     _helper_stays = True
     _helper_name = "mproc-executor"
     _function_name = "fn"
+    _refuses = False
 
     def __init__(
         self,
@@ -246,11 +218,7 @@ class ExecutorEngine(Engine):
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
         self._started = False
         self._starter = 0  # the thread that starts workers for the first task
-        self._backlog: OrderedDict[Future, Item] = OrderedDict()
-        self._feeding = _mproc.Turn()
-        self._window = seats + EXTRA
-        self._last_feed = 0.0
-        self._submitted = 0
+        self._backlog = _mproc.Backlog(Future, _Call, seats)
         self._lock = threading.RLock()
         self._over = False
         self._finished = False
@@ -323,22 +291,23 @@ class ExecutorEngine(Engine):
         if self._broken is not None:
             return
         self._broken = BROKEN
+        self._refuses = True
         self._reason = reason
         broken = _Broken(reason)
         self._tasks.close()
         self._tasks.fail_all(broken)
-        while (item := self._next_item()) is not None:
-            self._refuse(item, broken.make())
+        while (future := self._backlog.pop()) is not None:
+            self._refuse(future, broken.make())
         for old in self._pool:
             if old is not None and old.exitcode is None:
                 old.terminate()
         self._need_helper()
 
     @staticmethod
-    def _refuse(item: Item, error: BaseException) -> None:
-        if item.future.set_running_or_notify_cancel():
-            item.future.set_exception(error)
-        item.future._let_go()
+    def _refuse(future: Future, error: BaseException) -> None:
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+        future._let_go()
 
     def _make_thread(self, **options: Any) -> threading.Thread:
         return ManagerThread(**options)
@@ -356,50 +325,45 @@ class ExecutorEngine(Engine):
         if self._owner != _getpid():
             raise RuntimeError(f"this executor belongs to process {self._owner}, not to this one")
 
-    def _submit(self, item: Item) -> None:
-        self._submitted += 1
+    def _submit(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future:
+        """Take a call; return its future."""
         if not self._started:
             self._start_first()
-        if self._backlog or self._tasks.open >= self._window:
-            self._backlog[item.future] = item
-            self._feed()
-        else:
-            self._run(item)
+        future: Future = self._backlog.put(self, fn, args, kwargs)
+        if self._vacant or self._helper is None or self._parked:
+            self._see_to_it()
+        return future
+
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
+        """Take a chunk of a map; return its future. first: the number of its first item."""
+        if not self._started:
+            self._start_first()
+        future: Future = self._backlog.put_chunk(self, fn, chunk, first)
+        if self._vacant or self._helper is None or self._parked:
+            self._see_to_it()
+        return future
+
+    def _see_to_it(self) -> None:
+        """See to it that what is submitted is done."""
         if self._vacant:
             self._fill_vacant()
         self._need_helper()
 
-    def _run(self, item: Item) -> None:
-        """Put a task into the queue, from which the workers take."""
-        future = item.future
-        if not future.set_running_or_notify_cancel():
-            future._let_go()
-            return
-        try:
-            message, named = self._message_of(item.fn)
-            if item.chunk is None:
-                arguments = (item.args, item.kwargs or None)
-                self._tasks.submit(_Call(future), message, named, arguments)
-            else:
-                size = len(item.chunk)
-                self._tasks.submit_map(
-                    _Call(future), message, named, True, item.chunk, size, item.first
-                )
-        except Exception as error:
-            self._explain_item(error, item)
-            future._settle(True, self._instead_of(error))
-        except BaseException as interrupt:
-            future._settle(True, interrupt)
-            raise
-
-    def _explain_item(self, error: BaseException, item: Item) -> None:
-        if item.chunk is None:
-            self._explain(error, "parts_of_call", item.args, item.kwargs)
-        else:
-            self._explain(error, "parts_of_chunk", item.chunk, item.first)
-
-    def _instead_of(self, error: BaseException) -> BaseException:
+    def _instead_of(
+        self,
+        error: Exception,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...] | list[Any],
+        kwargs: Mapping[str, Any] | None,
+        first: int,
+    ) -> BaseException:
         """Return what a task that cannot be queued fails with: the engine may have ended since."""
+        if isinstance(args, list):
+            self._explain(error, "parts_of_chunk", args, first)
+        else:
+            self._explain(error, "parts_of_call", args, kwargs)
         if self._broken is not None:
             return _Broken(self._reason).make()
         if isinstance(error, ValueError) and self._over and not self._has_work():
@@ -408,50 +372,22 @@ class ExecutorEngine(Engine):
 
     def _keep_fed(self) -> None:
         if self._backlog:
-            self._adapt()
-            self._feed()
+            self._backlog.feed(self)
         if self._over:
             self._finish_up()
 
-    def _feed(self) -> None:
-        """Fill the queue up from the backlog. One thread at a time does."""
-        while self._backlog and self._tasks.open < self._window:
-            with self._feeding as depth:
-                item = self._next_item() if depth == 1 else None
-            if depth != 1:
-                return
-            if item is not None:
-                self._run(item)
-
-    def _next_item(self) -> Item | None:
-        """Take the oldest item out of the backlog; None: another thread took the last one."""
-        try:
-            return self._backlog.popitem(last=False)[1]
-        except KeyError:
-            return None
-
-    def _adapt(self) -> None:
-        """Choose the window by how fast tasks are done."""
-        now = _monotonic()
-        done = self._window - self._tasks.open
-        if done > 0:
-            each = (now - self._last_feed) / done
-            ahead = int(AHEAD / each) if each > 0 else WINDOW_MOST
-            self._window = len(self._pool) + max(EXTRA, min(ahead, WINDOW_MOST))
-            self._last_feed = now
-
     def _withdraw(self, future: Future) -> None:
         """Take a cancelled future out of the backlog, and tell those who wait for it."""
-        if self._backlog.pop(future, None) is None:
+        if not self._backlog.remove(future):
             return  # a worker has it, or another thread is about to run it and sees that
         future.set_running_or_notify_cancel()
         future._let_go()
 
     def _cancel_all(self) -> None:
-        while (item := self._next_item()) is not None:
-            item.future.cancel()
-            item.future.set_running_or_notify_cancel()
-            item.future._let_go()
+        while (future := self._backlog.pop()) is not None:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            future._let_go()
 
     # -- waiting
 
@@ -497,7 +433,7 @@ class ExecutorEngine(Engine):
         return self._over or self._broken is not None
 
     def _shut_down(self, wait: bool, cancel: bool) -> None:
-        self._over = True
+        self._over = self._refuses = True
         if self._finished or self._owner != _getpid():
             return
         if cancel:
@@ -510,7 +446,7 @@ class ExecutorEngine(Engine):
 
     def _finish(self) -> None:
         """Wait until all is done and the workers have ended."""
-        self._over = True
+        self._over = self._refuses = True
         with Released(self._lock):
             while self._has_work():
                 self._pump(None, SLICE)
@@ -557,7 +493,7 @@ def _finish_at_exit(reference: Callable[[], ExecutorEngine | None]) -> None:
 def finish_all() -> None:
     """Finish what is open at the interpreter's end, as long as threads can still wait for it."""
     global _exiting
-    _exiting = True
+    _exiting = ExecutorEngine._refuses = True
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(engines):
         if engine._owner == _getpid():

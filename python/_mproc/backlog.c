@@ -1,0 +1,508 @@
+/*
+ * backlog.c - mproc._mproc.Backlog: what an executor has not given to its workers yet
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. What is submitted is handed on to the tasks of the engine at once, as long as the
+ * workers have little before them. Everything else waits here, where it can be cancelled. Whoever
+ * submits or pumps feeds: he hands on the oldest calls, as many as there is room for. A call that
+ * waits stands in its future, and the futures are linked, so each is taken out in one step.
+ *
+ * Room. The workers may have a task each before them and EXTRA more, or as many as they are likely
+ * to begin within AHEAD ns: `window` in all. There is room while fewer tasks are open, or fewer
+ * wait for a worker: results that nobody has collected yet keep no worker busy.
+ *
+ * An interrupt finds a call in the backlog, in the tasks, or failed with the interrupt, because
+ * nothing that changes the links runs Python code. A call that is being handed on belongs to the
+ * thread that does it.
+ *
+ * Invariants: 1. A future is linked if and only if its `backlog` is this one; the backlog owns it
+ * then. 2. `count` is the number of links.
+ */
+#include "backlog.h"
+
+#include "blocking.h"
+#include "error.h"
+#include "future.h"
+#include "module.h"
+
+#include <stdbool.h>
+#include <structmember.h>
+
+#define EXTRA 1               /* tasks beyond one for each worker, at least */
+#define AHEAD (2 * 1000000.0) /* ns of work that the workers may have before them */
+#define WINDOW_MOST 512       /* tasks beyond one for each worker, at most */
+
+/* Attributes of engine and tasks. */
+#define NAMES(X)                                                                                   \
+    X(tasks, "_tasks")                                                                             \
+    X(open, "open")                                                                                \
+    X(waiting, "waiting")                                                                          \
+    X(submit, "submit")                                                                            \
+    X(submit_map, "submit_map")
+
+enum {
+#define X(name, text) NAME_##name,
+    NAMES(X)
+#undef X
+        NAME_COUNT
+};
+
+struct backlog {
+    PyObject_HEAD PyTypeObject *future_type; /* owned, as the others; what to make */
+    PyObject *job_type;                      /* called with a future: what books its result */
+    PyObject *function;                      /* of the last call, if it is a mere name, or NULL */
+    PyObject *message;                       /* its message */
+    PyObject *names[NAME_COUNT];
+    PyObject *oldest, *youngest; /* NULL: there is none */
+    Py_ssize_t count;
+    Py_ssize_t seats;
+    Py_ssize_t window;
+    Py_ssize_t handed;   /* tasks that were handed on, ever */
+    Py_ssize_t finished; /* of these, as many as the last look could be sure of */
+    int64_t looked;      /* when that was */
+    Py_ssize_t submitted;
+};
+
+static struct backlog *of(PyObject *self) {
+    return (struct backlog *)self;
+}
+
+/* ---------------------------------------------------------------- links */
+
+/* Appends a future, whose reference is the backlog's now. */
+static void append(PyObject *self, PyObject *owned) {
+    struct backlog *b = of(self);
+    struct waiting *w = future_waiting(owned);
+    w->backlog = self;
+    w->older = b->youngest;
+    w->younger = NULL;
+    if (b->youngest != NULL) {
+        future_waiting(b->youngest)->younger = owned;
+    } else {
+        b->oldest = owned;
+    }
+    b->youngest = owned;
+    b->count++;
+}
+
+/* Takes a future out, whose reference is the caller's now. */
+static void unlink_one(PyObject *self, PyObject *future) {
+    struct backlog *b = of(self);
+    struct waiting *w = future_waiting(future);
+    if (w->older != NULL) {
+        future_waiting(w->older)->younger = w->younger;
+    } else {
+        b->oldest = w->younger;
+    }
+    if (w->younger != NULL) {
+        future_waiting(w->younger)->older = w->older;
+    } else {
+        b->youngest = w->older;
+    }
+    w->backlog = w->older = w->younger = NULL;
+    b->count--;
+}
+
+/* The oldest future, whose reference is the caller's; NULL: there is none. */
+static PyObject *take_oldest(PyObject *self) {
+    PyObject *future = of(self)->oldest;
+    if (future != NULL) {
+        unlink_one(self, future);
+    }
+    return future;
+}
+
+/* ---------------------------------------------------------------- making and freeing */
+
+static int make_names(struct backlog *b) {
+    static const char *const texts[] = {
+#define X(name, text) text,
+        NAMES(X)
+#undef X
+    };
+    for (int i = 0; i < NAME_COUNT; i++) {
+        b->names[i] = PyUnicode_InternFromString(texts[i]);
+        if (b->names[i] == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *backlog_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    struct module_state *state = module_state(PyType_GetModule(type));
+    static char *names[] = {"future_type", "job_type", "seats", NULL};
+    PyTypeObject *future_type;
+    PyObject *job_type;
+    Py_ssize_t seats;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!On:Backlog", names, &PyType_Type,
+                                     &future_type, &job_type, &seats)) {
+        return NULL;
+    }
+    if (!PyType_IsSubtype(future_type, state->future_type)) {
+        PyErr_SetString(PyExc_TypeError, "future_type must be derived from Future");
+        return NULL;
+    }
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self == NULL || make_names(of(self)) < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    of(self)->future_type = (PyTypeObject *)Py_NewRef(future_type);
+    of(self)->job_type = Py_NewRef(job_type);
+    of(self)->seats = seats;
+    of(self)->window = seats + EXTRA;
+    return self;
+}
+
+static int backlog_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct backlog *b = of(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(b->future_type);
+    Py_VISIT(b->job_type);
+    Py_VISIT(b->function);
+    for (PyObject *f = b->oldest; f != NULL; f = future_waiting(f)->younger) {
+        Py_VISIT(f);
+    }
+    return 0;
+}
+
+static int backlog_clear(PyObject *self) {
+    struct backlog *b = of(self);
+    Py_CLEAR(b->future_type);
+    Py_CLEAR(b->job_type);
+    Py_CLEAR(b->function);
+    for (PyObject *future; (future = take_oldest(self)) != NULL;) {
+        Py_DECREF(future);
+    }
+    return 0;
+}
+
+static void backlog_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)backlog_clear(self);
+    Py_CLEAR(of(self)->message);
+    for (int i = 0; i < NAME_COUNT; i++) {
+        Py_CLEAR(of(self)->names[i]);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---------------------------------------------------------------- the window */
+
+/* A number among the attributes of the tasks; -1 with an exception. */
+static Py_ssize_t number_of(PyObject *tasks, PyObject *name) {
+    PyObject *value = PyObject_GetAttr(tasks, name);
+    if (value == NULL) {
+        return -1;
+    }
+    Py_ssize_t number = PyLong_AsSsize_t(value);
+    Py_DECREF(value);
+    return number;
+}
+
+/* Chooses the window by how fast tasks are finished. What has been handed on, does not wait, and
+ * cannot be with a worker is finished. */
+static void adapt(struct backlog *b, Py_ssize_t waiting) {
+    Py_ssize_t more = b->handed - waiting - b->seats - b->finished;
+    if (more <= 0) {
+        return;
+    }
+    int64_t now = blocking_now();
+    double ahead = AHEAD * (double)more / (double)(now - b->looked + 1);
+    Py_ssize_t extra = ahead < WINDOW_MOST ? (Py_ssize_t)ahead : WINDOW_MOST;
+    b->window = b->seats + (extra > EXTRA ? extra : EXTRA);
+    b->finished += more;
+    b->looked = now;
+}
+
+/* 1: the workers may be given another task; 0: they have enough; -1: exception. */
+static int has_room(struct backlog *b, PyObject *tasks) {
+    Py_ssize_t open = number_of(tasks, b->names[NAME_open]);
+    if (open < b->window) {
+        return PyErr_Occurred() ? -1 : 1;
+    }
+    Py_ssize_t waiting = number_of(tasks, b->names[NAME_waiting]);
+    if (waiting < 0 && PyErr_Occurred()) {
+        return -1;
+    }
+    adapt(b, waiting);
+    return waiting + b->seats < b->window;
+}
+
+/* ---------------------------------------------------------------- handing on */
+
+/* The message that tells workers of a function, a new reference, and whether that is a mere name;
+ * -1 with an exception. */
+static int find_message(struct backlog *b, PyObject *engine, PyObject *function,
+                        PyObject **message) {
+    if (function == b->function) {
+        *message = Py_NewRef(b->message);
+        return 1;
+    }
+    PyObject *both = PyObject_CallMethod(engine, "_message_of", "O", function);
+    int named;
+    if (both == NULL || !PyArg_ParseTuple(both, "Sp", message, &named)) {
+        Py_XDECREF(both);
+        return -1;
+    }
+    Py_INCREF(*message);
+    Py_DECREF(both);
+    if (named) {
+        Py_XSETREF(b->message, Py_NewRef(*message));
+        Py_XSETREF(b->function, Py_NewRef(function));
+    }
+    return named;
+}
+
+static PyObject *submit_call(struct backlog *b, PyObject *tasks, PyObject *job, PyObject *message,
+                             PyObject *named, const struct waiting *w) {
+    bool bare = w->kwargs == NULL || PyDict_GET_SIZE(w->kwargs) == 0;
+    PyObject *arguments = PyTuple_Pack(2, w->args, bare ? Py_None : w->kwargs);
+    if (arguments == NULL) {
+        return NULL;
+    }
+    PyObject *parts[] = {tasks, job, message, named, arguments};
+    PyObject *r = PyObject_VectorcallMethod(b->names[NAME_submit], parts,
+                                            5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(arguments);
+    return r;
+}
+
+static PyObject *submit_chunk(struct backlog *b, PyObject *tasks, PyObject *job, PyObject *message,
+                              PyObject *named, const struct waiting *w) {
+    PyObject *size = PyLong_FromSsize_t(PyList_GET_SIZE(w->args));
+    PyObject *first = PyLong_FromSsize_t(w->first);
+    PyObject *r = NULL;
+    if (size != NULL && first != NULL) {
+        PyObject *parts[] = {tasks, job, message, named, Py_True, w->args, size, first};
+        r = PyObject_VectorcallMethod(b->names[NAME_submit_map], parts,
+                                      8 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(size);
+    Py_XDECREF(first);
+    return r;
+}
+
+static int submit(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject *future,
+                  const struct waiting *w) {
+    PyObject *message;
+    int named = find_message(b, engine, w->function, &message);
+    if (named < 0) {
+        return -1;
+    }
+    PyObject *job = PyObject_CallOneArg(b->job_type, future);
+    PyObject *r = NULL;
+    if (job != NULL) {
+        r = (PyList_Check(w->args) ? submit_chunk : submit_call)(b, tasks, job, message,
+                                                                 named ? Py_True : Py_False, w);
+    }
+    Py_XDECREF(job);
+    Py_DECREF(message);
+    Py_XDECREF(r);
+    b->handed += r != NULL;
+    return r == NULL ? -1 : 0;
+}
+
+/* A call could not be handed on, because of the exception that is set: its future fails. What is no
+ * Exception is the caller's all the same: -1. */
+static int fail(PyObject *engine, PyObject *future, const struct waiting *w) {
+    bool mine = PyErr_ExceptionMatches(PyExc_Exception);
+    PyObject *error = error_take();
+    if (!mine) {
+        if (future_settle(future, 1, error) < 0) {
+            PyErr_Clear();
+        }
+        error_give_back(error);
+        return -1;
+    }
+    PyObject *instead =
+        PyObject_CallMethod(engine, "_instead_of", "OOOOn", error, w->function, w->args,
+                            w->kwargs != NULL ? w->kwargs : Py_None, w->first);
+    if (instead == NULL) {
+        PyErr_Clear();
+        instead = Py_NewRef(error);
+    }
+    int r = future_settle(future, 1, instead);
+    Py_DECREF(instead);
+    Py_DECREF(error);
+    return r;
+}
+
+/* Hands a call on that is in no backlog any more. 0, or -1 with an exception. */
+static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject *future) {
+    int r = future_begin(future);
+    struct waiting call = *future_waiting(future);
+    *future_waiting(future) = (struct waiting){0};
+    if (r == 0) {
+        r = future_let_go(future);
+    } else if (r > 0) {
+        r = submit(b, engine, tasks, future, &call);
+        if (r < 0) {
+            r = fail(engine, future, &call);
+        }
+    }
+    Py_DECREF(call.function);
+    Py_DECREF(call.args);
+    Py_XDECREF(call.kwargs);
+    return r;
+}
+
+static int feed_tasks(PyObject *self, PyObject *engine, PyObject *tasks) {
+    int room = 1;
+    while (of(self)->count > 0 && (room = has_room(of(self), tasks)) > 0) {
+        PyObject *future = take_oldest(self);
+        if (future == NULL) {
+            break; /* what has_room() has run took it */
+        }
+        int r = hand_on(of(self), engine, tasks, future);
+        Py_DECREF(future);
+        if (r < 0) {
+            return -1;
+        }
+    }
+    return room < 0 ? -1 : 0;
+}
+
+/* Hands a future on or lets it wait behind the others. */
+static int accept(PyObject *self, PyObject *engine, PyObject *future) {
+    struct backlog *b = of(self);
+    PyObject *tasks = PyObject_GetAttr(engine, b->names[NAME_tasks]);
+    if (tasks == NULL) {
+        return -1;
+    }
+    append(self, Py_NewRef(future));
+    b->submitted++;
+    int r = feed_tasks(self, engine, tasks);
+    Py_DECREF(tasks);
+    return r;
+}
+
+static PyObject *put(PyObject *self, PyObject *engine, const struct waiting *call) {
+    PyObject *future = future_new(of(self)->future_type, engine);
+    if (future == NULL) {
+        return NULL;
+    }
+    struct waiting *w = future_waiting(future);
+    w->function = Py_NewRef(call->function);
+    w->args = Py_NewRef(call->args);
+    w->kwargs = Py_XNewRef(call->kwargs);
+    w->first = call->first;
+    if (accept(self, engine, future) < 0) {
+        Py_CLEAR(future);
+    }
+    return future;
+}
+
+/* put(engine, fn, args, kwargs) */
+static PyObject *backlog_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != 4 || !PyTuple_Check(args[2]) || !PyDict_Check(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "put() takes an engine, a function, a tuple and a dict");
+        return NULL;
+    }
+    struct waiting call = {.function = args[1], .args = args[2]};
+    call.kwargs = PyDict_GET_SIZE(args[3]) > 0 ? args[3] : NULL;
+    return put(self, args[0], &call);
+}
+
+/* put_chunk(engine, fn, chunk, first) */
+static PyObject *backlog_put_chunk(PyObject *self, PyObject *args) {
+    PyObject *engine;
+    struct waiting call = {0};
+    if (!PyArg_ParseTuple(args, "OOO!n:put_chunk", &engine, &call.function, &PyList_Type,
+                          &call.args, &call.first)) {
+        return NULL;
+    }
+    return put(self, engine, &call);
+}
+
+static PyObject *backlog_feed(PyObject *self, PyObject *engine) {
+    PyObject *tasks = PyObject_GetAttr(engine, of(self)->names[NAME_tasks]);
+    int r = tasks == NULL ? -1 : feed_tasks(self, engine, tasks);
+    Py_XDECREF(tasks);
+    return r < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *backlog_pop(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    PyObject *future = take_oldest(self);
+    return future != NULL ? future : Py_NewRef(Py_None);
+}
+
+static PyObject *backlog_remove(PyObject *self, PyObject *future) {
+    if (!PyObject_TypeCheck(future, of(self)->future_type)) {
+        PyErr_SetString(PyExc_TypeError, "no future of this backlog's kind");
+        return NULL;
+    }
+    bool there = future_waiting(future)->backlog == self;
+    if (there) {
+        unlink_one(self, future);
+        Py_DECREF(future);
+    }
+    return PyBool_FromLong(there);
+}
+
+static PyObject *backlog_futures(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    PyObject *list = PyList_New(0);
+    PyObject *f = of(self)->oldest;
+    for (; list != NULL && f != NULL; f = future_waiting(f)->younger) {
+        if (PyList_Append(list, f) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+static Py_ssize_t backlog_length(PyObject *self) {
+    return of(self)->count;
+}
+
+static PyMethodDef backlog_methods[] = {
+    {"put", MODULE_METHOD(backlog_put), METH_FASTCALL,
+     "put($self, engine, fn, args, kwargs, /)\n--\n\n"
+     "Take a call; return its future. It is handed on at once if there is room."},
+    {"put_chunk", backlog_put_chunk, METH_VARARGS,
+     "put_chunk($self, engine, fn, chunk, first, /)\n--\n\n"
+     "The same for a chunk of a map: a list of tuples, the first of which has that number."},
+    {"feed", backlog_feed, METH_O,
+     "feed($self, engine, /)\n--\n\nHand on as many calls as there is room for."},
+    {"pop", backlog_pop, METH_NOARGS,
+     "pop($self, /)\n--\n\nTake the oldest future out; None: there is none."},
+    {"remove", backlog_remove, METH_O,
+     "remove($self, future, /)\n--\n\nTake a future out; return whether it was there."},
+    {"futures", backlog_futures, METH_NOARGS, "futures($self, /)\n--\n\nAll, the oldest first."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef backlog_members[] = {
+    {"window", T_PYSSIZET, offsetof(struct backlog, window), READONLY,
+     "Tasks that workers may have before them."},
+    {"submitted", T_PYSSIZET, offsetof(struct backlog, submitted), READONLY,
+     "Calls that were put, ever."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot backlog_slots[] = {
+    {Py_tp_doc, "Backlog(future_type, job_type, seats)\n--\n\nCalls that no worker may have yet."},
+    {Py_tp_new, (void *)backlog_new},
+    {Py_tp_dealloc, (void *)backlog_dealloc},
+    {Py_tp_traverse, (void *)backlog_traverse},
+    {Py_tp_clear, (void *)backlog_clear},
+    {Py_tp_methods, backlog_methods},
+    {Py_tp_members, backlog_members},
+    {Py_sq_length, (void *)backlog_length},
+    {0, NULL},
+};
+
+static PyType_Spec backlog_spec = {
+    .name = "mproc._mproc.Backlog",
+    .basicsize = sizeof(struct backlog),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = backlog_slots,
+};
+
+int backlog_add(PyObject *module) {
+    return module_add_type(module, &backlog_spec, &module_state(module)->backlog_type, 1);
+}

@@ -1,0 +1,336 @@
+"""What an executor has submitted and no worker has: room, order, failures, interrupts."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+from mproc import _mproc, futures
+
+SEATS = 2
+EXTRA = 1
+MOST = 512
+
+
+class Job:
+    """Stands for what books a result."""
+
+    def __init__(self, future):
+        self.future = future
+
+
+class Tasks:
+    """Tasks of workers that take and do nothing, unless they are told to."""
+
+    def __init__(self):
+        self.jobs, self.waiting, self.open, self.trouble = [], 0, 0, None
+
+    def submit(self, job, message, named, arguments):
+        self._take(job, (message, named, arguments))
+
+    def submit_map(self, job, message, named, star, items, size, first):
+        assert star and size == len(items)
+        self._take(job, (message, named, items, first))
+
+    def _take(self, job, task):
+        if self.trouble is not None:
+            raise self.trouble
+        self.jobs.append((job.future, task))
+        self.waiting += 1
+        self.open += 1
+
+
+class Engine:
+    """What a backlog asks of an engine."""
+
+    def __init__(self):
+        self._tasks = Tasks()
+        self.asked = []
+
+    def _message_of(self, function):
+        self.asked.append(function)
+        return function.__name__.encode(), function is not nameless
+
+    def _instead_of(self, error, fn, args, kwargs, first):
+        return LookupError(error, fn, args, kwargs, first)
+
+    def _withdraw(self, future):
+        self.asked.append(future)
+
+
+def nameless():
+    """Stands for a function with a state of its own."""
+
+
+@pytest.fixture
+def engine():
+    return Engine()
+
+
+@pytest.fixture
+def backlog():
+    return _mproc.Backlog(futures.Future, Job, SEATS)
+
+
+def fill(backlog, engine, n):
+    """Submit n calls, of which as many wait as there is no room for."""
+    return [backlog.put(engine, print, (k,), {}) for k in range(n)]
+
+
+def test_there_is_room_for_one_more_than_workers(backlog, engine):
+    many = fill(backlog, engine, 10)
+    handed = [future for future, _ in engine._tasks.jobs]
+    assert handed == many[: SEATS + EXTRA]
+    assert backlog.futures() == many[SEATS + EXTRA :]
+    assert len(backlog) == 7
+    assert backlog.submitted == 10
+    assert [future.running() for future in many] == [True] * 3 + [False] * 7
+
+
+def test_a_result_makes_room(backlog, engine):
+    many = fill(backlog, engine, 10)
+    engine._tasks.open -= 2
+    backlog.feed(engine)
+    assert [future for future, _ in engine._tasks.jobs] == many[:5]
+
+
+def test_a_result_that_nobody_collects_makes_room_too(backlog, engine):
+    many = fill(backlog, engine, 10)
+    engine._tasks.waiting = 1  # the workers have two
+    backlog.feed(engine)
+    assert len(backlog) == 7
+    engine._tasks.waiting = 0
+    backlog.feed(engine)
+    assert [future for future, _ in engine._tasks.jobs] == many[:4]
+
+
+def test_the_window_follows_the_speed(backlog, engine):
+    assert backlog.window == SEATS + EXTRA
+    fill(backlog, engine, 5000)
+    for _ in range(50):  # as fast as this loop
+        engine._tasks.waiting = 0
+        backlog.feed(engine)
+    assert SEATS + EXTRA < backlog.window <= SEATS + MOST
+
+
+def test_what_is_with_workers_is_not_finished(backlog, engine):
+    fill(backlog, engine, 100)
+    for waiting in (3, 2, 1):
+        engine._tasks.waiting = waiting
+        backlog.feed(engine)
+        assert backlog.window == SEATS + EXTRA
+        assert len(engine._tasks.jobs) == SEATS + EXTRA
+
+
+def test_calls_arrive_as_they_are(backlog, engine):
+    backlog.put(engine, print, (1, 2), {})
+    backlog.put(engine, print, (), {"x": 3})
+    backlog.put_chunk(engine, nameless, [(1,), (2,)], 7)
+    assert [task for _, task in engine._tasks.jobs] == [
+        (b"print", True, ((1, 2), None)),
+        (b"print", True, ((), {"x": 3})),
+        (b"nameless", False, [(1,), (2,)], 7),
+    ]
+
+
+def test_a_name_is_asked_for_once(backlog, engine):
+    engine._tasks.open = -100
+    for function in (print, print, nameless, nameless, print):
+        backlog.put(engine, function, (), {})
+    assert engine.asked == [print, nameless, nameless]
+
+
+def test_a_cancelled_one_is_not_handed_on(backlog, engine):
+    many = fill(backlog, engine, 6)
+    assert many[3].cancel()
+    assert engine.asked[-1] is many[3]
+    engine._tasks.open = 0
+    backlog.feed(engine)
+    assert [future for future, _ in engine._tasks.jobs] == many[:3] + many[4:]
+    assert many[3]._state == "CANCELLED_AND_NOTIFIED"
+    assert many[3]._engine is None
+
+
+def test_one_is_taken_out(backlog, engine):
+    many = fill(backlog, engine, 8)
+    for n, rest in ((5, [3, 4, 6, 7]), (3, [4, 6, 7]), (7, [4, 6]), (4, [6]), (6, [])):
+        assert backlog.remove(many[n])
+        assert not backlog.remove(many[n])
+        assert backlog.futures() == [many[k] for k in rest]
+        assert len(backlog) == len(rest)
+    assert not backlog.remove(many[0])
+    assert not backlog.remove(futures.Future())
+    with pytest.raises(TypeError):
+        backlog.remove(3)
+    assert backlog.pop() is None
+
+
+def test_another_backlog_does_not_take_it_out(backlog, engine):
+    many = fill(backlog, engine, 8)
+    assert not _mproc.Backlog(futures.Future, Job, SEATS).remove(many[5])
+    assert len(backlog) == 5
+
+
+def test_the_oldest_comes_first(backlog, engine):
+    many = fill(backlog, engine, 6)
+    assert [backlog.pop() for _ in range(4)] == [*many[3:], None]
+
+
+def test_what_cannot_be_handed_on_fails_alone(backlog, engine):
+    many = fill(backlog, engine, 3)
+    engine._tasks.open = 0
+    engine._tasks.trouble = trouble = ValueError("no")
+    bad = backlog.put(engine, print, (1,), {"x": 2})
+    worse = backlog.put_chunk(engine, print, [(1,)], 4)
+    engine._tasks.trouble = None
+    good = backlog.put(engine, print, (), {})
+    assert bad.exception(0).args == (trouble, print, (1,), {"x": 2}, 0)
+    assert worse.exception(0).args == (trouble, print, [(1,)], None, 4)
+    assert [future for future, _ in engine._tasks.jobs] == [*many, good]
+
+
+def test_an_explanation_that_fails_is_done_without(backlog, engine):
+    engine._tasks.trouble = trouble = ValueError("no")
+    engine._instead_of = None
+    assert backlog.put(engine, print, (), {}).exception(0) is trouble
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_fails_the_call_and_comes_through(backlog, engine, interrupt):
+    many = fill(backlog, engine, 6)
+    engine._tasks.open = 0
+    engine._tasks.trouble = interrupt()
+    with pytest.raises(interrupt):
+        backlog.feed(engine)
+    engine._tasks.trouble = None
+    assert type(many[3].exception(0)) is interrupt
+    assert backlog.futures() == many[4:]
+    backlog.feed(engine)
+    assert len(backlog) == 0
+
+
+def test_who_submits_and_is_interrupted_has_submitted(backlog, engine):
+    fill(backlog, engine, 4)
+    engine._tasks.open = 0
+    engine._tasks.trouble = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        backlog.put(engine, nameless, (), {})
+    engine._tasks.trouble = None
+    assert len(backlog) == 1
+    backlog.feed(engine)
+    assert engine._tasks.jobs[-1][1] == (b"nameless", False, ((), None))
+
+
+def test_a_future_that_runs_already_is_refused(backlog, engine):
+    future = fill(backlog, engine, 4)[3]
+    future.set_running_or_notify_cancel()
+    engine._tasks.open = 0
+    with pytest.raises(RuntimeError, match="unexpected state"):
+        backlog.feed(engine)
+    assert len(backlog) == 0
+
+
+def test_what_tasks_cannot_say_is_an_error(backlog, engine):
+    engine._tasks.open = None
+    with pytest.raises(TypeError):
+        backlog.put(engine, print, (), {})
+    assert len(backlog) == 1
+    del engine._tasks
+    for call in (lambda: backlog.feed(engine), lambda: backlog.put(engine, print, (), {})):
+        with pytest.raises(AttributeError):
+            call()
+
+
+def test_a_call_submits_another_while_it_is_handed_on(backlog, engine):
+    """As what is pickled may do."""
+    submit, inner = engine._tasks.submit, []
+
+    def reenter(*task):
+        engine._tasks.submit = submit
+        inner.append(backlog.put(engine, print, ("inner",), {}))
+        submit(*task)
+
+    engine._tasks.submit = reenter
+    outer = backlog.put(engine, print, ("outer",), {})
+    assert [future for future, _ in engine._tasks.jobs] == [*inner, outer]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda backlog, engine: backlog.put(engine, print, [], {}),
+        lambda backlog, engine: backlog.put(engine, print, (), None),
+        lambda backlog, engine: backlog.put(engine, print),
+        lambda backlog, engine: backlog.put_chunk(engine, print, (), 0),
+        lambda backlog, engine: _mproc.Backlog(int, Job, 1),
+        lambda backlog, engine: _mproc.Backlog(futures.Future, Job),
+    ],
+)
+def test_wrong_calls(backlog, engine, wrong):
+    with pytest.raises(TypeError):
+        wrong(backlog, engine)
+    assert len(backlog) == 0
+
+
+class Held:
+    """What a call refers to."""
+
+
+def submitted(backlog, engine):
+    """Submit six calls, cancel the fifth; return references to what they hold."""
+    held = [Held() for _ in range(6)]
+    many = [backlog.put(engine, print, (each,), {"x": each}) for each in held]
+    assert backlog.remove(many[4])
+    return [weakref.ref(each) for each in held]
+
+
+def test_nothing_is_kept(engine):
+    backlog = _mproc.Backlog(futures.Future, Job, SEATS)
+    references = submitted(backlog, engine)
+    engine._tasks.jobs.clear()
+    gc.collect()
+    assert [reference() is None for reference in references] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    del backlog
+    assert [reference() for reference in references] == [None] * 6
+
+
+def test_a_backlog_in_a_circle_is_freed():
+    engine = Engine()
+    engine.backlog = _mproc.Backlog(futures.Future, Job, SEATS)
+    references = submitted(engine.backlog, engine)
+    del engine
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 6
+
+
+def test_threads_submit_and_cancel(backlog, engine):
+    """Each call is handed on or cancelled, and no link is lost."""
+    done = []
+
+    def use():
+        mine = [backlog.put(engine, print, (k,), {}) for k in range(300)]
+        for future in mine[::2]:
+            if backlog.remove(future):
+                future.cancel()
+        done.extend(mine)
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    engine._tasks.open = -10000
+    backlog.feed(engine)
+    assert len(backlog) == 0
+    handed = {id(future) for future, _ in engine._tasks.jobs}
+    assert len(handed) == len(engine._tasks.jobs)
+    assert all(future.cancelled() != (id(future) in handed) for future in done)
+    assert len(done) == 1200
