@@ -911,6 +911,8 @@ MPROC_API int mproc_pool_resize(mproc_pool *pool, unsigned workers) MPROC_MUST_U
 MPROC_API size_t mproc_pool_workers(mproc_pool *pool, pid_t *out, size_t cap);
 /* Tasks and chunks that have not ended. */
 MPROC_API size_t mproc_pool_open(mproc_pool *pool);
+/* Of these, the ones that lie where workers take them, and that none has taken. */
+MPROC_API size_t mproc_pool_waiting(mproc_pool *pool);
 /* What it shares with its workers; the pool's own. */
 MPROC_API mproc_workplace *mproc_pool_workplace(mproc_pool *pool);
 

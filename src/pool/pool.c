@@ -282,6 +282,10 @@ size_t mproc_pool_open(mproc_pool *pool) {
     return n;
 }
 
+size_t mproc_pool_waiting(mproc_pool *pool) {
+    return mproc__pool_door(pool) == 0 ? (size_t)mproc_taskq_waiting(pool->tasks) : 0;
+}
+
 mproc_workplace *mproc_pool_workplace(mproc_pool *pool) {
     return mproc__expect_handle(pool, MPROC__HANDLE_POOL) ? pool->place : NULL;
 }

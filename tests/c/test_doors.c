@@ -161,6 +161,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(pool, resize, OTHER, mproc_pool_resize(o, 1))                                                \
     X(pool, workers, 0, mproc_pool_workers(o, NULL, 0))                                            \
     X(pool, open, 0, mproc_pool_open(o))                                                           \
+    X(pool, waiting, 0, mproc_pool_waiting(o))                                                     \
     X(pool, workplace, 0, mproc_pool_workplace(o) != NULL)                                         \
     X(pool, close, NOTHING, (mproc_pool_close(o), 0))                                              \
     X(pool, terminate, NOTHING, (mproc_pool_terminate(o), 0))                                      \

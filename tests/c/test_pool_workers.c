@@ -275,9 +275,11 @@ TEST(pool_begins_idle) {
     collect(pool, MPROC_MSEC);
     CHECK_EQ(s.started, 0);
     CHECK_EQ(mproc_pool_workers(pool, NULL, 0), 0);
+    CHECK_EQ(mproc_pool_waiting(pool), 1);
     CHECK_OK(mproc_pool_resize(pool, 2));
     CHECK_EQ(s.started, 2);
     gives(early, "cba");
+    CHECK_EQ(mproc_pool_waiting(pool), 0);
     finish(pool);
 }
 
