@@ -1,5 +1,5 @@
 /*
- * threads_that_hold.c - a thread ends while it holds a lock: the next taker is told and does not wait
+ * threads_that_hold.c - a thread ends while it holds a lock: the next taker is told, at once
  *
  * SPDX-License-Identifier: MIT
  */
