@@ -204,7 +204,11 @@ def _running(pid: int) -> bool:
 
 def _memory_with(data: bytes) -> int:
     """Return a descriptor from which the data can be read."""
-    fd = os.memfd_create("mproc-forkserver")
+    try:
+        fd = os.memfd_create("mproc-forkserver")
+    except OSError as error:
+        text = f"forkserver needs memory by memfd_create(2): {error.strerror}"
+        raise OSError(error.errno, text) from None
     with open(fd, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)

@@ -210,7 +210,8 @@ static int explain(int r) {
     case MPROC_EADDRESS:
         return mproc__reason_say(r, "something is mapped at each address where the arena may be");
     default:
-        return mproc__reason_say(r, "the system refuses the arena's memory: %s", mproc_strerror(r));
+        return mproc__reason_say(r, "the system refuses the arena's memory, memfd_create(2): %s",
+                                 mproc_strerror(r));
     }
 }
 

@@ -13,9 +13,10 @@
  * it is one that ends a program: that thread ends with its process, as a rule. Other threads come
  * and go, so theirs is one that a program does not notice.
  *
- * The signal does not come to a child that has blocked it, or whose user is another one than its
- * parent's: so each wait of the library makes the comparison after a slice. A program that is
- * started by argv does not arrange anything: a process beside it ends it (follower.c).
+ * The signal does not come to a child that has blocked it, to one whose user is another than its
+ * parent's, or where a filter of system calls refuses prctl(2). So each wait of the library makes
+ * the comparison after a slice. A program that is started by argv does not arrange anything: a
+ * process beside it ends it (follower.c).
  *
  * Shared state. slot->args of the caller: written by its starter before the child was born, then
  * the child's own. slot->exiting: written by the child just before its end; its parent reads it
@@ -140,9 +141,7 @@ static void follow_parent(struct mproc__slot *slot) {
     if (mproc__token_slot(token) == NULL) {
         parent_pid = 0; /* it has died and been reaped: no parent has this pid */
     }
-    if (mproc__os_parent_watch(parent_signal, on_parent_signal) != 0) {
-        mproc__panic("the parent-death signal cannot be arranged");
-    }
+    (void)mproc__os_parent_watch(parent_signal, on_parent_signal); /* a filter may refuse it */
     mproc__every_slice(end_without_parent);
     end_without_parent();
 }

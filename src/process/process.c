@@ -557,7 +557,7 @@ int mproc_process_signal(mproc_process *process, int signal) {
     if (!descriptor_is_ours(process) || mproc__os_pidfd_wait(process->pidfd, 0) == 1) {
         return -ESRCH;
     }
-    return mproc__os_pidfd_signal(process->pidfd, signal);
+    return mproc__os_pidfd_signal(process->pidfd, process->pid, signal);
 }
 
 int mproc_process_terminate(mproc_process *process) {

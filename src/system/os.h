@@ -144,8 +144,9 @@ pid_t mproc__os_parent_pid(void);
 int mproc__os_pidfd_open(pid_t pid);
 /* 1: ended, 0: still running after `timeout` ns; -EINTR, but not with a timeout of 0. */
 int mproc__os_pidfd_wait(int pidfd, int64_t timeout);
-/* Sends a signal. -ESRCH: it has ended and its status was collected; -EPERM. */
-int mproc__os_pidfd_signal(int pidfd, int signal);
+/* Sends a signal, if need be to the child that has that pid. -ESRCH: it has ended and its status
+ * was collected; -EPERM. */
+int mproc__os_pidfd_signal(int pidfd, pid_t pid, int signal);
 /* Is the process that had this pid at `when` (mproc__os_boot_now()) still running? 1; 0: it has
  * ended, collected or not, and if there is such a pid now it came round again; or an error. Some 15
  * us. */

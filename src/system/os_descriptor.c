@@ -124,6 +124,11 @@ static ssize_t write_masked(int fd, const struct iovec *pieces, int n) {
     return r < 0 ? -error : r;
 }
 
+/* The kernel does not know a call or a flag of it; a filter of system calls says so by EPERM. */
+static bool is_unknown(int error) {
+    return error == EOPNOTSUPP || error == ENOSYS || error == EPERM;
+}
+
 /* By a flag of one write. -EOPNOTSUPP: the kernel does not know it for this descriptor. */
 static ssize_t write_flagged(int fd, const struct iovec *pieces, int n, int flags,
                              uint32_t *unknown) {
@@ -131,7 +136,7 @@ static ssize_t write_flagged(int fd, const struct iovec *pieces, int n, int flag
         return -EOPNOTSUPP;
     }
     ssize_t r = pwritev2(fd, pieces, n, -1, flags);
-    if (r < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+    if (r < 0 && is_unknown(errno)) {
         mproc__poke32(unknown, 1);
         return -EOPNOTSUPP;
     }
@@ -185,7 +190,7 @@ ssize_t mproc__os_read_now(int fd, void *out, size_t size) {
     if (mproc__peek32(&no_flag) == 0) {
         struct iovec piece = {out, size};
         r = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
-        if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
+        if (r >= 0 || !is_unknown(errno)) {
             return r < 0 ? -errno : r;
         }
         mproc__poke32(&no_flag, 1);

@@ -57,10 +57,6 @@ int mproc__os_pidfd_wait(int pidfd, int64_t timeout) {
     return mproc__os_poll(&p, 1, timeout);
 }
 
-int mproc__os_pidfd_signal(int pidfd, int signal) {
-    return os_result(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
-}
-
 /* A process whose first thread has ended shows as a zombie though others go on: its pidfd knows. */
 static bool has_ended(pid_t pid) {
     int fd = mproc__os_pidfd_open(pid);
@@ -249,6 +245,14 @@ bool mproc__os_descriptor_is(int fd, struct mproc__os_mark mark, pid_t pid) {
 bool mproc__os_pidfd_is_childs(int pidfd) {
     siginfo_t info;
     return waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* A filter of system calls may refuse the first way. The pid of a child that is not collected is
+ * no other process'. */
+int mproc__os_pidfd_signal(int pidfd, pid_t pid, int signal) {
+    int r = os_result(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
+    bool refused = r == -EPERM || r == -ENOSYS;
+    return refused && mproc__os_pidfd_is_childs(pidfd) ? os_result(kill(pid, signal)) : r;
 }
 
 /* What the kernel tells of a process (struct pidfd_info of linux/pidfd.h, its first version). */

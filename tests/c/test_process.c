@@ -883,6 +883,26 @@ TEST_METHODS(process_with_all_signals_blocked_ends_with_its_parent) {
     check_follows((struct follower){.method = method, .fn = block_all_and_wait});
 }
 
+static int wait_without_signal(void *arg, size_t size) {
+    mproc_event *never = NULL;
+    (void)size;
+    CHECK_OK(mproc_event_new(&never));
+    say_pid(arg);
+    return mproc_event_wait(never, MPROC_FOREVER);
+}
+
+static void follow_without_prctl(void *arg) {
+    const struct follower *f = arg;
+    deny(SYS_prctl, PR_SET_PDEATHSIG, EPERM);
+    check_follows(*f);
+}
+
+TEST_METHODS(process_without_a_parent_signal_ends_with_its_parent) {
+    struct follower f = {.method = method, .fn = wait_without_signal};
+    child_join(child_fork(follow_without_prctl, &f));
+    mproc_reap();
+}
+
 /* The kernel forgets the signal of a process that changes its user. */
 static int change_user_and_wait(void *arg, size_t size) {
     mproc_event *never = NULL;

@@ -9,6 +9,7 @@
 #include "deny.h"
 #include "made.h"
 #include "members.h"
+#include "methods.h"
 #include "system/os.h"
 
 #include <fcntl.h>
@@ -22,6 +23,86 @@ static void unless_sanitized(void) {
     if (TEST_ASAN) {
         test_skip("the sanitizer has taken more");
     }
+}
+
+/* ---------------------------------------------------------------- filters of system calls */
+
+/* Such a filter says EPERM where an old kernel says ENOSYS. */
+static void send_and_receive(void *arg) {
+    const long *refused = arg;
+    int ends[2];
+    char out[100000], in[sizeof out];
+    size_t size;
+    memset(out, 'x', sizeof out);
+    deny(SYS_preadv2, -1, (int)*refused);
+    deny(SYS_pwritev2, -1, (int)*refused);
+    for (int duplex = 0; duplex < 2; duplex++) {
+        CHECK_OK(mproc_pipe_new(ends, duplex));
+        CHECK_OK(mproc_pipe_send(ends[1], "abc", 3));
+        size = 0;
+        CHECK_OK(mproc_pipe_recv_size(ends[0], &size));
+        CHECK_LE(size, sizeof in);
+        CHECK_OK(mproc_pipe_recv_body(ends[0], in, size));
+        CHECK_EQ(size, 3);
+        CHECK_MEM(in, "abc", 3);
+        pid_t sender = fork();
+        if (sender == 0) {
+            _exit(mproc_pipe_send(ends[1], out, sizeof out) == 0 ? 0 : 1);
+        }
+        CHECK_OK(mproc_pipe_recv_size(ends[0], &size));
+        CHECK_LE(size, sizeof in);
+        CHECK_OK(mproc_pipe_recv_body(ends[0], in, size));
+        CHECK_EQ(size, sizeof out);
+        CHECK_MEM(in, out, sizeof out);
+        child_join(sender);
+        CHECK_OK(close(ends[0]));
+        CHECK_OK(close(ends[1]));
+    }
+}
+
+TEST_BARE(filter_refuses_preadv2_and_pwritev2) {
+    long errors[] = {EPERM, ENOSYS};
+    child_join(child_fork(send_and_receive, &errors[0]));
+    child_join(child_fork(send_and_receive, &errors[1]));
+}
+
+static int wait_for_signal(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    sleep_until_killed();
+    return 0;
+}
+
+static void send_signals(void *arg) {
+    const mproc_process_options options = {.method = *(mproc_method *)arg};
+    mproc_process *process;
+    int code;
+    deny(424 /* pidfd_send_signal */, -1, EPERM);
+    CHECK_OK(mproc_process_start(&process, wait_for_signal, NULL, 0, &options));
+    CHECK_OK(mproc_process_signal(process, 0));
+    CHECK_OK(mproc_process_kill(process));
+    CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
+    CHECK_OK(mproc_process_exitcode(process, &code));
+    CHECK_EQ(code, -SIGKILL);
+    CHECK_EQ(mproc_process_kill(process), -ESRCH);
+    CHECK_OK(mproc_process_drop(process));
+    mproc__template_stop_default();
+}
+
+TEST_METHODS(filter_refuses_pidfd_send_signal) {
+    child_join(child_fork(send_signals, &method));
+    mproc_reap();
+}
+
+static void join_without_memory(void *unused) {
+    (void)unused;
+    deny(SYS_memfd_create, -1, EPERM);
+    CHECK_EQ(mproc__family_join(), -EPERM);
+    CHECK(strstr(mproc_join_reason(-EPERM), "memfd_create") != NULL);
+}
+
+TEST_BARE(filter_refuses_memfd_create) {
+    child_join(child_fork(join_without_memory, NULL));
 }
 
 /* ---------------------------------------------------------------- standard streams */
