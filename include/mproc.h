@@ -992,9 +992,15 @@ MPROC_API int mproc_taskq_new(mproc_taskq **out, unsigned seats) MPROC_MUST_USE;
 MPROC_API int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n,
                               uint64_t *ticket) MPROC_MUST_USE;
 
-/* Owner: the next result. -ETIMEDOUT, -EINTR; -ENOMEM: no block for it, it is still there. */
+/* Owner: the next result. -ETIMEDOUT, -EINTR; -EAGAIN: mproc_taskq_notify() has woken it; -ENOMEM:
+ * no block for it, it is still there. */
 MPROC_API int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
                                   int64_t timeout) MPROC_MUST_USE;
+
+/* Owner: wakes the thread that waits in mproc_taskq_collect(), or the next one that calls it: what
+ * it waits for has come in another way than by a result. Each notice ends one call, after the
+ * results that are there. -ENOMEM: no room to say so. */
+MPROC_API int mproc_taskq_notify(mproc_taskq *tasks) MPROC_MUST_USE;
 
 /* Owner: the seat's worker has ended, and is reaped here. 1: it had a task, whose result will never
  * come; 0: it had none. The seat is free again. -EINVAL: no such seat. */

@@ -190,11 +190,16 @@ void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error) {
 
 /* ---------------------------------------------------------------- what is there */
 
-/* True: a reply was there. */
+/* True: a reply was there, or a notice. */
 static bool book_one(mproc_pool *pool, char *room) {
     mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
     uint64_t ticket;
-    if (mproc_taskq_collect(pool->tasks, &message, &ticket, 0) != 0) {
+    int r = mproc_taskq_collect(pool->tasks, &message, &ticket, 0);
+    if (r == -EAGAIN) {
+        pool->noticed = false;
+        return true;
+    }
+    if (r != 0) {
         return false;
     }
     mproc__book_reply(pool, ticket, &message);

@@ -255,6 +255,7 @@ struct mproc_pool {
     uint64_t pumping;   /* the thread that pumps; 0: none */
     uint32_t followers; /* threads that wait for the pumping one */
     uint32_t news;      /* changes whenever the pump has been at work */
+    bool noticed;       /* a notice is on its way to the thread that pumps */
     uint64_t closed;    /* tickets that have been closed, and tasks that ended otherwise */
     mproc_task *ended, **ended_end; /* whose callbacks are to be called */
 

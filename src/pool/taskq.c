@@ -9,7 +9,8 @@
  * it: there is no instant at which a task is in nobody's books.
  *
  * Shared state.
- *   tasks, results   see queue.c; made with the task queue, constant.
+ *   tasks, results   see queue.c; made with the task queue, constant. A result with the ticket
+ *                    NOTICE is none: the owner wakes itself by it.
  *   seat->claim      ticket + 1 of the task that the worker has, 0: none. The worker's; the owner
  *                    reads.
  *   seat->token      the worker that has the seat, 0: free. By compare-and-swap; freed by the
@@ -33,6 +34,7 @@
 #include "queue.h"
 
 #define PIECES_MAX 1024
+#define NOTICE UINT64_MAX
 
 struct mproc_taskq {
     struct mproc__object object;
@@ -104,11 +106,26 @@ int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ti
     if (r != 0) {
         return r;
     }
-    assert(message->size >= sizeof *ticket);
-    memcpy(ticket, message->data, sizeof *ticket);
-    message->data = (char *)message->data + sizeof *ticket;
-    message->size -= sizeof *ticket;
+    uint64_t number;
+    assert(message->size >= sizeof number);
+    memcpy(&number, message->data, sizeof number);
+    if (number == NOTICE) {
+        mproc_message_drop(message);
+        return -EAGAIN;
+    }
+    *ticket = number;
+    message->data = (char *)message->data + sizeof number;
+    message->size -= sizeof number;
     return 0;
+}
+
+int mproc_taskq_notify(mproc_taskq *tasks) {
+    if (!is_taskq(tasks)) {
+        return MPROC_EOTHER;
+    }
+    static const uint64_t notice = NOTICE;
+    const struct iovec piece = {(void *)(uintptr_t)&notice, sizeof notice};
+    return mproc__queue_put(results_of(tasks), &piece, 1, MPROC_FOREVER, NULL, NULL);
 }
 
 int mproc_taskq_worker_died(mproc_taskq *tasks, unsigned seat, uint64_t *ticket) {

@@ -6,9 +6,12 @@
  * How it works. A pool has no thread. A thread that waits for a task, a map or the end pumps: it
  * sleeps on the queue of results, books what comes, and looks after the workers. One thread pumps
  * at a time; others that wait meanwhile follow: they sleep until the pumping thread has news or
- * leaves. A signal handler that waits may have interrupted the pumping thread: it pumps, too. A
- * thread wakes at least every 50 ms, for a result whose worker died between handing it in and
- * waking.
+ * leaves. A signal handler that waits may have interrupted the pumping thread: it pumps, too.
+ *
+ * What another thread changes, or such a handler, may be what the pumping thread waits for, and no
+ * result comes of it: so that thread gets a notice through the same queue. A thread wakes at least
+ * every 50 ms: for a result whose worker died between handing it in and waking, and for a notice
+ * that the arena had no room for.
  *
  * The lock is never held while a thread sleeps, nor while it calls a function of the program.
  * Tasks that have ended with a callback wait in pool->ended, and processes in their seats, until
@@ -45,6 +48,9 @@ void mproc__pool_news(mproc_pool *pool) {
     mproc__add32(&pool->news, 1);
     if (pool->followers > 0) {
         (void)mproc__os_futex_wake(&pool->news, INT32_MAX);
+    }
+    if (pool->pumping != 0 && !pool->noticed) {
+        pool->noticed = mproc_taskq_notify(pool->tasks) == 0;
     }
 }
 
@@ -102,7 +108,10 @@ static int pump(mproc_pool *pool, int64_t timeout) {
     }
     pthread_mutex_lock(&pool->lock);
     pool->pumping = interrupted;
-    if (r == 0 && !ending) {
+    if (r == -EAGAIN) {
+        pool->noticed = false;
+        r = 0;
+    } else if (r == 0 && !ending) {
         mproc__book_reply(pool, ticket, &message);
         mproc__book_batch(pool, room);
     }

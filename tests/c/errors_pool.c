@@ -667,6 +667,22 @@ PROVOKE(mproc_taskq_collect, -ENOMEM) {
     return collect_result(tasks, 0);
 }
 
+PROVOKE(mproc_taskq_collect, -EAGAIN) {
+    mproc_taskq *tasks = tasks_joined();
+    CHECK_OK(mproc_taskq_notify(tasks));
+    return collect_result(tasks, 0);
+}
+
+PROVOKE(mproc_taskq_notify, -ENOMEM) {
+    begin_small();
+    mproc_taskq *tasks = tasks_joined();
+    fill_arena();
+    int r;
+    while ((r = mproc_taskq_notify(tasks)) == 0) {
+    }
+    return r;
+}
+
 PROVOKE(mproc_taskq_worker_died, -EINVAL) {
     return mproc_taskq_worker_died(tasks_joined(), 2, &ticket);
 }

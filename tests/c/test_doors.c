@@ -145,6 +145,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(shm, list_check, OTHER, mproc_shareable_list_check(o, NULL, 0))                              \
     X(taskq, put, OTHER, mproc_taskq_put(o, NULL, 0, &ticket))                                     \
     X(taskq, collect, OTHER, mproc_taskq_collect(o, &message, &ticket, 0))                         \
+    X(taskq, notify, OTHER, mproc_taskq_notify(o))                                                 \
     X(taskq, worker_died, OTHER, mproc_taskq_worker_died(o, 0, &ticket))                           \
     X(taskq, join, OTHER, mproc_taskq_join(o, 0))                                                  \
     X(taskq, take, OTHER, mproc_taskq_take(o, 0, &message, &ticket, 0))                            \

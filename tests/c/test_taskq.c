@@ -137,6 +137,41 @@ TEST(taskq_counts_pieces) {
     mproc_drop(tasks);
 }
 
+TEST(taskq_notices_come_after_the_results) {
+    mproc_taskq *tasks = taskq_of(1);
+    char room[MPROC_MESSAGE_INLINE];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    uint64_t ticket = 99;
+    put(tasks, "a", 1);
+    CHECK_OK(mproc_taskq_join(tasks, 0));
+    CHECK_OK(echo_one(tasks, 0));
+    CHECK_OK(mproc_taskq_notify(tasks));
+    CHECK_OK(mproc_taskq_collect(tasks, &message, &ticket, 0));
+    CHECK_EQ(ticket, 0);
+    mproc_message_drop(&message);
+    ticket = 99;
+    CHECK_EQ(mproc_taskq_collect(tasks, &message, &ticket, MPROC_FOREVER), -EAGAIN);
+    CHECK_EQ(ticket, 99);
+    CHECK_EQ(mproc_taskq_collect(tasks, &message, &ticket, 0), -ETIMEDOUT);
+    mproc_drop(tasks);
+}
+
+static void *notify(void *tasks) {
+    CHECK_OK(mproc_taskq_notify(tasks));
+    return NULL;
+}
+
+TEST(taskq_a_notice_wakes_who_waits) {
+    mproc_taskq *tasks = taskq_of(1);
+    mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
+    uint64_t ticket;
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, notify, tasks), 0);
+    CHECK_EQ(mproc_taskq_collect(tasks, &message, &ticket, MPROC_FOREVER), -EAGAIN);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    mproc_drop(tasks);
+}
+
 TEST(taskq_times_out) {
     mproc_taskq *tasks = taskq_of(1);
     mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
