@@ -332,6 +332,18 @@ static int fail(PyObject *engine, PyObject *future, const struct waiting *w) {
     return r;
 }
 
+/* Wakes those who wait for a future that has failed here; r as fail() returned it. */
+static int tell(PyObject *engine, int r) {
+    PyObject *raised = r < 0 ? error_take() : NULL;
+    PyObject *told = PyObject_CallMethod(engine, "_tell", NULL);
+    Py_XDECREF(told);
+    if (raised != NULL) {
+        PyErr_Clear();
+        error_give_back(raised);
+    }
+    return told == NULL ? -1 : r;
+}
+
 /* Hands a call on that is in no backlog any more. 0, or -1 with an exception. */
 static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject *future) {
     int r = future_begin(future);
@@ -342,7 +354,7 @@ static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObjec
     } else if (r > 0) {
         r = submit(b, engine, tasks, future, &call);
         if (r < 0) {
-            r = fail(engine, future, &call);
+            r = tell(engine, fail(engine, future, &call));
         }
     }
     Py_DECREF(call.function);

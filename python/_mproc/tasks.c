@@ -276,6 +276,7 @@ struct tasks {
     uint64_t base;
     Py_ssize_t open; /* entries that are not closed */
     Py_ssize_t done; /* results that were booked, ever */
+    bool noticed;    /* a notice is on its way to the thread that pumps */
 };
 
 static mproc_taskq *taskq_of(PyObject *self) {
@@ -538,7 +539,7 @@ static int book_result(struct tasks *t, struct module_state *state, struct job *
     return r;
 }
 
-/* 1: booked a result; 0: none within the timeout; -1: exception. */
+/* 1: booked a result, or got a notice; 0: none within the timeout; -1: exception. */
 static int collect(PyObject *self, struct module_state *state, int64_t timeout) {
     char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
@@ -549,6 +550,11 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
         BLOCKING(r,
                  mproc_taskq_collect(taskq_of(self), &message, &ticket, blocking_left(deadline)));
     }
+    struct tasks *t = (struct tasks *)self;
+    if (r == -EAGAIN) {
+        t->noticed = false;
+        return 1;
+    }
     if (r != 0) {
         if (r != -ETIMEDOUT && r != BLOCKING_RAISED) {
             error_raise(r);
@@ -556,7 +562,6 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
         return r == -ETIMEDOUT ? 0 : -1;
     }
     Py_ssize_t part;
-    struct tasks *t = (struct tasks *)self;
     struct job *job = books_close(t, ticket, &part);
     r = job == NULL ? 0 : book_result(t, state, job, part, &message);
     Py_XDECREF(job);
@@ -568,7 +573,7 @@ static int collect(PyObject *self, struct module_state *state, int64_t timeout) 
  * results of others have come for so long (False): somebody has to look after the workers, too.
  * Books some more that are there already: who waits for one mostly waits for those next.
  * With None for the job: waits so long for the first, and books what else is there; True if it
- * booked any. */
+ * booked any, or got a notice. */
 static PyObject *tasks_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
     struct module_state *state = module_state_of(self);
     int64_t timeout;
@@ -649,6 +654,15 @@ static PyObject *tasks_fail_all(PyObject *self, PyObject *error) {
             }
         }
         Py_XDECREF(job);
+    }
+    Py_RETURN_NONE;
+}
+
+/* notify(): without room for the notice the pumping thread wakes with its slice. */
+static PyObject *tasks_notify(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    struct tasks *t = (struct tasks *)self;
+    if (!t->noticed) {
+        t->noticed = mproc_taskq_notify(taskq_of(self)) == 0;
     }
     Py_RETURN_NONE;
 }
@@ -897,7 +911,10 @@ static PyMethodDef tasks_methods[] = {
      "pump(job, timeout)\n--\n\n"
      "Book results until the job is ready (True), or none or only others' have come for timeout\n"
      "seconds (False). With None: wait so long for the first, book what else is there; True if\n"
-     "there was any."},
+     "there was any, or a notice."},
+    {"notify", tasks_notify, METH_NOARGS,
+     "notify()\n--\n\n"
+     "Have the thread that pumps look again at what it waits for: it came by no result."},
     {"worker_died", tasks_worker_died, METH_VARARGS,
      "worker_died(seat, make_error)\n--\n\n"
      "Fail the task that the seat's dead worker had with make_error(ticket); True if it had one."},

@@ -104,7 +104,7 @@ class AsyncResult(_mproc.Job):
         return (self._error_callback if self._failed else self._callback) is None
 
     def _announce(self) -> None:
-        self._pool._wake_sleepers()
+        self._pool._pumping.tell(self)
 
     def _unreadable(self, error: BaseException) -> BaseException:
         from ._pool.errors import MaybeEncodingError
@@ -344,6 +344,7 @@ class Pool(Engine):
         self._state = CLOSE
         self._tasks.close()
         self._tasks.fail_all(reason)
+        self._tell()
 
     def _has_work(self) -> bool:
         return self._tasks.open > 0 or any(not imap._strict for imap in self._feeding)
@@ -594,6 +595,7 @@ class Pool(Engine):
         """Note that an imap submits no more: the workers of a closed pool may wait for that."""
         if iterator in self._feeding:
             self._feeding.remove(iterator)
+            self._tell()
 
     # -- the end
 
@@ -614,20 +616,23 @@ class Pool(Engine):
         self._tasks.close()
         self._end_queues()  # now: a worker may be killed while it puts a result
         self._end_workers()
+        self._tell()
         self._join_helper(PATIENCE)
         self._end_workers()  # the one that the helper may have been starting
         self._tasks.fail_all(ProcessError("the pool was terminated before the task was done"))
-        self._wake_sleepers()
+        self._tell()
 
     def join(self) -> None:
         """Wait for the workers to end, after close() or terminate(). ValueError: still running."""
         self._check_owner()
         if self._state == RUN:
             raise ValueError("Pool is still running")
+        seen = self._pumping.news
         while self._state == CLOSE and (self._tasks.open > 0 or self._feeding):
             for imap in list(self._feeding):
                 imap._run_out()
-            self._pump(None, SLICE if self._tasks.open > 0 else LOOK)
+            self._pump(None, SLICE if self._tasks.open > 0 else LOOK, seen)
+            seen = self._pumping.news
         self._finish_up()
         for old in self._pool:
             old.join()

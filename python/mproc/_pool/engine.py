@@ -19,11 +19,17 @@ Shared state, all of it private to the owner's process.
   _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
              holds _seating.
   _pumping   whose turn it is to pump. The thread that has it may take it again: a callback or a
-             signal handler of that thread may pump, too.
-  _sleepers  locks of the threads that wait for the pumping one, which releases each when it leaves.
+             signal handler of that thread may pump, too. The other threads that wait sleep there.
   _looks     counts up whenever somebody who waits comes to pump. Only its changes count.
   _helper    the thread, None: there is none. _needed: it has to pump all the time. _parked: it
              sleeps until _bell is released. Set by the helper, or under the interpreter's lock.
+
+Waiting. Whoever waits for anything but a job of its own reads `_pumping.news` before it looks
+whether that has come, and hands it to `_pump()`, which does not wait if there has been news since.
+The pumping thread makes news when it leaves, and wakes who waits for a job when that is ready. What
+comes otherwise than by a result - a task is cancelled, the engine breaks, an imap ends - is told by
+`_tell()`, to the pumping thread as well. So nothing that happens in this process is found by the
+end of a slice. What SLICE is for is what no one tells: that a worker has ended.
 
 Invariants.
   1  A task in the books is booked as done, or failed, by the pumping thread, by the one that
@@ -109,7 +115,6 @@ class Engine:
         self._vacant: set[int] = set()
         self._seating = _allocate_lock()
         self._pumping = _mproc.Turn()
-        self._sleepers: list[LockType] = []
         self._bell = _allocate_lock()
         self._bell.acquire()
 
@@ -270,61 +275,67 @@ class Engine:
     def _collect(self) -> None:
         """Book what has come, without waiting."""
         self._check_owner()
-        try:
-            with self._pumping as depth:
-                if depth:
-                    self._tasks.pump(None, 0)
-                    self._look_after_workers()
-        finally:
-            self._wake_sleepers()
+        with self._pumping as depth:
+            if depth:
+                self._tasks.pump(None, 0)
+                self._look_after_workers()
 
-    def _wake_sleepers(self) -> None:
-        while self._sleepers and not self._pumping.depth:
-            self._sleepers.pop().release()
+    def _tell(self) -> None:
+        """Wake all who wait: something they may wait for has come otherwise than by a result."""
+        self._pumping.tell()
+        if self._pumping.depth:
+            self._tasks.notify()
 
-    def _sleep(self, job: _mproc.Job | None, seconds: float) -> None:
-        """Sleep until the pumping thread has booked the job, or has left."""
-        turn = _allocate_lock()
-        turn.acquire()
+    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int) -> None:
+        """Sleep until the pumping thread has booked the job, or there is other news."""
         if job is not None:
             job._watched = True
-        self._sleepers.append(turn)
-        if (job is None or not job._ready) and self._pumping.depth:
-            turn.acquire(True, seconds)
+            seen = self._pumping.news
+            if job._ready:
+                return
+        self._pumping.wait(seen, seconds, job)
 
-    def _pump(self, job: _mproc.Job | None, seconds: float) -> None:
+    def _pump(self, job: _mproc.Job | None, seconds: float, seen: int) -> None:
         """Collect for a job, or whatever comes, for at most that long; alone.
 
-        A callback or a signal handler may run in the pumping thread and wait for another result: it
-        pumps on.
+        seen: `_pumping.news`, read before it was found that what is waited for has not come. A
+        callback or a signal handler may run in the pumping thread and wait for another result: it
+        pumps on, and what it books may be what that thread waited for.
         """
         self._looks += 1
-        try:
-            with self._pumping as depth:
-                if depth:
-                    if not self._tasks.pump(job, seconds):
-                        self._look_after_workers()
-                    elif job is None and _monotonic() - self._looked > SLICE:
-                        self._look_after_workers()  # results that never cease hide no death
-                    if self._keep_fed is not None:
-                        self._keep_fed()
-        finally:
-            if self._sleepers:
-                self._wake_sleepers()
-        if not depth:
-            self._sleep(job, seconds)
+        with self._pumping as depth:
+            if depth and (job is not None or self._pumping.news == seen):
+                if self._keep_fed is not None and not self._tasks.open:
+                    self._keep_fed()  # an interrupt may have kept it from being fed
+                if not self._tasks.pump(job, seconds):
+                    self._look_after_workers()
+                elif job is None and _monotonic() - self._looked > SLICE:
+                    self._look_after_workers()  # results that never cease hide no death
+                if self._keep_fed is not None:
+                    self._keep_fed()
+        if depth > 1:
+            self._tasks.notify()
+        elif not depth:
+            self._sleep(job, seconds, seen)
+
+    def _pump_while(self, unfinished: Callable[[], bool]) -> None:
+        """Pump as long as something is unfinished."""
+        seen = self._pumping.news
+        while unfinished():
+            self._pump(None, SLICE, seen)
+            seen = self._pumping.news
 
     def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
         if self._owner != _getpid():
             self._check_owner()
         if timeout is None:
             while not job._ready:
-                self._pump(job, SLICE)
+                self._pump(job, SLICE, 0)
             return
         deadline = _monotonic() + timeout
         left = timeout
         while not job._ready and left >= 0:
-            self._pump(job, min(SLICE, left))
+            self._pump(job, min(SLICE, left), 0)
             left = deadline - _monotonic()
 
     # -- the helper
@@ -387,8 +398,10 @@ class Engine:
 
     def _help_as_needed(self) -> None:
         """Pump for those who cannot, until there is no work."""
+        seen = self._pumping.news
         while self._has_work() and not self._ending:
-            self._pump(None, SLICE)
+            self._pump(None, SLICE, seen)
+            seen = self._pumping.news
             self._run_on()
         self._needed = False
         if self._has_work():
@@ -396,8 +409,10 @@ class Engine:
 
     def _stand_in(self) -> None:
         """Pump until somebody else comes."""
+        seen = self._pumping.news
         while self._has_work() and self._looks == self._seen and not self._ending:
-            self._pump(None, SLICE)
+            self._pump(None, SLICE, seen)
+            seen = self._pumping.news
             self._seen += 1
             self._run_on()
 

@@ -298,6 +298,7 @@ class ExecutorEngine(Engine):
         self._tasks.fail_all(broken)
         while (future := self._backlog.pop()) is not None:
             self._refuse(future, broken.make())
+        self._tell()
         for old in self._pool:
             if old is not None and old.exitcode is None:
                 old.terminate()
@@ -378,16 +379,18 @@ class ExecutorEngine(Engine):
 
     def _withdraw(self, future: Future) -> None:
         """Take a cancelled future out of the backlog, and tell those who wait for it."""
-        if not self._backlog.remove(future):
-            return  # a worker has it, or another thread is about to run it and sees that
-        future.set_running_or_notify_cancel()
-        future._let_go()
+        if self._backlog.remove(future):
+            future.set_running_or_notify_cancel()
+            future._let_go()
+        # else a worker has it, or another thread is about to run it and sees that
+        self._tell()
 
     def _cancel_all(self) -> None:
         while (future := self._backlog.pop()) is not None:
             future.cancel()
             future.set_running_or_notify_cancel()
             future._let_go()
+        self._tell()
 
     # -- waiting
 
@@ -403,14 +406,16 @@ class ExecutorEngine(Engine):
         self._check_owner()
         deadline = None if timeout is None else _monotonic() + timeout
         left = SLICE
+        seen = self._pumping.news
         while left >= 0 and not future.done():
-            self._pump(None, min(SLICE, left))
+            self._pump(None, min(SLICE, left), seen)
+            seen = self._pumping.news
             if deadline is not None:
                 left = deadline - _monotonic()
 
-    def _sleep(self, job: _mproc.Job | None, seconds: float) -> None:
+    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int) -> None:
         with Released(self._lock):  # the pumping thread may wait for it
-            super()._sleep(job, seconds)
+            super()._sleep(job, seconds, seen)
 
     def _make_condition(self) -> threading.Condition:
         """Return the condition of a future."""
@@ -448,8 +453,7 @@ class ExecutorEngine(Engine):
         """Wait until all is done and the workers have ended."""
         self._over = self._refuses = True
         with Released(self._lock):
-            while self._has_work():
-                self._pump(None, SLICE)
+            self._pump_while(self._has_work)
             self._finish_up()
             self._join_workers()
             self._join_helper(None)

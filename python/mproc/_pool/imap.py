@@ -186,33 +186,36 @@ class IMapIterator:
         if not self._exhausted:
             self._limit = self._window
         deadline = None if timeout is None else monotonic() + timeout
+        turn = self._pool._pumping
         with self._asking:
+            seen = turn.news
             while (part := self._pop()) is None:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left < 0:
                     raise TimeoutError
-                self._await_more(SLICE if left is None else min(SLICE, left))
+                self._await_more(SLICE if left is None else min(SLICE, left), seen)
+                seen = turn.news
         return part
 
-    def _await_more(self, seconds: float) -> None:
-        """Wait for what a part needs that is to be taken, at most that long."""
+    def _await_more(self, seconds: float, seen: int) -> None:
+        """Wait for what a part needs that is to be taken, at most that long; seen as in _pump()."""
         if self._parts:
-            self._wait(seconds)
+            self._wait(seconds, seen)
         elif self._exhausted:
             self._check_more()
         else:
             self._go_on()
             if not self._parts:  # the iterable takes its time, or another thread feeds
-                self._pool._pump(None, min(LOOK, seconds))
+                self._pool._pump(None, min(LOOK, seconds), seen)
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, seen: int) -> None:
         """Wait for the part that is to be taken next, at most that long."""
         try:
             first = self._parts[0]
         except IndexError:
             return  # another thread has taken it
         self._pool._check_owner()
-        self._pool._pump(first, seconds)
+        self._pool._pump(first, seconds, seen)
 
     def _check_more(self) -> None:
         """Raise StopIteration, or once what ended the iterable, if there is no part to come."""
@@ -341,6 +344,6 @@ class IMapUnorderedIterator(IMapIterator):
             return part
         return None
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, seen: int) -> None:
         self._pool._check_owner()
-        self._pool._pump(None, seconds)
+        self._pool._pump(None, seconds, seen)

@@ -6,7 +6,7 @@ callbacks and waiting are the same for both kinds of pool.
 
 Shared state, all under the interpreter's lock.
   _waiting   calls that no worker has taken; None at its end: a worker that takes it puts it back.
-  _results   calls that are done, with what came of them.
+  _results   calls that are done, with what came of them. None: a notice.
   _books     calls whose results have not been booked, so that they can be failed together.
   _served    seats whose worker has begun to serve.
 
@@ -60,7 +60,7 @@ class ThreadTasks:
 
     def __init__(self, seats: int) -> None:
         self._waiting: _SimpleQueue[Call | None] = _SimpleQueue()
-        self._results: _SimpleQueue[tuple[Call, bool, Any]] = _SimpleQueue()
+        self._results: _SimpleQueue[tuple[Call, bool, Any] | None] = _SimpleQueue()
         self._books: set[Call] = set()
         self._served: set[int] = set()
         self._closed = False
@@ -115,11 +115,16 @@ class ThreadTasks:
                 result = self._results.get(timeout is None or timeout > 0, timeout or None)
             except Empty:
                 break
-            self._book(*result)
+            if result is not None:
+                self._book(*result)
             booked = True
             if job is None:
                 timeout = 0
         return booked if job is None else job._ready
+
+    def notify(self) -> None:
+        """Have the thread that pumps look again at what it waits for; see Tasks.notify()."""
+        self._results.put(None)
 
     def _book(self, call: Call, failed: bool, value: Any) -> None:
         if call in self._books:
