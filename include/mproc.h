@@ -870,8 +870,13 @@ MPROC_API int mproc_task_kill(mproc_task *task) MPROC_MUST_USE;
 MPROC_API void mproc_task_drop(mproc_task *owned);
 
 /* Collects what is there, calls the callbacks, looks after the workers. 0: some task, or chunk of
- * a map, has ended; -ETIMEDOUT: none has for so long; -EINTR, MPROC_ESTRANGER. */
+ * a map, has ended, or mproc_pool_notify() was called; -ETIMEDOUT: none has for so long; -EINTR,
+ * MPROC_ESTRANGER. */
 MPROC_API int mproc_pool_collect(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
+
+/* Ends the calls of mproc_pool_collect() that other threads are in, or the next one, with 0: what
+ * they wait for has come otherwise than by a task's end. MPROC_ESTRANGER. */
+MPROC_API int mproc_pool_notify(mproc_pool *pool) MPROC_MUST_USE;
 
 /*
  * A descriptor for poll(), epoll or an event loop: it is readable when mproc_pool_collect(pool, 0)

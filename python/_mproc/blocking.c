@@ -6,7 +6,8 @@
  * How it works. Inside BLOCKING a thread has given the interpreter's lock away and remembers its
  * thread state. Between two slices of a sleep the core calls look(): the thread takes the lock,
  * lets Python's handlers run, and sleeps on. If a handler raised, the exception stays set and the
- * core ends the wait. A handler may itself wait for something: nothing is remembered while it runs.
+ * core ends the wait, as it does for one that a function which the core called has left. A handler
+ * may itself wait for something: nothing is remembered while it runs.
  */
 #include "blocking.h"
 
@@ -25,7 +26,7 @@ static int look(void) {
         return 0;
     }
     blocking_end(thread);
-    int raised = PyErr_CheckSignals() < 0;
+    int raised = PyErr_Occurred() != NULL || PyErr_CheckSignals() < 0;
     (void)blocking_begin();
     return raised;
 }

@@ -46,7 +46,10 @@
     X(queue)                                                                                       \
     X(future)                                                                                      \
     X(backlog)                                                                                     \
+    X(job)                                                                                         \
     X(tasks)                                                                                       \
+    X(pool)                                                                                        \
+    X(workplace)                                                                                   \
     X(turn)
 
 /* Heap types that the module owns. */
@@ -71,6 +74,8 @@
     X(backlog)                                                                                     \
     X(job)                                                                                         \
     X(tasks)                                                                                       \
+    X(pool)                                                                                        \
+    X(workplace)                                                                                   \
     X(turn)                                                                                        \
     X(child)                                                                                       \
     X(template)

@@ -46,6 +46,27 @@ void child_drop_held(struct child *self) {
     self->nheld = 0;
 }
 
+/* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. */
+static int child_ask(struct child *self) {
+    if (self->ended || self->handle == NULL) {
+        return self->ended;
+    }
+    int r = mproc_process_exitcode(self->handle, &self->code);
+    if (r == 0) {
+        self->ended = 1;
+    }
+    return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+}
+
+/* The pool that has the handle, too, drops it. 0, or -EBUSY when the process still runs. */
+static int child_leave(struct child *self) {
+    if (child_ask(self) == 0) {
+        return -EBUSY;
+    }
+    self->lent = 0;
+    return 0;
+}
+
 /* 0, or -EBUSY when the process still runs. */
 static int child_shut(struct child *self) {
     child_drop_held(self);
@@ -53,7 +74,7 @@ static int child_shut(struct child *self) {
         return 0;
     }
     pid_t pid = mproc_process_pid(self->handle);
-    int r = mproc_process_drop(self->handle);
+    int r = self->lent ? child_leave(self) : mproc_process_drop(self->handle);
     if (r < 0) {
         return r;
     }
@@ -224,18 +245,6 @@ static PyObject *child_returncode(PyObject *object, void *Py_UNUSED(unused)) {
         Py_RETURN_NONE;
     }
     return PyLong_FromLong(self->code);
-}
-
-/* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. */
-static int child_ask(struct child *self) {
-    if (self->ended || self->handle == NULL) {
-        return self->ended;
-    }
-    int r = mproc_process_exitcode(self->handle, &self->code);
-    if (r == 0) {
-        self->ended = 1;
-    }
-    return r == -EAGAIN ? 0 : r < 0 ? r : 1;
 }
 
 static PyObject *child_poll(PyObject *object, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs) {

@@ -15,6 +15,7 @@ struct child {
     void **held; /* objects on which this process has a hold for the child, before it is started */
     size_t nheld;
     pid_t pid; /* once closed */
+    int lent;  /* 1: a pool has the handle, too, and gives it back (pool.c) */
     int ended; /* 1: code is the exit code */
     int code;
 };

@@ -256,7 +256,8 @@ struct mproc_pool {
     uint32_t followers; /* threads that wait for the pumping one */
     uint32_t news;      /* changes whenever the pump has been at work */
     bool noticed;       /* a notice is on its way to the thread that pumps */
-    uint64_t closed;    /* tickets that have been closed, and tasks that ended otherwise */
+    uint64_t closed;    /* tickets that have been closed, and what else ends a collecting */
+    bool told;          /* mproc_pool_notify() has been called, and nobody has returned since */
     mproc_task *ended, **ended_end; /* whose callbacks are to be called */
 
     /* open.c */

@@ -197,10 +197,25 @@ static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
     mproc__book_all(pool);
     look_if_due(pool, pool->fd >= 0 ? 0 : LOOK_LEAST); /* who waits for the descriptor saw it */
     mproc__pool_deliver(pool);
-    while (r == 0 && pool->closed == closed) {
+    while (r == 0 && pool->closed == closed && !pool->told) {
         r = mproc__pool_wait(pool, &slices);
     }
-    return pool->closed != closed ? 0 : r;
+    bool told = pool->told;
+    pool->told = false;
+    return told || pool->closed != closed ? 0 : r;
+}
+
+int mproc_pool_notify(mproc_pool *pool) {
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
+    }
+    pthread_mutex_lock(&pool->lock);
+    pool->told = true;
+    pool->closed++;
+    mproc__pool_news(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
 }
 
 int mproc_pool_collect(mproc_pool *pool, int64_t timeout) {

@@ -349,6 +349,14 @@ PROVOKE(mproc_pool_collect, MPROC_ESTRANGER) {
     return in_child(collect_now, plain_pool());
 }
 
+static int notify_now(void *pool) {
+    return mproc_pool_notify(pool);
+}
+
+PROVOKE(mproc_pool_notify, MPROC_ESTRANGER) {
+    return in_child(notify_now, plain_pool());
+}
+
 static int descriptor(void *pool) {
     return mproc_pool_fd(pool);
 }

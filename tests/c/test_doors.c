@@ -158,6 +158,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(pool, put, OTHER, mproc_pool_put(o, NULL, 0, NULL, &task))                                   \
     X(pool, map, OTHER, mproc_pool_map(o, no_item, NULL, 0, NULL, 0, 0, NULL))                     \
     X(pool, collect, OTHER, mproc_pool_collect(o, 0))                                              \
+    X(pool, notify, OTHER, mproc_pool_notify(o))                                                   \
     X(pool, fd, OTHER, mproc_pool_fd(o))                                                           \
     X(pool, resize, OTHER, mproc_pool_resize(o, 1))                                                \
     X(pool, workers, 0, mproc_pool_workers(o, NULL, 0))                                            \

@@ -515,6 +515,23 @@ static void await_delayed(mproc_pool *pool, struct tries *tries, uint32_t calls)
     CHECK_OK(mproc_pool_check(pool, NULL, 0));
 }
 
+static void *notify(void *pool) {
+    CHECK_OK(mproc_pool_notify(pool));
+    return NULL;
+}
+
+TEST(pool_a_notice_ends_a_collecting) {
+    mproc_pool *pool = pool_of(MPROC_FORK, 1);
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, notify, pool), 0);
+    CHECK_OK(mproc_pool_collect(pool, MPROC_FOREVER));
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_OK(mproc_pool_notify(pool)); /* before there is anybody whom it could wake */
+    CHECK_OK(mproc_pool_collect(pool, MPROC_FOREVER));
+    CHECK_EQ(mproc_pool_collect(pool, 0), -ETIMEDOUT);
+    finish(pool);
+}
+
 /* A task that waits for its next try can be cancelled, dropped and terminated. */
 TEST(pool_cancels_what_waits_for_another_try) {
     mproc_pool *pool = pool_of(MPROC_FORK, 1);

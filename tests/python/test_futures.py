@@ -635,6 +635,100 @@ def test_the_first_worker_cannot_be_started(fork, monkeypatch):
     pool.shutdown()
 
 
+def test_a_worker_that_has_ended_may_be_closed(fork):
+    with ProcessPoolExecutor(1, fork, heal=True) as pool:
+        for n in range(3):
+            assert pool.submit(errands.square, n).result(LONG) == n * n
+            (worker,) = pool._processes.values()
+            with pytest.raises(ValueError, match="still running"):
+                worker.close()
+            worker.kill()
+            worker.join()
+            worker.close()
+
+
+class OwnPopen:
+    """Starts a process without mproc, as programs with popen objects of their own do."""
+
+    method = "fork"
+
+    def __init__(self, process):
+        self.returncode = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os._exit(process._bootstrap())
+        self.sentinel = os.pidfd_open(self.pid)
+        self.polling = threading.Lock()
+        weakref.finalize(self, os.close, self.sentinel)
+
+    def poll(self, flag=os.WNOHANG):
+        with self.polling:
+            if self.returncode is None:
+                pid, status = os.waitpid(self.pid, flag)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout=None):
+        ended = self.returncode is not None or mproc.connection.wait([self.sentinel], timeout)
+        return self.poll(0) if ended else None
+
+    def terminate(self):
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
+class OwnProcess(mproc.context.ForkProcess):
+    @staticmethod
+    def _Popen(process):
+        return OwnPopen(process)
+
+
+@pytest.mark.parametrize("heal", [False, True])
+def test_workers_that_are_started_in_a_way_of_their_own(heal):
+    ctx = mproc.context.ForkContext()
+    ctx.Process = OwnProcess
+    with ProcessPoolExecutor(2, ctx, heal=heal) as pool:
+        assert list(pool.map(errands.square, range(100))) == [n * n for n in range(100)]
+        assert len(workers(pool)) == 2
+        error = pool.submit(errands.exit_hard, 3).exception(LONG)
+        if heal:
+            assert type(error) is WorkerDiedError
+            assert pool.submit(errands.square, 3).result(LONG) == 9
+        else:
+            assert type(error) is BrokenProcessPool
+            error = error.__cause__
+        assert error.exitcode == 3
+
+
+def test_a_start_that_is_interrupted_is_made_up_for(fork, monkeypatch):
+    start = executor.ExecutorEngine._start_worker
+
+    def interrupted(self, seat):
+        monkeypatch.setattr(executor.ExecutorEngine, "_start_worker", start)
+        raise KeyboardInterrupt
+
+    with ProcessPoolExecutor(1, fork) as pool:
+        monkeypatch.setattr(executor.ExecutorEngine, "_start_worker", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(errands.square, 2)
+        assert pool.submit(errands.square, 3).result(LONG) == 9
+
+
+def test_an_engine_that_nobody_can_reach_is_freed(fork, monkeypatch, tmp_path):
+    monkeypatch.setattr(executor.ExecutorEngine, "_need_helper", lambda self: None)
+    busy = Busy(fork, tmp_path)
+    (worker,) = busy.pool._processes.values()
+    reference = weakref.ref(busy.pool._engine)
+    del busy
+    gc.collect()
+    assert reference() is None
+    worker.join(LONG)
+    assert worker.exitcode == -signal.SIGKILL
+
+
 def test_no_thread_can_be_started(fork, monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from .. import process
     from ..context import BaseContext
 
-__all__ = ["Engine", "ring"]
+__all__ = ["Engine", "import_for_workers", "ring"]
 
 SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
@@ -104,7 +104,7 @@ class Engine:
 
     def _set_up(self, seats: int, context: BaseContext) -> None:
         if has_threads():
-            _import_for_workers()
+            import_for_workers()
         self._owner = _getpid()
         if getattr(context, "_pickler", None) is not None:
             from .. import _cloudpickle
@@ -184,7 +184,7 @@ class Engine:
 
     def _fill_vacant(self) -> None:
         """Start workers for the seats that want one. One thread at a time does."""
-        _import_for_workers()
+        import_for_workers()
         if self._seating.acquire(False):
             try:
                 self._fill_each()
@@ -225,7 +225,7 @@ class Engine:
 
     def _end_workers(self) -> None:
         """Have all workers end, and wait for them; kill those that do not listen."""
-        alive = [old for old in self._pool if old is not None]
+        alive = self._started_workers()
         for old in alive:
             if old.exitcode is None:
                 old.terminate()
@@ -237,7 +237,12 @@ class Engine:
 
     def _alive(self) -> int:
         """Return how many workers there are."""
-        return sum(old is not None and old.exitcode is None for old in list(self._pool))
+        return sum(old.exitcode is None for old in self._started_workers())
+
+    def _started_workers(self) -> list[Any]:
+        """Return the workers that were started last in their seats, and nobody has closed."""
+        seats = list(self._pool)
+        return [old for old in seats if old is not None and not getattr(old, "_closed", False)]
 
     # -- tasks
 
@@ -261,7 +266,7 @@ class Engine:
 
     def _explain(self, error: BaseException, parts_of: str, *what: Any) -> None:
         """Say in an error which part of a task cannot be pickled, if one cannot."""
-        if isinstance(self._tasks, _mproc.Tasks):
+        if isinstance(self._tasks, _mproc.Tasks | _mproc.Pool):
             from .errors import explain
 
             explain(error, parts_of, *what, by_value=self._sealer and self._sealer.dumps)
@@ -440,7 +445,7 @@ class Engine:
         return False
 
 
-def _import_for_workers() -> None:
+def import_for_workers() -> None:
     """Import what a worker may need, before it is forked.
 
     If another thread imported that at this moment, the worker would wait for it for ever.

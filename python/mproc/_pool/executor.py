@@ -1,10 +1,11 @@
 """What a ProcessPoolExecutor is made of: its futures, its engine, and what its workers run.
 
-How it works. The engine holds what has been submitted in two places: the task queue of the arena,
-from which the workers take, and the backlog, which only the owner sees. What is in the backlog can
-be cancelled; a future whose task is in the queue is *running*, though its worker may have another
-task before it. So the queue is kept short: a task for each worker and what they are likely to
-begin within 2 ms. Whoever submits or pumps fills it up.
+How it works. The pool is the core's (`_mproc.Pool`): it has the books of open tasks, notices
+workers that have ended and has others started (`_start_in_seat`). The engine holds what has been
+submitted in two places: the core's queue, from which the workers take, and the backlog, which only
+the owner sees. What is in the backlog can be cancelled; a future whose task is in the queue is
+*running*, though its worker may have another task before it. So the queue is kept short: a task for
+each worker and what they are likely to begin within 2 ms. Whoever submits or pumps fills it up.
 
 Futures are real ones. Those who wait by result() or exception() pump themselves; those who wait in
 any other way, by concurrent.futures.wait() or a callback, call the engine's helper. The engine
@@ -12,22 +13,26 @@ knows nothing of its executor, so an executor that nobody holds any more is coll
 engine lives as long as work is open: the helper, or who waits for a future, holds it.
 
 Shared state, in addition to that of the engine.
+  _pool      by seat, the worker that was started there last. `_tasks.has_worker(seat)` tells
+             whether its end has been noticed.
+  _wanted    how many workers the core is to have. Set under the interpreter's lock.
   _backlog   what is not in the queue, oldest first (backlog.c). Filled by who submits, emptied by
              who submits, pumps, cancels or breaks: taking is one step of the interpreter.
   _lock      of all conditions of futures (future.c).
   _refuses   what is submitted has to be looked at by _check(); of the class, too, at the end.
   _over      no task will come any more. _broken: why no task will be done any more, None: it works.
 
-If a worker dies: its task fails. Unless the engine is to heal, so do all others, and the workers
-that are left are ended, as programs know it of concurrent.futures.
+If a worker dies: its task fails. Unless the engine is to heal, the core's pool is a fragile one:
+all other tasks fail, too. Then the engine breaks, and ends the workers that are left, as programs
+know it of concurrent.futures.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from _thread import get_ident as _get_ident
 from concurrent.futures import BrokenExecutor
+from errno import ECANCELED
 from time import monotonic as _monotonic
 from weakref import WeakSet
 
@@ -35,7 +40,8 @@ from .. import _mproc, process, util
 from .._cpython import before_threads_end, pickle
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
-from .engine import SLICE, Engine
+from . import engine as base
+from .engine import SLICE, Engine, import_for_workers
 from .errors import (
     ExceptionWithTraceback,
     RemoteTraceback,
@@ -47,6 +53,7 @@ from .errors import (
     representation,
 )
 from .future import Future, Released, Waiters
+from .worker import Workplace
 
 pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
@@ -57,7 +64,6 @@ if TYPE_CHECKING:
 
     from ..context import BaseContext
     from .errors import Where
-    from .worker import Tasks
 
 __all__ = ["BrokenProcessPool", "ExecutorEngine", "Future", "UnreadableError"]
 
@@ -159,7 +165,7 @@ def _excuse(value: object, exc: BaseException, first: int | None) -> ExceptionWi
 
 
 def run_worker(
-    tasks: Tasks,
+    place: Workplace,
     seat: int,
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
@@ -180,7 +186,7 @@ def run_worker(
                 "Exception in initializer:", exc_info=True
             )
             raise SystemExit(1) from None
-    tasks.serve(seat, limit or 0, _describe, _excuse, True)
+    place.serve(seat, limit or 0, _describe, _excuse, True)
 
 
 # ---- the owner's side
@@ -214,10 +220,11 @@ class ExecutorEngine(Engine):
         self._heal = heal
         self._set_up(seats, context)
         self._pool = [None] * seats
-        self._vacant = set(range(seats))
+        self._seats = seats
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
         self._started = False
-        self._starter = 0  # the thread that starts workers for the first task
+        self._start_error: Exception | None = None  # why no worker could be started last
+        self._wanted = 0  # workers that the core is to have
         self._backlog = _mproc.Backlog(Future, _Call, seats)
         self._lock = threading.RLock()
         self._over = False
@@ -229,12 +236,18 @@ class ExecutorEngine(Engine):
         )
         engines.add(self)
 
+    def _make_tasks(self, seats: int) -> Any:
+        kind = _mproc.Pool if self._sealer is None else self._sealer.SealedPool
+        pool = kind(self, seats, base.RESTART, not self._heal)
+        self._place = Workplace.of(pool.workplace)
+        return pool
+
     # -- workers
 
     def _start_worker(self, seat: int) -> process.BaseProcess:
         new = self._context.Process(
             target=run_worker,
-            args=(self._tasks, seat, self._initializer, self._initargs, self._limit),
+            args=(self._place, seat, self._initializer, self._initargs, self._limit),
         )
         new.daemon = True
         new._quiet = True
@@ -242,50 +255,84 @@ class ExecutorEngine(Engine):
         new._config["daemon"] = False  # at exit it is waited for
         return new
 
+    def _start_in_seat(self, seat: int) -> process.BaseProcess | int:
+        """Start a worker, as the core asks for it; return it, or minus the errno of a failure."""
+        import_for_workers()
+        if (old := self._pool[seat]) is not None and not old._closed:
+            old.join(0)  # it has ended: whoever counts the children is told
+        try:
+            self._pool[seat] = new = self._start_worker(seat)
+        except Exception as error:
+            self._start_error = error
+            if self._started and not isinstance(error, OSError):
+                self._break(error)
+            return -(getattr(error, "errno", None) or ECANCELED)
+        self._started = True
+        self._start_error = None
+        return new
+
     def _start_first(self) -> None:
         """Start workers for the first task. Raises what keeps every one from starting."""
-        if self._starter == _get_ident():
-            return  # a signal handler submits: the thread that it interrupted starts them
-        with self._seating:
-            self._starter = _get_ident()
+        self._start_error = None
+        self._grow()
+        error = self._start_error
+        if error is not None and not self._started:
+            self._start_error = None
             try:
-                self._start_each()
+                raise error
             finally:
-                self._starter = 0
+                del error  # its traceback holds this frame
 
-    def _start_each(self) -> None:
-        for seat in sorted(self._vacant):
-            if self._started and not self._all_at_once:
-                return
-            try:
-                self._pool[seat] = self._start_worker(seat)
-            except OSError:
-                if not self._started:
-                    raise
-                return  # others are started when they can be
-            self._vacant.discard(seat)
-            self._started = True
+    def _grow(self) -> None:
+        """Have as many workers as there are tasks, as far as there may be."""
+        demand = max(self._tasks.open + len(self._backlog), 1)
+        wanted = self._seats if self._all_at_once else min(demand, self._seats)
+        if wanted > self._wanted or not self._started:
+            self._wanted = wanted
+            try:  # noqa: SIM105 # contextlib would cost an import
+                self._tasks.resize(wanted)
+            except (OSError, RuntimeError, ValueError):
+                pass  # it is closed or broken, as the task that is about to be put will say
 
-    def _wants(self, seat: int) -> bool:
-        """Return whether there are more tasks than workers."""
-        if not self._started or self._broken is not None:
-            return False
-        demand = self._tasks.open + len(self._backlog)
-        if self._all_at_once and not self._over:
-            return True
-        return bool(demand > len(self._pool) - len(self._vacant))
+    def _look_after_workers(self) -> None:
+        """Break when the core has given up; it notices the ends of workers, and replaces them."""
+        if self._tasks.broken and self._broken is None and (self._has_work() or not self._over):
+            self._break(self._what_broke_it())
 
-    def _death_of(self, old: process.BaseProcess, task: int | None) -> BaseException:
-        death = super()._death_of(old, task)
-        return death if self._heal else _Broken(death)
+    def _failure(
+        self,
+        error: BaseException,
+        code: int,
+        task: int,
+        pid: int,
+        exitcode: int,
+        tries: int,
+        ran: float,
+        memory: int,
+    ) -> BaseException:
+        """Return what a task of the core fails with; error is what its code stands for."""
+        if pid and code == _mproc.EDIED:
+            error = WorkerDiedError(self._name_of(pid), pid, exitcode, task)
+        if not self._tasks.broken:
+            return error
+        if self._broken is None:
+            self._break(self._what_broke_it(error))
+        return _Broken(error if isinstance(error, WorkerDiedError) else self._reason)
 
-    def _worker_ended(self, seat: int, old: process.BaseProcess, had_task: bool) -> None:
-        if old.exitcode == 0 and not had_task and (self._limit is not None or self._over):
-            self._deaths = 0
-        elif self._over and not self._has_work():
-            return
-        elif not self._heal or self._died_again(had_task, old.exitcode):
-            self._break(WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, None))
+    def _name_of(self, pid: int) -> str:
+        names = [old.name for old in self._started_workers() if old.pid == pid]
+        return names[0] if names else "Process"
+
+    def _what_broke_it(self, error: BaseException | None = None) -> BaseException:
+        """Return why the core has given up."""
+        if isinstance(error, WorkerDiedError):
+            return WorkerDiedError(error.name, error.pid, error.exitcode, None)
+        if error is not None and getattr(error, "errno", None) != ECANCELED:
+            return self._start_error or error
+        for old in self._started_workers():
+            if old.exitcode:
+                return WorkerDiedError(old.name, old.pid or 0, old.exitcode, None)
+        return self._start_error or RuntimeError("the pool has given up")
 
     def _break(self, reason: BaseException) -> None:
         if self._broken is not None:
@@ -293,14 +340,14 @@ class ExecutorEngine(Engine):
         self._broken = BROKEN
         self._refuses = True
         self._reason = reason
-        broken = _Broken(reason)
+        self._tasks.abandon()
         self._tasks.close()
-        self._tasks.fail_all(broken)
+        broken = _Broken(reason)
         while (future := self._backlog.pop()) is not None:
             self._refuse(future, broken.make())
         self._tell()
-        for old in self._pool:
-            if old is not None and old.exitcode is None:
+        for old in self._started_workers():
+            if old.exitcode is None:
                 old.terminate()
         self._need_helper()
 
@@ -333,7 +380,7 @@ class ExecutorEngine(Engine):
         if not self._started:
             self._start_first()
         future: Future = self._backlog.put(self, fn, args, kwargs)
-        if self._vacant or self._helper is None or self._parked:
+        if self._wanted < self._seats or self._helper is None or self._parked:
             self._see_to_it()
         return future
 
@@ -342,14 +389,14 @@ class ExecutorEngine(Engine):
         if not self._started:
             self._start_first()
         future: Future = self._backlog.put_chunk(self, fn, chunk, first)
-        if self._vacant or self._helper is None or self._parked:
+        if self._wanted < self._seats or self._helper is None or self._parked:
             self._see_to_it()
         return future
 
     def _see_to_it(self) -> None:
         """See to it that what is submitted is done."""
-        if self._vacant:
-            self._fill_vacant()
+        if self._wanted < self._seats:
+            self._grow()
         self._need_helper()
 
     def _instead_of(
@@ -463,9 +510,8 @@ class ExecutorEngine(Engine):
     def _join_workers(self) -> None:
         if self._broken is not None:
             self._end_workers()
-        for old in self._pool:
-            if old is not None:
-                old.join()
+        for old in self._started_workers():
+            old.join()
 
     def _leave(self) -> bool:
         if self._is_over():
@@ -474,13 +520,14 @@ class ExecutorEngine(Engine):
 
     def _workers(self) -> dict[int, process.BaseProcess]:
         """Return the workers that have been started and not been missed, by pid."""
-        seats = [seat for seat in range(len(self._pool)) if seat not in self._vacant]
-        return {self._pool[seat].pid: self._pool[seat] for seat in seats}
+        pool = enumerate(list(self._pool))
+        seated = [old for seat, old in pool if self._tasks.has_worker(seat) and not old._closed]
+        return {old.pid: old for old in seated}
 
     def _signal_workers(self, how: str) -> None:
         """Call a method of every worker that lives: terminate() or kill()."""
-        for old in list(self._pool):
-            if old is not None and old.exitcode is None:
+        for old in self._started_workers():
+            if old.exitcode is None:
                 getattr(old, how)()
 
 

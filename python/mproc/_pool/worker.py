@@ -12,13 +12,25 @@ if TYPE_CHECKING:
 
     from .errors import ExceptionWithTraceback, Where
 
-__all__ = ["Tasks", "worker"]
+__all__ = ["Tasks", "Workplace", "worker"]
 
 _DEBUG = 10
 
 
 class Tasks(_mproc.Tasks):
     """The task queue that a pool shares with its workers."""
+
+    def __getstate__(self) -> None:
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from .. import reduction
+
+        return reduction.reduce_handle(self)
+
+
+class Workplace(_mproc.Workplace):
+    """What a pool shares with its workers: there they find tasks and hand in results."""
 
     def __getstate__(self) -> None:
         return None

@@ -1,0 +1,269 @@
+/*
+ * job.c - mproc._mproc.Job: the result of one call or map, in the making
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A job expects parts: one value, or the lists of a map's chunks. Whoever collects a
+ * part's result reads it (job_read) and books it (job_take). The last part finishes the job: its
+ * _finished() is called, and then it is ready.
+ */
+#include "job.h"
+
+#include "codec.h"
+#include "error.h"
+
+#include <stdbool.h>
+#include <structmember.h>
+
+static int job_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct job *job = (struct job *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(job->value);
+    Py_VISIT(job->dict);
+    return 0;
+}
+
+static int job_clear(PyObject *self) {
+    struct job *job = (struct job *)self;
+    Py_CLEAR(job->value);
+    Py_CLEAR(job->dict);
+    return 0;
+}
+
+static void job_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (((struct job *)self)->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    (void)job_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int call_hook(struct job *job, const char *name) {
+    PyObject *r = PyObject_CallMethod((PyObject *)job, name, NULL);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* _finished() has raised, and may have been cut short by a signal handler, at its first instruction
+ * even. _finished_again() completes it; True: callbacks raise nothing there, so it was a handler.
+ * True: the exception, which is still set, is the caller's. */
+static bool is_interrupted(struct job *job) {
+    PyObject *raised = error_take();
+    PyObject *r = PyObject_CallMethod((PyObject *)job, "_finished_again", NULL);
+    if (r == NULL) {
+        PyErr_WriteUnraisable((PyObject *)job);
+    }
+    bool interrupted = r == Py_True;
+    Py_XDECREF(r);
+    error_give_back(raised);
+    return interrupted || !PyErr_ExceptionMatches(PyExc_Exception);
+}
+
+/* What _finished() does (callbacks) is done before anybody can see that the job is ready. What a
+ * callback raises is nobody's: it is printed, and the job is ready all the same. */
+int job_finish(struct job *job) {
+    if (call_hook(job, "_finished") < 0) {
+        if (is_interrupted(job)) {
+            job->ready = 1;
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)job);
+    }
+    job->ready = 1;
+    return job->watched ? call_hook(job, "_announce") : 0;
+}
+
+int job_fail(struct job *job, PyObject *error) {
+    if (!job->failed) {
+        job->failed = 1;
+        Py_INCREF(error);
+        Py_XSETREF(job->value, error);
+    }
+    job->left--;
+    return job->left <= 0 && !job->ready ? job_finish(job) : 0;
+}
+
+/* Puts a map's part, a list, where it belongs. */
+static int job_place(struct job *job, Py_ssize_t part, PyObject *items) {
+    Py_ssize_t first = part * job->chunk;
+    if (!PyList_Check(items) || !PyList_Check(job->value)) {
+        PyErr_SetString(PyExc_SystemError, "a map's part is no list");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        Py_INCREF(item);
+        if (PyList_SetItem(job->value, first + i, item) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int job_book(struct job *job, Py_ssize_t part, PyObject *value) {
+    if (!job->failed) {
+        if (job->chunk == 0) {
+            Py_INCREF(value);
+            Py_XSETREF(job->value, value);
+        } else if (job_place(job, part, value) < 0) {
+            return -1;
+        }
+    }
+    job->left--;
+    return job->left <= 0 && !job->ready ? job_finish(job) : 0;
+}
+
+/* ---------------------------------------------------------------- reading results */
+
+/* The failure of a job whose result cannot be read: what _unreadable() makes of the error that is
+ * set. A KeyboardInterrupt is the caller's all the same. */
+static struct job_result take_unreadable(struct job *job) {
+    struct job_result result = {.failed = 1};
+    int interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    PyObject *error = error_take();
+    result.value = PyObject_CallMethod((PyObject *)job, "_unreadable", "O", error);
+    if (result.value != NULL && interrupted) {
+        result.interrupt = Py_NewRef(error);
+    }
+    Py_DECREF(error);
+    return result;
+}
+
+struct job_result job_read(struct module_state *state, struct job *job, const void *data,
+                           size_t size) {
+    struct job_result result = {.failed = size == 0 || *(const uint8_t *)data != RESULT_VALUE};
+    result.value = codec_decode(state, (const char *)data + 1, size > 0 ? size - 1 : 0);
+    return result.value != NULL ? result : take_unreadable(job);
+}
+
+static int book(struct job *job, Py_ssize_t part, const struct job_result *result) {
+    if (!result->failed) {
+        return job_book(job, part, result->value);
+    }
+    if (PyExceptionInstance_Check(result->value)) {
+        return job_fail(job, result->value);
+    }
+    PyErr_Format(PyExc_SystemError, "a task failed with %R", result->value);
+    return -1;
+}
+
+int job_take(struct job *job, Py_ssize_t part, struct job_result *owned) {
+    int r = owned->value == NULL ? -1 : book(job, part, owned);
+    Py_XDECREF(owned->value);
+    if (owned->interrupt != NULL && r == 0) {
+        PyErr_SetObject((PyObject *)Py_TYPE(owned->interrupt), owned->interrupt);
+        r = -1;
+    }
+    Py_XDECREF(owned->interrupt);
+    return r;
+}
+
+/* ---------------------------------------------------------------- for Python */
+
+static PyObject *job_finished(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
+    Py_RETURN_NONE;
+}
+
+int job_fail_all(struct job *job, PyObject *error) {
+    if (job->ready) {
+        return 0;
+    }
+    job->left = 1;
+    return job_fail(job, error);
+}
+
+/* _fail(error): every part at once. */
+static PyObject *job_fail_python(PyObject *self, PyObject *error) {
+    return job_fail_all((struct job *)self, error) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk) {
+    job->left = parts;
+    job->chunk = chunk;
+}
+
+/* _begin(parts, chunksize, values): for books that are kept in Python. */
+static PyObject *job_begin_python(PyObject *self, PyObject *args) {
+    struct job *job = (struct job *)self;
+    Py_ssize_t parts, chunk;
+    PyObject *values;
+    if (!PyArg_ParseTuple(args, "nnO:_begin", &parts, &chunk, &values)) {
+        return NULL;
+    }
+    job_begin(job, parts, chunk);
+    Py_INCREF(values);
+    Py_XSETREF(job->value, values);
+    if (parts <= 0 && job_finish(job) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* _book(part, value) */
+static PyObject *job_book_python(PyObject *self, PyObject *args) {
+    Py_ssize_t part;
+    PyObject *value;
+    if (!PyArg_ParseTuple(args, "nO:_book", &part, &value) ||
+        job_book((struct job *)self, part, value) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* _book_failure(error) */
+static PyObject *job_book_failure(PyObject *self, PyObject *error) {
+    return job_fail((struct job *)self, error) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyMethodDef job_methods[] = {
+    {"_begin", job_begin_python, METH_VARARGS,
+     "_begin(parts, chunksize, values)\n--\n\n"
+     "Expect so many parts; values: the list of a map, or None."},
+    {"_book", job_book_python, METH_VARARGS,
+     "_book(part, value)\n--\n\nBook the result of a part: a list of values, if it is a map's."},
+    {"_book_failure", job_book_failure, METH_O,
+     "_book_failure(error)\n--\n\nBook the failure of one part."},
+    {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
+    {"_finished_again", job_finished, METH_NOARGS,
+     "Called when _finished() has raised. True: a signal handler did that."},
+    {"_announce", job_finished, METH_NOARGS, "Called when a watched job has become ready."},
+    {"_fail", job_fail_python, METH_O,
+     "Fails the whole job with an exception, unless it is ready."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef job_members[] = {
+    {"_value", T_OBJECT, offsetof(struct job, value), READONLY, "The result or the exception."},
+    {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
+    {"_watched", T_BOOL, offsetof(struct job, watched), 0, "Whether _announce() is to be called."},
+    {"_failed", T_BOOL, offsetof(struct job, failed), READONLY, "True if _value is an exception."},
+    {"_left", T_PYSSIZET, offsetof(struct job, left), READONLY, "Parts that have not come yet."},
+    {"_chunksize", T_PYSSIZET, offsetof(struct job, chunk), READONLY, "Items per part; 0: no map."},
+    {"__dictoffset__", T_PYSSIZET, offsetof(struct job, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct job, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot job_slots[] = {
+    {Py_tp_doc, "The result of one call or map, in the making."},
+    {Py_tp_dealloc, (void *)job_dealloc},
+    {Py_tp_traverse, (void *)job_traverse},
+    {Py_tp_clear, (void *)job_clear},
+    {Py_tp_methods, job_methods},
+    {Py_tp_members, job_members},
+    {0, NULL},
+};
+
+static PyType_Spec job_spec = {
+    .name = "mproc._mproc.Job",
+    .basicsize = sizeof(struct job),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = job_slots,
+};
+
+int job_add(PyObject *module) {
+    return module_add_type(module, &job_spec, &module_state(module)->job_type, 1);
+}

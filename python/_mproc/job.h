@@ -1,0 +1,54 @@
+/*
+ * job.h - mproc._mproc.Job: the result of one call or map, in the making
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_PYTHON_JOB_H
+#define MPROC_PYTHON_JOB_H
+
+#include "module.h"
+
+/* The first byte of a result. */
+enum result_status { RESULT_VALUE = 0, RESULT_ERROR = 1 };
+
+/* What AsyncResult is made of: one value, or the list of a map in the making. */
+struct job {
+    PyObject_HEAD PyObject *value; /* the result, the list, or the exception */
+    Py_ssize_t left;               /* parts that have not come yet */
+    Py_ssize_t chunk;              /* items per part; 0: a single value */
+    char ready;
+    char failed;
+    char watched; /* another thread than the collecting one waits for it */
+    PyObject *weakrefs;
+    PyObject *dict;
+};
+
+/* A part's result, once it has been read. */
+struct job_result {
+    int failed;          /* the value is an exception */
+    PyObject *value;     /* owned; NULL: with an exception that is the caller's */
+    PyObject *interrupt; /* owned, or NULL: it came while the result was read */
+};
+
+/* So many parts are expected, of `chunk` items each; 0: a single value. */
+void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk);
+
+/* The functions below return 0, or -1 with an exception that is the caller's. */
+
+/* All parts have come. */
+int job_finish(struct job *job);
+
+/* Books a failure; of several, the first counts. */
+int job_fail(struct job *job, PyObject *error);
+
+/* Fails the whole job, unless it is ready. */
+int job_fail_all(struct job *job, PyObject *error);
+
+/* Reads what a worker has handed in for a part of the job: its status and the value's message. */
+struct job_result job_read(struct module_state *state, struct job *job, const void *data,
+                           size_t size);
+
+/* Books what has been read, and uses it up. */
+int job_take(struct job *job, Py_ssize_t part, struct job_result *owned);
+
+#endif

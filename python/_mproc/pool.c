@@ -1,0 +1,518 @@
+/*
+ * pool.c - mproc._mproc.Pool: a pool of the core, as its owner in Python has it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The core has the books of open tasks and looks after the workers; here each task
+ * says which part of which Job it is. The core calls three functions of this file:
+ *   task_ended   books the task's result, or its failure, into the job. What the task fails with is
+ *                what owner._failure() makes of it.
+ *   start        has a worker started by owner._start_in_seat(seat), which returns the process, or
+ *                a negative code. The core gets the handle of the process' popen object; one that
+ *                is no Child of ours is adopted by its pid.
+ *   end          the worker's seat is vacant: the popen object gets its handle back.
+ *
+ * The interpreter's lock. Whatever may call these functions is called without the lock (BLOCKING),
+ * and the core takes it around them: enter() and leave(). Putting a task calls nothing, so that is
+ * done with the lock, under which a task and its entry here come into being in one step.
+ *
+ * Exceptions. What these functions raise stays set in the thread that collects until the core
+ * returns, which it does soon: blocking.c's look() tells it so. Of several, the first counts.
+ *
+ * Shared state, all under the interpreter's lock.
+ *   tasks   ring of the open tasks, each with an owned reference to its job.
+ *   seats   by seat, the popen object of the worker whose process the core has; NULL: none.
+ *   open    tasks whose results have not been read: reading one may need its worker alive.
+ *
+ * Invariant: a task is in the ring until its job is about to be told, or the pool is cleared.
+ */
+#include "blocking.h"
+#include "call.h"
+#include "error.h"
+#include "handle.h"
+#include "process.h"
+
+#include <stdbool.h>
+
+struct open_task {
+    struct open_task *before, *after;
+    struct pool *pool;
+    struct job *job; /* owned */
+    Py_ssize_t part;
+    mproc_task *task;
+};
+
+struct seat {
+    PyObject *popen;     /* owned; NULL: the core has no process there */
+    struct child *child; /* the same, if the core has got its handle; NULL: it was adopted */
+};
+
+struct pool {
+    PyObject_HEAD mproc_pool *core; /* NULL: not made */
+    PyObject *owner;                /* a weak reference */
+    struct seat *seats;
+    unsigned nseats;
+    struct open_task tasks; /* the ring's head */
+    Py_ssize_t open;
+    Py_ssize_t done; /* tasks that have ended, ever */
+};
+
+static struct pool *pool_of(PyObject *self) {
+    return (struct pool *)self;
+}
+
+/* ---------------------------------------------------------------- what the core calls */
+
+static void enter(void *Py_UNUSED(arg)) {
+    blocking_end(blocking_waiting);
+}
+
+static void leave(void *Py_UNUSED(arg)) {
+    (void)blocking_begin();
+}
+
+/* Behind what may have raised: an exception that was set before it stays, and is the one that
+ * counts. */
+static void keep_first(PyObject *before) {
+    if (before != NULL && PyErr_Occurred()) {
+        PyErr_Clear();
+    }
+    error_give_back(before);
+}
+
+/* Calls a method of the owner. NULL with an exception: AttributeError if there is no owner any
+ * more. */
+static PyObject *call_owner(const struct pool *pool, const char *method, const char *format, ...) {
+    PyObject *owner = PyObject_CallNoArgs(pool->owner);
+    PyObject *result = NULL;
+    if (owner == NULL) {
+        return NULL;
+    }
+    va_list values;
+    va_start(values, format);
+    PyObject *args = Py_VaBuildValue(format, values);
+    va_end(values);
+    PyObject *bound = args != NULL ? PyObject_GetAttrString(owner, method) : NULL;
+    if (bound != NULL) {
+        result = PyObject_CallObject(bound, args);
+    }
+    Py_XDECREF(bound);
+    Py_XDECREF(args);
+    Py_DECREF(owner);
+    return result;
+}
+
+/* ---------------------------------------------------------------- tasks */
+
+static void link_task(struct pool *pool, struct open_task *open) {
+    open->pool = pool;
+    open->after = &pool->tasks;
+    open->before = pool->tasks.before;
+    open->before->after = open;
+    pool->tasks.before = open;
+    pool->open++;
+}
+
+static void unlink_task(struct open_task *open) {
+    open->before->after = open->after;
+    open->after->before = open->before;
+}
+
+/* What a task fails with. What is raised while that is asked for is it, too; and an interrupt is
+ * the caller's all the same. */
+static struct job_result failure_of(const struct pool *pool, const mproc_task_error *e) {
+    struct job_result result = {.failed = 1};
+    error_raise(e->code);
+    PyObject *error = error_take();
+    result.value = call_owner(pool, "_failure", "(OiKiiIdK)", error, e->code,
+                              (unsigned long long)e->task, (int)e->pid, e->exitcode, e->tries,
+                              (double)e->ran / 1e9, (unsigned long long)e->memory);
+    Py_DECREF(error);
+    if (result.value == NULL) {
+        int interrupted = !PyErr_ExceptionMatches(PyExc_Exception);
+        result.value = error_take();
+        result.interrupt = interrupted ? Py_XNewRef(result.value) : NULL;
+    }
+    return result;
+}
+
+static struct job_result result_of(const struct pool *pool, const struct open_task *open) {
+    const void *data;
+    size_t size;
+    mproc_task_error error;
+    mproc_task_failure(open->task, &error);
+    if (error.code != 0 || mproc_task_result(open->task, &data, &size) != 0) {
+        return failure_of(pool, &error);
+    }
+    return job_read(module_state_of((PyObject *)pool), open->job, data, size);
+}
+
+static void task_ended(mproc_task *task, void *arg) {
+    struct open_task *open = arg;
+    struct pool *pool = open->pool;
+    PyObject *before = error_take();
+    unlink_task(open);
+    struct job_result result = result_of(pool, open);
+    pool->open--;
+    pool->done++;
+    (void)job_take(open->job, open->part, &result);
+    mproc_task_drop(task);
+    Py_DECREF(open->job);
+    PyMem_Free(open);
+    keep_first(before);
+}
+
+static int put(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
+               PyObject *Py_UNUSED(options)) {
+    struct open_task *open = PyMem_New(struct open_task, 1);
+    if (open == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    mproc_task_options options = {.done = task_ended, .done_arg = open};
+    int r = mproc_pool_put(pool_of(self)->core, lent->pieces, lent->n, &options, &open->task);
+    if (r != 0) {
+        PyMem_Free(open);
+        error_raise(r);
+        return -1;
+    }
+    Py_INCREF(job);
+    open->job = job;
+    open->part = part;
+    link_task(pool_of(self), open);
+    return 0;
+}
+
+static PyObject *pool_submit(PyObject *self, PyObject *args) {
+    return call_submit(self, args, put);
+}
+
+static PyObject *pool_submit_map(PyObject *self, PyObject *args) {
+    return call_submit_map(self, args, put);
+}
+
+/* ---------------------------------------------------------------- workers */
+
+/* The popen object's handle is the core's, too, until the seat is vacant. */
+static int lend_handle(struct child *child, mproc_process **out) {
+    if (child->handle == NULL || child->lent) {
+        return -ESRCH;
+    }
+    child->lent = 1;
+    *out = child->handle;
+    return 0;
+}
+
+static int adopt(PyObject *process, mproc_process **out) {
+    PyObject *number = PyObject_GetAttrString(process, "pid");
+    long pid = number != NULL ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    return PyErr_Occurred() ? -ECANCELED : mproc_process_adopt(out, (pid_t)pid);
+}
+
+/* Gives the core what has been started. */
+static int seat_process(struct pool *pool, unsigned seat, PyObject *process, mproc_process **out) {
+    struct module_state *state = module_state_of((PyObject *)pool);
+    PyObject *popen = PyObject_GetAttrString(process, "_popen");
+    if (popen == NULL || state == NULL) {
+        Py_XDECREF(popen);
+        return -ECANCELED;
+    }
+    struct child *child =
+        PyObject_TypeCheck(popen, state->child_type) ? (struct child *)popen : NULL;
+    int r = child != NULL ? lend_handle(child, out) : adopt(process, out);
+    if (r == 0) {
+        pool->seats[seat] = (struct seat){Py_NewRef(popen), child};
+    }
+    Py_DECREF(popen);
+    return r;
+}
+
+static int start(void *arg, mproc_workplace *Py_UNUSED(place), unsigned seat, mproc_process **out) {
+    struct pool *pool = arg;
+    PyObject *before = error_take();
+    PyObject *started = call_owner(pool, "_start_in_seat", "(I)", seat);
+    int r = -ECANCELED;
+    if (started != NULL) {
+        r = PyLong_Check(started) ? (int)PyLong_AsLong(started)
+                                  : seat_process(pool, seat, started, out);
+        Py_DECREF(started);
+    }
+    keep_first(before);
+    return r == 0 && *out == NULL ? -ECANCELED : r;
+}
+
+static void end(void *arg, unsigned seat, mproc_process *owned) {
+    struct pool *pool = arg;
+    PyObject *before = error_take();
+    struct seat left = pool->seats[seat];
+    pool->seats[seat] = (struct seat){NULL, NULL};
+    if (left.child != NULL && left.child->handle == owned) {
+        left.child->lent = 0;
+    } else {
+        (void)mproc_process_drop(owned); /* the popen object was closed, or never had it */
+    }
+    Py_XDECREF(left.popen);
+    keep_first(before);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int make(struct pool *pool, unsigned seats, double patience, int fragile) {
+    mproc_pool_options options = {
+        .workers = seats,
+        .most = seats,
+        .idle = 1,
+        .fragile = fragile,
+        .patience = (int64_t)(patience * 1e9),
+        .start = start,
+        .end = end,
+        .start_arg = pool,
+        .enter = enter,
+        .leave = leave,
+    };
+    int r;
+    pool->seats = PyMem_Calloc(seats != 0 ? seats : 1, sizeof *pool->seats);
+    if (pool->seats == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    BLOCKING(r, mproc_pool_new(&pool->core, &options));
+    if (r == 0) {
+        pool->nseats = seats;
+        return 0;
+    }
+    if (r == MPROC_ETOOBIG) {
+        PyErr_NoMemory();
+    } else if (r != BLOCKING_RAISED) {
+        error_raise(r);
+    }
+    return -1;
+}
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"owner", "seats", "patience", "fragile", NULL};
+    PyObject *owner;
+    unsigned seats;
+    double patience;
+    int fragile;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OIdp:Pool", names, &owner, &seats, &patience,
+                                     &fragile)) {
+        return NULL;
+    }
+    struct pool *pool = (struct pool *)type->tp_alloc(type, 0);
+    if (pool == NULL) {
+        return NULL;
+    }
+    pool->tasks.before = pool->tasks.after = &pool->tasks;
+    pool->owner = PyWeakref_NewRef(owner, NULL);
+    if (pool->owner == NULL || make(pool, seats, patience, fragile) < 0) {
+        Py_DECREF(pool);
+        return NULL;
+    }
+    return (PyObject *)pool;
+}
+
+static int pool_traverse(PyObject *self, visitproc visit, void *arg) {
+    struct pool *pool = pool_of(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(pool->owner);
+    for (const struct open_task *open = pool->tasks.after; open != NULL && open != &pool->tasks;
+         open = open->after) {
+        Py_VISIT(open->job);
+    }
+    for (unsigned i = 0; i < pool->nseats; i++) {
+        Py_VISIT(pool->seats[i].popen);
+    }
+    return 0;
+}
+
+/* A task that is dropped before it has ended has no callback. */
+static int pool_clear(PyObject *self) {
+    struct open_task *tasks = &pool_of(self)->tasks;
+    while (tasks->after != tasks) {
+        struct open_task *open = tasks->after;
+        unlink_task(open);
+        pool_of(self)->open--;
+        mproc_task_drop(open->task);
+        Py_DECREF(open->job);
+        PyMem_Free(open);
+    }
+    return 0;
+}
+
+static void pool_dealloc(PyObject *self) {
+    struct pool *pool = pool_of(self);
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)pool_clear(self);
+    if (pool->core != NULL) {
+        PyObject *before = error_take();
+        PyThreadState *thread = blocking_begin();
+        mproc_pool_drop(pool->core);
+        blocking_end(thread);
+        keep_first(before);
+    }
+    PyMem_Free(pool->seats);
+    Py_XDECREF(pool->owner);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---------------------------------------------------------------- collecting */
+
+/* 1: some task has ended; 0: none has for so long; -1: exception. */
+static int collect(struct pool *pool, int64_t deadline) {
+    int r;
+    BLOCKING(r, mproc_pool_collect(pool->core, blocking_left(deadline)));
+    if (r == 0 || r == -ETIMEDOUT) {
+        return r == 0;
+    }
+    if (r != BLOCKING_RAISED) {
+        error_raise(r);
+    }
+    return -1;
+}
+
+/* pump(job, seconds): see pool_methods. */
+static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    struct module_state *state = module_state_of(self);
+    int64_t timeout;
+    if (state == NULL || nargs != 2 || blocking_timeout(args[1], &timeout) < 0) {
+        if (state != NULL && nargs != 2) {
+            PyErr_SetString(PyExc_TypeError, "pump() takes a job and a timeout");
+        }
+        return NULL;
+    }
+    struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
+    int64_t deadline = blocking_deadline(timeout);
+    int r = 1;
+    do {
+        if (job != NULL && job->ready) {
+            break;
+        }
+        r = collect(pool_of(self), deadline);
+    } while (r == 1 && job != NULL && blocking_left(deadline) != 0);
+    if (r < 0 || PyErr_CheckSignals() < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(job != NULL ? job->ready : r);
+}
+
+/* ---------------------------------------------------------------- as a whole */
+
+static PyObject *pool_resize(PyObject *self, PyObject *workers) {
+    unsigned long n = PyLong_AsUnsignedLong(workers);
+    int r;
+    if (n == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    BLOCKING(r, mproc_pool_resize(pool_of(self)->core, (unsigned)n));
+    if (r != 0) {
+        return r == BLOCKING_RAISED ? NULL : error_raise(r);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    mproc_pool_close(pool_of(self)->core);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_abandon(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    int r;
+    BLOCKING(r, (mproc_pool_abandon(pool_of(self)->core), 0));
+    return r == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *pool_notify(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    int r = mproc_pool_notify(pool_of(self)->core);
+    return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
+}
+
+static PyObject *pool_has_worker(PyObject *self, PyObject *number) {
+    unsigned long seat = PyLong_AsUnsignedLong(number);
+    if (seat == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyBool_FromLong(seat < pool_of(self)->nseats &&
+                           pool_of(self)->seats[seat].popen != NULL);
+}
+
+static PyObject *get_open(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(pool_of(self)->open);
+}
+
+static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSize_t(mproc_pool_waiting(pool_of(self)->core));
+}
+
+static PyObject *get_done(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(pool_of(self)->done);
+}
+
+static PyObject *get_broken(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(mproc_pool_is_broken(pool_of(self)->core));
+}
+
+/* Where the workers find their tasks: the address of the arena's object, whose hold is the
+ * pool's. */
+static PyObject *get_workplace(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromVoidPtr(mproc_pool_workplace(pool_of(self)->core));
+}
+
+static PyMethodDef pool_methods[] = {
+    CALL_SUBMIT(pool_submit),
+    CALL_SUBMIT_MAP(pool_submit_map),
+    {"pump", MODULE_METHOD(pool_pump), METH_FASTCALL,
+     "pump(job, timeout)\n--\n\n"
+     "Book results until the job is ready (True), or for timeout seconds (False). With None: "
+     "until some task has ended, or for a notice; True then. Looks after the workers meanwhile."},
+    {"resize", pool_resize, METH_O,
+     "resize(workers)\n--\n\nHave so many workers from now on; those that are missing start."},
+    {"close", pool_close, METH_NOARGS,
+     "close()\n--\n\nNo more tasks: workers do what is queued, then end."},
+    {"abandon", pool_abandon, METH_NOARGS,
+     "abandon()\n--\n\nFail all that is open, and take no more."},
+    {"notify", pool_notify, METH_NOARGS,
+     "notify()\n--\n\n"
+     "Have the thread that pumps look again at what it waits for: it came by no result."},
+    {"has_worker", pool_has_worker, METH_O,
+     "has_worker(seat)\n--\n\nWhether a seat has a worker that has not been missed."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef pool_getset[] = {
+    {"open", get_open, NULL, "Tasks whose results have not been read.", NULL},
+    {"waiting", get_waiting, NULL, "Tasks that no worker has taken.", NULL},
+    {"done", get_done, NULL, "Tasks that have ended, since the pool was made.", NULL},
+    {"broken", get_broken, NULL, "Whether the pool has given up.", NULL},
+    {"workplace", get_workplace, NULL, "Where the workers' place stands in the arena.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_doc, "Pool(owner, seats, patience, fragile)\n--\n\n"
+                "A pool of the core without workers; owner has the methods that make it complete."},
+    {Py_tp_new, (void *)pool_new},
+    {Py_tp_dealloc, (void *)pool_dealloc},
+    {Py_tp_traverse, (void *)pool_traverse},
+    {Py_tp_clear, (void *)pool_clear},
+    {Py_tp_methods, pool_methods},
+    {Py_tp_getset, pool_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pool_spec = {
+    .name = "mproc._mproc.Pool",
+    .basicsize = sizeof(struct pool),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = pool_slots,
+};
+
+int pool_add(PyObject *module) {
+    if (PyModule_AddIntConstant(module, "EDIED", MPROC_EDIED) < 0) {
+        return -1;
+    }
+    return module_add_type(module, &pool_spec, &module_state(module)->pool_type, 1);
+}

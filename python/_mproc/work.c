@@ -1,0 +1,169 @@
+/*
+ * work.c - what a pool's worker does with a task: it reads the call, makes it, hands the result in
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What goes wrong is handed in, too: the exception of the function, of the reading before it, or of
+ * the sending afterwards. Only what is no Exception may end the worker.
+ */
+#include "work.h"
+
+#include "blocking.h"
+#include "call.h"
+#include "codec.h"
+#include "error.h"
+
+#include <string.h>
+
+#define COPY_UNLOCKED (1 << 16)
+
+/* The function that a task names. New reference. */
+static PyObject *find_function(struct work *w, const char *data, size_t size, int named) {
+    if (!named) {
+        return codec_decode(w->state, data, size);
+    }
+    PyObject *key = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    if (key == NULL) {
+        return NULL;
+    }
+    PyObject *function = PyDict_GetItemWithError(w->known, key);
+    Py_XINCREF(function);
+    if (function == NULL && !PyErr_Occurred()) {
+        function = codec_decode(w->state, data, size);
+        if (function != NULL && PyDict_SetItem(w->known, key, function) < 0) {
+            Py_CLEAR(function);
+        }
+    }
+    Py_DECREF(key);
+    return function;
+}
+
+static PyObject *call_star(PyObject *function, PyObject *item) {
+    PyObject *args = PySequence_Tuple(item);
+    PyObject *result = args == NULL ? NULL : PyObject_Call(function, args, NULL);
+    Py_XDECREF(args);
+    return result;
+}
+
+/* Keeps for describe() where a map has failed. The exception that is set stays. */
+static void note_where(struct work *w, PyObject *function, uint64_t number) {
+    PyObject *error = error_take();
+    w->where = Py_BuildValue("(OK)", function, (unsigned long long)number);
+    if (w->where == NULL) {
+        PyErr_Clear();
+    }
+    error_give_back(error);
+}
+
+static PyObject *run_map(struct work *w, PyObject *function, PyObject *items,
+                         const struct call_head *head) {
+    int star = head->kind == CALL_STARMAP;
+    Py_ssize_t n = PyList_GET_SIZE(items);
+    PyObject *results = PyList_New(n);
+    for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        PyObject *r = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
+        if (r == NULL) {
+            note_where(w, function, head->first + (uint64_t)i);
+            Py_CLEAR(results);
+            break;
+        }
+        PyList_SET_ITEM(results, i, r);
+    }
+    return results;
+}
+
+static PyObject *run_call(PyObject *function, PyObject *arguments) {
+    PyObject *args, *kwargs;
+    if (!PyArg_ParseTuple(arguments, "OO", &args, &kwargs)) {
+        return NULL;
+    }
+    return PyObject_Call(function, args, kwargs == Py_None ? NULL : kwargs);
+}
+
+static PyObject *run_task(struct work *w, const void *task, size_t size) {
+    struct call_head head;
+    memcpy(&head, task, sizeof head);
+    const char *data = (const char *)task + sizeof head;
+    size_t rest = size - sizeof head - head.function_size;
+    PyObject *result = NULL;
+    PyObject *function = find_function(w, data, head.function_size, head.flags & CALL_NAMED);
+    PyObject *arguments =
+        function == NULL ? NULL : codec_decode(w->state, data + head.function_size, rest);
+    w->called = arguments != NULL;
+    w->first = head.kind == CALL_ONCE ? -1 : (int64_t)head.first;
+    if (arguments != NULL) {
+        result = head.kind == CALL_ONCE ? run_call(function, arguments)
+                                        : run_map(w, function, arguments, &head);
+    }
+    Py_XDECREF(function);
+    Py_XDECREF(arguments);
+    return result;
+}
+
+static int send_result(struct work *w, int status, PyObject *value) {
+    struct message message;
+    if (codec_encode(w->state, value, &message) < 0) {
+        return -1;
+    }
+    uint8_t head = (uint8_t)status;
+    struct iovec pieces[MESSAGE_PIECES + 1];
+    pieces[0] = (struct iovec){&head, sizeof head};
+    memcpy(pieces + 1, message.iov, (size_t)message.niov * sizeof *pieces);
+    int r;
+    if (message.size < COPY_UNLOCKED) {
+        r = w->hand_in(w->worker, pieces, message.niov + 1);
+    } else {
+        BLOCKING(r, w->hand_in(w->worker, pieces, message.niov + 1));
+    }
+    message_clear(&message);
+    if (r != 0 && r != BLOCKING_RAISED) {
+        error_raise(r);
+    }
+    return r == 0 ? 0 : -1;
+}
+
+/* What is to be sent for an exception: of a task (value is NULL), or of a value that cannot be
+ * sent. */
+static PyObject *put_in_words(struct work *w, PyObject *value, PyObject *error) {
+    if (value != NULL) {
+        return w->first < 0
+                   ? PyObject_CallFunctionObjArgs(w->excuse, value, error, Py_None, NULL)
+                   : PyObject_CallFunction(w->excuse, "OOL", value, error, (long long)w->first);
+    }
+    PyObject *where = w->where != NULL ? w->where : Py_None;
+    return PyObject_CallFunctionObjArgs(w->describe, error, w->called ? Py_True : Py_False, where,
+                                        NULL);
+}
+
+/* Sends what describe() or excuse() makes of the exception that is set. Others than Exceptions end
+ * the worker, unless it is to survive those that functions raise. */
+static int send_error(struct work *w, PyObject *value) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception) && !(w->everything && w->called)) {
+        return -1;
+    }
+    PyObject *error = error_take();
+    PyObject *wire = put_in_words(w, value, error);
+    int r = wire == NULL ? -1 : send_result(w, RESULT_ERROR, wire);
+    if (r < 0 && value == NULL && wire != NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        r = send_error(w, wire); /* the exception itself cannot be sent */
+    }
+    Py_XDECREF(wire);
+    Py_DECREF(error);
+    return r;
+}
+
+int work_do(struct work *w, const void *task, size_t size) {
+    PyObject *result = run_task(w, task, size);
+    if (result == NULL) {
+        int r = send_error(w, NULL);
+        Py_CLEAR(w->where);
+        return r;
+    }
+    int r = send_result(w, RESULT_VALUE, result);
+    if (r < 0) {
+        r = send_error(w, result);
+    }
+    Py_DECREF(result);
+    return r;
+}

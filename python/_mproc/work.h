@@ -1,0 +1,34 @@
+/*
+ * work.h - what a pool's worker does with a task: it reads the call, makes it, hands the result in
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_PYTHON_WORK_H
+#define MPROC_PYTHON_WORK_H
+
+#include "module.h"
+
+#include <sys/uio.h>
+
+struct work {
+    struct module_state *state;
+    PyObject *known;    /* dict: a function's message -> the function */
+    PyObject *describe; /* callable: (exception, whether the function was called, where) -> what to
+                           send; where: (function, number of the item) in a map, else None */
+    PyObject *excuse; /* callable: (value, exception, first) -> what to send for a value that cannot
+                         be; first: the number of a map's first item, else None */
+    int everything;   /* what is no Exception is described, too, if the function raised it */
+    int called;       /* the task was read, and its function called */
+    PyObject *where;  /* of the map that has failed, else NULL */
+    int64_t first;    /* the number of the map's first item; -1: no map */
+
+    /* Hands in the result of the task in hand: 0 or a code of the core. */
+    int (*hand_in)(void *worker, const struct iovec *lent, int n);
+    void *worker;
+};
+
+/* Does a task: struct call_head and what follows. 0, or -1 with an exception that ends the
+ * worker. */
+int work_do(struct work *work, const void *task, size_t size);
+
+#endif
