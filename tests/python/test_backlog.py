@@ -46,7 +46,11 @@ class Engine:
 
     def __init__(self):
         self._tasks = Tasks()
+        self.told = 0
         self.asked = []
+
+    def _tell(self):
+        self.told += 1
 
     def _message_of(self, function):
         self.asked.append(function)
@@ -187,6 +191,7 @@ def test_what_cannot_be_handed_on_fails_alone(backlog, engine):
     good = backlog.put(engine, print, (), {})
     assert bad.exception(0).args == (trouble, print, (1,), {"x": 2}, 0)
     assert worse.exception(0).args == (trouble, print, [(1,)], None, 4)
+    assert engine.told == 2
     assert [future for future, _ in engine._tasks.jobs] == [*many, good]
 
 
