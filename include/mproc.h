@@ -267,6 +267,12 @@ typedef struct mproc_arena_stats {
 /* The numbers at this moment; all 0 when the process cannot join. */
 MPROC_API void mproc_arena_stat(mproc_arena_stats *out);
 
+/* To be called before the process limits its own address space (RLIMIT_AS) to that many bytes. The
+ * arena's reservation counts there, and would leave nothing. All of it is given up but a quarter of
+ * what the process has not taken otherwise, or what is in use. From then on all members together
+ * can use no more than that. mproc_process_setup and Python's resource.setrlimit() call it. */
+MPROC_API void mproc_arena_fit(uint64_t space);
+
 /* Verifies every invariant of the arena (law 12). MPROC_ECORRUPT; the errors of joining. */
 MPROC_API int mproc_arena_check(char *why, size_t size) MPROC_MUST_USE;
 

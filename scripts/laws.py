@@ -43,6 +43,10 @@ HEADERS = {
         "fcntl.h linux/futex.h linux/stat.h poll.h sys/prctl.h unistd.h",
         WATCHER,
     ),
+    "python/_mproc/arena.c": (
+        "sys/resource.h unistd.h",
+        "RLIMIT_AS, and whether a pid is the caller's",
+    ),
     "python/_mproc/blocking.h": ("", "clock_gettime(): a deadline for CPython's own waits"),
     "python/_mproc/connection.c": (
         "unistd.h",
@@ -69,6 +73,7 @@ UNTAGGED = {
     "src/core/ledger.c: link": "under the object's mutex",
     "src/core/ledger.h: next": "under the object's mutex",
     "src/core/look.h: word": "a noun's word, and tagged there",
+    "src/core/family.c: mapped": "falls after the chunks' room has, under their guard",
     "src/core/family.c: pid": "its starter's word, or its own",
     "src/core/join.c: mproc__family_joined": "a forked child has one thread",
     "src/core/member.c: hint": "whose turn it is: a hint",

@@ -1,11 +1,19 @@
 /*
- * arena.c - what the family's arena holds, for tests and for a search for leaks
+ * arena.c - what the family's arena holds, for tests and for a search for leaks; its address space
  *
  * SPDX-License-Identifier: MIT
+ *
+ * A program that limits its address space by resource.setrlimit() knows nothing of the arena, which
+ * counts there. The interpreter tells audit hooks before it calls setrlimit(2), and the arena's
+ * mapping is cut to fit.
  */
 #include "error.h"
 #include "module.h"
 #include "mproc.h"
+
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static PyObject *arena_stat(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     mproc_arena_stats now;
@@ -55,6 +63,47 @@ static PyMethodDef arena_functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* ---------------------------------------------------------------- limits of address space */
+
+/* A limit that the interpreter itself will refuse is none. */
+static void fit(PyObject *resource, PyObject *limits) {
+    PyObject *soft = PySequence_Check(limits) ? PySequence_GetItem(limits, 0) : NULL;
+    long long bytes = soft != NULL ? PyLong_AsLongLong(soft) : -1;
+    if (!PyErr_Occurred() && bytes >= 0 && PyLong_AsLong(resource) == RLIMIT_AS) {
+        mproc_arena_fit((uint64_t)bytes);
+    }
+    PyErr_Clear();
+    Py_XDECREF(soft);
+}
+
+/* setrlimit(resource, limits), and prlimit(pid, resource, limits) of this process. */
+static int on_event(const char *event, PyObject *args, void *Py_UNUSED(unused)) {
+    if (event[0] != 'r' || !PyTuple_Check(args)) {
+        return 0;
+    }
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    if (strcmp(event, "resource.setrlimit") == 0 && n == 2) {
+        fit(PyTuple_GET_ITEM(args, 0), PyTuple_GET_ITEM(args, 1));
+    } else if (strcmp(event, "resource.prlimit") == 0 && n == 3) {
+        long pid = PyLong_AsLong(PyTuple_GET_ITEM(args, 0));
+        PyErr_Clear();
+        if (pid == 0 || pid == getpid()) {
+            fit(PyTuple_GET_ITEM(args, 1), PyTuple_GET_ITEM(args, 2));
+        }
+    }
+    return 0;
+}
+
+/* Hooks are the process', not an interpreter's, and stay. */
+static int add_hook(void) {
+    static int added;
+    if (added) {
+        return 0;
+    }
+    added = 1;
+    return PySys_AddAuditHook(on_event, NULL);
+}
+
 int arena_add(PyObject *module) {
-    return PyModule_AddFunctions(module, arena_functions);
+    return add_hook() < 0 ? -1 : PyModule_AddFunctions(module, arena_functions);
 }

@@ -49,7 +49,13 @@ void mproc_free(void *owned) {
 
 int mproc_in_arena(const void *pointer) {
     return mproc__family != NULL &&
-           (uint64_t)(uintptr_t)pointer - mproc__family->base < mproc__family->span;
+           (uint64_t)(uintptr_t)pointer - mproc__family->base < mproc__family->mapped;
+}
+
+void mproc_arena_fit(uint64_t space) {
+    if (mproc__family != NULL) {
+        mproc__family_fit(space);
+    }
 }
 
 void mproc_arena_stat(mproc_arena_stats *out) {
@@ -59,7 +65,7 @@ void mproc_arena_stat(mproc_arena_stats *out) {
     }
     uint64_t top = mproc__chunks_top();
     mproc__heap_count(&out->blocks, &out->used);
-    out->span = mproc__family->span;
+    out->span = mproc__family->mapped;
     out->limit = mproc__heap_most();
     out->warm = mproc__chunks_warm();
     out->high_water =

@@ -14,9 +14,10 @@
  * theirs takes longer than all else that a family begins with, and most families stay small. They
  * use up to UNASKED chunks, and keep up to UNASKED_WARM warm, without knowing.
  *
- * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table`, `first`
- * and `room` never change. `limit` changes once, from 0 to what the first member finds that looks:
- * by compare-and-swap, without the guard. A description's small-block fields belong to its class
+ * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table` and
+ * `first` never change. `room` only falls, and not below `top`: when a member gives up the end of
+ * its mapping. `limit` changes once, from 0 to what the first member finds that looks: by
+ * compare-and-swap, without the guard. A description's small-block fields belong to its class
  * (heap.c) while its kind is SMALL; a run of length 1 turns from RUN to SMALL and back under the
  * class' guard.
  *
@@ -102,7 +103,7 @@ uint64_t mproc__chunks_limit(void) {
         /* SYNC(chunks.limit): the first member's finding is everybody's. */
         limit = mproc__cas64(&chunks->limit, &limit, found) ? found : limit;
     }
-    return limit;
+    return smaller(limit, mproc__peek64(&chunks->room));
 }
 
 /* Chunks that may be in use as far as is known. */
@@ -241,6 +242,19 @@ static int try_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
     }
     mproc__guard_leave(&all->guard, hand);
     return r;
+}
+
+uint64_t mproc__chunks_bound(struct mproc__hand *hand, uint64_t end) {
+    struct mproc__chunks *all = chunks;
+    uint64_t most = end > all->first ? (end - all->first) >> MPROC__CHUNK_SHIFT : 0;
+    mproc__guard_enter(&all->guard, hand);
+    most = most > all->top ? most : all->top;
+    if (most < all->room) {
+        set(&all->room, most);
+    }
+    most = all->room;
+    mproc__guard_leave(&all->guard, hand);
+    return all->first + (most << MPROC__CHUNK_SHIFT);
 }
 
 /* ---------------------------------------------------------------- giving back */

@@ -37,7 +37,7 @@ struct mproc__chunks {
     struct mproc__guard guard;
     uint64_t table;                      /* address of the first description; constant */
     uint64_t first;                      /* address of the first chunk; constant */
-    uint64_t room;                       /* chunks that there are; constant */
+    uint64_t room;                       /* chunks that there are; may fall */
     uint64_t limit;                      /* chunks that may be in use; 0: not looked up yet */
     uint64_t top;                        /* chunks below were used at least once */
     uint64_t used;                       /* chunks in allocated runs */
@@ -73,6 +73,10 @@ int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word);
 
 /* Gives the run in *word back, and sets *word to 0. */
 void mproc__chunks_give(struct mproc__hand *hand, uint64_t *word);
+
+/* From now on no chunk behind that address is used, but those that were already. Returns the end of
+ * what may be used. */
+uint64_t mproc__chunks_bound(struct mproc__hand *hand, uint64_t end);
 
 /* Is that the address of a byte of a chunk that was used at least once? */
 bool mproc__chunks_contain(const void *address);

@@ -34,6 +34,7 @@ static_assert(offsetof(struct mproc__family, heap) % MPROC__LINE == 0, "classes 
 struct mproc__family *mproc__family;
 
 static int family_fd = -1;
+static uint64_t mapped;       /* bytes that this process has mapped, from mproc__family on */
 static uint64_t family_inode; /* of the arena: the program may close the number, and use it again */
 
 /* Free under plain, ASan and TSan programs alike (300 starts with ASLR each); the second is for
@@ -127,6 +128,7 @@ static void lay_out(struct mproc__family *f, uint64_t span, uint64_t limit) {
     uint64_t base = (uint64_t)(uintptr_t)f;
     f->base = base;
     f->span = span;
+    f->mapped = span;
     f->layout = sizeof *f;
     mproc__registry_init(&f->registry);
     mproc__members_init(&f->members);
@@ -141,6 +143,7 @@ static int map_somewhere(int fd, uint64_t span, uint64_t *base) {
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
         r = mproc__os_memory_map(fd, (void *)(uintptr_t)candidates[i], span);
         if (r == 0) {
+            mapped = span;
             *base = candidates[i];
             return 0;
         }
@@ -235,24 +238,27 @@ static int found_family(void) {
 
 struct invitation {
     int fd;
-    uint64_t base, span, token, starter;
+    uint64_t base, span, token, starter, mapped;
     unsigned starter_pid; /* 0: not said */
 };
 
 void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]) {
     snprintf(out, MPROC__ENV_MAX,
-             MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%x",
+             MPROC__ENV "=%x:%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%x:%" PRIx64,
              (unsigned)family_fd, mproc__family->base, mproc__family->span, token,
-             mproc__self_token(), (unsigned)mproc__os_pid());
+             mproc__self_token(), (unsigned)mproc__os_pid(), mproc__peek64(&mproc__family->mapped));
 }
 
 static bool read_invitation(struct invitation *out) {
     const char *text = getenv(MPROC__ENV);
     unsigned fd;
     out->starter_pid = 0;
+    out->mapped = 0;
     bool good = text != NULL &&
-                sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%x", &fd,
-                       &out->base, &out->span, &out->token, &out->starter, &out->starter_pid) >= 5;
+                sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%x:%" SCNx64, &fd,
+                       &out->base, &out->span, &out->token, &out->starter, &out->starter_pid,
+                       &out->mapped) >= 5;
+    out->mapped = out->mapped != 0 ? smaller(out->mapped, out->span) : out->span;
     unsetenv(MPROC__ENV);
     out->fd = good ? (int)fd : -1;
     return good && out->token == mproc__token(mproc__token_number(out->token), out->token >> 32);
@@ -306,20 +312,47 @@ static int arena_is_gone(const struct invitation *t) {
 
 static int enter_family(const struct invitation *t) {
     /* Another file under that number may be shorter than what is read of it here. */
-    if (t->span < SPAN_MIN || !mproc__os_memory_is(t->fd, t->span)) {
+    if (t->span < SPAN_MIN || t->mapped < SPAN_MIN || !mproc__os_memory_is(t->fd, t->span)) {
         return arena_is_gone(t);
     }
-    int r = mproc__os_memory_map(t->fd, (void *)(uintptr_t)t->base, t->span);
+    int r = mproc__os_memory_map(t->fd, (void *)(uintptr_t)t->base, t->mapped);
     if (r != 0) {
         return MPROC_EADDRESS;
     }
     r = accept_invitation(t);
     if (r != 0) {
-        (void)mproc__os_memory_unmap((void *)(uintptr_t)t->base, t->span);
+        (void)mproc__os_memory_unmap((void *)(uintptr_t)t->base, t->mapped);
         return r;
     }
+    mapped = t->mapped;
     set_fd(t->fd);
     return mproc__os_close_on_exec(t->fd);
+}
+
+/* ---------------------------------------------------------------- with less address space */
+
+/* Other members may be about to say the same. */
+static void tell_newcomers(uint64_t size) {
+    uint64_t now = mproc__peek64(&mproc__family->mapped);
+    while (size < now && !mproc__cas64(&mproc__family->mapped, &now, size)) {
+    }
+}
+
+void mproc__family_fit(uint64_t space) {
+    uint64_t taken = mproc__os_space_taken(), others = taken > mapped ? taken - mapped : 0;
+    uint64_t share = space > others ? (space - others) / SHARE_OF_SPACE : 0;
+    if (share >= mapped) {
+        return;
+    }
+    uint64_t base = (uint64_t)(uintptr_t)mproc__family;
+    struct mproc__hand *hand = mproc__hand_get();
+    uint64_t left = mproc__chunks_bound(hand, base + share) - base;
+    mproc__hand_put(hand);
+    tell_newcomers(left);
+    if (left < mapped) {
+        (void)mproc__os_memory_unmap((void *)(uintptr_t)(base + left), mapped - left);
+        mapped = left;
+    }
 }
 
 /* ---------------------------------------------------------------- beginning and forgetting */
@@ -338,10 +371,9 @@ int mproc__family_begin(void) {
 
 void mproc__family_forget(void) {
     void *base = mproc__family;
-    size_t span = mproc__family->span;
     int fd = mproc__family_fd();
     point_at(NULL);
-    (void)mproc__os_memory_unmap(base, span);
+    (void)mproc__os_memory_unmap(base, mapped);
     if (fd >= 0) {
         mproc__os_close(fd);
     }

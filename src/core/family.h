@@ -11,18 +11,19 @@
 #include "core/reaper.h"
 #include "core/shm_register.h"
 
-/* A child learns of its family by this environment variable: "fd:base:span:token:starter", all
- * hex. It is removed on attaching, and means nothing to a process whose reservation is not
- * there. */
+/* A child learns of its family by this environment variable: "fd:base:span:token:starter:pid:
+ * mapped", all hex. It is removed on attaching, and means nothing to a process whose reservation is
+ * not there. */
 #define MPROC__ENV "MPROC_FAMILY"
-#define MPROC__ENV_MAX 128
+#define MPROC__ENV_MAX 160
 
 #define MPROC__MAGIC UINT64_C(0x3130636f72706d00) /* "\0mproc01" in memory order */
 
 struct mproc__family {
     uint64_t magic;
     uint64_t base;   /* address of this structure */
-    uint64_t span;   /* bytes mapped from it */
+    uint64_t span;   /* bytes of the file */
+    uint64_t mapped; /* bytes that a newcomer maps from it; falls with the chunks' room */
     uint64_t layout; /* sizeof this structure: members of another build are refused */
     struct mproc__registry registry;
     struct mproc__members members;
@@ -47,6 +48,11 @@ int mproc__family_fd(void);
 
 /* Forgets the family and unmaps the arena: mproc__family_leave() of join.h. */
 void mproc__family_forget(void);
+
+/* The process is about to have no more than that many bytes of address space. Gives up the end of
+ * the mapping if that leaves the process less than it should; the family will use no more than what
+ * is left. */
+void mproc__family_fit(uint64_t space);
 
 /* Words "MPROC_FAMILY=..." for a child. */
 void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]);

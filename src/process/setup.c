@@ -125,6 +125,9 @@ static void set_limits(const char *at, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         struct limit limit;
         memcpy(&limit, at + i * sizeof limit, sizeof limit);
+        if (mproc__os_limits_space((int)limit.resource)) {
+            mproc_arena_fit(limit.soft);
+        }
         must(mproc__os_limit((int)limit.resource, limit.soft, limit.hard), "limits", "");
     }
 }

@@ -101,6 +101,8 @@ uint64_t mproc__os_memory_total(void);
 /* Bytes that the process' control groups may take, versions 1 and 2; 0: there is no limit. `proc`
  * is where the system tells, "/proc". */
 uint64_t mproc__os_memory_quota(const char *proc);
+/* Bytes of address space that the process has taken; 0: the system does not tell. */
+uint64_t mproc__os_space_taken(void);
 /* Bytes that a file may have by RLIMIT_FSIZE (ulimit -f), and bytes of address space that RLIMIT_AS
  * (ulimit -v) leaves to the process now. UINT64_MAX: there is no limit. */
 uint64_t mproc__os_file_most(void);
@@ -242,6 +244,8 @@ int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where);
 /* chdir(), setrlimit() and sched_setaffinity(), and their errors: -ENOENT, -EPERM, -EINVAL, ... */
 int mproc__os_directory(const char *path);
 int mproc__os_limit(int resource, uint64_t soft, uint64_t hard);
+/* Is that RLIMIT_AS? */
+bool mproc__os_limits_space(int resource);
 int mproc__os_affinity(const uint32_t *cpus, size_t n);
 /* From now on these are the process' environment; never fails. */
 void mproc__os_environment(char **owned);

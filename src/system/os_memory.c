@@ -194,8 +194,7 @@ uint64_t mproc__os_file_most(void) {
                                                                            : UINT64_MAX;
 }
 
-/* Address space that the process has taken; 0: the system does not tell. */
-static uint64_t space_taken(void) {
+uint64_t mproc__os_space_taken(void) {
     uint64_t pages = 0;
     FILE *f = fopen("/proc/self/statm", "re");
     if (f != NULL) {
@@ -210,6 +209,6 @@ uint64_t mproc__os_space_left(void) {
     if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
         return UINT64_MAX;
     }
-    uint64_t taken = space_taken();
+    uint64_t taken = mproc__os_space_taken();
     return taken < r.rlim_cur ? r.rlim_cur - taken : 0;
 }

@@ -239,6 +239,10 @@ int mproc__os_directory(const char *path) {
     return os_result(chdir(path));
 }
 
+bool mproc__os_limits_space(int resource) {
+    return resource == RLIMIT_AS;
+}
+
 int mproc__os_limit(int resource, uint64_t soft, uint64_t hard) {
     struct rlimit limit = {(rlim_t)soft, (rlim_t)hard};
     return os_result(setrlimit(resource, &limit));

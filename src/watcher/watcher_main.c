@@ -25,10 +25,10 @@ struct mproc__table *mproc__table;
 
 /* The arena says itself where it belongs: its first words. */
 struct head {
-    uint64_t magic, base, span;
+    uint64_t magic, base, span, mapped;
 };
 
-static_assert(offsetof(struct mproc__family, span) == offsetof(struct head, span),
+static_assert(offsetof(struct mproc__family, mapped) == offsetof(struct head, mapped),
               "the first words");
 
 /* NULL: that is no arena. A program without a C library is loaded far from the addresses of one. */
@@ -38,7 +38,7 @@ static struct mproc__family *map_arena(int fd) {
     if (n != sizeof head || head.magic != MPROC__MAGIC) {
         return NULL;
     }
-    long r = bare_call(SYS_mmap, (long)head.base, (long)head.span, PROT_READ | PROT_WRITE,
+    long r = bare_call(SYS_mmap, (long)head.base, (long)head.mapped, PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
     (void)bare_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return r == (long)head.base ? (struct mproc__family *)(uintptr_t)r : NULL;

@@ -438,6 +438,7 @@ PROVOKE(mproc_process_exitcode, -EINVAL) {
 static mproc_process *of_another_user(void) {
     mproc_process *process = running();
     deny(SYS_pidfd_send_signal, -1, EPERM);
+    deny(SYS_kill, -1, EPERM);
     return process;
 }
 

@@ -650,3 +650,125 @@ TEST_BARE(locked_memory_where_pages_cannot_be_locked_later) {
     CHECK_LT(arena_resident(), 32 << 20);
     CHECK_OK(munlockall());
 }
+
+/* ---------------------------------------------------------------- a limit that comes later */
+
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+static void limit_space(size_t bytes) {
+    const struct rlimit limit = {bytes, bytes};
+    mproc_arena_fit(bytes);
+    CHECK_OK(setrlimit(RLIMIT_AS, &limit));
+}
+
+static size_t span_now(void) {
+    mproc_arena_stats stats;
+    mproc_arena_stat(&stats);
+    return stats.span;
+}
+
+/* Memory of its own and of the family is to be had; at the end of the latter is an error. */
+static int use_memory(void *arg, size_t size) {
+    void *own = malloc(GIB / 4), *blocks[257];
+    size_t n = 0;
+    (void)arg;
+    (void)size;
+    CHECK(own != NULL);
+    free(own);
+    while (n < 257 && (blocks[n] = mproc_alloc(MIB)) != NULL) {
+        memset(blocks[n++], 1, 4096);
+    }
+    CHECK_GE(n, 20);
+    CHECK_LE(n, 256);
+    CHECK_OK(mproc_arena_check(NULL, 0));
+    while (n > 0) { /* nothing frees them when this process ends */
+        mproc_free(blocks[--n]);
+    }
+    CHECK_OK(mproc_member_check(NULL, 0));
+    return 7;
+}
+
+static void limit_after_joining(void *unused) {
+    (void)unused;
+    mproc_arena_fit(1);
+    char *block = mproc_alloc(100);
+    strcpy(block, "kept");
+    CHECK_GT(span_now(), 2 * GIB);
+    mproc_arena_fit(1024 * GIB); /* nothing is in the way */
+    CHECK_GT(span_now(), 2 * GIB);
+    limit_space(GIB);
+    CHECK_LE(span_now(), GIB / 4);
+    CHECK_STR(block, "kept");
+    mproc_free(block);
+    mproc_shm *segment;
+    CHECK_OK(mproc_shm_create(&segment, NULL, 4096, NULL));
+    CHECK_OK(mproc_shm_unlink(mproc_shm_name(segment)));
+    mproc_shm_drop(segment);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(use_memory(NULL, 0));
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(WEXITSTATUS(status), 7);
+}
+
+TEST_BARE(space_is_limited_after_joining) {
+    unless_sanitized();
+    child_join(child_fork(limit_after_joining, NULL));
+}
+
+/* More is in use than the process should leave to the arena. */
+static void limit_below_use(void *unused) {
+    (void)unused;
+    char *block = mproc_alloc(100 * MIB);
+    CHECK(block != NULL);
+    block[0] = block[100 * MIB - 1] = 'x';
+    limit_space(512 * MIB);
+    CHECK_EQ(block[100 * MIB - 1], 'x');
+    void *own = malloc(64 * MIB);
+    CHECK(own != NULL);
+    free(own);
+    mproc_free(block);
+    CHECK_OK(mproc_arena_check(NULL, 0));
+    block = mproc_alloc(100 * MIB);
+    CHECK(block != NULL);
+    block[100 * MIB - 1] = 'y';
+    mproc_free(block);
+}
+
+TEST_BARE(space_is_limited_below_what_is_used) {
+    unless_sanitized();
+    child_join(child_fork(limit_below_use, NULL));
+}
+
+static int limit_and_use(void *arg, size_t size) {
+    limit_space(GIB);
+    return use_memory(arg, size);
+}
+
+static void start_limited(void *arg) {
+    const mproc_limit limit = {RLIMIT_AS, GIB, GIB};
+    const mproc_process_setup setup = {.limits = &limit, .nlimits = 1};
+    mproc_process_options options = {.method = *(mproc_method *)arg};
+    for (int i = 0; i < 2; i++) { /* the child itself, or its setup */
+        mproc_process *process;
+        int code;
+        CHECK_OK(
+            mproc_process_start(&process, i == 0 ? limit_and_use : use_memory, NULL, 0, &options));
+        CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
+        CHECK_OK(mproc_process_exitcode(process, &code));
+        CHECK_EQ(code, 7);
+        CHECK_OK(mproc_process_drop(process));
+        options.setup = &setup;
+    }
+    CHECK_OK(mproc_arena_check(NULL, 0));
+    mproc__template_stop_default();
+}
+
+TEST_METHODS(space_of_a_child_is_limited) {
+    unless_sanitized();
+    child_join(child_fork(start_limited, &method));
+    mproc_reap();
+}

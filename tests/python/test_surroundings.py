@@ -232,3 +232,66 @@ def test_a_core_dump_leaves_the_arena_out(program, method):
     assert said.split()[0] == "-6"
     sizes = [path.stat().st_size for path in program.folder.glob("core*")]
     assert all(size < 512 << 20 for size in sizes), sizes
+
+
+# ---- a limit of address space that the program sets later
+
+LIMITED_LATER = """
+import resource, sys
+import multiprocessing as mp
+from multiprocessing import shared_memory
+
+GIB = 1 << 30
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_AS, (GIB, GIB))
+
+def limit_by_prlimit():
+    resource.prlimit(0, resource.RLIMIT_AS, (GIB, GIB))
+
+def work(size):
+    return len(bytearray(size))
+
+def child(queue):
+    limit()
+    queue.put((work(200 << 20), bytes(1 << 20)))
+
+def use(ctx, initializer=None):
+    queue = ctx.Queue()
+    process = ctx.Process(target=child, args=(queue,))
+    process.start()
+    size, data = queue.get()
+    assert (size, len(data)) == (200 << 20, 1 << 20)
+    process.join()
+    assert process.exitcode == 0
+    with ctx.Pool(2, initializer) as pool:
+        assert pool.map(work, [100 << 20] * 4) == [100 << 20] * 4
+    with ctx.Manager() as manager:
+        assert dict(manager.dict(a=1)) == {'a': 1}
+    segment = shared_memory.SharedMemory(create=True, size=1000)
+    segment.close()
+    segment.unlink()
+
+def main(ctx):
+    for wrong in ((0, ()), ('AS', (1, 1)), (resource.RLIMIT_AS, 5)):
+        try:
+            resource.setrlimit(*wrong)
+        except (TypeError, ValueError):
+            continue
+        raise AssertionError(wrong)
+    use(ctx, limit)
+    use(ctx, limit_by_prlimit)
+    limit()
+    use(ctx)
+    assert work(200 << 20) == 200 << 20
+    print('all')
+
+if __name__ == '__main__':
+    main(mp.get_context(sys.argv[1]))
+"""
+
+
+def test_address_space_is_limited_later(program, method):
+    """In a child, in workers, in the main process: as on the standard library."""
+    program.write("limited.py", LIMITED_LATER)
+    assert program.output("-m", "mproc", "limited.py", method) == "all\n"
