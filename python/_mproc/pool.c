@@ -7,8 +7,7 @@
  * says which part of which Job it is. The core calls three functions of this file:
  *   task_ended   books the task's result, or its failure, into the job. What the task fails with is
  *                what owner._failure() makes of it.
- *   start        has a worker started by owner._start_in_seat(seat), which returns the process, or
- *                a negative code. The core gets the handle of the process' popen object; one that
+ *   start        has a worker started by owner._start_in_seat(seat); see seat_started(). The core gets the handle of the process' popen object; one that
  *                is no Child of ours is adopted by its pid.
  *   end          the worker's seat is vacant: the popen object gets its handle back.
  *
@@ -228,14 +227,30 @@ static int seat_process(struct pool *pool, unsigned seat, PyObject *process, mpr
     return r;
 }
 
+/* `started`: the process, minus an errno, or a pair: the process, and what a signal's handler has
+ * raised meanwhile, which is raised again. */
+static int seat_started(struct pool *pool, unsigned seat, PyObject *started, mproc_process **out) {
+    if (PyLong_Check(started)) {
+        return (int)PyLong_AsLong(started);
+    }
+    PyObject *process = started, *interrupt = NULL;
+    if (PyTuple_Check(started) && !PyArg_ParseTuple(started, "OO", &process, &interrupt)) {
+        return -ECANCELED;
+    }
+    int r = seat_process(pool, seat, process, out);
+    if (interrupt != NULL && r == 0) {
+        error_give_back(Py_NewRef(interrupt));
+    }
+    return r;
+}
+
 static int start(void *arg, mproc_workplace *Py_UNUSED(place), unsigned seat, mproc_process **out) {
     struct pool *pool = arg;
     PyObject *before = error_take();
     PyObject *started = call_owner(pool, "_start_in_seat", "(I)", seat);
     int r = -ECANCELED;
     if (started != NULL) {
-        r = PyLong_Check(started) ? (int)PyLong_AsLong(started)
-                                  : seat_process(pool, seat, started, out);
+        r = seat_started(pool, seat, started, out);
         Py_DECREF(started);
     }
     keep_first(before);

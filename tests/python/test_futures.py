@@ -717,6 +717,21 @@ def test_a_start_that_is_interrupted_is_made_up_for(fork, monkeypatch):
         assert pool.submit(errands.square, 3).result(LONG) == 9
 
 
+def test_a_worker_that_runs_when_its_start_is_interrupted_is_seated(fork, monkeypatch):
+    def interrupted(self):
+        monkeypatch.undo()
+        self.start()
+        raise KeyboardInterrupt
+
+    with ProcessPoolExecutor(1, fork) as pool:
+        monkeypatch.setattr(fork.Process, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(errands.square, 2)
+        (worker,) = pool._processes.values()
+        assert pool.submit(errands.pid).result(LONG) == worker.pid
+    assert worker.exitcode == 0
+
+
 def test_an_engine_that_nobody_can_reach_is_freed(fork, monkeypatch, tmp_path):
     monkeypatch.setattr(executor.ExecutorEngine, "_need_helper", lambda self: None)
     busy = Busy(fork, tmp_path)

@@ -224,6 +224,7 @@ class ExecutorEngine(Engine):
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
         self._started = False
         self._start_error: Exception | None = None  # why no worker could be started last
+        self._interrupt: BaseException | None = None  # raised when a worker had been started
         self._wanted = 0  # workers that the core is to have
         self._backlog = _mproc.Backlog(Future, _Call, seats)
         self._lock = threading.RLock()
@@ -251,12 +252,20 @@ class ExecutorEngine(Engine):
         )
         new.daemon = True
         new._quiet = True
-        new.start()
+        try:
+            new.start()
+        except BaseException as error:
+            if new.ident is None:
+                raise
+            self._interrupt = error
         new._config["daemon"] = False  # at exit it is waited for
         return new
 
-    def _start_in_seat(self, seat: int) -> process.BaseProcess | int:
-        """Start a worker, as the core asks for it; return it, or minus the errno of a failure."""
+    def _start_in_seat(self, seat: int) -> Any:
+        """Start a worker, as the core asks for it; return it, or minus the errno of a failure.
+
+        If a signal's handler has raised as soon as the worker ran: the worker and the exception.
+        """
         import_for_workers()
         if (old := self._pool[seat]) is not None and not old._closed:
             old.join(0)  # it has ended: whoever counts the children is told
@@ -269,7 +278,8 @@ class ExecutorEngine(Engine):
             return -(getattr(error, "errno", None) or ECANCELED)
         self._started = True
         self._start_error = None
-        return new
+        interrupt, self._interrupt = self._interrupt, None
+        return new if interrupt is None else (new, interrupt)
 
     def _start_first(self) -> None:
         """Start workers for the first task. Raises what keeps every one from starting."""
