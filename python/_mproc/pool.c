@@ -7,8 +7,9 @@
  * says which part of which Job it is. The core calls three functions of this file:
  *   task_ended   books the task's result, or its failure, into the job. What the task fails with is
  *                what owner._failure() makes of it.
- *   start        has a worker started by owner._start_in_seat(seat); see seat_started(). The core gets the handle of the process' popen object; one that
- *                is no Child of ours is adopted by its pid.
+ *   start        has a worker started by owner._start_in_seat(seat); see seat_started(). The core
+ *                gets the handle of the process' popen object; one that is no Child of ours is
+ *                adopted by its pid.
  *   end          the worker's seat is vacant: the popen object gets its handle back.
  *
  * The interpreter's lock. Whatever may call these functions is called without the lock (BLOCKING),
