@@ -12,8 +12,10 @@ has to come. A victim that has not ended after PATIENCE sleeps on: its signal is
 A *step* is a call that need not wait. Whatever the instruction, it has been done as a whole or not
 at all, what it works on is whole, and the exception comes.
 
-Pools are not among the waits: they sleep for a twentieth of a second at a time, which is over
-before a stepped process comes to its sleep. Their waits in C are: tests/crash/crash_interrupt.c.
+Pools wait a twentieth of a second at a time, to look after their workers; that is over before a
+stepped process comes to its sleep. So the pools of victims have slices of an hour: what ends their
+waits is the signal, or the shorter slices of the sleep itself. concurrent.futures.wait() and
+as_completed() are not here: they wait for an Event of the interpreter's, which sleeps in one piece.
 
 Without --all a sample is tried, and always the instructions before a sleep. Linux on x86-64 only.
 """
@@ -294,10 +296,119 @@ def process_join(ctx):
     yield InVictim(ctx, _started)
 
 
+def _without_slices():
+    import mproc.pool
+    from mproc._pool import engine, executor, imap
+
+    for module in (engine, executor, imap, mproc.pool):
+        module.SLICE = 3600.0
+
+
+def _pool(ctx):
+    """Return a pool that has done each kind of call: what is imported once is not in the window."""
+    _without_slices()
+    pool = ctx.Pool(1)
+    pool.apply(time.sleep, (0,))
+    pool.map(time.sleep, [0])
+    list(pool.imap(time.sleep, [0]))
+    list(pool.imap_unordered(time.sleep, [0]))
+    return pool
+
+
+def _executor(ctx):
+    from mproc.futures import ProcessPoolExecutor
+
+    _without_slices()
+    executor = ProcessPoolExecutor(1, ctx)
+    executor.submit(time.sleep, 0).result()
+    return executor
+
+
+def _applied(ctx):
+    pool = _pool(ctx)
+    return lambda: pool.apply(time.sleep, (3600,))
+
+
+def _mapped(ctx):
+    pool = _pool(ctx)
+    return lambda: pool.map(time.sleep, [3600])
+
+
+def _got(ctx):
+    return _pool(ctx).apply_async(time.sleep, (3600,)).get
+
+
+def _taken_in_order(ctx):
+    return _pool(ctx).imap(time.sleep, [3600]).next
+
+
+def _taken_in_any_order(ctx):
+    return _pool(ctx).imap_unordered(time.sleep, [3600]).next
+
+
+def _joined(ctx):
+    pool = _pool(ctx)
+    pool.apply_async(time.sleep, (3600,))
+    pool.close()
+    return pool.join
+
+
+def _result(ctx):
+    return _executor(ctx).submit(time.sleep, 3600).result
+
+
+def _shut_down(ctx):
+    executor = _executor(ctx)
+    executor.submit(time.sleep, 3600)
+    return executor.shutdown
+
+
+@contextlib.contextmanager
+def pool_apply(ctx):
+    yield InVictim(ctx, _applied)
+
+
+@contextlib.contextmanager
+def pool_map(ctx):
+    yield InVictim(ctx, _mapped)
+
+
+@contextlib.contextmanager
+def pool_result(ctx):
+    yield InVictim(ctx, _got)
+
+
+@contextlib.contextmanager
+def pool_imap(ctx):
+    yield InVictim(ctx, _taken_in_order)
+
+
+@contextlib.contextmanager
+def pool_imap_unordered(ctx):
+    yield InVictim(ctx, _taken_in_any_order)
+
+
+@contextlib.contextmanager
+def pool_join(ctx):
+    yield InVictim(ctx, _joined)
+
+
+@contextlib.contextmanager
+def pool_future(ctx):
+    yield InVictim(ctx, _result)
+
+
+@contextlib.contextmanager
+def pool_shutdown(ctx):
+    yield InVictim(ctx, _shut_down)
+
+
 WAITS = (
     queue_get, queue_put, simple_queue_get, queue_join, lock, with_lock, rlock, semaphore,
     bounded_semaphore, event, condition, barrier, process_join,
     connection_recv, connection_poll, connection_wait, connection_send,
+    pool_apply, pool_map, pool_result, pool_imap, pool_imap_unordered, pool_join,
+    pool_future, pool_shutdown,
 )  # fmt: skip
 
 
