@@ -262,7 +262,7 @@ class BaseProcess:
         self._check_closed()
         if self is _current._process:
             return os.getpid()
-        return self._popen.pid if self._popen is not None else None
+        return self._popen.pid or None if self._popen is not None else None  # 0: it is being forked
 
     pid = ident
 

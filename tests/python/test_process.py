@@ -161,6 +161,25 @@ def test_somebody_else_took_the_status(ctx):
     process.close()
 
 
+LOOKS_BEFORE_FORK = """
+import os
+import mproc
+
+seen = []
+os.register_at_fork(before=lambda: seen.extend(child.pid for child in mproc.active_children()))
+child = mproc.get_context("fork").Process()
+child.start()
+child.join()
+print(seen, child.pid > 0)
+"""
+
+
+def test_a_process_that_is_being_forked_has_no_pid(program):
+    # 0, as a pid, stands for all processes of a group: who kills that kills itself
+    answer = program.output(program.write("looks.py", LOOKS_BEFORE_FORK))
+    assert answer == "[None] True\n"
+
+
 STARTS = """
 import os, signal, sys
 import mproc as mp
