@@ -167,9 +167,10 @@ import mproc
 
 seen = []
 os.register_at_fork(before=lambda: seen.extend(child.pid for child in mproc.active_children()))
-child = mproc.get_context("fork").Process()
-child.start()
-child.join()
+for _ in range(2):  # the first start fetches what makes further ones quick
+    child = mproc.get_context("fork").Process()
+    child.start()
+    child.join()
 print(seen, child.pid > 0)
 """
 
@@ -177,7 +178,7 @@ print(seen, child.pid > 0)
 def test_a_process_that_is_being_forked_has_no_pid(program):
     # 0, as a pid, stands for all processes of a group: who kills that kills itself
     answer = program.output(program.write("looks.py", LOOKS_BEFORE_FORK))
-    assert answer == "[None] True\n"
+    assert answer == "[None, None] True\n"
 
 
 STARTS = """
