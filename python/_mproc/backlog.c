@@ -12,12 +12,17 @@
  * to begin within AHEAD ns: `window` in all. There is room while fewer tasks are open, or fewer
  * wait for a worker: results that nobody has collected yet keep no worker busy.
  *
+ * Priorities. The list is in the order in which calls are handed on: those of a higher priority
+ * first, equal ones as they were submitted. For each priority there is a lane, which says where in
+ * the list the next such call belongs. Nearly always there is one lane.
+ *
  * An interrupt finds a call in the backlog, in the tasks, or failed with the interrupt, because
  * nothing that changes the links runs Python code. A call that is being handed on belongs to the
  * thread that does it.
  *
  * Invariants: 1. A future is linked if and only if its `backlog` is this one; the backlog owns it
- * then. 2. `count` is the number of links.
+ * then. 2. `count` is the number of links. 3. The lanes are in the list's order, and there is one
+ * for each priority of a future that is linked.
  */
 #include "backlog.h"
 
@@ -48,13 +53,21 @@ enum {
         NAME_COUNT
 };
 
+/* The futures of one priority: the youngest is the last of them in the list. */
+struct lane {
+    int priority;
+    PyObject *youngest;
+};
+
 struct backlog {
     PyObject_HEAD PyTypeObject *future_type; /* owned, as the others; what to make */
     PyObject *job_type;                      /* called with a future: what books its result */
     PyObject *function;                      /* of the last call, if it is a mere name, or NULL */
     PyObject *message;                       /* its message */
     PyObject *names[NAME_COUNT];
-    PyObject *oldest, *youngest; /* NULL: there is none */
+    PyObject *oldest, *youngest; /* the first of the list and the last; NULL: there is none */
+    struct lane *lanes;
+    Py_ssize_t nlanes, lanes_room;
     Py_ssize_t count;
     Py_ssize_t seats;
     Py_ssize_t window;
@@ -70,26 +83,95 @@ static struct backlog *of(PyObject *self) {
 
 /* ---------------------------------------------------------------- links */
 
-/* Appends a future, whose reference is the backlog's now. */
-static void append(PyObject *self, PyObject *owned) {
-    struct backlog *b = of(self);
-    struct waiting *w = future_waiting(owned);
-    w->backlog = self;
-    w->older = b->youngest;
-    w->younger = NULL;
-    if (b->youngest != NULL) {
-        future_waiting(b->youngest)->younger = owned;
-    } else {
-        b->oldest = owned;
+/* The index of the first lane whose priority is not higher. */
+static Py_ssize_t find_lane(const struct backlog *b, int priority) {
+    Py_ssize_t low = 0, high = b->nlanes;
+    while (low < high) {
+        Py_ssize_t middle = low + (high - low) / 2;
+        if (b->lanes[middle].priority > priority) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
     }
-    b->youngest = owned;
+    return low;
+}
+
+static bool is_lane(const struct backlog *b, Py_ssize_t at, int priority) {
+    return at < b->nlanes && b->lanes[at].priority == priority;
+}
+
+static int add_lane(struct backlog *b, Py_ssize_t at, int priority) {
+    if (b->nlanes == b->lanes_room) {
+        Py_ssize_t room = 2 * b->lanes_room + 1;
+        struct lane *lanes = PyMem_Resize(b->lanes, struct lane, room);
+        if (lanes == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        b->lanes = lanes;
+        b->lanes_room = room;
+    }
+    memmove(b->lanes + at + 1, b->lanes + at, (size_t)(b->nlanes - at) * sizeof *b->lanes);
+    b->lanes[at] = (struct lane){priority, NULL};
+    b->nlanes++;
+    return 0;
+}
+
+/* The youngest of a lane is about to go: the one before it is that now, or the lane goes, too. */
+static void shift_lane(struct backlog *b, int priority, PyObject *older) {
+    Py_ssize_t at = find_lane(b, priority);
+    if (older != NULL && future_waiting(older)->priority == priority) {
+        b->lanes[at].youngest = older;
+        return;
+    }
+    b->nlanes--;
+    memmove(b->lanes + at, b->lanes + at + 1, (size_t)(b->nlanes - at) * sizeof *b->lanes);
+}
+
+static void link_behind(PyObject *self, PyObject *future, PyObject *older) {
+    struct backlog *b = of(self);
+    struct waiting *w = future_waiting(future);
+    w->backlog = self;
+    w->older = older;
+    w->younger = older != NULL ? future_waiting(older)->younger : b->oldest;
+    if (older != NULL) {
+        future_waiting(older)->younger = future;
+    } else {
+        b->oldest = future;
+    }
+    if (w->younger != NULL) {
+        future_waiting(w->younger)->older = future;
+    } else {
+        b->youngest = future;
+    }
     b->count++;
+}
+
+/* Puts a future into its place, and takes a reference to it. -1 with MemoryError. */
+static int append(PyObject *self, PyObject *future) {
+    struct backlog *b = of(self);
+    int priority = future_waiting(future)->priority;
+    Py_ssize_t at = find_lane(b, priority);
+    if (!is_lane(b, at, priority) && add_lane(b, at, priority) < 0) {
+        return -1;
+    }
+    PyObject *older = b->lanes[at].youngest;
+    if (older == NULL && at > 0) {
+        older = b->lanes[at - 1].youngest;
+    }
+    link_behind(self, Py_NewRef(future), older);
+    b->lanes[at].youngest = future;
+    return 0;
 }
 
 /* Takes a future out, whose reference is the caller's now. */
 static void unlink_one(PyObject *self, PyObject *future) {
     struct backlog *b = of(self);
     struct waiting *w = future_waiting(future);
+    if (b->lanes[find_lane(b, w->priority)].youngest == future) {
+        shift_lane(b, w->priority, w->older);
+    }
     if (w->older != NULL) {
         future_waiting(w->older)->younger = w->younger;
     } else {
@@ -184,6 +266,7 @@ static void backlog_dealloc(PyObject *self) {
     PyObject_GC_UnTrack(self);
     (void)backlog_clear(self);
     Py_CLEAR(of(self)->message);
+    PyMem_Free(of(self)->lanes);
     for (int i = 0; i < NAME_COUNT; i++) {
         Py_CLEAR(of(self)->names[i]);
     }
@@ -265,9 +348,10 @@ static PyObject *submit_call(struct backlog *b, PyObject *tasks, PyObject *job, 
     if (arguments == NULL) {
         return NULL;
     }
-    PyObject *parts[] = {tasks, job, message, named, arguments};
+    PyObject *parts[] = {tasks, job, message, named, arguments, w->options};
+    size_t n = w->options != NULL ? 6 : 5;
     PyObject *r = PyObject_VectorcallMethod(b->names[NAME_submit], parts,
-                                            5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+                                            n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(arguments);
     return r;
 }
@@ -278,9 +362,10 @@ static PyObject *submit_chunk(struct backlog *b, PyObject *tasks, PyObject *job,
     PyObject *first = PyLong_FromSsize_t(w->first);
     PyObject *r = NULL;
     if (size != NULL && first != NULL) {
-        PyObject *parts[] = {tasks, job, message, named, Py_True, w->args, size, first};
+        PyObject *parts[] = {tasks, job, message, named, Py_True, w->args, size, first, w->options};
+        size_t n = w->options != NULL ? 9 : 8;
         r = PyObject_VectorcallMethod(b->names[NAME_submit_map], parts,
-                                      8 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+                                      n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     Py_XDECREF(size);
     Py_XDECREF(first);
@@ -360,6 +445,7 @@ static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObjec
     Py_DECREF(call.function);
     Py_DECREF(call.args);
     Py_XDECREF(call.kwargs);
+    Py_XDECREF(call.options);
     return r;
 }
 
@@ -386,9 +472,11 @@ static int accept(PyObject *self, PyObject *engine, PyObject *future) {
     if (tasks == NULL) {
         return -1;
     }
-    append(self, Py_NewRef(future));
-    b->submitted++;
-    int r = feed_tasks(self, engine, tasks);
+    int r = append(self, future);
+    if (r == 0) {
+        b->submitted++;
+        r = feed_tasks(self, engine, tasks);
+    }
     Py_DECREF(tasks);
     return r;
 }
@@ -403,29 +491,47 @@ static PyObject *put(PyObject *self, PyObject *engine, const struct waiting *cal
     w->args = Py_NewRef(call->args);
     w->kwargs = Py_XNewRef(call->kwargs);
     w->first = call->first;
+    w->options = Py_XNewRef(call->options);
+    w->priority = call->priority;
     if (accept(self, engine, future) < 0) {
         Py_CLEAR(future);
     }
     return future;
 }
 
-/* put(engine, fn, args, kwargs) */
+/* Options are None or (priority, what the tasks take). -1 with an exception. */
+static int set_options(struct waiting *call, PyObject *options) {
+    if (options == NULL || options == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(options)) {
+        PyErr_SetString(PyExc_TypeError, "options are a tuple");
+        return -1;
+    }
+    return PyArg_ParseTuple(options, "iO", &call->priority, &call->options) ? 0 : -1;
+}
+
+/* put(engine, fn, args, kwargs, options=None) */
 static PyObject *backlog_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs != 4 || !PyTuple_Check(args[2]) || !PyDict_Check(args[3])) {
+    if (nargs < 4 || nargs > 5 || !PyTuple_Check(args[2]) || !PyDict_Check(args[3])) {
         PyErr_SetString(PyExc_TypeError, "put() takes an engine, a function, a tuple and a dict");
         return NULL;
     }
     struct waiting call = {.function = args[1], .args = args[2]};
     call.kwargs = PyDict_GET_SIZE(args[3]) > 0 ? args[3] : NULL;
+    if (nargs > 4 && set_options(&call, args[4]) < 0) {
+        return NULL;
+    }
     return put(self, args[0], &call);
 }
 
-/* put_chunk(engine, fn, chunk, first) */
+/* put_chunk(engine, fn, chunk, first, options=None) */
 static PyObject *backlog_put_chunk(PyObject *self, PyObject *args) {
-    PyObject *engine;
+    PyObject *engine, *options = Py_None;
     struct waiting call = {0};
-    if (!PyArg_ParseTuple(args, "OOO!n:put_chunk", &engine, &call.function, &PyList_Type,
-                          &call.args, &call.first)) {
+    if (!PyArg_ParseTuple(args, "OOO!n|O:put_chunk", &engine, &call.function, &PyList_Type,
+                          &call.args, &call.first, &options) ||
+        set_options(&call, options) < 0) {
         return NULL;
     }
     return put(self, engine, &call);
@@ -473,18 +579,20 @@ static Py_ssize_t backlog_length(PyObject *self) {
 
 static PyMethodDef backlog_methods[] = {
     {"put", MODULE_METHOD(backlog_put), METH_FASTCALL,
-     "put($self, engine, fn, args, kwargs, /)\n--\n\n"
-     "Take a call; return its future. It is handed on at once if there is room."},
+     "put($self, engine, fn, args, kwargs, options=None, /)\n--\n\n"
+     "Take a call; return its future. It is handed on at once if there is room. options:\n"
+     "(priority, what the tasks take as the task's options)."},
     {"put_chunk", backlog_put_chunk, METH_VARARGS,
-     "put_chunk($self, engine, fn, chunk, first, /)\n--\n\n"
+     "put_chunk($self, engine, fn, chunk, first, options=None, /)\n--\n\n"
      "The same for a chunk of a map: a list of tuples, the first of which has that number."},
     {"feed", backlog_feed, METH_O,
      "feed($self, engine, /)\n--\n\nHand on as many calls as there is room for."},
     {"pop", backlog_pop, METH_NOARGS,
-     "pop($self, /)\n--\n\nTake the oldest future out; None: there is none."},
+     "pop($self, /)\n--\n\nTake the first future out; None: there is none."},
     {"remove", backlog_remove, METH_O,
      "remove($self, future, /)\n--\n\nTake a future out; return whether it was there."},
-    {"futures", backlog_futures, METH_NOARGS, "futures($self, /)\n--\n\nAll, the oldest first."},
+    {"futures", backlog_futures, METH_NOARGS,
+     "futures($self, /)\n--\n\nAll, in the order in which they are handed on."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -15,6 +15,8 @@ struct waiting {
     PyObject *args;    /* a tuple; of a chunk: a list of tuples */
     PyObject *kwargs;  /* a dict or NULL */
     Py_ssize_t first;  /* of a chunk: the number of its first item in the map */
+    PyObject *options; /* of the task, as the tasks take them, or NULL */
+    int priority;      /* calls of a higher one are handed on before those of a lower one */
     PyObject *backlog; /* NULL: the future is in none */
     PyObject *older;   /* the futures beside it, borrowed: the backlog owns each */
     PyObject *younger;

@@ -49,7 +49,7 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, call_put put);
         "submit", function, METH_VARARGS,                                                          \
             "submit(job, function, named, arguments, options=None)\n--\n\n"                        \
             "Queue one call. function: dumps() of it; named: it is a mere name; arguments:\n"      \
-            "(args, kwargs)."                                                                      \
+            "(args, kwargs); options: None or (timeout in ns, bytes of memory, retries)."          \
     }
 #define CALL_SUBMIT_MAP(function)                                                                  \
     {                                                                                              \

@@ -111,6 +111,7 @@ static int future_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(f->waiting.function);
     Py_VISIT(f->waiting.args);
     Py_VISIT(f->waiting.kwargs);
+    Py_VISIT(f->waiting.options);
     Py_VISIT(f->dict);
     return 0;
 }
@@ -129,6 +130,7 @@ static int future_clear(PyObject *self) {
     Py_CLEAR(of(self)->waiting.function);
     Py_CLEAR(of(self)->waiting.args);
     Py_CLEAR(of(self)->waiting.kwargs);
+    Py_CLEAR(of(self)->waiting.options);
     Py_CLEAR(of(self)->dict);
     return 0;
 }

@@ -34,6 +34,8 @@
 
 #include <stdbool.h>
 
+#define RETRY_PAUSE (100 * MPROC_MSEC) /* before a task's second try; doubled before each further */
+
 struct open_task {
     struct open_task *before, *after;
     struct pool *pool;
@@ -162,14 +164,38 @@ static void task_ended(mproc_task *task, void *arg) {
     keep_first(before);
 }
 
+/* chosen: None or (timeout in ns, bytes of memory, retries). */
+static int set_options(mproc_task_options *options, PyObject *chosen) {
+    long long timeout;
+    unsigned long long memory;
+    if (chosen == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(chosen)) {
+        PyErr_SetString(PyExc_TypeError, "options are a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(chosen, "LKI", &timeout, &memory, &options->retries)) {
+        return -1;
+    }
+    options->timeout = timeout;
+    options->memory = memory;
+    options->pause = RETRY_PAUSE;
+    return 0;
+}
+
 static int put(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
-               PyObject *Py_UNUSED(options)) {
+               PyObject *chosen) {
+    mproc_task_options options = {.done = task_ended};
+    if (set_options(&options, chosen) < 0) {
+        return -1;
+    }
     struct open_task *open = PyMem_New(struct open_task, 1);
     if (open == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    mproc_task_options options = {.done = task_ended, .done_arg = open};
+    options.done_arg = open;
     int r = mproc_pool_put(pool_of(self)->core, lent->pieces, lent->n, &options, &open->task);
     if (r != 0) {
         PyMem_Free(open);
@@ -527,7 +553,8 @@ static PyType_Spec pool_spec = {
 };
 
 int pool_add(PyObject *module) {
-    if (PyModule_AddIntConstant(module, "EDIED", MPROC_EDIED) < 0) {
+    if (PyModule_AddIntConstant(module, "EDIED", MPROC_EDIED) < 0 ||
+        PyModule_AddIntConstant(module, "EMEMORY", MPROC_EMEMORY) < 0) {
         return -1;
     }
     return module_add_type(module, &pool_spec, &module_state(module)->pool_type, 1);

@@ -369,10 +369,17 @@ class Backlog:
         fn: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        options: tuple[int, tuple[int, int, int]] | None = None,
         /,
     ) -> Any: ...
     def put_chunk(
-        self, engine: object, fn: Callable[..., Any], chunk: list[Any], first: int, /
+        self,
+        engine: object,
+        fn: Callable[..., Any],
+        chunk: list[Any],
+        first: int,
+        options: tuple[int, tuple[int, int, int]] | None = None,
+        /,
     ) -> Any: ...
     def feed(self, engine: object, /) -> None: ...
     def pop(self) -> Any: ...
@@ -411,6 +418,7 @@ class Turn:
     def news(self) -> int: ...
 
 EDIED: int
+EMEMORY: int
 
 class Pool:
     def __new__(cls, owner: object, seats: int, patience: float, fragile: bool) -> Self: ...
@@ -425,7 +433,13 @@ class Pool:
     @property
     def workplace(self) -> int: ...
     def submit(
-        self, job: Job, function: bytes, named: bool, arguments: tuple[Any, Any], /
+        self,
+        job: Job,
+        function: bytes,
+        named: bool,
+        arguments: tuple[Any, Any],
+        options: tuple[int, int, int] | None = None,
+        /,
     ) -> None: ...
     def submit_map(
         self,
@@ -436,6 +450,7 @@ class Pool:
         items: list[Any],
         chunk: int,
         first: int = 0,
+        options: tuple[int, int, int] | None = None,
         /,
     ) -> None: ...
     def pump(self, job: Job | None, timeout: float | None, /) -> bool: ...

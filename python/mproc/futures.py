@@ -27,6 +27,7 @@ from ._pool.executor import (
 from ._pool.executor import ManagerThread as _ExecutorManagerThread  # noqa: F401
 from ._pool.executor import finish_all as _python_exit  # noqa: F401
 from ._pool.executor import run_worker as _process_worker  # noqa: F401
+from ._pool.limits import TaskOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,6 +148,27 @@ class ProcessPoolExecutor(Executor):
             engine._check()
         return engine._submit_chunk(fn, chunk, first)
 
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        memory: int | None = None,
+        priority: int | None = None,
+    ) -> ProcessPoolExecutor:
+        """Return the same executor; each task that is submitted through it has these options.
+
+        timeout: seconds that the task may run; then its worker is ended, and it fails with
+        pool.TaskTimeoutError. memory: bytes that its worker may have to itself while the task runs;
+        with more it is ended, and the task fails with pool.TaskMemoryError. retries: how often the
+        task is begun anew after its worker died or its time was up. priority: tasks of a higher one
+        are given to workers before those of a lower one; the usual one is 0.
+
+        None: as it is in the executor that is asked. A worker that is ended or dies so does not
+        break the executor. TypeError, ValueError.
+        """
+        return _WithOptions(self, TaskOptions(timeout, retries, memory, priority))
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; wait for those that are open, and for the workers' end.
 
@@ -204,6 +226,55 @@ class ProcessPoolExecutor(Executor):
     def _queue_count(self) -> int:
         """How many tasks have been submitted."""
         return self._engine._backlog.submitted
+
+
+class _WithOptions(ProcessPoolExecutor):
+    """An executor as options() returns it. All but the options is the other one's."""
+
+    def __init__(self, executor: ProcessPoolExecutor, options: TaskOptions) -> None:
+        self._executor = executor
+        self._options = options
+        self._for_backlog = options.for_backlog()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            """Find in the executor what this object does not have."""
+            if name == "_executor":
+                raise AttributeError(name)
+            return getattr(self._executor, name)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Have fn(*args, **kwargs) called; see ProcessPoolExecutor.submit()."""
+        engine = self._engine
+        engine._check()
+        return engine._submit(fn, args, kwargs, self._for_backlog)
+
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
+        engine = self._engine
+        engine._check()
+        return engine._submit_chunk(fn, chunk, first, self._for_backlog)
+
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        memory: int | None = None,
+        priority: int | None = None,
+    ) -> ProcessPoolExecutor:
+        """Return the same executor with other options; see ProcessPoolExecutor.options()."""
+        options = TaskOptions(timeout, retries, memory, priority)
+        return _WithOptions(self._executor, options.over(self._options))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut the executor down; see ProcessPoolExecutor.shutdown()."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __del__(self) -> None: ...
+
+    def __repr__(self) -> str:
+        return f"<{self._executor!r} with {self._options!r}>"
 
 
 def _cpus() -> int:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ._pool.errors import ExceptionWithTraceback as ExceptionWithTraceback
     from ._pool.errors import MaybeEncodingError as MaybeEncodingError
     from ._pool.errors import RemoteTraceback as RemoteTraceback
+    from ._pool.errors import TaskMemoryError as TaskMemoryError
+    from ._pool.errors import TaskTimeoutError as TaskTimeoutError
     from ._pool.errors import WorkerDiedError as WorkerDiedError
     from ._pool.imap import IMapIterator as IMapIterator
     from ._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
@@ -769,6 +771,8 @@ _ELSEWHERE = {
     "IMapUnorderedIterator": "imap",
     "MaybeEncodingError": "errors",
     "RemoteTraceback": "errors",
+    "TaskMemoryError": "errors",
+    "TaskTimeoutError": "errors",
     "WorkerDiedError": "errors",
     "worker": "worker",
 }

@@ -1,6 +1,7 @@
 """What an executor has submitted and no worker has: room, order, failures, interrupts."""
 
 import gc
+import random
 import threading
 import weakref
 
@@ -25,11 +26,14 @@ class Tasks:
 
     def __init__(self):
         self.jobs, self.waiting, self.open, self.trouble = [], 0, 0, None
+        self.options = []
 
-    def submit(self, job, message, named, arguments):
+    def submit(self, job, message, named, arguments, options=None):
+        self.options.append(options)
         self._take(job, (message, named, arguments))
 
-    def submit_map(self, job, message, named, star, items, size, first):
+    def submit_map(self, job, message, named, star, items, size, first, options=None):
+        self.options.append(options)
         assert star and size == len(items)
         self._take(job, (message, named, items, first))
 
@@ -179,6 +183,54 @@ def test_another_backlog_does_not_take_it_out(backlog, engine):
 def test_the_oldest_comes_first(backlog, engine):
     many = fill(backlog, engine, 6)
     assert [backlog.pop() for _ in range(4)] == [*many[3:], None]
+
+
+def test_the_urgent_ones_first(backlog, engine):
+    fill(backlog, engine, 3)
+    calls = [backlog.put(engine, print, (n,), {}, (n % 3, None)) for n in range(9)]
+    chunk = backlog.put_chunk(engine, print, [(1,)], 0, (1, None))
+    plain = backlog.put(engine, print, (), {})
+    ranked = [*calls[2::3], *calls[1::3], chunk, *calls[0::3], plain]
+    assert backlog.futures() == ranked
+    engine._tasks.open = -100
+    backlog.feed(engine)
+    assert [future for future, _ in engine._tasks.jobs[3:]] == ranked
+
+
+def test_the_order_is_kept_whatever_is_taken_out(backlog, engine):
+    """As a sorted list would, with calls put, removed and popped at random."""
+    dice, model = random.Random(5), []
+    fill(backlog, engine, 3)
+    for n in range(3000):
+        throw = dice.random()
+        if throw < 0.5 or not model:
+            priority = dice.choice([0, 0, 0, 1, -1, dice.randrange(-5, 5)])
+            future = backlog.put(engine, print, (), {}, (priority, None))
+            model.append((-priority, n, future))
+            model.sort(key=lambda entry: entry[:2])
+        elif throw < 0.75:
+            _, _, future = model.pop(dice.randrange(len(model)))
+            assert backlog.remove(future)
+        else:
+            assert backlog.pop() is model.pop(0)[2]
+        assert backlog.futures() == [future for _, _, future in model]
+
+
+def test_options_go_with_their_task(backlog, engine):
+    backlog.put(engine, print, (1,), {}, (0, (5, 6, 7)))
+    backlog.put_chunk(engine, print, [(1,)], 4, (0, (7, 8, 9)))
+    assert engine._tasks.options == [(5, 6, 7), (7, 8, 9)]
+
+
+@pytest.mark.parametrize("options", [5, (1,), ("1", None), (1 << 40, None)])
+def test_refuses_options(backlog, engine, options):
+    for put in (
+        lambda: backlog.put(engine, print, (), {}, options),
+        lambda: backlog.put_chunk(engine, print, [], 0, options),
+    ):
+        with pytest.raises((TypeError, OverflowError)):
+            put()
+    assert len(backlog) == 0 and backlog.submitted == 0
 
 
 def test_what_cannot_be_handed_on_fails_alone(backlog, engine):

@@ -145,13 +145,18 @@ class SealedPool(_mproc.Pool):
     """The pool of the core for functions and arguments that travel by value."""
 
     def submit(
-        self, job: _mproc.Job, function: bytes, named: bool, arguments: tuple[Any, Any]
+        self,
+        job: _mproc.Job,
+        function: bytes,
+        named: bool,
+        arguments: tuple[Any, Any],
+        *options: Any,
     ) -> None:
         """Queue one call; see _mproc.Pool.submit()."""
-        super().submit(job, function, named, _seal(arguments))  # type: ignore[arg-type]
+        super().submit(job, function, named, _seal(arguments), *options)  # type: ignore[arg-type]
 
     def submit_map(
-        self, job: _mproc.Job, function: bytes, named: bool, star: bool, items: list[Any], *how: int
+        self, job: _mproc.Job, function: bytes, named: bool, star: bool, items: list[Any], *how: Any
     ) -> None:
         """Queue a call per item; see _mproc.Pool.submit_map()."""
         super().submit_map(job, function, named, star, [_seal(item) for item in items], *how)

@@ -20,6 +20,8 @@ __all__ = [
     "ExceptionWithTraceback",
     "MaybeEncodingError",
     "RemoteTraceback",
+    "TaskMemoryError",
+    "TaskTimeoutError",
     "Where",
     "WorkerDiedError",
     "add_note",
@@ -64,6 +66,51 @@ class WorkerDiedError(ProcessError):
             how = f"exited with code {self.exitcode}"
         when = "" if self.task is None else f" while it ran task {self.task}"
         return f"worker {self.name} (pid {self.pid}) {how}{when}"
+
+
+class TaskTimeoutError(ProcessError):
+    """A task ran longer than its timeout, and its worker was ended. The pool goes on.
+
+    It is no TimeoutError: that says that who waited for a result has waited long enough, and may
+    go on waiting. Attributes: task, the task's number in its pool; pid of the worker; seconds that
+    the task had run.
+    """
+
+    __module__ = "mproc.pool"
+
+    def __init__(self, pid: int, seconds: float, task: int) -> None:
+        super().__init__(pid, seconds, task)
+        self.pid = pid
+        self.seconds = seconds
+        self.task = task
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task} timed out after {self.seconds:.3f} s"
+            f" in the worker with pid {self.pid}, which was ended"
+        )
+
+
+class TaskMemoryError(ProcessError):
+    """A task's worker used more memory than the task may, and was ended. The pool goes on.
+
+    Attributes: task, the task's number in its pool; pid of the worker; peak, the most private
+    memory that was seen, in bytes.
+    """
+
+    __module__ = "mproc.pool"
+
+    def __init__(self, pid: int, peak: int, task: int) -> None:
+        super().__init__(pid, peak, task)
+        self.pid = pid
+        self.peak = peak
+        self.task = task
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task} used too much memory, {self.peak / (1 << 20):.1f} MiB,"
+            f" in the worker with pid {self.pid}, which was ended"
+        )
 
 
 def representation(value: object) -> str:

@@ -32,7 +32,7 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import BrokenExecutor
-from errno import ECANCELED
+from errno import ECANCELED, ETIMEDOUT
 from time import monotonic as _monotonic
 from weakref import WeakSet
 
@@ -45,6 +45,8 @@ from .engine import SLICE, Engine, import_for_workers
 from .errors import (
     ExceptionWithTraceback,
     RemoteTraceback,
+    TaskMemoryError,
+    TaskTimeoutError,
     WorkerDiedError,
     add_note,
     explain_result,
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
 
     from ..context import BaseContext
     from .errors import Where
+
+    _Options = tuple[int, tuple[int, int, int]] | None  # TaskOptions.for_backlog()
 
 __all__ = ["BrokenProcessPool", "ExecutorEngine", "Future", "UnreadableError"]
 
@@ -323,7 +327,13 @@ class ExecutorEngine(Engine):
         """Return what a task of the core fails with; error is what its code stands for."""
         if pid and code == _mproc.EDIED:
             error = WorkerDiedError(self._name_of(pid), pid, exitcode, task)
-        if not self._tasks.broken:
+        elif pid and code == -ETIMEDOUT:
+            error = TaskTimeoutError(pid, ran, task)
+        elif pid and code == _mproc.EMEMORY:
+            error = TaskMemoryError(pid, memory, task)
+        if tries > 1:
+            add_note(error, f"The task was tried {tries} times")
+        if not self._tasks.broken or isinstance(error, TaskTimeoutError | TaskMemoryError):
             return error
         if self._broken is None:
             self._break(self._what_broke_it(error))
@@ -384,21 +394,27 @@ class ExecutorEngine(Engine):
             raise RuntimeError(f"this executor belongs to process {self._owner}, not to this one")
 
     def _submit(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: _Options = None,
     ) -> Future:
         """Take a call; return its future."""
         if not self._started:
             self._start_first()
-        future: Future = self._backlog.put(self, fn, args, kwargs)
+        future: Future = self._backlog.put(self, fn, args, kwargs, options)
         if self._wanted < self._seats or self._helper is None or self._parked:
             self._see_to_it()
         return future
 
-    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
+    def _submit_chunk(
+        self, fn: Callable[..., Any], chunk: list[Any], first: int, options: _Options = None
+    ) -> Future:
         """Take a chunk of a map; return its future. first: the number of its first item."""
         if not self._started:
             self._start_first()
-        future: Future = self._backlog.put_chunk(self, fn, chunk, first)
+        future: Future = self._backlog.put_chunk(self, fn, chunk, first, options)
         if self._wanted < self._seats or self._helper is None or self._parked:
             self._see_to_it()
         return future

@@ -1,0 +1,75 @@
+"""The options of single tasks: what `options()` of an executor takes."""
+
+from __future__ import annotations
+
+import math
+from operator import index
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["TaskOptions"]
+
+_MOST_SECONDS = 9e9  # that are not too many as nanoseconds of 64 bits
+_MOST_BYTES = 1 << 63
+_MOST = 1 << 31
+
+
+class TaskOptions:
+    """What tasks are given along. None: as without.
+
+    timeout: seconds; memory: bytes; retries: a number; priority: a number. TypeError, ValueError.
+    """
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        retries: int | None = None,
+        memory: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        self.timeout = None if timeout is None else _check_seconds(timeout)
+        self.retries = None if retries is None else _check_number("retries", retries, 0, _MOST)
+        self.memory = None if memory is None else _check_number("memory", memory, 1, _MOST_BYTES)
+        self.priority = (
+            None if priority is None else _check_number("priority", priority, -_MOST, _MOST)
+        )
+
+    def over(self, other: TaskOptions) -> TaskOptions:
+        """Return these options, and those of another one where these say nothing."""
+        made = TaskOptions()
+        for name in ("timeout", "retries", "memory", "priority"):
+            own = getattr(self, name)
+            setattr(made, name, getattr(other, name) if own is None else own)
+        return made
+
+    def for_backlog(self) -> tuple[int, tuple[int, int, int]]:
+        """Return them as a Backlog takes them."""
+        nanoseconds = max(int((self.timeout or 0) * 1e9), self.timeout is not None)
+        return self.priority or 0, (nanoseconds, self.memory or 0, self.retries or 0)
+
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        return ", ".join(given)
+
+
+def _check_seconds(timeout: Any) -> float:
+    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    seconds = float(timeout)
+    if math.isnan(seconds) or seconds <= 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
+    if seconds > _MOST_SECONDS:
+        raise ValueError(f"timeout of {timeout!r} seconds is too long")
+    return seconds
+
+
+def _check_number(name: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    number = index(value)
+    if not least <= number < most:
+        wanted = f"{least} or more" if number < least else f"less than {most}"
+        raise ValueError(f"{name} must be {wanted}, not {number}")
+    return number
