@@ -16,10 +16,14 @@
 BLOCKING_THREAD PyThreadState *blocking_waiting;
 static unsigned long main_thread; /* the one in which handlers run */
 
+bool blocking_runs_handlers(void) {
+    return PyThread_get_thread_ident() == main_thread;
+}
+
 /* Positive: a handler raised; negative: none ever runs in this thread. */
 static int look(void) {
     PyThreadState *thread = blocking_waiting;
-    if (PyThread_get_thread_ident() != main_thread) {
+    if (!blocking_runs_handlers()) {
         return -1;
     }
     if (thread == NULL) {

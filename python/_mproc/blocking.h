@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -53,6 +54,9 @@ static inline void blocking_end(PyThreadState *thread) {
     blocking_waiting = NULL;
     PyEval_RestoreThread(thread);
 }
+
+/* Whether Python's signal handlers run in the calling thread. */
+bool blocking_runs_handlers(void);
 
 /* Once a process: tells the core how to have a waiting thread look for signals. */
 void blocking_init(void);

@@ -9,6 +9,7 @@
  */
 #include "job.h"
 
+#include "blocking.h"
 #include "codec.h"
 #include "error.h"
 
@@ -132,10 +133,33 @@ static struct job_result take_unreadable(struct job *job) {
     return result;
 }
 
+static PyObject *read_value(struct module_state *state, const void *data, size_t size) {
+    return codec_decode(state, (const char *)data + 1, size > 0 ? size - 1 : 0);
+}
+
+/* In the thread that runs signal handlers, what was raised while a value was read may be one's, and
+ * then it is no fault of the value. Reads it once more: if that succeeds, the exception is the
+ * caller's, and the job has its value all the same. NULL with the first exception if not. */
+static PyObject *read_again(struct module_state *state, const void *data, size_t size,
+                            PyObject **interrupt) {
+    PyObject *raised = error_take();
+    PyObject *value = read_value(state, data, size);
+    if (value == NULL) {
+        PyErr_Clear();
+        error_give_back(raised);
+    } else {
+        *interrupt = raised;
+    }
+    return value;
+}
+
 struct job_result job_read(struct module_state *state, struct job *job, const void *data,
                            size_t size) {
     struct job_result result = {.failed = size == 0 || *(const uint8_t *)data != RESULT_VALUE};
-    result.value = codec_decode(state, (const char *)data + 1, size > 0 ? size - 1 : 0);
+    result.value = read_value(state, data, size);
+    if (result.value == NULL && blocking_runs_handlers()) {
+        result.value = read_again(state, data, size, &result.interrupt);
+    }
     return result.value != NULL ? result : take_unreadable(job);
 }
 

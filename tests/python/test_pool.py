@@ -19,6 +19,7 @@ import mproc
 from mproc import pool as pool_module
 from mproc._pool import engine
 from mproc._pool import imap as imap_module
+from mproc.futures import ProcessPoolExecutor
 from mproc.pool import MaybeEncodingError, WorkerDiedError
 
 LONG = 60  # seconds that no wait takes: after them something is wrong
@@ -756,6 +757,66 @@ def test_a_result_that_exits_as_it_is_unpickled(fork):
     with fork.Pool(1) as pool:
         assert isinstance(caught(pool.apply_async(Exits)), MaybeEncodingError)
         assert pool.apply(errands.square, (2,)) == 4
+
+
+class Signals:
+    """Sends whoever unpickles it a signal, on the way to the result that it stands for."""
+
+    def __reduce__(self):
+        return _signalled, ()
+
+
+def _signalled():
+    signal.raise_signal(signal.SIGUSR1)
+    return "the result"
+
+
+class Heard(Exception):
+    pass
+
+
+@pytest.fixture
+def heard_once():
+    """The handler of SIGUSR1 raises the first time."""
+    raised = []
+
+    def hear(*_):
+        if not raised:
+            raised.append(1)
+            raise Heard
+
+    before = signal.signal(signal.SIGUSR1, hear)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_handler_that_raises_while_a_result_is_unpickled(fork, heard_once):
+    with fork.Pool(1) as pool:
+        result = pool._apply_async(Signals, (), None)
+        with pytest.raises(Heard):
+            result.get()
+        assert result.get() == "the result"
+        assert pool.apply(Signals) == "the result"
+
+
+def test_a_handler_that_raises_while_a_part_is_unpickled(fork, heard_once):
+    with fork.Pool(1) as pool:
+        result = pool._map_async(_give_signals, range(4), False, 1)
+        with pytest.raises(Heard):
+            result.get()
+        assert result.get() == ["the result"] * 4
+
+
+def _give_signals(_):
+    return Signals()
+
+
+def test_a_handler_that_raises_while_the_result_of_a_future_is_unpickled(fork, heard_once):
+    with ProcessPoolExecutor(1, fork) as pool:
+        future = pool.submit(Signals)
+        with pytest.raises(Heard):
+            future.result()
+        assert future.result() == "the result"
 
 
 # ---- initializers
