@@ -29,7 +29,7 @@
 #include "blocking.h"
 #include "error.h"
 #include "future.h"
-#include "module.h"
+#include "job.h"
 
 #include <stdbool.h>
 #include <structmember.h>
@@ -44,7 +44,8 @@
     X(open, "open")                                                                                \
     X(waiting, "waiting")                                                                          \
     X(submit, "submit")                                                                            \
-    X(submit_map, "submit_map")
+    X(submit_map, "submit_map")                                                                    \
+    X(refuses, "_refuses")
 
 enum {
 #define X(name, text) NAME_##name,
@@ -61,7 +62,7 @@ struct lane {
 
 struct backlog {
     PyObject_HEAD PyTypeObject *future_type; /* owned, as the others; what to make */
-    PyObject *job_type;                      /* called with a future: what books its result */
+    PyTypeObject *job_type;                  /* of the job that books a future's result */
     PyObject *function;                      /* of the last call, if it is a mere name, or NULL */
     PyObject *message;                       /* its message */
     PyObject *names[NAME_COUNT];
@@ -216,14 +217,15 @@ static PyObject *backlog_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     struct module_state *state = module_state(PyType_GetModule(type));
     static char *names[] = {"future_type", "job_type", "seats", NULL};
     PyTypeObject *future_type;
-    PyObject *job_type;
+    PyTypeObject *job_type;
     Py_ssize_t seats;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!On:Backlog", names, &PyType_Type,
-                                     &future_type, &job_type, &seats)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!n:Backlog", names, &PyType_Type,
+                                     &future_type, &PyType_Type, &job_type, &seats)) {
         return NULL;
     }
-    if (!PyType_IsSubtype(future_type, state->future_type)) {
-        PyErr_SetString(PyExc_TypeError, "future_type must be derived from Future");
+    if (!PyType_IsSubtype(future_type, state->future_type) ||
+        !PyType_IsSubtype(job_type, state->job_type)) {
+        PyErr_SetString(PyExc_TypeError, "the types must be derived from Future and Job");
         return NULL;
     }
     PyObject *self = type->tp_alloc(type, 0);
@@ -232,7 +234,7 @@ static PyObject *backlog_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     of(self)->future_type = (PyTypeObject *)Py_NewRef(future_type);
-    of(self)->job_type = Py_NewRef(job_type);
+    of(self)->job_type = (PyTypeObject *)Py_NewRef(job_type);
     of(self)->seats = seats;
     of(self)->window = seats + EXTRA;
     return self;
@@ -379,7 +381,7 @@ static int submit(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject
     if (named < 0) {
         return -1;
     }
-    PyObject *job = PyObject_CallOneArg(b->job_type, future);
+    PyObject *job = job_for_future(b->job_type, future);
     PyObject *r = NULL;
     if (job != NULL) {
         r = (PyList_Check(w->args) ? submit_chunk : submit_call)(b, tasks, job, message,
@@ -537,6 +539,83 @@ static PyObject *backlog_put_chunk(PyObject *self, PyObject *args) {
     return put(self, engine, &call);
 }
 
+/* Up to n items of an iterator; none: it has ended. */
+static PyObject *next_chunk(PyObject *iterator, Py_ssize_t n) {
+    PyObject *chunk = PyList_New(0);
+    while (chunk != NULL && PyList_GET_SIZE(chunk) < n) {
+        PyObject *item = PyIter_Next(iterator);
+        if (item == NULL && !PyErr_Occurred()) {
+            break;
+        }
+        if (item == NULL || PyList_Append(chunk, item) < 0) {
+            Py_CLEAR(chunk);
+        }
+        Py_XDECREF(item);
+    }
+    return chunk;
+}
+
+/* The engine's own way, for the first chunk: workers are started, and the helper. */
+static PyObject *put_first(PyObject *engine, PyObject *function, PyObject *chunk) {
+    return PyObject_CallMethod(engine, "_submit_chunk", "OOi", function, chunk, 0);
+}
+
+/* Raises what keeps calls from being submitted: before the first one, and when that may have come
+ * while the items did. */
+static int check(struct backlog *b, PyObject *engine, bool first) {
+    PyObject *refuses = PyObject_GetAttr(engine, b->names[NAME_refuses]);
+    PyObject *r = refuses;
+    if (refuses != NULL && (first || refuses != Py_False)) {
+        r = PyObject_CallMethod(engine, "_check", NULL);
+        Py_DECREF(refuses);
+    }
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* 1: put the next chunk, and added its future; 0: there is none; -1: exception. */
+static int put_next(PyObject *self, PyObject *engine, struct waiting *call, PyObject *items,
+                    Py_ssize_t size, PyObject *futures) {
+    PyObject *chunk = next_chunk(items, size);
+    if (chunk == NULL || PyList_GET_SIZE(chunk) == 0 ||
+        check(of(self), engine, call->first == 0) < 0) {
+        int r = chunk == NULL || PyErr_Occurred() ? -1 : 0;
+        Py_XDECREF(chunk);
+        return r;
+    }
+    call->args = chunk;
+    PyObject *future =
+        call->first == 0 ? put_first(engine, call->function, chunk) : put(self, engine, call);
+    Py_DECREF(chunk);
+    int r = future == NULL ? -1 : PyList_Append(futures, future);
+    Py_XDECREF(future);
+    return r < 0 ? -1 : 1;
+}
+
+/* put_chunks(engine, fn, items, chunksize, first, most) */
+static PyObject *backlog_put_chunks(PyObject *self, PyObject *args) {
+    PyObject *engine, *items;
+    Py_ssize_t size, most;
+    struct waiting call = {0};
+    if (!PyArg_ParseTuple(args, "OOOnnn:put_chunks", &engine, &call.function, &items, &size,
+                          &call.first, &most)) {
+        return NULL;
+    }
+    if (!PyIter_Check(items)) {
+        PyErr_SetString(PyExc_TypeError, "put_chunks() takes an iterator");
+        return NULL;
+    }
+    PyObject *futures = PyList_New(0);
+    for (int r = 1; futures != NULL && r == 1 && PyList_GET_SIZE(futures) < most;) {
+        r = put_next(self, engine, &call, items, size, futures);
+        call.first += size;
+        if (r < 0) {
+            Py_CLEAR(futures);
+        }
+    }
+    return futures;
+}
+
 static PyObject *backlog_feed(PyObject *self, PyObject *engine) {
     PyObject *tasks = PyObject_GetAttr(engine, of(self)->names[NAME_tasks]);
     int r = tasks == NULL ? -1 : feed_tasks(self, engine, tasks);
@@ -585,6 +664,10 @@ static PyMethodDef backlog_methods[] = {
     {"put_chunk", backlog_put_chunk, METH_VARARGS,
      "put_chunk($self, engine, fn, chunk, first, options=None, /)\n--\n\n"
      "The same for a chunk of a map: a list of tuples, the first of which has that number."},
+    {"put_chunks", backlog_put_chunks, METH_VARARGS,
+     "put_chunks($self, engine, fn, items, chunksize, first, most, /)\n--\n\n"
+     "Take up to so many chunks of the items of an iterator; return their futures. first: the\n"
+     "number of the first item; chunk 0 goes by engine._submit_chunk()."},
     {"feed", backlog_feed, METH_O,
      "feed($self, engine, /)\n--\n\nHand on as many calls as there is room for."},
     {"pop", backlog_pop, METH_NOARGS,

@@ -5,13 +5,14 @@
  *
  * How it works. A job expects parts: one value, or the lists of a map's chunks. Whoever collects a
  * part's result reads it (job_read) and books it (job_take). The last part finishes the job: its
- * _finished() is called, and then it is ready.
+ * _finished() is called, or the future is settled whose result it is, and then it is ready.
  */
 #include "job.h"
 
 #include "blocking.h"
 #include "codec.h"
 #include "error.h"
+#include "future.h"
 
 #include <stdbool.h>
 #include <structmember.h>
@@ -21,6 +22,7 @@ static int job_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(job->value);
     Py_VISIT(job->dict);
+    Py_VISIT(job->future);
     return 0;
 }
 
@@ -28,6 +30,7 @@ static int job_clear(PyObject *self) {
     struct job *job = (struct job *)self;
     Py_CLEAR(job->value);
     Py_CLEAR(job->dict);
+    Py_CLEAR(job->future);
     return 0;
 }
 
@@ -40,6 +43,14 @@ static void job_dealloc(PyObject *self) {
     (void)job_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+PyObject *job_for_future(PyTypeObject *type, PyObject *future) {
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        ((struct job *)self)->future = Py_NewRef(future);
+    }
+    return self;
 }
 
 static int call_hook(struct job *job, const char *name) {
@@ -63,9 +74,40 @@ static bool is_interrupted(struct job *job) {
     return interrupted || !PyErr_ExceptionMatches(PyExc_Exception);
 }
 
+/* The exception for the future. A signal handler that cuts the call short has run, so there is a
+ * second try; what it has raised is kept. */
+static PyObject *make_error(struct job *job, PyObject **kept) {
+    for (int i = 0; i < 2; i++) {
+        PyObject *error = PyObject_CallMethod((PyObject *)job, "_error", "O", job->value);
+        if (error != NULL) {
+            return error;
+        }
+        Py_XDECREF(*kept);
+        *kept = error_take();
+    }
+    return Py_NewRef(job->value);
+}
+
+static int settle(struct job *job) {
+    PyObject *kept = NULL;
+    PyObject *value = job->failed ? make_error(job, &kept) : Py_NewRef(job->value);
+    int r = future_settle(job->future, job->failed, value);
+    Py_DECREF(value);
+    if (r == 0 && kept != NULL) {
+        error_give_back(Py_NewRef(kept));
+        r = -1;
+    }
+    Py_XDECREF(kept);
+    return r;
+}
+
 /* What _finished() does (callbacks) is done before anybody can see that the job is ready. What a
  * callback raises is nobody's: it is printed, and the job is ready all the same. */
 int job_finish(struct job *job) {
+    if (job->future != NULL) {
+        job->ready = 1;
+        return settle(job);
+    }
     if (call_hook(job, "_finished") < 0) {
         if (is_interrupted(job)) {
             job->ready = 1;
@@ -242,6 +284,10 @@ static PyObject *job_book_failure(PyObject *self, PyObject *error) {
     return job_fail((struct job *)self, error) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
+    return Py_NewRef(value);
+}
+
 static PyMethodDef job_methods[] = {
     {"_begin", job_begin_python, METH_VARARGS,
      "_begin(parts, chunksize, values)\n--\n\n"
@@ -253,6 +299,8 @@ static PyMethodDef job_methods[] = {
     {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
     {"_finished_again", job_finished, METH_NOARGS,
      "Called when _finished() has raised. True: a signal handler did that."},
+    {"_error", job_error, METH_O,
+     "_error(value)\n--\n\nReturn the exception of the future, for what a part has failed with."},
     {"_announce", job_finished, METH_NOARGS, "Called when a watched job has become ready."},
     {"_fail", job_fail_python, METH_O,
      "Fails the whole job with an exception, unless it is ready."},
@@ -262,6 +310,7 @@ static PyMethodDef job_methods[] = {
 static PyMemberDef job_members[] = {
     {"_value", T_OBJECT, offsetof(struct job, value), READONLY, "The result or the exception."},
     {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
+    {"_future", T_OBJECT, offsetof(struct job, future), READONLY, "Whose result it is, or None."},
     {"_watched", T_BOOL, offsetof(struct job, watched), 0, "Whether _announce() is to be called."},
     {"_failed", T_BOOL, offsetof(struct job, failed), READONLY, "True if _value is an exception."},
     {"_left", T_PYSSIZET, offsetof(struct job, left), READONLY, "Parts that have not come yet."},

@@ -21,7 +21,13 @@ struct job {
     char watched; /* another thread than the collecting one waits for it */
     PyObject *weakrefs;
     PyObject *dict;
+    PyObject *future; /* whose result it is, or NULL */
 };
+
+/* A new job of a class that is derived from Job, for the result of a future. What its
+ * _error(value) makes of a part's failure is the exception of the future. New reference; NULL with
+ * MemoryError. */
+PyObject *job_for_future(PyTypeObject *type, PyObject *future);
 
 /* A part's result, once it has been read. */
 struct job_result {

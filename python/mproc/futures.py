@@ -131,13 +131,15 @@ class ProcessPoolExecutor(Executor):
         deadline = None if timeout is None else _monotonic() + timeout
         shown = _watch(progress, iterables, self._engine) if progress else None
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
-        chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
-        numbered = zip(chunks, itertools.count(0, chunksize))
-        submitted = itertools.starmap(partial(self._submit_chunk, fn), numbered)
-        futures = list(itertools.islice(submitted, buffersize))
+        more = None  # only where there is more to submit do the results hold the executor
+        if buffersize is None:
+            futures = self._engine._submit_chunks(fn, items, chunksize)
+        else:
+            chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
+            numbered = zip(chunks, itertools.count(0, chunksize))
+            more = itertools.starmap(partial(self._submit_chunk, fn), numbered)
+            futures = list(itertools.islice(more, buffersize))
         futures.reverse()
-        # Only where there is more to submit do the results hold the executor.
-        more = None if buffersize is None else submitted
         if shown is not None:
             return shown.count(_results(futures, more, deadline, shown.take(_take)))
         return _results(futures, more, deadline)
@@ -317,6 +319,12 @@ def _results(
 ) -> Iterator[Any]:
     """Yield what the futures, the last one first, have got, and that of more futures."""
     try:
+        if more is None and deadline is None and take is None:
+            while futures:
+                values = _take_last(futures)
+                values.reverse()
+                while values:
+                    yield values.pop()
         while futures:
             values = (take or _take)(futures, None if deadline is None else deadline - _monotonic())
             for future in itertools.islice(more or (), 1):
@@ -327,6 +335,17 @@ def _results(
     finally:
         for future in futures:
             future.cancel()
+
+
+def _take_last(futures: list[Future]) -> list[Any]:
+    """Return what the last future has got, and forget it, without a timeout."""
+    try:
+        values: list[Any] = futures[-1].result()
+    except BaseException:
+        futures.pop().cancel()
+        raise
+    del futures[-1]
+    return values
 
 
 def _take(futures: list[Future], timeout: float | None) -> list[Any]:

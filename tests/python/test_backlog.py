@@ -14,17 +14,22 @@ EXTRA = 1
 MOST = 512
 
 
-class Job:
-    """Stands for what books a result."""
+class Job(_mproc.Job):
+    """What books the result of a future; its interrupts come when an error is made."""
 
-    def __init__(self, future):
-        self.future = future
+    interrupts = ()
+
+    def _error(self, value):
+        if self.interrupts:
+            raise self.interrupts.pop()
+        return LookupError(value)
 
 
 class Tasks:
     """Tasks of workers that take and do nothing, unless they are told to."""
 
     def __init__(self):
+        self.real = []
         self.jobs, self.waiting, self.open, self.trouble = [], 0, 0, None
         self.options = []
 
@@ -40,7 +45,8 @@ class Tasks:
     def _take(self, job, task):
         if self.trouble is not None:
             raise self.trouble
-        self.jobs.append((job.future, task))
+        self.jobs.append((job._future, task))
+        self.real.append(job)
         self.waiting += 1
         self.open += 1
 
@@ -321,6 +327,8 @@ def test_a_call_submits_another_while_it_is_handed_on(backlog, engine):
         lambda backlog, engine: backlog.put(engine, print),
         lambda backlog, engine: backlog.put_chunk(engine, print, (), 0),
         lambda backlog, engine: _mproc.Backlog(int, Job, 1),
+        lambda backlog, engine: _mproc.Backlog(futures.Future, int, 1),
+        lambda backlog, engine: backlog.put_chunks(engine, print, [()], 1, 0, 1),
         lambda backlog, engine: _mproc.Backlog(futures.Future, Job),
     ],
 )
@@ -346,6 +354,7 @@ def test_nothing_is_kept(engine):
     backlog = _mproc.Backlog(futures.Future, Job, SEATS)
     references = submitted(backlog, engine)
     engine._tasks.jobs.clear()
+    engine._tasks.real.clear()
     gc.collect()
     assert [reference() is None for reference in references] == [
         True,
@@ -366,6 +375,124 @@ def test_a_backlog_in_a_circle_is_freed():
     del engine
     gc.collect()
     assert [reference() for reference in references] == [None] * 6
+
+
+# ---- what comes of them
+
+
+def jobs_of(backlog, engine, n):
+    many = fill(backlog, engine, n)
+    return list(zip(many, engine._tasks.real, strict=True))
+
+
+def test_a_job_settles_its_future(backlog, engine):
+    (good, job), (bad, failed), (both, double) = jobs_of(backlog, engine, 3)
+    job._begin(1, 0, None)
+    job._book(0, "result")
+    assert (good.result(0), job._ready) == ("result", True)
+    failed._fail(KeyError("x"))
+    assert isinstance(bad.exception(0), LookupError)
+    assert isinstance(bad.exception(0).args[0], KeyError)
+    both.set_result("early")
+    double._fail(KeyError("x"))
+    assert both.result(0) == "early"
+
+
+def test_a_job_is_a_map_as_well(backlog, engine):
+    future = backlog.put_chunk(engine, print, [(1,), (2,)], 0)
+    job = engine._tasks.real[0]
+    job._begin(1, 2, [None, None])
+    job._book(0, [1, 2])
+    assert future.result(0) == [1, 2]
+
+
+def test_an_interrupt_of_an_error_is_raised_when_the_future_has_it(backlog, engine):
+    ((future, job),) = jobs_of(backlog, engine, 1)
+    job.interrupts = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        job._fail(KeyError("x"))
+    assert isinstance(future.exception(0), LookupError)
+
+
+def test_an_error_that_cannot_be_made_is_the_one_there_was(backlog, engine):
+    ((future, job),) = jobs_of(backlog, engine, 1)
+    job.interrupts = [MemoryError(), MemoryError()]
+    with pytest.raises(MemoryError):
+        job._fail(KeyError("x"))
+    assert isinstance(future.exception(0), KeyError)
+
+
+# ---- the chunks of a map
+
+
+class MapEngine(Engine):
+    """What a map asks of its engine."""
+
+    def __init__(self, backlog):
+        super().__init__()
+        self.backlog, self._refuses, self.checked = backlog, False, 0
+
+    def _submit_chunk(self, fn, chunk, first):
+        self.asked.append((fn, chunk, first))
+        return self.backlog.put_chunk(self, fn, chunk, first)
+
+    def _check(self):
+        self.checked += 1
+        if self._refuses:
+            raise RuntimeError("over")
+
+
+def test_chunks(backlog):
+    engine = MapEngine(backlog)
+    items = zip(range(7))
+    some = backlog.put_chunks(engine, print, items, 2, 0, 3)
+    assert engine.asked == [(print, [(0,), (1,)], 0), print]
+    assert [task[2:] for _, task in engine._tasks.jobs] == [
+        ([(0,), (1,)], 0),
+        ([(2,), (3,)], 2),
+        ([(4,), (5,)], 4),
+    ]
+    more = backlog.put_chunks(engine, print, items, 2, 6, 3)
+    assert backlog.futures() == more
+    assert (len(some), len(more), backlog.submitted, engine.checked) == (3, 1, 4, 1)
+    engine._tasks.open = 0
+    backlog.feed(engine)
+    assert engine._tasks.jobs[-1] == (more[0], (b"print", True, [(6,)], 6))
+    assert backlog.put_chunks(engine, print, items, 2, 8, 3) == []
+
+
+def test_a_map_of_nothing_asks_nothing(backlog):
+    engine = MapEngine(backlog)
+    engine._refuses = True
+    assert backlog.put_chunks(engine, print, iter(()), 2, 0, 3) == []
+    assert (engine.asked, engine.checked) == ([], 0)
+
+
+def test_a_map_that_is_refused_in_the_midst(backlog):
+    engine = MapEngine(backlog)
+
+    def items():
+        yield (0,)
+        yield (1,)
+        engine._refuses = True
+        yield (2,)
+
+    with pytest.raises(RuntimeError, match="over"):
+        backlog.put_chunks(engine, print, items(), 1, 0, 9)
+    assert backlog.submitted == 2
+
+
+def test_items_that_fail(backlog):
+    engine = MapEngine(backlog)
+
+    def items():
+        yield (0,)
+        yield (1,)
+        raise OSError("items")
+
+    with pytest.raises(OSError, match="items"):
+        backlog.put_chunks(engine, print, items(), 2, 0, 9)
+    assert [task[2] for _, task in engine._tasks.jobs] == [[(0,), (1,)]]
 
 
 def test_threads_submit_and_cancel(backlog, engine):

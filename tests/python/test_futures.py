@@ -103,6 +103,44 @@ def test_map(ctx):
         assert list(pool.map(errands.square, (n for n in [3]), timeout=LONG)) == [9]
 
 
+def test_a_map_takes_no_item_that_it_does_not_run(fork):
+    with ProcessPoolExecutor(1, fork) as pool:
+        for chunksize in (1, 2, 3, 300):
+            items = iter(range(1000))
+            assert len(list(pool.map(errands.add, items, range(7), chunksize=chunksize))) == 7
+            assert next(items) <= 9
+
+
+def test_a_map_of_an_executor_that_is_over(fork):
+    pool = ProcessPoolExecutor(1, fork)
+    pool.shutdown()
+    assert list(pool.map(errands.square, [])) == []
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.map(errands.square, [1])
+
+
+def test_a_map_whose_items_shut_its_executor_down(fork):
+    pool = ProcessPoolExecutor(1, fork)
+
+    def items():
+        yield 1
+        pool.shutdown()
+        yield 2
+
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.map(errands.square, items())
+
+
+def test_the_futures_of_a_map_are_freed_as_their_results_are_taken(fork):
+    with ProcessPoolExecutor(1, fork) as pool:
+        results = pool.map(errands.square, range(4))
+        futures_of = results.gi_frame.f_locals["futures"]
+        assert next(results) == 0
+        assert len(futures_of) == 3
+        results.close()
+        assert all(future.done() or future.running() for future in futures_of)
+
+
 def test_map_raises_in_its_place(fork):
     with ProcessPoolExecutor(2, fork) as pool:
         results = pool.map(functools.partial(errands.fail_at, bad=2), range(5))

@@ -61,7 +61,7 @@ pickle()  # now: a worker that is forked while another thread imports it would w
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from ..context import BaseContext
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokenProcessPool", "ExecutorEngine", "Future", "UnreadableError"]
 
+HANDFUL = 256  # items of a map
 EXIT_PRIORITY = 20  # of finishing at the end of a child, before its children are waited for
 
 BROKEN = (
@@ -115,16 +116,10 @@ class _Broken(Exception):
 class _Call(_mproc.Job):
     """The task of a future."""
 
-    def __init__(self, future: Future) -> None:
-        self.future = future
+    __slots__ = ()
 
-    def _finished(self) -> None:
-        value = self._value
-        self.future._settle(self._failed, value.make() if type(value) is _Broken else value)
-
-    def _finished_again(self) -> bool:
-        self._finished()
-        return True  # a future prints what its callbacks raise
+    def _error(self, value: BaseException) -> BaseException:
+        return value.make() if type(value) is _Broken else value
 
     def _unreadable(self, error: BaseException) -> BaseException:
         return _unreadable("a result", error)
@@ -418,6 +413,27 @@ class ExecutorEngine(Engine):
         if self._wanted < self._seats or self._helper is None or self._parked:
             self._see_to_it()
         return future
+
+    def _submit_chunks(
+        self, fn: Callable[..., Any], items: Iterator[tuple[Any, ...]], chunksize: int
+    ) -> list[Future]:
+        """Take all chunks of a map; return their futures.
+
+        A handful of them in one call of C: in between, signal handlers and other threads run.
+        """
+        futures: list[Future] = []
+        most = max(1, HANDFUL // chunksize)
+        try:
+            while len(futures) % most == 0:  # fewer: the items have ended
+                first = len(futures) * chunksize
+                more = self._backlog.put_chunks(self, fn, items, chunksize, first, most)
+                if not more:
+                    break
+                futures += more
+        finally:
+            if futures:
+                self._see_to_it()
+        return futures
 
     def _see_to_it(self) -> None:
         """See to it that what is submitted is done."""
