@@ -38,6 +38,7 @@ STUCK = 60.0  # seconds
 BATCH = 200  # tasks that a client has open
 CHUNK = 20
 KILL_INTERVAL = 0.02  # seconds between two kills, at most
+SPAWN_INTERVAL = 0.4  # the same where a worker takes long to start: many that die first break a pool
 STARVE_EVERY = 1.5  # seconds
 STARVED_FOR = 0.1
 IDLE_EVERY = 2.0
@@ -247,8 +248,9 @@ def workers_alive():
 class Killer:
     """Kills workers, and at times takes all descriptors."""
 
-    def __init__(self, account, draw, clients):
+    def __init__(self, account, draw, clients, interval):
         self._account, self._draw, self._clients = account, draw, clients
+        self._interval = interval
         self._starve_at = time.monotonic() + STARVE_EVERY / 3
         self._idle_at = time.monotonic() + IDLE_EVERY / 2
 
@@ -261,7 +263,7 @@ class Killer:
                 self._starve()
             if now > self._idle_at:
                 self._kill_idle_ones()
-            time.sleep(self._draw.random() * KILL_INTERVAL)
+            time.sleep(self._draw.random() * self._interval)
 
     def _kill_one(self):
         workers = workers_alive()
@@ -357,7 +359,8 @@ def run(face, ctx, workers, account, seconds, draw):
     timer = threading.Timer(seconds, account.over.set)
     for thread in (*threads, watcher, timer):
         thread.start()
-    Killer(account, draw, len(ways)).run()
+    spawns = ctx.get_start_method() == "spawn"
+    Killer(account, draw, len(ways), SPAWN_INTERVAL if spawns else KILL_INTERVAL).run()
     for thread in threads:
         thread.join()
     account.over.set()
