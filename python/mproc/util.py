@@ -441,7 +441,8 @@ def _args_from_interpreter_flags() -> list[str]:
     args += [f"-W{option}" for option in _warning_options()]
     options = _cpython.interpreter_options()
     by_environment = not flags.ignore_environment and os.environ.get("PYTHONUTF8") == "1"
-    if flags.utf8_mode and not by_environment:
+    by_default = sys.version_info >= (3, 15)
+    if flags.utf8_mode and not by_environment and not by_default:
         options.setdefault("utf8", "1")  # the locale that has set it may have changed since
     for name, option in options.items():
         args += ["-X", name if option is True else f"{name}={option}"]

@@ -605,3 +605,23 @@ def test_numbers_of_a_status():
     with pytest.raises(EOFError):
         forkserver.read_signed(reader)
     os.close(reader)
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_children_have_the_options_of_their_parent(program, method):
+    """And no more: UTF-8 mode is an option up to 3.14, and the default from 3.15 on."""
+    program.write(
+        "main.py",
+        "import mproc, sys\n"
+        "def tell():\n"
+        "    print(sys._xoptions, sys.flags.utf8_mode, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    tell()\n"
+        "    process = mproc.get_context(sys.argv[1]).Process(target=tell)\n"
+        "    process.start()\n"
+        "    process.join()\n",
+    )
+    program.env["LC_ALL"] = "C.UTF-8"
+    for options in ([], ["-X", "utf8=0"], ["-X", "utf8", "-X", "showrefcount"]):
+        parent, child = program.output(*options, "main.py", method).splitlines()
+        assert parent == child
