@@ -105,7 +105,7 @@ static bool is_lane(const struct backlog *b, Py_ssize_t at, int priority) {
 static int add_lane(struct backlog *b, Py_ssize_t at, int priority) {
     if (b->nlanes == b->lanes_room) {
         Py_ssize_t room = 2 * b->lanes_room + 1;
-        struct lane *lanes = PyMem_Resize(b->lanes, struct lane, room);
+        struct lane *lanes = PyMem_Realloc(b->lanes, (size_t)room * sizeof *lanes);
         if (lanes == NULL) {
             PyErr_NoMemory();
             return -1;
@@ -556,8 +556,11 @@ static PyObject *next_chunk(PyObject *iterator, Py_ssize_t n) {
 }
 
 /* The engine's own way, for the first chunk: workers are started, and the helper. */
-static PyObject *put_first(PyObject *engine, PyObject *function, PyObject *chunk) {
-    return PyObject_CallMethod(engine, "_submit_chunk", "OOi", function, chunk, 0);
+static PyObject *put_first(PyObject *engine, PyObject *function, PyObject *chunk,
+                           PyObject *options) {
+    return options == Py_None
+               ? PyObject_CallMethod(engine, "_submit_chunk", "OOi", function, chunk, 0)
+               : PyObject_CallMethod(engine, "_submit_chunk", "OOiO", function, chunk, 0, options);
 }
 
 /* Raises what keeps calls from being submitted: before the first one, and when that may have come
@@ -575,7 +578,7 @@ static int check(struct backlog *b, PyObject *engine, bool first) {
 
 /* 1: put the next chunk, and added its future; 0: there is none; -1: exception. */
 static int put_next(PyObject *self, PyObject *engine, struct waiting *call, PyObject *items,
-                    Py_ssize_t size, PyObject *futures) {
+                    Py_ssize_t size, PyObject *options, PyObject *futures) {
     PyObject *chunk = next_chunk(items, size);
     if (chunk == NULL || PyList_GET_SIZE(chunk) == 0 ||
         check(of(self), engine, call->first == 0) < 0) {
@@ -584,21 +587,22 @@ static int put_next(PyObject *self, PyObject *engine, struct waiting *call, PyOb
         return r;
     }
     call->args = chunk;
-    PyObject *future =
-        call->first == 0 ? put_first(engine, call->function, chunk) : put(self, engine, call);
+    PyObject *future = call->first == 0 ? put_first(engine, call->function, chunk, options)
+                                        : put(self, engine, call);
     Py_DECREF(chunk);
     int r = future == NULL ? -1 : PyList_Append(futures, future);
     Py_XDECREF(future);
     return r < 0 ? -1 : 1;
 }
 
-/* put_chunks(engine, fn, items, chunksize, first, most) */
+/* put_chunks(engine, fn, items, chunksize, first, most, options=None) */
 static PyObject *backlog_put_chunks(PyObject *self, PyObject *args) {
-    PyObject *engine, *items;
+    PyObject *engine, *items, *options = Py_None;
     Py_ssize_t size, most;
     struct waiting call = {0};
-    if (!PyArg_ParseTuple(args, "OOOnnn:put_chunks", &engine, &call.function, &items, &size,
-                          &call.first, &most)) {
+    if (!PyArg_ParseTuple(args, "OOOnnn|O:put_chunks", &engine, &call.function, &items, &size,
+                          &call.first, &most, &options) ||
+        set_options(&call, options) < 0) {
         return NULL;
     }
     if (!PyIter_Check(items)) {
@@ -607,7 +611,7 @@ static PyObject *backlog_put_chunks(PyObject *self, PyObject *args) {
     }
     PyObject *futures = PyList_New(0);
     for (int r = 1; futures != NULL && r == 1 && PyList_GET_SIZE(futures) < most;) {
-        r = put_next(self, engine, &call, items, size, futures);
+        r = put_next(self, engine, &call, items, size, options, futures);
         call.first += size;
         if (r < 0) {
             Py_CLEAR(futures);
@@ -665,7 +669,7 @@ static PyMethodDef backlog_methods[] = {
      "put_chunk($self, engine, fn, chunk, first, options=None, /)\n--\n\n"
      "The same for a chunk of a map: a list of tuples, the first of which has that number."},
     {"put_chunks", backlog_put_chunks, METH_VARARGS,
-     "put_chunks($self, engine, fn, items, chunksize, first, most, /)\n--\n\n"
+     "put_chunks($self, engine, fn, items, chunksize, first, most, options=None, /)\n--\n\n"
      "Take up to so many chunks of the items of an iterator; return their futures. first: the\n"
      "number of the first item; chunk 0 goes by engine._submit_chunk()."},
     {"feed", backlog_feed, METH_O,

@@ -107,7 +107,7 @@ static PyObject *child_hold_for(PyObject *object, PyObject *address) {
         PyErr_Format(PyExc_ValueError, "%R is no address of the family's arena", address);
         return NULL;
     }
-    void **held = PyMem_Resize(self->held, void *, self->nheld + 1);
+    void **held = PyMem_Realloc(self->held, (self->nheld + 1) * sizeof *held);
     if (held == NULL) {
         return PyErr_NoMemory();
     }

@@ -387,6 +387,7 @@ class Backlog:
         chunksize: int,
         first: int,
         most: int,
+        options: tuple[int, tuple[int, int, int]] | None = None,
         /,
     ) -> list[Any]: ...
     def feed(self, engine: object, /) -> None: ...

@@ -62,6 +62,8 @@ class ProcessPoolExecutor(Executor):
     ValueError, TypeError, ImportError.
     """
 
+    _for_backlog: tuple[int, tuple[int, int, int]] | None = None  # options of all tasks
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -133,7 +135,7 @@ class ProcessPoolExecutor(Executor):
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
         more = None  # only where there is more to submit do the results hold the executor
         if buffersize is None:
-            futures = self._engine._submit_chunks(fn, items, chunksize)
+            futures = self._engine._submit_chunks(fn, items, chunksize, self._for_backlog)
         else:
             chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
             numbered = zip(chunks, itertools.count(0, chunksize))

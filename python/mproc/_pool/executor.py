@@ -415,7 +415,11 @@ class ExecutorEngine(Engine):
         return future
 
     def _submit_chunks(
-        self, fn: Callable[..., Any], items: Iterator[tuple[Any, ...]], chunksize: int
+        self,
+        fn: Callable[..., Any],
+        items: Iterator[tuple[Any, ...]],
+        chunksize: int,
+        options: _Options,
     ) -> list[Future]:
         """Take all chunks of a map; return their futures.
 
@@ -426,7 +430,7 @@ class ExecutorEngine(Engine):
         try:
             while len(futures) % most == 0:  # fewer: the items have ended
                 first = len(futures) * chunksize
-                more = self._backlog.put_chunks(self, fn, items, chunksize, first, most)
+                more = self._backlog.put_chunks(self, fn, items, chunksize, first, most, options)
                 if not more:
                     break
                 futures += more
