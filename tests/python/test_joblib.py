@@ -18,7 +18,8 @@ numpy = pytest.importorskip("numpy", reason="numpy is not installed")
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 
 import mproc.joblib as backend  # noqa: E402 # what stands above it decides whether there is one
-from mproc._pool.by_reference import Sharer, load  # noqa: E402
+from mproc._pool import by_reference  # noqa: E402
+from mproc._pool.by_reference import Sent, Sharer, load, run  # noqa: E402
 
 LARGE = 300_000  # numbers of 8 bytes: more than what is sent as a copy
 
@@ -33,6 +34,7 @@ def nothing_left(nothing_left):
     backend.register()
     yield
     backend.shutdown()
+    by_reference.forget()
 
 
 @pytest.fixture
@@ -226,7 +228,7 @@ def test_arrays_that_come_and_go_leave_nothing(two):
 
 
 def shared_by(sharer):
-    return [shared.segment.name for _, shared in sharer._by_id.values()]
+    return [shared.memory.name for _, shared in sharer._by_id.values()]
 
 
 def test_how_long_a_segment_lives():
@@ -244,6 +246,160 @@ def test_how_long_a_segment_lives():
     sharer.over(second)
     assert not os.path.exists(f"/dev/shm/{name}") and shared_by(sharer) == []
     assert again[999] == 999.0  # who looks at it keeps its memory
+
+
+class First:
+    """A call that returns the first number of an array, and may keep the array."""
+
+    def __init__(self, array, keeps=None):
+        self.array = array
+        self.keeps = keeps
+
+    def __call__(self):
+        if self.keeps is not None:
+            kept_by_calls.append(self.array)
+        return float(self.array[0])
+
+
+kept_by_calls = []
+
+
+@pytest.fixture
+def sharer():
+    sharer = Sharer(backend.CloudPickler, 1000)
+    yield sharer
+    sharer.drop()
+    kept_by_calls.clear()
+
+
+def made(sharer):
+    return sharer._segments._made
+
+
+def send(sharer, array, keeps=None):
+    """Have a call run, in this process; return its result."""
+    sent = sharer.pickle(First(array, keeps))
+    data, buffers, kept = run(sent.message, backend.CloudPickler)
+    sharer.over(sent, kept)
+    return pickle.loads(data, buffers=buffers)
+
+
+def test_a_segment_serves_the_next_array(sharer):
+    for i in range(20):
+        assert send(sharer, numpy.full(1000 - i, float(i))) == i
+    assert made(sharer) == 1
+    assert send(sharer, numpy.full(400, 20.0)) == 20.0  # most of the segment would be empty
+    assert made(sharer) == 2 and len(sharer._segments._idle) == 1
+
+
+def test_an_array_that_was_sent_once_gives_its_segment_to_another(sharer):
+    arrays = [numpy.full(1000, float(i)) for i in range(5)]
+    for _ in range(2):
+        assert [send(sharer, array) for array in arrays] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert made(sharer) == 1
+
+
+def test_an_array_that_was_sent_twice_keeps_its_segment(sharer):
+    array = numpy.zeros(1000)
+    assert send(sharer, array) == send(sharer, array) == 0.0
+    array[0] = 5.0
+    assert send(sharer, numpy.ones(1000)) == 1.0 and send(sharer, array) == 0.0
+    assert made(sharer) == 2
+
+
+def test_an_array_that_is_under_way_keeps_its_segment(sharer):
+    first = sharer.pickle(First(numpy.zeros(1000)))
+    assert send(sharer, numpy.ones(1000)) == 1.0
+    assert load(first.message)() == 0.0
+
+
+def test_what_workers_write_is_not_given_away():
+    sharer = Sharer(backend.CloudPickler, 1000, writable=True)
+    arrays = [numpy.zeros(1000) for _ in range(2)]
+    assert [send(sharer, array) for array in arrays] == [0.0, 0.0]
+    assert made(sharer) == 2
+    sharer.drop()
+
+
+def test_what_a_worker_keeps_stays_as_it_is(sharer):
+    for i in range(30):
+        assert send(sharer, numpy.full(1000, float(i)), keeps=i % 3 == 0 or None) == i
+    assert [array[999] for array in kept_by_calls] == [float(i) for i in range(0, 30, 3)]
+    assert made(sharer) == 11
+    sharer.drop()
+    assert [array[999] for array in kept_by_calls] == [float(i) for i in range(0, 30, 3)]
+
+
+def test_a_view_in_the_result_is_what_it_was(sharer):
+    arrays = [numpy.full(1000, float(i)) for i in range(3)]
+    outs = []
+    for array in arrays:
+        sent = sharer.pickle(Same(array))
+        data, buffers, kept = run(sent.message, backend.CloudPickler)
+        sharer.over(sent, kept)
+        outs.append((data, buffers))
+    for array, (data, buffers) in zip(arrays, outs, strict=True):
+        assert (pickle.loads(data, buffers=buffers) == array).all()
+
+
+class Same(First):
+    def __call__(self):
+        return self.array
+
+
+def test_the_memory_is_free_when_the_call_is_over(sharer):
+    """Although the workers have it mapped."""
+    array = numpy.zeros(1000)
+    send(sharer, array)
+    (segment,) = by_reference._mapped.values()
+    assert os.fstat(segment.fd).st_size >= array.nbytes
+    sharer.drop()
+    assert os.fstat(segment.fd).st_size == 0
+
+
+def test_what_is_under_way_when_the_call_is_over_stays(sharer):
+    sent = sharer.pickle(First(numpy.ones(1000)))
+    call = load(sent.message)
+    sharer.drop()
+    assert call() == 1.0
+    sharer.over(sent)
+    assert call() == 1.0
+
+
+def test_workers_have_few_segments_mapped(sharer):
+    sent = [sharer.pickle(First(numpy.full(1000, float(i)))) for i in range(40)]
+    assert [load(one.message)() for one in sent] == list(range(40))
+    assert len(by_reference._mapped) == by_reference._MAPPED
+    assert [load(one.message)() for one in sent] == list(range(40))
+    other = Sharer(backend.CloudPickler, 1000)
+    assert send(other, numpy.full(1000, 7.0)) == 7.0  # its segments have the same numbers
+    assert len(by_reference._mapped) == 1
+    other.drop()
+
+
+def test_an_array_may_go_while_the_sharer_is_at_work(sharer):
+    array = numpy.zeros(1000)
+    sharer.over(sharer.pickle(First(array)))
+    (name,) = shared_by(sharer)
+    with sharer._lock:
+        del array
+        gc.collect()
+    assert os.path.exists(f"/dev/shm/{name}")
+    sharer.over(Sent(b"", []))
+    assert not os.path.exists(f"/dev/shm/{name}") and shared_by(sharer) == []
+
+
+def keep_and_look(array, i):
+    if i % 5 == 0:
+        kept_by_calls.append((array, float(i)))
+    return float(array.sum()), all(kept[0] == kept[-1] == i for kept, i in kept_by_calls)
+
+
+def test_arrays_that_workers_keep_between_calls(two):
+    for _ in range(2):
+        arrays = [numpy.full(LARGE, float(i)) for i in range(20)]
+        results = Parallel()(delayed(keep_and_look)(array, i) for i, array in enumerate(arrays))
+        assert results == [(LARGE * float(i), True) for i in range(20)]
 
 
 def test_what_cannot_be_pickled_lends_nothing():
@@ -272,12 +428,12 @@ def test_an_array_whose_shape_has_changed_is_sent_anew():
 
 
 def test_without_room_an_array_is_copied(monkeypatch):
-    from mproc._pool import by_reference
+    from mproc._pool import segments
 
     def no_room(*args, **kwds):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(by_reference, "SharedMemory", no_room)
+    monkeypatch.setattr(segments, "SharedMemory", no_room)
     sharer = Sharer(backend.CloudPickler, 1000)
     array = numpy.arange(1000.0)
     sent = sharer.pickle(array)

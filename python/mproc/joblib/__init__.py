@@ -138,7 +138,11 @@ def shutdown() -> None:
 
 def _run(message: bytes) -> Any:
     """Run a batch; in a worker."""
-    return by_reference.dump(by_reference.load(message)(), CloudPickler)
+    try:
+        return by_reference.run(message, CloudPickler)
+    except BaseException:
+        by_reference.forget()
+        raise
 
 
 # ---- the backend
@@ -209,12 +213,16 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         sharer = self._sharer
         sent = sharer.pickle(func)
 
-        def over(result: Any) -> None:
+        def done(out: Any) -> None:
+            sharer.over(sent, out[2])
+            callback(out)
+
+        def failed(error: Any) -> None:
             sharer.over(sent)
-            callback(result)
+            callback(error)
 
         pool = self._workers.pool
-        return pool.apply_async(_run, (sent.message,), callback=over, error_callback=over)
+        return pool.apply_async(_run, (sent.message,), callback=done, error_callback=failed)
 
     apply_async = submit  # its name in joblib before 1.5
 
@@ -222,7 +230,7 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         """Return the results of a batch, or raise what it raised."""
         if isinstance(out, BaseException):
             raise out
-        data, buffers = out
+        data, buffers, _ = out
         return _loads(data, buffers=buffers)
 
     def terminate(self) -> None:
@@ -253,7 +261,7 @@ class _Copier:
         CloudPickler(file).dump(call)
         return by_reference.Sent(file.getvalue(), [])
 
-    def over(self, sent: Sent) -> None:
+    def over(self, sent: Sent, kept: Any = None) -> None:
         """Do nothing: nothing was shared."""
 
     def drop(self) -> None:
