@@ -252,8 +252,7 @@ void mproc__family_describe(uint64_t token, char out[MPROC__ENV_MAX]) {
 static bool read_invitation(struct invitation *out) {
     const char *text = getenv(MPROC__ENV);
     unsigned fd;
-    out->starter_pid = 0;
-    out->mapped = 0;
+    *out = (struct invitation){0};
     bool good = text != NULL &&
                 sscanf(text, "%x:%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%x:%" SCNx64, &fd,
                        &out->base, &out->span, &out->token, &out->starter, &out->starter_pid,
