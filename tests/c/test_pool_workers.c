@@ -574,11 +574,14 @@ TEST(pool_shrinks_beside_deaths) {
     mproc_pool *pool = pool_with(&options);
     unsigned random = 7;
     for (int i = 0; i < 60; i++) {
-        pid_t pids[8];
-        size_t n = mproc_pool_workers(pool, pids, 8);
+        pid_t pids[64];
+        size_t n = mproc_pool_workers(pool, pids, 64);
+        CHECK_LE(n, 64);
         if (n > 0) {
             random = random * 1664525 + 1013904223;
-            (void)kill(pids[(random >> 8) % n], SIGKILL);
+            pid_t pid = pids[(random >> 8) % n];
+            CHECK_GT(pid, 0); /* another number would be a group's */
+            (void)kill(pid, SIGKILL);
         }
         CHECK_OK(mproc_pool_resize(pool, 1 + (random >> 20) % 6));
         collect(pool, MPROC_MSEC);
