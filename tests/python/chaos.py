@@ -38,7 +38,8 @@ STUCK = 60.0  # seconds
 BATCH = 200  # tasks that a client has open
 CHUNK = 20
 KILL_INTERVAL = 0.02  # seconds between two kills, at most
-SPAWN_INTERVAL = 0.4  # the same for spawn: a pool breaks if many workers die as they start
+SPAWN_INTERVAL = 0.4  # the same for spawn, whose workers take long to start
+IN_A_ROW = 8  # kills with no task done in between: many that die as they start break a pool
 STARVE_EVERY = 1.5  # seconds
 STARVED_FOR = 0.1
 IDLE_EVERY = 2.0
@@ -251,6 +252,7 @@ class Killer:
     def __init__(self, account, draw, clients, interval):
         self._account, self._draw, self._clients = account, draw, clients
         self._interval = interval
+        self._done = self._in_a_row = 0
         self._starve_at = time.monotonic() + STARVE_EVERY / 3
         self._idle_at = time.monotonic() + IDLE_EVERY / 2
 
@@ -265,9 +267,16 @@ class Killer:
                 self._kill_idle_ones()
             time.sleep(self._draw.random() * self._interval)
 
+    def _may_kill(self):
+        done = sum(self._account.ended.values())
+        if done != self._done:
+            self._done, self._in_a_row = done, 0
+        self._in_a_row += 1
+        return self._in_a_row <= IN_A_ROW
+
     def _kill_one(self):
         workers = workers_alive()
-        if workers:
+        if workers and self._may_kill():
             worker = self._draw.choice(workers)
             self._account.killed.add(worker.pid)  # before: the error may come at once
             worker.kill()  # through its pidfd: never another process that has the pid now
