@@ -111,7 +111,7 @@ class ProcessPoolExecutor(Executor):
         engine = self._engine
         if engine._refuses or engine._owner != _getpid():
             engine._check()
-        return engine._submit(fn, args, kwargs)
+        return engine._submit(fn, args, kwargs, self._for_backlog)
 
     def map(
         self,
@@ -150,7 +150,7 @@ class ProcessPoolExecutor(Executor):
         engine = self._engine
         if engine._refuses or engine._owner != _getpid():
             engine._check()
-        return engine._submit_chunk(fn, chunk, first)
+        return engine._submit_chunk(fn, chunk, first, self._for_backlog)
 
     def options(
         self,
@@ -247,17 +247,6 @@ class _WithOptions(ProcessPoolExecutor):
             if name == "_executor":
                 raise AttributeError(name)
             return getattr(self._executor, name)
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Have fn(*args, **kwargs) called; see ProcessPoolExecutor.submit()."""
-        engine = self._engine
-        engine._check()
-        return engine._submit(fn, args, kwargs, self._for_backlog)
-
-    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
-        engine = self._engine
-        engine._check()
-        return engine._submit_chunk(fn, chunk, first, self._for_backlog)
 
     def options(
         self,
