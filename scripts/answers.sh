@@ -58,5 +58,6 @@ for file in tests/answers/*.c; do
     if [ $# -eq 0 ] || [[ " $* " == *" $name "* ]]; then ask "$name"; fi
 done
 rm -rf "$OUT/cores"
+[ $((passed + failed)) -gt 0 ] || die "no program in tests/answers has a name of these: $*"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
