@@ -28,12 +28,14 @@
 /* Tests of parts that need no arena are linked without one. */
 #pragma weak mproc_init
 #pragma weak mproc_arena_stat
+#pragma weak mproc_members
+#pragma weak mproc_reap
 /* A program defines this if it has tests that start it with arguments. */
 #pragma weak test_started_main
 
 struct baseline {
     unsigned char fds[FDS_MAX];
-    size_t used, blocks;
+    size_t used, blocks, members;
 };
 
 static struct test *tests, **tests_end = &tests;
@@ -247,6 +249,7 @@ static void take_baseline(const struct test *test, struct baseline *out) {
         mproc_arena_stat(&s);
         out->used = s.used;
         out->blocks = s.blocks;
+        out->members = mproc_members(NULL, 0);
     }
 }
 
@@ -277,6 +280,17 @@ static bool threads_end(void) {
     return false;
 }
 
+/* The template of a parent that was killed ends a moment after it, as its children do. */
+static void members_end(const struct test *test, const struct baseline *before) {
+    if (!has_family(test) || mproc_members == NULL || mproc_reap == NULL) {
+        return;
+    }
+    for (int i = 0; i < 3000 && mproc_members(NULL, 0) > before->members; i++) {
+        usleep(1000);
+    }
+    mproc_reap();
+}
+
 /* A test that began without a family may have founded one, which stays as long as the process. */
 static bool may_stay(const struct test *test, const char *target) {
     return (test->flags & TEST_NO_FAMILY) != 0 && strncmp(target, "/memfd:mproc ", 13) == 0;
@@ -291,6 +305,7 @@ static void check_leaks(const struct test *test, const struct baseline *before) 
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
         test_fail(test->file, test->line, "left a child behind (ended: %d)", (int)info.si_pid);
     }
+    members_end(test, before);
     take_baseline(test, &after);
     for (int fd = 0; fd < FDS_MAX; fd++) {
         if (after.fds[fd] && !before->fds[fd]) {
