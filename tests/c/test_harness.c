@@ -193,7 +193,8 @@ TEST(the_watchdog_bites) {
     struct outcome o = run("endless", "1");
     CHECK_EQ(o.code, 1);
     CHECK(strstr(o.text, "did not end within its time") != NULL);
-    o = run("grandchild_left_running", "1");
+    /* Its members are waited for, for three seconds. */
+    o = run("grandchild_left_running", "5");
     CHECK_EQ(o.code, 1);
     CHECK(strstr(o.text, "left 1 running process(es) behind") != NULL);
 }
