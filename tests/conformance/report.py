@@ -24,6 +24,12 @@ class Report:
         self.surprises.append(title)
         print(f"FAILED {title}\n{indent(detail)}", flush=True)
 
+    def take_in(self, part: Report) -> None:
+        """Counts what another report has printed already."""
+        self.counts.update(part.counts)
+        self.surprises += part.surprises
+        self.foreseen += part.foreseen
+
     def add(self, python: str, method: str, case: Case, outcomes: list[Outcome]) -> None:
         """Prints a line for the class, then its failures and, if verbose, its skipped tests."""
         judged = [self.judge(python, method, case, outcome) for outcome in outcomes]
@@ -53,8 +59,8 @@ class Report:
         if outcome.status == "failed":
             where = f"{python} {method} {case.name}.{outcome.test}"
             self.surprises.append(where)
-            print(f"FAILED {where}\n{indent(outcome.detail)}")
-            print(f"    again: {self.again(python, method, case, outcome.test)}", flush=True)
+            again = self.again(python, method, case, outcome.test)
+            print(f"FAILED {where}\n{indent(outcome.detail)}\n    again: {again}", flush=True)
         elif outcome.status == "skipped" and self.verbose:
             print(f"    skipped {outcome.test}: {outcome.detail.strip()}")
 

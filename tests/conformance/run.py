@@ -6,9 +6,10 @@
 
 For each interpreter: build the package for it, make a shadow prefix in which it is
 `multiprocessing` (shadow.py, inside/), prove that all kinds of processes see it, list the tests,
-and run every class in a process group of its own (trial.py). classes.txt says what is run, unless
---only does; expected.toml lists tests of a mechanism that mproc does not have. It is a failure,
-too, when children or /dev/shm entries are left behind, or code of the standard package is executed.
+and run every class in a process group of its own (trial.py), the start methods side by side
+(abreast.py). classes.txt says what is run, unless --only does; expected.toml lists tests of a
+mechanism that mproc does not have. It is a failure, too, when children or /dev/shm entries are left
+behind, or code of the standard package is executed.
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 if anything failed or nothing
 was run. --stock runs the same selection on the standard library, as a control.
@@ -28,6 +29,7 @@ from pathlib import Path
 import interpreter
 import isolation
 import trial
+from abreast import abreast
 from interpreter import Interpreter
 from report import Report
 from selection import (
@@ -134,6 +136,33 @@ def check(shadow: Shadow) -> None:
         print(f"{release}: the package lacks {', '.join(shadow.absent)}; tests of these fail")
 
 
+def run_methods(
+    shadow: Shadow,
+    chosen: list[str],
+    options: argparse.Namespace,
+    listed: list[Selector],
+    report: Report,
+) -> list[Case]:
+    """Runs the selection under each of the start methods, all at a time."""
+
+    def run_one(method: str) -> tuple[Report, list[Case]]:
+        isolation.enter()  # its own /dev/shm: what a test leaves there is that test's
+        own = Report(report.expected, report.verbose, report.command)
+        cases = run_method(shadow, method, options, listed, own)
+        return own, cases
+
+    if len(chosen) == 1:
+        return run_method(shadow, chosen[0], options, listed, report)
+    cases: list[Case] = []
+    for method, result, why in abreast(run_one, chosen):
+        if why:
+            report.fail(f"{shadow.interpreter.version} {method}: not run to the end", why)
+        else:
+            report.take_in(result[0])
+            cases += result[1]
+    return cases
+
+
 def run_method(
     shadow: Shadow,
     method: str,
@@ -196,8 +225,7 @@ def run(options: argparse.Namespace) -> int:
         if shadow.package and not lack:
             isolation.lay_wires(shadow.wires, shadow.standard)
         check(shadow)
-        for method in chosen:
-            cases += run_method(shadow, method, options, listed, report)
+        cases += run_methods(shadow, chosen, options, listed, report)
     only = [parse_selector(text) for text in items(options.only)]
     check_names(only, cases, report)
     if not (only or options.python or options.method):

@@ -189,9 +189,14 @@ class Shadow:
             (self.lib / f"{alias}.py").write_text(line)
 
     def tripped(self) -> str:
-        """What the tripwire has caught since the last call."""
-        caught = self.log.read_text() if self.log.exists() else ""
-        self.log.unlink(missing_ok=True)
+        """What the tripwire has caught since the last call, of whichever process."""
+        mine = self.log.with_name(f"{self.log.name}.{os.getpid()}")
+        try:
+            self.log.rename(mine)  # another process may look at the same time
+        except FileNotFoundError:
+            return ""
+        caught = mine.read_text()
+        mine.unlink()
         return caught
 
 

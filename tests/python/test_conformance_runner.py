@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 
 import processes  # noqa: E402
 import selection  # noqa: E402
+from abreast import abreast  # noqa: E402
 from interpreter import Interpreter, NotFound, ask, find  # noqa: E402
 from report import Report  # noqa: E402
 from run import check_expected, check_names  # noqa: E402
@@ -275,13 +276,14 @@ def test_hang_is_noticed(run: Runner) -> None:
     assert "in test_a_hang" in run.output  # faulthandler's traceback
 
 
-def test_end_of_the_run_is_the_end_of_all(run: Runner) -> None:
-    """A runner that is told to end takes the processes of the running class with it."""
-    command = run.command("TestHang")
+@pytest.mark.parametrize("methods", ["fork", "fork,spawn"])
+def test_end_of_the_run_is_the_end_of_all(run: Runner, methods: str) -> None:
+    """A runner that is told to end takes the processes of the running classes with it."""
+    command = run.command("TestHang", "--method", methods)
     runner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert runner.stdout is not None
     assert "see mproc" in runner.stdout.readline()
-    while not (children := hanging(runner.pid)):
+    while len(children := hanging(runner.pid)) < len(methods.split(",")):
         assert runner.poll() is None
         time.sleep(0.05)
     runner.terminate()
@@ -291,10 +293,48 @@ def test_end_of_the_run_is_the_end_of_all(run: Runner) -> None:
 
 
 def hanging(runner: int) -> list[int]:
-    """The runner's children that run tests."""
-    pids = Path(f"/proc/{runner}/task/{runner}/children").read_text().split()
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
-    return [pid for pid, line in lines.items() if b"TestHang" in line]
+    """Those below the runner that run tests, not those that they have started."""
+    found = []
+    for pid in map(int, Path(f"/proc/{runner}/task/{runner}/children").read_text().split()):
+        runs_tests = b"TestHang" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        found += [pid] if runs_tests else hanging(pid)
+    return found
+
+
+def test_methods_run_side_by_side(run: Runner) -> None:
+    assert run("TestBad,TestGood", "--method", "fork,spawn,forkserver") == 1
+    assert run.counts == "6 passed, 9 failed, 0 skipped"
+    for method in ("fork", "spawn", "forkserver"):
+        assert f"--method {method} --only TestBad.test_bad" in run.output
+
+
+def test_jobs_abreast_are_told_apart() -> None:
+    def job(key: str) -> str:
+        if key == "raises":
+            raise ValueError("odd")
+        if key == "ends":
+            os._exit(3)
+        return key * 2
+
+    told = {key: (result, why) for key, result, why in abreast(job, ["raises", "ends", "good"])}
+    assert told["good"] == ("goodgood", "")
+    assert "ValueError: odd" in told["raises"][1]
+    assert told["ends"] == (None, "its process ended with exit code 3")
+
+
+def test_jobs_abreast_end_when_nobody_takes_their_answers() -> None:
+    own = Path("/proc/self/task", str(os.getpid()), "children")
+    before = own.read_text()
+    signal_before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        jobs = abreast(
+            lambda key: "soon" if key == "first" else time.sleep(WATCHDOG), ["first", "late"]
+        )
+        assert next(jobs) == ("first", "soon", "")
+        jobs.close()
+    finally:
+        signal.signal(signal.SIGTERM, signal_before)
+    assert own.read_text() == before
 
 
 def test_bad_exit_is_noticed(run: Runner) -> None:
