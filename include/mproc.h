@@ -280,8 +280,8 @@ MPROC_API int mproc_arena_check(char *why, size_t size) MPROC_MUST_USE;
 
 /*
  * Objects are what stands in the arena and has holds: queues, task queues, locks, semaphores,
- * events, conditions, barriers, arrays, and the blocks of messages. Pools, processes and segments
- * are handles: they have a drop of their own and cannot be held.
+ * events, conditions, barriers, arrays, buffers, and the blocks of messages. Pools, processes and
+ * segments are handles: they have a drop of their own and cannot be held.
  */
 
 /* Takes one more hold on an object, for the calling member. -EINVAL: no object, or one that nobody
@@ -568,6 +568,29 @@ typedef struct mproc_fork_hooks {
  * no template; -EINTR: between two requests, call again. */
 MPROC_API int mproc_template_serve(const mproc_fork_hooks *hooks) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- buffer */
+
+/*
+ * Memory of the arena that lives as long as somebody holds it: mproc_alloc() with holds. Members
+ * hold a buffer as any object. A message may take it along (mproc_queue_put_with()), and the
+ * receiver has the same memory then, not a copy. What members do with the bytes at the same time is
+ * their own affair.
+ */
+typedef struct mproc_buffer mproc_buffer;
+
+/* `size` bytes, also none, contents undefined, aligned as mproc_alloc() has them (128 bytes from
+ * 64 KiB on). MPROC_ETOOBIG, -ENOMEM; the errors of joining. */
+MPROC_API int mproc_buffer_new(mproc_buffer **out, size_t size) MPROC_MUST_USE;
+
+/* Where its bytes are, in every member. */
+MPROC_API void *mproc_buffer_data(mproc_buffer *buffer);
+
+/* How many those are. */
+MPROC_API size_t mproc_buffer_size(const mproc_buffer *buffer);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_buffer_check(mproc_buffer *buffer, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- queue */
 
 /*
@@ -595,6 +618,13 @@ MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size,
  * MPROC_ETOOBIG, -ENOMEM; -EINVAL: n is negative. */
 MPROC_API int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n,
                                int64_t timeout) MPROC_MUST_USE;
+
+/* The same, and the message takes buffers along, which the caller holds: it has a hold of its own
+ * on each until its receiver drops it. MPROC_ECLOSED; -ETIMEDOUT, -EINTR; MPROC_ETOOBIG, -ENOMEM;
+ * -EINVAL: n is negative, or nobody holds one of the buffers. */
+MPROC_API int mproc_queue_put_with(mproc_queue *queue, const struct iovec *lent, int n,
+                                   mproc_buffer *const *buffers, size_t nbuffers,
+                                   int64_t timeout) MPROC_MUST_USE;
 
 /*
  * A received message. Give `room` (and its size) to let small messages be copied there; what does
@@ -643,6 +673,10 @@ MPROC_API int mproc_queue_get_many(mproc_queue *queue, mproc_message *messages, 
 
 /* Gives a message's block back, if it has one. */
 MPROC_API void mproc_message_drop(mproc_message *message);
+
+/* The i-th buffer that the message has brought, lent until mproc_message_drop(): mproc_hold() keeps
+ * it. NULL: it has no such. */
+MPROC_API mproc_buffer *mproc_message_buffer(const mproc_message *message, size_t i);
 
 /* Memory of the arena for a message of `size` bytes, to be filled in place and then committed or
  * dropped. It is given back when its member dies before that. MPROC_ECLOSED, MPROC_ETOOBIG,

@@ -7,8 +7,8 @@
  * append at the tail under one guard, consumers take at the head under another, so that one of each
  * never meet. Both count what they did in tickets: tail - head is what is in the queue. A message
  * up to INLINE_MAX is copied into the segment; a larger one is an object of its own, and a pointer
- * to it stands there. A drained segment becomes the tail's spare, so a queue in balance allocates
- * nothing.
+ * to it stands there, and so is one that takes buffers along. A drained segment becomes the tail's
+ * spare, so a queue in balance allocates nothing.
  *
  * Many at once. A put or a get of several messages is the section for the first one, in which the
  * others follow before the ticket is published. They stay in its segment, bring or take one large
@@ -39,7 +39,7 @@
  *   Q1  head_seen <= head_ticket <= tail_seen <= tail_ticket.
  *   Q2  From (head_segment, head_offset) there are exactly tail_ticket - head_ticket records, each
  *       whole in its segment, and behind the last is (tail_segment, tail_offset).
- *   Q3  A BLOCK record names a message object without holds.
+ *   Q3  A BLOCK record names a message object without holds, plain or a parcel (core/parcel.c).
  *   Q4  bound == 0, or tail_ticket - head_ticket <= bound.
  *   Q5  done <= tail_ticket.
  *
@@ -57,6 +57,7 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
+#include "core/parcel.h"
 #include "core/spin.h"
 #include "queue.h"
 #include "system/os.h"
@@ -405,12 +406,20 @@ struct outgoing {
     size_t size;
     uint64_t *block;
     const struct mproc__claim *claim;
-    struct followers *followers; /* NULL: none */
+    struct followers *followers;  /* NULL: none */
+    mproc_buffer *const *buffers; /* that the message takes along */
+    size_t nbuffers;
 };
 
-static bool too_big(size_t size) {
-    return size > SIZE_MAX - sizeof(struct mproc__object) ||
-           !mproc__heap_can_have(size + sizeof(struct mproc__object));
+static bool too_big(size_t size, size_t nbuffers) {
+    size_t head;
+    return __builtin_mul_overflow(nbuffers, sizeof(struct mproc__hold), &head) ||
+           size > SIZE_MAX / 2 || head > SIZE_MAX / 4 ||
+           !mproc__heap_can_have(size + mproc__parcel_head(nbuffers));
+}
+
+static inline bool is_inline(const struct outgoing *out) {
+    return out->size <= INLINE_MAX && out->nbuffers == 0;
 }
 
 static inline void gather(char *out, const struct iovec *pieces, int n) {
@@ -547,12 +556,12 @@ static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct out
     if (!has_room(queue)) {
         return -EAGAIN;
     }
-    int r =
-        mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + out->size);
+    int r = mproc__parcel_make(hand, out->buffers, out->nbuffers, out->size);
     if (r != 0) {
         return r;
     }
-    gather((char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), out->pieces, out->n);
+    gather(mproc__parcel_payload((struct mproc__object *)(uintptr_t)hand->unheld), out->pieces,
+           out->n);
     out->block = &hand->unheld;
     r = try_append(queue, hand, out, ticket);
     out->block = NULL;
@@ -589,13 +598,13 @@ static int await_room(mproc_queue *queue, int64_t timeout, int64_t *deadline) {
 static MPROC__INLINE int put_out(mproc_queue *queue, struct outgoing *out, int64_t timeout,
                                  uint64_t *ticket) {
     int64_t deadline = -1;
-    if (mproc__unlikely(out->size > INLINE_MAX && too_big(out->size))) {
+    if (mproc__unlikely(!is_inline(out) && too_big(out->size, out->nbuffers))) {
         return MPROC_ETOOBIG;
     }
     for (;;) {
         struct mproc__hand *hand = mproc__hand_get();
-        int r = mproc__likely(out->size <= INLINE_MAX) ? try_append(queue, hand, out, ticket)
-                                                       : append_large(queue, hand, out, ticket);
+        int r = mproc__likely(is_inline(out)) ? try_append(queue, hand, out, ticket)
+                                              : append_large(queue, hand, out, ticket);
         mproc__hand_put(hand);
         if (mproc__likely(r != -EAGAIN)) {
             draining = NULL;
@@ -610,9 +619,31 @@ static MPROC__INLINE int put_out(mproc_queue *queue, struct outgoing *out, int64
 
 int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
                      const struct mproc__claim *claim, uint64_t *ticket) {
-    struct outgoing out = {lent, n, total(lent, n), NULL, claim, NULL};
+    struct outgoing out = {lent, n, total(lent, n), NULL, claim, NULL, NULL, 0};
     uint64_t ignored;
     return put_out(queue, &out, timeout, ticket != NULL ? ticket : &ignored);
+}
+
+static bool are_buffers(mproc_buffer *const *buffers, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!mproc__expect(buffers[i], MPROC__KIND_BUFFER)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int mproc_queue_put_with(mproc_queue *queue, const struct iovec *lent, int n,
+                         mproc_buffer *const *buffers, size_t nbuffers, int64_t timeout) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE) || !are_buffers(buffers, nbuffers)) {
+        return MPROC_EOTHER;
+    }
+    if (n < 0) {
+        return -EINVAL;
+    }
+    struct outgoing out = {lent, n, total(lent, n), NULL, NULL, NULL, buffers, nbuffers};
+    uint64_t ignored;
+    return put_out(queue, &out, timeout, &ignored);
 }
 
 int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout) {
@@ -625,7 +656,7 @@ int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_
 /* A small message that probably has room, in few instructions. Anything but 0: nothing has
  * happened. */
 static inline int put_fast(mproc_queue *queue, const struct iovec *piece) {
-    struct outgoing out = {piece, 1, piece->iov_len, NULL, NULL, NULL};
+    struct outgoing out = {piece, 1, piece->iov_len, NULL, NULL, NULL, NULL, 0};
     uint64_t ignored;
     if (out.size > INLINE_MAX || seems_full(queue)) {
         return -EAGAIN;
@@ -659,7 +690,7 @@ int mproc_queue_put_many(mproc_queue *queue, const struct iovec *lent, size_t n,
         return 0;
     }
     struct followers followers = {lent + 1, n - 1, 0};
-    struct outgoing out = {lent, 1, lent->iov_len, NULL, NULL, &followers};
+    struct outgoing out = {lent, 1, lent->iov_len, NULL, NULL, &followers, NULL, 0};
     uint64_t ignored;
     int r = put_out(queue, &out, timeout, &ignored);
     if (r == 0) {
@@ -843,7 +874,7 @@ static MPROC__NOINLINE void hand_over_block(struct mproc__hand *hand, mproc_mess
     struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->message;
     mproc__object_adopt(hand, &hand->message);
     message->block = object;
-    message->data = object + 1;
+    message->data = mproc__parcel_payload(object);
 }
 
 static inline void hand_over(struct mproc__hand *hand, mproc_message *message) {
@@ -954,6 +985,10 @@ void mproc_message_drop(mproc_message *message) {
     message->size = 0;
 }
 
+mproc_buffer *mproc_message_buffer(const mproc_message *message, size_t i) {
+    return message->block != NULL ? mproc__parcel_buffer(message->block, i) : NULL;
+}
+
 /* ---------------------------------------------------------------- reserve and commit */
 
 int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
@@ -963,7 +998,7 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
     if (mproc__load32(&queue->closed)) {
         return MPROC_ECLOSED;
     }
-    if (too_big(size)) {
+    if (too_big(size, 0)) {
         return MPROC_ETOOBIG;
     }
     struct mproc__hand *hand = mproc__hand_get();
@@ -979,7 +1014,7 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
 
 static int commit_object(mproc_queue *queue, struct mproc__hand *hand, size_t size) {
     uint64_t ticket;
-    struct outgoing out = {NULL, 0, size, &hand->message, NULL, NULL};
+    struct outgoing out = {NULL, 0, size, &hand->message, NULL, NULL, NULL, 0};
     int r = try_append(queue, hand, &out, &ticket);
     if (r != 0) {
         mproc__object_adopt(hand, &hand->message);
@@ -992,7 +1027,7 @@ static int commit_object(mproc_queue *queue, struct mproc__hand *hand, size_t si
 static int commit_copy(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message) {
     uint64_t ticket;
     struct iovec piece = {message->data, message->size};
-    struct outgoing out = {&piece, 1, message->size, NULL, NULL, NULL};
+    struct outgoing out = {&piece, 1, message->size, NULL, NULL, NULL, NULL, 0};
     return append_large(queue, hand, &out, &ticket);
 }
 
@@ -1196,10 +1231,10 @@ static int check_record(const struct record *record, size_t *size, char *why, si
     const struct mproc__object *o = (const struct mproc__object *)(uintptr_t)b->message;
     *size = sizeof *b;
     if (record->kind != RECORD_BLOCK || !mproc_in_arena(o) || o->magic != MPROC__OBJECT_MAGIC ||
-        o->kind != MPROC__KIND_MESSAGE || o->holds != 0) {
+        (o->kind != MPROC__KIND_MESSAGE && o->kind != MPROC__KIND_PARCEL) || o->holds != 0) {
         return mproc__corrupt(why, why_size, "Q3: a record of kind %u", record->kind);
     }
-    return 0;
+    return mproc__parcel_check(o, why, why_size);
 }
 
 /* Under the head's guard: what is behind the tickets seen here can only grow. */

@@ -15,5 +15,6 @@ const mproc__destroy_fn mproc__destroyers[MPROC__KINDS] = {
     [MPROC__KIND_LOCK] = mproc__lock_destroy,
     [MPROC__KIND_QUEUE] = mproc__queue_destroy,
     [MPROC__KIND_TASKQ] = mproc__taskq_destroy,
+    [MPROC__KIND_PARCEL] = mproc__parcel_destroy,
     [MPROC__KIND_POOL] = mproc__pool_destroy,
 };

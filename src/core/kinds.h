@@ -15,6 +15,7 @@ void mproc__condition_destroy(struct mproc__hand *hand, void *object);
 void mproc__lock_destroy(struct mproc__hand *hand, void *object);
 void mproc__queue_destroy(struct mproc__hand *hand, void *object);
 void mproc__taskq_destroy(struct mproc__hand *hand, void *object);
+void mproc__parcel_destroy(struct mproc__hand *hand, void *object);
 void mproc__pool_destroy(struct mproc__hand *hand, void *object);
 
 #endif

@@ -16,6 +16,10 @@
  *   O3  An object without records is named by one word, a hand's `unheld` or `message`, or a
  *       queue's.
  *   O4  prev_of_member and next_of_member agree.
+ *   O5  A record in an object's list names that object. It is a member's, or a message's.
+ *
+ * A message that takes buffers along has a record for each in itself (parcel.c): in the buffer's
+ * list, in no member's.
  *
  * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its
  * last record went into `unheld` in the same section, and the reaper goes on destroying it.
@@ -289,9 +293,9 @@ int mproc__object_alloc(struct mproc__hand *hand, enum mproc__kind kind, size_t 
     if (r != 0) {
         return r;
     }
-    /* A message's payload is filled by its owner anyway. */
-    write_header(object_at(hand->block), kind,
-                 kind == MPROC__KIND_MESSAGE ? sizeof(struct mproc__object) : size);
+    /* A message's payload and a buffer's bytes are filled by their owner anyway. */
+    bool bare = kind == MPROC__KIND_MESSAGE || kind == MPROC__KIND_BUFFER;
+    write_header(object_at(hand->block), kind, bare ? sizeof(struct mproc__object) : size);
     mproc__hand_move(hand, &hand->block, &hand->unheld);
     return 0;
 }
@@ -345,6 +349,40 @@ void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {
     mproc__heap_free(hand, word);
 }
 
+/* ---------------------------------------------------------------- messages' holds */
+
+int mproc__object_attach(struct mproc__hand *hand, void *buffer, struct mproc__hold *record) {
+    struct mproc__object *object = buffer;
+    enter(hand);
+    int r = object->holds != 0 ? 0 : -EINVAL;
+    if (r == 0) {
+        set(&record->object, word_of(object));
+        set(&record->token, MPROC__TOKEN_OF_MESSAGES);
+        set(&record->count, 1);
+        set(&record->next_of_object, object->holds);
+        set(&object->holds, word_of(record));
+    }
+    leave(hand);
+    return r;
+}
+
+void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record) {
+    enter(hand);
+    struct mproc__object *object = object_at(record->object);
+    if (object != NULL) {
+        unlink_from_object(object, record);
+        set(&record->object, 0);
+    }
+    if (object != NULL && object->holds == 0) {
+        set(&hand->block, word_of(object));
+    }
+    leave(hand);
+    if (hand->block != 0) {
+        mproc__poke32(&object->magic, MPROC__OBJECT_DEAD);
+    }
+    mproc__heap_free(hand, &hand->block);
+}
+
 /* ---------------------------------------------------------------- check */
 
 static int check_hold(struct mproc__hold *h, uint64_t token, uint64_t before, char *why,
@@ -387,6 +425,24 @@ int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size) {
     enter(hand);
     for (uint32_t i = 0; r == 0 && i < mproc__table_top(); i++) {
         r = check_slot(i, why, size);
+    }
+    leave(hand);
+    return r;
+}
+
+static bool is_good(const struct mproc__hold *h, const struct mproc__object *object) {
+    return h->object == word_of(object) && h->count >= 1 &&
+           (h->token == MPROC__TOKEN_OF_MESSAGES || find(object, h->token) == h);
+}
+
+int mproc__object_check(struct mproc__hand *hand, const void *pointer, char *why, size_t size) {
+    const struct mproc__object *object = pointer;
+    int r = 0;
+    enter(hand);
+    for (uint64_t i = object->holds; r == 0 && i != 0; i = hold_at(i)->next_of_object) {
+        if (!is_good(hold_at(i), object)) {
+            r = mproc__corrupt(why, size, "O5: a record in the list of %p is another's", pointer);
+        }
     }
     leave(hand);
     return r;

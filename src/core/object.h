@@ -25,6 +25,8 @@ enum mproc__kind {
     MPROC__KIND_ARRAY,
     MPROC__KIND_CONDITION,
     MPROC__KIND_BARRIER,
+    MPROC__KIND_BUFFER,
+    MPROC__KIND_PARCEL,
     MPROC__KINDS
 };
 
@@ -98,6 +100,17 @@ int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t s
 /* The caller's hold on the object goes, the object itself moves into *word, a hand's word: 1.
  * Nothing has happened: 0: other members hold it too; -EINVAL: the caller does not. */
 int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word);
+
+/* The token in a record that is a message's and no member's (core/parcel.c). */
+#define MPROC__TOKEN_OF_MESSAGES UINT64_MAX
+
+/* A message's hold on a buffer: `record` is zero and stands in the message. -EINVAL: nobody holds
+ * the buffer. */
+int mproc__object_attach(struct mproc__hand *hand, void *buffer, struct mproc__hold *record);
+/* Gives it back, if the record is in use; with the last hold the buffer goes. hand->block is 0. */
+void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record);
+/* Whether the object's list has only records of its own, one a living member. */
+int mproc__object_check(struct mproc__hand *hand, const void *pointer, char *why, size_t size);
 
 /* What destroys the insides of an object of a kind. It frees word by word, so that a reaper can go
  * on with it at any point. NULL in the table: nothing is inside. */

@@ -63,6 +63,22 @@ PROVOKE(mproc_array_new_raw, -ENOMEM) {
     return mproc_array_new_raw(&array, MPROC_INT64, 1);
 }
 
+static mproc_buffer *buffer;
+
+PROVOKE(mproc_buffer_new, MPROC_ETOOBIG) {
+    return mproc_buffer_new(&buffer, SIZE_MAX);
+}
+
+PROVOKE(mproc_buffer_new, -ENOMEM) {
+    begin_small();
+    fill_arena();
+    return mproc_buffer_new(&buffer, 1);
+}
+
+PROVOKE(mproc_buffer_check, MPROC_ECORRUPT) {
+    return mproc_buffer_check((mproc_buffer *)(void *)made_lock(0), NULL, 0);
+}
+
 static mproc_array *numbers(void) {
     return made_array(MPROC_INT64, 3);
 }

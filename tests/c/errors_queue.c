@@ -105,6 +105,44 @@ PROVOKE(mproc_queue_putv, -EINVAL) {
     return mproc_queue_putv(made_queue(0), NULL, -1, 0);
 }
 
+static int put_with(mproc_queue *queue, size_t size, int64_t timeout) {
+    static char bytes[100000];
+    struct iovec piece = {bytes, size};
+    mproc_buffer *buffer = made_buffer(1);
+    return mproc_queue_put_with(queue, &piece, 1, &buffer, 1, timeout);
+}
+
+PROVOKE(mproc_queue_put_with, MPROC_ECLOSED) {
+    return put_with(queue_closed(), 1, MPROC_FOREVER);
+}
+
+PROVOKE(mproc_queue_put_with, -ETIMEDOUT) {
+    return put_with(queue_full(), 1, 0);
+}
+
+PROVOKE(mproc_queue_put_with, -EINTR) {
+    mproc_queue *queue = queue_full();
+    interrupt();
+    return put_with(queue, 1, without_end);
+}
+
+PROVOKE(mproc_queue_put_with, MPROC_ETOOBIG) {
+    return put_with(made_queue(0), (size_t)1 << 60, 0);
+}
+
+PROVOKE(mproc_queue_put_with, -ENOMEM) {
+    begin_small();
+    mproc_queue *queue = made_queue(0);
+    mproc_buffer *buffer = made_buffer(1);
+    struct iovec piece = {room, sizeof room};
+    fill_arena();
+    return mproc_queue_put_with(queue, &piece, 1, &buffer, 1, 0);
+}
+
+PROVOKE(mproc_queue_put_with, -EINVAL) {
+    return mproc_queue_put_with(made_queue(0), NULL, -1, NULL, 0, 0);
+}
+
 PROVOKE(mproc_queue_get, MPROC_ECLOSED) {
     return get(queue_closed(), MPROC_FOREVER);
 }

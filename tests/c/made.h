@@ -26,6 +26,7 @@ MADE(event, (void), (&made))
 MADE(condition, (void), (&made))
 MADE(barrier, (unsigned parties), (&made, parties))
 MADE(array, (mproc_type type, size_t n), (&made, type, n))
+MADE(buffer, (size_t size), (&made, size))
 MADE(queue, (uint64_t bound), (&made, bound))
 MADE(taskq, (unsigned seats), (&made, seats))
 

@@ -96,6 +96,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(barrier, check, MPROC_ECORRUPT, mproc_barrier_check(o, NULL, 0))                             \
     X(queue, put, OTHER, mproc_queue_put(o, "x", 1, 0))                                            \
     X(queue, putv, OTHER, mproc_queue_putv(o, NULL, 0, 0))                                         \
+    X(queue, put_with, OTHER, mproc_queue_put_with(o, NULL, 0, NULL, 0, 0))                        \
     X(queue, get, OTHER, mproc_queue_get(o, &message, 0))                                          \
     X(queue, put_many, OTHER, mproc_queue_put_many(o, NULL, 0, &ignored_size, 0))                  \
     X(queue, get_many, OTHER, mproc_queue_get_many(o, &message, 0, &ignored_size, 0))              \
@@ -119,6 +120,9 @@ static int no_item(const void *in, void *out, void *context) {
     X(array, exchange, OTHER, mproc_array_exchange(o, 0, 1, NULL))                                 \
     X(array, compare_exchange, OTHER, mproc_array_compare_exchange(o, 0, &(int64_t){0}, 1))        \
     X(array, check, MPROC_ECORRUPT, mproc_array_check(o, NULL, 0))                                 \
+    X(buffer, data, 0, mproc_buffer_data(o) != NULL)                                               \
+    X(buffer, size, 0, mproc_buffer_size(o))                                                       \
+    X(buffer, check, MPROC_ECORRUPT, mproc_buffer_check(o, NULL, 0))                               \
     X(process, launch, OTHER, mproc_process_launch(o, NULL, 0))                                    \
     X(process, pass, OTHER, mproc_process_pass(o, 0))                                              \
     X(process, pid, 0, mproc_process_pid(o))                                                       \
@@ -190,15 +194,17 @@ static int no_item(const void *in, void *out, void *context) {
 
 /* Functions of the same form that are tested elsewhere. */
 static const char *const elsewhere[] = {
-    "mproc_lock_save",    /* here, below: release builds do not look */
-    "mproc_message_drop", /* a message is the caller's own structure; what it names is dropped */
-    "mproc_hold",         /* test_object.c, as the next three: they take any pointer */
-    "mproc_drop",         "mproc_holds",           "mproc_hold_for", "mproc_free", /* test_heap.c */
-    "mproc_in_arena",                                                              /* any pointer */
-    "mproc_strerror",                                                              /* a number */
-    "mproc_type_size",                                                             /* a number */
+    "mproc_lock_save",      /* here, below: release builds do not look */
+    "mproc_message_buffer", /* as the next one */
+    "mproc_message_drop",   /* a message is the caller's own structure; what it names is dropped */
+    "mproc_hold",           /* test_object.c, as the next three: they take any pointer */
+    "mproc_drop",           "mproc_holds",
+    "mproc_hold_for",       "mproc_free", /* test_heap.c */
+    "mproc_in_arena",                     /* any pointer */
+    "mproc_strerror",                     /* a number */
+    "mproc_type_size",                    /* a number */
     "mproc_result_write", /* a task's function has it from the library, and only while it runs */
-    "mproc_result_room",  "mproc_task_error_text", /* the caller's own structure */
+    "mproc_result_room",    "mproc_task_error_text", /* the caller's own structure */
 };
 
 /* ---------------------------------------------------------------- what is given */
@@ -213,6 +219,7 @@ enum kind {
     BARRIER,
     QUEUE,
     ARRAY,
+    BUFFER,
     TASKQ,
     MESSAGE,
     PROCESS,
@@ -243,6 +250,7 @@ static struct thing {
     [BARRIER] = {"barrier", NULL, NULL},
     [QUEUE] = {"queue", NULL, NULL},
     [ARRAY] = {"array", NULL, NULL},
+    [BUFFER] = {"buffer", NULL, NULL},
     [TASKQ] = {"taskq", NULL, NULL},
     [MESSAGE] = {"message", NULL, NULL},
     [PROCESS] = {"process", NULL, NULL},
@@ -324,6 +332,7 @@ static void *make(enum kind kind) {
     case BARRIER: return made_barrier(1);
     case QUEUE: return made_queue(0);
     case ARRAY: return made_array(MPROC_INT64, 4);
+    case BUFFER: return made_buffer(100);
     case TASKQ: return made_taskq(2);
     case MESSAGE: return made_message();
     case PROCESS: return made_process();

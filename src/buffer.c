@@ -1,0 +1,67 @@
+/*
+ * buffer.c - memory of the arena that lives as long as somebody holds it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A header and the bytes stand in one block. The bytes are the program's: the library
+ * neither clears nor reads them. Members hold a buffer as any object, and so do messages that take
+ * it along (core/parcel.c).
+ *
+ * Shared state.
+ *   size   constant once made.
+ *   bytes  the program's.
+ *
+ * Invariants.
+ *   B1  The bytes lie in the buffer's block.
+ *   B2  Those of object.c, O5 among them.
+ *
+ * If a member dies here: its holds are given back, and the bytes are as it left them.
+ */
+#include "core/family.h"
+#include "core/kinds.h"
+#include "core/make.h"
+
+struct mproc_buffer {
+    struct mproc__object object;
+    uint64_t size;
+    uint64_t pad[7];
+};
+
+static_assert(sizeof(struct mproc_buffer) == 2 * MPROC__LINE,
+              "the bytes are as aligned as the block");
+
+static int fill(struct mproc__hand *hand, void *object, const void *size) {
+    (void)hand;
+    mproc_buffer *buffer = object;
+    buffer->size = *(const uint64_t *)size;
+    return 0;
+}
+
+int mproc_buffer_new(mproc_buffer **out, size_t size) {
+    const uint64_t bytes = size;
+    if (size > SIZE_MAX - sizeof(mproc_buffer)) {
+        return MPROC_ETOOBIG;
+    }
+    return mproc__object_build(out, MPROC__KIND_BUFFER, sizeof(mproc_buffer) + size, fill, &bytes);
+}
+
+void *mproc_buffer_data(mproc_buffer *buffer) {
+    return mproc__expect(buffer, MPROC__KIND_BUFFER) ? buffer + 1 : NULL;
+}
+
+size_t mproc_buffer_size(const mproc_buffer *buffer) {
+    return mproc__expect(buffer, MPROC__KIND_BUFFER) ? buffer->size : 0;
+}
+
+int mproc_buffer_check(mproc_buffer *buffer, char *why, size_t size) {
+    if (!mproc__object_is(buffer, MPROC__KIND_BUFFER)) {
+        return mproc__corrupt(why, size, "B: %p is no buffer", (void *)buffer);
+    }
+    if (buffer->size > mproc__heap_size(buffer) - sizeof *buffer) {
+        return mproc__corrupt(why, size, "B1: %llu bytes", (unsigned long long)buffer->size);
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__object_check(hand, buffer, why, size);
+    mproc__hand_put(hand);
+    return r;
+}

@@ -1,0 +1,28 @@
+/*
+ * parcel.h - a message that takes buffers along
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_PARCEL_H
+#define MPROC_PARCEL_H
+
+#include "core/object.h"
+
+/* Bytes that a message's block has before the payload. `n`: buffers that it takes along; 0: it is a
+ * plain message. */
+size_t mproc__parcel_head(size_t n);
+
+/* Makes a message for `size` bytes of payload in hand->unheld, which holds the n buffers itself.
+ * -EINVAL: one is held by nobody; -ENOMEM. */
+int mproc__parcel_make(struct mproc__hand *hand, mproc_buffer *const *buffers, size_t n,
+                       size_t size);
+
+/* Where the payload of a message begins, a plain one's or a parcel's. */
+void *mproc__parcel_payload(struct mproc__object *message);
+
+/* The buffer of that number, NULL: the message has no such. */
+mproc_buffer *mproc__parcel_buffer(const struct mproc__object *message, size_t i);
+
+int mproc__parcel_check(const struct mproc__object *message, char *why, size_t size);
+
+#endif
