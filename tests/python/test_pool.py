@@ -811,10 +811,17 @@ def _give_signals(_):
     return Signals()
 
 
+def _give_signals_after(gate):
+    os.read(gate, 1)
+    return Signals()
+
+
 def test_a_handler_that_raises_while_the_result_of_a_future_is_unpickled(fork, heard_once):
-    with ProcessPoolExecutor(1, fork) as pool:
-        future = pool.submit(Signals)
+    gate, opener = os.pipe()
+    with ProcessPoolExecutor(1, fork) as pool, open(gate), open(opener, "wb", 0) as opened:
+        future = pool.submit(_give_signals_after, gate)
         with pytest.raises(Heard):
+            opened.write(b"x")
             future.result()
         assert future.result() == "the result"
 
