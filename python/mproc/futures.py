@@ -188,16 +188,16 @@ class ProcessPoolExecutor(Executor):
         self.shutdown(cancel_futures=kind is KeyboardInterrupt)
 
     def terminate_workers(self) -> None:
-        """End the workers at once with SIGTERM. What they have not done fails."""
+        """End the workers at once with SIGTERM. What they have not done fails, also if it heals."""
         self._end_workers_by("terminate")
 
     def kill_workers(self) -> None:
-        """End the workers at once with SIGKILL. What they have not done fails."""
+        """End the workers at once with SIGKILL. What they have not done fails, also if it heals."""
         self._end_workers_by("kill")
 
     def _end_workers_by(self, how: str) -> None:
         self.shutdown(wait=False, cancel_futures=True)
-        self._engine._signal_workers(how)
+        self._engine._end_workers_by(how)
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

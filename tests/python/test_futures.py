@@ -48,6 +48,12 @@ def hold(queue, path):
     errands.wait_for(path)
 
 
+def note_and_hold(path):
+    with path.open("a") as file:
+        file.write("begun\n")
+    time.sleep(LONG)
+
+
 def keep(queue):
     errands.state.append(queue)
 
@@ -957,6 +963,25 @@ def test_workers_are_ended(ctx, tmp_path, how):
     with pytest.raises(RuntimeError):
         busy.pool.submit(errands.square, 1)
     helper.join(LONG)
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+@pytest.mark.parametrize("heal", [False, True])
+def test_workers_that_are_ended_are_not_replaced(fork, tmp_path, heal, how):
+    begun = tmp_path / "begun"
+    pool = ProcessPoolExecutor(1, fork, heal=heal)
+    stubborn = pool.options(retries=2)
+    futures = [stubborn.submit(note_and_hold, begun) for _ in range(3)]
+    assert wait_until(begun.exists)
+    getattr(pool, f"{how}_workers")()
+    pool.shutdown()
+    failed = [future for future in futures if not future.cancelled()]
+    assert futures[0] in failed
+    for future in failed:
+        with pytest.raises(BrokenProcessPool) as caught:
+            future.result(LONG)
+        assert str(caught.value.__cause__) == f"{how}_workers() has ended the workers"
+    assert begun.read_text() == "begun\n"
 
 
 def test_the_idle_ones_are_ended(ctx):

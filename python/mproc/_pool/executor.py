@@ -570,8 +570,14 @@ class ExecutorEngine(Engine):
         seated = [old for seat, old in pool if self._tasks.has_worker(seat) and not old._closed]
         return {old.pid: old for old in seated}
 
-    def _signal_workers(self, how: str) -> None:
-        """Call a method of every worker that lives: terminate() or kill()."""
+    def _end_workers_by(self, how: str) -> None:
+        """Call a method of every worker that lives: terminate() or kill(). What is open fails.
+
+        It fails first: an engine that heals would put others in the place of the workers, and a
+        task with retries would be begun anew.
+        """
+        if self._has_work():
+            self._break(RuntimeError(f"{how}_workers() has ended the workers"))
         for old in self._started_workers():
             if old.exitcode is None:
                 getattr(old, how)()
