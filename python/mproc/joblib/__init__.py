@@ -18,7 +18,6 @@ import threading
 import warnings
 from pickle import loads as _loads
 
-from joblib.externals.cloudpickle import CloudPickler
 from joblib.parallel import (
     AutoBatchingMixin,
     FallbackToBackend,
@@ -27,6 +26,11 @@ from joblib.parallel import (
     cpu_count,
     register_parallel_backend,
 )
+
+try:
+    from joblib.externals.cloudpickle import CloudPickler
+except ImportError:  # from joblib 1.6 on it is a package of its own, which joblib requires
+    from cloudpickle import CloudPickler
 
 from .. import get_context
 from .._current import current_process
