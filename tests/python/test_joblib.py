@@ -2,6 +2,7 @@
 
 import gc
 import glob
+import multiprocessing
 import os
 import pickle
 import signal
@@ -60,8 +61,8 @@ def nested_in_processes(x):
     return Parallel(n_jobs=2, backend="mproc")(delayed(os.getpid)() for _ in range(x)), os.getpid()
 
 
-def fail(x):
-    raise KeyError(x)
+def fail(x, error=KeyError):
+    raise error(x)
 
 
 def die(x):
@@ -70,6 +71,10 @@ def die(x):
 
 def variable(name):
     return os.environ.get(name)
+
+
+def set_variable(name, value):
+    os.environ[name] = value
 
 
 def write(array, place):
@@ -142,6 +147,45 @@ def test_an_exception_ends_the_call_and_the_next_one_works(two):
         Parallel()(delayed(fail)(i) for i in range(10))
     assert "in fail" in str(caught.value.__cause__)
     assert Parallel()(delayed(double)(i) for i in range(4)) == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_is_no_exception_does_not_end_the_worker(two, error):
+    with pytest.raises(error) as caught:
+        Parallel()(delayed(fail)(i, error) for i in range(10))
+    assert "in fail" in str(caught.value.__cause__)
+
+
+def test_workers_that_are_managed_go_on_after_an_exception(two):
+    with Parallel() as parallel:
+        with pytest.raises(KeyError):
+            parallel(delayed(fail)(i) for i in range(10))
+        assert parallel(delayed(double)(i) for i in range(4)) == [0, 2, 4, 6]
+
+
+def test_an_initializer_of_the_backend():
+    with parallel_config("mproc", n_jobs=2, initializer=set_variable, initargs=("FIRST", "1")):
+        assert Parallel()([delayed(variable)("FIRST")] * 2) == ["1", "1"]
+        assert Parallel(initializer=set_variable, initargs=("FIRST", "2"))(
+            [delayed(variable)("FIRST")] * 2
+        ) == ["2", "2"]
+    with parallel_config("mproc", n_jobs=2):
+        assert Parallel()([delayed(variable)("FIRST")] * 2) == [None, None]
+
+
+def test_an_initializer_without_a_name():
+    def first():
+        os.environ["FIRST"] = "3"
+
+    with parallel_config("mproc", n_jobs=2, initializer=first):
+        assert Parallel()([delayed(variable)("FIRST")] * 2) == ["3", "3"]
+
+
+def test_proxies_of_the_standard_library_authenticate(two):
+    with multiprocessing.Manager() as manager:
+        numbers = manager.list()
+        Parallel()(delayed(numbers.append)(i) for i in range(4))
+        assert sorted(numbers) == [0, 1, 2, 3]
 
 
 def test_a_worker_that_dies(two):

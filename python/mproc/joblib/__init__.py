@@ -13,6 +13,8 @@ ImportError: joblib is not installed (`pip install mproc[joblib]`).
 
 from __future__ import annotations
 
+import io
+import multiprocessing
 import os
 import threading
 import warnings
@@ -35,6 +37,7 @@ except ImportError:  # from joblib 1.6 on it is a package of its own, which jobl
 from .. import get_context
 from .._current import current_process
 from .._pool import by_reference
+from .._pool.errors import ExceptionWithTraceback
 from ..pool import Pool
 
 TYPE_CHECKING = False
@@ -102,15 +105,28 @@ class _Environment:
         return process
 
 
-def _start_pool(n_jobs: int, method: str, variables: dict[str, str]) -> Pool:
+def _start_pool(n_jobs: int, method: str, variables: dict[str, str], first: bytes) -> Pool:
     context = get_context(method)
     kind = type("WorkerPool", (Pool,), {"Process": _Environment(variables, context)})
-    return kind(n_jobs, register, context=context)
+    key = bytes(multiprocessing.current_process().authkey)
+    return kind(n_jobs, _begin, (key, first), context=context)
 
 
-def _take_pool(n_jobs: int, method: str, variables: dict[str, str]) -> _KeptPool:
+def _begin(key: bytes, first: bytes) -> None:
+    """Prepare a worker: what it has in common with the owner, then the call that is to come first.
+
+    key: with which proxies of a manager of the standard library authenticate.
+    """
+    register()
+    multiprocessing.current_process().authkey = key
+    if first:
+        initializer, initargs = _loads(first)
+        initializer(*initargs)
+
+
+def _take_pool(n_jobs: int, method: str, variables: dict[str, str], first: bytes) -> _KeptPool:
     """Return a pool like that, kept or new. Others that nobody uses are ended."""
-    key = (n_jobs, method, *sorted(variables.items()))
+    key = (n_jobs, method, first, *sorted(variables.items()))
     with _keeping:
         for other, kept in list(_kept.items()):
             mine = kept.owner == os.getpid()
@@ -120,7 +136,7 @@ def _take_pool(n_jobs: int, method: str, variables: dict[str, str]) -> _KeptPool
                 del _kept[other]
                 _end(kept.pool)
         if key not in _kept:
-            _kept[key] = _KeptPool(_start_pool(n_jobs, method, variables))
+            _kept[key] = _KeptPool(_start_pool(n_jobs, method, variables, first))
         _kept[key].users += 1
         return _kept[key]
 
@@ -141,29 +157,43 @@ def shutdown() -> None:
 
 
 def _run(message: bytes) -> Any:
-    """Run a batch; in a worker."""
+    """Run a batch; in a worker. What is no Exception, which would end the worker, is returned."""
     try:
         return by_reference.run(message, CloudPickler)
-    except BaseException:
+    except Exception:
         by_reference.forget()
         raise
+    except BaseException as error:
+        by_reference.forget()
+        return ExceptionWithTraceback(error, error.__traceback__)
 
 
 # ---- the backend
 
 
 class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
-    """The backend "mproc". start_method: how its workers are started."""
+    """The backend "mproc". start_method: how its workers are started.
+
+    initializer(*initargs) runs in each worker first; Parallel() may give another one.
+    """
 
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True
 
     _workers: _KeptPool | None = None
 
-    def __init__(self, start_method: str = "spawn", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        start_method: str = "spawn",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         get_context(start_method)  # ValueError: there is no such method
         self._method = start_method
+        self._initializer = initializer
+        self._initargs = initargs
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many workers there will be: one, and no process, where nesting forbids more.
@@ -195,6 +225,8 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         require: str | None = None,
         max_nbytes: int | None = LEAST,
         mmap_mode: str | None = "r",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
         **others: Any,
     ) -> int:
         """Get the workers for a call; return their number.
@@ -206,7 +238,11 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._workers = _take_pool(n_jobs, self._method, self._prepare_worker_env(n_jobs=n_jobs))
+        if initializer is None:
+            initializer, initargs = self._initializer, self._initargs
+        first = b"" if initializer is None else _dumps((initializer, tuple(initargs)))
+        variables = self._prepare_worker_env(n_jobs=n_jobs)
+        self._workers = _take_pool(n_jobs, self._method, variables, first)
         shares = max_nbytes is not None and mmap_mode not in (None, "c")
         self._sharer = _make_sharer(max_nbytes if shares else None, mmap_mode != "r")
         return n_jobs
@@ -218,7 +254,7 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         sent = sharer.pickle(func)
 
         def done(out: Any) -> None:
-            sharer.over(sent, out[2])
+            sharer.over(sent, None if isinstance(out, BaseException) else out[2])
             callback(out)
 
         def failed(error: Any) -> None:
@@ -252,18 +288,26 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
             _end(self._workers.pool)
         self.terminate()
         if ensure_ready:
-            self.configure(self.parallel.n_jobs, self.parallel, **self.parallel._backend_args)
+            self.configure(self.parallel.n_jobs, self.parallel, **_options_of(self.parallel))
+
+
+def _options_of(parallel: Any) -> dict[str, Any]:
+    """Return what Parallel has its backend configured with."""
+    options: dict[str, Any] | None = getattr(parallel, "_backend_kwargs", None)
+    return parallel._backend_args if options is None else options  # its name before joblib 1.5
+
+
+def _dumps(value: object) -> bytes:
+    file = io.BytesIO()
+    CloudPickler(file).dump(value)
+    return file.getvalue()
 
 
 class _Copier:
     """In place of a Sharer: sends arrays as copies."""
 
     def pickle(self, call: Callable[[], object]) -> Sent:
-        import io
-
-        file = io.BytesIO()
-        CloudPickler(file).dump(call)
-        return by_reference.Sent(file.getvalue(), [])
+        return by_reference.Sent(_dumps(call), [])
 
     def over(self, sent: Sent, kept: Any = None) -> None:
         """Do nothing: nothing was shared."""
