@@ -222,7 +222,8 @@ MPROC_API int mproc_init(int argc, char **argv) MPROC_MUST_USE;
 /*
  * The same for a runtime that goes its own way in a started child (an interpreter): returns 1 in a
  * child started by spawn or as a template, where the caller carries on with mproc_child_args() or
- * mproc_template_serve(); 0 otherwise. A second call is harmless and returns 0.
+ * mproc_template_serve(), and 2 in one that a wrapper has started (MPROC_WRAPPED); 0 otherwise. A
+ * second call is harmless and returns 0.
  *
  * The errors of joining.
  */
@@ -340,7 +341,11 @@ enum mproc_process_flags {
     MPROC_DETACHED = 2,
     /* With MPROC_ATTACHED: the program of `argv` joins the family as it begins (mproc_init(),
      * mproc_attach()). So it follows its parent by itself, and needs no process beside it. */
-    MPROC_JOINS = 4
+    MPROC_JOINS = 4,
+    /* MPROC_SPAWN with `argv`, and mproc_template_new(): the program may be a wrapper, which starts
+     * the member as a child, or a child's child, of its own and waits for it. The member joins by
+     * mproc_attach(). Pid, sentinel, signals and exit code are the wrapper's. */
+    MPROC_WRAPPED = 8
 };
 
 typedef struct mproc_template mproc_template;
@@ -439,8 +444,9 @@ typedef struct mproc_process_options {
  * here. MPROC_EINIT: this program was to be started again, but has not called mproc_init().
  * MPROC_EMEMBERS: the family is full. MPROC_ETOOBIG: `arg` is larger than the arena can ever hold.
  * MPROC_ESTRANGER: options.from is another process's. -EPIPE: the template has died (the default
- * one is started again once). -ENOSYS: a system without pidfd_open(2), such as an old valgrind, or
- * a template whose C library is unknown. -ENOMEM, also when a forked child's holds find no room;
+ * one is started again once). -ECHILD: a wrapper has started the template, so its forks would not
+ * be the caller's children. -ENOSYS: a system without pidfd_open(2), such as an old valgrind, or a
+ * template whose C library is unknown. -ENOMEM, also when a forked child's holds find no room;
  * -EAGAIN (no more processes), -EMFILE, -ENFILE; -EBADF (options.fds); MPROC_EARENA: a program was
  * to be started, but the caller has closed the arena's descriptor, as closefrom(3) does after the
  * first object; what execve(2) reports, such as -ENOENT or -EACCES; the errors of joining.

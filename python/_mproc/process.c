@@ -227,6 +227,9 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
         return NULL;
     }
     options.core.flags = daemon ? MPROC_ATTACHED | MPROC_JOINS : MPROC_DETACHED;
+    if (method == MPROC_SPAWN && argv != NULL && argv != Py_None) {
+        options.core.flags |= MPROC_WRAPPED;
+    }
     options_start_by(&options, by);
     if (set_method(&options, state, method, template) == 0 &&
         options_fill(&options, fds, argv, envp) == 0) {

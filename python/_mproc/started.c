@@ -9,7 +9,7 @@
 
 static PyObject *attach(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     int r = mproc_attach();
-    return r < 0 ? error_raise(r) : PyBool_FromLong(r);
+    return r < 0 ? error_raise(r) : PyLong_FromLong(r);
 }
 
 static PyObject *own_pid(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
@@ -61,8 +61,8 @@ static PyObject *child_exits(PyObject *Py_UNUSED(module), PyObject *code) {
 static PyMethodDef functions[] = {
     {"attach", attach, METH_NOARGS,
      "attach($module, /)\n--\n\n"
-     "Become a member of the family. True in a process that was started by SPAWN or as a\n"
-     "template."},
+     "Become a member of the family. 1 in a process that was started by SPAWN or as a\n"
+     "template, 2 if a wrapper is between it and its starter; 0 in any other."},
     {"getpid", own_pid, METH_NOARGS,
      "getpid($module, /)\n--\n\nos.getpid() without a system call."},
     {"child_args", child_args, METH_NOARGS,

@@ -53,6 +53,7 @@ static PyObject *start(PyTypeObject *type, struct options *options) {
     }
     options->core.name = "Template";
     options->core.method = MPROC_SPAWN;
+    options->core.flags = MPROC_WRAPPED;
     BLOCKING(r, new_template(&self->handle, &options->core));
     if (r != 0) {
         Py_DECREF(self);

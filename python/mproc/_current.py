@@ -9,6 +9,7 @@ State, each a variable of this module that only functions of this module set:
                   empty set: to empty its parent's would write to each object in it.
   _numbers        counts the processes that this one makes, for their names.
   _pid            the pid, in a started child; a bare fork of that keeps the child's.
+  _wrapped        the pid of a process that a wrapper has started for its starter; 0: none has.
   _ancestors      what _process was in the parent, in its parent, ...: kept from being freed.
   _logger         what log() writes to; None until util.get_logger() is called.
   _ending         the process that has begun to run its exit function.
@@ -68,6 +69,7 @@ _process: BaseProcess
 _children: set[BaseProcess] = set()
 _numbers = count(1)
 _pid = 0
+_wrapped = 0
 _ancestors: tuple[Any, ...] = ()
 _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
@@ -92,9 +94,15 @@ def current_process() -> BaseProcess:
     return _process
 
 
+def came_by_wrapper() -> None:
+    """Note that a wrapper has started this process: its parent is not its starter."""
+    global _wrapped
+    _wrapped = os.getpid()
+
+
 def pid_of_child() -> int:
-    """Return the pid that this process was started with; 0 if mproc has not started it."""
-    return _pid
+    """Return the pid with which this process is a child of its starter; 0 if it never was one."""
+    return 0 if _pid == _wrapped else _pid
 
 
 def next_identity() -> tuple[int, ...]:

@@ -472,9 +472,16 @@ class ForkServerProcess(process.BaseProcess):
 
     @staticmethod
     def _Popen(process_obj: process.BaseProcess) -> Popen:
+        from .forkserver import _forkserver
         from .popen_forkserver import Popen
 
-        return Popen(process_obj)
+        if not _forkserver.is_wrapped:
+            try:
+                return Popen(process_obj)
+            except ChildProcessError:
+                if not _forkserver.is_wrapped:
+                    raise
+        return SpawnProcess._Popen(process_obj)
 
 
 class ForkContext(BaseContext):

@@ -52,6 +52,7 @@ class ForkServer:
         self._preload_modules = ["__main__"]
         self._on_error = "ignore"
         self._told: list[Child] = []  # made by connect_to_new_process(), and not seen to end
+        self._wrapped_by: bytes | None = None  # the executable that has started one as its child
         os.register_at_fork(after_in_child=self._forget)
 
     @property
@@ -124,12 +125,18 @@ class ForkServer:
         changes.update({name: now[name] for name in now if before.get(name) != now[name]})
         return changes
 
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether templates are a wrapper's children: what they fork would be the wrapper's."""
+        return self._wrapped_by is not None and self._wrapped_by == spawn.get_executable()
+
     def launch(
         self, child: Child, process_obj: process.BaseProcess, payload: bytes, fds: list[int]
     ) -> None:
         """Have the template fork a child, which gets the payload and the descriptors.
 
-        ValueError: too many descriptors. EOFError, OSError: the template cannot do it.
+        ValueError: too many descriptors. ChildProcessError: a wrapper has started the template, so
+        its forks would be the wrapper's children. EOFError, OSError: the template cannot do it.
         """
         if len(fds) > MAXFDS_TO_SEND:
             raise ValueError(f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND} can be passed")
@@ -144,6 +151,11 @@ class ForkServer:
             template = self._ensure()
             try:
                 child.launch(FORKSERVER, name, daemon, payload, fds, template=template)
+            except ChildProcessError:
+                self._wrapped_by = spawn.get_executable()
+                self._template = None
+                template.drop()
+                raise
             except (EOFError, OSError):
                 if _running(template.pid):
                     raise

@@ -376,11 +376,15 @@ def attach() -> None:
     """Become a member of the parent's family, or exit if no mproc has started this process."""
     from . import _mproc
 
-    if not _mproc.attach():
+    how = _mproc.attach()
+    if not how:
         sys.exit(
             "mproc: no parent process has started this one. Programs do not run this command"
-            " themselves; a program given to set_executable() must exec() the interpreter."
+            " themselves; a program given to set_executable() must leave environment and"
+            " descriptors to the interpreter, and not end before it."
         )
+    if how == 2:
+        _current.came_by_wrapper()
     # The core has removed its variable from the environment; os.environ is a copy of that.
     os.environ.pop("MPROC_FAMILY", None)
 

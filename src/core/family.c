@@ -35,6 +35,7 @@ struct mproc__family *mproc__family;
 
 static int family_fd = -1;
 static uint64_t mapped;       /* bytes that this process has mapped, from mproc__family on */
+static bool attaching;        /* this process says that it is a member's, and was started as one */
 static uint64_t family_inode; /* of the arena: the program may close the number, and use it again */
 
 /* Free under plain, ASan and TSan programs alike (300 starts with ASLR each); the second is for
@@ -263,12 +264,31 @@ static bool read_invitation(struct invitation *out) {
     return good && out->token == mproc__token(mproc__token_number(out->token), out->token >> 32);
 }
 
+/* Is there a wrapper between the starter and this process? Only one that says that it is the member
+ * which was started may come by another parent. */
+static bool is_wrapped(const struct mproc__slot *slot, const struct invitation *t) {
+    return attaching && (slot->flags & MPROC_WRAPPED) != 0 &&
+           slot->ppid != mproc__os_parent_pid() && !mproc__token_dead(t->starter);
+}
+
+/* The mark is made while the slot is this process' own already, and read by it only. */
+static int adopt_wrapped(struct mproc__slot *slot, uint64_t token) {
+    int r = mproc__member_adopt(token);
+    if (r == 0) {
+        slot->flags |= MPROC__CAME_WRAPPED;
+    }
+    return r;
+}
+
 /* A stranger may have inherited the words in its environment: they mean nothing to it. But if the
  * starter of a child has died meanwhile (-ESRCH), the child must not take itself for a program that
  * the user has started. Only a detached child carries on without a starter. */
 static int take_reserved_place(const struct invitation *t) {
     struct mproc__slot *slot = mproc__token_slot(t->token);
     pid_t told = slot != NULL ? mproc__load_pid(&slot->pid) : 0;
+    if (slot != NULL && is_wrapped(slot, t)) {
+        return adopt_wrapped(slot, t->token);
+    }
     if (told != 0 && told != mproc__os_pid()) {
         return MPROC_ESTRANGER;
     }
@@ -355,6 +375,10 @@ void mproc__family_fit(uint64_t space) {
 }
 
 /* ---------------------------------------------------------------- beginning and forgetting */
+
+void mproc__family_attaching(void) {
+    attaching = true;
+}
 
 int mproc__family_begin(void) {
     struct invitation invitation;

@@ -42,6 +42,9 @@ extern struct mproc__family *mproc__family; /* NULL: no member yet */
  * process should end. */
 int mproc__family_begin(void);
 
+/* The process was started to become a member, and says so: it may come by way of a wrapper. */
+void mproc__family_attaching(void);
+
 /* The arena's descriptor, to be passed to a spawned child. MPROC_EARENA: the program has closed it;
  * another file may have its number by now. */
 int mproc__family_fd(void);

@@ -91,14 +91,14 @@ int mproc__member_expect(const char *name, mproc_method method, unsigned flags, 
 
 /* Under the guard: the child may have lived and died already, and its slot must not be another's by
  * the time the pid is written. A child that has said its pid already keeps it, if the starter does
- * not know it. */
+ * not know it, or knows only a wrapper's. */
 static void tell_pid(uint64_t token, pid_t pid) {
     struct mproc__hand *hand = mproc__hand_get();
     mproc__guard_enter(&mproc__members->guard, hand);
     struct mproc__slot *slot = mproc__token_slot(token);
     uint64_t unborn = mproc__token_state(token, MPROC__SLOT_UNBORN);
     if (slot != NULL && mproc__load64(&slot->state) == unborn) {
-        if (pid == MPROC__PID_UNKNOWN) {
+        if (pid == MPROC__PID_UNKNOWN || (slot->flags & MPROC_WRAPPED) != 0) {
             pid_t nobody = 0;
             (void)mproc__cas_pid(&slot->pid, &nobody, pid);
         } else {

@@ -148,6 +148,22 @@ bool mproc__reap_if_dead(uint64_t token) {
     return mproc__token_slot(token) == NULL;
 }
 
+/* A member that comes by way of a wrapper may be adopting its place right now. */
+static bool take_place(struct mproc__slot *slot, uint64_t token) {
+    uint64_t unborn = mproc__token_state(token, MPROC__SLOT_UNBORN);
+    return mproc__cas64(&slot->state, &unborn, mproc__token_state(token, MPROC__SLOT_DYING));
+}
+
+void mproc__reap_collected(uint64_t token, pid_t pid) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    bool wrapped = slot != NULL && (slot->flags & MPROC_WRAPPED) != 0;
+    if (wrapped && !take_place(slot, token) && mproc__load_pid(&slot->pid) != pid) {
+        (void)mproc__reap_if_dead(token);
+    } else {
+        mproc__reap_dead(token);
+    }
+}
+
 bool mproc__reap_slot(uint32_t number) {
     uint64_t state = mproc__load64(&mproc__table->slots[number].state);
     return (state & 0xff) != MPROC__SLOT_FREE &&

@@ -36,6 +36,10 @@ bool mproc__reap_if_dead(uint64_t token);
  * never started it. */
 void mproc__reap_dead(uint64_t token);
 
+/* The same of a started process that was collected: a wrapper's member lives on, and is left
+ * alone. One that has not joined yet finds its place gone. */
+void mproc__reap_collected(uint64_t token, pid_t pid);
+
 /* Looks at one slot, and reaps its member if that has ended. True: it has reaped. */
 bool mproc__reap_slot(uint32_t number);
 

@@ -34,7 +34,7 @@ struct mproc__slot {
     uint64_t args;  /* block with what the starter gave, freed with the slot; 0: none */
     uint64_t args_size;
     uint32_t method; /* mproc_method, 0: bare fork or the family's first */
-    uint32_t flags;  /* mproc_process_flags */
+    uint32_t flags;  /* mproc_process_flags, and CAME_WRAPPED */
     char name[64];
     struct mproc__os_life life; /* of the process' first thread; zero while UNBORN */
     uint32_t exiting;   /* 0, or EXITING | the exit code that the member is about to end with */
@@ -44,6 +44,10 @@ struct mproc__slot {
 };
 
 #define MPROC__EXITING 0x100u
+
+/* In slot->flags, besides those of its starter: a wrapper has started the member's process, whose
+ * parent is not the starter. */
+#define MPROC__CAME_WRAPPED 0x100u
 
 /* fork() by anybody has been made: there is a child, but only the child knows its pid. */
 #define MPROC__PID_UNKNOWN (-1)

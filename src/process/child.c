@@ -18,6 +18,9 @@
  * the comparison after a slice. A program that is started by argv does not arrange anything: a
  * process beside it ends it (follower.c).
  *
+ * A child that a wrapper has started follows both: the wrapper as its parent, and its starter by a
+ * look in waits.
+ *
  * Shared state. slot->args of the caller: written by its starter before the child was born, then
  * the child's own. slot->exiting: written by the child just before its end; its parent reads it
  * after the end, when the system does not give it the status.
@@ -34,6 +37,7 @@
 
 static uint32_t initialised;
 static volatile pid_t parent_pid; /* written before the signal is arranged, then constant */
+static uint64_t starter;          /* of a child that a wrapper has started; 0: the parent */
 static pid_t follower_pid;        /* the process that follows, not one that it has forked */
 static int parent_signal = MPROC_PARENT_SIGNAL_OF_THREADS;
 static int given_fds[MPROC__OS_FDS_MAX];
@@ -122,11 +126,32 @@ static void on_parent_signal(int number) {
     end_without_parent();
 }
 
+/* A wrapper need not end with the starter, and so this process would not. */
+static void end_without_starter(void) {
+    if (mproc__os_pid() == follower_pid && mproc__token_dead(starter)) {
+        mproc__os_kill_self();
+    }
+    end_without_parent();
+}
+
+bool mproc__child_is_wrapped(void) {
+    return (mproc__self_slot()->flags & MPROC__CAME_WRAPPED) != 0;
+}
+
 /* A child of a template has the thread for parent that started the template. */
 static void choose_signal(const struct mproc__slot *slot) {
     if (slot->method != MPROC_FORKSERVER) {
         parent_signal = slot->by_thread ? MPROC_PARENT_SIGNAL_OF_THREADS : MPROC_PARENT_SIGNAL;
     }
+}
+
+static void follow_wrapper(struct mproc__slot *slot) {
+    starter = slot->parent;
+    follower_pid = mproc__os_pid();
+    parent_pid = mproc__os_parent_pid();
+    (void)mproc__os_parent_watch(parent_signal, on_parent_signal);
+    mproc__every_slice(end_without_starter);
+    end_without_starter();
 }
 
 static void follow_parent(struct mproc__slot *slot) {
@@ -149,7 +174,7 @@ static void follow_parent(struct mproc__slot *slot) {
 void mproc__child_begin(void) {
     struct mproc__slot *slot = mproc__self_slot();
     if ((slot->flags & MPROC_ATTACHED) != 0) {
-        follow_parent(slot);
+        mproc__child_is_wrapped() ? follow_wrapper(slot) : follow_parent(slot);
     }
     struct mproc__args *args = mproc__child_header();
     if (args != NULL && args->setup != 0) {

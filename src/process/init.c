@@ -96,6 +96,7 @@ int mproc_attach(void) {
     if (mproc__exchange32(&attached, 1) != 0) {
         return 0;
     }
+    mproc__family_attaching();
     int r = need_family();
     if (r != 0) {
         return r;
@@ -104,5 +105,5 @@ int mproc_attach(void) {
         return 0;
     }
     mproc__child_begin();
-    return 1;
+    return mproc__child_is_wrapped() ? 2 : 1;
 }

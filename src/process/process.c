@@ -46,10 +46,12 @@
 
 /* ---------------------------------------------------------------- preparing */
 
-static bool flags_are_good(unsigned flags) {
-    unsigned fate = flags & (MPROC_ATTACHED | MPROC_DETACHED), joins = flags & MPROC_JOINS;
-    return (flags & ~(fate | joins)) == 0 && fate != (MPROC_ATTACHED | MPROC_DETACHED) &&
-           (joins == 0 || fate != MPROC_DETACHED);
+static bool flags_are_good(const mproc_process_options *o) {
+    unsigned fate = o->flags & (MPROC_ATTACHED | MPROC_DETACHED), joins = o->flags & MPROC_JOINS;
+    unsigned wrapped = o->flags & MPROC_WRAPPED;
+    return (o->flags & ~(fate | joins | wrapped)) == 0 &&
+           fate != (MPROC_ATTACHED | MPROC_DETACHED) && (joins == 0 || fate != MPROC_DETACHED) &&
+           (wrapped == 0 || (o->method == MPROC_SPAWN && o->argv != NULL));
 }
 
 /* A spawned program and a template's first life are this program, so it must begin with
@@ -57,7 +59,7 @@ static bool flags_are_good(unsigned flags) {
 static int check_options(const mproc_process_options *o) {
     bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
                  (o->method == MPROC_FORKSERVER && o->from == NULL);
-    if (o->method < 0 || o->method > MPROC_FORKSERVER || !flags_are_good(o->flags) ||
+    if (o->method < 0 || o->method > MPROC_FORKSERVER || !flags_are_good(o) ||
         (o->fds == NULL && o->nfds != 0) || (o->argv != NULL && o->argv[0] == NULL) ||
         mproc__setup_check(o->setup) != 0) {
         return -EINVAL;
@@ -290,7 +292,7 @@ static bool descriptor_is_ours(const mproc_process *process) {
 
 static void set_ended(mproc_process *process, int code) {
     process->code = code;
-    mproc__reap_dead(process->token);
+    mproc__reap_collected(process->token, process->pid);
     /* SYNC(process.state): the code, before the state that makes it constant. */
     mproc__store32(&process->state, MPROC__PROCESS_ENDED);
 }

@@ -69,6 +69,9 @@ void mproc__set_initialised(void);
  * itself up as it was told. */
 void mproc__child_begin(void);
 
+/* Has a wrapper started the calling member, so that it is no child of its starter? */
+bool mproc__child_is_wrapped(void);
+
 /* The calling member's arguments, or NULL. */
 struct mproc__args *mproc__child_header(void);
 

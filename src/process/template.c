@@ -336,6 +336,8 @@ static int serve_one(int control, const struct work *work, const mproc_fork_hook
 
     if (slot == NULL) {
         reply.pid = MPROC_ESTRANGER;
+    } else if (mproc__child_is_wrapped()) {
+        reply.pid = -ECHILD; /* its siblings would be the wrapper's children */
     } else if (work->error == 0) {
         call(hooks->before, hooks->arg);
         reply.pid = mproc__os_fork_sibling(&slot->pid);

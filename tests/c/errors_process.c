@@ -168,6 +168,25 @@ PROVOKE(mproc_process_start, -EPIPE) {
     return start_from(dead_template());
 }
 
+/* The shell has the template as its child. */
+static mproc_template *wrapped_template(void) {
+    static char self[200], script[300];
+    static const char *const program[] = {"/bin/sh", "-c", script, NULL};
+    mproc_process_options o = {.argv = program, .flags = MPROC_WRAPPED};
+    mproc_template *one = NULL;
+    CHECK_GT(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+    snprintf(script, sizeof script, "%s wrapped; exit $?", self);
+    CHECK_OK(mproc_template_new(&one, &o));
+    return one;
+}
+
+PROVOKE(mproc_process_start, -ECHILD) {
+    mproc_template *one = wrapped_template();
+    int r = start_from(one);
+    mproc_template_drop(one);
+    return r;
+}
+
 PROVOKE(mproc_process_start, -ENOSYS) {
     deny(SYS_pidfd_open, -1, ENOSYS);
     return start_with((mproc_process_options){0});
@@ -562,7 +581,11 @@ enum { INTERRUPTED = 42 };
 
 /* A template, as another runtime would be one. */
 int test_started_main(int argc, char **argv) {
-    (void)argc, (void)argv;
+    CHECK_EQ(argc, 2);
+    if (strcmp(argv[1], "wrapped") == 0) {
+        CHECK_EQ(mproc_attach(), 2);
+        return mproc_template_serve(NULL) == 0 ? 0 : 1;
+    }
     CHECK_EQ(mproc_attach(), 1);
     interrupt();
     return mproc_template_serve(NULL) == -EINTR ? INTERRUPTED : 1;

@@ -1409,8 +1409,16 @@ int test_started_main(int argc, char **argv) {
         CHECK_EQ(write(atoi(argv[2]), &r, 1), 1);
         return 0;
     }
-    CHECK_STR(argv[1], "attach");
-    CHECK_EQ(mproc_attach(), 1);
+    bool wrapped = strncmp(argv[1], "wrapped", 7) == 0;
+    CHECK_STR(wrapped ? "attach" : argv[1], "attach");
+    CHECK_EQ(mproc_attach(), wrapped ? 2 : 1);
+    if (strcmp(argv[1], "wrapped-stays") == 0) {
+        mproc_lock *lock = (mproc_lock *)(uintptr_t)mproc_child_args(NULL);
+        CHECK_OK(mproc_lock_acquire(lock, MPROC_FOREVER));
+        CHECK_EQ(write(atoi(argv[2]), "x", 1), 1);
+        mproc_semaphore *none = made_semaphore(0);
+        return mproc_semaphore_acquire(none, MPROC_FOREVER); /* a wait in which it can notice */
+    }
     CHECK_EQ(mproc_attach(), 0);
     const char *bytes = mproc_child_args(&size);
     CHECK_EQ(size, 3);
@@ -1587,6 +1595,77 @@ TEST(process_of_another_runtime_attaches) {
     CHECK_OK(mproc_process_prepare(&p, &o));
     CHECK_OK(mproc_process_launch(p, "abc", 3));
     CHECK_EQ(finish(p), 55);
+}
+
+/* ---------------------------------------------------------------- wrappers */
+
+/* A shell has this program as its child. */
+static mproc_process *start_wrapped(const char *script, unsigned flags, int said, void *arg) {
+    char self[200] = "", text[400];
+    const char *argv[] = {"/bin/sh", "-c", text, NULL};
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN,
+                               .flags = flags | MPROC_WRAPPED,
+                               .argv = argv,
+                               .fds = &said,
+                               .nfds = said >= 0};
+    CHECK_GT(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+    snprintf(text, sizeof text, script, self, said);
+    CHECK_OK(mproc_process_prepare(&p, &o));
+    if (arg != NULL) {
+        CHECK_OK(mproc_hold_for(p, arg));
+    }
+    CHECK_OK(mproc_process_launch(p, arg != NULL ? arg : "abc", arg != NULL ? 0 : 3));
+    return p;
+}
+
+TEST(process_started_by_a_wrapper) {
+    const unsigned fates[] = {MPROC_ATTACHED | MPROC_JOINS, MPROC_DETACHED};
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(finish(start_wrapped("%s wrapped; exit $?", fates[i], -1, NULL)), 55);
+        CHECK_EQ(finish(start_wrapped("sh -c '%s wrapped; exit $?'; exit $?", fates[i], -1, NULL)),
+                 55);
+        CHECK_EQ(finish(start_wrapped("exec %s attach", fates[i], -1, NULL)), 55);
+    }
+}
+
+/* Only one that says that it is the child takes the child's place. */
+TEST(process_of_a_wrapper_is_the_one_that_attaches) {
+    mproc_process_options o = {.method = MPROC_SPAWN, .flags = MPROC_WRAPPED};
+    mproc_process *p;
+    CHECK_EQ(mproc_process_prepare(&p, &o), -EINVAL); /* what is it that may be a wrapper? */
+    CHECK_EQ(finish(start_wrapped("true; exit 3 %s", MPROC_DETACHED, -1, NULL)), 3);
+}
+
+/* A member that outlives its wrapper is left alone, or ends with it. */
+static void wrapper_dies(unsigned flags, bool goes) {
+    int said[2];
+    char x;
+    mproc_lock *lock = made_lock(0);
+    CHECK_OK(mproc_pipe_new(said, 0));
+    mproc_process *p = start_wrapped("%s wrapped-stays %d; exit $?", flags, said[1], lock);
+    CHECK_EQ(read(said[0], &x, 1), 1);
+    CHECK_OK(mproc_process_kill(p));
+    CHECK_EQ(finish(p), -SIGKILL);
+    if (!goes) {
+        mproc_member all[8];
+        CHECK_EQ(mproc_lock_acquire(lock, 0), -ETIMEDOUT);
+        CHECK_EQ(mproc_members(all, 8), 2);
+        CHECK_OK(kill(all[1].pid, SIGKILL));
+    }
+    CHECK_EQ(mproc_lock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_OK(mproc_drop(lock));
+    close(said[0]);
+    close(said[1]);
+}
+
+TEST(process_outlives_its_wrapper) {
+    wrapper_dies(MPROC_DETACHED, false);
+}
+
+TEST(process_ends_with_its_wrapper) {
+    wrapper_dies(MPROC_ATTACHED | MPROC_JOINS, true);
 }
 
 /* ---------------------------------------------------------------- signals of its starter */

@@ -223,7 +223,7 @@ def test_a_childs_command_by_hand(program):
     done = program.run("-c", spawn.get_command_line()[-2], "--multiprocessing-fork")
     assert done.returncode == 1
     assert done.stderr.startswith("mproc: no parent process has started this one.")
-    assert "must exec() the interpreter" in done.stderr
+    assert "must leave environment and descriptors to the interpreter" in done.stderr
     done = program.run("-c", spawn.get_command_line()[-2])
     assert "AssertionError: Not forking" in done.stderr
 
