@@ -802,6 +802,25 @@ def test_no_thread_can_be_started(fork, monkeypatch):
 # ---- initializers, and workers that are replaced
 
 
+@pytest.mark.parametrize("runs", [False, True])
+def test_the_start_of_the_helper_is_interrupted(fork, monkeypatch, runs):
+    class Interrupted(executor.ManagerThread):
+        def start(self):
+            if runs:
+                super().start()
+            raise KeyboardInterrupt
+
+    with ProcessPoolExecutor(1, fork) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(executor, "ManagerThread", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(errands.square, 2)
+        future = pool.submit(errands.square, 3)
+        assert concurrent.futures.wait([future], LONG).done == {future}
+        assert future.result() == 9
+        assert type(pool._executor_manager_thread) is executor.ManagerThread
+
+
 def test_initializer(ctx):
     with ProcessPoolExecutor(2, ctx, keep, ("here",)) as pool:
         assert pool.submit(errands.add, 1).result() == 11

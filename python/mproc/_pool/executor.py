@@ -375,6 +375,23 @@ class ExecutorEngine(Engine):
     def _make_thread(self, **options: Any) -> threading.Thread:
         return ManagerThread(**options)
 
+    def _start_helper(self) -> None:
+        """Start the helper. If that is interrupted, the next who needs one starts another.
+
+        The thread may run all the same, now or later. It sees that it is not the helper, and ends.
+        """
+        try:
+            super()._start_helper()
+        except BaseException:
+            self._helper = None
+            self._needed = False
+            raise
+
+    def _help(self) -> bool | None:
+        if self._helper is not threading.current_thread():
+            return False
+        return super()._help()
+
     # -- submitting
 
     def _check(self) -> None:
