@@ -15,11 +15,10 @@
 
 typedef int (*noun_add)(PyObject *module);
 
-static const noun_add nouns[] = {
 #define X(noun) noun##_add,
-    MODULE_NOUNS(X)
+static const noun_add nouns[] = {MODULE_NOUNS(X)};
+static const noun_add pool_nouns[] = {MODULE_POOL_NOUNS(X)};
 #undef X
-};
 
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
@@ -30,18 +29,36 @@ static int add_version(PyObject *module) {
         TEXT(MPROC_VERSION_MAJOR) "." TEXT(MPROC_VERSION_MINOR) "." TEXT(MPROC_VERSION_PATCH));
 }
 
-static int module_exec(PyObject *module) {
-    blocking_init();
-    if (add_version(module) < 0) {
-        return -1;
-    }
-    for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++) {
-        if (nouns[i](module) < 0) {
+static int add_all(PyObject *module, const noun_add *some, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (some[i](module) < 0) {
             return -1;
         }
     }
     return 0;
 }
+
+static int module_exec(PyObject *module) {
+    blocking_init();
+    if (add_version(module) < 0) {
+        return -1;
+    }
+    return add_all(module, nouns, sizeof nouns / sizeof nouns[0]);
+}
+
+/* Types that exist stay: objects of them may be about. */
+static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    size_t n = sizeof pool_nouns / sizeof pool_nouns[0];
+    if (module_state(module)->turn_type == NULL && add_all(module, pool_nouns, n) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"_add_pool", add_pool, METH_NOARGS, "Add the types of pools to the module, once."},
+    {NULL, NULL, 0, NULL},
+};
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     struct module_state *state = module_state(module);
@@ -107,7 +124,7 @@ int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, in
     if (type == NULL) {
         return -1;
     }
-    *slot = type;
+    Py_XSETREF(*slot, type); /* there is one if adding the nouns of pools failed half-way */
     return publish ? PyModule_AddType(module, type) : 0;
 }
 
@@ -124,6 +141,7 @@ struct PyModuleDef module_definition = {
     .m_name = "mproc._mproc",
     .m_doc = "The C half of mproc: a client of libmproc.",
     .m_size = sizeof(struct module_state),
+    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,

@@ -43,7 +43,10 @@
     X(shareable_list)                                                                              \
     X(array)                                                                                       \
     X(synchronized)                                                                                \
-    X(queue)                                                                                       \
+    X(queue)
+
+/* Nouns of pools, added when mproc._pool is imported: their types cost every program some 30 us. */
+#define MODULE_POOL_NOUNS(X)                                                                       \
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
@@ -111,6 +114,7 @@ struct module_state {
 
 #define X(noun) int noun##_add(PyObject *module);
 MODULE_NOUNS(X)
+MODULE_POOL_NOUNS(X)
 #undef X
 
 /* A function as a table of methods takes it. */

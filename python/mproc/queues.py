@@ -11,12 +11,12 @@ from . import _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from queue import Empty as Empty
     from queue import Full as Full
     from typing import Any, Generic, TypeVar
 
     from ._queues.ends import Reader, Writer
+    from ._queues.parts import Room
     from .context import BaseContext
 
     _T = TypeVar("_T")
@@ -58,6 +58,7 @@ class _Ends:
     """What a queue shows of itself to programs that know it as a pipe.
 
     It has no dict of its own: a queue is made in half a microsecond, of which that would be a part.
+    What is seldom looked at has its code in `_queues/parts.py`.
     """
 
     __slots__ = ()
@@ -76,43 +77,30 @@ class _Ends:
     @property
     def _reader(self) -> Reader:
         """The end to wait at: its descriptor is readable while an object is in the queue."""
-        reader: Reader | None = self.__dict__.get("_reading_end")
-        if reader is None:
-            from ._queues.ends import Reader
+        from ._queues import parts
 
-            reader = self.__dict__["_reading_end"] = Reader(self._another(), self)
-            if self._closed:
-                reader.close()
-        return reader
+        return parts.reader_of(self)
 
     @property
     def _writer(self) -> Writer:
         """The other end. Its descriptor is always writable, also while a bounded queue is full."""
-        writer: Writer | None = self.__dict__.get("_writing_end")
-        if writer is None:
-            from ._queues.ends import Writer
+        from ._queues import parts
 
-            writer = self.__dict__["_writing_end"] = Writer(self._another())
-            if self._closed:
-                writer.close()
-        return writer
-
-    def _lock_of(self, name: str) -> Any:
-        if name not in self.__dict__:
-            from .synchronize import Lock
-
-            self.__dict__[name] = Lock(ctx=None)
-        return self.__dict__[name]
+        return parts.writer_of(self)
 
     @property
     def _rlock(self) -> Any:
         """A lock of this process' own: reading needs none."""
-        return self._lock_of("_reading_lock")
+        from ._queues import parts
+
+        return parts.lock_of(self, "_reading_lock")
 
     @property
     def _wlock(self) -> Any:
         """A lock of this process' own: writing needs none."""
-        return self._lock_of("_writing_lock")
+        from ._queues import parts
+
+        return parts.lock_of(self, "_writing_lock")
 
     def _changed(self) -> None:
         """Tell the reading end of a put or a get; see `_watched` in the C type."""
@@ -155,9 +143,9 @@ class Queue(_Queue[_T], _Ends):
             return
         _perhaps_piped(cls)
         if "_on_queue_feeder_error" in vars(cls) and cls._in_arena:
-            telling: Any = cls
-            telling.put, telling.put_nowait = _put_or_tell, _put_nowait_or_tell
-            telling.put_many = _put_many_or_tell
+            from ._queues import telling
+
+            telling.tell(cls)
 
     @staticmethod
     def _on_queue_feeder_error(e: Exception, obj: object) -> None:
@@ -184,8 +172,10 @@ class Queue(_Queue[_T], _Ends):
         return _mproc.getpid()
 
     @property
-    def _sem(self) -> _Room:
-        return _Room(self)
+    def _sem(self) -> Room:
+        from ._queues import parts
+
+        return parts.Room(self)
 
     def cancel_join_thread(self) -> None:
         """Do nothing: no process waits for a queue when it ends."""
@@ -201,54 +191,6 @@ class Queue(_Queue[_T], _Ends):
         from . import reduction
 
         return reduction.reduce_handle(self)
-
-
-class _Room:
-    """What stands for the semaphore that counts the room in a standard queue: its value."""
-
-    def __init__(self, queue: Queue[Any]) -> None:
-        self._queue = queue
-
-    def get_value(self) -> int:
-        """Return how many objects there is room for."""
-        from .synchronize import SEM_VALUE_MAX
-
-        return (self._queue._maxsize or SEM_VALUE_MAX) - self._queue.qsize()
-
-
-def _put_or_tell(
-    self: Queue[_T], obj: _T, block: bool = True, timeout: float | None = None
-) -> None:
-    """Put an object; if it cannot be sent, that is no error of this call but told to the queue."""
-    from queue import Full
-
-    try:
-        _mproc.Queue.put(self, obj, block, timeout)
-    except Full:
-        raise
-    except Exception as error:
-        if self._closed:
-            raise
-        self._on_queue_feeder_error(error, obj)
-
-
-def _put_nowait_or_tell(self: Queue[_T], obj: _T) -> None:
-    self.put(obj, False)
-
-
-def _put_many_or_tell(
-    self: Queue[_T], iterable: Iterable[_T], block: bool = True, timeout: float | None = None
-) -> None:
-    """Put objects one by one; those that cannot be sent are told to the queue and left out."""
-    from time import monotonic
-
-    end = None if timeout is None else monotonic() + timeout
-    for count, obj in enumerate(iterable):
-        try:
-            self.put(obj, block, None if end is None else max(end - monotonic(), 0))
-        except BaseException as error:
-            error.items_put = count  # type: ignore[attr-defined]
-            raise
 
 
 class JoinableQueue(Queue[_T]):

@@ -5,4 +5,8 @@
 A private package, not a module beside the public ones: those are what `multiprocessing` has.
 """
 
+from .. import _mproc
+
 __all__: list[str] = []
+
+_mproc._add_pool()

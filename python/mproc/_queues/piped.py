@@ -28,6 +28,7 @@ from weakref import ref as _reference
 
 from .. import connection, queues, reduction, util
 from ..context import assert_spawning
+from . import telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class PipedQueue(_Piped, queues.Queue["Any"]):
             self._rlock.release()
         return reduction.ForkingPickler.loads(data)
 
-    put_many = queues._put_many_or_tell
+    put_many = telling.put_many_or_tell
 
     def get_many(self, n: int, block: bool = True, timeout: float | None = None) -> list[Any]:
         """Take at most n objects; wait for the first one. queue.Empty. ValueError: closed."""
