@@ -584,8 +584,8 @@ MPROC_API int mproc_template_serve(const mproc_fork_hooks *hooks) MPROC_MUST_USE
  */
 typedef struct mproc_buffer mproc_buffer;
 
-/* `size` bytes, also none, contents undefined, aligned as mproc_alloc() has them (128 bytes from
- * 64 KiB on). MPROC_ETOOBIG, -ENOMEM; the errors of joining. */
+/* `size` bytes, also none, contents undefined, aligned as mproc_alloc() has them, but from 32 KiB
+ * on by 4,096 bytes. MPROC_ETOOBIG, -ENOMEM; the errors of joining. */
 MPROC_API int mproc_buffer_new(mproc_buffer **out, size_t size) MPROC_MUST_USE;
 
 /* Where its bytes are, in every member. */
@@ -596,6 +596,27 @@ MPROC_API size_t mproc_buffer_size(const mproc_buffer *buffer);
 
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_buffer_check(mproc_buffer *buffer, char *why, size_t size) MPROC_MUST_USE;
+
+/*
+ * A view: a buffer as private memory of one process, for received data that nobody else is to
+ * change. A child that the process forks has the contents, too, and neither sees what the other
+ * writes then (copy on write), as with all memory that is not shared. That holds for buffers of
+ * 32 KiB and more, and while the arena's descriptor is open. Nobody else writes to the buffer
+ * meanwhile. A view is a handle.
+ */
+typedef struct mproc_view mproc_view;
+
+/* Takes a hold of its own on the buffer. -ENOMEM. */
+MPROC_API int mproc_view_new(mproc_view **out, mproc_buffer *buffer) MPROC_MUST_USE;
+
+/* Where its bytes are in this process. */
+MPROC_API void *mproc_view_data(const mproc_view *view);
+
+/* How many those are. */
+MPROC_API size_t mproc_view_size(const mproc_view *view);
+
+/* Gives the handle back, and its hold. NULL is ignored. */
+MPROC_API void mproc_view_drop(mproc_view *owned);
 
 /* ---------------------------------------------------------------- queue */
 

@@ -14,6 +14,7 @@
 
 #include "module.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static int encode_plain(PyObject *object, struct message *m) {
@@ -28,21 +29,35 @@ static int encode_pickle(struct module_state *state, PyObject *object, struct me
         return -1;
     }
     size_t length = m->used + m->referred - MSGPACK_PICKLE_HEADER;
+    if (m->parts.n > 0) {
+        msgpack_parts_header(m->buffer, length);
+        int r = message_copy(m, m->parts.list, m->parts.n * sizeof *m->parts.list);
+        return r < 0 ? r : message_finish(m, 0);
+    }
     return message_finish(m, MSGPACK_PICKLE_HEADER - msgpack_pickle_header(m->buffer, length));
 }
 
-int codec_encode(struct module_state *state, PyObject *object, struct message *m) {
+static int encode(struct module_state *state, PyObject *object, struct message *m, bool parts) {
     message_init(m);
     int r = encode_plain(object, m);
     if (r == MSGPACK_NOT_PLAIN) {
         message_clear(m);
         message_init(m);
+        m->parts.allowed = parts;
         r = encode_pickle(state, object, m);
     }
     if (r < 0) {
         message_clear(m);
     }
     return r;
+}
+
+int codec_encode(struct module_state *state, PyObject *object, struct message *m) {
+    return encode(state, object, m, false);
+}
+
+int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *m) {
+    return encode(state, object, m, true);
 }
 
 int codec_pickle(struct module_state *state, PyObject *object, struct message *m) {
@@ -70,7 +85,26 @@ PyObject *codec_decode(struct module_state *state, const void *data, size_t size
 }
 
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size) {
-    return pickling_load(&state->pickling, data, size);
+    return pickling_load(&state->pickling, data, size, NULL);
+}
+
+/* The pickle is `length` bytes long, and the parts stand behind it. */
+static PyObject *decode_parts(struct module_state *state, const mproc_message *message,
+                              size_t length) {
+    const char *pickle = (const char *)message->data + MSGPACK_PICKLE_HEADER;
+    size_t n = (message->size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
+    PyObject *buffers = parts_read(state, message, pickle + length, n);
+    PyObject *object =
+        buffers == NULL ? NULL : pickling_load(&state->pickling, pickle, length, buffers);
+    Py_XDECREF(buffers);
+    return object;
+}
+
+PyObject *codec_decode_message(struct module_state *state, const mproc_message *message) {
+    size_t length;
+    return msgpack_has_parts(message->data, message->size, &length)
+               ? decode_parts(state, message, length)
+               : codec_decode(state, message->data, message->size);
 }
 
 /* ---------------------------------------------------------------- the module's functions */

@@ -13,6 +13,9 @@
  *     tuple                             ext MSGPACK_EXT_TUPLE; its payload is a MessagePack array
  *     everything else                   ext MSGPACK_EXT_PICKLE: a pickle of the whole message
  *
+ * A pickle from which buffers were taken (parts.h) follows a fixext 8 of type MSGPACK_EXT_PARTS,
+ * whose payload is the pickle's length, big-endian, and is followed by a struct part for each.
+ *
  * A pickle of 4 GiB and more does not fit into an ext. It follows a fixext 8 of type
  * MSGPACK_EXT_LONG_PICKLE, whose payload is the pickle's length, big-endian. Values may nest. A
  * message that is read need not be in the shortest form, and float 32 is read too, so any
@@ -38,6 +41,10 @@ struct module_state;
  * lock is held; arbitrary Python code runs if the object must be pickled. */
 int codec_encode(struct module_state *state, PyObject *object, struct message *message);
 
+/* The same for a message of a queue: large buffers of the object are taken out of its pickle, and
+ * go as message->parts.buffers. */
+int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *message);
+
 /* The same, but always a bare pickle (protocol 5): for peers that do not know MessagePack. */
 int codec_pickle(struct module_state *state, PyObject *object, struct message *message);
 
@@ -45,6 +52,10 @@ int codec_pickle(struct module_state *state, PyObject *object, struct message *m
  * bytes that are no message, what the unpickler raises for a pickle. The memory is used during the
  * call only; nothing refers to it afterwards. */
 PyObject *codec_decode(struct module_state *state, const void *data, size_t size);
+
+/* The same for a received message, which may have brought buffers: what is made of them holds them
+ * itself. */
+PyObject *codec_decode_message(struct module_state *state, const mproc_message *message);
 
 /* The same for a bare pickle. */
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size);

@@ -23,6 +23,7 @@ void message_init(struct message *m) {
     m->buffer = m->inline_buffer;
     m->room = sizeof m->inline_buffer;
     m->niov = m->nowners = 0;
+    m->parts = (struct parts){.allowed = false};
     m->size = m->referred = m->used = m->piece = 0;
 }
 
@@ -142,6 +143,9 @@ void message_clear(struct message *m) {
     while (m->nowners > 0) {
         PyObject *owner = m->owners[--m->nowners];
         Py_DECREF(owner);
+    }
+    if (m->parts.room > 0) {
+        parts_clear(&m->parts);
     }
     if (m->iov != m->inline_iov) {
         PyMem_Free(m->iov);

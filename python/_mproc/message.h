@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
+#include "parts.h"
+
 /* From this size on, a message refers to bytes: a copy would cost more than a piece of their
  * own. */
 #define MESSAGE_REFER 4096
@@ -25,7 +27,7 @@
 
 #define MESSAGE_INLINE 1024 /* bytes that a message holds without an allocation */
 
-/* The first three fields are for the caller, once the message is finished. It must not move or copy
+/* The first four fields are for the caller, once the message is finished. It must not move or copy
  * the structure: pieces point into it. The memory that a message refers to may be a writable buffer
  * of another thread's (not a bytearray: that is copied), so gather the pieces before a long
  * wait. */
@@ -34,6 +36,7 @@ struct message {
     int niov;
     size_t size; /* of all pieces together */
 
+    struct parts parts;    /* what it takes along beside the pieces; the caller allows them */
     int iov_room;          /* length of iov */
     int nowners;           /* entries in owners */
     int owners_room;       /* length of owners */

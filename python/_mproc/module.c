@@ -68,7 +68,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     for (size_t i = 0; i < MODULE_EXCEPTION_COUNT; i++) {
         Py_VISIT(state->exceptions[i]);
     }
-    return pickling_traverse(&state->pickling, visit, arg);
+    int r = buffers_traverse(&state->buffers, visit, arg);
+    return r != 0 ? r : pickling_traverse(&state->pickling, visit, arg);
 }
 
 static int module_clear(PyObject *module) {
@@ -83,6 +84,7 @@ static int module_clear(PyObject *module) {
         Py_CLEAR(state->exceptions[i]);
     }
     msgpack_keys_clear(&state->keys);
+    buffers_clear(&state->buffers);
     pickling_clear(&state->pickling);
     return 0;
 }

@@ -16,6 +16,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "buffer.h"
 #include "look.h"
 #include "msgpack.h"
 #include "pickling.h"
@@ -42,6 +43,7 @@
     X(shm)                                                                                         \
     X(shareable_list)                                                                              \
     X(array)                                                                                       \
+    X(buffer)                                                                                      \
     X(synchronized)                                                                                \
     X(queue)
 
@@ -69,6 +71,8 @@
     X(segment)                                                                                     \
     X(shareable_list)                                                                              \
     X(memory)                                                                                      \
+    X(buffer)                                                                                      \
+    X(view)                                                                                        \
     X(synchronized)                                                                                \
     X(cursor)                                                                                      \
     X(queue)                                                                                       \
@@ -104,6 +108,7 @@ enum module_exception {
 struct module_state {
     struct pickling pickling;
     struct msgpack_keys keys;
+    struct buffers buffers;
     struct look young_connections;
     PyObject *taken[MODULE_TAKEN];                /* their names */
     PyObject *exceptions[MODULE_EXCEPTION_COUNT]; /* NULL: not raised yet */

@@ -12,11 +12,14 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdbool.h>
+
 #include "message.h"
 
 #define MSGPACK_EXT_TUPLE 'T'       /* 0x54 */
 #define MSGPACK_EXT_PICKLE 'P'      /* 0x50 */
 #define MSGPACK_EXT_LONG_PICKLE 'L' /* 0x4c */
+#define MSGPACK_EXT_PARTS 'B'       /* 0x42 */
 
 /* Deepest nesting that is written, and that is read: a bound for the C stack. */
 #define MSGPACK_DEPTH 32
@@ -41,6 +44,12 @@ int msgpack_write(PyObject *object, struct message *message);
 /* Writes the header of a pickle of `length` bytes, so that it ends where the room of
  * MSGPACK_PICKLE_HEADER bytes ends. Returns its size. */
 size_t msgpack_pickle_header(unsigned char *room, size_t length);
+
+/* The same for a pickle from which buffers were taken; it fills the room. */
+void msgpack_parts_header(unsigned char *room, size_t length);
+
+/* Whether the data are such a pickle, of *length bytes, and what belongs to it. */
+bool msgpack_has_parts(const void *data, size_t size, size_t *length);
 
 /* The value that the data are: a new reference, or NULL with an exception, ValueError for corrupt
  * data. */

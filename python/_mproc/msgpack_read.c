@@ -429,6 +429,21 @@ int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
     return 1;
 }
 
+bool msgpack_has_parts(const void *data, size_t size, size_t *length) {
+    const unsigned char *at = data;
+    if (size < MSGPACK_PICKLE_HEADER || at[0] != 0xd7 || at[1] != MSGPACK_EXT_PARTS) {
+        return false;
+    }
+    struct reader rd = {at, at + 2, at + size, 0, NULL};
+    uint64_t n;
+    if (read_number(&rd, 8, &n) < 0 || n > size - MSGPACK_PICKLE_HEADER) {
+        PyErr_Clear();
+        return false;
+    }
+    *length = n;
+    return (size - MSGPACK_PICKLE_HEADER - n) % sizeof(struct part) == 0;
+}
+
 void msgpack_keys_clear(struct msgpack_keys *keys) {
     for (size_t i = 0; i < MSGPACK_KEYS; i++) {
         Py_CLEAR(keys->entries[i]);

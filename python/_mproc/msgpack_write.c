@@ -387,6 +387,12 @@ int msgpack_write(PyObject *object, struct message *m) {
     return r;
 }
 
+void msgpack_parts_header(unsigned char *room, size_t length) {
+    room[0] = 0xd7;
+    room[1] = MSGPACK_EXT_PARTS;
+    store64(room + 2, length);
+}
+
 size_t msgpack_pickle_header(unsigned char *room, size_t length) {
     if (length > UINT32_MAX) {
         room[0] = 0xd7;

@@ -23,6 +23,8 @@
  */
 #include "pickling.h"
 
+#include "module.h"
+
 /* A pickler that wrote more bytes is dropped: its memo is cleared after each message, but never
  * shrinks. */
 #define GROWN (256 * 1024)
@@ -78,6 +80,16 @@ static PyObject *sink_write(PyObject *self, PyObject *data) {
     return size < 0 ? NULL : PyLong_FromSsize_t(size);
 }
 
+/* buffer_callback: False takes a PickleBuffer out of the pickle. */
+static PyObject *sink_part(PyObject *self, PyObject *buffer) {
+    struct message *message = ((struct sink *)self)->message;
+    if (message == NULL) {
+        Py_RETURN_TRUE;
+    }
+    int r = parts_add(&message->parts, PyType_GetModuleState(Py_TYPE(self)), buffer);
+    return r < 0 ? NULL : PyBool_FromLong(r == 0);
+}
+
 static int sink_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     return 0;
@@ -92,6 +104,7 @@ static void sink_dealloc(PyObject *self) {
 
 static PyMethodDef sink_methods[] = {
     {"write", sink_write, METH_O, PyDoc_STR("Append data to the message at hand.")},
+    {"part", sink_part, METH_O, PyDoc_STR("Take a buffer along; True: it cannot be.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -128,13 +141,17 @@ static PyObject *find_reducer(PyObject *reducers, PyTypeObject *type) {
 }
 
 /* What a registered reducer makes of an object. NotImplemented: there is none, so pickle is to
- * reduce the object itself. */
-static PyObject *reducer_override(PyObject *reducers, PyObject *object) {
+ * reduce the object itself. Arrays have one while they may lie in a shared buffer. */
+static PyObject *reducer_override(PyObject *module, PyObject *object) {
+    struct module_state *state = module_state(module);
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyType_Type || type == &PyFunction_Type) {
         Py_RETURN_NOTIMPLEMENTED;
     }
-    PyObject *reduce = find_reducer(reducers, type);
+    PyObject *reduce = find_reducer(state->pickling.reducers, type);
+    if (reduce == NULL && type == state->buffers.array_type && state->buffers.n > 0) {
+        reduce = state->buffers.reduce;
+    }
     if (reduce == NULL && PyErr_Occurred()) {
         return NULL;
     }
@@ -149,8 +166,8 @@ static PyObject *reducer_override(PyObject *reducers, PyObject *object) {
 
 static PyMethodDef reducer_override_def = {"reducer_override", reducer_override, METH_O, NULL};
 
-static PyObject *pickler_type_new(PyObject *reducers, PyObject *base) {
-    PyObject *override = PyCFunction_New(&reducer_override_def, reducers);
+static PyObject *pickler_type_new(PyObject *owner, PyObject *base) {
+    PyObject *override = PyCFunction_New(&reducer_override_def, owner);
     if (override == NULL) {
         return NULL;
     }
@@ -170,7 +187,8 @@ static int pickling_prepare(struct pickling *pickling) {
     PyObject *module = PyImport_ImportModule("_pickle");
     PyObject *base = module != NULL ? PyObject_GetAttrString(module, "Pickler") : NULL;
     PyObject *loads = base != NULL ? PyObject_GetAttrString(module, "loads") : NULL;
-    PyObject *type = loads != NULL ? pickler_type_new(pickling->reducers, base) : NULL;
+    PyObject *type =
+        loads != NULL ? pickler_type_new(PyType_GetModule(pickling->sink_type), base) : NULL;
     if (type != NULL && pickling->pickler_type == NULL) {
         pickling->pickler_type = Py_NewRef(type);
         pickling->loads = Py_NewRef(loads);
@@ -192,9 +210,12 @@ static void pickler_drop(struct pickler *pickler) {
 static int pickler_new(struct pickling *pickling, struct pickler *fresh) {
     *fresh = (struct pickler){NULL, NULL, NULL};
     fresh->sink = pickling->sink_type->tp_alloc(pickling->sink_type, 0);
-    PyObject *object = fresh->sink != NULL ? PyObject_CallFunction(pickling->pickler_type, "Oi",
-                                                                   fresh->sink, PROTOCOL)
-                                           : NULL;
+    PyObject *part = fresh->sink != NULL ? PyObject_GetAttrString(fresh->sink, "part") : NULL;
+    PyObject *object = part != NULL
+                           ? PyObject_CallFunction((PyObject *)pickling->pickler_type, "OiOO",
+                                                   fresh->sink, PROTOCOL, Py_True, part)
+                           : NULL;
+    Py_XDECREF(part);
     if (object != NULL) {
         fresh->dump = PyObject_GetAttrString(object, "dump");
     }
@@ -294,12 +315,29 @@ static PyObject *loads_of(struct pickling *pickling) {
     return pickling_prepare(pickling) < 0 ? NULL : Py_NewRef(pickling->loads);
 }
 
-PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size) {
+/* Only pickle's own pickler takes buffers out, whatever class may have been chosen since. */
+static PyObject *load_with(struct pickling *pickling, PyObject *view, PyObject *buffers) {
+    PyObject *names = pickling_prepare(pickling) < 0 ? NULL : Py_BuildValue("(s)", "buffers");
+    PyObject *args[] = {view, buffers};
+    PyObject *object = names != NULL ? PyObject_Vectorcall(pickling->loads, args, 1, names) : NULL;
+    Py_XDECREF(names);
+    return object;
+}
+
+static PyObject *load_view(struct pickling *pickling, PyObject *view, PyObject *buffers) {
+    if (buffers != NULL) {
+        return load_with(pickling, view, buffers);
+    }
     PyObject *loads = loads_of(pickling);
-    PyObject *view =
-        loads != NULL ? PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ) : NULL;
-    PyObject *object = view != NULL ? PyObject_CallOneArg(loads, view) : NULL;
+    PyObject *object = loads != NULL ? PyObject_CallOneArg(loads, view) : NULL;
     Py_XDECREF(loads);
+    return object;
+}
+
+PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size,
+                        PyObject *buffers) {
+    PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
+    PyObject *object = view != NULL ? load_view(pickling, view, buffers) : NULL;
     if (view != NULL && view_drop(view) < 0) {
         Py_CLEAR(object);
     }

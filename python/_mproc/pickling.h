@@ -36,9 +36,11 @@ int pickling_init(struct pickling *pickling, PyObject *module);
  * raises. Runs arbitrary Python code. */
 int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message);
 
-/* The object that a pickle stands for. The memory is used during the call only. Runs arbitrary
- * Python code; its errors pass through. */
-PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size);
+/* The object that a pickle stands for. The memory is used during the call only. `buffers`: a list
+ * of those that were taken out of it, or NULL. Runs arbitrary Python code; its errors pass
+ * through. */
+PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size,
+                        PyObject *buffers);
 
 /* Has the dumps() and loads() of a class do the work; None: pickle's own again. */
 void pickling_choose(struct pickling *pickling, PyObject *chosen);

@@ -85,11 +85,24 @@ static int tell(PyObject *self) {
 
 /* ---------------------------------------------------------------- put */
 
+static int put_with_parts(mproc_queue *queue, const struct message *message, int64_t timeout) {
+    return mproc_queue_put_with(queue, message->iov, message->niov, message->parts.buffers,
+                                message->parts.nbuffers, timeout);
+}
+
 /* Without waiting; a message of one piece has the core's shorter way. */
 static int try_put(mproc_queue *queue, const struct message *message) {
     const struct iovec *iov = message->iov;
+    if (message->parts.n > 0) {
+        return put_with_parts(queue, message, 0);
+    }
     return message->niov == 1 ? mproc_queue_put(queue, iov->iov_base, iov->iov_len, 0)
                               : mproc_queue_putv(queue, iov, message->niov, 0);
+}
+
+static int put_waiting(mproc_queue *queue, const struct message *message, int64_t timeout) {
+    return message->parts.n > 0 ? put_with_parts(queue, message, timeout)
+                                : mproc_queue_putv(queue, message->iov, message->niov, timeout);
 }
 
 static int put_message(mproc_queue *queue, struct message *message, int64_t timeout) {
@@ -101,14 +114,14 @@ static int put_message(mproc_queue *queue, struct message *message, int64_t time
         }
     }
     int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, mproc_queue_putv(queue, message->iov, message->niov, blocking_left(deadline)));
+    BLOCKING(r, put_waiting(queue, message, blocking_left(deadline)));
     return r;
 }
 
 static int put_object(PyObject *self, struct module_state *state, PyObject *object,
                       int64_t timeout) {
     struct message message;
-    if (codec_encode(state, object, &message) < 0) {
+    if (codec_encode_with_parts(state, object, &message) < 0) {
         error_explain(object, "obj");
         return BLOCKING_RAISED;
     }
@@ -152,7 +165,7 @@ static int outbox_fill(struct outbox *box, struct module_state *state, PyObject 
         if (object == NULL) {
             return PyErr_Occurred() ? -1 : 0;
         }
-        int r = codec_encode(state, object, message);
+        int r = codec_encode_with_parts(state, object, message);
         if (r < 0) {
             error_explain(object, "obj");
         }
@@ -169,7 +182,7 @@ static int outbox_fill(struct outbox *box, struct module_state *state, PyObject 
 /* How many messages, from the next one on, can be put together. */
 static size_t outbox_run(const struct outbox *box) {
     int i = box->put;
-    while (i < box->n && box->messages[i].niov == 1 &&
+    while (i < box->n && box->messages[i].niov == 1 && box->messages[i].parts.n == 0 &&
            box->messages[i].size <= MPROC_MESSAGE_INLINE) {
         i++;
     }
@@ -306,7 +319,7 @@ static PyObject *get(PyObject *self, int64_t timeout) {
     }
     int r = get_message(queue_of(self), &message, timeout);
     if (r == 0) {
-        PyObject *object = codec_decode(state, message.data, message.size);
+        PyObject *object = codec_decode_message(state, &message);
         mproc_message_drop(&message);
         if (fields(self)->watched && object != NULL && tell(self) < 0) {
             Py_CLEAR(object);
@@ -348,7 +361,7 @@ static int inbox_get(struct inbox *box, mproc_queue *queue, size_t n, size_t *go
 }
 
 static int decode_onto(PyObject *list, struct module_state *state, mproc_message *message) {
-    PyObject *object = codec_decode(state, message->data, message->size);
+    PyObject *object = codec_decode_message(state, message);
     mproc_message_drop(message);
     int r = object == NULL ? -1 : PyList_Append(list, object);
     Py_XDECREF(object);

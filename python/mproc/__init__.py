@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ._alias import install as install
     from ._alias import installed as installed
     from ._alias import uninstall as uninstall
+    from .buffers import Buffer as Buffer
+    from .buffers import asarray as asarray
+    from .buffers import empty as empty
     from .futures import ProcessPoolExecutor as ProcessPoolExecutor
 
     __version__: str
@@ -131,6 +134,10 @@ def __getattr__(name: str) -> object:
         full_name = f"{__name__}.{name}"
         __import__(full_name)
         return _sys.modules[full_name]
+    if name in ("Buffer", "asarray", "empty"):
+        from . import buffers
+
+        return getattr(buffers, name)
     if name == "ProcessPoolExecutor":
         from .futures import ProcessPoolExecutor
 

@@ -67,7 +67,9 @@ class ForkingPickler(Pickler, metaclass=_Replaceable):
     def __init__(self, file: _Writable, protocol: int | None = None) -> None:
         super().__init__(file, protocol)
         know_sockets()
-        self.dispatch_table = {**copyreg.dispatch_table, **reducers}
+        buffers = sys.modules.get("mproc.buffers")  # arrays over these go by reference
+        of_arrays = {} if buffers is None else buffers.reducers()
+        self.dispatch_table = {**of_arrays, **copyreg.dispatch_table, **reducers}
 
     @classmethod
     def register(cls, type: type, reduce: Callable[[Any], Any]) -> None:

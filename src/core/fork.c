@@ -7,7 +7,7 @@
  * before it reserves a slot for the child and copies the caller's holds into it; the one in the
  * child adopts the slot; the one in the parent marks that the child is there, since only the child
  * knows its pid. While fork() runs, no other thread of the process changes the holds or the shared
- * hand, whose copies the child gets.
+ * hand, whose copies the child gets. Its views are mapped privately from then on (views.c).
  *
  * Shared state: that of member.c.
  *
@@ -21,6 +21,7 @@
 #include "core/member.h"
 #include "core/object.h"
 #include "core/reaper.h"
+#include "core/views.h"
 
 static _Thread_local uint64_t next_fork;
 
@@ -62,6 +63,7 @@ void mproc__fork_before(void) {
     struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
     mproc__hands_freeze(hand);
     mproc__holds_freeze();
+    mproc__pages_freeze();
     forking.without = hand != NULL && mproc__holds_inherit(hand, forking.token) != 0;
     errno = 0;
 }
@@ -70,6 +72,7 @@ void mproc__fork_before(void) {
 void mproc__fork_after_in_parent(void) {
     bool failed = errno == EAGAIN || errno == ENOMEM;
     int error = failed ? errno : forking.error;
+    mproc__pages_thaw();
     mproc__holds_thaw();
     mproc__hands_thaw();
     if (forking.ours && forking.token != 0) {
@@ -89,6 +92,7 @@ void mproc__fork_after_in_parent(void) {
 
 bool mproc__fork_after_in_child(void) {
     mproc__thread_id = 0;
+    mproc__pages_thaw();
     mproc__holds_thaw();
     mproc__hands_thaw();
     if (mproc__table == NULL) {

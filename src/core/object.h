@@ -112,6 +112,9 @@ void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record);
 /* Whether the object's list has only records of its own, one a living member. */
 int mproc__object_check(struct mproc__hand *hand, const void *pointer, char *why, size_t size);
 
+/* A large buffer's bytes begin a page. */
+#define MPROC__BUFFER_PAGE ((size_t)4096)
+
 /* What destroys the insides of an object of a kind. It frees word by word, so that a reaper can go
  * on with it at any point. NULL in the table: nothing is inside. */
 typedef void (*mproc__destroy_fn)(struct mproc__hand *hand, void *object);

@@ -88,6 +88,8 @@ int mproc__os_memory_new(const char *name, size_t size);
 int mproc__os_memory_map(int fd, void *address, size_t size);
 /* Takes any mapping away. -EINVAL: no address of a page. */
 int mproc__os_memory_unmap(void *address, size_t size);
+/* Maps a range of it anew where it is mapped already: privately (copy on write), or as before. */
+int mproc__os_memory_remap(int fd, void *address, size_t size, size_t offset, bool privately);
 /* Is the descriptor such a file, and of that size? */
 bool mproc__os_memory_is(int fd, size_t size);
 /* Backs a range with memory now, so that touching it later cannot fail. -ENOMEM, -ENOSPC. */

@@ -94,6 +94,15 @@ int mproc__os_memory_map(int fd, void *address, size_t size) {
     return r;
 }
 
+int mproc__os_memory_remap(int fd, void *address, size_t size, size_t offset, bool privately) {
+    int flags = MAP_FIXED | MAP_NORESERVE | (privately ? MAP_PRIVATE : MAP_SHARED);
+    if (mmap(address, size, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset) == MAP_FAILED) {
+        return -errno;
+    }
+    (void)madvise(address, size, privately ? MADV_DODUMP : MADV_DONTDUMP);
+    return 0;
+}
+
 bool mproc__os_memory_is(int fd, size_t size) {
     struct stat s;
     int seals = fcntl(fd, F_GET_SEALS);

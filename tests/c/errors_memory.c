@@ -75,6 +75,17 @@ PROVOKE(mproc_buffer_new, -ENOMEM) {
     return mproc_buffer_new(&buffer, 1);
 }
 
+PROVOKE(mproc_view_new, -ENOMEM) {
+    if (TEST_ASAN) {
+        return -ENOMEM; /* its allocator does not know limits of the address space */
+    }
+    mproc_view *view;
+    begin();
+    buffer = made_buffer(1);
+    no_malloc();
+    return mproc_view_new(&view, buffer);
+}
+
 PROVOKE(mproc_buffer_check, MPROC_ECORRUPT) {
     return mproc_buffer_check((mproc_buffer *)(void *)made_lock(0), NULL, 0);
 }

@@ -45,11 +45,11 @@ static void check_queue(mproc_queue *queue) {
 }
 
 TEST(buffer_of_every_size) {
-    static const size_t sizes[] = {0, 1, 100, 32640, 32641, 65408, 65409, 3 << 20};
+    static const size_t sizes[] = {0, 1, 100, 32640, 32641, 32767, 32768, 61440, 61441, 3 << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         mproc_buffer *buffer = make(sizes[i], 'b');
         CHECK_EQ(mproc_buffer_size(buffer), sizes[i]);
-        CHECK_EQ((uintptr_t)mproc_buffer_data(buffer) % (sizes[i] < 65536 ? 16 : 128), 0);
+        CHECK_EQ((uintptr_t)mproc_buffer_data(buffer) % (sizes[i] < 32768 ? 16 : 4096), 0);
         CHECK(mproc_in_arena(mproc_buffer_data(buffer)));
         check(buffer);
         mproc_drop(buffer);
@@ -229,6 +229,145 @@ TEST(buffer_of_a_holder_that_is_killed) {
     unmake_scene(s);
 }
 
+/* ---------------------------------------------------------------- views */
+
+static void write_view(void *view) {
+    CHECK_EQ(*(char *)mproc_view_data(view), 'v');
+    memset(mproc_view_data(view), 'c', mproc_view_size(view));
+}
+
+static void write_view_and_drop(void *view) {
+    mproc_view *mine = view;
+    write_view(mine);
+    mproc_view_drop(mine);
+    check_family();
+}
+
+static mproc_view *make_view(size_t size) {
+    mproc_buffer *buffer = make(size, 'v');
+    mproc_view *view = NULL;
+    CHECK_OK(mproc_view_new(&view, buffer));
+    CHECK_EQ(mproc_holds(buffer), 2);
+    mproc_drop(buffer);
+    CHECK_EQ(mproc_view_size(view), size);
+    CHECK(mproc_view_data(view) == mproc_buffer_data(buffer));
+    return view;
+}
+
+static void check_contents(const mproc_view *view, char content) {
+    const char *bytes = mproc_view_data(view);
+    for (size_t i = 0; i < mproc_view_size(view); i += 1000) {
+        CHECK_EQ(bytes[i], content);
+    }
+}
+
+TEST(buffer_view_is_not_shared_with_forked_children) {
+    mproc_view *view = make_view(LARGE);
+    for (int i = 0; i < 3; i++) {
+        child_join(child_fork(i == 1 ? write_view : write_view_and_drop, view));
+        mproc_reap();
+        check_contents(view, 'v');
+    }
+    mproc_view_drop(view);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+static void look_at_view(void *arg) {
+    struct scene *s = arg;
+    const char *bytes = mproc_buffer_data(s->buffer);
+    wait_for_word(&s->ready, 1);
+    CHECK_EQ(bytes[0], 'v');
+    CHECK_EQ(bytes[LARGE - 1], 'v');
+}
+
+TEST(buffer_view_keeps_what_the_parent_writes_from_children) {
+    struct scene *s = make_scene();
+    mproc_drop(s->buffer);
+    s->buffer = make(LARGE, 'v');
+    mproc_view *view = NULL;
+    CHECK_OK(mproc_view_new(&view, s->buffer));
+    pid_t pid = child_fork(look_at_view, s);
+    memset(mproc_view_data(view), 'p', LARGE);
+    mproc__store64(&s->ready, 1);
+    child_join(pid);
+    mproc_reap();
+    check_contents(view, 'p');
+    mproc_view_drop(view);
+    mproc_drop(s->buffer);
+    unmake_scene(s);
+}
+
+static void write_buffer(void *buffer) {
+    memset(mproc_buffer_data(buffer), 'c', mproc_buffer_size(buffer));
+}
+
+/* Who has the memory next shares it with everybody. */
+TEST(buffer_view_gives_back_memory_that_is_shared) {
+    mproc_view *view = make_view(LARGE);
+    const char *data = mproc_view_data(view), *other = NULL;
+    child_join(child_fork(write_view, view));
+    mproc_reap();
+    mproc_view_drop(view);
+    mproc_buffer *buffers[16];
+    for (int i = 0; i < 16; i++) {
+        buffers[i] = make(LARGE, 'n');
+        child_join(child_fork(write_buffer, buffers[i]));
+        const char *bytes = mproc_buffer_data(buffers[i]);
+        CHECK_EQ(bytes[0], 'c');
+        CHECK_EQ(bytes[LARGE - 1], 'c');
+        other = bytes <= data && data < bytes + LARGE ? bytes : other;
+    }
+    CHECK(other != NULL); /* one of them had that memory */
+    for (int i = 0; i < 16; i++) {
+        mproc_drop(buffers[i]);
+    }
+    mproc_reap();
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(buffer_views_are_many) {
+    mproc_view *some[100];
+    for (int i = 0; i < 100; i++) {
+        some[i] = make_view(i % 10 == 0 ? 100 : 70000);
+    }
+    for (int i = 0; i < 100; i += 3) {
+        mproc_view_drop(some[i]);
+    }
+    child_join(child_fork(write_view, some[1]));
+    check_contents(some[1], 'v');
+    for (int i = 99; i >= 0; i--) {
+        if (i % 3 != 0) {
+            mproc_view_drop(some[i]);
+        }
+    }
+    mproc_view_drop(NULL);
+    mproc_reap();
+    check_family();
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+static void fork_view_without_descriptor(void *unused) {
+    (void)unused;
+    mproc_view *view = make_view(LARGE), *parted = make_view(LARGE);
+    mproc_buffer *buffer = NULL;
+    child_join(child_fork(write_view, parted));
+    for (int fd = 3; fd < 1000; fd++) {
+        close(fd);
+    }
+    child_join(child_fork(write_view, view));
+    check_contents(parted, 'v'); /* still its own */
+    mproc_view_drop(parted);     /* which stays held: nobody else is to have the block */
+    CHECK_OK(mproc_buffer_new(&buffer, LARGE));
+    CHECK_OK(mproc_drop(buffer));
+    mproc_view_drop(view);
+}
+
+TEST(buffer_view_without_the_arenas_descriptor) {
+    child_join(child_fork(fork_view_without_descriptor, NULL));
+    mproc_reap();
+    CHECK_EQ(test_arena_used(), 0);
+}
+
 /* ---------------------------------------------------------------- stress */
 
 #define ROUNDS 3000
@@ -282,6 +421,7 @@ TEST(buffer_check_finds_what_is_broken) {
     mproc_buffer *buffer = make(1000, 'x'), *other = make(10, 'y');
     struct mproc__object *o = (struct mproc__object *)buffer;
     check_finds(buffer, (uint64_t *)(void *)(o + 1), 1 << 20, "B1");
+    check_finds(buffer, (uint64_t *)(void *)(o + 1) + 1, 0, "B1");
     check_finds(buffer, &o->first.object, (uint64_t)(uintptr_t)other, "O5");
     check_finds(buffer, &o->first.count, 0, "O5");
     mproc_drop(buffer);

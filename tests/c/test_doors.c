@@ -123,6 +123,9 @@ static int no_item(const void *in, void *out, void *context) {
     X(buffer, data, 0, mproc_buffer_data(o) != NULL)                                               \
     X(buffer, size, 0, mproc_buffer_size(o))                                                       \
     X(buffer, check, MPROC_ECORRUPT, mproc_buffer_check(o, NULL, 0))                               \
+    X(view, data, 0, mproc_view_data(o) != NULL)                                                   \
+    X(view, size, 0, mproc_view_size(o))                                                           \
+    X(view, drop, NOTHING, (mproc_view_drop(o), 0))                                                \
     X(process, launch, OTHER, mproc_process_launch(o, NULL, 0))                                    \
     X(process, pass, OTHER, mproc_process_pass(o, 0))                                              \
     X(process, pid, 0, mproc_process_pid(o))                                                       \
@@ -227,6 +230,7 @@ enum kind {
     SHM,
     POOL,
     WORKPLACE,
+    VIEW,
     TASK,
     WORKER,
     BLOCK,   /* memory of the arena */
@@ -258,6 +262,7 @@ static struct thing {
     [SHM] = {"shm", NULL, NULL},
     [POOL] = {"pool", NULL, NULL},
     [WORKPLACE] = {"workplace", NULL, NULL},
+    [VIEW] = {"view", NULL, NULL},
     [TASK] = {"task", NULL, NULL},
     [WORKER] = {"worker", NULL, NULL},
     [BLOCK] = {"block of the arena", NULL, NULL},
@@ -270,6 +275,14 @@ static void *made_message(void) {
     mproc_message m;
     CHECK_OK(mproc_queue_reserve(things[QUEUE].pointer, 100, &m));
     return m.block;
+}
+
+static void *made_view(void) {
+    mproc_view *made = NULL;
+    mproc_buffer *buffer = made_buffer(100);
+    CHECK_OK(mproc_view_new(&made, buffer));
+    mproc_drop(buffer);
+    return made;
 }
 
 static void *made_process(void) {
@@ -333,6 +346,7 @@ static void *make(enum kind kind) {
     case QUEUE: return made_queue(0);
     case ARRAY: return made_array(MPROC_INT64, 4);
     case BUFFER: return made_buffer(100);
+    case VIEW: return made_view();
     case TASKQ: return made_taskq(2);
     case MESSAGE: return made_message();
     case PROCESS: return made_process();
@@ -356,6 +370,7 @@ static void unmake(enum kind kind, void *owned) {
         break;
     case POOL: mproc_pool_drop(owned); break;
     case TASK: mproc_task_drop(owned); break;
+    case VIEW: mproc_view_drop(owned); break;
     case WORKER: mproc_worker_drop(owned); break;
     case BLOCK: mproc_free(owned); break;
     default: CHECK_OK(mproc_drop(owned));

@@ -210,6 +210,15 @@ static void operate_drop_kept(void *queue) {
     }
 }
 
+/* A view of what has come, as a receiver makes it. */
+static void operate_view(void *queue) {
+    mproc_view *view = NULL;
+    get(queue);
+    victim_does(mproc_view_new(&view, mproc_message_buffer(&scene()->message, 0)));
+    mproc_message_drop(&scene()->message);
+    mproc_view_drop(view);
+}
+
 static void new_and_drop(void *unused) {
     (void)unused;
     mproc_buffer *buffer = made_buffer(SIZE);
@@ -277,7 +286,8 @@ static const struct crash_op ops[] = {
     OP("get, hold", make_sent, NULL, operate_get_and_keep, verify_get),
     OP("get, hold (the message's alone)", make_sent_away, NULL, operate_get_and_keep, verify_get),
     OP("message drop (last hold)", make_sent_away, get, operate_drop_message, verify_get),
-    OP("view drop (last hold)", make_sent_away, keep, operate_drop_kept, verify_get),
+    OP("drop (last hold)", make_sent_away, keep, operate_drop_kept, verify_get),
+    OP("get, view, view drop", make_sent_away, NULL, operate_view, verify_get),
     {.name = "buffer queue drop (last hold, messages with buffers)",
      .setup = crash_no_object,
      .prepare = make_own,

@@ -1,0 +1,168 @@
+/*
+ * parts.c - large buffers of an object, beside the pickle of the rest
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The sender's side is called by the pickler for each PickleBuffer that it meets (pickling.c), the
+ * receiver's by the codec. A part that is not shared is copied once, into a buffer of its own, so
+ * that the memory of each is free as soon as its own receiver has no use for it.
+ *
+ * Invariants: 1. buffers[0..nbuffers) are different buffers, each held once by this list. 2. A part
+ * lies in its buffer.
+ */
+#include "parts.h"
+
+#include "buffer.h"
+#include "error.h"
+#include "module.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SHARED 1
+
+/* Room for one more; 0, or -1 with MemoryError. */
+static int grow(void **list, size_t *room, size_t n, size_t size) {
+    if (n < *room) {
+        return 0;
+    }
+    size_t more = *room == 0 ? 4 : 2 * *room;
+    void *grown = PyMem_Realloc(*list, more * size);
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *list = grown;
+    *room = more;
+    return 0;
+}
+
+/* The number of a buffer in the list, which takes over the caller's hold. Never fails: there is
+ * room. */
+static uint64_t enlist(struct parts *parts, mproc_buffer *owned) {
+    for (size_t i = 0; i < parts->nbuffers; i++) {
+        if (parts->buffers[i] == owned) {
+            mproc_drop(owned);
+            return i;
+        }
+    }
+    parts->buffers[parts->nbuffers] = owned;
+    return parts->nbuffers++;
+}
+
+static void append(struct parts *parts, mproc_buffer *owned, bool shared, uint64_t offset,
+                   uint64_t size) {
+    uint64_t number = enlist(parts, owned);
+    parts->list[parts->n++] = (struct part){number * 2 + (shared ? SHARED : 0), offset, size};
+}
+
+static int make_room(struct parts *parts) {
+    int r = grow((void **)&parts->list, &parts->room, parts->n, sizeof *parts->list);
+    return r < 0 ? r
+                 : grow((void **)&parts->buffers, &parts->buffers_room, parts->nbuffers,
+                        sizeof *parts->buffers);
+}
+
+static int add_shared(struct parts *parts, mproc_buffer *buffer, const Py_buffer *view) {
+    int r = mproc_hold(buffer);
+    if (r != 0) {
+        error_raise(r);
+        return -1;
+    }
+    uint64_t offset = (uint64_t)((char *)view->buf - (char *)mproc_buffer_data(buffer));
+    append(parts, buffer, true, offset, (uint64_t)view->len);
+    return 1;
+}
+
+/* Other threads run while the bytes are copied; the view keeps them in place. */
+static int add_copy(struct parts *parts, const Py_buffer *view) {
+    mproc_buffer *copy = NULL;
+    int r = mproc_buffer_new(&copy, (size_t)view->len);
+    if (r == MPROC_ETOOBIG || r == -ENOMEM) {
+        PyErr_Format(PyExc_MemoryError, "no room for %zd bytes in the arena", view->len);
+        return -1;
+    }
+    if (r != 0) {
+        error_raise(r);
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS memcpy(mproc_buffer_data(copy), view->buf, (size_t)view->len);
+    Py_END_ALLOW_THREADS append(parts, copy, false, 0, (uint64_t)view->len);
+    return 1;
+}
+
+static int add_view(struct parts *parts, struct module_state *state, const Py_buffer *view) {
+    mproc_buffer *shared = buffer_around(state, view->buf, (size_t)view->len);
+    if (view->len == 0 || (shared == NULL && view->len < PARTS_LEAST) ||
+        !PyBuffer_IsContiguous(view, 'A')) {
+        return 0;
+    }
+    if (make_room(parts) < 0) {
+        return -1;
+    }
+    return shared != NULL ? add_shared(parts, shared, view) : add_copy(parts, view);
+}
+
+int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_buffer) {
+    Py_buffer view;
+    if (!parts->allowed) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(pickle_buffer, &view, PyBUF_FULL_RO) < 0) {
+        return -1;
+    }
+    int r = add_view(parts, state, &view);
+    PyBuffer_Release(&view);
+    return r;
+}
+
+void parts_clear(struct parts *parts) {
+    while (parts->nbuffers > 0) {
+        mproc_drop(parts->buffers[--parts->nbuffers]);
+    }
+    PyMem_Free(parts->buffers);
+    PyMem_Free(parts->list);
+    *parts = (struct parts){.allowed = parts->allowed};
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static PyObject *read_one(struct module_state *state, const mproc_message *message,
+                          const struct part *part) {
+    mproc_buffer *buffer = mproc_message_buffer(message, part->buffer / 2);
+    size_t size = buffer == NULL ? 0 : mproc_buffer_size(buffer);
+    if (buffer == NULL || part->offset > size || part->size > size - part->offset) {
+        PyErr_SetString(PyExc_ValueError, "corrupt message: a part that is in no buffer");
+        return NULL;
+    }
+    if ((part->buffer & SHARED) == 0) {
+        return buffer_view(state, buffer);
+    }
+    PyObject *whole = buffer_share(state, buffer);
+    if (whole == NULL || (part->offset == 0 && part->size == size)) {
+        return whole;
+    }
+    PyObject *view = PyMemoryView_FromObject(whole);
+    PyObject *slice = view == NULL ? NULL
+                                   : PySequence_GetSlice(view, (Py_ssize_t)part->offset,
+                                                         (Py_ssize_t)(part->offset + part->size));
+    Py_XDECREF(view);
+    Py_DECREF(whole);
+    return slice;
+}
+
+PyObject *parts_read(struct module_state *state, const mproc_message *message, const void *list,
+                     size_t n) {
+    PyObject *objects = PyList_New((Py_ssize_t)n);
+    for (size_t i = 0; objects != NULL && i < n; i++) {
+        struct part part;
+        memcpy(&part, (const char *)list + i * sizeof part, sizeof part);
+        PyObject *one = read_one(state, message, &part);
+        if (one == NULL) {
+            Py_CLEAR(objects);
+        } else {
+            PyList_SET_ITEM(objects, (Py_ssize_t)i, one);
+        }
+    }
+    return objects;
+}

@@ -1,0 +1,52 @@
+/*
+ * parts.h - large buffers of an object, beside the pickle of the rest
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A pickle of protocol 5 leaves buffers out (PEP 574). Each goes as a buffer of the arena that the
+ * message takes along: as it is, if it lies in a shared one (buffer.h), or as a copy that nobody
+ * else has.
+ */
+#ifndef MPROC_PYTHON_PARTS_H
+#define MPROC_PYTHON_PARTS_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+
+#include "mproc.h"
+
+struct module_state;
+
+/* Smaller ones are copied with the pickle, unless they are shared. */
+#define PARTS_LEAST 65536
+
+/* As it stands in the message, behind the pickle. */
+struct part {
+    uint64_t buffer; /* number of the message's buffer, times 2, plus 1 if it is shared */
+    uint64_t offset; /* in that buffer */
+    uint64_t size;
+};
+
+/* All zero: there are none, and there may be none. */
+struct parts {
+    bool allowed;
+    size_t n, room;
+    struct part *list;
+    size_t nbuffers, buffers_room;
+    mproc_buffer **buffers; /* each held once */
+};
+
+/* Takes a PickleBuffer out of the pickle: 1; 0: it stays inside; -1 with an exception. */
+int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_buffer);
+
+/* A list of what stands for n parts of a received message: objects with the buffer interface. NULL
+ * with an exception, ValueError for a part that is in no buffer of the message. */
+PyObject *parts_read(struct module_state *state, const mproc_message *message, const void *list,
+                     size_t n);
+
+/* Gives all back. */
+void parts_clear(struct parts *parts);
+
+#endif
