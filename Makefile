@@ -24,7 +24,7 @@ bench: ## the C benchmarks
 bench-python: ## mproc beside the standard library, in Python; some rows: scripts/bench.sh python queue lock
 	@scripts/bench.sh python
 
-soak: ## eight processes at every primitive, killed at random for SECONDS=60, and an account of all they did
+soak: ## eight processes at every primitive, then a pool's and an executor's workers, killed at random for SECONDS=60
 	@scripts/soak.sh '$(SECONDS)'
 
 asan: ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer

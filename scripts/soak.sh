@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Usage: scripts/soak.sh [SECONDS]
-# Runs eight processes at everything that synchronises or is shared for so long (60 s), and kills some at random.
+# Runs eight processes at everything that synchronises or is shared for so long (60 s), and kills some at random. Then it
+# does the same to the eight workers of a pool in C and of an executor in Python that heals, under so many tasks: for
+# SECONDS = 60 at least 200,000 each.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-scripts/setup.sh
+seconds=${1:-60}
+tasks=$((seconds * 10000 / 3))
+
+scripts/build.sh package
 meson_dir "$BUILD/test" --buildtype=debugoptimized -Dpoison=true
-meson_build "$BUILD/test" soak
-exec "$BUILD/test/tests/crash/soak" --seconds "${1:-60}"
+meson_build "$BUILD/test" soak chaos_pool
+"$BUILD/test/tests/crash/soak" --seconds "$seconds"
+"$BUILD/test/tests/crash/chaos_pool" --tasks "$tasks" --seconds "$seconds"
+exec "$VENV/bin/python" tests/python/chaos.py --tasks "$tasks" --seconds "$seconds" executor

@@ -11,6 +11,8 @@
  * The account. Each task ends exactly once, which its callback counts. A task that may be tried
  * again is never given to more workers than it may be; what a quick task gives is right; and a
  * task fails only for a reason that it can have. In the end nothing is left over.
+ *
+ * --tasks N: it goes on until there were so many tasks, however long that takes.
  */
 #include "supervisor.h"
 #include "system/atomic.h"
@@ -22,8 +24,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WORKERS 3
-#define OPEN 64 /* tasks that are open at a time */
+#define WORKERS 8
+#define OPEN 256       /* tasks that are open at a time */
+#define STUCK_EVERY 64 /* so many tasks of that kind, and one of them gets stuck */
 #define RETRIES 3
 #define LARGE 20000
 #define TIMEOUT (15 * MPROC_MSEC)
@@ -60,7 +63,7 @@ static int run(const void *in, size_t size, mproc_result *result) {
     }
     memcpy(&order, in, sizeof order);
     uint64_t begun = mproc__add64(order.begun, 1) + 1;
-    if (order.kind == STUCK && order.number % 8 == 0) {
+    if (order.kind == STUCK && order.number % STUCK_EVERY == 0) {
         while (pause() != 0) {
         }
     }
@@ -236,8 +239,8 @@ static void do_something(void) {
     }
 }
 
-static void go_on(double seconds) {
-    for (uint64_t round = 0; supervisor_elapsed() < seconds; round++) {
+static void go_on(double seconds, uint64_t tasks) {
+    for (uint64_t round = 0; supervisor_elapsed() < seconds || submitted < tasks; round++) {
         for (int i = 0; i < OPEN; i++) {
             if (entries[i].task == NULL) {
                 submit(&entries[i]);
@@ -268,21 +271,33 @@ static void finish(void) {
 
 static void print_account(void) {
     static const char *const names[KINDS] = {"quick", "large", "stuck", "flaky", "plain"};
-    printf("chaos_pool: killed %llu workers, %llu maps\n", (unsigned long long)kills,
-           (unsigned long long)maps);
+    printf("chaos_pool: %llu tasks, %llu maps, killed %llu workers\n",
+           (unsigned long long)submitted, (unsigned long long)maps, (unsigned long long)kills);
     for (int i = 0; i < KINDS; i++) {
         printf("chaos_pool: %llu %s tasks, %llu failed\n", (unsigned long long)ended[i], names[i],
                (unsigned long long)failed[i]);
     }
 }
 
+/* Takes `--tasks N` out of the arguments. */
+static uint64_t take_tasks(int *argc, char **argv) {
+    if (*argc < 3 || strcmp(argv[1], "--tasks") != 0) {
+        return 0;
+    }
+    uint64_t tasks = strtoull(argv[2], NULL, 0);
+    *argc -= 2;
+    memmove(&argv[1], &argv[3], (size_t)*argc * sizeof argv[0]); /* with the NULL at their end */
+    return tasks;
+}
+
 int main(int argc, char **argv) {
+    uint64_t tasks = take_tasks(&argc, argv);
     double seconds = supervisor_begin(argc, argv, "chaos_pool", 5);
     for (int half = 0; half < 2; half++) { /* the second one's tasks have priorities */
         ahead = half == 0 ? 0 : 1 + (unsigned)supervisor_random_below(4);
         mproc_pool_options options = {.workers = WORKERS, .ahead = ahead};
         supervisor_require(mproc_pool_new(&pool, &options), "a pool");
-        go_on(seconds * (half + 1) / 2);
+        go_on(seconds * (half + 1) / 2, tasks * (uint64_t)(half + 1) / 2);
         finish();
     }
     print_account();

@@ -9,8 +9,9 @@ and now and then it takes every descriptor of the process for a while: then no w
 started. At times it lets all tasks run out, so that the workers it kills are idle.
 
 The account. Each task ends exactly once: clients count results, callbacks count calls. A result is
-right. A task fails with WorkerDiedError only, which names a process that was killed. In the end
-there is no descriptor, thread, child or byte of the arena that was not there before.
+right. A task fails with WorkerDiedError only, which names a process that was killed, or by its
+timeout if it never ends. In the end there is no descriptor, thread, child or byte of the arena that
+was not there before.
 
 A client that has not got what it waits for after STUCK seconds hangs: then the stacks of all
 threads are printed, and the exit code is 1.
@@ -32,7 +33,7 @@ import time
 import mproc
 from mproc import _mproc
 from mproc.futures import ProcessPoolExecutor
-from mproc.pool import WorkerDiedError
+from mproc.pool import TaskTimeoutError, WorkerDiedError
 
 STUCK = 60.0  # seconds
 BATCH = 200  # tasks that a client has open
@@ -45,6 +46,8 @@ STARVED_FOR = 0.1
 IDLE_EVERY = 2.0
 DESCRIPTORS = 256
 LARGE = 20_000  # bytes
+TIMEOUT = 0.05  # seconds, of tasks that never end
+RETRIES = 3
 
 
 def task(number):
@@ -52,6 +55,12 @@ def task(number):
     if number % 50 == 0:
         time.sleep(0.002)
     return right(number)
+
+
+def never_end(_):
+    """Run until the timeout."""
+    while True:
+        time.sleep(STUCK)
 
 
 def right(number):
@@ -93,6 +102,11 @@ class Account:
             self.ended[client] += len(numbers)
             if values != [right(number) for number in numbers]:
                 self.wrong.append(f"{client}: a result is wrong")
+
+    def time_out(self, client):
+        """Book a task that has ended by its timeout, as it should."""
+        with self._lock:
+            self.ended[client] += 1
 
     def fail(self, client, count, error):
         """Book so many tasks that have failed together."""
@@ -214,8 +228,28 @@ def by_executor_map(pool, numbers, account, client):
         account.check(client, numbers, values)
 
 
+def by_retries(pool, numbers, account, client):
+    stubborn = pool.options(retries=RETRIES, timeout=STUCK)
+    futures = [stubborn.submit(task, number) for number in numbers]
+    for number, future in zip(numbers, futures, strict=True):
+        book_one(account, client, number, future.result)
+
+
+def by_timeout(pool, numbers, account, client):
+    hasty = pool.options(retries=1, timeout=TIMEOUT)
+    futures = [hasty.submit(never_end, number) for number in numbers[: BATCH // 20]]
+    for future in futures:
+        error = future.exception()
+        if type(error) is TaskTimeoutError and error.seconds >= TIMEOUT:
+            account.time_out(client)
+        else:
+            account.fail(client, 1, error)
+
+
 POOL = (by_apply_async, by_apply, by_map, by_imap, by_imap_unordered)
-EXECUTOR = (by_submit, by_result, by_wait, by_as_completed, by_executor_map)
+EXECUTOR = (
+    by_submit, by_result, by_wait, by_as_completed, by_executor_map, by_retries, by_timeout,
+)  # fmt: skip
 
 
 def be_client(pool, how, account):
