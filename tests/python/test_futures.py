@@ -282,6 +282,27 @@ def test_a_callback_may_wait_for_another_future(fork):
     assert got == [9]
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callback_that_raises_in_the_helper_does_not_end_it(fork, monkeypatch, tmp_path, error):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+
+    def fail(_):
+        threads.append(threading.current_thread())
+        raise error
+
+    threads = []
+    with ProcessPoolExecutor(1, fork) as pool:
+        pool.submit(errands.wait_for, tmp_path / "go").add_done_callback(fail)
+        touch(tmp_path / "go")
+        assert wait_until(lambda: threads)
+        assert threads == [pool._executor_manager_thread]
+        future = pool.submit(errands.square, 3)
+        assert concurrent.futures.wait([future], LONG).done == {future}
+        assert threads == [pool._executor_manager_thread]
+    assert told == ([] if error is KeyboardInterrupt else [error])
+
+
 def test_a_callback_may_submit(fork):
     more = []
     with ProcessPoolExecutor(1, fork) as pool:

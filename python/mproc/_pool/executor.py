@@ -388,9 +388,18 @@ class ExecutorEngine(Engine):
             raise
 
     def _help(self) -> bool | None:
-        if self._helper is not threading.current_thread():
+        """Do the share of the helper, which a callback that raises SystemExit does not end."""
+        thread = threading.current_thread()
+        if self._helper is not thread:
             return False
-        return super()._help()
+        try:
+            return super()._help()
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            what = type(error), error, error.__traceback__, thread
+            threading.excepthook(threading.ExceptHookArgs(what))
+            return True
 
     # -- submitting
 
