@@ -12,6 +12,11 @@ finalizers drop them, which may run at any point, also within a call over the sa
 not wait for a lock. A finalizer notes what is to be dropped, and the thread that uses the anchor
 sends it.
 
+A proxy on its way, in a queue for example, has a reference too. Each pickling has a serial number,
+which travels with the pickle, and is said over the anchor. The server keeps the object until a
+reference is taken by the pickle that was the last to be made, whatever becomes of its sender. A
+pickle that is never loaded keeps it as long as the server runs.
+
 A forked child has copies of its parent's proxies. It needs an anchor of its own, with the same
 references. The parent opens that before the fork, so no reference can be dropped before the child
 runs. The child closes its copies of the parent's own connections: as long as they are open, the
@@ -22,7 +27,8 @@ A line is closed when a call over it fails half-way (the server has ended, Keybo
 call ever gets the reply of another one.
 
 Shared state. Peer._anchor is set once, by the first thread that opens one (dict.setdefault). Any
-thread appends to Anchor._noted, and only the thread that has Anchor._sending takes from it.
+thread appends to Anchor._noted, and only the thread that has Anchor._sending takes from it, in
+order. Serial numbers are noted in rising order, under Anchor._numbering.
 Peer._received counts references that came with a new object; only the thread that made the object
 knows its ident.
 
@@ -37,9 +43,10 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock as _allocate_lock
+from itertools import count as _count
 
 from .. import process, util
-from .._cpython import ThreadLocal, WeakSet, ref
+from .._cpython import RLock, ThreadLocal, WeakSet, ref
 from .._current import manager_keys
 from .wire import RemoteError, convert_to_error, wire_of
 
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from .server import Server
     from .wire import Reply, Token
 
+SENT = "+"  # begins what is said of a pickle; no ident has it
 PATIENCE = 5.0  # seconds that a fork, or an exit, waits for a server's reply
 EXIT_PRIORITY = 10  # of dropping all references at exit: before managers end their servers
 
@@ -80,6 +88,8 @@ class Anchor:
         self._peer_wire = peer._wire
         self._noted: list[str] = []
         self._sending = _allocate_lock()
+        self._numbering = RLock()
+        self._serials = _count(1)
 
     def taken(self, ident: str) -> None:
         """Do nothing: the server counts the references that were taken."""
@@ -87,6 +97,17 @@ class Anchor:
     def drop(self, ident: str) -> None:
         """Drop a reference, or leave that to the thread that uses the anchor. Waits for no lock."""
         self._noted.append(ident)
+        self._say()
+
+    def sent(self, ident: str) -> tuple[int, int] | None:
+        """Note that a proxy is being pickled; return what its pickle is told from others by."""
+        with self._numbering:
+            serial = next(self._serials)
+            self._noted.append(f"{SENT}{serial:x}{SENT}{ident}")
+        self._say()
+        return self.number, serial
+
+    def _say(self) -> None:
         while self._noted and self._sending.acquire(False):
             try:
                 self._send_noted()
@@ -94,10 +115,9 @@ class Anchor:
                 self._sending.release()
 
     def _send_noted(self) -> None:
-        idents = []
-        while self._noted:
-            idents.append(self._noted.pop())
+        idents = self._noted[:]
         if idents:
+            del self._noted[: len(idents)]
             try:
                 self._peer_wire.send(self.connection, idents)
             except OSError:
@@ -147,6 +167,9 @@ class PlainAnchor(Anchor):
         except (OSError, EOFError, RemoteError):
             return  # the server or the object has gone
 
+    def sent(self, ident: str) -> None:
+        """Do nothing: the server has no references of proxies on their way."""
+
     def settle(self, word: str) -> None:
         """Do nothing: drop() has waited."""
 
@@ -159,6 +182,7 @@ class _Reading(ThreadLocal):
 
     peer: Peer | None = None
     nonce = ""
+    arriving: tuple[str, int, int] | None = None  # ident, holder, serial of the proxy's pickle
 
 
 _reading = _Reading()
@@ -180,6 +204,25 @@ def complete(token: Token, kwds: dict[str, Any]) -> None:
     key = manager_keys.get(_hashable(token.address))
     if key is not None:
         kwds.setdefault("authkey", key)
+
+
+class arrival:
+    """With it, a proxy is being made of a pickle, which sent() has told from others."""
+
+    def __init__(self, ident: str, number: int, serial: int) -> None:
+        self._what = ident, number, serial
+
+    def __enter__(self) -> None:
+        self._outer, _reading.arriving = _reading.arriving, self._what
+
+    def __exit__(self, *error: object) -> None:
+        _reading.arriving = self._outer
+
+
+def arriving(ident: str) -> tuple[int, ...]:
+    """Return what sent() has returned for the pickle of which the thread makes a proxy, if any."""
+    what = _reading.arriving
+    return what[1:] if what is not None and what[0] == ident else ()
 
 
 class Peer:
@@ -372,7 +415,7 @@ class Peer:
         if unused > 1:
             self._received[ident] = unused - 1
         elif not unused:
-            self.ask("incref", ident)
+            self.ask("incref", ident, *arriving(ident))
             self._need_anchor().taken(ident)
         return Reference(self, ident)
 
@@ -381,6 +424,11 @@ class Peer:
         anchor: Anchor | None = self.__dict__.get("_anchor")
         if anchor is not None:
             anchor.drop(ident)
+
+    def sent(self, ident: str) -> tuple[int, int] | None:
+        """Have the server keep an object until the pickle that is being made is loaded."""
+        anchor: Anchor | None = self.__dict__.get("_anchor")
+        return anchor.sent(ident) if anchor is not None else None
 
     def settle(self) -> None:
         """Wait until the server has dropped what this process has dropped."""

@@ -5,7 +5,7 @@ In the server's own process they call the server itself, and there the proxy kee
 needs no count.
 
 A proxy is pickled as its token. Where it is unpickled, it takes a reference of its own; until then
-another proxy must keep the object. A child that is being started is given a reference with it.
+the server keeps the object. A child that is being started is given a reference with it.
 """
 
 from __future__ import annotations
@@ -137,14 +137,19 @@ class BaseProxy:
 
         kwds: dict[str, Any] = {}
         popen = get_spawning_popen()
+        anchor = None
         if popen is not None:
             kwds["authkey"] = self._authkey
             if self._server_pid is None:
                 anchor = self._peer.give_to_child(self._id, popen)
-                if anchor is not None:
-                    kwds["_anchor"] = anchor
         else:
             peers.pickled(self._id, self._reference)
+        if anchor is not None:
+            kwds["_anchor"] = anchor
+        elif self._reference is not None:
+            sent = self._reach().sent(self._id)
+            if sent is not None:
+                kwds["_sent"] = sent
         if self._isauto:
             kwds["exposed"] = self._exposed_
             return RebuildProxy, (AutoProxy, self._token, self._serializer, kwds)
@@ -175,7 +180,11 @@ def RebuildProxy(
         peer.inherit(token.id, *anchor)
     else:
         peers.complete(token, kwds)
-    return func(token, serializer, **kwds)
+    sent = kwds.pop("_sent", None)
+    if sent is None:
+        return func(token, serializer, **kwds)
+    with peers.arrival(token.id, *sent):
+        return func(token, serializer, **kwds)
 
 
 def _forwarding(name: str) -> Callable[..., Any]:

@@ -16,10 +16,16 @@ what they return. The session keeps such objects (`Session.on_its_way`) until th
 reference to each, or calls the next method, which it does when it has read the reply, or has gone.
 A proxy of another server's object keeps its reference there in the same way.
 
+A proxy that is on its way elsewhere, from one client to another, is said by its sender, and has a
+reference of the holder `_on_their_way` until the last of its pickles is loaded. What the sender
+says and what the receiver says come over two connections, in any order: Holder.said and
+Holder.early tell whether an arrival was announced.
+
 An object that another object contains as a proxy needs no count: in the server such a proxy keeps
 the object itself. So a list that contains its own proxy is garbage like any other cycle.
 
-Shared state. `Server._mutex` guards _held, _holders, Entry.count and Holder.counts. It is
+Shared state. `Server._mutex` guards _held, _holders, Entry.count, Entry.sent, Holder.counts,
+Holder.said and Holder.early. It is
 recursive, since the garbage collector may bring the thread back here. `_entries` is changed with
 single operations of a dict.
 
@@ -68,7 +74,7 @@ _IN_PLACE = frozenset(("__iand__", "__imul__", "__ior__", "__isub__", "__ixor__"
 class Entry:
     """An object of the server."""
 
-    __slots__ = ("__weakref__", "count", "exposed", "method_to_typeid", "obj")
+    __slots__ = ("__weakref__", "count", "exposed", "method_to_typeid", "obj", "sent")
 
     def __init__(
         self, obj: object, exposed: frozenset[str], method_to_typeid: Mapping[str, str]
@@ -77,17 +83,20 @@ class Entry:
         self.exposed = exposed
         self.method_to_typeid = method_to_typeid
         self.count = 0  # references of all holders
+        self.sent: dict[int, int] = {}  # the last pickle on its way, by the number of its sender
 
 
 class Holder:
     """A client process: how many references it has, by ident, and which locks it has."""
 
-    __slots__ = ("counts", "ended", "name", "number", "owned", "pid")
+    __slots__ = ("counts", "early", "ended", "name", "number", "owned", "pid", "said")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.counts: dict[str, int] = {}
         self.owned: dict[Any, None] = {}  # their _owner_died() is called; see referents.py
+        self.said = 0  # the serial number of its last pickle that is known here
+        self.early: set[int] = set()  # those of later ones that have been loaded already
         self.ended = False
         self.name: str | None = None
         self.pid = 0
@@ -183,6 +192,7 @@ class Server:
         self._held: dict[str, Entry] = {}
         self._holders = {0: Holder(0)}
         self._local = Session(None, Holder(-1))
+        self._on_their_way = Holder(-2)
         self._sessions: set[Session] = set()
         self._stop: tuple[int, int] | None = None
 
@@ -412,10 +422,11 @@ class Server:
                 raise KeyError(f"there is no object {ident!r} here; its last reference was dropped")
         return entry
 
-    def incref(self, c: Session, ident: str) -> None:
-        """Take a reference to an object."""
+    def incref(self, c: Session, ident: str, sender: int = 0, serial: int = 0) -> None:
+        """Take a reference to an object, by a proxy that a client has sent to another, if so."""
         self._take(c.holder, ident, self.find(ident), 1)
         c.on_its_way.pop(ident, None)
+        self._arrived(ident, sender, serial)
 
     def decref(self, c: Session, ident: str) -> None:
         """Drop a reference to an object."""
@@ -451,12 +462,39 @@ class Server:
         dead = []
         with self._mutex:
             for ident in idents:
+                if ident[:1] == peers.SENT:
+                    self._sent(holder, *ident[1:].split(peers.SENT, 1))
+                    continue
                 number = holder.counts.pop(ident, 0)
                 if number:
                     if number > 1:
                         holder.counts[ident] = number - 1
                     dead.append(self._less(ident, 1))
         del dead  # with the mutex free: an object's destructor may call anything
+
+    def _sent(self, sender: Holder, serial: str, ident: str) -> None:
+        number = sender.said = int(serial, 16)
+        if number in sender.early:
+            sender.early.remove(number)
+            self._arrived(ident, sender.number, number)  # what was sent before it counts no more
+            return
+        known = self._entries.get(ident)
+        entry = known() if known is not None else None
+        if entry is not None:
+            if sender.number not in entry.sent:
+                self._take(self._on_their_way, ident, entry, 1)
+            entry.sent[sender.number] = number
+
+    def _arrived(self, ident: str, number: int, serial: int) -> None:
+        with self._mutex:
+            entry = self._held.get(ident)
+            sender = self._holders.get(number) if number else None
+            if sender is not None and serial > sender.said:
+                sender.early.add(serial)
+            if entry is None or entry.sent.get(number, serial + 1) > serial:
+                return
+            del entry.sent[number]
+        self.drop(self._on_their_way, [ident])
 
     def _end_holder(self, holder: Holder) -> None:
         dead = []
@@ -497,7 +535,21 @@ class Server:
 
     def take(self, ident: str) -> Entry:
         """Return the object: it lives as long as a proxy refers to it, without being counted."""
-        return self.find(ident)
+        entry = self.find(ident)
+        arriving = peers.arriving(ident)
+        if arriving:
+            self._arrived(ident, *arriving)
+        return entry
+
+    def sent(self, ident: str) -> tuple[int, int] | None:
+        """Keep an object that this process sends elsewhere than to a client, until it arrives."""
+        if calls.addressee() is not None:
+            return None
+        with self._mutex:
+            sender = self._local.holder
+            serial = sender.said + 1
+            self._sent(sender, f"{serial:x}", ident)
+        return sender.number, serial
 
     @staticmethod
     def pickled(ident: str, reference: object) -> None:
