@@ -880,6 +880,10 @@ typedef struct mproc_task_options {
      * one, equal ones in the order in which they were submitted. May be negative. Elsewhere it
      * must be 0. */
     int priority;
+    /* What the task takes along, lent during the call: it holds each of them until it has ended.
+     * A worker finds them by mproc_worker_buffer(). For mproc_pool_put(). */
+    mproc_buffer *const *buffers;
+    size_t nbuffers;
 } mproc_task_options;
 
 /* ---- the pool */
@@ -920,6 +924,9 @@ MPROC_API int mproc_task_is_done(const mproc_task *task);
 
 /* The result of a finished task, valid until drop. -EAGAIN: not finished; else why it failed. */
 MPROC_API int mproc_task_result(mproc_task *task, const void **data, size_t *size) MPROC_MUST_USE;
+
+/* The i-th buffer that the result has brought, lent until drop. NULL: it has no such. */
+MPROC_API mproc_buffer *mproc_task_buffer(const mproc_task *task, size_t i);
 
 /* How it ended: code 0 for a result, -EAGAIN for a task that is not finished. */
 MPROC_API void mproc_task_failure(const mproc_task *task, mproc_task_error *out);
@@ -1036,6 +1043,16 @@ MPROC_API int mproc_worker_take(mproc_worker *worker, const void **task, size_t 
  * task. */
 MPROC_API int mproc_worker_finish(mproc_worker *worker, int code, const struct iovec *lent,
                                   int n) MPROC_MUST_USE;
+/* The same for a result that takes buffers along, which the caller holds: it has a hold of its own
+ * on each until the owner drops the task. As mproc_worker_finish() with a code of 0. */
+MPROC_API int mproc_worker_finish_with(mproc_worker *worker, const struct iovec *lent, int n,
+                                       mproc_buffer *const *buffers,
+                                       size_t nbuffers) MPROC_MUST_USE;
+
+/* The i-th buffer that the task in hand has brought, lent until it is finished. NULL: it has no
+ * such. */
+MPROC_API mproc_buffer *mproc_worker_buffer(const mproc_worker *worker, size_t i);
+
 /* Tasks and chunks that it has done. */
 MPROC_API uint64_t mproc_worker_done(const mproc_worker *worker);
 /* Frees the handle; the seat is the process' until it ends. */

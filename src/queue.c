@@ -624,26 +624,22 @@ int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_
     return put_out(queue, &out, timeout, ticket != NULL ? ticket : &ignored);
 }
 
-static bool are_buffers(mproc_buffer *const *buffers, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (!mproc__expect(buffers[i], MPROC__KIND_BUFFER)) {
-            return false;
-        }
-    }
-    return true;
+int mproc__queue_put_load(mproc_queue *queue, const struct mproc__load *load, int64_t timeout,
+                          const struct mproc__claim *claim, uint64_t *ticket) {
+    struct outgoing out = {load->pieces,  load->n,       total(load->pieces, load->n),
+                           NULL,          claim,         NULL,
+                           load->buffers, load->nbuffers};
+    uint64_t ignored;
+    return put_out(queue, &out, timeout, ticket != NULL ? ticket : &ignored);
 }
 
 int mproc_queue_put_with(mproc_queue *queue, const struct iovec *lent, int n,
                          mproc_buffer *const *buffers, size_t nbuffers, int64_t timeout) {
-    if (!mproc__expect(queue, MPROC__KIND_QUEUE) || !are_buffers(buffers, nbuffers)) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE) || !mproc__are_buffers(buffers, nbuffers)) {
         return MPROC_EOTHER;
     }
-    if (n < 0) {
-        return -EINVAL;
-    }
-    struct outgoing out = {lent, n, total(lent, n), NULL, NULL, NULL, buffers, nbuffers};
-    uint64_t ignored;
-    return put_out(queue, &out, timeout, &ignored);
+    const struct mproc__load load = {lent, n, buffers, nbuffers};
+    return n >= 0 ? mproc__queue_put_load(queue, &load, timeout, NULL, NULL) : -EINVAL;
 }
 
 int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout) {

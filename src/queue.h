@@ -16,6 +16,18 @@ struct mproc__claim {
     uint64_t value; /* put: what it becomes; get: set by the call to the message's ticket + 1 */
 };
 
+/* What is put: bytes in n pieces, and buffers that go along. */
+struct mproc__load {
+    const struct iovec *pieces;
+    int n;
+    mproc_buffer *const *buffers;
+    size_t nbuffers;
+};
+
+/* As mproc_queue_put_with; the buffers are known to be such. */
+int mproc__queue_put_load(mproc_queue *queue, const struct mproc__load *load, int64_t timeout,
+                          const struct mproc__claim *claim, uint64_t *ticket);
+
 /* As mproc_queue_putv; *ticket (may be NULL) is the message's number, counted from 0. */
 int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
                      const struct mproc__claim *claim, uint64_t *ticket);

@@ -7,6 +7,7 @@
 
 #include "codec.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 struct function {
@@ -24,12 +25,25 @@ struct submission {
     PyObject *options;
 };
 
+/* A task that is begun anew is to find its arguments as they were, so none of them is the worker's
+ * own to write to. The books of Tasks take no buffers along. */
+static enum parts_allowed parts_for(PyObject *self, const struct module_state *state,
+                                    PyObject *options) {
+    if (!PyObject_TypeCheck(self, state->pool_type)) {
+        return PARTS_NONE;
+    }
+    bool once = !PyTuple_Check(options) || PyTuple_GET_SIZE(options) < 3 ||
+                PyObject_Not(PyTuple_GET_ITEM(options, 2)) == 1;
+    return once ? PARTS_ALL : PARTS_SHARED;
+}
+
 /* The head, the function's message, the arguments' message. */
 static int put_part(PyObject *self, const struct submission *s, PyObject *arguments,
                     Py_ssize_t part, Py_ssize_t first) {
     struct call call;
     struct module_state *state = module_state_of(self);
-    if (state == NULL || codec_encode(state, arguments, &call.arguments) < 0) {
+    if (state == NULL || codec_encode_with_parts(state, arguments, &call.arguments,
+                                                 parts_for(self, state, s->options)) < 0) {
         return -1;
     }
     const struct function *function = &s->function;

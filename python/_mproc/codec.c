@@ -14,7 +14,6 @@
 
 #include "module.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static int encode_plain(PyObject *object, struct message *m) {
@@ -37,7 +36,8 @@ static int encode_pickle(struct module_state *state, PyObject *object, struct me
     return message_finish(m, MSGPACK_PICKLE_HEADER - msgpack_pickle_header(m->buffer, length));
 }
 
-static int encode(struct module_state *state, PyObject *object, struct message *m, bool parts) {
+static int encode(struct module_state *state, PyObject *object, struct message *m,
+                  enum parts_allowed parts) {
     message_init(m);
     int r = encode_plain(object, m);
     if (r == MSGPACK_NOT_PLAIN) {
@@ -53,11 +53,12 @@ static int encode(struct module_state *state, PyObject *object, struct message *
 }
 
 int codec_encode(struct module_state *state, PyObject *object, struct message *m) {
-    return encode(state, object, m, false);
+    return encode(state, object, m, PARTS_NONE);
 }
 
-int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *m) {
-    return encode(state, object, m, true);
+int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *m,
+                            enum parts_allowed parts) {
+    return encode(state, object, m, parts);
 }
 
 int codec_pickle(struct module_state *state, PyObject *object, struct message *m) {
@@ -89,22 +90,22 @@ PyObject *codec_unpickle(struct module_state *state, const void *data, size_t si
 }
 
 /* The pickle is `length` bytes long, and the parts stand behind it. */
-static PyObject *decode_parts(struct module_state *state, const mproc_message *message,
-                              size_t length) {
-    const char *pickle = (const char *)message->data + MSGPACK_PICKLE_HEADER;
-    size_t n = (message->size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
-    PyObject *buffers = parts_read(state, message, pickle + length, n);
+static PyObject *decode_parts(struct module_state *state, const void *data, size_t size,
+                              size_t length, struct parts_source source) {
+    const char *pickle = (const char *)data + MSGPACK_PICKLE_HEADER;
+    size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
+    PyObject *buffers = parts_read(state, source, pickle + length, n);
     PyObject *object =
         buffers == NULL ? NULL : pickling_load(&state->pickling, pickle, length, buffers);
     Py_XDECREF(buffers);
     return object;
 }
 
-PyObject *codec_decode_message(struct module_state *state, const mproc_message *message) {
+PyObject *codec_decode_with_parts(struct module_state *state, const void *data, size_t size,
+                                  struct parts_source source) {
     size_t length;
-    return msgpack_has_parts(message->data, message->size, &length)
-               ? decode_parts(state, message, length)
-               : codec_decode(state, message->data, message->size);
+    return msgpack_has_parts(data, size, &length) ? decode_parts(state, data, size, length, source)
+                                                  : codec_decode(state, data, size);
 }
 
 /* ---------------------------------------------------------------- the module's functions */

@@ -41,9 +41,10 @@ struct module_state;
  * lock is held; arbitrary Python code runs if the object must be pickled. */
 int codec_encode(struct module_state *state, PyObject *object, struct message *message);
 
-/* The same for a message of a queue: large buffers of the object are taken out of its pickle, and
- * go as message->parts.buffers. */
-int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *message);
+/* The same where buffers can go beside the message: those that are allowed to are taken out of its
+ * pickle, and are message->parts.buffers. */
+int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *message,
+                            enum parts_allowed parts);
 
 /* The same, but always a bare pickle (protocol 5): for peers that do not know MessagePack. */
 int codec_pickle(struct module_state *state, PyObject *object, struct message *message);
@@ -53,9 +54,9 @@ int codec_pickle(struct module_state *state, PyObject *object, struct message *m
  * call only; nothing refers to it afterwards. */
 PyObject *codec_decode(struct module_state *state, const void *data, size_t size);
 
-/* The same for a received message, which may have brought buffers: what is made of them holds them
- * itself. */
-PyObject *codec_decode_message(struct module_state *state, const mproc_message *message);
+/* The same for what may have brought buffers: what is made of them holds them itself. */
+PyObject *codec_decode_with_parts(struct module_state *state, const void *data, size_t size,
+                                  struct parts_source source);
 
 /* The same for a bare pickle. */
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size);

@@ -17,6 +17,7 @@
 #include "module.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define SHARED 1
@@ -93,8 +94,9 @@ static int add_copy(struct parts *parts, const Py_buffer *view) {
 
 static int add_view(struct parts *parts, struct module_state *state, const Py_buffer *view) {
     mproc_buffer *shared = buffer_around(state, view->buf, (size_t)view->len);
-    if (view->len == 0 || (shared == NULL && view->len < PARTS_LEAST) ||
-        !PyBuffer_IsContiguous(view, 'A')) {
+    bool copied = shared == NULL;
+    if (view->len == 0 || (copied && view->len < PARTS_LEAST) ||
+        (copied && parts->allowed != PARTS_ALL) || !PyBuffer_IsContiguous(view, 'A')) {
         return 0;
     }
     if (make_room(parts) < 0) {
@@ -105,7 +107,7 @@ static int add_view(struct parts *parts, struct module_state *state, const Py_bu
 
 int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_buffer) {
     Py_buffer view;
-    if (!parts->allowed) {
+    if (parts->allowed == PARTS_NONE) {
         return 0;
     }
     if (PyObject_GetBuffer(pickle_buffer, &view, PyBUF_FULL_RO) < 0) {
@@ -127,9 +129,33 @@ void parts_clear(struct parts *parts) {
 
 /* ---------------------------------------------------------------- reading */
 
-static PyObject *read_one(struct module_state *state, const mproc_message *message,
+static mproc_buffer *of_message(const void *message, size_t i) {
+    return mproc_message_buffer(message, i);
+}
+
+static mproc_buffer *of_task(const void *task, size_t i) {
+    return mproc_task_buffer(task, i);
+}
+
+static mproc_buffer *of_worker(const void *worker, size_t i) {
+    return mproc_worker_buffer(worker, i);
+}
+
+struct parts_source parts_of_message(const mproc_message *message) {
+    return (struct parts_source){of_message, message};
+}
+
+struct parts_source parts_of_task(const mproc_task *task) {
+    return (struct parts_source){of_task, task};
+}
+
+struct parts_source parts_of_worker(const mproc_worker *worker) {
+    return (struct parts_source){of_worker, worker};
+}
+
+static PyObject *read_one(struct module_state *state, struct parts_source source,
                           const struct part *part) {
-    mproc_buffer *buffer = mproc_message_buffer(message, part->buffer / 2);
+    mproc_buffer *buffer = source.buffer(source.from, part->buffer / 2);
     size_t size = buffer == NULL ? 0 : mproc_buffer_size(buffer);
     if (buffer == NULL || part->offset > size || part->size > size - part->offset) {
         PyErr_SetString(PyExc_ValueError, "corrupt message: a part that is in no buffer");
@@ -151,13 +177,13 @@ static PyObject *read_one(struct module_state *state, const mproc_message *messa
     return slice;
 }
 
-PyObject *parts_read(struct module_state *state, const mproc_message *message, const void *list,
+PyObject *parts_read(struct module_state *state, struct parts_source source, const void *list,
                      size_t n) {
     PyObject *objects = PyList_New((Py_ssize_t)n);
     for (size_t i = 0; objects != NULL && i < n; i++) {
         struct part part;
         memcpy(&part, (const char *)list + i * sizeof part, sizeof part);
-        PyObject *one = read_one(state, message, &part);
+        PyObject *one = read_one(state, source, &part);
         if (one == NULL) {
             Py_CLEAR(objects);
         } else {

@@ -13,8 +13,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <stdbool.h>
-
 #include "mproc.h"
 
 struct module_state;
@@ -29,9 +27,11 @@ struct part {
     uint64_t size;
 };
 
+enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL };
+
 /* All zero: there are none, and there may be none. */
 struct parts {
-    bool allowed;
+    enum parts_allowed allowed;
     size_t n, room;
     struct part *list;
     size_t nbuffers, buffers_room;
@@ -41,9 +41,20 @@ struct parts {
 /* Takes a PickleBuffer out of the pickle: 1; 0: it stays inside; -1 with an exception. */
 int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_buffer);
 
+/* Where the buffers of what was received are: of a message, of a task's result, or of the task that
+ * a worker has in hand. */
+struct parts_source {
+    mproc_buffer *(*buffer)(const void *from, size_t i); /* lent; NULL: there is no such */
+    const void *from;
+};
+
+struct parts_source parts_of_message(const mproc_message *message);
+struct parts_source parts_of_task(const mproc_task *task);
+struct parts_source parts_of_worker(const mproc_worker *worker);
+
 /* A list of what stands for n parts of a received message: objects with the buffer interface. NULL
  * with an exception, ValueError for a part that is in no buffer of the message. */
-PyObject *parts_read(struct module_state *state, const mproc_message *message, const void *list,
+PyObject *parts_read(struct module_state *state, struct parts_source source, const void *list,
                      size_t n);
 
 /* Gives all back. */

@@ -146,7 +146,8 @@ static struct job_result result_of(const struct pool *pool, const struct open_ta
     if (error.code != 0 || mproc_task_result(open->task, &data, &size) != 0) {
         return failure_of(pool, &error);
     }
-    return job_read(module_state_of((PyObject *)pool), open->job, data, size);
+    return job_read_with_parts(module_state_of((PyObject *)pool), open->job, data, size,
+                               parts_of_task(open->task));
 }
 
 static void task_ended(mproc_task *task, void *arg) {
@@ -196,6 +197,8 @@ static int put(PyObject *self, const struct call *lent, struct job *job, Py_ssiz
         return -1;
     }
     options.done_arg = open;
+    options.buffers = lent->arguments.parts.buffers;
+    options.nbuffers = lent->arguments.parts.nbuffers;
     int r = mproc_pool_put(pool_of(self)->core, lent->pieces, lent->n, &options, &open->task);
     if (r != 0) {
         PyMem_Free(open);

@@ -121,7 +121,7 @@ static int put_message(mproc_queue *queue, struct message *message, int64_t time
 static int put_object(PyObject *self, struct module_state *state, PyObject *object,
                       int64_t timeout) {
     struct message message;
-    if (codec_encode_with_parts(state, object, &message) < 0) {
+    if (codec_encode_with_parts(state, object, &message, PARTS_ALL) < 0) {
         error_explain(object, "obj");
         return BLOCKING_RAISED;
     }
@@ -165,7 +165,7 @@ static int outbox_fill(struct outbox *box, struct module_state *state, PyObject 
         if (object == NULL) {
             return PyErr_Occurred() ? -1 : 0;
         }
-        int r = codec_encode_with_parts(state, object, message);
+        int r = codec_encode_with_parts(state, object, message, PARTS_ALL);
         if (r < 0) {
             error_explain(object, "obj");
         }
@@ -310,6 +310,10 @@ static int get_message(mproc_queue *queue, mproc_message *message, int64_t timeo
     return r;
 }
 
+static PyObject *decode(struct module_state *state, const mproc_message *message) {
+    return codec_decode_with_parts(state, message->data, message->size, parts_of_message(message));
+}
+
 static PyObject *get(PyObject *self, int64_t timeout) {
     char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
@@ -319,7 +323,7 @@ static PyObject *get(PyObject *self, int64_t timeout) {
     }
     int r = get_message(queue_of(self), &message, timeout);
     if (r == 0) {
-        PyObject *object = codec_decode_message(state, &message);
+        PyObject *object = decode(state, &message);
         mproc_message_drop(&message);
         if (fields(self)->watched && object != NULL && tell(self) < 0) {
             Py_CLEAR(object);
@@ -361,7 +365,7 @@ static int inbox_get(struct inbox *box, mproc_queue *queue, size_t n, size_t *go
 }
 
 static int decode_onto(PyObject *list, struct module_state *state, mproc_message *message) {
-    PyObject *object = codec_decode_message(state, message);
+    PyObject *object = decode(state, message);
     mproc_message_drop(message);
     int r = object == NULL ? -1 : PyList_Append(list, object);
     Py_XDECREF(object);

@@ -81,6 +81,11 @@ static PyObject *run_call(PyObject *function, PyObject *arguments) {
     return PyObject_Call(function, args, kwargs == Py_None ? NULL : kwargs);
 }
 
+static PyObject *read_arguments(struct work *w, const char *data, size_t size) {
+    return w->source.buffer != NULL ? codec_decode_with_parts(w->state, data, size, w->source)
+                                    : codec_decode(w->state, data, size);
+}
+
 static PyObject *run_task(struct work *w, const void *task, size_t size) {
     struct call_head head;
     memcpy(&head, task, sizeof head);
@@ -89,7 +94,7 @@ static PyObject *run_task(struct work *w, const void *task, size_t size) {
     PyObject *result = NULL;
     PyObject *function = find_function(w, data, head.function_size, head.flags & CALL_NAMED);
     PyObject *arguments =
-        function == NULL ? NULL : codec_decode(w->state, data + head.function_size, rest);
+        function == NULL ? NULL : read_arguments(w, data + head.function_size, rest);
     w->called = arguments != NULL;
     w->first = head.kind == CALL_ONCE ? -1 : (int64_t)head.first;
     if (arguments != NULL) {
@@ -101,9 +106,15 @@ static PyObject *run_task(struct work *w, const void *task, size_t size) {
     return result;
 }
 
+static int hand_in(struct work *w, const struct iovec *lent, int n, const struct parts *parts) {
+    return parts->n > 0 ? w->hand_in_with(w->worker, lent, n, parts)
+                        : w->hand_in(w->worker, lent, n);
+}
+
 static int send_result(struct work *w, int status, PyObject *value) {
     struct message message;
-    if (codec_encode(w->state, value, &message) < 0) {
+    enum parts_allowed parts = w->hand_in_with != NULL ? PARTS_ALL : PARTS_NONE;
+    if (codec_encode_with_parts(w->state, value, &message, parts) < 0) {
         return -1;
     }
     uint8_t head = (uint8_t)status;
@@ -112,9 +123,9 @@ static int send_result(struct work *w, int status, PyObject *value) {
     memcpy(pieces + 1, message.iov, (size_t)message.niov * sizeof *pieces);
     int r;
     if (message.size < COPY_UNLOCKED) {
-        r = w->hand_in(w->worker, pieces, message.niov + 1);
+        r = hand_in(w, pieces, message.niov + 1, &message.parts);
     } else {
-        BLOCKING(r, w->hand_in(w->worker, pieces, message.niov + 1));
+        BLOCKING(r, hand_in(w, pieces, message.niov + 1, &message.parts));
     }
     message_clear(&message);
     if (r != 0 && r != BLOCKING_RAISED) {

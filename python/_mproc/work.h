@@ -24,6 +24,9 @@ struct work {
 
     /* Hands in the result of the task in hand: 0 or a code of the core. */
     int (*hand_in)(void *worker, const struct iovec *lent, int n);
+    /* The same with buffers; NULL: they stay in the pickle. */
+    int (*hand_in_with)(void *worker, const struct iovec *lent, int n, const struct parts *parts);
+    struct parts_source source; /* of what tasks bring; all NULL: nothing */
     void *worker;
 };
 

@@ -24,6 +24,10 @@ static int hand_in(void *worker, const struct iovec *lent, int n) {
     return mproc_worker_finish(worker, 0, lent, n);
 }
 
+static int hand_in_with(void *worker, const struct iovec *lent, int n, const struct parts *parts) {
+    return mproc_worker_finish_with(worker, lent, n, parts->buffers, parts->nbuffers);
+}
+
 static int take(mproc_worker *worker, const void **task, size_t *size) {
     int r = mproc_worker_take(worker, task, size, 0);
     if (r == -ETIMEDOUT) {
@@ -52,7 +56,10 @@ static int serve_one(struct work *work) {
 
 /* serve(seat, limit, describe, excuse, everything=False) */
 static PyObject *workplace_serve(PyObject *self, PyObject *args) {
-    struct work work = {.state = module_state_of(self), .first = -1, .hand_in = hand_in};
+    struct work work = {.state = module_state_of(self),
+                        .first = -1,
+                        .hand_in = hand_in,
+                        .hand_in_with = hand_in_with};
     unsigned seat;
     Py_ssize_t limit, done = 0;
     if (work.state == NULL || !PyArg_ParseTuple(args, "InOO|p:serve", &seat, &limit, &work.describe,
@@ -65,6 +72,7 @@ static PyObject *workplace_serve(PyObject *self, PyObject *args) {
         return error_raise(r);
     }
     work.worker = worker;
+    work.source = parts_of_worker(worker);
     work.known = PyDict_New();
     r = work.known == NULL ? -1 : 1;
     while (r == 1 && (limit == 0 || done < limit)) {

@@ -72,6 +72,15 @@ int mproc__parcel_make(struct mproc__hand *hand, mproc_buffer *const *buffers, s
     return r;
 }
 
+bool mproc__are_buffers(mproc_buffer *const *buffers, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!mproc__expect(buffers[i], MPROC__KIND_BUFFER)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void *mproc__parcel_payload(struct mproc__object *message) {
     const struct parcel *parcel = parcel_of(message);
     return (char *)message + mproc__parcel_head(parcel != NULL ? parcel->count : 0);

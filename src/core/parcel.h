@@ -17,6 +17,9 @@ size_t mproc__parcel_head(size_t n);
 int mproc__parcel_make(struct mproc__hand *hand, mproc_buffer *const *buffers, size_t n,
                        size_t size);
 
+/* Are they all buffers? As mproc__expect(). */
+bool mproc__are_buffers(mproc_buffer *const *buffers, size_t n);
+
 /* Where the payload of a message begins, a plain one's or a parcel's. */
 void *mproc__parcel_payload(struct mproc__object *message);
 

@@ -46,10 +46,8 @@ static size_t total(const struct iovec *lent, int n) {
     return size;
 }
 
-int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
-                      const struct iovec *lent, int n) {
+static int keep_bytes(struct mproc__extra *extra, const struct iovec *lent, int n) {
     size_t size = total(lent, n);
-    extra->message = *head;
     if (size == 0) {
         return 0;
     }
@@ -66,12 +64,38 @@ int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_messa
     return 0;
 }
 
+static int keep_buffers(struct mproc__extra *extra, mproc_buffer *const *buffers, size_t n) {
+    extra->buffers = n > 0 ? calloc(n, sizeof *extra->buffers) : NULL;
+    if (n > 0 && extra->buffers == NULL) {
+        return -ENOMEM;
+    }
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = mproc_hold(buffers[i]);
+        if (r == 0) {
+            extra->buffers[extra->nbuffers++] = buffers[i];
+        }
+    }
+    return r;
+}
+
+int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
+                      const struct mproc__load *load) {
+    extra->message = *head;
+    int r = keep_bytes(extra, load->pieces, load->n);
+    return r == 0 ? keep_buffers(extra, load->buffers, load->nbuffers) : r;
+}
+
 void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned) {
     pool->limited -= is_limited(owned);
     if (needs_feeding(pool, owned)) {
         pool->feeding--;
         mproc__pool_close_if_fed(pool);
     }
+    while (owned->nbuffers > 0) {
+        (void)mproc_drop(owned->buffers[--owned->nbuffers]);
+    }
+    free(owned->buffers);
     free(owned->bytes);
     free(owned);
 }
@@ -86,7 +110,8 @@ int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra) {
         return r;
     }
     extra->message.subject = mproc__word(open.start);
-    r = mproc__open_put(pool, &extra->message, &piece, 1, &open, &ticket);
+    const struct mproc__load load = {&piece, 1, extra->buffers, extra->nbuffers};
+    r = mproc__open_put(pool, &extra->message, &load, &open, &ticket);
     if (r != 0) {
         mproc__start_drop(pool, open.start);
         return r;

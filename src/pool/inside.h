@@ -157,6 +157,8 @@ struct mproc__extra {
     struct mproc__task_message message; /* what follows is for a further try */
     char *bytes;
     size_t size;
+    mproc_buffer **buffers; /* each held once */
+    size_t nbuffers;
 };
 
 enum mproc__task_state {
@@ -330,9 +332,9 @@ static inline bool mproc__start_move(struct mproc__start *start, enum mproc__sta
 /* What is open under a ticket, or NULL. */
 struct mproc__open *mproc__open_at(mproc_pool *pool, uint64_t ticket);
 
-/* Puts a message, gathered from its head and n pieces, for which `open` then stands. */
+/* Puts a message, its head and what follows (NULL: nothing), for which `open` then stands. */
 int mproc__open_put(mproc_pool *pool, const struct mproc__task_message *head,
-                    const struct iovec *lent, int n, const struct mproc__open *open,
+                    const struct mproc__load *load, const struct mproc__open *open,
                     uint64_t *ticket);
 
 /* The ticket is closed: what it stood for is all that is left of it. */
@@ -389,9 +391,9 @@ void mproc__task_free(mproc_task *owned);
 
 /* The extra of a task with options. NULL: -ENOMEM. */
 struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options);
-/* Keeps the message for further tries. -ENOMEM. */
+/* Keeps the message for further tries, and holds its buffers. -ENOMEM. */
 int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_message *head,
-                      const struct iovec *lent, int n);
+                      const struct mproc__load *load);
 /* Puts its message, under a new ticket: one more try. -ENOMEM, MPROC_ETOOBIG. */
 int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra);
 void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned);

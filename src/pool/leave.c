@@ -14,7 +14,7 @@ int mproc__crew_shrink(mproc_pool *pool) {
     uint64_t ticket;
     int r = 0;
     while (r == 0 && pool->alive + pool->starting > pool->target + pool->leaving) {
-        r = mproc__open_put(pool, &head, NULL, 0, &open, &ticket);
+        r = mproc__open_put(pool, &head, NULL, &open, &ticket);
         pool->leaving += r == 0;
     }
     return r;

@@ -102,7 +102,7 @@ static int feed(mproc_pool *pool, struct mproc__map *map) {
         struct mproc__task_message head = {
             .kind = MPROC__MESSAGE_CHUNK, .subject = mproc__word(map->shared), .first = map->next};
         struct mproc__open open = {.kind = MPROC__OPEN_CHUNK, .number = map->next, .map = map};
-        r = mproc__open_put(pool, &head, NULL, 0, &open, &ticket);
+        r = mproc__open_put(pool, &head, NULL, &open, &ticket);
         if (r == 0) {
             map->open++;
             map->next += mproc__map_chunk(map->shared, map->next);

@@ -47,8 +47,9 @@ static int reserve(mproc_pool *pool) {
 }
 
 static int put_message(mproc_pool *pool, const struct mproc__task_message *head,
-                       const struct iovec *lent, int n, uint64_t *ticket) {
+                       const struct mproc__load *load, uint64_t *ticket) {
     struct iovec pieces[8], *all = pieces;
+    int n = load->n;
     if (n > 7) {
         all = malloc(((size_t)n + 1) * sizeof *all);
         if (all == NULL) {
@@ -57,9 +58,10 @@ static int put_message(mproc_pool *pool, const struct mproc__task_message *head,
     }
     all[0] = (struct iovec){(void *)(uintptr_t)head, sizeof *head};
     if (n > 0) {
-        memcpy(all + 1, lent, (size_t)n * sizeof *all);
+        memcpy(all + 1, load->pieces, (size_t)n * sizeof *all);
     }
-    int r = mproc_taskq_put(pool->tasks, all, n + 1, ticket);
+    const struct mproc__load whole = {all, n + 1, load->buffers, load->nbuffers};
+    int r = mproc__taskq_put(pool->tasks, &whole, ticket);
     if (all != pieces) {
         free(all);
     }
@@ -67,11 +69,13 @@ static int put_message(mproc_pool *pool, const struct mproc__task_message *head,
 }
 
 int mproc__open_put(mproc_pool *pool, const struct mproc__task_message *head,
-                    const struct iovec *lent, int n, const struct mproc__open *open,
+                    const struct mproc__load *load, const struct mproc__open *open,
                     uint64_t *ticket) {
-    int r = n >= 0 && n <= PIECES_MAX ? reserve(pool) : -EINVAL;
+    static const struct mproc__load nothing = {NULL, 0, NULL, 0};
+    const struct mproc__load *what = load != NULL ? load : &nothing;
+    int r = what->n >= 0 && what->n <= PIECES_MAX ? reserve(pool) : -EINVAL;
     if (r == 0) {
-        r = put_message(pool, head, lent, n, ticket);
+        r = put_message(pool, head, what, ticket);
     }
     if (r == 0) {
         assert(*ticket == pool->top);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/parcel.h"
 #include "pool/inside.h"
 #include "system/os.h"
 
@@ -23,8 +24,7 @@
 /* What is put, and with what. */
 struct request {
     struct mproc__task_message head;
-    const struct iovec *lent;
-    int n;
+    struct mproc__load load;
     const mproc_task_options *options; /* may be NULL */
 };
 
@@ -34,8 +34,14 @@ static bool is_plain(const mproc_task_options *o) {
 
 static int check_options(const mproc_pool *pool, const mproc_task_options *o) {
     bool good = o == NULL || (o->timeout >= 0 && o->pause >= 0 &&
-                              (o->priority == 0 || pool->options.ahead != 0));
+                              (o->priority == 0 || pool->options.ahead != 0) &&
+                              mproc__are_buffers(o->buffers, o->nbuffers));
     return good ? 0 : -EINVAL;
+}
+
+static struct mproc__load load_of(const struct iovec *lent, int n, const mproc_task_options *o) {
+    return o == NULL ? (struct mproc__load){lent, n, NULL, 0}
+                     : (struct mproc__load){lent, n, o->buffers, o->nbuffers};
 }
 
 static int put_task(mproc_pool *pool, struct request *q, struct mproc__extra *extra,
@@ -47,7 +53,7 @@ static int put_task(mproc_pool *pool, struct request *q, struct mproc__extra *ex
         return r;
     }
     q->head.subject = mproc__word(open.start);
-    r = mproc__open_put(pool, &q->head, q->lent, q->n, &open, &task->ticket);
+    r = mproc__open_put(pool, &q->head, &q->load, &open, &task->ticket);
     if (r != 0) {
         mproc__start_drop(pool, open.start);
         return r;
@@ -75,7 +81,7 @@ static int put_or_hold(mproc_pool *pool, struct request *q, struct mproc__extra 
     bool ranked = pool->options.ahead != 0;
     int r = 0;
     if (ranked || extra->options.retries != 0) {
-        r = mproc__extra_keep(extra, &q->head, q->lent, q->n);
+        r = mproc__extra_keep(extra, &q->head, &q->load);
     }
     if (r == 0 && ranked) {
         return hold_task(pool, extra, task);
@@ -140,7 +146,7 @@ static int submit(mproc_pool *pool, mproc__function fn, struct request *q, mproc
 int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size_t size,
                       const mproc_task_options *options, mproc_task **out) {
     struct iovec piece = {(void *)(uintptr_t)lent, size};
-    struct request q = {{.kind = MPROC__MESSAGE_CALL}, &piece, 1, options};
+    struct request q = {{.kind = MPROC__MESSAGE_CALL}, load_of(&piece, 1, options), options};
     int r = mproc__pool_door(pool);
     if (r != 0) {
         return r;
@@ -153,7 +159,7 @@ int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size
 
 int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
                    const mproc_task_options *options, mproc_task **out) {
-    struct request q = {{.kind = MPROC__MESSAGE_BYTES}, lent, n, options};
+    struct request q = {{.kind = MPROC__MESSAGE_BYTES}, load_of(lent, n, options), options};
     int r = mproc__pool_door(pool);
     if (r != 0) {
         return r;
@@ -303,6 +309,10 @@ int mproc_task_result(mproc_task *task, const void **data, size_t *size) {
         *size = task->size;
     }
     return task->error.code;
+}
+
+mproc_buffer *mproc_task_buffer(const mproc_task *task, size_t i) {
+    return is_task(task) && is_done_here(task) ? mproc_message_buffer(&task->message, i) : NULL;
 }
 
 void mproc_task_failure(const mproc_task *task, mproc_task_error *out) {

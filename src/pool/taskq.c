@@ -97,6 +97,10 @@ int mproc_taskq_put(mproc_taskq *tasks, const struct iovec *lent, int n, uint64_
                   : -EINVAL;
 }
 
+int mproc__taskq_put(mproc_taskq *tasks, const struct mproc__load *load, uint64_t *ticket) {
+    return mproc__queue_put_load(tasks_of(tasks), load, MPROC_FOREVER, NULL, ticket);
+}
+
 int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
                         int64_t timeout) {
     if (!is_taskq(tasks)) {
@@ -228,24 +232,27 @@ int mproc_taskq_take(mproc_taskq *tasks, unsigned seat, mproc_message *message, 
     return r;
 }
 
+int mproc__taskq_finish(mproc_taskq *tasks, unsigned seat, const struct mproc__load *load) {
+    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
+    uint64_t ticket = mproc__peek64(claim.word) - 1;
+    struct iovec pieces[PIECES_MAX];
+    if (load->n < 0 || load->n >= PIECES_MAX || ticket == UINT64_MAX) {
+        return -EINVAL;
+    }
+    pieces[0] = (struct iovec){&ticket, sizeof ticket};
+    if (load->n > 0) {
+        memcpy(pieces + 1, load->pieces, (size_t)load->n * sizeof *pieces);
+    }
+    const struct mproc__load all = {pieces, load->n + 1, load->buffers, load->nbuffers};
+    return mproc__queue_put_load(results_of(tasks), &all, MPROC_FOREVER, &claim, NULL);
+}
+
 int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *lent, int n) {
     if (!is_taskq(tasks)) {
         return MPROC_EOTHER;
     }
-    if (!has_seat(tasks, seat)) {
-        return MPROC_ESTRANGER;
-    }
-    struct mproc__claim claim = {&tasks->seat[seat].claim, 0};
-    uint64_t ticket = mproc__peek64(claim.word) - 1;
-    struct iovec pieces[PIECES_MAX];
-    if (n < 0 || n >= PIECES_MAX || ticket == UINT64_MAX) {
-        return -EINVAL;
-    }
-    pieces[0] = (struct iovec){&ticket, sizeof ticket};
-    if (n > 0) {
-        memcpy(pieces + 1, lent, (size_t)n * sizeof *lent);
-    }
-    return mproc__queue_put(results_of(tasks), pieces, n + 1, MPROC_FOREVER, &claim, NULL);
+    const struct mproc__load load = {lent, n, NULL, 0};
+    return has_seat(tasks, seat) ? mproc__taskq_finish(tasks, seat, &load) : MPROC_ESTRANGER;
 }
 
 /* ---------------------------------------------------------------- check */

@@ -7,6 +7,7 @@
 #define MPROC_TASKQ_H
 
 #include "core/hand.h"
+#include "queue.h"
 #include "system/base.h"
 
 /* READY: set by the worker when it is about to take its first task. KNOWN: the owner has seen
@@ -25,6 +26,11 @@ struct mproc__seat *mproc__taskq_seat(mproc_taskq *tasks, unsigned seat);
 
 /* A task queue inside another object, made into *word; it goes with its owner. */
 int mproc__taskq_make(struct mproc__hand *hand, unsigned seats, uint64_t *word);
+
+/* As mproc_taskq_put and mproc_taskq_finish, with buffers that go along; the
+ * caller is known to have the seat. */
+int mproc__taskq_put(mproc_taskq *tasks, const struct mproc__load *load, uint64_t *ticket);
+int mproc__taskq_finish(mproc_taskq *tasks, unsigned seat, const struct mproc__load *load);
 
 /* Results that nobody has collected. */
 uint64_t mproc__taskq_results(const mproc_taskq *tasks);

@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 
 #include "core/border.h"
+#include "core/parcel.h"
 #include "pool/inside.h"
 #include "system/os.h"
 
@@ -136,11 +137,15 @@ static bool begin(const mproc_worker *w) {
     return mproc__start_move(start, MPROC__START_PENDING, MPROC__START_RUNNING);
 }
 
+static bool is_seated(const mproc_worker *w) {
+    return mproc__peek64(&w->line->token) == mproc__self_token();
+}
+
 /* 0; -ECANCELED: the owner is about to kill this process; MPROC_ESTRANGER: a task has forked, and
  * this is the child, which has no say in it. */
 static int may_finish(const mproc_worker *w) {
     struct mproc__start *start = start_of(w->head);
-    if (mproc__peek64(&w->line->token) != mproc__self_token()) {
+    if (!is_seated(w)) {
         return MPROC_ESTRANGER;
     }
     bool may = mproc__start_move(start, MPROC__START_RUNNING, MPROC__START_FINISHED) ||
@@ -156,7 +161,8 @@ static void forget_task(mproc_worker *w) {
 }
 
 /* Hands in the reply, and forgets the task. -ENOMEM, MPROC_ETOOBIG: it still has it. */
-static int reply(mproc_worker *w, int code, const struct iovec *lent, int n) {
+static int reply_load(mproc_worker *w, int code, const struct mproc__load *load) {
+    int n = load->n;
     struct mproc__reply head = {code, mproc__self_pid()};
     struct iovec pieces[8], *all = pieces;
     if (n > 7 && (all = malloc(((size_t)n + 1) * sizeof *all)) == NULL) {
@@ -164,9 +170,10 @@ static int reply(mproc_worker *w, int code, const struct iovec *lent, int n) {
     }
     all[0] = (struct iovec){&head, sizeof head};
     if (n > 0) {
-        memcpy(all + 1, lent, (size_t)n * sizeof *all);
+        memcpy(all + 1, load->pieces, (size_t)n * sizeof *all);
     }
-    int r = mproc_taskq_finish(w->tasks, w->seat, all, n + 1);
+    const struct mproc__load whole = {all, n + 1, load->buffers, load->nbuffers};
+    int r = is_seated(w) ? mproc__taskq_finish(w->tasks, w->seat, &whole) : MPROC_ESTRANGER;
     if (all != pieces) {
         free(all);
     }
@@ -176,6 +183,11 @@ static int reply(mproc_worker *w, int code, const struct iovec *lent, int n) {
         forget_task(w);
     }
     return r;
+}
+
+static int reply(mproc_worker *w, int code, const struct iovec *lent, int n) {
+    const struct mproc__load load = {lent, n, NULL, 0};
+    return reply_load(w, code, &load);
 }
 
 /* A result for which there is no memory fails the task; if not even that can be said, the worker
@@ -347,18 +359,31 @@ int mproc_worker_take(mproc_worker *w, const void **task, size_t *size, int64_t 
     return r == 1 ? 0 : r;
 }
 
-int mproc_worker_finish(mproc_worker *w, int code, const struct iovec *lent, int n) {
-    if (!is_worker(w)) {
-        return MPROC_EOTHER;
-    }
-    if (w->head == NULL || n < 0 || (code != 0 && n != 0)) {
+static int finish(mproc_worker *w, int code, const struct mproc__load *load) {
+    if (w->head == NULL || load->n < 0 || (code != 0 && load->n != 0)) {
         return -EINVAL;
     }
     int r = may_finish(w);
     if (r != 0) {
         return r;
     }
-    return reply(w, code_of(code), lent, n);
+    return reply_load(w, code_of(code), load);
+}
+
+int mproc_worker_finish(mproc_worker *w, int code, const struct iovec *lent, int n) {
+    const struct mproc__load load = {lent, n, NULL, 0};
+    return is_worker(w) ? finish(w, code, &load) : MPROC_EOTHER;
+}
+
+int mproc_worker_finish_with(mproc_worker *w, const struct iovec *lent, int n,
+                             mproc_buffer *const *buffers, size_t nbuffers) {
+    const struct mproc__load load = {lent, n, buffers, nbuffers};
+    return is_worker(w) && mproc__are_buffers(buffers, nbuffers) ? finish(w, 0, &load)
+                                                                 : MPROC_EOTHER;
+}
+
+mproc_buffer *mproc_worker_buffer(const mproc_worker *w, size_t i) {
+    return is_worker(w) && w->head != NULL ? mproc_message_buffer(&w->message, i) : NULL;
 }
 
 uint64_t mproc_worker_done(const mproc_worker *worker) {

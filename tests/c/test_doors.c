@@ -184,6 +184,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(task, wait, OTHER, mproc_task_wait(o, 0))                                                    \
     X(task, is_done, 0, mproc_task_is_done(o))                                                     \
     X(task, result, OTHER, mproc_task_result(o, NULL, NULL))                                       \
+    X(task, buffer, 0, mproc_task_buffer(o, 0) != NULL)                                            \
     X(task, failure, NOTHING, (mproc_task_failure(o, &error), error.code))                         \
     X(task, cancel, OTHER, mproc_task_cancel(o))                                                   \
     X(task, kill, OTHER, mproc_task_kill(o))                                                       \
@@ -192,6 +193,8 @@ static int no_item(const void *in, void *out, void *context) {
     X(task, all, OTHER, mproc_task_wait_all((mproc_task *const *)&o, 1, 0))                        \
     X(worker, take, OTHER, mproc_worker_take(o, (const void **)&address, &ignored_size, 0))        \
     X(worker, finish, OTHER, mproc_worker_finish(o, 0, NULL, 0))                                   \
+    X(worker, finish_with, OTHER, mproc_worker_finish_with(o, NULL, 0, NULL, 0))                   \
+    X(worker, buffer, 0, mproc_worker_buffer(o, 0) != NULL)                                        \
     X(worker, done, 0, mproc_worker_done(o))                                                       \
     X(worker, drop, NOTHING, (mproc_worker_drop(o), 0))
 

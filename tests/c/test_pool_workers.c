@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "deny.h"
+#include "made.h"
 #include "methods.h"
 #include "pools.h"
 #include "process/process.h"
@@ -530,6 +531,81 @@ TEST_METHODS(pool_worker_step_by_step) {
     mproc_pool_close(pool);
     CHECK_OK(mproc_pool_join(pool, MPROC_FOREVER));
     finish(pool);
+}
+
+/* ---------------------------------------------------------------- buffers that go along */
+
+static char *bytes_of(mproc_buffer *buffer) {
+    return mproc_buffer_data(buffer);
+}
+
+/* "die" kills the worker, once; else the result takes the task's buffer along, and a new one. */
+static int work_on_buffers(void *arg, size_t size) {
+    struct place_and_seat *p = arg;
+    mproc_worker *worker = NULL;
+    const void *task = NULL;
+    int r;
+    CHECK_EQ(size, sizeof *p);
+    CHECK_OK(mproc_worker_join(&worker, p->place, p->seat));
+    CHECK(mproc_worker_buffer(worker, 0) == NULL);
+    while ((r = mproc_worker_take(worker, &task, &size, MPROC_FOREVER)) != MPROC_ECLOSED) {
+        CHECK_OK(r);
+        mproc_buffer *both[2] = {mproc_worker_buffer(worker, 0), made_buffer(100000)};
+        CHECK(both[0] != NULL && mproc_worker_buffer(worker, 1) == NULL);
+        bytes_of(both[0])[0]++;
+        bytes_of(both[1])[0] = 'r';
+        if (size == 3 && bytes_of(both[0])[0] == 1) {
+            (void)raise(SIGKILL);
+        }
+        struct iovec piece = {"done", 4};
+        CHECK_EQ(mproc_worker_finish_with(worker, &piece, -1, both, 2), -EINVAL);
+        CHECK_OK(mproc_worker_finish_with(worker, &piece, 1, both, 2));
+        mproc_drop(both[1]);
+    }
+    mproc_worker_drop(worker);
+    return 0;
+}
+
+static int start_on_buffers(void *arg, mproc_workplace *place, unsigned seat, mproc_process **out) {
+    struct place_and_seat p = {place, seat};
+    mproc_method *method = arg;
+    return mproc_process_start(out, work_on_buffers, &p, sizeof p,
+                               &(mproc_process_options){.method = *method});
+}
+
+/* The task has a hold of its own, also while it waits for its turn or for another try. */
+static void send_buffer(mproc_pool *pool, const char *text, unsigned retries, char after) {
+    mproc_buffer *buffer = made_buffer(50000);
+    bytes_of(buffer)[0] = 0;
+    mproc_task *task = put(
+        pool, text, &(mproc_task_options){.buffers = &buffer, .nbuffers = 1, .retries = retries});
+    CHECK_OK(mproc_hold(buffer));
+    mproc_drop(buffer);
+    CHECK_OK(mproc_task_wait(task, MPROC_FOREVER));
+    const void *data;
+    size_t size;
+    CHECK_OK(mproc_task_result(task, &data, &size));
+    CHECK_MEM(data, "done", 4);
+    CHECK(mproc_task_buffer(task, 0) == buffer);
+    CHECK_EQ(bytes_of(buffer)[0], after);
+    CHECK_EQ(mproc_holds(buffer), 1);
+    CHECK_EQ(bytes_of(mproc_task_buffer(task, 1))[0], 'r');
+    CHECK(mproc_task_buffer(task, 2) == NULL);
+    mproc_drop(buffer);
+    mproc_task_drop(task);
+}
+
+TEST_METHODS(pool_tasks_and_results_take_buffers_along) {
+    for (unsigned ahead = 0; ahead < 2; ahead++) {
+        mproc_pool_options options = {
+            .workers = 1, .start = start_on_buffers, .start_arg = &method, .ahead = ahead};
+        mproc_pool *pool = pool_with(&options);
+        send_buffer(pool, "text", 0, 1);
+        send_buffer(pool, "die", 1, 2);
+        mproc_pool_close(pool);
+        CHECK_OK(mproc_pool_join(pool, MPROC_FOREVER));
+        finish(pool);
+    }
 }
 
 /* ---------------------------------------------------------------- more and fewer */

@@ -413,3 +413,86 @@ def test_full_arena(program):
     env = {**program.env, "MPROC_ARENA_LIMIT": "64M"}
     out = program.output("-c", FULL, env=env)
     assert out == "MemoryError True\nneither\nTrue 1\nTrue\n"
+
+
+# ---- executors
+
+
+def add_one(array):
+    array += 1
+    return array
+
+
+@pytest.fixture
+def executor():
+    from mproc.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1, mp_context=mproc.get_context("fork")) as one:
+        yield one
+
+
+def test_executor_plain_arrays(executor):
+    array = np.zeros(LARGE)
+    result = executor.submit(add_one, array).result()
+    assert not array.any()
+    assert result.all()
+    assert result.flags.writeable
+    results = list(executor.map(add_one, [array, array[::2], np.zeros(3)]))
+    assert [(r == 1).all() for r in results] == [True] * 3
+    before = in_arena()
+    del result, results
+    assert in_arena() <= before - LARGE * 8
+
+
+def test_executor_shared_arrays(executor):
+    array = mproc.empty(LARGE)
+    array[...] = 0
+    results = [executor.submit(add_one, array).result(), *executor.map(add_one, [array[:5]])]
+    assert all(np.shares_memory(result, array) for result in results)
+    assert list(array[3:7]) == [2, 2, 1, 1]
+
+
+def die_once(array, flag):
+    array[...] += 1
+    if flag[0] == 0:
+        flag[0] = 1
+        os.kill(os.getpid(), signal.SIGKILL)
+    return array
+
+
+def test_task_that_is_tried_again_has_its_arguments_as_they_were(executor):
+    flag = mproc.empty(1)
+    flag[0] = 0
+    array = np.zeros(LARGE)
+    result = executor.options(retries=1).submit(die_once, array, flag).result()
+    assert flag[0] == 1
+    assert (result == 1).all()
+
+
+def test_task_whose_arrays_nobody_takes(executor):
+    before = in_arena()
+    for _ in range(3):
+        executor.submit(add_one, np.zeros(LARGE)).cancel()
+        executor.submit(add_one, np.zeros(LARGE))
+    executor.submit(len, []).result()
+    gc.collect()
+    assert in_arena() < before + LARGE * 8 * 2
+
+
+TOO_MUCH = """
+import numpy, mproc
+from mproc.futures import ProcessPoolExecutor
+
+with ProcessPoolExecutor(1, mp_context=mproc.get_context("fork")) as executor:
+    for call in (numpy.zeros, 1 << 28, "u1"), (numpy.copy, numpy.zeros(1 << 28, "u1")):
+        try:
+            executor.submit(*call).result()
+        except MemoryError:
+            print("MemoryError")
+    print(len(executor.submit(numpy.zeros, 1 << 20).result()))
+"""
+
+
+def test_executor_with_too_little_memory(program):
+    env = {**program.env, "MPROC_ARENA_LIMIT": "64M"}
+    assert program.output("-c", TOO_MUCH, env=env) == "MemoryError\nMemoryError\n1048576\n"
