@@ -61,13 +61,17 @@ static PyObject *raise_reason(int code, const char *reason) {
     return NULL;
 }
 
+static const char no_memory[] = "no room in the arena, whose limit is MPROC_ARENA_LIMIT or three "
+                                "quarters of the memory, or no memory in the system";
+
 PyObject *error_raise_for(int code, const char *who) {
     const char *reason = mproc_join_reason(code);
     if (reason[0] != 0) {
         return raise_reason(code, reason);
     }
     if (code == -ENOMEM) {
-        return PyErr_NoMemory();
+        PyErr_SetString(PyExc_MemoryError, no_memory);
+        return NULL;
     }
     if (code < 0 && code > -4096) {
         errno = -code;

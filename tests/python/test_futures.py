@@ -566,6 +566,44 @@ def test_a_task_that_exits_as_it_is_unpickled(fork):
         assert isinstance(pool.submit(errands.echo, Exits()).exception(LONG), BrokenProcessPool)
 
 
+FORKS = """
+import os
+import mproc
+
+if __name__ == "__main__":
+    with mproc.ProcessPoolExecutor(1) as pool:
+        print(pool.submit(os.fork).result() > 0, pool.submit(abs, -1).result())
+"""
+
+
+def test_a_task_that_comes_back_twice_is_told_so(program):
+    done = program.run("-c", FORKS)
+    assert (done.returncode, done.stdout) == (0, "True 1\n")
+    assert done.stderr.endswith("end that by os._exit()\n")
+
+
+NO_ROOM = """
+import mproc
+
+def give(n):
+    return bytes(n)
+
+if __name__ == "__main__":
+    with mproc.ProcessPoolExecutor(1) as pool:
+        taken = mproc.Queue()
+        taken.put(bytes(24 << 20))
+        print(repr(pool.submit(give, 24 << 20).exception()))
+        taken.get()
+        print(len(pool.submit(give, 24 << 20).result()))
+"""
+
+
+def test_a_result_for_which_there_is_no_room_says_so(program):
+    text = program.output("-c", NO_ROOM, env={**program.env, "MPROC_ARENA_LIMIT": "40M"})
+    assert text.startswith("MemoryError('no room in the arena, whose limit is MPROC_ARENA_LIMIT")
+    assert text.endswith(f"\n{24 << 20}\n")
+
+
 # ---- workers that die
 
 

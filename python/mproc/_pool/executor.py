@@ -185,7 +185,15 @@ def run_worker(
                 "Exception in initializer:", exc_info=True
             )
             raise SystemExit(1) from None
-    place.serve(seat, limit or 0, _describe, _excuse, True)
+    pid = _getpid()
+    try:
+        place.serve(seat, limit or 0, _describe, _excuse, True)
+    except ChildProcessError as error:
+        if _getpid() != pid:
+            add_note(
+                error, "A task forked, and came back in the child, too: end that by os._exit()"
+            )
+        raise
 
 
 # ---- the owner's side
