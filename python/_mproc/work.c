@@ -107,8 +107,8 @@ static PyObject *run_task(struct work *w, const void *task, size_t size) {
 }
 
 static int hand_in(struct work *w, const struct iovec *lent, int n, const struct parts *parts) {
-    return parts->n > 0 ? w->hand_in_with(w->worker, lent, n, parts)
-                        : w->hand_in(w->worker, lent, n);
+    return w->hand_in_with != NULL && parts->n > 0 ? w->hand_in_with(w->worker, lent, n, parts)
+                                                   : w->hand_in(w->worker, lent, n);
 }
 
 static int send_result(struct work *w, int status, PyObject *value) {
