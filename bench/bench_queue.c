@@ -157,6 +157,49 @@ static const struct channel channel_reserved = {"mproc queue, made in place, a v
                                                 close_queue,
                                                 NULL};
 
+static mproc_channel *pipes[2];
+static int pipe_ends[2][2];
+
+static const char *open_channel(size_t size) {
+    (void)size;
+    for (int way = 0; way < 2; way++) {
+        if (mproc_channel_new(&pipes[way], pipe_ends[way], 1) != 0) {
+            bench_die("mproc_channel_new");
+        }
+    }
+    return NULL;
+}
+
+static void send_channel(int way, const void *lent, size_t size) {
+    if (mproc_channel_send(pipes[way], 1, pipe_ends[way][1], lent, size) != 0) {
+        bench_die("mproc_channel_send");
+    }
+}
+
+static void recv_channel(int way, void *room, size_t size) {
+    size_t got = 0;
+    int r = mproc_channel_recv(pipes[way], 0, pipe_ends[way][0], room, size, &got);
+    if (r == MPROC_CHANNEL_BODY) {
+        r = mproc_pipe_recv_body(pipe_ends[way][0], room, got);
+    }
+    if (r != 0 || got != size) {
+        bench_die("mproc_channel_recv");
+    }
+}
+
+static void close_channel(void) {
+    mproc_reap();
+    for (int way = 0; way < 2; way++) {
+        close(pipe_ends[way][0]);
+        close(pipe_ends[way][1]);
+        mproc_drop(pipes[way]);
+    }
+}
+
+/* Two of them, each used one way. */
+static const struct channel channel_pipe = {
+    "mproc channel", open_channel, NULL, send_channel, recv_channel, NULL, close_channel, NULL};
+
 /* ---------------------------------------------------------------- what is measured */
 
 struct run {
@@ -324,7 +367,7 @@ static const struct kind wake_up = {wake_side, 1, false, false};
 /* Whether two processes can use one end. Messages in a stream would be torn, and a socket of ZeroMQ
  * belongs to one process. */
 static bool shareable(const struct channel *channel) {
-    return channel != &channel_stream && channel != &channel_zmq;
+    return channel != &channel_stream && channel != &channel_pipe && channel != &channel_zmq;
 }
 
 static double run(void *arg, uint64_t n) {
@@ -344,14 +387,14 @@ static double run(void *arg, uint64_t n) {
 
 static void compare(const char *title, const struct kind *kind, size_t size, bool large,
                     const char *unit, double scale, struct bench_target target) {
-    static const struct channel *const small[] = {&channel_mproc, &channel_batches};
+    static const struct channel *const small[] = {&channel_mproc, &channel_pipe, &channel_batches};
     static const struct channel *const big[] = {&channel_copied, &channel_view, &channel_reserved};
     const struct channel *const *ours = large ? big : small;
     static const struct channel *const peers[] = {&channel_mq, &channel_datagram, &channel_stream,
                                                   &channel_zmq, &channel_boost};
     struct run runs[8];
     struct bench_contender contenders[8];
-    size_t n = 0, variants = large ? 3 : kind->rate && size <= 100 ? 2 : 1;
+    size_t n = 0, variants = large || (kind->rate && size <= 100) ? 3 : 2;
     for (size_t i = 0; i < variants; i++, n++) {
         runs[n] = (struct run){ours[i], kind, size, 0};
     }

@@ -1175,6 +1175,80 @@ MPROC_API int mproc_pipe_recv_fds(int end, int *out, size_t cap, size_t *n) MPRO
 MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
                          int64_t timeout) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- channel */
+
+/*
+ * A pipe between members whose messages go through the arena while both sides are awake: a message
+ * takes no system call then. Its two ends are descriptors as those of mproc_pipe_new(), and all
+ * that these are good for stays as it is: the end of the other side is noticed when the last copy
+ * of its descriptor is closed, or its process killed; a sender that is not listened to blocks where
+ * a pipe would. A side is 0 or 1, and its end is ends[side], or a copy of that under another
+ * number. A message that was sent can be received, whatever happens to its sender.
+ *
+ * Only these functions may use the descriptors, until one side has called mproc_channel_plain().
+ * From then on the channel is a pipe for good, for both sides, and all that was sent can be read
+ * from the descriptor: for programs that only know that, for poll(), for other processes. The other
+ * side need not know: these functions do the right thing before and after it. Any number of threads
+ * may send and receive.
+ */
+typedef struct mproc_channel mproc_channel;
+
+/* A channel that the caller holds once, and its two ends, which are the caller's to close. duplex:
+ * both ways; otherwise side 0 receives and side 1 sends. -ENOMEM, -EMFILE, -ENFILE; the errors of
+ * joining. */
+MPROC_API int mproc_channel_new(mproc_channel **out, int ends[2], int duplex) MPROC_MUST_USE;
+
+/* Sends one whole message. MPROC_EEOF (nobody can receive); -EINTR, only before the first byte;
+ * -EINVAL (larger than a message can be); -EMFILE; -EBADF. */
+MPROC_API int mproc_channel_send(mproc_channel *channel, int side, int end, const void *lent,
+                                 size_t size) MPROC_MUST_USE;
+
+/* The same for a message in `n` pieces, gathered in order. MPROC_EEOF; -EINTR; -EINVAL, also when n
+ * is negative; -EMFILE; -EBADF. */
+MPROC_API int mproc_channel_sendv(mproc_channel *channel, int side, int end,
+                                  const struct iovec *lent, int n) MPROC_MUST_USE;
+
+/* The same, if that takes neither waiting nor the kernel. -EAGAIN: it would; -EINVAL. */
+MPROC_API int mproc_channel_try_sendv(mproc_channel *channel, int side, int end,
+                                      const struct iovec *lent, int n) MPROC_MUST_USE;
+
+/* The message has not been received: its bytes come by mproc_pipe_recv_body(end). */
+#define MPROC_CHANNEL_BODY 1
+/* Nor has this one, which does not fit into the room, and is still the next. */
+#define MPROC_CHANNEL_LARGER 2
+
+/* Receives the next message, for which it waits, into `room`; *size is its length, whether the
+ * result is 0, MPROC_CHANNEL_BODY or MPROC_CHANNEL_LARGER. MPROC_EEOF (closed between messages),
+ * MPROC_EFRAME; -EINTR, only before the first byte; -EBADF. */
+MPROC_API int mproc_channel_recv(mproc_channel *channel, int side, int end, void *room,
+                                 size_t room_size, size_t *size) MPROC_MUST_USE;
+
+/* The same without waiting. -EAGAIN: no message has begun, or another thread receives; MPROC_EEOF,
+ * MPROC_EFRAME; -EBADF. */
+MPROC_API int mproc_channel_try_recv(mproc_channel *channel, int side, int end, void *room,
+                                     size_t room_size, size_t *size) MPROC_MUST_USE;
+
+/* 1 when a message (or the end) can be received, 0 after the timeout. -EINTR, -EBADF. */
+MPROC_API int mproc_channel_poll(mproc_channel *channel, int side, int end,
+                                 int64_t timeout) MPROC_MUST_USE;
+
+/* 1 when a message is there; 0: the descriptor tells, until the next call that receives, so it can
+ * be waited for together with others (mproc_wait()). -EBADF. */
+MPROC_API int mproc_channel_look(mproc_channel *channel, int side, int end) MPROC_MUST_USE;
+
+/* From now on all messages are bytes in the kernel, in both directions, those too that have been
+ * sent before; the order stays. -EMFILE; -EBADF; -EACCES, -ENOENT: what has been sent over a pipe
+ * cannot be had as bytes, because it is another user's, or there is no /proc. Then all is as
+ * before. */
+MPROC_API int mproc_channel_plain(mproc_channel *channel, int side, int end) MPROC_MUST_USE;
+
+/* The caller is about to close its end: senders on the other side ask the kernel whether there is
+ * still somebody. Its hold on the channel is another matter (mproc_drop()). */
+MPROC_API void mproc_channel_leave(mproc_channel *channel, int side);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_channel_check(mproc_channel *channel, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- lock */
 
 /*

@@ -10,6 +10,7 @@
 const mproc__destroy_fn mproc__destroyers[MPROC__KINDS] = {
     [MPROC__KIND_BARRIER] = mproc__barrier_destroy,
     [MPROC__KIND_BSEMAPHORE] = mproc__bsemaphore_destroy,
+    [MPROC__KIND_CHANNEL] = mproc__channel_destroy,
     [MPROC__KIND_ARRAY] = mproc__array_destroy,
     [MPROC__KIND_CONDITION] = mproc__condition_destroy,
     [MPROC__KIND_LOCK] = mproc__lock_destroy,

@@ -10,6 +10,7 @@ struct mproc__hand;
 
 void mproc__barrier_destroy(struct mproc__hand *hand, void *object);
 void mproc__bsemaphore_destroy(struct mproc__hand *hand, void *object);
+void mproc__channel_destroy(struct mproc__hand *hand, void *object);
 void mproc__array_destroy(struct mproc__hand *hand, void *object);
 void mproc__condition_destroy(struct mproc__hand *hand, void *object);
 void mproc__lock_destroy(struct mproc__hand *hand, void *object);

@@ -27,6 +27,7 @@ enum mproc__kind {
     MPROC__KIND_BARRIER,
     MPROC__KIND_BUFFER,
     MPROC__KIND_PARCEL,
+    MPROC__KIND_CHANNEL,
     MPROC__KINDS
 };
 

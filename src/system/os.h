@@ -294,6 +294,29 @@ ssize_t mproc__os_write_now(int fd, const struct iovec *pieces, int n);
  * end. -EAGAIN: nothing is there; -EINTR, -ECONNRESET, -EBADF. */
 ssize_t mproc__os_read_now(int fd, void *out, size_t size);
 
+/* The first bytes that could be read, which stay where they are: their number, 0 at the end.
+ * `fd`, if not NULL, gets a new descriptor, close-on-exec, if they came with one, else -1. -EAGAIN;
+ * -EMFILE: there is no number for it. */
+ssize_t mproc__os_peek(int socket, void *out, size_t size, int *fd);
+
+/* What fits at once, all or nothing for a few bytes, with a descriptor. -EAGAIN, -EPIPE;
+ * -ETOOMANYREFS: too many are on their way. */
+int mproc__os_send_now(int socket, const void *lent, size_t size, int fd);
+
+/* How many bytes could be read from it now; a pipe's writing end tells of its reading end. -EBADF,
+ * -ENOTTY. */
+int mproc__os_readable(int fd);
+/* 0: the other end of the socket has read all that was sent. More: a measure of what it has not,
+ * which grows with each send. -EBADF, -ENOTTY. */
+int mproc__os_unread(int socket);
+/* How much a socket takes before its sender has to wait. -EBADF, -ENOTSOCK. */
+int mproc__os_socket_room(int socket);
+/* The same for a pipe. -EBADF. */
+int mproc__os_pipe_room(int fd);
+/* The writing end of the pipe that this is the reading end of; close-on-exec. -EMFILE; -ENOENT:
+ * there is no /proc; -EACCES: the pipe is another user's. */
+int mproc__os_pipe_again(int fd);
+
 /* One packet, or the first bytes of a stream, with n descriptors (at most MPROC__OS_FDS_MAX). Never
  * raises SIGPIPE. -EAGAIN, -EINTR, -EPIPE, -ECONNRESET. */
 int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, size_t n);

@@ -8,11 +8,14 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -276,6 +279,64 @@ ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_
     *lost = (message.msg_flags & MSG_CTRUNC) != 0;
     *lost |= !keep_all(fds, n);
     return r;
+}
+
+ssize_t mproc__os_peek(int socket, void *out, size_t size, int *fd) {
+    union passed passed;
+    struct iovec piece = {out, size};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    int received[MPROC__OS_FDS_MAX];
+    if (fd != NULL) {
+        message.msg_control = &passed;
+        message.msg_controllen = CMSG_SPACE(sizeof(int));
+    }
+    ssize_t r = recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (r < 0) {
+        return -errno;
+    }
+    if (fd != NULL) {
+        int got = detach_fds(&message, received) == 1 ? os_kept(received[0]) : -1;
+        bool lost = got < -1 || (message.msg_flags & MSG_CTRUNC) != 0;
+        *fd = got < 0 ? -1 : got;
+        return lost ? -EMFILE : r;
+    }
+    return r;
+}
+
+int mproc__os_send_now(int socket, const void *lent, size_t size, int fd) {
+    union passed passed;
+    struct iovec piece = {(void *)(uintptr_t)lent, size}; /* only read from */
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    attach_fds(&message, &passed, &fd, 1);
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* ---------------------------------------------------------------- how much there is */
+
+int mproc__os_readable(int fd) {
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) != 0 ? -errno : n;
+}
+
+int mproc__os_unread(int socket) {
+    int n = 0;
+    return ioctl(socket, SIOCOUTQ, &n) != 0 ? -errno : n;
+}
+
+int mproc__os_socket_room(int socket) {
+    int n = 0;
+    socklen_t size = sizeof n;
+    return getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &n, &size) != 0 ? -errno : n;
+}
+
+int mproc__os_pipe_room(int fd) {
+    return os_result(fcntl(fd, F_GETPIPE_SZ));
+}
+
+int mproc__os_pipe_again(int fd) {
+    char path[32];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return os_kept(open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY));
 }
 
 /* ---------------------------------------------------------------- mailboxes, watches, timers */

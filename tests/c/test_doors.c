@@ -108,6 +108,17 @@ static int no_item(const void *in, void *out, void *context) {
     X(queue, count, 0, mproc_queue_count(o))                                                       \
     X(queue, close, NOTHING, (mproc_queue_close(o), 0))                                            \
     X(queue, check, MPROC_ECORRUPT, mproc_queue_check(o, NULL, 0))                                 \
+    X(channel, send, OTHER, mproc_channel_send(o, 0, -1, "x", 1))                                  \
+    X(channel, sendv, OTHER, mproc_channel_sendv(o, 0, -1, NULL, 0))                               \
+    X(channel, try_sendv, OTHER, mproc_channel_try_sendv(o, 0, -1, NULL, 0))                       \
+    X(channel, recv, OTHER, mproc_channel_recv(o, 0, -1, room, sizeof room, &ignored_size))        \
+    X(channel, try_recv, OTHER,                                                                    \
+      mproc_channel_try_recv(o, 0, -1, room, sizeof room, &ignored_size))                          \
+    X(channel, poll, OTHER, mproc_channel_poll(o, 0, -1, 0))                                       \
+    X(channel, look, OTHER, mproc_channel_look(o, 0, -1))                                          \
+    X(channel, plain, OTHER, mproc_channel_plain(o, 0, -1))                                        \
+    X(channel, leave, NOTHING, (mproc_channel_leave(o, 0), 0))                                     \
+    X(channel, check, MPROC_ECORRUPT, mproc_channel_check(o, NULL, 0))                             \
     X(array, count, 0, mproc_array_count(o))                                                       \
     X(array, type, 0, mproc_array_type(o))                                                         \
     X(array, data, 0, mproc_array_data(o) != NULL)                                                 \
@@ -224,6 +235,7 @@ enum kind {
     CONDITION,
     BARRIER,
     QUEUE,
+    CHANNEL,
     ARRAY,
     BUFFER,
     TASKQ,
@@ -256,6 +268,7 @@ static struct thing {
     [CONDITION] = {"condition", NULL, NULL},
     [BARRIER] = {"barrier", NULL, NULL},
     [QUEUE] = {"queue", NULL, NULL},
+    [CHANNEL] = {"channel", NULL, NULL},
     [ARRAY] = {"array", NULL, NULL},
     [BUFFER] = {"buffer", NULL, NULL},
     [TASKQ] = {"taskq", NULL, NULL},
@@ -337,6 +350,15 @@ static void *made_worker(void) {
     return made;
 }
 
+static void *made_channel(void) {
+    int ends[2];
+    mproc_channel *made = NULL;
+    CHECK_OK(mproc_channel_new(&made, ends, 1));
+    close(ends[0]);
+    close(ends[1]);
+    return made;
+}
+
 static void *make(enum kind kind) {
     switch (kind) {
     case LOCK: return made_lock(2);
@@ -347,6 +369,7 @@ static void *make(enum kind kind) {
     case CONDITION: return made_condition();
     case BARRIER: return made_barrier(1);
     case QUEUE: return made_queue(0);
+    case CHANNEL: return made_channel();
     case ARRAY: return made_array(MPROC_INT64, 4);
     case BUFFER: return made_buffer(100);
     case VIEW: return made_view();

@@ -394,6 +394,58 @@ static int send_descriptors(void *unused) {
     return mproc_pipe_send_fds(ends[1], &fd, 1);
 }
 
+/* ---------------------------------------------------------------- channels */
+
+static mproc_channel *channel;
+
+static void *open_channel(void) {
+    crash_equal(mproc_channel_new(&channel, ends, 1), 0);
+    return channel;
+}
+
+static int receive_from_channel(void *unused) {
+    char room[8];
+    size_t size;
+    (void)unused;
+    return mproc_channel_recv(channel, 0, ends[0], room, sizeof room, &size);
+}
+
+/* The ring is in use, and empty. */
+static void *open_ring(void) {
+    char room[8];
+    size_t size;
+    open_channel();
+    crash_equal(mproc_channel_try_recv(channel, 0, ends[0], room, sizeof room, &size), -EAGAIN);
+    crash_equal(mproc_channel_send(channel, 1, ends[1], "x", 1), 0);
+    crash_equal(receive_from_channel(NULL), 0);
+    return channel;
+}
+
+static int poll_channel(void *unused) {
+    (void)unused;
+    return mproc_channel_poll(channel, 0, ends[0], MPROC_FOREVER);
+}
+
+static void verify_channel(void *unused) {
+    (void)unused;
+    crash_check(mproc_channel_check(channel, why, sizeof why));
+    crash_equal(mproc_channel_send(channel, 1, ends[1], "y", 1), 0);
+    char room[8];
+    size_t size;
+    int r = mproc_channel_recv(channel, 0, ends[0], room, sizeof room, &size);
+    crash_require(r == 0 || r == MPROC_CHANNEL_BODY);
+    crash_equal(size, 1);
+    if (r == MPROC_CHANNEL_BODY) {
+        crash_equal(mproc_pipe_recv_body(ends[0], room, size), 0);
+    }
+    crash_equal(room[0], 'y');
+}
+
+static void close_channel(void *unused) {
+    close_pipe(unused);
+    drop(channel);
+}
+
 /* ---------------------------------------------------------------- the table */
 
 #define WAIT(text, make, before, call, after, give_back)                                           \
@@ -436,6 +488,10 @@ static const struct interrupt_wait waits[] = {
     WAIT("pipe recv_fds", socket_pair, NULL, receive_descriptors, NULL, close_pipe),
     WAIT("pipe send", full_pipe, NULL, send_bytes, NULL, close_pipe),
     WAIT("pipe send (socket)", full_socket, NULL, send_bytes, NULL, close_pipe),
+    WAIT("channel recv", open_channel, NULL, receive_from_channel, verify_channel, close_channel),
+    WAIT("channel recv (ring)", open_ring, NULL, receive_from_channel, verify_channel,
+         close_channel),
+    WAIT("channel poll (ring)", open_ring, NULL, poll_channel, verify_channel, close_channel),
     WAIT("pipe send_fds", full_socket, NULL, send_descriptors, NULL, close_pipe),
 };
 

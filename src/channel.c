@@ -1,0 +1,1162 @@
+/*
+ * channel.c - messages between members through memory, beside a descriptor that tells the truth
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A channel has two sides and a way for each of them to send on. Each side has its
+ * end of a socket pair or pipe (mproc_pipe_new()), and the wire format is that of pipe.c. A way
+ * begins quiet: all messages are bytes in the kernel. A receiver that looks for a message before it
+ * sleeps invites the sender to use the ring, a piece of the arena. The sender accepts when nothing
+ * of its own is left in the kernel: it puts a *marker* there, four bytes that begin no message, and
+ * from then on writes its messages into the ring, in the wire format too. There is no other state:
+ * what is in the kernel is either messages or a marker, and behind the marker nothing.
+ *
+ *     quiet --receiver looks--> invited --sender marks--> ring
+ *       ^                          |                        |
+ *       +----receiver sleeps-------+                        |
+ *       +----receiver finds the ring empty, takes the marker away
+ *       +----somebody passes the ring's bytes to the kernel-+
+ *       +----a descriptor is asked for--> plain, for good
+ *
+ * Nobody sleeps in the library for long. A receiver naps for NAP; then it takes the marker away, so
+ * that the next message comes as bytes, and sleeps in the kernel. A sender that finds the ring full
+ * waits for PATIENCE; then it passes the ring's bytes to the kernel, and goes on there. So the two
+ * sides have the room that a pipe has, and block where a pipe blocks.
+ *
+ * How the end of the other side is noticed. All copies of a descriptor are the kernel's to count:
+ * those of killed members, of duplicates, of programs that only inherited it. A receiver sleeps in
+ * the kernel, which tells it of the end. A sender into the ring looks whether the member that
+ * received last lives (a load), and asks the kernel when it does not, or has closed its end.
+ *
+ * How the change-over works, at any moment and from either side. The marker of a socket carries the
+ * sender's own descriptor. So a receiver alone can make bytes of what is in the ring: it peeks at
+ * the marker, gets the descriptor with it, writes the ring's bytes behind the marker, and takes the
+ * marker away. A message that is in the ring while its sender computes, or is dead, is not lost to
+ * somebody who looks at the descriptor. (A pipe needs no marker: its reading end is opened anew for
+ * writing.) The ring is a fraction of what a socket or pipe takes at once, so this is one write,
+ * which a kill cannot divide. From the sender's side the same write goes through its own end. A
+ * peer that sleeps in the kernel meanwhile is woken by it; one that looks sees the state.
+ *
+ * Strangers. A process that is not of the family, or has no Connection that knows the channel, has
+ * got its descriptor from one that was asked for, and then the way is plain. A forked child that
+ * uses both ends shares the channel: both locks below are for any number of members.
+ *
+ * Cost. 384 bytes of the arena for a channel, and RING for a way when its first marker is put.
+ *
+ * Shared state of a way.
+ *   senders    a robust mutex. Who has it may send bytes, mark, write into the ring.
+ *   receivers  a robust mutex. Who has it may read the beginning of a message, invite, take from
+ *              the ring. A thread that needs both takes this one first. It is never held by a
+ *              thread that blocks; `senders` is only while the way has no ring.
+ *   state      Changed by compare-and-swap. INVITED comes and goes under `receivers`, RING and
+ *              MARKING come under `senders` and go under both; MARK goes under `receivers`; PLAIN
+ *              never goes.
+ *   tail       bytes ever written into the ring. Written under `senders`; read by any thread: its
+ *              store is the commit of a message.
+ *   head       bytes ever taken. Written under `receivers`; its store is the commit of a receive.
+ *   *_seen     the other side's copy of them, never ahead.
+ *   receiver   the member that invited or took last; 0: it has closed its end. A hint.
+ *   queued     what the kernel says is on its way while only the marker is.
+ *   ended      1: the kernel has said that no sender is left, which never changes.
+ *   *_cpu      where the sides ran last. Hints.
+ *   items      an event count: a receiver that naps waits for the next message.
+ *   room       the same for a sender that has found the ring full.
+ *   steps, rest   how many looks were in vain lately, and how many waits begin without one before
+ *              the next: 1, 3, 7, ... 63. Hints.
+ *   declined   how many messages are read as bytes before the next invitation. A hint.
+ *
+ * Invariants.
+ *   N1  head_seen <= head <= tail_seen <= tail <= head + RING.
+ *   N2  From head to tail there are whole messages in the wire format.
+ *   N3  head == tail, unless the way has RING.
+ *   N4  With RING, the kernel has the marker and nothing else. (A pipe: nothing.)
+ *   N5  The state is one of: quiet, INVITED, MARKING, RING, RING and PASSING, PLAIN; with a socket,
+ *       RING has MARK, and what was passed has it until a receiver has taken the marker away.
+ *
+ * If a member dies here. Before the store of tail or head nothing has happened. With MARKING, RING
+ * or PASSING half come or gone, the next thread that takes `senders` asks the kernel what it has
+ * (mend()): no bytes, so there is no marker; a marker; or a marker and more, so the ring's bytes
+ * have been passed. The marker that is to be taken away is looked at first: it may be gone already.
+ *
+ * What it does not do: messages above MESSAGE_MOST go as bytes.
+ */
+#include <string.h>
+#include <sys/uio.h>
+
+#include "core/eventcount.h"
+#include "core/heap.h"
+#include "core/kinds.h"
+#include "core/make.h"
+#include "core/mutex.h"
+#include "system/os.h"
+
+#define RING ((uint64_t)32768) /* half of what a pipe takes, a sixth of a socket */
+#define MESSAGE_MOST ((size_t)8192)
+#define HEADER 4
+#define MARKER_SIZE 4
+#define SPIN_PAUSES 6     /* between two looks at most; one takes 17 ns */
+#define STREAM_PAUSES 16  /* more than these, when a stream is drained */
+#define LINGER (RING / 4) /* bytes that a sender waits for, once the ring has been full */
+#define LOOK 40000        /* ns: no more than two sleeps and wake-ups cost */
+#define STALLED 5000      /* ns in which a receiver at work has read something */
+#define STEPS_MOST 6
+#define DECLINED 31                /* messages */
+#define NAP (2 * MPROC_MSEC)       /* of a receiver, which then lets the kernel wake it */
+#define PATIENCE (10 * MPROC_MSEC) /* of a sender that finds the ring full */
+
+enum state {
+    PLAIN = 1,    /* the ring is not used any more */
+    MARK = 2,     /* the kernel has a marker, before all other bytes */
+    IN_RING = 4,  /* RING in the comments */
+    INVITED = 8,  /* a receiver looks at the ring */
+    MARKING = 16, /* a marker is being sent */
+    PASSING = 32  /* the ring's bytes are being written behind the marker */
+};
+
+static const unsigned char marker[MARKER_SIZE] = {0x80, 'm', 'p', 'r'};
+
+struct way {
+    _Alignas(MPROC__LINE) struct mproc__mutex senders;
+    uint64_t tail;
+    uint64_t head_seen;
+    uint32_t sender_cpu;
+    uint32_t queued;
+
+    _Alignas(MPROC__LINE) struct mproc__mutex receivers;
+    uint64_t head;
+    uint64_t tail_seen;
+    uint64_t receiver;
+    uint32_t receiver_cpu;
+    uint32_t steps;
+    uint32_t rest;
+    uint32_t declined;
+
+    _Alignas(MPROC__LINE) uint32_t state;
+    uint32_t socket; /* 1; 0: a pipe */
+    uint32_t ended;
+    uint64_t ring; /* a block of RING bytes; 0: none yet */
+    struct mproc__eventcount items;
+    struct mproc__eventcount room;
+};
+
+struct mproc_channel {
+    struct mproc__object object;
+    struct way ways[2]; /* by the side that sends */
+};
+
+/* One side's end of a way. */
+struct end {
+    struct way *way;
+    int fd;
+};
+
+/* Not mproc__expect(): a forked child that is no member has no arena to look at. */
+static bool known(const mproc_channel *channel, int side) {
+    bool is = mproc__object_is(channel, MPROC__KIND_CHANNEL);
+    assert(is || mproc__table == NULL);
+    assert(side == 0 || side == 1);
+    return is && (side == 0 || side == 1);
+}
+
+static struct end sending(mproc_channel *channel, int side, int fd) {
+    return (struct end){&channel->ways[side], fd};
+}
+
+static struct end receiving(mproc_channel *channel, int side, int fd) {
+    return (struct end){&channel->ways[1 - side], fd};
+}
+
+/* ---------------------------------------------------------------- the state */
+
+static uint32_t state_of(const struct way *way) {
+    return mproc__load32(&way->state); /* SYNC(channel.state) */
+}
+
+/* SYNC(channel.state): the marker, the ring's bytes, before the state that tells of them. */
+static void set_state(struct way *way, uint32_t state) {
+    mproc__store32(&way->state, state);
+}
+
+static bool change_state(struct way *way, uint32_t from, uint32_t to) {
+    return mproc__cas32(&way->state, &from, to);
+}
+
+static bool ring_has(const struct way *way) {
+    /* SYNC(channel.tail) */
+    return mproc__load64(&way->tail) != mproc__load64(&way->head);
+}
+
+static uint32_t mark_of(const struct way *way) {
+    return way->socket ? MARK : 0;
+}
+
+/* ---------------------------------------------------------------- what a death left */
+
+/* Under `senders`, with RING or MARKING: is the marker in the kernel, and is there more? Negative:
+ * the kernel does not tell. */
+struct found {
+    bool marker;
+    bool more;
+};
+
+static int find(const struct end *e, bool sender, struct found *found) {
+    const struct way *way = e->way;
+    int n = way->socket && sender ? mproc__os_unread(e->fd) : mproc__os_readable(e->fd);
+    if (n < 0) {
+        return n;
+    }
+    if (!way->socket) {
+        *found = (struct found){true, n > 0};
+    } else if (sender) {
+        *found = (struct found){n > 0, (uint32_t)n > way->queued};
+    } else {
+        *found = (struct found){n > 0, n > MARKER_SIZE};
+    }
+    return 0;
+}
+
+/* All that is in the ring is somebody else's now. */
+static void empty_ring(struct way *way) {
+    mproc__poke64(&way->tail_seen, way->tail);
+    mproc__store64(&way->head, way->tail); /* SYNC(channel.head) */
+    mproc__program_order();
+}
+
+/* Under `senders`, whose last owner died. */
+static int mend(const struct end *e, bool sender) {
+    struct way *way = e->way;
+    uint32_t state = state_of(way);
+    struct found found;
+    if (!(state & (IN_RING | MARKING))) {
+        return 0;
+    }
+    int r = find(e, sender, &found);
+    if (r != 0) {
+        return r;
+    }
+    if (state & MARKING) {
+        set_state(way, way->socket && found.marker ? MARK : 0);
+    } else if (!found.marker) {
+        set_state(way, 0); /* it was taken away, as the ring was empty */
+    } else if ((state & PASSING) && found.more) {
+        empty_ring(way);
+        set_state(way, mark_of(way));
+    } else {
+        set_state(way, IN_RING | mark_of(way));
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- locks */
+
+static void release(struct mproc__mutex *mutex) {
+    (void)mproc__mutex_release(mutex);
+}
+
+static int acquire(struct mproc__mutex *mutex, enum mproc__mutex_for whom) {
+    return mproc__mutex_acquire(mutex, MPROC_FOREVER, whom, NULL);
+}
+
+/* -EINTR, unless `always`. A dead owner's half-done work is mended. */
+static int enter_senders(const struct end *e, bool sender, bool always) {
+    struct mproc__mutex *mutex = &e->way->senders;
+    int r = acquire(mutex, always ? MPROC__FOR_USER_ALWAYS : MPROC__FOR_USER);
+    if (r == -EOWNERDEAD) {
+        r = mend(e, sender);
+        if (r != 0) {
+            release(mutex);
+        }
+    }
+    return r;
+}
+
+/* What a dead owner left of its work is mended by the next thread that has `senders`, too. */
+static void enter_receivers(struct way *way) {
+    (void)acquire(&way->receivers, MPROC__FOR_USER_ALWAYS);
+}
+
+/* Both, if there is a ring: 1. 0: there is none, and nothing is held: a sender may have `senders`
+ * then until the kernel takes its bytes, and must not keep a receiver waiting. */
+static int enter_ring(const struct end *e, bool sender) {
+    enter_receivers(e->way);
+    int r = 0;
+    if (state_of(e->way) & (IN_RING | MARKING)) {
+        r = enter_senders(e, sender, true);
+        r = r == 0 ? 1 : r;
+    }
+    if (r <= 0) {
+        release(&e->way->receivers);
+    }
+    return r;
+}
+
+static void leave_locks(struct way *way) {
+    release(&way->senders);
+    release(&way->receivers);
+}
+
+/* ---------------------------------------------------------------- the ring */
+
+static char *ring_at(const struct way *way, uint64_t at) {
+    return (char *)(uintptr_t)way->ring + at % RING;
+}
+
+static uint64_t write_bytes(const struct way *way, uint64_t at, const void *from, size_t size) {
+    size_t first = RING - at % RING;
+    first = size < first ? size : first;
+    if (size > 0) {
+        memcpy(ring_at(way, at), from, first);
+        memcpy(ring_at(way, 0), (const char *)from + first, size - first);
+    }
+    return at + size;
+}
+
+static void read_bytes(const struct way *way, uint64_t at, void *out, size_t size) {
+    size_t first = RING - at % RING;
+    first = size < first ? size : first;
+    if (size > 0) {
+        memcpy(out, ring_at(way, at), first);
+        memcpy((char *)out + first, ring_at(way, 0), size - first);
+    }
+}
+
+/* Under `senders`. As far as the sender knows. */
+static bool has_room(struct way *way, size_t size) {
+    if (way->tail + size - way->head_seen > RING) {
+        mproc__poke64(&way->head_seen, mproc__load64(&way->head)); /* SYNC(channel.head) */
+    }
+    return way->tail + size - way->head_seen <= RING;
+}
+
+/* Under `senders`, where there is room. */
+static void put(struct way *way, const struct iovec *pieces, int n, size_t size) {
+    unsigned char header[HEADER] = {(unsigned char)(size >> 24), (unsigned char)(size >> 16),
+                                    (unsigned char)(size >> 8), (unsigned char)size};
+    uint64_t at = write_bytes(way, way->tail, header, HEADER);
+    for (int i = 0; i < n; i++) {
+        at = write_bytes(way, at, pieces[i].iov_base, pieces[i].iov_len);
+    }
+    mproc__poke32(&way->sender_cpu, (uint32_t)mproc__os_cpu());
+    mproc__store64(&way->tail, at); /* SYNC(channel.tail): the message, before its end. COMMIT */
+}
+
+static size_t next_size(const struct way *way, uint64_t at) {
+    unsigned char h[HEADER];
+    read_bytes(way, at, h, HEADER);
+    return (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
+}
+
+/* Under `receivers`: 0; MPROC_CHANNEL_LARGER; -EAGAIN: the ring is empty. */
+static int take(struct way *way, void *room, size_t room_size, size_t *size) {
+    if (way->tail_seen == way->head) {
+        mproc__poke64(&way->tail_seen, mproc__load64(&way->tail)); /* SYNC(channel.tail) */
+        if (way->tail_seen == way->head) {
+            return -EAGAIN;
+        }
+    }
+    *size = next_size(way, way->head);
+    if (*size > room_size) {
+        return MPROC_CHANNEL_LARGER;
+    }
+    read_bytes(way, way->head + HEADER, room, *size);
+    mproc__poke64(&way->receiver, mproc__self_token());
+    mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
+    /* SYNC(channel.head): the message has been read, before its room is free. COMMIT */
+    mproc__store64(&way->head, way->head + HEADER + *size);
+    return 0;
+}
+
+static int need_ring(struct way *way) {
+    if (way->ring != 0) {
+        return 0;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__heap_alloc(hand, RING, &hand->block);
+    if (r == 0) {
+        mproc__hand_move(hand, &hand->block, &way->ring);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+/* ---------------------------------------------------------------- marking */
+
+/* Can what the ring holds always be passed to the kernel in one write, by a receiver alone? */
+static bool fits(const struct end *e) {
+    if (e->way->socket) {
+        return mproc__os_socket_room(e->fd) >= (int)(4 * RING);
+    }
+    int again = mproc__os_pipe_room(e->fd) >= (int)(2 * RING) ? mproc__os_pipe_again(e->fd) : -1;
+    if (again >= 0) {
+        mproc__os_close(again);
+    }
+    return again >= 0;
+}
+
+static int unread(const struct end *e) {
+    return e->way->socket ? mproc__os_unread(e->fd) : mproc__os_readable(e->fd);
+}
+
+static bool is_here(const uint32_t *cpu) {
+    return mproc__peek32(cpu) == (uint32_t)mproc__os_cpu();
+}
+
+/* Whether the kernel has nothing left that the receiver has not read. A stream that has begun with
+ * bytes would never get into the ring while its sender is ahead: so a sender that is patient waits,
+ * as long as the receiver reads on. */
+static bool is_drained(const struct end *e, bool patient) {
+    int left = unread(e), before = left;
+    patient = patient && !is_here(&e->way->receiver_cpu);
+    int64_t end = patient && left > 0 ? mproc__os_now() + STALLED : 0;
+    while (left > 0 && patient && mproc__os_now() < end) {
+        left = unread(e);
+        if (left < before) {
+            before = left;
+            end = mproc__os_now() + STALLED;
+        }
+    }
+    return left == 0;
+}
+
+static int send_marker(const struct end *e) {
+    return mproc__os_send_now(e->fd, marker, MARKER_SIZE, e->fd);
+}
+
+/* Under `senders`: goes from INVITED to RING. False: it cannot, and the message goes as bytes. */
+static bool mark(const struct end *e, bool patient) {
+    struct way *way = e->way;
+    if (!is_drained(e, patient)) {
+        if (patient) { /* the receiver is busy: it need not invite for a while */
+            mproc__poke32(&way->declined, DECLINED);
+            (void)change_state(way, INVITED, 0);
+        }
+        return false;
+    }
+    if (way->ring == 0 && (!fits(e) || need_ring(way) != 0)) {
+        (void)change_state(way, INVITED, PLAIN);
+        return false;
+    }
+    if (!change_state(way, INVITED, MARKING)) {
+        return false;
+    }
+    int r = way->socket ? send_marker(e) : 0;
+    int queued = r == 0 && way->socket ? mproc__os_unread(e->fd) : 0;
+    if (r != 0 || queued < 0) {
+        set_state(way, r == 0 ? MARK : 0);
+        return false;
+    }
+    way->queued = (uint32_t)queued;
+    set_state(way, IN_RING | mark_of(way));
+    return true;
+}
+
+/* Under `receivers`, with MARK: takes the marker away, unless a receiver that died has. */
+static int take_marker(const struct end *e) {
+    unsigned char found[MARKER_SIZE];
+    ssize_t n = mproc__os_peek(e->fd, found, sizeof found, NULL);
+    if (n == (ssize_t)sizeof found && memcmp(found, marker, sizeof found) == 0) {
+        n = mproc__os_read_now(e->fd, found, sizeof found);
+    }
+    mproc__program_order();
+    return n < 0 && n != -EAGAIN && n != -ECONNRESET ? (int)n : 0;
+}
+
+/* The same, without a ring. */
+static int unmark(const struct end *e) {
+    int r = take_marker(e);
+    if (r == 0) {
+        (void)mproc__clear32(&e->way->state, MARK); /* SYNC(channel.state) */
+    }
+    return r;
+}
+
+/* Under both, with an empty ring: the next message comes as bytes. */
+static int leave_ring(const struct end *e) {
+    struct way *way = e->way;
+    int r = way->socket ? take_marker(e) : 0;
+    if (r == 0) {
+        set_state(way, 0);
+    }
+    return r;
+}
+
+/* ---------------------------------------------------------------- passing */
+
+static ssize_t write_once(const struct way *way, int fd, const struct iovec *pieces) {
+    return way->socket ? mproc__os_write_now(fd, pieces, 2) : mproc__os_write_quiet(fd, pieces, 2);
+}
+
+/* Under both, with RING and room for it in the kernel. MPROC_EEOF: nobody will ever read it. */
+static int write_ring(const struct way *way, int fd) {
+    size_t size = (size_t)(way->tail - way->head), done = 0;
+    while (done < size) {
+        size_t first = RING - (way->head + done) % RING;
+        first = size - done < first ? size - done : first;
+        struct iovec pieces[2] = {{ring_at(way, way->head + done), first},
+                                  {ring_at(way, 0), size - done - first}};
+        ssize_t n = write_once(way, fd, pieces);
+        if (n == -EPIPE || n == -ECONNRESET) {
+            return MPROC_EEOF;
+        }
+        if (n < 0 && n != -EINTR && done == 0) {
+            return (int)n;
+        }
+        done += n > 0 ? (size_t)n : 0; /* the kernel has no memory for the rest yet */
+    }
+    return 0;
+}
+
+/* Under both, with RING. `fd`: what can be written through. Then the way has no ring, and a socket
+ * still has the marker. */
+static int pass(struct way *way, int fd) {
+    uint32_t state = IN_RING | mark_of(way);
+    set_state(way, state | PASSING);
+    mproc__program_order();
+    int r = write_ring(way, fd);
+    if (r != 0 && r != MPROC_EEOF) {
+        set_state(way, state);
+        return r;
+    }
+    mproc__program_order();
+    empty_ring(way);
+    set_state(way, mark_of(way));
+    mproc__full_fence();
+    mproc__eventcount_wake(&way->room);
+    mproc__eventcount_wake(&way->items);
+    return 0;
+}
+
+/* Under both, with RING, in a receiver. */
+static int pass_by_receiver(const struct end *e) {
+    unsigned char found[MARKER_SIZE];
+    int fd = -1;
+    if (e->way->socket) {
+        ssize_t n = mproc__os_peek(e->fd, found, sizeof found, &fd);
+        if (fd < 0) {
+            return n < 0 ? (int)n : -EMFILE;
+        }
+    } else {
+        fd = mproc__os_pipe_again(e->fd);
+        if (fd < 0) {
+            return fd;
+        }
+    }
+    int r = pass(e->way, fd);
+    mproc__os_close(fd);
+    return r;
+}
+
+/* The sender's way out of the ring. */
+static int pass_by_sender(const struct end *e) {
+    int r = enter_ring(e, true);
+    if (r > 0) {
+        r = state_of(e->way) & IN_RING ? pass(e->way, e->fd) : 0;
+        leave_locks(e->way);
+    }
+    return r;
+}
+
+/* Under both, in a receiver. What is in the ring is passed, or stays there. */
+static int settle_ring(const struct end *e, bool passing) {
+    if (!(state_of(e->way) & IN_RING)) {
+        return 0; /* a sender that died had not got so far */
+    }
+    if (ring_has(e->way)) {
+        return passing ? pass_by_receiver(e) : 0;
+    }
+    return leave_ring(e);
+}
+
+/* Takes a marker away that has no ring any more. */
+static int settle_marker(const struct end *e) {
+    int r = 0;
+    enter_receivers(e->way);
+    if ((state_of(e->way) & (MARK | IN_RING)) == MARK) {
+        r = unmark(e);
+    }
+    release(&e->way->receivers);
+    return r;
+}
+
+/* In a receiver: the kernel has all messages and nothing else, unless some are in the ring and are
+ * not passed. */
+static int settle(const struct end *e, bool passing) {
+    int r = 0;
+    if (state_of(e->way) & (IN_RING | MARKING)) {
+        r = enter_ring(e, false);
+        if (r > 0) {
+            r = settle_ring(e, passing);
+            leave_locks(e->way);
+        }
+    }
+    return r == 0 && (state_of(e->way) & MARK) ? settle_marker(e) : r;
+}
+
+/* ---------------------------------------------------------------- sending */
+
+static void pause_for(unsigned pauses) {
+    for (unsigned i = 0; i < pauses; i++) {
+        mproc__pause();
+    }
+}
+
+static bool has_much_room(const struct way *way) {
+    return mproc__load64(&way->tail) - mproc__load64(&way->head) <= RING - LINGER;
+}
+
+/* True: there is room for several messages. */
+static bool linger(const struct way *way) {
+    int64_t end = mproc__os_now() + LOOK;
+    for (unsigned i = 0;; i++) {
+        if (has_much_room(way)) {
+            return true;
+        }
+        if (i % 8 == 0 && (is_here(&way->receiver_cpu) || mproc__os_now() >= end)) {
+            return false;
+        }
+        pause_for(STREAM_PAUSES);
+    }
+}
+
+/* Waits for room in the ring, but not for long: the kernel's is there, too. 1: there is some; 0;
+ * -EINTR. */
+static int await_room(struct way *way) {
+    if (linger(way)) {
+        return 1;
+    }
+    uint32_t seen = mproc__eventcount_announce(&way->room);
+    int r = has_much_room(way) ? 0 : mproc__eventcount_sleep(&way->room, seen, PATIENCE);
+    return r == -EINTR ? r : has_much_room(way);
+}
+
+static bool receiver_lives(const struct way *way) {
+    uint64_t token = mproc__peek64(&way->receiver);
+    return token != 0 && mproc__token_alive(token);
+}
+
+/* Whether nobody is left who could receive. What has come from there is made bytes first: a marker
+ * keeps the other side's descriptor open. */
+static int is_gone(mproc_channel *channel, int side, int fd) {
+    struct end in = receiving(channel, side, fd);
+    struct pollfd p = {fd, 0, 0};
+    int r = in.way->socket ? settle(&in, true) : 0;
+    if (r == 0) {
+        r = mproc__os_poll(&p, 1, 0);
+    }
+    return r < 0 ? r : r > 0 ? MPROC_EEOF : 0;
+}
+
+/* What is sent. */
+struct outgoing {
+    const struct iovec *pieces;
+    int n;
+    size_t size;
+    bool patient;
+    bool asked; /* somebody is left who could receive */
+};
+
+/* Why a message did not get into the ring. */
+enum refusal {
+    AS_BYTES = 1, /* there is no ring */
+    TOO_LARGE,    /* there is one, and the message has to go as bytes */
+    NO_ROOM,
+    NOBODY /* perhaps: the kernel has to be asked */
+};
+
+/* Under `senders`. 0: sent; or a refusal. */
+static int try_ring(const struct end *e, const struct outgoing *out) {
+    struct way *way = e->way;
+    uint32_t state = state_of(way);
+    bool small = out->size <= MESSAGE_MOST;
+    if (!(state & IN_RING) && !(small && state == INVITED && mark(e, out->patient))) {
+        return AS_BYTES;
+    }
+    if (!small) {
+        return TOO_LARGE;
+    }
+    if (!out->asked && !receiver_lives(way)) {
+        return NOBODY;
+    }
+    if (!has_room(way, HEADER + out->size)) {
+        return NO_ROOM;
+    }
+    put(way, out->pieces, out->n, out->size);
+    return 0;
+}
+
+static size_t total(const struct iovec *pieces, int n) {
+    size_t size = 0;
+    for (int i = 0; i < n; i++) {
+        if (__builtin_add_overflow(size, pieces[i].iov_len, &size)) {
+            return SIZE_MAX;
+        }
+    }
+    return size;
+}
+
+/* Under `senders`: where a sender is blocked if its messages are not read. */
+static int send_bytes(const struct end *e, const struct outgoing *out) {
+    mproc__poke32(&e->way->sender_cpu, (uint32_t)mproc__os_cpu());
+    return mproc_pipe_sendv(e->fd, out->pieces, out->n);
+}
+
+/* 0: sent; a refusal that has to be dealt with; the errors of sending. */
+static int send_in(const struct end *e, const struct outgoing *out) {
+    int r = enter_senders(e, true, false);
+    if (r == 0) {
+        r = try_ring(e, out);
+        r = r == AS_BYTES ? send_bytes(e, out) : r;
+        release(&e->way->senders);
+        mproc__fence_after_rmw(); /* the message, before the look at `sleepers` */
+        mproc__eventcount_wake(&e->way->items);
+    }
+    return r;
+}
+
+/* Deals with it: 0: try again. */
+static int after_refusal(mproc_channel *channel, int side, int fd, struct outgoing *out,
+                         int refusal) {
+    struct end e = sending(channel, side, fd);
+    if (refusal == NOBODY) {
+        out->asked = true;
+        return is_gone(channel, side, fd);
+    }
+    int r = refusal == NO_ROOM ? await_room(e.way) : 0;
+    return r == 0 ? pass_by_sender(&e) : r < 0 ? r : 0;
+}
+
+int mproc_channel_sendv(mproc_channel *channel, int side, int fd, const struct iovec *lent, int n) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    if (n < 0) {
+        return -EINVAL;
+    }
+    struct end e = sending(channel, side, fd);
+    struct outgoing out = {lent, n, total(lent, n), true, false};
+    int r = 0;
+    while (r == 0) {
+        if (state_of(e.way) & PLAIN) {
+            return mproc_pipe_sendv(fd, lent, n);
+        }
+        r = send_in(&e, &out);
+        if (r <= 0) {
+            return r;
+        }
+        r = after_refusal(channel, side, fd, &out, r);
+    }
+    return r;
+}
+
+int mproc_channel_send(mproc_channel *channel, int side, int fd, const void *lent, size_t size) {
+    struct iovec piece = {(void *)(uintptr_t)lent, size}; /* only read from */
+    return mproc_channel_sendv(channel, side, fd, &piece, 1);
+}
+
+int mproc_channel_try_sendv(mproc_channel *channel, int side, int fd, const struct iovec *lent,
+                            int n) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    if (n < 0) {
+        return -EINVAL;
+    }
+    struct end e = sending(channel, side, fd);
+    struct outgoing out = {lent, n, total(lent, n), false, false};
+    if (!(state_of(e.way) & (IN_RING | INVITED)) ||
+        !mproc__mutex_try(&e.way->senders, mproc__mutex_mine())) {
+        return -EAGAIN;
+    }
+    int r = try_ring(&e, &out);
+    release(&e.way->senders);
+    if (r != 0) {
+        return -EAGAIN;
+    }
+    mproc__fence_after_rmw(); /* the message, before the look at `sleepers` */
+    mproc__eventcount_wake(&e.way->items);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- receiving */
+
+/* A peer on this CPU cannot send while this thread looks. */
+static bool may_look(const struct way *way) {
+    return mproc__peek32(&way->rest) == 0 && !is_here(&way->sender_cpu);
+}
+
+static bool count_down(uint32_t *hint) {
+    uint32_t left = mproc__peek32(hint);
+    mproc__poke32(hint, left > 0 ? left - 1 : 0);
+    return left > 0;
+}
+
+static bool was_declined(struct way *way) {
+    return count_down(&way->declined);
+}
+
+/* Under `receivers`, without a ring. */
+static void invite(struct way *way) {
+    mproc__poke64(&way->receiver, mproc__self_token());
+    mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
+    (void)change_state(way, 0, INVITED);
+}
+
+/* False: the sender has accepted already. */
+static bool uninvite(struct way *way) {
+    return !(state_of(way) & INVITED) || change_state(way, INVITED, 0);
+}
+
+/* Under `receivers`: 0 and the other results of receiving; -EAGAIN. While it reads bytes no
+ * invitation stands, so it cannot read a marker. */
+static int receive(const struct end *e, void *room, size_t room_size, size_t *size) {
+    struct way *way = e->way;
+    uint32_t state = state_of(way);
+    if (state & IN_RING) {
+        return state & PASSING ? -EAGAIN : take(way, room, room_size, size);
+    }
+    int r = state & MARK ? unmark(e) : 0;
+    if (r != 0 || (state & MARKING) || !uninvite(way)) {
+        return r != 0 ? r : -EAGAIN;
+    }
+    r = mproc_pipe_try_size(e->fd, size);
+    if (r == -EAGAIN || (r == 0 && !was_declined(way))) {
+        invite(way);
+    }
+    return r == 0 ? MPROC_CHANNEL_BODY : r == -EINTR ? -EAGAIN : r;
+}
+
+/* A sender that sleeps is woken when there is room for much. */
+static void leave_receivers(struct way *way, int received) {
+    release(&way->receivers);
+    mproc__fence_after_rmw(); /* the head, before the look at `sleepers` */
+    if (received == 0 && mproc__eventcount_awaited(&way->room) &&
+        mproc__peek64(&way->tail) - mproc__peek64(&way->head) <= RING / 2) {
+        mproc__eventcount_wake(&way->room);
+    }
+}
+
+/* The way that this thread received from last: it drains a stream, and is not at one end of a
+ * dialogue. */
+static MPROC__THREAD const struct way *draining;
+
+static bool may_have(const struct way *way) {
+    uint32_t state = state_of(way);
+    return (state & PLAIN) || ((state & (IN_RING | PASSING)) == IN_RING && ring_has(way));
+}
+
+/* A sender that has not seen the invitation sends bytes. */
+static bool has_bytes(const struct end *e) {
+    return !(state_of(e->way) & IN_RING) && mproc__os_readable(e->fd) > 0;
+}
+
+/* True: there may be a message. A receiver that drains a stream leaves time between looks, in which
+ * the sender gets several messages done. */
+static bool look(const struct end *e) {
+    const struct way *way = e->way;
+    unsigned pauses = draining == way ? STREAM_PAUSES : 0, most = pauses + SPIN_PAUSES;
+    draining = way;
+    int64_t end = mproc__os_now() + LOOK;
+    for (unsigned i = 0;; i++) {
+        pause_for(pauses);
+        if (may_have(way) || (i % 8 == 0 && has_bytes(e))) {
+            return true;
+        }
+        if (i % 8 == 7 && (is_here(&way->sender_cpu) || mproc__os_now() >= end)) {
+            return false;
+        }
+        pauses = pauses < most ? pauses + 1 : pauses;
+    }
+}
+
+/* Success decides whether the next waits begin with a look. */
+static void learn(struct way *way, bool seen) {
+    uint32_t steps = mproc__peek32(&way->steps);
+    if (seen) {
+        mproc__poke32(&way->steps, steps > 0 ? steps - 1 : 0);
+        return;
+    }
+    steps = steps < STEPS_MOST ? steps + 1 : steps;
+    mproc__poke32(&way->steps, steps);
+    mproc__poke32(&way->rest, (1U << steps) - 1);
+}
+
+static bool look_first(const struct end *e) {
+    struct way *way = e->way;
+    if (!may_look(way)) {
+        (void)count_down(&way->rest);
+        return may_have(way);
+    }
+    bool seen = look(e);
+    if (seen || !is_here(&way->sender_cpu)) {
+        learn(way, seen);
+    }
+    return seen;
+}
+
+/* Sleeps for a little while, where a sender that has the ring or is invited to it wakes. 1: there
+ * may be a message; 0; -EINTR. */
+static int nap(const struct end *e) {
+    struct way *way = e->way;
+    uint32_t seen = mproc__eventcount_announce(&way->items);
+    if (may_have(way) || has_bytes(e)) {
+        return 1;
+    }
+    int r = mproc__eventcount_sleep(&way->items, seen, NAP);
+    return r == -EINTR ? r : r == 0 || may_have(way) || has_bytes(e);
+}
+
+/* The kernel wakes, and tells of the end. 0; or an error. */
+static int sleep_long(const struct end *e) {
+    int r = settle(e, false);
+    if (r != 0 || (state_of(e->way) & IN_RING) || !uninvite(e->way)) {
+        return r;
+    }
+    r = mproc_pipe_poll(e->fd, MPROC_FOREVER);
+    return r < 0 ? r : 0;
+}
+
+/* 0: look for a message again. */
+static int await(const struct end *e) {
+    if (look_first(e)) {
+        return 0;
+    }
+    int r = state_of(e->way) & (INVITED | IN_RING) ? nap(e) : 0;
+    return r > 0 ? 0 : r < 0 ? r : sleep_long(e);
+}
+
+static bool is_plain(const struct way *way) {
+    return state_of(way) == PLAIN;
+}
+
+int mproc_channel_recv(mproc_channel *channel, int side, int fd, void *room, size_t room_size,
+                       size_t *size) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
+    int r = state_of(e.way) == INVITED ? await(&e) : 0; /* it has just been looked for */
+    while (r == 0 && !is_plain(e.way)) {
+        size_t got;
+        enter_receivers(e.way);
+        r = receive(&e, room, room_size, &got);
+        leave_receivers(e.way, r);
+        if (r >= 0) {
+            *size = got;
+        }
+        if (r != -EAGAIN) {
+            return r;
+        }
+        r = await(&e);
+    }
+    if (r == 0) {
+        r = mproc_pipe_recv_size(fd, size);
+        r = r == 0 ? MPROC_CHANNEL_BODY : r;
+    }
+    return r;
+}
+
+int mproc_channel_try_recv(mproc_channel *channel, int side, int fd, void *room, size_t room_size,
+                           size_t *size) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
+    size_t got;
+    if (!mproc__mutex_try(&e.way->receivers, mproc__mutex_mine())) {
+        return -EAGAIN;
+    }
+    int r = receive(&e, room, room_size, &got);
+    leave_receivers(e.way, r);
+    if (r >= 0) {
+        *size = got;
+    }
+    return r;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+int mproc_channel_look(mproc_channel *channel, int side, int fd) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
+    if (ring_has(e.way) || mproc__peek32(&e.way->ended)) {
+        return 1;
+    }
+    mproc__poke32(&e.way->declined, DECLINED); /* it would come and go with each message */
+    int r = settle(&e, false);
+    return r == 0 && ring_has(e.way) ? 1 : r;
+}
+
+/* A marker may have come meanwhile, and another thread may have taken what was in the ring. */
+static bool is_stale(const struct way *way) {
+    return (state_of(way) & IN_RING) && !ring_has(way);
+}
+
+/* As mproc_pipe_poll(); while nobody else has the descriptors, their end is remembered. */
+static int poll_end(const struct end *e, int64_t timeout) {
+    struct pollfd p = {e->fd, POLLIN, 0};
+    int r = mproc__os_poll(&p, 1, 0);
+    if (r > 0 && (p.revents & POLLHUP) != 0 && !(state_of(e->way) & PLAIN)) {
+        mproc__poke32(&e->way->ended, 1);
+    }
+    return r > 0 && (p.revents & POLLNVAL) == 0 ? 1 : mproc_pipe_poll(e->fd, timeout);
+}
+
+int mproc_channel_poll(mproc_channel *channel, int side, int fd, int64_t timeout) {
+    int64_t deadline = timeout > 0 ? mproc__os_now() + timeout : timeout;
+    int r;
+    do {
+        r = mproc_channel_look(channel, side, fd);
+        if (r == 0) {
+            struct end e = receiving(channel, side, fd);
+            int64_t left = deadline > 0 ? deadline - mproc__os_now() : deadline;
+            r = poll_end(&e, deadline > 0 && left < 0 ? 0 : left);
+        }
+    } while (r == 1 && is_stale(receiving(channel, side, fd).way));
+    return r;
+}
+
+/* ---------------------------------------------------------------- plain */
+
+/* Ends the use of the ring, once the way has none. False: it has one. */
+static bool end_ring(struct way *way) {
+    for (;;) {
+        uint32_t state = state_of(way);
+        if (state & PLAIN) {
+            return true;
+        }
+        if (state & (IN_RING | MARKING)) {
+            return false;
+        }
+        if (change_state(way, state, (state & MARK) | PLAIN)) {
+            mproc__fence_after_rmw(); /* the state, before the look at `sleepers` */
+            mproc__eventcount_wake_all(&way->items);
+            return true;
+        }
+    }
+}
+
+/* A sender that is marking has `senders`: the one who waits for that finds the ring. */
+static int plain_to_send(const struct end *e) {
+    int r = 0;
+    while (r == 0 && !end_ring(e->way)) {
+        r = pass_by_sender(e);
+    }
+    return r;
+}
+
+static int plain_to_receive(const struct end *e) {
+    int r = 0;
+    while (r == 0 && !end_ring(e->way)) {
+        r = settle(e, true);
+    }
+    return r == 0 ? settle(e, true) : r; /* the sender's side may have left a marker */
+}
+
+int mproc_channel_plain(mproc_channel *channel, int side, int fd) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end out = sending(channel, side, fd), in = receiving(channel, side, fd);
+    int r = plain_to_send(&out);
+    return r == 0 ? plain_to_receive(&in) : r;
+}
+
+void mproc_channel_leave(mproc_channel *channel, int side) {
+    if (known(channel, side)) {
+        mproc__poke64(&channel->ways[1 - side].receiver, 0);
+        mproc__full_fence();
+        mproc__eventcount_wake(&channel->ways[side].items);
+    }
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int fill(struct mproc__hand *hand, void *object, const void *duplex) {
+    mproc_channel *channel = object;
+    (void)hand;
+    for (int i = 0; i < 2; i++) {
+        struct way *way = &channel->ways[i];
+        way->socket = *(const int *)duplex != 0;
+        way->sender_cpu = way->receiver_cpu = UINT32_MAX;
+    }
+    return 0;
+}
+
+int mproc_channel_new(mproc_channel **out, int ends[2], int duplex) {
+    int made[2];
+    int r = mproc_pipe_new(made, duplex);
+    if (r != 0) {
+        return r;
+    }
+    r = mproc__object_build(out, MPROC__KIND_CHANNEL, sizeof(mproc_channel), fill, &duplex);
+    if (r != 0) {
+        mproc__os_close(made[0]);
+        mproc__os_close(made[1]);
+        return r;
+    }
+    ends[0] = made[0];
+    ends[1] = made[1];
+    return 0;
+}
+
+void mproc__channel_destroy(struct mproc__hand *hand, void *object) {
+    mproc_channel *channel = object;
+    mproc__heap_free(hand, &channel->ways[0].ring);
+    mproc__heap_free(hand, &channel->ways[1].ring);
+}
+
+/* ---------------------------------------------------------------- check */
+
+static bool state_is_known(const struct way *way, uint32_t state) {
+    uint32_t marked = mark_of(way);
+    return state == 0 || state == INVITED || state == MARKING || state == (IN_RING | marked) ||
+           state == (IN_RING | marked | PASSING) || state == PLAIN ||
+           (marked != 0 && (state == MARK || state == (MARK | PLAIN)));
+}
+
+/* Under `receivers`: the head stands still, and the tail only grows. */
+static int check_messages(const struct way *way, uint64_t tail, char *why, size_t size) {
+    for (uint64_t at = way->head; at != tail;) {
+        size_t length = next_size(way, at);
+        if (length > MESSAGE_MOST || tail - at < HEADER + length) {
+            return mproc__corrupt(why, size, "N2: a message of %zu bytes", length);
+        }
+        at += HEADER + length;
+    }
+    return 0;
+}
+
+/* Under `receivers`. */
+static int check_way(const struct way *way, char *why, size_t size) {
+    uint64_t tail = mproc__load64(&way->tail), seen = mproc__peek64(&way->head_seen);
+    uint32_t state = state_of(way);
+    if (seen > way->head || way->head > way->tail_seen || way->tail_seen > tail ||
+        tail - way->head > RING) {
+        return mproc__corrupt(why, size, "N1: seen %llu, head %llu, seen %llu, tail %llu",
+                              (unsigned long long)seen, (unsigned long long)way->head,
+                              (unsigned long long)way->tail_seen, (unsigned long long)tail);
+    }
+    if (!(state & IN_RING) && tail != way->head) {
+        return mproc__corrupt(why, size, "N3: messages in no ring");
+    }
+    if (!state_is_known(way, state)) {
+        return mproc__corrupt(why, size, "N5: state %u", state);
+    }
+    return check_messages(way, tail, why, size);
+}
+
+int mproc_channel_check(mproc_channel *channel, char *why, size_t size) {
+    if (!mproc__object_is(channel, MPROC__KIND_CHANNEL)) {
+        return mproc__corrupt(why, size, "N: %p is no channel", (void *)channel);
+    }
+    int r = 0;
+    for (int i = 0; r == 0 && i < 2; i++) {
+        struct way *way = &channel->ways[i];
+        enter_receivers(way);
+        r = check_way(way, why, size);
+        release(&way->receivers);
+    }
+    return r;
+}

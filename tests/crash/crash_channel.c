@@ -1,0 +1,318 @@
+/*
+ * crash_channel.c - the channel, killed after each instruction of a send, a receive, a change-over
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A message that was sent is received, once and in order, whatever way the survivor goes to it: by
+ * receiving, by asking for the bytes from the receiver's side, or from the sender's. Every message
+ * is its number, and bytes that depend on it.
+ */
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SMALL ((size_t)40)
+#define LARGE ((size_t)10000) /* too large for the ring */
+#define ROOM ((size_t)12000)
+
+enum way_out { BY_RECV, BY_RECEIVERS_BYTES, BY_SENDERS_BYTES };
+
+/* In crash_room(). Side 1 sends, side 0 receives. */
+struct scene {
+    mproc_channel *channel;
+    int ends[2];
+    int duplex;
+    unsigned first, next; /* numbers of the messages that are on their way */
+    unsigned sends;       /* how many the victim sends */
+    unsigned takes;       /* how many it receives */
+    enum way_out out;
+    unsigned char bytes[ROOM];
+};
+
+static struct scene *scene(void) {
+    return crash_room();
+}
+
+/* ---------------------------------------------------------------- messages */
+
+static void fill(unsigned char *bytes, unsigned number, size_t size) {
+    memset(bytes, (int)(number * 7), size);
+    memcpy(bytes, &number, sizeof number);
+}
+
+static void send_one(struct scene *s, unsigned number, size_t size) {
+    fill(s->bytes, number, size);
+    if (mproc_channel_send(s->channel, 1, s->ends[1], s->bytes, size) != 0) {
+        abort();
+    }
+}
+
+static unsigned number_of(const unsigned char *bytes, size_t size) {
+    unsigned char want[ROOM];
+    unsigned number;
+    crash_require(size == SMALL || size == LARGE);
+    memcpy(&number, bytes, sizeof number);
+    fill(want, number, size);
+    crash_require(memcmp(want, bytes, size) == 0);
+    return number;
+}
+
+static unsigned rest_of_message(int end, size_t size) {
+    unsigned char bytes[ROOM];
+    crash_require(size <= sizeof bytes);
+    crash_equal(mproc_pipe_recv_body(end, bytes, size), 0);
+    return number_of(bytes, size);
+}
+
+/* The number of the next message; 0: there is none. */
+static unsigned receive(const struct scene *s) {
+    unsigned char bytes[ROOM];
+    size_t size = 0;
+    if (mproc_channel_poll(s->channel, 0, s->ends[0], 0) == 0) {
+        return 0;
+    }
+    int r = mproc_channel_recv(s->channel, 0, s->ends[0], bytes, sizeof bytes, &size);
+    crash_require(r == 0 || r == MPROC_CHANNEL_BODY);
+    return r == 0 ? number_of(bytes, size) : rest_of_message(s->ends[0], size);
+}
+
+static unsigned receive_raw(const struct scene *s) {
+    size_t size = 0;
+    if (mproc_pipe_poll(s->ends[0], 0) == 0) {
+        return 0;
+    }
+    crash_equal(mproc_pipe_recv_size(s->ends[0], &size), 0);
+    return rest_of_message(s->ends[0], size);
+}
+
+/* ---------------------------------------------------------------- setting up */
+
+static struct scene *make(int duplex) {
+    struct scene *s = scene();
+    memset(s, 0, sizeof *s);
+    s->duplex = duplex;
+    s->first = s->next = 1;
+    crash_equal(mproc_channel_new(&s->channel, s->ends, duplex), 0);
+    return s;
+}
+
+static void invite(struct scene *s) {
+    size_t size;
+    crash_equal(mproc_channel_try_recv(s->channel, 0, s->ends[0], s->bytes, ROOM, &size), -EAGAIN);
+}
+
+static void send_some(struct scene *s, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        send_one(s, s->next++, SMALL);
+    }
+}
+
+static void to_quiet(struct scene *s) {
+    (void)s;
+}
+
+static void to_ring(struct scene *s) {
+    invite(s);
+    send_some(s, 3);
+}
+
+static void to_empty_ring(struct scene *s) {
+    to_ring(s);
+    while (s->first < s->next) {
+        crash_equal(receive(s), s->first++);
+    }
+}
+
+/* The sender has passed the ring's bytes, and the marker stands before them. */
+static void to_passed(struct scene *s) {
+    to_ring(s);
+    send_one(s, s->next++, LARGE);
+}
+
+/* ---------------------------------------------------------------- operations */
+
+static void send_small(void *arg) {
+    struct scene *s = arg;
+    send_one(s, s->next, SMALL);
+}
+
+static void send_large(void *arg) {
+    struct scene *s = arg;
+    send_one(s, s->next, LARGE);
+}
+
+static void take_one(void *arg) {
+    struct scene *s = arg;
+    size_t size;
+    if (mproc_channel_recv(s->channel, 0, s->ends[0], s->bytes, ROOM, &size) != 0) {
+        abort();
+    }
+}
+
+static void poll_one(void *arg) {
+    const struct scene *s = arg;
+    if (mproc_channel_poll(s->channel, 0, s->ends[0], 0) != (s->first < s->next)) {
+        abort();
+    }
+}
+
+static void receivers_bytes(void *arg) {
+    const struct scene *s = arg;
+    if (mproc_channel_plain(s->channel, 0, s->ends[0]) != 0) {
+        abort();
+    }
+}
+
+static void senders_bytes(void *arg) {
+    const struct scene *s = arg;
+    if (mproc_channel_plain(s->channel, 1, s->ends[1]) != 0) {
+        abort();
+    }
+}
+
+static void leave(void *arg) {
+    const struct scene *s = arg;
+    mproc_channel_leave(s->channel, 0);
+    close(s->ends[0]);
+}
+
+/* The survivor wakes the victim, which sleeps in vain. */
+static void send_meanwhile(void *arg) {
+    struct scene *s = arg;
+    send_one(s, s->next, SMALL);
+    s->sends = 1;
+}
+
+/* ---------------------------------------------------------------- verifying */
+
+static unsigned next_by(const struct scene *s) {
+    return s->out == BY_RECEIVERS_BYTES ? receive_raw(s) : receive(s);
+}
+
+static void change(const struct scene *s) {
+    if (s->out == BY_RECEIVERS_BYTES) {
+        crash_equal(mproc_channel_plain(s->channel, 0, s->ends[0]), 0);
+    } else if (s->out == BY_SENDERS_BYTES) {
+        crash_equal(mproc_channel_plain(s->channel, 1, s->ends[1]), 0);
+    }
+}
+
+/* All messages are there, once and in order; the victim's was sent or not, was taken or not. */
+static void account(struct scene *s) {
+    unsigned got = next_by(s), expected = s->first;
+    if (s->takes > 0 && got != expected) {
+        expected++;
+    }
+    crash_require(!crash_returned() || expected == s->first + s->takes);
+    while (got != 0) {
+        crash_equal(got, expected++);
+        got = next_by(s);
+    }
+    crash_require(expected == s->next + s->sends || (expected == s->next && !crash_returned()));
+}
+
+static void verify(void *arg) {
+    struct scene *s = arg;
+    crash_check(mproc_channel_check(s->channel, why, sizeof why));
+    change(s);
+    crash_check(mproc_channel_check(s->channel, why, sizeof why));
+    account(s);
+    for (unsigned i = 0; i < 3; i++) { /* it still works */
+        send_one(s, 100 + i, i == 1 ? LARGE : SMALL);
+        crash_equal(next_by(s), 100 + i);
+    }
+    crash_equal(next_by(s), 0);
+    crash_check(mproc_channel_check(s->channel, why, sizeof why));
+}
+
+/* A receiver that is killed takes what it had read of the kernel's bytes with it. */
+static void verify_sleeper(void *arg) {
+    struct scene *s = arg;
+    crash_check(mproc_channel_check(s->channel, why, sizeof why));
+    crash_equal(mproc_channel_plain(s->channel, 0, s->ends[0]), 0);
+    send_one(s, 100, SMALL);
+    crash_equal(mproc_channel_poll(s->channel, 0, s->ends[0], CRASH_SOON), 1);
+}
+
+static void teardown(void *arg) {
+    struct scene *s = arg;
+    close(s->ends[0]);
+    close(s->ends[1]);
+    crash_equal(mproc_drop(s->channel), 0);
+}
+
+/* ---------------------------------------------------------------- the table */
+
+#define SETUP(name, duplex, prepare, sends_, takes_, out_)                                         \
+    static void *name(void) {                                                                      \
+        struct scene *s = make(duplex);                                                            \
+        prepare(s);                                                                                \
+        s->sends = (sends_);                                                                       \
+        s->takes = (takes_);                                                                       \
+        s->out = (out_);                                                                           \
+        return s;                                                                                  \
+    }
+
+static void to_invited(struct scene *s) {
+    invite(s);
+}
+
+/* For a socket and a pipe, and for each way out. */
+#define SETUPS(name, prepare, sends, takes)                                                        \
+    SETUP(name##_socket_recv, 1, prepare, sends, takes, BY_RECV)                                   \
+    SETUP(name##_socket_receivers, 1, prepare, sends, takes, BY_RECEIVERS_BYTES)                   \
+    SETUP(name##_socket_senders, 1, prepare, sends, takes, BY_SENDERS_BYTES)                       \
+    SETUP(name##_pipe_recv, 0, prepare, sends, takes, BY_RECV)                                     \
+    SETUP(name##_pipe_receivers, 0, prepare, sends, takes, BY_RECEIVERS_BYTES)                     \
+    SETUP(name##_pipe_senders, 0, prepare, sends, takes, BY_SENDERS_BYTES)
+
+#define OP(title, setup_, operate_)                                                                \
+    {                                                                                              \
+        .name = "channel " title, .setup = setup_, .operate = operate_, .verify = verify,          \
+        .teardown = teardown, .sample = 8                                                          \
+    }
+
+#define OPS(title, name, operate)                                                                  \
+    OP(title " (socket, receive)", name##_socket_recv, operate),                                   \
+        OP(title " (socket, receiver's bytes)", name##_socket_receivers, operate),                 \
+        OP(title " (socket, sender's bytes)", name##_socket_senders, operate),                     \
+        OP(title " (pipe, receive)", name##_pipe_recv, operate),                                   \
+        OP(title " (pipe, receiver's bytes)", name##_pipe_receivers, operate),                     \
+        OP(title " (pipe, sender's bytes)", name##_pipe_senders, operate)
+
+SETUPS(quiet, to_quiet, 1, 0)
+SETUPS(invited, to_invited, 1, 0)
+SETUPS(ring, to_ring, 1, 0)
+SETUPS(full, to_ring, 0, 1)
+SETUPS(still, to_ring, 0, 0)
+SETUPS(empty, to_empty_ring, 0, 0)
+SETUPS(passed, to_passed, 0, 0)
+SETUP(sleeper, 1, to_empty_ring, 0, 0, BY_RECV)
+
+static const struct crash_op ops[] = {
+    OPS("send as bytes", quiet, send_small),
+    OPS("send accepts", invited, send_small),
+    OPS("send into ring", ring, send_small),
+    OPS("send passes ring", ring, send_large),
+    OPS("receive from ring", full, take_one),
+    OPS("poll, messages in ring", still, poll_one),
+    OPS("poll leaves ring", empty, poll_one),
+    OPS("poll takes marker", passed, poll_one),
+    OPS("receiver plain", still, receivers_bytes),
+    OPS("receiver plain, empty", empty, receivers_bytes),
+    OPS("receiver plain, passed", passed, receivers_bytes),
+    OPS("sender plain", still, senders_bytes),
+    OPS("leave", still, leave),
+    {.name = "channel receive sleeps",
+     .setup = sleeper,
+     .operate = take_one,
+     .meanwhile = send_meanwhile,
+     .verify = verify_sleeper,
+     .teardown = teardown,
+     .sample = 8},
+};
+
+CRASH_MAIN(ops)
