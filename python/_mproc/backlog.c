@@ -289,32 +289,48 @@ static Py_ssize_t number_of(PyObject *tasks, PyObject *name) {
     return number;
 }
 
-/* Chooses the window by how fast tasks are finished. What has been handed on, does not wait, and
- * cannot be with a worker is finished. */
-static void adapt(struct backlog *b, Py_ssize_t waiting) {
-    Py_ssize_t more = b->handed - waiting - b->seats - b->finished;
+/* Chooses the window by how fast tasks are finished: those that are booked, and those that do not
+ * wait and cannot be with a worker. One of each worker within AHEAD ns may have been any time in
+ * the making, and says nothing yet. False: none is finished, since the last look. */
+static bool adapt(struct backlog *b, Py_ssize_t open, Py_ssize_t waiting) {
+    Py_ssize_t unfinished = waiting + b->seats < open ? waiting + b->seats : open;
+    Py_ssize_t more = b->handed - unfinished - b->finished;
     if (more <= 0) {
-        return;
+        return false;
     }
     int64_t now = blocking_now();
-    double ahead = AHEAD * (double)more / (double)(now - b->looked + 1);
+    double passed = (double)(now - b->looked + 1);
+    if (more <= b->seats && passed < AHEAD) {
+        return true;
+    }
+    double ahead = AHEAD * (double)more / passed;
     Py_ssize_t extra = ahead < WINDOW_MOST ? (Py_ssize_t)ahead : WINDOW_MOST;
     b->window = b->seats + (extra > EXTRA ? extra : EXTRA);
     b->finished += more;
     b->looked = now;
+    return true;
+}
+
+/* A large window holds for tasks as fast as the last ones. After AHEAD ns that is to be seen anew:
+ * what is handed on cannot be cancelled any more, nor be overtaken. */
+static bool is_stale(const struct backlog *b) {
+    return b->window > b->seats + EXTRA && (double)(blocking_now() - b->looked) > AHEAD;
 }
 
 /* 1: the workers may be given another task; 0: they have enough; -1: exception. */
 static int has_room(struct backlog *b, PyObject *tasks) {
     Py_ssize_t open = number_of(tasks, b->names[NAME_open]);
-    if (open < b->window) {
+    bool has = open < b->window;
+    if (has && !is_stale(b)) {
         return PyErr_Occurred() ? -1 : 1;
     }
     Py_ssize_t waiting = number_of(tasks, b->names[NAME_waiting]);
     if (waiting < 0 && PyErr_Occurred()) {
         return -1;
     }
-    adapt(b, waiting);
+    if (!adapt(b, open, waiting) && has) {
+        b->window = b->seats + EXTRA;
+    }
     return waiting + b->seats < b->window;
 }
 

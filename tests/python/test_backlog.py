@@ -3,6 +3,7 @@
 import gc
 import random
 import threading
+import time
 import weakref
 
 import pytest
@@ -126,6 +127,20 @@ def test_the_window_follows_the_speed(backlog, engine):
         engine._tasks.waiting = 0
         backlog.feed(engine)
     assert SEATS + EXTRA < backlog.window <= SEATS + MOST
+
+
+def test_a_large_window_holds_for_a_while_only(backlog, engine):
+    fill(backlog, engine, 5000)
+    while len(backlog) > 0:  # as fast as this loop
+        engine._tasks.waiting = engine._tasks.open = 0
+        backlog.feed(engine)
+    for _ in range(2):  # the first look sees what has been finished since the one before
+        time.sleep(0.01)  # longer than that
+        engine._tasks.waiting = engine._tasks.open = 0
+        fill(backlog, engine, 1)
+    many = fill(backlog, engine, 50)
+    assert backlog.window == SEATS + EXTRA
+    assert backlog.futures() == many[SEATS + EXTRA - 1 :]
 
 
 def test_what_is_with_workers_is_not_finished(backlog, engine):
