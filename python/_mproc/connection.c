@@ -7,6 +7,11 @@
  * Connection of the standard library. The descriptor is the object's own: it is closed with it. A
  * receiver looks for a while before it sleeps, if that has paid (look.h).
  *
+ * An end of Pipe() is an end of a channel: between members of the family the messages go through
+ * memory, until its descriptor is asked for. From then on it is a descriptor like any other. The
+ * calls of the core say MPROC_EOTHER in a forked child that could not become a member, which has
+ * nothing but the descriptor.
+ *
  * Invariants: 1. `handle` is -1 once the connection is closed. 2. After a message that is longer
  * than was allowed nothing is received any more: the connection is closed, or made write-only.
  */
@@ -28,7 +33,10 @@
 
 struct connection {
     PyObject_HEAD PyObject *weak;
+    mproc_channel *channel; /* NULL: the other end may be anybody's */
     int handle;
+    unsigned char side;  /* of the channel */
+    unsigned char plain; /* the channel is not used any more */
     char readable;
     char writable;
     unsigned char waits; /* up to YOUNG */
@@ -94,6 +102,9 @@ static int handle_close(struct connection *self) {
     if (handle < 0) {
         return 0;
     }
+    if (self->channel != NULL) {
+        mproc_channel_leave(self->channel, self->side);
+    }
     Py_BEGIN_ALLOW_THREADS;
     if (close(handle) < 0 && errno != EINTR) {
         r = -errno;
@@ -111,9 +122,34 @@ static void connection_dealloc(PyObject *object) {
     PyObject *error, *value, *traceback; /* of the code that drops the last reference */
     PyErr_Fetch(&error, &value, &traceback);
     (void)handle_close(self);
+    (void)mproc_drop(self->channel);
     PyErr_Restore(error, value, traceback);
     type->tp_free(object);
     Py_DECREF(type);
+}
+
+/* NULL: messages are bytes. */
+static mproc_channel *channel_of(const struct connection *self) {
+    return self->plain ? NULL : self->channel;
+}
+
+/* The descriptor is about to be somebody else's to use: all that was sent can be read from it. 0,
+ * or -1 with an exception. */
+static int make_plain(struct connection *self) {
+    mproc_channel *channel = channel_of(self);
+    int r;
+    if (channel == NULL || self->handle < 0) {
+        return 0;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    r = mproc_channel_plain(channel, self->side, self->handle);
+    Py_END_ALLOW_THREADS;
+    if (r == 0 || r == MPROC_EOTHER) {
+        self->plain = 1;
+        return 0;
+    }
+    error_raise(r);
+    return -1;
 }
 
 /* ---------------------------------------------------------------- checks */
@@ -177,6 +213,22 @@ static PyObject *not_received(int r) {
 
 /* ---------------------------------------------------------------- sending */
 
+/* 0, a code or BLOCKING_RAISED. */
+static int send_pieces(struct connection *self, const struct iovec *pieces, int n) {
+    mproc_channel *channel = channel_of(self);
+    int r = MPROC_EOTHER, side = self->side;
+    if (channel != NULL) {
+        r = mproc_channel_try_sendv(channel, side, self->handle, pieces, n);
+        if (r == -EAGAIN) {
+            BLOCKING(r, mproc_channel_sendv(channel, side, self->handle, pieces, n));
+        }
+    }
+    if (r == MPROC_EOTHER) {
+        BLOCKING(r, mproc_pipe_sendv(self->handle, pieces, n));
+    }
+    return r;
+}
+
 static PyObject *connection_send(PyObject *object, PyObject *item) {
     struct connection *self = connection_of(object);
     struct module_state *state = module_state_of(object);
@@ -190,7 +242,7 @@ static PyObject *connection_send(PyObject *object, PyObject *item) {
     }
     int r = check_writable(self) < 0 ? BLOCKING_RAISED : 0;
     if (r == 0) {
-        BLOCKING(r, mproc_pipe_sendv(self->handle, message.iov, message.niov));
+        r = send_pieces(self, message.iov, message.niov);
     }
     message_clear(&message);
     return sent(r);
@@ -240,7 +292,8 @@ static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObjec
     }
     int r = slice_check(view.len, offset, &size, size_object == Py_None) < 0 ? BLOCKING_RAISED : 0;
     if (r == 0) {
-        BLOCKING(r, mproc_pipe_send(self->handle, (char *)view.buf + offset, (size_t)size));
+        struct iovec piece = {(char *)view.buf + offset, (size_t)size};
+        r = send_pieces(self, &piece, 1);
     }
     PyBuffer_Release(&view);
     return sent(r);
@@ -287,8 +340,15 @@ static int look_first(struct connection *self) {
     return !seen && PyErr_CheckSignals() < 0 ? BLOCKING_RAISED : 0;
 }
 
-/* The length of the next message, a code, or BLOCKING_RAISED. */
-static int receive_header(struct connection *self, size_t *size) {
+/* What is received: all of it, or its length. */
+struct incoming {
+    size_t size;
+    int whole; /* it is in the room */
+    char room[MPROC_MESSAGE_INLINE];
+};
+
+/* The length of the next message, 0, a code, or BLOCKING_RAISED. */
+static int receive_bytes_header(struct connection *self, size_t *size) {
     int r;
     Py_BEGIN_ALLOW_THREADS;
     r = mproc_pipe_try_size(self->handle, size);
@@ -303,10 +363,35 @@ static int receive_header(struct connection *self, size_t *size) {
     return r;
 }
 
+/* A message of a channel's ring always fits into the room. */
+static int receive_from_channel(struct connection *self, mproc_channel *channel,
+                                struct incoming *in) {
+    int side = self->side;
+    int r =
+        mproc_channel_try_recv(channel, side, self->handle, in->room, sizeof in->room, &in->size);
+    if (r == -EAGAIN) {
+        BLOCKING(r, mproc_channel_recv(channel, side, self->handle, in->room, sizeof in->room,
+                                       &in->size));
+    }
+    in->whole = r == 0;
+    return r == MPROC_CHANNEL_BODY ? 0 : r;
+}
+
+/* 0, a code, or BLOCKING_RAISED. */
+static int receive_header(struct connection *self, struct incoming *in) {
+    mproc_channel *channel = channel_of(self);
+    int r = channel != NULL ? receive_from_channel(self, channel, in) : MPROC_EOTHER;
+    if (r == MPROC_EOTHER) {
+        in->whole = 0;
+        r = receive_bytes_header(self, &in->size);
+    }
+    return r;
+}
+
 /* The length of the next message, at most `most`. 0, or -1 with an exception. */
-static int receive_size(struct connection *self, size_t most, size_t *size) {
-    int r = receive_header(self, size);
-    if (r == 0 && *size <= most) {
+static int receive_size(struct connection *self, size_t most, struct incoming *in) {
+    int r = receive_header(self, in);
+    if (r == 0 && in->size <= most) {
         return 0;
     }
     if (r != 0) {
@@ -323,12 +408,16 @@ static int receive_size(struct connection *self, size_t most, size_t *size) {
 }
 
 /* The bytes of a message whose length has been received. */
-static int receive_body(struct connection *self, void *out, size_t size) {
+static int receive_body(struct connection *self, void *out, const struct incoming *in) {
     int r;
-    if (size == 0) {
+    if (in->whole) {
+        memcpy(out, in->room, in->size);
         return 0;
     }
-    BLOCKING(r, mproc_pipe_recv_body(self->handle, out, size));
+    if (in->size == 0) {
+        return 0;
+    }
+    BLOCKING(r, mproc_pipe_recv_body(self->handle, out, in->size));
     if (r == 0) {
         return 0;
     }
@@ -336,17 +425,18 @@ static int receive_body(struct connection *self, void *out, size_t size) {
     return -1;
 }
 
-/* The next message as bytes, which the caller may still write to. */
-static PyObject *receive(struct connection *self, size_t most) {
-    size_t size;
-    if (receive_size(self, most, &size) < 0) {
-        return NULL;
-    }
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    if (bytes != NULL && receive_body(self, PyBytes_AS_STRING(bytes), size) < 0) {
+/* A message as bytes, which the caller may still write to. */
+static PyObject *receive_rest(struct connection *self, const struct incoming *in) {
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)in->size);
+    if (bytes != NULL && receive_body(self, PyBytes_AS_STRING(bytes), in) < 0) {
         Py_CLEAR(bytes);
     }
     return bytes;
+}
+
+static PyObject *receive(struct connection *self, size_t most) {
+    struct incoming in;
+    return receive_size(self, most, &in) < 0 ? NULL : receive_rest(self, &in);
 }
 
 static PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -355,7 +445,14 @@ static PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) 
     if (state == NULL || check_readable(self) < 0) {
         return NULL;
     }
-    PyObject *bytes = receive(self, PY_SSIZE_T_MAX);
+    struct incoming in;
+    if (receive_size(self, PY_SSIZE_T_MAX, &in) < 0) {
+        return NULL;
+    }
+    if (in.whole) {
+        return codec_unpickle(state, in.room, in.size);
+    }
+    PyObject *bytes = receive_rest(self, &in);
     if (bytes == NULL) {
         return NULL;
     }
@@ -390,11 +487,8 @@ static PyObject *connection_recv_bytes(PyObject *object, PyObject *args, PyObjec
 }
 
 /* Raises BufferTooShort(message). */
-static PyObject *too_short(struct connection *self, size_t size) {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    if (bytes != NULL && receive_body(self, PyBytes_AS_STRING(bytes), size) < 0) {
-        Py_CLEAR(bytes);
-    }
+static PyObject *too_short(struct connection *self, const struct incoming *in) {
+    PyObject *bytes = receive_rest(self, in);
     if (bytes == NULL) {
         return NULL;
     }
@@ -407,7 +501,7 @@ static PyObject *too_short(struct connection *self, size_t size) {
 }
 
 static PyObject *receive_into(struct connection *self, const Py_buffer *view, Py_ssize_t offset) {
-    size_t size;
+    struct incoming in;
     if (offset < 0) {
         PyErr_SetString(PyExc_ValueError, "negative offset");
         return NULL;
@@ -416,16 +510,16 @@ static PyObject *receive_into(struct connection *self, const Py_buffer *view, Py
         PyErr_SetString(PyExc_ValueError, "offset too large");
         return NULL;
     }
-    if (receive_size(self, PY_SSIZE_T_MAX, &size) < 0) {
+    if (receive_size(self, PY_SSIZE_T_MAX, &in) < 0) {
         return NULL;
     }
-    if (size > (size_t)(view->len - offset)) {
-        return too_short(self, size);
+    if (in.size > (size_t)(view->len - offset)) {
+        return too_short(self, &in);
     }
-    if (receive_body(self, (char *)view->buf + offset, size) < 0) {
+    if (receive_body(self, (char *)view->buf + offset, &in) < 0) {
         return NULL;
     }
-    return PyLong_FromSize_t(size);
+    return PyLong_FromSize_t(in.size);
 }
 
 static PyObject *connection_recv_bytes_into(PyObject *object, PyObject *args, PyObject *kwargs) {
@@ -461,7 +555,7 @@ static PyObject *connection_read(PyObject *object, PyObject *argument) {
     struct connection *self = connection_of(object);
     Py_ssize_t most = PyNumber_AsSsize_t(argument, PyExc_OverflowError);
     int r;
-    if ((most == -1 && PyErr_Occurred()) || check_readable(self) < 0) {
+    if ((most == -1 && PyErr_Occurred()) || check_readable(self) < 0 || make_plain(self) < 0) {
         return NULL;
     }
     if (most <= 0 || most > READ_MOST) {
@@ -481,14 +575,22 @@ static PyObject *connection_read(PyObject *object, PyObject *argument) {
 
 /* ---------------------------------------------------------------- waiting */
 
-/* 1, 0, a code or BLOCKING_RAISED. */
-static int poll_for(int handle, int64_t timeout) {
+/* 1, 0 or a code. */
+static int poll_once(const struct connection *self, int64_t timeout) {
+    mproc_channel *channel = channel_of(self);
+    int r = channel != NULL ? mproc_channel_poll(channel, self->side, self->handle, timeout)
+                            : MPROC_EOTHER;
+    return r == MPROC_EOTHER ? mproc_pipe_poll(self->handle, timeout) : r;
+}
+
+/* The same, or BLOCKING_RAISED. */
+static int poll_for(const struct connection *self, int64_t timeout) {
     if (timeout == 0) {
-        return mproc_pipe_poll(handle, 0);
+        return poll_once(self, 0);
     }
     int r;
     int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, mproc_pipe_poll(handle, blocking_left(deadline)));
+    BLOCKING(r, poll_once(self, blocking_left(deadline)));
     return r;
 }
 
@@ -502,22 +604,44 @@ static PyObject *connection_poll(PyObject *object, PyObject *const *args, Py_ssi
         check_readable(self) < 0 || (seconds != NULL && blocking_timeout(seconds, &timeout) < 0)) {
         return NULL;
     }
-    int r = poll_for(self->handle, timeout);
+    int r = poll_for(self, timeout);
     if (r == BLOCKING_RAISED) {
         return NULL;
     }
     return r < 0 ? error_raise(r) : PyBool_FromLong(r);
 }
 
-/* The descriptor of what can be waited for: a Connection, an int, an object with fileno(). -1 with
- * an exception. */
-static int descriptor(struct module_state *state, PyObject *object) {
-    if (PyObject_TypeCheck(object, state->connection_type)) {
-        struct connection *self = connection_of(object);
-        return check_open(self) < 0 ? -1 : self->handle;
+/* Has something come that its descriptor does not tell of? 1, 0, or -1 with an exception. Until the
+ * next receive the descriptor tells of all that is to come. */
+static int look_at(const struct connection *self) {
+    mproc_channel *channel = channel_of(self);
+    int r = channel != NULL ? mproc_channel_look(channel, self->side, self->handle) : 0;
+    if (r < 0 && r != MPROC_EOTHER) {
+        error_raise(r);
+        return -1;
     }
-    return PyObject_AsFileDescriptor(object);
+    return r == 1;
 }
+
+/* The descriptor of what can be waited for: a Connection, an int, an object with fileno(). -1 with
+ * an exception. *there: as look_at(). */
+static int descriptor(struct module_state *state, PyObject *object, unsigned char *there) {
+    *there = 0;
+    if (!PyObject_TypeCheck(object, state->connection_type)) {
+        return PyObject_AsFileDescriptor(object);
+    }
+    struct connection *self = connection_of(object);
+    int r = check_open(self) < 0 ? -1 : look_at(self);
+    *there = r > 0;
+    return r < 0 ? -1 : self->handle;
+}
+
+/* What is waited for: descriptors, and which of them are ready. */
+struct waited {
+    int *fds;
+    unsigned char *there; /* without the kernel */
+    unsigned char *ready;
+};
 
 /* The objects that are ready, in the order in which they were given. */
 static PyObject *pick(PyObject *items, const unsigned char *ready, size_t n) {
@@ -530,35 +654,51 @@ static PyObject *pick(PyObject *items, const unsigned char *ready, size_t n) {
     return list;
 }
 
-static PyObject *wait_for(struct module_state *state, PyObject *items, int64_t timeout, int *fds,
-                          unsigned char *ready) {
+/* Fills both lists. How many are there already, or -1 with an exception. */
+static int look_at_all(struct module_state *state, PyObject *items, int *fds,
+                       unsigned char *there) {
+    int n = 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
+        fds[i] = descriptor(state, PyTuple_GET_ITEM(items, i), &there[i]);
+        if (fds[i] < 0) {
+            return -1;
+        }
+        n += there[i];
+    }
+    return n;
+}
+
+static PyObject *wait_for(struct module_state *state, PyObject *items, int64_t timeout,
+                          struct waited *waited) {
     size_t n = (size_t)PyTuple_GET_SIZE(items);
     int64_t deadline = blocking_deadline(timeout);
-    int r;
-    for (size_t i = 0; i < n; i++) {
-        fds[i] = descriptor(state, PyTuple_GET_ITEM(items, (Py_ssize_t)i));
-        if (fds[i] < 0) {
-            return NULL;
-        }
+    int r, there = look_at_all(state, items, waited->fds, waited->there);
+    if (there < 0) {
+        return NULL;
     }
-    BLOCKING(r, mproc_wait(fds, n, ready, blocking_left(deadline)));
+    deadline = there > 0 ? 0 : deadline;
+    BLOCKING(r, mproc_wait(waited->fds, n, waited->ready, blocking_left(deadline)));
     if (r == BLOCKING_RAISED) {
         return NULL;
     }
     if (r < 0) {
         return error_raise(r);
     }
-    return r == 0 ? PyList_New(0) : pick(items, ready, n);
+    for (size_t i = 0; there > 0 && i < n; i++) {
+        waited->ready[i] |= waited->there[i];
+    }
+    return r + there == 0 ? PyList_New(0) : pick(items, waited->ready, n);
 }
 
 static PyObject *wait_for_many(struct module_state *state, PyObject *items, int64_t timeout) {
     size_t n = (size_t)PyTuple_GET_SIZE(items);
     int *fds = PyMem_New(int, n);
-    unsigned char *ready = PyMem_New(unsigned char, n);
-    PyObject *result = fds != NULL && ready != NULL ? wait_for(state, items, timeout, fds, ready)
-                                                    : PyErr_NoMemory();
+    unsigned char *flags = PyMem_New(unsigned char, 2 * n);
+    struct waited waited = {fds, flags, flags + n};
+    PyObject *result =
+        fds != NULL && flags != NULL ? wait_for(state, items, timeout, &waited) : PyErr_NoMemory();
     PyMem_Free(fds);
-    PyMem_Free(ready);
+    PyMem_Free(flags);
     return result;
 }
 
@@ -567,7 +707,8 @@ static PyObject *wait_method(PyObject *module, PyObject *args, PyObject *kwargs)
     PyObject *objects, *seconds = NULL;
     int64_t timeout;
     int fds[WAIT_INLINE];
-    unsigned char ready[WAIT_INLINE];
+    unsigned char there[WAIT_INLINE], ready[WAIT_INLINE];
+    struct waited waited = {fds, there, ready};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:wait", names, &objects, &seconds) ||
         blocking_timeout(seconds, &timeout) < 0) {
         return NULL;
@@ -578,7 +719,7 @@ static PyObject *wait_method(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     PyObject *result = PyTuple_GET_SIZE(items) > WAIT_INLINE
                            ? wait_for_many(module_state(module), items, timeout)
-                           : wait_for(module_state(module), items, timeout, fds, ready);
+                           : wait_for(module_state(module), items, timeout, &waited);
     Py_DECREF(items);
     return result;
 }
@@ -587,7 +728,7 @@ static PyObject *wait_method(PyObject *module, PyObject *args, PyObject *kwargs)
 
 static PyObject *connection_fileno(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    return check_open(self) < 0 ? NULL : PyLong_FromLong(self->handle);
+    return check_open(self) < 0 || make_plain(self) < 0 ? NULL : PyLong_FromLong(self->handle);
 }
 
 static PyObject *connection_close(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -599,7 +740,11 @@ static PyObject *connection_close(PyObject *object, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *connection_detach(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    connection_of(object)->handle = -1;
+    struct connection *self = connection_of(object);
+    if (make_plain(self) < 0) {
+        return NULL;
+    }
+    self->handle = -1;
     Py_RETURN_NONE;
 }
 
@@ -624,7 +769,7 @@ static PyObject *get_handle(PyObject *object, void *Py_UNUSED(unused)) {
     if (self->handle < 0) {
         Py_RETURN_NONE;
     }
-    return PyLong_FromLong(self->handle);
+    return make_plain(self) < 0 ? NULL : PyLong_FromLong(self->handle);
 }
 
 static int set_handle(PyObject *object, PyObject *value, void *Py_UNUSED(unused)) {
@@ -633,6 +778,10 @@ static int set_handle(PyObject *object, PyObject *value, void *Py_UNUSED(unused)
     if (handle < 0 && PyErr_Occurred()) {
         return -1;
     }
+    if (make_plain(self) < 0) {
+        return -1;
+    }
+    self->plain = 1;
     self->handle = handle;
     return 0;
 }
@@ -709,27 +858,48 @@ static PyType_Spec connection_spec = {
     .slots = connection_slots,
 };
 
-/* One end of a pipe, which is closed if this fails. */
-static PyObject *end_new(PyTypeObject *type, int handle, int readable, int writable) {
-    PyObject *self = make(type, handle, readable, writable);
+/* One end of a pipe, which is closed if this fails, and a hold on the channel is given back. */
+static PyObject *end_new(PyTypeObject *type, int handle, mproc_channel *owned, int side,
+                         int duplex) {
+    PyObject *self = make(type, handle, duplex || side == 0, duplex || side == 1);
     if (self == NULL) {
+        (void)mproc_drop(owned);
         close(handle);
+        return NULL;
     }
+    connection_of(self)->channel = owned;
+    connection_of(self)->side = (unsigned char)side;
     return self;
+}
+
+/* Two descriptors and a channel that is held twice; or NULL and a mere pipe, where there is no
+ * memory for a channel, or no family to be had. */
+static int ends_new(mproc_channel **channel, int ends[2], int duplex) {
+    if (mproc_channel_new(channel, ends, duplex) == 0) {
+        if (mproc_hold(*channel) == 0) {
+            return 0;
+        }
+        (void)mproc_drop(*channel);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    *channel = NULL;
+    return mproc_pipe_new(ends, duplex);
 }
 
 static PyObject *pipe_new(PyObject *module, PyObject *argument) {
     PyTypeObject *type = module_state(module)->connection_type;
     int ends[2], duplex = PyObject_IsTrue(argument);
+    mproc_channel *channel;
     if (duplex < 0) {
         return NULL;
     }
-    int r = mproc_pipe_new(ends, duplex);
+    int r = ends_new(&channel, ends, duplex);
     if (r < 0) {
         return error_raise(r);
     }
-    PyObject *first = end_new(type, ends[0], 1, duplex);
-    PyObject *second = end_new(type, ends[1], duplex, 1);
+    PyObject *first = end_new(type, ends[0], channel, 0, duplex);
+    PyObject *second = end_new(type, ends[1], channel, 1, duplex);
     PyObject *pair = first != NULL && second != NULL ? PyTuple_Pack(2, first, second) : NULL;
     Py_XDECREF(first);
     Py_XDECREF(second);
