@@ -61,6 +61,7 @@
  *   *_cpu      where the sides ran last. Hints.
  *   items      an event count: a receiver that naps waits for the next message.
  *   room       the same for a sender that has found the ring full.
+ *   bytes      1: a sender writes to the kernel, so a receiver does not nap. A hint.
  *   steps, rest   how many looks were in vain lately, and how many waits begin without one before
  *              the next: 1, 3, 7, ... 63. Hints.
  *   declined   how many messages are read as bytes before the next invitation. A hint.
@@ -137,6 +138,7 @@ struct way {
     uint64_t ring; /* a block of RING bytes; 0: none yet */
     struct mproc__eventcount items;
     struct mproc__eventcount room;
+    uint32_t bytes;
 };
 
 struct mproc_channel {
@@ -694,10 +696,17 @@ static size_t total(const struct iovec *pieces, int n) {
     return size;
 }
 
-/* Under `senders`: where a sender is blocked if its messages are not read. */
+/* Under `senders`: where a sender is blocked if its messages are not read. So a receiver that naps
+ * is woken before. */
 static int send_bytes(const struct end *e, const struct outgoing *out) {
-    mproc__poke32(&e->way->sender_cpu, (uint32_t)mproc__os_cpu());
-    return mproc_pipe_sendv(e->fd, out->pieces, out->n);
+    struct way *way = e->way;
+    mproc__poke32(&way->sender_cpu, (uint32_t)mproc__os_cpu());
+    mproc__poke32(&way->bytes, 1);
+    mproc__full_fence();
+    mproc__eventcount_wake(&way->items);
+    int r = mproc_pipe_sendv(e->fd, out->pieces, out->n);
+    mproc__poke32(&way->bytes, 0);
+    return r;
 }
 
 /* 0: sent; a refusal that has to be dealt with; the errors of sending. */
@@ -900,6 +909,9 @@ static int nap(const struct end *e) {
     uint32_t seen = mproc__eventcount_announce(&way->items);
     if (may_have(way) || has_bytes(e)) {
         return 1;
+    }
+    if (mproc__peek32(&way->bytes) != 0) {
+        return 0;
     }
     int r = mproc__eventcount_sleep(&way->items, seen, NAP);
     return r == -EINTR ? r : r == 0 || may_have(way) || has_bytes(e);

@@ -497,6 +497,32 @@ TEST(channel_streams) {
     }
 }
 
+static void send_large(void *arg) {
+    struct pair *p = arg;
+    char *bytes = calloc(1, LARGE);
+    for (int i = 0; i < 20; i++) {
+        bytes[0] = (char)i;
+        CHECK_OK(send_to(p, 1, bytes, LARGE));
+        expect(p, 1, "go on");
+    }
+    free(bytes);
+}
+
+/* More than the kernel takes, to a receiver that looks or naps. */
+TEST(channel_carries_large_messages) {
+    struct pair p = make(1);
+    char *bytes = calloc(1, LARGE);
+    pid_t pid = child_fork(send_large, &p);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(recv_at(&p, 0, bytes, LARGE), LARGE);
+        CHECK_EQ(bytes[0], i);
+        CHECK_OK(send_to(&p, 0, "go on", 5));
+    }
+    child_join(pid);
+    free(bytes);
+    drop(&p);
+}
+
 TEST(channel_streams_while_sides_go_plain) {
     for (int flip = 1; flip <= 3; flip++) {
         stream(0, 8, flip);
