@@ -194,6 +194,16 @@ MPROC_API const char *mproc_join_reason(int code);
  */
 MPROC_API void mproc_wait_hook(int (*hook)(void));
 
+/*
+ * For a runtime with a lock of its own that threads keep in calls which do not wait. Such a call
+ * waits all the same when another member is in the section that it needs and does not go on, since
+ * it is stopped or has no CPU. After 10 ms of that the thread calls `leave` before each sleep, of
+ * 1 ms or more, and, if that did not return 0, `back` after it. It holds nothing then that another
+ * thread waits for. The hooks must not call the library. One pair in a process, inherited by forked
+ * children; NULL: none. Cannot fail.
+ */
+MPROC_API void mproc_stall_hook(int (*leave)(void), void (*back)(void));
+
 /* ---------------------------------------------------------------- log */
 
 /*

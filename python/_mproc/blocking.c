@@ -8,6 +8,10 @@
  * lets Python's handlers run, and sleeps on. If a handler raised, the exception stays set and the
  * core ends the wait, as it does for one that a function which the core called has left. A handler
  * may itself wait for something: nothing is remembered while it runs.
+ *
+ * Inside TRYING a thread has the interpreter's lock, because the call does not wait. It is held up
+ * all the same where another process is stopped in the middle of a section; then the core calls
+ * leave() and back(), and other threads run.
  */
 #include "blocking.h"
 
@@ -35,6 +39,21 @@ static int look(void) {
     return raised;
 }
 
+BLOCKING_THREAD bool blocking_trying;
+static BLOCKING_THREAD PyThreadState *held_up;
+
+static int leave(void) {
+    if (blocking_trying) {
+        held_up = PyEval_SaveThread();
+    }
+    return blocking_trying;
+}
+
+/* The interpreter may end the thread here, as it does with one that comes back from a wait. */
+static void back(void) {
+    PyEval_RestoreThread(held_up);
+}
+
 /* The thread that forks is the child's main thread. */
 static void after_fork_in_child(void) {
     main_thread = PyThread_get_thread_ident();
@@ -54,4 +73,5 @@ void blocking_init(void) {
         (void)pthread_atfork(NULL, NULL, after_fork_in_child);
     }
     mproc_wait_hook(look);
+    mproc_stall_hook(leave, back);
 }

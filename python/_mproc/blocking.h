@@ -55,6 +55,18 @@ static inline void blocking_end(PyThreadState *thread) {
     PyEval_RestoreThread(thread);
 }
 
+/* True: the calling thread makes a call of the core that does not wait, and that could be made
+ * without the interpreter's lock: if it is held up, the thread gives that away. */
+extern BLOCKING_THREAD bool blocking_trying;
+
+/* `r` is the result of `call`, which does not wait, and is made with the interpreter's lock. */
+#define TRYING(r, call)                                                                            \
+    do {                                                                                           \
+        blocking_trying = true;                                                                    \
+        (r) = (call);                                                                              \
+        blocking_trying = false;                                                                   \
+    } while (0)
+
 /* Whether Python's signal handlers run in the calling thread. */
 bool blocking_runs_handlers(void);
 

@@ -108,7 +108,7 @@ static int put_waiting(mproc_queue *queue, const struct message *message, int64_
 static int put_message(mproc_queue *queue, struct message *message, int64_t timeout) {
     int r = -ETIMEDOUT;
     if (message->size < COPY_UNLOCKED) {
-        r = try_put(queue, message);
+        TRYING(r, try_put(queue, message));
         if (r != -ETIMEDOUT || timeout == 0) {
             return r;
         }
@@ -191,7 +191,8 @@ static size_t outbox_run(const struct outbox *box) {
 
 static int put_run(mproc_queue *queue, struct outbox *box, size_t n, int64_t deadline) {
     size_t put = 0;
-    int r = mproc_queue_put_many(queue, box->pieces + box->put, n, &put, 0);
+    int r;
+    TRYING(r, mproc_queue_put_many(queue, box->pieces + box->put, n, &put, 0));
     if (r == -ETIMEDOUT && deadline != 0) {
         BLOCKING(r, mproc_queue_put_many(queue, box->pieces + box->put, n, &put,
                                          blocking_left(deadline)));
@@ -301,7 +302,8 @@ static PyObject *put_many(PyObject *self, PyObject *iterable, int64_t timeout) {
 /* ---------------------------------------------------------------- get */
 
 static int get_message(mproc_queue *queue, mproc_message *message, int64_t timeout) {
-    int r = mproc_queue_get(queue, message, 0);
+    int r;
+    TRYING(r, mproc_queue_get(queue, message, 0));
     if (r != -ETIMEDOUT || timeout == 0) {
         return r;
     }
@@ -355,7 +357,8 @@ static void inbox_init(struct inbox *box) {
 static int inbox_get(struct inbox *box, mproc_queue *queue, size_t n, size_t *got,
                      int64_t timeout) {
     n = n < GET_BATCH ? n : GET_BATCH;
-    int r = mproc_queue_get_many(queue, box->messages, n, got, 0);
+    int r;
+    TRYING(r, mproc_queue_get_many(queue, box->messages, n, got, 0));
     if (r != -ETIMEDOUT || timeout == 0) {
         return r;
     }

@@ -57,13 +57,14 @@
 #define KEPT (WAITERS | STARVED) /* and no owner */
 #define CPU_MASK MPROC__MUTEX_CPU
 #define LOW UINT64_C(0xffffffff)
-#define STARVING MPROC_MSEC    /* a hand-over costs some 15 us: once in that time they are cheap */
-#define KEEP 10                /* ms: a woken sleeper that lives has come by then */
-#define GUARD_SLICE MPROC_MSEC /* an owner in a section that long is dead, or has no CPU */
-#define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 10 ns */
-#define REST 32                /* pauses, 1 us: time for a dozen sections */
-#define REST_MOST 256          /* 6 us: still little beside a sleep */
-#define CLOCK 16               /* pauses: a look at the clock costs about one */
+#define STARVING MPROC_MSEC /* a hand-over costs some 15 us: once in that time they are cheap */
+#define STALLED (10 * MPROC_MSEC) /* a thousand sections */
+#define KEEP 10                   /* ms: a woken sleeper that lives has come by then */
+#define GUARD_SLICE MPROC_MSEC    /* an owner in a section that long is dead, or has no CPU */
+#define DEATH_CHECK_TRIES 1024    /* asking costs 15 us, a failed try 10 ns */
+#define REST 32                   /* pauses, 1 us: time for a dozen sections */
+#define REST_MOST 256             /* 6 us: still little beside a sleep */
+#define CLOCK 16                  /* pauses: a look at the clock costs about one */
 
 /* Classes of sleepers. */
 enum { PATIENT = 1, STARVES = 2 };
@@ -196,11 +197,32 @@ static bool take_from_dead(struct mproc__mutex *mutex, uint64_t *word, uint64_t 
     return holder != NULL && take_from_ended(mutex, word, mine, holder);
 }
 
+static int (*stall_leave)(void);
+static void (*stall_back)(void);
+
+void mproc_stall_hook(int (*leave)(void), void (*back)(void)) {
+    stall_back = back;
+    stall_leave = leave;
+}
+
+/* A section is left within microseconds, unless its owner does not run: a runtime may want its own
+ * lock for others meanwhile. It has that lock again before the mutex is looked at: whoever has the
+ * mutex never waits for the runtime's. */
+static int sleep_once(struct mproc__mutex *mutex, uint64_t word, int64_t slice, uint32_t class,
+                      bool stalled) {
+    bool left = stalled && stall_leave != NULL && stall_leave() != 0;
+    int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)word, slice, class);
+    if (left) {
+        stall_back();
+    }
+    return r;
+}
+
 /* One round of waiting: 0: look again; 1: acquired from a dead owner (*word names it); or an
  * error. */
 static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
-                      struct mproc__slices *slices, bool starving, enum mproc__mutex_for whom,
-                      struct mproc__holder *holder) {
+                      struct mproc__slices *slices, bool starving, bool stalled,
+                      enum mproc__mutex_for whom, struct mproc__holder *holder) {
     bool of_user = whom == MPROC__FOR_USER;
     int64_t slice = of_user ? mproc__user_slice(slices) : mproc__slice(slices);
     if (slice < 0) {
@@ -209,8 +231,7 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
     if ((*word & BRIEF) && slice > GUARD_SLICE) {
         slice = GUARD_SLICE;
     }
-    int r = mproc__os_futex_wait_as(futex_of(mutex), (uint32_t)*word, slice,
-                                    starving ? STARVES : PATIENT);
+    int r = sleep_once(mutex, *word, slice, starving ? STARVES : PATIENT, stalled);
     /* Asked after a signal, too: signals may come so often that no slice ever ends by itself. */
     if (r != 0 && take_from_dead(mutex, word, mine, holder)) {
         return 1;
@@ -263,7 +284,7 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
                             int64_t deadline, enum mproc__mutex_for whom,
                             struct mproc__holder *holder, uint64_t *dead) {
     struct mproc__slices slices = mproc__slices_until(deadline);
-    bool starving = false;
+    bool starving = false, stalled = false;
     if (whom == MPROC__FOR_SECTION) {
         slices.next = GUARD_SLICE;
     }
@@ -275,11 +296,13 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
         if (word == 0 || !announce(mutex, &word, starving)) {
             continue;
         }
-        int r = wait_slice(mutex, &word, mine, &slices, starving, whom, holder);
+        int r = wait_slice(mutex, &word, mine, &slices, starving, stalled, whom, holder);
         if (r != 0) {
             return r == 1 ? owner_died(word, dead) : r;
         }
-        starving = whom != MPROC__FOR_SECTION && mproc__os_now() - start >= STARVING;
+        int64_t waited = mproc__os_now() - start;
+        starving = whom != MPROC__FOR_SECTION && waited >= STARVING;
+        stalled = whom == MPROC__FOR_SECTION && waited >= STALLED;
     }
 }
 

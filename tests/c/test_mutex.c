@@ -209,6 +209,79 @@ TEST(mutex_of_a_killed_owner_among_signals) {
     }
 }
 
+/* ---------------------------------------------------------------- owners that do not run */
+
+static struct room *stalled;
+static uint64_t away; /* leave() was called more often than back() */
+
+static int leave_runtime(void) {
+    CHECK_EQ(away, 0);
+    away = 1;
+    mproc__add64(&stalled->ready, 1);
+    return 1;
+}
+
+static void come_back(void) {
+    CHECK_EQ(away, 1);
+    CHECK_NE(mproc__peek64(&stalled->mutex.word) & ~UINT64_C(0xffffffff),
+             mproc__mutex_mine() & ~UINT64_C(0xffffffff)); /* not with the mutex */
+    away = 0;
+}
+
+static int stay_in_runtime(void) {
+    mproc__add64(&stalled->ready, 1);
+    return 0;
+}
+
+static void wait_stalled(void *arg) {
+    struct room *r = arg;
+    stalled = r;
+    bool leaves = r->count == 1;
+    mproc_stall_hook(leaves ? leave_runtime : stay_in_runtime, come_back);
+    int e = mproc__mutex_acquire(&r->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL);
+    CHECK(e == 0 || e == -EOWNERDEAD);
+    CHECK_EQ(away, 0);
+    CHECK_OK(mproc__mutex_release(&r->mutex));
+}
+
+TEST(mutex_runtime_gives_its_lock_away_meanwhile) {
+    for (int i = 0; i < 3; i++) {
+        struct room *r = make();
+        pid_t owner = child_fork(hold_it, r);
+        wait_for_word(&r->ready, 1);
+        CHECK_OK(kill(owner, SIGSTOP));
+        r->count = i != 1;
+        pid_t waiter = child_fork(wait_stalled, r);
+        wait_for_word(&r->ready, 5);
+        child_kill(owner);
+        child_join(waiter);
+        mproc_reap();
+        mproc_free(r);
+    }
+}
+
+static void never(void) {
+    CHECK(false);
+}
+
+static int never_leave(void) {
+    never();
+    return 0;
+}
+
+/* A user's lock is waited for without the runtime's lock anyway. */
+TEST(mutex_of_a_user_has_no_stall) {
+    struct room *r = make();
+    pid_t owner = child_fork(hold_it, r);
+    wait_for_word(&r->ready, 1);
+    mproc_stall_hook(never_leave, never);
+    CHECK_EQ(mproc__mutex_acquire(&r->mutex, 30 * MPROC_MSEC, MPROC__FOR_USER, NULL), -ETIMEDOUT);
+    mproc_stall_hook(NULL, NULL);
+    child_kill(owner);
+    mproc_reap();
+    mproc_free(r);
+}
+
 /* ---------------------------------------------------------------- fairness */
 
 #define STARVED UINT64_C(0x40000000)
