@@ -85,6 +85,30 @@ static void get_copied(int way, void *room, size_t size) {
     mproc_message_drop(&m);
 }
 
+/* A buffer goes by reference, the same one each time. A word of each of its pages is read. */
+static void put_buffer(int way, const void *lent, size_t size) {
+    static mproc_buffer *buffer;
+    struct iovec piece = {(void *)(uintptr_t)lent, 1};
+    if (buffer == NULL && mproc_buffer_new(&buffer, size) == 0) {
+        memcpy(mproc_buffer_data(buffer), lent, size);
+    }
+    if (mproc_queue_put_with(queues[way], &piece, 1, &buffer, 1, MPROC_FOREVER) != 0) {
+        bench_die("mproc_queue_put_with");
+    }
+}
+
+static void get_buffer(int way, void *room, size_t size) {
+    mproc_message m = MPROC_MESSAGE_INIT(room, size);
+    if (mproc_queue_get(queues[way], &m, MPROC_FOREVER) != 0) {
+        bench_die("mproc_queue_get");
+    }
+    const unsigned char *bytes = mproc_buffer_data(mproc_message_buffer(&m, 0));
+    for (size_t i = 0; i < size; i += 4096) {
+        (void)*(const volatile unsigned char *)(bytes + i);
+    }
+    mproc_message_drop(&m);
+}
+
 static void put_batches(int way, const void *lent, size_t size, uint64_t n) {
     struct iovec pieces[BATCH];
     size_t put;
@@ -148,6 +172,14 @@ static const struct channel channel_view = {"mproc queue, a view comes out",
                                             NULL,
                                             close_queue,
                                             NULL};
+static const struct channel channel_buffer = {"mproc queue, a buffer by reference",
+                                              open_queue,
+                                              NULL,
+                                              put_buffer,
+                                              get_buffer,
+                                              NULL,
+                                              close_queue,
+                                              NULL};
 static const struct channel channel_reserved = {"mproc queue, made in place, a view",
                                                 open_queue,
                                                 NULL,
@@ -388,13 +420,14 @@ static double run(void *arg, uint64_t n) {
 static void compare(const char *title, const struct kind *kind, size_t size, bool large,
                     const char *unit, double scale, struct bench_target target) {
     static const struct channel *const small[] = {&channel_mproc, &channel_pipe, &channel_batches};
-    static const struct channel *const big[] = {&channel_copied, &channel_view, &channel_reserved};
+    static const struct channel *const big[] = {&channel_copied, &channel_view, &channel_reserved,
+                                                &channel_buffer};
     const struct channel *const *ours = large ? big : small;
     static const struct channel *const peers[] = {&channel_mq, &channel_datagram, &channel_stream,
                                                   &channel_zmq, &channel_boost};
-    struct run runs[8];
-    struct bench_contender contenders[8];
-    size_t n = 0, variants = large || (kind->rate && size <= 100) ? 3 : 2;
+    struct run runs[9];
+    struct bench_contender contenders[9];
+    size_t n = 0, variants = large ? 4 : kind->rate && size <= 100 ? 3 : 2;
     for (size_t i = 0; i < variants; i++, n++) {
         runs[n] = (struct run){ours[i], kind, size, 0};
     }

@@ -125,8 +125,9 @@ static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     mproc_buffer *buffer = NULL;
     int r = mproc_buffer_new(&buffer, (size_t)size);
     if (r == 0 && zero) {
-        Py_BEGIN_ALLOW_THREADS memset(mproc_buffer_data(buffer), 0, (size_t)size);
-        Py_END_ALLOW_THREADS
+        Py_BEGIN_ALLOW_THREADS;
+        memset(mproc_buffer_data(buffer), 0, (size_t)size);
+        Py_END_ALLOW_THREADS;
     }
     if (r == MPROC_ETOOBIG || r == -ENOMEM) {
         return PyErr_Format(PyExc_MemoryError, "no room for %zd bytes in the arena", size);

@@ -87,8 +87,10 @@ static int add_copy(struct parts *parts, const Py_buffer *view) {
         error_raise(r);
         return -1;
     }
-    Py_BEGIN_ALLOW_THREADS memcpy(mproc_buffer_data(copy), view->buf, (size_t)view->len);
-    Py_END_ALLOW_THREADS append(parts, copy, false, 0, (uint64_t)view->len);
+    Py_BEGIN_ALLOW_THREADS;
+    memcpy(mproc_buffer_data(copy), view->buf, (size_t)view->len);
+    Py_END_ALLOW_THREADS;
+    append(parts, copy, false, 0, (uint64_t)view->len);
     return 1;
 }
 
