@@ -28,6 +28,10 @@
  * the kernel, which tells it of the end. A sender into the ring looks whether the member that
  * received last lives (a load), and asks the kernel when it does not, or has closed its end.
  *
+ * A marker keeps its sender's descriptor open as long as nobody takes it away. So a side that sends
+ * bytes first takes the marker away that the other side has put, and no other comes meanwhile: else
+ * a sender would be blocked for ever by a peer that is dead.
+ *
  * How the change-over works, at any moment and from either side. The marker of a socket carries the
  * sender's own descriptor. So a receiver alone can make bytes of what is in the ring: it peeks at
  * the marker, gets the descriptor with it, writes the ring's bytes behind the marker, and takes the
@@ -62,6 +66,8 @@
  *   items      an event count: a receiver that naps waits for the next message.
  *   room       the same for a sender that has found the ring full.
  *   bytes      1: a sender writes to the kernel, so a receiver does not nap. A hint.
+ *   uninviting 1: the receiving side sends bytes on the other way, so nobody invites on this one.
+ *              Written by the thread that has the other way's `senders`.
  *   steps, rest   how many looks were in vain lately, and how many waits begin without one before
  *              the next: 1, 3, 7, ... 63. Hints.
  *   declined   how many messages are read as bytes before the next invitation. A hint.
@@ -139,6 +145,7 @@ struct way {
     struct mproc__eventcount items;
     struct mproc__eventcount room;
     uint32_t bytes;
+    uint32_t uninviting;
 };
 
 struct mproc_channel {
@@ -654,7 +661,8 @@ struct outgoing {
     int n;
     size_t size;
     bool patient;
-    bool asked; /* somebody is left who could receive */
+    bool asked;    /* somebody is left who could receive */
+    struct end in; /* the sender's own */
 };
 
 /* Why a message did not get into the ring. */
@@ -696,15 +704,42 @@ static size_t total(const struct iovec *pieces, int n) {
     return size;
 }
 
-/* Under `senders`: where a sender is blocked if its messages are not read. So a receiver that naps
- * is woken before. */
+/* False: the sender has accepted already. */
+static bool uninvite(struct way *way) {
+    return !(state_of(way) & INVITED) || change_state(way, INVITED, 0);
+}
+
+/* Before bytes are sent on the other way: no marker is, or comes, in the way of the peer's end. */
+static int shut_out_markers(const struct end *in) {
+    if (!in->way->socket || state_of(in->way) == PLAIN) {
+        return 0;
+    }
+    enter_receivers(in->way);
+    mproc__poke32(&in->way->uninviting, 1);
+    (void)uninvite(in->way);
+    release(&in->way->receivers);
+    return settle(in, true);
+}
+
+/* Where a sender is blocked if its messages are not read. So a receiver that naps is woken
+ * before. */
+static int write_bytes_out(const struct end *e, const struct outgoing *out) {
+    int r = shut_out_markers(&out->in);
+    if (r == 0) {
+        mproc__full_fence();
+        mproc__eventcount_wake(&e->way->items);
+        r = mproc_pipe_sendv(e->fd, out->pieces, out->n);
+    }
+    mproc__poke32(&out->in.way->uninviting, 0);
+    return r;
+}
+
+/* Under `senders`. */
 static int send_bytes(const struct end *e, const struct outgoing *out) {
     struct way *way = e->way;
     mproc__poke32(&way->sender_cpu, (uint32_t)mproc__os_cpu());
     mproc__poke32(&way->bytes, 1);
-    mproc__full_fence();
-    mproc__eventcount_wake(&way->items);
-    int r = mproc_pipe_sendv(e->fd, out->pieces, out->n);
+    int r = write_bytes_out(e, out);
     mproc__poke32(&way->bytes, 0);
     return r;
 }
@@ -742,11 +777,11 @@ int mproc_channel_sendv(mproc_channel *channel, int side, int fd, const struct i
         return -EINVAL;
     }
     struct end e = sending(channel, side, fd);
-    struct outgoing out = {lent, n, total(lent, n), true, false};
+    struct outgoing out = {lent, n, total(lent, n), true, false, receiving(channel, side, fd)};
     int r = 0;
     while (r == 0) {
         if (state_of(e.way) & PLAIN) {
-            return mproc_pipe_sendv(fd, lent, n);
+            return write_bytes_out(&e, &out);
         }
         r = send_in(&e, &out);
         if (r <= 0) {
@@ -771,7 +806,7 @@ int mproc_channel_try_sendv(mproc_channel *channel, int side, int fd, const stru
         return -EINVAL;
     }
     struct end e = sending(channel, side, fd);
-    struct outgoing out = {lent, n, total(lent, n), false, false};
+    struct outgoing out = {lent, n, total(lent, n), false, false, receiving(channel, side, fd)};
     if (!(state_of(e.way) & (IN_RING | INVITED)) ||
         !mproc__mutex_try(&e.way->senders, mproc__mutex_mine())) {
         return -EAGAIN;
@@ -805,14 +840,12 @@ static bool was_declined(struct way *way) {
 
 /* Under `receivers`, without a ring. */
 static void invite(struct way *way) {
+    if (mproc__peek32(&way->uninviting) != 0) {
+        return;
+    }
     mproc__poke64(&way->receiver, mproc__self_token());
     mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
     (void)change_state(way, 0, INVITED);
-}
-
-/* False: the sender has accepted already. */
-static bool uninvite(struct way *way) {
-    return !(state_of(way) & INVITED) || change_state(way, INVITED, 0);
 }
 
 /* Under `receivers`: 0 and the other results of receiving; -EAGAIN. While it reads bytes no

@@ -412,6 +412,52 @@ TEST(channel_send_to_the_dead_fails_at_once) {
     drop(&p);
 }
 
+static void answer_and_die(void *arg) {
+    const struct pair *p = arg;
+    close(p->ends[0]);
+    CHECK_OK(send_to(p, 1, "x", 1));
+    usleep(20000); /* in which the parent has filled the kernel, or has not: it fails either way */
+    kill(getpid(), SIGKILL);
+}
+
+/* The marker that the dead one has left must not keep its end open. */
+static void send_until_it_fails(bool plain) {
+    struct pair p = make(1);
+    int r = 0, status;
+    invite(&p);
+    pid_t pid = child_fork(answer_and_die, &p);
+    close(p.ends[1]);
+    p.ends[1] = -1;
+    if (plain) {
+        CHECK_OK(mproc_channel_plain(p.channel, 0, p.ends[0]));
+    }
+    while (r == 0) {
+        r = send_to(&p, 0, "hello", 5);
+    }
+    CHECK_EQ(r, MPROC_EEOF);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    drop(&p);
+}
+
+TEST(channel_blocked_sender_hears_of_a_death) {
+    send_until_it_fails(false);
+    send_until_it_fails(true);
+}
+
+TEST(channel_bytes_to_the_dead_fail_at_once) {
+    struct pair p = make(1);
+    int status;
+    invite(&p);
+    pid_t pid = child_fork(answer_and_die, &p);
+    close(p.ends[1]);
+    p.ends[1] = -1;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(mproc__os_readable(p.ends[0]), MARKER);
+    CHECK_EQ(send_to(&p, 0, "hello", 5), MPROC_EEOF);
+    expect(&p, 0, "x");
+    drop(&p);
+}
+
 TEST(channel_send_to_a_closed_end_fails_at_once) {
     for (int duplex = 0; duplex < 2; duplex++) {
         struct pair p = filled(duplex);
