@@ -35,15 +35,28 @@ __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
 _sentinel = object()  # for programs whose own feeder thread is told by it to end
 
+_ELSEWHERE = {
+    "Empty": "queue",
+    "Full": "queue",
+    "Finalize": ".util",
+    "debug": ".util",
+    "info": ".util",
+    "is_exiting": ".util",
+    "register_after_fork": ".util",
+    "_ForkingPickler": ".reduction",
+}
+
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        """Offer queue.Empty and queue.Full, which are imported when they are first needed."""
-        if name not in ("Empty", "Full"):
+        """Offer names of other modules, which are imported when they are first needed."""
+        place = _ELSEWHERE.get(name)
+        if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import queue
+        import importlib
 
-        return globals().setdefault(name, getattr(queue, name))
+        found = getattr(importlib.import_module(place, __package__), name.removeprefix("_"))
+        return globals().setdefault(name, found)
 
 
 def _perhaps_piped(cls: type) -> None:

@@ -101,6 +101,12 @@ def test_exceptions_of_queues():
         queues.nothing  # noqa: B018
 
 
+def test_queues_have_what_their_subclasses_use():
+    assert queues._ForkingPickler is ForkingPickler
+    for name in ("Finalize", "debug", "info", "is_exiting", "register_after_fork"):
+        assert getattr(queues, name) is getattr(mproc.util, name)
+
+
 def test_queues_do_not_import_queue(program):
     program.write("main.py", "import sys, mproc\nmproc.Queue()\nprint('queue' in sys.modules)\n")
     assert program.output("main.py") == "False\n"
