@@ -804,6 +804,19 @@ typedef int (*mproc_handler_fn)(void *arg, const void *task, size_t size, mproc_
  * keep it. */
 typedef struct mproc_workplace mproc_workplace;
 
+typedef struct mproc_task_error {
+    /* Why: MPROC_EDIED (the worker died), -ETIMEDOUT (the task's time was up), MPROC_EMEMORY (its
+     * worker used too much), -ECANCELED, or what the task's function returned. 0: it has not
+     * failed. */
+    int code;
+    unsigned tries;  /* how often it was given to a worker */
+    uint64_t task;   /* number of the task, counted from 0; of a map: the item's index */
+    pid_t pid;       /* of the worker, 0 if none had it */
+    int exitcode;    /* of a worker that has ended: exit code, or minus the signal */
+    int64_t ran;     /* -ETIMEDOUT: ns that the task had run when its worker was ended */
+    uint64_t memory; /* of a task with a limit: the most private memory that was seen, in bytes */
+} mproc_task_error;
+
 typedef struct mproc_pool_options {
     /* Default: CPUs that the process may use, by its affinity and its control groups. */
     unsigned workers;
@@ -834,6 +847,9 @@ typedef struct mproc_pool_options {
     /* ns for which there may be no worker at all because none can be started. 0: 8 more attempts
      * than the pool has workers. */
     int64_t patience;
+    /* Non-zero, in a pool with `end`: mproc_pool_drop() ends no worker. They do what is queued and
+     * end by themselves, and `end` is given the handles of processes that may run still. */
+    int outlived;
 
     /* How to start a worker, if not as `method` says: the process is to call mproc_pool_work() or
      * mproc_worker_join(). `seat` is the worker's number, from 0 on. 0 and *out: a launched
@@ -845,6 +861,13 @@ typedef struct mproc_pool_options {
     void (*end)(void *arg, unsigned seat, mproc_process *owned);
     void *start_arg;
 
+    /* What comes of parts (mproc_pool_put_part()), called once for each, as `done` of a task is.
+     * `parts` and `part` are what was put. `result` is lent until it returns, with its buffers
+     * (mproc_message_buffer()). NULL: it has failed, as error->code says. */
+    void (*part)(void *arg, void *parts, size_t part, const mproc_message *result,
+                 const mproc_task_error *error);
+    void *part_arg;
+
     /* Called around callbacks, `start` and `end`, by the thread that makes them: where a runtime
      * takes and gives back a lock of its own. A callback that waits may be inside of another one's
      * pair. May be NULL. */
@@ -852,19 +875,6 @@ typedef struct mproc_pool_options {
     void (*leave)(void *arg);
     void *enter_arg;
 } mproc_pool_options;
-
-typedef struct mproc_task_error {
-    /* Why: MPROC_EDIED (the worker died), -ETIMEDOUT (the task's time was up), MPROC_EMEMORY (its
-     * worker used too much), -ECANCELED, or what the task's function returned. 0: it has not
-     * failed. */
-    int code;
-    unsigned tries;  /* how often it was given to a worker */
-    uint64_t task;   /* number of the task, counted from 0; of a map: the item's index */
-    pid_t pid;       /* of the worker, 0 if none had it */
-    int exitcode;    /* of a worker that has ended: exit code, or minus the signal */
-    int64_t ran;     /* -ETIMEDOUT: ns that the task had run when its worker was ended */
-    uint64_t memory; /* of a task with a limit: the most private memory that was seen, in bytes */
-} mproc_task_error;
 
 /* Words an error: "task 7: the worker process died ... (pid 123, signal 9)". Returns `out`. */
 MPROC_API const char *mproc_task_error_text(const mproc_task_error *error, char *out, size_t size);
@@ -915,6 +925,22 @@ MPROC_API int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *
  * MPROC_EDIED or what start said. */
 MPROC_API int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
                              const mproc_task_options *options, mproc_task **out) MPROC_MUST_USE;
+
+/*
+ * Puts a part of something larger: a task of mere bytes without options and without a handle, for
+ * those that put many. It costs less than mproc_pool_put(). What comes of it is told to
+ * options.part. -EINVAL: a pool without that, or without a handler and a start function; -EBUSY:
+ * one with priorities. MPROC_ECLOSED, MPROC_ESTRANGER, -ENOMEM, MPROC_ETOOBIG; MPROC_EDIED or what
+ * start said.
+ */
+MPROC_API int mproc_pool_put_part(mproc_pool *pool, const struct iovec *lent, int n, void *parts,
+                                  size_t part) MPROC_MUST_USE;
+
+/* The same for n parts of a piece each, numbered `first`, `first` + 1, and so on; small ones cost
+ * less together. *put says how many have been put: all, or those before the one that has the error.
+ * -EINVAL, -EBUSY, and the others of mproc_pool_put_part(). */
+MPROC_API int mproc_pool_put_parts(mproc_pool *pool, const struct iovec *lent, size_t n,
+                                   void *parts, size_t first, size_t *put) MPROC_MUST_USE;
 
 /* Waits until the task is done, failed or cancelled: 0; -ETIMEDOUT, -EINTR, MPROC_ESTRANGER. */
 MPROC_API int mproc_task_wait(mproc_task *task, int64_t timeout) MPROC_MUST_USE;
@@ -991,6 +1017,10 @@ MPROC_API int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in,
                              void *out, size_t out_size, size_t n,
                              const mproc_map_options *options) MPROC_MUST_USE;
 
+/* From now on tasks have priorities, as if options.ahead had been that number. What is queued
+ * already keeps its place. -EINVAL: it is 0; MPROC_ESTRANGER. */
+MPROC_API int mproc_pool_rank(mproc_pool *pool, unsigned ahead) MPROC_MUST_USE;
+
 /* From now on the pool has so many workers (1..most): others are started, or as many as are too
  * many end once they have done what is queued now. -EINVAL, MPROC_ECLOSED, MPROC_ESTRANGER,
  * -ENOMEM. */
@@ -1018,8 +1048,8 @@ MPROC_API void mproc_pool_terminate(mproc_pool *pool);
 /* Waits until all tasks are done and the workers have ended. -EBUSY: not closed; -ETIMEDOUT,
  * -EINTR. */
 MPROC_API int mproc_pool_join(mproc_pool *pool, int64_t timeout) MPROC_MUST_USE;
-/* Terminates if need be and frees; in a forked child frees its copy. Tasks live on till they are
- * dropped. */
+/* Terminates if need be, unless the workers may outlive the pool, and frees; in a forked child
+ * frees its copy. Tasks live on till they are dropped. */
 MPROC_API void mproc_pool_drop(mproc_pool *owned);
 /* Invariants of the pool (law 12). MPROC_ECORRUPT; MPROC_ESTRANGER. */
 MPROC_API int mproc_pool_check(mproc_pool *pool, char *why, size_t size) MPROC_MUST_USE;

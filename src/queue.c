@@ -394,6 +394,7 @@ static MPROC__NOINLINE void recycle(mproc_queue *queue, struct mproc__hand *hand
 
 /* Messages of a piece each that go behind another one, with the same publish, if they can. */
 struct followers {
+    const struct iovec *head; /* before each piece; NULL: nothing */
     const struct iovec *pieces;
     size_t n;
     size_t put; /* set by the call */
@@ -485,13 +486,19 @@ static size_t places_behind(mproc_queue *queue, size_t n) {
 static uint64_t write_followers(mproc_queue *queue, uint64_t offset, struct followers *followers) {
     size_t n = places_behind(queue, followers->n), i = 0;
     uint64_t most = queue->tail_offset + BATCH_BYTES;
+    const struct iovec *head = followers->head;
+    size_t more = head != NULL ? head->iov_len : 0;
     for (; i < n && offset < most; i++) {
-        const struct iovec *piece = &followers->pieces[i];
-        size_t size = piece->iov_len;
+        size_t size = followers->pieces[i].iov_len + more;
+        struct iovec all[2] = {followers->pieces[i], {NULL, 0}};
         if (size > INLINE_MAX || !fits(queue->tail_segment, offset, inline_size(size))) {
             break;
         }
-        write_inline(record_at(queue->tail_segment, offset), piece, 1, size);
+        if (head != NULL) {
+            all[1] = all[0];
+            all[0] = *head;
+        }
+        write_inline(record_at(queue->tail_segment, offset), all, head != NULL ? 2 : 1, size);
         offset += inline_size(size);
     }
     followers->put = i;
@@ -676,6 +683,19 @@ int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t t
     return r;
 }
 
+/* n is not 0. */
+int mproc__queue_put_many(mproc_queue *queue, const struct iovec *head, const struct iovec *lent,
+                          size_t n, size_t *put, uint64_t *ticket) {
+    struct iovec first[2] = {*head, *lent};
+    struct followers followers = {head, lent + 1, n - 1, 0};
+    struct outgoing out = {first, 2, total(first, 2), NULL, NULL, &followers, NULL, 0};
+    int r = put_out(queue, &out, MPROC_FOREVER, ticket);
+    if (r == 0) {
+        *put = 1 + followers.put;
+    }
+    return r;
+}
+
 int mproc_queue_put_many(mproc_queue *queue, const struct iovec *lent, size_t n, size_t *put,
                          int64_t timeout) {
     if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
@@ -685,7 +705,7 @@ int mproc_queue_put_many(mproc_queue *queue, const struct iovec *lent, size_t n,
         *put = 0;
         return 0;
     }
-    struct followers followers = {lent + 1, n - 1, 0};
+    struct followers followers = {NULL, lent + 1, n - 1, 0};
     struct outgoing out = {lent, 1, lent->iov_len, NULL, NULL, &followers, NULL, 0};
     uint64_t ignored;
     int r = put_out(queue, &out, timeout, &ignored);

@@ -32,6 +32,11 @@ int mproc__queue_put_load(mproc_queue *queue, const struct mproc__load *load, in
 int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
                      const struct mproc__claim *claim, uint64_t *ticket);
 
+/* As mproc_queue_put_many, without a timeout; each message begins with `head`, and *ticket is the
+ * first one's number. */
+int mproc__queue_put_many(mproc_queue *queue, const struct iovec *head, const struct iovec *lent,
+                          size_t n, size_t *put, uint64_t *ticket);
+
 /* A queue inside another object: made into *word (0 before), destroyed with mproc__object_destroy;
  * it has no holds of its own. */
 int mproc__queue_make(struct mproc__hand *hand, uint64_t bound, uint64_t *word);

@@ -96,29 +96,43 @@ static void chunk_done(struct mproc__map *map, uint64_t first) {
 
 /* ---------------------------------------------------------------- reports */
 
-void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error) {
-    if (mproc__open_at(pool, ticket) == NULL) {
-        return;
-    }
+/* Of another kind than a part. */
+static void book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error *error) {
     struct mproc__open open = mproc__open_close(pool, ticket);
     switch (open.kind) {
-    case MPROC__OPEN_CHUNK: chunk_failed(&open, &error); break;
+    case MPROC__OPEN_CHUNK: chunk_failed(&open, error); break;
     case MPROC__OPEN_LEAVE: pool->leaving--; break;
     case MPROC__OPEN_TASK:
-        error.code = open.verdict != 0 ? open.verdict : error.code;
-        task_failed(pool, &open, &error);
+        error->code = open.verdict != 0 ? open.verdict : error->code;
+        task_failed(pool, &open, error);
         break;
-    case MPROC__OPEN_EMPTY: break;
+    default: break;
+    }
+}
+
+void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error) {
+    const struct mproc__open *open = mproc__open_at(pool, ticket);
+    if (open == NULL || open->kind == MPROC__OPEN_LANDED) {
+        return;
+    }
+    if (open->kind == MPROC__OPEN_PART) {
+        mproc__land_failure(pool, ticket, &error);
+    } else {
+        book_failure(pool, ticket, &error);
     }
 }
 
 static void book_success(mproc_pool *pool, uint64_t ticket, mproc_message *message, pid_t pid) {
+    if (mproc__open_at(pool, ticket)->kind == MPROC__OPEN_PART) {
+        mproc__land_result(pool, ticket, message);
+        return;
+    }
     struct mproc__open open = mproc__open_close(pool, ticket);
     switch (open.kind) {
     case MPROC__OPEN_CHUNK: chunk_done(open.map, open.number); break;
     case MPROC__OPEN_LEAVE: pool->leaving--; break;
     case MPROC__OPEN_TASK: task_succeeded(pool, &open, message, pid); break;
-    case MPROC__OPEN_EMPTY: break;
+    default: break;
     }
 }
 
@@ -145,10 +159,16 @@ static uint64_t item_of(const mproc_message *message) {
     return item;
 }
 
-void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message) {
+static bool is_awaited(mproc_pool *pool, uint64_t ticket) {
+    const struct mproc__open *open = mproc__open_at(pool, ticket);
+    return open != NULL && open->kind != MPROC__OPEN_LANDED;
+}
+
+static void book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message) {
     struct mproc__reply reply;
-    if (mproc__open_at(pool, ticket) != NULL && message->size >= sizeof reply) {
+    if (is_awaited(pool, ticket) && message->size >= sizeof reply) {
         memcpy(&reply, message->data, sizeof reply);
+        pool->replies++;
         if (reply.code == 0) {
             book_success(pool, ticket, message, reply.pid);
         } else if (reply.code == MPROC__POOL_SKIPPED) {
@@ -177,8 +197,8 @@ static void fail_held(mproc_pool *pool, struct mproc__extra *extra, const mproc_
 }
 
 void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error) {
-    while (pool->base != pool->top) {
-        mproc__book_failure(pool, pool->base, error);
+    for (uint64_t t = pool->base, top = pool->top; t != top; t++) {
+        mproc__book_failure(pool, t, error);
     }
     while (pool->delayed != NULL) {
         fail_held(pool, pool->delayed, &error);
@@ -190,29 +210,136 @@ void mproc__book_failure_of_all(mproc_pool *pool, mproc_task_error error) {
 
 /* ---------------------------------------------------------------- what is there */
 
-/* True: a reply was there, or a notice. */
-static bool book_one(mproc_pool *pool, char *room) {
-    mproc_message message = MPROC_MESSAGE_INIT(room, MPROC_MESSAGE_INLINE);
-    uint64_t ticket;
-    int r = mproc_taskq_collect(pool->tasks, &message, &ticket, 0);
-    if (r == -EAGAIN) {
-        pool->noticed = false;
-        return true;
+static void init(struct mproc__replies *replies) {
+    replies->messages[0] = (mproc_message)MPROC_MESSAGE_INIT(replies->room, sizeof replies->room);
+    for (size_t i = 1; i < MPROC__REPLIES; i++) {
+        char *room = replies->rooms[i - 1];
+        replies->messages[i] = (mproc_message)MPROC_MESSAGE_INIT(room, sizeof replies->rooms[0]);
     }
-    if (r != 0) {
+}
+
+int mproc__replies_collect(mproc_pool *pool, struct mproc__replies *replies, int64_t timeout) {
+    init(replies);
+    return mproc__taskq_collect_many(pool->tasks, replies->messages, replies->tickets,
+                                     MPROC__REPLIES, &replies->n, &replies->noticed, timeout);
+}
+
+static void book_each(mproc_pool *pool, struct mproc__replies *replies) {
+    for (size_t i = 0; i < replies->n; i++) {
+        book_reply(pool, replies->tickets[i], &replies->messages[i]);
+    }
+    pool->noticed = pool->noticed && !replies->noticed;
+}
+
+/* Is it the result of a part? */
+static bool is_result_of_part(mproc_pool *pool, uint64_t ticket, const mproc_message *message) {
+    struct mproc__reply reply;
+    const struct mproc__open *open = mproc__open_at(pool, ticket);
+    if (open == NULL || open->kind != MPROC__OPEN_PART || message->size < sizeof reply) {
         return false;
     }
-    mproc__book_reply(pool, ticket, &message);
-    return true;
+    memcpy(&reply, message->data, sizeof reply);
+    return reply.code == 0;
+}
+
+/* Sets the results of parts aside, and books the others. */
+static void book_others(mproc_pool *pool, struct mproc__replies *replies) {
+    replies->parts = 0;
+    for (size_t i = 0; i < replies->n; i++) {
+        if (is_result_of_part(pool, replies->tickets[i], &replies->messages[i])) {
+            pool->replies++;
+            replies->closed[replies->parts] = mproc__open_close(pool, replies->tickets[i]);
+            replies->messages[replies->parts++] = replies->messages[i];
+        } else {
+            book_reply(pool, replies->tickets[i], &replies->messages[i]);
+        }
+    }
+    pool->noticed = pool->noticed && !replies->noticed;
+}
+
+/* Without the lock. A callback may wait, and tell of the next ones itself. */
+static void tell_each(mproc_pool *pool, struct mproc__replies *replies) {
+    while (replies->told < replies->parts) {
+        size_t i = replies->told++;
+        mproc__land_tell(pool, &replies->closed[i], &replies->messages[i]);
+        mproc_message_drop(&replies->messages[i]);
+    }
+}
+
+static void begin_telling(mproc_pool *pool, struct mproc__replies *replies) {
+    replies->told = 0;
+    replies->thread = mproc__self_thread();
+    replies->outer = pool->telling;
+    pool->telling = replies;
+}
+
+static void end_telling(mproc_pool *pool, const struct mproc__replies *replies) {
+    struct mproc__replies **link = &pool->telling;
+    while (*link != replies) {
+        link = &(*link)->outer;
+    }
+    *link = replies->outer;
+}
+
+void mproc__book_replies(mproc_pool *pool, struct mproc__replies *replies) {
+    book_others(pool, replies);
+    if (replies->parts == 0) {
+        return;
+    }
+    mproc__notify_self(pool);
+    begin_telling(pool, replies);
+    pthread_mutex_unlock(&pool->lock);
+    mproc__pool_enter(pool);
+    tell_each(pool, replies);
+    mproc__pool_leave(pool);
+    pthread_mutex_lock(&pool->lock);
+    end_telling(pool, replies);
+}
+
+static struct mproc__replies *aside(const mproc_pool *pool) {
+    struct mproc__replies *replies = pool->telling;
+    while (replies != NULL &&
+           (replies->thread != mproc__self_thread() || replies->told == replies->parts)) {
+        replies = replies->outer;
+    }
+    return replies;
+}
+
+bool mproc__book_has_aside(const mproc_pool *pool) {
+    return pool->telling != NULL && aside(pool) != NULL;
+}
+
+void mproc__book_tell_aside(mproc_pool *pool) {
+    struct mproc__replies *replies;
+    while ((replies = aside(pool)) != NULL) {
+        pool->closed++;
+        pthread_mutex_unlock(&pool->lock);
+        tell_each(pool, replies);
+        pthread_mutex_lock(&pool->lock);
+    }
+}
+
+static size_t count(const struct mproc__replies *replies) {
+    return replies->n + replies->noticed;
 }
 
 void mproc__book_all(mproc_pool *pool) {
-    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
-    for (uint64_t n = mproc__taskq_results(pool->tasks); n > 0 && book_one(pool, room); n--) {
+    uint64_t left = mproc__taskq_results(pool->tasks);
+    if (left == 0) {
+        return;
+    }
+    struct mproc__replies replies;
+    while (left > 0 && mproc__replies_collect(pool, &replies, 0) == 0) {
+        book_each(pool, &replies);
+        left -= count(&replies) < left ? count(&replies) : left;
     }
 }
 
-void mproc__book_batch(mproc_pool *pool, char *room) {
-    for (int i = 0; i < BATCH && book_one(pool, room); i++) {
+void mproc__book_batch(mproc_pool *pool, struct mproc__replies *replies) {
+    size_t n = 0;
+    while (n < BATCH && mproc__taskq_results(pool->tasks) > 0 &&
+           mproc__replies_collect(pool, replies, 0) == 0) {
+        mproc__book_replies(pool, replies);
+        n += count(replies);
     }
 }

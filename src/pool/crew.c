@@ -18,11 +18,11 @@
  * A worker that ends before it is ready (its init failed, its program is broken) did not take a
  * task and would not do so the next time. After EARLY_SPARE more such ends than there are workers,
  * without one that became ready, the pool goes on with the workers that it has and tries again
- * every REFILL_PAUSE. If it has none it is broken: what is open fails, and nothing can be put
- * until a pause has passed, which is doubled each time. This keeps a failing init from forking for
- * ever, and lets a pool recover from a shortage. Ends of workers that were ready do not count. With
- * options.patience a worker that cannot be started is no such end: the pool breaks when there has
- * been none for so long.
+ * every REFILL_PAUSE. If it has none, and there was no reply between these ends either, it is
+ * broken: what is open fails, and nothing can be put until a pause has passed, which is doubled
+ * each time. This keeps a failing init from forking for ever, and lets a pool recover from a
+ * shortage. Ends of workers that were ready do not count. With options.patience a worker that
+ * cannot be started is no such end: the pool breaks when there has been none for so long.
  *
  * A fragile pool is given up when a worker dies by itself: what is open fails, and the workers that
  * are left end, without being replaced, when they have done what they have.
@@ -102,10 +102,17 @@ int mproc__crew_start(mproc_pool *pool) {
 
 /* ---------------------------------------------------------------- ends that come too early */
 
-/* Counts ends without a worker that became ready in between. */
+/* Counts ends without a worker that became ready in between, and of these those without a reply. */
 static void count_end(mproc_pool *pool, uint32_t state) {
-    pool->early_ends =
-        state == MPROC__WORKER_READY ? 0 : pool->early_ends + (state == MPROC__WORKER_NEW);
+    bool early = state == MPROC__WORKER_NEW;
+    bool replied = pool->replies != pool->replies_before;
+    pool->early_ends = state == MPROC__WORKER_READY ? 0 : pool->early_ends + early;
+    pool->useless_ends = state == MPROC__WORKER_READY || replied ? 0 : pool->useless_ends + early;
+    pool->replies_before = pool->replies;
+}
+
+static void set_ends(mproc_pool *pool, unsigned n) {
+    pool->early_ends = pool->useless_ends = n;
 }
 
 static bool too_many_early_ends(const mproc_pool *pool) {
@@ -121,7 +128,7 @@ static void notice_ready(mproc_pool *pool) {
     for (unsigned i = 0; i < pool->used; i++) {
         if (pool->crew[i].process != NULL && state_of(pool, i) == MPROC__WORKER_READY) {
             mproc__store32(&mproc__taskq_seat(pool->tasks, i)->state, MPROC__WORKER_KNOWN);
-            pool->early_ends = 0;
+            set_ends(pool, 0);
             pool->breaks = 0;
         }
     }
@@ -139,13 +146,14 @@ static bool somebody_is_ready(const mproc_pool *pool) {
 /* Nothing is put until the pause has passed; see mproc__pool_refusal(). One early end suffices
  * then. */
 static void break_if_hopeless(mproc_pool *pool, const mproc_task_error *why) {
-    if (is_stopped(pool) || !too_many_early_ends(pool) || somebody_is_ready(pool)) {
+    if (is_stopped(pool) || pool->useless_ends <= pool->target + EARLY_SPARE ||
+        somebody_is_ready(pool)) {
         return;
     }
     mproc__crew_stop(pool, MPROC__POOL_BROKEN, why);
     pool->refill_at = mproc__os_now() + (REFILL_PAUSE << pool->breaks);
     pool->breaks = pool->breaks < BREAKS_MOST ? pool->breaks + 1 : pool->breaks;
-    pool->early_ends = pool->target + EARLY_SPARE;
+    set_ends(pool, pool->target + EARLY_SPARE);
 }
 
 /* ---------------------------------------------------------------- ending */
@@ -256,7 +264,7 @@ static void do_without(mproc_pool *pool, int code) {
     if (patience == 0) {
         count_end(pool, MPROC__WORKER_NEW);
     } else if (pool->looked - pool->without > patience) {
-        pool->early_ends = pool->target + EARLY_SPARE + 1;
+        set_ends(pool, pool->target + EARLY_SPARE + 1);
     }
     break_if_hopeless(pool, &(mproc_task_error){.code = code});
 }
@@ -290,6 +298,9 @@ void mproc__crew_look(mproc_pool *pool) {
         notice_ready(pool);
     }
     notice_ends(pool);
+}
+
+void mproc__crew_refill(mproc_pool *pool) {
     if (is_short(pool)) {
         refill_seats(pool);
     }

@@ -15,15 +15,8 @@
 
 #include "pool/inside.h"
 
-/* when a message could not be put for want of memory */
-
 static bool is_limited(const struct mproc__extra *extra) {
     return extra->options.timeout != 0 || extra->options.memory != 0;
-}
-
-/* May its message be put once more? */
-static bool needs_feeding(const mproc_pool *pool, const struct mproc__extra *extra) {
-    return extra->options.retries != 0 || pool->options.ahead != 0;
 }
 
 struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options *options) {
@@ -31,7 +24,8 @@ struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options
     if (extra != NULL) {
         extra->options = *options;
         pool->limited += is_limited(extra);
-        pool->feeding += needs_feeding(pool, extra);
+        extra->feeds = options->retries != 0 || pool->options.ahead != 0;
+        pool->feeding += extra->feeds;
     }
     return extra;
 }
@@ -88,7 +82,7 @@ int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_messa
 
 void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned) {
     pool->limited -= is_limited(owned);
-    if (needs_feeding(pool, owned)) {
+    if (owned->feeds) {
         pool->feeding--;
         mproc__pool_close_if_fed(pool);
     }

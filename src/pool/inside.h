@@ -5,11 +5,12 @@
  *
  * How a pool works stands in pool.c. The files, lower ones first: taskq.c, tasks out and results
  * back; memory.c and start.c, the pool's memory in the arena; open.c, which tasks are open;
- * state.c, what the pool is doing; notify.c, the descriptor; worker.c, the worker's side;
- * callback.c, extra.c, rank.c and again.c, a task's end, its options, its priority and its further
- * tries; leave.c, workers that are too many; book.c, what came back; feed.c, tasks that wait in the
- * owner; limits.c, tasks that are ended; crew.c, the workers as the owner sees them; wait.c,
- * waiting and collecting; task.c, map.c and pool.c, the functions of mproc.h.
+ * state.c, what the pool is doing; notify.c, the descriptor; worker.c, the worker's side; land.c,
+ * parts that have ended; callback.c, extra.c, rank.c and again.c, a task's end, its options, its
+ * priority and its further tries; leave.c, workers that are too many; book.c, what came back;
+ * feed.c, tasks that wait in the owner; limits.c, tasks that are ended; crew.c, the workers as the
+ * owner sees them; wait.c, waiting and collecting; task.c, map.c and pool.c, the functions of
+ * mproc.h.
  */
 #ifndef MPROC_POOL_INSIDE_H
 #define MPROC_POOL_INSIDE_H
@@ -103,6 +104,7 @@ static inline uint64_t mproc__map_chunk(const struct mproc__map_shared *map, uin
 enum mproc__message_kind {
     MPROC__MESSAGE_CALL = 1, /* a function, and its bytes, which follow */
     MPROC__MESSAGE_BYTES,    /* bytes for the handler, which follow */
+    MPROC__MESSAGE_PART,     /* the same, but without a record: nobody takes it back or ends it */
     MPROC__MESSAGE_CHUNK,    /* of a map */
     MPROC__MESSAGE_LEAVE     /* who takes it ends */
 };
@@ -113,7 +115,7 @@ struct mproc__task_message {
     uint32_t kind;
     uint32_t flags;
     uint64_t function; /* of a call: struct mproc__pool_function * */
-    uint64_t subject;  /* a task's struct mproc__start *; a chunk's struct mproc__map_shared * */
+    uint64_t subject;  /* a task's struct mproc__start *; a chunk's struct mproc__map_shared *; 0 */
     uint64_t first;    /* a chunk's first item */
 };
 
@@ -148,6 +150,7 @@ struct mproc__extra {
     mproc_task *task; /* as in struct mproc__open, while it waits for the next try */
     uint64_t number;
     unsigned tries;
+    bool feeds;                /* its message may be put once more */
     uint64_t peak;             /* bytes of private memory seen */
     int64_t ran;               /* when its time was up, ns */
     int64_t due;               /* when the next try may begin */
@@ -197,21 +200,40 @@ enum mproc__open_kind {
     MPROC__OPEN_EMPTY = 0,
     MPROC__OPEN_TASK,
     MPROC__OPEN_CHUNK,
-    MPROC__OPEN_LEAVE
+    MPROC__OPEN_LEAVE,
+    MPROC__OPEN_PART,
+    MPROC__OPEN_LANDED /* a part that has ended, and nobody has been told */
 };
 
 /* What an open ticket stands for. */
 struct mproc__open {
     enum mproc__open_kind kind;
-    int verdict;                /* of a task in state ENDING: what it fails with */
-    uint64_t number;            /* what errors call it */
-    struct mproc__start *start; /* of a task */
-    mproc_task *task;           /* of a task; NULL: cancelled or dropped, nobody wants it */
+    int verdict;     /* of a task in state ENDING: what it fails with; of a part that has landed */
+    uint64_t number; /* what errors call it */
+    union {
+        struct mproc__start *start;   /* of a task */
+        struct mproc__landed *landed; /* of a part that has landed with a result */
+        struct mproc__part_error {
+            int32_t pid, exitcode;
+        } error; /* of one that has landed without */
+    };
+    union {
+        mproc_task *task; /* of a task; NULL: cancelled or dropped, nobody wants it */
+        size_t part;      /* as it was put */
+    };
     union {
         struct mproc__extra *extra; /* of a task; NULL: it has no options */
         struct mproc__map *map;
+        void *parts;
     };
 };
+
+/* A part's result on its way to who wants it. */
+struct mproc__landed {
+    mproc_message message; /* whose block it is in, if that is not NULL; otherwise it follows */
+    size_t size;
+};
+static_assert(sizeof(struct mproc__landed) % 16 == 0, "a part's result is aligned");
 
 struct mproc__known {
     mproc__function fn;
@@ -222,6 +244,7 @@ struct mproc__known {
 struct mproc__crew {
     mproc_process *process; /* NULL: none */
     mproc_process *ended;   /* to be given to `end` */
+    bool parting;           /* a thread that has left the lock gives it away */
     bool starting;          /* by a thread that has left the lock for it */
     bool leaves;            /* it was told to, and has said so */
 };
@@ -245,8 +268,9 @@ struct mproc_pool {
     unsigned target; /* workers that are wanted */
     unsigned alive, starting, leaving, ended_count;
     unsigned started; /* workers ever, for their names */
-    unsigned early_ends;
-    unsigned breaks; /* how often the pool has broken since a worker was ready */
+    unsigned early_ends, useless_ends;
+    uint64_t replies, replies_before; /* ever, and when a worker ended last */
+    unsigned breaks;                  /* how often the pool has broken since a worker was ready */
     int64_t looked;
     int64_t refill_at;        /* no worker is started before that */
     int64_t without;          /* since when none can be started though there is none; 0: not so */
@@ -266,6 +290,9 @@ struct mproc_pool {
     struct mproc__open *open; /* by ticket & (capacity - 1) */
     uint64_t capacity;
     uint64_t base, top;
+    uint64_t *landed; /* tickets of parts that have landed, a ring of the same capacity */
+    uint64_t landed_first, landed_count;
+    struct mproc__replies *telling; /* whose parts are being told of, on the threads' stacks */
     uint64_t open_tasks;
     uint64_t submitted;
 
@@ -337,6 +364,11 @@ int mproc__open_put(mproc_pool *pool, const struct mproc__task_message *head,
                     const struct mproc__load *load, const struct mproc__open *open,
                     uint64_t *ticket);
 
+/* The same for n parts of a piece each, from `first` on: at least one and at most all; *put says
+ * how many. */
+int mproc__open_put_parts(mproc_pool *pool, const struct iovec *lent, size_t n, size_t first,
+                          void *parts, size_t *put);
+
 /* The ticket is closed: what it stood for is all that is left of it. */
 struct mproc__open mproc__open_close(mproc_pool *pool, uint64_t ticket);
 
@@ -398,6 +430,21 @@ int mproc__extra_keep(struct mproc__extra *extra, const struct mproc__task_messa
 int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra);
 void mproc__extra_drop(mproc_pool *pool, struct mproc__extra *owned);
 
+/* ---- land.c; all under the lock */
+
+/* The part has its result: the message is taken over or dropped. */
+void mproc__land_result(mproc_pool *pool, uint64_t ticket, mproc_message *message);
+/* Tells of a part whose ticket is closed, and whose result is in the message. Without the lock,
+ * between enter and leave. */
+void mproc__land_tell(mproc_pool *pool, const struct mproc__open *closed,
+                      const mproc_message *message);
+/* The part has failed. */
+void mproc__land_failure(mproc_pool *pool, uint64_t ticket, const mproc_task_error *error);
+/* Tells of all that have landed; the lock is open meanwhile. */
+void mproc__land_deliver(mproc_pool *pool);
+/* Invariant W7. */
+int mproc__land_check(const mproc_pool *pool, char *why, size_t size);
+
 /* ---- rank.c; all under the lock */
 
 /* The task waits for its turn. -ENOMEM. */
@@ -424,12 +471,38 @@ void mproc__crew_left(mproc_pool *pool, pid_t pid);
 
 /* ---- book.c; all under the lock */
 
-/* What a reply says is booked; the message is dropped. */
-void mproc__book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message);
-/* Books what is there, or so much of it that a waiter should look for its own again; `room` has
- * MPROC_MESSAGE_INLINE bytes. */
+/* Replies that are collected together. */
+#define MPROC__REPLIES 32
+#define MPROC__REPLY_ROOM 240
+
+struct mproc__replies {
+    size_t n;
+    bool noticed;
+    mproc_message messages[MPROC__REPLIES];
+    uint64_t tickets[MPROC__REPLIES];
+    /* Of these, the first so many messages are results of parts, and so many have been told of. */
+    size_t parts, told;
+    struct mproc__open closed[MPROC__REPLIES];
+    uint64_t thread;                              /* that tells of them */
+    struct mproc__replies *outer;                 /* in pool->telling */
+    _Alignas(16) char room[MPROC_MESSAGE_INLINE]; /* of the first */
+    char rooms[MPROC__REPLIES - 1][MPROC__REPLY_ROOM];
+};
+
+/* Collects what is there, or waits for the first; needs no lock. 0, -ETIMEDOUT, -EINTR, -ENOMEM. */
+int mproc__replies_collect(mproc_pool *pool, struct mproc__replies *replies, int64_t timeout);
+/* Books them; their messages are dropped. The lock is open meanwhile: of results of parts it is
+ * told at once. */
+void mproc__book_replies(mproc_pool *pool, struct mproc__replies *replies);
+/* Parts that this thread was about to tell of when a callback of it began to wait: it is told of
+ * them now. The lock is open meanwhile, between enter and leave. False: there are none. */
+bool mproc__book_has_aside(const mproc_pool *pool);
+void mproc__book_tell_aside(mproc_pool *pool);
+/* Books what is there, and opens no lock for it: results of parts land. */
 void mproc__book_all(mproc_pool *pool);
-void mproc__book_batch(mproc_pool *pool, char *room);
+/* Books what is there, or so much of it that a waiter should look for its own again, as
+ * mproc__book_replies(). */
+void mproc__book_batch(mproc_pool *pool, struct mproc__replies *replies);
 
 /* The ticket has come to nothing. One that is not open is ignored. */
 void mproc__book_failure(mproc_pool *pool, uint64_t ticket, mproc_task_error error);
@@ -459,8 +532,10 @@ void mproc__limits_look(mproc_pool *pool);
 
 /* Starts the first workers. */
 int mproc__crew_start(mproc_pool *pool);
-/* Notices workers that have ended, and replaces them. */
+/* Notices workers that have ended. */
 void mproc__crew_look(mproc_pool *pool);
+/* Starts those that are missing, in seats whose process has been given away. */
+void mproc__crew_refill(mproc_pool *pool);
 /* Kills the workers, waits for their end, and fails what is open with why->code. They are dead
  * when it returns: nobody writes into the arrays of a map any more. */
 void mproc__crew_stop(mproc_pool *pool, enum mproc__pool_state state, const mproc_task_error *why);
@@ -479,6 +554,8 @@ int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices);
 /* Behind each sleep: has the caller's runtime found a signal? The lock is open meanwhile. 0,
  * -EINTR. */
 int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices);
+/* Looks after the workers; the lock is open meanwhile. */
+void mproc__pool_look(mproc_pool *pool);
 /* Every thread that waits looks again. */
 void mproc__pool_news(mproc_pool *pool);
 /* Calls the callbacks of tasks that have ended, and gives ended processes away; the lock is open

@@ -14,6 +14,7 @@
 #include "pool/inside.h"
 
 #define PIECES_MAX 1022 /* of a message, beside its head */
+#define BATCH 64        /* parts that are put together */
 
 static struct mproc__open *entry_at(const mproc_pool *pool, uint64_t ticket) {
     return &pool->open[ticket & (pool->capacity - 1)];
@@ -27,23 +28,33 @@ struct mproc__open *mproc__open_at(mproc_pool *pool, uint64_t ticket) {
     return open->kind != MPROC__OPEN_EMPTY ? open : NULL;
 }
 
-/* Room for one more. */
-static int reserve(mproc_pool *pool) {
-    if (pool->top - pool->base < pool->capacity) {
-        return 0;
-    }
+/* Twice the room. */
+static int grow(mproc_pool *pool) {
     uint64_t capacity = pool->capacity != 0 ? 2 * pool->capacity : 64;
     struct mproc__open *open = calloc(capacity, sizeof *open);
-    if (open == NULL) {
+    uint64_t *landed = malloc(capacity * sizeof *landed);
+    if (open == NULL || landed == NULL) {
+        free(open);
+        free(landed);
         return -ENOMEM;
     }
     for (uint64_t t = pool->base; t != pool->top; t++) {
         open[t & (capacity - 1)] = *entry_at(pool, t);
     }
+    for (uint64_t i = 0; i < pool->landed_count; i++) {
+        landed[i] = pool->landed[(pool->landed_first + i) & (pool->capacity - 1)];
+    }
     free(pool->open);
+    free(pool->landed);
     pool->open = open;
+    pool->landed = landed;
+    pool->landed_first = 0;
     pool->capacity = capacity;
     return 0;
+}
+
+static int reserve(mproc_pool *pool) {
+    return pool->top - pool->base < pool->capacity ? 0 : grow(pool);
 }
 
 static int put_message(mproc_pool *pool, const struct mproc__task_message *head,
@@ -82,6 +93,38 @@ int mproc__open_put(mproc_pool *pool, const struct mproc__task_message *head,
         *entry_at(pool, *ticket) = *open;
         pool->top++;
         pool->open_tasks += open->kind == MPROC__OPEN_TASK;
+    }
+    return r;
+}
+
+static int reserve_many(mproc_pool *pool, size_t n) {
+    int r = 0;
+    while (r == 0 && pool->top - pool->base + n > pool->capacity) {
+        r = grow(pool);
+    }
+    return r;
+}
+
+static void open_part(mproc_pool *pool, size_t part, void *parts) {
+    *entry_at(pool, pool->top++) = (struct mproc__open){
+        .kind = MPROC__OPEN_PART, .number = pool->submitted++, .part = part, .parts = parts};
+}
+
+int mproc__open_put_parts(mproc_pool *pool, const struct iovec *lent, size_t n, size_t first,
+                          void *parts, size_t *put) {
+    static const struct mproc__task_message message = {.kind = MPROC__MESSAGE_PART};
+    const struct iovec head = {(void *)(uintptr_t)&message, sizeof message};
+    uint64_t ticket;
+    n = n < BATCH ? n : BATCH;
+    int r = reserve_many(pool, n);
+    if (r == 0) {
+        r = mproc__taskq_put_many(pool->tasks, &head, lent, n, put, &ticket);
+    }
+    if (r == 0) {
+        assert(ticket == pool->top);
+        for (size_t i = 0; i < *put; i++) {
+            open_part(pool, first + i, parts);
+        }
     }
     return r;
 }

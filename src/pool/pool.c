@@ -35,6 +35,7 @@
  *   W4  Tasks that wait for another try are in `delayed`, the one that is due first is first.
  *   W5  alive, starting and ended_count are as many as seats with a process, and so on.
  *   W6  The heap of tasks with priorities is one; see rank.c.
+ *   W7  The tickets in `landed` are those of parts that have landed; see land.c.
  *
  * If a worker dies here: before it has taken a message, nothing; with the message, its ticket
  * fails; behind the reply, nothing. In a map some items of its chunk may be written. If the owner
@@ -60,7 +61,8 @@ static int check_options(const mproc_pool_options *o) {
                 (o->most == 0 || o->workers <= o->most) && o->method >= 0 &&
                 o->method <= MPROC_FORKSERVER && is_shared(o->init_arg) && is_shared(o->exit_arg) &&
                 is_shared(o->handler_arg) && mproc__setup_check(o->setup) == 0 &&
-                (o->end == NULL || o->start != NULL) && o->patience >= 0;
+                (o->end == NULL || o->start != NULL) && (!o->outlived || o->end != NULL) &&
+                o->patience >= 0;
     return good ? 0 : -EINVAL;
 }
 
@@ -70,8 +72,8 @@ static int fill_place(struct mproc__hand *hand, void *object, const void *seats)
     return mproc__taskq_make(hand, *(const unsigned *)seats, &place->tasks);
 }
 
-/* A stranger's copies of handles. */
-static void give_copies_back(mproc_pool *pool) {
+/* A stranger's copies, or handles of workers that outlive the pool. */
+static void give_handles_back(mproc_pool *pool) {
     for (unsigned i = 0; i < pool->seats; i++) {
         struct mproc__crew *crew = &pool->crew[i];
         mproc_process *process = crew->process != NULL ? crew->process : crew->ended;
@@ -87,7 +89,7 @@ static void give_copies_back(mproc_pool *pool) {
 static void free_pool(mproc_pool *pool) {
     if (pool->crew != NULL) {
         mproc__pool_enter(pool);
-        give_copies_back(pool);
+        give_handles_back(pool);
         mproc__pool_leave(pool);
     }
     mproc__notify_close(pool);
@@ -98,6 +100,7 @@ static void free_pool(mproc_pool *pool) {
     free(pool->polls);
     free(pool->name);
     free(pool->open);
+    free(pool->landed);
     free(pool->known);
     free(pool->starts);
     free(pool->ranked);
@@ -220,6 +223,20 @@ int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) {
 
 /* ---------------------------------------------------------------- while it lives */
 
+int mproc_pool_rank(mproc_pool *pool, unsigned ahead) {
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
+    }
+    if (ahead == 0) {
+        return -EINVAL;
+    }
+    pthread_mutex_lock(&pool->lock);
+    pool->options.ahead = ahead;
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
+}
+
 int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
     int r = mproc__pool_door(pool);
     if (r != 0) {
@@ -232,9 +249,8 @@ int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
     r = mproc__pool_refusal(pool);
     if (r == 0) {
         pool->target = workers;
-        pool->looked = mproc__os_now();
         r = mproc__crew_shrink(pool);
-        mproc__crew_look(pool);
+        mproc__pool_look(pool);
         mproc__pool_deliver(pool);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -370,21 +386,39 @@ int mproc_pool_join(mproc_pool *pool, int64_t timeout) {
 static void await_others(mproc_pool *pool) {
     struct mproc__slices slices = mproc__slices_until(MPROC__NEVER);
     pthread_mutex_lock(&pool->lock);
-    while (pool->alive > 0 || pool->starting > 0) {
+    while (pool->starting > 0 || (pool->alive > 0 && !pool->options.outlived)) {
         (void)mproc__pool_wait(pool, &slices);
     }
     mproc__pool_deliver(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Workers do what is queued, and find the end behind it. */
+static void leave_workers(mproc_pool *pool) {
+    static const mproc_task_error cancelled = {.code = -ECANCELED};
+    pthread_mutex_lock(&pool->lock);
+    mproc__pool_close_tasks(pool);
+    pool->state = MPROC__POOL_TERMINATED;
+    mproc__book_failure_of_all(pool, cancelled);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void end_pool(mproc_pool *pool) {
+    if (pool->options.outlived) {
+        leave_workers(pool);
+    } else {
+        mproc_pool_terminate(pool);
+    }
+    await_others(pool);
+    pthread_mutex_destroy(&pool->lock);
+}
+
 void mproc_pool_drop(mproc_pool *owned) {
     if (owned == NULL || !mproc__expect_handle(owned, MPROC__HANDLE_POOL)) {
         return;
     }
-    mproc_pool_terminate(owned);
     if (!mproc__pool_is_stranger(owned)) {
-        await_others(owned);
-        pthread_mutex_destroy(&owned->lock);
+        end_pool(owned);
     }
     free_pool(owned);
 }
@@ -407,6 +441,7 @@ static int check_under_lock(mproc_pool *pool, char *why, size_t size) {
     int r = mproc__open_check(pool, why, size);
     r = r == 0 ? check_delayed(pool, why, size) : r;
     r = r == 0 ? mproc__rank_check(pool, why, size) : r;
+    r = r == 0 ? mproc__land_check(pool, why, size) : r;
     return r == 0 ? mproc__crew_check(pool, why, size) : r;
 }
 

@@ -34,6 +34,9 @@ int mproc__pool_refusal(mproc_pool *pool) {
         if (pool->starting > 0 || mproc__os_now() < pool->refill_at) {
             return pool->last.code;
         }
+        if (pool->tasks_closed) {
+            return MPROC_ECLOSED;
+        }
         pool->state = MPROC__POOL_OPEN;
         return 0;
     case MPROC__POOL_CLOSED:

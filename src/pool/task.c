@@ -157,6 +157,10 @@ int mproc_pool_submit(mproc_pool *pool, mproc_task_fn fn, const void *lent, size
     return submit(pool, (mproc__function)fn, &q, out);
 }
 
+static bool is_handled(const mproc_pool *pool) {
+    return pool->options.handler != NULL || pool->options.start != NULL;
+}
+
 int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
                    const mproc_task_options *options, mproc_task **out) {
     struct request q = {{.kind = MPROC__MESSAGE_BYTES}, load_of(lent, n, options), options};
@@ -164,11 +168,70 @@ int mproc_pool_put(mproc_pool *pool, const struct iovec *lent, int n,
     if (r != 0) {
         return r;
     }
-    bool handled = pool->options.handler != NULL || pool->options.start != NULL;
-    if (!handled || n < 0 || (lent == NULL && n != 0) || check_options(pool, options) != 0) {
+    if (!is_handled(pool) || n < 0 || (lent == NULL && n != 0) ||
+        check_options(pool, options) != 0) {
         return -EINVAL;
     }
     return submit(pool, NULL, &q, out);
+}
+
+/* ---------------------------------------------------------------- parts */
+
+/* Why no part can be put; under the lock if it is 0. */
+static int open_for_parts(mproc_pool *pool) {
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
+    }
+    if (pool->options.part == NULL || !is_handled(pool)) {
+        return -EINVAL;
+    }
+    pthread_mutex_lock(&pool->lock);
+    r = pool->options.ahead != 0 ? -EBUSY : mproc__pool_refusal(pool);
+    if (r != 0) {
+        pthread_mutex_unlock(&pool->lock);
+    }
+    return r;
+}
+
+static int put_part(mproc_pool *pool, const struct mproc__load *load, void *parts, size_t part) {
+    static const struct mproc__task_message head = {.kind = MPROC__MESSAGE_PART};
+    uint64_t ticket;
+    struct mproc__open open = {
+        .kind = MPROC__OPEN_PART, .number = pool->submitted, .part = part, .parts = parts};
+    int r = mproc__open_put(pool, &head, load, &open, &ticket);
+    pool->submitted += r == 0;
+    return r;
+}
+
+int mproc_pool_put_part(mproc_pool *pool, const struct iovec *lent, int n, void *parts,
+                        size_t part) {
+    const struct mproc__load load = {lent, n, NULL, 0};
+    if (n < 0 || (lent == NULL && n != 0)) {
+        return -EINVAL;
+    }
+    int r = open_for_parts(pool);
+    if (r == 0) {
+        r = put_part(pool, &load, parts, part);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    return r;
+}
+
+int mproc_pool_put_parts(mproc_pool *pool, const struct iovec *lent, size_t n, void *parts,
+                         size_t first, size_t *put) {
+    size_t some = 0;
+    *put = 0;
+    int r = open_for_parts(pool);
+    if (r != 0) {
+        return r;
+    }
+    for (; r == 0 && *put < n; *put += some) {
+        some = 0;
+        r = mproc__open_put_parts(pool, lent + *put, n - *put, first + *put, parts, &some);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return r;
 }
 
 /* ---------------------------------------------------------------- waiting */

@@ -101,26 +101,47 @@ int mproc__taskq_put(mproc_taskq *tasks, const struct mproc__load *load, uint64_
     return mproc__queue_put_load(tasks_of(tasks), load, MPROC_FOREVER, NULL, ticket);
 }
 
+int mproc__taskq_put_many(mproc_taskq *tasks, const struct iovec *head, const struct iovec *lent,
+                          size_t n, size_t *put, uint64_t *ticket) {
+    return mproc__queue_put_many(tasks_of(tasks), head, lent, n, put, ticket);
+}
+
+/* Takes the ticket off a result. False: it is a notice, and dropped. */
+static bool read_ticket(mproc_message *message, uint64_t *ticket) {
+    uint64_t number;
+    assert(message->size >= sizeof number);
+    memcpy(&number, message->data, sizeof number);
+    if (number == NOTICE) {
+        mproc_message_drop(message);
+        return false;
+    }
+    *ticket = number;
+    message->data = (char *)message->data + sizeof number;
+    message->size -= sizeof number;
+    return true;
+}
+
 int mproc_taskq_collect(mproc_taskq *tasks, mproc_message *message, uint64_t *ticket,
                         int64_t timeout) {
     if (!is_taskq(tasks)) {
         return MPROC_EOTHER;
     }
     int r = mproc_queue_get(results_of(tasks), message, timeout);
-    if (r != 0) {
-        return r;
+    return r != 0 ? r : read_ticket(message, ticket) ? 0 : -EAGAIN;
+}
+
+int mproc__taskq_collect_many(mproc_taskq *tasks, mproc_message *messages, uint64_t *tickets,
+                              size_t n, size_t *got, bool *noticed, int64_t timeout) {
+    size_t all = 0, kept = 0;
+    int r = mproc_queue_get_many(results_of(tasks), messages, n, &all, timeout);
+    for (size_t i = 0; r == 0 && i < all; i++) {
+        if (read_ticket(&messages[i], &tickets[kept])) {
+            messages[kept++] = messages[i];
+        }
     }
-    uint64_t number;
-    assert(message->size >= sizeof number);
-    memcpy(&number, message->data, sizeof number);
-    if (number == NOTICE) {
-        mproc_message_drop(message);
-        return -EAGAIN;
-    }
-    *ticket = number;
-    message->data = (char *)message->data + sizeof number;
-    message->size -= sizeof number;
-    return 0;
+    *got = kept;
+    *noticed = r == 0 && kept < all;
+    return r;
 }
 
 int mproc_taskq_notify(mproc_taskq *tasks) {

@@ -32,6 +32,17 @@ int mproc__taskq_make(struct mproc__hand *hand, unsigned seats, uint64_t *word);
 int mproc__taskq_put(mproc_taskq *tasks, const struct mproc__load *load, uint64_t *ticket);
 int mproc__taskq_finish(mproc_taskq *tasks, unsigned seat, const struct mproc__load *load);
 
+/* As mproc_taskq_put() for messages of `head` and a piece each: at least the first of n, which is
+ * not 0, and at most all; *put says how many, *ticket which number the first one has. */
+int mproc__taskq_put_many(mproc_taskq *tasks, const struct iovec *head, const struct iovec *lent,
+                          size_t n, size_t *put, uint64_t *ticket);
+
+/* As mproc_taskq_collect(), for as many as are there, n at most: *got messages, and their tickets.
+ * Notices are left out: 0 results may come. *noticed: there was one. As in mproc_queue_get_many()
+ * the first message may come without fitting into its room. */
+int mproc__taskq_collect_many(mproc_taskq *tasks, mproc_message *messages, uint64_t *tickets,
+                              size_t n, size_t *got, bool *noticed, int64_t timeout);
+
 /* Results that nobody has collected. */
 uint64_t mproc__taskq_results(const mproc_taskq *tasks);
 

@@ -27,9 +27,14 @@
 
 /* ---------------------------------------------------------------- looking */
 
-static void look(mproc_pool *pool) {
+/* A dead worker's task is told of it before another worker is in its place. */
+void mproc__pool_look(mproc_pool *pool) {
     pool->looked = mproc__os_now();
     mproc__crew_look(pool);
+    if (pool->ended_count > 0) {
+        mproc__pool_deliver(pool);
+    }
+    mproc__crew_refill(pool);
     mproc__limits_look(pool);
     mproc__feed_due(pool);
     mproc__feed_ranked(pool);
@@ -38,7 +43,7 @@ static void look(mproc_pool *pool) {
 static void look_if_due(mproc_pool *pool, int64_t interval) {
     int64_t now = mproc__os_now();
     if (now - pool->looked >= interval || now >= mproc__pool_due(pool)) {
-        look(pool);
+        mproc__pool_look(pool);
     }
 }
 
@@ -91,9 +96,7 @@ static int64_t until_due(const mproc_pool *pool, int64_t timeout) {
 
 /* Collects for everybody. As follow(). */
 static int pump(mproc_pool *pool, int64_t timeout) {
-    _Alignas(16) char room[MPROC_MESSAGE_INLINE];
-    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    uint64_t ticket = 0;
+    struct mproc__replies replies;
     bool ending = is_ending(pool);
     int r, sentinel = mproc__crew_sentinel(pool);
 
@@ -104,16 +107,13 @@ static int pump(mproc_pool *pool, int64_t timeout) {
     if (ending) {
         r = await_sentinel(sentinel, timeout);
     } else {
-        r = mproc_taskq_collect(pool->tasks, &message, &ticket, timeout);
+        r = mproc__replies_collect(pool, &replies, timeout);
     }
     pthread_mutex_lock(&pool->lock);
     pool->pumping = interrupted;
-    if (r == -EAGAIN) {
-        pool->noticed = false;
-        r = 0;
-    } else if (r == 0 && !ending) {
-        mproc__book_reply(pool, ticket, &message);
-        mproc__book_batch(pool, room);
+    if (r == 0 && !ending) {
+        mproc__book_replies(pool, &replies);
+        mproc__book_batch(pool, &replies);
     }
     mproc__feed_ranked(pool);
     look_if_due(pool, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
@@ -162,27 +162,34 @@ static void deliver_tasks(mproc_pool *pool) {
     }
 }
 
+/* The seat is taken until `end` has returned, or what it does for this worker would meet the next
+ * one. */
 static void deliver_ends(mproc_pool *pool) {
     for (unsigned i = 0; pool->ended_count > 0 && i < pool->used; i++) {
-        mproc_process *process = pool->crew[i].ended;
-        if (process != NULL) {
-            pool->crew[i].ended = NULL;
-            pool->ended_count--;
+        struct mproc__crew *crew = &pool->crew[i];
+        if (crew->ended != NULL && !crew->parting) {
+            crew->parting = true;
             pthread_mutex_unlock(&pool->lock);
-            pool->options.end(pool->options.start_arg, i, process);
+            pool->options.end(pool->options.start_arg, i, crew->ended);
             pthread_mutex_lock(&pool->lock);
+            crew->parting = false;
+            crew->ended = NULL;
+            pool->ended_count--;
         }
     }
 }
 
 void mproc__pool_deliver(mproc_pool *pool) {
-    if (pool->ended == NULL && pool->ended_count == 0) {
+    if (pool->ended == NULL && pool->landed_count == 0 && pool->ended_count == 0 &&
+        !mproc__book_has_aside(pool)) {
         return;
     }
     pthread_mutex_unlock(&pool->lock);
     mproc__pool_enter(pool);
     pthread_mutex_lock(&pool->lock);
     deliver_tasks(pool);
+    mproc__book_tell_aside(pool);
+    mproc__land_deliver(pool);
     deliver_ends(pool);
     pthread_mutex_unlock(&pool->lock);
     mproc__pool_leave(pool);
@@ -194,7 +201,10 @@ void mproc__pool_deliver(mproc_pool *pool) {
 static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     int r = 0;
-    mproc__book_all(pool);
+    if (mproc__taskq_results(pool->tasks) > 0) {
+        struct mproc__replies replies;
+        mproc__book_batch(pool, &replies);
+    }
     look_if_due(pool, pool->fd >= 0 ? 0 : LOOK_LEAST); /* who waits for the descriptor saw it */
     mproc__pool_deliver(pool);
     while (r == 0 && pool->closed == closed && !pool->told) {

@@ -148,6 +148,9 @@ static int may_finish(const mproc_worker *w) {
     if (!is_seated(w)) {
         return MPROC_ESTRANGER;
     }
+    if (w->head->kind == MPROC__MESSAGE_PART) {
+        return 0;
+    }
     bool may = mproc__start_move(start, MPROC__START_RUNNING, MPROC__START_FINISHED) ||
                mproc__load32(&start->state) == MPROC__START_FINISHED;
     return may ? 0 : -ECANCELED;
@@ -272,6 +275,7 @@ static int run(mproc_worker *w) {
     case MPROC__MESSAGE_CALL: return mproc__border(run_call, w);
     case MPROC__MESSAGE_CHUNK: return mproc__border(run_chunk, w);
     case MPROC__MESSAGE_BYTES: return begin(w) ? 1 : skip(w);
+    case MPROC__MESSAGE_PART: return 1;
     default: break;
     }
     int r = skip(w);

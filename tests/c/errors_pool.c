@@ -205,6 +205,95 @@ PROVOKE(mproc_pool_put, MPROC_EDIED) {
     return until_broken(put_one);
 }
 
+static void ignore_part(void *arg, void *parts, size_t part, const mproc_message *result,
+                        const mproc_task_error *error) {
+    (void)arg, (void)parts, (void)part, (void)result, (void)error;
+}
+
+static mproc_pool *pool_with_parts(void) {
+    return pool_with((mproc_pool_options){.handler = handle, .part = ignore_part});
+}
+
+static int put_large_part(mproc_pool *pool, size_t size) {
+    static char bytes[100000];
+    struct iovec piece = {bytes, size};
+    return mproc_pool_put_part(pool, &piece, 1, NULL, 0);
+}
+
+static int put_part(void *pool) {
+    return put_large_part(pool, 1);
+}
+
+PROVOKE(mproc_pool_put_part, -EINVAL) {
+    return put_part(pool_with_handler());
+}
+
+PROVOKE(mproc_pool_put_part, -EBUSY) {
+    mproc_pool *pool = pool_with_parts();
+    CHECK_OK(mproc_pool_rank(pool, 1));
+    return put_part(pool);
+}
+
+PROVOKE(mproc_pool_put_part, MPROC_ECLOSED) {
+    return put_part(closed(pool_with_parts()));
+}
+
+PROVOKE(mproc_pool_put_part, MPROC_ESTRANGER) {
+    return in_child(put_part, pool_with_parts());
+}
+
+PROVOKE(mproc_pool_put_part, -ENOMEM) {
+    begin_small();
+    mproc_pool *pool = pool_with_parts();
+    fill_arena();
+    return put_large_part(pool, 100000);
+}
+
+PROVOKE(mproc_pool_put_part, MPROC_ETOOBIG) {
+    return put_large_part(pool_with_parts(), (size_t)1 << 60);
+}
+
+PROVOKE(mproc_pool_put_part, MPROC_EDIED) {
+    mproc_pool *pool =
+        pool_with((mproc_pool_options){.init = fail_init, .handler = handle, .part = ignore_part});
+    int r = put_part(pool);
+    while (r == 0) {
+        (void)!mproc_pool_collect(pool, 10 * MPROC_MSEC);
+        r = put_part(pool);
+    }
+    return r;
+}
+
+static int put_many_parts(mproc_pool *pool) {
+    struct iovec piece = {"x", 1};
+    size_t put = 7;
+    int r = mproc_pool_put_parts(pool, &piece, 1, NULL, 0, &put);
+    CHECK_EQ(put, 0);
+    return r;
+}
+
+PROVOKE(mproc_pool_put_parts, -EINVAL) {
+    return put_many_parts(pool_with_handler());
+}
+
+PROVOKE(mproc_pool_put_parts, -EBUSY) {
+    mproc_pool *pool = pool_with_parts();
+    CHECK_OK(mproc_pool_rank(pool, 1));
+    return put_many_parts(pool);
+}
+
+static int rank(void *pool) {
+    return mproc_pool_rank(pool, 1);
+}
+
+PROVOKE(mproc_pool_rank, -EINVAL) {
+    return mproc_pool_rank(plain_pool(), 0);
+}
+
+PROVOKE(mproc_pool_rank, MPROC_ESTRANGER) {
+    return in_child(rank, plain_pool());
+}
+
 /* ---------------------------------------------------------------- task */
 
 static int wait_for(void *task) {

@@ -174,7 +174,10 @@ static int no_item(const void *in, void *out, void *context) {
     X(taskq, check, MPROC_ECORRUPT, mproc_taskq_check(o, NULL, 0))                                 \
     X(pool, submit, OTHER, mproc_pool_submit(o, no_task, NULL, 0, NULL, &task))                    \
     X(pool, put, OTHER, mproc_pool_put(o, NULL, 0, NULL, &task))                                   \
+    X(pool, put_part, OTHER, mproc_pool_put_part(o, NULL, 0, NULL, 0))                             \
+    X(pool, put_parts, OTHER, mproc_pool_put_parts(o, NULL, 0, NULL, 0, &ignored_size))            \
     X(pool, map, OTHER, mproc_pool_map(o, no_item, NULL, 0, NULL, 0, 0, NULL))                     \
+    X(pool, rank, OTHER, mproc_pool_rank(o, 1))                                                    \
     X(pool, collect, OTHER, mproc_pool_collect(o, 0))                                              \
     X(pool, notify, OTHER, mproc_pool_notify(o))                                                   \
     X(pool, fd, OTHER, mproc_pool_fd(o))                                                           \

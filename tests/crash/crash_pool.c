@@ -236,6 +236,66 @@ static void own_a_victim_by_descriptor(void *object) {
     scene()->well = 1;
 }
 
+/* Parts are told of once each, with what they carried or with the death of their worker. */
+static unsigned told[TASKS];
+
+static void part_ended(void *arg, void *parts, size_t part, const mproc_message *result,
+                       const mproc_task_error *error) {
+    (void)arg;
+    must(parts == told && part < TASKS);
+    told[part]++;
+    if (result != NULL) {
+        memset(text, (int)part + 1, scene()->size);
+        must(result->size == scene()->size && memcmp(result->data, text, result->size) == 0);
+    } else {
+        must(error->code == MPROC_EDIED && error->exitcode == -9);
+        scene()->failed++;
+    }
+}
+
+static void put_parts(mproc_pool *pool) {
+    static char bytes[TASKS][32768];
+    struct iovec pieces[TASKS];
+    size_t put = 0;
+    for (int i = 0; i < TASKS; i++) {
+        told[i] = 0;
+        memset(bytes[i], i + 1, scene()->size);
+        pieces[i] = (struct iovec){bytes[i], scene()->size};
+    }
+    must(mproc_pool_put_parts(pool, pieces, TASKS, told, 0, &put) == 0 && put == TASKS);
+}
+
+static bool all_are_told(void) {
+    int i = 0;
+    while (i < TASKS && told[i] == 1) {
+        i++;
+    }
+    return i == TASKS;
+}
+
+static void await_parts(mproc_pool *pool) {
+    while (!all_are_told()) {
+        must(mproc_pool_collect(pool, CRASH_SOON) == 0);
+    }
+}
+
+static mproc_pool *new_pool_of_parts(mproc_handler_fn handler) {
+    mproc_pool *pool;
+    mproc_pool_options options = {.workers = 1, .handler = handler, .part = part_ended};
+    must(mproc_pool_new(&pool, &options) == 0);
+    return pool;
+}
+
+static void own_a_victim_with_parts(void *object) {
+    (void)object;
+    mproc_pool *pool = new_pool_of_parts(echo_bytes);
+    put_parts(pool);
+    await_parts(pool);
+    must(settle(submit(pool, echo, 7), 7));
+    end_pool(pool);
+    scene()->well = 1;
+}
+
 /* ---- the owner is killed */
 
 static void own_and_die(void *object) {
@@ -262,6 +322,22 @@ static void make_pool(void *object) {
 static void operate_submit(void *object) {
     (void)object;
     must(settle(submit(made, echo, 1), 1));
+}
+
+static int echo_all(void *arg, const void *task, size_t size, mproc_result *result) {
+    (void)arg;
+    return echo(task, size, result);
+}
+
+static void make_pool_of_parts(void *object) {
+    (void)object;
+    made = new_pool_of_parts(echo_all);
+}
+
+static void operate_parts(void *object) {
+    (void)object;
+    put_parts(made);
+    await_parts(made);
 }
 
 static void operate_map(void *object) {
@@ -347,6 +423,9 @@ static const struct crash_op ops[] = {
     WORKER("worker (large), by descriptor", large, own_a_victim_by_descriptor, 100),
     OWNER("new, terminate", NULL, make_and_terminate, 600),
     OWNER("submit and wait", make_pool, operate_submit, 600),
+    WORKER("worker, parts", small, own_a_victim_with_parts, 300),
+    WORKER("worker (large), parts", large, own_a_victim_with_parts, 100),
+    OWNER("parts", make_pool_of_parts, operate_parts, 600),
     OWNER("map", make_pool, operate_map, 600),
     OWNER("kill of a running task", make_pool_with_stuck_task, operate_kill, 300),
     OWNER("timeout and another try", make_pool, operate_timeout, 300),
