@@ -10,6 +10,9 @@
 #include <stdbool.h>
 #include <string.h>
 
+#define BATCH 64
+#define BATCH_BYTES ((size_t)8192)
+
 struct function {
     const char *data; /* its message */
     Py_ssize_t size;
@@ -18,7 +21,7 @@ struct function {
 
 /* What all parts of a submission have in common. */
 struct submission {
-    call_put put;
+    const struct call_puts *puts;
     enum call_kind kind;
     struct function function;
     PyObject *job;
@@ -26,44 +29,39 @@ struct submission {
 };
 
 /* A task that is begun anew is to find its arguments as they were, so none of them is the worker's
- * own to write to. The books of Tasks take no buffers along. */
-static enum parts_allowed parts_for(PyObject *self, const struct module_state *state,
-                                    PyObject *options) {
-    if (!PyObject_TypeCheck(self, state->pool_type)) {
-        return PARTS_NONE;
-    }
+ * own to write to. */
+static enum parts_allowed parts_for(PyObject *options) {
     bool once = !PyTuple_Check(options) || PyTuple_GET_SIZE(options) < 3 ||
                 PyObject_Not(PyTuple_GET_ITEM(options, 2)) == 1;
     return once ? PARTS_ALL : PARTS_SHARED;
 }
 
-/* The head, the function's message, the arguments' message. */
-static int put_part(PyObject *self, const struct submission *s, PyObject *arguments,
-                    Py_ssize_t part, Py_ssize_t first) {
-    struct call call;
+/* Makes a call: the head, the function's message, the arguments' message. 0, and its arguments are
+ * to be cleared; -1 with an exception. */
+static int make_call(PyObject *self, const struct submission *s, PyObject *arguments,
+                     Py_ssize_t first, struct call *call) {
     struct module_state *state = module_state_of(self);
-    if (state == NULL || codec_encode_with_parts(state, arguments, &call.arguments,
-                                                 parts_for(self, state, s->options)) < 0) {
+    if (state == NULL ||
+        codec_encode_with_parts(state, arguments, &call->arguments, parts_for(s->options)) < 0) {
         return -1;
     }
     const struct function *function = &s->function;
-    call.head = (struct call_head){(uint8_t)s->kind,
-                                   function->named ? CALL_NAMED : 0,
-                                   {0, 0},
-                                   (uint32_t)function->size,
-                                   (uint64_t)first};
-    call.pieces[0] = (struct iovec){&call.head, sizeof call.head};
-    call.pieces[1] = (struct iovec){(void *)(uintptr_t)function->data, (size_t)function->size};
-    call.n = call.arguments.niov + 2;
-    memcpy(call.pieces + 2, call.arguments.iov, (size_t)call.arguments.niov * sizeof *call.pieces);
-    int r = s->put(self, &call, (struct job *)s->job, part, s->options);
-    message_clear(&call.arguments);
-    return r;
+    call->head = (struct call_head){(uint8_t)s->kind,
+                                    function->named ? CALL_NAMED : 0,
+                                    {0, 0},
+                                    (uint32_t)function->size,
+                                    (uint64_t)first};
+    call->pieces[0] = (struct iovec){&call->head, sizeof call->head};
+    call->pieces[1] = (struct iovec){(void *)(uintptr_t)function->data, (size_t)function->size};
+    call->n = call->arguments.niov + 2;
+    memcpy(call->pieces + 2, call->arguments.iov,
+           (size_t)call->arguments.niov * sizeof *call->pieces);
+    return 0;
 }
 
-PyObject *call_submit(PyObject *self, PyObject *args, call_put put) {
+PyObject *call_submit(PyObject *self, PyObject *args, const struct call_puts *puts) {
     struct module_state *state = module_state_of(self);
-    struct submission s = {.put = put, .kind = CALL_ONCE, .options = Py_None};
+    struct submission s = {.puts = puts, .kind = CALL_ONCE, .options = Py_None};
     PyObject *arguments;
     if (state == NULL ||
         !PyArg_ParseTuple(args, "O!y#pO|O:submit", state->job_type, &s.job, &s.function.data,
@@ -71,22 +69,87 @@ PyObject *call_submit(PyObject *self, PyObject *args, call_put put) {
         return NULL;
     }
     job_begin((struct job *)s.job, 1, 0);
-    return put_part(self, &s, arguments, 0, 0) < 0 ? NULL : Py_NewRef(Py_None);
+    struct call call;
+    if (make_call(self, &s, arguments, 0, &call) < 0) {
+        return NULL;
+    }
+    int r = puts->one(self, &call, (struct job *)s.job, 0, s.options);
+    message_clear(&call.arguments);
+    return r < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Small calls that are put together. */
+struct batch {
+    struct iovec pieces[BATCH];
+    size_t n;
+    Py_ssize_t first; /* the part that comes first */
+    size_t used;
+    char bytes[BATCH_BYTES];
+};
+
+static int flush(PyObject *self, const struct submission *s, struct batch *batch) {
+    size_t n = batch->n;
+    batch->n = batch->used = 0;
+    return n == 0 ? 0
+                  : s->puts->many(self, batch->pieces, n, (struct job *)s->job, batch->first,
+                                  s->options);
+}
+
+static void add(struct batch *batch, const struct call *call, size_t size, Py_ssize_t part) {
+    char *to = batch->bytes + batch->used;
+    if (batch->n == 0) {
+        batch->first = part;
+    }
+    batch->pieces[batch->n++] = (struct iovec){to, size};
+    batch->used += size;
+    for (int i = 0; i < call->n; i++) {
+        memcpy(to, call->pieces[i].iov_base, call->pieces[i].iov_len);
+        to += call->pieces[i].iov_len;
+    }
+}
+
+/* Puts a call by itself, behind those that wait; or lets a small one wait for others. */
+static int put_or_add(PyObject *self, const struct submission *s, const struct call *call,
+                      Py_ssize_t part, struct batch *batch) {
+    size_t size = sizeof call->head + (size_t)s->function.size + call->arguments.size;
+    if (size <= BATCH_BYTES / 4 && call->arguments.parts.nbuffers == 0) {
+        if ((batch->n == BATCH || size > BATCH_BYTES - batch->used) && flush(self, s, batch) < 0) {
+            return -1;
+        }
+        add(batch, call, size, part);
+        return 0;
+    }
+    return flush(self, s, batch) < 0
+               ? -1
+               : s->puts->one(self, call, (struct job *)s->job, part, s->options);
+}
+
+static int put_slice(PyObject *self, const struct submission *s, PyObject *slice, Py_ssize_t part,
+                     Py_ssize_t first, struct batch *batch) {
+    struct call call;
+    if (make_call(self, s, slice, first, &call) < 0) {
+        return -1;
+    }
+    int r = put_or_add(self, s, &call, part, batch);
+    message_clear(&call.arguments);
+    return r;
 }
 
 static int put_parts(PyObject *self, const struct submission *s, PyObject *items, Py_ssize_t chunk,
                      Py_ssize_t first) {
+    struct batch batch;
+    batch.n = batch.used = 0;
     Py_ssize_t n = PyList_GET_SIZE(items);
     for (Py_ssize_t part = 0; part * chunk < n; part++) {
         Py_ssize_t end = (part + 1) * chunk;
         PyObject *slice = PyList_GetSlice(items, part * chunk, end < n ? end : n);
-        int r = slice == NULL ? -1 : put_part(self, s, slice, part, first + part * chunk);
+        int r = slice == NULL ? -1 : put_slice(self, s, slice, part, first + part * chunk, &batch);
         Py_XDECREF(slice);
         if (r < 0) {
             return -1;
         }
     }
-    return 0;
+    return flush(self, s, &batch);
 }
 
 /* The job expects a list of n results. */
@@ -106,9 +169,9 @@ static int begin_map(struct job *job, Py_ssize_t n, Py_ssize_t chunk) {
 
 /* Without any items the job is ready at once. If an item cannot be sent, the exception is raised,
  * and the job fails. */
-PyObject *call_submit_map(PyObject *self, PyObject *args, call_put put) {
+PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts *puts) {
     struct module_state *state = module_state_of(self);
-    struct submission s = {.put = put, .options = Py_None};
+    struct submission s = {.puts = puts, .options = Py_None};
     PyObject *items;
     Py_ssize_t chunk, first = 0;
     int star, r;

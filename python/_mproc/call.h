@@ -35,21 +35,27 @@ struct call {
     int n;
 };
 
-/* Puts a task that stands for a part of a job. 0, or -1 with an exception. The interpreter's lock
- * is held until the task is in the books: no other thread may book its result before. */
-typedef int (*call_put)(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
-                        PyObject *options);
+/* How tasks that stand for parts of a job are put: 0, or -1 with an exception. The interpreter's
+ * lock is held until a task is in the books: no other thread may book its result before. */
+struct call_puts {
+    int (*one)(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
+               PyObject *options);
+    /* Tasks of a piece each, from the part `first` on. */
+    int (*many)(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
+                Py_ssize_t first, PyObject *options);
+};
 
 /* The methods submit() and submit_map() of a type that puts tasks. */
-PyObject *call_submit(PyObject *self, PyObject *args, call_put put);
-PyObject *call_submit_map(PyObject *self, PyObject *args, call_put put);
+PyObject *call_submit(PyObject *self, PyObject *args, const struct call_puts *puts);
+PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts *puts);
 
 #define CALL_SUBMIT(function)                                                                      \
     {                                                                                              \
         "submit", function, METH_VARARGS,                                                          \
             "submit(job, function, named, arguments, options=None)\n--\n\n"                        \
             "Queue one call. function: dumps() of it; named: it is a mere name; arguments:\n"      \
-            "(args, kwargs); options: None or (timeout in ns, bytes of memory, retries)."          \
+            "(args, kwargs); options: None or (timeout in ns, bytes of memory, retries,\n"         \
+            "priority), where the last may be missing."                                            \
     }
 #define CALL_SUBMIT_MAP(function)                                                                  \
     {                                                                                              \

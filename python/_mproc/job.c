@@ -185,8 +185,7 @@ struct reply {
 static PyObject *read_value(struct module_state *state, const struct reply *reply) {
     const char *value = (const char *)reply->data + 1;
     size_t size = reply->size > 0 ? reply->size - 1 : 0;
-    return reply->source.buffer != NULL ? codec_decode_with_parts(state, value, size, reply->source)
-                                        : codec_decode(state, value, size);
+    return codec_decode_with_parts(state, value, size, reply->source);
 }
 
 /* In the thread that runs signal handlers, what was raised while a value was read may be one's, and
@@ -205,27 +204,15 @@ static PyObject *read_again(struct module_state *state, const struct reply *repl
     return value;
 }
 
-static struct job_result read_reply(struct module_state *state, struct job *job,
-                                    const struct reply *reply) {
-    struct job_result result = {.failed = reply->size == 0 ||
-                                          *(const uint8_t *)reply->data != RESULT_VALUE};
-    result.value = read_value(state, reply);
+struct job_result job_read(struct module_state *state, struct job *job, const void *data,
+                           size_t size, struct parts_source source) {
+    const struct reply reply = {data, size, source};
+    struct job_result result = {.failed = size == 0 || *(const uint8_t *)data != RESULT_VALUE};
+    result.value = read_value(state, &reply);
     if (result.value == NULL && blocking_runs_handlers()) {
-        result.value = read_again(state, reply, &result.interrupt);
+        result.value = read_again(state, &reply, &result.interrupt);
     }
     return result.value != NULL ? result : take_unreadable(job);
-}
-
-struct job_result job_read(struct module_state *state, struct job *job, const void *data,
-                           size_t size) {
-    const struct reply reply = {data, size, {NULL, NULL}};
-    return read_reply(state, job, &reply);
-}
-
-struct job_result job_read_with_parts(struct module_state *state, struct job *job, const void *data,
-                                      size_t size, struct parts_source source) {
-    const struct reply reply = {data, size, source};
-    return read_reply(state, job, &reply);
 }
 
 static int book(struct job *job, Py_ssize_t part, const struct job_result *result) {

@@ -50,13 +50,10 @@ int job_fail(struct job *job, PyObject *error);
 /* Fails the whole job, unless it is ready. */
 int job_fail_all(struct job *job, PyObject *error);
 
-/* Reads what a worker has handed in for a part of the job: its status and the value's message. */
+/* Reads what a worker has handed in for a part of the job: its status and the value's message,
+ * which may have brought buffers. */
 struct job_result job_read(struct module_state *state, struct job *job, const void *data,
-                           size_t size);
-
-/* The same for what may have brought buffers. */
-struct job_result job_read_with_parts(struct module_state *state, struct job *job, const void *data,
-                                      size_t size, struct parts_source source);
+                           size_t size, struct parts_source source);
 
 /* Books what has been read, and uses it up. */
 int job_take(struct job *job, Py_ssize_t part, struct job_result *owned);

@@ -52,7 +52,6 @@
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
-    X(tasks)                                                                                       \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)
@@ -80,7 +79,6 @@
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
-    X(tasks)                                                                                       \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \

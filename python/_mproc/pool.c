@@ -4,9 +4,10 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. The core has the books of open tasks and looks after the workers; here each task
- * says which part of which Job it is. The core calls three functions of this file:
+ * says which part of which Job it is. What has no options is put as parts, which cost less. The
+ * core calls four functions of this file:
  *   task_ended   books the task's result, or its failure, into the job. What the task fails with is
- *                what owner._failure() makes of it.
+ *   part_ended   what owner._failure() makes of it.
  *   start        has a worker started by owner._start_in_seat(seat); see seat_started(). The core
  *                gets the handle of the process' popen object; one that is no Child of ours is
  *                adopted by its pid.
@@ -20,7 +21,8 @@
  * returns, which it does soon: blocking.c's look() tells it so. Of several, the first counts.
  *
  * Shared state, all under the interpreter's lock.
- *   tasks   ring of the open tasks, each with an owned reference to its job.
+ *   tasks   ring of the open tasks, each with an owned reference to its job; parts: of what was
+ *           submitted as parts.
  *   seats   by seat, the popen object of the worker whose process the core has; NULL: none.
  *   open    tasks whose results have not been read: reading one may need its worker alive.
  *
@@ -44,6 +46,13 @@ struct open_task {
     mproc_task *task;
 };
 
+/* What was submitted together without options: parts of a job, which the core knows by this. */
+struct open_parts {
+    struct open_parts *before, *after;
+    struct job *job; /* owned; NULL: nobody wants them any more */
+    size_t left;     /* parts that the core has not told of */
+};
+
 struct seat {
     PyObject *popen;     /* owned; NULL: the core has no process there */
     struct child *child; /* the same, if the core has got its handle; NULL: it was adopted */
@@ -54,7 +63,9 @@ struct pool {
     PyObject *owner;                /* a weak reference */
     struct seat *seats;
     unsigned nseats;
-    struct open_task tasks; /* the ring's head */
+    struct open_task tasks;  /* the ring's head */
+    struct open_parts parts; /* likewise */
+    int ranked;              /* tasks have priorities, so there are no parts */
     Py_ssize_t open;
     Py_ssize_t done; /* tasks that have ended, ever */
 };
@@ -146,8 +157,15 @@ static struct job_result result_of(const struct pool *pool, const struct open_ta
     if (error.code != 0 || mproc_task_result(open->task, &data, &size) != 0) {
         return failure_of(pool, &error);
     }
-    return job_read_with_parts(module_state_of((PyObject *)pool), open->job, data, size,
-                               parts_of_task(open->task));
+    return job_read(module_state_of((PyObject *)pool), open->job, data, size,
+                    parts_of_task(open->task));
+}
+
+static void take_result(struct pool *pool, struct job *job, Py_ssize_t part,
+                        struct job_result *owned) {
+    pool->open--;
+    pool->done++;
+    (void)job_take(job, part, owned);
 }
 
 static void task_ended(mproc_task *task, void *arg) {
@@ -156,16 +174,51 @@ static void task_ended(mproc_task *task, void *arg) {
     PyObject *before = error_take();
     unlink_task(open);
     struct job_result result = result_of(pool, open);
-    pool->open--;
-    pool->done++;
-    (void)job_take(open->job, open->part, &result);
+    take_result(pool, open->job, open->part, &result);
     mproc_task_drop(task);
     Py_DECREF(open->job);
     PyMem_Free(open);
     keep_first(before);
 }
 
-/* chosen: None or (timeout in ns, bytes of memory, retries). */
+static void unlink_parts(struct open_parts *parts) {
+    parts->before->after = parts->after;
+    parts->after->before = parts->before;
+}
+
+static void free_parts(struct open_parts *owned) {
+    unlink_parts(owned);
+    Py_XDECREF(owned->job);
+    PyMem_Free(owned);
+}
+
+static struct job_result result_of_part(struct pool *pool, struct job *job,
+                                        const mproc_message *result,
+                                        const mproc_task_error *error) {
+    return result == NULL ? failure_of(pool, error)
+                          : job_read(module_state_of((PyObject *)pool), job, result->data,
+                                     result->size, parts_of_message(result));
+}
+
+static void part_ended(void *arg, void *told, size_t part, const mproc_message *message,
+                       const mproc_task_error *error) {
+    struct pool *pool = arg;
+    struct open_parts *parts = told;
+    parts->left--;
+    if (parts->job != NULL) {
+        PyObject *before = error_take();
+        struct job *job = (struct job *)Py_NewRef(parts->job);
+        struct job_result result = result_of_part(pool, job, message, error);
+        take_result(pool, job, (Py_ssize_t)part, &result);
+        Py_DECREF(job);
+        keep_first(before);
+    }
+    if (parts->left == 0) {
+        free_parts(parts);
+    }
+}
+
+/* chosen: None or (timeout in ns, bytes of memory, retries, priority). */
 static int set_options(mproc_task_options *options, PyObject *chosen) {
     long long timeout;
     unsigned long long memory;
@@ -176,7 +229,8 @@ static int set_options(mproc_task_options *options, PyObject *chosen) {
         PyErr_SetString(PyExc_TypeError, "options are a tuple");
         return -1;
     }
-    if (!PyArg_ParseTuple(chosen, "LKI", &timeout, &memory, &options->retries)) {
+    if (!PyArg_ParseTuple(chosen, "LKI|i", &timeout, &memory, &options->retries,
+                          &options->priority)) {
         return -1;
     }
     options->timeout = timeout;
@@ -185,8 +239,9 @@ static int set_options(mproc_task_options *options, PyObject *chosen) {
     return 0;
 }
 
-static int put(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
-               PyObject *chosen) {
+/* buffers: what goes along; NULL: nothing. */
+static int put_task(PyObject *self, const struct iovec *lent, int n, const struct parts *buffers,
+                    struct job *job, Py_ssize_t part, PyObject *chosen) {
     mproc_task_options options = {.done = task_ended};
     if (set_options(&options, chosen) < 0) {
         return -1;
@@ -197,9 +252,11 @@ static int put(PyObject *self, const struct call *lent, struct job *job, Py_ssiz
         return -1;
     }
     options.done_arg = open;
-    options.buffers = lent->arguments.parts.buffers;
-    options.nbuffers = lent->arguments.parts.nbuffers;
-    int r = mproc_pool_put(pool_of(self)->core, lent->pieces, lent->n, &options, &open->task);
+    if (buffers != NULL) {
+        options.buffers = buffers->buffers;
+        options.nbuffers = buffers->nbuffers;
+    }
+    int r = mproc_pool_put(pool_of(self)->core, lent, n, &options, &open->task);
     if (r != 0) {
         PyMem_Free(open);
         error_raise(r);
@@ -212,12 +269,83 @@ static int put(PyObject *self, const struct call *lent, struct job *job, Py_ssiz
     return 0;
 }
 
+static int put_tasks(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
+                     Py_ssize_t first, PyObject *chosen) {
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = put_task(self, &lent[i], 1, NULL, job, first + (Py_ssize_t)i, chosen);
+    }
+    return r;
+}
+
+static struct open_parts *open_parts(struct pool *pool, struct job *job) {
+    struct open_parts *parts = PyMem_New(struct open_parts, 1);
+    if (parts == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *parts = (struct open_parts){pool->parts.before, &pool->parts, job, 0};
+    Py_INCREF(job);
+    parts->before->after = parts;
+    pool->parts.before = parts;
+    return parts;
+}
+
+/* So many have been put, with a code of the core. */
+static int parts_are_put(struct pool *pool, struct open_parts *parts, size_t n, int r) {
+    parts->left += n;
+    pool->open += (Py_ssize_t)n;
+    if (parts->left == 0) {
+        free_parts(parts);
+    }
+    if (r != 0) {
+        error_raise(r);
+    }
+    return r == 0 ? 0 : -1;
+}
+
+static int has_options(const struct pool *pool, PyObject *chosen) {
+    return chosen != Py_None || pool->ranked;
+}
+
+static int put_one(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
+                   PyObject *chosen) {
+    struct pool *pool = pool_of(self);
+    const struct parts *buffers = &lent->arguments.parts;
+    if (has_options(pool, chosen) || buffers->nbuffers > 0) {
+        return put_task(self, lent->pieces, lent->n, buffers, job, part, chosen);
+    }
+    struct open_parts *parts = open_parts(pool, job);
+    if (parts == NULL) {
+        return -1;
+    }
+    int r = mproc_pool_put_part(pool->core, lent->pieces, lent->n, parts, (size_t)part);
+    return parts_are_put(pool, parts, r == 0, r);
+}
+
+static int put_many(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
+                    Py_ssize_t first, PyObject *chosen) {
+    struct pool *pool = pool_of(self);
+    if (has_options(pool, chosen)) {
+        return put_tasks(self, lent, n, job, first, chosen);
+    }
+    struct open_parts *parts = open_parts(pool, job);
+    if (parts == NULL) {
+        return -1;
+    }
+    size_t put = 0;
+    int r = mproc_pool_put_parts(pool->core, lent, n, parts, (size_t)first, &put);
+    return parts_are_put(pool, parts, put, r);
+}
+
+static const struct call_puts ways = {put_one, put_many};
+
 static PyObject *pool_submit(PyObject *self, PyObject *args) {
-    return call_submit(self, args, put);
+    return call_submit(self, args, &ways);
 }
 
 static PyObject *pool_submit_map(PyObject *self, PyObject *args) {
-    return call_submit_map(self, args, put);
+    return call_submit_map(self, args, &ways);
 }
 
 /* ---------------------------------------------------------------- workers */
@@ -303,16 +431,19 @@ static void end(void *arg, unsigned seat, mproc_process *owned) {
 
 /* ---------------------------------------------------------------- life */
 
-static int make(struct pool *pool, unsigned seats, double patience, int fragile) {
+static int make(struct pool *pool, unsigned seats, double patience, int fragile, int outlived) {
     mproc_pool_options options = {
         .workers = seats,
         .most = seats,
         .idle = 1,
         .fragile = fragile,
+        .outlived = outlived,
         .patience = (int64_t)(patience * 1e9),
         .start = start,
         .end = end,
         .start_arg = pool,
+        .part = part_ended,
+        .part_arg = pool,
         .enter = enter,
         .leave = leave,
     };
@@ -336,13 +467,13 @@ static int make(struct pool *pool, unsigned seats, double patience, int fragile)
 }
 
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"owner", "seats", "patience", "fragile", NULL};
+    static char *names[] = {"owner", "seats", "patience", "fragile", "outlived", NULL};
     PyObject *owner;
     unsigned seats;
     double patience;
-    int fragile;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OIdp:Pool", names, &owner, &seats, &patience,
-                                     &fragile)) {
+    int fragile, outlived;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OIdpp:Pool", names, &owner, &seats, &patience,
+                                     &fragile, &outlived)) {
         return NULL;
     }
     struct pool *pool = (struct pool *)type->tp_alloc(type, 0);
@@ -350,8 +481,9 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         return NULL;
     }
     pool->tasks.before = pool->tasks.after = &pool->tasks;
+    pool->parts.before = pool->parts.after = &pool->parts;
     pool->owner = PyWeakref_NewRef(owner, NULL);
-    if (pool->owner == NULL || make(pool, seats, patience, fragile) < 0) {
+    if (pool->owner == NULL || make(pool, seats, patience, fragile, outlived) < 0) {
         Py_DECREF(pool);
         return NULL;
     }
@@ -366,13 +498,27 @@ static int pool_traverse(PyObject *self, visitproc visit, void *arg) {
          open = open->after) {
         Py_VISIT(open->job);
     }
+    for (const struct open_parts *parts = pool->parts.after; parts != NULL && parts != &pool->parts;
+         parts = parts->after) {
+        Py_VISIT(parts->job);
+    }
     for (unsigned i = 0; i < pool->nseats; i++) {
         Py_VISIT(pool->seats[i].popen);
     }
     return 0;
 }
 
-/* A task that is dropped before it has ended has no callback. */
+/* Parts that somebody wants, or NULL. */
+static struct open_parts *wanted_parts(struct pool *pool) {
+    struct open_parts *parts = pool->parts.after;
+    while (parts != NULL && parts != &pool->parts && parts->job == NULL) {
+        parts = parts->after;
+    }
+    return parts != &pool->parts ? parts : NULL;
+}
+
+/* A task that is dropped before it has ended has no callback. The core tells of parts all the same,
+ * but nobody wants them any more. */
 static int pool_clear(PyObject *self) {
     struct open_task *tasks = &pool_of(self)->tasks;
     while (tasks->after != tasks) {
@@ -382,6 +528,11 @@ static int pool_clear(PyObject *self) {
         mproc_task_drop(open->task);
         Py_DECREF(open->job);
         PyMem_Free(open);
+    }
+    struct open_parts *parts;
+    while ((parts = wanted_parts(pool_of(self))) != NULL) {
+        pool_of(self)->open -= (Py_ssize_t)parts->left;
+        Py_CLEAR(parts->job); /* which may run anything */
     }
     return 0;
 }
@@ -397,6 +548,9 @@ static void pool_dealloc(PyObject *self) {
         mproc_pool_drop(pool->core);
         blocking_end(thread);
         keep_first(before);
+    }
+    while (pool->parts.after != NULL && pool->parts.after != &pool->parts) {
+        free_parts(pool->parts.after); /* of a forked child's copy */
     }
     PyMem_Free(pool->seats);
     Py_XDECREF(pool->owner);
@@ -459,6 +613,16 @@ static PyObject *pool_resize(PyObject *self, PyObject *workers) {
     Py_RETURN_NONE;
 }
 
+static PyObject *pool_rank(PyObject *self, PyObject *number) {
+    unsigned long ahead = PyLong_AsUnsignedLong(number);
+    if (ahead == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int r = mproc_pool_rank(pool_of(self)->core, (unsigned)ahead);
+    pool_of(self)->ranked = r == 0;
+    return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
+}
+
 static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
     mproc_pool_close(pool_of(self)->core);
     Py_RETURN_NONE;
@@ -515,6 +679,9 @@ static PyMethodDef pool_methods[] = {
      "until some task has ended, or for a notice; True then. Looks after the workers meanwhile."},
     {"resize", pool_resize, METH_O,
      "resize(workers)\n--\n\nHave so many workers from now on; those that are missing start."},
+    {"rank", pool_rank, METH_O,
+     "rank(ahead)\n--\n\n"
+     "Have tasks with priorities from now on; at most so many lie where workers take them."},
     {"close", pool_close, METH_NOARGS,
      "close()\n--\n\nNo more tasks: workers do what is queued, then end."},
     {"abandon", pool_abandon, METH_NOARGS,
@@ -537,7 +704,7 @@ static PyGetSetDef pool_getset[] = {
 };
 
 static PyType_Slot pool_slots[] = {
-    {Py_tp_doc, "Pool(owner, seats, patience, fragile)\n--\n\n"
+    {Py_tp_doc, "Pool(owner, seats, patience, fragile, outlived)\n--\n\n"
                 "A pool of the core without workers; owner has the methods that make it complete."},
     {Py_tp_new, (void *)pool_new},
     {Py_tp_dealloc, (void *)pool_dealloc},

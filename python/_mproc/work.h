@@ -12,7 +12,10 @@
 
 struct work {
     struct module_state *state;
-    PyObject *known;    /* dict: a function's message -> the function */
+    PyObject *known; /* dict: a function's message -> the function */
+    char last[128];  /* of these, the message that came last; last_size 0: none, or too large */
+    size_t last_size;
+    PyObject *last_function;
     PyObject *describe; /* callable: (exception, whether the function was called, where) -> what to
                            send; where: (function, number of the item) in a map, else None */
     PyObject *excuse; /* callable: (value, exception, first) -> what to send for a value that cannot
@@ -24,9 +27,9 @@ struct work {
 
     /* Hands in the result of the task in hand: 0 or a code of the core. */
     int (*hand_in)(void *worker, const struct iovec *lent, int n);
-    /* The same with buffers; NULL: they stay in the pickle. */
+    /* The same with buffers. */
     int (*hand_in_with)(void *worker, const struct iovec *lent, int n, const struct parts *parts);
-    struct parts_source source; /* of what tasks bring; all NULL: nothing */
+    struct parts_source source; /* of what tasks bring */
     void *worker;
 };
 

@@ -1,8 +1,8 @@
 """Pools of worker processes.
 
-A pool is a task queue of the arena and some daemonic processes that serve it. Whoever waits for a
-result collects what the workers have handed in, for everybody, and looks after the workers while
-there is nothing to collect. Where nobody waits, a thread that is started for what was submitted
+A pool is one of the core's (`_mproc.Pool`), whose workers are daemonic processes. Whoever waits for
+a result collects what the workers have handed in, for everybody, and looks after the workers
+meanwhile. Where nobody waits, a thread that is started for what was submitted
 does the same: workers are replaced, callbacks come, an imap runs to its end (`_pool/engine.py`).
 
 A worker that dies fails the one task it had, with WorkerDiedError, and is replaced.
@@ -19,7 +19,7 @@ from ._cpython import ref as _reference
 from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
 from ._mproc import getpid as _getpid
-from ._pool.engine import LOOK, PATIENCE, SLICE, Engine
+from ._pool.engine import LOOK, PATIENCE, RESTART, SLICE, Engine
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
@@ -149,8 +149,11 @@ class Pool(Engine):
     no name by value. ValueError, TypeError, ImportError.
     """
 
+    _is_outlived = True
     _wrap_exception = True
     _state = INIT
+    _broken: BaseException | None = None  # why there are no workers any more
+    _chosen: tuple[int, ...] | None = None  # options of what is submitted
     _piped = False  # tasks and results go through queues
 
     @staticmethod
@@ -168,7 +171,6 @@ class Pool(Engine):
         *,
         pickler: str | None = None,
     ) -> None:
-        self._pool: list[process.BaseProcess] = []
         if context is None:
             from .context import _default_context
 
@@ -192,6 +194,7 @@ class Pool(Engine):
         self._maxtasksperchild = maxtasksperchild
         self._function_of_workers = _function_of_workers()
         self._feeding: list[IMapIterator] = []
+        self._made: list[process.BaseProcess] = []  # workers to be started, the last one first
         self._set_up(processes, context)
         self._start_workers()
         self._end_at_exit()
@@ -204,16 +207,11 @@ class Pool(Engine):
 
     # -- workers
 
-    def _start_worker(self, seat: int) -> process.BaseProcess:
-        new = self._make_worker(seat)
-        self._start(new)
-        return new
-
-    def _start(self, new: process.BaseProcess) -> None:
-        new.start()
-
     def _make_worker(self, seat: int) -> process.BaseProcess:
-        ends = (self._tasks, seat) if not self._piped else (self._inqueue, self._outqueue)
+        return self._made.pop() if self._made else self._make_one(seat)
+
+    def _make_one(self, seat: int) -> process.BaseProcess:
+        ends = (self._place, seat) if not self._piped else (self._inqueue, self._outqueue)
         new = self.Process(
             self._ctx,
             target=self._function_of_workers,
@@ -237,7 +235,7 @@ class Pool(Engine):
         from ._pool.piped import PipedTasks
 
         self._setup_queues()
-        return PipedTasks(seats, self)
+        return PipedTasks(self, seats, RESTART)
 
     @property
     def _cache(self) -> dict[int, None]:
@@ -270,9 +268,10 @@ class Pool(Engine):
 
     def _workers_are_foreign(self) -> bool:
         """Return whether a program has replaced what workers run, or what starts them."""
-        if type(self)._repopulate_pool is not Pool._repopulate_pool:
-            return True
-        return self._function_of_workers.__module__ != f"{__package__}._pool.worker"
+        return (
+            self._repopulates()
+            or self._function_of_workers.__module__ != f"{__package__}._pool.worker"
+        )
 
     def _setup_queues(self) -> None:
         """Make the queues of a pool that needs them."""
@@ -285,40 +284,31 @@ class Pool(Engine):
         return (function, True) if self._piped else super()._message_of(function)
 
     def _start_workers(self) -> None:
-        if type(self)._repopulate_pool is not Pool._repopulate_pool:
-            self._repopulate_pool()
-            return
+        # What is written between two forks is copied twice: so all objects are made before.
+        if not self._repopulates():
+            self._made = [self._make_one(seat) for seat in reversed(range(self._processes))]
         try:
-            # What is written between two forks is copied twice: so all objects are made before.
-            for new in [self._make_worker(seat) for seat in range(self._processes)]:
-                try:
-                    self._start(new)
-                finally:
-                    if new.ident is not None:  # it runs, though a signal's handler may have raised
-                        self._pool.append(new)
+            self._tasks.resize(self._processes)
+            if len(self._pool) < self._processes:
+                raise self._start_error or OSError(errno.EAGAIN, "no worker can be started")
         except BaseException:
             self._end_workers()
             raise
 
-    def _worker_ended(self, seat: int, old: process.BaseProcess, had_task: bool) -> None:
-        if self._died_again(had_task, old.exitcode):
-            self._break(self._death_of(old, None))
-
-    def _wants(self, seat: int) -> bool:
-        return self._state == RUN or (
-            self._state == CLOSE and (self._tasks.open > 0 or bool(self._feeding))
-        )
+    def _repopulates(self) -> bool:
+        """Return whether a subclass starts workers its own way."""
+        return type(self)._repopulate_pool is not Pool._repopulate_pool
 
     def _repopulate_pool(self) -> None:
         """Replace workers that have ended; that happens anyway, but programs that derive ask.
 
         A subclass may override this to start workers, and call it.
         """
-        if type(self)._repopulate_pool is Pool._repopulate_pool:
-            self._collect()
-        else:
-            for seat in range(len(self._pool), self._processes):
-                self._pool.append(self._start_worker(seat))
+        if not self._repopulates():
+            self._check_owner()
+            self._tasks.resize(self._processes)
+        for seat in range(len(self._pool), self._processes):
+            self._start_in_seat(seat)
 
     if not TYPE_CHECKING:
         _worker_handler = _Shown()
@@ -327,26 +317,21 @@ class Pool(Engine):
         _inqueue = _Shown()
         _outqueue = _Shown()
 
-    def _fill_each(self) -> None:
-        if type(self)._repopulate_pool is Pool._repopulate_pool:
-            super()._fill_each()
-        elif self._wants(0):
-            gone = {id(self._pool[seat]) for seat in self._vacant}
-            self._pool[:] = [old for old in self._pool if id(old) not in gone]
-            self._vacant.clear()
-            self._repopulate_pool()
-
-    def _end_workers(self) -> None:
-        if self._piped:
-            self._tasks.drop_waiting()
-        super()._end_workers()
-
     def _break(self, reason: BaseException) -> None:
         """Give up: workers die before they do anything, an initializer that fails for example."""
-        self._state = CLOSE
-        self._tasks.close()
-        self._tasks.fail_all(reason)
-        self._tell()
+        if self._broken is None:
+            self._broken = reason
+            self._state = CLOSE
+            self._tasks.abandon()
+            self._tasks.close()
+            self._tell()
+
+    def _failure_of_all(self, error: BaseException) -> BaseException:
+        if self._state == TERMINATE:
+            return ProcessError("the pool was terminated before the task was done")
+        if self._broken is None:
+            self._break(self._what_broke_it(error))
+        return self._broken or error
 
     def _has_work(self) -> bool:
         return self._tasks.open > 0 or any(not imap._strict for imap in self._feeding)
@@ -421,7 +406,7 @@ class Pool(Engine):
             if known is not func:
                 message, named = self._message_of(func)
             arguments = (args, dict(kwds) if kwds else None)
-            self._tasks.submit(result, message, named, arguments)
+            self._tasks.submit(result, message, named, arguments, self._chosen)
         except Exception as error:
             self._explain(error, "parts_of_call", args, kwds, "kwds")
             result._fail(error)
@@ -530,7 +515,8 @@ class Pool(Engine):
         result._callback, result._error_callback = callback, error_callback
         try:
             message, named = self._message_of(func)
-            self._tasks.submit_map(result, message, named, star, items, max(chunksize, 1))
+            size = max(chunksize, 1)
+            self._tasks.submit_map(result, message, named, star, items, size, 0, self._chosen)
         except Exception as error:
             self._explain(error, "parts_of_map", items, 0)
             result._fail(error)
@@ -599,6 +585,30 @@ class Pool(Engine):
             self._feeding.remove(iterator)
             self._tell()
 
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        memory: int | None = None,
+        priority: int | None = None,
+    ) -> Pool:
+        """Return the same pool; each task that is submitted through it has these options.
+
+        timeout: seconds that the task may run; then its worker is ended, and it fails with
+        TaskTimeoutError. memory: bytes that its worker may have to itself while the task runs; with
+        more it is ended, and the task fails with TaskMemoryError. retries: how often the task is
+        begun anew after its worker died or its time was up. priority: tasks of a higher one are
+        given to workers before those of a lower one; the usual one is 0. Only what is submitted
+        after priorities have been asked for first can be overtaken.
+
+        None: as it is in the pool that is asked. The tasks of a map or imap are its chunks.
+        TypeError, ValueError; NotImplementedError: a pool of threads, or with queues of its own.
+        """
+        from ._pool.limits import TaskOptions, with_options
+
+        return with_options(self, TaskOptions(timeout, retries, memory, priority))
+
     # -- the end
 
     def close(self) -> None:
@@ -617,12 +627,13 @@ class Pool(Engine):
         _finalizers.pop(self._at_exit, None)
         self._tasks.close()
         self._end_queues()  # now: a worker may be killed while it puts a result
-        self._end_workers()
-        self._tell()
-        self._join_helper(PATIENCE)
-        self._end_workers()  # the one that the helper may have been starting
-        self._tasks.fail_all(ProcessError("the pool was terminated before the task was done"))
-        self._tell()
+        try:
+            self._tasks.abandon()
+        finally:
+            self._end_workers()
+            self._tell()
+            self._join_helper(PATIENCE)
+            self._end_workers()  # the one that the helper may have been starting
 
     def join(self) -> None:
         """Wait for the workers to end, after close() or terminate(). ValueError: still running."""
@@ -738,7 +749,9 @@ class ThreadPool(Pool):
     def _make_tasks(self, seats: int) -> Any:
         from ._pool.threads import ThreadTasks
 
-        return ThreadTasks(seats)
+        tasks: Any = ThreadTasks(self, seats, RESTART)
+        self._place = tasks
+        return tasks
 
     def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
         return function, True  # threads share it
@@ -748,12 +761,6 @@ class ThreadPool(Pool):
             new.start()
         except RuntimeError as error:
             raise OSError(errno.EAGAIN, str(error)) from None  # there may be room later
-
-    def _worker_ended(self, seat: int, old: Any, had_task: bool) -> None:
-        if self._died_again(False, 0 if self._tasks.served(seat) else 1):
-            from ._pool.errors import WorkerDiedError
-
-            self._break(WorkerDiedError(old.name, self._owner, 1, None))
 
     def _end_workers(self) -> None:
         self._tasks.drop_waiting()

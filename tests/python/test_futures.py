@@ -696,15 +696,15 @@ def test_an_executor_that_cannot_heal(fork):
 
 def refuse_to_start(monkeypatch, times):
     """Have workers not be started so many times; return the list of the times that are left."""
-    start, left = executor.ExecutorEngine._start_worker, list(range(times))
+    start, left = executor.ExecutorEngine._start, list(range(times))
 
-    def start_or_not(self, seat):
+    def start_or_not(self, new):
         if left:
             left.pop()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return start(self, seat)
+        start(self, new)
 
-    monkeypatch.setattr(executor.ExecutorEngine, "_start_worker", start_or_not)
+    monkeypatch.setattr(executor.ExecutorEngine, "_start", start_or_not)
     return left
 
 
@@ -807,14 +807,14 @@ def test_workers_that_are_started_in_a_way_of_their_own(heal):
 
 
 def test_a_start_that_is_interrupted_is_made_up_for(fork, monkeypatch):
-    start = executor.ExecutorEngine._start_worker
+    start = executor.ExecutorEngine._start
 
-    def interrupted(self, seat):
-        monkeypatch.setattr(executor.ExecutorEngine, "_start_worker", start)
+    def interrupted(self, new):
+        monkeypatch.setattr(executor.ExecutorEngine, "_start", start)
         raise KeyboardInterrupt
 
     with ProcessPoolExecutor(1, fork) as pool:
-        monkeypatch.setattr(executor.ExecutorEngine, "_start_worker", interrupted)
+        monkeypatch.setattr(executor.ExecutorEngine, "_start", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.submit(errands.square, 2)
         assert pool.submit(errands.square, 3).result(LONG) == 9

@@ -12,7 +12,7 @@ from conftest import wait_until
 import mproc
 from mproc import dummy
 from mproc import pool as pool_module
-from mproc._pool import engine
+from mproc._pool import threads
 from mproc.pool import Pool, ThreadPool, WorkerDiedError
 
 LONG = 60  # seconds that no wait takes: after them something is wrong
@@ -126,7 +126,7 @@ def test_an_initializer_that_fails(monkeypatch):
             pool.apply(abs, (-1,))
     pool.join()
     assert {args.exc_type for args in told} == {ZeroDivisionError}
-    assert len(told) <= engine.DEATHS + 2
+    assert len(told) <= 1 + threads.SPARE + 1
 
 
 def test_no_thread_can_be_started(monkeypatch):

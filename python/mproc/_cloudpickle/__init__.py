@@ -14,9 +14,8 @@ import copy
 import io
 from collections import ChainMap
 
-from .. import _mproc, context, reduction
+from .. import _mproc, _pool, context, reduction  # noqa: F401 # _pool adds the types of pools
 from .._cpython import pickle
-from .._pool.worker import Tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ except ImportError:
 
 __all__ = [
     "SealedPool",
-    "SealedTasks",
     "contents",
     "context_with",
     "dumps",
@@ -123,22 +121,6 @@ def serves() -> bool:
 def dumps_function(function: Callable[..., Any]) -> bytes:
     """Return the message that tells workers of a function."""
     return message_of(_Returning(function))
-
-
-class SealedTasks(Tasks):
-    """The task queue of a pool whose functions and arguments travel by value."""
-
-    def submit(
-        self, job: _mproc.Job, function: bytes, named: bool, arguments: tuple[Any, Any]
-    ) -> None:
-        """Queue one call; see Tasks.submit()."""
-        super().submit(job, function, named, _seal(arguments))  # type: ignore[arg-type]
-
-    def submit_map(
-        self, job: _mproc.Job, function: bytes, named: bool, star: bool, items: list[Any], *how: int
-    ) -> None:
-        """Queue a call per item; see Tasks.submit_map()."""
-        super().submit_map(job, function, named, star, [_seal(item) for item in items], *how)
 
 
 class SealedPool(_mproc.Pool):

@@ -2,10 +2,12 @@
 
 Pool is an Engine; a ProcessPoolExecutor has one.
 
-How it works. A task queue of the arena holds what is to be done, and knows of each worker, by its
-seat, which task it has. Whoever waits for a result *pumps*: it collects what the workers have
-handed in, for everybody, and looks after the workers while there is nothing to collect. One thread
-pumps at a time; others sleep until it has booked what they wait for, or has left.
+How it works. The tasks are the core's pool (`_mproc.Pool`): it has the books of what is open,
+notices workers that have ended and has others started (`_start_in_seat`). Whoever waits for a
+result *pumps*: it has the core collect what the workers have handed in, for everybody, and look
+after the workers meanwhile. One thread pumps at a time; others sleep until it has booked what they
+wait for, or has left. A pool of threads, or with queues of its own, has tasks in Python instead,
+which do the same (threads.py).
 
 The helper. Programs rely on work that goes on although nobody waits: workers that died are
 replaced, results are booked, callbacks come. So what is submitted without a wait starts a helper,
@@ -14,10 +16,7 @@ look. If nobody has, and there is work, it pumps itself until somebody else come
 or waiters of foreign code need every result at once (`_call_helper`), it pumps all the time.
 
 Shared state, all of it private to the owner's process.
-  _pool      a worker process by seat; None: not started yet. The pumping thread's, and that of
-             who starts or ends the engine.
-  _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
-             holds _seating.
+  _pool      by seat, the worker that was started there last; None: none was.
   _pumping   whose turn it is to pump. The thread that has it may take it again: a callback or a
              signal handler of that thread may pump, too. The other threads that wait sleep there.
   _looks     counts up whenever somebody who waits comes to pump. Only its changes count.
@@ -32,20 +31,21 @@ comes otherwise than by a result - a task is cancelled, the engine breaks, an im
 end of a slice. What SLICE is for is what no one tells: that a worker has ended.
 
 Invariants.
-  1  A task in the books is booked as done, or failed, by the pumping thread, by the one that
-     breaks the engine, or by who ends it.
+  1  An open task is booked as done, or failed, by the pumping thread, by the one that breaks the
+     engine, or by who ends it.
   2  Whenever there is work, a thread pumps or the helper lives; but where no thread can be started
      the next that submits tries again.
 
-If a worker dies: its seat names the task that it had. That one fails, and another worker is put
-into the seat. Where none can be started (descriptors, memory), that is tried again with each look;
-after RESTART seconds without a single worker the engine breaks.
+If a worker dies: the task that it had fails, and another worker is put into its seat. Where none
+can be started (descriptors, memory), that is tried again with each look; after RESTART seconds
+without a single worker the engine breaks.
 """
 
 from __future__ import annotations
 
 from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
+from errno import ECANCELED, ETIMEDOUT
 from time import monotonic as _monotonic
 from types import ModuleType
 
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .. import process
     from ..context import BaseContext
 
 __all__ = ["Engine", "import_for_workers", "ring"]
@@ -70,7 +69,6 @@ SLICE = 0.05  # seconds between two looks at the workers while results are await
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
 REST = 100  # looks at an engine without work, after which its helper ends or parks
 PATIENCE = 5.0  # seconds that a worker has for ending when asked, before it is killed
-DEATHS = 16  # workers that may die one after the other without having done anything
 RESTART = 30.0  # seconds for which there may be no worker at all because none can be started
 
 _NOTHING = object()
@@ -82,6 +80,8 @@ class Engine:
     _helper_stays = False  # parks instead of ending, until the engine is over
     _helper_name = "mproc-pool"
     _function_name = "func"  # of the parameter, for errors
+    _is_fragile = False  # a worker that dies by itself breaks it
+    _is_outlived = False  # its workers do what is queued when it is freed, and are not killed
 
     # Submits what waits for results to come; the pumping thread calls it. None: nothing waits so.
     _keep_fed: Callable[[], None] | None = None
@@ -91,10 +91,8 @@ class Engine:
     _sealer: Any = None  # the module that sends by value, if the context asks for that
     _last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
     _ending = False  # who ends the workers does not want their deaths to be noticed
-    _deaths = 0
-    _done_before = 0  # results, when a worker died last
-    _without = 0.0  # since when there has been no worker
-    _looked = 0.0  # when somebody has looked after the workers
+    _started = False  # there has been a worker
+    _start_error: Exception | None = None  # why no worker could be started last
     _looks = 0
     _seen = 0
     _rests = 0
@@ -110,25 +108,24 @@ class Engine:
             from .. import _cloudpickle
 
             self._sealer = _cloudpickle
-        self._tasks = self._make_tasks(seats)
         self._pool: list[Any] = []
-        self._vacant: set[int] = set()
-        self._seating = _allocate_lock()
+        self._tasks = self._make_tasks(seats)
         self._pumping = _mproc.Turn()
         self._bell = _allocate_lock()
         self._bell.acquire()
 
     def _make_tasks(self, seats: int) -> Any:
-        if self._sealer is not None:
-            return self._sealer.SealedTasks(seats)
-        from .worker import Tasks
+        from .worker import Workplace
 
-        return Tasks(seats)
+        kind = _mproc.Pool if self._sealer is None else self._sealer.SealedPool
+        pool = kind(self, seats, RESTART, self._is_fragile, self._is_outlived)
+        self._place = Workplace.of(pool.workplace)
+        return pool
 
     # -- what differs
 
-    def _start_worker(self, seat: int) -> Any:
-        """Start a worker for a seat; return its process object."""
+    def _make_worker(self, seat: int) -> Any:
+        """Make the process object of a worker for a seat."""
         raise NotImplementedError
 
     def _has_work(self) -> bool:
@@ -147,81 +144,98 @@ class Engine:
         if self._is_over() and not self._has_work():
             self._tasks.close()
 
-    def _worker_ended(self, seat: int, old: process.BaseProcess, had_task: bool) -> None:
-        """Decide what becomes of a seat whose worker has ended."""
-        raise NotImplementedError
-
     def _break(self, reason: BaseException) -> None:
         """Fail every open task: there are no workers that could do it."""
         raise NotImplementedError
 
     # -- workers
 
-    def _look_after_workers(self) -> None:
-        """Notice workers that have ended: fail their tasks, put others in their place."""
-        if self._ending:
-            return
-        self._looked = _monotonic()
-        for seat, old in enumerate(self._pool):
-            if old is not None and seat not in self._vacant and old.exitcode is not None:
-                self._vacant.add(seat)
-                had_task = self._tasks.worker_died(
-                    seat, lambda task, old=old: self._death_of(old, task)
-                )
-                self._worker_ended(seat, old, had_task)
-        if self._vacant:
-            self._fill_vacant()
+    def _start_in_seat(self, seat: int) -> Any:
+        """Start a worker, as the tasks ask for it; return it, or minus the errno of a failure.
 
-    def _death_of(self, old: process.BaseProcess, task: int | None) -> BaseException:
-        """Return what a task fails with whose worker has ended."""
+        If a signal's handler has raised as soon as the worker ran: the worker and the exception.
+        """
+        import_for_workers()
+        pool = self._pool
+        if (
+            seat < len(pool)
+            and (old := pool[seat]) is not None
+            and not getattr(old, "_closed", False)
+        ):
+            old.join(0)  # it has ended: whoever counts the children is told
+        interrupt: BaseException | None = None
+        try:
+            new = self._make_worker(seat)
+            try:
+                self._start(new)
+            except BaseException as error:
+                if new.ident is None:
+                    raise
+                interrupt = error
+        except Exception as error:
+            self._start_error = error
+            if self._started and not isinstance(error, OSError):
+                self._break(error)
+            return -(getattr(error, "errno", None) or ECANCELED)
+        pool[seat : seat + 1] = [new]
+        self._started = True
+        self._start_error = None
+        return new if interrupt is None else (new, interrupt)
+
+    def _start(self, new: Any) -> None:
+        new.start()
+
+    def _look_after_workers(self) -> None:
+        """Break when there will be no workers: the tasks notice their ends, and replace them."""
+        if self._tasks.broken and not self._ending:
+            self._break(self._what_broke_it())
+
+    def _what_broke_it(self, error: BaseException | None = None) -> BaseException:
+        """Return why there are no workers any more; error: what a task failed with."""
         from .errors import WorkerDiedError
 
-        return WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, task)
+        if isinstance(error, WorkerDiedError):
+            return WorkerDiedError(error.name, error.pid, error.exitcode, None)
+        if error is not None and getattr(error, "errno", None) != ECANCELED:
+            return self._start_error or error
+        for old in self._started_workers():
+            if old.exitcode:
+                return WorkerDiedError(old.name, old.pid or 0, old.exitcode, None)
+        return self._start_error or RuntimeError("the pool has given up")
 
-    def _wants(self, seat: int) -> bool:
-        """Return whether a vacant seat is to get another worker."""
-        return True
+    def _failure(
+        self,
+        error: BaseException,
+        code: int,
+        task: int,
+        pid: int,
+        exitcode: int,
+        tries: int,
+        ran: float,
+        memory: int,
+    ) -> BaseException:
+        """Return what a task fails with; error is what its code stands for."""
+        from . import errors
 
-    def _fill_vacant(self) -> None:
-        """Start workers for the seats that want one. One thread at a time does."""
-        import_for_workers()
-        if self._seating.acquire(False):
-            try:
-                self._fill_each()
-            finally:
-                self._seating.release()
+        if pid and code == _mproc.EDIED:
+            error = errors.WorkerDiedError(self._name_of(pid), pid, exitcode, task)
+        elif pid and code == -ETIMEDOUT:
+            error = errors.TaskTimeoutError(pid, ran, task)
+        elif pid and code == _mproc.EMEMORY:
+            error = errors.TaskMemoryError(pid, memory, task)
+        if tries > 1:
+            errors.add_note(error, f"The task was tried {tries} times")
+        if not self._tasks.broken or code in (-ETIMEDOUT, _mproc.EMEMORY):
+            return error
+        return self._failure_of_all(error)
 
-    def _fill_each(self) -> None:
-        for seat in sorted(self._vacant):
-            if not self._wants(seat):
-                continue
-            try:
-                self._pool[seat] = self._start_worker(seat)
-            except OSError as error:
-                self._do_without(error)
-                return
-            except Exception as error:
-                self._break(error)
-                return
-            self._vacant.discard(seat)
-            self._without = 0.0
+    def _failure_of_all(self, error: BaseException) -> BaseException:
+        """Return what every task fails with, now that there are no workers."""
+        raise NotImplementedError
 
-    def _do_without(self, error: OSError) -> None:
-        """Note that no worker can be started now; break when that has lasted too long."""
-        if len(self._vacant) < len(self._pool):
-            return
-        now = _monotonic()
-        self._without = self._without or now
-        if now - self._without > RESTART:
-            self._break(error)
-
-    def _died_again(self, had_task: bool, exitcode: int | None) -> bool:
-        """Return whether workers die, one after the other, before they have done anything."""
-        done = self._tasks.done
-        useful = exitcode == 0 or had_task or done != self._done_before
-        self._deaths = 0 if useful else self._deaths + 1
-        self._done_before = done
-        return self._deaths > DEATHS
+    def _name_of(self, pid: int) -> str:
+        names = [old.name for old in self._started_workers() if old.pid == pid]
+        return names[0] if names else "Process"
 
     def _end_workers(self) -> None:
         """Have all workers end, and wait for them; kill those that do not listen."""
@@ -266,7 +280,7 @@ class Engine:
 
     def _explain(self, error: BaseException, parts_of: str, *what: Any) -> None:
         """Say in an error which part of a task cannot be pickled, if one cannot."""
-        if isinstance(self._tasks, _mproc.Tasks | _mproc.Pool):
+        if isinstance(self._tasks, _mproc.Pool):
             from .errors import explain
 
             explain(error, parts_of, *what, by_value=self._sealer and self._sealer.dumps)
@@ -314,8 +328,6 @@ class Engine:
                     self._keep_fed()  # an interrupt may have kept it from being fed
                 if not self._tasks.pump(job, seconds):
                     self._look_after_workers()
-                elif job is None and _monotonic() - self._looked > SLICE:
-                    self._look_after_workers()  # results that never cease hide no death
                 if self._keep_fed is not None:
                     self._keep_fed()
         if depth > 1:

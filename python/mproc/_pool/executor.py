@@ -32,7 +32,6 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import BrokenExecutor
-from errno import ECANCELED, ETIMEDOUT
 from time import monotonic as _monotonic
 from weakref import WeakSet
 
@@ -40,13 +39,10 @@ from .. import _mproc, process, util
 from .._cpython import before_threads_end, pickle
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
-from . import engine as base
-from .engine import SLICE, Engine, import_for_workers
+from .engine import SLICE, Engine
 from .errors import (
     ExceptionWithTraceback,
     RemoteTraceback,
-    TaskMemoryError,
-    TaskTimeoutError,
     WorkerDiedError,
     add_note,
     explain_result,
@@ -224,14 +220,11 @@ class ExecutorEngine(Engine):
         self._initializer = initializer
         self._initargs = initargs
         self._limit = limit
-        self._heal = heal
+        self._is_fragile = not heal
         self._set_up(seats, context)
         self._pool = [None] * seats
         self._seats = seats
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
-        self._started = False
-        self._start_error: Exception | None = None  # why no worker could be started last
-        self._interrupt: BaseException | None = None  # raised when a worker had been started
         self._wanted = 0  # workers that the core is to have
         self._backlog = _mproc.Backlog(Future, _Call, seats)
         self._lock = threading.RLock()
@@ -244,49 +237,22 @@ class ExecutorEngine(Engine):
         )
         engines.add(self)
 
-    def _make_tasks(self, seats: int) -> Any:
-        kind = _mproc.Pool if self._sealer is None else self._sealer.SealedPool
-        pool = kind(self, seats, base.RESTART, not self._heal)
-        self._place = Workplace.of(pool.workplace)
-        return pool
-
     # -- workers
 
-    def _start_worker(self, seat: int) -> process.BaseProcess:
+    def _make_worker(self, seat: int) -> process.BaseProcess:
         new = self._context.Process(
             target=run_worker,
             args=(self._place, seat, self._initializer, self._initargs, self._limit),
         )
         new.daemon = True
         new._quiet = True
-        try:
-            new.start()
-        except BaseException as error:
-            if new.ident is None:
-                raise
-            self._interrupt = error
-        new._config["daemon"] = False  # at exit it is waited for
         return new
 
-    def _start_in_seat(self, seat: int) -> Any:
-        """Start a worker, as the core asks for it; return it, or minus the errno of a failure.
-
-        If a signal's handler has raised as soon as the worker ran: the worker and the exception.
-        """
-        import_for_workers()
-        if (old := self._pool[seat]) is not None and not old._closed:
-            old.join(0)  # it has ended: whoever counts the children is told
+    def _start(self, new: process.BaseProcess) -> None:
         try:
-            self._pool[seat] = new = self._start_worker(seat)
-        except Exception as error:
-            self._start_error = error
-            if self._started and not isinstance(error, OSError):
-                self._break(error)
-            return -(getattr(error, "errno", None) or ECANCELED)
-        self._started = True
-        self._start_error = None
-        interrupt, self._interrupt = self._interrupt, None
-        return new if interrupt is None else (new, interrupt)
+            new.start()
+        finally:
+            new._config["daemon"] = False  # at exit it is waited for
 
     def _start_first(self) -> None:
         """Start workers for the first task. Raises what keeps every one from starting."""
@@ -312,50 +278,13 @@ class ExecutorEngine(Engine):
                 pass  # it is closed or broken, as the task that is about to be put will say
 
     def _look_after_workers(self) -> None:
-        """Break when the core has given up; it notices the ends of workers, and replaces them."""
-        if self._tasks.broken and self._broken is None and (self._has_work() or not self._over):
-            self._break(self._what_broke_it())
+        if self._broken is None and (self._has_work() or not self._over):
+            super()._look_after_workers()
 
-    def _failure(
-        self,
-        error: BaseException,
-        code: int,
-        task: int,
-        pid: int,
-        exitcode: int,
-        tries: int,
-        ran: float,
-        memory: int,
-    ) -> BaseException:
-        """Return what a task of the core fails with; error is what its code stands for."""
-        if pid and code == _mproc.EDIED:
-            error = WorkerDiedError(self._name_of(pid), pid, exitcode, task)
-        elif pid and code == -ETIMEDOUT:
-            error = TaskTimeoutError(pid, ran, task)
-        elif pid and code == _mproc.EMEMORY:
-            error = TaskMemoryError(pid, memory, task)
-        if tries > 1:
-            add_note(error, f"The task was tried {tries} times")
-        if not self._tasks.broken or isinstance(error, TaskTimeoutError | TaskMemoryError):
-            return error
+    def _failure_of_all(self, error: BaseException) -> BaseException:
         if self._broken is None:
             self._break(self._what_broke_it(error))
         return _Broken(error if isinstance(error, WorkerDiedError) else self._reason)
-
-    def _name_of(self, pid: int) -> str:
-        names = [old.name for old in self._started_workers() if old.pid == pid]
-        return names[0] if names else "Process"
-
-    def _what_broke_it(self, error: BaseException | None = None) -> BaseException:
-        """Return why the core has given up."""
-        if isinstance(error, WorkerDiedError):
-            return WorkerDiedError(error.name, error.pid, error.exitcode, None)
-        if error is not None and getattr(error, "errno", None) != ECANCELED:
-            return self._start_error or error
-        for old in self._started_workers():
-            if old.exitcode:
-                return WorkerDiedError(old.name, old.pid or 0, old.exitcode, None)
-        return self._start_error or RuntimeError("the pool has given up")
 
     def _break(self, reason: BaseException) -> None:
         if self._broken is not None:

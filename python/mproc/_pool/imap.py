@@ -262,7 +262,9 @@ class IMapIterator:
             part = self._make_part()
             self._keep(part)
             try:
-                tasks.submit_map(part, message, named, False, items, chunk, self._fed)
+                tasks.submit_map(
+                    part, message, named, False, items, chunk, self._fed, self._pool._chosen
+                )
             except BaseException as error:
                 self._parts.remove(part)
                 if isinstance(error, Exception):

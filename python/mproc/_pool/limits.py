@@ -1,15 +1,24 @@
-"""The options of single tasks: what `options()` of an executor takes."""
+"""The options of single tasks: what `options()` of an executor or a pool takes.
+
+What a pool's options() returns is the same pool in other clothes: an object whose class is derived
+from the pool's, and whose __dict__ is the pool's own. So whatever is changed through one of them is
+changed in the other. Only what it submits is different.
+"""
 
 from __future__ import annotations
 
 import math
 from operator import index
 
+from .. import _mproc
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["TaskOptions"]
+    from ..pool import Pool
+
+__all__ = ["TaskOptions", "with_options"]
 
 _MOST_SECONDS = 9e9  # that are not too many as nanoseconds of 64 bits
 _MOST_BYTES = 1 << 63
@@ -49,9 +58,64 @@ class TaskOptions:
         nanoseconds = max(int((self.timeout or 0) * 1e9), self.timeout is not None)
         return self.priority or 0, (nanoseconds, self.memory or 0, self.retries or 0)
 
+    def for_tasks(self) -> tuple[int, ...]:
+        """Return them as the tasks of a pool take them."""
+        priority, others = self.for_backlog()
+        return (*others, priority)
+
     def __repr__(self) -> str:
         given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
         return ", ".join(given)
+
+
+class _Clothes:
+    """What is different in a pool as options() returns it."""
+
+    __slots__ = ("_chosen", "_options", "_original")
+
+    _chosen: tuple[int, ...]
+    _options: TaskOptions
+    _original: Any
+
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        memory: int | None = None,
+        priority: int | None = None,
+    ) -> Pool:
+        """Return the same pool with other options; see Pool.options()."""
+        options = TaskOptions(timeout, retries, memory, priority)
+        return with_options(self._original, options.over(self._options))
+
+    def _start_helper(self) -> None:
+        self._original._start_helper()  # which lives as long as the pool does
+
+    def __del__(self) -> None: ...
+
+    def __repr__(self) -> str:
+        return f"<{self._original!r} with {self._options!r}>"
+
+
+def _dressed(kind: type) -> type:
+    """Return the class that is derived from a pool's; it is made once, and kept there."""
+    if "_dressed" not in kind.__dict__:
+        names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        kind._dressed = type(kind.__name__, (_Clothes, kind), names)  # type: ignore[attr-defined]
+    return kind.__dict__["_dressed"]  # type: ignore[no-any-return]
+
+
+def with_options(pool: Pool, options: TaskOptions) -> Pool:
+    """Return the pool with options for what is submitted. NotImplementedError."""
+    if not isinstance(pool._tasks, _mproc.Pool):
+        raise NotImplementedError(f"the tasks of a {type(pool).__name__} have no options")
+    if options.priority is not None:
+        pool._tasks.rank(pool._processes)
+    made: Any = object.__new__(_dressed(type(pool)))
+    made.__dict__ = pool.__dict__
+    made._original, made._options, made._chosen = pool, options, options.for_tasks()
+    return made  # type: ignore[no-any-return]
 
 
 def _check_seconds(timeout: Any) -> float:

@@ -1,4 +1,4 @@
-"""The task queue of a pool whose subclass sets up queues of its own: `_setup_queues()`.
+"""The tasks of a pool whose subclass sets up queues of its own: `_setup_queues()`.
 
 Such pools send tasks and results their own way, with picklers of their own, for example. They know
 the standard pool's parts: `_quick_put(task)` sends a task, `_quick_get()` receives a result, and
@@ -23,7 +23,7 @@ from time import monotonic, sleep
 
 from .._mproc import getpid
 from ..context import OwnerDiedError
-from .errors import ExceptionWithTraceback, MaybeEncodingError
+from .errors import ExceptionWithTraceback, MaybeEncodingError, WorkerDiedError
 from .threads import Call, ThreadTasks, run
 
 TYPE_CHECKING = False
@@ -42,10 +42,10 @@ AHEAD = 2  # calls under way for each worker: one that runs and one behind it
 class PipedTasks(ThreadTasks):
     """The books of a pool with queues of its own, and the threads that use these queues."""
 
-    def __init__(self, seats: int, pool: Pool) -> None:
+    def __init__(self, pool: Pool, seats: int, patience: float) -> None:
         import threading
 
-        super().__init__(seats)
+        super().__init__(pool, seats, patience)
         self._seats = seats
         self._put_task = pool._quick_put
         self._get_result = pool._quick_get
@@ -62,26 +62,38 @@ class PipedTasks(ThreadTasks):
 
     # -- the owner's side
 
-    def worker_died(self, seat: int, make_error: Callable[[int], BaseException]) -> bool:
-        """Fail all calls that are under way, and return whether there were any."""
-        if self._has_taken_leave(make_error(0)):
-            return False
+    def _was_of_use(self, seat: int, old: Any) -> bool:
+        """Fail all calls that are under way, unless the worker has ended in good order."""
+        if self._has_taken_leave(old):
+            return True
         lost = [(number, self._finish(number)) for number in list(self._under_way)]
         for number, call in lost:
             if call is not None:
-                self._book(call, True, make_error(number))
+                self._book(call, True, self._death_of(self._engine(), old, number))
         return bool(lost)
 
-    def _has_taken_leave(self, death: Any) -> bool:
+    def _has_taken_leave(self, old: Any) -> bool:
         """Return whether a worker has ended in good order; its last word may be on its way."""
-        if getattr(death, "exitcode", None) != 0:
+        if old.exitcode != 0:
             return False
         if self._foreign:
             return True
         deadline = monotonic() + LEAVE
-        while death.pid not in self._left and monotonic() < deadline:
+        while old.pid not in self._left and monotonic() < deadline:
             sleep(0.001)
-        return death.pid in self._left
+        return old.pid in self._left
+
+    def _death_of(self, engine: Any, old: Any, task: int | None = None) -> BaseException:
+        return WorkerDiedError(old.name, old.pid or 0, old.exitcode or 0, task)
+
+    def _fill(self, engine: Any) -> None:
+        if not engine._repopulates():
+            super()._fill(engine)
+            return
+        gone = {id(engine._pool[seat]) for seat in self._vacant if seat < len(engine._pool)}
+        engine._pool[:] = [old for old in engine._pool if id(old) not in gone]
+        self._vacant.clear()
+        engine._repopulate_pool()
 
     def _finish(self, number: int) -> Call | None:
         """Take a call out of those under way, if it still is."""

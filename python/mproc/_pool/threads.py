@@ -1,22 +1,30 @@
-"""The task queue of a ThreadPool: what Tasks is to a Pool, for workers that are threads.
+"""The tasks of a ThreadPool: what `_mproc.Pool` is to a Pool, for workers that are threads.
 
 How it works. Calls go to the workers as they are, through one queue of the interpreter, and come
 back through another one. Results are booked by whoever pumps, as those of processes are, so that
-callbacks and waiting are the same for both kinds of pool.
+callbacks and waiting are the same for both kinds of pool. Who pumps also looks after the workers.
 
 Shared state, all under the interpreter's lock.
   _waiting   calls that no worker has taken; None at its end: a worker that takes it puts it back.
   _results   calls that are done, with what came of them. None: a notice.
   _books     calls whose results have not been booked, so that they can be failed together.
   _served    seats whose worker has begun to serve.
+  _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
+             holds _seating.
+  broken     no worker is started any more, and nothing that is open will be done.
 
 A thread dies only with its process, or of what its initializer raises: then it has served nothing.
+Ends without use are counted as the core counts those of workers that never became ready.
 """
 
 from __future__ import annotations
 
+from _thread import allocate_lock as _allocate_lock
 from queue import Empty
 from queue import SimpleQueue as _SimpleQueue
+from time import monotonic as _monotonic
+
+from .._cpython import ref as _reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +32,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .. import _mproc
+    from .engine import Engine
 
 __all__ = ["Call", "ThreadTasks", "run"]
+
+SPARE = 8  # ends of workers that were of no use, more than there are workers
+LOOK = 0.01  # seconds between two looks at the workers
 
 
 class Call:
@@ -56,9 +68,17 @@ def run(kind: str, function: Callable[..., Any], arguments: Any) -> Any:
 class ThreadTasks:
     """A queue of calls for threads, and the books of those that are open."""
 
-    done = 0  # not counted: `served` tells what a thread has done
+    broken = False
+    _target = 0  # workers that are wanted
+    _useless = 0  # ends of workers, one after the other, that have been of no use
+    _without = 0.0  # since when there has been no worker
+    _looked = 0.0
 
-    def __init__(self, seats: int) -> None:
+    def __init__(self, engine: Engine, seats: int, patience: float) -> None:
+        self._engine = _reference(engine)
+        self._patience = patience
+        self._vacant: set[int] = set()
+        self._seating = _allocate_lock()
         self._waiting: _SimpleQueue[Call | None] = _SimpleQueue()
         self._results: _SimpleQueue[tuple[Call, bool, Any] | None] = _SimpleQueue()
         self._books: set[Call] = set()
@@ -78,7 +98,12 @@ class ThreadTasks:
         return self._waiting.qsize()
 
     def submit(
-        self, job: _mproc.Job, function: Any, named: bool, arguments: tuple[Any, Any]
+        self,
+        job: _mproc.Job,
+        function: Any,
+        named: bool,
+        arguments: tuple[Any, Any],
+        options: None = None,
     ) -> None:
         """Queue one call. RuntimeError: after close()."""
         job._begin(1, 0, None)
@@ -93,6 +118,7 @@ class ThreadTasks:
         items: list[Any],
         chunk: int,
         first: int = 0,
+        options: None = None,
     ) -> None:
         """Queue a call per item of a list, chunk of them per task."""
         starts = range(0, len(items), chunk)
@@ -108,7 +134,13 @@ class ThreadTasks:
         self._waiting.put(call)
 
     def pump(self, job: _mproc.Job | None, timeout: float | None) -> bool:
-        """Book results until the job is ready; see Tasks.pump()."""
+        """Book results until the job is ready; see _mproc.Pool.pump()."""
+        ready = self._pump(job, timeout)
+        if _monotonic() - self._looked > LOOK:
+            self._look()
+        return ready
+
+    def _pump(self, job: _mproc.Job | None, timeout: float | None) -> bool:
         booked = False
         while job is None or not job._ready:
             try:
@@ -123,7 +155,7 @@ class ThreadTasks:
         return booked if job is None else job._ready
 
     def notify(self) -> None:
-        """Have the thread that pumps look again at what it waits for; see Tasks.notify()."""
+        """Have the thread that pumps look again at what it waits for; see _mproc.Pool.notify()."""
         self._results.put(None)
 
     def _book(self, call: Call, failed: bool, value: Any) -> None:
@@ -134,20 +166,76 @@ class ThreadTasks:
             else:
                 call.job._book(call.part, value)
 
-    def worker_died(self, seat: int, make_error: Callable[[int], BaseException]) -> bool:
-        """Return False: a thread does not end while it has a task."""
-        return False
+    # -- the workers, as the owner sees them
 
-    def served(self, seat: int) -> bool:
-        """Return whether the seat's worker began to serve, and forget it."""
+    def resize(self, workers: int) -> None:
+        """Have so many workers from now on; those that are missing start."""
+        self._vacant.update(range(self._target, workers))
+        self._target = workers
+        self._look()
+
+    def _look(self) -> None:
+        """Notice workers that have ended, and put others in their place."""
+        self._looked = _monotonic()
+        engine = self._engine()
+        if engine is None or self.broken:
+            return
+        for seat, old in enumerate(engine._pool):
+            if seat not in self._vacant and old.exitcode is not None:
+                self._vacant.add(seat)
+                self._useless = 0 if self._was_of_use(seat, old) else self._useless + 1
+                if self._useless > self._target + SPARE:
+                    self._give_up(engine, engine._what_broke_it(self._death_of(engine, old)))
+        if self._vacant and not self._closed and self._seating.acquire(False):
+            try:
+                self._fill(engine)
+            finally:
+                self._seating.release()
+
+    def _was_of_use(self, seat: int, old: Any) -> bool:
+        """Return whether a worker that has ended began to serve."""
         begun = seat in self._served
         self._served.discard(seat)
         return begun
 
-    def fail_all(self, error: BaseException) -> None:
-        """Fail every open job."""
-        while self._books:
-            self._books.pop().job._fail(error)
+    def _death_of(self, engine: Engine, old: Any, task: int | None = None) -> BaseException:
+        from .errors import WorkerDiedError
+
+        return WorkerDiedError(old.name, engine._owner, old.exitcode or 1, task)
+
+    def _fill(self, engine: Engine) -> None:
+        for seat in sorted(self._vacant):
+            started = engine._start_in_seat(seat)
+            if isinstance(started, int):
+                self._do_without(engine)
+                return
+            self._vacant.discard(seat)
+            self._without = 0.0
+            if isinstance(started, tuple):
+                raise started[1]
+
+    def _do_without(self, engine: Engine) -> None:
+        """Note that no worker can be started now; give up when that has lasted too long."""
+        if len(self._vacant) == self._target and engine._started:
+            self._without = self._without or self._looked
+            if self._looked - self._without > self._patience and not self.broken:
+                self._give_up(engine, engine._what_broke_it(engine._start_error))
+
+    def _give_up(self, engine: Engine, reason: BaseException) -> None:
+        self.broken = True
+        engine._break(reason)
+
+    def has_worker(self, seat: int) -> bool:
+        """Return whether a seat has a worker that has not been missed."""
+        return seat < self._target and seat not in self._vacant
+
+    def abandon(self) -> None:
+        """Fail every open job, and start no worker any more."""
+        self.broken = True
+        self.drop_waiting()
+        engine = self._engine()
+        while self._books and engine is not None:
+            self._books.pop().job._fail(engine._failure_of_all(RuntimeError("abandoned")))
 
     def close(self) -> None:
         """Take no more calls: workers do what waits, then end."""

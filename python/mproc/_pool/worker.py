@@ -1,4 +1,4 @@
-"""The workers' side: the task queue, and what a worker process runs."""
+"""The workers' side: where they find tasks, and what a worker process runs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,9 @@ if TYPE_CHECKING:
 
     from .errors import ExceptionWithTraceback, Where
 
-__all__ = ["Tasks", "Workplace", "worker"]
+__all__ = ["Workplace", "worker"]
 
 _DEBUG = 10
-
-
-class Tasks(_mproc.Tasks):
-    """The task queue that a pool shares with its workers."""
-
-    def __getstate__(self) -> None:
-        return None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from .. import reduction
-
-        return reduction.reduce_handle(self)
 
 
 class Workplace(_mproc.Workplace):
@@ -80,7 +68,7 @@ def worker(
 ) -> None:
     """Run tasks until there are no more, or maxtasks are done.
 
-    tasks and seat: the pool's task queue and the worker's place there; or, in a pool that sets up
+    tasks and seat: the pool's workplace and the worker's seat there; or, in a pool that sets up
     queues of its own, the queues of tasks and of results.
     """
     if not hasattr(tasks, "serve"):
