@@ -1273,7 +1273,8 @@ MPROC_API int mproc_channel_poll(mproc_channel *channel, int side, int end,
                                  int64_t timeout) MPROC_MUST_USE;
 
 /* 1 when a message is there; 0: the descriptor tells, until the next call that receives, so it can
- * be waited for together with others (mproc_wait()). -EBADF. */
+ * be waited for together with others (mproc_wait()); of a channel made without `duplex`, it tells
+ * from now on, as after mproc_channel_plain(). -EBADF. */
 MPROC_API int mproc_channel_look(mproc_channel *channel, int side, int end) MPROC_MUST_USE;
 
 /* From now on all messages are bytes in the kernel, in both directions, those too that have been

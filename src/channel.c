@@ -19,7 +19,8 @@
  *       +----a descriptor is asked for--> plain, for good
  *
  * Nobody sleeps in the library for long. A receiver naps for NAP; then it takes the marker away, so
- * that the next message comes as bytes, and sleeps in the kernel. A sender that finds the ring full
+ * that the next message comes as bytes, and sleeps in the kernel. (At a pipe it looks at the ring
+ * again after each SLICE: another receiver may have invited, and no marker wakes anybody.) A sender that finds the ring full
  * waits for PATIENCE; then it passes the ring's bytes to the kernel, and goes on there. So the two
  * sides have the room that a pipe has, and block where a pipe blocks.
  *
@@ -110,6 +111,7 @@
 #define DECLINED 31                /* messages */
 #define NAP (2 * MPROC_MSEC)       /* of a receiver, which then lets the kernel wake it */
 #define PATIENCE (10 * MPROC_MSEC) /* of a sender that finds the ring full */
+#define SLICE (50 * MPROC_MSEC)    /* of a receiver that sleeps at a pipe */
 
 enum state {
     PLAIN = 1,    /* the ring is not used any more */
@@ -950,13 +952,27 @@ static int nap(const struct end *e) {
     return r == -EINTR ? r : r == 0 || may_have(way) || has_bytes(e);
 }
 
+/* Whether the kernel wakes who sleeps there when a message comes. At a socket the marker does. At a
+ * pipe no invitation may stand, and no sender may be about to accept one. */
+static bool is_quiet(struct way *way) {
+    uint32_t state = state_of(way);
+    return way->socket || state == 0 || (state & PLAIN) ||
+           (state == INVITED && change_state(way, INVITED, 0));
+}
+
+/* How long to sleep in the kernel. Another receiver of the same pipe may invite its sender
+ * meanwhile, and then leave messages in the ring. */
+static int64_t slice_of(const struct way *way, int64_t left) {
+    return !way->socket && (left < 0 || left > SLICE) ? SLICE : left;
+}
+
 /* The kernel wakes, and tells of the end. 0; or an error. */
 static int sleep_long(const struct end *e) {
     int r = settle(e, false);
-    if (r != 0 || (state_of(e->way) & IN_RING) || !uninvite(e->way)) {
+    if (r != 0 || (state_of(e->way) & IN_RING) || !uninvite(e->way) || !is_quiet(e->way)) {
         return r;
     }
-    r = mproc_pipe_poll(e->fd, MPROC_FOREVER);
+    r = mproc_pipe_poll(e->fd, slice_of(e->way, MPROC_FOREVER));
     return r < 0 ? r : 0;
 }
 
@@ -1020,17 +1036,15 @@ int mproc_channel_try_recv(mproc_channel *channel, int side, int fd, void *room,
 
 /* ---------------------------------------------------------------- waiting */
 
-int mproc_channel_look(mproc_channel *channel, int side, int fd) {
-    if (!known(channel, side)) {
-        return MPROC_EOTHER;
-    }
-    struct end e = receiving(channel, side, fd);
-    if (ring_has(e.way) || mproc__peek32(&e.way->ended)) {
+/* 1: there is a message in the ring, or the end has come; 0: the kernel has the next one, as far as
+ * can be seen. */
+static int look_behind(const struct end *e) {
+    if (ring_has(e->way) || mproc__peek32(&e->way->ended)) {
         return 1;
     }
-    mproc__poke32(&e.way->declined, DECLINED); /* it would come and go with each message */
-    int r = settle(&e, false);
-    return r == 0 && ring_has(e.way) ? 1 : r;
+    mproc__poke32(&e->way->declined, DECLINED); /* it would come and go with each message */
+    int r = settle(e, false);
+    return r == 0 && ring_has(e->way) ? 1 : r;
 }
 
 /* A marker may have come meanwhile, and another thread may have taken what was in the ring. */
@@ -1048,17 +1062,27 @@ static int poll_end(const struct end *e, int64_t timeout) {
     return r > 0 && (p.revents & POLLNVAL) == 0 ? 1 : mproc_pipe_poll(e->fd, timeout);
 }
 
+static int64_t left_until(int64_t deadline) {
+    int64_t left = deadline > 0 ? deadline - mproc__os_now() : deadline;
+    return deadline > 0 && left < 0 ? 0 : left;
+}
+
 int mproc_channel_poll(mproc_channel *channel, int side, int fd, int64_t timeout) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
     int64_t deadline = timeout > 0 ? mproc__os_now() + timeout : timeout;
+    bool over;
     int r;
     do {
-        r = mproc_channel_look(channel, side, fd);
-        if (r == 0) {
-            struct end e = receiving(channel, side, fd);
-            int64_t left = deadline > 0 ? deadline - mproc__os_now() : deadline;
-            r = poll_end(&e, deadline > 0 && left < 0 ? 0 : left);
+        int64_t left = left_until(deadline);
+        over = left == 0;
+        r = look_behind(&e);
+        if (r == 0 && (over || is_quiet(e.way))) {
+            r = poll_end(&e, slice_of(e.way, left));
         }
-    } while (r == 1 && is_stale(receiving(channel, side, fd).way));
+    } while ((r == 0 && !over) || (r == 1 && is_stale(e.way)));
     return r;
 }
 
@@ -1097,6 +1121,18 @@ static int plain_to_receive(const struct end *e) {
         r = settle(e, true);
     }
     return r == 0 ? settle(e, true) : r; /* the sender's side may have left a marker */
+}
+
+int mproc_channel_look(mproc_channel *channel, int side, int fd) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
+    int r = look_behind(&e);
+    if (r == 0 && !e.way->socket) {
+        r = plain_to_receive(&e); /* no marker would tell of what comes into the ring */
+    }
+    return r;
 }
 
 int mproc_channel_plain(mproc_channel *channel, int side, int fd) {

@@ -684,6 +684,53 @@ TEST(channel_poll_waits) {
     drop(&p);
 }
 
+static void poll_for_ever(void *arg) {
+    const struct pair *p = arg;
+    CHECK_EQ(mproc_channel_poll(p->channel, 0, p->ends[0], MPROC_FOREVER), 1);
+}
+
+static void receive_for_ever(void *arg) {
+    expect(arg, 0, "word");
+}
+
+/* Whoever invites the sender, before the wait or during it. */
+static void wait_beside_invitations(int duplex, int before, void (*wait)(void *)) {
+    struct pair p = make(duplex);
+    if (before) {
+        invite(&p);
+    }
+    pid_t pid = child_fork(wait, &p);
+    usleep(20000); /* it sleeps, probably */
+    if (!before) {
+        (void)try_recv(&p, 0);
+    }
+    CHECK_OK(send_to(&p, 1, "word", 4));
+    child_join(pid);
+    if (wait == poll_for_ever) {
+        expect(&p, 0, "word");
+    }
+    drop(&p);
+}
+
+TEST(channel_wait_hears_of_a_message_wherever_it_comes) {
+    for (int i = 0; i < 4; i++) {
+        wait_beside_invitations(i & 1, i / 2, poll_for_ever);
+        wait_beside_invitations(i & 1, i / 2, receive_for_ever);
+    }
+}
+
+TEST(channel_descriptor_tells_after_a_look) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = make(duplex);
+        invite(&p);
+        CHECK_EQ(mproc_channel_look(p.channel, 0, p.ends[0]), 0);
+        CHECK_OK(send_to(&p, 1, "word", 4));
+        CHECK_EQ(mproc_pipe_poll(p.ends[0], 0), 1);
+        expect(&p, 0, "word");
+        drop(&p);
+    }
+}
+
 TEST(channel_gives_its_memory_back) {
     mproc_arena_stats before, after;
     struct pair p = filled(1);
