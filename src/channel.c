@@ -20,9 +20,9 @@
  *
  * Nobody sleeps in the library for long. A receiver naps for NAP; then it takes the marker away, so
  * that the next message comes as bytes, and sleeps in the kernel. (At a pipe it looks at the ring
- * again after each SLICE: another receiver may have invited, and no marker wakes anybody.) A sender that finds the ring full
- * waits for PATIENCE; then it passes the ring's bytes to the kernel, and goes on there. So the two
- * sides have the room that a pipe has, and block where a pipe blocks.
+ * again after each SLICE: another receiver may have invited, and no marker wakes anybody.) A sender
+ * that finds the ring full waits for PATIENCE; then it passes the ring's bytes to the kernel, and
+ * goes on there. So the two sides have the room that a pipe has, and block where a pipe blocks.
  *
  * How the end of the other side is noticed. All copies of a descriptor are the kernel's to count:
  * those of killed members, of duplicates, of programs that only inherited it. A receiver sleeps in
