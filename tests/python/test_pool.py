@@ -829,6 +829,47 @@ def test_a_handler_that_raises_while_the_result_of_a_future_is_unpickled(fork, h
         assert future.result() == "the result"
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callback_that_raises_in_the_helper_does_not_end_it(fork, monkeypatch, tmp_path, error):
+    told, threads, results = [], [], []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+
+    def fail(_):
+        threads.append(threading.current_thread())
+        raise error
+
+    with fork.Pool(1) as pool:
+        pool.apply_async(errands.wait_for, (tmp_path / "go",), callback=fail)
+        (tmp_path / "go").touch()
+        assert wait_until(lambda: threads)
+        assert threads != [threading.current_thread()]
+        pool.apply_async(errands.square, (3,), callback=results.append)
+        assert wait_until(lambda: results)
+        assert results == [9]
+    assert told == ([] if error is KeyboardInterrupt else [error])
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_the_start_of_the_helper_is_interrupted(fork, monkeypatch, runs):
+    class Interrupted(threading.Thread):
+        def start(self):
+            if runs:
+                super().start()
+            raise KeyboardInterrupt
+
+    results = []
+    with fork.Pool(1) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading, "Thread", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.apply_async(errands.square, (2,))
+        pool.apply_async(errands.square, (3,), callback=results.append)
+        assert wait_until(lambda: results)
+        pool.close()
+        pool.join()
+    assert results == [9]
+
+
 # ---- initializers
 
 

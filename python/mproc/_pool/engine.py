@@ -382,6 +382,10 @@ class Engine:
         return threading.Thread(**options)
 
     def _start_helper(self) -> None:
+        """Start the helper. If that is interrupted, the next who needs one starts another.
+
+        The thread may run all the same, now or later. It sees that it is not the helper, and ends.
+        """
         thread = self._make_thread(
             target=_help, args=(_reference(self), self._bell), name=self._helper_name, daemon=True
         )
@@ -391,6 +395,10 @@ class Engine:
             thread.start()
         except RuntimeError:
             self._helper = None  # no thread can be started now: the next that submits tries again
+        except BaseException:
+            self._helper = None
+            self._needed = False
+            raise
 
     def _join_helper(self, seconds: float | None) -> None:
         helper = self._helper
@@ -400,7 +408,7 @@ class Engine:
 
     def _help(self) -> bool | None:
         """Do the helper's share. False: it is to end; None: to park; True: to come again."""
-        if self._ending:
+        if self._ending or self._helper is None or self._helper.ident != _get_ident():
             return False
         if self._needed:
             self._help_as_needed()
@@ -491,6 +499,12 @@ def _help_safely(engine: Engine) -> bool | None:
         return True  # what a result was unpickled to raise: it is booked, and no one's signal
     except Exception as error:
         engine._break(error)
+        return True
+    except BaseException as error:  # of a callback, such as sys.exit()
+        import threading
+
+        what = type(error), error, error.__traceback__, threading.current_thread()
+        threading.excepthook(threading.ExceptHookArgs(what))
         return True
 
 

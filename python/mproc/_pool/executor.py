@@ -312,32 +312,6 @@ class ExecutorEngine(Engine):
     def _make_thread(self, **options: Any) -> threading.Thread:
         return ManagerThread(**options)
 
-    def _start_helper(self) -> None:
-        """Start the helper. If that is interrupted, the next who needs one starts another.
-
-        The thread may run all the same, now or later. It sees that it is not the helper, and ends.
-        """
-        try:
-            super()._start_helper()
-        except BaseException:
-            self._helper = None
-            self._needed = False
-            raise
-
-    def _help(self) -> bool | None:
-        """Do the share of the helper, which a callback that raises SystemExit does not end."""
-        thread = threading.current_thread()
-        if self._helper is not thread:
-            return False
-        try:
-            return super()._help()
-        except (Exception, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            what = type(error), error, error.__traceback__, thread
-            threading.excepthook(threading.ExceptHookArgs(what))
-            return True
-
     # -- submitting
 
     def _check(self) -> None:
