@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trial import termination
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -40,6 +42,7 @@ def start(job: Callable[[str], Any], key: str) -> tuple[int, int]:
         return pid, read
     code = 1
     try:
+        termination.resume()
         os.close(read)
         answer(job, key, write)
         code = 0
@@ -56,8 +59,12 @@ def abreast(job: Callable[[str], Any], keys: list[str]) -> Iterator[tuple[str, A
     running: dict[int, int] = {}
     try:
         for key in keys:
-            pid, read = start(job, key)
-            running[pid] = read
+            termination.deferred = True  # an exception here would lose the new process
+            try:
+                pid, read = start(job, key)
+                running[pid] = read
+            finally:
+                termination.resume()
         for key, (pid, read) in zip(keys, list(running.items()), strict=True):
             with open(read, "rb", closefd=False) as stream:
                 said = stream.read()

@@ -296,7 +296,8 @@ def hanging(runner: int) -> list[int]:
     """Those below the runner that run tests, not those that they have started."""
     found = []
     for pid in map(int, Path(f"/proc/{runner}/task/{runner}/children").read_text().split()):
-        runs_tests = b"TestHang" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        runs_tests = b"mproc_conformance" in words and b"TestHang" in words
         found += [pid] if runs_tests else hanging(pid)
     return found
 
