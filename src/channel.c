@@ -97,6 +97,7 @@
 #include "core/make.h"
 #include "core/mutex.h"
 #include "system/os.h"
+#include "system/pieces.h"
 
 #define RING ((uint64_t)32768) /* half of what a pipe takes, a sixth of a socket */
 #define MESSAGE_MOST ((size_t)8192)
@@ -696,16 +697,6 @@ static int try_ring(const struct end *e, const struct outgoing *out) {
     return 0;
 }
 
-static size_t total(const struct iovec *pieces, int n) {
-    size_t size = 0;
-    for (int i = 0; i < n; i++) {
-        if (__builtin_add_overflow(size, pieces[i].iov_len, &size)) {
-            return SIZE_MAX;
-        }
-    }
-    return size;
-}
-
 /* False: the sender has accepted already. */
 static bool uninvite(struct way *way) {
     return !(state_of(way) & INVITED) || change_state(way, INVITED, 0);
@@ -779,7 +770,8 @@ int mproc_channel_sendv(mproc_channel *channel, int side, int fd, const struct i
         return -EINVAL;
     }
     struct end e = sending(channel, side, fd);
-    struct outgoing out = {lent, n, total(lent, n), true, false, receiving(channel, side, fd)};
+    struct outgoing out = {lent, n,     mproc__pieces_size(lent, n),
+                           true, false, receiving(channel, side, fd)};
     int r = 0;
     while (r == 0) {
         if (state_of(e.way) & PLAIN) {
@@ -808,7 +800,8 @@ int mproc_channel_try_sendv(mproc_channel *channel, int side, int fd, const stru
         return -EINVAL;
     }
     struct end e = sending(channel, side, fd);
-    struct outgoing out = {lent, n, total(lent, n), false, false, receiving(channel, side, fd)};
+    struct outgoing out = {lent,  n,     mproc__pieces_size(lent, n),
+                           false, false, receiving(channel, side, fd)};
     if (!(state_of(e.way) & (IN_RING | INVITED)) ||
         !mproc__mutex_try(&e.way->senders, mproc__mutex_mine())) {
         return -EAGAIN;

@@ -61,6 +61,7 @@
 #include "core/spin.h"
 #include "queue.h"
 #include "system/os.h"
+#include "system/pieces.h"
 
 /* Above this size, copying under the guard costs more than an allocation. */
 #define INLINE_MAX ((size_t)MPROC_MESSAGE_INLINE)
@@ -430,16 +431,6 @@ static inline void gather(char *out, const struct iovec *pieces, int n) {
     }
 }
 
-static size_t total(const struct iovec *pieces, int n) {
-    size_t size = 0;
-    for (int i = 0; i < n; i++) {
-        if (__builtin_add_overflow(size, pieces[i].iov_len, &size)) {
-            return SIZE_MAX;
-        }
-    }
-    return size;
-}
-
 static inline size_t inline_size(size_t size) {
     return sizeof(struct record) + padded(size);
 }
@@ -626,14 +617,14 @@ static MPROC__INLINE int put_out(mproc_queue *queue, struct outgoing *out, int64
 
 int mproc__queue_put(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout,
                      const struct mproc__claim *claim, uint64_t *ticket) {
-    struct outgoing out = {lent, n, total(lent, n), NULL, claim, NULL, NULL, 0};
+    struct outgoing out = {lent, n, mproc__pieces_size(lent, n), NULL, claim, NULL, NULL, 0};
     uint64_t ignored;
     return put_out(queue, &out, timeout, ticket != NULL ? ticket : &ignored);
 }
 
 int mproc__queue_put_load(mproc_queue *queue, const struct mproc__load *load, int64_t timeout,
                           const struct mproc__claim *claim, uint64_t *ticket) {
-    struct outgoing out = {load->pieces,  load->n,       total(load->pieces, load->n),
+    struct outgoing out = {load->pieces,  load->n,       mproc__pieces_size(load->pieces, load->n),
                            NULL,          claim,         NULL,
                            load->buffers, load->nbuffers};
     uint64_t ignored;
@@ -688,7 +679,7 @@ int mproc__queue_put_many(mproc_queue *queue, const struct iovec *head, const st
                           size_t n, size_t *put, uint64_t *ticket) {
     struct iovec first[2] = {*head, *lent};
     struct followers followers = {head, lent + 1, n - 1, 0};
-    struct outgoing out = {first, 2, total(first, 2), NULL, NULL, &followers, NULL, 0};
+    struct outgoing out = {first, 2, mproc__pieces_size(first, 2), NULL, NULL, &followers, NULL, 0};
     int r = put_out(queue, &out, MPROC_FOREVER, ticket);
     if (r == 0) {
         *put = 1 + followers.put;

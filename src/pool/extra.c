@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "pool/inside.h"
+#include "system/pieces.h"
 
 static bool is_limited(const struct mproc__extra *extra) {
     return extra->options.timeout != 0 || extra->options.memory != 0;
@@ -30,18 +31,8 @@ struct mproc__extra *mproc__extra_new(mproc_pool *pool, const mproc_task_options
     return extra;
 }
 
-static size_t total(const struct iovec *lent, int n) {
-    size_t size = 0;
-    for (int i = 0; i < n; i++) {
-        if (__builtin_add_overflow(size, lent[i].iov_len, &size)) {
-            return SIZE_MAX;
-        }
-    }
-    return size;
-}
-
 static int keep_bytes(struct mproc__extra *extra, const struct iovec *lent, int n) {
-    size_t size = total(lent, n);
+    size_t size = mproc__pieces_size(lent, n);
     if (size == 0) {
         return 0;
     }

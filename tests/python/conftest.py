@@ -29,6 +29,20 @@ def ctx(method):
     return mproc.get_context(method)
 
 
+@pytest.fixture
+def manager(ctx):
+    """A manager, under each start method in turn."""
+    with ctx.Manager() as started:
+        yield started
+
+
+@pytest.fixture
+def fast():
+    """A manager, where the start method makes no difference."""
+    with mproc.get_context("fork").Manager() as started:
+        yield started
+
+
 def descriptors():
     """Our open descriptors and what they are."""
     found = {}

@@ -29,19 +29,6 @@ GONE = (EOFError, ConnectionError, FileNotFoundError)  # what calls of a dead se
 
 
 @pytest.fixture
-def manager(ctx):
-    with ctx.Manager() as started:
-        yield started
-
-
-@pytest.fixture
-def fast():
-    """A manager, where the start method makes no difference."""
-    with mproc.get_context("fork").Manager() as started:
-        yield started
-
-
-@pytest.fixture
 def with_key(ctx):
     """A manager whose key is not the process' key."""
     with SyncManager(authkey=b"another key", ctx=ctx) as started:

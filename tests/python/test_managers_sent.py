@@ -12,19 +12,6 @@ import mproc
 from mproc.managers import BaseManager, RemoteError, SyncManager
 
 
-@pytest.fixture
-def manager(ctx):
-    with ctx.Manager() as started:
-        yield started
-
-
-@pytest.fixture
-def fast():
-    """A manager, where the start method makes no difference."""
-    with mproc.get_context("fork").Manager() as started:
-        yield started
-
-
 def objects(manager):
     return manager._number_of_objects()
 

@@ -2,7 +2,8 @@
 
 How it works. Calls go to the workers as they are, through one queue of the interpreter, and come
 back through another one. Results are booked by whoever pumps, as those of processes are, so that
-callbacks and waiting are the same for both kinds of pool. Who pumps also looks after the workers.
+callbacks and waiting are the same for both kinds of pool. The thread that pumps looks after the
+workers, too.
 
 Shared state, all under the interpreter's lock.
   _waiting   calls that no worker has taken; None at its end: a worker that takes it puts it back.
