@@ -5,7 +5,9 @@
  *
  * A program that limits its address space by resource.setrlimit() knows nothing of the arena, which
  * counts there. The interpreter tells audit hooks before it calls setrlimit(2), and the arena's
- * mapping is cut to fit.
+ * mapping is cut to fit. While a process has a hook, each open() and each import costs it more, so
+ * there is none until the program has the module `resource`: this module stands in sys.meta_path as
+ * a finder that finds nothing, and learns there what is imported.
  */
 #include "error.h"
 #include "module.h"
@@ -104,6 +106,37 @@ static int add_hook(void) {
     return PySys_AddAuditHook(on_event, NULL);
 }
 
+/* Asked for each module that is imported, before the finders that find one. It stays in the list
+ * once `resource` is there: the interpreter may be going through the list right now. */
+static PyObject *find_spec(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n) {
+    if (n >= 1 && PyUnicode_Check(args[0]) &&
+        PyUnicode_CompareWithASCIIString(args[0], "resource") == 0 && add_hook() < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef finder_functions[] = {
+    {"find_spec", MODULE_METHOD(find_spec), METH_FASTCALL,
+     "find_spec($module, name, path=None, target=None, /)\n--\n\n"
+     "Note that a module is about to be imported, and leave it to other finders: None."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Adds the hook at once where `resource` is there already, or no import can be seen. */
+static int await_resource(PyObject *module) {
+    PyObject *modules = PySys_GetObject("modules"), *finders = PySys_GetObject("meta_path");
+    if (modules == NULL || !PyDict_Check(modules) || finders == NULL || !PyList_Check(finders) ||
+        PyDict_GetItemString(modules, "resource") != NULL) {
+        return add_hook();
+    }
+    return PyList_Insert(finders, 0, module);
+}
+
 int arena_add(PyObject *module) {
-    return add_hook() < 0 ? -1 : PyModule_AddFunctions(module, arena_functions);
+    if (PyModule_AddFunctions(module, arena_functions) < 0 ||
+        PyModule_AddFunctions(module, finder_functions) < 0) {
+        return -1;
+    }
+    return await_resource(module);
 }

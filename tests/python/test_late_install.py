@@ -171,8 +171,8 @@ def test_what_cannot_be_replaced(program, text, said):
         f"""
 import library, multiprocessing, sys
 from multiprocessing import Process
+import mproc, mproc._mproc  # which is in sys.meta_path from now on
 before = Process, sys.modules["multiprocessing"], list(sys.meta_path)
-import mproc
 try: mproc.install()
 except RuntimeError as error:
     assert {said!r} in str(error) and "library" in str(error), error

@@ -295,3 +295,36 @@ def test_address_space_is_limited_later(program, method):
     """In a child, in workers, in the main process: as on the standard library."""
     program.write("limited.py", LIMITED_LATER)
     assert program.output("-m", "mproc", "limited.py", method) == "all\n"
+
+
+LIMITED_BY = """
+import sys
+
+def hooks():
+    try:
+        return None if sys.audit(1) is None else 0
+    except TypeError:  # a name that is none is seen only where somebody is told of it
+        return 1
+
+assert hooks() is None, 'this interpreter tells in any case'
+if sys.argv[1] == 'before':
+    from resource import RLIMIT_AS, setrlimit
+import mproc
+lock = mproc.Lock()
+assert (hooks() is None) == (sys.argv[1] == 'after')
+if sys.argv[1] == 'after':
+    from resource import RLIMIT_AS, setrlimit
+    assert hooks() == 1
+setrlimit(RLIMIT_AS, (1 << 30, 1 << 30))
+print(len(bytearray(200 << 20)))
+"""
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="sys.audit() does not show whether there is a hook"
+)
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_hook_is_added_for_who_may_limit_address_space(program, order):
+    """Each hook costs every open(): there is none before the program imports `resource`."""
+    program.write("by.py", LIMITED_BY)
+    assert program.output("by.py", order) == "209715200\n"
