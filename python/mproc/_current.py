@@ -105,11 +105,6 @@ def pid_of_child() -> int:
     return 0 if _pid == _wrapped else _pid
 
 
-def next_identity() -> tuple[int, ...]:
-    """Return the numbers that identify another process that this one makes, for its name."""
-    return (*_process._identity, next(_numbers))
-
-
 # ---- whom it has started
 
 

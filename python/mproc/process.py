@@ -10,7 +10,7 @@ import os
 import sys
 
 from . import _current
-from ._current import active_children, add_child, current_process, forget_child, next_identity
+from ._current import active_children, add_child, current_process, flush_std_streams, forget_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
-_builtin: type = type(len)  # os.fork() is another function where a tool follows children
+# os.fork() as the interpreter has it; where a tool follows children it is another function.
+_fork: object = os.fork if isinstance(os.fork, type(len)) else None
+_WARNS_OF_THREADS = sys.version_info >= (3, 12)
 
 try:
     ORIGINAL_DIR: str | None = os.path.abspath(os.getcwd())
@@ -89,8 +91,9 @@ class BaseProcess:
         daemon: bool | None = None,
     ) -> None:
         assert group is None, "group argument must be None for now"
-        current = current_process()
-        self._identity: tuple[int, ...] = next_identity()
+        # Without calls: a function is two pages more to be copied after the last fork.
+        current = _current._process
+        self._identity: tuple[int, ...] = (*current._identity, next(_current._numbers))
         self._config: dict[str, Any] = current._config.copy()
         self._parent_pid: int | None = os.getpid()
         self._parent_name: str = current.name
@@ -133,7 +136,7 @@ class BaseProcess:
         assert self._parent_pid == os.getpid(), (
             "can only start a process object created by current process"
         )
-        assert not current_process()._config.get("daemon"), (
+        assert not _current._process._config.get("daemon"), (
             "daemonic processes are not allowed to have children"
         )
         add_child(self)
@@ -142,9 +145,10 @@ class BaseProcess:
         try:
             if make is not forking:
                 make = self._chosen_popen(make)
-            if may_leave and make is forking and type(os.fork) is _builtin:
-                _current.warn_of_threads()
-                _current.flush_std_streams()
+            if may_leave and make is forking and os.fork is _fork:
+                if _WARNS_OF_THREADS:
+                    _current.warn_of_threads()
+                flush_std_streams()
                 return forking
             self._popen = make(self)
         except BaseException:
@@ -189,7 +193,7 @@ class BaseProcess:
         popen = self._popen
         assert popen is not None, "can only join a started process"
         if popen.wait(timeout) is not None:
-            forget_child(self)
+            _current._children.discard(self)
 
     def is_alive(self) -> bool:
         """Return whether the process is running."""

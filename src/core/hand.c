@@ -21,10 +21,12 @@
 
 #include "core/token.h"
 
-#define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `sharing` */
+#define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `hand` */
 
 MPROC__THREAD struct mproc__hand *mproc__thread_hand;
-static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
+_Alignas(256) struct mproc__fork_locks mproc__fork_locks = {
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER};
 static pthread_key_t hand_key;
 
 /* ---------------------------------------------------------------- taking and returning */
@@ -35,7 +37,7 @@ struct mproc__hand *mproc__hand_take(void) {
     for (;;) {
         uint32_t free = ~taken & ((1u << SHARED_HAND) - 1);
         if (free == 0) {
-            pthread_mutex_lock(&sharing);
+            pthread_mutex_lock(&mproc__fork_locks.hand);
             return &me->slot->hands[SHARED_HAND];
         }
         uint32_t i = (uint32_t)__builtin_ctz(free);
@@ -48,7 +50,7 @@ struct mproc__hand *mproc__hand_take(void) {
 }
 
 void mproc__hand_return_shared(void) {
-    pthread_mutex_unlock(&sharing);
+    pthread_mutex_unlock(&mproc__fork_locks.hand);
 }
 
 static void return_hand(void *hand) {
@@ -112,10 +114,10 @@ void mproc__hand_forget(void) {
 
 void mproc__hands_freeze(const struct mproc__hand *mine) {
     if (mine == NULL || mine == mproc__thread_hand) {
-        pthread_mutex_lock(&sharing);
+        pthread_mutex_lock(&mproc__fork_locks.hand);
     }
 }
 
 void mproc__hands_thaw(void) {
-    pthread_mutex_unlock(&sharing);
+    pthread_mutex_unlock(&mproc__fork_locks.hand);
 }

@@ -11,8 +11,20 @@
 #ifndef MPROC_HAND_H
 #define MPROC_HAND_H
 
+#include <pthread.h>
+
 #include "system/atomic.h"
 #include "system/base.h"
+
+/* The locks that fork() takes, in one place: parent and child write to them when the child is
+ * there, and each would copy a page for each lock otherwise. */
+struct mproc__fork_locks {
+    pthread_mutex_t hand;      /* hand.c: a thread has the shared hand */
+    pthread_mutex_t holds;     /* object.c: the process' holds change */
+    pthread_mutex_t pages;     /* views.c: its list of pages changes */
+    pthread_mutex_t templates; /* process/template.c: its default template is used or changes */
+};
+extern MPROC__HIDDEN struct mproc__fork_locks mproc__fork_locks;
 
 struct mproc__hand {
     uint64_t guard;   /* struct mproc__guard * */

@@ -29,14 +29,11 @@
  */
 #include "core/object.h"
 
-#include <pthread.h>
 #include <string.h>
 
+#include "core/hand.h"
 #include "core/heap.h"
 #include "core/token.h"
-
-/* Private to this process: while fork() copies a member's list, its other threads stand still. */
-static pthread_mutex_t frozen = PTHREAD_MUTEX_INITIALIZER;
 
 static struct mproc__registry *registry;
 
@@ -72,12 +69,13 @@ void mproc__registry_enter(struct mproc__registry *all) {
     registry = all;
 }
 
+/* While fork() copies a member's list, its other threads stand still. */
 void mproc__holds_freeze(void) {
-    pthread_mutex_lock(&frozen);
+    pthread_mutex_lock(&mproc__fork_locks.holds);
 }
 
 void mproc__holds_thaw(void) {
-    pthread_mutex_unlock(&frozen);
+    pthread_mutex_unlock(&mproc__fork_locks.holds);
 }
 
 /* ---------------------------------------------------------------- records; all under the guard */

@@ -9,7 +9,8 @@
  * pages of the arena's file until they write to them, and nobody writes to the file itself. Before
  * a view goes its pages are mapped as they were, since the block may be another one's next.
  *
- * Shared state: none. Private to the process, under `frozen`: the list of pages, and `parted`.
+ * Shared state: none. Private to the process, under the lock of pages (hand.h): the list of pages,
+ * and `parted`.
  *
  * Invariants.
  *   V1  Pages are mapped privately exactly if they are `parted`.
@@ -21,12 +22,10 @@
  */
 #include "core/views.h"
 
-#include <pthread.h>
-
 #include "core/family.h"
+#include "core/hand.h"
 #include "system/os.h"
 
-static pthread_mutex_t frozen = PTHREAD_MUTEX_INITIALIZER;
 static struct mproc__pages *list;
 
 /* False: it cannot be. */
@@ -38,7 +37,7 @@ static bool map(const struct mproc__pages *pages, bool privately) {
 }
 
 void mproc__pages_enlist(struct mproc__pages *pages) {
-    pthread_mutex_lock(&frozen);
+    pthread_mutex_lock(&mproc__fork_locks.pages);
     pages->parted = false;
     pages->prev = NULL;
     pages->next = list;
@@ -46,11 +45,11 @@ void mproc__pages_enlist(struct mproc__pages *pages) {
         list->prev = pages;
     }
     list = pages;
-    pthread_mutex_unlock(&frozen);
+    pthread_mutex_unlock(&mproc__fork_locks.pages);
 }
 
 bool mproc__pages_delist(struct mproc__pages *pages) {
-    pthread_mutex_lock(&frozen);
+    pthread_mutex_lock(&mproc__fork_locks.pages);
     if (pages->next != NULL) {
         pages->next->prev = pages->prev;
     }
@@ -59,17 +58,17 @@ bool mproc__pages_delist(struct mproc__pages *pages) {
     } else {
         list = pages->next;
     }
-    pthread_mutex_unlock(&frozen);
+    pthread_mutex_unlock(&mproc__fork_locks.pages);
     return !pages->parted || (mproc__family != NULL && map(pages, false));
 }
 
 void mproc__pages_freeze(void) {
-    pthread_mutex_lock(&frozen);
+    pthread_mutex_lock(&mproc__fork_locks.pages);
     for (struct mproc__pages *p = list; mproc__family != NULL && p != NULL; p = p->next) {
         p->parted = p->parted || map(p, true);
     }
 }
 
 void mproc__pages_thaw(void) {
-    pthread_mutex_unlock(&frozen);
+    pthread_mutex_unlock(&mproc__fork_locks.pages);
 }

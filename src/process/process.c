@@ -223,9 +223,15 @@ static int write_setup(mproc_process *process, struct mproc__args *args, size_t 
     return pass_streams(process, to);
 }
 
+/* A forked child knows all that its starter does: mostly there is nothing to write. */
+static bool has_args(const mproc_process *process, const struct mproc__launch *what) {
+    return process->options.method != MPROC_FORK || what->kind != MPROC__ARGS_BYTES ||
+           what->arg != NULL || process->nfds != 0 || process->options.setup != NULL;
+}
+
 /* Into the slot's own word, so that the block goes with the slot whatever happens. */
-static int write_args(mproc_process *process, const struct mproc__launch *what) {
-    struct mproc__slot *slot = mproc__token_slot(process->token);
+static int write_block(mproc_process *process, const struct mproc__launch *what,
+                       struct mproc__slot *slot) {
     mproc_process_setup setup = setup_of(process);
     size_t more = process->options.setup != NULL ? mproc__setup_size(&setup) : 0, size;
     if (what->size > SIZE_MAX / 2 ||
@@ -233,7 +239,6 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
         return MPROC_ETOOBIG;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    mproc__heap_free(hand, &slot->args); /* of a launch that failed */
     int r = mproc__heap_alloc(hand, size, &slot->args);
     mproc__hand_put(hand);
     if (r != 0) {
@@ -241,10 +246,20 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
     }
     struct mproc__args *args = (struct mproc__args *)(uintptr_t)slot->args;
     fill_args(args, what);
-    slot->by_thread = mproc__os_tid() != mproc__os_pid();
-    slot->args_size = what->size;
     write_fds(process, args, what->size);
     return more != 0 ? write_setup(process, args, what->size, &setup) : 0;
+}
+
+static int write_args(mproc_process *process, const struct mproc__launch *what) {
+    struct mproc__slot *slot = mproc__token_slot(process->token);
+    if (slot->args != 0) { /* of a launch that failed */
+        struct mproc__hand *hand = mproc__hand_get();
+        mproc__heap_free(hand, &slot->args);
+        mproc__hand_put(hand);
+    }
+    slot->by_thread = mproc__os_tid() != mproc__os_pid();
+    slot->args_size = what->size;
+    return has_args(process, what) ? write_block(process, what, slot) : 0;
 }
 
 /* Kept for the pidfd: a child that could not be watched would have to be killed. A copy of the

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 
 #include "core/fork.h"
+#include "core/hand.h"
 #include "core/handle.h"
 #include "core/join.h"
 #include "process/process.h"
@@ -50,7 +51,6 @@ struct mproc_template {
     pid_t owner;
 };
 
-static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
 static mproc_template *default_template;
 
 /* ---------------------------------------------------------------- making */
@@ -213,7 +213,7 @@ static void default_drop(void) {
 
 /* A template that has died since its last use is made anew, once. */
 static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid) {
-    pthread_mutex_lock(&default_lock);
+    pthread_mutex_lock(&mproc__fork_locks.templates);
     int r = -EPIPE;
     for (int i = 0; r == -EPIPE && i < 2; i++) {
         r = default_need();
@@ -224,34 +224,34 @@ static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid) {
             default_drop();
         }
     }
-    pthread_mutex_unlock(&default_lock);
+    pthread_mutex_unlock(&mproc__fork_locks.templates);
     return r;
 }
 
 void mproc__template_stop_default(void) {
-    pthread_mutex_lock(&default_lock);
+    pthread_mutex_lock(&mproc__fork_locks.templates);
     default_drop();
-    pthread_mutex_unlock(&default_lock);
+    pthread_mutex_unlock(&mproc__fork_locks.templates);
 }
 
 pid_t mproc__template_default_pid(void) {
-    pthread_mutex_lock(&default_lock);
+    pthread_mutex_lock(&mproc__fork_locks.templates);
     pid_t pid = default_template != NULL ? mproc_template_pid(default_template) : 0;
-    pthread_mutex_unlock(&default_lock);
+    pthread_mutex_unlock(&mproc__fork_locks.templates);
     return pid;
 }
 
 /* fork(): the template is the parent's; the child makes its own when it needs one. */
 static void lock_default(void) {
-    pthread_mutex_lock(&default_lock);
+    pthread_mutex_lock(&mproc__fork_locks.templates);
 }
 
 static void unlock_default(void) {
-    pthread_mutex_unlock(&default_lock);
+    pthread_mutex_unlock(&mproc__fork_locks.templates);
 }
 
 static void forget_default(void) {
-    pthread_mutex_unlock(&default_lock);
+    pthread_mutex_unlock(&mproc__fork_locks.templates);
     default_drop();
 }
 
