@@ -154,7 +154,11 @@ extern "C" {
     X(MPROC_EBROKEN, -5016, "the barrier is broken")                                               \
     X(MPROC_EMEMORY, -5020, "the task's worker used more memory than the task may")                \
     X(MPROC_ESETTING, -5021, "an environment variable of mproc has no sensible value")             \
-    X(MPROC_EARENA, -5022, "the program has closed the descriptor of the family's arena")
+    X(MPROC_EARENA, -5022, "the program has closed the descriptor of the family's arena")          \
+    X(MPROC_EVALUE, -5023, "the bytes are no value of the format")                                 \
+    X(MPROC_EKIND, -5024, "a value of another kind stands there")                                  \
+    X(MPROC_EPICKLE, -5025, "the value is a pickle, which only Python can read")                   \
+    X(MPROC_EEXTENSION, -5026, "the value has an extension type that is not known here")
 
 enum mproc_error {
 #define MPROC_ERROR_ENUM(name, value, message) name = value,
@@ -1705,6 +1709,279 @@ MPROC_API int mproc_array_compare_exchange(mproc_array *array, size_t i, int64_t
 
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_array_check(const mproc_array *array, char *why, size_t size) MPROC_MUST_USE;
+
+/* ---------------------------------------------------------------- value */
+
+/*
+ * Plain values as Python's queues carry them: None, truth values, numbers, text, bytes, lists,
+ * tuples, dicts (maps) and arrays of numbers. C reads what Python has put, and the other way round.
+ * The format is MessagePack with a few extension types; docs/value_format.md has each byte.
+ *
+ * A *reader* goes through a message from its first value to its last, in the order in which they
+ * are written: a list of two is a value of kind MPROC_VALUE_LIST with count 2, then its two values.
+ * It is the caller's structure, has no memory of its own, and lends what it finds: texts, bytes and
+ * the items of arrays lie in the message. It trusts nothing that it reads.
+ *
+ * A *writer* is a handle. It collects one value, which mproc_value_put() puts into a queue, and is
+ * empty afterwards.
+ *
+ * The errors of reading: MPROC_EVALUE (the bytes break the format), MPROC_EKIND (a value of another
+ * kind stands there; the reader has not moved, so ask for another kind), MPROC_EPICKLE (Python has
+ * pickled the object, since it is no plain value), MPROC_EEXTENSION (an extension type that this
+ * library does not know), -ENODATA (no value is left). mproc_value_reason() words each of them.
+ */
+typedef enum mproc_value_kind {
+    MPROC_VALUE_NONE = 1,
+    MPROC_VALUE_BOOL,
+    MPROC_VALUE_INT,
+    /* An integer above INT64_MAX. */
+    MPROC_VALUE_UINT,
+    MPROC_VALUE_FLOAT,
+    /* UTF-8. */
+    MPROC_VALUE_TEXT,
+    MPROC_VALUE_BYTES,
+    MPROC_VALUE_LIST,
+    MPROC_VALUE_TUPLE,
+    /* Pairs of a key and a value. */
+    MPROC_VALUE_MAP,
+    MPROC_VALUE_ARRAY,
+    /* Objects of the family, among the arguments of a started program only. */
+    MPROC_VALUE_QUEUE,
+    MPROC_VALUE_LOCK,
+    MPROC_VALUE_RLOCK,
+    MPROC_VALUE_SEMAPHORE,
+    MPROC_VALUE_BSEMAPHORE,
+    MPROC_VALUE_EVENT,
+    MPROC_VALUE_CONDITION,
+    MPROC_VALUE_BARRIER,
+    MPROC_VALUE_NUMBERS,
+    MPROC_VALUE_BUFFER
+} mproc_value_kind;
+
+/* Containers may stand so deep in each other. Python writes fewer. */
+#define MPROC_VALUE_DEPTH 64
+
+/* An array has at most so many dimensions. */
+#define MPROC_VALUE_DIMENSIONS 32
+
+/* An array whose items take so many bytes travels in a buffer beside the message. */
+#define MPROC_VALUE_LARGE 65536
+
+enum mproc_value_array_flags {
+    /* The first index varies fastest, as in Fortran. */
+    MPROC_VALUE_FORTRAN = 1,
+    /* Python's receiver may not write to it. */
+    MPROC_VALUE_READONLY = 2,
+    /* All who have the buffer share it. Without this flag, it is the receiver's alone. */
+    MPROC_VALUE_SHARED = 4
+};
+
+/* Numbers of one type in a grid. */
+typedef struct mproc_value_array {
+    /* 'b' truth values, 'i' signed, 'u' unsigned integers, 'f' floating-point, 'c' complex. */
+    char type;
+    /* Bytes of an item: 1 for 'b'; 1, 2, 4, 8 for 'i' and 'u'; 2, 4, 8 for 'f'; 8, 16 for 'c'. */
+    unsigned item_size;
+    /* Of mproc_value_array_flags. */
+    unsigned flags;
+    unsigned ndim;
+    uint64_t shape[MPROC_VALUE_DIMENSIONS];
+    /* The items, little-endian, one after the other. Those in a message may stand at any address:
+     * copy them. */
+    const void *data;
+    /* Bytes of all items. */
+    size_t size;
+    /* What the items lie in, NULL: in the message. Lent; mproc_hold() keeps it. */
+    mproc_buffer *buffer;
+} mproc_value_array;
+
+typedef struct mproc_value {
+    mproc_value_kind kind;
+    union {
+        /* Of MPROC_VALUE_INT; of MPROC_VALUE_BOOL: 0 or 1. */
+        int64_t integer;
+        /* Of MPROC_VALUE_UINT. */
+        uint64_t natural;
+        /* Of MPROC_VALUE_FLOAT. */
+        double number;
+        /* Of lists, tuples and maps: how many values, or pairs, follow. */
+        size_t count;
+        /* Of objects. */
+        void *object;
+    };
+    /* Of texts and bytes; lent. Texts have no closing 0. */
+    const void *data;
+    size_t size;
+    /* Of conditions and numbers: the lock that came with it, or NULL. */
+    void *lock;
+    mproc_value_array array;
+} mproc_value;
+
+/* Private, for Python's half of the codec, as is the next function: writes what stands before the
+ * items of an array, and returns how many bytes that is. */
+#define MPROC_VALUE_ARRAY_HEAD (4 + 8 * MPROC_VALUE_DIMENSIONS)
+MPROC_API size_t mproc_value_array_head(const mproc_value_array *lent, int in_a_part,
+                                        unsigned char out[MPROC_VALUE_ARRAY_HEAD]);
+
+/* Private: what an array's bytes are. 0: the items are in them; 1: *part is the number of what they
+ * lie in beside the message. MPROC_EVALUE. */
+MPROC_API int mproc_value_array_find(const void *payload, size_t size, mproc_value_array *out,
+                                     uint64_t *part) MPROC_MUST_USE;
+
+/* All of it is private. */
+typedef struct mproc_value_reader {
+    const unsigned char *start, *at, *end;
+    const mproc_message *message;
+    const unsigned char *parts;
+    size_t nparts;
+    int error;
+    int objects;
+    size_t arguments;
+    unsigned depth;
+    struct {
+        uint64_t left;
+        const unsigned char *limit;
+        int closes;
+    } open[MPROC_VALUE_DEPTH];
+    char reason[160];
+} mproc_value_reader;
+
+/* Begins to read bytes, which stay where they are. Cannot fail: what is wrong with them the first
+ * read says. */
+MPROC_API void mproc_value_read(mproc_value_reader *out, const void *lent, size_t size);
+
+/* Begins to read a received message, which is not dropped before the reading has ended. */
+MPROC_API void mproc_value_read_message(mproc_value_reader *out, const mproc_message *lent);
+
+/*
+ * In a program that Python has started by mproc.Program, or C by mproc_process_start_program():
+ * begins to read the arguments, one value each. Objects are among them. The program has a hold of
+ * its own on each, which it may give back by mproc_drop(), and which its end gives back. To be
+ * called after mproc_init().
+ *
+ * MPROC_EINIT: the process was not started by mproc, or has not called mproc_init(); MPROC_EVALUE:
+ * its starter has given it bytes that are no arguments, or none.
+ */
+MPROC_API int mproc_child_values(mproc_value_reader *out) MPROC_MUST_USE;
+
+/* The next value, whatever it is. The errors of reading. */
+MPROC_API int mproc_value_next(mproc_value_reader *reader, mproc_value *out) MPROC_MUST_USE;
+
+/* Passes over the next value, with all that is in it. The errors of reading. */
+MPROC_API int mproc_value_skip(mproc_value_reader *reader) MPROC_MUST_USE;
+
+/* Whether all has been read: 0. -EEXIST: something is left; the errors of reading. */
+MPROC_API int mproc_value_end(mproc_value_reader *reader) MPROC_MUST_USE;
+
+/* What the reader's last error was about: which argument or byte, what was wanted, what stands
+ * there. Never NULL; the reader's own until its next call. Empty: there was no error. */
+MPROC_API const char *mproc_value_reason(const mproc_value_reader *reader);
+
+/* The next value, if it is of a kind. Each of these has the errors of reading. */
+MPROC_API int mproc_value_read_none(mproc_value_reader *reader) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_bool(mproc_value_reader *reader, int *out) MPROC_MUST_USE;
+/* An integer up to INT64_MAX. The errors of reading. */
+MPROC_API int mproc_value_read_int(mproc_value_reader *reader, int64_t *out) MPROC_MUST_USE;
+/* An integer from 0 on. The errors of reading. */
+MPROC_API int mproc_value_read_uint(mproc_value_reader *reader, uint64_t *out) MPROC_MUST_USE;
+/* A float or an integer. The errors of reading. */
+MPROC_API int mproc_value_read_float(mproc_value_reader *reader, double *out) MPROC_MUST_USE;
+/* *out: UTF-8, lent, *size bytes without a closing 0. The errors of reading. */
+MPROC_API int mproc_value_read_text(mproc_value_reader *reader, const char **out,
+                                    size_t *size) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_bytes(mproc_value_reader *reader, const void **out,
+                                     size_t *size) MPROC_MUST_USE;
+/* A list or a tuple: *count values follow. The errors of reading. */
+MPROC_API int mproc_value_read_list(mproc_value_reader *reader, size_t *count) MPROC_MUST_USE;
+/* *count pairs follow. The errors of reading. */
+MPROC_API int mproc_value_read_map(mproc_value_reader *reader, size_t *count) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_array(mproc_value_reader *reader,
+                                     mproc_value_array *out) MPROC_MUST_USE;
+/* Objects of the family. The errors of reading. */
+MPROC_API int mproc_value_read_queue(mproc_value_reader *reader, mproc_queue **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_lock(mproc_value_reader *reader, mproc_lock **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_rlock(mproc_value_reader *reader, mproc_rlock **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_semaphore(mproc_value_reader *reader,
+                                         mproc_semaphore **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_bsemaphore(mproc_value_reader *reader,
+                                          mproc_bsemaphore **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_event(mproc_value_reader *reader, mproc_event **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_barrier(mproc_value_reader *reader,
+                                       mproc_barrier **out) MPROC_MUST_USE;
+MPROC_API int mproc_value_read_buffer(mproc_value_reader *reader,
+                                      mproc_buffer **out) MPROC_MUST_USE;
+/* *lock: its mproc_lock or mproc_rlock. The errors of reading. */
+MPROC_API int mproc_value_read_condition(mproc_value_reader *reader, mproc_condition **out,
+                                         void **lock) MPROC_MUST_USE;
+/* Python's Value and Array, and an mproc_array of C: *lock (may be NULL) is the lock that guards
+ * it, or NULL: it has none. The errors of reading. */
+MPROC_API int mproc_value_read_numbers(mproc_value_reader *reader, mproc_array **out,
+                                       mproc_rlock **lock) MPROC_MUST_USE;
+
+/* A value that is being written; private memory. */
+typedef struct mproc_value_writer mproc_value_writer;
+
+/* -ENOMEM. */
+MPROC_API int mproc_value_writer_new(mproc_value_writer **out) MPROC_MUST_USE;
+
+/*
+ * The errors of writing: -ENOMEM; -EINVAL (the value is complete already, or containers stand too
+ * deep in each other); MPROC_ETOOBIG (the value has 4 GiB of bytes, large arrays left out). After
+ * an error nothing has been written.
+ */
+
+/* Each of these writes a value. The errors of writing. */
+MPROC_API int mproc_value_write_none(mproc_value_writer *writer) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_bool(mproc_value_writer *writer, int value) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_int(mproc_value_writer *writer, int64_t value) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_uint(mproc_value_writer *writer, uint64_t value) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_float(mproc_value_writer *writer, double value) MPROC_MUST_USE;
+/* UTF-8. -EILSEQ: it is none; the errors of writing. */
+MPROC_API int mproc_value_write_text(mproc_value_writer *writer, const char *lent,
+                                     size_t size) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_bytes(mproc_value_writer *writer, const void *lent,
+                                      size_t size) MPROC_MUST_USE;
+
+/* Begin a list or tuple of `count` values, or a map of so many pairs: the next values are those in
+ * it. The errors of writing. */
+MPROC_API int mproc_value_write_list(mproc_value_writer *writer, size_t count) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_tuple(mproc_value_writer *writer, size_t count) MPROC_MUST_USE;
+MPROC_API int mproc_value_write_map(mproc_value_writer *writer, size_t count) MPROC_MUST_USE;
+
+/*
+ * Writes an array. If `buffer` is set, the items lie in it, and it travels as it is: with
+ * MPROC_VALUE_SHARED the receiver shares it with all who have it, without that flag the caller does
+ * not write to it any more. Otherwise the items are copied, into a new buffer if there are
+ * MPROC_VALUE_LARGE bytes of them.
+ *
+ * -EINVAL, also: no such type or item size, too many dimensions, a size that is not that of the
+ * shape, items that do not lie in the buffer, or MPROC_VALUE_SHARED without one; the errors of
+ * writing and of joining.
+ */
+MPROC_API int mproc_value_write_array(mproc_value_writer *writer,
+                                      const mproc_value_array *lent) MPROC_MUST_USE;
+
+/* Writes an object of the family, for the arguments of a program only: mproc_child_values() finds
+ * it. `lock` is what guards an array or condition, NULL: nothing does, or the array's own lock.
+ * -EINVAL, also: no object that can be an argument; the errors of writing. */
+MPROC_API int mproc_value_write_object(mproc_value_writer *writer, void *lent,
+                                       void *lock) MPROC_MUST_USE;
+
+/* What has been written so far, in one piece, the writer's own until its next call. -EINVAL: the
+ * value is not complete, or has buffers or objects, which bytes cannot take along. */
+MPROC_API int mproc_value_written(mproc_value_writer *writer, const void **out,
+                                  size_t *size) MPROC_MUST_USE;
+
+/* Puts the value into a queue; on success the writer is empty. -EINVAL: the value is not complete,
+ * or has objects; MPROC_ECLOSED; -ETIMEDOUT (full), -EINTR; MPROC_ETOOBIG, -ENOMEM. */
+MPROC_API int mproc_value_put(mproc_value_writer *writer, mproc_queue *queue,
+                              int64_t timeout) MPROC_MUST_USE;
+
+/* Empties the writer. Cannot fail. */
+MPROC_API void mproc_value_clear(mproc_value_writer *writer);
+
+/* Gives the handle back. NULL is ignored. */
+MPROC_API void mproc_value_writer_drop(mproc_value_writer *owned);
 
 /* ---------------------------------------------------------------- named shared memory */
 

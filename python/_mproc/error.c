@@ -35,6 +35,10 @@
 #define OF_MPROC_EMEMORY PyExc_MemoryError
 #define OF_MPROC_ESETTING PyExc_ValueError
 #define OF_MPROC_EARENA PyExc_OSError
+#define OF_MPROC_EVALUE PyExc_ValueError
+#define OF_MPROC_EKIND PyExc_TypeError
+#define OF_MPROC_EPICKLE PyExc_ValueError
+#define OF_MPROC_EEXTENSION PyExc_ValueError
 
 static PyObject *exception_of(int code) {
 #define X(name, value, message)                                                                    \

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A handle (of a process, a template, a segment, a view) is memory of the process that made it. Its
- * first word says which kind it is, from its making until it is dropped.
+ * A handle (of a process, a template, a segment, a view, a writer) is memory of the process that
+ * made it. Its first word says which kind it is, from its making until it is dropped.
  */
 #ifndef MPROC_HANDLE_H
 #define MPROC_HANDLE_H
@@ -18,7 +18,8 @@ enum mproc__handle_kind {
     MPROC__HANDLE_POOL,
     MPROC__HANDLE_TASK,
     MPROC__HANDLE_WORKER,
-    MPROC__HANDLE_VIEW
+    MPROC__HANDLE_VIEW,
+    MPROC__HANDLE_WRITER
 };
 
 static inline bool mproc__handle_is(const void *pointer, enum mproc__handle_kind kind) {

@@ -16,7 +16,7 @@
 
 #include "test.h"
 
-#define MANUAL_FUNCTIONS 300
+#define MANUAL_FUNCTIONS 400
 
 struct manual_function {
     char name[64];

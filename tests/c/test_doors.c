@@ -37,6 +37,7 @@ static uint64_t ticket;
 static mproc_task *task;
 static mproc_task_error error;
 static mproc_worker *worker;
+static const mproc_value_array no_array = {.type = 'u', .item_size = 1};
 
 static int no_task(const void *in, size_t size, mproc_result *result) {
     (void)in, (void)size, (void)result;
@@ -210,7 +211,23 @@ static int no_item(const void *in, void *out, void *context) {
     X(worker, finish_with, OTHER, mproc_worker_finish_with(o, NULL, 0, NULL, 0))                   \
     X(worker, buffer, 0, mproc_worker_buffer(o, 0) != NULL)                                        \
     X(worker, done, 0, mproc_worker_done(o))                                                       \
-    X(worker, drop, NOTHING, (mproc_worker_drop(o), 0))
+    X(worker, drop, NOTHING, (mproc_worker_drop(o), 0))                                            \
+    X(writer, none, OTHER, mproc_value_write_none(o))                                              \
+    X(writer, bool, OTHER, mproc_value_write_bool(o, 1))                                           \
+    X(writer, int, OTHER, mproc_value_write_int(o, -1000))                                         \
+    X(writer, uint, OTHER, mproc_value_write_uint(o, 1))                                           \
+    X(writer, float, OTHER, mproc_value_write_float(o, 1))                                         \
+    X(writer, text, OTHER, mproc_value_write_text(o, "x", 1))                                      \
+    X(writer, bytes, OTHER, mproc_value_write_bytes(o, "x", 1))                                    \
+    X(writer, list, OTHER, mproc_value_write_list(o, 1))                                           \
+    X(writer, tuple, OTHER, mproc_value_write_tuple(o, 1))                                         \
+    X(writer, map, OTHER, mproc_value_write_map(o, 1))                                             \
+    X(writer, array, OTHER, mproc_value_write_array(o, &no_array))                                 \
+    X(writer, object, OTHER, mproc_value_write_object(o, things[QUEUE].pointer, NULL))             \
+    X(writer, written, OTHER, mproc_value_written(o, (const void **)&address, &ignored_size))      \
+    X(writer, put, OTHER, mproc_value_put(o, things[QUEUE].pointer, 0))                            \
+    X(writer, clear, NOTHING, (mproc_value_clear(o), 0))                                           \
+    X(writer, drop, NOTHING, (mproc_value_writer_drop(o), 0))
 
 /* Functions of the same form that are tested elsewhere. */
 static const char *const elsewhere[] = {
@@ -251,6 +268,7 @@ enum kind {
     VIEW,
     TASK,
     WORKER,
+    WRITER,
     BLOCK,   /* memory of the arena */
     INSIDE,  /* an address inside of an object */
     PRIVATE, /* memory of this process */
@@ -284,6 +302,7 @@ static struct thing {
     [VIEW] = {"view", NULL, NULL},
     [TASK] = {"task", NULL, NULL},
     [WORKER] = {"worker", NULL, NULL},
+    [WRITER] = {"writer", NULL, NULL},
     [BLOCK] = {"block of the arena", NULL, NULL},
     [INSIDE] = {"address inside of an object", NULL, NULL},
     [PRIVATE] = {"private memory", NULL, NULL},
@@ -362,6 +381,12 @@ static void *made_channel(void) {
     return made;
 }
 
+static void *made_writer(void) {
+    mproc_value_writer *made = NULL;
+    CHECK_OK(mproc_value_writer_new(&made));
+    return made;
+}
+
 static void *make(enum kind kind) {
     switch (kind) {
     case LOCK: return made_lock(2);
@@ -385,6 +410,7 @@ static void *make(enum kind kind) {
     case WORKPLACE: return made_workplace();
     case TASK: return made_task();
     case WORKER: return made_worker();
+    case WRITER: return made_writer();
     default: return mproc_calloc(1, 4096);
     }
 }
@@ -401,6 +427,7 @@ static void unmake(enum kind kind, void *owned) {
     case TASK: mproc_task_drop(owned); break;
     case VIEW: mproc_view_drop(owned); break;
     case WORKER: mproc_worker_drop(owned); break;
+    case WRITER: mproc_value_writer_drop(owned); break;
     case BLOCK: mproc_free(owned); break;
     default: CHECK_OK(mproc_drop(owned));
     }
@@ -467,7 +494,8 @@ static bool takes_an_object(const struct manual_function *f) {
     return strstr(f->first, "mproc_") != NULL && strchr(f->first, '*') != NULL &&
            strstr(f->first, "**") == NULL && strstr(f->first, "options") == NULL &&
            strstr(f->first, "mproc_member ") == NULL && strstr(f->first, "stats") == NULL &&
-           strstr(f->first, "hooks") == NULL;
+           strstr(f->first, "hooks") == NULL && strstr(f->first, "value_reader") == NULL &&
+           strstr(f->first, "value_array") == NULL;
 }
 
 TEST(doors_are_those_of_the_header) {

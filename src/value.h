@@ -1,0 +1,65 @@
+/*
+ * value.h - plain values as bytes: what their reader and their writer share
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * docs/value_format.md says what each byte means.
+ */
+#ifndef MPROC_VALUE_H
+#define MPROC_VALUE_H
+
+#include <string.h>
+
+#include "system/base.h"
+
+/* Extension types. */
+#define MPROC__EXT_TUPLE 'T'       /* the payload is an array of MessagePack */
+#define MPROC__EXT_ARRAY 'A'       /* numbers in a grid: value_array.c */
+#define MPROC__EXT_OBJECT 'O'      /* addresses of an object of the family, and of its lock */
+#define MPROC__EXT_PICKLE 'P'      /* a whole message */
+#define MPROC__EXT_LONG_PICKLE 'L' /* its length, before it */
+#define MPROC__EXT_PARTS 'B'       /* the same, and buffers are taken along */
+#define MPROC__EXT_VALUE_PARTS 'V' /* the same of a value */
+
+/* What begins a message that takes buffers along: a fixext 8, its payload the length of the value
+ * that follows, big-endian. Behind the value there is a part for each array in a buffer. */
+#define MPROC__PARTS_HEADER 10
+
+struct mproc__part {
+    uint64_t buffer; /* number of the message's buffer, times 2, plus 1 if it is shared */
+    uint64_t offset; /* in that buffer */
+    uint64_t size;
+};
+
+static inline uint64_t mproc__load_big(const unsigned char *at, size_t width) {
+    uint64_t v = 0;
+    for (size_t i = 0; i < width; i++) {
+        v = v << 8 | at[i];
+    }
+    return v;
+}
+
+static inline void mproc__store_big(unsigned char *at, size_t width, uint64_t v) {
+    for (size_t i = width; i > 0; i--) {
+        at[i - 1] = (unsigned char)v;
+        v >>= 8;
+    }
+}
+
+/* Whether an item of a type may have so many bytes. */
+bool mproc__value_item(char type, unsigned size);
+
+/* Bytes of the items of that shape; false: more than there can be. */
+bool mproc__value_size(const mproc_value_array *array, uint64_t *size);
+
+/* What kind of argument an object and its lock are; 0: they are none. */
+mproc_value_kind mproc__value_object(void *object, void *lock);
+
+/* What a complete value is in bytes, which may name objects: for a process that is started.
+ * -EINVAL: it is not complete, or has buffers, which bytes cannot take along. */
+int mproc__value_bytes(mproc_value_writer *writer, const void **out, size_t *size);
+
+/* The n bytes of text are UTF-8. */
+bool mproc__is_utf8(const unsigned char *text, size_t n);
+
+#endif
