@@ -297,13 +297,31 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Another thread may have come here during the import: the first result stays. */
+PyObject *buffer_array_maker(struct module_state *state) {
+    struct buffers *buffers = &state->buffers;
+    if (buffers->make == NULL) {
+        PyObject *module = PyImport_ImportModule("mproc.buffers");
+        PyObject *make = module != NULL ? PyObject_GetAttrString(module, "array_over") : NULL;
+        Py_XDECREF(module);
+        if (buffers->make == NULL) {
+            buffers->make = make;
+        } else {
+            Py_XDECREF(make);
+        }
+    }
+    return buffers->make;
+}
+
 int buffers_traverse(struct buffers *buffers, visitproc visit, void *arg) {
+    Py_VISIT(buffers->make);
     Py_VISIT(buffers->reduce);
     Py_VISIT(buffers->array_type);
     return 0;
 }
 
 void buffers_clear(struct buffers *buffers) {
+    Py_CLEAR(buffers->make);
     Py_CLEAR(buffers->reduce);
     Py_CLEAR(buffers->array_type);
 }

@@ -19,6 +19,7 @@ struct buffers {
     size_t n, room;
     PyObject *reduce; /* what pickles arrays over them: see know_arrays(); NULL: nothing */
     PyTypeObject *array_type;
+    PyObject *make; /* mproc.buffers.array_over(), once that is imported; NULL: it is not */
 };
 
 /* The shared buffer of this process in which those bytes lie, lent; NULL: none. */
@@ -29,6 +30,9 @@ PyObject *buffer_share(struct module_state *state, mproc_buffer *lent);
 
 /* The same for a received copy, which is this process' own: never sent by reference. */
 PyObject *buffer_view(struct module_state *state, mproc_buffer *lent);
+
+/* What makes a numpy array over its items, borrowed; NULL with an exception. */
+PyObject *buffer_array_maker(struct module_state *state);
 
 int buffers_traverse(struct buffers *buffers, visitproc visit, void *arg);
 void buffers_clear(struct buffers *buffers);

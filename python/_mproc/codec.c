@@ -16,9 +16,25 @@
 
 #include <string.h>
 
+/* Appends the list of parts, and writes the header before what they belong to. */
+static int finish_parts(struct message *m, unsigned char type) {
+    msgpack_parts_header(m->buffer, type, m->used + m->referred - MSGPACK_PICKLE_HEADER);
+    int r = message_copy(m, m->parts.list, m->parts.n * sizeof *m->parts.list);
+    return r < 0 ? r : message_finish(m, 0);
+}
+
+/* With room for a header, which few values need. */
 static int encode_plain(PyObject *object, struct message *m) {
+    m->used = MSGPACK_PICKLE_HEADER;
     int r = msgpack_write(object, m);
-    return r != 0 ? r : message_finish(m, 0);
+    if (r != 0) {
+        return r;
+    }
+    if (m->parts.n == 0) {
+        return message_finish(m, MSGPACK_PICKLE_HEADER);
+    }
+    parts_fill(&m->parts);
+    return finish_parts(m, MSGPACK_EXT_VALUE_PARTS);
 }
 
 /* The header is written last, for the pickle's length is known only then. */
@@ -27,18 +43,18 @@ static int encode_pickle(struct module_state *state, PyObject *object, struct me
     if (pickling_dump(&state->pickling, object, m) < 0) {
         return -1;
     }
-    size_t length = m->used + m->referred - MSGPACK_PICKLE_HEADER;
     if (m->parts.n > 0) {
-        msgpack_parts_header(m->buffer, length);
-        int r = message_copy(m, m->parts.list, m->parts.n * sizeof *m->parts.list);
-        return r < 0 ? r : message_finish(m, 0);
+        return finish_parts(m, MSGPACK_EXT_PARTS);
     }
+    size_t length = m->used + m->referred - MSGPACK_PICKLE_HEADER;
     return message_finish(m, MSGPACK_PICKLE_HEADER - msgpack_pickle_header(m->buffer, length));
 }
 
 static int encode(struct module_state *state, PyObject *object, struct message *m,
                   enum parts_allowed parts) {
     message_init(m);
+    m->parts.allowed = parts;
+    m->parts.arrays = parts != PARTS_NONE ? state : NULL;
     int r = encode_plain(object, m);
     if (r == MSGPACK_NOT_PLAIN) {
         message_clear(m);
@@ -82,7 +98,7 @@ PyObject *codec_decode(struct module_state *state, const void *data, size_t size
     if (r != 0) {
         return codec_unpickle(state, (const char *)data + header, size - header);
     }
-    return msgpack_read(&state->keys, data, size);
+    return msgpack_read(state, data, size, NULL);
 }
 
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size) {
@@ -101,11 +117,23 @@ static PyObject *decode_parts(struct module_state *state, const void *data, size
     return object;
 }
 
+/* A value of that length, and parts behind it in which its large arrays are. */
+static PyObject *decode_value_parts(struct module_state *state, const void *data, size_t size,
+                                    size_t length, struct parts_source source) {
+    const char *value = (const char *)data + MSGPACK_PICKLE_HEADER;
+    size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
+    struct msgpack_beside beside = {source, value + length, n};
+    return msgpack_read(state, value, length, &beside);
+}
+
 PyObject *codec_decode_with_parts(struct module_state *state, const void *data, size_t size,
                                   struct parts_source source) {
     size_t length;
-    return msgpack_has_parts(data, size, &length) ? decode_parts(state, data, size, length, source)
-                                                  : codec_decode(state, data, size);
+    switch (msgpack_has_parts(data, size, &length)) {
+    case MSGPACK_EXT_PARTS: return decode_parts(state, data, size, length, source);
+    case MSGPACK_EXT_VALUE_PARTS: return decode_value_parts(state, data, size, length, source);
+    default: return codec_decode(state, data, size);
+    }
 }
 
 /* ---------------------------------------------------------------- the module's functions */

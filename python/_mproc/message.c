@@ -144,7 +144,7 @@ void message_clear(struct message *m) {
         PyObject *owner = m->owners[--m->nowners];
         Py_DECREF(owner);
     }
-    if (m->parts.room > 0) {
+    if (m->parts.room > 0 || m->parts.pending_room > 0) {
         parts_clear(&m->parts);
     }
     if (m->iov != m->inline_iov) {

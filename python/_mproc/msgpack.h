@@ -20,6 +20,8 @@
 #define MSGPACK_EXT_PICKLE 'P'      /* 0x50 */
 #define MSGPACK_EXT_LONG_PICKLE 'L' /* 0x4c */
 #define MSGPACK_EXT_PARTS 'B'       /* 0x42 */
+#define MSGPACK_EXT_ARRAY 'A'       /* 0x41 */
+#define MSGPACK_EXT_VALUE_PARTS 'V' /* 0x56 */
 
 /* Deepest nesting that is written, and that is read: a bound for the C stack. */
 #define MSGPACK_DEPTH 32
@@ -37,6 +39,8 @@ struct msgpack_keys {
     PyObject *entries[MSGPACK_KEYS];
 };
 
+struct module_state;
+
 /* Appends an object to a message. 0; MSGPACK_NOT_PLAIN, no exception set, the message half written;
  * -1 with MemoryError. */
 int msgpack_write(PyObject *object, struct message *message);
@@ -45,15 +49,25 @@ int msgpack_write(PyObject *object, struct message *message);
  * MSGPACK_PICKLE_HEADER bytes ends. Returns its size. */
 size_t msgpack_pickle_header(unsigned char *room, size_t length);
 
-/* The same for a pickle from which buffers were taken; it fills the room. */
-void msgpack_parts_header(unsigned char *room, size_t length);
+/* The same for what takes buffers along, a pickle (MSGPACK_EXT_PARTS) or a value
+ * (MSGPACK_EXT_VALUE_PARTS); it fills the room. */
+void msgpack_parts_header(unsigned char *room, unsigned char type, size_t length);
 
-/* Whether the data are such a pickle, of *length bytes, and what belongs to it. */
-bool msgpack_has_parts(const void *data, size_t size, size_t *length);
+/* Whether the data are such a message, whose pickle or value has *length bytes, and what belongs to
+ * it: its type; 0: they are not. */
+unsigned char msgpack_has_parts(const void *data, size_t size, size_t *length);
+
+/* Where the large arrays of a value are. */
+struct msgpack_beside {
+    struct parts_source source;
+    const void *list; /* of struct part */
+    size_t n;
+};
 
 /* The value that the data are: a new reference, or NULL with an exception, ValueError for corrupt
  * data. */
-PyObject *msgpack_read(struct msgpack_keys *keys, const void *data, size_t size);
+PyObject *msgpack_read(struct module_state *state, const void *data, size_t size,
+                       const struct msgpack_beside *beside);
 
 /* Whether the data are a pickle, whose bytes are those from *header on: 1, 0, or -1 with
  * ValueError. */

@@ -13,7 +13,7 @@
  * Invariants: 1. reader.start <= reader.at <= reader.end, and bytes are read below end only.
  * 2. Each entry of keys->entries is NULL or an ASCII str.
  */
-#include "msgpack.h"
+#include "module.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -32,6 +32,8 @@ struct reader {
     const unsigned char *start, *at, *end;
     size_t budget; /* elements that containers may still announce */
     struct msgpack_keys *keys;
+    struct module_state *state;
+    const struct msgpack_beside *beside;
 };
 
 static PyObject *read_value(struct reader *rd, int depth);
@@ -303,6 +305,72 @@ static int read_ext_header(struct reader *rd, unsigned char lead, unsigned char 
     return has(rd, *length) ? 0 : -1;
 }
 
+/* ---------------------------------------------------------------- arrays */
+
+/* What an array in the message lies in from now on. */
+static PyObject *copied_items(const mproc_value_array *array) {
+    const char *data = array->data;
+    Py_ssize_t size = (Py_ssize_t)array->size;
+    return (array->flags & MPROC_VALUE_READONLY) != 0 ? PyBytes_FromStringAndSize(data, size)
+                                                      : PyByteArray_FromStringAndSize(data, size);
+}
+
+/* The same for one beside it. */
+static PyObject *items_beside(struct reader *rd, const mproc_value_array *array, uint64_t number,
+                              const unsigned char *at) {
+    struct part part;
+    if (rd->beside == NULL || number >= rd->beside->n) {
+        return corrupt(rd, at, "an array whose items are nowhere");
+    }
+    memcpy(&part, (const char *)rd->beside->list + number * sizeof part, sizeof part);
+    if (part.size != array->size) {
+        return corrupt(rd, at, "an array of another size than its items have");
+    }
+    return parts_read_one(rd->state, rd->beside->source, &part);
+}
+
+static PyObject *shape_of(const mproc_value_array *array) {
+    PyObject *shape = PyTuple_New((Py_ssize_t)array->ndim);
+    for (unsigned i = 0; shape != NULL && i < array->ndim; i++) {
+        PyObject *length = PyLong_FromUnsignedLongLong(array->shape[i]);
+        if (length == NULL) {
+            Py_CLEAR(shape);
+        } else {
+            PyTuple_SET_ITEM(shape, (Py_ssize_t)i, length);
+        }
+    }
+    return shape;
+}
+
+/* mproc.buffers makes the array: it imports numpy. */
+static PyObject *array_over(struct reader *rd, const mproc_value_array *array, PyObject *items) {
+    PyObject *make = buffer_array_maker(rd->state);
+    PyObject *shape = make != NULL ? shape_of(array) : NULL;
+    PyObject *made = NULL;
+    if (shape != NULL) {
+        made = PyObject_CallFunction(make, "OCiOii", items, array->type, (int)array->item_size,
+                                     shape, (array->flags & MPROC_VALUE_FORTRAN) != 0,
+                                     (array->flags & MPROC_VALUE_READONLY) != 0);
+    }
+    Py_XDECREF(shape);
+    return made;
+}
+
+static PyObject *read_array(struct reader *rd, uint64_t length) {
+    const unsigned char *at = rd->at;
+    mproc_value_array array;
+    uint64_t part;
+    int r = mproc_value_array_find(at, length, &array, &part);
+    if (r < 0) {
+        return corrupt(rd, at, "an array that is none");
+    }
+    rd->at += length;
+    PyObject *items = r == 0 ? copied_items(&array) : items_beside(rd, &array, part, at);
+    PyObject *made = items != NULL ? array_over(rd, &array, items) : NULL;
+    Py_XDECREF(items);
+    return made;
+}
+
 static int is_ext(unsigned char lead) {
     return (lead >= 0xc7 && lead <= 0xc9) || (lead >= 0xd4 && lead <= 0xd8);
 }
@@ -316,6 +384,9 @@ static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth) {
     }
     if (type == MSGPACK_EXT_TUPLE) {
         return read_tuple(rd, length, depth);
+    }
+    if (type == MSGPACK_EXT_ARRAY) {
+        return read_array(rd, length);
     }
     if (type == MSGPACK_EXT_PICKLE || type == MSGPACK_EXT_LONG_PICKLE) {
         return corrupt(rd, at, "pickle inside another value");
@@ -385,8 +456,10 @@ static PyObject *read_value(struct reader *rd, int depth) {
     return read_kind(rd, lead, depth + 1);
 }
 
-PyObject *msgpack_read(struct msgpack_keys *keys, const void *data, size_t size) {
-    struct reader rd = {data, data, (const unsigned char *)data + size, size, keys};
+PyObject *msgpack_read(struct module_state *state, const void *data, size_t size,
+                       const struct msgpack_beside *beside) {
+    struct reader rd = {data,  data,  (const unsigned char *)data + size, size, &state->keys,
+                        state, beside};
     PyObject *object = read_value(&rd, 0);
     if (object != NULL && rd.at != rd.end) {
         Py_CLEAR(object);
@@ -405,7 +478,7 @@ static int read_long_length(struct reader *rd, uint64_t width, uint64_t *length)
 }
 
 int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
-    struct reader rd = {data, data, (const unsigned char *)data + size, 0, NULL};
+    struct reader rd = {data, data, (const unsigned char *)data + size, 0, NULL, NULL, NULL};
     unsigned char type;
     uint64_t length;
     if (size == 0 || !is_ext(*rd.at)) {
@@ -429,19 +502,15 @@ int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
     return 1;
 }
 
-bool msgpack_has_parts(const void *data, size_t size, size_t *length) {
+unsigned char msgpack_has_parts(const void *data, size_t size, size_t *length) {
     const unsigned char *at = data;
-    if (size < MSGPACK_PICKLE_HEADER || at[0] != 0xd7 || at[1] != MSGPACK_EXT_PARTS) {
-        return false;
+    if (size < MSGPACK_PICKLE_HEADER || at[0] != 0xd7 ||
+        (at[1] != MSGPACK_EXT_PARTS && at[1] != MSGPACK_EXT_VALUE_PARTS)) {
+        return 0;
     }
-    struct reader rd = {at, at + 2, at + size, 0, NULL};
-    uint64_t n;
-    if (read_number(&rd, 8, &n) < 0 || n > size - MSGPACK_PICKLE_HEADER) {
-        PyErr_Clear();
-        return false;
-    }
+    uint64_t n = load_be(at + 2, 8), most = size - MSGPACK_PICKLE_HEADER;
     *length = n;
-    return (size - MSGPACK_PICKLE_HEADER - n) % sizeof(struct part) == 0;
+    return n <= most && (most - n) % sizeof(struct part) == 0 ? at[1] : 0;
 }
 
 void msgpack_keys_clear(struct msgpack_keys *keys) {

@@ -10,11 +10,15 @@
  * parent. Only containers with more are remembered (`seen`), and long text and bytes with them. An
  * object that is met a second time is not plain, nor is a graph with too many objects to remember.
  *
+ * Arrays. An array of numpy's is found by its type's name, so that nobody imports numpy for it, and
+ * looked at through its buffer, which runs no Python code. What is not a plain grid of numbers is
+ * pickled, as before. Large ones go beside the message (parts.h).
+ *
  * Invariants: 1. packer.at <= packer.end, and at least as many bytes are free there as the last
  * packer_reserve asked for. 2. message->used counts what was written before the last
  * packer_sync.
  */
-#include "msgpack.h"
+#include "module.h"
 
 #include <endian.h>
 #include <stdint.h>
@@ -343,6 +347,96 @@ static int pack_dict(struct packer *pk, PyObject *dict, int depth) {
     return r;
 }
 
+/* The type of an array's items by the format of its buffer: false, if they are no plain numbers of
+ * this machine's order. 'q' is another dtype than 'l' to numpy, although it is as long. */
+static bool item_of(const Py_buffer *view, mproc_value_array *array) {
+    static const char formats[] = "?bBhHiIlLefd", types[] = "biuiuiuiufff";
+    const char *format = view->format != NULL ? view->format : "B";
+    if (format[0] == 'Z' && (format[1] == 'f' || format[1] == 'd') && format[2] == 0) {
+        array->type = 'c';
+    } else {
+        const char *at = format[0] != 0 && format[1] == 0 ? strchr(formats, format[0]) : NULL;
+        array->type = at != NULL ? types[at - formats] : 0;
+    }
+    array->item_size = (unsigned)view->itemsize;
+    return array->type != 0;
+}
+
+/* The head of an array; false: it is no plain grid. */
+static bool describe_array(const Py_buffer *view, mproc_value_array *array) {
+    bool rows = PyBuffer_IsContiguous(view, 'C') != 0;
+    if (view->ndim > MPROC_VALUE_DIMENSIONS || !item_of(view, array) ||
+        (!rows && !PyBuffer_IsContiguous(view, 'F'))) {
+        return false;
+    }
+    array->flags = (rows ? 0 : MPROC_VALUE_FORTRAN) | (view->readonly ? MPROC_VALUE_READONLY : 0);
+    array->ndim = (unsigned)view->ndim;
+    for (int i = 0; i < view->ndim; i++) {
+        array->shape[i] = (uint64_t)view->shape[i];
+    }
+    return true;
+}
+
+static int pack_array_data(struct packer *pk, PyObject *object, const Py_buffer *view) {
+    PyObject *owner =
+        (size_t)view->len < MESSAGE_REFER ? Py_NewRef(object) : PyMemoryView_FromObject(object);
+    if (owner == NULL) {
+        return -1;
+    }
+    int r = pack_data(pk, owner, view->buf, (size_t)view->len);
+    Py_DECREF(owner);
+    return r;
+}
+
+static int pack_view(struct packer *pk, PyObject *object, const Py_buffer *view) {
+    struct parts *parts = &pk->message->parts;
+    unsigned char head[MPROC_VALUE_ARRAY_HEAD];
+    mproc_value_array array;
+    uint64_t part = parts->n;
+    if (!describe_array(view, &array) || view->len >= UINT32_MAX - MPROC_VALUE_ARRAY_HEAD) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    int beside = parts_add_later(parts, object, view);
+    if (beside < 0 || packer_reserve(pk, 6 + sizeof head + sizeof part) < 0) {
+        return -1;
+    }
+    size_t size = mproc_value_array_head(&array, beside, head);
+    pk->at = put_head(pk->at, 0xc9, size + (beside ? sizeof part : (size_t)view->len), 4);
+    *pk->at++ = MSGPACK_EXT_ARRAY;
+    memcpy(pk->at, head, size);
+    pk->at += size;
+    if (!beside) {
+        return pack_array_data(pk, object, view);
+    }
+    memcpy(pk->at, &part, sizeof part);
+    pk->at += sizeof part;
+    return 0;
+}
+
+/* A program may have a way of its own to pickle arrays. */
+static int arrays_are_plain(const struct parts *parts, PyTypeObject *type) {
+    if (parts->arrays == NULL || parts->arrays->pickling.chosen != NULL) {
+        return 0;
+    }
+    PyObject *own = PyDict_GetItemWithError(parts->arrays->pickling.reducers, (PyObject *)type);
+    return PyErr_Occurred() ? -1 : own == NULL;
+}
+
+static int pack_array(struct packer *pk, PyObject *object) {
+    Py_buffer view;
+    int plain = arrays_are_plain(&pk->message->parts, Py_TYPE(object));
+    if (plain <= 0 || packer_meet(pk, object) != 0) {
+        return plain < 0 ? -1 : MSGPACK_NOT_PLAIN;
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_FULL_RO) < 0) { /* of dates, for example */
+        PyErr_Clear();
+        return MSGPACK_NOT_PLAIN;
+    }
+    int r = pack_view(pk, object, &view);
+    PyBuffer_Release(&view);
+    return r;
+}
+
 static int pack(struct packer *pk, PyObject *object, int depth) {
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyUnicode_Type) {
@@ -372,6 +466,9 @@ static int pack(struct packer *pk, PyObject *object, int depth) {
     if (type == &PyBytes_Type) {
         return pack_bytes(pk, object);
     }
+    if (strcmp(type->tp_name, "numpy.ndarray") == 0) {
+        return pack_array(pk, object);
+    }
     return MSGPACK_NOT_PLAIN;
 }
 
@@ -387,9 +484,9 @@ int msgpack_write(PyObject *object, struct message *m) {
     return r;
 }
 
-void msgpack_parts_header(unsigned char *room, size_t length) {
+void msgpack_parts_header(unsigned char *room, unsigned char type, size_t length) {
     room[0] = 0xd7;
-    room[1] = MSGPACK_EXT_PARTS;
+    room[1] = type;
     store64(room + 2, length);
 }
 

@@ -75,16 +75,22 @@ static int add_shared(struct parts *parts, mproc_buffer *buffer, const Py_buffer
     return 1;
 }
 
-/* Other threads run while the bytes are copied; the view keeps them in place. */
-static int add_copy(struct parts *parts, const Py_buffer *view) {
-    mproc_buffer *copy = NULL;
-    int r = mproc_buffer_new(&copy, (size_t)view->len);
+/* Room for the bytes; NULL with an exception. */
+static mproc_buffer *new_buffer(const Py_buffer *view) {
+    mproc_buffer *buffer = NULL;
+    int r = mproc_buffer_new(&buffer, (size_t)view->len);
     if (r == MPROC_ETOOBIG || r == -ENOMEM) {
         PyErr_Format(PyExc_MemoryError, "no room for %zd bytes in the arena", view->len);
-        return -1;
-    }
-    if (r != 0) {
+    } else if (r != 0) {
         error_raise(r);
+    }
+    return r == 0 ? buffer : NULL;
+}
+
+/* Other threads run while the bytes are copied; the view keeps them in place. */
+static int add_copy(struct parts *parts, const Py_buffer *view) {
+    mproc_buffer *copy = new_buffer(view);
+    if (copy == NULL) {
         return -1;
     }
     Py_BEGIN_ALLOW_THREADS;
@@ -94,17 +100,62 @@ static int add_copy(struct parts *parts, const Py_buffer *view) {
     return 1;
 }
 
+/* Whether bytes travel beside the rest. */
+static bool goes_beside(const struct parts *parts, const mproc_buffer *shared,
+                        const Py_buffer *view) {
+    return view->len > 0 &&
+           (shared != NULL || (view->len >= PARTS_LEAST && parts->allowed == PARTS_ALL));
+}
+
 static int add_view(struct parts *parts, struct module_state *state, const Py_buffer *view) {
     mproc_buffer *shared = buffer_around(state, view->buf, (size_t)view->len);
-    bool copied = shared == NULL;
-    if (view->len == 0 || (copied && view->len < PARTS_LEAST) ||
-        (copied && parts->allowed != PARTS_ALL) || !PyBuffer_IsContiguous(view, 'A')) {
+    if (!goes_beside(parts, shared, view) || !PyBuffer_IsContiguous(view, 'A')) {
         return 0;
     }
     if (make_room(parts) < 0) {
         return -1;
     }
     return shared != NULL ? add_shared(parts, shared, view) : add_copy(parts, view);
+}
+
+static int add_pending(struct parts *parts, PyObject *owner, const Py_buffer *view) {
+    if (grow((void **)&parts->pending, &parts->pending_room, parts->npending,
+             sizeof *parts->pending) < 0) {
+        return -1;
+    }
+    mproc_buffer *copy = new_buffer(view);
+    PyObject *holder = copy != NULL ? PyMemoryView_FromObject(owner) : NULL;
+    if (holder == NULL) {
+        mproc_drop(copy);
+        return -1;
+    }
+    parts->pending[parts->npending++] =
+        (struct part_pending){holder, view->buf, (size_t)view->len, copy};
+    append(parts, copy, false, 0, (uint64_t)view->len);
+    return 1;
+}
+
+int parts_add_later(struct parts *parts, PyObject *owner, const Py_buffer *view) {
+    mproc_buffer *shared = buffer_around(parts->arrays, view->buf, (size_t)view->len);
+    if (!goes_beside(parts, shared, view)) {
+        return 0;
+    }
+    if (make_room(parts) < 0) {
+        return -1;
+    }
+    return shared != NULL ? add_shared(parts, shared, view) : add_pending(parts, owner, view);
+}
+
+void parts_fill(struct parts *parts) {
+    if (parts->npending == 0) {
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    for (size_t i = 0; i < parts->npending; i++) {
+        const struct part_pending *one = &parts->pending[i];
+        memcpy(mproc_buffer_data(one->to), one->from, one->size);
+    }
+    Py_END_ALLOW_THREADS;
 }
 
 int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_buffer) {
@@ -121,12 +172,16 @@ int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_
 }
 
 void parts_clear(struct parts *parts) {
+    while (parts->npending > 0) {
+        Py_DECREF(parts->pending[--parts->npending].owner);
+    }
+    PyMem_Free(parts->pending);
     while (parts->nbuffers > 0) {
         mproc_drop(parts->buffers[--parts->nbuffers]);
     }
     PyMem_Free(parts->buffers);
     PyMem_Free(parts->list);
-    *parts = (struct parts){.allowed = parts->allowed};
+    *parts = (struct parts){.allowed = parts->allowed, .arrays = parts->arrays};
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -155,9 +210,10 @@ struct parts_source parts_of_worker(const mproc_worker *worker) {
     return (struct parts_source){of_worker, worker};
 }
 
-static PyObject *read_one(struct module_state *state, struct parts_source source,
-                          const struct part *part) {
-    mproc_buffer *buffer = source.buffer(source.from, part->buffer / 2);
+PyObject *parts_read_one(struct module_state *state, struct parts_source source,
+                         const struct part *part) {
+    mproc_buffer *buffer =
+        source.buffer != NULL ? source.buffer(source.from, part->buffer / 2) : NULL;
     size_t size = buffer == NULL ? 0 : mproc_buffer_size(buffer);
     if (buffer == NULL || part->offset > size || part->size > size - part->offset) {
         PyErr_SetString(PyExc_ValueError, "corrupt message: a part that is in no buffer");
@@ -185,7 +241,7 @@ PyObject *parts_read(struct module_state *state, struct parts_source source, con
     for (size_t i = 0; objects != NULL && i < n; i++) {
         struct part part;
         memcpy(&part, (const char *)list + i * sizeof part, sizeof part);
-        PyObject *one = read_one(state, source, &part);
+        PyObject *one = parts_read_one(state, source, &part);
         if (one == NULL) {
             Py_CLEAR(objects);
         } else {

@@ -29,9 +29,20 @@ struct part {
 
 enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL };
 
+/* Bytes that are still to be copied into a buffer of their own. */
+struct part_pending {
+    PyObject *owner; /* keeps them in place */
+    const void *from;
+    size_t size;
+    mproc_buffer *to;
+};
+
 /* All zero: there are none, and there may be none. */
 struct parts {
     enum parts_allowed allowed;
+    struct module_state *arrays; /* of the module; NULL: numpy arrays are no plain values here */
+    size_t npending, pending_room;
+    struct part_pending *pending;
     size_t n, room;
     struct part *list;
     size_t nbuffers, buffers_room;
@@ -40,6 +51,13 @@ struct parts {
 
 /* Takes a PickleBuffer out of the pickle: 1; 0: it stays inside; -1 with an exception. */
 int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_buffer);
+
+/* The same for an object's bytes while the object is walked: no other thread runs, and large bytes
+ * are copied by parts_fill(). */
+int parts_add_later(struct parts *parts, PyObject *owner, const Py_buffer *view);
+
+/* Copies what parts_add_later() has left. Other threads run meanwhile. */
+void parts_fill(struct parts *parts);
 
 /* Where the buffers of what was received are: of a message, of a task's result, or of the task that
  * a worker has in hand. */
@@ -52,8 +70,12 @@ struct parts_source parts_of_message(const mproc_message *message);
 struct parts_source parts_of_task(const mproc_task *task);
 struct parts_source parts_of_worker(const mproc_worker *worker);
 
-/* A list of what stands for n parts of a received message: objects with the buffer interface. NULL
- * with an exception, ValueError for a part that is in no buffer of the message. */
+/* What stands for one part of a received message: an object with the buffer interface. NULL with an
+ * exception, ValueError for a part that is in no buffer of the message. */
+PyObject *parts_read_one(struct module_state *state, struct parts_source source,
+                         const struct part *part);
+
+/* The same for n parts: a list. */
 PyObject *parts_read(struct module_state *state, struct parts_source source, const void *list,
                      size_t n);
 

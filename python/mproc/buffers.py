@@ -115,6 +115,22 @@ def _array(
     return array
 
 
+def array_over(
+    items: Any, kind: str, item_size: int, shape: tuple[int, ...], fortran: bool, readonly: bool
+) -> Any:
+    """Return an array that has come with a message, over what its items lie in."""
+    import numpy
+
+    if isinstance(items, (Buffer, memoryview)):  # shared with others
+        know_arrays()
+        items = memoryview(items)
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    array: Any = numpy.ndarray(shape, f"{kind}{item_size}", items, order=order)
+    if readonly:
+        array.flags.writeable = False
+    return array
+
+
 # ---- Buffers on their way
 
 
