@@ -196,7 +196,7 @@ static int decode_bool(struct decoded *d, int truth) {
 
 static int decode_tuple(mproc_value_reader *rd, struct decoded *d, uint64_t size) {
     const unsigned char *at = d->body;
-    uint64_t count;
+    uint64_t count = 0;
     if (size == 0) {
         return broken(rd, "a tuple without an array");
     }
@@ -344,7 +344,7 @@ static int decode_wide(mproc_value_reader *rd, struct decoded *d, unsigned char 
         [0xdd - 0xc0] = 4, [0xde - 0xc0] = 2, [0xdf - 0xc0] = 4,
     };
     unsigned width = widths[lead - 0xc0];
-    uint64_t n;
+    uint64_t n = 0;
     int r = take(rd, d, width, &n);
     if (r != 0) {
         return r;
