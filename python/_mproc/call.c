@@ -6,6 +6,8 @@
 #include "call.h"
 
 #include "codec.h"
+#include "error.h"
+#include "stream.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -26,6 +28,7 @@ struct submission {
     struct function function;
     PyObject *job;
     PyObject *options;
+    Py_ssize_t put; /* parts, so far */
 };
 
 /* A task that is begun anew is to find its arguments as they were, so none of them is the worker's
@@ -78,6 +81,14 @@ PyObject *call_submit(PyObject *self, PyObject *args, const struct call_puts *pu
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static bool is_stream(const struct submission *s) {
+    return ((const struct job *)s->job)->book != NULL;
+}
+
+static Py_ssize_t parts_of(Py_ssize_t items, Py_ssize_t chunk) {
+    return items / chunk + (items % chunk != 0);
+}
+
 /* Small calls that are put together. */
 struct batch {
     struct iovec pieces[BATCH];
@@ -87,12 +98,16 @@ struct batch {
     char bytes[BATCH_BYTES];
 };
 
-static int flush(PyObject *self, const struct submission *s, struct batch *batch) {
-    size_t n = batch->n;
+static int flush(PyObject *self, struct submission *s, struct batch *batch) {
+    size_t n = batch->n, put;
     batch->n = batch->used = 0;
-    return n == 0 ? 0
-                  : s->puts->many(self, batch->pieces, n, (struct job *)s->job, batch->first,
-                                  s->options);
+    if (n == 0) {
+        return 0;
+    }
+    int r =
+        s->puts->many(self, batch->pieces, n, (struct job *)s->job, batch->first, s->options, &put);
+    s->put += (Py_ssize_t)put;
+    return r;
 }
 
 static void add(struct batch *batch, const struct call *call, size_t size, Py_ssize_t part) {
@@ -109,7 +124,7 @@ static void add(struct batch *batch, const struct call *call, size_t size, Py_ss
 }
 
 /* Puts a call by itself, behind those that wait; or lets a small one wait for others. */
-static int put_or_add(PyObject *self, const struct submission *s, const struct call *call,
+static int put_or_add(PyObject *self, struct submission *s, const struct call *call,
                       Py_ssize_t part, struct batch *batch) {
     size_t size = sizeof call->head + (size_t)s->function.size + call->arguments.size;
     if (size <= BATCH_BYTES / 4 && call->arguments.parts.nbuffers == 0) {
@@ -119,12 +134,15 @@ static int put_or_add(PyObject *self, const struct submission *s, const struct c
         add(batch, call, size, part);
         return 0;
     }
-    return flush(self, s, batch) < 0
-               ? -1
-               : s->puts->one(self, call, (struct job *)s->job, part, s->options);
+    if (flush(self, s, batch) < 0 ||
+        s->puts->one(self, call, (struct job *)s->job, part, s->options) < 0) {
+        return -1;
+    }
+    s->put++;
+    return 0;
 }
 
-static int put_slice(PyObject *self, const struct submission *s, PyObject *slice, Py_ssize_t part,
+static int put_slice(PyObject *self, struct submission *s, PyObject *slice, Py_ssize_t part,
                      Py_ssize_t first, struct batch *batch) {
     struct call call;
     if (make_call(self, s, slice, first, &call) < 0) {
@@ -135,21 +153,47 @@ static int put_slice(PyObject *self, const struct submission *s, PyObject *slice
     return r;
 }
 
-static int put_parts(PyObject *self, const struct submission *s, PyObject *items, Py_ssize_t chunk,
-                     Py_ssize_t first) {
+/* A part of a stream cannot be sent: those before it are put all the same. */
+static void flush_stream(PyObject *self, struct submission *s, struct batch *batch) {
+    PyObject *error = error_take();
+    if (flush(self, s, batch) < 0) {
+        PyErr_Clear(); /* the first error counts */
+    }
+    error_give_back(error);
+}
+
+/* begin: the number of the first part; first: that of the first item. */
+static int put_parts(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
+                     Py_ssize_t begin, Py_ssize_t first) {
     struct batch batch;
     batch.n = batch.used = 0;
     Py_ssize_t n = PyList_GET_SIZE(items);
-    for (Py_ssize_t part = 0; part * chunk < n; part++) {
-        Py_ssize_t end = (part + 1) * chunk;
-        PyObject *slice = PyList_GetSlice(items, part * chunk, end < n ? end : n);
-        int r = slice == NULL ? -1 : put_slice(self, s, slice, part, first + part * chunk, &batch);
+    chunk = chunk < n ? chunk : n;
+    for (Py_ssize_t at = 0; at < n; at += chunk) {
+        PyObject *slice = PyList_GetSlice(items, at, chunk < n - at ? at + chunk : n);
+        int r =
+            slice == NULL ? -1 : put_slice(self, s, slice, begin + at / chunk, first + at, &batch);
         Py_XDECREF(slice);
         if (r < 0) {
+            if (is_stream(s)) {
+                flush_stream(self, s, &batch);
+            }
             return -1;
         }
     }
     return flush(self, s, &batch);
+}
+
+static int put_stream(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
+                      Py_ssize_t first) {
+    Py_ssize_t parts = parts_of(PyList_GET_SIZE(items), chunk);
+    Py_ssize_t begin = stream_open((struct job *)s->job, parts);
+    if (begin < 0) {
+        return -1;
+    }
+    int r = put_parts(self, s, items, chunk, begin, first);
+    stream_cut((struct job *)s->job, parts - s->put);
+    return r;
 }
 
 /* The job expects a list of n results. */
@@ -163,12 +207,21 @@ static int begin_map(struct job *job, Py_ssize_t n, Py_ssize_t chunk) {
         PyList_SET_ITEM(results, i, Py_None);
     }
     Py_XSETREF(job->value, results);
-    job_begin(job, (n + chunk - 1) / chunk, chunk);
+    job_begin(job, parts_of(n, chunk), chunk);
     return 0;
 }
 
-/* Without any items the job is ready at once. If an item cannot be sent, the exception is raised,
- * and the job fails. */
+/* Without any items the job is ready at once. */
+static int put_map(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
+                   Py_ssize_t first) {
+    Py_ssize_t n = PyList_GET_SIZE(items);
+    struct job *job = (struct job *)s->job;
+    if (begin_map(job, n, chunk) < 0) {
+        return -1;
+    }
+    return n == 0 ? job_finish(job) : put_parts(self, s, items, chunk, 0, first);
+}
+
 PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts *puts) {
     struct module_state *state = module_state_of(self);
     struct submission s = {.puts = puts, .options = Py_None};
@@ -187,9 +240,7 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
         return NULL;
     }
     s.kind = star ? CALL_STARMAP : CALL_MAP;
-    r = begin_map((struct job *)s.job, n, chunk);
-    if (r == 0) {
-        r = n == 0 ? job_finish((struct job *)s.job) : put_parts(self, &s, items, chunk, first);
-    }
+    r = is_stream(&s) ? put_stream(self, &s, items, chunk, first)
+                      : put_map(self, &s, items, chunk, first);
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }

@@ -40,9 +40,10 @@ struct call {
 struct call_puts {
     int (*one)(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
                PyObject *options);
-    /* Tasks of a piece each, from the part `first` on. */
+    /* Tasks of a piece each, from the part `first` on. *put: how many have been put, all or those
+     * before the one that has the error. */
     int (*many)(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
-                Py_ssize_t first, PyObject *options);
+                Py_ssize_t first, PyObject *options, size_t *put);
 };
 
 /* The methods submit() and submit_map() of a type that puts tasks. */
@@ -63,7 +64,8 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
             "submit_map(job, function, named, star, items, chunksize, first=0, options=None)\n"    \
             "--\n\n"                                                                               \
             "Queue a call per item of a list, chunksize of them per task. first: the number of\n"  \
-            "the first item, for the error of one."                                                \
+            "the first item, for the error of one. Of a Stream that ends in an exception, what\n"  \
+            "comes before is queued."                                                              \
     }
 
 #endif

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <structmember.h>
 
-static int job_traverse(PyObject *self, visitproc visit, void *arg) {
+int job_traverse(PyObject *self, visitproc visit, void *arg) {
     struct job *job = (struct job *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(job->value);
@@ -26,7 +26,7 @@ static int job_traverse(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static int job_clear(PyObject *self) {
+int job_clear(PyObject *self) {
     struct job *job = (struct job *)self;
     Py_CLEAR(job->value);
     Py_CLEAR(job->dict);
@@ -34,7 +34,7 @@ static int job_clear(PyObject *self) {
     return 0;
 }
 
-static void job_dealloc(PyObject *self) {
+void job_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (((struct job *)self)->weakrefs != NULL) {
@@ -101,6 +101,11 @@ static int settle(struct job *job) {
     return r;
 }
 
+int job_announce(struct job *job) {
+    job->ready = 1;
+    return job->watched ? call_hook(job, "_announce") : 0;
+}
+
 /* What _finished() does (callbacks) is done before anybody can see that the job is ready. What a
  * callback raises is nobody's: it is printed, and the job is ready all the same. */
 int job_finish(struct job *job) {
@@ -115,11 +120,11 @@ int job_finish(struct job *job) {
         }
         PyErr_WriteUnraisable((PyObject *)job);
     }
-    job->ready = 1;
-    return job->watched ? call_hook(job, "_announce") : 0;
+    return job_announce(job);
 }
 
-int job_fail(struct job *job, PyObject *error) {
+/* Books a failure; of several, the first counts. */
+static int job_fail(struct job *job, PyObject *error) {
     if (!job->failed) {
         job->failed = 1;
         Py_INCREF(error);
@@ -215,19 +220,19 @@ struct job_result job_read(struct module_state *state, struct job *job, const vo
     return result.value != NULL ? result : take_unreadable(job);
 }
 
-static int book(struct job *job, Py_ssize_t part, const struct job_result *result) {
-    if (!result->failed) {
-        return job_book(job, part, result->value);
+static int book(struct job *job, Py_ssize_t part, int failed, PyObject *value) {
+    if (failed && !PyExceptionInstance_Check(value)) {
+        PyErr_Format(PyExc_SystemError, "a task failed with %R", value);
+        return -1;
     }
-    if (PyExceptionInstance_Check(result->value)) {
-        return job_fail(job, result->value);
+    if (job->book != NULL) {
+        return job->book(job, part, failed, value);
     }
-    PyErr_Format(PyExc_SystemError, "a task failed with %R", result->value);
-    return -1;
+    return failed ? job_fail(job, value) : job_book(job, part, value);
 }
 
 int job_take(struct job *job, Py_ssize_t part, struct job_result *owned) {
-    int r = owned->value == NULL ? -1 : book(job, part, owned);
+    int r = owned->value == NULL ? -1 : book(job, part, owned->failed, owned->value);
     Py_XDECREF(owned->value);
     if (owned->interrupt != NULL && r == 0) {
         PyErr_SetObject((PyObject *)Py_TYPE(owned->interrupt), owned->interrupt);
@@ -275,23 +280,19 @@ static PyObject *job_begin_python(PyObject *self, PyObject *args) {
     if (parts <= 0 && job_finish(job) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return PyLong_FromLong(0);
 }
 
-/* _book(part, value) */
+/* _book(part, failed, value) */
 static PyObject *job_book_python(PyObject *self, PyObject *args) {
     Py_ssize_t part;
+    int failed;
     PyObject *value;
-    if (!PyArg_ParseTuple(args, "nO:_book", &part, &value) ||
-        job_book((struct job *)self, part, value) < 0) {
+    if (!PyArg_ParseTuple(args, "npO:_book", &part, &failed, &value) ||
+        book((struct job *)self, part, failed, value) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
-}
-
-/* _book_failure(error) */
-static PyObject *job_book_failure(PyObject *self, PyObject *error) {
-    return job_fail((struct job *)self, error) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
@@ -301,11 +302,10 @@ static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
 static PyMethodDef job_methods[] = {
     {"_begin", job_begin_python, METH_VARARGS,
      "_begin(parts, chunksize, values)\n--\n\n"
-     "Expect so many parts; values: the list of a map, or None."},
+     "Expect so many parts; values: the list of a map, or None. Returns the number of the first."},
     {"_book", job_book_python, METH_VARARGS,
-     "_book(part, value)\n--\n\nBook the result of a part: a list of values, if it is a map's."},
-    {"_book_failure", job_book_failure, METH_O,
-     "_book_failure(error)\n--\n\nBook the failure of one part."},
+     "_book(part, failed, value)\n--\n\n"
+     "Book what has come of a part: a list of values, if it is a map's, or an exception."},
     {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
     {"_finished_again", job_finished, METH_NOARGS,
      "Called when _finished() has raised. True: a signal handler did that."},

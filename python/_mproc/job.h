@@ -22,7 +22,14 @@ struct job {
     PyObject *weakrefs;
     PyObject *dict;
     PyObject *future; /* whose result it is, or NULL */
+    /* Books a part where that is done otherwise: a stream's. NULL: it is not. As job_take(). */
+    int (*book)(struct job *job, Py_ssize_t part, int failed, PyObject *value);
 };
+
+/* For types that are derived from Job in C. */
+int job_traverse(PyObject *self, visitproc visit, void *arg);
+int job_clear(PyObject *self);
+void job_dealloc(PyObject *self);
 
 /* A new job of a class that is derived from Job, for the result of a future. What its
  * _error(value) makes of a part's failure is the exception of the future. New reference; NULL with
@@ -44,8 +51,8 @@ void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk);
 /* All parts have come. */
 int job_finish(struct job *job);
 
-/* Books a failure; of several, the first counts. */
-int job_fail(struct job *job, PyObject *error);
+/* The job is ready: who waits for it in another thread is told. */
+int job_announce(struct job *job);
 
 /* Fails the whole job, unless it is ready. */
 int job_fail_all(struct job *job, PyObject *error);

@@ -52,6 +52,7 @@
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
+    X(stream)                                                                                      \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)
@@ -79,6 +80,7 @@
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
+    X(stream)                                                                                      \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \

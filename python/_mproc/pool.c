@@ -270,12 +270,13 @@ static int put_task(PyObject *self, const struct iovec *lent, int n, const struc
 }
 
 static int put_tasks(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
-                     Py_ssize_t first, PyObject *chosen) {
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        r = put_task(self, &lent[i], 1, NULL, job, first + (Py_ssize_t)i, chosen);
+                     Py_ssize_t first, PyObject *chosen, size_t *put) {
+    for (*put = 0; *put < n; ++*put) {
+        if (put_task(self, &lent[*put], 1, NULL, job, first + (Py_ssize_t)*put, chosen) < 0) {
+            return -1;
+        }
     }
-    return r;
+    return 0;
 }
 
 static struct open_parts *open_parts(struct pool *pool, struct job *job) {
@@ -324,18 +325,18 @@ static int put_one(PyObject *self, const struct call *lent, struct job *job, Py_
 }
 
 static int put_many(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
-                    Py_ssize_t first, PyObject *chosen) {
+                    Py_ssize_t first, PyObject *chosen, size_t *put) {
     struct pool *pool = pool_of(self);
+    *put = 0;
     if (has_options(pool, chosen)) {
-        return put_tasks(self, lent, n, job, first, chosen);
+        return put_tasks(self, lent, n, job, first, chosen, put);
     }
     struct open_parts *parts = open_parts(pool, job);
     if (parts == NULL) {
         return -1;
     }
-    size_t put = 0;
-    int r = mproc_pool_put_parts(pool->core, lent, n, parts, (size_t)first, &put);
-    return parts_are_put(pool, parts, put, r);
+    int r = mproc_pool_put_parts(pool->core, lent, n, parts, (size_t)first, put);
+    return parts_are_put(pool, parts, *put, r);
 }
 
 static const struct call_puts ways = {put_one, put_many};
@@ -591,7 +592,7 @@ static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nar
             break;
         }
         r = collect(pool_of(self), deadline);
-    } while (r == 1 && job != NULL && blocking_left(deadline) != 0);
+    } while (r == 1 && job != NULL && job->book == NULL && blocking_left(deadline) != 0);
     if (r < 0 || PyErr_CheckSignals() < 0) {
         return NULL;
     }
@@ -676,7 +677,8 @@ static PyMethodDef pool_methods[] = {
     {"pump", MODULE_METHOD(pool_pump), METH_FASTCALL,
      "pump(job, timeout)\n--\n\n"
      "Book results until the job is ready (True), or for timeout seconds (False). With None: "
-     "until some task has ended, or for a notice; True then. Looks after the workers meanwhile."},
+     "until some task has ended, or for a notice; True then. With a Stream: until it is ready, or "
+     "as with None. Looks after the workers meanwhile."},
     {"resize", pool_resize, METH_O,
      "resize(workers)\n--\n\nHave so many workers from now on; those that are missing start."},
     {"rank", pool_rank, METH_O,

@@ -704,7 +704,7 @@ class _TaskQueue:
     def put(self, tasks_and_length: tuple[Iterable[tuple[Any, ...]], Any]) -> None:
         """Have tasks run, for the IMapIterator whose _set_length comes with them."""
         tasks, set_length = tasks_and_length
-        set_length.__self__._begin(_run_task, tasks, 1, None)
+        set_length.__self__._begin_imap(_run_task, tasks, 1, None)
 
 
 def _run_task(task: tuple[Any, ...]) -> Any:

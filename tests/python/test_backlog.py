@@ -403,7 +403,7 @@ def jobs_of(backlog, engine, n):
 def test_a_job_settles_its_future(backlog, engine):
     (good, job), (bad, failed), (both, double) = jobs_of(backlog, engine, 3)
     job._begin(1, 0, None)
-    job._book(0, "result")
+    job._book(0, False, "result")
     assert (good.result(0), job._ready) == ("result", True)
     failed._fail(KeyError("x"))
     assert isinstance(bad.exception(0), LookupError)
@@ -417,7 +417,7 @@ def test_a_job_is_a_map_as_well(backlog, engine):
     future = backlog.put_chunk(engine, print, [(1,), (2,)], 0)
     job = engine._tasks.real[0]
     job._begin(1, 2, [None, None])
-    job._book(0, [1, 2])
+    job._book(0, False, [1, 2])
     assert future.result(0) == [1, 2]
 
 

@@ -1501,6 +1501,69 @@ def test_an_item_that_cannot_be_sent_raises_in_its_place(pool):
         next(results)
 
 
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_items_before_one_that_cannot_be_sent_are_done(pool, chunksize):
+    items = [*range(30), lambda: 0, *range(30)]
+    results, got = pool.imap(errands.square, items, chunksize), []
+    with pytest.raises((AttributeError, pickle.PicklingError)) as caught:
+        got.extend(results)
+    assert got == [n * n for n in range(30)]
+    assert caught.value.__notes__[0].startswith("iterable[30]")
+    assert list(results) == []
+
+
+class Interrupting:
+    """An item whose pickling a signal handler interrupts once, as it were: in this thread."""
+
+    interrupted = 0
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        here = threading.current_thread() is threading.main_thread()
+        if here and self.number >= 20 and not Interrupting.interrupted:
+            Interrupting.interrupted = self.number
+            raise KeyboardInterrupt
+        return int, (self.number,)
+
+
+@pytest.mark.parametrize("start", ["imap", "imap_unordered"])
+def test_an_imap_that_is_interrupted_goes_on(fork, monkeypatch, start):
+    monkeypatch.setattr(Interrupting, "interrupted", 0)
+    monkeypatch.setattr(imap_module, "WINDOW", 8)
+    with fork.Pool(2) as pool:
+        results = getattr(pool, start)(errands.square, [Interrupting(n) for n in range(100)])
+        got = []
+        with pytest.raises(KeyboardInterrupt):
+            got.extend(results)
+        assert len(got) < Interrupting.interrupted
+        assert sorted([*got, *results]) == [n * n for n in range(100)]
+
+
+@pytest.mark.parametrize(("quick", "slow"), [(LONG, 2 * LONG), (0, 0)])
+@pytest.mark.parametrize("buffersize", [None, 3])
+def test_how_far_an_imap_goes_ahead(fork, monkeypatch, quick, slow, buffersize):
+    monkeypatch.setattr(imap_module, "QUICK", quick)
+    monkeypatch.setattr(imap_module, "SLOW", slow)
+    with fork.Pool(2) as pool:
+        results, most = pool.imap(errands.square, range(3000), buffersize=buffersize), 0
+        for number, result in enumerate(results):
+            assert result == number * number
+            most = max(most, results._under_way)
+    assert most == (buffersize or (1024 if quick else 64))
+
+
+def test_a_dict_that_changes_fails_in_its_place(fork):
+    items = dict.fromkeys(range(200))
+    with fork.Pool(2) as pool:
+        results, got = pool.imap(errands.square, items), []
+        items["more"] = None
+        with pytest.raises(RuntimeError, match="changed size"):
+            got.extend(results)
+        assert got == [n * n for n in range(len(got))] and len(got) >= 64
+
+
 def test_imap_chunksize_must_be_positive(pool):
     with pytest.raises(ValueError, match=r"Chunksize must be 1\+, not 0"):
         pool.imap(errands.square, [1], 0)

@@ -146,7 +146,7 @@ def test_an_imap_unordered_whose_part_another_thread_takes_before_the_sleep(
 ):
     with fork.Pool(1) as pool:
         results = pool.imap_unordered(errands.wait_for, [gate])
-        overtaken = Overtaken(monkeypatch, pool, gate, lambda: len(results._done) == 1)
+        overtaken = Overtaken(monkeypatch, pool, gate, lambda: results._at_hand)
         assert next(results) is None
         assert overtaken.happened
 

@@ -305,25 +305,27 @@ class Engine:
         if self._pumping.depth:
             self._tasks.notify()
 
-    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int) -> None:
+    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int | None) -> None:
         """Sleep until the pumping thread has booked the job, or there is other news."""
+        if seen is None:
+            seen = self._pumping.news
         if job is not None:
             job._watched = True
-            seen = self._pumping.news
             if job._ready:
                 return
         self._pumping.wait(seen, seconds, job)
 
-    def _pump(self, job: _mproc.Job | None, seconds: float, seen: int) -> None:
+    def _pump(self, job: _mproc.Job | None, seconds: float, seen: int | None = None) -> None:
         """Collect for a job, or whatever comes, for at most that long; alone.
 
-        seen: `_pumping.news`, read before it was found that what is waited for has not come. A
-        callback or a signal handler may run in the pumping thread and wait for another result: it
-        pumps on, and what it books may be what that thread waited for.
+        seen: `_pumping.news`, read before it was found that what is waited for has not come; None:
+        it is the job, which stays ready. A callback or a signal handler may run in the pumping
+        thread and wait for another result: it pumps on, and what it books may be what that thread
+        waited for.
         """
         self._looks += 1
         with self._pumping as depth:
-            if depth and (job is not None or self._pumping.news == seen):
+            if depth and (seen is None or self._pumping.news == seen):
                 if self._keep_fed is not None and not self._tasks.open:
                     self._keep_fed()  # an interrupt may have kept it from being fed
                 if not self._tasks.pump(job, seconds):
@@ -347,12 +349,12 @@ class Engine:
             self._check_owner()
         if timeout is None:
             while not job._ready:
-                self._pump(job, SLICE, 0)
+                self._pump(job, SLICE)
             return
         deadline = _monotonic() + timeout
         left = timeout
         while not job._ready and left >= 0:
-            self._pump(job, min(SLICE, left), 0)
+            self._pump(job, min(SLICE, left))
             left = deadline - _monotonic()
 
     # -- the helper

@@ -443,7 +443,7 @@ class ExecutorEngine(Engine):
             if deadline is not None:
                 left = deadline - _monotonic()
 
-    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int) -> None:
+    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int | None) -> None:
         with Released(self._lock):  # the pumping thread may wait for it
             super()._sleep(job, seconds, seen)
 

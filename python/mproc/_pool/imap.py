@@ -1,24 +1,25 @@
 """The iterators over results that a pool's imap() and imap_unordered() return.
 
-How it works. Items are taken from the iterable in chunks, and each chunk is submitted as a part: a
-map of its own. Parts are taken out as they are asked for, in order or in that of their coming, and
-more items are submitted meanwhile.
+How it works. The results are a stream (`_mproc.Stream`). Items are taken from the iterable in
+chunks, and each chunk is submitted as a part of the stream; many parts are submitted together.
+Parts are taken out as they are asked for, in order or in that of their coming, and more items are
+submitted meanwhile.
 
 While results are taken, items are taken from the iterable only as far ahead as `_limit` says: so
-many parts may be under way or waiting to be taken. That is a service, not a promise, for programs
-start an imap and wait for what it does elsewhere: where nobody asks for results for a while, it
-goes on. A `buffersize` is a promise: then it never does.
+many parts may be under way or waiting to be taken. Each time that half of them have been taken, as
+many are submitted again. Where that is so often that it costs more than the parts, there are more
+of them: what is ahead is some milliseconds of work, or WINDOW parts if these take longer. That is a
+service, not a promise, for programs start an imap and wait for what it does elsewhere: where nobody
+asks for results for a while, it goes on. A `buffersize` is a promise: then it never does.
 
 An iterable that is no plain container runs code of the program, which may wait for anything, also
-for results of this imap. So a thread of its own reads it.
+for results of this imap. So a thread of its own reads it, and submits each part as soon as it can.
 
-Shared state, all under the interpreter's lock.
-  _parts      that are under way, or ready and not taken. _done: of these, if they come in any
-              order, those that are ready.
-  _values     of the part that is being taken, the next one last.
+Shared state, all under the interpreter's lock; that of the stream stands there.
   _feeding    whose turn it is to take items and to submit them. _fed: how many were submitted.
-  _taken      counts the parts that were taken. Only its changes count. _seen: what it was when the
-              helper looked last; _since: when it changed last, as far as the helper knows.
+              _items: the rest.
+  _seen       how many parts were taken when the helper looked last; _since: when that changed last,
+              as far as the helper knows.
   _asking     somebody's turn while threads wait for a part.
   _bell       wakes the thread that feeds; None: there is none, and whoever takes feeds.
 """
@@ -26,8 +27,7 @@ Shared state, all under the interpreter's lock.
 from __future__ import annotations
 
 from _thread import allocate_lock as _allocate_lock
-from collections import deque
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 
 from .. import _mproc
@@ -38,13 +38,19 @@ from .engine import LOOK, SLICE, ring
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
+    from typing import Any
 
     from ..pool import Pool
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
 
 WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
+FAR = 1024  # the same, where parts are done and taken quickly
+QUICK = (
+    0.001  # seconds in which half a window is done and taken, so that twice as many may be ahead
+)
+SLOW = 0.008  # seconds; if it takes longer, half as many
+BATCH = 1024  # items that are taken at once, unless a chunk has more
 NOBODY = 0.25  # seconds after which an imap whose results nobody has asked for runs to its end
 GAP = 1.0  # seconds without a taking after which an imap goes twice as far ahead
 
@@ -53,42 +59,18 @@ _FOREVER = float("inf")
 
 # Iterating over these runs no code of the program, so it cannot wait for anything.
 _PLAIN = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
+# And these cannot fail either, so many items may be taken before the first is submitted.
+_STEADY = (list, tuple, range, str, bytes, bytearray, frozenset)
 
 
-class _Part(AsyncResult):
-    """The results of some items."""
-
-    _finished = _mproc.Job._finished  # there is no callback
-
-
-class _LoosePart(_Part):
-    """The results of some items, which may be taken as soon as they are there."""
-
-    def __init__(self, pool: Pool, finished: deque[_Part]) -> None:
-        self._pool = pool
-        self._where = finished
-        self._watched = True
-
-    def _finished(self) -> None:
-        self._where.append(self)
-
-    def _finished_again(self) -> bool:
-        if self not in self._where:
-            self._where.append(self)
-        return True
-
-
-def _raise(error: BaseException) -> NoReturn:
-    """Raise what a call raised; a StopIteration would end the iteration that asks for results."""
-    if isinstance(error, StopIteration):
-        raise RuntimeError("a task raised StopIteration") from error
-    raise error
-
-
-class IMapIterator:
+class IMapIterator(_mproc.Stream):
     """The results of an imap, in order, each as soon as it is there."""
 
     __module__ = _PUBLIC_MODULE
+
+    _announce = AsyncResult._announce
+    _unreadable = AsyncResult._unreadable
+    _unordered = False
 
     def __init__(
         self,
@@ -101,25 +83,18 @@ class IMapIterator:
         """Without a function: what is to be done will be put into the pool's _taskqueue."""
         self._pool = pool
         self._job = id(self)
-        self._values: list[Any] = []
-        self._fed = 0
         self._exhausted = func is None
-        self._error: Exception | None = None
-        self._taken = self._seen = 0
+        self._ended_by: Exception | None = None
         self._asking = _mproc.Turn()
         self._bell: Any = None
-        self._make_places()
+        self._loose = self._unordered
         if func is not None:
-            self._begin(func, iterable, chunksize, buffersize)
-
-    def _make_places(self) -> None:
-        self._parts: Any = deque()
-        self._keep: Callable[[_Part], object] = self._parts.append
+            self._begin_imap(func, iterable, chunksize, buffersize)
 
     def _set_length(self, length: int) -> None:
         """Do nothing: the end of the iterable is the end."""
 
-    def _begin(
+    def _begin_imap(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
@@ -129,14 +104,17 @@ class IMapIterator:
         pool = self._pool
         self._function = pool._message_of(func)
         self._items = iter(iterable)
-        self._chunksize = chunksize
+        self._chunk = chunksize
+        self._fed = self._seen = 0
         self._exhausted = False
         self._strict = buffersize is not None
-        self._window: float = buffersize or max(WINDOW, 4 * pool._processes)
-        self._low = self._window - 1 if self._strict else self._window // 2
+        self._least = buffersize or max(WINDOW, 4 * pool._processes)
+        self._window: float = self._least
+        self._low = self._least - 1 if self._strict else self._least // 2
         self._limit: float = self._window
-        self._since = monotonic()
+        self._since = self._went_on = monotonic()
         self._feeding = _mproc.Turn()
+        self._together = max(1, BATCH // chunksize) if type(iterable) in _STEADY else 1
         pool._feeding.append(self)
         if isinstance(iterable, _PLAIN):
             self._feed()
@@ -144,89 +122,56 @@ class IMapIterator:
             self._start_feeder()
         pool._need_helper()
 
-    def __iter__(self) -> IMapIterator:
-        return self
-
-    def next(self, timeout: float | None = None) -> Any:
-        """Return the next result, or raise what the call raised. multiprocessing.TimeoutError."""
-        if self._values:
-            return self._values.pop()
-        part = self._take(timeout)
-        values = part._value
-        if part._failed:
-            _raise(values)
-        if len(values) == 1:
-            return values[0]
-        self._values = values[::-1]
-        return self._values.pop()
-
-    __next__ = next
-
     # -- taking
 
-    def _take(self, timeout: float | None) -> _Part:
-        """Take out the next part, when it has come. TimeoutError, StopIteration."""
-        part = self._pop() or self._await_part(timeout)
-        self._taken += 1
-        if not self._exhausted:
-            self._limit = self._window
-            if len(self._parts) <= self._low:
-                self._go_on()
-        return part
-
-    def _pop(self) -> _Part | None:
-        """Take out a part, if there is one to be taken."""
-        parts = self._parts
-        if parts and parts[0]._ready:
-            return parts.popleft()  # type: ignore[no-any-return]
-        return None
-
-    def _await_part(self, timeout: float | None) -> _Part:
-        """Wait for a part, and take it out. StopIteration: there is none to come."""
+    def _await_next(self, timeout: float | None) -> None:
+        """Wait until there is a result to be taken. TimeoutError; StopIteration: none will come."""
         if not self._exhausted:
             self._limit = self._window
         deadline = None if timeout is None else monotonic() + timeout
         turn = self._pool._pumping
         with self._asking:
             seen = turn.news
-            while (part := self._pop()) is None:
+            while not self._at_hand:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left < 0:
                     raise TimeoutError
                 self._await_more(SLICE if left is None else min(SLICE, left), seen)
                 seen = turn.news
-        return part
 
     def _await_more(self, seconds: float, seen: int) -> None:
         """Wait for what a part needs that is to be taken, at most that long; seen as in _pump()."""
-        if self._parts:
-            self._wait(seconds, seen)
+        if not self._under_way and not self._exhausted:
+            self._feed_or_ring()
+        if self._under_way:
+            self._pool._check_owner()
+            self._pool._pump(self, seconds, seen)
         elif self._exhausted:
-            self._check_more()
-        else:
-            self._go_on()
-            if not self._parts:  # the iterable takes its time, or another thread feeds
-                self._pool._pump(None, min(LOOK, seconds), seen)
-
-    def _wait(self, seconds: float, seen: int) -> None:
-        """Wait for the part that is to be taken next, at most that long."""
-        try:
-            first = self._parts[0]
-        except IndexError:
-            return  # another thread has taken it
-        self._pool._check_owner()
-        self._pool._pump(first, seconds, seen)
-
-    def _check_more(self) -> None:
-        """Raise StopIteration, or once what ended the iterable, if there is no part to come."""
-        if not self._parts:
-            error, self._error = self._error, None
+            error, self._ended_by = self._ended_by, None
             raise StopIteration if error is None else error
+        else:  # the iterable takes its time, or another thread feeds
+            self._pool._pump(None, min(LOOK, seconds), seen)
 
     # -- feeding
 
     def _go_on(self) -> None:
-        """Let more items be submitted, now that a result has been taken."""
+        """Let more items be submitted, now that a part has been taken."""
+        if self._together > 1 and not self._strict and self._window <= FAR:
+            self._adapt()
+        self._limit = self._window
+        self._feed_or_ring()
+
+    def _adapt(self) -> None:
+        """Choose how far ahead this goes by the time that half of the last window took."""
+        now = monotonic()
+        took, self._went_on = now - self._went_on, now
+        if took < QUICK and self._window < FAR:
+            self._window *= 2
+        elif took > SLOW and self._window > self._least:
+            self._window = max(self._window // 2, self._least)
+        self._low = int(self._window) // 2
+
+    def _feed_or_ring(self) -> None:
         if self._bell is None:
             self._feed()
         elif self._bell.locked():
@@ -235,45 +180,49 @@ class IMapIterator:
     def _feed(self) -> None:
         """Submit parts, as many as may be. One thread at a time does; others leave it to that."""
         with self._feeding as depth:
-            if depth == 1 and self._may_feed():
+            if depth == 1:
                 try:
-                    self._feed_parts()
+                    while (room := self._room()) > 0:
+                        self._feed_parts(int(min(room, self._together)))
                 except Exception as error:
-                    self._error = error  # comes last, after all results
+                    self._ended_by = error  # comes last, after all results
                     self._end()
 
-    def _may_feed(self) -> bool:
+    def _room(self) -> float:
+        """Return how many parts may be submitted now."""
         if self._exhausted:
-            return False
-        n = len(self._parts)
-        return n < self._window or (n < self._limit and self._pool._tasks.waiting < self._window)
+            return 0
+        n = self._under_way
+        room = self._window - n
+        if room <= 0:
+            room = min(self._limit - n, self._window - self._pool._tasks.waiting)
+        return room
 
-    def _make_part(self) -> _Part:
-        return _Part(self._pool)
-
-    def _feed_parts(self) -> None:
-        chunk, tasks = self._chunksize, self._pool._tasks
+    def _feed_parts(self, parts: int) -> None:
+        chunk, pool = self._chunk, self._pool
         message, named = self._function
-        while self._may_feed():
-            items = list(islice(self._items, chunk))
-            if not items:
-                self._end()
-                return
-            part = self._make_part()
-            self._keep(part)
-            try:
-                tasks.submit_map(
-                    part, message, named, False, items, chunk, self._fed, self._pool._chosen
-                )
-            except BaseException as error:
-                self._parts.remove(part)
-                if isinstance(error, Exception):
-                    self._pool._explain(error, "parts_of_map", items, self._fed)
-                raise
-            self._fed += len(items)
+        items = list(islice(self._items, chunk * parts))
+        if not items:
+            self._end()
+            return
+        before = self._opened
+        try:
+            pool._tasks.submit_map(
+                self, message, named, False, items, chunk, self._fed, pool._chosen
+            )
+        except Exception as error:
+            pool._explain(error, "parts_of_map", items, self._fed)
+            raise
+        except BaseException:  # of a signal's handler: who goes on has all the results
+            put = (self._opened - before) * chunk
+            self._items = chain(items[put:], self._items)
+            self._fed += put
+            raise
+        self._fed += len(items)
 
     def _end(self) -> None:
         self._exhausted = True
+        self._low = -1
         self._pool._has_fed(self)
 
     def _run_on(self) -> None:
@@ -282,6 +231,7 @@ class IMapIterator:
         if self._asking.depth or self._taken != self._seen:
             self._seen = self._taken
             self._since = now
+            self._limit = self._window
         elif not self._strict:
             self._go_further(now)
         if self._bell is None:
@@ -292,7 +242,7 @@ class IMapIterator:
             if now - self._since > NOBODY:
                 self._limit = _FOREVER
         elif now - self._since > GAP:
-            self._limit = 2 * max(self._limit, len(self._parts))
+            self._limit = 2 * max(self._limit, self._under_way)
             self._since = now
 
     def _run_out(self) -> None:
@@ -331,21 +281,4 @@ class IMapUnorderedIterator(IMapIterator):
 
     __module__ = _PUBLIC_MODULE
 
-    def _make_places(self) -> None:
-        self._parts = set()
-        self._done: deque[_Part] = deque()
-        self._keep = self._parts.add
-
-    def _make_part(self) -> _Part:
-        return _LoosePart(self._pool, self._done)
-
-    def _pop(self) -> _Part | None:
-        if self._done:
-            part = self._done.popleft()
-            self._parts.remove(part)
-            return part
-        return None
-
-    def _wait(self, seconds: float, seen: int) -> None:
-        self._pool._check_owner()
-        self._pool._pump(None, seconds, seen)
+    _unordered = True

@@ -304,22 +304,15 @@ class WatchedIterator:
 
     def _next(self, end: float | None) -> Any:
         results = self._results
-        if not results._values:
-            part = self._take(end)
-            if part._failed:
-                raise part._value
-            results._values = part._value[::-1]
-        return results._values.pop()
-
-    def _take(self, end: float | None) -> Any:
-        while True:
+        while not results._at_hand:
             left = TICK if end is None else min(TICK, end - monotonic())
             try:
-                return self._results._take(left)
+                results._await_next(left)
             except TimeoutError:
                 self._progress.update(self._progress.done)
                 if end is not None and monotonic() >= end:
                     raise
+        return results.next()
 
     def __del__(self) -> None:
         self._progress._end()

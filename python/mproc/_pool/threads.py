@@ -122,9 +122,11 @@ class ThreadTasks:
         options: None = None,
     ) -> None:
         """Queue a call per item of a list, chunk of them per task."""
+        if self._closed:
+            raise RuntimeError("the pool takes no more tasks")
         starts = range(0, len(items), chunk)
-        job._begin(len(starts), chunk, [None] * len(items))
-        for part, start in enumerate(starts):
+        begin = job._begin(len(starts), chunk, [None] * len(items))
+        for part, start in enumerate(starts, begin):
             some = items[start : start + chunk]
             self._put(Call(job, part, "starmap" if star else "map", function, some))
 
@@ -162,10 +164,7 @@ class ThreadTasks:
     def _book(self, call: Call, failed: bool, value: Any) -> None:
         if call in self._books:
             self._books.discard(call)
-            if failed:
-                call.job._book_failure(value)
-            else:
-                call.job._book(call.part, value)
+            call.job._book(call.part, failed, value)
 
     # -- the workers, as the owner sees them
 
@@ -236,7 +235,8 @@ class ThreadTasks:
         self.drop_waiting()
         engine = self._engine()
         while self._books and engine is not None:
-            self._books.pop().job._fail(engine._failure_of_all(RuntimeError("abandoned")))
+            call = self._books.pop()
+            call.job._book(call.part, True, engine._failure_of_all(RuntimeError("abandoned")))
 
     def close(self) -> None:
         """Take no more calls: workers do what waits, then end."""

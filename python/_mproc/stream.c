@@ -1,0 +1,317 @@
+/*
+ * stream.c - mproc._mproc.Stream: the results of a map that is submitted bit by bit
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A stream is a job that never has all its parts. They are opened as items are
+ * submitted, numbered on and on, and booked as those of any job, by whoever collects. Each brings
+ * a list of results, or the exception that stands for them. next() hands the results out one by
+ * one, in the order of the parts, or in that in which they come. The job is ready while the next
+ * part to be taken is there.
+ *
+ * What next() needs beyond that is Python's: _await_next(timeout) when nothing is at hand, and
+ * _go_on() when so few parts are left that more should be submitted.
+ *
+ * State, all under the interpreter's lock.
+ *   parts     a ring of `room` places. What has come of the part that is to be taken as the n-th
+ *             lies in place n & (room - 1); NULL: it has not come.
+ *   opened, come, taken   count parts.
+ *   current   the results that are being handed out, the next one at `at`; or the exception.
+ *   low       with so many parts under way or not taken, or fewer, next() goes on; -1: never.
+ *
+ * Invariants: 1. taken <= come <= opened, and opened - taken <= room. 2. A place is NULL unless its
+ * part has come and has not been taken. 3. The job is ready if and only if place `taken` is not
+ * NULL.
+ */
+#include "stream.h"
+
+#include "error.h"
+
+#include <stdbool.h>
+#include <structmember.h>
+
+#define ROOM_AT_FIRST 64
+
+struct place {
+    PyObject *value; /* owned: a list of results, or the exception */
+    bool failed;
+};
+
+struct stream {
+    struct job job;
+    struct place *parts;
+    Py_ssize_t room; /* a power of 2, or 0 */
+    Py_ssize_t opened, come, taken;
+    struct place current;
+    Py_ssize_t at;
+    Py_ssize_t low;
+    char loose; /* in the order in which they come */
+};
+
+static struct stream *stream_of(PyObject *self) {
+    return (struct stream *)self;
+}
+
+static struct place *place_of(const struct stream *stream, Py_ssize_t n) {
+    return &stream->parts[n & (stream->room - 1)];
+}
+
+/* ---------------------------------------------------------------- parts that come */
+
+static int grow(struct stream *stream, Py_ssize_t least) {
+    Py_ssize_t room = stream->room == 0 ? ROOM_AT_FIRST : stream->room;
+    while (room < least) {
+        room *= 2;
+    }
+    struct place *parts = PyMem_Calloc((size_t)room, sizeof *parts);
+    if (parts == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t n = stream->taken; n < stream->opened; n++) {
+        parts[n & (room - 1)] = *place_of(stream, n);
+    }
+    PyMem_Free(stream->parts);
+    stream->parts = parts;
+    stream->room = room;
+    return 0;
+}
+
+Py_ssize_t stream_open(struct job *job, Py_ssize_t n) {
+    struct stream *stream = (struct stream *)job;
+    Py_ssize_t least = stream->opened - stream->taken + n;
+    if ((stream->room == 0 || least > stream->room) && grow(stream, least) < 0) {
+        return -1;
+    }
+    stream->opened += n;
+    return stream->opened - n;
+}
+
+void stream_cut(struct job *job, Py_ssize_t n) {
+    ((struct stream *)job)->opened -= n;
+}
+
+static bool is_at_hand(const struct stream *stream) {
+    return stream->taken < stream->opened && place_of(stream, stream->taken)->value != NULL;
+}
+
+/* What has come of a part: see job.h. */
+static int book(struct job *job, Py_ssize_t part, int failed, PyObject *value) {
+    struct stream *stream = (struct stream *)job;
+    Py_ssize_t n = stream->loose ? stream->come : part;
+    if (n < stream->taken || n >= stream->opened || place_of(stream, n)->value != NULL) {
+        PyErr_Format(PyExc_SystemError, "part %zd of a stream comes twice, or was never opened",
+                     part);
+        return -1;
+    }
+    if (!failed && (!PyList_Check(value) || PyList_GET_SIZE(value) == 0)) {
+        PyErr_SetString(PyExc_SystemError, "a stream's part is no list of results");
+        return -1;
+    }
+    *place_of(stream, n) = (struct place){Py_NewRef(value), failed != 0};
+    stream->come++;
+    return !job->ready && is_at_hand(stream) ? job_announce(job) : 0;
+}
+
+/* ---------------------------------------------------------------- taking */
+
+/* Takes the next part, which is there. */
+static void take(struct stream *stream) {
+    struct place *place = place_of(stream, stream->taken++);
+    stream->current = *place;
+    stream->at = 0;
+    *place = (struct place){NULL, false};
+    stream->job.ready = is_at_hand(stream);
+}
+
+/* Raises what a part has failed with. A StopIteration would end the iteration that asks for
+ * results. */
+static PyObject *raise(PyObject *owned) {
+    PyObject *error = owned;
+    if (PyErr_GivenExceptionMatches(owned, PyExc_StopIteration)) {
+        error = PyObject_CallFunction(PyExc_RuntimeError, "s", "a task raised StopIteration");
+        if (error == NULL) {
+            Py_DECREF(owned);
+            return NULL;
+        }
+        PyException_SetCause(error, owned);
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return NULL;
+}
+
+static PyObject *hand_out(struct stream *stream) {
+    PyObject *current = stream->current.value;
+    if (stream->current.failed) {
+        stream->current.value = NULL;
+        return raise(current);
+    }
+    PyObject *result = PyList_GET_ITEM(current, stream->at);
+    Py_INCREF(Py_None);
+    PyList_SET_ITEM(current, stream->at, Py_None);
+    if (++stream->at == PyList_GET_SIZE(current)) {
+        stream->current.value = NULL;
+        Py_DECREF(current);
+    }
+    return result;
+}
+
+static int await_next(struct stream *stream, PyObject *timeout) {
+    PyObject *r = PyObject_CallMethod((PyObject *)stream, "_await_next", "(O)", timeout);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static int go_on(struct stream *stream) {
+    PyObject *r = PyObject_CallMethod((PyObject *)stream, "_go_on", NULL);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Another thread may take what comes while this one is in Python, so all is looked at again. */
+static PyObject *next(struct stream *stream, PyObject *timeout) {
+    while (stream->current.value == NULL) {
+        if (!is_at_hand(stream)) {
+            if (await_next(stream, timeout) < 0) {
+                return NULL;
+            }
+            continue;
+        }
+        take(stream);
+        if (stream->opened - stream->taken <= stream->low && go_on(stream) < 0) {
+            return NULL; /* what was taken is the next call's */
+        }
+    }
+    return hand_out(stream);
+}
+
+static PyObject *stream_next(PyObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:next", names, &timeout)) {
+        return NULL;
+    }
+    return next(stream_of(self), timeout);
+}
+
+static PyObject *stream_iternext(PyObject *self) {
+    return next(stream_of(self), Py_None);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static PyObject *stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                            PyObject *Py_UNUSED(kwargs)) {
+    struct stream *stream = (struct stream *)type->tp_alloc(type, 0);
+    if (stream != NULL) {
+        stream->job.book = book;
+        stream->low = -1;
+    }
+    return (PyObject *)stream;
+}
+
+static int stream_traverse(PyObject *self, visitproc visit, void *arg) {
+    const struct stream *stream = stream_of(self);
+    Py_VISIT(stream->current.value);
+    for (Py_ssize_t i = 0; i < stream->room; i++) {
+        Py_VISIT(stream->parts[i].value);
+    }
+    return job_traverse(self, visit, arg);
+}
+
+static int stream_clear(PyObject *self) {
+    struct stream *stream = stream_of(self);
+    stream->job.ready = 0;
+    while (stream->taken < stream->opened) {
+        struct place *place = place_of(stream, stream->taken++);
+        Py_CLEAR(place->value);
+    }
+    Py_CLEAR(stream->current.value);
+    return job_clear(self);
+}
+
+static void stream_dealloc(PyObject *self) {
+    PyObject_GC_UnTrack(self);
+    (void)stream_clear(self);
+    PyMem_Free(stream_of(self)->parts);
+    job_dealloc(self);
+}
+
+/* ---------------------------------------------------------------- for Python */
+
+/* _begin(parts, chunksize, values): see stream_methods. */
+static PyObject *stream_begin(PyObject *self, PyObject *args) {
+    Py_ssize_t parts, chunk;
+    PyObject *values;
+    if (!PyArg_ParseTuple(args, "nnO:_begin", &parts, &chunk, &values)) {
+        return NULL;
+    }
+    Py_ssize_t first = stream_open((struct job *)self, parts);
+    return first < 0 ? NULL : PyLong_FromSsize_t(first);
+}
+
+static PyObject *get_under_way(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(stream_of(self)->opened - stream_of(self)->taken);
+}
+
+static PyObject *get_at_hand(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(stream_of(self)->current.value != NULL || is_at_hand(stream_of(self)));
+}
+
+static PyMethodDef stream_methods[] = {
+    {"next", MODULE_METHOD(stream_next), METH_VARARGS | METH_KEYWORDS,
+     "next($self, timeout=None)\n--\n\n"
+     "Return the next result, or raise what the call raised. multiprocessing.TimeoutError."},
+    {"_begin", stream_begin, METH_VARARGS,
+     "_begin(parts, chunksize, values)\n--\n\n"
+     "Expect so many parts more. Returns the number of the first. The rest is for other jobs."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef stream_members[] = {
+    {"_opened", T_PYSSIZET, offsetof(struct stream, opened), READONLY, "Parts that were opened."},
+    {"_taken", T_PYSSIZET, offsetof(struct stream, taken), READONLY, "Parts that were taken."},
+    {"_low", T_PYSSIZET, offsetof(struct stream, low), 0,
+     "With so many parts under way or not taken, or fewer, next() calls _go_on(); -1: never."},
+    {"_loose", T_BOOL, offsetof(struct stream, loose), 0,
+     "Whether parts are taken in the order in which they come."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef stream_getset[] = {
+    {"_under_way", get_under_way, NULL, "Parts that are under way or have not been taken.", NULL},
+    {"_at_hand", get_at_hand, NULL, "Whether next() has a result without waiting.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_doc, "The results of a map that is submitted bit by bit."},
+    {Py_tp_new, (void *)stream_new},
+    {Py_tp_dealloc, (void *)stream_dealloc},
+    {Py_tp_traverse, (void *)stream_traverse},
+    {Py_tp_clear, (void *)stream_clear},
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)stream_iternext},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_members, stream_members},
+    {Py_tp_getset, stream_getset},
+    {0, NULL},
+};
+
+static PyType_Spec stream_spec = {
+    .name = "mproc._mproc.Stream",
+    .basicsize = sizeof(struct stream),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = stream_slots,
+};
+
+int stream_add(PyObject *module) {
+    PyObject *base = (PyObject *)module_state(module)->job_type;
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &stream_spec, base);
+    if (type == NULL) {
+        return -1;
+    }
+    Py_XSETREF(module_state(module)->stream_type, type);
+    return PyModule_AddType(module, type);
+}

@@ -1,0 +1,175 @@
+"""The results of a map that is submitted bit by bit: order, what is taken when, what is refused."""
+
+import gc
+import weakref
+
+import pytest
+
+import mproc.pool  # noqa: F401 # adds the types of pools
+from mproc import _mproc
+
+
+class Stream(_mproc.Stream):
+    """Tells what it is asked for; what is to be done then is put into `then`."""
+
+    def __init__(self, loose=False):
+        self._loose = loose
+        self.asked = []
+        self.then = []
+
+    def _await_next(self, timeout):
+        self.asked.append(timeout)
+        self.then.pop(0)()
+
+    def _go_on(self):
+        self.asked.append("go on")
+        if self.then:
+            self.then.pop(0)()
+
+    def _announce(self):
+        self.asked.append("ready")
+
+
+def open_parts(stream, n):
+    return stream._begin(n, 1, None)
+
+
+def stop():
+    raise StopIteration
+
+
+def test_results_come_in_the_order_of_their_parts():
+    stream = Stream()
+    assert (open_parts(stream, 2), open_parts(stream, 1)) == (0, 2)
+    stream._book(2, False, ["f"])
+    stream._book(1, False, ["d", "e"])
+    assert not stream._at_hand and not stream._ready
+    stream._book(0, False, ["a", "b", "c"])
+    assert stream._at_hand and stream._ready
+    stream.then = [stop]
+    assert list(stream) == list("abcdef")
+    assert (stream._opened, stream._taken, stream._under_way) == (3, 3, 0)
+
+
+def test_or_in_the_order_in_which_they_come():
+    stream = Stream(loose=True)
+    open_parts(stream, 3)
+    stream._book(2, False, ["f"])
+    assert next(stream) == "f"
+    stream._book(0, False, ["a", "b"])
+    stream._book(1, False, ["c"])
+    stream.then = [stop]
+    assert list(stream) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_there_is_room_for_any_number(loose):
+    stream = Stream(loose)
+    taken, n = [], 0
+    for some in (1, 63, 64, 200, 1, 1000):
+        open_parts(stream, some)
+        for part in range(n, n + some):
+            stream._book(part, False, [part])
+        n += some
+        taken.extend(next(stream) for _ in range(some // 2))
+    stream.then = [stop]
+    assert [*taken, *stream] == list(range(n))
+
+
+def test_next_waits_for_what_is_not_there():
+    stream = Stream()
+    open_parts(stream, 1)
+    stream.then = [lambda: None, lambda: stream._book(0, False, ["late"])]
+    assert stream.next(2.5) == "late"
+    assert stream.asked == [2.5, 2.5]
+    stream.then = [lambda: (open_parts(stream, 1), stream._book(1, False, ["x"]))]
+    assert stream.next(timeout=None) == "x"
+
+
+def test_next_goes_on_when_few_parts_are_left():
+    stream = Stream()
+    open_parts(stream, 4)
+    stream._low = 2
+    for part in range(4):
+        stream._book(part, False, [part])
+    assert (next(stream), stream.asked) == (0, [])
+    assert (next(stream), stream.asked) == (1, ["go on"])
+
+
+def test_an_interrupt_loses_no_result():
+    stream = Stream()
+    open_parts(stream, 1)
+    stream._low = 2
+    stream._book(0, False, [1])
+    stream.then = [lambda: 1 / 0]
+    with pytest.raises(ZeroDivisionError):
+        next(stream)
+    assert stream._at_hand
+    assert next(stream) == 1
+
+
+def test_a_part_that_failed_is_raised_in_its_place():
+    stream = Stream()
+    open_parts(stream, 3)
+    stream._book(1, True, KeyError("x"))
+    stream._book(0, False, [1])
+    stream._book(2, True, StopIteration("mine"))
+    assert next(stream) == 1
+    with pytest.raises(KeyError, match="x"):
+        next(stream)
+    with pytest.raises(RuntimeError, match="a task raised StopIteration") as caught:
+        next(stream)
+    assert caught.value.__cause__.args == ("mine",)
+
+
+def test_who_watches_is_told_when_there_is_something_to_be_taken():
+    stream = Stream()
+    open_parts(stream, 3)
+    stream._watched = True
+    stream._book(1, False, [1])
+    assert stream.asked == []
+    stream._book(0, False, [0])
+    assert stream.asked == ["ready"]
+    assert (next(stream), next(stream)) == (0, 1)
+    assert not stream._ready
+    stream._book(2, False, [2])
+    assert stream.asked == ["ready", "ready"]
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_what_is_no_part_is_refused(loose):
+    stream = Stream(loose)
+    with pytest.raises(SystemError, match="part 0 of a stream"):
+        stream._book(0, False, [1])
+    open_parts(stream, 1)
+    for value in (1, [], (1,)):
+        with pytest.raises(SystemError, match="no list"):
+            stream._book(0, False, value)
+    with pytest.raises(SystemError, match="failed with 7"):
+        stream._book(0, True, 7)
+    stream._book(0, False, [1])
+    with pytest.raises(SystemError, match="comes twice"):
+        stream._book(0, False, [1])
+    assert next(stream) == 1
+    with pytest.raises(SystemError, match="comes twice"):
+        stream._book(0, False, [1])
+
+
+def test_a_number_that_was_never_opened_is_refused():
+    stream = Stream()
+    open_parts(stream, 2)
+    for part in (-1, 2, 2**62):
+        with pytest.raises(SystemError, match=f"part {part} of a stream"):
+            stream._book(part, False, [1])
+
+
+def test_a_cycle_through_its_results_is_freed():
+    stream = Stream()
+    open_parts(stream, 3)
+    for part in range(3):
+        stream._book(part, False, [stream, stream])
+    assert next(stream) is stream
+    gone = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert gone() is None
