@@ -45,6 +45,7 @@
 #include "core/ledger.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/wait.h"
 #include "system/os.h"
 
 #define FAILED UINT64_C(1)
@@ -369,13 +370,21 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
     return 0;
 }
 
+static int sleep_noted(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase,
+                       int64_t deadline) {
+    struct mproc__hand *noted = mproc__wait_begin(barrier, deadline);
+    int r = sleep_slices(barrier, e, phase, deadline);
+    mproc__wait_end(noted);
+    return r;
+}
+
 static int await(mproc_barrier *barrier, struct mproc__entry *e, uint64_t phase, int64_t deadline) {
     static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     struct mproc__look watch = {futex_of(barrier), (uint32_t)phase, UINT32_MAX, &barrier->opener};
     int64_t start = mproc__os_now();
     int r = deadline != 0 && mproc__look_spin(&watch, &spinning, start)
                 ? 0
-                : sleep_slices(barrier, e, phase, deadline);
+                : sleep_noted(barrier, e, phase, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

@@ -38,6 +38,7 @@
 #include "core/ledger.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/wait.h"
 #include "system/os.h"
 
 #define SHARED UINT64_C(0x80000000)
@@ -322,7 +323,9 @@ static MPROC__NOINLINE int wait(mproc_bsemaphore *semaphore, int64_t timeout) {
     int64_t start = mproc__os_now();
     int r = spin(semaphore, &spinning, start);
     if (r == -EAGAIN) {
+        struct mproc__hand *noted = mproc__wait_begin(semaphore, deadline);
         r = sleep_slices(semaphore, deadline);
+        mproc__wait_end(noted);
     }
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;

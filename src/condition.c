@@ -37,6 +37,7 @@
 #include "core/ledger.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/wait.h"
 #include "lock.h"
 #include "system/os.h"
 
@@ -237,6 +238,13 @@ static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int6
     return 0;
 }
 
+static int sleep_noted(mproc_condition *condition, struct mproc__entry *e, int64_t deadline) {
+    struct mproc__hand *noted = mproc__wait_begin(condition, deadline);
+    int r = sleep_slices(condition, e, deadline);
+    mproc__wait_end(noted);
+    return r;
+}
+
 static int await(mproc_condition *condition, struct mproc__entry *e, int64_t timeout) {
     static MPROC__THREAD struct mproc__spin spinning = {MPROC__SPIN_FIRST};
     if (timeout == 0) {
@@ -245,7 +253,7 @@ static int await(mproc_condition *condition, struct mproc__entry *e, int64_t tim
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
     struct mproc__look watch = {&e->word, WAITING, UINT32_MAX, &condition->notifier};
-    int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_slices(condition, e, deadline);
+    int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_noted(condition, e, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

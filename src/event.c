@@ -22,6 +22,7 @@
 #include "core/kinds.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/wait.h"
 #include "system/os.h"
 
 #define SET 1u
@@ -99,6 +100,13 @@ static int sleep_slices(mproc_event *event, const struct mproc__look *watch, int
     }
 }
 
+static int sleep_noted(mproc_event *event, const struct mproc__look *watch, int64_t deadline) {
+    struct mproc__hand *noted = mproc__wait_begin(event, deadline);
+    int r = sleep_slices(event, watch, deadline);
+    mproc__wait_end(noted);
+    return r;
+}
+
 int mproc_event_wait(mproc_event *event, int64_t timeout) {
     if (!mproc__expect(event, MPROC__KIND_EVENT)) {
         return MPROC_EOTHER;
@@ -114,7 +122,7 @@ int mproc_event_wait(mproc_event *event, int64_t timeout) {
     struct mproc__look watch = {&event->word, word, ~SLEEPERS, &event->setter};
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_slices(event, &watch, deadline);
+    int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_noted(event, &watch, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

@@ -59,6 +59,7 @@
 #include "core/make.h"
 #include "core/parcel.h"
 #include "core/spin.h"
+#include "core/wait.h"
 #include "queue.h"
 #include "system/os.h"
 #include "system/pieces.h"
@@ -298,6 +299,13 @@ static int sleep_slices(const mproc_queue *queue, const struct side *side, int64
     }
 }
 
+static int sleep_noted(const mproc_queue *queue, const struct side *side, int64_t deadline) {
+    struct mproc__hand *noted = mproc__wait_begin(side->event, deadline);
+    int r = sleep_slices(queue, side, deadline);
+    mproc__wait_end(noted);
+    return r;
+}
+
 /* Waits until the side is ready or the queue is closed. No hand is held meanwhile. */
 static int wait(const mproc_queue *queue, const struct side *side, int64_t deadline) {
     if (deadline == 0) {
@@ -306,7 +314,7 @@ static int wait(const mproc_queue *queue, const struct side *side, int64_t deadl
     int64_t start = mproc__os_now();
     bool stream = drains(queue, side);
     bool there = spin(queue, side, start, stream) || yield(queue, side, stream);
-    int r = there ? 0 : sleep_slices(queue, side, deadline);
+    int r = there ? 0 : sleep_noted(queue, side, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

@@ -27,6 +27,7 @@
 #include "core/kinds.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/wait.h"
 #include "system/os.h"
 
 #define SLEEPERS 1u
@@ -95,6 +96,13 @@ static int sleep_slices(mproc_semaphore *semaphore, int64_t deadline) {
     }
 }
 
+static int sleep_noted(mproc_semaphore *semaphore, int64_t deadline) {
+    struct mproc__hand *noted = mproc__wait_begin(semaphore, deadline);
+    int r = sleep_slices(semaphore, deadline);
+    mproc__wait_end(noted);
+    return r;
+}
+
 /* True: a permit was taken before it paid to sleep. */
 static bool spin(mproc_semaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
     struct mproc__look watch = {&semaphore->word, 0, ~SLEEPERS, &semaphore->releaser};
@@ -114,7 +122,7 @@ static MPROC__NOINLINE int wait(mproc_semaphore *semaphore, int64_t timeout) {
     }
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    int r = spin(semaphore, &spinning, start) ? 0 : sleep_slices(semaphore, deadline);
+    int r = spin(semaphore, &spinning, start) ? 0 : sleep_noted(semaphore, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
 }

@@ -31,22 +31,30 @@ static pthread_key_t hand_key;
 
 /* ---------------------------------------------------------------- taking and returning */
 
-struct mproc__hand *mproc__hand_take(void) {
+struct mproc__hand *mproc__hand_own(void) {
     struct mproc__self *me = mproc__self();
     uint32_t taken = mproc__load32(&me->taken);
-    for (;;) {
+    while (mproc__thread_hand == NULL) {
         uint32_t free = ~taken & ((1u << SHARED_HAND) - 1);
         if (free == 0) {
-            pthread_mutex_lock(&mproc__fork_locks.hand);
-            return &me->slot->hands[SHARED_HAND];
+            break;
         }
         uint32_t i = (uint32_t)__builtin_ctz(free);
         if (mproc__cas32(&me->taken, &taken, taken | 1u << i)) { /* SYNC(hand.taken) */
             mproc__thread_hand = &me->slot->hands[i];
             pthread_setspecific(hand_key, mproc__thread_hand);
-            return mproc__thread_hand;
         }
     }
+    return mproc__thread_hand;
+}
+
+struct mproc__hand *mproc__hand_take(void) {
+    struct mproc__hand *hand = mproc__hand_own();
+    if (hand == NULL) {
+        pthread_mutex_lock(&mproc__fork_locks.hand);
+        hand = &mproc__self()->slot->hands[SHARED_HAND];
+    }
+    return hand;
 }
 
 void mproc__hand_return_shared(void) {
@@ -57,6 +65,7 @@ static void return_hand(void *hand) {
     struct mproc__self *me = mproc__self();
     ptrdiff_t i = (struct mproc__hand *)hand - me->slot->hands;
     if (i >= 0 && i < MPROC__HANDS) {
+        mproc__poke64(&me->slot->hands[i].waits, 0); /* it may have been cancelled in a wait */
         /* SYNC(hand.taken): what it did with the hand, before another thread takes it. */
         (void)mproc__clear32(&me->taken, 1u << i);
     }

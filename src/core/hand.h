@@ -34,7 +34,7 @@ struct mproc__hand {
     uint64_t unheld;  /* an object without holds: being made or being destroyed */
     uint64_t message; /* a message on its way between a queue and a member */
     uint64_t moving;  /* uint64_t *: where mproc__hand_move moves a block to */
-    uint64_t pad;
+    uint64_t waits;   /* an address that the thread waits for, 0: it does not (wait.c) */
 };
 
 /* The calling thread's; NULL: it has none yet, or shares one. */
@@ -42,6 +42,9 @@ extern MPROC__HIDDEN MPROC__THREAD struct mproc__hand *mproc__thread_hand;
 
 struct mproc__hand *mproc__hand_take(void);
 void mproc__hand_return_shared(void);
+
+/* The calling thread's own, taken if there is one left; NULL: it has to share one. */
+struct mproc__hand *mproc__hand_own(void);
 
 static inline struct mproc__hand *mproc__hand_get(void) {
     struct mproc__hand *hand = mproc__thread_hand;

@@ -77,7 +77,7 @@ static int check_slot(uint32_t number, char *why, size_t size) {
     }
     bool empty = slot->holds == 0 && slot->args == 0;
     for (int i = 0; empty && i < MPROC__HANDS; i++) {
-        empty = mproc__hand_empty(&slot->hands[i]);
+        empty = mproc__hand_empty(&slot->hands[i]) && slot->hands[i].waits == 0;
     }
     return empty ? 0 : mproc__corrupt(why, size, "P3: free slot %u holds something", number);
 }

@@ -48,6 +48,7 @@
 #include "core/mutex.h"
 
 #include "core/spin.h"
+#include "core/wait.h"
 #include "system/atomic.h"
 #include "system/os.h"
 
@@ -280,9 +281,9 @@ static bool take(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine, bool
            mproc__cas64(&mutex->word, word, mine | WAITERS);
 }
 
-static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
-                            int64_t deadline, enum mproc__mutex_for whom,
-                            struct mproc__holder *holder, uint64_t *dead) {
+static int acquire_in_slices(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
+                             int64_t deadline, enum mproc__mutex_for whom,
+                             struct mproc__holder *holder, uint64_t *dead) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     bool starving = false, stalled = false;
     if (whom == MPROC__FOR_SECTION) {
@@ -304,6 +305,17 @@ static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t s
         starving = whom != MPROC__FOR_SECTION && waited >= STARVING;
         stalled = whom == MPROC__FOR_SECTION && waited >= STALLED;
     }
+}
+
+/* What waits for a section has its name in its hand already. */
+static int acquire_sleeping(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
+                            int64_t deadline, enum mproc__mutex_for whom,
+                            struct mproc__holder *holder, uint64_t *dead) {
+    struct mproc__hand *noted =
+        whom != MPROC__FOR_SECTION ? mproc__wait_begin(mutex, deadline) : NULL;
+    int r = acquire_in_slices(mutex, mine, start, deadline, whom, holder, dead);
+    mproc__wait_end(noted);
+    return r;
 }
 
 MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,

@@ -61,6 +61,7 @@ static void empty_hand(struct mproc__hand *mine, struct mproc__hand *dead) {
     mproc__heap_free(mine, &dead->node);
     mproc__object_destroy(mine, &dead->unheld);
     mproc__object_destroy(mine, &dead->message);
+    mproc__poke64(&dead->waits, 0);
 }
 
 /* All under the guard, so that a look at the table sees a slot whole or not at all. */

@@ -39,7 +39,9 @@ struct mproc__slot {
     struct mproc__os_life life; /* of the process' first thread; zero while UNBORN */
     uint32_t exiting;   /* 0, or EXITING | the exit code that the member is about to end with */
     uint32_t by_thread; /* 1: another thread than its starter's first one has started it */
-    uint64_t pad[42];
+    uint64_t since[MPROC__HANDS];  /* of the hand's wait (mproc__os_now()) */
+    uint32_t waiter[MPROC__HANDS]; /* the thread that waits */
+    uint64_t pad[6];
     struct mproc__hand hands[MPROC__HANDS];
 };
 

@@ -38,6 +38,7 @@
 #include "core/join.h"
 #include "core/member.h"
 #include "core/object.h"
+#include "core/wait.h"
 #include "system/atomic.h"
 #include "system/os.h"
 #include "watcher/watcher.h"
@@ -545,6 +546,14 @@ static int wait_for_end(mproc_process *process, int64_t deadline) {
     }
 }
 
+static int wait_noted(mproc_process *process, int64_t deadline) {
+    struct mproc__hand *noted =
+        deadline != 0 ? mproc__wait_begin(mproc__token_slot(process->token), deadline) : NULL;
+    int r = wait_for_end(process, deadline);
+    mproc__wait_end(noted);
+    return r;
+}
+
 int mproc_process_join(mproc_process *process, int64_t timeout) {
     if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
         return MPROC_EOTHER;
@@ -555,7 +564,7 @@ int mproc_process_join(mproc_process *process, int64_t timeout) {
     }
     return state_of(process) == MPROC__PROCESS_ENDED
                ? 0
-               : wait_for_end(process, mproc__deadline(timeout));
+               : wait_noted(process, mproc__deadline(timeout));
 }
 
 /* ---------------------------------------------------------------- signals */

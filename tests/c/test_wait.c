@@ -6,7 +6,12 @@
  * No signal is sent here: the hook says that one has come, as a runtime does whose handler has only
  * noted it. Each wait would last for ever otherwise.
  */
+#include "children.h"
+#include "core/heap.h"
+#include "core/token.h"
+#include "core/wait.h"
 #include "made.h"
+#include "process/process.h"
 #include "test.h"
 
 #include <errno.h>
@@ -15,8 +20,17 @@
 #define LOOKS 3 /* the hook finds the signal at this look */
 
 static unsigned looks;
+static struct mproc__hand note; /* of the hand that waited, when the hook ran last */
+static uint32_t noted_thread;
+static uint64_t noted_since;
 
 static int find_signal(void) {
+    ptrdiff_t i = mproc__thread_hand - mproc__self_slot()->hands;
+    if (mproc__thread_hand != NULL) {
+        note = *mproc__thread_hand;
+        noted_thread = mproc__self_slot()->waiter[i];
+        noted_since = mproc__self_slot()->since[i];
+    }
     return ++looks >= LOOKS;
 }
 
@@ -238,4 +252,125 @@ TEST(wait_hook_is_not_asked_by_a_mere_try) {
     CHECK_EQ(looks, 0);
     mproc_wait_hook(NULL);
     mproc_drop(queue);
+}
+
+/* ------------------------------------------------------------ what a waiter says of its wait */
+
+static void expect_noted(const void *first, size_t size, int r) {
+    expect_interrupted(r);
+    CHECK(note.waits - (uintptr_t)first < size);
+    CHECK_EQ(noted_thread, (uint32_t)mproc__os_tid());
+    CHECK(noted_since > 0 && noted_since <= (uint64_t)mproc__os_now());
+    CHECK_EQ(mproc__thread_hand->waits, 0);
+    note.waits = 0;
+}
+
+static void expect_noted_at(const void *object, int r) {
+    expect_noted(object, mproc__heap_size(object), r);
+}
+
+TEST(wait_is_noted_for_each_noun_while_it_lasts) {
+    mproc_queue *queue = made_queue(1);
+    mproc_event *event = made_event();
+    mproc_semaphore *semaphore = made_semaphore(0);
+    mproc_bsemaphore *bsemaphore = made_bsemaphore(1);
+    mproc_barrier *barrier = made_barrier(2);
+    mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
+
+    CHECK_OK(mproc_bsemaphore_acquire(bsemaphore, 0));
+    mproc_wait_hook(find_signal);
+    expect_noted_at(queue, mproc_queue_get(queue, &message, MPROC_FOREVER));
+    CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
+    expect_noted_at(queue, mproc_queue_put(queue, "y", 1, MPROC_FOREVER));
+    expect_noted_at(queue, mproc_queue_join(queue, MPROC_FOREVER));
+    expect_noted_at(event, mproc_event_wait(event, MPROC_FOREVER));
+    expect_noted_at(semaphore, mproc_semaphore_acquire(semaphore, MPROC_FOREVER));
+    expect_noted_at(bsemaphore, mproc_bsemaphore_acquire(bsemaphore, MPROC_FOREVER));
+    expect_noted_at(barrier, mproc_barrier_wait(barrier, MPROC_FOREVER, NULL));
+    mproc_wait_hook(NULL);
+    CHECK_OK(mproc_bsemaphore_release(bsemaphore));
+    mproc_drop(queue);
+    mproc_drop(event);
+    mproc_drop(semaphore);
+    mproc_drop(bsemaphore);
+    mproc_drop(barrier);
+}
+
+TEST(wait_for_a_lock_and_with_one_is_noted) {
+    mproc_lock *lock = made_lock(0);
+    mproc_rlock *rlock = made_rlock();
+    mproc_condition *condition = made_condition();
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    CHECK_OK(mproc_rlock_acquire(rlock, 0));
+    mproc_wait_hook(find_signal);
+    expect_noted_at(lock, mproc_lock_acquire(lock, MPROC_FOREVER));
+    expect_noted_at(condition, mproc_condition_wait(condition, rlock, MPROC_FOREVER));
+    mproc_wait_hook(NULL);
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_OK(mproc_rlock_release(rlock));
+    mproc_drop(lock);
+    mproc_drop(rlock);
+    mproc_drop(condition);
+}
+
+TEST(wait_for_a_process_is_noted_by_its_slot) {
+    mproc_process *child;
+    CHECK_OK(mproc_process_start(&child, sleep_for_ever, NULL, 0, NULL));
+    const struct mproc__slot *slot = mproc__token_slot(child->token);
+    mproc_wait_hook(find_signal);
+    expect_noted(slot, 1, mproc_process_join(child, MPROC_FOREVER));
+    mproc_wait_hook(NULL);
+    CHECK_OK(mproc_process_kill(child));
+    CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+    CHECK_OK(mproc_process_drop(child));
+}
+
+static void wait_for_event(void *event) {
+    CHECK_EQ(mproc_event_wait(event, MPROC_FOREVER), 0);
+}
+
+TEST(wait_with_a_timeout_says_so) {
+    mproc_event *event = made_event();
+    mproc_wait_hook(find_signal);
+    CHECK_EQ(mproc_event_wait(event, MPROC_SEC * 3600), -EINTR);
+    CHECK_EQ(note.waits, (uintptr_t)event | MPROC__WAIT_TIMED);
+    looks = 0;
+    CHECK_EQ(mproc_event_wait(event, MPROC_FOREVER), -EINTR);
+    CHECK_EQ(note.waits, (uintptr_t)event);
+    mproc_wait_hook(NULL);
+    mproc_drop(event);
+}
+
+static mproc_event *inner;
+
+/* What a handler does that runs between two slices. */
+static int wait_inside(void) {
+    if (++looks == 1) {
+        CHECK_EQ(mproc_event_wait(inner, MPROC_MSEC), -ETIMEDOUT);
+        note = *mproc__thread_hand;
+    }
+    return looks >= LOOKS;
+}
+
+TEST(wait_inside_a_wait_leaves_the_outer_note) {
+    mproc_event *event = made_event();
+    inner = made_event();
+    mproc_wait_hook(wait_inside);
+    expect_interrupted(mproc_event_wait(event, MPROC_FOREVER));
+    mproc_wait_hook(NULL);
+    CHECK_EQ(note.waits, (uintptr_t)event);
+    CHECK_EQ(mproc__thread_hand->waits, 0);
+    mproc_drop(event);
+    mproc_drop(inner);
+}
+
+TEST(wait_of_a_dead_member_is_forgotten_with_it) {
+    char why[200];
+    mproc_event *event = made_event();
+    pid_t pid = child_fork(wait_for_event, event);
+    wait_for_futex(pid);
+    child_kill(pid);
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK_OK(mproc_member_check(why, sizeof why)); /* P3 */
+    mproc_drop(event);
 }
