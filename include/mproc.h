@@ -1480,6 +1480,93 @@ MPROC_API int mproc_event_wait(mproc_event *event, int64_t timeout) MPROC_MUST_U
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- watch */
+
+/*
+ * Waiting with a descriptor: for poll(), epoll, libuv and other event loops. A descriptor is
+ * readable when an operation would succeed at once, or end at once with MPROC_ECLOSED. Each process
+ * has its own, however it was started, and several processes may wait for one object: all of them
+ * are told, one of them succeeds, and the others try in vain and wait again. No thread is made, and
+ * an object for which nobody waits in this way is as fast as ever.
+ *
+ * A member that is killed just before it tells leaves the telling to a timer: while something is
+ * armed, a descriptor becomes readable each 250 ms. The same timer stands in where the members are
+ * in different network namespaces, since they tell by an abstract socket. So readable means: try
+ * again, without waiting.
+ */
+
+typedef enum mproc_watch_for {
+    MPROC_WATCH_GET = 1, /* a queue has a message */
+    MPROC_WATCH_PUT,     /* a queue has room */
+    MPROC_WATCH_JOIN,    /* all that was put into a queue has been reported done */
+    MPROC_WATCH_WAIT,    /* an event is set */
+    MPROC_WATCH_ACQUIRE  /* a lock is free, or its holder has died; a semaphore has a permit */
+} mproc_watch_for;
+
+/*
+ * One descriptor for one operation, made by the first call and the library's own. Each call arms
+ * it: from then on the descriptor is readable when the operation would succeed. So an event loop
+ * adds it once; when it is readable, the operation is tried until it fails, and then this is
+ * called again. One thread uses it. A forked child asks for its own. Each takes three
+ * descriptors; a watch (below) is for many. -EMFILE, -ENFILE, -ENOMEM; -ENOSPC: the family has no
+ * room for another one; -EINVAL: not an operation of a queue.
+ */
+MPROC_API int mproc_queue_fd(mproc_queue *queue, mproc_watch_for what);
+
+/* As mproc_queue_fd(), for mproc_event_wait(). -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
+MPROC_API int mproc_event_fd(mproc_event *event);
+
+/* As mproc_queue_fd(), for mproc_semaphore_acquire(). -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
+MPROC_API int mproc_semaphore_fd(mproc_semaphore *semaphore);
+
+/* As mproc_queue_fd(), for mproc_bsemaphore_acquire(). The permits of a dead member are seen by a
+ * try that waits for 0.1 ms. -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
+MPROC_API int mproc_bsemaphore_fd(mproc_bsemaphore *semaphore);
+
+/* As mproc_queue_fd(), for mproc_lock_acquire(). A holder that has died is seen by a try that waits
+ * for 0.1 ms. -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
+MPROC_API int mproc_lock_fd(mproc_lock *lock);
+
+/* Gives such a descriptor back, and closes it. -EBADF: it is none. */
+MPROC_API int mproc_fd_drop(int fd);
+
+/*
+ * One descriptor for any number of operations. Each is a request with a number, from 0 on. A
+ * request that is armed is told of once, by mproc_watch_next(), when its operation would succeed;
+ * then it is armed again, if need be. A watch is a handle, of the process that made it and of one
+ * thread at a time.
+ */
+typedef struct mproc_watch mproc_watch;
+
+/* -EMFILE, -ENFILE, -ENOMEM; the errors of joining. */
+MPROC_API int mproc_watch_new(mproc_watch **out) MPROC_MUST_USE;
+
+/* The descriptor, the watch's own: readable when mproc_watch_next() should be called.
+ * MPROC_ESTRANGER. */
+MPROC_API int mproc_watch_fd(const mproc_watch *watch);
+
+/* A request, not armed yet: its number. It has a hold on the object. -EINVAL: such an object has no
+ * such operation; -ENOSPC: the family has no room for another one; -ENOMEM, MPROC_ESTRANGER. */
+MPROC_API int mproc_watch_add(mproc_watch *watch, void *object, mproc_watch_for what);
+
+/* 0: it is armed; 1: it is not, the operation would succeed now. -EINVAL: no such request;
+ * MPROC_ESTRANGER. */
+MPROC_API int mproc_watch_arm(mproc_watch *watch, int number);
+
+/* It is not told of any more. -EINVAL: no such request; MPROC_ESTRANGER. */
+MPROC_API int mproc_watch_disarm(mproc_watch *watch, int number);
+
+/* The request is no more, and its number may be another's. -EINVAL: no such request;
+ * MPROC_ESTRANGER. */
+MPROC_API int mproc_watch_remove(mproc_watch *watch, int number);
+
+/* The number of a request whose operation would succeed, and which is not armed any more: called
+ * until it gives -EAGAIN, which says that there is no other. MPROC_ESTRANGER. */
+MPROC_API int mproc_watch_next(mproc_watch *watch);
+
+/* Gives the watch back, its requests, and its descriptor. NULL is ignored. */
+MPROC_API void mproc_watch_drop(mproc_watch *owned);
+
 /* ---------------------------------------------------------------- condition */
 
 /*

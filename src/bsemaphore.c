@@ -39,6 +39,7 @@
 #include "core/look.h"
 #include "core/make.h"
 #include "core/wait.h"
+#include "source.h"
 #include "system/os.h"
 
 #define SHARED UINT64_C(0x80000000)
@@ -386,6 +387,24 @@ unsigned mproc_bsemaphore_bound(const mproc_bsemaphore *semaphore) {
         return 0;
     }
     return semaphore->bound;
+}
+
+/* ---------------------------------------------------------------- waiting with a descriptor */
+
+/* Asks the system about those that hold permits: this is looked at seldom. */
+static bool has_permit(const void *object) {
+    return mproc_bsemaphore_value((mproc_bsemaphore *)(uintptr_t)object) > 0;
+}
+
+static void announce(void *object) {
+    mproc_bsemaphore *semaphore = object;
+    enter(semaphore);
+    mproc__eventcount_announce_locked(&semaphore->permits);
+    leave(semaphore);
+}
+
+struct mproc__source mproc__bsemaphore_source(mproc_bsemaphore *semaphore) {
+    return (struct mproc__source){semaphore, &semaphore->permits.bells, announce, has_permit};
 }
 
 int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why, size_t size) {

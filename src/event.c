@@ -9,6 +9,7 @@
  *
  * Shared state.
  *   word     Any thread, by compare-and-swap.
+ *   bells    As bell.c says. Who waits with a bell sets SLEEPERS.
  *   setter   The thread that set it last: a hint.
  *
  * Invariants.
@@ -23,6 +24,7 @@
 #include "core/look.h"
 #include "core/make.h"
 #include "core/wait.h"
+#include "source.h"
 #include "system/os.h"
 
 #define SET 1u
@@ -32,7 +34,7 @@
 struct mproc_event {
     struct mproc__object object;
     uint32_t word;
-    uint32_t pad;
+    uint32_t bells;
     struct mproc__peer setter;
 };
 
@@ -68,6 +70,7 @@ void mproc_event_set(mproc_event *event) {
     } while (!mproc__cas32(&event->word, &word, ((word & ~SLEEPERS) + TIMES) | SET));
     if (word & SLEEPERS) {
         mproc__os_futex_wake(&event->word, INT32_MAX);
+        mproc__bells_ring(&event->bells);
     }
 }
 
@@ -125,6 +128,24 @@ int mproc_event_wait(mproc_event *event, int64_t timeout) {
     int r = mproc__look_spin(&watch, &spinning, start) ? 0 : sleep_noted(event, &watch, deadline);
     mproc__spin_learn(&spinning, mproc__os_now() - start);
     return r;
+}
+
+/* ---------------------------------------------------------------- waiting with a descriptor */
+
+static bool is_set(const void *object) {
+    return mproc_event_is_set(object) != 0;
+}
+
+static void announce(void *object) {
+    mproc_event *event = object;
+    uint32_t word = mproc__load32(&event->word);
+    while (!(word & (SET | SLEEPERS)) && !mproc__cas32(&event->word, &word, word | SLEEPERS)) {
+    }
+    mproc__fence_after_rmw();
+}
+
+struct mproc__source mproc__event_source(mproc_event *event) {
+    return (struct mproc__source){event, &event->bells, announce, is_set};
 }
 
 int mproc_event_check(const mproc_event *event, char *why, size_t size) {

@@ -17,6 +17,7 @@
  *   any_thread  1: a holder's thread may end, and another one is to release it. Written by the
  *             maker.
  *   dead_*    Written by the thread that acquired the lock from a dead holder.
+ *   bells     As bell.c says. Who waits with a bell marks the mutex, as a sleeper does.
  *
  * Invariants.
  *   L1  Those of guard.c.
@@ -30,6 +31,7 @@
 #include "core/kinds.h"
 #include "core/make.h"
 #include "lock.h"
+#include "source.h"
 
 #define UNDO_MAX 4096
 
@@ -42,6 +44,7 @@ struct mproc_lock {
     uint64_t dead_thread;
     uint64_t dead_serial;
     uint64_t log; /* the block behind guard.log */
+    uint32_t bells;
 };
 
 void mproc__lock_destroy(struct mproc__hand *hand, void *object) {
@@ -146,6 +149,13 @@ int mproc_lock_acquire(mproc_lock *lock, int64_t timeout) {
     return take(lock, timeout, MPROC__FOR_USER);
 }
 
+/* Somebody may wait for it, or it is not held. */
+static MPROC__NOINLINE int release_marked(mproc_lock *lock) {
+    int r = mproc__mutex_release_marked(&lock->guard.mutex);
+    mproc__bells_ring(&lock->bells);
+    return r;
+}
+
 int mproc_lock_release(mproc_lock *lock) {
     if (!mproc__expect(lock, MPROC__KIND_LOCK)) {
         return MPROC_EOTHER;
@@ -163,7 +173,7 @@ int mproc_lock_release(mproc_lock *lock) {
         mproc__poke32(&lock->guard.count, 0); /* the commit */
         mproc__program_order();
     }
-    return mproc__mutex_release(&lock->guard.mutex);
+    return mproc__mutex_release_at_once(&lock->guard.mutex) ? 0 : release_marked(lock);
 }
 
 int mproc_lock_is_mine(const mproc_lock *lock) {
@@ -183,6 +193,27 @@ int mproc__lock_reacquire(mproc_lock *lock, uint32_t depth) {
     (void)depth;
     return take(lock, MPROC_FOREVER, MPROC__FOR_USER_ALWAYS);
 }
+
+/* ---------------------------------------------------------------- waiting with a descriptor */
+
+/* Free, or its holder has died: whoever tries to get it then, and is patient for a moment, is
+ * told. */
+static bool can_be_had(const void *object) {
+    const mproc_lock *lock = object;
+    uint64_t owner = mproc__mutex_owner(&lock->guard.mutex);
+    return owner == 0 || (!mproc__token_alive(owner) && mproc__token_dead(owner));
+}
+
+static void announce(void *object) {
+    mproc_lock *lock = object;
+    mproc__mutex_mark(&lock->guard.mutex);
+}
+
+struct mproc__source mproc__lock_source(mproc_lock *lock) {
+    return (struct mproc__source){lock, &lock->bells, announce, can_be_had};
+}
+
+/* ---------------------------------------------------------------- undo */
 
 int mproc_lock_save(mproc_lock *lock, void *word) {
     assert(mproc__object_is(lock, MPROC__KIND_LOCK)); /* it has just been acquired */

@@ -61,6 +61,7 @@
 #include "core/spin.h"
 #include "core/wait.h"
 #include "queue.h"
+#include "source.h"
 #include "system/os.h"
 #include "system/pieces.h"
 
@@ -1146,6 +1147,44 @@ int mproc_queue_wait(mproc_queue *queue, int64_t timeout) {
         }
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- waiting with a descriptor */
+
+static bool can_get(const void *object) {
+    const mproc_queue *queue = object;
+    return has_item(queue) || mproc__load32(&queue->closed);
+}
+
+static bool can_put(const void *object) {
+    const mproc_queue *queue = object;
+    return has_room(queue) || mproc__load32(&queue->closed);
+}
+
+static bool can_join(const void *object) {
+    return all_done(object);
+}
+
+static void announce_get(void *queue) {
+    (void)mproc__eventcount_announce(&((mproc_queue *)queue)->items);
+}
+
+static void announce_put(void *queue) {
+    (void)mproc__eventcount_announce(&((mproc_queue *)queue)->room);
+}
+
+static void announce_join(void *queue) {
+    (void)mproc__eventcount_announce(&((mproc_queue *)queue)->idle);
+}
+
+struct mproc__source mproc__queue_source(mproc_queue *queue, mproc_watch_for what) {
+    switch (what) {
+    case MPROC_WATCH_GET:
+        return (struct mproc__source){queue, &queue->items.bells, announce_get, can_get};
+    case MPROC_WATCH_PUT:
+        return (struct mproc__source){queue, &queue->room.bells, announce_put, can_put};
+    default: return (struct mproc__source){queue, &queue->idle.bells, announce_join, can_join};
+    }
 }
 
 /* ---------------------------------------------------------------- life */

@@ -11,6 +11,7 @@
  *
  * Shared state.
  *   word       Any thread, by compare-and-swap.
+ *   bells      As bell.c says. Who waits with a bell sets the mark.
  *   releaser   The thread that released last: a hint.
  *
  * Invariants.
@@ -28,6 +29,7 @@
 #include "core/look.h"
 #include "core/make.h"
 #include "core/wait.h"
+#include "source.h"
 #include "system/os.h"
 
 #define SLEEPERS 1u
@@ -36,7 +38,7 @@
 struct mproc_semaphore {
     struct mproc__object object;
     uint32_t word;
-    uint32_t pad;
+    uint32_t bells;
     struct mproc__peer releaser;
 };
 
@@ -149,8 +151,27 @@ int mproc_semaphore_release(mproc_semaphore *semaphore) {
     } while (!mproc__cas32(&semaphore->word, &word, (word & ~SLEEPERS) + ONE));
     if (mproc__unlikely(word & SLEEPERS)) {
         mproc__os_futex_wake(&semaphore->word, 1);
+        mproc__bells_ring(&semaphore->bells);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- waiting with a descriptor */
+
+static bool has_permit(const void *object) {
+    return mproc_semaphore_value(object) > 0;
+}
+
+static void announce(void *object) {
+    mproc_semaphore *semaphore = object;
+    uint32_t word = mproc__load32(&semaphore->word);
+    while (word == 0 && !mproc__cas32(&semaphore->word, &word, SLEEPERS)) {
+    }
+    mproc__fence_after_rmw();
+}
+
+struct mproc__source mproc__semaphore_source(mproc_semaphore *semaphore) {
+    return (struct mproc__source){semaphore, &semaphore->bells, announce, has_permit};
 }
 
 int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why, size_t size) {

@@ -18,13 +18,16 @@ MPROC__NOINLINE void mproc__eventcount_wake_one(struct mproc__eventcount *count)
     if (mproc__os_futex_wake(&count->signal, 1) > 0) {
         mproc__store32(&count->sleepers, 1);
     }
+    mproc__bells_ring(&count->bells);
 }
 
 void mproc__eventcount_wake_all(struct mproc__eventcount *count) {
     mproc__add32(&count->signal, 1);
     (void)mproc__os_futex_wake(&count->signal, INT32_MAX);
+    mproc__bells_ring(&count->bells);
 }
 
 void mproc__eventcount_wake_called(struct mproc__eventcount *count) {
     (void)mproc__os_futex_wake(&count->signal, 1);
+    mproc__bells_ring(&count->bells);
 }

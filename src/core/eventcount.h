@@ -11,6 +11,8 @@
  *   signal     changes with every wake: the futex that sleepers sleep on.
  *   sleepers   1: a thread may sleep. A sleeper sets it. A thread that wakes clears it first, and
  *              sets it again if it woke one, because more may sleep.
+ *   bells      as bell.c says: of processes that wait with a descriptor. They announce themselves
+ *              as sleepers, too.
  *
  * Invariant: a sleeper sleeps with `sleepers` set, or its slice ends.
  *
@@ -20,12 +22,14 @@
 #ifndef MPROC_EVENTCOUNT_H
 #define MPROC_EVENTCOUNT_H
 
+#include "core/bell.h"
 #include "system/atomic.h"
 #include "system/base.h"
 
 struct mproc__eventcount {
     uint32_t signal;
     uint32_t sleepers;
+    uint32_t bells;
 };
 
 /* ---- the sleeper */

@@ -122,6 +122,7 @@ static void point_at(struct mproc__family *f) {
     mproc__registry_enter(f != NULL ? &f->registry : NULL);
     mproc__members_enter(f != NULL ? &f->members : NULL);
     mproc__shms_enter(f != NULL ? &f->shms : NULL);
+    mproc__bells_enter(f != NULL ? &f->bells : NULL);
     mproc__chunks_enter(f != NULL ? &f->chunks : NULL);
     mproc__heap_enter(f != NULL ? &f->heap : NULL);
 }

@@ -6,6 +6,7 @@
 #ifndef MPROC_FAMILY_H
 #define MPROC_FAMILY_H
 
+#include "core/bell.h"
 #include "core/heap.h"
 #include "core/object.h"
 #include "core/reaper.h"
@@ -30,6 +31,7 @@ struct mproc__family {
     struct mproc__chunks chunks;
     struct mproc__shms shms;
     _Alignas(MPROC__LINE) struct mproc__heap heap;
+    _Alignas(MPROC__LINE) struct mproc__bells bells;
     _Alignas(MPROC__LINE) struct mproc__table table;
     /* followed by one struct mproc__chunk per chunk, then, chunk-aligned, the chunks */
 };

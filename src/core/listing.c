@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "core/bell.h"
 #include "core/join.h"
 #include "core/object.h"
 #include "core/reaper.h"
@@ -95,6 +96,9 @@ int mproc_member_check(char *why, size_t size) {
     mproc__guard_leave(&mproc__members->guard, hand);
     if (r == 0) {
         r = mproc__holds_check(hand, why, size);
+    }
+    if (r == 0) {
+        r = mproc__bells_check(why, size);
     }
     mproc__hand_put(hand);
     return r;

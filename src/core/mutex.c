@@ -154,6 +154,13 @@ static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) 
     return true;
 }
 
+void mproc__mutex_mark(struct mproc__mutex *mutex) {
+    uint64_t word = mproc__load64(&mutex->word);
+    while (word != 0 && !announce(mutex, &word, false)) {
+    }
+    mproc__full_fence();
+}
+
 /* Its thread has ended, and its process has not: takes the mutex from them. First the holder's
  * word, by which one of several waiters wins; if that one dies now, the word names its thread,
  * which has ended, too. Then the mutex. A lock that any thread may release can be released

@@ -54,6 +54,8 @@ int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout
 /* The same, but sleeps at once: the thread that will release it needs this CPU. */
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                        enum mproc__mutex_for whom, struct mproc__holder *holder, uint64_t *dead);
+/* Has its owner, if there is one, go the slow way when it releases it, as if a thread slept. */
+void mproc__mutex_mark(struct mproc__mutex *mutex);
 /* The slow way: a thread may wait for it, or it is not held. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
@@ -73,14 +75,17 @@ static inline int mproc__mutex_acquire(struct mproc__mutex *mutex, int64_t timeo
                : mproc__mutex_wait(mutex, mine, timeout, whom, NULL, dead);
 }
 
-/* 0, or MPROC_ENOTHELD when it is not held. */
-static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
+/* True: it was held, nobody waited for it, and it is free now. */
+static inline bool mproc__mutex_release_at_once(struct mproc__mutex *mutex) {
     uint64_t word = mproc__peek64(&mutex->word);
     /* SYNC(mutex.word) */
     return mproc__likely(word != 0 && !(word & (MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED)) &&
-                         mproc__cas64(&mutex->word, &word, 0))
-               ? 0
-               : mproc__mutex_release_marked(mutex);
+                         mproc__cas64(&mutex->word, &word, 0));
+}
+
+/* 0, or MPROC_ENOTHELD when it is not held. */
+static inline int mproc__mutex_release(struct mproc__mutex *mutex) {
+    return mproc__mutex_release_at_once(mutex) ? 0 : mproc__mutex_release_marked(mutex);
 }
 
 /*

@@ -25,6 +25,7 @@
 
 #include <string.h>
 
+#include "core/bell.h"
 #include "core/heap.h"
 #include "core/object.h"
 #include "core/shm_register.h"
@@ -87,6 +88,7 @@ static void reap(struct mproc__hand *mine, struct mproc__slot *slot) {
     for (int i = 0; i < MPROC__HANDS; i++) {
         empty_hand(mine, &slot->hands[i]);
     }
+    mproc__bells_reap(mproc__token(number, slot->state >> 8));
     mproc__holds_clear(mine, slot);
     mproc__shms_reap(mine, mproc__token(number, slot->state >> 8));
     mproc__heap_free(mine, &slot->args);

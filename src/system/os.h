@@ -334,6 +334,8 @@ int mproc__os_mailbox_new(char *address, size_t cap, uint32_t *size);
 /* Makes it readable. *fd is the sender's own socket, -1 at first: made, or made anew, if need be. A
  * failure is nobody's: the mailbox is gone, or full, which means that it is readable. */
 void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size);
+/* The same with a socket for this once. */
+void mproc__os_mailbox_ring(const char *address, uint32_t size);
 /* From now on it is not readable until somebody sends. */
 void mproc__os_mailbox_drain(int fd);
 

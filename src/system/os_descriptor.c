@@ -392,6 +392,14 @@ void mproc__os_mailbox_send(int *fd, const char *address, uint32_t size) {
     }
 }
 
+void mproc__os_mailbox_ring(const char *address, uint32_t size) {
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        (void)send_byte(fd, address, size);
+        close(fd);
+    }
+}
+
 void mproc__os_mailbox_drain(int fd) {
     char bytes[64];
     while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0 || errno == EINTR) {

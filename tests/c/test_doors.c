@@ -138,6 +138,18 @@ static int no_item(const void *in, void *out, void *context) {
     X(view, data, 0, mproc_view_data(o) != NULL)                                                   \
     X(view, size, 0, mproc_view_size(o))                                                           \
     X(view, drop, NOTHING, (mproc_view_drop(o), 0))                                                \
+    X(lock, fd, OTHER, mproc_lock_fd(o))                                                           \
+    X(semaphore, fd, OTHER, mproc_semaphore_fd(o))                                                 \
+    X(bsemaphore, fd, OTHER, mproc_bsemaphore_fd(o))                                               \
+    X(event, fd, OTHER, mproc_event_fd(o))                                                         \
+    X(queue, fd, OTHER, mproc_queue_fd(o, MPROC_WATCH_GET))                                        \
+    X(watch, fd, OTHER, mproc_watch_fd(o))                                                         \
+    X(watch, add, OTHER, mproc_watch_add(o, NULL, MPROC_WATCH_GET))                                \
+    X(watch, arm, OTHER, mproc_watch_arm(o, 0))                                                    \
+    X(watch, disarm, OTHER, mproc_watch_disarm(o, 0))                                              \
+    X(watch, remove, OTHER, mproc_watch_remove(o, 0))                                              \
+    X(watch, next, OTHER, mproc_watch_next(o))                                                     \
+    X(watch, drop, NOTHING, (mproc_watch_drop(o), 0))                                              \
     X(process, launch, OTHER, mproc_process_launch(o, NULL, 0))                                    \
     X(process, pass, OTHER, mproc_process_pass(o, 0))                                              \
     X(process, pid, 0, mproc_process_pid(o))                                                       \
@@ -266,6 +278,7 @@ enum kind {
     POOL,
     WORKPLACE,
     VIEW,
+    WATCH,
     TASK,
     WORKER,
     WRITER,
@@ -300,6 +313,7 @@ static struct thing {
     [POOL] = {"pool", NULL, NULL},
     [WORKPLACE] = {"workplace", NULL, NULL},
     [VIEW] = {"view", NULL, NULL},
+    [WATCH] = {"watch", NULL, NULL},
     [TASK] = {"task", NULL, NULL},
     [WORKER] = {"worker", NULL, NULL},
     [WRITER] = {"writer", NULL, NULL},
@@ -320,6 +334,12 @@ static void *made_view(void) {
     mproc_buffer *buffer = made_buffer(100);
     CHECK_OK(mproc_view_new(&made, buffer));
     mproc_drop(buffer);
+    return made;
+}
+
+static void *made_watch(void) {
+    mproc_watch *made = NULL;
+    CHECK_OK(mproc_watch_new(&made));
     return made;
 }
 
@@ -401,6 +421,7 @@ static void *make(enum kind kind) {
     case ARRAY: return made_array(MPROC_INT64, 4);
     case BUFFER: return made_buffer(100);
     case VIEW: return made_view();
+    case WATCH: return made_watch();
     case TASKQ: return made_taskq(2);
     case MESSAGE: return made_message();
     case PROCESS: return made_process();
@@ -426,6 +447,7 @@ static void unmake(enum kind kind, void *owned) {
     case POOL: mproc_pool_drop(owned); break;
     case TASK: mproc_task_drop(owned); break;
     case VIEW: mproc_view_drop(owned); break;
+    case WATCH: mproc_watch_drop(owned); break;
     case WORKER: mproc_worker_drop(owned); break;
     case WRITER: mproc_value_writer_drop(owned); break;
     case BLOCK: mproc_free(owned); break;

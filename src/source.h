@@ -1,0 +1,25 @@
+/*
+ * source.h - what can be waited for with a descriptor, as each noun offers it to watch.c
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_SOURCE_H
+#define MPROC_SOURCE_H
+
+#include "core/bell.h"
+#include "system/base.h"
+
+struct mproc__source {
+    void *object;
+    uint32_t *bells;                   /* the word that bells for it name */
+    void (*announce)(void *object);    /* the next change goes the slow way; then a fence */
+    bool (*ready)(const void *object); /* would the operation succeed now? */
+};
+
+struct mproc__source mproc__lock_source(mproc_lock *lock);
+struct mproc__source mproc__semaphore_source(mproc_semaphore *semaphore);
+struct mproc__source mproc__bsemaphore_source(mproc_bsemaphore *semaphore);
+struct mproc__source mproc__event_source(mproc_event *event);
+struct mproc__source mproc__queue_source(mproc_queue *queue, mproc_watch_for what);
+
+#endif

@@ -1,0 +1,255 @@
+/*
+ * errors_watch.c - errors of waiting with a descriptor
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "core/family.h"
+#include "errors.h"
+
+static mproc_watch *watch_made(void) {
+    mproc_watch *made = NULL;
+    CHECK_OK(mproc_watch_new(&made));
+    return made;
+}
+
+static int new_watch(void) {
+    mproc_watch *made;
+    return mproc_watch_new(&made);
+}
+
+static void take_all_bells(void) {
+    for (int i = 0; i < MPROC__BELLS; i++) {
+        mproc__family->bells.rows[i].owner = mproc__self_token();
+    }
+}
+
+PROVOKE(mproc_watch_new, -EMFILE) {
+    begin();
+    no_descriptors();
+    return new_watch();
+}
+
+PROVOKE(mproc_watch_new, -ENFILE) {
+    begin();
+    deny(SYS_timerfd_create, -1, ENFILE);
+    return new_watch();
+}
+
+PROVOKE(mproc_watch_new, -ENOMEM) {
+    begin();
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return new_watch();
+}
+
+PROVOKE(mproc_lock_fd, -EMFILE) {
+    mproc_lock *object = made_lock(0);
+    no_descriptors();
+    return mproc_lock_fd(object);
+}
+
+PROVOKE(mproc_lock_fd, -ENFILE) {
+    mproc_lock *object = made_lock(0);
+    deny(SYS_socket, -1, ENFILE);
+    return mproc_lock_fd(object);
+}
+
+PROVOKE(mproc_lock_fd, -ENOMEM) {
+    mproc_lock *object = made_lock(0);
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return mproc_lock_fd(object);
+}
+
+PROVOKE(mproc_lock_fd, -ENOSPC) {
+    mproc_lock *object = made_lock(0);
+    take_all_bells();
+    return mproc_lock_fd(object);
+}
+
+PROVOKE(mproc_semaphore_fd, -EMFILE) {
+    mproc_semaphore *object = made_semaphore(0);
+    no_descriptors();
+    return mproc_semaphore_fd(object);
+}
+
+PROVOKE(mproc_semaphore_fd, -ENFILE) {
+    mproc_semaphore *object = made_semaphore(0);
+    deny(SYS_socket, -1, ENFILE);
+    return mproc_semaphore_fd(object);
+}
+
+PROVOKE(mproc_semaphore_fd, -ENOMEM) {
+    mproc_semaphore *object = made_semaphore(0);
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return mproc_semaphore_fd(object);
+}
+
+PROVOKE(mproc_semaphore_fd, -ENOSPC) {
+    mproc_semaphore *object = made_semaphore(0);
+    take_all_bells();
+    return mproc_semaphore_fd(object);
+}
+
+PROVOKE(mproc_bsemaphore_fd, -EMFILE) {
+    mproc_bsemaphore *object = made_bsemaphore(1);
+    no_descriptors();
+    return mproc_bsemaphore_fd(object);
+}
+
+PROVOKE(mproc_bsemaphore_fd, -ENFILE) {
+    mproc_bsemaphore *object = made_bsemaphore(1);
+    deny(SYS_socket, -1, ENFILE);
+    return mproc_bsemaphore_fd(object);
+}
+
+PROVOKE(mproc_bsemaphore_fd, -ENOMEM) {
+    mproc_bsemaphore *object = made_bsemaphore(1);
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return mproc_bsemaphore_fd(object);
+}
+
+PROVOKE(mproc_bsemaphore_fd, -ENOSPC) {
+    mproc_bsemaphore *object = made_bsemaphore(1);
+    take_all_bells();
+    return mproc_bsemaphore_fd(object);
+}
+
+PROVOKE(mproc_event_fd, -EMFILE) {
+    mproc_event *object = made_event();
+    no_descriptors();
+    return mproc_event_fd(object);
+}
+
+PROVOKE(mproc_event_fd, -ENFILE) {
+    mproc_event *object = made_event();
+    deny(SYS_socket, -1, ENFILE);
+    return mproc_event_fd(object);
+}
+
+PROVOKE(mproc_event_fd, -ENOMEM) {
+    mproc_event *object = made_event();
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return mproc_event_fd(object);
+}
+
+PROVOKE(mproc_event_fd, -ENOSPC) {
+    mproc_event *object = made_event();
+    take_all_bells();
+    return mproc_event_fd(object);
+}
+
+PROVOKE(mproc_queue_fd, -EMFILE) {
+    mproc_queue *object = made_queue(0);
+    no_descriptors();
+    return mproc_queue_fd(object, MPROC_WATCH_GET);
+}
+
+PROVOKE(mproc_queue_fd, -ENFILE) {
+    mproc_queue *object = made_queue(0);
+    deny(SYS_socket, -1, ENFILE);
+    return mproc_queue_fd(object, MPROC_WATCH_GET);
+}
+
+PROVOKE(mproc_queue_fd, -ENOMEM) {
+    mproc_queue *object = made_queue(0);
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return mproc_queue_fd(object, MPROC_WATCH_GET);
+}
+
+PROVOKE(mproc_queue_fd, -ENOSPC) {
+    mproc_queue *object = made_queue(0);
+    take_all_bells();
+    return mproc_queue_fd(object, MPROC_WATCH_GET);
+}
+
+PROVOKE(mproc_queue_fd, -EINVAL) {
+    return mproc_queue_fd(made_queue(0), MPROC_WATCH_ACQUIRE);
+}
+
+PROVOKE(mproc_fd_drop, -EBADF) {
+    return mproc_fd_drop(0);
+}
+
+PROVOKE(mproc_watch_add, -EINVAL) {
+    return mproc_watch_add(watch_made(), made_rlock(), MPROC_WATCH_ACQUIRE);
+}
+
+PROVOKE(mproc_watch_add, -ENOSPC) {
+    mproc_watch *watch = watch_made();
+    take_all_bells();
+    return mproc_watch_add(watch, made_event(), MPROC_WATCH_WAIT);
+}
+
+PROVOKE(mproc_watch_add, -ENOMEM) {
+    if (TEST_ASAN) {
+        return -ENOMEM; /* its allocator does not know limits of the address space */
+    }
+    mproc_watch *watch = watch_made();
+    mproc_event *object = made_event();
+    no_malloc();
+    return mproc_watch_add(watch, object, MPROC_WATCH_WAIT);
+}
+
+static int add_to(void *watch) {
+    return mproc_watch_add(watch, made_event(), MPROC_WATCH_WAIT);
+}
+
+static int arm_in(void *watch) {
+    return mproc_watch_arm(watch, 0);
+}
+
+static int disarm_in(void *watch) {
+    return mproc_watch_disarm(watch, 0);
+}
+
+static int remove_from(void *watch) {
+    return mproc_watch_remove(watch, 0);
+}
+
+static int next_of(void *watch) {
+    return mproc_watch_next(watch);
+}
+
+static int fd_of(void *watch) {
+    return mproc_watch_fd(watch);
+}
+
+PROVOKE(mproc_watch_fd, MPROC_ESTRANGER) {
+    return in_child(fd_of, watch_made());
+}
+
+PROVOKE(mproc_watch_add, MPROC_ESTRANGER) {
+    return in_child(add_to, watch_made());
+}
+
+PROVOKE(mproc_watch_arm, MPROC_ESTRANGER) {
+    return in_child(arm_in, watch_made());
+}
+
+PROVOKE(mproc_watch_disarm, MPROC_ESTRANGER) {
+    return in_child(disarm_in, watch_made());
+}
+
+PROVOKE(mproc_watch_remove, MPROC_ESTRANGER) {
+    return in_child(remove_from, watch_made());
+}
+
+PROVOKE(mproc_watch_next, MPROC_ESTRANGER) {
+    return in_child(next_of, watch_made());
+}
+
+PROVOKE(mproc_watch_next, -EAGAIN) {
+    return mproc_watch_next(watch_made());
+}
+
+PROVOKE(mproc_watch_arm, -EINVAL) {
+    return mproc_watch_arm(watch_made(), 0);
+}
+
+PROVOKE(mproc_watch_disarm, -EINVAL) {
+    return mproc_watch_disarm(watch_made(), -1);
+}
+
+PROVOKE(mproc_watch_remove, -EINVAL) {
+    return mproc_watch_remove(watch_made(), 1);
+}

@@ -1,0 +1,372 @@
+/*
+ * test_watch.c - waiting with a descriptor
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/family.h"
+#include "core/object.h"
+#include "made.h"
+#include "members.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+
+static bool readable(int fd) {
+    struct pollfd one = {fd, POLLIN, 0};
+    CHECK_GE(fd, 0);
+    return poll(&one, 1, 0) == 1;
+}
+
+static void wait_readable(int fd) {
+    struct pollfd one = {fd, POLLIN, 0};
+    CHECK_EQ(poll(&one, 1, -1), 1);
+}
+
+static bool take_one(mproc_queue *queue) {
+    char room[16];
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    int r = mproc_queue_get(queue, &message, 0);
+    CHECK(r == 0 || r == -ETIMEDOUT || r == MPROC_ECLOSED);
+    if (r == 0) {
+        mproc_message_drop(&message);
+    }
+    return r == 0;
+}
+
+static void put_one(void *queue) {
+    CHECK_OK(mproc_queue_put(queue, "x", 1, MPROC_FOREVER));
+}
+
+/* How many rows of the family's table are in use. */
+static int bells_taken(void) {
+    int n = 0;
+    for (int i = 0; i < MPROC__BELLS; i++) {
+        n += mproc__family->bells.rows[i].owner != 0;
+    }
+    return n;
+}
+
+TEST(watch_queue_fd_is_readable_while_a_message_is_there) {
+    mproc_queue *queue = made_queue(0);
+    int fd = mproc_queue_fd(queue, MPROC_WATCH_GET);
+    CHECK(!readable(fd));
+    put_one(queue);
+    CHECK(readable(fd));
+    CHECK_EQ(mproc_queue_fd(queue, MPROC_WATCH_GET), fd); /* still there: still readable */
+    CHECK(readable(fd));
+    CHECK(take_one(queue));
+    CHECK_EQ(mproc_queue_fd(queue, MPROC_WATCH_GET), fd);
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    CHECK_EQ(mproc_fd_drop(fd), -EBADF);
+    CHECK_EQ(bells_taken(), 0);
+    mproc_drop(queue);
+}
+
+TEST(watch_queue_fd_of_put_is_readable_while_there_is_room) {
+    mproc_queue *queue = made_queue(1);
+    int fd = mproc_queue_fd(queue, MPROC_WATCH_PUT);
+    CHECK(readable(fd));
+    put_one(queue);
+    CHECK_EQ(mproc_queue_fd(queue, MPROC_WATCH_PUT), fd);
+    CHECK(!readable(fd));
+    CHECK(take_one(queue));
+    CHECK(readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(queue);
+}
+
+TEST(watch_queue_fd_of_join_is_readable_when_all_is_done) {
+    mproc_queue *queue = made_queue(0);
+    put_one(queue);
+    int fd = mproc_queue_fd(queue, MPROC_WATCH_JOIN);
+    CHECK(!readable(fd));
+    CHECK(take_one(queue));
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_queue_task_done(queue));
+    CHECK(readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(queue);
+}
+
+TEST(watch_queue_fd_is_readable_when_the_queue_is_closed) {
+    mproc_queue *queue = made_queue(1);
+    int get = mproc_queue_fd(queue, MPROC_WATCH_GET);
+    put_one(queue);
+    CHECK(take_one(queue));
+    CHECK_EQ(mproc_queue_fd(queue, MPROC_WATCH_GET), get);
+    CHECK(!readable(get));
+    mproc_queue_close(queue);
+    CHECK(readable(get));
+    CHECK_OK(mproc_fd_drop(get));
+    mproc_drop(queue);
+}
+
+TEST(watch_event_fd_is_readable_when_it_is_set) {
+    mproc_event *event = made_event();
+    int fd = mproc_event_fd(event);
+    CHECK(!readable(fd));
+    mproc_event_set(event);
+    CHECK(readable(fd));
+    mproc_event_clear(event);
+    CHECK_EQ(mproc_event_fd(event), fd);
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(event);
+}
+
+TEST(watch_semaphore_fd_is_readable_while_there_is_a_permit) {
+    mproc_semaphore *semaphore = made_semaphore(0);
+    int fd = mproc_semaphore_fd(semaphore);
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_semaphore_release(semaphore));
+    CHECK(readable(fd));
+    CHECK_OK(mproc_semaphore_acquire(semaphore, 0));
+    CHECK_EQ(mproc_semaphore_fd(semaphore), fd);
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(semaphore);
+}
+
+TEST(watch_bsemaphore_fd_is_readable_while_there_is_a_permit) {
+    mproc_bsemaphore *semaphore = made_bsemaphore(1);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    int fd = mproc_bsemaphore_fd(semaphore);
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    CHECK(readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
+    mproc_drop(semaphore);
+}
+
+TEST(watch_lock_fd_is_readable_when_it_is_free) {
+    mproc_lock *lock = made_lock(0);
+    int fd = mproc_lock_fd(lock);
+    CHECK(readable(fd));
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    CHECK_EQ(mproc_lock_fd(lock), fd);
+    CHECK(!readable(fd));
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK(readable(fd));
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(lock);
+}
+
+static void hold_it(void *lock) {
+    CHECK_OK(mproc_lock_acquire(lock, MPROC_FOREVER));
+}
+
+/* Nobody rings; the timer does. */
+TEST(watch_lock_fd_is_readable_when_the_holder_has_died) {
+    mproc_lock *lock = made_lock(0);
+    child_join(child_fork(hold_it, lock));
+    int fd = mproc_lock_fd(lock);
+    wait_readable(fd);
+    CHECK_EQ(mproc_lock_acquire(lock, MPROC_MSEC / 10), -EOWNERDEAD);
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(lock);
+}
+
+TEST(watch_fd_is_told_by_another_process) {
+    mproc_queue *queue = made_queue(0);
+    int fd = mproc_queue_fd(queue, MPROC_WATCH_GET);
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN};
+    CHECK_OK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+    for (int i = 0; i < 3; i++) {
+        pid_t child = child_fork(put_one, queue);
+        while (!take_one(queue)) {
+            CHECK_EQ(epoll_wait(epoll, &event, 1, -1), 1);
+            CHECK_EQ(mproc_queue_fd(queue, MPROC_WATCH_GET), fd);
+        }
+        child_join(child);
+    }
+    close(epoll);
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(queue);
+}
+
+static void get_by_descriptor(void *queue) {
+    int fd = mproc_queue_fd(queue, MPROC_WATCH_GET);
+    while (!take_one(queue)) {
+        wait_readable(fd);
+        CHECK_EQ(mproc_queue_fd(queue, MPROC_WATCH_GET), fd);
+    }
+}
+
+/* The child's descriptor is another one than that which it has inherited. */
+TEST(watch_fd_of_several_processes_at_once) {
+    mproc_queue *queue = made_queue(0);
+    int fd = mproc_queue_fd(queue, MPROC_WATCH_GET);
+    pid_t children[3];
+    for (int i = 0; i < 3; i++) {
+        children[i] = child_fork(get_by_descriptor, queue);
+    }
+    for (int i = 0; i < 3; i++) {
+        put_one(queue);
+    }
+    for (int i = 0; i < 3; i++) {
+        child_join(children[i]);
+    }
+    CHECK_EQ(mproc_queue_count(queue), 0);
+    CHECK_OK(mproc_fd_drop(fd));
+    (void)mproc_reap();
+    CHECK_EQ(bells_taken(), 0);
+    mproc_drop(queue);
+}
+
+static void arm_and_die(void *queue) {
+    CHECK_GE(mproc_queue_fd(queue, MPROC_WATCH_GET), 0);
+    raise(SIGKILL);
+}
+
+TEST(watch_of_a_dead_process_is_cleared_away) {
+    mproc_queue *queue = made_queue(0);
+    int status;
+    pid_t child = child_fork(arm_and_die, queue);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(bells_taken(), 1);
+    put_one(queue); /* rings at nobody */
+    (void)mproc_reap();
+    CHECK_EQ(bells_taken(), 0);
+    CHECK_EQ(mproc_holds(queue), 1);
+    mproc_drop(queue);
+}
+
+TEST(watch_is_one_descriptor_for_several_things) {
+    mproc_watch *watch;
+    mproc_queue *queue = made_queue(0);
+    mproc_event *event = made_event();
+    CHECK_OK(mproc_watch_new(&watch));
+    int get = mproc_watch_add(watch, queue, MPROC_WATCH_GET);
+    int set = mproc_watch_add(watch, event, MPROC_WATCH_WAIT);
+    CHECK_EQ(mproc_watch_arm(watch, get), 0);
+    CHECK_EQ(mproc_watch_arm(watch, set), 0);
+    CHECK_EQ(mproc_watch_next(watch), -EAGAIN);
+    CHECK(!readable(mproc_watch_fd(watch)));
+    put_one(queue);
+    CHECK(readable(mproc_watch_fd(watch)));
+    CHECK_EQ(mproc_watch_next(watch), get);
+    CHECK_EQ(mproc_watch_next(watch), -EAGAIN);
+    CHECK(!readable(mproc_watch_fd(watch)));
+    put_one(queue); /* nobody asked again */
+    CHECK(!readable(mproc_watch_fd(watch)));
+    CHECK_EQ(mproc_watch_arm(watch, get), 1); /* it would succeed */
+    CHECK_EQ(mproc_watch_disarm(watch, set), 0);
+    mproc_event_set(event);
+    CHECK_EQ(mproc_watch_next(watch), -EAGAIN);
+    CHECK_OK(mproc_watch_remove(watch, get));
+    CHECK_EQ(mproc_watch_remove(watch, get), -EINVAL);
+    CHECK_EQ(mproc_watch_add(watch, event, MPROC_WATCH_WAIT), get); /* the lowest free number */
+    CHECK_EQ(mproc_watch_add(watch, event, MPROC_WATCH_GET), -EINVAL);
+    mproc_watch_drop(watch);
+    mproc_watch_drop(NULL);
+    CHECK_EQ(bells_taken(), 0);
+    CHECK_EQ(mproc_holds(queue), 1);
+    mproc_drop(event);
+    mproc_drop(queue);
+}
+
+static void use_inherited(void *arg) {
+    mproc_watch *watch = arg;
+    CHECK_EQ(mproc_watch_arm(watch, 0), MPROC_ESTRANGER);
+    CHECK_EQ(mproc_watch_disarm(watch, 0), MPROC_ESTRANGER);
+    CHECK_EQ(mproc_watch_remove(watch, 0), MPROC_ESTRANGER);
+    CHECK_EQ(mproc_watch_next(watch), MPROC_ESTRANGER);
+    mproc_watch_drop(watch);
+}
+
+TEST(watch_of_a_parent_is_no_watch_of_its_child) {
+    mproc_watch *watch;
+    mproc_queue *queue = made_queue(0);
+    CHECK_OK(mproc_watch_new(&watch));
+    CHECK_EQ(mproc_watch_add(watch, queue, MPROC_WATCH_GET), 0);
+    CHECK_EQ(mproc_watch_arm(watch, 0), 0);
+    child_join(child_fork(use_inherited, watch));
+    put_one(queue); /* still rings here */
+    CHECK(readable(mproc_watch_fd(watch)));
+    CHECK_EQ(mproc_watch_next(watch), 0);
+    mproc_watch_drop(watch);
+    mproc_drop(queue);
+}
+
+/* As if the member that has put it had been killed before it rang. */
+TEST(watch_ticks_when_nobody_rings) {
+    mproc_watch *watch;
+    mproc_queue *queue = made_queue(0);
+    CHECK_OK(mproc_watch_new(&watch));
+    CHECK_EQ(mproc_watch_add(watch, queue, MPROC_WATCH_GET), 0);
+    CHECK_EQ(mproc_watch_arm(watch, 0), 0);
+    for (int i = 0; i < MPROC__BELLS; i++) {
+        memset(mproc__family->bells.rows[i].address, 'x', MPROC__BELL_ADDRESS);
+    }
+    put_one(queue);
+    CHECK(!readable(mproc_watch_fd(watch)));
+    wait_readable(mproc_watch_fd(watch));
+    CHECK_EQ(mproc_watch_next(watch), 0);
+    mproc_watch_drop(watch);
+    mproc_drop(queue);
+}
+
+TEST(watch_check_sees_a_bell_of_nobody) {
+    char why[80] = "";
+    CHECK_OK(mproc_member_check(why, sizeof why));
+    mproc__family->bells.top = 1;
+    mproc__family->bells.rows[0].armed = 1;
+    CHECK_EQ(mproc_member_check(why, sizeof why), MPROC_ECORRUPT);
+    CHECK(strstr(why, "W1") != NULL);
+    mproc__family->bells.rows[0].armed = 0;
+    mproc__family->bells.rows[1].owner = mproc__self_token();
+    CHECK_EQ(mproc_member_check(why, sizeof why), MPROC_ECORRUPT);
+    CHECK(strstr(why, "W3") != NULL);
+    mproc__family->bells.rows[1].owner = 0;
+}
+
+/* Messages to several processes that sleep, or wait with a descriptor: none is left over. */
+struct crowd {
+    mproc_queue *queue;
+    uint64_t got;
+};
+
+#define EACH 2000
+
+static void take_some(void *arg) {
+    struct crowd *crowd = arg;
+    int fd = mproc_queue_fd(crowd->queue, MPROC_WATCH_GET);
+    while (mproc__load64(&crowd->got) < (uint64_t)4 * EACH) {
+        if (take_one(crowd->queue)) {
+            mproc__add64(&crowd->got, 1);
+        } else {
+            struct pollfd one = {fd, POLLIN, 0};
+            CHECK_EQ(mproc_queue_fd(crowd->queue, MPROC_WATCH_GET), fd);
+            (void)poll(&one, 1, 10);
+        }
+    }
+}
+
+static void put_some(void *arg) {
+    struct crowd *crowd = arg;
+    for (int i = 0; i < EACH; i++) {
+        put_one(crowd->queue);
+    }
+}
+
+TEST(watch_stress) {
+    struct crowd *crowd = mproc_calloc(1, sizeof *crowd);
+    pid_t children[8];
+    crowd->queue = made_queue(16);
+    for (int i = 0; i < 8; i++) {
+        children[i] = child_fork(i < 4 ? take_some : put_some, crowd);
+    }
+    for (int i = 0; i < 8; i++) {
+        child_join(children[i]);
+    }
+    CHECK_EQ(crowd->got, 4 * EACH);
+    CHECK_OK(mproc_queue_check(crowd->queue, NULL, 0));
+    (void)mproc_reap();
+    CHECK_EQ(bells_taken(), 0);
+    mproc_drop(crowd->queue);
+    mproc_free(crowd);
+}
