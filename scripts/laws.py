@@ -52,6 +52,7 @@ HEADERS = {
         "unistd.h",
         "read(), write(), close() on a user's descriptor",
     ),
+    "python/_mproc/large.c": ("sys/mman.h", "madvise() for the memory of CPython's own objects"),
     "python/_mproc/msgpack_write.c": ("endian.h", "MessagePack is big-endian"),
     "python/_mproc/interrupt.c": (
         "sys/syscall.h unistd.h",

@@ -19,6 +19,7 @@
 #include "blocking.h"
 #include "codec.h"
 #include "error.h"
+#include "large.h"
 #include "module.h"
 
 #include <errno.h>
@@ -427,7 +428,7 @@ static int receive_body(struct connection *self, void *out, const struct incomin
 
 /* A message as bytes, which the caller may still write to. */
 static PyObject *receive_rest(struct connection *self, const struct incoming *in) {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)in->size);
+    PyObject *bytes = large_bytes(NULL, (Py_ssize_t)in->size);
     if (bytes != NULL && receive_body(self, PyBytes_AS_STRING(bytes), in) < 0) {
         Py_CLEAR(bytes);
     }

@@ -13,6 +13,7 @@
  * Invariants: 1. reader.start <= reader.at <= reader.end, and bytes are read below end only.
  * 2. Each entry of keys->entries is NULL or an ASCII str.
  */
+#include "large.h"
 #include "module.h"
 
 #include <stdint.h>
@@ -119,7 +120,7 @@ static PyObject *read_bytes(struct reader *rd, uint64_t size) {
     }
     const unsigned char *at = rd->at;
     rd->at += size;
-    return PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)size);
+    return large_bytes(at, (Py_ssize_t)size);
 }
 
 /* Text and bytes with a length of their own, 1, 2 or 4 bytes wide. */

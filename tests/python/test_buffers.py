@@ -479,6 +479,57 @@ def test_task_whose_arrays_nobody_takes(executor):
     assert in_arena() < before + LARGE * 8 * 2
 
 
+# ---- pools
+
+
+@pytest.fixture
+def pool():
+    with mproc.get_context("fork").Pool(1) as one:
+        yield one
+    one.join()
+
+
+def calls_of(pool):
+    """Every way to call a function of one argument."""
+    return [
+        lambda f, x: pool.apply(f, (x,)),
+        lambda f, x: pool.map(f, [x])[0],
+        lambda f, x: pool.starmap(f, [(x,)])[0],
+        lambda f, x: next(pool.imap(f, [x])),
+        lambda f, x: next(pool.imap_unordered(f, iter([x]))),
+    ]
+
+
+def test_pool_plain_arrays(pool):
+    array = np.zeros(LARGE)
+    before = in_arena()
+    for call in calls_of(pool):
+        result = call(add_one, array)
+        assert result.all() and result.flags.writeable
+        assert in_arena() >= before + LARGE * 8  # it lies there: nobody has copied it
+        del result
+        assert in_arena() < before + LARGE * 8
+    assert not array.any()
+
+
+def test_pool_shared_arrays(pool):
+    array = mproc.empty(LARGE)
+    array[...] = 0
+    for n, call in enumerate(calls_of(pool), 1):
+        assert np.shares_memory(call(add_one, array), array)
+        assert (array == n).all()
+
+
+def test_arrays_of_an_imap_that_nobody_takes(pool):
+    before = in_arena()
+    results = pool.imap(add_one, [np.zeros(LARGE)] * 3)
+    next(results)
+    del results
+    pool.apply(len, ([],))
+    gc.collect()
+    assert in_arena() < before + LARGE * 8
+
+
 TOO_MUCH = """
 import numpy, mproc
 from mproc.futures import ProcessPoolExecutor

@@ -890,5 +890,36 @@ class Resources(unittest.TestCase):
         raise AssertionError("too many allocations")
 
 
+HUGE = "/sys/kernel/mm/transparent_hugepage/enabled"
+
+
+class HugePages(unittest.TestCase):
+    """Large bytes lie in memory that the system was asked to give in huge pages."""
+
+    @unittest.skipUnless(os.path.exists(HUGE), "a system without huge pages")
+    def test_large_bytes(self) -> None:
+        for size, asked in ((8 << 20, True), (1 << 20, False)):
+            value = loads(dumps(os.urandom(1) * size))
+            self.assertEqual(flags_of(id(value) + size // 2).count("hg"), asked)
+
+    def test_their_contents(self) -> None:
+        for size in ((4 << 20) - 1, 4 << 20, (4 << 20) + 1, (5 << 20) + 4097):
+            value = os.urandom(size)
+            self.assertEqual(loads(dumps(value)), value)
+
+
+def flags_of(address: int) -> list[str]:
+    """Return the flags of the mapping in which an address lies."""
+    inside = False
+    with open("/proc/self/smaps") as smaps:
+        for line in smaps:
+            first, _, rest = line.partition("-")
+            if rest and not first.strip("0123456789abcdef"):
+                inside = int(first, 16) <= address < int(rest.split()[0], 16)
+            elif inside and line.startswith("VmFlags:"):
+                return line.split()[1:]
+    raise AssertionError(f"nothing is mapped at {address:#x}")
+
+
 if __name__ == "__main__":
     unittest.main()
