@@ -538,6 +538,10 @@ MPROC_API int mproc_process_join(mproc_process *process, int64_t timeout) MPROC_
  * still running; MPROC_ESTRANGER, -EINVAL: as join. */
 MPROC_API int mproc_process_exitcode(mproc_process *process, int *code) MPROC_MUST_USE;
 
+/* Non-zero: the child has become a member. A program of its own that never calls mproc_init() never
+ * does, and has not found what it was given. 0 also before the launch. */
+MPROC_API int mproc_process_joined(const mproc_process *process);
+
 /* Sends a signal through the pidfd: never to a process that has the pid by now. -ESRCH: it has
  * ended; -EPERM: it runs as another user; -EINVAL: not launched, or no such signal. */
 MPROC_API int mproc_process_signal(mproc_process *process, int signal);
@@ -1951,6 +1955,10 @@ MPROC_API void mproc_value_read_message(mproc_value_reader *out, const mproc_mes
  */
 MPROC_API int mproc_child_values(mproc_value_reader *out) MPROC_MUST_USE;
 
+/* What argument an object can be, with the lock that guards it or NULL. 0: none. Any pointers may
+ * be asked about. */
+MPROC_API mproc_value_kind mproc_value_object(const void *object, const void *lock);
+
 /* The next value, whatever it is. The errors of reading. */
 MPROC_API int mproc_value_next(mproc_value_reader *reader, mproc_value *out) MPROC_MUST_USE;
 
@@ -2066,6 +2074,20 @@ MPROC_API int mproc_value_put(mproc_value_writer *writer, mproc_queue *queue,
 
 /* Empties the writer. Cannot fail. */
 MPROC_API void mproc_value_clear(mproc_value_writer *writer);
+
+/*
+ * Starts a program of its own that finds its arguments by mproc_child_values(); in Python that is
+ * mproc.child_args(), in a script under `python -m mproc`. `argv` ends with NULL, and argv[0] is a
+ * path. `args` is a tuple that has been written, with objects among its values, or NULL: there are
+ * none; the writer is empty afterwards. The child gets a hold on each object. `options` (NULL: the
+ * defaults) say the rest, but neither method nor argv.
+ *
+ * -EINVAL: `args` is no complete tuple, or has arrays of MPROC_VALUE_LARGE and more; options that
+ * contradict each other; argv is empty. The errors of mproc_process_start().
+ */
+MPROC_API int mproc_process_start_program(mproc_process **out, const char *const *argv,
+                                          mproc_value_writer *args,
+                                          const mproc_process_options *options) MPROC_MUST_USE;
 
 /* Gives the handle back. NULL is ignored. */
 MPROC_API void mproc_value_writer_drop(mproc_value_writer *owned);

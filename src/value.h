@@ -52,9 +52,6 @@ bool mproc__value_item(char type, unsigned size);
 /* Bytes of the items of that shape; false: more than there can be. */
 bool mproc__value_size(const mproc_value_array *array, uint64_t *size);
 
-/* What kind of argument an object and its lock are; 0: they are none. */
-mproc_value_kind mproc__value_object(void *object, void *lock);
-
 /* What a complete value is in bytes, which may name objects: for a process that is started.
  * -EINVAL: it is not complete, or has buffers, which bytes cannot take along. */
 int mproc__value_bytes(mproc_value_writer *writer, const void **out, size_t *size);

@@ -267,7 +267,7 @@ static mproc_value_kind kind_of_object(const void *pointer) {
 }
 
 /* An array's lock is a recursive one, a condition's is either, and nothing else has any. */
-static bool lock_fits(mproc_value_kind kind, void *lock) {
+static bool lock_fits(mproc_value_kind kind, const void *lock) {
     mproc_value_kind of_lock = lock != NULL ? kind_of_object(lock) : 0;
     switch (kind) {
     case MPROC_VALUE_NUMBERS: return lock == NULL || of_lock == MPROC_VALUE_RLOCK;
@@ -277,8 +277,8 @@ static bool lock_fits(mproc_value_kind kind, void *lock) {
     }
 }
 
-mproc_value_kind mproc__value_object(void *object, void *lock) {
-    mproc_value_kind kind = kind_of_object(object);
+mproc_value_kind mproc_value_object(const void *object, const void *lock) {
+    mproc_value_kind kind = object != NULL ? kind_of_object(object) : 0;
     return kind != 0 && lock_fits(kind, lock) ? kind : 0;
 }
 
@@ -293,7 +293,7 @@ static int decode_object(mproc_value_reader *rd, struct decoded *d, uint64_t siz
     memcpy(addresses, d->body, size);
     d->value.object = addresses[0];
     d->value.lock = addresses[1];
-    d->value.kind = mproc__value_object(addresses[0], addresses[1]);
+    d->value.kind = mproc_value_object(addresses[0], addresses[1]);
     d->body += size;
     return d->value.kind != 0 ? 0 : broken(rd, "an object that the family does not have");
 }

@@ -280,7 +280,7 @@ static void put_ext(mproc_value_writer *w, unsigned char type, size_t size) {
 int mproc_value_write_object(mproc_value_writer *writer, void *lent, void *lock) {
     void *addresses[2] = {lent, lock};
     int r = ready(writer, 3 + sizeof addresses);
-    if (r == 0 && mproc__value_object(lent, lock) == 0) {
+    if (r == 0 && mproc_value_object(lent, lock) == 0) {
         r = -EINVAL;
     }
     if (r != 0) {
@@ -406,6 +406,9 @@ static bool is_complete(const mproc_value_writer *w) {
 }
 
 int mproc__value_bytes(mproc_value_writer *writer, const void **out, size_t *size) {
+    if (!mproc__expect_handle(writer, MPROC__HANDLE_WRITER)) {
+        return MPROC_EOTHER;
+    }
     if (!is_complete(writer) || writer->nparts > 0) {
         return -EINVAL;
     }

@@ -35,8 +35,17 @@ static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     return PyBuffer_FillInfo(view, self, mproc_array_data(array), (Py_ssize_t)size, 0, flags);
 }
 
+static PyObject *memory_code(PyObject *self, void *Py_UNUSED(unused)) {
+    static const char codes[] = "?bBhHiIqQfd"; /* in the order of mproc_type */
+    return PyUnicode_FromStringAndSize(codes + mproc_array_type(handle_object(self)), 1);
+}
+
 static PyMethodDef memory_methods[] = {HANDLE_ADOPT, {NULL, NULL, 0, NULL}};
-static PyGetSetDef memory_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
+static PyGetSetDef memory_getset[] = {
+    HANDLE_ADDRESS,
+    {"code", memory_code, NULL, "The typecode of its numbers.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
 
 static PyType_Slot memory_slots[] = {
     {Py_tp_doc, "Memory(code, n): n numbers that all processes of the family share; a buffer."},

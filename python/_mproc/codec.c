@@ -122,7 +122,7 @@ static PyObject *decode_value_parts(struct module_state *state, const void *data
                                     size_t length, struct parts_source source) {
     const char *value = (const char *)data + MSGPACK_PICKLE_HEADER;
     size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
-    struct msgpack_beside beside = {source, value + length, n};
+    struct msgpack_beside beside = {source, value + length, n, NULL};
     return msgpack_read(state, value, length, &beside);
 }
 
@@ -138,25 +138,12 @@ PyObject *codec_decode_with_parts(struct module_state *state, const void *data, 
 
 /* ---------------------------------------------------------------- the module's functions */
 
-static PyObject *joined(const struct message *m) {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)m->size);
-    if (bytes == NULL) {
-        return NULL;
-    }
-    char *at = PyBytes_AS_STRING(bytes);
-    for (int i = 0; i < m->niov; i++) {
-        memcpy(at, m->iov[i].iov_base, m->iov[i].iov_len);
-        at += m->iov[i].iov_len;
-    }
-    return bytes;
-}
-
 static PyObject *dumps(PyObject *module, PyObject *object) {
     struct message m;
     if (codec_encode(module_state(module), object, &m) < 0) {
         return NULL;
     }
-    PyObject *bytes = joined(&m);
+    PyObject *bytes = message_bytes(&m);
     message_clear(&m);
     return bytes;
 }

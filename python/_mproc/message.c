@@ -139,6 +139,19 @@ int message_finish(struct message *m, size_t skip) {
     return 0;
 }
 
+PyObject *message_bytes(const struct message *m) {
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)m->size);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    char *at = PyBytes_AS_STRING(bytes);
+    for (int i = 0; i < m->niov; i++) {
+        memcpy(at, m->iov[i].iov_base, m->iov[i].iov_len);
+        at += m->iov[i].iov_len;
+    }
+    return bytes;
+}
+
 void message_clear(struct message *m) {
     while (m->nowners > 0) {
         PyObject *owner = m->owners[--m->nowners];

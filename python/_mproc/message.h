@@ -67,6 +67,9 @@ int message_reserve(struct message *message, size_t more);
  * message. 0, or -1 with MemoryError. */
 int message_finish(struct message *message, size_t skip);
 
+/* A finished message in one piece, as bytes. NULL with MemoryError. */
+PyObject *message_bytes(const struct message *message);
+
 /* Frees what a message holds; it is none until message_init() is called again. */
 void message_clear(struct message *message);
 

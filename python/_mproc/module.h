@@ -32,6 +32,7 @@
     X(fork)                                                                                        \
     X(template)                                                                                    \
     X(started)                                                                                     \
+    X(program)                                                                                     \
     X(lock)                                                                                        \
     X(rlock)                                                                                       \
     X(event)                                                                                       \

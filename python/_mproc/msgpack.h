@@ -21,6 +21,7 @@
 #define MSGPACK_EXT_LONG_PICKLE 'L' /* 0x4c */
 #define MSGPACK_EXT_PARTS 'B'       /* 0x42 */
 #define MSGPACK_EXT_ARRAY 'A'       /* 0x41 */
+#define MSGPACK_EXT_OBJECT 'O'      /* 0x4f */
 #define MSGPACK_EXT_VALUE_PARTS 'V' /* 0x56 */
 
 /* Deepest nesting that is written, and that is read: a bound for the C stack. */
@@ -57,11 +58,13 @@ void msgpack_parts_header(unsigned char *room, unsigned char type, size_t length
  * it: its type; 0: they are not. */
 unsigned char msgpack_has_parts(const void *data, size_t size, size_t *length);
 
-/* Where the large arrays of a value are. */
+/* Where the large arrays of a value are; and, among the arguments of a program, what makes an
+ * object of its kind, its address, and its lock's kind and address, or None and 0. */
 struct msgpack_beside {
     struct parts_source source;
     const void *list; /* of struct part */
     size_t n;
+    PyObject *adopt; /* NULL: there may be no object */
 };
 
 /* The value that the data are: a new reference, or NULL with an exception, ValueError for corrupt

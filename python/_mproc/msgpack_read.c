@@ -372,6 +372,40 @@ static PyObject *read_array(struct reader *rd, uint64_t length) {
     return made;
 }
 
+static const char *name_of_kind(mproc_value_kind kind) {
+    switch (kind) {
+    case MPROC_VALUE_QUEUE: return "queue";
+    case MPROC_VALUE_LOCK: return "lock";
+    case MPROC_VALUE_RLOCK: return "rlock";
+    case MPROC_VALUE_SEMAPHORE: return "semaphore";
+    case MPROC_VALUE_BSEMAPHORE: return "bsemaphore";
+    case MPROC_VALUE_EVENT: return "event";
+    case MPROC_VALUE_CONDITION: return "condition";
+    case MPROC_VALUE_BARRIER: return "barrier";
+    case MPROC_VALUE_NUMBERS: return "numbers";
+    case MPROC_VALUE_BUFFER: return "buffer";
+    default: return NULL;
+    }
+}
+
+/* An argument that is an object of the family. */
+static PyObject *read_object(struct reader *rd, uint64_t length) {
+    const unsigned char *at = rd->at;
+    void *addresses[2];
+    if (length != sizeof addresses) {
+        return corrupt(rd, at, "an object that is none");
+    }
+    memcpy(addresses, at, sizeof addresses);
+    const char *kind = name_of_kind(mproc_value_object(addresses[0], addresses[1]));
+    if (kind == NULL) {
+        return corrupt(rd, at, "an object that the family does not have");
+    }
+    rd->at += length;
+    return PyObject_CallFunction(rd->beside->adopt, "snzn", kind, (Py_ssize_t)addresses[0],
+                                 name_of_kind(mproc_value_object(addresses[1], NULL)),
+                                 (Py_ssize_t)addresses[1]);
+}
+
 static int is_ext(unsigned char lead) {
     return (lead >= 0xc7 && lead <= 0xc9) || (lead >= 0xd4 && lead <= 0xd8);
 }
@@ -388,6 +422,9 @@ static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth) {
     }
     if (type == MSGPACK_EXT_ARRAY) {
         return read_array(rd, length);
+    }
+    if (type == MSGPACK_EXT_OBJECT && rd->beside != NULL && rd->beside->adopt != NULL) {
+        return read_object(rd, length);
     }
     if (type == MSGPACK_EXT_PICKLE || type == MSGPACK_EXT_LONG_PICKLE) {
         return corrupt(rd, at, "pickle inside another value");

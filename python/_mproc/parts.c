@@ -103,7 +103,7 @@ static int add_copy(struct parts *parts, const Py_buffer *view) {
 /* Whether bytes travel beside the rest. */
 static bool goes_beside(const struct parts *parts, const mproc_buffer *shared,
                         const Py_buffer *view) {
-    return view->len > 0 &&
+    return parts->allowed != PARTS_NONE && view->len > 0 &&
            (shared != NULL || (view->len >= PARTS_LEAST && parts->allowed == PARTS_ALL));
 }
 

@@ -213,21 +213,23 @@ static int set_method(struct options *options, struct module_state *state, int m
 }
 
 static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"method", "name",     "daemon", "payload", "fds", "argv",
-                            "envp",   "template", "by",     "quiet",   NULL};
+    static char *names[] = {"method", "name",     "daemon", "payload", "fds",     "argv",
+                            "envp",   "template", "by",     "quiet",   "program", NULL};
     struct options options = {0};
-    int method, daemon, quiet = 0;
+    int method, daemon, quiet = 0, program = 0;
     Py_buffer payload = {0};
     PyObject *name, *fds = NULL, *argv = NULL, *envp = NULL, *template = NULL, *by = NULL;
     PyObject *result = NULL;
     struct module_state *state = module_state_of(object);
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOOOp:launch", names,
-                                                      &method, &name, &daemon, &payload, &fds,
-                                                      &argv, &envp, &template, &by, &quiet)) {
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(
+                             args, kwargs, "iUp|y*OOOOOpp:launch", names, &method, &name, &daemon,
+                             &payload, &fds, &argv, &envp, &template, &by, &quiet, &program)) {
         return NULL;
     }
     options.core.flags = daemon ? MPROC_ATTACHED | MPROC_JOINS : MPROC_DETACHED;
-    if (method == MPROC_SPAWN && argv != NULL && argv != Py_None) {
+    if (program) { /* it need not join, and then does not follow its parent by itself */
+        options.core.flags &= ~(unsigned)MPROC_JOINS;
+    } else if (method == MPROC_SPAWN && argv != NULL && argv != Py_None) {
         options.core.flags |= MPROC_WRAPPED;
     }
     options_start_by(&options, by);
@@ -351,12 +353,13 @@ static PyMethodDef child_methods[] = {
      "the result; the parent returns. by: what forks, instead of the core; called as os.fork()."},
     {"launch", MODULE_METHOD(child_launch), METH_VARARGS | METH_KEYWORDS,
      "launch($self, method, name, daemon, payload=b'', fds=(), argv=None, envp=None,\n"
-     "template=None, by=None)\n--\n\n"
+     "template=None, by=None, quiet=False, program=False)\n--\n\n"
      "Start the child: method is SPAWN or FORKSERVER. The child finds payload by child_args(), "
      "fds\n"
      "under their numbers (SPAWN) or by child_fds() (FORKSERVER). by(path, argv, envp, fds): what\n"
      "starts the program of SPAWN instead of the core; strings are bytes, the result is the pid.\n"
-     "quiet: a program begins with SIGINT blocked; hold_interrupts(False) lets it in."},
+     "quiet: a program begins with SIGINT blocked; hold_interrupts(False) lets it in.\n"
+     "program: it is no interpreter of mproc, and need not become a member."},
     {"poll", MODULE_METHOD(child_poll), METH_FASTCALL,
      "poll($self, flag=os.WNOHANG, /)\n--\n\n"
      "The exit code, or minus the signal that ended the child; None while it runs."},
@@ -380,6 +383,11 @@ static PyMethodDef child_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *child_joined(PyObject *object, void *Py_UNUSED(unused)) {
+    struct child *self = child_of(object);
+    return PyBool_FromLong(self->handle != NULL && mproc_process_joined(self->handle));
+}
+
 static PyMemberDef child_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(struct child, weak), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
@@ -389,6 +397,7 @@ static PyGetSetDef child_getset[] = {
     {"pid", child_pid, NULL, "The process id; 0 in the child itself and before the start.", NULL},
     {"sentinel", child_sentinel, NULL,
      "A descriptor that becomes readable when the child has ended; -1 if there is none.", NULL},
+    {"joined", child_joined, NULL, "Whether the child has become a member of the family.", NULL},
     {"returncode", child_returncode, NULL, "The exit code as last seen by poll() or wait().", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

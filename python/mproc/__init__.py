@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .buffers import asarray as asarray
     from .buffers import empty as empty
     from .futures import ProcessPoolExecutor as ProcessPoolExecutor
+    from .program import Program as Program
+    from .program import child_args as child_args
 
     __version__: str
 del TYPE_CHECKING
@@ -134,6 +136,10 @@ def __getattr__(name: str) -> object:
         full_name = f"{__name__}.{name}"
         __import__(full_name)
         return _sys.modules[full_name]
+    if name in ("Program", "child_args"):
+        from . import program
+
+        return getattr(program, name)
     if name in ("Buffer", "asarray", "empty"):
         from . import buffers
 

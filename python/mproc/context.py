@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from . import managers as _managers
     from . import pool as _pool
+    from . import program as _program
     from . import queues as _queues
     from . import synchronize as _synchronize
     from ._mproc import Connection
@@ -130,6 +131,11 @@ class BaseContext:
     active_children = staticmethod(process.active_children)
 
     Process: type[process.BaseProcess]
+
+    @property
+    def Program(self) -> type[_program.Program]:
+        """The class of processes that run a program of their own; see program.Program."""
+        return _modules.program.Program
 
     def cpu_count(self) -> int:
         """Return the number of CPUs of the system. NotImplementedError if it is unknown."""

@@ -306,7 +306,15 @@ static bool descriptor_is_ours(const mproc_process *process) {
            mproc__os_descriptor_is(process->pidfd, process->mark, process->marked);
 }
 
+/* A slot that has been reaped already was a member's. */
+static bool has_joined(const mproc_process *process) {
+    const struct mproc__slot *slot = mproc__token_slot(process->token);
+    uint64_t unborn = mproc__token_state(process->token, MPROC__SLOT_UNBORN);
+    return !process->adopted && (slot == NULL || mproc__load64(&slot->state) != unborn);
+}
+
 static void set_ended(mproc_process *process, int code) {
+    process->joined = has_joined(process);
     process->code = code;
     mproc__reap_collected(process->token, process->pid);
     /* SYNC(process.state): the code, before the state that makes it constant. */
@@ -447,6 +455,17 @@ static int check_parent(const mproc_process *process) {
         return MPROC_ESTRANGER;
     }
     return process->pidfd >= 0 ? 0 : -EINVAL;
+}
+
+int mproc_process_joined(const mproc_process *process) {
+    if (!mproc__expect_handle(process, MPROC__HANDLE_PROCESS)) {
+        return 0;
+    }
+    switch (mproc__load32(&process->state)) { /* SYNC(process.state) */
+    case MPROC__PROCESS_PREPARED: return 0;
+    case MPROC__PROCESS_ENDED: return process->joined;
+    default: return has_joined(process);
+    }
 }
 
 /* Takes the status of a child that has ended; false: the kernel does not give it yet. */

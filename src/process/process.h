@@ -45,6 +45,7 @@ struct mproc_process {
     uint32_t handle;      /* MPROC__HANDLE_PROCESS */
     pthread_mutex_t lock; /* over state and code; never held while waiting */
     uint32_t state;       /* enum mproc__process_state */
+    bool joined;          /* of one that has ended: it had become a member */
     pid_t owner;          /* the process that made the handle: only the parent collects */
     uint64_t token;       /* the child's place in the family */
     pid_t pid;

@@ -122,3 +122,10 @@ PROVOKE(mproc_child_values, MPROC_EVALUE) {
     CHECK_OK(mproc_process_exitcode(child, &code));
     return code == (-MPROC_EVALUE & 0xff) ? MPROC_EVALUE : code;
 }
+
+PROVOKE(mproc_process_start_program, -EINVAL) {
+    static const char *const program[] = {"/bin/true", NULL};
+    mproc_process *child;
+    begin();
+    return mproc_process_start_program(&child, program, written(), NULL); /* no tuple */
+}

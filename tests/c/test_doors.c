@@ -155,6 +155,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(process, pid, 0, mproc_process_pid(o))                                                       \
     X(process, sentinel, -1, mproc_process_sentinel(o))                                            \
     X(process, join, OTHER, mproc_process_join(o, 0))                                              \
+    X(process, joined, 0, mproc_process_joined(o))                                                 \
     X(process, exitcode, OTHER, mproc_process_exitcode(o, &(int){0}))                              \
     X(process, signal, OTHER, mproc_process_signal(o, 0))                                          \
     X(process, terminate, OTHER, mproc_process_terminate(o))                                       \

@@ -544,3 +544,65 @@ TEST(value_objects_that_are_none) {
     mproc_drop(queue);
     mproc_drop(lock);
 }
+
+/* ---------------------------------------------------------------- programs */
+
+static int end_of(mproc_process *child, bool *joined) {
+    int code;
+    CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+    CHECK_OK(mproc_process_exitcode(child, &code));
+    *joined = mproc_process_joined(child) != 0;
+    CHECK_OK(mproc_process_drop(child));
+    return code;
+}
+
+TEST(value_program_that_never_joins_gives_its_holds_back) {
+    static const char *const program[] = {"/bin/true", NULL};
+    mproc_queue *queue = made_queue(0);
+    mproc_value_writer *writer = made_writer();
+    mproc_process *child;
+    bool joined;
+    CHECK_OK(mproc_value_write_tuple(writer, 2));
+    CHECK_OK(mproc_value_write_object(writer, queue, NULL));
+    CHECK_OK(mproc_value_write_object(writer, queue, NULL));
+    CHECK_OK(mproc_process_start_program(&child, program, writer, NULL));
+    CHECK_EQ(mproc_process_joined(child), 0);
+    mproc_drop(queue); /* the child's reservation keeps it */
+    CHECK_EQ(end_of(child, &joined), 0);
+    CHECK(!joined);
+    CHECK_OK(mproc_process_start_program(&child, program, NULL, NULL));
+    CHECK_EQ(end_of(child, &joined), 0);
+    mproc_value_writer_drop(writer);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(value_program_that_cannot_be_started) {
+    static const char *const nowhere[] = {"/nowhere/at/all", NULL}, *const nothing[] = {NULL};
+    const mproc_process_options fork = {.method = MPROC_FORK}, other = {.argv = nowhere};
+    mproc_queue *queue = made_queue(0);
+    mproc_value_writer *writer = made_writer();
+    mproc_process *child;
+    CHECK_EQ(mproc_process_start_program(&child, nothing, NULL, NULL), -EINVAL);
+    CHECK_EQ(mproc_process_start_program(&child, nowhere, NULL, &fork), -EINVAL);
+    CHECK_EQ(mproc_process_start_program(&child, nowhere, NULL, &other), -EINVAL);
+    CHECK_OK(mproc_value_write_tuple(writer, 1));
+    CHECK_EQ(mproc_process_start_program(&child, nowhere, writer, NULL), -EINVAL);
+    CHECK_OK(mproc_value_write_object(writer, queue, NULL));
+    CHECK_EQ(mproc_process_start_program(&child, nowhere, writer, NULL), -ENOENT);
+    mproc_drop(queue);
+    CHECK_EQ(test_arena_used(), 0); /* the child that never came had a hold */
+    mproc_value_writer_drop(writer);
+}
+
+static int ask_nothing(void *arg, size_t size) {
+    (void)arg, (void)size;
+    return 0;
+}
+
+TEST(value_forked_child_has_joined) {
+    mproc_process *child;
+    bool joined;
+    CHECK_OK(mproc_process_start(&child, ask_nothing, NULL, 0, NULL));
+    CHECK_EQ(end_of(child, &joined), 0);
+    CHECK(joined);
+}
