@@ -868,12 +868,12 @@ static MPROC__INLINE int try_take(mproc_queue *queue, struct mproc__hand *hand,
 static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message,
                       const struct mproc__claim *claim) {
     size_t size = message->size;
-    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + size);
+    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, mproc__parcel_head(0) + size);
     if (r != 0) {
         return r;
     }
-    mproc_message boxed = {(char *)(uintptr_t)hand->unheld + sizeof(struct mproc__object), size,
-                           NULL, 0, NULL};
+    void *room = mproc__parcel_payload((struct mproc__object *)(uintptr_t)hand->unheld);
+    mproc_message boxed = {room, size, NULL, 0, NULL};
     r = try_take(queue, hand, &boxed, claim, NULL);
     if (r == 0) {
         message->size = boxed.size;
@@ -1018,11 +1018,11 @@ int mproc_queue_reserve(mproc_queue *queue, size_t size, mproc_message *out) {
         return MPROC_ETOOBIG;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, sizeof(struct mproc__object) + size);
+    int r = mproc__object_alloc(hand, MPROC__KIND_MESSAGE, mproc__parcel_head(0) + size);
     if (r == 0) {
         struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->unheld;
         mproc__object_adopt(hand, &hand->unheld);
-        *out = (mproc_message){NULL, 0, object + 1, size, object};
+        *out = (mproc_message){NULL, 0, mproc__parcel_payload(object), size, object};
     }
     mproc__hand_put(hand);
     return r;
@@ -1063,9 +1063,10 @@ static int commit_once(mproc_queue *queue, mproc_message *message) {
 
 /* A message in a block of its own, no larger than that: what has been committed already is none. */
 static bool is_reservation(const mproc_message *message) {
-    const struct mproc__object *object = message->block;
-    return mproc__object_is(object, MPROC__KIND_MESSAGE) && message->data == object + 1 &&
-           message->size <= mproc__heap_size(object) - sizeof *object;
+    struct mproc__object *object = message->block;
+    return mproc__object_is(object, MPROC__KIND_MESSAGE) &&
+           message->data == mproc__parcel_payload(object) &&
+           message->size <= mproc__heap_size(object) - mproc__parcel_head(0);
 }
 
 int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeout) {
