@@ -14,12 +14,17 @@
  * theirs takes longer than all else that a family begins with, and most families stay small. They
  * use up to UNASKED chunks, and keep up to UNASKED_WARM warm, without knowing.
  *
+ * Under strict accounting (overcommit_memory is 2) the system sends SIGBUS when it has no page for
+ * an address that is touched. So a run's pages are fetched when the run is taken, and a lack of
+ * them is -ENOMEM. Whether that is so is looked up with the limit: before that, UNASKED chunks are
+ * touched without asking. So are the descriptions of chunks, a page for each 4 MiB.
+ *
  * Shared state: struct mproc__chunks and the chunks' descriptions, under `guard`; `table` and
  * `first` never change. `room` only falls, and not below `top`: when a member gives up the end of
  * its mapping. `limit` changes once, from 0 to what the first member finds that looks: by
- * compare-and-swap, without the guard. A description's small-block fields belong to its class
- * (heap.c) while its kind is SMALL; a run of length 1 turns from RUN to SMALL and back under the
- * class' guard.
+ * compare-and-swap, without the guard; `strict` is set before it, by whoever looks. A description's
+ * small-block fields belong to its class (heap.c) while its kind is SMALL; a run of length 1 turns
+ * from RUN to SMALL and back under the class' guard.
  *
  * Invariants.
  *   C1  The chunks below `top` are a gapless sequence of runs; above it all are VIRGIN.
@@ -100,6 +105,7 @@ uint64_t mproc__chunks_limit(void) {
     uint64_t limit = mproc__load64(&chunks->limit); /* SYNC(chunks.limit) */
     if (mproc__unlikely(limit == 0)) {
         uint64_t found = find_limit();
+        mproc__poke64(&chunks->strict, mproc__os_memory_is_strict());
         /* SYNC(chunks.limit): the first member's finding is everybody's. */
         limit = mproc__cas64(&chunks->limit, &limit, found) ? found : limit;
     }
@@ -342,14 +348,31 @@ static void consolidate(struct mproc__hand *hand, uint64_t *word) {
     }
 }
 
-int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
+/* The run that was just taken gets its pages, or is given back. */
+static MPROC__NOINLINE int secure(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
+    int r = mproc__os_memory_secure((void *)(uintptr_t)*word, n << MPROC__CHUNK_SHIFT);
+    if (r != 0) {
+        give_cold(hand, word);
+    }
+    return r;
+}
+
+static int take_secured(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
     int r = try_take(hand, n, word);
+    if (r == 0 && mproc__unlikely(mproc__peek64(&chunks->strict) != 0)) {
+        r = secure(hand, n, word);
+    }
+    return r;
+}
+
+int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
+    int r = take_secured(hand, n, word);
     if (r == -ENOMEM && mproc__chunks_limit() > UNASKED) {
-        r = try_take(hand, n, word);
+        r = take_secured(hand, n, word);
     }
     if (r == -ENOMEM && mproc__peek64(&chunks->warm) != 0) {
         consolidate(hand, word);
-        r = try_take(hand, n, word);
+        r = take_secured(hand, n, word);
     }
     return r;
 }

@@ -39,6 +39,7 @@ struct mproc__chunks {
     uint64_t first;                      /* address of the first chunk; constant */
     uint64_t room;                       /* chunks that there are; may fall */
     uint64_t limit;                      /* chunks that may be in use; 0: not looked up yet */
+    uint64_t strict;                     /* 1: a run's pages are fetched when it is taken */
     uint64_t top;                        /* chunks below were used at least once */
     uint64_t used;                       /* chunks in allocated runs */
     uint64_t warm;                       /* chunks in warm free runs */

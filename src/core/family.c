@@ -9,10 +9,10 @@
  * MPROC_EADDRESS.
  *
  * Pages come as they are touched. A memfd has no file system limit behind it, so touching raises
- * SIGBUS only where the system accounts strictly (vm.overcommit_memory is 2) and has no more; what
- * bounds the family is `limit`, checked when memory is allocated. The mapping is
- * much larger than that, since a run of chunks needs adjacent ones. It is smaller where the user or
- * the system's limits say so.
+ * SIGBUS only where the system accounts strictly (vm.overcommit_memory is 2) and has no more; see
+ * chunk.c. What bounds the family is `limit`, checked when memory is allocated. The mapping is much
+ * larger than that, since a run of chunks needs adjacent ones. It is smaller where the user or the
+ * system's limits say so.
  */
 #include "core/family.h"
 

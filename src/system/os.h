@@ -96,8 +96,13 @@ bool mproc__os_memory_is(int fd, size_t size);
 int mproc__os_memory_commit(int fd, size_t offset, size_t size);
 /* Backs a whole mapping of an unlimited or limited file with pages now, and maps them. -ENOSPC. */
 int mproc__os_memory_populate(int fd, void *address, size_t size);
+/* Maps pages of a range that is mapped already, so that touching it cannot fail. -ENOMEM: there are
+ * none. A kernel before 5.14 does nothing. */
+int mproc__os_memory_secure(void *address, size_t size);
 /* Gives a range's pages back to the system; it reads as zero afterwards. -EINVAL: no pages. */
 int mproc__os_memory_release(void *address, size_t size);
+/* Does the system refuse memory that it has no room for, and send SIGBUS for want of a page? */
+bool mproc__os_memory_is_strict(void);
 /* Bytes of memory that there are for the process: the machine's, or its control groups'. */
 uint64_t mproc__os_memory_total(void);
 /* Bytes that the process' control groups may take, versions 1 and 2; 0: there is no limit. `proc`

@@ -185,11 +185,24 @@ int mproc__os_memory_populate(int fd, void *address, size_t size) {
     return -(int)work.error;
 }
 
+int mproc__os_memory_secure(void *address, size_t size) {
+    return madvise(address, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL ? 0 : -ENOMEM;
+}
+
 int mproc__os_memory_release(void *address, size_t size) {
     return os_result(madvise(address, size, MADV_REMOVE));
 }
 
 /* ---------------------------------------------------------------- limits */
+
+bool mproc__os_memory_is_strict(void) {
+    FILE *f = fopen("/proc/sys/vm/overcommit_memory", "re");
+    int mode = f != NULL ? fgetc(f) : EOF;
+    if (f != NULL) {
+        fclose(f);
+    }
+    return mode == '2';
+}
 
 uint64_t mproc__os_memory_total(void) {
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);

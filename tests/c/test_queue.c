@@ -129,7 +129,7 @@ TEST(queue_room_too_small_gets_a_block) {
     CHECK_EQ(test_arena_used(), 0);
 }
 
-/* Where malloc(), numpy and the interpreter have large data: 16 and 48 bytes behind the beginning of a
+/* malloc(), numpy and the interpreter have large data 16 and 48 bytes behind the beginning of a
  * page. A copy to a place up to a cache line further in its page is slow. */
 TEST(queue_large_messages_stand_where_they_are_copied_to_fast) {
     mproc_queue *q = made_queue(0);

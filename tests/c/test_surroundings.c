@@ -373,6 +373,88 @@ TEST_BARE(locked_memory_that_is_too_little) {
     mproc_drop(lock);
 }
 
+/* ---------------------------------------------------------------- strict accounting */
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* This process reads that the system accounts strictly; it goes on as it did. */
+static void pretend_strict(void) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/mproc-test-strict-%d", (int)getpid());
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL && fputs("2\n", f) >= 0 && fclose(f) == 0);
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount(path, "/proc/sys/vm/overcommit_memory", NULL, MS_BIND, NULL) != 0) {
+        test_skip("nothing can be mounted here");
+    }
+    (void)unlink(path);
+}
+
+/* No page can be had that was not there before. */
+static void deny_pages(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_POPULATE_WRITE, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EFAULT), /* instead of SIGBUS */
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        test_skip("no system call filters here");
+    }
+}
+
+TEST_BARE(strict_accounting_fetches_pages_ahead) {
+    size_t size = 8 << 20, pages = size / 4096, there = 0;
+    unsigned char resident[2048];
+    pretend_strict();
+    char *block = mproc_alloc(size);
+    CHECK(block != NULL);
+    if (madvise(block, size, MADV_POPULATE_WRITE) != 0 && errno == EINVAL) {
+        test_skip("the kernel fetches no pages ahead");
+    }
+    mproc_free(block);
+    block = mproc_alloc(size);
+    CHECK(block != NULL);
+    CHECK_OK(mincore(block, size, resident));
+    for (size_t i = 0; i < pages; i++) {
+        there += resident[i] & 1;
+    }
+    CHECK_EQ(there, pages);
+    mproc_free(block);
+}
+
+TEST_BARE(strict_accounting_that_has_no_page_is_an_error) {
+    static char data[100000];
+    char why[256] = "";
+    size_t puts = 0;
+    int r;
+    pretend_strict();
+    mproc_queue *q = made_queue(0);
+    deny_pages();
+    while ((r = mproc_queue_put(q, data, sizeof data, 0)) == 0 && puts < 1000) {
+        puts++;
+    }
+    CHECK_EQ(r, -ENOMEM); /* and no SIGBUS */
+    CHECK(puts > 0 && puts < 100);
+    CHECK(mproc_alloc(8 << 20) == NULL);
+    if (mproc_arena_check(why, sizeof why) != 0) {
+        test_fail(__FILE__, __LINE__, "%s", why);
+    }
+    for (; puts > 0; puts--) { /* what is there can be used again */
+        mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+        CHECK_OK(mproc_queue_get(q, &m, 0));
+        CHECK_EQ(m.size, sizeof data);
+        mproc_message_drop(&m);
+    }
+    mproc_drop(q);
+}
+
 /* ---------------------------------------------------------------- settings */
 
 TEST_BARE(settings_are_numbers_of_bytes) {
