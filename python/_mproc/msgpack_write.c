@@ -413,18 +413,28 @@ static int pack_view(struct packer *pk, PyObject *object, const Py_buffer *view)
     return 0;
 }
 
+/* Does the dtype of an array say no more than its buffer? A pickle keeps its metadata, too. */
+static int dtype_is_bare(PyObject *array) {
+    PyObject *dtype = PyObject_GetAttrString(array, "dtype");
+    PyObject *metadata = dtype != NULL ? PyObject_GetAttrString(dtype, "metadata") : NULL;
+    int r = metadata == NULL ? -1 : metadata == Py_None;
+    Py_XDECREF(metadata);
+    Py_XDECREF(dtype);
+    return r;
+}
+
 /* A program may have a way of its own to pickle arrays. */
-static int arrays_are_plain(const struct parts *parts, PyTypeObject *type) {
-    if (parts->arrays == NULL || parts->arrays->pickling.chosen != NULL) {
+static int array_is_plain(const struct parts *parts, PyObject *object) {
+    if (parts->arrays == NULL) {
         return 0;
     }
-    PyObject *own = PyDict_GetItemWithError(parts->arrays->pickling.reducers, (PyObject *)type);
-    return PyErr_Occurred() ? -1 : own == NULL;
+    int own = pickling_is_customised(&parts->arrays->pickling, Py_TYPE(object));
+    return own < 0 ? -1 : own == 0 ? dtype_is_bare(object) : 0;
 }
 
 static int pack_array(struct packer *pk, PyObject *object) {
     Py_buffer view;
-    int plain = arrays_are_plain(&pk->message->parts, Py_TYPE(object));
+    int plain = array_is_plain(&pk->message->parts, object);
     if (plain <= 0 || packer_meet(pk, object) != 0) {
         return plain < 0 ? -1 : MSGPACK_NOT_PLAIN;
     }

@@ -344,6 +344,30 @@ PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size
     return object;
 }
 
+/* ---------------------------------------------------------------- what the program has said */
+
+/* copyreg is there since the interpreter started, and whoever pickles keeps its table, too. */
+static PyObject *everybodys_reducers(struct pickling *pickling) {
+    if (pickling->everybody == NULL) {
+        PyObject *module = PyImport_AddModule("copyreg");
+        pickling->everybody =
+            module != NULL ? PyObject_GetAttrString(module, "dispatch_table") : NULL;
+    }
+    return pickling->everybody;
+}
+
+static int has_key(PyObject *dict, PyTypeObject *type) {
+    return dict == NULL ? -1 : PyDict_Contains(dict, (PyObject *)type);
+}
+
+int pickling_is_customised(struct pickling *pickling, PyTypeObject *type) {
+    if (pickling->chosen != NULL) {
+        return 1;
+    }
+    int r = has_key(pickling->reducers, type);
+    return r != 0 ? r : has_key(everybodys_reducers(pickling), type);
+}
+
 void pickling_choose(struct pickling *pickling, PyObject *chosen) {
     PyObject *before = pickling->chosen;
     pickling->chosen = chosen != Py_None ? Py_NewRef(chosen) : NULL;
@@ -369,6 +393,7 @@ int pickling_traverse(struct pickling *pickling, visitproc visit, void *arg) {
     Py_VISIT(pickling->sink_type);
     Py_VISIT(pickling->pickler_type);
     Py_VISIT(pickling->loads);
+    Py_VISIT(pickling->everybody);
     Py_VISIT(pickling->chosen);
     Py_VISIT(pickling->spare.sink);
     Py_VISIT(pickling->spare.dump);
@@ -381,6 +406,7 @@ void pickling_clear(struct pickling *pickling) {
     Py_CLEAR(pickling->sink_type);
     Py_CLEAR(pickling->pickler_type);
     Py_CLEAR(pickling->loads);
+    Py_CLEAR(pickling->everybody);
     Py_CLEAR(pickling->chosen);
     pickler_drop(&pickling->spare);
 }

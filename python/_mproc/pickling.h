@@ -24,6 +24,7 @@ struct pickling {
     PyTypeObject *sink_type; /* of struct sink */
     PyObject *pickler_type;  /* subclass of _pickle.Pickler; made when first needed, as is loads */
     PyObject *loads;         /* _pickle.loads */
+    PyObject *everybody;     /* copyreg.dispatch_table; NULL: not looked up yet */
     PyObject *chosen;        /* the class whose dumps() and loads() a program has chosen, or NULL */
     struct pickler spare;    /* a pickler that is not in use; .sink is NULL: there is none */
 };
@@ -41,6 +42,10 @@ int pickling_dump(struct pickling *pickling, PyObject *object, struct message *m
  * through. */
 PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size,
                         PyObject *buffers);
+
+/* Whether the program has said how objects of a type are pickled: by register(), by copyreg, or by
+ * a class of its own. -1 with an exception. Runs no Python code. */
+int pickling_is_customised(struct pickling *pickling, PyTypeObject *type);
 
 /* Has the dumps() and loads() of a class do the work; None: pickle's own again. */
 void pickling_choose(struct pickling *pickling, PyObject *chosen);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import struct
 from typing import Any
@@ -121,6 +122,21 @@ def test_registered_reducers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         reduction.ForkingPickler._extra_reducers, np.ndarray, lambda a: (str, ("mine",))
     )
     assert through(np.arange(3)) == "mine"
+
+
+def test_reducers_of_copyreg_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(copyreg.dispatch_table, np.ndarray, lambda a: (str, ("everybody's",)))
+    assert through(np.arange(3)) == "everybody's"
+
+
+@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: {"a": [a]}], ids=["alone", "inside"])
+def test_a_dtype_keeps_its_metadata(wrap: Any) -> None:
+    kind = np.dtype("i4", metadata={"unit": "mm"})
+    got = through(wrap(np.zeros(3, kind)))
+    array = got if isinstance(got, np.ndarray) else got["a"][0]
+    want = pickle.loads(pickle.dumps(wrap(np.zeros(3, kind)), protocol=5))
+    want = want if isinstance(want, np.ndarray) else want["a"][0]
+    assert array.dtype.metadata == want.dtype.metadata
 
 
 def head(kind: bytes, size: int, flags: int, *shape: int) -> bytes:
