@@ -2092,6 +2092,158 @@ MPROC_API int mproc_process_start_program(mproc_process **out, const char *const
 /* Gives the handle back. NULL is ignored. */
 MPROC_API void mproc_value_writer_drop(mproc_value_writer *owned);
 
+/* ---------------------------------------------------------------- dict */
+
+/*
+ * Keys and values, both bytes, for any number of members. Each call that names a key is one step:
+ * no other member sees a part of it, and a member that is killed in it has done all of it or
+ * nothing. Readers take no lock. The table grows and shrinks by one bucket at a time.
+ *
+ * Entries have an order, that of their insertion; a new value leaves an entry in its place. Two
+ * keys are the same if their bytes are. Keys have at most MPROC_DICT_KEY_MAX bytes. A value of more
+ * than MPROC_MESSAGE_INLINE bytes, or one that brings buffers along, is a block of its own: it is
+ * not copied when it is read, but lent to the reader, who may not change it.
+ *
+ * Each value that is set gets a version, a number that no other value of that key ever has. It is
+ * never 0: that stands for a key which is not there.
+ */
+typedef struct mproc_dict mproc_dict;
+
+#define MPROC_DICT_KEY_MAX 8192
+
+/* -ENOMEM; the errors of joining. */
+MPROC_API int mproc_dict_new(mproc_dict **out) MPROC_MUST_USE;
+
+/* The key's value. One that fits into the message's room is copied there; another one stays in the
+ * arena, where it is lent until mproc_message_drop(), whatever becomes of the entry. `version` may
+ * be NULL. -ENOENT: the key is not there; -ENOMEM; MPROC_ETOOBIG: so long a key. */
+MPROC_API int mproc_dict_get(mproc_dict *dict, const void *key, size_t key_size,
+                             mproc_message *message, uint64_t *version) MPROC_MUST_USE;
+
+/* Non-zero: the key is there. */
+MPROC_API int mproc_dict_has(mproc_dict *dict, const void *key, size_t key_size);
+
+/* Sets the key's value, whether it is there or not. -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_set(mproc_dict *dict, const void *key, size_t key_size, const void *lent,
+                             size_t size) MPROC_MUST_USE;
+
+/* Sets it if the key is not there. -EEXIST: it is; -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_insert(mproc_dict *dict, const void *key, size_t key_size,
+                                const void *lent, size_t size) MPROC_MUST_USE;
+
+/* Sets it if the key has the value `old`. -ESTALE: it has another one; -ENOENT: it is not there;
+ * -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_replace(mproc_dict *dict, const void *key, size_t key_size,
+                                 const void *old, size_t old_size, const void *lent,
+                                 size_t size) MPROC_MUST_USE;
+
+/* A value in `n` pieces, gathered in order, with the buffers that it brings along: it has a hold on
+ * each as long as it is there or lent (mproc_message_buffer()). */
+typedef struct mproc_dict_value {
+    const struct iovec *pieces;
+    int n;
+    mproc_buffer *const *buffers;
+    size_t nbuffers;
+} mproc_dict_value;
+
+/* In place of a version: whatever the key has. */
+#define MPROC_DICT_ANY UINT64_MAX
+
+/* Sets it if the key's value has that version (0: if the key is not there; MPROC_DICT_ANY).
+ * -EEXIST: it was to be absent, and is there; -ESTALE: it has another version, or is gone; -ENOMEM,
+ * MPROC_ETOOBIG; -EINVAL: n is negative, or nobody holds one of the buffers. */
+MPROC_API int mproc_dict_put(mproc_dict *dict, const void *key, size_t key_size,
+                             const mproc_dict_value *value, uint64_t version) MPROC_MUST_USE;
+
+/* Takes the entry out if its value has that version, or MPROC_DICT_ANY. -ENOENT: the key is not
+ * there; -ESTALE: it has another version; MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_delete(mproc_dict *dict, const void *key, size_t key_size,
+                                uint64_t version) MPROC_MUST_USE;
+
+/* Takes the entry out, and gives its value as mproc_dict_get() does. -ENOENT: the key is not there;
+ * -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_pop(mproc_dict *dict, const void *key, size_t key_size,
+                             mproc_message *message) MPROC_MUST_USE;
+
+/* Takes out the entry that was inserted last. Looks for it among a sixteenth of all entries, or a
+ * few times that. Of entries that others insert during the call none may be it. -ENOENT: the dict
+ * is empty; -ENOMEM. */
+MPROC_API int mproc_dict_popitem(mproc_dict *dict, mproc_message *key,
+                                 mproc_message *value) MPROC_MUST_USE;
+
+/* Adds n to an integer; a key that is not there counts as 0. `sum`, if not NULL, gets the result.
+ * An integer is one of MessagePack, which Python's ints are, too. -EINVAL: the value is something
+ * else; -EOVERFLOW: the sum does not fit into 64 bits; -ENOMEM; MPROC_ETOOBIG: so long a key. */
+MPROC_API int mproc_dict_add(mproc_dict *dict, const void *key, size_t key_size, int64_t n,
+                             int64_t *sum) MPROC_MUST_USE;
+
+/* The value of an integer as mproc_dict_add() makes it. -EINVAL: these bytes are none. */
+MPROC_API int mproc_dict_number(const void *data, size_t size, int64_t *out) MPROC_MUST_USE;
+
+/* What mproc_dict_update() calls: `old` is NULL when the key is not there, and lent otherwise. Puts
+ * the new value into *value, and what it points to stays there until the call of update returns.
+ * Any result but 0 ends that call, and nothing is changed. May be called several times. */
+typedef int (*mproc_dict_fn)(void *arg, const mproc_message *old, mproc_dict_value *value);
+
+/* Gives the key the value that `fn` makes of its old one. The key is locked meanwhile
+ * (mproc_dict_lock()), so that updates follow each other; if a call that does not look at the lock
+ * changes the value, `fn` is called again with that. -EINTR, and nothing has happened; -ENOMEM,
+ * MPROC_ETOOBIG; -EINVAL: a buffer that nobody holds, or `n` is negative; the results of fn. */
+MPROC_API int mproc_dict_update(mproc_dict *dict, const void *key, size_t key_size,
+                                mproc_dict_fn fn, void *arg) MPROC_MUST_USE;
+
+/* Locks a key, which need not be there. A thread may lock a key again that it has locked. The lock
+ * keeps out others that lock or update that key, and nobody else. -EOWNERDEAD: the caller has the
+ * lock, and the thread that had it died; -ETIMEDOUT, -EINTR; -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_lock(mproc_dict *dict, const void *key, size_t key_size,
+                              int64_t timeout) MPROC_MUST_USE;
+
+/* MPROC_ENOTHELD: not by the calling thread; MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_unlock(mproc_dict *dict, const void *key, size_t key_size) MPROC_MUST_USE;
+
+/* Waits until a key's value has another version than *version, which gets the new one; 0 is a key
+ * that is not there. If `key` is NULL, *version is a number of the whole dict, which each change
+ * changes; begin with 0. -ETIMEDOUT, -EINTR, MPROC_ETOOBIG. */
+MPROC_API int mproc_dict_wait(mproc_dict *dict, const void *key, size_t key_size, uint64_t *version,
+                              int64_t timeout) MPROC_MUST_USE;
+
+/* Entries at this moment. While others insert and delete it may count some of them and not
+ * others. */
+MPROC_API uint64_t mproc_dict_count(const mproc_dict *dict);
+
+/* Takes all entries out, in one step. */
+MPROC_API void mproc_dict_clear(mproc_dict *dict);
+
+/*
+ * A snapshot: a copy of the entries, in their order, in private memory of the process. Each entry
+ * is as it was at a moment of the call. An entry that was there all the time is in it once, one
+ * that others insert or delete meanwhile may be. A snapshot is a handle, of one thread at a time.
+ */
+typedef struct mproc_dict_snapshot mproc_dict_snapshot;
+
+typedef struct mproc_dict_item {
+    const void *key;
+    size_t key_size;
+    mproc_message value; /* lent by the snapshot; all 0 without values */
+} mproc_dict_item;
+
+/* `values`: 0 if only the keys are wanted. -ENOMEM. */
+MPROC_API int mproc_dict_snapshot_new(mproc_dict_snapshot **out, mproc_dict *dict,
+                                      int values) MPROC_MUST_USE;
+
+/* How many entries it has. */
+MPROC_API size_t mproc_dict_snapshot_count(const mproc_dict_snapshot *snapshot);
+
+/* Entry i, lent until the drop. -EINVAL: there are not so many. */
+MPROC_API int mproc_dict_snapshot_item(const mproc_dict_snapshot *snapshot, size_t i,
+                                       mproc_dict_item *out) MPROC_MUST_USE;
+
+/* Gives the handle back. NULL is ignored. */
+MPROC_API void mproc_dict_snapshot_drop(mproc_dict_snapshot *owned);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_dict_check(mproc_dict *dict, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- named shared memory */
 
 /*

@@ -83,6 +83,7 @@ UNTAGGED = {
     "src/core/reaper.c: state": "the kernel tells of a death when all that the dead did is seen",
     "src/core/shm_register.c: busy": "under the register's guard",
     "src/core/shm_register.c: inode": "before `busy` is cleared, under the register's guard",
+    "src/dict/write.c: next_rank": "a number for the order, and no more",
     "src/pool/taskq.c: claim": "written in a section of the queue",
     "src/pool/wait.c: news": "changed under the pool's lock; the kernel compares it",
     "src/process/init.c: attached": "says who is first, and no more",

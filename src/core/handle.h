@@ -20,7 +20,8 @@ enum mproc__handle_kind {
     MPROC__HANDLE_WORKER,
     MPROC__HANDLE_VIEW,
     MPROC__HANDLE_WRITER,
-    MPROC__HANDLE_WATCH
+    MPROC__HANDLE_WATCH,
+    MPROC__HANDLE_SNAPSHOT
 };
 
 static inline bool mproc__handle_is(const void *pointer, enum mproc__handle_kind kind) {

@@ -13,6 +13,7 @@ const mproc__destroy_fn mproc__destroyers[MPROC__KINDS] = {
     [MPROC__KIND_CHANNEL] = mproc__channel_destroy,
     [MPROC__KIND_ARRAY] = mproc__array_destroy,
     [MPROC__KIND_CONDITION] = mproc__condition_destroy,
+    [MPROC__KIND_DICT] = mproc__dict_destroy,
     [MPROC__KIND_LOCK] = mproc__lock_destroy,
     [MPROC__KIND_QUEUE] = mproc__queue_destroy,
     [MPROC__KIND_TASKQ] = mproc__taskq_destroy,

@@ -13,6 +13,7 @@ void mproc__bsemaphore_destroy(struct mproc__hand *hand, void *object);
 void mproc__channel_destroy(struct mproc__hand *hand, void *object);
 void mproc__array_destroy(struct mproc__hand *hand, void *object);
 void mproc__condition_destroy(struct mproc__hand *hand, void *object);
+void mproc__dict_destroy(struct mproc__hand *hand, void *object);
 void mproc__lock_destroy(struct mproc__hand *hand, void *object);
 void mproc__queue_destroy(struct mproc__hand *hand, void *object);
 void mproc__taskq_destroy(struct mproc__hand *hand, void *object);

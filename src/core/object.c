@@ -19,7 +19,8 @@
  *   O5  A record in an object's list names that object. It is a member's, or a message's.
  *
  * A message that takes buffers along has a record for each in itself (parcel.c): in the buffer's
- * list, in no member's.
+ * list, in no member's. So is the record of a container that keeps an object: it is the object's
+ * own first one.
  *
  * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its
  * last record went into `unheld` in the same section, and the reaper goes on destroying it.
@@ -379,6 +380,56 @@ void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record) 
         mproc__poke32(&object->magic, MPROC__OBJECT_DEAD);
     }
     mproc__heap_free(hand, &hand->block);
+}
+
+/* ---------------------------------------------------------------- containers' holds */
+
+void mproc__object_keep(struct mproc__object *object) {
+    object->first = (struct mproc__hold){
+        .object = word_of(object), .token = MPROC__TOKEN_OF_MESSAGES, .count = 1};
+    object->holds = word_of(&object->first);
+}
+
+void mproc__object_release(struct mproc__hand *hand, uint64_t *word) {
+    if (*word == 0) {
+        return;
+    }
+    enter(hand);
+    struct mproc__object *object = object_at(*word);
+    if (object->first.object != 0 && object->first.token == MPROC__TOKEN_OF_MESSAGES) {
+        unlink_from_object(object, &object->first);
+        set(&object->first.object, 0);
+    }
+    if (object->holds != 0) {
+        set(word, 0);
+    }
+    leave(hand);
+    mproc__object_destroy(hand, word);
+}
+
+/* Under the guard, under which the container's hold is given back, too: if the word is unchanged,
+ * that has not happened yet. */
+static int hold_if(struct mproc__hand *hand, struct mproc__object *object, const uint64_t *word,
+                   uint64_t value) {
+    return mproc__peek64(word) == value
+               ? hold_with(hand, object, mproc__self_slot(), mproc__self_token())
+               : -ESTALE;
+}
+
+int mproc__hold_while(struct mproc__hand *hand, struct mproc__object *object, const uint64_t *word,
+                      uint64_t value) {
+    int r;
+    mproc__holds_freeze();
+    do {
+        enter(hand);
+        r = hold_if(hand, object, word, value);
+        leave(hand);
+        int e = r == -EAGAIN ? prepare_node(hand) : 0;
+        r = e != 0 ? e : r;
+    } while (r == -EAGAIN);
+    mproc__holds_thaw();
+    mproc__heap_free(hand, &hand->node);
+    return r;
 }
 
 /* ---------------------------------------------------------------- check */

@@ -28,6 +28,7 @@ enum mproc__kind {
     MPROC__KIND_BUFFER,
     MPROC__KIND_PARCEL,
     MPROC__KIND_CHANNEL,
+    MPROC__KIND_DICT,
     MPROC__KINDS
 };
 
@@ -112,6 +113,21 @@ int mproc__object_attach(struct mproc__hand *hand, void *buffer, struct mproc__h
 void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record);
 /* Whether the object's list has only records of its own, one a living member. */
 int mproc__object_check(struct mproc__hand *hand, const void *pointer, char *why, size_t size);
+
+/*
+ * The hold of a container on an object that others may hold, too (src/dict). Keep gives it to an
+ * object that nobody else has seen yet; its record is the object's own. What a container lets go
+ * moves into a hand's `message`. Release gives back the hold that such an object has, if it has
+ * one, and sets *word to 0; with the last hold the object goes. hand->block is 0.
+ */
+void mproc__object_keep(struct mproc__object *object);
+void mproc__object_release(struct mproc__hand *hand, uint64_t *word);
+
+/* A hold for the calling member on an object that was in a container when *word was `value`. The
+ * container changes the word before it releases the object. -ESTALE: the word has changed, and
+ * nothing else was looked at; -ENOMEM. */
+int mproc__hold_while(struct mproc__hand *hand, struct mproc__object *object, const uint64_t *word,
+                      uint64_t value);
 
 /* A large buffer's bytes begin a page. */
 #define MPROC__BUFFER_PAGE ((size_t)4096)

@@ -61,7 +61,7 @@ static void empty_hand(struct mproc__hand *mine, struct mproc__hand *dead) {
     mproc__heap_free(mine, &dead->block);
     mproc__heap_free(mine, &dead->node);
     mproc__object_destroy(mine, &dead->unheld);
-    mproc__object_destroy(mine, &dead->message);
+    mproc__object_release(mine, &dead->message);
     mproc__poke64(&dead->waits, 0);
 }
 

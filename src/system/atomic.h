@@ -176,6 +176,15 @@ static inline void mproc__store_fence(void) {
 #endif
 }
 
+/* Orders the loads before it before those after it: x86 does so by itself. */
+static inline void mproc__load_fence(void) {
+#if defined(__x86_64__)
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
+    mproc__full_fence();
+#endif
+}
+
 /* Stores before this point are executed before stores after it: see the head comment. */
 static inline void mproc__program_order(void) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

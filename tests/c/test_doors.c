@@ -38,9 +38,16 @@ static mproc_task *task;
 static mproc_task_error error;
 static mproc_worker *worker;
 static const mproc_value_array no_array = {.type = 'u', .item_size = 1};
+static mproc_dict_snapshot *snapshot;
+static mproc_dict_item item;
 
 static int no_task(const void *in, size_t size, mproc_result *result) {
     (void)in, (void)size, (void)result;
+    return 0;
+}
+
+static int no_update(void *arg, const mproc_message *old, mproc_dict_value *value) {
+    (void)arg, (void)old, (void)value;
     return 0;
 }
 
@@ -132,6 +139,27 @@ static int no_item(const void *in, void *out, void *context) {
     X(array, exchange, OTHER, mproc_array_exchange(o, 0, 1, NULL))                                 \
     X(array, compare_exchange, OTHER, mproc_array_compare_exchange(o, 0, &(int64_t){0}, 1))        \
     X(array, check, MPROC_ECORRUPT, mproc_array_check(o, NULL, 0))                                 \
+    X(dict, get, OTHER, mproc_dict_get(o, "k", 1, &message, NULL))                                 \
+    X(dict, has, 0, mproc_dict_has(o, "k", 1))                                                     \
+    X(dict, set, OTHER, mproc_dict_set(o, "k", 1, "v", 1))                                         \
+    X(dict, insert, OTHER, mproc_dict_insert(o, "k", 1, "v", 1))                                   \
+    X(dict, replace, OTHER, mproc_dict_replace(o, "k", 1, "v", 1, "w", 1))                         \
+    X(dict, put, OTHER, mproc_dict_put(o, "k", 1, &(mproc_dict_value){0}, 0))                      \
+    X(dict, delete, OTHER, mproc_dict_delete(o, "k", 1, MPROC_DICT_ANY))                           \
+    X(dict, pop, OTHER, mproc_dict_pop(o, "k", 1, &message))                                       \
+    X(dict, popitem, OTHER, mproc_dict_popitem(o, &message, &message))                             \
+    X(dict, add, OTHER, mproc_dict_add(o, "k", 1, 1, NULL))                                        \
+    X(dict, update, OTHER, mproc_dict_update(o, "k", 1, no_update, NULL))                          \
+    X(dict, lock, OTHER, mproc_dict_lock(o, "k", 1, 0))                                            \
+    X(dict, unlock, OTHER, mproc_dict_unlock(o, "k", 1))                                           \
+    X(dict, wait, OTHER, mproc_dict_wait(o, "k", 1, &number, 0))                                   \
+    X(dict, count, 0, mproc_dict_count(o))                                                         \
+    X(dict, clear, NOTHING, (mproc_dict_clear(o), 0))                                              \
+    X(dict, snapshot_new, OTHER, mproc_dict_snapshot_new(&snapshot, o, 0))                         \
+    X(dict, check, MPROC_ECORRUPT, mproc_dict_check(o, NULL, 0))                                   \
+    X(snapshot, count, 0, mproc_dict_snapshot_count(o))                                            \
+    X(snapshot, item, OTHER, mproc_dict_snapshot_item(o, 0, &item))                                \
+    X(snapshot, drop, NOTHING, (mproc_dict_snapshot_drop(o), 0))                                   \
     X(buffer, data, 0, mproc_buffer_data(o) != NULL)                                               \
     X(buffer, size, 0, mproc_buffer_size(o))                                                       \
     X(buffer, check, MPROC_ECORRUPT, mproc_buffer_check(o, NULL, 0))                               \
@@ -253,6 +281,7 @@ static const char *const elsewhere[] = {
     "mproc_in_arena",                     /* any pointer */
     "mproc_strerror",                     /* a number */
     "mproc_type_size",                    /* a number */
+    "mproc_dict_number",                  /* any bytes */
     "mproc_result_write", /* a task's function has it from the library, and only while it runs */
     "mproc_result_room",    "mproc_task_error_text", /* the caller's own structure */
 };
@@ -270,6 +299,8 @@ enum kind {
     QUEUE,
     CHANNEL,
     ARRAY,
+    DICT,
+    SNAPSHOT,
     BUFFER,
     TASKQ,
     MESSAGE,
@@ -305,6 +336,8 @@ static struct thing {
     [QUEUE] = {"queue", NULL, NULL},
     [CHANNEL] = {"channel", NULL, NULL},
     [ARRAY] = {"array", NULL, NULL},
+    [DICT] = {"dict", NULL, NULL},
+    [SNAPSHOT] = {"snapshot", NULL, NULL},
     [BUFFER] = {"buffer", NULL, NULL},
     [TASKQ] = {"taskq", NULL, NULL},
     [MESSAGE] = {"message", NULL, NULL},
@@ -328,6 +361,12 @@ static void *made_message(void) {
     mproc_message m;
     CHECK_OK(mproc_queue_reserve(things[QUEUE].pointer, 100, &m));
     return m.block;
+}
+
+static void *made_snapshot(void) {
+    mproc_dict_snapshot *made = NULL;
+    CHECK_OK(mproc_dict_snapshot_new(&made, things[DICT].pointer, 1));
+    return made;
 }
 
 static void *made_view(void) {
@@ -420,6 +459,8 @@ static void *make(enum kind kind) {
     case QUEUE: return made_queue(0);
     case CHANNEL: return made_channel();
     case ARRAY: return made_array(MPROC_INT64, 4);
+    case DICT: return made_dict();
+    case SNAPSHOT: return made_snapshot();
     case BUFFER: return made_buffer(100);
     case VIEW: return made_view();
     case WATCH: return made_watch();
@@ -447,6 +488,7 @@ static void unmake(enum kind kind, void *owned) {
         break;
     case POOL: mproc_pool_drop(owned); break;
     case TASK: mproc_task_drop(owned); break;
+    case SNAPSHOT: mproc_dict_snapshot_drop(owned); break;
     case VIEW: mproc_view_drop(owned); break;
     case WATCH: mproc_watch_drop(owned); break;
     case WORKER: mproc_worker_drop(owned); break;

@@ -48,7 +48,7 @@ enum { TOLD_TWICE = CHILD_FINDINGS };
 static const char *const findings[] = {"was told twice of one death"};
 
 /* Effects of operations that are counted. */
-enum count { ADDED, PUT, GOT, PERMITS, GIVEN, TAKEN, SHM_ADDED, COUNTS };
+enum count { ADDED, PUT, GOT, PERMITS, GIVEN, TAKEN, SHM_ADDED, DICT_ADDED, COUNTS };
 
 struct record {
     uint64_t operation; /* the one it is at, an index in `operations` */
@@ -87,6 +87,7 @@ struct shared {
     mproc_array *array;
     mproc_array *value;
     mproc_queue *queue;
+    mproc_dict *dict;
     uint64_t stop;
     struct record record[CHILDREN];
 };
@@ -369,6 +370,44 @@ static void do_own_segment(void) {
     child_expect(mproc_shm_unlink(name));
 }
 
+/* One of a few words is counted, by an addition or under its lock. */
+static void do_count(void) {
+    uint64_t word = supervisor_random_below(5);
+    bool locked = supervisor_random_below(2) == 0;
+    if (locked) {
+        int r = mproc_dict_lock(shared->dict, &word, sizeof word, SOON * MPROC_SEC);
+        expect_lock(r);
+    }
+    begins(DICT_ADDED);
+    child_expect(mproc_dict_add(shared->dict, &word, sizeof word, 1, NULL));
+    has_done(DICT_ADDED);
+    linger();
+    if (locked) {
+        child_expect(mproc_dict_unlock(shared->dict, &word, sizeof word));
+    }
+}
+
+/* An entry's value is its key again and again, small or large; it comes, is read, and goes. */
+static void do_entry(void) {
+    char text[10000], room[300];
+    uint64_t key = 100 + supervisor_random_below(3000);
+    size_t size = supervisor_random_below(50) == 0 ? sizeof text : 8 + key % 250;
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    memset(text, (int)(key & 0x7f), size);
+    child_expect(mproc_dict_set(shared->dict, &key, sizeof key, text, size));
+    key = 100 + supervisor_random_below(3000);
+    int r = mproc_dict_get(shared->dict, &key, sizeof key, &message, NULL);
+    child_expect(r == -ENOENT ? 0 : r);
+    for (size_t i = 0; r == 0 && i < message.size; i++) {
+        if (((char *)message.data)[i] != (char)(key & 0x7f)) {
+            _exit(CHILD_UNEQUAL);
+        }
+    }
+    mproc_message_drop(&message);
+    r = mproc_dict_delete(shared->dict, &key, sizeof key, MPROC_DICT_ANY);
+    child_expect(r == -ENOENT ? 0 : r);
+}
+
 static void *made(unsigned kind) {
     switch (kind) {
     case 0: return made_lock(3);
@@ -379,12 +418,13 @@ static void *made(unsigned kind) {
     case 5: return made_event();
     case 6: return made_barrier(2);
     case 7: return made_array(MPROC_DOUBLE, 100);
+    case 8: return made_dict();
     default: return made_queue(10);
     }
 }
 
 static void do_make(void) {
-    void *object = made((unsigned)supervisor_random_below(9));
+    void *object = made((unsigned)supervisor_random_below(10));
     if (object == NULL) {
         _exit(CHILD_ODD_RESULT);
     }
@@ -408,6 +448,8 @@ static const struct operation {
     {"value, atomic", do_add},
     {"value, locked", do_value},
     {"queue", do_queue},
+    {"dict, counted", do_count},
+    {"dict, an entry", do_entry},
     {"segment", do_segment},
     {"segment of its own", do_own_segment},
     {"making and dropping", do_make},
@@ -606,6 +648,7 @@ static void check_everything(void) {
     supervisor_check(mproc_array_check(shared->array, why, sizeof why));
     supervisor_check(mproc_array_check(shared->value, why, sizeof why));
     supervisor_check(mproc_queue_check(shared->queue, why, sizeof why));
+    supervisor_check(mproc_dict_check(shared->dict, why, sizeof why));
     supervisor_check(mproc_pool_check(pool, why, sizeof why));
     supervisor_check(mproc_shm_check(why, sizeof why));
 }
@@ -649,6 +692,16 @@ static void balance(const char *what, uint64_t there, enum count in, uint64_t mo
     }
 }
 
+static uint64_t dict_sum(void) {
+    uint64_t all = 0;
+    for (uint64_t word = 0; word < 5; word++) {
+        int64_t sum;
+        supervisor_require(mproc_dict_add(shared->dict, &word, sizeof word, 0, &sum), "adding 0");
+        all += (uint64_t)sum;
+    }
+    return all;
+}
+
 static void settle_locks(void) {
     const struct pair *pairs[] = {&shared->pair, &shared->rpair};
     for (int i = 0; i < 2; i++) {
@@ -675,6 +728,7 @@ static void settle(void) {
     balance("turns", shared->given - shared->taken, GIVEN, given_by_supervisor, TAKEN);
     uint64_t *sum;
     supervisor_require(mproc_shm_data(segment, (void **)&sum), "mapping the segment");
+    balance("dict", dict_sum(), DICT_ADDED, 0, -1);
     balance("segment", *sum, SHM_ADDED, 0, -1);
     uint64_t there = mproc_semaphore_value(shared->semaphore) + done[PERMITS];
     if (there > released || released - there > meant[PERMITS] - done[PERMITS]) {
@@ -693,7 +747,7 @@ static void settle(void) {
     {                                                                                              \
         shared->lock, shared->undoing, shared->rlock, shared->turns, shared->semaphore,            \
             shared->event, shared->barrier, shared->array, shared->value, shared->bsemaphore,      \
-            shared->queue, shared->condition                                                       \
+            shared->queue, shared->condition, shared->dict                                         \
     }
 
 static void make_objects(void) {
@@ -709,6 +763,7 @@ static void make_objects(void) {
     shared->array = made_array(MPROC_INT64, NUMBERS);
     shared->value = made_array(MPROC_INT64, 3);
     shared->queue = made_queue(QUEUE);
+    shared->dict = made_dict();
     void *objects[] = OBJECTS;
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++) {
         if (objects[i] == NULL) {

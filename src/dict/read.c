@@ -1,0 +1,174 @@
+/*
+ * read.c - looking an entry up, without a lock
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A reader notes the shard's version, which has to be even, reads, and looks at the
+ * version again: if it is the same, nothing has changed meanwhile (a sequence lock). What it reads
+ * in between may be anything, since entries are freed and their blocks used again at any time. So
+ * the version is compared before each pointer is followed, and before each size is used. A pointer
+ * that was right at that moment leads into the arena, whose memory can always be read.
+ *
+ * After a few looks in vain the reader takes the shard's guard, and reads the same way; the version
+ * cannot change then. So no reader waits longer than any writer.
+ *
+ * Which entries are there is decided by the generation that the reader has seen first (table.c). A
+ * shard of a lower one has nothing in it; one of a higher one was cleared since, and the reader
+ * looks again.
+ *
+ * If a member dies here: nothing is changed but what its hand and its holds name.
+ */
+#include "dict/read.h"
+
+#include <string.h>
+
+#include "core/parcel.h"
+
+void mproc__dict_open_locked(struct mproc__dict_window *window) {
+    window->hand = window->mine != NULL ? window->mine : mproc__hand_get();
+    mproc__dict_enter(window->shard, window->hand);
+    window->version = window->shard->version;
+}
+
+void mproc__dict_close_locked(struct mproc__dict_window *window) {
+    mproc__dict_leave(window->shard, window->hand);
+    if (window->mine == NULL) {
+        mproc__hand_put(window->hand);
+    }
+    window->hand = NULL;
+}
+
+/* ---------------------------------------------------------------- one look; -EAGAIN: not whole */
+
+static int read_value(const struct mproc__dict_shard *shard, uint64_t version,
+                      const struct mproc__dict_entry *e, void *room, size_t most,
+                      struct mproc__dict_look *out) {
+    struct mproc__dict_look look = {e->version, e->rank, e->size, mproc__dict_entry_large(e),
+                                    mproc__peek64(&shard->taken)};
+    if (!mproc__dict_still(shard, version)) {
+        return -EAGAIN;
+    }
+    *out = look;
+    if (look.large != NULL) {
+        return 0;
+    }
+    if (look.size > most) {
+        return -ENOBUFS;
+    }
+    if (look.size != 0) {
+        memcpy(room, mproc__dict_entry_value(e), look.size);
+    }
+    return mproc__dict_still(shard, version) ? 0 : -EAGAIN;
+}
+
+/* Has it that key? What it says counts only if the version has not changed. */
+static bool is_key(const struct mproc__dict_shard *shard, uint64_t version,
+                   const struct mproc__dict_entry *e, const struct mproc__dict_key *key) {
+    return e->hash == (uint32_t)key->hash && e->key_size == key->size &&
+           mproc__dict_still(shard, version) &&
+           memcmp(mproc__dict_entry_key(e), key->data, key->size) == 0;
+}
+
+/* 0: *bucket is the address of the hash's bucket, which may be followed. */
+static int find_bucket(const struct mproc__dict_shard *shard, uint64_t version, uint32_t hash,
+                       const uint64_t **bucket) {
+    uint64_t n = mproc__peek64(&shard->buckets);
+    *bucket = mproc__dict_bucket(shard, mproc__dict_index(n, hash));
+    return mproc__dict_still(shard, version) ? 0 : -EAGAIN;
+}
+
+static int look_once(const mproc_dict *dict, const struct mproc__dict_shard *shard,
+                     uint64_t version, const struct mproc__dict_key *key, void *room, size_t most,
+                     struct mproc__dict_look *out) {
+    uint64_t generation = mproc__load64(&dict->generation); /* SYNC(dict.generation) */
+    uint64_t shards = mproc__peek64(&shard->generation);
+    if (mproc__unlikely(shards != generation)) {
+        return shards < generation && mproc__dict_still(shard, version) ? -ENOENT : -EAGAIN;
+    }
+    const uint64_t *link;
+    int r = find_bucket(shard, version, (uint32_t)key->hash, &link);
+    while (r == 0) {
+        const struct mproc__dict_entry *e = mproc__dict_entry_at(mproc__peek64(link));
+        if (!mproc__dict_still(shard, version)) {
+            return -EAGAIN;
+        }
+        if (e == NULL) {
+            return -ENOENT;
+        }
+        if (is_key(shard, version, e, key)) {
+            return read_value(shard, version, e, room, most, out);
+        }
+        link = &e->next;
+    }
+    return r;
+}
+
+int mproc__dict_read(mproc_dict *dict, struct mproc__hand *hand, const struct mproc__dict_key *key,
+                     void *room, size_t most, struct mproc__dict_look *out) {
+    struct mproc__dict_window window = mproc__dict_window(mproc__dict_shard_of(dict, key), hand);
+    int r;
+    do {
+        mproc__dict_open(&window);
+        r = look_once(dict, window.shard, window.version, key, room, most, out);
+    } while (mproc__dict_close(&window, r == -EAGAIN));
+    return r;
+}
+
+/* ---------------------------------------------------------------- a value as a message */
+
+static void describe(mproc_message *message, void *data, size_t size, void *block) {
+    message->data = data;
+    message->size = size;
+    message->block = block;
+}
+
+int mproc__dict_lend(struct mproc__dict_shard *shard, const struct mproc__dict_look *look,
+                     mproc_message *message) {
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__hold_while(hand, look->large, &shard->taken, look->taken);
+    mproc__hand_put(hand);
+    if (r == 0) {
+        describe(message, mproc__parcel_payload(look->large), look->size, look->large);
+    }
+    return r;
+}
+
+/* A small value that does not fit into the room comes in a block of its own, made before the look
+ * that fills it. */
+static int read_into_block(mproc_dict *dict, const struct mproc__dict_key *key,
+                           mproc_message *message, struct mproc__dict_look *out) {
+    struct mproc__hand *hand = mproc__hand_get();
+    size_t most = out->size;
+    int r = mproc__parcel_make(hand, NULL, 0, most);
+    if (r == 0) {
+        struct mproc__object *block = (struct mproc__object *)(uintptr_t)hand->unheld;
+        void *room = mproc__parcel_payload(block);
+        r = mproc__dict_read(dict, hand, key, room, most, out);
+        if (r == 0 && out->large == NULL) {
+            mproc__object_adopt(hand, &hand->unheld);
+            describe(message, room, out->size, block);
+        }
+        mproc__object_destroy(hand, &hand->unheld);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc__dict_fetch(mproc_dict *dict, const struct mproc__dict_key *key, mproc_message *message,
+                      struct mproc__dict_look *out) {
+    int r;
+    do {
+        r = mproc__dict_read(dict, NULL, key, message->room, message->room_size, out);
+        if (mproc__likely(r == 0 && out->large == NULL)) {
+            describe(message, message->room, out->size, NULL);
+            return 0;
+        }
+        if (r == -ENOBUFS) {
+            r = read_into_block(dict, key, message, out);
+        }
+        if (r == 0 && out->large != NULL) {
+            r = mproc__dict_lend(mproc__dict_shard_of(dict, key), out, message);
+        }
+    } while (r == -ENOBUFS || r == -ESTALE);
+    return r;
+}
