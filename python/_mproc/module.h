@@ -53,6 +53,7 @@
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
+    X(name)                                                                                        \
     X(stream)                                                                                      \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \

@@ -12,10 +12,22 @@
 #include "call.h"
 #include "codec.h"
 #include "error.h"
+#include "name.h"
 
 #include <string.h>
 
 #define COPY_UNLOCKED (1 << 16)
+
+/* A function that goes by its name: that is what is sent, or its pickle. New reference. */
+static PyObject *read_function(struct work *w, const char *data, size_t size) {
+    PyObject *function = codec_decode(w->state, data, size);
+    if (function != NULL && PyUnicode_CheckExact(function)) {
+        PyObject *name = function;
+        function = name_find(name);
+        Py_DECREF(name);
+    }
+    return function;
+}
 
 /* The function that a task names. New reference. */
 static PyObject *find_function(struct work *w, const char *data, size_t size, int named) {
@@ -32,7 +44,7 @@ static PyObject *find_function(struct work *w, const char *data, size_t size, in
     PyObject *function = PyDict_GetItemWithError(w->known, key);
     Py_XINCREF(function);
     if (function == NULL && !PyErr_Occurred()) {
-        function = codec_decode(w->state, data, size);
+        function = read_function(w, data, size);
         if (function != NULL && PyDict_SetItem(w->known, key, function) < 0) {
             Py_CLEAR(function);
         }

@@ -101,8 +101,6 @@ class Engine:
     _helper: threading.Thread | None = None
 
     def _set_up(self, seats: int, context: BaseContext) -> None:
-        if has_threads():
-            import_for_workers()
         self._owner = _getpid()
         if getattr(context, "_pickler", None) is not None:
             from .. import _cloudpickle
@@ -155,7 +153,8 @@ class Engine:
 
         If a signal's handler has raised as soon as the worker ran: the worker and the exception.
         """
-        import_for_workers()
+        if has_threads():
+            import_for_workers()
         pool = self._pool
         if (
             seat < len(pool)
@@ -264,8 +263,9 @@ class Engine:
         """Return the message that tells workers of a function, and whether it is a mere name."""
         known, message, named = self._last_function
         if known is not function:
-            message = self._dumps_function(function)
-            named = self._sealer is None and _is_a_name(function)
+            name = None if self._sealer is not None else _mproc.name_of(function)
+            message = self._dumps_function(function) if name is None else _mproc.dumps(name)
+            named = name is not None or (self._sealer is None and _is_a_name(function))
             self._last_function = (function if named else _NOTHING, message, named)
         return message, named
 
@@ -468,7 +468,7 @@ class Engine:
 
 
 def import_for_workers() -> None:
-    """Import what a worker may need, before it is forked.
+    """Import what a worker may need, before it is forked from a process that has threads.
 
     If another thread imported that at this moment, the worker would wait for it for ever.
     """
