@@ -1481,6 +1481,10 @@ MPROC_API int mproc_event_is_set(const mproc_event *event);
 /* -ETIMEDOUT, -EINTR. */
 MPROC_API int mproc_event_wait(mproc_event *event, int64_t timeout) MPROC_MUST_USE;
 
+/* How often it has been set so far, modulo 2^30: who finds it cleared can tell whether it was set
+ * meanwhile. */
+MPROC_API uint32_t mproc_event_times(const mproc_event *event);
+
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_event_check(const mproc_event *event, char *why, size_t size) MPROC_MUST_USE;
 

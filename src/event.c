@@ -83,6 +83,13 @@ void mproc_event_clear(mproc_event *event) {
     }
 }
 
+uint32_t mproc_event_times(const mproc_event *event) {
+    if (!mproc__expect(event, MPROC__KIND_EVENT)) {
+        return 0;
+    }
+    return mproc__load32(&event->word) / TIMES; /* SYNC(event.word) */
+}
+
 static int sleep_slices(mproc_event *event, const struct mproc__look *watch, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
     for (;;) {

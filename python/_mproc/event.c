@@ -32,6 +32,10 @@ static PyObject *event_clear(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+static PyObject *event_times(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLong(mproc_event_times(event_of(self)));
+}
+
 static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *names) {
     int64_t timeout;
@@ -54,6 +58,7 @@ static PyMethodDef event_methods[] = {
      "wait($self, timeout=None)\n--\n\n"
      "Wait until the flag is set; False if that did not happen within timeout seconds.\n\n"
      "A flag that is set and at once cleared ends the waits that had begun before."},
+    {"_times", event_times, METH_NOARGS, "_times($self, /)\n--\n\nHow often it was set so far."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},
 };

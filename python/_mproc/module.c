@@ -55,8 +55,16 @@ static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    if (module_state(module)->watch_type == NULL && watch_type_add(module) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"_add_pool", add_pool, METH_NOARGS, "Add the types of pools to the module, once."},
+    {"_add_watch", add_watch, METH_NOARGS, "Add the type Watch to the module, once."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -87,6 +87,7 @@
     X(workplace)                                                                                   \
     X(turn)                                                                                        \
     X(child)                                                                                       \
+    X(watch)                                                                                       \
     X(template)
 
 /* X(name, module, class): exceptions of Python's, imported when they are raised for the first
@@ -123,6 +124,7 @@ struct module_state {
 MODULE_NOUNS(X)
 MODULE_POOL_NOUNS(X)
 #undef X
+int watch_type_add(PyObject *module); /* when mproc.aio is imported */
 
 /* A function as a table of methods takes it. */
 #define MODULE_METHOD(function) ((PyCFunction)(void (*)(void))(function))

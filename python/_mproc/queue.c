@@ -612,6 +612,10 @@ static PyObject *queue_another(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return handle_new((PyTypeObject *)state->queue_type, r, queue_of(self));
 }
 
+static PyObject *queue_try_get(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return fields(self)->closed ? raise_closed(self) : get(self, 0);
+}
+
 static PyObject *get_watched(PyObject *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(fields(self)->watched);
 }
@@ -625,8 +629,9 @@ static int set_watched(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
 }
 
 #define WATCHING                                                                                   \
-    {"_await", queue_await, METH_O,                                                                \
-     "_await($self, timeout, /)\n--\n\nWait until an object is there; whether it is."},            \
+    {"_try_get", queue_try_get, METH_NOARGS, "_try_get($self, /)\n--\n\nget(False)."},             \
+        {"_await", queue_await, METH_O,                                                            \
+         "_await($self, timeout, /)\n--\n\nWait until an object is there; whether it is."},        \
     {                                                                                              \
         "_another", queue_another, METH_NOARGS,                                                    \
             "_another($self, /)\n--\n\nThe same queue, with a hold of its own."                    \
@@ -675,6 +680,13 @@ static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+static PyObject *queue_all_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    if (fields(self)->closed == UNMADE) {
+        return raise_closed(self);
+    }
+    return PyBool_FromLong(mproc_queue_join(queue_of(self), 0) == 0);
+}
+
 static PyMethodDef queue_methods[] = {
     {"_make", queue_make, METH_O,
      "_make($self, maxsize, /)\n--\n\nMake the queue: for the __init__() of a subclass."},
@@ -714,6 +726,8 @@ static PyMethodDef queue_methods[] = {
      "Report that an object that was got has been worked on. ValueError: once too often."},
     {"_join", queue_join, METH_NOARGS,
      "_join($self, /)\n--\n\nWait until all that was put has been reported done."},
+    {"_all_done", queue_all_done, METH_NOARGS,
+     "_all_done($self, /)\n--\n\nWhether all that was put has been reported done."},
     WATCHING,
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},

@@ -24,10 +24,10 @@ from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
     from typing import Any
 
-    from . import process
+    from . import aio, process
     from ._pool.errors import ExceptionWithTraceback as ExceptionWithTraceback
     from ._pool.errors import MaybeEncodingError as MaybeEncodingError
     from ._pool.errors import RemoteTraceback as RemoteTraceback
@@ -610,6 +610,41 @@ class Pool(Engine):
         return with_options(self, TaskOptions(timeout, retries, memory, priority))
 
     # -- the end
+
+    def aapply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Call func(*args, **kwds) in a worker, in an asyncio program."""
+        from . import aio
+
+        return aio.apply(self, func, args, kwds)
+
+    def amap(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Call func for each item, in an asyncio program; the results are in order."""
+        from . import aio
+
+        return aio.map(self, func, iterable, chunksize)
+
+    def aimap(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+    ) -> aio.imap:
+        """Call func for each item: `async for result in pool.aimap(func, items)`."""
+        from . import aio
+
+        return aio.imap(self, func, iterable, chunksize)
+
+    def aimap_unordered(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+    ) -> aio.imap:
+        """Do the same with the results in the order in which they come."""
+        from . import aio
+
+        return aio.imap_unordered(self, func, iterable, chunksize)
 
     def close(self) -> None:
         """Take no more tasks; the workers end when all are done, those of open imaps too."""

@@ -14,7 +14,7 @@ from ._current import active_children, add_child, current_process, flush_std_str
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from typing import Any, ClassVar
 
     from ._cpython import WeakSet
@@ -194,6 +194,12 @@ class BaseProcess:
         assert popen is not None, "can only join a started process"
         if popen.wait(timeout) is not None:
             _current._children.discard(self)
+
+    def ajoin(self) -> Coroutine[Any, Any, None]:
+        """Wait, in an asyncio program, until the process has ended."""
+        from . import aio
+
+        return aio.join(self)
 
     def is_alive(self) -> bool:
         """Return whether the process is running."""

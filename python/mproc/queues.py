@@ -11,6 +11,7 @@ from . import _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from queue import Empty as Empty
     from queue import Full as Full
     from typing import Any, Generic, TypeVar
@@ -121,6 +122,18 @@ class _Ends:
         if reader is None or not reader._update():
             self._watched = False
 
+    def aget(self) -> Coroutine[Any, Any, Any]:
+        """Take the oldest object, in an asyncio program: `await queue.aget()`."""
+        from . import aio
+
+        return aio.get(self)
+
+    def aput(self, obj: Any) -> Coroutine[Any, Any, None]:
+        """Append an object once there is room, in an asyncio program."""
+        from . import aio
+
+        return aio.put(self, obj)
+
     def _close_ends(self) -> None:
         for name in ("_reading_end", "_writing_end"):
             end = self.__dict__.get(name)
@@ -211,6 +224,12 @@ class JoinableQueue(Queue[_T]):
 
     task_done = _mproc.Queue._task_done
     join = _mproc.Queue._join
+
+    def ajoin(self) -> Coroutine[Any, Any, None]:
+        """Wait, in an asyncio program, until all that was put has been reported done."""
+        from . import aio
+
+        return aio.join(self)
 
 
 class SimpleQueue(_SimpleQueue[_T], _Ends):

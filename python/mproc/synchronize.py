@@ -13,7 +13,7 @@ from . import _mproc, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any, TypeVar
 
     from .barrier import Barrier as Barrier
@@ -86,6 +86,26 @@ class _SemLockLike(_Shared):
         return ArenaSemLock(self)
 
 
+class _Awaitable(_SemLockLike):
+    """A lock or semaphore that a coroutine can take: it is not the thread's who waits for it."""
+
+    if TYPE_CHECKING:
+
+        def release(self) -> None: ...
+
+    def aacquire(self) -> Coroutine[Any, Any, bool]:
+        """Take it, in an asyncio program: `await lock.aacquire()`, or `async with lock`."""
+        from . import aio
+
+        return aio.acquire(self)
+
+    async def __aenter__(self) -> bool:
+        return await self.aacquire()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.release()
+
+
 class _Inheritable(_SemLockLike):
     """A lock with the option of what the next taker gets when a process dies that holds it."""
 
@@ -104,7 +124,7 @@ def _recovers(on_owner_death: str) -> bool:
     return on_owner_death == "recover"
 
 
-class Lock(_Inheritable, _mproc.Lock):
+class Lock(_Inheritable, _Awaitable, _mproc.Lock):
     """A lock that is not recursive, between all threads of all processes.
 
     Any thread of any process may release it. on_owner_death says what happens when the process that
@@ -139,7 +159,7 @@ class RLock(_Inheritable, _mproc.RLock):
         return f"<{type(self).__name__}({owner}, {count})>"
 
 
-class Semaphore(_SemLockLike, _mproc.Semaphore):
+class Semaphore(_Awaitable, _mproc.Semaphore):
     """A number of permits, at first `value`.
 
     The permits of a process that dies are not given back: a semaphore may be a signal, which one
@@ -155,7 +175,7 @@ class Semaphore(_SemLockLike, _mproc.Semaphore):
         return f"<{type(self).__name__}(value={self.get_value()})>"
 
 
-class BoundedSemaphore(_SemLockLike, _mproc.BoundedSemaphore):
+class BoundedSemaphore(_Awaitable, _mproc.BoundedSemaphore):
     """A number of permits, at first `value`, that never becomes more.
 
     It knows how many each process has taken, and those that a process had when it died are given
@@ -238,6 +258,12 @@ class Event(_Shared, _mproc.Event):
         self = super().__new__(cls)
         self._belong_to(ctx)
         return self
+
+    def await_(self) -> Coroutine[Any, Any, bool]:
+        """Wait until it is set, in an asyncio program: `await event.await_()`."""
+        from . import aio
+
+        return aio.wait(self)
 
     def __repr__(self) -> str:
         state = "set" if self.is_set() else "unset"

@@ -86,6 +86,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(event, set, NOTHING, (mproc_event_set(o), 0))                                                \
     X(event, clear, NOTHING, (mproc_event_clear(o), 0))                                            \
     X(event, is_set, 0, mproc_event_is_set(o))                                                     \
+    X(event, times, 0, (int)mproc_event_times(o))                                                  \
     X(event, wait, OTHER, mproc_event_wait(o, 0))                                                  \
     X(event, check, MPROC_ECORRUPT, mproc_event_check(o, NULL, 0))                                 \
     X(condition, wait, OTHER, mproc_condition_wait(o, things[LOCK].pointer, 0))                    \

@@ -32,6 +32,18 @@ TEST(event_is_a_flag) {
     mproc_drop(event);
 }
 
+TEST(event_counts_how_often_it_was_set) {
+    mproc_event *event = make();
+    CHECK_EQ(mproc_event_times(event), 0);
+    mproc_event_set(event);
+    mproc_event_set(event); /* it was set already */
+    mproc_event_clear(event);
+    CHECK_EQ(mproc_event_times(event), 1);
+    mproc_event_set(event);
+    CHECK_EQ(mproc_event_times(event), 2);
+    mproc_drop(event);
+}
+
 TEST(event_wait_lasts_its_timeout) {
     mproc_event *event = make();
     int64_t start = mproc__os_now();

@@ -1,0 +1,370 @@
+"""Waiting in asyncio programs: for queues, locks, semaphores, events, processes and pools.
+
+The methods that are named with an `a` before (`await queue.aget()`, `await process.ajoin()`) and
+`async with lock` are functions of this module; the ones here take the object as the first argument.
+They start no thread. Each loop has one descriptor, for all that its coroutines wait for.
+
+How it works. A coroutine tries its operation, and waits for the loop's descriptor only if that is
+in vain (`_until`). The descriptor tells that an operation would succeed; then one coroutine that
+waits for it is woken, tries, and wakes the next one if it succeeded. What is taken is taken in the
+coroutine's own step, behind which it returns. So one that is cancelled has taken nothing, and if it
+had been told it tells the next.
+
+What holds for each place, while coroutines wait there: its request is armed, or one of them is told
+and will run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from itertools import islice
+from queue import Empty, Full
+from weakref import WeakKeyDictionary, ref
+
+from . import _mproc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+    from weakref import ReferenceType
+
+    from .pool import Pool
+    from .process import BaseProcess
+
+__all__ = ["acquire", "apply", "get", "imap", "imap_unordered", "join", "map", "put", "wait"]
+
+_mproc._add_watch()
+
+_GET, _PUT, _JOIN, _WAIT, _ACQUIRE = 1, 2, 3, 4, 5  # mproc_watch_for
+_PATIENCE = 0.0001  # seconds: a try that looks whether the holder of a lock has died
+_TICK = 0.25  # seconds between two such tries: as the core's watch ticks
+_AHEAD = 4  # chunks of an imap that are submitted, for each worker
+
+_NOT_YET: Any = object()  # what an attempt in vain returns
+
+
+class _Place:
+    """What coroutines of one loop wait for: an operation on an object."""
+
+    def __init__(self, hub: _Hub, key: tuple[int, int]) -> None:
+        self._hub = hub
+        self._key = key
+        self._number = hub.watch.add(*key)
+        self._armed = False
+        self.waiting: deque[Future[None]] = deque()
+
+    def arm(self) -> None:
+        """Have the next change told, if that is not so already; the present counts, too."""
+        if not self._armed:
+            self._armed = not self._hub.watch.arm(self._number)
+            if not self._armed:
+                self.wake()
+
+    def told(self) -> None:
+        """Note that the operation would succeed now."""
+        self._armed = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell the first one that was not told yet."""
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(None)
+                return
+
+    def leave(self) -> None:
+        """Give the request back if nobody waits any more."""
+        if not self.waiting and self._hub.places.get(self._number) is self:
+            self._hub.give_up(self._key, self._number)
+
+
+class _Hub:
+    """The places of one loop."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.watch = _mproc.Watch()
+        self._pid = _mproc.getpid()
+        self.places: dict[int, _Place] = {}
+        self._of_key: dict[tuple[int, int], _Place] = {}
+        loop.add_reader(self.watch.fileno(), self._tell)
+
+    def busy(self, key: tuple[int, int]) -> bool:
+        """Return whether others wait there already."""
+        return key in self._of_key
+
+    def place(self, key: tuple[int, int]) -> _Place:
+        """Return the place for an object's address and an operation."""
+        place = self._of_key.get(key)
+        if place is None:
+            place = self._of_key[key] = _Place(self, key)
+            self.places[place._number] = place
+        return place
+
+    def give_up(self, key: tuple[int, int], number: int) -> None:
+        """Forget a place."""
+        del self._of_key[key], self.places[number]
+        if self._pid == _mproc.getpid():  # a forked child has a copy, which watches nothing
+            self.watch.remove(number)
+
+    def _tell(self) -> None:
+        for number in self.watch.take():
+            self.places[number].told()
+
+
+# A hub belongs to its loop, as a reader of it, until the loop is closed.
+_hubs: WeakKeyDictionary[AbstractEventLoop, ReferenceType[_Hub]] = WeakKeyDictionary()
+
+
+def _hub_of(loop: AbstractEventLoop) -> _Hub:
+    reference = _hubs.get(loop)
+    hub = None if reference is None else reference()
+    if hub is None:
+        hub = _Hub(loop)
+        _hubs[loop] = ref(hub)
+    return hub
+
+
+async def _until(handle: Any, what: int, attempt: Callable[[], Any]) -> Any:
+    """Try until an attempt succeeds; return what it returned.
+
+    Coroutines of a loop that wait for the same come to it in order.
+    """
+    loop = asyncio.get_running_loop()
+    hub = _hub_of(loop)
+    key = (handle.address, what)
+    if not hub.busy(key):
+        result = attempt()
+        if result is not _NOT_YET:
+            return result
+    place = hub.place(key)
+    future = loop.create_future()
+    place.waiting.append(future)
+    try:
+        while True:
+            place.arm()
+            await future
+            result = attempt()
+            if result is not _NOT_YET:
+                return result
+            told, future = future, loop.create_future()
+            place.waiting[place.waiting.index(told)] = future
+    finally:  # also when it was cancelled, or the attempt raised: then the next one is told instead
+        place.waiting.remove(future)
+        if future.done() and not loop.is_closed():
+            place.wake()
+        place.leave()
+
+
+# ---- queues
+
+
+def _in_arena(queue: Any) -> None:
+    if not hasattr(queue, "_try_get"):
+        raise TypeError(f"{type(queue).__name__} is a queue over a pipe, which cannot be awaited")
+
+
+async def get(queue: Any) -> Any:
+    """Take the oldest object of a queue. ValueError: it is closed.
+
+    A cancelled call takes none.
+    """
+
+    def attempt() -> Any:
+        try:
+            return queue._try_get()
+        except Empty:
+            return _NOT_YET
+
+    _in_arena(queue)
+    return await _until(queue, _GET, attempt)
+
+
+async def put(queue: Any, obj: Any) -> None:
+    """Append an object, once there is room. Raises what put() raises.
+
+    A cancelled call has put nothing.
+    """
+
+    def attempt() -> Any:
+        try:
+            return queue.put_nowait(obj)
+        except Full:
+            return _NOT_YET
+
+    _in_arena(queue)
+    if not hasattr(queue, "put_nowait"):  # a SimpleQueue always has room
+        queue.put(obj)
+    else:
+        await _until(queue, _PUT, attempt)
+
+
+# ---- synchronisation
+
+
+async def wait(event: Any) -> bool:
+    """Wait until an event is set, or was set meanwhile; return True."""
+    times = event._times()
+
+    def attempt() -> Any:
+        return True if event.is_set() or event._times() != times else _NOT_YET
+
+    result: bool = await _until(event, _WAIT, attempt)
+    return result
+
+
+async def acquire(lock: Any) -> bool:
+    """Take a lock, or a permit of a semaphore; return True. OwnerDiedError as acquire().
+
+    A cancelled call has taken nothing.
+    """
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+
+    def attempt() -> Any:
+        nonlocal last
+        if lock.acquire(False):
+            return True
+        if loop.time() - last >= _TICK:  # has the holder died? Who has a moment is told
+            last = loop.time()
+            if lock.acquire(True, _PATIENCE):
+                return True
+        return _NOT_YET
+
+    result: bool = await _until(lock, _ACQUIRE, attempt)
+    return result
+
+
+# ---- processes
+
+
+async def _join_process(process: BaseProcess) -> None:
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def tell() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    fd = os.dup(process.sentinel)  # a loop has one reader for a descriptor
+    try:
+        loop.add_reader(fd, tell)
+        try:
+            await ended
+        finally:
+            loop.remove_reader(fd)
+    finally:
+        os.close(fd)
+    process.join()
+
+
+async def join(what: Any) -> None:
+    """Wait until a process has ended, or until all is done that was put into a JoinableQueue."""
+    if hasattr(what, "sentinel"):
+        await _join_process(what)
+    else:
+        _in_arena(what)
+        await _until(what, _JOIN, lambda: what._all_done() or _NOT_YET)
+
+
+# ---- pools
+
+
+def _set(future: Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _submitted(submit: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Call a method of a pool that takes callbacks; return a future of the running loop."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def tell(result: Any, error: BaseException | None) -> None:
+        try:
+            loop.call_soon_threadsafe(_set, future, result, error)
+        except RuntimeError:  # the loop is closed: nobody waits
+            return
+
+    submit(
+        *args, callback=lambda result: tell(result, None), error_callback=lambda e: tell(None, e)
+    )
+    return future
+
+
+async def apply(
+    pool: Pool, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any] | None
+) -> Any:
+    """Call func(*args, **kwds) in a worker; return its result, or raise its exception."""
+    return await _submitted(pool.apply_async, func, tuple(args), dict(kwds or {}))
+
+
+async def map(
+    pool: Pool, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None
+) -> list[Any]:
+    """Call func for each item; return the results in order."""
+    results: list[Any] = await _submitted(pool.map_async, func, iterable, chunksize)
+    return results
+
+
+class imap:  # a function to its users
+    """An asynchronous iterator over the results of func for each item, in order.
+
+    Items are read as results are taken: some chunks for each worker are submitted ahead.
+    """
+
+    def __init__(
+        self, pool: Pool, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int
+    ) -> None:
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        self._pool = pool
+        self._func = func
+        self._items = iter(iterable)
+        self._chunksize = chunksize
+        self._ahead = _AHEAD * pool._processes
+        self._running: deque[Future[list[Any]]] = deque()
+        self._ready: deque[Any] = deque()
+
+    def __aiter__(self) -> imap:
+        return self
+
+    def _submit_more(self) -> None:
+        while len(self._running) < self._ahead:
+            chunk = list(islice(self._items, self._chunksize))
+            if not chunk:
+                return
+            self._running.append(
+                _submitted(self._pool.map_async, self._func, chunk, self._chunksize)
+            )
+
+    async def _next_chunk(self) -> list[Any]:
+        first = self._running[0]
+        await asyncio.wait([first])
+        self._running.popleft()
+        return first.result()
+
+    async def __anext__(self) -> Any:
+        while not self._ready:
+            self._submit_more()
+            if not self._running:
+                raise StopAsyncIteration
+            self._ready.extend(await self._next_chunk())
+        return self._ready.popleft()
+
+
+class imap_unordered(imap):
+    """The same, in the order in which the results come."""
+
+    async def _next_chunk(self) -> list[Any]:
+        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        first = next(future for future in self._running if future in done)
+        self._running.remove(first)
+        return first.result()

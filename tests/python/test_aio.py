@@ -1,0 +1,522 @@
+"""Waiting in asyncio programs: queues, locks, semaphores, events, processes, pools."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import mproc
+from mproc import aio
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+async def settle() -> None:
+    """Let the coroutines that were started come to where they wait."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def put_all(queue, items) -> None:
+    for item in items:
+        queue.put(item)
+
+
+# ---- queues
+
+
+def test_get_of_what_is_there():
+    queue = mproc.Queue()
+    queue.put(1)
+    assert asyncio.run(queue.aget()) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_get_of_what_another_process_puts(method):
+    ctx = mproc.get_context(method)
+    queue = ctx.Queue()
+
+    async def main():
+        process = ctx.Process(target=put_all, args=(queue, range(5)))
+        getting = [asyncio.create_task(queue.aget()) for _ in range(5)]
+        await settle()
+        process.start()
+        items = await asyncio.gather(*getting)
+        await process.ajoin()
+        assert process.exitcode == 0
+        return items
+
+    assert asyncio.run(main()) == list(range(5))
+
+
+def test_simple_queue():
+    queue = mproc.SimpleQueue()
+
+    async def main():
+        getting = asyncio.create_task(queue.aget())
+        await settle()
+        await queue.aput("x")
+        return await getting
+
+    assert asyncio.run(main()) == "x"
+
+
+def test_put_waits_for_room():
+    queue = mproc.Queue(1)
+
+    async def main():
+        await queue.aput(1)
+        putting = asyncio.create_task(queue.aput(2))
+        await settle()
+        assert not putting.done()
+        assert queue.get() == 1
+        await putting
+        assert queue.get() == 2
+
+    asyncio.run(main())
+
+
+def test_join():
+    queue = mproc.JoinableQueue()
+    queue.put(1)
+
+    async def main():
+        joining = asyncio.create_task(queue.ajoin())
+        await settle()
+        assert not joining.done()
+        await queue.aget()
+        queue.task_done()
+        await joining
+
+    asyncio.run(main())
+
+
+def test_waiters_of_a_loop_come_in_order():
+    queue = mproc.Queue()
+
+    async def main():
+        getting = [asyncio.create_task(queue.aget()) for _ in range(10)]
+        await settle()
+        for number in range(10):
+            queue.put(number)
+        return await asyncio.gather(*getting)
+
+    assert asyncio.run(main()) == list(range(10))
+
+
+def test_a_cancelled_get_takes_nothing():
+    queue = mproc.Queue()
+
+    async def main():
+        getting = asyncio.create_task(queue.aget())
+        await settle()
+        getting.cancel()
+        await settle()
+        queue.put(1)
+        assert await queue.aget() == 1
+
+    asyncio.run(main())
+
+
+def test_a_get_that_is_cancelled_when_it_was_told_tells_the_next():
+    queue = mproc.Queue()
+
+    async def main():
+        first, second = (asyncio.create_task(queue.aget()) for _ in range(2))
+        await settle()
+        place = next(iter(aio._hub_of(asyncio.get_running_loop()).places.values()))
+        queue.put("x")
+        place.told()
+        first.cancel()
+        assert await second == "x"
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(main())
+
+
+def test_a_timeout_loses_nothing():
+    queue = mproc.Queue()
+
+    async def main():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(queue.aget(), 0.01)
+        queue.put(1)
+        assert await asyncio.wait_for(queue.aget(), 60) == 1
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_sent_is_an_error_of_put():
+    async def main():
+        with pytest.raises(Exception, match=r"pickle|local"):
+            await mproc.Queue(1).aput(lambda: None)
+
+    asyncio.run(main())
+
+
+def test_a_closed_queue_raises():
+    queue = mproc.Queue()
+    queue.close()
+
+    async def main():
+        with pytest.raises(ValueError, match="closed"):
+            await queue.aget()
+
+    asyncio.run(main())
+
+
+def put_randomly(queues, numbers) -> None:
+    for number in numbers:
+        random.choice(queues).put(number)
+
+
+def test_a_thousand_coroutines_at_a_hundred_queues_and_a_storm_of_cancellations():
+    """No thread, and no item is lost."""
+    queues = [mproc.Queue() for _ in range(100)]
+    count = 20000
+    got: list[int] = []
+
+    async def take(queue) -> None:
+        while True:
+            got.append(await queue.aget())
+
+    async def main():
+        ctx = mproc.get_context("fork")
+        threads = threading.active_count()
+        process = ctx.Process(target=put_randomly, args=(queues, range(count)))
+        takers = [asyncio.create_task(take(queues[i % 100])) for i in range(1000)]
+        await settle()
+        process.start()
+        while len(got) < count:
+            await asyncio.sleep(0.001)
+            for _ in range(50):
+                which = random.randrange(1000)
+                takers[which].cancel()
+                takers[which] = asyncio.create_task(take(queues[which % 100]))
+            assert threading.active_count() == threads
+        await process.ajoin()
+        for taker in takers:
+            taker.cancel()
+        await asyncio.gather(*takers, return_exceptions=True)
+
+    asyncio.run(main())
+    assert sorted(got) == list(range(count))
+    assert all(queue.empty() for queue in queues)
+
+
+def take_until_none(queue, results) -> None:
+    async def main():
+        while (item := await queue.aget()) is not None:
+            await results.aput(item)
+
+    asyncio.run(main())
+
+
+def test_loops_of_several_processes_share_a_queue():
+    queue, results = mproc.Queue(), mproc.Queue(3)
+    ctx = mproc.get_context("fork")
+    processes = [ctx.Process(target=take_until_none, args=(queue, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+
+    async def main():
+        for number in range(300):
+            queue.put(number)
+        got = [await results.aget() for _ in range(300)]
+        put_all(queue, [None] * 3)
+        await asyncio.gather(*(process.ajoin() for process in processes))
+        return got
+
+    assert sorted(asyncio.run(main())) == list(range(300))
+
+
+def wait_to_be_killed(queue, ready) -> None:
+    async def main():
+        getting = asyncio.create_task(queue.aget())
+        await settle()
+        ready.set()
+        await getting
+
+    asyncio.run(main())
+
+
+def test_a_killed_waiter_takes_nothing_along():
+    queue, ready = mproc.Queue(), mproc.Event()
+    process = mproc.get_context("fork").Process(target=wait_to_be_killed, args=(queue, ready))
+    process.start()
+    ready.wait()
+    process.kill()
+
+    async def main():
+        getting = asyncio.create_task(queue.aget())
+        await process.ajoin()
+        queue.put("x")
+        assert await getting == "x"
+
+    asyncio.run(main())
+
+
+def test_loops_in_threads():
+    queue = mproc.Queue()
+    got = []
+
+    async def main():
+        got.append(await queue.aget())
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    put_all(queue, range(4))
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [0, 1, 2, 3]
+
+
+def test_a_loop_that_is_closed_with_waiters():
+    queue = mproc.Queue()
+    loop = asyncio.new_event_loop()
+    getting = loop.create_task(queue.aget())
+    loop.run_until_complete(settle())
+    getting._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    queue.put(1)
+    del getting, loop
+    gc.collect()
+    assert queue.get() == 1
+
+
+def fork_and_use(queue) -> int:
+    async def main():
+        return await queue.aget()
+
+    return asyncio.run(main())
+
+
+def test_fork_while_a_loop_runs():
+    queue, answers = mproc.Queue(), mproc.Queue()
+
+    async def main():
+        getting = asyncio.create_task(queue.aget())
+        await settle()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                asyncio._set_running_loop(None)
+                answers.put(fork_and_use(queue))
+            finally:
+                os._exit(0)
+        queue.put("one")
+        queue.put("two")
+        one = await getting
+        two = await answers.aget()
+        os.waitpid(pid, 0)
+        assert sorted([one, two]) == ["one", "two"]
+
+    asyncio.run(main())
+
+
+def test_ctrl_c():
+    queue = mproc.Queue()
+
+    async def main():
+        getting = asyncio.create_task(queue.aget())
+        await settle()
+        os.kill(os.getpid(), signal.SIGINT)
+        await getting
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    queue.put(1)
+    assert queue.get() == 1
+
+
+# ---- synchronisation
+
+
+def test_event():
+    event = mproc.Event()
+
+    async def main():
+        waiting = [asyncio.create_task(event.await_()) for _ in range(3)]
+        await settle()
+        event.set()
+        event.clear()  # who waited goes on all the same
+        assert await asyncio.gather(*waiting) == [True] * 3
+        event.set()
+        assert await event.await_()
+
+    asyncio.run(main())
+
+
+def hold(lock, held, release) -> None:
+    with lock:
+        held.set()
+        release.wait()
+
+
+@pytest.mark.parametrize(
+    "make", [mproc.Lock, mproc.Semaphore, mproc.BoundedSemaphore], ids=lambda make: make.__name__
+)
+def test_lock_of_another_process(make):
+    lock, held, release = make(), mproc.Event(), mproc.Event()
+    process = mproc.get_context("fork").Process(target=hold, args=(lock, held, release))
+    process.start()
+
+    async def take():
+        async with lock:
+            assert not lock.acquire(False)
+
+    async def main():
+        await held.await_()
+        taking = [asyncio.create_task(take()) for _ in range(3)]
+        await settle()
+        taking[1].cancel()
+        release.set()
+        await taking[0]
+        await taking[2]
+        await process.ajoin()
+
+    asyncio.run(main())
+    assert lock.acquire(False)
+    lock.release()
+
+
+def test_a_cancelled_lock_is_not_held():
+    lock = mproc.Lock()
+
+    async def main():
+        await lock.aacquire()
+        taking = asyncio.create_task(lock.aacquire())
+        await settle()
+        taking.cancel()
+        await settle()
+        lock.release()
+        assert not lock.locked()
+
+    asyncio.run(main())
+
+
+def die_with(lock, held) -> None:
+    lock.acquire()
+    held.set()
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("recover", [False, True])
+def test_the_holder_dies(recover):
+    lock = mproc.Lock(on_owner_death="recover" if recover else "raise")
+    held = mproc.Event()
+    process = mproc.get_context("fork").Process(target=die_with, args=(lock, held))
+    process.start()
+
+    async def main():
+        await held.await_()
+        taking = asyncio.create_task(lock.aacquire())
+        await settle()
+        process.kill()
+        if recover:
+            assert await taking
+            lock.release()
+        else:
+            with pytest.raises(mproc.OwnerDiedError):
+                await taking
+
+    asyncio.run(main())
+    process.join()
+
+
+def test_permits_of_the_dead_come_back():
+    permits, held = mproc.BoundedSemaphore(1), mproc.Event()
+    process = mproc.get_context("fork").Process(target=die_with, args=(permits, held))
+    process.start()
+
+    async def main():
+        await held.await_()
+        taking = asyncio.create_task(permits.aacquire())
+        await settle()
+        process.kill()
+        assert await taking
+        permits.release()
+
+    asyncio.run(main())
+    process.join()
+
+
+# ---- processes, pools
+
+
+def test_process_join_is_awaited_by_several():
+    release = mproc.Event()
+    process = mproc.get_context("fork").Process(target=release.wait)
+    process.start()
+
+    async def main():
+        joining = [asyncio.create_task(process.ajoin()) for _ in range(3)]
+        await settle()
+        joining[0].cancel()
+        release.set()
+        await asyncio.gather(*joining[1:])
+        assert process.exitcode == 0
+
+    asyncio.run(main())
+
+
+def square(x: int) -> int:
+    if x < 0:
+        raise ValueError(x)
+    return x * x
+
+
+def test_pool():
+    async def main():
+        with mproc.get_context("fork").Pool(2) as pool:
+            assert await pool.aapply(square, (3,)) == 9
+            assert await pool.amap(square, range(10)) == [x * x for x in range(10)]
+            assert [x async for x in pool.aimap(square, range(50), 3)] == [x * x for x in range(50)]
+            squares = {x async for x in pool.aimap_unordered(square, range(50))}
+            assert squares == {x * x for x in range(50)}
+            with pytest.raises(ValueError, match="-1"):
+                await pool.aapply(square, (-1,))
+
+    asyncio.run(main())
+
+
+def test_imap_goes_on_behind_an_error():
+    async def main():
+        with mproc.get_context("fork").Pool(1) as pool:
+            results = pool.aimap(square, [1, -1, 2])
+            assert await anext(results) == 1
+            with pytest.raises(ValueError, match="-1"):
+                await anext(results)
+            assert await anext(results) == 4
+            with pytest.raises(StopAsyncIteration):
+                await anext(results)
+            with pytest.raises(ValueError, match="Chunksize"):
+                pool.aimap(square, [], 0)
+
+    asyncio.run(main())
+
+
+def test_imap_reads_its_items_as_it_goes():
+    read = []
+
+    def items():
+        for i in range(1000):
+            read.append(i)
+            yield i
+
+    async def main():
+        with mproc.get_context("fork").Pool(1) as pool:
+            results = pool.aimap(square, items())
+            assert await anext(results) == 0
+            assert len(read) < 20
+
+    asyncio.run(main())
