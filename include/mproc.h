@@ -2096,6 +2096,26 @@ MPROC_API int mproc_process_start_program(mproc_process **out, const char *const
 /* Gives the handle back. NULL is ignored. */
 MPROC_API void mproc_value_writer_drop(mproc_value_writer *owned);
 
+/*
+ * A function of a shared library that Python calls by mproc.c_function(), in its own process or as
+ * a task of a pool. It needs nothing of a linked libmproc but the readers and writers above, which
+ * have no state: the copy in the interpreter is another one, and has the family.
+ *
+ * `in` are the arguments: a tuple of plain values for mproc_value_read(), or the bytes of a raw
+ * function. write() appends to the result: a plain value, as mproc_value_written() has it, None if
+ * nothing is written; or the bytes of a raw function. It returns 0 or -ENOMEM.
+ *
+ * 0: the result is what was written. Anything else is an error, and what was written its text in
+ * UTF-8.
+ */
+typedef struct mproc_call {
+    const void *in;
+    size_t size;
+    int (*write)(struct mproc_call *call, const void *lent, size_t size);
+} mproc_call;
+
+typedef int (*mproc_call_fn)(mproc_call *call);
+
 /* ---------------------------------------------------------------- dict */
 
 /*

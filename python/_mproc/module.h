@@ -33,6 +33,7 @@
     X(template)                                                                                    \
     X(started)                                                                                     \
     X(program)                                                                                     \
+    X(c_call)                                                                                      \
     X(lock)                                                                                        \
     X(rlock)                                                                                       \
     X(event)                                                                                       \

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .buffers import Buffer as Buffer
     from .buffers import asarray as asarray
     from .buffers import empty as empty
+    from .c_functions import CFunctionError as CFunctionError
+    from .c_functions import c_function as c_function
     from .futures import ProcessPoolExecutor as ProcessPoolExecutor
     from .program import Program as Program
     from .program import child_args as child_args
@@ -140,6 +142,10 @@ def __getattr__(name: str) -> object:
         from . import program
 
         return getattr(program, name)
+    if name in ("CFunctionError", "c_function"):
+        from . import c_functions
+
+        return getattr(c_functions, name)
     if name in ("Buffer", "asarray", "empty"):
         from . import buffers
 

@@ -10,9 +10,12 @@
  *
  * dl_iterate_phdr() shows the loaded objects under the loader's lock. A pool names one function for
  * each task, so each thread remembers its last answers; they hold as long as no object has been
- * unloaded (the loader counts that), which is asked each time.
+ * unloaded (the loader counts that), which is asked each time. The names themselves are kept once a
+ * process, for ever: a name is a hundred bytes, and the memory of threads is scarce where a library
+ * is loaded late (the loader has some 1,500 bytes for all such libraries together).
  *
- * Shared state: none; the remembered answers are the thread's own.
+ * Shared state: `names`, a list that only grows, by one atomic step; within a process. The
+ * remembered answers are the thread's own.
  */
 #define _GNU_SOURCE
 #include "process/function.h"
@@ -20,8 +23,12 @@
 #include <elf.h>
 #include <link.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "system/atomic.h"
+
+#define NAMES_MOST 256 /* that are kept: each new one is compared with all of them */
 #define REMEMBERED 4 /* a thread uses few functions at a time; direct-mapped by address or offset */
 
 struct build_id {
@@ -29,10 +36,15 @@ struct build_id {
     uint32_t size;
 };
 
+struct name {
+    struct mproc__function_ref ref;
+    uint64_t next; /* struct name * */
+};
+
 struct answer {
     mproc__function fn; /* NULL: none remembered */
     unsigned long long unloads;
-    struct mproc__function_ref ref;
+    const struct mproc__function_ref *ref;
 };
 
 struct search {
@@ -45,6 +57,7 @@ struct search {
 };
 
 static _Thread_local struct answer named[REMEMBERED], found[REMEMBERED];
+static uint64_t names; /* struct name * */
 
 /* ---------------------------------------------------------------- an object and its build-id */
 
@@ -174,6 +187,38 @@ static unsigned long long unloads(void) {
 
 /* ---------------------------------------------------------------- names */
 
+/* Two threads may keep the same name at the same time. NULL: no memory, or enough names. */
+static const struct mproc__function_ref *keep(const struct mproc__function_ref *ref) {
+    uint64_t first = mproc__load64(&names); /* SYNC(function.names) */
+    size_t n = 0;
+    for (uint64_t at = first; at != 0;) {
+        const struct name *name = (const struct name *)(uintptr_t)at;
+        if (memcmp(&name->ref, ref, sizeof *ref) == 0) {
+            return &name->ref;
+        }
+        at = name->next;
+        n++;
+    }
+    struct name *fresh = n < NAMES_MOST ? calloc(1, sizeof *fresh) : NULL;
+    if (fresh == NULL) {
+        return NULL;
+    }
+    fresh->ref = *ref;
+    do {
+        fresh->next = first;
+        /* SYNC(function.names): what is in the name, before the list has it. */
+    } while (!mproc__cas64(&names, &first, (uint64_t)(uintptr_t)fresh));
+    return &fresh->ref;
+}
+
+static void remember(struct answer *a, mproc__function fn, unsigned long long unloads,
+                     const struct mproc__function_ref *ref) {
+    const struct mproc__function_ref *kept = keep(ref);
+    if (kept != NULL) {
+        *a = (struct answer){fn, unloads, kept};
+    }
+}
+
 int mproc__function_name(mproc__function fn, struct mproc__function_ref *out) {
     struct answer *a = &named[((uintptr_t)fn >> 4) % REMEMBERED];
     struct search s = {.address = (uintptr_t)fn, .result = MPROC_EFUNCTION};
@@ -184,9 +229,11 @@ int mproc__function_name(mproc__function fn, struct mproc__function_ref *out) {
         if (s.result != 0) {
             return s.result;
         }
-        *a = (struct answer){fn, now, s.out};
+        remember(a, fn, now, &s.out);
+        *out = s.out;
+        return 0;
     }
-    *out = a->ref;
+    *out = *a->ref;
     return 0;
 }
 
@@ -195,12 +242,14 @@ int mproc__function_find(const struct mproc__function_ref *ref, mproc__function 
     struct search s = {.ref = ref, .result = MPROC_EFUNCTION};
     unsigned long long now = unloads();
 
-    if (a->fn == NULL || a->unloads != now || memcmp(&a->ref, ref, sizeof *ref) != 0) {
+    if (a->fn == NULL || a->unloads != now || memcmp(a->ref, ref, sizeof *ref) != 0) {
         dl_iterate_phdr(find_in, &s);
         if (s.result != 0) {
             return s.result;
         }
-        *a = (struct answer){(mproc__function)s.found, now, *ref};
+        remember(a, (mproc__function)s.found, now, ref);
+        *fn = (mproc__function)s.found;
+        return 0;
     }
     *fn = a->fn;
     return 0;

@@ -28,6 +28,8 @@ def echo():
 
     def send(obj):
         there.put(obj)
+        while not back._poll(1):
+            assert child.is_alive()
         return back.get()
 
     yield send
