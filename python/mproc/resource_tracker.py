@@ -68,6 +68,9 @@ class ResourceTracker:
     warning, when it has died; it ends when all processes that have its pipe open have ended or
     closed it. A forked child has, and may use its parent's tracker; to any other process the
     descriptor (getfd()) must be passed.
+
+    Classes of other packages are derived from it. What they replace is called by these names:
+    ensure_running(), _launch(), _teardown_dead_process(), _ensure_running_and_write(), _write().
     """
 
     def __init__(self) -> None:
@@ -88,27 +91,38 @@ class ResourceTracker:
 
         ReentrantCallError: the calling thread is starting it, and was interrupted by this call.
         """
+        self._ensure_running_and_write()
+
+    def _ensure_running_and_write(self, msg: bytes | None = None) -> None:
         with self._lock:
-            if self._starting:
-                raise ReentrantCallError("the resource tracker is being started by this thread")
-            if self._fd is not None:
-                if self._check_alive():
-                    return
-                self._stop()
-                import warnings
+            self._need_process()
+            if msg is not None:
+                self._write(msg)
 
-                warnings.warn(
-                    "resource_tracker: process died unexpectedly, relaunching."
-                    "  Some resources might leak.",
-                    stacklevel=2,
-                )
-            self._starting = True
-            try:
-                self._start()
-            finally:
-                self._starting = False
+    def _need_process(self) -> None:
+        """Start the process, unless it runs. The caller has the lock."""
+        if self._starting:
+            raise ReentrantCallError("the resource tracker is being started by this thread")
+        if self._fd is not None:
+            if self._check_alive():
+                return
+            self._teardown_dead_process()
+        self._starting = True
+        try:
+            self._launch()
+        finally:
+            self._starting = False
 
-    def _start(self) -> None:
+    def _teardown_dead_process(self) -> None:
+        self._stop()
+        import warnings
+
+        warnings.warn(
+            "resource_tracker: process died unexpectedly, relaunching.  Some resources might leak.",
+            stacklevel=2,
+        )
+
+    def _launch(self) -> None:
         from ._descriptor import kept
         from .util import register_after_fork
 
@@ -142,12 +156,13 @@ class ResourceTracker:
             raise ValueError(
                 f"cannot track {name!r}: a name has no newline and at most {_NAME_MAX} bytes"
             )
+        self.ensure_running()
         self._write(b"%s:%s:%s\n" % (cmd.encode(), data, rtype.encode()))
 
-    def _write(self, message: bytes) -> None:
-        fd = self.getfd()
+    def _write(self, msg: bytes) -> None:
+        fd = self._fd
         assert fd is not None
-        os.write(fd, message)
+        os.write(fd, msg)
 
     def _check_alive(self) -> bool:
         if self._fd is None:

@@ -333,6 +333,60 @@ def test_a_derived_tracker():
     assert tracker._fd is None
 
 
+class NewerTracker(resource_tracker.ResourceTracker):
+    """One that knows the methods which the standard library has had since 3.13.7."""
+
+    def ensure_running(self):
+        return self._ensure_running_and_write()
+
+    def _ensure_running_and_write(self, msg=None):
+        with self._lock:
+            if self._fd is None:
+                self._launch()
+            if msg is not None:
+                self._write(msg)
+
+    def _launch(self):
+        self.reader, self._fd = os.pipe()
+
+    def _write(self, msg):
+        assert os.write(self._fd, msg) == len(msg)
+
+
+class OnlyLaunches(resource_tracker.ResourceTracker):
+    launched = 0
+
+    def _launch(self):
+        self.reader, self._fd = os.pipe()
+        self.launched += 1
+
+    def _teardown_dead_process(self):
+        os.close(self._fd)
+        self._fd = None
+
+
+def test_a_derived_tracker_with_newer_methods():
+    tracker = NewerTracker()
+    tracker.register("a name", "folder")
+    tracker._ensure_running_and_write(b"more\n")
+    assert os.read(tracker.reader, 100) == b"REGISTER:a name:folder\nmore\n"
+    os.close(tracker.reader)
+    tracker._stop()
+
+
+def test_a_derived_tracker_with_a_process_of_its_own():
+    tracker = OnlyLaunches()
+    tracker.register("first", "folder")
+    os.close(tracker.reader)
+    tracker.register("second", "folder")  # the process has died
+    assert tracker.launched == 2
+    assert os.read(tracker.reader, 100) == b"REGISTER:second:folder\n"
+    tracker._ensure_running_and_write(b"more\n")
+    assert os.read(tracker.reader, 100) == b"PROBE:0:noop\nmore\n"
+    os.close(tracker.reader)
+    tracker._stop()
+
+
 def test_a_tracker_that_cannot_be_started(monkeypatch):
     from mproc import util
 
