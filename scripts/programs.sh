@@ -9,7 +9,7 @@ set -euo pipefail
 HOME_OF=$BUILD/programs
 PYTHON=$HOME_OF/venv/bin/python
 PACKAGES=(
-    aioprocessing==2.0.1 black==26.10.1 dask==2026.8.0 green==4.0.2 gymnasium==1.4.0 joblib==1.4.2 loky==3.4.1
+    aioprocessing==2.0.1 black==26.10.1 dask==2026.8.0 green==4.0.2 gymnasium==1.4.0 joblib==1.6.0 loky==3.5.6
     mpire==2.10.2 nltk==3.10.4 pebble==5.2.3 pylint==4.1.4 rich==15.0.0 scikit-learn==1.9.1 tqdm==4.70.1 yapf==0.43.0
 )
 TORCH=torch==2.13.0
@@ -31,6 +31,7 @@ each_program() {
     done
     for method in fork spawn forkserver; do
         compare torch-$method "$ROOT/tests/programs/torch_workers.py" $method
+        compare torch-together-$method "$ROOT/tests/programs/torch_together.py" $method
     done
 }
 

@@ -487,6 +487,30 @@ static PyObject *connection_recv_bytes(PyObject *object, PyObject *args, PyObjec
     return receive(self, (size_t)most);
 }
 
+/* The same as a file of bytes in memory, as programs know it that receive by _recv_bytes(). */
+static PyObject *connection_recv_file(PyObject *object, PyObject *args, PyObject *kwargs) {
+    PyObject *bytes = connection_recv_bytes(object, args, kwargs);
+    PyObject *io = bytes != NULL ? PyImport_ImportModule("io") : NULL;
+    PyObject *file = io != NULL ? PyObject_CallMethod(io, "BytesIO", "O", bytes) : NULL;
+    Py_XDECREF(io);
+    Py_XDECREF(bytes);
+    return file;
+}
+
+static PyObject *connection_check_closed(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    return check_open(connection_of(object)) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *connection_check_readable(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct connection *self = connection_of(object);
+    return self->handle >= 0 && check_readable(self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *connection_check_writable(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct connection *self = connection_of(object);
+    return self->handle >= 0 && check_writable(self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* Raises BufferTooShort(message). */
 static PyObject *too_short(struct connection *self, const struct incoming *in) {
     PyObject *bytes = receive_rest(self, in);
@@ -831,6 +855,18 @@ static PyMethodDef connection_methods[] = {
      "fileno($self, /)\n--\n\nThe connection's descriptor."},
     {"close", connection_close, METH_NOARGS,
      "close($self, /)\n--\n\nClose the connection. Closing it again does nothing."},
+    {"_check_closed", connection_check_closed, METH_NOARGS,
+     "_check_closed($self, /)\n--\n\nOSError: it is closed."},
+    {"_check_readable", connection_check_readable, METH_NOARGS,
+     "_check_readable($self, /)\n--\n\nOSError: it only sends."},
+    {"_check_writable", connection_check_writable, METH_NOARGS,
+     "_check_writable($self, /)\n--\n\nOSError: it only receives."},
+    {"_send_bytes", MODULE_METHOD(connection_send_bytes), METH_VARARGS | METH_KEYWORDS,
+     "_send_bytes($self, buf)\n--\n\nThe same as send_bytes()."},
+    {"_recv_bytes", MODULE_METHOD(connection_recv_file), METH_VARARGS | METH_KEYWORDS,
+     "_recv_bytes($self, maxlength=None)\n--\n\nThe same as recv_bytes(), in an io.BytesIO."},
+    {"_poll", MODULE_METHOD(connection_poll), METH_FASTCALL | METH_KEYWORDS,
+     "_poll($self, timeout=0.0)\n--\n\nThe same as poll()."},
     {"_detach", connection_detach, METH_NOARGS,
      "_detach($self, /)\n--\n\nForget the descriptor without closing it."},
     {"__enter__", connection_enter, METH_NOARGS, NULL},

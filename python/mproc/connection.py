@@ -86,6 +86,10 @@ if not TYPE_CHECKING:
                 full_name = f"{__package__}.{module}"
                 __import__(full_name)
                 return globals().setdefault(name, getattr(sys.modules[full_name], own_name))
+        if name == "_ForkingPickler":
+            from .reduction import ForkingPickler
+
+            return globals().setdefault(name, ForkingPickler)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -204,6 +204,16 @@ class ProcessPoolExecutor(Executor):
         if engine is not None and not self._shutdown_thread:
             engine._shut_down(False, False)
 
+    # -- what others call: programs that want their workers early
+
+    def _adjust_process_count(self) -> None:
+        """Start another worker, unless there are max_workers."""
+        self._engine._start_one_more()
+
+    def _start_executor_manager_thread(self) -> None:
+        """Start the helper, if it does not run."""
+        self._engine._need_helper()
+
     # -- what others read
 
     @property
@@ -349,7 +359,27 @@ def _take(futures: list[Future], timeout: float | None) -> list[Any]:
         del future  # the traceback of an exception must not hold its future
 
 
-# ---- parts of the standard executor, for programs that look at them
+# ---- parts of the standard executor, for programs that use them
+
+
+def _get_chunks(*iterables: Iterable[Any], chunksize: int) -> Iterator[tuple[Any, ...]]:
+    """Yield tuples of chunksize arguments of a call each, the last of what is left."""
+    items = zip(*iterables)  # noqa: B905 # the shortest ends it
+    while chunk := tuple(itertools.islice(items, chunksize)):
+        yield chunk
+
+
+def _process_chunk(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Call a function for each item of such a chunk."""
+    return list(itertools.starmap(fn, chunk))
+
+
+def _chain_from_iterable_of_lists(iterable: Iterable[list[Any]]) -> Iterator[Any]:
+    """Yield the items of lists, which are emptied."""
+    for items in iterable:
+        items.reverse()
+        while items:
+            yield items.pop()
 
 
 class _ThreadWakeup:

@@ -447,12 +447,20 @@ def _address_from(ours: Connection, server: process.BaseProcess) -> Any:
     raise what
 
 
-def _listener_client(serializer: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _make_listener_client() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
+    """Return what makes connections, by serializer; programs may add to it."""
     from . import connection
 
-    if serializer == "pickle":
-        return connection.Listener, connection.Client
-    return connection.XmlListener, connection.XmlClient
+    return {
+        "pickle": (connection.Listener, connection.Client),
+        "xmlrpclib": (connection.XmlListener, connection.XmlClient),
+    }
+
+
+def _listener_client(serializer: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    table = globals().get("listener_client") or _make_listener_client()
+    found: tuple[Callable[..., Any], Callable[..., Any]] = table[serializer]
+    return found
 
 
 class _Late:
@@ -541,6 +549,8 @@ _ELSEWHERE = {
 if not TYPE_CHECKING:
 
     def __getattr__(name):
+        if name == "listener_client":
+            return globals().setdefault(name, _make_listener_client())
         place = _ELSEWHERE.get(name)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -376,6 +376,8 @@ _MADE_LATE = {
 if not TYPE_CHECKING:
 
     def __getattr__(name):
+        if name == "_exiting":
+            return is_exiting()
         make = _MADE_LATE.get(name)
         if make is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -293,3 +293,77 @@ def test_a_reducer_without_a_pickler_is_refused(plain_pickling):
     assert context.reduction is reduction
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         context.nothing  # noqa: B018
+
+
+# ---- private names that programs use
+
+
+def test_what_programs_call_to_send_bytes_without_checks():
+    reader, writer = mproc.Pipe(duplex=False)
+    with reader, writer:
+        writer._check_closed()
+        writer._check_writable()
+        writer._send_bytes(ForkingPickler.dumps([1, 2]))
+        assert reader._poll(60.0)
+        reader._check_readable()
+        file = reader._recv_bytes()
+        assert ForkingPickler.loads(file.getbuffer()) == [1, 2]
+        with pytest.raises(OSError, match="read-only"):
+            reader._check_writable()
+        with pytest.raises(OSError, match="write-only"):
+            writer._check_readable()
+        with pytest.raises(OSError, match="write-only"):
+            writer._recv_bytes()
+    for end in (reader, writer):
+        end._check_readable()
+        end._check_writable()
+        with pytest.raises(OSError, match="closed"):
+            end._check_closed()
+
+
+def test_modules_have_the_names_that_programs_import():
+    from mproc import connection, managers, util
+
+    assert connection._ForkingPickler is ForkingPickler
+    assert util._exiting is False
+    assert managers.BaseProxy._address_to_local == {}
+    assert managers.listener_client == {
+        "pickle": (connection.Listener, connection.Client),
+        "xmlrpclib": (connection.XmlListener, connection.XmlClient),
+    }
+
+
+def test_a_program_replaces_how_managers_connect(monkeypatch):
+    from mproc import managers
+
+    monkeypatch.setattr(managers, "listener_client", {"pickle": ("listener", "client")})
+    manager = managers.BaseManager()
+    assert (manager._Listener, manager._Client) == ("listener", "client")
+
+
+def test_chunks_of_an_executor():
+    from mproc import futures
+
+    chunks = list(futures._get_chunks([1, 2, 3], "abcd", chunksize=2))
+    assert chunks == [((1, "a"), (2, "b")), ((3, "c"),)]
+    assert futures._process_chunk(lambda x, y: y * x, chunks[0]) == ["a", "bb"]
+    assert list(futures._chain_from_iterable_of_lists([[1, 2], [], [3]])) == [1, 2, 3]
+    assert list(futures._get_chunks(chunksize=3)) == []
+
+
+def test_workers_of_an_executor_that_are_started_early(method):
+    from mproc import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(3, mproc.get_context(method)) as executor:
+        seen = []
+        for _ in range(4):
+            executor._adjust_process_count()
+            seen.append(len(executor._processes))
+        executor._start_executor_manager_thread()
+        assert seen == ([3, 3, 3, 3] if method == "fork" else [1, 2, 3, 3])
+        assert executor._executor_manager_thread.is_alive()
+        early = set(executor._processes)
+        assert list(executor.map(abs, range(-6, 0))) == [6, 5, 4, 3, 2, 1]
+        assert set(executor._processes) == early
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor._adjust_process_count()

@@ -16,15 +16,15 @@ import pytest
 from conftest import METHODS, wait_until
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
-NEEDS = {"torch_workers": "torch"}  # packages that programs need, and that may not be to be had
+# Packages that programs need, and that may not be to be had.
+NEEDS = {"torch_together": ("torch", "joblib", "sklearn", "loky"), "torch_workers": ("torch",)}
 
 
 def runs_of(path):
     """The runs of a program: one with each start method if it takes one."""
     takes_method = "main(sys.argv[1])" in path.read_text()
-    needed = NEEDS.get(path.stem)
-    missing = needed is not None and importlib.util.find_spec(needed) is None
-    marks = pytest.mark.skipif(missing, reason=f"{needed} is not to be had")
+    missing = [name for name in NEEDS.get(path.stem, ()) if importlib.util.find_spec(name) is None]
+    marks = pytest.mark.skipif(bool(missing), reason=f"not to be had: {', '.join(missing)}")
     for method in METHODS if takes_method else (None,):
         name = f"{path.stem}-{method}" if method else path.stem
         yield pytest.param(path, method, id=name, marks=marks)

@@ -39,6 +39,7 @@ class BaseProxy:
     _exposed_: ClassVar[Any] = ()
     _method_to_typeid_: ClassVar[dict[str, str]] = {}
     _isauto = False
+    _address_to_local: ClassVar[dict[Any, Any]] = {}  # for programs that forget a server by it
 
     def __init__(
         self,

@@ -271,11 +271,22 @@ class ExecutorEngine(Engine):
         demand = max(self._tasks.open + len(self._backlog), 1)
         wanted = self._seats if self._all_at_once else min(demand, self._seats)
         if wanted > self._wanted or not self._started:
-            self._wanted = wanted
-            try:  # noqa: SIM105 # contextlib would cost an import
-                self._tasks.resize(wanted)
-            except (OSError, RuntimeError, ValueError):
-                pass  # it is closed or broken, as the task that is about to be put will say
+            self._resize(wanted)
+
+    def _resize(self, wanted: int) -> None:
+        self._wanted = wanted
+        try:  # noqa: SIM105 # contextlib would cost an import
+            self._tasks.resize(wanted)
+        except (OSError, RuntimeError, ValueError):
+            pass  # it is closed or broken, as the task that is about to be put will say
+
+    def _start_one_more(self) -> None:
+        """Start a worker before there is work for it, if there may be another one."""
+        self._check()
+        if not self._started:
+            self._start_first()
+        elif self._wanted < self._seats:
+            self._resize(self._wanted + 1)
 
     def _look_after_workers(self) -> None:
         if self._broken is None and (self._has_work() or not self._over):
