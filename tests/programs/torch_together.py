@@ -1,4 +1,4 @@
-"""What parallel programs of science import, all in one program: torch, joblib, scikit-learn, loky."""
+"""What parallel programs of science import, in one program: torch, joblib, scikit-learn, loky."""
 
 import multiprocessing
 import sys

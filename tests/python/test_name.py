@@ -7,7 +7,7 @@ import types
 import errands
 import pytest
 
-import mproc.pool  # noqa: F401 # adds what pools need
+import mproc.pool  # adds what pools need
 from mproc import _mproc
 from mproc._mproc import name_of
 
