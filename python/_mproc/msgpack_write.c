@@ -362,14 +362,22 @@ static bool item_of(const Py_buffer *view, mproc_value_array *array) {
     return array->type != 0;
 }
 
+/* A copy of what is in no order, as a pickle makes it, is in rows and can be written to. */
+static unsigned flags_of(const Py_buffer *view) {
+    if (!PyBuffer_IsContiguous(view, 'A')) {
+        return 0;
+    }
+    return (PyBuffer_IsContiguous(view, 'C') ? 0 : MPROC_VALUE_FORTRAN) |
+           (view->readonly ? MPROC_VALUE_READONLY : 0);
+}
+
 /* The head of an array; false: it is no plain grid. */
 static bool describe_array(const Py_buffer *view, mproc_value_array *array) {
-    bool rows = PyBuffer_IsContiguous(view, 'C') != 0;
     if (view->ndim > MPROC_VALUE_DIMENSIONS || !item_of(view, array) ||
-        (!rows && !PyBuffer_IsContiguous(view, 'F'))) {
+        view->len >= UINT32_MAX - MPROC_VALUE_ARRAY_HEAD) {
         return false;
     }
-    array->flags = (rows ? 0 : MPROC_VALUE_FORTRAN) | (view->readonly ? MPROC_VALUE_READONLY : 0);
+    array->flags = flags_of(view);
     array->ndim = (unsigned)view->ndim;
     for (int i = 0; i < view->ndim; i++) {
         array->shape[i] = (uint64_t)view->shape[i];
@@ -388,23 +396,55 @@ static int pack_array_data(struct packer *pk, PyObject *object, const Py_buffer 
     return r;
 }
 
-static int pack_view(struct packer *pk, PyObject *object, const Py_buffer *view) {
-    struct parts *parts = &pk->message->parts;
+/* All but the items, which take so many bytes. */
+static int pack_array_head(struct packer *pk, const mproc_value_array *array, int beside,
+                           size_t items) {
     unsigned char head[MPROC_VALUE_ARRAY_HEAD];
-    mproc_value_array array;
-    uint64_t part = parts->n;
-    if (!describe_array(view, &array) || view->len >= UINT32_MAX - MPROC_VALUE_ARRAY_HEAD) {
-        return MSGPACK_NOT_PLAIN;
-    }
-    int beside = parts_add_later(parts, object, view);
-    if (beside < 0 || packer_reserve(pk, 6 + sizeof head + sizeof part) < 0) {
+    if (packer_reserve(pk, 6 + sizeof head + sizeof(uint64_t)) < 0) {
         return -1;
     }
-    size_t size = mproc_value_array_head(&array, beside, head);
-    pk->at = put_head(pk->at, 0xc9, size + (beside ? sizeof part : (size_t)view->len), 4);
+    size_t size = mproc_value_array_head(array, beside, head);
+    pk->at = put_head(pk->at, 0xc9, size + items, 4);
     *pk->at++ = MSGPACK_EXT_ARRAY;
     memcpy(pk->at, head, size);
     pk->at += size;
+    return 0;
+}
+
+/* Items that are in no order are copied twice. In shared memory they are to stay where they are,
+ * which a pickle knows to say. */
+static int pack_strided(struct packer *pk, const Py_buffer *view, const mproc_value_array *array) {
+    if (buffer_around(pk->message->parts.arrays, view->buf, 1) != NULL) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    PyObject *rows = PyBytes_FromStringAndSize(NULL, view->len);
+    int r =
+        rows == NULL ? -1 : PyBuffer_ToContiguous(PyBytes_AS_STRING(rows), view, view->len, 'C');
+    if (r == 0) {
+        r = pack_array_head(pk, array, 0, (size_t)view->len);
+    }
+    if (r == 0) {
+        r = pack_data(pk, rows, PyBytes_AS_STRING(rows), (size_t)view->len);
+    }
+    Py_XDECREF(rows);
+    return r;
+}
+
+static int pack_view(struct packer *pk, PyObject *object, const Py_buffer *view) {
+    struct parts *parts = &pk->message->parts;
+    mproc_value_array array;
+    uint64_t part = parts->n;
+    if (!describe_array(view, &array)) {
+        return MSGPACK_NOT_PLAIN;
+    }
+    if (!PyBuffer_IsContiguous(view, 'A')) {
+        return pack_strided(pk, view, &array);
+    }
+    int beside = parts_add_later(parts, object, view);
+    if (beside < 0 ||
+        pack_array_head(pk, &array, beside, beside ? sizeof part : (size_t)view->len) < 0) {
+        return -1;
+    }
     if (!beside) {
         return pack_array_data(pk, object, view);
     }

@@ -26,11 +26,14 @@ PLAIN = {
     "bytes": np.arange(256, dtype="u1"),
     "column": np.arange(6, dtype="i2").reshape(6, 1),
     "page": np.zeros(4096, dtype="u1"),
+    "slice": np.arange(10)[::2],
+    "backwards": np.arange(10)[::-1],
+    "broadcast": np.broadcast_to(np.arange(3), (4, 3)),
+    "columns": np.arange(100_000).reshape(1000, 100)[:, 3:60:2],
     "large": np.arange(20_000.0),
     "large_fortran": np.asfortranarray(np.arange(40_000.0).reshape(200, 200)),
 }
 OTHERS = {
-    "slice": np.arange(10)[::2],
     "texts": np.array(["a", "bc"]),
     "objects": np.array([1, "x", None], dtype=object),
     "dates": np.array(["2020-01-01"], dtype="M8[D]"),
