@@ -90,6 +90,7 @@ for file in examples/python/*.py; do
     [ -f "$file" ] || continue
     name=$(basename "$file" .py)
     arguments_of "$name"
+    [ "$name" != factory ] || arguments=("$BUILD/release/examples/c/factory") # in both languages
     example "python-$name" "$VENV/bin/python" -m mproc "$file" "${arguments[@]}"
     [ ! -f "$OUT/c-$name" ] || same "c-$name" "python-$name"
 done
