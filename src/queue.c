@@ -32,7 +32,11 @@
  *                   only when they have caught up. Never ahead.
  *   items, room, idle   Event counts (core/eventcount.h).
  *   bound           Constant.
- *   closed          Goes from 0 to 1, under `tail`.
+ *   closed          Goes from 0 to 1, under `tail`. From then on nobody changes tail_*.
+ *   cut_*, dropped  Written under `head`: what a shutdown has taken out all at once, of a queue
+ *                   that is closed. cut_left records, from (cut_segment, cut_offset) on, are still
+ *                   to be destroyed, and then the segments before head_segment. Any thread reads
+ *                   `dropped`, the number of all.
  *   done            How many messages were reported done: by compare-and-swap, which is its commit.
  *
  * Invariants.
@@ -41,12 +45,14 @@
  *       whole in its segment, and behind the last is (tail_segment, tail_offset).
  *   Q3  A BLOCK record names a message object without holds, plain or a parcel (core/parcel.c).
  *   Q4  bound == 0, or tail_ticket - head_ticket <= bound.
- *   Q5  done <= tail_ticket.
+ *   Q5  done + dropped <= tail_ticket.
+ *   Q6  cut_left <= dropped; with any of them the queue is closed and empty.
  *
  * If a member dies here. Writing or reading a record changes nothing. The section's saved words
  * (offsets, segments, hands' words) are put back unless its ticket was published: of messages that
  * are put or taken together, all are or none. Between publishing and waking: a sleeper's slice
- * ends. A large message is in the producer's hand, in the queue, or in the consumer's hand.
+ * ends. What a shutdown has taken out and not destroyed yet is destroyed by the next one, or with
+ * the queue. A large message is in the producer's hand, in the queue, or in the consumer's hand.
  *
  * What it does not do: priority, peeking, removal from the middle.
  */
@@ -117,6 +123,10 @@ struct mproc_queue {
     uint64_t tail_seen;
     uint32_t consumer_cpu;
     struct mproc__undo head_log[QUEUE_UNDO];
+    uint64_t cut_segment;
+    uint64_t cut_offset;
+    uint64_t cut_left;
+    uint64_t dropped;
 
     /* read by all, seldom written */
     _Alignas(MPROC__LINE) struct mproc__eventcount items;
@@ -1092,9 +1102,18 @@ int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeo
 
 /* ---------------------------------------------------------------- done, and all done */
 
+/* How many messages a shutdown has dropped. The number is written before the section commits, which
+ * makes head and tail the same for good; when it is put back, head and tail differ. */
+static uint64_t dropped(const mproc_queue *queue) {
+    uint64_t n = mproc__load64(&queue->dropped); /* SYNC(queue.dropped) */
+    bool committed = n == 0 || (!has_item(queue) && mproc__load64(&queue->dropped) == n);
+    return committed ? n : 0;
+}
+
 static bool all_done(const mproc_queue *queue) {
     /* SYNC(queue.done) */
-    return mproc__load64(&queue->done) == mproc__load64(&queue->tail_ticket);
+    uint64_t done = mproc__load64(&queue->done) + dropped(queue);
+    return done == mproc__load64(&queue->tail_ticket);
 }
 
 int mproc_queue_task_done(mproc_queue *queue) {
@@ -1103,7 +1122,7 @@ int mproc_queue_task_done(mproc_queue *queue) {
     }
     uint64_t done = mproc__load64(&queue->done);
     do {
-        if (done >= mproc__load64(&queue->tail_ticket)) {
+        if (done + dropped(queue) >= mproc__load64(&queue->tail_ticket)) {
             return MPROC_EDONE;
         }
         /* SYNC(queue.done): what was done with a message, before it counts as done. */
@@ -1231,8 +1250,55 @@ static void discard_one(struct mproc__hand *hand, mproc_queue *queue) {
     mproc__object_destroy(hand, &hand->message);
 }
 
+/* Under the head's guard: takes one record out of what was cut off, for its destruction. */
+static void cut_one(struct mproc__hand *hand, mproc_queue *queue) {
+    uint64_t segment = queue->cut_segment, offset = queue->cut_offset;
+    if (!is_here(segment, offset)) {
+        mproc__guard_set(&queue->head, &hand->block, segment);
+        segment = segment_at(segment)->next;
+        offset = sizeof(struct segment);
+        mproc__guard_set(&queue->head, &queue->cut_segment, segment);
+    }
+    struct record *record = record_at(segment, offset);
+    size_t size = sizeof(struct block_record);
+    if (record->kind == RECORD_BLOCK) {
+        mproc__guard_set(&queue->head, &hand->message,
+                         ((struct block_record *)(void *)record)->message);
+    } else {
+        size = inline_size(record->size);
+    }
+    mproc__guard_set(&queue->head, &queue->cut_offset, offset + size);
+    mproc__guard_set(&queue->head, &queue->cut_left, queue->cut_left - 1);
+}
+
+/* Destroys one thing of what was cut off. False: nothing is left. */
+static bool clear_one(struct mproc__hand *hand, mproc_queue *queue) {
+    bool more = true;
+    mproc__guard_enter(&queue->head, hand);
+    if (queue->cut_left > 0) {
+        cut_one(hand, queue);
+    } else if (queue->cut_segment != 0 && queue->cut_segment != queue->head_segment) {
+        uint64_t segment = queue->cut_segment;
+        mproc__guard_set(&queue->head, &hand->block, segment);
+        mproc__guard_set(&queue->head, &queue->cut_segment, segment_at(segment)->next);
+    } else {
+        mproc__guard_set(&queue->head, &queue->cut_segment, 0);
+        more = false;
+    }
+    mproc__guard_leave(&queue->head, hand);
+    mproc__heap_free(hand, &hand->block);
+    mproc__object_destroy(hand, &hand->message);
+    return more;
+}
+
+static void clear_cut(struct mproc__hand *hand, mproc_queue *queue) {
+    while (clear_one(hand, queue)) {
+    }
+}
+
 void mproc__queue_destroy(struct mproc__hand *hand, void *object) {
     mproc_queue *queue = object;
+    clear_cut(hand, queue);
     while (queue->head_segment != 0 && has_item(queue)) {
         discard_one(hand, queue);
     }
@@ -1268,6 +1334,46 @@ void mproc_queue_close(mproc_queue *queue) {
     mproc__hand_put(hand);
     mproc__full_fence();
     mproc__eventcount_wake_all(&queue->items);
+    mproc__eventcount_wake_all(&queue->room);
+}
+
+/* All messages are out at once: the commit is the head's ticket, as for any that are taken. The
+ * queue is closed, so that the tail stands still. */
+static void cut(struct mproc__hand *hand, mproc_queue *queue) {
+    struct mproc__guard *guard = &queue->head;
+    mproc__guard_enter(guard, hand);
+    look_at_tail(queue);
+    uint64_t n = there(queue);
+    if (n > 0) {
+        mproc__guard_set(guard, &queue->cut_segment, queue->head_segment);
+        mproc__guard_set(guard, &queue->cut_offset, queue->head_offset);
+        mproc__guard_set(guard, &queue->cut_left, n);
+        mproc__guard_save(guard, &queue->dropped);
+        mproc__store64(&queue->dropped, n); /* SYNC(queue.dropped) */
+        mproc__guard_set(guard, &queue->head_segment, queue->tail_segment);
+        mproc__guard_set(guard, &queue->head_offset, queue->tail_offset);
+        /* SYNC(queue.head_ticket) */
+        mproc__guard_publish(guard, &queue->head_ticket, queue->tail_seen);
+    }
+    mproc__guard_leave(guard, hand);
+}
+
+void mproc_queue_shutdown(mproc_queue *queue, int immediate) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return;
+    }
+    mproc_queue_close(queue);
+    if (!immediate) {
+        return;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    cut(hand, queue);
+    clear_cut(hand, queue);
+    mproc__hand_put(hand);
+    mproc__full_fence();
+    if (all_done(queue)) {
+        mproc__eventcount_wake_all(&queue->idle);
+    }
     mproc__eventcount_wake_all(&queue->room);
 }
 
@@ -1334,8 +1440,13 @@ int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
         r = mproc__corrupt(why, size, "Q1: seen %llu, head %llu, seen %llu, tail %llu",
                            (unsigned long long)head_seen, (unsigned long long)queue->head_ticket,
                            (unsigned long long)queue->tail_seen, (unsigned long long)tail);
-    } else if (mproc__load64(&queue->done) > tail) {
+    } else if (mproc__load64(&queue->done) + dropped(queue) > tail) {
         r = mproc__corrupt(why, size, "Q5: more done than put");
+    } else if (queue->cut_left > queue->dropped ||
+               (queue->dropped > 0 && (n > 0 || !mproc__load32(&queue->closed)))) {
+        r = mproc__corrupt(why, size, "Q6: %llu of %llu messages are cut off, and %llu are there",
+                           (unsigned long long)queue->cut_left, (unsigned long long)queue->dropped,
+                           (unsigned long long)n);
     } else if (queue->bound != 0 && n > queue->bound) {
         r = mproc__corrupt(why, size, "Q4: %llu messages", (unsigned long long)n);
     } else {

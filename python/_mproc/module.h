@@ -96,6 +96,7 @@
 #define MODULE_EXCEPTIONS(X)                                                                       \
     X(FULL, "queue", "Full")                                                                       \
     X(EMPTY, "queue", "Empty")                                                                     \
+    X(SHUT_DOWN, "mproc._queues.shut", "ShutDown")                                                 \
     X(BROKEN_BARRIER, "threading", "BrokenBarrierError")                                           \
     X(BUFFER_TOO_SHORT, "mproc.context", "BufferTooShort")
 

@@ -135,7 +135,7 @@ static PyObject *put_result(PyObject *self, struct module_state *state, int r, c
     case 0: return fields(self)->watched && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
     case -ETIMEDOUT: return module_raise(state, MODULE_FULL, NULL);
     case BLOCKING_RAISED: return NULL;
-    case MPROC_ECLOSED: return raise_closed(self);
+    case MPROC_ECLOSED: return module_raise(state, MODULE_SHUT_DOWN, NULL);
     default: return error_raise_for(r, who);
     }
 }
@@ -316,6 +316,14 @@ static PyObject *decode(struct module_state *state, const mproc_message *message
     return codec_decode_with_parts(state, message->data, message->size, parts_of_message(message));
 }
 
+static PyObject *raise_of_get(struct module_state *state, int r) {
+    switch (r) {
+    case -ETIMEDOUT: return module_raise(state, MODULE_EMPTY, NULL);
+    case MPROC_ECLOSED: return module_raise(state, MODULE_SHUT_DOWN, NULL);
+    default: return error_raise(r);
+    }
+}
+
 static PyObject *get(PyObject *self, int64_t timeout) {
     char room[MPROC_MESSAGE_INLINE];
     mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
@@ -335,7 +343,7 @@ static PyObject *get(PyObject *self, int64_t timeout) {
     if (r == BLOCKING_RAISED) {
         return NULL;
     }
-    return r == -ETIMEDOUT ? module_raise(state, MODULE_EMPTY, NULL) : error_raise(r);
+    return raise_of_get(state, r);
 }
 
 /* ---------------------------------------------------------------- get many */
@@ -428,7 +436,7 @@ static PyObject *get_many(PyObject *self, Py_ssize_t n, int64_t timeout) {
     if (r == 0 || r == BLOCKING_RAISED) {
         return NULL;
     }
-    return r == -ETIMEDOUT ? module_raise(state, MODULE_EMPTY, NULL) : error_raise(r);
+    return raise_of_get(state, r);
 }
 
 /* The argument n. -1 with an exception. */
@@ -582,7 +590,7 @@ static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
-/* _await(timeout): whether there is a message, which is left there. */
+/* _await(timeout): whether there is a message, which is left there, or none can come any more. */
 static PyObject *queue_await(PyObject *self, PyObject *seconds) {
     int64_t timeout;
     if (fields(self)->closed == UNMADE) {
@@ -599,7 +607,8 @@ static PyObject *queue_await(PyObject *self, PyObject *seconds) {
     if (r == BLOCKING_RAISED) {
         return NULL;
     }
-    return r == 0 || r == -ETIMEDOUT ? PyBool_FromLong(r == 0) : error_raise(r);
+    bool ends = r == 0 || r == MPROC_ECLOSED;
+    return ends || r == -ETIMEDOUT ? PyBool_FromLong(ends) : error_raise(r);
 }
 
 /* _another(): a Queue that is the same queue, with a hold of its own. */
@@ -654,6 +663,24 @@ static int set_maxsize(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
 
 static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(fields(self)->closed);
+}
+
+static PyObject *queue_shutdown(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *names) {
+    static const char *const keywords[] = {"immediate"};
+    PyObject *immediate;
+    if (arguments_spread("shutdown", keywords, &immediate, 1, args, nargs, names) < 0) {
+        return NULL;
+    }
+    int now = immediate == NULL ? 0 : PyObject_IsTrue(immediate);
+    if (now < 0) {
+        return NULL;
+    }
+    if (fields(self)->closed) {
+        return raise_closed(self);
+    }
+    mproc_queue_shutdown(queue_of(self), now);
+    return fields(self)->watched && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* These two are JoinableQueue's; any queue counts what is put and what is done. */
@@ -721,6 +748,12 @@ static PyMethodDef queue_methods[] = {
      "full($self, /)\n--\n\nTrue if maxsize objects were in it just now."},
     {"close", queue_close, METH_NOARGS,
      "close($self, /)\n--\n\nThis process will not use the queue any more; others may."},
+    {"shutdown", MODULE_METHOD(queue_shutdown), METH_FASTCALL | METH_KEYWORDS,
+     "shutdown($self, immediate=False)\n--\n\n"
+     "End the queue for all processes: put() raises ShutDown from now on, and get() does once the\n"
+     "queue is empty. immediate: what is in it is dropped, and counts as done for join(). Who "
+     "waits\n"
+     "is woken. ValueError after close()."},
     {"_task_done", queue_task_done, METH_NOARGS,
      "_task_done($self, /)\n--\n\n"
      "Report that an object that was got has been worked on. ValueError: once too often."},

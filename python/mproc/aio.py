@@ -163,12 +163,12 @@ async def _until(handle: Any, what: int, attempt: Callable[[], Any]) -> Any:
 
 
 def _in_arena(queue: Any) -> None:
-    if not hasattr(queue, "_try_get"):
+    if not getattr(queue, "_in_arena", True):
         raise TypeError(f"{type(queue).__name__} is a queue over a pipe, which cannot be awaited")
 
 
 async def get(queue: Any) -> Any:
-    """Take the oldest object of a queue. ValueError: it is closed.
+    """Take the oldest object of a queue. ValueError: it is closed. ShutDown.
 
     A cancelled call takes none.
     """

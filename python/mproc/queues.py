@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ._queues.ends import Reader, Writer
     from ._queues.parts import Room
+    from ._queues.shut import ShutDown as ShutDown
     from .context import BaseContext
 
     _T = TypeVar("_T")
@@ -39,6 +40,7 @@ _sentinel = object()  # for programs whose own feeder thread is told by it to en
 _ELSEWHERE = {
     "Empty": "queue",
     "Full": "queue",
+    "ShutDown": "._queues.shut",
     "Finalize": ".util",
     "debug": ".util",
     "info": ".util",

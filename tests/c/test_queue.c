@@ -1167,6 +1167,83 @@ TEST(queue_join_waits_for_what_was_put) {
     mproc_drop(q);
 }
 
+static void get_until_shut(void *arg) {
+    struct shared *s = arg;
+    char room[8];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+    CHECK_EQ(mproc_queue_get(s->queue, &m, MPROC_FOREVER), MPROC_ECLOSED);
+}
+
+static void join_until_shut(void *arg) {
+    struct shared *s = arg;
+    CHECK_OK(mproc_queue_join(s->queue, MPROC_FOREVER));
+}
+
+static void shutdown_wakes(struct shared *s, void (*run)(void *)) {
+    pid_t kid = child_fork(run, s);
+    wait_for_futex(kid);
+    mproc_queue_shutdown(s->queue, 1);
+    child_join(kid);
+    CHECK_EQ(mproc_queue_count(s->queue), 0);
+    check(s->queue);
+    mproc_reap();
+    mproc_drop(s->queue);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_shutdown_wakes_getters) {
+    struct shared s = {.queue = made_queue(0)};
+    shutdown_wakes(&s, get_until_shut);
+}
+
+TEST(queue_shutdown_wakes_putters) {
+    struct shared s = {.queue = made_queue(1)};
+    put(s.queue, 1, 1);
+    shutdown_wakes(&s, put_until_closed);
+}
+
+TEST(queue_shutdown_wakes_who_waits_for_the_end) {
+    struct shared s = {.queue = made_queue(0)};
+    put(s.queue, 1, 1);
+    put(s.queue, 20000, 2);
+    shutdown_wakes(&s, join_until_shut);
+}
+
+TEST(queue_shutdown_that_is_not_immediate_leaves_what_is_there) {
+    mproc_queue *q = made_queue(0);
+    put(q, 5, 1);
+    mproc_queue_shutdown(q, 0);
+    CHECK_EQ(mproc_queue_put(q, "a", 1, 0), MPROC_ECLOSED);
+    CHECK_EQ(mproc_queue_count(q), 1);
+    get(q, 8, 5, 1);
+    struct shared s = {.queue = q};
+    get_until_shut(&s);
+    mproc_drop(q);
+}
+
+/* Messages of all kinds, over many segments; one is with a consumer. */
+TEST(queue_shutdown_drops_all_that_is_there) {
+    mproc_queue *q = made_queue(0);
+    struct shared s = {.queue = q};
+    for (uint64_t i = 0; i < 100; i++) {
+        put(q, i % 3 == 0 ? 20000 : 2000, i);
+    }
+    get(q, INLINE_MAX, 20000, 0);
+    mproc_queue_shutdown(q, 1);
+    CHECK_EQ(mproc_queue_count(q), 0);
+    check(q);
+    get_until_shut(&s);
+    CHECK_EQ(mproc_queue_join(q, 0), -ETIMEDOUT); /* for the one that was taken */
+    CHECK_OK(mproc_queue_task_done(q));
+    CHECK_OK(mproc_queue_join(q, 0));
+    CHECK_EQ(mproc_queue_task_done(q), MPROC_EDONE);
+    mproc_queue_shutdown(q, 1);
+    mproc_queue_shutdown(q, 0);
+    check(q);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
 TEST(queue_waits_without_taking) {
     mproc_queue *q = made_queue(0);
     CHECK(q != NULL);

@@ -665,6 +665,36 @@ static void verify_close_wakes(void *queue) {
     verify_close(queue);
 }
 
+/* ---- shutdown: all messages are there, or none is */
+
+static void operate_shutdown(void *queue) {
+    mproc_queue_shutdown(queue, 1);
+}
+
+static void verify_shutdown(void *queue) {
+    uint64_t n = mproc_queue_count(queue);
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    crash_require(n == 0 || (n == scene()->next - scene()->first && !crash_returned()));
+    if (n > 0) {
+        expect_rest(queue, scene()->first);
+    }
+    for (uint64_t i = 0; i < scene()->first + n; i++) { /* what was taken, now or before */
+        crash_equal(mproc_queue_task_done(queue), 0);
+    }
+    crash_equal(mproc_queue_join(queue, 0), 0);
+    crash_equal(mproc_queue_task_done(queue), MPROC_EDONE);
+    mproc_queue_shutdown(queue, 1);
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+}
+
+static void verify_shutdown_wakes(void *queue) {
+    if (!crash_returned()) {
+        mproc_queue_shutdown(queue, 1);
+    }
+    crash_helper_join(scene()->helper);
+    verify_shutdown(queue);
+}
+
 /* ---- life */
 
 static void operate_new(void *object) {
@@ -806,6 +836,11 @@ static const struct crash_op ops[] = {
        verify_commit_inherited),
     OP("close", three, NULL, operate_close, verify_close),
     OP("close (a consumer sleeps)", with_waiting_consumer, NULL, operate_close, verify_close_wakes),
+    OP("shutdown", three, NULL, operate_shutdown, verify_shutdown),
+    OP("shutdown (large messages)", three_large, NULL, operate_shutdown, verify_shutdown),
+    OP("shutdown (over segments)", segment_drained, NULL, operate_shutdown, verify_shutdown),
+    OP("shutdown (a consumer sleeps)", with_waiting_consumer, NULL, operate_shutdown,
+       verify_shutdown_wakes),
     {.name = "queue new",
      .setup = crash_no_object,
      .operate = operate_new,

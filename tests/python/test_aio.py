@@ -173,6 +173,31 @@ def test_a_closed_queue_raises():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("immediate", [False, True])
+def test_shutdown_ends_what_is_awaited(immediate):
+    from mproc.queues import ShutDown
+
+    queue, full = mproc.JoinableQueue(), mproc.Queue(1)
+    full.put(1)
+    undone = mproc.JoinableQueue()
+    undone.put(1)
+
+    async def main():
+        waiting = [queue.aget(), queue.aget(), full.aput(2)]
+        waiting = [asyncio.create_task(one) for one in waiting]
+        joining = asyncio.create_task(undone.ajoin())
+        await settle()
+        queue.shutdown(immediate)
+        full.shutdown(immediate)
+        for one in waiting:
+            with pytest.raises(ShutDown):
+                await one
+        undone.shutdown(immediate=True)
+        await joining
+
+    asyncio.run(main())
+
+
 def put_randomly(queues, numbers) -> None:
     for number in numbers:
         random.choice(queues).put(number)

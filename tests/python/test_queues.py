@@ -5,6 +5,7 @@ import pickle
 import queue
 import select
 import signal
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -962,3 +963,87 @@ def test_task_done_once_too_often():
 def test_only_a_joinable_queue_is_joined():
     assert not hasattr(mproc.Queue(), "join")
     assert not hasattr(mproc.Queue(), "task_done")
+
+
+# ---- shutdown
+
+
+def put_until_shut(queue, ready) -> None:
+    with pytest.raises(mproc.queues.ShutDown):
+        while True:
+            queue.put(0)
+            ready.set()
+
+
+def get_until_shut(queue, ready) -> None:
+    ready.set()
+    with pytest.raises(mproc.queues.ShutDown):
+        while True:
+            queue.get()
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+@pytest.mark.parametrize("run", [put_until_shut, get_until_shut], ids=["put", "get"])
+def test_shutdown_ends_what_waits(run, immediate):
+    ctx = mproc.get_context("fork")
+    queue, ready = mproc.Queue(1), mproc.Event()
+    process = ctx.Process(target=run, args=(queue, ready))
+    process.start()
+    ready.wait()
+    queue.shutdown(immediate)
+    process.join()
+    assert process.exitcode == 0
+    with pytest.raises(mproc.queues.ShutDown):
+        queue.put_nowait(1)
+
+
+def test_shutdown_leaves_what_is_there():
+    queue = mproc.Queue()
+    queue.put_many([1, 2, 3])
+    queue.shutdown()
+    assert queue.get() == 1
+    assert queue.get_many(5) == [2, 3]
+    for get in (queue.get, queue.get_nowait, lambda: queue.get(timeout=0.01)):
+        with pytest.raises(mproc.queues.ShutDown):
+            get()
+    with pytest.raises(mproc.queues.ShutDown):
+        queue.get_many(1)
+    with pytest.raises(mproc.queues.ShutDown) as caught:
+        queue.put_many([1])
+    assert caught.value.items_put == 0
+
+
+def test_shutdown_that_is_immediate_counts_as_done():
+    queue = mproc.JoinableQueue()
+    queue.put_many([1, b"x" * 20000, 3])
+    assert queue.get() == 1
+    queue.shutdown(immediate=True)
+    assert queue.qsize() == 0
+    with pytest.raises(mproc.queues.ShutDown):
+        queue.get()
+    queue.task_done()
+    queue.join()
+    with pytest.raises(ValueError, match="too many"):
+        queue.task_done()
+
+
+def test_shutdown_shows_at_the_reading_end():
+    from mproc.connection import wait
+
+    queue = mproc.Queue()
+    assert wait([queue._reader], 0) == []
+    queue.shutdown()
+    assert wait([queue._reader]) == [queue._reader]
+
+
+def test_shutdown_of_a_closed_queue():
+    queue = mproc.Queue()
+    queue.close()
+    with pytest.raises(ValueError, match="closed"):
+        queue.shutdown()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="queue.ShutDown is from 3.13 on")
+def test_shut_down_is_the_standard_library_s():
+
+    assert queues.ShutDown is queue.ShutDown

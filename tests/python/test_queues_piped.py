@@ -43,6 +43,15 @@ def end(*used):
         each._writer.close()
 
 
+def test_a_queue_over_a_pipe_is_neither_shut_down_nor_awaited(fork):
+    own = OwnQueue(ctx=fork)
+    with pytest.raises(NotImplementedError, match="pipe"):
+        own.shutdown()
+    with pytest.raises(TypeError, match="pipe"):
+        own.aget().send(None)
+    end(own)
+
+
 @pytest.fixture
 def fork():
     return mproc.get_context("fork")

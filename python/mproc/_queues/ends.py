@@ -137,7 +137,7 @@ class Reader(_End):
         if self._pid != _getpid() or self._fd < 0:
             return False
         with self._lock:
-            there = not self._handle.empty()
+            there = self._handle._await(0)  # an object, or the end of the queue
             if there and not self._set:
                 os.eventfd_write(self._fd, 1)
             elif self._set and not there:

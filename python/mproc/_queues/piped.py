@@ -146,6 +146,10 @@ class PipedQueue(_Piped, queues.Queue["Any"]):
             self._buffer.append(obj)
             self._notempty.notify()
 
+    def shutdown(self, immediate: bool = False) -> None:
+        """NotImplementedError: a pipe cannot tell all of its ends."""
+        raise NotImplementedError("a queue over a pipe cannot be shut down")
+
     def put_nowait(self, obj: Any) -> None:
         """Append an object if there is room. queue.Full."""
         self.put(obj, False)
