@@ -11,9 +11,10 @@ itself, then of its own parts, and so on down. The parts of an object are those 
 its reduce function gives to the pickler. So each level is pickled once more, and no other walk
 through objects is needed than that of pickle.
 
-What it does not do. From Python 3.14 on pickle says the way itself; then only the second note is
-added. It does not ask the package's own reduce functions for parts: they pass descriptors and
-holds on, for which somebody would have to come.
+From Python 3.14 on pickle adds notes of its own, one a level. They stay, and stand before these.
+
+What it does not do. It does not ask the package's own reduce functions for parts: they pass
+descriptors and holds on, for which somebody would have to come.
 """
 
 from __future__ import annotations
@@ -75,8 +76,7 @@ def explain(
 
 
 def _tell(error: Exception, path: str, culprit: object, owner: object) -> None:
-    told = any(note.startswith("when serializing") for note in getattr(error, "__notes__", ()))
-    if path != "obj" and not told:
+    if path != "obj":
         error.add_note(f"{path}: {error}")
     remedy = _remedy(path, culprit, owner, error)
     if remedy:

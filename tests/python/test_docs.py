@@ -22,7 +22,9 @@ def test_managers(program, number, printed):
 def test_errors(program):
     text = (DOCS / "errors.md").read_text()
     printed = re.search(r"```\n\n((?:    .*\n)+)", text)[1].replace("    ", "")
-    assert program.output(program.write("example.py", programs("errors.md")[0])) == printed
+    lines = program.output(program.write("example.py", programs("errors.md")[0])).splitlines(True)
+    of_pickle = "when serializing "  # from Python 3.14 on it adds notes of its own
+    assert "".join(line for line in lines if not line.startswith(of_pickle)) == printed
 
 
 def test_pools_by_value(program):
