@@ -104,6 +104,7 @@ def test_dict(manager):
     assert d.items() == [("a", 1), ("b", 2), ("c", 3)]
     assert d | {"z": 0} == {"a": 1, "b": 2, "c": 3, "z": 0} == d | manager.dict(z=0)
     assert {"z": 0} | d == {"z": 0, "a": 1, "b": 2, "c": 3}
+    assert type(reversed(d)) is type(iter([]))  # what comes is a list, and no proxy of an iterator
     assert [*reversed(d)] == ["c", "b", "a"] and d.fromkeys([1]) == {1: None}
     d |= {"a": 5}
     del d["b"]

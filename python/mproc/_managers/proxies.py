@@ -480,7 +480,7 @@ _BaseDictProxy = MakeProxyType(
         "keys", "pop", "popitem", "setdefault", "update", "values",
     ),
 )  # fmt: skip
-_BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator", "__reversed__": "Iterator"}
+_BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
 class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
