@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor", "UnreadableError"]
 
 EXTRA_QUEUED_CALLS = 1
+_TERMINATE, _KILL = "terminate", "kill"  # the methods of a worker's process
 _MAX_WINDOWS_WORKERS = 61
 _global_shutdown = False
 _threads_wakeups: _WeakKeyDictionary[threading.Thread, _ThreadWakeup] = _WeakKeyDictionary()
@@ -189,15 +190,17 @@ class ProcessPoolExecutor(Executor):
 
     def terminate_workers(self) -> None:
         """End the workers at once with SIGTERM. What they have not done fails, also if it heals."""
-        self._end_workers_by("terminate")
+        self._force_shutdown(operation=_TERMINATE)
 
     def kill_workers(self) -> None:
         """End the workers at once with SIGKILL. What they have not done fails, also if it heals."""
-        self._end_workers_by("kill")
+        self._force_shutdown(operation=_KILL)
 
-    def _end_workers_by(self, how: str) -> None:
+    def _force_shutdown(self, operation: str) -> None:
+        if operation not in (_TERMINATE, _KILL):
+            raise ValueError(f"operation must be {_TERMINATE!r} or {_KILL!r}, not {operation!r}")
         self.shutdown(wait=False, cancel_futures=True)
-        self._engine._end_workers_by(how)
+        self._engine._end_workers_by(operation)
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

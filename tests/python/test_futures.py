@@ -589,8 +589,9 @@ def give(n):
     return bytes(n)
 
 if __name__ == "__main__":
-    with mproc.ProcessPoolExecutor(1) as pool:
-        taken = mproc.Queue()
+    fork = mproc.get_context("fork")  # `give` is in no file that another child could import
+    with mproc.ProcessPoolExecutor(1, fork) as pool:
+        taken = fork.Queue()
         taken.put(bytes(24 << 20))
         print(repr(pool.submit(give, 24 << 20).exception()))
         taken.get()
