@@ -31,6 +31,7 @@ __all__ = [
     "ThreadLocal",
     "WeakSet",
     "before_threads_end",
+    "child_intent",
     "end_threads",
     "forget_exit_functions",
     "fork_of_others",
@@ -278,6 +279,19 @@ def _check_exec(pid: int, path: bytes, failed: int) -> None:
         os.waitpid(pid, 0)
         number = int(message.split(b":")[1] or b"0", 16)
         raise OSError(number, os.strerror(number), os.fsdecode(path))
+
+
+# ---- the standard library's resource tracker, if the program uses that beside mproc
+
+
+def child_intent(tracker: ModuleType | None) -> Any:
+    """Return the object whose `preserve_fd` tells that module whose fork is to come.
+
+    From Python 3.14 on it leaves its process to the parent in a fork that is not said to be that of
+    a multiprocessing.Process. A child that attaches shared memory would then start another one,
+    which removes the memory at the child's end. None: there is no such difference.
+    """
+    return getattr(tracker, "_fork_intent", None)
 
 
 # ---- the interpreter

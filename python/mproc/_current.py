@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .process import BaseProcess
 
     CHILDREN_RUN_EXIT_FUNCTIONS: bool
+    child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
     leave_event_loop = _cpython.leave_event_loop
@@ -235,11 +236,12 @@ def flush_std_streams() -> None:
 
 def fetch() -> None:
     """Fetch what a child calls of _cpython: before it is forked, and not by `import mproc`."""
-    global CHILDREN_RUN_EXIT_FUNCTIONS, end_threads, forget_exit_functions, leave_event_loop
-    global run_exit_functions, set_native_id, warn_of_threads, _fetched
+    global CHILDREN_RUN_EXIT_FUNCTIONS, child_intent, end_threads, forget_exit_functions
+    global leave_event_loop, run_exit_functions, set_native_id, warn_of_threads, _fetched
     from . import _cpython
 
     CHILDREN_RUN_EXIT_FUNCTIONS = _cpython.CHILDREN_RUN_EXIT_FUNCTIONS
+    child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
     leave_event_loop = _cpython.leave_event_loop
@@ -360,6 +362,11 @@ def keep_standard(util: ModuleType) -> None:
     _standard = util
 
 
+def standard_tracker() -> ModuleType | None:
+    """Return its module `resource_tracker`, None if the program has not imported that."""
+    return _modules.get("multiprocessing.resource_tracker")
+
+
 def _standard_util() -> Any:
     """Return its module `util`, None if the program has not imported that."""
     util = _modules.get("multiprocessing.util")
@@ -375,6 +382,9 @@ def _begin_standard() -> None:
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.__name__ == "multiprocessing.process":
         process._children = set()  # type: ignore[attr-defined]
+    intent = child_intent(standard_tracker())
+    if intent is not None:
+        intent.preserve_fd = False  # as popen_fork has left it: what this process forks is no child
     util._run_after_forkers()
 
 

@@ -6,8 +6,8 @@ constructor starts the child: it returns in the parent when the child runs, and 
 
 from __future__ import annotations
 
-from ._cpython import fork_of_others, warn_of_threads
-from ._current import flush_std_streams
+from ._cpython import child_intent, fork_of_others, warn_of_threads
+from ._current import flush_std_streams, standard_tracker
 from ._mproc import Child
 
 TYPE_CHECKING = False
@@ -33,7 +33,15 @@ class Popen(Child):
         by = fork_of_others()
         if by is None:
             warn_of_threads()
-        self.fork(process_obj, by)
+        intent = child_intent(standard_tracker())
+        if intent is None:
+            self.fork(process_obj, by)
+            return
+        intent.preserve_fd = True
+        try:
+            self.fork(process_obj, by)
+        finally:
+            intent.preserve_fd = False
 
     def duplicate_for_child(self, fd: int) -> int:
         """Return the number that a descriptor of this process has in the child."""

@@ -27,6 +27,7 @@ __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"
 # os.fork() as the interpreter has it; where a tool follows children it is another function.
 _fork: object = os.fork if isinstance(os.fork, type(len)) else None
 _WARNS_OF_THREADS = sys.version_info >= (3, 12)
+_TRACKER_ASKS = sys.version_info >= (3, 14)  # the standard one, who forks: child_intent()
 
 try:
     ORIGINAL_DIR: str | None = os.path.abspath(os.getcwd())
@@ -145,7 +146,7 @@ class BaseProcess:
         try:
             if make is not forking:
                 make = self._chosen_popen(make)
-            if may_leave and make is forking and os.fork is _fork:
+            if may_leave and make is forking and self._forks_alone():
                 if _WARNS_OF_THREADS:
                     _current.warn_of_threads()
                 flush_std_streams()
@@ -161,6 +162,13 @@ class BaseProcess:
 
     def _chosen_popen(self, make: Callable[[BaseProcess], Popen]) -> Callable[[BaseProcess], Popen]:
         return make
+
+    @staticmethod
+    def _forks_alone() -> bool:
+        """Return whether nobody else has a part in a fork: popen_fork knows who may have."""
+        if _TRACKER_ASKS and _current.child_intent(_current.standard_tracker()) is not None:
+            return False
+        return os.fork is _fork
 
     def _not_started(self) -> None:
         forget_child(self)

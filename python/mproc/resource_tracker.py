@@ -31,6 +31,7 @@ __all__ = ["ensure_running", "register", "unregister"]
 
 _PLACE = "/dev/shm"
 _NAME_MAX = 512  # bytes of a name, so that the pipe takes a message whole
+_CODED_NAME_MAX = 255  # the same for names in base64; no file has a longer one
 
 # Where in /dev/shm a resource of each type has its file.
 _FILE_OF: dict[str, Callable[[str], str]] = {
@@ -69,9 +70,15 @@ class ResourceTracker:
     closed it. A forked child has, and may use its parent's tracker; to any other process the
     descriptor (getfd()) must be passed.
 
+    A message is a line, `command:name:type` or an object of JSON. The process understands both.
+
     Classes of other packages are derived from it. What they replace is called by these names:
     ensure_running(), _launch(), _teardown_dead_process(), _ensure_running_and_write(), _write().
     """
+
+    # Which of them is sent; derived classes may choose. JSON is the default from Python 3.15 on.
+    # From 3.14 on it also takes names that the other form cannot.
+    _use_simple_format: bool = sys.version_info < (3, 15)
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -143,7 +150,10 @@ class ResourceTracker:
         self._starting = False
 
     def register(self, name: str, rtype: str) -> None:
-        """Have a name removed in the end. ValueError: the name is too long, or has a newline."""
+        """Have a name removed in the end.
+
+        ValueError: the name is too long; or it has a newline, and Python is older than 3.14.
+        """
         self._send("REGISTER", name, rtype)
 
     def unregister(self, name: str, rtype: str) -> None:
@@ -152,23 +162,34 @@ class ResourceTracker:
 
     def _send(self, cmd: str, name: str, rtype: str) -> None:
         data = os.fsencode(name)
-        if len(data) > _NAME_MAX or b"\n" in data:
-            raise ValueError(
-                f"cannot track {name!r}: a name has no newline and at most {_NAME_MAX} bytes"
-            )
+        has_newline = b"\n" in data
+        if has_newline and sys.version_info < (3, 14):
+            raise ValueError(f"cannot track {name!r}: a name has no newline")
+        coded = has_newline or not self._use_simple_format
+        longest = _CODED_NAME_MAX if coded else _NAME_MAX
+        if len(data) > longest:
+            raise ValueError(f"cannot track {name!r}: a name has at most {longest} bytes")
         self.ensure_running()
-        self._write(b"%s:%s:%s\n" % (cmd.encode(), data, rtype.encode()))
+        if coded:
+            self._write(_as_json(cmd, data, rtype))
+        else:
+            self._write(b"%s:%s:%s\n" % (cmd.encode(), data, rtype.encode()))
 
     def _write(self, msg: bytes) -> None:
         fd = self._fd
         assert fd is not None
         os.write(fd, msg)
 
+    def _make_probe_message(self) -> bytes:
+        if self._use_simple_format:
+            return b"PROBE:0:noop\n"
+        return _as_json("PROBE", b"0", "noop")
+
     def _check_alive(self) -> bool:
         if self._fd is None:
             return False
         try:
-            os.write(self._fd, b"PROBE:0:noop\n")
+            os.write(self._fd, self._make_probe_message())
         except OSError:
             return False
         return True
@@ -204,8 +225,20 @@ class ResourceTracker:
                 self._stop(use_blocking_lock=False)
 
 
+def _as_json(cmd: str, name: bytes, rtype: str) -> bytes:
+    from base64 import urlsafe_b64encode
+    from json import dumps
+
+    said = {"cmd": cmd, "rtype": rtype, "base64_name": urlsafe_b64encode(name).decode()}
+    return dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
 class _FamilyTracker(ResourceTracker):
     """The tracker of this module: its names are the family's, whose watcher removes them."""
+
+    # The standard library's tracker, if install() came after that was in use. Its semaphores,
+    # which know their tracker by the name of this module, are unregistered here in the end.
+    standard: ResourceTracker | None = None
 
     _wanted = False  # somebody called ensure_running(), and may read _fd or _pid
     _pipe: int | None = None  # what _fd and _pid are, without starting the process
@@ -267,6 +300,8 @@ class _FamilyTracker(ResourceTracker):
             self._registered.discard(entry)
             with suppress(FileNotFoundError):
                 Segment.keep(entry[0])
+        elif rtype == "semaphore" and self.standard is not None:
+            self.standard.unregister(name, rtype)
 
     def ensure_running(self) -> None:
         """Note that somebody may look for the process, which is started when they do.
@@ -347,8 +382,7 @@ def main(fd: int) -> int:
 
 
 def _obey(line: bytes, names: dict[str, set[str]]) -> None:
-    cmd, rest = line.rstrip(b"\n").split(b":", 1)
-    name, _, rtype = os.fsdecode(rest).rpartition(":")
+    cmd, name, rtype = _read(line)
     if rtype not in _CLEANUP_FUNCS:
         raise ValueError(
             f"cannot remove {name!r} in the end: unknown resource type {rtype!r};"
@@ -360,6 +394,20 @@ def _obey(line: bytes, names: dict[str, set[str]]) -> None:
         names[rtype].remove(name)
     elif cmd != b"PROBE":
         raise RuntimeError(f"unrecognized command {os.fsdecode(cmd)!r}")
+
+
+def _read(line: bytes) -> tuple[bytes, str, str]:
+    """Return command, name and type of a message in either form."""
+    if line.startswith(b"{"):
+        from base64 import urlsafe_b64decode
+        from json import loads
+
+        said = loads(line)
+        name = urlsafe_b64decode(said.get("base64_name", ""))
+        return said["cmd"].encode(), os.fsdecode(name), said["rtype"]
+    cmd, rest = line.rstrip(b"\n").split(b":", 1)
+    text, _, rtype = os.fsdecode(rest).rpartition(":")
+    return cmd, text, rtype
 
 
 def _clean_up(rtype: str, names: set[str]) -> int:

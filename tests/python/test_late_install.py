@@ -225,6 +225,47 @@ assert sorted(queue.get(timeout=10) for _ in range(5)) == list(range(5))
     )
 
 
+def test_its_semaphores_are_unregistered_in_the_end(program):
+    """Named ones, whose tracker warns of those that nobody has unregistered."""
+    program.output(
+        "-c",
+        """
+import multiprocessing, mproc
+ctx = multiprocessing.get_context("spawn")
+kept = [ctx.Lock(), ctx.Queue(), ctx.Event()]
+mproc.install()
+mproc.resource_tracker.unregister("mproc_not_registered", "shared_memory")
+""",
+    )
+
+
+def test_its_tracker_is_that_of_forked_children(program):
+    """A child with a tracker of its own would remove at its end what it has attached."""
+    assert program.output(
+        "-c",
+        """
+import mproc, os
+from multiprocessing import resource_tracker, shared_memory
+tracker = resource_tracker._resource_tracker
+segment = shared_memory.SharedMemory(create=True, size=1)
+def pipe(): return os.readlink(f"/proc/self/fd/{tracker._fd}")
+def f():
+    mine = shared_memory.SharedMemory(segment.name)
+    mine.close()
+    print(pipe() == its_pipe, flush=True)
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+its_pipe = pipe()
+for _ in range(2):
+    p = mproc.get_context("fork").Process(target=f); p.start(); p.join()
+assert p.exitcode == 0
+shared_memory.SharedMemory(segment.name).close()
+segment.close(); segment.unlink()
+"""
+    ) == "True\nTrue\n"  # fmt: skip
+
+
 def test_its_at_fork_functions_and_finalizers(program):
     program.output(
         "-c",

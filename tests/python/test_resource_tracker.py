@@ -1,5 +1,6 @@
 """resource_tracker: registered names are removed when all processes are dead, others are not."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from mproc import resource_tracker
 from mproc.shared_memory import SharedMemory
 
 PLACE = Path("/dev/shm")
+NEWLINES = sys.version_info >= (3, 14)  # a tracker takes names that have one
 
 PROGRAM = """
     import os, signal, sys
@@ -310,6 +312,8 @@ def test_nothing_is_started_for_those_who_do_not_look():
 class OwnTracker(resource_tracker.ResourceTracker):
     """As programs derive them: with a pipe of their own, and commands of their own."""
 
+    _use_simple_format = True
+
     def ensure_running(self):
         with self._lock:
             if self._fd is None:
@@ -410,12 +414,59 @@ def test_a_tracker_that_is_used_while_it_is_started(monkeypatch):
         tracker.ensure_running()
 
 
-@pytest.mark.parametrize("bad", ["x" * 513, "two\nlines"])
-def test_names_that_no_tracker_takes(bad):
+@pytest.mark.parametrize(("simple", "most"), [(True, 512), (False, 255)])
+def test_names_that_no_tracker_takes(simple, most):
     tracker = OwnTracker()
-    with pytest.raises(ValueError, match="a name has no newline and at most 512 bytes"):
-        tracker.register(bad, "noop")
+    tracker._use_simple_format = simple
+    with pytest.raises(ValueError, match=f"a name has at most {most} bytes"):
+        tracker.register("x" * (most + 1), "noop")
     assert tracker._fd is None
+
+
+@pytest.mark.skipif(NEWLINES, reason="from Python 3.14 on it is taken")
+def test_a_name_with_a_newline():
+    tracker = OwnTracker()
+    with pytest.raises(ValueError, match="a name has no newline"):
+        tracker.register("two\nlines", "noop")
+    assert tracker._fd is None
+
+
+@pytest.mark.parametrize("simple", [True, False])
+def test_both_forms_of_messages(name, simple):
+    """A tracker's process understands them, whichever the version's default is."""
+    text = """
+        import sys
+        from mproc.resource_tracker import ResourceTracker
+        tracker = ResourceTracker()
+        tracker._use_simple_format = sys.argv[2] == "True"
+        for name in sys.argv[1], *sys.argv[3:]:
+            tracker.register(name, "shared_memory")
+        tracker.register("kept:\\\"", "noop")
+        tracker.unregister("kept:\\\"", "noop")
+        assert tracker._check_alive()
+        tracker._stop()
+        print(tracker._exitcode)
+        """
+    names = [name, f"{name}\n\xe4"] if NEWLINES else [name]
+    for one in names:
+        (PLACE / one).write_bytes(b"x")
+    out, err = in_program(text, name, str(simple), *names[1:])
+    assert out == "1\n"
+    assert f"There appear to be {len(names)} leaked" in err
+    assert not any((PLACE / one).exists() for one in names)
+
+
+def test_the_form_is_that_of_the_version():
+    tracker = resource_tracker.ResourceTracker()
+    assert tracker._use_simple_format == (sys.version_info < (3, 15))
+    tracker._use_simple_format = False
+    reader, tracker._fd = os.pipe()
+    tracker.unregister("a name", "kind")
+    assert json.loads(os.read(reader, 1000).splitlines()[-1]) == {
+        "cmd": "UNREGISTER", "rtype": "kind", "base64_name": "YSBuYW1l"
+    }  # fmt: skip
+    os.close(reader)
+    tracker._stop()
 
 
 def test_bad_input():

@@ -269,6 +269,7 @@ def _carry_settings(old: dict[str, ModuleType]) -> None:
         "multiprocessing.reduction": _carry_reducers,
         "multiprocessing.spawn": _carry_executable,
         "multiprocessing.forkserver": _carry_preload,
+        "multiprocessing.resource_tracker": _carry_tracker,
     }
     for name, function in carry.items():
         module = old.get(name)
@@ -304,6 +305,12 @@ def _carry_reducers(reduction: Any) -> None:
     for kind, reduce in reduction.ForkingPickler._extra_reducers.items():
         if not _is_part(getattr(reduce, "__module__", None)):
             register(kind, reduce)
+
+
+def _carry_tracker(tracker: Any) -> None:
+    from .. import resource_tracker as own
+
+    own._resource_tracker.standard = tracker._resource_tracker
 
 
 def _carry_executable(spawn: Any) -> None:
