@@ -1,6 +1,7 @@
 """The fixtures of the package's tests; each test is followed by a check of what it has left."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import subprocess
@@ -78,7 +79,11 @@ def in_arena():
 
 @pytest.fixture(scope="session", autouse=True)
 def family():
-    """A process becomes a member of a family once: not in the middle of a test."""
+    """What happens once in a process does not happen in the middle of a test.
+
+    It becomes a member of a family; libffi, where it makes callbacks so, opens its own file.
+    """
+    ctypes.CFUNCTYPE(None)(lambda: None)
     process = mproc.get_context("fork").Process()
     process.start()
     process.join()

@@ -442,7 +442,8 @@ class Identity(unittest.TestCase):
         for n, plain in ((SEEN - 1, True), (SEEN, False)):
             rows = [[i] for i in range(n)]
             value = list(rows)
-            self.assertIs(is_plain(value), plain)
+            owners = [value, value]  # from 3.14 on a local variable alone counts for one
+            self.assertIs(is_plain(owners[0]), plain)
             self.assertEqual(loads(dumps(value)), rows)
         again = [*rows, rows[0]]
         result = loads(dumps(again))
@@ -775,6 +776,7 @@ class Resources(unittest.TestCase):
         self.assertEqual(other.loads(dumps(Box(1))), Box(1))
 
     def test_the_module_can_be_collected(self) -> None:
+        importlib.import_module("resource")  # until then the module waits for it in sys.meta_path
         other = self.fresh()
         self.assertEqual(other.loads(other.dumps([RECORD, Box(1)])), [RECORD, Box(1)])
         gone = weakref.ref(other)

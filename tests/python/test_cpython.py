@@ -15,13 +15,15 @@ fork = mproc.get_context("fork")
 
 # What a version without the private names looks like, before mproc is imported.
 WITHOUT = """
-import atexit, sys, _thread, threading, weakref, collections.abc, pickle, runpy
+import atexit, contextlib, sys, _thread, threading, weakref, collections.abc, pickle, runpy
 for module in ("_weakref", "_weakrefset", "_collections_abc"):
     sys.modules[module] = None
 for owner, name in ((atexit, "_clear"), (atexit, "_run_exitfuncs"), (_thread, "_local"),
-                    (_thread, "_count"), (_thread, "RLock"), (runpy, "_run_module_as_main"),
+                    (_thread, "_count"), (runpy, "_run_module_as_main"),
                     (sys, "_xoptions")):
     delattr(owner, name)
+if sys.version_info < (3, 14):  # from then on the import system itself uses it
+    del _thread.RLock
 """
 
 PROGRAM = """

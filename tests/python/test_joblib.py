@@ -182,7 +182,7 @@ def test_an_initializer_without_a_name():
 
 
 def test_proxies_of_the_standard_library_authenticate(two):
-    with multiprocessing.Manager() as manager:
+    with multiprocessing.get_context("fork").Manager() as manager:
         numbers = manager.list()
         Parallel()(delayed(numbers.append)(i) for i in range(4))
         assert sorted(numbers) == [0, 1, 2, 3]
