@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSIONS = ("3.11", "3.12", "3.13")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+FETCHED = Path(__file__).resolve().parents[2] / ".pythons"  # by scripts/fetch-python.sh
 
 FACTS = """
 import json, os, sys, sysconfig
@@ -52,13 +53,15 @@ def ask(program: str) -> Interpreter | None:
 
 
 def candidates(version: str) -> Iterator[str]:
-    """Programs that may be a Python of that version: on the path first, then pyenv's."""
+    """Programs that may be a Python of that version: on the path, pyenv's, then fetched."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         program = Path(folder or ".", f"python{version}")
         if os.access(program, os.X_OK):
             yield str(program)
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for program in sorted(root.glob(f"versions/{version}*/bin/python{version}")):
+        yield str(program)
+    if (program := FETCHED / version / "usr" / "bin" / f"python{version}").exists():
         yield str(program)
 
 

@@ -244,6 +244,7 @@ def again_command(options: argparse.Namespace) -> str:
 def main() -> int:
     options = parse_arguments()
     signal.signal(signal.SIGTERM, trial.termination.handle)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     try:
         with locked(options.shadow):
             return run(options)
