@@ -36,7 +36,7 @@ tsan: ## the threaded C tests under ThreadSanitizer
 fuzz: ## each fuzz target for FUZZ_SECONDS=60 (clang)
 	@scripts/fuzz.sh
 
-conformance: ## CPython's own tests: make conformance [PY=3.11] [METHOD=spawn] [ONLY=_TestProcess,…]
+conformance: ## CPython's own tests: make conformance [PY=3.14] [METHOD=spawn] [ONLY=_TestProcess,…]
 	@scripts/setup.sh && .venv/bin/python tests/conformance/run.py \
 	--python '$(PY)' --method '$(METHOD)' --only '$(ONLY)'
 

@@ -11,14 +11,14 @@ build_lib() {
     meson_build "$BUILD/release"
 }
 
-# Installs a copy, as a user would have it. build/venv keeps the objects, so only what changed is compiled again.
+# Installs a copy, as a user would have it. its build directory keeps the objects, so only what changed is compiled again.
 build_package() {
     local stamp
     stamp="$CC $(fingerprint include src python meson.build meson.options pyproject.toml "$VENV/stamp")"
     [ "$stamp" = "$(cat "$VENV/package" 2>/dev/null)" ] && return 0
-    quietly "install the package into .venv" tools "$VENV/bin/python" -m pip install \
+    quietly "install the package into ${VENV##*/}" tools "$VENV/bin/python" -m pip install \
         --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \
-        -Cbuild-dir="$BUILD/venv" -Csetup-args=--werror .
+        -Cbuild-dir="$VENV_BUILD" -Csetup-args=--werror .
     printf '%s\n' "$stamp" >"$VENV/package"
 }
 

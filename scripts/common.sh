@@ -16,8 +16,18 @@ clang*) BUILD=$BUILD/$compiler CXX=${CXX:-${CC%clang*}clang++${CC##*clang}} ;;
 esac
 export CC=${CC:-cc} CXX=${CXX:-c++}
 
-# .venv is made from the user's `python3`, also in a shell in which .venv is active.
+# .venv is made from the user's `python3`, also in a shell in which .venv is active. PYTHON=3.15 asks for that version
+# instead, in an environment and build directories of its own. (Other values are not ours: `make` users have them.)
 PATH=${PATH//"$VENV/bin:"/}
+HOST_PYTHON=python3
+if [[ ${PYTHON:-} =~ ^3\.[0-9]+$ ]]; then
+    HOST_PYTHON=$(scripts/find-python.sh "$PYTHON")
+    VENV=$ROOT/.venv-$PYTHON
+    VENV_BUILD=$BUILD/venv-$PYTHON
+    RESULTS=$BUILD/results-$PYTHON
+fi
+VENV_BUILD=${VENV_BUILD:-$BUILD/venv}
+RESULTS=${RESULTS:-$BUILD/results}
 
 say() { printf '%s\n' "$*" >&2; }
 

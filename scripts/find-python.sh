@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/find-python.sh 3.12
-# Prints the path of an interpreter of that version (with headers), from PATH or among pyenv's. The exit status is 1
-# when there is none.
+# Prints the path of an interpreter of that version (with headers): from PATH, among pyenv's, or as fetch-python.sh has
+# unpacked it. The exit status is 1 when there is none.
 set -euo pipefail
 version=${1:?usage: scripts/find-python.sh X.Y}
 
@@ -16,6 +16,7 @@ print(sys.executable)' "$version" 2>/dev/null
 candidates() {
     type -ap "python$version" "python3" || true
     ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/"python$version" 2>/dev/null || true
+    ls "$(dirname "$0")/../.pythons/$version/usr/bin/python$version" 2>/dev/null || true
 }
 
 while read -r candidate; do

@@ -17,9 +17,9 @@ want() {
 has() { command -v "$1"; }
 header() { echo "#include <$1>" | "${2:-cc}" -x "${3:-c}" -E - ; }
 clang_runtime() { ls "$(clang --print-runtime-dir)/libclang_rt.$1-$(uname -m).a"; }
-is_debians() { [[ $(python3 -c 'import sys; print(sys.base_prefix)') == /usr ]]; }
+is_debians() { [[ $("$HOST_PYTHON" -c 'import sys; print(sys.base_prefix)') == /usr ]]; }
 python_header() {
-    python3 -c 'import os, sysconfig
+    "$HOST_PYTHON" -c 'import os, sysconfig
 raise SystemExit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
 }
 
@@ -77,19 +77,19 @@ apt_install() {
 }
 
 check_python() {
-    python3 -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' ||
-        die "python3 is $(python3 -V 2>&1 | cut -d' ' -f2) ($(command -v python3)); 3.11 or later is needed"
+    "$HOST_PYTHON" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' ||
+        die "python3 is $("$HOST_PYTHON" -V 2>&1 | cut -d' ' -f2) ($(command -v "$HOST_PYTHON")); 3.11 or later is needed"
     python_header ||
-        die "$(command -v python3) has no C headers (Python.h): install the ones that belong to it"
+        die "$(command -v "$HOST_PYTHON") has no C headers (Python.h): install the ones that belong to it"
 }
 
 # The stamp names the interpreter and the tools: when either changes, .venv is made anew.
 make_venv() {
     local stamp
-    stamp="$(python3 -c 'import sys; print(sys.base_prefix, sys.version)') $(fingerprint scripts/requirements.txt)"
+    stamp="$("$HOST_PYTHON" -c 'import sys; print(sys.base_prefix, sys.version)') $(fingerprint scripts/requirements.txt)"
     [ "$stamp" = "$(cat "$VENV/stamp" 2>/dev/null)" ] && return 0
-    rm -rf "$VENV" "$BUILD/venv"
-    quietly "python3 -m venv .venv" python3 -m venv "$VENV"
+    rm -rf "$VENV" "$VENV_BUILD"
+    quietly "python3 -m venv ${VENV##*/}" "$HOST_PYTHON" -m venv "$VENV"
     quietly "pip install the tools of scripts/requirements.txt" \
         "$VENV/bin/python" -m pip install --disable-pip-version-check -r scripts/requirements.txt
     printf '%s\n' "$stamp" >"$VENV/stamp"
