@@ -50,7 +50,7 @@ def _code_of(type_: Any) -> str:
 def _type_of(typecode_or_type: Any) -> Any:
     type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
     if not isinstance(type_, type):
-        raise TypeError(f"{typecode_or_type!r} is no typecode and no ctypes type")
+        raise TypeError(f"bad typecode {typecode_or_type!r}: no typecode and no ctypes type")
     return type_
 
 

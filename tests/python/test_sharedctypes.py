@@ -169,10 +169,10 @@ def test_a_field_that_is_not_there(kind):
 @pytest.mark.parametrize("bad", ["w", "", "ii", None, 5, len])
 def test_bad_types(bad):
     for make in (mproc.Value, mproc.RawValue):
-        with pytest.raises(TypeError, match="no typecode and no ctypes type"):
+        with pytest.raises(TypeError, match=r"bad typecode .*: no typecode and no ctypes type"):
             make(bad)
     for make in (mproc.Array, mproc.RawArray):
-        with pytest.raises(TypeError, match="no typecode and no ctypes type"):
+        with pytest.raises(TypeError, match=r"bad typecode .*: no typecode and no ctypes type"):
             make(bad, 3)
 
 
