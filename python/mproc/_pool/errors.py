@@ -151,6 +151,21 @@ class RemoteTraceback(Exception):
         return self.tb
 
 
+class AbruptEnd(WorkerDiedError, RemoteTraceback):
+    """The cause of a BrokenProcessPool from Python 3.15 on, whose own is a RemoteTraceback.
+
+    Attribute: tb, what that says there. The text of the exception is a WorkerDiedError's.
+    """
+
+    def __init__(self, name: str, pid: int, exitcode: int, task: int | None) -> None:
+        Exception.__init__(self, name, pid, exitcode, task)
+        self.name = name
+        self.pid = pid
+        self.exitcode = exitcode
+        self.task = task
+        self.tb = f"Process {pid} terminated abruptly with exit code {exitcode}"
+
+
 class ExceptionWithTraceback:
     """An exception on its way: it arrives with the worker's traceback as its cause.
 

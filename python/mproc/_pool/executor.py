@@ -41,6 +41,7 @@ from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .engine import SLICE, Engine
 from .errors import (
+    AbruptEnd,
     ExceptionWithTraceback,
     RemoteTraceback,
     WorkerDiedError,
@@ -103,6 +104,8 @@ class _Broken(Exception):
     def make(self) -> BrokenProcessPool:
         error = BrokenProcessPool(self.args[0])
         error.__cause__ = self.cause
+        if isinstance(self.cause, WorkerDiedError) and sys.version_info >= (3, 15):
+            error.__cause__ = AbruptEnd(*self.cause.args)
         return error
 
 
