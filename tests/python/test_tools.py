@@ -38,7 +38,7 @@ def main(method):
     print(codes, len(made), all(pid > 0 for pid in made))
     if method == 'fork':
         def f2(): os._exit(made[-1] == 0 and len(made) == 4)
-        child = mp.Process(target=f2); child.start(); child.join()
+        child = mp.get_context(method).Process(target=f2); child.start(); child.join()
         print(child.exitcode, made[-1] == child.pid)
 """)
     count = 3 if method == "fork" else 0
