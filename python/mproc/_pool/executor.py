@@ -36,7 +36,7 @@ from time import monotonic as _monotonic
 from weakref import WeakSet
 
 from .. import _mproc, process, util
-from .._cpython import before_threads_end, pickle
+from .._cpython import before_threads_end
 from .._cpython import ref as _reference
 from .._mproc import getpid as _getpid
 from .engine import SLICE, Engine
@@ -53,8 +53,6 @@ from .errors import (
 )
 from .future import Future, Released, Waiters
 from .worker import Workplace
-
-pickle()  # now: a worker that is forked while another thread imports it would wait for ever
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
