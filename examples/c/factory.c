@@ -3,10 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * By itself it starts two members that are this program again: a camera, which puts pictures into a
- * queue, and a counter, which adds up what was found; the looking it does itself. The Python example
- * of the same name starts the same camera and counter, and looks with numpy: what goes through the
- * queues are plain values, so neither side knows in which language the other one is written.
+ * By itself it starts two members that are this program again: a camera, which puts pictures into
+ * a queue, and a counter, which adds up what was found; the looking it does itself. The Python
+ * example of the same name starts the same camera and counter, and looks with numpy: what goes
+ * through the queues are plain values, so neither side knows in which language the other one is
+ * written.
  */
 #include <inttypes.h>
 #include <stdio.h>
