@@ -2227,6 +2227,11 @@ MPROC_API int mproc_dict_update(mproc_dict *dict, const void *key, size_t key_si
 MPROC_API int mproc_dict_lock(mproc_dict *dict, const void *key, size_t key_size,
                               int64_t timeout) MPROC_MUST_USE;
 
+/* After -EOWNERDEAD, while the key is locked: the last thread that died with it. All 0: none did,
+ * or the key is not locked. Cannot fail. */
+MPROC_API void mproc_dict_dead_owner(mproc_dict *dict, const void *key, size_t key_size,
+                                     mproc_lock_holder *out);
+
 /* MPROC_ENOTHELD: not by the calling thread; MPROC_ETOOBIG. */
 MPROC_API int mproc_dict_unlock(mproc_dict *dict, const void *key, size_t key_size) MPROC_MUST_USE;
 

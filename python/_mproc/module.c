@@ -18,6 +18,7 @@ typedef int (*noun_add)(PyObject *module);
 #define X(noun) noun##_add,
 static const noun_add nouns[] = {MODULE_NOUNS(X)};
 static const noun_add pool_nouns[] = {MODULE_POOL_NOUNS(X)};
+static const noun_add container_nouns[] = {MODULE_CONTAINER_NOUNS(X)};
 #undef X
 
 #define TEXT(number) TEXT_OF(number)
@@ -62,9 +63,19 @@ static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    size_t n = sizeof container_nouns / sizeof container_nouns[0];
+    if (module_state(module)->dict_type == NULL && add_all(module, container_nouns, n) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"_add_pool", add_pool, METH_NOARGS, "Add the types of pools to the module, once."},
     {"_add_watch", add_watch, METH_NOARGS, "Add the type Watch to the module, once."},
+    {"_add_containers", add_containers, METH_NOARGS,
+     "Add the types of containers to the module, once."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -60,6 +60,9 @@
     X(workplace)                                                                                   \
     X(turn)
 
+/* Nouns of containers, added when mproc.dicts is imported. */
+#define MODULE_CONTAINER_NOUNS(X) X(dict)
+
 /* Heap types that the module owns. */
 #define MODULE_TYPES(X)                                                                            \
     X(connection)                                                                                  \
@@ -80,6 +83,7 @@
     X(cursor)                                                                                      \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
+    X(dict)                                                                                        \
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
@@ -125,6 +129,7 @@ struct module_state {
 #define X(noun) int noun##_add(PyObject *module);
 MODULE_NOUNS(X)
 MODULE_POOL_NOUNS(X)
+MODULE_CONTAINER_NOUNS(X)
 #undef X
 int watch_type_add(PyObject *module); /* when mproc.aio is imported */
 

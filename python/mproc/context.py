@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, ClassVar
 
+    from . import dicts as _dicts
     from . import managers as _managers
     from . import pool as _pool
     from . import program as _program
@@ -195,6 +196,12 @@ class BaseContext:
     def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
         """Return a queue with little more than get() and put()."""
         return _modules.queues.SimpleQueue(ctx=self.get_context())
+
+    def Dict(self, other: Any = (), /, **kwargs: Any) -> _dicts.Dict[Any, Any]:
+        """Return a dict that all processes of the family share, made as dict() is."""
+        shared = _modules.dicts.Dict(other, **kwargs)
+        shared._belong_to(self.get_context())
+        return shared
 
     def Pool(
         self,

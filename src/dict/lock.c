@@ -77,6 +77,8 @@ static int try_lock(struct mproc__dict_shard *shard, struct mproc__hand *hand,
         return 0;
     }
     if (owner->dead && lock->token == owner->token && lock->thread == owner->thread) {
+        set(shard, &lock->dead_token, lock->token);
+        set(shard, &lock->dead_thread, lock->thread);
         set(shard, &lock->token, mproc__self_token());
         set(shard, &lock->thread, mproc__self_thread());
         set(shard, &lock->depth, 1);
@@ -90,8 +92,8 @@ static int make_record(struct mproc__hand *hand, const struct mproc__dict_key *k
     int r = mproc__heap_alloc(hand, sizeof(struct mproc__dict_lock) + key->size, &hand->block);
     if (r == 0) {
         struct mproc__dict_lock *lock = lock_at(hand->block);
-        *lock =
-            (struct mproc__dict_lock){0, mproc__self_token(), mproc__self_thread(), 1, key->size};
+        *lock = (struct mproc__dict_lock){
+            0, mproc__self_token(), mproc__self_thread(), 1, 0, 0, key->size};
         if (key->size != 0) {
             memcpy(lock->bytes, key->data, key->size);
         }
@@ -160,6 +162,26 @@ int mproc_dict_lock(mproc_dict *dict, const void *key, size_t key_size, int64_t 
         mproc__wait_end(noted);
     }
     return r;
+}
+
+void mproc_dict_dead_owner(mproc_dict *dict, const void *key, size_t key_size,
+                           mproc_lock_holder *out) {
+    struct mproc__dict_key k;
+    *out = (mproc_lock_holder){0};
+    if (mproc__dict_key_for(dict, key, key_size, &k) != 0) {
+        return;
+    }
+    struct mproc__dict_shard *shard = mproc__dict_shard_of(dict, &k);
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__dict_enter(shard, hand);
+    const struct mproc__dict_lock *lock = lock_at(*find(shard, &k));
+    if (lock != NULL) {
+        out->pid = (pid_t)(lock->dead_thread >> 32);
+        out->tid = (pid_t)(lock->dead_thread & UINT32_MAX);
+        out->serial = lock->dead_token >> 32;
+    }
+    mproc__dict_leave(shard, hand);
+    mproc__hand_put(hand);
 }
 
 /* ---------------------------------------------------------------- unlocking */

@@ -33,6 +33,8 @@ struct mproc__dict_lock {
     uint64_t token;  /* of the member */
     uint64_t thread; /* pid << 32 | thread id */
     uint64_t depth;
+    uint64_t dead_token; /* of the last one that died with it; 0: none has */
+    uint64_t dead_thread;
     uint64_t key_size;
     unsigned char bytes[];
 };

@@ -618,6 +618,12 @@ TEST(dict_lock_is_of_one_key_and_one_thread) {
     check(d);
     child_kill(child);
     CHECK_EQ(mproc_dict_lock(d, "k", 1, MPROC_FOREVER), -EOWNERDEAD);
+    mproc_lock_holder dead;
+    mproc_dict_dead_owner(d, "k", 1, &dead);
+    CHECK_EQ(dead.pid, child);
+    CHECK_EQ(dead.tid, child);
+    mproc_dict_dead_owner(d, "other", 5, &dead);
+    CHECK_EQ(dead.pid, 0);
     CHECK_OK(mproc_dict_unlock(d, "k", 1));
     CHECK_OK(mproc_dict_unlock(d, "other", 5));
     mproc_free(l.step);

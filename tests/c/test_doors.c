@@ -153,6 +153,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(dict, add, OTHER, mproc_dict_add(o, "k", 1, 1, NULL))                                        \
     X(dict, update, OTHER, mproc_dict_update(o, "k", 1, no_update, NULL))                          \
     X(dict, lock, OTHER, mproc_dict_lock(o, "k", 1, 0))                                            \
+    X(dict, dead_owner, NOTHING, (mproc_dict_dead_owner(o, "k", 1, &holder), holder.pid))          \
     X(dict, unlock, OTHER, mproc_dict_unlock(o, "k", 1))                                           \
     X(dict, wait, OTHER, mproc_dict_wait(o, "k", 1, &number, 0))                                   \
     X(dict, count, 0, mproc_dict_count(o))                                                         \
