@@ -7,6 +7,7 @@
  * goes wrong is said on stderr, and ends it with 3.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,62 @@ static void objects(void) {
     mproc_value_writer_drop(out);
 }
 
+/* ---------------------------------------------------------------- a member among others */
+
+/* Adds 1 to both numbers under the lock. A member that died in between has left them unequal. */
+static void count_both(mproc_lock *lock, mproc_array *array) {
+    int64_t volatile *numbers = mproc_array_data(array);
+    int r = mproc_lock_acquire(lock, MPROC_FOREVER);
+    if (r == -EOWNERDEAD) {
+        numbers[1] = numbers[0];
+    } else {
+        TRY(r);
+    }
+    numbers[0] = numbers[0] + 1;
+    numbers[1] = numbers[1] + 1;
+    TRY(mproc_lock_release(lock));
+}
+
+/* What chaos_mixed.py says of its members: (work, done, lock, numbers, hands, seat, name). */
+static void member(void) {
+    mproc_value_reader args, in;
+    mproc_queue *work, *done;
+    mproc_lock *lock;
+    mproc_array *array, *hands;
+    mproc_value_writer *out;
+    int64_t number, seat, name;
+    read_arguments(&args);
+    TRY(mproc_value_read_queue(&args, &work));
+    TRY(mproc_value_read_queue(&args, &done));
+    TRY(mproc_value_read_lock(&args, &lock));
+    TRY(mproc_value_read_numbers(&args, &array, NULL));
+    TRY(mproc_value_read_numbers(&args, &hands, NULL));
+    TRY(mproc_value_read_int(&args, &seat));
+    TRY(mproc_value_read_int(&args, &name));
+    int64_t volatile *hand = (int64_t *)mproc_array_data(hands) + seat;
+    TRY(mproc_value_writer_new(&out));
+    reader_ = &in;
+    for (;;) {
+        mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+        TRY(mproc_queue_get(work, &m, MPROC_FOREVER));
+        mproc_value_read_message(&in, &m);
+        if (mproc_value_read_none(&in) == 0) {
+            mproc_message_drop(&m);
+            break;
+        }
+        TRY(mproc_value_read_int(&in, &number));
+        *hand = number + 1;
+        mproc_message_drop(&m);
+        count_both(lock, array);
+        TRY(mproc_value_write_tuple(out, 2));
+        TRY(mproc_value_write_int(out, number));
+        TRY(mproc_value_write_int(out, name));
+        TRY(mproc_value_put(out, done, MPROC_FOREVER));
+        *hand = 0;
+    }
+    mproc_value_writer_drop(out);
+}
+
 /* ---------------------------------------------------------------- Python's starter */
 
 /* Starts `python -m mproc SCRIPT` with one object of each kind, and says what the script has put
@@ -272,6 +329,8 @@ int main(int argc, char **argv) {
         echo();
     } else if (strcmp(what, "objects") == 0) {
         objects();
+    } else if (strcmp(what, "member") == 0) {
+        member();
     } else if (strcmp(what, "start") == 0 && argc == 4) {
         start(argv[2], argv[3]);
     } else if (strcmp(what, "stay") == 0) {
