@@ -114,6 +114,7 @@ LEVELS = {
     "src/": 4,
     "src/process/": 4,
     "src/pool/": 5,
+    "src/inspect/": 6,
     "python/_mproc/": 6,
 }
 

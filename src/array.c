@@ -21,6 +21,7 @@
  */
 #include <string.h>
 
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -353,4 +354,17 @@ int mproc_array_check(const mproc_array *array, char *why, size_t size) {
         return mproc_rlock_check((const mproc_rlock *)(uintptr_t)array->lock, why, size);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__array_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_array *array = copy;
+    if (size < sizeof *array) {
+        return false;
+    }
+    out->count = array->count;
+    out->bytes = array->count * array->item;
+    out->inside[0] = array->lock;
+    return true;
 }

@@ -40,6 +40,7 @@
  * come finds it if its entry has not been touched for longer than a slice. After the phase's store
  * and before the wake-up: a sleeper's slice ends.
  */
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
@@ -505,4 +506,16 @@ int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) {
     }
     leave(barrier);
     return r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__barrier_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_barrier *barrier = copy;
+    if (size < sizeof *barrier) {
+        return false;
+    }
+    out->count = barrier->arrived;
+    out->bound = barrier->parties;
+    return true;
 }

@@ -34,6 +34,7 @@
  * left: at once if the member has been reaped, otherwise after a slice, or after some tries.
  */
 #include "core/eventcount.h"
+#include "core/facts.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
 #include "core/look.h"
@@ -426,4 +427,31 @@ int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why, size_t size) 
     }
     leave(semaphore);
     return r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+static void facts_of_ledger(const struct mproc__ledger *ledger, struct mproc__facts *out) {
+    static_assert(MPROC__FACTS_TAKERS == MPROC__LEDGER_PAGE, "a page of the ledger");
+    for (unsigned i = 0; i < MPROC__LEDGER_PAGE; i++) {
+        out->takers[i].token = ledger->entries[i].number != 0 ? ledger->entries[i].token : 0;
+        out->takers[i].permits = ledger->entries[i].number;
+    }
+}
+
+bool mproc__bsemaphore_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_bsemaphore *semaphore = copy;
+    if (size < sizeof *semaphore) {
+        return false;
+    }
+    uint32_t gone = taken_in(semaphore->word);
+    out->bound = semaphore->bound;
+    out->count = gone < semaphore->bound ? semaphore->bound - gone : 0;
+    if (semaphore->word & SHARED) {
+        facts_of_ledger(&semaphore->ledger, out);
+    } else if (gone != 0) {
+        out->takers[0].token = token_in(semaphore->word);
+        out->takers[0].permits = gone;
+    }
+    return true;
 }

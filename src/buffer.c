@@ -17,6 +17,7 @@
  *
  * If a member dies here: its holds are given back, and the bytes are as it left them.
  */
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -76,4 +77,15 @@ int mproc_buffer_check(mproc_buffer *buffer, char *why, size_t size) {
     int r = mproc__object_check(hand, buffer, why, size);
     mproc__hand_put(hand);
     return r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__buffer_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_buffer *buffer = copy;
+    if (size < sizeof *buffer) {
+        return false;
+    }
+    out->bytes = buffer->size;
+    return true;
 }

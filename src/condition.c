@@ -32,6 +32,7 @@
  * notification goes on to another waiter: sleepers look for such entries after each slice. The lock
  * that it waited with is repaired by its next owner, as any lock.
  */
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/ledger.h"
@@ -346,4 +347,15 @@ int mproc_condition_check(mproc_condition *condition, char *why, size_t size) {
     }
     leave(condition);
     return r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__condition_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_condition *condition = copy;
+    if (size < sizeof *condition) {
+        return false;
+    }
+    out->count = condition->waiting;
+    return true;
 }

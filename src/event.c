@@ -19,6 +19,7 @@
  * If a member dies here: each call has one compare-and-swap that does it. Between that of set() and
  * its wake-up: E1. A dead sleeper costs the next set() one idle wake-up.
  */
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/look.h"
@@ -160,4 +161,15 @@ int mproc_event_check(const mproc_event *event, char *why, size_t size) {
         return mproc__corrupt(why, size, "E: %p is no event", (const void *)event);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__event_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_event *event = copy;
+    if (size < sizeof *event) {
+        return false;
+    }
+    out->count = (event->word & SET) != 0;
+    return true;
 }

@@ -27,6 +27,7 @@
  */
 #include <string.h>
 
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -287,4 +288,16 @@ int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) {
         return mproc__corrupt(why, size, "G1: a free lock has %u saved words", count);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__lock_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_lock *lock = copy;
+    if (size < sizeof *lock) {
+        return false;
+    }
+    out->owner = mproc__mutex_token(lock->guard.mutex.word);
+    out->thread = out->owner != 0 ? lock->holder : 0;
+    return true;
 }

@@ -60,6 +60,7 @@
 #include <sys/uio.h>
 
 #include "core/eventcount.h"
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -1455,4 +1456,65 @@ int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
     mproc__guard_leave(&queue->head, hand);
     mproc__hand_put(hand);
     return r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__queue_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_queue *queue = copy;
+    if (size < sizeof *queue) {
+        return false;
+    }
+    out->count = queue->tail_ticket - queue->head_ticket;
+    out->bound = queue->bound;
+    out->total = queue->tail_ticket;
+    out->done = queue->done + queue->dropped;
+    out->closed = queue->closed != 0;
+    out->segments[0] = queue->head_segment;
+    out->segments[1] = queue->head_offset;
+    out->room_at = offsetof(mproc_queue, room);
+    out->idle_at = offsetof(mproc_queue, idle);
+    return true;
+}
+
+uint64_t mproc__queue_segment_first(void) {
+    return sizeof(struct segment);
+}
+
+/* Bytes of the message whose record is there; 0 and *length 0: there is no whole record. */
+static uint64_t record_facts(const char *at, size_t left, uint64_t *length) {
+    struct block_record b = {{0, RECORD_END}, 0, 0};
+    *length = 0;
+    memcpy(&b.record, at, sizeof b.record);
+    if (b.record.kind == RECORD_INLINE && inline_size(b.record.size) <= left) {
+        *length = inline_size(b.record.size);
+        return b.record.size;
+    }
+    if (b.record.kind == RECORD_BLOCK && sizeof b <= left) {
+        memcpy(&b, at, sizeof b);
+        *length = sizeof b;
+        return b.size;
+    }
+    return 0;
+}
+
+uint64_t mproc__queue_segment(const void *copy, size_t size, uint64_t offset, uint64_t *left,
+                              uint64_t *bytes) {
+    struct segment segment;
+    if (size < sizeof segment) {
+        return 0;
+    }
+    memcpy(&segment, copy, sizeof segment);
+    size = segment.size < size ? (size_t)segment.size : size;
+    while (*left > 0 && offset <= size && size - offset >= sizeof(struct record)) {
+        uint64_t length, of_record;
+        of_record = record_facts((const char *)copy + offset, size - offset, &length);
+        if (length == 0) {
+            break;
+        }
+        *bytes += of_record;
+        offset += length;
+        *left -= 1;
+    }
+    return segment.next;
 }

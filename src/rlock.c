@@ -31,6 +31,7 @@
  * If the holder dies, or its thread ends: the next thread that acquires takes the mutex, sets
  * holder and depth to its own, and is told. A store of a single number has happened or not.
  */
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/make.h"
 #include "lock.h"
@@ -213,4 +214,17 @@ int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) {
         return mproc__corrupt(why, size, "R1: a free lock is held %u times", lock->depth);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__rlock_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_rlock *lock = copy;
+    if (size < sizeof *lock) {
+        return false;
+    }
+    out->owner = mproc__mutex_token(lock->mutex.word);
+    out->thread = out->owner != 0 ? lock->holder : 0;
+    out->count = out->owner != 0 ? lock->depth : 0;
+    return true;
 }

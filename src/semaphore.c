@@ -24,6 +24,7 @@
  * program means by it. The thread that releases is often not the one that acquired, so the library
  * cannot know what a dead member owed. A bounded semaphore (bsemaphore.c) knows.
  */
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/look.h"
@@ -179,4 +180,15 @@ int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why, size_t si
         return mproc__corrupt(why, size, "S: %p is no semaphore", (const void *)semaphore);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__semaphore_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_semaphore *semaphore = copy;
+    if (size < sizeof *semaphore) {
+        return false;
+    }
+    out->count = semaphore->word / ONE;
+    return true;
 }

@@ -242,6 +242,10 @@ size_t mproc__heap_size(const void *block) {
                : mproc__chunk_length(state) << MPROC__CHUNK_SHIFT;
 }
 
+size_t mproc__heap_class_size(unsigned class) {
+    return class_size(class);
+}
+
 void mproc__heap_init(struct mproc__heap *all) {
     for (unsigned i = 0; i < MPROC__CLASSES; i++) {
         struct mproc__class *c = &all->classes[i];

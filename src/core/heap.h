@@ -46,6 +46,9 @@ void mproc__heap_free(struct mproc__hand *hand, uint64_t *word);
  * be none, or to be free already, is left alone. */
 void mproc__heap_free_given(struct mproc__hand *hand, void *owned);
 
+/* Bytes that each block of a size class has. */
+size_t mproc__heap_class_size(unsigned class);
+
 /* Bytes that a block really has. */
 size_t mproc__heap_size(const void *block);
 

@@ -18,6 +18,7 @@
  */
 #include <stdlib.h>
 
+#include "core/facts.h"
 #include "core/kinds.h"
 #include "pool/inside.h"
 
@@ -143,4 +144,15 @@ int mproc__pool_name(mproc_pool *pool, mproc__function fn, struct mproc__pool_fu
     pool->known[pool->known_count++] = (struct mproc__known){fn, function};
     *out = function;
     return 0;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__pool_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_workplace *place = copy;
+    if (size < sizeof *place) {
+        return false;
+    }
+    out->inside[0] = place->tasks;
+    return true;
 }

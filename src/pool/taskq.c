@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/facts.h"
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -291,4 +292,22 @@ int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
     }
     int r = mproc_queue_check(tasks_of(tasks), why, size);
     return r == 0 ? mproc_queue_check(results_of(tasks), why, size) : r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__taskq_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_taskq *q = copy;
+    if (size < sizeof *q) {
+        return false;
+    }
+    size_t seats = (size - sizeof *q) / sizeof *q->seat;
+    seats = q->seats < seats ? (size_t)q->seats : seats;
+    out->inside[0] = q->tasks;
+    out->inside[1] = q->results;
+    for (size_t i = 0; i < seats; i++) {
+        out->total += q->seat[i].token != 0;
+        out->done += q->seat[i].token != 0 && q->seat[i].claim != 0;
+    }
+    return true;
 }

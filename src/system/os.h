@@ -4,10 +4,10 @@
  * SPDX-License-Identifier: MIT
  *
  * Everything that is not plain C stands behind these functions, a section a file: os_time.c,
- * os_group.c, os_memory.c, os_file.c, os_process.c, os_start.c, os_descriptor.c, for Linux from
- * 5.4 on; what came later is probed when it is used. They and the watcher, which does without the
- * C library, are the only files with system calls. Threads and streams are the C library's, and
- * used everywhere.
+ * os_group.c, os_memory.c, os_file.c, os_process.c, os_other.c, os_start.c, os_descriptor.c, for
+ * Linux from 5.4 on; what came later is probed when it is used. They and the watcher, which does
+ * without the C library, are the only files with system calls. Threads and streams are the C
+ * library's, and used everywhere.
  *
  * Laws: results are 0 or a count, or -errno; outputs are written on success only; a descriptor that
  * is made or received here is 3 or higher, also where standard input, output or error are closed;
@@ -214,6 +214,32 @@ int mproc__os_parent_watch(int signal, void (*handler)(int));
 
 /* Ends the caller at once; also in a signal handler. */
 void mproc__os_kill_self(void);
+
+/* ---- other processes, from outside */
+
+/* Fills up to `cap` pids of all processes that can be seen; returns how many there are. -ENOENT:
+ * there is no /proc; -EMFILE, -ENOMEM. */
+int mproc__os_processes(pid_t *out, int cap);
+/* The inode of the first file of mproc__os_memory_new() of that name that a process has mapped.
+ * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it has mapped none. */
+int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode);
+/* A descriptor to read such a file that a process has open; close-on-exec. -ESRCH, -EACCES,
+ * -EMFILE; -EBADF: it has none of that inode open. */
+int mproc__os_memory_open(pid_t pid, uint64_t inode);
+/* Bytes of a file from `offset` on: how many were read. A hole of it reads as zero, and stays one,
+ * which a look through a mapping would fill. -EIO, -EINVAL. */
+ssize_t mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset);
+
+struct mproc__os_seen {
+    char state;             /* as /proc/PID/stat has it: R, S, T (stopped), Z, ... */
+    int threads;            /* that it has */
+    uid_t user;             /* whose it is */
+    uint64_t cpu;           /* ns that it has run */
+    uint64_t began;         /* as mproc__os_boot_now() */
+    uint64_t private_bytes; /* see mproc__os_process_private(); 0: not told */
+};
+/* What /proc says of a process. -ESRCH, -EACCES, -EIO. */
+int mproc__os_process_see(pid_t pid, struct mproc__os_seen *out);
 
 /* ---- starting processes */
 

@@ -22,9 +22,13 @@ __all__ = ["main"]
 
 _USAGE = """\
 usage: python -m mproc [options] [-m module | -c command | script.py | directory | archive] [args]
+       python -m mproc ps | locks | queues [--json] [PID]
 
 Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
 the interpreter, such as -X dev; --version tells about mproc.
+
+With ps, locks or queues it looks into the families that are running; `python -m mproc ps --help`
+says more. If there is a script of such a name in the working directory, that is run.
 
 The environment variable MPROC_INSTALL=1 does the same for every interpreter that has mproc, also
 for those that a program starts by itself: subprocesses, workers of test runners.
@@ -39,6 +43,8 @@ def main(arguments: list[str]) -> None:
     if arguments[0] in ("-V", "--version"):
         sys.stdout.write(_version())
         return
+    if arguments[0] in ("ps", "locks", "queues") and not os.path.exists(arguments[0]):
+        _look(arguments)
     options, kind, rest = _split(arguments)
     if options:
         _execute_again(options, arguments)
@@ -50,6 +56,14 @@ def main(arguments: list[str]) -> None:
     else:
         install()
         (_run_module if kind == "-m" else _run_command)(rest[0], rest[1:])
+
+
+def _look(arguments: list[str]) -> NoReturn:
+    """Become the program that looks into families."""
+    from ..inspect import PROGRAM
+
+    sys.stdout.flush()
+    os.execv(PROGRAM, ["mproc", *arguments])
 
 
 def _version() -> str:

@@ -1,0 +1,61 @@
+/*
+ * facts.h - what an object of the arena says of itself to those who look from outside
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A looker has a copy of an object's first bytes, which was made while members changed them: its
+ * words may not fit together, and in a broken family they may be anything. So the functions that
+ * read facts out of a copy follow no pointer and trust no number. They take no lock, since a copy
+ * has nobody who would release it. A copy that is too short for the kind has no facts: false.
+ */
+#ifndef MPROC_FACTS_H
+#define MPROC_FACTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MPROC__FACTS_TAKERS 6 /* as many entries as a ledger has in the object itself */
+
+struct mproc__facts {
+    uint64_t owner;  /* token of the member that holds it; 0: none does, or many may */
+    uint64_t thread; /* the holder, pid << 32 | thread id; 0: not known */
+    uint64_t count;  /* a queue's messages, permits that are left, parties that have come, waiters
+                        of a condition, depth of an rlock, 1: an event that is set, items */
+    uint64_t bound;  /* of a queue, a bounded semaphore, a barrier; 0: none */
+    uint64_t total;  /* messages that were ever put, seats of a task queue */
+    uint64_t done;   /* messages reported done; of a task queue the seats that have a task */
+    uint64_t bytes;  /* of a buffer or an array, those of the program */
+    uint64_t inside[2];   /* objects that belong to it: tasks and results, a lock; 0: none */
+    uint64_t segments[2]; /* of a queue: where its messages begin, segment and offset */
+    uint32_t room_at;     /* of a queue: where in the object the words are that a waiter for room */
+    uint32_t idle_at;     /* and one for all to be done notes */
+    bool closed;
+    struct {
+        uint64_t token, permits;
+    } takers[MPROC__FACTS_TAKERS]; /* members that have permits of a bounded semaphore */
+};
+
+bool mproc__array_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__barrier_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__bsemaphore_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__buffer_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__condition_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__event_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__lock_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__pool_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__queue_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__rlock_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__semaphore_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__taskq_facts(const void *copy, size_t size, struct mproc__facts *out);
+
+/* A queue's messages are in segments. Of the copy of one, `offset` and `left` messages on: adds the
+ * bytes of those that lie there, counts `left` down, and tells where the next segment is; 0: there
+ * is none, or the copy is no segment. */
+#define MPROC__SEGMENT_MOST ((size_t)65536)
+uint64_t mproc__queue_segment(const void *copy, size_t size, uint64_t offset, uint64_t *left,
+                              uint64_t *bytes);
+/* Where in a segment its messages begin. */
+uint64_t mproc__queue_segment_first(void);
+
+#endif

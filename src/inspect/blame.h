@@ -1,0 +1,33 @@
+/*
+ * blame.h - who waits for whom: threads that nobody will wake any more
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_BLAME_H
+#define MPROC_BLAME_H
+
+#include <stdio.h>
+
+#include "inspect/picture.h"
+
+/* Sets `stuck` and `group` of every wait, and members' `stuck`. Returns how many
+ * groups there are. */
+int mproc__blame(struct mproc__picture *p);
+
+/* Of a later picture of the same family: only what was stuck in the earlier one, by the same wait,
+ * is stuck. So nothing is reported that was put together of words which were never true at once. */
+int mproc__blame_again(struct mproc__picture *later, const struct mproc__picture *earlier);
+
+/* The member that holds what the thread waits for, or whose end it waits for; -1: no single one. */
+int mproc__blamed(const struct mproc__picture *p, const struct mproc__seen_wait *w);
+
+/* A word for a member, and for an object; in `out`, which is returned. */
+const char *mproc__say_member(const struct mproc__picture *p, int member, char out[160]);
+const char *mproc__say_object(const struct mproc__outside *arena, const struct mproc__picture *p,
+                              int object, char out[160]);
+
+/* "waits for the lock @2c40, which worker-1 (pid 7) holds": what a thread does, for a person. */
+void mproc__say_wait(FILE *out, const struct mproc__outside *arena, const struct mproc__picture *p,
+                     const struct mproc__seen_wait *w);
+
+#endif

@@ -1,0 +1,539 @@
+/*
+ * picture.c - what a family looks like at one moment, as far as it can be seen without stopping it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. The table of members is copied slot by slot, the heap chunk by chunk. A block that
+ * begins as an object does is taken for one. Then each thing that was found is put in its place:
+ * which object belongs to which, who holds it, who waits for it.
+ *
+ * Every walk has an end that does not depend on what the arena says: tables have the sizes that
+ * the library gives them, chunks are in the arena's span, a list of holds has at most as many
+ * records as there can be members.
+ */
+#include "inspect/picture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/wait.h"
+#include "system/os.h"
+
+#define OBJECT_BYTES 16384 /* of an object that are looked at: a task queue's seats are the most */
+#define HOLDERS_MOST (MPROC__MEMBERS + 64)
+#define READS_MOST 4000000 /* records of holds: some seconds */
+#define SEGMENTS_MOST 65536
+#define AGAIN 4 /* looks at a slot that changes meanwhile */
+
+/* ---------------------------------------------------------------- growing arrays */
+
+/* Room for one more behind n. The next power of two is allocated when n is one. */
+static void *grow(void **array, uint64_t n, size_t size) {
+    if ((n & (n - 1)) == 0) {
+        void *more = realloc(*array, (n == 0 ? 1 : 2 * n) * size);
+        if (more == NULL) {
+            return NULL;
+        }
+        *array = more;
+    }
+    return (char *)*array + n * size;
+}
+
+#define GROW(array, n) grow((void **)&(array), (uint64_t)(n), sizeof *(array))
+
+/* ---------------------------------------------------------------- looking things up */
+
+int mproc__picture_member(const struct mproc__picture *p, uint64_t token) {
+    uint32_t number = mproc__token_number(token);
+    int i = number < MPROC__MEMBERS ? p->by_slot[number] : -1;
+    return i >= 0 && p->members[i].token == token ? i : -1;
+}
+
+int mproc__picture_wait(const struct mproc__picture *p, int member, uint32_t thread) {
+    const struct mproc__seen_member *m = member >= 0 ? &p->members[member] : NULL;
+    for (int i = 0; m != NULL && i < m->nwaits; i++) {
+        if (p->waits[m->first_wait + i].thread == thread) {
+            return m->first_wait + i;
+        }
+    }
+    return -1;
+}
+
+const struct mproc__facts *mproc__picture_facts(const struct mproc__picture *p, int object) {
+    static const struct mproc__facts none;
+    return object >= 0 && p->objects[object].facts >= 0 ? &p->facts[p->objects[object].facts]
+                                                        : &none;
+}
+
+int mproc__picture_outer(const struct mproc__picture *p, int object) {
+    for (int steps = 0; steps < 4 && object >= 0 && p->objects[object].within >= 0; steps++) {
+        object = p->objects[object].within;
+    }
+    return object;
+}
+
+/* The object that an address lies in. */
+static int object_at(const struct mproc__picture *p, uint64_t address) {
+    int low = 0, high = p->nobjects;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (p->objects[middle].address <= address) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool in = low > 0 && address - p->objects[low - 1].address < p->objects[low - 1].size;
+    return in ? low - 1 : -1;
+}
+
+const char *mproc__kind_name(enum mproc__kind kind) {
+    static const char *const names[MPROC__KINDS] = {
+        [MPROC__KIND_NONE] = "block",          [MPROC__KIND_MESSAGE] = "message",
+        [MPROC__KIND_LOCK] = "lock",           [MPROC__KIND_QUEUE] = "queue",
+        [MPROC__KIND_TASKQ] = "task queue",    [MPROC__KIND_POOL] = "pool",
+        [MPROC__KIND_RLOCK] = "rlock",         [MPROC__KIND_EVENT] = "event",
+        [MPROC__KIND_SEMAPHORE] = "semaphore", [MPROC__KIND_BSEMAPHORE] = "bounded semaphore",
+        [MPROC__KIND_ARRAY] = "array",         [MPROC__KIND_CONDITION] = "condition",
+        [MPROC__KIND_BARRIER] = "barrier",     [MPROC__KIND_BUFFER] = "buffer",
+        [MPROC__KIND_PARCEL] = "parcel",       [MPROC__KIND_CHANNEL] = "channel",
+        [MPROC__KIND_DICT] = "dict",
+    };
+    return names[kind] != NULL ? names[kind] : "object";
+}
+
+/* ---------------------------------------------------------------- members */
+
+static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mproc__slot *out) {
+    const uint64_t at =
+        arena->base + offsetof(struct mproc__family, table.slots) + i * (uint64_t)sizeof *out;
+    struct mproc__slot before;
+    int r = mproc__outside_read(arena, at, out, sizeof *out);
+    for (int n = 0; r == 0 && n < AGAIN; n++) {
+        before = *out;
+        r = mproc__outside_read(arena, at, out, sizeof *out);
+        if (memcmp(&before, out, sizeof before) == 0) {
+            break;
+        }
+    }
+    return r;
+}
+
+static void describe(const struct mproc__slot *slot, uint32_t i, struct mproc__seen_member *out) {
+    memset(out, 0, sizeof *out);
+    out->token = mproc__token(i, slot->state >> 8);
+    out->state = (enum mproc__slot_state)(slot->state & 3);
+    out->parent = slot->parent;
+    out->born = slot->born;
+    out->pid = slot->pid;
+    out->method = slot->method;
+    memcpy(out->name, slot->name, sizeof out->name);
+    out->name[sizeof out->name - 1] = 0;
+    bool there = slot->pid > 0 && mproc__os_process_see(slot->pid, &out->os) == 0 &&
+                 out->os.state != 'Z' && out->os.state != 'X';
+    out->lives = there && (out->state == MPROC__SLOT_UNBORN ||
+                           (out->state == MPROC__SLOT_LIVE && out->os.began <= slot->born));
+}
+
+static int add_wait(struct mproc__picture *p, const struct mproc__slot *slot, int i) {
+    const struct mproc__hand *hand = &slot->hands[i];
+    if (hand->waits == 0 && hand->guard == 0) {
+        return 0;
+    }
+    struct mproc__seen_wait *w = GROW(p->waits, p->nwaits);
+    if (w == NULL) {
+        return -ENOMEM;
+    }
+    *w = (struct mproc__seen_wait){.member = p->nmembers - 1, .object = -1, .target = -1};
+    w->group = -1;
+    if (hand->waits != 0) {
+        w->address = hand->waits & ~(uint64_t)MPROC__WAIT_TIMED;
+        w->timed = (hand->waits & MPROC__WAIT_TIMED) != 0;
+        w->since = (int64_t)slot->since[i];
+        w->thread = slot->waiter[i];
+    } else {
+        w->address = hand->guard;
+        w->role = MPROC__AWAITS_SECTION;
+    }
+    p->nwaits++;
+    return 0;
+}
+
+static int add_member(struct mproc__picture *p, const struct mproc__slot *slot, uint32_t i) {
+    struct mproc__seen_member *m = GROW(p->members, p->nmembers);
+    if (m == NULL) {
+        return -ENOMEM;
+    }
+    describe(slot, i, m);
+    p->by_slot[i] = p->nmembers++;
+    int r = 0;
+    for (int h = 0; h < MPROC__HANDS && r == 0 && m->lives; h++) {
+        r = add_wait(p, slot, h);
+    }
+    return r;
+}
+
+static int see_members(const struct mproc__outside *arena, struct mproc__picture *p) {
+    uint64_t top = 0;
+    int r = mproc__outside_read(arena, arena->base + offsetof(struct mproc__family, table.top),
+                                &top, sizeof top);
+    for (uint32_t i = 0; r == 0 && i < top && i < MPROC__MEMBERS; i++) {
+        struct mproc__slot slot;
+        r = read_slot(arena, i, &slot);
+        if (r == 0 && (slot.state & 0xff) != MPROC__SLOT_FREE &&
+            (slot.state & 0xff) <= MPROC__SLOT_DYING) {
+            r = add_member(p, &slot, i);
+        }
+    }
+    return r;
+}
+
+/* ---------------------------------------------------------------- one object */
+
+typedef bool (*facts_fn)(const void *copy, size_t size, struct mproc__facts *out);
+
+static const facts_fn readers[MPROC__KINDS] = {
+    [MPROC__KIND_ARRAY] = mproc__array_facts,
+    [MPROC__KIND_BARRIER] = mproc__barrier_facts,
+    [MPROC__KIND_BSEMAPHORE] = mproc__bsemaphore_facts,
+    [MPROC__KIND_BUFFER] = mproc__buffer_facts,
+    [MPROC__KIND_CONDITION] = mproc__condition_facts,
+    [MPROC__KIND_EVENT] = mproc__event_facts,
+    [MPROC__KIND_LOCK] = mproc__lock_facts,
+    [MPROC__KIND_POOL] = mproc__pool_facts,
+    [MPROC__KIND_QUEUE] = mproc__queue_facts,
+    [MPROC__KIND_RLOCK] = mproc__rlock_facts,
+    [MPROC__KIND_SEMAPHORE] = mproc__semaphore_facts,
+    [MPROC__KIND_TASKQ] = mproc__taskq_facts,
+};
+
+/* `copy` begins a cache line, as the object does whose words it has. */
+static int add_facts(struct mproc__picture *p, struct mproc__seen_object *o, const void *copy,
+                     size_t size) {
+    static const struct mproc__facts none;
+    struct mproc__facts facts = none;
+    o->facts = -1;
+    if (readers[o->kind] == NULL || !readers[o->kind](copy, size, &facts) ||
+        memcmp(&facts, &none, sizeof none) == 0) {
+        return 0;
+    }
+    struct mproc__facts *f = GROW(p->facts, p->nfacts);
+    if (f == NULL) {
+        return -ENOMEM;
+    }
+    *f = facts;
+    o->facts = p->nfacts++;
+    return 0;
+}
+
+static int add_holder(struct mproc__picture *p, struct mproc__seen_object *o,
+                      const struct mproc__hold *hold) {
+    if (hold->token == 0 || hold->token == MPROC__TOKEN_OF_MESSAGES) {
+        return 0;
+    }
+    uint64_t *token = GROW(p->holders, p->nholders);
+    if (token == NULL) {
+        return -ENOMEM;
+    }
+    *token = hold->token;
+    p->nholders++;
+    o->holders++;
+    return 0;
+}
+
+/* The list begins in the object, and mostly ends there. */
+static int add_holders(const struct mproc__outside *arena, struct mproc__picture *p,
+                       struct mproc__seen_object *o, const struct mproc__object *copy) {
+    uint64_t at = copy->holds, first = o->address + offsetof(struct mproc__object, first);
+    int r = 0;
+    o->first = p->nholders;
+    for (int n = 0; at != 0 && n < HOLDERS_MOST && p->nholders < READS_MOST && r == 0; n++) {
+        struct mproc__hold hold = copy->first;
+        if ((at != first && mproc__outside_read(arena, at, &hold, sizeof hold) != 0) ||
+            hold.object != o->address) {
+            break;
+        }
+        r = add_holder(p, o, &hold);
+        at = hold.next_of_object;
+    }
+    return r;
+}
+
+static void count(struct mproc__picture *p, enum mproc__kind kind, uint64_t size) {
+    p->blocks++;
+    p->bytes += size;
+    p->of_kind[kind]++;
+    p->bytes_of_kind[kind] += size;
+}
+
+/* A block of which `size` bytes have been copied. */
+static int see_block(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t address,
+                     uint64_t block, const char *bytes, size_t size) {
+    _Alignas(MPROC__LINE) char copy[OBJECT_BYTES];
+    struct mproc__object head;
+    memset(&head, 0, sizeof head);
+    memcpy(&head, bytes, size < sizeof head ? size : sizeof head);
+    bool is = size >= sizeof head && head.magic == MPROC__OBJECT_MAGIC && head.kind != 0 &&
+              head.kind < MPROC__KINDS;
+    count(p, is ? (enum mproc__kind)head.kind : MPROC__KIND_NONE, block);
+    if (!is || head.kind == MPROC__KIND_MESSAGE || head.kind == MPROC__KIND_PARCEL) {
+        return 0;
+    }
+    struct mproc__seen_object *o = GROW(p->objects, p->nobjects);
+    if (o == NULL || p->nobjects == INT32_MAX) {
+        return -ENOMEM;
+    }
+    *o = (struct mproc__seen_object){address, block, (enum mproc__kind)head.kind, -1, -1, 0, 0};
+    size = size < sizeof copy ? size : sizeof copy;
+    memcpy(copy, bytes, size);
+    int r = add_facts(p, o, copy, size);
+    r = r == 0 ? add_holders(arena, p, o, &head) : r;
+    p->nobjects++;
+    return r;
+}
+
+/* ---------------------------------------------------------------- the heap */
+
+struct heap_walk {
+    const struct mproc__outside *arena;
+    struct mproc__picture *picture;
+    struct mproc__chunks chunks;
+    char bytes[MPROC__CHUNK];
+};
+
+static int see_small(struct heap_walk *walk, uint64_t at, const struct mproc__chunk *d) {
+    unsigned class = mproc__chunk_class(d->state);
+    if (class >= MPROC__CLASSES) {
+        return 0;
+    }
+    size_t size = mproc__heap_class_size(class), most = MPROC__CHUNK / size;
+    uint64_t n = d->bump < most ? d->bump : most;
+    int r = n != 0 ? mproc__outside_read(walk->arena, at, walk->bytes, n * size) : 0;
+    uint64_t blocks = walk->picture->blocks;
+    for (uint64_t i = 0; r == 0 && i < n; i++) {
+        r = see_block(walk->arena, walk->picture, at + i * size, size, walk->bytes + i * size,
+                      size);
+    }
+    /* Blocks that are free are among those without a kind. */
+    uint64_t free = n - (d->used < n ? d->used : n);
+    if (walk->picture->blocks - blocks >= free && walk->picture->of_kind[0] >= free) {
+        walk->picture->blocks -= free;
+        walk->picture->bytes -= free * size;
+        walk->picture->of_kind[0] -= free;
+        walk->picture->bytes_of_kind[0] -= free * size;
+    }
+    return r;
+}
+
+static int see_run(struct heap_walk *walk, uint64_t at, uint64_t length) {
+    uint64_t size = length << MPROC__CHUNK_SHIFT;
+    int r = mproc__outside_read(walk->arena, at, walk->bytes, OBJECT_BYTES);
+    return r == 0 ? see_block(walk->arena, walk->picture, at, size, walk->bytes, OBJECT_BYTES) : r;
+}
+
+/* Chunk number i; what lies outside of the arena is passed over. Returns how many chunks it is. */
+static int see_chunk(struct heap_walk *walk, uint64_t i, uint64_t top, uint64_t *length) {
+    struct mproc__chunk d;
+    uint64_t at = walk->chunks.first + (i << MPROC__CHUNK_SHIFT);
+    int r = mproc__outside_read(walk->arena, walk->chunks.table + i * sizeof d, &d, sizeof d);
+    *length = 1;
+    if (r == 0 && mproc__chunk_kind(d.state) == MPROC__CHUNK_SMALL) {
+        r = see_small(walk, at, &d);
+    } else if (r == 0 && mproc__chunk_kind(d.state) == MPROC__CHUNK_RUN) {
+        uint64_t run = mproc__chunk_length(d.state);
+        *length = run > 0 && run <= top - i ? run : 1;
+        r = see_run(walk, at, *length);
+    }
+    return r == -EFAULT ? 0 : r;
+}
+
+static bool is_good(const struct mproc__outside *arena, const struct mproc__chunks *c) {
+    uint64_t head = arena->base + sizeof(struct mproc__family);
+    uint64_t end = arena->base + arena->span;
+    return c->table >= head && c->table < end && c->first > c->table && c->first < end &&
+           c->first % MPROC__CHUNK == 0 && c->top <= (end - c->first) >> MPROC__CHUNK_SHIFT &&
+           c->top <= (c->first - c->table) / sizeof(struct mproc__chunk);
+}
+
+static int see_heap(const struct mproc__outside *arena, struct mproc__picture *p) {
+    struct heap_walk *walk = malloc(sizeof *walk);
+    if (walk == NULL) {
+        return -ENOMEM;
+    }
+    walk->arena = arena;
+    walk->picture = p;
+    int r = mproc__outside_read(arena, arena->base + offsetof(struct mproc__family, chunks),
+                                &walk->chunks, sizeof walk->chunks);
+    if (r == 0 && !is_good(arena, &walk->chunks)) {
+        r = MPROC_ECORRUPT;
+    }
+    uint64_t top = r == 0 ? walk->chunks.top : 0, length = 1;
+    for (uint64_t i = 0; r == 0 && i < top; i += length) {
+        r = see_chunk(walk, i, top, &length);
+    }
+    p->used = walk->chunks.used << MPROC__CHUNK_SHIFT;
+    p->warm = walk->chunks.warm << MPROC__CHUNK_SHIFT;
+    p->limit = walk->chunks.limit << MPROC__CHUNK_SHIFT;
+    free(walk);
+    return r;
+}
+
+/* ---------------------------------------------------------------- named segments */
+
+static int see_segments(const struct mproc__outside *arena, struct mproc__picture *p) {
+    const uint64_t names = offsetof(struct mproc__segment, name);
+    uint64_t at = 0;
+    int r = mproc__outside_read(arena, arena->base + offsetof(struct mproc__family, shms.first),
+                                &at, sizeof at);
+    while (r == 0 && at != 0 && p->nsegments < SEGMENTS_MOST) {
+        struct mproc__seen_segment *s = GROW(p->segments, p->nsegments);
+        if (s == NULL) {
+            return -ENOMEM;
+        }
+        size_t most = sizeof s->name; /* a short block at the arena's end has less behind it */
+        while (most > 16 && mproc__outside_read(arena, at + names, s->name, most) != 0) {
+            most -= 16;
+        }
+        s->name[most - 1] = 0;
+        if (most <= 16 || mproc__outside_read(arena, at, &at, sizeof at) != 0) {
+            break;
+        }
+        p->nsegments++;
+    }
+    return r;
+}
+
+/* ---------------------------------------------------------------- putting it together */
+
+static void link_inside(struct mproc__picture *p) {
+    for (int i = 0; i < p->nobjects; i++) {
+        const struct mproc__facts *facts = mproc__picture_facts(p, i);
+        for (int n = 0; n < 2; n++) {
+            int inner = facts->inside[n] != 0 ? object_at(p, facts->inside[n]) : -1;
+            if (inner >= 0 && inner != i && p->objects[inner].holders == 0) {
+                p->objects[inner].within = i;
+            }
+        }
+    }
+}
+
+static int member_of_slot(const struct mproc__outside *arena, const struct mproc__picture *p,
+                          uint64_t address) {
+    uint64_t first = arena->base + offsetof(struct mproc__family, table.slots);
+    uint64_t number = (address - first) / sizeof(struct mproc__slot);
+    if (address < first || number >= MPROC__MEMBERS) {
+        return -1;
+    }
+    return p->by_slot[number];
+}
+
+/* A thread that has named a guard is in its section, or waits for the one that is. */
+static void resolve_section(const struct mproc__outside *arena, const struct mproc__picture *p,
+                            struct mproc__seen_wait *w) {
+    uint64_t word = 0;
+    (void)mproc__outside_read(arena, w->address, &word, sizeof word);
+    int owner = mproc__picture_member(p, mproc__mutex_token(word));
+    w->target = owner != w->member ? owner : -1;
+}
+
+static void resolve(const struct mproc__outside *arena, const struct mproc__picture *p,
+                    struct mproc__seen_wait *w) {
+    w->object = object_at(p, w->address);
+    if (w->role == MPROC__AWAITS_SECTION) {
+        resolve_section(arena, p, w);
+    } else if (w->object < 0) {
+        w->target = member_of_slot(arena, p, w->address);
+    } else if (p->objects[w->object].kind == MPROC__KIND_QUEUE) {
+        const struct mproc__facts *facts = mproc__picture_facts(p, w->object);
+        uint64_t offset = w->address - p->objects[w->object].address;
+        w->role = facts->room_at != 0 && offset == facts->room_at   ? MPROC__AWAITS_ROOM
+                  : facts->idle_at != 0 && offset == facts->idle_at ? MPROC__AWAITS_DONE
+                                                                    : MPROC__AWAITS_IT;
+    }
+}
+
+static bool is_known(const struct mproc__seen_wait *w) {
+    return w->object >= 0 || w->target >= 0;
+}
+
+/* Members in a section that is their own do not wait, and a note may lead nowhere. */
+static void resolve_all(const struct mproc__outside *arena, struct mproc__picture *p) {
+    int kept = 0;
+    for (int i = 0; i < p->nwaits; i++) {
+        struct mproc__seen_wait w = p->waits[i];
+        resolve(arena, p, &w);
+        if (w.role == MPROC__AWAITS_SECTION ? w.target >= 0 : is_known(&w)) {
+            struct mproc__seen_member *m = &p->members[w.member];
+            m->first_wait = m->nwaits++ == 0 ? kept : m->first_wait;
+            p->waits[kept++] = w;
+        }
+    }
+    p->nwaits = kept;
+}
+
+static void count_holds(struct mproc__picture *p) {
+    for (uint64_t i = 0; i < p->nholders; i++) {
+        int m = mproc__picture_member(p, p->holders[i]);
+        if (m >= 0) {
+            p->members[m].holds++;
+        }
+    }
+}
+
+static int *no_members(void) {
+    int *by_slot = malloc(MPROC__MEMBERS * sizeof *by_slot);
+    for (int i = 0; by_slot != NULL && i < MPROC__MEMBERS; i++) {
+        by_slot[i] = -1;
+    }
+    return by_slot;
+}
+
+int mproc__picture_take(const struct mproc__outside *arena, struct mproc__picture *out) {
+    struct mproc__picture p = {.by_slot = no_members()};
+    p.now = mproc__os_now();
+    p.boot_now = mproc__os_boot_now();
+    p.span = arena->span;
+    int r = p.by_slot != NULL ? see_members(arena, &p) : -ENOMEM;
+    r = r == 0 ? see_heap(arena, &p) : r;
+    r = r == 0 ? see_segments(arena, &p) : r;
+    if (r != 0) {
+        mproc__picture_drop(&p);
+        return r == -EFAULT ? MPROC_ECORRUPT : r;
+    }
+    link_inside(&p);
+    resolve_all(arena, &p);
+    count_holds(&p);
+    *out = p;
+    return 0;
+}
+
+void mproc__picture_drop(struct mproc__picture *owned) {
+    free(owned->members);
+    free(owned->objects);
+    free(owned->waits);
+    free(owned->facts);
+    free(owned->segments);
+    free(owned->holders);
+    free(owned->by_slot);
+    *owned = (struct mproc__picture){0};
+}
+
+/* ---------------------------------------------------------------- a queue's messages */
+
+uint64_t mproc__picture_queue_bytes(const struct mproc__outside *arena,
+                                    const struct mproc__picture *p,
+                                    const struct mproc__facts *queue) {
+    _Alignas(MPROC__LINE) static char copy[MPROC__SEGMENT_MOST];
+    uint64_t left = queue->count, bytes = 0, seen = 0;
+    uint64_t at = queue->segments[0], offset = queue->segments[1];
+    while (left > 0 && at != 0 && seen <= p->used) { /* segments are no more than what is used */
+        size_t size = sizeof copy;
+        while (size > 0 && mproc__outside_read(arena, at, copy, size) != 0) {
+            size /= 2;
+        }
+        seen += MPROC__SEGMENT_MOST / 64; /* the smallest */
+        at = mproc__queue_segment(copy, size, offset, &left, &bytes);
+        offset = mproc__queue_segment_first();
+    }
+    return bytes;
+}

@@ -1,0 +1,103 @@
+/*
+ * picture.h - what a family looks like at one moment, as far as it can be seen without stopping it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * All is private memory of the looker, and every number in it has been judged: indexes are in their
+ * arrays, names end.
+ */
+#ifndef MPROC_PICTURE_H
+#define MPROC_PICTURE_H
+
+#include "core/facts.h"
+#include "inspect/outside.h"
+
+struct mproc__seen_member {
+    uint64_t token;
+    uint64_t parent; /* token */
+    uint64_t born;
+    pid_t pid; /* 0, or less: not known */
+    uint32_t method;
+    enum mproc__slot_state state;
+    char name[sizeof((struct mproc__slot *)0)->name];
+    bool lives; /* there is a process, and it has not ended */
+    struct mproc__os_seen os;
+    uint64_t holds; /* objects that it holds */
+    int first_wait; /* of its threads' waits, which stand together */
+    int nwaits;
+    uint32_t stuck; /* threads that wait for what nobody will do */
+};
+
+struct mproc__seen_object {
+    uint64_t address;
+    uint64_t size; /* of its block */
+    enum mproc__kind kind;
+    int facts;      /* in picture->facts, -1: they are all zero */
+    int within;     /* the object that it belongs to, -1: none */
+    uint64_t first; /* tokens of its holders: in picture->holders */
+    uint64_t holders;
+};
+
+/* What a thread of a queue or pool waits for. */
+enum mproc__seen_role {
+    MPROC__AWAITS_IT, /* the object itself: a lock, a permit, an event, a message, an end */
+    MPROC__AWAITS_ROOM,
+    MPROC__AWAITS_DONE,
+    MPROC__AWAITS_SECTION, /* a thread that is in a section of the object */
+};
+
+struct mproc__seen_wait {
+    int member;
+    uint32_t thread;
+    uint64_t address; /* as noted */
+    int64_t since;    /* mproc__os_now() */
+    bool timed;
+    enum mproc__seen_role role;
+    int object; /* -1: a member, or nothing that is known */
+    int target; /* a member whose end, or whose section's, is awaited; -1 */
+    bool stuck; /* nobody will end it: see blame.h */
+    int group;  /* one wait of those that are stuck with each other, the same for all; -1 */
+};
+
+struct mproc__seen_segment {
+    char name[MPROC__SHM_NAME];
+};
+
+struct mproc__picture {
+    struct mproc__seen_member *members;
+    struct mproc__seen_object *objects; /* by address */
+    struct mproc__seen_wait *waits;
+    struct mproc__facts *facts;
+    struct mproc__seen_segment *segments;
+    uint64_t *holders;
+    int *by_slot; /* members by the number of their slots, -1: none */
+    int nmembers, nobjects, nwaits, nfacts, nsegments;
+    uint64_t nholders;
+    int64_t now;                      /* mproc__os_now() */
+    uint64_t boot_now;                /* mproc__os_boot_now() */
+    uint64_t span, limit, used, warm; /* bytes of the arena */
+    uint64_t blocks, bytes;           /* allocated, and how large they are */
+    uint64_t of_kind[MPROC__KINDS], bytes_of_kind[MPROC__KINDS]; /* kind 0: without a kind */
+};
+
+/* Draws it. -ENOMEM; MPROC_ECORRUPT: the arena's tables are overwritten; -EIO. */
+int mproc__picture_take(const struct mproc__outside *arena, struct mproc__picture *out);
+void mproc__picture_drop(struct mproc__picture *owned);
+
+/* The member of a token, the wait of a thread; -1: there is none. */
+int mproc__picture_member(const struct mproc__picture *p, uint64_t token);
+int mproc__picture_wait(const struct mproc__picture *p, int member, uint32_t thread);
+
+/* Never NULL. */
+const struct mproc__facts *mproc__picture_facts(const struct mproc__picture *p, int object);
+/* The outermost object that an object belongs to: it has the holders. */
+int mproc__picture_outer(const struct mproc__picture *p, int object);
+
+/* Bytes of the messages in a queue, as far as they can be counted. */
+uint64_t mproc__picture_queue_bytes(const struct mproc__outside *arena,
+                                    const struct mproc__picture *p,
+                                    const struct mproc__facts *queue);
+
+const char *mproc__kind_name(enum mproc__kind kind);
+
+#endif

@@ -1,0 +1,342 @@
+/*
+ * show.c - pictures of families as text
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "inspect/show.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "inspect/blame.h"
+#include "system/os.h"
+
+#define LINES_MOST 1000 /* of a table; then it is said how many there are more */
+
+/* ---------------------------------------------------------------- words */
+
+static const char *say_bytes(uint64_t bytes, char out[32]) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double n = (double)bytes;
+    unsigned u = 0;
+    while (n >= 1024 && u < 4) {
+        n /= 1024;
+        u++;
+    }
+    snprintf(out, 32, u == 0 || n >= 100 ? "%.0f %s" : "%.1f %s", n, units[u]);
+    return out;
+}
+
+static const char *say_span(double seconds, char out[32]) {
+    if (seconds < 0) {
+        seconds = 0;
+    }
+    if (seconds < 60) {
+        snprintf(out, 32, "%.1f s", seconds);
+    } else if (seconds < 3600) {
+        snprintf(out, 32, "%d min %02d s", (int)seconds / 60, (int)seconds % 60);
+    } else {
+        snprintf(out, 32, "%.0f h %02d min", seconds / 3600 - 0.5, (int)(seconds / 60) % 60);
+    }
+    return out;
+}
+
+static const char *say_method(uint32_t method) {
+    switch (method) {
+    case MPROC_FORK: return "fork";
+    case MPROC_SPAWN: return "spawn";
+    case MPROC_FORKSERVER: return "forkserver";
+    default: return "-";
+    }
+}
+
+static const char *say_state(const struct mproc__seen_member *m) {
+    if (m->state == MPROC__SLOT_UNBORN) {
+        return "starting";
+    }
+    if (!m->lives) {
+        return "ended";
+    }
+    switch (m->os.state) {
+    case 'R': return "runs";
+    case 'T':
+    case 't': return "stopped";
+    case 'D': return "disk";
+    default: return m->stuck != 0 ? "stuck" : m->nwaits != 0 ? "waits" : "sleeps";
+    }
+}
+
+static double seconds(int64_t ns) {
+    return (double)ns / 1e9;
+}
+
+/* ---------------------------------------------------------------- troubles, which come first */
+
+static void say_one(const struct mproc__show *show, const struct mproc__seen_wait *w) {
+    char name[160], since[32];
+    fprintf(show->out, "  %s ", mproc__say_member(show->picture, w->member, name));
+    mproc__say_wait(show->out, show->arena, show->picture, w);
+    fprintf(show->out, ", for %s\n", say_span(seconds(show->picture->now - w->since), since));
+}
+
+static void show_group(const struct mproc__show *show, int group) {
+    const struct mproc__picture *p = show->picture;
+    int threads = 0;
+    for (int i = 0; i < p->nwaits; i++) {
+        threads += p->waits[i].group == group;
+    }
+    if (threads == 1) {
+        fputs("DEADLOCK: nobody is left to end this wait:\n", show->out);
+    } else {
+        fprintf(show->out, "DEADLOCK of %d: they wait for each other, and nobody else can help:\n",
+                threads);
+    }
+    for (int i = 0; i < p->nwaits; i++) {
+        if (p->waits[i].group == group) {
+            say_one(show, &p->waits[i]);
+        }
+    }
+}
+
+static void show_deadlocks(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    for (int i = 0; i < p->nwaits && show->groups > 0; i++) {
+        if (p->waits[i].group == i) {
+            show_group(show, i);
+        }
+    }
+}
+
+/* Waits for a member that is stopped: it is no deadlock, but does not end by itself either. */
+static void show_stopped(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    for (int i = 0; i < p->nwaits; i++) {
+        const struct mproc__seen_wait *w = &p->waits[i];
+        int m = mproc__blamed(p, w);
+        if (m >= 0 && m != w->member && p->members[m].lives && p->members[m].os.state == 'T') {
+            char name[160];
+            fprintf(show->out, "STOPPED: %s goes on only when it gets SIGCONT, and\n",
+                    mproc__say_member(p, m, name));
+            say_one(show, w);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- ps */
+
+static void show_head(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    char used[32], most[32];
+    int living = 0;
+    pid_t first = 0;
+    for (int i = 0; i < p->nmembers; i++) {
+        living += p->members[i].lives;
+        first = first == 0 && p->members[i].lives ? p->members[i].pid : first;
+    }
+    fprintf(show->out, "family of %d: %d members, arena %s", (int)first, living,
+            say_bytes(p->used, used));
+    if (p->limit != 0) {
+        fprintf(show->out, " of %s", say_bytes(p->limit, most));
+    }
+    fputs("\n", show->out);
+}
+
+static void show_member(const struct mproc__show *show, int member, int depth) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__seen_member *m = &p->members[member];
+    char name[160], age[32], cpu[32], memory[32];
+    double born = m->born != 0 ? seconds((int64_t)(p->boot_now - m->born)) : 0;
+    mproc__say_member(p, member, name);
+    strrchr(name, '(')[-1] = 0; /* the pid stands before it */
+    fprintf(show->out, "%8d %-10s %-8s %12s %12s %9s %6" PRIu64 "  %*s%s", (int)m->pid,
+            say_method(m->method), say_state(m), say_span(born, age),
+            say_span(seconds((int64_t)m->os.cpu), cpu), say_bytes(m->os.private_bytes, memory),
+            m->holds, 2 * depth, "", name);
+    for (int i = 0; i < m->nwaits; i++) {
+        fputs(i == 0 ? ": " : "; ", show->out);
+        mproc__say_wait(show->out, show->arena, p, &p->waits[m->first_wait + i]);
+    }
+    fputs("\n", show->out);
+}
+
+/* Slots are given again, so a parent's may come behind its child's; and a scribbled one may be its
+ * own ancestor: each member is shown once. */
+static void show_tree(const struct mproc__show *show, uint64_t parent, int depth, bool *shown) {
+    const struct mproc__picture *p = show->picture;
+    for (int i = 0; i < p->nmembers; i++) {
+        bool orphan = parent == 0 && mproc__picture_member(p, p->members[i].parent) < 0;
+        if (!shown[i] && (orphan || (parent != 0 && p->members[i].parent == parent))) {
+            shown[i] = true;
+            show_member(show, i, depth < 20 ? depth : 20);
+            if (depth < 100) {
+                show_tree(show, p->members[i].token, depth + 1, shown);
+            }
+        }
+    }
+}
+
+void mproc__show_ps(const struct mproc__show *show) {
+    static bool shown[MPROC__MEMBERS];
+    memset(shown, 0, sizeof shown);
+    show_head(show);
+    show_deadlocks(show);
+    show_stopped(show);
+    fputs("     PID METHOD     STATE             AGE          CPU   PRIVATE  HOLDS  NAME\n",
+          show->out);
+    show_tree(show, 0, 0, shown);
+    for (int i = 0; i < show->picture->nmembers; i++) {
+        if (!shown[i]) {
+            show_member(show, i, 0);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- locks */
+
+static bool is_lock(enum mproc__kind kind) {
+    return kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK || kind == MPROC__KIND_SEMAPHORE ||
+           kind == MPROC__KIND_BSEMAPHORE || kind == MPROC__KIND_EVENT ||
+           kind == MPROC__KIND_CONDITION || kind == MPROC__KIND_BARRIER ||
+           kind == MPROC__KIND_QUEUE;
+}
+
+static bool is_held(const struct mproc__picture *p, int object) {
+    const struct mproc__facts *f = mproc__picture_facts(p, object);
+    return f->owner != 0 || f->takers[0].token != 0 ||
+           (p->objects[object].kind == MPROC__KIND_BARRIER && f->count != 0);
+}
+
+static void show_holders(const struct mproc__show *show, const struct mproc__facts *f) {
+    char name[160];
+    if (f->owner != 0) {
+        int m = mproc__picture_member(show->picture, f->owner);
+        fprintf(show->out, ", held by %s", mproc__say_member(show->picture, m, name));
+        if ((f->thread & UINT32_MAX) != f->thread >> 32) {
+            fprintf(show->out, " thread %u", (unsigned)(f->thread & UINT32_MAX));
+        }
+    }
+    for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
+        if (f->takers[i].token != 0) {
+            int m = mproc__picture_member(show->picture, f->takers[i].token);
+            fprintf(show->out, ", %" PRIu64 " taken by %s", f->takers[i].permits,
+                    mproc__say_member(show->picture, m, name));
+        }
+    }
+}
+
+static int next_waiter(const struct mproc__picture *p, int object, int from) {
+    while (from < p->nwaits && p->waits[from].object != object) {
+        from++;
+    }
+    return from < p->nwaits ? from : -1;
+}
+
+static void show_lock(const struct mproc__show *show, int object) {
+    char what[160];
+    fprintf(show->out, "%s", mproc__say_object(show->arena, show->picture, object, what) + 4);
+    show_holders(show, mproc__picture_facts(show->picture, object));
+    fputs("\n", show->out);
+    for (int w = next_waiter(show->picture, object, 0); w >= 0;
+         w = next_waiter(show->picture, object, w + 1)) {
+        say_one(show, &show->picture->waits[w]);
+    }
+}
+
+static void show_joins(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    for (int i = 0; i < p->nwaits; i++) {
+        if (p->waits[i].object < 0) {
+            say_one(show, &p->waits[i]);
+        }
+    }
+}
+
+void mproc__show_locks(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    int shown = 0, more = 0;
+    show_head(show);
+    show_deadlocks(show);
+    show_stopped(show);
+    for (int i = 0; i < p->nobjects; i++) {
+        if (is_lock(p->objects[i].kind) && (is_held(p, i) || next_waiter(p, i, 0) >= 0)) {
+            if (shown++ < LINES_MOST) {
+                show_lock(show, i);
+            } else {
+                more++;
+            }
+        }
+    }
+    show_joins(show);
+    if (more > 0) {
+        fprintf(show->out, "... and %d more\n", more);
+    }
+}
+
+/* ---------------------------------------------------------------- queues */
+
+static void show_queue(const struct mproc__show *show, int object) {
+    const struct mproc__facts *f = mproc__picture_facts(show->picture, object);
+    char what[160], bytes[32];
+    fprintf(show->out, "%s: %" PRIu64 " messages, %s",
+            mproc__say_object(show->arena, show->picture, object, what) + 4, f->count,
+            say_bytes(mproc__picture_queue_bytes(show->arena, show->picture, f), bytes));
+    if (f->bound != 0) {
+        fprintf(show->out, ", at most %" PRIu64, f->bound);
+    }
+    fprintf(show->out, "; %" PRIu64 " put so far%s\n", f->total, f->closed ? "; closed" : "");
+}
+
+static void show_pool(const struct mproc__show *show, int object) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__facts *f = mproc__picture_facts(p, object);
+    uint64_t open = 0, back = 0;
+    char what[160];
+    for (int i = 0; i < p->nobjects; i++) {
+        if (p->objects[i].within == object) {
+            open += p->objects[i].address == f->inside[0] ? mproc__picture_facts(p, i)->count : 0;
+            back += p->objects[i].address == f->inside[1] ? mproc__picture_facts(p, i)->count : 0;
+        }
+    }
+    fprintf(show->out,
+            "%s: %" PRIu64 " workers, %" PRIu64 " of them with a task; %" PRIu64
+            " tasks wait, %" PRIu64 " results wait\n",
+            mproc__say_object(show->arena, p, object, what) + 4, f->total, f->done, open, back);
+}
+
+static void show_use(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    char bytes[32];
+    fprintf(show->out, "memory: %" PRIu64 " blocks, %s", p->blocks, say_bytes(p->bytes, bytes));
+    fprintf(show->out, "; free and warm %s\n", say_bytes(p->warm, bytes));
+    for (int kind = 0; kind < MPROC__KINDS; kind++) {
+        if (p->of_kind[kind] != 0) {
+            fprintf(show->out, "  %-18s %8" PRIu64 "  %s\n",
+                    kind == 0 ? "without a kind" : mproc__kind_name((enum mproc__kind)kind),
+                    p->of_kind[kind], say_bytes(p->bytes_of_kind[kind], bytes));
+        }
+    }
+    for (int i = 0; i < p->nsegments; i++) {
+        fprintf(show->out, "segment %s\n", p->segments[i].name);
+    }
+}
+
+void mproc__show_queues(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    int lines = 0, more = 0;
+    show_head(show);
+    for (int i = 0; i < p->nobjects; i++) {
+        bool queue = p->objects[i].kind == MPROC__KIND_QUEUE && p->objects[i].within < 0;
+        bool pool = p->objects[i].kind == MPROC__KIND_TASKQ;
+        if ((queue || pool) && lines++ >= LINES_MOST) {
+            more++;
+        } else if (queue) {
+            show_queue(show, i);
+        } else if (pool) {
+            show_pool(show, i);
+        }
+    }
+    if (more > 0) {
+        fprintf(show->out, "... and %d more\n", more);
+    }
+    show_use(show);
+}

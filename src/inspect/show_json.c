@@ -1,0 +1,234 @@
+/*
+ * show_json.c - pictures of families as JSON
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspect/blame.h"
+#include "inspect/show.h"
+
+/* ---------------------------------------------------------------- JSON */
+
+/* How many bytes the character there has in UTF-8; 0: it is none. */
+static int character(const unsigned char *s) {
+    int n = s[0] < 0x80                    ? 1
+            : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
+            : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+            : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                           : 0;
+    for (int i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    bool wrong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+                 (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f);
+    return wrong ? 0 : n;
+}
+
+/* A name may be cut off in a character, or be rubbish. */
+static void string(FILE *out, const char *text) {
+    fputc('"', out);
+    for (const unsigned char *s = (const unsigned char *)text; *s != 0;) {
+        int n = character(s);
+        if (n == 0) {
+            fputs("\\ufffd", out);
+            n = 1;
+        } else if (*s < ' ' || *s == '"' || *s == '\\' || *s == 127) {
+            fprintf(out, "\\u%04x", *s);
+        } else {
+            fwrite(s, 1, (size_t)n, out);
+        }
+        s += n;
+    }
+    fputc('"', out);
+}
+
+static void key(FILE *out, const char *name) {
+    fputs(", ", out);
+    string(out, name);
+    fputs(": ", out);
+}
+
+static void number(FILE *out, const char *name, uint64_t n) {
+    key(out, name);
+    fprintf(out, "%" PRIu64, n);
+}
+
+static void seconds(FILE *out, const char *name, int64_t ns) {
+    key(out, name);
+    fprintf(out, "%.6f", (double)(ns > 0 ? ns : 0) / 1e9);
+}
+
+static void truth(FILE *out, const char *name, bool is) {
+    key(out, name);
+    fputs(is ? "true" : "false", out);
+}
+
+/* Objects are named by where they are in the arena. */
+static uint64_t id(const struct mproc__show *show, int object) {
+    return show->picture->objects[object].address - show->arena->base;
+}
+
+static void pid(FILE *out, const char *name, const struct mproc__picture *p, int member) {
+    key(out, name);
+    if (member >= 0) {
+        fprintf(out, "%d", (int)p->members[member].pid);
+    } else {
+        fputs("null", out);
+    }
+}
+
+/* ---------------------------------------------------------------- what there is */
+
+static void show_member(const struct mproc__show *show, int i) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__seen_member *m = &p->members[i];
+    static const char *const methods[] = {"", "fork", "spawn", "forkserver"};
+    fprintf(show->out, "%s{\"pid\": %d", i > 0 ? ",\n  " : "", (int)m->pid);
+    key(show->out, "name");
+    string(show->out, m->name);
+    pid(show->out, "parent", p, mproc__picture_member(p, m->parent));
+    key(show->out, "method");
+    string(show->out, m->method < 4 ? methods[m->method] : "");
+    truth(show->out, "alive", m->lives);
+    truth(show->out, "stopped", m->lives && (m->os.state == 'T' || m->os.state == 't'));
+    seconds(show->out, "age", m->born != 0 ? (int64_t)(p->boot_now - m->born) : 0);
+    seconds(show->out, "cpu", (int64_t)m->os.cpu);
+    number(show->out, "private_bytes", m->os.private_bytes);
+    number(show->out, "threads", m->os.threads > 0 ? (uint64_t)m->os.threads : 0);
+    number(show->out, "holds", m->holds);
+    number(show->out, "stuck_threads", m->stuck);
+    fputs("}", show->out);
+}
+
+static void show_facts(const struct mproc__show *show, int i) {
+    const struct mproc__facts *f = mproc__picture_facts(show->picture, i);
+    FILE *out = show->out;
+    number(out, "count", f->count);
+    number(out, "bound", f->bound);
+    number(out, "total", f->total);
+    number(out, "done", f->done);
+    truth(out, "closed", f->closed);
+    if (show->picture->objects[i].kind == MPROC__KIND_QUEUE) {
+        number(out, "bytes", mproc__picture_queue_bytes(show->arena, show->picture, f));
+    } else {
+        number(out, "bytes", f->bytes);
+    }
+    pid(out, "held_by", show->picture, mproc__picture_member(show->picture, f->owner));
+    number(out, "held_by_thread", f->thread & UINT32_MAX);
+}
+
+static void show_object(const struct mproc__show *show, int i) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__seen_object *o = &p->objects[i];
+    const char *before = "";
+    fprintf(show->out, "%s{\"id\": %" PRIu64, i > 0 ? ",\n  " : "", id(show, i));
+    key(show->out, "kind");
+    string(show->out, mproc__kind_name(o->kind));
+    number(show->out, "size", o->size);
+    key(show->out, "within");
+    if (o->within >= 0) {
+        fprintf(show->out, "%" PRIu64, id(show, o->within));
+    } else {
+        fputs("null", show->out);
+    }
+    show_facts(show, i);
+    key(show->out, "members");
+    fputs("[", show->out);
+    for (uint64_t n = 0; n < o->holders; n++) {
+        int m = mproc__picture_member(p, p->holders[o->first + n]);
+        if (m >= 0) {
+            fprintf(show->out, "%s%d", before, (int)p->members[m].pid);
+            before = ", ";
+        }
+    }
+    fputs("]}", show->out);
+}
+
+static void say_as_string(const struct mproc__show *show, const struct mproc__seen_wait *w) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+    if (memory != NULL) {
+        mproc__say_wait(memory, show->arena, show->picture, w);
+        fclose(memory);
+    }
+    string(show->out, text != NULL ? text : "");
+    free(text);
+}
+
+static void show_wait(const struct mproc__show *show, int i) {
+    static const char *const roles[] = {"it", "room", "done", "section"};
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__seen_wait *w = &p->waits[i];
+    fprintf(show->out, "%s{\"pid\": %d", i > 0 ? ",\n  " : "", (int)p->members[w->member].pid);
+    number(show->out, "thread", w->thread);
+    key(show->out, "object");
+    if (w->object >= 0) {
+        fprintf(show->out, "%" PRIu64, id(show, w->object));
+    } else {
+        fputs("null", show->out);
+    }
+    key(show->out, "for");
+    string(show->out, w->object < 0 ? "end" : roles[w->role]);
+    pid(show->out, "blames", p, mproc__blamed(p, w));
+    seconds(show->out, "waited", w->role == MPROC__AWAITS_SECTION ? 0 : p->now - w->since);
+    truth(show->out, "timed", w->timed);
+    key(show->out, "deadlock");
+    fprintf(show->out, w->group >= 0 ? "%d" : "null", w->group);
+    key(show->out, "words");
+    say_as_string(show, w);
+    fputs("}", show->out);
+}
+
+static void show_arena(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    fprintf(show->out, "{\"used\": %" PRIu64, p->used);
+    number(show->out, "limit", p->limit);
+    number(show->out, "warm", p->warm);
+    number(show->out, "blocks", p->blocks);
+    number(show->out, "bytes", p->bytes);
+    key(show->out, "kinds");
+    fputs("{", show->out);
+    const char *before = "";
+    for (int kind = 0; kind < MPROC__KINDS; kind++) {
+        if (p->of_kind[kind] != 0) {
+            fprintf(show->out, "%s\"%s\": {\"blocks\": %" PRIu64 ", \"bytes\": %" PRIu64 "}",
+                    before, mproc__kind_name((enum mproc__kind)kind), p->of_kind[kind],
+                    p->bytes_of_kind[kind]);
+            before = ", ";
+        }
+    }
+    fputs("}}", show->out);
+}
+
+static void show_all(const struct mproc__show *show, const char *name, int n,
+                     void (*one)(const struct mproc__show *show, int i)) {
+    key(show->out, name);
+    fputs("[\n  ", show->out);
+    for (int i = 0; i < n; i++) {
+        one(show, i);
+    }
+    fputs("]", show->out);
+}
+
+static void show_segment(const struct mproc__show *show, int i) {
+    fputs(i > 0 ? ", " : "", show->out);
+    string(show->out, show->picture->segments[i].name);
+}
+
+void mproc__show_json(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    fprintf(show->out, "{\"deadlocks\": %d", show->groups);
+    key(show->out, "arena");
+    show_arena(show);
+    show_all(show, "members", p->nmembers, show_member);
+    show_all(show, "waits", p->nwaits, show_wait);
+    show_all(show, "objects", p->nobjects, show_object);
+    show_all(show, "segments", p->nsegments, show_segment);
+    fputs("}", show->out);
+}

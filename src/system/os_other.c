@@ -1,0 +1,136 @@
+/*
+ * os_other.c - os.h for Linux: what a process sees of others from outside
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "system/os.h"
+#include "system/os_linux.h"
+#include "system/proc_stat.h"
+
+#define MAPS_LINE 4352 /* of /proc/PID/maps: numbers, and a path of PATH_MAX */
+
+int mproc__os_processes(pid_t *out, int cap) {
+    DIR *all = opendir("/proc");
+    if (all == NULL) {
+        return -errno;
+    }
+    int n = 0;
+    for (struct dirent *e = readdir(all); e != NULL; e = readdir(all)) {
+        if (isdigit((unsigned char)e->d_name[0])) {
+            if (n < cap) {
+                out[n] = (pid_t)strtol(e->d_name, NULL, 10);
+            }
+            n++;
+        }
+    }
+    closedir(all);
+    return n;
+}
+
+/* The inode in a line of /proc/PID/maps, if it maps a memfd of that name. */
+static bool maps_memory(const char *line, const char *name, uint64_t *inode) {
+    unsigned long long number;
+    int path = 0;
+    if (sscanf(line, "%*s %*s %*s %*s %llu %n", &number, &path) != 1 || path == 0) {
+        return false;
+    }
+    size_t length = strlen(name);
+    const char *found = line + path;
+    if (strncmp(found, "/memfd:", 7) != 0 || strncmp(found + 7, name, length) != 0) {
+        return false;
+    }
+    *inode = number;
+    return found[7 + length] == ' ' || found[7 + length] == '\n';
+}
+
+int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode) {
+    char path[48], line[MAPS_LINE];
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    FILE *maps = fopen(path, "re");
+    if (maps == NULL) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    errno = 0;
+    int r = -ENOENT;
+    while (r == -ENOENT && fgets(line, sizeof line, maps) != NULL) {
+        r = maps_memory(line, name, inode) ? 0 : -ENOENT;
+    }
+    int error = ferror(maps) ? errno : 0;
+    fclose(maps);
+    return r == 0 || error == 0 ? r : -error;
+}
+
+static bool is_inode(const char *path, uint64_t inode) {
+    struct stat st;
+    char target[32];
+    ssize_t n = readlink(path, target, sizeof target);
+    return n > 7 && memcmp(target, "/memfd:", 7) == 0 && stat(path, &st) == 0 && st.st_ino == inode;
+}
+
+int mproc__os_memory_open(pid_t pid, uint64_t inode) {
+    char path[320];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *all = opendir(path);
+    if (all == NULL) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    int fd = -EBADF;
+    for (struct dirent *e = readdir(all); e != NULL && fd == -EBADF; e = readdir(all)) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)pid, e->d_name);
+        if (is_inode(path, inode)) {
+            fd = os_kept(open(path, O_RDONLY | O_CLOEXEC));
+        }
+    }
+    closedir(all);
+    return fd;
+}
+
+ssize_t mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset) {
+    ssize_t n = pread(fd, out, size, (off_t)offset);
+    return n < 0 ? -errno : n;
+}
+
+/* Fields 14 and 15 of /proc/PID/stat are CPU time, 20 the threads. */
+static int parse(const char *text, struct mproc__os_seen *out) {
+    unsigned long long user, system, began;
+    const char *rest = mproc__stat_behind_name(text);
+    if (rest == NULL || sscanf(rest,
+                               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d "
+                               "%*d %*d %d %*d %llu",
+                               &out->state, &user, &system, &out->threads, &began) != 5) {
+        return -EIO;
+    }
+    uint64_t tick = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+    out->cpu = (user + system) * tick;
+    out->began = began * tick;
+    return 0;
+}
+
+int mproc__os_process_see(pid_t pid, struct mproc__os_seen *out) {
+    char path[48], text[MPROC__STAT_SIZE];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    ssize_t n = fstat(fd, &st) == 0 ? read(fd, text, sizeof text - 1) : -1;
+    close(fd);
+    if (n <= 0) {
+        return -ESRCH;
+    }
+    text[n] = 0;
+    out->user = st.st_uid;
+    out->private_bytes = 0;
+    (void)mproc__os_process_private(pid, &out->private_bytes);
+    return parse(text, out);
+}

@@ -1,0 +1,404 @@
+/*
+ * test_inspect.c - what is seen of a family from outside: members, holders, waiters, deadlocks
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The looker is the test itself, which looks at its own family as a stranger would. Children are
+ * put into a situation, and looked at until they are in it; a situation that is not seen ends the
+ * test by its watchdog.
+ */
+#include "children.h"
+#include "inspect/blame.h"
+#include "inspect/show.h"
+#include "made.h"
+#include "test.h"
+
+#include <errno.h>
+
+/* Seen twice, as the program does. */
+struct sight {
+    struct mproc__outside arena;
+    struct mproc__picture picture;
+    int groups;
+};
+
+static void look(struct sight *out) {
+    struct mproc__picture earlier;
+    CHECK_OK(mproc__outside_open(getpid(), &out->arena));
+    CHECK_OK(mproc__picture_take(&out->arena, &earlier));
+    (void)mproc__blame(&earlier);
+    CHECK_OK(mproc__picture_take(&out->arena, &out->picture));
+    out->groups = mproc__blame_again(&out->picture, &earlier);
+    mproc__picture_drop(&earlier);
+}
+
+static void forget(struct sight *sight) {
+    mproc__picture_drop(&sight->picture);
+    mproc__outside_close(&sight->arena);
+}
+
+static int stuck_in(const struct sight *sight) {
+    int n = 0;
+    for (int i = 0; i < sight->picture.nwaits; i++) {
+        n += sight->picture.waits[i].stuck;
+    }
+    return n;
+}
+
+/* Looks until so many threads are stuck. */
+static void look_until_stuck(struct sight *out, int stuck) {
+    for (look(out); stuck_in(out) != stuck; look(out)) {
+        forget(out);
+        usleep(1000);
+    }
+}
+
+static int waiting_for(const struct mproc__picture *p, enum mproc__kind kind) {
+    int n = 0;
+    for (int i = 0; i < p->nwaits; i++) {
+        n += p->waits[i].object >= 0 && p->objects[p->waits[i].object].kind == kind;
+    }
+    return n;
+}
+
+/* Looks until so many threads wait for objects of a kind, then once more: none is stuck. */
+static void look_for_no_deadlock(struct sight *out, int waiting, enum mproc__kind kind) {
+    for (look(out); waiting_for(&out->picture, kind) != waiting; look(out)) {
+        forget(out);
+        usleep(1000);
+    }
+    forget(out);
+    look(out);
+    CHECK_EQ(stuck_in(out), 0);
+    CHECK_EQ(out->groups, 0);
+}
+
+/* What the report says of it, which has to begin with a line that has `first` in it. */
+static void expect_said(const struct sight *sight, const char *first, const char *more) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    const struct mproc__show show = {out, &sight->arena, &sight->picture, sight->groups};
+    mproc__show_locks(&show);
+    fclose(out);
+    const char *line = strchr(text, '\n');
+    CHECK(line != NULL && strncmp(line + 1, first, strlen(first)) == 0);
+    CHECK(strstr(text, more) != NULL);
+    free(text);
+}
+
+static void kill_all(const pid_t *pids, int n) {
+    for (int i = 0; i < n; i++) {
+        child_kill(pids[i]);
+    }
+    (void)mproc_reap();
+}
+
+/* ---------------------------------------------------------------- locks in a ring */
+
+struct ring {
+    mproc_lock *locks[3];
+    mproc_barrier *all;
+    int n, mine;
+};
+
+static void take_two(void *arg) {
+    struct ring *ring = arg;
+    CHECK_OK(mproc_lock_acquire(ring->locks[ring->mine], 0));
+    CHECK_GE(mproc_barrier_wait(ring->all, MPROC_FOREVER, NULL), 0);
+    CHECK_OK(mproc_lock_acquire(ring->locks[(ring->mine + 1) % ring->n], MPROC_FOREVER));
+}
+
+static void expect_ring(int n, const char *said) {
+    struct ring ring = {.n = n, .all = made_barrier((unsigned)n)};
+    struct sight sight;
+    pid_t pids[3];
+    for (int i = 0; i < n; i++) {
+        ring.locks[i] = made_lock(0);
+    }
+    for (int i = 0; i < n; i++) {
+        ring.mine = i;
+        pids[i] = child_fork(take_two, &ring);
+    }
+    look_until_stuck(&sight, n);
+    CHECK_EQ(sight.groups, 1);
+    expect_said(&sight, said, " holds, for ");
+    forget(&sight);
+    kill_all(pids, n);
+    for (int i = 0; i < n; i++) {
+        mproc_drop(ring.locks[i]);
+    }
+    mproc_drop(ring.all);
+}
+
+TEST(inspect_names_two_locks_that_are_crossed) {
+    expect_ring(2, "DEADLOCK of 2");
+}
+
+TEST(inspect_names_three_locks_in_a_ring) {
+    expect_ring(3, "DEADLOCK of 3");
+}
+
+/* ---------------------------------------------------------------- other situations */
+
+struct pair {
+    mproc_lock *lock;
+    mproc_queue *queue;
+    mproc_event *event;
+    mproc_condition *condition;
+    mproc_barrier *barrier;
+    mproc_semaphore *semaphore;
+    mproc_process *child;
+};
+
+static void fill_queue_with_lock(void *arg) {
+    struct pair *pair = arg;
+    CHECK_OK(mproc_lock_acquire(pair->lock, 0));
+    while (mproc_queue_put(pair->queue, "x", 1, MPROC_FOREVER) == 0) {
+    }
+}
+
+static void drain_queue_by_lock(void *arg) {
+    struct pair *pair = arg;
+    CHECK_OK(mproc_lock_acquire(pair->lock, MPROC_FOREVER));
+}
+
+/* The test holds what its children hold, and can act: so it gives up what they are to be alone
+ * with. */
+TEST(inspect_names_a_lock_held_by_who_waits_for_a_full_queue) {
+    struct pair pair = {.lock = made_lock(0), .queue = made_queue(2)};
+    struct sight sight;
+    pid_t pids[2];
+    pids[0] = child_fork(fill_queue_with_lock, &pair);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_QUEUE);
+    forget(&sight);
+    pids[1] = child_fork(drain_queue_by_lock, &pair);
+    mproc_drop(pair.queue);
+    look_until_stuck(&sight, 2);
+    CHECK_EQ(sight.groups, 1);
+    expect_said(&sight, "DEADLOCK of 2", "which has 2 messages of at most 2");
+    forget(&sight);
+    kill_all(pids, 2);
+    mproc_drop(pair.lock);
+}
+
+static void wait_for_message(void *arg) {
+    char byte;
+    mproc_message message = MPROC_MESSAGE_INIT(&byte, 1);
+    CHECK_OK(mproc_queue_get(((struct pair *)arg)->queue, &message, MPROC_FOREVER));
+}
+
+TEST(inspect_names_an_empty_queue_whose_producers_are_gone) {
+    struct pair pair = {.queue = made_queue(2)};
+    struct sight sight;
+    pid_t pid = child_fork(wait_for_message, &pair);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_QUEUE); /* the test could put something */
+    forget(&sight);
+    mproc_drop(pair.queue);
+    look_until_stuck(&sight, 1);
+    expect_said(&sight, "DEADLOCK: nobody is left", "is empty (no other process has it)");
+    forget(&sight);
+    kill_all(&pid, 1);
+}
+
+static void wait_for_notification(void *arg) {
+    struct pair *pair = arg;
+    CHECK_OK(mproc_lock_acquire(pair->lock, 0));
+    CHECK_OK(mproc_condition_wait(pair->condition, pair->lock, MPROC_FOREVER));
+}
+
+TEST(inspect_names_a_condition_that_nobody_notifies) {
+    struct pair pair = {.lock = made_lock(0), .condition = made_condition()};
+    struct sight sight;
+    pid_t pid = child_fork(wait_for_notification, &pair);
+    mproc_drop(pair.condition);
+    look_until_stuck(&sight, 1);
+    expect_said(&sight, "DEADLOCK: nobody is left", "waits until it is notified by the condition");
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(pair.lock);
+}
+
+static void wait_at_barrier(void *arg) {
+    CHECK_GE(mproc_barrier_wait(((struct pair *)arg)->barrier, MPROC_FOREVER, NULL), 0);
+}
+
+static void end_at_once(void *arg) {
+    (void)arg;
+}
+
+TEST(inspect_names_a_barrier_with_a_dead_party) {
+    struct pair pair = {.barrier = made_barrier(2)};
+    struct sight sight;
+    pid_t pid = child_fork(wait_at_barrier, &pair);
+    child_join(child_fork(end_at_once, &pair)); /* it should have come, too */
+    (void)mproc_reap();
+    mproc_drop(pair.barrier);
+    look_until_stuck(&sight, 1);
+    expect_said(&sight, "DEADLOCK: nobody is left", "to which 1 of 2 have come");
+    forget(&sight);
+    kill_all(&pid, 1);
+}
+
+static void hold_lock(void *arg) {
+    CHECK_OK(mproc_lock_acquire(((struct pair *)arg)->lock, 0));
+    sleep_until_killed();
+}
+
+TEST(inspect_names_a_holder_that_is_stopped) {
+    struct pair pair = {.lock = made_lock(0)};
+    struct mproc_lock_holder holder = {0};
+    struct sight sight;
+    pid_t pids[2];
+    pids[0] = child_fork(hold_lock, &pair);
+    while (holder.pid != pids[0]) {
+        usleep(200);
+        mproc_lock_owner(pair.lock, &holder);
+    }
+    CHECK_OK(kill(pids[0], SIGSTOP));
+    CHECK_EQ(waitpid(pids[0], NULL, WUNTRACED), pids[0]);
+    pids[1] = child_fork(drain_queue_by_lock, &pair);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_LOCK);
+    expect_said(&sight, "STOPPED: ", "goes on only when it gets SIGCONT");
+    forget(&sight);
+    kill_all(pids, 2);
+    mproc_drop(pair.lock);
+}
+
+static void take_two_with_time(void *arg) {
+    struct ring *ring = arg;
+    CHECK_OK(mproc_lock_acquire(ring->locks[ring->mine], 0));
+    CHECK_GE(mproc_barrier_wait(ring->all, MPROC_FOREVER, NULL), 0);
+    int64_t timeout = ring->mine == 0 ? MPROC_SEC * 3600 : MPROC_FOREVER;
+    CHECK_OK(mproc_lock_acquire(ring->locks[1 - ring->mine], timeout));
+}
+
+TEST(inspect_names_no_deadlock_that_a_timeout_will_end) {
+    struct ring ring = {.n = 2, .all = made_barrier(2), .locks = {made_lock(0), made_lock(0)}};
+    struct sight sight;
+    pid_t pids[2];
+    for (ring.mine = 0; ring.mine < 2; ring.mine++) {
+        pids[ring.mine] = child_fork(take_two_with_time, &ring);
+    }
+    look_for_no_deadlock(&sight, 2, MPROC__KIND_LOCK);
+    forget(&sight);
+    kill_all(pids, 2);
+    mproc_drop(ring.locks[0]);
+    mproc_drop(ring.locks[1]);
+    mproc_drop(ring.all);
+}
+
+static int wait_for_event(void *arg, size_t size) {
+    (void)size;
+    return mproc_event_wait(*(mproc_event **)arg, MPROC_FOREVER);
+}
+
+static void join_child(void *arg) {
+    struct pair *pair = arg;
+    mproc_process *child;
+    CHECK_OK(mproc_process_start(&child, wait_for_event, &pair->event, sizeof pair->event, NULL));
+    CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+}
+
+TEST(inspect_names_a_join_on_a_child_that_waits_for_its_parent) {
+    struct pair pair = {.event = made_event()};
+    struct sight sight;
+    pid_t pid = child_fork(join_child, &pair);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_EVENT); /* the test could set the event */
+    forget(&sight);
+    mproc_drop(pair.event);
+    look_until_stuck(&sight, 2);
+    CHECK_EQ(sight.groups, 1);
+    expect_said(&sight, "DEADLOCK of 2", "waits for the end of");
+    forget(&sight);
+    kill_all(&pid, 1);
+}
+
+/* ---------------------------------------------------------------- what cannot be looked at */
+
+TEST(inspect_refuses_what_is_no_family) {
+    struct mproc__outside arena;
+    int status;
+    CHECK_EQ(mproc__outside_open(INT32_MAX, &arena), -ESRCH);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execlp("sleep", "sleep", "1000", (char *)NULL);
+        _exit(1);
+    }
+    int r;
+    while ((r = mproc__outside_open(pid, &arena)) == 0) { /* until it is another program */
+        mproc__outside_close(&arena);
+        usleep(200);
+    }
+    CHECK_EQ(r, -ENOENT);
+    CHECK_OK(kill(pid, SIGKILL));
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(mproc__outside_open(pid, &arena), -ESRCH);
+    (void)mproc_reap();
+}
+
+static void open_changed(size_t offset, uint64_t value, int expected) {
+    uint64_t *word = (uint64_t *)(void *)((char *)mproc__family + offset), before = *word;
+    struct mproc__outside arena;
+    *word = value;
+    int r = mproc__outside_open(getpid(), &arena);
+    *word = before;
+    CHECK_EQ(r, expected);
+}
+
+TEST(inspect_refuses_another_version_and_rubbish) {
+    mproc_drop(made_event());
+    open_changed(offsetof(struct mproc__family, layout), 1, MPROC_EBUILD);
+    open_changed(offsetof(struct mproc__family, magic), 1, MPROC_ECORRUPT);
+    open_changed(offsetof(struct mproc__family, span), 1, MPROC_ECORRUPT);
+}
+
+TEST(inspect_finds_this_family_once) {
+    pid_t pids[256];
+    int own = 0, n = mproc__outside_families(pids, 256);
+    for (int i = 0; i < n && i < 256; i++) {
+        struct mproc__outside one, mine;
+        if (mproc__outside_open(pids[i], &one) == 0) {
+            CHECK_OK(mproc__outside_open(getpid(), &mine));
+            own += one.inode == mine.inode;
+            mproc__outside_close(&mine);
+            mproc__outside_close(&one);
+        }
+    }
+    CHECK_EQ(own, 1);
+}
+
+/* ------------------------------------------------------------ a looker beside a family at work */
+
+static void look_for_ever(void *parent) {
+    struct mproc__outside arena;
+    for (;;) {
+        struct mproc__picture picture;
+        if (mproc__outside_open(*(pid_t *)parent, &arena) == 0) {
+            if (mproc__picture_take(&arena, &picture) == 0) {
+                (void)mproc__blame(&picture);
+                mproc__picture_drop(&picture);
+            }
+            mproc__outside_close(&arena);
+        }
+    }
+}
+
+TEST(inspect_by_a_looker_that_is_killed_harms_nobody) {
+    mproc_queue *queue = made_queue(8);
+    char why[200], byte;
+    pid_t me = getpid();
+    mproc_message message = MPROC_MESSAGE_INIT(&byte, 1);
+    for (int i = 0; i < 50; i++) {
+        pid_t pid = child_fork(look_for_ever, &me);
+        for (int n = 0; n < 300 + 7 * i; n++) {
+            CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
+            CHECK_OK(mproc_queue_get(queue, &message, 0));
+        }
+        child_kill(pid);
+    }
+    (void)mproc_reap();
+    CHECK_OK(mproc_arena_check(why, sizeof why));
+    CHECK_OK(mproc_queue_check(queue, why, sizeof why));
+    mproc_drop(queue);
+}

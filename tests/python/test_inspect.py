@@ -1,0 +1,90 @@
+"""mproc.inspect and `python -m mproc ps`: what is seen of a running family from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import mproc
+from mproc import inspect
+
+
+def until(condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Look at the own family until it is as expected; the test's watchdog ends it otherwise."""
+    while not condition(seen := inspect.family()):
+        time.sleep(0.005)
+    return seen
+
+
+def look(*arguments: str, cwd: os.PathLike[str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mproc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def acquire_both(first: Any, second: Any, mine: Any, theirs: Any) -> None:
+    with first:
+        mine.set()
+        theirs.wait()
+        second.acquire()
+
+
+def test_crossed_locks_are_named() -> None:
+    context = mproc.get_context("fork")
+    a, b = context.Lock(), context.Lock()
+    one, other = context.Event(), context.Event()
+    children = [
+        context.Process(target=acquire_both, args=(a, b, one, other), name="first"),
+        context.Process(target=acquire_both, args=(b, a, other, one), name="second"),
+    ]
+    for child in children:
+        child.start()
+    try:
+        seen = until(lambda seen: seen["deadlocks"] == 1)
+        stuck = [w for w in seen["waits"] if w["deadlock"] is not None]
+        first, second = (child.pid for child in children)
+        assert {(w["pid"], w["blames"]) for w in stuck} == {(first, second), (second, first)}
+        told = look("locks", str(os.getpid()))
+        assert told.returncode == 3
+        assert "DEADLOCK of 2" in told.stdout.splitlines()[1]
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+
+
+def test_a_queue_is_measured() -> None:
+    queue: Any = mproc.Queue(5)
+    queue.put(b"x" * 100)
+    queue.put(b"y" * 20000)
+    (seen,) = [o for o in inspect.family()["objects"] if o["kind"] == "queue" and o["bound"] == 5]
+    assert (seen["count"], seen["total"]) == (2, 2)
+    assert 20100 <= seen["bytes"] < 21000
+    assert seen["members"] == [os.getpid()]
+
+
+def test_failures_are_told() -> None:
+    with pytest.raises(inspect.InspectError, match="no such process"):
+        inspect.family(2**22 + 1)
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
+        with pytest.raises(inspect.InspectError, match="in no family"):
+            inspect.family(stranger.pid)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_usage() -> None:
+    assert look("ps", "--help").stdout.startswith("usage: mproc")
+    assert look("ps", "many").returncode == 2
+
+
+def test_a_script_of_that_name_is_run(tmp_path: Any) -> None:
+    (tmp_path / "ps").write_text("print('a script')\n")
+    assert look("ps", cwd=tmp_path).stdout == "a script\n"
