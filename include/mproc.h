@@ -654,6 +654,16 @@ struct iovec;
  * joining. */
 MPROC_API int mproc_queue_new(mproc_queue **out, uint64_t bound) MPROC_MUST_USE;
 
+/* Back-pressure by bytes: from now on a put waits while the messages in the queue have so many
+ * bytes or more together, beside its bound of messages. So one message more than that may be in it,
+ * and one of any size gets in. Buffers that messages take along do not count. 0: no such bound. To
+ * be called before anything is put. -EBUSY: something has been. */
+MPROC_API int mproc_queue_bound_bytes(mproc_queue *queue, uint64_t bytes) MPROC_MUST_USE;
+
+/* How many bytes the messages in such a queue have together at this moment, 0 if it has no such
+ * bound. `most`, if not NULL, gets the bound. */
+MPROC_API uint64_t mproc_queue_bytes(const mproc_queue *queue, uint64_t *most);
+
 /* Appends a message of `size` bytes, also of none. MPROC_ECLOSED; -ETIMEDOUT (full), -EINTR;
  * MPROC_ETOOBIG, -ENOMEM. */
 MPROC_API int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size,

@@ -31,7 +31,10 @@
  *   tail_seen       The consumers' copy of tail_ticket. With it they read the producers' cache line
  *                   only when they have caught up. Never ahead.
  *   items, room, idle   Event counts (core/eventcount.h).
- *   bound           Constant.
+ *   bound, most_bytes   Constant.
+ *   tail_bytes, head_bytes   How many bytes have been put and taken, if most_bytes is not 0: with
+ *                   the tickets, but read by producers before the head's is published. After a
+ *                   death there they may have put a message more than they should.
  *   closed          Goes from 0 to 1, under `tail`. From then on nobody changes tail_*.
  *   cut_*, dropped  Written under `head`: what a shutdown has taken out all at once, of a queue
  *                   that is closed. cut_left records, from (cut_segment, cut_offset) on, are still
@@ -47,6 +50,7 @@
  *   Q4  bound == 0, or tail_ticket - head_ticket <= bound.
  *   Q5  done + dropped <= tail_ticket.
  *   Q6  cut_left <= dropped; with any of them the queue is closed and empty.
+ *   Q7  head_bytes <= tail_bytes; most_bytes == 0, or bound != 0.
  *
  * If a member dies here. Writing or reading a record changes nothing. The section's saved words
  * (offsets, segments, hands' words) are put back unless its ticket was published: of messages that
@@ -113,6 +117,7 @@ struct mproc_queue {
     uint64_t tail_ticket;
     uint64_t head_seen;
     uint64_t spare;
+    uint64_t tail_bytes;
     uint32_t producer_cpu; /* of the last put: is it worth spinning for the next? */
     struct mproc__undo tail_log[QUEUE_UNDO];
 
@@ -122,6 +127,7 @@ struct mproc_queue {
     uint64_t head_offset;
     uint64_t head_ticket;
     uint64_t tail_seen;
+    uint64_t head_bytes;
     uint32_t consumer_cpu;
     struct mproc__undo head_log[QUEUE_UNDO];
     uint64_t cut_segment;
@@ -133,6 +139,7 @@ struct mproc_queue {
     _Alignas(MPROC__LINE) struct mproc__eventcount items;
     struct mproc__eventcount room;
     uint64_t bound;
+    uint64_t most_bytes; /* 0: no bound; with one, `bound` is not 0 either */
     uint32_t closed;
 
     /* of threads that report what is done, and that wait for that */
@@ -175,9 +182,21 @@ static bool has_item(const mproc_queue *queue) {
     return mproc__load64(&queue->tail_ticket) != head;
 }
 
+/* The taken ones are looked at first, so that they are never more. */
+static uint64_t bytes_in(const mproc_queue *queue) {
+    uint64_t head = mproc__load64(&queue->head_bytes); /* SYNC(queue.bytes) */
+    return mproc__load64(&queue->tail_bytes) - head;   /* SYNC(queue.bytes) */
+}
+
+static bool has_too_many_bytes(const mproc_queue *queue) {
+    return queue->most_bytes != 0 && bytes_in(queue) >= queue->most_bytes;
+}
+
 static bool has_room(const mproc_queue *queue) {
     return queue->bound == 0 ||
-           mproc__load64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket) < queue->bound;
+           (mproc__load64(&queue->tail_ticket) - mproc__load64(&queue->head_ticket) <
+                queue->bound &&
+            !has_too_many_bytes(queue));
 }
 
 /* By what the producers knew last, and without the guard: a guess. */
@@ -198,7 +217,10 @@ static void look_at_head(mproc_queue *queue) {
 
 /* Under the tail's guard. Knows the head's ticket at least as of the last look. */
 static bool full(mproc_queue *queue) {
-    if (queue->bound == 0 || places(queue) > 0) {
+    if (queue->bound == 0 || has_too_many_bytes(queue)) {
+        return queue->bound != 0;
+    }
+    if (places(queue) > 0) {
         return false;
     }
     look_at_head(queue);
@@ -486,6 +508,9 @@ static size_t places_behind(mproc_queue *queue, size_t n) {
     if (queue->bound == 0) {
         return n;
     }
+    if (queue->most_bytes != 0) { /* one at a time, and each is looked at */
+        return 0;
+    }
     if (places(queue) <= n) {
         look_at_head(queue);
     }
@@ -516,6 +541,12 @@ static uint64_t write_followers(mproc_queue *queue, uint64_t offset, struct foll
     return offset;
 }
 
+static MPROC__NOINLINE void count_bytes(struct mproc__guard *guard, uint64_t *word, size_t size) {
+    uint64_t bytes = mproc__peek64(word) + size;
+    mproc__guard_save(guard, word);
+    mproc__store64(word, bytes); /* SYNC(queue.bytes) */
+}
+
 /* Under the tail's guard: appends and publishes. */
 static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct outgoing *out) {
     uint64_t ticket = queue->tail_ticket, n = 1;
@@ -528,6 +559,9 @@ static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct outgoing *
     mproc__guard_set(&queue->tail, &queue->tail_offset, offset);
     if (out->claim != NULL && out->claim->word != NULL) {
         mproc__guard_set(&queue->tail, out->claim->word, out->claim->value);
+    }
+    if (mproc__unlikely(queue->most_bytes != 0)) {
+        count_bytes(&queue->tail, &queue->tail_bytes, out->size);
     }
     mproc__poke32(&queue->producer_cpu, mproc__mutex_cpu(&queue->tail.mutex));
     /* SYNC(queue.tail_ticket): the records, before the ticket that says they are there. */
@@ -813,6 +847,9 @@ static inline mproc_message unreceived(const mproc_message *message) {
 
 /* Under the head's guard: how many of n messages there are behind the one that is being taken. */
 static size_t there_behind(mproc_queue *queue, size_t n) {
+    if (queue->most_bytes != 0) { /* each is counted */
+        return 0;
+    }
     if (there(queue) <= n) {
         look_at_tail(queue);
     }
@@ -845,6 +882,9 @@ static MPROC__INLINE int take(mproc_queue *queue, struct mproc__hand *hand, mpro
     size_t size = receive(queue, hand, oldest(queue, hand), message);
     if (mproc__unlikely(size == 0)) {
         return -EMSGSIZE;
+    }
+    if (mproc__unlikely(queue->most_bytes != 0)) {
+        count_bytes(&queue->head, &queue->head_bytes, message->size);
     }
     uint64_t offset = queue->head_offset + size, n = 1;
     if (more != NULL) {
@@ -1225,6 +1265,28 @@ static int fill(struct mproc__hand *hand, void *object, const void *bound) {
     return r;
 }
 
+int mproc_queue_bound_bytes(mproc_queue *queue, uint64_t bytes) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return MPROC_EOTHER;
+    }
+    if (mproc__load64(&queue->tail_ticket) != 0) {
+        return -EBUSY;
+    }
+    queue->most_bytes = bytes;
+    queue->bound = queue->bound == 0 && bytes != 0 ? UINT64_MAX : queue->bound;
+    return 0;
+}
+
+uint64_t mproc_queue_bytes(const mproc_queue *queue, uint64_t *most) {
+    if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
+        return 0;
+    }
+    if (most != NULL) {
+        *most = queue->most_bytes;
+    }
+    return queue->most_bytes != 0 ? bytes_in(queue) : 0;
+}
+
 int mproc__queue_make(struct mproc__hand *hand, uint64_t bound, uint64_t *word) {
     int r = mproc__object_make(hand, MPROC__KIND_QUEUE, sizeof(mproc_queue), word);
     return r == 0 ? fill(hand, (mproc_queue *)(uintptr_t)*word, &bound) : r;
@@ -1351,6 +1413,7 @@ static void cut(struct mproc__hand *hand, mproc_queue *queue) {
         mproc__guard_set(guard, &queue->cut_left, n);
         mproc__guard_save(guard, &queue->dropped);
         mproc__store64(&queue->dropped, n); /* SYNC(queue.dropped) */
+        mproc__guard_set(guard, &queue->head_bytes, queue->tail_bytes);
         mproc__guard_set(guard, &queue->head_segment, queue->tail_segment);
         mproc__guard_set(guard, &queue->head_offset, queue->tail_offset);
         /* SYNC(queue.head_ticket) */
@@ -1448,6 +1511,9 @@ int mproc_queue_check(mproc_queue *queue, char *why, size_t size) {
         r = mproc__corrupt(why, size, "Q6: %llu of %llu messages are cut off, and %llu are there",
                            (unsigned long long)queue->cut_left, (unsigned long long)queue->dropped,
                            (unsigned long long)n);
+    } else if (queue->head_bytes > mproc__peek64(&queue->tail_bytes) ||
+               (queue->most_bytes != 0 && queue->bound == 0)) {
+        r = mproc__corrupt(why, size, "Q7: more bytes taken than put");
     } else if (queue->bound != 0 && n > queue->bound) {
         r = mproc__corrupt(why, size, "Q4: %llu messages", (unsigned long long)n);
     } else {

@@ -580,9 +580,28 @@ static PyObject *queue_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(count(self) == 0);
 }
 
+static bool has_all_bytes(PyObject *self) {
+    uint64_t most = 0;
+    uint64_t bytes = fields(self)->closed == UNMADE ? 0 : mproc_queue_bytes(queue_of(self), &most);
+    return most != 0 && bytes >= most;
+}
+
 static PyObject *queue_full(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_ssize_t maxsize = fields(self)->maxsize;
-    return PyBool_FromLong(maxsize > 0 && count(self) >= (uint64_t)maxsize);
+    bool all = maxsize > 0 && count(self) >= (uint64_t)maxsize;
+    return PyBool_FromLong(all || has_all_bytes(self));
+}
+
+static PyObject *queue_bound_bytes(PyObject *self, PyObject *number) {
+    unsigned long long bytes = PyLong_AsUnsignedLongLong(number);
+    if (bytes == (unsigned long long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (fields(self)->closed) {
+        return raise_closed(self);
+    }
+    int r = mproc_queue_bound_bytes(queue_of(self), bytes);
+    return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -717,6 +736,8 @@ static PyObject *queue_all_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
 static PyMethodDef queue_methods[] = {
     {"_make", queue_make, METH_O,
      "_make($self, maxsize, /)\n--\n\nMake the queue: for the __init__() of a subclass."},
+    {"_bound_bytes", queue_bound_bytes, METH_O,
+     "_bound_bytes($self, maxbytes, /)\n--\n\nFor the __init__() of a subclass, after _make()."},
     {"put", MODULE_METHOD(queue_put), METH_FASTCALL | METH_KEYWORDS,
      "put($self, obj, block=True, timeout=None)\n--\n\n"
      "Append an object. When put() has returned, the object is in the queue, whatever happens to\n"
@@ -745,7 +766,7 @@ static PyMethodDef queue_methods[] = {
     {"empty", queue_empty, METH_NOARGS,
      "empty($self, /)\n--\n\nTrue if there was nothing in it just now."},
     {"full", queue_full, METH_NOARGS,
-     "full($self, /)\n--\n\nTrue if maxsize objects were in it just now."},
+     "full($self, /)\n--\n\nTrue if maxsize objects, or maxbytes, were in it just now."},
     {"close", queue_close, METH_NOARGS,
      "close($self, /)\n--\n\nThis process will not use the queue any more; others may."},
     {"shutdown", MODULE_METHOD(queue_shutdown), METH_FASTCALL | METH_KEYWORDS,

@@ -185,13 +185,16 @@ class BaseContext:
         """Return a barrier for so many threads of any processes; timeout in seconds."""
         return _modules.synchronize.Barrier(parties, action, timeout, ctx=self.get_context())
 
-    def Queue(self, maxsize: int = 0) -> _queues.Queue[Any]:
-        """Return a queue for at most maxsize objects; 0 or less: no limit."""
-        return _modules.queues.Queue(maxsize, ctx=self.get_context())
+    def Queue(self, maxsize: int = 0, *, maxbytes: int = 0) -> _queues.Queue[Any]:
+        """Return a queue for at most maxsize objects; 0 or less: no limit.
 
-    def JoinableQueue(self, maxsize: int = 0) -> _queues.JoinableQueue[Any]:
+        maxbytes: put() waits while the messages in it have so many bytes or more; 0: no limit.
+        """
+        return _modules.queues.Queue(maxsize, maxbytes=maxbytes, ctx=self.get_context())
+
+    def JoinableQueue(self, maxsize: int = 0, *, maxbytes: int = 0) -> _queues.JoinableQueue[Any]:
         """Return a queue as Queue() does, with task_done() and join()."""
-        return _modules.queues.JoinableQueue(maxsize, ctx=self.get_context())
+        return _modules.queues.JoinableQueue(maxsize, maxbytes=maxbytes, ctx=self.get_context())
 
     def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
         """Return a queue with little more than get() and put()."""

@@ -146,7 +146,8 @@ class _Ends:
 class Queue(_Queue[_T], _Ends):
     """First in, first out, for any number of producers and consumers in any process.
 
-    maxsize: the most objects in it at a time; 0 or less: as many as memory holds.
+    maxsize: the most objects in it at a time; 0 or less: as many as memory holds. maxbytes: put()
+    waits while the messages in it have so many bytes or more together; 0 or less: no such limit.
     """
 
     # What the standard queue keeps for its thread. Here there is none, and nothing waits for it.
@@ -155,8 +156,12 @@ class Queue(_Queue[_T], _Ends):
     _ignore_epipe = False
     _in_arena = True
 
-    def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
+    def __init__(
+        self, maxsize: int = 0, *, maxbytes: int = 0, ctx: BaseContext | None = None
+    ) -> None:
         self._make(maxsize)
+        if maxbytes > 0:
+            self._bound_bytes(maxbytes)
         if ctx is not None and ctx._name == "fork":
             self._is_fork_ctx = True
 

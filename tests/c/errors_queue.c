@@ -537,3 +537,9 @@ PROVOKE(mproc_wait, -EBADF) {
 PROVOKE(mproc_wait, -ENOMEM) {
     return mproc_wait(&closed_fd, SIZE_MAX / 16, ready, 0);
 }
+
+PROVOKE(mproc_queue_bound_bytes, -EBUSY) {
+    mproc_queue *queue = made_queue(0);
+    CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
+    return mproc_queue_bound_bytes(queue, 100);
+}

@@ -116,6 +116,8 @@ static int no_item(const void *in, void *out, void *context) {
     X(queue, wait, OTHER, mproc_queue_wait(o, 0))                                                  \
     X(queue, count, 0, mproc_queue_count(o))                                                       \
     X(queue, shutdown, NOTHING, (mproc_queue_shutdown(o, 1), 0))                                   \
+    X(queue, bound_bytes, OTHER, mproc_queue_bound_bytes(o, 1))                                    \
+    X(queue, bytes, 0, (int)mproc_queue_bytes(o, NULL))                                            \
     X(queue, close, NOTHING, (mproc_queue_close(o), 0))                                            \
     X(queue, check, MPROC_ECORRUPT, mproc_queue_check(o, NULL, 0))                                 \
     X(channel, send, OTHER, mproc_channel_send(o, 0, -1, "x", 1))                                  \

@@ -1244,6 +1244,90 @@ TEST(queue_shutdown_drops_all_that_is_there) {
     CHECK_EQ(test_arena_used(), 0);
 }
 
+static mproc_queue *bounded_by_bytes(uint64_t bound, uint64_t bytes) {
+    mproc_queue *q = made_queue(bound);
+    CHECK(q != NULL);
+    CHECK_OK(mproc_queue_bound_bytes(q, bytes));
+    return q;
+}
+
+TEST(queue_bound_of_bytes) {
+    uint64_t most;
+    mproc_queue *q = bounded_by_bytes(0, 100);
+    put(q, 60, 1);
+    CHECK_EQ(mproc_queue_bytes(q, &most), 60);
+    CHECK_EQ(most, 100);
+    put(q, 60, 2); /* one message more */
+    CHECK_EQ(mproc_queue_put(q, "a", 1, 0), -ETIMEDOUT);
+    CHECK_EQ(mproc_queue_put(q, "a", 1, MPROC_MSEC), -ETIMEDOUT);
+    get(q, 100, 60, 1);
+    CHECK_EQ(mproc_queue_bytes(q, NULL), 60);
+    put(q, 20000, 3); /* of any size */
+    CHECK_EQ(mproc_queue_put(q, "", 0, 0), -ETIMEDOUT);
+    get(q, 10, 60, 2);
+    get(q, 0, 20000, 3);
+    CHECK_EQ(mproc_queue_bytes(q, NULL), 0);
+    put(q, 100, 4);
+    check(q);
+    mproc_queue_shutdown(q, 1);
+    CHECK_EQ(mproc_queue_bytes(q, NULL), 0);
+    check(q);
+    mproc_drop(q);
+    q = made_queue(0);
+    CHECK_EQ(mproc_queue_bytes(q, NULL), 0);
+    mproc_drop(q);
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(queue_bound_of_bytes_beside_one_of_messages) {
+    mproc_queue *q = bounded_by_bytes(2, 100);
+    put(q, 1, 1);
+    put(q, 1, 2);
+    CHECK_EQ(mproc_queue_put(q, "a", 1, 0), -ETIMEDOUT);
+    mproc_drop(q);
+}
+
+TEST(queue_bound_of_bytes_holds_for_many_at_once) {
+    mproc_queue *q = bounded_by_bytes(0, 100);
+    char text[60] = "";
+    struct iovec pieces[5];
+    size_t put_now = 0, got = 0;
+    for (int i = 0; i < 5; i++) {
+        pieces[i] = (struct iovec){text, sizeof text};
+    }
+    while (mproc_queue_put_many(q, pieces, 5, &put_now, 0) == 0) {
+        CHECK_EQ(put_now, 1);
+    }
+    CHECK_EQ(mproc_queue_count(q), 2);
+    mproc_message messages[2] = {MPROC_MESSAGE_INIT(NULL, 0), MPROC_MESSAGE_INIT(NULL, 0)};
+    CHECK_OK(mproc_queue_get_many(q, messages, 2, &got, 0));
+    CHECK_EQ(got, 1);
+    mproc_message_drop(&messages[0]);
+    CHECK_EQ(mproc_queue_bytes(q, NULL), 60);
+    mproc_drop(q);
+}
+
+static void get_slowly(void *arg) {
+    struct shared *s = arg;
+    for (uint64_t i = 0; i < 300; i++) {
+        get(s->queue, INLINE_MAX, i % 7 == 0 ? 20000 : 500, i);
+        CHECK(mproc_queue_bytes(s->queue, NULL) < 1000 + 20000);
+    }
+}
+
+TEST(queue_bound_of_bytes_between_processes) {
+    struct shared s = {.queue = bounded_by_bytes(0, 1000)};
+    pid_t kid = child_fork(get_slowly, &s);
+    for (uint64_t i = 0; i < 300; i++) {
+        put(s.queue, i % 7 == 0 ? 20000 : 500, i);
+    }
+    child_join(kid);
+    CHECK_EQ(mproc_queue_bytes(s.queue, NULL), 0);
+    check(s.queue);
+    mproc_reap();
+    mproc_drop(s.queue);
+}
+
 TEST(queue_waits_without_taking) {
     mproc_queue *q = made_queue(0);
     CHECK(q != NULL);

@@ -695,6 +695,34 @@ static void verify_shutdown_wakes(void *queue) {
     verify_shutdown(queue);
 }
 
+/* ---- a bound of bytes: what is in the queue is what was counted */
+
+static void *three_bounded_by_bytes(void) {
+    mproc_queue *queue = make(0, 0, SMALL, SMALL);
+    crash_equal(mproc_queue_bound_bytes(queue, 1000), 0);
+    for (; scene()->next < 3; scene()->next++) {
+        put(queue, scene()->next, SMALL);
+    }
+    return queue;
+}
+
+static void count_bytes(mproc_queue *queue) {
+    crash_check(mproc_queue_check(queue, why, sizeof why));
+    crash_equal(mproc_queue_bytes(queue, NULL), SMALL * mproc_queue_count(queue));
+}
+
+/* Entering both guards puts back what a dead member has left. */
+static void verify_bytes(void *queue) {
+    size_t size;
+    put(queue, SURVIVORS, SMALL);
+    (void)get(queue, &size);
+    count_bytes(queue);
+    while (mproc_queue_count(queue) > 0) {
+        (void)get(queue, &size);
+    }
+    count_bytes(queue);
+}
+
 /* ---- life */
 
 static void operate_new(void *object) {
@@ -836,6 +864,10 @@ static const struct crash_op ops[] = {
        verify_commit_inherited),
     OP("close", three, NULL, operate_close, verify_close),
     OP("close (a consumer sleeps)", with_waiting_consumer, NULL, operate_close, verify_close_wakes),
+    OP("put (bound of bytes)", three_bounded_by_bytes, prepare_message, operate_put, verify_bytes),
+    OP("get (bound of bytes)", three_bounded_by_bytes, NULL, operate_get, verify_bytes),
+    OP("shutdown (bound of bytes)", three_bounded_by_bytes, NULL, operate_shutdown,
+       verify_shutdown),
     OP("shutdown", three, NULL, operate_shutdown, verify_shutdown),
     OP("shutdown (large messages)", three_large, NULL, operate_shutdown, verify_shutdown),
     OP("shutdown (over segments)", segment_drained, NULL, operate_shutdown, verify_shutdown),

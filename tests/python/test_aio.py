@@ -83,6 +83,21 @@ def test_put_waits_for_room():
     asyncio.run(main())
 
 
+def test_put_waits_for_room_of_bytes():
+    queue = mproc.Queue(maxbytes=100)
+
+    async def main():
+        await queue.aput(b"x" * 200)
+        putting = asyncio.create_task(queue.aput(b"y"))
+        await settle()
+        assert not putting.done()
+        queue.get()
+        await putting
+
+    asyncio.run(main())
+    assert queue.get() == b"y"
+
+
 def test_join():
     queue = mproc.JoinableQueue()
     queue.put(1)

@@ -1047,3 +1047,56 @@ def test_shutdown_of_a_closed_queue():
 def test_shut_down_is_the_standard_library_s():
 
     assert queues.ShutDown is queue.ShutDown
+
+
+# ---- a bound of bytes
+
+
+def get_all(queue, n, got) -> None:
+    got.put(sum(len(queue.get()) for _ in range(n)))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_maxbytes_holds_producers_back(method):
+    ctx = mproc.get_context(method)
+    bounded, got = ctx.Queue(maxbytes=1000), ctx.Queue()
+    while True:
+        try:
+            bounded.put_nowait(b"x" * 300)
+        except queue.Full:
+            break
+    assert bounded.full()
+    assert bounded.qsize() == 4
+    process = ctx.Process(target=get_all, args=(bounded, 54, got))
+    process.start()
+    for _ in range(50):
+        bounded.put(b"x" * 300)
+    assert got.get() == 54 * 300
+    process.join()
+    assert not bounded.full()
+
+
+def test_maxbytes_lets_one_of_any_size_in():
+    bounded = mproc.JoinableQueue(maxbytes=10)
+    bounded.put(b"x" * 100000)
+    with pytest.raises(queue.Full):
+        bounded.put(b"", timeout=0.01)
+    assert len(bounded.get()) == 100000
+    bounded.task_done()
+    bounded.put_many([b"", b""])
+    assert bounded.get_many(5) == [b"", b""]
+
+
+def test_maxbytes_beside_maxsize():
+    bounded = mproc.Queue(1, maxbytes=1000)
+    bounded.put(1)
+    with pytest.raises(queue.Full):
+        bounded.put_nowait(2)
+    assert bounded.full()
+
+
+def test_maxbytes_must_be_a_number():
+    with pytest.raises(TypeError):
+        mproc.Queue(maxbytes="1")
+    with pytest.raises(OverflowError):
+        mproc.Queue(maxbytes=2**64)
