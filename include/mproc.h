@@ -1248,6 +1248,10 @@ MPROC_API int mproc_wait(const int *fds, size_t n, unsigned char *ready,
  * a pipe would. A side is 0 or 1, and its end is ends[side], or a copy of that under another
  * number. A message that was sent can be received, whatever happens to its sender.
  *
+ * A message that is larger than what a pipe takes before anybody receives stays in the arena, too:
+ * it is copied once, and its sender waits until it is received. A sender that dies meanwhile has
+ * sent it or has not.
+ *
  * Only these functions may use the descriptors, until one side has called mproc_channel_plain().
  * From then on the channel is a pipe for good, for both sides, and all that was sent can be read
  * from the descriptor: for programs that only know that, for poll(), for other processes. The other
@@ -1271,7 +1275,21 @@ MPROC_API int mproc_channel_send(mproc_channel *channel, int side, int end, cons
 MPROC_API int mproc_channel_sendv(mproc_channel *channel, int side, int end,
                                   const struct iovec *lent, int n) MPROC_MUST_USE;
 
-/* The same, if that takes neither waiting nor the kernel. -EAGAIN: it would; -EINVAL. */
+/* The same, and the message takes buffers along, which the caller holds: it has a hold of its own
+ * on each until its receiver drops it (mproc_message_buffer()). Such a message goes through memory
+ * or not at all. -EAGAIN: it cannot, so nothing has been sent; -ENOMEM; MPROC_EEOF; -EINTR;
+ * -EINVAL, also when nobody holds one of the buffers; -EMFILE; -EBADF. */
+MPROC_API int mproc_channel_send_with(mproc_channel *channel, int side, int end,
+                                      const struct iovec *lent, int n,
+                                      mproc_buffer *const *buffers, size_t nbuffers) MPROC_MUST_USE;
+
+/* Messages of more bytes than that, and those with buffers, stay in memory if they are sent now, as
+ * far as can be seen, and mproc_channel_send() waits until they are received, as it does at a pipe.
+ * SIZE_MAX: none stays there. Cannot fail. */
+MPROC_API size_t mproc_channel_offers(mproc_channel *channel, int side, int end);
+
+/* The same as mproc_channel_sendv(), if that takes neither waiting nor the kernel. -EAGAIN: it
+ * would; -EINVAL. */
 MPROC_API int mproc_channel_try_sendv(mproc_channel *channel, int side, int end,
                                       const struct iovec *lent, int n) MPROC_MUST_USE;
 
@@ -1290,6 +1308,17 @@ MPROC_API int mproc_channel_recv(mproc_channel *channel, int side, int end, void
  * MPROC_EFRAME; -EBADF. */
 MPROC_API int mproc_channel_try_recv(mproc_channel *channel, int side, int end, void *room,
                                      size_t room_size, size_t *size) MPROC_MUST_USE;
+
+/* As mproc_channel_recv() and mproc_channel_try_recv(), with the message as mproc_queue_get() has
+ * it: what fits into its room is there. A large one, and what brings buffers along, stays in the
+ * arena until mproc_message_drop(), without a copy. After MPROC_CHANNEL_BODY and
+ * MPROC_CHANNEL_LARGER only message->size is set. MPROC_EEOF, MPROC_EFRAME; -EINTR; -EBADF. */
+MPROC_API int mproc_channel_recv_message(mproc_channel *channel, int side, int end,
+                                         mproc_message *message) MPROC_MUST_USE;
+
+/* -EAGAIN: no message has begun, or another thread receives; MPROC_EEOF, MPROC_EFRAME; -EBADF. */
+MPROC_API int mproc_channel_try_recv_message(mproc_channel *channel, int side, int end,
+                                             mproc_message *message) MPROC_MUST_USE;
 
 /* 1 when a message (or the end) can be received, 0 after the timeout. -EINTR, -EBADF. */
 MPROC_API int mproc_channel_poll(mproc_channel *channel, int side, int end,

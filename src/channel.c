@@ -14,7 +14,7 @@
  *     quiet --receiver looks--> invited --sender marks--> ring
  *       ^                          |                        |
  *       +----receiver sleeps-------+                        |
- *       +----receiver finds the ring empty, takes the marker away
+ *       +----receiver finds the ring empty and nothing offered, takes the marker away
  *       +----somebody passes the ring's bytes to the kernel-+
  *       +----a descriptor is asked for--> plain, for good
  *
@@ -46,7 +46,14 @@
  * got its descriptor from one that was asked for, and then the way is plain. A forked child that
  * uses both ends shares the channel: both locks below are for any number of members.
  *
- * Cost. 384 bytes of the arena for a channel, and RING for a way when its first marker is put.
+ * Large messages. What a pipe takes without a receiver goes as bytes. What is larger is *offered*
+ * beside the ring, in a block of its own (channel/offer.c), and its sender stays until the block
+ * has been taken, as it would stay in write(). When the way has no ring any more, the sender takes
+ * the offer back and sends bytes. The message has its place behind what the ring had, so nobody
+ * need wait until an offer is gone but who has another. A receiver of large messages stays near the
+ * ring for NEAR, since it takes long to make one and to write its bytes.
+ *
+ * Cost. 832 bytes of the arena for a channel, and RING for a way when its first marker is put.
  *
  * Shared state of a way.
  *   senders    a robust mutex. Who has it may send bytes, mark, write into the ring.
@@ -72,6 +79,9 @@
  *   steps, rest   how many looks were in vain lately, and how many waits begin without one before
  *              the next: 1, 3, 7, ... 63. Hints.
  *   declined   how many messages are read as bytes before the next invitation. A hint.
+ *   large      1: the message that was received last was a large one. A hint.
+ *   kernel_takes   how large a message the kernel takes when nobody receives; 0: not asked yet.
+ *   offer      a large message, see channel/offer.c. Made under `senders`, taken under `receivers`.
  *
  * Invariants.
  *   N1  head_seen <= head <= tail_seen <= tail <= head + RING.
@@ -86,16 +96,19 @@
  * (mend()): no bytes, so there is no marker; a marker; or a marker and more, so the ring's bytes
  * have been passed. The marker that is to be taken away is looked at first: it may be gone already.
  *
- * What it does not do: messages above MESSAGE_MOST go as bytes.
+ * What it does not do: messages above MESSAGE_MOST that a pipe takes go as bytes, since their
+ * sender need not wait, and a ring of such could not be passed to the kernel in one write.
  */
 #include <string.h>
 #include <sys/uio.h>
 
+#include "channel/offer.h"
 #include "core/eventcount.h"
 #include "core/heap.h"
 #include "core/kinds.h"
 #include "core/make.h"
 #include "core/mutex.h"
+#include "core/parcel.h"
 #include "system/os.h"
 #include "system/pieces.h"
 
@@ -107,12 +120,14 @@
 #define STREAM_PAUSES 16  /* more than these, when a stream is drained */
 #define LINGER (RING / 4) /* bytes that a sender waits for, once the ring has been full */
 #define LOOK 40000        /* ns: no more than two sleeps and wake-ups cost */
+#define LOOK_AT_LARGE 300000 /* ns: what copying a large message takes, often */
 #define STALLED 5000      /* ns in which a receiver at work has read something */
 #define STEPS_MOST 6
 #define DECLINED 31                /* messages */
 #define NAP (2 * MPROC_MSEC)       /* of a receiver, which then lets the kernel wake it */
 #define PATIENCE (10 * MPROC_MSEC) /* of a sender that finds the ring full */
 #define SLICE (50 * MPROC_MSEC)    /* of a receiver that sleeps at a pipe */
+#define NEAR MPROC_SEC             /* of a receiver of large messages, before the kernel wakes it */
 
 enum state {
     PLAIN = 1,    /* the ring is not used any more */
@@ -131,6 +146,7 @@ struct way {
     uint64_t head_seen;
     uint32_t sender_cpu;
     uint32_t queued;
+    uint64_t kernel_takes;
 
     _Alignas(MPROC__LINE) struct mproc__mutex receivers;
     uint64_t head;
@@ -140,6 +156,7 @@ struct way {
     uint32_t steps;
     uint32_t rest;
     uint32_t declined;
+    uint32_t large;
 
     _Alignas(MPROC__LINE) uint32_t state;
     uint32_t socket; /* 1; 0: a pipe */
@@ -149,6 +166,8 @@ struct way {
     struct mproc__eventcount room;
     uint32_t bytes;
     uint32_t uninviting;
+
+    _Alignas(MPROC__LINE) struct mproc__offer offer;
 };
 
 struct mproc_channel {
@@ -196,6 +215,11 @@ static bool change_state(struct way *way, uint32_t from, uint32_t to) {
 static bool ring_has(const struct way *way) {
     /* SYNC(channel.tail) */
     return mproc__load64(&way->tail) != mproc__load64(&way->head);
+}
+
+/* With RING. */
+static bool has_any(const struct way *way) {
+    return ring_has(way) || mproc__offer_is_there(&way->offer);
 }
 
 static uint32_t mark_of(const struct way *way) {
@@ -358,24 +382,61 @@ static size_t next_size(const struct way *way, uint64_t at) {
     return (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
 }
 
+/* Under `receivers`. */
+static void note_receiver(struct way *way, bool large) {
+    mproc__poke64(&way->receiver, mproc__self_token());
+    mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
+    if (mproc__unlikely(mproc__peek32(&way->large) != large)) {
+        mproc__poke32(&way->large, large);
+    }
+}
+
 /* Under `receivers`: 0; MPROC_CHANNEL_LARGER; -EAGAIN: the ring is empty. */
-static int take(struct way *way, void *room, size_t room_size, size_t *size) {
+static int take_small(struct way *way, mproc_message *message) {
     if (way->tail_seen == way->head) {
         mproc__poke64(&way->tail_seen, mproc__load64(&way->tail)); /* SYNC(channel.tail) */
         if (way->tail_seen == way->head) {
             return -EAGAIN;
         }
     }
-    *size = next_size(way, way->head);
-    if (*size > room_size) {
+    size_t size = message->size = next_size(way, way->head);
+    if (size > message->room_size) {
         return MPROC_CHANNEL_LARGER;
     }
-    read_bytes(way, way->head + HEADER, room, *size);
-    mproc__poke64(&way->receiver, mproc__self_token());
-    mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
+    read_bytes(way, way->head + HEADER, message->room, size);
+    message->data = message->room;
+    note_receiver(way, false);
     /* SYNC(channel.head): the message has been read, before its room is free. COMMIT */
-    mproc__store64(&way->head, way->head + HEADER + *size);
+    mproc__store64(&way->head, way->head + HEADER + size);
     return 0;
+}
+
+/* What is in the hand becomes the member's, and the caller's. */
+static void hand_over(struct mproc__hand *hand, mproc_message *message) {
+    struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->message;
+    mproc__object_adopt(hand, &hand->message);
+    message->block = object;
+    message->data = mproc__parcel_payload(object);
+}
+
+/* Under `receivers`, with an offer: as take_small(). */
+static MPROC__NOINLINE int take_large(struct way *way, mproc_message *message, bool boxed) {
+    struct mproc__hand *hand = mproc__hand_get();
+    size_t most = boxed ? SIZE_MAX : message->room_size;
+    int r = mproc__offer_take(&way->offer, hand, most, &message->size);
+    if (r == 0) {
+        hand_over(hand, message);
+        note_receiver(way, true);
+        mproc__offer_call(&way->offer);
+    }
+    mproc__hand_put(hand);
+    return r == -EMSGSIZE ? MPROC_CHANNEL_LARGER : r;
+}
+
+/* The same for whatever comes next. `boxed`: a large message may stay in its block. */
+static int take(struct way *way, mproc_message *message, bool boxed) {
+    return mproc__offer_is_next(&way->offer, way->head) ? take_large(way, message, boxed)
+                                                        : take_small(way, message);
 }
 
 static int need_ring(struct way *way) {
@@ -430,6 +491,18 @@ static bool is_drained(const struct end *e, bool patient) {
     return left == 0;
 }
 
+/* How large a message may be that a sender has sent though nobody receives: so much fits into the
+ * kernel. (The last piece that a socket takes may exceed its room.) */
+static uint64_t kernel_takes(const struct end *e) {
+    uint64_t bytes = mproc__peek64(&e->way->kernel_takes);
+    if (bytes == 0) {
+        int room = e->way->socket ? mproc__os_socket_room(e->fd) : mproc__os_pipe_room(e->fd);
+        bytes = room <= 0 ? UINT64_MAX : e->way->socket ? 2 * (uint64_t)room : (uint64_t)room;
+        mproc__poke64(&e->way->kernel_takes, bytes);
+    }
+    return bytes;
+}
+
 static int send_marker(const struct end *e) {
     return mproc__os_send_now(e->fd, marker, MARKER_SIZE, e->fd);
 }
@@ -443,6 +516,9 @@ static bool mark(const struct end *e, bool patient) {
             (void)change_state(way, INVITED, 0);
         }
         return false;
+    }
+    if (!mproc__offer_clear(&way->offer)) {
+        return false; /* its sender is about to take it back */
     }
     if (way->ring == 0 && (!fits(e) || need_ring(way) != 0)) {
         (void)change_state(way, INVITED, PLAIN);
@@ -488,6 +564,7 @@ static int leave_ring(const struct end *e) {
     int r = way->socket ? take_marker(e) : 0;
     if (r == 0) {
         set_state(way, 0);
+        mproc__offer_call(&way->offer);
     }
     return r;
 }
@@ -535,6 +612,7 @@ static int pass(struct way *way, int fd) {
     mproc__full_fence();
     mproc__eventcount_wake(&way->room);
     mproc__eventcount_wake(&way->items);
+    mproc__offer_call(&way->offer);
     return 0;
 }
 
@@ -573,10 +651,10 @@ static int settle_ring(const struct end *e, bool passing) {
     if (!(state_of(e->way) & IN_RING)) {
         return 0; /* a sender that died had not got so far */
     }
-    if (ring_has(e->way)) {
-        return passing ? pass_by_receiver(e) : 0;
+    if (ring_has(e->way) && passing) {
+        return pass_by_receiver(e);
     }
-    return leave_ring(e);
+    return has_any(e->way) && !passing ? 0 : leave_ring(e);
 }
 
 /* Takes a marker away that has no ring any more. */
@@ -663,8 +741,13 @@ struct outgoing {
     const struct iovec *pieces;
     int n;
     size_t size;
+    mproc_buffer *const *buffers; /* that the message takes along: then it never goes as bytes */
+    size_t nbuffers;
     bool patient;
-    bool asked;    /* somebody is left who could receive */
+    bool asked;   /* somebody is left who could receive */
+    bool as_bytes; /* it is large, and is not offered */
+    void *block;  /* a large message, held by this member; NULL: there is none yet, or any more */
+    uint64_t name; /* of the offer */
     struct end in; /* the sender's own */
 };
 
@@ -672,23 +755,113 @@ struct outgoing {
 enum refusal {
     AS_BYTES = 1, /* there is no ring */
     TOO_LARGE,    /* there is one, and the message has to go as bytes */
+    NO_BLOCK,     /* there is one, and the message needs a block */
     NO_ROOM,
-    NOBODY /* perhaps: the kernel has to be asked */
+    NOBODY,   /* perhaps: the kernel has to be asked */
+    BUSY,     /* another sender offers a large message */
+    OFFERED,  /* it waits to be taken */
+    RETRACTED /* it waits no more */
 };
 
+static bool is_large(const struct outgoing *out) {
+    return out->size > MESSAGE_MOST || out->nbuffers > 0;
+}
+
+/* Whether a sender may wait until it is taken: it would wait at a pipe, too. */
+static bool can_be_offered(const struct end *e, const struct outgoing *out) {
+    return out->nbuffers > 0 || out->size > kernel_takes(e);
+}
+
+static bool can_be_block(const struct outgoing *out) {
+    size_t head;
+    return !__builtin_mul_overflow(out->nbuffers, sizeof(struct mproc__hold), &head) &&
+           out->size <= SIZE_MAX / 2 && head <= SIZE_MAX / 4 &&
+           mproc__heap_can_have(out->size + mproc__parcel_head(out->nbuffers));
+}
+
+static void gather(char *to, const struct iovec *pieces, int n) {
+    for (int i = 0; i < n; i++) {
+        if (pieces[i].iov_len > 0) {
+            memcpy(to, pieces[i].iov_base, pieces[i].iov_len);
+            to += pieces[i].iov_len;
+        }
+    }
+}
+
+/* A block that this member holds: nobody waits for it while its bytes are copied. */
+static int make_block(struct outgoing *out) {
+    if (!can_be_block(out)) {
+        return -ENOMEM;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__parcel_make(hand, out->buffers, out->nbuffers, out->size);
+    if (r == 0) {
+        out->block = (void *)(uintptr_t)hand->unheld;
+        mproc__object_adopt(hand, &hand->unheld);
+    }
+    mproc__hand_put(hand);
+    if (r == 0) {
+        gather(mproc__parcel_payload(out->block), out->pieces, out->n);
+    }
+    return r;
+}
+
+static void drop_block(struct outgoing *out) {
+    if (out->block != NULL) {
+        (void)mproc_drop(out->block);
+        out->block = NULL;
+    }
+}
+
+/* What is large and probably goes through memory has a block afterwards. An error, only if it
+ * cannot go as bytes. */
+static int prepare(const struct end *e, struct outgoing *out) {
+    if (!is_large(out) || out->block != NULL || out->as_bytes ||
+        !(state_of(e->way) & (IN_RING | INVITED))) {
+        return 0;
+    }
+    int r = can_be_offered(e, out) ? make_block(out) : -EMSGSIZE;
+    out->as_bytes = r != 0;
+    return out->nbuffers > 0 ? r : 0;
+}
+
+/* Under `senders`, with RING. */
+static int offer(struct way *way, struct outgoing *out) {
+    if (out->block == NULL) {
+        return out->as_bytes ? TOO_LARGE : NO_BLOCK;
+    }
+    if (mproc__offer_is_there(&way->offer)) {
+        return BUSY;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int alone = mproc__object_disown(hand, out->block, &hand->unheld);
+    if (alone == 1) {
+        out->name = mproc__offer_make(&way->offer, hand, out->size, way->tail);
+        out->block = NULL;
+        mproc__poke32(&way->sender_cpu, (uint32_t)mproc__os_cpu());
+    }
+    mproc__hand_put(hand);
+    if (alone != 1) { /* a child that was forked meanwhile holds it, too */
+        drop_block(out);
+        return NO_BLOCK;
+    }
+    return OFFERED;
+}
+
 /* Under `senders`. 0: sent; or a refusal. */
-static int try_ring(const struct end *e, const struct outgoing *out) {
+static int try_ring(const struct end *e, struct outgoing *out) {
     struct way *way = e->way;
     uint32_t state = state_of(way);
-    bool small = out->size <= MESSAGE_MOST;
-    if (!(state & IN_RING) && !(small && state == INVITED && mark(e, out->patient))) {
+    bool large = is_large(out);
+    if (!(state & IN_RING) &&
+        !((!large || out->block != NULL) && state == INVITED && mark(e, out->patient))) {
         return AS_BYTES;
-    }
-    if (!small) {
-        return TOO_LARGE;
     }
     if (!out->asked && !receiver_lives(way)) {
         return NOBODY;
+    }
+    if (large) {
+        return offer(way, out);
     }
     if (!has_room(way, HEADER + out->size)) {
         return NO_ROOM;
@@ -738,11 +911,13 @@ static int send_bytes(const struct end *e, const struct outgoing *out) {
 }
 
 /* 0: sent; a refusal that has to be dealt with; the errors of sending. */
-static int send_in(const struct end *e, const struct outgoing *out) {
+static int send_in(const struct end *e, struct outgoing *out) {
     int r = enter_senders(e, true, false);
     if (r == 0) {
         r = try_ring(e, out);
-        r = r == AS_BYTES ? send_bytes(e, out) : r;
+        if (r == AS_BYTES) {
+            r = out->nbuffers > 0 ? -EAGAIN : send_bytes(e, out);
+        }
         release(&e->way->senders);
         mproc__fence_after_rmw(); /* the message, before the look at `sleepers` */
         mproc__eventcount_wake(&e->way->items);
@@ -750,40 +925,142 @@ static int send_in(const struct end *e, const struct outgoing *out) {
     return r;
 }
 
+static int try_send(const struct end *e, struct outgoing *out) {
+    if (state_of(e->way) & PLAIN) {
+        return out->nbuffers > 0 ? -EAGAIN : write_bytes_out(e, out);
+    }
+    int r = prepare(e, out);
+    return r == 0 ? send_in(e, out) : r;
+}
+
+/* ---------------------------------------------------------------- offering */
+
+static bool is_waiting(const struct way *way, const struct outgoing *out) {
+    return mproc__offer_stands(&way->offer, out->name) && (state_of(way) & IN_RING) != 0;
+}
+
+/* Looks whether it is taken. */
+static void look_for_taker(const struct way *way, const struct outgoing *out) {
+    int64_t end = mproc__os_now() + LOOK_AT_LARGE;
+    while (is_waiting(way, out) && !is_here(&way->receiver_cpu) && mproc__os_now() < end) {
+        pause_for(STREAM_PAUSES);
+    }
+}
+
+/* Sleeps for a slice on what the senders of large messages wait for, unless `over`. 0; -EINTR. */
+static int sleep_offered(struct way *way, struct mproc__slices *slices,
+                         const struct outgoing *out) {
+    uint32_t seen = mproc__eventcount_announce(&way->offer.taken);
+    if (out->name != 0 ? !is_waiting(way, out) : !mproc__offer_is_there(&way->offer)) {
+        return 0;
+    }
+    int64_t slice = mproc__user_slice(slices);
+    int r = slice < 0 ? (int)slice : mproc__eventcount_sleep(&way->offer.taken, seen, slice);
+    return r == -EINTR ? r : 0;
+}
+
+/* It is this member's again. False: it has been taken. */
+static bool retract(struct way *way, struct outgoing *out) {
+    struct mproc__hand *hand = mproc__hand_get();
+    bool stood = mproc__offer_retract(&way->offer, hand, out->name);
+    if (stood) {
+        out->block = (void *)(uintptr_t)hand->unheld;
+        mproc__object_adopt(hand, &hand->unheld);
+        mproc__offer_call(&way->offer); /* who wants to offer another */
+    }
+    mproc__hand_put(hand);
+    return stood;
+}
+
+/* Until it has been taken: 0. RETRACTED: there is no ring any more; the errors of sending. */
+static int stay_by(mproc_channel *channel, int side, int fd, struct outgoing *out) {
+    struct way *way = sending(channel, side, fd).way;
+    struct mproc__slices slices = mproc__slices_until(MPROC__NEVER);
+    int r = 0;
+    look_for_taker(way, out);
+    while (r == 0 && is_waiting(way, out)) {
+        r = sleep_offered(way, &slices, out);
+        if (r == 0 && !receiver_lives(way)) {
+            r = is_gone(channel, side, fd);
+        }
+    }
+    if (!retract(way, out)) {
+        return 0;
+    }
+    return r == 0 ? RETRACTED : r;
+}
+
+/* Until the one that another sender offers has been taken: 0; -EINTR. */
+static int await_turn(struct way *way, struct outgoing *out) {
+    struct mproc__slices slices = mproc__slices_until(MPROC__NEVER);
+    out->name = 0;
+    out->asked = false;
+    return sleep_offered(way, &slices, out);
+}
+
 /* Deals with it: 0: try again. */
 static int after_refusal(mproc_channel *channel, int side, int fd, struct outgoing *out,
                          int refusal) {
     struct end e = sending(channel, side, fd);
-    if (refusal == NOBODY) {
-        out->asked = true;
-        return is_gone(channel, side, fd);
+    int r = 0;
+    switch (refusal) {
+    case NOBODY: out->asked = true; return is_gone(channel, side, fd);
+    case BUSY: return await_turn(e.way, out);
+    case NO_ROOM: r = await_room(e.way); break;
+    case TOO_LARGE: break;
+    default: return 0;
     }
-    int r = refusal == NO_ROOM ? await_room(e.way) : 0;
     return r == 0 ? pass_by_sender(&e) : r < 0 ? r : 0;
 }
 
-int mproc_channel_sendv(mproc_channel *channel, int side, int fd, const struct iovec *lent, int n) {
-    if (!known(channel, side)) {
+static int send_out(mproc_channel *channel, int side, int fd, struct outgoing *out) {
+    struct end e = sending(channel, side, fd);
+    for (;;) {
+        int r = try_send(&e, out);
+        if (r == OFFERED) {
+            r = stay_by(channel, side, fd, out);
+        }
+        if (r > 0) {
+            r = after_refusal(channel, side, fd, out, r);
+        } else {
+            return r;
+        }
+        if (r != 0) {
+            return r;
+        }
+    }
+}
+
+int mproc_channel_send_with(mproc_channel *channel, int side, int fd, const struct iovec *lent,
+                            int n, mproc_buffer *const *buffers, size_t nbuffers) {
+    if (!known(channel, side) || !mproc__are_buffers(buffers, nbuffers)) {
         return MPROC_EOTHER;
     }
     if (n < 0) {
         return -EINVAL;
     }
-    struct end e = sending(channel, side, fd);
-    struct outgoing out = {lent, n,     mproc__pieces_size(lent, n),
-                           true, false, receiving(channel, side, fd)};
-    int r = 0;
-    while (r == 0) {
-        if (state_of(e.way) & PLAIN) {
-            return write_bytes_out(&e, &out);
-        }
-        r = send_in(&e, &out);
-        if (r <= 0) {
-            return r;
-        }
-        r = after_refusal(channel, side, fd, &out, r);
-    }
+    struct outgoing out = {.pieces = lent,
+                           .n = n,
+                           .size = mproc__pieces_size(lent, n),
+                           .buffers = buffers,
+                           .nbuffers = nbuffers,
+                           .patient = true,
+                           .in = receiving(channel, side, fd)};
+    int r = send_out(channel, side, fd, &out);
+    drop_block(&out);
     return r;
+}
+
+int mproc_channel_sendv(mproc_channel *channel, int side, int fd, const struct iovec *lent, int n) {
+    return mproc_channel_send_with(channel, side, fd, lent, n, NULL, 0);
+}
+
+size_t mproc_channel_offers(mproc_channel *channel, int side, int fd) {
+    if (!known(channel, side) || !(state_of(&channel->ways[side]) & (IN_RING | INVITED))) {
+        return SIZE_MAX;
+    }
+    struct end e = sending(channel, side, fd);
+    return (size_t)kernel_takes(&e);
 }
 
 int mproc_channel_send(mproc_channel *channel, int side, int fd, const void *lent, size_t size) {
@@ -800,9 +1077,11 @@ int mproc_channel_try_sendv(mproc_channel *channel, int side, int fd, const stru
         return -EINVAL;
     }
     struct end e = sending(channel, side, fd);
-    struct outgoing out = {lent,  n,     mproc__pieces_size(lent, n),
-                           false, false, receiving(channel, side, fd)};
-    if (!(state_of(e.way) & (IN_RING | INVITED)) ||
+    struct outgoing out = {.pieces = lent,
+                           .n = n,
+                           .size = mproc__pieces_size(lent, n),
+                           .in = receiving(channel, side, fd)};
+    if (is_large(&out) || !(state_of(e.way) & (IN_RING | INVITED)) ||
         !mproc__mutex_try(&e.way->senders, mproc__mutex_mine())) {
         return -EAGAIN;
     }
@@ -845,18 +1124,22 @@ static void invite(struct way *way) {
 
 /* Under `receivers`: 0 and the other results of receiving; -EAGAIN. While it reads bytes no
  * invitation stands, so it cannot read a marker. */
-static int receive(const struct end *e, void *room, size_t room_size, size_t *size) {
+static int receive(const struct end *e, mproc_message *message, bool boxed) {
     struct way *way = e->way;
     uint32_t state = state_of(way);
     if (state & IN_RING) {
-        return state & PASSING ? -EAGAIN : take(way, room, room_size, size);
+        return state & PASSING ? -EAGAIN : take(way, message, boxed);
     }
     int r = state & MARK ? unmark(e) : 0;
     if (r != 0 || (state & MARKING) || !uninvite(way)) {
         return r != 0 ? r : -EAGAIN;
     }
-    r = mproc_pipe_try_size(e->fd, size);
-    if (r == -EAGAIN || (r == 0 && !was_declined(way))) {
+    r = mproc_pipe_try_size(e->fd, &message->size);
+    bool large = r == 0 && message->size > MESSAGE_MOST;
+    if (r == 0) {
+        mproc__poke32(&way->large, large);
+    }
+    if (r == -EAGAIN || large || (r == 0 && !was_declined(way))) {
         invite(way);
     }
     return r == 0 ? MPROC_CHANNEL_BODY : r == -EINTR ? -EAGAIN : r;
@@ -878,7 +1161,7 @@ static MPROC__THREAD const struct way *draining;
 
 static bool may_have(const struct way *way) {
     uint32_t state = state_of(way);
-    return (state & PLAIN) || ((state & (IN_RING | PASSING)) == IN_RING && ring_has(way));
+    return (state & PLAIN) || ((state & (IN_RING | PASSING)) == IN_RING && has_any(way));
 }
 
 /* A sender that has not seen the invitation sends bytes. */
@@ -892,7 +1175,7 @@ static bool look(const struct end *e) {
     const struct way *way = e->way;
     unsigned pauses = draining == way ? STREAM_PAUSES : 0, most = pauses + SPIN_PAUSES;
     draining = way;
-    int64_t end = mproc__os_now() + LOOK;
+    int64_t end = mproc__os_now() + (mproc__peek32(&way->large) ? LOOK_AT_LARGE : LOOK);
     for (unsigned i = 0;; i++) {
         pause_for(pauses);
         if (may_have(way) || (i % 8 == 0 && has_bytes(e))) {
@@ -969,17 +1252,114 @@ static int sleep_long(const struct end *e) {
     return r < 0 ? r : 0;
 }
 
+/* How long a receiver has been near the ring. */
+struct nearness {
+    struct mproc__slices slices;
+    int64_t end; /* 0: it has not begun */
+};
+
+/* Large messages take long to make and are slow as bytes: who received one stays where the sender
+ * can offer the next, and looks after each slice whether the end has come. */
+static bool stays_near(const struct way *way, struct nearness *near) {
+    if (!mproc__peek32(&way->large) || mproc__peek32(&way->bytes) != 0) {
+        return false;
+    }
+    if (near->end == 0) {
+        near->end = mproc__os_now() + NEAR;
+    }
+    return mproc__os_now() < near->end;
+}
+
+/* 0: look for a message again; -EINTR. */
+static int sleep_near(const struct end *e, struct nearness *near) {
+    struct way *way = e->way;
+    uint32_t seen = mproc__eventcount_announce(&way->items);
+    if (may_have(way) || has_bytes(e)) {
+        return 0;
+    }
+    int64_t slice = mproc__user_slice(&near->slices);
+    int r = slice < 0 ? (int)slice : mproc__eventcount_sleep(&way->items, seen, slice);
+    return r == -EINTR ? r : 0;
+}
+
+/* The marker hides the end. So the receiver leaves the ring, and invites its sender anew. */
+static int wait_long(const struct end *e, struct nearness *near) {
+    uint32_t state = state_of(e->way);
+    if (!(state & (IN_RING | INVITED)) || !stays_near(e->way, near)) {
+        return sleep_long(e);
+    }
+    return state & IN_RING ? settle(e, false) : sleep_near(e, near);
+}
+
 /* 0: look for a message again. */
-static int await(const struct end *e) {
+static int await(const struct end *e, struct nearness *near) {
     if (look_first(e)) {
         return 0;
     }
     int r = state_of(e->way) & (INVITED | IN_RING) ? nap(e) : 0;
-    return r > 0 ? 0 : r < 0 ? r : sleep_long(e);
+    return r > 0 ? 0 : r < 0 ? r : wait_long(e, near);
 }
 
 static bool is_plain(const struct way *way) {
     return state_of(way) == PLAIN;
+}
+
+/* The next message, for which it waits. `boxed`: as take(). */
+static int receive_next(const struct end *e, mproc_message *message, bool boxed) {
+    struct nearness near = {.slices = mproc__slices_until(MPROC__NEVER)};
+    int r = state_of(e->way) == INVITED ? await(e, &near) : 0; /* it has just been looked for */
+    while (r == 0 && !is_plain(e->way)) {
+        enter_receivers(e->way);
+        r = receive(e, message, boxed);
+        leave_receivers(e->way, r);
+        if (r != -EAGAIN) {
+            return r;
+        }
+        r = await(e, &near);
+    }
+    if (r == 0) {
+        r = mproc_pipe_recv_size(e->fd, &message->size);
+        r = r == 0 ? MPROC_CHANNEL_BODY : r;
+    }
+    return r;
+}
+
+static int try_next(const struct end *e, mproc_message *message, bool boxed) {
+    if (!mproc__mutex_try(&e->way->receivers, mproc__mutex_mine())) {
+        return -EAGAIN;
+    }
+    int r = receive(e, message, boxed);
+    leave_receivers(e->way, r);
+    return r;
+}
+
+/* What has come, for a caller that has room for it. */
+static int unbox(mproc_message *message, int r, size_t *size) {
+    if (r >= 0) {
+        *size = message->size;
+    }
+    if (r == 0 && message->block != NULL) {
+        memcpy(message->room, message->data, message->size);
+        (void)mproc_drop(message->block);
+    }
+    return r;
+}
+
+int mproc_channel_recv_message(mproc_channel *channel, int side, int fd, mproc_message *message) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
+    return receive_next(&e, message, true);
+}
+
+int mproc_channel_try_recv_message(mproc_channel *channel, int side, int fd,
+                                   mproc_message *message) {
+    if (!known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct end e = receiving(channel, side, fd);
+    return try_next(&e, message, true);
 }
 
 int mproc_channel_recv(mproc_channel *channel, int side, int fd, void *room, size_t room_size,
@@ -988,25 +1368,8 @@ int mproc_channel_recv(mproc_channel *channel, int side, int fd, void *room, siz
         return MPROC_EOTHER;
     }
     struct end e = receiving(channel, side, fd);
-    int r = state_of(e.way) == INVITED ? await(&e) : 0; /* it has just been looked for */
-    while (r == 0 && !is_plain(e.way)) {
-        size_t got;
-        enter_receivers(e.way);
-        r = receive(&e, room, room_size, &got);
-        leave_receivers(e.way, r);
-        if (r >= 0) {
-            *size = got;
-        }
-        if (r != -EAGAIN) {
-            return r;
-        }
-        r = await(&e);
-    }
-    if (r == 0) {
-        r = mproc_pipe_recv_size(fd, size);
-        r = r == 0 ? MPROC_CHANNEL_BODY : r;
-    }
-    return r;
+    mproc_message message = MPROC_MESSAGE_INIT(room, room_size);
+    return unbox(&message, receive_next(&e, &message, false), size);
 }
 
 int mproc_channel_try_recv(mproc_channel *channel, int side, int fd, void *room, size_t room_size,
@@ -1015,34 +1378,43 @@ int mproc_channel_try_recv(mproc_channel *channel, int side, int fd, void *room,
         return MPROC_EOTHER;
     }
     struct end e = receiving(channel, side, fd);
-    size_t got;
-    if (!mproc__mutex_try(&e.way->receivers, mproc__mutex_mine())) {
-        return -EAGAIN;
-    }
-    int r = receive(&e, room, room_size, &got);
-    leave_receivers(e.way, r);
-    if (r >= 0) {
-        *size = got;
-    }
-    return r;
+    mproc_message message = MPROC_MESSAGE_INIT(room, room_size);
+    return unbox(&message, try_next(&e, &message, false), size);
 }
 
 /* ---------------------------------------------------------------- waiting */
 
-/* 1: there is a message in the ring, or the end has come; 0: the kernel has the next one, as far as
+/* One of a large message is worth a marker, which wakes who polls. */
+static void invite_large(struct way *way) {
+    if (way->socket && mproc__peek32(&way->large) && state_of(way) == 0) {
+        enter_receivers(way);
+        invite(way);
+        release(&way->receivers);
+    }
+}
+
+static bool may_have_here(const struct way *way) {
+    return ring_has(way) ||
+           ((state_of(way) & IN_RING) != 0 && mproc__offer_is_there(&way->offer));
+}
+
+/* 1: there is a message in memory, or the end has come; 0: the kernel has the next one, as far as
  * can be seen. */
 static int look_behind(const struct end *e) {
-    if (ring_has(e->way) || mproc__peek32(&e->way->ended)) {
+    if (may_have_here(e->way) || mproc__peek32(&e->way->ended)) {
         return 1;
     }
     mproc__poke32(&e->way->declined, DECLINED); /* it would come and go with each message */
     int r = settle(e, false);
-    return r == 0 && ring_has(e->way) ? 1 : r;
+    if (r == 0) {
+        invite_large(e->way);
+    }
+    return r == 0 && may_have_here(e->way) ? 1 : r;
 }
 
 /* A marker may have come meanwhile, and another thread may have taken what was in the ring. */
 static bool is_stale(const struct way *way) {
-    return (state_of(way) & IN_RING) && !ring_has(way);
+    return (state_of(way) & IN_RING) && !has_any(way);
 }
 
 /* As mproc_pipe_poll(); while nobody else has the descriptors, their end is remembered. */
@@ -1142,6 +1514,7 @@ void mproc_channel_leave(mproc_channel *channel, int side) {
         mproc__poke64(&channel->ways[1 - side].receiver, 0);
         mproc__full_fence();
         mproc__eventcount_wake(&channel->ways[side].items);
+        mproc__offer_call(&channel->ways[1 - side].offer);
     }
 }
 
@@ -1154,6 +1527,7 @@ static int fill(struct mproc__hand *hand, void *object, const void *duplex) {
         struct way *way = &channel->ways[i];
         way->socket = *(const int *)duplex != 0;
         way->sender_cpu = way->receiver_cpu = UINT32_MAX;
+        mproc__offer_init(&way->offer);
     }
     return 0;
 }
@@ -1177,8 +1551,10 @@ int mproc_channel_new(mproc_channel **out, int ends[2], int duplex) {
 
 void mproc__channel_destroy(struct mproc__hand *hand, void *object) {
     mproc_channel *channel = object;
-    mproc__heap_free(hand, &channel->ways[0].ring);
-    mproc__heap_free(hand, &channel->ways[1].ring);
+    for (int i = 0; i < 2; i++) {
+        mproc__offer_destroy(&channel->ways[i].offer, hand);
+        mproc__heap_free(hand, &channel->ways[i].ring);
+    }
 }
 
 /* ---------------------------------------------------------------- check */
@@ -1230,6 +1606,7 @@ int mproc_channel_check(mproc_channel *channel, char *why, size_t size) {
         struct way *way = &channel->ways[i];
         enter_receivers(way);
         r = check_way(way, why, size);
+        r = r == 0 ? mproc__offer_check(&way->offer, why, size) : r;
         release(&way->receivers);
     }
     return r;

@@ -89,6 +89,23 @@ int codec_pickle(struct module_state *state, PyObject *object, struct message *m
     return r;
 }
 
+int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *m,
+                            size_t least) {
+    message_init(m);
+    m->parts.allowed = PARTS_COPIED;
+    m->parts.least = least;
+    m->used = MSGPACK_PICKLE_HEADER;
+    int r = pickling_dump(&state->pickling, object, m);
+    if (r == 0) {
+        r = m->parts.n > 0 ? finish_parts(m, MSGPACK_EXT_PARTS)
+                           : message_finish(m, MSGPACK_PICKLE_HEADER);
+    }
+    if (r < 0) {
+        message_clear(m);
+    }
+    return r;
+}
+
 PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {
     size_t header;
     int r = msgpack_is_pickle(data, size, &header);
@@ -137,6 +154,18 @@ PyObject *codec_decode_with_parts(struct module_state *state, const void *data, 
 }
 
 /* ---------------------------------------------------------------- the module's functions */
+
+PyObject *codec_without_parts(struct module_state *state, const void *data, size_t size,
+                              struct parts_source source) {
+    struct message m;
+    PyObject *object = codec_decode_with_parts(state, data, size, source), *bytes = NULL;
+    if (object != NULL && codec_pickle(state, object, &m) == 0) {
+        bytes = message_bytes(&m);
+        message_clear(&m);
+    }
+    Py_XDECREF(object);
+    return bytes;
+}
 
 static PyObject *dumps(PyObject *module, PyObject *object) {
     struct message m;

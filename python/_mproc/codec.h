@@ -53,6 +53,11 @@ int codec_encode_with_parts(struct module_state *state, PyObject *object, struct
 /* The same, but always a bare pickle (protocol 5): for peers that do not know MessagePack. */
 int codec_pickle(struct module_state *state, PyObject *object, struct message *message);
 
+/* The same where buffers of at least `least` bytes can go beside it, as copies. If one does, the
+ * message is not a bare pickle, but what codec_decode_with_parts() reads. */
+int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *message,
+                            size_t least);
+
 /* The object that a message stands for: a new reference, or NULL with an exception: ValueError for
  * bytes that are no message, what the unpickler raises for a pickle. The memory is used during the
  * call only; nothing refers to it afterwards. */
@@ -61,6 +66,10 @@ PyObject *codec_decode(struct module_state *state, const void *data, size_t size
 /* The same for what may have brought buffers: what is made of them holds them itself. */
 PyObject *codec_decode_with_parts(struct module_state *state, const void *data, size_t size,
                                   struct parts_source source);
+
+/* Such a message as a bare pickle: bytes. */
+PyObject *codec_without_parts(struct module_state *state, const void *data, size_t size,
+                              struct parts_source source);
 
 /* The same for a bare pickle. */
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size);

@@ -230,22 +230,52 @@ static int send_pieces(struct connection *self, const struct iovec *pieces, int 
     return r;
 }
 
-static PyObject *connection_send(PyObject *object, PyObject *item) {
-    struct connection *self = connection_of(object);
-    struct module_state *state = module_state_of(object);
-    struct message message;
-    if (state == NULL || check_writable(self) < 0) {
-        return NULL;
+/* The same for a message with buffers. -EAGAIN, -ENOMEM: it has to go without. */
+static int send_with_parts(struct connection *self, const struct message *m) {
+    mproc_channel *channel = channel_of(self);
+    int r, side = self->side;
+    if (channel == NULL) {
+        return -EAGAIN;
     }
-    if (codec_pickle(state, item, &message) < 0) {
+    BLOCKING(r, mproc_channel_send_with(channel, side, self->handle, m->iov, m->niov,
+                                        m->parts.buffers, m->parts.nbuffers));
+    return r == MPROC_EOTHER ? -EAGAIN : r;
+}
+
+/* Runs arbitrary Python code, which may close the connection. 0, a code, or BLOCKING_RAISED. */
+static int send_item(struct connection *self, struct module_state *state, PyObject *item,
+                     size_t least) {
+    struct message message;
+    if (codec_pickle_with_parts(state, item, &message, least) < 0) {
         error_explain(item, "obj");
-        return NULL;
+        return BLOCKING_RAISED;
     }
     int r = check_writable(self) < 0 ? BLOCKING_RAISED : 0;
     if (r == 0) {
-        r = send_pieces(self, message.iov, message.niov);
+        r = message.parts.n > 0 ? send_with_parts(self, &message)
+                                : send_pieces(self, message.iov, message.niov);
     }
     message_clear(&message);
+    return r;
+}
+
+/* From which size on buffers can go beside the next message. */
+static size_t least_part(const struct connection *self) {
+    mproc_channel *channel = channel_of(self);
+    return channel != NULL ? mproc_channel_offers(channel, self->side, self->handle) : SIZE_MAX;
+}
+
+static PyObject *connection_send(PyObject *object, PyObject *item) {
+    struct connection *self = connection_of(object);
+    struct module_state *state = module_state_of(object);
+    if (state == NULL || check_writable(self) < 0) {
+        return NULL;
+    }
+    size_t least = least_part(self);
+    int r = send_item(self, state, item, least);
+    if (least != SIZE_MAX && (r == -EAGAIN || r == -ENOMEM)) {
+        r = send_item(self, state, item, SIZE_MAX);
+    }
     return sent(r);
 }
 
@@ -343,10 +373,43 @@ static int look_first(struct connection *self) {
 
 /* What is received: all of it, or its length. */
 struct incoming {
-    size_t size;
-    int whole; /* it is in the room */
+    mproc_message message; /* `data` is NULL: the bytes have yet to be received */
+    PyObject *flat;        /* bytes that it is in, if it had come in parts; or NULL */
     char room[MPROC_MESSAGE_INLINE];
 };
+
+static void incoming_init(struct incoming *in) {
+    in->message = (mproc_message)MPROC_MESSAGE_INIT(in->room, sizeof in->room);
+    in->flat = NULL;
+}
+
+static void incoming_clear(struct incoming *in) {
+    if (in->message.block != NULL) {
+        mproc_message_drop(&in->message);
+    }
+    Py_CLEAR(in->flat);
+}
+
+static int has_parts(const struct incoming *in) {
+    return in->message.block != NULL && mproc_message_buffer(&in->message, 0) != NULL;
+}
+
+/* For who wants the bytes of an object that has come in parts. 0, or -1 with an exception. */
+static int flatten(struct connection *self, struct incoming *in) {
+    struct module_state *state = module_state_of((PyObject *)self);
+    if (state == NULL) {
+        return -1;
+    }
+    in->flat = codec_without_parts(state, in->message.data, in->message.size,
+                                   parts_of_message(&in->message));
+    mproc_message_drop(&in->message);
+    if (in->flat == NULL) {
+        return -1;
+    }
+    in->message.data = PyBytes_AS_STRING(in->flat);
+    in->message.size = (size_t)PyBytes_GET_SIZE(in->flat);
+    return 0;
+}
 
 /* The length of the next message, 0, a code, or BLOCKING_RAISED. */
 static int receive_bytes_header(struct connection *self, size_t *size) {
@@ -368,13 +431,10 @@ static int receive_bytes_header(struct connection *self, size_t *size) {
 static int receive_from_channel(struct connection *self, mproc_channel *channel,
                                 struct incoming *in) {
     int side = self->side;
-    int r =
-        mproc_channel_try_recv(channel, side, self->handle, in->room, sizeof in->room, &in->size);
+    int r = mproc_channel_try_recv_message(channel, side, self->handle, &in->message);
     if (r == -EAGAIN) {
-        BLOCKING(r, mproc_channel_recv(channel, side, self->handle, in->room, sizeof in->room,
-                                       &in->size));
+        BLOCKING(r, mproc_channel_recv_message(channel, side, self->handle, &in->message));
     }
-    in->whole = r == 0;
     return r == MPROC_CHANNEL_BODY ? 0 : r;
 }
 
@@ -383,22 +443,30 @@ static int receive_header(struct connection *self, struct incoming *in) {
     mproc_channel *channel = channel_of(self);
     int r = channel != NULL ? receive_from_channel(self, channel, in) : MPROC_EOTHER;
     if (r == MPROC_EOTHER) {
-        in->whole = 0;
-        r = receive_bytes_header(self, &in->size);
+        r = receive_bytes_header(self, &in->message.size);
     }
     return r;
 }
 
-/* The length of the next message, at most `most`. 0, or -1 with an exception. */
-static int receive_size(struct connection *self, size_t most, struct incoming *in) {
+/* The length of the next message, or all of it. 0, or -1 with an exception. */
+static int receive_some(struct connection *self, struct incoming *in) {
+    incoming_init(in);
     int r = receive_header(self, in);
-    if (r == 0 && in->size <= most) {
-        return 0;
-    }
     if (r != 0) {
         not_received(r);
+    }
+    return r != 0 ? -1 : 0;
+}
+
+/* The same for who wants bytes, at most `most` of them. */
+static int receive_size(struct connection *self, size_t most, struct incoming *in) {
+    if (receive_some(self, in) < 0 || (has_parts(in) && flatten(self, in) < 0)) {
         return -1;
     }
+    if (in->message.size <= most) {
+        return 0;
+    }
+    incoming_clear(in);
     if (self->writable) {
         self->readable = 0;
     } else {
@@ -410,15 +478,22 @@ static int receive_size(struct connection *self, size_t most, struct incoming *i
 
 /* The bytes of a message whose length has been received. */
 static int receive_body(struct connection *self, void *out, const struct incoming *in) {
+    const mproc_message *message = &in->message;
     int r;
-    if (in->whole) {
-        memcpy(out, in->room, in->size);
+    if (message->block != NULL) {
+        Py_BEGIN_ALLOW_THREADS;
+        memcpy(out, message->data, message->size);
+        Py_END_ALLOW_THREADS;
         return 0;
     }
-    if (in->size == 0) {
+    if (message->data != NULL) {
+        memcpy(out, message->data, message->size);
         return 0;
     }
-    BLOCKING(r, mproc_pipe_recv_body(self->handle, out, in->size));
+    if (message->size == 0) {
+        return 0;
+    }
+    BLOCKING(r, mproc_pipe_recv_body(self->handle, out, message->size));
     if (r == 0) {
         return 0;
     }
@@ -426,9 +501,12 @@ static int receive_body(struct connection *self, void *out, const struct incomin
     return -1;
 }
 
-/* A message as bytes, which the caller may still write to. */
+/* A message as bytes. */
 static PyObject *receive_rest(struct connection *self, const struct incoming *in) {
-    PyObject *bytes = large_bytes(NULL, (Py_ssize_t)in->size);
+    if (in->flat != NULL) {
+        return Py_NewRef(in->flat);
+    }
+    PyObject *bytes = large_bytes(NULL, (Py_ssize_t)in->message.size);
     if (bytes != NULL && receive_body(self, PyBytes_AS_STRING(bytes), in) < 0) {
         Py_CLEAR(bytes);
     }
@@ -437,7 +515,16 @@ static PyObject *receive_rest(struct connection *self, const struct incoming *in
 
 static PyObject *receive(struct connection *self, size_t most) {
     struct incoming in;
-    return receive_size(self, most, &in) < 0 ? NULL : receive_rest(self, &in);
+    PyObject *bytes = receive_size(self, most, &in) < 0 ? NULL : receive_rest(self, &in);
+    incoming_clear(&in);
+    return bytes;
+}
+
+/* The object that a whole message stands for. */
+static PyObject *object_of(struct module_state *state, const struct incoming *in) {
+    const mproc_message *m = &in->message;
+    return has_parts(in) ? codec_decode_with_parts(state, m->data, m->size, parts_of_message(m))
+                         : codec_unpickle(state, m->data, m->size);
 }
 
 static PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -447,11 +534,13 @@ static PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) 
         return NULL;
     }
     struct incoming in;
-    if (receive_size(self, PY_SSIZE_T_MAX, &in) < 0) {
+    if (receive_some(self, &in) < 0) {
         return NULL;
     }
-    if (in.whole) {
-        return codec_unpickle(state, in.room, in.size);
+    if (in.message.data != NULL) {
+        PyObject *received = object_of(state, &in);
+        incoming_clear(&in);
+        return received;
     }
     PyObject *bytes = receive_rest(self, &in);
     if (bytes == NULL) {
@@ -512,17 +601,16 @@ static PyObject *connection_check_writable(PyObject *object, PyObject *Py_UNUSED
 }
 
 /* Raises BufferTooShort(message). */
-static PyObject *too_short(struct connection *self, const struct incoming *in) {
+static void too_short(struct connection *self, const struct incoming *in) {
     PyObject *bytes = receive_rest(self, in);
     if (bytes == NULL) {
-        return NULL;
+        return;
     }
     struct module_state *state = module_state_of((PyObject *)self);
     if (state != NULL) {
         (void)module_raise(state, MODULE_BUFFER_TOO_SHORT, bytes);
     }
     Py_DECREF(bytes);
-    return NULL;
 }
 
 static PyObject *receive_into(struct connection *self, const Py_buffer *view, Py_ssize_t offset) {
@@ -538,13 +626,14 @@ static PyObject *receive_into(struct connection *self, const Py_buffer *view, Py
     if (receive_size(self, PY_SSIZE_T_MAX, &in) < 0) {
         return NULL;
     }
-    if (in.size > (size_t)(view->len - offset)) {
-        return too_short(self, &in);
+    PyObject *size = NULL;
+    if (in.message.size > (size_t)(view->len - offset)) {
+        too_short(self, &in);
+    } else if (receive_body(self, (char *)view->buf + offset, &in) == 0) {
+        size = PyLong_FromSize_t(in.message.size);
     }
-    if (receive_body(self, (char *)view->buf + offset, &in) < 0) {
-        return NULL;
-    }
-    return PyLong_FromSize_t(in.size);
+    incoming_clear(&in);
+    return size;
 }
 
 static PyObject *connection_recv_bytes_into(PyObject *object, PyObject *args, PyObject *kwargs) {

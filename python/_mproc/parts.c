@@ -90,6 +90,11 @@ static mproc_buffer *new_buffer(const Py_buffer *view) {
 /* Other threads run while the bytes are copied; the view keeps them in place. */
 static int add_copy(struct parts *parts, const Py_buffer *view) {
     mproc_buffer *copy = new_buffer(view);
+    if (copy == NULL && parts->allowed == PARTS_COPIED &&
+        PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear(); /* it can go without the arena */
+        return 0;
+    }
     if (copy == NULL) {
         return -1;
     }
@@ -100,15 +105,21 @@ static int add_copy(struct parts *parts, const Py_buffer *view) {
     return 1;
 }
 
+static size_t least_of(const struct parts *parts) {
+    return parts->least != 0 ? parts->least : PARTS_LEAST;
+}
+
 /* Whether bytes travel beside the rest. */
 static bool goes_beside(const struct parts *parts, const mproc_buffer *shared,
                         const Py_buffer *view) {
     return parts->allowed != PARTS_NONE && view->len > 0 &&
-           (shared != NULL || (view->len >= PARTS_LEAST && parts->allowed == PARTS_ALL));
+           (shared != NULL ||
+            ((size_t)view->len >= least_of(parts) && parts->allowed != PARTS_SHARED));
 }
 
 static int add_view(struct parts *parts, struct module_state *state, const Py_buffer *view) {
-    mproc_buffer *shared = buffer_around(state, view->buf, (size_t)view->len);
+    bool copied = parts->allowed == PARTS_COPIED;
+    mproc_buffer *shared = copied ? NULL : buffer_around(state, view->buf, (size_t)view->len);
     if (!goes_beside(parts, shared, view) || !PyBuffer_IsContiguous(view, 'A')) {
         return 0;
     }
@@ -181,7 +192,8 @@ void parts_clear(struct parts *parts) {
     }
     PyMem_Free(parts->buffers);
     PyMem_Free(parts->list);
-    *parts = (struct parts){.allowed = parts->allowed, .arrays = parts->arrays};
+    *parts = (struct parts){
+        .allowed = parts->allowed, .arrays = parts->arrays, .least = parts->least};
 }
 
 /* ---------------------------------------------------------------- reading */

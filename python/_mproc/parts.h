@@ -27,7 +27,8 @@ struct part {
     uint64_t size;
 };
 
-enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL };
+/* COPIED: of those that are shared, too, a copy goes. */
+enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL, PARTS_COPIED };
 
 /* Bytes that are still to be copied into a buffer of their own. */
 struct part_pending {
@@ -40,6 +41,7 @@ struct part_pending {
 /* All zero: there are none, and there may be none. */
 struct parts {
     enum parts_allowed allowed;
+    size_t least; /* of what is copied; 0: PARTS_LEAST */
     struct module_state *arrays; /* of the module; NULL: numpy arrays are no plain values here */
     size_t npending, pending_room;
     struct part_pending *pending;

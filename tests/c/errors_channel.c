@@ -156,6 +156,55 @@ PROVOKE(mproc_channel_sendv, -EBADF) {
     return sendv_x(1, closed_fd);
 }
 
+static int send_buffer(int side, int end, int n) {
+    struct iovec piece = {(char *)"x", 1};
+    mproc_buffer *buffer = made_buffer(10);
+    return mproc_channel_send_with(channel, side, end, &piece, n, &buffer, 1);
+}
+
+PROVOKE(mproc_channel_send_with, -EAGAIN) {
+    make(1);
+    return send_buffer(1, ends[1], 1);
+}
+
+PROVOKE(mproc_channel_send_with, -ENOMEM) {
+    begin_small();
+    mproc_buffer *buffer = made_buffer(10);
+    make(1);
+    invite(0);
+    fill_arena();
+    return mproc_channel_send_with(channel, 1, ends[1], NULL, 0, &buffer, 1);
+}
+
+PROVOKE(mproc_channel_send_with, MPROC_EEOF) {
+    filled(1);
+    mproc_channel_leave(channel, 0);
+    close(ends[0]);
+    return send_buffer(1, ends[1], 1);
+}
+
+PROVOKE(mproc_channel_send_with, -EINTR) {
+    make(1);
+    invite(0);
+    interrupt();
+    return send_buffer(1, ends[1], 1);
+}
+
+PROVOKE(mproc_channel_send_with, -EINVAL) {
+    make(1);
+    return send_buffer(1, ends[1], -1);
+}
+
+PROVOKE(mproc_channel_send_with, -EMFILE) {
+    left_without_descriptors();
+    return send_buffer(0, ends[0], 1);
+}
+
+PROVOKE(mproc_channel_send_with, -EBADF) {
+    left_without_descriptors();
+    return send_buffer(0, closed_fd, 1);
+}
+
 PROVOKE(mproc_channel_try_sendv, -EAGAIN) {
     make(0);
     return mproc_channel_try_sendv(channel, 1, ends[1], NULL, 0);
@@ -211,6 +260,66 @@ PROVOKE(mproc_channel_try_recv, MPROC_EFRAME) {
 PROVOKE(mproc_channel_try_recv, -EBADF) {
     make(0);
     return try_recv_at(0, closed_fd);
+}
+
+static mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+
+static int recv_message_at(int side, int end) {
+    return mproc_channel_recv_message(channel, side, end, &message);
+}
+
+static int try_recv_message_at(int side, int end) {
+    return mproc_channel_try_recv_message(channel, side, end, &message);
+}
+
+/* The other side ends in the middle of a message. */
+static void broken_off(void) {
+    make(0);
+    CHECK_EQ(write(ends[1], "\0\0", 2), 2);
+    close(ends[1]);
+}
+
+PROVOKE(mproc_channel_recv_message, MPROC_EEOF) {
+    make(0);
+    close(ends[1]);
+    return recv_message_at(0, ends[0]);
+}
+
+PROVOKE(mproc_channel_recv_message, MPROC_EFRAME) {
+    broken_off();
+    return recv_message_at(0, ends[0]);
+}
+
+PROVOKE(mproc_channel_recv_message, -EINTR) {
+    make(0);
+    interrupt();
+    return recv_message_at(0, ends[0]);
+}
+
+PROVOKE(mproc_channel_recv_message, -EBADF) {
+    make(0);
+    return recv_message_at(0, closed_fd);
+}
+
+PROVOKE(mproc_channel_try_recv_message, -EAGAIN) {
+    make(0);
+    return try_recv_message_at(0, ends[0]);
+}
+
+PROVOKE(mproc_channel_try_recv_message, MPROC_EEOF) {
+    make(0);
+    close(ends[1]);
+    return try_recv_message_at(0, ends[0]);
+}
+
+PROVOKE(mproc_channel_try_recv_message, MPROC_EFRAME) {
+    broken_off();
+    return try_recv_message_at(0, ends[0]);
+}
+
+PROVOKE(mproc_channel_try_recv_message, -EBADF) {
+    make(0);
+    return try_recv_message_at(0, closed_fd);
 }
 
 PROVOKE(mproc_channel_poll, -EINTR) {

@@ -18,11 +18,12 @@ import sys
 import termios
 import threading
 
+import numpy as np
 import pytest
 from conftest import wait_until
 
 import mproc
-from mproc import reduction, resource_sharer
+from mproc import _mproc, reduction, resource_sharer
 from mproc.connection import Connection, Pipe, wait
 
 MARKER = 4  # bytes in the kernel while the messages of a socket are in memory
@@ -157,6 +158,164 @@ def test_large_messages_between_small_ones(ends):
     thread.start()
     assert [ends.receiver.recv() for _ in range(4)] == ["small", large, "small", large]
     thread.join()
+
+
+class Sending:
+    """A thread that sends a message too large for the kernel, which waits in memory."""
+
+    def __init__(self, ends, message):
+        if readable(ends.receivers_number) == 0:
+            ends.put_into_memory([])
+        used = _mproc.arena_stat()["used"]
+        self.error = None
+        self.thread = threading.Thread(target=self.send, args=(ends.sender, message))
+        self.thread.start()
+        wait_until(lambda: _mproc.arena_stat()["used"] > used + 1_000_000)
+        wait_until(lambda: not ends.duplex or readable(ends.receivers_number) == MARKER)
+
+    def send(self, sender, message):
+        try:
+            sender.send(message)
+        except OSError as error:
+            self.error = error
+
+    def join(self):
+        self.thread.join()
+        return self.error
+
+
+LARGE = {
+    "bytes": bytes(range(256)) * 10000,
+    "text": "mproc" * 500_000,
+    "array": np.arange(500_000),
+    "arrays": {"a": np.ones((1000, 300)).T, "b": [bytearray(1_000_000), np.arange(10)]},
+    "shared": mproc.asarray(np.arange(500_000)),
+}
+
+
+@pytest.fixture(params=LARGE)
+def large(request):
+    return LARGE[request.param]
+
+
+def same(one, other):
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, dict):
+        return all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return all(map(same, one, other))
+    return one == other
+
+
+def test_large_objects_through_memory(ends, large):
+    sending = Sending(ends, large)
+    got = ends.receiver.recv()
+    assert same(got, large)
+    assert sending.join() is None
+
+
+def test_what_is_received_is_the_receivers_own(ends):
+    array = mproc.asarray(np.zeros(500_000))
+    sending = Sending(ends, array)
+    got = ends.receiver.recv()
+    got += 1
+    assert not array.any()
+    assert sending.join() is None
+
+
+def test_bytes_of_a_large_object(ends, large):
+    sending = Sending(ends, large)
+    assert same(pickle.loads(ends.receiver.recv_bytes()), large)
+    assert sending.join() is None
+    sending = Sending(ends, large)
+    with pytest.raises(mproc.BufferTooShort) as short:
+        ends.receiver.recv_bytes_into(bytearray(10))
+    assert same(pickle.loads(short.value.args[0]), large)
+    assert sending.join() is None
+    sending = Sending(ends, large)
+    room = bytearray(20_000_000)
+    size = ends.receiver.recv_bytes_into(room, 7)
+    assert same(pickle.loads(room[7 : 7 + size]), large)
+    assert sending.join() is None
+
+
+def test_a_large_object_that_is_longer_than_allowed(ends, large):
+    sending = Sending(ends, large)
+    with pytest.raises(OSError, match="bad message length"):
+        ends.receiver.recv_bytes(1000)
+    sending.join()
+
+
+def test_poll_and_wait_see_a_large_object(ends, large):
+    sending = Sending(ends, large)
+    assert ends.receiver.poll(10)
+    assert ends.receiver.poll()
+    assert wait([ends.receiver]) == [ends.receiver]
+    assert same(ends.receiver.recv(), large)
+    assert sending.join() is None
+
+
+def test_a_large_object_is_bytes_when_the_descriptor_is_asked_for(ends, large):
+    sending = Sending(ends, large)
+    assert same(frames(ends.receiver.fileno(), 1)[0], large)
+    assert sending.join() is None
+
+
+def test_a_large_object_is_bytes_when_the_sender_asks(ends, large):
+    sending = Sending(ends, large)
+    ends.sender.fileno()
+    assert same(ends.receiver.recv(), large)
+    assert sending.join() is None
+
+
+def test_nobody_receives_a_large_object(ends, large):
+    used = _mproc.arena_stat()["used"]
+    sending = Sending(ends, large)
+    ends.receiver.close()
+    assert isinstance(sending.join(), BrokenPipeError)
+    assert _mproc.arena_stat()["used"] < used + 500_000
+
+
+def echo(connection):
+    while (message := connection.recv()) is not None:
+        connection.send(message)
+
+
+def test_large_objects_to_and_fro(ctx):
+    ours, theirs = ctx.Pipe()
+    child = ctx.Process(target=echo, args=(theirs,))
+    child.start()
+    for number, large in enumerate(LARGE.values()):
+        ours.send(number)
+        assert ours.recv() == number
+        for _ in range(3):
+            ours.send(large)
+            assert same(ours.recv(), large)
+    ours.send(None)
+    child.join()
+    assert child.exitcode == 0
+    ours.close()
+    theirs.close()
+
+
+def offer_and_be_killed(connection, large):
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    connection.send(large)
+
+
+def test_the_sender_of_a_large_object_is_killed(ends):
+    ends.put_into_memory([])
+    child = mproc.get_context("fork").Process(
+        target=offer_and_be_killed, args=(ends.sender, LARGE["arrays"])
+    )
+    child.start()
+    ends.sender.close()
+    child.join()
+    with contextlib.suppress(EOFError, OSError):
+        assert same(ends.receiver.recv(), LARGE["arrays"])
+    with pytest.raises((EOFError, OSError)):
+        ends.receiver.recv()
 
 
 def test_the_room_of_a_pipe_is_there(ends):
