@@ -1280,8 +1280,8 @@ MPROC_API int mproc_channel_sendv(mproc_channel *channel, int side, int end,
  * or not at all. -EAGAIN: it cannot, so nothing has been sent; -ENOMEM; MPROC_EEOF; -EINTR;
  * -EINVAL, also when nobody holds one of the buffers; -EMFILE; -EBADF. */
 MPROC_API int mproc_channel_send_with(mproc_channel *channel, int side, int end,
-                                      const struct iovec *lent, int n,
-                                      mproc_buffer *const *buffers, size_t nbuffers) MPROC_MUST_USE;
+                                      const struct iovec *lent, int n, mproc_buffer *const *buffers,
+                                      size_t nbuffers) MPROC_MUST_USE;
 
 /* Messages of more bytes than that, and those with buffers, stay in memory if they are sent now, as
  * far as can be seen, and mproc_channel_send() waits until they are received, as it does at a pipe.

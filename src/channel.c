@@ -116,12 +116,13 @@
 #define MESSAGE_MOST ((size_t)8192)
 #define HEADER 4
 #define MARKER_SIZE 4
-#define SPIN_PAUSES 6     /* between two looks at most; one takes 17 ns */
-#define STREAM_PAUSES 16  /* more than these, when a stream is drained */
-#define LINGER (RING / 4) /* bytes that a sender waits for, once the ring has been full */
-#define LOOK 40000        /* ns: no more than two sleeps and wake-ups cost */
+#define SPIN_PAUSES 6        /* between two looks at most; one takes 17 ns */
+#define STREAM_PAUSES 16     /* more than these, when a stream is drained */
+#define LINGER (RING / 4)    /* bytes that a sender waits for, once the ring has been full */
+#define LOOK 40000           /* ns: no more than two sleeps and wake-ups cost */
+#define DRAINING 100000      /* ns between two looks whether the kernel has been drained */
 #define LOOK_AT_LARGE 300000 /* ns: what copying a large message takes, often */
-#define STALLED 5000      /* ns in which a receiver at work has read something */
+#define STALLED 5000         /* ns in which a receiver at work has read something */
 #define STEPS_MOST 6
 #define DECLINED 31                /* messages */
 #define NAP (2 * MPROC_MSEC)       /* of a receiver, which then lets the kernel wake it */
@@ -491,6 +492,23 @@ static bool is_drained(const struct end *e, bool patient) {
     return left == 0;
 }
 
+/* The same for a large message, which is worth more patience: the receiver is reading, and may
+ * share its CPU with this thread. */
+static bool is_drained_soon(const struct end *e) {
+    struct mproc__eventcount *taken = &e->way->offer.taken; /* nobody offers: it only ends sleeps */
+    int left = unread(e), before = left;
+    int64_t end = mproc__os_now() + PATIENCE;
+    while (left > 0 && mproc__os_now() < end) {
+        (void)mproc__eventcount_sleep(taken, mproc__peek32(&taken->signal), DRAINING);
+        left = unread(e);
+        if (left < before) {
+            before = left;
+            end = mproc__os_now() + PATIENCE;
+        }
+    }
+    return left == 0;
+}
+
 /* How large a message may be that a sender has sent though nobody receives: so much fits into the
  * kernel. (The last piece that a socket takes may exceed its room.) */
 static uint64_t kernel_takes(const struct end *e) {
@@ -508,9 +526,9 @@ static int send_marker(const struct end *e) {
 }
 
 /* Under `senders`: goes from INVITED to RING. False: it cannot, and the message goes as bytes. */
-static bool mark(const struct end *e, bool patient) {
+static bool mark(const struct end *e, bool patient, bool large) {
     struct way *way = e->way;
-    if (!is_drained(e, patient)) {
+    if (!is_drained(e, patient) && !(large && is_drained_soon(e))) {
         if (patient) { /* the receiver is busy: it need not invite for a while */
             mproc__poke32(&way->declined, DECLINED);
             (void)change_state(way, INVITED, 0);
@@ -744,9 +762,9 @@ struct outgoing {
     mproc_buffer *const *buffers; /* that the message takes along: then it never goes as bytes */
     size_t nbuffers;
     bool patient;
-    bool asked;   /* somebody is left who could receive */
+    bool asked;    /* somebody is left who could receive */
     bool as_bytes; /* it is large, and is not offered */
-    void *block;  /* a large message, held by this member; NULL: there is none yet, or any more */
+    void *block;   /* a large message, held by this member; NULL: there is none yet, or any more */
     uint64_t name; /* of the offer */
     struct end in; /* the sender's own */
 };
@@ -854,7 +872,7 @@ static int try_ring(const struct end *e, struct outgoing *out) {
     uint32_t state = state_of(way);
     bool large = is_large(out);
     if (!(state & IN_RING) &&
-        !((!large || out->block != NULL) && state == INVITED && mark(e, out->patient))) {
+        !((!large || out->block != NULL) && state == INVITED && mark(e, out->patient, large))) {
         return AS_BYTES;
     }
     if (!out->asked && !receiver_lives(way)) {
@@ -1394,8 +1412,7 @@ static void invite_large(struct way *way) {
 }
 
 static bool may_have_here(const struct way *way) {
-    return ring_has(way) ||
-           ((state_of(way) & IN_RING) != 0 && mproc__offer_is_there(&way->offer));
+    return ring_has(way) || ((state_of(way) & IN_RING) != 0 && mproc__offer_is_there(&way->offer));
 }
 
 /* 1: there is a message in memory, or the end has come; 0: the kernel has the next one, as far as

@@ -192,8 +192,8 @@ void parts_clear(struct parts *parts) {
     }
     PyMem_Free(parts->buffers);
     PyMem_Free(parts->list);
-    *parts = (struct parts){
-        .allowed = parts->allowed, .arrays = parts->arrays, .least = parts->least};
+    *parts =
+        (struct parts){.allowed = parts->allowed, .arrays = parts->arrays, .least = parts->least};
 }
 
 /* ---------------------------------------------------------------- reading */

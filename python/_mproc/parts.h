@@ -41,7 +41,7 @@ struct part_pending {
 /* All zero: there are none, and there may be none. */
 struct parts {
     enum parts_allowed allowed;
-    size_t least; /* of what is copied; 0: PARTS_LEAST */
+    size_t least;                /* of what is copied; 0: PARTS_LEAST */
     struct module_state *arrays; /* of the module; NULL: numpy arrays are no plain values here */
     size_t npending, pending_room;
     struct part_pending *pending;
