@@ -33,8 +33,8 @@ struct decoded {
 /* ---------------------------------------------------------------- errors */
 
 /* The text begins with what the reader stands at. */
-MPROC__PRINTF(3, 4)
-static int say(mproc_value_reader *rd, int code, const char *format, ...) {
+MPROC__PRINTF(2, 3)
+static void say(mproc_value_reader *rd, const char *format, ...) {
     va_list args;
     int n = rd->objects && rd->depth == 1
                 ? snprintf(rd->reason, sizeof rd->reason,
@@ -43,13 +43,13 @@ static int say(mproc_value_reader *rd, int code, const char *format, ...) {
     va_start(args, format);
     vsnprintf(rd->reason + n, sizeof rd->reason - (size_t)n, format, args);
     va_end(args);
-    return code;
 }
 
 /* There is no way on behind such bytes. */
 static int broken(mproc_value_reader *rd, const char *what) {
     rd->error = MPROC_EVALUE;
-    return say(rd, MPROC_EVALUE, "%s", what);
+    say(rd, "%s", what);
+    return MPROC_EVALUE;
 }
 
 static const char *const kind_names[] = {
@@ -77,8 +77,8 @@ static const char *const kind_names[] = {
 };
 
 static int other_kind(mproc_value_reader *rd, mproc_value_kind wanted, mproc_value_kind found) {
-    return say(rd, MPROC_EKIND, "%s is wanted, and %s stands there", kind_names[wanted],
-               kind_names[found]);
+    say(rd, "%s is wanted, and %s stands there", kind_names[wanted], kind_names[found]);
+    return MPROC_EKIND;
 }
 
 const char *mproc_value_reason(const mproc_value_reader *reader) {
@@ -301,9 +301,11 @@ static int decode_object(mproc_value_reader *rd, struct decoded *d, uint64_t siz
 static int unknown(mproc_value_reader *rd, unsigned char type) {
     rd->error = MPROC_EEXTENSION;
     if (type >= 0x20 && type < 0x7f) {
-        return say(rd, MPROC_EEXTENSION, "extension type %d ('%c') is not known here", type, type);
+        say(rd, "extension type %d ('%c') is not known here", type, type);
+    } else {
+        say(rd, "extension type %d is not known here", (signed char)type);
     }
-    return say(rd, MPROC_EEXTENSION, "extension type %d is not known here", (signed char)type);
+    return MPROC_EEXTENSION;
 }
 
 static int decode_ext(mproc_value_reader *rd, struct decoded *d, uint64_t size) {
@@ -316,7 +318,8 @@ static int decode_ext(mproc_value_reader *rd, struct decoded *d, uint64_t size) 
         type == MPROC__EXT_PICKLE || type == MPROC__EXT_LONG_PICKLE || type == MPROC__EXT_PARTS;
     if (pickle && rd->depth == 0 && rd->at == rd->start) {
         rd->error = MPROC_EPICKLE;
-        return say(rd, MPROC_EPICKLE, "Python has pickled this object: it is no plain value");
+        say(rd, "Python has pickled this object: it is no plain value");
+        return MPROC_EPICKLE;
     }
     if ((uint64_t)(limit_of(rd) - d->body) < size) {
         return broken(rd, "the bytes end inside a value");
@@ -386,12 +389,15 @@ static int decode_kind(mproc_value_reader *rd, struct decoded *d, unsigned char 
 
 /* The value at which the reader stands. All but the array of it is set. */
 static int decode(mproc_value_reader *rd, struct decoded *d) {
+    int error = rd->error;
     rd->reason[0] = 0;
-    if (rd->error != 0) {
-        return say(rd, rd->error, "an earlier value breaks the format");
+    if (error != 0) {
+        say(rd, "an earlier value breaks the format");
+        return error;
     }
     if (rd->depth == 0 && rd->at == rd->end && rd->at > rd->start) {
-        return say(rd, -ENODATA, "no value is left");
+        say(rd, "no value is left");
+        return -ENODATA;
     }
     if (rd->at == limit_of(rd)) {
         return broken(rd, "the bytes end where a value is to begin");
@@ -486,7 +492,11 @@ int mproc_value_end(mproc_value_reader *reader) {
         reader->reason[0] = 0;
         return 0;
     }
-    return r != 0 ? r : say(reader, -EEXIST, "%s is left", kind_names[d.value.kind]);
+    if (r != 0) {
+        return r;
+    }
+    say(reader, "%s is left", kind_names[d.value.kind]);
+    return -EEXIST;
 }
 
 /* ---------------------------------------------------------------- values of a kind */
@@ -526,8 +536,9 @@ int mproc_value_read_uint(mproc_value_reader *reader, uint64_t *out) {
     struct decoded d;
     int r = decode(reader, &d);
     if (r == 0 && d.value.kind == MPROC_VALUE_INT && d.value.integer < 0) {
-        return say(reader, MPROC_EKIND, "an integer from 0 on is wanted, and %lld stands there",
-                   (long long)d.value.integer);
+        say(reader, "an integer from 0 on is wanted, and %lld stands there",
+            (long long)d.value.integer);
+        return MPROC_EKIND;
     }
     if (r == 0 && d.value.kind != MPROC_VALUE_INT && d.value.kind != MPROC_VALUE_UINT) {
         return other_kind(reader, MPROC_VALUE_INT, d.value.kind);
@@ -675,7 +686,8 @@ int mproc_child_values(mproc_value_reader *out) {
         mproc_value_read(out, "", 0);
         mproc_member self;
         int r = mproc_self(&self);
-        return say(out, r != 0 ? r : MPROC_EINIT, "no starter has given this process arguments");
+        say(out, "no starter has given this process arguments");
+        return r != 0 ? r : MPROC_EINIT;
     }
     mproc_value_read(out, bytes, size);
     struct decoded d;

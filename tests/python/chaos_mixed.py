@@ -116,9 +116,9 @@ class Chaos:
             return
 
     def collect(self, timeout=0.0):
-        """Take what has come back."""
+        """Take what has come back, but not all that comes: members are to be killed at work."""
         try:
-            while True:
+            for _ in range(BOUND):
                 number, name = self.done.get(timeout > 0, timeout)
                 self.got[number] += 1
                 self.last = time.monotonic()
@@ -141,10 +141,10 @@ class Chaos:
         end, next_kill = time.monotonic() + seconds, 0.0
         while time.monotonic() < end or not self.enough():
             self.feed()
-            self.collect(0.001)
             if self.active and time.monotonic() > next_kill:
                 self.kill()
                 next_kill = time.monotonic() + self.random.uniform(0, KILL_INTERVAL)
+            self.collect(0.001)
         self.finish()
 
     def finish(self):
@@ -163,7 +163,8 @@ class Chaos:
                 self.wrong.append(f"{kind} member {name} ended with {process.exitcode}")
             process.join()
             process.close()
-        self.collect()
+        while not self.done.empty():
+            self.collect()
         self.check()
 
     def check(self):
