@@ -355,11 +355,12 @@ PROVOKE(mproc_process_launch, -ENOSYS) {
     return launch(prepared(MPROC_SPAWN));
 }
 
+/* A fork that is given nothing needs no memory. */
 PROVOKE(mproc_process_launch, -ENOMEM) {
     begin_small();
     mproc_process *process = prepared(MPROC_FORK);
     fill_arena();
-    return launch(process);
+    return mproc_process_launch(process, "something", 9);
 }
 
 PROVOKE(mproc_process_launch, -EAGAIN) {
