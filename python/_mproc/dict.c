@@ -200,14 +200,14 @@ static PyObject *key_and(const char *function, const char *name, PyObject *const
 
 static PyObject *dict_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                           PyObject *names) {
-    PyObject *instead;
+    PyObject *instead = NULL;
     PyObject *key = key_and("get", "default", args, nargs, names, &instead);
     return key == NULL ? NULL : look_up(self, key, 0, instead != NULL ? instead : Py_None);
 }
 
 static PyObject *dict_pop(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                           PyObject *names) {
-    PyObject *instead;
+    PyObject *instead = NULL;
     PyObject *key = key_and("pop", "default", args, nargs, names, &instead);
     return key == NULL ? NULL : look_up(self, key, 1, instead);
 }
