@@ -28,7 +28,7 @@ struct mproc__bells {
 };
 
 /* From now on these are the family's; NULL: there are none any more. */
-void mproc__bells_enter(struct mproc__bells *bells);
+void mproc__bells_enter(struct mproc__bells *all);
 
 /* ---- who waits */
 
