@@ -15,7 +15,7 @@ test: ## every test: C, crash laboratory, Python, examples
 which-python: ## the interpreter in which the package is installed (use with -s)
 	@scripts/which-python.sh
 
-install: ## library, header and pkg-config file: make install PREFIX=/usr/local
+install: ## library, header, pkg-config file and the program mproc: make install PREFIX=/usr/local
 	@scripts/install.sh '$(PREFIX)'
 
 bench: ## the C benchmarks

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: scripts/install.sh PREFIX
-# Installs library, debug library, header and pkg-config files under PREFIX. DESTDIR is honoured.
+# Installs library, debug library, header, pkg-config files and the program mproc under PREFIX. DESTDIR is honoured.
 set -euo pipefail
 prefix=${1:?usage: scripts/install.sh PREFIX}
 [[ $prefix == /* ]] || prefix=$PWD/$prefix
