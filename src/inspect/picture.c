@@ -104,6 +104,16 @@ const char *mproc__kind_name(enum mproc__kind kind) {
 
 /* ---------------------------------------------------------------- members */
 
+/* In all that is looked at, and that its member changes while it lives. */
+static bool is_same(const struct mproc__slot *a, const struct mproc__slot *b) {
+    bool same = a->state == b->state && a->pid == b->pid;
+    for (int i = 0; i < MPROC__HANDS && same; i++) {
+        same = a->hands[i].waits == b->hands[i].waits && a->hands[i].guard == b->hands[i].guard &&
+               a->since[i] == b->since[i] && a->waiter[i] == b->waiter[i];
+    }
+    return same;
+}
+
 static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mproc__slot *out) {
     const uint64_t at =
         arena->base + offsetof(struct mproc__family, table.slots) + i * (uint64_t)sizeof *out;
@@ -112,7 +122,7 @@ static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mpro
     for (int n = 0; r == 0 && n < AGAIN; n++) {
         before = *out;
         r = mproc__outside_read(arena, at, out, sizeof *out);
-        if (memcmp(&before, out, sizeof before) == 0) {
+        if (is_same(&before, out)) {
             break;
         }
     }
@@ -207,14 +217,21 @@ static const facts_fn readers[MPROC__KINDS] = {
     [MPROC__KIND_TASKQ] = mproc__taskq_facts,
 };
 
+/* There may be a million locks, of which few are held: the others need no room. */
+static bool says_nothing(enum mproc__kind kind, const struct mproc__facts *facts) {
+    bool one_word = kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK ||
+                    kind == MPROC__KIND_EVENT || kind == MPROC__KIND_SEMAPHORE ||
+                    kind == MPROC__KIND_CONDITION;
+    return one_word && facts->owner == 0 && facts->thread == 0 && facts->count == 0;
+}
+
 /* `copy` begins a cache line, as the object does whose words it has. */
 static int add_facts(struct mproc__picture *p, struct mproc__seen_object *o, const void *copy,
                      size_t size) {
-    static const struct mproc__facts none;
-    struct mproc__facts facts = none;
+    struct mproc__facts facts = {0};
     o->facts = -1;
     if (readers[o->kind] == NULL || !readers[o->kind](copy, size, &facts) ||
-        memcmp(&facts, &none, sizeof none) == 0) {
+        says_nothing(o->kind, &facts)) {
         return 0;
     }
     struct mproc__facts *f = GROW(p->facts, p->nfacts);
