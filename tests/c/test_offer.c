@@ -425,33 +425,29 @@ TEST_BARE(offer_that_finds_no_memory_goes_as_bytes) {
     drop(&p);
 }
 
-static void fork_often(void *arg) {
-    volatile uint32_t *stop = arg;
-    while (!*stop) {
+static uint32_t forked_enough;
+
+static void *fork_often(void *unused) {
+    while (!mproc__load32(&forked_enough)) {
+        int status;
         pid_t pid = fork();
         if (pid == 0) {
             _exit(0);
         }
-        int status;
         (void)waitpid(pid, &status, 0);
     }
-}
-
-static void *fork_in_a_thread(void *stop) {
-    fork_often(stop);
-    return NULL;
+    return unused;
 }
 
 static void stream_beside_forks(void *arg) {
     struct pair *p = arg;
-    static volatile uint32_t stop;
     pthread_t thread;
     close(p->ends[0]);
-    CHECK_OK(pthread_create(&thread, NULL, fork_in_a_thread, (void *)(uintptr_t)&stop));
+    CHECK_OK(pthread_create(&thread, NULL, fork_often, NULL));
     for (int i = 0; i < STREAM; i++) {
         CHECK_OK(send_huge(p, i));
     }
-    stop = 1;
+    mproc__store32(&forked_enough, 1);
     CHECK_OK(pthread_join(thread, NULL));
 }
 
