@@ -1897,6 +1897,26 @@ typedef enum mproc_value_kind {
     MPROC_VALUE_BUFFER
 } mproc_value_kind;
 
+/* The extension types of the format, which docs/value_format.md describes. */
+enum mproc_value_extension {
+    MPROC_EXT_TUPLE = 'T',
+    MPROC_EXT_ARRAY = 'A',
+    MPROC_EXT_OBJECT = 'O',
+    MPROC_EXT_PICKLE = 'P',
+    MPROC_EXT_LONG_PICKLE = 'L',
+    /* A pickle, or a value, that takes buffers along; parts stand behind it. */
+    MPROC_EXT_PARTS = 'B',
+    MPROC_EXT_VALUE_PARTS = 'V'
+};
+
+/* Where bytes of a message are that lie in one of its buffers. */
+typedef struct mproc_value_part {
+    /* The buffer's number, times 2, plus 1 if all who have it share it. */
+    uint64_t buffer;
+    uint64_t offset;
+    uint64_t size;
+} mproc_value_part;
+
 /* Containers may stand so deep in each other. Python writes fewer. */
 #define MPROC_VALUE_DEPTH 64
 

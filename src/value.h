@@ -12,24 +12,9 @@
 
 #include "system/base.h"
 
-/* Extension types. */
-#define MPROC__EXT_TUPLE 'T'       /* the payload is an array of MessagePack */
-#define MPROC__EXT_ARRAY 'A'       /* numbers in a grid: value_array.c */
-#define MPROC__EXT_OBJECT 'O'      /* addresses of an object of the family, and of its lock */
-#define MPROC__EXT_PICKLE 'P'      /* a whole message */
-#define MPROC__EXT_LONG_PICKLE 'L' /* its length, before it */
-#define MPROC__EXT_PARTS 'B'       /* the same, and buffers are taken along */
-#define MPROC__EXT_VALUE_PARTS 'V' /* the same of a value */
-
 /* What begins a message that takes buffers along: a fixext 8, its payload the length of the value
  * that follows, big-endian. Behind the value there is a part for each array in a buffer. */
 #define MPROC__PARTS_HEADER 10
-
-struct mproc__part {
-    uint64_t buffer; /* number of the message's buffer, times 2, plus 1 if it is shared */
-    uint64_t offset; /* in that buffer */
-    uint64_t size;
-};
 
 static inline uint64_t mproc__load_big(const unsigned char *at, size_t width) {
     uint64_t v = 0;

@@ -103,11 +103,11 @@ void mproc_value_read_message(mproc_value_reader *out, const mproc_message *lent
     const unsigned char *data = lent->data;
     size_t left = lent->size - MPROC__PARTS_HEADER;
     mproc_value_read(out, data, lent->size);
-    if (lent->size < MPROC__PARTS_HEADER || data[0] != 0xd7 || data[1] != MPROC__EXT_VALUE_PARTS) {
+    if (lent->size < MPROC__PARTS_HEADER || data[0] != 0xd7 || data[1] != MPROC_EXT_VALUE_PARTS) {
         return;
     }
     uint64_t length = mproc__load_big(data + 2, 8);
-    if (length > left || (left - length) % sizeof(struct mproc__part) != 0) {
+    if (length > left || (left - length) % sizeof(mproc_value_part) != 0) {
         (void)broken(out, "a length that is not the value's");
         return;
     }
@@ -115,7 +115,7 @@ void mproc_value_read_message(mproc_value_reader *out, const mproc_message *lent
     out->end = out->at + length;
     out->message = lent;
     out->parts = out->end;
-    out->nparts = (left - length) / sizeof(struct mproc__part);
+    out->nparts = (left - length) / sizeof(mproc_value_part);
 }
 
 /* ---------------------------------------------------------------- one value */
@@ -214,7 +214,7 @@ static int decode_tuple(mproc_value_reader *rd, struct decoded *d, uint64_t size
 }
 
 static int find_part(mproc_value_reader *rd, uint64_t number, mproc_value_array *array) {
-    struct mproc__part part;
+    mproc_value_part part;
     if (number >= rd->nparts) {
         return broken(rd, "an array whose items are nowhere");
     }
@@ -315,7 +315,7 @@ static int decode_ext(mproc_value_reader *rd, struct decoded *d, uint64_t size) 
         return r;
     }
     bool pickle =
-        type == MPROC__EXT_PICKLE || type == MPROC__EXT_LONG_PICKLE || type == MPROC__EXT_PARTS;
+        type == MPROC_EXT_PICKLE || type == MPROC_EXT_LONG_PICKLE || type == MPROC_EXT_PARTS;
     if (pickle && rd->depth == 0 && rd->at == rd->start) {
         rd->error = MPROC_EPICKLE;
         say(rd, "Python has pickled this object: it is no plain value");
@@ -325,9 +325,9 @@ static int decode_ext(mproc_value_reader *rd, struct decoded *d, uint64_t size) 
         return broken(rd, "the bytes end inside a value");
     }
     switch (type) {
-    case MPROC__EXT_TUPLE: return decode_tuple(rd, d, size);
-    case MPROC__EXT_ARRAY: return decode_array(rd, d, size);
-    case MPROC__EXT_OBJECT: return decode_object(rd, d, size);
+    case MPROC_EXT_TUPLE: return decode_tuple(rd, d, size);
+    case MPROC_EXT_ARRAY: return decode_array(rd, d, size);
+    case MPROC_EXT_OBJECT: return decode_object(rd, d, size);
     default:
         return pickle ? broken(rd, "a pickle inside another value")
                       : unknown(rd, (unsigned char)type);

@@ -38,7 +38,7 @@ struct mproc_value_writer {
     bool objects; /* of the family are in it */
     unsigned char *bytes;
     size_t used, room;
-    struct mproc__part *parts;
+    mproc_value_part *parts;
     mproc_buffer **buffers;
     size_t nparts;
     struct open open[MPROC_VALUE_DEPTH];
@@ -154,7 +154,7 @@ int mproc_value_write_tuple(mproc_value_writer *writer, size_t count) {
     put_byte(writer, 0xc9);
     size_t length_at = writer->used;
     put_big(writer, 4, 0);
-    put_byte(writer, MPROC__EXT_TUPLE);
+    put_byte(writer, MPROC_EXT_TUPLE);
     put_count(writer, 0x90, 0xdc, count);
     return begin(writer, count, length_at);
 }
@@ -286,7 +286,7 @@ int mproc_value_write_object(mproc_value_writer *writer, void *lent, void *lock)
     if (r != 0) {
         return r;
     }
-    put_ext(writer, MPROC__EXT_OBJECT, sizeof addresses);
+    put_ext(writer, MPROC_EXT_OBJECT, sizeof addresses);
     put_bytes(writer, addresses, sizeof addresses);
     writer->objects = true;
     return written(writer);
@@ -310,7 +310,7 @@ static bool array_is_good(const mproc_value_array *a) {
 
 /* Room for one more part and its buffer. */
 static int reserve_part(mproc_value_writer *w) {
-    struct mproc__part *parts = realloc(w->parts, (w->nparts + 1) * sizeof *parts);
+    mproc_value_part *parts = realloc(w->parts, (w->nparts + 1) * sizeof *parts);
     if (parts == NULL) {
         return -ENOMEM;
     }
@@ -349,7 +349,7 @@ static int add_part(mproc_value_writer *w, const mproc_value_array *a) {
     uint64_t offset = a->buffer != NULL ? (uint64_t)((const char *)a->data - start) : 0;
     uint64_t shared = (a->flags & MPROC_VALUE_SHARED) != 0;
     w->buffers[w->nparts] = buffer;
-    w->parts[w->nparts] = (struct mproc__part){w->nparts * 2 + shared, offset, a->size};
+    w->parts[w->nparts] = (mproc_value_part){w->nparts * 2 + shared, offset, a->size};
     w->nparts++;
     return 0;
 }
@@ -370,7 +370,7 @@ int mproc_value_write_array(mproc_value_writer *writer, const mproc_value_array 
         return r;
     }
     size_t size = mproc_value_array_head(lent, beside, head);
-    put_ext(writer, MPROC__EXT_ARRAY, size + items);
+    put_ext(writer, MPROC_EXT_ARRAY, size + items);
     put_bytes(writer, head, size);
     put_bytes(writer, beside ? (const void *)&part : lent->data, items);
     return written(writer);
@@ -425,7 +425,7 @@ int mproc_value_written(mproc_value_writer *writer, const void **out, size_t *si
 }
 
 static int put_with_parts(mproc_value_writer *w, mproc_queue *queue, int64_t timeout) {
-    unsigned char header[MPROC__PARTS_HEADER] = {0xd7, MPROC__EXT_VALUE_PARTS};
+    unsigned char header[MPROC__PARTS_HEADER] = {0xd7, MPROC_EXT_VALUE_PARTS};
     mproc__store_big(header + 2, 8, w->used);
     const struct iovec pieces[] = {
         {header, sizeof header}, {w->bytes, w->used}, {w->parts, w->nparts * sizeof *w->parts}};

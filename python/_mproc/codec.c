@@ -34,7 +34,7 @@ static int encode_plain(PyObject *object, struct message *m) {
         return message_finish(m, MSGPACK_PICKLE_HEADER);
     }
     parts_fill(&m->parts);
-    return finish_parts(m, MSGPACK_EXT_VALUE_PARTS);
+    return finish_parts(m, MPROC_EXT_VALUE_PARTS);
 }
 
 /* The header is written last, for the pickle's length is known only then. */
@@ -44,7 +44,7 @@ static int encode_pickle(struct module_state *state, PyObject *object, struct me
         return -1;
     }
     if (m->parts.n > 0) {
-        return finish_parts(m, MSGPACK_EXT_PARTS);
+        return finish_parts(m, MPROC_EXT_PARTS);
     }
     size_t length = m->used + m->referred - MSGPACK_PICKLE_HEADER;
     return message_finish(m, MSGPACK_PICKLE_HEADER - msgpack_pickle_header(m->buffer, length));
@@ -97,7 +97,7 @@ int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct
     m->used = MSGPACK_PICKLE_HEADER;
     int r = pickling_dump(&state->pickling, object, m);
     if (r == 0) {
-        r = m->parts.n > 0 ? finish_parts(m, MSGPACK_EXT_PARTS)
+        r = m->parts.n > 0 ? finish_parts(m, MPROC_EXT_PARTS)
                            : message_finish(m, MSGPACK_PICKLE_HEADER);
     }
     if (r < 0) {
@@ -126,7 +126,7 @@ PyObject *codec_unpickle(struct module_state *state, const void *data, size_t si
 static PyObject *decode_parts(struct module_state *state, const void *data, size_t size,
                               size_t length, struct parts_source source) {
     const char *pickle = (const char *)data + MSGPACK_PICKLE_HEADER;
-    size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
+    size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(mproc_value_part);
     PyObject *buffers = parts_read(state, source, pickle + length, n);
     PyObject *object =
         buffers == NULL ? NULL : pickling_load(&state->pickling, pickle, length, buffers);
@@ -138,7 +138,7 @@ static PyObject *decode_parts(struct module_state *state, const void *data, size
 static PyObject *decode_value_parts(struct module_state *state, const void *data, size_t size,
                                     size_t length, struct parts_source source) {
     const char *value = (const char *)data + MSGPACK_PICKLE_HEADER;
-    size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(struct part);
+    size_t n = (size - MSGPACK_PICKLE_HEADER - length) / sizeof(mproc_value_part);
     struct msgpack_beside beside = {source, value + length, n, NULL};
     return msgpack_read(state, value, length, &beside);
 }
@@ -147,8 +147,8 @@ PyObject *codec_decode_with_parts(struct module_state *state, const void *data, 
                                   struct parts_source source) {
     size_t length;
     switch (msgpack_has_parts(data, size, &length)) {
-    case MSGPACK_EXT_PARTS: return decode_parts(state, data, size, length, source);
-    case MSGPACK_EXT_VALUE_PARTS: return decode_value_parts(state, data, size, length, source);
+    case MPROC_EXT_PARTS: return decode_parts(state, data, size, length, source);
+    case MPROC_EXT_VALUE_PARTS: return decode_value_parts(state, data, size, length, source);
     default: return codec_decode(state, data, size);
     }
 }

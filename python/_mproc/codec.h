@@ -10,17 +10,17 @@
  *     str                               str, UTF-8
  *     bytes                             bin
  *     list, dict                        array, map (in order)
- *     tuple                             ext MSGPACK_EXT_TUPLE; its payload is a MessagePack array
- *     numpy.ndarray of plain numbers    ext MSGPACK_EXT_ARRAY, in queues and pools
- *     everything else                   ext MSGPACK_EXT_PICKLE: a pickle of the whole message
+ *     tuple                             ext MPROC_EXT_TUPLE; its payload is a MessagePack array
+ *     numpy.ndarray of plain numbers    ext MPROC_EXT_ARRAY, in queues and pools
+ *     everything else                   ext MPROC_EXT_PICKLE: a pickle of the whole message
  *
- * A pickle from which buffers were taken (parts.h) follows a fixext 8 of type MSGPACK_EXT_PARTS,
- * whose payload is the pickle's length, big-endian, and is followed by a struct part for each. A
- * value whose large arrays go beside it follows one of type MSGPACK_EXT_VALUE_PARTS in the same
+ * A pickle from which buffers were taken (parts.h) follows a fixext 8 of type MPROC_EXT_PARTS,
+ * whose payload is the pickle's length, big-endian, and is followed by a mproc_value_part for each.
+ * A value whose large arrays go beside it follows one of type MPROC_EXT_VALUE_PARTS in the same
  * way. docs/value_format.md has each byte, for others who read and write it.
  *
  * A pickle of 4 GiB and more does not fit into an ext. It follows a fixext 8 of type
- * MSGPACK_EXT_LONG_PICKLE, whose payload is the pickle's length, big-endian. Values may nest. A
+ * MPROC_EXT_LONG_PICKLE, whose payload is the pickle's length, big-endian. Values may nest. A
  * message that is read need not be in the shortest form, and float 32 is read too, so any
  * MessagePack writer will do.
  *

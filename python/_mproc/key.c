@@ -144,7 +144,7 @@ static unsigned char *write_key(unsigned char *at, PyObject *object, int depth);
 static unsigned char *write_tuple(unsigned char *at, PyObject *tuple, int depth) {
     size_t n = (size_t)PyTuple_GET_SIZE(tuple);
     at = write_header(at, 0xc7, measure_items(tuple, depth));
-    *at++ = MSGPACK_EXT_TUPLE;
+    *at++ = MPROC_EXT_TUPLE;
     if (n < 16) {
         *at++ = (unsigned char)(0x90 | n);
     } else {

@@ -16,14 +16,6 @@
 
 #include "message.h"
 
-#define MSGPACK_EXT_TUPLE 'T'       /* 0x54 */
-#define MSGPACK_EXT_PICKLE 'P'      /* 0x50 */
-#define MSGPACK_EXT_LONG_PICKLE 'L' /* 0x4c */
-#define MSGPACK_EXT_PARTS 'B'       /* 0x42 */
-#define MSGPACK_EXT_ARRAY 'A'       /* 0x41 */
-#define MSGPACK_EXT_OBJECT 'O'      /* 0x4f */
-#define MSGPACK_EXT_VALUE_PARTS 'V' /* 0x56 */
-
 /* Deepest nesting that is written, and that is read: a bound for the C stack. */
 #define MSGPACK_DEPTH 32
 #define MSGPACK_READ_DEPTH 256
@@ -50,8 +42,8 @@ int msgpack_write(PyObject *object, struct message *message);
  * MSGPACK_PICKLE_HEADER bytes ends. Returns its size. */
 size_t msgpack_pickle_header(unsigned char *room, size_t length);
 
-/* The same for what takes buffers along, a pickle (MSGPACK_EXT_PARTS) or a value
- * (MSGPACK_EXT_VALUE_PARTS); it fills the room. */
+/* The same for what takes buffers along, a pickle (MPROC_EXT_PARTS) or a value
+ * (MPROC_EXT_VALUE_PARTS); it fills the room. */
 void msgpack_parts_header(unsigned char *room, unsigned char type, size_t length);
 
 /* Whether the data are such a message, whose pickle or value has *length bytes, and what belongs to
@@ -62,7 +54,7 @@ unsigned char msgpack_has_parts(const void *data, size_t size, size_t *length);
  * object of its kind, its address, and its lock's kind and address, or None and 0. */
 struct msgpack_beside {
     struct parts_source source;
-    const void *list; /* of struct part */
+    const void *list; /* of mproc_value_part */
     size_t n;
     PyObject *adopt; /* NULL: there may be no object */
 };

@@ -319,7 +319,7 @@ static PyObject *copied_items(const mproc_value_array *array) {
 /* The same for one beside it. */
 static PyObject *items_beside(struct reader *rd, const mproc_value_array *array, uint64_t number,
                               const unsigned char *at) {
-    struct part part;
+    mproc_value_part part;
     if (rd->beside == NULL || number >= rd->beside->n) {
         return corrupt(rd, at, "an array whose items are nowhere");
     }
@@ -417,16 +417,16 @@ static PyObject *read_ext(struct reader *rd, unsigned char lead, int depth) {
     if (read_ext_header(rd, lead, &type, &length) < 0) {
         return NULL;
     }
-    if (type == MSGPACK_EXT_TUPLE) {
+    if (type == MPROC_EXT_TUPLE) {
         return read_tuple(rd, length, depth);
     }
-    if (type == MSGPACK_EXT_ARRAY) {
+    if (type == MPROC_EXT_ARRAY) {
         return read_array(rd, length);
     }
-    if (type == MSGPACK_EXT_OBJECT && rd->beside != NULL && rd->beside->adopt != NULL) {
+    if (type == MPROC_EXT_OBJECT && rd->beside != NULL && rd->beside->adopt != NULL) {
         return read_object(rd, length);
     }
-    if (type == MSGPACK_EXT_PICKLE || type == MSGPACK_EXT_LONG_PICKLE) {
+    if (type == MPROC_EXT_PICKLE || type == MPROC_EXT_LONG_PICKLE) {
         return corrupt(rd, at, "pickle inside another value");
     }
     return PyErr_Format(PyExc_ValueError, "corrupt message: unknown ext type %d at byte %zd",
@@ -526,10 +526,10 @@ int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
     if (read_ext_header(&rd, lead, &type, &length) < 0) {
         return -1;
     }
-    if (type != MSGPACK_EXT_PICKLE && type != MSGPACK_EXT_LONG_PICKLE) {
+    if (type != MPROC_EXT_PICKLE && type != MPROC_EXT_LONG_PICKLE) {
         return 0;
     }
-    if (type == MSGPACK_EXT_LONG_PICKLE && read_long_length(&rd, length, &length) < 0) {
+    if (type == MPROC_EXT_LONG_PICKLE && read_long_length(&rd, length, &length) < 0) {
         return -1;
     }
     if ((uint64_t)(rd.end - rd.at) != length) {
@@ -543,12 +543,12 @@ int msgpack_is_pickle(const void *data, size_t size, size_t *header) {
 unsigned char msgpack_has_parts(const void *data, size_t size, size_t *length) {
     const unsigned char *at = data;
     if (size < MSGPACK_PICKLE_HEADER || at[0] != 0xd7 ||
-        (at[1] != MSGPACK_EXT_PARTS && at[1] != MSGPACK_EXT_VALUE_PARTS)) {
+        (at[1] != MPROC_EXT_PARTS && at[1] != MPROC_EXT_VALUE_PARTS)) {
         return 0;
     }
     uint64_t n = load_be(at + 2, 8), most = size - MSGPACK_PICKLE_HEADER;
     *length = n;
-    return n <= most && (most - n) % sizeof(struct part) == 0 ? at[1] : 0;
+    return n <= most && (most - n) % sizeof(mproc_value_part) == 0 ? at[1] : 0;
 }
 
 void msgpack_keys_clear(struct msgpack_keys *keys) {

@@ -317,7 +317,7 @@ static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
         return -1;
     }
     pk->at = put_head(pk->at, 0xc9, 0, 4);
-    *pk->at++ = MSGPACK_EXT_TUPLE;
+    *pk->at++ = MPROC_EXT_TUPLE;
     size_t payload = (size_t)(pk->at - m->buffer);
     size_t referred = m->referred;
     int r = pack_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1);
@@ -405,7 +405,7 @@ static int pack_array_head(struct packer *pk, const mproc_value_array *array, in
     }
     size_t size = mproc_value_array_head(array, beside, head);
     pk->at = put_head(pk->at, 0xc9, size + items, 4);
-    *pk->at++ = MSGPACK_EXT_ARRAY;
+    *pk->at++ = MPROC_EXT_ARRAY;
     memcpy(pk->at, head, size);
     pk->at += size;
     return 0;
@@ -543,11 +543,11 @@ void msgpack_parts_header(unsigned char *room, unsigned char type, size_t length
 size_t msgpack_pickle_header(unsigned char *room, size_t length) {
     if (length > UINT32_MAX) {
         room[0] = 0xd7;
-        room[1] = MSGPACK_EXT_LONG_PICKLE;
+        room[1] = MPROC_EXT_LONG_PICKLE;
         store64(room + 2, length);
         return MSGPACK_PICKLE_HEADER;
     }
     unsigned char *short_header = room + MSGPACK_PICKLE_HEADER - SHORT_HEADER;
-    *put_head(short_header, 0xc9, length, 4) = MSGPACK_EXT_PICKLE;
+    *put_head(short_header, 0xc9, length, 4) = MPROC_EXT_PICKLE;
     return SHORT_HEADER;
 }

@@ -54,7 +54,7 @@ static uint64_t enlist(struct parts *parts, mproc_buffer *owned) {
 static void append(struct parts *parts, mproc_buffer *owned, bool shared, uint64_t offset,
                    uint64_t size) {
     uint64_t number = enlist(parts, owned);
-    parts->list[parts->n++] = (struct part){number * 2 + (shared ? SHARED : 0), offset, size};
+    parts->list[parts->n++] = (mproc_value_part){number * 2 + (shared ? SHARED : 0), offset, size};
 }
 
 static int make_room(struct parts *parts) {
@@ -223,7 +223,7 @@ struct parts_source parts_of_worker(const mproc_worker *worker) {
 }
 
 PyObject *parts_read_one(struct module_state *state, struct parts_source source,
-                         const struct part *part) {
+                         const mproc_value_part *part) {
     mproc_buffer *buffer =
         source.buffer != NULL ? source.buffer(source.from, part->buffer / 2) : NULL;
     size_t size = buffer == NULL ? 0 : mproc_buffer_size(buffer);
@@ -251,7 +251,7 @@ PyObject *parts_read(struct module_state *state, struct parts_source source, con
                      size_t n) {
     PyObject *objects = PyList_New((Py_ssize_t)n);
     for (size_t i = 0; objects != NULL && i < n; i++) {
-        struct part part;
+        mproc_value_part part;
         memcpy(&part, (const char *)list + i * sizeof part, sizeof part);
         PyObject *one = parts_read_one(state, source, &part);
         if (one == NULL) {

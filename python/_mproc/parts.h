@@ -20,13 +20,6 @@ struct module_state;
 /* Smaller ones are copied with the pickle, unless they are shared. */
 #define PARTS_LEAST 65536
 
-/* As it stands in the message, behind the pickle. */
-struct part {
-    uint64_t buffer; /* number of the message's buffer, times 2, plus 1 if it is shared */
-    uint64_t offset; /* in that buffer */
-    uint64_t size;
-};
-
 /* COPIED: of those that are shared, too, a copy goes. */
 enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL, PARTS_COPIED };
 
@@ -46,7 +39,7 @@ struct parts {
     size_t npending, pending_room;
     struct part_pending *pending;
     size_t n, room;
-    struct part *list;
+    mproc_value_part *list;
     size_t nbuffers, buffers_room;
     mproc_buffer **buffers; /* each held once */
 };
@@ -75,7 +68,7 @@ struct parts_source parts_of_worker(const mproc_worker *worker);
 /* What stands for one part of a received message: an object with the buffer interface. NULL with an
  * exception, ValueError for a part that is in no buffer of the message. */
 PyObject *parts_read_one(struct module_state *state, struct parts_source source,
-                         const struct part *part);
+                         const mproc_value_part *part);
 
 /* The same for n parts: a list. */
 PyObject *parts_read(struct module_state *state, struct parts_source source, const void *list,

@@ -23,7 +23,7 @@ static void store_big(unsigned char *at, uint32_t v) {
 
 /* 0, or -1 with an exception. */
 static int add_object(struct message *m, PyObject *place) {
-    unsigned char ext[] = {0xd8, MSGPACK_EXT_OBJECT};
+    unsigned char ext[] = {0xd8, MPROC_EXT_OBJECT};
     Py_ssize_t addresses[2];
     if (!PyArg_ParseTuple(place, "nn", &addresses[0], &addresses[1])) {
         return -1;
@@ -67,7 +67,7 @@ static int finish(struct message *m, Py_ssize_t n) {
     }
     m->buffer[0] = 0xc9;
     store_big(m->buffer + 1, (uint32_t)length);
-    m->buffer[5] = MSGPACK_EXT_TUPLE;
+    m->buffer[5] = MPROC_EXT_TUPLE;
     m->buffer[6] = 0xdd;
     store_big(m->buffer + 7, (uint32_t)n);
     return message_finish(m, 0);

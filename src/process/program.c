@@ -37,7 +37,7 @@ static int hold_objects(mproc_process *process, const void *bytes, size_t size) 
 }
 
 static bool is_tuple(const unsigned char *bytes, size_t size) {
-    return size > 6 && bytes[0] == 0xc9 && bytes[5] == MPROC__EXT_TUPLE;
+    return size > 6 && bytes[0] == 0xc9 && bytes[5] == MPROC_EXT_TUPLE;
 }
 
 static int launch(mproc_process *process, const void *bytes, size_t size) {
@@ -63,7 +63,7 @@ static int start(mproc_process **out, const mproc_process_options *options, cons
 
 int mproc_process_start_program(mproc_process **out, const char *const *argv,
                                 mproc_value_writer *args, const mproc_process_options *options) {
-    static const unsigned char none[] = {0xc9, 0, 0, 0, 1, MPROC__EXT_TUPLE, 0x90};
+    static const unsigned char none[] = {0xc9, 0, 0, 0, 1, MPROC_EXT_TUPLE, 0x90};
     mproc_process_options o = options != NULL ? *options : (mproc_process_options){0};
     const void *bytes = none;
     size_t size = sizeof none;
