@@ -1,12 +1,15 @@
 """The results of a map that is submitted bit by bit: order, what is taken when, what is refused."""
 
 import gc
+import threading
 import weakref
 
 import pytest
 
-import mproc.pool  # noqa: F401 # adds the types of pools
+import mproc.pool
 from mproc import _mproc
+
+LONG = 20  # seconds that no wait takes: after them something is wrong
 
 
 class Stream(_mproc.Stream):
@@ -173,3 +176,24 @@ def test_a_cycle_through_its_results_is_freed():
     del stream
     gc.collect()
     assert gone() is None
+
+
+class Overtaken(_mproc.Stream):
+    """What comes is taken at once, as by another thread."""
+
+    def _announce(self):
+        next(self)
+
+
+@pytest.mark.parametrize("make", [mproc.get_context("fork").Pool, mproc.pool.ThreadPool])
+def test_who_pumps_looks_again_when_another_thread_has_taken_what_came(make):
+    with make(1) as pool:
+        stream = Overtaken()
+        stream._watched = True
+        pool._tasks.submit_map(stream, *pool._message_of(abs), False, [-1], 1)
+        pumping = threading.Thread(target=pool._tasks.pump, args=(stream, LONG))
+        pumping.start()
+        pumping.join(LONG / 2)
+        assert not pumping.is_alive()
+        assert stream._taken == 1
+    pool.join()

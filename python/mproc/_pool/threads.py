@@ -25,6 +25,7 @@ from queue import Empty
 from queue import SimpleQueue as _SimpleQueue
 from time import monotonic as _monotonic
 
+from .. import _mproc
 from .._cpython import ref as _reference
 
 TYPE_CHECKING = False
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .. import _mproc
     from .engine import Engine
 
 __all__ = ["Call", "ThreadTasks", "run"]
@@ -153,8 +153,8 @@ class ThreadTasks:
             if result is not None:
                 self._book(*result)
             booked = True
-            if job is None:
-                timeout = 0
+            if job is None or isinstance(job, _mproc.Stream):
+                timeout = 0  # what has come may be another thread's already
         return booked if job is None else job._ready
 
     def notify(self) -> None:
