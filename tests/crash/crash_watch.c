@@ -61,7 +61,7 @@ static int permit(mproc_semaphore *semaphore) {
         struct pollfd one = {descriptor, POLLIN, 0};                                               \
         while ((attempt) != 0) {                                                                   \
             __atomic_store_n(&scene()->armed, 1, __ATOMIC_SEQ_CST);                                \
-            if (poll(&one, 1, 5000) != 1 || (descriptor) != one.fd) {                              \
+            if (poll(&one, 1, 10000) != 1 || (descriptor) != one.fd) {                             \
                 exit(2);                                                                           \
             }                                                                                      \
         }                                                                                          \
