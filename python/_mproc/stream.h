@@ -10,9 +10,9 @@
 
 /* Opens n more parts, which are booked as those of any job: the number of the first, or -1 with
  * MemoryError. */
-Py_ssize_t stream_open(struct job *stream, Py_ssize_t n);
+Py_ssize_t stream_open(struct job *job, Py_ssize_t n);
 
 /* The last n parts that were opened will not come after all. */
-void stream_cut(struct job *stream, Py_ssize_t n);
+void stream_cut(struct job *job, Py_ssize_t n);
 
 #endif
