@@ -423,13 +423,14 @@ static void stay_near(const mproc_queue *queue, size_t need) {
 
 /* The drained segment in hand->block becomes the spare one if it is the larger. */
 static MPROC__NOINLINE void recycle(mproc_queue *queue, struct mproc__hand *hand) {
-    mproc__guard_enter(&queue->tail, hand);
-    uint64_t spare = queue->spare;
-    if (spare == 0 || segment_at(spare)->size < segment_at(hand->block)->size) {
-        mproc__guard_set(&queue->tail, &queue->spare, hand->block);
-        mproc__guard_set(&queue->tail, &hand->block, spare);
+    if (mproc__guard_enter_timed(&queue->tail, hand)) {
+        uint64_t spare = queue->spare;
+        if (spare == 0 || segment_at(spare)->size < segment_at(hand->block)->size) {
+            mproc__guard_set(&queue->tail, &queue->spare, hand->block);
+            mproc__guard_set(&queue->tail, &hand->block, spare);
+        }
+        mproc__guard_leave(&queue->tail, hand);
     }
-    mproc__guard_leave(&queue->tail, hand);
     mproc__heap_free(hand, &hand->block);
 }
 
@@ -569,13 +570,16 @@ static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct outgoing *
     return ticket;
 }
 
-/* 0; -EAGAIN: full; MPROC_ECLOSED; -ENOMEM. */
+/* 0; -EAGAIN: full; -ETIMEDOUT: the tail was not to be entered; MPROC_ECLOSED; -ENOMEM. */
 static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand,
                                     const struct outgoing *out, uint64_t *ticket) {
     size_t need = record_size(out), size = 0;
     int r = 1;
     while (r == 1) {
-        mproc__guard_enter(&queue->tail, hand);
+        if (mproc__unlikely(!mproc__guard_enter_timed(&queue->tail, hand))) {
+            r = -ETIMEDOUT;
+            break;
+        }
         if (mproc__unlikely(mproc__peek32(&queue->closed))) {
             r = MPROC_ECLOSED;
         } else if (mproc__unlikely(full(queue))) {
@@ -650,6 +654,7 @@ static int await_room(mproc_queue *queue, int64_t timeout, int64_t *deadline) {
 static MPROC__INLINE int put_out(mproc_queue *queue, struct outgoing *out, int64_t timeout,
                                  uint64_t *ticket) {
     int64_t deadline = -1;
+    mproc__guard_patience = timeout;
     if (mproc__unlikely(!is_inline(out) && too_big(out->size, out->nbuffers))) {
         return MPROC_ETOOBIG;
     }
@@ -720,6 +725,7 @@ int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t t
         return MPROC_EOTHER;
     }
     struct iovec piece = {(void *)(uintptr_t)lent, size};
+    mproc__guard_patience = timeout;
     int r = put_fast(queue, &piece);
     if (mproc__unlikely(r == -EAGAIN)) {
         return mproc__queue_put(queue, &piece, 1, timeout, NULL, NULL);
@@ -895,11 +901,13 @@ static MPROC__INLINE int take(mproc_queue *queue, struct mproc__hand *hand, mpro
     return 0;
 }
 
-/* 0; -EAGAIN: empty; -EMSGSIZE as take. */
+/* 0; -EAGAIN: empty; -ETIMEDOUT: the head was not to be entered; -EMSGSIZE as take. */
 static MPROC__INLINE int try_take(mproc_queue *queue, struct mproc__hand *hand,
                                   mproc_message *message, const struct mproc__claim *claim,
                                   struct more *more) {
-    mproc__guard_enter(&queue->head, hand);
+    if (mproc__unlikely(!mproc__guard_enter_timed(&queue->head, hand))) {
+        return -ETIMEDOUT;
+    }
     int r = empty(queue) ? -EAGAIN : take(queue, hand, message, claim, more);
     if (r == -EMSGSIZE) {
         mproc__guard_rollback(&queue->head); /* a segment may have moved */
@@ -971,6 +979,7 @@ static MPROC__INLINE int get_once(mproc_queue *queue, mproc_message *message,
 static MPROC__INLINE int get_in(mproc_queue *queue, mproc_message *message, int64_t timeout,
                                 const struct mproc__claim *claim, struct more *more) {
     int64_t deadline = -1;
+    mproc__guard_patience = timeout;
     for (;;) {
         bool closed = mproc__load32(&queue->closed); /* SYNC(queue.closed) */
         if (has_item(queue)) {
@@ -1003,10 +1012,11 @@ int mproc__queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout
     return get_in(queue, message, timeout, claim, NULL);
 }
 
-/* An inline message that is probably there, in few instructions. */
-static inline bool get_fast(mproc_queue *queue, mproc_message *message) {
+/* An inline message that is probably there, in few instructions. 0; or an error as try_take, after
+ * which nothing has happened. */
+static inline int get_fast(mproc_queue *queue, mproc_message *message) {
     if (mproc__peek64(&queue->tail_seen) == mproc__peek64(&queue->head_ticket)) {
-        return false;
+        return -EAGAIN;
     }
     mproc_message got = unreceived(message);
     struct mproc__hand *hand = mproc__hand_get();
@@ -1016,15 +1026,17 @@ static inline bool get_fast(mproc_queue *queue, mproc_message *message) {
         *message = got;
     }
     mproc__hand_put(hand);
-    return r == 0;
+    return r;
 }
 
 int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout) {
     if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
         return MPROC_EOTHER;
     }
-    return mproc__likely(get_fast(queue, message))
-               ? 0
+    mproc__guard_patience = timeout;
+    int r = get_fast(queue, message);
+    return mproc__likely(r == 0) || r == -ETIMEDOUT
+               ? r
                : mproc__queue_get(queue, message, timeout, NULL);
 }
 
@@ -1128,6 +1140,7 @@ int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeo
         return -EINVAL;
     }
     int64_t deadline = -1;
+    mproc__guard_patience = timeout;
     int r = commit_once(queue, message);
     while (r == -EAGAIN) {
         r = await_room(queue, timeout, &deadline);

@@ -125,7 +125,10 @@ static int put_object(PyObject *self, struct module_state *state, PyObject *obje
         error_explain(object, "obj");
         return BLOCKING_RAISED;
     }
-    int r = put_message(queue_of(self), &message, timeout);
+    /* One without a bound is never full: if it cannot be entered, somebody who is stopped is in the
+     * way, and nobody expects Full. */
+    bool never_full = timeout == 0 && fields(self)->maxsize == 0;
+    int r = put_message(queue_of(self), &message, never_full ? -1 : timeout);
     message_clear(&message);
     return r;
 }

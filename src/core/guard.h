@@ -66,6 +66,23 @@ static inline void mproc__guard_leave(struct mproc__guard *guard, struct mproc__
     mproc__poke64(&hand->guard, 0);
 }
 
+/* What the calling thread's timed call has been given, for mproc__guard_enter_timed. */
+extern MPROC__HIDDEN MPROC__THREAD int64_t mproc__guard_patience;
+
+/* For mproc__guard_enter_timed: as mproc__guard_wait. False: not for as long as that. */
+bool mproc__guard_wait_timed(struct mproc__guard *guard, struct mproc__hand *hand, uint64_t mine);
+
+/* As mproc__guard_enter. False: another thread has been in the section for longer than the caller's
+ * timeout, and for 0.1 s: it is stopped, or starved. The caller is in no section then. */
+static inline bool mproc__guard_enter_timed(struct mproc__guard *guard, struct mproc__hand *hand) {
+    uint64_t mine = mproc__mutex_mine(), word = 0;
+    mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
+    mproc__program_order();
+    /* SYNC(mutex.word) */
+    return mproc__likely(mproc__cas64(&guard->mutex.word, &word, mine)) ||
+           mproc__guard_wait_timed(guard, hand, mine);
+}
+
 /* Puts all saved words back; the section goes on. */
 static inline void mproc__guard_rollback(struct mproc__guard *guard) {
     for (uint32_t i = mproc__peek32(&guard->count); i-- > 0;) {

@@ -211,12 +211,15 @@ uint64_t mproc__taskq_results(const mproc_taskq *tasks) {
     return mproc_queue_count(results_of(tasks));
 }
 
+/* -ETIMEDOUT although there are tasks: a worker is in the queue, and has been for too long. */
 void mproc__taskq_discard(mproc_taskq *tasks) {
     char room[MPROC_MESSAGE_INLINE];
-    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
-    while (mproc_queue_get(tasks_of(tasks), &message, 0) == 0) {
+    int r;
+    do {
+        mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+        r = mproc_queue_get(tasks_of(tasks), &message, 0);
         mproc_message_drop(&message);
-    }
+    } while (r == 0 || (r == -ETIMEDOUT && mproc_queue_count(tasks_of(tasks)) > 0));
 }
 
 /* ---------------------------------------------------------------- worker */

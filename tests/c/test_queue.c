@@ -1518,3 +1518,95 @@ TEST(queue_check_sees) {
     CHECK_OK(mproc_queue_check(q, NULL, 0));
     mproc_drop(q);
 }
+
+/* ---------------------------------------------------------------- stopped members */
+
+static void put_and_get(void *arg) {
+    struct shared *s = arg;
+    for (;;) {
+        char room[8];
+        mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+        CHECK_OK(mproc_queue_put(s->queue, "x", 1, MPROC_FOREVER));
+        CHECK_OK(mproc_queue_get(s->queue, &m, MPROC_FOREVER));
+    }
+}
+
+static int timed_put(mproc_queue *q) {
+    return mproc_queue_put(q, "y", 1, MPROC_MSEC);
+}
+
+static int put_without_waiting(mproc_queue *q) {
+    return mproc_queue_put(q, "y", 1, 0);
+}
+
+static int timed_get(mproc_queue *q) {
+    char room[8];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+    return mproc_queue_get(q, &m, MPROC_MSEC);
+}
+
+static int timed_get_many(mproc_queue *q) {
+    char room[8];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+    size_t got;
+    return mproc_queue_get_many(q, &m, 1, &got, MPROC_MSEC);
+}
+
+static pid_t stopped;
+static int late;
+
+/* A call has not ended by itself: the next one is looked at. */
+static void go_on(int number) {
+    (void)number;
+    late++;
+    (void)kill(stopped, SIGCONT);
+}
+
+/* Stops a child again and again until the call has met it inside of the section, of a queue that is
+ * neither full nor empty. */
+static void meet(mproc_queue *q, pid_t child, int (*call)(mproc_queue *q)) {
+    for (unsigned tries = 0;; tries++) {
+        usleep(tries % 50); /* or it would not run at all */
+        CHECK_OK(kill(child, SIGSTOP));
+        CHECK_EQ(waitpid(child, NULL, WUNTRACED), child);
+        uint64_t before = mproc_queue_count(q);
+        alarm(5);
+        int r = call(q);
+        alarm(0);
+        CHECK(r == 0 || r == -ETIMEDOUT);
+        CHECK(r == 0 || mproc_queue_count(q) == before);
+        CHECK_OK(kill(child, SIGCONT));
+        if (r != 0) {
+            return;
+        }
+        if (before < 8) {
+            CHECK_OK(mproc_queue_put(q, "z", 1, MPROC_FOREVER));
+        } else if (before > 24) {
+            char room[8];
+            mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+            CHECK_OK(mproc_queue_get(q, &m, MPROC_FOREVER));
+        }
+    }
+}
+
+TEST(queue_timeouts_end_behind_a_stopped_member) {
+    struct shared s = {.queue = made_queue(64)};
+    int (*const calls[])(mproc_queue * q) = {timed_put, put_without_waiting, timed_get,
+                                             timed_get_many};
+    for (int i = 0; i < 16; i++) {
+        CHECK_OK(mproc_queue_put(s.queue, "x", 1, 0));
+    }
+    pid_t child = stopped = child_fork(put_and_get, &s);
+    late = 0;
+    signal(SIGALRM, go_on);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        meet(s.queue, child, calls[i]);
+    }
+    signal(SIGALRM, SIG_DFL);
+    CHECK_LE(late, 1); /* now and then a child is stopped in the allocator, where no timeout ends */
+    check(s.queue);
+    child_kill(child);
+    mproc_reap();
+    check(s.queue);
+    mproc_drop(s.queue);
+}

@@ -1,12 +1,15 @@
 """A process that is stopped in the middle of a section keeps no thread but those that need it."""
 
 import os
+import queue
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+
+import pytest
 
 import mproc
 
@@ -71,3 +74,52 @@ def test_other_threads_run_while_a_queue_is_held_up():
         child.close()
     assert held_up
     assert ran >= TICKS
+
+
+def hold_and_let_go(kind, thing):
+    while True:
+        if kind == "queue":
+            thing.put(1)
+            thing.get()
+        elif kind == "event":
+            thing.set()
+            thing.clear()
+        else:
+            thing.acquire()
+            thing.release()
+
+
+def wait_a_little(kind, thing):
+    """A call with a timeout; it may succeed."""
+    if kind == "queue":
+        try:
+            thing.put(2, timeout=0.02)
+            thing.get(timeout=0.02)
+        except (queue.Full, queue.Empty):
+            pass
+    elif kind == "event":
+        thing.wait(0.02)
+    elif thing.acquire(timeout=0.02):
+        thing.release()
+
+
+@pytest.mark.parametrize("kind", ["queue", "Lock", "RLock", "Semaphore", "event"])
+def test_timeouts_end_whoever_is_stopped(kind):
+    """The child is stopped somewhere in its calls; only a call that ends lets it go on."""
+    ctx = mproc.get_context("fork")
+    make = {"queue": ctx.Queue, "event": ctx.Event}.get(kind) or getattr(ctx, kind)
+    thing = make()
+    child = ctx.Process(target=hold_and_let_go, args=(kind, thing), daemon=True)
+    child.start()
+    try:
+        for _ in range(12):
+            time.sleep(0.002 * random.random())
+            os.kill(child.pid, signal.SIGSTOP)
+            wait_a_little(kind, thing)
+            child.join(0.001)
+            assert child.is_alive()
+            os.kill(child.pid, signal.SIGCONT)
+    finally:
+        child.kill()
+        child.join()
+        child.close()
