@@ -188,6 +188,7 @@ static PyObject *key_and(const char *function, const char *name, PyObject *const
                          Py_ssize_t nargs, PyObject *names, PyObject **other) {
     const char *keywords[] = {"key", name};
     PyObject *values[2];
+    *other = NULL;
     if (arguments_spread(function, keywords, values, 2, args, nargs, names) < 0) {
         return NULL;
     }

@@ -41,7 +41,7 @@ size_t mproc__number_write(unsigned char *out, int64_t number) {
 
 bool mproc__number_read(const unsigned char *bytes, size_t size, int64_t *out) {
     if (size == 1 && (bytes[0] < 0x80 || bytes[0] >= NEGATIVE)) {
-        *out = (signed char)bytes[0];
+        *out = bytes[0] < 0x80 ? bytes[0] : bytes[0] - 0x100;
         return true;
     }
     if (size < 2 || bytes[0] < UNSIGNED || bytes[0] > SIGNED + 3 ||
