@@ -150,9 +150,12 @@ def _is_standard(name: str, module: ModuleType) -> bool:
 def _forget_executor() -> None:
     """Have concurrent.futures, if it is there, import its process pool anew when asked for it."""
     futures = sys.modules.get("concurrent.futures")
+    if futures is None:
+        return
     for name in ("process", "ProcessPoolExecutor"):
-        if futures is not None:
-            vars(futures).pop(name, None)
+        vars(futures).pop(name, None)
+    if not hasattr(futures, "__getattr__"):  # its import is a lazy one, from Python 3.15 on
+        exec(f"lazy from {_EXECUTOR} import ProcessPoolExecutor", vars(futures))
 
 
 def installed() -> bool:
