@@ -513,8 +513,9 @@ def _fixup_main_from_name(mod_name: str) -> None:
         "__loader__": spec.loader,
         "__package__": spec.parent,
         "__file__": spec.origin,
-        "__cached__": spec.cached,
     }
+    if sys.version_info < (3, 15):
+        attributes["__cached__"] = spec.cached
     _run_main(code, attributes)
 
 

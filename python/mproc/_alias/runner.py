@@ -165,7 +165,8 @@ def _run_path(path: str, rest: list[str]) -> None:
         _exec(source, "<stdin>", namespace)
         return
     namespace["__file__"] = absolute
-    namespace["__cached__"] = None
+    if sys.version_info < (3, 15):
+        namespace["__cached__"] = None
     _exec(source, absolute, namespace)
 
 
