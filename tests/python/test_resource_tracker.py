@@ -340,6 +340,8 @@ def test_a_derived_tracker():
 class NewerTracker(resource_tracker.ResourceTracker):
     """One that knows the methods which the standard library has had since 3.13.7."""
 
+    _use_simple_format = True
+
     def ensure_running(self):
         return self._ensure_running_and_write()
 
@@ -358,6 +360,7 @@ class NewerTracker(resource_tracker.ResourceTracker):
 
 
 class OnlyLaunches(resource_tracker.ResourceTracker):
+    _use_simple_format = True
     launched = 0
 
     def _launch(self):
