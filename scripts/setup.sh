@@ -56,6 +56,9 @@ want_for_fuzz() {
 want_for_bench() {
     want g++ has c++
     want libzmq3-dev header zmq.h
+    want liblmdb-dev header lmdb.h
+    want libhiredis-dev header hiredis/hiredis.h
+    want redis-server has redis-server
     want libboost-dev header boost/interprocess/ipc/message_queue.hpp c++ c++
 }
 
