@@ -1,5 +1,6 @@
 /*
- * dict_redis.c - the dict's peer Redis: a server, here over a Unix socket, that keeps nothing on disk
+ * dict_redis.c - the dict's peer Redis: a server, here over a Unix socket, that keeps nothing on
+ * disk
  *
  * SPDX-License-Identifier: MIT
  */
