@@ -43,7 +43,9 @@ Dir::State::Lists "$APT/lists";
 Dir::State::status "$APT/status";
 Dir::Cache "$APT/cache";
 Acquire::Languages "none";
-Acquire::Retries "3";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
 APT::Sandbox::User "root";
 CONF
 }
