@@ -167,11 +167,11 @@ static void stream_huge(void *arg) {
     }
 }
 
-/* Whichever way they come, in order, and the end behind them. */
+/* Whichever way they come, which is a matter of timing, they are in order, and the end is behind
+ * them. */
 TEST(offer_streams) {
     for (int duplex = 0; duplex < 2; duplex++) {
         struct pair p = make(duplex);
-        int in_blocks = 0;
         mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
         invite(&p);
         pid_t pid = child_fork(stream_huge, &p);
@@ -181,10 +181,9 @@ TEST(offer_streams) {
             if (i % 5 == 0) {
                 expect_word(&p);
             }
-            in_blocks += receive_huge(&p, i);
+            receive_huge(&p, i);
         }
         CHECK_EQ(mproc_channel_recv_message(p.channel, 0, p.ends[0], &m), MPROC_EEOF);
-        CHECK_GE(in_blocks, 1);
         child_join(pid);
         drop(&p);
     }
