@@ -118,6 +118,12 @@ static int put_message(mproc_queue *queue, struct message *message, int64_t time
     return r;
 }
 
+static bool is_boundless(PyObject *self) {
+    uint64_t most_bytes = 0;
+    (void)mproc_queue_bytes(queue_of(self), &most_bytes);
+    return fields(self)->maxsize == 0 && most_bytes == 0;
+}
+
 static int put_object(PyObject *self, struct module_state *state, PyObject *object,
                       int64_t timeout) {
     struct message message;
@@ -127,8 +133,8 @@ static int put_object(PyObject *self, struct module_state *state, PyObject *obje
     }
     /* One without a bound is never full: if it cannot be entered, somebody who is stopped is in the
      * way, and nobody expects Full. */
-    bool never_full = timeout == 0 && fields(self)->maxsize == 0;
-    int r = put_message(queue_of(self), &message, never_full ? -1 : timeout);
+    bool waits = timeout == 0 && is_boundless(self);
+    int r = put_message(queue_of(self), &message, waits ? -1 : timeout);
     message_clear(&message);
     return r;
 }

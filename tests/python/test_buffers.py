@@ -5,11 +5,12 @@ import os
 import pickle
 import signal
 
-import numpy as np
 import pytest
 
 import mproc
 from mproc import _mproc
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
 
 LONG = 30  # seconds that no wait takes
 LARGE = 1 << 20

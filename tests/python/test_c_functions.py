@@ -4,11 +4,12 @@ import pickle
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import mproc
 from mproc.futures import BrokenProcessPool, ProcessPoolExecutor
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
 
 LIBRARY = Path(__file__).resolve().parents[2] / "build/test/tests/python/libfunctions.so"
 

@@ -18,13 +18,14 @@ import sys
 import termios
 import threading
 
-import numpy as np
 import pytest
 from conftest import wait_until
 
 import mproc
 from mproc import _mproc, reduction, resource_sharer
 from mproc.connection import Connection, Pipe, wait
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
 
 MARKER = 4  # bytes in the kernel while the messages of a socket are in memory
 

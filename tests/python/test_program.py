@@ -10,11 +10,12 @@ import threading
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import wait_until
 
 import mproc
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
 
 WORKER = str(Path(__file__).resolve().parents[2] / "build/test/tests/python/program")
 

@@ -7,11 +7,12 @@ import pickle
 import struct
 from typing import Any
 
-import numpy as np
 import pytest
 
 import mproc
 from mproc import _mproc, reduction
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
 
 PLAIN = {
     "integers": np.arange(10),
