@@ -1374,7 +1374,9 @@ static void clear_cut(struct mproc__hand *hand, mproc_queue *queue) {
 
 void mproc__queue_destroy(struct mproc__hand *hand, void *object) {
     mproc_queue *queue = object;
-    clear_cut(hand, queue);
+    if (queue->cut_segment != 0) { /* one that was being made may have no guard yet */
+        clear_cut(hand, queue);
+    }
     while (queue->head_segment != 0 && has_item(queue)) {
         discard_one(hand, queue);
     }

@@ -49,7 +49,7 @@ struct mproc__dict_window {
     struct mproc__hand *mine; /* the caller's; NULL: it has none */
     struct mproc__hand *hand; /* NULL: without the guard */
     uint64_t version;
-    unsigned tries;
+    int tries;
 };
 
 static inline struct mproc__dict_window mproc__dict_window(struct mproc__dict_shard *shard,
