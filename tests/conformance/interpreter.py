@@ -81,9 +81,13 @@ def find(wanted: str) -> Interpreter:
     raise NotFound(f"{wanted}: no such interpreter")
 
 
-def futures_tests() -> Path | None:
-    """test_concurrent_futures of the newest interpreter that has it as a package."""
-    for version in reversed(VERSIONS):
+def futures_tests(wanted: str) -> Path | None:
+    """test_concurrent_futures as a package, of the nearest version that has it: newer ones first.
+
+    Tests of a much newer version ask for things that the wanted one never had.
+    """
+    at = VERSIONS.index(wanted) if wanted in VERSIONS else 0
+    for version in VERSIONS[at:] + VERSIONS[:at][::-1]:
         for program in candidates(version):
             known = ask(program)
             package = Path(known.stdlib if known else "", "test", "test_concurrent_futures")

@@ -121,7 +121,7 @@ def built(python: Interpreter, options: argparse.Namespace) -> Path:
 def prepared(python: Interpreter, options: argparse.Namespace) -> Shadow:
     kind = "stock" if options.stock else "mproc"
     root = options.shadow / f"{python.version}-{kind}"
-    shadow = Shadow(python, root, options.suite, interpreter.futures_tests())
+    shadow = Shadow(python, root, options.suite, interpreter.futures_tests(python.version))
     shadow.build(None if options.stock else built(python, options))
     return shadow
 

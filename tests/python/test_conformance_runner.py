@@ -21,6 +21,7 @@ import pytest
 HERE = Path(__file__).resolve().parents[1] / "conformance"
 sys.path.insert(0, str(HERE))
 
+import interpreter  # noqa: E402
 import processes  # noqa: E402
 import selection  # noqa: E402
 from abreast import abreast  # noqa: E402
@@ -515,6 +516,26 @@ def test_interpreter_knows_its_library() -> None:
     known = ask(sys.executable)
     assert known is not None
     assert Path(known.stdlib) == Path(sysconfig.get_path("stdlib")).resolve()
+
+
+def test_tests_of_futures_are_those_of_the_nearest_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = {}
+    for version in ("3.12", "3.14", "3.15"):
+        folders[version] = tmp_path / version / "test" / "test_concurrent_futures"
+        folders[version].mkdir(parents=True)
+    monkeypatch.setattr(interpreter, "candidates", lambda version: [version])
+    monkeypatch.setattr(
+        interpreter,
+        "ask",
+        lambda version: Interpreter(version, version, version, str(tmp_path / version), "lib"),
+    )
+    assert interpreter.futures_tests("3.15") == folders["3.15"]
+    assert interpreter.futures_tests("3.13") == folders["3.14"]
+    assert interpreter.futures_tests("3.11") == folders["3.12"]
+    shutil.rmtree(folders["3.15"])
+    assert interpreter.futures_tests("3.15") == folders["3.14"]
 
 
 CASE = selection.Case("test.test_multiprocessing_fork", "WithThreadsTestLock", ("test_a", "test_b"))
