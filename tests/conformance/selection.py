@@ -164,6 +164,7 @@ class Expected:
     method: str
     reason: str
     instead: str
+    sometimes: bool = False  # it may pass, too: what it pins is a matter of timing
     known: bool = False  # whether any interpreter here has such a test
 
     def covers(self, python: str, method: str, case: Case, test: str) -> bool:
@@ -172,7 +173,7 @@ class Expected:
 
 
 def parse_expected(entry: dict[str, object], where: str) -> Expected:
-    allowed = {"test", "python", "method", "reason", "instead"}
+    allowed = {"test", "python", "method", "reason", "instead", "when"}
     bad = [key for key in entry if key not in allowed or not isinstance(entry[key], str)]
     lacking = [key for key in ("test", "reason", "instead") if not entry.get(key)]
     if bad or lacking:
@@ -181,8 +182,10 @@ def parse_expected(entry: dict[str, object], where: str) -> Expected:
     selector = parse_selector(text["test"])
     if not selector.test or selector.exclude:
         raise BadSelection(f"{where}: {text['test']!r} must name a test")
+    if text.get("when", "sometimes") != "sometimes":
+        raise BadSelection(f"{where}: when = {text['when']!r}; only 'sometimes' is understood")
     python, method = text.get("python", "*"), text.get("method", "*")
-    return Expected(selector, python, method, text["reason"], text["instead"])
+    return Expected(selector, python, method, text["reason"], text["instead"], "when" in text)
 
 
 def read_expected(path: Path) -> list[Expected]:

@@ -29,6 +29,7 @@ from interpreter import Interpreter, NotFound, ask, find  # noqa: E402
 from report import Report  # noqa: E402
 from run import check_expected, check_names  # noqa: E402
 from shadow import Shadow  # noqa: E402
+from trial import Outcome  # noqa: E402
 
 WATCHDOG = 240  # s
 
@@ -598,6 +599,21 @@ def test_stale_expectation_is_a_failure() -> None:
     report = Report([selection.parse_expected(entry, "here")])
     check_expected([CASE], report)
     assert report.surprises == ["expected.toml: _TestLock.test_gone"]
+
+
+@pytest.mark.parametrize(("outcome", "judged"), [("passed", "passed"), ("failed", "expected")])
+def test_what_fails_sometimes_may_pass(outcome: str, judged: str) -> None:
+    entry = {"test": "_TestLock.test_a", "reason": "r", "instead": "i", "when": "sometimes"}
+    report = Report([selection.parse_expected(entry, "here")])
+    report.add("3.15", "fork", CASE, [Outcome("test_a", outcome, "")])
+    assert report.counts == {judged: 1}
+    assert report.surprises == []
+
+
+def test_only_sometimes_is_understood() -> None:
+    entry = {"test": "_TestLock.test_a", "reason": "r", "instead": "i", "when": "never"}
+    with pytest.raises(selection.BadSelection, match="never"):
+        selection.parse_expected(entry, "here")
 
 
 def test_the_lists_can_be_read() -> None:
