@@ -36,9 +36,9 @@ tsan: ## the threaded C tests under ThreadSanitizer
 fuzz: ## each fuzz target for FUZZ_SECONDS=60 (clang)
 	@scripts/fuzz.sh
 
-conformance: ## CPython's own tests: make conformance [PY=3.14] [METHOD=spawn] [ONLY=_TestProcess,…]
+conformance: ## CPython's own tests: make conformance [PY=3.14] [METHOD=spawn] [ONLY=_TestProcess,…] [SHADOW=folder]
 	@scripts/setup.sh && .venv/bin/python tests/conformance/run.py \
-	--python '$(PY)' --method '$(METHOD)' --only '$(ONLY)'
+	--python '$(PY)' --method '$(METHOD)' --only '$(ONLY)' --shadow '$(abspath $(or $(SHADOW),.shadow))'
 
 lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17
 	@scripts/lint.sh
