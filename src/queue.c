@@ -1309,17 +1309,21 @@ int mproc_queue_new(mproc_queue **out, uint64_t bound) {
     return mproc__object_build(out, MPROC__KIND_QUEUE, sizeof(mproc_queue), fill, &bound);
 }
 
+/* Under the head's guard: what a record names goes into the hand, for its destruction. The bytes of
+ * the record. */
+static size_t take_named(struct mproc__hand *hand, mproc_queue *queue, struct record *record) {
+    if (record->kind != RECORD_BLOCK) {
+        return inline_size(record->size);
+    }
+    mproc__guard_set(&queue->head, &hand->message,
+                     ((struct block_record *)(void *)record)->message);
+    return sizeof(struct block_record);
+}
+
 /* Takes a record out and destroys what it names. */
 static void discard_one(struct mproc__hand *hand, mproc_queue *queue) {
     mproc__guard_enter(&queue->head, hand);
-    struct record *record = oldest(queue, hand);
-    size_t size = sizeof(struct block_record);
-    if (record->kind == RECORD_BLOCK) {
-        mproc__guard_set(&queue->head, &hand->message,
-                         ((struct block_record *)(void *)record)->message);
-    } else {
-        size = inline_size(record->size);
-    }
+    size_t size = take_named(hand, queue, oldest(queue, hand));
     advance(queue, queue->head_offset + size, 1, NULL);
     mproc__guard_leave(&queue->head, hand);
     mproc__heap_free(hand, &hand->block);
@@ -1335,14 +1339,7 @@ static void cut_one(struct mproc__hand *hand, mproc_queue *queue) {
         offset = sizeof(struct segment);
         mproc__guard_set(&queue->head, &queue->cut_segment, segment);
     }
-    struct record *record = record_at(segment, offset);
-    size_t size = sizeof(struct block_record);
-    if (record->kind == RECORD_BLOCK) {
-        mproc__guard_set(&queue->head, &hand->message,
-                         ((struct block_record *)(void *)record)->message);
-    } else {
-        size = inline_size(record->size);
-    }
+    size_t size = take_named(hand, queue, record_at(segment, offset));
     mproc__guard_set(&queue->head, &queue->cut_offset, offset + size);
     mproc__guard_set(&queue->head, &queue->cut_left, queue->cut_left - 1);
 }
