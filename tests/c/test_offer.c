@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "channels.h"
 #include "children.h"
 #include "made.h"
 #include "members.h"
@@ -33,17 +34,11 @@ static struct pair make(int duplex) {
 }
 
 static void check(const struct pair *p) {
-    char why[200] = "";
-    if (mproc_channel_check(p->channel, why, sizeof why) != 0) {
-        test_fail(__FILE__, __LINE__, "%s", why);
-    }
+    check_channel(p->channel);
 }
 
 static void drop(struct pair *p) {
-    check(p);
-    close(p->ends[0]);
-    close(p->ends[1]);
-    mproc_drop(p->channel);
+    drop_channel(p->channel, p->ends);
 }
 
 static uint64_t blocks(void) {
