@@ -765,8 +765,8 @@ MPROC_API uint64_t mproc_queue_count(const mproc_queue *queue);
 MPROC_API void mproc_queue_close(mproc_queue *queue);
 
 /* As mproc_queue_close(). `immediate`, if it is not 0: what is in the queue is dropped, all of it
- * or nothing if the caller is killed, and counts as reported done. Who waits in a put, a get or a
- * join is woken. */
+ * or nothing if the caller is killed, and counts as reported done. A thread that waits in a
+ * put, a get or a join is woken. */
 MPROC_API void mproc_queue_shutdown(mproc_queue *queue, int immediate);
 
 /* Invariants (law 12). MPROC_ECORRUPT. */

@@ -9,7 +9,7 @@
  *
  * Shared state.
  *   word     Any thread, by compare-and-swap.
- *   bells    As bell.c says. Who waits with a bell sets SLEEPERS.
+ *   bells    As bell.c says. A process that waits with a bell sets SLEEPERS.
  *   setter   The thread that set it last: a hint.
  *
  * Invariants.

@@ -17,7 +17,7 @@
  *   any_thread  1: a holder's thread may end, and another one is to release it. Written by the
  *             maker.
  *   dead_*    Written by the thread that acquired the lock from a dead holder.
- *   bells     As bell.c says. Who waits with a bell marks the mutex, as a sleeper does.
+ *   bells     As bell.c says. A process that waits with a bell marks the mutex, as a sleeper does.
  *
  * Invariants.
  *   L1  Those of guard.c.

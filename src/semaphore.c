@@ -11,7 +11,7 @@
  *
  * Shared state.
  *   word       Any thread, by compare-and-swap.
- *   bells      As bell.c says. Who waits with a bell sets the mark.
+ *   bells      As bell.c says. A process that waits with a bell sets the mark.
  *   releaser   The thread that released last: a hint.
  *
  * Invariants.
