@@ -5,7 +5,7 @@
  *
  * How it works. A job expects parts: one value, or the lists of a map's chunks. Whoever collects a
  * part's result reads it (job_read) and books it (job_take). The last part finishes the job: its
- * _finished() is called, or the future is settled whose result it is, and then it is ready.
+ * callback is called, or the future is settled whose result it is, and then it is ready.
  */
 #include "job.h"
 
@@ -23,6 +23,9 @@ int job_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(job->value);
     Py_VISIT(job->dict);
     Py_VISIT(job->future);
+    Py_VISIT(job->pool);
+    Py_VISIT(job->callback);
+    Py_VISIT(job->error_callback);
     return 0;
 }
 
@@ -31,6 +34,9 @@ int job_clear(PyObject *self) {
     Py_CLEAR(job->value);
     Py_CLEAR(job->dict);
     Py_CLEAR(job->future);
+    Py_CLEAR(job->pool);
+    Py_CLEAR(job->callback);
+    Py_CLEAR(job->error_callback);
     return 0;
 }
 
@@ -51,27 +57,6 @@ PyObject *job_for_future(PyTypeObject *type, PyObject *future) {
         ((struct job *)self)->future = Py_NewRef(future);
     }
     return self;
-}
-
-static int call_hook(struct job *job, const char *name) {
-    PyObject *r = PyObject_CallMethod((PyObject *)job, name, NULL);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
-
-/* _finished() has raised, and may have been cut short by a signal handler, at its first instruction
- * even. _finished_again() completes it; True: callbacks raise nothing there, so it was a handler.
- * True: the exception, which is still set, is the caller's. */
-static bool is_interrupted(struct job *job) {
-    PyObject *raised = error_take();
-    PyObject *r = PyObject_CallMethod((PyObject *)job, "_finished_again", NULL);
-    if (r == NULL) {
-        PyErr_WriteUnraisable((PyObject *)job);
-    }
-    bool interrupted = r == Py_True;
-    Py_XDECREF(r);
-    error_give_back(raised);
-    return interrupted || !PyErr_ExceptionMatches(PyExc_Exception);
 }
 
 /* The exception for the future. A signal handler that cuts the call short has run, so there is a
@@ -103,22 +88,40 @@ static int settle(struct job *job) {
 
 int job_announce(struct job *job) {
     job->ready = 1;
-    return job->watched ? call_hook(job, "_announce") : 0;
+    if (!job->watched) {
+        return 0;
+    }
+    PyObject *r = PyObject_CallMethod((PyObject *)job, "_announce", NULL);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
 }
 
-/* What _finished() does (callbacks) is done before anybody can see that the job is ready. What a
- * callback raises is nobody's: it is printed, and the job is ready all the same. */
+/* What a callback raises is nobody's, and is printed; but for what is no Exception. */
+static int call_back(struct job *job) {
+    PyObject *callback = job->failed ? job->error_callback : job->callback;
+    if (callback == NULL || callback == Py_None) {
+        return 0;
+    }
+    Py_INCREF(callback);
+    PyObject *r = PyObject_CallOneArg(callback, job->value != NULL ? job->value : Py_None);
+    Py_DECREF(callback);
+    Py_XDECREF(r);
+    if (r == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_WriteUnraisable((PyObject *)job);
+        return 0;
+    }
+    return r == NULL ? -1 : 0;
+}
+
+/* The callback is called before anybody can see that the job is ready. */
 int job_finish(struct job *job) {
     if (job->future != NULL) {
         job->ready = 1;
         return settle(job);
     }
-    if (call_hook(job, "_finished") < 0) {
-        if (is_interrupted(job)) {
-            job->ready = 1;
-            return -1;
-        }
-        PyErr_WriteUnraisable((PyObject *)job);
+    if (call_back(job) < 0) {
+        job->ready = 1;
+        return -1;
     }
     return job_announce(job);
 }
@@ -244,7 +247,18 @@ int job_take(struct job *job, Py_ssize_t part, struct job_result *owned) {
 
 /* ---------------------------------------------------------------- for Python */
 
-static PyObject *job_finished(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
+static int job_init(PyObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"pool", NULL};
+    PyObject *pool;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Job", names, &pool)) {
+        return -1;
+    }
+    Py_INCREF(pool);
+    Py_XSETREF(((struct job *)self)->pool, pool);
+    return 0;
+}
+
+static PyObject *job_nothing(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
@@ -306,12 +320,9 @@ static PyMethodDef job_methods[] = {
     {"_book", job_book_python, METH_VARARGS,
      "_book(part, failed, value)\n--\n\n"
      "Book what has come of a part: a list of values, if it is a map's, or an exception."},
-    {"_finished", job_finished, METH_NOARGS, "Called when the last part has been booked."},
-    {"_finished_again", job_finished, METH_NOARGS,
-     "Called when _finished() has raised. True: a signal handler did that."},
     {"_error", job_error, METH_O,
      "_error(value)\n--\n\nReturn the exception of the future, for what a part has failed with."},
-    {"_announce", job_finished, METH_NOARGS, "Called when a watched job has become ready."},
+    {"_announce", job_nothing, METH_NOARGS, "Called when a watched job has become ready."},
     {"_fail", job_fail_python, METH_O,
      "Fails the whole job with an exception, unless it is ready."},
     {NULL, NULL, 0, NULL},
@@ -321,6 +332,11 @@ static PyMemberDef job_members[] = {
     {"_value", T_OBJECT, offsetof(struct job, value), READONLY, "The result or the exception."},
     {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
     {"_future", T_OBJECT, offsetof(struct job, future), READONLY, "Whose result it is, or None."},
+    {"_pool", T_OBJECT, offsetof(struct job, pool), 0, "What it was made for."},
+    {"_callback", T_OBJECT, offsetof(struct job, callback), 0,
+     "Called with the result when all has been booked, or None."},
+    {"_error_callback", T_OBJECT, offsetof(struct job, error_callback), 0,
+     "Called with the exception, if it has failed, or None."},
     {"_watched", T_BOOL, offsetof(struct job, watched), 0, "Whether _announce() is to be called."},
     {"_failed", T_BOOL, offsetof(struct job, failed), READONLY, "True if _value is an exception."},
     {"_left", T_PYSSIZET, offsetof(struct job, left), READONLY, "Parts that have not come yet."},
@@ -331,7 +347,8 @@ static PyMemberDef job_members[] = {
 };
 
 static PyType_Slot job_slots[] = {
-    {Py_tp_doc, "The result of one call or map, in the making."},
+    {Py_tp_doc, "Job(pool)\n--\n\nThe result of one call or map, in the making."},
+    {Py_tp_init, (void *)job_init},
     {Py_tp_dealloc, (void *)job_dealloc},
     {Py_tp_traverse, (void *)job_traverse},
     {Py_tp_clear, (void *)job_clear},

@@ -21,7 +21,9 @@ struct job {
     char watched; /* another thread than the collecting one waits for it */
     PyObject *weakrefs;
     PyObject *dict;
-    PyObject *future; /* whose result it is, or NULL */
+    PyObject *future;                    /* whose result it is, or NULL */
+    PyObject *pool;                      /* what it was made for; or NULL */
+    PyObject *callback, *error_callback; /* called with the value when all is booked; or NULL */
     /* Books a part where that is done otherwise: a stream's. NULL: it is not. As job_take(). */
     int (*book)(struct job *job, Py_ssize_t part, int failed, PyObject *value);
 };

@@ -561,10 +561,17 @@ static void pool_dealloc(PyObject *self) {
 
 /* ---------------------------------------------------------------- collecting */
 
+/* The clock is read for what is left when a signal has cut the wait short, and not before. */
+static int collect_for(mproc_pool *core, int64_t *timeout, int64_t deadline) {
+    int r = mproc_pool_collect(core, *timeout);
+    *timeout = r == -EINTR ? blocking_left(deadline) : *timeout;
+    return r;
+}
+
 /* 1: some task has ended; 0: none has for so long; -1: exception. */
-static int collect(struct pool *pool, int64_t deadline) {
+static int collect(struct pool *pool, int64_t timeout, int64_t deadline) {
     int r;
-    BLOCKING(r, mproc_pool_collect(pool->core, blocking_left(deadline)));
+    BLOCKING(r, collect_for(pool->core, &timeout, deadline));
     if (r == 0 || r == -ETIMEDOUT) {
         return r == 0;
     }
@@ -587,12 +594,13 @@ static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nar
     struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
     int64_t deadline = blocking_deadline(timeout);
     int r = 1;
-    do {
-        if (job != NULL && job->ready) {
+    while (r == 1 && !(job != NULL && job->ready)) {
+        r = collect(pool_of(self), timeout, deadline);
+        if (job == NULL || job->ready || job->book != NULL ||
+            (timeout = blocking_left(deadline)) == 0) {
             break;
         }
-        r = collect(pool_of(self), deadline);
-    } while (r == 1 && job != NULL && job->book == NULL && blocking_left(deadline) != 0);
+    }
     if (r < 0 || PyErr_CheckSignals() < 0) {
         return NULL;
     }

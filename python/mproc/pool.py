@@ -58,12 +58,6 @@ class AsyncResult(_mproc.Job):
 
     __class_getitem__: Any = classmethod(type(list[int]))
 
-    _callback: _Callback = None
-    _error_callback: _Callback = None
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
     @property
     def _number_left(self) -> int:
         """How many tasks of it are open."""
@@ -95,15 +89,6 @@ class AsyncResult(_mproc.Job):
         if self._failed:
             raise self._value
         return self._value
-
-    def _finished(self) -> None:
-        callback = self._error_callback if self._failed else self._callback
-        if callback is not None:
-            callback(self._value)
-
-    def _finished_again(self) -> bool:
-        """Return whether a signal handler raised: without a callback nothing else does."""
-        return (self._error_callback if self._failed else self._callback) is None
 
     def _announce(self) -> None:
         self._pool._pumping.tell(self)

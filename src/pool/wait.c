@@ -40,8 +40,7 @@ void mproc__pool_look(mproc_pool *pool) {
     mproc__feed_ranked(pool);
 }
 
-static void look_if_due(mproc_pool *pool, int64_t interval) {
-    int64_t now = mproc__os_now();
+static void look_if_due(mproc_pool *pool, int64_t now, int64_t interval) {
     if (now - pool->looked >= interval || now >= mproc__pool_due(pool)) {
         mproc__pool_look(pool);
     }
@@ -59,14 +58,15 @@ void mproc__pool_news(mproc_pool *pool) {
     }
 }
 
-/* Another thread pumps: waits for its news. 0, -ETIMEDOUT, -EINTR. */
-static int follow(mproc_pool *pool, int64_t timeout) {
+/* Another thread pumps: waits for its news. 0, -ETIMEDOUT, -EINTR. *now: the time after that. */
+static int follow(mproc_pool *pool, int64_t timeout, int64_t *now) {
     uint32_t seen = mproc__load32(&pool->news);
     pool->followers++;
     pthread_mutex_unlock(&pool->lock);
     int r = timeout > 0 ? mproc__os_futex_wait(&pool->news, seen, timeout) : -ETIMEDOUT;
     pthread_mutex_lock(&pool->lock);
     pool->followers--;
+    *now = mproc__os_now();
     return r;
 }
 
@@ -94,8 +94,8 @@ static int64_t until_due(const mproc_pool *pool, int64_t timeout) {
     return left < timeout ? left : timeout;
 }
 
-/* Collects for everybody. As follow(). */
-static int pump(mproc_pool *pool, int64_t timeout) {
+/* Collects for everybody. As follow(). *now: the time after that. */
+static int pump(mproc_pool *pool, int64_t timeout, int64_t *now) {
     struct mproc__replies replies;
     bool ending = is_ending(pool);
     int r, sentinel = mproc__crew_sentinel(pool);
@@ -116,30 +116,35 @@ static int pump(mproc_pool *pool, int64_t timeout) {
         mproc__book_batch(pool, &replies);
     }
     mproc__feed_ranked(pool);
-    look_if_due(pool, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
+    *now = mproc__os_now();
+    look_if_due(pool, *now, ending ? 0 : r == 0 ? LOOK_MOST : LOOK_LEAST);
     mproc__pool_news(pool);
     return r;
 }
 
 /* A pool that is busy wakes its waiters so often that no slice ever passes: time decides. */
-int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices) {
-    if (!mproc__hooked() || mproc__os_now() - slices->looked < MPROC__SLICE_FIRST) {
+static int signalled(mproc_pool *pool, struct mproc__slices *slices, int64_t now) {
+    if (!mproc__hooked() || now - slices->looked < MPROC__SLICE_FIRST) {
         return 0;
     }
-    slices->looked = mproc__os_now();
+    slices->looked = now;
     pthread_mutex_unlock(&pool->lock);
     int r = mproc__signal_seen(slices) ? -EINTR : 0;
     pthread_mutex_lock(&pool->lock);
     return r;
 }
 
+int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices) {
+    return signalled(pool, slices, mproc__hooked() ? mproc__os_now() : 0);
+}
+
 int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
-    int64_t slice = mproc__slice(slices);
+    int64_t now, slice = mproc__slice(slices);
     int64_t timeout = slice < 0 ? 0 : slice;
     bool follows = pool->pumping != 0 && pool->pumping != mproc__self_thread();
-    int r = follows ? follow(pool, timeout) : pump(pool, timeout);
+    int r = follows ? follow(pool, timeout, &now) : pump(pool, timeout, &now);
     mproc__pool_deliver(pool);
-    return r == 0 || (r == -ETIMEDOUT && slice >= 0) ? mproc__pool_signalled(pool, slices) : r;
+    return r == 0 || (r == -ETIMEDOUT && slice >= 0) ? signalled(pool, slices, now) : r;
 }
 
 /* ---------------------------------------------------------------- delivering */
@@ -198,14 +203,18 @@ void mproc__pool_deliver(mproc_pool *pool) {
 
 /* ---------------------------------------------------------------- collecting */
 
-static int collect_until(mproc_pool *pool, uint64_t closed, int64_t deadline) {
-    struct mproc__slices slices = mproc__slices_until(deadline);
+/* The caller is back at once when something has come, and looks for signals itself. So the first
+ * look is due when a slice is over. The clock is read once: that takes a tenth of a round trip. */
+static int collect_until(mproc_pool *pool, uint64_t closed, int64_t timeout) {
+    int64_t now = mproc__os_now();
+    struct mproc__slices slices = mproc__slices_from(now, timeout);
     int r = 0;
     if (mproc__taskq_results(pool->tasks) > 0) {
         struct mproc__replies replies;
         mproc__book_batch(pool, &replies);
     }
-    look_if_due(pool, pool->fd >= 0 ? 0 : LOOK_LEAST); /* who waits for the descriptor saw it */
+    look_if_due(pool, now,
+                pool->fd >= 0 ? 0 : LOOK_LEAST); /* who waits for the descriptor saw it */
     mproc__pool_deliver(pool);
     while (r == 0 && pool->closed == closed && !pool->told) {
         r = mproc__pool_wait(pool, &slices);
@@ -233,10 +242,9 @@ int mproc_pool_collect(mproc_pool *pool, int64_t timeout) {
     if (r != 0) {
         return r;
     }
-    int64_t deadline = mproc__deadline(timeout);
     pthread_mutex_lock(&pool->lock);
     mproc__notify_disarm(pool);
-    r = collect_until(pool, pool->closed, deadline);
+    r = collect_until(pool, pool->closed, timeout);
     mproc__notify_rearm(pool);
     mproc__pool_news(pool);
     pthread_mutex_unlock(&pool->lock);

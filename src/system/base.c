@@ -72,15 +72,22 @@ int mproc__corrupt(char *why, size_t size, const char *format, ...) {
     return MPROC_ECORRUPT;
 }
 
+static int64_t deadline_from(int64_t now, int64_t timeout) {
+    return timeout > MPROC__NEVER - now ? MPROC__NEVER : now + timeout;
+}
+
 int64_t mproc__deadline(int64_t timeout) {
     if (timeout < 0) {
         return MPROC__NEVER;
     }
-    if (timeout == 0) {
-        return 0;
-    }
-    int64_t now = mproc__os_now();
-    return timeout > MPROC__NEVER - now ? MPROC__NEVER : now + timeout;
+    return timeout == 0 ? 0 : deadline_from(mproc__os_now(), timeout);
+}
+
+struct mproc__slices mproc__slices_from(int64_t now, int64_t timeout) {
+    int64_t deadline = timeout <= 0 ? mproc__deadline(timeout) : deadline_from(now, timeout);
+    struct mproc__slices slices = mproc__slices_until(deadline);
+    slices.now = slices.looked = now;
+    return slices;
 }
 
 static void (*every_slice)(void);
@@ -95,7 +102,8 @@ int64_t mproc__slice(struct mproc__slices *slices) {
         every_slice();
     }
     if (slices->deadline != MPROC__NEVER) {
-        int64_t left = slices->deadline - mproc__os_now();
+        int64_t left = slices->deadline - (slices->now != 0 ? slices->now : mproc__os_now());
+        slices->now = 0;
         if (left <= 0) {
             return -1;
         }

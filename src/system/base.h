@@ -69,12 +69,16 @@ struct mproc__slices {
     bool begun;     /* the first slice is over */
     bool deaf;      /* this thread need not look for signals any more */
     int64_t looked; /* when a wait that is woken often has looked for signals last */
+    int64_t now;    /* the time at the first slice, if the caller has just read it; or 0 */
 };
 
 static inline struct mproc__slices mproc__slices_until(int64_t deadline) {
     struct mproc__slices s = {.deadline = deadline, .next = MPROC__SLICE_FIRST};
     return s;
 }
+
+/* The same for a timeout that begins now. Nobody looks for signals in its first slice. */
+struct mproc__slices mproc__slices_from(int64_t now, int64_t timeout);
 
 /* From now on every wait calls that function after its first slice and each further one. */
 void mproc__every_slice(void (*look)(void));

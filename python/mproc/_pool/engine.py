@@ -326,12 +326,13 @@ class Engine:
         self._looks += 1
         with self._pumping as depth:
             if depth and (seen is None or self._pumping.news == seen):
-                if self._keep_fed is not None and not self._tasks.open:
-                    self._keep_fed()  # an interrupt may have kept it from being fed
+                keep_fed = self._keep_fed
+                if keep_fed is not None and not self._tasks.open:
+                    keep_fed()  # an interrupt may have kept it from being fed
                 if not self._tasks.pump(job, seconds):
                     self._look_after_workers()
-                if self._keep_fed is not None:
-                    self._keep_fed()
+                if keep_fed is not None:
+                    keep_fed()
         if depth > 1:
             self._tasks.notify()
         elif not depth:
