@@ -39,15 +39,9 @@ static enum parts_allowed parts_for(PyObject *options) {
     return once ? PARTS_ALL : PARTS_SHARED;
 }
 
-/* Makes a call: the head, the function's message, the arguments' message. 0, and its arguments are
- * to be cleared; -1 with an exception. */
-static int make_call(PyObject *self, const struct submission *s, PyObject *arguments,
-                     Py_ssize_t first, struct call *call) {
-    struct module_state *state = module_state_of(self);
-    if (state == NULL ||
-        codec_encode_with_parts(state, arguments, &call->arguments, parts_for(s->options)) < 0) {
-        return -1;
-    }
+/* Completes a call whose arguments are there: the head, the function's message, the arguments'
+ * message. */
+static void make_call(const struct submission *s, Py_ssize_t first, struct call *call) {
     const struct function *function = &s->function;
     call->head = (struct call_head){(uint8_t)s->kind,
                                     function->named ? CALL_NAMED : 0,
@@ -59,7 +53,6 @@ static int make_call(PyObject *self, const struct submission *s, PyObject *argum
     call->n = call->arguments.niov + 2;
     memcpy(call->pieces + 2, call->arguments.iov,
            (size_t)call->arguments.niov * sizeof *call->pieces);
-    return 0;
 }
 
 PyObject *call_submit(PyObject *self, PyObject *args, const struct call_puts *puts) {
@@ -73,9 +66,10 @@ PyObject *call_submit(PyObject *self, PyObject *args, const struct call_puts *pu
     }
     job_begin((struct job *)s.job, 1, 0);
     struct call call;
-    if (make_call(self, &s, arguments, 0, &call) < 0) {
+    if (codec_encode_with_parts(state, arguments, &call.arguments, parts_for(s.options)) < 0) {
         return NULL;
     }
+    make_call(&s, 0, &call);
     int r = puts->one(self, &call, (struct job *)s.job, 0, s.options);
     message_clear(&call.arguments);
     return r < 0 ? NULL : Py_NewRef(Py_None);
@@ -142,13 +136,22 @@ static int put_or_add(PyObject *self, struct submission *s, const struct call *c
     return 0;
 }
 
-static int put_slice(PyObject *self, struct submission *s, PyObject *slice, Py_ssize_t part,
-                     Py_ssize_t first, struct batch *batch) {
+/* Items of a list as a part; first: the number of the first of them. */
+struct slice {
+    PyObject *list;
+    Py_ssize_t at, n, part, first;
+};
+
+static int put_slice(PyObject *self, struct submission *s, const struct slice *slice,
+                     struct batch *batch) {
+    struct module_state *state = module_state_of(self);
     struct call call;
-    if (make_call(self, s, slice, first, &call) < 0) {
+    if (state == NULL || codec_encode_items(state, slice->list, slice->at, slice->n,
+                                            &call.arguments, parts_for(s->options)) < 0) {
         return -1;
     }
-    int r = put_or_add(self, s, &call, part, batch);
+    make_call(s, slice->first, &call);
+    int r = put_or_add(self, s, &call, slice->part, batch);
     message_clear(&call.arguments);
     return r;
 }
@@ -170,11 +173,9 @@ static int put_parts(PyObject *self, struct submission *s, PyObject *items, Py_s
     Py_ssize_t n = PyList_GET_SIZE(items);
     chunk = chunk < n ? chunk : n;
     for (Py_ssize_t at = 0; at < n; at += chunk) {
-        PyObject *slice = PyList_GetSlice(items, at, chunk < n - at ? at + chunk : n);
-        int r =
-            slice == NULL ? -1 : put_slice(self, s, slice, begin + at / chunk, first + at, &batch);
-        Py_XDECREF(slice);
-        if (r < 0) {
+        const struct slice slice = {items, at, chunk < n - at ? chunk : n - at, begin + at / chunk,
+                                    first + at};
+        if (put_slice(self, s, &slice, &batch) < 0) {
             if (is_stream(s)) {
                 flush_stream(self, s, &batch);
             }

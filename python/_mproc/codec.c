@@ -23,18 +23,19 @@ static int finish_parts(struct message *m, unsigned char type) {
     return r < 0 ? r : message_finish(m, 0);
 }
 
-/* With room for a header, which few values need. */
-static int encode_plain(PyObject *object, struct message *m) {
-    m->used = MSGPACK_PICKLE_HEADER;
-    int r = msgpack_write(object, m);
-    if (r != 0) {
-        return r;
-    }
+/* What msgpack_write() has written, with room for a header, which few values need. */
+static int finish_plain(struct message *m) {
     if (m->parts.n == 0) {
         return message_finish(m, MSGPACK_PICKLE_HEADER);
     }
     parts_fill(&m->parts);
     return finish_parts(m, MPROC_EXT_VALUE_PARTS);
+}
+
+static int encode_plain(PyObject *object, struct message *m) {
+    m->used = MSGPACK_PICKLE_HEADER;
+    int r = msgpack_write(object, m);
+    return r == 0 ? finish_plain(m) : r;
 }
 
 /* The header is written last, for the pickle's length is known only then. */
@@ -50,17 +51,44 @@ static int encode_pickle(struct module_state *state, PyObject *object, struct me
     return message_finish(m, MSGPACK_PICKLE_HEADER - msgpack_pickle_header(m->buffer, length));
 }
 
-static int encode(struct module_state *state, PyObject *object, struct message *m,
-                  enum parts_allowed parts) {
+static void begin(struct module_state *state, struct message *m, enum parts_allowed parts) {
     message_init(m);
     m->parts.allowed = parts;
     m->parts.arrays = parts != PARTS_NONE ? state : NULL;
+}
+
+/* The object that has turned out not to be plain. */
+static int encode_anew(struct module_state *state, PyObject *object, struct message *m,
+                       enum parts_allowed parts) {
+    message_clear(m);
+    message_init(m);
+    m->parts.allowed = parts;
+    return encode_pickle(state, object, m);
+}
+
+static int encode(struct module_state *state, PyObject *object, struct message *m,
+                  enum parts_allowed parts) {
+    begin(state, m, parts);
     int r = encode_plain(object, m);
     if (r == MSGPACK_NOT_PLAIN) {
+        r = encode_anew(state, object, m, parts);
+    }
+    if (r < 0) {
         message_clear(m);
-        message_init(m);
-        m->parts.allowed = parts;
-        r = encode_pickle(state, object, m);
+    }
+    return r;
+}
+
+int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t first, Py_ssize_t n,
+                       struct message *m, enum parts_allowed parts) {
+    begin(state, m, parts);
+    m->used = MSGPACK_PICKLE_HEADER;
+    int r = msgpack_write_items(list, first, n, m);
+    r = r == 0 ? finish_plain(m) : r;
+    if (r == MSGPACK_NOT_PLAIN) {
+        PyObject *items = PyList_GetSlice(list, first, first + n);
+        r = items != NULL ? encode_anew(state, items, m, parts) : -1;
+        Py_XDECREF(items);
     }
     if (r < 0) {
         message_clear(m);

@@ -50,6 +50,10 @@ int codec_encode(struct module_state *state, PyObject *object, struct message *m
 int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *message,
                             enum parts_allowed parts);
 
+/* The same for a list of n items of a list, from the first on; fewer if it has become shorter. */
+int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t first, Py_ssize_t n,
+                       struct message *message, enum parts_allowed parts);
+
 /* The same, but always a bare pickle (protocol 5): for peers that do not know MessagePack. */
 int codec_pickle(struct module_state *state, PyObject *object, struct message *message);
 

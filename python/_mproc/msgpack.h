@@ -38,6 +38,10 @@ struct module_state;
  * -1 with MemoryError. */
 int msgpack_write(PyObject *object, struct message *message);
 
+/* The same for a list of n items of a list, from the first on. Items that this list alone refers to
+ * are seen to occur once, as they are not in a copy of that part. */
+int msgpack_write_items(PyObject *list, Py_ssize_t first, Py_ssize_t n, struct message *message);
+
 /* Writes the header of a pickle of `length` bytes, so that it ends where the room of
  * MSGPACK_PICKLE_HEADER bytes ends. Returns its size. */
 size_t msgpack_pickle_header(unsigned char *room, size_t length);

@@ -522,12 +522,31 @@ static int pack(struct packer *pk, PyObject *object, int depth) {
     return MSGPACK_NOT_PLAIN;
 }
 
+static void packer_begin(struct packer *pk, struct message *m) {
+    pk->message = m;
+    pk->nseen = 0;
+    packer_load(pk);
+}
+
 int msgpack_write(PyObject *object, struct message *m) {
     struct packer pk;
-    pk.message = m;
-    pk.nseen = 0;
-    packer_load(&pk);
+    packer_begin(&pk, m);
     int r = pack(&pk, object, 0);
+    if (r == 0) {
+        packer_sync(&pk);
+    }
+    return r;
+}
+
+/* The list is a program's, and memory is taken meanwhile, which may run a destructor that changes
+ * it: it is looked at anew for each item. */
+int msgpack_write_items(PyObject *list, Py_ssize_t first, Py_ssize_t n, struct message *m) {
+    struct packer pk;
+    packer_begin(&pk, m);
+    int r = pack_count(&pk, n, 0x90, 0xdc);
+    for (Py_ssize_t i = first; r == 0 && i < first + n; i++) {
+        r = i < PyList_GET_SIZE(list) ? pack(&pk, PyList_GET_ITEM(list, i), 1) : MSGPACK_NOT_PLAIN;
+    }
     if (r == 0) {
         packer_sync(&pk);
     }

@@ -91,6 +91,17 @@ def test_map(ctx):
         assert pool.map(str, range(10), chunksize=1) == [str(x) for x in range(10)]
 
 
+def test_starmap_of_items_that_others_have_too(ctx):
+    items = [(i, i % 3) for i in range(100)]
+    expected = [pow(*item) for item in items]
+    with ctx.Pool(2) as pool:
+        assert pool.starmap(pow, items, 50) == expected  # the list alone refers to them
+        others = list(items)
+        assert pool.starmap(pow, items, 50) == expected
+        assert pool.starmap(pow, items + others, 60) == expected * 2
+        assert len(set(pool.map(id, [items[1]] * 2, 2))) == 1  # in the worker, too
+
+
 def test_starmap(ctx):
     with ctx.Pool(2) as pool:
         pairs = list(itertools.product(range(5), range(5)))
