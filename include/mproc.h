@@ -1289,6 +1289,21 @@ MPROC_API int mproc_channel_send_with(mproc_channel *channel, int side, int end,
  * SIZE_MAX: none stays there. Cannot fail. */
 MPROC_API size_t mproc_channel_offers(mproc_channel *channel, int side, int end);
 
+/* Leaves buffers, which the caller holds, for the receiver of a message that has *name in it and is
+ * sent next: such a message may be bytes in the kernel. The channel has a hold on each until they
+ * are fetched, or until it is no more. -EAGAIN: a descriptor has been asked for, so the receiver
+ * may be anybody; -ENOMEM; -EINVAL: n is 0, or nobody holds one of them. */
+MPROC_API int mproc_channel_give(mproc_channel *channel, int side, mproc_buffer *const *buffers,
+                                 size_t n, uint64_t *name) MPROC_MUST_USE;
+
+/* Non-zero: something was given and has not been fetched yet. */
+MPROC_API int mproc_channel_given(const mproc_channel *channel);
+
+/* Fetches what was given under a name, once, on either side: sets message->block, and
+ * mproc_message_buffer() has them until mproc_message_drop(). -ENOENT. */
+MPROC_API int mproc_channel_fetch(mproc_channel *channel, uint64_t name,
+                                  mproc_message *message) MPROC_MUST_USE;
+
 /* The same as mproc_channel_sendv(), if that takes neither waiting nor the kernel. -EAGAIN: it
  * would; -EINVAL. */
 MPROC_API int mproc_channel_try_sendv(mproc_channel *channel, int side, int end,

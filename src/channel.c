@@ -53,7 +53,11 @@
  * need wait until an offer is gone but who has another. A receiver of large messages stays near the
  * ring for NEAR, since it takes long to make one and to write its bytes.
  *
- * Cost. 832 bytes of the arena for a channel, and RING for a way when its first marker is put.
+ * Buffers. What a message of bytes takes along is left beside the ways (channel/luggage.c), and the
+ * message names it. Who has only the descriptor cannot have it: so none is given once a way is
+ * plain.
+ *
+ * Cost. 1,024 bytes of the arena for a channel, and RING for a way when its first marker is put.
  *
  * Shared state of a way.
  *   senders    a robust mutex. Who has it may send bytes, mark, write into the ring.
@@ -102,6 +106,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "channel/luggage.h"
 #include "channel/offer.h"
 #include "core/eventcount.h"
 #include "core/heap.h"
@@ -174,6 +179,7 @@ struct way {
 struct mproc_channel {
     struct mproc__object object;
     struct way ways[2]; /* by the side that sends */
+    struct mproc__luggage luggage;
 };
 
 /* One side's end of a way. */
@@ -1081,6 +1087,52 @@ size_t mproc_channel_offers(mproc_channel *channel, int side, int fd) {
     return (size_t)kernel_takes(&e);
 }
 
+/* A parcel that no member holds. */
+static int make_luggage(struct mproc__hand *hand, mproc_buffer *const *buffers, size_t n) {
+    size_t head;
+    if (n == 0 || __builtin_mul_overflow(n, sizeof(struct mproc__hold), &head) ||
+        head > SIZE_MAX / 4 ||
+        !mproc__heap_can_have(mproc__parcel_head(n) + MPROC__LUGGAGE_PAYLOAD)) {
+        return n == 0 ? -EINVAL : -ENOMEM;
+    }
+    return mproc__parcel_make(hand, buffers, n, MPROC__LUGGAGE_PAYLOAD);
+}
+
+int mproc_channel_give(mproc_channel *channel, int side, mproc_buffer *const *buffers, size_t n,
+                       uint64_t *name) {
+    if (!known(channel, side) || !mproc__are_buffers(buffers, n)) {
+        return MPROC_EOTHER;
+    }
+    if (state_of(&channel->ways[side]) & PLAIN) {
+        return -EAGAIN;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = make_luggage(hand, buffers, n);
+    if (r == 0) {
+        *name = mproc__luggage_add(&channel->luggage, hand);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
+int mproc_channel_given(const mproc_channel *channel) {
+    return known(channel, 0) && mproc__luggage_is_there(&channel->luggage);
+}
+
+int mproc_channel_fetch(mproc_channel *channel, uint64_t name, mproc_message *message) {
+    if (!known(channel, 0)) {
+        return MPROC_EOTHER;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__luggage_take(&channel->luggage, hand, name);
+    if (r == 0) {
+        message->block = (void *)(uintptr_t)hand->message;
+        mproc__object_adopt(hand, &hand->message);
+    }
+    mproc__hand_put(hand);
+    return r;
+}
+
 int mproc_channel_send(mproc_channel *channel, int side, int fd, const void *lent, size_t size) {
     struct iovec piece = {(void *)(uintptr_t)lent, size}; /* only read from */
     return mproc_channel_sendv(channel, side, fd, &piece, 1);
@@ -1546,6 +1598,7 @@ static int fill(struct mproc__hand *hand, void *object, const void *duplex) {
         way->sender_cpu = way->receiver_cpu = UINT32_MAX;
         mproc__offer_init(&way->offer);
     }
+    mproc__luggage_init(&channel->luggage);
     return 0;
 }
 
@@ -1572,6 +1625,7 @@ void mproc__channel_destroy(struct mproc__hand *hand, void *object) {
         mproc__offer_destroy(&channel->ways[i].offer, hand);
         mproc__heap_free(hand, &channel->ways[i].ring);
     }
+    mproc__luggage_destroy(&channel->luggage, hand);
 }
 
 /* ---------------------------------------------------------------- check */
@@ -1626,5 +1680,5 @@ int mproc_channel_check(mproc_channel *channel, char *why, size_t size) {
         r = r == 0 ? mproc__offer_check(&way->offer, why, size) : r;
         release(&way->receivers);
     }
-    return r;
+    return r == 0 ? mproc__luggage_check(&channel->luggage, why, size) : r;
 }

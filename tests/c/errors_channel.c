@@ -205,6 +205,37 @@ PROVOKE(mproc_channel_send_with, -EBADF) {
     return send_buffer(0, closed_fd, 1);
 }
 
+static int give_buffer(mproc_buffer *buffer) {
+    uint64_t name;
+    return mproc_channel_give(channel, 1, &buffer, 1, &name);
+}
+
+PROVOKE(mproc_channel_give, -EAGAIN) {
+    make(1);
+    CHECK_OK(mproc_channel_plain(channel, 0, ends[0]));
+    return give_buffer(made_buffer(10));
+}
+
+PROVOKE(mproc_channel_give, -ENOMEM) {
+    begin_small();
+    mproc_buffer *buffer = made_buffer(10);
+    make(1);
+    fill_arena();
+    return give_buffer(buffer);
+}
+
+PROVOKE(mproc_channel_give, -EINVAL) {
+    uint64_t name;
+    make(1);
+    return mproc_channel_give(channel, 1, NULL, 0, &name);
+}
+
+PROVOKE(mproc_channel_fetch, -ENOENT) {
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    make(1);
+    return mproc_channel_fetch(channel, 1, &m);
+}
+
 PROVOKE(mproc_channel_try_sendv, -EAGAIN) {
     make(0);
     return mproc_channel_try_sendv(channel, 1, ends[1], NULL, 0);

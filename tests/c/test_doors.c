@@ -125,6 +125,9 @@ static int no_item(const void *in, void *out, void *context) {
     X(channel, try_sendv, OTHER, mproc_channel_try_sendv(o, 0, -1, NULL, 0))                       \
     X(channel, send_with, OTHER, mproc_channel_send_with(o, 0, -1, NULL, 0, NULL, 0))              \
     X(channel, offers, NOTHING, mproc_channel_offers(o, 0, -1) == SIZE_MAX ? 0 : 1)                \
+    X(channel, give, OTHER, mproc_channel_give(o, 0, NULL, 0, &ticket))                            \
+    X(channel, given, 0, mproc_channel_given(o))                                                   \
+    X(channel, fetch, OTHER, mproc_channel_fetch(o, 0, &message))                                  \
     X(channel, recv_message, OTHER, mproc_channel_recv_message(o, 0, -1, &message))                \
     X(channel, try_recv_message, OTHER, mproc_channel_try_recv_message(o, 0, -1, &message))        \
     X(channel, recv, OTHER, mproc_channel_recv(o, 0, -1, room, sizeof room, &ignored_size))        \
