@@ -53,7 +53,10 @@ HEADERS = {
         "read(), write(), close() on a user's descriptor",
     ),
     "python/_mproc/large.c": ("sys/mman.h", "madvise() for the memory of CPython's own objects"),
+    "python/_mproc/luggage.c": ("endian.h", "pickles are little-endian"),
     "python/_mproc/msgpack_write.c": ("endian.h", "MessagePack is big-endian"),
+    "python/_mproc/pickle_read.c": ("endian.h", "pickles are little-endian, but for floats"),
+    "python/_mproc/pickle_write.c": ("endian.h", "pickles are little-endian, but for floats"),
     "python/_mproc/interrupt.c": (
         "sys/syscall.h unistd.h",
         "sigaction() beside the interpreter's own handlers",

@@ -5,7 +5,8 @@
  *
  * The format and its law stand in codec.h. Encoding tries MessagePack (msgpack_write.c). An object
  * that is not plain empties the message again and goes to the pickler (pickling.c). Decoding looks
- * at the first bytes, which say which of the two a message is.
+ * at the first bytes, which say which of the two a message is. Where a bare pickle is asked for,
+ * plain values are written as one (pickle_write.c) and read (pickle_read.c) without the pickler.
  *
  * The module's functions dumps(), loads() and is_plain() are the same for a message in one piece;
  * choose_pickler() has another class pickle.
@@ -70,7 +71,7 @@ static int encode(struct module_state *state, PyObject *object, struct message *
                   enum parts_allowed parts) {
     begin(state, m, parts);
     int r = encode_plain(object, m);
-    if (r == MSGPACK_NOT_PLAIN) {
+    if (r == PACKER_NOT_PLAIN) {
         r = encode_anew(state, object, m, parts);
     }
     if (r < 0) {
@@ -85,7 +86,7 @@ int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t fi
     m->used = MSGPACK_PICKLE_HEADER;
     int r = msgpack_write_items(list, first, n, m);
     r = r == 0 ? finish_plain(m) : r;
-    if (r == MSGPACK_NOT_PLAIN) {
+    if (r == PACKER_NOT_PLAIN) {
         PyObject *items = PyList_GetSlice(list, first, first + n);
         r = items != NULL ? encode_anew(state, items, m, parts) : -1;
         Py_XDECREF(items);
@@ -105,25 +106,30 @@ int codec_encode_with_parts(struct module_state *state, PyObject *object, struct
     return encode(state, object, m, parts);
 }
 
-int codec_pickle(struct module_state *state, PyObject *object, struct message *m) {
+/* Begins a message behind the room for a header, in which buffers of that size can go beside. */
+static void begin_bare(struct message *m, enum parts_allowed parts, size_t least) {
     message_init(m);
-    int r = pickling_dump(&state->pickling, object, m);
-    if (r == 0) {
-        r = message_finish(m, 0);
-    }
-    if (r < 0) {
+    m->parts.allowed = parts;
+    m->parts.least = least;
+    m->used = MSGPACK_PICKLE_HEADER;
+}
+
+/* Plain values take no buffers along. */
+static int dump_bare(struct module_state *state, PyObject *object, struct message *m,
+                     enum parts_allowed parts, size_t least) {
+    begin_bare(m, parts, least);
+    int r = state->pickling.chosen == NULL ? pickle_write_plain(object, m) : PACKER_NOT_PLAIN;
+    if (r == PACKER_NOT_PLAIN) {
         message_clear(m);
+        begin_bare(m, parts, least);
+        r = pickling_dump(&state->pickling, object, m);
     }
     return r;
 }
 
-int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *m,
-                            size_t least) {
-    message_init(m);
-    m->parts.allowed = PARTS_COPIED;
-    m->parts.least = least;
-    m->used = MSGPACK_PICKLE_HEADER;
-    int r = pickling_dump(&state->pickling, object, m);
+static int pickle_bare(struct module_state *state, PyObject *object, struct message *m,
+                       enum parts_allowed parts, size_t least) {
+    int r = dump_bare(state, object, m, parts, least);
     if (r == 0) {
         r = m->parts.n > 0 ? finish_parts(m, MPROC_EXT_PARTS)
                            : message_finish(m, MSGPACK_PICKLE_HEADER);
@@ -132,6 +138,15 @@ int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct
         message_clear(m);
     }
     return r;
+}
+
+int codec_pickle(struct module_state *state, PyObject *object, struct message *m) {
+    return pickle_bare(state, object, m, PARTS_NONE, 0);
+}
+
+int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *m,
+                            enum parts_allowed parts, size_t least) {
+    return pickle_bare(state, object, m, parts, least);
 }
 
 PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {
@@ -147,7 +162,9 @@ PyObject *codec_decode(struct module_state *state, const void *data, size_t size
 }
 
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size) {
-    return pickling_load(&state->pickling, data, size, NULL);
+    PyObject *plain =
+        state->pickling.chosen == NULL ? pickle_read_plain(&state->keys, data, size) : NULL;
+    return plain != NULL ? plain : pickling_load(&state->pickling, data, size, NULL);
 }
 
 /* The pickle is `length` bytes long, and the parts stand behind it. */

@@ -27,7 +27,7 @@
  * What travels as MessagePack. Only exact built-in types and arrays, and only where the result
  * cannot be told from an unpickled one: a container or array that occurs twice, long text or bytes
  * that occur twice, an int of more than 64 bits, text with surrogates, a subclass, an object of any
- * other type, or nesting deeper than MSGPACK_DEPTH makes a pickle of the whole message. When in
+ * other type, or nesting deeper than PACKER_DEPTH makes a pickle of the whole message. When in
  * doubt, it is a pickle.
  */
 #ifndef MPROC_PYTHON_CODEC_H
@@ -57,10 +57,10 @@ int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t fi
 /* The same, but always a bare pickle (protocol 5): for peers that do not know MessagePack. */
 int codec_pickle(struct module_state *state, PyObject *object, struct message *message);
 
-/* The same where buffers of at least `least` bytes can go beside it, as copies. If one does, the
- * message is not a bare pickle, but what codec_decode_with_parts() reads. */
+/* The same where buffers can go beside it, copies of those of at least `least` bytes. If one does,
+ * the message is not a bare pickle, but what codec_decode_with_parts() reads. */
 int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *message,
-                            size_t least);
+                            enum parts_allowed parts, size_t least);
 
 /* The object that a message stands for: a new reference, or NULL with an exception: ValueError for
  * bytes that are no message, what the unpickler raises for a pickle. The memory is used during the

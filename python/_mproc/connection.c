@@ -20,11 +20,13 @@
 #include "codec.h"
 #include "error.h"
 #include "large.h"
+#include "luggage.h"
 #include "module.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stddef.h>
+#include <string.h>
 #include <structmember.h>
 #include <unistd.h>
 
@@ -242,24 +244,63 @@ static int send_with_parts(struct connection *self, const struct message *m) {
     return r == MPROC_EOTHER ? -EAGAIN : r;
 }
 
+/* Takes what was given back, for a message that has not been sent. */
+static void take_back(mproc_channel *channel, uint64_t name) {
+    mproc_message given = MPROC_MESSAGE_INIT(NULL, 0);
+    if (mproc_channel_fetch(channel, name, &given) == 0) {
+        mproc_message_drop(&given);
+    }
+}
+
+/* Between a head and a tail. */
+static int send_wrapped(struct connection *self, const struct message *m, uint64_t name) {
+    struct iovec pieces[MESSAGE_PIECES + 2];
+    unsigned char head[LUGGAGE_HEAD];
+    luggage_wrap(head, self->channel, name, m->size);
+    pieces[0] = (struct iovec){head, sizeof head};
+    memcpy(&pieces[1], m->iov, (size_t)m->niov * sizeof *pieces);
+    pieces[m->niov + 1] = (struct iovec){LUGGAGE_TAIL, LUGGAGE_TAIL_SIZE};
+    return send_pieces(self, pieces, m->niov + 2);
+}
+
+/* The same for one whose buffers are all shared: it can be bytes, which name them. */
+static int send_with_luggage(struct connection *self, const struct message *m) {
+    mproc_channel *channel = channel_of(self);
+    uint64_t name;
+    int r = channel == NULL ? -EAGAIN
+                            : mproc_channel_give(channel, self->side, m->parts.buffers,
+                                                 m->parts.nbuffers, &name);
+    if (r != 0) {
+        return r == MPROC_EOTHER ? -EAGAIN : r;
+    }
+    r = send_wrapped(self, m, name);
+    if (r != 0) {
+        take_back(channel, name);
+    }
+    return r;
+}
+
+static int send_message(struct connection *self, const struct message *m) {
+    if (m->parts.n == 0) {
+        return send_pieces(self, m->iov, m->niov);
+    }
+    return parts_are_shared(&m->parts) ? send_with_luggage(self, m) : send_with_parts(self, m);
+}
+
 /* Runs arbitrary Python code, which may close the connection. 0, a code, or BLOCKING_RAISED. */
 static int send_item(struct connection *self, struct module_state *state, PyObject *item,
-                     size_t least) {
+                     enum parts_allowed parts, size_t least) {
     struct message message;
-    if (codec_pickle_with_parts(state, item, &message, least) < 0) {
+    if (codec_pickle_with_parts(state, item, &message, parts, least) < 0) {
         error_explain(item, "obj");
         return BLOCKING_RAISED;
     }
-    int r = check_writable(self) < 0 ? BLOCKING_RAISED : 0;
-    if (r == 0) {
-        r = message.parts.n > 0 ? send_with_parts(self, &message)
-                                : send_pieces(self, message.iov, message.niov);
-    }
+    int r = check_writable(self) < 0 ? BLOCKING_RAISED : send_message(self, &message);
     message_clear(&message);
     return r;
 }
 
-/* From which size on buffers can go beside the next message. */
+/* From which size on buffers can go beside the next message, as copies. */
 static size_t least_part(const struct connection *self) {
     mproc_channel *channel = channel_of(self);
     return channel != NULL ? mproc_channel_offers(channel, self->side, self->handle) : SIZE_MAX;
@@ -272,9 +313,13 @@ static PyObject *connection_send(PyObject *object, PyObject *item) {
         return NULL;
     }
     size_t least = least_part(self);
-    int r = send_item(self, state, item, least);
+    int r =
+        send_item(self, state, item, channel_of(self) != NULL ? PARTS_PIPED : PARTS_NONE, least);
     if (least != SIZE_MAX && (r == -EAGAIN || r == -ENOMEM)) {
-        r = send_item(self, state, item, SIZE_MAX);
+        r = send_item(self, state, item, PARTS_PIPED, SIZE_MAX);
+    }
+    if (r == -EAGAIN) { /* the receiver may be anybody meanwhile */
+        r = send_item(self, state, item, PARTS_NONE, 0);
     }
     return sent(r);
 }
@@ -374,12 +419,14 @@ static int look_first(struct connection *self) {
 /* What is received: all of it, or its length. */
 struct incoming {
     mproc_message message; /* `data` is NULL: the bytes have yet to be received */
-    PyObject *flat;        /* bytes that it is in, if it had come in parts; or NULL */
+    mproc_message luggage; /* what it has named; no block: nothing */
+    PyObject *flat;        /* bytes that it is in; or NULL */
     char room[MPROC_MESSAGE_INLINE];
 };
 
 static void incoming_init(struct incoming *in) {
     in->message = (mproc_message)MPROC_MESSAGE_INIT(in->room, sizeof in->room);
+    in->luggage = (mproc_message)MPROC_MESSAGE_INIT(NULL, 0);
     in->flat = NULL;
 }
 
@@ -387,11 +434,26 @@ static void incoming_clear(struct incoming *in) {
     if (in->message.block != NULL) {
         mproc_message_drop(&in->message);
     }
+    if (in->luggage.block != NULL) {
+        mproc_message_drop(&in->luggage);
+    }
     Py_CLEAR(in->flat);
 }
 
-static int has_parts(const struct incoming *in) {
-    return in->message.block != NULL && mproc_message_buffer(&in->message, 0) != NULL;
+/* Where the parts of the message are; NULL: it has none. */
+static const mproc_message *parts_of(const struct incoming *in) {
+    if (in->luggage.block != NULL) {
+        return &in->luggage;
+    }
+    return in->message.block != NULL && mproc_message_buffer(&in->message, 0) != NULL ? &in->message
+                                                                                      : NULL;
+}
+
+/* The whole message is in these bytes. */
+static void is_in(struct incoming *in, PyObject *owned) {
+    in->flat = owned;
+    in->message.data = PyBytes_AS_STRING(owned);
+    in->message.size = (size_t)PyBytes_GET_SIZE(owned);
 }
 
 /* For who wants the bytes of an object that has come in parts. 0, or -1 with an exception. */
@@ -400,14 +462,13 @@ static int flatten(struct connection *self, struct incoming *in) {
     if (state == NULL) {
         return -1;
     }
-    in->flat = codec_without_parts(state, in->message.data, in->message.size,
-                                   parts_of_message(&in->message));
-    mproc_message_drop(&in->message);
-    if (in->flat == NULL) {
+    PyObject *flat = codec_without_parts(state, in->message.data, in->message.size,
+                                         parts_of_message(parts_of(in)));
+    incoming_clear(in);
+    if (flat == NULL) {
         return -1;
     }
-    in->message.data = PyBytes_AS_STRING(in->flat);
-    in->message.size = (size_t)PyBytes_GET_SIZE(in->flat);
+    is_in(in, flat);
     return 0;
 }
 
@@ -448,34 +509,6 @@ static int receive_header(struct connection *self, struct incoming *in) {
     return r;
 }
 
-/* The length of the next message, or all of it. 0, or -1 with an exception. */
-static int receive_some(struct connection *self, struct incoming *in) {
-    incoming_init(in);
-    int r = receive_header(self, in);
-    if (r != 0) {
-        not_received(r);
-    }
-    return r != 0 ? -1 : 0;
-}
-
-/* The same for who wants bytes, at most `most` of them. */
-static int receive_size(struct connection *self, size_t most, struct incoming *in) {
-    if (receive_some(self, in) < 0 || (has_parts(in) && flatten(self, in) < 0)) {
-        return -1;
-    }
-    if (in->message.size <= most) {
-        return 0;
-    }
-    incoming_clear(in);
-    if (self->writable) {
-        self->readable = 0;
-    } else {
-        (void)handle_close(self);
-    }
-    PyErr_SetString(PyExc_OSError, "bad message length");
-    return -1;
-}
-
 /* The bytes of a message whose length has been received. */
 static int receive_body(struct connection *self, void *out, const struct incoming *in) {
     const mproc_message *message = &in->message;
@@ -513,6 +546,61 @@ static PyObject *receive_rest(struct connection *self, const struct incoming *in
     return bytes;
 }
 
+/* Fetches what the bytes of a message have named. */
+static void fetch_luggage(struct connection *self, struct incoming *in) {
+    const void *data = in->message.data;
+    size_t size = in->message.size;
+    uint64_t name;
+    if (luggage_unwrap(self->channel, &data, &size, &name) &&
+        mproc_channel_fetch(self->channel, name, &in->luggage) == 0) {
+        in->message.data = (void *)(uintptr_t)data; /* only read from */
+        in->message.size = size;
+    }
+}
+
+/* While there is luggage, messages may be looked for it: all of one is received. */
+static int look_for_luggage(struct connection *self, struct incoming *in) {
+    if (in->message.data == NULL) {
+        PyObject *bytes = receive_rest(self, in);
+        if (bytes == NULL) {
+            return -1;
+        }
+        is_in(in, bytes);
+    }
+    fetch_luggage(self, in);
+    return 0;
+}
+
+/* The length of the next message, or all of it. 0, or -1 with an exception. */
+static int receive_some(struct connection *self, struct incoming *in) {
+    incoming_init(in);
+    int r = receive_header(self, in);
+    if (r != 0) {
+        not_received(r);
+        return -1;
+    }
+    return self->channel != NULL && mproc_channel_given(self->channel) ? look_for_luggage(self, in)
+                                                                       : 0;
+}
+
+/* The same for who wants bytes, at most `most` of them. */
+static int receive_size(struct connection *self, size_t most, struct incoming *in) {
+    if (receive_some(self, in) < 0 || (parts_of(in) != NULL && flatten(self, in) < 0)) {
+        return -1;
+    }
+    if (in->message.size <= most) {
+        return 0;
+    }
+    incoming_clear(in);
+    if (self->writable) {
+        self->readable = 0;
+    } else {
+        (void)handle_close(self);
+    }
+    PyErr_SetString(PyExc_OSError, "bad message length");
+    return -1;
+}
+
 static PyObject *receive(struct connection *self, size_t most) {
     struct incoming in;
     PyObject *bytes = receive_size(self, most, &in) < 0 ? NULL : receive_rest(self, &in);
@@ -522,8 +610,8 @@ static PyObject *receive(struct connection *self, size_t most) {
 
 /* The object that a whole message stands for. */
 static PyObject *object_of(struct module_state *state, const struct incoming *in) {
-    const mproc_message *m = &in->message;
-    return has_parts(in) ? codec_decode_with_parts(state, m->data, m->size, parts_of_message(m))
+    const mproc_message *m = &in->message, *parts = parts_of(in);
+    return parts != NULL ? codec_decode_with_parts(state, m->data, m->size, parts_of_message(parts))
                          : codec_unpickle(state, m->data, m->size);
 }
 
@@ -537,19 +625,16 @@ static PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) 
     if (receive_some(self, &in) < 0) {
         return NULL;
     }
-    if (in.message.data != NULL) {
-        PyObject *received = object_of(state, &in);
-        incoming_clear(&in);
-        return received;
+    if (in.message.data == NULL) {
+        PyObject *bytes = receive_rest(self, &in);
+        if (bytes == NULL) {
+            return NULL;
+        }
+        is_in(&in, bytes);
     }
-    PyObject *bytes = receive_rest(self, &in);
-    if (bytes == NULL) {
-        return NULL;
-    }
-    PyObject *item =
-        codec_unpickle(state, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
-    Py_DECREF(bytes);
-    return item;
+    PyObject *received = object_of(state, &in);
+    incoming_clear(&in);
+    return received;
 }
 
 static PyObject *connection_recv_bytes(PyObject *object, PyObject *args, PyObject *kwargs) {
@@ -782,16 +867,25 @@ static int look_at_all(struct module_state *state, PyObject *items, int *fds,
     return n;
 }
 
+/* How many are ready. A mere look comes first, which costs less than to give the interpreter's lock
+ * away: often one is ready. */
+static int wait_for_descriptors(const struct waited *waited, size_t n, int64_t deadline) {
+    int r = n > WAIT_INLINE ? 0 : mproc_wait(waited->fds, n, waited->ready, 0);
+    if (r == 0) {
+        BLOCKING(r, mproc_wait(waited->fds, n, waited->ready, blocking_left(deadline)));
+    }
+    return r;
+}
+
 static PyObject *wait_for(struct module_state *state, PyObject *items, int64_t timeout,
                           struct waited *waited) {
     size_t n = (size_t)PyTuple_GET_SIZE(items);
     int64_t deadline = blocking_deadline(timeout);
-    int r, there = look_at_all(state, items, waited->fds, waited->there);
+    int there = look_at_all(state, items, waited->fds, waited->there);
     if (there < 0) {
         return NULL;
     }
-    deadline = there > 0 ? 0 : deadline;
-    BLOCKING(r, mproc_wait(waited->fds, n, waited->ready, blocking_left(deadline)));
+    int r = wait_for_descriptors(waited, n, there > 0 ? 0 : deadline);
     if (r == BLOCKING_RAISED) {
         return NULL;
     }
@@ -816,18 +910,23 @@ static PyObject *wait_for_many(struct module_state *state, PyObject *items, int6
     return result;
 }
 
-static PyObject *wait_method(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"object_list", "timeout", NULL};
-    PyObject *objects, *seconds = NULL;
+static PyObject *wait_method(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *names) {
+    static const char *const keywords[] = {"object_list", "timeout"};
+    PyObject *values[2];
     int64_t timeout;
     int fds[WAIT_INLINE];
     unsigned char there[WAIT_INLINE], ready[WAIT_INLINE];
     struct waited waited = {fds, there, ready};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:wait", names, &objects, &seconds) ||
-        blocking_timeout(seconds, &timeout) < 0) {
+    if (arguments_spread("wait", keywords, values, 2, args, nargs, names) < 0 ||
+        blocking_timeout(values[1], &timeout) < 0) {
         return NULL;
     }
-    PyObject *items = PySequence_Tuple(objects); /* a copy: a list may change meanwhile */
+    if (values[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "wait() missing required argument 'object_list'");
+        return NULL;
+    }
+    PyObject *items = PySequence_Tuple(values[0]); /* a copy: a list may change meanwhile */
     if (items == NULL) {
         return NULL;
     }
@@ -920,6 +1019,41 @@ static PyMemberDef connection_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+/* An end for a child that is being started, which is to have the channel, too. */
+static PyObject *connection_end(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct connection *self = connection_of(object);
+    if (check_open(self) < 0) {
+        return NULL;
+    }
+    mproc_channel *channel = channel_of(self);
+    if (channel == NULL || mproc_holds(channel) == 0) { /* a forked child that is no member */
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("iNi", self->handle, PyLong_FromVoidPtr(channel), self->side);
+}
+
+/* The hold on the channel is the calling process's already. */
+static PyObject *connection_adopt(PyObject *type, PyObject *args) {
+    PyObject *address;
+    int handle, readable, writable, side;
+    if (!PyArg_ParseTuple(args, "ippOi:_adopt", &handle, &readable, &writable, &address, &side)) {
+        return NULL;
+    }
+    mproc_channel *channel = PyLong_AsVoidPtr(address);
+    if (channel == NULL || !mproc_in_arena(channel) || (side != 0 && side != 1)) {
+        return PyErr_Format(PyExc_ValueError, "%R has no such channel", address);
+    }
+    PyObject *self = make((PyTypeObject *)type, handle, readable, writable);
+    if (self == NULL) {
+        (void)mproc_drop(channel);
+        close(handle);
+        return NULL;
+    }
+    connection_of(self)->channel = channel;
+    connection_of(self)->side = (unsigned char)side;
+    return self;
+}
+
 static PyMethodDef connection_methods[] = {
     {"send", connection_send, METH_O, "send($self, obj, /)\n--\n\nSend a (picklable) object."},
     {"send_bytes", MODULE_METHOD(connection_send_bytes), METH_VARARGS | METH_KEYWORDS,
@@ -958,6 +1092,12 @@ static PyMethodDef connection_methods[] = {
      "_poll($self, timeout=0.0)\n--\n\nThe same as poll()."},
     {"_detach", connection_detach, METH_NOARGS,
      "_detach($self, /)\n--\n\nForget the descriptor without closing it."},
+    {"_end", connection_end, METH_NOARGS,
+     "_end($self, /)\n--\n\n"
+     "The descriptor, the channel's address and the side of it; None: it has no channel any more."},
+    {"_adopt", connection_adopt, METH_VARARGS | METH_CLASS,
+     "_adopt($type, handle, readable, writable, address, side, /)\n--\n\n"
+     "An end of a channel that this process holds already."},
     {"__enter__", connection_enter, METH_NOARGS, NULL},
     {"__exit__", connection_exit, METH_VARARGS, NULL},
     {"__reduce__", connection_reduce, METH_NOARGS,
@@ -1036,7 +1176,7 @@ static PyMethodDef functions[] = {
     {"pipe", pipe_new, METH_O,
      "pipe($module, duplex, /)\n--\n\n"
      "Two connected Connections; see mproc.connection.Pipe."},
-    {"wait", MODULE_METHOD(wait_method), METH_VARARGS | METH_KEYWORDS,
+    {"wait", MODULE_METHOD(wait_method), METH_FASTCALL | METH_KEYWORDS,
      "wait($module, object_list, timeout=None)\n--\n\nSee mproc.connection.wait."},
     {NULL, NULL, 0, NULL},
 };

@@ -132,7 +132,7 @@ static size_t measure(PyObject *object, int depth) {
         size = (size_t)PyBytes_GET_SIZE(object);
         return header(size) + size;
     }
-    if (PyTuple_CheckExact(object) && depth < MSGPACK_DEPTH) {
+    if (PyTuple_CheckExact(object) && depth < PACKER_DEPTH) {
         size = measure_items(object, depth);
         return size == 0 ? 0 : header(size) + 1 + size;
     }
@@ -206,7 +206,7 @@ static PyObject *normal(PyObject *object, int depth) {
     if (PyFloat_CheckExact(object) && !is_fraction(object)) {
         return PyLong_FromDouble(PyFloat_AS_DOUBLE(object));
     }
-    if (!PyTuple_CheckExact(object) || depth == MSGPACK_DEPTH) {
+    if (!PyTuple_CheckExact(object) || depth == PACKER_DEPTH) {
         return Py_NewRef(object);
     }
     Py_ssize_t n = PyTuple_GET_SIZE(object);

@@ -27,6 +27,7 @@
     X(arena)                                                                                       \
     X(codec)                                                                                       \
     X(connection)                                                                                  \
+    X(luggage)                                                                                     \
     X(process)                                                                                     \
     X(interrupt)                                                                                   \
     X(fork)                                                                                        \

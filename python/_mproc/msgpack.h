@@ -15,16 +15,16 @@
 #include <stdbool.h>
 
 #include "message.h"
+#include "packer.h"
 
-/* Deepest nesting that is written, and that is read: a bound for the C stack. */
-#define MSGPACK_DEPTH 32
+/* Deepest nesting that is read: a bound for the C stack. */
 #define MSGPACK_READ_DEPTH 256
-
-#define MSGPACK_NOT_PLAIN 1 /* third outcome of writing, beside 0 and -1 */
 
 #define MSGPACK_PICKLE_HEADER 10 /* room that the header of a pickle may need */
 
 #define MSGPACK_KEYS 256 /* dict keys remembered from message to message; a power of two */
+
+#define MSGPACK_CACHED_KEY 31 /* longest key that is remembered: what a fixstr holds */
 
 /* Dict keys that were read lately: short ASCII strings recur in message after message, and these
  * have their hash computed. An entry is NULL or owned. */
@@ -34,7 +34,7 @@ struct msgpack_keys {
 
 struct module_state;
 
-/* Appends an object to a message. 0; MSGPACK_NOT_PLAIN, no exception set, the message half written;
+/* Appends an object to a message. 0; PACKER_NOT_PLAIN, no exception set, the message half written;
  * -1 with MemoryError. */
 int msgpack_write(PyObject *object, struct message *message);
 
@@ -71,6 +71,10 @@ PyObject *msgpack_read(struct module_state *state, const void *data, size_t size
 /* Whether the data are a pickle, whose bytes are those from *header on: 1, 0, or -1 with
  * ValueError. */
 int msgpack_is_pickle(const void *data, size_t size, size_t *header);
+
+/* A dict key of at most MSGPACK_CACHED_KEY bytes: if lately met, the object that was made then.
+ * NULL with an exception, UnicodeDecodeError for what is not UTF-8. */
+PyObject *msgpack_key(struct msgpack_keys *keys, const void *data, size_t size);
 
 void msgpack_keys_clear(struct msgpack_keys *keys);
 

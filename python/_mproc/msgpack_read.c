@@ -19,8 +19,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#define CACHED_KEY 31 /* longest key that is remembered: what a fixstr holds */
-
 static uint64_t load_be(const unsigned char *at, size_t width) {
     uint64_t v = 0;
     for (size_t i = 0; i < width; i++) {
@@ -100,6 +98,15 @@ static PyObject *read_float64(struct reader *rd) {
     return PyFloat_FromDouble(d);
 }
 
+/* What was made of the bytes there. Those that are no text are the message's fault. */
+static PyObject *text_or_corrupt(const struct reader *rd, PyObject *text, const unsigned char *at) {
+    if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+        return corrupt(rd, at, "text that is not UTF-8");
+    }
+    return text;
+}
+
 static PyObject *read_text(struct reader *rd, uint64_t size) {
     if (!has(rd, size)) {
         return NULL;
@@ -107,11 +114,7 @@ static PyObject *read_text(struct reader *rd, uint64_t size) {
     const unsigned char *at = rd->at;
     rd->at += size;
     PyObject *text = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
-    if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-        PyErr_Clear();
-        return corrupt(rd, at, "text that is not UTF-8");
-    }
-    return text;
+    return text_or_corrupt(rd, text, at);
 }
 
 static PyObject *read_bytes(struct reader *rd, uint64_t size) {
@@ -179,7 +182,7 @@ static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth) {
     return tuple;
 }
 
-/* Where a key of at most CACHED_KEY bytes is remembered. */
+/* Where a key of at most MSGPACK_CACHED_KEY bytes is remembered. */
 static size_t key_place(const unsigned char *at, size_t size) {
     uint64_t mix = size;
     for (; size >= 8; at += 8, size -= 8) {
@@ -195,22 +198,26 @@ static size_t key_place(const unsigned char *at, size_t size) {
     return (size_t)(mix >> 32) % MSGPACK_KEYS;
 }
 
-/* A short text that is a dict key: if lately met, the very object that was made then. */
-static PyObject *read_short_key(struct reader *rd, size_t size) {
-    if (!has(rd, size)) {
-        return NULL;
-    }
-    PyObject **slot = &rd->keys->entries[key_place(rd->at, size)];
+PyObject *msgpack_key(struct msgpack_keys *keys, const void *data, size_t size) {
+    PyObject **slot = &keys->entries[key_place(data, size)];
     if (*slot != NULL && (size_t)PyUnicode_GET_LENGTH(*slot) == size &&
-        memcmp(PyUnicode_1BYTE_DATA(*slot), rd->at, size) == 0) {
-        rd->at += size;
+        memcmp(PyUnicode_1BYTE_DATA(*slot), data, size) == 0) {
         return Py_NewRef(*slot);
     }
-    PyObject *key = read_text(rd, size);
+    PyObject *key = PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL);
     if (key != NULL && PyUnicode_IS_COMPACT_ASCII(key)) {
         Py_XSETREF(*slot, Py_NewRef(key));
     }
     return key;
+}
+
+static PyObject *read_short_key(struct reader *rd, size_t size) {
+    if (!has(rd, size)) {
+        return NULL;
+    }
+    const unsigned char *at = rd->at;
+    rd->at += size;
+    return text_or_corrupt(rd, msgpack_key(rd->keys, at, size), at);
 }
 
 static PyObject *read_key(struct reader *rd, int depth) {
@@ -218,7 +225,7 @@ static PyObject *read_key(struct reader *rd, int depth) {
         return NULL;
     }
     if ((*rd->at & 0xe0) == 0xa0) {
-        return read_short_key(rd, *rd->at++ & CACHED_KEY);
+        return read_short_key(rd, *rd->at++ & MSGPACK_CACHED_KEY);
     }
     return read_value(rd, depth);
 }

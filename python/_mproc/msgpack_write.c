@@ -3,32 +3,17 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The object is walked once, and written as the walk goes. An object that is not plain stops the
- * walk. The walk runs no Python code, so nothing that it looks at can change meanwhile.
- *
- * Identity. A container with one reference stands in the graph once: the reference is that of its
- * parent. Only containers with more are remembered (`seen`), and long text and bytes with them. An
- * object that is met a second time is not plain, nor is a graph with too many objects to remember.
+ * The object is walked once, and written as the walk goes (packer.h).
  *
  * Arrays. An array of numpy's is found by its type's name, so that nobody imports numpy for it, and
  * looked at through its buffer, which runs no Python code. What is not a plain grid of numbers is
  * pickled, as before. Large ones go beside the message (parts.h).
- *
- * Invariants: 1. packer.at <= packer.end, and at least as many bytes are free there as the last
- * packer_reserve asked for. 2. message->used counts what was written before the last
- * packer_sync.
  */
 #include "module.h"
 
 #include <endian.h>
 #include <stdint.h>
 #include <string.h>
-
-/* Objects that are remembered: a linear search must stay cheap. */
-#define SEEN 32
-
-/* From this size on, text and bytes that occur twice must stay one object. */
-#define LONG_TEXT 256
 
 #define SHORT_HEADER 6 /* of a pickle: an ext 32 */
 
@@ -47,53 +32,7 @@ static void store64(unsigned char *at, uint64_t v) {
     memcpy(at, &v, sizeof v);
 }
 
-struct packer {
-    unsigned char *at, *end; /* the free part of message->buffer */
-    struct message *message;
-    int nseen;
-    PyObject *seen[SEEN]; /* borrowed: the graph holds them */
-};
-
 static int pack(struct packer *pk, PyObject *object, int depth);
-
-static void packer_load(struct packer *pk) {
-    pk->at = pk->message->buffer + pk->message->used;
-    pk->end = pk->message->buffer + pk->message->room;
-}
-
-static void packer_sync(struct packer *pk) {
-    pk->message->used = (size_t)(pk->at - pk->message->buffer);
-}
-
-static int packer_grow(struct packer *pk, size_t more) {
-    packer_sync(pk);
-    if (message_reserve(pk->message, more) < 0) {
-        return -1;
-    }
-    packer_load(pk);
-    return 0;
-}
-
-static inline int packer_reserve(struct packer *pk, size_t more) {
-    return (size_t)(pk->end - pk->at) >= more ? 0 : packer_grow(pk, more);
-}
-
-/* MSGPACK_NOT_PLAIN if the object was met before, or if there is no more room to remember it. */
-static int packer_meet(struct packer *pk, PyObject *object) {
-    if (Py_REFCNT(object) == 1) {
-        return 0;
-    }
-    for (int i = 0; i < pk->nseen; i++) {
-        if (pk->seen[i] == object) {
-            return MSGPACK_NOT_PLAIN;
-        }
-    }
-    if (pk->nseen == SEEN) {
-        return MSGPACK_NOT_PLAIN;
-    }
-    pk->seen[pk->nseen++] = object;
-    return 0;
-}
 
 static int pack_byte(struct packer *pk, unsigned char byte) {
     if (packer_reserve(pk, 1) < 0) {
@@ -155,7 +94,7 @@ static int pack_large_int(struct packer *pk, PyObject *object) {
             return -1;
         }
         PyErr_Clear();
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     pk->at = put_unsigned(pk->at, v);
     return 0;
@@ -168,7 +107,7 @@ static int pack_int(struct packer *pk, PyObject *object) {
         return -1;
     }
     if (overflow) {
-        return overflow < 0 ? MSGPACK_NOT_PLAIN : pack_large_int(pk, object);
+        return overflow < 0 ? PACKER_NOT_PLAIN : pack_large_int(pk, object);
     }
     if (v >= -32 && v <= 127) {
         *pk->at++ = (unsigned char)v;
@@ -189,52 +128,18 @@ static int pack_float(struct packer *pk, PyObject *object) {
     return 0;
 }
 
-/* The bytes after the header of text or bytes, which object keeps alive. */
-static int pack_data(struct packer *pk, PyObject *object, const void *data, size_t size) {
-    if (size < MESSAGE_REFER) {
-        if (packer_reserve(pk, size) < 0) {
-            return -1;
-        }
-        memcpy(pk->at, data, size);
-        pk->at += size;
-        return 0;
-    }
-    packer_sync(pk);
-    int r = message_refer(pk->message, object, data, size);
-    packer_load(pk);
-    return r;
-}
-
-/* The UTF-8 of a text: 0, MSGPACK_NOT_PLAIN if it has surrogates, -1. */
-static int text_data(PyObject *text, const char **data, Py_ssize_t *size) {
-    if (PyUnicode_IS_COMPACT_ASCII(text)) {
-        *data = (const char *)PyUnicode_1BYTE_DATA(text);
-        *size = PyUnicode_GET_LENGTH(text);
-        return 0;
-    }
-    *data = PyUnicode_AsUTF8AndSize(text, size);
-    if (*data != NULL) {
-        return 0;
-    }
-    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-        return -1;
-    }
-    PyErr_Clear();
-    return MSGPACK_NOT_PLAIN;
-}
-
 static int pack_text(struct packer *pk, PyObject *object) {
     const char *data;
     Py_ssize_t size;
-    int r = text_data(object, &data, &size);
-    if (r == 0 && size >= LONG_TEXT) {
+    int r = packer_text(object, &data, &size);
+    if (r == 0 && size >= PACKER_LONG) {
         r = packer_meet(pk, object);
     }
     if (r != 0) {
         return r;
     }
     if (size > UINT32_MAX) {
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     if (packer_reserve(pk, 5) < 0) {
         return -1;
@@ -248,16 +153,16 @@ static int pack_text(struct packer *pk, PyObject *object) {
     } else {
         pk->at = put_head(pk->at, 0xdb, (uint64_t)size, 4);
     }
-    return pack_data(pk, object, data, (size_t)size);
+    return packer_data(pk, object, data, (size_t)size);
 }
 
 static int pack_bytes(struct packer *pk, PyObject *object) {
     Py_ssize_t size = PyBytes_GET_SIZE(object);
-    if (size >= LONG_TEXT && packer_meet(pk, object) != 0) {
-        return MSGPACK_NOT_PLAIN;
+    if (size >= PACKER_LONG && packer_meet(pk, object) != 0) {
+        return PACKER_NOT_PLAIN;
     }
     if (size > UINT32_MAX) {
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     if (packer_reserve(pk, 5) < 0) {
         return -1;
@@ -269,13 +174,13 @@ static int pack_bytes(struct packer *pk, PyObject *object) {
     } else {
         pk->at = put_head(pk->at, 0xc6, (uint64_t)size, 4);
     }
-    return pack_data(pk, object, PyBytes_AS_STRING(object), (size_t)size);
+    return packer_data(pk, object, PyBytes_AS_STRING(object), (size_t)size);
 }
 
 /* The header of an array (fix 0x90, wide 0xdc) or a map (0x80, 0xde). */
 static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsigned char wide) {
     if (n > UINT32_MAX) {
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     if (packer_reserve(pk, 5) < 0) {
         return -1;
@@ -299,8 +204,8 @@ static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, i
 }
 
 static int pack_list(struct packer *pk, PyObject *list, int depth) {
-    if (depth == MSGPACK_DEPTH || packer_meet(pk, list) != 0) {
-        return MSGPACK_NOT_PLAIN;
+    if (depth == PACKER_DEPTH || packer_meet(pk, list) != 0) {
+        return PACKER_NOT_PLAIN;
     }
     return pack_items(pk, PySequence_Fast_ITEMS(list), PyList_GET_SIZE(list), depth + 1);
 }
@@ -310,8 +215,8 @@ static int pack_list(struct packer *pk, PyObject *list, int depth) {
 static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
     struct message *m = pk->message;
     Py_ssize_t n = PyTuple_GET_SIZE(tuple);
-    if (depth == MSGPACK_DEPTH || (n > 0 && packer_meet(pk, tuple) != 0)) {
-        return MSGPACK_NOT_PLAIN;
+    if (depth == PACKER_DEPTH || (n > 0 && packer_meet(pk, tuple) != 0)) {
+        return PACKER_NOT_PLAIN;
     }
     if (packer_reserve(pk, 6) < 0) {
         return -1;
@@ -326,15 +231,15 @@ static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
     }
     size_t length = (size_t)(pk->at - m->buffer) - payload + (m->referred - referred);
     if (length > UINT32_MAX) {
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     store32(m->buffer + payload - 5, (uint32_t)length);
     return 0;
 }
 
 static int pack_dict(struct packer *pk, PyObject *dict, int depth) {
-    if (depth == MSGPACK_DEPTH || packer_meet(pk, dict) != 0) {
-        return MSGPACK_NOT_PLAIN;
+    if (depth == PACKER_DEPTH || packer_meet(pk, dict) != 0) {
+        return PACKER_NOT_PLAIN;
     }
     int r = pack_count(pk, PyDict_GET_SIZE(dict), 0x80, 0xde);
     PyObject *key, *value;
@@ -391,7 +296,7 @@ static int pack_array_data(struct packer *pk, PyObject *object, const Py_buffer 
     if (owner == NULL) {
         return -1;
     }
-    int r = pack_data(pk, owner, view->buf, (size_t)view->len);
+    int r = packer_data(pk, owner, view->buf, (size_t)view->len);
     Py_DECREF(owner);
     return r;
 }
@@ -415,7 +320,7 @@ static int pack_array_head(struct packer *pk, const mproc_value_array *array, in
  * which a pickle knows to say. */
 static int pack_strided(struct packer *pk, const Py_buffer *view, const mproc_value_array *array) {
     if (buffer_around(pk->message->parts.arrays, view->buf, 1) != NULL) {
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     PyObject *rows = PyBytes_FromStringAndSize(NULL, view->len);
     int r =
@@ -424,7 +329,7 @@ static int pack_strided(struct packer *pk, const Py_buffer *view, const mproc_va
         r = pack_array_head(pk, array, 0, (size_t)view->len);
     }
     if (r == 0) {
-        r = pack_data(pk, rows, PyBytes_AS_STRING(rows), (size_t)view->len);
+        r = packer_data(pk, rows, PyBytes_AS_STRING(rows), (size_t)view->len);
     }
     Py_XDECREF(rows);
     return r;
@@ -435,7 +340,7 @@ static int pack_view(struct packer *pk, PyObject *object, const Py_buffer *view)
     mproc_value_array array;
     uint64_t part = parts->n;
     if (!describe_array(view, &array)) {
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     if (!PyBuffer_IsContiguous(view, 'A')) {
         return pack_strided(pk, view, &array);
@@ -476,11 +381,11 @@ static int pack_array(struct packer *pk, PyObject *object) {
     Py_buffer view;
     int plain = array_is_plain(&pk->message->parts, object);
     if (plain <= 0 || packer_meet(pk, object) != 0) {
-        return plain < 0 ? -1 : MSGPACK_NOT_PLAIN;
+        return plain < 0 ? -1 : PACKER_NOT_PLAIN;
     }
     if (PyObject_GetBuffer(object, &view, PyBUF_FULL_RO) < 0) { /* of dates, for example */
         PyErr_Clear();
-        return MSGPACK_NOT_PLAIN;
+        return PACKER_NOT_PLAIN;
     }
     int r = pack_view(pk, object, &view);
     PyBuffer_Release(&view);
@@ -519,18 +424,12 @@ static int pack(struct packer *pk, PyObject *object, int depth) {
     if (strcmp(type->tp_name, "numpy.ndarray") == 0) {
         return pack_array(pk, object);
     }
-    return MSGPACK_NOT_PLAIN;
-}
-
-static void packer_begin(struct packer *pk, struct message *m) {
-    pk->message = m;
-    pk->nseen = 0;
-    packer_load(pk);
+    return PACKER_NOT_PLAIN;
 }
 
 int msgpack_write(PyObject *object, struct message *m) {
     struct packer pk;
-    packer_begin(&pk, m);
+    packer_init(&pk, m);
     int r = pack(&pk, object, 0);
     if (r == 0) {
         packer_sync(&pk);
@@ -542,10 +441,10 @@ int msgpack_write(PyObject *object, struct message *m) {
  * it: it is looked at anew for each item. */
 int msgpack_write_items(PyObject *list, Py_ssize_t first, Py_ssize_t n, struct message *m) {
     struct packer pk;
-    packer_begin(&pk, m);
+    packer_init(&pk, m);
     int r = pack_count(&pk, n, 0x90, 0xdc);
     for (Py_ssize_t i = first; r == 0 && i < first + n; i++) {
-        r = i < PyList_GET_SIZE(list) ? pack(&pk, PyList_GET_ITEM(list, i), 1) : MSGPACK_NOT_PLAIN;
+        r = i < PyList_GET_SIZE(list) ? pack(&pk, PyList_GET_ITEM(list, i), 1) : PACKER_NOT_PLAIN;
     }
     if (r == 0) {
         packer_sync(&pk);

@@ -90,7 +90,7 @@ static mproc_buffer *new_buffer(const Py_buffer *view) {
 /* Other threads run while the bytes are copied; the view keeps them in place. */
 static int add_copy(struct parts *parts, const Py_buffer *view) {
     mproc_buffer *copy = new_buffer(view);
-    if (copy == NULL && parts->allowed == PARTS_COPIED &&
+    if (copy == NULL && parts->allowed == PARTS_PIPED &&
         PyErr_ExceptionMatches(PyExc_MemoryError)) {
         PyErr_Clear(); /* it can go without the arena */
         return 0;
@@ -118,8 +118,7 @@ static bool goes_beside(const struct parts *parts, const mproc_buffer *shared,
 }
 
 static int add_view(struct parts *parts, struct module_state *state, const Py_buffer *view) {
-    bool copied = parts->allowed == PARTS_COPIED;
-    mproc_buffer *shared = copied ? NULL : buffer_around(state, view->buf, (size_t)view->len);
+    mproc_buffer *shared = buffer_around(state, view->buf, (size_t)view->len);
     if (!goes_beside(parts, shared, view) || !PyBuffer_IsContiguous(view, 'A')) {
         return 0;
     }
@@ -180,6 +179,14 @@ int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_
     int r = add_view(parts, state, &view);
     PyBuffer_Release(&view);
     return r;
+}
+
+bool parts_are_shared(const struct parts *parts) {
+    bool shared = true;
+    for (size_t i = 0; i < parts->n; i++) {
+        shared = shared && (parts->list[i].buffer & SHARED) != 0;
+    }
+    return shared;
 }
 
 void parts_clear(struct parts *parts) {

@@ -13,6 +13,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdbool.h>
+
 #include "mproc.h"
 
 struct module_state;
@@ -20,8 +22,8 @@ struct module_state;
 /* Smaller ones are copied with the pickle, unless they are shared. */
 #define PARTS_LEAST 65536
 
-/* COPIED: of those that are shared, too, a copy goes. */
-enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL, PARTS_COPIED };
+/* PIPED: as ALL, but what there is no room for in the arena stays inside. */
+enum parts_allowed { PARTS_NONE = 0, PARTS_SHARED, PARTS_ALL, PARTS_PIPED };
 
 /* Bytes that are still to be copied into a buffer of their own. */
 struct part_pending {
@@ -73,6 +75,9 @@ PyObject *parts_read_one(struct module_state *state, struct parts_source source,
 /* The same for n parts: a list. */
 PyObject *parts_read(struct module_state *state, struct parts_source source, const void *list,
                      size_t n);
+
+/* Whether no part is a copy. */
+bool parts_are_shared(const struct parts *parts);
 
 /* Gives all back. */
 void parts_clear(struct parts *parts);

@@ -29,8 +29,6 @@
  * shrinks. */
 #define GROWN (256 * 1024)
 
-#define PROTOCOL 5
-
 struct sink {
     PyObject base;
     struct message *message;
@@ -213,7 +211,7 @@ static int pickler_new(struct pickling *pickling, struct pickler *fresh) {
     PyObject *part = fresh->sink != NULL ? PyObject_GetAttrString(fresh->sink, "part") : NULL;
     PyObject *object = part != NULL
                            ? PyObject_CallFunction((PyObject *)pickling->pickler_type, "OiOO",
-                                                   fresh->sink, PROTOCOL, Py_True, part)
+                                                   fresh->sink, PICKLE_PROTOCOL, Py_True, part)
                            : NULL;
     Py_XDECREF(part);
     if (object != NULL) {

@@ -11,6 +11,10 @@
 
 #include "message.h"
 
+#define PICKLE_PROTOCOL 5
+
+struct msgpack_keys;
+
 /* A pickler together with the file-like object that it writes to. */
 struct pickler {
     PyObject *sink;  /* its write() appends to a message */
@@ -36,6 +40,13 @@ int pickling_init(struct pickling *pickling, PyObject *module);
 /* Appends a pickle (protocol 5) of an object to a message. 0, or -1 with the exception that pickle
  * raises. Runs arbitrary Python code. */
 int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message);
+
+/* The same for a tree of built-in values, if the object is one: 0; PACKER_NOT_PLAIN, no exception
+ * set, the message half written; -1 with MemoryError. Runs no Python code. */
+int pickle_write_plain(PyObject *object, struct message *message);
+
+/* What such a pickle stands for; NULL without an exception: it has to be read by pickle. */
+PyObject *pickle_read_plain(struct msgpack_keys *keys, const void *data, size_t size);
 
 /* The object that a pickle stands for. The memory is used during the call only. `buffers`: a list
  * of those that were taken out of it, or NULL. Runs arbitrary Python code; its errors pass

@@ -37,7 +37,7 @@ static int add_object(struct message *m, PyObject *place) {
 
 static int add_value(struct message *m, PyObject *value, Py_ssize_t i) {
     int r = msgpack_write(value, m);
-    if (r == MSGPACK_NOT_PLAIN) {
+    if (r == PACKER_NOT_PLAIN) {
         PyErr_Format(PyExc_TypeError,
                      "args[%zd]: a program can be given plain values and objects of the family, "
                      "each by itself, and this %s is neither",

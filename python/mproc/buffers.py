@@ -1,12 +1,12 @@
 # mypy: disable-error-code="import-not-found,import-untyped,no-any-return,unused-ignore"
 """Large data that all processes of the family share: Buffer, and numpy arrays over it.
 
-What lies in a Buffer goes to another process by reference, however large it is: by a queue, and as
-an argument of a process that is started, by whatever method. Its receiver has the same memory, and
-each sees what the others write. The memory is free when the last process has no use for it any
-more, or has died. docs/large_data.md is the chapter.
+What lies in a Buffer goes to another process by reference, however large it is: by a queue, by a
+Pipe, and as an argument of a process that is started, by whatever method. Its receiver has the same
+memory, and each sees what the others write. The memory is free when the last process has no use for
+it any more, or has died. docs/large_data.md is the chapter.
 
-A pickle for anybody else (pickle.dumps, a Connection, a file) has a copy of the contents.
+A pickle for anybody else (pickle.dumps, a socket, a file) has a copy of the contents.
 
 numpy is imported when empty() or asarray() is first called.
 """

@@ -41,6 +41,7 @@ default_family = "AF_UNIX"
 families = ["AF_INET", "AF_UNIX"]
 
 _ConnectionBase = Connection
+_with_luggage = _mproc.with_luggage  # by this name messages with shared arrays are pickled
 
 # Names of other modules, and what they are called there.
 _ELSEWHERE = {
@@ -113,12 +114,29 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
 
 
 def reduce_connection(conn: Connection) -> tuple[Any, ...]:
-    """Return what a connection is pickled as; the other process gets a descriptor of its own."""
-    from .reduction import DupFd
+    """Return what a connection is pickled as; the other process gets a descriptor of its own.
 
-    return rebuild_connection, (DupFd(conn.fileno()), conn.readable, conn.writable)
+    A child that is being started has the memory of a Pipe's end, too. Whoever else unpickles it may
+    be no member of the family, and has the descriptor only.
+    """
+    from . import context, reduction
+
+    popen = context.get_spawning_popen()
+    end = conn._end() if hasattr(popen, "hold_for") else None
+    if end is None:
+        return rebuild_connection, (reduction.DupFd(conn.fileno()), conn.readable, conn.writable)
+    handle, address, side = end
+    duplicate = reduction.DupFd(handle)
+    address = reduction.give_to_child(address)
+    return _adopt_end, (duplicate, conn.readable, conn.writable, address, side)
 
 
 def rebuild_connection(duplicate: _Detachable, readable: bool, writable: bool) -> Connection:
     """Return the connection that reduce_connection() has described."""
     return Connection(duplicate.detach(), readable, writable)
+
+
+def _adopt_end(
+    duplicate: _Detachable, readable: bool, writable: bool, address: int, side: int
+) -> Connection:
+    return Connection._adopt(duplicate.detach(), readable, writable, address, side)

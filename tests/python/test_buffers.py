@@ -195,15 +195,6 @@ def test_pickles_for_others_are_copies(protocol):
     assert not np.shares_memory(copy, array)
 
 
-def test_connection_sends_copies():
-    one, other = mproc.Pipe()
-    array = mproc.asarray(np.arange(5))
-    one.send(array[::2])
-    got = other.recv()
-    assert list(got) == [0, 2, 4]
-    assert not np.shares_memory(got, array)
-
-
 # ---- plain arrays
 
 

@@ -190,7 +190,6 @@ LARGE = {
     "text": "mproc" * 500_000,
     "array": np.arange(500_000),
     "arrays": {"a": np.ones((1000, 300)).T, "b": [bytearray(1_000_000), np.arange(10)]},
-    "shared": mproc.asarray(np.arange(500_000)),
 }
 
 
@@ -217,7 +216,7 @@ def test_large_objects_through_memory(ends, large):
 
 
 def test_what_is_received_is_the_receivers_own(ends):
-    array = mproc.asarray(np.zeros(500_000))
+    array = np.zeros(500_000)
     sending = Sending(ends, array)
     got = ends.receiver.recv()
     got += 1

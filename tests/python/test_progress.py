@@ -170,7 +170,9 @@ def test_sizes():
 def test_tqdm(log):
     tqdm = pytest.importorskip("tqdm").tqdm
     tqdm.monitor_interval = 0  # it starts no thread
-    tqdm.set_lock(threading.RLock())  # its own, of the standard library, may start a resource tracker
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own, of the standard library, may start a resource tracker
     with mproc.get_context("fork").Pool(2) as pool:
         assert pool.map(errands.square, range(9), progress="tqdm") == [n * n for n in range(9)]
         assert list(pool.imap(errands.square, [3], progress="tqdm")) == [9]
