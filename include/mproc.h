@@ -1059,6 +1059,14 @@ MPROC_API size_t mproc_pool_waiting(mproc_pool *pool);
 /* What it shares with its workers; the pool's own. */
 MPROC_API mproc_workplace *mproc_pool_workplace(mproc_pool *pool);
 
+/* Says to those who look from outside (`mproc locks`) that the calling thread waits until something
+ * ends, for a program that waits by mproc_pool_collect() in slices or lets others collect. Other
+ * waits leave it as it is; while callbacks run it does not count. 1: it is said, until
+ * mproc_pool_note_end(); 0: the thread waits for something else already; MPROC_ESTRANGER. */
+MPROC_API int mproc_pool_note_wait(mproc_pool *pool) MPROC_MUST_USE;
+/* Cannot fail. */
+MPROC_API void mproc_pool_note_end(void);
+
 /* No new tasks; workers end when all is done. */
 MPROC_API void mproc_pool_close(mproc_pool *pool);
 /* Nothing will be put any more, and open tasks fail at once: the one whose worker died with

@@ -109,11 +109,13 @@
 #include "channel/luggage.h"
 #include "channel/offer.h"
 #include "core/eventcount.h"
+#include "core/facts.h"
 #include "core/heap.h"
 #include "core/kinds.h"
 #include "core/make.h"
 #include "core/mutex.h"
 #include "core/parcel.h"
+#include "core/wait.h"
 #include "system/os.h"
 #include "system/pieces.h"
 
@@ -918,7 +920,9 @@ static int write_bytes_out(const struct end *e, const struct outgoing *out) {
     if (r == 0) {
         mproc__full_fence();
         mproc__eventcount_wake(&e->way->items);
+        mproc__wait_behind_fd = &e->way->room;
         r = mproc_pipe_sendv(e->fd, out->pieces, out->n);
+        mproc__wait_behind_fd = NULL;
     }
     mproc__poke32(&out->in.way->uninviting, 0);
     return r;
@@ -1002,12 +1006,15 @@ static int stay_by(mproc_channel *channel, int side, int fd, struct outgoing *ou
     struct mproc__slices slices = mproc__slices_until(MPROC__NEVER);
     int r = 0;
     look_for_taker(way, out);
+    struct mproc__hand *noted =
+        is_waiting(way, out) ? mproc__wait_begin(&way->room, MPROC__NEVER) : NULL;
     while (r == 0 && is_waiting(way, out)) {
         r = sleep_offered(way, &slices, out);
         if (r == 0 && !receiver_lives(way)) {
             r = is_gone(channel, side, fd);
         }
     }
+    mproc__wait_end(noted);
     if (!retract(way, out)) {
         return 0;
     }
@@ -1326,6 +1333,7 @@ static int sleep_long(const struct end *e) {
 struct nearness {
     struct mproc__slices slices;
     int64_t end; /* 0: it has not begun */
+    struct mproc__hand *noted;
 };
 
 /* Large messages take long to make and are slow as bytes: who received one stays where the sender
@@ -1366,6 +1374,9 @@ static int await(const struct end *e, struct nearness *near) {
     if (look_first(e)) {
         return 0;
     }
+    if (near->noted == NULL) {
+        near->noted = mproc__wait_begin(&e->way->items, MPROC__NEVER);
+    }
     int r = state_of(e->way) & (INVITED | IN_RING) ? nap(e) : 0;
     return r > 0 ? 0 : r < 0 ? r : wait_long(e, near);
 }
@@ -1374,24 +1385,44 @@ static bool is_plain(const struct way *way) {
     return state_of(way) == PLAIN;
 }
 
+static int receive_once(const struct end *e, mproc_message *message, bool boxed) {
+    enter_receivers(e->way);
+    int r = receive(e, message, boxed);
+    leave_receivers(e->way, r);
+    return r;
+}
+
+static int receive_plain(const struct end *e, mproc_message *message) {
+    mproc__wait_behind_fd = &e->way->items;
+    int r = mproc_pipe_recv_size(e->fd, &message->size);
+    mproc__wait_behind_fd = NULL;
+    return r == 0 ? MPROC_CHANNEL_BODY : r;
+}
+
+/* What has been looked for in vain. Until the channel is plain: -EAGAIN. */
+static MPROC__NOINLINE int receive_later(const struct end *e, mproc_message *message, bool boxed) {
+    struct nearness near = {.slices = mproc__slices_until(MPROC__NEVER)};
+    int r = -EAGAIN;
+    while (r == -EAGAIN && !is_plain(e->way)) {
+        r = await(e, &near);
+        if (r == 0) {
+            r = is_plain(e->way) ? -EAGAIN : receive_once(e, message, boxed);
+        }
+    }
+    mproc__wait_end(near.noted);
+    return r;
+}
+
 /* The next message, for which it waits. `boxed`: as take(). */
 static int receive_next(const struct end *e, mproc_message *message, bool boxed) {
-    struct nearness near = {.slices = mproc__slices_until(MPROC__NEVER)};
-    int r = state_of(e->way) == INVITED ? await(e, &near) : 0; /* it has just been looked for */
-    while (r == 0 && !is_plain(e->way)) {
-        enter_receivers(e->way);
-        r = receive(e, message, boxed);
-        leave_receivers(e->way, r);
-        if (r != -EAGAIN) {
-            return r;
-        }
-        r = await(e, &near);
+    int r = -EAGAIN;
+    if (state_of(e->way) != INVITED && !is_plain(e->way)) { /* else it has just been looked for */
+        r = receive_once(e, message, boxed);
     }
-    if (r == 0) {
-        r = mproc_pipe_recv_size(e->fd, &message->size);
-        r = r == 0 ? MPROC_CHANNEL_BODY : r;
+    if (r == -EAGAIN) {
+        r = receive_later(e, message, boxed);
     }
-    return r;
+    return r == -EAGAIN ? receive_plain(e, message) : r;
 }
 
 static int try_next(const struct end *e, mproc_message *message, bool boxed) {
@@ -1681,4 +1712,21 @@ int mproc_channel_check(mproc_channel *channel, char *why, size_t size) {
         release(&way->receivers);
     }
     return r == 0 ? mproc__luggage_check(&channel->luggage, why, size) : r;
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+bool mproc__channel_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_channel *channel = copy;
+    if (size < sizeof *channel) {
+        return false;
+    }
+    for (int i = 0; i < 2; i++) {
+        const struct way *way = &channel->ways[i];
+        uint64_t bytes = way->tail - way->head;
+        out->room_at[i] = (uint32_t)(offsetof(mproc_channel, ways) + (size_t)i * sizeof *way +
+                                     offsetof(struct way, room));
+        out->bytes += bytes <= RING ? bytes : 0;
+    }
+    return true;
 }

@@ -29,6 +29,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/wait.h"
 #include "system/os.h"
 
 #define HEADER_MAX 12             /* 4 bytes, or 4 and 8 */
@@ -77,10 +78,14 @@ static int poll_slice(struct pollfd *polls, size_t n, struct mproc__slices *slic
 
 static int poll_in_slices(struct pollfd *polls, size_t n, int64_t timeout) {
     struct mproc__slices slices = mproc__slices_until(mproc__deadline(timeout));
-    int r;
-    do {
-        r = poll_slice(polls, n, &slices);
-    } while (r == -EAGAIN);
+    int r = poll_slice(polls, n, &slices);
+    if (r == -EAGAIN) {
+        struct mproc__hand *noted = mproc__wait_begin_fd(n > 0 ? polls[0].fd : 0, slices.deadline);
+        do {
+            r = poll_slice(polls, n, &slices);
+        } while (r == -EAGAIN);
+        mproc__wait_end(noted);
+    }
     return r;
 }
 
@@ -133,7 +138,9 @@ int mproc_wait(const int *fds, size_t n, unsigned char *ready, int64_t timeout) 
 /* Before the first byte. 0: try again; -EINTR. */
 static int wait_for(int end, short events) {
     struct pollfd p = {end, events, 0};
+    struct mproc__hand *noted = mproc__wait_begin_fd(end, MPROC__NEVER);
     int r = poll_until(&p, 1, MPROC_FOREVER);
+    mproc__wait_end(noted);
     return r < 0 ? r : 0;
 }
 
@@ -158,7 +165,13 @@ static int wait_stubbornly(int end, short events) {
 }
 
 static int wait_further(int end, short events, bool begun) {
-    return begun ? wait_stubbornly(end, events) : wait_for(end, events);
+    if (!begun) {
+        return wait_for(end, events);
+    }
+    struct mproc__hand *noted = mproc__wait_begin_fd(end, MPROC__NEVER);
+    int r = wait_stubbornly(end, events);
+    mproc__wait_end(noted);
+    return r;
 }
 
 static ssize_t read_some(int end, void *out, size_t size) {

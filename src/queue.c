@@ -1550,7 +1550,7 @@ bool mproc__queue_facts(const void *copy, size_t size, struct mproc__facts *out)
     out->closed = queue->closed != 0;
     out->segments[0] = queue->head_segment;
     out->segments[1] = queue->head_offset;
-    out->room_at = offsetof(mproc_queue, room);
+    out->room_at[0] = offsetof(mproc_queue, room);
     out->idle_at = offsetof(mproc_queue, idle);
     return true;
 }

@@ -581,16 +581,18 @@ static int collect(struct pool *pool, int64_t timeout, int64_t deadline) {
     return -1;
 }
 
-/* pump(job, seconds): see pool_methods. */
+/* pump(job, seconds, patient): see pool_methods. */
 static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
     struct module_state *state = module_state_of(self);
     int64_t timeout;
-    if (state == NULL || nargs != 2 || blocking_timeout(args[1], &timeout) < 0) {
-        if (state != NULL && nargs != 2) {
-            PyErr_SetString(PyExc_TypeError, "pump() takes a job and a timeout");
+    if (state == NULL || nargs < 2 || nargs > 3 || blocking_timeout(args[1], &timeout) < 0) {
+        if (state != NULL && (nargs < 2 || nargs > 3)) {
+            PyErr_SetString(PyExc_TypeError, "pump() takes a job, a timeout and a flag");
         }
         return NULL;
     }
+    mproc_pool *core = pool_of(self)->core;
+    int noted = nargs == 3 && args[2] == Py_True && mproc_pool_note_wait(core) == 1;
     struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
     int64_t deadline = blocking_deadline(timeout);
     int r = 1;
@@ -600,6 +602,9 @@ static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nar
             (timeout = blocking_left(deadline)) == 0) {
             break;
         }
+    }
+    if (noted) {
+        mproc_pool_note_end();
     }
     if (r < 0 || PyErr_CheckSignals() < 0) {
         return NULL;
@@ -648,6 +653,15 @@ static PyObject *pool_notify(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
 }
 
+static PyObject *pool_note_wait(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return PyBool_FromLong(mproc_pool_note_wait(pool_of(self)->core) == 1);
+}
+
+static PyObject *pool_note_end(PyObject *Py_UNUSED(none), PyObject *Py_UNUSED(unused)) {
+    mproc_pool_note_end();
+    Py_RETURN_NONE;
+}
+
 static PyObject *pool_has_worker(PyObject *self, PyObject *number) {
     unsigned long seat = PyLong_AsUnsignedLong(number);
     if (seat == (unsigned long)-1 && PyErr_Occurred()) {
@@ -683,10 +697,18 @@ static PyMethodDef pool_methods[] = {
     CALL_SUBMIT(pool_submit),
     CALL_SUBMIT_MAP(pool_submit_map),
     {"pump", MODULE_METHOD(pool_pump), METH_FASTCALL,
-     "pump(job, timeout)\n--\n\n"
+     "pump(job, timeout, patient=False)\n--\n\n"
      "Book results until the job is ready (True), or for timeout seconds (False). With None: "
      "until some task has ended, or for a notice; True then. With a Stream: until it is ready, or "
-     "as with None. Looks after the workers meanwhile."},
+     "as with None. Looks after the workers meanwhile. patient: the caller comes again until it "
+     "has "
+     "what it waits for, so lookers from outside see a wait without an end."},
+    {"note_wait", pool_note_wait, METH_NOARGS,
+     "note_wait()\n--\n\n"
+     "Have lookers from outside see that this thread waits for the pool. False: it waits "
+     "for something else already."},
+    {"note_end", pool_note_end, METH_NOARGS | METH_STATIC,
+     "note_end()\n--\n\nIt does not wait any more."},
     {"resize", pool_resize, METH_O,
      "resize(workers)\n--\n\nHave so many workers from now on; those that are missing start."},
     {"rank", pool_rank, METH_O,

@@ -664,7 +664,7 @@ class Pool(Engine):
         while self._state == CLOSE and (self._tasks.open > 0 or self._feeding):
             for imap in list(self._feeding):
                 imap._run_out()
-            self._pump(None, SLICE if self._tasks.open > 0 else LOOK, seen)
+            self._pump(None, SLICE if self._tasks.open > 0 else LOOK, seen, True)
             seen = self._pumping.news
         self._finish_up()
         for old in self._pool:

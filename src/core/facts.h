@@ -28,8 +28,8 @@ struct mproc__facts {
     uint64_t bytes;  /* of a buffer or an array, those of the program */
     uint64_t inside[2];   /* objects that belong to it: tasks and results, a lock; 0: none */
     uint64_t segments[2]; /* of a queue: where its messages begin, segment and offset */
-    uint32_t room_at;     /* of a queue: where in the object the words are that a waiter for room */
-    uint32_t idle_at;     /* and one for all to be done notes */
+    uint32_t room_at[2];  /* of a queue or channel: where in the object a waiter for room notes */
+    uint32_t idle_at;     /* that it waits, and one for all to be done; 0: nowhere */
     bool closed;
     struct {
         uint64_t token, permits;
@@ -40,6 +40,7 @@ bool mproc__array_facts(const void *copy, size_t size, struct mproc__facts *out)
 bool mproc__barrier_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__bsemaphore_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__buffer_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__channel_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__condition_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__event_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__lock_facts(const void *copy, size_t size, struct mproc__facts *out);

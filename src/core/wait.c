@@ -24,23 +24,66 @@
 
 #include "core/token.h"
 
-struct mproc__hand *mproc__wait_begin(const void *what, int64_t deadline) {
+MPROC__THREAD const void *mproc__wait_behind_fd;
+
+static struct mproc__hand *note(struct mproc__hand *hand, uint64_t word, int64_t since) {
+    struct mproc__slot *slot = mproc__self_slot();
+    ptrdiff_t i = hand - slot->hands;
+    mproc__poke64(&slot->since[i], (uint64_t)since);
+    mproc__poke32(&slot->waiter[i], (uint32_t)(mproc__self_thread() & UINT32_MAX));
+    mproc__program_order();
+    mproc__poke64(&hand->waits, word);
+    return hand;
+}
+
+static uint64_t word_of(const void *what, int64_t deadline) {
+    return (uint64_t)(uintptr_t)what | (deadline != MPROC__NEVER ? MPROC__WAIT_TIMED : 0);
+}
+
+struct mproc__hand *mproc__wait_resume(const void *what, int64_t deadline, int64_t since) {
     struct mproc__hand *hand = mproc__hand_own();
     if (hand == NULL || hand->waits != 0) {
         return NULL;
     }
-    struct mproc__slot *slot = mproc__self_slot();
-    ptrdiff_t i = hand - slot->hands;
-    mproc__poke64(&slot->since[i], (uint64_t)mproc__os_now());
-    mproc__poke32(&slot->waiter[i], (uint32_t)(mproc__self_thread() & UINT32_MAX));
-    mproc__program_order();
-    mproc__poke64(&hand->waits,
-                  (uint64_t)(uintptr_t)what | (deadline != MPROC__NEVER ? MPROC__WAIT_TIMED : 0));
-    return hand;
+    return note(hand, word_of(what, deadline), since);
+}
+
+struct mproc__hand *mproc__wait_begin(const void *what, int64_t deadline) {
+    return mproc__wait_resume(what, deadline, mproc__os_now());
+}
+
+struct mproc__hand *mproc__wait_begin_fd(int fd, int64_t deadline) {
+    struct mproc__hand *hand = mproc__thread_hand;
+    if (hand == NULL || hand->waits != 0) {
+        return NULL;
+    }
+    uint64_t word = mproc__wait_behind_fd != NULL
+                        ? word_of(mproc__wait_behind_fd, deadline)
+                        : (uint64_t)fd << 2 | MPROC__WAIT_FD | word_of(NULL, deadline);
+    return note(hand, word, mproc__os_now());
 }
 
 void mproc__wait_end(struct mproc__hand *noted) {
     if (noted != NULL && noted == mproc__thread_hand) {
         mproc__poke64(&noted->waits, 0);
+    }
+}
+
+struct mproc__wait_pause mproc__wait_pause(void) {
+    struct mproc__wait_pause paused = {.hand = mproc__thread_hand};
+    if (paused.hand == NULL || paused.hand->waits == 0) {
+        paused.hand = NULL;
+        return paused;
+    }
+    const struct mproc__slot *slot = mproc__self_slot();
+    paused.waits = paused.hand->waits;
+    paused.since = mproc__peek64(&slot->since[paused.hand - slot->hands]);
+    mproc__poke64(&paused.hand->waits, 0);
+    return paused;
+}
+
+void mproc__wait_go_on(const struct mproc__wait_pause *paused) {
+    if (paused->hand != NULL && paused->hand == mproc__thread_hand) {
+        (void)note(paused->hand, paused->waits, (int64_t)paused->since);
     }
 }

@@ -22,7 +22,8 @@
 
 #include "system/os.h"
 
-#define ROUNDS 1000 /* no chain of threads that wait for each other is as long */
+#define SETTLED MPROC_SEC /* who has slept so long would have been woken by what had come before */
+#define ROUNDS 1000       /* no chain of threads that wait for each other is as long */
 
 /* ---------------------------------------------------------------- who could act */
 
@@ -88,12 +89,16 @@ static bool has_come(const struct mproc__picture *p, const struct mproc__seen_wa
     case MPROC__KIND_BSEMAPHORE: return f->count != 0;
     case MPROC__KIND_BARRIER: return f->count >= f->bound;
     case MPROC__KIND_CONDITION: return false;
-    default: return true; /* not known here, as a channel */
+    case MPROC__KIND_POOL: {
+        int results = mproc__picture_inner(p, w->object, 1);
+        return results < 0 || mproc__picture_facts(p, results)->count != 0;
+    }
+    default: return p->now - w->since < SETTLED; /* cannot be seen, as what a socket has */
     }
 }
 
 static bool can_go_on(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
-    if (w->timed || w->role == MPROC__AWAITS_SECTION) {
+    if (mproc__seen_wait_ends(w)) {
         return true;
     }
     if (w->object < 0) {
@@ -114,7 +119,7 @@ static void assume_all(struct mproc__picture *p) {
     }
     for (int i = 0; i < p->nwaits; i++) {
         struct mproc__seen_wait *w = &p->waits[i];
-        w->stuck = !w->timed && w->role != MPROC__AWAITS_SECTION;
+        w->stuck = !mproc__seen_wait_ends(w);
         w->group = -1;
         p->members[w->member].stuck += w->stuck;
     }
@@ -217,6 +222,41 @@ int mproc__blame_again(struct mproc__picture *later, const struct mproc__picture
     return make_groups(later);
 }
 
+/* ---------------------------------------------------------------- starved pools */
+
+/* The task queue that an object of a pool belongs to, or has. */
+static int tasks_of(const struct mproc__picture *p, int object) {
+    for (int steps = 0; steps < 4 && object >= 0; steps++) {
+        if (p->objects[object].kind == MPROC__KIND_TASKQ) {
+            return object;
+        }
+        if (p->objects[object].kind == MPROC__KIND_POOL) {
+            int tasks = mproc__picture_inner(p, object, 0);
+            return tasks >= 0 && p->objects[tasks].within >= 0 ? p->objects[tasks].within : -1;
+        }
+        object = p->objects[object].within;
+    }
+    return -1;
+}
+
+static bool is_starved(const struct mproc__picture *p, int taskq) {
+    const struct mproc__facts *f = mproc__picture_facts(p, taskq);
+    int tasks = mproc__picture_inner(p, taskq, 0);
+    return f->total != 0 && f->done == f->total && tasks >= 0 &&
+           mproc__picture_facts(p, tasks)->count != 0;
+}
+
+int mproc__starved(const struct mproc__picture *p, int group) {
+    for (int i = 0; i < p->nwaits; i++) {
+        const struct mproc__seen_wait *w = &p->waits[i];
+        int taskq = w->group == group ? tasks_of(p, w->object) : -1;
+        if (taskq >= 0 && p->objects[taskq].kind == MPROC__KIND_TASKQ && is_starved(p, taskq)) {
+            return taskq;
+        }
+    }
+    return -1;
+}
+
 /* ---------------------------------------------------------------- in words */
 
 static void clean(const char *from, char *to, size_t size) {
@@ -277,7 +317,7 @@ static void say_queue(FILE *out, const struct mproc__seen_wait *w, const char *w
 }
 
 static void say_noun(FILE *out, enum mproc__kind kind, const char *what,
-                     const struct mproc__facts *f) {
+                     const struct mproc__facts *f, bool room) {
     unsigned long long n = f->count, bound = f->bound;
     switch (kind) {
     case MPROC__KIND_EVENT: fprintf(out, "waits until %s is set", what); break;
@@ -286,6 +326,11 @@ static void say_noun(FILE *out, enum mproc__kind kind, const char *what,
         fprintf(out, "waits for a permit of %s, which has %llu left", what, n);
         break;
     case MPROC__KIND_CONDITION: fprintf(out, "waits until it is notified by %s", what); break;
+    case MPROC__KIND_POOL: fprintf(out, "waits for a result of %s", what); break;
+    case MPROC__KIND_DICT: fprintf(out, "waits for a change of %s", what); break;
+    case MPROC__KIND_CHANNEL:
+        fprintf(out, "waits for %s %s", room ? "room in" : "a message of", what);
+        break;
     case MPROC__KIND_BARRIER:
         fprintf(out, "waits at %s, to which %llu of %llu have come", what, n, bound);
         break;
@@ -308,6 +353,10 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
     const struct mproc__facts *f = mproc__picture_facts(p, w->object);
     int owner = mproc__blamed(p, w);
     mproc__say_object(arena, p, w->object, what);
+    if (w->role == MPROC__AWAITS_BELL) {
+        fprintf(out, "its event loop waits for %s, among other things", what);
+        return;
+    }
     if (kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK) {
         fprintf(out, "waits for %s, which %s holds", what,
                 owner == w->member && (uint32_t)f->thread == w->thread
@@ -320,7 +369,7 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
     } else if (kind == MPROC__KIND_QUEUE) {
         say_queue(out, w, what, f);
     } else {
-        say_noun(out, kind, what, f);
+        say_noun(out, kind, what, f, w->role == MPROC__AWAITS_ROOM);
     }
     say_others(out, p, w);
 }
@@ -331,6 +380,8 @@ void mproc__say_wait(FILE *out, const struct mproc__outside *arena, const struct
     if (w->role == MPROC__AWAITS_SECTION) {
         fprintf(out, "waits for %s, which is in the middle of a step",
                 mproc__say_member(p, w->target, name));
+    } else if (w->role == MPROC__AWAITS_FD) {
+        fprintf(out, "waits at the descriptor %d", w->fd);
     } else if (w->object < 0) {
         fprintf(out, "waits for the end of %s", mproc__say_member(p, w->target, name));
     } else {

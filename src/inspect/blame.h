@@ -21,6 +21,10 @@ int mproc__blame_again(struct mproc__picture *later, const struct mproc__picture
 /* The member that holds what the thread waits for, or whose end it waits for; -1: no single one. */
 int mproc__blamed(const struct mproc__picture *p, const struct mproc__seen_wait *w);
 
+/* The task queue of a pool that a group waits for in vain: each of its workers has a task, and
+ * others are queued. -1: there is none. */
+int mproc__starved(const struct mproc__picture *p, int group);
+
 /* A word for a member, and for an object; in `out`, which is returned. */
 const char *mproc__say_member(const struct mproc__picture *p, int member, char out[160]);
 const char *mproc__say_object(const struct mproc__outside *arena, const struct mproc__picture *p,

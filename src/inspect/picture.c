@@ -72,7 +72,7 @@ int mproc__picture_outer(const struct mproc__picture *p, int object) {
     return object;
 }
 
-/* The object that an address lies in. */
+/* The object that an address lies in; -1: none. */
 static int object_at(const struct mproc__picture *p, uint64_t address) {
     int low = 0, high = p->nobjects;
     while (low < high) {
@@ -85,6 +85,20 @@ static int object_at(const struct mproc__picture *p, uint64_t address) {
     }
     bool in = low > 0 && address - p->objects[low - 1].address < p->objects[low - 1].size;
     return in ? low - 1 : -1;
+}
+
+int mproc__picture_inner(const struct mproc__picture *p, int pool, int which) {
+    int tasks = pool;
+    if (p->objects[pool].kind == MPROC__KIND_POOL) {
+        uint64_t at = mproc__picture_facts(p, pool)->inside[0];
+        tasks = at != 0 ? object_at(p, at) : -1;
+    }
+    if (tasks < 0 || p->objects[tasks].kind != MPROC__KIND_TASKQ) {
+        return -1;
+    }
+    uint64_t at = mproc__picture_facts(p, tasks)->inside[which];
+    int queue = at != 0 ? object_at(p, at) : -1;
+    return queue >= 0 && p->objects[queue].kind == MPROC__KIND_QUEUE ? queue : -1;
 }
 
 const char *mproc__kind_name(enum mproc__kind kind) {
@@ -114,11 +128,20 @@ static bool is_same(const struct mproc__slot *a, const struct mproc__slot *b) {
     return same;
 }
 
+static bool is_in_use(uint64_t state) {
+    return (state & 0xff) != MPROC__SLOT_FREE && (state & 0xff) <= MPROC__SLOT_DYING;
+}
+
+/* Of one that is not in use nothing but its state. */
 static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mproc__slot *out) {
     const uint64_t at =
         arena->base + offsetof(struct mproc__family, table.slots) + i * (uint64_t)sizeof *out;
     struct mproc__slot before;
-    int r = mproc__outside_read(arena, at, out, sizeof *out);
+    int r = mproc__outside_read(arena, at, &out->state, sizeof out->state);
+    if (r != 0 || !is_in_use(out->state)) {
+        return r;
+    }
+    r = mproc__outside_read(arena, at, out, sizeof *out);
     for (int n = 0; r == 0 && n < AGAIN; n++) {
         before = *out;
         r = mproc__outside_read(arena, at, out, sizeof *out);
@@ -145,27 +168,56 @@ static void describe(const struct mproc__slot *slot, uint32_t i, struct mproc__s
                            (out->state == MPROC__SLOT_LIVE && out->os.began <= slot->born));
 }
 
+/* Of the member that was added last. */
+static struct mproc__seen_wait *new_wait(struct mproc__picture *p) {
+    struct mproc__seen_wait *w = GROW(p->waits, p->nwaits);
+    if (w != NULL) {
+        *w = (struct mproc__seen_wait){.member = p->nmembers - 1, .object = -1, .target = -1};
+        w->fd = w->group = -1;
+        p->nwaits++;
+    }
+    return w;
+}
+
 static int add_wait(struct mproc__picture *p, const struct mproc__slot *slot, int i) {
     const struct mproc__hand *hand = &slot->hands[i];
     if (hand->waits == 0 && hand->guard == 0) {
         return 0;
     }
-    struct mproc__seen_wait *w = GROW(p->waits, p->nwaits);
+    struct mproc__seen_wait *w = new_wait(p);
     if (w == NULL) {
         return -ENOMEM;
     }
-    *w = (struct mproc__seen_wait){.member = p->nmembers - 1, .object = -1, .target = -1};
-    w->group = -1;
     if (hand->waits != 0) {
-        w->address = hand->waits & ~(uint64_t)MPROC__WAIT_TIMED;
         w->timed = (hand->waits & MPROC__WAIT_TIMED) != 0;
         w->since = (int64_t)slot->since[i];
         w->thread = slot->waiter[i];
+        if ((hand->waits & MPROC__WAIT_FD) != 0) {
+            w->role = MPROC__AWAITS_FD;
+            w->fd = (int)(hand->waits >> 2 & INT32_MAX);
+        } else {
+            w->address = hand->waits & ~(uint64_t)MPROC__WAIT_TIMED;
+        }
     } else {
         w->address = hand->guard;
         w->role = MPROC__AWAITS_SECTION;
+        w->since = p->now;
     }
-    p->nwaits++;
+    return 0;
+}
+
+static int add_bells(struct mproc__picture *p, uint64_t token) {
+    for (int i = 0; i < p->nbells; i++) {
+        if (p->bells[i].owner == token) {
+            struct mproc__seen_wait *w = new_wait(p);
+            if (w == NULL) {
+                return -ENOMEM;
+            }
+            w->role = MPROC__AWAITS_BELL;
+            w->address = p->bells[i].target;
+            w->since = p->now;
+        }
+    }
     return 0;
 }
 
@@ -180,6 +232,28 @@ static int add_member(struct mproc__picture *p, const struct mproc__slot *slot, 
     for (int h = 0; h < MPROC__HANDS && r == 0 && m->lives; h++) {
         r = add_wait(p, slot, h);
     }
+    return r == 0 && p->members[p->nmembers - 1].lives
+               ? add_bells(p, p->members[p->nmembers - 1].token)
+               : r;
+}
+
+static int see_bells(const struct mproc__outside *arena, struct mproc__picture *p) {
+    const uint64_t all = arena->base + offsetof(struct mproc__family, bells);
+    uint64_t top = 0;
+    int r = mproc__outside_read(arena, all + offsetof(struct mproc__bells, top), &top, sizeof top);
+    for (uint64_t i = 0; r == 0 && i < top && i < MPROC__BELLS; i++) {
+        struct mproc__bell row;
+        r = mproc__outside_read(arena, all + offsetof(struct mproc__bells, rows) + i * sizeof row,
+                                &row, sizeof row);
+        if (r == 0 && row.owner != 0 && row.armed != 0) {
+            struct mproc__bell *more = GROW(p->bells, p->nbells);
+            if (more == NULL) {
+                return -ENOMEM;
+            }
+            *more = row;
+            p->nbells++;
+        }
+    }
     return r;
 }
 
@@ -190,8 +264,7 @@ static int see_members(const struct mproc__outside *arena, struct mproc__picture
     for (uint32_t i = 0; r == 0 && i < top && i < MPROC__MEMBERS; i++) {
         struct mproc__slot slot;
         r = read_slot(arena, i, &slot);
-        if (r == 0 && (slot.state & 0xff) != MPROC__SLOT_FREE &&
-            (slot.state & 0xff) <= MPROC__SLOT_DYING) {
+        if (r == 0 && is_in_use(slot.state)) {
             r = add_member(p, &slot, i);
         }
     }
@@ -207,6 +280,7 @@ static const facts_fn readers[MPROC__KINDS] = {
     [MPROC__KIND_BARRIER] = mproc__barrier_facts,
     [MPROC__KIND_BSEMAPHORE] = mproc__bsemaphore_facts,
     [MPROC__KIND_BUFFER] = mproc__buffer_facts,
+    [MPROC__KIND_CHANNEL] = mproc__channel_facts,
     [MPROC__KIND_CONDITION] = mproc__condition_facts,
     [MPROC__KIND_EVENT] = mproc__event_facts,
     [MPROC__KIND_LOCK] = mproc__lock_facts,
@@ -264,7 +338,8 @@ static int add_holders(const struct mproc__outside *arena, struct mproc__picture
     uint64_t at = copy->holds, first = o->address + offsetof(struct mproc__object, first);
     int r = 0;
     o->first = p->nholders;
-    for (int n = 0; at != 0 && n < HOLDERS_MOST && p->nholders < READS_MOST && r == 0; n++) {
+    for (int n = 0; at != 0 && n < HOLDERS_MOST && p->reads < READS_MOST && r == 0; n++) {
+        p->reads += at != first;
         struct mproc__hold hold = copy->first;
         if ((at != first && mproc__outside_read(arena, at, &hold, sizeof hold) != 0) ||
             hold.object != o->address) {
@@ -276,26 +351,28 @@ static int add_holders(const struct mproc__outside *arena, struct mproc__picture
     return r;
 }
 
-static void count(struct mproc__picture *p, enum mproc__kind kind, uint64_t size) {
-    p->blocks++;
-    p->bytes += size;
-    p->of_kind[kind]++;
-    p->bytes_of_kind[kind] += size;
+static void count(struct mproc__picture *p, enum mproc__kind kind, uint64_t size, uint64_t n) {
+    p->blocks += n;
+    p->bytes += n * size;
+    p->of_kind[kind] += n;
+    p->bytes_of_kind[kind] += n * size;
 }
 
-/* A block of which `size` bytes have been copied. */
-static int see_block(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t address,
-                     uint64_t block, const char *bytes, size_t size) {
+/* Most blocks are none, and are passed over by their first bytes. */
+static bool looks_like_object(const char *bytes, size_t size) {
+    uint32_t first[2];
+    if (size < sizeof(struct mproc__object)) {
+        return false;
+    }
+    memcpy(first, bytes, sizeof first);
+    return first[0] == MPROC__OBJECT_MAGIC && first[1] != 0 && first[1] < MPROC__KINDS;
+}
+
+static int see_object(const struct mproc__outside *arena, struct mproc__picture *p,
+                      uint64_t address, uint64_t block, const char *bytes, size_t size) {
     _Alignas(MPROC__LINE) char copy[OBJECT_BYTES];
     struct mproc__object head;
-    memset(&head, 0, sizeof head);
-    memcpy(&head, bytes, size < sizeof head ? size : sizeof head);
-    bool is = size >= sizeof head && head.magic == MPROC__OBJECT_MAGIC && head.kind != 0 &&
-              head.kind < MPROC__KINDS;
-    count(p, is ? (enum mproc__kind)head.kind : MPROC__KIND_NONE, block);
-    if (!is || head.kind == MPROC__KIND_MESSAGE || head.kind == MPROC__KIND_PARCEL) {
-        return 0;
-    }
+    memcpy(&head, bytes, sizeof head);
     struct mproc__seen_object *o = GROW(p->objects, p->nobjects);
     if (o == NULL || p->nobjects == INT32_MAX) {
         return -ENOMEM;
@@ -307,6 +384,20 @@ static int see_block(const struct mproc__outside *arena, struct mproc__picture *
     r = r == 0 ? add_holders(arena, p, o, &head) : r;
     p->nobjects++;
     return r;
+}
+
+/* A block of which `size` bytes have been copied. */
+static int see_block(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t address,
+                     uint64_t block, const char *bytes, size_t size) {
+    uint32_t kind = MPROC__KIND_NONE;
+    if (looks_like_object(bytes, size)) {
+        memcpy(&kind, bytes + offsetof(struct mproc__object, kind), sizeof kind);
+    }
+    count(p, (enum mproc__kind)kind, block, 1);
+    if (kind == MPROC__KIND_NONE || kind == MPROC__KIND_MESSAGE || kind == MPROC__KIND_PARCEL) {
+        return 0;
+    }
+    return see_object(arena, p, address, block, bytes, size);
 }
 
 /* ---------------------------------------------------------------- the heap */
@@ -325,6 +416,10 @@ static int see_small(struct heap_walk *walk, uint64_t at, const struct mproc__ch
     }
     size_t size = mproc__heap_class_size(class), most = MPROC__CHUNK / size;
     uint64_t n = d->bump < most ? d->bump : most;
+    if (size < sizeof(struct mproc__object)) {
+        count(walk->picture, MPROC__KIND_NONE, size, d->used < n ? d->used : n);
+        return 0;
+    }
     int r = n != 0 ? mproc__outside_read(walk->arena, at, walk->bytes, n * size) : 0;
     uint64_t blocks = walk->picture->blocks;
     for (uint64_t i = 0; r == 0 && i < n; i++) {
@@ -402,7 +497,9 @@ static int see_segments(const struct mproc__outside *arena, struct mproc__pictur
     uint64_t at = 0;
     int r = mproc__outside_read(arena, arena->base + offsetof(struct mproc__family, shms.first),
                                 &at, sizeof at);
-    while (r == 0 && at != 0 && p->nsegments < SEGMENTS_MOST) {
+    uint64_t seen = 0; /* one of the last half: in a ring it comes again */
+    while (r == 0 && at != 0 && at != seen && p->nsegments < SEGMENTS_MOST) {
+        seen = (p->nsegments & (p->nsegments - 1)) == 0 ? at : seen;
         struct mproc__seen_segment *s = GROW(p->segments, p->nsegments);
         if (s == NULL) {
             return -ENOMEM;
@@ -455,22 +552,27 @@ static void resolve_section(const struct mproc__outside *arena, const struct mpr
 
 static void resolve(const struct mproc__outside *arena, const struct mproc__picture *p,
                     struct mproc__seen_wait *w) {
+    if (w->role == MPROC__AWAITS_FD) {
+        return;
+    }
     w->object = object_at(p, w->address);
     if (w->role == MPROC__AWAITS_SECTION) {
         resolve_section(arena, p, w);
     } else if (w->object < 0) {
-        w->target = member_of_slot(arena, p, w->address);
-    } else if (p->objects[w->object].kind == MPROC__KIND_QUEUE) {
+        w->target = w->role == MPROC__AWAITS_IT ? member_of_slot(arena, p, w->address) : -1;
+    } else if (w->role == MPROC__AWAITS_IT) {
         const struct mproc__facts *facts = mproc__picture_facts(p, w->object);
         uint64_t offset = w->address - p->objects[w->object].address;
-        w->role = facts->room_at != 0 && offset == facts->room_at   ? MPROC__AWAITS_ROOM
-                  : facts->idle_at != 0 && offset == facts->idle_at ? MPROC__AWAITS_DONE
-                                                                    : MPROC__AWAITS_IT;
+        if (offset != 0 && (offset == facts->room_at[0] || offset == facts->room_at[1])) {
+            w->role = MPROC__AWAITS_ROOM;
+        } else if (offset != 0 && offset == facts->idle_at) {
+            w->role = MPROC__AWAITS_DONE;
+        }
     }
 }
 
 static bool is_known(const struct mproc__seen_wait *w) {
-    return w->object >= 0 || w->target >= 0;
+    return w->object >= 0 || w->target >= 0 || w->fd >= 0;
 }
 
 /* Members in a section that is their own do not wait, and a note may lead nowhere. */
@@ -510,7 +612,8 @@ int mproc__picture_take(const struct mproc__outside *arena, struct mproc__pictur
     p.now = mproc__os_now();
     p.boot_now = mproc__os_boot_now();
     p.span = arena->span;
-    int r = p.by_slot != NULL ? see_members(arena, &p) : -ENOMEM;
+    int r = p.by_slot != NULL ? see_bells(arena, &p) : -ENOMEM;
+    r = r == 0 ? see_members(arena, &p) : r;
     r = r == 0 ? see_heap(arena, &p) : r;
     r = r == 0 ? see_segments(arena, &p) : r;
     if (r != 0) {
@@ -531,6 +634,7 @@ void mproc__picture_drop(struct mproc__picture *owned) {
     free(owned->facts);
     free(owned->segments);
     free(owned->holders);
+    free(owned->bells);
     free(owned->by_slot);
     *owned = (struct mproc__picture){0};
 }

@@ -44,6 +44,8 @@ enum mproc__seen_role {
     MPROC__AWAITS_ROOM,
     MPROC__AWAITS_DONE,
     MPROC__AWAITS_SECTION, /* a thread that is in a section of the object */
+    MPROC__AWAITS_FD,      /* what comes at a descriptor, which may be anything */
+    MPROC__AWAITS_BELL,    /* it is no thread that waits, but an event loop, among other things */
 };
 
 struct mproc__seen_wait {
@@ -53,8 +55,9 @@ struct mproc__seen_wait {
     int64_t since;    /* mproc__os_now() */
     bool timed;
     enum mproc__seen_role role;
-    int object; /* -1: a member, or nothing that is known */
+    int object; /* -1: a member, or a descriptor */
     int target; /* a member whose end, or whose section's, is awaited; -1 */
+    int fd;     /* the descriptor; -1 */
     bool stuck; /* nobody will end it: see blame.h */
     int group;  /* one wait of those that are stuck with each other, the same for all; -1 */
 };
@@ -70,9 +73,11 @@ struct mproc__picture {
     struct mproc__facts *facts;
     struct mproc__seen_segment *segments;
     uint64_t *holders;
-    int *by_slot; /* members by the number of their slots, -1: none */
-    int nmembers, nobjects, nwaits, nfacts, nsegments;
+    struct mproc__bell *bells; /* that are armed */
+    int *by_slot;              /* members by the number of their slots, -1: none */
+    int nmembers, nobjects, nwaits, nfacts, nsegments, nbells;
     uint64_t nholders;
+    uint64_t reads;                   /* records of holders that are not in their object */
     int64_t now;                      /* mproc__os_now() */
     uint64_t boot_now;                /* mproc__os_boot_now() */
     uint64_t span, limit, used, warm; /* bytes of the arena */
@@ -92,6 +97,13 @@ int mproc__picture_wait(const struct mproc__picture *p, int member, uint32_t thr
 const struct mproc__facts *mproc__picture_facts(const struct mproc__picture *p, int object);
 /* The outermost object that an object belongs to: it has the holders. */
 int mproc__picture_outer(const struct mproc__picture *p, int object);
+/* Of a pool its queue of tasks, 0, and of results, 1; -1: there is none. */
+int mproc__picture_inner(const struct mproc__picture *p, int pool, int which);
+
+/* Will what it waits for certainly go on, as far as the waiter's kind of wait tells? */
+static inline bool mproc__seen_wait_ends(const struct mproc__seen_wait *w) {
+    return w->timed || w->role >= MPROC__AWAITS_SECTION;
+}
 
 /* Bytes of the messages in a queue, as far as they can be counted. */
 uint64_t mproc__picture_queue_bytes(const struct mproc__outside *arena,

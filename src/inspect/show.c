@@ -79,20 +79,41 @@ static void say_one(const struct mproc__show *show, const struct mproc__seen_wai
     fprintf(show->out, ", for %s\n", say_span(seconds(show->picture->now - w->since), since));
 }
 
+/* Of several threads of a member that wait for results of a pool one is enough. */
+static bool is_said(const struct mproc__picture *p, int wait) {
+    const struct mproc__seen_wait *w = &p->waits[wait];
+    for (int i = wait - 1; i >= 0 && p->waits[i].member == w->member; i--) {
+        if (w->object >= 0 && p->objects[w->object].kind == MPROC__KIND_POOL &&
+            p->waits[i].object == w->object && p->waits[i].group == w->group) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void show_group(const struct mproc__show *show, int group) {
     const struct mproc__picture *p = show->picture;
-    int threads = 0;
+    int threads = 0, taskq = mproc__starved(p, group);
     for (int i = 0; i < p->nwaits; i++) {
-        threads += p->waits[i].group == group;
+        threads += p->waits[i].group == group && !is_said(p, i);
     }
-    if (threads == 1) {
+    if (taskq >= 0) {
+        char what[160];
+        const struct mproc__facts *f = mproc__picture_facts(p, taskq);
+        fprintf(show->out,
+                "DEADLOCK of %d, %s is starved: each of its %" PRIu64
+                " workers has a task that waits, and no worker is left for the %" PRIu64
+                " tasks that are queued:\n",
+                threads, mproc__say_object(show->arena, p, taskq, what), f->total,
+                mproc__picture_facts(p, mproc__picture_inner(p, taskq, 0))->count);
+    } else if (threads == 1) {
         fputs("DEADLOCK: nobody is left to end this wait:\n", show->out);
     } else {
         fprintf(show->out, "DEADLOCK of %d: they wait for each other, and nobody else can help:\n",
                 threads);
     }
     for (int i = 0; i < p->nwaits; i++) {
-        if (p->waits[i].group == group) {
+        if (p->waits[i].group == group && !is_said(p, i)) {
             say_one(show, &p->waits[i]);
         }
     }
@@ -245,7 +266,7 @@ static void show_lock(const struct mproc__show *show, int object) {
 static void show_joins(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     for (int i = 0; i < p->nwaits; i++) {
-        if (p->waits[i].object < 0) {
+        if (p->waits[i].object < 0 && p->waits[i].target >= 0) {
             say_one(show, &p->waits[i]);
         }
     }

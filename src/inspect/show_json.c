@@ -105,6 +105,14 @@ static void show_member(const struct mproc__show *show, int i) {
     fputs("}", show->out);
 }
 
+static bool is_starved(const struct mproc__picture *p, int object) {
+    bool is = false;
+    for (int i = 0; i < p->nwaits && !is && p->objects[object].kind == MPROC__KIND_TASKQ; i++) {
+        is = p->waits[i].group == i && mproc__starved(p, i) == object;
+    }
+    return is;
+}
+
 static void show_facts(const struct mproc__show *show, int i) {
     const struct mproc__facts *f = mproc__picture_facts(show->picture, i);
     FILE *out = show->out;
@@ -120,6 +128,7 @@ static void show_facts(const struct mproc__show *show, int i) {
     }
     pid(out, "held_by", show->picture, mproc__picture_member(show->picture, f->owner));
     number(out, "held_by_thread", f->thread & UINT32_MAX);
+    truth(out, "starved", is_starved(show->picture, i));
 }
 
 static void show_object(const struct mproc__show *show, int i) {
@@ -162,7 +171,7 @@ static void say_as_string(const struct mproc__show *show, const struct mproc__se
 }
 
 static void show_wait(const struct mproc__show *show, int i) {
-    static const char *const roles[] = {"it", "room", "done", "section"};
+    static const char *const roles[] = {"it", "room", "done", "section", "descriptor", "loop"};
     const struct mproc__picture *p = show->picture;
     const struct mproc__seen_wait *w = &p->waits[i];
     fprintf(show->out, "%s{\"pid\": %d", i > 0 ? ",\n  " : "", (int)p->members[w->member].pid);
@@ -174,9 +183,11 @@ static void show_wait(const struct mproc__show *show, int i) {
         fputs("null", show->out);
     }
     key(show->out, "for");
-    string(show->out, w->object < 0 ? "end" : roles[w->role]);
+    string(show->out, w->object < 0 && w->target >= 0 ? "end" : roles[w->role]);
+    key(show->out, "descriptor");
+    fprintf(show->out, w->fd >= 0 ? "%d" : "null", w->fd);
     pid(show->out, "blames", p, mproc__blamed(p, w));
-    seconds(show->out, "waited", w->role == MPROC__AWAITS_SECTION ? 0 : p->now - w->since);
+    seconds(show->out, "waited", p->now - w->since);
     truth(show->out, "timed", w->timed);
     key(show->out, "deadlock");
     fprintf(show->out, w->group >= 0 ? "%d" : "null", w->group);

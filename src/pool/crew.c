@@ -252,6 +252,10 @@ static bool is_short(const mproc_pool *pool) {
     return pool->alive + pool->starting < pool->target + pool->leaving;
 }
 
+bool mproc__crew_is_short(const mproc_pool *pool) {
+    return wants_workers(pool) && is_short(pool);
+}
+
 static bool is_vacant(const struct mproc__crew *crew) {
     return crew->process == NULL && crew->ended == NULL && !crew->starting;
 }

@@ -282,8 +282,10 @@ struct mproc_pool {
     uint32_t followers; /* threads that wait for the pumping one */
     uint32_t news;      /* changes whenever the pump has been at work */
     bool noticed;       /* a notice is on its way to the thread that pumps */
-    uint64_t closed;    /* tickets that have been closed, and what else ends a collecting */
-    bool told;          /* mproc_pool_notify() has been called, and nobody has returned since */
+    int64_t quiet;      /* since when threads wait and no result has come; 0: nobody has waited */
+    uint64_t quiet_replies; /* replies, when `quiet` was set */
+    uint64_t closed;        /* tickets that have been closed, and what else ends a collecting */
+    bool told;              /* mproc_pool_notify() has been called, and nobody has returned since */
     mproc_task *ended, **ended_end; /* whose callbacks are to be called */
 
     /* open.c */
@@ -534,6 +536,8 @@ void mproc__limits_look(mproc_pool *pool);
 int mproc__crew_start(mproc_pool *pool);
 /* Notices workers that have ended. */
 void mproc__crew_look(mproc_pool *pool);
+/* Is a worker to be started? */
+bool mproc__crew_is_short(const mproc_pool *pool);
 /* Starts those that are missing, in seats whose process has been given away. */
 void mproc__crew_refill(mproc_pool *pool);
 /* Kills the workers, waits for their end, and fails what is open with why->code. They are dead

@@ -19,6 +19,7 @@
  * to be called, one by one, the oldest first. A callback may use the pool, wait for other tasks
  * included.
  */
+#include "core/wait.h"
 #include "pool/inside.h"
 #include "system/os.h"
 
@@ -29,6 +30,7 @@
 
 /* A dead worker's task is told of it before another worker is in its place. */
 void mproc__pool_look(mproc_pool *pool) {
+    const struct mproc__wait_pause paused = mproc__wait_pause();
     pool->looked = mproc__os_now();
     mproc__crew_look(pool);
     if (pool->ended_count > 0) {
@@ -38,6 +40,7 @@ void mproc__pool_look(mproc_pool *pool) {
     mproc__limits_look(pool);
     mproc__feed_due(pool);
     mproc__feed_ranked(pool);
+    mproc__wait_go_on(&paused);
 }
 
 static void look_if_due(mproc_pool *pool, int64_t now, int64_t interval) {
@@ -138,11 +141,48 @@ int mproc__pool_signalled(mproc_pool *pool, struct mproc__slices *slices) {
     return signalled(pool, slices, mproc__hooked() ? mproc__os_now() : 0);
 }
 
+/* When the owner does something by itself, though no result comes. */
+static int64_t due_of(const mproc_pool *pool, int64_t deadline) {
+    int64_t due = mproc__pool_due(pool);
+    if (pool->limited > 0 || mproc__crew_is_short(pool)) {
+        due = 0;
+    }
+    return due < deadline ? due : deadline;
+}
+
+/* A wait that has lasted for a slice is noted as one for the pool: that for a result, which it is
+ * made of, ends with each slice. It began when the last result came, or later. */
+static struct mproc__hand *note(mproc_pool *pool, int64_t deadline) {
+    if (pool->quiet == 0 || pool->quiet_replies != pool->replies) {
+        pool->quiet = mproc__os_now();
+        pool->quiet_replies = pool->replies;
+    }
+    return mproc__wait_resume(pool->place, due_of(pool, deadline), pool->quiet);
+}
+
+int mproc_pool_note_wait(mproc_pool *pool) {
+    int r = mproc__pool_door(pool);
+    if (r != 0) {
+        return r;
+    }
+    pthread_mutex_lock(&pool->lock);
+    r = note(pool, MPROC__NEVER) != NULL;
+    pthread_mutex_unlock(&pool->lock);
+    return r;
+}
+
+void mproc_pool_note_end(void) {
+    mproc__wait_end(mproc__thread_hand);
+}
+
 int mproc__pool_wait(mproc_pool *pool, struct mproc__slices *slices) {
+    struct mproc__hand *noted = slices->idle ? note(pool, slices->deadline) : NULL;
     int64_t now, slice = mproc__slice(slices);
     int64_t timeout = slice < 0 ? 0 : slice;
     bool follows = pool->pumping != 0 && pool->pumping != mproc__self_thread();
     int r = follows ? follow(pool, timeout, &now) : pump(pool, timeout, &now);
+    slices->idle = r == -ETIMEDOUT;
+    mproc__wait_end(noted);
     mproc__pool_deliver(pool);
     return r == 0 || (r == -ETIMEDOUT && slice >= 0) ? signalled(pool, slices, now) : r;
 }
@@ -189,6 +229,7 @@ void mproc__pool_deliver(mproc_pool *pool) {
         !mproc__book_has_aside(pool)) {
         return;
     }
+    const struct mproc__wait_pause paused = mproc__wait_pause();
     pthread_mutex_unlock(&pool->lock);
     mproc__pool_enter(pool);
     pthread_mutex_lock(&pool->lock);
@@ -199,6 +240,7 @@ void mproc__pool_deliver(mproc_pool *pool) {
     pthread_mutex_unlock(&pool->lock);
     mproc__pool_leave(pool);
     pthread_mutex_lock(&pool->lock);
+    mproc__wait_go_on(&paused);
 }
 
 /* ---------------------------------------------------------------- collecting */

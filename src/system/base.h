@@ -67,6 +67,7 @@ struct mproc__slices {
     int64_t deadline;
     int64_t next;
     bool begun;     /* the first slice is over */
+    bool idle;      /* nothing has come in the last one, for waits that ask */
     bool deaf;      /* this thread need not look for signals any more */
     int64_t looked; /* when a wait that is woken often has looked for signals last */
     int64_t now;    /* the time at the first slice, if the caller has just read it; or 0 */

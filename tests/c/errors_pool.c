@@ -446,6 +446,14 @@ PROVOKE(mproc_pool_notify, MPROC_ESTRANGER) {
     return in_child(notify_now, plain_pool());
 }
 
+static int note_now(void *pool) {
+    return mproc_pool_note_wait(pool);
+}
+
+PROVOKE(mproc_pool_note_wait, MPROC_ESTRANGER) {
+    return in_child(note_now, plain_pool());
+}
+
 static int descriptor(void *pool) {
     return mproc_pool_fd(pool);
 }

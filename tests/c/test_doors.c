@@ -234,6 +234,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(pool, rank, OTHER, mproc_pool_rank(o, 1))                                                    \
     X(pool, collect, OTHER, mproc_pool_collect(o, 0))                                              \
     X(pool, notify, OTHER, mproc_pool_notify(o))                                                   \
+    X(pool, note_wait, OTHER, mproc_pool_note_wait(o))                                             \
     X(pool, fd, OTHER, mproc_pool_fd(o))                                                           \
     X(pool, resize, OTHER, mproc_pool_resize(o, 1))                                                \
     X(pool, workers, 0, mproc_pool_workers(o, NULL, 0))                                            \

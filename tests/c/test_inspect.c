@@ -314,6 +314,187 @@ TEST(inspect_names_a_join_on_a_child_that_waits_for_its_parent) {
     kill_all(&pid, 1);
 }
 
+/* ---------------------------------------------------------------- pools */
+
+static int wait_for_the_third(const void *event, size_t size, mproc_result *result) {
+    (void)size, (void)result;
+    return mproc_event_wait(*(mproc_event *const *)event, MPROC_FOREVER);
+}
+
+static int set_for_the_others(const void *event, size_t size, mproc_result *result) {
+    (void)size, (void)result;
+    mproc_event_set(*(mproc_event *const *)event);
+    return 0;
+}
+
+static void starve(mproc_event *event, int64_t timeout) {
+    static const mproc_task_options none;
+    mproc_task_options options = none;
+    mproc_pool *pool;
+    mproc_task *tasks[3];
+    options.timeout = timeout;
+    CHECK_OK(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 2}));
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(mproc_pool_submit(pool, i < 2 ? wait_for_the_third : set_for_the_others, &event,
+                                   sizeof event, &options, &tasks[i]));
+    }
+    CHECK_OK(mproc_task_wait(tasks[2], MPROC_FOREVER));
+}
+
+static void starve_for_ever(void *arg) {
+    starve(((struct pair *)arg)->event, 0);
+}
+
+/* The owner ends its tasks when their time is up. */
+static void starve_for_an_hour(void *arg) {
+    starve(((struct pair *)arg)->event, 3600 * MPROC_SEC);
+}
+
+/* The workers end with their owner. */
+static void kill_owner(pid_t pid, mproc_event *event) {
+    mproc_event_set(event);
+    kill_all(&pid, 1);
+    mproc_drop(event);
+}
+
+TEST(inspect_names_a_pool_that_is_starved_by_its_own_tasks) {
+    struct pair pair = {.event = made_event()};
+    struct sight sight;
+    pid_t pid = child_fork(starve_for_ever, &pair);
+    look_for_no_deadlock(&sight, 2, MPROC__KIND_EVENT); /* the test could set it */
+    forget(&sight);
+    mproc_drop(pair.event);
+    look_until_stuck(&sight, 3);
+    CHECK_EQ(sight.groups, 1);
+    expect_said(&sight, "DEADLOCK of 3, the pool", "each of its 2 workers has a task that");
+    forget(&sight);
+    kill_all(&pid, 1);
+}
+
+TEST(inspect_names_no_starved_pool_whose_tasks_have_a_timeout) {
+    struct pair pair = {.event = made_event()};
+    struct sight sight;
+    pid_t pid = child_fork(starve_for_an_hour, &pair);
+    mproc_event *event = pair.event;
+    look_for_no_deadlock(&sight, 2, MPROC__KIND_EVENT);
+    forget(&sight);
+    look(&sight);
+    while (waiting_for(&sight.picture, MPROC__KIND_POOL) != 1) {
+        forget(&sight);
+        usleep(1000);
+        look(&sight);
+    }
+    CHECK_EQ(stuck_in(&sight), 0);
+    forget(&sight);
+    kill_owner(pid, event);
+}
+
+/* ---------------------------------------------------------------- connections, dicts, loops */
+
+struct line {
+    mproc_channel *channel;
+    int ends[2];
+    int side;
+};
+
+static void receive_from_other(void *arg) {
+    struct line *line = arg;
+    char room[64];
+    size_t size;
+    CHECK_OK(mproc_channel_recv(line->channel, line->side, line->ends[line->side], room,
+                                sizeof room, &size));
+}
+
+TEST(inspect_names_two_that_wait_for_messages_of_each_other) {
+    struct line line = {0};
+    struct sight sight;
+    pid_t pids[2];
+    CHECK_OK(mproc_channel_new(&line.channel, line.ends, 1));
+    for (line.side = 0; line.side < 2; line.side++) {
+        pids[line.side] = child_fork(receive_from_other, &line);
+    }
+    look_for_no_deadlock(&sight, 2, MPROC__KIND_CHANNEL); /* the test could send something */
+    forget(&sight);
+    mproc_drop(line.channel);
+    look_until_stuck(&sight, 2);
+    CHECK_EQ(sight.groups, 1);
+    expect_said(&sight, "DEADLOCK of 2", "waits for a message of the channel");
+    forget(&sight);
+    kill_all(pids, 2);
+    close(line.ends[0]);
+    close(line.ends[1]);
+}
+
+static void wait_for_change(void *dict) {
+    uint64_t version = 0;
+    CHECK_OK(mproc_dict_wait(dict, "key", 3, &version, MPROC_FOREVER));
+}
+
+TEST(inspect_names_a_dict_that_nobody_will_change) {
+    mproc_dict *dict;
+    struct sight sight;
+    CHECK_OK(mproc_dict_new(&dict));
+    pid_t pid = child_fork(wait_for_change, dict);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_DICT);
+    forget(&sight);
+    mproc_drop(dict);
+    look_until_stuck(&sight, 1);
+    expect_said(&sight, "DEADLOCK: nobody is left", "waits for a change of the dict");
+    forget(&sight);
+    kill_all(&pid, 1);
+}
+
+static void wait_with_a_bell(void *arg) {
+    struct pair *pair = arg;
+    mproc_watch *watch;
+    CHECK_OK(mproc_watch_new(&watch));
+    int number = mproc_watch_add(watch, pair->queue, MPROC_WATCH_GET);
+    CHECK_GE(number, 0);
+    CHECK_EQ(mproc_watch_arm(watch, number), 0);
+    sleep_until_killed();
+}
+
+TEST(inspect_shows_what_an_event_loop_waits_for) {
+    struct pair pair = {.queue = made_queue(2)};
+    struct sight sight;
+    pid_t pid = child_fork(wait_with_a_bell, &pair);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_QUEUE);
+    expect_said(&sight, "queue @", "its event loop waits for the queue @");
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(pair.queue);
+}
+
+static void read_from_pipe(void *arg) {
+    size_t size;
+    mproc_drop(made_event()); /* a member */
+    CHECK_OK(mproc_pipe_recv_size(*(int *)arg, &size));
+}
+
+static int never_signalled(void) {
+    return 0;
+}
+
+TEST(inspect_shows_a_descriptor_that_is_waited_at) {
+    struct sight sight;
+    int ends[2], at = 0;
+    CHECK_OK(mproc_pipe_new(ends, 0));
+    mproc_wait_hook(never_signalled); /* otherwise the kernel is asked without a look first */
+    pid_t pid = child_fork(read_from_pipe, &ends[0]);
+    do {
+        look(&sight);
+        for (int i = 0; i < sight.picture.nwaits; i++) {
+            at += sight.picture.waits[i].fd == ends[0];
+        }
+        forget(&sight);
+        usleep(1000);
+    } while (at == 0);
+    mproc_wait_hook(NULL);
+    kill_all(&pid, 1);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* ---------------------------------------------------------------- what cannot be looked at */
 
 TEST(inspect_refuses_what_is_no_family) {

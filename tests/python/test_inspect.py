@@ -58,6 +58,45 @@ def test_crossed_locks_are_named() -> None:
             child.join()
 
 
+class Shared:
+    event: Any = None
+
+
+def wait_for_event() -> None:
+    Shared.event.wait()
+
+
+def set_event() -> None:
+    Shared.event.set()
+
+
+def run_pool() -> None:
+    with mproc.get_context("fork").Pool(2) as pool:
+        waits = [pool.apply_async(wait_for_event) for _ in range(2)]
+        pool.apply_async(set_event)
+        waits[0].get()
+
+
+def test_a_pool_that_its_own_tasks_starve_is_named() -> None:
+    context = mproc.get_context("fork")
+    Shared.event = context.Event()
+    child = context.Process(target=run_pool, name="owner")
+    child.start()
+    Shared.event = None  # nobody but the pool's processes is left who could set it
+    try:
+        seen = until(lambda seen: seen["deadlocks"] == 1)
+        (starved,) = [o for o in seen["objects"] if o["starved"]]
+        assert starved["kind"] == "task queue"
+        told = look("locks", str(os.getpid()))
+        while told.returncode != 3:  # its owner may have looked after the pool just then
+            told = look("locks", str(os.getpid()))
+        assert "the pool" in told.stdout.splitlines()[1]
+        assert "each of its 2 workers has a task that waits" in told.stdout
+    finally:
+        child.kill()
+        child.join()
+
+
 def test_a_queue_is_measured() -> None:
     queue: Any = mproc.Queue(5)
     queue.put(b"x" * 100)

@@ -315,8 +315,16 @@ class Engine:
                 return
         self._pumping.wait(seen, seconds, job)
 
-    def _pump(self, job: _mproc.Job | None, seconds: float, seen: int | None = None) -> None:
+    def _pump(
+        self,
+        job: _mproc.Job | None,
+        seconds: float,
+        seen: int | None = None,
+        patient: bool = False,
+    ) -> None:
         """Collect for a job, or whatever comes, for at most that long; alone.
+
+        patient: the caller comes again until it has what it waits for.
 
         seen: `_pumping.news`, read before it was found that what is waited for has not come; None:
         it is the job, which stays ready. A callback or a signal handler may run in the pumping
@@ -329,28 +337,41 @@ class Engine:
                 keep_fed = self._keep_fed
                 if keep_fed is not None and not self._tasks.open:
                     keep_fed()  # an interrupt may have kept it from being fed
-                if not self._tasks.pump(job, seconds):
+                if not self._tasks.pump(job, seconds, patient):
                     self._look_after_workers()
                 if keep_fed is not None:
                     keep_fed()
         if depth > 1:
             self._tasks.notify()
         elif not depth:
+            self._follow(job, seconds, seen, patient)
+
+    def _follow(
+        self, job: _mproc.Job | None, seconds: float, seen: int | None, patient: bool
+    ) -> None:
+        """Sleep while another thread pumps."""
+        noted = patient and self._tasks.note_wait()
+        try:
             self._sleep(job, seconds, seen)
+        finally:
+            if noted:
+                self._tasks.note_end()
 
     def _pump_while(self, unfinished: Callable[[], bool]) -> None:
         """Pump as long as something is unfinished."""
         seen = self._pumping.news
         while unfinished():
-            self._pump(None, SLICE, seen)
+            self._pump(None, SLICE, seen, True)
             seen = self._pumping.news
 
     def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
         if self._owner != _getpid():
             self._check_owner()
         if timeout is None:
+            patient = False
             while not job._ready:
-                self._pump(job, SLICE)
+                self._pump(job, SLICE, None, patient)
+                patient = True
             return
         deadline = _monotonic() + timeout
         left = timeout
@@ -428,7 +449,7 @@ class Engine:
         """Pump for those who cannot, until there is no work."""
         seen = self._pumping.news
         while self._has_work() and not self._ending:
-            self._pump(None, SLICE, seen)
+            self._pump(None, SLICE, seen, True)
             seen = self._pumping.news
             self._run_on()
         self._needed = False
@@ -439,7 +460,7 @@ class Engine:
         """Pump until somebody else comes."""
         seen = self._pumping.news
         while self._has_work() and self._looks == self._seen and not self._ending:
-            self._pump(None, SLICE, seen)
+            self._pump(None, SLICE, seen, True)
             seen = self._pumping.news
             self._seen += 1
             self._run_on()
@@ -517,10 +538,10 @@ def _help(reference: Callable[[], Engine | None], bell: LockType) -> None:
         again = _help_safely(engine)
         if again is False:
             return
+        noted, note_end = engine._tasks.note_wait(), engine._tasks.note_end
         del engine
-        if again:
-            bell.acquire(True, LOOK)
-        else:
-            bell.acquire()
-            if (engine := reference()) is not None:
-                engine._parked = False
+        bell.acquire(True, LOOK if again else -1)
+        if noted:
+            note_end()
+        if not again and (engine := reference()) is not None:
+            engine._parked = False

@@ -448,10 +448,12 @@ class ExecutorEngine(Engine):
         self._check_owner()
         deadline = None if timeout is None else _monotonic() + timeout
         left = SLICE
+        patient = False
         seen = self._pumping.news
         while left >= 0 and not future.done():
-            self._pump(None, min(SLICE, left), seen)
+            self._pump(None, min(SLICE, left), seen, patient)
             seen = self._pumping.news
+            patient = deadline is None
             if deadline is not None:
                 left = deadline - _monotonic()
 

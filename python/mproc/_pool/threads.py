@@ -136,7 +136,15 @@ class ThreadTasks:
         self._books.add(call)
         self._waiting.put(call)
 
-    def pump(self, job: _mproc.Job | None, timeout: float | None) -> bool:
+    def note_wait(self) -> bool:
+        """Say nothing: no looker from outside sees threads of Python; see _mproc.Pool."""
+        return False
+
+    @staticmethod
+    def note_end() -> None:
+        """Say nothing."""
+
+    def pump(self, job: _mproc.Job | None, timeout: float | None, patient: bool = False) -> bool:
         """Book results until the job is ready; see _mproc.Pool.pump()."""
         ready = self._pump(job, timeout)
         if _monotonic() - self._looked > LOOK:
