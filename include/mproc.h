@@ -2361,6 +2361,135 @@ MPROC_API void mproc_dict_snapshot_drop(mproc_dict_snapshot *owned);
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_dict_check(mproc_dict *dict, char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- list */
+
+/*
+ * Elements in an order, for any number of members; each is bytes, or bytes with buffers. Each call
+ * is one step, however many elements it concerns: no other member sees a part of it, and a member
+ * that is killed in it has done all of it or nothing. To get, set, or swap elements, and to add and
+ * take out at both ends, takes the same time in lists of any length. In between the elements of one
+ * side move, those of the shorter one.
+ *
+ * An index counts from 0 on, or, if it is negative, from the end: -1 is the last element. A slice
+ * is `start`, `stop` and `step` as in Python: it has the elements start, start + step, ... before
+ * stop, and bounds outside of the list are cut to it. INT64_MAX as `stop`, or INT64_MIN with a
+ * negative step, stands for "to the end".
+ *
+ * Each element that is set or added gets a version, a number that no other element of that list
+ * ever has. It is not 0. A large value is lent, as a dict's is.
+ */
+typedef struct mproc_list mproc_list;
+
+/* A value: see mproc_dict_value. */
+typedef mproc_dict_value mproc_list_value;
+
+/* In place of a version: whatever the element has. */
+#define MPROC_LIST_ANY UINT64_MAX
+
+/* -ENOMEM; the errors of joining. */
+MPROC_API int mproc_list_new(mproc_list **out) MPROC_MUST_USE;
+
+/* Element i, as mproc_dict_get() gives a value. `version` may be NULL. -ERANGE: there is none;
+ * -ENOMEM. */
+MPROC_API int mproc_list_get(mproc_list *list, int64_t i, mproc_message *message,
+                             uint64_t *version) MPROC_MUST_USE;
+
+/* Gives element i another value. -ERANGE: there is none; -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_list_set(mproc_list *list, int64_t i, const void *lent,
+                             size_t size) MPROC_MUST_USE;
+
+/* The same, if the element has that version, or MPROC_LIST_ANY. -ESTALE: it has another one;
+ * -ERANGE: there is none; -ENOMEM, MPROC_ETOOBIG; -EINVAL: n is negative, or nobody holds one of
+ * the buffers. */
+MPROC_API int mproc_list_put(mproc_list *list, int64_t i, const mproc_list_value *value,
+                             uint64_t version) MPROC_MUST_USE;
+
+/* Adds an element behind the last one. -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_list_append(mproc_list *list, const void *lent, size_t size) MPROC_MUST_USE;
+
+/* Adds an element before element i, before the first one or behind the last one if i is outside of
+ * the list. -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_list_insert(mproc_list *list, int64_t i, const void *lent,
+                                size_t size) MPROC_MUST_USE;
+
+/* The same with a value. -ENOMEM, MPROC_ETOOBIG; -EINVAL: n is negative, or nobody holds one of the
+ * buffers. */
+MPROC_API int mproc_list_insert_value(mproc_list *list, int64_t i,
+                                      const mproc_list_value *value) MPROC_MUST_USE;
+
+/* Adds elements behind the last one, all or none. -ENOMEM, MPROC_ETOOBIG; -EINVAL: as above. */
+MPROC_API int mproc_list_extend(mproc_list *list, const mproc_list_value *values,
+                                size_t n) MPROC_MUST_USE;
+
+/* Takes element i out, if it has that version, or MPROC_LIST_ANY. -ERANGE: there is none; -ESTALE:
+ * it has another version; -ENOMEM: it is neither the first nor the last one. */
+MPROC_API int mproc_list_delete(mproc_list *list, int64_t i, uint64_t version) MPROC_MUST_USE;
+
+/* Takes element i out, and gives its value as mproc_list_get() does. -ERANGE: there is none;
+ * -ENOMEM. */
+MPROC_API int mproc_list_pop(mproc_list *list, int64_t i, mproc_message *message) MPROC_MUST_USE;
+
+/* The values come in the place of a slice's elements. With a step of 1 there may be more or fewer
+ * of them than of those. -ERANGE: another step, and not as many values as elements; -EINVAL: a step
+ * of 0, a negative n, or a buffer that nobody holds; -ENOMEM, MPROC_ETOOBIG. */
+MPROC_API int mproc_list_assign(mproc_list *list, int64_t start, int64_t stop, int64_t step,
+                                const mproc_list_value *values, size_t n) MPROC_MUST_USE;
+
+/* Takes a slice's elements out. -EINVAL: a step of 0; -ENOMEM. */
+MPROC_API int mproc_list_cut(mproc_list *list, int64_t start, int64_t stop,
+                             int64_t step) MPROC_MUST_USE;
+
+/* Two elements change places, with their versions. -ERANGE: there is no such element. */
+MPROC_API int mproc_list_swap(mproc_list *list, int64_t i, int64_t j) MPROC_MUST_USE;
+
+/* -ENOMEM. */
+MPROC_API int mproc_list_reverse(mproc_list *list) MPROC_MUST_USE;
+
+/* Puts the elements into another order: element order[i] becomes element i. Elements keep their
+ * versions. `version` is that of the list which the caller has seen
+ * (mproc_list_snapshot_version()), or MPROC_LIST_ANY. -ESTALE: the list has changed since, or has
+ * not n elements; -EINVAL: `order` is not each number below n once; -ENOMEM. */
+MPROC_API int mproc_list_arrange(mproc_list *list, const uint64_t *order, uint64_t n,
+                                 uint64_t version) MPROC_MUST_USE;
+
+/* Which element, from `start` on and before `stop`, is the first one with that value, bytes without
+ * buffers. -ENOENT: none. */
+MPROC_API int mproc_list_find(mproc_list *list, const void *bytes, size_t size, int64_t start,
+                              int64_t stop, uint64_t *out) MPROC_MUST_USE;
+
+/* Elements at this moment. */
+MPROC_API uint64_t mproc_list_count(const mproc_list *list);
+
+/* Takes all elements out. -ENOMEM. */
+MPROC_API int mproc_list_clear(mproc_list *list) MPROC_MUST_USE;
+
+/*
+ * A snapshot: a copy of a slice, or of the whole list, as it was at one moment, in private memory
+ * of the process. Nobody changes the list while it is made. A snapshot is a handle, of one thread
+ * at a time.
+ */
+typedef struct mproc_list_snapshot mproc_list_snapshot;
+
+/* -EINVAL: a step of 0; -ENOMEM. */
+MPROC_API int mproc_list_snapshot_new(mproc_list_snapshot **out, mproc_list *list, int64_t start,
+                                      int64_t stop, int64_t step) MPROC_MUST_USE;
+
+/* How many elements it has. */
+MPROC_API size_t mproc_list_snapshot_count(const mproc_list_snapshot *snapshot);
+
+/* The version that the list had, for mproc_list_arrange(). */
+MPROC_API uint64_t mproc_list_snapshot_version(const mproc_list_snapshot *snapshot);
+
+/* Element i, lent until the drop. -EINVAL: there are not so many. */
+MPROC_API int mproc_list_snapshot_item(const mproc_list_snapshot *snapshot, size_t i,
+                                       mproc_message *out) MPROC_MUST_USE;
+
+/* Gives the handle back. NULL is ignored. */
+MPROC_API void mproc_list_snapshot_drop(mproc_list_snapshot *owned);
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_list_check(mproc_list *list, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- named shared memory */
 
 /*

@@ -60,7 +60,7 @@ mproc_buffer *buffer_around(struct module_state *state, const void *at, size_t s
 }
 
 /* 0, or -1 with MemoryError. */
-static int list_add(struct buffers *buffers, mproc_buffer *buffer) {
+static int remember(struct buffers *buffers, mproc_buffer *buffer) {
     char *start = mproc_buffer_data(buffer);
     size_t i = below(buffers, start);
     if (i > 0 && buffers->list[i - 1].buffer == buffer) {
@@ -98,7 +98,7 @@ static void list_remove(struct buffers *buffers, mproc_buffer *buffer) {
 static PyObject *make(PyTypeObject *type, struct module_state *state, int code,
                       mproc_buffer *owned) {
     PyObject *self = handle_new(type, code, owned);
-    if (self != NULL && list_add(&state->buffers, owned) < 0) {
+    if (self != NULL && remember(&state->buffers, owned) < 0) {
         ((struct handle *)self)->object = NULL; /* it is in no list */
         mproc_drop(owned);
         Py_CLEAR(self);
@@ -159,7 +159,7 @@ static Py_ssize_t length(PyObject *self) {
 static PyObject *adopt(PyObject *type, PyObject *address) {
     struct module_state *state = module_state(PyType_GetModule((PyTypeObject *)type));
     PyObject *self = handle_adopt(type, address);
-    if (self != NULL && list_add(&state->buffers, handle_object(self)) < 0) {
+    if (self != NULL && remember(&state->buffers, handle_object(self)) < 0) {
         Py_CLEAR(self); /* there is no such range, so nothing is removed */
     }
     return self;

@@ -61,8 +61,8 @@
     X(workplace)                                                                                   \
     X(turn)
 
-/* Nouns of containers, added when mproc.dicts is imported. */
-#define MODULE_CONTAINER_NOUNS(X) X(dict)
+/* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
+#define MODULE_CONTAINER_NOUNS(X) X(dict) X(list)
 
 /* Heap types that the module owns. */
 #define MODULE_TYPES(X)                                                                            \
@@ -85,6 +85,7 @@
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
     X(dict)                                                                                        \
+    X(list)                                                                                        \
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \

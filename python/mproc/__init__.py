@@ -146,8 +146,8 @@ def __getattr__(name: str) -> object:
         from . import c_functions
 
         return getattr(c_functions, name)
-    if name == "Dict":
-        return _default.Dict
+    if name in ("Dict", "List"):
+        return getattr(_default, name)
     if name in ("Buffer", "asarray", "empty"):
         from . import buffers
 

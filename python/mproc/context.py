@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from . import dicts as _dicts
+    from . import lists as _lists
     from . import managers as _managers
     from . import pool as _pool
     from . import program as _program
@@ -203,6 +204,12 @@ class BaseContext:
     def Dict(self, other: Any = (), /, **kwargs: Any) -> _dicts.Dict[Any, Any]:
         """Return a dict that all processes of the family share, made as dict() is."""
         shared = _modules.dicts.Dict(other, **kwargs)
+        shared._belong_to(self.get_context())
+        return shared
+
+    def List(self, iterable: Iterable[Any] = (), /) -> _lists.List[Any]:
+        """Return a list that all processes of the family share, made as list() is."""
+        shared = _modules.lists.List(iterable)
         shared._belong_to(self.get_context())
         return shared
 

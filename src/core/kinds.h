@@ -14,6 +14,8 @@ void mproc__channel_destroy(struct mproc__hand *hand, void *object);
 void mproc__array_destroy(struct mproc__hand *hand, void *object);
 void mproc__condition_destroy(struct mproc__hand *hand, void *object);
 void mproc__dict_destroy(struct mproc__hand *hand, void *object);
+void mproc__list_batch_destroy(struct mproc__hand *hand, void *object);
+void mproc__list_destroy(struct mproc__hand *hand, void *object);
 void mproc__lock_destroy(struct mproc__hand *hand, void *object);
 void mproc__queue_destroy(struct mproc__hand *hand, void *object);
 void mproc__taskq_destroy(struct mproc__hand *hand, void *object);

@@ -29,6 +29,8 @@ enum mproc__kind {
     MPROC__KIND_PARCEL,
     MPROC__KIND_CHANNEL,
     MPROC__KIND_DICT,
+    MPROC__KIND_LIST,
+    MPROC__KIND_BATCH, /* what a change of many of a list's elements has (src/list) */
     MPROC__KINDS
 };
 

@@ -29,6 +29,7 @@ MADE(array, (mproc_type type, size_t n), (&made, type, n))
 MADE(buffer, (size_t size), (&made, size))
 MADE(queue, (uint64_t bound), (&made, bound))
 MADE(dict, (void), (&made))
+MADE(list, (void), (&made))
 MADE(taskq, (unsigned seats), (&made, seats))
 
 #undef MADE
