@@ -59,7 +59,7 @@ class List(_mproc.List, MutableSequence[_T]):
         return value in self.copy()
 
     def index(self, value: Any, start: int = 0, stop: int = 2**63 - 1, /) -> int:
-        """Return the index of the first element that is equal to value. ValueError: there is none."""
+        """Return the index of the first element equal to value. ValueError: there is none."""
         return self.copy().index(value, start, stop)
 
     def count(self, value: Any, /) -> int:
@@ -113,11 +113,11 @@ class List(_mproc.List, MutableSequence[_T]):
 
     # ---- changing
 
-    def __iadd__(self, values: Iterable[_T]) -> List[_T]:  # type: ignore[override, misc]
+    def __iadd__(self, values: Iterable[_T]) -> List[_T]:  # type: ignore[misc]
         self.extend(values)
         return self
 
-    def __imul__(self, times: int) -> List[_T]:
+    def __imul__(self, times: int) -> List[_T]:  # type: ignore[misc]
         if times <= 0:
             self.clear()
         else:
