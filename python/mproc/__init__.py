@@ -146,7 +146,7 @@ def __getattr__(name: str) -> object:
         from . import c_functions
 
         return getattr(c_functions, name)
-    if name in ("Dict", "List"):
+    if name in ("Dict", "List", "Namespace", "Set"):
         return getattr(_default, name)
     if name in ("Buffer", "asarray", "empty"):
         from . import buffers

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from . import dicts as _dicts
     from . import lists as _lists
     from . import managers as _managers
+    from . import namespaces as _namespaces
     from . import pool as _pool
     from . import program as _program
     from . import queues as _queues
+    from . import sets as _sets
     from . import synchronize as _synchronize
     from ._mproc import Connection
     from .popen_fork import Popen
@@ -210,6 +212,18 @@ class BaseContext:
     def List(self, iterable: Iterable[Any] = (), /) -> _lists.List[Any]:
         """Return a list that all processes of the family share, made as list() is."""
         shared = _modules.lists.List(iterable)
+        shared._belong_to(self.get_context())
+        return shared
+
+    def Set(self, iterable: Iterable[Any] = (), /) -> _sets.Set[Any]:
+        """Return a set that all processes of the family share, made as set() is."""
+        shared = _modules.sets.Set(iterable)
+        shared._belong_to(self.get_context())
+        return shared
+
+    def Namespace(self, /, **attributes: Any) -> _namespaces.Namespace:
+        """Return an object whose attributes all processes of the family share."""
+        shared = _modules.namespaces.Namespace(**attributes)
         shared._belong_to(self.get_context())
         return shared
 
