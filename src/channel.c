@@ -346,10 +346,16 @@ static char *ring_at(const struct way *way, uint64_t at) {
     return (char *)(uintptr_t)way->ring + at % RING;
 }
 
+/* Whether so many bytes of the ring are in one piece. */
+static inline bool in_one_piece(uint64_t at, size_t size) {
+    return at % RING + size <= RING;
+}
+
 static uint64_t write_bytes(const struct way *way, uint64_t at, const void *from, size_t size) {
     size_t first = RING - at % RING;
-    first = size < first ? size : first;
-    if (size > 0) {
+    if (size > 0 && size <= first) {
+        memcpy(ring_at(way, at), from, size);
+    } else if (size > 0) {
         memcpy(ring_at(way, at), from, first);
         memcpy(ring_at(way, 0), (const char *)from + first, size - first);
     }
@@ -358,8 +364,9 @@ static uint64_t write_bytes(const struct way *way, uint64_t at, const void *from
 
 static void read_bytes(const struct way *way, uint64_t at, void *out, size_t size) {
     size_t first = RING - at % RING;
-    first = size < first ? size : first;
-    if (size > 0) {
+    if (size > 0 && size <= first) {
+        memcpy(out, ring_at(way, at), size);
+    } else if (size > 0) {
         memcpy(out, ring_at(way, at), first);
         memcpy((char *)out + first, ring_at(way, 0), size - first);
     }
@@ -377,7 +384,12 @@ static bool has_room(struct way *way, size_t size) {
 static void put(struct way *way, const struct iovec *pieces, int n, size_t size) {
     unsigned char header[HEADER] = {(unsigned char)(size >> 24), (unsigned char)(size >> 16),
                                     (unsigned char)(size >> 8), (unsigned char)size};
-    uint64_t at = write_bytes(way, way->tail, header, HEADER);
+    uint64_t at = way->tail + HEADER;
+    if (mproc__likely(in_one_piece(way->tail, HEADER))) {
+        memcpy(ring_at(way, way->tail), header, HEADER);
+    } else {
+        (void)write_bytes(way, way->tail, header, HEADER);
+    }
     for (int i = 0; i < n; i++) {
         at = write_bytes(way, at, pieces[i].iov_base, pieces[i].iov_len);
     }
@@ -387,7 +399,11 @@ static void put(struct way *way, const struct iovec *pieces, int n, size_t size)
 
 static size_t next_size(const struct way *way, uint64_t at) {
     unsigned char h[HEADER];
-    read_bytes(way, at, h, HEADER);
+    if (mproc__likely(in_one_piece(at, HEADER))) {
+        memcpy(h, ring_at(way, at), HEADER);
+    } else {
+        read_bytes(way, at, h, HEADER);
+    }
     return (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
 }
 

@@ -106,30 +106,28 @@ int codec_encode_with_parts(struct module_state *state, PyObject *object, struct
     return encode(state, object, m, parts);
 }
 
-/* Begins a message behind the room for a header, in which buffers of that size can go beside. */
-static void begin_bare(struct message *m, enum parts_allowed parts, size_t least) {
+int codec_pickle_plain(struct module_state *state, PyObject *object, struct message *m) {
+    if (state->pickling.chosen != NULL) {
+        return PACKER_NOT_PLAIN;
+    }
     message_init(m);
-    m->parts.allowed = parts;
-    m->parts.least = least;
-    m->used = MSGPACK_PICKLE_HEADER;
-}
-
-/* Plain values take no buffers along. */
-static int dump_bare(struct module_state *state, PyObject *object, struct message *m,
-                     enum parts_allowed parts, size_t least) {
-    begin_bare(m, parts, least);
-    int r = state->pickling.chosen == NULL ? pickle_write_plain(object, m) : PACKER_NOT_PLAIN;
-    if (r == PACKER_NOT_PLAIN) {
+    int r = pickle_write_plain(object, m);
+    if (r == 0) {
+        r = message_finish(m, 0);
+    }
+    if (r != 0) {
         message_clear(m);
-        begin_bare(m, parts, least);
-        r = pickling_dump(&state->pickling, object, m);
     }
     return r;
 }
 
-static int pickle_bare(struct module_state *state, PyObject *object, struct message *m,
-                       enum parts_allowed parts, size_t least) {
-    int r = dump_bare(state, object, m, parts, least);
+int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *m,
+                            enum parts_allowed parts, size_t least) {
+    message_init(m);
+    m->parts.allowed = parts;
+    m->parts.least = least;
+    m->used = MSGPACK_PICKLE_HEADER;
+    int r = pickling_dump(&state->pickling, object, m);
     if (r == 0) {
         r = m->parts.n > 0 ? finish_parts(m, MPROC_EXT_PARTS)
                            : message_finish(m, MSGPACK_PICKLE_HEADER);
@@ -141,12 +139,8 @@ static int pickle_bare(struct module_state *state, PyObject *object, struct mess
 }
 
 int codec_pickle(struct module_state *state, PyObject *object, struct message *m) {
-    return pickle_bare(state, object, m, PARTS_NONE, 0);
-}
-
-int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *m,
-                            enum parts_allowed parts, size_t least) {
-    return pickle_bare(state, object, m, parts, least);
+    int r = codec_pickle_plain(state, object, m);
+    return r == PACKER_NOT_PLAIN ? codec_pickle_with_parts(state, object, m, PARTS_NONE, 0) : r;
 }
 
 PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {

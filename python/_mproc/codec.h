@@ -57,8 +57,12 @@ int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t fi
 /* The same, but always a bare pickle (protocol 5): for peers that do not know MessagePack. */
 int codec_pickle(struct module_state *state, PyObject *object, struct message *message);
 
-/* The same where buffers can go beside it, copies of those of at least `least` bytes. If one does,
- * the message is not a bare pickle, but what codec_decode_with_parts() reads. */
+/* Its first half, for plain values: PACKER_NOT_PLAIN for any other, without an exception. Runs no
+ * Python code. */
+int codec_pickle_plain(struct module_state *state, PyObject *object, struct message *message);
+
+/* Its other half, by a pickler, where buffers can go beside it, copies of those of at least `least`
+ * bytes. If one does, the message is no bare pickle, but what codec_decode_with_parts() reads. */
 int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *message,
                             enum parts_allowed parts, size_t least);
 

@@ -287,6 +287,17 @@ static int send_message(struct connection *self, const struct message *m) {
     return parts_are_shared(&m->parts) ? send_with_luggage(self, m) : send_with_parts(self, m);
 }
 
+/* Most objects need no pickler. 0, a code, BLOCKING_RAISED; PACKER_NOT_PLAIN: this one does. */
+static int send_plain(struct connection *self, struct module_state *state, PyObject *item) {
+    struct message message;
+    int r = codec_pickle_plain(state, item, &message);
+    if (r == 0) {
+        r = send_pieces(self, message.iov, message.niov);
+        message_clear(&message);
+    }
+    return r == -1 ? BLOCKING_RAISED : r;
+}
+
 /* Runs arbitrary Python code, which may close the connection. 0, a code, or BLOCKING_RAISED. */
 static int send_item(struct connection *self, struct module_state *state, PyObject *item,
                      enum parts_allowed parts, size_t least) {
@@ -306,12 +317,8 @@ static size_t least_part(const struct connection *self) {
     return channel != NULL ? mproc_channel_offers(channel, self->side, self->handle) : SIZE_MAX;
 }
 
-static PyObject *connection_send(PyObject *object, PyObject *item) {
-    struct connection *self = connection_of(object);
-    struct module_state *state = module_state_of(object);
-    if (state == NULL || check_writable(self) < 0) {
-        return NULL;
-    }
+/* With a pickler. */
+static int send_object(struct connection *self, struct module_state *state, PyObject *item) {
     size_t least = least_part(self);
     int r =
         send_item(self, state, item, channel_of(self) != NULL ? PARTS_PIPED : PARTS_NONE, least);
@@ -321,7 +328,17 @@ static PyObject *connection_send(PyObject *object, PyObject *item) {
     if (r == -EAGAIN) { /* the receiver may be anybody meanwhile */
         r = send_item(self, state, item, PARTS_NONE, 0);
     }
-    return sent(r);
+    return r;
+}
+
+static PyObject *connection_send(PyObject *object, PyObject *item) {
+    struct connection *self = connection_of(object);
+    struct module_state *state = module_state_of(object);
+    if (state == NULL || check_writable(self) < 0) {
+        return NULL;
+    }
+    int r = send_plain(self, state, item);
+    return sent(r == PACKER_NOT_PLAIN ? send_object(self, state, item) : r);
 }
 
 /* The part of a buffer that send_bytes() is asked to send. 0, or -1 with ValueError. */
@@ -558,16 +575,18 @@ static void fetch_luggage(struct connection *self, struct incoming *in) {
     }
 }
 
-/* While there is luggage, messages may be looked for it: all of one is received. */
+/* While there is luggage, all of a message is received. */
 static int look_for_luggage(struct connection *self, struct incoming *in) {
-    if (in->message.data == NULL) {
+    if (in->message.data == NULL && mproc_channel_given(self->channel)) {
         PyObject *bytes = receive_rest(self, in);
         if (bytes == NULL) {
             return -1;
         }
         is_in(in, bytes);
     }
-    fetch_luggage(self, in);
+    if (in->message.data != NULL) {
+        fetch_luggage(self, in);
+    }
     return 0;
 }
 
@@ -579,8 +598,7 @@ static int receive_some(struct connection *self, struct incoming *in) {
         not_received(r);
         return -1;
     }
-    return self->channel != NULL && mproc_channel_given(self->channel) ? look_for_luggage(self, in)
-                                                                       : 0;
+    return self->channel != NULL ? look_for_luggage(self, in) : 0;
 }
 
 /* The same for who wants bytes, at most `most` of them. */

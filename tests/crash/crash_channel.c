@@ -305,8 +305,8 @@ static const struct crash_op ops[] = {
     OPS("receiver plain, empty", empty, receivers_bytes),
     OPS("receiver plain, passed", passed, receivers_bytes),
     OPS("sender plain", still, senders_bytes),
-    /* After each of its instructions, for two neighbours must not change places: what has been passed
-     * is out of the ring before the state says that there is none. */
+    /* After each of its instructions, for two neighbours must not change places: what has been
+     * passed is out of the ring before the state says that there is none. */
     {.name = "channel passes",
      .setup = still_pipe_recv,
      .operate = senders_bytes,
