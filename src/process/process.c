@@ -258,7 +258,7 @@ static int write_args(mproc_process *process, const struct mproc__launch *what) 
         mproc__heap_free(hand, &slot->args);
         mproc__hand_put(hand);
     }
-    slot->by_thread = mproc__os_tid() != mproc__os_pid();
+    slot->by_thread = mproc__os_tid() != mproc__self_pid();
     slot->args_size = what->size;
     return has_args(process, what) ? write_block(process, what, slot) : 0;
 }
@@ -545,7 +545,8 @@ int mproc_process_exitcode(mproc_process *process, int *code) {
  * is what the slices are for. */
 static int wait_for_end(mproc_process *process, int64_t deadline) {
     struct mproc__slices slices = mproc__slices_until(deadline);
-    int64_t slice = 0; /* the first look does not wait */
+    int64_t slice = mproc__user_slice(&slices);
+    slice = slice < 0 ? 0 : slice; /* late callers look once all the same */
     for (;;) {
         int r = need_descriptor(process);
         r = r == 0 ? mproc__os_pidfd_wait(process->pidfd, slice) : r;

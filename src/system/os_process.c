@@ -232,14 +232,27 @@ static bool pidfd_names(int pidfd, pid_t pid) {
     return is; /* -1: it has ended, and was collected */
 }
 
+/* Since Linux 6.9 each process has an inode of its own, on a device that has nothing else. There is
+ * one such device, which is asked about once. */
+static bool is_pidfs(int fd, uint64_t device) {
+    static uint64_t known; /* 0: none yet, and no device's number */
+    struct statfs fs;
+    if (mproc__peek64(&known) == device && device != 0) {
+        return true;
+    }
+    if (fstatfs(fd, &fs) != 0 || (uint64_t)fs.f_type != PIDFS_TYPE) {
+        return false;
+    }
+    mproc__poke64(&known, device); /* every thread finds the same */
+    return true;
+}
+
 bool mproc__os_descriptor_is(int fd, struct mproc__os_mark mark, pid_t pid) {
     struct mproc__os_mark now = mproc__os_descriptor_mark(fd);
-    struct statfs fs;
     if (now.inode != mark.inode || now.device != mark.device) {
         return false;
     }
-    bool unique = pid == 0 || (fstatfs(fd, &fs) == 0 && (uint64_t)fs.f_type == PIDFS_TYPE);
-    return unique || pidfd_names(fd, pid);
+    return pid == 0 || is_pidfs(fd, now.device) || pidfd_names(fd, pid);
 }
 
 bool mproc__os_pidfd_is_childs(int pidfd) {
