@@ -34,14 +34,82 @@ int acquire_wait_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
     return blocking_timeout(seconds, timeout);
 }
 
-int acquire_recover(PyObject *args, char *recover) {
-    int value = 0;
-    if (!PyArg_ParseTuple(args, "|p", &value)) {
+/* ---------------------------------------------------------------- constructors */
+
+static int is_text(PyObject *object, const char *text) {
+    return PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, text) == 0;
+}
+
+/* Is it the context of fork? Its `_name` says so; NULL and None are no context. */
+static int find_context(PyTypeObject *type, PyObject *ctx, char *is_fork) {
+    *is_fork = 0;
+    if (ctx == NULL || ctx == Py_None) {
+        return 0;
+    }
+    PyObject *module = PyType_GetModuleByDef(type, &module_definition);
+    PyObject *name = module == NULL ? NULL : PyObject_GetAttr(ctx, module_state(module)->ctx_name);
+    if (name == NULL) {
         return -1;
     }
-    *recover = (char)value;
+    *is_fork = (char)is_text(name, "fork");
+    Py_DECREF(name);
     return 0;
 }
+
+static int find_recover(PyObject *on_owner_death, char *recover) {
+    *recover = on_owner_death != NULL && is_text(on_owner_death, "recover");
+    if (on_owner_death == NULL || *recover || is_text(on_owner_death, "raise")) {
+        return 0;
+    }
+    PyErr_Format(PyExc_ValueError, "on_owner_death is 'raise' or 'recover', not %R",
+                 on_owner_death);
+    return -1;
+}
+
+int acquire_new_event(PyTypeObject *type, PyObject *args, PyObject *keywords,
+                      struct acquire_options *options) {
+    static const char *const names[] = {"ctx"};
+    PyObject *ctx;
+    *options = (struct acquire_options){0};
+    if (arguments_spread_new(type->tp_name, names, &ctx, 1, 0, args, keywords) < 0) {
+        return -1;
+    }
+    return find_context(type, ctx, &options->is_fork_ctx);
+}
+
+int acquire_new_lock(PyTypeObject *type, PyObject *args, PyObject *keywords,
+                     struct acquire_options *options) {
+    static const char *const names[] = {"ctx", "on_owner_death"};
+    PyObject *values[2];
+    if (arguments_spread_new(type->tp_name, names, values, 2, 0, args, keywords) < 0 ||
+        find_recover(values[1], &options->recover) < 0) {
+        return -1;
+    }
+    return find_context(type, values[0], &options->is_fork_ctx);
+}
+
+int acquire_new_semaphore(PyTypeObject *type, PyObject *args, PyObject *keywords, PyObject **value,
+                          struct acquire_options *options) {
+    static const char *const names[] = {"value", "ctx"};
+    PyObject *values[2];
+    *options = (struct acquire_options){0};
+    if (arguments_spread_new(type->tp_name, names, values, 2, 1, args, keywords) < 0) {
+        return -1;
+    }
+    *value = values[0];
+    return find_context(type, values[1], &options->is_fork_ctx);
+}
+
+PyObject *acquire_new(PyTypeObject *type, const struct acquire_options *options, int code,
+                      void *owned) {
+    PyObject *self = handle_new(type, code, owned);
+    if (self != NULL) {
+        *acquire_options_of(self) = *options;
+    }
+    return self;
+}
+
+/* ---------------------------------------------------------------- results */
 
 PyObject *acquire_result(int code) {
     switch (code) {

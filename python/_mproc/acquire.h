@@ -56,23 +56,42 @@ PyObject *acquire_too_many(void);
 /* OwnerDiedError about the dead holder. NULL. */
 PyObject *acquire_owner_died(const mproc_lock_holder *dead);
 
-/* A handle of a lock. recover: to acquire it is no error when the previous holder died. */
-struct lock_handle {
-    struct handle handle;
-    char recover;
+/* What is said to a constructor beside the value of a semaphore. */
+struct acquire_options {
+    char recover;     /* to acquire the lock is no error when the previous holder died */
+    char is_fork_ctx; /* made by the context of fork, whose children inherit it: never pickled */
 };
 
-static inline struct lock_handle *lock_handle(PyObject *self) {
-    return (struct lock_handle *)self;
+/* A handle of a lock, a semaphore or an event. */
+struct acquire_handle {
+    struct handle handle;
+    struct acquire_options options;
+};
+
+static inline struct acquire_options *acquire_options_of(PyObject *self) {
+    return &((struct acquire_handle *)self)->options;
 }
 
+#define ACQUIRE_OPTION(name, doc)                                                                  \
+    { "_" #name, T_BOOL, offsetof(struct acquire_handle, options.name), 0, doc }
 #define ACQUIRE_RECOVER                                                                            \
-    {                                                                                              \
-        "_recover", T_BOOL, offsetof(struct lock_handle, recover), 0,                              \
-            "True: the death of the holder is no error for the next one."                          \
-    }
+    ACQUIRE_OPTION(recover, "True: the death of the holder is no error for the next one.")
+#define ACQUIRE_IS_FORK_CTX                                                                        \
+    ACQUIRE_OPTION(is_fork_ctx, "True: it was made by the context of fork, and is not pickled.")
 
-/* The argument of a lock's type: (recover=False). -1 with an exception. */
-int acquire_recover(PyObject *args, char *recover);
+/* The arguments of constructors, for types of this module and classes derived from them. 0, or -1
+ * with an exception. Of an event: (*, ctx=None). */
+int acquire_new_event(PyTypeObject *type, PyObject *args, PyObject *keywords,
+                      struct acquire_options *options);
+/* Of a lock: (*, ctx=None, on_owner_death="raise"). */
+int acquire_new_lock(PyTypeObject *type, PyObject *args, PyObject *keywords,
+                     struct acquire_options *options);
+/* Of a semaphore: (value=1, *, ctx=None); *value is borrowed, or NULL. */
+int acquire_new_semaphore(PyTypeObject *type, PyObject *args, PyObject *keywords, PyObject **value,
+                          struct acquire_options *options);
+
+/* As handle_new(), with these options. */
+PyObject *acquire_new(PyTypeObject *type, const struct acquire_options *options, int code,
+                      void *owned);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * arguments.h - positional and keyword arguments of a fast call, by name
+ * arguments.h - positional and keyword arguments of a call, by name
  *
  * SPDX-License-Identifier: MIT
  *
@@ -16,5 +16,10 @@
  * there is none. 0, or -1 with TypeError: too many, unknown or repeated ones. */
 int arguments_spread(const char *function, const char *const *names, PyObject **values,
                      Py_ssize_t n, PyObject *const *args, Py_ssize_t nargs, PyObject *keywords);
+
+/* The same for a constructor, which gets a tuple and a dictionary (NULL: none). Only the first
+ * `positional` names can be given without their name. */
+int arguments_spread_new(const char *function, const char *const *names, PyObject **values,
+                         Py_ssize_t n, Py_ssize_t positional, PyObject *args, PyObject *keywords);
 
 #endif

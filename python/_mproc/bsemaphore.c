@@ -27,17 +27,18 @@ static PyGetSetDef bsemaphore_getset[] = {
 };
 
 static PyType_Slot bsemaphore_slots[] = {
-    {Py_tp_doc, "A number of permits that come back from the dead."},
+    {Py_tp_doc, TYPE_NAME SEMAPHORE_ARGUMENTS "A number of permits that come back from the dead."},
     {Py_tp_new, (void *)new_handle},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, bsemaphore_methods},
+    {Py_tp_members, semaphore_members},
     {Py_tp_getset, bsemaphore_getset},
     {0, NULL},
 };
 
 static PyType_Spec bsemaphore_spec = {
     .name = "mproc._mproc.BoundedSemaphore",
-    .basicsize = sizeof(struct handle),
+    .basicsize = sizeof(struct acquire_handle),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = bsemaphore_slots,
 };

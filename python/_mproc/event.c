@@ -11,11 +11,14 @@ static mproc_event *event_of(PyObject *self) {
     return handle_object(self);
 }
 
-static PyObject *event_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                           PyObject *Py_UNUSED(kwargs)) {
+static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    struct acquire_options options;
+    if (acquire_new_event(type, args, keywords, &options) < 0) {
+        return NULL;
+    }
     mproc_event *event = NULL;
     int r = mproc_event_new(&event);
-    return handle_new(type, r, event);
+    return acquire_new(type, &options, r, event);
 }
 
 static PyObject *event_is_set(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -63,20 +66,23 @@ static PyMethodDef event_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef event_members[] = {ACQUIRE_IS_FORK_CTX, {NULL, 0, 0, 0, NULL}};
 static PyGetSetDef event_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
 
 static PyType_Slot event_slots[] = {
-    {Py_tp_doc, "A flag that threads of all processes of the family can wait for."},
+    {Py_tp_doc, "Event(*, ctx=None)\n--\n\n"
+                "A flag that threads of all processes of the family can wait for."},
     {Py_tp_new, (void *)event_new},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, event_methods},
+    {Py_tp_members, event_members},
     {Py_tp_getset, event_getset},
     {0, NULL},
 };
 
 static PyType_Spec event_spec = {
     .name = "mproc._mproc.Event",
-    .basicsize = sizeof(struct handle),
+    .basicsize = sizeof(struct acquire_handle),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = event_slots,
 };

@@ -10,13 +10,17 @@ static PyObject *not_released(int code) {
     return code == MPROC_ENOTHELD ? acquire_too_many() : error_raise(code);
 }
 
-static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    struct acquire_options options;
+    if (acquire_new_lock(type, args, keywords, &options) < 0) {
+        return NULL;
+    }
     mproc_lock *lock = NULL;
     int r = mproc_lock_new(&lock, 0);
     if (r == 0) {
         mproc_lock_any_thread(lock); /* programs acquire in one thread and release in another */
     }
-    return new_handle(type, args, r, lock);
+    return acquire_new(type, &options, r, lock);
 }
 
 static PyObject *lock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -37,7 +41,8 @@ static PyMethodDef lock_methods[] = {
 };
 
 static PyType_Slot lock_slots[] = {
-    {Py_tp_doc, "A lock between all threads of all processes of the family; not recursive."},
+    {Py_tp_doc, "Lock" LOCK_ARGUMENTS
+                "A lock between all threads of all processes of the family; not recursive."},
     {Py_tp_new, (void *)lock_new},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, lock_methods},
@@ -48,7 +53,7 @@ static PyType_Slot lock_slots[] = {
 
 static PyType_Spec lock_spec = {
     .name = "mproc._mproc.Lock",
-    .basicsize = sizeof(struct lock_handle),
+    .basicsize = sizeof(struct acquire_handle),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = lock_slots,
 };

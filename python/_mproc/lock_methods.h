@@ -8,25 +8,14 @@
  */
 #include "acquire_methods.h"
 
-/* As handle_new(); `args` are those of the type. */
-static PyObject *new_handle(PyTypeObject *type, PyObject *args, int code, OBJECT *owned) {
-    char recover;
-    if (acquire_recover(args, &recover) < 0) {
-        mproc_drop(owned);
-        return NULL;
-    }
-    PyObject *self = handle_new(type, code, owned);
-    if (self != NULL) {
-        lock_handle(self)->recover = recover;
-    }
-    return self;
-}
+/* Behind the names of the types. */
+#define LOCK_ARGUMENTS "(*, ctx=None, on_owner_death='raise')\n--\n\n"
 
 /* The holder died and the caller has the lock: it is released again, and the caller gets an error
  * that names the dead holder. */
 static PyObject *owner_died(PyObject *self) {
     mproc_lock_holder dead;
-    if (lock_handle(self)->recover) {
+    if (acquire_options_of(self)->recover) {
         Py_RETURN_TRUE;
     }
     OBJECT_DO(dead_owner)(object_of(self), &dead);
@@ -53,7 +42,7 @@ static PyObject *owner_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return Py_BuildValue("(ii)", holder.pid, holder.tid);
 }
 
-static PyMemberDef lock_members[] = {ACQUIRE_RECOVER, {NULL, 0, 0, 0, NULL}};
+static PyMemberDef lock_members[] = {ACQUIRE_RECOVER, ACQUIRE_IS_FORK_CTX, {NULL, 0, 0, 0, NULL}};
 static PyGetSetDef lock_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
 
 /* The entries of a type's methods that are the same for both. */

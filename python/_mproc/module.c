@@ -41,7 +41,8 @@ static int add_all(PyObject *module, const noun_add *some, size_t n) {
 
 static int module_exec(PyObject *module) {
     blocking_init();
-    if (add_version(module) < 0) {
+    module_state(module)->ctx_name = PyUnicode_InternFromString("_name");
+    if (module_state(module)->ctx_name == NULL || add_version(module) < 0) {
         return -1;
     }
     return add_all(module, nouns, sizeof nouns / sizeof nouns[0]);
@@ -99,6 +100,7 @@ static int module_clear(PyObject *module) {
     for (size_t i = 0; i < MODULE_TAKEN; i++) {
         Py_CLEAR(state->taken[i]);
     }
+    Py_CLEAR(state->ctx_name);
     for (size_t i = 0; i < MODULE_EXCEPTION_COUNT; i++) {
         Py_CLEAR(state->exceptions[i]);
     }

@@ -14,10 +14,14 @@ static PyObject *not_released(int code) {
     return NULL;
 }
 
-static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    struct acquire_options options;
+    if (acquire_new_lock(type, args, keywords, &options) < 0) {
+        return NULL;
+    }
     mproc_rlock *lock = NULL;
     int r = mproc_rlock_new(&lock);
-    return new_handle(type, args, r, lock);
+    return acquire_new(type, &options, r, lock);
 }
 
 static PyObject *rlock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -40,6 +44,7 @@ static PyMethodDef rlock_methods[] = {
 
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc,
+     "RLock" LOCK_ARGUMENTS
      "A lock between all threads of all processes of the family; its holder may take it again."},
     {Py_tp_new, (void *)rlock_new},
     {Py_tp_dealloc, (void *)handle_dealloc},
@@ -51,7 +56,7 @@ static PyType_Slot rlock_slots[] = {
 
 static PyType_Spec rlock_spec = {
     .name = "mproc._mproc.RLock",
-    .basicsize = sizeof(struct lock_handle),
+    .basicsize = sizeof(struct acquire_handle),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = rlock_slots,
 };

@@ -19,17 +19,19 @@ static PyMethodDef semaphore_methods[] = {
 static PyGetSetDef semaphore_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
 
 static PyType_Slot semaphore_slots[] = {
-    {Py_tp_doc, "A number of permits, for all threads of all processes of the family."},
+    {Py_tp_doc, TYPE_NAME SEMAPHORE_ARGUMENTS
+     "A number of permits, for all threads of all processes of the family."},
     {Py_tp_new, (void *)new_handle},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, semaphore_methods},
+    {Py_tp_members, semaphore_members},
     {Py_tp_getset, semaphore_getset},
     {0, NULL},
 };
 
 static PyType_Spec semaphore_spec = {
     .name = "mproc._mproc.Semaphore",
-    .basicsize = sizeof(struct handle),
+    .basicsize = sizeof(struct acquire_handle),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = semaphore_slots,
 };

@@ -12,10 +12,17 @@ static PyObject *acquired(PyObject *Py_UNUSED(self), int code) {
     return acquire_result(code);
 }
 
-/* The type's constructor: (value). */
-static PyObject *new_handle(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
-    long long value;
-    if (!PyArg_ParseTuple(args, "L:" TYPE_NAME, &value)) {
+/* Behind the names of the types. */
+#define SEMAPHORE_ARGUMENTS "(value=1, *, ctx=None)\n--\n\n"
+
+static PyObject *new_handle(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    PyObject *number;
+    struct acquire_options options;
+    if (acquire_new_semaphore(type, args, keywords, &number, &options) < 0) {
+        return NULL;
+    }
+    long long value = number == NULL ? 1 : PyLong_AsLongLong(number);
+    if (value == -1 && PyErr_Occurred()) {
         return NULL;
     }
     if (value < 0 || value > (long long)MPROC_SEMAPHORE_MAX) {
@@ -24,7 +31,7 @@ static PyObject *new_handle(PyTypeObject *type, PyObject *args, PyObject *Py_UNU
     }
     OBJECT *object = NULL;
     int r = OBJECT_DO(new)(&object, (unsigned)value);
-    return handle_new(type, r, object);
+    return acquire_new(type, &options, r, object);
 }
 
 static PyObject *get_value_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -34,6 +41,8 @@ static PyObject *get_value_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
 static PyObject *locked_method(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(OBJECT_DO(value)(object_of(self)) == 0);
 }
+
+static PyMemberDef semaphore_members[] = {ACQUIRE_IS_FORK_CTX, {NULL, 0, 0, 0, NULL}};
 
 /* The entries of a type's methods that are the same for both. */
 #define SEMAPHORE_METHODS(release_doc)                                                             \

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from . import _mproc
-from .synchronize import _Shared
+from .synchronize import _Belonging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Barrier"]
 
 
-class Barrier(_Shared, _mproc.Barrier, threading.Barrier):
+class Barrier(_Belonging, _mproc.Barrier, threading.Barrier):
     """A number of parties, threads of any processes, that wait for each other.
 
     action: is called by the last party that arrives, before all pass. timeout: that of wait(), in

@@ -313,7 +313,7 @@ class BaseContext:
 
         set_forkserver_preload(module_names, on_error=on_error)
 
-    def get_context(self, method: str | None = None, *, pickler: str | None = None) -> BaseContext:
+    def get_context(self, method: str | None = None, pickler: str | None = None) -> BaseContext:
         """Return the context of a start method. ValueError if there is none.
 
         pickler: "cloudpickle" has its processes, pools and executors send lambdas, closures, and
@@ -413,7 +413,7 @@ class DefaultContext(BaseContext):
         self._chooser = current_process()
         self._actual = context
 
-    def get_context(self, method: str | None = None, *, pickler: str | None = None) -> BaseContext:
+    def get_context(self, method: str | None = None, pickler: str | None = None) -> BaseContext:
         """Return the context of a start method. ValueError: there is no such method.
 
         None stands for the context in force, which set_start_method() cannot change afterwards.

@@ -45,12 +45,6 @@ def __getattr__(name: str) -> Any:
 class _Shared:
     """The base of all of them: they can be pickled only for a child that is being started."""
 
-    _is_fork_ctx = False
-
-    def _belong_to(self, ctx: BaseContext | None) -> None:
-        if ctx is not None and ctx._name == "fork":
-            self._is_fork_ctx = True
-
     def __getstate__(self) -> Any:
         return None
 
@@ -58,6 +52,16 @@ class _Shared:
         from . import reduction
 
         return reduction.reduce_handle(self)
+
+
+class _Belonging(_Shared):
+    """The base of those whose C type does not keep of which context they are."""
+
+    _is_fork_ctx = False
+
+    def _belong_to(self, ctx: BaseContext | None) -> None:
+        if ctx is not None and ctx._name == "fork":
+            self._is_fork_ctx = True
 
 
 def _name_of_owner(owner: tuple[int, int] | None) -> str:
@@ -118,12 +122,6 @@ class _Inheritable(_SemLockLike):
         self._recover = recover
 
 
-def _recovers(on_owner_death: str) -> bool:
-    if on_owner_death not in ("raise", "recover"):
-        raise ValueError(f"on_owner_death is 'raise' or 'recover', not {on_owner_death!r}")
-    return on_owner_death == "recover"
-
-
 class Lock(_Inheritable, _Awaitable, _mproc.Lock):
     """A lock that is not recursive, between all threads of all processes.
 
@@ -131,11 +129,6 @@ class Lock(_Inheritable, _Awaitable, _mproc.Lock):
     holds it dies: with "raise" exactly one later taker gets OwnerDiedError, and the lock is free
     then; with "recover" that taker gets the lock and no error. ValueError: another word.
     """
-
-    def __new__(cls, *, ctx: BaseContext | None = None, on_owner_death: str = "raise") -> Lock:
-        self = super().__new__(cls, _recovers(on_owner_death))
-        self._belong_to(ctx)
-        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_name_of_owner(self._owner())})>"
@@ -147,11 +140,6 @@ class RLock(_Inheritable, _mproc.RLock):
     It is free when that thread has released it as often; no other thread can release it.
     on_owner_death: as for Lock.
     """
-
-    def __new__(cls, *, ctx: BaseContext | None = None, on_owner_death: str = "raise") -> RLock:
-        self = super().__new__(cls, _recovers(on_owner_death))
-        self._belong_to(ctx)
-        return self
 
     def __repr__(self) -> str:
         owner = _name_of_owner(self._owner())
@@ -166,11 +154,6 @@ class Semaphore(_Awaitable, _mproc.Semaphore):
     thread releases and another acquires. ValueError: a bad value.
     """
 
-    def __new__(cls, value: int = 1, *, ctx: BaseContext | None = None) -> Semaphore:
-        self = super().__new__(cls, value)
-        self._belong_to(ctx)
-        return self
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()})>"
 
@@ -182,11 +165,6 @@ class BoundedSemaphore(_Awaitable, _mproc.BoundedSemaphore):
     back. release() gives back a permit of the calling process, or if that has none, one of another
     process. ValueError: a bad value.
     """
-
-    def __new__(cls, value: int = 1, *, ctx: BaseContext | None = None) -> BoundedSemaphore:
-        self = super().__new__(cls, value)
-        self._belong_to(ctx)
-        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self.maxvalue})>"
@@ -203,7 +181,7 @@ class _Number:
         return self._number
 
 
-class Condition(_Shared, _mproc.Condition):
+class Condition(_Belonging, _mproc.Condition):
     """Waiting for what a lock guards to become true.
 
     lock: a Lock or RLock; None makes a new RLock. The thread that has waited longest is notified
@@ -253,11 +231,6 @@ class Condition(_Shared, _mproc.Condition):
 
 class Event(_Shared, _mproc.Event):
     """A flag, at first not set, that threads of all processes can wait for."""
-
-    def __new__(cls, *, ctx: BaseContext | None = None) -> Event:
-        self = super().__new__(cls)
-        self._belong_to(ctx)
-        return self
 
     def await_(self) -> Coroutine[Any, Any, bool]:
         """Wait until it is set, in an asyncio program: `await event.await_()`."""

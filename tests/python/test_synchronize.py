@@ -1,6 +1,7 @@
 """Lock: between threads, between processes, and when its holder dies."""
 
 import gc
+import inspect
 import os
 import pickle
 import signal
@@ -276,6 +277,40 @@ def test_a_subclass_is_a_lock():
     lock = Named(ctx=mproc.get_context("spawn"))
     with lock:
         assert repr(lock) == "<Named(owner=MainProcess)>"
+
+
+KINDS = ["Lock", "RLock", "Event", "Semaphore", "BoundedSemaphore"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_fork_context_marks_what_it_makes(kind):
+    make = getattr(synchronize, kind)
+    assert make(ctx=mproc.get_context("fork"))._is_fork_ctx is True
+    assert make(ctx=mproc.get_context("spawn"))._is_fork_ctx is False
+    assert make(ctx=None)._is_fork_ctx is make()._is_fork_ctx is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constructor_refuses_other_arguments(kind):
+    make = getattr(synchronize, kind)
+    for args, kwargs in [((1, 2), {}), ((), {"unknown": 1}), (({},), {}), ((1,), {"value": 1})]:
+        with pytest.raises(TypeError):
+            make(*args, **kwargs)
+    with pytest.raises(AttributeError):
+        make(ctx=object())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constructor_shows_its_signature(kind):
+    names = list(inspect.signature(getattr(synchronize, kind)).parameters)
+    assert names[-1] == {"Lock": "on_owner_death", "RLock": "on_owner_death"}.get(kind, "ctx")
+
+
+@pytest.mark.parametrize("make", [synchronize.Lock, synchronize.RLock])
+def test_on_owner_death_is_one_of_two_words(make):
+    for word in ("", "Raise", 1, None):
+        with pytest.raises(ValueError, match=r"^on_owner_death is 'raise' or 'recover', not "):
+            make(on_owner_death=word)
 
 
 def test_a_signal_handler_runs_while_a_lock_is_waited_for(lock):
