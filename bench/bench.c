@@ -152,6 +152,31 @@ double bench_run_pair(const struct bench_pair *pair, void *arg, uint64_t n) {
     return seconds;
 }
 
+double bench_apart(double (*run)(void *arg, uint64_t n), void *arg, uint64_t n) {
+    double *seconds =
+        mmap(NULL, sizeof *seconds, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status;
+    if (seconds == MAP_FAILED) {
+        bench_die("mmap");
+    }
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0) {
+        bench_die("fork");
+    }
+    if (pid == 0) {
+        *seconds = run(arg, n);
+        _exit(0);
+    }
+    if (waitpid(pid, &status, 0) != pid || status != 0) {
+        errno = ECHILD;
+        bench_die("a run apart failed");
+    }
+    double result = *seconds;
+    munmap(seconds, sizeof *seconds);
+    return result;
+}
+
 /* ---------------------------------------------------------------- figures */
 
 struct figures {

@@ -76,6 +76,9 @@ struct bench_pair {
 };
 double bench_run_pair(const struct bench_pair *pair, void *arg, uint64_t n);
 
+/* Runs it in a process of its own, and returns what it returned; not negative. */
+double bench_apart(double (*run)(void *arg, uint64_t n), void *arg, uint64_t n);
+
 #ifdef __cplusplus
 [[noreturn]]
 #else

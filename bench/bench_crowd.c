@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * Throughput of P producers and C consumers, messages of 16 bytes and of 64 KiB, on one CPU and on
- * two. All of them share one queue; ZeroMQ connects each producer with each consumer. A run lets
- * all of them work for a time and counts what the consumers got meanwhile: a number of messages
- * that fits a short run would measure the scheduler's slices.
+ * two. All of them share one queue; ZeroMQ and nng connect each producer with each consumer. A run
+ * lets all of them work for a time and counts what the consumers got meanwhile: a number of
+ * messages that fits a short run would measure the scheduler's slices.
  */
 #include <errno.h>
 #include <sched.h>
@@ -187,12 +187,13 @@ static double run(void *arg, uint64_t n) {
 /* ---------------------------------------------------------------- tables */
 
 static void compare(unsigned producers, unsigned consumers, size_t size, bool one_cpu) {
-    static const struct channel *const channels[] = {&channel_mproc, &channel_mq, &channel_datagram,
-                                                     &channel_zmq_mesh, &channel_boost};
-    struct crowd crowds[5];
-    struct bench_contender contenders[5];
+    static const struct channel *const channels[] = {&channel_mproc,    &channel_mq,
+                                                     &channel_datagram, &channel_zmq_mesh,
+                                                     &channel_nng_mesh, &channel_boost};
+    struct crowd crowds[6];
+    struct bench_contender contenders[6];
     char title[96];
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 6; i++) {
         crowds[i] = (struct crowd){channels[i], size, producers, consumers, one_cpu};
         contenders[i] = (struct bench_contender){channels[i]->name, run, &crowds[i], i == 0};
     }
@@ -203,7 +204,7 @@ static void compare(unsigned producers, unsigned consumers, size_t size, bool on
                                 size < LARGE ? 1e-6 : (double)LARGE * 1e-9,
                                 true,
                                 contenders,
-                                5,
+                                6,
                                 {0.95, 0},
                                 true};
     bench_compare(&table);

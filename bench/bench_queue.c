@@ -399,10 +399,11 @@ static const struct kind wake_up = {wake_side, 1, false, false};
 /* Whether two processes can use one end. Messages in a stream would be torn, and a socket of ZeroMQ
  * belongs to one process. */
 static bool shareable(const struct channel *channel) {
-    return channel != &channel_stream && channel != &channel_pipe && channel != &channel_zmq;
+    return channel != &channel_stream && channel != &channel_pipe && channel != &channel_zmq &&
+           channel != &channel_nng;
 }
 
-static double run(void *arg, uint64_t n) {
+static double run_here(void *arg, uint64_t n) {
     struct run *r = arg;
     bool crowd = r->kind->crowd;
     struct bench_pair pair = {crowd ? enter_crowd : enter, r->kind->side,
@@ -417,25 +418,31 @@ static double run(void *arg, uint64_t n) {
     return r->kind == &wake_up ? r->latency * (double)n : seconds;
 }
 
+static double run(void *arg, uint64_t n) {
+    const struct run *r = arg;
+    bool apart = channel_apart(r->channel) && !r->kind->crowd;
+    return apart ? bench_apart(run_here, arg, n) : run_here(arg, n);
+}
+
 static void compare(const char *title, const struct kind *kind, size_t size, bool large,
                     const char *unit, double scale, struct bench_target target) {
     static const struct channel *const small[] = {&channel_mproc, &channel_pipe, &channel_batches};
     static const struct channel *const big[] = {&channel_copied, &channel_view, &channel_reserved,
                                                 &channel_buffer};
     const struct channel *const *ours = large ? big : small;
-    static const struct channel *const peers[] = {&channel_mq, &channel_datagram, &channel_stream,
-                                                  &channel_zmq, &channel_boost};
-    struct run runs[9];
-    struct bench_contender contenders[9];
+    static const struct channel *const peers[] = {&channel_mq,  &channel_datagram, &channel_stream,
+                                                  &channel_zmq, &channel_nng,      &channel_boost};
+    struct run runs[10];
+    struct bench_contender contenders[10];
     size_t n = 0, variants = large ? 4 : kind->rate && size <= 100 ? 3 : 2;
     for (size_t i = 0; i < variants; i++, n++) {
         runs[n] = (struct run){ours[i], kind, size, 0};
     }
-    for (size_t i = 0; i < 5; i++, n++) {
+    for (size_t i = 0; i < 6; i++, n++) {
         runs[n] = (struct run){peers[i], kind, size, 0};
     }
     for (size_t i = 0; i < n; i++) {
-        contenders[i] = (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 5};
+        contenders[i] = (struct bench_contender){runs[i].channel->name, run, &runs[i], i < n - 6};
     }
     struct bench_table table = {title, unit, scale, kind->rate, contenders, n, target, false};
     bench_compare(&table);

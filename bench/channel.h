@@ -35,7 +35,12 @@ static inline size_t channel_depth(size_t size) {
 }
 
 extern const struct channel channel_mq, channel_datagram, channel_stream, channel_zmq,
-    channel_zmq_mesh, channel_boost;
+    channel_zmq_mesh, channel_nng, channel_nng_mesh, channel_boost;
+
+/* A process that has used it must not fork: each run has processes of its own. */
+static inline bool channel_apart(const struct channel *channel) {
+    return channel == &channel_nng && channel->put != NULL;
+}
 
 #ifdef __cplusplus
 }

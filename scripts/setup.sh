@@ -56,6 +56,7 @@ want_for_fuzz() {
 want_for_bench() {
     want g++ has c++
     want libzmq3-dev header zmq.h
+    want libnng-dev header nng/nng.h
     want liblmdb-dev header lmdb.h
     want libhiredis-dev header hiredis/hiredis.h
     want redis-server has redis-server
