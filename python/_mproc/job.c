@@ -249,11 +249,11 @@ int job_take(struct job *job, Py_ssize_t part, struct job_result *owned) {
 
 static int job_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pool", NULL};
-    PyObject *pool;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Job", names, &pool)) {
+    PyObject *pool = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Job", names, &pool)) {
         return -1;
     }
-    Py_INCREF(pool);
+    Py_XINCREF(pool);
     Py_XSETREF(((struct job *)self)->pool, pool);
     return 0;
 }
@@ -347,7 +347,7 @@ static PyMemberDef job_members[] = {
 };
 
 static PyType_Slot job_slots[] = {
-    {Py_tp_doc, "Job(pool)\n--\n\nThe result of one call or map, in the making."},
+    {Py_tp_doc, "Job(pool=None)\n--\n\nThe result of one call or map, in the making."},
     {Py_tp_init, (void *)job_init},
     {Py_tp_dealloc, (void *)job_dealloc},
     {Py_tp_traverse, (void *)job_traverse},

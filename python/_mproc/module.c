@@ -18,6 +18,8 @@ typedef int (*noun_add)(PyObject *module);
 #define X(noun) noun##_add,
 static const noun_add nouns[] = {MODULE_NOUNS(X)};
 static const noun_add pool_nouns[] = {MODULE_POOL_NOUNS(X)};
+static const noun_add executor_nouns[] = {MODULE_EXECUTOR_NOUNS(X)};
+static const noun_add imap_nouns[] = {MODULE_IMAP_NOUNS(X)};
 static const noun_add container_nouns[] = {MODULE_CONTAINER_NOUNS(X)};
 #undef X
 
@@ -57,6 +59,22 @@ static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+static PyObject *add_executor(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    size_t n = sizeof executor_nouns / sizeof executor_nouns[0];
+    if (module_state(module)->backlog_type == NULL && add_all(module, executor_nouns, n) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *add_imap(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    size_t n = sizeof imap_nouns / sizeof imap_nouns[0];
+    if (module_state(module)->stream_type == NULL && add_all(module, imap_nouns, n) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
     if (module_state(module)->watch_type == NULL && watch_type_add(module) < 0) {
         return NULL;
@@ -74,6 +92,10 @@ static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
 
 static PyMethodDef module_methods[] = {
     {"_add_pool", add_pool, METH_NOARGS, "Add the types of pools to the module, once."},
+    {"_add_executor", add_executor, METH_NOARGS,
+     "Add the types that only executors have to the module, once; behind _add_pool()."},
+    {"_add_imap", add_imap, METH_NOARGS,
+     "Add the types that only imaps have to the module, once; behind _add_pool()."},
     {"_add_watch", add_watch, METH_NOARGS, "Add the type Watch to the module, once."},
     {"_add_containers", add_containers, METH_NOARGS,
      "Add the types of containers to the module, once."},

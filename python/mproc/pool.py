@@ -3,7 +3,7 @@
 A pool is one of the core's (`_mproc.Pool`), whose workers are daemonic processes. Whoever waits for
 a result collects what the workers have handed in, for everybody, and looks after the workers
 meanwhile. Where nobody waits, a thread that is started for what was submitted
-does the same: workers are replaced, callbacks come, an imap runs to its end (`_pool/engine.py`).
+does the same: workers are replaced, callbacks come, an imap runs to its end (`_engine.py`).
 
 A worker that dies fails the one task it had, with WorkerDiedError, and is replaced.
 """
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
-from itertools import islice as _islice
 
 from . import _mproc
 from ._cpython import ref as _reference
 from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
+from ._engine import LOOK, PATIENCE, RESTART, SLICE, Engine
 from ._mproc import getpid as _getpid
-from ._pool.engine import LOOK, PATIENCE, RESTART, SLICE, Engine
+from ._worker import worker
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from ._pool.errors import WorkerDiedError as WorkerDiedError
     from ._pool.imap import IMapIterator as IMapIterator
     from ._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
-    from ._pool.worker import worker as worker
+    from ._pool.shown import TaskQueue
+    from ._pool.threads import ThreadPool as ThreadPool
     from .context import BaseContext
 
     _Callback = Callable[[Any], object] | None
@@ -177,7 +178,7 @@ class Pool(Engine):
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
-        self._function_of_workers = _function_of_workers()
+        self._function_of_workers = worker  # or what a program has put into this module
         self._feeding: list[IMapIterator] = []
         self._made: list[process.BaseProcess] = []  # workers to be started, the last one first
         self._set_up(processes, context)
@@ -228,24 +229,24 @@ class Pool(Engine):
         return dict.fromkeys(range(self._tasks.open))
 
     @property
-    def _taskqueue(self) -> _TaskQueue:
-        return _TaskQueue(self)
+    def _taskqueue(self) -> TaskQueue:
+        from ._pool.shown import TaskQueue
+
+        return TaskQueue(self)
 
     @staticmethod
-    def _get_tasks(
-        func: Callable[..., Any], it: Iterable[Any], size: int
-    ) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
-        """Yield a function with some items each, until there are no more items."""
-        items = iter(it)
-        while batch := tuple(_islice(items, size)):
-            yield func, batch
+    def _get_tasks(func: Callable[..., Any], it: Iterable[Any], size: int) -> Iterator[Any]:
+        from ._pool.shown import batches
 
+        return batches(func, it, size)
+
+    @staticmethod
     def _guarded_task_generation(
-        self, job: object, func: Callable[..., Any], iterable: Iterable[Any]
+        job: object, func: Callable[..., Any], iterable: Iterable[Any]
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield a task, as the standard pool knows them, for each item."""
-        for number, item in enumerate(iterable):
-            yield job, number, func, (item,), {}
+        from ._pool.shown import tasks
+
+        return tasks(job, func, iterable)
 
     def _wants_queues(self) -> bool:
         """Return whether a subclass, or workers that are not ours, need queues to talk through."""
@@ -254,8 +255,7 @@ class Pool(Engine):
     def _workers_are_foreign(self) -> bool:
         """Return whether a program has replaced what workers run, or what starts them."""
         return (
-            self._repopulates()
-            or self._function_of_workers.__module__ != f"{__package__}._pool.worker"
+            self._repopulates() or self._function_of_workers.__module__ != f"{__package__}._worker"
         )
 
     def _setup_queues(self) -> None:
@@ -411,7 +411,9 @@ class Pool(Engine):
         callable is called with a `progress.Progress`. TypeError, ImportError.
         """
         if progress:
-            return self._map_watched(func, iterable, False, chunksize, progress)
+            from ._pool.progress import watch_map
+
+            return watch_map(self, func, iterable, False, chunksize, progress)
         return self._map_async(func, iterable, False, chunksize).get()  # type: ignore[no-any-return]
 
     def map_async(
@@ -435,7 +437,9 @@ class Pool(Engine):
     ) -> list[Any]:
         """Return [func(*item) for item in iterable], called by the workers; progress: as map()."""
         if progress:
-            return self._map_watched(func, iterable, True, chunksize, progress)
+            from ._pool.progress import watch_map
+
+            return watch_map(self, func, iterable, True, chunksize, progress)
         return self._map_async(func, iterable, True, chunksize).get()  # type: ignore[no-any-return]
 
     def starmap_async(
@@ -448,25 +452,6 @@ class Pool(Engine):
     ) -> AsyncResult:
         """Have the workers call func(*item) for each item; see apply_async() for the callbacks."""
         return self._in_background(func, iterable, True, chunksize, callback, error_callback)
-
-    def _map_watched(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        star: bool,
-        chunksize: int | None,
-        progress: Any,
-    ) -> list[Any]:
-        from ._pool.progress import FINEST, make
-
-        items = iterable if type(iterable) is list else list(iterable)
-        shown = make(progress, len(items), self._alive)
-        if chunksize is None:
-            chunksize = -(-len(items) // max(4 * len(self._pool), FINEST))
-        result: list[Any] = shown.wait_for(
-            self, lambda: self._map_async(func, items, star, chunksize)
-        )
-        return result
 
     def _in_background(
         self,
@@ -700,92 +685,6 @@ class Pool(Engine):
         return f"<{name} state={self._state} pool_size={len(self._pool)}>"
 
 
-def _function_of_workers() -> Callable[..., None]:
-    """Return what workers run. Programs may put a function of theirs into this module."""
-    from ._pool.worker import worker as own
-
-    return globals().get("worker", own)  # type: ignore[no-any-return]
-
-
-class _TaskQueue:
-    """What recipes put the tasks of an imap of their own into."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def qsize(self) -> int:
-        """Return how many tasks no worker has taken."""
-        return int(self._pool._tasks.waiting)
-
-    def empty(self) -> bool:
-        """Return whether workers have taken all tasks."""
-        return self.qsize() == 0
-
-    def put(self, tasks_and_length: tuple[Iterable[tuple[Any, ...]], Any]) -> None:
-        """Have tasks run, for the IMapIterator whose _set_length comes with them."""
-        tasks, set_length = tasks_and_length
-        set_length.__self__._begin_imap(_run_task, tasks, 1, None)
-
-
-def _run_task(task: tuple[Any, ...]) -> Any:
-    _, _, function, args, kwds = task
-    return function(*args, **kwds)
-
-
-def mapstar(args: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
-    """Return the results of a function for some items."""
-    return list(map(*args))
-
-
-def starmapstar(args: tuple[Callable[..., Any], Iterable[Iterable[Any]]]) -> list[Any]:
-    """Return the results of a function for some tuples of arguments."""
-    function, items = args
-    return [function(*item) for item in items]
-
-
-class ThreadPool(Pool):
-    """A pool whose workers are threads: functions, arguments and results need not be picklable.
-
-    terminate() does not wait for tasks that run, since nothing can end a thread; join() does.
-    """
-
-    _wrap_exception = False
-
-    @staticmethod
-    def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> Any:
-        """Make a worker's thread, which has the interface of a process."""
-        from .dummy import Process
-
-        return Process(*args, **kwds)
-
-    def __init__(
-        self,
-        processes: int | None = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: Iterable[Any] = (),
-    ) -> None:
-        super().__init__(processes, initializer, initargs)
-
-    def _make_tasks(self, seats: int) -> Any:
-        from ._pool.threads import ThreadTasks
-
-        tasks: Any = ThreadTasks(self, seats, RESTART)
-        self._place = tasks
-        return tasks
-
-    def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
-        return function, True  # threads share it
-
-    def _start(self, new: Any) -> None:
-        try:
-            new.start()
-        except RuntimeError as error:
-            raise OSError(errno.EAGAIN, str(error)) from None  # there may be room later
-
-    def _end_workers(self) -> None:
-        self._tasks.drop_waiting()
-
-
 def _terminate(reference: Callable[[], Pool | None]) -> None:
     pool = reference()
     if pool is not None and pool._owner == _getpid():
@@ -800,8 +699,10 @@ _ELSEWHERE = {
     "RemoteTraceback": "errors",
     "TaskMemoryError": "errors",
     "TaskTimeoutError": "errors",
+    "ThreadPool": "threads",
     "WorkerDiedError": "errors",
-    "worker": "worker",
+    "mapstar": "shown",
+    "starmapstar": "shown",
 }
 
 if not TYPE_CHECKING:

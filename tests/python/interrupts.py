@@ -298,7 +298,8 @@ def process_join(ctx):
 
 def _without_slices():
     import mproc.pool
-    from mproc._pool import engine, executor, imap
+    from mproc import _engine as engine
+    from mproc._pool import executor, imap
 
     for module in (engine, executor, imap, mproc.pool):
         module.SLICE = 3600.0

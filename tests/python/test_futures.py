@@ -21,8 +21,9 @@ import pytest
 from conftest import not_for_ever, wait_until
 
 import mproc
+from mproc import _engine as engine
 from mproc import futures
-from mproc._pool import engine, executor
+from mproc._pool import executor, helper
 from mproc.futures import BrokenProcessPool, ProcessPoolExecutor, UnreadableError
 from mproc.pool import WorkerDiedError
 
@@ -1097,7 +1098,7 @@ def test_the_idle_ones_are_ended(ctx):
 
 
 def test_a_helper_that_rests_is_woken(fork, monkeypatch):
-    monkeypatch.setattr(engine, "REST", 0)
+    monkeypatch.setattr(helper, "REST", 0)
     with ProcessPoolExecutor(1, fork) as pool:
         for n in range(3):
             assert concurrent.futures.wait([pool.submit(errands.square, n)], LONG).not_done == set()

@@ -16,8 +16,9 @@ import pytest
 from conftest import not_for_ever, wait_until
 
 import mproc
+from mproc import _engine as engine
 from mproc import pool as pool_module
-from mproc._pool import engine
+from mproc._pool import helper
 from mproc._pool import imap as imap_module
 from mproc.futures import ProcessPoolExecutor
 from mproc.pool import MaybeEncodingError, WorkerDiedError
@@ -617,7 +618,7 @@ def test_next_has_a_timeout_also_when_the_iterable_takes_its_time(fork):
 
 
 def test_callbacks_come_one_after_the_other_and_may_rest_between(fork, monkeypatch):
-    monkeypatch.setattr(engine, "REST", 0)
+    monkeypatch.setattr(helper, "REST", 0)
     with fork.Pool(1) as pool:
         for n in range(3):
             called = threading.Event()

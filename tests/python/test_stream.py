@@ -9,6 +9,8 @@ import pytest
 import mproc.pool
 from mproc import _mproc
 
+_mproc._add_imap()
+
 LONG = 20  # seconds that no wait takes: after them something is wrong
 
 

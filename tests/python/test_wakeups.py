@@ -16,7 +16,8 @@ from conftest import wait_until
 
 import mproc
 import mproc.pool
-from mproc._pool import engine, executor, imap
+from mproc import _engine as engine
+from mproc._pool import executor, imap
 from mproc.context import ProcessError
 from mproc.futures import ProcessPoolExecutor
 

@@ -14,7 +14,7 @@ import copy
 import io
 from collections import ChainMap
 
-from .. import _mproc, _pool, context, reduction  # noqa: F401 # _pool adds the types of pools
+from .. import _mproc, context, reduction
 from .._cpython import pickle
 
 TYPE_CHECKING = False
@@ -39,6 +39,8 @@ __all__ = [
     "message_of",
     "serves",
 ]
+
+_mproc._add_pool()
 
 _loads = pickle().loads
 

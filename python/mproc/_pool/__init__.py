@@ -1,12 +1,9 @@
-"""What Pool, ThreadPool and ProcessPoolExecutor share.
+"""What few pools need, or only after a while: imported when it is first used.
 
-`errors` has what can go wrong, `worker` the workers' side, `imap` the iterators over results, and
-`engine` the owner's side: the books of open tasks, the worker processes, and who collects results.
-A private package, not a module beside the public ones: those are what `multiprocessing` has.
+Pool, ThreadPool and ProcessPoolExecutor have more in common than this: the owner's side is
+`_engine`, the workers' `_worker`. Here are `errors`, what can go wrong; `imap`, the iterators over
+results; `helper`, the thread that works when nobody waits; and what single kinds of pools need.
+A private package, not modules beside the public ones: those are what `multiprocessing` has.
 """
 
-from .. import _mproc
-
 __all__: list[str] = []
-
-_mproc._add_pool()

@@ -6,6 +6,7 @@ Their home, for whoever sees their names, is `mproc.pool`.
 from __future__ import annotations
 
 import sys
+from errno import ECANCELED, ETIMEDOUT
 
 from .. import _mproc
 from ..context import ProcessError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from .._engine import Engine
+
 __all__ = [
     "ExceptionWithTraceback",
     "MaybeEncodingError",
@@ -25,12 +28,17 @@ __all__ = [
     "Where",
     "WorkerDiedError",
     "add_note",
+    "describe",
+    "describe_barely",
+    "excuse",
     "explain",
     "explain_result",
     "explain_unknown",
+    "failure",
     "note_item",
     "rebuild",
     "representation",
+    "what_broke",
 ]
 
 if TYPE_CHECKING:
@@ -304,3 +312,72 @@ def _without_init(message: bytes) -> BaseException | None:
         return load(message)
     except Exception:
         return None
+
+
+# ---- of an engine
+
+
+def what_broke(engine: Engine, error: BaseException | None) -> BaseException:
+    """Return why an engine has no workers any more; error: what a task failed with."""
+    if isinstance(error, WorkerDiedError):
+        return WorkerDiedError(error.name, error.pid, error.exitcode, None)
+    if error is not None and getattr(error, "errno", None) != ECANCELED:
+        return engine._start_error or error
+    for old in engine._started_workers():
+        if old.exitcode:
+            return WorkerDiedError(old.name, old.pid or 0, old.exitcode, None)
+    return engine._start_error or RuntimeError("the pool has given up")
+
+
+def failure(
+    engine: Engine,
+    error: BaseException,
+    code: int,
+    task: int,
+    pid: int,
+    exitcode: int,
+    tries: int,
+    ran: float,
+    memory: int,
+) -> BaseException:
+    """Return what a task fails with; error is what its code stands for."""
+    if pid and code == _mproc.EDIED:
+        names = [old.name for old in engine._started_workers() if old.pid == pid]
+        error = WorkerDiedError(names[0] if names else "Process", pid, exitcode, task)
+    elif pid and code == -ETIMEDOUT:
+        error = TaskTimeoutError(pid, ran, task)
+    elif pid and code == _mproc.EMEMORY:
+        error = TaskMemoryError(pid, memory, task)
+    if tries > 1:
+        add_note(error, f"The task was tried {tries} times")
+    if not engine._tasks.broken or code in (-ETIMEDOUT, _mproc.EMEMORY):
+        return error
+    return engine._failure_of_all(error)
+
+
+# ---- of a worker
+
+
+def describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
+    """Return what is sent for an exception of a task; called: it is the function's own."""
+    if not called:
+        explain_unknown(exc)
+    return ExceptionWithTraceback(exc, exc.__traceback__, where)
+
+
+def describe_barely(exc: BaseException, where: Where = None) -> BaseException:
+    """Do the same for a pool that wraps no exceptions."""
+    if where is not None:
+        note_item(exc, where)
+    return exc
+
+
+def excuse(value: object, exc: BaseException, first: int | None) -> object:
+    """Return what is sent instead of a result, or an exception, that cannot be pickled."""
+    wrapped = value if isinstance(value, ExceptionWithTraceback) else None
+    sent = value if wrapped is None else wrapped.exc
+    explain_result(exc, sent, first)
+    error = MaybeEncodingError(exc, sent)
+    for note in getattr(exc, "__notes__", ()):
+        error.add_note(note)
+    return error if wrapped is None else wrapped.instead(error)

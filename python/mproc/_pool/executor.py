@@ -38,8 +38,9 @@ from weakref import WeakSet
 from .. import _mproc, process, util
 from .._cpython import before_threads_end
 from .._cpython import ref as _reference
+from .._engine import SLICE, Engine
 from .._mproc import getpid as _getpid
-from .engine import SLICE, Engine
+from .._worker import Workplace
 from .errors import (
     AbruptEnd,
     ExceptionWithTraceback,
@@ -52,7 +53,6 @@ from .errors import (
     representation,
 )
 from .future import Future, Released, Waiters
-from .worker import Workplace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Future", "Released", "Waiters"]
 
+_mproc._add_executor()
+
 
 class Waiters(list[Any] if TYPE_CHECKING else list):  # type: ignore[misc]
     """The foreign waiters of a future: the first one calls for somebody who collects."""

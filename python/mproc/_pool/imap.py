@@ -31,9 +31,9 @@ from itertools import chain, islice
 from time import monotonic
 
 from .. import _mproc
+from .._engine import LOOK, SLICE, ring
 from ..context import TimeoutError
 from ..pool import CLOSE, RUN, AsyncResult
-from .engine import LOOK, SLICE, ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ..pool import Pool
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
+
+_mproc._add_imap()
 
 WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
 FAR = 1024  # the same, where parts are done and taken quickly

@@ -266,6 +266,23 @@ class _Bar(Progress):
 # ---- imap
 
 
+def watch_map(
+    pool: Any,
+    func: Callable[..., Any],
+    iterable: Iterable[Any],
+    star: bool,
+    chunksize: int | None,
+    asked: Any,
+) -> list[Any]:
+    """Return what a map or starmap returns, and show meanwhile how far it is."""
+    items = iterable if type(iterable) is list else list(iterable)
+    shown = make(asked, len(items), pool._alive)
+    if chunksize is None:
+        chunksize = -(-len(items) // max(4 * len(pool._pool), FINEST))
+    result: list[Any] = shown.wait_for(pool, lambda: pool._map_async(func, items, star, chunksize))
+    return result
+
+
 def watch_imap(
     pool: Pool, kind: type[IMapIterator], func: Any, iterable: Iterable[Any], *how: Any
 ) -> Any:

@@ -2,18 +2,22 @@
 
 The standard pool has three threads and two queues. A pool on the arena has neither, and programs
 that only look are shown what is true of it: the threads live as long as the pool does, and nothing
-is on its way in the queues.
+is on its way in the queues. Recipes that put the tasks of an imap of their own into the queue of
+tasks find one, and the functions that make such tasks.
 """
 
 from __future__ import annotations
 
+from itertools import islice as _islice
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ..pool import Pool
 
-__all__ = ["part"]
+__all__ = ["TaskQueue", "batches", "mapstar", "part", "starmapstar", "tasks"]
 
 _QUEUES = ("_inqueue", "_outqueue")
 
@@ -48,3 +52,60 @@ def part(pool: Pool, name: str) -> Any:
     queue = pool._ctx.SimpleQueue()
     setattr(pool, name, queue)
     return queue
+
+
+def batches(
+    func: Callable[..., Any], it: Iterable[Any], size: int
+) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Yield a function with some items each, until there are no more items."""
+    items = iter(it)
+    while batch := tuple(_islice(items, size)):
+        yield func, batch
+
+
+def tasks(
+    job: object, func: Callable[..., Any], iterable: Iterable[Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield a task, as the standard pool knows them, for each item."""
+    for number, item in enumerate(iterable):
+        yield job, number, func, (item,), {}
+
+
+class TaskQueue:
+    """What recipes put the tasks of an imap of their own into."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def qsize(self) -> int:
+        """Return how many tasks no worker has taken."""
+        return int(self._pool._tasks.waiting)
+
+    def empty(self) -> bool:
+        """Return whether workers have taken all tasks."""
+        return self.qsize() == 0
+
+    def put(self, tasks_and_length: tuple[Iterable[tuple[Any, ...]], Any]) -> None:
+        """Have tasks run, for the IMapIterator whose _set_length comes with them."""
+        tasks, set_length = tasks_and_length
+        set_length.__self__._begin_imap(_run_task, tasks, 1, None)
+
+
+def _run_task(task: tuple[Any, ...]) -> Any:
+    _, _, function, args, kwds = task
+    return function(*args, **kwds)
+
+
+def mapstar(args: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
+    """Return the results of a function for some items."""
+    return list(map(*args))
+
+
+def starmapstar(args: tuple[Callable[..., Any], Iterable[Iterable[Any]]]) -> list[Any]:
+    """Return the results of a function for some tuples of arguments."""
+    function, items = args
+    return [function(*item) for item in items]
+
+
+for _function in (mapstar, starmapstar):
+    _function.__module__ = "mproc.pool"  # by which tasks name them

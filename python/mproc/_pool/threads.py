@@ -1,4 +1,4 @@
-"""The tasks of a ThreadPool: what `_mproc.Pool` is to a Pool, for workers that are threads.
+"""ThreadPool, and its tasks: what `_mproc.Pool` is to a Pool, for workers that are threads.
 
 How it works. Calls go to the workers as they are, through one queue of the interpreter, and come
 back through another one. Results are booked by whoever pumps, as those of processes are, so that
@@ -20,6 +20,7 @@ Ends without use are counted as the core counts those of workers that never beca
 
 from __future__ import annotations
 
+import errno
 from _thread import allocate_lock as _allocate_lock
 from queue import Empty
 from queue import SimpleQueue as _SimpleQueue
@@ -27,15 +28,20 @@ from time import monotonic as _monotonic
 
 from .. import _mproc
 from .._cpython import ref as _reference
+from .._engine import RESTART
+from ..pool import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
-    from .engine import Engine
+    from .._engine import Engine
+    from ..context import BaseContext
 
-__all__ = ["Call", "ThreadTasks", "run"]
+__all__ = ["Call", "ThreadPool", "ThreadTasks", "run"]
+
+_mproc._add_imap()  # of a pool of threads, too
 
 SPARE = 8  # ends of workers that were of no use, more than there are workers
 LOOK = 0.01  # seconds between two looks at the workers
@@ -290,3 +296,46 @@ class ThreadTasks:
             return call, False, run(call.kind, call.function, call.arguments)
         except BaseException as error:  # a thread that ends would leave its call undone
             return call, True, describe(error, True)
+
+
+class ThreadPool(Pool):
+    """A pool whose workers are threads: functions, arguments and results need not be picklable.
+
+    terminate() does not wait for tasks that run, since nothing can end a thread; join() does.
+    """
+
+    __module__ = "mproc.pool"
+
+    _wrap_exception = False
+
+    @staticmethod
+    def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> Any:
+        """Make a worker's thread, which has the interface of a process."""
+        from ..dummy import Process
+
+        return Process(*args, **kwds)
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        super().__init__(processes, initializer, initargs)
+
+    def _make_tasks(self, seats: int) -> Any:
+        tasks: Any = ThreadTasks(self, seats, RESTART)
+        self._place = tasks
+        return tasks
+
+    def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
+        return function, True  # threads share it
+
+    def _start(self, new: Any) -> None:
+        try:
+            new.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None  # there may be room later
+
+    def _end_workers(self) -> None:
+        self._tasks.drop_waiting()

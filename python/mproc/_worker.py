@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from .. import _mproc
-from .._current import log
+from . import _mproc
+from ._current import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from .errors import ExceptionWithTraceback, Where
+    from ._pool.errors import ExceptionWithTraceback, Where
 
 __all__ = ["Workplace", "worker"]
+
+_mproc._add_pool()
 
 _DEBUG = 10
 
@@ -24,38 +26,27 @@ class Workplace(_mproc.Workplace):
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .. import reduction
+        from . import reduction
 
         return reduction.reduce_handle(self)
 
 
 def _describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
-    from . import errors
+    from ._pool.errors import describe
 
-    if not called:
-        errors.explain_unknown(exc)
-    return errors.ExceptionWithTraceback(exc, exc.__traceback__, where)
+    return describe(exc, called, where)
 
 
 def _describe_barely(exc: BaseException, called: bool, where: Where = None) -> BaseException:
-    if where is not None:
-        from .errors import note_item
+    from ._pool.errors import describe_barely
 
-        note_item(exc, where)
-    return exc
+    return describe_barely(exc, where)
 
 
 def _excuse(value: object, exc: BaseException, first: int | None) -> object:
-    """Return what is sent instead of a result, or an exception, that cannot be pickled."""
-    from . import errors
+    from ._pool.errors import excuse
 
-    wrapped = value if isinstance(value, errors.ExceptionWithTraceback) else None
-    sent = value if wrapped is None else wrapped.exc
-    errors.explain_result(exc, sent, first)
-    error = errors.MaybeEncodingError(exc, sent)
-    for note in getattr(exc, "__notes__", ()):
-        error.add_note(note)
-    return error if wrapped is None else wrapped.instead(error)
+    return excuse(value, exc, first)
 
 
 def worker(
@@ -72,7 +63,7 @@ def worker(
     queues of its own, the queues of tasks and of results.
     """
     if not hasattr(tasks, "serve"):
-        from .piped import serve_queues
+        from ._pool.piped import serve_queues
 
         done = serve_queues(tasks, seat, initializer, initargs, maxtasks, wrap_exception)
         log(_DEBUG, "worker exiting after %d tasks", done)

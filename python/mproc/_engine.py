@@ -7,13 +7,15 @@ notices workers that have ended and has others started (`_start_in_seat`). Whoev
 result *pumps*: it has the core collect what the workers have handed in, for everybody, and look
 after the workers meanwhile. One thread pumps at a time; others sleep until it has booked what they
 wait for, or has left. A pool of threads, or with queues of its own, has tasks in Python instead,
-which do the same (threads.py).
+which do the same (`_pool/threads.py`).
 
 The helper. Programs rely on work that goes on although nobody waits: workers that died are
 replaced, results are booked, callbacks come. So what is submitted without a wait starts a helper,
-a thread that mostly sleeps. It looks every LOOK seconds whether somebody has pumped since its last
-look. If nobody has, and there is work, it pumps itself until somebody else comes. Where callbacks
-or waiters of foreign code need every result at once (`_call_helper`), it pumps all the time.
+a thread that mostly sleeps (`_pool/helper.py`). Where callbacks or waiters of foreign code need
+every result at once (`_call_helper`), it pumps all the time.
+
+This file is no part of the package `_pool`, and what few pools need stands there: all that is here
+is imported when a program makes its first pool, and to find a package takes longer than a module.
 
 Shared state, all of it private to the owner's process.
   _pool      by seat, the worker that was started there last; None: none was.
@@ -45,14 +47,15 @@ from __future__ import annotations
 
 from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
-from errno import ECANCELED, ETIMEDOUT
+from errno import ECANCELED
 from time import monotonic as _monotonic
 from types import ModuleType
 
-from .. import _mproc
-from .._cpython import has_threads, pickle
-from .._cpython import ref as _reference
-from .._mproc import getpid as _getpid
+from . import _mproc
+from ._cpython import has_threads, pickle
+from ._cpython import ref as _reference
+from ._mproc import getpid as _getpid
+from ._worker import Workplace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,13 +64,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..context import BaseContext
+    from .context import BaseContext
 
 __all__ = ["Engine", "import_for_workers", "ring"]
 
 SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
-REST = 100  # looks at an engine without work, after which its helper ends or parks
 PATIENCE = 5.0  # seconds that a worker has for ending when asked, before it is killed
 RESTART = 30.0  # seconds for which there may be no worker at all because none can be started
 
@@ -103,7 +105,7 @@ class Engine:
     def _set_up(self, seats: int, context: BaseContext) -> None:
         self._owner = _getpid()
         if getattr(context, "_pickler", None) is not None:
-            from .. import _cloudpickle
+            from . import _cloudpickle
 
             self._sealer = _cloudpickle
         self._pool: list[Any] = []
@@ -113,8 +115,6 @@ class Engine:
         self._bell.acquire()
 
     def _make_tasks(self, seats: int) -> Any:
-        from .worker import Workplace
-
         kind = _mproc.Pool if self._sealer is None else self._sealer.SealedPool
         pool = kind(self, seats, RESTART, self._is_fragile, self._is_outlived)
         self._place = Workplace.of(pool.workplace)
@@ -191,50 +191,19 @@ class Engine:
 
     def _what_broke_it(self, error: BaseException | None = None) -> BaseException:
         """Return why there are no workers any more; error: what a task failed with."""
-        from .errors import WorkerDiedError
+        from ._pool.errors import what_broke
 
-        if isinstance(error, WorkerDiedError):
-            return WorkerDiedError(error.name, error.pid, error.exitcode, None)
-        if error is not None and getattr(error, "errno", None) != ECANCELED:
-            return self._start_error or error
-        for old in self._started_workers():
-            if old.exitcode:
-                return WorkerDiedError(old.name, old.pid or 0, old.exitcode, None)
-        return self._start_error or RuntimeError("the pool has given up")
+        return what_broke(self, error)
 
-    def _failure(
-        self,
-        error: BaseException,
-        code: int,
-        task: int,
-        pid: int,
-        exitcode: int,
-        tries: int,
-        ran: float,
-        memory: int,
-    ) -> BaseException:
+    def _failure(self, error: BaseException, *how: Any) -> BaseException:
         """Return what a task fails with; error is what its code stands for."""
-        from . import errors
+        from ._pool.errors import failure
 
-        if pid and code == _mproc.EDIED:
-            error = errors.WorkerDiedError(self._name_of(pid), pid, exitcode, task)
-        elif pid and code == -ETIMEDOUT:
-            error = errors.TaskTimeoutError(pid, ran, task)
-        elif pid and code == _mproc.EMEMORY:
-            error = errors.TaskMemoryError(pid, memory, task)
-        if tries > 1:
-            errors.add_note(error, f"The task was tried {tries} times")
-        if not self._tasks.broken or code in (-ETIMEDOUT, _mproc.EMEMORY):
-            return error
-        return self._failure_of_all(error)
+        return failure(self, error, *how)
 
     def _failure_of_all(self, error: BaseException) -> BaseException:
         """Return what every task fails with, now that there are no workers."""
         raise NotImplementedError
-
-    def _name_of(self, pid: int) -> str:
-        names = [old.name for old in self._started_workers() if old.pid == pid]
-        return names[0] if names else "Process"
 
     def _end_workers(self) -> None:
         """Have all workers end, and wait for them; kill those that do not listen."""
@@ -281,7 +250,7 @@ class Engine:
     def _explain(self, error: BaseException, parts_of: str, *what: Any) -> None:
         """Say in an error which part of a task cannot be pickled, if one cannot."""
         if isinstance(self._tasks, _mproc.Pool):
-            from .errors import explain
+            from ._pool.errors import explain
 
             explain(error, parts_of, *what, by_value=self._sealer and self._sealer.dumps)
 
@@ -410,8 +379,10 @@ class Engine:
 
         The thread may run all the same, now or later. It sees that it is not the helper, and ends.
         """
+        from ._pool.helper import be
+
         thread = self._make_thread(
-            target=_help, args=(_reference(self), self._bell), name=self._helper_name, daemon=True
+            target=be, args=(_reference(self), self._bell), name=self._helper_name, daemon=True
         )
         self._helper = thread
         self._rests = 0
@@ -430,58 +401,6 @@ class Engine:
             self._ring()
             helper.join(seconds)
 
-    def _help(self) -> bool | None:
-        """Do the helper's share. False: it is to end; None: to park; True: to come again."""
-        if self._ending or self._helper is None or self._helper.ident != _get_ident():
-            return False
-        if self._needed:
-            self._help_as_needed()
-        elif self._looks != self._seen:
-            self._seen = self._looks  # somebody has pumped since
-        else:
-            self._stand_in()
-        if self._has_work():
-            self._rests = 0
-            return True
-        return self._rest()
-
-    def _help_as_needed(self) -> None:
-        """Pump for those who cannot, until there is no work."""
-        seen = self._pumping.news
-        while self._has_work() and not self._ending:
-            self._pump(None, SLICE, seen, True)
-            seen = self._pumping.news
-            self._run_on()
-        self._needed = False
-        if self._has_work():
-            self._needed = True
-
-    def _stand_in(self) -> None:
-        """Pump until somebody else comes."""
-        seen = self._pumping.news
-        while self._has_work() and self._looks == self._seen and not self._ending:
-            self._pump(None, SLICE, seen, True)
-            seen = self._pumping.news
-            self._seen += 1
-            self._run_on()
-
-    def _rest(self) -> bool | None:
-        self._finish_up()
-        if self._is_over():
-            return self._leave()
-        self._rests += 1
-        if self._rests <= REST:
-            return True
-        self._rests = 0
-        return self._park() if self._helper_stays else self._leave()
-
-    def _park(self) -> bool | None:
-        self._parked = True
-        if self._has_work() or self._needed or self._is_over():
-            self._parked = False
-            return True
-        return None
-
     def _leave(self) -> bool:
         self._helper = None
         if self._has_work():
@@ -494,7 +413,7 @@ def import_for_workers() -> None:
 
     If another thread imported that at this moment, the worker would wait for it for ever.
     """
-    from . import errors  # noqa: F401
+    from ._pool import errors  # noqa: F401
 
     pickle()
 
@@ -513,35 +432,3 @@ def ring(bell: LockType) -> None:
         bell.release()
     except RuntimeError:
         pass  # it rings already
-
-
-def _help_safely(engine: Engine) -> bool | None:
-    """Have the helper do its share; what goes wrong breaks the engine, and the helper goes on."""
-    try:
-        return engine._help()
-    except KeyboardInterrupt:
-        return True  # what a result was unpickled to raise: it is booked, and no one's signal
-    except Exception as error:
-        engine._break(error)
-        return True
-    except BaseException as error:  # of a callback, such as sys.exit()
-        import threading
-
-        what = type(error), error, error.__traceback__, threading.current_thread()
-        threading.excepthook(threading.ExceptHookArgs(what))
-        return True
-
-
-def _help(reference: Callable[[], Engine | None], bell: LockType) -> None:
-    """Be the helper. Between two looks it does not keep the engine."""
-    while (engine := reference()) is not None:
-        again = _help_safely(engine)
-        if again is False:
-            return
-        noted, note_end = engine._tasks.note_wait(), engine._tasks.note_end
-        del engine
-        bell.acquire(True, LOOK if again else -1)
-        if noted:
-            note_end()
-        if not again and (engine := reference()) is not None:
-            engine._parked = False

@@ -1,0 +1,114 @@
+"""The helper of a pool: a thread that works on when nobody waits for results.
+
+It looks every LOOK seconds whether somebody has pumped since its last look. If nobody has, and
+there is work, it pumps itself until somebody else comes. Where it is needed for every result, it
+pumps all the time. Between two looks it does not keep the engine, which may be freed.
+
+Imported when the first helper starts; what it shares with the engine stands in `_engine.py`.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident as _get_ident
+
+from .._engine import LOOK, SLICE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _thread import LockType
+    from collections.abc import Callable
+
+    from .._engine import Engine
+
+__all__ = ["be"]
+
+REST = 100  # looks at an engine without work, after which its helper ends or parks
+
+
+def _help(engine: Engine) -> bool | None:
+    """Do the helper's share. False: it is to end; None: to park; True: to come again."""
+    if engine._ending or engine._helper is None or engine._helper.ident != _get_ident():
+        return False
+    if engine._needed:
+        _help_as_needed(engine)
+    elif engine._looks != engine._seen:
+        engine._seen = engine._looks  # somebody has pumped since
+    else:
+        _stand_in(engine)
+    if engine._has_work():
+        engine._rests = 0
+        return True
+    return _rest(engine)
+
+
+def _help_as_needed(engine: Engine) -> None:
+    """Pump for those who cannot, until there is no work."""
+    seen = engine._pumping.news
+    while engine._has_work() and not engine._ending:
+        engine._pump(None, SLICE, seen, True)
+        seen = engine._pumping.news
+        engine._run_on()
+    engine._needed = False
+    if engine._has_work():
+        engine._needed = True
+
+
+def _stand_in(engine: Engine) -> None:
+    """Pump until somebody else comes."""
+    seen = engine._pumping.news
+    while engine._has_work() and engine._looks == engine._seen and not engine._ending:
+        engine._pump(None, SLICE, seen, True)
+        seen = engine._pumping.news
+        engine._seen += 1
+        engine._run_on()
+
+
+def _rest(engine: Engine) -> bool | None:
+    engine._finish_up()
+    if engine._is_over():
+        return engine._leave()
+    engine._rests += 1
+    if engine._rests <= REST:
+        return True
+    engine._rests = 0
+    return _park(engine) if engine._helper_stays else engine._leave()
+
+
+def _park(engine: Engine) -> bool | None:
+    engine._parked = True
+    if engine._has_work() or engine._needed or engine._is_over():
+        engine._parked = False
+        return True
+    return None
+
+
+def _help_safely(engine: Engine) -> bool | None:
+    """Have the helper do its share; what goes wrong breaks the engine, and the helper goes on."""
+    try:
+        return _help(engine)
+    except KeyboardInterrupt:
+        return True  # what a result was unpickled to raise: it is booked, and no one's signal
+    except Exception as error:
+        engine._break(error)
+        return True
+    except BaseException as error:  # of a callback, such as sys.exit()
+        import threading
+
+        what = type(error), error, error.__traceback__, threading.current_thread()
+        threading.excepthook(threading.ExceptHookArgs(what))
+        return True
+
+
+def be(reference: Callable[[], Engine | None], bell: LockType) -> None:
+    """Be the helper of an engine, until it is over or has rested for long."""
+    while (engine := reference()) is not None:
+        again = _help_safely(engine)
+        if again is False:
+            return
+        noted, note_end = engine._tasks.note_wait(), engine._tasks.note_end
+        del engine
+        bell.acquire(True, LOOK if again else -1)
+        if noted:
+            note_end()
+        if not again and (engine := reference()) is not None:
+            engine._parked = False
