@@ -53,7 +53,7 @@ static uint8_t *write_down(PyObject *object, size_t *size) {
     uint8_t *bytes = NULL;
     message_init(&message);
     int r = msgpack_write(object, &message);
-    MUST(r == 0 || r == MSGPACK_NOT_PLAIN);
+    MUST(r == 0 || r == PACKER_NOT_PLAIN);
     if (r == 0) {
         MUST(message_finish(&message, 0) == 0);
         bytes = malloc(message.size + 1);
