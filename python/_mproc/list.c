@@ -83,7 +83,7 @@ static void values_clear(struct values *v) {
 
 /* Appends a short message's bytes; where they are is not final until all are there. */
 static int values_copy(struct values *v, const struct message *m) {
-    if (m->size > v->room - v->used) {
+    if (v->bytes == NULL || m->size > v->room - v->used) {
         size_t room = 2 * v->room + m->size;
         unsigned char *bytes = PyMem_Realloc(v->bytes, room);
         if (bytes == NULL) {

@@ -24,7 +24,7 @@ static int check_body(const mproc_list *list, char *why, size_t size) {
     }
     for (uint64_t i = 0; i < b->count; i++) {
         uint64_t place = ((b->first + i) & (slots - 1)) / MPROC__LIST_CHUNK;
-        if (!mproc__heap_has((const void *)(uintptr_t)directory[place])) {
+        if (directory == NULL || !mproc__heap_has((const void *)(uintptr_t)directory[place])) {
             return mproc__corrupt(why, size, "E2: no chunk for element %llu",
                                   (unsigned long long)i);
         }

@@ -530,13 +530,14 @@ static int64_t bound(int64_t i, int64_t n, int64_t low, int64_t high) {
 }
 
 struct mproc__list_range mproc__list_range(int64_t start, int64_t stop, int64_t step, uint64_t n) {
-    int64_t last = (int64_t)n, low = step < 0 ? -1 : 0, high = step < 0 ? last - 1 : last;
+    bool down = step < 0;
+    int64_t last = (int64_t)n, low = down ? -1 : 0, high = down ? last - 1 : last;
     int64_t from = bound(start, last, low, high), to = bound(stop, last, low, high);
     struct mproc__list_range range = {(uint64_t)from, step, 0};
-    uint64_t stride = step < 0 ? -(uint64_t)step : (uint64_t)step;
-    if (step > 0 ? from < to : to < from) {
-        uint64_t width = step > 0 ? (uint64_t)(to - from) : (uint64_t)(from - to);
-        range.count = (width - 1) / stride + 1;
+    if (down && to < from) {
+        range.count = (uint64_t)(from - to - 1) / (0 - (uint64_t)step) + 1;
+    } else if (step > 0 && from < to) {
+        range.count = (uint64_t)(to - from - 1) / (uint64_t)step + 1;
     }
     return range;
 }
