@@ -462,6 +462,41 @@ TEST(list_takes_twice_its_bytes_at_most_and_gives_them_back) {
     drop_and_check(l);
 }
 
+/* Whatever fails for want of memory has changed nothing, and what needs none goes on. */
+TEST_BARE(list_full_arena_leaves_it_as_it_was) {
+    CHECK_OK(setenv("MPROC_ARENA_LIMIT", "2M", 1));
+    CHECK_OK(mproc_init(0, NULL));
+    mproc_list *l = made_list();
+    struct values *v = values_new(200, 1);
+    uint64_t n = 0;
+    int r;
+    while ((r = mproc_list_append(l, &n, sizeof n)) == 0) {
+        n++;
+    }
+    CHECK_EQ(r, -ENOMEM);
+    CHECK(n > MOST);
+    CHECK_EQ(mproc_list_extend(l, v->list, 200), -ENOMEM);
+    CHECK_EQ(mproc_list_assign(l, 5, 10, 1, v->list, 200), -ENOMEM);
+    CHECK_EQ(mproc_list_assign(l, 0, 400, 2, v->list, 200), -ENOMEM);
+    CHECK_EQ(mproc_list_reverse(l), -ENOMEM);
+    check(l);
+    CHECK_EQ(mproc_list_count(l), n);
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t number;
+        mproc_message m = MPROC_MESSAGE_INIT(&number, sizeof number);
+        CHECK_OK(mproc_list_get(l, (int64_t)i, &m, NULL));
+        CHECK_EQ(number, i);
+    }
+    for (uint64_t i = 0; i < n / 2; i++) {
+        CHECK_OK(mproc_list_delete(l, -1, MPROC_LIST_ANY));
+    }
+    CHECK_OK(mproc_list_reverse(l));
+    CHECK_OK(mproc_list_clear(l));
+    append(l, 1);
+    values_drop(v);
+    drop_and_check(l);
+}
+
 /* ---------------------------------------------------------------- what others see */
 
 struct sharing {
