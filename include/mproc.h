@@ -85,9 +85,9 @@
  *    member.
  *  * Stopped members. A member that is stopped (SIGSTOP, a debugger) or starved inside a section,
  *    some hundred instructions of a call, stops all who come to the same object, or to the same
- *    size of block, until it goes on. A timeout of a queue's put or get ends that wait, though not
- *    before 0.1 s; other timeouts do not. A lock that a stopped member holds stays held, as does
- *    the lock of a living one.
+ *    size of block, until it goes on. A timeout at a queue, bounded semaphore, condition or barrier
+ *    ends that wait, though not before 0.1 s; one at a pipe does not, nor any that waits for
+ *    memory. A lock that a stopped member holds stays held, as does the lock of a living one.
  *  * Functions that cross processes (of processes, pools, templates) travel as the build-id of
  *    their program or library and an offset. Both sides need the same file, linked with a build-id:
  *    link with -Wl,--build-id where that is not the default (pkg-config says so). A function made

@@ -26,13 +26,16 @@
  *            when the party was last awake: a hint.
  *   arrived  Parties of this generation that wait, the actor included. Written under the mutex; a
  *            reader without it gets a number that was true a moment ago.
+ *   given_up 0, or a generation: a party of it has left although it could not have the mutex,
+ *            because a stopped thread has it. Set without the mutex, by such a party before it
+ *            clears its entry. Whoever has the mutex next breaks the barrier and clears it.
  *   actor    Token of the member whose thread runs the action of generation `acting`.
  *   opener   The party that opened the barrier last: a hint.
  *
  * Invariants.
- *   A1  While the mutex is free, arrived is the number of entries that are WAITING in this
- *       generation, plus one if there is an actor, and at most parties; without an actor less than
- *       parties.
+ *   A1  While the mutex is free and given_up is 0, arrived is the number of entries that are
+ *       WAITING in this generation, plus one if there is an actor, and at most parties; without an
+ *       actor less than parties.
  *   A2  No entry that waits is of a generation yet to come, or older than the one before.
  *
  * If a member dies here. Under the mutex: the next owner counts `arrived` anew. Waiting or acting:
@@ -54,6 +57,7 @@
 #define GENERATION 2            /* shift */
 #define STILL (60 * MPROC_MSEC) /* ns: longer than a slice; a living party touches its entry */
 #define LOOK_AT 4               /* entries that a sleeper looks at after each slice */
+#define GLANCE (5 * MPROC_MSEC) /* for that look, which can be left out */
 
 enum state { WAITING = 1, PASSED = 2, FAILING = 3 };
 
@@ -68,6 +72,7 @@ struct mproc_barrier {
     uint32_t arrived;
     uint32_t turn; /* which entry to look at next */
     uint32_t pad;
+    uint64_t given_up;
     struct mproc__ledger ledger;
 };
 
@@ -118,13 +123,6 @@ static uint32_t count(mproc_barrier *barrier) {
     return n;
 }
 
-static void enter(mproc_barrier *barrier) {
-    if (mproc__mutex_acquire(&barrier->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
-        -EOWNERDEAD) {
-        mproc__poke32(&barrier->arrived, count(barrier));
-    }
-}
-
 static void leave(mproc_barrier *barrier) {
     (void)mproc__mutex_release(&barrier->mutex);
 }
@@ -156,6 +154,41 @@ static void advance(mproc_barrier *barrier, uint64_t flags) {
     mproc__program_order();
     mproc__poke64(&barrier->actor, 0);
     mproc__poke32(&barrier->arrived, 0);
+}
+
+/* A party has given up without the mutex. In its generation, or in the next if the barrier has
+ * opened meanwhile, that breaks the barrier; the others see it at the end of their slices. An
+ * action that runs decides instead, as ever. */
+static MPROC__NOINLINE void break_for(mproc_barrier *barrier, uint64_t given_up) {
+    uint64_t now = generation(barrier->phase);
+    bool late = given_up != now && given_up + 1 != now;
+    if (late || acts(barrier) || (barrier->phase & BROKEN)) {
+        mproc__poke32(&barrier->arrived, count(barrier));
+    } else {
+        advance(barrier, FAILED | BROKEN);
+    }
+    mproc__program_order();
+    (void)mproc__cas64(&barrier->given_up, &given_up, 0); /* SYNC(barrier.given_up) */
+}
+
+/* False: the mutex is not to be had within that time, because its owner is stopped. */
+static bool enter_within(mproc_barrier *barrier, int64_t patience) {
+    int r = mproc__mutex_acquire(&barrier->mutex, patience, MPROC__FOR_SECTION, NULL);
+    if (r == -ETIMEDOUT) {
+        return false;
+    }
+    if (r == -EOWNERDEAD) {
+        mproc__poke32(&barrier->arrived, count(barrier));
+    }
+    uint64_t given_up = mproc__load64(&barrier->given_up); /* SYNC(barrier.given_up) */
+    if (mproc__unlikely(given_up != 0)) {
+        break_for(barrier, given_up);
+    }
+    return true;
+}
+
+static void enter(mproc_barrier *barrier) {
+    (void)enter_within(barrier, MPROC_FOREVER);
 }
 
 /* Is that a dead party of this generation? The system is asked only about a party that has not
@@ -263,14 +296,23 @@ static int complete(mproc_barrier *barrier, bool action) {
     return 1;
 }
 
+/* Gives up in that generation, without the mutex. */
+static void say_given_up(mproc_barrier *barrier, uint64_t of) {
+    mproc__store64(&barrier->given_up, of); /* SYNC(barrier.given_up) */
+    mproc__full_fence();
+}
+
 /* The caller comes to the barrier. 0: it passed; 1: it is the actor; MPROC_EBROKEN; -ENOMEM.
  * -EAGAIN: its entry *out waits. If that is NULL, all parties have come already and are about to
  * pass: then the caller tries again once the phase has changed. */
 static int arrive(mproc_barrier *barrier, bool action, unsigned *index, struct mproc__entry **out,
-                  uint64_t *phase) {
+                  uint64_t *phase, int64_t timeout) {
     int r = -EAGAIN;
     *out = NULL;
-    enter(barrier);
+    if (!enter_within(barrier, mproc__patience(timeout))) {
+        say_given_up(barrier, generation(mproc__load64(&barrier->phase)));
+        return MPROC_EBROKEN;
+    }
     *phase = barrier->phase;
     *index = barrier->arrived;
     bool last = barrier->arrived + 1 == barrier->parties;
@@ -305,6 +347,14 @@ static void withdraw(mproc_barrier *barrier, struct mproc__entry *e) {
     mproc__poke32(&barrier->arrived, barrier->arrived - 1);
 }
 
+/* A waiter whose time has passed gives up without the mutex. If its generation ends at this very
+ * moment, the next one is broken for it. */
+static int give_up_alone(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine) {
+    say_given_up(barrier, mine);
+    (void)depart(e, mproc__load64(&barrier->phase));
+    return MPROC_EBROKEN;
+}
+
 /* A waiter gives up: -EINTR, or MPROC_EBROKEN when its time has passed. -EAGAIN: it cannot, because
  * the generation is over, or because all parties have come and the action runs, which decides. */
 static int give_up(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine, int why) {
@@ -312,7 +362,10 @@ static int give_up(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine
         return why == -EINTR ? why : -EAGAIN;
     }
     int r = -EAGAIN;
-    enter(barrier);
+    if (!enter_within(barrier, MPROC__PATIENCE)) {
+        bool over = generation(mproc__load64(&barrier->phase)) != mine;
+        return over || why == -EINTR ? -EAGAIN : give_up_alone(barrier, e, mine);
+    }
     if (generation(barrier->phase) == mine && !acts(barrier)) {
         r = why == -ETIMEDOUT ? MPROC_EBROKEN : why;
         withdraw(barrier, e);
@@ -329,7 +382,9 @@ static int give_up(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine
 
 /* After a slice: breaks the barrier if it finds a dead party. */
 static void look_round(mproc_barrier *barrier, uint64_t mine) {
-    enter(barrier);
+    if (!enter_within(barrier, GLANCE)) {
+        return;
+    }
     bool broken = generation(barrier->phase) == mine && some_dead(barrier);
     if (broken) {
         advance(barrier, FAILED | BROKEN);
@@ -396,7 +451,7 @@ static int come(mproc_barrier *barrier, bool action, int64_t timeout, unsigned *
     for (;;) {
         struct mproc__entry *e;
         uint64_t phase;
-        int r = arrive(barrier, action, &place, &e, &phase);
+        int r = arrive(barrier, action, &place, &e, &phase, mproc__until(deadline));
         if (r == -EAGAIN) {
             r = await(barrier, e, phase, deadline);
             if (r == 0 && e == NULL) {

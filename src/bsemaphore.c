@@ -152,16 +152,24 @@ static void share(mproc_bsemaphore *semaphore) {
     }
 }
 
-/* The word is SHARED from here on. */
-static void enter(mproc_bsemaphore *semaphore) {
-    if (mproc__mutex_acquire(&semaphore->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
-            -EOWNERDEAD &&
-        (mproc__load64(&semaphore->word) & SHARED)) {
+/* The word is SHARED from here on. False: the mutex is not to be had within that time, because its
+ * owner is stopped. */
+static bool enter_within(mproc_bsemaphore *semaphore, int64_t patience) {
+    int r = mproc__mutex_acquire(&semaphore->mutex, patience, MPROC__FOR_SECTION, NULL);
+    if (r == -ETIMEDOUT) {
+        return false;
+    }
+    if (r == -EOWNERDEAD && (mproc__load64(&semaphore->word) & SHARED)) {
         mproc__store64(&semaphore->word, SHARED | sum(semaphore));
     }
     assert(!mproc__eventcount_awaited(&semaphore->permits) ||
            (mproc__load64(&semaphore->word) & SHARED));
     share(semaphore);
+    return true;
+}
+
+static void enter(mproc_bsemaphore *semaphore) {
+    (void)enter_within(semaphore, MPROC_FOREVER);
 }
 
 static void leave(mproc_bsemaphore *semaphore) {
@@ -254,9 +262,11 @@ static void leave_and_wake(mproc_bsemaphore *semaphore, bool wake) {
 
 /* ---------------------------------------------------------------- acquiring */
 
-static MPROC__NOINLINE int try_shared(mproc_bsemaphore *semaphore) {
+static MPROC__NOINLINE int try_shared(mproc_bsemaphore *semaphore, int64_t timeout) {
     static _Thread_local unsigned tries;
-    enter(semaphore);
+    if (!enter_within(semaphore, mproc__patience(timeout))) {
+        return -ETIMEDOUT;
+    }
     int r = take(semaphore);
     if (r == -EAGAIN && forgive(semaphore, ++tries % DEATH_CHECK_TRIES == 0)) {
         r = take(semaphore);
@@ -265,14 +275,16 @@ static MPROC__NOINLINE int try_shared(mproc_bsemaphore *semaphore) {
     return r;
 }
 
-static int try_now(mproc_bsemaphore *semaphore) {
+static int try_now(mproc_bsemaphore *semaphore, int64_t timeout) {
     int r = take_alone(semaphore);
-    return mproc__likely(r != -EBUSY) ? r : try_shared(semaphore);
+    return mproc__likely(r != -EBUSY) ? r : try_shared(semaphore, timeout);
 }
 
 /* A sleeper's look: takes a permit and passes the call on, or says that it will sleep. */
-static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen) {
-    enter(semaphore);
+static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen, int64_t deadline) {
+    if (!enter_within(semaphore, mproc__patience(mproc__until(deadline)))) {
+        return -ETIMEDOUT;
+    }
     if (ask) {
         (void)forgive(semaphore, true);
     }
@@ -289,7 +301,7 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
     int slept = 0;
     for (;;) {
         uint32_t seen;
-        int r = look(semaphore, slept != 0, &seen);
+        int r = look(semaphore, slept != 0, &seen, deadline);
         if (r != -EAGAIN) {
             return r;
         }
@@ -305,13 +317,14 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
 }
 
 /* -EAGAIN: it does not pay to look any longer. */
-static int spin(mproc_bsemaphore *semaphore, const struct mproc__spin *spinning, int64_t start) {
+static int spin(mproc_bsemaphore *semaphore, const struct mproc__spin *spinning, int64_t start,
+                int64_t timeout) {
     struct mproc__look watch = {(const uint32_t *)(void *)&semaphore->word, 0, UINT32_MAX,
                                 &semaphore->changer};
     int r;
     do {
         watch.seen = mproc__load32(watch.word);
-        r = try_now(semaphore);
+        r = try_now(semaphore, timeout);
     } while (r == -EAGAIN && mproc__look_spin(&watch, spinning, start));
     return r;
 }
@@ -323,7 +336,7 @@ static MPROC__NOINLINE int wait(mproc_bsemaphore *semaphore, int64_t timeout) {
     }
     int64_t deadline = mproc__deadline(timeout);
     int64_t start = mproc__os_now();
-    int r = spin(semaphore, &spinning, start);
+    int r = spin(semaphore, &spinning, start, timeout);
     if (r == -EAGAIN) {
         struct mproc__hand *noted = mproc__wait_begin(semaphore, deadline);
         r = sleep_slices(semaphore, deadline);
@@ -337,7 +350,7 @@ int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
     if (!mproc__expect(semaphore, MPROC__KIND_BSEMAPHORE)) {
         return MPROC_EOTHER;
     }
-    int r = try_now(semaphore);
+    int r = try_now(semaphore, timeout);
     return mproc__likely(r != -EAGAIN) ? r : wait(semaphore, timeout);
 }
 

@@ -10,13 +10,16 @@
  * the wait has succeeded after all.
  *
  *     free --wait--> WAITING --before sleeping--> ASLEEP --notify--> NOTIFIED --its own--> free
+ *                                    |
+ *                                    +--time is over, the mutex's owner stopped--> LEFT
  *
  * Shared state.
  *   ledger   The waiter sets entry.token and entry.number under the mutex. Once NOTIFIED it sets
  *            the token to 0 without the mutex, because no other thread changes such an entry while
  *            it lives; otherwise under it. The waiter turns entry.word from WAITING to ASLEEP; it
  *            turns to NOTIFIED under the mutex. The waiter reads its word without the mutex, and
- *            sleeps on it.
+ *            sleeps on it. A waiter that cannot have the mutex in the end turns its word to LEFT;
+ *            whoever has the mutex next forgets the entry.
  *   waiting  How many entries wait. Written under the mutex. notify reads it without: the program's
  *            lock orders that look behind every wait that the notification is for.
  *   order    The last number given; under the mutex.
@@ -24,8 +27,8 @@
  *
  * Invariants.
  *   C1  While the mutex is free, waiting is the number of entries with a token whose word is
- *       WAITING or ASLEEP.
- *   C2  An entry with a token has one of the three states.
+ *       WAITING, ASLEEP or LEFT.
+ *   C2  An entry with a token has one of the four states.
  *
  * If a member dies here. Under the mutex: the next owner counts `waiting` anew. A dead waiter is
  * forgotten by the first thread that comes across it. If it was NOTIFIED and had not left yet, the
@@ -44,7 +47,9 @@
 
 #define BATCH 32 /* sleepers woken for each time that the mutex is taken */
 
-enum state { WAITING = 1, ASLEEP = 2, NOTIFIED = 3 };
+#define GLANCE (5 * MPROC_MSEC) /* for a look at the others, which can be left out */
+
+enum state { WAITING = 1, ASLEEP = 2, NOTIFIED = 3, LEFT = 4 };
 
 struct mproc_condition {
     struct mproc__object object;
@@ -73,25 +78,35 @@ int mproc_condition_new(mproc_condition **out) {
 
 /* ---------------------------------------------------------------- under the mutex */
 
-static bool waits(const struct mproc__entry *e) {
+static bool counts(const struct mproc__entry *e) {
     uint32_t state = mproc__load32(&e->word);
-    return mproc__load64(&e->token) != 0 && (state == WAITING || state == ASLEEP);
+    return mproc__load64(&e->token) != 0 && state != 0 && state != NOTIFIED;
+}
+
+static bool has_left(const struct mproc__entry *e) {
+    return mproc__load64(&e->token) != 0 && mproc__load32(&e->word) == LEFT;
 }
 
 static uint32_t count(mproc_condition *condition) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
     uint32_t n = 0;
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
-        n += waits(e);
+        n += counts(e);
     }
     return n;
 }
 
-static void enter(mproc_condition *condition) {
-    if (mproc__mutex_acquire(&condition->mutex, MPROC_FOREVER, MPROC__FOR_SECTION, NULL) ==
-        -EOWNERDEAD) {
+/* False: the mutex is not to be had within that time, because its owner is stopped. */
+static bool enter_within(mproc_condition *condition, int64_t patience) {
+    int r = mproc__mutex_acquire(&condition->mutex, patience, MPROC__FOR_SECTION, NULL);
+    if (r == -EOWNERDEAD) {
         mproc__poke32(&condition->waiting, count(condition));
     }
+    return r != -ETIMEDOUT;
+}
+
+static void enter(mproc_condition *condition) {
+    (void)enter_within(condition, MPROC_FOREVER);
 }
 
 static void leave(mproc_condition *condition) {
@@ -110,10 +125,10 @@ static struct mproc__entry *first(mproc_condition *condition) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
     struct mproc__entry *oldest = NULL;
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
-        if (!waits(e)) {
+        if (!counts(e)) {
             continue;
         }
-        if (mproc__token_slot(e->token) == NULL) {
+        if (has_left(e) || mproc__token_slot(e->token) == NULL) {
             forget(condition, e);
         } else if (oldest == NULL || e->number < oldest->number) {
             oldest = e;
@@ -122,13 +137,19 @@ static struct mproc__entry *first(mproc_condition *condition) {
     return oldest;
 }
 
-/* True: the waiter sleeps, and the caller wakes it. */
-static bool notify(mproc_condition *condition, struct mproc__entry *e) {
+/* What the waiter was. ASLEEP: the caller wakes it. LEFT: it is not notified. */
+static uint32_t notify(mproc_condition *condition, struct mproc__entry *e) {
+    uint32_t state = mproc__load32(&e->word);
     /* SYNC(waiter.word): the notification, before the entry is given back. */
-    uint32_t state = mproc__exchange32(&e->word, NOTIFIED);
+    while (state != LEFT && !mproc__cas32(&e->word, &state, NOTIFIED)) {
+    }
+    if (state == LEFT) {
+        forget(condition, e);
+        return LEFT;
+    }
     mproc__program_order();
     mproc__poke32(&condition->waiting, condition->waiting - 1);
-    return state == ASLEEP;
+    return state;
 }
 
 /* Notifies up to n waiters. Those that the caller has to wake go to `asleep`, which has room for
@@ -136,21 +157,28 @@ static bool notify(mproc_condition *condition, struct mproc__entry *e) {
 static unsigned notify_some(mproc_condition *condition, unsigned n, struct mproc__entry **asleep) {
     unsigned sleepers = 0;
     struct mproc__entry *e;
-    while (n-- > 0 && (e = first(condition)) != NULL) {
-        if (notify(condition, e)) {
+    while (n > 0 && (e = first(condition)) != NULL) {
+        uint32_t state = notify(condition, e);
+        if (state == ASLEEP) {
             asleep[sleepers++] = e;
         }
+        n -= state != LEFT;
     }
     return sleepers;
 }
 
-/* Forgets dead waiters: those that were notified and, if `all`, those that wait. */
+/* Forgets waiters that have left, and dead ones: those that were notified and, if `all`, those that
+ * wait. */
 static void audit(mproc_condition *condition, bool all) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
     struct mproc__entry *next;
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
         uint64_t token = mproc__load64(&e->token);
         bool notified = mproc__load32(&e->word) == NOTIFIED;
+        if (has_left(e)) {
+            forget(condition, e);
+            continue;
+        }
         if (token == 0 || token == mproc__self_token() || !(notified || all) ||
             !mproc__token_dead(token)) {
             continue;
@@ -180,9 +208,11 @@ static struct mproc__entry *room(mproc_condition *condition) {
     return e;
 }
 
-/* NULL: -ENOMEM. */
-static struct mproc__entry *enlist(mproc_condition *condition) {
-    enter(condition);
+/* 0; -ENOMEM; -ETIMEDOUT: the mutex is not to be had. */
+static int enlist(mproc_condition *condition, int64_t timeout, struct mproc__entry **out) {
+    if (!enter_within(condition, mproc__patience(timeout))) {
+        return -ETIMEDOUT;
+    }
     struct mproc__entry *e = room(condition);
     if (e != NULL) {
         e->number = ++condition->order;
@@ -193,19 +223,35 @@ static struct mproc__entry *enlist(mproc_condition *condition) {
         mproc__poke32(&condition->waiting, condition->waiting + 1);
     }
     leave(condition);
-    return e;
+    *out = e;
+    return e != NULL ? 0 : -ENOMEM;
+}
+
+/* Under the mutex. True: it was notified. */
+static bool withdraw(mproc_condition *condition, struct mproc__entry *e) {
+    bool notified = mproc__load32(&e->word) == NOTIFIED;
+    if (!notified) {
+        forget(condition, e);
+    }
+    return notified;
+}
+
+/* Without it. From here on the entry is not the waiter's, unless it was notified: true. */
+static bool abandon(struct mproc__entry *e) {
+    uint32_t state = mproc__load32(&e->word);
+    while (state != NOTIFIED && !mproc__cas32(&e->word, &state, LEFT)) { /* SYNC(waiter.word) */
+    }
+    return state == NOTIFIED;
 }
 
 /* True: it was notified. */
 static bool delist(mproc_condition *condition, struct mproc__entry *e) {
     bool notified = mproc__load32(&e->word) == NOTIFIED; /* SYNC(waiter.word) */
-    if (!notified) {
-        enter(condition);
-        notified = mproc__load32(&e->word) == NOTIFIED;
-        if (!notified) {
-            forget(condition, e);
-        }
+    if (!notified && enter_within(condition, MPROC__PATIENCE)) {
+        notified = withdraw(condition, e);
         leave(condition);
+    } else if (!notified) {
+        notified = abandon(e);
     }
     if (notified) {
         mproc__store64(&e->token, 0); /* SYNC(entry.token) */
@@ -214,9 +260,10 @@ static bool delist(mproc_condition *condition, struct mproc__entry *e) {
 }
 
 static void audit_quickly(mproc_condition *condition) {
-    enter(condition);
-    audit(condition, false);
-    leave(condition);
+    if (enter_within(condition, GLANCE)) {
+        audit(condition, false);
+        leave(condition);
+    }
 }
 
 static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int64_t deadline) {
@@ -277,12 +324,13 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
     if (!mproc__expect(condition, MPROC__KIND_CONDITION)) {
         return MPROC_EOTHER;
     }
-    struct mproc__entry *e = enlist(condition);
-    if (e == NULL) {
-        return -ENOMEM;
+    struct mproc__entry *e;
+    int r = enlist(condition, timeout, &e);
+    if (r != 0) {
+        return r;
     }
     uint32_t depth;
-    int r = release_all(lock, &depth);
+    r = release_all(lock, &depth);
     if (r != 0) {
         (void)delist(condition, e);
         return r;
@@ -341,7 +389,7 @@ int mproc_condition_check(mproc_condition *condition, char *why, size_t size) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
     for (struct mproc__entry *e; r == 0 && (e = mproc__ledger_next(&c)) != NULL;) {
         uint32_t state = mproc__load32(&e->word);
-        if (mproc__load64(&e->token) != 0 && (state < WAITING || state > NOTIFIED)) {
+        if (mproc__load64(&e->token) != 0 && (state < WAITING || state > LEFT)) {
             r = mproc__corrupt(why, size, "C2: an entry in state %u", state);
         }
     }

@@ -60,19 +60,11 @@ void mproc__guard_wait(struct mproc__guard *guard, uint64_t mine) {
     }
 }
 
-/* A thread that waits for its turn on a busy machine is not stopped: an owner that has no CPU gets
- * one within this time. */
-#define PATIENCE (100 * MPROC_MSEC)
-
 MPROC__THREAD int64_t mproc__guard_patience;
 
-static int64_t patience(void) {
-    int64_t timeout = mproc__guard_patience;
-    return timeout < 0 || timeout > PATIENCE ? timeout : PATIENCE;
-}
-
 bool mproc__guard_wait_timed(struct mproc__guard *guard, struct mproc__hand *hand, uint64_t mine) {
-    int r = mproc__mutex_wait(&guard->mutex, mine, patience(), MPROC__FOR_SECTION, NULL, NULL);
+    int64_t patience = mproc__patience(mproc__guard_patience);
+    int r = mproc__mutex_wait(&guard->mutex, mine, patience, MPROC__FOR_SECTION, NULL, NULL);
     if (r == -EOWNERDEAD) {
         settle(guard);
     }

@@ -102,6 +102,15 @@ static inline void mproc__mutex_release_briefly(struct mproc__mutex *mutex) {
     mproc__store64(&mutex->word, 0); /* SYNC(mutex.word) */
 }
 
+/* A thread that waits for its turn on a busy machine is not stopped: an owner that has no CPU gets
+ * one within this time. */
+#define MPROC__PATIENCE (100 * MPROC_MSEC)
+
+/* How long a call with that timeout waits for a section whose owner may be stopped. */
+static inline int64_t mproc__patience(int64_t timeout) {
+    return timeout < 0 || timeout > MPROC__PATIENCE ? timeout : MPROC__PATIENCE;
+}
+
 /* The owner's token in a word; 0: it is not held. */
 static inline uint64_t mproc__mutex_token(uint64_t word) {
     const uint64_t others =

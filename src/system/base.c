@@ -90,6 +90,11 @@ struct mproc__slices mproc__slices_from(int64_t now, int64_t timeout) {
     return slices;
 }
 
+int64_t mproc__until(int64_t deadline) {
+    int64_t left = deadline == MPROC__NEVER ? MPROC_FOREVER : deadline - mproc__os_now();
+    return deadline != MPROC__NEVER && left < 0 ? 0 : left;
+}
+
 static void (*every_slice)(void);
 
 void mproc__every_slice(void (*look)(void)) {

@@ -55,6 +55,8 @@ int mproc__corrupt(char *why, size_t size, const char *format, ...) MPROC__PRINT
 #define MPROC__NEVER INT64_MAX
 
 int64_t mproc__deadline(int64_t timeout);
+/* The timeout that ends at a deadline. */
+int64_t mproc__until(int64_t deadline);
 
 /* Waits are cut into slices, so that a waker that died between its commit and its wake, or an owner
  * that died with a lock, costs a sleeper one slice at the most. 10 ms doubles up to 50 ms. A

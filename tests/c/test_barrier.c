@@ -6,6 +6,7 @@
 #include "core/object.h"
 #include "made.h"
 #include "members.h"
+#include "stopped.h"
 
 #include <errno.h>
 
@@ -286,4 +287,47 @@ TEST(barrier_stress_grid) {
     member_threads_run(threads, CROWD);
     CHECK_OK(mproc_barrier_check(grid.barrier, NULL, 0));
     mproc_drop(grid.barrier);
+}
+
+/* ---------------------------------------------------------------- stopped members */
+
+static void reset_again_and_again(void *arg) {
+    struct scene *s = arg;
+    for (;;) {
+        mproc_barrier_reset(s->barrier);
+    }
+}
+
+static void wait_in_time(void *arg) {
+    struct scene *s = arg;
+    CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_MSEC, NULL), MPROC_EBROKEN);
+}
+
+TEST(barrier_timeouts_end_behind_a_stopped_member) {
+    struct scene *s = stage(3);
+    pid_t child = child_fork(reset_again_and_again, s);
+    CHECK_EQ(stopped_meet(child, 3, wait_in_time, s), 0);
+    child_kill(child);
+    strike(s);
+}
+
+/* What a party that gave up without the mutex leaves is put right by whoever has it next. */
+TEST(barrier_is_broken_for_one_that_gave_up) {
+    struct scene *s = stage(2);
+    uint64_t *given_up =
+        (uint64_t *)(void *)((char *)s->barrier + sizeof(struct mproc__object) + 64);
+    pid_t pid = child_fork(wait_once, s);
+    while (mproc_barrier_waiting(s->barrier) == 0) {
+        usleep(200);
+    }
+    *given_up = 1;
+    child_join(pid); /* at the end of its slice */
+    CHECK_EQ(s->broken, 1);
+    CHECK_EQ(mproc_barrier_wait(s->barrier, MPROC_FOREVER, NULL), MPROC_EBROKEN);
+    mproc_barrier_reset(s->barrier);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 0);
+    *given_up = 1; /* of long ago: nobody has to do with it */
+    CHECK_EQ(mproc_barrier_wait(s->barrier, 0, NULL), MPROC_EBROKEN); /* its own time is over */
+    CHECK_EQ(*given_up, 0);
+    strike(s);
 }

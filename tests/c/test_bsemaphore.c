@@ -6,6 +6,7 @@
 #include "core/object.h"
 #include "made.h"
 #include "members.h"
+#include "stopped.h"
 
 #include <errno.h>
 
@@ -271,5 +272,35 @@ TEST(bsemaphore_stress_room) {
     mproc_bsemaphore *semaphore = make(3);
     contend(semaphore, acquire_once, release_once, 3);
     CHECK_EQ(mproc_bsemaphore_value(semaphore), 3);
+    drop(semaphore);
+}
+
+/* ---------------------------------------------------------------- stopped members */
+
+static void hammer(void *arg) {
+    for (;;) {
+        CHECK_OK(mproc_bsemaphore_acquire(arg, MPROC_FOREVER));
+        CHECK_OK(mproc_bsemaphore_release(arg));
+    }
+}
+
+static void acquire_in_time(void *arg) {
+    int r = mproc_bsemaphore_acquire(arg, MPROC_MSEC);
+    CHECK(r == 0 || r == -ETIMEDOUT);
+    if (r == 0) {
+        CHECK_OK(mproc_bsemaphore_release(arg));
+    }
+}
+
+TEST(bsemaphore_timeouts_end_behind_a_stopped_member) {
+    mproc_bsemaphore *semaphore = make(4);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0)); /* two members: the mutex is needed */
+    pid_t child = child_fork(hammer, semaphore);
+    /* Only a release has no timeout, and is held up now and then. */
+    CHECK_LE(stopped_meet(child, 3, acquire_in_time, semaphore), 1);
+    child_kill(child);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    CHECK_EQ(mproc_bsemaphore_value(semaphore), 4);
+    CHECK_OK(mproc_bsemaphore_check(semaphore, NULL, 0));
     drop(semaphore);
 }

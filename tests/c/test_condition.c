@@ -6,6 +6,7 @@
 #include "core/object.h"
 #include "made.h"
 #include "members.h"
+#include "stopped.h"
 
 #include <errno.h>
 
@@ -256,4 +257,71 @@ TEST(condition_stress_store) {
     CHECK_OK(mproc_condition_check(store.changed, NULL, 0));
     mproc_drop(store.changed);
     mproc_drop(store.lock);
+}
+
+/* ---------------------------------------------------------------- stopped members */
+
+static void count_waiters(void *arg) {
+    struct scene *s = arg;
+    for (;;) {
+        (void)mproc_condition_waiting(s->condition);
+    }
+}
+
+static void wait_in_time(void *arg) {
+    struct scene *s = arg;
+    acquire(s);
+    CHECK_EQ(mproc_condition_wait(s->condition, s->lock, MPROC_MSEC), -ETIMEDOUT);
+    CHECK_OK(mproc_rlock_release(s->lock));
+}
+
+TEST(condition_timeouts_end_behind_a_stopped_member) {
+    struct scene *s = stage();
+    pid_t child = child_fork(count_waiters, s);
+    CHECK_EQ(stopped_meet(child, 3, wait_in_time, s), 0);
+    child_kill(child);
+    strike(s);
+}
+
+/* The child waits, and is stopped in the section, which the waiter has to leave without it. */
+static void wait_longer(void *arg) {
+    struct scene *s = arg;
+    acquire(s);
+    int r = mproc_condition_wait(s->condition, s->lock, MPROC_FOREVER);
+    CHECK(r == 0 || r == -EINTR);
+    CHECK_OK(mproc_rlock_release(s->lock));
+    mproc__add64(r == 0 ? &s->gone : &s->last, 1);
+}
+
+static void leave_alone(void *arg) {
+    handle_signal(SIGUSR1);
+    wait_longer(arg);
+}
+
+TEST(condition_notification_is_not_spent_on_one_that_left) {
+    struct scene *s = stage();
+    pid_t left = child_fork(leave_alone, s);
+    while (mproc_condition_waiting(s->condition) != 1) {
+        usleep(200);
+    }
+    pid_t other = child_fork(wait_longer, s);
+    while (mproc_condition_waiting(s->condition) != 2) {
+        usleep(200);
+    }
+    pid_t busy = child_fork(count_waiters, s);
+    usleep(100); /* in the section, most of the time */
+    CHECK_OK(kill(busy, SIGSTOP));
+    CHECK_EQ(waitpid(busy, NULL, WUNTRACED), busy);
+    CHECK_OK(kill(left, SIGUSR1));
+    while (mproc__load64(&s->last) == 0) {
+        usleep(200);
+    }
+    child_kill(busy);
+    child_join(left);
+    acquire(s);
+    mproc_condition_notify(s->condition, 1);
+    CHECK_OK(mproc_rlock_release(s->lock));
+    child_join(other);
+    CHECK_EQ(s->gone, 1);
+    strike(s);
 }

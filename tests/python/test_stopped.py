@@ -1,5 +1,7 @@
 """A process that is stopped in the middle of a section keeps no thread but those that need it."""
 
+import contextlib
+import functools
 import os
 import queue
 import random
@@ -84,6 +86,11 @@ def hold_and_let_go(kind, thing):
         elif kind == "event":
             thing.set()
             thing.clear()
+        elif kind == "Condition":
+            with thing:
+                thing.notify()
+        elif kind == "Barrier":
+            thing.reset()
         else:
             thing.acquire()
             thing.release()
@@ -99,16 +106,35 @@ def wait_a_little(kind, thing):
             pass
     elif kind == "event":
         thing.wait(0.02)
-    elif thing.acquire(timeout=0.02):
+    elif kind == "Condition":
+        if thing.acquire(timeout=0.02):
+            thing.wait(0.02)
+            thing.release()
+    elif kind == "Barrier":
+        with contextlib.suppress(threading.BrokenBarrierError):
+            thing.wait(0.02)
+    elif thing.acquire(timeout=0.02) and kind != "BoundedSemaphore":  # its release() may wait
         thing.release()
 
 
-@pytest.mark.parametrize("kind", ["queue", "Lock", "RLock", "Semaphore", "event"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "queue", "Lock", "RLock", "Semaphore", "BoundedSemaphore", "event", "Condition", "Barrier",
+    ],
+)  # fmt: skip
 def test_timeouts_end_whoever_is_stopped(kind):
     """The child is stopped somewhere in its calls; only a call that ends lets it go on."""
     ctx = mproc.get_context("fork")
-    make = {"queue": ctx.Queue, "event": ctx.Event}.get(kind) or getattr(ctx, kind)
+    make = {
+        "queue": ctx.Queue,
+        "event": ctx.Event,
+        "Barrier": functools.partial(ctx.Barrier, 3),
+        "BoundedSemaphore": functools.partial(ctx.BoundedSemaphore, 14),
+    }.get(kind) or getattr(ctx, kind)
     thing = make()
+    if kind == "BoundedSemaphore":
+        thing.acquire()  # two processes have permits: then it has a section
     child = ctx.Process(target=hold_and_let_go, args=(kind, thing), daemon=True)
     child.start()
     try:
