@@ -93,7 +93,9 @@ static void expect_model(mproc_list *l) {
 
 static void model_replace(size_t at, size_t out, size_t in, const uint64_t *numbers) {
     memmove(&model.at[at + in], &model.at[at + out], (model.n - at - out) * sizeof model.at[0]);
-    memcpy(&model.at[at], numbers, in * sizeof *numbers);
+    for (size_t i = 0; i < in; i++) {
+        model.at[at + i] = numbers[i];
+    }
     model.n += in - out;
 }
 

@@ -48,7 +48,19 @@ enum { TOLD_TWICE = CHILD_FINDINGS };
 static const char *const findings[] = {"was told twice of one death"};
 
 /* Effects of operations that are counted. */
-enum count { ADDED, PUT, GOT, PERMITS, GIVEN, TAKEN, SHM_ADDED, DICT_ADDED, COUNTS };
+enum count {
+    ADDED,
+    PUT,
+    GOT,
+    PERMITS,
+    GIVEN,
+    TAKEN,
+    SHM_ADDED,
+    DICT_ADDED,
+    LIST_PUT,
+    LIST_TAKEN,
+    COUNTS
+};
 
 struct record {
     uint64_t operation; /* the one it is at, an index in `operations` */
@@ -88,6 +100,7 @@ struct shared {
     mproc_array *value;
     mproc_queue *queue;
     mproc_dict *dict;
+    mproc_list *list;
     uint64_t stop;
     struct record record[CHILDREN];
 };
@@ -408,6 +421,31 @@ static void do_entry(void) {
     child_expect(r == -ENOENT ? 0 : r);
 }
 
+/* Elements of one byte again and again come anywhere, change places, and are taken out anywhere.
+ * Whoever takes one out has put one in before, so there always is one. */
+static void do_list(void) {
+    char text[10000], room[300];
+    size_t size = supervisor_random_below(50) == 0 ? sizeof text : 8 + supervisor_random_below(250);
+    mproc_message message = MPROC_MESSAGE_INIT(room, sizeof room);
+    memset(text, (int)(size & 0x7f), size);
+    begins(LIST_PUT);
+    child_expect(mproc_list_insert(shared->list, (int64_t)supervisor_random_below(20), text, size));
+    has_done(LIST_PUT);
+    if (supervisor_random_below(4) == 0) {
+        child_expect(mproc_list_reverse(shared->list));
+    }
+    int64_t end = supervisor_random_below(2) == 0 ? 0 : -1;
+    begins(LIST_TAKEN);
+    child_expect(mproc_list_pop(shared->list, end, &message));
+    has_done(LIST_TAKEN);
+    for (size_t i = 0; i < message.size; i++) {
+        if (((char *)message.data)[i] != (char)(message.size & 0x7f)) {
+            _exit(CHILD_UNEQUAL);
+        }
+    }
+    mproc_message_drop(&message);
+}
+
 static void *made(unsigned kind) {
     switch (kind) {
     case 0: return made_lock(3);
@@ -419,12 +457,13 @@ static void *made(unsigned kind) {
     case 6: return made_barrier(2);
     case 7: return made_array(MPROC_DOUBLE, 100);
     case 8: return made_dict();
+    case 9: return made_list();
     default: return made_queue(10);
     }
 }
 
 static void do_make(void) {
-    void *object = made((unsigned)supervisor_random_below(10));
+    void *object = made((unsigned)supervisor_random_below(11));
     if (object == NULL) {
         _exit(CHILD_ODD_RESULT);
     }
@@ -450,6 +489,7 @@ static const struct operation {
     {"queue", do_queue},
     {"dict, counted", do_count},
     {"dict, an entry", do_entry},
+    {"list", do_list},
     {"segment", do_segment},
     {"segment of its own", do_own_segment},
     {"making and dropping", do_make},
@@ -649,6 +689,7 @@ static void check_everything(void) {
     supervisor_check(mproc_array_check(shared->value, why, sizeof why));
     supervisor_check(mproc_queue_check(shared->queue, why, sizeof why));
     supervisor_check(mproc_dict_check(shared->dict, why, sizeof why));
+    supervisor_check(mproc_list_check(shared->list, why, sizeof why));
     supervisor_check(mproc_pool_check(pool, why, sizeof why));
     supervisor_check(mproc_shm_check(why, sizeof why));
 }
@@ -729,6 +770,7 @@ static void settle(void) {
     uint64_t *sum;
     supervisor_require(mproc_shm_data(segment, (void **)&sum), "mapping the segment");
     balance("dict", dict_sum(), DICT_ADDED, 0, -1);
+    balance("list", mproc_list_count(shared->list), LIST_PUT, 0, LIST_TAKEN);
     balance("segment", *sum, SHM_ADDED, 0, -1);
     uint64_t there = mproc_semaphore_value(shared->semaphore) + done[PERMITS];
     if (there > released || released - there > meant[PERMITS] - done[PERMITS]) {
@@ -747,7 +789,7 @@ static void settle(void) {
     {                                                                                              \
         shared->lock, shared->undoing, shared->rlock, shared->turns, shared->semaphore,            \
             shared->event, shared->barrier, shared->array, shared->value, shared->bsemaphore,      \
-            shared->queue, shared->condition, shared->dict                                         \
+            shared->queue, shared->condition, shared->dict, shared->list                           \
     }
 
 static void make_objects(void) {
@@ -764,6 +806,7 @@ static void make_objects(void) {
     shared->value = made_array(MPROC_INT64, 3);
     shared->queue = made_queue(QUEUE);
     shared->dict = made_dict();
+    shared->list = made_list();
     void *objects[] = OBJECTS;
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++) {
         if (objects[i] == NULL) {
