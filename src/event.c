@@ -152,8 +152,12 @@ static void announce(void *object) {
     mproc__fence_after_rmw();
 }
 
+static uint32_t times(const void *event) {
+    return mproc_event_times(event);
+}
+
 struct mproc__source mproc__event_source(mproc_event *event) {
-    return (struct mproc__source){event, &event->bells, announce, is_set};
+    return (struct mproc__source){event, &event->bells, announce, is_set, times};
 }
 
 int mproc_event_check(const mproc_event *event, char *why, size_t size) {

@@ -14,6 +14,9 @@ struct mproc__source {
     uint32_t *bells;                   /* the word that bells for it name */
     void (*announce)(void *object);    /* the next change goes the slow way; then a fence */
     bool (*ready)(const void *object); /* would the operation succeed now? */
+    /* NULL, or what changes whenever it would have succeeded, if only for a moment: whoever came
+     * before that has what it waits for */
+    uint32_t (*moment)(const void *object);
 };
 
 struct mproc__source mproc__lock_source(mproc_lock *lock);

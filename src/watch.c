@@ -14,7 +14,8 @@
  * The timer. A member that is killed after its change and before its ring tells nobody. So while
  * requests are armed the watch ticks: the descriptor becomes readable each TICK, and the owner's
  * next mproc_watch_next() looks at all of them. This also is how the death of a lock's holder is
- * noticed.
+ * noticed. An event that was set, by a member that was killed before it rang, and has been cleared
+ * by another one since, is told of then, too: its count has changed.
  *
  * State: private to the process, and to one thread at a time. `token` is the member whose the watch
  * is: a forked child has a copy, which it can only drop. A request is `asked` from its arming until
@@ -38,6 +39,7 @@
 struct request {
     struct mproc__source source; /* object NULL: the number is free */
     struct mproc__bell *bell;
+    uint32_t moment; /* of the source, when it was armed */
     bool asked;
 };
 
@@ -209,7 +211,7 @@ int mproc_watch_add(mproc_watch *watch, void *object, mproc_watch_for what) {
         (void)mproc_drop(object);
         return r;
     }
-    watch->requests[number] = (struct request){source, bell, false};
+    watch->requests[number] = (struct request){source, bell, 0, false};
     return number;
 }
 
@@ -235,8 +237,13 @@ static void set_timer(mproc_watch *watch, int64_t due) {
     (void)mproc__os_timer_set(watch->timer, due == MPROC_FOREVER ? -1 : due);
 }
 
+static uint32_t moment(const struct request *request) {
+    return request->source.moment != NULL ? request->source.moment(request->source.object) : 0;
+}
+
+/* Or was since it was armed. */
 static bool is_ready(const struct request *request) {
-    return request->source.ready(request->source.object);
+    return request->source.ready(request->source.object) || moment(request) != request->moment;
 }
 
 /* True: its operation would succeed now, and it is not armed. Otherwise whoever changes that from
@@ -245,6 +252,7 @@ static bool arm(mproc_watch *watch, struct request *request) {
     if (watch->due == MPROC_FOREVER) {
         set_timer(watch, mproc__os_now() + TICK);
     }
+    request->moment = moment(request);
     mproc__bell_arm(request->bell);
     request->source.announce(request->source.object);
     request->asked = !is_ready(request) || !mproc__bell_disarm(request->bell);

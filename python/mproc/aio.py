@@ -128,10 +128,11 @@ def _hub_of(loop: AbstractEventLoop) -> _Hub:
     return hub
 
 
-async def _until(handle: Any, what: int, attempt: Callable[[], Any]) -> Any:
+async def _until(handle: Any, what: int, attempt: Callable[[], Any], passing: bool = False) -> Any:
     """Try until an attempt succeeds; return what it returned.
 
-    Coroutines of a loop that wait for the same come to it in order.
+    Coroutines of a loop that wait for the same come to it in order. passing: what is waited for may
+    come and go between a try and the arming, which sees only what comes after it.
     """
     loop = asyncio.get_running_loop()
     hub = _hub_of(loop)
@@ -146,6 +147,9 @@ async def _until(handle: Any, what: int, attempt: Callable[[], Any]) -> Any:
     try:
         while True:
             place.arm()
+            result = attempt() if passing else _NOT_YET
+            if result is not _NOT_YET:
+                return result
             await future
             result = attempt()
             if result is not _NOT_YET:
@@ -212,7 +216,7 @@ async def wait(event: Any) -> bool:
     def attempt() -> Any:
         return True if event.is_set() or event._times() != times else _NOT_YET
 
-    result: bool = await _until(event, _WAIT, attempt)
+    result: bool = await _until(event, _WAIT, attempt, passing=True)
     return result
 
 

@@ -305,21 +305,41 @@ TEST(watch_of_a_parent_is_no_watch_of_its_child) {
     mproc_drop(queue);
 }
 
-/* As if the member that has put it had been killed before it rang. */
+/* As if the members that make changes from now on were killed before they ring. */
+static void silence_bells(void) {
+    for (int i = 0; i < MPROC__BELLS; i++) {
+        memset(mproc__family->bells.rows[i].address, 'x', MPROC__BELL_ADDRESS);
+    }
+}
+
 TEST(watch_ticks_when_nobody_rings) {
     mproc_watch *watch;
     mproc_queue *queue = made_queue(0);
     CHECK_OK(mproc_watch_new(&watch));
     CHECK_EQ(mproc_watch_add(watch, queue, MPROC_WATCH_GET), 0);
     CHECK_EQ(mproc_watch_arm(watch, 0), 0);
-    for (int i = 0; i < MPROC__BELLS; i++) {
-        memset(mproc__family->bells.rows[i].address, 'x', MPROC__BELL_ADDRESS);
-    }
+    silence_bells();
     put_one(queue);
     wait_readable(mproc_watch_fd(watch));
     CHECK_EQ(mproc_watch_next(watch), 0);
     mproc_watch_drop(watch);
     mproc_drop(queue);
+}
+
+TEST(watch_tells_of_an_event_that_was_set_in_silence_and_is_cleared) {
+    mproc_watch *watch;
+    mproc_event *event = made_event();
+    CHECK_OK(mproc_watch_new(&watch));
+    CHECK_EQ(mproc_watch_add(watch, event, MPROC_WATCH_WAIT), 0);
+    CHECK_EQ(mproc_watch_arm(watch, 0), 0);
+    silence_bells();
+    mproc_event_set(event);
+    mproc_event_clear(event);
+    wait_readable(mproc_watch_fd(watch));
+    CHECK_EQ(mproc_watch_next(watch), 0);
+    CHECK_EQ(mproc_watch_arm(watch, 0), 0); /* who comes now waits */
+    mproc_watch_drop(watch);
+    mproc_drop(event);
 }
 
 TEST(watch_check_sees_a_bell_of_nobody) {

@@ -396,6 +396,19 @@ def test_event():
     asyncio.run(main())
 
 
+def test_event_that_comes_and_goes_before_the_waiting_is_armed(monkeypatch):
+    event = mproc.Event()
+    arm = aio._Place.arm
+
+    def late(place) -> None:
+        event.set()
+        event.clear()
+        arm(place)
+
+    monkeypatch.setattr(aio._Place, "arm", late)
+    assert asyncio.run(asyncio.wait_for(event.await_(), 10))
+
+
 def hold(lock, held, release) -> None:
     with lock:
         held.set()
