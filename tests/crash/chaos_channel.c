@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Each round has a channel of its own, over a socket or a pipe, and two children: one sends numbered
- * messages of all kinds, one receives them. Some go through the ring, some as bytes, some are
- * offered, some name buffers that were left at the channel; now and then one side polls, or goes
- * plain. The supervisor kills one of the two at a random moment. Then
+ * Each round has a channel of its own, over a socket or a pipe, and two children: one sends
+ * numbered messages of all kinds, one receives them. Some go through the ring, some as bytes, some
+ * are offered, some name buffers that were left at the channel; now and then one side polls, or
+ * goes plain. The supervisor kills one of the two at a random moment. Then
  *
  *   the other one ends by itself: it is told that nobody is left;
  *   what was sent (the send had returned) was received, once and in order, if the sender is the one

@@ -1,0 +1,109 @@
+/*
+ * ring.c - the ring of a channel's way: messages in the wire format, in memory
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works, who writes which word, and the invariants: channel.c.
+ */
+#include "channel/ring.h"
+
+#include <string.h>
+
+#include "core/heap.h"
+
+char *mproc__ring_at(const struct mproc__way *way, uint64_t at) {
+    return (char *)(uintptr_t)way->ring + at % MPROC__RING;
+}
+
+/* Whether so many bytes of the ring are in one piece. */
+static inline bool in_one_piece(uint64_t at, size_t size) {
+    return at % MPROC__RING + size <= MPROC__RING;
+}
+
+static uint64_t write_bytes(const struct mproc__way *way, uint64_t at, const void *from,
+                            size_t size) {
+    size_t first = MPROC__RING - at % MPROC__RING;
+    if (size > 0 && size <= first) {
+        memcpy(mproc__ring_at(way, at), from, size);
+    } else if (size > 0) {
+        memcpy(mproc__ring_at(way, at), from, first);
+        memcpy(mproc__ring_at(way, 0), (const char *)from + first, size - first);
+    }
+    return at + size;
+}
+
+static void read_bytes(const struct mproc__way *way, uint64_t at, void *out, size_t size) {
+    size_t first = MPROC__RING - at % MPROC__RING;
+    if (size > 0 && size <= first) {
+        memcpy(out, mproc__ring_at(way, at), size);
+    } else if (size > 0) {
+        memcpy(out, mproc__ring_at(way, at), first);
+        memcpy((char *)out + first, mproc__ring_at(way, 0), size - first);
+    }
+}
+
+bool mproc__ring_has_room(struct mproc__way *way, size_t size) {
+    if (way->tail + size - way->head_seen > MPROC__RING) {
+        mproc__poke64(&way->head_seen, mproc__load64(&way->head)); /* SYNC(channel.head) */
+    }
+    return way->tail + size - way->head_seen <= MPROC__RING;
+}
+
+void mproc__ring_put(struct mproc__way *way, const struct iovec *pieces, int n, size_t size) {
+    unsigned char header[MPROC__RING_HEADER] = {(unsigned char)(size >> 24),
+                                                (unsigned char)(size >> 16),
+                                                (unsigned char)(size >> 8), (unsigned char)size};
+    uint64_t at = way->tail + MPROC__RING_HEADER;
+    if (mproc__likely(in_one_piece(way->tail, MPROC__RING_HEADER))) {
+        memcpy(mproc__ring_at(way, way->tail), header, MPROC__RING_HEADER);
+    } else {
+        (void)write_bytes(way, way->tail, header, MPROC__RING_HEADER);
+    }
+    for (int i = 0; i < n; i++) {
+        at = write_bytes(way, at, pieces[i].iov_base, pieces[i].iov_len);
+    }
+    mproc__poke32(&way->sender_cpu, (uint32_t)mproc__os_cpu());
+    mproc__store64(&way->tail, at); /* SYNC(channel.tail): the message, before its end. COMMIT */
+}
+
+size_t mproc__ring_next_size(const struct mproc__way *way, uint64_t at) {
+    unsigned char h[MPROC__RING_HEADER];
+    if (mproc__likely(in_one_piece(at, MPROC__RING_HEADER))) {
+        memcpy(h, mproc__ring_at(way, at), MPROC__RING_HEADER);
+    } else {
+        read_bytes(way, at, h, MPROC__RING_HEADER);
+    }
+    return (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
+}
+
+int mproc__ring_take(struct mproc__way *way, mproc_message *message) {
+    if (way->tail_seen == way->head) {
+        mproc__poke64(&way->tail_seen, mproc__load64(&way->tail)); /* SYNC(channel.tail) */
+        if (way->tail_seen == way->head) {
+            return -EAGAIN;
+        }
+    }
+    size_t size = message->size = mproc__ring_next_size(way, way->head);
+    if (size > message->room_size) {
+        return MPROC_CHANNEL_LARGER;
+    }
+    read_bytes(way, way->head + MPROC__RING_HEADER, message->room, size);
+    message->data = message->room;
+    mproc__way_note_receiver(way, false);
+    /* SYNC(channel.head): the message has been read, before its room is free. COMMIT */
+    mproc__store64(&way->head, way->head + MPROC__RING_HEADER + size);
+    return 0;
+}
+
+int mproc__ring_need(struct mproc__way *way) {
+    if (way->ring != 0) {
+        return 0;
+    }
+    struct mproc__hand *hand = mproc__hand_get();
+    int r = mproc__heap_alloc(hand, MPROC__RING, &hand->block);
+    if (r == 0) {
+        mproc__hand_move(hand, &hand->block, &way->ring);
+    }
+    mproc__hand_put(hand);
+    return r;
+}

@@ -1,0 +1,102 @@
+/*
+ * way.c - one direction of a channel: its locks, and what a death in them left
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * channel.c says what the kernel has in which state.
+ */
+#include "channel/way.h"
+
+/* ---------------------------------------------------------------- what a death left */
+
+/* Under `senders`, with RING or MARKING: is the marker in the kernel, and is there more? Negative:
+ * the kernel does not tell. */
+struct found {
+    bool marker;
+    bool more;
+};
+
+static int find(const struct mproc__end *e, bool sender, struct found *found) {
+    const struct mproc__way *way = e->way;
+    int n = way->socket && sender ? mproc__os_unread(e->fd) : mproc__os_readable(e->fd);
+    if (n < 0) {
+        return n;
+    }
+    if (!way->socket) {
+        *found = (struct found){true, n > 0};
+    } else if (sender) {
+        *found = (struct found){n > 0, (uint32_t)n > way->queued};
+    } else {
+        *found = (struct found){n > 0, n > MPROC__MARKER_SIZE};
+    }
+    return 0;
+}
+
+/* Under `senders`, whose last owner died. */
+static int mend(const struct mproc__end *e, bool sender) {
+    struct mproc__way *way = e->way;
+    uint32_t state = mproc__way_state(way);
+    struct found found;
+    if (!(state & (MPROC__IN_RING | MPROC__MARKING))) {
+        return 0;
+    }
+    int r = find(e, sender, &found);
+    if (r != 0) {
+        return r;
+    }
+    if (state & MPROC__MARKING) {
+        mproc__way_set_state(way, way->socket && found.marker ? MPROC__MARK : 0);
+    } else if (!found.marker) {
+        mproc__way_set_state(way, 0); /* it was taken away, as the ring was empty */
+    } else if ((state & MPROC__PASSING) && found.more) {
+        mproc__way_empty_ring(way);
+        mproc__way_set_state(way, mproc__way_mark(way));
+    } else {
+        mproc__way_set_state(way, MPROC__IN_RING | mproc__way_mark(way));
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- locks */
+
+void mproc__way_release(struct mproc__mutex *mutex) {
+    (void)mproc__mutex_release(mutex);
+}
+
+static int acquire(struct mproc__mutex *mutex, enum mproc__mutex_for whom) {
+    return mproc__mutex_acquire(mutex, MPROC_FOREVER, whom, NULL);
+}
+
+int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool always) {
+    struct mproc__mutex *mutex = &e->way->senders;
+    int r = acquire(mutex, always ? MPROC__FOR_USER_ALWAYS : MPROC__FOR_USER);
+    if (r == -EOWNERDEAD) {
+        r = mend(e, sender);
+        if (r != 0) {
+            mproc__way_release(mutex);
+        }
+    }
+    return r;
+}
+
+void mproc__way_enter_receivers(struct mproc__way *way) {
+    (void)acquire(&way->receivers, MPROC__FOR_USER_ALWAYS);
+}
+
+int mproc__way_enter_ring(const struct mproc__end *e, bool sender) {
+    mproc__way_enter_receivers(e->way);
+    int r = 0;
+    if (mproc__way_state(e->way) & (MPROC__IN_RING | MPROC__MARKING)) {
+        r = mproc__way_enter_senders(e, sender, true);
+        r = r == 0 ? 1 : r;
+    }
+    if (r <= 0) {
+        mproc__way_release(&e->way->receivers);
+    }
+    return r;
+}
+
+void mproc__way_leave_both(struct mproc__way *way) {
+    mproc__way_release(&way->senders);
+    mproc__way_release(&way->receivers);
+}
