@@ -23,7 +23,7 @@ void message_init(struct message *m) {
     m->buffer = m->inline_buffer;
     m->room = sizeof m->inline_buffer;
     m->niov = m->nowners = 0;
-    m->parts = (struct parts){.allowed = PARTS_NONE};
+    parts_init(&m->parts);
     m->size = m->referred = m->used = m->piece = 0;
 }
 

@@ -43,8 +43,11 @@ struct message {
     size_t referred;       /* bytes that the message refers to */
     PyObject **owners;     /* owned references to the objects that these bytes belong to */
     unsigned char *buffer; /* all other bytes, one after the other */
-    size_t used, room;     /* of the buffer */
-    size_t piece;          /* where in the buffer the piece that is being built began */
+    /* `room` stands apart from `used`: the compiler would read the two by one load, when they have
+     * just been written by two stores, and the CPU would stall. */
+    size_t used;  /* of the buffer */
+    size_t piece; /* where in the buffer the piece that is being built began */
+    size_t room;  /* of the buffer */
     struct iovec inline_iov[8];
     PyObject *inline_owners[4];
     unsigned char inline_buffer[MESSAGE_INLINE];

@@ -211,9 +211,13 @@ class BaseProcess:
 
     def is_alive(self) -> bool:
         """Return whether the process is running."""
-        popen = self._popen
-        if popen is not None and _runs(popen):
-            return True
+        popen: Any = self._popen
+        try:
+            if popen is not None and popen.running():
+                return True
+        except AttributeError:  # a popen object of a program's own has poll() only
+            if popen.poll() is None:
+                return True
         self._check_closed()
         if self is current_process():
             return True
@@ -317,15 +321,6 @@ class BaseProcess:
         if self.daemon:
             parts.append("daemon")
         return f"<{' '.join(parts)}>"
-
-
-def _runs(popen: Any) -> bool:
-    """Return whether a child runs. A popen object of a program's own has poll() only."""
-    try:
-        running: Callable[[], bool] = popen.running
-    except AttributeError:
-        return popen.poll() is None
-    return running()
 
 
 class AuthenticationString(bytes):
