@@ -1918,7 +1918,9 @@ typedef enum mproc_value_kind {
     MPROC_VALUE_CONDITION,
     MPROC_VALUE_BARRIER,
     MPROC_VALUE_NUMBERS,
-    MPROC_VALUE_BUFFER
+    MPROC_VALUE_BUFFER,
+    MPROC_VALUE_SHARED_DICT,
+    MPROC_VALUE_SHARED_LIST
 } mproc_value_kind;
 
 /* The extension types of the format, which docs/value_format.md describes. */
@@ -2226,6 +2228,10 @@ typedef struct mproc_dict mproc_dict;
 /* -ENOMEM; the errors of joining. */
 MPROC_API int mproc_dict_new(mproc_dict **out) MPROC_MUST_USE;
 
+/* A dict among a program's arguments, as mproc_value_read_queue(). The errors of reading. */
+MPROC_API int mproc_value_read_shared_dict(mproc_value_reader *reader,
+                                           mproc_dict **out) MPROC_MUST_USE;
+
 /* The key's value. One that fits into the message's room is copied there; another one stays in the
  * arena, where it is lent until mproc_message_drop(), whatever becomes of the entry. `version` may
  * be NULL. -ENOENT: the key is not there; -ENOMEM; MPROC_ETOOBIG: so long a key. */
@@ -2388,6 +2394,10 @@ typedef mproc_dict_value mproc_list_value;
 
 /* -ENOMEM; the errors of joining. */
 MPROC_API int mproc_list_new(mproc_list **out) MPROC_MUST_USE;
+
+/* A list among a program's arguments, as mproc_value_read_queue(). The errors of reading. */
+MPROC_API int mproc_value_read_shared_list(mproc_value_reader *reader,
+                                           mproc_list **out) MPROC_MUST_USE;
 
 /* Element i, as mproc_dict_get() gives a value. `version` may be NULL. -ERANGE: there is none;
  * -ENOMEM. */

@@ -74,6 +74,8 @@ static const char *const kind_names[] = {
     [MPROC_VALUE_BARRIER] = "a barrier",
     [MPROC_VALUE_NUMBERS] = "a shared array or value",
     [MPROC_VALUE_BUFFER] = "a buffer",
+    [MPROC_VALUE_SHARED_DICT] = "a shared dict",
+    [MPROC_VALUE_SHARED_LIST] = "a shared list",
 };
 
 static int other_kind(mproc_value_reader *rd, mproc_value_kind wanted, mproc_value_kind found) {
@@ -257,6 +259,8 @@ static mproc_value_kind kind_of_object(const void *pointer) {
         {MPROC__KIND_BARRIER, MPROC_VALUE_BARRIER},
         {MPROC__KIND_ARRAY, MPROC_VALUE_NUMBERS},
         {MPROC__KIND_BUFFER, MPROC_VALUE_BUFFER},
+        {MPROC__KIND_DICT, MPROC_VALUE_SHARED_DICT},
+        {MPROC__KIND_LIST, MPROC_VALUE_SHARED_LIST},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (mproc__object_is(pointer, kinds[i].object)) {
@@ -639,8 +643,9 @@ static void *read_object(mproc_value_reader *reader, mproc_value_kind kind, void
     return *r == 0 ? d.value.object : NULL;
 }
 
-#define READ_OBJECT(noun, kind)                                                                    \
-    int mproc_value_read_##noun(mproc_value_reader *reader, mproc_##noun **out) {                  \
+#define READ_OBJECT(noun, kind) READ_OBJECT_AS(noun, noun, kind)
+#define READ_OBJECT_AS(name, noun, kind)                                                           \
+    int mproc_value_read_##name(mproc_value_reader *reader, mproc_##noun **out) {                  \
         int r;                                                                                     \
         mproc_##noun *found = read_object(reader, kind, NULL, &r);                                 \
         *out = r == 0 ? found : *out;                                                              \
@@ -655,6 +660,8 @@ READ_OBJECT(bsemaphore, MPROC_VALUE_BSEMAPHORE)
 READ_OBJECT(event, MPROC_VALUE_EVENT)
 READ_OBJECT(barrier, MPROC_VALUE_BARRIER)
 READ_OBJECT(buffer, MPROC_VALUE_BUFFER)
+READ_OBJECT_AS(shared_dict, dict, MPROC_VALUE_SHARED_DICT)
+READ_OBJECT_AS(shared_list, list, MPROC_VALUE_SHARED_LIST)
 
 int mproc_value_read_condition(mproc_value_reader *reader, mproc_condition **out, void **lock) {
     int r;

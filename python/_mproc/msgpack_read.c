@@ -391,6 +391,8 @@ static const char *name_of_kind(mproc_value_kind kind) {
     case MPROC_VALUE_BARRIER: return "barrier";
     case MPROC_VALUE_NUMBERS: return "numbers";
     case MPROC_VALUE_BUFFER: return "buffer";
+    case MPROC_VALUE_SHARED_DICT: return "dict";
+    case MPROC_VALUE_SHARED_LIST: return "list";
     default: return NULL;
     }
 }

@@ -153,9 +153,15 @@ _HANDLES = (
 )
 
 
+def _is_container(arg: Any) -> bool:
+    # The extension has these types once one of their modules has been imported.
+    types = [getattr(_mproc, name, None) for name in ("Dict", "List")]
+    return any(kind is not None and isinstance(arg, kind) for kind in types)
+
+
 def _place_of(i: int, arg: Any) -> tuple[int, int] | None:
     """Return the addresses of an object of the family and of its lock, or 0; None: it is none."""
-    if isinstance(arg, _HANDLES):
+    if isinstance(arg, _HANDLES) or _is_container(arg):
         return _address(i, arg), 0
     if isinstance(arg, _mproc.Condition):
         return arg.address, arg._lock.address
@@ -260,6 +266,18 @@ def _adopt_buffer(address: int, _: Any) -> Any:
     return _mproc.Buffer.adopt(address)
 
 
+def _adopt_dict(address: int, _: Any) -> Any:
+    from .dicts import Dict
+
+    return Dict.adopt(address)
+
+
+def _adopt_list(address: int, _: Any) -> Any:
+    from .lists import List
+
+    return List.adopt(address)
+
+
 _ADOPTERS: dict[str, Callable[[int, Any], Any]] = {
     "queue": _adopt_queue,
     "lock": _adopter("Lock", False),
@@ -271,4 +289,6 @@ _ADOPTERS: dict[str, Callable[[int, Any], Any]] = {
     "condition": _adopt_condition,
     "numbers": _adopt_numbers,
     "buffer": _adopt_buffer,
+    "dict": _adopt_dict,
+    "list": _adopt_list,
 }

@@ -161,6 +161,19 @@ static void use_memory(mproc_value_reader *args) {
     memset(mproc_buffer_data(buffer), 'C', mproc_buffer_size(buffer));
 }
 
+/* Counts itself in the dict, and puts the number 3 behind what is in the list. */
+static void use_containers(mproc_value_reader *args) {
+    mproc_dict *dict;
+    mproc_list *list;
+    TRY(mproc_value_read_shared_dict(args, &dict));
+    TRY(mproc_value_read_shared_list(args, &list));
+    TRY(mproc_dict_add(dict,
+                       "\xa1"
+                       "C",
+                       2, 1, NULL)); /* the text "C", as Python writes it */
+    TRY(mproc_list_append(list, "\x03", 1));
+}
+
 /* Every kind of object, and what is left is put into the queue, which came first. */
 static void objects(void) {
     mproc_value_reader args;
@@ -172,6 +185,7 @@ static void objects(void) {
     use_locks(&args);
     use_semaphores(&args);
     use_memory(&args);
+    use_containers(&args);
     use_meetings(&args);
     TRY(mproc_value_writer_new(&out));
     while (mproc_value_next(&args, &value) == 0) {

@@ -91,12 +91,12 @@ def test_objects_are_found_by_their_kinds():
     array, value, raw = mproc.Array("i", 3), mproc.Value("i", 5), mproc.RawArray("i", [7, 8])
     buffer, event = mproc.Buffer(10), mproc.Event()
     condition, barrier = mproc.Condition(), mproc.Barrier(2)
-    grid = np.arange(3)
+    grid, counts, numbers = np.arange(3), mproc.Dict(C=4), mproc.List([1, 2])
     child = mproc.Program(
         [WORKER, "objects"],
         args=(
             *(queue, lock, rlock, semaphore, bounded, array, value, raw, buffer),
-            *(event, condition, barrier),
+            *(counts, numbers, event, condition, barrier),
             [7, "text", grid],
         ),
     )
@@ -113,6 +113,7 @@ def test_objects_are_found_by_their_kinds():
     assert bounded.get_value() == 2  # it came back with the program's end
     assert (list(array), value.value, list(raw)) == ([1, 1, 1], 6, [8, 9])
     assert bytes(buffer) == b"C" * 10
+    assert (counts, numbers) == ({"C": 5}, [1, 2, 3])
     assert rest[:2] == [7, "text"]
     assert (rest[2] == grid).all()
 
@@ -362,6 +363,19 @@ def test_c_starts_python(tmp_path):
     result = run_c(SCRIPT, tmp_path)
     assert (result.returncode, result.stderr) == (0, "0: 0 blocks\n")
     assert result.stdout == "from Python 42 1 1 2 P\n"
+
+
+def test_containers_reach_a_script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import mproc\ncounts, numbers = mproc.child_args()\ncounts.add('P')\nnumbers += ['P']\n"
+    )
+    counts, numbers = mproc.Dict(P=4), mproc.List([1])
+    child = mproc.Program([sys.executable, "-m", "mproc", path], args=(counts, numbers))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert (counts, numbers) == ({"P": 5}, [1, "P"])
 
 
 def test_c_starts_python_that_fails(tmp_path):
