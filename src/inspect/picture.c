@@ -111,8 +111,7 @@ const char *mproc__kind_name(enum mproc__kind kind) {
         [MPROC__KIND_ARRAY] = "array",         [MPROC__KIND_CONDITION] = "condition",
         [MPROC__KIND_BARRIER] = "barrier",     [MPROC__KIND_BUFFER] = "buffer",
         [MPROC__KIND_PARCEL] = "parcel",       [MPROC__KIND_CHANNEL] = "channel",
-        [MPROC__KIND_DICT] = "dict",
-        [MPROC__KIND_LIST] = "list",
+        [MPROC__KIND_DICT] = "dict",           [MPROC__KIND_LIST] = "list",
         [MPROC__KIND_BATCH] = "list's batch",
     };
     return names[kind] != NULL ? names[kind] : "object";
