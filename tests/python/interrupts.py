@@ -16,6 +16,7 @@ Pools wait a twentieth of a second at a time, to look after their workers; that 
 stepped process comes to its sleep. So the pools of victims have slices of an hour: what ends their
 waits is the signal, or the shorter slices of the sleep itself. concurrent.futures.wait() and
 as_completed() are not here: they wait for an Event of the interpreter's, which sleeps in one piece.
+Nor are the awaitables of mproc.aio: what sleeps there is the interpreter's event loop.
 
 Without --all a sample is tried, and always the instructions before a sleep. Linux on x86-64 only.
 """
@@ -169,6 +170,14 @@ def queue_put(ctx):
 
 
 @contextlib.contextmanager
+def queue_put_bytes(ctx):
+    full = ctx.Queue(maxbytes=1 << 16)
+    full.put(bytes(1 << 15))
+    yield lambda: full.put(bytes(1 << 15))
+    assert full.get() == bytes(1 << 15)
+
+
+@contextlib.contextmanager
 def simple_queue_get(ctx):
     yield ctx.SimpleQueue().get
 
@@ -273,6 +282,42 @@ def connection_send(ctx):
     data = bytes(1 << 20)  # now: filling it with zeros may be a million rounds of one instruction
     with reader, writer:
         yield lambda: writer.send_bytes(data)
+
+
+@contextlib.contextmanager
+def connection_send_offered(ctx):
+    """A receiver has been seen in the ring: what is too large for the kernel is offered."""
+    reader, writer = ctx.Pipe()
+    data = bytes(1 << 20)
+    with reader, writer:
+        for _ in range(4):
+            writer.send(1)
+            assert reader.recv() == 1
+        yield lambda: writer.send_bytes(data)
+
+
+@contextlib.contextmanager
+def dict_wait(ctx):
+    shared = mproc.Dict()
+    yield shared.wait
+
+
+@contextlib.contextmanager
+def dict_wait_key(ctx):
+    shared = mproc.Dict(a=1)
+    yield lambda: shared.wait("a")
+
+
+@contextlib.contextmanager
+def dict_lock(ctx):
+    shared = mproc.Dict(a=1)
+
+    def enter():
+        with shared.lock("a"):
+            pass
+
+    with shared.lock("a"):
+        yield enter
 
 
 class InVictim:
@@ -405,12 +450,17 @@ def pool_shutdown(ctx):
 
 
 WAITS = (
-    queue_get, queue_put, simple_queue_get, queue_join, lock, with_lock, rlock, semaphore,
+    queue_get, queue_put, simple_queue_get, queue_join,
+    lock, with_lock, rlock, semaphore,
     bounded_semaphore, event, condition, barrier, process_join,
     connection_recv, connection_poll, connection_wait, connection_send,
+    dict_wait, dict_wait_key, dict_lock,
     pool_apply, pool_map, pool_result, pool_imap, pool_imap_unordered, pool_join,
     pool_future, pool_shutdown,
 )  # fmt: skip
+
+# Seconds for each point: only who runs this file tries them.
+SLOW_WAITS = (queue_put_bytes, connection_send_offered)
 
 
 # ---- steps: each makes an object and returns a call and what judges that; `raised` says whether
@@ -606,7 +656,7 @@ def main(args):
     print(f"seed {seed}")
     choice, ctx = Choice(seed, everything=everything), mproc.get_context("fork")
     passed = failed = 0
-    for make in (*WAITS, *STEPS):
+    for make in (*WAITS, *SLOW_WAITS, *STEPS):
         name = make.__name__
         if not names or any(word in name for word in names):
             run = run_step if make in STEPS else run_wait
