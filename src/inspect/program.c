@@ -17,6 +17,8 @@
 
 static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
+    "       mproc graph [--dot|--svg] [PID]\n"
+    "       mproc report -o FILE [PID]\n"
     "\n"
     "Looks into a running family of mproc: that of the process PID, or all that this\n"
     "user may see. It takes no lock and writes nothing, so it delays no member.\n"
@@ -26,7 +28,11 @@ static const char help[] =
     "  locks   who holds what and who waits for whom, and for how long; deadlocks first\n"
     "  queues  messages in queues, tasks of pools, the arena's use, named segments\n"
     "\n"
-    "  --json  all of the three as JSON: a list with an object for each family\n"
+    "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn (of one\n"
+    "          family then: PID is needed)\n"
+    "  report  all of it as one page of HTML, for a colleague\n"
+    "\n"
+    "  --json  all of the first three as JSON: a list with an object for each family\n"
     "\n"
     "An object is named by its place in the arena, as in 'lock @2c40'.\n"
     "\n"
@@ -36,12 +42,19 @@ static const char help[] =
 static const struct verb {
     const char *name;
     mproc__show_fn show;
-} verbs[] = {{"ps", mproc__show_ps}, {"locks", mproc__show_locks}, {"queues", mproc__show_queues}};
+} verbs[] = {{"ps", mproc__show_ps},
+             {"locks", mproc__show_locks},
+             {"queues", mproc__show_queues},
+             {"graph", mproc__show_graph},
+             {"report", mproc__show_html}};
 
 struct request {
     const struct verb *verb;
-    bool json;
-    pid_t pid; /* 0: all families */
+    mproc__show_fn show; /* the verb's, or that of an option */
+    bool json;           /* a list of all families */
+    bool drawn;          /* of one family */
+    const char *file;    /* NULL: standard output */
+    pid_t pid;           /* 0: all families */
 };
 
 /* ---------------------------------------------------------------- a family */
@@ -75,11 +88,7 @@ static int look(const struct request *request, pid_t pid, int n) {
     if (r == 0) {
         const struct mproc__show show = {stdout, &arena, &picture, groups};
         fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", stdout);
-        if (request->json) {
-            mproc__show_json(&show);
-        } else {
-            request->verb->show(&show);
-        }
+        request->show(&show);
         mproc__picture_drop(&picture);
     }
     mproc__outside_close(&arena);
@@ -107,7 +116,7 @@ static int look_at_all(const struct request *request) {
             complain(pids[i], r);
         }
     }
-    if (shown == 0 && !request->json) {
+    if (shown == 0 && !request->json && request->file == NULL) {
         puts("no family of mproc is running that this user may look at");
     }
     return deadlocks;
@@ -140,17 +149,43 @@ static bool read_pid(const char *text, pid_t *pid) {
     return *text != 0 && *end == 0 && errno == 0 && n > 0 && n <= INT_MAX;
 }
 
+static bool is_verb(const struct request *request, const char *name) {
+    return strcmp(request->verb->name, name) == 0;
+}
+
+/* How many arguments it is; 0: it is none that the verb has. */
+static int read_option(struct request *request, const char *name, const char *value) {
+    bool graph = is_verb(request, "graph"), report = is_verb(request, "report");
+    if (strcmp(name, "--json") == 0 && !graph && !report) {
+        request->json = true;
+        request->show = mproc__show_json;
+        return 1;
+    }
+    if (graph && (strcmp(name, "--dot") == 0 || strcmp(name, "--svg") == 0)) {
+        request->drawn = true;
+        request->show = strcmp(name, "--dot") == 0 ? mproc__show_dot : mproc__show_svg;
+        return 1;
+    }
+    if (report && strcmp(name, "-o") == 0 && value != NULL) {
+        request->file = value;
+        return 2;
+    }
+    return request->pid == 0 && read_pid(name, &request->pid);
+}
+
 static bool read_arguments(int argc, char **argv, struct request *out) {
-    *out = (struct request){argc > 1 ? find_verb(argv[1]) : NULL, false, 0};
-    bool good = out->verb != NULL;
-    for (int i = 2; i < argc && good; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            out->json = true;
-        } else {
-            good = out->pid == 0 && read_pid(argv[i], &out->pid);
+    *out = (struct request){.verb = argc > 1 ? find_verb(argv[1]) : NULL};
+    if (out->verb == NULL) {
+        return false;
+    }
+    out->show = out->verb->show;
+    for (int i = 2, n; i < argc; i += n) {
+        n = read_option(out, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
+        if (n == 0) {
+            return false;
         }
     }
-    return good;
+    return !(out->drawn && out->pid == 0) && is_verb(out, "report") == (out->file != NULL);
 }
 
 static bool wants_help(int argc, char **argv) {
@@ -160,6 +195,19 @@ static bool wants_help(int argc, char **argv) {
         }
     }
     return argc == 2 && strcmp(argv[1], "help") == 0;
+}
+
+static int print(const struct request *request) {
+    fputs(request->json ? "[" : "", stdout);
+    if (request->file != NULL) {
+        mproc__show_html_begin(stdout);
+    }
+    int r = request->pid != 0 ? look_at_one(request) : look_at_all(request);
+    if (request->file != NULL) {
+        mproc__show_html_end(stdout);
+    }
+    fputs(request->json ? "]\n" : "", stdout);
+    return r;
 }
 
 int main(int argc, char **argv) {
@@ -172,12 +220,13 @@ int main(int argc, char **argv) {
         fputs(help, stderr);
         return EXIT_USAGE;
     }
-    fputs(request.json ? "[" : "", stdout);
-    int r = request.pid != 0 ? look_at_one(&request) : look_at_all(&request);
-    fputs(request.json ? "]\n" : "", stdout);
+    if (request.file != NULL && freopen(request.file, "w", stdout) == NULL) {
+        fprintf(stderr, "mproc: %s: %s\n", request.file, strerror(errno));
+        return 1;
+    }
+    int r = print(&request);
     if (fflush(stdout) != 0) {
         return 1;
     }
-    bool locks = strcmp(request.verb->name, "locks") == 0;
-    return r < 0 ? 1 : r > 0 && locks ? EXIT_DEADLOCK : 0;
+    return r < 0 ? 1 : r > 0 && is_verb(&request, "locks") ? EXIT_DEADLOCK : 0;
 }

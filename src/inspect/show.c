@@ -143,9 +143,14 @@ static void show_stopped(const struct mproc__show *show) {
     }
 }
 
+void mproc__show_troubles(const struct mproc__show *show) {
+    show_deadlocks(show);
+    show_stopped(show);
+}
+
 /* ---------------------------------------------------------------- ps */
 
-static void show_head(const struct mproc__show *show) {
+void mproc__show_head(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     char used[32], most[32];
     int living = 0;
@@ -199,9 +204,8 @@ static void show_tree(const struct mproc__show *show, uint64_t parent, int depth
 void mproc__show_ps(const struct mproc__show *show) {
     static bool shown[MPROC__MEMBERS];
     memset(shown, 0, sizeof shown);
-    show_head(show);
-    show_deadlocks(show);
-    show_stopped(show);
+    mproc__show_head(show);
+    mproc__show_troubles(show);
     fputs("     PID METHOD     STATE             AGE          CPU   PRIVATE  HOLDS  NAME\n",
           show->out);
     show_tree(show, 0, 0, shown);
@@ -275,9 +279,8 @@ static void show_joins(const struct mproc__show *show) {
 void mproc__show_locks(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     int shown = 0, more = 0;
-    show_head(show);
-    show_deadlocks(show);
-    show_stopped(show);
+    mproc__show_head(show);
+    mproc__show_troubles(show);
     for (int i = 0; i < p->nobjects; i++) {
         if (is_lock(p->objects[i].kind) && (is_held(p, i) || next_waiter(p, i, 0) >= 0)) {
             if (shown++ < LINES_MOST) {
@@ -344,7 +347,7 @@ static void show_use(const struct mproc__show *show) {
 void mproc__show_queues(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     int lines = 0, more = 0;
-    show_head(show);
+    mproc__show_head(show);
     for (int i = 0; i < p->nobjects; i++) {
         bool queue = p->objects[i].kind == MPROC__KIND_QUEUE && p->objects[i].within < 0;
         bool pool = p->objects[i].kind == MPROC__KIND_TASKQ;

@@ -1,5 +1,5 @@
 /*
- * show.h - pictures of families as text and as JSON
+ * show.h - pictures of families as text, JSON, graphs and a page
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,6 +22,25 @@ typedef void (*mproc__show_fn)(const struct mproc__show *show);
 void mproc__show_ps(const struct mproc__show *show);
 void mproc__show_locks(const struct mproc__show *show);
 void mproc__show_queues(const struct mproc__show *show);
+
+/* The sentence that each begins with; its deadlocks, and waits for members that are stopped. */
+void mproc__show_head(const struct mproc__show *show);
+void mproc__show_troubles(const struct mproc__show *show);
+
+/* Who waits for whom. */
+void mproc__show_graph(const struct mproc__show *show);
+void mproc__show_dot(const struct mproc__show *show);
+void mproc__show_svg(const struct mproc__show *show);
+
+/* A page for several families. */
+void mproc__show_html_begin(FILE *out);
+void mproc__show_html(const struct mproc__show *show);
+void mproc__show_html_end(FILE *out);
+
+/* Text for XML: rubbish of a broken program becomes question marks. */
+void mproc__show_escaped(FILE *out, const char *text);
+/* How many bytes the character there has in UTF-8; 0: it is none. */
+int mproc__show_character(const unsigned char *s);
 
 /* All that the three say, as one JSON object. */
 void mproc__show_json(const struct mproc__show *show);

@@ -12,8 +12,7 @@
 
 /* ---------------------------------------------------------------- JSON */
 
-/* How many bytes the character there has in UTF-8; 0: it is none. */
-static int character(const unsigned char *s) {
+int mproc__show_character(const unsigned char *s) {
     int n = s[0] < 0x80                    ? 1
             : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
             : s[0] >= 0xe0 && s[0] <= 0xef ? 3
@@ -33,7 +32,7 @@ static int character(const unsigned char *s) {
 static void string(FILE *out, const char *text) {
     fputc('"', out);
     for (const unsigned char *s = (const unsigned char *)text; *s != 0;) {
-        int n = character(s);
+        int n = mproc__show_character(s);
         if (n == 0) {
             fputs("\\ufffd", out);
             n = 1;

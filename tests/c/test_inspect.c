@@ -73,6 +73,34 @@ static void look_for_no_deadlock(struct sight *out, int waiting, enum mproc__kin
     CHECK_EQ(out->groups, 0);
 }
 
+/* One form of it has all of these words. */
+static void expect_words(const struct sight *sight, mproc__show_fn form, const char *const *words) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    const struct mproc__show show = {out, &sight->arena, &sight->picture, sight->groups};
+    form(&show);
+    fclose(out);
+    for (; *words != NULL; words++) {
+        CHECK(strstr(text, *words) != NULL);
+    }
+    free(text);
+}
+
+/* Every situation is in the graph and in the page as well. */
+static void expect_drawn(const struct sight *sight) {
+    const char *const edge[] = {"! ", " -- waits for", " --> ", NULL};
+    const char *const dot[] = {"digraph waits {", "color=red", "n0 -> n1", "}\n", NULL};
+    const char *const svg[] = {"<svg xmlns", "class=\"stuck\"", "bad\"", "</svg>", NULL};
+    const char *const page[] = {"deadlock",   "<pre class=\"bad\">DEADLOCK",
+                                "<svg xmlns", "<h3>Members</h3>",
+                                "</section>", NULL};
+    expect_words(sight, mproc__show_graph, edge);
+    expect_words(sight, mproc__show_dot, dot);
+    expect_words(sight, mproc__show_svg, svg);
+    expect_words(sight, mproc__show_html, page);
+}
+
 /* What the report says of it, which has to begin with a line that has `first` in it. */
 static void expect_said(const struct sight *sight, const char *first, const char *more) {
     char *text = NULL;
@@ -85,6 +113,9 @@ static void expect_said(const struct sight *sight, const char *first, const char
     CHECK(line != NULL && strncmp(line + 1, first, strlen(first)) == 0);
     CHECK(strstr(text, more) != NULL);
     free(text);
+    if (strncmp(first, "DEADLOCK", 8) == 0) {
+        expect_drawn(sight);
+    }
 }
 
 static void kill_all(const pid_t *pids, int n) {
@@ -493,6 +524,16 @@ TEST(inspect_shows_a_descriptor_that_is_waited_at) {
     kill_all(&pid, 1);
     close(ends[0]);
     close(ends[1]);
+}
+
+TEST(inspect_makes_no_page_of_rubbish) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    mproc__show_escaped(out, "<a href=\"x\">&\x01\xff\xc3\xa9");
+    fclose(out);
+    CHECK_STR(text, "&#60;a href=&#34;x&#34;&#62;&#38;??\xc3\xa9");
+    free(text);
 }
 
 /* ---------------------------------------------------------------- what cannot be looked at */

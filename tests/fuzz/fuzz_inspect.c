@@ -164,6 +164,9 @@ static void show(const struct mproc__outside *arena, const struct mproc__picture
     mproc__show_locks(&all);
     mproc__show_queues(&all);
     mproc__show_json(&all);
+    mproc__show_graph(&all);
+    mproc__show_dot(&all);
+    mproc__show_html(&all);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 import time
+import xml.dom.minidom
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +119,32 @@ def test_failures_are_told() -> None:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_page_is_written(tmp_path: pathlib.Path) -> None:
+    queue: Any = mproc.Queue(5)
+    queue.put(1)
+    page = tmp_path / "report.html"
+    assert look("report", "-o", str(page), str(os.getpid())).returncode == 0
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert f"family of {os.getpid()}" in text
+    assert "1 messages" in text
+    assert text.endswith("</body></html>\n")
+    nowhere = look("report", "-o", str(tmp_path / "no" / "page"), str(os.getpid()))
+    assert nowhere.returncode == 1
+    assert "No such file" in nowhere.stderr
+
+
+def test_a_graph_is_drawn() -> None:
+    lock: Any = mproc.Lock()
+    assert "nobody waits" in look("graph", str(os.getpid())).stdout
+    assert look("graph", "--dot", str(os.getpid())).stdout.startswith("digraph")
+    xml.dom.minidom.parseString(look("graph", "--svg", str(os.getpid())).stdout)
+    assert look("graph", "--svg").returncode == 2  # of which family?
+    assert look("graph", "--json").returncode == 2
+    assert look("report").returncode == 2
+    del lock
 
 
 def test_usage() -> None:

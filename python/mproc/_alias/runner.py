@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_LOOKS = ("ps", "locks", "queues", "graph", "report")
 _USAGE = """\
 usage: python -m mproc [options] [-m module | -c command | script.py | directory | archive] [args]
        python -m mproc ps | locks | queues [--json] [PID]
+       python -m mproc graph [--dot | --svg] [PID]
+       python -m mproc report -o FILE [PID]
 
 Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
 the interpreter, such as -X dev; --version tells about mproc.
 
-With ps, locks or queues it looks into the families that are running; `python -m mproc ps --help`
-says more. If there is a script of such a name in the working directory, that is run.
+With ps, locks, queues, graph or report it looks into the families that are running;
+`python -m mproc ps --help` says more. If there is a script of such a name in the working directory,
+that is run.
 
 The environment variable MPROC_INSTALL=1 does the same for every interpreter that has mproc, also
 for those that a program starts by itself: subprocesses, workers of test runners.
@@ -43,7 +47,7 @@ def main(arguments: list[str]) -> None:
     if arguments[0] in ("-V", "--version"):
         sys.stdout.write(_version())
         return
-    if arguments[0] in ("ps", "locks", "queues") and not os.path.exists(arguments[0]):
+    if arguments[0] in _LOOKS and not os.path.exists(arguments[0]):
         _look(arguments)
     options, kind, rest = _split(arguments)
     if options:
