@@ -323,6 +323,10 @@ MPROC_API int mproc_hold_for(mproc_process *child, void *object) MPROC_MUST_USE;
 /* How many holds the calling member has on the object: its own count, 0 if none. */
 MPROC_API size_t mproc_holds(const void *object);
 
+/* Non-zero: others than the calling member hold the object: another member, a dead one that has not
+ * been reaped included, or a message that takes a buffer along. Any pointer may be asked about. */
+MPROC_API int mproc_held_elsewhere(const void *object);
+
 /* ---------------------------------------------------------------- process */
 
 typedef enum mproc_method {

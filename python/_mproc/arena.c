@@ -48,6 +48,14 @@ static PyObject *hold(PyObject *Py_UNUSED(module), PyObject *address) {
     return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
 }
 
+static PyObject *held_elsewhere(PyObject *Py_UNUSED(module), PyObject *address) {
+    const void *object = PyLong_AsVoidPtr(address);
+    if (object == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyBool_FromLong(mproc_held_elsewhere(object));
+}
+
 static PyMethodDef arena_functions[] = {
     {"arena_stat", arena_stat, METH_NOARGS,
      "arena_stat($self, /)\n--\n\n"
@@ -62,6 +70,9 @@ static PyMethodDef arena_functions[] = {
      "hold($self, address, /)\n--\n\n"
      "Take a hold on the object there, for a handle that is made by adopt(). ValueError: there is\n"
      "none in this family's arena."},
+    {"held_elsewhere", held_elsewhere, METH_O,
+     "held_elsewhere($self, address, /)\n--\n\n"
+     "Whether another process, or a message, holds the object there."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -156,9 +156,15 @@ static Py_ssize_t length(PyObject *self) {
     return (Py_ssize_t)mproc_buffer_size(handle_object(self));
 }
 
+/* What stands at an address that came with a pickle may be another object by now. */
 static PyObject *adopt(PyObject *type, PyObject *address) {
     struct module_state *state = module_state(PyType_GetModule((PyTypeObject *)type));
     PyObject *self = handle_adopt(type, address);
+    if (self != NULL && mproc_buffer_check(handle_object(self), NULL, 0) != 0) {
+        PyErr_Format(PyExc_ValueError, "at %R there is no Buffer", address);
+        handle_dealloc(self); /* it is in no list */
+        return NULL;
+    }
     if (self != NULL && remember(&state->buffers, handle_object(self)) < 0) {
         Py_CLEAR(self); /* there is no such range, so nothing is removed */
     }

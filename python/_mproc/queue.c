@@ -735,11 +735,20 @@ static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
-static PyObject *queue_all_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
+static PyObject *queue_all_done(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    int64_t timeout = 0;
     if (fields(self)->closed == UNMADE) {
         return raise_closed(self);
     }
-    return PyBool_FromLong(mproc_queue_join(queue_of(self), 0) == 0);
+    if (nargs > 0 && blocking_timeout(args[0], &timeout) < 0) {
+        return NULL;
+    }
+    int r = mproc_queue_join(queue_of(self), 0);
+    if (r == -ETIMEDOUT && timeout != 0) {
+        int64_t deadline = blocking_deadline(timeout);
+        BLOCKING(r, mproc_queue_join(queue_of(self), blocking_left(deadline)));
+    }
+    return r == BLOCKING_RAISED ? NULL : PyBool_FromLong(r == 0);
 }
 
 static PyMethodDef queue_methods[] = {
@@ -789,8 +798,9 @@ static PyMethodDef queue_methods[] = {
      "Report that an object that was got has been worked on. ValueError: once too often."},
     {"_join", queue_join, METH_NOARGS,
      "_join($self, /)\n--\n\nWait until all that was put has been reported done."},
-    {"_all_done", queue_all_done, METH_NOARGS,
-     "_all_done($self, /)\n--\n\nWhether all that was put has been reported done."},
+    {"_all_done", MODULE_METHOD(queue_all_done), METH_FASTCALL,
+     "_all_done($self, timeout=0, /)\n--\n\n"
+     "Whether all that was put has been reported done, within so many seconds."},
     WATCHING,
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},

@@ -20,6 +20,7 @@ Registries, which are filled by others and never replaced, so that others may ke
   finalizers      util.Finalize objects, and what at_exit() was given, by (priority, number), see
                   run_finalizers(). finalizer_numbers counts them.
   after_forkers   functions that a forked child calls before anything else.
+  before_listing  functions that active_children() calls first.
   manager_keys    the keys of the managers' servers that this process knows, by address; children
                   are told them.
 
@@ -68,6 +69,7 @@ manager_keys: dict[Any, bytes] = {}
 
 _process: BaseProcess
 _children: set[BaseProcess] = set()
+before_listing: list[Callable[[], object]] = []
 _numbers = count(1)
 _pid = 0
 _wrapped = 0
@@ -112,8 +114,16 @@ def pid_of_child() -> int:
 def active_children() -> list[BaseProcess]:
     """Return the child processes that are still running; finished ones are joined on the way.
 
-    After a bare fork, the parent's children are forgotten.
+    After a bare fork, the parent's children are forgotten. What is to be a child, and need not be
+    there until somebody looks, is started.
     """
+    for start in [*before_listing]:
+        start()
+    return running_children()
+
+
+def running_children() -> list[BaseProcess]:
+    """Return what active_children() does, and start nothing."""
     children = [*_children]
     for process in children:
         popen = process._popen
@@ -132,7 +142,7 @@ def active_children() -> list[BaseProcess]:
 def add_child(process: BaseProcess) -> None:
     """Count a process among the children; on the way, forget those that have ended."""
     if _children:
-        active_children()
+        running_children()
     if not _fetched:
         fetch()
     _children.add(process)
@@ -459,11 +469,11 @@ def run_finalizers(minpriority: int | None = None) -> None:
 
 
 def _end_children() -> None:
-    for child in active_children():
+    for child in running_children():
         if child.daemon and child._popen is not None:
             log(_INFO, "calling terminate() for daemon %s", child.name)
             child._popen.terminate()
-    for child in active_children():
+    for child in running_children():
         log(_INFO, "calling join() for process %s", child.name)
         child.join()
 

@@ -34,6 +34,7 @@ from ._managers.proxies import (
     _BaseSetProxy,
 )
 from .context import ProcessError
+from .util import abstract_sockets_supported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Self
 
     from ._managers import peers as _peers
+    from ._managers.late import Late
     from ._managers.server import Server as Server
     from ._managers.server import all_methods as all_methods
     from ._managers.server import public_methods as public_methods
@@ -95,6 +97,7 @@ class BaseManager:
 
     shutdown: Callable[[], None]
     _process: process.BaseProcess | None  # once started, until joined
+    _late: Late | None = None  # if the server is started when it is first needed
 
     def __init__(
         self,
@@ -127,7 +130,14 @@ class BaseManager:
     @property
     def address(self) -> Any:
         """The server's address."""
+        self._need_server()
         return self._address
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_process" and self._late is not None:
+            self._need_server()
+            return self.__dict__.setdefault("_process", None)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def _Client(self) -> Callable[..., Any]:
@@ -169,23 +179,16 @@ class BaseManager:
         self._check_initial()
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        from ._managers import peers
-        from .connection import Pipe
         from .util import Finalize
 
-        ours, theirs = Pipe()
-        try:
-            self._process = server = self._start_process(theirs, initializer, tuple(initargs))
-            theirs.close()
-            self._address = _address_from(ours, server)
-        except BaseException:
-            ours.close()
-            theirs.close()
-            raise
-        self._the_peer = None
+        if initializer is None and self._can_be_late():
+            from ._managers.late import Late
+
+            self._late = Late(self)
+            return
+        server, ours = self._start_server(self._new_process(), initializer, tuple(initargs))
         self._state.value = State.STARTED
-        peers.know_key(self._address, self._authkey)
-        Finalize(self, peers.forget_key, args=(self._address,), exitpriority=None)
+        self._know_key()
         self.shutdown = Finalize(
             self,
             type(self)._finalize_manager,
@@ -193,27 +196,70 @@ class BaseManager:
             exitpriority=0,
         )
 
-    def _start_process(
-        self, theirs: Connection, initializer: Callable[..., object] | None, initargs: Any
-    ) -> process.BaseProcess:
-        if self._ctx._name == "fork":
-            _ = self._Server  # imported here, once, instead of by every child
-        new = self._ctx.Process(
-            target=type(self)._run_server,
-            args=(
-                self._registry,
-                _some_address() if self._address is None else self._address,
-                bytes(self._authkey),
-                self._serializer,
-                theirs,
-                initializer,
-                initargs,
-            ),
-        )
+    def _can_be_late(self) -> bool:
+        """Return whether nobody can tell a server that is started later: see _managers/late.py."""
+        return False
+
+    def _need_server(self) -> None:
+        """Start the server, if that has been put off until now."""
+        if self._late is not None:
+            self._late.need_server(self)
+
+    def _start_server(
+        self,
+        new: process.BaseProcess,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> tuple[process.BaseProcess, Connection]:
+        """Start the server in a new process; return this, and what it is told its end by."""
+        from .connection import Pipe
+
+        ours, theirs = Pipe()
+        try:
+            self._start_process(new, theirs, initializer, initargs)
+            theirs.close()
+            self._address = _address_from(ours, new)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self._process = new
+        self._the_peer = None
+        return new, ours
+
+    def _know_key(self) -> None:
+        from ._managers import peers
+        from .util import Finalize
+
+        peers.know_key(self._address, self._authkey)
+        Finalize(self, peers.forget_key, args=(self._address,), exitpriority=None)
+
+    def _new_process(self) -> process.BaseProcess:
+        """Return the server's process, which has a name and a number, and is not started."""
+        new: process.BaseProcess = self._ctx.Process(target=type(self)._run_server)
         number = ":".join(map(str, new._identity))
         new.name = f"{type(self).__name__}-{number}"
-        new.start()
         return new
+
+    def _start_process(
+        self,
+        new: process.BaseProcess,
+        theirs: Connection,
+        initializer: Callable[..., object] | None,
+        initargs: Any,
+    ) -> None:
+        if self._ctx._name == "fork":
+            _ = self._Server  # imported here, once, instead of by every child
+        new._args = (
+            self._registry,
+            _some_address() if self._address is None else self._address,
+            bytes(self._authkey),
+            self._serializer,
+            theirs,
+            initializer,
+            initargs,
+        )
+        new.start()
 
     @classmethod
     def _run_server(
@@ -265,7 +311,8 @@ class BaseManager:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the server process has ended, or for at most `timeout` seconds."""
-        if "_process" not in self.__dict__:
+        self._need_server()
+        if "_process" not in self.__dict__ and self._late is None:
             raise ProcessError("this manager has started no server")
         if self._process is not None:
             self._process.join(timeout)
@@ -293,6 +340,7 @@ class BaseManager:
     # -- its objects
 
     def _peer(self) -> _peers.Peer:
+        self._need_server()
         if self._the_peer is None:
             from ._managers import peers
 
@@ -309,13 +357,21 @@ class BaseManager:
 
     def _debug_info(self) -> str:
         """Return a text about the server's objects and how many references each has."""
+        late = self._late
+        text = late.debug_info() if late is not None else ""
+        if late is not None and not late.has_server():
+            return text
         self._peer().settle()
-        return self._peer().ask("debug_info")  # type: ignore[no-any-return]
+        return text + self._peer().ask("debug_info")  # type: ignore[no-any-return]
 
     def _number_of_objects(self) -> int:
-        """Return the number of the server's objects that clients refer to."""
+        """Return the number of the manager's objects that anybody refers to."""
+        late = self._late
+        number = late.number_of_objects() if late is not None else 0
+        if late is not None and not late.has_server():
+            return number
         self._peer().settle()
-        return self._peer().ask("number_of_objects")  # type: ignore[no-any-return]
+        return number + self._peer().ask("number_of_objects")  # type: ignore[no-any-return]
 
     @classmethod
     def register(
@@ -360,6 +416,10 @@ def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
     """Return a manager's method that makes an object and returns its proxy."""
 
     def create(self: BaseManager, /, *args: Any, **kwds: Any) -> Any:
+        if self._late is not None:
+            proxy = self._late.make(self, typeid, args, kwds)
+            if proxy is not None:
+                return proxy
         token, exposed = self._create(typeid, *args, **kwds)
         try:
             return proxytype(
@@ -402,8 +462,6 @@ def _ask_to_stop(starter: Connection) -> None:
 
 def _some_address() -> str | None:
     """Return a free address: an abstract one, of which nothing is left when the server dies."""
-    from .util import abstract_sockets_supported
-
     return f"\0mproc-{os.urandom(8).hex()}" if abstract_sockets_supported else None
 
 
@@ -493,7 +551,20 @@ class SyncManager(BaseManager):
 
     list, dict, set, Namespace, Value, Array, Queue, JoinableQueue, Event, Lock, RLock, Semaphore,
     BoundedSemaphore, Condition, Barrier, Pool.
+
+    Where a program cannot tell the difference, most of these lie in the shared memory of the
+    process' family, and the server is started when it is first needed.
     """
+
+    def _can_be_late(self) -> bool:
+        return (
+            type(self) is SyncManager
+            and self._address is None
+            and self._serializer == "pickle"
+            and self._registry == _own_registry
+            and not process.current_process().daemon  # which may not have a child: start() says so
+            and abstract_sockets_supported
+        )
 
 
 for _name, _make, _proxytype in (
@@ -519,6 +590,8 @@ for _name, _make, _proxytype in (
 # What methods return.
 SyncManager.register("Iterator", proxytype=IteratorProxy, create_method=False)
 SyncManager.register("AsyncResult", create_method=False)
+
+_own_registry = SyncManager._registry.copy()
 
 # Pickles and reprs know all of this by this module's name.
 for _thing in (

@@ -10,7 +10,14 @@ import os
 import sys
 
 from . import _current
-from ._current import active_children, add_child, current_process, flush_std_streams, forget_child
+from ._current import (
+    active_children,
+    add_child,
+    current_process,
+    flush_std_streams,
+    forget_child,
+    running_children,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +57,7 @@ def parent_process() -> _ParentProcess | None:
 
 
 _parent_of: tuple[BaseProcess | None, _ParentProcess | None] = (None, None)
-_cleanup = active_children
+_cleanup = running_children
 
 
 class BaseProcess:

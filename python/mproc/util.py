@@ -474,7 +474,7 @@ def _cleanup_tests() -> None:
     import gc
 
     gc.collect()
-    _current.active_children()
+    _current.running_children()
     forkserver = sys.modules.get("mproc.forkserver")
     if forkserver is not None:
         forkserver._forkserver._stop()

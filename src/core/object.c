@@ -278,6 +278,22 @@ size_t mproc_holds(const void *pointer) {
     return count;
 }
 
+int mproc_held_elsewhere(const void *pointer) {
+    if (!mproc__object_can_be_held(pointer)) {
+        return 0;
+    }
+    const struct mproc__object *object = pointer;
+    struct mproc__hand *hand = mproc__hand_get();
+    enter(hand);
+    const struct mproc__hold *h = hold_at(object->holds);
+    while (h != NULL && h->token == mproc__self_token()) {
+        h = hold_at(h->next_of_object);
+    }
+    leave(hand);
+    mproc__hand_put(hand);
+    return h != NULL;
+}
+
 /* ---------------------------------------------------------------- making and destroying */
 
 static void write_header(struct mproc__object *object, enum mproc__kind kind, size_t size) {

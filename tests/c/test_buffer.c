@@ -121,6 +121,19 @@ TEST(buffer_outlives_its_sender_in_the_queue) {
     CHECK_EQ(test_arena_used(), 0);
 }
 
+TEST(buffer_in_a_message_is_held_elsewhere) {
+    mproc_queue *queue = made_queue(0);
+    mproc_buffer *buffer = make(300, '0');
+    CHECK(!mproc_held_elsewhere(buffer));
+    put_with(queue, "", &buffer, 1);
+    CHECK(mproc_held_elsewhere(buffer));
+    mproc_message m = get(queue);
+    mproc_message_drop(&m);
+    CHECK(!mproc_held_elsewhere(buffer));
+    mproc_drop(buffer);
+    mproc_drop(queue);
+}
+
 TEST(buffer_goes_with_a_queue_that_nobody_reads) {
     mproc_queue *queue = made_queue(0);
     mproc_buffer *buffer = make(LARGE, 'q');

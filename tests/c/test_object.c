@@ -97,6 +97,24 @@ TEST(object_holds_are_inherited) {
     check_family();
 }
 
+TEST(object_held_by_other_members) {
+    struct room *r = make();
+    CHECK_OK(mproc_hold(r->lock));
+    CHECK(!mproc_held_elsewhere(r->lock));
+    pid_t pid = child_fork(note_holds, r);
+    wait_for_word(&r->ready, 1);
+    CHECK(mproc_held_elsewhere(r->lock));
+    mproc__store64(&r->go, 1);
+    child_join(pid);
+    CHECK_EQ(mproc_reap(), 1);
+    CHECK(!mproc_held_elsewhere(r->lock));
+    CHECK(!mproc_held_elsewhere(r)); /* a block, and no object */
+    mproc_drop(r->lock);
+    mproc_drop(r->lock);
+    mproc_free(r);
+    check_family();
+}
+
 static void use_until_told(void *arg) {
     struct room *r = arg;
     mproc__add64(&r->ready, 1);

@@ -44,6 +44,14 @@ def fast():
         yield started
 
 
+@pytest.fixture
+def served():
+    """A manager all of whose objects are at its server, since it has been given an address."""
+    address = f"\0mproc-test-{os.getpid()}-{os.urandom(4).hex()}"
+    with mproc.managers.SyncManager(address, ctx=mproc.get_context("fork")) as started:
+        yield started
+
+
 def descriptors():
     """Our open descriptors and what they are."""
     found = {}

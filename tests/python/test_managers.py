@@ -459,7 +459,7 @@ def test_nested_proxies(manager, ctx):
     outer["plain"].append(2)
     run(ctx, managed.append_to, outer["inner"], 3)
     assert (outer["inner"][:], outer["plain"]) == ([1, 2, 3], [1])
-    assert manager._number_of_objects() == 1
+    assert manager._number_of_objects() == 2
     assert manager.list([outer["inner"]])[0][0] == 1
 
 
@@ -530,12 +530,12 @@ def test_a_killed_client_drops_what_it_had(ctx, manager):
     ours.close()
 
 
-def test_what_children_made_goes_with_them(fast):
-    child, ours = start(managed.call_and_stay, ..., lambda: len(keep(fast.list(), fast.dict())))
+def test_what_children_made_goes_with_them(served):
+    child, ours = start(managed.call_and_stay, ..., lambda: len(keep(served.list(), served.dict())))
     assert ours.recv() == 2
-    assert fast._number_of_objects() == 2
+    assert served._number_of_objects() == 2
     kill(child)
-    assert wait_until(lambda: fast._number_of_objects() == 0)
+    assert wait_until(lambda: served._number_of_objects() == 0)
     ours.close()
 
 
@@ -797,25 +797,25 @@ def test_nobody_there():
 # ---- deaths
 
 
-def test_a_dead_server_is_an_error_at_once(manager):
-    a, b = manager.list(), manager.dict()
-    manager._process.kill()
-    manager._process.join()
+def test_a_dead_server_is_an_error_at_once(served):
+    a, b = served.list(), served.dict()
+    served._process.kill()
+    served._process.join()
     for _ in range(2):
         with pytest.raises(GONE):
             a.append(1)
     with pytest.raises(GONE):
         len(b)
     with pytest.raises(GONE):
-        manager.list()
+        served.list()
 
 
-def test_a_dead_server_ends_calls_that_wait(fast):
-    q = fast.Queue()
+def test_a_dead_server_ends_calls_that_wait(served):
+    q = served.Queue()
     child, ours = start(managed.say_and_call, ..., q.get)
     pid = ours.recv()
     assert wait_until(lambda: blocked(pid))
-    fast._process.kill()
+    served._process.kill()
     assert ours.poll(ENDLESS) and ours.recv() in ("EOFError", "ConnectionResetError")
     child.join()
     child.close()
@@ -845,11 +845,11 @@ def test_a_dead_client_takes_no_item(fast):
     ours.close()
 
 
-def test_an_item_that_was_not_read_is_not_lost(fast):
-    q = fast.Queue()
+def test_an_item_that_was_not_read_is_not_lost(served):
+    q = served.Queue()
     q.put("first")
     q.put("second")
-    peer = fast._peer()
+    peer = served._peer()
     line = peer._open_line()
     peer._wire.send(line, (q._id, "get", (), {}))
     assert line.poll(ENDLESS)
@@ -858,14 +858,14 @@ def test_an_item_that_was_not_read_is_not_lost(fast):
     assert [q.get(), q.get()] == ["first", "second"]
 
 
-def test_an_item_that_was_read_is_taken(fast):
-    q = fast.Queue()
+def test_an_item_that_was_read_is_taken(served):
+    q = served.Queue()
     q.put("first")
     child, ours = start(managed.call_and_stay, ..., q.get)
     assert ours.recv() == "first"
-    threads = threads_of(server_of(fast))
+    threads = threads_of(server_of(served))
     kill(child)
-    assert wait_until(lambda: threads_of(server_of(fast)) < threads)
+    assert wait_until(lambda: threads_of(server_of(served)) < threads)
     assert q.empty()
     ours.close()
 

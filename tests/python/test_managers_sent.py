@@ -101,15 +101,15 @@ def test_passed_on_by_others(manager, ctx):
     assert only(manager, 0)
 
 
-def test_an_arrival_that_is_known_before_the_sending(fast):
-    a = fast.dict(value=1)
+def test_an_arrival_that_is_known_before_the_sending(served):
+    a = served.dict(value=1)
     anchor = a._peer._anchor
     with anchor._sending:  # what is noted is not sent yet
         b = pickle.loads(pickle.dumps(a))
     del a
     assert b["value"] == 1
     del b
-    assert only(fast, 0)
+    assert only(served, 0)
 
 
 def test_tries_that_failed_keep_nothing(fast):
@@ -142,14 +142,14 @@ def test_what_is_never_loaded_stays_until_the_manager_ends(fast):
     assert objects(fast) == 1
 
 
-def test_into_containers_of_the_server(fast):
-    outer = fast.dict()
+def test_into_containers_of_the_server(served):
+    outer = served.dict()
     for n in range(5):
-        outer["inner"] = fast.dict(value=n)
+        outer["inner"] = served.dict(value=n)
     assert outer["inner"]["value"] == 4
-    assert only(fast, 1)
+    assert only(served, 1)
     del outer["inner"]
-    assert only(fast, 1)
+    assert only(served, 1)
 
 
 class Sender:

@@ -11,6 +11,7 @@ the server keeps the object. A child that is being started is given a reference 
 from __future__ import annotations
 
 import os
+import sys
 from time import monotonic as _monotonic
 
 from .. import process
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
     from types import GenericAlias
     from typing import Any, ClassVar, Self
 
+    from .direct import Direct
     from .wire import Token
 else:
     GenericAlias = type(list[int])
+
+_PLAIN_KEYS = frozenset((str, int, bytes))
+_PLAIN_VALUES = frozenset((int, str, float, bytes, bool, type(None)))
 
 _PUBLIC_MODULE = "mproc.managers"  # the module by which programs and pickles find all this
 
@@ -40,6 +45,10 @@ class BaseProxy:
     _method_to_typeid_: ClassVar[dict[str, str]] = {}
     _isauto = False
     _address_to_local: ClassVar[dict[Any, Any]] = {}  # for programs that forget a server by it
+    _direct: Direct | None = None  # the object, if it lies in the arena
+    _table: Any = None  # what a dict, Value or Namespace there is made of
+    _lock: Any = None  # what a lock there is made of
+    _flags: Any = None  # the state of its manager (life.py)
 
     def __init__(
         self,
@@ -71,9 +80,19 @@ class BaseProxy:
         if incref:
             self._incref()
 
+    def __getattr__(self, name: str) -> Any:
+        if self._direct is not None:
+            if name == "_token":
+                from .wire import Token
+
+                return Token(self._direct.typeid, None, self._id)
+            if name == "_authkey":
+                return process.current_process().authkey
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def _incref(self) -> None:
         """Keep the object as long as the proxy lives."""
-        if self._reference is None:
+        if self._direct is None and self._reference is None:
             self._reference = self._peer.take(self._id)
 
     def _callmethod(
@@ -87,6 +106,8 @@ class BaseProxy:
         An exception of the method is raised here. RemoteError: another error at the server.
         EOFError or OSError (mostly a ConnectionError): the server has ended.
         """
+        if self._direct is not None:
+            return self._direct.call(methodname, args, kwds)
         kind, result = self._reach().request(self._id, methodname, args, kwds)
         if kind == "#RETURN":
             return result
@@ -134,6 +155,8 @@ class BaseProxy:
         return self._callmethod("#GETVALUE")
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._direct is not None:
+            return self._direct.reduce(self._exposed_ if self._isauto else type(self))
         from . import peers
 
         kwds: dict[str, Any] = {}
@@ -149,8 +172,8 @@ class BaseProxy:
             kwds["_anchor"] = anchor
         elif self._reference is not None:
             sent = self._reach().sent(self._id)
-            if sent is not None:
-                kwds["_sent"] = sent
+            if sent is not None and not _stays():
+                kwds["_sent"] = sent  # otherwise the server keeps it: no load is the last
         if self._isauto:
             kwds["exposed"] = self._exposed_
             return RebuildProxy, (AutoProxy, self._token, self._serializer, kwds)
@@ -167,6 +190,29 @@ class BaseProxy:
             return self._callmethod("__repr__")  # type: ignore[no-any-return]
         except Exception:
             return repr(self)[:-1] + "; '__str__()' failed>"
+
+
+def _stays() -> bool:
+    life = sys.modules.get("mproc._managers.life")
+    return life is not None and life.stays()
+
+
+def direct_proxy(kind: Any, direct: Direct, manager: Any = None) -> Any:
+    """Return a proxy of an object of the arena; kind: its type, or the methods that it exposes."""
+    isauto = isinstance(kind, tuple)
+    cls: Any = MakeProxyType(f"AutoProxy[{direct.typeid}]", kind) if isauto else kind
+    proxy = cls.__new__(cls)
+    made = proxy.__dict__
+    made["_direct"] = direct
+    made["_flags"] = direct.life.flags
+    made["_table"] = getattr(direct, "table", None)
+    made["_lock"] = getattr(direct, "lock", None)
+    made["_isauto"] = isauto
+    made["_id"] = direct.ident
+    made["_serializer"] = "pickle"
+    made["_manager"] = manager
+    made["_owned_by_manager"] = False
+    return proxy
 
 
 def RebuildProxy(
@@ -274,11 +320,22 @@ class AcquirerProxy(BaseProxy):
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire it; return whether that succeeded in time."""
+        lock = self._lock
+        plain = blocking is True and timeout is None
+        if plain and lock is not None and self._flags[0] and lock.acquire(False):
+            return True
         args = (blocking,) if timeout is None else (blocking, timeout)
         return self._callmethod("acquire", args)  # type: ignore[no-any-return]
 
     def release(self) -> None:
         """Release it."""
+        lock = self._lock
+        if lock is not None and self._flags[0]:
+            try:
+                lock.release()
+                return
+            except (ValueError, AssertionError):
+                pass  # below, it fails with another error
         self._callmethod("release")
 
     def locked(self) -> bool:
@@ -286,10 +343,10 @@ class AcquirerProxy(BaseProxy):
         return self._callmethod("locked")  # type: ignore[no-any-return]
 
     def __enter__(self) -> bool:
-        return self._callmethod("acquire")  # type: ignore[no-any-return]
+        return AcquirerProxy.acquire(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        self._callmethod("release")
+        AcquirerProxy.release(self)
 
 
 class ConditionProxy(AcquirerProxy):
@@ -386,12 +443,19 @@ class NamespaceProxy(BaseProxy):
 
     def __getattr__(self, key: str) -> Any:
         if key[:1] == "_":
-            return object.__getattribute__(self, key)
+            return BaseProxy.__getattr__(self, key)
+        if self._table is not None and self._flags[0]:
+            try:
+                return self._table[key]
+            except KeyError:
+                pass
         return self._callmethod("__getattribute__", (key,))
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key[:1] == "_":
             object.__setattr__(self, key, value)
+        elif self._table is not None and self._flags[0] and type(value) in _PLAIN_VALUES:
+            self._table[key] = value
         else:
             self._callmethod("__setattr__", (key, value))
 
@@ -411,11 +475,16 @@ class ValueProxy(BaseProxy):
 
     def get(self) -> Any:
         """Return the value."""
+        if self._table is not None and self._flags[0]:
+            return self._table[""]
         return self._callmethod("get")
 
     def set(self, value: Any) -> None:
         """Set the value."""
-        self._callmethod("set", (value,))
+        if self._table is not None and self._flags[0] and type(value) in _PLAIN_VALUES:
+            self._table[""] = value
+        else:
+            self._callmethod("set", (value,))
 
     value = property(get, set)
 
@@ -483,6 +552,18 @@ _BaseDictProxy = MakeProxyType(
 _BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
+class _Keyed:
+    """A value of a dict in the arena, and the key, where the table has an equal one instead."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, key: Any, value: Any) -> None:
+        self.key, self.value = key, value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Keyed, (self.key, self.value)
+
+
 class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
     """A dict. keys(), values() and items() return lists of what is there at that time."""
 
@@ -491,6 +572,30 @@ class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
     __or__ = _with_plain("__or__")
     __ror__ = _with_plain("__ror__")
     __ior__ = _in_place("__ior__")
+
+    # All that is done where the dict lies in the arena, and keys and values need no thought.
+
+    def __getitem__(self, key: Any, /) -> Any:
+        if self._table is not None and self._flags[0] == 1 and type(key) in _PLAIN_KEYS:
+            value = self._table[key]
+            return value if type(value) is not _Keyed else value.value
+        return self._callmethod("__getitem__", (key,))
+
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        if (
+            self._table is not None
+            and self._flags[0] == 1
+            and type(key) in _PLAIN_KEYS
+            and type(value) in _PLAIN_VALUES
+        ):
+            self._table[key] = value
+        else:
+            self._callmethod("__setitem__", (key, value))
+
+    def __contains__(self, key: Any, /) -> Any:
+        if self._table is not None and self._flags[0] == 1 and type(key) in _PLAIN_KEYS:
+            return key in self._table
+        return self._callmethod("__contains__", (key,))
 
 
 _SET_OPERATORS = (

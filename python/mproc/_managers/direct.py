@@ -1,0 +1,694 @@
+"""Objects of a manager that lie in the arena: each call is made by the process that makes it.
+
+A Direct stands for such an object in a process: a proxy of it calls `call()`, where any other proxy
+sends a request to a server. It does what the server's object of that type does, with the same
+results and errors. Values are copies, pickled by who sets them and unpickled by who gets them.
+
+What waits does so in slices, and looks after each whether the manager has been shut down.
+
+Keys of a dict. The table of a dict (mproc.Dict) compares bytes. Most keys are equal exactly if
+their bytes are (_is_plain). Any other key is looked for among all that the dict has, by == and
+hash(), and the first of equal keys stays, as in any dict: where the table would give back another
+one (True is written as 1), it is kept with the value (_Keyed). A manager with such a key is ODD.
+"""
+
+from __future__ import annotations
+
+from time import monotonic as _monotonic
+
+from .. import _mproc
+from .._mproc import Buffer
+from ..context import get_spawning_popen
+from . import life as _life
+from .life import ODD, PLAIN, Dict, Life, riding
+from .proxies import _PLAIN_VALUES, _Keyed, direct_proxy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar
+
+SLICE = 0.1  # seconds of waiting between two looks whether the manager lives
+_PREFIX = "_do_"  # begins the name of what does a method
+_MISSING: Any = object()
+
+
+class Direct:
+    """An object of a manager, as a process has it."""
+
+    __slots__ = ("__weakref__", "ident", "life", "parts", "state", "token", "typeid")
+
+    exposed: ClassVar[frozenset[str]] = frozenset()
+    shown: ClassVar[tuple[str, ...]] = ()  # the methods of its proxies, if they have no type
+
+    def __init__(
+        self, life: Life, typeid: str, ident: str, token: Buffer, parts: Any, state: Any
+    ) -> None:
+        self.life = life
+        self.typeid = typeid
+        self.ident = ident
+        self.token = token
+        self.parts = parts  # handles of the objects of the arena that it is made of
+        self.state = state  # what else each process has to know of it
+        _life.know(self)
+
+    @classmethod
+    def made(cls, life: Life, typeid: str, *args: Any, **kwds: Any) -> Direct:
+        """Return a new object. Errors are those of making one of the arguments."""
+        parts, state = cls.make(*args, **kwds)
+        ident, token = _life.keep(life, parts)
+        direct = cls(life, typeid, ident, token, parts, state)
+        direct.fill(*args, **kwds)
+        return direct
+
+    @staticmethod
+    def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:
+        """Return the parts and the state of a new object."""
+        raise NotImplementedError
+
+    def fill(self, *args: Any, **kwds: Any) -> None:
+        """Give a new object its contents."""
+
+    def call(self, name: str, args: Any, kwds: Mapping[str, Any]) -> Any:
+        """Call a method. RemoteError: there is no such; ConnectionError: the manager has ended."""
+        self.life.check()
+        if name in self.exposed:
+            return getattr(self, _PREFIX + name)(*args, **kwds)
+        if name in ("__repr__", "__str__"):
+            return self.text()
+        if name == "#GETVALUE":
+            return self.copy()
+        from .wire import RemoteError
+
+        known = sorted(self.exposed)
+        raise RemoteError(
+            f"AttributeError: method {name!r} of {self.typeid!r} object is not in exposed={known}\n"
+        )
+
+    def text(self) -> str:
+        """Return the object's repr()."""
+        return f"<{self.typeid} {self.ident} of a manager>"
+
+    def copy(self) -> Any:
+        """Return a copy of the object. RemoteError: objects of the type have none."""
+        from .wire import RemoteError
+
+        raise RemoteError(f"Unserializable message: a {self.typeid} cannot be copied\n")
+
+    def wait(self, attempt: Callable[[float], Any], seconds: float | None) -> bool:
+        """Call attempt(seconds) until it is true or the time is over; return whether it was."""
+        deadline = None if seconds is None else _monotonic() + seconds
+        while True:
+            left = SLICE if deadline is None else min(SLICE, deadline - _monotonic())
+            if attempt(max(left, 0)):
+                return True
+            self.life.check()
+            if deadline is not None and _monotonic() >= deadline:
+                return False
+
+    # ---- on the way
+
+    def reduce(self, kind: Any) -> tuple[Any, ...]:
+        """Return what a proxy is pickled as; kind: its type, or the methods that it exposes."""
+        life = self.life
+        popen = get_spawning_popen()
+        about = kind, type(self), self.typeid, self.ident, self.state, life.nonce, life.keeper
+        where = life.buffer.address, life.record.address
+        parts = tuple((type(part), part.address) for part in self.parts)
+        if popen is not None:
+            from ..reduction import give_to_child
+
+            return _given, (
+                *about,
+                tuple(give_to_child(address) for address in where),
+                give_to_child(self.token.address),
+                tuple((cls, give_to_child(address)) for cls, address in parts),
+            )
+        serial = _life.count_pickle(self)
+        return _sent, (*about, life.buffer, where, self.token, self.token.address, parts, serial)
+
+
+def _given(
+    kind: Any, cls: Any, typeid: str, ident: str, state: Any, nonce: bytes,
+    keeper: tuple[int, int], where: tuple[int, int], token: int, parts: Any,
+) -> Any:  # fmt: skip
+    """Return the proxy that a child which was started has been given."""
+    life = _life.adopt_life(nonce, where, keeper)
+    mine = Buffer.adopt(token)
+    handles = tuple(kind.adopt(address) for kind, address in parts)
+    direct = _life.known(ident)
+    if direct is None:
+        direct = cls(life, typeid, ident, mine, handles, state)
+    return direct_proxy(kind, direct)
+
+
+def _sent(
+    kind: Any, cls: Any, typeid: str, ident: str, state: Any, nonce: bytes,
+    keeper: tuple[int, int], buffer: Buffer, where: tuple[int, int], token: Buffer, token_at: int,
+    parts: Any, serial: int,
+) -> Any:  # fmt: skip
+    """Return the proxy that was pickled."""
+    life = _life.life_of(nonce, buffer, where, keeper)
+
+    def make(mine: Buffer, handles: Any) -> Direct:
+        return cls(life, typeid, ident, mine, handles, state)  # type: ignore[no-any-return]
+
+    return direct_proxy(kind, _life.arrive(life, ident, token, token_at, parts, serial, make))
+
+
+def _methods(cls: type) -> frozenset[str]:
+    names = (name for base in cls.__mro__ for name in vars(base))
+    return frozenset(n.removeprefix(_PREFIX) for n in names if n.startswith(_PREFIX))
+
+
+# ---- dicts
+
+
+def _is_plain(key: Any) -> bool:
+    """Return whether exactly the same keys are equal to it as have its bytes."""
+    kind = type(key)
+    if kind is tuple:
+        return all(map(_is_plain, key))
+    return (
+        kind is str
+        or kind is int
+        or kind is bytes
+        or key is None
+        or (kind is float and not key.is_integer() and key == key)
+    )
+
+
+def _as_plain(key: Any) -> Any:
+    """Return a key of a built-in type that is equal; _MISSING if there may be none."""
+    kind = type(key)
+    if kind in (bool, float):
+        return key
+    if kind is tuple:
+        items = tuple(item if _is_plain(item) else _as_plain(item) for item in key)
+        return _MISSING if any(item is _MISSING for item in items) else items
+    for base, plain in (
+        (str, lambda: str.__str__(key)),
+        (bytes, lambda: bytes.join(b"", (key,))),
+        (tuple, lambda: tuple(key)),
+    ):
+        if isinstance(key, base):
+            found = plain()
+            return found if found == key and hash(found) == hash(key) else _MISSING
+    for number in (int, float):
+        try:
+            value = number(key)
+            if value == key and hash(value) == hash(key):
+                return value
+        except Exception:
+            continue
+    return _MISSING
+
+
+class DictDirect(Direct):
+    """A dict."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.table,) = self.parts
+
+    @staticmethod
+    def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:
+        return (Dict(),), None
+
+    def fill(self, *args: Any, **kwds: Any) -> None:
+        self._do_update(*args, **kwds)
+
+    def _is_odd(self) -> bool:
+        return self.life.flags[0] == ODD
+
+    def _find(self, key: Any) -> Any:
+        """Return the table's key that is equal, and would be if it were there."""
+        if _is_plain(key):
+            if not self._is_odd():
+                return key
+            plain = key
+        else:
+            hash(key)
+            plain = _as_plain(key)
+        if plain is not _MISSING and plain in self.table:
+            return plain
+        wanted = hash(key)
+        for other in self.table._list_keys():
+            if hash(other) == wanted and (other is key or other == key):
+                return other
+        return key if plain is _MISSING else plain
+
+    def _value_of(self, found: Any) -> Any:
+        return found.value if type(found) is _Keyed else found
+
+    def _pairs(self) -> list[tuple[Any, Any]]:
+        pairs: list[tuple[Any, Any]] = self.table._list_items()
+        if not self._is_odd():
+            return pairs
+        return [(v.key, v.value) if type(v) is _Keyed else (k, v) for k, v in pairs]
+
+    def _do___setitem__(self, key: Any, value: Any, /) -> None:
+        with riding(True):
+            if _is_plain(key) and not self._is_odd():
+                self.table[key] = value
+            else:
+                self._set_odd(key, value)
+
+    def _set_odd(self, key: Any, value: Any) -> None:
+        if self.life.flags[0] == PLAIN:
+            self.life.flags[0] = ODD
+        while True:
+            place = self._find(key)
+            old, version = self.table._read(place) or (None, 0)
+            if type(old) is _Keyed:
+                new = _Keyed(old.key, value)
+            elif version or _is_plain(key) or _as_plain(key) is _MISSING:
+                new = value
+            else:
+                new = _Keyed(key, value)
+            if self.table._put(place, new, version):
+                return
+
+    def _do___getitem__(self, key: Any, /) -> Any:
+        try:
+            return self._value_of(self.table[self._find(key)])
+        except KeyError:
+            raise KeyError(key) from None
+
+    def _do_get(self, key: Any, default: Any = None, /) -> Any:
+        return self._value_of(self.table.get(self._find(key), default))
+
+    def _do___contains__(self, key: Any, /) -> bool:
+        return self._find(key) in self.table
+
+    def _do___delitem__(self, key: Any, /) -> None:
+        try:
+            del self.table[self._find(key)]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def _do_pop(self, key: Any, /, *default: Any) -> Any:
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        found = self.table.pop(self._find(key), *(default or (_MISSING,)))
+        if found is _MISSING:
+            raise KeyError(key)
+        return self._value_of(found)
+
+    def _do_popitem(self) -> tuple[Any, Any]:
+        key, value = self.table.popitem()
+        return (value.key, value.value) if type(value) is _Keyed else (key, value)
+
+    def _do_setdefault(self, key: Any, default: Any = None, /) -> Any:
+        with riding(True):
+            if _is_plain(key) and not self._is_odd():
+                return self.table.setdefault(key, default)
+            while True:
+                found = self.table.get(self._find(key), _MISSING)
+                if found is not _MISSING:
+                    return self._value_of(found)
+                self._set_odd(key, default)
+
+    def _do_update(self, *args: Any, **kwds: Any) -> None:
+        new = dict(*args, **kwds)
+        if not _PLAIN_VALUES.issuperset(map(type, new.values())):
+            with riding(True):  # nothing is changed if something cannot be pickled
+                _pickle(new)
+        for key, value in new.items():
+            self._do___setitem__(key, value)
+
+    def _do___len__(self) -> int:
+        return len(self.table)
+
+    def _do_clear(self) -> None:
+        self.table.clear()
+
+    def _do_copy(self) -> dict[Any, Any]:
+        return dict(self._pairs())
+
+    copy = _do_copy
+
+    def text(self) -> str:
+        return repr(self._do_copy())
+
+    def _do_keys(self) -> list[Any]:
+        return [key for key, _ in self._pairs()] if self._is_odd() else self.table._list_keys()
+
+    def _do_values(self) -> list[Any]:
+        return [value for _, value in self._pairs()]
+
+    def _do_items(self) -> list[tuple[Any, Any]]:
+        return self._pairs()
+
+    def _do___iter__(self) -> Any:
+        return _DictIterator(self)
+
+    def _do___reversed__(self) -> Any:
+        return iter([*reversed(self._do_keys())])
+
+    def _do_fromkeys(self, keys: Any, value: Any = None, /) -> dict[Any, Any]:
+        return dict.fromkeys(keys, value)
+
+    def _do___or__(self, other: Any, /) -> Any:
+        return self._do_copy().__or__(other)
+
+    def _do___ror__(self, other: Any, /) -> Any:
+        return self._do_copy().__ror__(other)
+
+    def _do___ior__(self, other: Any, /) -> None:
+        self._do_update(other)
+
+
+class _DictIterator:
+    """Goes over the keys that a dict has now, and says so when it has more or fewer."""
+
+    def __init__(self, direct: DictDirect) -> None:
+        keys = direct._do_keys()
+        self._direct, self._count, self._keys = direct, len(keys), iter(keys)
+
+    def __iter__(self) -> _DictIterator:
+        return self
+
+    def __next__(self) -> Any:
+        self._direct.life.check()
+        if len(self._direct.table) != self._count:
+            raise RuntimeError("dictionary changed size during iteration")
+        return next(self._keys)
+
+
+def _pickle(obj: object) -> None:
+    from ..reduction import ForkingPickler
+
+    ForkingPickler.dumps(obj)
+
+
+# ---- Value and Namespace
+
+
+class ValueDirect(Direct):
+    """A Value: the only entry of a table."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.table,) = self.parts
+
+    @staticmethod
+    def make(typecode: Any, value: Any, lock: bool = True) -> tuple[Any, Any]:
+        return (Dict(),), typecode
+
+    def fill(self, typecode: Any, value: Any, lock: bool = True) -> None:
+        self._do_set(value)
+
+    def _do_get(self) -> Any:
+        return self.table[""]
+
+    def _do_set(self, value: Any, /) -> None:
+        with riding(True):
+            self.table[""] = value
+
+    def text(self) -> str:
+        return repr(self.copy())
+
+    def copy(self) -> Any:
+        from .values import Value
+
+        return Value(self.state, self._do_get())
+
+
+class NamespaceDirect(Direct):
+    """A Namespace: a table of its attributes."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.table,) = self.parts
+
+    @staticmethod
+    def make(**kwds: Any) -> tuple[Any, Any]:
+        return (Dict(),), None
+
+    def fill(self, **kwds: Any) -> None:
+        for key, value in kwds.items():
+            self._do___setattr__(key, value)
+
+    def _do___getattribute__(self, key: str, /) -> Any:
+        found = self.table.get(key, _MISSING)
+        return getattr(self.copy(), key) if found is _MISSING else found
+
+    def _do___setattr__(self, key: str, value: Any, /) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"attribute name must be string, not {type(key).__name__!r}")
+        with riding(True):
+            self.table[str.__str__(key)] = value
+
+    def _do___delattr__(self, key: str, /) -> None:
+        if self.table.pop(key, _MISSING) is _MISSING:
+            delattr(self.copy(), key)
+
+    def text(self) -> str:
+        return repr(self.copy())
+
+    def copy(self) -> Any:
+        from .values import Namespace
+
+        return Namespace(**dict(self.table._list_items()))
+
+
+# ---- locks, semaphores, events
+
+
+def _seconds(blocking: bool, timeout: float | None) -> float | None:
+    from .referents import _seconds as seconds
+
+    return seconds(blocking, timeout)
+
+
+class LockDirect(Direct):
+    """A Lock."""
+
+    __slots__ = ("lock",)
+
+    kind: ClassVar[Any] = _mproc.Lock
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.lock,) = self.parts
+
+    @classmethod
+    def make(cls) -> tuple[Any, Any]:
+        return (cls.kind(),), None
+
+    def _do_acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        seconds = _seconds(blocking, timeout)
+        return self.lock.acquire(False) or self.wait(
+            lambda seconds: self.lock.acquire(True, seconds), seconds
+        )
+
+    def _do_release(self) -> None:
+        try:
+            self.lock.release()
+        except ValueError:
+            raise RuntimeError("release unlocked lock") from None
+        except AssertionError:
+            raise RuntimeError("cannot release un-acquired lock") from None
+
+    def _do_locked(self) -> bool:
+        return self.lock.locked()  # type: ignore[no-any-return]
+
+
+class RLockDirect(LockDirect):
+    """An RLock."""
+
+    __slots__ = ()
+    kind = _mproc.RLock
+
+
+class SemaphoreDirect(Direct):
+    """A Semaphore."""
+
+    __slots__ = ("lock",)
+
+    kind: ClassVar[Any] = _mproc.Semaphore
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.lock,) = self.parts
+
+    @classmethod
+    def make(cls, value: int = 1) -> tuple[Any, Any]:
+        if type(value) is not int:
+            raise TypeError
+        return (cls.kind(value),), None
+
+    def _do_acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        if not blocking and timeout is not None:
+            raise ValueError("can't specify timeout for non-blocking acquire")
+        return self.lock.acquire(False) or bool(
+            blocking and self.wait(lambda seconds: self.lock.acquire(True, seconds), timeout)
+        )
+
+    def _do_release(self, n: int = 1) -> None:
+        if n < 1:
+            raise ValueError("n must be one or more")
+        for _ in range(n):
+            self._release()
+
+    def _release(self) -> None:
+        self.lock.release()
+
+    def _do_locked(self) -> bool:
+        return self.lock.locked()  # type: ignore[no-any-return]
+
+
+class BoundedSemaphoreDirect(SemaphoreDirect):
+    """A BoundedSemaphore."""
+
+    __slots__ = ()
+    kind = _mproc.BoundedSemaphore
+
+    def _release(self) -> None:
+        try:
+            self.lock.release()
+        except ValueError:
+            raise ValueError("Semaphore released too many times") from None
+
+
+class EventDirect(Direct):
+    """An Event."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.event,) = self.parts
+
+    @staticmethod
+    def make() -> tuple[Any, Any]:
+        return (_mproc.Event(),), None
+
+    def _do_is_set(self) -> bool:
+        return self.event.is_set()  # type: ignore[no-any-return]
+
+    def _do_set(self) -> None:
+        self.event.set()
+
+    def _do_clear(self) -> None:
+        self.event.clear()
+
+    def _do_wait(self, timeout: float | None = None) -> bool:
+        return self.event.is_set() or self.wait(self.event.wait, timeout)
+
+
+# ---- queues
+
+
+class QueueDirect(Direct):
+    """A Queue or a JoinableQueue."""
+
+    __slots__ = ("empty", "full", "queue")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        from queue import Empty, Full
+
+        (self.queue,) = self.parts
+        self.queue._maxsize = self.state  # which an adopted handle does not know
+        self.empty, self.full = Empty, Full
+
+    @staticmethod
+    def make(maxsize: int = 0) -> tuple[Any, Any]:
+        if type(maxsize) is not int:
+            raise TypeError
+        from ..queues import JoinableQueue
+
+        queue: JoinableQueue[Any] = JoinableQueue(maxsize)
+        return (queue,), queue._maxsize
+
+    def _do_put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        _check(block, timeout)
+        if type(item) in _PLAIN_VALUES:
+            self._put(item, block, timeout)
+        else:
+            with riding(False):
+                self._put(item, block, timeout)
+
+    def _put(self, item: Any, block: bool, timeout: float | None) -> None:
+        try:
+            self.queue.put(item, False)
+        except self.full:
+            if not block or not self.wait(lambda s: self._put_within(item, s), timeout):
+                raise
+
+    def _put_within(self, item: Any, seconds: float) -> bool:
+        try:
+            self.queue.put(item, True, seconds)
+        except self.full:
+            return False
+        return True
+
+    def _do_put_nowait(self, item: Any) -> None:
+        self._do_put(item, False)
+
+    def _do_get(self, block: bool = True, timeout: float | None = None) -> Any:
+        _check(block, timeout)
+        try:
+            return self.queue.get(False)
+        except self.empty:
+            found: list[Any] = []
+            if not block or not self.wait(lambda s: self._get_within(found, s), timeout):
+                raise
+        return found[0]
+
+    def _get_within(self, found: list[Any], seconds: float) -> bool:
+        try:
+            found.append(self.queue.get(True, seconds))
+        except self.empty:
+            return False
+        return True
+
+    def _do_get_nowait(self) -> Any:
+        return self._do_get(False)
+
+    def _do_qsize(self) -> int:
+        return self.queue.qsize()  # type: ignore[no-any-return]
+
+    def _do_empty(self) -> bool:
+        return self.queue.empty()  # type: ignore[no-any-return]
+
+    def _do_full(self) -> bool:
+        return self.queue.full()  # type: ignore[no-any-return]
+
+    def _do_task_done(self) -> None:
+        self.queue.task_done()
+
+    def _do_join(self) -> None:
+        if not self.queue._all_done():
+            self.wait(self.queue._all_done, None)
+
+
+def _check(block: bool, timeout: float | None) -> None:
+    if block and timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+
+
+TYPES: dict[str, type[Direct]] = {
+    "dict": DictDirect,
+    "Value": ValueDirect,
+    "Namespace": NamespaceDirect,
+    "Lock": LockDirect,
+    "RLock": RLockDirect,
+    "Semaphore": SemaphoreDirect,
+    "BoundedSemaphore": BoundedSemaphoreDirect,
+    "Event": EventDirect,
+    "Queue": QueueDirect,
+    "JoinableQueue": QueueDirect,
+}
+
+for _type in set(TYPES.values()):
+    _type.exposed = _methods(_type)
+QueueDirect.shown = tuple(sorted(QueueDirect.exposed))

@@ -1,0 +1,139 @@
+"""A manager that needs no server until somebody needs one.
+
+Its objects lie in the arena (direct.py), but for those of types that only a server has, and those
+that cannot be made there. The server is started for the first of these, for a program that asks
+for its address or process, and when active_children() is called: a program that counts its children
+finds it. Its name, its number among the processes and its address are chosen at once.
+
+Only a SyncManager without an address, an initializer and types of one's own is such a manager:
+otherwise a program could tell when its server is started, or from where its objects are reached.
+
+A forked child has a copy of the manager. If the server has not been started when it first needs it,
+it starts one of its own, which ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock as _allocate_lock
+
+from .. import _current, managers, process, util
+from .._cpython import ref
+from . import life
+from .direct import TYPES
+from .proxies import direct_proxy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._mproc import Connection
+
+
+class Late:
+    """What a manager has whose server is started when it is first needed."""
+
+    def __init__(self, manager: managers.BaseManager) -> None:
+        self._pid = os.getpid()
+        self._starting = _allocate_lock()
+        self._server: tuple[process.BaseProcess, Connection] | None = None
+        self._waiting: process.BaseProcess | None = manager._new_process()
+        self._state = manager._state
+        self.life = life.begin()
+        self._address = managers._some_address()
+        assert self._address is not None
+        manager._address = self._address.encode()  # as the server will call it
+        manager._state.value = managers.State.STARTED
+        manager._know_key()
+        manager.shutdown = util.Finalize(
+            manager, self._shut_down, args=(manager._shutdown_timeout,), exitpriority=0
+        )
+        known = ref(manager)
+
+        def start() -> None:
+            found = known()
+            if found is not None and os.getpid() == self._pid:
+                self.need_server(found)
+
+        self._list = start
+        _current.before_listing.append(start)
+
+    def _shut_down(self, timeout: float) -> None:
+        self._state.value = managers.State.SHUTDOWN
+        self.life.end()
+        self._waiting = None
+        _current.before_listing.remove(self._list)
+        if self._server is not None:
+            server, starter = self._server
+            managers.BaseManager._finalize_manager(server, self._state, starter, timeout)
+
+    # -- the server
+
+    def has_server(self) -> bool:
+        """Return whether the server has been started, as far as this process knows."""
+        return self._server is not None or self.life.record.get("server") is not None
+
+    def need_server(self, manager: managers.BaseManager) -> None:
+        """Start the server, unless it has been started or the manager has been shut down."""
+        if self._server is not None or self._state.value != managers.State.STARTED:
+            return
+        with self._starting:
+            if self._server is None and self.life.record.get("server") is None:
+                if os.getpid() == self._pid:
+                    assert self._waiting is not None
+                    if manager._ctx._name == "fork":
+                        life.shadow(self.life)
+                    manager._address = self._address
+                    self._server = manager._start_server(self._waiting)
+                    self.life.record["server"] = True
+                else:
+                    self._start_own(manager)
+
+    def _start_own(self, manager: managers.BaseManager) -> None:
+        """Start a server for a forked child that the manager's process has no server for."""
+        manager._address = None
+        mine = process.current_process()._config
+        daemon = mine.pop("daemon", None)  # a worker of a pool may have this child
+        try:
+            self._server = server, starter = manager._start_server(manager._new_process())
+        finally:
+            if daemon is not None:
+                mine["daemon"] = daemon
+        manager._know_key()
+        util.Finalize(
+            manager,
+            managers.BaseManager._finalize_manager,
+            args=(server, managers.State(), starter, manager._shutdown_timeout),
+            exitpriority=0,
+        )
+
+    # -- objects
+
+    def make(self, manager: managers.BaseManager, typeid: str, args: Any, kwds: Any) -> Any:
+        """Return a proxy of a new object in the arena; None: the server has to make it."""
+        kind = TYPES.get(typeid)
+        registered = manager._registry.get(typeid)
+        if (
+            kind is None
+            or registered is not managers._own_registry[typeid]
+            or self._state.value != managers.State.STARTED
+        ):
+            return None
+        try:
+            direct = kind.made(self.life, typeid, *args, **kwds)
+        except Exception:
+            return None  # the server raises what is right
+        return direct_proxy(kind.shown or registered[-1], direct, manager)
+
+    def number_of_objects(self) -> int:
+        """Return the number of objects in the arena that this process knows of."""
+        return len(life.objects_of(self.life))
+
+    def debug_info(self) -> str:
+        """Return a text about these objects."""
+        lines = []
+        for ident in life.objects_of(self.life):
+            direct = life.known(ident)
+            text = "" if direct is None else direct.text()[:75]
+            lines.append(f"  {ident}:       refcount=1\n    {text}\n")
+        return "".join(lines)

@@ -1,0 +1,493 @@
+"""Managers without a server: objects in the arena, what they do, and when a server is started."""
+
+import decimal
+import enum
+import fractions
+import gc
+import os
+import pickle
+import queue
+import threading
+import time
+
+import managed
+import pytest
+from conftest import wait_until
+from managed import ENDLESS
+
+import mproc
+from mproc import managers
+from mproc._managers import life
+from mproc.managers import RemoteError, SyncManager
+
+KINDS = (
+    "Queue", "JoinableQueue", "Event", "Lock", "RLock", "Semaphore", "BoundedSemaphore", "dict",
+)  # fmt: skip
+
+
+def has_server(manager):
+    return "_process" in manager.__dict__
+
+
+def in_child(target, *args, method="fork"):
+    child = mproc.get_context(method).Process(target=target, args=args)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    child.close()
+
+
+# ---- the server
+
+
+def test_nobody_needs_a_server(ctx):
+    with ctx.Manager() as manager:
+        made = [getattr(manager, kind)() for kind in KINDS]
+        made += [manager.Value("i", 1), manager.Namespace(a=1)]
+        in_child(str, made[-1], method=ctx.get_start_method())
+        assert manager._number_of_objects() == len(made)
+        assert not has_server(manager)
+
+
+@pytest.mark.parametrize(
+    "need",
+    [
+        lambda m: m.address,
+        lambda m: m._process.pid,
+        lambda m: m.set([1]),
+        lambda m: m.Semaphore("many"),
+        lambda m: mproc.active_children(),
+    ],
+)
+def test_what_needs_a_server(fast, need):
+    try:
+        need(fast)
+    except RemoteError as error:
+        assert "TypeError" in str(error)
+    assert has_server(fast) and fast._process in mproc.active_children()
+    assert fast._process.name.startswith("SyncManager-")
+
+
+def test_the_number_of_the_server_is_its_turn(fast):
+    later = mproc.get_context("fork").Process(target=int)
+    assert fast._process._identity[-1] == later._identity[-1] - 1
+
+
+def test_managers_with_more_start_their_server(ctx):
+    class Own(SyncManager):
+        pass
+
+    with SyncManager(authkey=b"k", ctx=mproc.get_context("fork")) as late, Own() as own:
+        assert not has_server(late) and has_server(own)
+        assert own.dict(a=1)._direct is None
+
+
+def make_array(manager, pipe):
+    a = manager.Array("i", [1, 2])
+    a[0] = 5
+    pipe.send(a[:].tolist())
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_child_starts_a_server_of_its_own(fast, daemon):
+    ours, theirs = mproc.Pipe()
+    child = mproc.get_context("fork").Process(target=make_array, args=(fast, theirs), daemon=daemon)
+    child.start()
+    assert ours.recv() == [5, 2]
+    child.join()
+    assert child.exitcode == 0 and not has_server(fast)
+    child.close()
+    ours.close()
+    theirs.close()
+
+
+# ---- the end
+
+
+def test_all_is_dead_after_shutdown(fast):
+    d, q, v = fast.dict(a=1), fast.Queue(), fast.Value("i", 1)
+    lock, ns = fast.Lock(), fast.Namespace()
+    pickled = pickle.dumps(d)
+    fast.shutdown()
+    calls = [
+        lambda: d["a"], lambda: d.__setitem__("a", 1), lambda: "a" in d, lambda: len(d),
+        lambda: q.put(1), q.get, v.get, lambda: v.set(2), lock.acquire, lock.release, lambda: ns.x,
+        lambda: setattr(ns, "x", 1), lambda: pickle.loads(pickled),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ConnectionRefusedError, match="shut down"):
+            call()
+
+
+def wait_in(call, pipe):
+    pipe.send(None)
+    try:
+        pipe.send(call())
+    except Exception as error:
+        pipe.send(type(error).__name__)
+
+
+@pytest.mark.parametrize("which", ["get", "put", "join", "acquire", "down", "wait"])
+def test_shutdown_ends_calls_that_wait(fast, which):
+    full, taken, none = fast.JoinableQueue(1), fast.Lock(), fast.Semaphore(0)
+    full.put(1)
+    taken.acquire()
+    call = {
+        "get": fast.Queue().get, "put": lambda: full.put(2), "join": full.join,
+        "acquire": taken.acquire, "down": none.acquire, "wait": fast.Event().wait,
+    }[which]  # fmt: skip
+    ours, theirs = mproc.Pipe()
+    child = mproc.get_context("fork").Process(target=wait_in, args=(call, theirs))
+    child.start()
+    ours.recv()
+    fast.shutdown()
+    assert ours.poll(ENDLESS) and ours.recv() == "ConnectionRefusedError"
+    child.join()
+    child.close()
+    ours.close()
+    theirs.close()
+
+
+# ---- queues
+
+
+def empty_it(q):
+    assert q.full() and q.qsize() == 2
+    assert (q.get(), q.get_nowait()) == (5, 6)
+    q.task_done()
+    q.task_done()
+    assert q.empty() and not q.full()
+
+
+def test_a_bound_is_known_to_children(ctx):
+    with ctx.Manager() as manager:
+        q = manager.JoinableQueue(2)
+        q.put(5)
+        q.put_nowait(6)
+        in_child(empty_it, q, method=ctx.get_start_method())
+        q.join()
+
+
+# ---- keys
+
+
+class Color(enum.IntEnum):
+    RED = 1
+
+
+class Word(str):
+    pass
+
+
+class Loose:
+    """Equal to others of the same number, whatever else they have."""
+
+    def __init__(self, number, more):
+        self.number, self.more = number, more
+
+    def __eq__(self, other):
+        return isinstance(other, Loose) and self.number == other.number
+
+    def __hash__(self):
+        return hash(self.number)
+
+
+SAME = [
+    [True, 1, 1.0, Color.RED, decimal.Decimal(1), fractions.Fraction(1)],
+    [0.5, decimal.Decimal("0.5"), fractions.Fraction(1, 2)],
+    ["a", Word("a")],
+    [(1, "a"), (True, Word("a"))],
+    [Loose(1, "x"), Loose(1, "yy")],
+    [2**70, float(2**70)],
+]
+
+
+@pytest.mark.parametrize("keys", SAME)
+def test_equal_keys_are_one(fast, keys):
+    for first in keys:
+        d, like = fast.dict(z=0), {"z": 0}
+        d[first] = like[first] = "first"
+        for n, key in enumerate(keys):
+            assert key in d and d[key] == like[key] and d.get(key) == like[key]
+            assert d.setdefault(key, 7) == like[key]
+            d[key] = like[key] = n
+            assert next(iter(d)) == "z" and len(d) == 2
+            assert type(d.keys()[1]) is type(first) and d.items() == list(like.items())
+        assert d.pop(keys[-1]) == like.pop(keys[-1]) and d.copy() == {"z": 0}
+        d[first] = 1
+        last = d.popitem()
+        assert last == (first, 1) and type(last[0]) is type(first) and d.copy() == {"z": 0}
+        d[first] = 1
+        del d[keys[0]]
+        assert keys[0] not in d
+
+
+def test_a_plain_key_after_an_odd_one(fast):
+    d = fast.dict({decimal.Decimal(3): "three"})
+    d[3] = "drei"
+    assert d.items() == [(decimal.Decimal(3), "drei")] and type(d.keys()[0]) is decimal.Decimal
+
+
+@pytest.mark.parametrize("key", [[1], {}, {1}])
+def test_keys_that_have_no_hash(fast, key):
+    d = fast.dict(a=1)
+    for call in (d.__getitem__, d.__contains__, d.get, d.pop, d.__delitem__, d.setdefault):
+        with pytest.raises(TypeError, match="unhashable"):
+            call(key)
+    with pytest.raises(TypeError, match="unhashable"):
+        d[key] = 1
+    assert d.copy() == {"a": 1}
+
+
+def test_missing_keys(fast):
+    d = fast.dict(a=1)
+    for key in ("b", 1.0, Loose(1, 1)):
+        for call in (d.__getitem__, d.pop, d.__delitem__):
+            with pytest.raises(KeyError) as caught:
+                call(key)
+            assert caught.value.args == (key,)
+    with pytest.raises(TypeError, match="at most 2"):
+        d.pop("a", 1, 2)
+
+
+def test_what_cannot_be_pickled_changes_nothing(fast):
+    d, v, q, ns = fast.dict(a=1), fast.Value("i", 1), fast.Queue(), fast.Namespace(x=1)
+    for call in (
+        lambda: d.__setitem__("a", lambda: 0), lambda: d.update(b=1, c=lambda: 0),
+        lambda: v.set(lambda: 0), lambda: q.put(lambda: 0), lambda: setattr(ns, "x", lambda: 0),
+    ):  # fmt: skip
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            call()
+    assert (d.copy(), v.value, q.empty(), ns.x) == ({"a": 1}, 1, True, 1)
+
+
+def test_a_dict_that_changes_while_it_is_gone_over(fast):
+    d = fast.dict(a=1, b=2)
+    keys = iter(d)
+    assert next(keys) == "a" and iter(keys) is keys
+    d["a"] = 3
+    assert next(keys) == "b"
+    keys = iter(d)
+    d["c"] = 1
+    with pytest.raises(RuntimeError, match="changed size"):
+        next(keys)
+
+
+# ---- what proxies say
+
+
+def test_copies_and_texts(fast):
+    v, ns, d = fast.Value("i", 3), fast.Namespace(a=1), fast.dict(a=1)
+    assert (v._getvalue().value, ns._getvalue().a, d._getvalue()) == (3, 1, {"a": 1})
+    assert (str(v), str(ns), str(d)) == ("Value('i', 3)", "Namespace(a=1)", "{'a': 1}")
+    assert ns._callmethod("__getattribute__", ("a",)) == 1
+    assert ns._callmethod("__getattribute__", ("__class__",)) is managers.Namespace
+    with pytest.raises(RemoteError, match="cannot be copied"):
+        fast.Lock()._getvalue()
+    with pytest.raises(RemoteError, match="not in exposed"):
+        d._callmethod("no_such")
+    with pytest.raises(AttributeError):
+        _ = d.no_such
+    with pytest.raises(AttributeError, match="no attribute 'b'"):
+        _ = ns.b
+    with pytest.raises(AttributeError):
+        del ns.b
+    assert d._token.typeid == "dict" and d._authkey == mproc.current_process().authkey
+
+
+def test_errors_of_locks(fast):
+    for lock, text in ((fast.Lock(), "release unlocked lock"), (fast.RLock(), "un-acquired lock")):
+        with pytest.raises(RuntimeError, match=text):
+            lock.release()
+        with pytest.raises(ValueError, match="non-negative"):
+            lock.acquire(True, -5)
+        with pytest.raises(ValueError, match="non-blocking"):
+            lock.acquire(False, 1)
+    bounded = fast.BoundedSemaphore(1)
+    with pytest.raises(ValueError, match="released too many times"):
+        bounded.release()
+    with pytest.raises(ValueError, match="non-blocking"):
+        bounded.acquire(False, 1)
+    with pytest.raises(ValueError, match="one or more"):
+        bounded._callmethod("release", (0,))
+    assert not fast.Semaphore(0).acquire(True, 0.001)
+    q = fast.Queue(1)
+    q.put(1)
+    for call in (lambda: q.put(1, True, -1), lambda: q.get(True, -1)):
+        with pytest.raises(ValueError, match="non-negative"):
+            call()
+    with pytest.raises(queue.Full):
+        q.put(1, True, 0.001)
+    q.get()
+    with pytest.raises(queue.Empty):
+        q.get(True, 0.001)
+
+
+# ---- references
+
+
+def used():
+    gc.collect()
+    return mproc._mproc.arena_stat()["used"]
+
+
+def test_objects_go_at_once(fast):
+    fast.dict()
+    before = used()
+    d = fast.dict(big="x" * 100_000)
+    assert used() > before + 100_000
+    del d
+    assert used() == before and fast._number_of_objects() == 0
+
+
+def test_nested_objects_go_with_what_holds_them(fast):
+    outer = fast.dict()
+    for n in range(20):
+        outer["inner"] = fast.dict(value=n)
+    assert outer["inner"]["value"] == outer["inner"]["value"] == 19
+    assert fast._number_of_objects() == 2
+    del outer["inner"]
+    assert fast._number_of_objects() == 1
+
+
+def give(q):
+    q.put(q)
+
+
+def test_a_proxy_in_bytes_keeps_its_object(fast):
+    message = pickle.dumps(fast.dict(a=1))
+    assert fast._number_of_objects() == 1
+    again = pickle.loads(message)
+    assert again["a"] == 1
+    del again
+    assert fast._number_of_objects() == 0
+    with pytest.raises(RemoteError, match="last reference was dropped"):
+        pickle.loads(message)
+
+
+def load_and_add(connection):
+    d = connection.recv()
+    d["child"] = d["a"] + 1
+    connection.send(d)
+
+
+def test_a_proxy_through_a_connection(ctx):
+    with ctx.Manager() as manager:
+        d = manager.dict(a=1)
+        ours, theirs = ctx.Pipe()
+        child = ctx.Process(target=load_and_add, args=(theirs,))
+        child.start()
+        ours.send(d)
+        assert ours.recv()["child"] == 2
+        child.join()
+        child.close()
+        ours.close()
+        theirs.close()
+
+
+def test_a_buffer_that_has_gone():
+    buffer = mproc.Buffer(64)
+    address = buffer.address
+    assert life.held_buffer(address, b"\0") is not None
+    assert life.held_buffer(address, b"x") is None
+    lock = mproc.Lock()
+    assert life.held_buffer(lock.address, b"") is None  # it is another object by now
+    assert life.held_buffer(12345, b"") is None
+
+
+def test_a_keeper_that_has_gone(fast):
+    message = pickle.dumps(fast.dict(a=1))
+    kept = life._kept.copy()
+    (ident,) = kept
+    pid, started = life._keeper_of(ident)
+    assert life._lives_on((pid, started)) and not life._lives_on((pid, started + 1))
+    assert life._started(2**22 + 1) == 0
+    assert pickle.loads(message)["a"] == 1
+
+
+# ---- deaths
+
+
+def use_for_ever(d, v, ns, lock, q, pipe):
+    pipe.send(None)
+    n = 0
+    while True:
+        n += 1
+        try:
+            with lock:
+                d[n % 50] = d.get(n % 50, 0) + 1
+        except mproc.OwnerDiedError:
+            continue
+        v.value = n
+        ns.x = n
+        q.put((n, d))
+        q.get()
+
+
+def test_members_killed_in_any_call_leave_others_working(fast):
+    d, v, ns = fast.dict(), fast.Value("i", 0), fast.Namespace(x=0)
+    lock, q = fast.Lock(), fast.Queue()
+    fork = mproc.get_context("fork")
+    for turn in range(15):
+        ours, theirs = fork.Pipe()
+        child = fork.Process(target=use_for_ever, args=(d, v, ns, lock, q, theirs))
+        child.start()
+        ours.recv()
+        time.sleep(turn * 0.0007)  # whatever it does by then
+        child.kill()
+        child.join()
+        child.close()
+        ours.close()
+        theirs.close()
+        try:
+            lock.acquire()
+        except mproc.OwnerDiedError:
+            lock.acquire()
+        d["here"] = turn
+        assert d["here"] == turn and sum(v for k, v in d.items() if k != "here") >= 0
+        lock.release()
+        v.value = ns.x = -1
+        assert (v.value, ns.x) == (-1, -1)
+        while not q.empty():
+            q.get()
+    mproc._mproc.arena_check()
+
+
+def test_threads_share_a_manager(fast):
+    d, lock = fast.dict(n=0), fast.Lock()
+
+    def add():
+        for _ in range(200):
+            with lock:
+                d["n"] += 1
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert d["n"] == 800
+
+
+def test_a_killed_creator_leaves_objects_to_those_who_have_them():
+    fork = mproc.get_context("fork")
+    ours, theirs = fork.Pipe()
+    q = fork.Queue()
+    creator = fork.Process(target=create_and_stay, args=(q, theirs))
+    creator.start()
+    d = q.get()
+    assert d["a"] == 1
+    os.kill(creator.pid, 9)
+    creator.join()
+    d["b"] = 2
+    assert d.copy() == {"a": 1, "b": 2}
+    assert wait_until(lambda: not life._lives_on(d._direct.life.keeper))
+    creator.close()
+    ours.close()
+    theirs.close()
+
+
+def create_and_stay(q, pipe):
+    manager = mproc.get_context("fork").Manager()
+    q.put(manager.dict(a=1))
+    managed.call_and_stay(pipe, int)
