@@ -94,6 +94,8 @@
 #define BATCH_BYTES ((size_t)16384) /* so much, and no other message follows */
 #define GATHER_LEAST 4              /* so many messages found by one look are a stream */
 #define GATHER_PAUSES 64            /* of a consumer before its next look at most: 1 us */
+#define FETCH_AHEAD 8               /* messages */
+#define FETCH_MOST ((size_t)512)    /* bytes of a record; the CPU does it for longer ones */
 #define LINGER_LOOKS 8              /* of a producer for more than one free place */
 #define LINGER_PAUSES 16            /* between two of them */
 
@@ -505,9 +507,21 @@ static inline void write_inline(struct record *record, const struct iovec *piece
     gather((char *)(record + 1), pieces, n);
 }
 
+/* The lines that a message some way behind this one will take are another core's, which has read
+ * what was there before. A write to one would be waited for by the atomic step that follows it. */
+static inline void fetch_ahead(const mproc_queue *queue, size_t need) {
+    uint64_t offset = queue->tail_offset + FETCH_AHEAD * need;
+    if (need <= FETCH_MOST && fits(queue->tail_segment, offset, need)) {
+        for (size_t i = 0; i < need; i += MPROC__LINE) {
+            mproc__fetch_to_write(queue->tail_segment + offset + i);
+        }
+    }
+}
+
 static MPROC__INLINE void write_record(mproc_queue *queue, const struct outgoing *out) {
     struct record *record = record_at(queue->tail_segment, queue->tail_offset);
     if (out->block == NULL) {
+        fetch_ahead(queue, inline_size(out->size));
         write_inline(record, out->pieces, out->n, out->size);
         return;
     }
