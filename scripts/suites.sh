@@ -14,15 +14,17 @@ PYTEST=(pytest==9.2.0 pytest-timeout==2.4.0)
 each_suite() {
     suite aioprocessing aioprocessing==1.1.0 "" \
         tests/{connection_tests,lock_tests,pickle_test,pool_test,process_test,queue_test}.py
-    suite dask dask==2026.8.0 "click cloudpickle fsspec importlib_metadata numpy packaging pandas partd pyyaml setuptools>=77 toolz versioneer" \
+    suite dask dask==2026.8.0 \
+        "click cloudpickle fsspec importlib_metadata numpy packaging pandas partd pyyaml setuptools>=77 toolz versioneer" \
         dask/tests/test_{multiprocessing,local,system}.py
     suite gym gym==0.19.0 "numpy==1.23.5 cloudpickle scipy" \
         gym/vector/tests/test_{async_vector_env,shared_memory,sync_vector_env,vector_env}.py
-    suite joblib joblib==1.4.2 "numpy psutil" \
+    suite joblib joblib==1.4.2 "numpy psutil threadpoolctl" \
         joblib/test/test_{parallel,memmapping,config,cloudpickle_wrapper,missing_multiprocessing}.py
     suite loky loky==3.4.1 "numpy psutil cloudpickle" \
         tests/test_{loky_backend,synchronize,resource_tracker,cloudpickle_wrapper,loky_module,futures,worker_timeout,process_executor_loky}.py
-    suite mpire mpire==2.3.5 "numpy dill multiprocess tqdm pygments ipywidgets" tests/test_{pool,params,insights,comms,utils,signal}.py
+    suite mpire mpire==2.3.5 "numpy dill multiprocess tqdm pygments ipywidgets" \
+        tests/test_{pool,params,insights,comms,utils,signal}.py
     suite pebble pebble==5.2.3 "" test/test_*.py
 }
 
