@@ -15,7 +15,8 @@ each_suite() {
     suite aioprocessing aioprocessing==1.1.0 "" \
         tests/{connection_tests,lock_tests,pickle_test,pool_test,process_test,queue_test}.py
     suite dask dask==2026.8.0 \
-        "click cloudpickle fsspec importlib_metadata numpy packaging pandas partd pyyaml setuptools>=77 toolz setuptools-scm" \
+        "click cloudpickle fsspec importlib_metadata numpy packaging pandas partd pytest-cov pyyaml toolz
+            setuptools>=77 setuptools-scm" \
         dask/tests/test_{multiprocessing,local,system}.py
     suite gym gym==0.19.0 "numpy==1.23.5 cloudpickle scipy" \
         gym/vector/tests/test_{async_vector_env,shared_memory,sync_vector_env,vector_env}.py
