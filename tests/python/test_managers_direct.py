@@ -101,6 +101,55 @@ def test_a_child_starts_a_server_of_its_own(fast, daemon):
     theirs.close()
 
 
+def make_set(manager, pipe):
+    del manager._start_server  # what holds up the parent's thread
+    pipe.send(manager.set([1, 2]).copy())
+
+
+def fork_bare(target, *args):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            target(*args)
+        finally:
+            os._exit(0)
+    return lambda: os.waitpid(pid, 0)
+
+
+def fork_child(target, *args):
+    child = mproc.get_context("fork").Process(target=target, args=args)
+    child.start()
+    return child.join
+
+
+@pytest.mark.parametrize("fork", [fork_bare, fork_child])
+def test_a_fork_while_a_thread_starts_the_server(ctx, fork):
+    with ctx.Manager() as manager:
+        starts, forked = threading.Event(), threading.Event()
+        start = manager._start_server
+
+        def start_slowly(*args):
+            starts.set()
+            forked.wait()
+            return start(*args)
+
+        manager._start_server = start_slowly
+        thread = threading.Thread(target=manager._need_server)
+        thread.start()
+        starts.wait()
+        ours, theirs = mproc.Pipe()
+        join = fork(make_set, manager, theirs)
+        try:
+            assert ours.poll(ENDLESS) and ours.recv() == {1, 2}
+            join()
+        finally:
+            forked.set()
+            thread.join()
+        assert manager.set([3]).copy() == {3}
+        ours.close()
+        theirs.close()
+
+
 # ---- the end
 
 

@@ -18,7 +18,7 @@ import os
 from _thread import allocate_lock as _allocate_lock
 
 from .. import _current, managers, process, util
-from .._cpython import ref
+from .._cpython import WeakSet, ref
 from . import life
 from .direct import TYPES
 from .proxies import direct_proxy
@@ -36,6 +36,7 @@ class Late:
     def __init__(self, manager: managers.BaseManager) -> None:
         self._pid = os.getpid()
         self._starting = _allocate_lock()
+        _lates.add(self)
         self._server: tuple[process.BaseProcess, Connection] | None = None
         self._waiting: process.BaseProcess | None = manager._new_process()
         self._state = manager._state
@@ -137,3 +138,14 @@ class Late:
             text = "" if direct is None else direct.text()[:75]
             lines.append(f"  {ident}:       refcount=1\n    {text}\n")
         return "".join(lines)
+
+
+_lates: WeakSet[Late] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for late in _lates:
+        late._starting = _allocate_lock()  # another thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
