@@ -271,6 +271,64 @@ def test_equal_keys_are_one(fast, keys):
         assert keys[0] not in d
 
 
+def insert_loosely(d, keys):
+    for key in keys:
+        assert key in d and d.pop(key) == "first"
+        d[key] = "second"
+
+
+NO_TABLE_TAKES = [
+    frozenset("abcdef"), "x" * 9000, b"y" * 9000, ("z" * 9000, 1), Word("w" * 9000),
+    (frozenset("abcdef"), 1), Loose(frozenset("abcdef"), 1), 1 << 80000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_keys_that_no_table_takes(fast, method):
+    d, like = fast.dict(a=1), {"a": 1}
+    for key in NO_TABLE_TAKES:
+        assert key not in d and d.get(key, 5) == 5
+        with pytest.raises(KeyError):
+            _ = d[key]
+        d[key] = like[key] = "zeroth"
+        d.update({key: "first"})
+        like[key] = "first"
+        assert d[key] == "first" and d.setdefault(key, 2) == "first"
+        assert d.items() == list(like.items()) and d.keys() == list(d) == list(like)
+    in_child(insert_loosely, d, NO_TABLE_TAKES, method=method)
+    assert d.copy() == {"a": 1} | dict.fromkeys(NO_TABLE_TAKES, "second")
+    assert d.popitem() == (NO_TABLE_TAKES[-1], "second")
+    del d[frozenset("fedcba")]
+    assert len(d) == len(NO_TABLE_TAKES) - 1
+    assert not has_server(fast)
+
+
+class Same:
+    """As many keys of one hash as are asked for; no table takes them, as pickles never repeat."""
+
+    def __init__(self, number, more=0):
+        self.number, self.more = number, more
+
+    def __eq__(self, other):
+        return isinstance(other, Same) and self.number == other.number
+
+    def __hash__(self):
+        return 1
+
+    def __reduce__(self):
+        return Same, (self.number, os.urandom(8))
+
+
+def test_stand_ins_of_one_hash(fast):
+    d = fast.dict()
+    for n in range(3):
+        d[Same(n)] = n
+    del d[Same(0)]
+    d[Same(3)] = 3
+    d[Same(1)] = 5
+    assert [d.get(Same(n)) for n in range(4)] == [None, 5, 2, 3] and len(d) == 3
+
+
 def test_a_plain_key_after_an_odd_one(fast):
     d = fast.dict({decimal.Decimal(3): "three"})
     d[3] = "drei"

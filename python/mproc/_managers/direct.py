@@ -10,6 +10,8 @@ Keys of a dict. The table of a dict (mproc.Dict) compares bytes. Most keys are e
 their bytes are (_is_plain). Any other key is looked for among all that the dict has, by == and
 hash(), and the first of equal keys stays, as in any dict: where the table would give back another
 one (True is written as 1), it is kept with the value (_Keyed). A manager with such a key is ODD.
+So is one with a key that no table takes: a set, or one of too many bytes. In the table a stand-in
+has its place, and it is kept with the value.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 SLICE = 0.1  # seconds of waiting between two looks whether the manager lives
 _PREFIX = "_do_"  # begins the name of what does a method
 _MISSING: Any = object()
+_STAND_IN = "\0stand-in"  # begins the key of a table that stands for one that no table takes
+_SET_OPCODES = b"\x8f\x90\x91"  # of pickle: EMPTY_SET, ADDITEMS, FROZENSET
+_SHORT = 2000  # characters or bytes that any table takes
 
 
 class Direct:
@@ -204,6 +209,18 @@ def _as_plain(key: Any) -> Any:
     return _MISSING
 
 
+def _may_have_set(key: Any) -> bool:
+    """Return whether the pickle may have a set, whose order differs from process to process."""
+    if type(key) in (bool, float):
+        return False
+    made = bytes(_pickle(key))
+    return any(opcode in made for opcode in _SET_OPCODES)
+
+
+def _is_stand_in(place: Any) -> bool:
+    return type(place) is tuple and place[:1] == (_STAND_IN,)
+
+
 class DictDirect(Direct):
     """A dict."""
 
@@ -223,22 +240,53 @@ class DictDirect(Direct):
     def _is_odd(self) -> bool:
         return self.life.flags[0] == ODD
 
+    def _fits(self, key: Any) -> bool:
+        """Return whether a table takes the key, as the same bytes in all processes."""
+        if type(key) in (str, bytes) and len(key) <= _SHORT:
+            return True
+        try:
+            _ = (
+                key in self.table
+            )  # raises, if it is too long for one, or cannot be told from others
+            return _is_plain(key) or not _may_have_set(key)
+        except (TypeError, ValueError):
+            return False
+
+    def _is_simple(self, key: Any) -> bool:
+        """Return whether the key is the table's own, without a look at the others."""
+        return _is_plain(key) and not self._is_odd() and self._fits(key)
+
     def _find(self, key: Any) -> Any:
         """Return the table's key that is equal, and would be if it were there."""
-        if _is_plain(key):
-            if not self._is_odd():
-                return key
-            plain = key
-        else:
-            hash(key)
-            plain = _as_plain(key)
+        if self._is_simple(key):
+            return key
+        wanted = hash(key)
+        plain = key if _is_plain(key) else _as_plain(key)
+        if plain is not _MISSING and not self._fits(plain):
+            plain = _MISSING
         if plain is not _MISSING and plain in self.table:
             return plain
-        wanted = hash(key)
         for other in self.table._list_keys():
-            if hash(other) == wanted and (other is key or other == key):
+            real = self._key_of(other)
+            if hash(real) == wanted and (real is key or real == key):
                 return other
-        return key if plain is _MISSING else plain
+        if plain is not _MISSING:
+            return plain
+        return key if self._fits(key) else self._free_stand_in(wanted)
+
+    def _free_stand_in(self, number: int) -> Any:
+        """Return a stand-in for a key of that hash; for equal keys, forks choose the same."""
+        found: tuple[Any, ...] = _STAND_IN, number
+        while found in self.table:
+            found = (*found, 0)
+        return found
+
+    def _key_of(self, place: Any) -> Any:
+        """Return the key for which the table has one; if it has gone meanwhile, any other one."""
+        if not _is_stand_in(place):
+            return place
+        found = self.table.get(place)
+        return found.key if type(found) is _Keyed else place
 
     def _value_of(self, found: Any) -> Any:
         return found.value if type(found) is _Keyed else found
@@ -251,7 +299,7 @@ class DictDirect(Direct):
 
     def _do___setitem__(self, key: Any, value: Any, /) -> None:
         with riding(True):
-            if _is_plain(key) and not self._is_odd():
+            if self._is_simple(key):
                 self.table[key] = value
             else:
                 self._set_odd(key, value)
@@ -263,7 +311,11 @@ class DictDirect(Direct):
             place = self._find(key)
             old, version = self.table._read(place) or (None, 0)
             if type(old) is _Keyed:
+                if _is_stand_in(place) and old.key != key:
+                    continue  # another key of the same hash has come meanwhile
                 new = _Keyed(old.key, value)
+            elif _is_stand_in(place):
+                new = _Keyed(key, value)
             elif version or _is_plain(key) or _as_plain(key) is _MISSING:
                 new = value
             else:
@@ -303,7 +355,7 @@ class DictDirect(Direct):
 
     def _do_setdefault(self, key: Any, default: Any = None, /) -> Any:
         with riding(True):
-            if _is_plain(key) and not self._is_odd():
+            if self._is_simple(key):
                 return self.table.setdefault(key, default)
             while True:
                 found = self.table.get(self._find(key), _MISSING)
@@ -378,10 +430,10 @@ class _DictIterator:
         return next(self._keys)
 
 
-def _pickle(obj: object) -> None:
+def _pickle(obj: object) -> Any:
     from ..reduction import ForkingPickler
 
-    ForkingPickler.dumps(obj)
+    return ForkingPickler.dumps(obj)
 
 
 # ---- Value and Namespace

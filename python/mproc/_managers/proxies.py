@@ -577,8 +577,11 @@ class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
 
     def __getitem__(self, key: Any, /) -> Any:
         if self._table is not None and self._flags[0] == 1 and type(key) in _PLAIN_KEYS:
-            value = self._table[key]
-            return value if type(value) is not _Keyed else value.value
+            try:
+                value = self._table[key]
+                return value if type(value) is not _Keyed else value.value
+            except ValueError:  # too long a key for a table
+                pass
         return self._callmethod("__getitem__", (key,))
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
@@ -588,13 +591,19 @@ class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
             and type(key) in _PLAIN_KEYS
             and type(value) in _PLAIN_VALUES
         ):
-            self._table[key] = value
-        else:
-            self._callmethod("__setitem__", (key, value))
+            try:
+                self._table[key] = value
+                return
+            except ValueError:
+                pass
+        self._callmethod("__setitem__", (key, value))
 
     def __contains__(self, key: Any, /) -> Any:
         if self._table is not None and self._flags[0] == 1 and type(key) in _PLAIN_KEYS:
-            return key in self._table
+            try:
+                return key in self._table
+            except ValueError:
+                pass
         return self._callmethod("__contains__", (key,))
 
 
