@@ -402,6 +402,17 @@ def test_copies_and_texts(fast):
     assert d._token.typeid == "dict" and d._authkey == mproc.current_process().authkey
 
 
+def test_wrong_arguments_are_told_of_by_the_names_of_programs(fast):
+    d, q, lock = fast.dict(), fast.Queue(), fast.RLock()
+    for call, text in (
+        (lambda: d.get(), r"^Dict\.get\(\) missing 1"),
+        (lambda: q.put(1, 2, 3, 4), r"^Queue\.put\(\) takes from 2 to 4"),
+        (lambda: lock._callmethod("release", (1,)), r"^Lock\.release\(\) takes 1"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            call()
+
+
 def test_errors_of_locks(fast):
     for lock, text in ((fast.Lock(), "release unlocked lock"), (fast.RLock(), "un-acquired lock")):
         with pytest.raises(RuntimeError, match=text):

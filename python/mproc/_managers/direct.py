@@ -162,6 +162,10 @@ def _sent(
 
 
 def _methods(cls: type) -> frozenset[str]:
+    for name, method in vars(cls).items():
+        if name.startswith(_PREFIX):  # by this name, the interpreter tells of wrong arguments
+            kind = cls.__name__.removesuffix("Direct")
+            method.__qualname__ = f"{kind}.{name.removeprefix(_PREFIX)}"
     names = (name for base in cls.__mro__ for name in vars(base))
     return frozenset(n.removeprefix(_PREFIX) for n in names if n.startswith(_PREFIX))
 
