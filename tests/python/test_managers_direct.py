@@ -22,6 +22,7 @@ from mproc.managers import RemoteError, SyncManager
 
 KINDS = (
     "Queue", "JoinableQueue", "Event", "Lock", "RLock", "Semaphore", "BoundedSemaphore", "dict",
+    "list",
 )  # fmt: skip
 
 
@@ -155,13 +156,14 @@ def test_a_fork_while_a_thread_starts_the_server(ctx, fork):
 
 def test_all_is_dead_after_shutdown(fast):
     d, q, v = fast.dict(a=1), fast.Queue(), fast.Value("i", 1)
-    lock, ns = fast.Lock(), fast.Namespace()
+    lock, ns, a = fast.Lock(), fast.Namespace(), fast.list([1])
     pickled = pickle.dumps(d)
     fast.shutdown()
     calls = [
         lambda: d["a"], lambda: d.__setitem__("a", 1), lambda: "a" in d, lambda: len(d),
         lambda: q.put(1), q.get, v.get, lambda: v.set(2), lock.acquire, lock.release, lambda: ns.x,
-        lambda: setattr(ns, "x", 1), lambda: pickle.loads(pickled),
+        lambda: setattr(ns, "x", 1), lambda: pickle.loads(pickled), lambda: a[0],
+        lambda: a.append(1), lambda: a.__setitem__(0, 1), lambda: len(a), a.pop,
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(ConnectionRefusedError, match="shut down"):
@@ -380,6 +382,113 @@ def test_a_dict_that_changes_while_it_is_gone_over(fast):
         next(keys)
 
 
+# ---- lists
+
+
+def outcome(function, values):
+    """What it returns or raises, and what the list is then."""
+    try:
+        result = function(values)
+    except Exception as error:
+        result = type(error), str(error)
+    return [*result] if type(result) is type(reversed([])) else result, values[:]
+
+
+def add_to(values):
+    values += (9, 8)
+
+
+def multiply(times):
+    def change(values):
+        values *= times
+
+    return change
+
+
+def set_at(key, value):
+    return lambda values: values.__setitem__(key, value)
+
+
+def delete(key):
+    return lambda values: values.__delitem__(key)
+
+
+LIST_CALLS = [
+    lambda a: a[0], lambda a: a[-1], lambda a: a[1:], lambda a: a[::-2], lambda a: a["0"],
+    lambda a: a[7], len, lambda a: [*a], lambda a: 3 in a, lambda a: "3" in a,
+    lambda a: a.__add__([1]),
+    lambda a: a + a, lambda a: a * 2, lambda a: 2 * a, reversed, add_to,
+    lambda a: a.__add__(1), lambda a: a.__mul__("x"), lambda a: a.__rmul__(1.5), multiply(3),
+    multiply(1), multiply(0), multiply(-1), multiply(True), lambda a: a.__imul__("x"),
+    set_at(0, [1]), set_at(-2, 5), set_at(9, 5), set_at("0", 5), set_at(slice(1, 3), [7] * 4),
+    lambda a: set_at(slice(0, 2), iter("ab"))(a), set_at(slice(None, None, 2), [1]),
+    set_at(slice(2), 5),
+    set_at(slice(None, None, -1), [*range(4)]), set_at(slice(None, None, 2), 5),
+    delete(0), delete(-1), delete(9), delete("0"), delete(slice(1, 3)),
+    delete(slice(None, None, 2)), lambda a: a.append({"x": 1}), lambda a: a.append(),
+    lambda a: a.extend("xy"), lambda a: a.extend(a), lambda a: a.extend(5),
+    lambda a: a.insert(1, "x"), lambda a: a.insert(-100, "x"), lambda a: a.insert("0", 1),
+    lambda a: a.insert(2**70, 1), lambda a: a.pop(), lambda a: a.pop(0), lambda a: a.pop(9),
+    lambda a: a.pop("0"), lambda a: a.remove(1), lambda a: a.remove(77), lambda a: a.clear(),
+    lambda a: (a.clear(), a.pop()), lambda a: a.copy(), lambda a: a.count(1),
+    lambda a: a.index(1), lambda a: a.index(1, 2), lambda a: a.index(77),
+    lambda a: a.index(3, 0, 1),
+    lambda a: a.index(1, "x"), lambda a: a.reverse(), lambda a: a.sort(),
+    lambda a: a.sort(reverse=True), lambda a: a.sort(key=str, reverse=1), lambda a: a.sort(str),
+    str,
+]  # fmt: skip
+
+
+def test_a_list_does_what_a_list_does(fast):
+    for number, call in enumerate(LIST_CALLS):
+        plain = [3, 1, 2, 1]
+        a = fast.list(plain)
+        (expected, after), (found, now) = outcome(call, plain), outcome(call, a)
+        assert (number, now) == (number, after)
+        if type(expected) is tuple and isinstance(expected[0], type):
+            assert (number, found[0]) == (number, expected[0])
+            if "takes" not in expected[1] and "argument" not in expected[1]:
+                assert (number, found[1]) == (number, expected[1])
+        else:
+            assert (number, found) == (number, expected)
+
+
+def test_lists_in_lists(fast):
+    outer = fast.list([fast.list([n]) for n in range(3)])
+    outer[0].append("x")
+    outer[1:2] = [fast.list("ab"), fast.list()]
+    outer.insert(0, fast.list([7]))
+    outer += [fast.list([8])]
+    assert [inner[:] for inner in outer] == [[7], [0, "x"], ["a", "b"], [], [2], [8]]
+    assert outer.pop(1).copy() == [0, "x"]
+    assert fast._number_of_objects() == 6
+    del outer[:]
+    assert fast._number_of_objects() == 1
+
+
+def test_a_list_that_cannot_be_made(fast):
+    with pytest.raises(TypeError, match="not iterable"):
+        fast.list(iter_of_nothing())
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        fast.list(iter([1, lambda: 0]))
+    a = fast.list([1])
+    for call in (
+        lambda: a.append(lambda: 0), lambda: a.extend([2, lambda: 0]),
+        lambda: a.insert(0, lambda: 0), lambda: a.__setitem__(0, lambda: 0),
+    ):  # fmt: skip
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            call()
+    assert a.copy() == [1]
+    a.append("x")
+    with pytest.raises(TypeError, match="'<' not supported"):
+        a.sort()
+    assert a.copy() == [1, "x"]
+
+
+def iter_of_nothing():
+    yield from 5
+
+
 # ---- what proxies say
 
 
@@ -526,7 +635,7 @@ def test_a_keeper_that_has_gone(fast):
 # ---- deaths
 
 
-def use_for_ever(d, v, ns, lock, q, pipe):
+def use_for_ever(d, a, v, ns, lock, q, pipe):
     pipe.send(None)
     n = 0
     while True:
@@ -536,6 +645,12 @@ def use_for_ever(d, v, ns, lock, q, pipe):
                 d[n % 50] = d.get(n % 50, 0) + 1
         except mproc.OwnerDiedError:
             continue
+        a.append((n, d))
+        a[0] = n
+        a.reverse()
+        if len(a) > 20:
+            a.pop()
+            del a[1::2]
         v.value = n
         ns.x = n
         q.put((n, d))
@@ -544,11 +659,11 @@ def use_for_ever(d, v, ns, lock, q, pipe):
 
 def test_members_killed_in_any_call_leave_others_working(fast):
     d, v, ns = fast.dict(), fast.Value("i", 0), fast.Namespace(x=0)
-    lock, q = fast.Lock(), fast.Queue()
+    lock, q, a = fast.Lock(), fast.Queue(), fast.list([0])
     fork = mproc.get_context("fork")
     for turn in range(15):
         ours, theirs = fork.Pipe()
-        child = fork.Process(target=use_for_ever, args=(d, v, ns, lock, q, theirs))
+        child = fork.Process(target=use_for_ever, args=(d, a, v, ns, lock, q, theirs))
         child.start()
         ours.recv()
         time.sleep(turn * 0.0007)  # whatever it does by then
@@ -564,6 +679,9 @@ def test_members_killed_in_any_call_leave_others_working(fast):
         d["here"] = turn
         assert d["here"] == turn and sum(v for k, v in d.items() if k != "here") >= 0
         lock.release()
+        assert len(a) == len([*a]) >= 1
+        a.append(turn)
+        assert a[-1] == turn == a.pop()
         v.value = ns.x = -1
         assert (v.value, ns.x) == (-1, -1)
         while not q.empty():

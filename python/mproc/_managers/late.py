@@ -123,6 +123,8 @@ class Late:
         try:
             direct = kind.made(self.life, typeid, *args, **kwds)
         except Exception:
+            if any(hasattr(arg, "__next__") for arg in args):
+                raise  # an iterator has nothing more to give
             return None  # the server raises what is right
         return direct_proxy(kind.shown or registered[-1], direct, manager)
 

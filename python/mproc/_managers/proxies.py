@@ -46,7 +46,7 @@ class BaseProxy:
     _isauto = False
     _address_to_local: ClassVar[dict[Any, Any]] = {}  # for programs that forget a server by it
     _direct: Direct | None = None  # the object, if it lies in the arena
-    _table: Any = None  # what a dict, Value or Namespace there is made of
+    _table: Any = None  # what a list, dict, Value or Namespace there is made of
     _lock: Any = None  # what a lock there is made of
     _flags: Any = None  # the state of its manager (life.py)
 
@@ -531,6 +531,31 @@ class ListProxy(BaseListProxy):  # type: ignore[valid-type, misc]
     __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
 
     __add__ = _with_plain("__add__")
+
+    # All that is done where the list lies in the arena.
+
+    def __getitem__(self, key: Any, /) -> Any:
+        if self._table is not None and self._flags[0]:
+            return self._table[key]
+        return self._callmethod("__getitem__", (key,))
+
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        if (
+            self._table is not None
+            and self._flags[0]
+            and type(key) is int
+            and type(value) in _PLAIN_VALUES
+        ):
+            self._table[key] = value
+        else:
+            self._callmethod("__setitem__", (key, value))
+
+    def append(self, value: Any, /) -> None:
+        """Add a value behind the last one."""
+        if self._table is not None and self._flags[0] and type(value) in _PLAIN_VALUES:
+            self._table.append(value)
+        else:
+            self._callmethod("append", (value,))
 
     def __iadd__(self, value: Iterable[Any]) -> Self:  # type: ignore[misc]
         self._callmethod("extend", (value,))
