@@ -7,6 +7,8 @@ import gc
 import os
 import pickle
 import queue
+import subprocess
+import sys
 import threading
 import time
 
@@ -303,6 +305,48 @@ def test_keys_that_no_table_takes(fast, method):
     del d[frozenset("fedcba")]
     assert len(d) == len(NO_TABLE_TAKES) - 1
     assert not has_server(fast)
+
+
+KEYS_OF_MAIN = """
+import mproc, enum, collections, sys
+
+class Color(enum.Enum):
+    RED = 1
+
+Point = collections.namedtuple("Point", "x y")
+
+class Odd:
+    def __eq__(self, other): return isinstance(other, Odd)
+    def __hash__(self): return 1
+
+KEYS = Color.RED, Point(1, 2), Odd(), (Odd(), 1)
+
+def work(d):
+    for key in KEYS:
+        assert key in d
+        d[key] += 1
+        d[key, "child"] = 1
+
+if __name__ == "__main__":
+    ctx = mproc.get_context(sys.argv[1])
+    with ctx.Manager() as manager:
+        d = manager.dict(dict.fromkeys(KEYS, 1))
+        for _ in range(2):
+            child = ctx.Process(target=work, args=(d,))
+            child.start()
+            child.join()
+        print(len(d), [d[key] for key in KEYS], [d[key, "child"] for key in KEYS])
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_keys_of_classes_of_main(tmp_path, method):
+    program = tmp_path / "keys.py"
+    program.write_text(KEYS_OF_MAIN)
+    done = subprocess.run(
+        [sys.executable, program, method], capture_output=True, text=True, timeout=ENDLESS
+    )
+    assert (done.stdout, done.stderr) == ("8 [3, 3, 3, 3] [1, 1, 1, 1]\n", "")
 
 
 class Same:

@@ -10,8 +10,8 @@ Keys of a dict. The table of a dict (mproc.Dict) compares bytes. Most keys are e
 their bytes are (_is_plain). Any other key is looked for among all that the dict has, by == and
 hash(), and the first of equal keys stays, as in any dict: where the table would give back another
 one (True is written as 1), it is kept with the value (_Keyed). A manager with such a key is ODD.
-So is one with a key that no table takes: a set, or one of too many bytes. In the table a stand-in
-has its place, and it is kept with the value.
+So is one with a key that no table takes: one with a set, of a class of __main__, or of too many
+bytes. In the table a stand-in has its place, and it is kept with the value.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _PREFIX = "_do_"  # begins the name of what does a method
 _MISSING: Any = object()
 _STAND_IN = "\0stand-in"  # begins the key of a table that stands for one that no table takes
 _SET_OPCODES = b"\x8f\x90\x91"  # of pickle: EMPTY_SET, ADDITEMS, FROZENSET
+_MAINS = b"__main__", b"__mp_main__"
 _SHORT = 2000  # characters or bytes that any table takes
 
 
@@ -213,12 +214,15 @@ def _as_plain(key: Any) -> Any:
     return _MISSING
 
 
-def _may_have_set(key: Any) -> bool:
-    """Return whether the pickle may have a set, whose order differs from process to process."""
+def _may_vary(key: Any) -> bool:
+    """Return whether the pickle may differ from process to process.
+
+    The order of a set does, and the name by which a program's main module goes.
+    """
     if type(key) in (bool, float):
         return False
     made = bytes(_pickle(key))
-    return any(opcode in made for opcode in _SET_OPCODES)
+    return any(opcode in made for opcode in _SET_OPCODES) or any(name in made for name in _MAINS)
 
 
 def _is_stand_in(place: Any) -> bool:
@@ -252,7 +256,7 @@ class DictDirect(Direct):
             _ = (
                 key in self.table
             )  # raises, if it is too long for one, or cannot be told from others
-            return _is_plain(key) or not _may_have_set(key)
+            return _is_plain(key) or not _may_vary(key)
         except (TypeError, ValueError):
             return False
 
