@@ -274,7 +274,7 @@ static PyObject *dict_clear(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 /* ---------------------------------------------------------------- snapshots */
 
-enum wanted { KEYS, VALUES, ITEMS };
+enum wanted { KEYS, VALUES, ITEMS, ALL }; /* ALL: a dict, the others are lists */
 
 static PyObject *item_of(struct module_state *state, const mproc_dict_item *item,
                          enum wanted wanted) {
@@ -307,6 +307,28 @@ static PyObject *list_of(struct module_state *state, const mproc_dict_snapshot *
     return list;
 }
 
+/* -1 with an exception. */
+static int put_item(PyObject *dict, struct module_state *state, const mproc_dict_item *item) {
+    PyObject *key = item_of(state, item, KEYS);
+    PyObject *value = key != NULL ? item_of(state, item, VALUES) : NULL;
+    int r = value != NULL ? PyDict_SetItem(dict, key, value) : -1;
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return r;
+}
+
+static PyObject *plain_dict_of(struct module_state *state, const mproc_dict_snapshot *snapshot) {
+    size_t n = mproc_dict_snapshot_count(snapshot);
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict != NULL && i < n; i++) {
+        mproc_dict_item item;
+        if (mproc_dict_snapshot_item(snapshot, i, &item) != 0 || put_item(dict, state, &item) < 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    return dict;
+}
+
 static PyObject *snapshot(PyObject *self, enum wanted wanted) {
     struct module_state *state = module_state_of(self);
     mproc_dict_snapshot *copy = NULL;
@@ -318,9 +340,13 @@ static PyObject *snapshot(PyObject *self, enum wanted wanted) {
     if (r != 0) {
         return r == BLOCKING_RAISED ? NULL : error_raise(r);
     }
-    PyObject *list = list_of(state, copy, wanted);
+    PyObject *made = wanted == ALL ? plain_dict_of(state, copy) : list_of(state, copy, wanted);
     mproc_dict_snapshot_drop(copy);
-    return list;
+    return made;
+}
+
+static PyObject *dict_copy(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return snapshot(self, ALL);
 }
 
 static PyObject *dict_list_keys(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -499,6 +525,7 @@ static PyMethodDef dict_methods[] = {
      "_list_values($self, /)\n--\n\nThe values, in the order of the keys."},
     {"_list_items", dict_list_items, METH_NOARGS,
      "_list_items($self, /)\n--\n\nThe pairs, in the order of the keys."},
+    {"_copy", dict_copy, METH_NOARGS, "_copy($self, /)\n--\n\nAn ordinary dict of all pairs."},
     {"_add", MODULE_METHOD(dict_add_number), METH_FASTCALL,
      "_add($self, key, n, /)\n--\n\n"
      "Add to an int; NotImplemented if it is none, or becomes too large."},

@@ -159,7 +159,8 @@ class Dict(_mproc.Dict, MutableMapping[_K, _V]):
 
     def copy(self) -> dict[_K, _V]:
         """Return an ordinary dict with the entries of this one."""
-        return dict(self._list_items())
+        copied: dict[_K, _V] = self._copy()
+        return copied
 
     def __repr__(self) -> str:
         return repr(self.copy())

@@ -93,6 +93,18 @@ def test_what_is_read_is_a_copy():
     assert shared["a"] == [1, 2]
 
 
+def test_a_copy_has_all_or_says_why_not():
+    shared, plain = mproc.Dict(), {}
+    for n in range(100):
+        shared[n] = plain[n] = "x" * (n * 200)
+    shared["last"] = plain["last"] = [1]
+    copied = shared.copy()
+    assert type(copied) is dict and copied == plain and list(copied) == list(plain)
+    shared["odd"] = Unreadable()
+    with pytest.raises(ValueError, match="no number"):
+        shared.copy()
+
+
 def test_a_value_that_cannot_be_pickled_changes_nothing():
     shared = mproc.Dict(a=1)
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)) as caught:

@@ -386,7 +386,8 @@ class DictDirect(Direct):
         self.table.clear()
 
     def _do_copy(self) -> dict[Any, Any]:
-        return dict(self._pairs())
+        copied: dict[Any, Any] = self.table._copy()
+        return dict(self._pairs()) if self._is_odd() else copied
 
     copy = _do_copy
 
@@ -645,7 +646,7 @@ class NamespaceDirect(Direct):
     def copy(self) -> Any:
         from .values import Namespace
 
-        return Namespace(**dict(self.table._list_items()))
+        return Namespace(**self.table._copy())
 
 
 # ---- locks, semaphores, events
