@@ -107,9 +107,9 @@ class Chaos:
         self.start(kind, seat)
 
     def feed(self):
-        """Put numbers while there is room."""
+        """Put numbers while there is room, but fewer than collect() takes, however fast members are."""
         try:
-            while True:
+            for _ in range(BOUND):
                 self.work.put_nowait(self.put)
                 self.put += 1
         except queue.Full:
@@ -118,7 +118,7 @@ class Chaos:
     def collect(self, timeout=0.0):
         """Take what has come back, but not all that comes: members are to be killed at work."""
         try:
-            for _ in range(BOUND):
+            for _ in range(2 * BOUND):
                 number, name = self.done.get(timeout > 0, timeout)
                 self.got[number] += 1
                 self.last = time.monotonic()
