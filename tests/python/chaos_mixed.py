@@ -107,7 +107,7 @@ class Chaos:
         self.start(kind, seat)
 
     def feed(self):
-        """Put numbers while there is room, but fewer than collect() takes, however fast members are."""
+        """Put numbers while there is room, but no more than collect() takes."""
         try:
             for _ in range(BOUND):
                 self.work.put_nowait(self.put)
