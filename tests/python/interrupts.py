@@ -344,9 +344,9 @@ def process_join(ctx):
 def _without_slices():
     import mproc.pool
     from mproc import _engine as engine
-    from mproc._pool import executor, imap
+    from mproc._pool import executor, helper, imap
 
-    for module in (engine, executor, imap, mproc.pool):
+    for module in (engine, executor, helper, imap, mproc.pool):
         module.SLICE = 3600.0
 
 

@@ -400,8 +400,8 @@ def test_r7_an_unrelated_process_attaches_and_ends(program, method, end):
                 assert program.output(stranger, name, how) == ""
                 assert os.path.exists(f"/dev/shm/{name}")
             if end == "kill":
+                os.kill(int(worker), signal.SIGKILL)  # first: it would tell of its parent's end
                 child.kill()
-                os.kill(int(worker), signal.SIGKILL)
             _, err = child.communicate("\n", timeout=LONG)  # to the end of the family's watcher
         assert not os.path.exists(f"/dev/shm/{name}")
     if end == "unlink":

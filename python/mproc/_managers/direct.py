@@ -253,9 +253,7 @@ class DictDirect(Direct):
         if type(key) in (str, bytes) and len(key) <= _SHORT:
             return True
         try:
-            _ = (
-                key in self.table
-            )  # raises, if it is too long for one, or cannot be told from others
+            key in self.table  # noqa: B015 - raises, if it is too long or cannot be told from others
             return _is_plain(key) or not _may_vary(key)
         except (TypeError, ValueError):
             return False
