@@ -146,8 +146,8 @@ static void close_queue(void) {
     mproc_drop(queues[1]);
 }
 
-static const struct channel channel_mproc = {"mproc queue", open_queue, NULL,        put_queue,
-                                             get_queue,     NULL,       close_queue, NULL};
+static const struct channel channel_two_ways = {"mproc queue", open_queue, NULL,        put_queue,
+                                                get_queue,     NULL,       close_queue, NULL};
 static const struct channel channel_batches = {"mproc queue, up to 64 a call",
                                                open_queue,
                                                NULL,
@@ -426,7 +426,8 @@ static double run(void *arg, uint64_t n) {
 
 static void compare(const char *title, const struct kind *kind, size_t size, bool large,
                     const char *unit, double scale, struct bench_target target) {
-    static const struct channel *const small[] = {&channel_mproc, &channel_pipe, &channel_batches};
+    static const struct channel *const small[] = {&channel_two_ways, &channel_pipe,
+                                                  &channel_batches};
     static const struct channel *const big[] = {&channel_copied, &channel_view, &channel_reserved,
                                                 &channel_buffer};
     const struct channel *const *ours = large ? big : small;

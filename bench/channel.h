@@ -34,8 +34,8 @@ static inline size_t channel_depth(size_t size) {
     return size > 65536 ? CHANNEL_DEPTH_LARGE : size > 16384 ? CHANNEL_DEPTH_MIDDLE : CHANNEL_DEPTH;
 }
 
-extern const struct channel channel_mq, channel_datagram, channel_stream, channel_zmq,
-    channel_zmq_mesh, channel_nng, channel_nng_mesh, channel_boost;
+extern const struct channel channel_mproc, channel_mq, channel_datagram, channel_stream,
+    channel_zmq, channel_zmq_mesh, channel_nng, channel_nng_mesh, channel_boost;
 
 /* A process that has used it must not fork: each run has processes of its own. */
 static inline bool channel_apart(const struct channel *channel) {
