@@ -15,6 +15,7 @@
 #include "embed.h"
 
 #include "module.h"
+#include "written.h"
 
 static struct module_state state;
 
@@ -47,42 +48,6 @@ static PyObject *read_object(const void *data, size_t size) {
     return object;
 }
 
-/* The bytes of a plain object in one piece; NULL: it is not plain. */
-static uint8_t *write_down(PyObject *object, size_t *size) {
-    struct message message;
-    uint8_t *bytes = NULL;
-    message_init(&message);
-    int r = msgpack_write(object, &message);
-    MUST(r == 0 || r == PACKER_NOT_PLAIN);
-    if (r == 0) {
-        MUST(message_finish(&message, 0) == 0);
-        bytes = malloc(message.size + 1);
-        *size = 0;
-        for (int i = 0; i < message.niov; i++) {
-            memcpy(bytes + *size, message.iov[i].iov_base, message.iov[i].iov_len);
-            *size += message.iov[i].iov_len;
-        }
-        MUST(*size == message.size);
-    }
-    message_clear(&message);
-    return bytes;
-}
-
-static void write_and_read(PyObject *object) {
-    size_t size, again_size;
-    uint8_t *bytes = write_down(object, &size);
-    if (bytes == NULL) {
-        return;
-    }
-    PyObject *read_back = read_object(bytes, size);
-    MUST(read_back != NULL && Py_TYPE(read_back) == Py_TYPE(object));
-    uint8_t *again = write_down(read_back, &again_size);
-    MUST(again != NULL && again_size == size && memcmp(bytes, again, size) == 0);
-    Py_DECREF(read_back);
-    free(bytes);
-    free(again);
-}
-
 static void ask_for_pickle(const uint8_t *data, size_t size) {
     size_t header = 4711;
     int r = msgpack_is_pickle(data, size, &header);
@@ -111,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PyObject *object = read_object(message, n);
     free(message);
     if (object != NULL) {
-        write_and_read(object);
+        write_and_read(object, msgpack_write, read_object);
         Py_DECREF(object);
     }
     return 0;

@@ -15,6 +15,7 @@
 #include "embed.h"
 
 #include "module.h"
+#include "written.h"
 
 static struct module_state state;
 static PyObject *loads;
@@ -58,40 +59,8 @@ static void read_with_pickle(PyObject *ours, const void *data, size_t size) {
     Py_DECREF(theirs);
 }
 
-/* The pickle of a plain object in one piece; NULL: it is not plain, or too deep. */
-static uint8_t *write_down(PyObject *object, size_t *size) {
-    struct message message;
-    uint8_t *bytes = NULL;
-    message_init(&message);
-    int r = pickle_write_plain(object, &message);
-    MUST(r == 0 || r == PACKER_NOT_PLAIN);
-    if (r == 0) {
-        MUST(message_finish(&message, 0) == 0);
-        bytes = malloc(message.size);
-        *size = 0;
-        for (int i = 0; i < message.niov; i++) {
-            memcpy(bytes + *size, message.iov[i].iov_base, message.iov[i].iov_len);
-            *size += message.iov[i].iov_len;
-        }
-        MUST(*size == message.size);
-    }
-    message_clear(&message);
-    return bytes;
-}
-
-static void write_and_read(PyObject *object) {
-    size_t size, again_size;
-    uint8_t *bytes = write_down(object, &size);
-    if (bytes == NULL) {
-        return;
-    }
-    PyObject *read_back = pickle_read_plain(&state.keys, bytes, size);
-    MUST(read_back != NULL && Py_TYPE(read_back) == Py_TYPE(object));
-    uint8_t *again = write_down(read_back, &again_size);
-    MUST(again != NULL && again_size == size && memcmp(bytes, again, size) == 0);
-    Py_DECREF(read_back);
-    free(bytes);
-    free(again);
+static PyObject *read_object(const void *data, size_t size) {
+    return pickle_read_plain(&state.keys, data, size);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -106,11 +75,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (data[0] & 1) {
         msgpack_keys_clear(&state.keys);
     }
-    PyObject *object = pickle_read_plain(&state.keys, pickle, n);
+    PyObject *object = read_object(pickle, n);
     MUST(!PyErr_Occurred());
     if (object != NULL) {
         read_with_pickle(object, pickle, n);
-        write_and_read(object);
+        write_and_read(object, pickle_write_plain, read_object);
         Py_DECREF(object);
     }
     free(pickle);
