@@ -27,4 +27,12 @@ static inline void drop_channel(mproc_channel *owned, const int ends[2]) {
     mproc_drop(owned);
 }
 
+/* The number of the arena's blocks, without those of members that have died. */
+static inline uint64_t blocks(void) {
+    mproc_arena_stats stats;
+    mproc_reap();
+    mproc_arena_stat(&stats);
+    return stats.blocks;
+}
+
 #endif

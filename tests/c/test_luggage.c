@@ -31,13 +31,6 @@ static void drop(struct pair *p) {
     drop_channel(p->channel, p->ends);
 }
 
-static uint64_t blocks(void) {
-    mproc_arena_stats stats;
-    mproc_reap();
-    mproc_arena_stat(&stats);
-    return stats.blocks;
-}
-
 /* A buffer of one byte is given, which nobody else holds any more. */
 static uint64_t give(const struct pair *p, int number) {
     mproc_buffer *buffer = made_buffer(1);

@@ -41,13 +41,6 @@ static void drop(struct pair *p) {
     drop_channel(p->channel, p->ends);
 }
 
-static uint64_t blocks(void) {
-    mproc_arena_stats stats;
-    mproc_reap();
-    mproc_arena_stat(&stats);
-    return stats.blocks;
-}
-
 static void invite(const struct pair *p) {
     mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
     CHECK_EQ(mproc_channel_try_recv_message(p->channel, 0, p->ends[0], &m), -EAGAIN);
