@@ -54,8 +54,8 @@
  * ring for NEAR, since it takes long to make one and to write its bytes.
  *
  * Buffers. What a message of bytes takes along is left beside the ways (channel/luggage.c), and the
- * message names it. Who has only the descriptor cannot have it: so none is given once a way is
- * plain.
+ * message names it. A process that has only the descriptor cannot fetch it: so none is given once a
+ * way is plain.
  *
  * Its parts, each in a file of channel/: sides and their ways (sides.h, way.c: the state, the
  * locks, what a death left), the ring, the marker, passing, sending, receiving, offers, luggage.

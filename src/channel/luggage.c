@@ -93,7 +93,7 @@ int mproc__luggage_take(struct mproc__luggage *luggage, struct mproc__hand *hand
     return parcel != 0 ? 0 : -ENOENT;
 }
 
-/* Who destroys the channel may be killed, and another goes on. */
+/* The member that destroys the channel may be killed: another one goes on. */
 void mproc__luggage_destroy(struct mproc__luggage *luggage, struct mproc__hand *hand) {
     mproc__object_destroy(hand, &luggage->leaving);
     while (luggage->first != 0) {

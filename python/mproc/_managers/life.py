@@ -10,8 +10,9 @@ or is about to get it. A queue, a dict or a task of the family takes a Buffer al
 messages have the token. A pickle in bytes (a Connection, pickle.dumps) cannot. So each pickling is
 counted in the record, and the object is kept until the last pickle is loaded.
 
-Who loads a pickle finds addresses in it, of objects that may have gone. It takes a hold first, and
-looks then: the Buffers say which ones they are, and the others are there as long as the keeper is.
+A process that loads a pickle finds addresses in it, of objects that may have gone. It takes a hold
+first, and looks then: the Buffers say which ones they are, and the others are there as long as the
+keeper is.
 
 Shared state. The Buffer of a Life, bytes: 0 the state, 8..16 the nonce. Any process sets the state
 ODD; the manager's process alone sets DEAD, before it gives up anything. The Buffer of a token: its
