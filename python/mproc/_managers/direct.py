@@ -171,6 +171,26 @@ def _methods(cls: type) -> frozenset[str]:
     return frozenset(n.removeprefix(_PREFIX) for n in names if n.startswith(_PREFIX))
 
 
+class _OnTable(Direct):
+    """What is kept in one container of the arena."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.table,) = self.parts
+
+
+class _OnLock(Direct):
+    """What one lock or semaphore of the arena is."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.lock,) = self.parts
+
+
 # ---- dicts
 
 
@@ -229,14 +249,10 @@ def _is_stand_in(place: Any) -> bool:
     return type(place) is tuple and place[:1] == (_STAND_IN,)
 
 
-class DictDirect(Direct):
+class DictDirect(_OnTable):
     """A dict."""
 
-    __slots__ = ("table",)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        (self.table,) = self.parts
+    __slots__ = ()
 
     @staticmethod
     def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:
@@ -440,14 +456,10 @@ class _DictIterator:
 # ---- lists
 
 
-class ListDirect(Direct):
+class ListDirect(_OnTable):
     """A list."""
 
-    __slots__ = ("table",)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        (self.table,) = self.parts
+    __slots__ = ()
 
     @staticmethod
     def make(iterable: Any = (), /) -> tuple[Any, Any]:
@@ -575,14 +587,10 @@ def _pickle(obj: object) -> Any:
 # ---- Value and Namespace
 
 
-class ValueDirect(Direct):
+class ValueDirect(_OnTable):
     """A Value: the only entry of a table."""
 
-    __slots__ = ("table",)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        (self.table,) = self.parts
+    __slots__ = ()
 
     @staticmethod
     def make(typecode: Any, value: Any, lock: bool = True) -> tuple[Any, Any]:
@@ -607,14 +615,10 @@ class ValueDirect(Direct):
         return Value(self.state, self._do_get())
 
 
-class NamespaceDirect(Direct):
+class NamespaceDirect(_OnTable):
     """A Namespace: a table of its attributes."""
 
-    __slots__ = ("table",)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        (self.table,) = self.parts
+    __slots__ = ()
 
     @staticmethod
     def make(**kwds: Any) -> tuple[Any, Any]:
@@ -656,16 +660,11 @@ def _seconds(blocking: bool, timeout: float | None) -> float | None:
     return seconds(blocking, timeout)
 
 
-class LockDirect(Direct):
+class LockDirect(_OnLock):
     """A Lock."""
 
-    __slots__ = ("lock",)
-
+    __slots__ = ()
     kind: ClassVar[Any] = _mproc.Lock
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        (self.lock,) = self.parts
 
     @classmethod
     def make(cls) -> tuple[Any, Any]:
@@ -696,16 +695,11 @@ class RLockDirect(LockDirect):
     kind = _mproc.RLock
 
 
-class SemaphoreDirect(Direct):
+class SemaphoreDirect(_OnLock):
     """A Semaphore."""
 
-    __slots__ = ("lock",)
-
+    __slots__ = ()
     kind: ClassVar[Any] = _mproc.Semaphore
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        (self.lock,) = self.parts
 
     @classmethod
     def make(cls, value: int = 1) -> tuple[Any, Any]:
