@@ -207,6 +207,9 @@ class ProcessPoolExecutor(Executor):
         if engine is not None and not self._shutdown_thread:
             engine._shut_down(False, False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
     # -- what others call: programs that want their workers early
 
     def _adjust_process_count(self) -> None:

@@ -246,6 +246,32 @@ def test_a_timeout(fork, tmp_path):
         assert busy.first.result() == "first"
 
 
+def test_no_wait_is_longer_than_its_timeout(fork, tmp_path, monkeypatch):
+    busy = Busy(fork, tmp_path)
+    engine, waits = busy.pool._engine, []
+    pump = engine._pump
+    monkeypatch.setattr(engine, "_pump", lambda job, s, *how: waits.append(s) or pump(job, s, *how))
+    with busy.pool:
+        for timeout in (-1, 0, 0.001):
+            del waits[:]
+            with pytest.raises(TimeoutError):
+                busy.first.result(timeout)
+            assert max(waits) <= max(timeout, 0)
+        busy.go()
+        assert busy.first.result() == "first"
+
+
+def test_an_executor_does_not_travel(fork):
+    with ProcessPoolExecutor(1, fork) as pool:
+        for executor in (pool, pool.options(timeout=1)):
+            with pytest.raises(TypeError, match=r"cannot pickle '.*' object"):
+                pickle.dumps(executor)
+        error = pool.submit(errands.square, [pool]).exception(LONG)
+        assert "args[0][0]: cannot pickle 'ProcessPoolExecutor' object" in "".join(
+            [str(error), *error.__notes__]
+        )
+
+
 def test_callbacks_come_though_nobody_waits(ctx):
     called = threading.Event()
     with ProcessPoolExecutor(1, ctx) as pool:

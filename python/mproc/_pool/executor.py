@@ -447,7 +447,7 @@ class ExecutorEngine(Engine):
         """Collect until a future is done, or for that many seconds."""
         self._check_owner()
         deadline = None if timeout is None else _monotonic() + timeout
-        left = SLICE
+        left = SLICE if timeout is None else max(timeout, 0.0)
         patient = False
         seen = self._pumping.news
         while left >= 0 and not future.done():

@@ -40,8 +40,7 @@ def make(asked: Any, total: int | None, alive: Callable[[], int]) -> Progress:
     total: None if it is unknown. alive: returns how many workers there are.
     """
     if asked is True:
-        kind = _Line if sys.stderr is not None and sys.stderr.isatty() else _Log
-        return kind(total, alive)
+        return (_Line if _is_a_terminal() else _Log)(total, alive)
     if asked == "tqdm":
         return _Bar(total, alive)
     if callable(asked):
@@ -188,6 +187,13 @@ def _clock(seconds: float) -> str:
 
 
 # ---- the ways of showing
+
+
+def _is_a_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, OSError, ValueError):
+        return False  # there is none, or it was closed
 
 
 def _write(text: str) -> None:
