@@ -24,6 +24,11 @@
  * that finds the ring full waits for PATIENCE; then it passes the ring's bytes to the kernel, and
  * goes on there. So the two sides have the room that a pipe has, and block where a pipe blocks.
  *
+ * A stream often begins with bytes, as its receiver comes later or shares its CPU with the sender.
+ * It gets into the ring when the sender, invited, is so far ahead that its receiver has enough to
+ * do: then the sender waits until the kernel has been drained, once, and is woken by the receiver
+ * that finds nothing more (channel/marker.c).
+ *
  * How the end of the other side is noticed. All copies of a descriptor are the kernel's to count:
  * those of killed members, of duplicates, of programs that only inherited it. A receiver sleeps in
  * the kernel, which tells it of the end. A sender into the ring looks whether the member that
@@ -80,8 +85,9 @@
  *   ended      1: the kernel has said that no sender is left, which never changes.
  *   *_cpu      where the sides ran last. Hints.
  *   items      an event count: a receiver that naps waits for the next message.
- *   room       the same for a sender that has found the ring full.
- *   bytes      1: a sender writes to the kernel, so a receiver does not nap. A hint.
+ *   room       the same for a sender that has found the ring full, or waits for a drained kernel.
+ *   bytes      1: a sender writes a large message to the kernel, so a receiver does not nap. A
+ *              hint.
  *   uninviting 1: the receiving side sends bytes on the other way, so nobody invites on this one.
  *              Written by the thread that has the other way's `senders`.
  *   steps, rest   how many looks were in vain lately, and how many waits begin without one before

@@ -12,9 +12,11 @@
 
 #include "channel/ring.h"
 
-#define DRAINING 100000            /* ns between two looks whether the kernel has been drained */
-#define STALLED 5000               /* ns in which a receiver at work has read something */
-#define PATIENCE (10 * MPROC_MSEC) /* of the sender of a large message */
+#define DRAINING 100000             /* ns between two looks whether the kernel has been drained */
+#define STALLED 5000                /* ns in which a receiver at work has read something */
+#define PATIENCE (10 * MPROC_MSEC)  /* of the sender of a large message */
+#define MUCH ((int)MPROC__RING / 4) /* unread bytes of a pipe, which keep a receiver busy */
+#define PATIENCE_AHEAD MPROC_MSEC   /* of the sender who is so far ahead */
 
 static const unsigned char marker[MPROC__MARKER_SIZE] = {0x80, 'm', 'p', 'r'};
 
@@ -35,38 +37,64 @@ static int unread(const struct mproc__end *e) {
     return e->way->socket ? mproc__os_unread(e->fd) : mproc__os_readable(e->fd);
 }
 
-/* Whether the kernel has nothing left that the receiver has not read. A stream that has begun with
- * bytes would never get into the ring while its sender is ahead: so a sender that is patient waits,
- * as long as the receiver reads on. */
-static bool is_drained(const struct mproc__end *e, bool patient) {
+/* Of a socket it tells what memory they take, which is several times as much for small messages. */
+static bool is_much(const struct mproc__way *way, int left) {
+    return left >= (way->socket ? 4 * MUCH : MUCH);
+}
+
+/* Looks for as long as a receiver on another CPU reads on. How many bytes are left. */
+static int look_at_drain(const struct mproc__end *e) {
     int left = unread(e), before = left;
-    patient = patient && !mproc__way_is_here(&e->way->receiver_cpu);
-    int64_t end = patient && left > 0 ? mproc__os_now() + STALLED : 0;
-    while (left > 0 && patient && mproc__os_now() < end) {
+    int64_t end = mproc__os_now() + STALLED;
+    while (left > 0 && !mproc__way_is_here(&e->way->receiver_cpu) && mproc__os_now() < end) {
         left = unread(e);
         if (left < before) {
             before = left;
             end = mproc__os_now() + STALLED;
         }
     }
-    return left == 0;
+    return left;
 }
 
-/* The same for a large message, which is worth more patience: the receiver is reading, and may
- * share its CPU with this thread. */
-static bool is_drained_soon(const struct mproc__end *e) {
-    struct mproc__eventcount *taken = &e->way->offer.taken; /* nobody offers: it only ends sleeps */
+/* Sleeps for as long as the receiver, which may share its CPU with this thread, has read something
+ * within `patience`. It wakes the sender when it has read all. */
+static int sleep_until_drained(const struct mproc__end *e, int64_t patience) {
+    struct mproc__eventcount *room = &e->way->room;
     int left = unread(e), before = left;
-    int64_t end = mproc__os_now() + PATIENCE;
+    int64_t end = mproc__os_now() + patience;
     while (left > 0 && mproc__os_now() < end) {
-        (void)mproc__eventcount_sleep(taken, mproc__peek32(&taken->signal), DRAINING);
+        uint32_t seen = mproc__eventcount_announce(room);
+        if (unread(e) > 0) {
+            (void)mproc__eventcount_sleep(room, seen, DRAINING);
+        }
         left = unread(e);
         if (left < before) {
             before = left;
-            end = mproc__os_now() + PATIENCE;
+            end = mproc__os_now() + patience;
         }
     }
-    return left == 0;
+    return left;
+}
+
+/* How many bytes the kernel has left that the receiver has not read. A stream that has begun with
+ * bytes would never get into the ring while its sender is ahead: so a sender that is patient waits,
+ * as long as the receiver reads on. One that is far ahead, or has a large message, sleeps if it has
+ * to: the receiver has enough to do meanwhile. */
+static int drain(const struct mproc__end *e, bool patient, bool large) {
+    int left = patient ? look_at_drain(e) : unread(e);
+    if (left > 0 && large) {
+        return sleep_until_drained(e, PATIENCE);
+    }
+    return patient && is_much(e->way, left) ? sleep_until_drained(e, PATIENCE_AHEAD) : left;
+}
+
+/* The receiver is busy, or no other thread reads: it need not invite for a while. On this CPU it
+ * only waits for its turn, which comes when this sender is far enough ahead to sleep. */
+static void decline(struct mproc__way *way, int left) {
+    if (is_much(way, left) || !mproc__way_is_here(&way->receiver_cpu)) {
+        mproc__poke32(&way->declined, MPROC__DECLINED);
+        (void)mproc__way_change_state(way, MPROC__INVITED, 0);
+    }
 }
 
 static int send_marker(const struct mproc__end *e) {
@@ -75,10 +103,10 @@ static int send_marker(const struct mproc__end *e) {
 
 bool mproc__marker_put(const struct mproc__end *e, bool patient, bool large) {
     struct mproc__way *way = e->way;
-    if (!is_drained(e, patient) && !(large && is_drained_soon(e))) {
-        if (patient) { /* the receiver is busy: it need not invite for a while */
-            mproc__poke32(&way->declined, MPROC__DECLINED);
-            (void)mproc__way_change_state(way, MPROC__INVITED, 0);
+    int left = drain(e, patient, large);
+    if (left != 0) {
+        if (patient) {
+            decline(way, left);
         }
         return false;
     }

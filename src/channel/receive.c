@@ -94,6 +94,10 @@ static int receive(const struct mproc__end *e, mproc_message *message, bool boxe
     if (r == -EAGAIN || large || (r == 0 && !was_declined(way))) {
         invite(way);
     }
+    if (r == -EAGAIN) { /* a sender may sleep until all has been read */
+        mproc__full_fence();
+        mproc__eventcount_wake(&way->room);
+    }
     return r == 0 ? MPROC_CHANNEL_BODY : r == -EINTR ? -EAGAIN : r;
 }
 

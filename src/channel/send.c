@@ -244,7 +244,7 @@ static int write_bytes_out(const struct mproc__end *e, const struct outgoing *ou
 static int send_bytes(const struct mproc__end *e, const struct outgoing *out) {
     struct mproc__way *way = e->way;
     mproc__poke32(&way->sender_cpu, (uint32_t)mproc__os_cpu());
-    mproc__poke32(&way->bytes, 1);
+    mproc__poke32(&way->bytes, is_large(out)); /* a small one is all there at once, and wakes */
     int r = write_bytes_out(e, out);
     mproc__poke32(&way->bytes, 0);
     return r;

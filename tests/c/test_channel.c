@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "channel/sides.h"
 #include "channels.h"
 #include "children.h"
 #include "core/object.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -568,6 +570,82 @@ TEST(channel_streams_while_sides_go_plain) {
         stream(0, 8, flip);
         stream(1, 100, flip);
     }
+}
+
+/* ---------------------------------------------------------------- streams that begin with bytes */
+
+static uint32_t state_of(const struct pair *p) {
+    return mproc__way_state(&p->channel->ways[1]);
+}
+
+/* This thread, and the children that it forks from now on. Returns where they could run before. */
+static cpu_set_t stay_here(void) {
+    cpu_set_t before, here;
+    CHECK_OK(sched_getaffinity(0, sizeof before, &before));
+    CPU_ZERO(&here);
+    CPU_SET((size_t)sched_getcpu(), &here);
+    CHECK_OK(sched_setaffinity(0, sizeof here, &here));
+    return before;
+}
+
+/* The receiver waits for its turn on the same CPU: that it reads nothing meanwhile says nothing. */
+TEST(channel_invitation_stands_on_one_cpu) {
+    cpu_set_t before = stay_here();
+    struct pair p = make(1);
+    CHECK_OK(send_to(&p, 1, "one", 3));
+    CHECK_OK(send_to(&p, 1, "two", 3));
+    expect(&p, 0, "one");
+    CHECK_EQ(state_of(&p), MPROC__INVITED);
+    CHECK_OK(send_to(&p, 1, "three", 5));
+    CHECK_EQ(state_of(&p), MPROC__INVITED);
+    expect(&p, 0, "two");
+    expect(&p, 0, "three");
+    CHECK_OK(send_to(&p, 1, "four", 4));
+    CHECK(in_ring(&p));
+    expect(&p, 0, "four");
+    drop(&p);
+    CHECK_OK(sched_setaffinity(0, sizeof before, &before));
+}
+
+#define AHEAD 200     /* messages, which a pipe and a socket take */
+#define AHEAD_SIZE 96 /* bytes of one */
+
+static void receive_to_the_end(void *arg) {
+    const struct pair *p = arg;
+    uint64_t got[AHEAD_SIZE / 8] = {0};
+    for (uint64_t i = 0; got[0] != UINT64_MAX; i++) {
+        CHECK_EQ(recv_at(p, 0, got, sizeof got), sizeof got);
+        CHECK(got[0] == i || got[0] == UINT64_MAX);
+    }
+}
+
+static void send_number(const struct pair *p, uint64_t number) {
+    uint64_t message[AHEAD_SIZE / 8] = {number};
+    CHECK_OK(send_to(p, 1, message, sizeof message));
+}
+
+/* A sender that is far ahead sleeps until its receiver has read all, and goes on in the ring. */
+static void catch_up(int duplex) {
+    cpu_set_t before = stay_here();
+    struct pair p = make(duplex);
+    uint64_t sent = 0;
+    while (sent < AHEAD) {
+        send_number(&p, sent++);
+    }
+    CHECK_EQ(state_of(&p), 0);
+    pid_t pid = child_fork(receive_to_the_end, &p);
+    while (!(state_of(&p) & MPROC__IN_RING)) {
+        send_number(&p, sent++);
+    }
+    send_number(&p, UINT64_MAX);
+    child_join(pid);
+    drop(&p);
+    CHECK_OK(sched_setaffinity(0, sizeof before, &before));
+}
+
+TEST(channel_stream_gets_into_the_ring_on_one_cpu) {
+    catch_up(0);
+    catch_up(1);
 }
 
 /* ---------------------------------------------------------------- several at one end */
