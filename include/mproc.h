@@ -102,11 +102,12 @@
  *    back, although its process lives on.
  *  * Threads. A thread that is cancelled, or ends by pthread_exit(), inside a call of the library
  *    leaves it undefined.
- *  * C++. The header compiles as C++11 and later. An exception that leaves a function given to the
- *    library ends the process that runs it by std::terminate(), as if the function were noexcept.
- *    So a child ends by SIGABRT, and a task or map fails with MPROC_EDIED and that signal. No frame
- *    below is unwound, and so none that a forked child has copied from its parent. An exception
- *    that leaves a callback (a task's `done`, a map's `progress`) ends the owner.
+ *  * C++. The header compiles as C++11 and later; mproc.hpp has classes over it. An exception that
+ *    leaves a function given to the library ends the process that runs it by std::terminate(), as
+ *    if the function were noexcept. So a child ends by SIGABRT, and a task or map fails with
+ *    MPROC_EDIED and that signal. No frame below is unwound, and so none that a forked child has
+ *    copied from its parent. An exception that leaves a callback (a task's `done`, a map's
+ *    `progress`) ends the owner.
  */
 #ifndef MPROC_H
 #define MPROC_H

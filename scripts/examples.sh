@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every example of examples/c and examples/python to its end, each under a watchdog, and ends with
-# N passed, N failed. An example that exists in both languages must print the same in both. The libraries are
-# installed as a user would install them, and the README's C program is built with each.
+# Runs every example of examples/c, examples/cpp and examples/python to its end, each under a watchdog, and ends with
+# N passed, N failed. An example that exists in several languages must print the same in all. The libraries are
+# installed as a user would install them, and the README's C program is built with each. C++ has a program of its own.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -33,13 +33,17 @@ same() {
     diff "$OUT/$1" "$OUT/$2" | head -n 20
 }
 
-# The README's program, built by a user of the installed libraries.
+# A program of the documents, built by a user of the installed libraries.
 build_with() {
-    local flags
+    local flags compiler=("$CC")
+    [[ $2 != *.cpp ]] || compiler=("$CXX" -std=c++17)
     flags=$(PKG_CONFIG_PATH=$OUT/prefix/lib/pkgconfig pkg-config --cflags --libs "$1")
     # shellcheck disable=SC2086 # flags are words
-    "$CC" "$2" -o "$3" $flags -Wl,-rpath,"$OUT/prefix/lib"
+    "${compiler[@]}" "$2" -o "$3" $flags -Wl,-rpath,"$OUT/prefix/lib"
 }
+
+# The program that a document shows in one language: snippet FILE LANGUAGE
+snippet() { awk -v begin="\`\`\`$2" '/^```/ { shown = $0 == begin; next } shown' "$1"; }
 
 # A semaphore is taken for a queue: refused by the library, asserted by the debug library.
 write_misuse() {
@@ -56,10 +60,18 @@ int main(int argc, char **argv) {
 END
 }
 
+installed_cpp() {
+    snippet docs/cpp.md cpp >"$OUT/hello.cpp"
+    build_with mproc "$OUT/hello.cpp" "$OUT/hello-cpp"
+    example installed-hello-cpp "$OUT/hello-cpp"
+    echo '0 1 4 9 16 hello from child' >"$OUT/hello-cpp.expected"
+    same installed-hello-cpp hello-cpp.expected
+}
+
 installed() {
     local name
     DESTDIR='' scripts/install.sh "$OUT/prefix"
-    awk '/^```/ { in_c = $0 == "```c"; next } in_c' README.md >"$OUT/hello.c"
+    snippet README.md c >"$OUT/hello.c"
     write_misuse "$OUT/misuse.c"
     for name in mproc mproc-debug; do
         build_with "$name" "$OUT/hello.c" "$OUT/hello-$name"
@@ -67,6 +79,7 @@ installed() {
         example "installed-hello-$name" "$OUT/hello-$name"
     done
     same installed-hello-mproc installed-hello-mproc-debug
+    ! command -v "$CXX" >/dev/null || installed_cpp
     example installed-misuse "$OUT/misuse-mproc"
     example installed-misuse-debug bash -c "ulimit -c 0; \"$OUT/misuse-mproc-debug\"; [ \$? -eq 134 ]"
 }
@@ -86,6 +99,12 @@ while read -r program; do
     arguments_of "$name"
     example "c-$name" "$program" "${arguments[@]}"
 done < <(programs_in "$BUILD/release/examples/c")
+while read -r program; do
+    name=$(basename "$program")
+    arguments_of "${name#cpp-}"
+    example "$name" "$program" "${arguments[@]}"
+    same "c-${name#cpp-}" "$name"
+done < <(programs_in "$BUILD/release/examples/cpp")
 for file in examples/python/*.py; do
     [ -f "$file" ] || continue
     name=$(basename "$file" .py)

@@ -15,9 +15,9 @@ check() {
 
 files() { git ls-files --cached --others --exclude-standard -- "$@"; }
 
-# The public header alone, as the strictest of its users compiles it.
+# header_as HEADER COMPILER LANGUAGE STANDARD: a public header alone, as the strictest of its users compiles it.
 header_as() {
-    echo '#include "mproc.h"' | "$1" -x "$2" -std="$3" -Iinclude -Wall -Wextra -Wpedantic -Werror -fsyntax-only -
+    echo "#include \"$1\"" | "$2" -x "$3" -std="$4" -Iinclude -Wall -Wextra -Wpedantic -Werror -fsyntax-only -
 }
 
 tidy() {
@@ -31,15 +31,15 @@ listed() {
     while read -r path; do
         list=$(dirname "$path")/meson.build
         while [ ! -f "$list" ]; do list=$(dirname "$(dirname "$list")")/meson.build; done
-        grep -qE "\b$(basename "$path" .c | sed -E 's/^(test|crash|fuzz|bench)_//')\b" "$list" ||
+        grep -qE "\b$(basename "${path%.cpp}" .c | sed -E 's/^(test|crash|fuzz|bench)_//')\b" "$list" ||
             { echo "$path is not listed in $list"; status=1; }
     done < <(files 'src/*.c' 'python/_mproc/*.c' 'python/mproc/*.py' 'tests/c/*.c' 'tests/crash/*.c' \
-        'tests/fuzz/*.c' 'bench/*.c' 'examples/c/*.c')
+        'tests/fuzz/*.c' 'bench/*.c' 'examples/c/*.c' 'tests/cpp/*.cpp' 'examples/cpp/*.cpp')
     return $status
 }
 
 scripts/setup.sh lint
-mapfile -t c_files < <(files '*.c' '*.h')
+mapfile -t c_files < <(files '*.c' '*.h' '*.cpp' '*.hpp')
 mapfile -t shell_files < <(files 'scripts/*.sh' '.ci/run' 'tests/*.sh')
 
 if [ "${1:-}" = format ]; then
@@ -50,8 +50,11 @@ if [ "${1:-}" = format ]; then
 fi
 
 check "clang-format" clang-format --dry-run -Werror "${c_files[@]}"
-check "mproc.h as C11" header_as cc c c11
-check "mproc.h as C++17" header_as c++ c++ c++17
+check "mproc.h as C11" header_as mproc.h cc c c11
+check "mproc.h as C++11" header_as mproc.h c++ c++ c++11
+for standard in c++17 c++20; do
+    check "mproc.hpp as $standard" header_as mproc.hpp c++ c++ "$standard"
+done
 check "lists of files" listed
 check "laws" scripts/laws.py
 check "clang-tidy" tidy

@@ -40,6 +40,10 @@
 #endif
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define TEST_FAILED 101
 #define TEST_SKIPPED 102
 
@@ -58,9 +62,9 @@ struct test {
 };
 
 void test_register(struct test *test);
-_Noreturn void test_fail(const char *file, int line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-_Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void test_fail(const char *file, int line, const char *format, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
+void test_skip(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* Optional, in a test program: main() of a started child that has arguments. */
 int test_started_main(int argc, char **argv);
@@ -141,4 +145,7 @@ void test_check_str(const char *file, int line, const char *what, const char *a,
 void test_check_mem(const char *file, int line, const char *what, const void *a, const void *b,
                     size_t size);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
