@@ -47,17 +47,17 @@ tests_in_python() {
     printf '%s\n' "$files"
 }
 
-# Three lots of files at the same time, since the tests wait for half of their time. The files are dealt to and fro, so
-# that no lot gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the tests of
+# Three shares of files at the same time, since the tests wait for half of their time. The files are dealt to and
+# fro, so that no share gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the tests of
 # Ctrl-C need.
 test_python() {
-    local lot
+    local share dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
     say "  python tests"
-    for lot in 0 1 2; do
-        mapfile -t files < <(tests_in_python | awk -v lot="$lot" '{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == lot) print }')
-        run "python-$lot" env --default-signal=INT,QUIT \
-            "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/python-$lot.xml" "${files[@]}" &
-        results+=("python=$RESULTS/python-$lot.xml")
+    for share in 0 1 2; do
+        mapfile -t files < <(tests_in_python | awk -v share="$share" "$dealt")
+        run "python-$share" env --default-signal=INT,QUIT \
+            "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/python-$share.xml" "${files[@]}" &
+        results+=("python=$RESULTS/python-$share.xml")
     done
     wait
 }
