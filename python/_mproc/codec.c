@@ -143,8 +143,16 @@ int codec_pickle(struct module_state *state, PyObject *object, struct message *m
     return r == PACKER_NOT_PLAIN ? codec_pickle_with_parts(state, object, m, PARTS_NONE, 0) : r;
 }
 
-PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {
+/* Whether it is a value that has neither a pickle nor parts: most messages are, and cost little. */
+static inline bool is_bare(const void *data, size_t size) {
+    return size != 0 && !msgpack_is_ext(*(const unsigned char *)data);
+}
+
+PyObject *codec_decode_any(struct module_state *state, const void *data, size_t size) {
     size_t header;
+    if (is_bare(data, size)) {
+        return msgpack_read(state, data, size, NULL);
+    }
     int r = msgpack_is_pickle(data, size, &header);
     if (r < 0) {
         return NULL;
@@ -182,13 +190,16 @@ static PyObject *decode_value_parts(struct module_state *state, const void *data
     return msgpack_read(state, value, length, &beside);
 }
 
-PyObject *codec_decode_with_parts(struct module_state *state, const void *data, size_t size,
-                                  struct parts_source source) {
+PyObject *codec_decode_any_with_parts(struct module_state *state, const void *data, size_t size,
+                                      struct parts_source source) {
     size_t length;
+    if (is_bare(data, size)) {
+        return msgpack_read(state, data, size, NULL);
+    }
     switch (msgpack_has_parts(data, size, &length)) {
     case MPROC_EXT_PARTS: return decode_parts(state, data, size, length, source);
     case MPROC_EXT_VALUE_PARTS: return decode_value_parts(state, data, size, length, source);
-    default: return codec_decode(state, data, size);
+    default: return codec_decode_any(state, data, size);
     }
 }
 

@@ -36,7 +36,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "message.h"
+#include "msgpack.h"
 
 struct module_state;
 
@@ -69,11 +69,25 @@ int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct
 /* The object that a message stands for: a new reference, or NULL with an exception: ValueError for
  * bytes that are no message, what the unpickler raises for a pickle. The memory is used during the
  * call only; nothing refers to it afterwards. */
-PyObject *codec_decode(struct module_state *state, const void *data, size_t size);
+PyObject *codec_decode_any(struct module_state *state, const void *data, size_t size);
+
+static inline PyObject *codec_decode(struct module_state *state, const void *data, size_t size) {
+    long number;
+    return msgpack_is_small_int(data, size, &number) ? PyLong_FromLong(number)
+                                                     : codec_decode_any(state, data, size);
+}
 
 /* The same for what may have brought buffers: what is made of them holds them itself. */
-PyObject *codec_decode_with_parts(struct module_state *state, const void *data, size_t size,
-                                  struct parts_source source);
+PyObject *codec_decode_any_with_parts(struct module_state *state, const void *data, size_t size,
+                                      struct parts_source source);
+
+static inline PyObject *codec_decode_with_parts(struct module_state *state, const void *data,
+                                                size_t size, struct parts_source source) {
+    long number;
+    return msgpack_is_small_int(data, size, &number)
+               ? PyLong_FromLong(number)
+               : codec_decode_any_with_parts(state, data, size, source);
+}
 
 /* Such a message as a bare pickle: bytes. */
 PyObject *codec_without_parts(struct module_state *state, const void *data, size_t size,

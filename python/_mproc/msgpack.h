@@ -68,6 +68,26 @@ struct msgpack_beside {
 PyObject *msgpack_read(struct module_state *state, const void *data, size_t size,
                        const struct msgpack_beside *beside);
 
+/* Whether the data are an int in one of the forms that most ints have: a few instructions. */
+static inline bool msgpack_is_small_int(const void *data, size_t size, long *value) {
+    const unsigned char *at = data;
+    switch (size) {
+    case 1: *value = (signed char)*at; return *at < 0x80 || *at >= 0xe0;
+    case 2: *value = at[1]; return *at == 0xcc;
+    case 3: *value = at[1] << 8 | at[2]; return *at == 0xcd;
+    case 5:
+        *value = (long)((unsigned long)at[1] << 24 | (unsigned long)at[2] << 16 |
+                        (unsigned long)at[3] << 8 | at[4]);
+        return *at == 0xce;
+    default: return false;
+    }
+}
+
+/* Is a value that begins with this byte an ext? No other one is a pickle or has parts. */
+static inline bool msgpack_is_ext(unsigned char lead) {
+    return (lead >= 0xc7 && lead <= 0xc9) || (lead >= 0xd4 && lead <= 0xd8);
+}
+
 /* Whether the data are a pickle, whose bytes are those from *header on: 1, 0, or -1 with
  * ValueError. */
 int msgpack_is_pickle(const void *data, size_t size, size_t *header);

@@ -3,9 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. The buckets of a shard are looked at one after the other, from the last to the
- * first, each as read.c looks at one. In between the shard may grow and shrink, which moves
- * entries.
+ * How it works. The buckets of a shard are looked at from the last to the first, a few at a time,
+ * as read.c looks at one. In between the shard may grow and shrink, which moves entries.
  *
  * A merge moves entries from the last bucket to a lower one. That one has not been looked at yet,
  * or the last one has. A split moves entries to a new bucket behind the last one, and the new
@@ -24,11 +23,13 @@
 #include "core/parcel.h"
 #include "dict/write.h"
 
-/* ---------------------------------------------------------------- one bucket */
+#define STEP 16 /* buckets that one look goes over */
 
-/* Which bucket: of that number, or the one of a hash. */
+/* ---------------------------------------------------------------- some buckets */
+
+/* Which buckets: so many from that number on, or the one of a hash. */
 struct place {
-    uint64_t index;
+    uint64_t index, n;
     uint32_t hash;
     bool by_hash;
 };
@@ -48,21 +49,43 @@ static int walk(const struct mproc__dict_shard *shard, uint64_t version, const u
     }
 }
 
+/* What the buckets lead to is fetched into the cache, wherever that is. */
+static int walk_all(const struct mproc__dict_shard *shard, uint64_t version, uint64_t first,
+                    uint64_t end, const struct mproc__dict_visitor *visitor) {
+    const uint64_t *buckets[STEP];
+    for (uint64_t i = first; i < end; i++) {
+        buckets[i - first] = mproc__dict_bucket(shard, i);
+    }
+    if (!mproc__dict_still(shard, version)) {
+        return -EAGAIN;
+    }
+    for (uint64_t i = 0; i < end - first; i++) {
+        const struct mproc__dict_entry *e = mproc__dict_entry_at(mproc__peek64(buckets[i]));
+        __builtin_prefetch(e);
+        __builtin_prefetch((const char *)e + sizeof *e); /* often in the next line */
+    }
+    int r = 0;
+    for (uint64_t i = 0; r == 0 && i < end - first; i++) {
+        r = walk(shard, version, buckets[i], visitor);
+    }
+    return r;
+}
+
 static int look_once(const mproc_dict *dict, const struct mproc__dict_shard *shard,
                      uint64_t version, const struct place *place,
                      const struct mproc__dict_visitor *visitor) {
     uint64_t generation = mproc__load64(&dict->generation); /* SYNC(dict.generation) */
     uint64_t shards = mproc__peek64(&shard->generation), n = mproc__peek64(&shard->buckets);
-    uint64_t i = place->by_hash ? mproc__dict_index(n, place->hash) : place->index;
+    uint64_t first = place->by_hash ? mproc__dict_index(n, place->hash) : place->index;
+    uint64_t end = first + (place->by_hash ? 1 : place->n);
     visitor->begin(visitor->arg);
     if (shards != generation) {
         return shards < generation && mproc__dict_still(shard, version) ? 0 : -EAGAIN;
     }
-    if (i >= n) {
-        return mproc__dict_still(shard, version) ? 0 : -EAGAIN;
+    if (!mproc__dict_still(shard, version)) {
+        return -EAGAIN;
     }
-    const uint64_t *link = mproc__dict_bucket(shard, i);
-    return mproc__dict_still(shard, version) ? walk(shard, version, link, visitor) : -EAGAIN;
+    return first < n ? walk_all(shard, version, first, end < n ? end : n, visitor) : 0;
 }
 
 static int scan_place(const mproc_dict *dict, struct mproc__dict_shard *shard,
@@ -94,7 +117,8 @@ static int scan_down(const mproc_dict *dict, struct mproc__dict_shard *shard, ui
                      uint64_t first, const struct mproc__dict_visitor *visitor) {
     int r = 0;
     while (r == 0 && n > first) {
-        const struct place place = {.index = --n};
+        uint64_t step = n - first < STEP ? n - first : STEP;
+        const struct place place = {.index = n -= step, .n = step};
         r = scan_place(dict, shard, &place, visitor);
     }
     return r;

@@ -8,18 +8,18 @@
 
 #include "dict/read.h"
 
-/* What is done with the entries of a bucket. */
+/* What is done with the entries of some buckets, which are looked at together. */
 struct mproc__dict_visitor {
-    /* Before the first one, and before the first one again when the look at the bucket was in vain:
-     * what was seen of it is void. */
+    /* Before the first one, and before the first one again when the look at the buckets was in vain:
+     * what was seen of them is void. */
     void (*begin)(void *arg);
     /* One entry, which is anything at all unless mproc__dict_still(): as in read.c, a size is
      * used when that has been asked. It may be in a section. -EAGAIN: the entry has changed. Any
      * other code but 0 ends the scan. */
     int (*visit)(void *arg, const struct mproc__dict_shard *shard, uint64_t version,
                  const struct mproc__dict_entry *e);
-    /* After the last one, outside of sections. -EAGAIN: the bucket is looked at again. May be
-     * NULL. */
+    /* After the last one, outside of sections. -EAGAIN: the buckets are looked at again. May
+     * be NULL. */
     int (*end)(void *arg, struct mproc__dict_shard *shard);
     void *arg;
 };

@@ -7,7 +7,7 @@
  * memory; large values are lent by a hold each. Then the entries are sorted by rank. One that was
  * seen twice, or with its old value and with a new one, is there twice, and the first goes.
  *
- * What is found in a bucket is void when the look at it was in vain. Memory is never asked for
+ * What is found in buckets is void when the look at it was in vain. Memory is never asked for
  * inside of a look, which may be in a section: a look that finds too little ends, and is begun
  * again when there is more.
  *
@@ -20,16 +20,29 @@
 #include "core/parcel.h"
 #include "dict/scan.h"
 
-#define FIRST_ITEMS 64
-#define FIRST_BYTES 8192
+#define MORE_ITEMS 64     /* for those that come while it is made */
+#define BYTES_PER_ITEM 32 /* for a start */
+#define AHEAD 8           /* items whose records are fetched into the cache before they are asked */
+#define SHORT 64          /* bytes that are copied by words */
+#define DIGIT_BITS                                                                                 \
+    11 /* of a rank, that one pass of the sort looks at: the counts fit into a cache */
 
 struct item {
     uint64_t rank;
-    size_t at; /* in the bytes: the key, and a small value behind it */
-    size_t key_size;
-    size_t size;
-    struct mproc__object *large; /* or NULL */
-    uint64_t taken;              /* as in struct mproc__dict_look; until the hold is taken */
+    size_t at; /* its record, in the bytes; a multiple of 8 */
+};
+
+/* The key stands behind it, and then a small value; before it, of a large one, where that is. */
+struct record {
+    size_t size; /* of the value */
+    uint32_t key_size;
+    uint32_t is_large;
+    char bytes[];
+};
+
+struct large {
+    struct mproc__object *object;
+    uint64_t taken; /* as in struct mproc__dict_look; until the hold is taken */
 };
 
 struct mproc_dict_snapshot {
@@ -39,10 +52,19 @@ struct mproc_dict_snapshot {
     size_t n, most;
     char *bytes;
     size_t used, room;
-    /* Where the bucket that is looked at began. */
-    size_t first_item, first_byte;
+    /* Where the buckets that are looked at began. */
+    size_t first_item, first_byte, first_large;
     size_t wanted; /* bytes that were missing; 0: none */
+    size_t larges; /* items that have a large value, those of these buckets among them */
 };
+
+static struct record *record_of(const mproc_dict_snapshot *s, size_t i) {
+    return (struct record *)(void *)(s->bytes + s->items[i].at);
+}
+
+static struct large *large_of(struct record *record) {
+    return (struct large *)(void *)record - 1;
+}
 
 /* ---------------------------------------------------------------- looking */
 
@@ -50,32 +72,54 @@ static void begin(void *arg) {
     mproc_dict_snapshot *s = arg;
     s->n = s->first_item;
     s->used = s->first_byte;
+    s->larges = s->first_large;
     s->wanted = 0;
 }
 
+/* Most entries are short: words are copied, up to the end of the block's last one. */
+static void copy(char *to, const unsigned char *from, size_t size) {
+    if (size > SHORT) {
+        memcpy(to, from, size);
+        return;
+    }
+    for (size_t i = 0; i < size; i += 8) {
+        memcpy(to + i, from + i, 8);
+    }
+}
+
 /* -ENOBUFS: `end` gets more memory. */
+static int add(mproc_dict_snapshot *s, uint64_t rank, const struct record *record,
+               const struct large *large, const unsigned char *from) {
+    size_t before = record->is_large ? sizeof *large : 0;
+    size_t size = record->key_size + (!record->is_large && s->values ? record->size : 0);
+    size_t whole = (before + sizeof *record + size + 7) & ~(size_t)7;
+    if (s->n == s->most || whole > s->room - s->used) {
+        s->wanted = whole;
+        return -ENOBUFS;
+    }
+    struct record *to = (struct record *)(void *)(s->bytes + s->used + before);
+    *to = *record;
+    copy(to->bytes, from, size);
+    if (record->is_large) {
+        *large_of(to) = *large;
+        s->larges++;
+    }
+    s->items[s->n++] = (struct item){rank, s->used + before};
+    s->used += whole;
+    return 0;
+}
+
 static int visit(void *arg, const struct mproc__dict_shard *shard, uint64_t version,
                  const struct mproc__dict_entry *e) {
-    mproc_dict_snapshot *s = arg;
-    struct item item = {e->rank,
-                        s->used,
-                        e->key_size,
-                        e->size,
-                        mproc__dict_entry_large(e),
-                        mproc__peek64(&shard->taken)};
+    const struct record record = {e->size, e->key_size, e->large};
+    const struct large large = {mproc__dict_entry_large(e), mproc__peek64(&shard->taken)};
     const unsigned char *from = mproc__dict_entry_key(e);
+    uint64_t rank = e->rank;
     if (!mproc__dict_still(shard, version)) {
         return -EAGAIN;
     }
-    size_t size = item.key_size + (item.large == NULL && s->values ? item.size : 0);
-    if (s->n == s->most || size > s->room - s->used) {
-        s->wanted = size + 1;
-        return -ENOBUFS;
-    }
-    memcpy(s->bytes + s->used, from, size);
-    s->items[s->n++] = item;
-    s->used += size;
-    return mproc__dict_still(shard, version) ? 0 : -EAGAIN;
+    int r = add(arg, rank, &record, &large, from);
+    return r != 0 || mproc__dict_still(shard, version) ? r : -EAGAIN;
 }
 
 static void *larger(void *old, size_t size, size_t *room, size_t least, size_t each) {
@@ -97,17 +141,25 @@ static int grow(mproc_dict_snapshot *s) {
 }
 
 static void drop_large(const mproc_dict_snapshot *s, size_t first, size_t end) {
-    for (size_t i = first; s->values && i < end; i++) {
-        (void)mproc_drop(s->items[i].large);
+    for (size_t i = first; s->values && s->larges != 0 && i < end; i++) {
+        struct record *record = record_of(s, i);
+        if (record->is_large) {
+            (void)mproc_drop(large_of(record)->object);
+        }
     }
 }
 
-/* Takes the holds on the bucket's large values. */
+/* Takes the holds on the large values of the buckets. */
 static int hold_large(mproc_dict_snapshot *s, struct mproc__dict_shard *shard) {
     for (size_t i = s->first_item; s->values && i < s->n; i++) {
         mproc_message unused;
-        struct mproc__dict_look look = {.large = s->items[i].large, .taken = s->items[i].taken};
-        int r = look.large != NULL ? mproc__dict_lend(shard, &look, &unused) : 0;
+        struct record *record = record_of(s, i);
+        if (!record->is_large) {
+            continue;
+        }
+        struct mproc__dict_look look = {.large = large_of(record)->object,
+                                        .taken = large_of(record)->taken};
+        int r = mproc__dict_lend(shard, &look, &unused);
         if (r != 0) {
             drop_large(s, s->first_item, i);
             s->n = s->first_item;
@@ -119,36 +171,94 @@ static int hold_large(mproc_dict_snapshot *s, struct mproc__dict_shard *shard) {
 
 static int end(void *arg, struct mproc__dict_shard *shard) {
     mproc_dict_snapshot *s = arg;
-    int r = s->wanted != 0 ? grow(s) : hold_large(s, shard);
+    int r = 0;
+    if (s->wanted != 0) {
+        r = grow(s);
+    } else if (s->larges != s->first_large) {
+        r = hold_large(s, shard);
+    }
     if (r == 0) {
         s->first_item = s->n;
         s->first_byte = s->used;
+        s->first_large = s->larges;
     }
     return r;
 }
 
 /* ---------------------------------------------------------------- putting in order */
 
-/* Of one rank, what was seen later is behind. */
-static int by_rank(const void *a, const void *b) {
-    const struct item *x = a, *y = b;
-    if (x->rank != y->rank) {
-        return x->rank < y->rank ? -1 : 1;
+/* The bits in which ranks, less the lowest one, may differ. */
+static unsigned rank_bits(const mproc_dict_snapshot *s, uint64_t *lowest) {
+    uint64_t low = UINT64_MAX, high = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        uint64_t rank = s->items[i].rank;
+        low = rank < low ? rank : low;
+        high = rank > high ? rank : high;
     }
-    return x->at < y->at ? -1 : x->at > y->at;
+    *lowest = low;
+    return s->n < 2 || low == high ? 0 : 64u - (unsigned)__builtin_clzll(high - low);
 }
 
-static void put_in_order(mproc_dict_snapshot *s) {
+/* What one pass of the sort looks at: a digit of each rank. */
+struct digit {
+    uint64_t lowest;
+    unsigned shift, bits;
+};
+
+static size_t digit_of(const struct digit *digit, const struct item *item) {
+    return (item->rank - digit->lowest) >> digit->shift & ((UINT64_C(1) << digit->bits) - 1);
+}
+
+/* Deals the items out by a digit. Those of the same digit stay in the order that they were in. */
+static void deal(const struct digit *digit, const struct item *from, struct item *to, size_t n) {
+    size_t places[1 << DIGIT_BITS], sum = 0;
+    memset(places, 0, sizeof *places << digit->bits);
+    for (size_t i = 0; i < n; i++) {
+        places[digit_of(digit, &from[i])]++;
+    }
+    for (size_t i = 0; i < (size_t)1 << digit->bits; i++) {
+        size_t count = places[i];
+        places[i] = sum;
+        sum += count;
+    }
+    for (size_t i = 0; i < n; i++) {
+        to[places[digit_of(digit, &from[i])]++] = from[i];
+    }
+}
+
+/* Sorts by rank without comparing: ranks are numbers, and mostly near to each other, so that one
+ * or two passes do. Of one rank, what was seen later is behind. */
+static int sort(mproc_dict_snapshot *s) {
+    struct digit digit = {0, 0, 0};
+    unsigned bits = rank_bits(s, &digit.lowest), passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS;
+    struct item *other = passes != 0 ? malloc(s->most * sizeof *other) : NULL;
+    if (passes != 0 && other == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned left = passes; left != 0; left--) {
+        struct item *sorted = other;
+        digit.bits = (bits - digit.shift + left - 1) / left;
+        deal(&digit, s->items, sorted, s->n);
+        digit.shift += digit.bits;
+        other = s->items;
+        s->items = sorted;
+    }
+    free(other);
+    return 0;
+}
+
+static int put_in_order(mproc_dict_snapshot *s) {
     size_t kept = 0;
-    qsort(s->items, s->n, sizeof *s->items, by_rank);
-    for (size_t i = 0; i < s->n; i++) {
+    int r = sort(s);
+    for (size_t i = 0; r == 0 && i < s->n; i++) {
         if (i + 1 < s->n && s->items[i].rank == s->items[i + 1].rank) {
             drop_large(s, i, i + 1);
-        } else {
-            s->items[kept++] = s->items[i];
+        } else if (kept++ != i) {
+            s->items[kept - 1] = s->items[i];
         }
     }
-    s->n = kept;
+    s->n = r == 0 ? kept : s->n;
+    return r;
 }
 
 /* ---------------------------------------------------------------- the handle */
@@ -159,12 +269,11 @@ static int take(mproc_dict_snapshot *s, mproc_dict *dict) {
     for (int i = 0; r == 0 && i < MPROC__DICT_SHARDS; i++) {
         r = mproc__dict_scan(dict, &dict->shards[i], &visitor);
     }
-    if (r == 0) {
-        put_in_order(s);
-    } else {
-        s->n = s->first_item; /* those of the bucket in between are not held */
+    if (r != 0) {
+        s->n = s->first_item; /* those of the buckets in between are not held */
+        return r;
     }
-    return r;
+    return put_in_order(s);
 }
 
 int mproc_dict_snapshot_new(mproc_dict_snapshot **out, mproc_dict *dict, int values) {
@@ -177,8 +286,8 @@ int mproc_dict_snapshot_new(mproc_dict_snapshot **out, mproc_dict *dict, int val
     }
     s->kind = MPROC__HANDLE_SNAPSHOT;
     s->values = values != 0;
-    s->most = FIRST_ITEMS;
-    s->room = FIRST_BYTES;
+    s->most = mproc_dict_count(dict) + MORE_ITEMS;
+    s->room = s->most * BYTES_PER_ITEM;
     s->items = malloc(s->most * sizeof *s->items);
     s->bytes = malloc(s->room);
     int r = s->items != NULL && s->bytes != NULL ? take(s, dict) : -ENOMEM;
@@ -201,13 +310,16 @@ int mproc_dict_snapshot_item(const mproc_dict_snapshot *snapshot, size_t i, mpro
     if (i >= snapshot->n) {
         return -EINVAL;
     }
-    const struct item *item = &snapshot->items[i];
-    char *key = snapshot->bytes + item->at;
-    *out = (mproc_dict_item){.key = key, .key_size = item->key_size};
+    if (i + AHEAD < snapshot->n) {
+        __builtin_prefetch(record_of(snapshot, i + AHEAD));
+    }
+    struct record *record = record_of(snapshot, i);
+    struct mproc__object *large = record->is_large ? large_of(record)->object : NULL;
+    *out = (mproc_dict_item){.key = record->bytes, .key_size = record->key_size};
     if (snapshot->values) {
         void *data =
-            item->large != NULL ? mproc__parcel_payload(item->large) : key + item->key_size;
-        out->value = (mproc_message){NULL, 0, data, item->size, item->large};
+            large != NULL ? mproc__parcel_payload(large) : record->bytes + record->key_size;
+        out->value = (mproc_message){NULL, 0, data, record->size, large};
     }
     return 0;
 }

@@ -6,6 +6,7 @@
  * What several members do at once is in test_dict_histories.c.
  */
 #define _GNU_SOURCE
+#include "dict/table.h"
 #include "made.h"
 #include "members.h"
 
@@ -382,6 +383,25 @@ TEST(dict_order_is_that_of_insertion) {
     set(d, "w", "comes last");
     expect_keys(d, "qertyuiopw");
     mproc_dict_snapshot_drop(NULL);
+    drop_and_check(d);
+}
+
+/* Of a dict that has had many more entries than it has: the ranks have up to 60 bits. */
+TEST(dict_order_is_kept_where_ranks_are_far_apart) {
+    mproc_dict *d = made_dict();
+    const char *keys = "qwertyuiopasdfghjklz";
+    for (unsigned i = 0; keys[i] != 0; i++) {
+        CHECK_OK(mproc_dict_set(d, &keys[i], 1, "v", 1));
+        d->next_rank += UINT64_C(1) << (i * 3 + 1);
+    }
+    expect_keys(d, keys);
+    for (int i = 0; i < 17; i++) {
+        CHECK_OK(mproc_dict_delete(d, &keys[i], 1, MPROC_DICT_ANY));
+    }
+    expect_keys(d, "klz");
+    CHECK_OK(mproc_dict_delete(d, "k", 1, MPROC_DICT_ANY));
+    CHECK_OK(mproc_dict_delete(d, "z", 1, MPROC_DICT_ANY));
+    expect_keys(d, "l");
     drop_and_check(d);
 }
 
