@@ -1,5 +1,6 @@
 /*
- * arena.c - what the family's arena holds, for tests and for a search for leaks; its address space
+ * arena.c - what the family's arena holds and who has it, for tests and for a search for leaks; its
+ * address space
  *
  * SPDX-License-Identifier: MIT
  *
@@ -56,6 +57,32 @@ static PyObject *held_elsewhere(PyObject *Py_UNUSED(module), PyObject *address) 
     return PyBool_FromLong(mproc_held_elsewhere(object));
 }
 
+/* Whether one of so many living members is that process; -1 with an exception. */
+static int has_member(pid_t pid, size_t most) {
+    mproc_member *members = PyMem_New(mproc_member, most);
+    if (members == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    size_t n = mproc_members(members, most);
+    int found = 0;
+    for (size_t i = 0; found == 0 && i < n && i < most; i++) {
+        found = members[i].pid == pid;
+    }
+    PyMem_Free(members);
+    return found;
+}
+
+static PyObject *is_member(PyObject *Py_UNUSED(module), PyObject *number) {
+    long pid = PyLong_AsLong(number);
+    if (pid == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    size_t n = mproc_members(NULL, 0);
+    int r = n == 0 ? 0 : has_member((pid_t)pid, n + 8); /* some may come meanwhile */
+    return r < 0 ? NULL : PyBool_FromLong(r);
+}
+
 static PyMethodDef arena_functions[] = {
     {"arena_stat", arena_stat, METH_NOARGS,
      "arena_stat($self, /)\n--\n\n"
@@ -73,6 +100,9 @@ static PyMethodDef arena_functions[] = {
     {"held_elsewhere", held_elsewhere, METH_O,
      "held_elsewhere($self, address, /)\n--\n\n"
      "Whether another process, or a message, holds the object there."},
+    {"is_member", is_member, METH_O,
+     "is_member($self, pid, /)\n--\n\n"
+     "Whether that process is a living member of this process' family."},
     {NULL, NULL, 0, NULL},
 };
 

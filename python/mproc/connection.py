@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .listener import address_type as address_type
     from .listener import arbitrary_address as arbitrary_address
     from .reduction import _Detachable
+    from .resource_sharer import SharedEnd
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]
 
@@ -116,15 +117,19 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
 def reduce_connection(conn: Connection) -> tuple[Any, ...]:
     """Return what a connection is pickled as; the other process gets a descriptor of its own.
 
-    A child that is being started has the memory of a Pipe's end, too. Whoever else unpickles it may
-    be no member of the family, and has the descriptor only.
+    A child that is being started has the memory of a Pipe's end, too. Who unpickles it elsewhere
+    has that if it is a member of the family, which is seen when it fetches the end.
     """
     from . import context, reduction
 
     popen = context.get_spawning_popen()
-    end = conn._end() if hasattr(popen, "hold_for") else None
+    end = conn._end() if popen is None or hasattr(popen, "hold_for") else None
     if end is None:
         return rebuild_connection, (reduction.DupFd(conn.fileno()), conn.readable, conn.writable)
+    if popen is None:
+        from . import resource_sharer
+
+        return _fetch_end, (resource_sharer.SharedEnd(conn, end),)
     handle, address, side = end
     duplicate = reduction.DupFd(handle)
     address = reduction.give_to_child(address)
@@ -140,3 +145,7 @@ def _adopt_end(
     duplicate: _Detachable, readable: bool, writable: bool, address: int, side: int
 ) -> Connection:
     return Connection._adopt(duplicate.detach(), readable, writable, address, side)
+
+
+def _fetch_end(shared: SharedEnd) -> Connection:
+    return shared.detach()

@@ -9,6 +9,16 @@ until the process ends.
 A secret is good for processes of the same user only, which is checked, and only once. The answer is
 one byte: 1 and the descriptor, or 0 for a secret that is good no more.
 
+An end of a Pipe() is offered as a SharedEnd, which keeps a hold on the channel, too. Both processes
+look whether the other one is a member of their family. If so, the end keeps its memory: the
+receiver takes its own hold while the sender still has one, and the sender gives that back when it
+has said so. If not, the sender makes the end plain before it hands the descriptor out.
+
+    receiver: secret, 1: you are of my family, or 0
+    sender:   1 and the descriptor; then 1: keep the channel, or 0: the end is plain
+    receiver: 1: I have the hold        (this and the next only for a channel)
+    sender:   1: I was there then
+
 A process that dies closes its sockets a moment before others can see that it has ended. A program
 that meets the lost connection asks which of its processes died, and must find one. So the error is
 raised when the death can be seen.
@@ -19,26 +29,76 @@ from __future__ import annotations
 import os
 import threading
 
-from . import reduction, util
+from . import _mproc, reduction, util
 from ._descriptor import kept, kept_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
+    from typing import Any
 
-__all__ = ["DupFd", "stop"]
+    from ._mproc import Connection
+
+__all__ = ["DupFd", "SharedEnd", "stop"]
 
 _SECRET = 16  # bytes
 _REFUSED = b"\0"
+_NO, _YES = b"\0", b"\1"
 _ENDS_WITHIN = 1000  # ms from the loss of a connection to the end of the process that had it
 
 
-class DupFd:
+class _Offer:
+    """Something of this process that another one can fetch, once."""
+
+    def __init__(self, kept: _Descriptor | _End) -> None:
+        self._address, self._secret = _resource_sharer.register(kept)
+        self._owner = os.getpid()
+
+    def _fetch(self, receive: Callable[[socket.socket], Any]) -> Any:
+        """Connect, and receive it by that function, which sends the secret first."""
+        import socket
+
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                try:
+                    sock.connect(self._address)
+                except ConnectionRefusedError as error:
+                    raise _sender_is_gone(error) from None
+                return receive(sock)
+        except ConnectionError as error:
+            _wait_for_end(self._owner)
+            if isinstance(error, BrokenPipeError):
+                raise self._lost() from None
+            raise
+
+    def _receive_fd(self, sock: socket.socket, more: bytes = b"") -> int:
+        import socket
+
+        sock.sendall(self._secret + more)
+        answer = sock.recv(1, socket.MSG_PEEK)
+        if answer == _REFUSED:
+            raise ValueError(
+                "the descriptor has been fetched already: pickle it again for each process"
+            )
+        if not answer:
+            raise self._lost()
+        return reduction.recvfds(sock, 1)[0]
+
+    def _lost(self) -> ConnectionResetError:
+        import errno
+
+        return ConnectionResetError(
+            errno.ECONNRESET,
+            f"process {self._owner}, which has the descriptor, closed the connection",
+        )
+
+
+class DupFd(_Offer):
     """A descriptor that another process can fetch, once."""
 
     def __init__(self, fd: int) -> None:
-        self._address, self._secret = _resource_sharer.register(kept(os.dup(fd)))
-        self._owner = os.getpid()
+        super().__init__(_Descriptor(kept(os.dup(fd))))
 
     def detach(self) -> int:
         """Fetch the descriptor. The caller owns it from now on.
@@ -46,33 +106,95 @@ class DupFd:
         OSError (ConnectionRefusedError): the process that has it has ended. ValueError: it has been
         fetched already.
         """
+        fd: int = self._fetch(self._receive_fd)
+        return fd
+
+
+class SharedEnd(_Offer):
+    """An end of a Pipe() that another process can fetch, once."""
+
+    def __init__(self, connection: Connection, end: tuple[int, int, int]) -> None:
+        super().__init__(_End(_copy_of(connection, end)))
+        self._end = connection.readable, connection.writable, *end[1:]
+
+    def detach(self) -> Connection:
+        """Fetch it, with its memory if both processes are of one family. Raises as DupFd's."""
+        connection: Connection = self._fetch(self._receive)
+        return connection
+
+    def _receive(self, sock: socket.socket) -> Connection:
+        pid, _ = _peer(sock)
+        fd = self._receive_fd(sock, _YES if _mproc.is_member(pid) else _NO)
         try:
-            return self._fetch()
-        except ConnectionError:
-            _wait_for_end(self._owner)
+            answer = sock.recv(1)
+            if answer == _YES:
+                _mproc.hold(self._end[2])
+        except BaseException:
+            os.close(fd)
             raise
+        if answer == _YES:
+            return self._confirm(sock, _mproc.Connection._adopt(fd, *self._end))
+        connection = _mproc.Connection(fd, *self._end[:2])
+        if not answer:
+            connection.close()
+            raise self._lost()
+        return connection
 
-    def _fetch(self) -> int:
-        import errno
-        import socket
+    def _confirm(self, sock: socket.socket, owned: Connection) -> Connection:
+        """Return it, if the sender held the channel when this process took its hold."""
+        try:
+            sock.sendall(_YES)
+            if sock.recv(1) != _YES:
+                raise self._lost()
+        except BaseException:
+            owned.close()
+            raise
+        return owned
 
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            try:
-                sock.connect(self._address)
-            except ConnectionRefusedError as error:
-                raise _sender_is_gone(error) from None
-            sock.sendall(self._secret)
-            answer = sock.recv(1, socket.MSG_PEEK)
-            if answer == _REFUSED:
-                raise ValueError(
-                    "the descriptor has been fetched already: pickle it again for each process"
-                )
-            if not answer:
-                raise ConnectionResetError(
-                    errno.ECONNRESET,
-                    f"process {self._owner}, which has the descriptor, closed the connection",
-                )
-            return reduction.recvfds(sock, 1)[0]
+
+def _copy_of(connection: Connection, end: tuple[int, int, int]) -> Connection:
+    fd = kept(os.dup(end[0]))
+    try:
+        _mproc.hold(end[1])
+    except BaseException:
+        os.close(fd)
+        raise
+    return _mproc.Connection._adopt(fd, connection.readable, connection.writable, *end[1:])
+
+
+class _Descriptor:
+    """What a DupFd keeps in its process."""
+
+    def __init__(self, owned: int) -> None:
+        self._fd = owned
+
+    def hand_out(self, sock: socket.socket) -> None:
+        reduction.sendfds(sock, [self._fd])
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class _End:
+    """What a SharedEnd keeps in its process."""
+
+    def __init__(self, owned: Connection) -> None:
+        self._connection = owned
+
+    def hand_out(self, sock: socket.socket) -> None:
+        pid, _ = _peer(sock)
+        end = self._connection._end()
+        if sock.recv(1) != _YES or end is None or not _mproc.is_member(pid):
+            reduction.sendfds(sock, [self._connection.fileno()])  # it is plain from now on
+            sock.sendall(_NO)
+            return
+        reduction.sendfds(sock, [end[0]])
+        sock.sendall(_YES)
+        if sock.recv(1) == _YES:
+            sock.sendall(_YES)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def _wait_for_end(pid: int) -> None:
@@ -102,7 +224,7 @@ def _sender_is_gone(error: OSError) -> ConnectionRefusedError:
 
 
 class _ResourceSharer:
-    """The descriptors that wait to be fetched, and the thread that hands them out."""
+    """What waits to be fetched, and the thread that hands it out."""
 
     def __init__(self) -> None:
         self._reset()
@@ -110,26 +232,26 @@ class _ResourceSharer:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._fds: dict[bytes, int] = {}
+        self._kept: dict[bytes, _Descriptor | _End] = {}
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
     def _after_fork(self) -> None:
-        """Close a forked child's copies of the descriptors, which the parent hands out."""
-        for fd in self._fds.values():
-            os.close(fd)
+        """Close a forked child's copies of what the parent hands out."""
+        for waiting in self._kept.values():
+            waiting.close()
         if self._listener is not None:
             self._listener.close()
         self._reset()
 
-    def register(self, fd: int) -> tuple[bytes, bytes]:
-        """Keep a descriptor until it is fetched; return the address and the secret."""
+    def register(self, owned: _Descriptor | _End) -> tuple[bytes, bytes]:
+        """Keep something until it is fetched; return the address and the secret."""
         secret = os.urandom(_SECRET)
         with self._lock:
             if self._listener is None:
                 self._start()
             assert self._listener is not None
-            self._fds[secret] = fd
+            self._kept[secret] = owned
             address: bytes = self._listener.getsockname()
         return address, secret
 
@@ -147,9 +269,9 @@ class _ResourceSharer:
                 util.sub_warning("_ResourceSharer thread did not stop when asked")
             listener.close()
         with self._lock:
-            fds, self._fds = self._fds, {}
-        for fd in fds.values():
-            os.close(fd)
+            left, self._kept = self._kept, {}
+        for waiting in left.values():
+            waiting.close()
 
     def _start(self) -> None:
         import socket
@@ -178,7 +300,8 @@ class _ResourceSharer:
                     util.sub_warning("a descriptor could not be handed out: %s", error)
 
     def _hand_out(self, sock: socket.socket) -> None:
-        if _user_of(sock) not in (os.geteuid(), 0):
+        _, user = _peer(sock)
+        if user not in (os.geteuid(), 0):
             return
         secret = b""
         while len(secret) < _SECRET:
@@ -187,23 +310,24 @@ class _ResourceSharer:
                 return
             secret += piece
         with self._lock:
-            fd = self._fds.pop(secret, None)
-        if fd is None:
+            kept = self._kept.pop(secret, None)
+        if kept is None:
             sock.sendall(_REFUSED)
             return
         try:
-            reduction.sendfds(sock, [fd])
+            kept.hand_out(sock)
         finally:
-            os.close(fd)
+            kept.close()
 
 
-def _user_of(sock: socket.socket) -> int:
-    """Return the user id of the process at the other end."""
+def _peer(sock: socket.socket) -> tuple[int, int]:
+    """Return the id and the user's id of the process at the other end."""
     import socket
     import struct
 
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
+    pid, user, _ = struct.unpack("3i", credentials)
+    return pid, user
 
 
 _resource_sharer = _ResourceSharer()

@@ -613,6 +613,107 @@ def test_over_a_connection(asked):
     resource_sharer.stop()
 
 
+def test_sent_to_a_member_an_end_keeps_its_memory(ends):
+    ends.put_into_memory([1, 2])
+    one, other = Pipe()
+    with one, other:
+        one.send(ends.receiver)
+        with other.recv() as copy:
+            assert copy._end()[1:] == ends.receiver._end()[1:]
+            assert copy.recv() == 1
+            ends.sender.send(3)
+            assert [ends.receiver.recv(), copy.recv()] == [2, 3]
+            ends.sender.send(4)
+            assert readable(ends.receivers_number) == (MARKER if ends.duplex else 0)
+            assert copy.recv() == 4
+    resource_sharer.stop()
+
+
+def echo_sent(tasks):
+    with tasks.get() as end:
+        end.send(end._end() is not None)
+        while (message := end.recv()) is not None:
+            end.send(message)
+
+
+def test_put_into_a_queue_an_end_keeps_its_memory(ctx):
+    mine, its = ctx.Pipe()
+    tasks = ctx.Queue()
+    child = ctx.Process(target=echo_sent, args=(tasks,))
+    child.start()
+    tasks.put(its)
+    with mine:
+        assert mine.recv() is True
+        its.close()
+        for message in [*range(300), "x" * 3000, b"y" * 800_000]:
+            mine.send(message)
+            assert mine.recv() == message
+        mine.send(None)
+        with pytest.raises(EOFError):
+            mine.recv()
+        assert mine._end() is not None
+    child.join()
+    tasks.close()
+    resource_sharer.stop()
+
+
+kept = []
+
+
+def end_of_a_new_pipe():
+    mine, its = Pipe()
+    kept.append(mine)
+    return its
+
+
+def receive_from_the_kept():
+    return kept.pop().recv()
+
+
+def test_returned_from_a_pool_an_end_keeps_its_memory(ctx):
+    with ctx.Pool(1) as pool, pool.apply(end_of_a_new_pipe) as end:
+        assert end._end() is not None
+        later = pool.apply_async(receive_from_the_kept)
+        end.send("to the worker")
+        assert later.get() == "to the worker"
+
+
+def test_sent_to_a_stranger_an_end_is_plain(ends, program):
+    ends.put_into_memory(["in", "memory"])
+    ticket = bytes(reduction.ForkingPickler.dumps(ends.receiver))
+    told = program.output(
+        "-c",
+        f"""
+from mproc.reduction import ForkingPickler
+end = ForkingPickler.loads({ticket!r})
+print(end._end(), end.recv(), end.recv())
+""",
+    )
+    assert told == "None in memory\n"
+    resource_sharer.stop()
+
+
+@pytest.mark.parametrize("last_words", [b"", b"\1"])
+def test_an_end_whose_sender_dies_while_it_is_fetched(ends, monkeypatch, last_words):
+    """Without its sender's hold at that moment the memory might be another's."""
+
+    def hand_out_and_die(self, sock):
+        reduction.sendfds(sock, [self._connection._end()[0]])
+        sock.sendall(last_words)
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b"\1"
+
+    monkeypatch.setattr(resource_sharer._End, "hand_out", hand_out_and_die)
+    before = numbers()
+    ticket = reduction.ForkingPickler.dumps(ends.receiver)
+    with pytest.raises(ConnectionResetError, match="closed the connection"):
+        reduction.ForkingPickler.loads(ticket)
+    resource_sharer.stop()
+    assert numbers() == before
+    ends.sender.send("goes on")
+    assert ends.receiver.recv() == "goes on"
+
+
 def test_send_handle(asked):
     one, other = Pipe()
     with one, other:
