@@ -324,6 +324,36 @@ MPROC_API int mproc_hold_for(mproc_process *child, void *object) MPROC_MUST_USE;
 /* How many holds the calling member has on the object: its own count, 0 if none. */
 MPROC_API size_t mproc_holds(const void *object);
 
+/* Bytes of an object's name, without the 0 at its end. */
+#define MPROC_NAME_MOST 127
+
+/*
+ * Gives an object a name, by which the program mproc calls it: in UTF-8, of at most MPROC_NAME_MOST
+ * bytes. It takes the place of an earlier one and goes with the object. NULL or "": none any more.
+ * A member that dies meanwhile leaves the earlier name or the new one.
+ *
+ * -EINVAL: no object that the caller holds, or a message; -ENAMETOOLONG; -ENOMEM.
+ */
+MPROC_API int mproc_name(void *object, const char *name) MPROC_MUST_USE;
+
+/* Copies the name, cut off at `size` bytes with its 0. How long it is, 0: it has none. -EINVAL: no
+ * object. */
+MPROC_API int mproc_name_of(const void *object, char *out, size_t size);
+
+/* The same of where the object was made, which is known if the environment of its maker had
+ * MPROC_ORIGIN=1 when that joined the family: what the maker's hook said, or else
+ * "program(function)+0x1f2", the place in a program or library that the constructor was called
+ * from. -EINVAL. */
+MPROC_API int mproc_origin_of(const void *object, char *out, size_t size);
+
+/* Writes where the calling thread is in words of the program, as "file:line", with a 0, and returns
+ * 0; non-zero: it does not know. */
+typedef int (*mproc_origin_fn)(char *out, size_t size);
+
+/* Asked for each object that the process makes with MPROC_ORIGIN=1. It must not enter the library.
+ * NULL: none is. */
+MPROC_API void mproc_origin_hook(mproc_origin_fn where);
+
 /* Non-zero: others than the calling member hold the object: another member, a dead one that has not
  * been reaped included, or a message that takes a buffer along. Any pointer may be asked about. */
 MPROC_API int mproc_held_elsewhere(const void *object);

@@ -27,10 +27,11 @@ struct mproc__chunk {
     uint64_t state; /* kind | class << 8 | length of the run << 16 */
     uint64_t next;  /* free runs: of the bin; small: of the class; chunk number + 1 */
     uint64_t prev;
-    uint64_t free; /* small: address of the first free block */
-    uint64_t used; /* small: blocks that are allocated */
-    uint64_t bump; /* small: blocks that were ever allocated; those behind are untouched */
-    uint64_t pad[2];
+    uint64_t free;   /* small: address of the first free block */
+    uint64_t used;   /* small: blocks that are allocated */
+    uint64_t bump;   /* small: blocks that were ever allocated; those behind are untouched */
+    uint64_t labels; /* of the objects that begin in it: struct mproc__label *, see label.c */
+    uint64_t pad;
 };
 
 struct mproc__chunks {

@@ -122,6 +122,7 @@ static void point_at(struct mproc__family *f) {
     mproc__registry_enter(f != NULL ? &f->registry : NULL);
     mproc__members_enter(f != NULL ? &f->members : NULL);
     mproc__shms_enter(f != NULL ? &f->shms : NULL);
+    mproc__labels_enter(f != NULL ? &f->labels : NULL);
     mproc__bells_enter(f != NULL ? &f->bells : NULL);
     mproc__chunks_enter(f != NULL ? &f->chunks : NULL);
     mproc__heap_enter(f != NULL ? &f->heap : NULL);
@@ -136,6 +137,7 @@ static void lay_out(struct mproc__family *f, uint64_t span, uint64_t limit) {
     mproc__registry_init(&f->registry);
     mproc__members_init(&f->members);
     mproc__shms_init(&f->shms);
+    mproc__labels_init(&f->labels);
     mproc__chunks_init(&f->chunks, base + sizeof *f, base + span, limit >> MPROC__CHUNK_SHIFT);
     mproc__heap_init(&f->heap);
     mproc__store64(&f->magic, MPROC__MAGIC); /* SYNC(family.magic): the layout, before it is one */

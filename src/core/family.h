@@ -8,6 +8,7 @@
 
 #include "core/bell.h"
 #include "core/heap.h"
+#include "core/label.h"
 #include "core/object.h"
 #include "core/reaper.h"
 #include "core/shm_register.h"
@@ -30,6 +31,7 @@ struct mproc__family {
     struct mproc__members members;
     struct mproc__chunks chunks;
     struct mproc__shms shms;
+    struct mproc__labels labels;
     _Alignas(MPROC__LINE) struct mproc__heap heap;
     _Alignas(MPROC__LINE) struct mproc__bells bells;
     _Alignas(MPROC__LINE) struct mproc__table table;

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "core/join.h"
+#include "core/label.h"
+#include "core/name.h"
 
 static void *unheld(const struct mproc__hand *hand) {
     return (void *)(uintptr_t)hand->unheld;
@@ -26,8 +28,8 @@ static int fill_or_destroy(struct mproc__hand *hand, mproc__fill_fn fill, const 
     return r;
 }
 
-int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
-                        const void *arg) {
+int mproc__object_build_for(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
+                            const void *arg, const void *where) {
     int r = mproc__family_need();
     if (r != 0) {
         return r;
@@ -40,6 +42,9 @@ int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fi
     if (r == 0) {
         void *object = unheld(hand);
         mproc__object_adopt(hand, &hand->unheld);
+        if (mproc__unlikely(mproc__origins)) {
+            mproc__name_origin(hand, object, where);
+        }
         memcpy(out, &object, sizeof object); /* whatever type the caller's pointer has */
     }
     mproc__hand_put(hand);

@@ -14,9 +14,13 @@ typedef int (*mproc__fill_fn)(struct mproc__hand *hand, void *object, const void
 
 /* Both steps, and fill() between them (NULL: the object stays all zero behind the header). `out` is
  * the address of the constructor's result, a pointer to the noun: it is set to an object that the
- * caller holds once and has not shown to anybody yet. The errors of joining, -ENOMEM, those of
- * fill(). */
-int mproc__object_build(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
-                        const void *arg);
+ * caller holds once and has not shown to anybody yet. `where`: the code that asked for it. The
+ * errors of joining, -ENOMEM, those of fill(). */
+int mproc__object_build_for(void *out, enum mproc__kind kind, size_t size, mproc__fill_fn fill,
+                            const void *arg, const void *where);
+
+/* For a public constructor, whose caller is who asked. */
+#define mproc__object_build(out, kind, size, fill, arg)                                            \
+    mproc__object_build_for((out), (kind), (size), (fill), (arg), __builtin_return_address(0))
 
 #endif

@@ -34,6 +34,7 @@
 
 #include "core/hand.h"
 #include "core/heap.h"
+#include "core/label.h"
 #include "core/token.h"
 
 static struct mproc__registry *registry;
@@ -358,6 +359,7 @@ void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {
     mproc__destroy_fn destroy = mproc__destroyers[object->kind];
     mproc__poke32(&object->magic,
                   MPROC__OBJECT_DEAD); /* a caller that still has its address is told */
+    mproc__labels_drop(hand, object);
     if (destroy != NULL) {
         destroy(hand, object);
     }
@@ -394,6 +396,7 @@ void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record) 
     leave(hand);
     if (hand->block != 0) {
         mproc__poke32(&object->magic, MPROC__OBJECT_DEAD);
+        mproc__labels_drop(hand, object);
     }
     mproc__heap_free(hand, &hand->block);
 }

@@ -267,22 +267,29 @@ static void clean(const char *from, char *to, size_t size) {
     to[i] = 0;
 }
 
-const char *mproc__say_member(const struct mproc__picture *p, int member, char out[160]) {
+const char *mproc__say_member(const struct mproc__picture *p, int member, char out[MPROC__SAY]) {
     char name[80];
     if (member < 0) {
         return "a process that has ended";
     }
     clean(p->members[member].name, name, sizeof name);
-    snprintf(out, 160, "%s (pid %d%s)", name, (int)p->members[member].pid,
+    snprintf(out, MPROC__SAY, "%s (pid %d%s)", name, (int)p->members[member].pid,
              p->members[member].os.state == 'T' ? ", stopped" : "");
     return out;
 }
 
 const char *mproc__say_object(const struct mproc__outside *arena, const struct mproc__picture *p,
-                              int object, char out[160]) {
-    const struct mproc__seen_object *o = &p->objects[mproc__picture_outer(p, object)];
-    snprintf(out, 160, "the %s @%llx", mproc__kind_name(o->kind),
-             (unsigned long long)(o->address - arena->base));
+                              int object, char out[MPROC__SAY]) {
+    char name[MPROC_NAME_MOST + 1], origin[100];
+    int outer = mproc__picture_outer(p, object);
+    const struct mproc__seen_object *o = &p->objects[outer];
+    const char *path = mproc__picture_origin(p, outer), *base = strrchr(path, '/');
+    clean(mproc__picture_name(p, outer), name, sizeof name);
+    clean(base != NULL ? base + 1 : path, origin, sizeof origin);
+    const char *quote = *name != 0 ? "\"" : "", *made = *origin != 0 ? " (made at " : "";
+    snprintf(out, MPROC__SAY, "the %s %s%s%s%s@%llx%s%s%s", mproc__kind_name(o->kind), quote, name,
+             quote, *name != 0 ? " " : "", (unsigned long long)(o->address - arena->base), made,
+             origin, *origin != 0 ? ")" : "");
     return out;
 }
 
@@ -290,7 +297,7 @@ const char *mproc__say_object(const struct mproc__outside *arena, const struct m
 static void say_others(FILE *out, const struct mproc__picture *p,
                        const struct mproc__seen_wait *w) {
     const struct mproc__seen_object *o = &p->objects[mproc__picture_outer(p, w->object)];
-    char name[160];
+    char name[MPROC__SAY];
     int n = 0;
     for (uint64_t i = 0; i < o->holders; i++) {
         int m = mproc__picture_member(p, p->holders[o->first + i]);
@@ -348,7 +355,7 @@ static void say_pool(FILE *out, const struct mproc__picture *p, const struct mpr
 
 static void say_object_wait(FILE *out, const struct mproc__outside *arena,
                             const struct mproc__picture *p, const struct mproc__seen_wait *w) {
-    char what[160], name[160];
+    char what[MPROC__SAY], name[MPROC__SAY];
     enum mproc__kind kind = p->objects[w->object].kind;
     const struct mproc__facts *f = mproc__picture_facts(p, w->object);
     int owner = mproc__blamed(p, w);
@@ -376,7 +383,7 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
 
 void mproc__say_wait(FILE *out, const struct mproc__outside *arena, const struct mproc__picture *p,
                      const struct mproc__seen_wait *w) {
-    char name[160];
+    char name[MPROC__SAY];
     if (w->role == MPROC__AWAITS_SECTION) {
         fprintf(out, "waits for %s, which is in the middle of a step",
                 mproc__say_member(p, w->target, name));

@@ -25,10 +25,12 @@ int mproc__blamed(const struct mproc__picture *p, const struct mproc__seen_wait 
  * others are queued. -1: there is none. */
 int mproc__starved(const struct mproc__picture *p, int group);
 
+#define MPROC__SAY 400 /* bytes of one, with its 0 */
+
 /* A word for a member, and for an object; in `out`, which is returned. */
-const char *mproc__say_member(const struct mproc__picture *p, int member, char out[160]);
+const char *mproc__say_member(const struct mproc__picture *p, int member, char out[MPROC__SAY]);
 const char *mproc__say_object(const struct mproc__outside *arena, const struct mproc__picture *p,
-                              int object, char out[160]);
+                              int object, char out[MPROC__SAY]);
 
 /* "waits for the lock @2c40, which worker-1 (pid 7) holds": what a thread does, for a person. */
 void mproc__say_wait(FILE *out, const struct mproc__outside *arena, const struct mproc__picture *p,

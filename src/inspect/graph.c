@@ -130,7 +130,7 @@ static void make(struct graph *g, const struct mproc__show *show) {
     }
 }
 
-static const char *say_node(const struct graph *g, int i, char out[160]) {
+static const char *say_node(const struct graph *g, int i, char out[MPROC__SAY]) {
     const struct node *n = &g->nodes[i];
     return n->member >= 0 ? mproc__say_member(g->show->picture, n->member, out)
                           : mproc__say_object(g->show->arena, g->show->picture, n->object, out) + 4;
@@ -147,7 +147,7 @@ static const char *say_edge(const struct graph *g, const struct edge *e) {
 
 void mproc__show_graph(const struct mproc__show *show) {
     struct graph g;
-    char from[160], to[160];
+    char from[MPROC__SAY], to[MPROC__SAY];
     make(&g, show);
     for (int i = 0; i < g.nedges; i++) {
         const struct edge *e = &g.edges[i];
@@ -172,7 +172,7 @@ static void dot_string(FILE *out, const char *text) {
 
 void mproc__show_dot(const struct mproc__show *show) {
     struct graph g;
-    char name[160];
+    char name[MPROC__SAY];
     make(&g, show);
     fputs("digraph waits {\n  node [fontname=\"sans-serif\"];\n", show->out);
     for (int i = 0; i < g.nnodes; i++) {
@@ -273,11 +273,32 @@ static void draw_edge(const struct graph *g, const struct edge *e) {
             upright ? " beside" : "", say_edge(g, e));
 }
 
+/* From the last '@' of an object's word on that stands before where it was made. */
+static char *second_line(char *name) {
+    char *made = strstr(name, " (made at "), *at = NULL;
+    for (char *s = strchr(name, '@'); s != NULL && (made == NULL || s < made);
+         s = strchr(s + 1, '@')) {
+        at = s;
+    }
+    return at;
+}
+
+/* What does not fit into a box is left out, whole characters of it. */
+static void fit(char *text, int most) {
+    int n = 0;
+    for (char *s = text; *s != 0; s++) {
+        if (((unsigned char)*s & 0xc0) != 0x80 && n++ == most) {
+            *s = 0;
+            return;
+        }
+    }
+}
+
 static void draw_node(const struct graph *g, int i) {
     const struct node *n = &g->nodes[i];
-    char name[160];
+    char name[MPROC__SAY];
     const char *text = say_node(g, i, name);
-    char *second = strchr(name, n->member >= 0 ? '(' : '@');
+    char *second = n->member >= 0 ? strrchr(name, '(') : second_line(name);
     fprintf(g->show->out,
             "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"%d\" class=\"%s%s\"/>\n",
             n->x - BOX_WIDE / 2, n->y - BOX_HIGH / 2, BOX_WIDE, BOX_HIGH,
@@ -286,7 +307,9 @@ static void draw_node(const struct graph *g, int i) {
     fprintf(g->show->out, "<text x=\"%d\" y=\"%d\">", n->x, n->y + (second != NULL ? -3 : 5));
     if (second != NULL && second > text) {
         second[-1] = 0;
+        fit(second, 32);
     }
+    fit(name + (text - name), 26);
     mproc__show_escaped(g->show->out, text);
     if (second != NULL) {
         fprintf(g->show->out, "</text>\n<text x=\"%d\" y=\"%d\" class=\"small\">", n->x, n->y + 15);

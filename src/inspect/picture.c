@@ -23,6 +23,8 @@
 #define HOLDERS_MOST (MPROC__MEMBERS + 64)
 #define READS_MOST 4000000 /* records of holds: some seconds */
 #define SEGMENTS_MOST 65536
+#define TEXTS_MOST ((uint64_t)1 << 30)
+#define LABELS_MOST (2 * MPROC__CHUNK / sizeof(struct mproc__object)) /* of a chunk's objects */
 #define AGAIN 4 /* looks at a slot that changes meanwhile */
 
 /* ---------------------------------------------------------------- growing arrays */
@@ -40,6 +42,23 @@ static void *grow(void **array, uint64_t n, size_t size) {
 }
 
 #define GROW(array, n) grow((void **)&(array), (uint64_t)(n), sizeof *(array))
+
+uint32_t mproc__picture_text(struct mproc__picture *p, const char *text) {
+    uint64_t at = p->ntexts, size = strlen(text) + 1;
+    if (at + size > TEXTS_MOST) {
+        return 0;
+    }
+    for (uint64_t i = 0; i < size; i++) {
+        char *place = GROW(p->texts, p->ntexts);
+        if (place == NULL) {
+            p->ntexts = at;
+            return 0;
+        }
+        *place = text[i];
+        p->ntexts++;
+    }
+    return (uint32_t)at;
+}
 
 /* ---------------------------------------------------------------- looking things up */
 
@@ -378,7 +397,8 @@ static int see_object(const struct mproc__outside *arena, struct mproc__picture 
     if (o == NULL || p->nobjects == INT32_MAX) {
         return -ENOMEM;
     }
-    *o = (struct mproc__seen_object){address, block, (enum mproc__kind)head.kind, -1, -1, 0, 0};
+    *o = (struct mproc__seen_object){address, block, (enum mproc__kind)head.kind, -1, -1, 0, 0,
+                                     0,       0};
     size = size < sizeof copy ? size : sizeof copy;
     memcpy(copy, bytes, size);
     int r = add_facts(p, o, copy, size);
@@ -444,6 +464,41 @@ static int see_run(struct heap_walk *walk, uint64_t at, uint64_t length) {
     return r == 0 ? see_block(walk->arena, walk->picture, at, size, walk->bytes, OBJECT_BYTES) : r;
 }
 
+/* ---------------------------------------------------------------- labels */
+
+static void see_label(struct mproc__picture *p, const struct mproc__label *label,
+                      const char *text) {
+    int i = object_at(p, label->object);
+    struct mproc__seen_object *o = i >= 0 ? &p->objects[i] : NULL;
+    if (o == NULL || o->address != label->object) {
+        return;
+    }
+    if (label->kind == MPROC__LABEL_NAME) {
+        o->name = mproc__picture_text(p, text);
+    } else if (label->kind == MPROC__LABEL_ORIGIN) {
+        o->origin = mproc__picture_text(p, text);
+    }
+}
+
+/* What was freed meanwhile, or is rubbish, mostly names no object here. */
+static void see_labels(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t at) {
+    for (unsigned n = 0; at != 0 && n < LABELS_MOST && p->reads < READS_MOST; n++) {
+        struct mproc__label label;
+        char text[MPROC__LABEL_MOST + 1] = "";
+        p->reads++;
+        if (mproc__outside_read(arena, at, &label, sizeof label) != 0 ||
+            label.length > MPROC__LABEL_MOST ||
+            mproc__outside_read(arena, at + sizeof label, text, label.length) != 0) {
+            break;
+        }
+        text[label.length] = 0;
+        see_label(p, &label, text);
+        at = label.next;
+    }
+}
+
+/* ---------------------------------------------------------------- chunks */
+
 /* Chunk number i; what lies outside of the arena is passed over. Returns how many chunks it is. */
 static int see_chunk(struct heap_walk *walk, uint64_t i, uint64_t top, uint64_t *length) {
     struct mproc__chunk d;
@@ -456,6 +511,11 @@ static int see_chunk(struct heap_walk *walk, uint64_t i, uint64_t top, uint64_t 
         uint64_t run = mproc__chunk_length(d.state);
         *length = run > 0 && run <= top - i ? run : 1;
         r = see_run(walk, at, *length);
+    } else {
+        return r == -EFAULT ? 0 : r;
+    }
+    if (r == 0) {
+        see_labels(walk->arena, walk->picture, d.labels);
     }
     return r == -EFAULT ? 0 : r;
 }
@@ -613,7 +673,8 @@ int mproc__picture_take(const struct mproc__outside *arena, struct mproc__pictur
     p.now = mproc__os_now();
     p.boot_now = mproc__os_boot_now();
     p.span = arena->span;
-    int r = p.by_slot != NULL ? see_bells(arena, &p) : -ENOMEM;
+    (void)mproc__picture_text(&p, "");
+    int r = p.by_slot != NULL && p.texts != NULL ? see_bells(arena, &p) : -ENOMEM;
     r = r == 0 ? see_members(arena, &p) : r;
     r = r == 0 ? see_heap(arena, &p) : r;
     r = r == 0 ? see_segments(arena, &p) : r;
@@ -635,6 +696,7 @@ void mproc__picture_drop(struct mproc__picture *owned) {
     free(owned->facts);
     free(owned->segments);
     free(owned->holders);
+    free(owned->texts);
     free(owned->bells);
     free(owned->by_slot);
     *owned = (struct mproc__picture){0};

@@ -36,6 +36,8 @@ struct mproc__seen_object {
     int within;     /* the object that it belongs to, -1: none */
     uint64_t first; /* tokens of its holders: in picture->holders */
     uint64_t holders;
+    uint32_t name; /* in picture->texts, 0: it has none */
+    uint32_t origin;
 };
 
 /* What a thread of a queue or pool waits for. */
@@ -73,13 +75,14 @@ struct mproc__picture {
     struct mproc__facts *facts;
     struct mproc__seen_segment *segments;
     uint64_t *holders;
+    char *texts;               /* "" is the first; each ends in a 0 */
     struct mproc__bell *bells; /* that are armed */
     int *by_slot;              /* members by the number of their slots, -1: none */
     int nmembers, nobjects, nwaits, nfacts, nsegments, nbells;
-    uint64_t nholders;
-    uint64_t reads;                   /* records of holders that are not in their object */
-    int64_t now;                      /* mproc__os_now() */
-    uint64_t boot_now;                /* mproc__os_boot_now() */
+    uint64_t nholders, ntexts;
+    uint64_t reads;    /* records of holders that are not in their object, and labels */
+    int64_t now;       /* mproc__os_now() */
+    uint64_t boot_now; /* mproc__os_boot_now() */
     uint64_t span, limit, used, warm; /* bytes of the arena */
     uint64_t blocks, bytes;           /* allocated, and how large they are */
     uint64_t of_kind[MPROC__KINDS], bytes_of_kind[MPROC__KINDS]; /* kind 0: without a kind */
@@ -92,6 +95,18 @@ void mproc__picture_drop(struct mproc__picture *owned);
 /* The member of a token, the wait of a thread; -1: there is none. */
 int mproc__picture_member(const struct mproc__picture *p, uint64_t token);
 int mproc__picture_wait(const struct mproc__picture *p, int member, uint32_t thread);
+
+/* Adds a text; 0: there is no memory, or no room. */
+uint32_t mproc__picture_text(struct mproc__picture *p, const char *text);
+
+/* What an object is called, where it was made: "" if it is not known. */
+static inline const char *mproc__picture_name(const struct mproc__picture *p, int object) {
+    return &p->texts[p->objects[object].name];
+}
+
+static inline const char *mproc__picture_origin(const struct mproc__picture *p, int object) {
+    return &p->texts[p->objects[object].origin];
+}
 
 /* Never NULL. */
 const struct mproc__facts *mproc__picture_facts(const struct mproc__picture *p, int object);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "inspect/blame.h"
+#include "inspect/place.h"
 #include "inspect/show.h"
 
 #define FAMILIES_MOST 1024
@@ -34,7 +35,9 @@ static const char help[] =
     "\n"
     "  --json  all of the first three as JSON: a list with an object for each family\n"
     "\n"
-    "An object is named by its place in the arena, as in 'lock @2c40'.\n"
+    "An object is called by the name that its program has given it, and by its place in the\n"
+    "arena: 'lock \"orders\" @2c40'. Where it was made is told if the program ran with\n"
+    "MPROC_ORIGIN=1 in its environment.\n"
     "\n"
     "exit status: 0; 1: it could not be looked at; 2: wrong usage; 3: `locks` has found a\n"
     "deadlock\n";
@@ -86,6 +89,7 @@ static int look(const struct request *request, pid_t pid, int n) {
     }
     r = take(&arena, &picture, &groups);
     if (r == 0) {
+        mproc__places_resolve(&picture);
         const struct mproc__show show = {stdout, &arena, &picture, groups};
         fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", stdout);
         request->show(&show);

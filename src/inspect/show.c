@@ -73,7 +73,7 @@ static double seconds(int64_t ns) {
 /* ---------------------------------------------------------------- troubles, which come first */
 
 static void say_one(const struct mproc__show *show, const struct mproc__seen_wait *w) {
-    char name[160], since[32];
+    char name[MPROC__SAY], since[32];
     fprintf(show->out, "  %s ", mproc__say_member(show->picture, w->member, name));
     mproc__say_wait(show->out, show->arena, show->picture, w);
     fprintf(show->out, ", for %s\n", say_span(seconds(show->picture->now - w->since), since));
@@ -98,7 +98,7 @@ static void show_group(const struct mproc__show *show, int group) {
         threads += p->waits[i].group == group && !is_said(p, i);
     }
     if (taskq >= 0) {
-        char what[160];
+        char what[MPROC__SAY];
         const struct mproc__facts *f = mproc__picture_facts(p, taskq);
         fprintf(show->out,
                 "DEADLOCK of %d, %s is starved: each of its %" PRIu64
@@ -135,7 +135,7 @@ static void show_stopped(const struct mproc__show *show) {
         const struct mproc__seen_wait *w = &p->waits[i];
         int m = mproc__blamed(p, w);
         if (m >= 0 && m != w->member && p->members[m].lives && p->members[m].os.state == 'T') {
-            char name[160];
+            char name[MPROC__SAY];
             fprintf(show->out, "STOPPED: %s goes on only when it gets SIGCONT, and\n",
                     mproc__say_member(p, m, name));
             say_one(show, w);
@@ -170,7 +170,7 @@ void mproc__show_head(const struct mproc__show *show) {
 static void show_member(const struct mproc__show *show, int member, int depth) {
     const struct mproc__picture *p = show->picture;
     const struct mproc__seen_member *m = &p->members[member];
-    char name[160], age[32], cpu[32], memory[32];
+    char name[MPROC__SAY], age[32], cpu[32], memory[32];
     double born = m->born != 0 ? seconds((int64_t)(p->boot_now - m->born)) : 0;
     mproc__say_member(p, member, name);
     strrchr(name, '(')[-1] = 0; /* the pid stands before it */
@@ -232,7 +232,7 @@ static bool is_held(const struct mproc__picture *p, int object) {
 }
 
 static void show_holders(const struct mproc__show *show, const struct mproc__facts *f) {
-    char name[160];
+    char name[MPROC__SAY];
     if (f->owner != 0) {
         int m = mproc__picture_member(show->picture, f->owner);
         fprintf(show->out, ", held by %s", mproc__say_member(show->picture, m, name));
@@ -257,7 +257,7 @@ static int next_waiter(const struct mproc__picture *p, int object, int from) {
 }
 
 static void show_lock(const struct mproc__show *show, int object) {
-    char what[160];
+    char what[MPROC__SAY];
     fprintf(show->out, "%s", mproc__say_object(show->arena, show->picture, object, what) + 4);
     show_holders(show, mproc__picture_facts(show->picture, object));
     fputs("\n", show->out);
@@ -300,7 +300,7 @@ void mproc__show_locks(const struct mproc__show *show) {
 
 static void show_queue(const struct mproc__show *show, int object) {
     const struct mproc__facts *f = mproc__picture_facts(show->picture, object);
-    char what[160], bytes[32];
+    char what[MPROC__SAY], bytes[32];
     fprintf(show->out, "%s: %" PRIu64 " messages, %s",
             mproc__say_object(show->arena, show->picture, object, what) + 4, f->count,
             say_bytes(mproc__picture_queue_bytes(show->arena, show->picture, f), bytes));
@@ -314,7 +314,7 @@ static void show_pool(const struct mproc__show *show, int object) {
     const struct mproc__picture *p = show->picture;
     const struct mproc__facts *f = mproc__picture_facts(p, object);
     uint64_t open = 0, back = 0;
-    char what[160];
+    char what[MPROC__SAY];
     for (int i = 0; i < p->nobjects; i++) {
         if (p->objects[i].within == object) {
             open += p->objects[i].address == f->inside[0] ? mproc__picture_facts(p, i)->count : 0;

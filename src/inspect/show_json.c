@@ -67,6 +67,15 @@ static void truth(FILE *out, const char *name, bool is) {
     fputs(is ? "true" : "false", out);
 }
 
+static void text_or_null(FILE *out, const char *name, const char *text) {
+    key(out, name);
+    if (*text != 0) {
+        string(out, text);
+    } else {
+        fputs("null", out);
+    }
+}
+
 /* Objects are named by where they are in the arena. */
 static uint64_t id(const struct mproc__show *show, int object) {
     return show->picture->objects[object].address - show->arena->base;
@@ -137,6 +146,8 @@ static void show_object(const struct mproc__show *show, int i) {
     fprintf(show->out, "%s{\"id\": %" PRIu64, i > 0 ? ",\n  " : "", id(show, i));
     key(show->out, "kind");
     string(show->out, mproc__kind_name(o->kind));
+    text_or_null(show->out, "name", mproc__picture_name(p, i));
+    text_or_null(show->out, "origin", mproc__picture_origin(p, i));
     number(show->out, "size", o->size);
     key(show->out, "within");
     if (o->within >= 0) {

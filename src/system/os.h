@@ -357,6 +357,10 @@ int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, si
 ssize_t mproc__os_receive(int socket, void *out, size_t size, int fds[MPROC__OS_FDS_MAX], size_t *n,
                           bool *lost);
 
+/* Says in words what code an address is in: "file(function)+0x1f2", with the number that addr2line
+ * takes. "" if it is in none that is known. */
+void mproc__os_where(const void *address, char *out, size_t size);
+
 /* ---- being told by other processes, and waiting for several things at once */
 
 /* A socket whose address, an abstract one of at most `cap` bytes, any process of the network

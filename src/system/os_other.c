@@ -5,6 +5,8 @@
  */
 #include <ctype.h>
 #include <dirent.h>
+#include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,4 +135,35 @@ int mproc__os_process_see(pid_t pid, struct mproc__os_seen *out) {
     out->private_bytes = 0;
     (void)mproc__os_process_private(pid, &out->private_bytes);
     return parse(text, out);
+}
+
+/* ---------------------------------------------------------------- code */
+
+/* The loader knows the program by the name that it was called by. */
+static void say_file(const Dl_info *info, char *out, size_t size) {
+    ssize_t n = info->dli_fname[0] == '/' ? -1 : readlink("/proc/self/exe", out, size - 1);
+    if (n >= 0) {
+        out[n] = 0;
+    } else {
+        snprintf(out, size, "%s", info->dli_fname);
+    }
+}
+
+/* A program that is not position-independent has its addresses in its file. */
+static size_t place_in_file(const Dl_info *info, const char *address) {
+    const Elf64_Ehdr *head = info->dli_fbase;
+    return head->e_type == ET_EXEC ? (size_t)(uintptr_t)address
+                                   : (size_t)(address - (const char *)info->dli_fbase);
+}
+
+void mproc__os_where(const void *address, char *out, size_t size) {
+    const char *call = (const char *)address - 1; /* it is where the call returns to */
+    char file[200];
+    Dl_info info;
+    *out = 0;
+    if (dladdr(call, &info) != 0 && info.dli_fname != NULL) {
+        say_file(&info, file, sizeof file);
+        snprintf(out, size, "%s(%.40s)+0x%zx", file, info.dli_sname != NULL ? info.dli_sname : "?",
+                 place_in_file(&info, call));
+    }
 }

@@ -46,6 +46,38 @@ PROVOKE(mproc_hold, -ENOMEM) {
     return in_child(hold_anew, made_lock(0));
 }
 
+PROVOKE(mproc_name, -EINVAL) {
+    static uint64_t private[64];
+    begin();
+    return mproc_name(private, "x");
+}
+
+PROVOKE(mproc_name, -ENAMETOOLONG) {
+    char name[MPROC_NAME_MOST + 2];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    return mproc_name(made_lock(0), name);
+}
+
+PROVOKE(mproc_name, -ENOMEM) {
+    begin_small();
+    mproc_lock *lock = made_lock(0);
+    fill_arena();
+    return mproc_name(lock, "x");
+}
+
+PROVOKE(mproc_name_of, -EINVAL) {
+    static uint64_t private[64];
+    begin();
+    return mproc_name_of(private, NULL, 0);
+}
+
+PROVOKE(mproc_origin_of, -EINVAL) {
+    static uint64_t private[64];
+    begin();
+    return mproc_origin_of(private, NULL, 0);
+}
+
 CANNOT(mproc_drop, -EINVAL, "this is a debug build, which asserts: test_doors.c drops in a release")
 
 static mproc_process *prepared(mproc_method method) {

@@ -314,11 +314,12 @@ static const char *const elsewhere[] = {
     "mproc_message_drop",   /* a message is the caller's own structure; what it names is dropped */
     "mproc_hold",           /* test_object.c, as the next four: they take any pointer */
     "mproc_drop",           "mproc_holds",           "mproc_held_elsewhere", "mproc_hold_for",
-    "mproc_free",         /* test_heap.c */
-    "mproc_in_arena",     /* any pointer */
-    "mproc_strerror",     /* a number */
-    "mproc_type_size",    /* a number */
-    "mproc_dict_number",  /* any bytes */
+    "mproc_name", /* test_label.c, as the next two */
+    "mproc_name_of",        "mproc_origin_of",       "mproc_free", /* test_heap.c */
+    "mproc_in_arena",                                              /* any pointer */
+    "mproc_strerror",                                              /* a number */
+    "mproc_type_size",                                             /* a number */
+    "mproc_dict_number",                                           /* any bytes */
     "mproc_result_write", /* a task's function has it from the library, and only while it runs */
     "mproc_result_room",    "mproc_task_error_text", /* the caller's own structure */
 };

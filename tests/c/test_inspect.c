@@ -9,8 +9,10 @@
  */
 #include "children.h"
 #include "inspect/blame.h"
+#include "inspect/place.h"
 #include "inspect/show.h"
 #include "made.h"
+#include "system/os_tool.h"
 #include "test.h"
 
 #include <errno.h>
@@ -524,6 +526,67 @@ TEST(inspect_shows_a_descriptor_that_is_waited_at) {
     kill_all(&pid, 1);
     close(ends[0]);
     close(ends[1]);
+}
+
+TEST(inspect_calls_objects_by_their_names) {
+    struct pair pair = {.lock = made_lock(0)};
+    struct sight sight;
+    CHECK_OK(mproc_name(pair.lock, "orders @ (home) <1>"));
+    CHECK_OK(mproc_lock_acquire(pair.lock, 0));
+    pid_t pid = child_fork(drain_queue_by_lock, &pair);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_LOCK);
+    const char *const words[] = {"waits for the lock \"orders @ (home) <1>\" @", NULL};
+    const char *const json[] = {"\"name\": \"orders @ (home) <1>\", \"origin\": null", NULL};
+    const char *const svg[] = {">lock &#34;orders @ (home) &#60;1&#62;", "class=\"small\">@", NULL};
+    expect_words(&sight, mproc__show_ps, words);
+    expect_words(&sight, mproc__show_locks, words);
+    expect_words(&sight, mproc__show_json, json);
+    expect_words(&sight, mproc__show_svg, svg);
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(pair.lock);
+}
+
+static int made_in_a_shop(char *out, size_t size) {
+    return snprintf(out, size, "/home/of/shop.py:12") < 0;
+}
+
+TEST(inspect_says_where_objects_were_made) {
+    struct sight sight;
+    mproc_drop(made_event());
+    mproc__origins = true;
+    mproc_origin_hook(made_in_a_shop);
+    mproc_queue *shop = made_queue(5);
+    mproc_origin_hook(NULL);
+    mproc_queue *here = made_queue(6);
+    mproc__origins = false;
+    look(&sight);
+    const char *const before[] = {"(made at shop.py:12): 0 messages", "(made at test_inspect(",
+                                  NULL};
+    expect_words(&sight, mproc__show_queues, before);
+    mproc__places_resolve(&sight.picture);
+    const char *const addr2line[] = {"addr2line", "--version", NULL};
+    char version[200];
+    bool there = mproc__os_tool(addr2line, version, sizeof version, 60 * MPROC_SEC) >= 0;
+    const char *const after[] = {"(made at shop.py:12): 0 messages",
+                                 there ? "(made at made.h:" : "(made at test_inspect(", NULL};
+    expect_words(&sight, mproc__show_queues, after);
+    forget(&sight);
+    mproc_drop(shop);
+    mproc_drop(here);
+}
+
+TEST(inspect_is_told_how_another_program_ends) {
+    const char *const none[] = {"/no/such/program", NULL}, *const bad[] = {"sh", "-c",
+                                                                           "echo no; exit 3", NULL};
+    const char *const slow[] = {"sleep", "1000", NULL}, *const good[] = {"echo", "12345678", NULL};
+    char out[6];
+    CHECK_EQ(mproc__os_tool(none, out, sizeof out, 60 * MPROC_SEC), -ENOENT);
+    CHECK_EQ(mproc__os_tool(bad, out, sizeof out, 60 * MPROC_SEC), -ECANCELED);
+    CHECK_STR(out, "no\n");
+    CHECK_EQ(mproc__os_tool(slow, out, sizeof out, MPROC_MSEC), -ETIMEDOUT);
+    CHECK_EQ(mproc__os_tool(good, out, sizeof out, 60 * MPROC_SEC), 5);
+    CHECK_STR(out, "12345");
 }
 
 TEST(inspect_makes_no_page_of_rubbish) {

@@ -1,0 +1,17 @@
+/*
+ * os_tool.h - other programs that the looker asks
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_OS_TOOL_H
+#define MPROC_OS_TOOL_H
+
+#include "system/base.h"
+
+/* Runs a program, found as a shell finds it, without a terminal, and copies the first bytes of what
+ * it prints on either output, with a 0. It is killed when it takes longer than `timeout`. Returns
+ * how many bytes there are; -ENOENT: it is not installed; -ETIMEDOUT; -ECANCELED: it ended with a
+ * failure, and `out` says why; -EMFILE, -ENFILE, -EAGAIN, -ENOMEM. */
+ssize_t mproc__os_tool(const char *const *argv, char *out, size_t size, int64_t timeout);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * crash_label.c - names of objects, killed after each instruction that gives or takes one
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "../c/made.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char first[] = "orders", second[] = "orders that wait for their bill, of this year";
+
+static void *make(void) {
+    mproc_lock *lock = made_lock(0);
+    crash_require(lock != NULL);
+    return lock;
+}
+
+static void *make_named(void) {
+    mproc_lock *lock = make();
+    crash_equal(mproc_name(lock, first), 0);
+    return lock;
+}
+
+static void require(int code) {
+    if (code != 0) {
+        abort();
+    }
+}
+
+static void give(void *lock) {
+    require(mproc_name(lock, first));
+}
+
+static void change(void *lock) {
+    require(mproc_name(lock, second));
+}
+
+static void take(void *lock) {
+    require(mproc_name(lock, NULL));
+}
+
+/* The object is the victim's alone: what its death leaves is the reaper's. */
+static void *room_for_lock(void) {
+    return crash_calloc(sizeof(mproc_lock *));
+}
+
+static void make_own(void *room) {
+    require(mproc_lock_new((mproc_lock **)room, 0));
+    require(mproc_name(*(mproc_lock **)room, first));
+}
+
+static void drop_own(void *room) {
+    require(mproc_drop(*(mproc_lock **)room));
+}
+
+static void nothing_is_left(void *room) {
+    mproc_free(room);
+    crash_equal(crash_blocks(), 0);
+    crash_end_watcher();
+}
+
+/* Its name is one of the two, whole; after the end it is the second. */
+static void verify(void *lock, const char *before, const char *after) {
+    char got[MPROC_NAME_MOST + 1];
+    int n = mproc_name_of(lock, got, sizeof got);
+    crash_equal(n, strlen(got));
+    crash_require(strcmp(got, after) == 0 || (!crash_returned() && strcmp(got, before) == 0));
+    crash_check(mproc_arena_check(why, sizeof why));
+    crash_equal(mproc_name(lock, "used"), 0);
+    crash_equal(mproc_name_of(lock, got, sizeof got), 4);
+}
+
+static void verify_give(void *lock) {
+    verify(lock, "", first);
+}
+
+static void verify_change(void *lock) {
+    verify(lock, first, second);
+}
+
+static void verify_take(void *lock) {
+    verify(lock, first, "");
+}
+
+static void teardown(void *lock) {
+    mproc_drop(lock);
+    crash_equal(crash_blocks(), 0);
+    crash_end_watcher();
+}
+
+static const struct crash_op ops[] = {
+    {"give", make, NULL, give, NULL, verify_give, teardown, 0, false, false},
+    {"change", make_named, NULL, change, NULL, verify_change, teardown, 0, false, false},
+    {"take", make_named, NULL, take, NULL, verify_take, teardown, 0, false, false},
+    {"drop", room_for_lock, make_own, drop_own, NULL, crash_nothing, nothing_is_left, 0, false,
+     false},
+};
+
+CRASH_MAIN(ops)
