@@ -26,6 +26,7 @@
 #define MODULE_NOUNS(X)                                                                            \
     X(arena)                                                                                       \
     X(codec)                                                                                       \
+    X(label)                                                                                       \
     X(connection)                                                                                  \
     X(luggage)                                                                                     \
     X(process)                                                                                     \

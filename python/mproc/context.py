@@ -119,8 +119,19 @@ def _owner_died(pid: int, tid: int) -> OwnerDiedError:
     return OwnerDiedError(pid, tid)
 
 
+def _named(name: str | None, shared: Any) -> Any:
+    """Return the object, which `python -m mproc locks` and the like call by the name."""
+    if name is not None:
+        _modules._mproc.set_name(shared.address, name)
+    return shared
+
+
 class BaseContext:
-    """The base of all contexts: the methods that each of them has."""
+    """The base of all contexts: the methods that each of them has.
+
+    `name`, where a method has it: what the verbs of `python -m mproc` call the object; at most 127
+    bytes of UTF-8. ValueError, TypeError: no such name. inspect.name_of() tells it.
+    """
 
     _name: ClassVar[str]
     _pickler: str | None = None  # by what functions travel by value; None: by name only
@@ -158,50 +169,73 @@ class BaseContext:
         manager.start()
         return manager
 
-    def Lock(self, *, on_owner_death: str = "raise") -> _synchronize.Lock:
+    def Lock(self, *, on_owner_death: str = "raise", name: str | None = None) -> _synchronize.Lock:
         """Return a lock that is not recursive; see synchronize.Lock for on_owner_death."""
-        return _modules.synchronize.Lock(ctx=self.get_context(), on_owner_death=on_owner_death)
+        return _named(
+            name, _modules.synchronize.Lock(ctx=self.get_context(), on_owner_death=on_owner_death)
+        )
 
-    def RLock(self, *, on_owner_death: str = "raise") -> _synchronize.RLock:
+    def RLock(
+        self, *, on_owner_death: str = "raise", name: str | None = None
+    ) -> _synchronize.RLock:
         """Return a recursive lock; see synchronize.Lock for on_owner_death."""
-        return _modules.synchronize.RLock(ctx=self.get_context(), on_owner_death=on_owner_death)
+        return _named(
+            name, _modules.synchronize.RLock(ctx=self.get_context(), on_owner_death=on_owner_death)
+        )
 
-    def Condition(self, lock: Any = None) -> _synchronize.Condition:
+    def Condition(self, lock: Any = None, *, name: str | None = None) -> _synchronize.Condition:
         """Return a condition variable, of this lock or a new RLock."""
-        return _modules.synchronize.Condition(lock, ctx=self.get_context())
+        return _named(name, _modules.synchronize.Condition(lock, ctx=self.get_context()))
 
-    def Semaphore(self, value: int = 1) -> _synchronize.Semaphore:
+    def Semaphore(self, value: int = 1, *, name: str | None = None) -> _synchronize.Semaphore:
         """Return a semaphore with so many permits. ValueError: a bad value."""
-        return _modules.synchronize.Semaphore(value, ctx=self.get_context())
+        return _named(name, _modules.synchronize.Semaphore(value, ctx=self.get_context()))
 
-    def BoundedSemaphore(self, value: int = 1) -> _synchronize.BoundedSemaphore:
+    def BoundedSemaphore(
+        self, value: int = 1, *, name: str | None = None
+    ) -> _synchronize.BoundedSemaphore:
         """Return a semaphore that never has more permits than now. ValueError: a bad value."""
-        return _modules.synchronize.BoundedSemaphore(value, ctx=self.get_context())
+        return _named(name, _modules.synchronize.BoundedSemaphore(value, ctx=self.get_context()))
 
-    def Event(self) -> _synchronize.Event:
+    def Event(self, *, name: str | None = None) -> _synchronize.Event:
         """Return an event."""
-        return _modules.synchronize.Event(ctx=self.get_context())
+        return _named(name, _modules.synchronize.Event(ctx=self.get_context()))
 
     def Barrier(
-        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        name: str | None = None,
     ) -> _synchronize.Barrier:
         """Return a barrier for so many threads of any processes; timeout in seconds."""
-        return _modules.synchronize.Barrier(parties, action, timeout, ctx=self.get_context())
+        return _named(
+            name, _modules.synchronize.Barrier(parties, action, timeout, ctx=self.get_context())
+        )
 
-    def Queue(self, maxsize: int = 0, *, maxbytes: int = 0) -> _queues.Queue[Any]:
+    def Queue(
+        self, maxsize: int = 0, *, maxbytes: int = 0, name: str | None = None
+    ) -> _queues.Queue[Any]:
         """Return a queue for at most maxsize objects; 0 or less: no limit.
 
         maxbytes: put() waits while the messages in it have so many bytes or more; 0: no limit.
         """
-        return _modules.queues.Queue(maxsize, maxbytes=maxbytes, ctx=self.get_context())
+        return _named(
+            name, _modules.queues.Queue(maxsize, maxbytes=maxbytes, ctx=self.get_context())
+        )
 
-    def JoinableQueue(self, maxsize: int = 0, *, maxbytes: int = 0) -> _queues.JoinableQueue[Any]:
+    def JoinableQueue(
+        self, maxsize: int = 0, *, maxbytes: int = 0, name: str | None = None
+    ) -> _queues.JoinableQueue[Any]:
         """Return a queue as Queue() does, with task_done() and join()."""
-        return _modules.queues.JoinableQueue(maxsize, maxbytes=maxbytes, ctx=self.get_context())
+        return _named(
+            name, _modules.queues.JoinableQueue(maxsize, maxbytes=maxbytes, ctx=self.get_context())
+        )
 
-    def SimpleQueue(self) -> _queues.SimpleQueue[Any]:
+    def SimpleQueue(self, *, name: str | None = None) -> _queues.SimpleQueue[Any]:
         """Return a queue with little more than get() and put()."""
-        return _modules.queues.SimpleQueue(ctx=self.get_context())
+        return _named(name, _modules.queues.SimpleQueue(ctx=self.get_context()))
 
     def Dict(self, other: Any = (), /, **kwargs: Any) -> _dicts.Dict[Any, Any]:
         """Return a dict that all processes of the family share, made as dict() is."""

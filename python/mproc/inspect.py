@@ -11,7 +11,9 @@ import os
 import subprocess
 from typing import Any
 
-__all__ = ["PROGRAM", "InspectError", "families", "family"]
+from . import _mproc
+
+__all__ = ["PROGRAM", "InspectError", "families", "family", "name_of", "origin_of", "set_name"]
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mproc")
 """Path of the program that looks."""
@@ -42,3 +44,35 @@ def _look(arguments: list[str]) -> list[dict[str, Any]]:
         raise InspectError(done.stderr.decode(errors="replace").strip())
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+# ---- names
+
+
+def name_of(shared: Any) -> str | None:
+    """Return the name of a shared object, or None. TypeError: it is none that has one."""
+    return _mproc.get_name(_address(shared))
+
+
+def set_name(shared: Any, name: str | None) -> None:
+    """Give a name to a shared object: a lock, queue, dict, ...; None: none any more.
+
+    It takes the place of an earlier one, for all processes. That of a Value or Array is its lock's.
+    ValueError: it has more than 127 bytes in UTF-8, or a null character. TypeError.
+    """
+    _mproc.set_name(_address(shared), name)
+
+
+def origin_of(shared: Any) -> str | None:
+    """Return "file:line" of where an object was made; None: without MPROC_ORIGIN=1. TypeError."""
+    return _mproc.get_origin(_address(shared))
+
+
+def _address(shared: Any) -> int:
+    inside = getattr(shared, "__dict__", {})
+    lock = shared.get_lock() if hasattr(type(shared), "get_lock") else None
+    for inner in (shared, inside.get("_keys"), inside.get("_shared"), lock):
+        address = getattr(inner, "address", None)
+        if isinstance(address, int):
+            return address
+    raise TypeError(f"{type(shared).__name__} is no shared object that can have a name")

@@ -109,6 +109,74 @@ def test_a_queue_is_measured() -> None:
     assert seen["members"] == [os.getpid()]
 
 
+MAKERS: list[tuple[str, tuple[Any, ...]]] = [
+    ("Lock", ()),
+    ("RLock", ()),
+    ("Semaphore", (2,)),
+    ("BoundedSemaphore", (2,)),
+    ("Condition", ()),
+    ("Event", ()),
+    ("Barrier", (2,)),
+    ("Queue", (3,)),
+    ("JoinableQueue", ()),
+    ("SimpleQueue", ()),
+]
+
+
+@pytest.mark.parametrize(("maker", "arguments"), MAKERS)
+def test_an_object_is_made_with_a_name(maker: str, arguments: tuple[Any, ...]) -> None:
+    shared = getattr(mproc, maker)(*arguments, name="órders")
+    assert inspect.name_of(shared) == "órders"
+    named = [o for o in inspect.family()["objects"] if o["name"] == "órders"]
+    assert [o["origin"] for o in named] == [None]
+    with pytest.raises(ValueError, match="at most 127 bytes"):
+        getattr(mproc, maker)(*arguments, name="ó" * 64)
+    with pytest.raises(TypeError):
+        getattr(mproc, maker)(*arguments, name=b"orders")
+
+
+def test_names_are_given_later() -> None:
+    value = mproc.Value("i")
+    for shared in (mproc.Dict(), mproc.List(), mproc.Set(), mproc.Namespace(), value):
+        assert inspect.name_of(shared) is None
+        inspect.set_name(shared, "stock")
+        assert inspect.name_of(shared) == "stock"
+        inspect.set_name(shared, None)
+        assert inspect.name_of(shared) is None
+    assert inspect.name_of(value.get_lock()) is None
+    with pytest.raises(ValueError, match="null character"):
+        inspect.set_name(value, "a\0b")
+    with pytest.raises(TypeError, match="int is no shared object"):
+        inspect.set_name(3, "three")
+    with pytest.raises(TypeError):
+        inspect.name_of(mproc.Namespace)
+
+
+MAKES_ONE = """
+import mproc, os
+from mproc import inspect
+
+def make():
+    return mproc.Lock(name="orders")
+
+lock = make()
+print(inspect.origin_of(lock))
+print([o["origin"] for o in inspect.family()["objects"] if o["name"] == "orders"])
+"""
+
+
+@pytest.mark.parametrize("origin", ["1", "0"])
+def test_origins_are_lines_of_the_program(tmp_path: pathlib.Path, origin: str) -> None:
+    script = tmp_path / "shop.py"
+    script.write_text(MAKES_ONE)
+    environment = {**os.environ, "MPROC_ORIGIN": origin}
+    told = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True
+    )
+    place = f"{script}:6" if origin == "1" else None
+    assert told.stdout.splitlines() == [str(place), str([place])]
+
+
 def test_failures_are_told() -> None:
     with pytest.raises(inspect.InspectError, match="no such process"):
         inspect.family(2**22 + 1)

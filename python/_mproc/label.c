@@ -1,0 +1,152 @@
+/*
+ * label.c - names of shared objects, and the lines of Python that made them
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * With MPROC_ORIGIN=1 the core asks for each object where it is made. The answer is the line of the
+ * innermost frame that is none of the package's own.
+ */
+#include "error.h"
+#include "module.h"
+#include "mproc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ORIGIN_MOST 256
+
+static void *address_of(PyObject *address) {
+    void *object = PyLong_AsVoidPtr(address);
+    if (object == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_ValueError, "0 is no address of this family's arena");
+    }
+    return object;
+}
+
+static PyObject *refuse(int code, PyObject *address) {
+    if (code == -EINVAL) {
+        return PyErr_Format(PyExc_ValueError, "there is no object at %R that this process has",
+                            address);
+    }
+    if (code == -ENAMETOOLONG) {
+        return PyErr_Format(PyExc_ValueError, "a name has at most %d bytes", MPROC_NAME_MOST);
+    }
+    return error_raise(code);
+}
+
+static PyObject *set_name(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n) {
+    if (n != 2 || !(PyUnicode_Check(args[1]) || args[1] == Py_None)) {
+        PyErr_SetString(PyExc_TypeError, "a name is a str, or None");
+        return NULL;
+    }
+    Py_ssize_t size = 0;
+    const char *name = args[1] != Py_None ? PyUnicode_AsUTF8AndSize(args[1], &size) : "";
+    void *object = name != NULL ? address_of(args[0]) : NULL;
+    if (object == NULL) {
+        return NULL;
+    }
+    if (strlen(name) != (size_t)size) {
+        PyErr_SetString(PyExc_ValueError, "a name has no null character");
+        return NULL;
+    }
+    int r = mproc_name(object, name);
+    return r == 0 ? Py_NewRef(Py_None) : refuse(r, args[0]);
+}
+
+typedef int (*read_fn)(const void *object, char *out, size_t size);
+
+static PyObject *text_of(PyObject *address, read_fn ask) {
+    char text[ORIGIN_MOST];
+    const void *object = address_of(address);
+    if (object == NULL) {
+        return NULL;
+    }
+    int r = ask(object, text, sizeof text);
+    if (r < 0) {
+        return refuse(r, address);
+    }
+    return r == 0 ? Py_NewRef(Py_None)
+                  : PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
+static PyObject *get_name(PyObject *Py_UNUSED(module), PyObject *address) {
+    return text_of(address, mproc_name_of);
+}
+
+static PyObject *get_origin(PyObject *Py_UNUSED(module), PyObject *address) {
+    return text_of(address, mproc_origin_of);
+}
+
+/* ---------------------------------------------------------------- where the program is */
+
+static int is_own(PyFrameObject *frame) {
+    PyObject *globals = PyFrame_GetGlobals(frame);
+    PyObject *name = PyDict_GetItemString(globals, "__name__"); /* borrowed */
+    const char *text = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+    int own = text != NULL && (strcmp(text, "mproc") == 0 || strncmp(text, "mproc.", 6) == 0);
+    Py_DECREF(globals);
+    return own;
+}
+
+/* A new reference, or NULL. */
+static PyFrameObject *frame_of_program(void) {
+    PyFrameObject *frame = PyEval_GetFrame();
+    Py_XINCREF(frame);
+    while (frame != NULL && is_own(frame)) {
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    return frame;
+}
+
+/* The end of a path says more than its beginning. */
+static void say_line(PyFrameObject *frame, char *out, size_t size) {
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    const char *file = PyUnicode_AsUTF8(code->co_filename);
+    size_t length = file != NULL ? strlen(file) : 0, most = size - 16;
+    PyOS_snprintf(out, size, "%s:%d",
+                  file == NULL    ? "?"
+                  : length > most ? file + length - most
+                                  : file,
+                  PyFrame_GetLineNumber(frame));
+    Py_DECREF(code);
+}
+
+static int where(char *out, size_t size) {
+    if (!Py_IsInitialized() || !PyGILState_Check()) {
+        return 1;
+    }
+    PyObject *error = error_take();
+    PyFrameObject *frame = frame_of_program();
+    if (frame != NULL) {
+        say_line(frame, out, size);
+        Py_DECREF(frame);
+    }
+    PyErr_Clear(); /* a name that is no text */
+    error_give_back(error);
+    return frame == NULL;
+}
+
+static PyMethodDef label_functions[] = {
+    {"set_name", (PyCFunction)(void (*)(void))set_name, METH_FASTCALL,
+     "set_name($self, address, name, /)\n--\n\n"
+     "Give the object there a name; None: none any more. ValueError: it is too long, or this\n"
+     "process has no such object. TypeError."},
+    {"get_name", get_name, METH_O,
+     "get_name($self, address, /)\n--\n\n"
+     "The name of the object there, or None. ValueError: there is no object."},
+    {"get_origin", get_origin, METH_O,
+     "get_origin($self, address, /)\n--\n\n"
+     "Where the object there was made, or None: MPROC_ORIGIN=1 was not set. ValueError."},
+    {NULL, NULL, 0, NULL},
+};
+
+int label_add(PyObject *module) {
+    const char *origin = getenv("MPROC_ORIGIN");
+    if (origin != NULL && *origin != 0) {
+        mproc_origin_hook(where);
+    }
+    return PyModule_AddFunctions(module, label_functions);
+}
