@@ -11,28 +11,7 @@ import os
 import sys
 
 from . import process
-from ._managers.proxies import (
-    AcquirerProxy,
-    ArrayProxy,
-    AutoProxy,
-    BarrierProxy,
-    BaseListProxy,
-    BasePoolProxy,
-    BaseProxy,
-    ConditionProxy,
-    DictProxy,
-    EventProxy,
-    IteratorProxy,
-    ListProxy,
-    MakeProxyType,
-    NamespaceProxy,
-    PoolProxy,
-    RebuildProxy,
-    SetProxy,
-    ValueProxy,
-    _BaseDictProxy,
-    _BaseSetProxy,
-)
+from ._managers import forget_key, know_key
 from .context import ProcessError
 from .util import abstract_sockets_supported
 
@@ -43,6 +22,26 @@ if TYPE_CHECKING:
 
     from ._managers import peers as _peers
     from ._managers.late import Late
+    from ._managers.proxies import AcquirerProxy as AcquirerProxy
+    from ._managers.proxies import ArrayProxy as ArrayProxy
+    from ._managers.proxies import AutoProxy as AutoProxy
+    from ._managers.proxies import BarrierProxy as BarrierProxy
+    from ._managers.proxies import BaseListProxy as BaseListProxy
+    from ._managers.proxies import BasePoolProxy as BasePoolProxy
+    from ._managers.proxies import BaseProxy as BaseProxy
+    from ._managers.proxies import ConditionProxy as ConditionProxy
+    from ._managers.proxies import DictProxy as DictProxy
+    from ._managers.proxies import EventProxy as EventProxy
+    from ._managers.proxies import IteratorProxy as IteratorProxy
+    from ._managers.proxies import ListProxy as ListProxy
+    from ._managers.proxies import MakeProxyType as MakeProxyType
+    from ._managers.proxies import NamespaceProxy as NamespaceProxy
+    from ._managers.proxies import PoolProxy as PoolProxy
+    from ._managers.proxies import RebuildProxy as RebuildProxy
+    from ._managers.proxies import SetProxy as SetProxy
+    from ._managers.proxies import ValueProxy as ValueProxy
+    from ._managers.proxies import _BaseDictProxy as _BaseDictProxy
+    from ._managers.proxies import _BaseSetProxy as _BaseSetProxy
     from ._managers.server import Server as Server
     from ._managers.server import all_methods as all_methods
     from ._managers.server import public_methods as public_methods
@@ -108,13 +107,14 @@ class BaseManager:
         *,
         shutdown_timeout: float = 1.0,
     ) -> None:
-        from ._managers.wire import wire_of
-
         if authkey is None:
             authkey = process.current_process().authkey
         if not isinstance(authkey, bytes):
             raise TypeError(f"authkey should be a byte string, not {authkey!r}")
-        wire_of(serializer)  # is there such a one?
+        if serializer != "pickle":
+            from ._managers.wire import wire_of
+
+            wire_of(serializer)  # is there such a one?
         self._address = address
         self._authkey = process.AuthenticationString(authkey)
         self._state = State()
@@ -162,10 +162,8 @@ class BaseManager:
 
         AuthenticationError: it has another key. OSError: there is none.
         """
-        from ._managers import peers
-
         self._peer().ask("dummy")
-        peers.know_key(self._address, self._authkey)
+        know_key(self._address, self._authkey)
         self._state.value = State.STARTED
 
     def start(
@@ -228,11 +226,10 @@ class BaseManager:
         return new, ours
 
     def _know_key(self) -> None:
-        from ._managers import peers
         from .util import Finalize
 
-        peers.know_key(self._address, self._authkey)
-        Finalize(self, peers.forget_key, args=(self._address,), exitpriority=None)
+        know_key(self._address, self._authkey)
+        Finalize(self, forget_key, args=(self._address,), exitpriority=None)
 
     def _new_process(self) -> process.BaseProcess:
         """Return the server's process, which has a name and a number, and is not started."""
@@ -397,32 +394,41 @@ class BaseManager:
         if "_registry" not in cls.__dict__:
             cls._registry = cls._registry.copy()
         if proxytype is None:
-            proxytype = AutoProxy
-        exposed = exposed or getattr(proxytype, "_exposed_", None) or None
-        method_to_typeid = (
-            method_to_typeid or getattr(proxytype, "_method_to_typeid_", None) or None
-        )
-        cls._registry[typeid] = (
-            callable,
-            None if exposed is None else tuple(exposed),
-            None if method_to_typeid is None else dict(method_to_typeid),
-            proxytype,
-        )
+            proxytype = _part("proxies", "AutoProxy")
+        cls._registry[typeid] = _registered(callable, proxytype, exposed, method_to_typeid)
         if create_method:
             setattr(cls, typeid, _creator(typeid, proxytype))
 
 
+def _registered(
+    make: Any, proxytype: Any, exposed: Any = None, method_to_typeid: Any = None
+) -> tuple[Any, ...]:
+    """Return what a registry has of a type."""
+    exposed = exposed or getattr(proxytype, "_exposed_", None) or None
+    method_to_typeid = method_to_typeid or getattr(proxytype, "_method_to_typeid_", None) or None
+    return (
+        make,
+        None if exposed is None else tuple(exposed),
+        None if method_to_typeid is None else dict(method_to_typeid),
+        proxytype,
+    )
+
+
 def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
-    """Return a manager's method that makes an object and returns its proxy."""
+    """Return a manager's method that makes an object and returns its proxy.
+
+    proxytype: None for one of SyncManager's own types.
+    """
 
     def create(self: BaseManager, /, *args: Any, **kwds: Any) -> Any:
         if self._late is not None:
             proxy = self._late.make(self, typeid, args, kwds)
             if proxy is not None:
                 return proxy
+        make = _own_registry()[typeid][-1] if proxytype is None else proxytype
         token, exposed = self._create(typeid, *args, **kwds)
         try:
-            return proxytype(
+            return make(
                 token, self._serializer, manager=self, authkey=self._authkey, exposed=exposed
             )
         finally:
@@ -546,6 +552,14 @@ def _part(module: str, name: str) -> Any:
     return getattr(sys.modules[full_name], name)
 
 
+class _RegistryOfModule:
+    """The attribute `_registry` of SyncManager until somebody needs it: proxies are imported."""
+
+    def __get__(self, obj: object, cls: type) -> dict[str, Any]:
+        SyncManager._registry = found = _own_registry().copy()
+        return found
+
+
 class SyncManager(BaseManager):
     """A manager with the types that threading, queue and the language itself have.
 
@@ -556,54 +570,75 @@ class SyncManager(BaseManager):
     process' family, and the server is started when it is first needed.
     """
 
+    _registry: ClassVar[Any] = _RegistryOfModule()
+
     def _can_be_late(self) -> bool:
         return (
             type(self) is SyncManager
             and self._address is None
             and self._serializer == "pickle"
-            and self._registry == _own_registry
+            and (_is_untouched() or self._registry == _own_registry())
             and not process.current_process().daemon  # which may not have a child: start() says so
             and abstract_sockets_supported
         )
 
 
-for _name, _make, _proxytype in (
-    ("Queue", _Late("referents", "Queue"), None),
-    ("JoinableQueue", _Late("referents", "Queue"), None),
-    ("Event", _Late("referents", "Event"), EventProxy),
-    ("Lock", _Late("referents", "Lock"), AcquirerProxy),
-    ("RLock", _Late("referents", "RLock"), AcquirerProxy),
-    ("Semaphore", _Late("referents", "Semaphore"), AcquirerProxy),
-    ("BoundedSemaphore", _Late("referents", "BoundedSemaphore"), AcquirerProxy),
-    ("Condition", _Late("referents", "Condition"), ConditionProxy),
-    ("Barrier", _Late("referents", "Barrier"), BarrierProxy),
-    ("Pool", _Late("referents", "make_pool"), PoolProxy),
-    ("list", list, ListProxy),
-    ("dict", dict, DictProxy),
-    ("set", set, SetProxy),
-    ("Value", _Late("values", "Value"), ValueProxy),
-    ("Array", _Late("values", "Array"), ArrayProxy),
-    ("Namespace", _Late("values", "Namespace"), NamespaceProxy),
-):
-    SyncManager.register(_name, _make, _proxytype)
+# The types of a SyncManager: what makes an object, and its proxies' type, of those in _managers.
+_OWN: dict[str, tuple[Any, str]] = {
+    "Queue": (_Late("referents", "Queue"), "AutoProxy"),
+    "JoinableQueue": (_Late("referents", "Queue"), "AutoProxy"),
+    "Event": (_Late("referents", "Event"), "EventProxy"),
+    "Lock": (_Late("referents", "Lock"), "AcquirerProxy"),
+    "RLock": (_Late("referents", "RLock"), "AcquirerProxy"),
+    "Semaphore": (_Late("referents", "Semaphore"), "AcquirerProxy"),
+    "BoundedSemaphore": (_Late("referents", "BoundedSemaphore"), "AcquirerProxy"),
+    "Condition": (_Late("referents", "Condition"), "ConditionProxy"),
+    "Barrier": (_Late("referents", "Barrier"), "BarrierProxy"),
+    "Pool": (_Late("referents", "make_pool"), "PoolProxy"),
+    "list": (list, "ListProxy"),
+    "dict": (dict, "DictProxy"),
+    "set": (set, "SetProxy"),
+    "Value": (_Late("values", "Value"), "ValueProxy"),
+    "Array": (_Late("values", "Array"), "ArrayProxy"),
+    "Namespace": (_Late("values", "Namespace"), "NamespaceProxy"),
+}
+
+for _name in _OWN:
+    setattr(SyncManager, _name, _creator(_name, None))
+del _name
 
 # What methods return.
-SyncManager.register("Iterator", proxytype=IteratorProxy, create_method=False)
-SyncManager.register("AsyncResult", create_method=False)
+_OWN["Iterator"] = None, "IteratorProxy"
+_OWN["AsyncResult"] = None, "AutoProxy"
 
-_own_registry = SyncManager._registry.copy()
+_made_registry: dict[str, Any] = {}
 
-# Pickles and reprs know all of this by this module's name.
-for _thing in (
-    AcquirerProxy, ArrayProxy, AutoProxy, BarrierProxy, BaseListProxy, BasePoolProxy, BaseProxy,
-    ConditionProxy, DictProxy, EventProxy, IteratorProxy, ListProxy, MakeProxyType, NamespaceProxy,
-    PoolProxy, RebuildProxy, SetProxy, ValueProxy, _BaseDictProxy, _BaseSetProxy,
-):  # fmt: skip
-    _thing.__module__ = __name__
-del _thing, _name, _make, _proxytype
+
+def _own_registry() -> dict[str, Any]:
+    """Return what SyncManager has registered, made when it is first asked for."""
+    if not _made_registry:
+        _made_registry.update(
+            {name: _registered(make, _part("proxies", kind)) for name, (make, kind) in _OWN.items()}
+        )
+    return _made_registry
+
+
+def _is_untouched() -> bool:
+    """Return whether nobody has looked at SyncManager's registry yet, or replaced it."""
+    return isinstance(SyncManager.__dict__.get("_registry"), _RegistryOfModule)
+
 
 # Names that most programs do without.
 _ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            "AcquirerProxy", "ArrayProxy", "AutoProxy", "BarrierProxy", "BaseListProxy",
+            "BasePoolProxy", "BaseProxy", "ConditionProxy", "DictProxy", "EventProxy",
+            "IteratorProxy", "ListProxy", "MakeProxyType", "NamespaceProxy", "PoolProxy",
+            "RebuildProxy", "SetProxy", "ValueProxy", "_BaseDictProxy", "_BaseSetProxy",
+        ),
+        "proxies",
+    ),
     "Array": "values",
     "Namespace": "values",
     "RemoteError": "wire",
@@ -617,7 +652,7 @@ _ELSEWHERE = {
     "_SharedMemoryTracker": "shared",
     "convert_to_error": "wire",
     "dispatch": "wire",
-}
+}  # fmt: skip
 
 if not TYPE_CHECKING:
 

@@ -10,8 +10,8 @@
 
 /* What is done with the entries of some buckets, which are looked at together. */
 struct mproc__dict_visitor {
-    /* Before the first one, and before the first one again when the look at the buckets was in vain:
-     * what was seen of them is void. */
+    /* Before the first one, and before the first one again when the look at the buckets was in
+     * vain: what was seen of them is void. */
     void (*begin)(void *arg);
     /* One entry, which is anything at all unless mproc__dict_still(): as in read.c, a size is
      * used when that has been asked. It may be in a section. -EAGAIN: the entry has changed. Any

@@ -153,6 +153,67 @@ def test_a_fork_while_a_thread_starts_the_server(ctx, fork):
         theirs.close()
 
 
+# ---- the beginning
+
+AT_THE_START = """
+import sys
+import mproc
+
+manager = mproc.Manager()
+print(sorted(name for name in sys.modules if name.startswith(("mproc._mproc", "mproc._managers."))))
+manager.dict(a=1)
+assert "_process" not in manager.__dict__
+assert mproc.managers.SyncManager._registry["dict"][-1] is mproc.managers.DictProxy
+with mproc.Manager() as another:
+    assert another.dict(a=1)._direct is not None, "a look at the registry is no change of it"
+"""
+
+
+def test_a_manager_that_starts_imports_nothing_that_objects_need():
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_START], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == "['mproc._managers.late']\n"
+
+
+def use_until_it_ends(manager, pipe):
+    made = manager.dict(a=1)
+    pipe.send(made["a"])
+    pipe.recv()
+    try:
+        made["a"]
+    except ConnectionRefusedError:
+        pipe.send("dead")
+
+
+@pytest.mark.parametrize("fork", [fork_bare, fork_child])
+def test_a_child_from_before_the_first_object_has_the_same_manager(ctx, fork):
+    manager = ctx.Manager()
+    ours, theirs = mproc.Pipe()
+    join = fork(use_until_it_ends, manager, theirs)
+    assert ours.recv() == 1
+    manager.shutdown()
+    ours.send("it has ended")
+    assert ours.recv() == "dead"
+    ours.close()
+    theirs.close()
+    join()
+
+
+def test_a_manager_that_ends_while_its_first_object_is_made(ctx, monkeypatch):
+    manager = ctx.Manager()
+    begin = life.begin
+
+    def begin_late():
+        manager.shutdown()
+        return begin()
+
+    monkeypatch.setattr(life, "begin", begin_late)
+    with pytest.raises(AssertionError, match="not yet started"):  # as after its end
+        manager.dict()
+    assert manager._number_of_objects() == 0
+
+
 # ---- the end
 
 

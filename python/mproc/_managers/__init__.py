@@ -10,3 +10,26 @@
 * late, life, direct: managers without a server; who keeps their objects; what these do
 * shared: managers of named shared memory
 """
+
+from __future__ import annotations
+
+from .._current import manager_keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def hashable(address: Any) -> Any:
+    """Return the address as a key of a dict: XML-RPC makes lists of tuples."""
+    return tuple(address) if isinstance(address, list) else address
+
+
+def know_key(address: Any, authkey: bytes) -> None:
+    """Remember the key of a server, for proxies that come without one, and for children."""
+    manager_keys[hashable(address)] = bytes(authkey)
+
+
+def forget_key(address: Any) -> None:
+    """Undo know_key()."""
+    manager_keys.pop(hashable(address), None)

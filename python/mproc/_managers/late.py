@@ -5,6 +5,9 @@ that cannot be made there. The server is started for the first of these, for a p
 for its address or process, and when active_children() is called: a program that counts its children
 finds it. Its name, its number among the processes and its address are chosen at once.
 
+A manager's Life (life.py) begins with the first object, or before the first fork, so that the
+children have the same one.
+
 Only a SyncManager without an address, an initializer and types of one's own is such a manager:
 otherwise a program could tell when its server is started, or from where its objects are reached.
 
@@ -19,15 +22,13 @@ from _thread import allocate_lock as _allocate_lock
 
 from .. import _current, managers, process, util
 from .._cpython import WeakSet, ref
-from . import life
-from .direct import TYPES
-from .proxies import direct_proxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .._mproc import Connection
+    from .life import Life
 
 
 class Late:
@@ -40,7 +41,7 @@ class Late:
         self._server: tuple[process.BaseProcess, Connection] | None = None
         self._waiting: process.BaseProcess | None = manager._new_process()
         self._state = manager._state
-        self.life = life.begin()
+        self._life: Life | None = None
         self._address = managers._some_address()
         assert self._address is not None
         manager._address = self._address.encode()  # as the server will call it
@@ -59,9 +60,23 @@ class Late:
         self._list = start
         _current.before_listing.append(start)
 
+    @property
+    def life(self) -> Life:
+        """The manager's Life, which begins now if it has not. ConnectionRefusedError: too late."""
+        if self._life is None:
+            from . import life
+
+            begun = self.__dict__.setdefault("_begun", life.begin())  # a lock could be ours already
+            self._life = begun
+            if self._state.value != managers.State.STARTED:
+                begun.end()
+                life.raise_dead()
+        return self._life
+
     def _shut_down(self, timeout: float) -> None:
         self._state.value = managers.State.SHUTDOWN
-        self.life.end()
+        if self._life is not None:
+            self._life.end()
         self._waiting = None
         _current.before_listing.remove(self._list)
         if self._server is not None:
@@ -72,7 +87,9 @@ class Late:
 
     def has_server(self) -> bool:
         """Return whether the server has been started, as far as this process knows."""
-        return self._server is not None or self.life.record.get("server") is not None
+        return self._server is not None or (
+            self._life is not None and self._life.record.get("server") is not None
+        )
 
     def need_server(self, manager: managers.BaseManager) -> None:
         """Start the server, unless it has been started or the manager has been shut down."""
@@ -83,7 +100,9 @@ class Late:
                 if os.getpid() == self._pid:
                     assert self._waiting is not None
                     if manager._ctx._name == "fork":
-                        life.shadow(self.life)
+                        from .life import shadow
+
+                        shadow(self.life)
                     manager._address = self._address
                     self._server = manager._start_server(self._waiting)
                     self.life.record["server"] = True
@@ -112,11 +131,14 @@ class Late:
 
     def make(self, manager: managers.BaseManager, typeid: str, args: Any, kwds: Any) -> Any:
         """Return a proxy of a new object in the arena; None: the server has to make it."""
+        from .direct import TYPES
+        from .proxies import direct_proxy
+
         kind = TYPES.get(typeid)
         registered = manager._registry.get(typeid)
         if (
             kind is None
-            or registered is not managers._own_registry[typeid]
+            or registered is not managers._own_registry()[typeid]
             or self._state.value != managers.State.STARTED
         ):
             return None
@@ -128,15 +150,24 @@ class Late:
             return None  # the server raises what is right
         return direct_proxy(kind.shown or registered[-1], direct, manager)
 
+    def _objects(self) -> list[str]:
+        if self._life is None:
+            return []
+        from .life import objects_of
+
+        return objects_of(self._life)
+
     def number_of_objects(self) -> int:
         """Return the number of objects in the arena that this process knows of."""
-        return len(life.objects_of(self.life))
+        return len(self._objects())
 
     def debug_info(self) -> str:
         """Return a text about these objects."""
         lines = []
-        for ident in life.objects_of(self.life):
-            direct = life.known(ident)
+        for ident in self._objects():
+            from .life import known
+
+            direct = known(ident)
             text = "" if direct is None else direct.text()[:75]
             lines.append(f"  {ident}:       refcount=1\n    {text}\n")
         return "".join(lines)
@@ -145,9 +176,18 @@ class Late:
 _lates: WeakSet[Late] = WeakSet()
 
 
+def _before_fork() -> None:
+    for late in [*_lates]:
+        if late._state.value == managers.State.STARTED:
+            try:
+                _ = late.life
+            except ConnectionRefusedError:
+                continue  # another thread has shut it down
+
+
 def _after_fork_in_child() -> None:
     for late in _lates:
         late._starting = _allocate_lock()  # another thread of the parent may have had it
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -48,6 +48,7 @@ from itertools import count as _count
 from .. import process, util
 from .._cpython import RLock, ThreadLocal, WeakSet, ref
 from .._current import manager_keys
+from . import hashable
 from .wire import RemoteError, convert_to_error, wire_of
 
 TYPE_CHECKING = False
@@ -201,7 +202,7 @@ def complete(token: Token, kwds: dict[str, Any]) -> None:
         token.address = peer.address
         kwds.setdefault("authkey", peer._authkey)
         return
-    key = manager_keys.get(_hashable(token.address))
+    key = manager_keys.get(hashable(token.address))
     if key is not None:
         kwds.setdefault("authkey", key)
 
@@ -530,23 +531,9 @@ def _result(reply: Reply) -> Any:
 _peers: dict[tuple[Any, str, bytes], ref[Peer]] = {}
 
 
-def _hashable(address: Any) -> Any:
-    return tuple(address) if isinstance(address, list) else address  # XML-RPC makes lists of tuples
-
-
-def know_key(address: Any, authkey: bytes) -> None:
-    """Remember the key of a server, for proxies that come without one, and for children."""
-    manager_keys[_hashable(address)] = bytes(authkey)
-
-
-def forget_key(address: Any) -> None:
-    """Undo know_key()."""
-    manager_keys.pop(_hashable(address), None)
-
-
 def peer_of(address: Any, serializer: str, authkey: bytes) -> Peer:
     """Return what stands for the server at an address."""
-    address = _hashable(address)
+    address = hashable(address)
     key = (address, serializer, bytes(authkey))
     known = _peers.get(key)
     peer = known() if known is not None else None

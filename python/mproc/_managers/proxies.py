@@ -692,3 +692,12 @@ class PoolProxy(BasePoolProxy):  # type: ignore[valid-type, misc]
 MutableSequence.register(BaseListProxy)
 MutableMapping.register(_BaseDictProxy)
 MutableSet.register(_BaseSetProxy)
+
+# Pickles and reprs know all of this by the name of the module that programs import.
+for _thing in (
+    AcquirerProxy, ArrayProxy, AutoProxy, BarrierProxy, BaseListProxy, BasePoolProxy, BaseProxy,
+    ConditionProxy, DictProxy, EventProxy, IteratorProxy, ListProxy, MakeProxyType, NamespaceProxy,
+    PoolProxy, RebuildProxy, SetProxy, ValueProxy, _BaseDictProxy, _BaseSetProxy,
+):  # fmt: skip
+    _thing.__module__ = _PUBLIC_MODULE
+del _thing, _name
