@@ -62,11 +62,12 @@ if TYPE_CHECKING:
     import threading
     from _thread import LockType
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Self
 
+    from ._pool.limits import TaskOptions
     from .context import BaseContext
 
-__all__ = ["Engine", "import_for_workers", "ring"]
+__all__ = ["Engine", "HasOptions", "import_for_workers", "ring"]
 
 SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
@@ -74,6 +75,38 @@ PATIENCE = 5.0  # seconds that a worker has for ending when asked, before it is 
 RESTART = 30.0  # seconds for which there may be no worker at all because none can be started
 
 _NOTHING = object()
+
+
+class HasOptions:
+    """What takes tasks that may have options: a Pool, or a ProcessPoolExecutor."""
+
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        memory: int | None = None,
+        priority: int | None = None,
+    ) -> Self:
+        """Return the same pool or executor; each task submitted through it has these options.
+
+        timeout: seconds that the task may run; then its worker is ended, and it fails with
+        pool.TaskTimeoutError. memory: bytes that its worker may have to itself while the task runs;
+        with more it is ended, and the task fails with pool.TaskMemoryError. retries: how often the
+        task is begun anew after its worker died or its time was up. priority: tasks of a higher one
+        are given to workers before those of a lower one; the usual one is 0. Of a Pool's, only what
+        is submitted after priorities have been asked for first can be overtaken.
+
+        None: as it is in what is asked. The tasks of a map or imap are its chunks. A worker that is
+        ended or dies so does not break an executor. TypeError, ValueError; NotImplementedError: a
+        pool of threads, or with queues of its own.
+        """
+        from ._pool.limits import TaskOptions
+
+        return self._with_options(TaskOptions(timeout, retries, memory, priority))
+
+    def _with_options(self, options: TaskOptions) -> Self:
+        raise NotImplementedError
 
 
 class Engine:

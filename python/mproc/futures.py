@@ -15,6 +15,7 @@ from time import monotonic as _monotonic
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
 from . import context
+from ._engine import HasOptions
 from ._mproc import getpid as _getpid
 from ._pool.errors import ExceptionWithTraceback as _ExceptionWithTraceback  # noqa: F401
 from ._pool.errors import RemoteTraceback as _RemoteTraceback  # noqa: F401
@@ -27,14 +28,14 @@ from ._pool.executor import (
 from ._pool.executor import ManagerThread as _ExecutorManagerThread  # noqa: F401
 from ._pool.executor import finish_all as _python_exit  # noqa: F401
 from ._pool.executor import run_worker as _process_worker  # noqa: F401
-from ._pool.limits import TaskOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Self
 
+    from ._pool.limits import TaskOptions
     from ._pool.progress import Progress
     from .context import BaseContext
     from .process import BaseProcess
@@ -48,7 +49,7 @@ _global_shutdown = False
 _threads_wakeups: _WeakKeyDictionary[threading.Thread, _ThreadWakeup] = _WeakKeyDictionary()
 
 
-class ProcessPoolExecutor(Executor):
+class ProcessPoolExecutor(HasOptions, Executor):
     """Calls functions in worker processes.
 
     max_workers: how many, by default one for each CPU that the process may use. mp_context: how
@@ -153,26 +154,8 @@ class ProcessPoolExecutor(Executor):
             engine._check()
         return engine._submit_chunk(fn, chunk, first, self._for_backlog)
 
-    def options(
-        self,
-        *,
-        timeout: float | None = None,
-        retries: int | None = None,
-        memory: int | None = None,
-        priority: int | None = None,
-    ) -> ProcessPoolExecutor:
-        """Return the same executor; each task that is submitted through it has these options.
-
-        timeout: seconds that the task may run; then its worker is ended, and it fails with
-        pool.TaskTimeoutError. memory: bytes that its worker may have to itself while the task runs;
-        with more it is ended, and the task fails with pool.TaskMemoryError. retries: how often the
-        task is begun anew after its worker died or its time was up. priority: tasks of a higher one
-        are given to workers before those of a lower one; the usual one is 0.
-
-        None: as it is in the executor that is asked. A worker that is ended or dies so does not
-        break the executor. TypeError, ValueError.
-        """
-        return _WithOptions(self, TaskOptions(timeout, retries, memory, priority))
+    def _with_options(self, options: TaskOptions) -> Self:
+        return _WithOptions(self, options)  # type: ignore[return-value]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; wait for those that are open, and for the workers' end.
@@ -264,17 +247,8 @@ class _WithOptions(ProcessPoolExecutor):
                 raise AttributeError(name)
             return getattr(self._executor, name)
 
-    def options(
-        self,
-        *,
-        timeout: float | None = None,
-        retries: int | None = None,
-        memory: int | None = None,
-        priority: int | None = None,
-    ) -> ProcessPoolExecutor:
-        """Return the same executor with other options; see ProcessPoolExecutor.options()."""
-        options = TaskOptions(timeout, retries, memory, priority)
-        return _WithOptions(self._executor, options.over(self._options))
+    def _with_options(self, options: TaskOptions) -> Self:
+        return type(self)(self._executor, options.over(self._options))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the executor down; see ProcessPoolExecutor.shutdown()."""

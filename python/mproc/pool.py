@@ -17,15 +17,15 @@ from . import _mproc
 from ._cpython import ref as _reference
 from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
-from ._engine import LOOK, PATIENCE, RESTART, SLICE, Engine
+from ._engine import LOOK, PATIENCE, RESTART, SLICE, Engine, HasOptions
 from ._mproc import getpid as _getpid
 from ._worker import worker
 from .context import ProcessError, TimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from typing import Any, Self
 
     from . import aio, process
     from ._pool.errors import ExceptionWithTraceback as ExceptionWithTraceback
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ._pool.errors import WorkerDiedError as WorkerDiedError
     from ._pool.imap import IMapIterator as IMapIterator
     from ._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
-    from ._pool.shown import TaskQueue
+    from ._pool.limits import TaskOptions
     from ._pool.threads import ThreadPool as ThreadPool
     from .context import BaseContext
 
@@ -120,14 +120,12 @@ class _Shown:
         self._name = name
 
     def __get__(self, pool: Pool | None, owner: type | None = None) -> Any:
-        if pool is None:
-            return self
         from ._pool.shown import part
 
         return part(pool, self._name)
 
 
-class Pool(Engine):
+class Pool(HasOptions, Engine):
     """A pool of worker processes.
 
     processes: how many; initializer(*initargs) runs in each first; a worker is replaced after
@@ -223,31 +221,6 @@ class Pool(Engine):
         self._setup_queues()
         return PipedTasks(self, seats, RESTART)
 
-    @property
-    def _cache(self) -> dict[int, None]:
-        """As many entries as there are open tasks, for programs that count them."""
-        return dict.fromkeys(range(self._tasks.open))
-
-    @property
-    def _taskqueue(self) -> TaskQueue:
-        from ._pool.shown import TaskQueue
-
-        return TaskQueue(self)
-
-    @staticmethod
-    def _get_tasks(func: Callable[..., Any], it: Iterable[Any], size: int) -> Iterator[Any]:
-        from ._pool.shown import batches
-
-        return batches(func, it, size)
-
-    @staticmethod
-    def _guarded_task_generation(
-        job: object, func: Callable[..., Any], iterable: Iterable[Any]
-    ) -> Iterator[tuple[Any, ...]]:
-        from ._pool.shown import tasks
-
-        return tasks(job, func, iterable)
-
     def _wants_queues(self) -> bool:
         """Return whether a subclass, or workers that are not ours, need queues to talk through."""
         return type(self)._setup_queues is not Pool._setup_queues or self._workers_are_foreign()
@@ -296,6 +269,10 @@ class Pool(Engine):
             self._start_in_seat(seat)
 
     if not TYPE_CHECKING:
+        _cache = _Shown()
+        _taskqueue = _Shown()
+        _get_tasks = _Shown()
+        _guarded_task_generation = _Shown()
         _worker_handler = _Shown()
         _task_handler = _Shown()
         _result_handler = _Shown()
@@ -410,11 +387,7 @@ class Pool(Engine):
         progress: True shows how far it is on standard error, "tqdm" as a bar of tqdm's, and a
         callable is called with a `progress.Progress`. TypeError, ImportError.
         """
-        if progress:
-            from ._pool.progress import watch_map
-
-            return watch_map(self, func, iterable, False, chunksize, progress)
-        return self._map_async(func, iterable, False, chunksize).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, False, chunksize, progress)
 
     def map_async(
         self,
@@ -436,11 +409,7 @@ class Pool(Engine):
         progress: Any = None,
     ) -> list[Any]:
         """Return [func(*item) for item in iterable], called by the workers; progress: as map()."""
-        if progress:
-            from ._pool.progress import watch_map
-
-            return watch_map(self, func, iterable, True, chunksize, progress)
-        return self._map_async(func, iterable, True, chunksize).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, True, chunksize, progress)
 
     def starmap_async(
         self,
@@ -452,6 +421,20 @@ class Pool(Engine):
     ) -> AsyncResult:
         """Have the workers call func(*item) for each item; see apply_async() for the callbacks."""
         return self._in_background(func, iterable, True, chunksize, callback, error_callback)
+
+    def _map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool,
+        chunksize: int | None,
+        progress: Any,
+    ) -> list[Any]:
+        if progress:
+            from ._pool.progress import watch_map
+
+            return watch_map(self, func, iterable, star, chunksize, progress)
+        return self._map_async(func, iterable, star, chunksize).get()  # type: ignore[no-any-return]
 
     def _in_background(
         self,
@@ -555,31 +538,12 @@ class Pool(Engine):
             self._feeding.remove(iterator)
             self._tell()
 
-    def options(
-        self,
-        *,
-        timeout: float | None = None,
-        retries: int | None = None,
-        memory: int | None = None,
-        priority: int | None = None,
-    ) -> Pool:
-        """Return the same pool; each task that is submitted through it has these options.
+    def _with_options(self, options: TaskOptions) -> Self:
+        from ._pool.limits import with_options
 
-        timeout: seconds that the task may run; then its worker is ended, and it fails with
-        TaskTimeoutError. memory: bytes that its worker may have to itself while the task runs; with
-        more it is ended, and the task fails with TaskMemoryError. retries: how often the task is
-        begun anew after its worker died or its time was up. priority: tasks of a higher one are
-        given to workers before those of a lower one; the usual one is 0. Only what is submitted
-        after priorities have been asked for first can be overtaken.
+        return with_options(self, options)
 
-        None: as it is in the pool that is asked. The tasks of a map or imap are its chunks.
-        TypeError, ValueError; NotImplementedError: a pool of threads, or with queues of its own.
-        """
-        from ._pool.limits import TaskOptions, with_options
-
-        return with_options(self, TaskOptions(timeout, retries, memory, priority))
-
-    # -- the end
+    # -- in an asyncio program
 
     def aapply(
         self,
@@ -615,6 +579,8 @@ class Pool(Engine):
         from . import aio
 
         return aio.imap_unordered(self, func, iterable, chunksize)
+
+    # -- the end
 
     def close(self) -> None:
         """Take no more tasks; the workers end when all are done, those of open imaps too."""

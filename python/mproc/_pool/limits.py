@@ -14,9 +14,11 @@ from .. import _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
 
     from ..pool import Pool
+
+    _APool = TypeVar("_APool", bound=Pool)
 
 __all__ = ["TaskOptions", "with_options"]
 
@@ -77,16 +79,7 @@ class _Clothes:
     _options: TaskOptions
     _original: Any
 
-    def options(
-        self,
-        *,
-        timeout: float | None = None,
-        retries: int | None = None,
-        memory: int | None = None,
-        priority: int | None = None,
-    ) -> Pool:
-        """Return the same pool with other options; see Pool.options()."""
-        options = TaskOptions(timeout, retries, memory, priority)
+    def _with_options(self, options: TaskOptions) -> Any:
         return with_options(self._original, options.over(self._options))
 
     def _start_helper(self) -> None:
@@ -106,7 +99,7 @@ def _dressed(kind: type) -> type:
     return kind.__dict__["_dressed"]  # type: ignore[no-any-return]
 
 
-def with_options(pool: Pool, options: TaskOptions) -> Pool:
+def with_options(pool: _APool, options: TaskOptions) -> _APool:
     """Return the pool with options for what is submitted. NotImplementedError."""
     if not isinstance(pool._tasks, _mproc.Pool):
         raise NotImplementedError(f"the tasks of a {type(pool).__name__} have no options")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..pool import Pool
 
-__all__ = ["TaskQueue", "batches", "mapstar", "part", "starmapstar", "tasks"]
+__all__ = ["mapstar", "part", "starmapstar"]
 
 _QUEUES = ("_inqueue", "_outqueue")
 
@@ -45,16 +45,7 @@ class _Handler:
             old.join(timeout)
 
 
-def part(pool: Pool, name: str) -> Any:
-    """Return the part of that name: one of the queues, or what stands for one of the threads."""
-    if name not in _QUEUES:
-        return _Handler(pool, name)
-    queue = pool._ctx.SimpleQueue()
-    setattr(pool, name, queue)
-    return queue
-
-
-def batches(
+def _batches(
     func: Callable[..., Any], it: Iterable[Any], size: int
 ) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Yield a function with some items each, until there are no more items."""
@@ -63,7 +54,7 @@ def batches(
         yield func, batch
 
 
-def tasks(
+def _tasks(
     job: object, func: Callable[..., Any], iterable: Iterable[Any]
 ) -> Iterator[tuple[Any, ...]]:
     """Yield a task, as the standard pool knows them, for each item."""
@@ -71,7 +62,7 @@ def tasks(
         yield job, number, func, (item,), {}
 
 
-class TaskQueue:
+class _TaskQueue:
     """What recipes put the tasks of an imap of their own into."""
 
     def __init__(self, pool: Pool) -> None:
@@ -109,3 +100,23 @@ def starmapstar(args: tuple[Callable[..., Any], Iterable[Iterable[Any]]]) -> lis
 
 for _function in (mapstar, starmapstar):
     _function.__module__ = "mproc.pool"  # by which tasks name them
+
+
+_OF_A_CLASS = {"_get_tasks": _batches, "_guarded_task_generation": _tasks}
+
+
+def part(pool: Pool | None, name: str) -> Any:
+    """Return the part of that name of a pool, or of the class. AttributeError: that has it not."""
+    if name in _OF_A_CLASS:
+        return _OF_A_CLASS[name]
+    if pool is None:
+        raise AttributeError(f"only a pool that has been made has {name}")
+    if name == "_cache":
+        return dict.fromkeys(range(pool._tasks.open))  # an entry for each open task
+    if name == "_taskqueue":
+        return _TaskQueue(pool)
+    if name not in _QUEUES:
+        return _Handler(pool, name)
+    queue = pool._ctx.SimpleQueue()
+    setattr(pool, name, queue)
+    return queue
