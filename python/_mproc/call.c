@@ -185,18 +185,6 @@ static int put_parts(PyObject *self, struct submission *s, PyObject *items, Py_s
     return flush(self, s, &batch);
 }
 
-static int put_stream(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
-                      Py_ssize_t first) {
-    Py_ssize_t parts = parts_of(PyList_GET_SIZE(items), chunk);
-    Py_ssize_t begin = stream_open((struct job *)s->job, parts);
-    if (begin < 0) {
-        return -1;
-    }
-    int r = put_parts(self, s, items, chunk, begin, first);
-    stream_cut((struct job *)s->job, parts - s->put);
-    return r;
-}
-
 /* The job expects a list of n results. */
 static int begin_map(struct job *job, Py_ssize_t n, Py_ssize_t chunk) {
     PyObject *results = PyList_New(n);
@@ -212,15 +200,30 @@ static int begin_map(struct job *job, Py_ssize_t n, Py_ssize_t chunk) {
     return 0;
 }
 
-/* Without any items the job is ready at once. */
-static int put_map(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
-                   Py_ssize_t first) {
-    Py_ssize_t n = PyList_GET_SIZE(items);
-    struct job *job = (struct job *)s->job;
-    if (begin_map(job, n, chunk) < 0) {
+Py_ssize_t call_divide(struct job *job, Py_ssize_t n, Py_ssize_t chunk, Py_ssize_t *parts) {
+    if (chunk < 1) {
+        PyErr_Format(PyExc_ValueError, "chunksize %zd for %zd items", chunk, n);
         return -1;
     }
-    return n == 0 ? job_finish(job) : put_parts(self, s, items, chunk, 0, first);
+    *parts = parts_of(n, chunk);
+    if (job->book != NULL) {
+        return stream_open(job, *parts);
+    }
+    return begin_map(job, n, chunk) < 0 || (n == 0 && job_finish(job) < 0) ? -1 : 0;
+}
+
+static int put_items(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
+                     Py_ssize_t first) {
+    struct job *job = (struct job *)s->job;
+    Py_ssize_t parts, begin = call_divide(job, PyList_GET_SIZE(items), chunk, &parts);
+    if (begin < 0) {
+        return -1;
+    }
+    int r = put_parts(self, s, items, chunk, begin, first);
+    if (is_stream(s)) {
+        stream_cut(job, parts - s->put);
+    }
+    return r;
 }
 
 PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts *puts) {
@@ -235,13 +238,7 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
                           &PyList_Type, &items, &chunk, &first, &s.options)) {
         return NULL;
     }
-    Py_ssize_t n = PyList_GET_SIZE(items);
-    if (chunk < 1) {
-        PyErr_Format(PyExc_ValueError, "chunksize %zd for %zd items", chunk, n);
-        return NULL;
-    }
     s.kind = star ? CALL_STARMAP : CALL_MAP;
-    r = is_stream(&s) ? put_stream(self, &s, items, chunk, first)
-                      : put_map(self, &s, items, chunk, first);
+    r = put_items(self, &s, items, chunk, first);
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }

@@ -46,6 +46,10 @@ struct call_puts {
                 Py_ssize_t first, PyObject *options, size_t *put);
 };
 
+/* Has a job expect a map of n items, so many of them a part: the number of the first part, or -1
+ * with an exception. *parts: how many there are. Without any the job is ready at once. */
+Py_ssize_t call_divide(struct job *job, Py_ssize_t n, Py_ssize_t chunk, Py_ssize_t *parts);
+
 /* The methods submit() and submit_map() of a type that puts tasks. */
 PyObject *call_submit(PyObject *self, PyObject *args, const struct call_puts *puts);
 PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts *puts);

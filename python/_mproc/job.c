@@ -280,23 +280,6 @@ void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk) {
     job->chunk = chunk;
 }
 
-/* _begin(parts, chunksize, values): for books that are kept in Python. */
-static PyObject *job_begin_python(PyObject *self, PyObject *args) {
-    struct job *job = (struct job *)self;
-    Py_ssize_t parts, chunk;
-    PyObject *values;
-    if (!PyArg_ParseTuple(args, "nnO:_begin", &parts, &chunk, &values)) {
-        return NULL;
-    }
-    job_begin(job, parts, chunk);
-    Py_INCREF(values);
-    Py_XSETREF(job->value, values);
-    if (parts <= 0 && job_finish(job) < 0) {
-        return NULL;
-    }
-    return PyLong_FromLong(0);
-}
-
 /* _book(part, failed, value) */
 static PyObject *job_book_python(PyObject *self, PyObject *args) {
     Py_ssize_t part;
@@ -314,9 +297,6 @@ static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
 }
 
 static PyMethodDef job_methods[] = {
-    {"_begin", job_begin_python, METH_VARARGS,
-     "_begin(parts, chunksize, values)\n--\n\n"
-     "Expect so many parts; values: the list of a map, or None. Returns the number of the first."},
     {"_book", job_book_python, METH_VARARGS,
      "_book(part, failed, value)\n--\n\n"
      "Book what has come of a part: a list of values, if it is a map's, or an exception."},

@@ -20,6 +20,7 @@ static const noun_add nouns[] = {MODULE_NOUNS(X)};
 static const noun_add pool_nouns[] = {MODULE_POOL_NOUNS(X)};
 static const noun_add executor_nouns[] = {MODULE_EXECUTOR_NOUNS(X)};
 static const noun_add imap_nouns[] = {MODULE_IMAP_NOUNS(X)};
+static const noun_add thread_nouns[] = {MODULE_THREAD_NOUNS(X)};
 static const noun_add container_nouns[] = {MODULE_CONTAINER_NOUNS(X)};
 #undef X
 
@@ -75,6 +76,14 @@ static PyObject *add_imap(PyObject *module, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+static PyObject *add_threads(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    size_t n = sizeof thread_nouns / sizeof thread_nouns[0];
+    if (module_state(module)->task_type == NULL && add_all(module, thread_nouns, n) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
     if (module_state(module)->watch_type == NULL && watch_type_add(module) < 0) {
         return NULL;
@@ -96,6 +105,8 @@ static PyMethodDef module_methods[] = {
      "Add the types that only executors have to the module, once; behind _add_pool()."},
     {"_add_imap", add_imap, METH_NOARGS,
      "Add the types that only imaps have to the module, once; behind _add_pool()."},
+    {"_add_threads", add_threads, METH_NOARGS,
+     "Add the types that only pools with their books in Python have, once; behind _add_pool()."},
     {"_add_watch", add_watch, METH_NOARGS, "Add the type Watch to the module, once."},
     {"_add_containers", add_containers, METH_NOARGS,
      "Add the types of containers to the module, once."},

@@ -59,11 +59,12 @@
     X(workplace)                                                                                   \
     X(turn)
 
-/* Nouns that only executors have, and only imaps. */
+/* Nouns that only executors have, only imaps, and only pools with their books in Python. */
 #define MODULE_EXECUTOR_NOUNS(X)                                                                   \
     X(future)                                                                                      \
     X(backlog)
 #define MODULE_IMAP_NOUNS(X) X(stream)
+#define MODULE_THREAD_NOUNS(X) X(task)
 
 /* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
 #define MODULE_CONTAINER_NOUNS(X) X(dict) X(list)
@@ -94,6 +95,7 @@
     X(backlog)                                                                                     \
     X(job)                                                                                         \
     X(stream)                                                                                      \
+    X(task)                                                                                        \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \
@@ -138,6 +140,7 @@ MODULE_NOUNS(X)
 MODULE_POOL_NOUNS(X)
 MODULE_EXECUTOR_NOUNS(X)
 MODULE_IMAP_NOUNS(X)
+MODULE_THREAD_NOUNS(X)
 MODULE_CONTAINER_NOUNS(X)
 #undef X
 int watch_type_add(PyObject *module); /* when mproc.aio is imported */

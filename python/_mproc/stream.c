@@ -240,17 +240,6 @@ static void stream_dealloc(PyObject *self) {
 
 /* ---------------------------------------------------------------- for Python */
 
-/* _begin(parts, chunksize, values): see stream_methods. */
-static PyObject *stream_begin(PyObject *self, PyObject *args) {
-    Py_ssize_t parts, chunk;
-    PyObject *values;
-    if (!PyArg_ParseTuple(args, "nnO:_begin", &parts, &chunk, &values)) {
-        return NULL;
-    }
-    Py_ssize_t first = stream_open((struct job *)self, parts);
-    return first < 0 ? NULL : PyLong_FromSsize_t(first);
-}
-
 static PyObject *get_under_way(PyObject *self, void *Py_UNUSED(unused)) {
     return PyLong_FromSsize_t(stream_of(self)->opened - stream_of(self)->taken);
 }
@@ -263,9 +252,6 @@ static PyMethodDef stream_methods[] = {
     {"next", MODULE_METHOD(stream_next), METH_VARARGS | METH_KEYWORDS,
      "next($self, timeout=None)\n--\n\n"
      "Return the next result, or raise what the call raised. multiprocessing.TimeoutError."},
-    {"_begin", stream_begin, METH_VARARGS,
-     "_begin(parts, chunksize, values)\n--\n\n"
-     "Expect so many parts more. Returns the number of the first. The rest is for other jobs."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -9,11 +9,11 @@
 #include "work.h"
 
 #include "blocking.h"
-#include "call.h"
 #include "codec.h"
 #include "error.h"
 #include "name.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define COPY_UNLOCKED (1 << 16)
@@ -75,16 +75,14 @@ static void note_where(struct work *w, PyObject *function, uint64_t number) {
     error_give_back(error);
 }
 
-static PyObject *run_map(struct work *w, PyObject *function, PyObject *items,
-                         const struct call_head *head) {
-    int star = head->kind == CALL_STARMAP;
+static PyObject *call_each(PyObject *function, PyObject *items, bool star, Py_ssize_t *failed) {
     Py_ssize_t n = PyList_GET_SIZE(items);
     PyObject *results = PyList_New(n);
     for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
         PyObject *item = PyList_GET_ITEM(items, i);
         PyObject *r = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
         if (r == NULL) {
-            note_where(w, function, head->first + (uint64_t)i);
+            *failed = i;
             Py_CLEAR(results);
             break;
         }
@@ -93,12 +91,19 @@ static PyObject *run_map(struct work *w, PyObject *function, PyObject *items,
     return results;
 }
 
-static PyObject *run_call(PyObject *function, PyObject *arguments) {
+static PyObject *call_once(PyObject *function, PyObject *arguments) {
     PyObject *args, *kwargs;
-    if (!PyArg_ParseTuple(arguments, "OO", &args, &kwargs)) {
+    if (!PyArg_ParseTuple(arguments, "O!O", &PyTuple_Type, &args, &kwargs)) {
         return NULL;
     }
     return PyObject_Call(function, args, kwargs == Py_None ? NULL : kwargs);
+}
+
+PyObject *work_call(enum call_kind kind, PyObject *function, PyObject *arguments,
+                    Py_ssize_t *failed) {
+    *failed = -1;
+    return kind == CALL_ONCE ? call_once(function, arguments)
+                             : call_each(function, arguments, kind == CALL_STARMAP, failed);
 }
 
 static PyObject *read_arguments(struct work *w, const char *data, size_t size) {
@@ -117,8 +122,11 @@ static PyObject *run_task(struct work *w, const void *task, size_t size) {
     w->called = arguments != NULL;
     w->first = head.kind == CALL_ONCE ? -1 : (int64_t)head.first;
     if (arguments != NULL) {
-        result = head.kind == CALL_ONCE ? run_call(function, arguments)
-                                        : run_map(w, function, arguments, &head);
+        Py_ssize_t failed;
+        result = work_call((enum call_kind)head.kind, function, arguments, &failed);
+        if (failed >= 0) {
+            note_where(w, function, head.first + (uint64_t)failed);
+        }
     }
     Py_XDECREF(function);
     Py_XDECREF(arguments);

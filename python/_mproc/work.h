@@ -6,6 +6,7 @@
 #ifndef MPROC_PYTHON_WORK_H
 #define MPROC_PYTHON_WORK_H
 
+#include "call.h"
 #include "module.h"
 
 #include <sys/uio.h>
@@ -32,6 +33,11 @@ struct work {
     struct parts_source source; /* of what tasks bring */
     void *worker;
 };
+
+/* Makes a task's call, or those of a map's part: what they return, or a list. NULL with an
+ * exception; *failed: the place in the part of the item that has it, or -1. */
+PyObject *work_call(enum call_kind kind, PyObject *function, PyObject *arguments,
+                    Py_ssize_t *failed);
 
 /* Does a task: struct call_head and what follows. 0, or -1 with an exception that ends the
  * worker. */

@@ -10,6 +10,8 @@ import pytest
 
 from mproc import _mproc, futures
 
+_mproc._add_threads()  # for tasks of its own
+
 SEATS = 2
 EXTRA = 1
 MOST = 512
@@ -402,7 +404,7 @@ def jobs_of(backlog, engine, n):
 
 def test_a_job_settles_its_future(backlog, engine):
     (good, job), (bad, failed), (both, double) = jobs_of(backlog, engine, 3)
-    job._begin(1, 0, None)
+    _mproc.Task(job, print, ((), None))
     job._book(0, False, "result")
     assert (good.result(0), job._ready) == ("result", True)
     failed._fail(KeyError("x"))
@@ -416,7 +418,7 @@ def test_a_job_settles_its_future(backlog, engine):
 def test_a_job_is_a_map_as_well(backlog, engine):
     future = backlog.put_chunk(engine, print, [(1,), (2,)], 0)
     job = engine._tasks.real[0]
-    job._begin(1, 2, [None, None])
+    assert len(_mproc.Task.divide(job, print, True, [(1,), (2,)], 2)) == 1
     job._book(0, False, [1, 2])
     assert future.result(0) == [1, 2]
 

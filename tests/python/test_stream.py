@@ -10,6 +10,7 @@ import mproc.pool
 from mproc import _mproc
 
 _mproc._add_imap()
+_mproc._add_threads()
 
 LONG = 20  # seconds that no wait takes: after them something is wrong
 
@@ -36,7 +37,8 @@ class Stream(_mproc.Stream):
 
 
 def open_parts(stream, n):
-    return stream._begin(n, 1, None)
+    """Open some parts; the number of the first."""
+    return _mproc.Task.divide(stream, None, False, [None] * n, 1)[0].part
 
 
 def stop():

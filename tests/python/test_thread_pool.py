@@ -10,7 +10,7 @@ import pytest
 from conftest import wait_until
 
 import mproc
-from mproc import dummy
+from mproc import _mproc, dummy
 from mproc import pool as pool_module
 from mproc._pool import threads
 from mproc.pool import Pool, ThreadPool, WorkerDiedError
@@ -209,3 +209,52 @@ def test_tasks_are_spread(pool):
     barrier = threading.Barrier(2)
     assert sorted(pool.map(lambda _: barrier.wait(LONG), range(2), chunksize=1)) == [0, 1]
     assert pool.map(time.sleep, [0, 0]) == [None, None]
+
+
+# ---- tasks
+
+
+def test_a_task_knows_its_work():
+    job = _mproc.Job()
+    task = _mproc.Task(job, pow, ((2,), {"exp": 3}))
+    assert task.run() == _mproc.run(*task.work) == 8
+    job._book(task.part, False, task.run())
+    assert job._ready
+    assert (job._value, job._failed) == (8, False)
+
+
+def test_a_map_is_divided():
+    job = _mproc.Job()
+    tasks = _mproc.Task.divide(job, errands.square, False, [1, 2, 3, 4, 5], 2)
+    assert [task.part for task in tasks] == [0, 1, 2]
+    for task in reversed(tasks):
+        assert not job._ready
+        task.job._book(task.part, False, task.run())
+    assert job._value == [1, 4, 9, 16, 25]
+    (whole,) = _mproc.Task.divide(_mproc.Job(), pow, True, [(2, 3), [3, 2]], 1000)
+    assert whole.run() == [8, 9]
+    nothing = _mproc.Job()
+    assert _mproc.Task.divide(nothing, pow, True, [], 1) == []
+    assert nothing._ready
+    assert nothing._value == []
+
+
+def test_a_stream_is_divided():
+    stream = _mproc.Stream()
+    assert [t.part for t in _mproc.Task.divide(stream, abs, False, [1, 2, 3], 2)] == [0, 1]
+    (third,) = _mproc.Task.divide(stream, abs, False, [-4], 2)
+    assert (third.part, stream._opened) == (2, 3)
+
+
+def test_what_a_task_may_be():
+    for chunk in (0, -1):
+        with pytest.raises(ValueError, match="chunksize"):
+            _mproc.Task.divide(_mproc.Job(), abs, False, [1], chunk)
+    for arguments in (None, [], (1, 2), ((), 1, 2)):
+        with pytest.raises(TypeError):
+            _mproc.Task(_mproc.Job(), abs, arguments).run()
+    for kind in (1, 2):
+        with pytest.raises(TypeError, match="for its arguments"):
+            _mproc.run(kind, abs, (1,))
+    with pytest.raises(TypeError):
+        _mproc.Task(None, abs, ((), None))

@@ -4,11 +4,11 @@ Such pools send tasks and results their own way, with picklers of their own, for
 the standard pool's parts: `_quick_put(task)` sends a task, `_quick_get()` receives a result, and
 workers call `worker(_inqueue, _outqueue, ...)`, which gets and puts.
 
-How it works. As in ThreadTasks calls wait in a queue of the interpreter, and whoever pumps books
+How it works. As in ThreadTasks tasks wait in a queue of the interpreter, and whoever pumps books
 results out of another one. A thread sends what waits, another one receives what was done. At most
-AHEAD calls for each worker are under way, because what was sent cannot be taken back.
+AHEAD tasks for each worker are under way, because what was sent cannot be taken back.
 
-If a worker dies: nobody knows which call it had. So all that are under way fail, and no other. A
+If a worker dies: nobody knows which task it had. So all that are under way fail, and no other. A
 worker that ends in good order takes its leave: number 0, with its pid for the part. Workers that
 run a program's own function do not know that: their exit code 0 is enough.
 
@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
+from .. import _mproc
 from .._mproc import getpid
 from ..context import OwnerDiedError
 from .errors import ExceptionWithTraceback, MaybeEncodingError, WorkerDiedError
-from .threads import Call, ThreadTasks, run
+from .threads import ThreadTasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["PipedTasks", "serve_queues"]
 
 LEAVE = 1.0  # seconds for which the last word of a worker that has ended may be on its way
-AHEAD = 2  # calls under way for each worker: one that runs and one behind it
+AHEAD = 2  # tasks under way for each worker: one that runs and one behind it
 
 
 class PipedTasks(ThreadTasks):
@@ -51,7 +52,7 @@ class PipedTasks(ThreadTasks):
         self._get_result = pool._quick_get
         self._put_result = pool._outqueue.put
         self._close_results = pool._outqueue._writer.close
-        self._under_way: dict[int, Call] = {}
+        self._under_way: dict[int, _mproc.Task] = {}
         self._free = threading.Semaphore(AHEAD * seats)
         self._foreign = pool._workers_are_foreign()
         self._ended = False
@@ -63,13 +64,13 @@ class PipedTasks(ThreadTasks):
     # -- the owner's side
 
     def _was_of_use(self, seat: int, old: Any) -> bool:
-        """Fail all calls that are under way, unless the worker has ended in good order."""
+        """Fail all tasks that are under way, unless the worker has ended in good order."""
         if self._has_taken_leave(old):
             return True
         lost = [(number, self._finish(number)) for number in list(self._under_way)]
-        for number, call in lost:
-            if call is not None:
-                self._book(call, True, self._death_of(self._engine(), old, number))
+        for number, task in lost:
+            if task is not None:
+                self._book(task, True, self._death_of(self._engine(), old, number))
         return bool(lost)
 
     def _has_taken_leave(self, old: Any) -> bool:
@@ -95,12 +96,12 @@ class PipedTasks(ThreadTasks):
         self._vacant.clear()
         engine._repopulate_pool()
 
-    def _finish(self, number: int) -> Call | None:
-        """Take a call out of those under way, if it still is."""
-        call = self._under_way.pop(number, None)
-        if call is not None:
+    def _finish(self, number: int) -> _mproc.Task | None:
+        """Take a task out of those under way, if it still is."""
+        task = self._under_way.pop(number, None)
+        if task is not None:
             self._free.release()
-        return call
+        return task
 
     def drop_waiting(self) -> None:
         """End the sending thread: what waits is not done."""
@@ -121,31 +122,29 @@ class PipedTasks(ThreadTasks):
 
     def _send(self) -> None:
         number = 0
-        while (call := self._waiting.get()) is not None:
+        while (task := self._waiting.get()) is not None:
             self._free.acquire()
             if self._dropped:
                 return
             number += 1
-            self._under_way[number] = call
-            self._send_one(number, call)
+            self._under_way[number] = task
+            self._send_one(number, task)
         for _ in range(0 if self._dropped else self._seats):
             self._put_task(None)
 
-    def _send_one(self, number: int, call: Call) -> None:
+    def _send_one(self, number: int, task: _mproc.Task) -> None:
         try:
-            self._put_task(
-                (number, call.part, _run, (call.kind, call.function, call.arguments), {})
-            )
+            self._put_task((number, task.part, _run, task.work, {}))
         except Exception as error:
             if self._finish(number) is not None:
-                self._results.put((call, True, error))
+                self._results.put((task, True, error))
 
     def _receive(self) -> None:
         while (done := self._receive_one()) is not None:
             number, part, (success, value) = done
-            call = self._finish(number)
-            if call is not None:
-                self._results.put((call, not success, value))
+            task = self._finish(number)
+            if task is not None:
+                self._results.put((task, not success, value))
             elif number == 0:
                 self._left.add(part)
 
@@ -160,9 +159,9 @@ class PipedTasks(ThreadTasks):
             return -1, 0, (False, error)
 
 
-def _run(kind: str, function: Callable[..., Any], arguments: Any) -> Any:
-    """Do what a call says; in the worker."""
-    return run(kind, function, arguments)
+def _run(kind: int, function: Callable[..., Any], arguments: Any) -> Any:
+    """Do a task's work; in the worker, which finds this by its name."""
+    return _mproc.run(kind, function, arguments)
 
 
 def serve_queues(

@@ -1,14 +1,14 @@
 """ThreadPool, and its tasks: what `_mproc.Pool` is to a Pool, for workers that are threads.
 
-How it works. Calls go to the workers as they are, through one queue of the interpreter, and come
-back through another one. Results are booked by whoever pumps, as those of processes are, so that
-callbacks and waiting are the same for both kinds of pool. The thread that pumps looks after the
-workers, too.
+How it works. Tasks (`_mproc.Task`) go to the workers as they are, through one queue of the
+interpreter, and come back through another one. Results are booked by whoever pumps, as those of
+processes are, so that callbacks and waiting are the same for both kinds of pool. The thread that
+pumps looks after the workers, too.
 
 Shared state, all under the interpreter's lock.
-  _waiting   calls that no worker has taken; None at its end: a worker that takes it puts it back.
-  _results   calls that are done, with what came of them. None: a notice.
-  _books     calls whose results have not been booked, so that they can be failed together.
+  _waiting   tasks that no worker has taken; None at its end: a worker that takes it puts it back.
+  _results   tasks that are done, with what came of them. None: a notice.
+  _books     tasks whose results have not been booked, so that they can be failed together.
   _served    seats whose worker has begun to serve.
   _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
              holds _seating.
@@ -39,41 +39,19 @@ if TYPE_CHECKING:
     from .._engine import Engine
     from ..context import BaseContext
 
-__all__ = ["Call", "ThreadPool", "ThreadTasks", "run"]
+    _Done = tuple[_mproc.Task, bool, Any]  # whether it has failed, and what has come of it
+
+__all__ = ["ThreadPool", "ThreadTasks"]
 
 _mproc._add_imap()  # of a pool of threads, too
+_mproc._add_threads()
 
 SPARE = 8  # ends of workers that were of no use, more than there are workers
 LOOK = 0.01  # seconds between two looks at the workers
 
 
-class Call:
-    """A task: a function and what it is called with; a part of a job."""
-
-    __slots__ = ("arguments", "function", "job", "kind", "part")
-
-    def __init__(
-        self, job: _mproc.Job, part: int, kind: str, function: Callable[..., Any], arguments: Any
-    ) -> None:
-        self.job = job
-        self.part = part
-        self.kind = kind
-        self.function = function
-        self.arguments = arguments
-
-
-def run(kind: str, function: Callable[..., Any], arguments: Any) -> Any:
-    """Do what a call says."""
-    if kind == "call":
-        args, kwds = arguments
-        return function(*args, **(kwds or {}))
-    if kind == "map":
-        return [function(item) for item in arguments]
-    return [function(*item) for item in arguments]
-
-
 class ThreadTasks:
-    """A queue of calls for threads, and the books of those that are open."""
+    """A queue of tasks for threads, and the books of those that are open."""
 
     broken = False
     _target = 0  # workers that are wanted
@@ -86,9 +64,9 @@ class ThreadTasks:
         self._patience = patience
         self._vacant: set[int] = set()
         self._seating = _allocate_lock()
-        self._waiting: _SimpleQueue[Call | None] = _SimpleQueue()
-        self._results: _SimpleQueue[tuple[Call, bool, Any] | None] = _SimpleQueue()
-        self._books: set[Call] = set()
+        self._waiting: _SimpleQueue[_mproc.Task | None] = _SimpleQueue()
+        self._results: _SimpleQueue[_Done | None] = _SimpleQueue()
+        self._books: set[_mproc.Task] = set()
         self._served: set[int] = set()
         self._closed = False
 
@@ -96,12 +74,12 @@ class ThreadTasks:
 
     @property
     def open(self) -> int:
-        """How many calls have not been booked."""
+        """How many tasks have not been booked."""
         return len(self._books)
 
     @property
     def waiting(self) -> int:
-        """How many calls no worker has taken."""
+        """How many tasks no worker has taken."""
         return self._waiting.qsize()
 
     def submit(
@@ -113,8 +91,8 @@ class ThreadTasks:
         options: None = None,
     ) -> None:
         """Queue one call. RuntimeError: after close()."""
-        job._begin(1, 0, None)
-        self._put(Call(job, 0, "call", function, arguments))
+        self._check_open()
+        self._put(_mproc.Task(job, function, arguments))
 
     def submit_map(
         self,
@@ -128,19 +106,17 @@ class ThreadTasks:
         options: None = None,
     ) -> None:
         """Queue a call per item of a list, chunk of them per task."""
-        if self._closed:
-            raise RuntimeError("the pool takes no more tasks")
-        starts = range(0, len(items), chunk)
-        begin = job._begin(len(starts), chunk, [None] * len(items))
-        for part, start in enumerate(starts, begin):
-            some = items[start : start + chunk]
-            self._put(Call(job, part, "starmap" if star else "map", function, some))
+        self._check_open()
+        for task in _mproc.Task.divide(job, function, star, items, chunk):
+            self._put(task)
 
-    def _put(self, call: Call) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the pool takes no more tasks")
-        self._books.add(call)
-        self._waiting.put(call)
+
+    def _put(self, task: _mproc.Task) -> None:
+        self._books.add(task)
+        self._waiting.put(task)
 
     def note_wait(self) -> bool:
         """Say nothing: no looker from outside sees threads of Python; see _mproc.Pool."""
@@ -175,10 +151,10 @@ class ThreadTasks:
         """Have the thread that pumps look again at what it waits for; see _mproc.Pool.notify()."""
         self._results.put(None)
 
-    def _book(self, call: Call, failed: bool, value: Any) -> None:
-        if call in self._books:
-            self._books.discard(call)
-            call.job._book(call.part, failed, value)
+    def _book(self, task: _mproc.Task, failed: bool, value: Any) -> None:
+        if task in self._books:
+            self._books.discard(task)
+            task.job._book(task.part, failed, value)
 
     # -- the workers, as the owner sees them
 
@@ -249,11 +225,12 @@ class ThreadTasks:
         self.drop_waiting()
         engine = self._engine()
         while self._books and engine is not None:
-            call = self._books.pop()
-            call.job._book(call.part, True, engine._failure_of_all(RuntimeError("abandoned")))
+            task = self._books.pop()
+            error = engine._failure_of_all(RuntimeError("abandoned"))
+            task.job._book(task.part, True, error)
 
     def close(self) -> None:
-        """Take no more calls: workers do what waits, then end."""
+        """Take no more tasks: workers do what waits, then end."""
         if not self._closed:
             self._closed = True
             self._waiting.put(None)
@@ -277,25 +254,25 @@ class ThreadTasks:
         excuse: Callable[[object, BaseException], object],
         everything: bool = False,
     ) -> int:
-        """Run calls until there are no more, or as many as the limit are done."""
+        """Run tasks until there are no more, or as many as the limit are done."""
         self._served.add(seat)
         done = 0
         while limit == 0 or done < limit:
-            call = self._waiting.get()
-            if call is None:
+            task = self._waiting.get()
+            if task is None:
                 self._waiting.put(None)  # for the others
                 break
-            self._results.put(self._do(call, describe))
-            call = None
+            self._results.put(self._do(task, describe))
+            task = None
             done += 1
         return done
 
     @staticmethod
-    def _do(call: Call, describe: Callable[[BaseException, bool], Any]) -> tuple[Call, bool, Any]:
+    def _do(task: _mproc.Task, describe: Callable[[BaseException, bool], Any]) -> _Done:
         try:
-            return call, False, run(call.kind, call.function, call.arguments)
-        except BaseException as error:  # a thread that ends would leave its call undone
-            return call, True, describe(error, True)
+            return task, False, task.run()
+        except BaseException as error:  # a thread that ends would leave its task undone
+            return task, True, describe(error, True)
 
 
 class ThreadPool(Pool):
