@@ -1160,6 +1160,11 @@ MPROC_API int mproc_worker_finish_with(mproc_worker *worker, const struct iovec 
  * such. */
 MPROC_API mproc_buffer *mproc_worker_buffer(const mproc_worker *worker, size_t i);
 
+/* Is the task in hand recorded (docs/inspect.md)? 1; 0: no, and it cannot fail. If it is, the
+ * runtime may say once which function it runs; the first 55 bytes of its name count, lent. */
+MPROC_API int mproc_worker_is_traced(const mproc_worker *worker);
+MPROC_API void mproc_worker_runs(mproc_worker *worker, const char *function);
+
 /* Tasks and chunks that it has done. */
 MPROC_API uint64_t mproc_worker_done(const mproc_worker *worker);
 /* Frees the handle; the seat is the process' until it ends. */

@@ -39,6 +39,7 @@
 #include "core/ledger.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/trace_ring.h"
 #include "core/wait.h"
 #include "source.h"
 #include "system/os.h"
@@ -351,7 +352,11 @@ int mproc_bsemaphore_acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
         return MPROC_EOTHER;
     }
     int r = try_now(semaphore, timeout);
-    return mproc__likely(r != -EAGAIN) ? r : wait(semaphore, timeout);
+    r = mproc__likely(r != -EAGAIN) ? r : wait(semaphore, timeout);
+    if (mproc__likely(r == 0)) {
+        mproc__traced(MPROC__TRACE_ACQUIRE, MPROC__KIND_BSEMAPHORE, semaphore, 0);
+    }
+    return r;
 }
 
 /* ---------------------------------------------------------------- releasing and looking */
@@ -376,7 +381,11 @@ int mproc_bsemaphore_release(mproc_bsemaphore *semaphore) {
         return MPROC_EOTHER;
     }
     int r = release_alone(semaphore);
-    return mproc__likely(r != -EBUSY) ? r : release_shared(semaphore);
+    r = mproc__likely(r != -EBUSY) ? r : release_shared(semaphore);
+    if (mproc__likely(r == 0)) {
+        mproc__traced(MPROC__TRACE_RELEASE, MPROC__KIND_BSEMAPHORE, semaphore, 0);
+    }
+    return r;
 }
 
 static unsigned value_shared(mproc_bsemaphore *semaphore) {

@@ -31,6 +31,7 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
+#include "core/trace_ring.h"
 #include "lock.h"
 #include "source.h"
 
@@ -140,6 +141,7 @@ static inline int take(mproc_lock *lock, int64_t timeout, enum mproc__mutex_for 
         }
     }
     mproc__poke64(&lock->holder, mproc__self_thread());
+    mproc__traced(MPROC__TRACE_ACQUIRE, MPROC__KIND_LOCK, lock, 0);
     return r;
 }
 
@@ -168,6 +170,7 @@ int mproc_lock_release(mproc_lock *lock) {
         }
         mproc__poke32(&lock->signaller, this_cpu());
     }
+    mproc__traced(MPROC__TRACE_RELEASE, MPROC__KIND_LOCK, lock, 0);
     mproc__poke64(&lock->holder, 0);
     mproc__program_order();
     if (lock->guard.capacity != 0) {

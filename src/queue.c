@@ -76,6 +76,7 @@
 #include "core/make.h"
 #include "core/parcel.h"
 #include "core/spin.h"
+#include "core/trace_ring.h"
 #include "core/wait.h"
 #include "queue.h"
 #include "source.h"
@@ -454,6 +455,15 @@ static MPROC__NOINLINE void recycle(mproc_queue *queue, struct mproc__hand *hand
 
 /* ---------------------------------------------------------------- put */
 
+/* For a record of what happens: a user's call has put or got so many messages. */
+static inline int traced(const mproc_queue *queue, enum mproc__trace_event event, int r,
+                         uint64_t n) {
+    if (mproc__likely(r == 0)) {
+        mproc__traced(event, MPROC__KIND_QUEUE, queue, n);
+    }
+    return r;
+}
+
 /* Messages of a piece each that go behind another one, with the same publish, if they can. */
 struct followers {
     const struct iovec *head; /* before each piece; NULL: nothing */
@@ -741,14 +751,16 @@ int mproc_queue_put_with(mproc_queue *queue, const struct iovec *lent, int n,
         return MPROC_EOTHER;
     }
     const struct mproc__load load = {lent, n, buffers, nbuffers};
-    return n >= 0 ? mproc__queue_put_load(queue, &load, timeout, NULL, NULL) : -EINVAL;
+    int r = n >= 0 ? mproc__queue_put_load(queue, &load, timeout, NULL, NULL) : -EINVAL;
+    return traced(queue, MPROC__TRACE_PUT, r, 1);
 }
 
 int mproc_queue_putv(mproc_queue *queue, const struct iovec *lent, int n, int64_t timeout) {
     if (!mproc__expect(queue, MPROC__KIND_QUEUE)) {
         return MPROC_EOTHER;
     }
-    return n >= 0 ? mproc__queue_put(queue, lent, n, timeout, NULL, NULL) : -EINVAL;
+    int r = n >= 0 ? mproc__queue_put(queue, lent, n, timeout, NULL, NULL) : -EINVAL;
+    return traced(queue, MPROC__TRACE_PUT, r, 1);
 }
 
 /* A small message that probably has room, in few instructions. Anything but 0: nothing has
@@ -773,10 +785,11 @@ int mproc_queue_put(mproc_queue *queue, const void *lent, size_t size, int64_t t
     mproc__guard_patience = timeout;
     int r = put_fast(queue, &piece);
     if (mproc__unlikely(r == -EAGAIN)) {
-        return mproc__queue_put(queue, &piece, 1, timeout, NULL, NULL);
+        r = mproc__queue_put(queue, &piece, 1, timeout, NULL, NULL);
+    } else {
+        draining = NULL;
     }
-    draining = NULL;
-    return r;
+    return traced(queue, MPROC__TRACE_PUT, r, 1);
 }
 
 /* n is not 0. */
@@ -808,7 +821,7 @@ int mproc_queue_put_many(mproc_queue *queue, const struct iovec *lent, size_t n,
     if (r == 0) {
         *put = 1 + followers.put;
     }
-    return r;
+    return traced(queue, MPROC__TRACE_PUT, r, 1 + followers.put);
 }
 
 /* ---------------------------------------------------------------- get */
@@ -1109,9 +1122,10 @@ int mproc_queue_get(mproc_queue *queue, mproc_message *message, int64_t timeout)
     }
     mproc__guard_patience = timeout;
     int r = get_fast(queue, message);
-    return mproc__likely(r == 0) || r == -ETIMEDOUT
-               ? r
-               : mproc__queue_get(queue, message, timeout, NULL);
+    if (mproc__unlikely(r != 0) && r != -ETIMEDOUT) {
+        r = mproc__queue_get(queue, message, timeout, NULL);
+    }
+    return traced(queue, MPROC__TRACE_GET, r, 1);
 }
 
 int mproc_queue_get_many(mproc_queue *queue, mproc_message *messages, size_t n, size_t *got,
@@ -1128,7 +1142,7 @@ int mproc_queue_get_many(mproc_queue *queue, mproc_message *messages, size_t n, 
     if (r == 0) {
         *got = 1 + more.got;
     }
-    return r;
+    return traced(queue, MPROC__TRACE_GET, r, 1 + more.got);
 }
 
 void mproc_message_drop(mproc_message *message) {
@@ -1225,7 +1239,7 @@ int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeo
     if (r == 0) {
         *message = (mproc_message){NULL, 0, NULL, 0, NULL};
     }
-    return r;
+    return traced(queue, MPROC__TRACE_PUT, r, 1);
 }
 
 /* ---------------------------------------------------------------- done, and all done */

@@ -34,6 +34,7 @@
 #include "core/facts.h"
 #include "core/family.h"
 #include "core/make.h"
+#include "core/trace_ring.h"
 #include "lock.h"
 
 struct mproc_rlock {
@@ -83,6 +84,7 @@ static int take(mproc_rlock *lock, int64_t timeout, enum mproc__mutex_for whom, 
     mproc__store_fence(); /* SYNC(rlock.turn): the turn, before what is changed in it. */
     mproc__poke64(&lock->holder, mproc__self_thread());
     mproc__poke32(&lock->depth, depth);
+    mproc__traced(MPROC__TRACE_ACQUIRE, MPROC__KIND_RLOCK, lock, 0);
     return r;
 }
 
@@ -101,6 +103,7 @@ int mproc_rlock_acquire(mproc_rlock *lock, int64_t timeout) {
 }
 
 static int give_up(mproc_rlock *lock) {
+    mproc__traced(MPROC__TRACE_RELEASE, MPROC__KIND_RLOCK, lock, 0);
     mproc__poke32(&lock->depth, 0);
     mproc__poke64(&lock->holder, 0);
     mproc__program_order();

@@ -29,6 +29,7 @@
 #include "core/kinds.h"
 #include "core/look.h"
 #include "core/make.h"
+#include "core/trace_ring.h"
 #include "core/wait.h"
 #include "source.h"
 #include "system/os.h"
@@ -135,7 +136,11 @@ int mproc_semaphore_acquire(mproc_semaphore *semaphore, int64_t timeout) {
         return MPROC_EOTHER;
     }
     uint32_t word;
-    return mproc__likely(take(semaphore, 0, &word)) ? 0 : wait(semaphore, timeout);
+    int r = mproc__likely(take(semaphore, 0, &word)) ? 0 : wait(semaphore, timeout);
+    if (mproc__likely(r == 0)) {
+        mproc__traced(MPROC__TRACE_ACQUIRE, MPROC__KIND_SEMAPHORE, semaphore, 0);
+    }
+    return r;
 }
 
 int mproc_semaphore_release(mproc_semaphore *semaphore) {
@@ -154,6 +159,7 @@ int mproc_semaphore_release(mproc_semaphore *semaphore) {
         mproc__os_futex_wake(&semaphore->word, 1);
         mproc__bells_ring(&semaphore->bells);
     }
+    mproc__traced(MPROC__TRACE_RELEASE, MPROC__KIND_SEMAPHORE, semaphore, 0);
     return 0;
 }
 

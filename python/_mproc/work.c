@@ -110,6 +110,31 @@ static PyObject *read_arguments(struct work *w, const char *data, size_t size) {
     return codec_decode_with_parts(w->state, data, size, w->source);
 }
 
+/* A function's name: its own, or that of its type. New reference; NULL: exception. */
+static PyObject *name_of(PyObject *function) {
+    PyObject *name = PyObject_GetAttrString(function, "__qualname__");
+    if (name == NULL) {
+        PyErr_Clear();
+        name = PyObject_GetAttrString((PyObject *)Py_TYPE(function), "__qualname__");
+    }
+    return name;
+}
+
+/* For a record of what happens. What cannot be named is recorded without a name. */
+static void tell_function(struct work *w, PyObject *function) {
+    if (w->told != function) {
+        Py_XSETREF(w->told_name, name_of(function));
+        Py_XSETREF(w->told, Py_NewRef(function));
+    }
+    const char *text = w->told_name != NULL && PyUnicode_Check(w->told_name)
+                           ? PyUnicode_AsUTF8(w->told_name)
+                           : NULL;
+    if (text != NULL) {
+        w->runs(w->worker, text);
+    }
+    PyErr_Clear();
+}
+
 static PyObject *run_task(struct work *w, const void *task, size_t size) {
     struct call_head head;
     memcpy(&head, task, sizeof head);
@@ -119,6 +144,9 @@ static PyObject *run_task(struct work *w, const void *task, size_t size) {
     PyObject *function = find_function(w, data, head.function_size, head.flags & CALL_NAMED);
     PyObject *arguments =
         function == NULL ? NULL : read_arguments(w, data + head.function_size, rest);
+    if (w->is_traced != NULL && function != NULL && arguments != NULL && w->is_traced(w->worker)) {
+        tell_function(w, function);
+    }
     w->called = arguments != NULL;
     w->first = head.kind == CALL_ONCE ? -1 : (int64_t)head.first;
     if (arguments != NULL) {

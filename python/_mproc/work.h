@@ -30,6 +30,11 @@ struct work {
     int (*hand_in)(void *worker, const struct iovec *lent, int n);
     /* The same with buffers. */
     int (*hand_in_with)(void *worker, const struct iovec *lent, int n, const struct parts *parts);
+    /* Says which function the task in hand runs, if somebody records; NULL: nobody ever does. */
+    int (*is_traced)(const void *worker);
+    void (*runs)(void *worker, const char *function);
+    PyObject *told; /* the function that was said last, and its name; else NULL */
+    PyObject *told_name;
     struct parts_source source; /* of what tasks bring */
     void *worker;
 };

@@ -28,6 +28,14 @@ static int hand_in_with(void *worker, const struct iovec *lent, int n, const str
     return mproc_worker_finish_with(worker, lent, n, parts->buffers, parts->nbuffers);
 }
 
+static int is_traced(const void *worker) {
+    return mproc_worker_is_traced(worker);
+}
+
+static void runs(void *worker, const char *function) {
+    mproc_worker_runs(worker, function);
+}
+
 static int take(mproc_worker *worker, const void **task, size_t *size) {
     int r = mproc_worker_take(worker, task, size, 0);
     if (r == -ETIMEDOUT) {
@@ -59,7 +67,9 @@ static PyObject *workplace_serve(PyObject *self, PyObject *args) {
     struct work work = {.state = module_state_of(self),
                         .first = -1,
                         .hand_in = hand_in,
-                        .hand_in_with = hand_in_with};
+                        .hand_in_with = hand_in_with,
+                        .is_traced = is_traced,
+                        .runs = runs};
     unsigned seat;
     Py_ssize_t limit, done = 0;
     if (work.state == NULL || !PyArg_ParseTuple(args, "InOO|p:serve", &seat, &limit, &work.describe,
@@ -80,6 +90,8 @@ static PyObject *workplace_serve(PyObject *self, PyObject *args) {
         done += r == 1;
     }
     Py_XDECREF(work.known);
+    Py_XDECREF(work.told);
+    Py_XDECREF(work.told_name);
     mproc_worker_drop(worker);
     return r < 0 ? NULL : PyLong_FromSsize_t(done);
 }

@@ -11,6 +11,7 @@
 #include "core/heap.h"
 #include "core/join.h"
 #include "core/name.h"
+#include "core/trace_ring.h"
 
 void *mproc_alloc(size_t size) {
     if (size == 0 || mproc__family_need() != 0) {
@@ -81,6 +82,7 @@ int mproc_arena_check(char *why, size_t size) {
     struct mproc__hand *hand = mproc__hand_get();
     r = mproc__heap_check(hand, why, size);
     r = r == 0 ? mproc__labels_check(hand, why, size) : r;
+    r = r == 0 ? mproc__trace_check(why, size) : r;
     mproc__hand_put(hand);
     return r;
 }

@@ -126,6 +126,7 @@ static void point_at(struct mproc__family *f) {
     mproc__bells_enter(f != NULL ? &f->bells : NULL);
     mproc__chunks_enter(f != NULL ? &f->chunks : NULL);
     mproc__heap_enter(f != NULL ? &f->heap : NULL);
+    mproc__trace_enter(f != NULL ? &f->trace : NULL);
 }
 
 static void lay_out(struct mproc__family *f, uint64_t span, uint64_t limit) {

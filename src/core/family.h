@@ -12,6 +12,7 @@
 #include "core/object.h"
 #include "core/reaper.h"
 #include "core/shm_register.h"
+#include "core/trace.h"
 
 /* A child learns of its family by this environment variable: "fd:base:span:token:starter:pid:
  * mapped", all hex. It is removed on attaching, and means nothing to a process whose reservation is
@@ -35,6 +36,7 @@ struct mproc__family {
     _Alignas(MPROC__LINE) struct mproc__heap heap;
     _Alignas(MPROC__LINE) struct mproc__bells bells;
     _Alignas(MPROC__LINE) struct mproc__table table;
+    _Alignas(MPROC__LINE) struct mproc__trace trace;
     /* followed by one struct mproc__chunk per chunk, then, chunk-aligned, the chunks */
 };
 

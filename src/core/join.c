@@ -12,15 +12,27 @@
 #include <pthread.h>
 
 #include "core/fork.h"
+#include "core/trace_ring.h"
+#include "core/trace_start.h"
 
 uint32_t mproc__family_joined;
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
+
+/* A founder may be told to record; a started child may be recorded. */
+static void trace(int begun) {
+    if (begun == 0) {
+        mproc__trace_start();
+    } else if (begun == 1 && mproc__trace_on() != 0) {
+        mproc__trace_join();
+    }
+}
 
 int mproc__family_join(void) {
     int r = 0;
     pthread_mutex_lock(&joining);
     if (!mproc__family_joined) {
         r = mproc__family_begin();
+        trace(r);
     }
     if (r >= 0) {
         /* SYNC(join.family_joined): all is ready, before it is said. */

@@ -123,6 +123,7 @@ static void become(uint64_t token) {
     mproc__process_self.token = token;
     mproc__process_self.slot = &mproc__table->slots[mproc__token_number(token)];
     mproc__process_self.taken = 0;
+    mproc__process_self.named = 0;
     mproc__thread_self = NULL;
     mproc__thread_hand = NULL;
     mproc__thread_id = 0;

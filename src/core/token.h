@@ -118,7 +118,7 @@ struct mproc__self {
     uint64_t token;
     struct mproc__slot *slot;
     uint32_t taken; /* hands that have a thread: a bit each */
-    uint32_t pad;
+    uint32_t named; /* 1: its name stands in one of its rings (trace_ring.c) */
 };
 
 extern MPROC__HIDDEN struct mproc__self mproc__process_self;

@@ -23,8 +23,16 @@
 #include "core/wait.h"
 
 #include "core/token.h"
+#include "core/trace.h"
 
 MPROC__THREAD const void *mproc__wait_behind_fd;
+
+/* For a record of what happens (trace.c): the wait begins or ends. */
+static void trace(enum mproc__trace_event event, uint64_t word) {
+    if (mproc__unlikely(mproc__trace_on() != 0)) {
+        mproc__trace_write(mproc__trace_what(event, 0, (const void *)(uintptr_t)word), 0);
+    }
+}
 
 static struct mproc__hand *note(struct mproc__hand *hand, uint64_t word, int64_t since) {
     struct mproc__slot *slot = mproc__self_slot();
@@ -33,6 +41,7 @@ static struct mproc__hand *note(struct mproc__hand *hand, uint64_t word, int64_t
     mproc__poke32(&slot->waiter[i], (uint32_t)(mproc__self_thread() & UINT32_MAX));
     mproc__program_order();
     mproc__poke64(&hand->waits, word);
+    trace(MPROC__TRACE_WAIT, word);
     return hand;
 }
 
@@ -65,6 +74,7 @@ struct mproc__hand *mproc__wait_begin_fd(int fd, int64_t deadline) {
 
 void mproc__wait_end(struct mproc__hand *noted) {
     if (noted != NULL && noted == mproc__thread_hand) {
+        trace(MPROC__TRACE_WAIT_END, mproc__peek64(&noted->waits));
         mproc__poke64(&noted->waits, 0);
     }
 }
@@ -78,6 +88,7 @@ struct mproc__wait_pause mproc__wait_pause(void) {
     const struct mproc__slot *slot = mproc__self_slot();
     paused.waits = paused.hand->waits;
     paused.since = mproc__peek64(&slot->since[paused.hand - slot->hands]);
+    trace(MPROC__TRACE_WAIT_END, paused.waits);
     mproc__poke64(&paused.hand->waits, 0);
     return paused;
 }

@@ -10,6 +10,7 @@
 
 #include "inspect/blame.h"
 #include "inspect/place.h"
+#include "inspect/record.h"
 #include "inspect/show.h"
 
 #define FAMILIES_MOST 1024
@@ -20,6 +21,7 @@ static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
     "       mproc graph [--dot|--svg] [PID]\n"
     "       mproc report -o FILE [PID]\n"
+    "       mproc record -o FILE [--for SECONDS] PID\n"
     "\n"
     "Looks into a running family of mproc: that of the process PID, or all that this\n"
     "user may see. It takes no lock and writes nothing, so it delays no member.\n"
@@ -32,6 +34,9 @@ static const char help[] =
     "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn (of one\n"
     "          family then: PID is needed)\n"
     "  report  all of it as one page of HTML, for a colleague\n"
+    "  record  what the family does, as a timeline for Perfetto (ui.perfetto.dev) or\n"
+    "          speedscope: tasks, puts and gets, locks that are held, waits; until the\n"
+    "          family ends, or Ctrl-C\n"
     "\n"
     "  --json  all of the first three as JSON: a list with an object for each family\n"
     "\n"
@@ -214,11 +219,60 @@ static int print(const struct request *request) {
     return r;
 }
 
+/* ---------------------------------------------------------------- recording */
+
+/* How many arguments it is; 0: it is none that the verb has. */
+static int read_record_option(struct mproc__record *what, const char *name, const char *value) {
+    if (strcmp(name, "--behind") == 0) { /* a family that records itself */
+        what->behind = true;
+        return 1;
+    }
+    if (strcmp(name, "-o") == 0 && value != NULL) {
+        what->path = value;
+        return 2;
+    }
+    if (strcmp(name, "--for") == 0 && value != NULL) {
+        char *end;
+        what->seconds = strtod(value, &end);
+        return *value != 0 && *end == 0 && what->seconds > 0 && what->seconds < 1e9 ? 2 : 0;
+    }
+    return what->pid == 0 && read_pid(name, &what->pid);
+}
+
+static int run_record(int argc, char **argv) {
+    struct mproc__record what = {0};
+    struct mproc__recorded done;
+    for (int i = 2, n; i < argc; i += n) {
+        n = read_record_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
+        if (n == 0) {
+            what.pid = 0;
+            break;
+        }
+    }
+    if (what.pid == 0 || what.path == NULL) {
+        fputs(help, stderr);
+        return EXIT_USAGE;
+    }
+    int r = mproc__record(&what, &done);
+    if (r != 0 && r != -ECHILD && done.path[0] != 0) {
+        fprintf(stderr, "mproc: %s: %s\n", done.path, mproc_strerror(r));
+    } else if (r != 0 && r != -ECHILD) {
+        complain(what.pid, r);
+    } else if (done.events_lost > 0) {
+        fprintf(stderr, "mproc: %llu events are lost: they came faster than they were written\n",
+                (unsigned long long)done.events_lost);
+    }
+    return r == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     struct request request;
     if (wants_help(argc, argv)) {
         fputs(help, stdout);
         return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "record") == 0) {
+        return run_record(argc, argv);
     }
     if (!read_arguments(argc, argv, &request)) {
         fputs(help, stderr);

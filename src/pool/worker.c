@@ -13,12 +13,15 @@
  * and it is skipped. If the second fails, the owner is about to kill this process: the result is
  * thrown away, and the worker ends. What happens when it dies: see pool.c.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "core/border.h"
 #include "core/parcel.h"
+#include "core/trace_ring.h"
 #include "pool/inside.h"
 #include "system/os.h"
 
@@ -34,6 +37,16 @@ struct mproc_result {
     size_t size, cap;
 };
 
+/* What is recorded of the task in hand, while somebody records (core/trace.h). */
+struct tracing {
+    uint64_t took;      /* when it was taken; 0: nothing is recorded of it */
+    bool begun;         /* its beginning is written */
+    mproc__function fn; /* that was named last, and the number of its name */
+    unsigned fn_name;
+    char text[MPROC__TRACE_TEXT]; /* that the runtime has named last, and its number */
+    unsigned text_name;
+};
+
 struct mproc_worker {
     uint32_t handle; /* MPROC__HANDLE_WORKER */
     mproc_workplace *place;
@@ -47,6 +60,7 @@ struct mproc_worker {
     struct mproc_result result;
     const struct mproc__task_message *head; /* of the task in hand; NULL: none */
     mproc_message message;                  /* that it came in */
+    struct tracing tracing;
     _Alignas(16) char room[MPROC_MESSAGE_INLINE];
 };
 
@@ -120,6 +134,60 @@ static int find_function(mproc_worker *w, uint64_t word, mproc__function *out) {
     return r;
 }
 
+/* ---------------------------------------------------------------- what is recorded */
+
+static MPROC__NOINLINE void trace_took(mproc_worker *w) {
+    w->tracing.took = mproc__trace_time();
+    if (mproc__unlikely(!mproc__trace_joined())) {
+        mproc__trace_join();
+    }
+}
+
+static MPROC__NOINLINE void trace_begin(mproc_worker *w, unsigned name) {
+    if (!w->tracing.begun) {
+        mproc__trace_write_at(mproc__trace_what(MPROC__TRACE_TASK, name, w->place), 0,
+                              w->tracing.took);
+        w->tracing.begun = true;
+    }
+}
+
+static MPROC__NOINLINE void trace_end(mproc_worker *w, bool skipped) {
+    if (!skipped || w->tracing.begun) {
+        trace_begin(w, 0);
+        mproc__trace_write(mproc__trace_what(MPROC__TRACE_TASK_END, 0, w->place), 0);
+    }
+    w->tracing.took = 0;
+    w->tracing.begun = false;
+}
+
+/* As the program exports it, or as its place in the file. */
+static unsigned name_of_function(const struct mproc__function_ref *ref, mproc__function fn) {
+    char text[MPROC__TRACE_TEXT];
+    void *address;
+    memcpy(&address, &fn, sizeof address);
+    const char *symbol = mproc__os_symbol_at(address);
+    if (symbol != NULL) {
+        return mproc__trace_name(symbol);
+    }
+    snprintf(text, sizeof text, "%.*s+0x%" PRIx64, (int)(sizeof text / 2),
+             ref->object[0] != 0 ? ref->object : "program", ref->offset);
+    return mproc__trace_name(text);
+}
+
+/* The task in hand is that function's. */
+static MPROC__NOINLINE void trace_function(mproc_worker *w, uint64_t word, mproc__function fn) {
+    const struct mproc__pool_function *function = (struct mproc__pool_function *)(uintptr_t)word;
+    if (w->tracing.fn != fn) {
+        w->tracing.fn_name = name_of_function(&function->ref, fn);
+        w->tracing.fn = fn;
+    }
+    trace_begin(w, w->tracing.fn_name);
+}
+
+static bool is_traced(const mproc_worker *w) {
+    return mproc__unlikely(w->tracing.took != 0);
+}
+
 /* ---------------------------------------------------------------- beginning and finishing */
 
 static struct mproc__start *start_of(const struct mproc__task_message *head) {
@@ -176,6 +244,9 @@ static int reply_load(mproc_worker *w, int code, const struct mproc__load *load)
         memcpy(all + 1, load->pieces, (size_t)n * sizeof *all);
     }
     const struct mproc__load whole = {all, n + 1, load->buffers, load->nbuffers};
+    if (is_traced(w)) { /* whoever has the result finds the end in the ring */
+        trace_end(w, code == MPROC__POOL_SKIPPED);
+    }
     int r = is_seated(w) ? mproc__taskq_finish(w->tasks, w->seat, &whole) : MPROC_ESTRANGER;
     if (all != pieces) {
         free(all);
@@ -228,6 +299,9 @@ static int run_call(void *worker) {
     }
     w->result.size = 0;
     int r = find_function(w, w->head->function, &fn);
+    if (is_traced(w) && r == 0) {
+        trace_function(w, w->head->function, fn);
+    }
     if (r == 0) {
         r = ((mproc_task_fn)fn)(w->head + 1, w->message.size - sizeof *w->head, &w->result);
     }
@@ -262,6 +336,9 @@ static int run_chunk(void *worker) {
     }
     mproc__poke64(&w->line->item, w->head->first);
     int r = find_function(w, map->function, &fn);
+    if (is_traced(w) && r == 0) {
+        trace_function(w, map->function, fn);
+    }
     if (r == 0) {
         r = code_of(run_items(w->line, map, (mproc_item_fn)fn, w->head->first));
     }
@@ -287,6 +364,9 @@ static int take_message(mproc_worker *w, int64_t timeout) {
     w->message = (mproc_message)MPROC_MESSAGE_INIT(w->room, sizeof w->room);
     int r = mproc_taskq_take(w->tasks, w->seat, &w->message, &ticket, timeout);
     w->head = r == 0 ? w->message.data : NULL;
+    if (mproc__unlikely(mproc__trace_on() != 0) && r == 0) {
+        trace_took(w);
+    }
     return r;
 }
 
@@ -390,6 +470,23 @@ mproc_buffer *mproc_worker_buffer(const mproc_worker *w, size_t i) {
     return is_worker(w) && w->head != NULL ? mproc_message_buffer(&w->message, i) : NULL;
 }
 
+void mproc_worker_runs(mproc_worker *w, const char *function) {
+    if (!is_worker(w) || w->head == NULL || !is_traced(w)) {
+        return;
+    }
+    char text[MPROC__TRACE_TEXT] = "";
+    memcpy(text, function, strnlen(function, sizeof text - 1));
+    if (w->tracing.text_name == 0 || memcmp(w->tracing.text, text, sizeof text) != 0) {
+        memcpy(w->tracing.text, text, sizeof text);
+        w->tracing.text_name = mproc__trace_name(text);
+    }
+    trace_begin(w, w->tracing.text_name);
+}
+
+int mproc_worker_is_traced(const mproc_worker *w) {
+    return is_worker(w) && is_traced(w);
+}
+
 uint64_t mproc_worker_done(const mproc_worker *worker) {
     return is_worker(worker) ? worker->done : 0;
 }
@@ -426,6 +523,9 @@ static int call_handler(void *arg) {
 static int handle(mproc_worker *w, mproc_handler_fn handler, void *arg) {
     struct handling h = {w, handler, arg};
     w->result.size = 0;
+    if (is_traced(w)) {
+        trace_begin(w, 0);
+    }
     return finish_result(w, handler != NULL ? mproc__border(call_handler, &h) : -ENOSYS);
 }
 

@@ -38,6 +38,20 @@
 int64_t mproc__os_now(void);
 /* Nanoseconds since boot, suspended time included: the clock of processes' start times. */
 uint64_t mproc__os_boot_now(void);
+/* The processor's own counter, which costs a third of the clock: the same in all processes and on
+ * all CPUs, if mproc__os_ticks_steady() says so. 0: this processor has none that is known here. */
+static inline uint64_t mproc__os_ticks(void) {
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t ticks;
+    __asm__ __volatile__("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#else
+    return 0;
+#endif
+}
+bool mproc__os_ticks_steady(void);
 /* The calling thread's id; cannot fail. */
 pid_t mproc__os_tid(void);
 /* The CPU that the caller runs on at this moment: a hint, and -1 where the system cannot tell;
@@ -215,6 +229,11 @@ int mproc__os_parent_watch(int signal, void (*handler)(int));
 /* Ends the caller at once; also in a signal handler. */
 void mproc__os_kill_self(void);
 
+/* The file from which the loader has mapped what is there; the name by which it exports what begins
+ * there. NULL: there is none. */
+const char *mproc__os_file_at(const void *address);
+const char *mproc__os_symbol_at(const void *address);
+
 /* ---- other processes, from outside */
 
 /* Fills up to `cap` pids of all processes that can be seen; returns how many there are. -ENOENT:
@@ -226,9 +245,24 @@ int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode);
 /* A descriptor to read such a file that a process has open; close-on-exec. -ESRCH, -EACCES,
  * -EMFILE; -EBADF: it has none of that inode open. */
 int mproc__os_memory_open(pid_t pid, uint64_t inode);
+/* The same to read and write. */
+int mproc__os_memory_open_to_write(pid_t pid, uint64_t inode);
 /* Bytes of a file from `offset` on: how many were read. A hole of it reads as zero, and stays one,
  * which a look through a mapping would fill. -EIO, -EINVAL. */
 ssize_t mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset);
+
+/* Writes all of it, from `offset` on. -ENOSPC, -ESPIPE, -EIO, ... */
+int mproc__os_write_at(int fd, const void *lent, size_t size, uint64_t offset);
+/* A new empty file of that name, to write; close-on-exec. A regular file that has the name loses
+ * it, and stays as it is for those who have it open. -ENOENT, -EACCES, ... */
+int mproc__os_file_replace(const char *path, mode_t mode);
+
+/* From now on the first signal that asks for an end (SIGINT, SIGTERM, SIGHUP) only has
+ * mproc__os_asked_to_end() say so, and ends the sleep that it comes in. */
+void mproc__os_end_when_asked(void);
+bool mproc__os_asked_to_end(void);
+/* Takes the caller out of its session, and away from its terminal and its three streams. */
+void mproc__os_go_behind(void);
 
 struct mproc__os_seen {
     char state;             /* as /proc/PID/stat has it: R, S, T (stopped), Z, ... */

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,7 @@ static bool is_inode(const char *path, uint64_t inode) {
     return n > 7 && memcmp(target, "/memfd:", 7) == 0 && stat(path, &st) == 0 && st.st_ino == inode;
 }
 
-int mproc__os_memory_open(pid_t pid, uint64_t inode) {
+static int memory_open(pid_t pid, uint64_t inode, int how) {
     char path[320];
     snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
     DIR *all = opendir(path);
@@ -89,11 +90,19 @@ int mproc__os_memory_open(pid_t pid, uint64_t inode) {
     for (struct dirent *e = readdir(all); e != NULL && fd == -EBADF; e = readdir(all)) {
         snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)pid, e->d_name);
         if (is_inode(path, inode)) {
-            fd = os_kept(open(path, O_RDONLY | O_CLOEXEC));
+            fd = os_kept(open(path, how | O_CLOEXEC));
         }
     }
     closedir(all);
     return fd;
+}
+
+int mproc__os_memory_open(pid_t pid, uint64_t inode) {
+    return memory_open(pid, inode, O_RDONLY);
+}
+
+int mproc__os_memory_open_to_write(pid_t pid, uint64_t inode) {
+    return memory_open(pid, inode, O_RDWR);
 }
 
 ssize_t mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset) {
@@ -166,4 +175,80 @@ void mproc__os_where(const void *address, char *out, size_t size) {
         snprintf(out, size, "%s(%.40s)+0x%zx", file, info.dli_sname != NULL ? info.dli_sname : "?",
                  place_in_file(&info, call));
     }
+}
+
+/* ---------------------------------------------------------------- for a program that records */
+
+int mproc__os_write_at(int fd, const void *lent, size_t size, uint64_t offset) {
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pwrite(fd, (const char *)lent + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+int mproc__os_file_replace(const char *path, mode_t mode) {
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)unlink(path); /* if it stays, it is written over */
+    }
+    return os_kept(open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, mode));
+}
+
+/* The system has made the counter its own clock where it is steady. */
+bool mproc__os_ticks_steady(void) {
+    char name[32] = "";
+    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+                  O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, name, sizeof name - 1) : 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return n > 0 && (strcmp(name, "tsc\n") == 0 || strcmp(name, "arch_sys_counter\n") == 0) &&
+           mproc__os_ticks() != 0;
+}
+
+static volatile sig_atomic_t asked;
+
+static void note_signal(int signal) {
+    asked = signal;
+}
+
+void mproc__os_end_when_asked(void) {
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &action.sa_mask, NULL);
+}
+
+bool mproc__os_asked_to_end(void) {
+    return asked != 0;
+}
+
+void mproc__os_go_behind(void) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; null >= 0 && fd < OS_FIRST_KEPT; fd++) {
+        (void)dup2(null, fd);
+    }
+    if (null >= OS_FIRST_KEPT) {
+        close(null);
+    }
+    (void)setsid();
+}
+
+/* ---------------------------------------------------------------- names of places in memory */
+
+const char *mproc__os_file_at(const void *address) {
+    Dl_info info;
+    return dladdr(address, &info) != 0 ? info.dli_fname : NULL;
+}
+
+const char *mproc__os_symbol_at(const void *address) {
+    Dl_info info;
+    return dladdr(address, &info) != 0 && info.dli_saddr == address ? info.dli_sname : NULL;
 }

@@ -288,6 +288,8 @@ static int no_item(const void *in, void *out, void *context) {
     X(worker, finish, OTHER, mproc_worker_finish(o, 0, NULL, 0))                                   \
     X(worker, finish_with, OTHER, mproc_worker_finish_with(o, NULL, 0, NULL, 0))                   \
     X(worker, buffer, 0, mproc_worker_buffer(o, 0) != NULL)                                        \
+    X(worker, is_traced, 0, mproc_worker_is_traced(o))                                             \
+    X(worker, runs, NOTHING, (mproc_worker_runs(o, "f"), 0))                                       \
     X(worker, done, 0, mproc_worker_done(o))                                                       \
     X(worker, drop, NOTHING, (mproc_worker_drop(o), 0))                                            \
     X(writer, none, OTHER, mproc_value_write_none(o))                                              \

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_LOOKS = ("ps", "locks", "queues", "graph", "report")
+_LOOKS = ("ps", "locks", "queues", "graph", "report", "record")
 _USAGE = """\
 usage: python -m mproc [options] [-m module | -c command | script.py | directory | archive] [args]
        python -m mproc ps | locks | queues [--json] [PID]
        python -m mproc graph [--dot | --svg] [PID]
        python -m mproc report -o FILE [PID]
+       python -m mproc record -o FILE [--for SECONDS] PID
 
 Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
 the interpreter, such as -X dev; --version tells about mproc.
 
-With ps, locks, queues, graph or report it looks into the families that are running;
+With ps, locks, queues, graph, report or record it looks into the families that are running;
 `python -m mproc ps --help` says more. If there is a script of such a name in the working directory,
 that is run.
 
