@@ -230,6 +230,91 @@ def pool_life(mp: Any) -> Iterator[Run]:
     yield timed(live)
 
 
+# ---------------------------------------------------------------- large arrays
+
+
+def array_8m(shared: bool) -> Any:
+    """8 MB of numbers. shared: in the memory of the family, if the library has such arrays."""
+    import numpy
+
+    array = numpy.ones(1_000_000)
+    package = importlib.import_module(LIBRARY)
+    return package.asarray(array) if shared and hasattr(package, "asarray") else array
+
+
+def echo_arrays(receive: Callable[[], Any], send: Callable[[Any], object]) -> None:
+    while (array := receive()) is not None:
+        send(array)
+
+
+def there_and_back(send: Callable[[Any], object], receive: Callable[[], Any], shared: bool) -> Run:
+    """A Run of round trips of an array, once the child has imported numpy for its first one."""
+    array = array_8m(shared)
+
+    def step() -> None:
+        send(array)
+        receive()
+
+    step()
+    return timed(step)
+
+
+def arrays_through_a_pipe(mp: Any, shared: bool) -> Iterator[Run]:
+    mine, its = mp.Pipe()
+    child = mp.Process(target=echo_arrays, args=(its.recv, its.send))
+    child.start()
+    yield there_and_back(mine.send, mine.recv, shared)
+    mine.send(None)
+    child.join()
+
+
+def arrays_through_queues(mp: Any, shared: bool) -> Iterator[Run]:
+    requests, replies = mp.Queue(), mp.Queue()
+    child = mp.Process(target=echo_arrays, args=(requests.get, replies.put))
+    child.start()
+    yield there_and_back(requests.put, replies.get, shared)
+    requests.put(None)
+    child.join()
+
+
+def arrays_through_a_pool(mp: Any, shared: bool) -> Iterator[Run]:
+    with mp.Pool(1) as pool:
+        results: list[Any] = []
+        yield there_and_back(
+            lambda array: results.append(pool.apply(same, (array,))), results.pop, shared
+        )
+
+
+@row("array.pipe", "`Pipe`: an array of 8 MB, there and back")
+def array_pipe(mp: Any) -> Iterator[Run]:
+    yield from arrays_through_a_pipe(mp, shared=False)
+
+
+@row("array.pipe.shared", "the same with `mproc.asarray`, plain with the other")
+def array_pipe_shared(mp: Any) -> Iterator[Run]:
+    yield from arrays_through_a_pipe(mp, shared=True)
+
+
+@row("array.queue", "`Queue`: an array of 8 MB, there and back")
+def array_queue(mp: Any) -> Iterator[Run]:
+    yield from arrays_through_queues(mp, shared=False)
+
+
+@row("array.queue.shared", "the same with `mproc.asarray`, plain with the other")
+def array_queue_shared(mp: Any) -> Iterator[Run]:
+    yield from arrays_through_queues(mp, shared=True)
+
+
+@row("array.pool", "`Pool.apply`: an array of 8 MB, there and back")
+def array_pool(mp: Any) -> Iterator[Run]:
+    yield from arrays_through_a_pool(mp, shared=False)
+
+
+@row("array.pool.shared", "the same with `mproc.asarray`, plain with the other")
+def array_pool_shared(mp: Any) -> Iterator[Run]:
+    yield from arrays_through_a_pool(mp, shared=True)
+
+
 # ---------------------------------------------------------------- processes
 
 
