@@ -16,6 +16,7 @@
 #include "large.h"
 #include "module.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -186,33 +187,67 @@ static PyObject *read_tuple_items(struct reader *rd, uint64_t n, int depth) {
     return tuple;
 }
 
+/* The last bytes of a key, up to eight of them: all, if there are no more. Words that overlap take
+ * the place of a loop. */
+static inline uint64_t last_word(const unsigned char *at, size_t size) {
+    if (size >= 8) {
+        uint64_t last;
+        memcpy(&last, at + size - 8, sizeof last);
+        return last;
+    }
+    if (size >= 4) {
+        uint32_t first, last;
+        memcpy(&first, at, sizeof first);
+        memcpy(&last, at + size - 4, sizeof last);
+        return (uint64_t)first << 32 | last;
+    }
+    return size == 0 ? 0 : (uint64_t)at[0] << 16 | (uint64_t)at[size / 2] << 8 | at[size - 1];
+}
+
+static inline uint64_t word_at(const unsigned char *at) {
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
 /* Where a key of at most MSGPACK_CACHED_KEY bytes is remembered. */
-static size_t key_place(const unsigned char *at, size_t size) {
+static inline size_t key_place(const unsigned char *at, size_t size) {
     uint64_t mix = size;
-    for (; size >= 8; at += 8, size -= 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof word);
-        mix = (mix ^ word) * 0x9e3779b97f4a7c15u;
+    for (size_t i = 0; i + 8 < size; i += 8) {
+        mix = (mix ^ word_at(at + i)) * 0x9e3779b97f4a7c15u;
     }
-    uint64_t rest = 0;
-    for (size_t i = 0; i < size; i++) {
-        rest = rest << 8 | at[i];
-    }
-    mix = (mix ^ rest) * 0x9e3779b97f4a7c15u;
+    mix = (mix ^ last_word(at, size)) * 0x9e3779b97f4a7c15u;
     return (size_t)(mix >> 32) % MSGPACK_KEYS;
 }
 
-PyObject *msgpack_key(struct msgpack_keys *keys, const void *data, size_t size) {
-    PyObject **slot = &keys->entries[key_place(data, size)];
-    if (*slot != NULL && (size_t)PyUnicode_GET_LENGTH(*slot) == size &&
-        memcmp(PyUnicode_1BYTE_DATA(*slot), data, size) == 0) {
-        return Py_NewRef(*slot);
+static inline bool is_key(PyObject *key, const unsigned char *at, size_t size) {
+    if ((size_t)PyUnicode_GET_LENGTH(key) != size) {
+        return false;
     }
-    PyObject *key = PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL);
+    const unsigned char *own = (const unsigned char *)PyUnicode_1BYTE_DATA(key);
+    for (size_t i = 0; i + 8 < size; i += 8) {
+        if (word_at(own + i) != word_at(at + i)) {
+            return false;
+        }
+    }
+    return last_word(own, size) == last_word(at, size);
+}
+
+static Py_NO_INLINE PyObject *make_key(PyObject **slot, const unsigned char *at, size_t size) {
+    PyObject *key = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
     if (key != NULL && PyUnicode_IS_COMPACT_ASCII(key)) {
         Py_XSETREF(*slot, Py_NewRef(key));
     }
     return key;
+}
+
+static inline PyObject *find_key(struct msgpack_keys *keys, const unsigned char *at, size_t size) {
+    PyObject **slot = &keys->entries[key_place(at, size)];
+    return *slot != NULL && is_key(*slot, at, size) ? Py_NewRef(*slot) : make_key(slot, at, size);
+}
+
+PyObject *msgpack_key(struct msgpack_keys *keys, const void *data, size_t size) {
+    return find_key(keys, data, size);
 }
 
 static PyObject *read_short_key(struct reader *rd, size_t size) {
@@ -221,7 +256,7 @@ static PyObject *read_short_key(struct reader *rd, size_t size) {
     }
     const unsigned char *at = rd->at;
     rd->at += size;
-    return text_or_corrupt(rd, msgpack_key(rd->keys, at, size), at);
+    return text_or_corrupt(rd, find_key(rd->keys, at, size), at);
 }
 
 static PyObject *read_key(struct reader *rd, int depth) {

@@ -20,6 +20,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdint.h>
+#include <string.h>
+
 #include "message.h"
 
 /* Objects that are remembered: a linear search must stay cheap. */
@@ -62,13 +65,62 @@ static inline int packer_reserve(struct packer *pk, size_t more) {
     return (size_t)(pk->end - pk->at) >= more ? 0 : packer_grow(pk, more);
 }
 
+int packer_remember(struct packer *pk, PyObject *object);
+
 /* PACKER_NOT_PLAIN if the object was met before, or if there is no more room to remember it. */
-int packer_meet(struct packer *pk, PyObject *object);
+static inline int packer_meet(struct packer *pk, PyObject *object) {
+    return Py_REFCNT(object) == 1 ? 0 : packer_remember(pk, object);
+}
+
+/* memcpy(), without the call for the shortest: two words that may overlap. */
+static inline void packer_copy(unsigned char *to, const unsigned char *from, size_t size) {
+    if (size > 16) {
+        memcpy(to, from, size);
+    } else if (size >= 8) {
+        uint64_t first, last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+    } else if (size >= 4) {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + size - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + size - 4, &last, 4);
+    } else if (size > 0) {
+        unsigned char middle = from[size / 2], last = from[size - 1];
+        to[0] = from[0];
+        to[size / 2] = middle;
+        to[size - 1] = last;
+    }
+}
+
+int packer_large(struct packer *pk, PyObject *object, const void *data, size_t size);
 
 /* The bytes of text or bytes, behind their header; the object keeps them alive. */
-int packer_data(struct packer *pk, PyObject *object, const void *data, size_t size);
+static inline int packer_data(struct packer *pk, PyObject *object, const void *data, size_t size) {
+    if (size >= MESSAGE_REFER) {
+        return packer_large(pk, object, data, size);
+    }
+    if (packer_reserve(pk, size) < 0) {
+        return -1;
+    }
+    packer_copy(pk->at, data, size);
+    pk->at += size;
+    return 0;
+}
+
+int packer_utf8(PyObject *text, const char **data, Py_ssize_t *size);
 
 /* The UTF-8 of a text: 0, PACKER_NOT_PLAIN if it has surrogates, -1. */
-int packer_text(PyObject *text, const char **data, Py_ssize_t *size);
+static inline int packer_text(PyObject *text, const char **data, Py_ssize_t *size) {
+    if (!PyUnicode_IS_COMPACT_ASCII(text)) {
+        return packer_utf8(text, data, size);
+    }
+    *data = (const char *)PyUnicode_1BYTE_DATA(text);
+    *size = PyUnicode_GET_LENGTH(text);
+    return 0;
+}
 
 #endif

@@ -271,6 +271,23 @@ class RoundTrip(unittest.TestCase):
         self.assertTrue(same(values, loads(dumps(values))))
         self.assertTrue(same(values, loads(dumps(values))))
 
+    def test_keys_and_texts_of_each_length(self) -> None:
+        """Short ones are copied and compared by words that overlap."""
+        for size in range(40):
+            text = "abcdefghijklmnopqrstuvwxyz0123456789ABCD"[:size]
+            others = [text[:i] + "#" + text[i + 1 :] for i in range(size)]
+            value = {key: [key, key.encode()] for key in [text, *others]}
+            for _ in range(2):  # the second time, keys are remembered
+                self.assertEqual(loads(dumps(value)), value)
+                for key in value:
+                    self.assertEqual(loads(dumps({key: key})), {key: key})
+
+    def test_a_short_key_is_one_object(self) -> None:
+        for size in range(32):
+            key = "k" * size
+            [first], [second] = loads(dumps({key: 1})), loads(dumps({key: 2}))
+            self.assertIs(first, second)
+
     def test_any_bytes_like(self) -> None:
         message = dumps(RECORD)
         for data in (bytearray(message), memoryview(message), array.array("B", message)):
