@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     class _SimpleQueue(_mproc.SimpleQueue, Generic[_T]): ...
 
 else:
-    _alias = classmethod(type(list[int]))  # makes Queue[int] what list[int] is
     _T = ...
-    _Queue = {_T: type("_Queue", (_mproc.Queue,), {"__class_getitem__": _alias})}
-    _SimpleQueue = {_T: type("_SimpleQueue", (_mproc.SimpleQueue,), {"__class_getitem__": _alias})}
+    _Queue = {_T: _mproc.Queue}
+    _SimpleQueue = {_T: _mproc.SimpleQueue}
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -78,6 +77,9 @@ class _Ends:
     """
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(type(list[int]))  # makes Queue[int] what list[int] is
 
     if TYPE_CHECKING:
 
