@@ -191,11 +191,12 @@ static int launch_by(struct child *self, mproc_process *handle) {
     return r;
 }
 
-/* The child's life: process._bootstrap("fork"), whose result is its exit code. */
-static _Noreturn void run(PyObject *process, struct taken *taken) {
-    PyObject *result = NULL;
-    if (restore(taken, process) == 0) {
-        result = PyObject_CallMethod(process, "_bootstrap", "s", "fork");
+/* The child's life: process._bootstrap("fork"), whose result is its exit code. The name is
+ * interned, and there is no bound method: either would be pages to copy. */
+static _Noreturn void run(PyObject *process, PyObject *bootstrap, struct taken *taken) {
+    PyObject *result = NULL, *method = PyUnicode_FromString("fork");
+    if (method != NULL && restore(taken, process) == 0) {
+        result = PyObject_CallMethodOneArg(process, bootstrap, method);
     }
     long code = result != NULL ? PyLong_AsLong(result) : 1;
     if (code == -1 && PyErr_Occurred()) {
@@ -209,7 +210,8 @@ static _Noreturn void run(PyObject *process, struct taken *taken) {
  * return. maker: NULL, or what forks. */
 static int fork_child(struct child *self, PyObject *process, struct taken *taken,
                       const mproc_process_maker *maker) {
-    mproc_process *handle = prepare(self, process, maker);
+    struct module_state *state = module_state_of((PyObject *)self);
+    mproc_process *handle = state != NULL ? prepare(self, process, maker) : NULL;
     if (handle == NULL) {
         return -1;
     }
@@ -219,7 +221,7 @@ static int fork_child(struct child *self, PyObject *process, struct taken *taken
     }
     int r = maker != NULL ? launch_by(self, handle) : launch(self, handle, taken);
     if (r == MPROC_IN_CHILD) {
-        run(process, taken);
+        run(process, state->bootstrap_name, taken);
     }
     if (r == 0) {
         return 0;
@@ -333,5 +335,6 @@ int fork_add(PyObject *module) {
             return -1;
         }
     }
-    return PyModule_AddFunctions(module, functions);
+    state->bootstrap_name = PyUnicode_InternFromString("_bootstrap");
+    return state->bootstrap_name != NULL ? PyModule_AddFunctions(module, functions) : -1;
 }

@@ -134,6 +134,7 @@ static int module_clear(PyObject *module) {
         Py_CLEAR(state->taken[i]);
     }
     Py_CLEAR(state->ctx_name);
+    Py_CLEAR(state->bootstrap_name);
     for (size_t i = 0; i < MODULE_EXCEPTION_COUNT; i++) {
         Py_CLEAR(state->exceptions[i]);
     }

@@ -129,6 +129,7 @@ struct module_state {
     struct look young_connections;
     PyObject *taken[MODULE_TAKEN];                /* their names */
     PyObject *ctx_name;                           /* "_name", by which a context knows itself */
+    PyObject *bootstrap_name;                     /* of the method that a forked child runs */
     PyObject *exceptions[MODULE_EXCEPTION_COUNT]; /* NULL: not raised yet */
 #define X(name) PyTypeObject *name##_type;
     MODULE_TYPES(X)
