@@ -117,8 +117,9 @@ def active_children() -> list[BaseProcess]:
     After a bare fork, the parent's children are forgotten. What is to be a child, and need not be
     there until somebody looks, is started.
     """
-    for start in [*before_listing]:
-        start()
+    if before_listing:
+        for start in [*before_listing]:
+            start()
     return running_children()
 
 
