@@ -2721,6 +2721,124 @@ MPROC_API size_t mproc_reap(void);
  * joining. */
 MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- a look inside */
+
+/*
+ * What a family looks like at one moment, as the program mproc shows it: docs/inspect.md says how
+ * it is seen, and what is not. The looker need be no member. It takes no lock and writes nothing,
+ * so it delays no member, and may be killed at any moment.
+ */
+typedef struct mproc_inspection mproc_inspection;
+
+/* Looks at the family that a process is a member of; 0: the caller's own. It looks twice, a moment
+ * apart: what is stuck has not moved.
+ *
+ * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it is in no family, or
+ * the caller is in none; MPROC_EARENA: no member has the arena's descriptor any more; MPROC_EBUILD:
+ * the family runs on another version of the library; MPROC_ECORRUPT: its arena is overwritten;
+ * -ENOMEM; -EMFILE. */
+MPROC_API int mproc_inspect_new(mproc_inspection **out, pid_t pid) MPROC_MUST_USE;
+
+/* The picture goes, and the texts that were lent. NULL is ignored. */
+MPROC_API void mproc_inspect_drop(mproc_inspection *owned);
+
+/* Writes the pid of one member of each family that this user may look at, at most `cap`. Returns
+ * how many there are, or -ENOMEM. */
+MPROC_API int mproc_inspect_families(pid_t *out, size_t cap) MPROC_MUST_USE;
+
+typedef struct mproc_inspect_totals {
+    size_t members;
+    size_t objects;
+    size_t waits;
+    /* Groups of threads that are stuck with each other. */
+    size_t deadlocks;
+    /* Bytes of the arena; limit 0: nobody has needed to know it yet. */
+    uint64_t used, limit;
+} mproc_inspect_totals;
+
+/* How much was seen. */
+MPROC_API void mproc_inspect_total(const mproc_inspection *seen, mproc_inspect_totals *out);
+
+typedef struct mproc_inspect_member_seen {
+    pid_t pid;
+    /* 0: none that lives. */
+    pid_t parent;
+    mproc_method method;
+    int alive;
+    int stopped;
+    int threads;
+    /* Threads that nobody will wake. */
+    unsigned stuck;
+    /* Objects that it holds. */
+    uint64_t holds;
+    /* ns. */
+    int64_t age, cpu;
+    uint64_t private_bytes;
+    char name[64];
+} mproc_inspect_member_seen;
+
+/* Member i, from 0 on. -ERANGE: there is none. */
+MPROC_API int mproc_inspect_member(const mproc_inspection *seen, size_t i,
+                                   mproc_inspect_member_seen *out) MPROC_MUST_USE;
+
+typedef struct mproc_inspect_object_seen {
+    /* Its place in the arena: what `mproc locks` writes behind the @. */
+    uint64_t id;
+    /* The object that it is a part of, 0: none. */
+    uint64_t within;
+    /* "lock", "queue", "pool" and so on. */
+    const char *kind;
+    /* Bytes. */
+    uint64_t size;
+    /* A queue's messages, permits that are left, parties that have come, waiters of a condition. */
+    uint64_t count;
+    /* Of a queue, bounded semaphore or barrier. */
+    uint64_t bound;
+    /* Messages that were ever put, and those that were reported done; of a task queue its workers,
+     * and those that have a task. */
+    uint64_t total, done;
+    int closed;
+    /* Who has a lock, 0: nobody or not known. */
+    pid_t held_by, held_by_thread;
+    /* Members that have holds on it. */
+    size_t holders;
+    /* Lent until the inspection is dropped; "": it has none. */
+    const char *name, *origin;
+} mproc_inspect_object_seen;
+
+/* Object i, in the order of their places. -ERANGE: there is none. */
+MPROC_API int mproc_inspect_object(const mproc_inspection *seen, size_t i,
+                                   mproc_inspect_object_seen *out) MPROC_MUST_USE;
+
+/* The pid of the n-th member that holds object i; 0: one that has ended meanwhile. -ERANGE: there
+ * are not as many. */
+MPROC_API pid_t mproc_inspect_holder(const mproc_inspection *seen, size_t i, size_t n);
+
+typedef struct mproc_inspect_wait_seen {
+    pid_t pid, thread;
+    /* What it waits for, 0: it waits for the end of a member, or at a descriptor. */
+    uint64_t object;
+    /* -1: none. */
+    int descriptor;
+    /* Who has what it waits for, or whose end it waits for; 0: no single one. */
+    pid_t blames;
+    /* ns. */
+    int64_t waited;
+    /* It has a timeout. */
+    int timed;
+    /* A number that the threads which are stuck with each other share; -1: it is not stuck. */
+    int deadlock;
+} mproc_inspect_wait_seen;
+
+/* Wait i. -ERANGE: there is none. */
+MPROC_API int mproc_inspect_wait(const mproc_inspection *seen, size_t i,
+                                 mproc_inspect_wait_seen *out) MPROC_MUST_USE;
+
+/* Wait i in words, "waits for the lock @2c40, which worker-1 (pid 7) holds", cut off at `size`
+ * bytes with a 0. -ERANGE: there is none; -ENOMEM. */
+MPROC_API int mproc_inspect_words(const mproc_inspection *seen, size_t i, char *out,
+                                  size_t size) MPROC_MUST_USE;
+
 #ifdef __cplusplus
 }
 #endif

@@ -22,7 +22,8 @@ enum mproc__handle_kind {
     MPROC__HANDLE_WRITER,
     MPROC__HANDLE_WATCH,
     MPROC__HANDLE_SNAPSHOT,
-    MPROC__HANDLE_LIST_SNAPSHOT
+    MPROC__HANDLE_LIST_SNAPSHOT,
+    MPROC__HANDLE_INSPECTION
 };
 
 static inline bool mproc__handle_is(const void *pointer, enum mproc__handle_kind kind) {

@@ -18,6 +18,11 @@ int mproc__blame(struct mproc__picture *p);
  * is stuck. So nothing is reported that was put together of words which were never true at once. */
 int mproc__blame_again(struct mproc__picture *later, const struct mproc__picture *earlier);
 
+/* Looks twice; what is said to be stuck has not moved from the first look to the second. Sets the
+ * number of groups. The errors of mproc__picture_take(). */
+int mproc__inspect_take(const struct mproc__outside *arena, struct mproc__picture *out,
+                        int *groups);
+
 /* The member that holds what the thread waits for, or whose end it waits for; -1: no single one. */
 int mproc__blamed(const struct mproc__picture *p, const struct mproc__seen_wait *w);
 

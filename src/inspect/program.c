@@ -67,22 +67,6 @@ struct request {
 
 /* ---------------------------------------------------------------- a family */
 
-/* Two pictures: what is said to be stuck has not moved from the first to the second. */
-static int take(const struct mproc__outside *arena, struct mproc__picture *out, int *groups) {
-    struct mproc__picture earlier;
-    int r = mproc__picture_take(arena, &earlier);
-    if (r != 0) {
-        return r;
-    }
-    *groups = mproc__blame(&earlier);
-    r = mproc__picture_take(arena, out);
-    if (r == 0) {
-        *groups = mproc__blame_again(out, &earlier);
-    }
-    mproc__picture_drop(&earlier);
-    return r;
-}
-
 /* How many deadlocks there are, or an error. */
 static int look(const struct request *request, pid_t pid, int n) {
     struct mproc__outside arena;
@@ -92,7 +76,7 @@ static int look(const struct request *request, pid_t pid, int n) {
     if (r != 0) {
         return r;
     }
-    r = take(&arena, &picture, &groups);
+    r = mproc__inspect_take(&arena, &picture, &groups);
     if (r == 0) {
         mproc__places_resolve(&picture);
         const struct mproc__show show = {stdout, &arena, &picture, groups};

@@ -41,6 +41,10 @@ static const mproc_value_array no_array = {.type = 'u', .item_size = 1};
 static mproc_dict_snapshot *snapshot;
 static mproc_dict_item item;
 static mproc_list_snapshot *list_snapshot;
+static mproc_inspect_totals totals;
+static mproc_inspect_member_seen member_seen;
+static mproc_inspect_object_seen object_seen;
+static mproc_inspect_wait_seen wait_seen;
 
 static int no_task(const void *in, size_t size, mproc_result *result) {
     (void)in, (void)size, (void)result;
@@ -299,6 +303,13 @@ static int no_item(const void *in, void *out, void *context) {
     X(writer, float, OTHER, mproc_value_write_float(o, 1))                                         \
     X(writer, text, OTHER, mproc_value_write_text(o, "x", 1))                                      \
     X(writer, bytes, OTHER, mproc_value_write_bytes(o, "x", 1))                                    \
+    X(inspection, total, NOTHING, (mproc_inspect_total(o, &totals), 0))                            \
+    X(inspection, member, OTHER, mproc_inspect_member(o, 0, &member_seen))                         \
+    X(inspection, object, OTHER, mproc_inspect_object(o, 0, &object_seen))                         \
+    X(inspection, holder, OTHER, mproc_inspect_holder(o, 0, 0))                                    \
+    X(inspection, wait, OTHER, mproc_inspect_wait(o, 0, &wait_seen))                               \
+    X(inspection, words, OTHER, mproc_inspect_words(o, 0, room, sizeof room))                      \
+    X(inspection, drop, NOTHING, (mproc_inspect_drop(o), 0))                                       \
     X(writer, list, OTHER, mproc_value_write_list(o, 1))                                           \
     X(writer, tuple, OTHER, mproc_value_write_tuple(o, 1))                                         \
     X(writer, map, OTHER, mproc_value_write_map(o, 1))                                             \
@@ -356,6 +367,7 @@ enum kind {
     TASK,
     WORKER,
     WRITER,
+    INSPECTION,
     BLOCK,   /* memory of the arena */
     INSIDE,  /* an address inside of an object */
     PRIVATE, /* memory of this process */
@@ -395,6 +407,7 @@ static struct thing {
     [TASK] = {"task", NULL, NULL},
     [WORKER] = {"worker", NULL, NULL},
     [WRITER] = {"writer", NULL, NULL},
+    [INSPECTION] = {"inspection", NULL, NULL},
     [BLOCK] = {"block of the arena", NULL, NULL},
     [INSIDE] = {"address inside of an object", NULL, NULL},
     [PRIVATE] = {"private memory", NULL, NULL},
@@ -491,6 +504,12 @@ static void *made_channel(void) {
     return made;
 }
 
+static void *made_inspection(void) {
+    mproc_inspection *made = NULL;
+    CHECK_OK(mproc_inspect_new(&made, 0));
+    return made;
+}
+
 static void *made_writer(void) {
     mproc_value_writer *made = NULL;
     CHECK_OK(mproc_value_writer_new(&made));
@@ -526,6 +545,7 @@ static void *make(enum kind kind) {
     case TASK: return made_task();
     case WORKER: return made_worker();
     case WRITER: return made_writer();
+    case INSPECTION: return made_inspection();
     default: return mproc_calloc(1, 4096);
     }
 }
@@ -546,6 +566,7 @@ static void unmake(enum kind kind, void *owned) {
     case WATCH: mproc_watch_drop(owned); break;
     case WORKER: mproc_worker_drop(owned); break;
     case WRITER: mproc_value_writer_drop(owned); break;
+    case INSPECTION: mproc_inspect_drop(owned); break;
     case BLOCK: mproc_free(owned); break;
     default: CHECK_OK(mproc_drop(owned));
     }

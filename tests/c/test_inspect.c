@@ -599,6 +599,86 @@ TEST(inspect_makes_no_page_of_rubbish) {
     free(text);
 }
 
+/* ---------------------------------------------------------------- as data */
+
+static void expect_blamed(const mproc_inspection *seen, pid_t waiter, pid_t holder) {
+    mproc_inspect_wait_seen wait = {0};
+    char words[300];
+    for (size_t i = 0; wait.pid != waiter; i++) {
+        CHECK_OK(mproc_inspect_wait(seen, i, &wait));
+        CHECK_OK(mproc_inspect_words(seen, i, words, sizeof words));
+    }
+    CHECK_EQ(wait.blames, holder);
+    CHECK_EQ(wait.thread, waiter);
+    CHECK(wait.object != 0 && wait.descriptor == -1 && !wait.timed && wait.waited >= 0);
+    CHECK_GE(wait.deadlock, 0);
+    CHECK(strstr(words, "waits for the lock \"") == words);
+}
+
+static void expect_named(const mproc_inspection *seen, const char *name, pid_t holder) {
+    mproc_inspect_object_seen object = {.name = ""};
+    bool held = false;
+    size_t i = 0;
+    while (strcmp(object.name, name) != 0) {
+        CHECK_OK(mproc_inspect_object(seen, i++, &object));
+    }
+    CHECK_STR(object.kind, "lock");
+    CHECK_STR(object.origin, "");
+    CHECK_EQ(object.held_by, holder);
+    CHECK_EQ(object.held_by_thread, holder);
+    CHECK_EQ(object.holders, 3);
+    for (size_t n = 0; n < object.holders; n++) {
+        held = held || mproc_inspect_holder(seen, i - 1, n) == holder;
+    }
+    CHECK(held);
+}
+
+static mproc_inspection *inspect_until_stuck(pid_t pid) {
+    for (;;) {
+        mproc_inspection *seen;
+        mproc_inspect_totals totals;
+        CHECK_OK(mproc_inspect_new(&seen, pid));
+        mproc_inspect_total(seen, &totals);
+        if (totals.deadlocks == 1) {
+            CHECK_EQ(totals.members, 3);
+            CHECK_EQ(totals.waits, 2);
+            CHECK(totals.objects >= 3 && totals.used > 0);
+            return seen;
+        }
+        mproc_inspect_drop(seen);
+        usleep(1000);
+    }
+}
+
+TEST(inspect_gives_the_same_facts_as_data) {
+    struct ring ring = {.n = 2, .all = made_barrier(2), .locks = {made_lock(0), made_lock(0)}};
+    mproc_inspect_member_seen member = {0};
+    pid_t pids[2], families[256];
+    CHECK_OK(mproc_name(ring.locks[0], "first"));
+    CHECK_OK(mproc_name(ring.locks[1], "second"));
+    for (ring.mine = 0; ring.mine < 2; ring.mine++) {
+        pids[ring.mine] = child_fork(take_two, &ring);
+    }
+    mproc_inspection *seen = inspect_until_stuck(0);
+    expect_blamed(seen, pids[0], pids[1]);
+    expect_blamed(seen, pids[1], pids[0]);
+    expect_named(seen, "first", pids[0]);
+    expect_named(seen, "second", pids[1]);
+    for (size_t i = 0; member.pid != pids[0]; i++) {
+        CHECK_OK(mproc_inspect_member(seen, i, &member));
+    }
+    CHECK(member.parent == getpid() && member.alive && !member.stopped && member.threads == 1);
+    CHECK(member.stuck == 1 && member.holds == 3 && member.age > 0 && member.private_bytes > 0);
+    mproc_inspect_drop(seen);
+    mproc_inspect_drop(inspect_until_stuck(pids[1])); /* by another member's pid */
+    mproc_inspect_drop(NULL);
+    CHECK_GE(mproc_inspect_families(families, 256), 1);
+    kill_all(pids, 2);
+    mproc_drop(ring.locks[0]);
+    mproc_drop(ring.locks[1]);
+    mproc_drop(ring.all);
+}
+
 /* ---------------------------------------------------------------- what cannot be looked at */
 
 TEST(inspect_refuses_what_is_no_family) {

@@ -1,0 +1,101 @@
+/*
+ * errors_inspect.c - the errors of looking into families
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#define _GNU_SOURCE
+#include "core/family.h"
+#include "errors.h"
+
+static int look(pid_t pid) {
+    mproc_inspection *seen;
+    return mproc_inspect_new(&seen, pid);
+}
+
+static mproc_inspection *seen_from_inside(void) {
+    mproc_inspection *seen = NULL;
+    begin();
+    CHECK_OK(mproc_inspect_new(&seen, 0));
+    return seen;
+}
+
+PROVOKE(mproc_inspect_new, -ESRCH) {
+    return look(INT32_MAX);
+}
+
+CANNOT(mproc_inspect_new, -EACCES, "it takes a second user, whom the tests may not have")
+
+PROVOKE(mproc_inspect_new, -ENOENT) {
+    return look(0);
+}
+
+PROVOKE(mproc_inspect_new, MPROC_EARENA) {
+    begin();
+    closefrom(3);
+    return look(0);
+}
+
+PROVOKE(mproc_inspect_new, MPROC_EBUILD) {
+    begin();
+    mproc__family->layout = 1;
+    return look(0);
+}
+
+PROVOKE(mproc_inspect_new, MPROC_ECORRUPT) {
+    begin();
+    mproc__family->chunks.table = 1;
+    return look(0);
+}
+
+/* What the heap has left, too. */
+static void no_memory(void) {
+    static void *volatile last;
+    no_address_space();
+    do {
+        last = malloc(1000);
+    } while (last != NULL);
+}
+
+PROVOKE(mproc_inspect_new, -ENOMEM) {
+    begin();
+    no_memory();
+    return look(0);
+}
+
+PROVOKE(mproc_inspect_new, -EMFILE) {
+    begin();
+    no_descriptors();
+    return look(0);
+}
+
+PROVOKE(mproc_inspect_families, -ENOMEM) {
+    pid_t pid;
+    no_memory();
+    return mproc_inspect_families(&pid, 1);
+}
+
+PROVOKE(mproc_inspect_member, -ERANGE) {
+    mproc_inspect_member_seen member;
+    return mproc_inspect_member(seen_from_inside(), 1, &member);
+}
+
+PROVOKE(mproc_inspect_object, -ERANGE) {
+    mproc_inspect_object_seen object;
+    return mproc_inspect_object(seen_from_inside(), 1000, &object);
+}
+
+PROVOKE(mproc_inspect_holder, -ERANGE) {
+    return mproc_inspect_holder(seen_from_inside(), 1000, 0);
+}
+
+PROVOKE(mproc_inspect_wait, -ERANGE) {
+    mproc_inspect_wait_seen wait;
+    return mproc_inspect_wait(seen_from_inside(), 0, &wait);
+}
+
+PROVOKE(mproc_inspect_words, -ERANGE) {
+    char words[100];
+    return mproc_inspect_words(seen_from_inside(), 0, words, sizeof words);
+}
+
+CANNOT(mproc_inspect_words, -ENOMEM, "a sentence needs so little that the heap has it")
