@@ -6,12 +6,14 @@
  * Each round has a channel of its own, over a socket or a pipe, and two children: one sends
  * numbered messages of all kinds, one receives them. Some go through the ring, some as bytes, some
  * are offered, some name buffers that were left at the channel; now and then one side polls, or
- * goes plain. The supervisor kills one of the two at a random moment. Then
+ * goes plain. The receiver keeps some of the large messages and buffers, where they lie in the
+ * arena, and looks at them again later. The supervisor kills one of the two at a random moment. Then
  *
  *   the other one ends by itself: it is told that nobody is left;
  *   what was sent (the send had returned) was received, once and in order, if the sender is the one
  *       that was killed; the message that it was sending has come whole or not at all;
- *   the channel passes its check, and in the end nothing is in use that was not before.
+ *   the channel passes its check, and in the end nothing is in use that was not before, though the
+ *       killed had views of the arena.
  */
 #include "supervisor.h"
 
@@ -24,6 +26,7 @@
 
 #define HUGE_SIZE ((size_t)700000)
 #define ROOM ((size_t)12000)
+#define VIEWS 5     /* that a receiver keeps */
 #define PATIENCE 20 /* seconds */
 
 enum { DISORDER = CHILD_FINDINGS, TORN, NO_BUFFER };
@@ -42,10 +45,11 @@ struct shared {
     mproc_channel *channel;
     int ends[2];
     uint64_t meant, sent, taken; /* numbers of messages */
+    uint64_t viewed;             /* how many views the receiver has */
 };
 
 static struct shared *shared;
-static uint64_t rounds, killed[2], messages;
+static uint64_t rounds, killed[2], messages, orphaned;
 
 /* ---------------------------------------------------------------- messages */
 
@@ -121,17 +125,50 @@ static void send_all(void) {
 
 /* ---------------------------------------------------------------- the receiver */
 
+/* A message or a buffer that stays where it lies. */
+struct view {
+    mproc_message message; /* no block: there is none */
+    uint64_t number;
+};
+
+static struct view views[VIEWS];
+
+static bool has_number(mproc_buffer *buffer, uint64_t number) {
+    return memcmp(mproc_buffer_data(buffer), &number, sizeof number) == 0;
+}
+
+static void let_go(struct view *view) {
+    mproc_message *m = &view->message;
+    if (m->block == NULL) {
+        return;
+    }
+    if (mproc_message_buffer(m, 0) == NULL) {
+        verify(m->data, m->size, view->number);
+    } else if (!has_number(mproc_message_buffer(m, 0), view->number)) {
+        _exit(TORN);
+    }
+    mproc_message_drop(m);
+    mproc__store64(&shared->viewed, shared->viewed - 1);
+}
+
+/* In place of an older one. */
+static void keep(const mproc_message *owned, uint64_t number) {
+    struct view *view = &views[mix(number) % VIEWS];
+    let_go(view);
+    *view = (struct view){*owned, number};
+    mproc__store64(&shared->viewed, shared->viewed + 1);
+}
+
 static void take_buffer(const struct message *m) {
     mproc_message given = MPROC_MESSAGE_INIT(NULL, 0);
     if (m->name == 0) {
         return;
     }
     if (mproc_channel_fetch(shared->channel, m->name, &given) != 0 ||
-        memcmp(mproc_buffer_data(mproc_message_buffer(&given, 0)), &m->number, sizeof m->number) !=
-            0) {
+        !has_number(mproc_message_buffer(&given, 0), m->number)) {
         _exit(NO_BUFFER);
     }
-    mproc_message_drop(&given);
+    keep(&given, m->number);
 }
 
 /* 0; MPROC_EEOF, MPROC_EFRAME: the sender has ended. */
@@ -145,7 +182,9 @@ static int take(uint64_t number, struct message *room) {
     if (r == 0) {
         verify(in.data, in.size, number);
         take_buffer(in.data);
-        mproc_message_drop(&in);
+    }
+    if (r == 0 && in.block != NULL) {
+        keep(&in, number);
     }
     return r;
 }
@@ -164,6 +203,9 @@ static void receive_all(void) {
             mproc__store64(&shared->taken, number + 1);
             go_plain_sometimes(number, 0);
         }
+    }
+    for (int i = 0; i < VIEWS; i++) {
+        let_go(&views[i]);
     }
     child_expect(r == MPROC_EEOF || r == MPROC_EFRAME ? 0 : r);
 }
@@ -209,6 +251,7 @@ static void account(int victim) {
                         (unsigned long long)shared->sent, (unsigned long long)taken);
     }
     messages += taken;
+    orphaned += shared->viewed;
     supervisor_check(mproc_channel_check(shared->channel, why, sizeof why));
 }
 
@@ -237,9 +280,10 @@ int main(int argc, char **argv) {
     for (; supervisor_elapsed() < seconds; rounds++) {
         play_round();
     }
-    printf("chaos_channel: killed %llu receivers, %llu senders; %llu messages received\n",
-           (unsigned long long)killed[0], (unsigned long long)killed[1],
-           (unsigned long long)messages);
+    printf("chaos_channel: killed %llu receivers, with %llu views, %llu senders; %llu messages "
+           "received\n",
+           (unsigned long long)killed[0], (unsigned long long)orphaned,
+           (unsigned long long)killed[1], (unsigned long long)messages);
     mproc_free(shared);
     return supervisor_end();
 }
