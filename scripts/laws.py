@@ -569,7 +569,7 @@ POETRY = (
     r"bereav(e[ds]?|ing)|mourn(s|ed|ing|ers?)?|bur(y|ies|ied|ying|ials?)|condemn(s|ed|ing)?|cradles?|doomed"
     r"|stillborn|obituar(y|ies)|loan(s|ed)?|lenders?|lots?|cargos?|slips?|cells?|kin|boss(es)?|worlds?"
 )
-PLAIN_USES = re.compile(r"hello,? world|cell_contents|make_cell", re.I)
+PLAIN_USES = re.compile(r"hello,? world|COMM_WORLD|cell_contents|make_cell", re.I)
 WORD = re.compile(rf"(?<![A-Za-z])({POETRY})(?![a-z])", re.I)
 
 

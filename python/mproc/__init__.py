@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .buffers import empty as empty
     from .c_functions import CFunctionError as CFunctionError
     from .c_functions import c_function as c_function
+    from .engines import EngineError as EngineError
+    from .engines import WorkerLostError as WorkerLostError
+    from .engines import set_engine as set_engine
     from .futures import ProcessPoolExecutor as ProcessPoolExecutor
     from .program import Program as Program
     from .program import child_args as child_args
@@ -152,6 +155,10 @@ def __getattr__(name: str) -> object:
         from . import buffers
 
         return getattr(buffers, name)
+    if name in ("EngineError", "WorkerLostError", "set_engine"):
+        from . import engines
+
+        return getattr(engines, name)
     if name == "ProcessPoolExecutor":
         from .futures import ProcessPoolExecutor
 

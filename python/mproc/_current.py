@@ -15,6 +15,7 @@ State, each a variable of this module that only functions of this module set:
   _ending         the process that has begun to run its exit function.
   _standard       what keep_standard() was given.
   _no_input       see there.
+  engine          the engine that set_engine() has chosen for pools; None: this machine.
   _fetched        whether the names of _cpython are here that a started child calls: fetch().
 Registries, which are filled by others and never replaced, so that others may keep them:
   finalizers      util.Finalize objects, and what at_exit() was given, by (priority, number), see
@@ -78,6 +79,7 @@ _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
 _standard: ModuleType | None = None
 _fetched = False
+engine: Any = None
 
 _modules = sys.modules
 _sys = sys.__dict__
@@ -90,6 +92,12 @@ def start_as(process: BaseProcess) -> None:
     """Say what stands for a process that was not started by mproc."""
     global _process
     _process = process
+
+
+def choose_engine(choice: Any) -> None:
+    """Choose the engine of the pools that are made from now on; None: this machine."""
+    global engine
+    engine = choice
 
 
 def current_process() -> BaseProcess:

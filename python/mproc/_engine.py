@@ -124,6 +124,7 @@ class Engine:
     # What is the same at first for every engine stands here: an object with many attributes of its
     # own takes more pages, and each is copied when a worker is forked.
     _sealer: Any = None  # the module that sends by value, if the context asks for that
+    _cluster: Any = None  # the engine of other machines on which tasks are done; see engines/
     _last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
     _ending = False  # who ends the workers does not want their deaths to be noticed
     _started = False  # there has been a worker
@@ -265,7 +266,8 @@ class Engine:
         """Return the message that tells workers of a function, and whether it is a mere name."""
         known, message, named = self._last_function
         if known is not function:
-            name = None if self._sealer is not None else _mproc.name_of(function)
+            by_pickle = self._sealer is not None or self._cluster is not None
+            name = None if by_pickle else _mproc.name_of(function)
             message = self._dumps_function(function) if name is None else _mproc.dumps(name)
             named = name is not None or (self._sealer is None and _is_a_name(function))
             self._last_function = (function if named else _NOTHING, message, named)

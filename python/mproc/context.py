@@ -269,6 +269,7 @@ class BaseContext:
         maxtasksperchild: int | None = None,
         *,
         pickler: str | None = None,
+        engine: Any = None,
     ) -> _pool.Pool:
         """Return a pool of worker processes; see pool.Pool. ValueError, TypeError."""
         return _modules.pool.Pool(
@@ -278,6 +279,7 @@ class BaseContext:
             maxtasksperchild,
             context=self.get_context(),
             pickler=pickler,
+            engine=engine,
         )
 
     def RawValue(self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any) -> Any:

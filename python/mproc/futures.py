@@ -14,7 +14,7 @@ from functools import partial
 from time import monotonic as _monotonic
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
-from . import context
+from . import _current, context
 from ._engine import HasOptions
 from ._mproc import getpid as _getpid
 from ._pool.errors import ExceptionWithTraceback as _ExceptionWithTraceback  # noqa: F401
@@ -61,7 +61,10 @@ class ProcessPoolExecutor(HasOptions, Executor):
     taken.
 
     pickler: "cloudpickle" sends functions, arguments and results that have no name by value.
-    ValueError, TypeError, ImportError.
+
+    engine: "dask", "ray" or "mpi" has the workers on the machines of such an engine, "local" on
+    this one whatever set_engine() has chosen; see engines.Choice.
+    ValueError, TypeError, ImportError, engines.EngineError.
     """
 
     _for_backlog: tuple[int, tuple[int, int, int]] | None = None  # options of all tasks
@@ -76,7 +79,16 @@ class ProcessPoolExecutor(HasOptions, Executor):
         max_tasks_per_child: int | None = None,
         heal: bool = False,
         pickler: str | None = None,
+        engine: Any = None,
     ) -> None:
+        cluster = None
+        if engine is not None or _current.engine is not None:
+            from .engines import chosen
+
+            cluster = chosen(engine)
+        wanted = max_workers
+        if max_workers is None and cluster is not None:
+            max_workers = cluster.slots()
         if max_workers is None:
             max_workers = _cpus()
         elif max_workers <= 0:
@@ -98,9 +110,13 @@ class ProcessPoolExecutor(HasOptions, Executor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
-        self._engine = ExecutorEngine(
-            max_workers, mp_context, initializer, tuple(initargs), max_tasks_per_child, heal
-        )
+        how = (mp_context, initializer, tuple(initargs), max_tasks_per_child, heal)
+        if cluster is None:
+            self._engine = ExecutorEngine(max_workers, *how)
+        else:
+            from .engines.executor import OnEngine
+
+            self._engine = OnEngine(cluster, wanted, max_workers, *how)
         self._executor_manager_thread_wakeup: _ThreadWakeup | None = _ThreadWakeup()
         self._call_queue: _Face | None = _Face(self._engine)
         self._result_queue: _Face | None = _Face(self._engine)
@@ -237,7 +253,7 @@ class _WithOptions(ProcessPoolExecutor):
     def __init__(self, executor: ProcessPoolExecutor, options: TaskOptions) -> None:
         self._executor = executor
         self._options = options
-        self._for_backlog = options.for_backlog()
+        self._for_backlog = executor._engine._options_for(options)
 
     if not TYPE_CHECKING:
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _mproc
+from . import _current, _mproc
 from ._cpython import ref as _reference
 from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
@@ -130,7 +130,9 @@ class Pool(HasOptions, Engine):
 
     processes: how many; initializer(*initargs) runs in each first; a worker is replaced after
     maxtasksperchild tasks. pickler: "cloudpickle" sends functions, arguments and results that have
-    no name by value. ValueError, TypeError, ImportError.
+    no name by value. engine: "dask", "ray" or "mpi" has the workers on the machines of such an
+    engine, "local" on this one whatever set_engine() has chosen; see engines.Choice. ValueError,
+    TypeError, ImportError, engines.EngineError.
     """
 
     _is_outlived = True
@@ -139,6 +141,7 @@ class Pool(HasOptions, Engine):
     _broken: BaseException | None = None  # why there are no workers any more
     _chosen: tuple[int, ...] | None = None  # options of what is submitted
     _piped = False  # tasks and results go through queues
+    _may_leave = True  # its workers may be on other machines
 
     @staticmethod
     def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> process.BaseProcess:
@@ -154,13 +157,21 @@ class Pool(HasOptions, Engine):
         context: BaseContext | None = None,
         *,
         pickler: str | None = None,
+        engine: Any = None,
     ) -> None:
+        if (engine is not None or _current.engine is not None) and self._may_leave:
+            from .engines import chosen
+
+            self._cluster = chosen(engine)
         if context is None:
             from .context import _default_context
 
             context = _default_context.get_context()
         if pickler is not None:
             context = context.get_context(pickler=pickler)
+        self._wanted = processes
+        if processes is None and self._cluster is not None:
+            processes = self._cluster.slots()
         if processes is None:
             processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
         if processes < 1:
@@ -213,6 +224,11 @@ class Pool(HasOptions, Engine):
         return new
 
     def _make_tasks(self, seats: int) -> Any:
+        if self._cluster is not None:
+            from .engines.tasks import EngineTasks
+
+            how = (self._initializer, self._initargs, self._maxtasksperchild, self._ctx)
+            return EngineTasks(self, self._wanted, self._cluster, how, False)
         if not self._wants_queues():
             return super()._make_tasks(seats)
         self._piped = True
@@ -243,7 +259,7 @@ class Pool(HasOptions, Engine):
 
     def _start_workers(self) -> None:
         # What is written between two forks is copied twice: so all objects are made before.
-        if not self._repopulates():
+        if not self._repopulates() and self._cluster is None:
             self._made = [self._make_one(seat) for seat in reversed(range(self._processes))]
         try:
             self._tasks.resize(self._processes)

@@ -23,6 +23,7 @@ __all__ = ["main"]
 _LOOKS = ("ps", "locks", "queues", "graph", "report", "record")
 _USAGE = """\
 usage: python -m mproc [options] [-m module | -c command | script.py | directory | archive] [args]
+       python -m mproc --engine dask|ray|mpi|local [--address A] [--workers N] script.py [args]
        python -m mproc ps | locks | queues [--json] [PID]
        python -m mproc graph [--dot | --svg] [PID]
        python -m mproc report -o FILE [PID]
@@ -30,6 +31,9 @@ usage: python -m mproc [options] [-m module | -c command | script.py | directory
 
 Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
 the interpreter, such as -X dev; --version tells about mproc.
+
+--engine: pools and executors of the program have their workers on the machines of that engine, at
+--address, or with --workers workers on this machine.
 
 With ps, locks, queues, graph, report or record it looks into the families that are running;
 `python -m mproc ps --help` says more. If there is a script of such a name in the working directory,
@@ -53,6 +57,8 @@ def main(arguments: list[str]) -> None:
     options, kind, rest = _split(arguments)
     if options:
         _execute_again(options, arguments)
+    if _engine:
+        _choose_engine()
     if kind is None:
         install()
         _run_path(rest[0], rest[1:])
@@ -86,6 +92,42 @@ def _version() -> str:
     return f"mproc {version} for Python {python}, in {place}\n{reach}\n"
 
 
+# ---- the engine
+
+_ENGINE_OPTIONS = ("--engine", "--address", "--workers")
+_engine: dict[str, str] = {}  # those that were given
+
+
+def _take_engine_option(word: str, rest: list[str]) -> bool:
+    """Take an option that says something about the engine; return whether it is one."""
+    name, equals, value = word.partition("=")
+    if name not in _ENGINE_OPTIONS:
+        return False
+    _engine[name] = value if equals else _argument(name, rest)
+    return True
+
+
+def _choose_engine() -> None:
+    """Choose the engine for the program. A process that is a worker of it does not return."""
+    from ..engines import enter, set_engine
+
+    if "--engine" not in _engine:
+        _fail(f"{next(iter(_engine))} needs --engine")
+    workers = _engine.get("--workers")
+    try:
+        set_engine(
+            _engine["--engine"],
+            _engine.get("--address"),
+            None if workers is None else int(workers),
+        )
+    except ValueError as error:
+        _fail(str(error))
+    try:
+        enter(sys.orig_argv)
+    except ImportError as error:
+        sys.exit(str(error))
+
+
 # ---- the interpreter's options
 
 _FLAGS = "bBdEiIOPqRsSuv"
@@ -99,6 +141,8 @@ def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
     rest = list(arguments)
     while rest and rest[0].startswith("-") and rest[0] != "-":
         word = rest.pop(0)
+        if _take_engine_option(word, rest):
+            continue
         if word == _LONG_WITH_ARGUMENT:
             options += [word, _argument(word, rest)]
             continue
@@ -129,10 +173,11 @@ def _execute_again(options: list[str], arguments: list[str]) -> NoReturn:
     own = 2 if command[-2] == "-m" else 1
     _, kind, rest = _split(arguments)
     program = rest if kind is None else [kind, *rest]
+    engine = [f"{name}={value}" for name, value in _engine.items()]
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os.execv(sys.executable, [*command[:-own], *options, *command[-own:], *program])
+    os.execv(sys.executable, [*command[:-own], *options, *command[-own:], *engine, *program])
 
 
 def _fail(message: str) -> NoReturn:

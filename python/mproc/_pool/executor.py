@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from ..context import BaseContext
     from .errors import Where
+    from .limits import TaskOptions
 
     _Options = tuple[int, tuple[int, int, int]] | None  # TaskOptions.for_backlog()
 
@@ -433,6 +434,11 @@ class ExecutorEngine(Engine):
             future.set_running_or_notify_cancel()
             future._let_go()
         self._tell()
+
+    @staticmethod
+    def _options_for(options: TaskOptions) -> _Options:
+        """Return options as the backlog takes them."""
+        return options.for_backlog()
 
     # -- waiting
 

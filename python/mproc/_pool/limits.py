@@ -65,8 +65,12 @@ class TaskOptions:
         priority, others = self.for_backlog()
         return (*others, priority)
 
+    def given(self) -> dict[str, Any]:
+        """Return those that say something, by name: as the tasks of an engine take them."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        given = [f"{name}={value!r}" for name, value in self.given().items()]
         return ", ".join(given)
 
 
@@ -101,13 +105,17 @@ def _dressed(kind: type) -> type:
 
 def with_options(pool: _APool, options: TaskOptions) -> _APool:
     """Return the pool with options for what is submitted. NotImplementedError."""
-    if not isinstance(pool._tasks, _mproc.Pool):
+    if pool._cluster is not None:
+        chosen: Any = options.given()
+    elif isinstance(pool._tasks, _mproc.Pool):
+        chosen = options.for_tasks()
+    else:
         raise NotImplementedError(f"the tasks of a {type(pool).__name__} have no options")
-    if options.priority is not None:
+    if options.priority is not None and pool._cluster is None:
         pool._tasks.rank(pool._processes)
     made: Any = object.__new__(_dressed(type(pool)))
     made.__dict__ = pool.__dict__
-    made._original, made._options, made._chosen = pool, options, options.for_tasks()
+    made._original, made._options, made._chosen = pool, options, chosen
     return made  # type: ignore[no-any-return]
 
 

@@ -284,6 +284,7 @@ class ThreadPool(Pool):
     __module__ = "mproc.pool"
 
     _wrap_exception = False
+    _may_leave = False
 
     @staticmethod
     def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> Any:

@@ -1,0 +1,117 @@
+"""Engines: pools and executors whose worker processes are on the machines of Dask, Ray or MPI.
+
+`set_engine("dask", address="tcp://host:8786")` has every Pool and ProcessPoolExecutor that is made
+from then on run its tasks there; `Pool(engine=...)`, `ProcessPoolExecutor(engine=...)` choose for
+one. An engine is named "local", "dask", "ray" or "mpi", or is a Choice. Processes, pipes and locks
+stay on this machine.
+
+Each engine is a module here, which imports the engine's package when it is first chosen.
+"""
+
+from __future__ import annotations
+
+import atexit
+from importlib import import_module
+
+from .. import _current
+from .errors import EngineError, WorkerLostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+__all__ = ["NAMES", "Choice", "EngineError", "WorkerLostError", "chosen", "set_engine"]
+
+NAMES = ("local", "dask", "ray", "mpi")
+
+
+class Choice:
+    """An engine, and where it is.
+
+    address: of a scheduler or cluster that runs; None: what the engine's own environment variable
+    says, or else one is started on this machine, with `workers` workers. timeout: seconds for which
+    there may be no worker at all. ValueError: there is no engine of that name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str | None = None,
+        workers: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if name not in NAMES:
+            raise ValueError(f"no engine is named {name!r}: there are {', '.join(NAMES)}")
+        if workers is not None and workers < 1:
+            raise ValueError("workers must be at least 1")
+        self.name = name
+        self.address = address
+        self.workers = workers
+        self.timeout = timeout
+
+    def open(self) -> Cluster | None:
+        """Return the engine, which is opened once for each choice; None: it is this machine.
+
+        ImportError: the engine's package is not installed. EngineError: nobody answers.
+        """
+        if self.name == "local":
+            return None
+        key = (self.name, self.address, self.workers)
+        cluster = _open.get(key)
+        if cluster is None:
+            cluster = _open[key] = self._connect()
+            atexit.register(cluster.close)
+        if self.timeout is not None:
+            cluster.patience = self.timeout
+        return cluster
+
+    def _connect(self) -> Cluster:
+        module = import_module(f"{__name__}.{self.name}")
+        cluster: Cluster = module.connect(self.address, self.workers)
+        return cluster
+
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        return f"Choice({', '.join(given)})"
+
+
+_open: dict[tuple[str, str | None, int | None], Cluster] = {}
+
+
+def set_engine(
+    name: str | Choice,
+    address: str | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Choose the engine of the pools and executors that are made from now on; see Choice."""
+    made = name if isinstance(name, Choice) else Choice(name, address, workers, timeout)
+    _current.choose_engine(made)
+
+
+def chosen(engine: str | Choice | None) -> Cluster | None:
+    """Return the engine that a pool is to use: its own, or that of set_engine(); None: none."""
+    if engine is None:
+        engine = _current.engine
+    if engine is None:
+        return None
+    return (Choice(engine) if isinstance(engine, str) else engine).open()
+
+
+def enter(command: list[str]) -> None:
+    """Begin a program that was started by a command with the chosen engine.
+
+    ImportError: the engine's package is not installed. With MPI the program may begin again, under
+    mpirun; and those of its processes that are to be workers do not return.
+    """
+    choice = _current.engine
+    if choice.name != "local":
+        module = import_module(f"{__name__}.{choice.name}")
+        if hasattr(module, "enter"):
+            module.enter(command, choice.workers)
+
+
+def missing(name: str, package: str) -> ImportError:
+    """Return the error for an engine whose package is not installed."""
+    text = f'the engine "{name}" needs the package {package}: pip install "mproc[{name}]"'
+    return ImportError(text, name=package)

@@ -1,0 +1,172 @@
+"""The agent of a session at a node: a process with a pool of mproc that does the session's tasks.
+
+It is a fresh interpreter, which becomes like the program as a child by `spawn` does, and then makes
+a pool by the program's start method. Its main thread takes tasks from a socket, the pool's helper
+notes what is done, and a third thread sends that back, as much at a time as there is.
+
+If the engine's worker dies, or ends the session, the socket closes, and the agent ends at once; its
+pool's workers end with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+
+from .. import _mproc
+from .._mproc import Connection
+from .node import DIED, DONE, RAISED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..pool import Pool
+
+__all__ = ["main", "run"]
+
+
+# ---- in the pool's workers
+
+
+def run(kind: str, function: bytes, arguments: bytes, first: int, of_executor: bool) -> bytes:
+    """Do a task, and return the message of what came of it: (failed, value)."""
+    done: list[Any] = []
+    call = None
+    try:
+        call, values = _mproc.loads(function), _mproc.loads(arguments)
+        if kind == "call":
+            value = call(*values[0], **(values[1] or {}))
+        else:
+            value = done
+            for one in values:
+                done.append(call(*one) if kind == "starmap" else call(one))
+    except Exception as error:
+        where = None if kind == "call" or call is None else (call, first + len(done))
+        return _described(error, call is not None, where, of_executor)
+    try:
+        return _mproc.dumps((False, value))
+    except Exception as error:
+        number = None if kind == "call" else first
+        return _mproc.dumps((True, _maker("excuse", of_executor)(value, error, number)))
+
+
+def _described(error: BaseException, called: bool, where: Any, of_executor: bool) -> bytes:
+    if isinstance(error, ModuleNotFoundError) and not called:
+        import socket
+
+        error.add_note(
+            f"Worker processes on {socket.gethostname()} do not find it: install it there, or have"
+            " it beside the script and import it before the pool is made"
+        )
+    told = _maker("describe", of_executor)(error, called, where)
+    try:
+        return _mproc.dumps((True, told))
+    except Exception as why:
+        return _mproc.dumps((True, _maker("excuse", of_executor)(told, why, None)))
+
+
+def _maker(name: str, of_executor: bool) -> Callable[..., Any]:
+    """Return what makes the errors of a pool, or of an executor."""
+    if of_executor:
+        from .._pool import executor
+
+        return getattr(executor, f"_{name}")  # type: ignore[no-any-return]
+    from .._pool import errors
+
+    return getattr(errors, name)  # type: ignore[no-any-return]
+
+
+# ---- the agent
+
+
+class Outbox:
+    """What is done and not sent yet."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._news = threading.Condition()
+        self._results: list[Any] = []
+
+    def put(self, result: tuple[int, int, Any]) -> None:
+        """Take a result to be sent."""
+        with self._news:
+            self._results.append(result)
+            self._news.notify()
+
+    def run(self) -> None:
+        """Send results for ever: the thread that does."""
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._results)
+                results, self._results = self._results, []
+            try:
+                self._connection.send_bytes(_mproc.dumps(results))
+            except OSError:
+                return  # the main thread sees the end, too
+
+
+def _submit(pool: Pool, box: Outbox, task: tuple[Any, ...]) -> None:
+    from .._pool.errors import WorkerDiedError
+
+    number, call, options = task
+
+    def fail(error: BaseException) -> None:
+        if isinstance(error, WorkerDiedError):
+            how = str(error).split(")", 1)[-1].strip()
+            box.put((number, DIED, (error.pid, error.exitcode, f"it {how}")))
+        else:
+            box.put((number, RAISED, _mproc.dumps(error)))
+
+    chosen = pool if options is None else pool.options(**options)
+    chosen.apply_async(
+        run,
+        call,
+        callback=lambda message: box.put((number, DONE, message)),
+        error_callback=fail,
+    )
+
+
+def _make_pool(told: dict[str, Any]) -> Pool:
+    from ..context import _default_context
+
+    initializer, initargs = _mproc.loads(told["first"])
+    context = _default_context.get_context(told["method"])
+    return context.Pool(told["slots"], initializer, initargs, told["limit"])
+
+
+def _serve(connection: Connection, room: str) -> None:
+    from . import session
+
+    told = _mproc.loads(connection.recv_bytes())
+    session.adopt(told["program"], room)
+    pool = _make_pool(told)
+    box = Outbox(connection)
+    threading.Thread(target=box.run, name="mproc-agent", daemon=True).start()
+    while True:
+        for task in _mproc.loads(connection.recv_bytes()):
+            _submit(pool, box, task)
+
+
+def main() -> None:
+    """Serve the session whose socket the command line names, until that is closed."""
+    connection = Connection(int(sys.argv[1]))
+    with tempfile.TemporaryDirectory(prefix="mproc-") as room:
+        try:
+            _serve(connection, room)
+        except (EOFError, ConnectionError):
+            pass
+        except BaseException as error:
+            connection.send_bytes(_mproc.dumps(f"its agent could not begin: {error!r}"))
+            raise
+    sys.stdout.flush()
+    os._exit(0)  # whatever runs in the pool
+
+
+if __name__ == "__main__":
+    from mproc.engines.agent import main as main_of_module
+
+    main_of_module()

@@ -1,0 +1,163 @@
+# mypy: disable-error-code="import-not-found,import-untyped,no-any-return,unused-ignore"
+"""The engine "ray": an actor for each node of a Ray cluster, or a number of actors.
+
+Without an address, and without RAY_ADDRESS, Ray is started on this machine. An actor takes the CPUs
+that its processes use out of Ray's books, so Ray gives them to nobody else. Ray restarts no actor
+and runs no exchange twice: the pool does what its options want.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from concurrent.futures import Future
+
+from . import missing
+from .cluster import Cluster, NodeInfo
+from .errors import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+# Ray is not to speak of what concerns only those who use it themselves, and may start slowly.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+
+try:
+    import ray
+except ImportError:
+    raise missing("ray", "ray") from None
+
+__all__ = ["RayCluster", "connect"]
+
+LANES = 2
+WATCH = 1.0  # seconds between two looks at the cluster's nodes
+START = 60.0  # seconds that an actor has for starting
+
+
+class _Actor:
+    """What runs in a worker process of Ray."""
+
+    def exchange(self, message: bytes) -> bytes:
+        """See node.exchange()."""
+        from mproc.engines.node import exchange
+
+        return exchange(message)
+
+    def host(self) -> str:
+        """Return the name of the host."""
+        import socket
+
+        return socket.gethostname()
+
+
+class RayCluster(Cluster):
+    """A cluster of Ray: an actor on each of its nodes."""
+
+    name = "ray"
+    reruns = 3
+    ahead = 0.1
+
+    def __init__(self, workers: int | None) -> None:
+        self._workers = workers
+        self._actors: dict[int, Any] = {}
+        self._infos: dict[int, NodeInfo] = {}
+        self._numbers = 0
+        self._lock = threading.Lock()
+        self._dead: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
+        shares = self._shares()
+        kind = ray.remote(_Actor)
+        for cpus, where in shares:
+            actor = kind.options(
+                num_cpus=cpus, max_concurrency=LANES + 1, max_restarts=0, **where
+            ).remote()
+            self._numbers += 1
+            self._actors[self._numbers] = actor
+            self._infos[self._numbers] = NodeInfo("", cpus, LANES)
+        for number, actor in self._actors.items():
+            try:
+                self._infos[number].host = ray.get(actor.host.remote(), timeout=START)
+            except ray.exceptions.RayError as error:
+                raise EngineError(f"Ray has not started a worker: {error}") from error
+
+    def _shares(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return how many CPUs each actor is to have, and where."""
+        if self._workers is not None:
+            cpus = int(ray.cluster_resources().get("CPU", 1))
+            return [(max(1, cpus // self._workers), {})] * self._workers
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return [
+            (
+                int(node["Resources"]["CPU"]),
+                {"scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)},
+            )
+            for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
+        ]
+
+    def nodes(self) -> Mapping[int, NodeInfo]:
+        """Return the actors that live. EngineError: Ray has ended."""
+        if not ray.is_initialized():
+            raise EngineError("Ray has been shut down")
+        with self._lock:
+            return {key: info for key, info in self._infos.items() if key not in self._dead}
+
+    def call(self, key: int, message: bytes) -> Future[bytes]:
+        """Call an actor."""
+        answer: Future[bytes] = Future()
+        there = self._actors[key].exchange.remote(message).future()
+        there.add_done_callback(lambda done: self._settle(key, answer, done))
+        return answer
+
+    def _settle(self, key: int, answer: Future[bytes], done: Future[bytes]) -> None:
+        error = done.exception()
+        if isinstance(error, ray.exceptions.RayActorError):
+            with self._lock:
+                self._dead.add(key)
+        if error is None:
+            answer.set_result(done.result())
+        else:
+            answer.set_exception(error)
+
+    def close(self) -> None:
+        """End the actors; Ray itself, if it was started here."""
+        with contextlib.suppress(Exception):
+            for actor in self._actors.values():
+                ray.kill(actor)
+        if _mine:
+            ray.shutdown()
+
+
+_mine = False
+
+
+def connect(address: str | None, workers: int | None) -> RayCluster:
+    """Return the engine at an address. EngineError: no cluster of Ray is there."""
+    global _mine
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        _mine = True
+        try:
+            if address is None:
+                cpus = max(os.cpu_count() or 1, workers or 1)
+                ray.init(
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=True,
+                    logging_level="error",
+                )
+            else:
+                ray.init(address=address, logging_level="error")
+        except Exception as error:  # Ray raises many kinds, Exception itself among them
+            raise EngineError(
+                f"Ray does not answer at {address or 'this machine'} ({error}): start it with"
+                " `ray start --head`"
+            ) from error
+    return RayCluster(workers)

@@ -1,0 +1,225 @@
+"""The books of a pool whose tasks are done on an engine: what `_mproc.Pool` is to another pool.
+
+Calls are pickled by who submits them, and results unpickled by who pumps; in between a Dispatcher
+has them, as bytes. The pool's workers are seats: they stand for processes on the engine's nodes,
+and end when the session does.
+"""
+
+from __future__ import annotations
+
+from queue import Empty
+
+from .. import _mproc
+from .._cpython import ref as _reference
+from .._pool.threads import ThreadTasks
+from ..pool import Pool
+from . import session
+from .dispatch import Dispatcher, Task
+from .node import DONE, RAISED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..context import BaseContext
+    from .cluster import Cluster
+
+__all__ = ["EngineTasks"]
+
+
+class Seat:
+    """Stands for a process on a node, with the interface of a process."""
+
+    pid: int | None = None
+    ident = 0
+    _closed = False
+
+    def __init__(self, number: int, dispatcher: Dispatcher) -> None:
+        self.name = f"EngineWorker-{number}"
+        self._dispatcher = dispatcher
+
+    @property
+    def exitcode(self) -> int | None:
+        """None as long as the session goes on."""
+        return None if self._dispatcher.is_alive() else 0
+
+    def is_alive(self) -> bool:
+        """Return whether the session goes on."""
+        return self._dispatcher.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the session's end."""
+        self._dispatcher.join(timeout)
+
+    def terminate(self) -> None:
+        """End the session at once."""
+        self._dispatcher.end(True)
+
+    kill = terminate
+
+
+class EngineTasks(ThreadTasks):
+    """The books of a pool's calls that are done on an engine."""
+
+    _reason: BaseException | None = None
+
+    def __init__(
+        self, engine: Any, seats: int | None, cluster: Cluster, how: tuple[Any, ...], fragile: bool
+    ) -> None:
+        """Make the books. seats: processes in all; None: those of the engine.
+
+        how: initializer, its arguments, tasks of a worker, context. fragile: an executor's rule
+        holds, that a worker which dies ends all.
+        """
+        super().__init__(engine, 0, cluster.patience)
+        self._of_executor = not isinstance(engine, Pool)
+        self._fragile = fragile
+        self._limit = cluster.limit
+        self._sealer = engine._sealer
+        results, tell = self._results, _reference(self)
+
+        def give_up(reason: BaseException) -> None:
+            tasks = tell()
+            if tasks is not None:
+                tasks._reason = reason
+            results.put(None)
+
+        self._dispatcher = Dispatcher(
+            cluster,
+            seats,
+            _teller(*how),
+            lambda task, kind, value: results.put((task.owner, kind != DONE, (task, kind, value))),
+            give_up,
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many calls no node has been given."""
+        return self._dispatcher.waiting
+
+    # -- submitting
+
+    def submit(
+        self,
+        job: _mproc.Job,
+        function: Any,
+        named: bool,
+        arguments: tuple[Any, Any],
+        options: Any = None,
+    ) -> None:
+        """Send one call. RuntimeError: after close(). Raises what pickling raises."""
+        message = self._dumps(arguments)
+        self._check_open()
+        part = _mproc.Task(job, function, arguments)
+        self._send(part, ("call", function, message, 0, self._of_executor), options)
+
+    def submit_map(
+        self,
+        job: _mproc.Job,
+        function: Any,
+        named: bool,
+        star: bool,
+        items: list[Any],
+        chunk: int,
+        first: int = 0,
+        options: Any = None,
+    ) -> None:
+        """Send a call per item of a list, chunk of them per task."""
+        self._check_open()
+        starts = range(0, len(items), chunk)
+        messages = [self._dumps(items[start : start + chunk]) for start in starts]
+        kind = "starmap" if star else "map"
+        parts = _mproc.Task.divide(job, function, star, items, chunk)
+        for part, start, message in zip(parts, starts, messages, strict=True):
+            what = (kind, function, message, first + start, self._of_executor)
+            self._send(part, what, options)
+
+    def _dumps(self, arguments: Any) -> bytes:
+        if self._sealer is not None:
+            message: bytes = self._sealer.message_of(arguments)
+        else:
+            message = _mproc.dumps(arguments)
+        if self._limit is not None and len(message) > self._limit:
+            raise ValueError(
+                f"a task of {len(message)} bytes is larger than a message may be: {self._limit}"
+            )
+        return message
+
+    def _send(self, part: _mproc.Task, what: tuple[Any, ...], options: Any) -> None:
+        self._books.add(part)
+        self._dispatcher.put(Task(part, what, options))
+
+    # -- booking
+
+    def _book(self, part: _mproc.Task, failed: bool, result: Any) -> None:
+        if part not in self._books:
+            return
+        task, kind, value = result
+        if kind == DONE:
+            failed, value = self._read(part, value)
+        elif kind == RAISED:
+            value = _mproc.loads(value)
+        elif self._fragile and task.options is None and (engine := self._engine()) is not None:
+            self._give_up(engine, value)
+            return
+        super()._book(part, failed, value)
+
+    @staticmethod
+    def _read(part: _mproc.Task, message: bytes) -> tuple[bool, Any]:
+        try:
+            failed, value = _mproc.loads(message)
+        except Exception as error:
+            job: Any = part.job
+            return True, job._unreadable(error)
+        return failed, value
+
+    # -- workers
+
+    def resize(self, workers: int) -> None:
+        """Have so many seats from now on."""
+        engine = self._engine()
+        if engine is None:
+            return
+        seats = [Seat(number, self._dispatcher) for number in range(1, workers + 1)]
+        engine._pool[: len(seats)] = seats
+        engine._started = True
+        self._target = workers
+
+    def _look(self) -> None:
+        """Break the pool if nothing will be done any more."""
+        engine = self._engine()
+        if self._reason is not None and engine is not None and not self.broken:
+            self._give_up(engine, self._reason)
+
+    def has_worker(self, seat: int) -> bool:
+        """Return whether a seat has a worker."""
+        return seat < self._target and self._dispatcher.is_alive()
+
+    def close(self) -> None:
+        """Take no more calls: the session ends when all are done."""
+        self._closed = True
+        self._dispatcher.end(False)
+
+    def drop_waiting(self) -> None:
+        """End the session at once: what waits is not done."""
+        self._closed = True
+        self._dispatcher.end(True)
+        try:
+            while True:
+                self._results.get_nowait()
+        except Empty:
+            self._results.put(None)
+
+
+def _teller(
+    initializer: Any, initargs: tuple[Any, ...], limit: int | None, context: BaseContext
+) -> Callable[[int], bytes]:
+    """Return what makes the message for an agent that is to have so many processes."""
+    told = {
+        "program": session.of_program(),
+        "first": _mproc.dumps((initializer, initargs)),
+        "limit": limit,
+        "method": context.get_start_method(allow_none=False),
+    }
+    return lambda slots: _mproc.dumps({**told, "slots": slots})

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Usage: scripts/engines.sh [TASKS]
+# Runs programs on Dask, Ray and MPI, which are started on this machine: the tests of tests/engines, with so many tasks of
+# which 40 kill their workers (2000). It installs what they need into .venv, and Open MPI of Debian's. An engine that
+# cannot be had is skipped by name. Ends with one line: N passed, N failed.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+# One after the other, so that one that cannot be had is no reason to lack the others.
+install_engines() {
+    local package
+    while read -r package; do
+        "$VENV/bin/python" -m pip install -q --disable-pip-version-check "$package" 2>/dev/null ||
+            say "mproc: $package could not be had"
+    done < <(grep -v '^#' scripts/requirements-engines.txt)
+    command -v mpirun >/dev/null || [ "$(id -u)" -ne 0 ] ||
+        quietly "apt-get install openmpi-bin" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -q -y --no-install-recommends openmpi-bin || say "mproc: no Open MPI"
+}
+
+scripts/build.sh package
+install_engines
+export MPROC_TASKS=${1:-2000}
+rm -rf "$RESULTS" && mkdir -p "$RESULTS"
+"$VENV/bin/python" -m pytest -q --timeout 300 --junitxml="$RESULTS/engines.xml" tests/engines || true # the sum tells
+exec python3 scripts/tally.py "engines=$RESULTS/engines.xml"

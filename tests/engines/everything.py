@@ -1,0 +1,111 @@
+"""What a program does on an engine, told as JSON: run by test_real.py under `python -m mproc`.
+
+usage: everything.py SCENE…
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import beside  # beside this script: it has to go along
+
+import mproc
+
+TASKS = int(os.environ.get("MPROC_TASKS", "2000"))
+KILLERS = 40
+
+
+def twice(x):
+    return beside.double(x)
+
+
+def refuse(x):
+    raise ValueError(f"not {x}")
+
+
+def work_or_die(i):
+    if i % (TASKS // KILLERS) == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return i
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return node()
+
+
+def node(_=None):
+    """The pid of the engine's worker: the parent of the agent, whose child this is."""
+    with open(f"/proc/{os.getppid()}/stat") as stat:
+        return int(stat.read().rsplit(")", 1)[1].split()[1])
+
+
+def methods():
+    with multiprocessing.Pool() as pool:
+        return [
+            pool.map(twice, range(5)),
+            list(pool.imap(twice, range(5))),
+            sorted(pool.imap_unordered(twice, range(5))),
+            pool.starmap(pow, [(2, 3)]),
+            pool.apply_async(twice, (4,)).get(),
+        ]
+
+
+def error():
+    with multiprocessing.Pool() as pool:
+        try:
+            pool.apply(refuse, (3,))
+        except ValueError as error:
+            return [str(error), "in refuse" in str(error.__cause__)]
+
+
+def executor():
+    with ProcessPoolExecutor() as executor:
+        return [list(executor.map(twice, range(5))), executor.submit(twice, 4).result()]
+
+
+def killers():
+    counts = {"done": 0, "lost": 0, "else": 0}
+    with multiprocessing.Pool() as pool:
+        results = [pool.apply_async(work_or_die, (i,)) for i in range(TASKS)]
+        for i, result in enumerate(results):
+            try:
+                counts["done" if result.get(100) == i else "else"] += 1
+            except mproc.WorkerLostError:
+                counts["lost"] += 1
+    return counts
+
+
+def worker_killed():
+    with multiprocessing.Pool() as pool:
+        nodes = set(pool.map(nap, [0.01] * 60, 1))
+        result = pool.map_async(nap, [0.01] * 200, 1)
+        os.kill(min(nodes), signal.SIGKILL)
+        try:
+            return [len(nodes), len(result.get(100))]
+        except mproc.WorkerLostError as error:
+            return [len(nodes), type(error).__name__]
+
+
+def all_killed():
+    with multiprocessing.Pool() as pool:
+        nodes = set(pool.map(nap, [0.01] * 60, 1))
+        mproc.engines.chosen(None).patience = 1
+        result = pool.map_async(nap, [0.01] * 1000, 1)
+        for pid in nodes:
+            os.kill(pid, signal.SIGKILL)
+        try:
+            result.get(100)
+        except (mproc.EngineError, mproc.WorkerLostError) as error:
+            return type(error).__name__
+
+
+if __name__ == "__main__":
+    for scene in sys.argv[1:]:
+        began = time.monotonic()
+        print(json.dumps({scene: globals()[scene]()}), flush=True)
+        print(f"{scene}: {time.monotonic() - began:.1f} s", file=sys.stderr)

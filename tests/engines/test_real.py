@@ -1,0 +1,135 @@
+"""Programs on real engines, started on this machine; one that is not installed is skipped.
+
+Each engine is started once for all that is asked of it: that takes longer than all else.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+WORDCOUNT = HERE.parents[1] / "examples/python/wordcount.py"
+PACKAGES = {"local": "mproc", "dask": "distributed", "ray": "ray", "mpi": "mpi4py"}
+ENGINES = list(PACKAGES)
+SECONDS = 150
+SCENES = ["methods", "error", "executor"]
+LAST = {"local": [], "mpi": ["killers"]}  # those that not every engine can
+ON_OTHERS = ["killers", "worker_killed", "all_killed"]
+TASKS = int(os.environ.get("MPROC_TASKS", "2000"))
+
+
+def need(engine):
+    if importlib.util.find_spec(PACKAGES[engine]) is None:
+        pytest.skip(f"{PACKAGES[engine]} is not installed")
+    if engine == "mpi" and shutil.which("mpirun") is None:
+        pytest.skip("no mpirun is installed")
+
+
+def run(engine, *arguments, **more):
+    """Run a program on two workers of an engine."""
+    need(engine)
+    roots = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "mproc", "--engine", engine, "--workers", "2", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env={**os.environ, **roots, **more},
+        check=False,
+    )
+
+
+@functools.cache
+def told(engine):
+    """What the scenes have come to, and the process that ran them."""
+    done = run(engine, HERE / "everything.py", *SCENES, *LAST.get(engine, ON_OTHERS))
+    scenes = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            scenes.update(json.loads(line))
+    return scenes, done
+
+
+def of(engine, scene):
+    scenes, done = told(engine)
+    assert scene in scenes, done.stderr[-4000:]
+    return scenes[scene]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    need(request.param)
+    return request.param
+
+
+def test_methods(engine):
+    assert of(engine, "methods") == [
+        [0, 2, 4, 6, 8],
+        [0, 2, 4, 6, 8],
+        [0, 2, 4, 6, 8],
+        [8],
+        8,
+    ]
+
+
+def test_exception_of_a_task(engine):
+    assert of(engine, "error") == ["not 3", True]
+
+
+def test_executor(engine):
+    assert of(engine, "executor") == [[0, 2, 4, 6, 8], 8]
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray", "mpi"])
+def test_those_that_kill_their_worker_are_lost_and_no_other(engine):
+    assert of(engine, "killers") == {"done": TASKS - 40, "lost": 40, "else": 0}
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_tasks_of_a_killed_worker_of_the_engine_are_done_elsewhere(engine):
+    assert of(engine, "worker_killed") == [2, 200]
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_no_worker_of_the_engine_left(engine):
+    assert of(engine, "all_killed") in ("EngineError", "WorkerLostError")
+
+
+def test_program_ends_well(engine):
+    assert told(engine)[1].returncode == 0
+
+
+def test_wordcount_unedited(tmp_path):
+    """The output is the same as on this machine, with an engine that starts quickly."""
+    outputs = {}
+    for engine in ("local", "mpi"):
+        counts = tmp_path / engine
+        done = run(engine, WORDCOUNT, "--counts", counts, HERE.parent / "python")
+        assert done.returncode == 0, done.stderr
+        outputs[engine] = done.stdout, counts.read_bytes()
+    assert outputs["local"] == outputs["mpi"]
+
+
+def test_no_scheduler_at_the_address():
+    need("dask")
+    began = time.monotonic()
+    program = "import multiprocessing; multiprocessing.Pool()"
+    where = ["--engine", "dask", "--address", "tcp://127.0.0.1:9"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mproc", *where, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert "EngineError: no scheduler of Dask answers at tcp://127.0.0.1:9" in done.stderr
+    assert "dask scheduler" in done.stderr
+    assert time.monotonic() - began < SECONDS / 2

@@ -1,0 +1,402 @@
+"""Pools on engines: everything but the engines, in whose place is one of this process."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future, wait
+
+import pytest
+
+import mproc
+from mproc import _mproc, engines
+from mproc.engines import EngineError, WorkerLostError, node, session
+from mproc.engines.cluster import Cluster, NodeInfo
+from mproc.futures import BrokenProcessPool
+from mproc.pool import TaskTimeoutError
+
+SECONDS = 60
+
+
+class Here(Cluster):
+    """An engine whose nodes are names in this process; a lost one fails all its exchanges."""
+
+    name = "here"
+    ahead = 0.05
+
+    def __init__(self, nodes=1, slots=2, lanes=2):
+        self.infos = {n: NodeInfo(f"host-{n}", slots, lanes) for n in range(nodes)}
+        self.calls = []
+        self.gone = None
+
+    def open(self):
+        return self
+
+    def nodes(self):
+        if self.gone is not None:
+            raise self.gone
+        return dict(self.infos)
+
+    def lose(self, key):
+        del self.infos[key]
+
+    def call(self, key, message):
+        self.calls.append(key)
+        future = Future()
+        threading.Thread(target=self._answer, args=(future, message), daemon=True).start()
+        return future
+
+    def _answer(self, future, message):
+        try:
+            future.set_result(self.exchange(message))
+        except BaseException as error:
+            future.set_exception(error)
+
+    exchange = staticmethod(node.exchange)
+
+
+def square(x):
+    return x * x
+
+
+def fail(x):
+    raise KeyError(x)
+
+
+def die(x=0):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def lambda_of(x):
+    return lambda: x
+
+
+@pytest.fixture(autouse=True)
+def sessions_end(nothing_left):
+    """Every pool ends its session at the nodes."""
+    yield
+    deadline = time.monotonic() + 10
+    while node._sessions and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not node._sessions
+
+
+@pytest.fixture
+def here():
+    return Here()
+
+
+@pytest.fixture
+def pool(here):
+    with mproc.Pool(engine=here) as pool:
+        yield pool
+    pool.join()
+
+
+def test_every_method_of_a_pool(pool):
+    assert pool.map(square, range(100)) == [x * x for x in range(100)]
+    assert pool.starmap(pow, [(2, 3), (3, 2)]) == [8, 9]
+    assert pool.apply(divmod, (7, 2)) == (3, 1)
+    assert list(pool.imap(square, iter(range(50)), 7)) == [x * x for x in range(50)]
+    assert sorted(pool.imap_unordered(square, range(50))) == [x * x for x in range(50)]
+    told = []
+    result = pool.map_async(square, [3], callback=told.append)
+    result.wait(SECONDS)
+    assert result.successful() and told == [[9]]
+
+
+def test_exception_has_its_traceback_and_the_number_of_the_item(pool):
+    with pytest.raises(KeyError) as caught:
+        pool.map(fail, range(5, 9), 4)
+    assert "raise KeyError(x)" in str(caught.value.__cause__)
+    assert any("item 0," in note for note in caught.value.__notes__)
+
+
+def test_result_that_cannot_be_pickled(pool):
+    with pytest.raises(mproc.pool.MaybeEncodingError):
+        pool.apply(lambda_of, (1,))
+
+
+def test_task_that_kills_its_worker_is_lost_alone(pool):
+    results = [pool.apply_async(die if i == 3 else square, (i,)) for i in range(10)]
+    with pytest.raises(WorkerLostError) as caught:
+        results[3].get(SECONDS)
+    error = caught.value
+    assert error.host and error.pid > 0 and "SIGKILL" in error.reason
+    assert error.exitcode == -signal.SIGKILL
+    assert isinstance(error, mproc.pool.WorkerDiedError)
+    assert [r.get(SECONDS) for i, r in enumerate(results) if i != 3] == [
+        i * i for i in range(10) if i != 3
+    ]
+
+
+def test_options_hold_on_the_node(pool, tmp_path):
+    with pytest.raises(TaskTimeoutError):
+        pool.options(timeout=0.1).apply(time.sleep, (SECONDS,))
+    assert pool.options(retries=2).apply(die_twice, (str(tmp_path / "tries"),)) == 3
+
+
+def die_twice(path):
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) < 3:
+        die()
+    return os.path.getsize(path)
+
+
+def test_one_process_does_one_task_at_a_time():
+    here = Here(nodes=3)
+    with mproc.Pool(1, engine=here) as pool:
+        assert len(set(pool.map(nap, [0.001] * 20, 1))) == 1
+    pool.join()
+
+
+def test_tasks_go_to_all_nodes():
+    here = Here(nodes=2)
+    with mproc.Pool(engine=here) as pool:
+        assert len(pool._pool) == 4
+        pool.map(nap, [0.01] * 40, 1)
+    pool.join()
+    assert set(here.calls) == {0, 1}
+
+
+def test_node_with_one_lane_gets_new_tasks_while_one_runs():
+    here = Here(lanes=1)
+    with mproc.Pool(engine=here) as pool:
+        long = pool.apply_async(time.sleep, (SECONDS,))
+        assert pool.apply_async(square, (3,)).get(SECONDS / 2) == 9
+        assert not long.ready()
+    pool.join()
+
+
+def lose_while_running(reruns, options):
+    """Lose the first node while both run a map; return what the map ended with."""
+    here = Here(nodes=2, slots=1)
+    here.reruns = reruns
+    with mproc.Pool(engine=here) as pool:
+        result = pool.options(**options).map_async(nap, [0.01] * 60, 1)
+        while not {0, 1} <= set(here.calls):
+            time.sleep(0.01)
+        here.lose(0)
+        try:
+            return result.get(SECONDS)
+        except WorkerLostError as error:
+            return error
+        finally:
+            pool.terminate()
+            pool.join()
+            end_sessions()  # the lost node is not told
+
+
+def end_sessions():
+    for name, there in list(node._sessions.items()):
+        node._end(name, there)
+
+
+def test_tasks_of_a_lost_node_are_done_by_another_one():
+    assert len(lose_while_running(3, {})) == 60
+
+
+def test_retries_0_forbids_that():
+    error = lose_while_running(3, {"retries": 0})
+    assert isinstance(error, WorkerLostError) and error.host == "host-0"
+    assert "does not list" in error.reason
+
+
+def test_retries_hold_where_the_engine_has_none():
+    assert isinstance(lose_while_running(0, {}), WorkerLostError)
+    assert len(lose_while_running(0, {"retries": 1})) == 60
+
+
+def test_engine_that_ends_fails_what_is_open(here):
+    with mproc.Pool(engine=here) as pool:
+        result = pool.map_async(time.sleep, [SECONDS] * 4, 1)
+        here.gone = EngineError("the scheduler is gone")
+        with pytest.raises(EngineError, match="is gone"):
+            result.get(SECONDS)
+        with pytest.raises(ValueError, match="not running"):
+            pool.apply(square, (1,))
+    pool.join()
+
+
+def test_no_worker_left(here):
+    here.patience = 0.2
+    with mproc.Pool(engine=here) as pool:
+        result = pool.apply_async(time.sleep, (SECONDS,))
+        while not here.calls:
+            time.sleep(0.01)
+        here.lose(0)
+        with pytest.raises((EngineError, WorkerLostError)):
+            result.get(SECONDS)
+        with pytest.raises((EngineError, ValueError), match=r"no worker for 0.2 s|not running"):
+            pool.apply_async(square, (1,)).get(SECONDS)
+    pool.join()
+    end_sessions()
+
+
+def test_no_worker_at_all():
+    here = Here(nodes=0)
+    here.patience = 0.1
+    with pytest.raises(EngineError, match="no worker"):
+        mproc.Pool(engine=here)
+
+
+def test_node_of_another_version(here):
+    def exchange(message):
+        name, _, *rest = _mproc.loads(message)
+        return node.exchange(_mproc.dumps((name, ("0.0", "2.7"), *rest)))
+
+    here.exchange = exchange
+    with mproc.Pool(engine=here) as pool, pytest.raises(EngineError, match=r"Python 2.7"):
+        pool.apply(square, (1,))
+    pool.join()
+
+
+def test_node_without_mproc(here):
+    def exchange(message):
+        raise ModuleNotFoundError("No module named 'mproc'")
+
+    here.exchange = exchange
+    with mproc.Pool(engine=here) as pool, pytest.raises(EngineError, match="'mproc'"):
+        pool.apply(square, (1,))
+    pool.join()
+
+
+def test_node_that_has_forgotten_the_session(here):
+    here.reruns = 1
+    with mproc.Pool(engine=here) as pool:
+        assert pool.apply(square, (2,)) == 4
+        end_sessions()
+        assert pool.apply(square, (3,)) == 9
+    pool.join()
+
+
+def test_agent_that_dies(here):
+    with mproc.Pool(engine=here) as pool:
+        with pytest.raises(WorkerLostError, match="agent"):
+            pool.apply(kill_parent)
+        assert pool.apply(square, (3,)) == 9
+    pool.join()
+
+
+def kill_parent():
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(SECONDS)
+
+
+def test_task_larger_than_a_message(here):
+    here.limit = 1000
+    with mproc.Pool(engine=here) as pool:
+        with pytest.raises(ValueError, match="larger than a message"):
+            pool.apply(len, (bytes(2000),))
+        assert pool.apply(len, (b"x",)) == 1
+    pool.join()
+
+
+def test_initializer_runs_in_each_worker(here):
+    with mproc.Pool(2, os.putenv, ("MPROC_TEST", "1"), engine=here) as pool:
+        assert pool.apply(square, (3,)) == 9
+    pool.join()
+
+
+def test_close_does_what_is_open(here):
+    pool = mproc.Pool(engine=here)
+    result = pool.map_async(nap, [0.01] * 20, 1)
+    pool.close()
+    pool.join()
+    assert len(result.get(0)) == 20
+
+
+def test_executor_that_heals(here):
+    with mproc.ProcessPoolExecutor(engine=here, heal=True) as executor:
+        futures = [executor.submit(die if i == 3 else square, i) for i in range(10)]
+        assert not wait(futures, SECONDS).not_done
+        assert [f.result() for i, f in enumerate(futures) if i != 3] == [
+            i * i for i in range(10) if i != 3
+        ]
+        with pytest.raises(WorkerLostError):
+            futures[3].result()
+        assert list(executor.map(square, range(100), chunksize=9)) == [x * x for x in range(100)]
+        with pytest.raises(TaskTimeoutError):
+            executor.options(timeout=0.1).submit(time.sleep, SECONDS).result()
+
+
+def test_executor_breaks_as_the_standard_one_does(here):
+    with mproc.ProcessPoolExecutor(engine=here) as executor:
+        futures = [executor.submit(die)] + [executor.submit(time.sleep, SECONDS) for _ in range(3)]
+        assert not wait(futures, SECONDS).not_done
+        for future in futures:
+            assert isinstance(future.exception(), BrokenProcessPool)
+        assert isinstance(futures[0].exception().__cause__, WorkerLostError)
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(square, 1)
+
+
+def test_pool_of_threads_stays_here(here):
+    engines.set_engine(here) if isinstance(here, engines.Choice) else None
+    mproc._current.choose_engine(here)
+    try:
+        with mproc.pool.ThreadPool(1) as pool:
+            assert pool.apply(os.getpid) == os.getpid()
+    finally:
+        mproc._current.choose_engine(None)
+    assert not here.calls
+
+
+def test_engine_local_is_this_machine():
+    with mproc.Pool(1, engine="local") as pool:
+        assert isinstance(pool._tasks, _mproc.Pool)
+
+
+def test_choice_says_what_is_wrong():
+    with pytest.raises(ValueError, match="dask, ray, mpi"):
+        engines.Choice("spark")
+    with pytest.raises(ValueError, match="at least 1"):
+        engines.Choice("dask", workers=0)
+
+
+@pytest.mark.parametrize(
+    "name, package", [("dask", "distributed"), ("ray", "ray"), ("mpi", "mpi4py")]
+)
+def test_engine_that_is_not_installed(name, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"mproc.engines.{name}", raising=False)
+    with pytest.raises(ImportError, match=rf"mproc\[{name}\]"):
+        mproc.Pool(engine=name)
+
+
+def test_script_reaches_a_machine_that_lacks_its_files(tmp_path, monkeypatch):
+    there = tmp_path / "there"
+    data = {
+        "files": {"script.py": b"import beside\nX = beside.X\n", "beside.py": b"X = 5\n"},
+        "sys_path": list(sys.path),
+        "init_main_from_path": "/no such directory/script.py",
+        "dir": "/no such directory",
+    }
+    modules = dict(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    try:
+        session.adopt(data, str(there))
+        assert sys.modules["__main__"].X == 5
+    finally:
+        sys.modules.clear()
+        sys.modules.update(modules)
+
+
+def test_script_without_a_guard(program):
+    path = program.write(
+        "unguarded.py",
+        "import sys\n"
+        "from mproc.engines import session\n"
+        "data = {'files': {'m.py': b'import mproc; mproc.Pool(1)'}, 'sys_path': sys.path,\n"
+        "        'init_main_from_path': '/none/m.py'}\n"
+        "session.adopt(data, sys.argv[1])\n",
+    )
+    done = program.run(path, str(program.folder / "room"))
+    assert "if __name__ == '__main__'" in done.stderr
