@@ -830,7 +830,7 @@ def test_a_dead_server_is_noticed_though_its_children_live(fast):
         with pytest.raises(GONE):
             result.get()
         with pytest.raises(GONE):
-            fast.set()
+            fast.Condition()
 
 
 def test_a_dead_client_takes_no_item(fast):
@@ -1333,8 +1333,8 @@ def test_import_is_cheap(program):
 def test_no_descriptor_is_left(fast):
     before = descriptors()
     other = mproc.get_context("fork").Manager()
-    a = other.set()
-    a.add(1)
+    a = other.Condition()
+    a.acquire()
     other.shutdown()
     other._process.close()
     del a, other

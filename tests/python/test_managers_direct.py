@@ -1,5 +1,6 @@
 """Managers without a server: objects in the arena, what they do, and when a server is started."""
 
+import array
 import decimal
 import enum
 import fractions
@@ -24,7 +25,7 @@ from mproc.managers import RemoteError, SyncManager
 
 KINDS = (
     "Queue", "JoinableQueue", "Event", "Lock", "RLock", "Semaphore", "BoundedSemaphore", "dict",
-    "list",
+    "list", "set",
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def in_child(target, *args, method="fork"):
 def test_nobody_needs_a_server(ctx):
     with ctx.Manager() as manager:
         made = [getattr(manager, kind)() for kind in KINDS]
-        made += [manager.Value("i", 1), manager.Namespace(a=1)]
+        made += [manager.Value("i", 1), manager.Namespace(a=1), manager.Array("i", [1])]
         in_child(str, made[-1], method=ctx.get_start_method())
         assert manager._number_of_objects() == len(made)
         assert not has_server(manager)
@@ -57,7 +58,7 @@ def test_nobody_needs_a_server(ctx):
     [
         lambda m: m.address,
         lambda m: m._process.pid,
-        lambda m: m.set([1]),
+        lambda m: m.Condition(),
         lambda m: m.Semaphore("many"),
         lambda m: mproc.active_children(),
     ],
@@ -85,18 +86,18 @@ def test_managers_with_more_start_their_server(ctx):
         assert own.dict(a=1)._direct is None
 
 
-def make_array(manager, pipe):
-    a = manager.Array("i", [1, 2])
-    a[0] = 5
-    pipe.send(a[:].tolist())
+def make_barrier(manager, pipe):
+    pipe.send(manager.Barrier(3).parties)
 
 
 @pytest.mark.parametrize("daemon", [False, True])
 def test_a_child_starts_a_server_of_its_own(fast, daemon):
     ours, theirs = mproc.Pipe()
-    child = mproc.get_context("fork").Process(target=make_array, args=(fast, theirs), daemon=daemon)
+    child = mproc.get_context("fork").Process(
+        target=make_barrier, args=(fast, theirs), daemon=daemon
+    )
     child.start()
-    assert ours.recv() == [5, 2]
+    assert ours.recv() == 3
     child.join()
     assert child.exitcode == 0 and not has_server(fast)
     child.close()
@@ -104,9 +105,9 @@ def test_a_child_starts_a_server_of_its_own(fast, daemon):
     theirs.close()
 
 
-def make_set(manager, pipe):
+def make_another(manager, pipe):
     del manager._start_server  # what holds up the parent's thread
-    pipe.send(manager.set([1, 2]).copy())
+    pipe.send(manager.Barrier(2).parties)
 
 
 def fork_bare(target, *args):
@@ -141,14 +142,14 @@ def test_a_fork_while_a_thread_starts_the_server(ctx, fork):
         thread.start()
         starts.wait()
         ours, theirs = mproc.Pipe()
-        join = fork(make_set, manager, theirs)
+        join = fork(make_another, manager, theirs)
         try:
-            assert ours.poll(ENDLESS) and ours.recv() == {1, 2}
+            assert ours.poll(ENDLESS) and ours.recv() == 2
             join()
         finally:
             forked.set()
             thread.join()
-        assert manager.set([3]).copy() == {3}
+        assert manager.Barrier(3).parties == 3
         ours.close()
         theirs.close()
 
@@ -496,7 +497,8 @@ def outcome(function, values):
         result = function(values)
     except Exception as error:
         result = type(error), str(error)
-    return [*result] if type(result) is type(reversed([])) else result, values[:]
+    after = values.copy() if isinstance(values, (set, managers.SetProxy)) else values[:]
+    return [*result] if type(result) is type(reversed([])) else result, after
 
 
 def add_to(values):
@@ -546,16 +548,94 @@ LIST_CALLS = [
 
 def test_a_list_does_what_a_list_does(fast):
     for number, call in enumerate(LIST_CALLS):
-        plain = [3, 1, 2, 1]
-        a = fast.list(plain)
-        (expected, after), (found, now) = outcome(call, plain), outcome(call, a)
-        assert (number, now) == (number, after)
-        if type(expected) is tuple and isinstance(expected[0], type):
-            assert (number, found[0]) == (number, expected[0])
-            if "takes" not in expected[1] and "argument" not in expected[1]:
-                assert (number, found[1]) == (number, expected[1])
-        else:
-            assert (number, found) == (number, expected)
+        same_outcome(number, call, [3, 1, 2, 1], fast.list([3, 1, 2, 1]))
+
+
+SET_CALLS = [
+    len, sorted, str, lambda s: 1 in s, lambda s: 1.0 in s, lambda s: "x" in s, lambda s: {1} in s,
+    lambda s: [] in s, lambda s: s.add(7), lambda s: s.add(True), lambda s: s.add([]),
+    lambda s: s.add(frozenset((1,))), lambda s: (s.add(frozenset((1,))), {1} in s),
+    lambda s: (s.add(frozenset((1,))), s.remove({1})), lambda s: s.discard(1),
+    lambda s: s.discard(77), lambda s: s.remove(2), lambda s: s.remove(77), lambda s: s.remove([]),
+    lambda s: s.clear(), lambda s: (s.clear(), s.pop()), lambda s: s.copy(),
+    lambda s: s.update([5], "ab", {6: 7}), lambda s: s.update(), lambda s: s.update(5),
+    lambda s: s.update([[]]), lambda s: s.difference_update([1, 77], {2}),
+    lambda s: s.difference_update(5), lambda s: s.intersection_update([1, 2, 77], (2, 3)),
+    lambda s: s.intersection_update(), lambda s: s.symmetric_difference_update([1, 77, 77]),
+    lambda s: s.symmetric_difference_update([[]]), lambda s: s.union([5], [6]),
+    lambda s: s.intersection([1, 5]), lambda s: s.difference([1, 5], [2]),
+    lambda s: s.symmetric_difference([1, 5]), lambda s: s.isdisjoint([1]),
+    lambda s: s.isdisjoint([77]), lambda s: s.issubset(range(9)), lambda s: s.issuperset([1, 77]),
+    lambda s: s & {1, 77}, lambda s: {1, 77} & s, lambda s: s | {77}, lambda s: {77} | s,
+    lambda s: s - {1}, lambda s: {1, 77} - s, lambda s: s ^ {1, 77}, lambda s: {1, 77} ^ s,
+    lambda s: s <= {1, 2, 3, 4}, lambda s: s < {1, 2, 3}, lambda s: s >= {1}, lambda s: s > {1},
+    lambda s: s & [1], lambda s: s <= [1], lambda s: s | s, lambda s: s.add(), lambda s: s.pop(1),
+    lambda s: [s := s.__iand__({1, 77}), s][1] and None, lambda s: s.__ior__({77}) and None,
+    lambda s: s.__isub__({1}) and None, lambda s: s.__ixor__({1, 77}) and None,
+]  # fmt: skip
+
+
+def same_outcome(number, call, plain, shared):
+    (expected, after), (found, now) = outcome(call, plain), outcome(call, shared)
+    assert (number, now) == (number, after)
+    if type(expected) is tuple and isinstance(expected[0], type):
+        assert (number, found[0]) == (number, expected[0])
+        if not any(word in expected[1] for word in ("takes", "argument", "operand", "supported")):
+            assert (number, found[1]) == (number, expected[1])
+    else:
+        assert (number, found) == (number, expected)
+
+
+def test_a_set_does_what_a_set_does(fast):
+    for number, call in enumerate(SET_CALLS):
+        same_outcome(number, call, {1, 2, 3}, fast.set([1, 2, 3]))
+    assert not has_server(fast)
+
+
+def test_elements_of_a_set_are_those_that_were_added_first(fast):
+    s = fast.set([True, 2.0])
+    s.update([1, 2, decimal.Decimal(1)])
+    assert repr(s.copy()) == repr({True, 2.0}) and s.remove(1) is None and s.pop() == 2.0
+    assert type(fast.set([decimal.Decimal(2)]).pop()) is decimal.Decimal
+
+
+def test_a_set_that_changes_while_it_is_gone_over(fast):
+    s = fast.set(range(3))
+    going = iter(s)
+    next(going)
+    s.add(7)
+    with pytest.raises(RuntimeError, match="Set changed size during iteration"):
+        next(going)
+    assert sorted(s) == [0, 1, 2, 7]
+
+
+def test_what_a_set_cannot_pickle_changes_nothing(fast):
+    s = fast.set([1])
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        s.update([2, lambda: 0])
+    assert s.copy() == {1}
+
+
+ARRAY_CALLS = [
+    len, str, list, lambda a: a[0], lambda a: a[-1], lambda a: a[1:], lambda a: a[::-2],
+    lambda a: a[7], lambda a: a["0"], lambda a: a[2**70], set_at(0, 5), set_at(-1, True),
+    set_at(9, 5), set_at("0", 5), set_at(0, "x"), set_at(0, 2**40), set_at(0, 1.5), set_at(0, None),
+    set_at(slice(1, 3), array.array("i", [7] * 4)), set_at(slice(1, 3), [7]),
+    set_at(slice(1, 3), array.array("d", [7])), set_at(slice(None, None, 2), array.array("i", [7])),
+    set_at(slice(None, None, 2), array.array("i", [7, 8])), set_at(slice(0, 0), 5),
+    set_at(slice(None, None, 2), [7, 8]), set_at(slice(2, 0), array.array("i", [7])),
+]  # fmt: skip
+
+
+def test_an_array_does_what_an_array_does(fast):
+    for number, call in enumerate(ARRAY_CALLS):
+        same_outcome(number, call, array.array("i", [3, 1, 2]), fast.Array("i", [3, 1, 2]))
+    assert fast.Array("f", [0.1])[0] == array.array("f", [0.1])[0]
+    assert fast.Array("u", "abc")[1:] == array.array("u", "bc")
+    assert fast.Array("i", b"\1\0\0\0")[0] == 1 and not has_server(fast)
+    for wrong in (("i", ["x"]), ("?", [1]), ("i",), ("i", 5)):
+        with pytest.raises((TypeError, ValueError, RemoteError)):
+            fast.Array(*wrong)
 
 
 def test_lists_in_lists(fast):

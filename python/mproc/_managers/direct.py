@@ -249,17 +249,10 @@ def _is_stand_in(place: Any) -> bool:
     return type(place) is tuple and place[:1] == (_STAND_IN,)
 
 
-class DictDirect(_OnTable):
-    """A dict."""
+class _OnKeys(_OnTable):
+    """What is kept in one table, by keys that are equal as those of a dict are."""
 
     __slots__ = ()
-
-    @staticmethod
-    def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:
-        return (Dict(),), None
-
-    def fill(self, *args: Any, **kwds: Any) -> None:
-        self._do_update(*args, **kwds)
 
     def _is_odd(self) -> bool:
         return self.life.flags[0] == ODD
@@ -319,13 +312,6 @@ class DictDirect(_OnTable):
             return pairs
         return [(v.key, v.value) if type(v) is _Keyed else (k, v) for k, v in pairs]
 
-    def _do___setitem__(self, key: Any, value: Any, /) -> None:
-        with riding(True):
-            if self._is_simple(key):
-                self.table[key] = value
-            else:
-                self._set_odd(key, value)
-
     def _set_odd(self, key: Any, value: Any) -> None:
         if self.life.flags[0] == PLAIN:
             self.life.flags[0] = ODD
@@ -344,6 +330,29 @@ class DictDirect(_OnTable):
                 new = _Keyed(key, value)
             if self.table._put(place, new, version):
                 return
+
+    def _list_keys(self) -> list[Any]:
+        return [key for key, _ in self._pairs()] if self._is_odd() else self.table._list_keys()
+
+
+class DictDirect(_OnKeys):
+    """A dict."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:
+        return (Dict(),), None
+
+    def fill(self, *args: Any, **kwds: Any) -> None:
+        self._do_update(*args, **kwds)
+
+    def _do___setitem__(self, key: Any, value: Any, /) -> None:
+        with riding(True):
+            if self._is_simple(key):
+                self.table[key] = value
+            else:
+                self._set_odd(key, value)
 
     def _do___getitem__(self, key: Any, /) -> Any:
         try:
@@ -409,7 +418,7 @@ class DictDirect(_OnTable):
         return repr(self._do_copy())
 
     def _do_keys(self) -> list[Any]:
-        return [key for key, _ in self._pairs()] if self._is_odd() else self.table._list_keys()
+        return self._list_keys()
 
     def _do_values(self) -> list[Any]:
         return [value for _, value in self._pairs()]
@@ -418,7 +427,7 @@ class DictDirect(_OnTable):
         return self._pairs()
 
     def _do___iter__(self) -> Any:
-        return _DictIterator(self)
+        return _KeyIterator(self, "dictionary")
 
     def _do___reversed__(self) -> Any:
         return iter([*reversed(self._do_keys())])
@@ -436,21 +445,141 @@ class DictDirect(_OnTable):
         self._do_update(other)
 
 
-class _DictIterator:
-    """Goes over the keys that a dict has now, and says so when it has more or fewer."""
+class _KeyIterator:
+    """Goes over the keys that a dict or set has now, and says so when it has more or fewer."""
 
-    def __init__(self, direct: DictDirect) -> None:
-        keys = direct._do_keys()
-        self._direct, self._count, self._keys = direct, len(keys), iter(keys)
+    def __init__(self, direct: _OnKeys, what: str) -> None:
+        keys = direct._list_keys()
+        self._direct, self._what, self._count, self._keys = direct, what, len(keys), iter(keys)
 
-    def __iter__(self) -> _DictIterator:
+    def __iter__(self) -> _KeyIterator:
         return self
 
     def __next__(self) -> Any:
         self._direct.life.check()
         if len(self._direct.table) != self._count:
-            raise RuntimeError("dictionary changed size during iteration")
+            raise RuntimeError(f"{self._what} changed size during iteration")
         return next(self._keys)
+
+
+# ---- sets
+
+
+def _on_copy(name: str) -> Callable[..., Any]:
+    """Return what does a method of sets that changes nothing: a copy does it."""
+
+    def method(self: SetDirect, *args: Any) -> Any:
+        return getattr(self._do_copy(), name)(*args)
+
+    return method
+
+
+def _in_place(change: str) -> Callable[..., Any]:
+    """Return what does an operator that changes a set, and takes nothing but sets."""
+
+    def method(self: SetDirect, other: Any, /) -> Any:
+        if not isinstance(other, (set, frozenset)):
+            return NotImplemented
+        getattr(self, _PREFIX + change)(other)
+        return None
+
+    return method
+
+
+class SetDirect(_OnKeys):
+    """A set: the keys of a table."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def make(iterable: Any = (), /) -> tuple[Any, Any]:
+        return (Dict(),), None
+
+    def fill(self, iterable: Any = (), /) -> None:
+        self._do_update(iterable)
+
+    def _do_copy(self) -> set[Any]:
+        return set(self._list_keys())
+
+    copy = _do_copy
+
+    def text(self) -> str:
+        return repr(self._do_copy())
+
+    def _find_element(self, value: Any) -> Any:
+        """Return the table's key. A set is looked for as a frozenset, as in any set."""
+        return self._find(frozenset(value) if isinstance(value, set) else value)
+
+    def _do___contains__(self, value: Any, /) -> bool:
+        return self._find_element(value) in self.table
+
+    def _do___len__(self) -> int:
+        return len(self.table)
+
+    def _do___iter__(self) -> Any:
+        return _KeyIterator(self, "Set")
+
+    def _do_add(self, value: Any, /) -> None:
+        with riding(True):
+            if self._is_simple(value):
+                self.table.setdefault(value, None)
+            elif self._find(value) not in self.table:
+                self._set_odd(value, None)
+
+    def _do_discard(self, value: Any, /) -> None:
+        self.table.pop(self._find_element(value), None)
+
+    def _do_remove(self, value: Any, /) -> None:
+        if self.table.pop(self._find_element(value), _MISSING) is _MISSING:
+            raise KeyError(value)
+
+    def _do_pop(self) -> Any:
+        try:
+            key, value = self.table.popitem()
+        except KeyError:
+            raise KeyError("pop from an empty set") from None
+        return value.key if type(value) is _Keyed else key
+
+    def _do_clear(self) -> None:
+        self.table.clear()
+
+    def _do_update(self, *others: Any) -> None:
+        new = dict.fromkeys(value for other in others for value in other)
+        if not all(map(_is_plain, new)):
+            with riding(True):  # nothing is changed if something cannot be pickled
+                _pickle(list(new))
+        for value in new:
+            self._do_add(value)
+
+    def _do_difference_update(self, *others: Any) -> None:
+        for value in set().union(*others):
+            self._do_discard(value)
+
+    def _do_intersection_update(self, *others: Any) -> None:
+        mine = self._do_copy()
+        for value in mine - mine.intersection(*others):
+            self._do_discard(value)
+
+    def _do_symmetric_difference_update(self, other: Any, /) -> None:
+        theirs = set(other)
+        added = theirs - self._do_copy()
+        for value in theirs - added:
+            self._do_discard(value)
+        self._do_update(added)
+
+    _do___iand__ = _in_place("intersection_update")
+    _do___ior__ = _in_place("update")
+    _do___isub__ = _in_place("difference_update")
+    _do___ixor__ = _in_place("symmetric_difference_update")
+
+
+for _name in (
+    "__and__", "__ge__", "__gt__", "__le__", "__lt__", "__or__", "__rand__", "__ror__", "__rsub__",
+    "__rxor__", "__sub__", "__xor__", "difference", "intersection", "isdisjoint", "issubset",
+    "issuperset", "symmetric_difference", "union",
+):  # fmt: skip
+    setattr(SetDirect, _PREFIX + _name, _on_copy(_name))
+del _name
 
 
 # ---- lists
@@ -582,6 +711,70 @@ def _pickle(obj: object) -> Any:
     from ..reduction import ForkingPickler
 
     return ForkingPickler.dumps(obj)
+
+
+# ---- arrays
+
+
+class ArrayDirect(_OnTable):
+    """An Array: a list of what an array of that typecode makes of its items."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def make(typecode: Any, sequence: Any, lock: bool = True) -> tuple[Any, Any]:
+        import array
+
+        return (_mproc.List(),), array.array(typecode).typecode
+
+    def fill(self, typecode: Any, sequence: Any, lock: bool = True) -> None:
+        import array
+
+        self.table.extend(array.array(typecode, sequence).tolist())
+
+    def _array(self, items: Any) -> Any:
+        import array
+
+        return array.array(self.state, items)
+
+    def _do___len__(self) -> int:
+        return len(self.table)
+
+    def _do___getitem__(self, key: Any, /) -> Any:
+        if isinstance(key, slice):
+            return self._array(self.table[key])
+        try:
+            return self.table[key]
+        except (IndexError, TypeError):
+            pass
+        return self._array(())[key]  # raises what an array does
+
+    def _do___setitem__(self, key: Any, value: Any, /) -> None:
+        if isinstance(key, slice):
+            self._set_slice(key, value)
+            return
+        item = self._array((value,))[0]
+        try:
+            self.table[key] = item
+            return
+        except (IndexError, TypeError):
+            pass
+        self._array(())[key] = item  # raises what an array does
+
+    def _set_slice(self, key: slice, value: Any) -> None:
+        new = value.tolist() if type(value) is type(self._array(())) else None
+        like = self._array(())
+        if key.step not in (None, 1):
+            like = self.copy()
+        if new is None or value.typecode != self.state or len(like):
+            like[key] = value  # raises what an array does
+        self.table[key] = new
+
+    def text(self) -> str:
+        return repr(self.copy())
+
+    def copy(self) -> Any:
+        return self._array(self.table._copy()[0])
 
 
 # ---- Value and Namespace
@@ -861,6 +1054,8 @@ def _check(block: bool, timeout: float | None) -> None:
 TYPES: dict[str, type[Direct]] = {
     "dict": DictDirect,
     "list": ListDirect,
+    "set": SetDirect,
+    "Array": ArrayDirect,
     "Value": ValueDirect,
     "Namespace": NamespaceDirect,
     "Lock": LockDirect,
