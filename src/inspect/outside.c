@@ -59,7 +59,11 @@ int mproc__outside_check(struct mproc__outside *arena) {
                 head.base + head.span > head.base;
     arena->base = head.base;
     arena->span = head.span;
-    return good ? 0 : MPROC_ECORRUPT;
+    /* A span that the file does not have would make all walks long. */
+    char last;
+    return good && mproc__outside_read(arena, head.base + head.span - 1, &last, 1) == 0
+               ? 0
+               : MPROC_ECORRUPT;
 }
 
 /* A program may have closed its own descriptor: another member's does as well. */

@@ -716,6 +716,7 @@ TEST(inspect_refuses_another_version_and_rubbish) {
     open_changed(offsetof(struct mproc__family, layout), 1, MPROC_EBUILD);
     open_changed(offsetof(struct mproc__family, magic), 1, MPROC_ECORRUPT);
     open_changed(offsetof(struct mproc__family, span), 1, MPROC_ECORRUPT);
+    open_changed(offsetof(struct mproc__family, span), mproc__family->span * 2, MPROC_ECORRUPT);
 }
 
 TEST(inspect_finds_this_family_once) {
