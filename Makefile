@@ -1,6 +1,6 @@
 # The door: every target is a script in scripts/; `make help` lists them.
 .DEFAULT_GOAL := build
-.PHONY: build demo test which-python install bench bench-python soak asan tsan fuzz conformance lint format clean help
+.PHONY: build demo test which-python install bench bench-python soak asan tsan fuzz conformance lint docs format clean help
 PREFIX ?= /usr/local
 
 build: ## the C library, the examples (build/release) and the package (.venv)
@@ -39,6 +39,9 @@ fuzz: ## each fuzz target for FUZZ_SECONDS=60 (clang)
 conformance: ## CPython's own tests: make conformance [PY=3.14] [METHOD=spawn] [ONLY=_TestProcess,…] [SHADOW=folder]
 	@scripts/setup.sh && .venv/bin/python tests/conformance/run.py \
 	--python '$(PY)' --method '$(METHOD)' --only '$(ONLY)' --shadow '$(abspath $(or $(SHADOW),.shadow))'
+
+docs: ## the manual, build/docs/html, and the man pages; needs Doxygen
+	@scripts/docs.sh
 
 lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17
 	@scripts/lint.sh

@@ -162,6 +162,7 @@ extern "C" {
     X(MPROC_EPICKLE, -5025, "the value is a pickle, which only Python can read")                   \
     X(MPROC_EEXTENSION, -5026, "the value has an extension type that is not known here")
 
+/* The codes that are no errno. */
 enum mproc_error {
 #define MPROC_ERROR_ENUM(name, value, message) name = value,
     MPROC_ERRORS(MPROC_ERROR_ENUM)
@@ -179,7 +180,9 @@ MPROC_API const char *mproc_join_reason(int code);
 
 /* ---------------------------------------------------------------- time */
 
+/* A timeout without end. */
 #define MPROC_FOREVER (-1)
+/* Nanoseconds in a millisecond, and in a second. */
 #define MPROC_MSEC INT64_C(1000000)
 #define MPROC_SEC INT64_C(1000000000)
 
@@ -272,8 +275,9 @@ typedef struct mproc_arena_stats {
     size_t span;
     /* Bytes that may be in use at most. */
     size_t limit;
-    /* Bytes in blocks that are allocated, each rounded to its class, and how many blocks. */
+    /* Bytes in blocks that are allocated, each rounded to its class. */
     size_t used;
+    /* How many blocks those are. */
     size_t blocks;
     /* Bytes of free memory that are kept resident for reuse. */
     size_t warm;
@@ -310,6 +314,7 @@ MPROC_API int mproc_hold(void *object) MPROC_MUST_USE;
  * that. */
 MPROC_API int mproc_drop(void *owned);
 
+/* A child, or one that is being prepared: a handle. */
 typedef struct mproc_process mproc_process;
 
 /*
@@ -360,6 +365,7 @@ MPROC_API int mproc_held_elsewhere(const void *object);
 
 /* ---------------------------------------------------------------- process */
 
+/* How a child is started. */
 typedef enum mproc_method {
     /* fork(): a copy of the caller. */
     MPROC_FORK = 1,
@@ -378,6 +384,7 @@ typedef int (*mproc_main_fn)(void *arg, size_t size);
 #define MPROC_PARENT_SIGNAL (SIGRTMAX - 1)
 #define MPROC_PARENT_SIGNAL_OF_THREADS SIGURG
 
+/* What becomes of a child when its starter ends, and what its program is. */
 enum mproc_process_flags {
     /* The child does not outlive its parent. The child is told by one of the signals above, for
      * which mproc installs a handler in the child: it ends the child with SIGKILL if its parent is
@@ -398,13 +405,14 @@ enum mproc_process_flags {
     MPROC_WRAPPED = 8
 };
 
+/* See mproc_template_new(). */
 typedef struct mproc_template mproc_template;
 
-/* All zero means the defaults. */
 /* One limit of setrlimit(2). */
 typedef struct mproc_limit {
-    int resource; /* RLIMIT_... of <sys/resource.h> */
-    uint64_t soft, hard;
+    int resource;  /* RLIMIT_... of <sys/resource.h> */
+    uint64_t soft; /* the limit that holds */
+    uint64_t hard; /* how far the soft one can be raised */
 } mproc_limit;
 
 /*
@@ -416,20 +424,20 @@ typedef struct mproc_process_setup {
     const char *directory;          /* its working directory */
     const char *const *environment; /* all of it: "NAME=VALUE", NULL-terminated */
     const unsigned *cpus;           /* the CPUs that it may run on, by number */
-    size_t ncpus;
-    const mproc_limit *limits;
-    size_t nlimits;
+    size_t ncpus;                   /* how many */
+    const mproc_limit *limits;      /* what setrlimit(2) is to be told */
+    size_t nlimits;                 /* how many */
     int out; /* a descriptor that becomes its standard output; 0: that stays */
     int err; /* the same for standard error; both are lent until the launch */
 } mproc_process_setup;
 
 /* A program as it is to be started: what posix_spawn() takes. */
 typedef struct mproc_program {
-    const char *path;
+    const char *path;        /* its file */
     const char *const *argv; /* NULL-terminated, as is envp */
-    const char *const *envp;
+    const char *const *envp; /* its environment */
     const int *fds; /* what it gets under the same numbers, in rising order, besides 0, 1 and 2 */
-    size_t nfds;
+    size_t nfds;    /* how many */
 } mproc_program;
 
 /*
@@ -442,9 +450,11 @@ typedef struct mproc_process_maker {
     pid_t (*fork)(void *context);
     /* MPROC_SPAWN and mproc_template_new(); NULL: posix_spawn(). Returns the pid. */
     pid_t (*spawn)(void *context, const mproc_program *program);
+    /* Given to both. */
     void *context;
 } mproc_process_maker;
 
+/* How to start a child. All zero means the defaults. */
 typedef struct mproc_process_options {
     /* At most 63 bytes are kept; default "Process-N". */
     const char *name;
@@ -457,6 +467,7 @@ typedef struct mproc_process_options {
      * or not. MPROC_FORKSERVER: see mproc_child_fds(), at most 253; it also has what its template
      * was given. MPROC_FORK: the child has them all anyway. */
     const int *fds;
+    /* How many descriptors those are. */
     size_t nfds;
     /* MPROC_SPAWN: another program than this one, or other arguments; NULL-terminated, argv[0] its
      * path. */
@@ -617,10 +628,10 @@ MPROC_API void mproc_template_drop(mproc_template *owned);
 
 /* What a runtime does around each fork of a template; each may be NULL. */
 typedef struct mproc_fork_hooks {
-    void (*before)(void *arg);
-    void (*after_in_parent)(void *arg);
-    void (*after_in_child)(void *arg);
-    void *arg;
+    void (*before)(void *arg);          /* in the template, before it forks */
+    void (*after_in_parent)(void *arg); /* in the template, after it has forked */
+    void (*after_in_child)(void *arg);  /* in the child, first thing */
+    void *arg;                          /* given to each of them */
 } mproc_fork_hooks;
 
 /* In a template process of another runtime: serves requests. Returns MPROC_IN_CHILD in each child,
@@ -723,14 +734,19 @@ MPROC_API int mproc_queue_put_with(mproc_queue *queue, const struct iovec *lent,
  * mproc_message_drop(), which is always safe to call once on an initialised message.
  */
 typedef struct mproc_message {
+    /* Memory of the caller's for a small message, NULL: none. */
     void *room;
+    /* Bytes that it has. */
     size_t room_size;
+    /* The message: in the room or in the arena. */
     void *data;
+    /* Bytes that the message has. */
     size_t size;
     /* Private: the arena's block behind data, or NULL. */
     void *block;
 } mproc_message;
 
+/* A message that has not received anything yet. */
 #define MPROC_MESSAGE_INIT(room, room_size)                                                        \
     { (room), (room_size), NULL, 0, NULL }
 
@@ -832,6 +848,7 @@ MPROC_API int mproc_queue_check(mproc_queue *queue, char *why, size_t size) MPRO
  * pause after each failure.
  */
 typedef struct mproc_pool mproc_pool;
+/* A task of a pool: a handle of its owner's. */
 typedef struct mproc_task mproc_task;
 
 /* ---- what runs in a worker */
@@ -863,6 +880,7 @@ typedef int (*mproc_handler_fn)(void *arg, const void *task, size_t size, mproc_
  * keep it. */
 typedef struct mproc_workplace mproc_workplace;
 
+/* How a task has failed. */
 typedef struct mproc_task_error {
     /* Why: MPROC_EDIED (the worker died), -ETIMEDOUT (the task's time was up), MPROC_EMEMORY (its
      * worker used too much), -ECANCELED, or what the task's function returned. 0: it has not
@@ -876,6 +894,7 @@ typedef struct mproc_task_error {
     uint64_t memory; /* of a task with a limit: the most private memory that was seen, in bytes */
 } mproc_task_error;
 
+/* What a pool is like. All zero means the defaults. */
 typedef struct mproc_pool_options {
     /* Default: CPUs that the process may use, by its affinity and its control groups. */
     unsigned workers;
@@ -918,32 +937,33 @@ typedef struct mproc_pool_options {
     /* A worker has ended, and its task is booked: `owned` is the callee's. NULL: it is closed. In a
      * forked child mproc_pool_drop() gives the copies of all handles back so. */
     void (*end)(void *arg, unsigned seat, mproc_process *owned);
-    void *start_arg;
+    void *start_arg; /* given to both */
 
     /* What comes of parts (mproc_pool_put_part()), called once for each, as `done` of a task is.
      * `parts` and `part` are what was put. `result` is lent until it returns, with its buffers
      * (mproc_message_buffer()). NULL: it has failed, as error->code says. */
     void (*part)(void *arg, void *parts, size_t part, const mproc_message *result,
                  const mproc_task_error *error);
-    void *part_arg;
+    void *part_arg; /* given to `part` */
 
     /* Called around callbacks, `start` and `end`, by the thread that makes them: where a runtime
      * takes and gives back a lock of its own. A callback that waits may be inside of another one's
      * pair. May be NULL. */
     void (*enter)(void *arg);
-    void (*leave)(void *arg);
-    void *enter_arg;
+    void (*leave)(void *arg); /* see `enter` */
+    void *enter_arg;          /* given to both */
 } mproc_pool_options;
 
 /* Words an error: "task 7: the worker process died ... (pid 123, signal 9)". Returns `out`. */
 MPROC_API const char *mproc_task_error_text(const mproc_task_error *error, char *out, size_t size);
 
+/* What applies to one task. All zero means the defaults. */
 typedef struct mproc_task_options {
     /* Called when the task has ended, in the owner, by the thread that collects; others see the
      * task as done when it has returned. It may use all functions of tasks and pools, drop the
      * task included. A task that is dropped before it has ended has no callback. */
     void (*done)(mproc_task *task, void *arg);
-    void *done_arg;
+    void *done_arg; /* given to `done` */
     /* ns from when a worker begins the task; then the worker is ended, and the task fails with
      * -ETIMEDOUT. 0: no end. Noticed within some 10 ms by a thread that waits. */
     int64_t timeout;
@@ -953,8 +973,8 @@ typedef struct mproc_task_options {
     /* How often the task is given to another worker after its worker died, after a timeout, or
      * after one of the codes in retry_on (up to the first 0). It begins anew each time. */
     unsigned retries;
-    int retry_on[6];
-    int64_t pause; /* ns before the first retry; doubled before each further one, up to 60 s */
+    int retry_on[6]; /* codes; see `retries` */
+    int64_t pause;   /* ns before the first retry; doubled before each further one, up to 60 s */
     /* In a pool with options.ahead: tasks of a higher priority are begun before those of a lower
      * one, equal ones in the order in which they were submitted. May be negative. Elsewhere it
      * must be 0. */
@@ -962,7 +982,7 @@ typedef struct mproc_task_options {
     /* What the task takes along, lent during the call: it holds each of them until it has ended.
      * A worker finds them by mproc_worker_buffer(). For mproc_pool_put(). */
     mproc_buffer *const *buffers;
-    size_t nbuffers;
+    size_t nbuffers; /* how many */
 } mproc_task_options;
 
 /* ---- the pool */
@@ -1056,13 +1076,14 @@ MPROC_API int mproc_pool_notify(mproc_pool *pool) MPROC_MUST_USE;
  */
 MPROC_API int mproc_pool_fd(mproc_pool *pool);
 
+/* What applies to one map. All zero means the defaults. */
 typedef struct mproc_map_options {
     size_t chunk;  /* items per task; default: large ones first, small ones in the end */
     void *context; /* given to every call: NULL or a pointer into the arena */
     void (*progress)(size_t done, size_t total, void *arg); /* in the owner, between chunks */
-    void *progress_arg;
-    mproc_task_error *error; /* where to say what failed */
-    int stop_on_signal;      /* non-zero: a signal handler that runs cancels the map: -EINTR */
+    void *progress_arg;                                     /* given to `progress` */
+    mproc_task_error *error;                                /* where to say what failed */
+    int stop_on_signal; /* non-zero: a signal handler that runs cancels the map: -EINTR */
 } mproc_map_options;
 
 /*
@@ -1182,6 +1203,7 @@ MPROC_API void mproc_worker_drop(mproc_worker *owned);
  */
 typedef struct mproc_taskq mproc_taskq;
 
+/* Seats that a task queue has at most. */
 #define MPROC_SEATS_MAX 65535
 
 /* With room for `seats` workers. -EINVAL: none, or more than MPROC_SEATS_MAX; MPROC_ETOOBIG,
@@ -1445,6 +1467,7 @@ MPROC_API int mproc_lock_save(mproc_lock *lock, void *word) MPROC_MUST_USE;
  * caller. */
 MPROC_API int mproc_lock_rollback(mproc_lock *lock);
 
+/* Which thread holds a lock, or held it. */
 typedef struct mproc_lock_holder {
     /* 0: nobody. */
     pid_t pid;
@@ -1766,6 +1789,7 @@ MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size
 
 /* ---------------------------------------------------------------- atomic operations */
 
+/* The type of a number in shared memory. */
 typedef enum mproc_type {
     MPROC_INT8 = 1,
     MPROC_UINT8,
@@ -1979,8 +2003,8 @@ enum mproc_value_extension {
 typedef struct mproc_value_part {
     /* The buffer's number, times 2, plus 1 if all who have it share it. */
     uint64_t buffer;
-    uint64_t offset;
-    uint64_t size;
+    uint64_t offset; /* in bytes, from the buffer's beginning */
+    uint64_t size;   /* in bytes */
 } mproc_value_part;
 
 /* Containers may stand so deep in each other. Python writes fewer. */
@@ -1992,6 +2016,7 @@ typedef struct mproc_value_part {
 /* An array whose items take so many bytes travels in a buffer beside the message. */
 #define MPROC_VALUE_LARGE 65536
 
+/* How the items of an array lie, and whose they are. */
 enum mproc_value_array_flags {
     /* The first index varies fastest, as in Fortran. */
     MPROC_VALUE_FORTRAN = 1,
@@ -2009,8 +2034,9 @@ typedef struct mproc_value_array {
     unsigned item_size;
     /* Of mproc_value_array_flags. */
     unsigned flags;
+    /* Its dimensions: how many, and the length of each. */
     unsigned ndim;
-    uint64_t shape[MPROC_VALUE_DIMENSIONS];
+    uint64_t shape[MPROC_VALUE_DIMENSIONS]; /* see ndim */
     /* The items, little-endian, one after the other. Those in a message may stand at any address:
      * copy them. */
     const void *data;
@@ -2020,8 +2046,9 @@ typedef struct mproc_value_array {
     mproc_buffer *buffer;
 } mproc_value_array;
 
+/* A value that was read: its kind says which of the members count. */
 typedef struct mproc_value {
-    mproc_value_kind kind;
+    mproc_value_kind kind; /* what it is */
     union {
         /* Of MPROC_VALUE_INT; of MPROC_VALUE_BOOL: 0 or 1. */
         int64_t integer;
@@ -2036,9 +2063,10 @@ typedef struct mproc_value {
     };
     /* Of texts and bytes; lent. Texts have no closing 0. */
     const void *data;
-    size_t size;
+    size_t size; /* bytes of these */
     /* Of conditions and numbers: the lock that came with it, or NULL. */
     void *lock;
+    /* Of arrays. */
     mproc_value_array array;
 } mproc_value;
 
@@ -2118,12 +2146,14 @@ MPROC_API int mproc_value_read_float(mproc_value_reader *reader, double *out) MP
 /* *out: UTF-8, lent, *size bytes without a closing 0. The errors of reading. */
 MPROC_API int mproc_value_read_text(mproc_value_reader *reader, const char **out,
                                     size_t *size) MPROC_MUST_USE;
+/* *out: lent, *size bytes. The errors of reading. */
 MPROC_API int mproc_value_read_bytes(mproc_value_reader *reader, const void **out,
                                      size_t *size) MPROC_MUST_USE;
 /* A list or a tuple: *count values follow. The errors of reading. */
 MPROC_API int mproc_value_read_list(mproc_value_reader *reader, size_t *count) MPROC_MUST_USE;
 /* *count pairs follow. The errors of reading. */
 MPROC_API int mproc_value_read_map(mproc_value_reader *reader, size_t *count) MPROC_MUST_USE;
+/* Its items and shape, lent. The errors of reading. */
 MPROC_API int mproc_value_read_array(mproc_value_reader *reader,
                                      mproc_value_array *out) MPROC_MUST_USE;
 /* Objects of the family. The errors of reading. */
@@ -2168,6 +2198,7 @@ MPROC_API int mproc_value_write_float(mproc_value_writer *writer, double value) 
 /* UTF-8. -EILSEQ: it is none; the errors of writing. */
 MPROC_API int mproc_value_write_text(mproc_value_writer *writer, const char *lent,
                                      size_t size) MPROC_MUST_USE;
+/* `size` bytes. The errors of writing. */
 MPROC_API int mproc_value_write_bytes(mproc_value_writer *writer, const void *lent,
                                       size_t size) MPROC_MUST_USE;
 
@@ -2239,11 +2270,13 @@ MPROC_API void mproc_value_writer_drop(mproc_value_writer *owned);
  * UTF-8.
  */
 typedef struct mproc_call {
-    const void *in;
-    size_t size;
+    const void *in; /* the arguments */
+    size_t size;    /* their bytes */
+    /* Appends to the result. */
     int (*write)(struct mproc_call *call, const void *lent, size_t size);
 } mproc_call;
 
+/* What such a function is. */
 typedef int (*mproc_call_fn)(mproc_call *call);
 
 /* ---------------------------------------------------------------- dict */
@@ -2263,6 +2296,7 @@ typedef int (*mproc_call_fn)(mproc_call *call);
  */
 typedef struct mproc_dict mproc_dict;
 
+/* Bytes that a key has at most. */
 #define MPROC_DICT_KEY_MAX 8192
 
 /* -ENOMEM; the errors of joining. */
@@ -2298,10 +2332,10 @@ MPROC_API int mproc_dict_replace(mproc_dict *dict, const void *key, size_t key_s
 /* A value in `n` pieces, gathered in order, with the buffers that it brings along: it has a hold on
  * each as long as it is there or lent (mproc_message_buffer()). */
 typedef struct mproc_dict_value {
-    const struct iovec *pieces;
-    int n;
-    mproc_buffer *const *buffers;
-    size_t nbuffers;
+    const struct iovec *pieces;   /* lent, as all of it */
+    int n;                        /* how many pieces */
+    mproc_buffer *const *buffers; /* what the value brings along */
+    size_t nbuffers;              /* how many buffers */
 } mproc_dict_value;
 
 /* In place of a version: whatever the key has. */
@@ -2384,9 +2418,10 @@ MPROC_API void mproc_dict_clear(mproc_dict *dict);
  */
 typedef struct mproc_dict_snapshot mproc_dict_snapshot;
 
+/* An entry of a snapshot. */
 typedef struct mproc_dict_item {
-    const void *key;
-    size_t key_size;
+    const void *key;     /* lent by the snapshot */
+    size_t key_size;     /* its bytes */
     mproc_message value; /* lent by the snapshot; all 0 without values */
 } mproc_dict_item;
 
@@ -2559,6 +2594,7 @@ MPROC_API int mproc_list_check(mproc_list *list, char *why, size_t size) MPROC_M
  */
 typedef struct mproc_shm mproc_shm;
 
+/* Whose a new segment is. */
 enum mproc_shm_flags {
     /* The segment is to outlive the family: only mproc_shm_unlink() ends it. */
     MPROC_SHM_KEPT = 1
@@ -2646,8 +2682,9 @@ enum mproc_item_kind {
     MPROC_ITEM_BYTES
 };
 
+/* An item of a list. */
 typedef struct mproc_item {
-    enum mproc_item_kind kind;
+    enum mproc_item_kind kind; /* says which of the members count */
     union {
         /* Of MPROC_ITEM_INT; of MPROC_ITEM_BOOL: 0 or 1. */
         int64_t integer;
@@ -2692,8 +2729,11 @@ MPROC_API int mproc_shareable_list_check(mproc_shm *list, char *why, size_t size
 
 /* ---------------------------------------------------------------- members */
 
+/* What is known of a living member. */
 typedef struct mproc_member {
+    /* Its process. */
     pid_t pid;
+    /* The process that has started it. */
     pid_t parent;
     /* Never reused within the family. */
     uint64_t serial;
@@ -2701,6 +2741,7 @@ typedef struct mproc_member {
     uint64_t born;
     /* How it came; 0 for the family's first and for a bare fork(). */
     mproc_method method;
+    /* As its starter has named it. */
     char name[64];
 } mproc_member;
 

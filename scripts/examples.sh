@@ -80,6 +80,9 @@ installed() {
     done
     same installed-hello-mproc installed-hello-mproc-debug
     ! command -v "$CXX" >/dev/null || installed_cpp
+    snippet docs/start.md c >"$OUT/start.c"
+    build_with mproc "$OUT/start.c" "$OUT/start"
+    example installed-start "$OUT/start"
     example installed-misuse "$OUT/misuse-mproc"
     example installed-misuse-debug bash -c "ulimit -c 0; \"$OUT/misuse-mproc-debug\"; [ \$? -eq 134 ]"
 }
