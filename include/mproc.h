@@ -2787,34 +2787,47 @@ MPROC_API void mproc_inspect_drop(mproc_inspection *owned);
  * how many there are, or -ENOMEM. */
 MPROC_API int mproc_inspect_families(pid_t *out, size_t cap) MPROC_MUST_USE;
 
+/* How much a picture has. */
 typedef struct mproc_inspect_totals {
-    size_t members;
-    size_t objects;
-    size_t waits;
+    size_t members; /* mproc_inspect_member() */
+    size_t objects; /* mproc_inspect_object() */
+    size_t waits;   /* mproc_inspect_wait() */
     /* Groups of threads that are stuck with each other. */
     size_t deadlocks;
-    /* Bytes of the arena; limit 0: nobody has needed to know it yet. */
-    uint64_t used, limit;
+    /* Bytes of the arena. */
+    uint64_t used;
+    /* Bytes that it may have; 0: nobody has needed to know it yet. */
+    uint64_t limit;
 } mproc_inspect_totals;
 
 /* How much was seen. */
 MPROC_API void mproc_inspect_total(const mproc_inspection *seen, mproc_inspect_totals *out);
 
+/* A member as it was seen. */
 typedef struct mproc_inspect_member_seen {
+    /* Its process. */
     pid_t pid;
     /* 0: none that lives. */
     pid_t parent;
+    /* How it came; 0 for the family's first and for a bare fork(). */
     mproc_method method;
+    /* 0: it has ended, and nobody has noticed yet. */
     int alive;
+    /* By SIGSTOP or a debugger. */
     int stopped;
+    /* How many it has. */
     int threads;
     /* Threads that nobody will wake. */
     unsigned stuck;
     /* Objects that it holds. */
     uint64_t holds;
-    /* ns. */
-    int64_t age, cpu;
+    /* ns since it came into the family. */
+    int64_t age;
+    /* ns of processor time. */
+    int64_t cpu;
+    /* Memory that it shares with nobody. */
     uint64_t private_bytes;
+    /* As its starter has named it. */
     char name[64];
 } mproc_inspect_member_seen;
 
@@ -2822,6 +2835,7 @@ typedef struct mproc_inspect_member_seen {
 MPROC_API int mproc_inspect_member(const mproc_inspection *seen, size_t i,
                                    mproc_inspect_member_seen *out) MPROC_MUST_USE;
 
+/* An object as it was seen. */
 typedef struct mproc_inspect_object_seen {
     /* Its place in the arena: what `mproc locks` writes behind the @. */
     uint64_t id;
@@ -2835,16 +2849,22 @@ typedef struct mproc_inspect_object_seen {
     uint64_t count;
     /* Of a queue, bounded semaphore or barrier. */
     uint64_t bound;
-    /* Messages that were ever put, and those that were reported done; of a task queue its workers,
-     * and those that have a task. */
-    uint64_t total, done;
+    /* Messages that were ever put; of a task queue its workers. */
+    uint64_t total;
+    /* Messages that were reported done; of a task queue the workers that have a task. */
+    uint64_t done;
+    /* A queue that takes no messages any more. */
     int closed;
     /* Who has a lock, 0: nobody or not known. */
-    pid_t held_by, held_by_thread;
+    pid_t held_by;
+    /* Its thread that has it, by its kernel id. */
+    pid_t held_by_thread;
     /* Members that have holds on it. */
     size_t holders;
     /* Lent until the inspection is dropped; "": it has none. */
-    const char *name, *origin;
+    const char *name;
+    /* Where it was made; likewise. */
+    const char *origin;
 } mproc_inspect_object_seen;
 
 /* Object i, in the order of their places. -ERANGE: there is none. */
@@ -2855,8 +2875,12 @@ MPROC_API int mproc_inspect_object(const mproc_inspection *seen, size_t i,
  * are not as many. */
 MPROC_API pid_t mproc_inspect_holder(const mproc_inspection *seen, size_t i, size_t n);
 
+/* A thread that waited when it was seen. */
 typedef struct mproc_inspect_wait_seen {
-    pid_t pid, thread;
+    /* Its process. */
+    pid_t pid;
+    /* Its kernel id. */
+    pid_t thread;
     /* What it waits for, 0: it waits for the end of a member, or at a descriptor. */
     uint64_t object;
     /* -1: none. */
