@@ -7,7 +7,8 @@
  * numbered messages of all kinds, one receives them. Some go through the ring, some as bytes, some
  * are offered, some name buffers that were left at the channel; now and then one side polls, or
  * goes plain. The receiver keeps some of the large messages and buffers, where they lie in the
- * arena, and looks at them again later. The supervisor kills one of the two at a random moment. Then
+ * arena, and looks at them again later. The supervisor kills one of the two at a random moment.
+ * Then
  *
  *   the other one ends by itself: it is told that nobody is left;
  *   what was sent (the send had returned) was received, once and in order, if the sender is the one
