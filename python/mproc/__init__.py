@@ -5,8 +5,8 @@ The package has the interface of the standard library's multiprocessing: import 
     import mproc as multiprocessing
 
 or call `mproc.install()` before anything else, or run an unedited program with
-`python -m mproc program.py`. `mproc.installed()` says whether `multiprocessing` is mproc, and
-`mproc.uninstall()` ends that.
+`python -m mproc program.py`, or tests with `pytest -p mproc`. `mproc.installed()`, also called
+`is_active()`, says whether `multiprocessing` is mproc, and `mproc.uninstall()` ends that.
 """
 
 import sys as _sys
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .program import Program as Program
     from .program import child_args as child_args
 
+    is_active = installed
     __version__: str
 del TYPE_CHECKING
 
@@ -129,10 +130,10 @@ _SUBMODULES = {
 def __getattr__(name: str) -> object:
     if name == "reducer":
         return _default.reducer
-    if name in ("install", "installed", "uninstall"):
+    if name in ("install", "installed", "is_active", "uninstall"):
         from . import _alias
 
-        return getattr(_alias, name)
+        return getattr(_alias, "installed" if name == "is_active" else name)
     if name == "__version__":
         from ._mproc import version
 
@@ -164,6 +165,13 @@ def __getattr__(name: str) -> object:
 
         return ProcessPoolExecutor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def pytest_load_initial_conftests() -> None:
+    """Have the tests run on mproc: a hook of pytest, which finds it by `pytest -p mproc`."""
+    from ._alias import install
+
+    install()
 
 
 # What a child pickles of its main module, `__mp_main__`, its parent finds here.

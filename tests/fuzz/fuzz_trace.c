@@ -143,7 +143,8 @@ static void check_line(const char *line, const char *end) {
 
 static void check_text(struct mproc__timeline *timeline, bool *first) {
     size_t size;
-    const char *text = mproc__timeline_take(timeline, &size), *end = text + size;
+    const char *text = mproc__timeline_take(timeline, &size);
+    const char *end = size > 0 ? text + size : text;
     while (text < end) {
         MUST(*first || (end - text > 2 && memcmp(text, ",\n", 2) == 0));
         text += *first ? 0 : 2;

@@ -24,6 +24,7 @@ _PUBLIC = "multiprocessing"
 _OWN = "mproc"
 _EXTENSION = "_multiprocessing"
 _EXECUTOR = "concurrent.futures.process"
+_REPLACED = (_PUBLIC, _EXTENSION, _EXECUTOR)
 
 
 class _Loader:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from .._cpython import running_as_main
-from . import install
+from . import _REPLACED, _is_alias, install
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,15 +22,21 @@ __all__ = ["main"]
 
 _LOOKS = ("ps", "locks", "queues", "graph", "report", "record")
 _USAGE = """\
-usage: python -m mproc [options] [-m module | -c command | script.py | directory | archive] [args]
+usage: python -m mproc [-v] [options] [-m module | -c command | script.py | directory | archive]
+                       [args]
        python -m mproc --engine dask|ray|mpi|local [--address A] [--workers N] script.py [args]
+       python -m mproc --check script.py...
        python -m mproc ps | locks | queues [--json] [PID]
        python -m mproc graph [--dot | --svg] [PID]
        python -m mproc report -o FILE [PID]
        python -m mproc record -o FILE [--for SECONDS] PID
 
 Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
-the interpreter, such as -X dev; --version tells about mproc.
+the interpreter, such as -X dev; --version tells about mproc. With -v in front of all it says on
+stderr what it replaces, and what the program has imported of it in the end.
+
+--check reads programs, and tells which names they use of multiprocessing that mproc does not have,
+or has otherwise; the exit status is 1 then. `pytest -p mproc` runs tests on mproc.
 
 --engine: pools and executors of the program have their workers on the machines of that engine, at
 --address, or with --workers workers on this machine.
@@ -52,13 +58,21 @@ def main(arguments: list[str]) -> None:
     if arguments[0] in ("-V", "--version"):
         sys.stdout.write(_version())
         return
-    if arguments[0] in _LOOKS and not os.path.exists(arguments[0]):
+    if arguments[0] == "--check":
+        from .check import main as check
+
+        sys.exit(check(arguments[1:]))
+    verbose = arguments[0] == "-v"
+    arguments = arguments[verbose:]
+    if arguments and arguments[0] in _LOOKS and not os.path.exists(arguments[0]):
         _look(arguments)
     options, kind, rest = _split(arguments)
     if options:
-        _execute_again(options, arguments)
+        _execute_again(options, arguments, ["-v"] if verbose else [])
     if _engine:
         _choose_engine()
+    if verbose and (kind is None or rest):
+        _tell()
     if kind is None:
         install()
         _run_path(rest[0], rest[1:])
@@ -128,6 +142,22 @@ def _choose_engine() -> None:
         sys.exit(str(error))
 
 
+def _tell() -> None:
+    """Say what is replaced, now and, by what the program has imported, at its end."""
+    import atexit
+
+    from .._mproc import version
+
+    sys.stderr.write(f"mproc {version}: takes the place of {', '.join(_REPLACED)}\n")
+    atexit.register(_tell_imported, os.getpid())
+
+
+def _tell_imported(pid: int) -> None:
+    if os.getpid() == pid:
+        imported = sorted(name for name in sys.modules if _is_alias(name)) or ["nothing"]
+        sys.stderr.write(f"mproc: the program has imported {', '.join(imported)}\n")
+
+
 # ---- the interpreter's options
 
 _FLAGS = "bBdEiIOPqRsSuv"
@@ -167,9 +197,12 @@ def _argument(option: str, rest: list[str]) -> str:
     return rest.pop(0)
 
 
-def _execute_again(options: list[str], arguments: list[str]) -> NoReturn:
-    """Become an interpreter with these options, too, that runs the same program."""
-    command = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
+def _execute_again(options: list[str], arguments: list[str], kept: list[str]) -> NoReturn:
+    """Become an interpreter with these options, too, that runs the same program.
+
+    kept: what stood before the arguments, and is mproc's own.
+    """
+    command = sys.orig_argv[: len(sys.orig_argv) - len(arguments) - len(kept)]
     own = 2 if command[-2] == "-m" else 1
     _, kind, rest = _split(arguments)
     program = rest if kind is None else [kind, *rest]
@@ -177,7 +210,8 @@ def _execute_again(options: list[str], arguments: list[str]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os.execv(sys.executable, [*command[:-own], *options, *command[-own:], *engine, *program])
+    again = [*kept, *engine, *program]
+    os.execv(sys.executable, [*command[:-own], *options, *command[-own:], *again])
 
 
 def _fail(message: str) -> NoReturn:
