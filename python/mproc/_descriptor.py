@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["kept", "kept_socket"]
+__all__ = ["kept", "kept_pipe", "kept_socket"]
 
 _FIRST = 3  # the first number that is none of a standard stream
 
@@ -31,6 +31,12 @@ def kept(owned: int) -> int:
         return fcntl.fcntl(owned, fcntl.F_DUPFD_CLOEXEC, _FIRST)
     finally:
         os.close(owned)
+
+
+def kept_pipe() -> tuple[int, int]:
+    """Return the reading and the writing end of a new pipe."""
+    reader, writer = os.pipe()
+    return kept(reader), kept(writer)
 
 
 def kept_socket(owned: socket.socket) -> socket.socket:

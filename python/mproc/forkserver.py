@@ -17,7 +17,7 @@ import sys
 from . import process, spawn
 from ._cpython import pickle, spawn_of_others
 from ._current import exit_code_of, flush_std_streams
-from ._descriptor import kept
+from ._descriptor import kept, kept_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ class ForkServer:
                 f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND - 2} can be passed"
             )
         child = Child()
-        status, status_w = _kept_pipe()
-        data_r, data = _kept_pipe()
+        status, status_w = kept_pipe()
+        data_r, data = kept_pipe()
         try:
             payload = spawn.dump_told(_Told(), self.environment_changes())
             self._launch(child, "Process", False, payload, [data_r, status_w, *fds])
@@ -217,7 +217,7 @@ def _running(pid: int) -> bool:
 def _memory_with(data: bytes) -> int:
     """Return a descriptor from which the data can be read."""
     try:
-        fd = os.memfd_create("mproc-forkserver")
+        fd = kept(os.memfd_create("mproc-forkserver"))
     except OSError as error:
         text = f"forkserver needs memory by memfd_create(2): {error.strerror}"
         raise OSError(error.errno, text) from None
@@ -258,11 +258,6 @@ def write_signed(fd: int, number: int) -> None:
     data = number.to_bytes(_SIGNED, sys.byteorder, signed=True)
     while data:
         data = data[os.write(fd, data) :]
-
-
-def _kept_pipe() -> tuple[int, int]:
-    reader, writer = os.pipe()
-    return kept(reader), kept(writer)
 
 
 class _Told:

@@ -130,11 +130,11 @@ class ResourceTracker:
         )
 
     def _launch(self) -> None:
-        from ._descriptor import kept
+        from ._descriptor import kept_pipe
         from .util import register_after_fork
 
         register_after_fork(self, ResourceTracker._after_fork)
-        reader, writer = os.pipe()
+        reader, writer = kept_pipe()
         try:
             self._pid = _start_process(reader)
         except BaseException:
@@ -142,7 +142,7 @@ class ResourceTracker:
             raise
         finally:
             os.close(reader)
-        self._fd, self._parent, self._exitcode = kept(writer), os.getpid(), None
+        self._fd, self._parent, self._exitcode = writer, os.getpid(), None
 
     def _after_fork(self) -> None:
         """Another thread of the parent may have been using it: there is none in the child."""

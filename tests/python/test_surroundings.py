@@ -12,7 +12,9 @@ import os, sys
 import mproc as mp
 
 
-def double(queue, x):
+def double(queue, x, closed):
+    for fd, stream in (("1", sys.stdout), ("2", sys.stderr)):
+        assert (stream is None) == (fd in closed), f"{fd} is {stream}"
     queue.put(x * 2)
 
 
@@ -30,7 +32,7 @@ if __name__ == "__main__":
     queue = mp.Queue()
     queue.put(1)
     first, second = mp.Pipe()
-    children = [mp.Process(target=double, args=(queue, i)) for i in range(2)]
+    children = [mp.Process(target=double, args=(queue, i, closed)) for i in range(2)]
     for child in children:
         child.start()
     for fd in closed:

@@ -45,6 +45,7 @@ from itertools import count as _count
 
 from .. import process, util
 from .._cpython import RLock, ref
+from .._descriptor import kept_pipe
 from .._mproc import reducers
 from ..connection import wait
 from ..context import AuthenticationError
@@ -212,7 +213,7 @@ class Server:
 
         AuthenticationError, OSError: as Listener() raises them.
         """
-        self._stop = os.pipe()
+        self._stop = kept_pipe()
         peers.register_server(self)
         try:
             _start_new_thread(self._accept, ())

@@ -27,6 +27,7 @@ from _thread import allocate_lock as _allocate_lock
 
 from .._cpython import RLock as _RLock
 from .._cpython import ref as _reference
+from .._descriptor import kept
 from .._mproc import getpid as _getpid
 
 TYPE_CHECKING = False
@@ -118,7 +119,7 @@ class Reader(_End):
         self._lock = _RLock()
         self._bell = _allocate_lock()
         self._bell.acquire()
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._fd = kept(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._set = False
         self._pid = _getpid()
         queue = self._queue()
@@ -178,7 +179,7 @@ class Writer(_End):
         self._check_open()
         if self._pid != _getpid():
             self._forget()
-            self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._fd = kept(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
             self._pid = _getpid()
         return self._fd
 
