@@ -66,12 +66,50 @@ static int find_recover(PyObject *on_owner_death, char *recover) {
     return -1;
 }
 
+/* The arguments of a constructor. A subclass that has an __init__() of its own may take others: it
+ * hands over to its base's what the object is to be made of, and is an object of the usual kind
+ * until then. */
+static int spread(PyTypeObject *type, const char *const *names, PyObject **values, Py_ssize_t n,
+                  Py_ssize_t positional, PyObject *args, PyObject *keywords) {
+    if (type->tp_init != acquire_init) {
+        memset(values, 0, (size_t)n * sizeof *values);
+        return 0;
+    }
+    return arguments_spread_new(type->tp_name, names, values, n, positional, args, keywords);
+}
+
+static void swap(struct acquire_handle *a, struct acquire_handle *b) {
+    void *object = a->handle.object;
+    struct acquire_options options = a->options;
+    a->handle.object = b->handle.object;
+    a->options = b->options;
+    b->handle.object = object;
+    b->options = options;
+}
+
+int acquire_init(PyObject *self, PyObject *args, PyObject *keywords) {
+    PyTypeObject *base = Py_TYPE(self);
+    if (base->tp_init == acquire_init) { /* it was made of the same arguments */
+        return 0;
+    }
+    while (base->tp_init != acquire_init) {
+        base = base->tp_base;
+    }
+    PyObject *made = base->tp_new(base, args, keywords);
+    if (made == NULL) {
+        return -1;
+    }
+    swap((struct acquire_handle *)self, (struct acquire_handle *)made);
+    Py_DECREF(made);
+    return 0;
+}
+
 int acquire_new_event(PyTypeObject *type, PyObject *args, PyObject *keywords,
                       struct acquire_options *options) {
     static const char *const names[] = {"ctx"};
     PyObject *ctx;
     *options = (struct acquire_options){0};
-    if (arguments_spread_new(type->tp_name, names, &ctx, 1, 0, args, keywords) < 0) {
+    if (spread(type, names, &ctx, 1, 0, args, keywords) < 0) {
         return -1;
     }
     return find_context(type, ctx, &options->is_fork_ctx);
@@ -81,7 +119,7 @@ int acquire_new_lock(PyTypeObject *type, PyObject *args, PyObject *keywords,
                      struct acquire_options *options) {
     static const char *const names[] = {"ctx", "on_owner_death"};
     PyObject *values[2];
-    if (arguments_spread_new(type->tp_name, names, values, 2, 0, args, keywords) < 0 ||
+    if (spread(type, names, values, 2, 0, args, keywords) < 0 ||
         find_recover(values[1], &options->recover) < 0) {
         return -1;
     }
@@ -93,7 +131,7 @@ int acquire_new_semaphore(PyTypeObject *type, PyObject *args, PyObject *keywords
     static const char *const names[] = {"value", "ctx"};
     PyObject *values[2];
     *options = (struct acquire_options){0};
-    if (arguments_spread_new(type->tp_name, names, values, 2, 1, args, keywords) < 0) {
+    if (spread(type, names, values, 2, 1, args, keywords) < 0) {
         return -1;
     }
     *value = values[0];

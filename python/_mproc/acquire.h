@@ -79,6 +79,10 @@ static inline struct acquire_options *acquire_options_of(PyObject *self) {
 #define ACQUIRE_IS_FORK_CTX                                                                        \
     ACQUIRE_OPTION(is_fork_ctx, "True: it was made by the context of fork, and is not pickled.")
 
+/* The tp_init of all of them. Their tp_new does the work; but if a subclass has an __init__() of
+ * its own, this one does it, when that calls it. */
+int acquire_init(PyObject *self, PyObject *args, PyObject *keywords);
+
 /* The arguments of constructors, for types of this module and classes derived from them. 0, or -1
  * with an exception. Of an event: (*, ctx=None). */
 int acquire_new_event(PyTypeObject *type, PyObject *args, PyObject *keywords,

@@ -29,6 +29,7 @@ static PyGetSetDef bsemaphore_getset[] = {
 static PyType_Slot bsemaphore_slots[] = {
     {Py_tp_doc, TYPE_NAME SEMAPHORE_ARGUMENTS "A number of permits that come back from the dead."},
     {Py_tp_new, (void *)new_handle},
+    {Py_tp_init, (void *)acquire_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, bsemaphore_methods},
     {Py_tp_members, semaphore_members},

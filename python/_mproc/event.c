@@ -73,6 +73,7 @@ static PyType_Slot event_slots[] = {
     {Py_tp_doc, "Event(*, ctx=None)\n--\n\n"
                 "A flag that threads of all processes of the family can wait for."},
     {Py_tp_new, (void *)event_new},
+    {Py_tp_init, (void *)acquire_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, event_methods},
     {Py_tp_members, event_members},

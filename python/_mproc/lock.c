@@ -44,6 +44,7 @@ static PyType_Slot lock_slots[] = {
     {Py_tp_doc, "Lock" LOCK_ARGUMENTS
                 "A lock between all threads of all processes of the family; not recursive."},
     {Py_tp_new, (void *)lock_new},
+    {Py_tp_init, (void *)acquire_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, lock_methods},
     {Py_tp_members, lock_members},

@@ -47,6 +47,7 @@ static PyType_Slot rlock_slots[] = {
      "RLock" LOCK_ARGUMENTS
      "A lock between all threads of all processes of the family; its holder may take it again."},
     {Py_tp_new, (void *)rlock_new},
+    {Py_tp_init, (void *)acquire_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, rlock_methods},
     {Py_tp_members, lock_members},

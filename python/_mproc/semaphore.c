@@ -22,6 +22,7 @@ static PyType_Slot semaphore_slots[] = {
     {Py_tp_doc, TYPE_NAME SEMAPHORE_ARGUMENTS
      "A number of permits, for all threads of all processes of the family."},
     {Py_tp_new, (void *)new_handle},
+    {Py_tp_init, (void *)acquire_init},
     {Py_tp_dealloc, (void *)handle_dealloc},
     {Py_tp_methods, semaphore_methods},
     {Py_tp_members, semaphore_members},

@@ -152,13 +152,16 @@ class ProcessPoolExecutor(HasOptions, Executor):
         shown = _watch(progress, iterables, self._engine) if progress else None
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
         more = None  # only where there is more to submit do the results hold the executor
-        if buffersize is None:
+        seen = type(self).submit is not ProcessPoolExecutor.submit  # a subclass sees each call
+        if buffersize is None and not seen:
             futures = self._engine._submit_chunks(fn, items, chunksize, self._for_backlog)
         else:
             chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
             numbered = zip(chunks, itertools.count(0, chunksize))
-            more = itertools.starmap(partial(self._submit_chunk, fn), numbered)
-            futures = list(itertools.islice(more, buffersize))
+            submit = self._submit_seen if seen else self._submit_chunk
+            rest = itertools.starmap(partial(submit, fn), numbered)
+            futures = list(itertools.islice(rest, buffersize))
+            more = rest if buffersize is not None else None
         futures.reverse()
         if shown is not None:
             return shown.count(_results(futures, more, deadline, shown.take(_take)))
@@ -169,6 +172,9 @@ class ProcessPoolExecutor(HasOptions, Executor):
         if engine._refuses or engine._owner != _getpid():
             engine._check()
         return engine._submit_chunk(fn, chunk, first, self._for_backlog)
+
+    def _submit_seen(self, fn: Callable[..., Any], chunk: list[Any], _first: int) -> Future:
+        return self.submit(_call_each, fn, chunk)
 
     def _with_options(self, options: TaskOptions) -> Self:
         return _WithOptions(self, options)  # type: ignore[return-value]
@@ -184,8 +190,12 @@ class ProcessPoolExecutor(HasOptions, Executor):
         self._call_queue = self._result_queue = None
 
     def __exit__(self, kind: Any, *exc_info: object) -> None:
-        # A user who interrupts does not want all that waits to be done first.
-        self.shutdown(cancel_futures=kind is KeyboardInterrupt)
+        # A user who interrupts does not want all that waits to be done first. Subclasses know the
+        # other argument only.
+        if kind is KeyboardInterrupt:
+            self.shutdown(wait=True, cancel_futures=True)
+        else:
+            self.shutdown(wait=True)
 
     def terminate_workers(self) -> None:
         """End the workers at once with SIGTERM. What they have not done fails, also if it heals."""
@@ -274,6 +284,11 @@ class _WithOptions(ProcessPoolExecutor):
 
     def __repr__(self) -> str:
         return f"<{self._executor!r} with {self._options!r}>"
+
+
+def _call_each(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
+    """Return the results of a chunk of a map."""
+    return [fn(*items) for items in chunk]
 
 
 def _cpus() -> int:

@@ -343,6 +343,8 @@ class Pool(HasOptions, Engine):
         kwds: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return func(*args, **kwds), called by a worker."""
+        if type(self).apply_async is not Pool.apply_async:  # a subclass wants to see each call
+            return self.apply_async(func, args, kwds).get()
         return self._apply_async(func, args, kwds).get()
 
     def apply_async(

@@ -343,19 +343,19 @@ class AuthenticationString(bytes):
         return AuthenticationString, (bytes(self),)
 
 
-class _ParentProcess:
+class _ParentProcess(BaseProcess):
     """The process that started this one. It is no child: all that can be done is wait for it."""
 
     def __init__(self, name: str, pid: int, child_pid: int) -> None:
+        self._identity = ()
+        self._config = {}
+        self._parent_pid = None
+        self._popen = None
+        self._closed = False
         self._name = name
         self._pid = pid
         self._child_pid = child_pid
         self._sentinel: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The parent's name."""
-        return self._name
 
     @property
     def ident(self) -> int:

@@ -145,6 +145,17 @@ class _Ends:
                 end.close()
 
 
+def _put_at_once(self: Queue[_T], obj: _T) -> None:
+    """Put an object if there is room; queue.Full."""
+    self.put(obj, False)
+
+
+def _get_at_once(self: Queue[_T]) -> _T:
+    """Take the oldest object if there is one; queue.Empty."""
+    item: _T = self.get(False)
+    return item
+
+
 class Queue(_Queue[_T], _Ends):
     """First in, first out, for any number of producers and consumers in any process.
 
@@ -170,12 +181,18 @@ class Queue(_Queue[_T], _Ends):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give a subclass what it relies on.
 
-        That is a pipe, if it works on the parts of one; or a put() that calls
-        `_on_queue_feeder_error`, if it overrides that.
+        That is a pipe, if it works on the parts of one; a put() that calls
+        `_on_queue_feeder_error`, if it overrides that; or a put_nowait() and get_nowait() that call
+        put() and get(), if it overrides those.
         """
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] == __package__:
             return
+        own = _mproc.Queue
+        if cls.put is not own.put and cls.put_nowait is own.put_nowait:
+            cls.put_nowait = _put_at_once  # type: ignore[assignment, method-assign]
+        if cls.get is not own.get and cls.get_nowait is own.get_nowait:
+            cls.get_nowait = _get_at_once  # type: ignore[assignment, method-assign]
         _perhaps_piped(cls)
         if "_on_queue_feeder_error" in vars(cls) and cls._in_arena:
             from ._queues import telling
