@@ -9,8 +9,8 @@
  * it: there is no instant at which a task is in nobody's books.
  *
  * Shared state.
- *   tasks, results   see queue.c; made with the task queue, constant. A result with the ticket
- *                    NOTICE is none: the owner wakes itself by it.
+ *   tasks, results   see queue/state.h; made with the task queue, constant. A result with the
+ *                    ticket NOTICE is none: the owner wakes itself by it.
  *   seat->claim      ticket + 1 of the task that the worker has, 0: none. The worker's; the owner
  *                    reads.
  *   seat->token      the worker that has the seat, 0: free. By compare-and-swap; freed by the

@@ -9,7 +9,7 @@
 
 #include <sys/uio.h>
 
-#define INLINE_MAX 8192 /* the number in queue.c; sizes around it are tested */
+#define INLINE_MAX 8192 /* RECORD_MOST in queue/record.h; sizes around it are tested */
 #define MIB ((size_t)1 << 20)
 
 static void check(mproc_queue *q) {
@@ -1473,7 +1473,7 @@ TEST(queue_loses_one_message_with_a_killed_consumer_at_most) {
 
 /* ---------------------------------------------------------------- checks see */
 
-/* The fields of the struct in queue.c that are broken here. */
+/* The fields of the struct in queue/state.h that are broken here. */
 struct inside {
     struct mproc__object object;
     _Alignas(MPROC__LINE) struct mproc__guard tail;
@@ -1493,7 +1493,7 @@ TEST(queue_check_sees) {
     get(q, 8, 8, 0);
     put(q, 8, 1);
     put(q, 10000, 2);
-    CHECK_EQ(in->tail_ticket, 3); /* the struct has the layout of queue.c */
+    CHECK_EQ(in->tail_ticket, 3); /* the struct has the layout of queue/state.h */
     CHECK_EQ(in->head_ticket, 1);
     uint32_t *record = (uint32_t *)(uintptr_t)(in->head_segment + in->head_offset);
     uint64_t *block = (uint64_t *)(uintptr_t)(in->head_segment + in->head_offset + 16);
