@@ -20,7 +20,7 @@ from managed import ENDLESS
 
 import mproc
 from mproc import managers
-from mproc._managers import life
+from mproc._managers import direct, life
 from mproc.managers import RemoteError, SyncManager
 
 KINDS = (
@@ -435,6 +435,25 @@ def test_stand_ins_of_one_hash(fast):
     d[Same(3)] = 3
     d[Same(1)] = 5
     assert [d.get(Same(n)) for n in range(4)] == [None, 5, 2, 3] and len(d) == 3
+
+
+def test_an_odd_key_makes_no_other_dict_slow(fast, monkeypatch):
+    others = fast.dict(a=1), fast.set(["a"])
+    odd = fast.dict()
+    odd[frozenset("ab")] = 1
+    assert odd.get("x") is None and odd[frozenset("ab")] == 1
+
+    def search(self, place):
+        raise AssertionError("all keys were looked at")
+
+    monkeypatch.setattr(direct._OnKeys, "_key_of", search)
+    plain, elements = others
+    plain["b"] = 2
+    elements.add("b")
+    assert plain.get("x") is None and plain.pop("b") == 2 and "y" not in plain
+    assert "b" in elements and "y" not in elements
+    with pytest.raises(AssertionError):
+        odd.get("x")
 
 
 def test_a_plain_key_after_an_odd_one(fast):

@@ -9,9 +9,10 @@ What waits does so in slices, and looks after each whether the manager has been 
 Keys of a dict. The table of a dict (mproc.Dict) compares bytes. Most keys are equal exactly if
 their bytes are (_is_plain). Any other key is looked for among all that the dict has, by == and
 hash(), and the first of equal keys stays, as in any dict: where the table would give back another
-one (True is written as 1), it is kept with the value (_Keyed). A manager with such a key is ODD.
-So is one with a key that no table takes: one with a set, of a class of __main__, or of too many
-bytes. In the table a stand-in has its place, and it is kept with the value.
+one (True is written as 1), it is kept with the value (_Keyed). A table with such a key is odd, and
+its manager is ODD. So are those with a key that no table takes: one with a set, of a class of
+__main__, or of too many bytes. In the table a stand-in has its place, and it is kept with the
+value. Only an odd table may have to be searched for a plain key.
 """
 
 from __future__ import annotations
@@ -255,7 +256,8 @@ class _OnKeys(_OnTable):
     __slots__ = ()
 
     def _is_odd(self) -> bool:
-        return self.life.flags[0] == ODD
+        """Return whether it may have keys that are not what they are stored as."""
+        return self.life.flags[0] == ODD and bool(memoryview(self.token)[_life.ODD_AT])
 
     def _fits(self, key: Any) -> bool:
         """Return whether a table takes the key, as the same bytes in all processes."""
@@ -313,6 +315,7 @@ class _OnKeys(_OnTable):
         return [(v.key, v.value) if type(v) is _Keyed else (k, v) for k, v in pairs]
 
     def _set_odd(self, key: Any, value: Any) -> None:
+        memoryview(self.token)[_life.ODD_AT] = 1  # before the manager's, which is looked at first
         if self.life.flags[0] == PLAIN:
             self.life.flags[0] = ODD
         while True:

@@ -16,9 +16,9 @@ keeper is.
 
 Shared state. The Buffer of a Life, bytes: 0 the state, 8..16 the nonce. Any process sets the state
 ODD; the manager's process alone sets DEAD, before it gives up anything. The Buffer of a token: its
-ident; constant. The record: "s" + ident is the number of the last pickle, "l" + ident that of the
-last one loaded. The key ident is locked by the keeper while it looks and gives up, and by whoever
-loads.
+ident, constant, and in its last byte whether a dict or set is odd (direct.py). The record:
+"s" + ident is the number of the last pickle, "l" + ident that of the last one loaded. The key ident
+is locked by the keeper while it looks and gives up, and by whoever loads.
 
 If a process dies at any point, its holds are given back, and what it alone kept is gone. A lock of
 the record is taken over. A pickle that it had counted and not sent keeps the object until the
@@ -50,6 +50,7 @@ Dict = _mproc.Dict  # mproc.dicts costs more to import than all of this
 
 DEAD, PLAIN, ODD = 0, 1, 2  # ODD: a dict may have keys that are not what they are stored as
 _SIZE = 64
+ODD_AT = _SIZE - 1  # in a token, whose ident is shorter: not 0, if that dict is the one
 _SWEPT = 2  # kept objects that are looked at whenever one is made
 
 
