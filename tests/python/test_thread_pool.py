@@ -258,3 +258,20 @@ def test_what_a_task_may_be():
             _mproc.run(kind, abs, (1,))
     with pytest.raises(TypeError):
         _mproc.Task(None, abs, ((), None))
+
+
+class NoWorkers:
+    """An engine, as ThreadTasks sees it, whose tasks are done by who tests them."""
+
+    _pool = ()
+
+
+def test_what_has_come_is_booked_together():
+    engine, stream = NoWorkers(), _mproc.Stream()
+    tasks = threads.ThreadTasks(engine, 1, LONG)
+    tasks.submit_map(stream, abs, True, False, [-1, -2, -3], 1)
+    tasks.close()
+    assert tasks.serve(0, 0, None, None) == tasks.open == 3
+    assert tasks.pump(stream, 0)
+    assert tasks.open == 0
+    assert [stream.next() for _ in range(3)] == [1, 2, 3]

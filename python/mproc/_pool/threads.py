@@ -137,15 +137,27 @@ class ThreadTasks:
         booked = False
         while job is None or not job._ready:
             try:
-                result = self._results.get(timeout is None or timeout > 0, timeout or None)
+                self._book_next(timeout is None or timeout > 0, timeout or None)
             except Empty:
                 break
-            if result is not None:
-                self._book(*result)
             booked = True
+            self._book_others()
             if job is None or isinstance(job, _mproc.Stream):
-                timeout = 0  # what has come may be another thread's already
+                break  # what has come may be another thread's already
         return booked if job is None else job._ready
+
+    def _book_next(self, block: bool, timeout: float | None = None) -> None:
+        result = self._results.get(block, timeout)
+        if result is not None:
+            self._book(*result)
+
+    def _book_others(self) -> None:
+        """Book what has come meanwhile: each by itself would cost a thread's turn."""
+        try:
+            for _ in range(self._results.qsize()):
+                self._book_next(False)
+        except Empty:
+            pass  # a callback has pumped
 
     def notify(self) -> None:
         """Have the thread that pumps look again at what it waits for; see _mproc.Pool.notify()."""
