@@ -38,7 +38,7 @@ static void say_name(struct mproc__self *self) {
         mproc__trace_write(
             mproc__trace_what(MPROC__TRACE_MEMBER, i, (const void *)(uintptr_t)address), count);
     }
-    self->named = 1;
+    mproc__poke32(&self->named, 1);
 }
 
 /* There may be no memory: then nothing is recorded of this thread, and that is counted. */
@@ -55,14 +55,14 @@ void mproc__trace_join(void) {
     if (ring != NULL && mproc__peek64(&ring->magic) != MPROC__TRACE_RING_MAGIC) {
         begin(ring);
     }
-    if (ring != NULL && mproc__self()->named == 0) {
+    if (ring != NULL && mproc__peek32(&mproc__self()->named) == 0) {
         say_name(mproc__self());
     }
 }
 
 bool mproc__trace_joined(void) {
     const uint64_t *place = mproc__trace_place();
-    return mproc__self()->named != 0 && place != NULL && mproc__peek64(place) != 0;
+    return mproc__peek32(&mproc__self()->named) != 0 && place != NULL && mproc__peek64(place) != 0;
 }
 
 void mproc__trace_done(enum mproc__trace_event event, unsigned kind, const void *object,

@@ -22,8 +22,8 @@ int mproc__timeline_new(struct mproc__timeline **out, const struct mproc__outsid
                         const struct mproc__timeline_scale *scale);
 void mproc__timeline_drop(struct mproc__timeline *owned);
 
-/* Records of a ring: a mproc__drain_fn. The sink is a timeline. */
-void mproc__timeline_add(void *timeline, unsigned ring, const struct mproc__trace_record *lent,
+/* Records of ring `number`: a mproc__drain_fn. The sink is a timeline. */
+void mproc__timeline_add(void *timeline, unsigned number, const struct mproc__trace_record *lent,
                          size_t n, uint64_t lost);
 
 /* Whatever members that have ended were doing ended now; `all`: whatever any was doing. */

@@ -241,7 +241,7 @@ TEST(trace_tells_of_waits) {
 /* ---------------------------------------------------------------- what can be lost */
 
 static void join_without_name(void) {
-    mproc__self()->named = 1;
+    mproc__poke32(&mproc__self()->named, 1);
     mproc__trace_join();
 }
 
