@@ -14,9 +14,13 @@ static ssize_t write_once(const struct mproc__way *way, int fd, const struct iov
     return way->socket ? mproc__os_write_now(fd, pieces, 2) : mproc__os_write_quiet(fd, pieces, 2);
 }
 
-/* Under both, with RING and room for it in the kernel. MPROC_EEOF: nobody will ever read it. */
+/* Under both, with RING and room for it in the kernel. MPROC_EEOF: nobody will ever read it,
+ * or its counts are scribbled over. */
 static int write_ring(const struct mproc__way *way, int fd) {
     size_t size = (size_t)(way->tail - way->head), done = 0;
+    if (size > MPROC__RING) {
+        return MPROC_EEOF;
+    }
     while (done < size) {
         size_t first = MPROC__RING - (way->head + done) % MPROC__RING;
         first = size - done < first ? size - done : first;

@@ -76,6 +76,12 @@ size_t mproc__ring_next_size(const struct mproc__way *way, uint64_t at) {
     return (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
 }
 
+/* Whether a message of that size can stand at the head: the ring may be scribbled over. */
+static inline bool can_be(const struct mproc__way *way, size_t size) {
+    uint64_t there = way->tail_seen - way->head;
+    return there <= MPROC__RING && size <= MPROC__RING_MOST && MPROC__RING_HEADER + size <= there;
+}
+
 int mproc__ring_take(struct mproc__way *way, mproc_message *message) {
     if (way->tail_seen == way->head) {
         mproc__poke64(&way->tail_seen, mproc__load64(&way->tail)); /* SYNC(channel.tail) */
@@ -83,7 +89,11 @@ int mproc__ring_take(struct mproc__way *way, mproc_message *message) {
             return -EAGAIN;
         }
     }
-    size_t size = message->size = mproc__ring_next_size(way, way->head);
+    size_t size = mproc__ring_next_size(way, way->head);
+    if (mproc__unlikely(!can_be(way, size))) {
+        return MPROC_EFRAME;
+    }
+    message->size = size;
     if (size > message->room_size) {
         return MPROC_CHANNEL_LARGER;
     }

@@ -29,7 +29,8 @@ void mproc__ring_put(struct mproc__way *way, const struct iovec *pieces, int n, 
 /* Of the message that begins there. */
 size_t mproc__ring_next_size(const struct mproc__way *way, uint64_t at);
 
-/* Under `receivers`: 0; MPROC_CHANNEL_LARGER; -EAGAIN: the ring is empty. */
+/* Under `receivers`: 0; MPROC_CHANNEL_LARGER; -EAGAIN: the ring is empty; MPROC_EFRAME: no message
+ * of this library stands there. */
 int mproc__ring_take(struct mproc__way *way, mproc_message *message);
 
 #endif

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "channel/ring.h"
 #include "channel/sides.h"
 #include "channels.h"
 #include "children.h"
@@ -801,6 +802,39 @@ TEST(channel_descriptor_tells_after_a_look) {
         expect(&p, 0, "word");
         drop(&p);
     }
+}
+
+/* A receiver takes nothing that its sender cannot have written, and what is passed stays in the
+ * ring's bounds. */
+static void scribble_header(const char *header) {
+    struct pair p = filled(1);
+    char *at = mproc__ring_at(&p.channel->ways[1], p.channel->ways[1].head), before[4], room[200];
+    size_t n;
+    memcpy(before, at, sizeof before);
+    memcpy(at, header, sizeof before);
+    CHECK_EQ(mproc_channel_recv(p.channel, 0, p.ends[0], room, sizeof room, &n), MPROC_EFRAME);
+    CHECK_EQ(mproc_channel_check(p.channel, NULL, 0), MPROC_ECORRUPT);
+    memcpy(at, before, sizeof before);
+    expect(&p, 0, "one");
+    expect(&p, 0, "two");
+    drop(&p);
+}
+
+TEST(channel_stands_a_scribbled_ring) {
+    scribble_header("\0\0\0\x64");
+    scribble_header("\xff\xff\xff\xff");
+}
+
+TEST(channel_stands_scribbled_counts) {
+    struct pair p = filled(1);
+    char room[200];
+    size_t n;
+    p.channel->ways[1].tail += 2 * MPROC__RING;
+    CHECK_EQ(mproc_channel_try_recv(p.channel, 0, p.ends[0], room, sizeof room, &n), MPROC_EFRAME);
+    CHECK_OK(mproc_channel_plain(p.channel, 1, p.ends[1]));
+    CHECK_OK(send_to(&p, 1, "goes on", 7));
+    expect(&p, 0, "goes on");
+    drop(&p);
 }
 
 TEST(channel_gives_its_memory_back) {
