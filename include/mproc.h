@@ -2904,6 +2904,19 @@ MPROC_API int mproc_inspect_wait(const mproc_inspection *seen, size_t i,
 MPROC_API int mproc_inspect_words(const mproc_inspection *seen, size_t i, char *out,
                                   size_t size) MPROC_MUST_USE;
 
+/*
+ * Has a process of its own, the program mproc, watch the caller's family until that has ended. When
+ * a thread has waited for `after` ns and is stuck, or waits for a lock or for a stopped member, it
+ * says so on standard error, with stacks as far as they can be had; each wait once. `abort`: it
+ * then ends a family that has a deadlock, by SIGABRT. A family has one watchdog at most, and the
+ * first stays. MPROC_WATCHDOG=10, or 10=abort, in the environment of its first member does the
+ * same.
+ *
+ * -EINVAL: no time; -ENOENT: the program is neither beside the library nor on PATH; the errors of
+ * joining.
+ */
+MPROC_API int mproc_log_deadlocks(int64_t after, int abort) MPROC_MUST_USE;
+
 #ifdef __cplusplus
 }
 #endif

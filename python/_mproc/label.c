@@ -129,7 +129,28 @@ static int where(char *out, size_t size) {
     return frame == NULL;
 }
 
+/* ---------------------------------------------------------------- watching */
+
+static PyObject *log_deadlocks(PyObject *Py_UNUSED(module), PyObject *args) {
+    double after;
+    int abort, r;
+    if (!PyArg_ParseTuple(args, "dp", &after, &abort)) {
+        return NULL;
+    }
+    if (!(after > 0 && after < 1e9)) {
+        PyErr_SetString(PyExc_ValueError, "after is a number of seconds, more than 0");
+        return NULL;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    r = mproc_log_deadlocks((int64_t)(after * 1e9), abort);
+    PyEval_RestoreThread(thread);
+    return r == 0 ? Py_NewRef(Py_None) : error_raise_for(r, "the program mproc");
+}
+
 static PyMethodDef label_functions[] = {
+    {"log_deadlocks", log_deadlocks, METH_VARARGS,
+     "log_deadlocks($self, after, abort, /)\n--\n\n"
+     "Have the family watched, see mproc_log_deadlocks(). ValueError: no time. OSError."},
     {"set_name", (PyCFunction)(void (*)(void))set_name, METH_FASTCALL,
      "set_name($self, address, name, /)\n--\n\n"
      "Give the object there a name; None: none any more. ValueError: it is too long, or this\n"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .engines import WorkerLostError as WorkerLostError
     from .engines import set_engine as set_engine
     from .futures import ProcessPoolExecutor as ProcessPoolExecutor
+    from .inspect import log_deadlocks as log_deadlocks
     from .program import Program as Program
     from .program import child_args as child_args
 
@@ -146,6 +147,10 @@ def __getattr__(name: str) -> object:
         from . import program
 
         return getattr(program, name)
+    if name == "log_deadlocks":
+        from .inspect import log_deadlocks
+
+        return log_deadlocks
     if name in ("CFunctionError", "c_function"):
         from . import c_functions
 

@@ -13,7 +13,16 @@ from typing import Any
 
 from . import _mproc
 
-__all__ = ["PROGRAM", "InspectError", "families", "family", "name_of", "origin_of", "set_name"]
+__all__ = [
+    "PROGRAM",
+    "InspectError",
+    "families",
+    "family",
+    "log_deadlocks",
+    "name_of",
+    "origin_of",
+    "set_name",
+]
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mproc")
 """Path of the program that looks."""
@@ -44,6 +53,18 @@ def _look(arguments: list[str]) -> list[dict[str, Any]]:
         raise InspectError(done.stderr.decode(errors="replace").strip())
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def log_deadlocks(after: float = 10, abort: bool = False) -> None:
+    """Have this family tell on stderr when somebody has waited `after` seconds, and why.
+
+    Told are threads that nobody will wake, and those that wait for a lock or a stopped process,
+    with stacks as far as they can be had; each wait once. abort: a family that has a deadlock is
+    then ended by SIGABRT. A process of its own looks from outside, until the family has ended; the
+    first call of a family counts. MPROC_WATCHDOG=10 or 10=abort in the environment does the same.
+    ValueError: no time. OSError: the process could not be started.
+    """
+    _mproc.log_deadlocks(after, abort)
 
 
 # ---- names

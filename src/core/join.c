@@ -12,8 +12,8 @@
 #include <pthread.h>
 
 #include "core/fork.h"
+#include "core/looker.h"
 #include "core/trace_ring.h"
-#include "core/trace_start.h"
 
 uint32_t mproc__family_joined;
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
@@ -21,7 +21,7 @@ static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
 /* A founder may be told to record; a started child may be recorded. */
 static void trace(int begun) {
     if (begun == 0) {
-        mproc__trace_start();
+        mproc__lookers_start();
     } else if (begun == 1 && mproc__trace_on() != 0) {
         mproc__trace_join();
     }

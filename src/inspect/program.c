@@ -12,6 +12,8 @@
 #include "inspect/place.h"
 #include "inspect/record.h"
 #include "inspect/show.h"
+#include "inspect/stacks.h"
+#include "inspect/watchdog.h"
 
 #define FAMILIES_MOST 1024
 #define EXIT_USAGE 2
@@ -19,6 +21,8 @@
 
 static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
+    "       mproc stacks PID\n"
+    "       mproc watch [--after SECONDS[=abort]] PID\n"
     "       mproc graph [--dot|--svg] [PID]\n"
     "       mproc report -o FILE [PID]\n"
     "       mproc record -o FILE [--for SECONDS] PID\n"
@@ -29,6 +33,11 @@ static const char help[] =
     "  ps      the members: start method, state, age, CPU time, private memory, how many\n"
     "          objects each holds, and what it waits for\n"
     "  locks   who holds what and who waits for whom, and for how long; deadlocks first\n"
+    "  stacks  where each thread of the family is, by py-spy (Python), eu-stack, gdb or\n"
+    "          pstack, whichever is installed; they stop a process for a moment\n"
+    "  watch   tells on standard error, with stacks, when a thread has waited 10 s or SECONDS\n"
+    "          and is stuck, or waits for a lock; with =abort a deadlock ends the family;\n"
+    "          until the family has ended\n"
     "  queues  messages in queues, tasks of pools, the arena's use, named segments\n"
     "\n"
     "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn (of one\n"
@@ -50,11 +59,9 @@ static const char help[] =
 static const struct verb {
     const char *name;
     mproc__show_fn show;
-} verbs[] = {{"ps", mproc__show_ps},
-             {"locks", mproc__show_locks},
-             {"queues", mproc__show_queues},
-             {"graph", mproc__show_graph},
-             {"report", mproc__show_html}};
+} verbs[] = {{"ps", mproc__show_ps},         {"locks", mproc__show_locks},
+             {"queues", mproc__show_queues}, {"stacks", mproc__show_stacks},
+             {"graph", mproc__show_graph},   {"report", mproc__show_html}};
 
 struct request {
     const struct verb *verb;
@@ -149,7 +156,8 @@ static bool is_verb(const struct request *request, const char *name) {
 /* How many arguments it is; 0: it is none that the verb has. */
 static int read_option(struct request *request, const char *name, const char *value) {
     bool graph = is_verb(request, "graph"), report = is_verb(request, "report");
-    if (strcmp(name, "--json") == 0 && !graph && !report) {
+    bool json = !graph && !report && !is_verb(request, "stacks");
+    if (strcmp(name, "--json") == 0 && json) {
         request->json = true;
         request->show = mproc__show_json;
         return 1;
@@ -178,7 +186,8 @@ static bool read_arguments(int argc, char **argv, struct request *out) {
             return false;
         }
     }
-    return !(out->drawn && out->pid == 0) && is_verb(out, "report") == (out->file != NULL);
+    bool one = out->drawn || is_verb(out, "stacks");
+    return !(one && out->pid == 0) && is_verb(out, "report") == (out->file != NULL);
 }
 
 static bool wants_help(int argc, char **argv) {
@@ -249,6 +258,41 @@ static int run_record(int argc, char **argv) {
     return r == 0 ? 0 : 1;
 }
 
+/* ---------------------------------------------------------------- watching */
+
+/* How many arguments it is; 0: it is none that the verb has. */
+static int read_watch_option(struct mproc__watchdog *what, const char *name, const char *value) {
+    if (strcmp(name, "--behind") == 0) { /* a family that has itself watched */
+        what->behind = true;
+        return 1;
+    }
+    if (strcmp(name, "--after") == 0 && value != NULL) {
+        return mproc__watchdog_read(value, what) ? 2 : 0;
+    }
+    return what->pid == 0 && read_pid(name, &what->pid);
+}
+
+static int run_watch(int argc, char **argv) {
+    struct mproc__watchdog what = {.after = 10 * MPROC_SEC};
+    for (int i = 2, n; i < argc; i += n) {
+        n = read_watch_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
+        if (n == 0) {
+            fprintf(stderr, "mproc watch: what is %s? --after takes seconds, as 10 or 2.5=abort\n",
+                    argv[i]);
+            return EXIT_USAGE;
+        }
+    }
+    if (what.pid == 0) {
+        fputs(help, stderr);
+        return EXIT_USAGE;
+    }
+    int r = mproc__watchdog(&what);
+    if (r != 0) {
+        complain(what.pid, r);
+    }
+    return r == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     struct request request;
     if (wants_help(argc, argv)) {
@@ -257,6 +301,9 @@ int main(int argc, char **argv) {
     }
     if (argc > 1 && strcmp(argv[1], "record") == 0) {
         return run_record(argc, argv);
+    }
+    if (argc > 1 && strcmp(argv[1], "watch") == 0) {
+        return run_watch(argc, argv);
     }
     if (!read_arguments(argc, argv, &request)) {
         fputs(help, stderr);

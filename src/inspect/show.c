@@ -70,6 +70,14 @@ static double seconds(int64_t ns) {
     return (double)ns / 1e9;
 }
 
+void mproc__show_clean(FILE *out, const char *line) {
+    fputs("  ", out);
+    for (; *line != 0; line++) {
+        fputc((unsigned char)*line < ' ' || *line == 127 ? '?' : *line, out);
+    }
+    fputc('\n', out);
+}
+
 /* ---------------------------------------------------------------- troubles, which come first */
 
 static void say_one(const struct mproc__show *show, const struct mproc__seen_wait *w) {

@@ -37,6 +37,9 @@ void mproc__show_html_begin(FILE *out);
 void mproc__show_html(const struct mproc__show *show);
 void mproc__show_html_end(FILE *out);
 
+/* A line of text; what a terminal would obey becomes question marks. */
+void mproc__show_clean(FILE *out, const char *line);
+
 /* Text for XML: rubbish of a broken program becomes question marks. */
 void mproc__show_escaped(FILE *out, const char *text);
 /* How many bytes the character there has in UTF-8; 0: it is none. */

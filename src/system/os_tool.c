@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -85,4 +86,24 @@ ssize_t mproc__os_tool(const char *const *argv, char *out, size_t size, int64_t 
     ssize_t n = r == 0 ? finish(pid, gather(ends[0], out, size, until)) : r;
     close(ends[0]);
     return n;
+}
+
+/* ---------------------------------------------------------------- small things */
+
+ssize_t mproc__os_link(const char *path, char *out, size_t size) {
+    ssize_t n = readlink(path, out, size - 1);
+    if (n < 0) {
+        return -errno;
+    }
+    out[n] = 0;
+    return n;
+}
+
+bool mproc__os_only_one(int fd) {
+    return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+FILE *mproc__os_tool_keep_errors(void) {
+    int fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
+    return fd >= 0 ? fdopen(fd, "w") : NULL;
 }

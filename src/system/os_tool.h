@@ -6,6 +6,8 @@
 #ifndef MPROC_OS_TOOL_H
 #define MPROC_OS_TOOL_H
 
+#include <stdio.h>
+
 #include "system/base.h"
 
 /* Runs a program, found as a shell finds it, without a terminal, and copies the first bytes of what
@@ -13,5 +15,15 @@
  * how many bytes there are; -ENOENT: it is not installed; -ETIMEDOUT; -ECANCELED: it ended with a
  * failure, and `out` says why; -EMFILE, -ENFILE, -EAGAIN, -ENOMEM. */
 ssize_t mproc__os_tool(const char *const *argv, char *out, size_t size, int64_t timeout);
+
+/* What a symbolic link says, with a 0: its bytes, or a negative code. */
+ssize_t mproc__os_link(const char *path, char *out, size_t size);
+
+/* Whether the caller is the only one that has asked so of that file, by whatever descriptor. It is
+ * until it, and those forked from it, have ended. */
+bool mproc__os_only_one(int fd);
+
+/* Standard error as a stream of its own, which stays when the caller gives up its three; NULL. */
+FILE *mproc__os_tool_keep_errors(void);
 
 #endif

@@ -99,3 +99,12 @@ PROVOKE(mproc_inspect_words, -ERANGE) {
 }
 
 CANNOT(mproc_inspect_words, -ENOMEM, "a sentence needs so little that the heap has it")
+
+PROVOKE(mproc_log_deadlocks, -EINVAL) {
+    return mproc_log_deadlocks(0, 0);
+}
+
+PROVOKE(mproc_log_deadlocks, -ENOENT) {
+    setenv("PATH", "", 1);
+    return mproc_log_deadlocks(MPROC_SEC, 0);
+}

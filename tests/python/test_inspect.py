@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -223,3 +225,78 @@ def test_usage() -> None:
 def test_a_script_of_that_name_is_run(tmp_path: Any) -> None:
     (tmp_path / "ps").write_text("print('a script')\n")
     assert look("ps", cwd=tmp_path).stdout == "a script\n"
+
+
+CROSSED = """
+import mproc, os, sys, time
+from mproc import inspect
+
+def acquire_both(first, second, mine, theirs):
+    with first:
+        mine.set()
+        theirs.wait()
+        second.acquire()
+
+if __name__ == "__main__":
+    context = mproc.get_context("fork")
+    a, b = context.Lock(name="left"), context.Lock(name="right")
+    one, other = context.Event(), context.Event()
+    if sys.argv[1:] == ["call"]:
+        mproc.log_deadlocks(0.2, abort=True)
+        mproc.log_deadlocks(0.2)  # there is one already
+    child = context.Process(target=acquire_both, args=(a, b, one, other), name="child")
+    child.start()
+    acquire_both(b, a, other, one)
+"""
+
+
+@pytest.mark.parametrize("way", ["call", "environment"])
+def test_a_watchdog_tells_and_ends_the_family(tmp_path: pathlib.Path, way: str) -> None:
+    script = tmp_path / "crossed.py"
+    script.write_text(CROSSED)
+    environment = {**os.environ, "MPROC_WATCHDOG": "0.2=abort" if way == "environment" else ""}
+    ended = subprocess.run(
+        [sys.executable, str(script), way], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == -signal.SIGABRT
+    assert ended.stderr.count("mproc: somebody has waited for 0.2 s or longer") == 1
+    assert "DEADLOCK of 2: they wait for each other" in ended.stderr
+    assert re.search('child .* waits for the lock "right" @', ended.stderr)
+    assert "stacks of child (pid " in ended.stderr
+    assert ended.stderr.endswith("mproc: the family is ended, as it has asked for\n")
+
+
+def test_a_watchdog_ends_with_its_family(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "short.py"
+    script.write_text("import mproc\nmproc.Lock()\n")
+    environment = {**os.environ, "MPROC_WATCHDOG": "3600"}
+    # Who reads stderr to its end waits for the watchdog, too.
+    ended = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match="number of seconds"):
+        mproc.log_deadlocks(0)
+    for words in (["--after", "soon", "1"], ["--after", "-1", "1"], [], ["1", "2"]):
+        assert look("watch", *words).returncode == 2
+    assert "no such process" in look("watch", str(2**22 + 1)).stderr
+    script = tmp_path / "short.py"
+    script.write_text("import mproc\nmproc.Lock()\n")
+    environment = {**os.environ, "MPROC_WATCHDOG": "soon"}
+    ended = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0
+    assert "what is --after?" in ended.stderr
+
+
+def test_stacks_are_shown() -> None:
+    lock: Any = mproc.Lock()
+    told = look("stacks", str(os.getpid()))
+    assert told.returncode == 0
+    assert f"(pid {os.getpid()}):" in told.stdout
+    assert look("stacks").returncode == 2  # of which family?
+    del lock

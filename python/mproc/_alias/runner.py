@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_LOOKS = ("ps", "locks", "queues", "graph", "report", "record")
+_LOOKS = ("ps", "locks", "queues", "graph", "report", "record", "stacks", "watch")
 _USAGE = """\
 usage: python -m mproc [-v] [options] [-m module | -c command | script.py | directory | archive]
                        [args]
        python -m mproc --engine dask|ray|mpi|local [--address A] [--workers N] script.py [args]
        python -m mproc --check script.py...
        python -m mproc ps | locks | queues [--json] [PID]
+       python -m mproc stacks PID
+       python -m mproc watch [--after SECONDS[=abort]] PID
        python -m mproc graph [--dot | --svg] [PID]
        python -m mproc report -o FILE [PID]
        python -m mproc record -o FILE [--for SECONDS] PID

@@ -1,0 +1,93 @@
+/*
+ * stacks.c - where the threads of a family's members are
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. Programs that are made for it are asked, as far as they are installed: py-spy for
+ * processes of Python, else eu-stack of the elfutils, gdb, or pstack. They stop the process for a
+ * moment; nothing else here does.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspect/blame.h"
+#include "inspect/show.h"
+#include "inspect/stacks.h"
+#include "system/os_tool.h"
+
+#define TEXT ((size_t)1 << 20)
+#define PATIENCE (30 * MPROC_SEC)
+
+static bool is_python(pid_t pid) {
+    char path[64], program[4096];
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+    const char *name =
+        mproc__os_link(path, program, sizeof program) > 0 ? strrchr(program, '/') : NULL;
+    return name != NULL && strstr(name, "python") != NULL;
+}
+
+/* Whether one of the programs has said something; what the last one complained of otherwise. */
+static bool ask(pid_t pid, char *text) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", (int)pid);
+    const char *const spy[] = {"py-spy", "dump", "--pid", number, NULL};
+    const char *const elfutils[] = {"eu-stack", "-p", number, NULL};
+    const char *const gdb[] = {"gdb",
+                               "--batch",
+                               "-nx",
+                               "-iex",
+                               "set debuginfod enabled off",
+                               "-p",
+                               number,
+                               "-ex",
+                               "thread apply all bt 40",
+                               NULL};
+    const char *const pstack[] = {"pstack", number, NULL};
+    const char *const *const tools[] = {spy, elfutils, gdb, pstack};
+    *text = 0;
+    for (size_t i = is_python(pid) ? 0 : 1; i < sizeof tools / sizeof *tools; i++) {
+        if (mproc__os_tool(tools[i], text, TEXT, PATIENCE) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Threads' lines only: gdb tells of what it loads, too. */
+static void print(FILE *out, char *text) {
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        bool noise = strncmp(line, "[New LWP", 8) == 0 || strncmp(line, "warning:", 8) == 0 ||
+                     strncmp(line, "[Thread debugging", 17) == 0 ||
+                     strncmp(line, "Using host lib", 14) == 0 || strncmp(line, "[Inferior", 9) == 0;
+        if (!noise) {
+            mproc__show_clean(out, line);
+        }
+    }
+}
+
+void mproc__show_stack(FILE *out, const struct mproc__picture *p, int member) {
+    char name[MPROC__SAY], *text = malloc(TEXT);
+    fprintf(out, "stacks of %s:\n", mproc__say_member(p, member, name));
+    if (text == NULL) {
+        fputs("  there is no memory\n", out);
+    } else if (ask(p->members[member].pid, text)) {
+        print(out, text);
+    } else {
+        fputs("  none can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed,\n"
+              "  and may be kept from looking at other processes (ptrace_scope)\n",
+              out);
+    }
+    free(text);
+}
+
+void mproc__show_stacks(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    mproc__show_head(show);
+    for (int i = 0; i < p->nmembers; i++) {
+        if (p->members[i].lives) {
+            mproc__show_stack(show->out, p, i);
+            fflush(show->out);
+        }
+    }
+}

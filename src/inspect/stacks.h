@@ -1,0 +1,17 @@
+/*
+ * stacks.h - where the threads of a family's members are
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_STACKS_H
+#define MPROC_STACKS_H
+
+#include "inspect/show.h"
+
+/* Of one member, which is stopped for a moment; or why none can be had. */
+void mproc__show_stack(FILE *out, const struct mproc__picture *p, int member);
+
+/* Of all that live. */
+void mproc__show_stacks(const struct mproc__show *show);
+
+#endif

@@ -1,0 +1,233 @@
+/*
+ * watchdog.c - a looker that tells when somebody has waited too long: `mproc watch`
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. A picture is taken now and then. What is told: threads that are stuck, ones that
+ * wait for a lock, and ones that wait for a stopped member, when they have waited for so long; each
+ * wait once. An idle worker waits as long, but for nothing that somebody holds.
+ *
+ * Whose descriptor of the arena is locked (flock) is the family's watchdog. The kernel gives that
+ * up when it dies, so another one may follow. It has no place in the arena, and its end is no
+ * member's business.
+ */
+#include "inspect/watchdog.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspect/blame.h"
+#include "inspect/place.h"
+#include "inspect/show.h"
+#include "inspect/stacks.h"
+#include "system/os.h"
+#include "system/os_tool.h"
+
+#define USUALLY (10 * MPROC_SEC)
+#define TOLD_MOST 1024
+#define STACKS_MOST 16
+#define SLICE 100 /* ms, between looks whether the family lives */
+
+struct watch {
+    const struct mproc__watchdog *what;
+    struct mproc__outside arena;
+    struct mproc__picture picture;
+    int groups;
+    FILE *out;
+    struct told {
+        uint64_t token;
+        uint32_t thread;
+        int64_t since;
+    } told[TOLD_MOST]; /* a ring */
+    unsigned ntold;
+};
+
+bool mproc__watchdog_read(const char *text, struct mproc__watchdog *out) {
+    char *end = NULL;
+    double seconds = (double)USUALLY / 1e9;
+    if (strcmp(text, "abort") != 0) {
+        seconds = strtod(text, &end);
+        if (end == text || !(seconds > 0 && seconds < 1e9) ||
+            !(*end == 0 || strcmp(end, "=abort") == 0)) {
+            return false;
+        }
+    }
+    out->after = (int64_t)(seconds * 1e9);
+    out->abort = out->abort || end == NULL || *end != 0;
+    return true;
+}
+
+/* ---------------------------------------------------------------- what is to be told */
+
+static bool is_worth(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
+    int holder = mproc__blamed(p, w);
+    enum mproc__kind kind = w->object >= 0 ? p->objects[w->object].kind : MPROC__KIND_NONE;
+    bool stopped = holder >= 0 && holder != w->member && p->members[holder].os.state == 'T';
+    bool lock = (kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK) && holder >= 0;
+    return w->stuck || (stopped && !w->timed) || (lock && w->role == MPROC__AWAITS_IT);
+}
+
+static bool is_told(const struct watch *watch, const struct told *wait) {
+    for (unsigned i = 0; i < watch->ntold && i < TOLD_MOST; i++) {
+        const struct told *t = &watch->told[i];
+        if (t->token == wait->token && t->thread == wait->thread && t->since == wait->since) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Notes it; false: it is too short, or has been told. */
+static bool is_new(struct watch *watch, const struct mproc__seen_wait *w) {
+    const struct mproc__picture *p = &watch->picture;
+    struct told wait = {p->members[w->member].token, w->thread, w->since};
+    if (p->now - w->since < watch->what->after || !is_worth(p, w) || is_told(watch, &wait)) {
+        return false;
+    }
+    watch->told[watch->ntold++ % TOLD_MOST] = wait;
+    return true;
+}
+
+/* ---------------------------------------------------------------- telling it */
+
+static void tell_wait(const struct watch *watch, const struct mproc__seen_wait *w) {
+    char name[MPROC__SAY];
+    fprintf(watch->out, "  %s ", mproc__say_member(&watch->picture, w->member, name));
+    mproc__say_wait(watch->out, &watch->arena, &watch->picture, w);
+    fprintf(watch->out, ", for %.1f s\n", (double)(watch->picture.now - w->since) / 1e9);
+}
+
+static void tell_stacks(const struct watch *watch, const bool *concerned) {
+    int n = 0;
+    for (int i = 0; i < watch->picture.nmembers && n < STACKS_MOST; i++) {
+        if (concerned[i] && watch->picture.members[i].lives) {
+            mproc__show_stack(watch->out, &watch->picture, i);
+            n++;
+        }
+    }
+}
+
+static void tell(struct watch *watch, const bool *fresh) {
+    const struct mproc__picture *p = &watch->picture;
+    const struct mproc__show show = {watch->out, &watch->arena, p, watch->groups};
+    bool *concerned = calloc((size_t)p->nmembers + 1, sizeof *concerned);
+    fprintf(watch->out, "mproc: somebody has waited for %.1f s or longer in the ",
+            (double)watch->what->after / 1e9);
+    mproc__show_head(&show);
+    mproc__show_troubles(&show);
+    for (int i = 0; i < p->nwaits; i++) {
+        int holder = fresh[i] ? mproc__blamed(p, &p->waits[i]) : -1;
+        if (fresh[i] && !p->waits[i].stuck) {
+            tell_wait(watch, &p->waits[i]);
+        }
+        if (fresh[i] && concerned != NULL) {
+            concerned[p->waits[i].member] = true;
+            concerned[holder >= 0 ? holder : p->nmembers] = true;
+        }
+    }
+    if (concerned != NULL) {
+        tell_stacks(watch, concerned);
+    }
+    free(concerned);
+    fflush(watch->out);
+}
+
+static void end_family(const struct watch *watch) {
+    fputs("mproc: the family is ended, as it has asked for\n", watch->out);
+    fflush(watch->out);
+    for (int i = 0; i < watch->picture.nmembers; i++) {
+        const struct mproc__seen_member *m = &watch->picture.members[i];
+        int fd = m->lives ? mproc__os_pidfd_open(m->pid) : -1;
+        if (fd >= 0) {
+            (void)mproc__os_pidfd_signal(fd, m->pid, SIGABRT);
+            mproc__os_close(fd);
+        }
+    }
+}
+
+/* Whether there is a deadlock that is told now. */
+static bool look(struct watch *watch) {
+    const struct mproc__picture *p = &watch->picture;
+    bool *fresh = calloc((size_t)p->nwaits + 1, sizeof *fresh), any = false, stuck = false;
+    for (int i = 0; fresh != NULL && i < p->nwaits; i++) {
+        fresh[i] = is_new(watch, &p->waits[i]);
+        any = any || fresh[i];
+        stuck = stuck || (fresh[i] && p->waits[i].stuck);
+    }
+    if (any) {
+        mproc__places_resolve(&watch->picture);
+        tell(watch, fresh);
+    }
+    free(fresh);
+    return stuck;
+}
+
+/* ---------------------------------------------------------------- as long as it lives */
+
+static bool family_lives(const struct mproc__picture *p) {
+    for (int i = 0; i < p->nmembers; i++) {
+        const struct mproc__seen_member *m = &p->members[i];
+        if (m->lives && mproc__os_process_is(m->pid, m->born) == 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Until the next look, or nobody is left of those who were seen. */
+static void rest(const struct watch *watch) {
+    int64_t part = watch->what->after / 4;
+    int64_t until = mproc__os_now() + (part < 5 * MPROC_SEC ? part : 5 * MPROC_SEC);
+    do {
+        (void)mproc__os_poll(NULL, 0, SLICE * MPROC_MSEC);
+    } while (mproc__os_now() < until && family_lives(&watch->picture));
+}
+
+static int go_on(struct watch *watch) {
+    bool alive = true;
+    while (alive) {
+        int r = mproc__inspect_take(&watch->arena, &watch->picture, &watch->groups);
+        if (r != 0) {
+            return r;
+        }
+        alive = family_lives(&watch->picture);
+        if (alive && look(watch) && watch->what->abort) {
+            end_family(watch);
+            alive = false;
+        }
+        if (alive) {
+            rest(watch);
+        }
+        mproc__picture_drop(&watch->picture);
+    }
+    return 0;
+}
+
+static int run(const struct mproc__watchdog *what, struct watch *watch) {
+    watch->out = stderr;
+    if (what->behind) {
+        watch->out = mproc__os_tool_keep_errors();
+        mproc__os_go_behind();
+    }
+    return watch->out != NULL ? go_on(watch) : -ENOMEM;
+}
+
+int mproc__watchdog(const struct mproc__watchdog *what) {
+    struct watch *watch = calloc(1, sizeof *watch);
+    if (watch == NULL) {
+        return -ENOMEM;
+    }
+    watch->what = what;
+    int r = mproc__outside_open(what->pid, &watch->arena);
+    if (r == 0) {
+        bool mine = mproc__os_only_one(watch->arena.fd);
+        pid_t pid = mine && what->behind ? mproc__os_fork() : 0;
+        r = pid < 0 ? pid : pid == 0 && mine ? run(what, watch) : 0;
+        mproc__outside_close(&watch->arena);
+    }
+    free(watch);
+    return r;
+}

@@ -1,0 +1,25 @@
+/*
+ * watchdog.h - a looker that tells when somebody has waited too long: `mproc watch`
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MPROC_WATCHDOG_H
+#define MPROC_WATCHDOG_H
+
+#include "inspect/outside.h"
+
+struct mproc__watchdog {
+    pid_t pid;     /* a member of the family */
+    int64_t after; /* ns that a wait may take */
+    bool abort;    /* a family with a deadlock is ended by SIGABRT */
+    bool behind;   /* goes on in a process of its own */
+};
+
+/* Reads "10", "abort" or "2.5=abort". */
+bool mproc__watchdog_read(const char *text, struct mproc__watchdog *out);
+
+/* Watches until the family has ended: 0. Of two that watch one family the second has nothing to do.
+ * The errors of mproc__outside_open(); -ENOMEM. */
+int mproc__watchdog(const struct mproc__watchdog *what);
+
+#endif
