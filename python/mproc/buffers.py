@@ -138,6 +138,7 @@ def _reduce(buffer: Buffer, protocol: int) -> Any:
     """Return what a Buffer is pickled as: for a child that is being started, or for a message."""
     if context.get_spawning_popen() is not None:
         return _adopted, (reduction.give_to_child(buffer.address),)
+    context.check_leaving(buffer)
     return _received, (pickle.PickleBuffer(buffer) if protocol >= 5 else bytes(buffer),)
 
 

@@ -164,8 +164,17 @@ class BaseContext:
         return _modules.connection.Pipe(duplex)
 
     def Manager(self) -> _managers.SyncManager:
-        """Return a started manager of shared objects."""
-        manager: _managers.SyncManager = _modules.managers.SyncManager(ctx=self.get_context())
+        """Return a started manager of shared objects.
+
+        If set_engine() has chosen another one than this machine, its server has an address there,
+        so that tasks on the engine reach it.
+        """
+        address = None
+        if _current.engine is not None:
+            address = _modules.engines.address_for_nodes()
+        manager: _managers.SyncManager = _modules.managers.SyncManager(
+            address, ctx=self.get_context()
+        )
         manager.start()
         return manager
 
@@ -623,9 +632,30 @@ def set_spawning_popen(popen: Popen | None) -> None:
     tls.spawning_popen = popen
 
 
+class Leaving:
+    """While this is entered, what its thread pickles leaves this machine, for an engine."""
+
+    def __enter__(self) -> None:
+        set_spawning_popen(None)  # that makes the thread's variables
+        globals()["_tls"].leaving = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        globals()["_tls"].leaving = False
+
+
+def check_leaving(obj: object) -> None:
+    """Raise TypeError if an object of this machine's memory is pickled for an engine."""
+    if getattr(globals().get("_tls"), "leaving", False):
+        raise TypeError(
+            f"{type(obj).__name__} objects are in the memory of this machine, and cannot be used by"
+            " tasks on an engine: use an object of a Manager() instead, or send the contents"
+        )
+
+
 def assert_spawning(obj: object) -> None:
     """Raise RuntimeError unless this thread pickles for a child that is being started."""
     if get_spawning_popen() is None:
+        check_leaving(obj)
         raise RuntimeError(
             f"{type(obj).__name__} objects should only be shared between processes"
             " through inheritance"

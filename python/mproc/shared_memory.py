@@ -104,6 +104,9 @@ class SharedMemory:
             return segment
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from .context import check_leaving
+
+        check_leaving(self)
         self._segment.commit()
         return self.__class__, (self.name, False, self._size)
 

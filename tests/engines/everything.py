@@ -68,6 +68,29 @@ def executor():
         return [list(executor.map(twice, range(5))), executor.submit(twice, 4).result()]
 
 
+def put_and_count(queue, table, lock, event, value, i):
+    with lock:
+        table[i] = i
+        value.value += 1
+    queue.put(i)
+    return event.wait(100)
+
+
+def shared():
+    """Objects of a Manager() that the program has made as it always does."""
+    manager = multiprocessing.Manager()
+    queue, table, lock = manager.Queue(), manager.dict(), manager.Lock()
+    event, value = manager.Event(), manager.Value("i", 0)
+    with multiprocessing.Pool() as pool:
+        calls = [(queue, table, lock, event, value, i) for i in range(6)]
+        result = pool.starmap_async(put_and_count, calls, 1)
+        got = [queue.get() for _ in range(2)]  # before the event is set
+        event.set()
+        told = result.get(100)
+        got += [queue.get() for _ in range(4)]
+    return [sorted(got), sorted(table.keys()), value.value, all(told)]
+
+
 def killers():
     counts = {"done": 0, "lost": 0, "else": 0}
     with multiprocessing.Pool() as pool:

@@ -20,7 +20,7 @@ WORDCOUNT = HERE.parents[1] / "examples/python/wordcount.py"
 PACKAGES = {"local": "mproc", "dask": "distributed", "ray": "ray", "mpi": "mpi4py"}
 ENGINES = list(PACKAGES)
 SECONDS = 150
-SCENES = ["methods", "error", "executor"]
+SCENES = ["methods", "error", "executor", "shared"]
 LAST = {"local": [], "mpi": ["killers"]}  # those that not every engine can
 ON_OTHERS = ["killers", "worker_killed", "all_killed"]
 TASKS = int(os.environ.get("MPROC_TASKS", "2000"))
@@ -86,6 +86,11 @@ def test_exception_of_a_task(engine):
 
 def test_executor(engine):
     assert of(engine, "executor") == [[0, 2, 4, 6, 8], 8]
+
+
+def test_objects_of_a_manager(engine):
+    numbers = list(range(6))
+    assert of(engine, "shared") == [numbers, numbers, 6, True]
 
 
 @pytest.mark.parametrize("engine", ["dask", "ray", "mpi"])

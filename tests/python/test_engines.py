@@ -338,15 +338,64 @@ def test_executor_breaks_as_the_standard_one_does(here):
             executor.submit(square, 1)
 
 
-def test_pool_of_threads_stays_here(here):
-    engines.set_engine(here) if isinstance(here, engines.Choice) else None
+@pytest.fixture
+def everywhere(here):
+    """An engine that is chosen for all pools."""
     mproc._current.choose_engine(here)
+    yield here
+    mproc._current.choose_engine(None)
+
+
+def test_pool_of_threads_stays_here(everywhere):
+    with mproc.pool.ThreadPool(1) as pool:
+        assert pool.apply(os.getpid) == os.getpid()
+    assert not everywhere.calls
+
+
+def put(queue, x):
+    queue.put(x)
+
+
+def test_objects_of_a_manager_are_reached_over_tcp(everywhere):
+    with mproc.Manager() as manager:
+        assert manager.address[0] == "127.0.0.1"
+        queue = manager.Queue()
+        with mproc.Pool() as pool:
+            pool.starmap(put, [(queue, 1), (queue, 2)])
+        pool.join()
+        assert sorted([queue.get(), queue.get()]) == [1, 2]
+
+
+LOCAL = {
+    "Lock": mproc.Lock,
+    "Queue": mproc.Queue,
+    "Synchronized": lambda: mproc.Value("i", 0),
+    "c_int_Array_3": lambda: mproc.RawArray("i", 3),
+    "Event": mproc.Event,
+    "Dict": lambda: mproc.Dict(),
+    "Buffer": lambda: mproc.Buffer(8),
+}
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_object_of_this_machine_is_an_error_that_names_it(pool, kind):
+    with pytest.raises(TypeError, match=rf"{kind} objects are in the memory of this machine"):
+        pool.apply(print, (LOCAL[kind](),))
+
+
+def test_shared_memory_stays_here(pool):
+    memory = mproc.shared_memory.SharedMemory(create=True, size=8)
     try:
-        with mproc.pool.ThreadPool(1) as pool:
-            assert pool.apply(os.getpid) == os.getpid()
+        with pytest.raises(TypeError, match="SharedMemory objects are in the memory"):
+            pool.apply(print, (memory,))
     finally:
-        mproc._current.choose_engine(None)
-    assert not here.calls
+        memory.close()
+        memory.unlink()
+
+
+def test_initializer_is_given_nothing_of_this_machine(here):
+    with pytest.raises(TypeError, match="Lock objects are in the memory"):
+        mproc.Pool(1, print, (mproc.Lock(),), engine=here)
 
 
 def test_engine_local_is_this_machine():

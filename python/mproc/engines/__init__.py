@@ -98,6 +98,12 @@ def chosen(engine: str | Choice | None) -> Cluster | None:
     return (Choice(engine) if isinstance(engine, str) else engine).open()
 
 
+def address_for_nodes() -> tuple[str, int] | None:
+    """Return an address for a server that the chosen engine's nodes can reach, with any port."""
+    cluster = chosen(None)
+    return None if cluster is None else (cluster.home(), 0)
+
+
 def enter(command: list[str]) -> None:
     """Begin a program that was started by a command with the chosen engine.
 

@@ -63,5 +63,9 @@ class Cluster:
         """
         raise NotImplementedError
 
+    def home(self) -> str:
+        """Return the name of this machine by which nodes reach it."""
+        return "127.0.0.1"
+
     def close(self) -> None:
         """Let go of the engine; end what was started for it."""

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from concurrent.futures import Future
 from itertools import count
@@ -79,6 +80,13 @@ class DaskCluster(Cluster):
         )
         there.add_done_callback(lambda done: _settle(answer, done))
         return answer
+
+    def home(self) -> str:
+        """Return the address of this machine on the way to the scheduler."""
+        host = self._client.scheduler.address.split("://")[-1].rsplit(":", 1)[0]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))
+            return str(probe.getsockname()[0])
 
     def close(self) -> None:
         """Leave the scheduler; end one that was started here."""
@@ -156,8 +164,6 @@ def _start(workers: int | None) -> tuple[list[Popen[bytes]], str]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

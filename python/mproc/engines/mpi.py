@@ -180,6 +180,13 @@ class MPICluster(Cluster):
             else:
                 future.set_exception(EngineError(value.decode()))
 
+    def home(self) -> str:
+        """Return an address of this machine; that of itself, where all ranks are here."""
+        mine = socket.gethostname()
+        if all(info.host == mine for info in self._infos.values()):
+            return "127.0.0.1"
+        return socket.gethostbyname(mine)
+
     def close(self) -> None:
         """Let the other ranks end."""
         for rank in self._infos:

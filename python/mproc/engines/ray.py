@@ -126,6 +126,10 @@ class RayCluster(Cluster):
         else:
             answer.set_exception(error)
 
+    def home(self) -> str:
+        """Return the address that Ray knows this machine by."""
+        return str(ray.util.get_node_ip_address())
+
     def close(self) -> None:
         """End the actors; Ray itself, if it was started here."""
         with contextlib.suppress(Exception):

@@ -12,6 +12,7 @@ from queue import Empty
 from .. import _mproc
 from .._cpython import ref as _reference
 from .._pool.threads import ThreadTasks
+from ..context import Leaving
 from ..pool import Pool
 from . import session
 from .dispatch import Dispatcher, Task
@@ -136,10 +137,9 @@ class EngineTasks(ThreadTasks):
             self._send(part, what, options)
 
     def _dumps(self, arguments: Any) -> bytes:
-        if self._sealer is not None:
-            message: bytes = self._sealer.message_of(arguments)
-        else:
-            message = _mproc.dumps(arguments)
+        with Leaving():
+            dumps = _mproc.dumps if self._sealer is None else self._sealer.message_of
+            message: bytes = dumps(arguments)
         if self._limit is not None and len(message) > self._limit:
             raise ValueError(
                 f"a task of {len(message)} bytes is larger than a message may be: {self._limit}"
@@ -216,9 +216,11 @@ def _teller(
     initializer: Any, initargs: tuple[Any, ...], limit: int | None, context: BaseContext
 ) -> Callable[[int], bytes]:
     """Return what makes the message for an agent that is to have so many processes."""
+    with Leaving():
+        first = _mproc.dumps((initializer, initargs))
     told = {
         "program": session.of_program(),
-        "first": _mproc.dumps((initializer, initargs)),
+        "first": first,
         "limit": limit,
         "method": context.get_start_method(allow_none=False),
     }
