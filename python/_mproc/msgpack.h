@@ -72,7 +72,7 @@ PyObject *msgpack_read(struct module_state *state, const void *data, size_t size
 static inline bool msgpack_is_small_int(const void *data, size_t size, long *value) {
     const unsigned char *at = data;
     switch (size) {
-    case 1: *value = (signed char)*at; return *at < 0x80 || *at >= 0xe0;
+    case 1: *value = *at < 0x80 ? *at : *at - 0x100; return *at < 0x80 || *at >= 0xe0;
     case 2: *value = at[1]; return *at == 0xcc;
     case 3: *value = at[1] << 8 | at[2]; return *at == 0xcd;
     case 5:

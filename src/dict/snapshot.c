@@ -231,7 +231,7 @@ static void deal(const struct digit *digit, const struct item *from, struct item
 static int sort(mproc_dict_snapshot *s) {
     struct digit digit = {0, 0, 0};
     unsigned bits = rank_bits(s, &digit.lowest), passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS;
-    struct item *other = passes != 0 ? malloc(s->most * sizeof *other) : NULL;
+    struct item *other = passes != 0 ? calloc(s->most, sizeof *other) : NULL;
     if (passes != 0 && other == NULL) {
         return -ENOMEM;
     }
