@@ -60,6 +60,30 @@ int main(int argc, char **argv) {
 END
 }
 
+# The README's program once more, by CMake, which looks for the library under the prefix.
+by_cmake() {
+    mkdir -p "$OUT/cmake"
+    cp "$OUT/hello.c" "$OUT/cmake"
+    cat >"$OUT/cmake/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.18)
+project(hello C)
+find_package(mproc 0.1 REQUIRED)
+foreach(library mproc debug)
+  add_executable(hello-${library} hello.c)
+  target_link_libraries(hello-${library} mproc::${library})
+endforeach()
+END
+    cmake -S "$OUT/cmake" -B "$OUT/cmake/build" -DCMAKE_PREFIX_PATH="$OUT/prefix" &&
+        cmake --build "$OUT/cmake/build"
+}
+
+installed_cmake() {
+    quietly "build by CMake" by_cmake
+    example installed-cmake "$OUT/cmake/build/hello-mproc"
+    example installed-cmake-debug "$OUT/cmake/build/hello-debug"
+    same installed-hello-mproc installed-cmake
+}
+
 installed_cpp() {
     snippet docs/cpp.md cpp >"$OUT/hello.cpp"
     build_with mproc "$OUT/hello.cpp" "$OUT/hello-cpp"
@@ -79,7 +103,8 @@ installed() {
         example "installed-hello-$name" "$OUT/hello-$name"
     done
     same installed-hello-mproc installed-hello-mproc-debug
-    ! command -v "$CXX" >/dev/null || installed_cpp
+    installed_cpp
+    installed_cmake
     snippet docs/start.md c >"$OUT/start.c"
     build_with mproc "$OUT/start.c" "$OUT/start"
     example installed-start "$OUT/start"
@@ -95,6 +120,7 @@ arguments_of() {
     esac
 }
 
+scripts/setup.sh examples
 rm -rf "$OUT"
 mkdir -p "$OUT"
 while read -r program; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/setup.sh [lint|docs|bench|fuzz|…]
+# Usage: scripts/setup.sh [lint|docs|examples|bench|fuzz|…]
 # Installs what the named work needs: Debian packages, and the private environment .venv with the pinned
 # tools of scripts/requirements.txt. Does nothing when nothing has changed.
 set -euo pipefail
@@ -40,6 +40,11 @@ want_for_lint() {
     want clang-format has clang-format
     want clang-tidy has clang-tidy
     want shellcheck has shellcheck
+}
+
+want_for_examples() {
+    want g++ has c++
+    want cmake has cmake
 }
 
 want_for_docs() {
@@ -106,7 +111,7 @@ make_venv() {
 want_for_build
 for work in "$@"; do
     case $work in
-    lint | docs | fuzz | bench) "want_for_$work" ;;
+    lint | docs | examples | fuzz | bench) "want_for_$work" ;;
     *) die "setup.sh: no such work: $work" ;;
     esac
 done
