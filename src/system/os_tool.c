@@ -33,7 +33,7 @@ static int start(const char *const *argv, int output, pid_t *pid) {
     r = r == 0 ? posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ)
                : r;
     posix_spawn_file_actions_destroy(&actions);
-    return -r;
+    return r == 0 && *pid <= 0 ? -EAGAIN : -r;
 }
 
 /* Bytes, or -ETIMEDOUT. What is more than there is room for is read and forgotten. */
@@ -52,7 +52,7 @@ static ssize_t gather(int fd, char *out, size_t size, int64_t until) {
         }
         bool room = done + 1 < size;
         ssize_t n = room ? read(fd, out + done, size - 1 - done) : read(fd, more, sizeof more);
-        if (n <= 0 && errno != EINTR) {
+        if (n == 0 || (n < 0 && errno != EINTR)) {
             out[done] = 0;
             return (ssize_t)done;
         }
@@ -77,7 +77,7 @@ static ssize_t finish(pid_t pid, ssize_t gathered) {
 ssize_t mproc__os_tool(const char *const *argv, char *out, size_t size, int64_t timeout) {
     int64_t until = mproc__os_now() + timeout;
     int ends[2];
-    pid_t pid;
+    pid_t pid = 0;
     if (pipe2(ends, O_CLOEXEC) != 0) {
         return -errno;
     }
