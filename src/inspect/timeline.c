@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/label.h"
 #include "core/wait.h"
 #include "inspect/picture.h"
 #include "inspect/show.h"
@@ -30,7 +31,9 @@
 #define HELD_MOST 65536 /* locks that are held at a time; more are not shown */
 #define LOOKED_AT 4096  /* bytes before an address in which its object begins */
 #define KNOWN 1024      /* addresses that were looked up */
-#define LABEL 96
+#define LABEL 160
+#define NAME 40         /* bytes of an object's name that are shown */
+#define LABELS_MOST 256 /* of a chunk that are looked at */
 
 struct ring {
     uint64_t thread;                                     /* whose it is; 0: nobody's yet */
@@ -49,6 +52,13 @@ struct known {
     uint32_t kind;
 };
 
+/* What the program calls an object: a space and the name, or "". */
+struct named {
+    uint64_t address;
+    uint32_t round; /* in which it was looked up; names are given and go */
+    char text[NAME + 2];
+};
+
 struct mproc__timeline {
     const struct mproc__outside *arena;
     struct mproc__timeline_scale scale;
@@ -59,6 +69,9 @@ struct mproc__timeline {
     struct held *held;
     size_t nheld, held_cap;
     struct known known[KNOWN];
+    struct named named[KNOWN];
+    uint32_t round;        /* that is under way, from 1 on */
+    uint64_t table, first; /* addresses of the chunks' descriptions, and of the first chunk */
     char names[MPROC__TRACE_NAMES][3 * MPROC__TRACE_TEXT]; /* escaped; "": not read yet */
     size_t top;                                            /* rings below were used */
     struct ring rings[RINGS];
@@ -171,6 +184,53 @@ static const char *kind_of(unsigned kind) {
     return kind < MPROC__KINDS ? mproc__kind_name((enum mproc__kind)kind) : "object";
 }
 
+static uint64_t read_word(const struct mproc__timeline *t, uint64_t offset) {
+    uint64_t word = 0;
+    (void)mproc__outside_read(t->arena, t->arena->base + offset, &word, sizeof word);
+    return word;
+}
+
+/* The label of an object among those of its chunk; false: it has no name. */
+static bool find_label(const struct mproc__timeline *t, uint64_t object, uint64_t *at,
+                       struct mproc__label *out) {
+    struct mproc__chunk chunk = {0};
+    uint64_t i = (object - t->first) >> MPROC__CHUNK_SHIFT;
+    (void)mproc__outside_read(t->arena, t->table + i * sizeof chunk, &chunk, sizeof chunk);
+    *at = chunk.labels;
+    for (int n = 0; *at != 0 && n < LABELS_MOST; n++) {
+        if (mproc__outside_read(t->arena, *at, out, sizeof *out) != 0) {
+            return false;
+        }
+        if (out->object == object && out->kind == MPROC__LABEL_NAME) {
+            return true;
+        }
+        *at = out->next;
+    }
+    return false;
+}
+
+static void look_up_name(const struct mproc__timeline *t, uint64_t object, struct named *out) {
+    struct mproc__label label;
+    uint64_t at;
+    char text[NAME] = "";
+    *out = (struct named){.address = object, .round = t->round};
+    if (read_word(t, offsetof(struct mproc__family, labels.used)) != 0 &&
+        find_label(t, object, &at, &label)) {
+        size_t n = label.length < NAME ? label.length : NAME;
+        (void)mproc__outside_read(t->arena, at + sizeof label, text, n);
+        out->text[0] = ' ';
+        escape(out->text + 1, text, n);
+    }
+}
+
+static const char *object_name(struct mproc__timeline *t, uint64_t object) {
+    struct named *named = &t->named[object / 64 % KNOWN];
+    if (named->address != object || named->round != t->round) {
+        look_up_name(t, object, named);
+    }
+    return named->text;
+}
+
 /* The last object that begins at or before an address, if it is not far. */
 static void look_up(const struct mproc__timeline *t, uint64_t address, struct known *out) {
     uint64_t words[LOOKED_AT / 8];
@@ -222,8 +282,8 @@ static void label_wait(struct mproc__timeline *t, uint64_t word, char out[LABEL]
     if (pid != 0) {
         snprintf(out, LABEL, "waits for the end of %" PRIu32, pid);
     } else if (known->object != 0) {
-        snprintf(out, LABEL, "waits: %s @%" PRIx64, kind_of(known->kind),
-                 known->object - t->arena->base);
+        snprintf(out, LABEL, "waits: %s%s @%" PRIx64, kind_of(known->kind),
+                 object_name(t, known->object), known->object - t->arena->base);
     } else {
         snprintf(out, LABEL, "waits @%" PRIx64, address - t->arena->base);
     }
@@ -278,11 +338,13 @@ static void add_lock(struct mproc__timeline *t, const struct held *held, char ph
     if (!begin_event(t, phase, thread, time)) {
         return;
     }
-    snprintf(name, sizeof name, "%s @%" PRIx64, kind_of(held->kind),
-             held->address - t->arena->base);
+    snprintf(name, sizeof name, "@%" PRIx64, held->address - t->arena->base);
     ADD(t, ",\"cat\":\"lock\",\"id2\":{\"local\":\"");
     add_text(t, name);
     ADD(t, "\"},\"name\":\"");
+    add_text(t, kind_of(held->kind));
+    add_text(t, object_name(t, held->address));
+    ADD(t, " ");
     add_text(t, name);
     ADD(t, "\"");
     end_event(t);
@@ -334,8 +396,9 @@ static void add_point(struct mproc__timeline *t, const struct mproc__trace_recor
     if (!begin_event(t, 'i', record->thread, record->time)) {
         return;
     }
-    snprintf(name, sizeof name, ",\"s\":\"t\",\"cat\":\"%s\",\"name\":\"%s @%" PRIx64 "\"", verb,
-             verb, mproc__trace_address_of(record->what) - t->arena->base);
+    uint64_t address = mproc__trace_address_of(record->what);
+    snprintf(name, sizeof name, ",\"s\":\"t\",\"cat\":\"%s\",\"name\":\"%s%s @%" PRIx64 "\"", verb,
+             verb, object_name(t, address), address - t->arena->base);
     add_text(t, name);
     if (record->count > 1) {
         ADD(t, ",\"args\":{\"messages\":");
@@ -489,6 +552,7 @@ void mproc__timeline_end(struct mproc__timeline *t, uint64_t time, bool all) {
 const char *mproc__timeline_take(struct mproc__timeline *t, size_t *size) {
     *size = t->size;
     t->size = 0;
+    t->round++;
     return t->text;
 }
 
@@ -508,6 +572,9 @@ int mproc__timeline_new(struct mproc__timeline **out, const struct mproc__outsid
     }
     t->arena = arena;
     t->scale = *scale;
+    t->round = 1;
+    t->table = read_word(t, offsetof(struct mproc__family, chunks.table));
+    t->first = read_word(t, offsetof(struct mproc__family, chunks.first));
     *out = t;
     return 0;
 }

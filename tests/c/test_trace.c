@@ -359,6 +359,26 @@ TEST(trace_says_who_writes) {
     mproc_drop(queue);
 }
 
+TEST(timeline_calls_objects_by_their_names) {
+    struct mproc__timeline *t;
+    size_t size;
+    char expected[80];
+    mproc_lock *lock = made_lock(0);
+    CHECK_OK(mproc_name(lock, "or\"ders"));
+    begin();
+    CHECK_OK(mproc__timeline_new(&t, &arena, &(struct mproc__timeline_scale){0, 1}));
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_EQ(mproc__drain(drain, mproc__timeline_add, t), 2 + MPROC__TRACE_PIECES);
+    const char *text = mproc__timeline_take(t, &size);
+    int n = snprintf(expected, sizeof expected, "\"name\":\"lock or?ders @%llx\"",
+                     (unsigned long long)((uint64_t)(uintptr_t)lock - mproc__family->base));
+    CHECK(memmem(text, size, expected, (size_t)n) != NULL);
+    mproc__timeline_drop(t);
+    end();
+    mproc_drop(lock);
+}
+
 TEST(trace_ends_when_its_recorder_has_died) {
     mproc_queue *queue = made_queue(0);
     begin();
