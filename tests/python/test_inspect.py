@@ -277,6 +277,38 @@ def test_a_watchdog_ends_with_its_family(tmp_path: pathlib.Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+KILLS_ITS_WATCHDOG = """
+import mproc, os, signal
+
+def watchdog():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0")
+        except OSError:
+            continue  # it has ended
+        if words[:2] == [b"mproc", b"watch"] and str(os.getpid()).encode() in words:
+            return int(pid)
+
+lock = mproc.Lock()
+mproc.log_deadlocks(3600)
+os.kill(watchdog(), signal.SIGKILL)
+with lock:
+    print("alive")
+while watchdog() is not None:
+    pass
+while watchdog() is None:
+    mproc.log_deadlocks(3600)
+print("another")
+"""
+
+
+def test_a_killed_watchdog_harms_nobody(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "kills.py"
+    script.write_text(KILLS_ITS_WATCHDOG)
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "alive\nanother\n", "")
+
+
 def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="number of seconds"):
         mproc.log_deadlocks(0)
