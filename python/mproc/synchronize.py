@@ -189,12 +189,23 @@ class Condition(_Belonging, _mproc.Condition):
     to another one.
     """
 
-    def __new__(
+    def __new__(cls, *args: Any, **kwargs: Any) -> Condition:
+        if cls.__init__ is not Condition.__init__:  # a subclass may take other arguments
+            return super().__new__(cls, RLock())
+        return cls._make(*args, **kwargs)
+
+    @classmethod
+    def _make(
         cls, lock: Lock | RLock | None = None, *, ctx: BaseContext | None = None
     ) -> Condition:
         self = super().__new__(cls, RLock(ctx=ctx) if lock is None else lock)
         self._belong_to(ctx)
         return self
+
+    def __init__(self, lock: Lock | RLock | None = None, *, ctx: BaseContext | None = None) -> None:
+        if type(self).__init__ is not Condition.__init__:  # else it has been made so
+            self.__setstate__(RLock(ctx=ctx) if lock is None else lock)
+            self._belong_to(ctx)
 
     def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
         """Wait until predicate() is true, or for `timeout` seconds; return its last value."""

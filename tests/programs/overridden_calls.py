@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.pool import Pool, ThreadPool
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import JoinableQueue, Queue
-from multiprocessing.synchronize import BoundedSemaphore, Event, Lock, RLock, Semaphore
+from multiprocessing.synchronize import BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 seen = []
 
@@ -82,6 +82,12 @@ class Flag(Event):
             self.set()
 
 
+class Gate(Condition):
+    def __init__(self, name, lock, ctx):
+        super().__init__(lock, ctx=ctx)
+        self.name = name
+
+
 def told(what):
     print(what, seen)
     seen.clear()
@@ -125,6 +131,8 @@ def main(method):
     recursive = NamedRLock("b", ctx)
     print(recursive.name, recursive.acquire(), recursive.acquire())
     print(Flag(ctx, up=True).is_set(), Flag(ctx, up=False).is_set())
+    for gate in (Gate("c", lock, ctx), Gate("d", None, ctx)):
+        print(gate.name, gate.acquire(block=False), recursive.release())
     process = ctx.Process(target=look, args=(lock, permits))
     process.start()
     process.join()
