@@ -22,6 +22,7 @@ header_as() {
 
 tidy() {
     meson_dir "$BUILD/tidy" --buildtype=debugoptimized -Dpoison=true -Dpython=true
+    tools ninja -C "$BUILD/tidy" build.ninja # knows the files that were added since
     files 'src/*.c' 'python/_mproc/*.c' | xargs -P "$(nproc)" -n 2 clang-tidy --quiet -p "$BUILD/tidy"
 }
 
