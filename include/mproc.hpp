@@ -269,6 +269,14 @@ template <class Ref> class held : public owner<Ref> {
 
 namespace detail {
 
+/* A handle of mproc.h, and the function that gives it back. */
+template <auto Drop> struct dropper {
+    template <class Object> void operator()(Object *one) const noexcept {
+        Drop(one);
+    }
+};
+template <class Object, auto Drop> using handle = std::unique_ptr<Object, dropper<Drop>>;
+
 /* What a constructor of mproc.h makes: made<queue_ref>("mproc_queue_new", mproc_queue_new, 0). */
 template <class Ref, class Object, class... Parameters, class... Arguments>
 Ref made(const char *call, int (*make)(Object **, Parameters...), Arguments... arguments) {
@@ -303,10 +311,9 @@ class buffer : public owner<buffer_ref> {
 /* A buffer as private memory of this process: see mproc_view in mproc.h. */
 class view {
   public:
-    explicit view(buffer_ref buffer) {
-        mproc_view *one = nullptr;
-        detail::check(mproc_view_new(&one, buffer.native()), "mproc_view_new");
-        view_.reset(one);
+    explicit view(buffer_ref buffer)
+        : view_(detail::made<detail::handle<mproc_view, mproc_view_drop>>(
+              "mproc_view_new", mproc_view_new, buffer.native())) {
     }
     void *data() const {
         return mproc_view_data(view_.get());
@@ -316,12 +323,7 @@ class view {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_view *one) const noexcept {
-            mproc_view_drop(one);
-        }
-    };
-    std::unique_ptr<mproc_view, drop> view_;
+    detail::handle<mproc_view, mproc_view_drop> view_;
 };
 
 /* ---------------------------------------------------------------- message */
@@ -404,10 +406,9 @@ class message {
 /* Several templates may stand side by side: see mproc_template in mproc.h. */
 class process_template {
   public:
-    explicit process_template(const mproc_process_options &options = {}) {
-        mproc_template *one = nullptr;
-        detail::check(mproc_template_new(&one, &options), "mproc_template_new");
-        template_.reset(one);
+    explicit process_template(const mproc_process_options &options = {})
+        : template_(detail::made<detail::handle<mproc_template, mproc_template_drop>>(
+              "mproc_template_new", mproc_template_new, &options)) {
     }
     pid_t pid() const {
         return mproc_template_pid(template_.get());
@@ -417,12 +418,7 @@ class process_template {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_template *one) const noexcept {
-            mproc_template_drop(one);
-        }
-    };
-    std::unique_ptr<mproc_template, drop> template_;
+    detail::handle<mproc_template, mproc_template_drop> template_;
 };
 
 namespace detail {
@@ -869,15 +865,10 @@ template <class R> class task {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_task *one) const noexcept {
-            mproc_task_drop(one);
-        }
-    };
     static bool stopped(int code, const char *call) {
         return code != -EBUSY && detail::check(code, call) == 0;
     }
-    std::unique_ptr<mproc_task, drop> task_;
+    detail::handle<mproc_task, mproc_task_drop> task_;
 };
 
 /* Waits until one of several tasks of a pool is done, and gives the index of the first such. */
@@ -924,13 +915,7 @@ struct alignas(16) map_place {
     }
 };
 
-struct map_place_drop {
-    void operator()(map_place *place) const noexcept {
-        mproc_free(place);
-    }
-};
-
-using map_place_ptr = std::unique_ptr<map_place, map_place_drop>;
+using map_place_ptr = handle<map_place, mproc_free>;
 
 inline map_place_ptr make_map_place(const void *function, size_t size) {
     void *block = mproc_alloc(sizeof(map_place) + size);
@@ -974,10 +959,9 @@ class pool {
     /* 0: as many workers as there are CPUs that the process may use. */
     explicit pool(unsigned workers = 0) : pool(of(workers)) {
     }
-    explicit pool(const mproc_pool_options &options) {
-        mproc_pool *one = nullptr;
-        detail::check(mproc_pool_new(&one, &options), "mproc_pool_new");
-        pool_.reset(one);
+    explicit pool(const mproc_pool_options &options)
+        : pool_(detail::made<detail::handle<mproc_pool, mproc_pool_drop>>(
+              "mproc_pool_new", mproc_pool_new, &options)) {
     }
     /* A task: a function without parameters, whose result is plain data, a std::string, a
      * std::vector of plain data, or nothing. */
@@ -1046,11 +1030,6 @@ class pool {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_pool *one) const noexcept {
-            mproc_pool_drop(one);
-        }
-    };
     static mproc_pool_options of(unsigned workers) {
         mproc_pool_options options = {};
         options.workers = workers;
@@ -1077,7 +1056,7 @@ class pool {
         }
         detail::check(r, "mproc_pool_map");
     }
-    std::unique_ptr<mproc_pool, drop> pool_;
+    detail::handle<mproc_pool, mproc_pool_drop> pool_;
 };
 
 /* ---------------------------------------------------------------- locks */
@@ -1097,18 +1076,42 @@ inline acquired taken(int code, const char *call) {
 
 } // namespace detail
 
-/* mproc_lock of mproc.h, under the name that C++ has for it. Works with std::lock_guard,
- * std::unique_lock, and std::scoped_lock. These do not tell that an owner died: acquire() does. */
-class mutex_ref : public ref<mproc_lock> {
+namespace detail {
+
+struct lock_calls {
+    using object = mproc_lock;
+    static constexpr const char *acquire_name = "mproc_lock_acquire";
+    static constexpr const char *release_name = "mproc_lock_release";
+    static int acquire(mproc_lock *lock, int64_t timeout) {
+        return mproc_lock_acquire(lock, timeout);
+    }
+    static int release(mproc_lock *lock) {
+        return mproc_lock_release(lock);
+    }
+};
+
+struct rlock_calls {
+    using object = mproc_rlock;
+    static constexpr const char *acquire_name = "mproc_rlock_acquire";
+    static constexpr const char *release_name = "mproc_rlock_release";
+    static int acquire(mproc_rlock *lock, int64_t timeout) {
+        return mproc_rlock_acquire(lock, timeout);
+    }
+    static int release(mproc_rlock *lock) {
+        return mproc_rlock_release(lock);
+    }
+};
+
+/* What std::lock_guard and its like need of a lock, and acquire(). */
+template <class Calls> class lockable : public ref<typename Calls::object> {
   public:
-    using ref::ref;
+    using ref<typename Calls::object>::ref;
     acquired acquire() const {
-        return detail::taken(mproc_lock_acquire(object_, MPROC_FOREVER), "mproc_lock_acquire");
+        return taken(Calls::acquire(this->object_, MPROC_FOREVER), Calls::acquire_name);
     }
     template <class Rep, class Period>
     acquired acquire_for(std::chrono::duration<Rep, Period> time) const {
-        return detail::taken(mproc_lock_acquire(object_, detail::timeout(time)),
-                             "mproc_lock_acquire");
+        return taken(Calls::acquire(this->object_, timeout(time)), Calls::acquire_name);
     }
     void lock() const {
         acquire();
@@ -1121,8 +1124,17 @@ class mutex_ref : public ref<mproc_lock> {
         return acquire_for(time) != acquired::no;
     }
     void unlock() const {
-        detail::check(mproc_lock_release(object_), "mproc_lock_release");
+        check(Calls::release(this->object_), Calls::release_name);
     }
+};
+
+} // namespace detail
+
+/* mproc_lock of mproc.h, under the name that C++ has for it. Works with std::lock_guard,
+ * std::unique_lock, and std::scoped_lock. These do not tell that an owner died: acquire() does. */
+class mutex_ref : public detail::lockable<detail::lock_calls> {
+  public:
+    using lockable::lockable;
     /* Keeps the value of a word of 8 bytes for undoing, if the holder dies. */
     template <class Word> void save(Word *word) const {
         static_assert(sizeof(Word) == 8, "words of 8 bytes can be undone");
@@ -1142,30 +1154,9 @@ class mutex : public owner<mutex_ref> {
 };
 
 /* mproc_rlock of mproc.h; otherwise as mutex. */
-class recursive_mutex_ref : public ref<mproc_rlock> {
+class recursive_mutex_ref : public detail::lockable<detail::rlock_calls> {
   public:
-    using ref::ref;
-    acquired acquire() const {
-        return detail::taken(mproc_rlock_acquire(object_, MPROC_FOREVER), "mproc_rlock_acquire");
-    }
-    template <class Rep, class Period>
-    acquired acquire_for(std::chrono::duration<Rep, Period> time) const {
-        return detail::taken(mproc_rlock_acquire(object_, detail::timeout(time)),
-                             "mproc_rlock_acquire");
-    }
-    void lock() const {
-        acquire();
-    }
-    bool try_lock() const {
-        return acquire_for(std::chrono::seconds(0)) != acquired::no;
-    }
-    template <class Rep, class Period>
-    bool try_lock_for(std::chrono::duration<Rep, Period> time) const {
-        return acquire_for(time) != acquired::no;
-    }
-    void unlock() const {
-        detail::check(mproc_rlock_release(object_), "mproc_rlock_release");
-    }
+    using lockable::lockable;
 };
 
 class recursive_mutex : public owner<recursive_mutex_ref> {
@@ -1177,27 +1168,66 @@ class recursive_mutex : public owner<recursive_mutex_ref> {
 
 /* ---------------------------------------------------------------- semaphores */
 
-/* Functions as std::counting_semaphore has them. See mproc_semaphore in mproc.h. */
-class semaphore_ref : public ref<mproc_semaphore> {
+namespace detail {
+
+struct semaphore_calls {
+    using object = mproc_semaphore;
+    static constexpr const char *acquire_name = "mproc_semaphore_acquire";
+    static constexpr const char *release_name = "mproc_semaphore_release";
+    static int acquire(mproc_semaphore *semaphore, int64_t timeout) {
+        return mproc_semaphore_acquire(semaphore, timeout);
+    }
+    static int release(mproc_semaphore *semaphore) {
+        return mproc_semaphore_release(semaphore);
+    }
+    static unsigned value(mproc_semaphore *semaphore) {
+        return mproc_semaphore_value(semaphore);
+    }
+};
+
+struct bsemaphore_calls {
+    using object = mproc_bsemaphore;
+    static constexpr const char *acquire_name = "mproc_bsemaphore_acquire";
+    static constexpr const char *release_name = "mproc_bsemaphore_release";
+    static int acquire(mproc_bsemaphore *semaphore, int64_t timeout) {
+        return mproc_bsemaphore_acquire(semaphore, timeout);
+    }
+    static int release(mproc_bsemaphore *semaphore) {
+        return mproc_bsemaphore_release(semaphore);
+    }
+    static unsigned value(mproc_bsemaphore *semaphore) {
+        return mproc_bsemaphore_value(semaphore);
+    }
+};
+
+/* Functions as std::counting_semaphore has them. */
+template <class Calls> class counting : public ref<typename Calls::object> {
   public:
-    using ref::ref;
+    using ref<typename Calls::object>::ref;
     void acquire() const {
-        detail::check(mproc_semaphore_acquire(object_, MPROC_FOREVER), "mproc_semaphore_acquire");
+        check(Calls::acquire(this->object_, MPROC_FOREVER), Calls::acquire_name);
     }
     bool try_acquire() const {
         return try_acquire_for(std::chrono::seconds(0));
     }
     template <class Rep, class Period>
     bool try_acquire_for(std::chrono::duration<Rep, Period> time) const {
-        return detail::waited(mproc_semaphore_acquire(object_, detail::timeout(time)),
-                              "mproc_semaphore_acquire");
+        return waited(Calls::acquire(this->object_, timeout(time)), Calls::acquire_name);
     }
     void release() const {
-        detail::check(mproc_semaphore_release(object_), "mproc_semaphore_release");
+        check(Calls::release(this->object_), Calls::release_name);
     }
     unsigned value() const {
-        return mproc_semaphore_value(object_);
+        return Calls::value(this->object_);
     }
+};
+
+} // namespace detail
+
+/* See mproc_semaphore in mproc.h. */
+class semaphore_ref : public detail::counting<detail::semaphore_calls> {
+  public:
+    using counting::counting;
 };
 
 class semaphore : public owner<semaphore_ref> {
@@ -1208,26 +1238,9 @@ class semaphore : public owner<semaphore_ref> {
 };
 
 /* Gives the permits of the dead back. See mproc_bsemaphore in mproc.h. */
-class bsemaphore_ref : public ref<mproc_bsemaphore> {
+class bsemaphore_ref : public detail::counting<detail::bsemaphore_calls> {
   public:
-    using ref::ref;
-    void acquire() const {
-        detail::check(mproc_bsemaphore_acquire(object_, MPROC_FOREVER), "mproc_bsemaphore_acquire");
-    }
-    bool try_acquire() const {
-        return try_acquire_for(std::chrono::seconds(0));
-    }
-    template <class Rep, class Period>
-    bool try_acquire_for(std::chrono::duration<Rep, Period> time) const {
-        return detail::waited(mproc_bsemaphore_acquire(object_, detail::timeout(time)),
-                              "mproc_bsemaphore_acquire");
-    }
-    void release() const {
-        detail::check(mproc_bsemaphore_release(object_), "mproc_bsemaphore_release");
-    }
-    unsigned value() const {
-        return mproc_bsemaphore_value(object_);
-    }
+    using counting::counting;
 };
 
 class bsemaphore : public owner<bsemaphore_ref> {
@@ -1514,10 +1527,9 @@ class dict_snapshot {
   public:
     using iterator = detail::snapshot_iterator<dict_snapshot>;
 
-    explicit dict_snapshot(mproc_dict *dict) {
-        mproc_dict_snapshot *one = nullptr;
-        detail::check(mproc_dict_snapshot_new(&one, dict, 1), "mproc_dict_snapshot_new");
-        snapshot_.reset(one);
+    explicit dict_snapshot(mproc_dict *dict)
+        : snapshot_(detail::made<detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop>>(
+              "mproc_dict_snapshot_new", mproc_dict_snapshot_new, dict, 1)) {
     }
     size_t size() const {
         return mproc_dict_snapshot_count(snapshot_.get());
@@ -1537,12 +1549,7 @@ class dict_snapshot {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_dict_snapshot *one) const noexcept {
-            mproc_dict_snapshot_drop(one);
-        }
-    };
-    std::unique_ptr<mproc_dict_snapshot, drop> snapshot_;
+    detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop> snapshot_;
 };
 
 /* Keys and values are bytes. See mproc_dict in mproc.h. */
@@ -1667,11 +1674,9 @@ class list_snapshot {
   public:
     using iterator = detail::snapshot_iterator<list_snapshot>;
 
-    explicit list_snapshot(mproc_list *list) {
-        mproc_list_snapshot *one = nullptr;
-        detail::check(mproc_list_snapshot_new(&one, list, 0, INT64_MAX, 1),
-                      "mproc_list_snapshot_new");
-        snapshot_.reset(one);
+    explicit list_snapshot(mproc_list *list)
+        : snapshot_(detail::made<detail::handle<mproc_list_snapshot, mproc_list_snapshot_drop>>(
+              "mproc_list_snapshot_new", mproc_list_snapshot_new, list, 0, INT64_MAX, 1)) {
     }
     size_t size() const {
         return mproc_list_snapshot_count(snapshot_.get());
@@ -1690,12 +1695,7 @@ class list_snapshot {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_list_snapshot *one) const noexcept {
-            mproc_list_snapshot_drop(one);
-        }
-    };
-    std::unique_ptr<mproc_list_snapshot, drop> snapshot_;
+    detail::handle<mproc_list_snapshot, mproc_list_snapshot_drop> snapshot_;
 };
 
 /* Elements are bytes; an index below 0 counts from the end. See mproc_list in mproc.h. */
@@ -1852,17 +1852,16 @@ class connection : public owner<connection_ref> {
 /* A segment that unrelated processes find by its name: see mproc_shm in mproc.h. The destructor
  * unmaps it, and leaves its name. */
 class segment {
+    using owned = detail::handle<mproc_shm, mproc_shm_drop>;
+
   public:
     static segment create(size_t size, const char *name = nullptr,
                           const mproc_shm_options &options = {}) {
-        mproc_shm *one = nullptr;
-        detail::check(mproc_shm_create(&one, name, size, &options), "mproc_shm_create");
-        return segment(one);
+        return segment(
+            detail::made<owned>("mproc_shm_create", mproc_shm_create, name, size, &options));
     }
     static segment open(const char *name) {
-        mproc_shm *one = nullptr;
-        detail::check(mproc_shm_open(&one, name), "mproc_shm_open");
-        return segment(one);
+        return segment(detail::made<owned>("mproc_shm_open", mproc_shm_open, name));
     }
     void *data() const {
         void *memory = nullptr;
@@ -1883,14 +1882,9 @@ class segment {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_shm *one) const noexcept {
-            mproc_shm_drop(one);
-        }
-    };
-    explicit segment(mproc_shm *owned) : segment_(owned) {
+    explicit segment(owned one) : segment_(std::move(one)) {
     }
-    std::unique_ptr<mproc_shm, drop> segment_;
+    owned segment_;
 };
 
 /* ---------------------------------------------------------------- watch */
@@ -1898,10 +1892,9 @@ class segment {
 /* One descriptor for many operations, for event loops: see mproc_watch in mproc.h. */
 class watch {
   public:
-    watch() {
-        mproc_watch *one = nullptr;
-        detail::check(mproc_watch_new(&one), "mproc_watch_new");
-        watch_.reset(one);
+    watch()
+        : watch_(detail::made<detail::handle<mproc_watch, mproc_watch_drop>>("mproc_watch_new",
+                                                                             mproc_watch_new)) {
     }
     int fd() const {
         return detail::check(mproc_watch_fd(watch_.get()), "mproc_watch_fd");
@@ -1929,12 +1922,7 @@ class watch {
     }
 
   private:
-    struct drop {
-        void operator()(mproc_watch *one) const noexcept {
-            mproc_watch_drop(one);
-        }
-    };
-    std::unique_ptr<mproc_watch, drop> watch_;
+    detail::handle<mproc_watch, mproc_watch_drop> watch_;
 };
 
 } // namespace mproc

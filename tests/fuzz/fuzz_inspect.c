@@ -17,34 +17,11 @@
 #include "inspect/blame.h"
 #include "inspect/show.h"
 #include "mproc.h"
+#include "scribbled.h"
 
 #define WORDS 24
 
-static struct { uint64_t offset, value; } changed[WORDS];
-static size_t nchanged;
 static FILE *null;
-
-ssize_t __wrap_mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset);
-int __wrap_mproc__os_process_see(pid_t pid, struct mproc__os_seen *out);
-
-/* The fuzzer need not follow it: what the looker makes of the words is what counts. */
-__attribute__((no_sanitize("coverage"))) ssize_t
-__wrap_mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset) {
-    uint64_t span = mproc__family->span;
-    (void)fd;
-    if (offset >= span) {
-        return 0;
-    }
-    size = size < span - offset ? size : (size_t)(span - offset);
-    memcpy(out, (const char *)mproc__family + offset, size);
-    for (size_t i = 0; i < nchanged; i++) {
-        uint64_t at = changed[i].offset - offset;
-        if (at < size && size - at >= sizeof changed[i].value) {
-            memcpy((char *)out + at, &changed[i].value, sizeof changed[i].value);
-        }
-    }
-    return (ssize_t)size;
-}
 
 int __wrap_mproc__os_process_see(pid_t pid, struct mproc__os_seen *out) {
     *out = (struct mproc__os_seen){.state = pid % 8 == 0 ? 'T' : 'S', .threads = 1 + pid % 3};
