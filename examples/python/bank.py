@@ -4,10 +4,13 @@ Each account has a lock. A transfer takes both locks, that of the lower number f
 clerks wait for each other for ever.
 """
 
+from __future__ import annotations
+
 import mmap
 import struct
 
 import mproc
+from mproc.synchronize import Lock
 
 ACCOUNTS = 5
 CLERKS = 4
@@ -15,21 +18,23 @@ TRANSFERS = 1000
 OPENING = 100
 
 
-def transfer(locks, balances, origin, target, amount):
+def transfer(
+    locks: list[Lock], balances: memoryview[int], origin: int, target: int, amount: int
+) -> None:
     low, high = sorted((origin, target))
     with locks[low], locks[high]:
         balances[origin] -= amount
         balances[target] += amount
 
 
-def work(locks, balances, number):
+def work(locks: list[Lock], balances: memoryview[int], number: int) -> None:
     """All clerks' transfers add up to the same in any order."""
     for i in range(TRANSFERS):
         origin = (number + i) % ACCOUNTS
         transfer(locks, balances, origin, (origin + 1 + i % 3) % ACCOUNTS, 1 + i % 7)
 
 
-def main():
+def main() -> None:
     ctx = mproc.get_context("fork")
     locks = [ctx.Lock() for _ in range(ACCOUNTS)]
     balances = memoryview(mmap.mmap(-1, ACCOUNTS * struct.calcsize("q"))).cast("q")

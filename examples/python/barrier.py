@@ -4,9 +4,12 @@ All processes read the old temperatures and write the new ones. None begins the 
 all have ended this one. The last to arrive counts the phase before all pass.
 """
 
+from __future__ import annotations
+
 import mmap
 
 import mproc
+from mproc.synchronize import Barrier
 
 POINTS = 16
 PARTS = 4
@@ -15,19 +18,19 @@ COUNT = 2 * POINTS  # where the phases are counted, after both rows of points
 
 
 class CountPhase:
-    def __init__(self, heat):
+    def __init__(self, heat: memoryview[int]) -> None:
         self.heat = heat
 
-    def __call__(self):
+    def __call__(self) -> None:
         self.heat[COUNT] += 1
 
 
-def following(old, i):
+def following(old: memoryview[int], i: int) -> int:
     left, right = old[max(i - 1, 0)], old[min(i + 1, POINTS - 1)]
     return (left + 2 * old[i] + right) // 4
 
 
-def compute(barrier, heat, number):
+def compute(barrier: Barrier, heat: memoryview[int], number: int) -> None:
     rows = heat[:POINTS], heat[POINTS:COUNT]
     for phase in range(PHASES):
         old, new = rows[phase % 2], rows[(phase + 1) % 2]
@@ -36,7 +39,7 @@ def compute(barrier, heat, number):
         barrier.wait()
 
 
-def main():
+def main() -> None:
     ctx = mproc.get_context("fork")
     heat = memoryview(mmap.mmap(-1, 8 * (COUNT + 1))).cast("q")
     heat[0] = 1_000_000

@@ -7,17 +7,20 @@ difference: a value that is not there is computed.
 """
 
 import time
+from collections.abc import Callable
 
 import mproc
+from mproc.dicts import Dict
 
 ROOM = 50
 
 
 class Cache:
-    def __init__(self):
-        self.entries, self.lock = mproc.Dict(), mproc.Lock()
+    def __init__(self) -> None:
+        self.entries: Dict[int, tuple[int, float]] = mproc.Dict()
+        self.lock = mproc.Lock()
 
-    def get(self, key, compute):
+    def get(self, key: int, compute: Callable[[int], int]) -> tuple[int, bool]:
         entry = self.entries.get(key)
         value = compute(key) if entry is None else entry[0]
         self.entries[key] = (value, time.monotonic())
@@ -25,18 +28,18 @@ class Cache:
             self.shrink()
         return value, entry is not None
 
-    def shrink(self):
+    def shrink(self) -> None:
         with self.lock:
             oldest_first = sorted(self.entries.items(), key=lambda item: item[1][1])
             for key, _ in oldest_first[: len(oldest_first) - ROOM]:
                 self.entries.pop(key, None)
 
 
-def square(n):
+def square(n: int) -> int:
     return n * n
 
 
-def work(cache, first, hits):
+def work(cache: Cache, first: int, hits: Dict[str, int]) -> None:
     for i in range(first, first + 400):
         n = i % 60 if i % 4 else i % 5
         value, hit = cache.get(n, square)
@@ -45,8 +48,9 @@ def work(cache, first, hits):
             hits.add("hits")
 
 
-def main():
-    cache, hits = Cache(), mproc.Dict(hits=0)
+def main() -> None:
+    cache = Cache()
+    hits: Dict[str, int] = mproc.Dict(hits=0)
     workers = [mproc.Process(target=work, args=(cache, 30 * i, hits)) for i in range(3)]
     for worker in workers:
         worker.start()

@@ -1,12 +1,15 @@
 """A shared counter: many processes add to it, under its lock and without."""
 
+from typing import Any
+
 import mproc
 
 WORKERS = 4
 ROUNDS = 10_000
 
 
-def work(locked, atomic, by_worker, number):
+def work(locked: Any, atomic: Any, by_worker: Any, number: int) -> None:
+    """A Value has the methods of its lock or its number, an Array those of a list."""
     for _ in range(ROUNDS):
         with locked.get_lock():
             locked.value += 1
@@ -14,7 +17,7 @@ def work(locked, atomic, by_worker, number):
         by_worker[number] += 1
 
 
-def main():
+def main() -> None:
     locked, atomic = mproc.Value("q"), mproc.Value("q")
     by_worker = mproc.Array("q", WORKERS)
     workers = [

@@ -14,7 +14,7 @@ import mproc
 PICTURES = 40
 
 
-def main(program):
+def main(program: str) -> None:
     pictures, findings = mproc.Queue(4), mproc.Queue()
     histogram = mproc.Array("q", 8)
     camera = mproc.Program([program, "camera"], args=(pictures, PICTURES, (480, 640)))

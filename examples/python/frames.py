@@ -4,9 +4,14 @@ The frames are made once, in shared memory. They go round: the camera fills one 
 puts it into a queue, a viewer looks at it and gives it back.
 """
 
+from typing import Any
+
 import numpy
 
 import mproc
+from mproc.queues import Queue
+
+Picture = tuple[int, Any]  # a number, and an array of pixels
 
 FRAMES = 4
 HEIGHT, WIDTH = 480, 640
@@ -14,7 +19,7 @@ PICTURES = 40
 VIEWERS = 2
 
 
-def camera(free, full):
+def camera(free: Queue[Picture], full: Queue[Picture | None]) -> None:
     for number in range(PICTURES):
         _, frame = free.get()
         frame[...] = number  # as a driver would write into it
@@ -23,14 +28,16 @@ def camera(free, full):
         full.put(None)
 
 
-def viewer(free, full, results):
+def viewer(
+    free: Queue[Picture], full: Queue[Picture | None], results: Queue[tuple[int, int]]
+) -> None:
     while (picture := full.get()) is not None:
         number, frame = picture
         results.put((number, int(frame.sum(dtype=numpy.int64))))
         free.put(picture)
 
 
-def main():
+def main() -> None:
     free, full, results = mproc.Queue(), mproc.Queue(), mproc.Queue()
     for number in range(FRAMES):
         free.put((number, mproc.empty((HEIGHT, WIDTH), numpy.uint8)))

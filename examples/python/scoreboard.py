@@ -6,24 +6,26 @@ What the watcher prints is always one moment's: the scores in a shared list are 
 import random
 
 import mproc
+from mproc.lists import List
+from mproc.namespaces import Namespace
 
 PLAYERS = ("ann", "bob", "eve")
 ROUNDS = 300
 
 
-def play(scores, number):
+def play(scores: List[int], number: int) -> None:
     rng = random.Random(number)
     for _ in range(ROUNDS):
         scores.add(number, rng.randint(0, 9))
 
 
-def watch(scores, game):
+def watch(scores: List[int], game: Namespace) -> None:
     while game.going:
         best = max(scores)
         assert best <= 9 * ROUNDS
 
 
-def main():
+def main() -> None:
     scores, game = mproc.List([0] * len(PLAYERS)), mproc.Namespace(going=True)
     watcher = mproc.Process(target=watch, args=(scores, game))
     players = [mproc.Process(target=play, args=(scores, i)) for i in range(len(PLAYERS))]

@@ -3,11 +3,14 @@
 The bounded semaphore knows which member took which permit: that of a dead one comes back.
 """
 
+from __future__ import annotations
+
 import mmap
 import os
 import signal
 
 import mproc
+from mproc.synchronize import BoundedSemaphore, Lock
 
 PRINTERS = 3
 WORKERS = 8
@@ -15,26 +18,26 @@ PAGES = 50
 BUSY, MOST, COUNT = range(3)
 
 
-def count(lock, figures, busy, pages):
+def count(lock: Lock, figures: memoryview[int], busy: int, pages: int) -> None:
     with lock:
         figures[BUSY] += busy
         figures[COUNT] += pages
         figures[MOST] = max(figures[MOST], figures[BUSY])
 
 
-def work(printers, lock, figures):
+def work(printers: BoundedSemaphore, lock: Lock, figures: memoryview[int]) -> None:
     for _ in range(PAGES):
         with printers:
             count(lock, figures, 1, 0)
             count(lock, figures, -1, 1)
 
 
-def die_printing(printers):
+def die_printing(printers: BoundedSemaphore) -> None:
     printers.acquire()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main():
+def main() -> None:
     ctx = mproc.get_context("fork")
     printers, lock = ctx.BoundedSemaphore(PRINTERS), ctx.Lock()
     figures = memoryview(mmap.mmap(-1, 24)).cast("q")

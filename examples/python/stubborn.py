@@ -6,6 +6,8 @@ costs its errand a try, and no other errand anything.
 
 import os
 import signal
+from concurrent.futures import Future
+from typing import Any, NoReturn
 
 import mproc
 from mproc.pool import TaskTimeoutError, WorkerDiedError
@@ -16,12 +18,15 @@ TIMEOUT = 2  # seconds
 DEADLY, ENDLESS = 3, 7  # the errands that go wrong at each try
 
 
-def never_return():
+tries: Any  # an array of ints that all processes share, how often each errand was begun
+
+
+def never_return() -> NoReturn:
     while True:
         signal.pause()
 
 
-def run(number):
+def run(number: int) -> int:
     """In a worker. Only one at a time has the errand."""
     tries[number] += 1
     if number == DEADLY or (number % 4 == 1 and tries[number] == 1):
@@ -31,9 +36,9 @@ def run(number):
     return number * number
 
 
-def report(number, future):
+def report(number: int, future: Future[int]) -> None:
     try:
-        said = future.result()
+        said = str(future.result())
     except TaskTimeoutError:
         said = "it took too long"
     except WorkerDiedError as error:
@@ -41,7 +46,7 @@ def report(number, future):
     print(f"errand {number}: {said} (tries: {tries[number]})")
 
 
-def main():
+def main() -> None:
     global tries
     ctx = mproc.get_context("fork")
     tries = ctx.RawArray("i", ERRANDS)

@@ -1,6 +1,7 @@
 """Word counts in a shared dict: each worker counts its lines, and all add to the same numbers."""
 
 import mproc
+from mproc.dicts import Dict
 
 LINES = [
     "the quick brown fox jumps over the lazy dog",
@@ -10,14 +11,14 @@ LINES = [
 ROUNDS = 500
 
 
-def count(words, line):
+def count(words: Dict[str, int], line: str) -> None:
     for _ in range(ROUNDS):
         for word in line.split():
             words.add(word)
 
 
-def main():
-    words = mproc.Dict()
+def main() -> None:
+    words: Dict[str, int] = mproc.Dict()
     workers = [mproc.Process(target=count, args=(words, line)) for line in LINES]
     for worker in workers:
         worker.start()

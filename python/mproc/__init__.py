@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from .program import Program as Program
     from .program import child_args as child_args
 
+    Dict = _context._default_context.Dict
+    List = _context._default_context.List
+    Namespace = _context._default_context.Namespace
+    Set = _context._default_context.Set
     is_active = installed
     __version__: str
 del TYPE_CHECKING
