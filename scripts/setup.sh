@@ -47,6 +47,12 @@ want_for_examples() {
     want cmake has cmake
 }
 
+want_for_pictures() {
+    want aha has aha
+    want chromium has chromium
+    want tmux has tmux
+}
+
 want_for_docs() {
     want doxygen has doxygen
 }
@@ -111,7 +117,7 @@ make_venv() {
 want_for_build
 for work in "$@"; do
     case $work in
-    lint | docs | examples | fuzz | bench) "want_for_$work" ;;
+    lint | docs | examples | pictures | fuzz | bench) "want_for_$work" ;;
     *) die "setup.sh: no such work: $work" ;;
     esac
 done

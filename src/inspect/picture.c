@@ -721,3 +721,13 @@ uint64_t mproc__picture_queue_bytes(const struct mproc__outside *arena,
     }
     return bytes;
 }
+
+bool mproc__picture_lives(const struct mproc__picture *p) {
+    for (int i = 0; i < p->nmembers; i++) {
+        const struct mproc__seen_member *m = &p->members[i];
+        if (m->lives && mproc__os_process_is(m->pid, m->born) == 1) {
+            return true;
+        }
+    }
+    return false;
+}

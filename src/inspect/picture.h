@@ -92,6 +92,9 @@ struct mproc__picture {
 int mproc__picture_take(const struct mproc__outside *arena, struct mproc__picture *out);
 void mproc__picture_drop(struct mproc__picture *owned);
 
+/* Is one of the members that were seen still there? */
+bool mproc__picture_lives(const struct mproc__picture *p);
+
 /* The member of a token, the wait of a thread; -1: there is none. */
 int mproc__picture_member(const struct mproc__picture *p, uint64_t token);
 int mproc__picture_wait(const struct mproc__picture *p, int member, uint32_t thread);

@@ -13,6 +13,7 @@
 #include "inspect/record.h"
 #include "inspect/show.h"
 #include "inspect/stacks.h"
+#include "inspect/top.h"
 #include "inspect/watchdog.h"
 
 #define FAMILIES_MOST 1024
@@ -21,6 +22,7 @@
 
 static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
+    "       mproc top [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] PID\n"
     "       mproc stacks PID\n"
     "       mproc watch [--after SECONDS[=abort]] PID\n"
     "       mproc graph [--dot|--svg] [PID]\n"
@@ -33,6 +35,8 @@ static const char help[] =
     "  ps      the members: start method, state, age, CPU time, private memory, how many\n"
     "          objects each holds, and what it waits for\n"
     "  locks   who holds what and who waits for whom, and for how long; deadlocks first\n"
+    "  top     members and queues, live: processor time, memory, messages a second; on a\n"
+    "          terminal until q is pressed, sorted by the key that is pressed last\n"
     "  stacks  where each thread of the family is, by py-spy (Python), eu-stack, gdb or\n"
     "          pstack, whichever is installed; they stop a process for a moment\n"
     "  watch   tells on standard error, with stacks, when a thread has waited 10 s or SECONDS\n"
@@ -293,6 +297,51 @@ static int run_watch(int argc, char **argv) {
     return r == 0 ? 0 : 1;
 }
 
+/* ---------------------------------------------------------------- live */
+
+/* How many arguments it is; 0: it is none that the verb has. */
+static int read_top_option(struct mproc__top *what, const char *name, const char *value) {
+    char *end = NULL;
+    if (strcmp(name, "-d") == 0 && value != NULL) {
+        double seconds = strtod(value, &end);
+        what->every = (int64_t)(seconds * (double)MPROC_SEC);
+        return *value != 0 && *end == 0 && seconds >= 0.1 && seconds < 1e6 ? 2 : 0;
+    }
+    if (strcmp(name, "-n") == 0 && value != NULL) {
+        long rounds = strtol(value, &end, 10);
+        what->rounds = (int)rounds;
+        return *value != 0 && *end == 0 && rounds > 0 && rounds <= INT_MAX ? 2 : 0;
+    }
+    if (strcmp(name, "-o") == 0 && value != NULL) {
+        what->order = value[0];
+        return mproc__top_sorts(value[0]) && value[1] == 0 ? 2 : 0;
+    }
+    return what->pid == 0 && read_pid(name, &what->pid);
+}
+
+static int run_top(int argc, char **argv) {
+    struct mproc__top what = {.every = MPROC_SEC, .order = 'P'};
+    for (int i = 2, n; i < argc; i += n) {
+        n = read_top_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
+        if (n == 0) {
+            fprintf(stderr,
+                    "mproc top: what is %s? -d takes seconds, 0.1 and more, -n a number of rounds, "
+                    "-o P, M, T or N\n",
+                    argv[i]);
+            return EXIT_USAGE;
+        }
+    }
+    if (what.pid == 0) {
+        fputs(help, stderr);
+        return EXIT_USAGE;
+    }
+    int r = mproc__top(&what);
+    if (r != 0) {
+        complain(what.pid, r);
+    }
+    return r == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     struct request request;
     if (wants_help(argc, argv)) {
@@ -304,6 +353,9 @@ int main(int argc, char **argv) {
     }
     if (argc > 1 && strcmp(argv[1], "watch") == 0) {
         return run_watch(argc, argv);
+    }
+    if (argc > 1 && strcmp(argv[1], "top") == 0) {
+        return run_top(argc, argv);
     }
     if (!read_arguments(argc, argv, &request)) {
         fputs(help, stderr);

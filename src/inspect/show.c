@@ -9,62 +9,10 @@
 #include <string.h>
 
 #include "inspect/blame.h"
+#include "inspect/words.h"
 #include "system/os.h"
 
 #define LINES_MOST 1000 /* of a table; then it is said how many there are more */
-
-/* ---------------------------------------------------------------- words */
-
-static const char *say_bytes(uint64_t bytes, char out[32]) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double n = (double)bytes;
-    unsigned u = 0;
-    while (n >= 1024 && u < 4) {
-        n /= 1024;
-        u++;
-    }
-    snprintf(out, 32, u == 0 || n >= 100 ? "%.0f %s" : "%.1f %s", n, units[u]);
-    return out;
-}
-
-static const char *say_span(double seconds, char out[32]) {
-    if (seconds < 0) {
-        seconds = 0;
-    }
-    if (seconds < 60) {
-        snprintf(out, 32, "%.1f s", seconds);
-    } else if (seconds < 3600) {
-        snprintf(out, 32, "%d min %02d s", (int)seconds / 60, (int)seconds % 60);
-    } else {
-        snprintf(out, 32, "%.0f h %02d min", seconds / 3600 - 0.5, (int)(seconds / 60) % 60);
-    }
-    return out;
-}
-
-static const char *say_method(uint32_t method) {
-    switch (method) {
-    case MPROC_FORK: return "fork";
-    case MPROC_SPAWN: return "spawn";
-    case MPROC_FORKSERVER: return "forkserver";
-    default: return "-";
-    }
-}
-
-static const char *say_state(const struct mproc__seen_member *m) {
-    if (m->state == MPROC__SLOT_UNBORN) {
-        return "starting";
-    }
-    if (!m->lives) {
-        return "ended";
-    }
-    switch (m->os.state) {
-    case 'R': return "runs";
-    case 'T':
-    case 't': return "stopped";
-    case 'D': return "disk";
-    default: return m->stuck != 0 ? "stuck" : m->nwaits != 0 ? "waits" : "sleeps";
-    }
-}
 
 static double seconds(int64_t ns) {
     return (double)ns / 1e9;
@@ -84,7 +32,8 @@ static void say_one(const struct mproc__show *show, const struct mproc__seen_wai
     char name[MPROC__SAY], since[32];
     fprintf(show->out, "  %s ", mproc__say_member(show->picture, w->member, name));
     mproc__say_wait(show->out, show->arena, show->picture, w);
-    fprintf(show->out, ", for %s\n", say_span(seconds(show->picture->now - w->since), since));
+    fprintf(show->out, ", for %s\n",
+            mproc__say_span(seconds(show->picture->now - w->since), since));
 }
 
 /* Of several threads of a member that wait for results of a pool one is enough. */
@@ -168,9 +117,9 @@ void mproc__show_head(const struct mproc__show *show) {
         first = first == 0 && p->members[i].lives ? p->members[i].pid : first;
     }
     fprintf(show->out, "family of %d: %d members, arena %s", (int)first, living,
-            say_bytes(p->used, used));
+            mproc__say_bytes(p->used, used));
     if (p->limit != 0) {
-        fprintf(show->out, " of %s", say_bytes(p->limit, most));
+        fprintf(show->out, " of %s", mproc__say_bytes(p->limit, most));
     }
     fputs("\n", show->out);
 }
@@ -183,9 +132,9 @@ static void show_member(const struct mproc__show *show, int member, int depth) {
     mproc__say_member(p, member, name);
     strrchr(name, '(')[-1] = 0; /* the pid stands before it */
     fprintf(show->out, "%8d %-10s %-8s %12s %12s %9s %6" PRIu64 "  %*s%s", (int)m->pid,
-            say_method(m->method), say_state(m), say_span(born, age),
-            say_span(seconds((int64_t)m->os.cpu), cpu), say_bytes(m->os.private_bytes, memory),
-            m->holds, 2 * depth, "", name);
+            mproc__say_method(m->method), mproc__say_state(m), mproc__say_span(born, age),
+            mproc__say_span(seconds((int64_t)m->os.cpu), cpu),
+            mproc__say_bytes(m->os.private_bytes, memory), m->holds, 2 * depth, "", name);
     for (int i = 0; i < m->nwaits; i++) {
         fputs(i == 0 ? ": " : "; ", show->out);
         mproc__say_wait(show->out, show->arena, p, &p->waits[m->first_wait + i]);
@@ -311,7 +260,7 @@ static void show_queue(const struct mproc__show *show, int object) {
     char what[MPROC__SAY], bytes[32];
     fprintf(show->out, "%s: %" PRIu64 " messages, %s",
             mproc__say_object(show->arena, show->picture, object, what) + 4, f->count,
-            say_bytes(mproc__picture_queue_bytes(show->arena, show->picture, f), bytes));
+            mproc__say_bytes(mproc__picture_queue_bytes(show->arena, show->picture, f), bytes));
     if (f->bound != 0) {
         fprintf(show->out, ", at most %" PRIu64, f->bound);
     }
@@ -338,13 +287,14 @@ static void show_pool(const struct mproc__show *show, int object) {
 static void show_use(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     char bytes[32];
-    fprintf(show->out, "memory: %" PRIu64 " blocks, %s", p->blocks, say_bytes(p->bytes, bytes));
-    fprintf(show->out, "; free and warm %s\n", say_bytes(p->warm, bytes));
+    fprintf(show->out, "memory: %" PRIu64 " blocks, %s", p->blocks,
+            mproc__say_bytes(p->bytes, bytes));
+    fprintf(show->out, "; free and warm %s\n", mproc__say_bytes(p->warm, bytes));
     for (int kind = 0; kind < MPROC__KINDS; kind++) {
         if (p->of_kind[kind] != 0) {
             fprintf(show->out, "  %-18s %8" PRIu64 "  %s\n",
                     kind == 0 ? "without a kind" : mproc__kind_name((enum mproc__kind)kind),
-                    p->of_kind[kind], say_bytes(p->bytes_of_kind[kind], bytes));
+                    p->of_kind[kind], mproc__say_bytes(p->bytes_of_kind[kind], bytes));
         }
     }
     for (int i = 0; i < p->nsegments; i++) {

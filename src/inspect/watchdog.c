@@ -167,23 +167,13 @@ static bool look(struct watch *watch) {
 
 /* ---------------------------------------------------------------- as long as it lives */
 
-static bool family_lives(const struct mproc__picture *p) {
-    for (int i = 0; i < p->nmembers; i++) {
-        const struct mproc__seen_member *m = &p->members[i];
-        if (m->lives && mproc__os_process_is(m->pid, m->born) == 1) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Until the next look, or nobody is left of those who were seen. */
 static void rest(const struct watch *watch) {
     int64_t part = watch->what->after / 4;
     int64_t until = mproc__os_now() + (part < 5 * MPROC_SEC ? part : 5 * MPROC_SEC);
     do {
         (void)mproc__os_poll(NULL, 0, SLICE * MPROC_MSEC);
-    } while (mproc__os_now() < until && family_lives(&watch->picture));
+    } while (mproc__os_now() < until && mproc__picture_lives(&watch->picture));
 }
 
 static int go_on(struct watch *watch) {
@@ -193,7 +183,7 @@ static int go_on(struct watch *watch) {
         if (r != 0) {
             return r;
         }
-        alive = family_lives(&watch->picture);
+        alive = mproc__picture_lives(&watch->picture);
         if (alive && look(watch) && watch->what->abort) {
             end_family(watch);
             alive = false;

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import xml.dom.minidom
 from collections.abc import Callable
@@ -332,3 +336,84 @@ def test_stacks_are_shown() -> None:
     assert f"(pid {os.getpid()}):" in told.stdout
     assert look("stacks").returncode == 2  # of which family?
     del lock
+
+
+def test_top_prints_pictures_where_there_is_no_terminal():
+    queue = mproc.Queue(name="orders")
+    queue.put(1)
+    told = look("top", "-n", "2", "-d", "0.1", "-o", "M", str(os.getpid()))
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.count("MESSAGES") == 2
+    assert '"orders"' in told.stdout
+    assert "\x1b" not in told.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong", [("-d", "0"), ("-d", "soon"), ("-n", "-1"), ("-o", "X"), ("-o", "PM"), ("some",), ()]
+)
+def test_top_says_what_it_takes(wrong):
+    assert look("top", *wrong).returncode == 2
+
+
+def test_top_ends_with_the_family(program):
+    program.write("ends.py", "import mproc, sys\nmproc.Lock()\nsys.stdin.read()\n")
+    with subprocess.Popen(
+        [sys.executable, "ends.py"], cwd=program.folder, stdin=subprocess.PIPE, env=program.env
+    ) as family:
+        while look("ps", str(family.pid)).returncode != 0:
+            time.sleep(0.01)
+        command = [str(inspect.PROGRAM), "top", "-d", "0.1", str(family.pid)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as top:
+            assert top.stdout is not None
+            assert top.stdout.readline().startswith(f"family of {family.pid}")
+            family.communicate()
+            assert top.stdout.read().endswith("the family has ended\n")
+    assert top.returncode == 0
+
+
+class Screen:
+    """A terminal of 10 lines with `mproc top` of this process's family on it."""
+
+    def __init__(self) -> None:
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 60, 0, 0))
+            os.execl(inspect.PROGRAM, "mproc", "top", "-d", "0.1", str(os.getppid()))
+        self.pid = pid
+        self.shown = b""
+
+    def until(self, text: bytes) -> bytes:
+        """Read until a frame has that text, and return the frame."""
+        self.shown = b""
+        while text not in self.shown:
+            self.shown += os.read(self.fd, 65536)
+        return self.shown
+
+    def end(self) -> int:
+        """The exit status, after the cursor and the first screen have come back."""
+        self.until(b"\x1b[?25h\x1b[?1049l")
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.fd)
+        return status
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_top_has_the_screen_until_a_key_is_pressed(key):
+    keep = [mproc.Queue() for _ in range(30)]
+    screen = Screen()
+    screen.until(b"[P]rocessor")
+    os.write(screen.fd, b"m")
+    frame = screen.until(b"[M]emory")
+    assert frame.rsplit(b"\x1b[H", 1)[1].count(b"\n") == 9  # and the line of the keys
+    os.write(screen.fd, key)
+    assert screen.end() == 0
+    del keep
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_top_gives_the_screen_back_when_a_signal_ends_it(number):
+    mproc.Lock()
+    screen = Screen()
+    screen.until(b"[P]rocessor")
+    os.kill(screen.pid, number)
+    assert screen.end() == 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_LOOKS = ("ps", "locks", "queues", "graph", "report", "record", "stacks", "watch")
+_LOOKS = ("ps", "locks", "queues", "graph", "report", "record", "stacks", "top", "watch")
 _USAGE = """\
 usage: python -m mproc [-v] [options] [-m module | -c command | script.py | directory | archive]
                        [args]

@@ -1,0 +1,336 @@
+/*
+ * top.c - a family that is looked at again and again: `mproc top`
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * How it works. Each round takes a picture, as the other verbs do, and compares it with that of the
+ * round before: so processor time and messages become rates. The text is made whole, then cut to
+ * the screen.
+ */
+#include "inspect/top.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspect/blame.h"
+#include "inspect/show.h"
+#include "inspect/words.h"
+#include "system/os.h"
+#include "system/os_terminal.h"
+
+#define HEADING '\v' /* begins a line that stands out */
+#define QUEUES_MOST 200
+#define CTRL(key) ((key)&0x1f)
+
+struct look {
+    struct mproc__picture picture;
+    int groups;
+    bool taken;
+};
+
+struct top {
+    const struct mproc__top *what;
+    struct mproc__outside arena;
+    struct look now, before;
+    char order;
+    bool ends; /* somebody has asked for it */
+};
+
+/* What the table of members has a line for. */
+struct line {
+    int member;
+    double percent; /* of a CPU, since the look before */
+    char order;
+};
+
+bool mproc__top_sorts(char order) {
+    return order != 0 && strchr("PMTN", order) != NULL;
+}
+
+/* ---------------------------------------------------------------- rates */
+
+/* Seconds from the look before to this one; 0: there was none. */
+static double seconds_between(const struct top *top) {
+    return top->before.taken ? (double)(top->now.picture.now - top->before.picture.now) / 1e9 : 0;
+}
+
+static double percent_of(const struct top *top, const struct mproc__seen_member *m) {
+    const struct mproc__picture *before = &top->before.picture;
+    double seconds = seconds_between(top);
+    int then = seconds > 0 ? mproc__picture_member(before, m->token) : -1;
+    if (then < 0) {
+        return 0;
+    }
+    double used = (double)m->os.cpu - (double)before->members[then].os.cpu;
+    return used > 0 ? used / 1e7 / seconds : 0;
+}
+
+/* The facts of an object as they were; NULL: it was not there. */
+static const struct mproc__facts *facts_before(const struct top *top, int object) {
+    const struct mproc__picture *before = &top->before.picture;
+    uint64_t address = top->now.picture.objects[object].address;
+    int low = 0, high = seconds_between(top) > 0 ? before->nobjects : 0;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (before->objects[middle].address < address) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool found = seconds_between(top) > 0 && low < before->nobjects &&
+                 before->objects[low].address == address &&
+                 before->objects[low].kind == top->now.picture.objects[object].kind;
+    return found ? mproc__picture_facts(before, low) : NULL;
+}
+
+/* ---------------------------------------------------------------- members */
+
+static int compare(double a, double b) {
+    return (a < b) - (a > b); /* the largest first */
+}
+
+static const struct mproc__picture *sorted; /* qsort() gives no argument along */
+
+static int by_order(const void *a, const void *b) {
+    const struct line *x = a, *y = b;
+    const struct mproc__seen_member *m = &sorted->members[x->member];
+    const struct mproc__seen_member *n = &sorted->members[y->member];
+    int r = 0;
+    switch (x->order) {
+    case 'P': r = compare(x->percent, y->percent); break;
+    case 'M': r = compare((double)m->os.private_bytes, (double)n->os.private_bytes); break;
+    case 'T': r = compare((double)m->os.cpu, (double)n->os.cpu); break;
+    default: break;
+    }
+    return r != 0 ? r : (m->pid > n->pid) - (m->pid < n->pid);
+}
+
+static void show_line(FILE *out, const struct top *top, const struct line *line) {
+    const struct mproc__picture *p = &top->now.picture;
+    const struct mproc__seen_member *m = &p->members[line->member];
+    char name[MPROC__SAY], cpu[32], memory[32];
+    mproc__say_member(p, line->member, name);
+    strrchr(name, '(')[-1] = 0; /* the pid stands before it */
+    fprintf(out, "%8d %-10s %-8s %6.1f %12s %9s %6" PRIu64 "  %s", (int)m->pid,
+            mproc__say_method(m->method), mproc__say_state(m), line->percent,
+            mproc__say_span((double)m->os.cpu / 1e9, cpu),
+            mproc__say_bytes(m->os.private_bytes, memory), m->holds, name);
+    for (int i = 0; i < m->nwaits; i++) {
+        fputs(i == 0 ? ": " : "; ", out);
+        mproc__say_wait(out, &top->arena, p, &p->waits[m->first_wait + i]);
+    }
+    fputs("\n", out);
+}
+
+static void show_members(FILE *out, const struct top *top) {
+    const struct mproc__picture *p = &top->now.picture;
+    struct line *lines = calloc((size_t)p->nmembers + 1, sizeof *lines);
+    int n = 0;
+    for (int i = 0; lines != NULL && i < p->nmembers; i++) {
+        lines[n++] = (struct line){i, percent_of(top, &p->members[i]), top->order};
+    }
+    fprintf(out, "%c     PID METHOD     STATE      %%CPU          CPU   PRIVATE  HOLDS  NAME\n",
+            HEADING);
+    if (n > 0) {
+        sorted = p;
+        qsort(lines, (size_t)n, sizeof *lines, by_order);
+    }
+    for (int i = 0; i < n; i++) {
+        show_line(out, top, &lines[i]);
+    }
+    free(lines);
+}
+
+/* ---------------------------------------------------------------- queues */
+
+static void show_queue(FILE *out, const struct top *top, int object) {
+    const struct mproc__picture *p = &top->now.picture;
+    const struct mproc__facts *f = mproc__picture_facts(p, object);
+    const struct mproc__facts *before = facts_before(top, object);
+    char what[MPROC__SAY], bytes[32];
+    double put = 0, got = 0;
+    if (before != NULL && f->total >= before->total) {
+        put = (double)(f->total - before->total) / seconds_between(top);
+        got = put - ((double)f->count - (double)before->count) / seconds_between(top);
+    }
+    fprintf(out, "%10" PRIu64 " %10s %10.0f %10.0f  %s%s\n", f->count,
+            mproc__say_bytes(mproc__picture_queue_bytes(&top->arena, p, f), bytes), put,
+            got > 0 ? got : 0, mproc__say_object(&top->arena, p, object, what) + 4,
+            f->closed ? ", closed" : "");
+}
+
+static void show_queues(FILE *out, const struct top *top) {
+    const struct mproc__picture *p = &top->now.picture;
+    int n = 0;
+    for (int i = 0; i < p->nobjects && n < QUEUES_MOST; i++) {
+        if (p->objects[i].kind != MPROC__KIND_QUEUE) {
+            continue;
+        }
+        if (n++ == 0) {
+            fprintf(out, "%c  MESSAGES      BYTES      PUT/S      GOT/S  QUEUE\n", HEADING);
+        }
+        show_queue(out, top, i);
+    }
+}
+
+static void show_all(FILE *out, const struct top *top) {
+    const struct mproc__show show = {out, &top->arena, &top->now.picture, top->now.groups};
+    mproc__show_head(&show);
+    mproc__show_troubles(&show);
+    show_members(out, top);
+    show_queues(out, top);
+}
+
+/* ---------------------------------------------------------------- the screen */
+
+/* A line, cut to so many characters. Returns where the next one begins. */
+static const char *draw_line(const char *text, int columns) {
+    bool stands_out = *text == HEADING;
+    text += stands_out;
+    fputs(stands_out ? "\033[7m" : "", stdout);
+    while (*text != '\n' && *text != 0) {
+        int size = mproc__show_character((const unsigned char *)text);
+        bool plain = size > 1 || (size == 1 && (unsigned char)*text >= ' ' && *text != 127);
+        size = size > 0 ? size : 1;
+        if (columns-- > 0) {
+            printf("%.*s", plain ? size : 1, plain ? text : "?");
+        }
+        text += size;
+    }
+    fputs(stands_out ? "\033[0m\033[K\n" : "\033[K\n", stdout);
+    return text + (*text == '\n');
+}
+
+static void draw(const char *text, char order) {
+    int rows, columns;
+    mproc__os_terminal_size(&rows, &columns);
+    fputs("\033[H", stdout);
+    while (*text != 0 && rows-- > 1) {
+        text = draw_line(text, columns);
+    }
+    printf("\033[J\033[7m%.*s\033[0m", columns,
+           order == 'P'   ? " q quit   order: [P]rocessor  M memory  T time  N pid "
+           : order == 'M' ? " q quit   order: P processor  [M]emory  T time  N pid "
+           : order == 'T' ? " q quit   order: P processor  M memory  [T]ime  N pid "
+                          : " q quit   order: P processor  M memory  T time  [N] pid ");
+    fflush(stdout);
+}
+
+/* Where it is no terminal: a picture, and an empty line. */
+static void print(const char *text) {
+    for (; *text != 0; text++) {
+        if (*text != HEADING) {
+            fputc(*text, stdout);
+        }
+    }
+    fputs("\n", stdout);
+    fflush(stdout);
+}
+
+/* ---------------------------------------------------------------- as long as it lives */
+
+static void forget(struct look *look) {
+    if (look->taken) {
+        mproc__picture_drop(&look->picture);
+    }
+}
+
+static int take(struct top *top) {
+    forget(&top->before);
+    top->before = top->now;
+    top->now = (struct look){0};
+    int r = mproc__inspect_take(&top->arena, &top->now.picture, &top->now.groups);
+    top->now.taken = r == 0;
+    return r;
+}
+
+static int show(const struct top *top, bool screen) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL) {
+        return -ENOMEM;
+    }
+    show_all(out, top);
+    if (fclose(out) != 0) {
+        free(text);
+        return -ENOMEM;
+    }
+    if (screen) {
+        draw(text, top->order);
+    } else {
+        print(text);
+    }
+    free(text);
+    return 0;
+}
+
+/* Does what the keys say until it is time for the next look; true: what is shown has changed. */
+static bool obey(struct top *top, int64_t until) {
+    int64_t left = until - mproc__os_now();
+    int key = mproc__os_terminal_key(left > 0 ? left : 0);
+    char order = (char)(key >= 'a' && key <= 'z' ? key - 'a' + 'A' : key);
+    if (key == MPROC__TERMINAL_LEFT || order == 'Q' || key == CTRL('C')) {
+        top->ends = true;
+    } else if (key > 0 && mproc__top_sorts(order)) {
+        top->order = order;
+        return true;
+    }
+    return key == 0 && mproc__os_now() < until; /* the size */
+}
+
+static int rest(struct top *top, bool screen) {
+    int64_t until = mproc__os_now() + top->what->every;
+    int r = 0;
+    while (r == 0 && !top->ends && mproc__os_now() < until) {
+        if (!screen) {
+            (void)mproc__os_poll(NULL, 0, until - mproc__os_now());
+        } else if (obey(top, until)) {
+            r = show(top, screen);
+        }
+    }
+    return r;
+}
+
+/* -ECHILD: the family has ended. */
+static int go_on(struct top *top, bool screen) {
+    for (int round = 1;; round++) {
+        int r = take(top);
+        if (r == 0 && !mproc__picture_lives(&top->now.picture)) {
+            r = -ECHILD;
+        }
+        r = r == 0 ? show(top, screen) : r;
+        if (r != 0 || round == top->what->rounds) {
+            return r;
+        }
+        r = rest(top, screen);
+        if (r != 0 || top->ends) {
+            return r;
+        }
+    }
+}
+
+int mproc__top(const struct mproc__top *what) {
+    struct top top = {.what = what, .order = what->order};
+    int r = mproc__outside_open(what->pid, &top.arena);
+    if (r != 0) {
+        return r;
+    }
+    bool screen = mproc__os_terminal_is() && mproc__os_terminal_begin() == 0;
+    r = go_on(&top, screen);
+    if (screen) {
+        mproc__os_terminal_end();
+    }
+    if (r == -ECHILD) {
+        puts("the family has ended");
+        r = 0;
+    }
+    forget(&top.now);
+    forget(&top.before);
+    mproc__outside_close(&top.arena);
+    return r;
+}
