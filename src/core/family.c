@@ -55,6 +55,7 @@ static const uint64_t candidates[] = {
 /* The members' table, and a MiB for what the family is about. */
 #define SPAN_MIN                                                                                   \
     ((sizeof(struct mproc__family) + MIB + MPROC__CHUNK - 1) / MPROC__CHUNK * MPROC__CHUNK)
+static_assert(SPAN_MIN <= 20000 * 512, "`ulimit -f 20000` is enough, in shells that count by 512");
 /* Address space for each byte that a user allows: runs of many lengths leave gaps. */
 #define SPAN_OF_LIMIT 16
 #define SPAN_OF_LIMIT_MIN (64 * MIB)

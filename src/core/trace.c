@@ -59,10 +59,11 @@ uint64_t mproc__trace_time(void) {
 uint64_t *mproc__trace_place(void) {
     const struct mproc__hand *hand = mproc__thread_hand;
     const struct mproc__slot *slot = mproc__self_slot();
-    if (hand == NULL) {
+    if (hand == NULL || hand - slot->hands >= MPROC__TRACE_HANDS) {
         return NULL;
     }
-    return &mproc__trace->rings[(slot - mproc__table->slots) * MPROC__HANDS + (hand - slot->hands)];
+    return &mproc__trace
+                ->rings[(slot - mproc__table->slots) * MPROC__TRACE_HANDS + (hand - slot->hands)];
 }
 
 static struct mproc__trace_ring *ring_of_thread(void) {

@@ -11,6 +11,9 @@
 /* Of 32 bytes each: with the ring's head the records are eight chunks. A worker of a pool with
  * tasks of nothing fills it in some 20 ms, and the recorder comes by each 5 ms. */
 #define MPROC__TRACE_RECORDS 16382
+/* So many threads of a member have rings: the first ones that use the library. With a word for each
+ * of its hands the smallest arena (family.c) would be larger than small limits allow. */
+#define MPROC__TRACE_HANDS 12
 #define MPROC__TRACE_NAMES 256
 #define MPROC__TRACE_TEXT 56
 #define MPROC__TRACE_RING_MAGIC UINT64_C(0x676e69727063726d)
@@ -67,8 +70,8 @@ struct mproc__trace {
     uint64_t until;   /* by that clock: then it ends, because its recorder has died */
     uint64_t dropped; /* records for which there was no ring */
     uint64_t more[5];
-    struct mproc__trace_name names[MPROC__TRACE_NAMES]; /* row 0 is not used */
-    uint64_t rings[MPROC__MEMBERS * MPROC__HANDS];      /* struct mproc__trace_ring *, or 0 */
+    struct mproc__trace_name names[MPROC__TRACE_NAMES];  /* row 0 is not used */
+    uint64_t rings[MPROC__MEMBERS * MPROC__TRACE_HANDS]; /* struct mproc__trace_ring *, or 0 */
 };
 
 /* The family's, in the arena. NULL: this process is no member yet. */
@@ -104,7 +107,7 @@ static inline uint64_t mproc__trace_address_of(uint64_t what) {
 /* The time by the clock that is recorded with. 0: nobody records. */
 uint64_t mproc__trace_time(void);
 
-/* Where the calling thread's ring is noted; NULL: it has no hand of its own, and so no ring. */
+/* Where the calling thread's ring is noted; NULL: it has none of the hands that have rings. */
 uint64_t *mproc__trace_place(void);
 
 /* Writes a record, if the calling thread has a ring. The call itself looks whether it is to. */

@@ -77,7 +77,7 @@ void mproc__trace_done(enum mproc__trace_event event, unsigned kind, const void 
 
 /* Only rings that have been taken: the table itself is mostly pages that nobody has touched. */
 static int check_rings(uint32_t slot, char *why, size_t size) {
-    for (uint32_t i = slot * MPROC__HANDS; i < (slot + 1) * MPROC__HANDS; i++) {
+    for (uint32_t i = slot * MPROC__TRACE_HANDS; i < (slot + 1) * MPROC__TRACE_HANDS; i++) {
         uint64_t at = mproc__peek64(&mproc__trace->rings[i]);
         const void *ring = (const void *)(uintptr_t)at;
         if (at != 0 &&

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RINGS ((size_t)MPROC__MEMBERS * MPROC__HANDS)
+#define RINGS ((size_t)MPROC__MEMBERS * MPROC__TRACE_HANDS)
 #define HEAD_WORDS 2 /* of a ring: next, magic */
 
 struct mproc__drain {
@@ -46,7 +46,7 @@ static int read_rings(struct mproc__drain *d, size_t *n) {
     if (r != 0 || top > MPROC__MEMBERS) {
         return r != 0 ? r : MPROC_ECORRUPT;
     }
-    *n = (size_t)top * MPROC__HANDS;
+    *n = (size_t)top * MPROC__TRACE_HANDS;
     return mproc__outside_read(d->arena, field(d, TRACE(rings)), d->rings, *n * sizeof *d->rings);
 }
 

@@ -26,7 +26,7 @@
 #include "inspect/picture.h"
 #include "inspect/show.h"
 
-#define RINGS ((size_t)MPROC__MEMBERS * MPROC__HANDS)
+#define RINGS ((size_t)MPROC__MEMBERS * MPROC__TRACE_HANDS)
 #define DEPTH 16        /* spans of a thread within each other that are shown */
 #define HELD_MOST 65536 /* locks that are held at a time; more are not shown */
 #define LOOKED_AT 4096  /* bytes before an address in which its object begins */
@@ -450,7 +450,7 @@ static void add_piece(struct mproc__timeline *t, struct ring *ring,
 static void add_process(struct mproc__timeline *t, unsigned number, uint64_t thread) {
     struct mproc__slot slot;
     uint64_t at = t->arena->base + offsetof(struct mproc__family, table.slots) +
-                  number / MPROC__HANDS * sizeof slot;
+                  number / MPROC__TRACE_HANDS * sizeof slot;
     if (mproc__outside_read(t->arena, at, &slot, sizeof slot) != 0 || slot.pid <= 0 ||
         (uint32_t)slot.pid != thread >> 32) {
         return;

@@ -43,7 +43,7 @@ static void end(void) {
     mproc__drain_drop(drain);
     mproc__outside_close(&arena);
     struct mproc__hand *hand = mproc__hand_get();
-    for (uint32_t i = 0; i < mproc__table_top() * MPROC__HANDS; i++) {
+    for (uint32_t i = 0; i < mproc__table_top() * MPROC__TRACE_HANDS; i++) {
         mproc__heap_free(hand, &mproc__trace->rings[i]);
     }
     mproc__hand_put(hand);

@@ -40,7 +40,7 @@ static struct mproc__trace_ring *ring_at(uint32_t i) {
 /* Records that are there, all of them whole. */
 static uint64_t records(const void *object) {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < mproc__table_top() * MPROC__HANDS; i++) {
+    for (uint32_t i = 0; i < mproc__table_top() * MPROC__TRACE_HANDS; i++) {
         const struct mproc__trace_ring *ring = ring_at(i);
         uint64_t next = ring != NULL && ring->magic == MPROC__TRACE_RING_MAGIC ? ring->next : 0;
         for (uint64_t k = 0; k < next; k++) {
@@ -76,7 +76,7 @@ static void verify_name(void *object) {
 static void drop(void *object) {
     mproc__store32(&mproc__trace->on, MPROC__TRACE_OFF);
     struct mproc__hand *hand = mproc__hand_get();
-    for (uint32_t i = 0; i < mproc__table_top() * MPROC__HANDS; i++) {
+    for (uint32_t i = 0; i < mproc__table_top() * MPROC__TRACE_HANDS; i++) {
         mproc__heap_free(hand, &mproc__trace->rings[i]);
     }
     mproc__hand_put(hand);
