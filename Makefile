@@ -1,6 +1,6 @@
 # The door: every target is a script in scripts/; `make help` lists them.
 .DEFAULT_GOAL := build
-.PHONY: build demo test which-python install bench bench-python soak asan tsan fuzz conformance lint docs format clean help
+.PHONY: build demo test which-python install bench bench-python soak asan tsan fuzz conformance lint docs wheels format clean help
 PREFIX ?= /usr/local
 
 build: ## the C library, the examples (build/release) and the package (.venv)
@@ -42,6 +42,9 @@ conformance: ## CPython's own tests: make conformance [PY=3.14] [METHOD=spawn] [
 
 docs: ## the manual, build/docs/html, and the man pages; needs Doxygen
 	@scripts/docs.sh
+
+wheels: ## an sdist, and a wheel of it for each version of Python, for x86-64 and glibc 2.28 or later
+	@scripts/wheels.sh
 
 lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17
 	@scripts/lint.sh

@@ -91,7 +91,7 @@ static PyObject *call_each(PyObject *function, PyObject *items, bool star, Py_ss
     return results;
 }
 
-static PyObject *call_once(PyObject *function, PyObject *arguments) {
+static PyObject *call_one(PyObject *function, PyObject *arguments) {
     PyObject *args, *kwargs;
     if (!PyArg_ParseTuple(arguments, "O!O", &PyTuple_Type, &args, &kwargs)) {
         return NULL;
@@ -102,7 +102,7 @@ static PyObject *call_once(PyObject *function, PyObject *arguments) {
 PyObject *work_call(enum call_kind kind, PyObject *function, PyObject *arguments,
                     Py_ssize_t *failed) {
     *failed = -1;
-    return kind == CALL_ONCE ? call_once(function, arguments)
+    return kind == CALL_ONCE ? call_one(function, arguments)
                              : call_each(function, arguments, kind == CALL_STARMAP, failed);
 }
 

@@ -29,6 +29,11 @@
 #if __has_include(<sys/rseq.h>) && __has_builtin(__builtin_thread_pointer)
 #include <sys/rseq.h>
 #define MPROC__OS_RSEQ 1
+/* A build for older versions of glibc looks at run time whether this one has it. */
+#if !__GLIBC_PREREQ(2, 35)
+#define MPROC__OS_RSEQ_MAYBE 1
+#pragma weak __rseq_offset
+#endif
 #endif
 #endif
 
@@ -60,6 +65,11 @@ pid_t mproc__os_tid(void);
 int mproc__os_cpu_asked(void);
 
 static inline int mproc__os_cpu(void) {
+#if MPROC__OS_RSEQ_MAYBE
+    if (&__rseq_offset == NULL) {
+        return mproc__os_cpu_asked();
+    }
+#endif
 #if MPROC__OS_RSEQ
     const char *thread = __builtin_thread_pointer();
     const struct rseq *rseq = (const struct rseq *)(const void *)(thread + __rseq_offset);
