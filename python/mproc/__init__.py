@@ -183,6 +183,10 @@ def pytest_load_initial_conftests() -> None:
     install()
 
 
+# No name of multiprocessing's: its test of the public names looks where they are from.
+pytest_load_initial_conftests.__module__ = "mproc._alias"
+
+
 # What a child pickles of its main module, `__mp_main__`, its parent finds here.
 if "__main__" in _sys.modules:
     _sys.modules["__mp_main__"] = _sys.modules["__main__"]

@@ -60,9 +60,10 @@ static int walk_all(const struct mproc__dict_shard *shard, uint64_t version, uin
         return -EAGAIN;
     }
     for (uint64_t i = 0; i < end - first; i++) {
-        const struct mproc__dict_entry *e = mproc__dict_entry_at(mproc__peek64(buckets[i]));
-        __builtin_prefetch(e);
-        __builtin_prefetch((const char *)e + sizeof *e); /* often in the next line */
+        uintptr_t entry = (uintptr_t)mproc__dict_entry_at(mproc__peek64(buckets[i])); /* or 0 */
+        __builtin_prefetch((const void *)entry);
+        /* Often in the next line. */
+        __builtin_prefetch((const void *)(entry + sizeof(struct mproc__dict_entry)));
     }
     int r = 0;
     for (uint64_t i = 0; r == 0 && i < end - first; i++) {
