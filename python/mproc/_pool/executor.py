@@ -299,7 +299,7 @@ class ExecutorEngine(Engine):
             self._break(self._what_broke_it(error))
         return _Broken(error if isinstance(error, WorkerDiedError) else self._reason)
 
-    def _break(self, reason: BaseException) -> None:
+    def _break(self, reason: BaseException, how: str = "terminate") -> None:
         if self._broken is not None:
             return
         self._broken = BROKEN
@@ -311,10 +311,13 @@ class ExecutorEngine(Engine):
         while (future := self._backlog.pop()) is not None:
             self._refuse(future, broken.make())
         self._tell()
+        self._end_living(how)
+        self._need_helper()
+
+    def _end_living(self, how: str) -> None:
         for old in self._started_workers():
             if old.exitcode is None:
-                old.terminate()
-        self._need_helper()
+                getattr(old, how)()
 
     @staticmethod
     def _refuse(future: Future, error: BaseException) -> None:
@@ -534,10 +537,8 @@ class ExecutorEngine(Engine):
         task with retries would be begun anew.
         """
         if self._has_work():
-            self._break(RuntimeError(f"{how}_workers() has ended the workers"))
-        for old in self._started_workers():
-            if old.exitcode is None:
-                getattr(old, how)()
+            self._break(RuntimeError(f"{how}_workers() has ended the workers"), how)
+        self._end_living(how)
 
 
 engines: WeakSet[ExecutorEngine] = WeakSet()
