@@ -126,6 +126,7 @@ class Engine:
     _sealer: Any = None  # the module that sends by value, if the context asks for that
     _cluster: Any = None  # the engine of other machines on which tasks are done; see engines/
     _last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
+    _ends_by = "terminate"  # the method by which living workers are ended
     _ending = False  # who ends the workers does not want their deaths to be noticed
     _started = False  # there has been a worker
     _start_error: Exception | None = None  # why no worker could be started last
@@ -242,9 +243,7 @@ class Engine:
     def _end_workers(self) -> None:
         """Have all workers end, and wait for them; kill those that do not listen."""
         alive = self._started_workers()
-        for old in alive:
-            if old.exitcode is None:
-                old.terminate()
+        self._end_living()
         for old in alive:
             old.join(PATIENCE)
             if old.exitcode is None:
@@ -254,6 +253,11 @@ class Engine:
     def _alive(self) -> int:
         """Return how many workers there are."""
         return sum(old.exitcode is None for old in self._started_workers())
+
+    def _end_living(self) -> None:
+        for old in self._started_workers():
+            if old.exitcode is None:
+                getattr(old, self._ends_by)()
 
     def _started_workers(self) -> list[Any]:
         """Return the workers that were started last in their seats, and nobody has closed."""

@@ -1287,3 +1287,30 @@ if __name__ == "__main__":
 
 def test_what_waits_in_the_backlog_is_cancelled_one_by_one(program):
     assert program.output(program.write("example.py", CANCELLED)) == "cancelled\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "number"), [("kill", signal.SIGKILL), ("terminate", signal.SIGTERM)]
+)
+def test_workers_are_ended_as_is_asked_for(how, number):
+    """Neither the helper, which sees that the executor is broken, nor another ends them first."""
+    context = mproc.get_context("fork")
+    for _ in range(20):
+        begun = context.Event()
+        with ProcessPoolExecutor(1, context, _keep, (begun,)) as executor:
+            executor.submit(_tell_and_sleep)
+            begun.wait()
+            (worker,) = executor._processes.values()
+            getattr(executor, f"{how}_workers")()
+            worker.join()
+            assert worker.exitcode == -number
+
+
+def _keep(event):
+    global kept
+    kept = event
+
+
+def _tell_and_sleep():
+    kept.set()
+    time.sleep(60)

@@ -299,7 +299,7 @@ class ExecutorEngine(Engine):
             self._break(self._what_broke_it(error))
         return _Broken(error if isinstance(error, WorkerDiedError) else self._reason)
 
-    def _break(self, reason: BaseException, how: str = "terminate") -> None:
+    def _break(self, reason: BaseException) -> None:
         if self._broken is not None:
             return
         self._broken = BROKEN
@@ -311,13 +311,8 @@ class ExecutorEngine(Engine):
         while (future := self._backlog.pop()) is not None:
             self._refuse(future, broken.make())
         self._tell()
-        self._end_living(how)
+        self._end_living()
         self._need_helper()
-
-    def _end_living(self, how: str) -> None:
-        for old in self._started_workers():
-            if old.exitcode is None:
-                getattr(old, how)()
 
     @staticmethod
     def _refuse(future: Future, error: BaseException) -> None:
@@ -536,9 +531,10 @@ class ExecutorEngine(Engine):
         It fails first: an engine that heals would put others in the place of the workers, and a
         task with retries would be begun anew.
         """
+        self._ends_by = how
         if self._has_work():
-            self._break(RuntimeError(f"{how}_workers() has ended the workers"), how)
-        self._end_living(how)
+            self._break(RuntimeError(f"{how}_workers() has ended the workers"))
+        self._end_living()
 
 
 engines: WeakSet[ExecutorEngine] = WeakSet()
