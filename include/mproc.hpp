@@ -12,8 +12,9 @@
  *     its ref.
  *  2. Lambdas that cross. A function that another process runs (of a process, a task, a map) is
  *     copied there byte by byte. So its captures are plain data: numbers, structs of these, and
- *     refs. Anything else does not compile. A child that is spawned, and does not take holds of
- *     its own, uses a ref while its starter holds the object.
+ *     refs. Anything else does not compile. A plain function of the program may stand for the
+ *     lambda; a pointer to one that is captured is right in forked processes only. A child that is
+ *     spawned, and does not take holds of its own, uses a ref while its starter holds the object.
  *  3. Errors are exceptions. A function that fails throws mproc::error with the code of mproc.h,
  *     and nothing has happened. A code that is an errno compares with std::errc.
  *  4. Waits. Without a time they wait for ever. Those that are called try_ do not wait, those that
@@ -152,6 +153,36 @@ template <class T> T load(const void *bytes) {
     alignas(T) unsigned char raw[sizeof(T)];
     std::memcpy(raw, bytes, sizeof raw);
     return *std::launder(reinterpret_cast<T *>(raw));
+}
+
+/* A pointer to a function of this program, as its distance from another one: in a process that was
+ * not forked the program lies at other addresses. */
+template <class F> class distant {
+  public:
+    explicit distant(F function) noexcept : distance_(address(function) - address(&here)) {
+    }
+    template <class... Arguments>
+    std::invoke_result_t<F, Arguments...> operator()(Arguments &&...arguments) const {
+        const F function = reinterpret_cast<F>(address(&here) + distance_);
+        return function(std::forward<Arguments>(arguments)...);
+    }
+
+  private:
+    static void here() noexcept {
+    }
+    template <class Function> static uintptr_t address(Function *function) noexcept {
+        return reinterpret_cast<uintptr_t>(function);
+    }
+    uintptr_t distance_;
+};
+
+/* A function in the form in which its bytes cross. */
+template <class F> auto crossing(F function) noexcept {
+    if constexpr (std::is_function_v<std::remove_pointer_t<F>>) {
+        return distant<F>(function);
+    } else {
+        return function;
+    }
 }
 
 } // namespace detail
@@ -447,8 +478,9 @@ class process {
     explicit process(F function, const mproc_process_options &options = {}) {
         static_assert(std::is_trivially_copyable_v<F>,
                       "the function of a process captures plain data, and refs instead of nouns");
-        detail::check(mproc_process_start(&process_, detail::run_process<F>, &function,
-                                          sizeof function, &options),
+        auto crossing = detail::crossing(function);
+        detail::check(mproc_process_start(&process_, detail::run_process<decltype(crossing)>,
+                                          &crossing, sizeof crossing, &options),
                       "mproc_process_start");
     }
     process(process &&other) noexcept : process_(std::exchange(other.process_, nullptr)) {
@@ -971,8 +1003,10 @@ class pool {
         static_assert(std::is_trivially_copyable_v<F>,
                       "the function of a task captures plain data, and refs instead of nouns");
         mproc_task *one = nullptr;
-        detail::check(mproc_pool_submit(native(), detail::run_task<F>, &function, sizeof function,
-                                        &options, &one),
+        const auto crossing = detail::crossing(function);
+        using Crossing = std::remove_const_t<decltype(crossing)>;
+        detail::check(mproc_pool_submit(native(), detail::run_task<Crossing>, &crossing,
+                                        sizeof crossing, &options, &one),
                       "mproc_pool_submit");
         return task<std::invoke_result_t<F &>>(one);
     }
@@ -990,12 +1024,15 @@ class pool {
         static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16,
                       "the items of a map are plain data, aligned by at most 16 bytes");
         if constexpr (std::is_void_v<R>) {
-            run_map<F, T>(function, std::data(in), nullptr, 0, std::size(in), options);
+            run_map<T>(detail::crossing(function), std::data(in), nullptr, 0, std::size(in),
+                       options);
         } else {
-            static_assert(std::is_trivially_copyable_v<R> && !std::is_same_v<R, bool>,
-                          "the results of a map are plain data; char instead of bool");
+            static_assert(
+                std::is_trivially_copyable_v<R> && !std::is_same_v<R, bool>,
+                "the results of a map are plain data, and not bool; a task may give a std::string");
             std::vector<R> out(std::size(in));
-            run_map<F, T>(function, std::data(in), out.data(), sizeof(R), std::size(in), options);
+            run_map<T>(detail::crossing(function), std::data(in), out.data(), sizeof(R),
+                       std::size(in), options);
             return out;
         }
     }
@@ -1035,7 +1072,7 @@ class pool {
         options.workers = workers;
         return options;
     }
-    template <class F, class T>
+    template <class T, class F>
     void run_map(const F &function, const T *in, void *out, size_t out_size, size_t n,
                  mproc_map_options options) const {
         mproc_task_error why = {};
@@ -1814,8 +1851,8 @@ class connection : public owner<connection_ref> {
   public:
     connection(connection &&) noexcept = default;
     connection &operator=(connection &&other) noexcept {
-        connection gone(std::move(*this));
-        static_cast<owner &>(*this) = std::move(static_cast<owner &>(other));
+        connection next(std::move(other)); // by way of it, what is assigned to itself stays open
+        std::swap(static_cast<connection_ref &>(*this), static_cast<connection_ref &>(next));
         return *this;
     }
     ~connection() {

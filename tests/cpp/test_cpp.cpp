@@ -131,6 +131,33 @@ TEST(a_lambda_runs_in_a_child_of_each_method) {
     mproc__template_stop_default();
 }
 
+namespace {
+
+int seven() {
+    return 7;
+}
+
+int doubled(int n) {
+    return 2 * n;
+}
+
+} // namespace
+
+TEST(a_plain_function_is_found_wherever_the_program_lies) {
+    for (mproc_method method : methods) {
+        const mproc::process child(seven, by(method));
+        child.join();
+        CHECK_EQ(*child.exitcode(), 7);
+        mproc_pool_options options = {};
+        options.workers = 1;
+        options.method = method;
+        const mproc::pool pool(options);
+        CHECK_EQ(pool.submit(seven).get(), 7);
+        CHECK_EQ(pool.map(doubled, std::vector<int>{1, 2, 3})[2], 6);
+    }
+    mproc__template_stop_default();
+}
+
 TEST(the_destructor_of_a_process_waits_for_its_end) {
     const mproc::event go;
     const mproc::array<int> done(1);
@@ -594,6 +621,14 @@ TEST(a_descriptor_of_a_connection_tells_what_is_there) {
     mproc::connection moved = std::move(receiver);
     moved = std::move(sender);
     moved.close();
+}
+
+TEST(a_connection_that_is_assigned_to_itself_stays_open) {
+    auto [receiver, sender] = mproc::connection::pipe(false);
+    mproc::connection &same = sender;
+    sender = std::move(same);
+    sender.send("still");
+    CHECK(receiver.recv().text() == "still");
 }
 
 /* ---------------------------------------------------------------- named memory, watch */
