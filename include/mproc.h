@@ -2855,7 +2855,7 @@ typedef struct mproc_inspect_object_seen {
     uint64_t done;
     /* A queue that takes no messages any more. */
     int closed;
-    /* Who has a lock, 0: nobody or not known. */
+    /* The member that has a lock; 0: nobody has it, or it is not known. */
     pid_t held_by;
     /* Its thread that has it, by its kernel id. */
     pid_t held_by_thread;
@@ -2885,7 +2885,8 @@ typedef struct mproc_inspect_wait_seen {
     uint64_t object;
     /* -1: none. */
     int descriptor;
-    /* Who has what it waits for, or whose end it waits for; 0: no single one. */
+    /* The member that has what the thread waits for, or whose end it waits for; 0: no single
+     * one. */
     pid_t blames;
     /* ns. */
     int64_t waited;

@@ -16,6 +16,16 @@ def take_two(mine: Any, theirs: Any, barrier: Any) -> None:
         theirs.acquire()
 
 
+def pose(children: list[Any]) -> None:
+    """Have the processes run until the picture is taken, which ends the standard input."""
+    for child in children:
+        child.start()
+    print("started", flush=True)
+    sys.stdin.read()  # until the picture is taken
+    for child in children:
+        child.kill()
+
+
 def main() -> None:
     context = mproc.get_context("fork")
     locks = [context.Lock() for _ in NAMES]
@@ -26,12 +36,7 @@ def main() -> None:
         )
         for i, name in enumerate(NAMES)
     ]
-    for child in children:
-        child.start()
-    print("started", flush=True)
-    sys.stdin.read()  # until the picture is taken
-    for child in children:
-        child.kill()
+    pose(children)
 
 
 if __name__ == "__main__":

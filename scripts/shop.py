@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
+
+from ring import pose
 
 import mproc
 
@@ -31,12 +32,7 @@ def main() -> None:
         ("packer-2", pack, (orders, parcels, counter)),
     ]
     children = [context.Process(target=f, args=a, name=n, daemon=True) for n, f, a in made]
-    for child in children:
-        child.start()
-    print("started", flush=True)
-    sys.stdin.read()  # until the picture is taken
-    for child in children:
-        child.kill()
+    pose(children)
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
 def reduce_connection(conn: Connection) -> tuple[Any, ...]:
     """Return what a connection is pickled as; the other process gets a descriptor of its own.
 
-    A child that is being started has the memory of a Pipe's end, too. Who unpickles it elsewhere
-    has that if it is a member of the family, which is seen when it fetches the end.
+    A child that is being started has the memory of a Pipe's end, too. Another process that
+    unpickles it has that if it is a member of the family, which is seen when it fetches the end.
     """
     from . import context, reduction
 
