@@ -22,5 +22,8 @@ scripts/build.sh package
 install_engines
 export MPROC_TASKS=${1:-2000}
 rm -rf "$RESULTS" && mkdir -p "$RESULTS"
-"$VENV/bin/python" -m pytest -q --timeout 300 --junitxml="$RESULTS/engines.xml" tests/engines || true # the sum tells
+status=0
+"$VENV/bin/python" -m pytest -q --timeout 300 --junitxml="$RESULTS/engines.xml" tests/engines 2>&1 |
+    tee "$RESULTS/engines.log" || status=$?
+echo "$status" >"$RESULTS/engines.log.exit"
 exec python3 scripts/tally.py "engines=$RESULTS/engines.xml"

@@ -4,9 +4,12 @@ usage: tally.py NAME=RESULT…
 
 RESULT is a file that a runner left, and its suffix says the format: `.json` is meson's
 testlog.json, `.xml` is JUnit's form (pytest), anything else is the output of a program. Of an
-output the last line of the form `N passed, N failed[, N skipped]` counts; a file `<RESULT>.exit`
-beside it has the exit status. A test program under meson may end with such a line, too, and then
-counts for as many tests.
+output the last line of the form `N passed, N failed[, N skipped]` counts. A test program under
+meson may end with such a line, too, and then counts for as many tests.
+
+Beside each result stands the runner's exit status: in `<RESULT>.exit` of an output, in
+`NAME.log.exit` of `NAME.json` and `NAME.xml`. A runner that ends badly has failed, even when all
+that it wrote down has passed.
 
 Failed and skipped tests are named. The exit status is 1 when a test failed, when a runner left
 nothing readable, or when nothing ran at all.
@@ -27,6 +30,7 @@ LINE = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped.*)?$
 SKIP_LINE = re.compile(r"^(?:ok \d+ - (\S+).*# SKIP.*|SKIP (.+))$", re.MULTILINE)
 FAIL_LINE = re.compile(r"^(?:not ok \d+ - |FAILED +)(.+)$", re.MULTILINE)
 TAIL_LINES = 30
+PYTEST_FAILED = 1  # pytest's exit status when tests failed; a greater one: it broke off
 
 
 @dataclass
@@ -100,15 +104,38 @@ def of_meson_test(name: str, test: dict[str, object]) -> Sum:
     return total
 
 
+def log_of(path: Path) -> Path:
+    """What the runner printed, beside its result."""
+    return path.with_suffix(".log")
+
+
+def said(path: Path) -> str:
+    log = log_of(path)
+    return tail(log.read_text(errors="replace")) if log.exists() else ""
+
+
+def exit_status(output: Path) -> int:
+    return int(Path(f"{output}.exit").read_text() or 1)
+
+
+def judge(name: str, path: Path, status: int, total: Sum) -> Sum:
+    """Counts a runner that ended badly although no test of its result failed."""
+    if status != 0 and total.failed == 0:
+        total.fail(f"{name}: exit status {status}, and no test failed in {path.name}{said(path)}")
+    return total
+
+
 def of_meson(name: str, path: Path) -> Sum:
+    status = exit_status(log_of(path))
     total = Sum()
     for line in path.read_text(errors="replace").splitlines():
         test = json.loads(line)
         total.add(of_meson_test(f"{name}: {test['name']}", test))
-    return total
+    return judge(name, path, status, total)
 
 
 def of_junit(name: str, path: Path) -> Sum:
+    status = exit_status(log_of(path))
     total = Sum()
     for case in ElementTree.parse(path).iter("testcase"):
         label = f"{name}: {case.get('classname')}.{case.get('name')}"
@@ -121,12 +148,13 @@ def of_junit(name: str, path: Path) -> Sum:
             total.skip(f"{label}: {skipped.get('message', '')}")
         else:
             total.passed += 1
-    return total
+    if status > PYTEST_FAILED:
+        total.fail(f"{name}: exit status {status} of pytest, which did not come to its end")
+    return judge(name, path, status, total)
 
 
 def of_program(name: str, path: Path) -> Sum:
-    status = int(Path(f"{path}.exit").read_text() or 1)
-    return of_output(name, path.read_text(errors="replace"), status)
+    return of_output(name, path.read_text(errors="replace"), exit_status(path))
 
 
 def sums(results: list[str]) -> Iterator[Sum]:
@@ -137,9 +165,8 @@ def sums(results: list[str]) -> Iterator[Sum]:
         try:
             yield reader(name, Path(path))
         except (OSError, ValueError, ElementTree.ParseError) as error:
-            log = Path(path).with_suffix(".log")
-            said = tail(log.read_text(errors="replace")) if log.exists() else ""
-            yield Sum(failed=1, failures=[f"{name}: left no readable result ({error}){said}"])
+            why = f"{name}: left no readable result ({error}){said(Path(path))}"
+            yield Sum(failed=1, failures=[why])
 
 
 def main(results: list[str]) -> int:

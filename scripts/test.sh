@@ -36,7 +36,7 @@ test_c() { meson_suite c --suite c; }
 test_crash() { meson_suite crash --suite crash; }
 
 # Tests of the project's own tools, which say nothing about the Python that PYTHON asks for.
-TOOLS='compare conformance_runner laws'
+TOOLS='compare conformance_runner laws tally'
 
 # The files of tests in Python, the largest first.
 tests_in_python() {
