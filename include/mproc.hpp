@@ -454,6 +454,13 @@ class process_template {
 
 namespace detail {
 
+/* What std::data and std::size take: a container whose items stand side by side in memory. */
+template <class Items, class = void> struct is_contiguous : std::false_type {};
+template <class Items>
+struct is_contiguous<Items, std::void_t<decltype(*std::data(std::declval<const Items &>())),
+                                        decltype(std::size(std::declval<const Items &>()))>>
+    : std::true_type {};
+
 template <class F> int run_process(void *function, size_t) noexcept {
     F f = load<F>(function);
     if constexpr (std::is_void_v<std::invoke_result_t<F &>>) {
@@ -476,12 +483,17 @@ class process {
     process() noexcept = default;
     template <class F, class = std::enable_if_t<!std::is_same_v<std::decay_t<F>, process>>>
     explicit process(F function, const mproc_process_options &options = {}) {
+        static_assert(
+            std::is_invocable_v<F &>,
+            "the function of a process has no parameters: a lambda captures what it needs");
         static_assert(std::is_trivially_copyable_v<F>,
                       "the function of a process captures plain data, and refs instead of nouns");
-        auto crossing = detail::crossing(function);
-        detail::check(mproc_process_start(&process_, detail::run_process<decltype(crossing)>,
-                                          &crossing, sizeof crossing, &options),
-                      "mproc_process_start");
+        if constexpr (std::is_invocable_v<F &>) {
+            auto crossing = detail::crossing(function);
+            detail::check(mproc_process_start(&process_, detail::run_process<decltype(crossing)>,
+                                              &crossing, sizeof crossing, &options),
+                          "mproc_process_start");
+        }
     }
     process(process &&other) noexcept : process_(std::exchange(other.process_, nullptr)) {
     }
@@ -997,18 +1009,20 @@ class pool {
     }
     /* A task: a function without parameters, whose result is plain data, a std::string, a
      * std::vector of plain data, or nothing. */
-    template <class F>
-    task<std::invoke_result_t<F &>> submit(F function,
-                                           const mproc_task_options &options = {}) const {
+    template <class F> auto submit(F function, const mproc_task_options &options = {}) const {
+        static_assert(std::is_invocable_v<F &>,
+                      "the function of a task has no parameters: a lambda captures what it needs");
         static_assert(std::is_trivially_copyable_v<F>,
                       "the function of a task captures plain data, and refs instead of nouns");
-        mproc_task *one = nullptr;
-        const auto crossing = detail::crossing(function);
-        using Crossing = std::remove_const_t<decltype(crossing)>;
-        detail::check(mproc_pool_submit(native(), detail::run_task<Crossing>, &crossing,
-                                        sizeof crossing, &options, &one),
-                      "mproc_pool_submit");
-        return task<std::invoke_result_t<F &>>(one);
+        if constexpr (std::is_invocable_v<F &>) {
+            mproc_task *one = nullptr;
+            const auto crossing = detail::crossing(function);
+            using Crossing = std::remove_const_t<decltype(crossing)>;
+            detail::check(mproc_pool_submit(native(), detail::run_task<Crossing>, &crossing,
+                                            sizeof crossing, &options, &one),
+                          "mproc_pool_submit");
+            return task<std::invoke_result_t<F &>>(one);
+        }
     }
     /*
      * A vector of function(item) for each item of a contiguous container of plain data; nothing if
@@ -1017,23 +1031,16 @@ class pool {
      */
     template <class F, class Items>
     auto map(F function, const Items &in, mproc_map_options options = {}) const {
-        using T = std::remove_cv_t<std::remove_reference_t<decltype(*std::data(in))>>;
-        using R = std::invoke_result_t<F &, const T &>;
-        static_assert(std::is_trivially_copyable_v<F>,
-                      "the function of a map captures plain data, and refs instead of nouns");
-        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16,
-                      "the items of a map are plain data, aligned by at most 16 bytes");
-        if constexpr (std::is_void_v<R>) {
-            run_map<T>(detail::crossing(function), std::data(in), nullptr, 0, std::size(in),
-                       options);
-        } else {
-            static_assert(
-                std::is_trivially_copyable_v<R> && !std::is_same_v<R, bool>,
-                "the results of a map are plain data, and not bool; a task may give a std::string");
-            std::vector<R> out(std::size(in));
-            run_map<T>(detail::crossing(function), std::data(in), out.data(), sizeof(R),
-                       std::size(in), options);
-            return out;
+        static_assert(detail::is_contiguous<Items>::value,
+                      "the items of a map stand side by side in memory, as in a std::vector or a "
+                      "std::array: copy those of another container into a vector");
+        if constexpr (detail::is_contiguous<Items>::value) {
+            using T = std::remove_cv_t<std::remove_reference_t<decltype(*std::data(in))>>;
+            static_assert(std::is_invocable_v<F &, const T &>,
+                          "the function of a map takes one item, by value or as const &");
+            if constexpr (std::is_invocable_v<F &, const T &>) {
+                return map_items<T>(function, in, options);
+            }
         }
     }
     void resize(unsigned workers) const {
@@ -1092,6 +1099,26 @@ class pool {
             throw task_failure(why);
         }
         detail::check(r, "mproc_pool_map");
+    }
+    template <class T, class F, class Items>
+    auto map_items(F function, const Items &in, const mproc_map_options &options) const {
+        using R = std::invoke_result_t<F &, const T &>;
+        static_assert(std::is_trivially_copyable_v<F>,
+                      "the function of a map captures plain data, and refs instead of nouns");
+        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16,
+                      "the items of a map are plain data, aligned by at most 16 bytes");
+        if constexpr (std::is_void_v<R>) {
+            run_map<T>(detail::crossing(function), std::data(in), nullptr, 0, std::size(in),
+                       options);
+        } else {
+            static_assert(
+                std::is_trivially_copyable_v<R> && !std::is_same_v<R, bool>,
+                "the results of a map are plain data, and not bool; a task may give a std::string");
+            std::vector<R> out(std::size(in));
+            run_map<T>(detail::crossing(function), std::data(in), out.data(), sizeof(R),
+                       std::size(in), options);
+            return out;
+        }
     }
     detail::handle<mproc_pool, mproc_pool_drop> pool_;
 };
