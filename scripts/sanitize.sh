@@ -25,6 +25,8 @@ meson_dir "$dir" --buildtype=debugoptimized -Db_sanitize="$sanitizers" -Db_lunde
 meson_build "$dir"
 rm -f "$log"
 say "  $name tests"
-tools meson test -C "$dir" --no-rebuild --suite "$suite" --timeout-multiplier 5 \
-    >"$dir/test.log" 2>&1 </dev/null || say "  some failed: the whole log is ${dir#"$ROOT/"}/meson-logs/testlog.txt"
+status=0
+tools meson test -C "$dir" --no-rebuild --suite "$suite" --timeout-multiplier 5 >"$dir/test.log" 2>&1 </dev/null ||
+    { status=$? && say "  some failed: the whole log is ${dir#"$ROOT/"}/meson-logs/testlog.txt"; }
+printf '%s\n' "$status" >"${log%.json}.log.exit"
 "$VENV/bin/python" scripts/tally.py "$name=$log"
