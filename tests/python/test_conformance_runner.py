@@ -594,6 +594,25 @@ def test_stale_lines_are_failures(line: str, failed: int) -> None:
     assert report.counts["failed"] == failed
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        CASE,
+        selection.Case("test.test_multiprocessing_fork", "TestWait", ("test_a",)),
+        selection.Case("test.test_multiprocessing_main_handling", "ForkCmdLineTest", ("test_a",)),
+        selection.Case("test.test_concurrent_futures", "ProcessPoolForkWaitTest", ("test_a",)),
+        selection.Case("test.test_concurrent_futures.test_wait", "ForkWaitTest", ("test_a",)),
+    ],
+    ids=lambda case: case.name,
+)
+def test_what_to_run_again_is_found_again(case: selection.Case) -> None:
+    command = Report([]).again("3.11", "fork", case, "test_a")
+    selector = selection.parse_selector(command.partition(" --only ")[2])
+    modules = {selector.module or "test_multiprocessing_fork"}  # those that run_method() lists
+    assert modules.intersection(case.module.split("."))
+    assert [picked.tests for picked in selection.choose([case], [selector])] == [["test_a"]]
+
+
 def test_stale_expectation_is_a_failure() -> None:
     entry = {"test": "_TestLock.test_gone", "reason": "r", "instead": "i"}
     report = Report([selection.parse_expected(entry, "here")])
