@@ -9,11 +9,16 @@
  * core ends the wait, as it does for one that a function which the core called has left. A handler
  * may itself wait for something: nothing is remembered while it runs.
  *
+ * wait_while() gives the calling thread a check of its own, which look() calls, too: what it raises
+ * ends the wait in the same way.
+ *
  * Inside TRYING a thread has the interpreter's lock, because the call does not wait. It is held up
  * all the same where another process is stopped in the middle of a section; then the core calls
  * leave() and back(), and other threads run.
  */
 #include "blocking.h"
+
+#include "module.h"
 
 #include <pthread.h>
 
@@ -24,19 +29,60 @@ bool blocking_runs_handlers(void) {
     return PyThread_get_thread_ident() == main_thread;
 }
 
-/* Positive: a handler raised; negative: none ever runs in this thread. */
+static BLOCKING_THREAD PyObject *check; /* of the innermost wait_while(); NULL: there is none */
+
+/* What waits inside the check has none. */
+static bool check_raises(void) {
+    PyObject *mine = check;
+    if (mine == NULL) {
+        return false;
+    }
+    check = NULL;
+    PyObject *result = PyObject_CallNoArgs(mine);
+    check = mine;
+    Py_XDECREF(result);
+    return result == NULL;
+}
+
+/* Positive: a handler or the check raised; negative: there is nothing to call in this thread. */
 static int look(void) {
     PyThreadState *thread = blocking_waiting;
-    if (!blocking_runs_handlers()) {
+    if (check == NULL && !blocking_runs_handlers()) {
         return -1;
     }
     if (thread == NULL) {
         return 0;
     }
     blocking_end(thread);
-    int raised = PyErr_Occurred() != NULL || PyErr_CheckSignals() < 0;
+    int raised = PyErr_Occurred() != NULL || PyErr_CheckSignals() < 0 || check_raises();
     (void)blocking_begin();
     return raised;
+}
+
+/* wait_while(check, call, *args) */
+static PyObject *wait_while(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n) {
+    if (n < 2) {
+        PyErr_SetString(PyExc_TypeError, "wait_while() takes a check and what it calls");
+        return NULL;
+    }
+    PyObject *outer = check;
+    check = args[0]; /* the caller's */
+    PyObject *result = PyObject_Vectorcall(args[1], args + 2, (size_t)n - 2, NULL);
+    check = outer;
+    return result;
+}
+
+static PyMethodDef functions[] = {
+    {"wait_while", MODULE_METHOD(wait_while), METH_FASTCALL,
+     "wait_while($module, check, call, /, *args)\n--\n\n"
+     "Return call(*args). While that waits, check() is called several times a second; what it "
+     "raises\n"
+     "ends the wait, and nothing has happened."},
+    {NULL, NULL, 0, NULL},
+};
+
+int blocking_add(PyObject *module) {
+    return PyModule_AddFunctions(module, functions);
 }
 
 BLOCKING_THREAD bool blocking_trying;

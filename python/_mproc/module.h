@@ -67,7 +67,7 @@
 #define MODULE_THREAD_NOUNS(X) X(task)
 
 /* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
-#define MODULE_CONTAINER_NOUNS(X) X(dict) X(list)
+#define MODULE_CONTAINER_NOUNS(X) X(blocking) X(dict) X(list)
 
 /* Heap types that the module owns. */
 #define MODULE_TYPES(X)                                                                            \

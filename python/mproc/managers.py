@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._managers import peers as _peers
     from ._managers.late import Late
+    from ._managers.life import Life
     from ._managers.proxies import AcquirerProxy as AcquirerProxy
     from ._managers.proxies import ArrayProxy as ArrayProxy
     from ._managers.proxies import AutoProxy as AutoProxy
@@ -182,7 +183,7 @@ class BaseManager:
         if initializer is None and self._can_be_late():
             from ._managers.late import Late
 
-            self._late = Late(self)
+            Late.start(self)
             return
         server, ours = self._start_server(self._new_process(), initializer, tuple(initargs))
         self._state.value = State.STARTED
@@ -197,6 +198,14 @@ class BaseManager:
     def _can_be_late(self) -> bool:
         """Return whether nobody can tell a server that is started later: see _managers/late.py."""
         return False
+
+    def _may_have_life(self) -> bool:
+        """Return whether a server may be started later, and clients do without it."""
+        return (
+            self._serializer == "pickle"
+            and not process.current_process().daemon  # which may not have a child: start() says so
+            and abstract_sockets_supported
+        )
 
     def _need_server(self) -> None:
         """Start the server, if that has been put off until now."""
@@ -255,6 +264,7 @@ class BaseManager:
             theirs,
             initializer,
             initargs,
+            None if self._late is None else self._late.life,
         )
         new.start()
 
@@ -268,8 +278,12 @@ class BaseManager:
         starter: Connection,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
+        life: Life | None = None,
     ) -> None:
-        """Be the server, until the starter says that it is enough, or has gone."""
+        """Be the server, until the starter says that it is enough, or has gone.
+
+        life: that of the manager, if it has objects in the family's shared memory.
+        """
         import signal
 
         from .util import debug
@@ -280,6 +294,7 @@ class BaseManager:
                 initializer(*initargs)
             process.current_process().authkey = authkey
             server = cls._Server(registry, address, authkey, serializer)
+            server.life = life
         except Exception as error:
             _send_error(starter, error)
             raise SystemExit(1) from None
@@ -575,11 +590,8 @@ class SyncManager(BaseManager):
     def _can_be_late(self) -> bool:
         return (
             type(self) is SyncManager
-            and self._address is None
-            and self._serializer == "pickle"
+            and self._may_have_life()
             and (_is_untouched() or self._registry == _own_registry())
-            and not process.current_process().daemon  # which may not have a child: start() says so
-            and abstract_sockets_supported
         )
 
 

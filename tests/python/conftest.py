@@ -46,9 +46,10 @@ def fast():
 
 @pytest.fixture
 def served():
-    """A manager all of whose objects are at its server, since it has been given an address."""
-    address = f"\0mproc-test-{os.getpid()}-{os.urandom(4).hex()}"
-    with mproc.managers.SyncManager(address, ctx=mproc.get_context("fork")) as started:
+    """A manager all of whose objects are at its server, since it could have types of its own."""
+    from managed import Served
+
+    with Served(ctx=mproc.get_context("fork")) as started:
         yield started
 
 

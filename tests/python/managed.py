@@ -11,9 +11,13 @@ from typing import ClassVar
 import errands
 
 from mproc import OwnerDiedError
-from mproc.managers import BaseManager, BaseProxy
+from mproc.managers import BaseManager, BaseProxy, SyncManager
 
 ENDLESS = 60  # seconds that no wait of a test takes
+
+
+class Served(SyncManager):
+    """A manager all of whose objects are at its server, since it could have types of its own."""
 
 
 class Counter:

@@ -830,7 +830,7 @@ def test_a_dead_server_is_noticed_though_its_children_live(fast):
         with pytest.raises(GONE):
             result.get()
         with pytest.raises(GONE):
-            fast.Condition()
+            fast.Pool(1)
 
 
 def test_a_dead_client_takes_no_item(fast):
@@ -905,8 +905,14 @@ def test_who_waits_for_a_lock_dies(fast, name):
     ours.close()
 
 
-def test_a_waiter_at_a_condition_dies(fast):
-    condition = fast.Condition()
+@pytest.fixture(params=["fast", "served"])
+def either(request):
+    """A manager with its objects in shared memory, and one with all of them at its server."""
+    return request.getfixturevalue(request.param)
+
+
+def test_a_waiter_at_a_condition_dies(either):
+    condition = either.Condition()
     child, ours = start(managed.wait_at, condition, ...)
     ours.recv()
     with condition:  # so the child is waiting
@@ -922,8 +928,8 @@ def test_a_waiter_at_a_condition_dies(fast):
     theirs.close()
 
 
-def test_a_notified_waiter_at_a_condition_dies(fast):
-    condition = fast.Condition()
+def test_a_notified_waiter_at_a_condition_dies(either):
+    condition = either.Condition()
     child, ours = start(managed.wait_at, condition, ...)
     ours.recv()
     other, theirs = start(managed.wait_at, condition, ...)
@@ -938,8 +944,8 @@ def test_a_notified_waiter_at_a_condition_dies(fast):
     theirs.close()
 
 
-def test_a_party_at_a_barrier_dies(fast):
-    barrier = fast.Barrier(2)
+def test_a_party_at_a_barrier_dies(served):
+    barrier = served.Barrier(2)
     child, ours = start(managed.say_and_call, ..., barrier.wait)
     assert wait_until(lambda: barrier.n_waiting == 1)
     kill(child)
@@ -947,10 +953,10 @@ def test_a_party_at_a_barrier_dies(fast):
     ours.close()
 
 
-def test_a_party_at_a_barrier_gives_up(fast):
-    barrier = fast.Barrier(2)
-    line = fast._peer()._open_line()
-    fast._peer()._wire.send(line, (barrier._id, "wait", (), {}))
+def test_a_party_at_a_barrier_gives_up(served):
+    barrier = served.Barrier(2)
+    line = served._peer()._open_line()
+    served._peer()._wire.send(line, (barrier._id, "wait", (), {}))
     assert wait_until(lambda: barrier.n_waiting == 1)
     line.close()
     assert wait_until(lambda: barrier.broken)
@@ -971,8 +977,7 @@ def test_the_action_of_a_barrier(fast):
 
 
 def test_clients_that_are_killed_anywhere(ctx):
-    address = f"\0mproc-test-{os.getpid()}-{os.urandom(4).hex()}"
-    with SyncManager(address, ctx=ctx) as manager:
+    with managed.Served(ctx=ctx) as manager:
         kill_clients_anywhere(manager, ctx)
 
 
@@ -1333,7 +1338,7 @@ def test_import_is_cheap(program):
 def test_no_descriptor_is_left(fast):
     before = descriptors()
     other = mproc.get_context("fork").Manager()
-    a = other.Condition()
+    a = other.Condition(other.Lock())
     a.acquire()
     other.shutdown()
     other._process.close()

@@ -20,7 +20,8 @@ from managed import ENDLESS
 
 import mproc
 from mproc import managers
-from mproc._managers import direct, life
+from mproc._managers import life
+from mproc._managers.direct import keys
 from mproc.managers import RemoteError, SyncManager
 
 KINDS = (
@@ -48,6 +49,7 @@ def test_nobody_needs_a_server(ctx):
     with ctx.Manager() as manager:
         made = [getattr(manager, kind)() for kind in KINDS]
         made += [manager.Value("i", 1), manager.Namespace(a=1), manager.Array("i", [1])]
+        made += [manager.Condition(), manager.Condition(manager.RLock()), manager.Barrier(2)]
         in_child(str, made[-1], method=ctx.get_start_method())
         assert manager._number_of_objects() == len(made)
         assert not has_server(manager)
@@ -58,7 +60,8 @@ def test_nobody_needs_a_server(ctx):
     [
         lambda m: m.address,
         lambda m: m._process.pid,
-        lambda m: m.Condition(),
+        lambda m: m.Condition(m.Lock()),
+        lambda m: m.Barrier(2, print),
         lambda m: m.Semaphore("many"),
         lambda m: mproc.active_children(),
     ],
@@ -86,8 +89,32 @@ def test_managers_with_more_start_their_server(ctx):
         assert own.dict(a=1)._direct is None
 
 
+def test_segments_need_no_server(ctx):
+    with managers.SharedMemoryManager(ctx=ctx) as manager:
+        before = [manager.SharedMemory(10), manager.ShareableList([1]).shm]
+        assert not has_server(manager)
+        child = mproc.get_context("fork").Process(target=manager.SharedMemory, args=(10,))
+        child.start()
+        child.join()
+        child.close()
+        names = [*segments()]
+        assert len(names) == 3
+        assert manager.address and has_server(manager)
+        assert len(manager._peer().ask("list_segments")) == 3
+        after = manager.SharedMemory(10)
+        assert len(manager._peer().ask("list_segments")) == 4
+        before[0].unlink()
+    assert not segments()
+    for segment in (*before, after):
+        segment.close()
+
+
+def segments():
+    return [name for name in os.listdir("/dev/shm") if name.startswith("psm_")]
+
+
 def make_barrier(manager, pipe):
-    pipe.send(manager.Barrier(3).parties)
+    pipe.send(manager.Barrier(3, print).parties)
 
 
 @pytest.mark.parametrize("daemon", [False, True])
@@ -205,9 +232,9 @@ def test_a_manager_that_ends_while_its_first_object_is_made(ctx, monkeypatch):
     manager = ctx.Manager()
     begin = life.begin
 
-    def begin_late():
+    def begin_late(address):
         manager.shutdown()
-        return begin()
+        return begin(address)
 
     monkeypatch.setattr(life, "begin", begin_late)
     with pytest.raises(AssertionError, match="not yet started"):  # as after its end
@@ -242,14 +269,23 @@ def wait_in(call, pipe):
         pipe.send(type(error).__name__)
 
 
-@pytest.mark.parametrize("which", ["get", "put", "join", "acquire", "down", "wait"])
+def wait_for(condition):
+    with condition:
+        condition.wait()
+
+
+@pytest.mark.parametrize(
+    "which", ["get", "put", "join", "acquire", "down", "wait", "notified", "all"]
+)
 def test_shutdown_ends_calls_that_wait(fast, which):
     full, taken, none = fast.JoinableQueue(1), fast.Lock(), fast.Semaphore(0)
+    condition = fast.Condition()
     full.put(1)
     taken.acquire()
     call = {
         "get": fast.Queue().get, "put": lambda: full.put(2), "join": full.join,
         "acquire": taken.acquire, "down": none.acquire, "wait": fast.Event().wait,
+        "notified": lambda: wait_for(condition), "all": fast.Barrier(2).wait,
     }[which]  # fmt: skip
     ours, theirs = mproc.Pipe()
     child = mproc.get_context("fork").Process(target=wait_in, args=(call, theirs))
@@ -446,7 +482,7 @@ def test_an_odd_key_makes_no_other_dict_slow(fast, monkeypatch):
     def search(self, place):
         raise AssertionError("all keys were looked at")
 
-    monkeypatch.setattr(direct._OnKeys, "_key_of", search)
+    monkeypatch.setattr(keys.OnKeys, "_key_of", search)
     plain, elements = others
     plain["b"] = 2
     elements.add("b")
@@ -752,6 +788,162 @@ def test_errors_of_locks(fast):
     q.get()
     with pytest.raises(queue.Empty):
         q.get(True, 0.001)
+
+
+# ---- conditions and barriers
+
+
+def test_errors_of_conditions(fast):
+    condition = fast.Condition()
+    for call, verb in ((condition.wait, "wait"), (condition.notify, "notify")):
+        with pytest.raises(RuntimeError, match=f"^cannot {verb} on un-acquired lock$"):
+            call()
+    with pytest.raises(RuntimeError, match=r"^cannot notify on un-acquired lock$"):
+        condition.notify_all()
+    with pytest.raises(RuntimeError, match="cannot release un-acquired lock"):
+        condition.release()
+    with condition, pytest.raises(TypeError, match="not supported between"):
+        condition.notify("one")
+
+
+def wait_in_turn(condition, turn, come):
+    with condition:
+        come.append(turn)
+        while not condition.wait(ENDLESS):
+            pass
+        come.append(turn)
+
+
+def test_a_condition_wakes_the_one_that_waited_longest(fast, method):
+    lock = fast.RLock()
+    condition, come = fast.Condition(lock), fast.list()
+    children = []
+    for turn in (0, 1, 2):
+        child = mproc.get_context(method).Process(target=wait_in_turn, args=(condition, turn, come))
+        child.start()
+        children.append(child)
+        assert wait_until(lambda n=turn: len(come) == n + 1)
+    with condition:
+        assert not condition.wait(0.12)  # longer than a slice
+        condition.notify(1.5)  # as often as it can be counted down
+    assert wait_until(lambda: len(come) == 5)
+    with lock:
+        condition.notify(0)
+        condition.notify_all()
+    for child in children:
+        child.join()
+        child.close()
+    assert (come[:3], sorted(come[3:5]), come[5]) == ([0, 1, 2], [0, 1], 2)
+    with condition:
+        assert condition.wait_for(lambda: len(come)) == 6
+        assert not condition.wait_for(lambda: False, 0.01)
+
+
+def test_a_waiter_that_is_killed_gets_no_notification(fast):
+    condition, come = fast.Condition(), fast.list()
+    children = []
+    for turn in (0, 1):
+        child = mproc.get_context("fork").Process(target=wait_in_turn, args=(condition, turn, come))
+        child.start()
+        children.append(child)
+        assert wait_until(lambda n=turn: len(come) == n + 1)
+    with condition:
+        pass  # both wait
+    children[0].kill()
+    children[0].join()
+    with condition:
+        condition.notify()
+    children[1].join()
+    assert come[:] == [0, 1, 1]
+    for child in children:
+        child.close()
+
+
+def die_with(condition):
+    condition.acquire()
+    os._exit(0)
+
+
+def test_the_owner_of_a_condition_dies(fast):
+    condition = fast.Condition()
+    in_child(die_with, condition)
+    with pytest.raises(mproc.OwnerDiedError):
+        condition.acquire()
+    with condition:
+        condition.notify()
+
+
+def test_a_lock_is_released_after_the_end(fast):
+    """A waiter whose lock another thread has gets it in the end, or it would wait for ever."""
+    condition, ended = fast.Condition(), []
+    condition.acquire()
+
+    def wait():
+        with pytest.raises(ConnectionRefusedError), condition:
+            ended.append("waits")
+            condition.wait()
+        ended.append("ended")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    condition.release()
+    assert wait_until(lambda: ended == ["waits"])
+    condition.acquire()
+    fast.shutdown()
+    assert not wait_until(lambda: len(ended) == 2, 0.3)
+    with pytest.raises(ConnectionRefusedError):
+        condition.release()
+    thread.join()
+    assert ended == ["waits", "ended"]
+
+
+def pass_barrier(barrier, come):
+    come.append(barrier.wait())
+
+
+def test_a_barrier_lets_all_pass(fast, method):
+    barrier, come = fast.Barrier(3, timeout=ENDLESS), fast.list()
+    children = [
+        mproc.get_context(method).Process(target=pass_barrier, args=(barrier, come))
+        for _ in range(2)
+    ]
+    for child in children:
+        child.start()
+    assert wait_until(lambda: barrier.n_waiting == 2)
+    assert (barrier.parties, barrier.broken) == (3, False)
+    assert barrier.wait() == 2
+    for child in children:
+        child.join()
+        child.close()
+    assert sorted(come) == [0, 1]
+
+
+def test_a_barrier_breaks(fast):
+    barrier = fast.Barrier(2, timeout=0.01)
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait()
+    assert barrier.broken and barrier.n_waiting == 0
+    barrier.reset()
+    assert not barrier.broken
+    barrier.abort()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(ENDLESS)
+    with pytest.raises(AttributeError, match="'Barrier' object has no attribute 'x'"):
+        barrier._callmethod("__getattribute__", ("x",))
+    with pytest.raises(RemoteError, match="parties must be > 0"):
+        fast.Barrier(0)
+
+
+def test_a_party_that_is_killed_breaks_the_barrier(fast):
+    barrier = fast.Barrier(2)
+    child = mproc.get_context("fork").Process(target=barrier.wait)
+    child.start()
+    assert wait_until(lambda: barrier.n_waiting == 1)
+    child.kill()
+    child.join()
+    child.close()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(ENDLESS)
 
 
 # ---- references

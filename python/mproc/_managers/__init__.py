@@ -7,7 +7,7 @@
 * calls: how it calls their methods, and what becomes of errors
 * referents: the objects that a server makes of the types that all managers know
 * values: Namespace, Value, Array
-* late, life, direct: managers without a server; who keeps their objects; what these do
+* late, life, direct/: managers without a server; who keeps their objects; what these do
 * shared: managers of named shared memory
 """
 

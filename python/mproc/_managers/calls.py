@@ -12,12 +12,14 @@ from __future__ import annotations
 from time import monotonic as _monotonic
 
 from .._cpython import ThreadLocal
+from ..util import debug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .direct.base import Direct
     from .server import Entry, Holder, Session
     from .wire import Reply
 
@@ -66,9 +68,62 @@ def addressee() -> Session | None:
 # ---- calling
 
 
+class Served:
+    """An object of the family's shared memory, as the server serves it to other families.
+
+    The thread that serves a client acquires locks for it, and releases them when the client has
+    gone: nobody else could.
+    """
+
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """Return what calls a method of the object."""
+
+        def call(*args: Any, **kwds: Any) -> Any:
+            result = self._direct.call(name, args, kwds)
+            self._note(name, result)
+            return result
+
+        return call
+
+    def _note(self, name: str, result: Any) -> None:
+        undo = self._direct.undo(name, result)
+        session = _now.session
+        if session is None or session.connection is None:
+            return
+        if undo is not None:
+            on_loss(undo)
+        change = self._direct.owned_by(name, result)
+        if change:
+            owned = session.owned.get(self._direct, 0) + change
+            session.owned[self._direct] = max(owned, 0)
+
+    def copy(self) -> Any:
+        """Return a copy of the object."""
+        return self._direct.call("#GETVALUE", (), {})
+
+    def __repr__(self) -> str:
+        return self._direct.text()
+
+
+def session_ended(session: Session) -> None:
+    """Release the locks of shared memory that a client had, in the thread that served it."""
+    for direct, number in session.owned.items():
+        for _ in range(number):
+            try:
+                direct.call("release", (), {})
+            except Exception as error:  # somebody else has released it, or the manager has ended
+                debug("a lock of a client that has gone could not be released: %r", error)
+                break
+
+
 def method_of(entry: Entry, name: str) -> Callable[..., Any]:
     """Return a method of an object. AttributeError if the object does not expose it."""
     if name in entry.exposed:
+        if isinstance(entry.obj, Served):
+            return entry.obj.method(name)
         return getattr(entry.obj, name)  # type: ignore[no-any-return]
     fallback = _FALLBACKS.get(name)
     if fallback is None:
@@ -83,7 +138,7 @@ def method_of(entry: Entry, name: str) -> Callable[..., Any]:
 _FALLBACKS: dict[str, Callable[[object], Any]] = {
     "__str__": str,
     "__repr__": repr,
-    "#GETVALUE": lambda obj: obj,
+    "#GETVALUE": lambda obj: obj.copy() if isinstance(obj, Served) else obj,
 }
 
 

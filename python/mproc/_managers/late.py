@@ -1,6 +1,6 @@
 """A manager that needs no server until somebody needs one.
 
-Its objects lie in the arena (direct.py), but for those of types that only a server has, and those
+Its objects lie in the arena (direct/), but for those of types that only a server has, and those
 that cannot be made there. The server is started for the first of these, for a program that asks
 for its address or process, and when active_children() is called: a program that counts its children
 finds it. Its name, its number among the processes and its address are chosen at once.
@@ -8,8 +8,9 @@ finds it. Its name, its number among the processes and its address are chosen at
 A manager's Life (life.py) begins with the first object, or before the first fork, so that the
 children have the same one.
 
-Only a SyncManager without an address, an initializer and types of one's own is such a manager:
-otherwise a program could tell when its server is started, or from where its objects are reached.
+Only a SyncManager without an initializer and types of one's own is such a manager, or a
+SharedMemoryManager without an address: otherwise a program could tell when its server is started. A
+SyncManager with an address has its server at once: who knows the address may connect.
 
 A forked child has a copy of the manager. If the server has not been started when it first needs it,
 it starts one of its own, which ends with it.
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .life import Life
 
 
+_SEGMENT = "n"  # begins the key of the record that a segment's name is noted under
+
+
 class Late:
     """What a manager has whose server is started when it is first needed."""
 
@@ -42,11 +46,14 @@ class Late:
         self._waiting: process.BaseProcess | None = manager._new_process()
         self._state = manager._state
         self._life: Life | None = None
-        self._address = managers._some_address()
-        assert self._address is not None
-        manager._address = self._address.encode()  # as the server will call it
+        self._address: Any = manager._address
+        self._known_address = manager._address
+        if self._address is None:
+            self._address = managers._some_address()
+            self._known_address = self._address.encode()  # as the server will call it
+            manager._address = self._known_address
+            manager._know_key()
         manager._state.value = managers.State.STARTED
-        manager._know_key()
         manager.shutdown = util.Finalize(
             manager, self._shut_down, args=(manager._shutdown_timeout,), exitpriority=0
         )
@@ -60,13 +67,31 @@ class Late:
         self._list = start
         _current.before_listing.append(start)
 
+    @classmethod
+    def start(cls, manager: managers.BaseManager) -> None:
+        """Start a manager; one with an address has a server at once. OSError: there is none."""
+        wanted = manager._address
+        late = manager._late = cls(manager)
+        if wanted is None:
+            return
+        try:
+            late.need_server(manager)
+            manager._know_key()
+        except BaseException:
+            manager.shutdown()
+            del manager.shutdown
+            manager._late, manager._address = None, wanted
+            manager._state.value = managers.State.INITIAL
+            raise
+
     @property
     def life(self) -> Life:
         """The manager's Life, which begins now if it has not. ConnectionRefusedError: too late."""
         if self._life is None:
             from . import life
 
-            begun = self.__dict__.setdefault("_begun", life.begin())  # a lock could be ours already
+            mine = life.begin(self._known_address)
+            begun: Life = self.__dict__.setdefault("_begun", mine)  # a lock could be ours already
             self._life = begun
             if self._state.value != managers.State.STARTED:
                 begun.end()
@@ -76,6 +101,7 @@ class Late:
     def _shut_down(self, timeout: float) -> None:
         self._state.value = managers.State.SHUTDOWN
         if self._life is not None:
+            self._unlink_segments(self._life)
             self._life.end()
         self._waiting = None
         _current.before_listing.remove(self._list)
@@ -105,7 +131,9 @@ class Late:
                         shadow(self.life)
                     manager._address = self._address
                     self._server = manager._start_server(self._waiting)
+                    self.life.record["address"] = manager._address
                     self.life.record["server"] = True
+                    self._hand_over_segments(manager)
                 else:
                     self._start_own(manager)
 
@@ -127,14 +155,40 @@ class Late:
             exitpriority=0,
         )
 
+    # -- segments of a SharedMemoryManager
+
+    def note_segment(self, name: str) -> bool:
+        """Note the name of a segment, unless there is a server to do it; return whether noted."""
+        if self.has_server():
+            return False
+        self.life.record[_SEGMENT + name] = True
+        return True
+
+    def _take_segments(self, life: Life) -> list[str]:
+        """Return the names that were noted, and forget them."""
+        noted = [key for key in life.record._list_keys() if key.startswith(_SEGMENT)]
+        taken = [key for key in noted if life.record.pop(key, None)]
+        return [key.removeprefix(_SEGMENT) for key in taken]
+
+    def _hand_over_segments(self, manager: managers.BaseManager) -> None:
+        """Have the server note what was noted before it was started."""
+        for name in self._take_segments(self.life):
+            manager._peer().ask("track_segment", name)
+
+    def _unlink_segments(self, life: Life) -> None:
+        for name in self._take_segments(life):
+            from .shared import unlink_segment
+
+            unlink_segment(name)
+
     # -- objects
 
     def make(self, manager: managers.BaseManager, typeid: str, args: Any, kwds: Any) -> Any:
         """Return a proxy of a new object in the arena; None: the server has to make it."""
-        from .direct import TYPES
+        from .direct import type_of
         from .proxies import direct_proxy
 
-        kind = TYPES.get(typeid)
+        kind = type_of(typeid)
         registered = manager._registry.get(typeid)
         if (
             kind is None

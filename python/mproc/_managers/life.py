@@ -16,9 +16,12 @@ keeper is.
 
 Shared state. The Buffer of a Life, bytes: 0 the state, 8..16 the nonce. Any process sets the state
 ODD; the manager's process alone sets DEAD, before it gives up anything. The Buffer of a token: its
-ident, constant, and in its last byte whether a dict or set is odd (direct.py). The record:
-"s" + ident is the number of the last pickle, "l" + ident that of the last one loaded. The key ident
-is locked by the keeper while it looks and gives up, and by whoever loads.
+ident, constant, and in its last byte whether a dict or set is odd (direct/keys.py). The record:
+"s" + ident is the number of the last pickle, "l" + ident that of the last one loaded, "o" + ident
+what the object is made of, for the manager's server, which serves it to other families; "n" + name
+a segment of shared memory to be unlinked (late.py); "address" is the server's, and "server" says
+whether there is one. The key ident is locked by the keeper while it looks and gives up, and by
+whoever loads.
 
 If a process dies at any point, its holds are given back, and what it alone kept is gone. A lock of
 the record is taken over. A pickle that it had counted and not sent keeps the object until the
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .direct import Direct
+    from .direct.base import Direct
 
 _mproc._add_containers()
 Dict = _mproc.Dict  # mproc.dicts costs more to import than all of this
@@ -57,7 +60,7 @@ _SWEPT = 2  # kept objects that are looked at whenever one is made
 class Life:
     """A manager, as a process of its family sees it."""
 
-    __slots__ = ("__weakref__", "buffer", "flags", "keeper", "nonce", "record")
+    __slots__ = ("__weakref__", "_address", "buffer", "flags", "keeper", "nonce", "record")
 
     def __init__(self, buffer: Buffer, record: Dict, keeper: tuple[int, int]) -> None:
         self.buffer = buffer
@@ -65,6 +68,21 @@ class Life:
         self.record = record
         self.keeper = keeper
         self.nonce = bytes(self.flags[8:16])
+        self._address: Any = None
+
+    @property
+    def address(self) -> Any:
+        """Where the manager's server is, or will be once it is needed."""
+        if self._address is None:
+            self._address = self.record.get("address")
+        return self._address
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Give the Life to the server's process, which is being started."""
+        from ..reduction import give_to_child
+
+        where = give_to_child(self.buffer.address), give_to_child(self.record.address)
+        return adopt_life, (self.nonce, where, self.keeper)
 
     def check(self) -> None:
         """Raise ConnectionRefusedError if the manager has been shut down."""
@@ -88,12 +106,13 @@ def raise_dead() -> None:
     )
 
 
-def begin() -> Life:
-    """Return a new manager's Life, in the manager's process."""
+def begin(address: Any) -> Life:
+    """Return a new manager's Life, in the manager's process; the address is its server's."""
     buffer = Buffer(_SIZE)
     memoryview(buffer)[8:16] = os.urandom(8)
     memoryview(buffer)[0] = PLAIN
     life = Life(buffer, Dict(), me())
+    life.record["address"] = address
     return _know_life(life)
 
 
@@ -188,6 +207,7 @@ def _keep_or_let_go(ident: str) -> None:
         with _locked(record, ident):
             sent, loaded = record.get("s" + ident, 0), record.get("l" + ident, 0)
             if sent == loaded and not _is_used(ident, token):
+                record.pop("o" + ident, None)
                 record.pop("s" + ident, None)
                 record.pop("l" + ident, None)
                 del _kept[ident], token, _  # while it is locked: nobody may load it meanwhile
@@ -285,6 +305,37 @@ def count_pickle(direct: Direct) -> int:
     return direct.life.record._add("s" + direct.ident, 1)  # type: ignore[no-any-return]
 
 
+def describe(direct: Direct) -> None:
+    """Note in the record what a server makes the object of, which has nothing but its ident."""
+    if not direct.described:
+        parts = tuple((type(part), part.address) for part in direct.parts)
+        about = type(direct), direct.typeid, direct.state, direct.token.address, parts
+        direct.life.record["o" + direct.ident] = about
+        direct.described = True
+
+
+def find(life: Life, ident: str) -> Direct | None:
+    """Return the object of that ident; None: it has gone, or was never described."""
+    about = life.record.get("o" + ident)
+    if about is None:
+        return None
+    cls, typeid, state, token, parts = about
+    mine = held_buffer(token, ident.encode())
+    if mine is None:
+        return None
+
+    def make(mine: Buffer, handles: Any) -> Direct:
+        return cls(life, typeid, ident, mine, handles, state)  # type: ignore[no-any-return]
+
+    return arrive(life, ident, mine, token, parts, 0, make)
+
+
+def note_loaded(life: Life, ident: str, serial: int) -> None:
+    """Note that another family has loaded the pickle of that number."""
+    with _locked(life.record, ident):
+        _loaded(life, ident, serial)
+
+
 class _locked:
     """With it, a key of the record is locked; one that died with it locked is of no interest."""
 
@@ -321,6 +372,8 @@ def life_of(nonce: bytes, buffer: Buffer, where: tuple[int, int], keeper: tuple[
     life = _known_life(nonce)
     if life is None:
         address, record = where
+        if not _mproc.is_member(keeper[0]):  # another family's arena may be at the same addresses
+            raise_dead()
         mine = buffer if buffer.address == address else held_buffer(address, nonce, 8)
         if mine is None or memoryview(mine)[0] == DEAD:
             raise_dead()

@@ -17,6 +17,7 @@ from time import monotonic as _monotonic
 from .. import process
 from .._cpython import MutableMapping, MutableSequence, MutableSet
 from ..context import get_spawning_popen
+from . import hashable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from types import GenericAlias
     from typing import Any, ClassVar, Self
 
-    from .direct import Direct
+    from .direct.base import Direct
     from .wire import Token
 else:
     GenericAlias = type(list[int])
 
 _PLAIN_KEYS = frozenset((str, int, bytes))
-_PLAIN_VALUES = frozenset((int, str, float, bytes, bool, type(None)))
+PLAIN_VALUES = frozenset((int, str, float, bytes, bool, type(None)))
 
 _PUBLIC_MODULE = "mproc.managers"  # the module by which programs and pickles find all this
 
@@ -83,11 +84,16 @@ class BaseProxy:
     def __getattr__(self, name: str) -> Any:
         if self._direct is not None:
             if name == "_token":
+                from .life import describe
                 from .wire import Token
 
-                return Token(self._direct.typeid, None, self._id)
+                describe(self._direct)  # a program may give the token to anybody
+                return Token(self._direct.typeid, self._direct.life.address, self._id)
             if name == "_authkey":
-                return process.current_process().authkey
+                from .._current import manager_keys
+
+                key = manager_keys.get(hashable(self._direct.life.address))
+                return process.current_process().authkey if key is None else key
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _incref(self) -> None:
@@ -454,7 +460,7 @@ class NamespaceProxy(BaseProxy):
     def __setattr__(self, key: str, value: Any) -> None:
         if key[:1] == "_":
             object.__setattr__(self, key, value)
-        elif self._table is not None and self._flags[0] and type(value) in _PLAIN_VALUES:
+        elif self._table is not None and self._flags[0] and type(value) in PLAIN_VALUES:
             self._table[key] = value
         else:
             self._callmethod("__setattr__", (key, value))
@@ -481,7 +487,7 @@ class ValueProxy(BaseProxy):
 
     def set(self, value: Any) -> None:
         """Set the value."""
-        if self._table is not None and self._flags[0] and type(value) in _PLAIN_VALUES:
+        if self._table is not None and self._flags[0] and type(value) in PLAIN_VALUES:
             self._table[""] = value
         else:
             self._callmethod("set", (value,))
@@ -544,7 +550,7 @@ class ListProxy(BaseListProxy):  # type: ignore[valid-type, misc]
             self._table is not None
             and self._flags[0]
             and type(key) is int
-            and type(value) in _PLAIN_VALUES
+            and type(value) in PLAIN_VALUES
         ):
             self._table[key] = value
         else:
@@ -552,7 +558,7 @@ class ListProxy(BaseListProxy):  # type: ignore[valid-type, misc]
 
     def append(self, value: Any, /) -> None:
         """Add a value behind the last one."""
-        if self._table is not None and self._flags[0] and type(value) in _PLAIN_VALUES:
+        if self._table is not None and self._flags[0] and type(value) in PLAIN_VALUES:
             self._table.append(value)
         else:
             self._callmethod("append", (value,))
@@ -577,7 +583,7 @@ _BaseDictProxy = MakeProxyType(
 _BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
-class _Keyed:
+class Keyed:
     """A value of a dict in the arena, and the key, where the table has an equal one instead."""
 
     __slots__ = ("key", "value")
@@ -586,7 +592,7 @@ class _Keyed:
         self.key, self.value = key, value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Keyed, (self.key, self.value)
+        return Keyed, (self.key, self.value)
 
 
 class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
@@ -604,7 +610,7 @@ class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
         if self._table is not None and self._flags[0] == 1 and type(key) in _PLAIN_KEYS:
             try:
                 value = self._table[key]
-                return value if type(value) is not _Keyed else value.value
+                return value if type(value) is not Keyed else value.value
             except ValueError:  # too long a key for a table
                 pass
         return self._callmethod("__getitem__", (key,))
@@ -614,7 +620,7 @@ class DictProxy(_BaseDictProxy):  # type: ignore[valid-type, misc]
             self._table is not None
             and self._flags[0] == 1
             and type(key) in _PLAIN_KEYS
-            and type(value) in _PLAIN_VALUES
+            and type(value) in PLAIN_VALUES
         ):
             try:
                 self._table[key] = value

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._mproc import Connection
+    from .direct.base import Direct
+    from .life import Life
     from .wire import Reply
 
     Registration = tuple[
@@ -106,7 +108,9 @@ class Holder:
 class Session:
     """A connection, and the holder of the references that come over it."""
 
-    __slots__ = ("_socket", "anchors", "connection", "holder", "on_its_way", "then", "undo")
+    __slots__ = (
+        "_socket", "anchors", "connection", "holder", "on_its_way", "owned", "then", "undo",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection | None, holder: Holder) -> None:
         self.connection = connection
@@ -115,6 +119,7 @@ class Session:
         self.then: Callable[[], object] | None = None  # is called when the reply has been sent
         self.undo: Callable[[], object] | None = None  # is called if the reply is never read
         self.on_its_way: dict[str, object] = {}  # references of the proxies in the last reply
+        self.owned: dict[Direct, int] = {}  # locks of shared memory that it has, and how often
         self._socket: Any = None  # the connection's, once it has been needed
 
     def alive(self) -> bool:
@@ -196,6 +201,7 @@ class Server:
         self._on_their_way = Holder(-2)
         self._sessions: set[Session] = set()
         self._stop: tuple[int, int] | None = None
+        self.life: Life | None = None  # of a manager with objects in its family's shared memory
 
     # -- serving
 
@@ -282,6 +288,7 @@ class Server:
         finally:
             self._sessions.discard(session)
             session.close()
+            calls.session_ended(session)
             if session.anchors:
                 self._end_holder(session.holder)
 
@@ -374,7 +381,7 @@ class Server:
         names += method_to_typeid or ()
         entry = Entry(obj, frozenset(names), method_to_typeid or {})
         ident = f"{self.nonce}-{next(self._numbers):x}"
-        self._entries[ident] = ref(entry, lambda _: self._entries.pop(ident, None))
+        self._enter(ident, entry)
         self._take(c.holder, ident, entry, 1)
         util.debug("%r object was made with id %r", typeid, ident)
         return ident, tuple(dict.fromkeys(names))
@@ -399,17 +406,21 @@ class Server:
         c.then = self.stop
 
     def number_of_objects(self, c: Session) -> int:
-        """Return the number of objects that clients refer to."""
-        return len(self._held)
+        """Return the number of objects here that clients refer to."""
+        return len(self._own())
 
     def debug_info(self, c: Session) -> str:
-        """Return a text about the objects that clients refer to."""
-        with self._mutex:
-            held = sorted(self._held.items())
+        """Return a text about the objects here that clients refer to."""
         lines = []
-        for ident, entry in held:
+        for ident, entry in self._own():
             lines.append(f"  {ident}:       refcount={entry.count}\n    {str(entry.obj)[:75]}")
         return "\n".join(lines)
+
+    def _own(self) -> list[tuple[str, Entry]]:
+        """Return what clients refer to, but for the family's: the manager knows those."""
+        with self._mutex:
+            held = sorted(self._held.items())
+        return [item for item in held if not isinstance(item[1].obj, calls.Served)]
 
     # -- references
 
@@ -420,14 +431,43 @@ class Server:
             known = self._entries.get(ident)
             entry = known() if known is not None else None
             if entry is None:
+                entry = self._find_in_arena(ident)
+            if entry is None:
                 raise KeyError(f"there is no object {ident!r} here; its last reference was dropped")
+        return entry
+
+    def _find_in_arena(self, ident: str) -> Entry | None:
+        """Return an object that lies in the family's shared memory, for a client of another one."""
+        if not self._is_of_arena(ident):
+            return None
+        from . import life
+
+        assert self.life is not None
+        direct = life.find(self.life, ident)
+        if direct is None:
+            return None
+        _, exposed, method_to_typeid, _ = self.registry[direct.typeid]
+        names = frozenset(exposed or direct.exposed)
+        return self._enter(ident, Entry(calls.Served(direct), names, method_to_typeid or {}))
+
+    def _is_of_arena(self, ident: str) -> bool:
+        return self.life is not None and ident.startswith(f"{self.life.nonce.hex()}-")
+
+    def _enter(self, ident: str, entry: Entry) -> Entry:
+        self._entries[ident] = ref(entry, lambda _: self._entries.pop(ident, None))
         return entry
 
     def incref(self, c: Session, ident: str, sender: int = 0, serial: int = 0) -> None:
         """Take a reference to an object, by a proxy that a client has sent to another, if so."""
         self._take(c.holder, ident, self.find(ident), 1)
         c.on_its_way.pop(ident, None)
-        self._arrived(ident, sender, serial)
+        if serial and self._is_of_arena(ident):
+            from .life import note_loaded
+
+            assert self.life is not None
+            note_loaded(self.life, ident, serial)
+        else:
+            self._arrived(ident, sender, serial)
 
     def decref(self, c: Session, ident: str) -> None:
         """Drop a reference to an object."""

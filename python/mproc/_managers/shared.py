@@ -1,7 +1,9 @@
 """Managers of named shared memory: segments that are unlinked when their manager ends.
 
-The client that asks for a segment makes it, and the server notes its name and unlinks it when the
-server ends. If the server is killed, a segment is unlinked when the family that made it has ended.
+The client that asks for a segment makes it. Its name is noted in the record of the manager's Life
+(life.py), and the segment is unlinked when the manager shuts down. A manager with a server has it
+note the names; it unlinks the segments when it ends. If the process that does this is killed, a
+segment is unlinked when the family that made it has ended.
 """
 
 from __future__ import annotations
@@ -14,6 +16,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+
+def unlink_segment(name: str) -> None:
+    """Unlink a segment, unless it has been unlinked."""
+    try:
+        segment = shared_memory.SharedMemory(name)
+    except FileNotFoundError:
+        return
+    segment.close()
+    segment.unlink()
 
 
 class _SharedMemoryTracker:
@@ -30,12 +42,7 @@ class _SharedMemoryTracker:
     def destroy_segment(self, segment_name: str) -> None:
         """Unlink a segment, unless it has been unlinked. ValueError: it was not noted."""
         self.segment_names.remove(segment_name)
-        try:
-            segment = shared_memory.SharedMemory(segment_name)
-        except FileNotFoundError:
-            return
-        segment.close()
-        segment.unlink()
+        unlink_segment(segment_name)
 
     def unlink(self) -> None:
         """Unlink all segments."""
@@ -88,6 +95,14 @@ class SharedMemoryManager(BaseManager):
 
     _Server = SharedMemoryServer
 
+    def _can_be_late(self) -> bool:
+        return (
+            type(self) is SharedMemoryManager
+            and self._address is None
+            and self._may_have_life()
+            and not self._registry
+        )
+
     def SharedMemory(self, size: int) -> shared_memory.SharedMemory:
         """Return a new segment of that size in bytes."""
         self._check_serving()
@@ -110,7 +125,8 @@ class SharedMemoryManager(BaseManager):
 
     def _track(self, segment: shared_memory.SharedMemory) -> None:
         try:
-            self._peer().ask("track_segment", segment.name)
+            if self._late is None or not self._late.note_segment(segment.name):
+                self._peer().ask("track_segment", segment.name)
         except BaseException:
             segment.close()
             segment.unlink()

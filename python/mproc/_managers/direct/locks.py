@@ -1,0 +1,50 @@
+"""Locks of a manager that lie in the arena."""
+
+from __future__ import annotations
+
+from ... import _mproc
+from .base import OnLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
+
+def _seconds(blocking: bool, timeout: float | None) -> float | None:
+    from ..referents import _seconds as seconds
+
+    return seconds(blocking, timeout)
+
+
+class LockDirect(OnLock):
+    """A Lock."""
+
+    __slots__ = ()
+    kind: ClassVar[Any] = _mproc.Lock
+
+    @classmethod
+    def make(cls) -> tuple[Any, Any]:
+        return (cls.kind(),), None
+
+    def _do_acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        seconds = _seconds(blocking, timeout)
+        got: bool = self.lock.acquire(False)
+        return got or bool(self.waiting(self.lock.acquire, True, seconds))
+
+    def _do_release(self) -> None:
+        try:
+            self.lock.release()
+        except ValueError:
+            raise RuntimeError("release unlocked lock") from None
+        except AssertionError:
+            raise RuntimeError("cannot release un-acquired lock") from None
+
+    def _do_locked(self) -> bool:
+        return self.lock.locked()  # type: ignore[no-any-return]
+
+
+class RLockDirect(LockDirect):
+    """An RLock."""
+
+    __slots__ = ()
+    kind = _mproc.RLock
