@@ -160,7 +160,8 @@ extern "C" {
     X(MPROC_EVALUE, -5023, "the bytes are no value of the format")                                 \
     X(MPROC_EKIND, -5024, "a value of another kind stands there")                                  \
     X(MPROC_EPICKLE, -5025, "the value is a pickle, which only Python can read")                   \
-    X(MPROC_EEXTENSION, -5026, "the value has an extension type that is not known here")
+    X(MPROC_EEXTENSION, -5026, "the value has an extension type that is not known here")           \
+    X(MPROC_EENGINE, -5027, "the engine cannot be used")
 
 /* The codes that are no errno. */
 enum mproc_error {
@@ -850,6 +851,8 @@ MPROC_API int mproc_queue_check(mproc_queue *queue, char *why, size_t size) MPRO
 typedef struct mproc_pool mproc_pool;
 /* A task of a pool: a handle of its owner's. */
 typedef struct mproc_task mproc_task;
+/* Where a pool may have its workers instead of here: see the room of engines. */
+typedef struct mproc_engine mproc_engine;
 
 /* ---- what runs in a worker */
 
@@ -892,6 +895,7 @@ typedef struct mproc_task_error {
     int exitcode;    /* of a worker that has ended: exit code, or minus the signal */
     int64_t ran;     /* -ETIMEDOUT: ns that the task had run when its worker was ended */
     uint64_t memory; /* of a task with a limit: the most private memory that was seen, in bytes */
+    unsigned node;   /* of a pool on an engine: where that worker was, from 0 on */
 } mproc_task_error;
 
 /* What a pool is like. All zero means the defaults. */
@@ -952,6 +956,12 @@ typedef struct mproc_pool_options {
     void (*enter)(void *arg);
     void (*leave)(void *arg); /* see `enter` */
     void *enter_arg;          /* given to both */
+
+    /* The workers are this engine's, spread over its nodes; NULL: they are processes of this
+     * machine. It must live as long as the pool. What does not travel is an error: pointers into
+     * the arena, `setup`, `start`, `idle`, `fragile`, `outlived`. `workers` are those of all nodes
+     * together. */
+    mproc_engine *engine;
 } mproc_pool_options;
 
 /* Words an error: "task 7: the worker process died ... (pid 123, signal 9)". Returns `out`. */
@@ -980,14 +990,15 @@ typedef struct mproc_task_options {
      * must be 0. */
     int priority;
     /* What the task takes along, lent during the call: it holds each of them until it has ended.
-     * A worker finds them by mproc_worker_buffer(). For mproc_pool_put(). */
+     * A worker finds them by mproc_worker_buffer(). For mproc_pool_put(), not on an engine. */
     mproc_buffer *const *buffers;
     size_t nbuffers; /* how many */
 } mproc_task_options;
 
 /* ---- the pool */
 
-/* Errors: -EINVAL, and those of mproc_process_start() or of options->start. */
+/* Errors: -EINVAL, and those of mproc_process_start() or of options->start; MPROC_EENGINE: the
+ * engine has ended; MPROC_ESTRANGER: it is another process's. */
 MPROC_API int mproc_pool_new(mproc_pool **out, const mproc_pool_options *options) MPROC_MUST_USE;
 
 /*
@@ -1190,6 +1201,47 @@ MPROC_API void mproc_worker_runs(mproc_worker *worker, const char *function);
 MPROC_API uint64_t mproc_worker_done(const mproc_worker *worker);
 /* Frees the handle; the seat is the process' until it ends. */
 MPROC_API void mproc_worker_drop(mproc_worker *owned);
+
+/* ---------------------------------------------------------------- engine */
+
+/*
+ * Workers on several machines. A program that was started as one process per machine, by mpirun or
+ * srun for instance, calls mproc_engine_new() in each of them. The one that has rank 0 goes on as
+ * the program; each other one becomes a node of the engine, and exits when the engine is dropped.
+ * So what main() does before that call, it does on every machine.
+ *
+ * A node has a pool of its own on its machine, and rank 0's machine is a node, too. A task that
+ * kills its worker costs that worker, and fails with MPROC_EDIED as it does on one machine. The
+ * tasks of a node that gives no sign of life any more fail with MPROC_EDIED and a pid of 0; the
+ * other nodes go on. Nothing is begun a second time unless mproc_task_options say so.
+ *
+ * What travels: functions by their build-id, so all machines need the same file of the program; and
+ * bytes. What does not travel: memory of the arena. So the items of a map are copied, its `context`
+ * has to be NULL, and tasks do not see the program's queues and locks.
+ */
+
+/* What an engine is like. All zero means the defaults. */
+typedef struct mproc_engine_options {
+    int64_t patience; /* ns that the nodes have to come; default 30 s */
+    int64_t silence;  /* ns without a sign of life after which a node is lost; default 20 s */
+} mproc_engine_options;
+
+/* Starts the engine of that name, "mpi" for instance, whose plugin is libmproc_NAME.so. Returns in
+ * the process with rank 0 only. MPROC_EENGINE: there is no such plugin, or it is of another
+ * version, or a node has not come in time; -EIO: it could not begin. A line on stderr says which.
+ * -EINVAL: no name, or a negative time. The errors of mproc_process_start(). */
+MPROC_API int mproc_engine_new(mproc_engine **out, const char *name,
+                               const mproc_engine_options *options) MPROC_MUST_USE;
+
+/* How many nodes it began with, this machine's included. Cannot fail. */
+MPROC_API unsigned mproc_engine_nodes(const mproc_engine *engine);
+
+/* How many workers a pool has on them all, unless it says otherwise. Cannot fail. */
+MPROC_API unsigned mproc_engine_workers(const mproc_engine *engine);
+
+/* Ends the nodes, and waits for it; what they have open is not done. Pools that use it are dropped
+ * before. In a forked child it frees the copy. An engine that is not dropped is at exit(). */
+MPROC_API void mproc_engine_drop(mproc_engine *owned);
 
 /* ---------------------------------------------------------------- task queue */
 

@@ -34,6 +34,8 @@ HEADERS_FOR_ALL = {
     "sys/uio.h": "struct iovec, which mproc.h names",
 }
 HEADERS = {
+    "src/engine/carrier.c": ("dlfcn.h", "the transport is a library, loaded by its name"),
+    "src/mpi/mpi.c": ("mpi.h", "what this library is about"),
     "src/process/function.c": ("elf.h link.h", "the loader's list of loaded objects"),
     "src/watcher/bare.h": ("", WATCHER),
     "src/watcher/follower_run.c": ("poll.h sys/prctl.h unistd.h", WATCHER),
@@ -119,7 +121,9 @@ LEVELS = {
     "src/": 4,
     "src/process/": 4,
     "src/pool/": 5,
+    "src/engine/": 6,
     "src/inspect/": 6,
+    "src/mpi/": 7,
     "python/_mproc/": 6,
 }
 

@@ -39,6 +39,7 @@
 #define OF_MPROC_EKIND PyExc_TypeError
 #define OF_MPROC_EPICKLE PyExc_ValueError
 #define OF_MPROC_EEXTENSION PyExc_ValueError
+#define OF_MPROC_EENGINE PyExc_RuntimeError
 
 static PyObject *exception_of(int code) {
 #define X(name, value, message)                                                                    \

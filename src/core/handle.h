@@ -23,7 +23,8 @@ enum mproc__handle_kind {
     MPROC__HANDLE_WATCH,
     MPROC__HANDLE_SNAPSHOT,
     MPROC__HANDLE_LIST_SNAPSHOT,
-    MPROC__HANDLE_INSPECTION
+    MPROC__HANDLE_INSPECTION,
+    MPROC__HANDLE_ENGINE
 };
 
 static inline bool mproc__handle_is(const void *pointer, enum mproc__handle_kind kind) {

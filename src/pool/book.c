@@ -159,6 +159,24 @@ static uint64_t item_of(const mproc_message *message) {
     return item;
 }
 
+/* What an engine's carrier says of a failure goes to its task. */
+static void read_detail(mproc_pool *pool, uint64_t ticket, const mproc_message *message,
+                        mproc_task_error *error) {
+    struct mproc__reply_detail detail;
+    if (message->size != sizeof(struct mproc__reply) + sizeof detail) {
+        return;
+    }
+    memcpy(&detail, (const char *)message->data + sizeof(struct mproc__reply), sizeof detail);
+    error->task = detail.item;
+    error->exitcode = detail.exitcode;
+    error->node = detail.node;
+    struct mproc__open *open = mproc__open_at(pool, ticket);
+    if (open->kind == MPROC__OPEN_TASK && open->extra != NULL) {
+        open->extra->ran = detail.ran;
+        open->extra->peak = detail.memory;
+    }
+}
+
 static bool is_awaited(mproc_pool *pool, uint64_t ticket) {
     const struct mproc__open *open = mproc__open_at(pool, ticket);
     return open != NULL && open->kind != MPROC__OPEN_LANDED;
@@ -176,6 +194,7 @@ static void book_reply(mproc_pool *pool, uint64_t ticket, mproc_message *message
         } else {
             mproc_task_error error = {.code = reply.code, .pid = reply.pid};
             error.task = item_of(message);
+            read_detail(pool, ticket, message, &error);
             mproc__book_failure(pool, ticket, error);
         }
     }

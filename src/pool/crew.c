@@ -32,7 +32,7 @@
  */
 #include <stdio.h>
 
-#include "pool/inside.h"
+#include "pool/engine.h"
 #include "system/os.h"
 
 #define EARLY_SPARE 8
@@ -94,6 +94,9 @@ static int start_worker(mproc_pool *pool, unsigned seat) {
 
 int mproc__crew_start(mproc_pool *pool) {
     int r = 0;
+    if (pool->options.engine != NULL) {
+        return mproc__engine_begin(pool);
+    }
     for (unsigned i = 0; r == 0 && i < pool->target; i++) {
         r = start_worker(pool, i);
     }
@@ -249,7 +252,8 @@ static bool wants_workers(const mproc_pool *pool) {
 }
 
 static bool is_short(const mproc_pool *pool) {
-    return pool->alive + pool->starting < pool->target + pool->leaving;
+    return pool->options.engine == NULL &&
+           pool->alive + pool->starting < pool->target + pool->leaving;
 }
 
 bool mproc__crew_is_short(const mproc_pool *pool) {
@@ -297,13 +301,6 @@ static void refill_seats(mproc_pool *pool) {
     }
 }
 
-void mproc__crew_look(mproc_pool *pool) {
-    if (pool->early_ends > 0) {
-        notice_ready(pool);
-    }
-    notice_ends(pool);
-}
-
 void mproc__crew_refill(mproc_pool *pool) {
     if (is_short(pool)) {
         refill_seats(pool);
@@ -313,6 +310,9 @@ void mproc__crew_refill(mproc_pool *pool) {
 /* ---------------------------------------------------------------- stopping */
 
 static void kill_workers(mproc_pool *pool) {
+    if (pool->options.engine != NULL) {
+        mproc__engine_leave(pool);
+    }
     for (unsigned i = 0; i < pool->used; i++) {
         if (pool->crew[i].process != NULL) {
             (void)mproc_process_kill(pool->crew[i].process);
@@ -379,6 +379,32 @@ void mproc__crew_give_up(mproc_pool *pool, const mproc_task_error *why) {
     }
     pool->last = error;
     pool->refill_at = MPROC__NEVER;
+}
+
+/* ---------------------------------------------------------------- looking */
+
+/* Without its carrier a pool on an engine is broken for good. What it has said is booked first. */
+static void look_at_carrier(mproc_pool *pool) {
+    mproc_task_error why = {.code = MPROC_EDIED};
+    if (is_stopped(pool) || !mproc__engine_has_ended(pool, &why.exitcode)) {
+        return;
+    }
+    mproc__book_all(pool);
+    mproc__engine_book_seats(pool, &why);
+    why.code = MPROC_EENGINE;
+    mproc__crew_stop(pool, MPROC__POOL_BROKEN, &why);
+    pool->refill_at = MPROC__NEVER;
+}
+
+void mproc__crew_look(mproc_pool *pool) {
+    if (pool->options.engine != NULL) {
+        look_at_carrier(pool);
+        return;
+    }
+    if (pool->early_ends > 0) {
+        notice_ready(pool);
+    }
+    notice_ends(pool);
 }
 
 int mproc__crew_sentinel(const mproc_pool *pool) {

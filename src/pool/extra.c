@@ -90,7 +90,7 @@ int mproc__extra_put(mproc_pool *pool, struct mproc__extra *extra) {
         .kind = MPROC__OPEN_TASK, .number = extra->number, .task = extra->task, .extra = extra};
     struct iovec piece = {extra->bytes, extra->size};
     uint64_t ticket;
-    int r = mproc__start_new(pool, &open.start);
+    int r = mproc__start_new(pool, extra, &open.start);
     if (r != 0) {
         return r;
     }

@@ -52,6 +52,7 @@ struct mproc_workplace {
     uint64_t handler; /* struct mproc__pool_function *, or 0 */
     uint64_t handler_arg;
     uint64_t max_tasks;
+    uint32_t left;         /* 1: the engine's carrier serves the pool no more */
     uint32_t armed;        /* 1: who hands in a result next is to write to the socket */
     uint32_t address_size; /* of the socket; 0: there is none */
     char address[MPROC__ADDRESS_MAX];
@@ -80,6 +81,7 @@ struct mproc__start {
     uint32_t state;
     uint32_t seat;  /* whose worker has begun it; before RUNNING, by the worker */
     uint64_t since; /* when, if the message is TIMED; likewise */
+    uint64_t timeout, memory; /* the task's limits, in a pool on an engine; the owner's */
 };
 
 struct mproc__map_shared {
@@ -122,6 +124,15 @@ struct mproc__task_message {
 struct mproc__reply {
     int32_t code;
     int32_t pid; /* followed by a task's result, or by the item of a chunk that failed, uint64_t */
+};
+
+/* What an engine's carrier says behind the reply of a task that has failed. */
+struct mproc__reply_detail {
+    uint64_t item;
+    int64_t ran;
+    uint64_t memory;
+    int32_t exitcode;
+    uint32_t node;
 };
 
 static_assert(sizeof(struct mproc__task_message) % 16 == 0, "a task's bytes are aligned");
@@ -261,6 +272,7 @@ struct mproc_pool {
     mproc_task_error last; /* why the pool broke */
     mproc_pool_options options;
     char *name;
+    uint32_t number; /* engine.c: what its carrier calls it, 0: it does not know it */
 
     /* crew.c */
     unsigned seats;
@@ -348,7 +360,9 @@ int mproc__pool_blocks_check(mproc_workplace *place, char *why, size_t size);
 
 /* ---- start.c */
 
-int mproc__start_new(mproc_pool *pool, struct mproc__start **out);
+/* `extra`: of the task, NULL if it has no options. */
+int mproc__start_new(mproc_pool *pool, const struct mproc__extra *extra,
+                     struct mproc__start **out);
 void mproc__start_drop(mproc_pool *pool, struct mproc__start *start);
 static inline bool mproc__start_move(struct mproc__start *start, enum mproc__start_state from,
                                      enum mproc__start_state to) {

@@ -16,7 +16,7 @@
  * If the owner dies here, its workers end with it. A worker that finds ENDING ends by itself, if
  * the owner was killed before it could kill.
  */
-#include "pool/inside.h"
+#include "pool/engine.h"
 #include "system/os.h"
 
 bool mproc__limit_end(mproc_pool *pool, struct mproc__open *open, int code) {
@@ -25,6 +25,10 @@ bool mproc__limit_end(mproc_pool *pool, struct mproc__open *open, int code) {
         return false;
     }
     open->verdict = code;
+    if (pool->options.engine != NULL) {
+        mproc__engine_kill(pool, start->seat);
+        return true;
+    }
     mproc_process *process = pool->crew[start->seat].process;
     if (process != NULL) {
         (void)mproc_process_kill(process);

@@ -219,6 +219,9 @@ int mproc_pool_map(mproc_pool *pool, mproc_item_fn fn, const void *in, size_t in
         return r;
     }
     r = check_request(&q);
+    if (r == 0 && pool->options.engine != NULL && q.options.context != NULL) {
+        r = -EINVAL; /* it does not travel */
+    }
     if (r == 0) {
         r = map_items(pool, &q, &error);
     }

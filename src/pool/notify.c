@@ -24,7 +24,7 @@
  * What it does not do: reach from another network namespace; workers that end nothing there are
  * noticed by threads that wait, as ever.
  */
-#include "pool/inside.h"
+#include "pool/engine.h"
 #include "system/os.h"
 
 static bool has_descriptor(const mproc_pool *pool) {
@@ -68,6 +68,9 @@ static int watch_all(mproc_pool *pool) {
     int r = mproc__os_watch_add(pool->fd, pool->socket);
     if (r == 0) {
         r = mproc__os_watch_add(pool->fd, pool->timer);
+    }
+    if (r == 0 && pool->options.engine != NULL) {
+        r = mproc__os_watch_add(pool->fd, mproc_process_sentinel(pool->options.engine->carrier));
     }
     for (unsigned i = 0; r == 0 && i < pool->used; i++) {
         if (pool->polls[i].fd >= 0) {

@@ -44,7 +44,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/inside.h"
+#include "pool/engine.h"
 #include "process/setup.h"
 #include "system/os.h"
 
@@ -63,7 +63,7 @@ static int check_options(const mproc_pool_options *o) {
                 is_shared(o->handler_arg) && mproc__setup_check(o->setup) == 0 &&
                 (o->end == NULL || o->start != NULL) && (!o->outlived || o->end != NULL) &&
                 o->patience >= 0;
-    return good ? 0 : -EINVAL;
+    return good ? mproc__engine_check(o) : -EINVAL;
 }
 
 static int fill_place(struct mproc__hand *hand, void *object, const void *seats) {
@@ -109,7 +109,7 @@ static void free_pool(mproc_pool *pool) {
 }
 
 /* CPUs that the process may use, by its affinity and by the quotas of its control groups. */
-static unsigned default_workers(void) {
+unsigned mproc__default_workers(void) {
     unsigned cpus = mproc__os_cpus();
     double quota = mproc__os_cpu_quota("/proc");
     unsigned whole = quota > 0 && quota < cpus ? (unsigned)quota : cpus;
@@ -118,7 +118,12 @@ static unsigned default_workers(void) {
 
 /* More seats than workers, for mproc_pool_resize(). */
 static void choose_seats(mproc_pool *pool, const mproc_pool_options *o) {
-    pool->target = o->idle != 0 ? 0 : o->workers != 0 ? o->workers : default_workers();
+    if (o->engine != NULL) {
+        pool->target = o->workers != 0 ? o->workers : o->engine->workers;
+        pool->seats = mproc__engine_seats(o->engine, o->workers);
+        return;
+    }
+    pool->target = o->idle != 0 ? 0 : o->workers != 0 ? o->workers : mproc__default_workers();
     pool->seats = o->most != 0 ? o->most : MOST;
     if (o->most != 0 && pool->target > o->most) {
         pool->target = o->most;
@@ -242,7 +247,7 @@ int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
     if (r != 0) {
         return r;
     }
-    if (workers == 0 || workers > pool->seats) {
+    if (workers == 0 || workers > pool->seats || pool->options.engine != NULL) {
         return -EINVAL;
     }
     pthread_mutex_lock(&pool->lock);

@@ -39,11 +39,14 @@ static int add_slab(mproc_pool *pool) {
     return 0;
 }
 
-int mproc__start_new(mproc_pool *pool, struct mproc__start **out) {
+int mproc__start_new(mproc_pool *pool, const struct mproc__extra *extra,
+                     struct mproc__start **out) {
     int r = pool->starts_free > 0 ? 0 : add_slab(pool);
     if (r == 0) {
         *out = pool->starts[--pool->starts_free];
         mproc__poke64(&(*out)->since, 0);
+        (*out)->timeout = extra != NULL ? (uint64_t)extra->options.timeout : 0;
+        (*out)->memory = extra != NULL ? extra->options.memory : 0;
         mproc__store32(&(*out)->state, MPROC__START_PENDING);
     }
     return r;

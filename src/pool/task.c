@@ -35,6 +35,7 @@ static bool is_plain(const mproc_task_options *o) {
 static int check_options(const mproc_pool *pool, const mproc_task_options *o) {
     bool good = o == NULL || (o->timeout >= 0 && o->pause >= 0 &&
                               (o->priority == 0 || pool->options.ahead != 0) &&
+                              (o->nbuffers == 0 || pool->options.engine == NULL) &&
                               mproc__are_buffers(o->buffers, o->nbuffers));
     return good ? 0 : -EINVAL;
 }
@@ -48,7 +49,7 @@ static int put_task(mproc_pool *pool, struct request *q, struct mproc__extra *ex
                     mproc_task *task) {
     struct mproc__open open = {
         .kind = MPROC__OPEN_TASK, .number = pool->submitted, .task = task, .extra = extra};
-    int r = mproc__start_new(pool, &open.start);
+    int r = mproc__start_new(pool, extra, &open.start);
     if (r != 0) {
         return r;
     }

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "core/object.h"
 #include "errors.h"
-#include "pool/inside.h"
+#include "pool/engine.h"
 
 #include <sys/uio.h>
 
@@ -127,6 +127,46 @@ PROVOKE(mproc_result_write, -ENOMEM) {
 }
 
 /* ---------------------------------------------------------------- pool: giving tasks */
+
+static int new_on(void *engine) {
+    mproc_pool *pool = NULL;
+    return mproc_pool_new(&pool, &(mproc_pool_options){.engine = engine});
+}
+
+PROVOKE(mproc_pool_new, MPROC_ESTRANGER) {
+    begin();
+    return in_child(new_on, made_engine());
+}
+
+PROVOKE(mproc_pool_new, MPROC_EENGINE) {
+    begin();
+    mproc_engine *engine = made_engine();
+    CHECK(engine != NULL);
+    CHECK_OK(mproc_process_kill(engine->carrier));
+    CHECK_OK(mproc_process_join(engine->carrier, MPROC_FOREVER));
+    return new_on(engine);
+}
+
+PROVOKE(mproc_engine_new, MPROC_EENGINE) {
+    mproc_engine *engine = NULL;
+    begin();
+    return mproc_engine_new(&engine, "nosuch", NULL);
+}
+
+PROVOKE(mproc_engine_new, -EIO) {
+    mproc_engine *engine = NULL;
+    begin();
+    CHECK_OK(setenv("MPROC_TEST_RANK", "0", 1));
+    CHECK_OK(setenv("MPROC_TEST_RANKS", "1", 1));
+    CHECK_OK(setenv("MPROC_TEST_FAILS", "1", 1));
+    return mproc_engine_new(&engine, "sockets", NULL);
+}
+
+PROVOKE(mproc_engine_new, -EINVAL) {
+    mproc_engine *engine = NULL;
+    begin();
+    return mproc_engine_new(&engine, "mpi/../x", NULL);
+}
 
 PROVOKE(mproc_pool_new, -EINVAL) {
     mproc_pool *pool;

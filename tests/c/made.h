@@ -9,6 +9,9 @@
 #define MPROC_TEST_MADE_H
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "mproc.h"
 
@@ -31,6 +34,20 @@ MADE(queue, (uint64_t bound), (&made, bound))
 MADE(dict, (void), (&made))
 MADE(list, (void), (&made))
 MADE(taskq, (unsigned seats), (&made, seats))
+
+/* One node, of transport_sockets.c, and that is this machine. */
+static inline mproc_engine *made_engine(void) {
+    mproc_engine *made = NULL;
+    char directory[] = "/tmp/mproc-test-engine.XXXXXX";
+    if (mkdtemp(directory) == NULL || setenv("MPROC_TEST_DIRECTORY", directory, 1) != 0 ||
+        setenv("MPROC_TEST_RANK", "0", 1) != 0 || setenv("MPROC_TEST_RANKS", "1", 1) != 0) {
+        return NULL;
+    }
+    int r = mproc_engine_new(&made, "sockets", NULL);
+    char file[64];
+    snprintf(file, sizeof file, "%s/rank0", directory);
+    return unlink(file) == 0 && rmdir(directory) == 0 && r == 0 ? made : NULL;
+}
 
 #undef MADE
 

@@ -276,6 +276,9 @@ static int no_item(const void *in, void *out, void *context) {
     X(pool, join, OTHER, mproc_pool_join(o, 0))                                                    \
     X(pool, drop, NOTHING, (mproc_pool_drop(o), 0))                                                \
     X(pool, check, MPROC_ECORRUPT, mproc_pool_check(o, NULL, 0))                                   \
+    X(engine, nodes, 0, mproc_engine_nodes(o))                                                     \
+    X(engine, workers, 0, mproc_engine_workers(o))                                                 \
+    X(engine, drop, NOTHING, (mproc_engine_drop(o), 0))                                            \
     X(workplace, work, 125, mproc_pool_work(o, 0, NULL, NULL, 0))                                  \
     X(workplace, worker_join, OTHER, mproc_worker_join(&worker, o, 0))                             \
     X(task, wait, OTHER, mproc_task_wait(o, 0))                                                    \
@@ -368,6 +371,7 @@ enum kind {
     WORKER,
     WRITER,
     INSPECTION,
+    ENGINE,
     BLOCK,   /* memory of the arena */
     INSIDE,  /* an address inside of an object */
     PRIVATE, /* memory of this process */
@@ -408,6 +412,7 @@ static struct thing {
     [WORKER] = {"worker", NULL, NULL},
     [WRITER] = {"writer", NULL, NULL},
     [INSPECTION] = {"inspection", NULL, NULL},
+    [ENGINE] = {"engine", NULL, NULL},
     [BLOCK] = {"block of the arena", NULL, NULL},
     [INSIDE] = {"address inside of an object", NULL, NULL},
     [PRIVATE] = {"private memory", NULL, NULL},
@@ -546,6 +551,7 @@ static void *make(enum kind kind) {
     case WORKER: return made_worker();
     case WRITER: return made_writer();
     case INSPECTION: return made_inspection();
+    case ENGINE: return made_engine();
     default: return mproc_calloc(1, 4096);
     }
 }
@@ -567,6 +573,7 @@ static void unmake(enum kind kind, void *owned) {
     case WORKER: mproc_worker_drop(owned); break;
     case WRITER: mproc_value_writer_drop(owned); break;
     case INSPECTION: mproc_inspect_drop(owned); break;
+    case ENGINE: mproc_engine_drop(owned); break;
     case BLOCK: mproc_free(owned); break;
     default: CHECK_OK(mproc_drop(owned));
     }
