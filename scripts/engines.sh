@@ -13,13 +13,22 @@ install_engines() {
         "$VENV/bin/python" -m pip install -q --disable-pip-version-check "$package" 2>/dev/null ||
             say "mproc: $package could not be had"
     done < <(grep -v '^#' scripts/requirements-engines.txt)
-    command -v mpirun >/dev/null || [ "$(id -u)" -ne 0 ] ||
+    { command -v mpirun && command -v mpicc; } >/dev/null || [ "$(id -u)" -ne 0 ] ||
         quietly "apt-get install openmpi-bin" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends openmpi-bin || say "mproc: no Open MPI"
+            apt-get install -q -y --no-install-recommends openmpi-bin libopenmpi-dev || say "mproc: no Open MPI"
+}
+
+# The C library with its plugin for MPI, and what is run over it.
+build_for_c() {
+    command -v mpicc >/dev/null || return 0
+    meson_dir "$BUILD/engines" -Dmpi=enabled -Dpoison=true
+    quietly "build for MPI" tools meson compile -C "$BUILD/engines" mproc_mpi test_engine mproc_sockets \
+        examples/c/wordcount
 }
 
 scripts/build.sh package
 install_engines
+build_for_c
 export MPROC_TASKS=${1:-2000}
 rm -rf "$RESULTS" && mkdir -p "$RESULTS"
 status=0

@@ -3,14 +3,16 @@
  *
  * SPDX-License-Identifier: MIT
  *
- *     wordcount [--counts OUT] PATH...
+ *     wordcount [--engine NAME] [--counts OUT] PATH...
+ *     mpirun -n 2 wordcount --engine mpi PATH...
  *
  * A PATH is a file, or a directory that is searched for .py files. A word is a longest run of the
  * bytes A-Z, a-z and _. The ten most frequent words go to stdout, progress and times to stderr, and
  * all counts to OUT, a line `word count` each. examples/python/wordcount.py does the same.
  *
  * How it works: each task is a group of files. Its bytes are the paths, one after the other, and
- * its result is a table of words and counts. The tables are added up as they come back.
+ * its result is a table of words and counts. The tables are added up as they come back. With an
+ * engine the workers are those of all its machines, which have the same files.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -385,11 +387,12 @@ static double now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int run(const char *counts) {
+static int run(const char *counts, mproc_engine *engine) {
     struct table table = table_new(1 << 16);
+    mproc_pool_options options = {.engine = engine};
     mproc_pool *pool;
     double start = now();
-    int r = mproc_pool_new(&pool, NULL);
+    int r = mproc_pool_new(&pool, &options);
     if (r != 0) {
         fprintf(stderr, "wordcount: no pool: %s\n", mproc_strerror(r));
     } else {
@@ -405,32 +408,50 @@ static int run(const char *counts) {
     return r != 0;
 }
 
-int main(int argc, char **argv) {
-    int r = mproc_init(argc, argv);
-    if (r != 0) {
-        fprintf(stderr, "wordcount: %s\n", mproc_strerror(r));
-        return 1;
+/* The value of an option that may come first, or NULL; it is taken off the arguments. */
+static const char *take_option(int *argc, char ***argv, const char *name) {
+    if (*argc < 3 || strcmp((*argv)[1], name) != 0) {
+        return NULL;
     }
-    const char *counts = NULL;
-    int first = 1;
-    if (argc > 2 && strcmp(argv[1], "--counts") == 0) {
-        counts = argv[2];
-        first = 3;
-    }
-    if (first >= argc) {
-        fprintf(stderr, "usage: wordcount [--counts OUT] PATH...\n");
-        return 2;
-    }
-    for (int i = first; r == 0 && i < argc; i++) {
-        r = add_path(argv[i]);
+    const char *value = (*argv)[2];
+    *argc -= 2;
+    *argv += 2;
+    return value;
+}
+
+static int count_paths(char **paths, int n, const char *counts, mproc_engine *engine) {
+    int r = 0;
+    for (int i = 0; r == 0 && i < n; i++) {
+        r = add_path(paths[i]);
     }
     if (r == 0) {
         qsort(files, file_count, sizeof *files, by_name);
-        r = run(counts);
+        r = run(counts, engine);
     }
     for (size_t i = 0; i < file_count; i++) {
         free(files[i]);
     }
     free(files);
+    return r;
+}
+
+int main(int argc, char **argv) {
+    int r = mproc_init(argc, argv);
+    mproc_engine *engine = NULL;
+    const char *name = take_option(&argc, &argv, "--engine");
+    const char *counts = take_option(&argc, &argv, "--counts");
+    if (argc < 2) {
+        fprintf(stderr, "usage: wordcount [--engine NAME] [--counts OUT] PATH...\n");
+        return 2;
+    }
+    if (r == 0 && name != NULL) {
+        r = mproc_engine_new(&engine, name, NULL); /* only rank 0 comes back */
+    }
+    if (r != 0) {
+        fprintf(stderr, "wordcount: %s\n", mproc_strerror(r));
+        return 1;
+    }
+    r = count_paths(argv + 1, argc - 1, counts, engine);
+    mproc_engine_drop(engine);
     return r;
 }

@@ -79,8 +79,8 @@ enum mproc__start_state {
 
 struct mproc__start {
     uint32_t state;
-    uint32_t seat;  /* whose worker has begun it; before RUNNING, by the worker */
-    uint64_t since; /* when, if the message is TIMED; likewise */
+    uint32_t seat;            /* whose worker has begun it; before RUNNING, by the worker */
+    uint64_t since;           /* when, if the message is TIMED; likewise */
     uint64_t timeout, memory; /* the task's limits, in a pool on an engine; the owner's */
 };
 
@@ -361,8 +361,7 @@ int mproc__pool_blocks_check(mproc_workplace *place, char *why, size_t size);
 /* ---- start.c */
 
 /* `extra`: of the task, NULL if it has no options. */
-int mproc__start_new(mproc_pool *pool, const struct mproc__extra *extra,
-                     struct mproc__start **out);
+int mproc__start_new(mproc_pool *pool, const struct mproc__extra *extra, struct mproc__start **out);
 void mproc__start_drop(mproc_pool *pool, struct mproc__start *start);
 static inline bool mproc__start_move(struct mproc__start *start, enum mproc__start_state from,
                                      enum mproc__start_state to) {
