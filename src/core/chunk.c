@@ -236,7 +236,9 @@ static uint64_t carve(uint64_t n) {
 static int try_take(struct mproc__hand *hand, uint64_t n, uint64_t *word) {
     struct mproc__chunks *all = chunks;
     int r = -ENOMEM;
-    mproc__guard_enter(&all->guard, hand);
+    if (!mproc__guard_enter_within(&all->guard, hand, MPROC__PATIENCE)) {
+        return -ETIMEDOUT;
+    }
     if (n <= allowed() - all->used) {
         uint64_t i = carve(n);
         if (i != 0) {

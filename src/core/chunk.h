@@ -70,7 +70,8 @@ void mproc__chunks_init(struct mproc__chunks *all, uint64_t table, uint64_t end,
 /* From now on these are the family's; NULL: there are none any more. */
 void mproc__chunks_enter(struct mproc__chunks *all);
 
-/* Takes a run of n chunks into *word, which must be 0. -ENOMEM. */
+/* Takes a run of n chunks into *word, which must be 0. -ENOMEM; -ETIMEDOUT: another thread does not
+ * leave the section. */
 int mproc__chunks_take(struct mproc__hand *hand, uint64_t n, uint64_t *word);
 
 /* Gives the run in *word back, and sets *word to 0. */

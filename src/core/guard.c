@@ -25,10 +25,16 @@
  * puts it back; dying while putting back is harmless, since count stays and the same values are
  * written again. After count = 0 all changes stand.
  *
+ * If a member is stopped here, nobody else enters until it goes on. A caller that must not wait
+ * for that enters with a patience of its own, or makes an attempt: a wait in vain leaves the
+ * attempt from wherever it is, always outside of any section, as a death would.
+ *
  * What it does not do: nest. A thread is in one section at a time (its hand has one `guard`), so a
  * reaper can finish with a dead member's sections before it reads the member's hands.
  */
 #include "core/guard.h"
+
+#include <setjmp.h>
 
 void mproc__guard_init(struct mproc__guard *guard, struct mproc__undo *log, uint32_t capacity) {
     guard->mutex.word = 0;
@@ -53,17 +59,36 @@ static void settle(struct mproc__guard *guard) {
     guard->decider = NULL;
 }
 
+/* The innermost attempt of the calling thread; NULL: there is none, and waits have no end. */
+static MPROC__THREAD struct attempt {
+    jmp_buf border;
+    int64_t patience;
+} * attempt;
+
 void mproc__guard_wait(struct mproc__guard *guard, uint64_t mine) {
-    if (mproc__mutex_wait(&guard->mutex, mine, MPROC_FOREVER, MPROC__FOR_SECTION, NULL, NULL) ==
-        -EOWNERDEAD) {
+    int64_t patience = attempt != NULL ? attempt->patience : MPROC_FOREVER;
+    int r = mproc__mutex_wait(&guard->mutex, mine, patience, MPROC__FOR_SECTION, NULL, NULL);
+    if (r == -EOWNERDEAD) {
         settle(guard);
+    } else if (r == -ETIMEDOUT) {
+        longjmp(attempt->border, 1);
     }
 }
 
-MPROC__THREAD int64_t mproc__guard_patience;
+/* Nothing of a frame that is left is needed: all that the work has begun stands in the arena. */
+bool mproc__guard_attempt(void (*work)(void *arg), void *arg, int64_t patience) {
+    struct attempt mine = {.patience = patience};
+    attempt = &mine;
+    bool whole = setjmp(mine.border) == 0;
+    if (whole) {
+        work(arg);
+    }
+    attempt = NULL;
+    return whole;
+}
 
-bool mproc__guard_wait_timed(struct mproc__guard *guard, struct mproc__hand *hand, uint64_t mine) {
-    int64_t patience = mproc__patience(mproc__guard_patience);
+bool mproc__guard_wait_within(struct mproc__guard *guard, struct mproc__hand *hand, uint64_t mine,
+                              int64_t patience) {
     int r = mproc__mutex_wait(&guard->mutex, mine, patience, MPROC__FOR_SECTION, NULL, NULL);
     if (r == -EOWNERDEAD) {
         settle(guard);
@@ -75,3 +100,5 @@ bool mproc__guard_wait_timed(struct mproc__guard *guard, struct mproc__hand *han
     mproc__poke64(&hand->guard, 0);
     return false;
 }
+
+MPROC__THREAD int64_t mproc__guard_patience;

@@ -69,8 +69,21 @@ static inline void mproc__guard_leave(struct mproc__guard *guard, struct mproc__
 /* What the calling thread's timed call has been given, for mproc__guard_enter_timed. */
 extern MPROC__HIDDEN MPROC__THREAD int64_t mproc__guard_patience;
 
-/* For mproc__guard_enter_timed: as mproc__guard_wait. False: not for as long as that. */
-bool mproc__guard_wait_timed(struct mproc__guard *guard, struct mproc__hand *hand, uint64_t mine);
+/* For mproc__guard_enter_within: as mproc__guard_wait. False: not for as long as that. */
+bool mproc__guard_wait_within(struct mproc__guard *guard, struct mproc__hand *hand, uint64_t mine,
+                              int64_t patience);
+
+/* As mproc__guard_enter. False: another thread has been in the section for as long as that. The
+ * caller is in no section then. */
+static inline bool mproc__guard_enter_within(struct mproc__guard *guard, struct mproc__hand *hand,
+                                             int64_t patience) {
+    uint64_t mine = mproc__mutex_mine(), word = 0;
+    mproc__poke64(&hand->guard, (uint64_t)(uintptr_t)guard);
+    mproc__program_order();
+    /* SYNC(mutex.word) */
+    return mproc__likely(mproc__cas64(&guard->mutex.word, &word, mine)) ||
+           mproc__guard_wait_within(guard, hand, mine, patience);
+}
 
 /* As mproc__guard_enter. False: another thread has been in the section for longer than the caller's
  * timeout, and for 0.1 s: it is stopped, or starved. The caller is in no section then. */
@@ -80,8 +93,15 @@ static inline bool mproc__guard_enter_timed(struct mproc__guard *guard, struct m
     mproc__program_order();
     /* SYNC(mutex.word) */
     return mproc__likely(mproc__cas64(&guard->mutex.word, &word, mine)) ||
-           mproc__guard_wait_timed(guard, hand, mine);
+           mproc__guard_wait_within(guard, hand, mine, mproc__patience(mproc__guard_patience));
 }
+
+/*
+ * Work that may be left at the border of any section, because another thread does not leave the one
+ * that is wanted next: `work` does what a reaper does, which another can finish. False: it was left
+ * after a wait of `patience` ns. The hand that it worked with is as a member's that died there.
+ */
+bool mproc__guard_attempt(void (*work)(void *arg), void *arg, int64_t patience);
 
 /* Puts all saved words back; the section goes on. */
 static inline void mproc__guard_rollback(struct mproc__guard *guard) {

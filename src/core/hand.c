@@ -95,6 +95,12 @@ void mproc__hand_finish_move(struct mproc__hand *dead) {
     if (to != &dead->unheld && dead->unheld == *to) {
         mproc__poke64(&dead->unheld, 0);
     }
+    if (to != &dead->node && dead->node == *to) {
+        mproc__poke64(&dead->node, 0);
+    }
+    if (to != &dead->run && dead->run == *to) {
+        mproc__poke64(&dead->run, 0);
+    }
     mproc__poke64(&dead->moving, 0);
 }
 

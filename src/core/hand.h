@@ -57,8 +57,8 @@ static inline void mproc__hand_put(const struct mproc__hand *hand) {
     }
 }
 
-/* Moves a block from the hand's `block` or `unheld` to another word, outside of any section. For an
- * instant both name it; `moving` tells the reaper which of the two counts. */
+/* Moves a block from a word of the hand (not `message`) to another word, outside of any section.
+ * For an instant both name it; `moving` tells the reaper which of the two counts. */
 void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to);
 
 /* For the reaper: a move that was cut short between its two stores is finished. */

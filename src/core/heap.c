@@ -8,6 +8,10 @@
  * Bonwick 1994). A free block holds the address of the next one in its first word; blocks never
  * used are not touched ("bump"). Larger sizes are runs of chunks. There are no headers in blocks.
  *
+ * A thread that is stopped in a class' section keeps nobody from allocating: after MPROC__PATIENCE
+ * the others take a block of the next class. Only those wait that find no section free there
+ * either, nor that of the chunks, and those that free a block of that class.
+ *
  * Shared state. A class' `partial` and the small-block fields of its chunks' descriptions are under
  * the class' guard. A block belongs to whoever has the word that names it.
  *
@@ -26,6 +30,7 @@
 
 #define SMALL_MAX ((size_t)32768)
 #define FINE_MAX ((size_t)128) /* up to here classes are 16 bytes apart */
+#define ELSEWHERE 3u           /* classes that are tried in place of one whose section is held */
 
 static struct mproc__heap *heap;
 
@@ -95,13 +100,17 @@ static void adopt_chunk(struct mproc__hand *hand, struct mproc__class *c, unsign
     mproc__guard_set(&c->guard, &hand->run, 0);
 }
 
-static MPROC__NOINLINE int refill(struct mproc__hand *hand, struct mproc__class *c,
-                                  unsigned class) {
+/* 1: the class' section is not to be had any more, and the whole chunk is in *word. */
+static MPROC__NOINLINE int refill(struct mproc__hand *hand, struct mproc__class *c, unsigned class,
+                                  uint64_t *word) {
     int r = mproc__chunks_take(hand, 1, &hand->run);
     if (r != 0) {
         return r;
     }
-    mproc__guard_enter(&c->guard, hand);
+    if (!mproc__guard_enter_within(&c->guard, hand, MPROC__PATIENCE)) {
+        mproc__hand_move(hand, &hand->run, word);
+        return 1;
+    }
     if (c->partial == 0) {
         adopt_chunk(hand, c, class);
     }
@@ -129,10 +138,13 @@ static void pop_block(struct mproc__class *c, unsigned class, uint64_t *word) {
     mproc__guard_set(&c->guard, word, block);
 }
 
+/* -ETIMEDOUT: another thread does not leave a section that is needed. */
 static int alloc_small(struct mproc__hand *hand, unsigned class, uint64_t *word) {
     struct mproc__class *c = class_at(class);
     for (;;) {
-        mproc__guard_enter(&c->guard, hand);
+        if (mproc__unlikely(!mproc__guard_enter_within(&c->guard, hand, MPROC__PATIENCE))) {
+            return -ETIMEDOUT;
+        }
         bool found = c->partial != 0;
         if (mproc__likely(found)) {
             pop_block(c, class, word);
@@ -141,11 +153,24 @@ static int alloc_small(struct mproc__hand *hand, unsigned class, uint64_t *word)
         if (mproc__likely(found)) {
             return 0;
         }
-        int r = refill(hand, c, class);
+        int r = refill(hand, c, class, word);
         if (r != 0) {
+            return r == 1 ? 0 : r;
+        }
+    }
+}
+
+/* A thread is stopped in the section of that class: blocks of the next classes do, or a whole
+ * chunk. */
+static MPROC__NOINLINE int alloc_elsewhere(struct mproc__hand *hand, unsigned class,
+                                           uint64_t *word) {
+    for (unsigned next = class + 1; next < MPROC__CLASSES && next <= class + ELSEWHERE; next++) {
+        int r = alloc_small(hand, next, word);
+        if (r != -ETIMEDOUT) {
             return r;
         }
     }
+    return mproc__chunks_take(hand, 1, word);
 }
 
 static MPROC__INLINE void free_small(struct mproc__hand *hand, uint64_t number, unsigned class,
@@ -189,13 +214,22 @@ bool mproc__heap_can_have(size_t size) {
     return mproc__chunks_may_have(chunks_for(size));
 }
 
-int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
+int mproc__heap_alloc_soon(struct mproc__hand *hand, size_t size, uint64_t *word) {
     assert(*word == 0);
     if (mproc__likely(size <= SMALL_MAX)) {
-        return alloc_small(hand, class_of(size), word);
+        int r = alloc_small(hand, class_of(size), word);
+        return mproc__likely(r != -ETIMEDOUT) ? r : alloc_elsewhere(hand, class_of(size), word);
     }
     return mproc__heap_can_have(size) ? mproc__chunks_take(hand, chunks_for(size), word)
                                       : MPROC_ETOOBIG;
+}
+
+int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word) {
+    int r;
+    do {
+        r = mproc__heap_alloc_soon(hand, size, word);
+    } while (mproc__unlikely(r == -ETIMEDOUT));
+    return r;
 }
 
 /* The block in *word, of the chunk of that number and state. */

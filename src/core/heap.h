@@ -39,6 +39,10 @@ bool mproc__heap_can_have(size_t size);
 /* Allocates into *word, which must be 0 and the caller's own. -ENOMEM, MPROC_ETOOBIG. */
 int mproc__heap_alloc(struct mproc__hand *hand, size_t size, uint64_t *word);
 
+/* The same for a caller that must not wait for a thread that is stopped. -ETIMEDOUT: some are, in
+ * all sections that would do. */
+int mproc__heap_alloc_soon(struct mproc__hand *hand, size_t size, uint64_t *word);
+
 /* Frees the block whose address *word holds, and sets *word to 0. 0 in *word is ignored. */
 void mproc__heap_free(struct mproc__hand *hand, uint64_t *word);
 
