@@ -9,6 +9,10 @@
  * knows its pid. While fork() runs, no other thread of the process changes the holds or the shared
  * hand, whose copies the child gets. Its views are mapped privately from then on (views.c).
  *
+ * A fork() waits for no other member, which may be stopped: a slot is reserved without a section,
+ * and of the holds is copied what can be within a moment. The rest is the child's estate, which
+ * whoever changes the holds of either copies first (object.c).
+ *
  * Shared state: that of member.c.
  *
  * If a member dies here. The parent, before the fork: its reservation is reaped with it. The child,
@@ -64,8 +68,26 @@ void mproc__fork_before(void) {
     mproc__hands_freeze(hand);
     mproc__holds_freeze();
     mproc__pages_freeze();
-    forking.without = hand != NULL && mproc__holds_inherit(hand, forking.token) != 0;
+    if (hand != NULL) {
+        mproc__member_forking(forking.token);
+        forking.without = mproc__holds_inherit(hand, forking.token) != 0;
+    }
     errno = 0;
+}
+
+static void tell(bool failed) {
+    if (forking.token == 0) {
+        return;
+    }
+    if (!forking.ours) {
+        if (failed) {
+            mproc__member_not_forked(forking.token);
+        }
+    } else if (failed || forking.without) {
+        mproc__reap_dead_soon(forking.token);
+    } else {
+        mproc__member_forked(forking.token);
+    }
 }
 
 /* Nothing else says that fork() has failed; success leaves errno alone. */
@@ -75,13 +97,7 @@ void mproc__fork_after_in_parent(void) {
     mproc__pages_thaw();
     mproc__holds_thaw();
     mproc__hands_thaw();
-    if (forking.ours && forking.token != 0) {
-        if (failed || forking.without) {
-            mproc__reap_dead(forking.token);
-        } else {
-            mproc__member_forked(forking.token);
-        }
-    }
+    tell(failed);
     if (forking.without && forking.ours && !failed) {
         mproc__log("no memory to give a forked child its parent's holds: it is no member");
     }

@@ -71,12 +71,15 @@ size_t mproc_members(mproc_member *out, size_t cap) {
 static int check_slot(uint32_t number, char *why, size_t size) {
     struct mproc__slot *slot = &mproc__table->slots[number];
     uint64_t state = mproc__load64(&slot->state);
+    if ((state & 0xff) == MPROC__SLOT_CLAIMED) {
+        return 0;
+    }
     if ((state & 0xff) != MPROC__SLOT_FREE) {
         return state >> 8 <= mproc__members->serial
                    ? 0
                    : mproc__corrupt(why, size, "P1: slot %u has a serial of the future", number);
     }
-    bool empty = slot->holds == 0 && slot->args == 0;
+    bool empty = slot->holds == 0 && slot->args == 0 && slot->estate == 0 && slot->spare == 0;
     for (int i = 0; empty && i < MPROC__HANDS; i++) {
         empty = mproc__hand_empty(&slot->hands[i]) && slot->hands[i].waits == 0;
     }

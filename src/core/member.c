@@ -7,15 +7,23 @@
  * into it, then starts the child, which adopts the slot (LIVE). reaper.c frees it (DYING, FREE).
  *
  * Shared state.
- *   slot->state   FREE -> UNBORN under the members' guard; UNBORN -> LIVE by the child, by
- *                 compare-and-swap, because a reaper may take the slot of a dead starter's child.
+ *   slot->state   FREE -> CLAIMED by compare-and-swap of the starter, which the state then names;
+ *                 CLAIMED -> UNBORN by it; UNBORN -> LIVE by the child, by compare-and-swap,
+ *                 because a reaper may take the slot of a dead starter's child.
  *   slot->*       the starter's until the child adopts, the child's until it dies.
- *   serial, top   under the members' guard.
+ *   slot->pid     of a child by fork(): by compare-and-swap from a number of its own, since the
+ *                 child may have lived and died already.
+ *   serial        is added to. Numbers may be left out.
+ *   top           grows by compare-and-swap.
+ *
+ * A birth waits for nobody: it enters no section, so no member that is stopped can keep a fork()
+ * from returning.
  *
  * Invariants: P1 and P2 of token.c, P3 of reaper.c.
  *
- * If a member dies here: a reservation bears the token of its starter, and is reaped like a member
- * once that is dead. A child that dies while it adopts is UNBORN with its pid, or LIVE.
+ * If a member dies here: what it has CLAIMED its reaper frees. A reservation bears the token of its
+ * starter, and is reaped like a member once that is dead. A child that dies while it adopts is
+ * UNBORN with its pid, or LIVE.
  */
 #include "core/member.h"
 
@@ -29,55 +37,67 @@
 
 /* ---------------------------------------------------------------- reserving */
 
-/* Under the guard: a free slot's number, or MPROC__MEMBERS. Low ones first: they are warm. */
-static uint32_t find_free(void) {
-    struct mproc__slot *slots = mproc__table->slots;
-    uint32_t i = 0, top = mproc__table_top();
-    while (i < top && (mproc__peek64(&slots[i].state) & 0xff) != MPROC__SLOT_FREE) {
-        i++;
+static void raise_top(uint32_t number) {
+    uint64_t top = mproc__peek64(&mproc__table->top);
+    while (top <= number && !mproc__cas64(&mproc__table->top, &top, (uint64_t)number + 1)) {
     }
-    return i;
 }
 
-static void occupy(uint32_t i, uint64_t parent, uint64_t serial) {
-    struct mproc__guard *guard = &mproc__members->guard;
+/* A free slot becomes the caller's. Its number, or MPROC__MEMBERS. Low ones first: they are
+ * warm. */
+static uint32_t claim(uint64_t parent) {
+    uint64_t claimed = mproc__slot_claimed(mproc__token_number(parent));
+    for (uint32_t i = 0; i < MPROC__MEMBERS; i++) {
+        uint64_t free = MPROC__SLOT_FREE;
+        uint64_t *state = &mproc__table->slots[i].state;
+        if (i >= mproc__table_top()) {
+            raise_top(i);
+        }
+        /* SYNC(slot.state) */
+        if (mproc__peek64(state) == free && mproc__cas64(state, &free, claimed)) {
+            return i;
+        }
+    }
+    return MPROC__MEMBERS;
+}
+
+static int reserve(uint64_t parent, uint64_t *token) {
+    uint32_t i = claim(parent);
+    if (i == MPROC__MEMBERS) {
+        return MPROC_EMEMBERS;
+    }
     struct mproc__slot *slot = &mproc__table->slots[i];
-    mproc__guard_set(guard, &mproc__members->serial, serial);
-    mproc__guard_set(guard, &slot->parent, parent);
-    mproc__guard_set(guard, &slot->state, serial << 8 | MPROC__SLOT_UNBORN);
-    if (i >= mproc__table->top) {
-        mproc__guard_set(guard, &mproc__table->top, i + 1);
-    }
-}
-
-static int reserve(struct mproc__hand *hand, uint64_t parent, uint64_t *token) {
-    mproc__guard_enter(&mproc__members->guard, hand);
-    uint32_t i = find_free();
-    if (i < MPROC__MEMBERS) {
-        uint64_t serial = mproc__members->serial + 1;
-        occupy(i, parent, serial);
-        *token = mproc__token(i, serial);
-    }
-    mproc__guard_leave(&mproc__members->guard, hand);
-    return i < MPROC__MEMBERS ? 0 : MPROC_EMEMBERS;
+    *token = mproc__token(i, mproc__add64(&mproc__members->serial, 1) + 1);
+    mproc__poke64(&slot->parent, parent);
+    /* SYNC(slot.state): its starter, before it is a child's. */
+    mproc__store64(&slot->state, mproc__token_state(*token, MPROC__SLOT_UNBORN));
+    return 0;
 }
 
 /* Perhaps no thread waits for a member that was forked by hand and died: each birth looks at a
- * few. */
+ * few. It does not wait for a member that is stopped. */
 static void look_after_some(void) {
-    for (int i = 0; i < LOOK_AFTER; i++) {
+    bool whole = true;
+    for (int i = 0; whole && i < LOOK_AFTER; i++) {
         uint64_t turn = mproc__add64(&mproc__members->hint, 1);
-        (void)mproc__reap_slot((uint32_t)(turn % mproc__table_top()));
+        whole = mproc__reap_slot_soon((uint32_t)(turn % mproc__table_top()));
     }
+}
+
+/* All slots are in use: a few of their members may have ended. */
+static bool look_after_all(void) {
+    uint32_t top = mproc__table_top(), left = 0;
+    for (uint32_t i = 0; i < top && mproc__reap_slot_soon(i); i++) {
+        left += (mproc__peek64(&mproc__table->slots[i].state) & 0xff) == MPROC__SLOT_FREE;
+    }
+    return left != 0;
 }
 
 int mproc__member_expect(const char *name, mproc_method method, unsigned flags, uint64_t *token) {
     look_after_some();
-    struct mproc__hand *hand = mproc__hand_get();
-    int r = reserve(hand, mproc__self_token(), token);
-    mproc__hand_put(hand);
-    if (r == MPROC_EMEMBERS && mproc_reap() > 0) {
-        return mproc__member_expect(name, method, flags, token);
+    int r = reserve(mproc__self_token(), token);
+    if (r == MPROC_EMEMBERS && look_after_all()) {
+        r = reserve(mproc__self_token(), token);
     }
     if (r == 0) {
         struct mproc__slot *slot = mproc__token_slot(*token);
@@ -98,7 +118,7 @@ static void tell_pid(uint64_t token, pid_t pid) {
     struct mproc__slot *slot = mproc__token_slot(token);
     uint64_t unborn = mproc__token_state(token, MPROC__SLOT_UNBORN);
     if (slot != NULL && mproc__load64(&slot->state) == unborn) {
-        if (pid == MPROC__PID_UNKNOWN || (slot->flags & MPROC_WRAPPED) != 0) {
+        if ((slot->flags & MPROC_WRAPPED) != 0) {
             pid_t nobody = 0;
             (void)mproc__cas_pid(&slot->pid, &nobody, pid);
         } else {
@@ -109,12 +129,41 @@ static void tell_pid(uint64_t token, pid_t pid) {
     mproc__hand_put(hand);
 }
 
+/* The child has said its pid itself by now, or ended, or its starter says it here. Without the
+ * guard: no other child has that number in its slot. */
+static void tell_forked(struct mproc__slot *slot, uint64_t token, pid_t pid) {
+    pid_t coming = mproc__pid_coming(token);
+    (void)mproc__cas_pid(&slot->pid, &coming, pid);
+}
+
 void mproc__member_expected_pid(uint64_t token, pid_t pid) {
-    tell_pid(token, pid);
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot != NULL && slot->method == MPROC_FORK) {
+        tell_forked(slot, token, pid);
+    } else if (slot != NULL) {
+        tell_pid(token, pid);
+    }
+}
+
+void mproc__member_forking(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot != NULL) {
+        mproc__store_pid(&slot->pid, mproc__pid_coming(token));
+    }
 }
 
 void mproc__member_forked(uint64_t token) {
-    tell_pid(token, MPROC__PID_UNKNOWN);
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot != NULL) {
+        tell_forked(slot, token, MPROC__PID_UNKNOWN);
+    }
+}
+
+void mproc__member_not_forked(uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot != NULL) {
+        tell_forked(slot, token, 0);
+    }
 }
 
 /* ---------------------------------------------------------------- adopting */
@@ -154,9 +203,8 @@ int mproc__member_adopt(uint64_t token) {
 }
 
 int mproc__member_found(void) {
-    struct mproc__hand first = {0}; /* private: no other member is there to reap it */
     uint64_t token;
-    int r = reserve(&first, 0, &token);
+    int r = reserve(0, &token);
     if (r == 0) {
         snprintf(mproc__token_slot(token)->name, sizeof((struct mproc__slot *)0)->name, "main");
         r = mproc__member_adopt(token);

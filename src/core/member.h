@@ -15,8 +15,11 @@ int mproc__member_expect(const char *name, mproc_method method, unsigned flags, 
 /* The starter tells which pid the child has. */
 void mproc__member_expected_pid(uint64_t token, pid_t pid);
 
-/* fork() has been made for that child: it is there, or dead, and only itself knows its pid. */
+/* fork() is about to be made for that child; has been made: it is there, or dead, and only itself
+ * knows its pid; has failed. None of them waits for anybody. */
+void mproc__member_forking(uint64_t token);
 void mproc__member_forked(uint64_t token);
+void mproc__member_not_forked(uint64_t token);
 
 /* In the child: becomes that member. MPROC_ESTRANGER: the reservation is gone. */
 int mproc__member_adopt(uint64_t token);

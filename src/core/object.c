@@ -17,12 +17,21 @@
  *       queue's.
  *   O4  prev_of_member and next_of_member agree.
  *   O5  A record in an object's list names that object. It is a member's, or a message's.
+ *   O6  A member whose `estate` is not 0 has a parent with `heirs` set, and the record that it
+ *       names is in that one's list. No hold of a member goes, and none is looked at, before what
+ *       it has not inherited, and what its children have not, is copied.
+ *
+ * A forked child has a copy of each of its parent's holds. The parent copies them before the fork,
+ * unless another member is stopped in a section that this takes: a fork waits for nobody. Then the
+ * rest is the child's *estate*, and whoever is the first to change the holds of either of the two,
+ * to look at them or to reap, copies it: settle().
  *
  * A message that takes buffers along has a record for each in itself (parcel.c): in the buffer's
  * list, in no member's. So is the record of a container that keeps an object: it is the object's
  * own first one.
  *
- * If a member dies here: the guard puts the lists back or leaves them done; an object that lost its
+ * If a member dies here: a copied record and the step of `estate` behind it are one section. The
+ * guard puts the lists back or leaves them done; an object that lost its
  * last record went into `unheld` in the same section, and the reaper goes on destroying it.
  *
  * The records of an object are searched one after the other: there are as many as members that use
@@ -71,13 +80,29 @@ void mproc__registry_enter(struct mproc__registry *all) {
     registry = all;
 }
 
-/* While fork() copies a member's list, its other threads stand still. */
+/* While fork() copies a member's list, its other threads stand still. They take that lock inside
+ * the section only, so a fork() does not wait for one that waits for the section. */
 void mproc__holds_freeze(void) {
     pthread_mutex_lock(&mproc__fork_locks.holds);
 }
 
 void mproc__holds_thaw(void) {
     pthread_mutex_unlock(&mproc__fork_locks.holds);
+}
+
+static void enter_frozen(struct mproc__hand *hand) {
+    enter(hand);
+    while (pthread_mutex_trylock(&mproc__fork_locks.holds) != 0) {
+        leave(hand); /* another thread forks, and may want the section */
+        mproc__holds_freeze();
+        mproc__holds_thaw();
+        enter(hand);
+    }
+}
+
+static void leave_frozen(struct mproc__hand *hand) {
+    mproc__holds_thaw();
+    leave(hand);
 }
 
 /* ---------------------------------------------------------------- records; all under the guard */
@@ -140,12 +165,12 @@ static void retire(struct mproc__hand *hand, struct mproc__slot *slot, struct mp
     }
 }
 
-/* ---------------------------------------------------------------- taking */
+/* ---------------------------------------------------------------- one hold more */
 
 /* A hold for a member that has none yet may need a record: one is ready in hand->node
  * afterwards. */
 static int prepare_node(struct mproc__hand *hand) {
-    return mproc__heap_alloc(hand, sizeof(struct mproc__hold), &hand->node);
+    return hand->node != 0 ? 0 : mproc__heap_alloc(hand, sizeof(struct mproc__hold), &hand->node);
 }
 
 /* Under the guard. -EAGAIN: a record is needed; -EINVAL: an object without any holds, which is on
@@ -176,13 +201,158 @@ bool mproc__object_can_be_held(const void *pointer) {
            object->magic == MPROC__OBJECT_MAGIC && object->kind < MPROC__KINDS;
 }
 
-int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer) {
-    struct mproc__slot *slot = mproc__token_slot(token);
-    int r = slot != NULL ? -EAGAIN : MPROC_ESTRANGER;
-    while (r == -EAGAIN) {
+/* ---------------------------------------------------------------- inheriting */
+
+#define ESTATE_WHOLE 1u /* nothing of it has been copied yet; else the next record of the parent */
+
+/* Under the guard: the next record of the parent's list is copied for its heir. Each of the
+ * parent's handles has a copy in the child, beside what it was given by name. -EAGAIN as in
+ * hold_with(). */
+static int copy_next(struct mproc__hand *hand, struct mproc__slot *heir, uint64_t token,
+                     const struct mproc__slot *parent) {
+    struct mproc__hold *h = hold_at(heir->estate == ESTATE_WHOLE ? parent->holds : heir->estate);
+    int r = h != NULL ? hold_with(hand, object_at(h->object), heir, token) : 0;
+    if (r == 0 && h != NULL) {
+        struct mproc__hold *copy = find(object_at(h->object), token);
+        set(&copy->count, copy->count + h->count - 1);
+    }
+    if (r == 0) {
+        set(&heir->estate, h != NULL ? h->next_of_member : 0);
+    }
+    return r;
+}
+
+/* The heir may be dead and reaped by now, and its slot another's. */
+static int copy_if_due(struct mproc__hand *hand, uint64_t token) {
+    struct mproc__slot *heir = mproc__token_slot(token);
+    return heir != NULL && heir->estate != 0
+               ? copy_next(hand, heir, token, mproc__token_slot(heir->parent))
+               : 0;
+}
+
+/* As mproc__hold_for(). -ETIMEDOUT: another member is in a section that is needed. */
+static int copy_within(struct mproc__hand *hand, uint64_t token, int64_t patience) {
+    if (!mproc__guard_enter_within(&registry->guard, hand, patience)) {
+        return -ETIMEDOUT;
+    }
+    int r = copy_if_due(hand, token);
+    leave(hand);
+    return r == -EAGAIN ? mproc__heap_alloc_soon(hand, sizeof(struct mproc__hold), &hand->node) : r;
+}
+
+static bool is_settled(uint64_t token) {
+    const struct mproc__slot *slot = mproc__token_slot(token);
+    return slot == NULL || mproc__peek64(&slot->estate) == 0;
+}
+
+static uint64_t parent_of(uint64_t token) {
+    const struct mproc__slot *slot = mproc__token_slot(token);
+    return slot != NULL ? mproc__peek64(&slot->parent) : 0;
+}
+
+/* Of the members that have to inherit before that one can: the one whose parent has done so. */
+static uint64_t eldest(uint64_t token) {
+    uint64_t parent = parent_of(token);
+    while (!is_settled(parent)) {
+        token = parent;
+        parent = parent_of(token);
+    }
+    return token;
+}
+
+/* All that a member inherits. hand->node is 0 afterwards. -ENOMEM. */
+static int settle(struct mproc__hand *hand, uint64_t token) {
+    int r = 0;
+    while (r == 0 && !is_settled(token)) {
+        uint64_t next = eldest(token);
         enter(hand);
-        r = hold_with(hand, pointer, slot, token);
+        r = copy_if_due(hand, next);
         leave(hand);
+        r = r == -EAGAIN ? prepare_node(hand) : r;
+    }
+    mproc__heap_free(hand, &hand->node);
+    return r;
+}
+
+/* A child that has not inherited all of that member's holds yet; 0: there is none. Under the
+ * guard, and no thread of that member forks. */
+static uint64_t find_heir(struct mproc__slot *slot, uint64_t token) {
+    for (uint32_t i = 0; mproc__peek64(&slot->heirs) != 0 && i < mproc__table_top(); i++) {
+        struct mproc__slot *heir = &mproc__table->slots[i];
+        uint64_t state = mproc__load64(&heir->state); /* SYNC(slot.state) */
+        if (mproc__peek64(&heir->parent) == token && mproc__peek64(&heir->estate) != 0) {
+            return mproc__token(i, state >> 8);
+        }
+    }
+    mproc__poke64(&slot->heirs, 0);
+    return 0;
+}
+
+/* Who has to inherit before that member's holds may change; 0: nobody. Under the guard. */
+static uint64_t find_unsettled(struct mproc__slot *slot, uint64_t token) {
+    return mproc__likely((slot->estate | slot->heirs) == 0) ? 0
+           : slot->estate != 0                              ? token
+                                                            : find_heir(slot, token);
+}
+
+/* Enters the section for a change of the caller's own holds. -ENOMEM: in the section, too, but a
+ * child does not have its copies yet: holds may come, and none may go. */
+static int enter_own(struct mproc__hand *hand) {
+    uint64_t unsettled;
+    int r = 0;
+    enter_frozen(hand);
+    while (r == 0 && (unsettled = find_unsettled(mproc__self_slot(), mproc__self_token())) != 0) {
+        leave_frozen(hand);
+        r = settle(hand, unsettled);
+        enter_frozen(hand);
+    }
+    return r;
+}
+
+int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
+    struct mproc__slot *slot = mproc__token_slot(token), *mine = mproc__self_slot();
+    if (slot == NULL) {
+        return MPROC_ESTRANGER;
+    }
+    if (mine->holds == 0 && mine->estate == 0) {
+        return 0;
+    }
+    mproc__poke64(&slot->estate, ESTATE_WHOLE);
+    int r = mine->estate == 0 ? 0 : -ETIMEDOUT;
+    while (r == 0 && slot->estate != 0) {
+        r = copy_within(hand, token, MPROC__PATIENCE);
+    }
+    if (r == -ETIMEDOUT) {
+        mproc__poke64(&mine->heirs, 1); /* before the child is there */
+        r = 0;
+    } else if (r != 0) {
+        mproc__poke64(&slot->estate, 0); /* there will be no child */
+    }
+    if (hand->node != 0 && slot->spare == 0) {
+        mproc__hand_move(hand, &hand->node, &slot->spare);
+    }
+    mproc__heap_free(hand, &hand->node); /* of a second try to start that child */
+    return r;
+}
+
+/* ---------------------------------------------------------------- taking */
+
+/* For the caller or a child that it prepares. */
+static int hold_once(struct mproc__hand *hand, uint64_t token, struct mproc__object *object) {
+    struct mproc__slot *slot = mproc__token_slot(token);
+    if (slot == NULL) {
+        return MPROC_ESTRANGER;
+    }
+    (void)enter_own(hand);
+    int r = hold_with(hand, object, slot, token);
+    leave_frozen(hand);
+    return r;
+}
+
+int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer) {
+    int r = -EAGAIN;
+    while (r == -EAGAIN) {
+        r = hold_once(hand, token, pointer);
         if (r == -EAGAIN) {
             int e = prepare_node(hand);
             r = e != 0 ? e : r;
@@ -197,33 +367,21 @@ int mproc_hold(void *object) {
         return -EINVAL;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    mproc__holds_freeze();
     int r = mproc__hold_for(hand, mproc__self_token(), object);
-    mproc__holds_thaw();
     mproc__hand_put(hand);
     return r;
 }
 
-int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token) {
-    uint64_t next = mproc__self_slot()->holds;
-    while (next != 0) {
-        struct mproc__hold *h = hold_at(next);
-        int r = mproc__hold_for(hand, token, object_at(h->object));
-        if (r != 0) {
-            return r;
-        }
-        /* Each of the parent's handles has a copy in the child, beside what it was given by
-         * name. */
-        enter(hand);
-        struct mproc__hold *childs = find(object_at(h->object), token);
-        set(&childs->count, childs->count + h->count - 1);
-        leave(hand);
-        next = h->next_of_member;
-    }
-    return 0;
-}
-
 /* ---------------------------------------------------------------- giving back */
+
+/* Under the guard. */
+static void drop_once(struct mproc__hand *hand, struct mproc__hold *h) {
+    if (h->count > 1) {
+        set(&h->count, h->count - 1);
+    } else {
+        retire(hand, mproc__self_slot(), h, &hand->unheld);
+    }
+}
 
 int mproc_drop(void *owned) {
     struct mproc__object *object = owned;
@@ -235,24 +393,41 @@ int mproc_drop(void *owned) {
         return -EINVAL;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    mproc__holds_freeze();
-    enter(hand);
+    bool unsettled = enter_own(hand) != 0; /* then it keeps the hold until it ends */
     struct mproc__hold *h = find(object, mproc__self_token());
     assert(h != NULL);
-    if (h != NULL && h->count > 1) {
-        set(&h->count, h->count - 1);
-    } else if (h != NULL) {
-        retire(hand, mproc__self_slot(), h, &hand->unheld);
+    if (h != NULL && !unsettled) {
+        drop_once(hand, h);
     }
-    leave(hand);
-    mproc__holds_thaw();
+    leave_frozen(hand);
     mproc__heap_free(hand, &hand->node);
     mproc__object_destroy(hand, &hand->unheld);
     mproc__hand_put(hand);
     return h != NULL ? 0 : -EINVAL;
 }
 
-void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
+/* What a dead member has not inherited it needs for its own children only. */
+static int settle_heirs(struct mproc__hand *hand, struct mproc__slot *slot, uint64_t token) {
+    uint64_t heir;
+    int r = 0;
+    do {
+        enter(hand);
+        heir = find_heir(slot, token);
+        if (heir == 0) {
+            set(&slot->estate, 0);
+        }
+        leave(hand);
+        r = heir != 0 ? settle(hand, heir) : 0;
+    } while (r == 0 && heir != 0);
+    return r;
+}
+
+int mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
+    uint32_t number = (uint32_t)(slot - mproc__table->slots);
+    int r = settle_heirs(hand, slot, mproc__token(number, mproc__load64(&slot->state) >> 8));
+    if (r != 0) {
+        return r;
+    }
     bool more = true;
     while (more) {
         enter(hand);
@@ -264,6 +439,7 @@ void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
         mproc__heap_free(hand, &hand->node);
         mproc__object_destroy(hand, &hand->unheld);
     }
+    return 0;
 }
 
 size_t mproc_holds(const void *pointer) {
@@ -271,10 +447,10 @@ size_t mproc_holds(const void *pointer) {
         return 0;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    enter(hand);
+    (void)enter_own(hand);
     struct mproc__hold *h = find(pointer, mproc__self_token());
     size_t count = h != NULL ? h->count : 0;
-    leave(hand);
+    leave_frozen(hand);
     mproc__hand_put(hand);
     return count;
 }
@@ -285,12 +461,12 @@ int mproc_held_elsewhere(const void *pointer) {
     }
     const struct mproc__object *object = pointer;
     struct mproc__hand *hand = mproc__hand_get();
-    enter(hand);
+    (void)enter_own(hand);
     const struct mproc__hold *h = hold_at(object->holds);
     while (h != NULL && h->token == mproc__self_token()) {
         h = hold_at(h->next_of_object);
     }
-    leave(hand);
+    leave_frozen(hand);
     mproc__hand_put(hand);
     return h != NULL;
 }
@@ -328,25 +504,22 @@ int mproc__object_make(struct mproc__hand *hand, enum mproc__kind kind, size_t s
 
 void mproc__object_adopt(struct mproc__hand *hand, uint64_t *word) {
     struct mproc__object *object = object_at(*word);
-    mproc__holds_freeze();
-    enter(hand);
+    (void)enter_own(hand);
     link_hold(object, mproc__self_slot(), mproc__self_token(), &object->first);
     set(word, 0);
-    leave(hand);
-    mproc__holds_thaw();
+    leave_frozen(hand);
 }
 
 int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word) {
     struct mproc__object *object = pointer;
-    mproc__holds_freeze();
-    enter(hand);
+    int unsettled = enter_own(hand);
     struct mproc__hold *h = find(object, mproc__self_token());
     int r = h == NULL ? -EINVAL : object->holds == word_of(h) && h->next_of_object == 0;
-    if (r == 1) {
+    if (r == 1 && unsettled == 0) {
         retire(hand, mproc__self_slot(), h, word);
     }
-    leave(hand);
-    mproc__holds_thaw();
+    leave_frozen(hand);
+    r = r == 1 && unsettled != 0 ? 0 : r; /* the child that has not inherited yet holds it, too */
     mproc__heap_free(hand, &hand->node);
     return r;
 }
@@ -438,15 +611,13 @@ static int hold_if(struct mproc__hand *hand, struct mproc__object *object, const
 int mproc__hold_while(struct mproc__hand *hand, struct mproc__object *object, const uint64_t *word,
                       uint64_t value) {
     int r;
-    mproc__holds_freeze();
     do {
-        enter(hand);
+        (void)enter_own(hand);
         r = hold_if(hand, object, word, value);
-        leave(hand);
+        leave_frozen(hand);
         int e = r == -EAGAIN ? prepare_node(hand) : 0;
         r = e != 0 ? e : r;
     } while (r == -EAGAIN);
-    mproc__holds_thaw();
     mproc__heap_free(hand, &hand->node);
     return r;
 }

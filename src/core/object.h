@@ -145,14 +145,16 @@ void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word);
 /* Around fork(): keeps other threads' holds still. */
 void mproc__holds_freeze(void);
 void mproc__holds_thaw(void);
-/* Copies all holds of the calling member for the child that `token` names. Frozen. -ENOMEM. */
+/* Copies all holds of the calling member for the child that `token` names, or leaves what cannot be
+ * copied at once to be copied later. Frozen. -ENOMEM. */
 int mproc__holds_inherit(struct mproc__hand *hand, uint64_t token);
 /* Is it a live object that members hold? Any pointer may be asked about. */
 bool mproc__object_can_be_held(const void *pointer);
 /* -EINVAL: an object that nobody holds; -ENOMEM. */
 int mproc__hold_for(struct mproc__hand *hand, uint64_t token, void *pointer);
-/* Gives back all holds of a member. Only for its reaper. */
-void mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot);
+/* Gives back all holds of a member. Only for its reaper. -ENOMEM: not all, since its children have
+ * not inherited them yet. */
+int mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot);
 
 int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size);
 

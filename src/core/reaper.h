@@ -43,4 +43,9 @@ void mproc__reap_collected(uint64_t token, pid_t pid);
 /* Looks at one slot, and reaps its member if that has ended. True: it has reaped. */
 bool mproc__reap_slot(uint32_t number);
 
+/* The same two for callers that wait for no stopped member: what is in its way is left to the next
+ * reaper. False: something was. */
+void mproc__reap_dead_soon(uint64_t token);
+bool mproc__reap_slot_soon(uint32_t number);
+
 #endif

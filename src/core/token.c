@@ -78,7 +78,7 @@ static bool died_unknown(const struct mproc__slot *slot) {
 /* Has the process of a LIVE slot, or of an UNBORN one whose starter told the pid, ended? */
 static bool process_ended(const struct mproc__slot *slot, unsigned state) {
     pid_t pid = mproc__load_pid(&slot->pid);
-    if (pid == 0 || pid == mproc__self_pid()) {
+    if (pid == 0 || pid < MPROC__PID_UNKNOWN || pid == mproc__self_pid()) {
         return false;
     }
     if (pid == MPROC__PID_UNKNOWN) {

@@ -19,15 +19,16 @@ enum mproc__slot_state {
     MPROC__SLOT_FREE = 0,
     MPROC__SLOT_UNBORN = 1, /* reserved by `parent` for a child that has not come yet */
     MPROC__SLOT_LIVE = 2,
-    MPROC__SLOT_DYING = 3 /* being reaped, by whoever holds the reaper mutex */
+    MPROC__SLOT_DYING = 3,  /* being reaped, by whoever holds the reaper mutex */
+    MPROC__SLOT_CLAIMED = 4 /* about to be UNBORN, by the member that mproc__slot_claimed() names */
 };
 
 /* A member's place in the table. */
 struct mproc__slot {
     uint64_t state;  /* serial << 8 | enum mproc__slot_state */
     uint64_t parent; /* token of the member that reserved it */
-    int32_t pid;     /* while UNBORN: 0, or the child's as soon as its starter knows it, or
-                        MPROC__PID_UNKNOWN */
+    int32_t pid;     /* while UNBORN: 0 or mproc__pid_coming(), or the child's as soon as its
+                        starter knows it, or MPROC__PID_UNKNOWN */
     int32_t ppid;
     uint64_t born;  /* when the process adopted the slot (mproc__os_boot_now()) */
     uint64_t holds; /* struct mproc__hold *: list, under the registry's guard */
@@ -41,7 +42,10 @@ struct mproc__slot {
     uint32_t by_thread; /* 1: another thread than its starter's first one has started it */
     uint64_t since[MPROC__HANDS];  /* of the hand's wait (mproc__os_now()) */
     uint32_t waiter[MPROC__HANDS]; /* the thread that waits */
-    uint64_t pad[6];
+    uint64_t estate; /* what is still to be copied of the holds of `parent`: see object.c */
+    uint64_t heirs;  /* 1: a child's `estate` may be of this member's holds */
+    uint64_t spare;  /* a record that the copying did not need, freed with the slot */
+    uint64_t pad[3];
     struct mproc__hand hands[MPROC__HANDS];
 };
 
@@ -53,6 +57,12 @@ struct mproc__slot {
 
 /* fork() by anybody has been made: there is a child, but only the child knows its pid. */
 #define MPROC__PID_UNKNOWN (-1)
+
+/* fork() is about to be made for the child of that token, or has been: another number for each
+ * token, so that a starter that comes late changes no other child's. It says as little as 0. */
+static inline pid_t mproc__pid_coming(uint64_t token) {
+    return -2 - (pid_t)(token >> 32 & 0x3fffffff);
+}
 
 struct mproc__table {
     uint64_t top; /* slots below were used at least once; grows under the members' guard */
@@ -81,6 +91,11 @@ static inline uint32_t mproc__token_number(uint64_t token) {
 /* What slot->state is while the token's member is in that state. */
 static inline uint64_t mproc__token_state(uint64_t token, enum mproc__slot_state state) {
     return token >> 32 << 8 | (uint64_t)state;
+}
+
+/* What slot->state is while the member in the slot of that number makes it its child's. */
+static inline uint64_t mproc__slot_claimed(uint32_t number) {
+    return (uint64_t)(number + 1) << 40 | MPROC__SLOT_CLAIMED;
 }
 
 /* Slots from this number on were never used: looking at them would only touch new pages. */

@@ -136,9 +136,7 @@ int mproc_hold_for(mproc_process *child, void *object) {
         return -EINVAL;
     }
     struct mproc__hand *hand = mproc__hand_get();
-    mproc__holds_freeze();
     int r = mproc__hold_for(hand, child->token, object);
-    mproc__holds_thaw();
     mproc__hand_put(hand);
     return r;
 }

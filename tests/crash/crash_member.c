@@ -257,6 +257,63 @@ static void operate_reap(void *lock) {
     }
 }
 
+/* ---- beside a member that is stopped in the registry a child inherits later */
+
+static void stop_in_registry(void *lock) {
+    struct mproc__guard *guard = &mproc__family->registry.guard;
+    struct mproc__hand *hand = mproc__hand_get();
+    (void)lock;
+    mproc__guard_enter(guard, hand);
+    raise(SIGSTOP);
+    mproc__guard_leave(guard, hand);
+    mproc__hand_put(hand);
+}
+
+static pid_t stopped_helper(void) {
+    pid_t helper = crash_helper(stop_in_registry, NULL);
+    crash_require(waitpid(helper, NULL, WUNTRACED) == helper);
+    return helper;
+}
+
+/* It ends with the victim. */
+static void stop_one(void *lock) {
+    (void)lock;
+    (void)stopped_helper();
+}
+
+/* The child cannot do more than end before the one that is stopped goes on. */
+static void operate_fork_only(void *lock) {
+    pid_t pid = fork();
+    (void)lock;
+    if (pid == 0) {
+        _exit(0);
+    }
+}
+
+static void sleep_on(void *lock) {
+    (void)lock;
+    pause();
+}
+
+/* A child that has inherited nothing, and nobody is stopped any more. */
+static void fork_an_heir(void *lock) {
+    pid_t helper = stopped_helper();
+    (void)crash_helper(sleep_on, lock);
+    crash_require(kill(helper, SIGCONT) == 0);
+    crash_helper_join(helper);
+    crash_require(mproc__peek64(&mproc__self_slot()->heirs) == 1);
+}
+
+static void die_with_an_heir(void *lock) {
+    make_own(lock);
+    fork_an_heir(lock);
+    crash_die_here();
+}
+
+static void see_one_die_with_an_heir(void *lock) {
+    crash_casualty(die_with_an_heir, lock);
+}
+
 #define OP(name_, setup_, prepare_, operate_)                                                      \
     {                                                                                              \
         .name = "member " name_, .setup = (setup_), .prepare = (prepare_), .operate = (operate_),  \
@@ -282,6 +339,16 @@ static const struct crash_op ops[] = {
     OP("drop (the member's last)", make, NULL, operate_drop),
     OP("drop (the last of all)", make, make_own, operate_drop_last),
     OP("reap of a member with holds and a child to come", make, see_one_die, operate_reap),
+    {.name = "member fork beside a stopped one, parent killed",
+     .setup = make,
+     .prepare = stop_one,
+     .operate = operate_fork_only,
+     .verify = verify_alone,
+     .teardown = unmake,
+     .sample = 60},
+    OP("drop (a child has not inherited yet)", make, fork_an_heir, operate_drop),
+    OP("reap of a member whose child has not inherited yet", make, see_one_die_with_an_heir,
+       operate_reap),
 };
 
 /* Gives every program that is started from here the same addresses. */
