@@ -127,6 +127,10 @@ size_t mproc__chunks_warm(void) {
     return mproc__peek64(&chunks->warm) << MPROC__CHUNK_SHIFT;
 }
 
+bool mproc__chunks_have_half(uint64_t n) {
+    return mproc__peek64(&chunks->used) + n <= mproc__chunks_limit() / 2;
+}
+
 bool mproc__chunks_may_have(uint64_t n) {
     return n <= allowed() || n <= mproc__chunks_limit();
 }

@@ -87,6 +87,8 @@ bool mproc__chunks_contain(const void *address);
 uint64_t mproc__chunks_top(void);
 /* Chunks that may be in use. Outside of any section: the first call of a family reads files. */
 uint64_t mproc__chunks_limit(void);
+/* Would less than half of what may be used be in use with so many chunks more? */
+bool mproc__chunks_have_half(uint64_t n);
 /* Is the limit as high as that? Looks it up only for many. */
 bool mproc__chunks_may_have(uint64_t n);
 /* Bytes of free memory kept resident for reuse. */

@@ -97,11 +97,13 @@ void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time) {
     mproc__store_fence(); /* R1: it counts, before the next one is written over */
 }
 
-void mproc__trace_write(uint64_t what, uint64_t count) {
+uint64_t mproc__trace_write(uint64_t what, uint64_t count) {
     uint64_t time = mproc__trace_time();
-    if (time != 0 && !is_over(time)) {
-        mproc__trace_write_at(what, count, time);
+    if (time == 0 || is_over(time)) {
+        return 0;
     }
+    mproc__trace_write_at(what, count, time);
+    return time;
 }
 
 /* ---------------------------------------------------------------- names */

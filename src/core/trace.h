@@ -10,7 +10,9 @@
 
 /* Of 32 bytes each: with the ring's head the records are eight chunks. A worker of a pool with
  * tasks of nothing fills it in some 20 ms, and the recorder comes by each 5 ms. */
+#ifndef MPROC__TRACE_RECORDS /* the fuzzers have fewer */
 #define MPROC__TRACE_RECORDS 16382
+#endif
 /* So many threads of a member have rings: the first ones that use the library. With a word for each
  * of its hands the smallest arena (family.c) would be larger than small limits allow. */
 #define MPROC__TRACE_HANDS 12
@@ -110,8 +112,9 @@ uint64_t mproc__trace_time(void);
 /* Where the calling thread's ring is noted; NULL: it has none of the hands that have rings. */
 uint64_t *mproc__trace_place(void);
 
-/* Writes a record, if the calling thread has a ring. The call itself looks whether it is to. */
-void mproc__trace_write(uint64_t what, uint64_t count);
+/* Writes a record, if the calling thread has a ring. The call itself looks whether it is to.
+ * Returns the record's time; 0: nobody records. */
+uint64_t mproc__trace_write(uint64_t what, uint64_t count);
 /* The same with a time that has been. */
 void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time);
 

@@ -5,8 +5,9 @@
  *
  * Shared state: a word of trace->rings for each hand of each slot, written by the thread that has
  * the hand. The block moves from the heap into the word in one step, and is never freed: it serves
- * the next thread in that place. `magic` says that `next` has been set. self->named is private to
- * the process; two of its threads may say its name at a time, which does no harm.
+ * the next thread in that place, and the next recording. Rings may have half of the arena. `magic`
+ * says that `next` has been set. self->named is private to the process; two of its threads may say
+ * its name at a time, which does no harm.
  *
  * If a member dies here: the word is 0, or names a block without its magic. The next thread in that
  * place makes a ring of it.
@@ -16,7 +17,9 @@
 #include "core/heap.h"
 #include "core/trace_ring.h"
 
-static_assert(sizeof(struct mproc__trace_ring) == 8 * MPROC__CHUNK, "no byte is wasted");
+#define RING_CHUNKS (sizeof(struct mproc__trace_ring) / MPROC__CHUNK)
+
+static_assert(sizeof(struct mproc__trace_ring) == RING_CHUNKS * MPROC__CHUNK, "no byte is wasted");
 
 static_assert(MPROC__TRACE_PIECES * MPROC__TRACE_PIECE >= sizeof((struct mproc__slot *)0)->name,
               "a name is said whole");
@@ -41,14 +44,15 @@ static void say_name(struct mproc__self *self) {
     mproc__poke32(&self->named, 1);
 }
 
-/* There may be no memory: then nothing is recorded of this thread, and that is counted. */
+/* There may be no memory: then nothing is recorded of this thread, and that is counted. What a
+ * recorder has begun must not take the memory that the program needs. */
 void mproc__trace_join(void) {
     struct mproc__hand *hand = mproc__hand_own();
     uint64_t *place = mproc__trace_place();
     if (place == NULL) {
         return;
     }
-    if (mproc__peek64(place) == 0) {
+    if (mproc__peek64(place) == 0 && mproc__chunks_have_half(RING_CHUNKS)) {
         (void)mproc__heap_alloc(hand, sizeof(struct mproc__trace_ring), place);
     }
     struct mproc__trace_ring *ring = (struct mproc__trace_ring *)(uintptr_t)mproc__peek64(place);

@@ -390,6 +390,33 @@ TEST(trace_ends_when_its_recorder_has_died) {
     mproc_drop(queue);
 }
 
+TEST(trace_takes_no_ring_where_the_program_needs_the_memory) {
+    mproc_lock *lock = made_lock(0);
+    uint64_t limit = mproc__chunks_limit();
+    mproc__poke64(&mproc__family->chunks.limit, 64);
+    void *held[64];
+    size_t n = 0;
+    while (mproc__chunks_have_half(8)) {
+        held[n] = mproc_alloc(MPROC__CHUNK);
+        CHECK(held[n++] != NULL);
+    }
+    begin();
+    size_t used = test_arena_used();
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_EQ(test_arena_used(), used);
+    CHECK_EQ(mproc__drain_without_ring(drain), 2);
+    while (n > 0) {
+        mproc_free(held[--n]);
+    }
+    CHECK_OK(mproc_lock_acquire(lock, 0)); /* it has one from now on */
+    CHECK_OK(mproc_lock_release(lock));
+    CHECK_EQ(mproc__drain_without_ring(drain), 2);
+    end();
+    mproc__poke64(&mproc__family->chunks.limit, limit);
+    mproc_drop(lock);
+}
+
 /* ---------------------------------------------------------------- names */
 
 TEST(trace_names_are_numbered_once) {
