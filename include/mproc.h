@@ -2827,9 +2827,10 @@ typedef struct mproc_inspection mproc_inspection;
  * apart: what is stuck has not moved.
  *
  * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it is in no family, or
- * the caller is in none; MPROC_EARENA: no member has the arena's descriptor any more; MPROC_EBUILD:
- * the family runs on another version of the library; MPROC_ECORRUPT: its arena is overwritten;
- * -ENOMEM; -EMFILE. */
+ * the caller is in none; -EXDEV: it counts pids in another namespace than the caller, as in a
+ * container; MPROC_EARENA: no member has the arena's descriptor any more; MPROC_EBUILD: the family
+ * runs on another version of the library; MPROC_ECORRUPT: its arena is overwritten; -ENOMEM;
+ * -EMFILE. */
 MPROC_API int mproc_inspect_new(mproc_inspection **out, pid_t pid) MPROC_MUST_USE;
 
 /* The picture goes, and the texts that were lent. NULL is ignored. */

@@ -12,8 +12,10 @@
 #include "core/hand.h"
 #include "system/os.h"
 
+#ifndef MPROC__MEMBERS      /* the fuzzers have fewer, for tables that are soon walked */
 #define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
-#define MPROC__HANDS 24     /* threads of a member that can be inside the library without waiting */
+#endif
+#define MPROC__HANDS 24 /* threads of a member that can be inside the library without waiting */
 
 enum mproc__slot_state {
     MPROC__SLOT_FREE = 0,

@@ -20,6 +20,7 @@
 
 #include <string.h>
 
+#include "inspect/text.h"
 #include "system/os.h"
 
 #define SETTLED MPROC_SEC /* who has slept so long would have been woken by what had come before */
@@ -259,20 +260,12 @@ int mproc__starved(const struct mproc__picture *p, int group) {
 
 /* ---------------------------------------------------------------- in words */
 
-static void clean(const char *from, char *to, size_t size) {
-    size_t i = 0;
-    for (; from[i] != 0 && i + 1 < size; i++) {
-        to[i] = (unsigned char)from[i] < ' ' || from[i] == 127 ? '?' : from[i];
-    }
-    to[i] = 0;
-}
-
 const char *mproc__say_member(const struct mproc__picture *p, int member, char out[MPROC__SAY]) {
     char name[80];
     if (member < 0) {
         return "a process that has ended";
     }
-    clean(p->members[member].name, name, sizeof name);
+    mproc__text_clean(p->members[member].name, name, sizeof name);
     snprintf(out, MPROC__SAY, "%s (pid %d%s)", name, (int)p->members[member].pid,
              p->members[member].os.state == 'T' ? ", stopped" : "");
     return out;
@@ -284,8 +277,8 @@ const char *mproc__say_object(const struct mproc__outside *arena, const struct m
     int outer = mproc__picture_outer(p, object);
     const struct mproc__seen_object *o = &p->objects[outer];
     const char *path = mproc__picture_origin(p, outer), *base = strrchr(path, '/');
-    clean(mproc__picture_name(p, outer), name, sizeof name);
-    clean(base != NULL ? base + 1 : path, origin, sizeof origin);
+    mproc__text_clean(mproc__picture_name(p, outer), name, sizeof name);
+    mproc__text_clean(base != NULL ? base + 1 : path, origin, sizeof origin);
     const char *quote = *name != 0 ? "\"" : "", *made = *origin != 0 ? " (made at " : "";
     snprintf(out, MPROC__SAY, "the %s %s%s%s%s@%llx%s%s%s", mproc__kind_name(o->kind), quote, name,
              quote, *name != 0 ? " " : "", (unsigned long long)(o->address - arena->base), made,

@@ -139,6 +139,10 @@ int mproc__drain_new(struct mproc__drain **out, const struct mproc__outside *are
     return 0;
 }
 
+void mproc__drain_rewind(struct mproc__drain *d) {
+    memset(d->seen, 0, sizeof d->seen);
+}
+
 void mproc__drain_drop(struct mproc__drain *owned) {
     free(owned);
 }

@@ -18,6 +18,8 @@ typedef void (*mproc__drain_fn)(void *sink, unsigned ring, const struct mproc__t
 
 /* What is in the rings already is left out. -ENOMEM; MPROC_ECORRUPT, -EIO. */
 int mproc__drain_new(struct mproc__drain **out, const struct mproc__outside *arena);
+/* From now on what is in the rings counts as not seen. */
+void mproc__drain_rewind(struct mproc__drain *drain);
 void mproc__drain_drop(struct mproc__drain *owned);
 
 /* Hands in what has come since the last call; returns how many records, or -EIO, MPROC_ECORRUPT. */

@@ -16,6 +16,7 @@
 
 #include "inspect/blame.h"
 #include "inspect/show.h"
+#include "inspect/text.h"
 
 #define NODES_MOST 64
 #define EDGES_MOST 128
@@ -232,21 +233,6 @@ static int place(struct graph *g, int *wide) {
 
 /* ---------------------------------------------------------------- as SVG */
 
-void mproc__show_escaped(FILE *out, const char *text) {
-    for (const unsigned char *s = (const unsigned char *)text; *s != 0;) {
-        int n = mproc__show_character(s);
-        if (n == 0 || (*s < ' ' && *s != '\n')) {
-            fputc('?', out);
-            n = 1;
-        } else if (*s == '<' || *s == '>' || *s == '&' || *s == '"') {
-            fprintf(out, "&#%d;", *s);
-        } else {
-            fwrite(s, 1, (size_t)n, out);
-        }
-        s += n;
-    }
-}
-
 /* Where the line from one node's middle to another's leaves the other's box. */
 static void touch(const struct node *from, const struct node *to, double *x, double *y) {
     double dx = from->x - to->x, dy = from->y - to->y;
@@ -310,10 +296,10 @@ static void draw_node(const struct graph *g, int i) {
         fit(second, 32);
     }
     fit(name + (text - name), 26);
-    mproc__show_escaped(g->show->out, text);
+    mproc__text_escaped(g->show->out, text);
     if (second != NULL) {
         fprintf(g->show->out, "</text>\n<text x=\"%d\" y=\"%d\" class=\"small\">", n->x, n->y + 15);
-        mproc__show_escaped(g->show->out, second);
+        mproc__text_escaped(g->show->out, second);
     }
     fputs("</text>\n", g->show->out);
 }

@@ -83,6 +83,9 @@ static int open_by_another(uint64_t inode) {
 
 int mproc__outside_open(pid_t pid, struct mproc__outside *out) {
     int r = mproc__os_memory_mapped(pid, NAME, &out->inode);
+    if (r == 0 && !mproc__os_same_pids(pid)) {
+        r = -EXDEV; /* the pids that its arena has are other processes' here */
+    }
     if (r != 0) {
         return r;
     }
@@ -145,6 +148,10 @@ const char *mproc__outside_explain(int code) {
     case -EACCES:
     case -EPERM: return "this user may not look at the process";
     case -ENOENT: return "the process is in no family of mproc";
+    case -EXDEV:
+        return "the process counts pids in a namespace of its own, as a container does: look from "
+               "inside of it (nsenter --target PID --pid --mount mproc ...)";
+    case -ESPIPE: return "this is no file to go back in: a recording needs a regular one";
     case MPROC_EARENA: return "no member has the descriptor of the arena any more";
     case MPROC_EBUILD: return "the family runs on another version of mproc than this program";
     case MPROC_ECORRUPT: return "the beginning of its arena is overwritten";

@@ -22,7 +22,8 @@ struct mproc__outside {
 };
 
 /* Opens the arena of the family that the process is a member of. -ESRCH: no such process; -EACCES:
- * another user's; -ENOENT: it is in no family; MPROC_EARENA: no member has its descriptor any more;
+ * another user's; -ENOENT: it is in no family; -EXDEV: it counts pids in another namespace than the
+ * caller; MPROC_EARENA: no member has its descriptor any more;
  * MPROC_EBUILD: a family of another version of the library; MPROC_ECORRUPT: what is there is no
  * arena; -EMFILE, -ENFILE, -EIO. */
 int mproc__outside_open(pid_t pid, struct mproc__outside *out);

@@ -91,8 +91,7 @@ int mproc__picture_outer(const struct mproc__picture *p, int object) {
     return object;
 }
 
-/* The object that an address lies in; -1: none. */
-static int object_at(const struct mproc__picture *p, uint64_t address) {
+int mproc__picture_at(const struct mproc__picture *p, uint64_t address) {
     int low = 0, high = p->nobjects;
     while (low < high) {
         int middle = low + (high - low) / 2;
@@ -110,13 +109,13 @@ int mproc__picture_inner(const struct mproc__picture *p, int pool, int which) {
     int tasks = pool;
     if (p->objects[pool].kind == MPROC__KIND_POOL) {
         uint64_t at = mproc__picture_facts(p, pool)->inside[0];
-        tasks = at != 0 ? object_at(p, at) : -1;
+        tasks = at != 0 ? mproc__picture_at(p, at) : -1;
     }
     if (tasks < 0 || p->objects[tasks].kind != MPROC__KIND_TASKQ) {
         return -1;
     }
     uint64_t at = mproc__picture_facts(p, tasks)->inside[which];
-    int queue = at != 0 ? object_at(p, at) : -1;
+    int queue = at != 0 ? mproc__picture_at(p, at) : -1;
     return queue >= 0 && p->objects[queue].kind == MPROC__KIND_QUEUE ? queue : -1;
 }
 
@@ -468,7 +467,7 @@ static int see_run(struct heap_walk *walk, uint64_t at, uint64_t length) {
 
 static void see_label(struct mproc__picture *p, const struct mproc__label *label,
                       const char *text) {
-    int i = object_at(p, label->object);
+    int i = mproc__picture_at(p, label->object);
     struct mproc__seen_object *o = i >= 0 ? &p->objects[i] : NULL;
     if (o == NULL || o->address != label->object) {
         return;
@@ -584,7 +583,7 @@ static void link_inside(struct mproc__picture *p) {
     for (int i = 0; i < p->nobjects; i++) {
         const struct mproc__facts *facts = mproc__picture_facts(p, i);
         for (int n = 0; n < 2; n++) {
-            int inner = facts->inside[n] != 0 ? object_at(p, facts->inside[n]) : -1;
+            int inner = facts->inside[n] != 0 ? mproc__picture_at(p, facts->inside[n]) : -1;
             if (inner >= 0 && inner != i && p->objects[inner].holders == 0) {
                 p->objects[inner].within = i;
             }
@@ -616,7 +615,7 @@ static void resolve(const struct mproc__outside *arena, const struct mproc__pict
     if (w->role == MPROC__AWAITS_FD) {
         return;
     }
-    w->object = object_at(p, w->address);
+    w->object = mproc__picture_at(p, w->address);
     if (w->role == MPROC__AWAITS_SECTION) {
         resolve_section(arena, p, w);
     } else if (w->object < 0) {

@@ -99,6 +99,9 @@ bool mproc__picture_lives(const struct mproc__picture *p);
 int mproc__picture_member(const struct mproc__picture *p, uint64_t token);
 int mproc__picture_wait(const struct mproc__picture *p, int member, uint32_t thread);
 
+/* The object that an address lies in; -1: none. */
+int mproc__picture_at(const struct mproc__picture *p, uint64_t address);
+
 /* Adds a text; 0: there is no memory, or no room. */
 uint32_t mproc__picture_text(struct mproc__picture *p, const char *text);
 

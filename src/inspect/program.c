@@ -15,6 +15,7 @@
 #include "inspect/stacks.h"
 #include "inspect/top.h"
 #include "inspect/watchdog.h"
+#include "system/os.h"
 
 #define FAMILIES_MOST 1024
 #define EXIT_USAGE 2
@@ -57,8 +58,8 @@ static const char help[] =
     "arena: 'lock \"orders\" @2c40'. Where it was made is told if the program ran with\n"
     "MPROC_ORIGIN=1 in its environment.\n"
     "\n"
-    "exit status: 0; 1: it could not be looked at; 2: wrong usage; 3: `locks` has found a\n"
-    "deadlock\n";
+    "exit status: 0; 1: it could not be looked at, or the output not be written; 2: wrong\n"
+    "usage; 3: `locks` has found a deadlock\n";
 
 static const struct verb {
     const char *name;
@@ -73,7 +74,8 @@ struct request {
     bool json;           /* a list of all families */
     bool drawn;          /* of one family */
     const char *file;    /* NULL: standard output */
-    pid_t pid;           /* 0: all families */
+    FILE *out;
+    pid_t pid; /* 0: all families */
 };
 
 /* ---------------------------------------------------------------- a family */
@@ -90,8 +92,8 @@ static int look(const struct request *request, pid_t pid, int n) {
     r = mproc__inspect_take(&arena, &picture, &groups);
     if (r == 0) {
         mproc__places_resolve(&picture);
-        const struct mproc__show show = {stdout, &arena, &picture, groups};
-        fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", stdout);
+        const struct mproc__show show = {request->out, &arena, &picture, groups};
+        fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", request->out);
         request->show(&show);
         mproc__picture_drop(&picture);
     }
@@ -103,12 +105,18 @@ static void complain(pid_t pid, int code) {
     fprintf(stderr, "mproc: %d: %s\n", (int)pid, mproc__outside_explain(code));
 }
 
+static void complain_of_file(FILE *errors, const char *name, int code) {
+    fprintf(errors, "mproc: %s: %s\n", name,
+            code == -EACCES || code == -EPERM || code == -ENOENT ? mproc_strerror(code)
+                                                                 : mproc__outside_explain(code));
+}
+
 /* One that has ended meanwhile is left out. */
 static int look_at_all(const struct request *request) {
     pid_t pids[FAMILIES_MOST];
     int n = mproc__outside_families(pids, FAMILIES_MOST), shown = 0, deadlocks = 0;
     if (n < 0) {
-        fprintf(stderr, "mproc: /proc: %s\n", mproc_strerror(n));
+        complain_of_file(stderr, "/proc", n);
         return n;
     }
     for (int i = 0; i < n && i < FAMILIES_MOST; i++) {
@@ -120,8 +128,8 @@ static int look_at_all(const struct request *request) {
             complain(pids[i], r);
         }
     }
-    if (shown == 0 && !request->json && request->file == NULL) {
-        puts("no family of mproc is running that this user may look at");
+    if (shown == 0 && !request->json) {
+        fputs("no family of mproc is running that this user may look at\n", request->out);
     }
     return deadlocks;
 }
@@ -178,20 +186,48 @@ static int read_option(struct request *request, const char *name, const char *va
     return request->pid == 0 && read_pid(name, &request->pid);
 }
 
-static bool read_arguments(int argc, char **argv, struct request *out) {
+/* What an argument should have been. */
+static int refuse(const char *verb, const char *argument, const char *options) {
+    fprintf(stderr,
+            "mproc %s: what is %s? It takes %s, and the pid of one process, from 1 on; see mproc "
+            "--help\n",
+            verb, argument, options);
+    return EXIT_USAGE;
+}
+
+static int refuse_lack(const char *verb, const char *lack) {
+    fprintf(stderr, "mproc %s: %s is missing; see mproc --help\n", verb, lack);
+    return EXIT_USAGE;
+}
+
+static const char *options_of(const struct request *request) {
+    return is_verb(request, "graph")    ? "--dot or --svg"
+           : is_verb(request, "report") ? "-o FILE"
+           : is_verb(request, "stacks") ? "no option"
+                                        : "--json";
+}
+
+/* 0, or the exit status of wrong usage, which has been told. */
+static int read_arguments(int argc, char **argv, struct request *out) {
     *out = (struct request){.verb = argc > 1 ? find_verb(argv[1]) : NULL};
     if (out->verb == NULL) {
-        return false;
+        if (argc > 1) {
+            fprintf(stderr, "mproc: there is no verb %s\n\n", argv[1]);
+        }
+        fputs(help, stderr);
+        return EXIT_USAGE;
     }
     out->show = out->verb->show;
     for (int i = 2, n; i < argc; i += n) {
         n = read_option(out, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            return false;
+            return refuse(argv[1], argv[i], options_of(out));
         }
     }
-    bool one = out->drawn || is_verb(out, "stacks");
-    return !(one && out->pid == 0) && is_verb(out, "report") == (out->file != NULL);
+    if ((out->drawn || is_verb(out, "stacks")) && out->pid == 0) {
+        return refuse_lack(argv[1], "the pid of a process of the family");
+    }
+    return is_verb(out, "report") && out->file == NULL ? refuse_lack(argv[1], "-o FILE") : 0;
 }
 
 static bool wants_help(int argc, char **argv) {
@@ -203,17 +239,51 @@ static bool wants_help(int argc, char **argv) {
     return argc == 2 && strcmp(argv[1], "help") == 0;
 }
 
-static int print(const struct request *request) {
+static int look_at(const struct request *request) {
+    return request->pid != 0 ? look_at_one(request) : look_at_all(request);
+}
+
+/* 0, or why standard output does not have all of it. */
+static int end_output(void) {
+    errno = 0;
+    bool failed = fflush(stdout) != 0 || ferror(stdout) != 0;
+    return !failed ? 0 : errno != 0 ? -errno : -EIO;
+}
+
+/* How many deadlocks there are, or an error that has been told. */
+static int print(struct request *request) {
+    request->out = stdout;
     fputs(request->json ? "[" : "", stdout);
-    if (request->file != NULL) {
-        mproc__show_html_begin(stdout);
-    }
-    int r = request->pid != 0 ? look_at_one(request) : look_at_all(request);
-    if (request->file != NULL) {
-        mproc__show_html_end(stdout);
-    }
+    int r = look_at(request);
     fputs(request->json ? "]\n" : "", stdout);
-    return r;
+    int e = end_output();
+    if (e != 0) {
+        complain_of_file(stderr, "standard output", e);
+    }
+    return e != 0 ? e : r;
+}
+
+/* The page is made whole before there is a file, so none is lost for one that cannot be had. */
+static int write_page(struct request *request) {
+    char *page = NULL;
+    size_t size = 0;
+    request->out = open_memstream(&page, &size);
+    if (request->out == NULL) {
+        complain_of_file(stderr, request->file, -ENOMEM);
+        return -ENOMEM;
+    }
+    mproc__show_html_begin(request->out);
+    int r = look_at(request);
+    mproc__show_html_end(request->out);
+    int e = fclose(request->out) == 0 ? 0 : -ENOMEM;
+    if (e == 0 && r >= 0) {
+        e = mproc__os_file_save(request->file, page, size);
+    }
+    if (e != 0) {
+        complain_of_file(stderr, request->file, e);
+    }
+    free(page);
+    return e != 0 ? e : r;
 }
 
 /* ---------------------------------------------------------------- recording */
@@ -242,22 +312,25 @@ static int run_record(int argc, char **argv) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_record_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            what.pid = 0;
-            break;
+            return refuse("record", argv[i], "-o FILE, --for SECONDS");
         }
     }
     if (what.pid == 0 || what.path == NULL) {
-        fputs(help, stderr);
-        return EXIT_USAGE;
+        return refuse_lack("record",
+                           what.pid == 0 ? "the pid of a process of the family" : "-o FILE");
     }
     int r = mproc__record(&what, &done);
+    FILE *errors = done.errors != NULL ? done.errors : stderr;
     if (r != 0 && r != -ECHILD && done.path[0] != 0) {
-        fprintf(stderr, "mproc: %s: %s\n", done.path, mproc_strerror(r));
+        complain_of_file(errors, done.path, r);
     } else if (r != 0 && r != -ECHILD) {
         complain(what.pid, r);
-    } else if (done.events_lost > 0) {
+    } else if (done.events_lost > 0 && done.errors == NULL) {
         fprintf(stderr, "mproc: %llu events are lost: they came faster than they were written\n",
                 (unsigned long long)done.events_lost);
+    }
+    if (done.errors != NULL) {
+        fclose(done.errors);
     }
     return r == 0 ? 0 : 1;
 }
@@ -281,14 +354,11 @@ static int run_watch(int argc, char **argv) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_watch_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            fprintf(stderr, "mproc watch: what is %s? --after takes seconds, as 10 or 2.5=abort\n",
-                    argv[i]);
-            return EXIT_USAGE;
+            return refuse("watch", argv[i], "--after SECONDS, as 10 or 2.5=abort");
         }
     }
     if (what.pid == 0) {
-        fputs(help, stderr);
-        return EXIT_USAGE;
+        return refuse_lack("watch", "the pid of a process of the family");
     }
     int r = mproc__watchdog(&what);
     if (r != 0) {
@@ -324,19 +394,17 @@ static int run_top(int argc, char **argv) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_top_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            fprintf(stderr,
-                    "mproc top: what is %s? -d takes seconds, 0.1 and more, -n a number of rounds, "
-                    "-o P, M, T or N\n",
-                    argv[i]);
-            return EXIT_USAGE;
+            return refuse("top", argv[i],
+                          "-d SECONDS, 0.1 and more, -n ROUNDS, 1 and more, -o P, M, T or N");
         }
     }
     if (what.pid == 0) {
-        fputs(help, stderr);
-        return EXIT_USAGE;
+        return refuse_lack("top", "the pid of a process of the family");
     }
-    int r = mproc__top(&what);
-    if (r != 0) {
+    int output, r = mproc__top(&what, &output);
+    if (output != 0) {
+        complain_of_file(stderr, "standard output", output);
+    } else if (r != 0) {
         complain(what.pid, r);
     }
     return r == 0 ? 0 : 1;
@@ -357,17 +425,10 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "top") == 0) {
         return run_top(argc, argv);
     }
-    if (!read_arguments(argc, argv, &request)) {
-        fputs(help, stderr);
-        return EXIT_USAGE;
+    int usage = read_arguments(argc, argv, &request);
+    if (usage != 0) {
+        return usage;
     }
-    if (request.file != NULL && freopen(request.file, "w", stdout) == NULL) {
-        fprintf(stderr, "mproc: %s: %s\n", request.file, strerror(errno));
-        return 1;
-    }
-    int r = print(&request);
-    if (fflush(stdout) != 0) {
-        return 1;
-    }
+    int r = request.file != NULL ? write_page(&request) : print(&request);
     return r < 0 ? 1 : r > 0 && is_verb(&request, "locks") ? EXIT_DEADLOCK : 0;
 }

@@ -27,16 +27,17 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "inspect/clock.h"
 #include "inspect/drain.h"
 #include "inspect/timeline.h"
+#include "system/os_tool.h"
 
 #define LEASE (5 * MPROC_SEC) /* a recorder that gets no CPU for so long is taken for dead */
 #define OFTEN (2 * MPROC_MSEC)
 #define SELDOM (5 * MPROC_MSEC)
-#define MANY 500                     /* records in a round: the next one comes soon */
-#define BACKLOG ((size_t)128 << 20)  /* bytes: four million records */
-#define LOOK (50 * MPROC_MSEC)       /* between two looks at which members live */
-#define CALIBRATION (5 * MPROC_MSEC) /* the counter's speed, to some millionths */
+#define MANY 500                    /* records in a round: the next one comes soon */
+#define BACKLOG ((size_t)128 << 20) /* bytes: four million records */
+#define LOOK (50 * MPROC_MSEC)      /* between two looks at which members live */
 
 /* Records of a ring as they were copied. */
 struct lump {
@@ -57,40 +58,21 @@ struct recorder {
     struct lump *first, **last; /* laid by, the oldest first */
     size_t backlog;             /* bytes of them */
     uint64_t unkept;            /* records for which there was no memory */
-    uint32_t clock;
-    double each_ns; /* nanoseconds of a unit of the clock */
+    struct mproc__clock clock;
     uint64_t until; /* that was written last */
     uint32_t alive; /* the slot of a member that lived when it was looked at */
     int file;
     uint64_t at; /* where the next events go */
 };
 
-/* ---------------------------------------------------------------- the clock */
-
-static uint64_t now(const struct recorder *r) {
-    return r->clock == MPROC__TRACE_BY_TICKS ? mproc__os_ticks() : (uint64_t)mproc__os_now();
-}
-
-static void choose_clock(struct recorder *r) {
-    r->clock = mproc__os_ticks_steady() ? MPROC__TRACE_BY_TICKS : MPROC__TRACE_BY_TIME;
-    r->each_ns = 1;
-    if (r->clock == MPROC__TRACE_BY_TICKS) {
-        int64_t since = mproc__os_now();
-        uint64_t first = now(r);
-        (void)mproc__os_poll(NULL, 0, CALIBRATION);
-        int64_t ns = mproc__os_now() - since;
-        r->each_ns = (double)ns / (double)(now(r) - first);
-    }
-}
-
 /* ---------------------------------------------------------------- on and off */
 
 /* Another recorder may have chosen the clock: it is the same on one machine. */
 static void keep_on(struct recorder *r) {
-    r->until = now(r) + (uint64_t)((double)LEASE / r->each_ns);
+    r->until = mproc__clock_now(&r->clock) + (uint64_t)((double)LEASE / r->clock.each_ns);
     mproc__poke64(&r->trace->until, r->until);
-    if (mproc__peek32(&r->trace->on) != r->clock) {
-        mproc__poke32(&r->trace->on, r->clock);
+    if (mproc__peek32(&r->trace->on) != r->clock.which) {
+        mproc__poke32(&r->trace->on, r->clock.which);
     }
 }
 
@@ -156,23 +138,43 @@ static uint64_t lost(const struct recorder *r) {
     return mproc__timeline_lost(r->timeline) + mproc__drain_without_ring(r->drain) + r->unkept;
 }
 
+#define TAIL 96
+
+static size_t make_tail(const struct recorder *r, char tail[TAIL]) {
+    int n = snprintf(tail, TAIL, "\n],\"otherData\":{\"lost\":\"%" PRIu64 "\"}}\n", lost(r));
+    return (size_t)n;
+}
+
+/* There was no room for all of it: the end is written anew where it was. */
+static void take_back(const struct recorder *r) {
+    char tail[TAIL];
+    size_t n = make_tail(r, tail);
+    if (mproc__os_write_at(r->file, tail, n, r->at) == 0) {
+        (void)mproc__os_file_resize(r->file, r->at + n);
+    }
+}
+
 /* Appends what the timeline has, and the file's end. */
 static int append(struct recorder *r) {
     size_t size;
-    char tail[96];
+    char tail[TAIL];
     const char *events = mproc__timeline_take(r->timeline, &size);
-    int n = snprintf(tail, sizeof tail, "\n],\"otherData\":{\"lost\":\"%" PRIu64 "\"}}\n", lost(r));
-    char *whole = malloc(size + (size_t)n);
+    size_t n = make_tail(r, tail);
+    char *whole = malloc(size + n);
     if (whole == NULL) {
         return -ENOMEM;
     }
     if (size > 0) {
         memcpy(whole, events, size);
     }
-    memcpy(whole + size, tail, (size_t)n);
-    int e = mproc__os_write_at(r->file, whole, size + (size_t)n, r->at);
+    memcpy(whole + size, tail, n);
+    int e = mproc__os_write_at(r->file, whole, size + n, r->at);
     free(whole);
-    r->at += e == 0 ? size : 0;
+    if (e != 0) {
+        take_back(r);
+    } else {
+        r->at += size;
+    }
     return e != 0 || !mproc__timeline_failed(r->timeline) ? e : -ENOMEM;
 }
 
@@ -232,7 +234,7 @@ static int look_for_ended(struct recorder *r) {
     if (r->first != NULL) {
         return 0; /* the timeline is behind */
     }
-    mproc__timeline_end(r->timeline, now(r), false);
+    mproc__timeline_end(r->timeline, mproc__clock_now(&r->clock), false);
     return append(r);
 }
 
@@ -241,7 +243,7 @@ static int finish(struct recorder *r) {
     turn_off(r);
     int64_t n = mproc__drain(r->drain, lay_by, r);
     settle(r);
-    mproc__timeline_end(r->timeline, now(r), true);
+    mproc__timeline_end(r->timeline, mproc__clock_now(&r->clock), true);
     int e = append(r);
     return e != 0 ? e : n < 0 ? (int)n : 0;
 }
@@ -268,11 +270,11 @@ static int go_on(struct recorder *r, int64_t end) {
 }
 
 static int prepare(struct recorder *r, const struct mproc__record *what, const char *path) {
-    choose_clock(r);
+    r->clock = mproc__clock_choose();
     r->last = &r->first;
     int e = mproc__drain_new(&r->drain, &r->arena);
     if (e == 0) {
-        const struct mproc__timeline_scale scale = {now(r), r->each_ns};
+        const struct mproc__timeline_scale scale = {mproc__clock_now(&r->clock), r->clock.each_ns};
         e = mproc__timeline_new(&r->timeline, &r->arena, &scale);
     }
     if (e == 0) {
@@ -318,6 +320,7 @@ static int record(const struct mproc__record *what, struct mproc__recorded *out,
         mproc__os_end_when_asked();
         keep_on(&r);
         if (ready >= 0) {
+            out->errors = mproc__os_tool_keep_errors();
             mproc__os_go_behind();
             (void)mproc__os_write_quiet(ready, &(struct iovec){"", 1}, 1);
             mproc__os_close(ready);

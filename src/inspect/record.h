@@ -6,6 +6,8 @@
 #ifndef MPROC_RECORD_H
 #define MPROC_RECORD_H
 
+#include <stdio.h>
+
 #include "inspect/outside.h"
 
 struct mproc__record {
@@ -18,6 +20,7 @@ struct mproc__record {
 /* What has become of it, for a person. */
 struct mproc__recorded {
     uint64_t events_lost;
+    FILE *errors; /* where to tell of a failure once it goes on by itself; NULL: as before */
     char path[4096];
 };
 

@@ -6,9 +6,11 @@
 #include "inspect/show.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "inspect/blame.h"
+#include "inspect/text.h"
 #include "inspect/words.h"
 #include "system/os.h"
 
@@ -16,14 +18,6 @@
 
 static double seconds(int64_t ns) {
     return (double)ns / 1e9;
-}
-
-void mproc__show_clean(FILE *out, const char *line) {
-    fputs("  ", out);
-    for (; *line != 0; line++) {
-        fputc((unsigned char)*line < ' ' || *line == 127 ? '?' : *line, out);
-    }
-    fputc('\n', out);
 }
 
 /* ---------------------------------------------------------------- troubles, which come first */
@@ -206,20 +200,38 @@ static void show_holders(const struct mproc__show *show, const struct mproc__fac
     }
 }
 
-static int next_waiter(const struct mproc__picture *p, int object, int from) {
-    while (from < p->nwaits && p->waits[from].object != object) {
-        from++;
+/* The waits for each object: there may be a million objects and thousands of waits. */
+struct waiters {
+    int *first; /* of each object; -1: none */
+    int *next;  /* behind each wait */
+};
+
+static bool find_waiters(const struct mproc__picture *p, struct waiters *out) {
+    out->first = malloc(((size_t)p->nobjects + 1) * sizeof *out->first);
+    out->next = malloc(((size_t)p->nwaits + 1) * sizeof *out->next);
+    if (out->first == NULL || out->next == NULL) {
+        return false;
     }
-    return from < p->nwaits ? from : -1;
+    for (int i = 0; i < p->nobjects; i++) {
+        out->first[i] = -1;
+    }
+    for (int i = p->nwaits - 1; i >= 0; i--) {
+        int object = p->waits[i].object;
+        out->next[i] = -1;
+        if (object >= 0) {
+            out->next[i] = out->first[object];
+            out->first[object] = i;
+        }
+    }
+    return true;
 }
 
-static void show_lock(const struct mproc__show *show, int object) {
+static void show_lock(const struct mproc__show *show, int object, const struct waiters *waiters) {
     char what[MPROC__SAY];
     fprintf(show->out, "%s", mproc__say_object(show->arena, show->picture, object, what) + 4);
     show_holders(show, mproc__picture_facts(show->picture, object));
     fputs("\n", show->out);
-    for (int w = next_waiter(show->picture, object, 0); w >= 0;
-         w = next_waiter(show->picture, object, w + 1)) {
+    for (int w = waiters->first[object]; w >= 0; w = waiters->next[w]) {
         say_one(show, &show->picture->waits[w]);
     }
 }
@@ -233,15 +245,13 @@ static void show_joins(const struct mproc__show *show) {
     }
 }
 
-void mproc__show_locks(const struct mproc__show *show) {
+static void show_held(const struct mproc__show *show, const struct waiters *waiters) {
     const struct mproc__picture *p = show->picture;
     int shown = 0, more = 0;
-    mproc__show_head(show);
-    mproc__show_troubles(show);
     for (int i = 0; i < p->nobjects; i++) {
-        if (is_lock(p->objects[i].kind) && (is_held(p, i) || next_waiter(p, i, 0) >= 0)) {
+        if (is_lock(p->objects[i].kind) && (is_held(p, i) || waiters->first[i] >= 0)) {
             if (shown++ < LINES_MOST) {
-                show_lock(show, i);
+                show_lock(show, i, waiters);
             } else {
                 more++;
             }
@@ -251,6 +261,19 @@ void mproc__show_locks(const struct mproc__show *show) {
     if (more > 0) {
         fprintf(show->out, "... and %d more\n", more);
     }
+}
+
+void mproc__show_locks(const struct mproc__show *show) {
+    struct waiters waiters;
+    mproc__show_head(show);
+    mproc__show_troubles(show);
+    if (find_waiters(show->picture, &waiters)) {
+        show_held(show, &waiters);
+    } else {
+        fputs("  there is no memory to say who waits\n", show->out);
+    }
+    free(waiters.first);
+    free(waiters.next);
 }
 
 /* ---------------------------------------------------------------- queues */
@@ -298,7 +321,9 @@ static void show_use(const struct mproc__show *show) {
         }
     }
     for (int i = 0; i < p->nsegments; i++) {
-        fprintf(show->out, "segment %s\n", p->segments[i].name);
+        fputs("segment ", show->out);
+        mproc__text_print(show->out, p->segments[i].name);
+        fputs("\n", show->out);
     }
 }
 

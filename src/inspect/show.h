@@ -32,18 +32,13 @@ void mproc__show_graph(const struct mproc__show *show);
 void mproc__show_dot(const struct mproc__show *show);
 void mproc__show_svg(const struct mproc__show *show);
 
+/* What the threads did last, as far as it was recorded: a drawing and a sentence of a page. */
+void mproc__show_strip(const struct mproc__show *show);
+
 /* A page for several families. */
 void mproc__show_html_begin(FILE *out);
 void mproc__show_html(const struct mproc__show *show);
 void mproc__show_html_end(FILE *out);
-
-/* A line of text; what a terminal would obey becomes question marks. */
-void mproc__show_clean(FILE *out, const char *line);
-
-/* Text for XML: rubbish of a broken program becomes question marks. */
-void mproc__show_escaped(FILE *out, const char *text);
-/* How many bytes the character there has in UTF-8; 0: it is none. */
-int mproc__show_character(const unsigned char *s);
 
 /* All that the three say, as one JSON object. */
 void mproc__show_json(const struct mproc__show *show);

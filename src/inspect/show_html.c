@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "inspect/show.h"
+#include "inspect/text.h"
 
 /* What another form prints, as text of the page. */
 static void quote(const struct mproc__show *show, mproc__show_fn form) {
@@ -18,7 +19,7 @@ static void quote(const struct mproc__show *show, mproc__show_fn form) {
     }
     form(&inner);
     fclose(inner.out);
-    mproc__show_escaped(show->out, text);
+    mproc__text_escaped(show->out, text);
     free(text);
 }
 
@@ -35,11 +36,13 @@ void mproc__show_html(const struct mproc__show *show) {
         fprintf(show->out, "%d deadlock%s</h2>\n<pre class=\"bad\">", show->groups,
                 show->groups == 1 ? "" : "s");
     } else {
-        fputs("no deadlock</h2>\n<pre>", show->out);
+        fputs("no deadlock</h2>\n<pre class=\"some\">", show->out);
     }
     quote(show, mproc__show_troubles);
     fputs("</pre>\n<h3>Who waits for whom</h3>\n", show->out);
     mproc__show_svg(show);
+    fputs("<h3>What the threads did</h3>\n", show->out);
+    mproc__show_strip(show);
     section(show, "Members", mproc__show_ps);
     section(show, "Locks", mproc__show_locks);
     section(show, "Queues, pools, memory", mproc__show_queues);
@@ -51,7 +54,8 @@ void mproc__show_html_begin(FILE *out) {
           "<title>mproc report</title>\n"
           "<style>body{font:15px sans-serif;margin:2em;color:#222;background:#fff}"
           "pre{background:#f6f6f4;padding:.8em;overflow-x:auto;font-size:13px}"
-          "pre.bad{background:#fdecea}h2{border-bottom:1px solid #ccc;white-space:pre-line}"
+          "pre.some:empty{display:none}pre.bad{background:#fdecea}h2{border-bottom:1px solid "
+          "#ccc;white-space:pre-line}"
           "h2.bad{color:#c0392b}svg{max-width:100%;height:auto}</style></head>\n"
           "<body><h1>mproc report</h1>\n",
           out);

@@ -9,35 +9,21 @@
 
 #include "inspect/blame.h"
 #include "inspect/show.h"
+#include "inspect/text.h"
 
 /* ---------------------------------------------------------------- JSON */
 
-int mproc__show_character(const unsigned char *s) {
-    int n = s[0] < 0x80                    ? 1
-            : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
-            : s[0] >= 0xe0 && s[0] <= 0xef ? 3
-            : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-                                           : 0;
-    for (int i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool wrong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-                 (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f);
-    return wrong ? 0 : n;
-}
-
-/* A name may be cut off in a character, or be rubbish. */
+/* A name may be cut off in a character, or be rubbish. What a terminal would obey has fewer than
+ * five digits. */
 static void string(FILE *out, const char *text) {
     fputc('"', out);
     for (const unsigned char *s = (const unsigned char *)text; *s != 0;) {
-        int n = mproc__show_character(s);
+        int n = mproc__text_character(s);
         if (n == 0) {
             fputs("\\ufffd", out);
             n = 1;
-        } else if (*s < ' ' || *s == '"' || *s == '\\' || *s == 127) {
-            fprintf(out, "\\u%04x", *s);
+        } else if (mproc__text_printable(s) == 0 || *s == '"' || *s == '\\') {
+            fprintf(out, "\\u%04x", mproc__text_code(s, n));
         } else {
             fwrite(s, 1, (size_t)n, out);
         }

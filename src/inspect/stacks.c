@@ -14,6 +14,7 @@
 #include "inspect/blame.h"
 #include "inspect/show.h"
 #include "inspect/stacks.h"
+#include "inspect/text.h"
 #include "system/os_tool.h"
 
 #define TEXT ((size_t)1 << 20)
@@ -61,7 +62,9 @@ static void print(FILE *out, char *text) {
                      strncmp(line, "[Thread debugging", 17) == 0 ||
                      strncmp(line, "Using host lib", 14) == 0 || strncmp(line, "[Inferior", 9) == 0;
         if (!noise) {
-            mproc__show_clean(out, line);
+            fputs("  ", out);
+            mproc__text_print(out, line);
+            fputs("\n", out);
         }
     }
 }

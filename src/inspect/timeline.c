@@ -24,7 +24,7 @@
 #include "core/label.h"
 #include "core/wait.h"
 #include "inspect/picture.h"
-#include "inspect/show.h"
+#include "inspect/text.h"
 
 #define RINGS ((size_t)MPROC__MEMBERS * MPROC__TRACE_HANDS)
 #define DEPTH 16        /* spans of a thread within each other that are shown */
@@ -153,8 +153,8 @@ static void end_event(struct mproc__timeline *t) {
 static void escape(char *out, const char *text, size_t size) {
     const unsigned char *s = (const unsigned char *)text, *end = s + size;
     while (s < end && *s != 0) {
-        int n = mproc__show_character(s);
-        if (n == 0 || *s < ' ' || *s == '"' || *s == '\\' || *s == 127) {
+        int n = mproc__text_printable(s);
+        if (n == 0 || *s == '"' || *s == '\\') {
             *out++ = '?';
             s++;
         } else {

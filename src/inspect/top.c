@@ -17,6 +17,7 @@
 
 #include "inspect/blame.h"
 #include "inspect/show.h"
+#include "inspect/text.h"
 #include "inspect/words.h"
 #include "system/os.h"
 #include "system/os_terminal.h"
@@ -36,6 +37,7 @@ struct top {
     struct mproc__outside arena;
     struct look now, before;
     char order;
+    int *output;
     bool ends; /* somebody has asked for it */
 };
 
@@ -193,42 +195,42 @@ static const char *draw_line(const char *text, int columns) {
     text += stands_out;
     fputs(stands_out ? "\033[7m" : "", stdout);
     while (*text != '\n' && *text != 0) {
-        int size = mproc__show_character((const unsigned char *)text);
-        bool plain = size > 1 || (size == 1 && (unsigned char)*text >= ' ' && *text != 127);
-        size = size > 0 ? size : 1;
+        int plain = mproc__text_printable((const unsigned char *)text);
+        int size = plain > 0 ? plain : 1;
         if (columns-- > 0) {
-            printf("%.*s", plain ? size : 1, plain ? text : "?");
+            printf("%.*s", size, plain > 0 ? text : "?");
         }
         text += size;
     }
-    fputs(stands_out ? "\033[0m\033[K\n" : "\033[K\n", stdout);
+    fputs(stands_out ? "\033[0m" : "", stdout);
+    fputs(columns > 0 ? "\033[K\n" : "\n", stdout); /* in a full line it would take the last one */
     return text + (*text == '\n');
 }
 
-static void draw(const char *text, char order) {
+static int draw(const char *text, char order) {
     int rows, columns;
     mproc__os_terminal_size(&rows, &columns);
     fputs("\033[H", stdout);
     while (*text != 0 && rows-- > 1) {
         text = draw_line(text, columns);
     }
-    printf("\033[J\033[7m%.*s\033[0m", columns,
+    printf("\r\033[J\033[7m%.*s\033[0m", columns,
            order == 'P'   ? " q quit   order: [P]rocessor  M memory  T time  N pid "
            : order == 'M' ? " q quit   order: P processor  [M]emory  T time  N pid "
            : order == 'T' ? " q quit   order: P processor  M memory  [T]ime  N pid "
                           : " q quit   order: P processor  M memory  T time  [N] pid ");
-    fflush(stdout);
+    return fflush(stdout) == 0 ? 0 : -errno;
 }
 
 /* Where it is no terminal: a picture, and an empty line. */
-static void print(const char *text) {
+static int print(const char *text) {
     for (; *text != 0; text++) {
         if (*text != HEADING) {
             fputc(*text, stdout);
         }
     }
     fputs("\n", stdout);
-    fflush(stdout);
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -errno;
 }
 
 /* ---------------------------------------------------------------- as long as it lives */
@@ -260,13 +262,10 @@ static int show(const struct top *top, bool screen) {
         free(text);
         return -ENOMEM;
     }
-    if (screen) {
-        draw(text, top->order);
-    } else {
-        print(text);
-    }
+    int r = screen ? draw(text, top->order) : print(text);
+    *top->output = r;
     free(text);
-    return 0;
+    return r;
 }
 
 /* Does what the keys say until it is time for the next look; true: what is shown has changed. */
@@ -276,11 +275,13 @@ static bool obey(struct top *top, int64_t until) {
     char order = (char)(key >= 'a' && key <= 'z' ? key - 'a' + 'A' : key);
     if (key == MPROC__TERMINAL_LEFT || order == 'Q' || key == CTRL('C')) {
         top->ends = true;
+    } else if (key == MPROC__TERMINAL_STOP || key == CTRL('Z')) {
+        mproc__os_terminal_stop();
     } else if (key > 0 && mproc__top_sorts(order)) {
         top->order = order;
         return true;
     }
-    return key == 0 && mproc__os_now() < until; /* the size */
+    return key <= 0 && mproc__os_now() < until; /* the size, or it was away */
 }
 
 static int rest(struct top *top, bool screen) {
@@ -314,8 +315,9 @@ static int go_on(struct top *top, bool screen) {
     }
 }
 
-int mproc__top(const struct mproc__top *what) {
-    struct top top = {.what = what, .order = what->order};
+int mproc__top(const struct mproc__top *what, int *output) {
+    struct top top = {.what = what, .order = what->order, .output = output};
+    *output = 0;
     int r = mproc__outside_open(what->pid, &top.arena);
     if (r != 0) {
         return r;
@@ -327,7 +329,7 @@ int mproc__top(const struct mproc__top *what) {
     }
     if (r == -ECHILD) {
         puts("the family has ended");
-        r = 0;
+        r = *output = fflush(stdout) == 0 ? 0 : -errno;
     }
     forget(&top.now);
     forget(&top.before);

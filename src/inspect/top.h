@@ -19,7 +19,8 @@ struct mproc__top {
 bool mproc__top_sorts(char order);
 
 /* On a terminal it has the screen until `q` is pressed; elsewhere it prints one picture after the
- * other. Ends with the family. The errors of mproc__outside_open() and mproc__picture_take(). */
-int mproc__top(const struct mproc__top *what);
+ * other. Ends with the family. The errors of mproc__outside_open() and mproc__picture_take(); those
+ * of writing, which are in `output` as well. */
+int mproc__top(const struct mproc__top *what, int *output);
 
 #endif

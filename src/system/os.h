@@ -252,6 +252,8 @@ int mproc__os_processes(pid_t *out, int cap);
 /* The inode of the first file of mproc__os_memory_new() of that name that a process has mapped.
  * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it has mapped none. */
 int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode);
+/* Do its pids mean the same processes as the caller's? True as well where that cannot be seen. */
+bool mproc__os_same_pids(pid_t pid);
 /* A descriptor to read such a file that a process has open; close-on-exec. -ESRCH, -EACCES,
  * -EMFILE; -EBADF: it has none of that inode open. */
 int mproc__os_memory_open(pid_t pid, uint64_t inode);
@@ -266,6 +268,10 @@ int mproc__os_write_at(int fd, const void *lent, size_t size, uint64_t offset);
 /* A new empty file of that name, to write; close-on-exec. A regular file that has the name loses
  * it, and stays as it is for those who have it open. -ENOENT, -EACCES, ... */
 int mproc__os_file_replace(const char *path, mode_t mode);
+
+/* Makes such a file of all those bytes, or none: a file that has the name stays if it fails. What
+ * is no regular file is written to. -ENOSPC, -ENOENT, -EACCES, -ENAMETOOLONG, ... */
+int mproc__os_file_save(const char *path, const void *lent, size_t size);
 
 /* From now on the first signal that asks for an end (SIGINT, SIGTERM, SIGHUP) only has
  * mproc__os_asked_to_end() say so, and ends the sleep that it comes in. */

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,14 @@ int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode) {
     int error = ferror(maps) ? errno : 0;
     fclose(maps);
     return r == 0 || error == 0 ? r : -error;
+}
+
+bool mproc__os_same_pids(pid_t pid) {
+    char path[48];
+    struct stat mine, its;
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)pid);
+    return stat("/proc/self/ns/pid", &mine) != 0 || stat(path, &its) != 0 ||
+           (mine.st_ino == its.st_ino && mine.st_dev == its.st_dev);
 }
 
 static bool is_inode(const char *path, uint64_t inode) {
@@ -196,6 +205,52 @@ int mproc__os_file_replace(const char *path, mode_t mode) {
         (void)unlink(path); /* if it stays, it is written over */
     }
     return os_kept(open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, mode));
+}
+
+static int write_all(int fd, const char *bytes, size_t size) {
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, bytes + done, size - done);
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+/* Closed is written: some file systems tell only then that they are full. */
+static int write_and_close(int fd, const char *bytes, size_t size) {
+    int r = write_all(fd, bytes, size);
+    return close(fd) != 0 && r == 0 ? -errno : r;
+}
+
+static int write_to_it(const char *path, const char *bytes, size_t size) {
+    int fd = os_kept(open(path, O_WRONLY | O_TRUNC | O_CLOEXEC));
+    return fd < 0 ? fd : write_and_close(fd, bytes, size);
+}
+
+int mproc__os_file_save(const char *path, const void *lent, size_t size) {
+    struct stat st;
+    char beside[PATH_MAX];
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        return write_to_it(path, lent, size);
+    }
+    const char *slash = strrchr(path, '/');
+    int n = snprintf(beside, sizeof beside, "%.*s.mproc-%d",
+                     slash != NULL ? (int)(slash - path + 1) : 0, path, (int)getpid());
+    if (n < 0 || (size_t)n >= sizeof beside) {
+        return -ENAMETOOLONG;
+    }
+    int fd = os_kept(open(beside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666));
+    if (fd < 0) { /* the file may be the caller's, and its directory not */
+        return fd == -EACCES ? write_to_it(path, lent, size) : fd;
+    }
+    int r = write_and_close(fd, lent, size);
+    r = r == 0 && rename(beside, path) != 0 ? -errno : r;
+    if (r != 0) {
+        (void)unlink(beside);
+    }
+    return r;
 }
 
 /* The system has made the counter its own clock where it is steady. */

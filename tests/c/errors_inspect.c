@@ -29,6 +29,9 @@ PROVOKE(mproc_inspect_new, -ENOENT) {
     return look(0);
 }
 
+CANNOT(mproc_inspect_new, -EXDEV,
+       "it takes a namespace, which the tests may not make; tests/python/test_looker.py does")
+
 PROVOKE(mproc_inspect_new, MPROC_EARENA) {
     begin();
     closefrom(3);

@@ -11,6 +11,7 @@
 #include "inspect/blame.h"
 #include "inspect/place.h"
 #include "inspect/show.h"
+#include "inspect/text.h"
 #include "made.h"
 #include "system/os_tool.h"
 #include "test.h"
@@ -593,10 +594,21 @@ TEST(inspect_makes_no_page_of_rubbish) {
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    mproc__show_escaped(out, "<a href=\"x\">&\x01\xff\xc3\xa9");
+    mproc__text_escaped(out, "<a href=\"x\">&\x01\xff\xc3\xa9");
     fclose(out);
     CHECK_STR(text, "&#60;a href=&#34;x&#34;&#62;&#38;??\xc3\xa9");
     free(text);
+}
+
+TEST(inspect_gives_a_terminal_nothing_to_obey) {
+    char out[16];
+    mproc__text_clean("a\x1b[m\x9b\xc2\x9b\xe2\x80\xae\x7f\xc3\xa9", out, sizeof out);
+    CHECK_STR(out, "a?[m????\xc3\xa9");
+    mproc__text_clean("12\xc3\xa9", out, 4); /* the character has no room */
+    CHECK_STR(out, "12");
+    CHECK_EQ(mproc__text_code((const unsigned char *)"\xf0\x9f\x98\x80", 4), 0x1f600);
+    CHECK_EQ(mproc__text_printable((const unsigned char *)"\xef\xbf\xbe"), 0); /* U+FFFE */
+    CHECK_EQ(mproc__text_printable((const unsigned char *)"\xef\xbf\xbd"), 3);
 }
 
 /* ---------------------------------------------------------------- as data */

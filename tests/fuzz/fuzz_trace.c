@@ -7,6 +7,8 @@
  * their heads, of the names and of the tables around them read as something else, twice: for two
  * rounds of the recorder.
  *
+ * Then the page's drawing of the rings is made of what stands there last.
+ *
  * What must hold. Each round ends. The events are lines of JSON with text that is UTF-8 and needs
  * no escape, and what is begun is ended.
  */
@@ -17,6 +19,7 @@
 #include "core/trace.h"
 #include "inspect/drain.h"
 #include "inspect/show.h"
+#include "inspect/text.h"
 #include "inspect/timeline.h"
 #include "mproc.h"
 #include "scribbled.h"
@@ -25,6 +28,7 @@
 #define RECORDS 40 /* that are there, and are scribbled on */
 
 static uint64_t rings[2];
+static FILE *null;
 
 int __wrap_mproc__os_process_see(pid_t pid, struct mproc__os_seen *out) {
     *out = (struct mproc__os_seen){.state = pid % 8 == 0 ? 'Z' : 'S'};
@@ -37,6 +41,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     mproc_lock *lock;
     (void)argc;
     (void)argv;
+    null = fopen("/dev/null", "w");
+    MUST(null != NULL);
     setenv("MPROC_ARENA_SPAN", "32M", 1);
     MUST(mproc_lock_new(&lock, 0) == 0);
     mproc__poke64(&mproc__trace->until, UINT64_MAX);
@@ -108,7 +114,7 @@ static void check_line(const char *line, const char *end) {
     int depth = 0;
     bool quoted = false;
     for (const char *s = line; s < end;) {
-        int n = mproc__show_character((const unsigned char *)s);
+        int n = mproc__text_character((const unsigned char *)s);
         MUST(n > 0 && (unsigned char)*s >= ' ' && *s != '\\' && *s != 127);
         quoted ^= *s == '"';
         depth += quoted ? 0 : *s == '{' ? 1 : *s == '}' ? -1 : 0;
@@ -129,6 +135,16 @@ static void check_text(struct mproc__timeline *timeline, bool *first) {
         const char *next = memmem(text, (size_t)(end - text), ",\n", 2);
         check_line(text, next != NULL ? next : end);
         text = next != NULL ? next : end;
+    }
+}
+
+/* What the page shows of the rings. */
+static void draw(const struct mproc__outside *arena) {
+    struct mproc__picture picture;
+    if (mproc__picture_take(arena, &picture) == 0) {
+        const struct mproc__show show = {null, arena, &picture, 0};
+        mproc__show_strip(&show);
+        mproc__picture_drop(&picture);
     }
 }
 
@@ -155,5 +171,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     MUST(spans == 0 && held == 0 && !mproc__timeline_failed(timeline));
     mproc__timeline_drop(timeline);
     mproc__drain_drop(drain);
+    if (size % 4 == 0) {
+        draw(&arena);
+    }
     return 0;
 }

@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * A target that includes this is linked with --wrap for mproc__os_read_at(): what the looker reads
- * of the arena is what stands there, but for the words of `changed`.
+ * of the arena is what stands there, but for the words of `changed`. The system's clock is the
+ * best one, so that no counter's speed is measured.
  */
 #ifndef SCRIBBLED_H
 #define SCRIBBLED_H
@@ -21,6 +22,12 @@ static size_t nchanged;
 
 ssize_t __wrap_mproc__os_read_at(int fd, void *out, size_t size, uint64_t offset);
 int __wrap_mproc__os_process_see(pid_t pid, struct mproc__os_seen *out);
+
+bool __wrap_mproc__os_ticks_steady(void);
+
+bool __wrap_mproc__os_ticks_steady(void) {
+    return false;
+}
 
 /* The fuzzer need not follow it: what the looker makes of the words is what counts. */
 __attribute__((no_sanitize("coverage"))) ssize_t

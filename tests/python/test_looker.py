@@ -1,0 +1,402 @@
+"""The program mproc where names, terminals, disks and processes are bad ones."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+import xml.dom.minidom
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import mproc
+from mproc import inspect
+
+BAD = "\x1b[2J\x07\x9b31m\u202etxt\u2066\u2028<script>alert(1)</script>&'\"\\\ufffe\x7f"
+
+
+def look(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [inspect.PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def wait(held: Any, lock: Any) -> None:
+    with held:
+        lock.acquire()
+
+
+@pytest.fixture
+def badly_named() -> Iterator[str]:
+    """A family of this process whose objects and members have names of what a terminal obeys."""
+    context = mproc.get_context("fork")
+    lock, held = context.Lock(name=BAD), context.Lock(name="a\\")
+    lock.acquire()
+    child = context.Process(target=wait, args=(held, lock), name=BAD[:40])
+    child.start()
+    while not any(w["pid"] == child.pid for w in inspect.family()["waits"]):
+        time.sleep(0.005)
+    yield str(os.getpid())
+    child.kill()
+    child.join()
+
+
+def is_obeyed(character: str) -> bool:
+    code = ord(character)
+    return (
+        (code < 32 and character != "\n")
+        or 0x7F <= code <= 0x9F
+        or 0x2028 <= code <= 0x202E
+        or 0x2066 <= code <= 0x2069
+    )
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["ps", "locks", "queues", "graph", "graph --dot", "graph --svg", "ps --json", "top -n 1"],
+)
+def test_no_name_commands_a_terminal(badly_named: str, verb: str) -> None:
+    told = look(*verb.split(), badly_named)
+    assert told.stderr == ""
+    assert [c for c in told.stdout if is_obeyed(c)] == []
+
+
+def test_bad_names_are_whole_as_data(badly_named: str) -> None:
+    (seen,) = json.loads(look("ps", "--json", badly_named).stdout)
+    assert BAD in [o["name"] for o in seen["objects"]]
+    assert BAD[:20] in [m["name"][:20] for m in seen["members"]]
+
+
+def test_bad_names_spoil_no_drawing(badly_named: str, tmp_path: pathlib.Path) -> None:
+    xml.dom.minidom.parseString(look("graph", "--svg", badly_named).stdout)
+    page = tmp_path / "page.html"
+    assert look("report", "-o", str(page), badly_named).returncode == 0
+    text = page.read_text()
+    assert "alert(1)" in text
+    assert "<script" not in text
+    assert [c for c in text if is_obeyed(c)] == []
+
+
+BUSY = """
+import mproc, sys, threading, time
+
+if __name__ == "__main__":
+    lock = mproc.Lock(name="often")
+    with mproc.get_context("fork").Pool(2) as pool:
+        end = threading.Thread(target=sys.stdin.read)
+        end.start()
+        print("ready", flush=True)
+        while end.is_alive():
+            with lock:
+                pool.map(abs, range(4), chunksize=1)
+            time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def busy() -> Iterator[str]:
+    """A family of its own, whose rings end with it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as family:
+        assert family.stdout is not None
+        assert family.stdout.readline() == "ready\n"
+        yield str(family.pid)
+        family.communicate()
+
+
+# ---- outputs that take nothing
+
+
+@pytest.mark.parametrize("verb", ["ps", "locks", "queues", "ps --json", "graph", "top -n 2"])
+def test_what_cannot_be_written_is_a_failure(verb: str) -> None:
+    lock: Any = mproc.Lock()
+    command = [inspect.PROGRAM, *verb.split(), str(os.getpid())]
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert told.returncode == 1
+    assert told.stderr == "mproc: standard output: No space left on device\n"
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert closed.returncode == 1
+    assert closed.stderr == "mproc: standard output: Bad file descriptor\n"
+    del lock
+
+
+def allow_files_of(size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_page_that_cannot_be_written_takes_nothing(tmp_path: pathlib.Path) -> None:
+    lock: Any = mproc.Lock()
+    page = tmp_path / "page.html"
+    page.write_text("an earlier one")
+    gone = look("report", "-o", str(page), str(2**22 + 1))
+    assert (gone.returncode, page.read_text()) == (1, "an earlier one")
+    # Python ignores SIGXFSZ, and so does what it starts this way: as a disk that is full.
+    small = look(
+        "report",
+        "-o",
+        str(page),
+        str(os.getpid()),
+        preexec_fn=allow_files_of(100),
+        restore_signals=False,
+    )
+    assert (small.returncode, page.read_text()) == (1, "an earlier one")
+    assert small.stderr == f"mproc: {page}: File too large\n"
+    assert os.listdir(tmp_path) == ["page.html"]
+    full = look("report", "-o", "/dev/full", str(os.getpid()))
+    assert (full.returncode, full.stderr) == (1, "mproc: /dev/full: No space left on device\n")
+    assert look("report", "-o", "/dev/stdout", str(os.getpid())).stdout.endswith("</html>\n")
+    assert look("report", "-o", str(page), str(os.getpid())).returncode == 0
+    assert page.read_text().endswith("</html>\n")
+    del lock
+
+
+def test_a_recording_on_a_full_disk_is_whole_as_far_as_it_goes(
+    busy: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "trace.json"
+    told = look(
+        "record",
+        "-o",
+        str(path),
+        busy,
+        preexec_fn=allow_files_of(100000),
+        restore_signals=False,
+    )
+    assert (told.returncode, told.stderr) == (1, f"mproc: {path}: File too large\n")
+    assert json.loads(path.read_text())["traceEvents"]
+
+
+def test_a_recording_is_no_stream(busy: str) -> None:
+    told = look("record", "-o", "/dev/stdout", "--for", "0.1", busy)
+    assert told.returncode == 1
+    assert "a recording needs a regular" in told.stderr
+
+
+# ---- recorders
+
+
+def test_two_recorders_do_not_disturb_each_other(busy: str, tmp_path: pathlib.Path) -> None:
+    command = [inspect.PROGRAM, "record", "-o"]
+    long, short = tmp_path / "long.json", tmp_path / "short.json"
+    with subprocess.Popen([*command, str(long), "--for", "1.5", busy]) as first:
+        with subprocess.Popen([*command, str(short), "--for", "0.3", busy]) as second:
+            assert second.wait() == 0
+        assert first.wait() == 0  # it records on, although the other one has ended
+    for path, least in ((long, 1.0), (short, 0.1)):
+        events = json.loads(path.read_text())["traceEvents"]
+        times = [e["ts"] for e in events if "often" in e.get("name", "")]
+        assert max(times) - min(times) > least * 1e6
+
+
+def test_a_page_draws_what_was_recorded(busy: str, tmp_path: pathlib.Path) -> None:
+    page = tmp_path / "page.html"
+    assert look("report", "-o", str(page), busy).returncode == 0
+    assert "Nothing is recorded of it" in page.read_text()
+    with subprocess.Popen([inspect.PROGRAM, "record", "-o", str(tmp_path / "t"), busy]) as recorder:
+        while 'class="task"' not in page.read_text():
+            assert look("report", "-o", str(page), busy).returncode == 0
+        recorder.terminate()
+    text = page.read_text()
+    assert "<title>abs, " in text
+    assert "s until now: tasks blue, waits yellow" in text
+    for drawing in re.findall("<svg.*?</svg>", text, re.DOTALL):
+        xml.dom.minidom.parseString(drawing)
+    assert look("report", "-o", str(page), busy).returncode == 0
+    assert "s, before the recording ended" in page.read_text()
+
+
+# ---- who is looked at
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", "-o", "99999999999999999999", "1.5", "1x", "--jsonn"])
+def test_wrong_usage_names_the_culprit(pid: str) -> None:
+    for verb in ("ps", "locks", "graph", "stacks", "record", "watch", "top"):
+        told = look(verb, pid)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith(f"mproc {verb}: what is {pid}? It takes ")
+
+
+def test_what_is_missing_is_said() -> None:
+    for verb in ("stacks", "top", "watch", "record"):
+        assert f"mproc {verb}: the pid of a process of the family is missing" in look(verb).stderr
+    assert "mproc report: -o FILE is missing" in look("report").stderr
+    assert "mproc: there is no verb pss" in look("pss").stderr
+
+
+def test_no_process_that_cannot_be_looked_at_is_a_riddle() -> None:
+    assert "there is no such process" in look("ps", str(2**31 - 1)).stderr
+    zombie = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    assert "in no family" in look("ps", str(zombie.pid)).stderr
+    zombie.wait()
+
+
+def test_a_family_that_counts_pids_otherwise_is_refused(tmp_path: pathlib.Path) -> None:
+    source = "import mproc, os, sys\nmproc.Lock()\nprint('ready', flush=True)\nsys.stdin.read()\n"
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", source]
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode != 0:
+        pytest.skip("this user may not make a namespace of pids")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as outer:
+        assert outer.stdout is not None
+        assert outer.stdout.readline() == "ready\n"
+        children = pathlib.Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+        for verb in (["ps"], ["record", "-o", str(tmp_path / "t.json")], ["top"]):
+            told = look(*verb, children.strip())
+            assert told.returncode == 1
+            assert "counts pids in a namespace of its own" in told.stderr
+        outer.communicate()
+
+
+# ---- terminals
+
+
+class Terminal:
+    """`mproc top` of this process's family on a terminal of its own."""
+
+    def __init__(self, rows: int, columns: int, term: str | None = "xterm", every: str = "0.1"):
+        lock: Any = mproc.Lock()
+        self.keep = lock
+        environment = {name: value for name, value in os.environ.items() if name != "TERM"}
+        if term is not None:
+            environment["TERM"] = term
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            self.resize_fd(1, rows, columns)
+            command = ["mproc", "top", "-d", every, str(os.getppid())]
+            os.execve(inspect.PROGRAM, command, environment)
+        self.shown = b""
+
+    @staticmethod
+    def resize_fd(fd: int, rows: int, columns: int) -> None:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(self, seconds: float) -> bool:
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            self.shown += os.read(self.fd, 65536)
+        except OSError:  # the other side is closed
+            return False
+        return True
+
+    def until(self, text: bytes) -> None:
+        while text not in self.shown:
+            self.read(1)
+
+    def frames(self, n: int) -> None:
+        start = self.shown.count(b"\x1b[H")
+        while self.shown.count(b"\x1b[H") < start + n:
+            self.read(1)
+
+    def status(self) -> int:
+        while (
+            self.read(0.2)
+            or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        ):
+            pass
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def end(self) -> None:
+        os.write(self.fd, b"q")
+        assert self.status() == 0
+        assert self.shown.endswith(b"\x1b[?7h\x1b[?25h\x1b[?1049l")
+        os.close(self.fd)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 1), (2, 3), (200, 500), (65535, 65535)])
+def test_top_on_a_terminal_of_any_size(rows: int, columns: int) -> None:
+    terminal = Terminal(rows, columns)
+    terminal.frames(3)
+    if rows == 1:
+        frame = terminal.shown.rsplit(b"\x1b[H", 2)[1]
+        assert frame.replace(b"\r\x1b[J\x1b[7m", b"").replace(b"\x1b[0m", b"") == b" "
+    terminal.end()
+
+
+def test_top_follows_a_terminal_that_is_resized() -> None:
+    terminal = Terminal(24, 80, every="1000")
+    terminal.frames(1)
+    for rows, columns in ((1, 1), (60, 200), (5, 10)):
+        terminal.resize_fd(terminal.fd, rows, columns)  # which sends a SIGWINCH
+        terminal.frames(1)
+    terminal.end()
+
+
+@pytest.mark.parametrize("term", ["dumb", "", None])
+def test_top_writes_no_commands_to_what_is_no_screen(term: str | None) -> None:
+    terminal = Terminal(24, 80, term)
+    terminal.until(b"METHOD")
+    terminal.until(b"HOLDS  NAME")
+    os.kill(terminal.pid, signal.SIGTERM)
+    assert terminal.status() == -signal.SIGTERM
+    assert b"\x1b" not in terminal.shown
+    os.close(terminal.fd)
+
+
+@pytest.mark.parametrize("way", ["key", "signal"])
+def test_top_stops_and_goes_on(way: str) -> None:
+    terminal = Terminal(24, 80, every="1000")
+    terminal.frames(1)
+    if way == "key":
+        os.write(terminal.fd, b"\x1a")
+    else:
+        os.kill(terminal.pid, signal.SIGTSTP)
+    stopped = os.waitpid(terminal.pid, os.WUNTRACED)[1]
+    assert os.WIFSTOPPED(stopped)
+    terminal.until(b"\x1b[?7h\x1b[?25h\x1b[?1049l")
+    assert termios.tcgetattr(terminal.fd)[3] & termios.ICANON
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.frames(1)
+    assert not termios.tcgetattr(terminal.fd)[3] & termios.ICANON
+    terminal.end()
+
+
+def test_top_takes_its_terminal_again_after_a_stop_that_it_did_not_see() -> None:
+    terminal = Terminal(24, 80, every="1000")
+    terminal.frames(1)
+    usual = termios.tcgetattr(terminal.fd)
+    os.kill(terminal.pid, signal.SIGSTOP)
+    os.waitpid(terminal.pid, os.WUNTRACED)
+    usual[3] |= termios.ICANON | termios.ECHO  # as a shell does
+    termios.tcsetattr(terminal.fd, termios.TCSANOW, usual)
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.frames(1)
+    assert not termios.tcgetattr(terminal.fd)[3] & termios.ICANON
+    terminal.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGINT, signal.SIGTERM])
+def test_top_ends_at_once_when_it_is_asked(number: signal.Signals) -> None:
+    terminal = Terminal(24, 80, every="1000")
+    terminal.frames(1)
+    os.kill(terminal.pid, number)
+    assert terminal.status() == 0
+    os.close(terminal.fd)
+
+
+def test_top_ends_with_its_terminal() -> None:
+    terminal = Terminal(24, 80)
+    terminal.frames(1)
+    os.close(terminal.fd)
+    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) in (0, 1)
