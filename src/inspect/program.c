@@ -189,14 +189,14 @@ static int read_option(struct request *request, const char *name, const char *va
 /* What an argument should have been. */
 static int refuse(const char *verb, const char *argument, const char *options) {
     fprintf(stderr,
-            "mproc %s: what is %s? It takes %s, and the pid of one process, from 1 on; see mproc "
-            "--help\n",
+            "mproc %s: what is %s? It takes %s, and the pid of one process, from 1 on; mproc "
+            "--help has the usage\n",
             verb, argument, options);
     return EXIT_USAGE;
 }
 
 static int refuse_lack(const char *verb, const char *lack) {
-    fprintf(stderr, "mproc %s: %s is missing; see mproc --help\n", verb, lack);
+    fprintf(stderr, "mproc %s: %s is missing; mproc --help has the usage\n", verb, lack);
     return EXIT_USAGE;
 }
 
