@@ -47,7 +47,11 @@ class ArrayDirect(OnTable):
         if isinstance(key, slice):
             self._set_slice(key, value)
             return
-        item = self._array((value,))[0]
+        try:
+            item = self._array((value,))[0]
+        except (TypeError, OverflowError, ValueError):
+            self.copy()[key] = value  # raises what an array does, which looks at the key first
+            raise
         try:
             self.table[key] = item
             return

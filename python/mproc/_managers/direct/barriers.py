@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import _mproc
-from .base import Direct
+from .base import Direct, as_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class BarrierDirect(Direct):
         return (_mproc.Barrier(parties),), timeout
 
     def _do_wait(self, timeout: float | None = None) -> int:
-        seconds = self.state if timeout is None else timeout
+        seconds = as_seconds(self.state if timeout is None else timeout)
         return self.waiting(self.barrier._pass, seconds)  # type: ignore[no-any-return]
 
     def _do_abort(self) -> None:

@@ -36,6 +36,7 @@ class Direct:
     )  # fmt: skip
 
     exposed: ClassVar[frozenset[str]] = frozenset()
+    like: ClassVar[Any] = None  # the built-in type whose methods it has, if there is one
     shown: ClassVar[tuple[str, ...]] = ()  # the methods of its proxies, if they have no type
 
     def __init__(
@@ -74,7 +75,11 @@ class Direct:
         """Call a method. RemoteError: there is no such; ConnectionError: the manager has ended."""
         self.life.check()
         if name in self.exposed:
-            return getattr(self, PREFIX + name)(*args, **kwds)
+            try:
+                return getattr(self, PREFIX + name)(*args, **kwds)
+            except TypeError:
+                self.refuse(name, args, kwds)
+                raise
         if name in ("__repr__", "__str__"):
             return self.text()
         if name == "#GETVALUE":
@@ -85,6 +90,19 @@ class Direct:
         raise RemoteError(
             f"AttributeError: method {name!r} of {self.typeid!r} object is not in exposed={known}\n"
         )
+
+    def refuse(self, name: str, args: Any, kwds: Mapping[str, Any]) -> None:
+        """Raise what an object of the built-in type raises for such arguments, if it does.
+
+        It is an empty one, so the call changes nothing.
+        """
+        if self.like is not None:
+            try:
+                getattr(self.like(), name)(*args, **kwds)
+            except TypeError as error:
+                raise error from None
+            except Exception:
+                return  # the arguments are right
 
     def text(self) -> str:
         """Return the object's repr()."""
@@ -201,6 +219,16 @@ def expose(cls: type[Direct]) -> None:
             method.__qualname__ = f"{kind}.{name.removeprefix(PREFIX)}"
     names = (name for base in cls.__mro__ for name in vars(base))
     cls.exposed = frozenset(n.removeprefix(PREFIX) for n in names if n.startswith(PREFIX))
+
+
+def check_time(timeout: Any) -> bool:
+    """Return whether to wait at all. TypeError: it is no number, as threading's waits say it."""
+    return timeout is None or timeout > 0
+
+
+def as_seconds(timeout: Any) -> Any:
+    """Return a time to wait. TypeError: it is no number, as threading's deadlines say it."""
+    return timeout if timeout is None else 0.0 + timeout
 
 
 def pickled(obj: object) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ... import _mproc
 from ...context import OwnerDiedError
 from ..proxies import AcquirerProxy
-from .base import Direct
+from .base import Direct, check_time
 from .locks import RLockDirect
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ class ConditionDirect(RLockDirect):
 
     def _do_wait(self, timeout: float | None = None) -> bool:
         self._check_owned("wait on")
+        check_time(timeout)
         try:
             return self.waiting(self.condition.wait, timeout)  # type: ignore[no-any-return]
         except OwnerDiedError:
@@ -47,7 +48,7 @@ class ConditionDirect(RLockDirect):
     def _do_notify(self, n: int = 1) -> None:
         self._check_owned("notify on")
         number, waiting = 0, self.condition._waiting()
-        while n > number and number < waiting:
+        while number < waiting and n > number:
             number += 1
         self.condition.notify(number)
 

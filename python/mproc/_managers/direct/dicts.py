@@ -16,6 +16,7 @@ class DictDirect(OnKeys):
     """A dict."""
 
     __slots__ = ()
+    like = dict
 
     @staticmethod
     def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import _mproc
-from .base import Direct
+from .base import Direct, check_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,4 +33,6 @@ class EventDirect(Direct):
         self.event.clear()
 
     def _do_wait(self, timeout: float | None = None) -> bool:
+        if not self.event.is_set():
+            check_time(timeout)
         return self.event.is_set() or self.waiting(self.event.wait, timeout)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ class ListDirect(OnTable):
     """A list."""
 
     __slots__ = ()
+    like = list
 
     @staticmethod
     def make(iterable: Any = (), /) -> tuple[Any, Any]:

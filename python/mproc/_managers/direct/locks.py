@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 
 
 def _seconds(blocking: bool, timeout: float | None) -> float | None:
-    from ..referents import _seconds as seconds
+    """Return how long to wait. What a lock of threading raises for such arguments is raised."""
+    if timeout is None:
+        timeout = -1
+    if type(blocking) is not bool or timeout != -1:
+        from _thread import allocate_lock
 
-    return seconds(blocking, timeout)
+        allocate_lock().acquire(blocking, timeout)
+    return 0 if not blocking else None if timeout == -1 else timeout
 
 
 class LockDirect(OnLock):

@@ -35,7 +35,8 @@ class QueueDirect(Direct):
         return (queue,), queue._maxsize
 
     def _do_put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        _check(block, timeout)
+        if self.state > 0:  # otherwise it never waits
+            _check(block, timeout)
         if type(item) in PLAIN_VALUES:
             self._put(item, block, timeout)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import _mproc
-from .base import OnLock
+from .base import OnLock, as_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +27,18 @@ class SemaphoreDirect(OnLock):
         if not blocking and timeout is not None:
             raise ValueError("can't specify timeout for non-blocking acquire")
         return self.lock.acquire(False) or bool(
-            blocking and self.waiting(self.lock.acquire, True, timeout)
+            blocking and self.waiting(self.lock.acquire, True, as_seconds(timeout))
         )
 
     def _do_release(self, n: int = 1) -> None:
         if n < 1:
             raise ValueError("n must be one or more")
+        self._check_room(n)
         for _ in range(n):
             self._release()
+
+    def _check_room(self, n: int) -> None:
+        """Raise ValueError if so many permits cannot be given back."""
 
     def _release(self) -> None:
         self.lock.release()
@@ -61,6 +65,10 @@ class BoundedSemaphoreDirect(SemaphoreDirect):
 
     def owned_by(self, name: str, result: Any) -> int:
         return OnLock.owned_by(self, name, result)
+
+    def _check_room(self, n: int) -> None:
+        if self.lock.get_value() + n > self.lock.maxvalue:
+            raise ValueError("Semaphore released too many times")
 
     def _release(self) -> None:
         try:

@@ -38,6 +38,7 @@ class SetDirect(OnKeys):
     """A set: the keys of a table."""
 
     __slots__ = ()
+    like = set
 
     @staticmethod
     def make(iterable: Any = (), /) -> tuple[Any, Any]:
