@@ -64,18 +64,6 @@ static int waiting_for(const struct mproc__picture *p, enum mproc__kind kind) {
     return n;
 }
 
-/* Looks until so many threads wait for objects of a kind, then once more: none is stuck. */
-static void look_for_no_deadlock(struct sight *out, int waiting, enum mproc__kind kind) {
-    for (look(out); waiting_for(&out->picture, kind) != waiting; look(out)) {
-        forget(out);
-        usleep(1000);
-    }
-    forget(out);
-    look(out);
-    CHECK_EQ(stuck_in(out), 0);
-    CHECK_EQ(out->groups, 0);
-}
-
 /* One form of it has all of these words. */
 static void expect_words(const struct sight *sight, mproc__show_fn form, const char *const *words) {
     char *text = NULL;
@@ -88,6 +76,19 @@ static void expect_words(const struct sight *sight, mproc__show_fn form, const c
         CHECK(strstr(text, *words) != NULL);
     }
     free(text);
+}
+
+/* Looks until so many threads wait for objects of a kind, then once more: none is stuck. */
+static void look_for_no_deadlock(struct sight *out, int waiting, enum mproc__kind kind) {
+    for (look(out); waiting_for(&out->picture, kind) != waiting; look(out)) {
+        forget(out);
+        usleep(1000);
+    }
+    forget(out);
+    look(out);
+    CHECK_EQ(stuck_in(out), 0);
+    CHECK_EQ(out->groups, 0);
+    expect_words(out, mproc__show_html, (const char *const[]){"no deadlock</h2>", NULL});
 }
 
 /* Every situation is in the graph and in the page as well. */
@@ -116,6 +117,7 @@ static void expect_said(const struct sight *sight, const char *first, const char
     CHECK(line != NULL && strncmp(line + 1, first, strlen(first)) == 0);
     CHECK(strstr(text, more) != NULL);
     free(text);
+    expect_words(sight, mproc__show_html, (const char *const[]){first, more, NULL});
     if (strncmp(first, "DEADLOCK", 8) == 0) {
         expect_drawn(sight);
     }
