@@ -139,21 +139,43 @@ static bool is_mine(const struct semlock *self) {
     return self->count > 0 && self->owner == PyThread_get_thread_native_id();
 }
 
+#ifdef __GLIBC_PREREQ
+#define HAS_CLOCKWAIT __GLIBC_PREREQ(2, 30)
+#define FILE_PREFIX "sem."
+#else /* musl */
+#define HAS_CLOCKWAIT 0
+#define FILE_PREFIX ""
+#endif
+
 /* 0, -ETIMEDOUT, -EINTR or another negative errno. */
+#if HAS_CLOCKWAIT
 static int wait_until(sem_t *sem, int64_t end) {
     struct timespec at = {end / MPROC_SEC, end % MPROC_SEC};
     return sem_clockwait(sem, CLOCK_MONOTONIC, &at) == 0 ? 0 : -errno;
 }
+#else
+/* By the clock that may be set: the wait may end too early or late then, so its caller looks. */
+static int wait_until(sem_t *sem, int64_t end) {
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    int64_t left = end - blocking_now();
+    int64_t sum = at.tv_nsec + (left > 0 ? left : 0);
+    at.tv_sec += sum / MPROC_SEC;
+    at.tv_nsec = sum % MPROC_SEC;
+    return sem_timedwait(sem, &at) == 0 ? 0 : -errno;
+}
+#endif
 
 static int wait_in_slices(sem_t *sem, int64_t deadline) {
     int64_t slice = SLICE_FIRST;
     int r = -ETIMEDOUT;
     while (r == -ETIMEDOUT) {
         int64_t end = blocking_now() + slice;
-        if (deadline >= 0 && deadline <= end) {
-            return wait_until(sem, deadline);
+        bool last = deadline >= 0 && deadline <= end;
+        r = wait_until(sem, last ? deadline : end);
+        if (last && (r != -ETIMEDOUT || blocking_now() >= deadline)) {
+            return r;
         }
-        r = wait_until(sem, end);
         slice = slice * 2 < SLICE_LAST ? slice * 2 : SLICE_LAST;
     }
     return r;
@@ -261,7 +283,7 @@ static PyObject *semlock_handle(PyObject *self, void *Py_UNUSED(unused)) {
 /* As sem_unlink(3), but the family's register of names hears of it. */
 static int unlink_file(const char *name) {
     char file[FILE_SIZE];
-    int n = snprintf(file, sizeof file, "sem.%s", name + strspn(name, "/"));
+    int n = snprintf(file, sizeof file, FILE_PREFIX "%s", name + strspn(name, "/"));
     return n < FILE_SIZE ? mproc_shm_unlink(file) : -ENAMETOOLONG;
 }
 
@@ -351,7 +373,8 @@ static int add_limit(PyObject *type) {
 
 int semlock_add(PyObject *module) {
     PyTypeObject **type = &module_state(module)->semlock_type;
-    if (module_add_type(module, &semlock_spec, type, 1) < 0 || add_limit((PyObject *)*type) < 0) {
+    if (module_add_type(module, &semlock_spec, type, 1) < 0 || add_limit((PyObject *)*type) < 0 ||
+        PyModule_AddStringConstant(module, "semaphore_file_prefix", FILE_PREFIX) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, functions);

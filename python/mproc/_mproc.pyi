@@ -11,6 +11,7 @@ from .context import BaseContext
 from .process import BaseProcess
 
 version: str
+semaphore_file_prefix: str  # of a named semaphore's file in /dev/shm: the C library's choice
 
 # arena
 def _add_pool() -> None: ...

@@ -20,7 +20,7 @@ import sys
 from contextlib import suppress
 
 from ._cpython import RLock
-from ._mproc import Segment
+from ._mproc import Segment, semaphore_file_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _CODED_NAME_MAX = 255  # the same for names in base64; no file has a longer one
 # Where in /dev/shm a resource of each type has its file.
 _FILE_OF: dict[str, Callable[[str], str]] = {
     "shared_memory": lambda name: name,
-    "semaphore": lambda name: f"sem.{name.lstrip('/')}",
+    "semaphore": lambda name: f"{semaphore_file_prefix}{name.lstrip('/')}",
 }
 
 

@@ -29,7 +29,7 @@ _NAME_TRIES = 100
 
 def _file_of(name: str) -> str:
     """Return the file in /dev/shm of a named semaphore; see sem_overview(7)."""
-    return "sem." + name.lstrip("/")
+    return _mproc.semaphore_file_prefix + name.lstrip("/")
 
 
 class SemLock(metaclass=ABCMeta):  # noqa: B024 - for register()

@@ -47,7 +47,7 @@ struct mproc__slot {
     uint64_t estate; /* what is still to be copied of the holds of `parent`: see object.c */
     uint64_t heirs;  /* 1: a child's `estate` may be of this member's holds */
     uint64_t spare;  /* a record that the copying did not need, freed with the slot */
-    uint64_t pad[3];
+    uint64_t pad[2];
     struct mproc__hand hands[MPROC__HANDS];
 };
 

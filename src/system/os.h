@@ -192,7 +192,8 @@ bool mproc__os_thread_ended(pid_t pid, pid_t tid);
 struct mproc__os_life {
     union {
         pthread_mutex_t held;
-        uint32_t word; /* a robust futex: the thread's id, marked when it has ended */
+        uint32_t word;    /* a robust futex: the thread's id, marked when it has ended */
+        uint64_t room[6]; /* that of the largest, arm64's: a slot has one size everywhere */
     };
 };
 /* Makes it the calling thread's, for good. */

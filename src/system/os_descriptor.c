@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -25,8 +26,30 @@
 #include "system/os.h"
 #include "system/os_linux.h"
 
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x100
+#endif
+
+/* From where the descriptor stands, with flags. musl has had these calls only since 1.2.5. */
+#ifdef __GLIBC__
+static ssize_t write_with(int fd, const struct iovec *pieces, int n, int flags) {
+    return pwritev2(fd, pieces, n, -1, flags);
+}
+
+static ssize_t read_with(int fd, const struct iovec *piece, int flags) {
+    return preadv2(fd, piece, 1, -1, flags);
+}
+#else
+static ssize_t write_with(int fd, const struct iovec *pieces, int n, int flags) {
+    return syscall(SYS_pwritev2, fd, pieces, n, -1L, -1L, flags);
+}
+
+static ssize_t read_with(int fd, const struct iovec *piece, int flags) {
+    return syscall(SYS_preadv2, fd, piece, 1, -1L, -1L, flags);
+}
 #endif
 
 /* ---------------------------------------------------------------- making and closing */
@@ -138,7 +161,7 @@ static ssize_t write_flagged(int fd, const struct iovec *pieces, int n, int flag
     if (mproc__peek32(unknown) != 0) {
         return -EOPNOTSUPP;
     }
-    ssize_t r = pwritev2(fd, pieces, n, -1, flags);
+    ssize_t r = write_with(fd, pieces, n, flags);
     if (r < 0 && is_unknown(errno)) {
         mproc__poke32(unknown, 1);
         return -EOPNOTSUPP;
@@ -192,7 +215,7 @@ ssize_t mproc__os_read_now(int fd, void *out, size_t size) {
     ssize_t r;
     if (mproc__peek32(&no_flag) == 0) {
         struct iovec piece = {out, size};
-        r = preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
+        r = read_with(fd, &piece, RWF_NOWAIT);
         if (r >= 0 || !is_unknown(errno)) {
             return r < 0 ? -errno : r;
         }
@@ -227,6 +250,16 @@ static void attach_fds(struct msghdr *message, union passed *passed, const int *
     memcpy(CMSG_DATA(c), fds, n * sizeof(int));
 }
 
+/* musl takes no more than a kilobyte along. On 64 bits its structures are the kernel's, with the
+ * upper halves of lengths as padding, which is zero here. */
+static ssize_t send_passing(int socket, const struct msghdr *message, int flags) {
+#ifdef __GLIBC__
+    return sendmsg(socket, message, flags);
+#else
+    return syscall(SYS_sendmsg, socket, message, flags);
+#endif
+}
+
 int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, size_t n) {
     union passed passed;
     struct iovec piece = {(void *)(uintptr_t)lent, size}; /* only read from */
@@ -234,7 +267,7 @@ int mproc__os_send(int socket, const void *lent, size_t size, const int *fds, si
     if (n > 0) {
         attach_fds(&message, &passed, fds, n);
     }
-    return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    return send_passing(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static size_t detach_fds(struct msghdr *message, int *out) {
@@ -308,7 +341,7 @@ int mproc__os_send_now(int socket, const void *lent, size_t size, int fd) {
     struct iovec piece = {(void *)(uintptr_t)lent, size}; /* only read from */
     struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
     attach_fds(&message, &passed, &fd, 1);
-    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+    return send_passing(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 /* ---------------------------------------------------------------- how much there is */

@@ -46,7 +46,13 @@ static int close_below(posix_spawn_file_actions_t *actions, int *next, int kept)
     return r;
 }
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+#ifdef __GLIBC_PREREQ
+#define HAS_CLOSEFROM_ACTION __GLIBC_PREREQ(2, 34)
+#else
+#define HAS_CLOSEFROM_ACTION 0 /* another C library than glibc */
+#endif
+
+#if HAS_CLOSEFROM_ACTION
 static int close_from(posix_spawn_file_actions_t *actions, int next) {
     return posix_spawn_file_actions_addclosefrom_np(actions, next);
 }

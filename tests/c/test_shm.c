@@ -586,13 +586,19 @@ TEST_BARE(shm_that_is_kept_stays) {
     close(in);
 }
 
+#ifdef __GLIBC__
+#define SEMAPHORE_FILE "sem.%s"
+#else /* musl */
+#define SEMAPHORE_FILE "%s"
+#endif
+
 /* Claims the file of a semaphore that sem_open() made, and a segment that was to be kept. */
 static void claim_two(int out) {
     char name[64], file[80];
     mproc_shm *kept;
     quiet();
     snprintf(name, sizeof name, "mproc_test_claim_%d", (int)getpid());
-    snprintf(file, sizeof file, "sem.%s", name);
+    snprintf(file, sizeof file, SEMAPHORE_FILE, name);
     CHECK(sem_open(name, O_CREAT | O_EXCL, 0600, 1) != SEM_FAILED);
     CHECK_OK(mproc_shm_create(&kept, NULL, 1, &(mproc_shm_options){.flags = MPROC_SHM_KEPT}));
     CHECK_OK(mproc_shm_claim(file));
