@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ._alias import install as install
     from ._alias import installed as installed
     from ._alias import uninstall as uninstall
+    from ._library import get_include as get_include
+    from ._library import get_library as get_library
     from .buffers import Buffer as Buffer
     from .buffers import asarray as asarray
     from .buffers import empty as empty
@@ -155,6 +157,10 @@ def __getattr__(name: str) -> object:
         from .inspect import log_deadlocks
 
         return log_deadlocks
+    if name in ("get_include", "get_library"):
+        from . import _library
+
+        return getattr(_library, name)
     if name in ("CFunctionError", "c_function"):
         from . import c_functions
 
