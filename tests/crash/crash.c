@@ -1,5 +1,5 @@
 /*
- * crash.c - the crash laboratory: kill a process after each instruction of an operation
+ * crash.c - the crash laboratory: kill or stop a process after each instruction of an operation
  *
  * SPDX-License-Identifier: MIT
  *
@@ -17,6 +17,10 @@
  * code under test: it reaps and checks first and then uses the object; or it uses the object first,
  * so that the code of the object has to notice; or it reaps while the victim is still a zombie. The
  * ways take turns. With --all each point is run in all three.
+ *
+ * An operation with a `beside` is not killed. At the point the victim stands still, as a member
+ * does that was stopped by a signal or a debugger. The survivor makes its calls, which have to
+ * return, and then the victim goes on to its end, which has to be a good one.
  */
 #include "crash.h"
 
@@ -61,6 +65,7 @@ struct board {
     bool returned;
     bool strayed;
     bool recorded;
+    bool went_on; /* the victim was stopped only: it ends by itself */
     const char *phase;
     char why[512];
     struct trace trace;
@@ -192,7 +197,7 @@ static pid_t make_victim(const struct crash_op *op, void *object) {
     require_os(pid >= 0);
     if (pid == 0) {
         child_of_survivor(self);
-        if (op->newborn) {
+        if (op->newborn || op->beside != NULL) {
             signal(SIGTRAP, pass_mark); /* others that come to the end mark are not traced */
         }
         if (op->prepare != NULL) {
@@ -215,6 +220,15 @@ static pid_t make_victim(const struct crash_op *op, void *object) {
 static void kill_victim(struct tracee *victim) {
     board->rip = trace_rip(victim);
     require_os(kill(victim->pid, SIGKILL) == 0);
+}
+
+/* It stands still while the survivor does what it does beside a stopped member. */
+static void stop_victim(const struct crash_op *op, void *object, struct tracee *victim) {
+    board->rip = trace_rip(victim);
+    board->phase = "going on beside the stopped victim";
+    op->beside(object);
+    board->returned = board->went_on = true;
+    trace_release(victim);
 }
 
 /* Traces the window and ends the victim. False: it went another way; nothing has been learnt. */
@@ -246,10 +260,14 @@ static bool end_victim(const struct crash_op *op, void *object, struct tracee *v
         trace_release(victim);
         return true;
     }
-    kill_victim(victim);
+    if (op->beside != NULL) {
+        stop_victim(op, object, victim);
+    } else {
+        kill_victim(victim);
+    }
     if (end == TRACE_STRAY) {
         board->strayed = true;
-        return board->mode == KILL_NAIVE;
+        return board->mode == KILL_NAIVE || op->beside != NULL;
     }
     return true;
 }
@@ -261,6 +279,11 @@ static void collect(pid_t pid, int options) {
             return; /* verify() waits for all processes */
         }
         require_os(errno == EINTR);
+    }
+    if (board->went_on && info.si_pid == pid &&
+        (info.si_code != CLD_EXITED || info.si_status != 0)) {
+        crash_fail(__FILE__, __LINE__, "the victim went on and ended with code %d, status %d",
+                   info.si_code, info.si_status);
     }
 }
 
@@ -349,7 +372,7 @@ static bool try_once(const struct crash_op *op, enum mode mode, uint32_t point, 
     board->way = way;
     board->point = point;
     board->rip = 0;
-    board->returned = board->strayed = board->recorded = false;
+    board->returned = board->strayed = board->recorded = board->went_on = false;
     board->phase = "starting";
     board->why[0] = 0;
     memset(board->room, 0, sizeof board->room);
@@ -469,15 +492,20 @@ static uint32_t choose(const struct crash_op *op, const struct trace *trace, uns
     return chosen;
 }
 
+/* A victim that goes on ends in one way only. */
+static uint32_t ways_of(const struct crash_op *op) {
+    return all_points && op->beside == NULL ? WAYS : 1;
+}
+
 static bool try_points(const struct crash_op *op, const unsigned char *pick, uint32_t *strays) {
     uint32_t failures = 0;
     for (uint32_t k = 1; k <= board->trace.count && failures < ENOUGH; k++) {
-        for (uint32_t w = 0; pick[k] && w < (all_points ? WAYS : 1); w++) {
-            enum way way = (enum way)((k + w) % WAYS);
+        for (uint32_t w = 0; pick[k] && w < ways_of(op); w++) {
+            enum way way = op->beside != NULL ? REAP_FIRST : (enum way)((k + w) % WAYS);
             if (!try_point(op, k, way, strays)) {
                 char where[64];
-                snprintf(where, sizeof where, "killed after instruction %u of %u", k,
-                         board->trace.count);
+                snprintf(where, sizeof where, "%s after instruction %u of %u",
+                         op->beside != NULL ? "stopped" : "killed", k, board->trace.count);
                 print_failure(op, where);
                 failures++;
             }
@@ -509,7 +537,7 @@ static bool run_op(const struct crash_op *op) {
     }
     bool good = try_points(op, pick, &strays);
     free(pick);
-    printf("%-44s %6u kill points", op->name, chosen);
+    printf("%-44s %6u %s points", op->name, chosen, op->beside != NULL ? "stop" : "kill");
     if (chosen != count_points(&board->trace)) {
         printf(", a sample of %u", count_points(&board->trace));
     }

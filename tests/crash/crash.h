@@ -1,5 +1,5 @@
 /*
- * crash.h - the crash laboratory: kill a process after each instruction of an operation
+ * crash.h - the crash laboratory: kill or stop a process after each instruction of an operation
  *
  * SPDX-License-Identifier: MIT
  *
@@ -24,6 +24,9 @@ struct crash_op {
     void (*verify)(void *);    /* survivor: is the object whole, and does it still work? */
     void (*teardown)(void *);  /* survivor: afterwards nothing is left */
     unsigned sample;           /* about how many points, unless --all; 0: as docs/crash.md says */
+    /* Survivor: the victim is not killed but stopped at the point, this is called, and then the
+     * victim goes on to its end. */
+    void (*beside)(void *);
     /* The victim is the process that operate() makes. Its window goes from its first instruction
      * to its crash_newborn_done(). */
     bool newborn;

@@ -229,6 +229,12 @@ static const struct crash_op good[] = {
      .verify = verify_newborn,
      .teardown = crash_nothing,
      .newborn = true},
+    {.name = "toy stopped, and gone on",
+     .setup = get_toy,
+     .operate = lock_for_ever,
+     .beside = crash_nothing,
+     .verify = wait_for_ever,
+     .teardown = crash_nothing},
 };
 
 static const struct crash_op bad[] = {
@@ -254,6 +260,12 @@ static const struct crash_op hanging[] = {
      .setup = get_toy,
      .operate = lock_for_ever,
      .verify = wait_for_ever,
+     .teardown = crash_nothing},
+    {.name = "toy that waits for the stopped one",
+     .setup = get_toy,
+     .operate = lock_for_ever,
+     .beside = wait_for_ever,
+     .verify = crash_nothing,
      .teardown = crash_nothing},
 };
 
