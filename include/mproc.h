@@ -1690,7 +1690,7 @@ typedef enum mproc_watch_for {
     MPROC_WATCH_GET = 1, /* a queue has a message */
     MPROC_WATCH_PUT,     /* a queue has room */
     MPROC_WATCH_JOIN,    /* all that was put into a queue has been reported done */
-    MPROC_WATCH_WAIT,    /* an event is set */
+    MPROC_WATCH_WAIT,    /* an event is set; tickets of a condition or barrier: see there */
     MPROC_WATCH_ACQUIRE  /* a lock is free, or its holder has died; a semaphore has a permit */
 } mproc_watch_for;
 
@@ -1758,6 +1758,19 @@ MPROC_API int mproc_watch_next(mproc_watch *watch);
 /* Gives the watch back, its requests, and its descriptor. NULL is ignored. */
 MPROC_API void mproc_watch_drop(mproc_watch *owned);
 
+/*
+ * A wait at a condition or a barrier without a thread that sleeps, for event loops. _begin() makes
+ * the ticket, and it is the caller's until _end(), or until the wait is over. Its fields are the
+ * library's. A wait belongs to the process that began it, and ends with that.
+ */
+typedef struct mproc_ticket {
+    uint64_t entry;
+    uint64_t member; /* 0: its wait is over */
+    uint64_t phase;
+    unsigned index; /* of a barrier that was passed: the order of coming, from 0 */
+    int action;
+} mproc_ticket;
+
 /* ---------------------------------------------------------------- condition */
 
 /*
@@ -1790,6 +1803,30 @@ MPROC_API void mproc_condition_notify_all(mproc_condition *condition);
 
 /* How many wait at this moment and live. */
 MPROC_API unsigned mproc_condition_waiting(mproc_condition *condition);
+
+/*
+ * Waits with a ticket. The caller holds the lock; it releases that after this call, and acquires it
+ * again when the ticket has been notified, both by itself. Such a wait is notified in its turn, as
+ * one of mproc_condition_wait() is. -ENOMEM; -ETIMEDOUT: the condition is not to be had, because a
+ * stopped process is at it.
+ */
+MPROC_API int mproc_condition_begin(mproc_condition *condition, mproc_ticket *out) MPROC_MUST_USE;
+
+/* 1: the ticket was notified; 0: not yet. -EINVAL: its wait is over; MPROC_ESTRANGER: it is the
+ * ticket of a forked child's parent. */
+MPROC_API int mproc_condition_notified(const mproc_condition *condition,
+                                       const mproc_ticket *ticket) MPROC_MUST_USE;
+
+/* Ends a wait. 0: it was notified, which a caller that does not want it any more hands on by
+ * mproc_condition_notify(); -ETIMEDOUT: it was not. -EINVAL, MPROC_ESTRANGER: as
+ * mproc_condition_notified(). */
+MPROC_API int mproc_condition_end(mproc_condition *condition, mproc_ticket *ticket);
+
+/* The process' descriptor for this condition, as mproc_queue_fd(): armed, and readable when the
+ * ticket has been notified, or another one of the process. A mproc_watch with MPROC_WATCH_WAIT
+ * tells of notifications from mproc_watch_arm() on: look at the tickets after that. -EMFILE,
+ * -ENFILE, -ENOMEM, -ENOSPC; -EINVAL, MPROC_ESTRANGER: as mproc_condition_notified(). */
+MPROC_API int mproc_condition_fd(mproc_condition *condition, const mproc_ticket *ticket);
 
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_condition_check(mproc_condition *condition, char *why,
@@ -1835,6 +1872,33 @@ MPROC_API unsigned mproc_barrier_waiting(const mproc_barrier *barrier);
 
 /* How many it waits for. */
 MPROC_API unsigned mproc_barrier_parties(const mproc_barrier *barrier);
+
+/*
+ * Comes to the barrier with a ticket. 0: all have come, and pass. 1: only with `action`, and as
+ * mproc_barrier_arrive(): the caller came last, does what is to be done, and opens. -EAGAIN: the
+ * ticket waits; a party is counted as long as its process lives. MPROC_EBROKEN; -ENOMEM;
+ * -ETIMEDOUT: the barrier is not to be had, because a stopped process is at it.
+ */
+MPROC_API int mproc_barrier_begin(mproc_barrier *barrier, int action,
+                                  mproc_ticket *out) MPROC_MUST_USE;
+
+/* Looks again: 0 and 1 as mproc_barrier_begin(). -EAGAIN: not yet; all else ends the wait.
+ * MPROC_EBROKEN; a party that comes only now, because an action ran when it began, gets what
+ * mproc_barrier_begin() says. -EINVAL: it has ended; MPROC_ESTRANGER: it is the ticket of a forked
+ * child's parent. */
+MPROC_API int mproc_barrier_try(mproc_barrier *barrier, mproc_ticket *ticket) MPROC_MUST_USE;
+
+/* Gives a wait up. -EAGAIN: the party has not come, and the barrier waits for another one in its
+ * place; it is not broken. 0: all had come already, and the others pass. MPROC_EBROKEN: it was
+ * broken, or breaks because a stopped process is at it. -EINVAL, MPROC_ESTRANGER: as
+ * mproc_barrier_try(). */
+MPROC_API int mproc_barrier_end(mproc_barrier *barrier, mproc_ticket *ticket);
+
+/* The process' descriptor for this barrier, as mproc_queue_fd(): armed, and readable when
+ * mproc_barrier_try() would end. A mproc_watch with MPROC_WATCH_WAIT tells of changes from
+ * mproc_watch_arm() on: try after that. -EMFILE, -ENFILE, -ENOMEM, -ENOSPC; -EINVAL,
+ * MPROC_ESTRANGER: as mproc_barrier_try(). */
+MPROC_API int mproc_barrier_fd(mproc_barrier *barrier, const mproc_ticket *ticket);
 
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_barrier_check(mproc_barrier *barrier, char *why, size_t size) MPROC_MUST_USE;

@@ -15,6 +15,9 @@
  * If there is an action, the last party runs it between its arrival and the opening. Meanwhile that
  * party is the `actor`, and no party leaves.
  *
+ * A party may wait with a ticket, and no thread that sleeps: it looks whether the phase has
+ * changed, and bells ring when it does.
+ *
  * Shared state.
  *   parties  constant.
  *   phase    Written under the mutex. Waiters read it and sleep on its low half without the mutex:
@@ -23,7 +26,8 @@
  *   ledger   A party that comes sets entry.number (its generation) and then entry.token, under the
  *            mutex. entry.word goes from WAITING to PASSED or FAILING under the mutex; the party
  *            that leaves sets it to 0 and then the token to 0, without the mutex. entry.seen says
- *            when the party was last awake: a hint.
+ *            when the party was last awake: a hint. GONE: its party, which waited with a ticket,
+ *            has left while the action ran; whoever needs room clears the entry once that is over.
  *   arrived  Parties of this generation that wait, the actor included. Written under the mutex; a
  *            reader without it gets a number that was true a moment ago.
  *   given_up 0, or a generation: a party of it has left although it could not have the mutex,
@@ -31,6 +35,7 @@
  *            clears its entry. Whoever has the mutex next breaks the barrier and clears it.
  *   actor    Token of the member whose thread runs the action of generation `acting`.
  *   opener   The party that opened the barrier last: a hint.
+ *   bells    As bell.c says.
  *
  * Invariants.
  *   A1  While the mutex is free and given_up is 0, arrived is the number of entries that are
@@ -41,7 +46,7 @@
  * If a member dies here. Under the mutex: the next owner counts `arrived` anew. Waiting or acting:
  * the barrier is broken. The other parties find the dead one when a slice ends; the last party to
  * come finds it if its entry has not been touched for longer than a slice. After the phase's store
- * and before the wake-up: a sleeper's slice ends.
+ * and before the wake-up: a sleeper's slice ends, and a descriptor ticks.
  */
 #include "core/facts.h"
 #include "core/family.h"
@@ -50,12 +55,15 @@
 #include "core/look.h"
 #include "core/make.h"
 #include "core/wait.h"
+#include "source.h"
 #include "system/os.h"
+#include "ticket.h"
 
 #define FAILED UINT64_C(1)
 #define BROKEN UINT64_C(2)
 #define GENERATION 2            /* shift */
 #define STILL (60 * MPROC_MSEC) /* ns: longer than a slice; a living party touches its entry */
+#define GONE UINT64_MAX         /* as `seen` */
 #define LOOK_AT 4               /* entries that a sleeper looks at after each slice */
 #define GLANCE (5 * MPROC_MSEC) /* for that look, which can be left out */
 
@@ -71,7 +79,7 @@ struct mproc_barrier {
     uint32_t parties;
     uint32_t arrived;
     uint32_t turn; /* which entry to look at next */
-    uint32_t pad;
+    uint32_t bells;
     uint64_t given_up;
     struct mproc__ledger ledger;
 };
@@ -129,6 +137,8 @@ static void leave(mproc_barrier *barrier) {
 
 static void wake(mproc_barrier *barrier) {
     mproc__os_futex_wake(futex_of(barrier), INT32_MAX);
+    mproc__full_fence();
+    mproc__bells_ring(&barrier->bells);
 }
 
 /* Writes the end of the generation before into the entries of parties that have not left yet. */
@@ -239,8 +249,9 @@ static void forget_dead(mproc_barrier *barrier) {
     struct mproc__cursor c = mproc__ledger_start(&barrier->ledger);
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
         uint64_t token = mproc__load64(&e->token);
-        if (token != 0 && !waits(e, generation(barrier->phase)) && token != mproc__self_token() &&
-            mproc__token_dead(token)) {
+        bool gone = mproc__peek64(&e->seen) == GONE;
+        if (token != 0 && !waits(e, generation(barrier->phase)) &&
+            (gone || (token != mproc__self_token() && mproc__token_dead(token)))) {
             mproc__store64(&e->token, 0);
         }
     }
@@ -303,15 +314,15 @@ static void say_given_up(mproc_barrier *barrier, uint64_t of) {
 }
 
 /* The caller comes to the barrier. 0: it passed; 1: it is the actor; MPROC_EBROKEN; -ENOMEM.
- * -EAGAIN: its entry *out waits. If that is NULL, all parties have come already and are about to
- * pass: then the caller tries again once the phase has changed. */
+ * -ETIMEDOUT: the mutex is not to be had. -EAGAIN: its entry *out waits. If that is NULL, all
+ * parties have come already and are about to pass: then the caller tries again once the phase has
+ * changed. */
 static int arrive(mproc_barrier *barrier, bool action, unsigned *index, struct mproc__entry **out,
                   uint64_t *phase, int64_t timeout) {
     int r = -EAGAIN;
     *out = NULL;
     if (!enter_within(barrier, mproc__patience(timeout))) {
-        say_given_up(barrier, generation(mproc__load64(&barrier->phase)));
-        return MPROC_EBROKEN;
+        return -ETIMEDOUT;
     }
     *phase = barrier->phase;
     *index = barrier->arrived;
@@ -452,6 +463,10 @@ static int come(mproc_barrier *barrier, bool action, int64_t timeout, unsigned *
         struct mproc__entry *e;
         uint64_t phase;
         int r = arrive(barrier, action, &place, &e, &phase, mproc__until(deadline));
+        if (r == -ETIMEDOUT) {
+            say_given_up(barrier, generation(mproc__load64(&barrier->phase)));
+            return MPROC_EBROKEN;
+        }
         if (r == -EAGAIN) {
             r = await(barrier, e, phase, deadline);
             if (r == 0 && e == NULL) {
@@ -478,6 +493,107 @@ int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout, unsigned *inde
     }
     return come(barrier, true, timeout, index);
 }
+
+/* ---------------------------------------------------------------- waiting without a thread */
+
+static struct mproc__entry *entry_of(const mproc_ticket *ticket) {
+    return (struct mproc__entry *)(uintptr_t)ticket->entry;
+}
+
+bool mproc__barrier_moved(const mproc_barrier *barrier, const mproc_ticket *ticket) {
+    return mproc__load64(&barrier->phase) != ticket->phase; /* SYNC(barrier.phase) */
+}
+
+/* What arrive() returns; -EAGAIN: the ticket waits. */
+static int come_with(mproc_barrier *barrier, mproc_ticket *ticket) {
+    struct mproc__entry *e;
+    int r = arrive(barrier, ticket->action, &ticket->index, &e, &ticket->phase, MPROC__PATIENCE);
+    ticket->entry = (uint64_t)(uintptr_t)e;
+    return r;
+}
+
+static int ended(mproc_ticket *ticket, int r) {
+    if (r != -EAGAIN) {
+        ticket->member = 0;
+    }
+    return r;
+}
+
+int mproc_barrier_begin(mproc_barrier *barrier, int action, mproc_ticket *out) {
+    if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
+        return MPROC_EOTHER;
+    }
+    *out = (mproc_ticket){0, mproc__self_token(), 0, 0, action != 0};
+    return ended(out, come_with(barrier, out));
+}
+
+int mproc_barrier_try(mproc_barrier *barrier, mproc_ticket *ticket) {
+    int r = mproc__ticket_door(barrier, MPROC__KIND_BARRIER, ticket);
+    if (r != 0) {
+        return r;
+    }
+    if (!mproc__barrier_moved(barrier, ticket)) {
+        return -EAGAIN;
+    }
+    if (ticket->entry == 0) {
+        return ended(ticket, come_with(barrier, ticket));
+    }
+    return ended(ticket, depart(entry_of(ticket), mproc__load64(&barrier->phase)));
+}
+
+/* The party leaves: its generation goes on without it, unless all have come. */
+static int leave_early(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine) {
+    if (!enter_within(barrier, MPROC__PATIENCE)) {
+        bool over = generation(mproc__load64(&barrier->phase)) != mine;
+        return over ? depart(e, mproc__load64(&barrier->phase)) : give_up_alone(barrier, e, mine);
+    }
+    int r = 0;
+    if (generation(barrier->phase) != mine) {
+        r = depart(e, barrier->phase);
+    } else if (acts(barrier)) {
+        mproc__poke64(&e->seen, GONE);
+    } else {
+        withdraw(barrier, e);
+        r = -EAGAIN;
+    }
+    leave(barrier);
+    return r;
+}
+
+int mproc_barrier_end(mproc_barrier *barrier, mproc_ticket *ticket) {
+    int r = mproc__ticket_door(barrier, MPROC__KIND_BARRIER, ticket);
+    if (r != 0) {
+        return r;
+    }
+    ticket->member = 0;
+    return ticket->entry == 0 ? -EAGAIN
+                              : leave_early(barrier, entry_of(ticket), generation(ticket->phase));
+}
+
+static bool never(const void *unused) {
+    (void)unused;
+    return false;
+}
+
+/* Whoever changes the phase rings. */
+static void announce(void *unused) {
+    (void)unused;
+}
+
+static uint32_t low_phase(const void *object) {
+    return (uint32_t)mproc__load64(&((const mproc_barrier *)object)->phase);
+}
+
+static void tend(void *object) {
+    mproc_barrier *barrier = object;
+    look_round(barrier, generation(mproc__load64(&barrier->phase)));
+}
+
+struct mproc__source mproc__barrier_source(mproc_barrier *barrier) {
+    return (struct mproc__source){barrier, &barrier->bells, announce, never, low_phase, tend};
+}
+
+/* ---------------------------------------------------------------- opening, breaking, looking */
 
 int mproc_barrier_open(mproc_barrier *barrier) {
     if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {

@@ -427,7 +427,8 @@ static void announce(void *object) {
 }
 
 struct mproc__source mproc__bsemaphore_source(mproc_bsemaphore *semaphore) {
-    return (struct mproc__source){semaphore, &semaphore->permits.bells, announce, has_permit, NULL};
+    return (struct mproc__source){semaphore, &semaphore->permits.bells, announce, has_permit, NULL,
+                                  NULL};
 }
 
 int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why, size_t size) {

@@ -10,8 +10,12 @@
  * the wait has succeeded after all.
  *
  *     free --wait--> WAITING --before sleeping--> ASLEEP --notify--> NOTIFIED --its own--> free
- *                                    |
- *                                    +--time is over, the mutex's owner stopped--> LEFT
+ *      |                             |                                  |
+ *      |                             +--time is over, the mutex's owner stopped--> LEFT
+ *      +-----begin------------> WATCHED ----------------notify----------+
+ *
+ * A waiter may do without a thread that sleeps: its entry is WATCHED, and a ticket says which it
+ * is. Then `told` grows with the notification, and bells ring.
  *
  * Shared state.
  *   ledger   The waiter sets entry.token and entry.number under the mutex. Once NOTIFIED it sets
@@ -23,17 +27,22 @@
  *   waiting  How many entries wait. Written under the mutex. notify reads it without: the program's
  *            lock orders that look behind every wait that the notification is for.
  *   order    The last number given; under the mutex.
+ *   told     Grows with each notification of a WATCHED entry, and when an owner of the mutex has
+ *            died that may have made one. Written under the mutex, read without.
+ *   bells    As bell.c says.
  *   notifier The thread that notified last: a hint.
  *
  * Invariants.
  *   C1  While the mutex is free, waiting is the number of entries with a token whose word is
- *       WAITING, ASLEEP or LEFT.
- *   C2  An entry with a token has one of the four states.
+ *       WAITING, ASLEEP, WATCHED or LEFT.
+ *   C2  An entry with a token has one of the five states.
  *
  * If a member dies here. Under the mutex: the next owner counts `waiting` anew. A dead waiter is
  * forgotten by the first thread that comes across it. If it was NOTIFIED and had not left yet, the
- * notification goes on to another waiter: sleepers look for such entries after each slice. The lock
- * that it waited with is repaired by its next owner, as any lock.
+ * notification goes on to another waiter: sleepers look for such entries after each slice, and
+ * those that wait with a descriptor when it ticks. A member that dies between its notification and
+ * its ring: `told` has grown by then, or grows when that tick takes the mutex. The lock that a dead
+ * one waited with is repaired by its next owner, as any lock.
  */
 #include "core/facts.h"
 #include "core/family.h"
@@ -43,19 +52,23 @@
 #include "core/make.h"
 #include "core/wait.h"
 #include "lock.h"
+#include "source.h"
 #include "system/os.h"
+#include "ticket.h"
 
 #define BATCH 32 /* sleepers woken for each time that the mutex is taken */
 
 #define GLANCE (5 * MPROC_MSEC) /* for a look at the others, which can be left out */
 
-enum state { WAITING = 1, ASLEEP = 2, NOTIFIED = 3, LEFT = 4 };
+enum state { WAITING = 1, ASLEEP = 2, NOTIFIED = 3, LEFT = 4, WATCHED = 5 };
 
 struct mproc_condition {
     struct mproc__object object;
     struct mproc__mutex mutex;
     uint64_t order;
     uint32_t waiting;
+    uint32_t bells;
+    uint32_t told;
     uint32_t pad;
     struct mproc__peer notifier;
     struct mproc__ledger ledger;
@@ -101,6 +114,7 @@ static bool enter_within(mproc_condition *condition, int64_t patience) {
     int r = mproc__mutex_acquire(&condition->mutex, patience, MPROC__FOR_SECTION, NULL);
     if (r == -EOWNERDEAD) {
         mproc__poke32(&condition->waiting, count(condition));
+        mproc__poke32(&condition->told, condition->told + 1);
     }
     return r != -ETIMEDOUT;
 }
@@ -149,6 +163,9 @@ static uint32_t notify(mproc_condition *condition, struct mproc__entry *e) {
     }
     mproc__program_order();
     mproc__poke32(&condition->waiting, condition->waiting - 1);
+    if (state == WATCHED) {
+        mproc__poke32(&condition->told, condition->told + 1);
+    }
     return state;
 }
 
@@ -167,10 +184,19 @@ static unsigned notify_some(mproc_condition *condition, unsigned n, struct mproc
     return sleepers;
 }
 
+/* Rings if some were notified that wait with a descriptor. */
+static void ring(mproc_condition *condition, uint32_t told) {
+    if (mproc__unlikely(told != mproc__peek32(&condition->told))) {
+        mproc__full_fence();
+        mproc__bells_ring(&condition->bells);
+    }
+}
+
 /* Forgets waiters that have left, and dead ones: those that were notified and, if `all`, those that
  * wait. */
 static void audit(mproc_condition *condition, bool all) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
+    uint32_t told = condition->told;
     struct mproc__entry *next;
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
         uint64_t token = mproc__load64(&e->token);
@@ -192,6 +218,7 @@ static void audit(mproc_condition *condition, bool all) {
         }
         mproc__store64(&e->token, 0);
     }
+    ring(condition, told);
 }
 
 /* ---------------------------------------------------------------- waiting */
@@ -209,14 +236,15 @@ static struct mproc__entry *room(mproc_condition *condition) {
 }
 
 /* 0; -ENOMEM; -ETIMEDOUT: the mutex is not to be had. */
-static int enlist(mproc_condition *condition, int64_t timeout, struct mproc__entry **out) {
+static int enlist(mproc_condition *condition, int64_t timeout, enum state how,
+                  struct mproc__entry **out) {
     if (!enter_within(condition, mproc__patience(timeout))) {
         return -ETIMEDOUT;
     }
     struct mproc__entry *e = room(condition);
     if (e != NULL) {
         e->number = ++condition->order;
-        mproc__store32(&e->word, WAITING);
+        mproc__store32(&e->word, how);
         mproc__program_order();
         mproc__store64(&e->token, mproc__self_token());
         mproc__program_order();
@@ -325,7 +353,7 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
         return MPROC_EOTHER;
     }
     struct mproc__entry *e;
-    int r = enlist(condition, timeout, &e);
+    int r = enlist(condition, timeout, WAITING, &e);
     if (r != 0) {
         return r;
     }
@@ -341,6 +369,62 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
     return acquired != 0 ? acquired : notified ? 0 : r;
 }
 
+/* ---------------------------------------------------------------- waiting without a thread */
+
+static struct mproc__entry *entry_of(const mproc_ticket *ticket) {
+    return (struct mproc__entry *)(uintptr_t)ticket->entry;
+}
+
+int mproc_condition_begin(mproc_condition *condition, mproc_ticket *out) {
+    if (!mproc__expect(condition, MPROC__KIND_CONDITION)) {
+        return MPROC_EOTHER;
+    }
+    struct mproc__entry *e;
+    int r = enlist(condition, MPROC__PATIENCE, WATCHED, &e);
+    if (r == 0) {
+        *out = (mproc_ticket){(uint64_t)(uintptr_t)e, mproc__self_token(), 0, 0, 0};
+    }
+    return r;
+}
+
+int mproc_condition_notified(const mproc_condition *condition, const mproc_ticket *ticket) {
+    int r = mproc__ticket_door(condition, MPROC__KIND_CONDITION, ticket);
+    return r == 0 ? mproc__load32(&entry_of(ticket)->word) == NOTIFIED : r; /* SYNC(waiter.word) */
+}
+
+int mproc_condition_end(mproc_condition *condition, mproc_ticket *ticket) {
+    int r = mproc__ticket_door(condition, MPROC__KIND_CONDITION, ticket);
+    if (r != 0) {
+        return r;
+    }
+    r = delist(condition, entry_of(ticket)) ? 0 : -ETIMEDOUT;
+    *ticket = (mproc_ticket){0};
+    return r;
+}
+
+/* Notifications are each for one waiter, who looks at its own ticket. */
+static bool never(const void *unused) {
+    (void)unused;
+    return false;
+}
+
+/* The notifier rings whenever it has notified a WATCHED entry. */
+static void announce(void *unused) {
+    (void)unused;
+}
+
+static uint32_t times_told(const void *object) {
+    return mproc__peek32(&((const mproc_condition *)object)->told);
+}
+
+static void tend(void *object) {
+    audit_quickly(object);
+}
+
+struct mproc__source mproc__condition_source(mproc_condition *condition) {
+    return (struct mproc__source){condition, &condition->bells, announce, never, times_told, tend};
+}
+
 /* ---------------------------------------------------------------- notifying and looking */
 
 void mproc_condition_notify(mproc_condition *condition, unsigned n) {
@@ -352,8 +436,10 @@ void mproc_condition_notify(mproc_condition *condition, unsigned n) {
     while (n > 0 && mproc__peek32(&condition->waiting) != 0) { /* the user's lock orders it */
         unsigned some = n < BATCH ? n : BATCH;
         enter(condition);
+        uint32_t told = condition->told;
         unsigned sleepers = notify_some(condition, some, asleep);
         leave(condition);
+        ring(condition, told);
         for (unsigned i = 0; i < sleepers; i++) {
             mproc__os_futex_wake(&asleep[i]->word, 1);
         }
@@ -389,7 +475,7 @@ int mproc_condition_check(mproc_condition *condition, char *why, size_t size) {
     struct mproc__cursor c = mproc__ledger_start(&condition->ledger);
     for (struct mproc__entry *e; r == 0 && (e = mproc__ledger_next(&c)) != NULL;) {
         uint32_t state = mproc__load32(&e->word);
-        if (mproc__load64(&e->token) != 0 && (state < WAITING || state > LEFT)) {
+        if (mproc__load64(&e->token) != 0 && (state < WAITING || state > WATCHED)) {
             r = mproc__corrupt(why, size, "C2: an entry in state %u", state);
         }
     }

@@ -157,7 +157,7 @@ static uint32_t times(const void *event) {
 }
 
 struct mproc__source mproc__event_source(mproc_event *event) {
-    return (struct mproc__source){event, &event->bells, announce, is_set, times};
+    return (struct mproc__source){event, &event->bells, announce, is_set, times, NULL};
 }
 
 int mproc_event_check(const mproc_event *event, char *why, size_t size) {

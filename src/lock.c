@@ -214,7 +214,7 @@ static void announce(void *object) {
 }
 
 struct mproc__source mproc__lock_source(mproc_lock *lock) {
-    return (struct mproc__source){lock, &lock->bells, announce, can_be_had, NULL};
+    return (struct mproc__source){lock, &lock->bells, announce, can_be_had, NULL, NULL};
 }
 
 /* ---------------------------------------------------------------- undo */

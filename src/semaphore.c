@@ -178,7 +178,7 @@ static void announce(void *object) {
 }
 
 struct mproc__source mproc__semaphore_source(mproc_semaphore *semaphore) {
-    return (struct mproc__source){semaphore, &semaphore->bells, announce, has_permit, NULL};
+    return (struct mproc__source){semaphore, &semaphore->bells, announce, has_permit, NULL, NULL};
 }
 
 int mproc_semaphore_check(const mproc_semaphore *semaphore, char *why, size_t size) {

@@ -17,12 +17,16 @@ struct mproc__source {
     /* NULL, or what changes whenever it would have succeeded, if only for a moment: whoever came
      * before that has what it waits for */
     uint32_t (*moment)(const void *object);
+    /* NULL, or what those who wait do for each other now and then: looking for the dead */
+    void (*tend)(void *object);
 };
 
 struct mproc__source mproc__lock_source(mproc_lock *lock);
 struct mproc__source mproc__semaphore_source(mproc_semaphore *semaphore);
 struct mproc__source mproc__bsemaphore_source(mproc_bsemaphore *semaphore);
 struct mproc__source mproc__event_source(mproc_event *event);
+struct mproc__source mproc__condition_source(mproc_condition *condition);
+struct mproc__source mproc__barrier_source(mproc_barrier *barrier);
 struct mproc__source mproc__queue_source(mproc_queue *queue, mproc_watch_for what);
 
 #endif

@@ -14,8 +14,9 @@
  * The timer. A member that is killed after its change and before its ring tells nobody. So while
  * requests are armed the watch ticks: the descriptor becomes readable each TICK, and the owner's
  * next mproc_watch_next() looks at all of them. This also is how the death of a lock's holder is
- * noticed. An event that was set, by a member that was killed before it rang, and has been cleared
- * by another one since, is told of then, too: its count has changed.
+ * noticed, and of one who waits at a condition or a barrier. An event that was set, by a member
+ * that was killed before it rang, and has been cleared by another one since, is told of then, too:
+ * its count has changed.
  *
  * State: private to the process, and to one thread at a time. `token` is the member whose the watch
  * is: a forked child has a copy, which it can only drop. A request is `asked` from its arming until
@@ -149,6 +150,10 @@ static bool source_of(void *object, mproc_watch_for what, struct mproc__source *
         *out = mproc__queue_source(object, what);
     } else if (mproc__object_is(object, MPROC__KIND_EVENT) && what == MPROC_WATCH_WAIT) {
         *out = mproc__event_source(object);
+    } else if (mproc__object_is(object, MPROC__KIND_CONDITION) && what == MPROC_WATCH_WAIT) {
+        *out = mproc__condition_source(object);
+    } else if (mproc__object_is(object, MPROC__KIND_BARRIER) && what == MPROC_WATCH_WAIT) {
+        *out = mproc__barrier_source(object);
     } else if (mproc__object_is(object, MPROC__KIND_LOCK) && what == MPROC_WATCH_ACQUIRE) {
         *out = mproc__lock_source(object);
     } else if (mproc__object_is(object, MPROC__KIND_SEMAPHORE) && what == MPROC_WATCH_ACQUIRE) {
@@ -279,11 +284,15 @@ int mproc_watch_disarm(mproc_watch *watch, int number) {
     return 0;
 }
 
+void mproc__watch_tell(const mproc_watch *watch) {
+    int fd = watch->socket;
+    mproc__os_mailbox_send(&fd, watch->address, watch->address_size);
+}
+
 int mproc__watch_arm_or_tell(mproc_watch *watch, int number) {
     int r = mproc_watch_arm(watch, number);
     if (r == 1) {
-        int fd = watch->socket;
-        mproc__os_mailbox_send(&fd, watch->address, watch->address_size);
+        mproc__watch_tell(watch);
     }
     return r < 0 ? r : 0;
 }
@@ -296,6 +305,9 @@ static void tick(mproc_watch *watch) {
     bool any = false;
     for (int i = 0; i < watch->room; i++) {
         struct request *request = &watch->requests[i];
+        if (request->asked && request->source.tend != NULL) {
+            request->source.tend(request->source.object);
+        }
         if (request->asked && is_ready(request)) {
             (void)mproc__bell_disarm(request->bell);
         }

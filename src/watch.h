@@ -11,4 +11,7 @@
 /* Arms a request, and makes the descriptor readable if its operation would succeed now. */
 int mproc__watch_arm_or_tell(mproc_watch *watch, int number);
 
+/* Makes the descriptor readable. */
+void mproc__watch_tell(const mproc_watch *watch);
+
 #endif

@@ -18,6 +18,7 @@
 #include "core/object.h"
 #include "core/token.h"
 #include "system/os.h"
+#include "ticket.h"
 #include "watch.h"
 
 #define CHANGING UINT64_C(0x80000000) /* a bit that tokens leave free */
@@ -107,11 +108,17 @@ static int arm(const struct entry *entry) {
     return r == 0 ? mproc_watch_fd(entry->watch) : r;
 }
 
+/* The entry for an operation, armed: its descriptor. Inside the lock. */
+static int armed(void *object, mproc_watch_for what, struct entry ***at) {
+    *at = find(object, what);
+    int r = **at != NULL ? 0 : make(object, what, *at);
+    return r == 0 ? arm(**at) : r;
+}
+
 static int fd_of(void *object, mproc_watch_for what) {
+    struct entry **at;
     enter();
-    struct entry **at = find(object, what);
-    int r = *at != NULL ? 0 : make(object, what, at);
-    r = r == 0 ? arm(*at) : r;
+    int r = armed(object, what, &at);
     leave();
     return r;
 }
@@ -155,4 +162,35 @@ int mproc_fd_drop(int fd) {
     }
     leave();
     return entry != NULL ? 0 : -EBADF;
+}
+
+/* The object's descriptor, armed; readable at once if the ticket's wait was over by then. */
+static int ticket_fd(void *object, const mproc_ticket *ticket,
+                     bool (*over)(const void *object, const mproc_ticket *ticket)) {
+    struct entry **at;
+    enter();
+    int r = armed(object, MPROC_WATCH_WAIT, &at);
+    if (r >= 0 && over(object, ticket)) {
+        mproc__watch_tell((*at)->watch);
+    }
+    leave();
+    return r;
+}
+
+static bool is_notified(const void *condition, const mproc_ticket *ticket) {
+    return mproc_condition_notified(condition, ticket) == 1;
+}
+
+int mproc_condition_fd(mproc_condition *condition, const mproc_ticket *ticket) {
+    int r = mproc__ticket_door(condition, MPROC__KIND_CONDITION, ticket);
+    return r == 0 ? ticket_fd(condition, ticket, is_notified) : r;
+}
+
+static bool has_moved(const void *barrier, const mproc_ticket *ticket) {
+    return mproc__barrier_moved(barrier, ticket);
+}
+
+int mproc_barrier_fd(mproc_barrier *barrier, const mproc_ticket *ticket) {
+    int r = mproc__ticket_door(barrier, MPROC__KIND_BARRIER, ticket);
+    return r == 0 ? ticket_fd(barrier, ticket, has_moved) : r;
 }

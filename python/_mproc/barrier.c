@@ -8,6 +8,7 @@
  * its place breaks the barrier.
  */
 #include "acquire.h"
+#include "ticket.h"
 
 static mproc_barrier *barrier_of(PyObject *self) {
     return handle_object(self);
@@ -66,6 +67,56 @@ static PyObject *barrier_arrive(PyObject *self, PyObject *seconds) {
     return result(self, r, r >= 0 ? Py_BuildValue("(IN)", index, PyBool_FromLong(r)) : NULL);
 }
 
+/* ---------------------------------------------------------------- waiting in a coroutine */
+
+/* (order of coming, whether the caller has to _open()). */
+static PyObject *passed(PyObject *self, int r, const mproc_ticket *ticket) {
+    return result(self, r,
+                  r >= 0 ? Py_BuildValue("(IN)", ticket->index, PyBool_FromLong(r)) : NULL);
+}
+
+/* A ticket, or at once what _try() returns. */
+static PyObject *barrier_begin(PyObject *self, PyObject *action) {
+    mproc_ticket ticket;
+    int r, acts = PyObject_IsTrue(action);
+    if (acts < 0) {
+        return NULL;
+    }
+    BLOCKING(r, mproc_barrier_begin(barrier_of(self), acts, &ticket));
+    if (r != -EAGAIN) {
+        return passed(self, r, &ticket);
+    }
+    PyObject *capsule = ticket_new(&ticket);
+    if (capsule == NULL) {
+        (void)mproc_barrier_end(barrier_of(self), &ticket);
+    }
+    return capsule;
+}
+
+static PyObject *barrier_try(PyObject *self, PyObject *capsule) {
+    mproc_ticket *ticket = ticket_of(capsule);
+    int r;
+    if (ticket == NULL) {
+        return NULL;
+    }
+    BLOCKING(r, mproc_barrier_try(barrier_of(self), ticket));
+    if (r == -EAGAIN) {
+        Py_RETURN_NONE;
+    }
+    return passed(self, r, ticket);
+}
+
+static PyObject *barrier_end(PyObject *self, PyObject *capsule) {
+    mproc_ticket *ticket = ticket_of(capsule);
+    if (ticket == NULL) {
+        return NULL;
+    }
+    (void)mproc_barrier_end(barrier_of(self), ticket);
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- opening, breaking */
+
 static PyObject *barrier_open(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return result(self, mproc_barrier_open(barrier_of(self)), Py_NewRef(Py_None));
 }
@@ -99,6 +150,12 @@ static PyMethodDef barrier_methods[] = {
      "_arrive($self, timeout, /)\n--\n\n"
      "The order of coming, and whether this party came last and has to _open()."},
     {"_open", barrier_open, METH_NOARGS, "_open($self, /)\n--\n\nLet all pass."},
+    {"_begin", barrier_begin, METH_O,
+     "_begin($self, action, /)\n--\n\n"
+     "Come without sleeping: a ticket, or at once what _try() returns."},
+    {"_try", barrier_try, METH_O,
+     "_try($self, ticket, /)\n--\n\nWhat _arrive() returns, or None if not all have come."},
+    {"_end", barrier_end, METH_O, "_end($self, ticket, /)\n--\n\nNo longer wait."},
     {"abort", barrier_abort, METH_NOARGS, "abort($self, /)\n--\n\nBreak the barrier."},
     {"reset", barrier_reset, METH_NOARGS,
      "reset($self, /)\n--\n\nMake it as new; parties that wait get BrokenBarrierError."},

@@ -9,6 +9,7 @@
  */
 #include "acquire.h"
 #include "arguments.h"
+#include "ticket.h"
 
 struct condition {
     struct handle handle;
@@ -131,11 +132,52 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     return r == -EOWNERDEAD ? owner_died(self) : acquire_result(r);
 }
 
+static int is_mine(const struct condition *self) {
+    return self->recursive ? mproc_rlock_depth(handle_object(self->lock)) != 0
+                           : mproc_lock_is_mine(handle_object(self->lock));
+}
+
+/* ---------------------------------------------------------------- waiting in a coroutine */
+
+/* The lock stays as it is. */
+static PyObject *condition_begin(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct condition *self = bound(object);
+    mproc_ticket ticket;
+    int r;
+    if (self == NULL) {
+        return NULL;
+    }
+    if (!is_mine(self)) {
+        PyErr_SetString(PyExc_AssertionError, "must acquire() condition before using await_()");
+        return NULL;
+    }
+    BLOCKING(r, mproc_condition_begin(condition_of(object), &ticket));
+    if (r != 0) {
+        return r == BLOCKING_RAISED ? NULL : error_raise(r);
+    }
+    PyObject *capsule = ticket_new(&ticket);
+    if (capsule == NULL) {
+        (void)mproc_condition_end(condition_of(object), &ticket);
+    }
+    return capsule;
+}
+
+static PyObject *condition_notified(PyObject *self, PyObject *capsule) {
+    const mproc_ticket *ticket = ticket_of(capsule);
+    int r = ticket == NULL ? 0 : mproc_condition_notified(condition_of(self), ticket);
+    return ticket == NULL ? NULL : r < 0 ? error_raise(r) : PyBool_FromLong(r);
+}
+
+static PyObject *condition_end(PyObject *self, PyObject *capsule) {
+    mproc_ticket *ticket = ticket_of(capsule);
+    int r = ticket == NULL ? 0 : mproc_condition_end(condition_of(self), ticket);
+    return ticket == NULL ? NULL : PyBool_FromLong(r == 0);
+}
+
 /* ---------------------------------------------------------------- notifying */
 
-static int owned(struct condition *self) {
-    int mine = self->recursive ? mproc_rlock_depth(handle_object(self->lock)) != 0
-                               : mproc_lock_is_mine(handle_object(self->lock));
+static int owned(const struct condition *self) {
+    int mine = is_mine(self);
     if (!mine) {
         PyErr_SetString(PyExc_AssertionError, "lock is not owned");
     }
@@ -198,6 +240,12 @@ static PyMethodDef condition_methods[] = {
      "notify($self, n=1)\n--\n\nEnd the n longest waits. AssertionError as wait()."},
     {"notify_all", condition_notify_all, METH_NOARGS,
      "notify_all($self, /)\n--\n\nEnd all waits. AssertionError as wait()."},
+    {"_begin", condition_begin, METH_NOARGS,
+     "_begin($self, /)\n--\n\nWait without sleeping: a ticket. The lock stays acquired."},
+    {"_notified", condition_notified, METH_O,
+     "_notified($self, ticket, /)\n--\n\nTrue: that wait is over."},
+    {"_end", condition_end, METH_O,
+     "_end($self, ticket, /)\n--\n\nNo longer wait; True if it was notified."},
     {"_waiting", condition_waiting, METH_NOARGS,
      "_waiting($self, /)\n--\n\nHow many threads of living processes wait."},
     {"__setstate__", condition_setstate, METH_O, NULL},

@@ -1,4 +1,4 @@
-"""Waiting in asyncio programs: for queues, locks, semaphores, events, processes and pools.
+"""Waiting in asyncio programs: for queues, locks, conditions, barriers, processes and pools.
 
 The methods that are named with an `a` before (`await queue.aget()`, `await process.ajoin()`) and
 `async with lock` are functions of this module; the ones here take the object as the first argument.
@@ -9,6 +9,9 @@ in vain (`_until`). The descriptor tells that an operation would succeed; then o
 waits for it is woken, tries, and wakes the next one if it succeeded. What is taken is taken in the
 coroutine's own step, behind which it returns. So one that is cancelled has taken nothing, and if it
 had been told it tells the next.
+
+Those who wait at a condition or a barrier each have a ticket of their own, and look at it: there
+all are told, not only the first one.
 
 What holds for each place, while coroutines wait there: its request is armed, or one of them is told
 and will run.
@@ -24,6 +27,7 @@ from queue import Empty, Full
 from weakref import WeakKeyDictionary, ref
 
 from . import _mproc
+from .context import OwnerDiedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +39,18 @@ if TYPE_CHECKING:
     from .pool import Pool
     from .process import BaseProcess
 
-__all__ = ["acquire", "apply", "get", "imap", "imap_unordered", "join", "map", "put", "wait"]
+__all__ = [
+    "acquire",
+    "apply",
+    "get",
+    "imap",
+    "imap_unordered",
+    "join",
+    "map",
+    "put",
+    "wait",
+    "wait_for",
+]
 
 _mproc._add_watch()
 
@@ -56,6 +71,7 @@ class _Place:
         self._number = hub.watch.add(*key)
         self._armed = False
         self.waiting: deque[Future[None]] = deque()
+        self.by_ticket = False
 
     def arm(self) -> None:
         """Have the next change told, if that is not so already; the present counts, too."""
@@ -70,11 +86,12 @@ class _Place:
         self.wake()
 
     def wake(self) -> None:
-        """Tell the first one that was not told yet."""
+        """Tell the first one that was not told yet, or all, if each has a ticket."""
         for future in self.waiting:
             if not future.done():
                 future.set_result(None)
-                return
+                if not self.by_ticket:
+                    return
 
     def leave(self) -> None:
         """Give the request back if nobody waits any more."""
@@ -128,11 +145,18 @@ def _hub_of(loop: AbstractEventLoop) -> _Hub:
     return hub
 
 
-async def _until(handle: Any, what: int, attempt: Callable[[], Any], passing: bool = False) -> Any:
+async def _until(
+    handle: Any,
+    what: int,
+    attempt: Callable[[], Any],
+    passing: bool = False,
+    by_ticket: bool = False,
+) -> Any:
     """Try until an attempt succeeds; return what it returned.
 
     Coroutines of a loop that wait for the same come to it in order. passing: what is waited for may
-    come and go between a try and the arming, which sees only what comes after it.
+    come and go between a try and the arming, which sees only what comes after it. by_ticket: so it
+    is, and each waits for something of its own.
     """
     loop = asyncio.get_running_loop()
     hub = _hub_of(loop)
@@ -142,12 +166,13 @@ async def _until(handle: Any, what: int, attempt: Callable[[], Any], passing: bo
         if result is not _NOT_YET:
             return result
     place = hub.place(key)
+    place.by_ticket = by_ticket
     future = loop.create_future()
     place.waiting.append(future)
     try:
         while True:
             place.arm()
-            result = attempt() if passing else _NOT_YET
+            result = attempt() if passing or by_ticket else _NOT_YET
             if result is not _NOT_YET:
                 return result
             await future
@@ -158,7 +183,7 @@ async def _until(handle: Any, what: int, attempt: Callable[[], Any], passing: bo
             place.waiting[place.waiting.index(told)] = future
     finally:  # also when it was cancelled, or the attempt raised: then the next one is told instead
         place.waiting.remove(future)
-        if future.done() and not loop.is_closed():
+        if future.done() and not by_ticket and not loop.is_closed():
             place.wake()
         place.leave()
 
@@ -209,8 +234,21 @@ async def put(queue: Any, obj: Any) -> None:
 # ---- synchronisation
 
 
-async def wait(event: Any) -> bool:
-    """Wait until an event is set, or was set meanwhile; return True."""
+async def wait(what: Any) -> Any:
+    """Wait for an event, a condition or a barrier.
+
+    An event: until it is set, or was set meanwhile; return True. A condition, of whose lock the
+    caller has hold: until it is notified; return True, with the lock held again. A barrier: until
+    all have come; return how many had before, from 0, or raise threading.BrokenBarrierError.
+    """
+    if isinstance(what, _mproc.Condition):
+        return await _wait_notified(what)
+    if isinstance(what, _mproc.Barrier):
+        return await _wait_barrier(what)
+    return await _wait_event(what)
+
+
+async def _wait_event(event: Any) -> bool:
     times = event._times()
 
     def attempt() -> Any:
@@ -220,11 +258,97 @@ async def wait(event: Any) -> bool:
     return result
 
 
-async def acquire(lock: Any) -> bool:
-    """Take a lock, or a permit of a semaphore; return True. OwnerDiedError as acquire().
+async def _take_back(lock: Any) -> BaseException | None:
+    """Take the lock, however often this is cancelled; return what is to be raised after that."""
+    error: BaseException | None = None
+    while True:
+        try:
+            await acquire(lock)
+            return error
+        except GeneratorExit:  # its loop is gone: nothing can be awaited any more
+            lock.acquire(False)
+            raise
+        except (asyncio.CancelledError, OwnerDiedError) as e:
+            if not isinstance(error, asyncio.CancelledError):
+                error = e
 
-    A cancelled call has taken nothing.
+
+async def _wait_notified(condition: Any) -> bool:
+    lock = _lock_of(condition)
+    ticket = condition._begin()
+    wanted = False
+    try:
+        lock.release()
+        try:
+            await _until(
+                condition,
+                _WAIT,
+                lambda: condition._notified(ticket) or _NOT_YET,
+                by_ticket=True,
+            )
+            wanted = True
+        finally:
+            error = await _take_back(lock)
+            if error is not None:
+                wanted = False
+                raise error
+    finally:  # a notification that came for nothing is another one's
+        if condition._end(ticket) and not wanted and lock._is_mine():
+            condition.notify()
+    return True
+
+
+async def wait_for(condition: Any, predicate: Callable[[], Any]) -> Any:
+    """Wait at a condition until predicate() is true; return its value."""
+    result = predicate()
+    while not result:
+        await wait(condition)
+        result = predicate()
+    return result
+
+
+async def _passed(barrier: Any) -> Any:
+    found = barrier._begin(barrier._action is not None)
+    if isinstance(found, tuple):
+        return found
+    try:
+        return await _until(barrier, _WAIT, lambda: barrier._try(found) or _NOT_YET, by_ticket=True)
+    except BaseException:
+        barrier._end(found)
+        raise
+
+
+async def _wait_barrier(barrier: Any) -> int:
+    try:
+        async with asyncio.timeout(barrier._timeout):
+            index, last = await _passed(barrier)
+    except TimeoutError:
+        from threading import BrokenBarrierError
+
+        barrier.abort()
+        raise BrokenBarrierError from None
+    if last:
+        barrier._act()
+    return int(index)
+
+
+def _lock_of(what: Any) -> Any:
+    """Return the lock itself, or that of a condition, if a coroutine can have it."""
+    lock = what._lock if isinstance(what, _mproc.Condition) else what
+    if isinstance(lock, _mproc.RLock):
+        raise TypeError(
+            f"{what!r} cannot be awaited: an RLock belongs to a thread, which all coroutines of a "
+            "loop share; use a Lock, or Condition(Lock())"
+        )
+    return lock
+
+
+async def acquire(what: Any) -> bool:
+    """Take a lock, a condition's lock, or a permit of a semaphore; return True.
+
+    OwnerDiedError as acquire(). A cancelled call has taken nothing.
     """
+    lock = _lock_of(what)
     loop = asyncio.get_running_loop()
     last = loop.time()
 

@@ -9,7 +9,7 @@ from .synchronize import _Belonging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from .context import BaseContext
@@ -53,13 +53,24 @@ class Barrier(_Belonging, _mproc.Barrier, threading.Barrier):
             return self._pass(timeout)
         index, last = self._arrive(timeout)
         if last:
-            try:
-                self._action()
-            except BaseException:
-                self.abort()
-                raise
-            self._open()
+            self._act()
         return index
+
+    def _act(self) -> None:
+        """Run the action for all, and let them pass."""
+        try:
+            if self._action is not None:
+                self._action()
+        except BaseException:
+            self.abort()
+            raise
+        self._open()
+
+    def await_(self) -> Coroutine[Any, Any, int]:
+        """Wait for all parties, in an asyncio program: `await barrier.await_()`; as wait()."""
+        from . import aio
+
+        return aio.wait(self)
 
     def __getstate__(self) -> Any:
         return self._action, self._timeout

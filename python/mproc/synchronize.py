@@ -90,8 +90,8 @@ class _SemLockLike(_Shared):
         return ArenaSemLock(self)
 
 
-class _Awaitable(_SemLockLike):
-    """A lock or semaphore that a coroutine can take: it is not the thread's who waits for it."""
+class _Acquirable:
+    """What a coroutine can take, and gives back in the end of an `async with`."""
 
     if TYPE_CHECKING:
 
@@ -108,6 +108,10 @@ class _Awaitable(_SemLockLike):
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.release()
+
+
+class _Awaitable(_Acquirable, _SemLockLike):
+    """A lock or semaphore that a coroutine can take: it is not the thread's who waits for it."""
 
 
 class _Inheritable(_SemLockLike):
@@ -181,7 +185,7 @@ class _Number:
         return self._number
 
 
-class Condition(_Belonging, _mproc.Condition):
+class Condition(_Acquirable, _Belonging, _mproc.Condition):
     """Waiting for what a lock guards to become true.
 
     lock: a Lock or RLock; None makes a new RLock. The thread that has waited longest is notified
@@ -218,6 +222,21 @@ class Condition(_Belonging, _mproc.Condition):
             self.wait(left)
             result = predicate()
         return result
+
+    def await_(self) -> Coroutine[Any, Any, bool]:
+        """Wait until notified, in an asyncio program; the lock is held before and after.
+
+        TypeError: the condition is over an RLock, which coroutines cannot share.
+        """
+        from . import aio
+
+        return aio.wait(self)
+
+    def await_for(self, predicate: Callable[[], _T]) -> Coroutine[Any, Any, _T]:
+        """Wait, in an asyncio program, until predicate() is true; return its value."""
+        from . import aio
+
+        return aio.wait_for(self, predicate)
 
     def __getstate__(self) -> Any:
         return self._lock

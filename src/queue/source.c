@@ -36,10 +36,12 @@ static void announce_join(void *queue) {
 struct mproc__source mproc__queue_source(mproc_queue *queue, mproc_watch_for what) {
     switch (what) {
     case MPROC_WATCH_GET:
-        return (struct mproc__source){queue, &queue->items.bells, announce_get, can_get, NULL};
+        return (struct mproc__source){queue, &queue->items.bells, announce_get, can_get, NULL,
+                                      NULL};
     case MPROC_WATCH_PUT:
-        return (struct mproc__source){queue, &queue->room.bells, announce_put, can_put, NULL};
+        return (struct mproc__source){queue, &queue->room.bells, announce_put, can_put, NULL, NULL};
     default:
-        return (struct mproc__source){queue, &queue->idle.bells, announce_join, can_join, NULL};
+        return (struct mproc__source){queue, &queue->idle.bells, announce_join, can_join, NULL,
+                                      NULL};
     }
 }

@@ -387,3 +387,239 @@ PROVOKE(mproc_barrier_open, MPROC_EBROKEN) {
 PROVOKE(mproc_barrier_check, MPROC_ECORRUPT) {
     return mproc_barrier_check((mproc_barrier *)(void *)made_lock(0), NULL, 0);
 }
+
+/* ---------------------------------------------------------------- tickets */
+
+/* What a call says when another process was stopped in the middle of what it does with the object
+ * again and again. */
+static int behind_stopped(void (*busy)(void *), void *object, int (*call)(void *)) {
+    pid_t pid = fork_child();
+    int r = 0;
+    while (pid == 0) {
+        busy(object);
+    }
+    while (r != -ETIMEDOUT) {
+        usleep(100);
+        CHECK_OK(kill(pid, SIGSTOP));
+        CHECK_EQ(waitpid(pid, NULL, WUNTRACED), pid);
+        r = call(object);
+        CHECK_OK(kill(pid, SIGCONT));
+    }
+    CHECK_OK(kill(pid, SIGKILL));
+    return r;
+}
+
+static mproc_ticket ticket;
+
+static int begin_waiting(void *condition) {
+    int r = mproc_condition_begin(condition, &ticket);
+    if (r == 0) {
+        (void)mproc_condition_end(condition, &ticket);
+    }
+    return r;
+}
+
+static void count_waiting(void *condition) {
+    (void)mproc_condition_waiting(condition);
+}
+
+PROVOKE(mproc_condition_begin, -ENOMEM) {
+    begin_small();
+    struct meeting meeting = {made_condition(), made_lock(0)};
+    crowd(wait_in, &meeting, CROWD);
+    while (mproc_condition_waiting(meeting.condition) != CROWD) {
+        sched_yield();
+    }
+    fill_arena();
+    return begin_waiting(meeting.condition);
+}
+
+PROVOKE(mproc_condition_begin, -ETIMEDOUT) {
+    return behind_stopped(count_waiting, made_condition(), begin_waiting);
+}
+
+static mproc_condition *condition_begun(void) {
+    mproc_condition *condition = made_condition();
+    CHECK_OK(mproc_condition_begin(condition, &ticket));
+    return condition;
+}
+
+static int look_at_condition(void *condition) {
+    return mproc_condition_notified(condition, &ticket);
+}
+
+static int end_at_condition(void *condition) {
+    return mproc_condition_end(condition, &ticket);
+}
+
+static int condition_fd(void *condition) {
+    return mproc_condition_fd(condition, &ticket);
+}
+
+PROVOKE(mproc_condition_notified, -EINVAL) {
+    return look_at_condition(made_condition());
+}
+
+PROVOKE(mproc_condition_notified, MPROC_ESTRANGER) {
+    return in_child(look_at_condition, condition_begun());
+}
+
+PROVOKE(mproc_condition_end, -ETIMEDOUT) {
+    return end_at_condition(condition_begun());
+}
+
+PROVOKE(mproc_condition_end, -EINVAL) {
+    return end_at_condition(made_condition());
+}
+
+PROVOKE(mproc_condition_end, MPROC_ESTRANGER) {
+    return in_child(end_at_condition, condition_begun());
+}
+
+PROVOKE(mproc_condition_fd, -EINVAL) {
+    return condition_fd(made_condition());
+}
+
+PROVOKE(mproc_condition_fd, MPROC_ESTRANGER) {
+    return in_child(condition_fd, condition_begun());
+}
+
+static int begin_at_barrier(void *barrier) {
+    int r = mproc_barrier_begin(barrier, 0, &ticket);
+    if (r == -EAGAIN) {
+        (void)mproc_barrier_end(barrier, &ticket);
+    }
+    return r;
+}
+
+static void reset(void *barrier) {
+    mproc_barrier_reset(barrier);
+}
+
+static mproc_barrier *barrier_begun(void) {
+    mproc_barrier *barrier = made_barrier(2);
+    CHECK_EQ(mproc_barrier_begin(barrier, 0, &ticket), -EAGAIN);
+    return barrier;
+}
+
+static mproc_barrier *barrier_aborted(void) {
+    mproc_barrier *barrier = barrier_begun();
+    mproc_barrier_abort(barrier);
+    return barrier;
+}
+
+static int try_at_barrier(void *barrier) {
+    return mproc_barrier_try(barrier, &ticket);
+}
+
+static int end_at_barrier(void *barrier) {
+    return mproc_barrier_end(barrier, &ticket);
+}
+
+static int barrier_fd(void *barrier) {
+    return mproc_barrier_fd(barrier, &ticket);
+}
+
+PROVOKE(mproc_barrier_begin, -EAGAIN) {
+    return begin_at_barrier(made_barrier(2));
+}
+
+PROVOKE(mproc_barrier_begin, MPROC_EBROKEN) {
+    return begin_at_barrier(barrier_aborted());
+}
+
+PROVOKE(mproc_barrier_begin, -ENOMEM) {
+    return begin_at_barrier(barrier_starved());
+}
+
+PROVOKE(mproc_barrier_begin, -ETIMEDOUT) {
+    return behind_stopped(reset, made_barrier(2), begin_at_barrier);
+}
+
+PROVOKE(mproc_barrier_try, -EAGAIN) {
+    return try_at_barrier(barrier_begun());
+}
+
+PROVOKE(mproc_barrier_try, MPROC_EBROKEN) {
+    return try_at_barrier(barrier_aborted());
+}
+
+PROVOKE(mproc_barrier_try, -EINVAL) {
+    return try_at_barrier(made_barrier(2));
+}
+
+PROVOKE(mproc_barrier_try, MPROC_ESTRANGER) {
+    return in_child(try_at_barrier, barrier_begun());
+}
+
+PROVOKE(mproc_barrier_end, -EAGAIN) {
+    return end_at_barrier(barrier_begun());
+}
+
+PROVOKE(mproc_barrier_end, MPROC_EBROKEN) {
+    return end_at_barrier(barrier_aborted());
+}
+
+PROVOKE(mproc_barrier_end, -EINVAL) {
+    return end_at_barrier(made_barrier(2));
+}
+
+PROVOKE(mproc_barrier_end, MPROC_ESTRANGER) {
+    return in_child(end_at_barrier, barrier_begun());
+}
+
+PROVOKE(mproc_barrier_fd, -EINVAL) {
+    return barrier_fd(made_barrier(2));
+}
+
+PROVOKE(mproc_barrier_fd, MPROC_ESTRANGER) {
+    return in_child(barrier_fd, barrier_begun());
+}
+
+PROVOKE(mproc_condition_fd, -EMFILE) {
+    mproc_condition *object = condition_begun();
+    no_descriptors();
+    return condition_fd(object);
+}
+
+PROVOKE(mproc_condition_fd, -ENFILE) {
+    mproc_condition *object = condition_begun();
+    deny(SYS_socket, -1, ENFILE);
+    return condition_fd(object);
+}
+
+PROVOKE(mproc_condition_fd, -ENOMEM) {
+    mproc_condition *object = condition_begun();
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return condition_fd(object);
+}
+
+PROVOKE(mproc_condition_fd, -ENOSPC) {
+    mproc_condition *object = condition_begun();
+    take_all_bells();
+    return condition_fd(object);
+}
+
+PROVOKE(mproc_barrier_fd, -EMFILE) {
+    mproc_barrier *object = barrier_begun();
+    no_descriptors();
+    return barrier_fd(object);
+}
+
+PROVOKE(mproc_barrier_fd, -ENFILE) {
+    mproc_barrier *object = barrier_begun();
+    deny(SYS_socket, -1, ENFILE);
+    return barrier_fd(object);
+}
+
+PROVOKE(mproc_barrier_fd, -ENOMEM) {
+    mproc_barrier *object = barrier_begun();
+    deny(SYS_epoll_create1, -1, ENOMEM);
+    return barrier_fd(object);
+}
+
+PROVOKE(mproc_barrier_fd, -ENOSPC) {
+    mproc_barrier *object = barrier_begun();
+    take_all_bells();
+    return barrier_fd(object);
+}

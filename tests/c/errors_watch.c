@@ -18,12 +18,6 @@ static int new_watch(void) {
     return mproc_watch_new(&made);
 }
 
-static void take_all_bells(void) {
-    for (int i = 0; i < MPROC__BELLS; i++) {
-        mproc__family->bells.rows[i].owner = mproc__self_token();
-    }
-}
-
 PROVOKE(mproc_watch_new, -EMFILE) {
     begin();
     no_descriptors();

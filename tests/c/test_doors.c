@@ -29,6 +29,7 @@
 
 static char room[64];
 static mproc_lock_holder holder;
+static mproc_ticket held;
 static mproc_message message;
 static size_t ignored_size;
 static uint64_t number;
@@ -98,6 +99,10 @@ static int no_item(const void *in, void *out, void *context) {
     X(condition, notify, NOTHING, (mproc_condition_notify(o, 1), 0))                               \
     X(condition, notify_all, NOTHING, (mproc_condition_notify_all(o), 0))                          \
     X(condition, waiting, 0, mproc_condition_waiting(o))                                           \
+    X(condition, begin, OTHER, mproc_condition_begin(o, &held))                                    \
+    X(condition, notified, OTHER, mproc_condition_notified(o, &held))                              \
+    X(condition, end, OTHER, mproc_condition_end(o, &held))                                        \
+    X(condition, fd, OTHER, mproc_condition_fd(o, &held))                                          \
     X(condition, check, MPROC_ECORRUPT, mproc_condition_check(o, NULL, 0))                         \
     X(barrier, wait, OTHER, mproc_barrier_wait(o, 0, NULL))                                        \
     X(barrier, arrive, OTHER, mproc_barrier_arrive(o, 0, NULL))                                    \
@@ -107,6 +112,10 @@ static int no_item(const void *in, void *out, void *context) {
     X(barrier, broken, 0, mproc_barrier_broken(o))                                                 \
     X(barrier, waiting, 0, mproc_barrier_waiting(o))                                               \
     X(barrier, parties, 0, mproc_barrier_parties(o))                                               \
+    X(barrier, begin, OTHER, mproc_barrier_begin(o, 0, &held))                                     \
+    X(barrier, try, OTHER, mproc_barrier_try(o, &held))                                            \
+    X(barrier, end, OTHER, mproc_barrier_end(o, &held))                                            \
+    X(barrier, fd, OTHER, mproc_barrier_fd(o, &held))                                              \
     X(barrier, check, MPROC_ECORRUPT, mproc_barrier_check(o, NULL, 0))                             \
     X(queue, put, OTHER, mproc_queue_put(o, "x", 1, 0))                                            \
     X(queue, putv, OTHER, mproc_queue_putv(o, NULL, 0, 0))                                         \

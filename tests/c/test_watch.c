@@ -342,6 +342,151 @@ TEST(watch_tells_of_an_event_that_was_set_in_silence_and_is_cleared) {
     mproc_drop(event);
 }
 
+/* ---------------------------------------------------------------- tickets */
+
+static void notify_one(void *condition) {
+    mproc_condition_notify(condition, 1);
+}
+
+TEST(watch_condition_fd_is_readable_when_the_ticket_is_notified) {
+    mproc_condition *condition = made_condition();
+    mproc_ticket one, two;
+    CHECK_OK(mproc_condition_begin(condition, &one));
+    CHECK_OK(mproc_condition_begin(condition, &two));
+    CHECK_EQ(mproc_condition_waiting(condition), 2);
+    int fd = mproc_condition_fd(condition, &one);
+    CHECK_QUIET(mproc_condition_fd(condition, &one));
+    child_join(child_fork(notify_one, condition));
+    CHECK(readable(fd));
+    CHECK_EQ(mproc_condition_notified(condition, &one), 1);
+    CHECK_EQ(mproc_condition_notified(condition, &two), 0);
+    CHECK_QUIET(mproc_condition_fd(condition, &two));
+    CHECK_EQ(mproc_condition_fd(condition, &one), fd); /* it was notified before it was asked */
+    CHECK(readable(fd));
+    CHECK_OK(mproc_condition_end(condition, &one));
+    CHECK_EQ(mproc_condition_end(condition, &one), -EINVAL);
+    CHECK_EQ(mproc_condition_end(condition, &two), -ETIMEDOUT);
+    CHECK_EQ(mproc_condition_waiting(condition), 0);
+    CHECK_OK(mproc_condition_check(condition, NULL, 0));
+    CHECK_OK(mproc_fd_drop(fd));
+    mproc_drop(condition);
+}
+
+static void begin_at(void *condition) {
+    mproc_ticket ticket;
+    CHECK_OK(mproc_condition_begin(condition, &ticket));
+    pause();
+}
+
+/* A notified member is killed before it looks; the descriptor's tick hands the notification on. */
+TEST(watch_condition_fd_gets_the_notification_of_a_dead_member) {
+    mproc_condition *condition = made_condition();
+    mproc_ticket mine;
+    pid_t first = child_fork(begin_at, condition);
+    while (mproc_condition_waiting(condition) == 0) {
+        usleep(200);
+    }
+    CHECK_OK(mproc_condition_begin(condition, &mine));
+    int fd = mproc_condition_fd(condition, &mine);
+    mproc_condition_notify(condition, 1);
+    CHECK_EQ(mproc_condition_notified(condition, &mine), 0);
+    child_kill(first);
+    while (mproc_condition_notified(condition, &mine) == 0) {
+        wait_readable(fd);
+        CHECK_EQ(mproc_condition_fd(condition, &mine), fd);
+    }
+    CHECK_OK(mproc_condition_end(condition, &mine));
+    CHECK_OK(mproc_condition_check(condition, NULL, 0));
+    CHECK_OK(mproc_fd_drop(fd));
+    (void)mproc_reap();
+    mproc_drop(condition);
+}
+
+static void pass_barrier(void *barrier) {
+    CHECK_OK(mproc_barrier_wait(barrier, MPROC_FOREVER, NULL));
+}
+
+TEST(watch_barrier_fd_is_readable_when_all_have_come) {
+    mproc_barrier *barrier = made_barrier(2);
+    mproc_ticket ticket;
+    for (int round = 0; round < 3; round++) {
+        CHECK_EQ(mproc_barrier_begin(barrier, 0, &ticket), -EAGAIN);
+        int fd = mproc_barrier_fd(barrier, &ticket);
+        CHECK_QUIET(mproc_barrier_fd(barrier, &ticket));
+        CHECK_EQ(mproc_barrier_try(barrier, &ticket), -EAGAIN);
+        child_join(child_fork(pass_barrier, barrier));
+        CHECK(readable(fd));
+        CHECK_EQ(mproc_barrier_fd(barrier, &ticket), fd);
+        CHECK(readable(fd));
+        CHECK_OK(mproc_barrier_try(barrier, &ticket));
+        CHECK_EQ(ticket.index, 0);
+        CHECK_EQ(mproc_barrier_try(barrier, &ticket), -EINVAL);
+        CHECK_OK(mproc_fd_drop(fd));
+    }
+    CHECK_OK(mproc_barrier_check(barrier, NULL, 0));
+    mproc_drop(barrier);
+}
+
+TEST(watch_barrier_ticket_that_is_given_up_has_not_come) {
+    mproc_barrier *barrier = made_barrier(2);
+    mproc_ticket one, two;
+    CHECK_EQ(mproc_barrier_begin(barrier, 0, &one), -EAGAIN);
+    CHECK_EQ(mproc_barrier_end(barrier, &one), -EAGAIN);
+    CHECK_EQ(mproc_barrier_waiting(barrier), 0);
+    CHECK_EQ(mproc_barrier_begin(barrier, 0, &one), -EAGAIN);
+    CHECK_OK(mproc_barrier_begin(barrier, 0, &two));
+    CHECK_EQ(two.index, 1);
+    CHECK_OK(mproc_barrier_end(barrier, &one)); /* too late: all had come */
+    CHECK_OK(mproc_barrier_check(barrier, NULL, 0));
+    mproc_drop(barrier);
+}
+
+/* The party that gives up while the action runs was counted; the entry is used again later. */
+TEST(watch_barrier_ticket_that_is_given_up_while_the_action_runs) {
+    mproc_barrier *barrier = made_barrier(2);
+    for (int i = 0; i < 20; i++) {
+        mproc_ticket one, two, late;
+        CHECK_EQ(mproc_barrier_begin(barrier, 1, &one), -EAGAIN);
+        CHECK_EQ(mproc_barrier_begin(barrier, 1, &two), 1);
+        CHECK_EQ(mproc_barrier_begin(barrier, 1, &late), -EAGAIN);
+        CHECK_OK(mproc_barrier_end(barrier, &one));
+        CHECK_EQ(mproc_barrier_try(barrier, &late), -EAGAIN);
+        CHECK_OK(mproc_barrier_check(barrier, NULL, 0));
+        CHECK_OK(mproc_barrier_open(barrier));
+        CHECK_EQ(mproc_barrier_try(barrier, &late), -EAGAIN); /* it has come to the next one */
+        CHECK_EQ(mproc_barrier_waiting(barrier), 1);
+        CHECK_EQ(mproc_barrier_end(barrier, &late), -EAGAIN);
+    }
+    CHECK_OK(mproc_barrier_check(barrier, NULL, 0));
+    mproc_drop(barrier);
+}
+
+static void come_and_stay(void *barrier) {
+    mproc_ticket ticket;
+    CHECK_EQ(mproc_barrier_begin(barrier, 0, &ticket), -EAGAIN);
+    pause();
+}
+
+TEST(watch_barrier_fd_tells_that_a_party_has_died) {
+    mproc_barrier *barrier = made_barrier(3);
+    mproc_ticket ticket;
+    pid_t child = child_fork(come_and_stay, barrier);
+    while (mproc_barrier_waiting(barrier) == 0) {
+        usleep(200);
+    }
+    CHECK_EQ(mproc_barrier_begin(barrier, 0, &ticket), -EAGAIN);
+    int fd = mproc_barrier_fd(barrier, &ticket), r;
+    child_kill(child);
+    while ((r = mproc_barrier_try(barrier, &ticket)) == -EAGAIN) {
+        wait_readable(fd);
+        CHECK_EQ(mproc_barrier_fd(barrier, &ticket), fd);
+    }
+    CHECK_EQ(r, MPROC_EBROKEN);
+    CHECK_OK(mproc_fd_drop(fd));
+    (void)mproc_reap();
+    mproc_drop(barrier);
+}
+
 TEST(watch_check_sees_a_bell_of_nobody) {
     char why[80] = "";
     CHECK_OK(mproc_member_check(why, sizeof why));

@@ -83,6 +83,35 @@ static void wait_for_permit(void *semaphore) {
     UNTIL(permit(semaphore), mproc_semaphore_fd(semaphore));
 }
 
+static int notified(mproc_condition *condition, const mproc_ticket *ticket) {
+    return mproc_condition_notified(condition, ticket) == 1 ? 0 : -EAGAIN;
+}
+
+static void wait_for_notice(void *condition) {
+    mproc_ticket ticket;
+    if (mproc_condition_begin(condition, &ticket) != 0) {
+        exit(2);
+    }
+    UNTIL(notified(condition, &ticket), mproc_condition_fd(condition, &ticket));
+    (void)mproc_condition_end(condition, &ticket);
+}
+
+/* 0 in the end, also of a barrier that broke. */
+static int try(mproc_barrier *barrier, mproc_ticket *ticket) {
+    int r = mproc_barrier_try(barrier, ticket);
+    return r == MPROC_EBROKEN ? 0 : r;
+}
+
+static void wait_for_party(void *barrier) {
+    mproc_ticket ticket;
+    int r = mproc_barrier_begin(barrier, 0, &ticket);
+    if (r == -EAGAIN) {
+        UNTIL(try(barrier, &ticket), mproc_barrier_fd(barrier, &ticket));
+    } else if (r != 0 && r != MPROC_EBROKEN) {
+        exit(2);
+    }
+}
+
 static void *with_helper(void *object, void (*run)(void *)) {
     crash_require(object != NULL);
     scene()->object = object;
@@ -111,6 +140,25 @@ static void *make_lock_waited_for(void) {
     crash_require(lock != NULL);
     crash_equal(mproc_lock_acquire(lock, 0), 0);
     return with_helper(lock, wait_for_lock);
+}
+
+static void *make_condition_waited_for(void) {
+    return with_helper(made_condition(), wait_for_notice);
+}
+
+static void *make_barrier_waited_for(void) {
+    return with_helper(made_barrier(2), wait_for_party);
+}
+
+static void notify(void *condition) {
+    mproc_condition_notify(condition, 1);
+}
+
+static void pass_too(void *barrier) {
+    int r = mproc_barrier_wait(barrier, MPROC_SEC, NULL);
+    if (r != 0 && r != MPROC_EBROKEN) {
+        abort();
+    }
 }
 
 static void set(void *event) {
@@ -157,7 +205,84 @@ static void verify_lock(void *lock) {
     crash_check(mproc_lock_check(lock, why, sizeof why));
 }
 
+static void verify_condition(void *condition) {
+    if (!crash_returned()) {
+        mproc_condition_notify(condition, 1);
+    }
+    crash_helper_join(scene()->helper);
+    crash_equal(mproc_condition_waiting(condition), 0);
+    crash_check(mproc_condition_check(condition, why, sizeof why));
+}
+
+/* If the victim has not come, another one does. */
+static void verify_barrier(void *barrier) {
+    if (!crash_returned()) {
+        (void)!mproc_barrier_wait(barrier, 300 * MPROC_MSEC, NULL);
+    }
+    crash_helper_join(scene()->helper);
+    mproc_barrier_reset(barrier);
+    crash_check(mproc_barrier_check(barrier, why, sizeof why));
+}
+
 /* ---- the victim is the one that waits */
+
+static void *make_condition(void) {
+    mproc_condition *condition = made_condition();
+    crash_require(condition != NULL);
+    return condition;
+}
+
+static void begin_and_end(void *condition) {
+    mproc_ticket ticket;
+    if (mproc_condition_begin(condition, &ticket) != 0 ||
+        mproc_condition_end(condition, &ticket) != -ETIMEDOUT) {
+        abort();
+    }
+}
+
+/* Wherever it was killed, it waits no more, and the next one is notified. */
+static void use_condition(void *condition) {
+    mproc_ticket ticket;
+    crash_equal(mproc_condition_waiting(condition), 0);
+    crash_equal(mproc_condition_begin(condition, &ticket), 0);
+    mproc_condition_notify(condition, 1);
+    crash_equal(mproc_condition_end(condition, &ticket), 0);
+    crash_check(mproc_condition_check(condition, why, sizeof why));
+}
+
+static void *make_barrier(void) {
+    mproc_barrier *barrier = made_barrier(2);
+    crash_require(barrier != NULL);
+    return barrier;
+}
+
+static void come_and_go(void *barrier) {
+    mproc_ticket ticket;
+    if (mproc_barrier_begin(barrier, 0, &ticket) != -EAGAIN ||
+        mproc_barrier_end(barrier, &ticket) != -EAGAIN) {
+        abort();
+    }
+}
+
+static void come_and_go_while_it_acts(void *barrier) {
+    mproc_ticket ticket, actor;
+    if (mproc_barrier_begin(barrier, 1, &ticket) != -EAGAIN ||
+        mproc_barrier_begin(barrier, 1, &actor) != 1 || mproc_barrier_end(barrier, &ticket) != 0 ||
+        mproc_barrier_open(barrier) != 0) {
+        abort();
+    }
+}
+
+/* The survivor comes twice: it passes, or is told that the victim has died. */
+static void use_barrier(void *barrier) {
+    mproc_ticket one, two;
+    mproc_barrier_reset(barrier);
+    crash_check(mproc_barrier_check(barrier, why, sizeof why));
+    crash_equal(mproc_barrier_begin(barrier, 0, &one), -EAGAIN);
+    crash_equal(mproc_barrier_begin(barrier, 0, &two), 0);
+    crash_equal(mproc_barrier_try(barrier, &one), 0);
+    crash_check(mproc_barrier_check(barrier, why, sizeof why));
+}
 
 static void *make_queue(void) {
     mproc_queue *queue = made_queue(0);
@@ -235,6 +360,33 @@ static const struct crash_op ops[] = {
      .verify = verify_lock,
      .teardown = drop,
      .sample = 16},
+    {.name = "watch notify (another waits with a descriptor)",
+     .setup = make_condition_waited_for,
+     .operate = notify,
+     .verify = verify_condition,
+     .teardown = drop,
+     .sample = 16},
+    {.name = "watch pass a barrier (another waits with a descriptor)",
+     .setup = make_barrier_waited_for,
+     .operate = pass_too,
+     .verify = verify_barrier,
+     .teardown = drop,
+     .sample = 16},
+    {.name = "watch ticket of a condition",
+     .setup = make_condition,
+     .operate = begin_and_end,
+     .verify = use_condition,
+     .teardown = drop},
+    {.name = "watch ticket of a barrier",
+     .setup = make_barrier,
+     .operate = come_and_go,
+     .verify = use_barrier,
+     .teardown = drop},
+    {.name = "watch ticket of a barrier (given up while it acts)",
+     .setup = make_barrier,
+     .operate = come_and_go_while_it_acts,
+     .verify = use_barrier,
+     .teardown = drop},
     {.name = "watch add",
      .setup = make_queue,
      .prepare = prepare_watch,

@@ -573,3 +573,360 @@ def test_imap_reads_its_items_as_it_goes():
             assert len(read) < 20
 
     asyncio.run(main())
+
+
+# ---- conditions
+
+
+def notify_when_waiting(condition, waiters: int, n: int) -> None:
+    while condition._waiting() < waiters:
+        time.sleep(0.001)
+    with condition:
+        condition.notify(n)
+
+
+async def wait_at(condition, done: list, i: int) -> None:
+    async with condition:
+        assert await condition.await_()
+        assert condition._lock.locked()
+        done.append(i)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_condition_that_another_process_notifies(method):
+    ctx = mproc.get_context(method)
+    condition = ctx.Condition(ctx.Lock())
+    done: list[int] = []
+
+    async def main():
+        process = ctx.Process(target=notify_when_waiting, args=(condition, 3, 2))
+        process.start()
+        waiting = [asyncio.create_task(wait_at(condition, done, i)) for i in range(3)]
+        await asyncio.wait(waiting[:2])
+        assert done == [0, 1]  # those that came first
+        assert condition._waiting() == 1
+        async with condition:
+            condition.notify_all()
+        await asyncio.gather(*waiting)
+        await process.ajoin()
+        assert process.exitcode == 0
+
+    asyncio.run(main())
+    assert condition._waiting() == 0
+
+
+def test_condition_and_a_thread_that_waits():
+    condition = mproc.Condition(mproc.Lock())
+    done: list[int] = []
+
+    def block():
+        with condition:
+            condition.wait()
+            done.append(0)
+
+    async def main():
+        thread = threading.Thread(target=block)
+        thread.start()
+        while condition._waiting() < 1:
+            await asyncio.sleep(0.001)
+        waiting = asyncio.create_task(wait_at(condition, done, 1))
+        await settle()
+        for count in (1, 2):
+            async with condition:
+                condition.notify()
+            while len(done) < count:
+                await asyncio.sleep(0.001)
+        await waiting
+        thread.join()
+
+    asyncio.run(main())
+    assert done == [0, 1]
+
+
+def test_a_cancelled_condition_consumes_no_notification():
+    condition = mproc.Condition(mproc.Lock())
+    done: list[int] = []
+
+    async def main():
+        waiting = [asyncio.create_task(wait_at(condition, done, i)) for i in range(3)]
+        await settle()
+        waiting[0].cancel()  # before the notification
+        await asyncio.wait(waiting[:1])
+        async with condition:
+            condition.notify()
+            await settle()
+            waiting[1].cancel()  # it was notified, and waits for the lock
+            await settle()
+            assert not waiting[1].done()
+        await asyncio.wait(waiting)
+        assert [task.cancelled() for task in waiting] == [True, True, False]
+
+    asyncio.run(main())
+    assert done == [2]
+    assert condition._waiting() == 0
+    assert not condition._lock.locked()
+
+
+def test_a_timeout_at_a_condition_has_the_lock_again():
+    condition = mproc.Condition(mproc.Lock())
+
+    async def main():
+        async with condition:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(condition.await_(), 0.01)
+            assert condition._lock._is_mine()
+
+    asyncio.run(main())
+    assert condition._waiting() == 0
+
+
+def test_await_for():
+    condition = mproc.Condition(mproc.Lock())
+    shown: list[int] = []
+
+    async def show():
+        for i in range(3):
+            async with condition:
+                shown.append(i)
+                condition.notify_all()
+            await asyncio.sleep(0)
+
+    async def main():
+        showing = asyncio.create_task(show())
+        async with condition:
+            assert await condition.await_for(lambda: len(shown) == 3 and "all") == "all"
+            assert await aio.wait_for(condition, lambda: 7) == 7
+        await showing
+
+    asyncio.run(main())
+
+
+def test_condition_over_an_rlock_says_what_to_do():
+    condition = mproc.Condition()
+
+    async def main():
+        with pytest.raises(TypeError, match=r"RLock .* use a Lock, or Condition\(Lock\(\)\)"):
+            await condition.aacquire()
+        with condition, pytest.raises(TypeError, match="RLock"):
+            await condition.await_()
+
+    asyncio.run(main())
+    assert condition._waiting() == 0
+
+
+def test_condition_that_is_not_acquired():
+    condition = mproc.Condition(mproc.Lock())
+    with pytest.raises(AssertionError, match="must acquire"):
+        asyncio.run(aio.wait(condition))
+
+
+def wait_for_ever(condition) -> None:
+    async def main():
+        async with condition:
+            await condition.await_()
+
+    asyncio.run(main())
+
+
+def test_the_notification_of_a_killed_coroutine_goes_on():
+    condition = mproc.Condition(mproc.Lock())
+    done: list[int] = []
+    process = mproc.get_context("fork").Process(target=wait_for_ever, args=(condition,))
+    process.start()
+    while condition._waiting() < 1:
+        time.sleep(0.001)
+
+    async def main():
+        waiting = asyncio.create_task(wait_at(condition, done, 1))
+        await settle()
+        os.kill(process.pid, signal.SIGSTOP)
+        async with condition:
+            condition.notify()
+        process.kill()
+        await waiting
+
+    asyncio.run(main())
+    process.join()
+    assert done == [1]
+
+
+def die_with_the_lock(condition) -> None:
+    condition.acquire()
+    condition.notify()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_notifier_dies_with_the_lock():
+    condition = mproc.Condition(mproc.Lock())
+    process = mproc.get_context("fork").Process(target=die_with_the_lock, args=(condition,))
+
+    async def main():
+        async with condition:
+            process.start()
+            with pytest.raises(mproc.OwnerDiedError):
+                await condition.await_()
+            assert condition._lock._is_mine()
+
+    asyncio.run(main())
+    process.join()
+    assert not condition._lock.locked()
+
+
+def test_conditions_of_loops_in_threads():
+    condition = mproc.Condition(mproc.Lock())
+    done: list[int] = []
+    threads = [
+        threading.Thread(target=lambda i=i: asyncio.run(wait_at(condition, done, i)))
+        for i in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for count in range(1, 5):
+        while condition._waiting() != 5 - count:
+            time.sleep(0.001)
+        with condition:
+            condition.notify()
+        while len(done) != count:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_a_storm_of_cancellations_at_a_condition_loses_no_notification():
+    condition = mproc.Condition(mproc.Lock())
+    rng = random.Random(5)
+    done: list[int] = []
+
+    async def main():
+        waiting = {asyncio.create_task(wait_at(condition, done, i)) for i in range(60)}
+        given = 0
+        while True:
+            await asyncio.sleep(0.001)
+            waiting = {task for task in waiting if not task.done()}
+            if not waiting:
+                break
+            if len(waiting) > 20:
+                rng.choice(sorted(waiting, key=id)).cancel()
+            async with condition:
+                before = condition._waiting()
+                condition.notify()
+                given += before > 0
+        return given
+
+    given = asyncio.run(asyncio.wait_for(main(), 60))
+    assert len(done) <= given
+    assert condition._waiting() == 0
+    assert not condition._lock.locked()
+
+
+# ---- barriers
+
+
+def pass_in_process(barrier, index) -> None:
+    index.put(barrier.wait())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_barrier_with_another_process(method):
+    ctx = mproc.get_context(method)
+    barrier, index = ctx.Barrier(3), ctx.Queue()
+
+    async def main():
+        process = ctx.Process(target=pass_in_process, args=(barrier, index))
+        process.start()
+        mine = await asyncio.gather(barrier.await_(), barrier.await_())
+        assert sorted([*mine, await index.aget()]) == [0, 1, 2]
+        await process.ajoin()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_party_has_not_come():
+    barrier = mproc.Barrier(2)
+
+    async def main():
+        first = asyncio.create_task(barrier.await_())
+        await settle()
+        assert barrier.n_waiting == 1
+        first.cancel()
+        await asyncio.wait([first])
+        assert barrier.n_waiting == 0
+        assert not barrier.broken
+        assert sorted(await asyncio.gather(barrier.await_(), barrier.await_())) == [0, 1]
+
+    asyncio.run(main())
+
+
+def test_action_of_a_barrier():
+    ran: list[int] = []
+    barrier = mproc.Barrier(3, action=lambda: ran.append(1))
+
+    async def main():
+        for _ in range(5):
+            await asyncio.gather(*[barrier.await_() for _ in range(3)])
+
+    asyncio.run(main())
+    assert ran == [1] * 5
+
+
+def test_action_that_fails_breaks_the_barrier():
+    barrier = mproc.Barrier(2, action=lambda: 1 / 0)
+
+    async def main():
+        return await asyncio.gather(barrier.await_(), barrier.await_(), return_exceptions=True)
+
+    results = asyncio.run(main())
+    assert [type(e) for e in results] == [threading.BrokenBarrierError, ZeroDivisionError]
+    assert barrier.broken
+
+
+def test_a_barriers_own_timeout_breaks_it():
+    barrier = mproc.Barrier(2, timeout=0.01)
+    with pytest.raises(threading.BrokenBarrierError):
+        asyncio.run(aio.wait(barrier))
+    assert barrier.broken
+
+
+@pytest.mark.parametrize("end", ["abort", "reset"])
+def test_abort_and_reset_end_what_is_awaited(end):
+    barrier = mproc.Barrier(2)
+
+    async def main():
+        first = asyncio.create_task(barrier.await_())
+        await settle()
+        getattr(barrier, end)()
+        with pytest.raises(threading.BrokenBarrierError):
+            await first
+
+    asyncio.run(main())
+    assert barrier.broken == (end == "abort")
+
+
+def await_barrier(barrier) -> None:
+    asyncio.run(aio.wait(barrier))
+
+
+def test_a_killed_party_breaks_the_barrier():
+    barrier = mproc.Barrier(3)
+    process = mproc.get_context("fork").Process(target=await_barrier, args=(barrier,))
+    process.start()
+    while barrier.n_waiting < 1:
+        time.sleep(0.001)
+
+    async def main():
+        mine = asyncio.create_task(barrier.await_())
+        await settle()
+        process.kill()
+        with pytest.raises(threading.BrokenBarrierError):
+            await mine
+
+    asyncio.run(main())
+    process.join()
+
+
+def test_tickets_are_not_made_of_other_things():
+    condition, barrier = mproc.Condition(mproc.Lock()), mproc.Barrier(2)
+    for call in (condition._notified, condition._end, barrier._try, barrier._end):
+        with pytest.raises(TypeError, match="ticket"):
+            call(b"x" * 32)
