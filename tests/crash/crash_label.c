@@ -91,12 +91,17 @@ static void teardown(void *lock) {
     crash_end_watcher();
 }
 
+#define OP(name_, setup_, prepare_, operate_, verify_, teardown_)                                  \
+    {                                                                                              \
+        .name = (name_), .setup = (setup_), .prepare = (prepare_), .operate = (operate_),          \
+        .verify = (verify_), .teardown = (teardown_)                                               \
+    }
+
 static const struct crash_op ops[] = {
-    {"give", make, NULL, give, NULL, verify_give, teardown, 0, false, false},
-    {"change", make_named, NULL, change, NULL, verify_change, teardown, 0, false, false},
-    {"take", make_named, NULL, take, NULL, verify_take, teardown, 0, false, false},
-    {"drop", room_for_lock, make_own, drop_own, NULL, crash_nothing, nothing_is_left, 0, false,
-     false},
+    OP("give", make, NULL, give, verify_give, teardown),
+    OP("change", make_named, NULL, change, verify_change, teardown),
+    OP("take", make_named, NULL, take, verify_take, teardown),
+    OP("drop", room_for_lock, make_own, drop_own, crash_nothing, nothing_is_left),
 };
 
 CRASH_MAIN(ops)
