@@ -77,13 +77,13 @@ void mproc__guard_wait(struct mproc__guard *guard, uint64_t mine) {
 
 /* Nothing of a frame that is left is needed: all that the work has begun stands in the arena. */
 bool mproc__guard_attempt(void (*work)(void *arg), void *arg, int64_t patience) {
-    struct attempt mine = {.patience = patience};
+    struct attempt mine = {.patience = patience}, *outer = attempt;
     attempt = &mine;
     bool whole = setjmp(mine.border) == 0;
     if (whole) {
         work(arg);
     }
-    attempt = NULL;
+    attempt = outer; /* of the call that a signal's handler interrupts, which forks by itself */
     return whole;
 }
 
