@@ -52,7 +52,7 @@
 
 struct mproc_bsemaphore {
     struct mproc__object object;
-    uint64_t word;
+    _Alignas(MPROC__LINE) uint64_t word;
     struct mproc__mutex mutex;
     uint32_t bound;
     uint32_t most; /* permits that a word which is not SHARED counts */

@@ -64,7 +64,7 @@ enum state { WAITING = 1, ASLEEP = 2, NOTIFIED = 3, LEFT = 4, WATCHED = 5 };
 
 struct mproc_condition {
     struct mproc__object object;
-    struct mproc__mutex mutex;
+    _Alignas(MPROC__LINE) struct mproc__mutex mutex;
     uint64_t order;
     uint32_t waiting;
     uint32_t bells;

@@ -34,7 +34,7 @@
 
 struct mproc_event {
     struct mproc__object object;
-    uint32_t word;
+    _Alignas(MPROC__LINE) uint32_t word;
     uint32_t bells;
     struct mproc__peer setter;
 };

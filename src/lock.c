@@ -39,7 +39,7 @@
 
 struct mproc_lock {
     struct mproc__object object;
-    struct mproc__guard guard;
+    _Alignas(MPROC__LINE) struct mproc__guard guard;
     uint64_t holder;
     uint32_t signaller;
     uint32_t any_thread;

@@ -39,7 +39,7 @@
 
 struct mproc_rlock {
     struct mproc__object object;
-    struct mproc__mutex mutex;
+    _Alignas(MPROC__LINE) struct mproc__mutex mutex;
     uint64_t holder;
     uint32_t depth;
     uint32_t pad;
@@ -138,7 +138,7 @@ int mproc__rlock_reacquire(mproc_rlock *lock, uint32_t depth) {
 
 /* The turn is read first: a thread that has taken the lock since then is noticed, even if it has
  * released it already. */
-int mproc__rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
+static MPROC__INLINE int load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
     uint64_t number, turn = mproc__load64(&lock->turn);
     if (mproc__unlikely(mproc__mutex_owner(&lock->mutex) != 0) && !is_mine(lock)) {
         return -EBUSY;
@@ -151,12 +151,15 @@ int mproc__rlock_load(const mproc_rlock *lock, size_t size, const void *at, void
     return 0;
 }
 
-int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
-    return mproc__expect(lock, MPROC__KIND_RLOCK) ? mproc__rlock_load(lock, size, at, out)
-                                                  : MPROC_EOTHER;
+int mproc__rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
+    return load(lock, size, at, out);
 }
 
-int mproc__rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
+int mproc_rlock_load(const mproc_rlock *lock, size_t size, const void *at, void *out) {
+    return mproc__expect(lock, MPROC__KIND_RLOCK) ? load(lock, size, at, out) : MPROC_EOTHER;
+}
+
+static MPROC__INLINE int store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
     if (mproc__mutex_acquire_briefly(&lock->mutex)) {
         mproc__copy_number(at, lent, size);
         mproc__mutex_release_briefly(&lock->mutex);
@@ -169,9 +172,12 @@ int mproc__rlock_store(mproc_rlock *lock, size_t size, void *at, const void *len
     return 0;
 }
 
+int mproc__rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
+    return store(lock, size, at, lent);
+}
+
 int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at, const void *lent) {
-    return mproc__expect(lock, MPROC__KIND_RLOCK) ? mproc__rlock_store(lock, size, at, lent)
-                                                  : MPROC_EOTHER;
+    return mproc__expect(lock, MPROC__KIND_RLOCK) ? store(lock, size, at, lent) : MPROC_EOTHER;
 }
 
 unsigned mproc_rlock_depth(const mproc_rlock *lock) {

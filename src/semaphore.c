@@ -39,7 +39,7 @@
 
 struct mproc_semaphore {
     struct mproc__object object;
-    uint32_t word;
+    _Alignas(MPROC__LINE) uint32_t word;
     uint32_t bells;
     struct mproc__peer releaser;
 };

@@ -49,7 +49,9 @@ struct mproc__hold {
 #define MPROC__OBJECT_MAGIC 0x6f626a31u
 #define MPROC__OBJECT_DEAD 0x64656164u /* its insides are being destroyed, or have been */
 
-/* Starts every object of the arena. */
+/* Starts every object of the arena, and fills a cache line. Each call reads it (mproc__expect()).
+ * An object whose words change often has them in a line of their own: _Alignas(MPROC__LINE). Else
+ * they would share one with the header of a neighbour, and each change would take it away. */
 struct mproc__object {
     uint32_t magic;
     uint32_t kind;
