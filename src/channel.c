@@ -24,6 +24,11 @@
  * that finds the ring full waits for PATIENCE; then it passes the ring's bytes to the kernel, and
  * goes on there. So the two sides have the room that a pipe has, and block where a pipe blocks.
  *
+ * A receiver that keeps up with a stream of small messages would look at the ring for each of them,
+ * and each look takes a cache line from the sender. It leaves the sender a moment, up to 1 us, if
+ * its last look found several (way.h). A thread that has sent since then looks at once, since it is
+ * at one end of a dialogue.
+ *
  * A stream often begins with bytes, as its receiver comes later or shares its CPU with the sender.
  * It gets into the ring when the sender, invited, is so far ahead that its receiver has enough to
  * do: then the sender waits until the kernel has been drained, once, and is woken by the receiver
@@ -80,7 +85,8 @@
  *              store is the commit of a message.
  *   head       bytes ever taken. Written under `receivers`; its store is the commit of a receive.
  *   *_seen     the other side's copy of them, never ahead.
- *   receiver   the member that invited or took last; 0: it has closed its end. A hint.
+ *   receiver   the member that invited or took last; 0: it has closed its end. A hint. Each sender
+ *              reads it with each message, so it stands beside the state, and is seldom written.
  *   queued     what the kernel says is on its way while only the marker is.
  *   ended      1: the kernel has said that no sender is left, which never changes.
  *   *_cpu      where the sides ran last. Hints.

@@ -69,7 +69,7 @@ static void invite(struct mproc__way *way) {
     if (mproc__peek32(&way->uninviting) != 0) {
         return;
     }
-    mproc__poke64(&way->receiver, mproc__self_token());
+    mproc__way_set_receiver(way, mproc__self_token());
     mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
     (void)mproc__way_change_state(way, 0, MPROC__INVITED);
 }
@@ -111,10 +111,6 @@ static void leave_receivers(struct mproc__way *way, int received) {
     }
 }
 
-/* The way that this thread received from last: it drains a stream, and is not at one end of a
- * dialogue. */
-static MPROC__THREAD const struct mproc__way *draining;
-
 static bool may_have(const struct mproc__way *way) {
     uint32_t state = mproc__way_state(way);
     return (state & MPROC__PLAIN) ||
@@ -131,8 +127,9 @@ static bool has_bytes(const struct mproc__end *e) {
  * the sender gets several messages done. */
 static bool look(const struct mproc__end *e) {
     const struct mproc__way *way = e->way;
-    unsigned pauses = draining == way ? MPROC__STREAM_PAUSES : 0, most = pauses + SPIN_PAUSES;
-    draining = way;
+    unsigned pauses = mproc__way_draining == way ? MPROC__STREAM_PAUSES : 0;
+    unsigned most = pauses + SPIN_PAUSES;
+    mproc__way_draining = way;
     int64_t end =
         mproc__os_now() + (mproc__peek32(&way->large) ? MPROC__LOOK_AT_LARGE : MPROC__LOOK);
     for (unsigned i = 0;; i++) {
@@ -311,6 +308,7 @@ static int receive_next(const struct mproc__end *e, mproc_message *message, bool
 }
 
 static int try_next(const struct mproc__end *e, mproc_message *message, bool boxed) {
+    mproc__way_let_gather(e->way);
     if (!mproc__mutex_try(&e->way->receivers, mproc__mutex_mine())) {
         return -EAGAIN;
     }

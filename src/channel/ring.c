@@ -11,8 +11,31 @@
 
 #include "core/heap.h"
 
-char *mproc__ring_at(const struct mproc__way *way, uint64_t at) {
+static inline char *place(const struct mproc__way *way, uint64_t at) {
     return (char *)(uintptr_t)way->ring + at % MPROC__RING;
+}
+
+char *mproc__ring_at(const struct mproc__way *way, uint64_t at) {
+    return place(way, at);
+}
+
+/* memcpy(), without the call for the shortest messages: two words that may overlap. */
+static inline void copy(char *to, const char *from, size_t size) {
+    if (size > 16 || size < 4) {
+        memcpy(to, from, size);
+    } else if (size >= 8) {
+        uint64_t first, last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+    } else {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + size - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + size - 4, &last, 4);
+    }
 }
 
 /* Whether so many bytes of the ring are in one piece. */
@@ -24,10 +47,10 @@ static uint64_t write_bytes(const struct mproc__way *way, uint64_t at, const voi
                             size_t size) {
     size_t first = MPROC__RING - at % MPROC__RING;
     if (size > 0 && size <= first) {
-        memcpy(mproc__ring_at(way, at), from, size);
+        copy(place(way, at), from, size);
     } else if (size > 0) {
-        memcpy(mproc__ring_at(way, at), from, first);
-        memcpy(mproc__ring_at(way, 0), (const char *)from + first, size - first);
+        memcpy(place(way, at), from, first);
+        memcpy(place(way, 0), (const char *)from + first, size - first);
     }
     return at + size;
 }
@@ -35,10 +58,10 @@ static uint64_t write_bytes(const struct mproc__way *way, uint64_t at, const voi
 static void read_bytes(const struct mproc__way *way, uint64_t at, void *out, size_t size) {
     size_t first = MPROC__RING - at % MPROC__RING;
     if (size > 0 && size <= first) {
-        memcpy(out, mproc__ring_at(way, at), size);
+        copy(out, place(way, at), size);
     } else if (size > 0) {
-        memcpy(out, mproc__ring_at(way, at), first);
-        memcpy((char *)out + first, mproc__ring_at(way, 0), size - first);
+        memcpy(out, place(way, at), first);
+        memcpy((char *)out + first, place(way, 0), size - first);
     }
 }
 
@@ -55,7 +78,7 @@ void mproc__ring_put(struct mproc__way *way, const struct iovec *pieces, int n, 
                                                 (unsigned char)(size >> 8), (unsigned char)size};
     uint64_t at = way->tail + MPROC__RING_HEADER;
     if (mproc__likely(in_one_piece(way->tail, MPROC__RING_HEADER))) {
-        memcpy(mproc__ring_at(way, way->tail), header, MPROC__RING_HEADER);
+        memcpy(place(way, way->tail), header, MPROC__RING_HEADER);
     } else {
         (void)write_bytes(way, way->tail, header, MPROC__RING_HEADER);
     }
@@ -66,14 +89,18 @@ void mproc__ring_put(struct mproc__way *way, const struct iovec *pieces, int n, 
     mproc__store64(&way->tail, at); /* SYNC(channel.tail): the message, before its end. COMMIT */
 }
 
-size_t mproc__ring_next_size(const struct mproc__way *way, uint64_t at) {
+static inline size_t next_size(const struct mproc__way *way, uint64_t at) {
     unsigned char h[MPROC__RING_HEADER];
     if (mproc__likely(in_one_piece(at, MPROC__RING_HEADER))) {
-        memcpy(h, mproc__ring_at(way, at), MPROC__RING_HEADER);
+        memcpy(h, place(way, at), MPROC__RING_HEADER);
     } else {
         read_bytes(way, at, h, MPROC__RING_HEADER);
     }
     return (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
+}
+
+size_t mproc__ring_next_size(const struct mproc__way *way, uint64_t at) {
+    return next_size(way, at);
 }
 
 /* Whether a message of that size can stand at the head: the ring may be scribbled over. */
@@ -82,14 +109,18 @@ static inline bool can_be(const struct mproc__way *way, size_t size) {
     return there <= MPROC__RING && size <= MPROC__RING_MOST && MPROC__RING_HEADER + size <= there;
 }
 
+/* True: it has moved. */
+static inline bool look_at_tail(struct mproc__way *way) {
+    mproc__poke64(&way->tail_seen, mproc__load64(&way->tail)); /* SYNC(channel.tail) */
+    mproc__way_found = way->tail_seen - way->head;
+    return mproc__way_found != 0;
+}
+
 int mproc__ring_take(struct mproc__way *way, mproc_message *message) {
-    if (way->tail_seen == way->head) {
-        mproc__poke64(&way->tail_seen, mproc__load64(&way->tail)); /* SYNC(channel.tail) */
-        if (way->tail_seen == way->head) {
-            return -EAGAIN;
-        }
+    if (way->tail_seen == way->head && !look_at_tail(way)) {
+        return -EAGAIN;
     }
-    size_t size = mproc__ring_next_size(way, way->head);
+    size_t size = next_size(way, way->head);
     if (mproc__unlikely(!can_be(way, size))) {
         return MPROC_EFRAME;
     }

@@ -393,6 +393,7 @@ int mproc_channel_send_with(mproc_channel *channel, int side, int fd, const stru
                            .in = mproc__channel_receiving(channel, side, fd)};
     int r = send_out(channel, side, fd, &out);
     drop_block(&out);
+    mproc__way_draining = NULL;
     return r;
 }
 
@@ -438,5 +439,6 @@ int mproc_channel_try_sendv(mproc_channel *channel, int side, int fd, const stru
     }
     mproc__fence_after_rmw(); /* the message, before the look at `sleepers` */
     mproc__eventcount_wake(&e.way->items);
+    mproc__way_draining = NULL;
     return 0;
 }

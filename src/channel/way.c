@@ -7,6 +7,9 @@
  */
 #include "channel/way.h"
 
+MPROC__THREAD const struct mproc__way *mproc__way_draining;
+MPROC__THREAD uint64_t mproc__way_found;
+
 /* ---------------------------------------------------------------- what a death left */
 
 /* Under `senders`, with RING or MARKING: is the marker in the kernel, and is there more? Negative:
@@ -58,10 +61,6 @@ static int mend(const struct mproc__end *e, bool sender) {
 }
 
 /* ---------------------------------------------------------------- locks */
-
-void mproc__way_release(struct mproc__mutex *mutex) {
-    (void)mproc__mutex_release(mutex);
-}
 
 static int acquire(struct mproc__mutex *mutex, enum mproc__mutex_for whom) {
     return mproc__mutex_acquire(mutex, MPROC_FOREVER, whom, NULL);

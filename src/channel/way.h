@@ -14,6 +14,9 @@
 #include "system/os.h"
 
 #define MPROC__STREAM_PAUSES 16     /* between two looks at a stream; one takes 17 ns */
+#define MPROC__GATHER_LEAST 64      /* bytes found by one look: several small messages, a stream */
+#define MPROC__GATHER_BYTES 16      /* for each of which a receiver pauses before its next look */
+#define MPROC__GATHER_PAUSES 64     /* but no more: 1 us */
 #define MPROC__LOOK 40000           /* ns: no more than two sleeps and wake-ups cost */
 #define MPROC__LOOK_AT_LARGE 300000 /* ns: what copying a large message takes, often */
 #define MPROC__DECLINED 31          /* messages before the next invitation, once one was in vain */
@@ -38,7 +41,6 @@ struct mproc__way {
     _Alignas(MPROC__LINE) struct mproc__mutex receivers;
     uint64_t head;
     uint64_t tail_seen;
-    uint64_t receiver;
     uint32_t receiver_cpu;
     uint32_t steps;
     uint32_t rest;
@@ -53,9 +55,17 @@ struct mproc__way {
     struct mproc__eventcount room;
     uint32_t bytes;
     uint32_t uninviting;
+    uint64_t receiver; /* here, since each message's sender reads it */
 
     _Alignas(MPROC__LINE) struct mproc__offer offer;
 };
+
+/* The way that this thread received from last, if it has sent nothing since: it drains a stream,
+ * and is not at one end of a dialogue. */
+extern MPROC__HIDDEN MPROC__THREAD const struct mproc__way *mproc__way_draining;
+
+/* How many bytes the last look of this thread at a tail found. */
+extern MPROC__HIDDEN MPROC__THREAD uint64_t mproc__way_found;
 
 /* One side's end of a way. */
 struct mproc__end {
@@ -105,9 +115,17 @@ static inline bool mproc__way_is_here(const uint32_t *cpu) {
     return mproc__peek32(cpu) == (uint32_t)mproc__os_cpu();
 }
 
+/* Under `receivers`. The word stands in a line that all messages' senders and receivers read: it is
+ * written only when it changes. */
+static inline void mproc__way_set_receiver(struct mproc__way *way, uint64_t token) {
+    if (mproc__unlikely(mproc__peek64(&way->receiver) != token)) {
+        mproc__poke64(&way->receiver, token);
+    }
+}
+
 /* Under `receivers`. */
 static inline void mproc__way_note_receiver(struct mproc__way *way, bool large) {
-    mproc__poke64(&way->receiver, mproc__self_token());
+    mproc__way_set_receiver(way, mproc__self_token());
     mproc__poke32(&way->receiver_cpu, (uint32_t)mproc__os_cpu());
     if (mproc__unlikely(mproc__peek32(&way->large) != large)) {
         mproc__poke32(&way->large, large);
@@ -117,6 +135,24 @@ static inline void mproc__way_note_receiver(struct mproc__way *way, bool large) 
 static inline void mproc__way_pause(unsigned pauses) {
     for (unsigned i = 0; i < pauses; i++) {
         mproc__pause();
+    }
+}
+
+/* Under no lock: a hint. True: the last look found several messages, all of them have been taken,
+ * and more are on their way. */
+static inline bool mproc__way_streams(const struct mproc__way *way) {
+    return mproc__way_found >= MPROC__GATHER_LEAST && mproc__way_draining == way &&
+           mproc__peek64(&way->tail_seen) == mproc__peek64(&way->head);
+}
+
+/* Each look at the tail takes its line from the sender, which takes it back with the next message.
+ * A receiver that keeps up with a stream would look for a few messages each time. It waits a moment
+ * instead, as long as the last look found many, and finds more. If that found a single message, the
+ * next one is looked for at once. */
+static inline void mproc__way_let_gather(const struct mproc__way *way) {
+    if (mproc__way_streams(way)) {
+        uint64_t pauses = mproc__way_found / MPROC__GATHER_BYTES;
+        mproc__way_pause(pauses < MPROC__GATHER_PAUSES ? (unsigned)pauses : MPROC__GATHER_PAUSES);
     }
 }
 
@@ -139,7 +175,10 @@ void mproc__way_enter_receivers(struct mproc__way *way);
  * then until the kernel takes its bytes, and must not keep a receiver waiting. */
 int mproc__way_enter_ring(const struct mproc__end *e, bool sender);
 
-void mproc__way_release(struct mproc__mutex *mutex);
+static inline void mproc__way_release(struct mproc__mutex *mutex) {
+    (void)mproc__mutex_release(mutex);
+}
+
 void mproc__way_leave_both(struct mproc__way *way);
 
 #endif
