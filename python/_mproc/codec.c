@@ -121,6 +121,13 @@ int codec_pickle_plain(struct module_state *state, PyObject *object, struct mess
     return r;
 }
 
+size_t codec_pickle_int(struct module_state *state, PyObject *object,
+                        unsigned char out[PICKLE_INT]) {
+    return PyLong_CheckExact(object) && state->pickling.chosen == NULL
+               ? pickle_write_int(object, out)
+               : 0;
+}
+
 int codec_pickle_with_parts(struct module_state *state, PyObject *object, struct message *m,
                             enum parts_allowed parts, size_t least) {
     message_init(m);

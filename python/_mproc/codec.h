@@ -37,6 +37,7 @@
 #include <Python.h>
 
 #include "msgpack.h"
+#include "pickling.h"
 
 struct module_state;
 
@@ -60,6 +61,11 @@ int codec_pickle(struct module_state *state, PyObject *object, struct message *m
 /* Its first half, for plain values: PACKER_NOT_PLAIN for any other, without an exception. Runs no
  * Python code. */
 int codec_pickle_plain(struct module_state *state, PyObject *object, struct message *message);
+
+/* The same for an int of up to 64 bits, which needs no message: the length of its pickle; 0: it is
+ * none. */
+size_t codec_pickle_int(struct module_state *state, PyObject *object,
+                        unsigned char out[PICKLE_INT]);
 
 /* Its other half, by a pickler, where buffers can go beside it, copies of those of at least `least`
  * bytes. If one does, the message is no bare pickle, but what codec_decode_with_parts() reads. */

@@ -43,8 +43,10 @@ static int take_handle(PyObject *number) {
 }
 
 static PyObject *make(PyTypeObject *type, int handle, int readable, int writable) {
-    struct connection *self = (struct connection *)type->tp_alloc(type, 0);
+    PyObject *module = PyType_GetModuleByDef(type, &module_definition);
+    struct connection *self = module != NULL ? (struct connection *)type->tp_alloc(type, 0) : NULL;
     if (self != NULL) {
+        self->state = module_state(module);
         self->handle = handle;
         self->readable = (char)readable;
         self->writable = (char)writable;

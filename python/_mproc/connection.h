@@ -14,7 +14,8 @@
 
 struct connection {
     PyObject_HEAD PyObject *weak;
-    mproc_channel *channel; /* NULL: the other end may be anybody's */
+    struct module_state *state; /* of the module, which the connection's type keeps */
+    mproc_channel *channel;     /* NULL: the other end may be anybody's */
     int handle;
     unsigned char side;  /* of the channel */
     unsigned char plain; /* the channel is not used any more */

@@ -47,22 +47,18 @@ static int look(int handle) {
 }
 
 /* Connections that live for a few messages learn from each other. */
-static struct look *look_of(struct connection *self, struct module_state *state) {
+static struct look *look_of(struct connection *self) {
     if (self->waits == CONNECTION_YOUNG) {
         return &self->look;
     }
     self->waits++;
-    return &state->young_connections;
+    return &self->state->young_connections;
 }
 
 /* Returns when something has come, or when it is time to sleep for it. 0, or BLOCKING_RAISED. */
 static int look_first(struct connection *self) {
-    struct module_state *state = module_state_of((PyObject *)self);
     int seen;
-    if (state == NULL) {
-        return BLOCKING_RAISED;
-    }
-    struct look *history = look_of(self, state);
+    struct look *history = look_of(self);
     if (!look_pays(history)) {
         return 0;
     }
@@ -116,11 +112,7 @@ static void is_in(struct incoming *in, PyObject *owned) {
 
 /* For who wants the bytes of an object that has come in parts. 0, or -1 with an exception. */
 static int flatten(struct connection *self, struct incoming *in) {
-    struct module_state *state = module_state_of((PyObject *)self);
-    if (state == NULL) {
-        return -1;
-    }
-    PyObject *flat = codec_without_parts(state, in->message.data, in->message.size,
+    PyObject *flat = codec_without_parts(self->state, in->message.data, in->message.size,
                                          parts_of_message(parts_of(in)));
     incoming_clear(in);
     if (flat == NULL) {
@@ -276,8 +268,7 @@ static PyObject *object_of(struct module_state *state, const struct incoming *in
 
 PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    struct module_state *state = module_state_of(object);
-    if (state == NULL || connection_require_readable(self) < 0) {
+    if (connection_require_readable(self) < 0) {
         return NULL;
     }
     struct incoming in;
@@ -291,7 +282,7 @@ PyObject *connection_recv(PyObject *object, PyObject *Py_UNUSED(unused)) {
         }
         is_in(&in, bytes);
     }
-    PyObject *received = object_of(state, &in);
+    PyObject *received = object_of(self->state, &in);
     incoming_clear(&in);
     return received;
 }
@@ -336,10 +327,7 @@ static void too_short(struct connection *self, const struct incoming *in) {
     if (bytes == NULL) {
         return;
     }
-    struct module_state *state = module_state_of((PyObject *)self);
-    if (state != NULL) {
-        (void)module_raise(state, MODULE_BUFFER_TOO_SHORT, bytes);
-    }
+    (void)module_raise(self->state, MODULE_BUFFER_TOO_SHORT, bytes);
     Py_DECREF(bytes);
 }
 

@@ -99,6 +99,11 @@ static int send_message(struct connection *self, const struct message *m) {
 
 /* Most objects need no pickler. 0, a code, BLOCKING_RAISED; PACKER_NOT_PLAIN: this one does. */
 static int send_plain(struct connection *self, struct module_state *state, PyObject *item) {
+    unsigned char number[PICKLE_INT];
+    struct iovec piece = {number, codec_pickle_int(state, item, number)};
+    if (piece.iov_len > 0) {
+        return send_pieces(self, &piece, 1);
+    }
     struct message message;
     int r = codec_pickle_plain(state, item, &message);
     if (r == 0) {
@@ -143,12 +148,11 @@ static int send_object(struct connection *self, struct module_state *state, PyOb
 
 PyObject *connection_send(PyObject *object, PyObject *item) {
     struct connection *self = connection_of(object);
-    struct module_state *state = module_state_of(object);
-    if (state == NULL || connection_require_writable(self) < 0) {
+    if (connection_require_writable(self) < 0) {
         return NULL;
     }
-    int r = send_plain(self, state, item);
-    return sent(r == PACKER_NOT_PLAIN ? send_object(self, state, item) : r);
+    int r = send_plain(self, self->state, item);
+    return sent(r == PACKER_NOT_PLAIN ? send_object(self, self->state, item) : r);
 }
 
 /* The part of a buffer that send_bytes() is asked to send. 0, or -1 with ValueError. */

@@ -48,6 +48,20 @@ static unsigned char *put_long(unsigned char *at, int64_t v) {
     return put_code(at, (unsigned char)width, (uint64_t)v, width);
 }
 
+/* In HEAD + 1 bytes at most. */
+static unsigned char *put_int(unsigned char *at, int64_t v) {
+    if (v >= 0 && v <= UINT8_MAX) {
+        return put_code(at, 'K', (uint64_t)v, 1);
+    }
+    if (v >= 0 && v <= UINT16_MAX) {
+        return put_code(at, 'M', (uint64_t)v, 2);
+    }
+    if (v >= INT32_MIN && v <= INT32_MAX) {
+        return put_code(at, 'J', (uint64_t)v, 4);
+    }
+    return put_long(at, v);
+}
+
 static int write_int(struct packer *pk, PyObject *object) {
     int overflow;
     int64_t v = PyLong_AsLongLongAndOverflow(object, &overflow);
@@ -57,15 +71,7 @@ static int write_int(struct packer *pk, PyObject *object) {
     if (packer_reserve(pk, HEAD + 1) < 0) {
         return -1;
     }
-    if (v >= 0 && v <= UINT8_MAX) {
-        pk->at = put_code(pk->at, 'K', (uint64_t)v, 1);
-    } else if (v >= 0 && v <= UINT16_MAX) {
-        pk->at = put_code(pk->at, 'M', (uint64_t)v, 2);
-    } else if (v >= INT32_MIN && v <= INT32_MAX) {
-        pk->at = put_code(pk->at, 'J', (uint64_t)v, 4);
-    } else {
-        pk->at = put_long(pk->at, v);
-    }
+    pk->at = put_int(pk->at, v);
     return 0;
 }
 
@@ -223,4 +229,16 @@ int pickle_write_plain(PyObject *object, struct message *message) {
         packer_sync(&pk);
     }
     return r;
+}
+
+size_t pickle_write_int(PyObject *object, unsigned char out[PICKLE_INT]) {
+    int overflow;
+    int64_t v = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow) {
+        return 0;
+    }
+    static_assert(PICKLE_INT == 2 + HEAD + 1 + 1, "protocol, the longest int, the end");
+    unsigned char *at = put_int(put_code(out, 0x80, PICKLE_PROTOCOL, 1), v);
+    *at++ = '.';
+    return (size_t)(at - out);
 }

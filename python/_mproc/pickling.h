@@ -45,6 +45,11 @@ int pickling_dump(struct pickling *pickling, PyObject *object, struct message *m
  * set, the message half written; -1 with MemoryError. Runs no Python code. */
 int pickle_write_plain(PyObject *object, struct message *message);
 
+#define PICKLE_INT 13 /* bytes that the pickle of an int takes at most */
+
+/* The same for an int alone. Returns its length; 0: it has more than 64 bits. */
+size_t pickle_write_int(PyObject *object, unsigned char out[PICKLE_INT]);
+
 /* What such a pickle stands for; NULL without an exception: it has to be read by pickle. */
 PyObject *pickle_read_plain(struct msgpack_keys *keys, const void *data, size_t size);
 
