@@ -21,6 +21,7 @@ static const noun_add pool_nouns[] = {MODULE_POOL_NOUNS(X)};
 static const noun_add executor_nouns[] = {MODULE_EXECUTOR_NOUNS(X)};
 static const noun_add imap_nouns[] = {MODULE_IMAP_NOUNS(X)};
 static const noun_add thread_nouns[] = {MODULE_THREAD_NOUNS(X)};
+static const noun_add memory_nouns[] = {MODULE_MEMORY_NOUNS(X)};
 static const noun_add container_nouns[] = {MODULE_CONTAINER_NOUNS(X)};
 #undef X
 
@@ -99,7 +100,41 @@ static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
+/* 0, or -1 with an exception. */
+static int add_memory(PyObject *module) {
+    struct module_state *state = module_state(module);
+    size_t n = sizeof memory_nouns / sizeof memory_nouns[0];
+    if (!state->has_memory_nouns && add_all(module, memory_nouns, n) < 0) {
+        return -1;
+    }
+    state->has_memory_nouns = 1;
+    return 0;
+}
+
+/* Whether a name that the module has not can be one of a noun that is added late. The import system
+ * asks for names of its own, and does so before the module has a state. */
+static int may_come_later(PyObject *module, PyObject *name) {
+    return module_state(module) != NULL && PyUnicode_Check(name) &&
+           PyUnicode_GET_LENGTH(name) > 0 && PyUnicode_READ_CHAR(name, 0) != '_';
+}
+
+/* The interpreter calls this for a name that it has not found. */
+static PyObject *find_later(PyObject *module, PyObject *name) {
+    PyObject *found = NULL;
+    if (may_come_later(module, name)) {
+        if (add_memory(module) < 0) {
+            return NULL;
+        }
+        found = PyDict_GetItemWithError(PyModule_GetDict(module), name);
+    }
+    if (found == NULL && !PyErr_Occurred()) {
+        PyErr_Format(PyExc_AttributeError, "module 'mproc._mproc' has no attribute %R", name);
+    }
+    return Py_XNewRef(found);
+}
+
 static PyMethodDef module_methods[] = {
+    {"__getattr__", find_later, METH_O, "Find a name that the module adds late."},
     {"_add_pool", add_pool, METH_NOARGS, "Add the types of pools to the module, once."},
     {"_add_executor", add_executor, METH_NOARGS,
      "Add the types that only executors have to the module, once; behind _add_pool()."},

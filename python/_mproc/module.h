@@ -41,14 +41,9 @@
     X(event)                                                                                       \
     X(semaphore)                                                                                   \
     X(bsemaphore)                                                                                  \
-    X(semlock)                                                                                     \
     X(condition)                                                                                   \
     X(barrier)                                                                                     \
-    X(shm)                                                                                         \
-    X(shareable_list)                                                                              \
-    X(array)                                                                                       \
     X(buffer)                                                                                      \
-    X(synchronized)                                                                                \
     X(queue)
 
 /* Nouns of pools, added when the first pool is made: each type costs the program some 10 us. */
@@ -65,6 +60,15 @@
     X(backlog)
 #define MODULE_IMAP_NOUNS(X) X(stream)
 #define MODULE_THREAD_NOUNS(X) X(task)
+
+/* Nouns of shared memory, added when the module is asked for a name that it has not (module.c), as
+ * most programs use none of them. */
+#define MODULE_MEMORY_NOUNS(X)                                                                     \
+    X(semlock)                                                                                     \
+    X(shm)                                                                                         \
+    X(shareable_list)                                                                              \
+    X(array)                                                                                       \
+    X(synchronized)
 
 /* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
 #define MODULE_CONTAINER_NOUNS(X) X(blocking) X(dict) X(list)
@@ -127,6 +131,7 @@ struct module_state {
     struct msgpack_keys keys;
     struct buffers buffers;
     struct look young_connections;
+    unsigned char has_memory_nouns;
     PyObject *taken[MODULE_TAKEN];                /* their names */
     PyObject *ctx_name;                           /* "_name", by which a context knows itself */
     PyObject *bootstrap_name;                     /* of the method that a forked child runs */
@@ -142,6 +147,7 @@ MODULE_POOL_NOUNS(X)
 MODULE_EXECUTOR_NOUNS(X)
 MODULE_IMAP_NOUNS(X)
 MODULE_THREAD_NOUNS(X)
+MODULE_MEMORY_NOUNS(X)
 MODULE_CONTAINER_NOUNS(X)
 #undef X
 int watch_type_add(PyObject *module); /* when mproc.aio is imported */
