@@ -45,6 +45,26 @@ def test_objects(pair):
         assert one.recv() == item
 
 
+BORDERS = [0, 1 << 8, 1 << 16, 1 << 31, 1 << 32, 1 << 39, 1 << 47, 1 << 55, 1 << 63, 1 << 64]
+INTS = sorted(
+    {sign * border + step for border in BORDERS for sign in (1, -1) for step in (-1, 0, 1)}
+)
+
+
+class Count(int):
+    """An int of another class, which its pickle names."""
+
+
+def test_ints(pair):
+    one, other = pair
+    for item in [*INTS, 1 << 200, True, False, Count(7)]:
+        one.send(item)
+        got = other.recv()
+        assert (got, type(got)) == (item, type(item))
+        one.send(item)
+        assert pickle.loads(other.recv_bytes()) == item
+
+
 def test_order(reader_writer):
     reader, writer = reader_writer
     for number in range(1000):

@@ -389,6 +389,29 @@ def test_an_untracked_segment_outlives_the_family(name):
     shm.close()
 
 
+def test_types_are_made_when_asked_for():
+    code = """
+        import mproc
+        mproc.Queue().put(1)
+        mproc.Lock()
+        from mproc import _mproc
+        late = {"Segment", "ShareableList", "Memory", "Synchronized", "SemLock"}
+        assert late.isdisjoint(vars(_mproc))
+        assert not hasattr(_mproc, "__path__")  # the import system asks for it
+        assert late.isdisjoint(vars(_mproc))
+        segment = _mproc.Segment
+        assert late <= set(vars(_mproc))
+        try:
+            _mproc.nothing
+        except AttributeError as error:
+            assert str(error) == "module 'mproc._mproc' has no attribute 'nothing'", error
+        assert segment is _mproc.Segment
+        from mproc import shared_memory
+        assert shared_memory.Segment is segment
+    """
+    assert launch(code).communicate(timeout=60) == ("", "")
+
+
 def test_no_room(tmp_path):
     code = """
         import errno, os, sys
