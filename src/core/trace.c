@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. Each thread of a member has a ring of its own, so no two threads ever write to one:
- * a record costs a look at a clock and five stores. The ring belongs to the place of the thread's
+ * a record costs a look at a clock and five stores. A thread remembers where its ring is as long as
+ * it has the same hand of the same family. The ring belongs to the place of the thread's
  * hand in the table of members, and stays there. A thread that has the place later goes on in it,
  * so what a dead member did last can still be read. A recorder (src/inspect/record.c) sets `on`,
  * reads the rings by copies again and again, and keeps `until` ahead of the clock. Where it does
@@ -41,8 +42,17 @@ static_assert(MPROC__TRACE_NAMES == 256, "a number of a name is a byte");
 
 struct mproc__trace *mproc__trace;
 
+static uint32_t entered; /* how often this process has entered a family, or left one */
+
+static MPROC__THREAD struct {
+    const struct mproc__hand *hand;
+    struct mproc__trace_ring *ring;
+    uint32_t entered;
+} own;
+
 void mproc__trace_enter(struct mproc__trace *trace) {
     mproc__trace = trace;
+    mproc__poke32(&entered, mproc__peek32(&entered) + 1);
 }
 
 /* ---------------------------------------------------------------- writing */
@@ -66,9 +76,23 @@ uint64_t *mproc__trace_place(void) {
                 ->rings[(slot - mproc__table->slots) * MPROC__TRACE_HANDS + (hand - slot->hands)];
 }
 
-static struct mproc__trace_ring *ring_of_thread(void) {
+static MPROC__NOINLINE struct mproc__trace_ring *find_ring(void) {
     const uint64_t *place = mproc__trace_place();
-    return place != NULL ? (struct mproc__trace_ring *)(uintptr_t)mproc__peek64(place) : NULL;
+    struct mproc__trace_ring *ring =
+        place != NULL ? (struct mproc__trace_ring *)(uintptr_t)mproc__peek64(place) : NULL;
+    if (ring == NULL || mproc__peek64(&ring->magic) != MPROC__TRACE_RING_MAGIC) {
+        return NULL;
+    }
+    own.hand = mproc__thread_hand;
+    own.ring = ring;
+    own.entered = mproc__peek32(&entered);
+    return ring;
+}
+
+struct mproc__trace_ring *mproc__trace_own_ring(void) {
+    bool same = own.ring != NULL && own.hand == mproc__thread_hand &&
+                own.entered == mproc__peek32(&entered);
+    return mproc__likely(same) ? own.ring : find_ring();
 }
 
 /* True: the recorder has not come for so long that it must have died. */
@@ -80,9 +104,9 @@ static bool is_over(uint64_t time) {
     return true;
 }
 
-void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time) {
-    struct mproc__trace_ring *ring = ring_of_thread();
-    if (mproc__unlikely(ring == NULL || ring->magic != MPROC__TRACE_RING_MAGIC)) {
+static inline void append(uint64_t what, uint64_t count, uint64_t time) {
+    struct mproc__trace_ring *ring = mproc__trace_own_ring();
+    if (mproc__unlikely(ring == NULL)) {
         (void)mproc__add64(&mproc__trace->dropped, 1);
         return;
     }
@@ -97,12 +121,16 @@ void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time) {
     mproc__store_fence(); /* R1: it counts, before the next one is written over */
 }
 
+void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time) {
+    append(what, count, time);
+}
+
 uint64_t mproc__trace_write(uint64_t what, uint64_t count) {
     uint64_t time = mproc__trace_time();
     if (time == 0 || is_over(time)) {
         return 0;
     }
-    mproc__trace_write_at(what, count, time);
+    append(what, count, time);
     return time;
 }
 

@@ -111,6 +111,8 @@ uint64_t mproc__trace_time(void);
 
 /* Where the calling thread's ring is noted; NULL: it has none of the hands that have rings. */
 uint64_t *mproc__trace_place(void);
+/* The calling thread's ring; NULL: it has none, or none that has begun. */
+struct mproc__trace_ring *mproc__trace_own_ring(void);
 
 /* Writes a record, if the calling thread has a ring. The call itself looks whether it is to.
  * Returns the record's time; 0: nobody records. */

@@ -65,8 +65,7 @@ void mproc__trace_join(void) {
 }
 
 bool mproc__trace_joined(void) {
-    const uint64_t *place = mproc__trace_place();
-    return mproc__peek32(&mproc__self()->named) != 0 && place != NULL && mproc__peek64(place) != 0;
+    return mproc__peek32(&mproc__self()->named) != 0 && mproc__trace_own_ring() != NULL;
 }
 
 void mproc__trace_done(enum mproc__trace_event event, unsigned kind, const void *object,

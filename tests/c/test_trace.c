@@ -46,6 +46,7 @@ static void end(void) {
     for (uint32_t i = 0; i < mproc__table_top() * MPROC__TRACE_HANDS; i++) {
         mproc__heap_free(hand, &mproc__trace->rings[i]);
     }
+    mproc__trace_enter(mproc__trace); /* threads remember where theirs were */
     mproc__hand_put(hand);
 }
 

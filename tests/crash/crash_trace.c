@@ -79,6 +79,7 @@ static void drop(void *object) {
     for (uint32_t i = 0; i < mproc__table_top() * MPROC__TRACE_HANDS; i++) {
         mproc__heap_free(hand, &mproc__trace->rings[i]);
     }
+    mproc__trace_enter(mproc__trace); /* threads remember where theirs were */
     mproc__hand_put(hand);
     memset(mproc__trace->names, 0, 2 * sizeof *mproc__trace->names);
     mproc_free(object);
