@@ -121,6 +121,36 @@ def test_pdb(program):
     assert "('at', 'mproc')" in told and "[2, 4] mproc" in told
 
 
+MEASURED = """
+import multiprocessing as mp
+def in_a_process():
+    print("of a process", mp.__name__, flush=True)
+def in_a_worker(x):
+    return -x
+if __name__ == "__main__":
+    mp.set_start_method(METHOD)
+    child = mp.Process(target=in_a_process)
+    child.start()
+    child.join()
+    pool = mp.Pool(1)
+    print(pool.map(in_a_worker, [1]))
+    pool.close()
+    pool.join()
+"""
+
+
+# Lines that only children run are measured, too: no line of the program is missing.
+def test_coverage(program, method):
+    pytest.importorskip("coverage")
+    program.write(".coveragerc", "[run]\nconcurrency = multiprocessing\nparallel = True\n")
+    program.write("main.py", MEASURED.replace("METHOD", repr(method)))
+    ran = program.output("-m", "mproc", "-m", "coverage", "run", "main.py")
+    assert ran == "of a process mproc\n[-1]\n"
+    program.output("-m", "coverage", "combine", "-q")
+    told = program.output("-m", "coverage", "report", "--include=main.py", "-m")
+    assert told.splitlines()[2].split()[1:] == ["14", "0", "100%"]
+
+
 def test_a_signal_ends_it_as_it_ends_python(program):
     text = f"import os; os.kill(os.getpid(), {int(signal.SIGTERM)})"
     assert program.run("-m", "mproc", "-c", text).returncode == -signal.SIGTERM
