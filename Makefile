@@ -43,7 +43,7 @@ conformance: ## CPython's own tests: make conformance [PY=3.14] [METHOD=spawn] [
 docs: ## the manual, build/docs/html, and the man pages; needs Doxygen
 	@scripts/docs.sh
 
-wheels: ## an sdist, and a wheel of it for each version of Python, for x86-64 and glibc 2.28 or later
+wheels: ## an sdist, and wheels of it for each version of Python, for x86-64 and arm64, glibc 2.28 or later
 	@scripts/wheels.sh
 
 lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17

@@ -1,15 +1,28 @@
 #!/usr/bin/env bash
-# Usage: scripts/wheels.sh [VERSION…]
-# Makes an sdist, and of that, without git, a wheel for each version of Python that this machine has (or for those that
-# are named), in build/wheels. They are built by zig's C compiler for glibc 2.28, so they run on systems from 2018 on;
-# auditwheel checks that, and each is tried in a fresh environment. Ends with N passed, N failed.
+# Usage: [PLATFORMS="manylinux-x86_64 …"] scripts/wheels.sh [VERSION…]
+# Makes an sdist, and of that, without git, wheels for each version of Python that this machine has (or for those that
+# are named), in build/wheels: for glibc 2.28, so they run on systems from 2018 on, on x86-64 and arm64, and when they are
+# named also for musl 1.2, all built by zig's C compiler. auditwheel checks them. Each that this machine can run is tried: those for
+# x86-64 and glibc in a fresh environment, those for arm64 with Debian's Python under qemu-user, the C library of those
+# for musl by a program in C. What cannot be tried is skipped, by name. Ends with N passed, N failed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 OUT=$BUILD/wheels
-TARGET=x86_64-linux-gnu.2.28
-PLATFORM=manylinux_2_28_x86_64
+PLATFORMS=${PLATFORMS:-manylinux-x86_64 manylinux-aarch64}
+QEMU=qemu-aarch64-static
+ARM_ROOT=$BUILD/arm64-python # Debian's own Python for arm64, unpacked
 passed=0 failed=0 skipped=0
+
+# platform NAME: what zig, wheels and file names call it.
+platform() {
+    arch=${1#*linux-}
+    case $1 in
+    manylinux-*) libc=gnu zig_target=$arch-linux-gnu.2.28 tag=manylinux_2_28_$arch ;;
+    musllinux-*) libc=musl zig_target=$arch-linux-musl tag=musllinux_1_2_$arch ;;
+    *) die "wheels.sh: no such platform: $1" ;;
+    esac
+}
 
 # tools_for VERSION: $tools is the directory of an environment's programs, made anew when the requirements change.
 tools_for() {
@@ -27,7 +40,7 @@ tools_for() {
 
 # zig's compiler and archiver as single commands, which is how meson wants them.
 write_compiler() {
-    printf '#!/bin/sh\nexec "%s/python" -m ziglang cc -target %s "$@"\n' "$tools" "$TARGET" >"$OUT/cc"
+    printf '#!/bin/sh\nexec "%s/python" -m ziglang cc -target %s "$@"\n' "$tools" "$zig_target" >"$OUT/cc"
     printf '#!/bin/sh\nexec "%s/python" -m ziglang ar "$@"\n' "$tools" >"$OUT/ar"
     chmod +x "$OUT/cc" "$OUT/ar"
 }
@@ -37,38 +50,145 @@ make_sdist() {
     tar -xzf "$OUT"/mproc-*.tar.gz -C "$OUT/source" --strip-components=1
 }
 
-make_wheel() {
-    rm -rf "$OUT/raw"
-    CC=$OUT/cc AR=$OUT/ar PATH="$tools:$PATH" \
-        "$tools/python" -m build --wheel --no-isolation --outdir "$OUT/raw" "$OUT/source"
-    PATH="$tools:$PATH" "$tools/auditwheel" repair --plat "$PLATFORM" --wheel-dir "$OUT" "$OUT"/raw/*.whl
+# An interpreter for another platform cannot be asked how its modules are called, so this machine's answers for it. Its
+# headers are right for the others, too: Debian's pyconfig.h of 3.13 for arm64 differs from that for x86-64 in
+# HAVE_GCC_ASM_FOR_X64, HAVE_GCC_ASM_FOR_X87, HAVE_USABLE_WCHAR_T and PY_SUPPORT_TIER, on which nothing depends that the
+# extension uses.
+write_target() {
+    mkdir -p "$OUT/target"
+    "$tools/python" - "$arch-linux-$libc" >"$OUT/target/_sysconfigdata_target.py" <<'PYTHON'
+import sys, sysconfig
+known = sysconfig.get_config_vars()
+there = known["MULTIARCH"]
+for name in ("EXT_SUFFIX", "SOABI", "MULTIARCH"):
+    known[name] = known[name].replace(there, sys.argv[1])
+print("build_time_vars =", known)
+PYTHON
+    cat >"$OUT/target/cross.ini" <<INI
+[binaries]
+c = '$OUT/cc'
+ar = '$OUT/ar'
+python = '$tools/python'
+[properties]
+needs_exe_wrapper = true
+[host_machine]
+system = 'linux'
+cpu_family = '$arch'
+cpu = '$arch'
+endian = 'little'
+INI
 }
 
+make_wheel() {
+    local raw=$OUT/raw options=()
+    rm -rf "$raw"
+    write_compiler
+    write_target
+    if [ "$arch-$libc" = "$(uname -m)-gnu" ]; then
+        CC=$OUT/cc AR=$OUT/ar PATH="$tools:$PATH" \
+            "$tools/python" -m build --wheel --no-isolation --outdir "$raw" "$OUT/source"
+    else
+        options=(-Csetup-args=--cross-file="$OUT/target/cross.ini")
+        PYTHONPATH=$OUT/target _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata_target _PYTHON_HOST_PLATFORM=linux-$arch \
+            PATH="$tools:$PATH" \
+            "$tools/python" -m build --wheel --no-isolation "${options[@]}" --outdir "$raw" "$OUT/source"
+    fi
+    # auditwheel takes the names of this machine's platforms only; that of another wheel it finds by itself.
+    options=(--plat auto --only-plat)
+    [ "$arch-$libc" != "$(uname -m)-gnu" ] || options=(--plat "$tag")
+    PATH="$tools:$PATH" "$tools/auditwheel" repair "${options[@]}" --wheel-dir "$OUT" "$raw"/*.whl
+    wheel_of "$1"
+}
+
+# wheel_of VERSION: the file, of the platform at hand; an error if auditwheel has found it to need more.
+wheel_of() { ls "$OUT"/mproc-*-"cp${1/./}-cp${1/./}"-*"$tag"*.whl; }
+
+# ---- trying them
+
+WORDS=(examples/python/wordcount.py include/mproc.h scripts/tally.py LICENSE)
+
 # A new user's environment: the script prints on mproc what it prints on the standard library.
-try_wheel() {
-    local venv=$OUT/venv words=(examples/python/wordcount.py include/mproc.h scripts/tally.py LICENSE)
+try_manylinux_x86_64() {
+    local venv=$OUT/venv
     rm -rf "$venv"
     "$(scripts/find-python.sh "$1")" -m venv "$venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-index "$OUT"/mproc-*-"cp${1/./}"-*"$PLATFORM"*.whl
-    "$venv/bin/python" "${words[@]}" >"$OUT/stock"
-    "$venv/bin/python" -m mproc "${words[@]}" >"$OUT/mproc"
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-index "$(wheel_of "$1")"
+    "$venv/bin/python" "${WORDS[@]}" >"$OUT/stock"
+    "$venv/bin/python" -m mproc "${WORDS[@]}" >"$OUT/mproc"
     cmp "$OUT/stock" "$OUT/mproc"
     "$venv/bin/python" -m mproc ps >"$OUT/ps"
 }
 
+# Debian has one Python for arm64; it runs from where it is unpacked. fork is the method: qemu-user starts no programs.
+try_manylinux_aarch64() {
+    local folder=$OUT/unpacked python=("$QEMU" -L "$ARM_ROOT" -E "PYTHONHOME=$ARM_ROOT/usr"
+        -E "PYTHONPATH=$OUT/unpacked" -E PYTHONDONTWRITEBYTECODE=1 "$ARM_ROOT/usr/bin/python$1")
+    rm -rf "$folder"
+    "$tools/python" -m zipfile -e "$(wheel_of "$1")" "$folder"
+    "${python[@]}" "${WORDS[@]}" >"$OUT/stock"
+    "${python[@]}" -m mproc "${WORDS[@]}" >"$OUT/mproc"
+    cmp "$OUT/stock" "$OUT/mproc"
+}
+
+# No CPython for musl can be had from Debian or PyPI. So: what the extension takes from outside is the interpreter's, or
+# is in musl; and a program in C runs on musl with the wheel's header and library.
+try_musllinux_x86_64() {
+    local folder=$OUT/unpacked missing
+    rm -rf "$folder"
+    "$tools/python" -m zipfile -e "$(wheel_of "$1")" "$folder"
+    missing=$(comm -23 \
+        <(nm -D --undefined-only "$folder"/mproc/_mproc.*.so | awk '$1 == "U" { print $2 }' | grep -v '^_\?Py' | sort -u) \
+        <(nm -D --defined-only /lib/ld-musl-x86_64.so.1 | awk '{ print $3 }' | sort -u))
+    [ -z "$missing" ] || die "musl has not: $missing"
+    musl-gcc -I"$folder/mproc/include" examples/c/hello.c -L"$folder/mproc/lib" -lmproc \
+        -Wl,--build-id -Wl,-rpath,"$folder/mproc/lib" -o "$OUT/hello"
+    [ "$("$OUT/hello" | tail -n 1)" = "hello from child" ]
+}
+
+# why_not PLATFORM VERSION: prints why this machine cannot try the wheel; nothing if it can.
+why_not() {
+    case $1 in
+    manylinux-x86_64) [ "$(uname -m)" = x86_64 ] || echo "this machine is no x86-64" ;;
+    manylinux-aarch64)
+        command -v "$QEMU" >/dev/null || { echo "no $QEMU" && return; }
+        [ -x "$ARM_ROOT/usr/bin/python$2" ] || echo "Debian has no Python $2 for arm64 of this release"
+        ;;
+    musllinux-x86_64) command -v musl-gcc >/dev/null || echo "no musl-gcc" ;;
+    *) echo "nothing here runs arm64 with musl" ;;
+    esac
+}
+
+# The Python of this Debian, for arm64, by an apt with a state of its own: scripts/fetch-python.sh does the same.
+fetch_arm64_python() {
+    [ ! -d "$ARM_ROOT" ] || return 0
+    command -v apt-get >/dev/null && command -v "$QEMU" >/dev/null || return 0
+    quietly "Debian's Python for arm64" scripts/fetch-arm64-python.sh "$ARM_ROOT" || true
+}
+
 one() {
+    local name reason
     if ! scripts/find-python.sh "$1" >/dev/null 2>&1; then
         say "SKIP no Python $1 on this machine"
         skipped=$((skipped + 1))
         return
     fi
     tools_for "$1"
-    write_compiler
-    if quietly "wheel for Python $1" make_wheel && quietly "try it" try_wheel "$1"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-    fi
+    for name in $PLATFORMS; do
+        platform "$name"
+        if ! quietly "wheel for Python $1, $name" make_wheel "$1"; then
+            failed=$((failed + 1))
+            continue
+        fi
+        reason=$(why_not "$name" "$1")
+        if [ -n "$reason" ]; then
+            say "SKIP the wheel for Python $1, $name is not tried: $reason"
+            skipped=$((skipped + 1))
+        elif quietly "try it" "try_${name//-/_}" "$1"; then
+            passed=$((passed + 1))
+        else
+            failed=$((failed + 1))
+        fi
+    done
 }
 
 scripts/setup.sh
@@ -76,8 +196,8 @@ rm -rf "$OUT"
 mkdir -p "$OUT/source"
 [ $# -gt 0 ] || set -- 3.11 3.12 3.13 3.14 3.15
 tools_for "$1"
-write_compiler
 quietly "sdist" make_sdist
+case $PLATFORMS in *manylinux-aarch64*) fetch_arm64_python ;; esac
 for version in "$@"; do one "$version"; done
 for wheel in "$OUT"/*.whl; do
     [ ! -f "$wheel" ] || "$tools/auditwheel" show "$wheel" 2>/dev/null | tr '\n' ' ' | sed 's/\. .*/.\n/'
