@@ -42,7 +42,10 @@ def empty(shape: int | Sequence[int], dtype: Any = float, order: Literal["C", "F
     if min(lengths, default=0) < 0:
         raise ValueError("negative dimensions are not allowed")
     know_arrays()
-    buffer = Buffer(prod(lengths) * kind.itemsize, zero=False)
+    size = prod(lengths) * kind.itemsize
+    if size > sys.maxsize:
+        raise MemoryError(f"an array of shape {lengths} and dtype {kind} has {size} bytes")
+    buffer = Buffer(size, zero=False)
     array: Any = numpy.ndarray(lengths, kind, memoryview(buffer), order=order)
     return array
 

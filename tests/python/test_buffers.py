@@ -69,6 +69,8 @@ def test_empty_refuses():
         mproc.empty((3, -1))
     with pytest.raises(MemoryError):
         mproc.empty(1 << 50)
+    with pytest.raises(MemoryError, match=r"shape \(1099511627776, 1099511627776\) and dtype int8"):
+        mproc.empty((1 << 40, 1 << 40), "i1")
     with pytest.raises(TypeError, match="Python objects"):
         mproc.asarray([None])
 
@@ -539,3 +541,34 @@ with ProcessPoolExecutor(1, mp_context=mproc.get_context("fork")) as executor:
 def test_executor_with_too_little_memory(program):
     env = {**program.env, "MPROC_ARENA_LIMIT": "64M"}
     assert program.output("-c", TOO_MUCH, env=env) == "MemoryError\nMemoryError\n1048576\n"
+
+
+# ---- more than 4 GiB
+
+
+def mark(queue, replies):
+    array = queue.get()
+    array[-1] = 7
+    replies.put((array.nbytes, int(array[0]), int(array[1 << 32]), int(array[-1])))
+    del array
+    replies.put(None)
+
+
+@pytest.mark.skipif(
+    not os.environ.get("MPROC_TEST_BIG"), reason="needs 6 GiB; MPROC_TEST_BIG=1 runs it"
+)
+@pytest.mark.parametrize("make", [lambda n: np.zeros(n, "u1"), lambda n: mproc.empty(n, "u1")])
+def test_five_gib(make):
+    ctx = mproc.get_context("fork")
+    queue, replies = ctx.Queue(), ctx.Queue()
+    before = in_arena()
+    process = ctx.Process(target=mark, args=(queue, replies))
+    process.start()
+    array = make(5 << 30)  # its pages are touched where it is copied
+    array[0], array[1 << 32], array[-1] = 1, 2, 3
+    queue.put(array)
+    assert replies.get(timeout=300) == (5 << 30, 1, 2, 7)
+    assert replies.get(timeout=LONG) is None
+    process.join(LONG)
+    del array
+    assert in_arena() == before
