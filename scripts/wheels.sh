@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Usage: [PLATFORMS="manylinux-x86_64 …"] scripts/wheels.sh [VERSION…]
 # Makes an sdist, and of that, without git, wheels for each version of Python that this machine has (or for those that
-# are named), in build/wheels: for glibc 2.28, so they run on systems from 2018 on, on x86-64 and arm64, and when they are
-# named also for musl 1.2, all built by zig's C compiler. auditwheel checks them. Each that this machine can run is tried: those for
-# x86-64 and glibc in a fresh environment, those for arm64 with Debian's Python under qemu-user, the C library of those
-# for musl by a program in C. What cannot be tried is skipped, by name. Ends with N passed, N failed.
+# are named), in build/wheels: for glibc 2.28, so they run on systems from 2018 on, on x86-64 and arm64, and when they
+# are named also for musl 1.2, all built by zig's C compiler. auditwheel checks them. Each that this machine can run is
+# tried: those for x86-64 and glibc in a fresh environment, those for arm64 with Debian's Python under qemu-user, the C
+# library of those for musl by a program in C. What cannot be tried is skipped, by name. Ends with N passed, N failed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
