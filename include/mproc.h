@@ -1202,6 +1202,34 @@ MPROC_API uint64_t mproc_worker_done(const mproc_worker *worker);
 /* Frees the handle; the seat is the process' until it ends. */
 MPROC_API void mproc_worker_drop(mproc_worker *owned);
 
+/* ---- workers that no pool looks after */
+
+/* By this rule a pool gives up workers that end before they are of any use. A runtime that looks
+ * after workers of its own, threads for example, gives them up by the same one. It is private
+ * memory, which begins as MPROC_RESTARTS_INIT; one thread uses it at a time. */
+typedef struct mproc_restarts {
+    uint32_t early;   /* ends of workers that had not become ready, since one became ready */
+    uint32_t useless; /* those of them since something was done, too */
+    int64_t missing;  /* since when there has been no worker, by the monotonic clock; 0: not so */
+} mproc_restarts;
+/* No worker has ended yet. */
+#define MPROC_RESTARTS_INIT                                                                        \
+    { 0, 0, 0 }
+
+/* A worker has become ready: what has ended before it does not count. Cannot fail. */
+MPROC_API void mproc_restarts_ready(mproc_restarts *restarts);
+/* A worker has ended that had not become ready. done: something has been done, by whomever, since
+ * the last worker ended. Cannot fail. */
+MPROC_API void mproc_restarts_ended(mproc_restarts *restarts, int done);
+/* There is no worker, and none can be started now. When that has lasted for longer than patience,
+ * in ns, the `workers` that are wanted are hopeless. Cannot fail. */
+MPROC_API void mproc_restarts_missing(mproc_restarts *restarts, unsigned workers, int64_t patience);
+/* A worker could be started. Cannot fail. */
+MPROC_API void mproc_restarts_started(mproc_restarts *restarts);
+/* 1: so many workers are to be given up, for 8 more than that have ended without use, one after the
+ * other; 0: they may be started again. Cannot fail. */
+MPROC_API int mproc_restarts_hopeless(const mproc_restarts *restarts, unsigned workers);
+
 /* ---------------------------------------------------------------- engine */
 
 /*

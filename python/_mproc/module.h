@@ -59,7 +59,7 @@
     X(future)                                                                                      \
     X(backlog)
 #define MODULE_IMAP_NOUNS(X) X(stream)
-#define MODULE_THREAD_NOUNS(X) X(task)
+#define MODULE_THREAD_NOUNS(X) X(restarts) X(task)
 
 /* Nouns of shared memory, added when the module is asked for a name that it has not (module.c), as
  * most programs use none of them. */
@@ -101,6 +101,7 @@
     X(stream)                                                                                      \
     X(task)                                                                                        \
     X(pool)                                                                                        \
+    X(restarts)                                                                                    \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \
     X(child)                                                                                       \

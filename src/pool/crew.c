@@ -15,14 +15,11 @@
  * A worker that is too many takes a message that tells it to leave; `leaving` counts the messages
  * that are open and the workers that have taken one and not ended yet.
  *
- * A worker that ends before it is ready (its init failed, its program is broken) did not take a
- * task and would not do so the next time. After EARLY_SPARE more such ends than there are workers,
- * without one that became ready, the pool goes on with the workers that it has and tries again
- * every REFILL_PAUSE. If it has none, and there was no reply between these ends either, it is
- * broken: what is open fails, and nothing can be put until a pause has passed, which is doubled
- * each time. This keeps a failing init from forking for ever, and lets a pool recover from a
- * shortage. Ends of workers that were ready do not count. With options.patience a worker that
- * cannot be started is no such end: the pool breaks when there has been none for so long.
+ * Workers that end before they are ready are counted (restarts.c). After too many the pool goes on
+ * with the workers that it has and tries again every REFILL_PAUSE. If it has none, and they are
+ * hopeless, it is broken: what is open fails, and nothing can be put until a pause has passed,
+ * which is doubled each time. So a pool recovers from a shortage. With options.patience a worker
+ * that cannot be started is no such end: the pool breaks when there has been none for so long.
  *
  * A fragile pool is given up when a worker dies by itself: what is open fails, and the workers that
  * are left end, without being replaced, when they have done what they have.
@@ -35,7 +32,6 @@
 #include "pool/engine.h"
 #include "system/os.h"
 
-#define EARLY_SPARE 8
 #define REFILL_PAUSE MPROC_SEC /* between starts that are not likely to succeed */
 #define LOOK_END (10 * MPROC_MSEC)
 #define BREAKS_MOST 6 /* doublings of the pause */
@@ -105,21 +101,20 @@ int mproc__crew_start(mproc_pool *pool) {
 
 /* ---------------------------------------------------------------- ends that come too early */
 
-/* Counts ends without a worker that became ready in between, and of these those without a reply. */
 static void count_end(mproc_pool *pool, uint32_t state) {
-    bool early = state == MPROC__WORKER_NEW;
     bool replied = pool->replies != pool->replies_before;
-    pool->early_ends = state == MPROC__WORKER_READY ? 0 : pool->early_ends + early;
-    pool->useless_ends = state == MPROC__WORKER_READY || replied ? 0 : pool->useless_ends + early;
+    if (state == MPROC__WORKER_READY) {
+        mproc_restarts_ready(&pool->restarts);
+    } else if (state == MPROC__WORKER_NEW) {
+        mproc_restarts_ended(&pool->restarts, replied);
+    } else if (replied) {
+        pool->restarts.useless = 0;
+    }
     pool->replies_before = pool->replies;
 }
 
-static void set_ends(mproc_pool *pool, unsigned n) {
-    pool->early_ends = pool->useless_ends = n;
-}
-
 static bool too_many_early_ends(const mproc_pool *pool) {
-    return pool->early_ends > pool->target + EARLY_SPARE;
+    return pool->restarts.early > mproc__restarts_most(pool->target);
 }
 
 static uint32_t state_of(const mproc_pool *pool, unsigned seat) {
@@ -131,7 +126,7 @@ static void notice_ready(mproc_pool *pool) {
     for (unsigned i = 0; i < pool->used; i++) {
         if (pool->crew[i].process != NULL && state_of(pool, i) == MPROC__WORKER_READY) {
             mproc__store32(&mproc__taskq_seat(pool->tasks, i)->state, MPROC__WORKER_KNOWN);
-            set_ends(pool, 0);
+            mproc_restarts_ready(&pool->restarts);
             pool->breaks = 0;
         }
     }
@@ -149,14 +144,14 @@ static bool somebody_is_ready(const mproc_pool *pool) {
 /* Nothing is put until the pause has passed; see mproc__pool_refusal(). One early end suffices
  * then. */
 static void break_if_hopeless(mproc_pool *pool, const mproc_task_error *why) {
-    if (is_stopped(pool) || pool->useless_ends <= pool->target + EARLY_SPARE ||
+    if (is_stopped(pool) || !mproc_restarts_hopeless(&pool->restarts, pool->target) ||
         somebody_is_ready(pool)) {
         return;
     }
     mproc__crew_stop(pool, MPROC__POOL_BROKEN, why);
     pool->refill_at = mproc__os_now() + (REFILL_PAUSE << pool->breaks);
     pool->breaks = pool->breaks < BREAKS_MOST ? pool->breaks + 1 : pool->breaks;
-    set_ends(pool, pool->target + EARLY_SPARE);
+    mproc__restarts_set(&pool->restarts, mproc__restarts_most(pool->target));
 }
 
 /* ---------------------------------------------------------------- ending */
@@ -267,12 +262,10 @@ static bool is_vacant(const struct mproc__crew *crew) {
 /* There is no worker, and none could be started: that counts as an end, or is borne for so long as
  * the program says. */
 static void do_without(mproc_pool *pool, int code) {
-    int64_t patience = pool->options.patience;
-    pool->without = pool->without != 0 ? pool->without : pool->looked;
-    if (patience == 0) {
+    if (pool->options.patience == 0) {
         count_end(pool, MPROC__WORKER_NEW);
-    } else if (pool->looked - pool->without > patience) {
-        set_ends(pool, pool->target + EARLY_SPARE + 1);
+    } else {
+        mproc_restarts_missing(&pool->restarts, pool->target, pool->options.patience);
     }
     break_if_hopeless(pool, &(mproc_task_error){.code = code});
 }
@@ -287,7 +280,7 @@ static bool refill(mproc_pool *pool, unsigned seat) {
     if (r != 0 && pool->alive + pool->starting == 0) {
         do_without(pool, r);
     } else {
-        pool->without = 0;
+        mproc_restarts_started(&pool->restarts);
     }
     return r == 0;
 }
@@ -401,7 +394,7 @@ void mproc__crew_look(mproc_pool *pool) {
         look_at_carrier(pool);
         return;
     }
-    if (pool->early_ends > 0) {
+    if (pool->restarts.early > 0) {
         notice_ready(pool);
     }
     notice_ends(pool);

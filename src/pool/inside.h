@@ -280,12 +280,11 @@ struct mproc_pool {
     unsigned target; /* workers that are wanted */
     unsigned alive, starting, leaving, ended_count;
     unsigned started; /* workers ever, for their names */
-    unsigned early_ends, useless_ends;
+    mproc_restarts restarts;
     uint64_t replies, replies_before; /* ever, and when a worker ended last */
     unsigned breaks;                  /* how often the pool has broken since a worker was ready */
     int64_t looked;
     int64_t refill_at;        /* no worker is started before that */
-    int64_t without;          /* since when none can be started though there is none; 0: not so */
     struct mproc__crew *crew; /* by seat */
     struct pollfd *polls;     /* by seat */
 
@@ -542,6 +541,13 @@ void mproc__feed_due(mproc_pool *pool);
 bool mproc__limit_end(mproc_pool *pool, struct mproc__open *open, int code);
 /* Ends tasks whose time is up, or whose memory is too much. */
 void mproc__limits_look(mproc_pool *pool);
+
+/* ---- restarts.c */
+
+/* The ends that may come, one after the other, before so many workers are given up. */
+uint32_t mproc__restarts_most(unsigned workers);
+/* As if so many had come. */
+void mproc__restarts_set(mproc_restarts *restarts, uint32_t ends);
 
 /* ---- crew.c; all under the lock */
 

@@ -323,6 +323,55 @@ TEST(pool_bears_a_shortage_as_long_as_it_was_told) {
     finish(pool);
 }
 
+/* ---------------------------------------------------------------- the rule by itself */
+
+static void end_early(mproc_restarts *restarts, int times) {
+    for (int i = 0; i < times; i++) {
+        mproc_restarts_ended(restarts, 0);
+    }
+}
+
+TEST(restarts_are_given_up_after_eight_ends_more_than_workers) {
+    mproc_restarts restarts = MPROC_RESTARTS_INIT;
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 0), 0);
+    end_early(&restarts, 11);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 3), 0);
+    end_early(&restarts, 1);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 3), 1);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 4), 0);
+    CHECK_EQ(restarts.early, 12);
+}
+
+TEST(restarts_go_on_when_a_worker_was_of_use_or_something_was_done) {
+    mproc_restarts restarts = MPROC_RESTARTS_INIT;
+    end_early(&restarts, 10);
+    mproc_restarts_ended(&restarts, 1);
+    CHECK_EQ(restarts.early, 11); /* no reason to start them at once, but none to give up */
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 1), 0);
+    end_early(&restarts, 9);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 1), 0);
+    end_early(&restarts, 1);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 1), 1);
+    mproc_restarts_ready(&restarts);
+    CHECK_EQ(restarts.early, 0);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 1), 0);
+}
+
+TEST(restarts_are_given_up_when_none_could_be_started_for_long) {
+    mproc_restarts restarts = MPROC_RESTARTS_INIT;
+    mproc_restarts_missing(&restarts, 2, INT64_MAX);
+    CHECK_EQ(restarts.missing != 0, 1);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 2), 0);
+    mproc_restarts_started(&restarts);
+    CHECK_EQ(restarts.missing, 0);
+    mproc_restarts_missing(&restarts, 2, INT64_MAX);
+    usleep(1000);
+    mproc_restarts_missing(&restarts, 2, MPROC_SEC * 60);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 2), 0);
+    mproc_restarts_missing(&restarts, 2, 1000);
+    CHECK_EQ(mproc_restarts_hopeless(&restarts, 2), 1);
+}
+
 /* ---------------------------------------------------------------- pools that are given up */
 
 static void is_given_up(mproc_pool *pool, int code) {

@@ -15,7 +15,7 @@ Shared state, all under the interpreter's lock.
   broken     no worker is started any more, and nothing that is open will be done.
 
 A thread dies only with its process, or of what its initializer raises: then it has served nothing.
-Ends without use are counted as the core counts those of workers that never became ready.
+Ends without use are counted by the core (`_mproc.Restarts`), as those of processes are.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ __all__ = ["ThreadPool", "ThreadTasks"]
 _mproc._add_imap()  # of a pool of threads, too
 _mproc._add_threads()
 
-SPARE = 8  # ends of workers that were of no use, more than there are workers
 LOOK = 0.01  # seconds between two looks at the workers
 
 
@@ -55,13 +54,12 @@ class ThreadTasks:
 
     broken = False
     _target = 0  # workers that are wanted
-    _useless = 0  # ends of workers, one after the other, that have been of no use
-    _without = 0.0  # since when there has been no worker
     _looked = 0.0
 
     def __init__(self, engine: Engine, seats: int, patience: float) -> None:
         self._engine = _reference(engine)
         self._patience = patience
+        self._restarts = _mproc.Restarts()
         self._vacant: set[int] = set()
         self._seating = _allocate_lock()
         self._waiting: _SimpleQueue[_mproc.Task | None] = _SimpleQueue()
@@ -185,14 +183,20 @@ class ThreadTasks:
         for seat, old in enumerate(engine._pool):
             if seat not in self._vacant and old.exitcode is not None:
                 self._vacant.add(seat)
-                self._useless = 0 if self._was_of_use(seat, old) else self._useless + 1
-                if self._useless > self._target + SPARE:
-                    self._give_up(engine, engine._what_broke_it(self._death_of(engine, old)))
+                self._count_end(engine, seat, old)
         if self._vacant and not self._closed and self._seating.acquire(False):
             try:
                 self._fill(engine)
             finally:
                 self._seating.release()
+
+    def _count_end(self, engine: Engine, seat: int, old: Any) -> None:
+        if self._was_of_use(seat, old):
+            self._restarts.ready()
+            return
+        self._restarts.ended()
+        if self._restarts.hopeless(self._target):
+            self._give_up(engine, engine._what_broke_it(self._death_of(engine, old)))
 
     def _was_of_use(self, seat: int, old: Any) -> bool:
         """Return whether a worker that has ended began to serve."""
@@ -212,15 +216,15 @@ class ThreadTasks:
                 self._do_without(engine)
                 return
             self._vacant.discard(seat)
-            self._without = 0.0
+            self._restarts.started()
             if isinstance(started, tuple):
                 raise started[1]
 
     def _do_without(self, engine: Engine) -> None:
         """Note that no worker can be started now; give up when that has lasted too long."""
         if len(self._vacant) == self._target and engine._started:
-            self._without = self._without or self._looked
-            if self._looked - self._without > self._patience and not self.broken:
+            self._restarts.missing(self._target, self._patience)
+            if self._restarts.hopeless(self._target) and not self.broken:
                 self._give_up(engine, engine._what_broke_it(engine._start_error))
 
     def _give_up(self, engine: Engine, reason: BaseException) -> None:
