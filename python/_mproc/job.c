@@ -258,8 +258,29 @@ static int job_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     return 0;
 }
 
-static PyObject *job_nothing(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
-    Py_RETURN_NONE;
+/* _announce(): tells the threads that sleep until the pool has news of it. */
+static PyObject *announce_to_pool(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    PyObject *pool = ((struct job *)self)->pool;
+    PyObject *pumping = pool != NULL ? PyObject_GetAttrString(pool, "_pumping") : NULL;
+    if (pumping == NULL) {
+        return pool != NULL ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *r = PyObject_CallMethod(pumping, "tell", "O", self);
+    Py_DECREF(pumping);
+    return r;
+}
+
+/* _unreadable(error) */
+static PyObject *make_unreadable(PyObject *self, PyObject *error) {
+    struct module_state *state = module_state_of(self);
+    PyObject *args = Py_BuildValue("(Os)", error, "a result that cannot be unpickled");
+    if (state == NULL || args == NULL) {
+        Py_XDECREF(args);
+        return NULL;
+    }
+    (void)module_raise(state, MODULE_MAYBE_ENCODING, args);
+    Py_DECREF(args);
+    return error_take();
 }
 
 int job_fail_all(struct job *job, PyObject *error) {
@@ -302,7 +323,11 @@ static PyMethodDef job_methods[] = {
      "Book what has come of a part: a list of values, if it is a map's, or an exception."},
     {"_error", job_error, METH_O,
      "_error(value)\n--\n\nReturn the exception of the future, for what a part has failed with."},
-    {"_announce", job_nothing, METH_NOARGS, "Called when a watched job has become ready."},
+    {"_announce", announce_to_pool, METH_NOARGS,
+     "_announce($self, /)\n--\n\nCalled when a watched job has become ready: tell who waits."},
+    {"_unreadable", make_unreadable, METH_O,
+     "_unreadable($self, error, /)\n--\n\n"
+     "Return what a task fails with whose result cannot be unpickled."},
     {"_fail", job_fail_python, METH_O,
      "Fails the whole job with an exception, unless it is ready."},
     {NULL, NULL, 0, NULL},

@@ -211,13 +211,22 @@ PyObject *module_raise(struct module_state *state, enum module_exception which, 
     return NULL;
 }
 
-int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+static int add_type(PyObject *module, PyType_Spec *spec, PyObject *base, PyTypeObject **slot,
+                    int publish) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, base);
     if (type == NULL) {
         return -1;
     }
     Py_XSETREF(*slot, type); /* there is one if adding the nouns of pools failed half-way */
     return publish ? PyModule_AddType(module, type) : 0;
+}
+
+int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {
+    return add_type(module, spec, NULL, slot, publish);
+}
+
+int module_derive_type(PyObject *module, PyType_Spec *spec, PyObject *base, PyTypeObject **slot) {
+    return add_type(module, spec, base, slot, 1);
 }
 
 static PyModuleDef_Slot module_slots[] = {

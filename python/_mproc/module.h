@@ -49,6 +49,7 @@
 /* Nouns of pools, added when the first pool is made: each type costs the program some 10 us. */
 #define MODULE_POOL_NOUNS(X)                                                                       \
     X(job)                                                                                         \
+    X(result)                                                                                      \
     X(name)                                                                                        \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
@@ -98,10 +99,11 @@
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \
+    X(result)                                                                                      \
     X(stream)                                                                                      \
+    X(restarts)                                                                                    \
     X(task)                                                                                        \
     X(pool)                                                                                        \
-    X(restarts)                                                                                    \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \
     X(child)                                                                                       \
@@ -115,7 +117,9 @@
     X(EMPTY, "queue", "Empty")                                                                     \
     X(SHUT_DOWN, "mproc._queues.shut", "ShutDown")                                                 \
     X(BROKEN_BARRIER, "threading", "BrokenBarrierError")                                           \
-    X(BUFFER_TOO_SHORT, "mproc.context", "BufferTooShort")
+    X(BUFFER_TOO_SHORT, "mproc.context", "BufferTooShort")                                         \
+    X(TIMEOUT, "mproc.context", "TimeoutError")                                                    \
+    X(MAYBE_ENCODING, "mproc._pool.errors", "MaybeEncodingError")
 
 enum module_exception {
 #define X(name, module, class) MODULE_##name,
@@ -177,5 +181,7 @@ PyObject *module_raise(struct module_state *state, enum module_exception which, 
  * the module gets it as an attribute too, under the last part of its name. 0, or -1 with an
  * exception. */
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish);
+/* The same for a type that is derived from another one, and published. */
+int module_derive_type(PyObject *module, PyType_Spec *spec, PyObject *base, PyTypeObject **slot);
 
 #endif

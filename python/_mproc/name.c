@@ -96,7 +96,19 @@ static PyObject *name_of(PyObject *module, PyObject *function) {
     return name;
 }
 
+/* is_a_name(function): a function of a module, or a class without a metaclass. */
+static PyObject *is_a_name(PyObject *Py_UNUSED(module), PyObject *function) {
+    if (Py_TYPE(function) != &PyCFunction_Type) {
+        return PyBool_FromLong(PyFunction_Check(function) || Py_TYPE(function) == &PyType_Type);
+    }
+    const PyObject *self = PyCFunction_GET_SELF(function);
+    return PyBool_FromLong(self == NULL || PyModule_Check(self));
+}
+
 static PyMethodDef functions[] = {
+    {"is_a_name", is_a_name, METH_O,
+     "is_a_name($module, function, /)\n--\n\n"
+     "Return whether a function pickles as a mere name, so that a worker may look it up once."},
     {"name_of", name_of, METH_O,
      "name_of($module, function, /)\n--\n\n"
      "The name by which a worker finds a function or class; None: it has to be pickled."},

@@ -7,7 +7,7 @@
  * says which part of which Job it is. What has no options is put as parts, which cost less. The
  * core calls four functions of this file:
  *   task_ended   books the task's result, or its failure, into the job. What the task fails with is
- *   part_ended   what owner._failure() makes of it.
+ *   part_ended   what failure() of _pool/errors.py makes of it.
  *   start        has a worker started by owner._start_in_seat(seat); see seat_started(). The core
  *                gets the handle of the process' popen object; one that is no Child of ours is
  *                adopted by its pid.
@@ -137,9 +137,16 @@ static struct job_result failure_of(const struct pool *pool, const mproc_task_er
     struct job_result result = {.failed = 1};
     error_raise(e->code);
     PyObject *error = error_take();
-    result.value = call_owner(pool, "_failure", "(OiKiiIdK)", error, e->code,
-                              (unsigned long long)e->task, (int)e->pid, e->exitcode, e->tries,
-                              (double)e->ran / 1e9, (unsigned long long)e->memory);
+    PyObject *owner = PyObject_CallNoArgs(pool->owner);
+    PyObject *errors = owner != NULL ? PyImport_ImportModule("mproc._pool.errors") : NULL;
+    if (errors != NULL) {
+        result.value =
+            PyObject_CallMethod(errors, "failure", "OOiKiiIdK", owner, error, e->code,
+                                (unsigned long long)e->task, (int)e->pid, e->exitcode, e->tries,
+                                (double)e->ran / 1e9, (unsigned long long)e->memory);
+    }
+    Py_XDECREF(errors);
+    Py_XDECREF(owner);
     Py_DECREF(error);
     if (result.value == NULL) {
         int interrupted = !PyErr_ExceptionMatches(PyExc_Exception);

@@ -294,10 +294,5 @@ static PyType_Spec stream_spec = {
 
 int stream_add(PyObject *module) {
     PyObject *base = (PyObject *)module_state(module)->job_type;
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &stream_spec, base);
-    if (type == NULL) {
-        return -1;
-    }
-    Py_XSETREF(module_state(module)->stream_type, type);
-    return PyModule_AddType(module, type);
+    return module_derive_type(module, &stream_spec, base, &module_state(module)->stream_type);
 }

@@ -49,7 +49,6 @@ from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
 from errno import ECANCELED
 from time import monotonic as _monotonic
-from types import ModuleType
 
 from . import _mproc
 from ._cpython import has_threads, pickle
@@ -118,7 +117,7 @@ class Engine:
     _is_fragile = False  # a worker that dies by itself breaks it
     _is_outlived = False  # its workers do what is queued when it is freed, and are not killed
 
-    # Submits what waits for results to come; the pumping thread calls it. None: nothing waits so.
+    # Does what waits for the pumping thread, which calls it. None: nothing waits so.
     _keep_fed: Callable[[], None] | None = None
 
     # What is the same at first for every engine stands here: an object with many attributes of its
@@ -230,12 +229,6 @@ class Engine:
 
         return what_broke(self, error)
 
-    def _failure(self, error: BaseException, *how: Any) -> BaseException:
-        """Return what a task fails with; error is what its code stands for."""
-        from ._pool.errors import failure
-
-        return failure(self, error, *how)
-
     def _failure_of_all(self, error: BaseException) -> BaseException:
         """Return what every task fails with, now that there are no workers."""
         raise NotImplementedError
@@ -249,10 +242,6 @@ class Engine:
             if old.exitcode is None:
                 old.kill()
                 old.join()
-
-    def _alive(self) -> int:
-        """Return how many workers there are."""
-        return sum(old.exitcode is None for old in self._started_workers())
 
     def _end_living(self) -> None:
         for old in self._started_workers():
@@ -273,7 +262,7 @@ class Engine:
             by_pickle = self._sealer is not None or self._cluster is not None
             name = None if by_pickle else _mproc.name_of(function)
             message = self._dumps_function(function) if name is None else _mproc.dumps(name)
-            named = name is not None or (self._sealer is None and _is_a_name(function))
+            named = name is not None or (self._sealer is None and _mproc.is_a_name(function))
             self._last_function = (function if named else _NOTHING, message, named)
         return message, named
 
@@ -365,13 +354,6 @@ class Engine:
             if noted:
                 self._tasks.note_end()
 
-    def _pump_while(self, unfinished: Callable[[], bool]) -> None:
-        """Pump as long as something is unfinished."""
-        seen = self._pumping.news
-        while unfinished():
-            self._pump(None, SLICE, seen, True)
-            seen = self._pumping.news
-
     def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
         if self._owner != _getpid():
             self._check_owner()
@@ -455,14 +437,6 @@ def import_for_workers() -> None:
     from ._pool import errors  # noqa: F401
 
     pickle()
-
-
-def _is_a_name(function: Callable[..., object]) -> bool:
-    """Tell whether a function pickles as a mere name, so that a worker may look it up once."""
-    kind = type(function)
-    if kind is type(_is_a_name) or kind is type:
-        return True
-    return kind is type(len) and isinstance(getattr(function, "__self__", None), ModuleType | None)
 
 
 def ring(bell: LockType) -> None:

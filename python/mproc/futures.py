@@ -320,7 +320,7 @@ def _check_sizes(chunksize: int, buffersize: int | None) -> None:
 def _watch(asked: Any, iterables: tuple[Iterable[Any], ...], engine: ExecutorEngine) -> Progress:
     from ._pool.progress import make, size_of
 
-    return make(asked, size_of(*iterables), engine._alive)
+    return make(asked, size_of(*iterables), engine)
 
 
 def _results(

@@ -20,7 +20,8 @@ from ._current import finalizers as _finalizers
 from ._engine import LOOK, PATIENCE, RESTART, SLICE, Engine, HasOptions
 from ._mproc import getpid as _getpid
 from ._worker import worker
-from .context import ProcessError, TimeoutError
+from .context import ProcessError
+from .context import TimeoutError as TimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,55 +52,7 @@ TERMINATE = "TERMINATE"
 
 EXIT_PRIORITY = 15  # of terminating a pool that is still there at exit
 
-# ---- results
-
-
-class AsyncResult(_mproc.Job):
-    """The result of one call, or of a map, when it has come."""
-
-    __class_getitem__: Any = classmethod(type(list[int]))
-
-    @property
-    def _number_left(self) -> int:
-        """How many tasks of it are open."""
-        return 0 if self._ready else self._left
-
-    def ready(self) -> bool:
-        """Return whether the result has come."""
-        if not self._ready:
-            self._pool._collect()
-        return self._ready
-
-    def successful(self) -> bool:
-        """Return whether the call has returned and not raised. ValueError: it is not ready."""
-        if not self.ready():
-            raise ValueError(f"{self!r} not ready")
-        return not self._failed
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the result has come, or for that many seconds."""
-        if not self._ready:
-            self._pool._wait(self, timeout)
-
-    def get(self, timeout: float | None = None) -> Any:
-        """Return the result, or raise what the call raised. multiprocessing.TimeoutError."""
-        if not self._ready:
-            self._pool._wait(self, timeout)
-            if not self._ready:
-                raise TimeoutError
-        if self._failed:
-            raise self._value
-        return self._value
-
-    def _announce(self) -> None:
-        self._pool._pumping.tell(self)
-
-    def _unreadable(self, error: BaseException) -> BaseException:
-        from ._pool.errors import MaybeEncodingError
-
-        return MaybeEncodingError(error, "a result that cannot be unpickled")
-
-
+AsyncResult = _mproc.AsyncResult
 ApplyResult = AsyncResult
 
 

@@ -501,7 +501,10 @@ class ExecutorEngine(Engine):
         """Wait until all is done and the workers have ended."""
         self._over = self._refuses = True
         with Released(self._lock):
-            self._pump_while(self._has_work)
+            seen = self._pumping.news
+            while self._has_work():
+                self._pump(None, SLICE, seen, True)
+                seen = self._pumping.news
             self._finish_up()
             self._join_workers()
             self._join_helper(None)

@@ -33,7 +33,7 @@ from time import monotonic
 from .. import _mproc
 from .._engine import LOOK, SLICE, ring
 from ..context import TimeoutError
-from ..pool import CLOSE, RUN, AsyncResult
+from ..pool import CLOSE, RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ class IMapIterator(_mproc.Stream):
 
     __module__ = _PUBLIC_MODULE
 
-    _announce = AsyncResult._announce
-    _unreadable = AsyncResult._unreadable
     _unordered = False
 
     def __init__(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from .._engine import Engine
     from ..pool import AsyncResult, IMapIterator, Pool
 
 __all__ = ["Progress", "WatchedIterator", "make", "size_of", "watch_imap"]
@@ -34,11 +35,15 @@ SELDOM = 10.0  # seconds between two lines where standard error is no terminal
 FINEST = 100  # parts into which a map is divided at least, if it is watched
 
 
-def make(asked: Any, total: int | None, alive: Callable[[], int]) -> Progress:
+def make(asked: Any, total: int | None, engine: Engine) -> Progress:
     """Return what shows how far a map of so many items is. TypeError, ImportError.
 
-    total: None if it is unknown. alive: returns how many workers there are.
+    total: None if it is unknown. engine: the one whose workers are counted.
     """
+
+    def alive() -> int:
+        return sum(old.exitcode is None for old in engine._started_workers())
+
     if asked is True:
         return (_Line if _is_a_terminal() else _Log)(total, alive)
     if asked == "tqdm":
@@ -282,7 +287,7 @@ def watch_map(
 ) -> list[Any]:
     """Return what a map or starmap returns, and show meanwhile how far it is."""
     items = iterable if type(iterable) is list else list(iterable)
-    shown = make(asked, len(items), pool._alive)
+    shown = make(asked, len(items), pool)
     if chunksize is None:
         chunksize = -(-len(items) // max(4 * len(pool._pool), FINEST))
     result: list[Any] = shown.wait_for(pool, lambda: pool._map_async(func, items, star, chunksize))
@@ -294,7 +299,7 @@ def watch_imap(
 ) -> Any:
     """Return the results of an imap that is begun here, and shown; how ends with progress=."""
     *sizes, asked = how
-    progress = make(asked, size_of(iterable), pool._alive)
+    progress = make(asked, size_of(iterable), pool)
     return WatchedIterator(kind(pool, func, iterable, *sizes), progress)
 
 
