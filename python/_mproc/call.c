@@ -209,7 +209,7 @@ Py_ssize_t call_divide(struct job *job, Py_ssize_t n, Py_ssize_t chunk, Py_ssize
     if (job->book != NULL) {
         return stream_open(job, *parts);
     }
-    return begin_map(job, n, chunk) < 0 || (n == 0 && job_finish(job) < 0) ? -1 : 0;
+    return begin_map(job, n, chunk) < 0 || (n == 0 && job_finish_empty(job) < 0) ? -1 : 0;
 }
 
 static int put_items(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,

@@ -96,10 +96,29 @@ int job_announce(struct job *job) {
     return r == NULL ? -1 : 0;
 }
 
-/* What a callback raises is nobody's, and is printed; but for what is no Exception. */
-static int call_back(struct job *job) {
-    PyObject *callback = job->failed ? job->error_callback : job->callback;
+static bool is_terminated(PyObject *pool) {
+    PyObject *ending = pool != NULL ? PyObject_GetAttrString(pool, "_ending") : NULL;
+    int r = ending != NULL ? PyObject_IsTrue(ending) : 0;
+    Py_XDECREF(ending);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+    }
+    return r > 0;
+}
+
+/* As the standard library's, a program's callbacks are not called by a map of nothing, nor when
+ * their pool is terminated. Some of ours have to be (_pool/told.py). */
+static bool is_called(const struct job *job, PyObject *callback, bool empty) {
     if (callback == NULL || callback == Py_None) {
+        return false;
+    }
+    return (!empty && !is_terminated(job->pool)) || PyObject_HasAttrString(callback, "hears_all");
+}
+
+/* What a callback raises is nobody's, and is printed; but for what is no Exception. */
+static int call_back(struct job *job, bool empty) {
+    PyObject *callback = job->failed ? job->error_callback : job->callback;
+    if (!is_called(job, callback, empty)) {
         return 0;
     }
     Py_INCREF(callback);
@@ -114,16 +133,24 @@ static int call_back(struct job *job) {
 }
 
 /* The callback is called before anybody can see that the job is ready. */
-int job_finish(struct job *job) {
+static int finish(struct job *job, bool empty) {
     if (job->future != NULL) {
         job->ready = 1;
         return settle(job);
     }
-    if (call_back(job) < 0) {
+    if (call_back(job, empty) < 0) {
         job->ready = 1;
         return -1;
     }
     return job_announce(job);
+}
+
+int job_finish(struct job *job) {
+    return finish(job, false);
+}
+
+int job_finish_empty(struct job *job) {
+    return finish(job, true);
 }
 
 /* Books a failure; of several, the first counts. */

@@ -52,6 +52,8 @@ void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk);
 
 /* All parts have come. */
 int job_finish(struct job *job);
+/* The same for a map of nothing. */
+int job_finish_empty(struct job *job);
 
 /* The job is ready: who waits for it in another thread is told. */
 int job_announce(struct job *job);

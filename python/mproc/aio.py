@@ -412,6 +412,8 @@ def _set(future: Future[Any], result: Any, error: BaseException | None) -> None:
 
 def _submitted(submit: Callable[..., Any], *args: Any) -> Future[Any]:
     """Call a method of a pool that takes callbacks; return a future of the running loop."""
+    from ._pool.told import Told
+
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 
@@ -422,7 +424,9 @@ def _submitted(submit: Callable[..., Any], *args: Any) -> Future[Any]:
             return
 
     submit(
-        *args, callback=lambda result: tell(result, None), error_callback=lambda e: tell(None, e)
+        *args,
+        callback=Told(lambda result: tell(result, None)),
+        error_callback=Told(lambda error: tell(None, error)),
     )
     return future
 

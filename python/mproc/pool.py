@@ -142,6 +142,7 @@ class Pool(HasOptions, Engine):
         self._maxtasksperchild = maxtasksperchild
         self._function_of_workers = worker  # or what a program has put into this module
         self._feeding: list[IMapIterator] = []
+        self._unsent: list[tuple[AsyncResult, Exception]] = []  # jobs that are to fail
         self._made: list[process.BaseProcess] = []  # workers to be started, the last one first
         self._set_up(processes, context)
         self._start_workers()
@@ -265,12 +266,14 @@ class Pool(HasOptions, Engine):
         return self._broken or error
 
     def _has_work(self) -> bool:
-        return self._tasks.open > 0 or any(not imap._strict for imap in self._feeding)
+        eager = [imap for imap in self._feeding if not imap._strict]
+        return bool(self._tasks.open > 0 or self._unsent or eager)
 
     def _is_over(self) -> bool:
         return self._state != RUN
 
     def _run_on(self) -> None:
+        self._book_unsent()
         for imap in list(self._feeding):
             imap._run_on()
 
@@ -279,8 +282,12 @@ class Pool(HasOptions, Engine):
 
         Results are read before: some need their worker alive, connections for example.
         """
-        if self._state == CLOSE and self._tasks.open == 0 and not self._feeding:
+        if self._state == CLOSE and not self._is_busy():
             self._tasks.close()
+
+    def _is_busy(self) -> bool:
+        """Return whether there are tasks, or will be."""
+        return bool(self._tasks.open > 0 or self._feeding or self._unsent)
 
     # -- tasks
 
@@ -342,8 +349,26 @@ class Pool(HasOptions, Engine):
             self._tasks.submit(result, message, named, arguments, self._chosen)
         except Exception as error:
             self._explain(error, "parts_of_call", args, kwds, "kwds")
-            result._fail(error)
+            self._fail_unsent(result, error)
         return result
+
+    def _fail_unsent(self, job: AsyncResult, error: Exception) -> None:
+        """Fail a job that could not be sent. If it calls back, who collects does that.
+
+        The caller may have a lock that the callback takes.
+        """
+        if job._error_callback is None:
+            job._fail(error)
+            return
+        self._unsent.append((job, error))
+        self._keep_fed = self._book_unsent
+        self._tell()
+
+    def _book_unsent(self) -> None:
+        self._keep_fed = None
+        while self._unsent:
+            job, error = self._unsent.pop(0)
+            job._fail(error)
 
     def map(
         self,
@@ -443,7 +468,7 @@ class Pool(HasOptions, Engine):
             self._tasks.submit_map(result, message, named, star, items, size, 0, self._chosen)
         except Exception as error:
             self._explain(error, "parts_of_map", items, 0)
-            result._fail(error)
+            self._fail_unsent(result, error)
         return result
 
     def imap(
@@ -571,6 +596,7 @@ class Pool(HasOptions, Engine):
         self._end_queues()  # now: a worker may be killed while it puts a result
         try:
             self._tasks.abandon()
+            self._book_unsent()
         finally:
             self._end_workers()
             self._tell()
@@ -583,7 +609,7 @@ class Pool(HasOptions, Engine):
         if self._state == RUN:
             raise ValueError("Pool is still running")
         seen = self._pumping.news
-        while self._state == CLOSE and (self._tasks.open > 0 or self._feeding):
+        while self._state == CLOSE and self._is_busy():
             for imap in list(self._feeding):
                 imap._run_out()
             self._pump(None, SLICE if self._tasks.open > 0 else LOOK, seen, True)

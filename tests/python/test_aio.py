@@ -14,6 +14,7 @@ import pytest
 
 import mproc
 from mproc import aio
+from mproc.pool import ThreadPool
 
 METHODS = ["fork", "spawn", "forkserver"]
 
@@ -554,6 +555,28 @@ def test_imap_goes_on_behind_an_error():
                 await anext(results)
             with pytest.raises(ValueError, match="Chunksize"):
                 pool.aimap(square, [], 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_map_of_nothing(threads):
+    async def main():
+        make = ThreadPool if threads else mproc.get_context("fork").Pool
+        with make(1) as pool:
+            assert await asyncio.wait_for(pool.amap(square, []), 60) == []
+
+    asyncio.run(main())
+
+
+def test_a_pool_that_is_terminated_fails_what_is_awaited():
+    async def main():
+        with mproc.get_context("fork").Pool(1) as pool:
+            waiting = asyncio.create_task(pool.aapply(time.sleep, (600,)))
+            await settle()
+            pool.terminate()
+            with pytest.raises(mproc.ProcessError, match="terminated"):
+                await asyncio.wait_for(waiting, 60)
 
     asyncio.run(main())
 

@@ -111,6 +111,7 @@ class Outbox:
 
 def _submit(pool: Pool, box: Outbox, task: tuple[Any, ...]) -> None:
     from .._pool.errors import WorkerDiedError
+    from .._pool.told import Told
 
     number, call, options = task
 
@@ -126,7 +127,7 @@ def _submit(pool: Pool, box: Outbox, task: tuple[Any, ...]) -> None:
         run,
         call,
         callback=lambda message: box.put((number, DONE, message)),
-        error_callback=fail,
+        error_callback=Told(fail),
     )
 
 

@@ -38,6 +38,7 @@ from .. import get_context
 from .._current import current_process
 from .._pool import by_reference
 from .._pool.errors import ExceptionWithTraceback
+from .._pool.told import Told
 from ..pool import Pool
 
 TYPE_CHECKING = False
@@ -262,7 +263,7 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
             callback(error)
 
         pool = self._workers.pool
-        return pool.apply_async(_run, (sent.message,), callback=done, error_callback=failed)
+        return pool.apply_async(_run, (sent.message,), callback=done, error_callback=Told(failed))
 
     apply_async = submit  # its name in joblib before 1.5
 
