@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Usage: scripts/soak.sh [SECONDS]
 # Runs eight processes at everything that synchronises or is shared for so long (60 s), and kills some at random. Then it
-# does the same to pairs of processes that talk through a channel, and to the eight workers of a pool in C and of an
-# executor in Python that heals, under so many tasks: for SECONDS = 60 at least 200,000 each. Last come members in C and
-# in Python on the same objects.
+# does the same to pairs of processes that talk through a channel, and to the eight workers of a pool in C, of a Pool in
+# Python, and of an executor that heals, under so many tasks: for SECONDS = 60 at least 200,000 each. Last come members
+# in C and in Python on the same objects.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -16,5 +16,5 @@ meson_build "$BUILD/test" soak chaos_channel chaos_pool program
 "$BUILD/test/tests/crash/soak" --seconds "$seconds"
 "$BUILD/test/tests/crash/chaos_channel" --seconds "$seconds"
 "$BUILD/test/tests/crash/chaos_pool" --tasks "$tasks" --seconds "$seconds"
-"$VENV/bin/python" tests/python/chaos.py --tasks "$tasks" --seconds "$seconds" executor
+"$VENV/bin/python" tests/python/chaos.py --tasks "$tasks" --seconds "$seconds" pool executor
 exec "$VENV/bin/python" tests/python/chaos_mixed.py --seconds "$seconds"

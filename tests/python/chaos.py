@@ -239,14 +239,50 @@ def by_timeout(pool, numbers, account, client):
     hasty = pool.options(retries=1, timeout=TIMEOUT)
     futures = [hasty.submit(never_end, number) for number in numbers[: BATCH // 20]]
     for future in futures:
-        error = future.exception()
-        if type(error) is TaskTimeoutError and error.seconds >= TIMEOUT:
-            account.time_out(client)
-        else:
-            account.fail(client, 1, error)
+        book_time_out(account, client, future.exception())
 
 
-POOL = (by_apply_async, by_apply, by_map, by_imap, by_imap_unordered)
+def book_time_out(account, client, error):
+    if type(error) is TaskTimeoutError and error.seconds >= TIMEOUT:
+        account.time_out(client)
+    else:
+        account.fail(client, 1, error)
+
+
+def error_of(get):
+    try:
+        get()
+    except Exception as error:
+        return error
+    return None
+
+
+def by_stubborn_apply(pool, numbers, account, client):
+    stubborn = pool.options(retries=RETRIES, timeout=STUCK)
+    results = [stubborn.apply_async(task, (number,)) for number in numbers]
+    for number, result in zip(numbers, results, strict=True):
+        book_one(account, client, number, result.get)
+
+
+def by_hasty_apply(pool, numbers, account, client):
+    hasty = pool.options(retries=1, timeout=TIMEOUT)
+    ends = collections.Counter()
+    few = numbers[: BATCH // 20]
+    results = [
+        hasty.apply_async(
+            never_end, (number,), error_callback=lambda _, number=number: ends.update([number])
+        )
+        for number in few
+    ]
+    for result in results:
+        book_time_out(account, client, error_of(result.get))
+    if ends != dict.fromkeys(few, 1):
+        account.wrong.append(f"{client}: a task did not end once")
+
+
+POOL = (
+    by_apply_async, by_apply, by_map, by_imap, by_imap_unordered, by_stubborn_apply, by_hasty_apply,
+)  # fmt: skip
 EXECUTOR = (
     by_submit, by_result, by_wait, by_as_completed, by_executor_map, by_retries, by_timeout,
 )  # fmt: skip

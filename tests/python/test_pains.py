@@ -3,6 +3,8 @@
 Each test has a watchdog, which ends it where the standard library would wait for ever.
 """
 
+import concurrent.futures
+import contextlib
 import os
 import pickle
 import queue
@@ -17,6 +19,7 @@ import pytest
 from conftest import not_for_ever, wait_until
 
 import mproc
+from mproc.futures import BrokenProcessPool, ProcessPoolExecutor
 from mproc.pool import WorkerDiedError
 
 pytestmark = pytest.mark.timeout(90)
@@ -296,6 +299,46 @@ def test_r8_what_does_not_pickle_is_put(ctx):
     assert q.get_nowait() == "refused"
 
 
+def test_r6_an_imap_does_not_read_ahead(ctx):
+    """Standard library: tens of thousands of items are read for one result."""
+    read = []
+
+    def items():
+        for n in range(100_000):
+            read.append(n)
+            yield n
+
+    with ctx.Pool(2) as pool:
+        results = pool.imap(errands.square, items(), buffersize=8)
+        assert next(results) == 0
+        assert pool.map(errands.square, range(1000)) == [n * n for n in range(1000)]
+        assert next(results) == 1
+        assert len(read) <= 2 + 8 + 1
+
+
+@pytest.mark.parametrize("heal", [False, True])
+def test_r9_one_task_of_thirteen_ends_its_worker(ctx, heal):
+    """Standard library: 8 of 13 fail, and the executor for good; that stays the default."""
+    with ProcessPoolExecutor(2, ctx, heal=heal) as pool:
+        calls = [(errands.exit_hard, 1) if n == 6 else (errands.square, n) for n in range(13)]
+        futures = []
+        with contextlib.suppress(BrokenProcessPool):
+            futures.extend(pool.submit(*call) for call in calls)
+        errors = [future.exception(LONG) for future in futures]
+        for n, future in enumerate(futures):
+            assert errors[n] is not None or future.result() == n * n
+        if heal:
+            assert [n for n in range(13) if errors[n] is not None] == [6]
+            assert type(errors[6]) is WorkerDiedError and errors[6].exitcode == 1
+            assert pool.submit(errands.square, 4).result(LONG) == 16
+        else:
+            assert {type(error) for error in errors} <= {BrokenProcessPool, type(None)}
+            assert type(errors[6]) is BrokenProcessPool
+            assert "exited with code 1 while it ran task 6" in str(errors[6].__cause__)
+            with pytest.raises(BrokenProcessPool):
+                pool.submit(errands.square, 4)
+
+
 # ---- what a pool costs, and what it leaves
 
 
@@ -310,6 +353,18 @@ def test_r10_a_pool_is_cheap(ctx):
         assert len(os.listdir("/proc/self/task")) == threads
         # What is submitted without a wait starts the one helper: perhaps nobody will wait for it.
         assert pool.apply_async(errands.square, (2,)).get(LONG) == 4
+        assert len(os.listdir("/proc/self/task")) <= threads + 1
+        assert len(os.listdir("/proc/self/fd")) - descriptors <= 4 + 1
+
+
+def test_r10_an_executor_is_cheap(ctx):
+    """The helper lives only where somebody waits who cannot collect results himself."""
+    with ProcessPoolExecutor(1, ctx) as pool:
+        pool.submit(errands.square, 2).result(LONG)
+    descriptors, threads = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    with ProcessPoolExecutor(4, ctx) as pool:
+        assert list(pool.map(errands.square, range(100))) == [n * n for n in range(100)]
+        assert concurrent.futures.wait([pool.submit(errands.square, 2)], LONG).not_done == set()
         assert len(os.listdir("/proc/self/task")) <= threads + 1
         assert len(os.listdir("/proc/self/fd")) - descriptors <= 4 + 1
 
