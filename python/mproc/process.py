@@ -147,6 +147,8 @@ class BaseProcess:
         assert not _current._process._config.get("daemon"), (
             "daemonic processes are not allowed to have children"
         )
+        if _current.engine is not None:
+            _current.engine_stays_here(self)
         add_child(self)
         make: Callable[[BaseProcess], Popen] = self._Popen
         forking = self._forking

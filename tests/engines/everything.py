@@ -55,6 +55,30 @@ def methods():
         ]
 
 
+def local():
+    """What stays on this machine says so once, and works."""
+    queue = multiprocessing.Queue()
+    processes = [multiprocessing.Process(target=queue.put, args=(i,)) for i in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return sorted(queue.get(timeout=30) for _ in processes)
+
+
+def parallel():
+    """joblib's workers are the engine's, too."""
+    import joblib
+
+    import mproc.joblib
+
+    mproc.joblib.register()
+    with joblib.parallel_config(backend="mproc", n_jobs=-1):
+        starters = joblib.Parallel()(joblib.delayed(os.getppid)() for _ in range(20))
+        large = joblib.Parallel(n_jobs=2)(joblib.delayed(len)(b"x" * n) for n in (10, 3 << 20))
+    return [os.getpid() in starters, large]
+
+
 def error():
     with multiprocessing.Pool() as pool:
         try:

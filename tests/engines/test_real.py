@@ -20,7 +20,7 @@ WORDCOUNT = HERE.parents[1] / "examples/python/wordcount.py"
 PACKAGES = {"local": "mproc", "dask": "distributed", "ray": "ray", "mpi": "mpi4py"}
 ENGINES = list(PACKAGES)
 SECONDS = 150
-SCENES = ["methods", "error", "executor", "shared"]
+SCENES = ["methods", "error", "executor", "shared", "local", "parallel"]
 LAST = {"local": [], "mpi": ["killers"]}  # those that not every engine can
 ON_OTHERS = ["killers", "worker_killed", "all_killed"]
 TASKS = int(os.environ.get("MPROC_TASKS", "2000"))
@@ -86,6 +86,16 @@ def test_exception_of_a_task(engine):
 
 def test_executor(engine):
     assert of(engine, "executor") == [[0, 2, 4, 6, 8], 8]
+
+
+def test_processes_stay_here_and_say_so_once(engine):
+    assert of(engine, "local") == [0, 1, 2]
+    said = told(engine)[1].stderr.count("stay on this machine")
+    assert said == (0 if engine == "local" else 1)
+
+
+def test_joblib(engine):
+    assert of(engine, "parallel") == [engine == "local", [10, 3 << 20]]
 
 
 def test_objects_of_a_manager(engine):

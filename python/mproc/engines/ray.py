@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 from concurrent.futures import Future
 
@@ -35,6 +36,7 @@ __all__ = ["RayCluster", "connect"]
 
 LANES = 2
 WATCH = 1.0  # seconds between two looks at the cluster's nodes
+ANSWER = 5.0  # seconds that a cluster has for a connection
 START = 60.0  # seconds that an actor has for starting
 
 
@@ -142,6 +144,16 @@ class RayCluster(Cluster):
 _mine = False
 
 
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at host:port, for which Ray itself would wait for minutes.
+
+    Addresses of other forms ("auto", "ray://...") are Ray's own affair.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in address and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+
+
 def connect(address: str | None, workers: int | None) -> RayCluster:
     """Return the engine at an address. EngineError: no cluster of Ray is there."""
     global _mine
@@ -158,6 +170,7 @@ def connect(address: str | None, workers: int | None) -> RayCluster:
                     logging_level="error",
                 )
             else:
+                _knock(address)
                 ray.init(address=address, logging_level="error")
         except Exception as error:  # Ray raises many kinds, Exception itself among them
             raise EngineError(

@@ -3,7 +3,9 @@
 
 Batching, dispatch and nesting are joblib's own. What differs from its loky backend: large arrays
 go to the workers by reference, in shared memory and not in memory-mapped files; batches and results
-through the arena; a worker that dies fails its own batch, and another one takes its place.
+through the arena; a worker that dies fails its own batch, and another one takes its place. If
+the program has chosen an engine (mproc.set_engine()), the workers are the engine's, on all its
+machines, and arrays are copied.
 
 Workers are started by `spawn` (start_method= says otherwise), serve later calls of Parallel, too,
 and end with the process or by shutdown(). joblib's cloudpickle pickles functions and results.
@@ -34,7 +36,7 @@ try:
 except ImportError:  # from joblib 1.6 on it is a package of its own, which joblib requires
     from cloudpickle import CloudPickler
 
-from .. import get_context
+from .. import engines, get_context
 from .._current import current_process
 from .._pool import by_reference
 from .._pool.errors import ExceptionWithTraceback
@@ -110,14 +112,17 @@ def _start_pool(n_jobs: int, method: str, variables: dict[str, str], first: byte
     context = get_context(method)
     kind = type("WorkerPool", (Pool,), {"Process": _Environment(variables, context)})
     key = bytes(multiprocessing.current_process().authkey)
-    return kind(n_jobs, _begin, (key, first), context=context)
+    elsewhere = variables if engines.chosen(None) is not None else {}
+    return kind(n_jobs, _begin, (key, first, elsewhere), context=context)
 
 
-def _begin(key: bytes, first: bytes) -> None:
+def _begin(key: bytes, first: bytes, variables: dict[str, str]) -> None:
     """Prepare a worker: what it has in common with the owner, then the call that is to come first.
 
-    key: with which proxies of a manager of the standard library authenticate.
+    key: with which proxies of a manager of the standard library authenticate. variables: of the
+    environment, of a worker on an engine, which was not started in it.
     """
+    os.environ.update(variables)
     register()
     multiprocessing.current_process().authkey = key
     if first:
@@ -127,7 +132,7 @@ def _begin(key: bytes, first: bytes) -> None:
 
 def _take_pool(n_jobs: int, method: str, variables: dict[str, str], first: bytes) -> _KeptPool:
     """Return a pool like that, kept or new. Others that nobody uses are ended."""
-    key = (n_jobs, method, first, *sorted(variables.items()))
+    key = (n_jobs, method, first, engines.chosen(None), *sorted(variables.items()))
     with _keeping:
         for other, kept in list(_kept.items()):
             mine = kept.owner == os.getpid()
@@ -209,7 +214,11 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         if why is not None:
             warnings.warn(f"n_jobs is 1: {why}", stacklevel=3)
             return 1
-        return max(cpu_count() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
+        if n_jobs > 0:
+            return n_jobs
+        cluster = engines.chosen(None)
+        most = cpu_count() if cluster is None else cluster.slots()
+        return max(most + 1 + n_jobs, 1)
 
     def _why_alone(self) -> str | None:
         if current_process().daemon:
@@ -245,6 +254,7 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         variables = self._prepare_worker_env(n_jobs=n_jobs)
         self._workers = _take_pool(n_jobs, self._method, variables, first)
         shares = max_nbytes is not None and mmap_mode not in (None, "c")
+        shares = shares and engines.chosen(None) is None  # there is no memory in common
         self._sharer = _make_sharer(max_nbytes if shares else None, mmap_mode != "r")
         return n_jobs
 
