@@ -164,6 +164,7 @@ def connect(address: str | None, workers: int | None) -> RayCluster:
             if address is None:
                 cpus = max(os.cpu_count() or 1, workers or 1)
                 ray.init(
+                    address="local",  # otherwise a cluster that was started here once counts
                     num_cpus=cpus,
                     include_dashboard=False,
                     log_to_driver=True,
