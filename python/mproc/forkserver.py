@@ -11,6 +11,7 @@ the one template of a process in `_forkserver`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -221,10 +222,34 @@ def _memory_with(data: bytes) -> int:
     except OSError as error:
         text = f"forkserver needs memory by memfd_create(2): {error.strerror}"
         raise OSError(error.errno, text) from None
-    with open(fd, "wb", closefd=False) as file:
-        file.write(data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    try:
+        with open(fd, "wb", 0, closefd=False) as file:
+            if file.write(data) == len(data):
+                os.lseek(fd, 0, os.SEEK_SET)
+                return fd
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            os.close(fd)
+            raise
+    # RLIMIT_FSIZE counts memory as a file. A pipe is none, but has less room.
+    os.close(fd)
+    return _pipe_with(data)
+
+
+def _pipe_with(data: bytes) -> int:
+    """Return a descriptor from which the data can be read, and then the end of the file."""
+    import fcntl
+
+    reading, writing = kept_pipe()
+    try:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, len(data))  # before a write could wait for ever
+        os.write(writing, data)
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    return reading
 
 
 def get_inherited_fds() -> list[int]:

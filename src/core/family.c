@@ -174,7 +174,7 @@ static int reserve_span(uint64_t span, uint64_t *base) {
 
 /* Half of it when it cannot be had, down to the least; the file behind it must be allowed, too. */
 static int reserve_about(uint64_t *span, uint64_t *base) {
-    uint64_t most = mproc__os_file_most() & ~(uint64_t)(MPROC__CHUNK - 1);
+    uint64_t most = mproc__os_memory_most() & ~(uint64_t)(MPROC__CHUNK - 1);
     uint64_t size = smaller(*span, most);
     int r = -EFBIG;
     while (r != 0 && size >= SPAN_MIN) {
@@ -198,10 +198,10 @@ static int explain_space(void) {
 }
 
 static int explain_file(void) {
-    const uint64_t need = SPAN_MIN / KIB, most = mproc__os_file_most() / KIB;
+    const uint64_t need = SPAN_MIN / KIB, most = mproc__os_memory_most() / KIB;
     return mproc__reason_say(-ENOMEM,
-                             "the arena's file needs %" PRIu64 " KiB, and RLIMIT_FSIZE (ulimit -f) "
-                             "allows %" PRIu64 " KiB",
+                             "the arena's file needs %" PRIu64 " KiB, and the hard limit of "
+                             "RLIMIT_FSIZE (ulimit -f) allows %" PRIu64 " KiB",
                              need, most);
 }
 

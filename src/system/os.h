@@ -134,9 +134,10 @@ uint64_t mproc__os_memory_total(void);
 uint64_t mproc__os_memory_quota(const char *proc);
 /* Bytes of address space that the process has taken; 0: the system does not tell. */
 uint64_t mproc__os_space_taken(void);
-/* Bytes that a file may have by RLIMIT_FSIZE (ulimit -f), and bytes of address space that RLIMIT_AS
- * (ulimit -v) leaves to the process now. UINT64_MAX: there is no limit. */
-uint64_t mproc__os_file_most(void);
+/* Bytes that mproc__os_memory_new() can have by RLIMIT_FSIZE (ulimit -f), which it lifts for a
+ * moment where that is allowed, and bytes of address space that RLIMIT_AS (ulimit -v) leaves to the
+ * process now. UINT64_MAX: there is no limit. */
+uint64_t mproc__os_memory_most(void);
 uint64_t mproc__os_space_left(void);
 
 /* ---- files that are memory, and have names */

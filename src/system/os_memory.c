@@ -25,16 +25,41 @@
 
 /* ---------------------------------------------------------------- mappings */
 
+/* RLIMIT_FSIZE is for files that take room on a disk. A process may lift its own limit as far as
+ * the hard one, one with CAP_SYS_RESOURCE further. True: files of the size are allowed now though
+ * they were not before, and the limit to go back to is in `before`. */
+static bool lift_file_limit(uint64_t size, struct rlimit *before) {
+    if (getrlimit(RLIMIT_FSIZE, before) != 0 || before->rlim_cur >= size) {
+        return false;
+    }
+    struct rlimit lifted = {size, before->rlim_max > size ? before->rlim_max : size};
+    return setrlimit(RLIMIT_FSIZE, &lifted) == 0;
+}
+
+/* For the time of one system call other threads may write as much, too. A file that is not allowed
+ * would be a SIGXFSZ. */
+static int give_size(int fd, size_t size) {
+    struct rlimit before = {RLIM_INFINITY, RLIM_INFINITY};
+    bool lifted = lift_file_limit(size, &before);
+    int r = lifted || before.rlim_cur >= size ? os_result(ftruncate(fd, (off_t)size)) : -EFBIG;
+    if (lifted) {
+        (void)setrlimit(RLIMIT_FSIZE, &before); /* less than there is: always allowed */
+    }
+    return r;
+}
+
 int mproc__os_memory_new(const char *name, size_t size) {
     int fd = os_kept(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (fd < 0) {
         return fd;
     }
-    if (ftruncate(fd, (off_t)size) != 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        int error = errno;
+    int r = give_size(fd, size);
+    if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        r = -errno;
+    }
+    if (r != 0) {
         close(fd);
-        return -error;
+        return r;
     }
     return fd;
 }
@@ -210,10 +235,16 @@ uint64_t mproc__os_memory_total(void) {
     return group != 0 && group < machine ? group : machine;
 }
 
-uint64_t mproc__os_file_most(void) {
-    struct rlimit r;
-    return getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? r.rlim_cur
-                                                                           : UINT64_MAX;
+uint64_t mproc__os_memory_most(void) {
+    struct rlimit before;
+    if (getrlimit(RLIMIT_FSIZE, &before) != 0) {
+        return UINT64_MAX;
+    }
+    if (lift_file_limit(RLIM_INFINITY, &before)) {
+        (void)setrlimit(RLIMIT_FSIZE, &before);
+        return UINT64_MAX;
+    }
+    return before.rlim_max == RLIM_INFINITY ? UINT64_MAX : before.rlim_max;
 }
 
 uint64_t mproc__os_space_taken(void) {

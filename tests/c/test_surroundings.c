@@ -13,9 +13,11 @@
 #include "system/os.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 /* A sanitizer reserves terabytes, which the limits count and mlockall() fills. */
@@ -640,7 +642,18 @@ static size_t span(void) {
     return s.span;
 }
 
+/* The test's process may not lift a hard limit any more. */
+static void give_up_right_to_resources(void) {
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[2];
+    CHECK_OK((int)syscall(SYS_capget, &head, sets));
+    sets[0].effective &= ~(UINT32_C(1) << CAP_SYS_RESOURCE);
+    sets[0].permitted &= ~(UINT32_C(1) << CAP_SYS_RESOURCE);
+    CHECK_OK((int)syscall(SYS_capset, &head, sets));
+}
+
 TEST_BARE(limit_of_files) {
+    give_up_right_to_resources();
     limit_to(RLIMIT_FSIZE, UINT64_C(20000) * 1024); /* ulimit -f 20000 */
     use_children();
     CHECK_LE(span(), 20000 * 1024);
@@ -649,6 +662,7 @@ TEST_BARE(limit_of_files) {
 }
 
 TEST_BARE(limit_of_files_in_half_kilobytes) {
+    give_up_right_to_resources();
     limit_to(RLIMIT_FSIZE, UINT64_C(20000) * 512); /* the unit of some shells */
     use_children();
     CHECK_LE(span(), 20000 * 512);
@@ -656,9 +670,40 @@ TEST_BARE(limit_of_files_in_half_kilobytes) {
 
 TEST_BARE(limit_of_files_that_is_too_low) {
     mproc_lock *lock;
+    give_up_right_to_resources();
     limit_to(RLIMIT_FSIZE, 1 << 20);
     CHECK_EQ(mproc_lock_new(&lock, 0), -ENOMEM);
     CHECK(strstr(mproc_join_reason(-ENOMEM), "RLIMIT_FSIZE (ulimit -f) allows 1024 KiB") != NULL);
+}
+
+/* The soft limit stays what it is, for the program and for its children. */
+TEST_BARE(limit_of_files_that_is_soft) {
+    give_up_right_to_resources();
+    struct rlimit r;
+    CHECK_OK(getrlimit(RLIMIT_FSIZE, &r));
+    const struct rlimit low = {1000, r.rlim_max};
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &low));
+    use_children();
+    CHECK_OK(getrlimit(RLIMIT_FSIZE, &r));
+    CHECK_EQ(r.rlim_cur, 1000);
+    CHECK_EQ(r.rlim_max, low.rlim_max);
+    if (low.rlim_max == RLIM_INFINITY) {
+        CHECK_GT(span(), 20000 * 1024); /* as without a limit */
+    }
+}
+
+TEST_BARE(limit_of_files_that_is_lifted_by_right) {
+    const struct rlimit all = {4000, 4000};
+    struct rlimit r = {4001, 4001};
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &all));
+    if (setrlimit(RLIMIT_FSIZE, &r) != 0) {
+        return; /* it has not that right */
+    }
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &all));
+    use_children();
+    CHECK_OK(getrlimit(RLIMIT_FSIZE, &r));
+    CHECK_EQ(r.rlim_cur, 4000);
+    CHECK_EQ(r.rlim_max, 4000);
 }
 
 TEST_BARE(limit_of_address_space) {

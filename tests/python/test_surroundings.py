@@ -133,9 +133,18 @@ def test_closed_standard_streams_stay_closed(program, method):
 
 # Sets a limit, or none, and then uses what most programs use.
 LIMITED = """
-import resource, sys
+import ctypes, resource, sys
 import mproc as mp
 import mproc.queues
+
+
+def give_up_right_to_lift_limits():
+    libc = ctypes.CDLL(None, use_errno=True)
+    head, sets = (ctypes.c_uint32 * 2)(0x20080522), (ctypes.c_uint32 * 6)()
+    assert libc.capget(head, sets) == 0
+    sets[0] &= ~(1 << 24)  # CAP_SYS_RESOURCE
+    sets[1] &= ~(1 << 24)
+    assert libc.capset(head, sets) == 0
 
 
 def double(queue, x):
@@ -144,6 +153,8 @@ def double(queue, x):
 
 if __name__ == "__main__":
     method, limit, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if limit == "RLIMIT_FSIZE":
+        give_up_right_to_lift_limits()
     if limit != "none":
         resource.setrlimit(getattr(resource, limit), (size, size))
     mp.set_start_method(method)
@@ -168,6 +179,46 @@ if __name__ == "__main__":
 def test_small_limits(program, method, limit, size):
     path = program.write("main.py", LIMITED)
     assert program.output(path, method, limit, size) == "done\n"
+
+
+def test_a_soft_limit_of_files_may_be_as_low_as_it_likes(program, method):
+    """It is the program's own still: neither it nor its children may write larger files."""
+    path = program.write(
+        "main.py",
+        """
+import os
+import sys
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
+
+import mproc as mp
+
+
+def look(queue):
+    queue.put(getrlimit(RLIMIT_FSIZE)[0])
+    with open("file", "wb", 0) as file:
+        try:
+            print(file.write(b"x" * 3000), end=" ")
+            print(file.write(b"x" * 3000))
+        except OSError as error:
+            print(os.strerror(error.errno), flush=True)
+
+
+if __name__ == "__main__":
+    setrlimit(RLIMIT_FSIZE, (1000, getrlimit(RLIMIT_FSIZE)[1]))
+    mp.set_start_method(sys.argv[1])
+    queue = mp.Queue()
+    child = mp.Process(target=look, args=(queue,))
+    child.start()
+    assert queue.get(timeout=20) == 1000
+    child.join()
+    assert child.exitcode == 0
+    queue.put(b"x" * 30000)
+    assert len(queue.get()) == 30000
+    look(queue)
+    assert queue.get() == 1000
+""",
+    )
+    assert program.output(path, method) == "1000 File too large\n" * 2
 
 
 @pytest.mark.parametrize(
