@@ -14,19 +14,40 @@ static mproc_barrier *barrier_of(PyObject *self) {
     return handle_object(self);
 }
 
-/* Barrier(parties) */
-static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
-    long long parties;
-    if (!PyArg_ParseTuple(args, "L:Barrier", &parties)) {
-        return NULL;
+/* A code, or BLOCKING_RAISED. */
+static int make(PyObject *number, mproc_barrier **out) {
+    long long parties = PyLong_AsLongLong(number);
+    if (parties == -1 && PyErr_Occurred()) {
+        return BLOCKING_RAISED;
     }
     if (parties < 1 || parties > INT32_MAX) {
-        return PyErr_Format(PyExc_ValueError, "parties must be >= 1 and < 2**31, not %lld",
-                            parties);
+        PyErr_Format(PyExc_ValueError, "parties must be >= 1 and < 2**31, not %lld", parties);
+        return BLOCKING_RAISED;
     }
+    return mproc_barrier_new(out, (unsigned)parties);
+}
+
+/* Barrier(parties) */
+static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    PyObject *parties;
     mproc_barrier *barrier = NULL;
-    int r = mproc_barrier_new(&barrier, (unsigned)parties);
-    return handle_new(type, r, barrier);
+    if (!PyArg_ParseTuple(args, "O:Barrier", &parties)) {
+        return NULL;
+    }
+    int r = make(parties, &barrier);
+    return r == BLOCKING_RAISED ? NULL : handle_new(type, r, barrier);
+}
+
+/* For a subclass whose constructor takes other arguments: only now is it known what was meant. */
+static PyObject *barrier_make(PyObject *self, PyObject *parties) {
+    mproc_barrier *barrier = NULL;
+    int r = make(parties, &barrier);
+    if (r < 0) {
+        return r == BLOCKING_RAISED ? NULL : error_raise(r);
+    }
+    mproc_drop(barrier_of(self));
+    ((struct handle *)self)->object = barrier;
+    Py_RETURN_NONE;
 }
 
 /* The value of a call that succeeded, owned, or the exception of its code. */
@@ -144,6 +165,8 @@ static PyObject *barrier_parties(PyObject *self, void *Py_UNUSED(unused)) {
 }
 
 static PyMethodDef barrier_methods[] = {
+    {"_make", barrier_make, METH_O,
+     "_make($self, parties, /)\n--\n\nBecome a new barrier, of so many parties."},
     {"_pass", barrier_pass, METH_O,
      "_pass($self, timeout, /)\n--\n\nWait for all parties; the order of coming."},
     {"_arrive", barrier_arrive, METH_O,

@@ -16,10 +16,12 @@
  * than was allowed nothing is received any more: the connection is closed, or made write-only.
  */
 #include "connection.h"
+#include "arguments.h"
 #include "error.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <structmember.h>
 #include <unistd.h>
@@ -42,11 +44,15 @@ static int take_handle(PyObject *number) {
     return (int)handle;
 }
 
+static void connection_dealloc(PyObject *object);
+
 static PyObject *make(PyTypeObject *type, int handle, int readable, int writable) {
     PyObject *module = PyType_GetModuleByDef(type, &module_definition);
     struct connection *self = module != NULL ? (struct connection *)type->tp_alloc(type, 0) : NULL;
+    int is_derived = type->tp_dealloc != connection_dealloc;
     if (self != NULL) {
         self->state = module_state(module);
+        self->by_parts = is_derived && PyObject_HasAttrString((PyObject *)type, "_by_parts");
         self->handle = handle;
         self->readable = (char)readable;
         self->writable = (char)writable;
@@ -198,8 +204,10 @@ static PyObject *connection_enter(PyObject *object, PyObject *Py_UNUSED(unused))
     return Py_NewRef(object);
 }
 
+/* Of a subclass that overrides it, too. */
 static PyObject *connection_exit(PyObject *object, PyObject *Py_UNUSED(args)) {
-    return connection_close(object, NULL);
+    return connection_of(object)->by_parts ? PyObject_CallMethod(object, "close", NULL)
+                                           : connection_close(object, NULL);
 }
 
 static PyObject *connection_reduce(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -287,16 +295,95 @@ static PyObject *connection_adopt(PyObject *type, PyObject *args) {
     return self;
 }
 
+/* A subclass may override parts of the methods: see mproc._overriding. */
+static PyObject *connection_init_subclass(PyObject *cls, PyObject *Py_UNUSED(args),
+                                          PyObject *kwargs) {
+    PyObject *module = PyImport_ImportModule("mproc._overriding");
+    PyObject *function =
+        module != NULL ? PyObject_GetAttrString(module, "init_connection_subclass") : NULL;
+    PyObject *args = function != NULL ? PyTuple_Pack(1, cls) : NULL;
+    PyObject *result = args != NULL ? PyObject_Call(function, args, kwargs) : NULL;
+    Py_XDECREF(args);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+/* ---------------------------------------------------------------- methods by parts */
+
+/* Calls mproc._overriding.connections.NAME(object, *args, **kwargs). */
+static PyObject *by_parts(const char *name, PyObject *object, PyObject *args, PyObject *kwargs) {
+    PyObject *module = PyImport_ImportModule("mproc._overriding.connections");
+    PyObject *function = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
+    PyObject *first = function != NULL ? PyTuple_Pack(1, object) : NULL;
+    PyObject *all = first != NULL ? PySequence_Concat(first, args) : NULL;
+    PyObject *result = all != NULL ? PyObject_Call(function, all, kwargs) : NULL;
+    Py_XDECREF(all);
+    Py_XDECREF(first);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+static PyObject *by_parts_of(const char *name, PyObject *object, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    PyObject *args = Py_VaBuildValue(format, values);
+    va_end(values);
+    PyObject *result = args != NULL ? by_parts(name, object, args, NULL) : NULL;
+    Py_XDECREF(args);
+    return result;
+}
+
+static PyObject *method_send(PyObject *object, PyObject *item) {
+    return connection_of(object)->by_parts ? by_parts_of("send", object, "(O)", item)
+                                           : connection_send(object, item);
+}
+
+static PyObject *method_recv(PyObject *object, PyObject *unused) {
+    return connection_of(object)->by_parts ? by_parts_of("recv", object, "()")
+                                           : connection_recv(object, unused);
+}
+
+static PyObject *method_send_bytes(PyObject *object, PyObject *args, PyObject *kwargs) {
+    return connection_of(object)->by_parts ? by_parts("send_bytes", object, args, kwargs)
+                                           : connection_send_bytes(object, args, kwargs);
+}
+
+static PyObject *method_recv_bytes(PyObject *object, PyObject *args, PyObject *kwargs) {
+    return connection_of(object)->by_parts ? by_parts("recv_bytes", object, args, kwargs)
+                                           : connection_recv_bytes(object, args, kwargs);
+}
+
+static PyObject *method_recv_bytes_into(PyObject *object, PyObject *args, PyObject *kwargs) {
+    return connection_of(object)->by_parts ? by_parts("recv_bytes_into", object, args, kwargs)
+                                           : connection_recv_bytes_into(object, args, kwargs);
+}
+
+static PyObject *method_poll(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *names) {
+    static const char *const keywords[] = {"timeout"};
+    PyObject *timeout;
+    if (!connection_of(object)->by_parts) {
+        return connection_poll(object, args, nargs, names);
+    }
+    if (arguments_spread("poll", keywords, &timeout, 1, args, nargs, names) < 0) {
+        return NULL;
+    }
+    return timeout == NULL ? by_parts_of("poll", object, "()")
+                           : by_parts_of("poll", object, "(O)", timeout);
+}
+
 static PyMethodDef connection_methods[] = {
-    {"send", connection_send, METH_O, "send($self, obj, /)\n--\n\nSend a (picklable) object."},
-    {"send_bytes", MODULE_METHOD(connection_send_bytes), METH_VARARGS | METH_KEYWORDS,
+    {"send", method_send, METH_O, "send($self, obj, /)\n--\n\nSend a (picklable) object."},
+    {"send_bytes", MODULE_METHOD(method_send_bytes), METH_VARARGS | METH_KEYWORDS,
      "send_bytes($self, buf, offset=0, size=None)\n--\n\n"
      "Send the bytes of a bytes-like object as one message."},
-    {"recv", connection_recv, METH_NOARGS, "recv($self, /)\n--\n\nReceive a (picklable) object."},
-    {"recv_bytes", MODULE_METHOD(connection_recv_bytes), METH_VARARGS | METH_KEYWORDS,
+    {"recv", method_recv, METH_NOARGS, "recv($self, /)\n--\n\nReceive a (picklable) object."},
+    {"recv_bytes", MODULE_METHOD(method_recv_bytes), METH_VARARGS | METH_KEYWORDS,
      "recv_bytes($self, maxlength=None)\n--\n\n"
      "Receive a message as bytes. OSError if it is longer than maxlength."},
-    {"recv_bytes_into", MODULE_METHOD(connection_recv_bytes_into), METH_VARARGS | METH_KEYWORDS,
+    {"recv_bytes_into", MODULE_METHOD(method_recv_bytes_into), METH_VARARGS | METH_KEYWORDS,
      "recv_bytes_into($self, buf, offset=0)\n--\n\n"
      "Receive a message into a writable bytes-like object and return its length.\n"
      "BufferTooShort, with the message as its argument, if it does not fit."},
@@ -304,7 +391,7 @@ static PyMethodDef connection_methods[] = {
      "_read($self, most, /)\n--\n\n"
      "Wait for bytes of the stream, whatever messages they belong to; return up to `most`, none at "
      "the end."},
-    {"poll", MODULE_METHOD(connection_poll), METH_FASTCALL | METH_KEYWORDS,
+    {"poll", MODULE_METHOD(method_poll), METH_FASTCALL | METH_KEYWORDS,
      "poll($self, timeout=0.0)\n--\n\n"
      "Whether there is something to receive, within timeout seconds (None: for ever)."},
     {"fileno", connection_fileno, METH_NOARGS,
@@ -331,6 +418,8 @@ static PyMethodDef connection_methods[] = {
     {"_adopt", connection_adopt, METH_VARARGS | METH_CLASS,
      "_adopt($type, handle, readable, writable, address, side, /)\n--\n\n"
      "An end of a channel that this process holds already."},
+    {"__init_subclass__", MODULE_METHOD(connection_init_subclass),
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS, NULL},
     {"__enter__", connection_enter, METH_NOARGS, NULL},
     {"__exit__", connection_exit, METH_VARARGS, NULL},
     {"__reduce__", connection_reduce, METH_NOARGS,

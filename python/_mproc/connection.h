@@ -21,6 +21,7 @@ struct connection {
     unsigned char plain; /* the channel is not used any more */
     char readable;
     char writable;
+    char by_parts;       /* its class overrides parts of the methods: see mproc._overriding */
     unsigned char waits; /* up to CONNECTION_YOUNG */
     struct look look;
 };

@@ -24,7 +24,13 @@ class Barrier(_Belonging, _mproc.Barrier, threading.Barrier):
     seconds, unless it is given one. A party that dies while it waits breaks the barrier.
     """
 
-    def __new__(
+    def __new__(cls, *args: Any, **kwargs: Any) -> Barrier:
+        if cls.__init__ is not Barrier.__init__:  # a subclass may take other arguments
+            return super().__new__(cls, 1)
+        return cls._made(*args, **kwargs)
+
+    @classmethod
+    def _made(
         cls,
         parties: int,
         action: Callable[[], object] | None = None,
@@ -33,13 +39,23 @@ class Barrier(_Belonging, _mproc.Barrier, threading.Barrier):
         ctx: BaseContext | None = None,
     ) -> Barrier:
         self = super().__new__(cls, parties)
-        self._action = action
-        self._timeout = timeout
+        self._action, self._timeout = action, timeout
         self._belong_to(ctx)
         return self
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the state of threading.Barrier is not used."""
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: BaseContext | None = None,
+    ) -> None:
+        """Make it of these arguments; the state of threading.Barrier is not used."""
+        if type(self).__init__ is not Barrier.__init__:  # else it has been made so
+            self._make(parties)
+            self._action, self._timeout = action, timeout
+            self._belong_to(ctx)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for all parties; return how many had arrived before, from 0.
@@ -62,7 +78,7 @@ class Barrier(_Belonging, _mproc.Barrier, threading.Barrier):
             if self._action is not None:
                 self._action()
         except BaseException:
-            self.abort()
+            _mproc.Barrier.abort(self)
             raise
         self._open()
 

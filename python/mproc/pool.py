@@ -78,6 +78,14 @@ class _Shown:
         return part(pool, self._name)
 
 
+def _is_star(mapper: Any) -> bool:
+    from ._pool import shown
+
+    if mapper not in (shown.mapstar, shown.starmapstar):
+        raise ValueError(f"the mapper is mapstar or starmapstar, not {mapper!r}")
+    return mapper is shown.starmapstar
+
+
 class Pool(HasOptions, Engine):
     """A pool of worker processes.
 
@@ -430,7 +438,8 @@ class Pool(HasOptions, Engine):
             from ._pool.progress import watch_map
 
             return watch_map(self, func, iterable, star, chunksize, progress)
-        return self._map_async(func, iterable, star, chunksize).get()  # type: ignore[no-any-return]
+        mapper = self._mapper(star)
+        return self._map_async(func, iterable, mapper, chunksize).get()  # type: ignore[no-any-return]
 
     def _in_background(
         self,
@@ -441,22 +450,32 @@ class Pool(HasOptions, Engine):
         callback: _Callback,
         error_callback: _Callback,
     ) -> AsyncResult:
-        result = self._map_async(func, iterable, star, chunksize, callback, error_callback)
+        mapper = self._mapper(star)
+        result = self._map_async(func, iterable, mapper, chunksize, callback, error_callback)
         self._need_helper()
         if callback is not None or error_callback is not None:
             self._call_helper()
         return result
 
+    def _mapper(self, star: bool) -> Any:
+        """Return what _map_async() is given for a starmap or a map; a function, if overridden."""
+        if type(self)._map_async is Pool._map_async:
+            return star
+        from ._pool import shown
+
+        return shown.starmapstar if star else shown.mapstar
+
     def _map_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Any],
-        star: bool,
-        chunksize: int | None,
+        mapper: Any,
+        chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _Callback = None,
     ) -> AsyncResult:
         self._check_running()
+        star = mapper if type(mapper) is bool else _is_star(mapper)
         items = iterable if type(iterable) is list else list(iterable)
         if chunksize is None:
             chunksize = -(-len(items) // (4 * len(self._pool)))

@@ -145,17 +145,6 @@ class _Ends:
                 end.close()
 
 
-def _put_at_once(self: Queue[_T], obj: _T) -> None:
-    """Put an object if there is room; queue.Full."""
-    self.put(obj, False)
-
-
-def _get_at_once(self: Queue[_T]) -> _T:
-    """Take the oldest object if there is one; queue.Empty."""
-    item: _T = self.get(False)
-    return item
-
-
 class Queue(_Queue[_T], _Ends):
     """First in, first out, for any number of producers and consumers in any process.
 
@@ -181,23 +170,22 @@ class Queue(_Queue[_T], _Ends):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give a subclass what it relies on.
 
-        That is a pipe, if it works on the parts of one; a put() that calls
-        `_on_queue_feeder_error`, if it overrides that; or a put_nowait() and get_nowait() that call
-        put() and get(), if it overrides those.
+        That is a pipe, if it works on the parts of one; otherwise methods that call those which it
+        overrides.
         """
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] == __package__:
             return
-        own = _mproc.Queue
-        if cls.put is not own.put and cls.put_nowait is own.put_nowait:
-            cls.put_nowait = _put_at_once  # type: ignore[assignment, method-assign]
-        if cls.get is not own.get and cls.get_nowait is own.get_nowait:
-            cls.get_nowait = _get_at_once  # type: ignore[assignment, method-assign]
         _perhaps_piped(cls)
-        if "_on_queue_feeder_error" in vars(cls) and cls._in_arena:
+        own = _mproc.Queue
+        if cls._in_arena and (
+            cls.put is not own.put
+            or cls.get is not own.get
+            or cls._on_queue_feeder_error is not Queue._on_queue_feeder_error
+        ):
             from ._queues import telling
 
-            telling.tell(cls)
+            telling.complete(cls)
 
     @staticmethod
     def _on_queue_feeder_error(e: Exception, obj: object) -> None:

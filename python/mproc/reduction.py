@@ -126,7 +126,8 @@ def reduce_handle(handle: Any) -> tuple[Any, ...]:
     context.assert_spawning(handle)
     refuse_fork_context(handle)
     address = give_to_child(handle.address)
-    return rebuild_handle, (type(handle), address, handle.__getstate__())
+    # The state comes when the handle is there: it may lead back to it, as a bound method does.
+    return rebuild_handle, (type(handle), address), handle.__getstate__() or None
 
 
 def give_to_child(address: int) -> Any:
@@ -171,12 +172,9 @@ def _take_given(family: bytes, address: int) -> int:
 _family = os.urandom(16)  # the same in copies of this process
 
 
-def rebuild_handle(cls: Any, address: int, state: Any) -> Any:
-    """Return the child's handle."""
-    handle = cls.adopt(address)
-    if state:
-        handle.__setstate__(state)
-    return handle
+def rebuild_handle(cls: Any, address: int) -> Any:
+    """Return the child's handle, without its state."""
+    return cls.adopt(address)
 
 
 # ---- descriptors

@@ -159,7 +159,7 @@ class Semaphore(_Awaitable, _mproc.Semaphore):
     """
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}(value={self.get_value()})>"
+        return f"<{type(self).__name__}(value={_mproc.Semaphore.get_value(self)})>"
 
 
 class BoundedSemaphore(_Awaitable, _mproc.BoundedSemaphore):
@@ -171,7 +171,8 @@ class BoundedSemaphore(_Awaitable, _mproc.BoundedSemaphore):
     """
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self.maxvalue})>"
+        value = _mproc.BoundedSemaphore.get_value(self)
+        return f"<{type(self).__name__}(value={value}, maxvalue={self.maxvalue})>"
 
 
 class _Number:
@@ -205,6 +206,14 @@ class Condition(_Acquirable, _Belonging, _mproc.Condition):
         self = super().__new__(cls, RLock(ctx=ctx) if lock is None else lock)
         self._belong_to(ctx)
         return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have notify_all() call notify(), if a subclass overrides that."""
+        super().__init_subclass__(**kwargs)
+        if cls.notify is not Condition.notify and cls.__module__.partition(".")[0] != __package__:
+            from ._overriding.conditions import complete_condition
+
+            complete_condition(cls)
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: BaseContext | None = None) -> None:
         if type(self).__init__ is not Condition.__init__:  # else it has been made so

@@ -1,47 +1,35 @@
-"""Putting for subclasses that override _on_queue_feeder_error(): they are told what cannot be sent.
+"""Subclasses of Queue whose overridden methods are called by the others.
 
-In the standard library the error of an object that cannot be pickled comes up in a thread, behind
-put(), and goes to that method. Here put() itself raises it, but not for those who override.
+One that overrides _on_queue_feeder_error() is told what cannot be sent. In the standard library the
+error of an object that cannot be pickled comes up in a thread, behind put(), and goes to that
+method. Here put() itself raises it, but not for those who override.
 """
 
 from __future__ import annotations
 
-from .. import _mproc
+from .._overriding import overrides, put_between
+from ..queues import Queue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TypeVar
 
-    from ..queues import Queue
-
     _T = TypeVar("_T")
 
-__all__ = ["put_many_or_tell", "put_nowait_or_tell", "put_or_tell", "tell"]
+__all__ = ["complete", "put_many_or_tell"]
 
 
-def tell(cls: Any) -> None:
-    """Have the class' puts tell its objects what cannot be sent."""
-    cls.put, cls.put_nowait, cls.put_many = put_or_tell, put_nowait_or_tell, put_many_or_tell
+class QueueByName(Queue["Any"]):
+    """A queue whose methods call put() and get() by name."""
 
+    def put_nowait(self, obj: Any) -> None:
+        """Append an object if there is room; queue.Full."""
+        self.put(obj, False)
 
-def put_or_tell(self: Queue[_T], obj: _T, block: bool = True, timeout: float | None = None) -> None:
-    """Put an object; if it cannot be sent, that is no error of this call but told to the queue."""
-    from queue import Full
-
-    try:
-        _mproc.Queue.put(self, obj, block, timeout)
-    except Full:
-        raise
-    except Exception as error:
-        if self._closed:
-            raise
-        self._on_queue_feeder_error(error, obj)
-
-
-def put_nowait_or_tell(self: Queue[_T], obj: _T) -> None:
-    """Put an object if there is room, in the same way."""
-    self.put(obj, False)
+    def get_nowait(self) -> Any:
+        """Take the oldest object if there is one; queue.Empty."""
+        return self.get(False)
 
 
 def put_many_or_tell(
@@ -57,3 +45,28 @@ def put_many_or_tell(
         except BaseException as error:
             error.items_put = count  # type: ignore[attr-defined]
             raise
+
+
+class TellingQueue(QueueByName):
+    """A queue whose put() tells it what cannot be sent."""
+
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Append an object; if it cannot be sent, that is no error of this call but told."""
+        from queue import Full
+
+        try:
+            super().put(obj, block, timeout)
+        except Full:
+            raise
+        except Exception as error:
+            if self._closed:
+                raise
+            self._on_queue_feeder_error(error, obj)
+
+    put_many = put_many_or_tell
+
+
+def complete(cls: type[Queue[Any]]) -> None:
+    """Give a subclass of Queue that overrides something what it relies on."""
+    tells = overrides(cls, Queue, "_on_queue_feeder_error")
+    put_between(cls, Queue, TellingQueue if tells else QueueByName)
