@@ -324,6 +324,13 @@ static void see_one_die_with_an_heir(void *lock) {
         .name = "member " name_, .setup = make, .operate = (operate_), .verify = (verify_),        \
         .teardown = unmake, .newborn = true, .marked = (marked_), .sample = 1000                   \
     }
+/* A fork leaves something to its heir once it has waited for a stopped member: that takes time at
+ * each point. */
+#define HEIR(name_, prepare_, operate_)                                                            \
+    {                                                                                              \
+        .name = "member " name_, .setup = make, .prepare = (prepare_), .operate = (operate_),      \
+        .verify = verify_alone, .teardown = unmake, .sample = 60                                   \
+    }
 
 static const struct crash_op ops[] = {
     OP("fork, parent killed", make, NULL, operate_fork),
@@ -346,9 +353,9 @@ static const struct crash_op ops[] = {
      .verify = verify_alone,
      .teardown = unmake,
      .sample = 60},
-    OP("drop (a child has not inherited yet)", make, fork_an_heir, operate_drop),
-    OP("reap of a member whose child has not inherited yet", make, see_one_die_with_an_heir,
-       operate_reap),
+    HEIR("drop (a child has not inherited yet)", fork_an_heir, operate_drop),
+    HEIR("reap of a member whose child has not inherited yet", see_one_die_with_an_heir,
+         operate_reap),
 };
 
 /* Gives every program that is started from here the same addresses. */
