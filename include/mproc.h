@@ -1792,11 +1792,11 @@ MPROC_API void mproc_watch_drop(mproc_watch *owned);
  * library's. A wait belongs to the process that began it, and ends with that.
  */
 typedef struct mproc_ticket {
-    uint64_t entry;
-    uint64_t member; /* 0: its wait is over */
-    uint64_t phase;
-    unsigned index; /* of a barrier that was passed: the order of coming, from 0 */
-    int action;
+    uint64_t entry;  /* where the object keeps the wait */
+    uint64_t member; /* who waits; 0: its wait is over */
+    uint64_t phase;  /* of the barrier, when the wait began */
+    unsigned index;  /* of a barrier that was passed: the order of coming, from 0 */
+    int action;      /* of a barrier, non-zero: the last party runs an action */
 } mproc_ticket;
 
 /* ---------------------------------------------------------------- condition */

@@ -170,7 +170,7 @@ static int ticket_fd(void *object, const mproc_ticket *ticket,
     struct entry **at;
     enter();
     int r = armed(object, MPROC_WATCH_WAIT, &at);
-    if (r >= 0 && over(object, ticket)) {
+    if (r >= 0 && *at != NULL && over(object, ticket)) {
         mproc__watch_tell((*at)->watch);
     }
     leave();

@@ -148,6 +148,9 @@ static int send_mpi(unsigned to, const struct iovec *pieces, int n) {
         total += pieces[i].iov_len;
     }
     int r = look_after_outs();
+    if (r != 0) {
+        return r;
+    }
     do {
         size_t some = total - sent < PIECE ? total - sent : PIECE;
         char *bytes = malloc(some != 0 ? some : 1);
@@ -156,7 +159,7 @@ static int send_mpi(unsigned to, const struct iovec *pieces, int n) {
         }
         gather(pieces, n, sent, bytes, some);
         sent += some;
-        r = r == 0 ? send_piece(to, bytes, some, sent < total ? TAG_MORE : TAG_LAST) : r;
+        r = send_piece(to, bytes, some, sent < total ? TAG_MORE : TAG_LAST);
     } while (r == 0 && sent < total);
     return r;
 }
