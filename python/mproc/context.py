@@ -643,9 +643,14 @@ class Leaving:
         globals()["_tls"].leaving = False
 
 
+def is_leaving() -> bool:
+    """Return whether this thread pickles for an engine."""
+    return bool(getattr(globals().get("_tls"), "leaving", False))
+
+
 def check_leaving(obj: object) -> None:
     """Raise TypeError if an object of this machine's memory is pickled for an engine."""
-    if getattr(globals().get("_tls"), "leaving", False):
+    if is_leaving():
         raise TypeError(
             f"{type(obj).__name__} objects are in the memory of this machine, and cannot be used by"
             " tasks on an engine: use an object of a Manager() instead, or send the contents"

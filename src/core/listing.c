@@ -75,7 +75,7 @@ static int check_slot(uint32_t number, char *why, size_t size) {
         return 0;
     }
     if ((state & 0xff) != MPROC__SLOT_FREE) {
-        return state >> 8 <= mproc__members->serial
+        return state >> 8 <= mproc__peek64(&mproc__members->serial)
                    ? 0
                    : mproc__corrupt(why, size, "P1: slot %u has a serial of the future", number);
     }

@@ -103,7 +103,7 @@ static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
  * children have inherited, and the next reaper goes on. */
 static bool reap(struct mproc__hand *mine, struct mproc__slot *slot) {
     uint32_t number = (uint32_t)(slot - mproc__table->slots);
-    uint64_t token = mproc__token(number, slot->state >> 8);
+    uint64_t token = mproc__token(number, mproc__peek64(&slot->state) >> 8);
     struct mproc__hand *hand = &slot->hands[0];
     leave_sections(slot);
     free_claims(number);

@@ -188,10 +188,10 @@ static uint64_t choose(struct strip *s) {
 static const char *say_thread(const struct strip *s, uint64_t thread, char out[MPROC__SAY]) {
     const struct mproc__picture *p = s->show->picture;
     uint64_t pid = thread >> 32, tid = thread & UINT32_MAX;
-    char name[MPROC__SAY] = "";
+    char name[20] = "";
     for (int i = 0; i < p->nmembers && *name == 0; i++) {
         if ((uint64_t)p->members[i].pid == pid) {
-            mproc__text_clean(p->members[i].name, name, 20);
+            mproc__text_clean(p->members[i].name, name, sizeof name);
         }
     }
     if (tid == pid) {

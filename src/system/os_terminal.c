@@ -105,16 +105,17 @@ void mproc__os_terminal_end(void) {
     give_back();
 }
 
-void mproc__os_terminal_stop(void) {
-    stop = 0;
-    give_back();
-    (void)raise(SIGSTOP); /* until a SIGCONT, which the next key tells of */
-}
-
 /* Whoever had the terminal meanwhile may have set it. */
 static void take_again(void) {
     resumed = 0;
     left = left || take() != 0;
+}
+
+void mproc__os_terminal_stop(void) {
+    stop = 0;
+    give_back();
+    (void)raise(SIGSTOP); /* until a SIGCONT */
+    take_again();         /* before anything is drawn */
 }
 
 void mproc__os_terminal_size(int *rows, int *columns) {

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "made.h"
 #include "members.h"
+#include "rights.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -140,7 +141,8 @@ TEST_BARE(family_limit_larger_than_the_span) {
 
 TEST_BARE(family_under_ulimit) {
     mproc_arena_stats s;
-    struct rlimit r = {UINT64_C(1) << 30, RLIM_INFINITY};
+    struct rlimit r = {UINT64_C(1) << 30, UINT64_C(1) << 30};
+    give_up_right_to_resources();
     CHECK_OK(setrlimit(RLIMIT_FSIZE, &r));
     CHECK_EQ(mproc__family_join(), 0);
     mproc_arena_stat(&s);
@@ -154,7 +156,8 @@ TEST_BARE(family_under_ulimit) {
 }
 
 TEST_BARE(family_without_address_space) {
-    struct rlimit r = {4 << 20, RLIM_INFINITY};
+    struct rlimit r = {4 << 20, 4 << 20};
+    give_up_right_to_resources();
     CHECK_OK(setrlimit(RLIMIT_FSIZE, &r));
     size_t fds = test_open_fds(), maps = test_mappings();
     CHECK_EQ(mproc__family_join(), -ENOMEM);

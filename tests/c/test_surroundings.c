@@ -10,10 +10,10 @@
 #include "made.h"
 #include "members.h"
 #include "methods.h"
+#include "rights.h"
 #include "system/os.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -640,16 +640,6 @@ static size_t span(void) {
     mproc_arena_stats s;
     mproc_arena_stat(&s);
     return s.span;
-}
-
-/* The test's process may not lift a hard limit any more. */
-static void give_up_right_to_resources(void) {
-    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct sets[2];
-    CHECK_OK((int)syscall(SYS_capget, &head, sets));
-    sets[0].effective &= ~(UINT32_C(1) << CAP_SYS_RESOURCE);
-    sets[0].permitted &= ~(UINT32_C(1) << CAP_SYS_RESOURCE);
-    CHECK_OK((int)syscall(SYS_capset, &head, sets));
 }
 
 TEST_BARE(limit_of_files) {

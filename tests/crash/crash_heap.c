@@ -342,8 +342,9 @@ static const struct crash_op ops[] = {
 };
 
 int main(int argc, char **argv) {
-    struct rlimit limit = {ARENA, ARENA};
-    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) {
+    char span[32];
+    snprintf(span, sizeof span, "%llu", (unsigned long long)ARENA);
+    if (setenv("MPROC_ARENA_SPAN", span, 1) != 0) {
         return 70;
     }
     return crash_main(&crash_family, ops, sizeof ops / sizeof ops[0], argc, argv);

@@ -13,7 +13,7 @@ import sys
 
 from ... import _mproc
 from ..._mproc import Buffer
-from ...context import get_spawning_popen
+from ...context import get_spawning_popen, is_leaving
 from .. import life as _life
 from ..life import Life
 from ..proxies import AutoProxy, RebuildProxy, direct_proxy
@@ -161,6 +161,8 @@ class Direct:
         if serial:  # another family may load it, and asks the server
             _life.describe(self)
             address = life.address
+        if is_leaving():  # for an engine's nodes, which ask the server
+            return _of_server, (kind, self.typeid, self.ident, serial, life.address)
         token = self.token, self.token.address
         return _sent, (*about, life.buffer, where, *token, parts, serial, address)
 
