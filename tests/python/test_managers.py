@@ -159,7 +159,7 @@ def test_queue(fast, name):
         with pytest.raises(queue.Empty):
             get()
     for call in (lambda: q.get(timeout=-1), lambda: (q.put(1), q.put(2), q.put(3, timeout=-1))):
-        with pytest.raises(ValueError, match="non-negative|must be positive"):
+        with pytest.raises(ValueError, match="non-negative"):
             call()
     q.get(), q.get()
     for _ in range(4):
@@ -183,7 +183,7 @@ def test_locks(fast):
         assert not lock.acquire(False) and not lock.acquire(True, 0.01)
         with pytest.raises(ValueError, match="non-blocking"):
             lock.acquire(False, 1)
-        with pytest.raises(ValueError, match="non-negative"):
+        with pytest.raises(ValueError, match="non-negative|must be positive"):
             lock.acquire(True, -2)
 
 
