@@ -281,7 +281,7 @@ static void pack_chunk(struct parcel *out, const struct seat *seat) {
     out->task.out_size = map->out_size;
     out->task.first = seat->first;
     out->task.n = mproc__map_chunk(map, seat->first);
-    out->bytes = (struct iovec){(char *)(uintptr_t)map->in + seat->first * map->in_size,
+    out->bytes = (struct iovec){(void *)(uintptr_t)(map->in + seat->first * map->in_size),
                                 out->task.n * map->in_size};
 }
 

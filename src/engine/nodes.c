@@ -8,22 +8,16 @@
  */
 #include "engine/inside.h"
 
-#include <string.h>
-
 #define PIECES_MOST 8
 
-static int send_here(struct mproc__nodes *nodes, const struct mproc__wire *head,
-                     const struct iovec *pieces, int n) {
-    struct iovec all[PIECES_MOST] = {{(void *)(uintptr_t)head, sizeof *head}};
-    memcpy(all + 1, pieces, (size_t)n * sizeof *pieces);
-    return mproc_queue_putv(nodes->down, all, n + 1, MPROC_FOREVER);
-}
-
-static int send_there(struct mproc__nodes *nodes, unsigned node, const struct mproc__wire *head,
-                      const struct iovec *pieces, int n) {
-    struct iovec all[PIECES_MOST] = {{(void *)(uintptr_t)head, sizeof *head}};
-    memcpy(all + 1, pieces, (size_t)n * sizeof *pieces);
-    return nodes->transport->send(node, all, n + 1);
+/* The head, and what follows it. */
+static int gather(struct iovec all[PIECES_MOST], const struct mproc__wire *head,
+                  const struct iovec *pieces, int n) {
+    all[0] = (struct iovec){(void *)(uintptr_t)head, sizeof *head};
+    for (int i = 0; i < n; i++) {
+        all[i + 1] = pieces[i];
+    }
+    return n + 1;
 }
 
 int mproc__node_send(struct mproc__nodes *nodes, unsigned node, const struct mproc__wire *head,
@@ -32,8 +26,10 @@ int mproc__node_send(struct mproc__nodes *nodes, unsigned node, const struct mpr
     if (nodes->all[node].lost) {
         return MPROC_EDIED;
     }
-    return nodes->all[node].here ? send_here(nodes, head, pieces, n)
-                                 : send_there(nodes, node, head, pieces, n);
+    struct iovec all[PIECES_MOST];
+    int count = gather(all, head, pieces, n);
+    return nodes->all[node].here ? mproc_queue_putv(nodes->down, all, count, MPROC_FOREVER)
+                                 : nodes->transport->send(node, all, count);
 }
 
 unsigned mproc__nodes_workers(const struct mproc__nodes *nodes) {
