@@ -104,11 +104,6 @@ void mproc__hand_finish_move(struct mproc__hand *dead) {
     mproc__poke64(&dead->moving, 0);
 }
 
-bool mproc__hand_empty(const struct mproc__hand *h) {
-    return h->guard == 0 && h->block == 0 && h->node == 0 && h->run == 0 && h->unheld == 0 &&
-           h->message == 0;
-}
-
 /* ---------------------------------------------------------------- threads that begin, end, fork */
 
 void mproc__hands_init(void) {

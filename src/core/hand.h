@@ -64,9 +64,6 @@ void mproc__hand_move(struct mproc__hand *hand, uint64_t *from, uint64_t *to);
 /* For the reaper: a move that was cut short between its two stores is finished. */
 void mproc__hand_finish_move(struct mproc__hand *dead);
 
-/* Does it hold nothing, and is it in no section? */
-bool mproc__hand_empty(const struct mproc__hand *hand);
-
 /* ---- threads that begin, end, fork */
 
 /* Once, before any thread takes a hand: a hand goes back when its thread ends. */
