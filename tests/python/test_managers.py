@@ -183,7 +183,7 @@ def test_locks(fast):
         assert not lock.acquire(False) and not lock.acquire(True, 0.01)
         with pytest.raises(ValueError, match="non-blocking"):
             lock.acquire(False, 1)
-        with pytest.raises(ValueError, match="non-negative|must be positive"):
+        with pytest.raises(ValueError, match=r"non-negative|must be positive"):
             lock.acquire(True, -2)
 
 
