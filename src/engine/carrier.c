@@ -149,7 +149,8 @@ static bool take_one_up(struct carrier *c) {
         hear(c, 0, message.data, message.size);
     } else {
         const struct iovec piece = {message.data, message.size};
-        c->broken = c->transport->send(0, &piece, 1) != 0 || c->broken;
+        bool sent = c->transport->send(0, &piece, 1) == 0;
+        c->broken = (!sent && !c->ends) || c->broken; /* at the end nobody waits for it */
     }
     mproc_message_drop(&message);
     return true;
@@ -267,6 +268,17 @@ static void rest(const struct carrier *c, unsigned idle) {
     }
 }
 
+/* Rank 0 may have left before the last words of this node's agent could be sent to it: then it has
+ * said so. */
+static void hear_the_last(struct carrier *c) {
+    if (c->place.rank == 0 || c->ends || !c->broken) {
+        return;
+    }
+    while (!c->ends && receive_one(c)) {
+    }
+    c->broken = !c->ends;
+}
+
 static void carry(struct carrier *c) {
     unsigned idle = 0;
     while (!c->ends && !c->broken) {
@@ -275,6 +287,7 @@ static void carry(struct carrier *c) {
             rest(c, idle);
         }
     }
+    hear_the_last(c);
 }
 
 /* ---------------------------------------------------------------- beginning */

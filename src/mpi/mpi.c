@@ -20,6 +20,7 @@
 
 #include "engine/transport.h"
 
+#define PATIENCE 1                /* seconds for what is on its way when the engine ends */
 #define PIECE ((size_t)256 << 20) /* MPI counts bytes by an int */
 
 enum tag { TAG_LAST = 1, TAG_MORE };
@@ -209,7 +210,11 @@ static int receive_mpi(unsigned *from, void **bytes, size_t *size) {
 /* With a rank that is lost, MPI_Finalize would wait for it: this process ends without. */
 static void close_mpi(bool graceful) {
     if (graceful) {
-        while (outs != NULL && look_after_outs() == 0) {
+        double end = MPI_Wtime() + PATIENCE;
+        while (outs != NULL && look_after_outs() == 0 && MPI_Wtime() < end) {
+        }
+        for (struct out *out = outs; out != NULL; out = out->next) {
+            MPI_Request_free(&out->request); /* nobody receives it any more */
         }
         MPI_Comm_free(&comm);
         MPI_Finalize();
