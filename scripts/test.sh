@@ -38,11 +38,15 @@ test_crash() { meson_suite crash --suite crash; }
 # Tests of the project's own tools, which say nothing about the Python that PYTHON asks for.
 TOOLS='compare conformance_runner laws tally'
 
-# The files of tests in Python, the largest first.
+# The files that take the longest, in this order, and are not among the largest.
+LONGEST=(interrupts conformance_runner pool process queues programs ctrl_c task_options pains)
+
+# The files of tests in Python, what takes longest first: those, then the largest.
 tests_in_python() {
-    local tool files
+    local tool files first
+    first=$(printf 'tests/python/test_%s.py\n' "${LONGEST[@]}")
     # shellcheck disable=SC2012 # their names have no characters that ls would change
-    files=$(ls -S tests/python/test_*.py)
+    files=$first$'\n'$(ls -S tests/python/test_*.py | grep -vxF "$first")
     [ -z "${PYTHON:-}" ] || for tool in $TOOLS; do files=$(grep -v "/test_$tool.py$" <<<"$files"); done
     printf '%s\n' "$files"
 }
