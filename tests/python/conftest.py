@@ -68,9 +68,11 @@ def descriptors():
 def wait_until(condition, seconds=10):
     """Wait until the condition holds, or that long; return whether it does."""
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
+    while not condition():  # once is enough: what sleeps wakes now and then
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.005)
-    return condition()
+    return True
 
 
 @contextlib.contextmanager
