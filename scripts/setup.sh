@@ -40,6 +40,7 @@ want_for_lint() {
     want clang-format has clang-format
     want clang-tidy has clang-tidy
     want shellcheck has shellcheck
+    want libopenmpi-dev has mpicc # for src/mpi, which clang-tidy reads, too
 }
 
 want_for_examples() {
