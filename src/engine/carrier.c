@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "engine/inside.h"
+#include "process/process.h"
 #include "system/os.h"
 
 #define LOOKS 200 /* without anything to do, before it sleeps */
@@ -56,10 +57,6 @@ static int tell_main(const struct carrier *c, int code, const char *why) {
 }
 
 /* ---------------------------------------------------------------- nodes */
-
-static bool here(const struct carrier *c, unsigned node) {
-    return c->nodes.all[node].here;
-}
 
 /* CPUs of a machine that several ranks share are dealt out to them. */
 static unsigned workers_of(uint64_t said, unsigned ranks_here) {
@@ -110,6 +107,12 @@ static void forgive(struct carrier *c) {
 
 /* ---------------------------------------------------------------- what comes */
 
+/* To rank 0, which this is not. */
+static bool say_to_first(const struct carrier *c, const void *bytes, size_t size) {
+    const struct iovec piece = {(void *)(uintptr_t)bytes, size};
+    return c->transport->send(0, &piece, 1) == 0;
+}
+
 /* What rank 0 has said to this node: for its agent. */
 static void pass_down(struct carrier *c, const void *bytes, size_t size) {
     const struct mproc__wire *head = bytes;
@@ -148,8 +151,7 @@ static bool take_one_up(struct carrier *c) {
     if (c->place.rank == 0) {
         hear(c, 0, message.data, message.size);
     } else {
-        const struct iovec piece = {message.data, message.size};
-        bool sent = c->transport->send(0, &piece, 1) == 0;
+        bool sent = say_to_first(c, message.data, message.size);
         c->broken = (!sent && !c->ends) || c->broken; /* at the end nobody waits for it */
     }
     mproc_message_drop(&message);
@@ -183,25 +185,20 @@ static bool take_one_order(struct carrier *c) {
 
 /* ---------------------------------------------------------------- time */
 
-static void say_to_all(struct carrier *c, uint32_t kind) {
+/* Rank 0 to all others; of this machine the agent's own beats are known. */
+static void say_to_others(struct carrier *c, uint32_t kind) {
     const struct mproc__wire head = {.kind = kind};
-    if (c->place.rank != 0) {
-        return; /* its agent's beats are its own */
-    }
-    for (unsigned i = 0; i < c->nodes.n; i++) {
-        if (!here(c, i) || kind != MPROC__WIRE_BEAT) {
-            (void)mproc__node_send(&c->nodes, i, &head, NULL, 0);
-        }
+    for (unsigned i = 1; c->place.rank == 0 && i < c->nodes.n; i++) {
+        (void)mproc__node_send(&c->nodes, i, &head, NULL, 0);
     }
 }
 
 static void say_lost(struct carrier *c) {
     const struct mproc__wire head = {.kind = MPROC__WIRE_LOST};
-    const struct iovec piece = {(void *)(uintptr_t)&head, sizeof head};
     if (c->place.rank == 0) {
         mproc__far_lose(&c->pools, 0);
     } else {
-        (void)c->transport->send(0, &piece, 1);
+        (void)say_to_first(c, &head, sizeof head);
         c->ends = c->broken = true;
     }
 }
@@ -221,7 +218,7 @@ static void look_around(struct carrier *c) {
     if (away) {
         forgive(c);
     }
-    say_to_all(c, MPROC__WIRE_BEAT);
+    say_to_others(c, MPROC__WIRE_BEAT);
     look_at_agent(c);
     if (c->place.rank == 0) {
         look_at_nodes(c);
@@ -279,13 +276,18 @@ static void hear_the_last(struct carrier *c) {
     c->broken = !c->ends;
 }
 
+/* Works once, or rests. *idle: how often in turn there was nothing to do. */
+static void turn(struct carrier *c, unsigned *idle) {
+    *idle = work(c) ? 0 : *idle + 1;
+    if (*idle > 0) {
+        rest(c, *idle);
+    }
+}
+
 static void carry(struct carrier *c) {
     unsigned idle = 0;
     while (!c->ends && !c->broken) {
-        idle = work(c) ? 0 : idle + 1;
-        if (idle > 0) {
-            rest(c, idle);
-        }
+        turn(c, &idle);
     }
     hear_the_last(c);
 }
@@ -336,11 +338,7 @@ static int make_nodes(struct carrier *c) {
     c->nodes = (struct mproc__nodes){.transport = c->transport, .down = c->arg->ways.down, .n = n};
     c->nodes.all = calloc(n, sizeof *c->nodes.all);
     c->pools.nodes = &c->nodes;
-    if (c->nodes.all == NULL) {
-        return -ENOMEM;
-    }
-    c->nodes.all[0].here = true;
-    return 0;
+    return c->nodes.all != NULL ? 0 : -ENOMEM;
 }
 
 /* This node is ready. */
@@ -348,11 +346,10 @@ static void say_hello(struct carrier *c) {
     const struct mproc__wire head = {.kind = MPROC__WIRE_HELLO,
                                      .version = MPROC__WIRE_VERSION,
                                      .count = workers_of(mproc__default_workers(), c->place.here)};
-    const struct iovec piece = {(void *)(uintptr_t)&head, sizeof head};
     if (c->place.rank == 0) {
         hear(c, 0, &head, sizeof head);
     } else {
-        c->broken = c->transport->send(0, &piece, 1) != 0;
+        c->broken = !say_to_first(c, &head, sizeof head);
     }
 }
 
@@ -361,10 +358,7 @@ static int await_nodes(struct carrier *c, char *why, size_t size) {
     int64_t end = mproc__os_now() + c->arg->patience;
     unsigned idle = 0, missing = 0;
     while (c->nodes.present < c->nodes.n && !c->broken && c->now < end) {
-        idle = work(c) ? 0 : idle + 1;
-        if (idle > 0) {
-            rest(c, idle);
-        }
+        turn(c, &idle);
     }
     while (missing < c->nodes.n && c->nodes.all[missing].workers != 0) {
         missing++;
@@ -401,6 +395,7 @@ static void end_agent(struct carrier *c) {
     const struct mproc__wire head = {.kind = MPROC__WIRE_QUIT};
     int r = mproc_queue_put(c->arg->ways.down, &head, sizeof head, MPROC_FOREVER);
     mproc__process_finish(c->agent, r == 0 ? QUIT_MOST : 0);
+    (void)mproc_process_drop(c->agent);
 }
 
 static bool some_are_lost(const struct carrier *c) {
@@ -415,7 +410,7 @@ int mproc__carrier_main(void *arg, size_t size) {
     int r = begin(&c, why, sizeof why);
     if (tell_main(&c, r, why) == 0 && r == 0) {
         carry(&c);
-        say_to_all(&c, MPROC__WIRE_QUIT);
+        say_to_others(&c, MPROC__WIRE_QUIT);
     }
     if (c.agent != NULL) {
         end_agent(&c);

@@ -69,12 +69,19 @@ static int start_carrier(mproc_engine *engine, const char *name,
     return mproc_process_start(&engine->carrier, mproc__carrier_main, &arg, sizeof arg, &how);
 }
 
+static void end_carrier(mproc_engine *engine, int64_t patience) {
+    if (engine->carrier != NULL) {
+        mproc__process_finish(engine->carrier, patience);
+        (void)mproc_process_drop(engine->carrier);
+    }
+}
+
 /* The carrier says once how its beginning went, or has ended without a word. */
 static int hear(mproc_engine *engine, struct mproc__engine_news *news) {
     mproc_message message = MPROC_MESSAGE_INIT(news, sizeof *news);
     int r = -ETIMEDOUT, code;
     while (r == -ETIMEDOUT || r == -EINTR) {
-        bool ended = mproc_process_exitcode(engine->carrier, &code) != -EAGAIN;
+        bool ended = mproc__engine_has_ended(engine, &code);
         r = mproc_queue_get(engine->news, &message, ended ? 0 : 100 * MPROC_MSEC);
         if (ended && r == -ETIMEDOUT) {
             snprintf(news->why, sizeof news->why, "its carrier has ended with %d", code);
@@ -162,7 +169,7 @@ int mproc_engine_new(mproc_engine **out, const char *name, const mproc_engine_op
     r = make_ways(engine);
     r = r == 0 ? begin(engine, name, o) : r;
     if (r != 0) {
-        mproc__process_finish(engine->carrier, 0);
+        end_carrier(engine, 0);
         free_engine(engine);
         return r;
     }
@@ -182,7 +189,7 @@ unsigned mproc_engine_workers(const mproc_engine *engine) {
 static void quit(mproc_engine *engine) {
     const struct mproc__engine_order what = {.kind = MPROC__ORDER_QUIT};
     int r = mproc_queue_put(engine->orders, &what, sizeof what, MPROC_FOREVER);
-    mproc__process_finish(engine->carrier, r == 0 ? QUIT_MOST : 0);
+    end_carrier(engine, r == 0 ? QUIT_MOST : 0);
 }
 
 void mproc_engine_drop(mproc_engine *owned) {

@@ -110,9 +110,8 @@ int mproc__far_new(struct mproc__far_pools *pools, const struct mproc__engine_or
 
 /* ---------------------------------------------------------------- what comes back */
 
-static void free_seat(struct mproc__far_pools *pools, struct mproc__far *far, uint32_t number) {
+static void free_seat(struct mproc__far *far, uint32_t number) {
     struct seat *seat = &far->seats[number];
-    pools->nodes->all[seat->node].busy--;
     far->shares[seat->node].busy--;
     seat->state = SEAT_FREE;
     seat->next = far->free;
@@ -203,7 +202,7 @@ void mproc__far_reply(struct mproc__far_pools *pools, unsigned node, const struc
     } else {
         hand_in_failure(far, head->seat, &reply);
     }
-    free_seat(pools, far, head->seat);
+    free_seat(far, head->seat);
 }
 
 /* ---------------------------------------------------------------- what goes out */
@@ -309,8 +308,8 @@ static bool may_begin(const struct seat *seat) {
            mproc__start_move(seat->start, MPROC__START_PENDING, MPROC__START_RUNNING);
 }
 
-static void occupy(struct mproc__far_pools *pools, struct mproc__far *far, uint32_t number,
-                   unsigned node, const struct mproc__task_message *head) {
+static void occupy(struct mproc__far *far, uint32_t number, unsigned node,
+                   const struct mproc__task_message *head) {
     struct seat *seat = &far->seats[number];
     bool chunk = head->kind == MPROC__MESSAGE_CHUNK;
     void *subject = (void *)(uintptr_t)head->subject;
@@ -321,7 +320,6 @@ static void occupy(struct mproc__far_pools *pools, struct mproc__far *far, uint3
                           .start = chunk ? NULL : subject,
                           .map = chunk ? subject : NULL,
                           .first = head->first};
-    pools->nodes->all[node].busy++;
     far->shares[node].busy++;
     if (seat->start != NULL) {
         seat->start->seat = number;
@@ -332,18 +330,18 @@ static void dispatch(struct mproc__far_pools *pools, struct mproc__far *far, uns
                      const mproc_message *message) {
     const struct mproc__task_message *head = message->data;
     uint32_t number = far->free;
-    occupy(pools, far, number, node, head);
+    occupy(far, number, node, head);
     if (!may_begin(&far->seats[number])) {
         const struct mproc__reply skipped = {.code = MPROC__POOL_SKIPPED};
         hand_in(far, number, &skipped, NULL, 0);
-        free_seat(pools, far, number);
+        free_seat(far, number);
         return;
     }
     int r = send_task(pools, far, number, head, message->size);
     if (r != 0) {
         const struct mproc__wire_reply failed = {.code = r, .item = far->seats[number].first};
         hand_in_failure(far, number, &failed);
-        free_seat(pools, far, number);
+        free_seat(far, number);
     }
 }
 
@@ -381,13 +379,13 @@ void mproc__far_kill(struct mproc__far_pools *pools, uint32_t pool, uint32_t sea
 
 /* ---------------------------------------------------------------- ends */
 
-static void lose_seats(struct mproc__far_pools *pools, struct mproc__far *far, unsigned node) {
+static void lose_seats(struct mproc__far *far, unsigned node) {
     for (uint32_t i = 0; i < far->order.seats; i++) {
         const struct seat *seat = &far->seats[i];
         if (seat->state == SEAT_OUT && seat->node == node) {
             const struct mproc__wire_reply lost = {.code = MPROC_EDIED, .item = seat->first};
             hand_in_failure(far, i, &lost);
-            free_seat(pools, far, i);
+            free_seat(far, i);
         }
     }
 }
@@ -400,16 +398,16 @@ void mproc__far_lose(struct mproc__far_pools *pools, unsigned node) {
     lost->lost = true;
     pools->nodes->present--;
     for (struct mproc__far *far = pools->first; far != NULL; far = far->next) {
-        lose_seats(pools, far, node);
+        lose_seats(far, node);
     }
 }
 
-static void give_up_seats(struct mproc__far_pools *pools, struct mproc__far *far) {
+static void give_up_seats(struct mproc__far *far) {
     for (uint32_t i = 0; i < far->order.seats; i++) {
         if (far->seats[i].state == SEAT_OUT) {
             const struct mproc__wire_reply given_up = {.code = -ECANCELED};
             hand_in_failure(far, i, &given_up);
-            free_seat(pools, far, i);
+            free_seat(far, i);
         }
     }
 }
@@ -434,7 +432,7 @@ void mproc__far_drop(struct mproc__far_pools *pools, uint32_t pool) {
     }
     *link = far->next;
     tell_end(pools, far);
-    give_up_seats(pools, far);
+    give_up_seats(far);
     if (far->socket >= 0) {
         mproc__os_close(far->socket);
     }

@@ -40,11 +40,11 @@ struct mproc__carrier_arg {
 
 /* ---- nodes.c; of the carrier with rank 0 */
 
+/* Number 0 is this machine. */
 struct mproc__node {
-    bool here, lost;
-    unsigned workers;
-    unsigned busy; /* tasks that are out */
-    int64_t heard; /* when */
+    bool lost;
+    unsigned workers; /* 0: it has not come yet */
+    int64_t heard;    /* when */
 };
 
 struct mproc__nodes {
@@ -57,9 +57,6 @@ struct mproc__nodes {
 int mproc__node_send(struct mproc__nodes *nodes, unsigned node, const struct mproc__wire *head,
                      const struct iovec *pieces, int n);
 unsigned mproc__nodes_workers(const struct mproc__nodes *nodes);
-
-/* A process of the engine has so long to end by itself, then it is ended. NULL is ignored. */
-void mproc__process_finish(mproc_process *owned, int64_t patience);
 
 /* ---- far.c; of the carrier with rank 0 */
 

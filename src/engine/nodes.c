@@ -28,8 +28,8 @@ int mproc__node_send(struct mproc__nodes *nodes, unsigned node, const struct mpr
     }
     struct iovec all[PIECES_MOST];
     int count = gather(all, head, pieces, n);
-    return nodes->all[node].here ? mproc_queue_putv(nodes->down, all, count, MPROC_FOREVER)
-                                 : nodes->transport->send(node, all, count);
+    return node == 0 ? mproc_queue_putv(nodes->down, all, count, MPROC_FOREVER)
+                     : nodes->transport->send(node, all, count);
 }
 
 unsigned mproc__nodes_workers(const struct mproc__nodes *nodes) {
@@ -38,18 +38,4 @@ unsigned mproc__nodes_workers(const struct mproc__nodes *nodes) {
         workers += nodes->all[i].workers;
     }
     return workers;
-}
-
-void mproc__process_finish(mproc_process *owned, int64_t patience) {
-    if (owned == NULL) {
-        return;
-    }
-    int r = mproc_process_join(owned, patience);
-    if (r != 0) {
-        (void)mproc_process_kill(owned);
-    }
-    while (r != 0 && r != MPROC_ESTRANGER) {
-        r = mproc_process_join(owned, MPROC_FOREVER);
-    }
-    (void)mproc_process_drop(owned);
 }

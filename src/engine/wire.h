@@ -42,7 +42,7 @@ struct mproc__wire_pool {
     uint32_t method;
     uint64_t max_tasks;
     uint32_t has_init, has_exit, has_handler;
-    uint32_t name_size;
+    uint32_t pad;
     struct mproc__function_ref init, exit, handler;
     char name[64];
 };

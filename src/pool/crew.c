@@ -379,7 +379,7 @@ void mproc__crew_give_up(mproc_pool *pool, const mproc_task_error *why) {
 /* Without its carrier a pool on an engine is broken for good. What it has said is booked first. */
 static void look_at_carrier(mproc_pool *pool) {
     mproc_task_error why = {.code = MPROC_EDIED};
-    if (is_stopped(pool) || !mproc__engine_has_ended(pool, &why.exitcode)) {
+    if (is_stopped(pool) || !mproc__engine_has_ended(pool->options.engine, &why.exitcode)) {
         return;
     }
     mproc__book_all(pool);

@@ -47,14 +47,14 @@ static int order(mproc_engine *engine, const struct mproc__engine_order *what) {
     return mproc_queue_put(engine->orders, what, sizeof *what, MPROC_FOREVER);
 }
 
-static bool carrier_runs(const mproc_engine *engine) {
-    int code;
-    return engine->carrier != NULL && mproc_process_exitcode(engine->carrier, &code) == -EAGAIN;
+bool mproc__engine_has_ended(const mproc_engine *engine, int *exitcode) {
+    return mproc_process_exitcode(engine->carrier, exitcode) != -EAGAIN;
 }
 
 int mproc__engine_begin(mproc_pool *pool) {
     mproc_engine *engine = pool->options.engine;
-    if (!carrier_runs(engine)) {
+    int code;
+    if (mproc__engine_has_ended(engine, &code)) {
         return MPROC_EENGINE;
     }
     pthread_mutex_lock(&engine->lock);
@@ -74,10 +74,12 @@ void mproc__engine_leave(mproc_pool *pool) {
     mproc_engine *engine = pool->options.engine;
     const struct mproc__engine_order what = {.kind = MPROC__ORDER_DROP, .pool = pool->number};
     int64_t end = mproc__os_now() + LEAVE_MOST;
-    if (pool->number == 0 || !carrier_runs(engine) || order(engine, &what) != 0) {
+    int code;
+    if (pool->number == 0 || mproc__engine_has_ended(engine, &code) || order(engine, &what) != 0) {
         return;
     }
-    while (mproc__load32(&pool->place->left) == 0 && carrier_runs(engine)) { /* SYNC(place.left) */
+    while (mproc__load32(&pool->place->left) == 0 && /* SYNC(place.left) */
+           !mproc__engine_has_ended(engine, &code)) {
         (void)mproc__os_futex_wait(&pool->place->left, 0, LEAVE_LOOK);
         if (mproc__os_now() > end) {
             (void)mproc_process_kill(engine->carrier); /* its end is seen at the next look */
@@ -98,8 +100,4 @@ void mproc__engine_book_seats(mproc_pool *pool, const mproc_task_error *why) {
             mproc__book_failure(pool, ticket, *why);
         }
     }
-}
-
-bool mproc__engine_has_ended(const mproc_pool *pool, int *exitcode) {
-    return mproc_process_exitcode(pool->options.engine->carrier, exitcode) != -EAGAIN;
 }

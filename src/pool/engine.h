@@ -18,7 +18,7 @@
 
 enum mproc__order_kind {
     MPROC__ORDER_POOL = 1, /* serve it */
-    MPROC__ORDER_DROP,     /* leave it; answered by a count in `done` */
+    MPROC__ORDER_DROP,     /* leave it, and say so in place->left */
     MPROC__ORDER_KILL,     /* end the task in `seat` */
     MPROC__ORDER_QUIT      /* end */
 };
@@ -53,18 +53,18 @@ unsigned mproc__default_workers(void);
 
 /* ---- engine.c */
 
-/* May it have these options? -EINVAL. */
+/* May it have these options? -EINVAL, MPROC_EOTHER, MPROC_ESTRANGER. */
 int mproc__engine_check(const mproc_pool_options *options);
 /* How many seats a pool of so many workers has. */
 unsigned mproc__engine_seats(const mproc_engine *engine, unsigned workers);
-/* The carrier is to serve the pool; *id is its number there. */
+/* The carrier is to serve the pool, whose number it gives. MPROC_EENGINE: it has ended. */
 int mproc__engine_begin(mproc_pool *pool);
 /* The carrier is to leave it: when this returns, it has, or it is dead. */
 void mproc__engine_leave(mproc_pool *pool);
 /* Ends the task in that seat. */
 void mproc__engine_kill(mproc_pool *pool, unsigned seat);
-/* Has its carrier ended, and with it the pool? */
-bool mproc__engine_has_ended(const mproc_pool *pool, int *exitcode);
+/* Has its carrier ended, and with it all its pools? */
+bool mproc__engine_has_ended(const mproc_engine *engine, int *exitcode);
 /* What died with the carrier fails so. */
 void mproc__engine_book_seats(mproc_pool *pool, const mproc_task_error *why);
 

@@ -19,7 +19,7 @@
 
 #include "pool/inside.h"
 
-#define SLAB 256 /* records: a page */
+#define SLAB 128 /* records: a page */
 
 static int add_slab(mproc_pool *pool) {
     size_t total = pool->starts_total + SLAB;
@@ -45,8 +45,10 @@ int mproc__start_new(mproc_pool *pool, const struct mproc__extra *extra,
     if (r == 0) {
         *out = pool->starts[--pool->starts_free];
         mproc__poke64(&(*out)->since, 0);
-        (*out)->timeout = extra != NULL ? (uint64_t)extra->options.timeout : 0;
-        (*out)->memory = extra != NULL ? extra->options.memory : 0;
+        if (pool->options.engine != NULL) {
+            (*out)->timeout = extra != NULL ? (uint64_t)extra->options.timeout : 0;
+            (*out)->memory = extra != NULL ? extra->options.memory : 0;
+        }
         mproc__store32(&(*out)->state, MPROC__START_PENDING);
     }
     return r;

@@ -616,6 +616,17 @@ int mproc_process_interrupt(mproc_process *process) {
     return mproc_process_signal(process, SIGINT);
 }
 
+void mproc__process_finish(mproc_process *process, int64_t patience) {
+    int r;
+    do {
+        r = mproc_process_join(process, patience);
+    } while (r == -EINTR);
+    while (r != 0) {
+        (void)mproc_process_kill(process);
+        r = mproc_process_join(process, MPROC_FOREVER);
+    }
+}
+
 /* ---------------------------------------------------------------- the handle's end */
 
 int mproc_process_drop(mproc_process *owned) {

@@ -103,6 +103,9 @@ struct mproc__launch {
 int mproc__process_bring(mproc_process *process, const struct mproc__launch *what,
                          int (*by)(mproc_process *process, pid_t *pid));
 
+/* A child of the caller's has so long to end by itself, then it is ended. */
+void mproc__process_finish(mproc_process *process, int64_t patience);
+
 /* ---- spawn.c */
 
 /* Starts the program that the options name. -ENOMEM, or what exec reported. */

@@ -109,24 +109,13 @@ pid_t mproc_template_pid(const mproc_template *one) {
     return mproc_process_pid(one->process);
 }
 
-static void end_process(mproc_process *process) {
-    int r;
-    do {
-        r = mproc_process_join(process, DROP_PATIENCE);
-    } while (r == -EINTR);
-    while (r != 0) {
-        (void)mproc_process_kill(process);
-        r = mproc_process_join(process, MPROC_FOREVER);
-    }
-}
-
 void mproc_template_drop(mproc_template *owned) {
     if (owned == NULL || !mproc__expect_handle(owned, MPROC__HANDLE_TEMPLATE)) {
         return;
     }
     if (owned->owner == mproc__self_pid()) {
         mproc__os_shutdown(owned->control);
-        end_process(owned->process);
+        mproc__process_finish(owned->process, DROP_PATIENCE);
         pthread_mutex_destroy(&owned->lock);
     }
     mproc__os_close(owned->control);
