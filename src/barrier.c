@@ -496,10 +496,6 @@ int mproc_barrier_arrive(mproc_barrier *barrier, int64_t timeout, unsigned *inde
 
 /* ---------------------------------------------------------------- waiting without a thread */
 
-static struct mproc__entry *entry_of(const mproc_ticket *ticket) {
-    return (struct mproc__entry *)(uintptr_t)ticket->entry;
-}
-
 bool mproc__barrier_moved(const mproc_barrier *barrier, const mproc_ticket *ticket) {
     return mproc__load64(&barrier->phase) != ticket->phase; /* SYNC(barrier.phase) */
 }
@@ -538,7 +534,7 @@ int mproc_barrier_try(mproc_barrier *barrier, mproc_ticket *ticket) {
     if (ticket->entry == 0) {
         return ended(ticket, come_with(barrier, ticket));
     }
-    return ended(ticket, depart(entry_of(ticket), mproc__load64(&barrier->phase)));
+    return ended(ticket, depart(mproc__ticket_entry(ticket), mproc__load64(&barrier->phase)));
 }
 
 /* The party leaves: its generation goes on without it, unless all have come. */
@@ -566,20 +562,12 @@ int mproc_barrier_end(mproc_barrier *barrier, mproc_ticket *ticket) {
         return r;
     }
     ticket->member = 0;
-    return ticket->entry == 0 ? -EAGAIN
-                              : leave_early(barrier, entry_of(ticket), generation(ticket->phase));
+    return ticket->entry == 0
+               ? -EAGAIN
+               : leave_early(barrier, mproc__ticket_entry(ticket), generation(ticket->phase));
 }
 
-static bool never(const void *unused) {
-    (void)unused;
-    return false;
-}
-
-/* Whoever changes the phase rings. */
-static void announce(void *unused) {
-    (void)unused;
-}
-
+/* Whoever changes it rings. */
 static uint32_t low_phase(const void *object) {
     return (uint32_t)mproc__load64(&((const mproc_barrier *)object)->phase);
 }
@@ -590,7 +578,7 @@ static void tend(void *object) {
 }
 
 struct mproc__source mproc__barrier_source(mproc_barrier *barrier) {
-    return (struct mproc__source){barrier, &barrier->bells, announce, never, low_phase, tend};
+    return (struct mproc__source){barrier, &barrier->bells, NULL, NULL, low_phase, tend};
 }
 
 /* ---------------------------------------------------------------- opening, breaking, looking */

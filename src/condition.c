@@ -371,10 +371,6 @@ int mproc_condition_wait(mproc_condition *condition, void *lock, int64_t timeout
 
 /* ---------------------------------------------------------------- waiting without a thread */
 
-static struct mproc__entry *entry_of(const mproc_ticket *ticket) {
-    return (struct mproc__entry *)(uintptr_t)ticket->entry;
-}
-
 int mproc_condition_begin(mproc_condition *condition, mproc_ticket *out) {
     if (!mproc__expect(condition, MPROC__KIND_CONDITION)) {
         return MPROC_EOTHER;
@@ -389,7 +385,8 @@ int mproc_condition_begin(mproc_condition *condition, mproc_ticket *out) {
 
 int mproc_condition_notified(const mproc_condition *condition, const mproc_ticket *ticket) {
     int r = mproc__ticket_door(condition, MPROC__KIND_CONDITION, ticket);
-    return r == 0 ? mproc__load32(&entry_of(ticket)->word) == NOTIFIED : r; /* SYNC(waiter.word) */
+    return r == 0 ? mproc__load32(&mproc__ticket_entry(ticket)->word) == NOTIFIED
+                  : r; /* SYNC(waiter.word) */
 }
 
 int mproc_condition_end(mproc_condition *condition, mproc_ticket *ticket) {
@@ -397,22 +394,13 @@ int mproc_condition_end(mproc_condition *condition, mproc_ticket *ticket) {
     if (r != 0) {
         return r;
     }
-    r = delist(condition, entry_of(ticket)) ? 0 : -ETIMEDOUT;
+    r = delist(condition, mproc__ticket_entry(ticket)) ? 0 : -ETIMEDOUT;
     *ticket = (mproc_ticket){0};
     return r;
 }
 
-/* Notifications are each for one waiter, who looks at its own ticket. */
-static bool never(const void *unused) {
-    (void)unused;
-    return false;
-}
-
-/* The notifier rings whenever it has notified a WATCHED entry. */
-static void announce(void *unused) {
-    (void)unused;
-}
-
+/* Notifications are each for one waiter, who looks at its own ticket; whoever notifies a WATCHED
+ * entry rings. */
 static uint32_t times_told(const void *object) {
     return mproc__peek32(&((const mproc_condition *)object)->told);
 }
@@ -422,7 +410,7 @@ static void tend(void *object) {
 }
 
 struct mproc__source mproc__condition_source(mproc_condition *condition) {
-    return (struct mproc__source){condition, &condition->bells, announce, never, times_told, tend};
+    return (struct mproc__source){condition, &condition->bells, NULL, NULL, times_told, tend};
 }
 
 /* ---------------------------------------------------------------- notifying and looking */

@@ -11,9 +11,11 @@
 
 struct mproc__source {
     void *object;
-    uint32_t *bells;                   /* the word that bells for it name */
-    void (*announce)(void *object);    /* the next change goes the slow way; then a fence */
-    bool (*ready)(const void *object); /* would the operation succeed now? */
+    uint32_t *bells; /* the word that bells for it name */
+    /* The next change goes the slow way; then a fence. NULL: every change rings. */
+    void (*announce)(void *object);
+    /* Would the operation succeed now? NULL: only `moment` tells. */
+    bool (*ready)(const void *object);
     /* NULL, or what changes whenever it would have succeeded, if only for a moment: whoever came
      * before that has what it waits for */
     uint32_t (*moment)(const void *object);

@@ -6,6 +6,7 @@
 #ifndef MPROC_TICKET_H
 #define MPROC_TICKET_H
 
+#include "core/ledger.h"
 #include "core/object.h"
 #include "core/token.h"
 #include "system/base.h"
@@ -21,6 +22,11 @@ static inline int mproc__ticket_door(const void *object, uint32_t kind,
         return -EINVAL;
     }
     return ticket->member == mproc__self_token() ? 0 : MPROC_ESTRANGER;
+}
+
+/* Where the object keeps the wait. */
+static inline struct mproc__entry *mproc__ticket_entry(const mproc_ticket *ticket) {
+    return (struct mproc__entry *)(uintptr_t)ticket->entry;
 }
 
 /* Is there something to try for the ticket? */

@@ -248,7 +248,9 @@ static uint32_t moment(const struct request *request) {
 
 /* Or was since it was armed. */
 static bool is_ready(const struct request *request) {
-    return request->source.ready(request->source.object) || moment(request) != request->moment;
+    const struct mproc__source *source = &request->source;
+    bool now = source->ready != NULL && source->ready(source->object);
+    return now || moment(request) != request->moment;
 }
 
 /* True: its operation would succeed now, and it is not armed. Otherwise whoever changes that from
@@ -259,7 +261,9 @@ static bool arm(mproc_watch *watch, struct request *request) {
     }
     request->moment = moment(request);
     mproc__bell_arm(request->bell);
-    request->source.announce(request->source.object);
+    if (request->source.announce != NULL) {
+        request->source.announce(request->source.object);
+    }
     request->asked = !is_ready(request) || !mproc__bell_disarm(request->bell);
     return !request->asked;
 }

@@ -295,34 +295,32 @@ static PyObject *connection_adopt(PyObject *type, PyObject *args) {
     return self;
 }
 
-/* A subclass may override parts of the methods: see mproc._overriding. */
-static PyObject *connection_init_subclass(PyObject *cls, PyObject *Py_UNUSED(args),
-                                          PyObject *kwargs) {
-    PyObject *module = PyImport_ImportModule("mproc._overriding");
-    PyObject *function =
-        module != NULL ? PyObject_GetAttrString(module, "init_connection_subclass") : NULL;
-    PyObject *args = function != NULL ? PyTuple_Pack(1, cls) : NULL;
-    PyObject *result = args != NULL ? PyObject_Call(function, args, kwargs) : NULL;
-    Py_XDECREF(args);
+/* ---------------------------------------------------------------- methods by parts */
+
+/* Calls MODULE.NAME(first, *args, **kwargs); args may be NULL. */
+static PyObject *call_in(const char *module_name, const char *name, PyObject *first, PyObject *args,
+                         PyObject *kwargs) {
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *function = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
+    PyObject *all = function != NULL ? PyTuple_Pack(1, first) : NULL;
+    if (all != NULL && args != NULL) {
+        Py_SETREF(all, PySequence_Concat(all, args));
+    }
+    PyObject *result = all != NULL ? PyObject_Call(function, all, kwargs) : NULL;
+    Py_XDECREF(all);
     Py_XDECREF(function);
     Py_XDECREF(module);
     return result;
 }
 
-/* ---------------------------------------------------------------- methods by parts */
+/* A subclass may override parts of the methods: see mproc._overriding. */
+static PyObject *connection_init_subclass(PyObject *cls, PyObject *Py_UNUSED(args),
+                                          PyObject *kwargs) {
+    return call_in("mproc._overriding", "init_connection_subclass", cls, NULL, kwargs);
+}
 
-/* Calls mproc._overriding.connections.NAME(object, *args, **kwargs). */
 static PyObject *by_parts(const char *name, PyObject *object, PyObject *args, PyObject *kwargs) {
-    PyObject *module = PyImport_ImportModule("mproc._overriding.connections");
-    PyObject *function = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
-    PyObject *first = function != NULL ? PyTuple_Pack(1, object) : NULL;
-    PyObject *all = first != NULL ? PySequence_Concat(first, args) : NULL;
-    PyObject *result = all != NULL ? PyObject_Call(function, all, kwargs) : NULL;
-    Py_XDECREF(all);
-    Py_XDECREF(first);
-    Py_XDECREF(function);
-    Py_XDECREF(module);
-    return result;
+    return call_in("mproc._overriding.connections", name, object, args, kwargs);
 }
 
 static PyObject *by_parts_of(const char *name, PyObject *object, const char *format, ...) {

@@ -288,7 +288,8 @@ static uint64_t find_heir(struct mproc__slot *slot, uint64_t token) {
     return 0;
 }
 
-/* Who has to inherit before that member's holds may change; 0: nobody. Under the guard. */
+/* The member that has to inherit before that member's holds may change; 0: there is none. Under
+ * the guard. */
 static uint64_t find_unsettled(struct mproc__slot *slot, uint64_t token) {
     return mproc__likely((slot->estate | slot->heirs) == 0) ? 0
            : slot->estate != 0                              ? token
