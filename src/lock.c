@@ -279,10 +279,10 @@ static bool free_with_saved_words(const struct mproc__guard *g) {
 }
 
 int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) {
-    const struct mproc__guard *g = &lock->guard;
     if (!mproc__object_is(lock, MPROC__KIND_LOCK)) {
         return mproc__corrupt(why, size, "L: %p is no lock", (const void *)lock);
     }
+    const struct mproc__guard *g = &lock->guard;
     uint32_t count = mproc__peek32(&g->count);
     if ((g->capacity == 0) != (lock->log == 0) || count > g->capacity) {
         return mproc__corrupt(why, size, "L2: %u of %u words saved", count, g->capacity);

@@ -45,18 +45,22 @@ extern int64_t without_end;
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
-#define LINE_OF(function, name, code, run, why)                                                    \
-    __attribute__((constructor)) static void JOIN(add_, __LINE__)(void) {                          \
+#define LINE_OF(tag, function, name, code, run, why)                                               \
+    __attribute__((constructor)) static void JOIN(add_, tag)(void) {                               \
         static struct line line = {function, name, code, run, why, NULL};                          \
         errors_add(&line);                                                                         \
     }
 
-#define PROVOKE(function_, code_)                                                                  \
-    static int JOIN(run_, __LINE__)(void);                                                         \
-    LINE_OF(#function_, #code_, code_, JOIN(run_, __LINE__), NULL)                                 \
-    static int JOIN(run_, __LINE__)(void)
+/* tag: what no other line of the file has. `name` is the code's: <errno.h> has macros, so that a
+ * macro which hands a code on hands its number on. */
+#define PROVOKE_AS(tag, function, name, code)                                                      \
+    static int JOIN(run_, tag)(void);                                                              \
+    LINE_OF(tag, function, name, code, JOIN(run_, tag), NULL)                                      \
+    static int JOIN(run_, tag)(void)
 
-#define CANNOT(function_, code_, why_) LINE_OF(#function_, #code_, code_, NULL, why_)
+#define PROVOKE(function_, code_) PROVOKE_AS(__LINE__, #function_, #code_, code_)
+
+#define CANNOT(function_, code_, why_) LINE_OF(__LINE__, #function_, #code_, code_, NULL, why_)
 
 /* ---------------------------------------------------------------- means */
 
@@ -190,5 +194,19 @@ static inline void take_all_bells(void) {
         mproc__family->bells.rows[i].owner = mproc__self_token();
     }
 }
+
+#define PROVOKE_FD(function, code_, make, refuse, ask)                                             \
+    PROVOKE_AS(JOIN(function, JOIN(_, code_)), #function, "-" #code_, -code_) {                    \
+        void *object = make;                                                                       \
+        refuse;                                                                                    \
+        return ask;                                                                                \
+    }
+
+/* The errors that each function for a descriptor of an object has; `ask` asks `object` for it. */
+#define PROVOKE_FDS(function, make, ask)                                                           \
+    PROVOKE_FD(function, EMFILE, make, no_descriptors(), ask)                                      \
+    PROVOKE_FD(function, ENFILE, make, deny(SYS_socket, -1, ENFILE), ask)                          \
+    PROVOKE_FD(function, ENOMEM, make, deny(SYS_epoll_create1, -1, ENOMEM), ask)                   \
+    PROVOKE_FD(function, ENOSPC, make, take_all_bells(), ask)
 
 #endif

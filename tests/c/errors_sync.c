@@ -576,50 +576,5 @@ PROVOKE(mproc_barrier_fd, MPROC_ESTRANGER) {
     return in_child(barrier_fd, barrier_begun());
 }
 
-PROVOKE(mproc_condition_fd, -EMFILE) {
-    mproc_condition *object = condition_begun();
-    no_descriptors();
-    return condition_fd(object);
-}
-
-PROVOKE(mproc_condition_fd, -ENFILE) {
-    mproc_condition *object = condition_begun();
-    deny(SYS_socket, -1, ENFILE);
-    return condition_fd(object);
-}
-
-PROVOKE(mproc_condition_fd, -ENOMEM) {
-    mproc_condition *object = condition_begun();
-    deny(SYS_epoll_create1, -1, ENOMEM);
-    return condition_fd(object);
-}
-
-PROVOKE(mproc_condition_fd, -ENOSPC) {
-    mproc_condition *object = condition_begun();
-    take_all_bells();
-    return condition_fd(object);
-}
-
-PROVOKE(mproc_barrier_fd, -EMFILE) {
-    mproc_barrier *object = barrier_begun();
-    no_descriptors();
-    return barrier_fd(object);
-}
-
-PROVOKE(mproc_barrier_fd, -ENFILE) {
-    mproc_barrier *object = barrier_begun();
-    deny(SYS_socket, -1, ENFILE);
-    return barrier_fd(object);
-}
-
-PROVOKE(mproc_barrier_fd, -ENOMEM) {
-    mproc_barrier *object = barrier_begun();
-    deny(SYS_epoll_create1, -1, ENOMEM);
-    return barrier_fd(object);
-}
-
-PROVOKE(mproc_barrier_fd, -ENOSPC) {
-    mproc_barrier *object = barrier_begun();
-    take_all_bells();
-    return barrier_fd(object);
-}
+PROVOKE_FDS(mproc_condition_fd, condition_begun(), condition_fd(object))
+PROVOKE_FDS(mproc_barrier_fd, barrier_begun(), barrier_fd(object))

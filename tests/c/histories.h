@@ -131,8 +131,8 @@ struct history {
     int32_t (*make)(void *object, const struct call *call, uint32_t round);
     void (*begin)(void *object);                            /* a round; NULL: nothing */
     bool (*fits)(const struct call *calls, uint32_t round); /* the whole of a round */
-    void (*check)(void *object);
-    const char *const *names; /* of the kinds */
+    int (*check)(void *object, char *why, size_t size);     /* of its invariants */
+    const char *const *names;                               /* of the kinds */
 };
 
 /* In the arena. */
@@ -264,6 +264,13 @@ static inline void one_round(struct scene *s, uint32_t round, pid_t *pids) {
     }
 }
 
+static inline void check_object(const struct history *history, void *object) {
+    char why[256] = "";
+    if (history->check(object, why, sizeof why) != 0) {
+        test_fail(__FILE__, __LINE__, "%s", why);
+    }
+}
+
 /* Makes rounds, and drops the object. */
 static inline void histories_run(const struct history *history, void *owned) {
     const char *seconds = getenv("HISTORY_SECONDS");
@@ -278,14 +285,14 @@ static inline void histories_run(const struct history *history, void *owned) {
     for (uint32_t round = 1; round <= ROUNDS || time(NULL) < end; round++) {
         one_round(s, round, pids);
         if (round % 64 == 0) {
-            history->check(owned);
+            check_object(history, owned);
         }
     }
     for (int i = 0; i < MEMBERS; i++) {
         child_kill(pids[i]);
     }
     (void)mproc_reap();
-    history->check(owned);
+    check_object(history, owned);
     mproc_drop(owned);
     mproc_free(s);
     CHECK_EQ(test_arena_used(), 0);

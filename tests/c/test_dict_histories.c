@@ -130,11 +130,8 @@ static void draw(struct call *c, uint64_t dice) {
     c->old = (uint8_t)(1 + (dice >> 32) % 12);
 }
 
-static void check(void *d) {
-    char why[256] = "";
-    if (mproc_dict_check(d, why, sizeof why) != 0) {
-        test_fail(__FILE__, __LINE__, "%s", why);
-    }
+static int check(void *dict, char *why, size_t size) {
+    return mproc_dict_check(dict, why, size);
 }
 
 TEST(dict_histories_fit_into_one_order) {

@@ -253,11 +253,8 @@ static void begin(void *list) {
     CHECK_OK(mproc_list_clear(list));
 }
 
-static void check(void *list) {
-    char why[256] = "";
-    if (mproc_list_check(list, why, sizeof why) != 0) {
-        test_fail(__FILE__, __LINE__, "%s", why);
-    }
+static int check(void *list, char *why, size_t size) {
+    return mproc_list_check(list, why, size);
 }
 
 TEST(list_histories_fit_into_one_order) {

@@ -228,7 +228,7 @@ static void fork_and_die(void *arg) {
     raise(SIGKILL);
 }
 
-/* Who has forked dies before its child has inherited; so its reaper has to see to that. */
+/* The parent dies before its child has inherited; so the reaper has to see to that. */
 TEST(stopped_in_the_registry_and_a_dead_parent) {
     struct heir *heir = mproc_alloc(sizeof *heir);
     CHECK(heir != NULL);
