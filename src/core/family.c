@@ -135,7 +135,7 @@ static void lay_out(struct mproc__family *f, uint64_t span, uint64_t limit) {
     f->base = base;
     f->span = span;
     f->mapped = span;
-    f->layout = sizeof *f;
+    f->layout = mproc__layout;
     mproc__registry_init(&f->registry);
     mproc__members_init(&f->members);
     mproc__shms_init(&f->shms);
@@ -311,7 +311,7 @@ static int accept_invitation(const struct invitation *t) {
     if (mproc__load64(&f->magic) != MPROC__MAGIC || f->base != t->base || f->span != t->span) {
         return MPROC_ESTRANGER;
     }
-    if (f->layout != sizeof *f) {
+    if (f->layout != mproc__layout) {
         mproc__log("this program was built with another version of mproc than the one that "
                    "started it");
         return MPROC_EBUILD;

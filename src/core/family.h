@@ -27,7 +27,7 @@ struct mproc__family {
     uint64_t base;   /* address of this structure */
     uint64_t span;   /* bytes of the file */
     uint64_t mapped; /* bytes that a newcomer maps from it; falls with the chunks' room */
-    uint64_t layout; /* sizeof this structure: members of another build are refused */
+    uint64_t layout; /* mproc__layout of who made it: members of another build are refused */
     struct mproc__registry registry;
     struct mproc__members members;
     struct mproc__chunks chunks;
@@ -41,6 +41,8 @@ struct mproc__family {
 };
 
 extern struct mproc__family *mproc__family; /* NULL: no member yet */
+
+extern const uint64_t mproc__layout; /* of this build: layout.py makes it of the sources */
 
 /* Makes the process a member: of its starter's family if the environment names one, of a new one
  * otherwise. 1: came as a started child; 0; or an error. Not in a member. -ESRCH: came as a child

@@ -52,7 +52,7 @@ int mproc__outside_check(struct mproc__outside *arena) {
     if (head.magic != MPROC__MAGIC) {
         return MPROC_ECORRUPT;
     }
-    if (head.layout != sizeof(struct mproc__family)) {
+    if (head.layout != mproc__layout) {
         return MPROC_EBUILD;
     }
     bool good = head.base % MPROC__CHUNK == 0 && head.span >= sizeof(struct mproc__family) &&

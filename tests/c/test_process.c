@@ -1151,25 +1151,45 @@ static int copy_with_other_build_id(void) {
     return out;
 }
 
-TEST(process_of_another_build) {
-    int copy = copy_with_other_build_id(), said = memfd_create("stderr", MFD_CLOEXEC);
-    int saved = fcntl(2, F_DUPFD_CLOEXEC, 10);
-    char path[64], text[1024] = "";
-    const char *argv[] = {path, NULL};
+/* Starts a process of `no_args`; its exit code, and what it says on its stderr. */
+static int start_and_hear(const mproc_process_options *o, char *text, size_t size) {
+    int said = memfd_create("stderr", MFD_CLOEXEC), saved = fcntl(2, F_DUPFD_CLOEXEC, 10);
     mproc_process *p;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
-    mproc_process_options o = {.method = MPROC_SPAWN, .argv = argv, .fds = &copy, .nfds = 1};
+    memset(text, 0, size);
     dup2(said, 2);
-    CHECK_OK(mproc_process_start(&p, no_args, NULL, 0, &o));
+    CHECK_OK(mproc_process_start(&p, no_args, NULL, 0, o));
     int code = finish(p);
     dup2(saved, 2);
-    CHECK_GE(pread(said, text, sizeof text - 1, 0), 0);
-    CHECK_EQ(code, 127);
+    CHECK_GE(pread(said, text, size - 1, 0), 0);
+    close(said);
+    close(saved);
+    return code;
+}
+
+TEST(process_of_another_build) {
+    int copy = copy_with_other_build_id();
+    char path[64], text[1024];
+    const char *argv[] = {path, NULL};
+    snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
+    CHECK_EQ(
+        start_and_hear(
+            &(mproc_process_options){.method = MPROC_SPAWN, .argv = argv, .fds = &copy, .nfds = 1},
+            text, sizeof text),
+        127);
     CHECK(strstr(text, mproc_strerror(MPROC_EBUILD)) != NULL);
     CHECK(strstr(text, "here it has build-id") != NULL);
     close(copy);
-    close(said);
-    close(saved);
+}
+
+/* Its structures may be others, so it must not touch the arena at all. */
+TEST(process_with_another_version_of_the_library) {
+    char text[1024];
+    mproc__family->layout++;
+    CHECK_EQ(start_and_hear(&(mproc_process_options){.method = MPROC_SPAWN}, text, sizeof text),
+             TEST_FAILED); /* of main(), which mproc_init() tells */
+    mproc__family->layout--;
+    CHECK(strstr(text, "built with another version of mproc") != NULL);
+    CHECK_OK(mproc_member_check(text, sizeof text));
 }
 
 /* ---------------------------------------------------------------- bad input */

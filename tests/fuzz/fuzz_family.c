@@ -119,7 +119,7 @@ static void fill_file(struct feed *input) {
     file->magic = or_other(input, MPROC__MAGIC);
     file->base = or_other(input, BASE);
     file->span = or_other(input, SPAN);
-    file->layout = or_other(input, sizeof *file);
+    file->layout = or_other(input, mproc__layout);
     fill_slot(&file->table.slots[SLOT], input);
     fill_slot(&file->table.slots[SLOT + 1], input);
 }
