@@ -284,6 +284,11 @@ def fetch() -> None:
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
     warn_of_threads = _cpython.warn_of_threads
+    if os.geteuid() == 0 or "resource" in _modules:
+        # A child may change its user or root, or limit its open files, and import nothing then.
+        import queue  # noqa: F401
+
+        _cpython.pickle()
     _fetched = True
 
 

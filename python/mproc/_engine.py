@@ -51,10 +51,10 @@ from errno import ECANCELED
 from time import monotonic as _monotonic
 
 from . import _mproc
-from ._cpython import has_threads, pickle
+from ._cpython import has_threads
 from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
-from ._worker import Workplace
+from ._worker import Workplace, import_for_workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from ._pool.limits import TaskOptions
     from .context import BaseContext
 
-__all__ = ["Engine", "HasOptions", "import_for_workers", "ring"]
+__all__ = ["Engine", "HasOptions", "ring"]
 
 SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
@@ -123,6 +123,7 @@ class Engine:
     # What is the same at first for every engine stands here: an object with many attributes of its
     # own takes more pages, and each is copied when a worker is forked.
     _sealer: Any = None  # the module that sends by value, if the context asks for that
+    _initializer: Callable[..., object] | None = None
     _cluster: Any = None  # the engine of other machines on which tasks are done; see engines/
     _last_function: tuple[object, bytes, bool] = (_NOTHING, b"", False)
     _ends_by = "terminate"  # the method by which living workers are ended
@@ -187,7 +188,7 @@ class Engine:
 
         If a signal's handler has raised as soon as the worker ran: the worker and the exception.
         """
-        if has_threads():
+        if self._initializer is not None or has_threads():
             import_for_workers()
         pool = self._pool
         if (
@@ -427,16 +428,6 @@ class Engine:
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
-
-
-def import_for_workers() -> None:
-    """Import what a worker may need, before it is forked from a process that has threads.
-
-    If another thread imported that at this moment, the worker would wait for it for ever.
-    """
-    from ._pool import errors  # noqa: F401
-
-    pickle()
 
 
 def ring(bell: LockType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import _mproc
+from ._cpython import pickle
 from ._current import log
 
 TYPE_CHECKING = False
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._pool.errors import ExceptionWithTraceback, Where
 
-__all__ = ["Workplace", "worker"]
+__all__ = ["Workplace", "import_for_workers", "worker"]
 
 _mproc._add_pool()
 
@@ -29,6 +30,20 @@ class Workplace(_mproc.Workplace):
         from . import reduction
 
         return reduction.reduce_handle(self)
+
+
+def import_for_workers() -> None:
+    """Import what a worker may need before that can be too late.
+
+    An initializer may give up the right to read files, or change the root directory. And a worker
+    that is forked while another thread imports something would wait for that thread for ever.
+    """
+    import traceback  # noqa: F401
+
+    from . import _culprit  # noqa: F401
+    from .pool import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback  # noqa: F401
+
+    pickle()
 
 
 def _describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
@@ -69,6 +84,7 @@ def worker(
         log(_DEBUG, "worker exiting after %d tasks", done)
         return
     if initializer is not None:
+        import_for_workers()
         initializer(*initargs)
     describe = _describe if wrap_exception else _describe_barely
     done = tasks.serve(seat, maxtasks or 0, describe, _excuse)

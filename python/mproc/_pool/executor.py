@@ -40,7 +40,7 @@ from .._cpython import before_threads_end
 from .._cpython import ref as _reference
 from .._engine import SLICE, Engine
 from .._mproc import getpid as _getpid
-from .._worker import Workplace
+from .._worker import Workplace, import_for_workers
 from .errors import (
     AbruptEnd,
     ExceptionWithTraceback,
@@ -172,6 +172,7 @@ def run_worker(
     # It was started as a daemonic process, to end with its owner. But it may have children.
     process.current_process()._config["daemon"] = False
     if initializer is not None:
+        import_for_workers()
         try:
             initializer(*initargs)
         except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from time import monotonic, sleep
 
 from .. import _mproc
 from .._mproc import getpid
+from .._worker import import_for_workers
 from ..context import OwnerDiedError
 from .errors import ExceptionWithTraceback, MaybeEncodingError, WorkerDiedError
 from .threads import ThreadTasks
@@ -174,6 +175,7 @@ def serve_queues(
 ) -> int:
     """Run the tasks that come through one queue, and put their results into another."""
     if initializer is not None:
+        import_for_workers()
         initializer(*initargs)
     done = 0
     while (maxtasks is None or done < maxtasks) and (task := _next_task(inqueue)) is not None:
