@@ -53,11 +53,7 @@ def load_seeds():
 
 
 seeds = load_seeds()
-NAMES = [
-    name
-    for name, text in seeds.SNIPPETS.items()
-    if name not in seeds.FRAGMENTS and re.search(r"\bPool\(|PoolExecutor\(", text)
-]
+NAMES = seeds.POOLS
 
 
 @pytest.fixture(scope="module")

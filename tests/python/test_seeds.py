@@ -4,6 +4,7 @@ The documents are files `*.txt` in the directory that MPROC_SEEDS names, or in .
 beside the repository. Every fenced block of Python in them is a snippet, named by its document and
 number. It runs under `python -m mproc` when all that it uses of multiprocessing exists in mproc;
 others are skipped with the names that are missing. PRELUDE defines what a snippet leaves undefined.
+Those with a pool run under each start method, too.
 """
 
 import ast
@@ -219,6 +220,20 @@ def works(name, value):
 # ---- the tests
 
 SNIPPETS = snippets(SEEDS) if SEEDS.is_dir() else {}
+POOLS = [
+    name
+    for name, text in SNIPPETS.items()
+    if name not in FRAGMENTS and re.search(r"Pool\(|PoolExecutor\(", text)
+]
+
+# Runs a program under a start method, as if its user had chosen that.
+UNDER = """
+import multiprocessing, runpy, sys
+method, script = sys.argv[1:]
+sys.argv[:] = [script]
+multiprocessing.set_start_method(method)
+runpy.run_path(script, run_name="__main__")
+"""
 
 
 @pytest.mark.skipif(not SNIPPETS, reason=f"there are no documents in {SEEDS.name}: set MPROC_SEEDS")
@@ -243,6 +258,36 @@ def test_snippet(program, name):
     output = program.output("-m", "mproc", script, timeout=SECONDS, env=env)
     if name in OUTPUT:
         assert re.fullmatch(OUTPUT[name], output), output
+
+
+@pytest.mark.skipif(not SNIPPETS, reason="there are no documents")
+def test_there_are_pools():
+    assert len(POOLS) >= 9
+
+
+def run_under(method, program, name):
+    """Run a snippet under a start method; return its text with the prelude, and what came of it."""
+    text = PRELUDE.get(name, "") + SNIPPETS[name]
+    if absent := foreign(text):
+        pytest.skip(f"there is no {', '.join(absent)} here")
+    script, under = program.write("snippet.py", text), program.write("under.py", UNDER)
+    env = {**program.env, "PYTHONUNBUFFERED": ""}
+    done = program.run("-m", "mproc", under, method, script, timeout=SECONDS, env=env)
+    return text, done
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools_under(program, method, name):
+    """A worker that is not forked imports the program: if it makes a pool then, all ends."""
+    text, done = run_under(method, program, name)
+    if method == "fork" or "__main__" in text:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.fullmatch(OUTPUT.get(name, r"(?s:.*)"), done.stdout), done.stdout
+    else:
+        assert done.returncode == 1
+        assert "finished its bootstrapping phase" in done.stderr
+        assert re.search(r"^mproc\.pool\.WorkerDiedError: worker ", done.stderr, re.MULTILINE)
 
 
 # ---- the machinery
