@@ -3050,6 +3050,15 @@ MPROC_API int mproc_inspect_wait(const mproc_inspection *seen, size_t i,
 MPROC_API int mproc_inspect_words(const mproc_inspection *seen, size_t i, char *out,
                                   size_t size) MPROC_MUST_USE;
 
+/* Looks as mproc_inspect_new() does, and writes what it sees as `mproc ps --json` does: *out is a
+ * JSON object, which the caller gives to free(3). Where an object of C was made stands there as
+ * mproc_origin_of() says it. -ENOMEM; the other errors of mproc_inspect_new(). */
+MPROC_API int mproc_inspect_json(char **out, pid_t pid) MPROC_MUST_USE;
+
+/* An error of these functions in a sentence that says what the looker may do. Never NULL, and not
+ * to be freed. */
+MPROC_API const char *mproc_inspect_reason(int code);
+
 /*
  * Has a process of its own, the program mproc, watch the caller's family until that has ended. When
  * a thread has waited for `after` ns and is stuck, or waits for a lock or for a stopped member, it

@@ -11,10 +11,12 @@
 #include "mproc.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ORIGIN_MOST 256
+#define FAMILIES_MOST 1024
 
 static void *address_of(PyObject *address) {
     void *object = PyLong_AsVoidPtr(address);
@@ -147,7 +149,51 @@ static PyObject *log_deadlocks(PyObject *Py_UNUSED(module), PyObject *args) {
     return r == 0 ? Py_NewRef(Py_None) : error_raise_for(r, "the program mproc");
 }
 
+/* ---------------------------------------------------------------- looking */
+
+static PyObject *inspect_json(PyObject *Py_UNUSED(module), PyObject *pid) {
+    char *text = NULL;
+    long n = PyLong_AsLong(pid);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (n <= 0 || n > INT_MAX) {
+        return Py_BuildValue("is", -ESRCH, mproc_inspect_reason(-ESRCH));
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    int r = mproc_inspect_json(&text, (pid_t)n);
+    PyEval_RestoreThread(thread);
+    PyObject *result = Py_BuildValue("is", r, r == 0 ? text : mproc_inspect_reason(r));
+    free(text);
+    return result;
+}
+
+static PyObject *inspect_families(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
+    pid_t pids[FAMILIES_MOST];
+    PyThreadState *thread = PyEval_SaveThread();
+    int n = mproc_inspect_families(pids, FAMILIES_MOST);
+    PyEval_RestoreThread(thread);
+    if (n < 0) {
+        return error_raise(n);
+    }
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list != NULL && i < n && i < FAMILIES_MOST; i++) {
+        PyObject *pid = PyLong_FromLong(pids[i]);
+        if (pid == NULL || PyList_Append(list, pid) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(pid);
+    }
+    return list;
+}
+
 static PyMethodDef label_functions[] = {
+    {"inspect_json", inspect_json, METH_O,
+     "inspect_json($self, pid, /)\n--\n\n"
+     "0 and the family of a process as JSON, or an error's number and its words."},
+    {"inspect_families", inspect_families, METH_NOARGS,
+     "inspect_families($self, /)\n--\n\n"
+     "One pid of each family that this user may look at. OSError."},
     {"log_deadlocks", log_deadlocks, METH_VARARGS,
      "log_deadlocks($self, after, abort, /)\n--\n\n"
      "Have the family watched, see mproc_log_deadlocks(). ValueError: no time. OSError."},

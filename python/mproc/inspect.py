@@ -1,14 +1,13 @@
 """A look into running families from outside: members, waits, objects, deadlocks, as data.
 
-The facts are those of `python -m mproc ps`, `locks` and `queues`. They are read by another process,
-which takes no lock and delays no member. docs/inspect.md says what each field means.
+The facts are those of `python -m mproc ps`, `locks` and `queues`. They are read by copies of the
+arena: that takes no lock and delays no member. docs/inspect.md says what each field means.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
 
 from . import _mproc
@@ -38,21 +37,21 @@ def family(pid: int | None = None) -> dict[str, Any]:
     Raises InspectError if there is no such process, if it is in no family, if this user may not
     look at it, or if its family runs on another version of mproc.
     """
-    found = _look([str(os.getpid() if pid is None else pid)])
-    return found[0]
+    who = os.getpid() if pid is None else pid
+    code, told = _mproc.inspect_json(who)
+    if code != 0:
+        raise InspectError(f"mproc: {who}: {told}")
+    found: dict[str, Any] = json.loads(told)
+    return found
 
 
 def families() -> list[dict[str, Any]]:
-    """Return what is seen of each family that this user may look at."""
-    return _look([])
+    """Return what is seen of each family that this user may look at.
 
-
-def _look(arguments: list[str]) -> list[dict[str, Any]]:
-    done = subprocess.run([PROGRAM, "ps", "--json", *arguments], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise InspectError(done.stderr.decode(errors="replace").strip())
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    One that cannot be looked at is left out. OSError: there is no /proc to look for them.
+    """
+    looks = [_mproc.inspect_json(pid) for pid in _mproc.inspect_families()]
+    return [json.loads(told) for code, told in looks if code == 0]
 
 
 def log_deadlocks(after: float = 10, abort: bool = False) -> None:

@@ -9,6 +9,7 @@
 
 #include "core/handle.h"
 #include "inspect/blame.h"
+#include "inspect/show.h"
 #include "system/os.h"
 
 struct mproc_inspection {
@@ -66,6 +67,45 @@ void mproc_inspect_drop(mproc_inspection *owned) {
     mproc__picture_drop(&owned->picture);
     mproc__handle_wreck(owned);
     free(owned);
+}
+
+/* ---------------------------------------------------------------- as text */
+
+static int write_json(const struct mproc__outside *arena, char **out) {
+    struct mproc__picture picture;
+    struct mproc__show show = {.arena = arena, .picture = &picture};
+    char *text = NULL;
+    size_t size = 0;
+    int r = mproc__inspect_take(arena, &picture, &show.groups);
+    if (r != 0) {
+        return r;
+    }
+    show.out = open_memstream(&text, &size);
+    if (show.out != NULL) {
+        mproc__show_json(&show);
+    }
+    r = show.out != NULL && fclose(show.out) == 0 ? 0 : -ENOMEM;
+    mproc__picture_drop(&picture);
+    if (r == 0) {
+        *out = text;
+    } else {
+        free(text);
+    }
+    return r;
+}
+
+int mproc_inspect_json(char **out, pid_t pid) {
+    struct mproc__outside arena;
+    int r = mproc__outside_open(pid != 0 ? pid : mproc_pid(), &arena);
+    if (r == 0) {
+        r = write_json(&arena, out);
+        mproc__outside_close(&arena);
+    }
+    return r;
+}
+
+const char *mproc_inspect_reason(int code) {
+    return mproc__outside_explain(code);
 }
 
 int mproc_inspect_families(pid_t *out, size_t cap) {

@@ -706,11 +706,12 @@ void mproc__picture_drop(struct mproc__picture *owned) {
 uint64_t mproc__picture_queue_bytes(const struct mproc__outside *arena,
                                     const struct mproc__picture *p,
                                     const struct mproc__facts *queue) {
-    _Alignas(MPROC__LINE) static char copy[MPROC__SEGMENT_MOST];
+    char *copy = aligned_alloc(MPROC__LINE, MPROC__SEGMENT_MOST);
     uint64_t left = queue->count, bytes = 0, seen = 0;
     uint64_t at = queue->segments[0], offset = queue->segments[1];
-    while (left > 0 && at != 0 && seen <= p->used) { /* segments are no more than what is used */
-        size_t size = sizeof copy;
+    /* Segments are no more than what is used. */
+    while (copy != NULL && left > 0 && at != 0 && seen <= p->used) {
+        size_t size = MPROC__SEGMENT_MOST;
         while (size > 0 && mproc__outside_read(arena, at, copy, size) != 0) {
             size /= 2;
         }
@@ -718,6 +719,7 @@ uint64_t mproc__picture_queue_bytes(const struct mproc__outside *arena,
         at = mproc__queue_segment(copy, size, offset, &left, &bytes);
         offset = mproc__queue_segment_first();
     }
+    free(copy);
     return bytes;
 }
 

@@ -71,6 +71,13 @@ PROVOKE(mproc_inspect_new, -EMFILE) {
     return look(0);
 }
 
+PROVOKE(mproc_inspect_json, -ENOMEM) {
+    char *text;
+    begin();
+    no_memory();
+    return mproc_inspect_json(&text, 0);
+}
+
 PROVOKE(mproc_inspect_families, -ENOMEM) {
     pid_t pid;
     no_memory();
