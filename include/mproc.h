@@ -3039,6 +3039,9 @@ typedef struct mproc_inspect_wait_seen {
     int timed;
     /* A number that the threads which are stuck with each other share; -1: it is not stuck. */
     int deadlock;
+    /* Where it is, in the words of its runtime: mproc_stack_new(). Lent until the inspection is
+     * dropped; "": nothing is known. */
+    const char *stack;
 } mproc_inspect_wait_seen;
 
 /* Wait i. -ERANGE: there is none. */
@@ -3058,6 +3061,27 @@ MPROC_API int mproc_inspect_json(char **out, pid_t pid) MPROC_MUST_USE;
 /* An error of these functions in a sentence that says what the looker may do. Never NULL, and not
  * to be freed. */
 MPROC_API const char *mproc_inspect_reason(int code);
+
+/* Where a waiting thread is, in the words of its runtime. */
+typedef struct mproc_stack mproc_stack;
+
+/* Bytes of the words; what is more is cut off. */
+#define MPROC_STACK_MOST 1000
+
+/*
+ * Leaves words for those who look: a line for each call, "take (/srv/shop.py:12)", the innermost
+ * first. They are the calling thread's until mproc_drop(), and stand beside each wait of it. Of
+ * several of a thread those count that were written last. A runtime writes them where its
+ * mproc_wait_hook() is called, since only a wait that lasts is worth it, and drops them after the
+ * wait.
+ *
+ * -ENOENT: the process is in no family. -ENOMEM, also where half of the memory that the arena may
+ * have is in use.
+ */
+MPROC_API int mproc_stack_new(mproc_stack **out, const char *words) MPROC_MUST_USE;
+
+/* Invariants of the words (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_stack_check(const mproc_stack *stack, char *why, size_t size) MPROC_MUST_USE;
 
 /*
  * Has a process of its own, the program mproc, watch the caller's family until that has ended. When

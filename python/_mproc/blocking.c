@@ -9,6 +9,12 @@
  * core ends the wait, as it does for one that a function which the core called has left. A handler
  * may itself wait for something: nothing is remembered while it runs.
  *
+ * A wait that has lasted for 50 ms tells where it is in Python (mproc_stack_new()), for those who
+ * look at the family from outside; blocking_end() takes that back. So a thread in which no handlers
+ * run takes the interpreter's lock once in a long wait, and a short one pays nothing. A child that
+ * a handler forks meanwhile has a hold of its own on those words, which its blocking_end() gives
+ * back.
+ *
  * wait_while() gives the calling thread a check of its own, which look() calls, too: what it raises
  * ends the wait in the same way.
  *
@@ -21,6 +27,12 @@
 #include "module.h"
 
 #include <pthread.h>
+
+#define TELL_AFTER (40 * MPROC_MSEC) /* from the first look on, which is after some ms */
+
+#if PY_VERSION_HEX < 0x030d0000
+#define Py_IsFinalizing _Py_IsFinalizing
+#endif
 
 BLOCKING_THREAD PyThreadState *blocking_waiting;
 static unsigned long main_thread; /* the one in which handlers run */
@@ -44,19 +56,71 @@ static bool check_raises(void) {
     return result == NULL;
 }
 
-/* Positive: a handler or the check raised; negative: there is nothing to call in this thread. */
+/* ---------------------------------------------------------------- where it waits */
+
+BLOCKING_THREAD mproc_stack *blocking_told;
+BLOCKING_THREAD int64_t blocking_looked;
+
+void blocking_untell(void) {
+    (void)mproc_drop(blocking_told);
+    blocking_told = NULL;
+}
+
+/* The words are taken with the interpreter's lock and written without it: that may wait for another
+ * process. There may be no words, no memory, and no family. */
+static void tell(const char *words) {
+    if (mproc_stack_new(&blocking_told, words) != 0) {
+        blocking_told = NULL;
+    }
+}
+
+/* Not before the wait has lasted for some slices, the first of which are short. */
+static bool has_to_tell(void) {
+    int64_t now = blocking_now();
+    if (blocking_looked == 0) {
+        blocking_looked = now;
+    }
+    return blocking_told == NULL && now - blocking_looked >= TELL_AFTER && !Py_IsFinalizing();
+}
+
+/* ---------------------------------------------------------------- between two slices */
+
+static bool handlers_raise(void) {
+    return PyErr_Occurred() != NULL || PyErr_CheckSignals() < 0 || check_raises();
+}
+
+/* What is called may wait, too, and tell of that: what this wait has told is laid aside. */
+static bool call_back(PyThreadState *thread, bool handles, bool tells) {
+    char words[MPROC_STACK_MOST + 1] = "";
+    mproc_stack *told = blocking_told;
+    int64_t looked = blocking_looked;
+    blocking_told = NULL;
+    blocking_waiting = NULL;
+    PyEval_RestoreThread(thread);
+    bool raised = handles && handlers_raise();
+    if (tells && !raised) {
+        (void)label_stack(words, sizeof words);
+    }
+    (void)blocking_begin();
+    blocking_told = told;
+    blocking_looked = looked;
+    if (words[0] != 0) {
+        tell(words);
+    }
+    return raised;
+}
+
+/* Positive: a handler or the check raised; negative: there is nothing to call in this thread any
+ * more. */
 static int look(void) {
     PyThreadState *thread = blocking_waiting;
-    if (check == NULL && !blocking_runs_handlers()) {
-        return -1;
-    }
+    bool handles = check != NULL || blocking_runs_handlers();
     if (thread == NULL) {
-        return 0;
+        return handles ? 0 : -1;
     }
-    blocking_end(thread);
-    int raised = PyErr_Occurred() != NULL || PyErr_CheckSignals() < 0 || check_raises();
-    (void)blocking_begin();
-    return raised;
+    bool tells = has_to_tell();
+    bool raised = (handles || tells) && call_back(thread, handles, tells);
+    return raised ? 1 : handles || !tells ? 0 : -1;
 }
 
 /* wait_while(check, call, *args) */

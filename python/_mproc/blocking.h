@@ -43,15 +43,28 @@
 /* What the calling thread goes on as; NULL: it is not inside BLOCKING. */
 extern BLOCKING_THREAD PyThreadState *blocking_waiting;
 
+/* When this wait was first looked after; 0: it has not been. */
+extern BLOCKING_THREAD int64_t blocking_looked;
+
 /* Gives the interpreter's lock away until blocking_end(); meanwhile the thread looks for signals
  * when the core asks it to. */
 static inline PyThreadState *blocking_begin(void) {
+    blocking_looked = 0;
     blocking_waiting = PyEval_SaveThread();
     return blocking_waiting;
 }
 
+/* Where the calling thread waits, as it has told; NULL: it has told nothing. */
+extern BLOCKING_THREAD mproc_stack *blocking_told;
+
+/* It waits no longer. Without the interpreter's lock. */
+void blocking_untell(void);
+
 static inline void blocking_end(PyThreadState *thread) {
     blocking_waiting = NULL;
+    if (blocking_told != NULL) {
+        blocking_untell();
+    }
     PyEval_RestoreThread(thread);
 }
 

@@ -1,10 +1,11 @@
 /*
- * label.c - names of shared objects, and the lines of Python that made them
+ * label.c - names of shared objects, the lines of Python that made them, and where threads wait
  *
  * SPDX-License-Identifier: MIT
  *
  * With MPROC_ORIGIN=1 the core asks for each object where it is made. The answer is the line of the
- * innermost frame that is none of the package's own.
+ * innermost frame that is none of the package's own. A thread that waits for long says the lines of
+ * all such frames (blocking.c).
  */
 #include "error.h"
 #include "module.h"
@@ -129,6 +130,44 @@ static int where(char *out, size_t size) {
     PyErr_Clear(); /* a name that is no text */
     error_give_back(error);
     return frame == NULL;
+}
+
+#define FRAMES_MOST 40
+#define FILE_MOST 150 /* of a file's name: its end */
+
+/* A line of a stack; how many bytes. 0: it does not fit any more. */
+static size_t say_frame(PyFrameObject *frame, char *out, size_t size) {
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    const char *name = PyUnicode_AsUTF8(code->co_qualname);
+    const char *file = PyUnicode_AsUTF8(code->co_filename);
+    size_t length = file != NULL ? strlen(file) : 0;
+    int n = snprintf(out, size, "%.100s (%s%s:%d)\n", name != NULL ? name : "?",
+                     length > FILE_MOST ? "..." : "",
+                     file == NULL ? "?" : file + (length > FILE_MOST ? length - FILE_MOST : 0),
+                     PyFrame_GetLineNumber(frame));
+    Py_DECREF(code);
+    return n > 0 && (size_t)n < size ? (size_t)n : 0;
+}
+
+size_t label_stack(char *out, size_t size) {
+    PyObject *error = error_take();
+    PyFrameObject *frame = frame_of_program();
+    size_t used = 0, n = 1;
+    for (int i = 0; frame != NULL && i < FRAMES_MOST && n > 0; i++) {
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        if (!is_own(frame)) {
+            n = say_frame(frame, out + used, size - used);
+            used += n;
+        }
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    PyErr_Clear(); /* a name that is no text */
+    error_give_back(error);
+    used -= used > 0; /* the last line's end */
+    out[used] = 0;
+    return used;
 }
 
 /* ---------------------------------------------------------------- watching */

@@ -155,6 +155,9 @@ MODULE_THREAD_NOUNS(X)
 MODULE_MEMORY_NOUNS(X)
 MODULE_CONTAINER_NOUNS(X)
 #undef X
+/* Where the calling thread is in Python, for mproc_stack_new(): as many bytes of text as fit. 0:
+ * nowhere but in the package. The caller has the interpreter's lock. */
+size_t label_stack(char *out, size_t size);
 int watch_type_add(PyObject *module); /* when mproc.aio is imported */
 
 /* A function as a table of methods takes it. */

@@ -31,6 +31,7 @@ enum mproc__kind {
     MPROC__KIND_DICT,
     MPROC__KIND_LIST,
     MPROC__KIND_BATCH, /* what a change of many of a list's elements has (src/list) */
+    MPROC__KIND_STACK,
     MPROC__KINDS
 };
 

@@ -215,7 +215,8 @@ int mproc_inspect_wait(const mproc_inspection *seen, size_t i, mproc_inspect_wai
                                      .blames = pid_of(p, mproc__blamed(p, w)),
                                      .waited = p->now > w->since ? p->now - w->since : 0,
                                      .timed = w->timed,
-                                     .deadlock = w->group};
+                                     .deadlock = w->group,
+                                     .stack = mproc__picture_stack(p, w)};
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/stack.h"
 #include "core/wait.h"
 #include "system/os.h"
 
@@ -130,7 +131,7 @@ const char *mproc__kind_name(enum mproc__kind kind) {
         [MPROC__KIND_BARRIER] = "barrier",     [MPROC__KIND_BUFFER] = "buffer",
         [MPROC__KIND_PARCEL] = "parcel",       [MPROC__KIND_CHANNEL] = "channel",
         [MPROC__KIND_DICT] = "dict",           [MPROC__KIND_LIST] = "list",
-        [MPROC__KIND_BATCH] = "list's batch",
+        [MPROC__KIND_BATCH] = "list's batch",  [MPROC__KIND_STACK] = "stack",
     };
     return names[kind] != NULL ? names[kind] : "object";
 }
@@ -406,6 +407,28 @@ static int see_object(const struct mproc__outside *arena, struct mproc__picture 
     return r;
 }
 
+/* It is no object that somebody would ask about. The words end where the block does, at the
+ * latest. */
+static int see_stack(struct mproc__picture *p, const char *bytes, size_t size) {
+    mproc_stack head;
+    char words[MPROC_STACK_MOST + 1];
+    if (size <= sizeof head) {
+        return 0;
+    }
+    memcpy(&head, bytes, sizeof head);
+    size_t length = size - sizeof head < sizeof words ? size - sizeof head : sizeof words;
+    memcpy(words, bytes + sizeof head, length);
+    words[length - 1] = 0;
+    struct mproc__seen_stack *stack = GROW(p->stacks, p->nstacks);
+    if (stack == NULL) {
+        return -ENOMEM;
+    }
+    *stack =
+        (struct mproc__seen_stack){head.owner, head.thread, head.at, mproc__picture_text(p, words)};
+    p->nstacks++;
+    return 0;
+}
+
 /* A block of which `size` bytes have been copied. */
 static int see_block(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t address,
                      uint64_t block, const char *bytes, size_t size) {
@@ -416,6 +439,9 @@ static int see_block(const struct mproc__outside *arena, struct mproc__picture *
     count(p, (enum mproc__kind)kind, block, 1);
     if (kind == MPROC__KIND_NONE || kind == MPROC__KIND_MESSAGE || kind == MPROC__KIND_PARCEL) {
         return 0;
+    }
+    if (kind == MPROC__KIND_STACK) {
+        return see_stack(p, bytes, size);
     }
     return see_object(arena, p, address, block, bytes, size);
 }
@@ -650,6 +676,22 @@ static void resolve_all(const struct mproc__outside *arena, struct mproc__pictur
     p->nwaits = kept;
 }
 
+/* Each thread has one wait. Of words that it has left several times the last ones count. */
+static void place_stacks(struct mproc__picture *p) {
+    for (int i = 0; i < p->nstacks; i++) {
+        const struct mproc__seen_stack *s = &p->stacks[i];
+        int wait =
+            s->thread <= UINT32_MAX
+                ? mproc__picture_wait(p, mproc__picture_member(p, s->owner), (uint32_t)s->thread)
+                : -1;
+        struct mproc__seen_wait *w = wait >= 0 ? &p->waits[wait] : NULL;
+        if (w != NULL && (w->stack == 0 || w->stack_at < s->at)) {
+            w->stack = s->text;
+            w->stack_at = s->at;
+        }
+    }
+}
+
 static void count_holds(struct mproc__picture *p) {
     for (uint64_t i = 0; i < p->nholders; i++) {
         int m = mproc__picture_member(p, p->holders[i]);
@@ -683,6 +725,7 @@ int mproc__picture_take(const struct mproc__outside *arena, struct mproc__pictur
     }
     link_inside(&p);
     resolve_all(arena, &p);
+    place_stacks(&p);
     count_holds(&p);
     *out = p;
     return 0;
@@ -694,6 +737,7 @@ void mproc__picture_drop(struct mproc__picture *owned) {
     free(owned->waits);
     free(owned->facts);
     free(owned->segments);
+    free(owned->stacks);
     free(owned->holders);
     free(owned->texts);
     free(owned->bells);

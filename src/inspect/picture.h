@@ -57,11 +57,20 @@ struct mproc__seen_wait {
     int64_t since;    /* mproc__os_now() */
     bool timed;
     enum mproc__seen_role role;
-    int object; /* -1: a member, or a descriptor */
-    int target; /* a member whose end, or whose section's, is awaited; -1 */
-    int fd;     /* the descriptor; -1 */
-    bool stuck; /* nobody will end it: see blame.h */
-    int group;  /* one wait of those that are stuck with each other, the same for all; -1 */
+    int object;       /* -1: a member, or a descriptor */
+    int target;       /* a member whose end, or whose section's, is awaited; -1 */
+    int fd;           /* the descriptor; -1 */
+    bool stuck;       /* nobody will end it: see blame.h */
+    int group;        /* one wait of those that are stuck with each other, the same for all; -1 */
+    uint32_t stack;   /* in picture->texts, 0: nothing is known */
+    int64_t stack_at; /* when that was written */
+};
+
+/* What a thread of a member has written down of itself: see src/stack.c. */
+struct mproc__seen_stack {
+    uint64_t owner, thread;
+    int64_t at;
+    uint32_t text;
 };
 
 struct mproc__seen_segment {
@@ -74,11 +83,12 @@ struct mproc__picture {
     struct mproc__seen_wait *waits;
     struct mproc__facts *facts;
     struct mproc__seen_segment *segments;
+    struct mproc__seen_stack *stacks;
     uint64_t *holders;
     char *texts;               /* "" is the first; each ends in a 0 */
     struct mproc__bell *bells; /* that are armed */
     int *by_slot;              /* members by the number of their slots, -1: none */
-    int nmembers, nobjects, nwaits, nfacts, nsegments, nbells;
+    int nmembers, nobjects, nwaits, nfacts, nsegments, nbells, nstacks;
     uint64_t nholders, ntexts;
     uint64_t reads;    /* records of holders that are not in their object, and labels */
     int64_t now;       /* mproc__os_now() */
@@ -112,6 +122,12 @@ static inline const char *mproc__picture_name(const struct mproc__picture *p, in
 
 static inline const char *mproc__picture_origin(const struct mproc__picture *p, int object) {
     return &p->texts[p->objects[object].origin];
+}
+
+/* Where the thread of a wait is, a line for each call: "" if it is not known. */
+static inline const char *mproc__picture_stack(const struct mproc__picture *p,
+                                               const struct mproc__seen_wait *w) {
+    return &p->texts[w->stack];
 }
 
 /* Never NULL. */

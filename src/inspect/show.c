@@ -22,12 +22,25 @@ static double seconds(int64_t ns) {
 
 /* ---------------------------------------------------------------- troubles, which come first */
 
+/* The innermost line of where it is. */
+static void say_place(const struct mproc__show *show, const struct mproc__seen_wait *w) {
+    char place[MPROC_STACK_MOST + 1];
+    const char *stack = mproc__picture_stack(show->picture, w);
+    if (*stack != 0) {
+        snprintf(place, sizeof place, "%.*s", (int)strcspn(stack, "\n"), stack);
+        fputs("    in ", show->out);
+        mproc__text_print(show->out, place);
+        fputs("\n", show->out);
+    }
+}
+
 static void say_one(const struct mproc__show *show, const struct mproc__seen_wait *w) {
     char name[MPROC__SAY], since[32];
     fprintf(show->out, "  %s ", mproc__say_member(show->picture, w->member, name));
     mproc__say_wait(show->out, show->arena, show->picture, w);
     fprintf(show->out, ", for %s\n",
             mproc__say_span(seconds(show->picture->now - w->since), since));
+    say_place(show, w);
 }
 
 /* Of several threads of a member that wait for results of a pool one is enough. */
@@ -274,6 +287,53 @@ void mproc__show_locks(const struct mproc__show *show) {
     }
     free(waiters.first);
     free(waiters.next);
+}
+
+/* ---------------------------------------------------------------- where they wait */
+
+static void show_place(const struct mproc__show *show, const struct mproc__seen_wait *w) {
+    char line[MPROC_STACK_MOST + 1];
+    const char *at = mproc__picture_stack(show->picture, w);
+    fprintf(show->out, "  thread %u ", (unsigned)w->thread);
+    mproc__say_wait(show->out, show->arena, show->picture, w);
+    fputs("\n", show->out);
+    while (*at != 0) {
+        size_t n = strcspn(at, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)n, at);
+        fputs("    ", show->out);
+        mproc__text_print(show->out, line);
+        fputs("\n", show->out);
+        at += n + (at[n] != 0);
+    }
+}
+
+int mproc__show_places(const struct mproc__show *show, int member) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__seen_member *m = &p->members[member];
+    int n = 0;
+    for (int i = m->first_wait; i < m->first_wait + m->nwaits; i++) {
+        if (p->waits[i].stack != 0) {
+            show_place(show, &p->waits[i]);
+            n++;
+        }
+    }
+    return n;
+}
+
+void mproc__show_all_places(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    char name[MPROC__SAY];
+    for (int i = 0; i < p->nmembers; i++) {
+        const struct mproc__seen_member *m = &p->members[i];
+        bool any = false;
+        for (int w = m->first_wait; w < m->first_wait + m->nwaits && !any; w++) {
+            any = p->waits[w].stack != 0;
+        }
+        if (any) {
+            fprintf(show->out, "%s\n", mproc__say_member(p, i, name));
+            (void)mproc__show_places(show, i);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- queues */

@@ -27,6 +27,11 @@ void mproc__show_queues(const struct mproc__show *show);
 void mproc__show_head(const struct mproc__show *show);
 void mproc__show_troubles(const struct mproc__show *show);
 
+/* Where the waiting threads of one member are, and of all that live, as far as they have said it
+ * themselves. How many threads that is. */
+int mproc__show_places(const struct mproc__show *show, int member);
+void mproc__show_all_places(const struct mproc__show *show);
+
 /* Who waits for whom. */
 void mproc__show_graph(const struct mproc__show *show);
 void mproc__show_dot(const struct mproc__show *show);

@@ -45,6 +45,7 @@ void mproc__show_html(const struct mproc__show *show) {
     mproc__show_strip(show);
     section(show, "Members", mproc__show_ps);
     section(show, "Locks", mproc__show_locks);
+    section(show, "Where they wait", mproc__show_all_places);
     section(show, "Queues, pools, memory", mproc__show_queues);
     fputs("</section>\n", show->out);
 }

@@ -166,6 +166,25 @@ static void say_as_string(const struct mproc__show *show, const struct mproc__se
     free(text);
 }
 
+/* A list of lines, the innermost first. */
+static void show_stack(const struct mproc__show *show, const struct mproc__seen_wait *w) {
+    const char *at = mproc__picture_stack(show->picture, w);
+    char line[MPROC_STACK_MOST + 1];
+    key(show->out, "stack");
+    if (*at == 0) {
+        fputs("null", show->out);
+        return;
+    }
+    for (const char *before = "["; *at != 0; before = ", ") {
+        size_t n = strcspn(at, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)n, at);
+        fputs(before, show->out);
+        string(show->out, line);
+        at += n + (at[n] != 0);
+    }
+    fputs("]", show->out);
+}
+
 static void show_wait(const struct mproc__show *show, int i) {
     static const char *const roles[] = {"it", "room", "done", "section", "descriptor", "loop"};
     const struct mproc__picture *p = show->picture;
@@ -189,6 +208,7 @@ static void show_wait(const struct mproc__show *show, int i) {
     fprintf(show->out, w->group >= 0 ? "%d" : "null", w->group);
     key(show->out, "words");
     say_as_string(show, w);
+    show_stack(show, w);
     fputs("}", show->out);
 }
 

@@ -3,9 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. Programs that are made for it are asked, as far as they are installed: py-spy for
- * processes of Python, else eu-stack of the elfutils, gdb, or pstack. They stop the process for a
- * moment; nothing else here does.
+ * How it works. Threads that wait in the library, and whose runtime says where they are, have
+ * written it into the arena (src/stack.c). For the others, programs that are made for it are asked,
+ * as far as they are installed: py-spy for processes of Python, else eu-stack of the elfutils, gdb,
+ * or pstack. They stop the process for a moment; nothing else here does.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -69,14 +70,17 @@ static void print(FILE *out, char *text) {
     }
 }
 
-void mproc__show_stack(FILE *out, const struct mproc__picture *p, int member) {
+void mproc__show_stack(const struct mproc__show *show, int member) {
+    FILE *out = show->out;
+    const struct mproc__picture *p = show->picture;
     char name[MPROC__SAY], *text = malloc(TEXT);
     fprintf(out, "stacks of %s:\n", mproc__say_member(p, member, name));
+    int places = mproc__show_places(show, member);
     if (text == NULL) {
         fputs("  there is no memory\n", out);
     } else if (ask(p->members[member].pid, text)) {
         print(out, text);
-    } else {
+    } else if (places == 0) {
         fputs("  none can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed,\n"
               "  and may be kept from looking at other processes (ptrace_scope)\n",
               out);
@@ -89,7 +93,7 @@ void mproc__show_stacks(const struct mproc__show *show) {
     mproc__show_head(show);
     for (int i = 0; i < p->nmembers; i++) {
         if (p->members[i].lives) {
-            mproc__show_stack(show->out, p, i);
+            mproc__show_stack(show, i);
             fflush(show->out);
         }
     }

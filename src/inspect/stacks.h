@@ -9,7 +9,7 @@
 #include "inspect/show.h"
 
 /* Of one member, which is stopped for a moment; or why none can be had. */
-void mproc__show_stack(FILE *out, const struct mproc__picture *p, int member);
+void mproc__show_stack(const struct mproc__show *show, int member);
 
 /* Of all that live. */
 void mproc__show_stacks(const struct mproc__show *show);

@@ -100,11 +100,11 @@ static void tell_wait(const struct watch *watch, const struct mproc__seen_wait *
     fprintf(watch->out, ", for %.1f s\n", (double)(watch->picture.now - w->since) / 1e9);
 }
 
-static void tell_stacks(const struct watch *watch, const bool *concerned) {
+static void tell_stacks(const struct mproc__show *show, const bool *concerned) {
     int n = 0;
-    for (int i = 0; i < watch->picture.nmembers && n < STACKS_MOST; i++) {
-        if (concerned[i] && watch->picture.members[i].lives) {
-            mproc__show_stack(watch->out, &watch->picture, i);
+    for (int i = 0; i < show->picture->nmembers && n < STACKS_MOST; i++) {
+        if (concerned[i] && show->picture->members[i].lives) {
+            mproc__show_stack(show, i);
             n++;
         }
     }
@@ -129,7 +129,7 @@ static void tell(struct watch *watch, const bool *fresh) {
         }
     }
     if (concerned != NULL) {
-        tell_stacks(watch, concerned);
+        tell_stacks(&show, concerned);
     }
     free(concerned);
     fflush(watch->out);

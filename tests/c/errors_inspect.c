@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "core/family.h"
+#include "core/stack.h"
 #include "errors.h"
 
 static int look(pid_t pid) {
@@ -69,6 +70,26 @@ PROVOKE(mproc_inspect_new, -EMFILE) {
     begin();
     no_descriptors();
     return look(0);
+}
+
+PROVOKE(mproc_stack_new, -ENOENT) {
+    mproc_stack *stack;
+    return mproc_stack_new(&stack, "take (shop.py:12)");
+}
+
+PROVOKE(mproc_stack_new, -ENOMEM) {
+    mproc_stack *stack;
+    begin_small();
+    fill_arena();
+    return mproc_stack_new(&stack, "take (shop.py:12)");
+}
+
+PROVOKE(mproc_stack_check, MPROC_ECORRUPT) {
+    mproc_stack *stack;
+    begin();
+    CHECK_OK(mproc_stack_new(&stack, "take (shop.py:12)"));
+    stack->length = MPROC_STACK_MOST + 1;
+    return mproc_stack_check(stack, NULL, 0);
 }
 
 PROVOKE(mproc_inspect_json, -ENOMEM) {

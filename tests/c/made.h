@@ -34,6 +34,7 @@ MADE(queue, (uint64_t bound), (&made, bound))
 MADE(dict, (void), (&made))
 MADE(list, (void), (&made))
 MADE(taskq, (unsigned seats), (&made, seats))
+MADE(stack, (const char *words), (&made, words))
 
 /* One node, of transport_sockets.c, and that is this machine. */
 static inline mproc_engine *made_engine(void) {

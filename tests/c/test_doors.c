@@ -322,6 +322,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(inspection, wait, OTHER, mproc_inspect_wait(o, 0, &wait_seen))                               \
     X(inspection, words, OTHER, mproc_inspect_words(o, 0, room, sizeof room))                      \
     X(inspection, drop, NOTHING, (mproc_inspect_drop(o), 0))                                       \
+    X(stack, check, MPROC_ECORRUPT, mproc_stack_check(o, NULL, 0))                                 \
     X(writer, list, OTHER, mproc_value_write_list(o, 1))                                           \
     X(writer, tuple, OTHER, mproc_value_write_tuple(o, 1))                                         \
     X(writer, map, OTHER, mproc_value_write_map(o, 1))                                             \
@@ -380,6 +381,7 @@ enum kind {
     WORKER,
     WRITER,
     INSPECTION,
+    STACK,
     ENGINE,
     BLOCK,   /* memory of the arena */
     INSIDE,  /* an address inside of an object */
@@ -421,6 +423,7 @@ static struct thing {
     [WORKER] = {"worker", NULL, NULL},
     [WRITER] = {"writer", NULL, NULL},
     [INSPECTION] = {"inspection", NULL, NULL},
+    [STACK] = {"stack", NULL, NULL},
     [ENGINE] = {"engine", NULL, NULL},
     [BLOCK] = {"block of the arena", NULL, NULL},
     [INSIDE] = {"address inside of an object", NULL, NULL},
@@ -559,6 +562,7 @@ static void *make(enum kind kind) {
     case TASK: return made_task();
     case WORKER: return made_worker();
     case WRITER: return made_writer();
+    case STACK: return made_stack("take (shop.py:12)");
     case INSPECTION: return made_inspection();
     case ENGINE: return made_engine();
     default: return mproc_calloc(1, 4096);

@@ -8,6 +8,7 @@
  * test by its watchdog.
  */
 #include "children.h"
+#include "core/stack.h"
 #include "inspect/blame.h"
 #include "inspect/place.h"
 #include "inspect/show.h"
@@ -529,6 +530,94 @@ TEST(inspect_shows_a_descriptor_that_is_waited_at) {
     kill_all(&pid, 1);
     close(ends[0]);
     close(ends[1]);
+}
+
+/* The runtime of a child: it tells where its thread is, once in its wait. */
+static mproc_stack *told;
+static const char *to_tell;
+
+static int tell_where(void) {
+    if (told == NULL) {
+        told = made_stack(to_tell);
+    }
+    return 0;
+}
+
+static void wait_and_tell(void *event) {
+    mproc_wait_hook(tell_where);
+    CHECK_OK(mproc_event_wait(event, MPROC_FOREVER));
+}
+
+static void look_until_told(struct sight *out) {
+    for (look(out); out->picture.nwaits != 1 || out->picture.waits[0].stack == 0; look(out)) {
+        forget(out);
+        usleep(1000);
+    }
+}
+
+TEST(inspect_says_where_a_thread_waits_by_its_own_words) {
+    mproc_event *event = made_event();
+    mproc_inspection *seen;
+    mproc_inspect_wait_seen wait;
+    struct sight sight;
+    to_tell = "take (shop.py:12)\n<serve> (\"shop\".py:40)";
+    pid_t pid = child_fork(wait_and_tell, event);
+    look_until_told(&sight);
+    const char *const place[] = {"for 0", "\n    in take (shop.py:12)\n", NULL};
+    const char *const json[] = {
+        "\"stack\": [\"take (shop.py:12)\", \"<serve> (\\u0022shop\\u0022.py:40)\"]", NULL};
+    const char *const page[] = {"<h3>Where they wait</h3>",
+                                "    take (shop.py:12)\n    &#60;serve&#62; (", NULL};
+    expect_words(&sight, mproc__show_locks, place);
+    expect_words(&sight, mproc__show_json, json);
+    expect_words(&sight, mproc__show_html, page);
+    expect_words(&sight, mproc__show_all_places, (const char *const[]){"waits until", NULL});
+    CHECK_EQ(waiting_for(&sight.picture, MPROC__KIND_STACK), 0);
+    forget(&sight);
+    CHECK_OK(mproc_inspect_new(&seen, 0));
+    CHECK_OK(mproc_inspect_wait(seen, 0, &wait));
+    CHECK(strcmp(wait.stack, to_tell) == 0);
+    mproc_inspect_drop(seen);
+    kill_all(&pid, 1); /* its words go with it */
+    look(&sight);
+    CHECK_EQ(sight.picture.nstacks, 0);
+    forget(&sight);
+    mproc_drop(event);
+}
+
+/* As where a handler runs between two slices, and waits itself. */
+static void wait_and_tell_twice(void *event) {
+    mproc_drop(made_event()); /* a member */
+    mproc_stack *outer = made_stack("outer");
+    wait_and_tell(event);
+    mproc_drop(outer);
+}
+
+TEST(inspect_shows_the_words_that_a_thread_has_left_last) {
+    struct sight sight;
+    mproc_event *event = made_event();
+    mproc_stack *mine = made_stack("of a thread that does not wait");
+    to_tell = "inner";
+    pid_t pid = child_fork(wait_and_tell_twice, event);
+    for (look_until_told(&sight); sight.picture.nstacks != 3; look_until_told(&sight)) {
+        forget(&sight);
+    }
+    CHECK(strcmp(mproc__picture_stack(&sight.picture, &sight.picture.waits[0]), "inner") == 0);
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(mine);
+    mproc_drop(event);
+}
+
+TEST(stack_cuts_words_that_are_too_long) {
+    char words[2 * MPROC_STACK_MOST] = "";
+    memset(words, 'x', sizeof words - 1);
+    mproc_drop(made_event()); /* a member */
+    mproc_stack *stack = made_stack(words);
+    CHECK_EQ(stack->length, MPROC_STACK_MOST);
+    CHECK_OK(mproc_stack_check(stack, NULL, 0));
+    CHECK_EQ(stack->text[MPROC_STACK_MOST], 0);
+    mproc_drop(stack);
 }
 
 TEST(inspect_calls_objects_by_their_names) {

@@ -50,6 +50,7 @@ static void make(void) {
     mproc_queue *queue;
     mproc_taskq *taskq;
     mproc_channel *channel;
+    mproc_stack *stack;
     int ends[2];
     MUST(mproc_lock_new(&lock, 4) == 0 && mproc_lock_acquire(lock, 0) == 0);
     MUST(mproc_rlock_new(&rlock) == 0 && mproc_rlock_acquire(rlock, 0) == 0);
@@ -59,6 +60,7 @@ static void make(void) {
     MUST(mproc_array_new(&array, MPROC_INT64, 100) == 0 && mproc_buffer_new(&buffer, 70000) == 0);
     MUST(mproc_queue_new(&queue, 50) == 0 && mproc_taskq_new(&taskq, 3) == 0);
     MUST(mproc_channel_new(&channel, ends, 1) == 0);
+    MUST(mproc_stack_new(&stack, "take (shop.py:12)\nserve (shop.py:40)") == 0);
     fill(queue);
 }
 
@@ -126,6 +128,7 @@ static void check(const struct mproc__picture *p) {
         MUST(w->object >= -1 && w->object < p->nobjects);
         MUST(w->target >= -1 && w->target < p->nmembers);
         MUST(w->object >= 0 || w->target >= 0 || w->fd >= 0);
+        MUST(w->stack < p->ntexts);
         MUST(w->stuck ? w->group >= 0 && p->waits[w->group].group == w->group : w->group == -1);
     }
     for (int i = 0; i < p->nobjects; i++) {
