@@ -80,7 +80,6 @@ _ending: BaseProcess | None = None
 _standard: ModuleType | None = None
 _fetched = False
 engine: Any = None
-_engine_said = False
 
 _modules = sys.modules
 _sys = sys.__dict__
@@ -99,22 +98,6 @@ def choose_engine(choice: Any) -> None:
     """Choose the engine of the pools that are made from now on; None: this machine."""
     global engine
     engine = choice
-
-
-def engine_stays_here(process: BaseProcess) -> None:
-    """Say once that a process which the program starts runs on this machine, not on the engine."""
-    global _engine_said
-    name = getattr(engine, "name", "local")
-    target = getattr(process, "_target", None)
-    ours = str(getattr(target, "__module__", "")).startswith("mproc.")
-    if _engine_said or ours or name == "local":
-        return
-    _engine_said = True
-    print(
-        "mproc: processes, and pipes, queues and locks between them, stay on this machine;"
-        f" pools and executors run on {name}",
-        file=sys.stderr,
-    )
 
 
 def current_process() -> BaseProcess:

@@ -148,7 +148,9 @@ class BaseProcess:
             "daemonic processes are not allowed to have children"
         )
         if _current.engine is not None:
-            _current.engine_stays_here(self)
+            from .engines import say_what_stays  # chosen, so imported already
+
+            say_what_stays(self)
         add_child(self)
         make: Callable[[BaseProcess], Popen] = self._Popen
         forking = self._forking

@@ -11,6 +11,7 @@ Each engine is a module here, which imports the engine's package when it is firs
 from __future__ import annotations
 
 import atexit
+import sys
 from importlib import import_module
 
 from .. import _current
@@ -18,6 +19,7 @@ from .errors import EngineError, WorkerLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..process import BaseProcess
     from .cluster import Cluster
 
 __all__ = ["NAMES", "Choice", "EngineError", "WorkerLostError", "chosen", "set_engine"]
@@ -102,6 +104,25 @@ def address_for_nodes() -> tuple[str, int] | None:
     """Return an address for a server that the chosen engine's nodes can reach, with any port."""
     cluster = chosen(None)
     return None if cluster is None else (cluster.home(), 0)
+
+
+_said = False
+
+
+def say_what_stays(process: BaseProcess) -> None:
+    """Say once that a process which the program starts runs on this machine, not on the engine."""
+    global _said
+    name = getattr(_current.engine, "name", "local")
+    target = getattr(process, "_target", None)
+    ours = str(getattr(target, "__module__", "")).startswith("mproc.")
+    if _said or ours or name == "local":
+        return
+    _said = True
+    print(
+        "mproc: processes, and pipes, queues and locks between them, stay on this machine;"
+        f" pools and executors run on {name}",
+        file=sys.stderr,
+    )
 
 
 def enter(command: list[str]) -> None:
