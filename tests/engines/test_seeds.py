@@ -4,14 +4,12 @@ The documents, and what their snippets leave undefined, are those of tests/pytho
 Nothing in them is edited: the engine is chosen by the command line.
 """
 
-import contextlib
 import importlib.util
 import os
 import re
-import socket
+import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,27 +19,18 @@ STARTS = 60  # seconds that a scheduler has for its start
 DASK = """
 from distributed import LocalCluster
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, scheduler_port=PORT, dashboard_address=None):
+    with LocalCluster(n_workers=2, scheduler_port=0, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
         input()
 """
 
 
-def free_port():
-    """A port that nobody uses."""
-    for port in range(20000 + os.getpid() % 5000, 30000):
-        with contextlib.suppress(OSError), socket.create_server(("", port)):
-            return port
-    pytest.skip("there is no free port")
-
-
-def await_port(port, process):
-    end = time.monotonic() + STARTS
-    while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.2)
-    pytest.fail(f"nobody listens at port {port}")
+def said_address(holder):
+    """What the process that holds a scheduler says first: the port is one that the system chose."""
+    ready, _, _ = select.select([holder.stdout], [], [], STARTS)
+    address = holder.stdout.readline().strip() if ready else ""
+    assert address.startswith("tcp://"), f"no scheduler has begun within {STARTS} s: {address!r}"
+    return address
 
 
 def load_seeds():
@@ -61,14 +50,15 @@ def scheduler(tmp_path_factory):
     """The address of a scheduler of Dask that runs, with two workers."""
     if importlib.util.find_spec("distributed") is None:
         pytest.skip("distributed is not installed")
-    port = free_port()
     script = tmp_path_factory.mktemp("scheduler") / "cluster.py"
-    script.write_text(DASK.replace("PORT", str(port)))
-    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE) as holder:
-        await_port(port, holder)
-        yield f"tcp://127.0.0.1:{port}"
-        holder.stdin.close()
-        holder.wait(timeout=60)
+    script.write_text(DASK)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, script], **pipes) as holder:
+        try:
+            yield said_address(holder)
+        finally:
+            holder.stdin.close()
+            holder.wait(timeout=60)
 
 
 def run_snippet(name, folder, *engine):
