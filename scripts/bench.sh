@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench.sh [NAME…]
 #        scripts/bench.sh python [ARGUMENT…]
+#        scripts/bench.sh engines [ARGUMENT…]
 # Builds and runs the benchmarks of bench/meson.build (all, or the named ones), one after the other; or
-# bench/python/compare.py with its arguments.
+# bench/python/compare.py or bench/python/engines.py with its arguments. The engines are those that scripts/engines.sh
+# has installed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -10,6 +12,11 @@ if [ "${1:-}" = python ]; then
     shift
     scripts/build.sh lib package
     exec "$VENV/bin/python" bench/python/compare.py "$@"
+fi
+if [ "${1:-}" = engines ]; then
+    shift
+    scripts/build.sh package
+    exec "$VENV/bin/python" bench/python/engines.py "$@"
 fi
 scripts/setup.sh bench
 meson_dir "$BUILD/bench" --buildtype=release -Db_ndebug=true -Dbench=true -Dtests=false
