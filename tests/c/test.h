@@ -92,8 +92,9 @@ static inline uint64_t test_random(uint64_t *state) {
 
 #define TEST(name_) TEST__MAKE(name_, 0)
 #define TEST_BARE(name_) TEST__MAKE(name_, TEST_NO_FAMILY)
-/* For tests that must fail: another test runs them by name. */
+/* For tests that must fail, or that need somebody's hand: another test runs them by name. */
 #define TEST_ON_DEMAND(name_) TEST__MAKE(name_, TEST_HIDDEN)
+#define TEST_BARE_ON_DEMAND(name_) TEST__MAKE(name_, TEST_HIDDEN | TEST_NO_FAMILY)
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \

@@ -717,6 +717,48 @@ TEST_BARE(engine_loses_a_rank) {
     end_engine(engine);
 }
 
+/* On another machine than the program's, a task says which process is that one's carrier. */
+static int tell_carrier(const void *in, size_t size, mproc_result *result) {
+    const char *path = getenv("MPROC_TEST_VICTIM");
+    pid_t ours, carrier = parent_of(getppid());
+    (void)result;
+    CHECK_EQ(size, sizeof ours);
+    memcpy(&ours, in, sizeof ours);
+    if (parent_of(carrier) == ours) {
+        mproc__os_poll(NULL, 0, 10 * MPROC_MSEC);
+        return 0;
+    }
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    CHECK_GT(fprintf(file, "%d\n", (int)carrier), 0);
+    CHECK_OK(fclose(file));
+    mproc__os_poll(NULL, 0, 100 * MPROC_SEC);
+    return 0;
+}
+
+/* Who runs this test does something to the other machine when it has the carrier's pid. */
+TEST_BARE_ON_DEMAND(engine_loses_a_rank_by_another_hand) {
+    enum { N = 40 };
+    mproc_engine *engine = engine_of(2);
+    mproc_pool *pool = pool_on(engine, 2);
+    mproc_task *tasks[N];
+    pid_t ours = getpid();
+    int lost = 0;
+    for (int i = 0; i < N; i++) {
+        tasks[i] = submit(pool, tell_carrier, &ours, sizeof ours);
+    }
+    for (int i = 0; i < N; i++) {
+        mproc_task_error error = outcome(tasks[i]);
+        CHECK(error.code == 0 || (error.code == MPROC_EDIED && error.node == 1));
+        lost += error.code != 0;
+    }
+    CHECK_GE(lost, 1);
+    CHECK_LE(lost, 4); /* that were out there */
+    CHECK_EQ(number(submit_number(pool, twice, 9)), 18);
+    finish(pool);
+    end_engine(engine);
+}
+
 TEST_BARE(engine_loses_its_own_carrier) {
     mproc_engine *engine = engine_of(2);
     mproc_pool *pool = pool_on(engine, 2);

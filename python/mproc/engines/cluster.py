@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-__all__ = ["PATIENCE", "Cluster", "NodeInfo"]
+__all__ = ["AWAY", "PATIENCE", "SILENCE", "Cluster", "NodeInfo"]
 
 PATIENCE = 30.0  # seconds without a single node, after which what is open fails
+SILENCE = 30.0  # seconds without a sign of life, after which an engine or a node of it is lost
+AWAY = 5.0  # seconds between two looks: this process was stopped, and has heard nobody meanwhile
 
 
 class NodeInfo:

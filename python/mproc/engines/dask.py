@@ -4,12 +4,17 @@
 Each exchange is a task of Dask, bound to one worker: the pool knows what is where, and so can say
 what was lost with a worker, and run that again as its options want. Dask itself runs none twice.
 
+Dask waits for ever, or for minutes, for a scheduler or a worker that is stopped, or whose cable is
+cut. Here the scheduler is asked again and again, and nobody waits for its answer: without one for
+SILENCE seconds it is lost. A worker is, when the scheduler has not heard it for as long.
+
 Without an address, and without DASK_SCHEDULER_ADDRESS, a scheduler and workers are started on this
 machine, in processes that end with this one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import logging
@@ -17,11 +22,14 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from itertools import count
+from time import monotonic
 
 from . import missing
-from .cluster import Cluster, NodeInfo
+from .cluster import AWAY, SILENCE, Cluster, NodeInfo
 from .errors import EngineError
 from .tether import start_tied
 
@@ -40,6 +48,55 @@ __all__ = ["DaskCluster", "connect"]
 
 ANSWER = 5  # seconds that a scheduler has for answering
 START = 60  # the same for one that has just been started here
+GLANCE = 0.2  # seconds for which an answer is waited for, before the last one has to do
+
+
+class _Register:
+    """What the scheduler says of its workers, and when."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._question: Future[Any] | None = None
+        self._since: float | None = None  # when the first question without an answer was asked
+        self._heard = monotonic()
+        self._signs: dict[str, tuple[float, float]] = {}
+        self._living: dict[str, Any] = {}
+
+    def workers(self) -> dict[str, Any]:
+        """Return the workers that live. EngineError: the scheduler does not answer any more."""
+        with self._lock:
+            question = self._question = self._question or self._ask()
+            wait_for([question], GLANCE)
+            if question.done():
+                self._take(question)
+            if self._since is not None and monotonic() - self._since > SILENCE:
+                raise EngineError(f"the scheduler of Dask has not answered for {SILENCE:g} s")
+            return self._living
+
+    def _ask(self) -> Future[Any]:
+        self._since = self._since or monotonic()
+        question = self._client.scheduler.identity(n_workers=-1)
+        return asyncio.run_coroutine_threadsafe(question, self._client.loop.asyncio_loop)
+
+    def _take(self, answer: Future[Any]) -> None:
+        self._question = None
+        if answer.exception() is not None:
+            return
+        now = monotonic()
+        if now - self._heard > AWAY:
+            self._signs.clear()
+        self._heard = now
+        self._since = None
+        infos = answer.result()["workers"]
+        self._signs = {at: self._sign(at, info["last_seen"], now) for at, info in infos.items()}
+        silent = {at for at, (_, since) in self._signs.items() if now - since > SILENCE}
+        self._living = {at: info for at, info in infos.items() if at not in silent}
+
+    def _sign(self, at: str, seen: float, now: float) -> tuple[float, float]:
+        """Return when the scheduler has heard a worker, by its clock, and since when that holds."""
+        last = self._signs.get(at)
+        return last if last is not None and last[0] == seen else (seen, now)
 
 
 class DaskCluster(Cluster):
@@ -53,15 +110,15 @@ class DaskCluster(Cluster):
         self._client = client
         self._started = started
         self._numbers = count()
+        self._register = _Register(client)
 
     def nodes(self) -> Mapping[Any, NodeInfo]:
         """Return the workers that the scheduler knows. EngineError: the scheduler is gone."""
         if self._client.status != "running":
             raise EngineError(f"the scheduler of Dask is gone: the client is {self._client.status}")
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
         return {
             address: NodeInfo(info["host"], info["nthreads"], min(2, info["nthreads"]))
-            for address, info in workers.items()
+            for address, info in self._register.workers().items()
         }
 
     def call(self, key: Any, message: bytes) -> Future[bytes]:
@@ -99,7 +156,7 @@ def _settle(answer: Future[bytes], done: Any) -> None:
     """Settle the future that the pool has, with what Dask's has; and let go of that."""
     try:
         if done.status == "finished":
-            answer.set_result(done.result(timeout=ANSWER))
+            answer.set_result(done.result(timeout=SILENCE))
             return
         error = done.exception(timeout=ANSWER) if done.status == "error" else None
         answer.set_exception(error or EngineError(f"Dask has {done.status} it"))

@@ -11,12 +11,14 @@ of life.
 
 MPI itself does not say that a rank is lost; it ends the job, or lets the others wait. A rank that
 gives no sign of life for SILENCE seconds is lost, and its tasks are. Since MPI's own end would wait
-for it, the job then ends by MPI_Abort().
+for it, the job then ends by MPI_Abort(); or by mpirun's end, if that was told to let a job go on
+without a rank: MPI_Abort() ends only the rank that calls it then.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -42,7 +44,10 @@ STOP = b"stop"
 SIGN = 1.0  # seconds between two signs of life
 SILENCE = 20.0  # seconds without one, after which a node is lost
 LONG_SILENCE = 60.0  # the same for rank 0, whose program may keep the interpreter's lock
+MERCY = 5  # seconds that mpirun has for its end
 IDLE = (0.00005, 0.001)  # seconds of a nap between two looks for messages: the first, the longest
+
+RECOVERY = "OMPI_MCA_orte_enable_recovery"
 
 _STARTED_BY_MPI = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
@@ -51,7 +56,7 @@ _STARTED_BY_MPI = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 _MCA = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "OMPI_MCA_orte_enable_recovery": "1",
+    RECOVERY: "1",
 }
 
 
@@ -196,8 +201,31 @@ class MPICluster(Cluster):
         if _lost or self._thread.is_alive():
             sys.stdout.flush()
             sys.stderr.flush()
+            _end_mpirun()
             self._mpi.COMM_WORLD.Abort(1)
 
+
+def _end_mpirun() -> None:
+    """End mpirun, and so the job with all its ranks, if it would survive MPI_Abort().
+
+    mpirun itself waits for a host that is cut off: it is killed, if it has not ended after a while.
+    """
+    mpirun = os.getppid()
+    with open(f"/proc/{mpirun}/comm") as file:
+        name = file.read().strip()
+    if RECOVERY in os.environ and name in ("mpirun", "mpiexec", "orterun"):
+        import subprocess
+
+        words = ["sh", "-c", _KILL_LATER, str(mpirun), str(MERCY)]
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+        os.kill(mpirun, signal.SIGTERM)  # which ends this process, too
+        time.sleep(2 * MERCY)
+
+
+_KILL_LATER = """
+for second in $(seq "$1"); do sleep 1; kill -0 "$0" 2>/dev/null || exit 0; done
+kill -KILL "$0"
+"""
 
 _lost: set[int] = set()  # ranks for which the end of MPI would wait for ever
 

@@ -4,6 +4,9 @@
 Without an address, and without RAY_ADDRESS, Ray is started on this machine. An actor takes the CPUs
 that its processes use out of Ray's books, so Ray gives them to nobody else. Ray restarts no actor
 and runs no exchange twice: the pool does what its options want.
+
+Ray does not notice that an actor is stopped. So each is asked for a sign of life every few seconds,
+by a way of its own that exchanges do not stand in; one that gives none for SILENCE seconds is lost.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ import os
 import socket
 import threading
 from concurrent.futures import Future
+from time import monotonic
 
 from . import missing
-from .cluster import Cluster, NodeInfo
+from .cluster import AWAY, SILENCE, Cluster, NodeInfo
 from .errors import EngineError
 
 TYPE_CHECKING = False
@@ -35,7 +39,8 @@ except ImportError:
 __all__ = ["RayCluster", "connect"]
 
 LANES = 2
-WATCH = 1.0  # seconds between two looks at the cluster's nodes
+SIGN = 2.0  # seconds between two signs of life that an actor is asked for
+SIGNS = "signs"  # the threads of an actor that give them
 ANSWER = 5.0  # seconds that a cluster has for a connection
 START = 60.0  # seconds that an actor has for starting
 
@@ -70,11 +75,13 @@ class RayCluster(Cluster):
         self._numbers = 0
         self._lock = threading.Lock()
         self._dead: set[int] = set()
+        self._signs: dict[int, tuple[float, Future[str]]] = {}
+        self._looked = monotonic()
         self._start()
 
     def _start(self) -> None:
         shares = self._shares()
-        kind = ray.remote(_Actor)
+        kind = ray.remote(concurrency_groups={SIGNS: 1})(_Actor)
         for cpus, where in shares:
             actor = kind.options(
                 num_cpus=cpus, max_concurrency=LANES + 1, max_restarts=0, **where
@@ -109,7 +116,28 @@ class RayCluster(Cluster):
         if not ray.is_initialized():
             raise EngineError("Ray has been shut down")
         with self._lock:
+            self._look_for_signs()
             return {key: info for key, info in self._infos.items() if key not in self._dead}
+
+    def _look_for_signs(self) -> None:
+        now = monotonic()
+        if now - self._looked > AWAY:
+            self._signs.clear()
+        self._looked = now
+        for key in [key for key in self._actors if key not in self._dead]:
+            asked, sign = self._signs.get(key) or self._ask_for_sign(key, now)
+            if sign.done():
+                if isinstance(sign.exception(), ray.exceptions.RayActorError):
+                    self._dead.add(key)
+                elif now - asked > SIGN:
+                    self._ask_for_sign(key, now)
+            elif now - asked > SILENCE:
+                self._dead.add(key)
+
+    def _ask_for_sign(self, key: int, now: float) -> tuple[float, Future[str]]:
+        asking = self._actors[key].host.options(concurrency_group=SIGNS).remote()
+        self._signs[key] = now, asking.future()
+        return self._signs[key]
 
     def call(self, key: int, message: bytes) -> Future[bytes]:
         """Call an actor."""
@@ -134,6 +162,8 @@ class RayCluster(Cluster):
 
     def close(self) -> None:
         """End the actors; Ray itself, if it was started here."""
+        if not ray.is_initialized():
+            return  # the program has ended it, and ray.kill() would look for it for minutes
         with contextlib.suppress(Exception):
             for actor in self._actors.values():
                 ray.kill(actor)
