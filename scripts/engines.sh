@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Usage: scripts/engines.sh [TASKS]
 # Runs programs on Dask, Ray and MPI, which are started on this machine: the tests of tests/engines, with so many tasks of
-# which 40 kill their workers (2000). It installs what they need into .venv, and Open MPI of Debian's. An engine that
-# cannot be had is skipped by name. Ends with one line: N passed, N failed.
+# which 40 kill their workers (2000). It installs what they need into .venv, and Debian's Open MPI, Slurm and iproute2,
+# whose network namespaces are hosts that can be cut off. What cannot be had is skipped by name. Ends with one line:
+# N passed, N failed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -13,9 +14,20 @@ install_engines() {
         "$VENV/bin/python" -m pip install -q --disable-pip-version-check "$package" 2>/dev/null ||
             say "mproc: $package could not be had"
     done < <(grep -v '^#' scripts/requirements-engines.txt)
-    { command -v mpirun && command -v mpicc; } >/dev/null || [ "$(id -u)" -ne 0 ] ||
-        quietly "apt-get install openmpi-bin" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends openmpi-bin libopenmpi-dev || say "mproc: no Open MPI"
+    want_of_debian mpirun openmpi-bin
+    want_of_debian mpicc libopenmpi-dev
+    want_of_debian ip iproute2
+    want_of_debian slurmctld slurmctld
+    want_of_debian slurmd slurmd
+    want_of_debian srun slurm-client
+    want_of_debian munged munge
+}
+
+# want_of_debian PROGRAM PACKAGE
+want_of_debian() {
+    command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ "$(id -u)" -ne 0 ] ||
+        quietly "apt-get install $2" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -q -y --no-install-recommends "$2" || say "mproc: $2 could not be had"
 }
 
 # The C library with its plugin for MPI, and what is run over it.
