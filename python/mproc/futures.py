@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from _thread import allocate_lock as _allocate_lock
 from concurrent.futures import Executor
 from functools import partial
 from time import monotonic as _monotonic
@@ -33,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
+    from queue import Queue
     from typing import Any, Self
 
     from ._pool.limits import TaskOptions
@@ -67,6 +69,7 @@ class ProcessPoolExecutor(HasOptions, Executor):
     ValueError, TypeError, ImportError, engines.EngineError.
     """
 
+    _cancel_pending_futures = False  # shutdown() does that at once
     _for_backlog: tuple[int, tuple[int, int, int]] | None = None  # options of all tasks
 
     def __init__(
@@ -110,6 +113,7 @@ class ProcessPoolExecutor(HasOptions, Executor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
+        self._shutdown_lock = _allocate_lock()
         how = (mp_context, initializer, tuple(initargs), max_tasks_per_child, heal)
         if cluster is None:
             self._engine = ExecutorEngine(max_workers, *how)
@@ -225,6 +229,15 @@ class ProcessPoolExecutor(HasOptions, Executor):
         """Start another worker, unless there are max_workers."""
         self._engine._start_one_more()
 
+    def _spawn_process(self) -> None:
+        """Do the same."""
+        self._engine._start_one_more()
+
+    def _launch_processes(self) -> None:
+        """Start all workers that there may be."""
+        for _ in range(len(self._engine._workers()), self._max_workers):
+            self._engine._start_one_more()
+
     def _start_executor_manager_thread(self) -> None:
         """Start the helper, if it does not run."""
         self._engine._need_helper()
@@ -250,6 +263,29 @@ class ProcessPoolExecutor(HasOptions, Executor):
     def _pending_work_items(self) -> dict[int, Future]:
         """What has been submitted and no worker has been given yet."""
         return dict(enumerate(self._engine._backlog.futures()))
+
+    @property
+    def _work_ids(self) -> Queue[int]:
+        """The numbers of these."""
+        from queue import Queue
+
+        numbers: Queue[int] = Queue()
+        for number in self._pending_work_items:
+            numbers.put(number)
+        return numbers
+
+    @property
+    def _idle_worker_semaphore(self) -> threading.Semaphore:
+        """As many permits as workers have nothing to do."""
+        import threading
+
+        busy = self._engine._tasks.open
+        return threading.Semaphore(max(len(self._engine._workers()) - busy, 0))
+
+    @property
+    def _safe_to_dynamically_spawn_children(self) -> bool:
+        """Whether workers are started one by one, as they are needed."""
+        return not self._engine._all_at_once
 
     @property
     def _queue_count(self) -> int:

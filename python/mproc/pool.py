@@ -20,7 +20,7 @@ from ._current import finalizers as _finalizers
 from ._engine import LOOK, PATIENCE, RESTART, SLICE, Engine, HasOptions
 from ._mproc import getpid as _getpid
 from ._worker import worker
-from .context import ProcessError
+from .context import BaseContext, ProcessError
 from .context import TimeoutError as TimeoutError
 
 TYPE_CHECKING = False
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
     from ._pool.limits import TaskOptions
     from ._pool.threads import ThreadPool as ThreadPool
-    from .context import BaseContext
 
     _Callback = Callable[[Any], object] | None
 
@@ -64,7 +63,7 @@ class MapResult(AsyncResult):
 
 
 class _Shown:
-    """A part of the standard pool that this one does without.
+    """A part of the standard pool, or of a result of it, that this one does without.
 
     A `__getattr__` of the pool would serve as well, but make each of its attributes slower to find.
     """
@@ -72,10 +71,22 @@ class _Shown:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, pool: Pool | None, owner: type | None = None) -> Any:
+    def __get__(self, whole: Any, owner: type | None = None) -> Any:
         from ._pool.shown import part
 
-        return part(pool, self._name)
+        return part(whole, self._name)
+
+
+for _name in ("_cache", "_event", "_job", "_success"):
+    _part = _Shown()
+    _part.__set_name__(AsyncResult, _name)
+    setattr(AsyncResult, _name, _part)
+
+
+def _has_own_queues(ctx: BaseContext) -> bool:
+    """Return whether a context makes other simple queues: their pickling, say, is a program's."""
+    method = getattr(ctx, "SimpleQueue", None)
+    return method is not None and getattr(method, "__func__", None) is not BaseContext.SimpleQueue
 
 
 def _is_star(mapper: Any) -> bool:
@@ -201,7 +212,11 @@ class Pool(HasOptions, Engine):
 
     def _wants_queues(self) -> bool:
         """Return whether a subclass, or workers that are not ours, need queues to talk through."""
-        return type(self)._setup_queues is not Pool._setup_queues or self._workers_are_foreign()
+        return (
+            type(self)._setup_queues is not Pool._setup_queues
+            or _has_own_queues(self._ctx)
+            or self._workers_are_foreign()
+        )
 
     def _workers_are_foreign(self) -> bool:
         """Return whether a program has replaced what workers run, or what starts them."""
@@ -213,8 +228,11 @@ class Pool(HasOptions, Engine):
         """Make the queues of a pool that needs them."""
         self._inqueue: Any = self._ctx.SimpleQueue()
         self._outqueue: Any = self._ctx.SimpleQueue()
-        self._quick_put: Callable[[Any], None] = self._inqueue.put
-        self._quick_get: Callable[[], Any] = self._outqueue.get
+        self._quick_put: Any = self._inqueue.put
+        self._quick_get: Any = self._outqueue.get
+
+    def _queue_to_show(self) -> Any:
+        return self._ctx.SimpleQueue()
 
     def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
         return (function, True) if self._piped else super()._message_of(function)
@@ -256,6 +274,13 @@ class Pool(HasOptions, Engine):
         _result_handler = _Shown()
         _inqueue = _Shown()
         _outqueue = _Shown()
+        _quick_put = _Shown()
+        _quick_get = _Shown()
+        _change_notifier = _Shown()
+        _terminate = _Shown()
+        _get_sentinels = _Shown()
+        _get_worker_sentinels = _Shown()
+        _join_exited_workers = _Shown()
 
     def _break(self, reason: BaseException) -> None:
         """Give up: workers die before they do anything, an initializer that fails for example."""

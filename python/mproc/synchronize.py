@@ -186,6 +186,15 @@ class _Number:
         return self._number
 
 
+def _new_lock(ctx: BaseContext | None) -> RLock:
+    """Return the lock of a condition that was given none: contexts may make their own.
+
+    One that is not of this module, a wrapper for one, could not be released and waited for at once.
+    """
+    made = None if ctx is None else ctx.RLock()
+    return made if isinstance(made, RLock) else RLock(ctx=ctx)
+
+
 class Condition(_Acquirable, _Belonging, _mproc.Condition):
     """Waiting for what a lock guards to become true.
 
@@ -203,7 +212,7 @@ class Condition(_Acquirable, _Belonging, _mproc.Condition):
     def _make(
         cls, lock: Lock | RLock | None = None, *, ctx: BaseContext | None = None
     ) -> Condition:
-        self = super().__new__(cls, RLock(ctx=ctx) if lock is None else lock)
+        self = super().__new__(cls, _new_lock(ctx) if lock is None else lock)
         self._belong_to(ctx)
         return self
 
@@ -217,7 +226,7 @@ class Condition(_Acquirable, _Belonging, _mproc.Condition):
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: BaseContext | None = None) -> None:
         if type(self).__init__ is not Condition.__init__:  # else it has been made so
-            self.__setstate__(RLock(ctx=ctx) if lock is None else lock)
+            self.__setstate__(_new_lock(ctx) if lock is None else lock)
             self._belong_to(ctx)
 
     def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:

@@ -73,6 +73,7 @@ EXIT_PRIORITY = 20  # of finishing at the end of a child, before its children ar
 BROKEN = (
     "A process in the process pool was terminated abruptly while the future was running or pending."
 )
+UNUSABLE = "A child process terminated abruptly, the process pool is not usable anymore"
 
 
 class BrokenProcessPool(BrokenExecutor):
@@ -303,7 +304,7 @@ class ExecutorEngine(Engine):
     def _break(self, reason: BaseException) -> None:
         if self._broken is not None:
             return
-        self._broken = BROKEN
+        self._broken = UNUSABLE
         self._refuses = True
         self._reason = reason
         self._tasks.abandon()

@@ -94,6 +94,16 @@ class IMapIterator(_mproc.Stream):
     def _set_length(self, length: int) -> None:
         """Do nothing: the end of the iterable is the end."""
 
+    @property
+    def _index(self) -> int:
+        """How many results have been taken."""
+        return self._taken
+
+    @property
+    def _length(self) -> int | None:
+        """How many results there will have been; None: the iterable has not come to its end."""
+        return -(-self._fed // self._chunk) if self._exhausted else None
+
     def _begin_imap(
         self,
         func: Callable[[Any], Any],

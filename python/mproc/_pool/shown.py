@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from itertools import islice as _islice
 
+from .._current import finalizers
+from .._mproc import AsyncResult
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mapstar", "part", "starmapstar"]
 
-_QUEUES = ("_inqueue", "_outqueue")
+_QUEUES = ("_change_notifier", "_inqueue", "_outqueue")
 
 
 class _Handler:
@@ -102,21 +105,93 @@ for _function in (mapstar, starmapstar):
     _function.__module__ = "mproc.pool"  # by which tasks name them
 
 
-_OF_A_CLASS = {"_get_tasks": _batches, "_guarded_task_generation": _tasks}
+def _sentinels_of(workers: Iterable[Any]) -> list[int]:
+    """Return what becomes readable when a worker ends; a thread has nothing of the kind."""
+    return [worker.sentinel for worker in workers if hasattr(worker, "sentinel")]
 
 
-def part(pool: Pool | None, name: str) -> Any:
-    """Return the part of that name of a pool, or of the class. AttributeError: that has it not."""
+def _join_exited(workers: Iterable[Any]) -> bool:
+    """Return whether a worker has ended, and wait for these."""
+    ended = [worker for worker in workers if worker.exitcode is not None]
+    for worker in ended:
+        worker.join()
+    return bool(ended)
+
+
+class _Termination:
+    """What terminates a pool: at the end of the process, or when it is called."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __call__(self) -> None:
+        self._pool.terminate()
+
+    def cancel(self) -> None:
+        """Have the pool not terminated at exit."""
+        finalizers.pop(self._pool._at_exit, None)
+
+    def still_active(self) -> bool:
+        """Return whether the pool will be terminated at exit."""
+        return self._pool._at_exit in finalizers
+
+
+class _Ready:
+    """The event of a result: set once that has come."""
+
+    def __init__(self, result: AsyncResult) -> None:
+        self._result = result
+
+    def is_set(self) -> bool:
+        """Return whether the result has come."""
+        return self._result.ready()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the result, or for that many seconds; return whether it has come."""
+        self._result.wait(timeout)
+        return self._result.ready()
+
+
+_OF_A_CLASS: dict[str, Callable[..., Any]] = {
+    "_get_tasks": _batches,
+    "_get_worker_sentinels": _sentinels_of,
+    "_guarded_task_generation": _tasks,
+    "_join_exited_workers": _join_exited,
+}
+
+# How a pool that has been made shows a part. Others, which end in "_handler", are its threads.
+_OF_A_POOL: dict[str, Callable[[Any], Any]] = {
+    "_cache": lambda pool: dict.fromkeys(range(pool._tasks.open)),  # an entry for each open task
+    "_get_sentinels": lambda pool: lambda: [pool._change_notifier._reader],
+    "_quick_get": lambda pool: pool._outqueue.get,
+    "_quick_put": lambda pool: pool._inqueue.put,
+    "_taskqueue": _TaskQueue,
+    "_terminate": _Termination,
+}
+
+_OF_A_RESULT: dict[str, Callable[[Any], Any]] = {
+    "_cache": lambda result: result._pool._cache,
+    "_event": _Ready,
+    "_job": id,
+    "_success": lambda result: not result._failed,
+}
+
+
+def part(whole: Any, name: str) -> Any:
+    """Return the part of that name of a pool, of a result, or of the class.
+
+    AttributeError: a class has it not.
+    """
     if name in _OF_A_CLASS:
         return _OF_A_CLASS[name]
-    if pool is None:
-        raise AttributeError(f"only a pool that has been made has {name}")
-    if name == "_cache":
-        return dict.fromkeys(range(pool._tasks.open))  # an entry for each open task
-    if name == "_taskqueue":
-        return _TaskQueue(pool)
+    if whole is None:
+        raise AttributeError(f"only what has been made has {name}")
+    if isinstance(whole, AsyncResult):
+        return _OF_A_RESULT[name](whole)
+    if name in _OF_A_POOL:
+        return _OF_A_POOL[name](whole)
     if name not in _QUEUES:
-        return _Handler(pool, name)
-    queue = pool._ctx.SimpleQueue()
-    setattr(pool, name, queue)
+        return _Handler(whole, name)
+    queue = whole._queue_to_show()
+    setattr(whole, name, queue)
     return queue

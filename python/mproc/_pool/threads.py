@@ -322,6 +322,9 @@ class ThreadPool(Pool):
         self._place = tasks
         return tasks
 
+    def _queue_to_show(self) -> Any:
+        return _SimpleQueue()
+
     def _message_of(self, function: Callable[..., Any]) -> tuple[Any, bool]:
         return function, True  # threads share it
 
