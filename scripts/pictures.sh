@@ -10,9 +10,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mproc() { "$VENV/bin/python" -m mproc "$@"; }
 
+# Runs a script under its name without the folder: the pictures show it, and are the same wherever they are made.
+RUN='import sys; path = sys.argv[1]; exec(compile(open(path).read(), path.split("/")[-1], "exec"))'
+
 # begin SCRIPT: starts a family, whose pid is $family, and which ends when `end` closes its standard input.
 begin() {
-    coproc FAMILY { exec "$VENV/bin/python" "$1"; }
+    coproc FAMILY { PYTHONPATH=scripts exec "$VENV/bin/python" -c "$RUN" "$1"; }
     family=$FAMILY_PID
     read -r _ <&"${FAMILY[0]}"
 }
@@ -30,8 +33,9 @@ photograph() {
 
 ring() {
     begin scripts/ring.py
-    # `locks` exits with 3 when it has found a deadlock, and with 1 as long as there is no family.
-    until [[ $(mproc locks "$family" || true) == *"DEADLOCK of 3"* ]]; do
+    # `locks` exits with 3 when it has found a deadlock, and with 1 as long as there is no family. A little later each
+    # process says where it waits.
+    until [[ $(mproc locks "$family" || true) == *"DEADLOCK of 3"*" in "*" in "*" in "*$'\n'lock* ]]; do
         kill -0 "$family" 2>/dev/null || die "scripts/ring.py has ended before its processes waited for each other"
         sleep 0.1
     done
