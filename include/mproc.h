@@ -1486,7 +1486,8 @@ MPROC_API int mproc_channel_recv_message(mproc_channel *channel, int side, int e
 MPROC_API int mproc_channel_try_recv_message(mproc_channel *channel, int side, int end,
                                              mproc_message *message) MPROC_MUST_USE;
 
-/* 1 when a message (or the end) can be received, 0 after the timeout. -EINTR, -EBADF. */
+/* 1 when a message (or the end) can be received, 0 after the timeout. A member that is stopped in
+ * the middle of sending or receiving delays it by 0.1 s at most. -EINTR, -EBADF. */
 MPROC_API int mproc_channel_poll(mproc_channel *channel, int side, int end,
                                  int64_t timeout) MPROC_MUST_USE;
 

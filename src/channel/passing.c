@@ -101,8 +101,10 @@ static int settle_ring(const struct mproc__end *e, bool passing) {
 
 /* Takes a marker away that has no ring any more. */
 static int settle_marker(const struct mproc__end *e) {
-    int r = 0;
-    mproc__way_enter_receivers(e->way);
+    int r = mproc__way_enter_receivers_timed(e->way);
+    if (r != 0) {
+        return r;
+    }
     if ((mproc__way_state(e->way) & (MPROC__MARK | MPROC__IN_RING)) == MPROC__MARK) {
         r = mproc__marker_remove(e);
     }

@@ -370,8 +370,8 @@ int mproc_channel_try_recv(mproc_channel *channel, int side, int fd, void *room,
 
 /* One of a large message is worth a marker, which wakes who polls. */
 static void invite_large(struct mproc__way *way) {
-    if (way->socket && mproc__peek32(&way->large) && mproc__way_state(way) == 0) {
-        mproc__way_enter_receivers(way);
+    if (way->socket && mproc__peek32(&way->large) && mproc__way_state(way) == 0 &&
+        mproc__way_enter_receivers_timed(way) == 0) {
         invite(way);
         mproc__way_release(&way->receivers);
     }
@@ -416,23 +416,31 @@ static int64_t left_until(int64_t deadline) {
     return deadline > 0 && left < 0 ? 0 : left;
 }
 
-int mproc_channel_poll(mproc_channel *channel, int side, int fd, int64_t timeout) {
-    if (!mproc__channel_known(channel, side)) {
-        return MPROC_EOTHER;
-    }
-    struct mproc__end e = mproc__channel_receiving(channel, side, fd);
-    int64_t deadline = timeout > 0 ? mproc__os_now() + timeout : timeout;
+/* As mproc_channel_poll(). -ETIMEDOUT: another thread is in the way of looking, and is stopped or
+ * starved. */
+static int poll_until(const struct mproc__end *e, int64_t deadline) {
     bool over;
     int r;
     do {
         int64_t left = left_until(deadline);
         over = left == 0;
-        r = look_behind(&e);
-        if (r == 0 && (over || is_quiet(e.way))) {
-            r = poll_end(&e, slice_of(e.way, left));
+        mproc__way_patience = mproc__patience(left);
+        r = look_behind(e);
+        if (r == 0 && (over || is_quiet(e->way))) {
+            r = poll_end(e, slice_of(e->way, left));
         }
-    } while ((r == 0 && !over) || (r == 1 && is_stale(e.way)));
+    } while ((r == 0 && !over) || (r == 1 && is_stale(e->way)));
     return r;
+}
+
+int mproc_channel_poll(mproc_channel *channel, int side, int fd, int64_t timeout) {
+    if (!mproc__channel_known(channel, side)) {
+        return MPROC_EOTHER;
+    }
+    struct mproc__end e = mproc__channel_receiving(channel, side, fd);
+    int r = poll_until(&e, timeout > 0 ? mproc__os_now() + timeout : timeout);
+    mproc__way_patience = MPROC_FOREVER;
+    return r == -ETIMEDOUT ? 0 : r;
 }
 
 /* ---------------------------------------------------------------- plain */

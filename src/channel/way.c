@@ -62,13 +62,17 @@ static int mend(const struct mproc__end *e, bool sender) {
 
 /* ---------------------------------------------------------------- locks */
 
-static int acquire(struct mproc__mutex *mutex, enum mproc__mutex_for whom) {
-    return mproc__mutex_acquire(mutex, MPROC_FOREVER, whom, NULL);
+MPROC__THREAD int64_t mproc__way_patience = MPROC_FOREVER;
+
+/* 0; -EOWNERDEAD: acquired, too; -ETIMEDOUT; -EINTR. */
+static int acquire(struct mproc__mutex *mutex, int64_t timeout, enum mproc__mutex_for whom) {
+    return mproc__mutex_acquire(mutex, timeout, whom, NULL);
 }
 
-int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool always) {
+static int enter_senders(const struct mproc__end *e, bool sender, int64_t timeout,
+                         enum mproc__mutex_for whom) {
     struct mproc__mutex *mutex = &e->way->senders;
-    int r = acquire(mutex, always ? MPROC__FOR_USER_ALWAYS : MPROC__FOR_USER);
+    int r = acquire(mutex, timeout, whom);
     if (r == -EOWNERDEAD) {
         r = mend(e, sender);
         if (r != 0) {
@@ -78,15 +82,27 @@ int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool alway
     return r;
 }
 
+int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool always) {
+    return enter_senders(e, sender, MPROC_FOREVER,
+                         always ? MPROC__FOR_USER_ALWAYS : MPROC__FOR_USER);
+}
+
 void mproc__way_enter_receivers(struct mproc__way *way) {
-    (void)acquire(&way->receivers, MPROC__FOR_USER_ALWAYS);
+    (void)acquire(&way->receivers, MPROC_FOREVER, MPROC__FOR_USER_ALWAYS);
+}
+
+int mproc__way_enter_receivers_timed(struct mproc__way *way) {
+    int r = acquire(&way->receivers, mproc__way_patience, MPROC__FOR_USER_ALWAYS);
+    return r == -ETIMEDOUT ? r : 0;
 }
 
 int mproc__way_enter_ring(const struct mproc__end *e, bool sender) {
-    mproc__way_enter_receivers(e->way);
-    int r = 0;
+    int r = mproc__way_enter_receivers_timed(e->way);
+    if (r != 0) {
+        return r;
+    }
     if (mproc__way_state(e->way) & (MPROC__IN_RING | MPROC__MARKING)) {
-        r = mproc__way_enter_senders(e, sender, true);
+        r = enter_senders(e, sender, mproc__way_patience, MPROC__FOR_USER_ALWAYS);
         r = r == 0 ? 1 : r;
     }
     if (r <= 0) {

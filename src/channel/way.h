@@ -171,8 +171,15 @@ int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool alway
 /* What a dead owner left of its work is mended by the next thread that has `senders`, too. */
 void mproc__way_enter_receivers(struct mproc__way *way);
 
+/* How long the calling thread waits for a lock in the two functions below: for ever, but in a poll
+ * with a timeout. Who has the lock may be stopped. */
+extern MPROC__HIDDEN MPROC__THREAD int64_t mproc__way_patience;
+
+/* 0; -ETIMEDOUT. */
+int mproc__way_enter_receivers_timed(struct mproc__way *way);
+
 /* Both, if there is a ring: 1. 0: there is none, and nothing is held: a sender may have `senders`
- * then until the kernel takes its bytes, and must not keep a receiver waiting. */
+ * then until the kernel takes its bytes, and must not keep a receiver waiting. -ETIMEDOUT. */
 int mproc__way_enter_ring(const struct mproc__end *e, bool sender);
 
 static inline void mproc__way_release(struct mproc__mutex *mutex) {

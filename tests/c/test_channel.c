@@ -757,6 +757,51 @@ TEST(channel_poll_waits) {
     drop(&p);
 }
 
+/* ---- beside a stopped member that has one of the locks */
+
+static void stop_as_receiver(void *arg) {
+    struct pair *p = arg;
+    struct mproc__way *way = mproc__channel_receiving(p->channel, 0, p->ends[0]).way;
+    mproc__way_enter_receivers(way);
+    raise(SIGSTOP);
+    mproc__way_release(&way->receivers);
+}
+
+static void stop_as_sender(void *arg) {
+    struct pair *p = arg;
+    struct mproc__end e = mproc__channel_receiving(p->channel, 0, p->ends[0]);
+    CHECK_OK(mproc__way_enter_senders(&e, false, true));
+    raise(SIGSTOP);
+    mproc__way_release(&e.way->senders);
+}
+
+static void poll_beside(int duplex, void (*stop)(void *)) {
+    struct pair p = filled(duplex);
+    expect(&p, 0, "one");
+    expect(&p, 0, "two");
+    CHECK(state_of(&p) & MPROC__IN_RING); /* so a look needs both locks */
+    pid_t child = child_fork(stop, &p);
+    CHECK_EQ(waitpid(child, NULL, WUNTRACED), child);
+    int64_t start = mproc__os_now();
+    CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], MPROC_SEC / 5), 0);
+    CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], 0), 0);
+    CHECK_GE(mproc__os_now() - start, MPROC_SEC / 5);
+    CHECK_OK(kill(child, SIGCONT));
+    child_join(child);
+    CHECK_OK(send_to(&p, 1, "three", 5));
+    CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], MPROC_FOREVER), 1);
+    expect(&p, 0, "three");
+    check(&p);
+    drop(&p);
+}
+
+TEST(channel_poll_ends_beside_a_stopped_member) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        poll_beside(duplex, stop_as_receiver);
+        poll_beside(duplex, stop_as_sender);
+    }
+}
+
 static void poll_for_ever(void *arg) {
     const struct pair *p = arg;
     CHECK_EQ(mproc_channel_poll(p->channel, 0, p->ends[0], MPROC_FOREVER), 1);

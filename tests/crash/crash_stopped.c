@@ -31,6 +31,8 @@ struct scene {
     mproc_semaphore *semaphore;
     mproc_event *event;
     mproc_process *child;
+    mproc_channel *channel;
+    int ends[2];
     void *kept, *block;  /* of the arena */
     uint64_t put, got;   /* by the survivor, beside the victim */
     uint64_t puts, gets; /* by the victim; written when the call has returned */
@@ -242,6 +244,87 @@ static void verify_all(void *object) {
     crash_equal(mproc_semaphore_value(s->semaphore), 1);
 }
 
+/* ---------------------------------------------------------------- channels */
+
+/* The next messages go through the ring: a receiver has looked in vain. */
+static void *make_channel(int duplex) {
+    struct scene *s = scene();
+    char room[8];
+    size_t n;
+    crash_require(mproc_channel_new(&s->channel, s->ends, duplex) == 0);
+    crash_require(mproc_channel_try_recv(s->channel, 0, s->ends[0], room, sizeof room, &n) ==
+                  -EAGAIN);
+    return s;
+}
+
+static void *make_pipe(void) {
+    return make_channel(0);
+}
+
+static void *make_socket(void) {
+    return make_channel(1);
+}
+
+static void send_one(struct scene *s) {
+    crash_require(mproc_channel_send(s->channel, 1, s->ends[1], payload, 8) == 0);
+}
+
+static void receive_one(struct scene *s) {
+    char room[8];
+    size_t n;
+    int r = mproc_channel_recv(s->channel, 0, s->ends[0], room, sizeof room, &n);
+    crash_require(r == 0 ||
+                  (r == MPROC_CHANNEL_BODY && mproc_pipe_recv_body(s->ends[0], room, n) == 0));
+    crash_equal(n, 8);
+}
+
+static void *fill_pipe(void) {
+    send_one(make_channel(0));
+    return scene();
+}
+
+static void *fill_socket(void) {
+    send_one(make_channel(1));
+    return scene();
+}
+
+static void use_sender(void *object) {
+    send_one(object);
+    scene()->puts++;
+}
+
+static void use_receiver(void *object) {
+    receive_one(object);
+    scene()->gets++;
+}
+
+/* What it says depends on how far the victim is. */
+static void poll_beside(void *object) {
+    struct scene *s = object;
+    crash_require(SOON(mproc_channel_poll(s->channel, 0, s->ends[0], TIMEOUT)) >= 0);
+    crash_require(SOON(mproc_channel_poll(s->channel, 0, s->ends[0], 0)) >= 0);
+}
+
+/* What was sent and not received is there, and nothing more. */
+static void verify_channel(void *object) {
+    struct scene *s = object;
+    crash_check(mproc_channel_check(s->channel, why, sizeof why));
+    if (s->gets == 0) {
+        receive_one(s);
+    }
+    crash_equal(mproc_channel_poll(s->channel, 0, s->ends[0], 0), 0);
+    send_one(s);
+    crash_equal(mproc_channel_poll(s->channel, 0, s->ends[0], MPROC_FOREVER), 1);
+    receive_one(s);
+}
+
+static void drop_channel(void *object) {
+    struct scene *s = object;
+    mproc_drop(s->channel);
+    close(s->ends[0]);
+    close(s->ends[1]);
+}
+
 /* ---------------------------------------------------------------- children */
 
 static int end_at_once(void *arg, size_t size) {
@@ -290,6 +373,14 @@ static const struct crash_op ops[] = {
     OP("semaphore; timeouts beside it", make_all, use_semaphore, locks_beside, verify_all,
        drop_all),
     OP("event; timeouts beside it", make_all, use_event, locks_beside, verify_all, drop_all),
+    OP("send into a pipe; poll beside it", make_pipe, use_sender, poll_beside, verify_channel,
+       drop_channel),
+    OP("send into a socket; poll beside it", make_socket, use_sender, poll_beside, verify_channel,
+       drop_channel),
+    OP("recv from a pipe; poll beside it", fill_pipe, use_receiver, poll_beside, verify_channel,
+       drop_channel),
+    OP("recv from a socket; poll beside it", fill_socket, use_receiver, poll_beside, verify_channel,
+       drop_channel),
     OP("object made and dropped; join beside it", make_child, make_and_drop, join_beside,
        crash_nothing, drop_child),
 };
