@@ -211,6 +211,30 @@ def test_ray_worker_stopped_and_no_retry():
     assert took < LOST + CALLS * NAP + SPARE
 
 
+def test_ray_head_killed():
+    """The calls take longer than it takes until the head is known to be lost."""
+    need("ray")
+    long = [HERE / "cables.py", 2 * LOST, 2, "-"]
+    with hosts.running([*PROGRAM, "ray", "--workers", 2, *long]) as program:
+        agents_of(program)
+        os.kill(child_named("gcs_server", program.pid), signal.SIGKILL)
+        told, took = say_go(program)
+    assert set(told["ends"]) <= {"done", "EngineError"}
+    assert "EngineError" in told["ends"]
+    assert told["seconds"] < LOST + SPARE
+    assert took < LOST + SPARE
+
+
+def child_named(name, parent):
+    """Return the pid of a child; the kernel keeps 15 bytes of a name."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            before, after = path.read_text().rsplit(")", 1)
+            if before.split("(", 1)[1] == name[:15] and int(after.split()[1]) == parent:
+                return int(before.split()[0])
+    pytest.fail(f"no child of {parent} is named {name}")
+
+
 # ---- MPI
 
 

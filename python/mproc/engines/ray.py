@@ -7,6 +7,8 @@ and runs no exchange twice: the pool does what its options want.
 
 Ray does not notice that an actor is stopped. So each is asked for a sign of life every few seconds,
 by a way of its own that exchanges do not stand in; one that gives none for SILENCE seconds is lost.
+When the server of Ray's head has gone, Ray ends the program itself, after a minute. So the pool
+knocks there, and what is open fails after SILENCE seconds, before that.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ LANES = 2
 SIGN = 2.0  # seconds between two signs of life that an actor is asked for
 SIGNS = "signs"  # the threads of an actor that give them
 ANSWER = 5.0  # seconds that a cluster has for a connection
+GLANCE = 0.5  # seconds that its head has for one, at each look
 START = 60.0  # seconds that an actor has for starting
 
 
@@ -76,7 +79,8 @@ class RayCluster(Cluster):
         self._lock = threading.Lock()
         self._dead: set[int] = set()
         self._signs: dict[int, tuple[float, Future[str]]] = {}
-        self._looked = monotonic()
+        self._looked = self._knocked = self._heard = monotonic()
+        self._head = _head()
         self._start()
 
     def _start(self) -> None:
@@ -117,12 +121,14 @@ class RayCluster(Cluster):
             raise EngineError("Ray has been shut down")
         with self._lock:
             self._look_for_signs()
+            self._knock_at_head()
             return {key: info for key, info in self._infos.items() if key not in self._dead}
 
     def _look_for_signs(self) -> None:
         now = monotonic()
         if now - self._looked > AWAY:
             self._signs.clear()
+            self._heard = now
         self._looked = now
         for key in [key for key in self._actors if key not in self._dead]:
             asked, sign = self._signs.get(key) or self._ask_for_sign(key, now)
@@ -133,6 +139,20 @@ class RayCluster(Cluster):
                     self._ask_for_sign(key, now)
             elif now - asked > SILENCE:
                 self._dead.add(key)
+
+    def _knock_at_head(self) -> None:
+        now = monotonic()
+        if self._head is None or now - self._knocked < SIGN:
+            return
+        self._knocked = now
+        try:
+            socket.create_connection(self._head, timeout=GLANCE).close()
+            self._heard = now
+        except OSError as error:
+            if now - self._heard > SILENCE:
+                raise EngineError(
+                    f"the head of Ray has not answered for {SILENCE:g} s ({error})"
+                ) from error
 
     def _ask_for_sign(self, key: int, now: float) -> tuple[float, Future[str]]:
         asking = self._actors[key].host.options(concurrency_group=SIGNS).remote()
@@ -172,6 +192,16 @@ class RayCluster(Cluster):
 
 
 _mine = False
+
+
+def _head() -> tuple[str, int] | None:
+    """Return where the server of the cluster's head is; None: only Ray knows."""
+    try:
+        address = str(ray.get_runtime_context().gcs_address)
+    except Exception:
+        return None  # a client by ray://, which looks after its connection itself
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
 
 
 def _knock(address: str) -> None:
