@@ -2587,6 +2587,56 @@ MPROC_API void mproc_dict_snapshot_drop(mproc_dict_snapshot *owned);
 /* Invariants (law 12). MPROC_ECORRUPT. */
 MPROC_API int mproc_dict_check(mproc_dict *dict, char *why, size_t size) MPROC_MUST_USE;
 
+/* ---------------------------------------------------------------- set */
+
+/*
+ * Elements, which are bytes, for any number of members. A set is a dict without values: what is
+ * said there of keys, their length, their order and of each call being one step holds for elements.
+ * `Set` of Python is one, and has an element if both write it as the same bytes
+ * (mproc_value_write_text() and the like).
+ */
+typedef struct mproc_set mproc_set;
+
+/* -ENOMEM; the errors of joining. The caller owns a hold on the set: mproc_drop(). */
+MPROC_API int mproc_set_new(mproc_set **out) MPROC_MUST_USE;
+
+/* A set among a program's arguments, as mproc_value_read_queue(). The errors of reading. */
+MPROC_API int mproc_value_read_shared_set(mproc_value_reader *reader,
+                                          mproc_set **out) MPROC_MUST_USE;
+
+/* Adds an element, which is copied. Of several members that add it one is told 0. -EEXIST: it is
+ * there already; -ENOMEM; MPROC_ETOOBIG: it has more than MPROC_DICT_KEY_MAX bytes. */
+MPROC_API int mproc_set_add(mproc_set *set, const void *element, size_t size) MPROC_MUST_USE;
+
+/* Non-zero: the element is there. */
+MPROC_API int mproc_set_has(mproc_set *set, const void *element, size_t size);
+
+/* Takes an element out. Of several members that do so one is told 0. -ENOENT: it is not there;
+ * MPROC_ETOOBIG: so long an element. */
+MPROC_API int mproc_set_remove(mproc_set *set, const void *element, size_t size) MPROC_MUST_USE;
+
+/* Takes out the element that was added last, as mproc_dict_popitem() does, and gives it as
+ * mproc_dict_get() gives a value. -ENOENT: the set is empty; -ENOMEM. */
+MPROC_API int mproc_set_pop(mproc_set *set, mproc_message *element) MPROC_MUST_USE;
+
+/* Waits until an element comes or goes, or any if `element` is NULL: until its version, as
+ * mproc_dict_wait() has it, is another one than *version. -ETIMEDOUT, -EINTR, MPROC_ETOOBIG. */
+MPROC_API int mproc_set_wait(mproc_set *set, const void *element, size_t size, uint64_t *version,
+                             int64_t timeout) MPROC_MUST_USE;
+
+/* Elements at this moment. While others add and remove it may count some of them and not others. */
+MPROC_API uint64_t mproc_set_count(const mproc_set *set);
+
+/* Takes all elements out, in one step. */
+MPROC_API void mproc_set_clear(mproc_set *set);
+
+/* The elements, in the order in which they were added: the keys of a dict's snapshot, which is
+ * looked at and dropped by the functions for it. -ENOMEM. */
+MPROC_API int mproc_set_snapshot_new(mproc_dict_snapshot **out, mproc_set *set) MPROC_MUST_USE;
+
+/* Invariants (law 12). MPROC_ECORRUPT. */
+MPROC_API int mproc_set_check(mproc_set *set, char *why, size_t size) MPROC_MUST_USE;
+
 /* ---------------------------------------------------------------- list */
 
 /*

@@ -1731,6 +1731,82 @@ class dict : public owner<dict_ref> {
     }
 };
 
+/* ---------------------------------------------------------------- set */
+
+/* The elements of a set at one moment, in the order in which they were added. They are the
+ * snapshot's. */
+class set_snapshot {
+  public:
+    using iterator = detail::snapshot_iterator<set_snapshot>;
+
+    explicit set_snapshot(mproc_set *set)
+        : snapshot_(detail::made<detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop>>(
+              "mproc_set_snapshot_new", mproc_set_snapshot_new, set)) {
+    }
+    size_t size() const {
+        return mproc_dict_snapshot_count(snapshot_.get());
+    }
+    std::string_view operator[](size_t i) const {
+        mproc_dict_item item;
+        detail::check(mproc_dict_snapshot_item(snapshot_.get(), i, &item),
+                      "mproc_dict_snapshot_item");
+        return {static_cast<const char *>(item.key), item.key_size};
+    }
+    iterator begin() const {
+        return {*this, 0};
+    }
+    iterator end() const {
+        return {*this, size()};
+    }
+
+  private:
+    detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop> snapshot_;
+};
+
+/* Elements are bytes. See mproc_set in mproc.h. */
+class set_ref : public ref<mproc_set> {
+  public:
+    using ref::ref;
+    bool contains(std::string_view element) const {
+        return mproc_set_has(object_, element.data(), element.size()) != 0;
+    }
+    /* False: the element is there already. */
+    bool insert(std::string_view element) const {
+        const int r = mproc_set_add(object_, element.data(), element.size());
+        return r != -EEXIST && detail::check(r, "mproc_set_add") == 0;
+    }
+    /* False: the element is not there. */
+    bool erase(std::string_view element) const {
+        const int r = mproc_set_remove(object_, element.data(), element.size());
+        return r != -ENOENT && detail::check(r, "mproc_set_remove") == 0;
+    }
+    /* Takes out the element that was added last. Nothing: the set is empty. */
+    std::optional<message> pop() const {
+        std::optional<message> one(std::in_place);
+        const int r = mproc_set_pop(object_, one->native());
+        if (r == -ENOENT) {
+            return std::nullopt;
+        }
+        detail::check(r, "mproc_set_pop");
+        return one;
+    }
+    uint64_t size() const {
+        return mproc_set_count(object_);
+    }
+    void clear() const {
+        mproc_set_clear(object_);
+    }
+    set_snapshot items() const {
+        return set_snapshot(object_);
+    }
+};
+
+class set : public owner<set_ref> {
+  public:
+    set() : owner(detail::made<set_ref>("mproc_set_new", mproc_set_new)) {
+    }
+};
+
 /* ---------------------------------------------------------------- list */
 
 /* The elements of a list at one moment, which are the snapshot's. */

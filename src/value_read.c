@@ -661,6 +661,7 @@ READ_OBJECT(event, MPROC_VALUE_EVENT)
 READ_OBJECT(barrier, MPROC_VALUE_BARRIER)
 READ_OBJECT(buffer, MPROC_VALUE_BUFFER)
 READ_OBJECT_AS(shared_dict, dict, MPROC_VALUE_SHARED_DICT)
+READ_OBJECT_AS(shared_set, set, MPROC_VALUE_SHARED_DICT)
 READ_OBJECT_AS(shared_list, list, MPROC_VALUE_SHARED_LIST)
 
 int mproc_value_read_condition(mproc_value_reader *reader, mproc_condition **out, void **lock) {

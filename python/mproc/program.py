@@ -153,16 +153,21 @@ _HANDLES = (
 )
 
 
-def _is_container(arg: Any) -> bool:
+def _container_of(arg: Any) -> Any:
+    """Return the handle of a Dict, a List, or of the dict that a Set is; None: it is none."""
     # The extension has these types once one of their modules has been imported.
     types = [getattr(_mproc, name, None) for name in ("Dict", "List")]
-    return any(kind is not None and isinstance(arg, kind) for kind in types)
+    handle = getattr(arg, "_keys", arg)
+    return handle if any(kind is not None and isinstance(handle, kind) for kind in types) else None
 
 
 def _place_of(i: int, arg: Any) -> tuple[int, int] | None:
     """Return the addresses of an object of the family and of its lock, or 0; None: it is none."""
-    if isinstance(arg, _HANDLES) or _is_container(arg):
+    if isinstance(arg, _HANDLES):
         return _address(i, arg), 0
+    container = _container_of(arg)
+    if container is not None:
+        return _address(i, container), 0
     if isinstance(arg, _mproc.Condition):
         return arg.address, arg._lock.address
     if isinstance(arg, _mproc.Barrier):

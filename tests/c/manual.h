@@ -16,7 +16,7 @@
 
 #include "test.h"
 
-#define MANUAL_FUNCTIONS 400
+#define MANUAL_FUNCTIONS 500
 
 struct manual_function {
     char name[64];

@@ -183,6 +183,16 @@ static int no_item(const void *in, void *out, void *context) {
     X(dict, clear, NOTHING, (mproc_dict_clear(o), 0))                                              \
     X(dict, snapshot_new, OTHER, mproc_dict_snapshot_new(&snapshot, o, 0))                         \
     X(dict, check, MPROC_ECORRUPT, mproc_dict_check(o, NULL, 0))                                   \
+    /* A set is a dict. */                                                                         \
+    X(dict, set_add, OTHER, mproc_set_add(o, "k", 1))                                              \
+    X(dict, set_has, 0, mproc_set_has(o, "k", 1))                                                  \
+    X(dict, set_remove, OTHER, mproc_set_remove(o, "k", 1))                                        \
+    X(dict, set_pop, OTHER, mproc_set_pop(o, &message))                                            \
+    X(dict, set_wait, OTHER, mproc_set_wait(o, "k", 1, &number, 0))                                \
+    X(dict, set_count, 0, mproc_set_count(o))                                                      \
+    X(dict, set_clear, NOTHING, (mproc_set_clear(o), 0))                                           \
+    X(dict, set_snapshot_new, OTHER, mproc_set_snapshot_new(&snapshot, o))                         \
+    X(dict, set_check, MPROC_ECORRUPT, mproc_set_check(o, NULL, 0))                                \
     X(snapshot, count, 0, mproc_dict_snapshot_count(o))                                            \
     X(snapshot, item, OTHER, mproc_dict_snapshot_item(o, 0, &item))                                \
     X(snapshot, drop, NOTHING, (mproc_dict_snapshot_drop(o), 0))                                   \

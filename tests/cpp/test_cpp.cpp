@@ -543,6 +543,29 @@ TEST(a_dict_is_one_for_all) {
     CHECK(!dict.contains("a"));
 }
 
+TEST(a_set_is_one_for_all) {
+    const mproc::set set;
+    in_child([set = set.ref()] {
+        CHECK(set.insert("a"));
+        CHECK(set.insert("b"));
+    });
+    CHECK(!set.insert("a"));
+    CHECK(set.insert("c"));
+    std::string elements;
+    for (const std::string_view element : set.items()) {
+        elements += element;
+    }
+    CHECK_STR(elements.c_str(), "abc");
+    CHECK(set.contains("b"));
+    CHECK(set.erase("b"));
+    CHECK(!set.erase("b"));
+    CHECK(set.pop()->text() == "c");
+    CHECK_EQ(set.size(), 1);
+    set.clear();
+    CHECK(!set.pop());
+    CHECK_EQ(code_of([&] { set.insert(std::string(MPROC_DICT_KEY_MAX + 1, 'x')); }), MPROC_ETOOBIG);
+}
+
 TEST(a_function_updates_an_entry_or_throws) {
     const mproc::dict dict;
     const auto longer = [](std::optional<std::string_view> old) {

@@ -161,7 +161,8 @@ static void use_memory(mproc_value_reader *args) {
     memset(mproc_buffer_data(buffer), 'C', mproc_buffer_size(buffer));
 }
 
-/* Counts itself in the dict, and puts the number 3 behind what is in the list. */
+/* Counts itself in the dict, puts the number 3 behind what is in the list, and itself into the set,
+ * which has the text "P". */
 static void use_containers(mproc_value_reader *args) {
     mproc_dict *dict;
     mproc_list *list;
@@ -172,6 +173,17 @@ static void use_containers(mproc_value_reader *args) {
                        "C",
                        2, 1, NULL)); /* the text "C", as Python writes it */
     TRY(mproc_list_append(list, "\x03", 1));
+    mproc_set *set;
+    TRY(mproc_value_read_shared_set(args, &set));
+    TRY(mproc_set_add(set,
+                      "\xa1"
+                      "C",
+                      2));
+    TRY(mproc_set_add(set,
+                      "\xa1"
+                      "P",
+                      2) +
+        EEXIST);
 }
 
 /* Every kind of object, and what is left is put into the queue, which came first. */

@@ -92,11 +92,12 @@ def test_objects_are_found_by_their_kinds():
     buffer, event = mproc.Buffer(10), mproc.Event()
     condition, barrier = mproc.Condition(), mproc.Barrier(2)
     grid, counts, numbers = np.arange(3), mproc.Dict(C=4), mproc.List([1, 2])
+    names = mproc.Set("P")
     child = mproc.Program(
         [WORKER, "objects"],
         args=(
             *(queue, lock, rlock, semaphore, bounded, array, value, raw, buffer),
-            *(counts, numbers, event, condition, barrier),
+            *(counts, numbers, names, event, condition, barrier),
             [7, "text", grid],
         ),
     )
@@ -113,7 +114,7 @@ def test_objects_are_found_by_their_kinds():
     assert bounded.get_value() == 2  # it came back with the program's end
     assert (list(array), value.value, list(raw)) == ([1, 1, 1], 6, [8, 9])
     assert bytes(buffer) == b"C" * 10
-    assert (counts, numbers) == ({"C": 5}, [1, 2, 3])
+    assert (counts, numbers, names) == ({"C": 5}, [1, 2, 3], {"P", "C"})
     assert rest[:2] == [7, "text"]
     assert (rest[2] == grid).all()
 
@@ -368,10 +369,11 @@ def test_c_starts_python(tmp_path):
 def test_containers_reach_a_script(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(
-        "import mproc\ncounts, numbers = mproc.child_args()\ncounts.add('P')\nnumbers += ['P']\n"
+        "import mproc\ncounts, numbers, names = mproc.child_args()\ncounts.add('P')\n"
+        "numbers += [*names]\n"
     )
-    counts, numbers = mproc.Dict(P=4), mproc.List([1])
-    child = mproc.Program([sys.executable, "-m", "mproc", path], args=(counts, numbers))
+    counts, numbers, names = mproc.Dict(P=4), mproc.List([1]), mproc.Set("P")
+    child = mproc.Program([sys.executable, "-m", "mproc", path], args=(counts, numbers, names))
     child.start()
     child.join()
     assert child.exitcode == 0
