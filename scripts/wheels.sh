@@ -12,6 +12,7 @@ OUT=$BUILD/wheels
 PLATFORMS=${PLATFORMS:-manylinux-x86_64 manylinux-aarch64}
 QEMU=qemu-aarch64-static
 ARM_ROOT=$BUILD/arm64-python # Debian's own Python for arm64, unpacked
+no_arm64='' # why no wheel for arm64 can be tried
 passed=0 failed=0 skipped=0
 
 # platform NAME: what zig, wheels and file names call it.
@@ -150,7 +151,10 @@ why_not() {
     case $1 in
     manylinux-x86_64) [ "$(uname -m)" = x86_64 ] || echo "this machine is no x86-64" ;;
     manylinux-aarch64)
-        command -v "$QEMU" >/dev/null || { echo "no $QEMU" && return; }
+        if [ -n "$no_arm64" ]; then
+            echo "$no_arm64"
+            return
+        fi
         [ -x "$ARM_ROOT/usr/bin/python$2" ] || echo "Debian has no Python $2 for arm64 of this release"
         ;;
     musllinux-x86_64) command -v musl-gcc >/dev/null || echo "no musl-gcc" ;;
@@ -158,11 +162,18 @@ why_not() {
     esac
 }
 
-# The Python of this Debian, for arm64, by an apt with a state of its own: scripts/fetch-python.sh does the same.
+# The Python of this Debian release, for arm64. Where it cannot be had, no wheel for arm64 is tried: $no_arm64 says why.
 fetch_arm64_python() {
-    [ ! -d "$ARM_ROOT" ] || return 0
-    command -v apt-get >/dev/null && command -v "$QEMU" >/dev/null || return 0
-    quietly "Debian's Python for arm64" scripts/fetch-arm64-python.sh "$ARM_ROOT" || true
+    if ! command -v "$QEMU" >/dev/null; then
+        no_arm64="there is no $QEMU (Debian's package qemu-user-static)"
+    elif [ -d "$ARM_ROOT" ]; then
+        return 0
+    elif ! command -v apt-get >/dev/null; then
+        no_arm64="there is no apt-get to take Debian's Python for arm64 with"
+    elif ! quietly "Debian's Python for arm64" scripts/fetch-arm64-python.sh "$ARM_ROOT"; then
+        no_arm64="scripts/fetch-arm64-python.sh failed"
+    fi
+    [ -z "$no_arm64" ] || say "The wheels for arm64 are built, and none of them is tried: $no_arm64"
 }
 
 one() {
