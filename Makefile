@@ -46,7 +46,7 @@ docs: ## the manual, build/docs/html, and the man pages; needs Doxygen
 wheels: ## an sdist, and wheels of it for each version of Python, for x86-64 and arm64, glibc 2.28 or later
 	@scripts/wheels.sh
 
-lint: ## formatting, clang-tidy, ruff, mypy, shellcheck, the header as C11 and C++17
+lint: ## formatting, clang-tidy, ruff, mypy, stubtest, pyright, shellcheck, the header as C11 and C++17
 	@scripts/lint.sh
 
 format: ## formats C and Python in place

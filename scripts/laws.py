@@ -676,7 +676,9 @@ def variables(tree: Tree) -> Iterator[Breach]:
 
 
 # Documented, in spite of their names.
-DOCUMENTED = {"_thread", "_exit", "_getframe", "_xoptions", "_SimpleCData", "_Pointer", "_CFuncPtr"}
+DOCUMENTED = {
+    "_thread", "_exit", "_getframe", "_xoptions", "_CData", "_SimpleCData", "_Pointer", "_CFuncPtr",
+}  # fmt: skip
 
 
 def is_private(name: str) -> bool:

@@ -62,9 +62,7 @@ check "clang-tidy" tidy
 check "ruff check" "$VENV/bin/ruff" check .
 check "ruff format" "$VENV/bin/ruff" format --check .
 check "mypy" "$VENV/bin/mypy"
-# hello.py is shown to those who see mproc for the first time, and has no types.
-mapfile -t typed_examples < <(files 'examples/python/*.py' | grep -v /hello.py)
-check "mypy, examples" "$VENV/bin/mypy" --strict "${typed_examples[@]}"
+check "types" scripts/types.sh
 check "shellcheck" shellcheck -x -P SCRIPTDIR "${shell_files[@]}"
 
 [ "${#failed[@]}" -eq 0 ] || die "lint failed: ${failed[*]}"

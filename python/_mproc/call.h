@@ -57,7 +57,7 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
 #define CALL_SUBMIT(function)                                                                      \
     {                                                                                              \
         "submit", function, METH_VARARGS,                                                          \
-            "submit(job, function, named, arguments, options=None)\n--\n\n"                        \
+            "submit($self, job, function, named, arguments, options=None, /)\n--\n\n"              \
             "Queue one call. function: dumps() of it; named: it is a mere name; arguments:\n"      \
             "(args, kwargs); options: None or (timeout in ns, bytes of memory, retries,\n"         \
             "priority), where the last may be missing."                                            \
@@ -65,7 +65,8 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
 #define CALL_SUBMIT_MAP(function)                                                                  \
     {                                                                                              \
         "submit_map", function, METH_VARARGS,                                                      \
-            "submit_map(job, function, named, star, items, chunksize, first=0, options=None)\n"    \
+            "submit_map($self, job, function, named, star, items, chunksize, first=0, "            \
+            "options=None, /)\n"                                                                   \
             "--\n\n"                                                                               \
             "Queue a call per item of a list, chunksize of them per task. first: the number of\n"  \
             "the first item, for the error of one. Of a Stream that ends in an exception, what\n"  \

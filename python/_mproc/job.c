@@ -346,10 +346,11 @@ static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
 
 static PyMethodDef job_methods[] = {
     {"_book", job_book_python, METH_VARARGS,
-     "_book(part, failed, value)\n--\n\n"
+     "_book($self, part, failed, value, /)\n--\n\n"
      "Book what has come of a part: a list of values, if it is a map's, or an exception."},
     {"_error", job_error, METH_O,
-     "_error(value)\n--\n\nReturn the exception of the future, for what a part has failed with."},
+     "_error($self, value, /)\n--\n\nReturn the exception of the future, for what a part has "
+     "failed with."},
     {"_announce", announce_to_pool, METH_NOARGS,
      "_announce($self, /)\n--\n\nCalled when a watched job has become ready: tell who waits."},
     {"_unreadable", make_unreadable, METH_O,

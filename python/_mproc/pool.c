@@ -704,32 +704,33 @@ static PyMethodDef pool_methods[] = {
     CALL_SUBMIT(pool_submit),
     CALL_SUBMIT_MAP(pool_submit_map),
     {"pump", MODULE_METHOD(pool_pump), METH_FASTCALL,
-     "pump(job, timeout, patient=False)\n--\n\n"
+     "pump($self, job, timeout, patient=False, /)\n--\n\n"
      "Book results until the job is ready (True), or for timeout seconds (False). With None: "
      "until some task has ended, or for a notice; True then. With a Stream: until it is ready, or "
      "as with None. Looks after the workers meanwhile. patient: the caller comes again until it "
      "has "
      "what it waits for, so lookers from outside see a wait without an end."},
     {"note_wait", pool_note_wait, METH_NOARGS,
-     "note_wait()\n--\n\n"
+     "note_wait($self, /)\n--\n\n"
      "Have lookers from outside see that this thread waits for the pool. False: it waits "
      "for something else already."},
     {"note_end", pool_note_end, METH_NOARGS | METH_STATIC,
      "note_end()\n--\n\nIt does not wait any more."},
     {"resize", pool_resize, METH_O,
-     "resize(workers)\n--\n\nHave so many workers from now on; those that are missing start."},
+     "resize($self, workers, /)\n--\n\nHave so many workers from now on; those that are missing "
+     "start."},
     {"rank", pool_rank, METH_O,
-     "rank(ahead)\n--\n\n"
+     "rank($self, ahead, /)\n--\n\n"
      "Have tasks with priorities from now on; at most so many lie where workers take them."},
     {"close", pool_close, METH_NOARGS,
-     "close()\n--\n\nNo more tasks: workers do what is queued, then end."},
+     "close($self, /)\n--\n\nNo more tasks: workers do what is queued, then end."},
     {"abandon", pool_abandon, METH_NOARGS,
-     "abandon()\n--\n\nFail all that is open, and take no more."},
+     "abandon($self, /)\n--\n\nFail all that is open, and take no more."},
     {"notify", pool_notify, METH_NOARGS,
-     "notify()\n--\n\n"
+     "notify($self, /)\n--\n\n"
      "Have the thread that pumps look again at what it waits for: it came by no result."},
     {"has_worker", pool_has_worker, METH_O,
-     "has_worker(seat)\n--\n\nWhether a seat has a worker that has not been missed."},
+     "has_worker($self, seat, /)\n--\n\nWhether a seat has a worker that has not been missed."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -100,7 +100,7 @@ static PyMethodDef workplace_methods[] = {
     {"of", workplace_of, METH_O | METH_CLASS,
      "of($type, address, /)\n--\n\nA handle of a pool's workplace, with a hold of its own."},
     {"serve", workplace_serve, METH_VARARGS,
-     "serve(seat, limit, describe, excuse, everything=False)\n--\n\n"
+     "serve($self, seat, limit, describe, excuse, everything=False, /)\n--\n\n"
      "Do tasks until there are no more, or limit are done (0: no limit). Returns how many."},
     HANDLE_ADOPT,
     {NULL, NULL, 0, NULL},

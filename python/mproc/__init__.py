@@ -15,6 +15,7 @@ from . import context as _context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import reduction as reducer
     from ._alias import install as install
     from ._alias import installed as installed
     from ._alias import uninstall as uninstall

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from . import _mproc
-from ._mproc import Connection
+from ._mproc import Connection as Connection
 from .context import AuthenticationError as AuthenticationError
 from .context import BufferTooShort as BufferTooShort
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, Literal, TypeVar, overload
 
     from . import dicts as _dicts
     from . import lists as _lists
@@ -31,9 +31,14 @@ if TYPE_CHECKING:
     from . import program as _program
     from . import queues as _queues
     from . import sets as _sets
+    from . import sharedctypes as _sharedctypes
     from . import synchronize as _synchronize
     from ._mproc import Connection
     from .popen_fork import Popen
+
+    _T = TypeVar("_T")
+    _C = TypeVar("_C", bound=ctypes._CData)
+    _Simple = ctypes._SimpleCData
 
 __all__: list[str] = []
 
@@ -291,37 +296,101 @@ class BaseContext:
             engine=engine,
         )
 
-    def RawValue(self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any) -> Any:
-        """Return a shared ctypes object. TypeError: no type."""
-        return _modules.sharedctypes.RawValue(typecode_or_type, *args)
+    # What type the object has follows from the arguments: from a ctypes type, not from a typecode.
+    if TYPE_CHECKING:
 
-    def RawArray(
-        self,
-        typecode_or_type: str | type[ctypes._SimpleCData[Any]],
-        size_or_initializer: int | Sequence[Any],
-    ) -> Any:
-        """Return a shared ctypes array. TypeError: no type."""
-        return _modules.sharedctypes.RawArray(typecode_or_type, size_or_initializer)
+        @overload
+        def RawValue(self, typecode_or_type: type[_C], *args: Any) -> _C: ...
+        @overload
+        def RawValue(self, typecode_or_type: str, *args: Any) -> Any: ...
+        def RawValue(self, typecode_or_type: Any, *args: Any) -> Any: ...
+        @overload
+        def RawArray(
+            self, typecode_or_type: type[_C], size_or_initializer: int | Sequence[Any]
+        ) -> ctypes.Array[_C]: ...
+        @overload
+        def RawArray(
+            self, typecode_or_type: str, size_or_initializer: int | Sequence[Any]
+        ) -> Any: ...
+        def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any: ...
+        @overload
+        def Value(self, typecode_or_type: type[_C], *args: Any, lock: Literal[False]) -> _C: ...
+        @overload
+        def Value(
+            self, typecode_or_type: type[_Simple[_T]], *args: Any, lock: Any = True
+        ) -> _sharedctypes.Synchronized[_T]: ...
+        @overload
+        def Value(self, typecode_or_type: type[_C], *args: Any, lock: Any = True) -> Any: ...
+        @overload
+        def Value(self, typecode_or_type: str, *args: Any, lock: Any = True) -> Any: ...
+        def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any: ...
+        @overload
+        def Array(
+            self,
+            typecode_or_type: type[_C],
+            size_or_initializer: int | Sequence[Any],
+            *,
+            lock: Literal[False],
+        ) -> ctypes.Array[_C]: ...
+        @overload
+        def Array(
+            self,
+            typecode_or_type: type[ctypes.c_char],
+            size_or_initializer: int | Sequence[Any],
+            *,
+            lock: Any = True,
+        ) -> _sharedctypes.SynchronizedString: ...
+        @overload
+        def Array(
+            self,
+            typecode_or_type: type[_Simple[_T]],
+            size_or_initializer: int | Sequence[Any],
+            *,
+            lock: Any = True,
+        ) -> _sharedctypes.SynchronizedArray[_T]: ...
+        @overload
+        def Array(
+            self,
+            typecode_or_type: str | type[ctypes._CData],
+            size_or_initializer: int | Sequence[Any],
+            *,
+            lock: Any = True,
+        ) -> Any: ...
+        def Array(
+            self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True
+        ) -> Any: ...
 
-    def Value(
-        self, typecode_or_type: str | type[ctypes._SimpleCData[Any]], *args: Any, lock: Any = True
-    ) -> Any:
-        """Return a shared ctypes object with a lock; see sharedctypes.Value."""
-        return _modules.sharedctypes.Value(
-            typecode_or_type, *args, lock=lock, ctx=self.get_context()
-        )
+    else:
 
-    def Array(
-        self,
-        typecode_or_type: str | type[ctypes._SimpleCData[Any]],
-        size_or_initializer: int | Sequence[Any],
-        *,
-        lock: Any = True,
-    ) -> Any:
-        """Return a shared ctypes array with a lock; see sharedctypes.Value."""
-        return _modules.sharedctypes.Array(
-            typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context()
-        )
+        def RawValue(self, typecode_or_type, *args):
+            """Return a shared ctypes object. TypeError: no type."""
+            return _modules.sharedctypes.RawValue(typecode_or_type, *args)
+
+        def RawArray(
+            self,
+            typecode_or_type,
+            size_or_initializer,
+        ):
+            """Return a shared ctypes array. TypeError: no type."""
+            return _modules.sharedctypes.RawArray(typecode_or_type, size_or_initializer)
+
+        def Value(self, typecode_or_type, *args, lock=True):
+            """Return a shared ctypes object with a lock; see sharedctypes.Value."""
+            return _modules.sharedctypes.Value(
+                typecode_or_type, *args, lock=lock, ctx=self.get_context()
+            )
+
+        def Array(
+            self,
+            typecode_or_type,
+            size_or_initializer,
+            *,
+            lock=True,
+        ):
+            """Return a shared ctypes array with a lock; see sharedctypes.Value."""
+            return _modules.sharedctypes.Array(
+                typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context()
+            )
 
     def freeze_support(self) -> None:
         """In a child of a frozen program, do the child's work and exit; elsewhere do nothing."""

@@ -34,13 +34,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future as _Future
     from queue import Queue
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
 
     from ._pool.limits import TaskOptions
     from ._pool.progress import Progress
     from .context import BaseContext
     from .process import BaseProcess
+
+    _T = TypeVar("_T")
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor", "UnreadableError"]
 
@@ -125,7 +128,7 @@ class ProcessPoolExecutor(HasOptions, Executor):
         self._call_queue: _Face | None = _Face(self._engine)
         self._result_queue: _Face | None = _Face(self._engine)
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _Future[_T]:
         """Have fn(*args, **kwargs) called; return the Future of its result.
 
         RuntimeError: after shutdown(), or at the interpreter's end. BrokenProcessPool.
@@ -137,13 +140,13 @@ class ProcessPoolExecutor(HasOptions, Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
         progress: Any = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         """Return an iterator over fn(*items) for the items of the iterables side by side, in order.
 
         timeout: seconds from now within which each result must come, or TimeoutError. chunksize:
@@ -157,6 +160,7 @@ class ProcessPoolExecutor(HasOptions, Executor):
         items = zip(*iterables)  # noqa: B905 # the shortest ends it
         more = None  # only where there is more to submit do the results hold the executor
         seen = type(self).submit is not ProcessPoolExecutor.submit  # a subclass sees each call
+        futures: list[Any]  # of Future
         if buffersize is None and not seen:
             futures = self._engine._submit_chunks(fn, items, chunksize, self._for_backlog)
         else:
@@ -171,13 +175,13 @@ class ProcessPoolExecutor(HasOptions, Executor):
             return shown.count(_results(futures, more, deadline, shown.take(_take)))
         return _results(futures, more, deadline)
 
-    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> Future:
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[Any], first: int) -> _Future[Any]:
         engine = self._engine
         if engine._refuses or engine._owner != _getpid():
             engine._check()
         return engine._submit_chunk(fn, chunk, first, self._for_backlog)
 
-    def _submit_seen(self, fn: Callable[..., Any], chunk: list[Any], _first: int) -> Future:
+    def _submit_seen(self, fn: Callable[..., Any], chunk: list[Any], _first: int) -> _Future[Any]:
         return self.submit(_call_each, fn, chunk)
 
     def _with_options(self, options: TaskOptions) -> Self:
@@ -360,10 +364,10 @@ def _watch(asked: Any, iterables: tuple[Iterable[Any], ...], engine: ExecutorEng
 
 
 def _results(
-    futures: list[Future],
-    more: Iterator[Future] | None,
+    futures: list[Any],
+    more: Iterator[Any] | None,
     deadline: float | None,
-    take: Callable[[list[Future], float | None], list[Any]] | None = None,
+    take: Callable[[list[_Future[Any]], float | None], list[Any]] | None = None,
 ) -> Iterator[Any]:
     """Yield what the futures, the last one first, have got, and that of more futures."""
     try:
@@ -385,7 +389,7 @@ def _results(
             future.cancel()
 
 
-def _take_last(futures: list[Future]) -> list[Any]:
+def _take_last(futures: list[_Future[Any]]) -> list[Any]:
     """Return what the last future has got, and forget it, without a timeout."""
     try:
         values: list[Any] = futures[-1].result()
@@ -396,7 +400,7 @@ def _take_last(futures: list[Future]) -> list[Any]:
     return values
 
 
-def _take(futures: list[Future], timeout: float | None) -> list[Any]:
+def _take(futures: list[_Future[Any]], timeout: float | None) -> list[Any]:
     """Return what the last future has got, and forget it."""
     future = futures.pop()
     try:

@@ -26,7 +26,7 @@ from .context import TimeoutError as TimeoutError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from typing import Any, Self
+    from typing import Any, Generic, Self, TypeVar
 
     from . import aio, process
     from ._pool.errors import ExceptionWithTraceback as ExceptionWithTraceback
@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     from ._pool.threads import ThreadPool as ThreadPool
 
     _Callback = Callable[[Any], object] | None
+    _S = TypeVar("_S")
+    _T = TypeVar("_T")
+
+    class _Results(_mproc.AsyncResult[list[_T]], Generic[_T]): ...
+
+else:
+    _T = ...
+    _Results = {_T: _mproc.AsyncResult}
 
 __all__ = ["Pool", "ThreadPool"]
 
@@ -55,7 +63,7 @@ AsyncResult = _mproc.AsyncResult
 ApplyResult = AsyncResult
 
 
-class MapResult(AsyncResult):
+class MapResult(_Results[_T]):
     """The results of a map, in the making."""
 
 
@@ -331,23 +339,24 @@ class Pool(HasOptions, Engine):
 
     def apply(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> _T:
         """Return func(*args, **kwds), called by a worker."""
         if type(self).apply_async is not Pool.apply_async:  # a subclass wants to see each call
             return self.apply_async(func, args, kwds).get()
-        return self._apply_async(func, args, kwds).get()
+        result: AsyncResult[_T] = self._apply_async(func, args, kwds)
+        return result.get()
 
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] | None = None,
         callback: _Callback = None,
         error_callback: _Callback = None,
-    ) -> AsyncResult:
+    ) -> AsyncResult[_T]:
         """Have a worker call func(*args, **kwds).
 
         One of the callbacks is called with the result or the exception before it can be got, by the
@@ -367,10 +376,10 @@ class Pool(HasOptions, Engine):
         kwds: Mapping[str, Any] | None,
         callback: _Callback = None,
         error_callback: _Callback = None,
-    ) -> AsyncResult:
+    ) -> AsyncResult[Any]:
         if self._state != RUN or self._owner != _getpid():
             self._check_running()
-        result = AsyncResult(self)
+        result: AsyncResult[Any] = AsyncResult(self)
         if callback is not None or error_callback is not None:
             result._callback, result._error_callback = callback, error_callback
         try:
@@ -385,7 +394,7 @@ class Pool(HasOptions, Engine):
             self._fail_unsent(result, error)
         return result
 
-    def _fail_unsent(self, job: AsyncResult, error: Exception) -> None:
+    def _fail_unsent(self, job: AsyncResult[Any], error: Exception) -> None:
         """Fail a job that could not be sent. If it calls back, who collects does that.
 
         The caller may have a lock that the callback takes.
@@ -405,12 +414,12 @@ class Pool(HasOptions, Engine):
 
     def map(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[_S], _T],
+        iterable: Iterable[_S],
         chunksize: int | None = None,
         *,
         progress: Any = None,
-    ) -> list[Any]:
+    ) -> list[_T]:
         """Return [func(item) for item in iterable], called by the workers.
 
         progress: True shows how far it is on standard error, "tqdm" as a bar of tqdm's, and a
@@ -420,34 +429,34 @@ class Pool(HasOptions, Engine):
 
     def map_async(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[_S], _T],
+        iterable: Iterable[_S],
         chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _Callback = None,
-    ) -> AsyncResult:
+    ) -> MapResult[_T]:
         """Have the workers call func(item) for each item; see apply_async() for the callbacks."""
         return self._in_background(func, iterable, False, chunksize, callback, error_callback)
 
     def starmap(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
         *,
         progress: Any = None,
-    ) -> list[Any]:
+    ) -> list[_T]:
         """Return [func(*item) for item in iterable], called by the workers; progress: as map()."""
         return self._map(func, iterable, True, chunksize, progress)
 
     def starmap_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _Callback = None,
-    ) -> AsyncResult:
+    ) -> MapResult[_T]:
         """Have the workers call func(*item) for each item; see apply_async() for the callbacks."""
         return self._in_background(func, iterable, True, chunksize, callback, error_callback)
 
@@ -464,7 +473,7 @@ class Pool(HasOptions, Engine):
 
             return watch_map(self, func, iterable, star, chunksize, progress)
         mapper = self._mapper(star)
-        return self._map_async(func, iterable, mapper, chunksize).get()  # type: ignore[no-any-return]
+        return self._map_async(func, iterable, mapper, chunksize).get()
 
     def _in_background(
         self,
@@ -474,7 +483,7 @@ class Pool(HasOptions, Engine):
         chunksize: int | None,
         callback: _Callback,
         error_callback: _Callback,
-    ) -> AsyncResult:
+    ) -> MapResult[Any]:
         mapper = self._mapper(star)
         result = self._map_async(func, iterable, mapper, chunksize, callback, error_callback)
         self._need_helper()
@@ -498,13 +507,13 @@ class Pool(HasOptions, Engine):
         chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _Callback = None,
-    ) -> AsyncResult:
+    ) -> MapResult[Any]:
         self._check_running()
         star = mapper if type(mapper) is bool else _is_star(mapper)
         items = iterable if type(iterable) is list else list(iterable)
         if chunksize is None:
             chunksize = -(-len(items) // (4 * len(self._pool)))
-        result = MapResult(self)
+        result: MapResult[Any] = MapResult(self)
         result._callback, result._error_callback = callback, error_callback
         try:
             message, named = self._message_of(func)
@@ -517,13 +526,13 @@ class Pool(HasOptions, Engine):
 
     def imap(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[_S], _T],
+        iterable: Iterable[_S],
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
         progress: Any = None,
-    ) -> IMapIterator:
+    ) -> IMapIterator[_T]:
         """Return an iterator over func(item) for each item, called by the workers, in order.
 
         While results are taken, the iterable is read only some way ahead of them; when nobody takes
@@ -537,13 +546,13 @@ class Pool(HasOptions, Engine):
 
     def imap_unordered(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
+        func: Callable[[_S], _T],
+        iterable: Iterable[_S],
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
         progress: Any = None,
-    ) -> IMapIterator:
+    ) -> IMapIterator[_T]:
         """Return an iterator as imap(), over the results in the order in which they come."""
         from ._pool.imap import IMapUnorderedIterator
 
@@ -551,13 +560,13 @@ class Pool(HasOptions, Engine):
 
     def _imap(
         self,
-        kind: type[IMapIterator],
+        kind: type[IMapIterator[Any]],
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int,
         buffersize: int | None,
         progress: Any,
-    ) -> IMapIterator:
+    ) -> IMapIterator[Any]:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
@@ -566,13 +575,13 @@ class Pool(HasOptions, Engine):
         if progress:
             from ._pool.progress import watch_imap
 
-            watched: IMapIterator = watch_imap(
+            watched: IMapIterator[Any] = watch_imap(
                 self, kind, func, iterable, chunksize, buffersize, progress
             )
             return watched
         return kind(self, func, iterable, chunksize, buffersize)
 
-    def _has_fed(self, iterator: IMapIterator) -> None:
+    def _has_fed(self, iterator: IMapIterator[Any]) -> None:
         """Note that an imap submits no more: the workers of a closed pool may wait for that."""
         if iterator in self._feeding:
             self._feeding.remove(iterator)
@@ -587,18 +596,18 @@ class Pool(HasOptions, Engine):
 
     def aapply(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] | None = None,
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> Coroutine[Any, Any, _T]:
         """Call func(*args, **kwds) in a worker, in an asyncio program."""
         from . import aio
 
         return aio.apply(self, func, args, kwds)
 
     def amap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
-    ) -> Coroutine[Any, Any, list[Any]]:
+        self, func: Callable[[_S], _T], iterable: Iterable[_S], chunksize: int | None = None
+    ) -> Coroutine[Any, Any, list[_T]]:
         """Call func for each item, in an asyncio program; the results are in order."""
         from . import aio
 

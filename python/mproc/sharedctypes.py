@@ -14,9 +14,22 @@ from ._mproc import Memory, reducers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
+    from typing import Any, Generic
+
+    from typing_extensions import TypeVar
 
     from .context import BaseContext
+
+    _T = TypeVar("_T", default=Any)
+
+    class _Synchronized(_mproc.Synchronized[_T], Generic[_T]): ...
+
+    class _SynchronizedArray(_mproc.SynchronizedArray[_T], Generic[_T]): ...
+
+else:
+    _T = ...
+    _Synchronized = {_T: _mproc.Synchronized}
+    _SynchronizedArray = {_T: _mproc.SynchronizedArray}
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
@@ -231,7 +244,7 @@ def make_property(name: str) -> property:
     return property(get, set)
 
 
-class SynchronizedBase(_mproc.Synchronized):
+class SynchronizedBase(_Synchronized[_T]):
     """A ctypes object and the lock under which it is used.
 
     The lock is recursive unless another one was given. A program holds it around uses that belong
@@ -254,16 +267,27 @@ class SynchronizedBase(_mproc.Synchronized):
         return f"<{type(self).__name__} wrapper for {self._obj}>"
 
 
-class Synchronized(SynchronizedBase):
+if TYPE_CHECKING:
+
+    class _Base(SynchronizedBase[_T], Generic[_T]): ...
+
+else:
+    _Base = {_T: SynchronizedBase}
+
+
+class Synchronized(_Base[_T]):
     """A value under a lock."""
 
-    value = SynchronizedBase._value
+    if TYPE_CHECKING:
+        value: _T
+    else:
+        value = SynchronizedBase._value
 
     def _code_of(self, obj: Any) -> str:
         return _code_of(type(obj))
 
 
-class SynchronizedArray(_mproc.SynchronizedArray, SynchronizedBase):
+class SynchronizedArray(_SynchronizedArray[_T], _Base[_T]):
     """An array under a lock."""
 
     def _code_of(self, obj: Any) -> str:

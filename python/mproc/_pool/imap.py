@@ -38,13 +38,24 @@ from ..pool import CLOSE, RUN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, Generic
+
+    from typing_extensions import TypeVar
 
     from ..pool import Pool
+
+    _T = TypeVar("_T", default=Any)
+
+    class _Stream(_mproc.Stream[_T], Generic[_T]): ...
+
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
 
 _mproc._add_imap()
+
+if not TYPE_CHECKING:
+    _T = ...
+    _Stream = {_T: _mproc.Stream}
 
 WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
 FAR = 1024  # the same, where parts are done and taken quickly
@@ -65,7 +76,7 @@ _PLAIN = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
 _STEADY = (list, tuple, range, str, bytes, bytearray, frozenset)
 
 
-class IMapIterator(_mproc.Stream):
+class IMapIterator(_Stream[_T]):
     """The results of an imap, in order, each as soon as it is there."""
 
     __module__ = _PUBLIC_MODULE
