@@ -106,7 +106,8 @@ wheel_of() { ls "$OUT"/mproc-*-"cp${1/./}-cp${1/./}"-*"$tag"*.whl; }
 
 # ---- trying them
 
-WORDS=(examples/python/wordcount.py include/mproc.h scripts/tally.py LICENSE)
+# The demo's part in Python, and files of the sdist, in which nobody works meanwhile.
+WORDS=("$OUT"/source/{examples/python/wordcount.py,include/mproc.h,scripts/tally.py,LICENSE})
 
 # A new user's environment: the script prints on mproc what it prints on the standard library.
 try_manylinux_x86_64() {
