@@ -34,8 +34,8 @@ static int bind(struct condition *self, PyObject *lock) {
     if (state == NULL) {
         return -1;
     }
-    self->recursive = PyObject_TypeCheck(lock, state->rlock_type);
-    if (!self->recursive && !PyObject_TypeCheck(lock, state->lock_type)) {
+    self->recursive = module_is_a(lock, state->rlock_type);
+    if (!self->recursive && !module_is_a(lock, state->lock_type)) {
         PyErr_Format(PyExc_TypeError, "a condition works over a Lock or RLock, not %R", lock);
         return -1;
     }

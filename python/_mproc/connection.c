@@ -474,18 +474,18 @@ static int ends_new(mproc_channel **channel, int ends[2], int duplex) {
 }
 
 static PyObject *pipe_new(PyObject *module, PyObject *argument) {
-    PyTypeObject *type = module_state(module)->connection_type;
+    PyTypeObject **type = &module_state(module)->connection_type;
     int ends[2], duplex = PyObject_IsTrue(argument);
     mproc_channel *channel;
-    if (duplex < 0) {
+    if (duplex < 0 || (*type == NULL && connection_type_add(module) < 0)) {
         return NULL;
     }
     int r = ends_new(&channel, ends, duplex);
     if (r < 0) {
         return error_raise(r);
     }
-    PyObject *first = end_new(type, ends[0], channel, 0, duplex);
-    PyObject *second = end_new(type, ends[1], channel, 1, duplex);
+    PyObject *first = end_new(*type, ends[0], channel, 0, duplex);
+    PyObject *second = end_new(*type, ends[1], channel, 1, duplex);
     PyObject *pair = first != NULL && second != NULL ? PyTuple_Pack(2, first, second) : NULL;
     Py_XDECREF(first);
     Py_XDECREF(second);
@@ -502,9 +502,9 @@ static PyMethodDef functions[] = {
 };
 
 int connection_add(PyObject *module) {
-    struct module_state *state = module_state(module);
-    if (PyModule_AddFunctions(module, functions) < 0) {
-        return -1;
-    }
-    return module_add_type(module, &connection_spec, &state->connection_type, 1);
+    return PyModule_AddFunctions(module, functions);
+}
+
+int connection_type_add(PyObject *module) {
+    return module_add_type(module, &connection_spec, &module_state(module)->connection_type, 1);
 }

@@ -21,9 +21,17 @@ static const noun_add pool_nouns[] = {MODULE_POOL_NOUNS(X)};
 static const noun_add executor_nouns[] = {MODULE_EXECUTOR_NOUNS(X)};
 static const noun_add imap_nouns[] = {MODULE_IMAP_NOUNS(X)};
 static const noun_add thread_nouns[] = {MODULE_THREAD_NOUNS(X)};
-static const noun_add memory_nouns[] = {MODULE_MEMORY_NOUNS(X)};
 static const noun_add container_nouns[] = {MODULE_CONTAINER_NOUNS(X)};
 #undef X
+
+static const struct {
+    const char *name;
+    noun_add add;
+} late_nouns[] = {
+#define X(name, noun) {#name, noun##_add},
+    MODULE_LATE_NOUNS(X)
+#undef X
+};
 
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
@@ -100,33 +108,24 @@ static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
     Py_RETURN_NONE;
 }
 
-/* 0, or -1 with an exception. */
-static int add_memory(PyObject *module) {
-    struct module_state *state = module_state(module);
-    size_t n = sizeof memory_nouns / sizeof memory_nouns[0];
-    if (!state->has_memory_nouns && add_all(module, memory_nouns, n) < 0) {
-        return -1;
-    }
-    state->has_memory_nouns = 1;
-    return 0;
-}
-
-/* Whether a name that the module has not can be one of a noun that is added late. The import system
- * asks for names of its own, and does so before the module has a state. */
-static int may_come_later(PyObject *module, PyObject *name) {
-    return module_state(module) != NULL && PyUnicode_Check(name) &&
-           PyUnicode_GET_LENGTH(name) > 0 && PyUnicode_READ_CHAR(name, 0) != '_';
-}
-
-/* The interpreter calls this for a name that it has not found. */
-static PyObject *find_later(PyObject *module, PyObject *name) {
-    PyObject *found = NULL;
-    if (may_come_later(module, name)) {
-        if (add_memory(module) < 0) {
-            return NULL;
+/* What adds the noun of this name, or NULL. */
+static noun_add adder_of(PyObject *name) {
+    for (size_t i = 0; i < sizeof late_nouns / sizeof late_nouns[0]; i++) {
+        if (PyUnicode_CompareWithASCIIString(name, late_nouns[i].name) == 0) {
+            return late_nouns[i].add;
         }
-        found = PyDict_GetItemWithError(PyModule_GetDict(module), name);
     }
+    return NULL;
+}
+
+/* The interpreter calls this for a name that it has not found. The import system asks for names of
+ * its own, and does so before the module has a state. */
+static PyObject *find_later(PyObject *module, PyObject *name) {
+    noun_add add = PyUnicode_Check(name) ? adder_of(name) : NULL;
+    if (add != NULL && add(module) < 0) {
+        return NULL;
+    }
+    PyObject *found = add != NULL ? PyDict_GetItemWithError(PyModule_GetDict(module), name) : NULL;
     if (found == NULL && !PyErr_Occurred()) {
         PyErr_Format(PyExc_AttributeError, "module 'mproc._mproc' has no attribute %R", name);
     }
@@ -211,14 +210,20 @@ PyObject *module_raise(struct module_state *state, enum module_exception which, 
     return NULL;
 }
 
+/* A type that is there stays, as there may be objects of it: another thread has made it meanwhile,
+ * or adding its noun failed half-way. */
 static int add_type(PyObject *module, PyType_Spec *spec, PyObject *base, PyTypeObject **slot,
                     int publish) {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, base);
     if (type == NULL) {
         return -1;
     }
-    Py_XSETREF(*slot, type); /* there is one if adding the nouns of pools failed half-way */
-    return publish ? PyModule_AddType(module, type) : 0;
+    if (*slot == NULL) {
+        *slot = type;
+    } else {
+        Py_DECREF(type);
+    }
+    return publish ? PyModule_AddType(module, *slot) : 0;
 }
 
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot, int publish) {

@@ -36,17 +36,33 @@
     X(started)                                                                                     \
     X(program)                                                                                     \
     X(c_call)                                                                                      \
-    X(lock)                                                                                        \
-    X(rlock)                                                                                       \
-    X(event)                                                                                       \
-    X(semaphore)                                                                                   \
-    X(bsemaphore)                                                                                  \
-    X(condition)                                                                                   \
-    X(barrier)                                                                                     \
-    X(buffer)                                                                                      \
-    X(queue)
+    X(buffer)
 
-/* Nouns of pools, added when the first pool is made: each type costs the program some 10 us. */
+/* X(name, noun): a noun that is added when the module is asked for this name of it (module.c). Each
+ * type costs the program some 10 us, and most programs use few of them. Until then the state's
+ * field of its type is NULL: see module_is_a(). */
+#define MODULE_LATE_NOUNS(X)                                                                       \
+    X(Connection, connection_type)                                                                 \
+    X(Template, template_type)                                                                     \
+    X(Lock, lock)                                                                                  \
+    X(RLock, rlock)                                                                                \
+    X(Event, event)                                                                                \
+    X(Semaphore, semaphore)                                                                        \
+    X(BoundedSemaphore, bsemaphore)                                                                \
+    X(Condition, condition)                                                                        \
+    X(Barrier, barrier)                                                                            \
+    X(Queue, queue)                                                                                \
+    X(SimpleQueue, queue)                                                                          \
+    X(SemLock, semlock)                                                                            \
+    X(sem_unlink, semlock)                                                                         \
+    X(semaphore_file_prefix, semlock)                                                              \
+    X(Segment, shm)                                                                                \
+    X(ShareableList, shareable_list)                                                               \
+    X(Memory, array)                                                                               \
+    X(Synchronized, synchronized)                                                                  \
+    X(SynchronizedArray, synchronized)
+
+/* Nouns of pools, added when the first pool is made. */
 #define MODULE_POOL_NOUNS(X)                                                                       \
     X(job)                                                                                         \
     X(result)                                                                                      \
@@ -61,15 +77,6 @@
     X(backlog)
 #define MODULE_IMAP_NOUNS(X) X(stream)
 #define MODULE_THREAD_NOUNS(X) X(restarts) X(task)
-
-/* Nouns of shared memory, added when the module is asked for a name that it has not (module.c), as
- * most programs use none of them. */
-#define MODULE_MEMORY_NOUNS(X)                                                                     \
-    X(semlock)                                                                                     \
-    X(shm)                                                                                         \
-    X(shareable_list)                                                                              \
-    X(array)                                                                                       \
-    X(synchronized)
 
 /* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
 #define MODULE_CONTAINER_NOUNS(X) X(blocking) X(dict) X(list)
@@ -91,6 +98,7 @@
     X(buffer)                                                                                      \
     X(view)                                                                                        \
     X(synchronized)                                                                                \
+    X(synchronized_array)                                                                          \
     X(cursor)                                                                                      \
     X(queue)                                                                                       \
     X(simple_queue)                                                                                \
@@ -136,7 +144,6 @@ struct module_state {
     struct msgpack_keys keys;
     struct buffers buffers;
     struct look young_connections;
-    unsigned char has_memory_nouns;
     PyObject *taken[MODULE_TAKEN];                /* their names */
     PyObject *ctx_name;                           /* "_name", by which a context knows itself */
     PyObject *bootstrap_name;                     /* of the method that a forked child runs */
@@ -152,8 +159,10 @@ MODULE_POOL_NOUNS(X)
 MODULE_EXECUTOR_NOUNS(X)
 MODULE_IMAP_NOUNS(X)
 MODULE_THREAD_NOUNS(X)
-MODULE_MEMORY_NOUNS(X)
 MODULE_CONTAINER_NOUNS(X)
+#undef X
+#define X(name, noun) int noun##_add(PyObject *module);
+MODULE_LATE_NOUNS(X)
 #undef X
 /* Where the calling thread is in Python, for mproc_stack_new(): as many bytes of text as fit. 0:
  * nowhere but in the package. The caller has the interpreter's lock. */
@@ -175,6 +184,11 @@ static inline struct module_state *module_state(PyObject *module) {
 static inline struct module_state *module_state_of(PyObject *self) {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_definition);
     return module != NULL ? module_state(module) : NULL;
+}
+
+/* Whether an object is of a type of the module's: never, while that type has not been added. */
+static inline int module_is_a(PyObject *object, PyTypeObject *type) {
+    return type != NULL && PyObject_TypeCheck(object, type);
 }
 
 /* Raises an exception of MODULE_EXCEPTIONS, about a value unless that is NULL. NULL. */

@@ -65,7 +65,7 @@ static int look_at(const struct connection *self) {
  * an exception. *there: as look_at(). */
 static int descriptor(struct module_state *state, PyObject *object, unsigned char *there) {
     *there = 0;
-    if (!PyObject_TypeCheck(object, state->connection_type)) {
+    if (!module_is_a(object, state->connection_type)) {
         return PyObject_AsFileDescriptor(object);
     }
     struct connection *self = connection_of(object);

@@ -120,7 +120,7 @@ static int view_numbers(struct synchronized *s, int code) {
 static int keep_lock(struct synchronized *s, struct module_state *state) {
     s->acquire = PyObject_GetAttrString(s->lock, "acquire");
     s->release = s->acquire == NULL ? NULL : PyObject_GetAttrString(s->lock, "release");
-    if (s->release != NULL && PyObject_TypeCheck(s->lock, state->rlock_type)) {
+    if (s->release != NULL && module_is_a(s->lock, state->rlock_type)) {
         s->rlock = handle_object(s->lock);
     }
     return s->release == NULL ? -1 : 0;
@@ -708,16 +708,11 @@ static PyType_Spec array_spec = {
 
 int synchronized_add(PyObject *module) {
     struct module_state *state = module_state(module);
-    if (module_add_type(module, &synchronized_spec, &state->synchronized_type, 1) < 0 ||
+    PyTypeObject **base = &state->synchronized_type;
+    if (module_add_type(module, &synchronized_spec, base, 1) < 0 ||
         module_add_type(module, &cursor_spec, &state->cursor_type, 0) < 0) {
         return -1;
     }
-    PyObject *type =
-        PyType_FromModuleAndSpec(module, &array_spec, (PyObject *)state->synchronized_type);
-    if (type == NULL) {
-        return -1;
-    }
-    int r = PyModule_AddType(module, (PyTypeObject *)type);
-    Py_DECREF(type);
-    return r;
+    return module_derive_type(module, &array_spec, (PyObject *)*base,
+                              &state->synchronized_array_type);
 }

@@ -22,7 +22,7 @@ static struct template *template_of(PyObject *self) {
 }
 
 mproc_template *template_handle(struct module_state *state, PyObject *object) {
-    if (!PyObject_TypeCheck(object, state->template_type)) {
+    if (!module_is_a(object, state->template_type)) {
         PyErr_Format(PyExc_TypeError, "template must be a Template, not %.100s",
                      Py_TYPE(object)->tp_name);
         return NULL;
@@ -170,8 +170,9 @@ static PyMethodDef functions[] = {
 };
 
 int template_add(PyObject *module) {
-    if (PyModule_AddFunctions(module, functions) < 0) {
-        return -1;
-    }
+    return PyModule_AddFunctions(module, functions);
+}
+
+int template_type_add(PyObject *module) {
     return module_add_type(module, &template_spec, &module_state(module)->template_type, 1);
 }
