@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 
-from . import _mproc, context, reduction
+from . import _mproc, context
 from ._mproc import Memory, reducers
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from . import reduction as reduction
     from .context import BaseContext
 
     _T = TypeVar("_T", default=Any)
@@ -54,6 +55,15 @@ _SimpleType: Any = ctypes.c_int.__base__
 _CODES = frozenset("bBhHiIlLqQfd?")
 
 
+def __getattr__(name: str) -> Any:
+    """Import reduction when it is first wanted: most shared objects are never pickled."""
+    if name == "reduction":
+        from . import reduction
+
+        return reduction
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _code_of(type_: Any) -> str:
     """Return the typecode of a type of plain numbers, "" for any other type."""
     plain = type_.__base__ is _SimpleType and getattr(type_, "__ctype_le__", type_) is type_
@@ -76,7 +86,7 @@ def _over(type_: Any, memory: Memory) -> Any:
     obj = type_.from_buffer(memory)
     obj._wrapper = memory
     if type_ not in reducers:
-        reduction.ForkingPickler.register(type_, reduce_ctype)
+        reducers[type_] = reduce_ctype
     return obj
 
 
@@ -157,7 +167,9 @@ def reduce_ctype(obj: Any) -> tuple[Any, ...]:
     memory = getattr(obj, "_wrapper", None)
     if not isinstance(memory, Memory):
         raise ValueError(f"{obj!r} is not in shared memory")
-    address = reduction.give_to_child(memory.address)
+    from .reduction import give_to_child
+
+    address = give_to_child(memory.address)
     if isinstance(obj, ctypes.Array):
         return rebuild_ctype, (_describe(obj._type_), address, obj._length_)
     return rebuild_ctype, (type(obj), address, None)

@@ -7,8 +7,11 @@ import operator
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -581,3 +584,24 @@ def test_memory_comes_back():
     assert _mproc.arena_stat()["used"] >= before["used"] + 50 * 8000
     views.clear()
     assert _mproc.arena_stat()["used"] == before["used"]
+
+
+def test_values_are_made_without_the_parts_that_pickle_them():
+    code = """
+import sys
+import mproc
+from mproc import sharedctypes
+
+mproc.Value("i", 1), mproc.Array("d", 3), mproc.RawValue("i")
+assert not {"mproc.reduction", "_pickle", "pickle"} & set(sys.modules)
+assert sharedctypes.reduction is sys.modules["mproc.reduction"]
+try:
+    sharedctypes.nothing
+except AttributeError as error:
+    assert str(error) == "module 'mproc.sharedctypes' has no attribute 'nothing'", error
+else:
+    raise AssertionError("sharedctypes.nothing")
+"""
+    where = {**os.environ, "PYTHONPATH": str(Path(mproc.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=where, timeout=60, check=False)
+    assert done.returncode == 0
