@@ -133,7 +133,7 @@ def active_children() -> list[BaseProcess]:
 
 def running_children() -> list[BaseProcess]:
     """Return what active_children() does, and start nothing."""
-    children = [*_children]
+    children, gone = [*_children], False
     for process in children:
         popen = process._popen
         try:
@@ -145,7 +145,8 @@ def running_children() -> list[BaseProcess]:
         except ChildProcessError:
             pass  # the parent's
         _children.discard(process)
-    return children if len(children) == len(_children) else [*_children]
+        gone = True
+    return [*_children] if gone else children
 
 
 def add_child(process: BaseProcess) -> None:
