@@ -268,12 +268,28 @@ def fetch() -> None:
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
     warn_of_threads = _cpython.warn_of_threads
-    if os.geteuid() == 0 or "resource" in _modules:
-        # A child may change its user or root, or limit its open files, and import nothing then.
-        import queue  # noqa: F401
-
-        _cpython.pickle()
     _fetched = True
+    if _may_be_confined():
+        _cpython.pickle()
+        if f"{__package__}.queues" in _modules:
+            import_for_queues()
+
+
+def _may_be_confined() -> bool:
+    """Return whether a child may lose the right to read files, and import nothing then.
+
+    It may change its user or root, or limit its open files.
+    """
+    return os.geteuid() == 0 or "resource" in _modules
+
+
+def import_for_queues() -> None:
+    """Import what queues raise, for children that cannot: once there are both.
+
+    That module imports threading and others, a millisecond for programs that have no queue.
+    """
+    if _fetched and _may_be_confined():
+        import queue  # noqa: F401
 
 
 def bootstrap(self: BaseProcess, method: str = "fork") -> int:

@@ -7,7 +7,7 @@ to the process that put it.
 
 from __future__ import annotations
 
-from . import _mproc
+from . import _current, _mproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ else:
     _SimpleQueue = {_T: _mproc.SimpleQueue}
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
+
+_current.import_for_queues()
 
 _sentinel = object()  # for programs whose own feeder thread is told by it to end
 

@@ -5,10 +5,12 @@ import pickle
 import queue
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 
@@ -1100,3 +1102,54 @@ def test_maxbytes_must_be_a_number():
         mproc.Queue(maxbytes="1")
     with pytest.raises(OverflowError):
         mproc.Queue(maxbytes=2**64)
+
+
+CONFINED = """
+import mproc
+import resource
+import sys
+
+
+def work(queue):
+    queue = queue or mproc.Queue()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    try:
+        queue.get(timeout=0.01)
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+
+
+ctx = mproc.get_context("fork")
+for step in sys.argv[1]:
+    queue = ctx.Queue() if step == "q" else None
+    if step != "q":
+        does, args = (work, (mine,)) if step == "c" else (int, ())
+        child = ctx.Process(target=does, args=args)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+    mine = queue
+print("queue" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("p", "False"),  # no queue: nothing is imported for one
+        ("qc", "Empty\nTrue"),
+        ("pqc", "Empty\nTrue"),
+    ],
+)
+def test_a_child_that_may_open_no_file_is_told_that_a_queue_is_empty(steps, said):
+    where = {**os.environ, "PYTHONPATH": str(Path(mproc.__file__).parents[1])}
+    command = [sys.executable, "-c", CONFINED, steps]
+    done = subprocess.run(command, env=where, timeout=60, check=True, stdout=subprocess.PIPE)
+    assert done.stdout.decode().strip() == said
+
+
+def test_a_child_may_make_a_queue_and_open_no_file_then():
+    where = {**os.environ, "PYTHONPATH": str(Path(mproc.__file__).parents[1])}
+    command = [sys.executable, "-c", CONFINED.replace("(mine,)", "(None,)"), "c"]
+    done = subprocess.run(command, env=where, timeout=60, check=True, stdout=subprocess.PIPE)
+    assert done.stdout.decode().strip() == "Empty\nFalse"
