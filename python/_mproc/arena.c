@@ -49,6 +49,15 @@ static PyObject *hold(PyObject *Py_UNUSED(module), PyObject *address) {
     return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
 }
 
+static PyObject *drop(PyObject *Py_UNUSED(module), PyObject *address) {
+    void *object = PyLong_AsVoidPtr(address);
+    if (object == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    int r = mproc_drop(object);
+    return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
+}
+
 static PyObject *held_elsewhere(PyObject *Py_UNUSED(module), PyObject *address) {
     const void *object = PyLong_AsVoidPtr(address);
     if (object == NULL && PyErr_Occurred()) {
@@ -97,6 +106,11 @@ static PyMethodDef arena_functions[] = {
      "hold($self, address, /)\n--\n\n"
      "Take a hold on the object there, for a handle that is made by adopt(). ValueError: there is\n"
      "none in this family's arena."},
+    {"drop", drop, METH_O,
+     "drop($self, address, /)\n--\n\n"
+     "Give a hold on the object there back, of a handle that is not used any more, and stays "
+     "until\n"
+     "the process ends."},
     {"held_elsewhere", held_elsewhere, METH_O,
      "held_elsewhere($self, address, /)\n--\n\n"
      "Whether another process, or a message, holds the object there."},

@@ -257,6 +257,10 @@ static PyObject *choose_pickler(PyObject *module, PyObject *chosen) {
     Py_RETURN_NONE;
 }
 
+static PyObject *stays_in_family(PyObject *Py_UNUSED(module), PyObject *object) {
+    return PyBool_FromLong(pickling_stays(object));
+}
+
 static PyMethodDef functions[] = {
     {"dumps", dumps, METH_O,
      "dumps($module, object, /)\n--\n\n"
@@ -271,6 +275,10 @@ static PyMethodDef functions[] = {
     {"choose_pickler", choose_pickler, METH_O,
      "choose_pickler($module, cls, /)\n--\n\n"
      "Have cls.dumps() and cls.loads() pickle and unpickle messages; None: pickle itself again."},
+    {"stays_in_family", stays_in_family, METH_O,
+     "stays_in_family($module, object, /)\n--\n\n"
+     "For a __reduce__: whether its object goes to a member of the family, by a queue, a pool, a\n"
+     "container or a pipe. False in a pickle that a program makes itself."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -473,19 +473,28 @@ static int ends_new(mproc_channel **channel, int ends[2], int duplex) {
     return mproc_pipe_new(ends, duplex);
 }
 
+/* Borrowed; NULL with an exception. */
+static PyTypeObject *type_of_ends(PyObject *module) {
+    struct module_state *state = module_state(module);
+    if (state->connection_type == NULL && connection_type_add(module) < 0) {
+        return NULL;
+    }
+    return state->connection_type;
+}
+
 static PyObject *pipe_new(PyObject *module, PyObject *argument) {
-    PyTypeObject **type = &module_state(module)->connection_type;
+    PyTypeObject *type = type_of_ends(module);
     int ends[2], duplex = PyObject_IsTrue(argument);
     mproc_channel *channel;
-    if (duplex < 0 || (*type == NULL && connection_type_add(module) < 0)) {
+    if (type == NULL || duplex < 0) {
         return NULL;
     }
     int r = ends_new(&channel, ends, duplex);
     if (r < 0) {
         return error_raise(r);
     }
-    PyObject *first = end_new(*type, ends[0], channel, 0, duplex);
-    PyObject *second = end_new(*type, ends[1], channel, 1, duplex);
+    PyObject *first = end_new(type, ends[0], channel, 0, duplex);
+    PyObject *second = end_new(type, ends[1], channel, 1, duplex);
     PyObject *pair = first != NULL && second != NULL ? PyTuple_Pack(2, first, second) : NULL;
     Py_XDECREF(first);
     Py_XDECREF(second);

@@ -23,6 +23,7 @@
  */
 #include "pickling.h"
 
+#include "blocking.h"
 #include "module.h"
 
 /* A pickler that wrote more bytes is dropped: its memo is cleared after each message, but never
@@ -138,11 +139,25 @@ static PyObject *find_reducer(PyObject *reducers, PyTypeObject *type) {
     return reduce;
 }
 
+/* The pickler asks for a reducer before it has an object reduce itself. So an object that has been
+ * asked about last is pickled by it, and not by what its owner's __reduce__ calls. */
+struct asked {
+    bool stays;             /* the message goes to a member of the family */
+    const PyObject *object; /* borrowed, never followed */
+};
+
+static BLOCKING_THREAD struct asked asked;
+
+bool pickling_stays(const PyObject *object) {
+    return asked.stays && asked.object == object;
+}
+
 /* What a registered reducer makes of an object. NotImplemented: there is none, so pickle is to
  * reduce the object itself. Arrays have one while they may lie in a shared buffer. */
 static PyObject *reducer_override(PyObject *module, PyObject *object) {
     struct module_state *state = module_state(module);
     PyTypeObject *type = Py_TYPE(object);
+    asked.object = object;
     if (type == &PyType_Type || type == &PyFunction_Type) {
         Py_RETURN_NOTIMPLEMENTED;
     }
@@ -264,6 +279,18 @@ static int dump_by(PyObject *chosen, PyObject *object, struct message *message) 
     return r;
 }
 
+/* Only who belongs to the family can take parts out of a message. */
+static PyObject *dump(struct pickler *pickler, PyObject *object, struct message *message) {
+    struct sink *sink = (struct sink *)pickler->sink;
+    struct asked outer = asked;
+    sink->message = message;
+    asked = (struct asked){message->parts.allowed != PARTS_NONE, NULL};
+    PyObject *none = PyObject_CallOneArg(pickler->dump, object);
+    asked = outer;
+    sink->message = NULL;
+    return none;
+}
+
 int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message) {
     struct pickler pickler;
     if (pickling->chosen != NULL) {
@@ -272,10 +299,7 @@ int pickling_dump(struct pickling *pickling, PyObject *object, struct message *m
     if (pickler_take(pickling, &pickler) < 0) {
         return -1;
     }
-    struct sink *sink = (struct sink *)pickler.sink;
-    sink->message = message;
-    PyObject *none = PyObject_CallOneArg(pickler.dump, object);
-    sink->message = NULL;
+    PyObject *none = dump(&pickler, object, message);
     Py_XDECREF(none);
     if (none != NULL && message->used + message->referred <= GROWN) {
         return pickler_keep(pickling, &pickler);

@@ -45,6 +45,10 @@ int pickling_dump(struct pickling *pickling, PyObject *object, struct message *m
  * set, the message half written; -1 with MemoryError. Runs no Python code. */
 int pickle_write_plain(PyObject *object, struct message *message);
 
+/* For a __reduce__: whether its object is being pickled by the calling thread's pickling_dump()
+ * for a message that stays in the family. A pickle that a program makes itself may go anywhere. */
+bool pickling_stays(const PyObject *object);
+
 #define PICKLE_INT 13 /* bytes that the pickle of an int takes at most */
 
 /* The same for an int alone. Returns its length; 0: it has more than 64 bits. */

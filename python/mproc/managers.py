@@ -296,6 +296,10 @@ class BaseManager:
             process.current_process().authkey = authkey
             server = cls._Server(registry, address, authkey, serializer)
             server.life = life
+            if life is not None:
+                from ._managers.life import give_back_inherited
+
+                give_back_inherited(life)
         except Exception as error:
             _send_error(starter, error)
             raise SystemExit(1) from None

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import wait_until
@@ -14,6 +15,7 @@ from managed import ENDLESS
 from stranger import PROXIES
 
 import mproc
+from mproc import futures
 from mproc.managers import RemoteError, SyncManager
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -205,6 +207,89 @@ def test_after_the_end(stranger, manager):
         "ConnectionResetError",
         "BrokenPipeError",
     )
+
+
+LOAD = """
+import pickle, sys
+import mproc
+mproc.current_process().authkey = bytes.fromhex(sys.argv[1])
+proxy = pickle.load(sys.stdin.buffer)
+print(eval(sys.argv[2]))
+"""
+
+
+def load_elsewhere(pickled, expression):
+    """Return what a program of another family says of a proxy that it unpickles."""
+    key = bytes(mproc.current_process().authkey).hex()
+    words = [sys.executable, "-c", LOAD, key, expression]
+    return subprocess.run(words, input=pickled, stdout=subprocess.PIPE, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("dumps", [pickle.dumps, mproc.reduction.ForkingPickler.dumps])
+def test_a_pickle_may_go_to_a_program_that_knows_no_address(ctx, dumps):
+    with ctx.Manager() as manager:
+        numbers, lock = manager.list([1]), manager.Lock()
+        assert not manager._late.has_server()
+        pickled = bytes(dumps(numbers))
+        assert manager._late.has_server()
+        assert load_elsewhere(pickled, "(proxy.append(2), proxy[:])") == b"(None, [1, 2])"
+        assert numbers[:] == [1, 2]
+        assert load_elsewhere(bytes(dumps(lock)), "proxy.acquire()") == b"True"
+        assert lock.acquire(timeout=10)  # its holder has ended
+
+
+def test_a_server_that_is_forked_later_keeps_nothing_alive():
+    with mproc.get_context("fork").Manager() as manager:
+        numbers, gone = manager.list([1]), manager.dict()
+        token = gone._direct.token.address
+        assert manager.address
+        assert not mproc._mproc.held_elsewhere(token)
+        del gone
+        assert manager._number_of_objects() == 1
+        assert load_elsewhere(pickle.dumps(numbers), "proxy[:]") == b"[1]"
+        assert numbers[:] == [1]
+
+
+class SendsAlong:
+    """What pickles a proxy for somebody else while it is pickled itself."""
+
+    def __init__(self, proxy):
+        self.proxy = proxy
+
+    def __reduce__(self):
+        return bytes, (pickle.dumps(self.proxy),)
+
+
+def test_a_pickle_within_a_message_may_go_elsewhere():
+    with mproc.Manager() as manager:
+        queue, numbers = mproc.Queue(), manager.list([1])
+        queue.put(SendsAlong(numbers))
+        assert load_elsewhere(queue.get(), "proxy[:]") == b"[1]"
+
+
+def test_a_thread_makes_the_pickle():
+    with mproc.Manager() as manager, ThreadPoolExecutor(1) as threads:
+        pickled = threads.submit(pickle.dumps, manager.dict(a=1)).result()
+        assert load_elsewhere(pickled, "proxy['a']") == b"1"
+    assert not mproc.active_children()
+
+
+def first(proxy):
+    return proxy[0]
+
+
+def test_what_stays_in_the_family_starts_no_server(ctx):
+    near, far = ctx.Pipe()
+    with ctx.Manager() as manager:
+        numbers, queue, table = manager.list([1]), ctx.Queue(), mproc.Dict()
+        queue.put(numbers)
+        near.send(numbers)
+        table["numbers"] = numbers
+        assert queue.get()[:] == far.recv()[:] == table["numbers"][:] == [1]
+        with ctx.Pool(1) as pool, futures.ProcessPoolExecutor(1, mp_context=ctx) as executor:
+            assert pool.map(first, [numbers]) == [1]
+            assert executor.submit(first, numbers).result() == 1
+        assert not manager._late.has_server()
 
 
 def test_this_family_is_the_stranger():

@@ -2,8 +2,9 @@
 
 Its objects lie in the arena (direct/), but for those of types that only a server has, and those
 that cannot be made there. The server is started for the first of these, for a program that asks
-for its address or process, and when active_children() is called: a program that counts its children
-finds it. Its name, its number among the processes and its address are chosen at once.
+for its address or process, and when a proxy is pickled for what may be another family. It is also
+started when active_children() is called: a program that counts its children finds it. Its name, its
+number among the processes and its address are chosen at once.
 
 A manager's Life (life.py) begins with the first object, or before the first fork, so that the
 children have the same one.
@@ -64,7 +65,7 @@ class Late:
             if found is not None and os.getpid() == self._pid:
                 self.need_server(found)
 
-        self._list = start
+        self.start_server = start
         _current.before_listing.append(start)
 
     @classmethod
@@ -104,7 +105,7 @@ class Late:
             self._unlink_segments(self._life)
             self._life.end()
         self._waiting = None
-        _current.before_listing.remove(self._list)
+        _current.before_listing.remove(self.start_server)
         if self._server is not None:
             server, starter = self._server
             managers.BaseManager._finalize_manager(server, self._state, starter, timeout)
@@ -125,10 +126,6 @@ class Late:
             if self._server is None and self.life.record.get("server") is None:
                 if os.getpid() == self._pid:
                     assert self._waiting is not None
-                    if manager._ctx._name == "fork":
-                        from .life import shadow
-
-                        shadow(self.life)
                     manager._address = self._address
                     self._server = manager._start_server(self._waiting)
                     self.life.record["address"] = manager._address
@@ -228,6 +225,13 @@ class Late:
 
 
 _lates: WeakSet[Late] = WeakSet()
+
+
+def need_server(life: Life) -> None:
+    """Start a manager's server if this is the manager's process, as for whoever asks for it."""
+    for late in [*_lates]:
+        if late._life is life:
+            late.start_server()
 
 
 def _before_fork() -> None:

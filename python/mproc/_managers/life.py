@@ -95,7 +95,6 @@ class Life:
         for ident, kept in list(_kept.items()):
             if kept[0] is self:
                 _kept.pop(ident, None)
-                _shadowed.discard(ident)
         _lives.pop(self.nonce, None)
 
 
@@ -168,7 +167,7 @@ def _lives_on(keeper: tuple[int, int]) -> bool:
 _numbers = _count(1)
 _kept: dict[str, tuple[Life, Buffer, tuple[Any, ...]]] = {}
 _known: dict[str, ref[Direct]] = {}  # what this process has proxies of
-_shadowed: set[str] = set()  # what the server of a manager has since it was forked
+_inherited: list[Direct] = []  # what a forked server has given back
 _sweeping = _allocate_lock()
 
 
@@ -222,13 +221,22 @@ def _is_used(ident: str, token: Buffer) -> bool:
 def objects_of(life: Life) -> list[str]:
     """Return the idents of those objects that this process has proxies of, or keeps for others."""
     _sweep(len(_kept))
-    idents = {i for i, kept in list(_kept.items()) if kept[0] is life and i not in _shadowed}
+    idents = {i for i, kept in list(_kept.items()) if kept[0] is life}
     return sorted(idents | {i for i, known in list(_known.items()) if _is_of(known, life)})
 
 
-def shadow(life: Life) -> None:
-    """Note that a server is being forked, which has copies of all proxies as long as it runs."""
-    _shadowed.update(ident for ident, kept in list(_kept.items()) if kept[0] is life)
+def give_back_inherited(life: Life) -> None:
+    """In a manager's server: give back what it has of proxies that it was forked with.
+
+    Nobody uses these proxies there. They stay, so that what they have is not given back again.
+    """
+    for ident, known in list(_known.items()):
+        direct = known()
+        if direct is not None and direct.life is life:
+            del _known[ident]
+            _inherited.append(direct)
+            for part in (direct.token, *direct.parts):
+                _mproc.drop(part.address)
 
 
 def _is_of(known: ref[Direct], life: Life) -> bool:

@@ -84,10 +84,12 @@ class BaseProxy:
     def __getattr__(self, name: str) -> Any:
         if self._direct is not None:
             if name == "_token":
+                from .late import need_server
                 from .life import describe
                 from .wire import Token
 
                 describe(self._direct)  # a program may give the token to anybody
+                need_server(self._direct.life)
                 return Token(self._direct.typeid, self._direct.life.address, self._id)
             if name == "_authkey":
                 from .._current import manager_keys
@@ -162,7 +164,7 @@ class BaseProxy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._direct is not None:
-            return self._direct.reduce(self._exposed_ if self._isauto else type(self))
+            return self._direct.reduce(self, self._exposed_ if self._isauto else type(self))
         from . import peers
 
         kwds: dict[str, Any] = {}

@@ -140,7 +140,7 @@ class Direct:
 
     # ---- on the way
 
-    def reduce(self, kind: Any) -> tuple[Any, ...]:
+    def reduce(self, proxy: Any, kind: Any) -> tuple[Any, ...]:
         """Return what a proxy is pickled as; kind: its type, or the methods that it exposes."""
         life = self.life
         popen = get_spawning_popen()
@@ -161,6 +161,10 @@ class Direct:
         if serial:  # another family may load it, and asks the server
             _life.describe(self)
             address = life.address
+            if is_leaving() or not _mproc.stays_in_family(proxy):
+                from ..late import need_server
+
+                need_server(life)
         if is_leaving():  # for an engine's nodes, which ask the server
             return _of_server, (kind, self.typeid, self.ident, serial, life.address)
         token = self.token, self.token.address
