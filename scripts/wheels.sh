@@ -80,8 +80,17 @@ endian = 'little'
 INI
 }
 
+# auditwheel looks for the libraries that a wheel needs where this machine has its own, and glibc's libc.so is a text for
+# the linker. So it finds an empty library by that name, which it does not look into: musl's is everywhere that the wheel
+# runs.
+write_libc() {
+    mkdir -p "$OUT/musl"
+    printf '\n' >"$OUT/musl/libc.c"
+    "$OUT/cc" -shared -nostdlib -o "$OUT/musl/libc.so" "$OUT/musl/libc.c"
+}
+
 make_wheel() {
-    local raw=$OUT/raw options=()
+    local raw=$OUT/raw options=() libraries=''
     rm -rf "$raw"
     write_compiler
     write_target
@@ -97,7 +106,9 @@ make_wheel() {
     # auditwheel takes the names of this machine's platforms only; that of another wheel it finds by itself.
     options=(--plat auto --only-plat)
     [ "$arch-$libc" != "$(uname -m)-gnu" ] || options=(--plat "$tag")
-    PATH="$tools:$PATH" "$tools/auditwheel" repair "${options[@]}" --wheel-dir "$OUT" "$raw"/*.whl
+    [ "$libc" != musl ] || { write_libc && libraries=$OUT/musl; }
+    LD_LIBRARY_PATH=$libraries PATH="$tools:$PATH" \
+        "$tools/auditwheel" repair "${options[@]}" --wheel-dir "$OUT" "$raw"/*.whl
     wheel_of "$1"
 }
 

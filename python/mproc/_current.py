@@ -17,6 +17,7 @@ State, each a variable of this module that only functions of this module set:
   _no_input       see there.
   engine          the engine that set_engine() has chosen for pools; None: this machine.
   _fetched        whether the names of _cpython are here that a started child calls: fetch().
+  _prepared       whether what a confined child may need is imported: prepare_for_confinement().
 Registries, which are filled by others and never replaced, so that others may keep them:
   finalizers      util.Finalize objects, and what at_exit() was given, by (priority, number), see
                   run_finalizers(). finalizer_numbers counts them.
@@ -79,6 +80,7 @@ _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
 _standard: ModuleType | None = None
 _fetched = False
+_prepared = False
 engine: Any = None
 
 _modules = sys.modules
@@ -155,6 +157,8 @@ def add_child(process: BaseProcess) -> None:
         running_children()
     if not _fetched:
         fetch()
+    if not _prepared and not process._quiet:  # a pool's workers are prepared by their initializer
+        prepare_for_confinement()
     _children.add(process)
 
 
@@ -269,18 +273,22 @@ def fetch() -> None:
     set_native_id = _cpython.set_native_id
     warn_of_threads = _cpython.warn_of_threads
     _fetched = True
-    if _may_be_confined():
-        _cpython.pickle()
-        if f"{__package__}.queues" in _modules:
-            import_for_queues()
 
 
-def _may_be_confined() -> bool:
-    """Return whether a child may lose the right to read files, and import nothing then.
+def prepare_for_confinement() -> None:
+    """Import what a child may need that loses the right to read files, before it is forked.
 
-    It may change its user or root, or limit its open files.
+    It may change its user or root, which root's can, or limit its open files.
     """
-    return os.geteuid() == 0 or "resource" in _modules
+    global _prepared
+    if os.geteuid() != 0 and "resource" not in _modules:
+        return
+    from ._cpython import pickle
+
+    pickle()
+    _prepared = True
+    if f"{__package__}.queues" in _modules:
+        import_for_queues()
 
 
 def import_for_queues() -> None:
@@ -288,7 +296,7 @@ def import_for_queues() -> None:
 
     That module imports threading and others, a millisecond for programs that have no queue.
     """
-    if _fetched and _may_be_confined():
+    if _prepared:
         import queue  # noqa: F401
 
 

@@ -1100,7 +1100,7 @@ def test_workers_that_are_ended_are_not_replaced(fork, tmp_path, heal, how):
     pool = ProcessPoolExecutor(1, fork, heal=heal)
     stubborn = pool.options(retries=2)
     futures = [stubborn.submit(note_and_hold, begun) for _ in range(3)]
-    assert wait_until(begun.exists)
+    assert wait_until(lambda: begun.exists() and begun.read_text())
     getattr(pool, f"{how}_workers")()
     pool.shutdown()
     failed = [future for future in futures if not future.cancelled()]
