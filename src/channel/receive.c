@@ -426,6 +426,7 @@ static int poll_until(const struct mproc__end *e, int64_t deadline) {
         over = left == 0;
         mproc__way_patience = mproc__patience(left);
         r = look_behind(e);
+        mproc__way_patience = MPROC_FOREVER; /* a signal's handler may use channels meanwhile */
         if (r == 0 && (over || is_quiet(e->way))) {
             r = poll_end(e, slice_of(e->way, left));
         }
@@ -439,7 +440,6 @@ int mproc_channel_poll(mproc_channel *channel, int side, int fd, int64_t timeout
     }
     struct mproc__end e = mproc__channel_receiving(channel, side, fd);
     int r = poll_until(&e, timeout > 0 ? mproc__os_now() + timeout : timeout);
-    mproc__way_patience = MPROC_FOREVER;
     return r == -ETIMEDOUT ? 0 : r;
 }
 
