@@ -1583,27 +1583,17 @@ template <class Snapshot> class snapshot_iterator {
     size_t i_;
 };
 
-} // namespace detail
-
-/* The entries of a dict at one moment, in the order of insertion: pairs of key and value, which are
- * the snapshot's. */
-class dict_snapshot {
+/* What a container held at one moment; `item` fetches entry i. */
+template <class Native, auto drop, auto count, auto item>
+class snapshot {
   public:
-    using iterator = detail::snapshot_iterator<dict_snapshot>;
+    using iterator = snapshot_iterator<snapshot>;
 
-    explicit dict_snapshot(mproc_dict *dict)
-        : snapshot_(detail::made<detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop>>(
-              "mproc_dict_snapshot_new", mproc_dict_snapshot_new, dict, 1)) {
-    }
     size_t size() const {
-        return mproc_dict_snapshot_count(snapshot_.get());
+        return count(native_.get());
     }
-    std::pair<std::string_view, std::string_view> operator[](size_t i) const {
-        mproc_dict_item item;
-        detail::check(mproc_dict_snapshot_item(snapshot_.get(), i, &item),
-                      "mproc_dict_snapshot_item");
-        return {{static_cast<const char *>(item.key), item.key_size},
-                {static_cast<const char *>(item.value.data), item.value.size}};
+    auto operator[](size_t i) const {
+        return item(native_.get(), i);
     }
     iterator begin() const {
         return {*this, 0};
@@ -1612,8 +1602,44 @@ class dict_snapshot {
         return {*this, size()};
     }
 
+  protected:
+    template <class Function, class... Args>
+    snapshot(const char *name, Function make, Args... args)
+        : native_(made<handle<Native, drop>>(name, make, args...)) {
+    }
+
   private:
-    detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop> snapshot_;
+    handle<Native, drop> native_;
+};
+
+inline std::pair<std::string_view, std::string_view> entry_of(const mproc_dict_snapshot *snapshot,
+                                                              size_t i) {
+    mproc_dict_item item;
+    check(mproc_dict_snapshot_item(snapshot, i, &item), "mproc_dict_snapshot_item");
+    return {{static_cast<const char *>(item.key), item.key_size},
+            {static_cast<const char *>(item.value.data), item.value.size}};
+}
+
+inline std::string_view key_of(const mproc_dict_snapshot *snapshot, size_t i) {
+    return entry_of(snapshot, i).first;
+}
+
+inline std::string_view element_of(const mproc_list_snapshot *snapshot, size_t i) {
+    mproc_message item;
+    check(mproc_list_snapshot_item(snapshot, i, &item), "mproc_list_snapshot_item");
+    return {static_cast<const char *>(item.data), item.size};
+}
+
+} // namespace detail
+
+/* The entries of a dict at one moment, in the order of insertion: pairs of key and value, which are
+ * the snapshot's. */
+class dict_snapshot : public detail::snapshot<mproc_dict_snapshot, mproc_dict_snapshot_drop,
+                                              mproc_dict_snapshot_count, detail::entry_of> {
+  public:
+    explicit dict_snapshot(mproc_dict *dict)
+        : snapshot("mproc_dict_snapshot_new", mproc_dict_snapshot_new, dict, 1) {
+    }
 };
 
 /* Keys and values are bytes. See mproc_dict in mproc.h. */
@@ -1735,32 +1761,12 @@ class dict : public owner<dict_ref> {
 
 /* The elements of a set at one moment, in the order in which they were added. They are the
  * snapshot's. */
-class set_snapshot {
+class set_snapshot : public detail::snapshot<mproc_dict_snapshot, mproc_dict_snapshot_drop,
+                                             mproc_dict_snapshot_count, detail::key_of> {
   public:
-    using iterator = detail::snapshot_iterator<set_snapshot>;
-
     explicit set_snapshot(mproc_set *set)
-        : snapshot_(detail::made<detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop>>(
-              "mproc_set_snapshot_new", mproc_set_snapshot_new, set)) {
+        : snapshot("mproc_set_snapshot_new", mproc_set_snapshot_new, set) {
     }
-    size_t size() const {
-        return mproc_dict_snapshot_count(snapshot_.get());
-    }
-    std::string_view operator[](size_t i) const {
-        mproc_dict_item item;
-        detail::check(mproc_dict_snapshot_item(snapshot_.get(), i, &item),
-                      "mproc_dict_snapshot_item");
-        return {static_cast<const char *>(item.key), item.key_size};
-    }
-    iterator begin() const {
-        return {*this, 0};
-    }
-    iterator end() const {
-        return {*this, size()};
-    }
-
-  private:
-    detail::handle<mproc_dict_snapshot, mproc_dict_snapshot_drop> snapshot_;
 };
 
 /* Elements are bytes. See mproc_set in mproc.h. */
@@ -1810,32 +1816,12 @@ class set : public owner<set_ref> {
 /* ---------------------------------------------------------------- list */
 
 /* The elements of a list at one moment, which are the snapshot's. */
-class list_snapshot {
+class list_snapshot : public detail::snapshot<mproc_list_snapshot, mproc_list_snapshot_drop,
+                                              mproc_list_snapshot_count, detail::element_of> {
   public:
-    using iterator = detail::snapshot_iterator<list_snapshot>;
-
     explicit list_snapshot(mproc_list *list)
-        : snapshot_(detail::made<detail::handle<mproc_list_snapshot, mproc_list_snapshot_drop>>(
-              "mproc_list_snapshot_new", mproc_list_snapshot_new, list, 0, INT64_MAX, 1)) {
+        : snapshot("mproc_list_snapshot_new", mproc_list_snapshot_new, list, 0, INT64_MAX, 1) {
     }
-    size_t size() const {
-        return mproc_list_snapshot_count(snapshot_.get());
-    }
-    std::string_view operator[](size_t i) const {
-        mproc_message item;
-        detail::check(mproc_list_snapshot_item(snapshot_.get(), i, &item),
-                      "mproc_list_snapshot_item");
-        return {static_cast<const char *>(item.data), item.size};
-    }
-    iterator begin() const {
-        return {*this, 0};
-    }
-    iterator end() const {
-        return {*this, size()};
-    }
-
-  private:
-    detail::handle<mproc_list_snapshot, mproc_list_snapshot_drop> snapshot_;
 };
 
 /* Elements are bytes; an index below 0 counts from the end. See mproc_list in mproc.h. */

@@ -79,5 +79,17 @@ meson_build() {
     quietly "build ${dir#"$ROOT/"}" tools meson compile -C "$dir" "$@"
 }
 
+# environment DIR PYTHON REQUIREMENTS: a Python environment with what the file names, made anew when either has changed.
+environment() {
+    local dir=$1 python=$2 requirements=$3 stamp
+    stamp=$("$python" -V; fingerprint "$requirements")
+    [ "$stamp" != "$(cat "$dir/stamp" 2>/dev/null)" ] || return 0
+    rm -rf "$dir"
+    quietly "${python##*/} -m venv ${dir#"$ROOT/"}" "$python" -m venv "$dir"
+    quietly "pip install what $requirements names" \
+        "$dir/bin/python" -m pip install --disable-pip-version-check -r "$requirements"
+    printf '%s\n' "$stamp" >"$dir/stamp"
+}
+
 # programs_in DIR: prints the paths of the executables in a build directory, one on each line.
 programs_in() { find "$1" -maxdepth 1 -type f -executable | LC_ALL=C sort; }

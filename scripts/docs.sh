@@ -7,17 +7,6 @@ set -euo pipefail
 OUT=$BUILD/docs
 TOOLS=$BUILD/venv-docs
 
-make_tools() {
-    local stamp
-    stamp=$("$VENV/bin/python" -V; fingerprint docs/requirements.txt)
-    [ "$stamp" != "$(cat "$TOOLS/stamp" 2>/dev/null)" ] || return 0
-    rm -rf "$TOOLS"
-    quietly "python3 -m venv ${TOOLS#"$ROOT/"}" "$VENV/bin/python" -m venv "$TOOLS"
-    quietly "pip install the tools of docs/requirements.txt" \
-        "$TOOLS/bin/python" -m pip install --disable-pip-version-check -r docs/requirements.txt
-    printf '%s\n' "$stamp" >"$TOOLS/stamp"
-}
-
 # The header has groups that the reference shows; one that it does not show would be missed by nobody.
 all_groups() {
     local group status=0
@@ -35,7 +24,7 @@ sphinx() {
 
 scripts/build.sh package
 scripts/setup.sh docs
-make_tools
+environment "$TOOLS" "$VENV/bin/python" docs/requirements.txt
 rm -rf "$OUT"
 mkdir -p "$OUT"
 quietly "man pages" scripts/man.sh "$OUT/man"

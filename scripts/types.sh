@@ -8,23 +8,12 @@ set -euo pipefail
 TOOLS=$BUILD/venv-types
 failed=()
 
-make_tools() {
-    local stamp
-    stamp=$("$VENV/bin/python" -V; fingerprint scripts/types-requirements.txt)
-    [ "$stamp" != "$(cat "$TOOLS/stamp" 2>/dev/null)" ] || return 0
-    rm -rf "$TOOLS"
-    quietly "python3 -m venv ${TOOLS#"$ROOT/"}" "$VENV/bin/python" -m venv "$TOOLS"
-    quietly "pip install the tools of scripts/types-requirements.txt" \
-        "$TOOLS/bin/python" -m pip install --disable-pip-version-check -r scripts/types-requirements.txt
-    printf '%s\n' "$stamp" >"$TOOLS/stamp"
-}
-
 check() {
     quietly "$@" || failed+=("$1")
 }
 
 scripts/build.sh package
-make_tools
+environment "$TOOLS" "$VENV/bin/python" scripts/types-requirements.txt
 # hello.py is shown to those who see mproc for the first time, and has no types.
 mapfile -t typed < <(git ls-files --cached --others --exclude-standard -- 'examples/python/*.py' 'tests/types/*.py' |
     grep -v /hello.py)

@@ -25,18 +25,11 @@ platform() {
     esac
 }
 
-# tools_for VERSION: $tools is the directory of an environment's programs, made anew when the requirements change.
+# tools_for VERSION: $tools is the directory of an environment's programs.
 tools_for() {
-    local venv=$BUILD/venv-wheels-$1 python stamp
-    python=$(scripts/find-python.sh "$1")
-    stamp=$("$python" -V; fingerprint scripts/wheels-requirements.txt)
+    local venv=$BUILD/venv-wheels-$1
     tools=$venv/bin
-    [ "$stamp" != "$(cat "$venv/stamp" 2>/dev/null)" ] || return 0
-    rm -rf "$venv"
-    quietly "python$1 -m venv ${venv#"$ROOT/"}" "$python" -m venv "$venv"
-    quietly "pip install the tools of scripts/wheels-requirements.txt" \
-        "$tools/python" -m pip install --disable-pip-version-check -r scripts/wheels-requirements.txt
-    printf '%s\n' "$stamp" >"$venv/stamp"
+    environment "$venv" "$(scripts/find-python.sh "$1")" scripts/wheels-requirements.txt
 }
 
 # zig's compiler and archiver as single commands, which is how meson wants them.
