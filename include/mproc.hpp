@@ -1584,8 +1584,7 @@ template <class Snapshot> class snapshot_iterator {
 };
 
 /* What a container held at one moment; `item` fetches entry i. */
-template <class Native, auto drop, auto count, auto item>
-class snapshot {
+template <class Native, auto drop, auto count, auto item> class snapshot {
   public:
     using iterator = snapshot_iterator<snapshot>;
 
