@@ -172,7 +172,7 @@ int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool alway
 void mproc__way_enter_receivers(struct mproc__way *way);
 
 /* How long the calling thread waits for a lock in the two functions below: for ever, but in a poll
- * with a timeout. Who has the lock may be stopped. */
+ * with a timeout. The thread that has the lock may be stopped. */
 extern MPROC__HIDDEN MPROC__THREAD int64_t mproc__way_patience;
 
 /* 0; -ETIMEDOUT. */

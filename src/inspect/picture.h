@@ -9,6 +9,9 @@
 #ifndef MPROC_PICTURE_H
 #define MPROC_PICTURE_H
 
+#include <stdio.h>
+#include <string.h>
+
 #include "core/facts.h"
 #include "inspect/outside.h"
 
@@ -122,6 +125,14 @@ static inline const char *mproc__picture_name(const struct mproc__picture *p, in
 
 static inline const char *mproc__picture_origin(const struct mproc__picture *p, int object) {
     return &p->texts[p->objects[object].origin];
+}
+
+/* Copies the first line of a stack, without its end; the next line, "" after the last one. */
+static inline const char *mproc__picture_stack_line(const char *stack,
+                                                    char line[MPROC_STACK_MOST + 1]) {
+    size_t n = strcspn(stack, "\n");
+    snprintf(line, MPROC_STACK_MOST + 1, "%.*s", (int)n, stack);
+    return stack + n + (stack[n] != 0);
 }
 
 /* Where the thread of a wait is, a line for each call: "" if it is not known. */

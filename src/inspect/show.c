@@ -27,7 +27,7 @@ static void say_place(const struct mproc__show *show, const struct mproc__seen_w
     char place[MPROC_STACK_MOST + 1];
     const char *stack = mproc__picture_stack(show->picture, w);
     if (*stack != 0) {
-        snprintf(place, sizeof place, "%.*s", (int)strcspn(stack, "\n"), stack);
+        (void)mproc__picture_stack_line(stack, place);
         fputs("    in ", show->out);
         mproc__text_print(show->out, place);
         fputs("\n", show->out);
@@ -298,12 +298,10 @@ static void show_place(const struct mproc__show *show, const struct mproc__seen_
     mproc__say_wait(show->out, show->arena, show->picture, w);
     fputs("\n", show->out);
     while (*at != 0) {
-        size_t n = strcspn(at, "\n");
-        snprintf(line, sizeof line, "%.*s", (int)n, at);
+        at = mproc__picture_stack_line(at, line);
         fputs("    ", show->out);
         mproc__text_print(show->out, line);
         fputs("\n", show->out);
-        at += n + (at[n] != 0);
     }
 }
 

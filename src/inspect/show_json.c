@@ -176,11 +176,9 @@ static void show_stack(const struct mproc__show *show, const struct mproc__seen_
         return;
     }
     for (const char *before = "["; *at != 0; before = ", ") {
-        size_t n = strcspn(at, "\n");
-        snprintf(line, sizeof line, "%.*s", (int)n, at);
+        at = mproc__picture_stack_line(at, line);
         fputs(before, show->out);
         string(show->out, line);
-        at += n + (at[n] != 0);
     }
     fputs("]", show->out);
 }

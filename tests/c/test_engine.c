@@ -741,7 +741,8 @@ static int tell_carrier(const void *in, size_t size, mproc_result *result) {
     return 0;
 }
 
-/* Who runs this test does something to the other machine when it has the carrier's pid. */
+/* The program that runs this test does something to the other machine when it has the carrier's
+ * pid. */
 TEST_BARE_ON_DEMAND(engine_loses_a_rank_by_another_hand) {
     mproc_engine *engine = engine_of(2);
     lose_other_machine(engine, tell_carrier);
