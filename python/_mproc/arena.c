@@ -11,6 +11,7 @@
  * a finder that finds nothing, and learns there what is imported.
  */
 #include "error.h"
+#include "handle.h"
 #include "module.h"
 #include "mproc.h"
 
@@ -38,20 +39,17 @@ static PyObject *reap(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) 
 }
 
 static PyObject *hold(PyObject *Py_UNUSED(module), PyObject *address) {
-    void *object = PyLong_AsVoidPtr(address);
-    if (object == NULL && PyErr_Occurred()) {
+    void *object = handle_object_at(address);
+    if (object == NULL) {
         return NULL;
-    }
-    if (!mproc_in_arena(object)) {
-        return PyErr_Format(PyExc_ValueError, "%R is no address of this family's arena", address);
     }
     int r = mproc_hold(object);
     return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
 }
 
 static PyObject *drop(PyObject *Py_UNUSED(module), PyObject *address) {
-    void *object = PyLong_AsVoidPtr(address);
-    if (object == NULL && PyErr_Occurred()) {
+    void *object = handle_object_at(address);
+    if (object == NULL) {
         return NULL;
     }
     int r = mproc_drop(object);

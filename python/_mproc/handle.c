@@ -30,15 +30,21 @@ void handle_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-PyObject *handle_adopt(PyObject *type, PyObject *address) {
+void *handle_object_at(PyObject *address) {
     void *object = PyLong_AsVoidPtr(address);
     if (object == NULL && PyErr_Occurred()) {
         return NULL;
     }
     if (!mproc_in_arena(object)) {
-        return PyErr_Format(PyExc_ValueError, "%R is no address of this family's arena", address);
+        PyErr_Format(PyExc_ValueError, "%R is no address of this family's arena", address);
+        return NULL;
     }
-    return handle_new((PyTypeObject *)type, 0, object);
+    return object;
+}
+
+PyObject *handle_adopt(PyObject *type, PyObject *address) {
+    void *object = handle_object_at(address);
+    return object == NULL ? NULL : handle_new((PyTypeObject *)type, 0, object);
 }
 
 PyObject *handle_address(PyObject *self, void *Py_UNUSED(unused)) {

@@ -23,6 +23,10 @@ struct handle {
  * MemoryError; the hold is given back then. */
 PyObject *handle_new(PyTypeObject *type, int code, void *owned);
 
+/* The object whose address that number is, lent. NULL with ValueError: it is no address of this
+ * family's arena. */
+void *handle_object_at(PyObject *address);
+
 /* For the types' slots and methods. */
 void handle_dealloc(PyObject *self);
 PyObject *handle_adopt(PyObject *type, PyObject *address); /* classmethod adopt(address) */
