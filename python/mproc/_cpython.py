@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHILDREN_RUN_EXIT_FUNCTIONS",
+    "SIGINT",
     "MutableMapping",
     "MutableSequence",
     "MutableSet",
@@ -40,9 +41,11 @@ __all__ = [
     "interpreter_options",
     "leave_event_loop",
     "pickle",
+    "raw_environment",
     "ref",
     "run_exit_functions",
     "running_as_main",
+    "set_handler",
     "set_native_id",
     "spawn_of_others",
     "warn_of_threads",
@@ -52,6 +55,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, MutableSequence, MutableSet
+    from signal import SIGINT
+    from signal import signal as set_handler
     from threading import RLock
     from threading import local as ThreadLocal
     from weakref import WeakSet, ref
@@ -67,6 +72,13 @@ else:
     except ImportError:
         from threading import RLock
         from threading import local as ThreadLocal
+    try:
+        # Without the enumerations of signal, whose pages a forked child would have to copy.
+        from _signal import SIGINT
+        from _signal import signal as set_handler
+    except ImportError:
+        from signal import SIGINT
+        from signal import signal as set_handler
     try:
         from _collections_abc import MutableMapping, MutableSequence, MutableSet
     except ImportError:
@@ -217,6 +229,19 @@ def free_lock(lock: LockType) -> LockType:
     except AttributeError:
         return allocate_lock()
     return lock
+
+
+# ---- the environment
+
+
+def raw_environment() -> dict[bytes, bytes] | None:
+    """Return the variables as the system has them; None if os.environ keeps them in another way.
+
+    os.environ decodes every variable at every reading. `os.environ._data` is what it reads. The
+    caller must not change it.
+    """
+    data = getattr(os.environ, "_data", None)
+    return data if type(data) is dict else None
 
 
 # ---- what tools put in the place of calls that make processes

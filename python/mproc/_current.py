@@ -50,13 +50,14 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from . import _cpython
+    from . import _cpython, _mproc
     from .process import BaseProcess
 
     CHILDREN_RUN_EXIT_FUNCTIONS: bool
     child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
+    hold_interrupts = _mproc.hold_interrupts
     leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
@@ -259,15 +260,17 @@ def flush_std_streams() -> None:
 
 
 def fetch() -> None:
-    """Fetch what a child calls of _cpython: before it is forked, and not by `import mproc`."""
+    """Fetch what a child calls of others: before it is forked, and not by `import mproc`."""
     global CHILDREN_RUN_EXIT_FUNCTIONS, child_intent, end_threads, forget_exit_functions
-    global leave_event_loop, run_exit_functions, set_native_id, warn_of_threads, _fetched
-    from . import _cpython
+    global hold_interrupts, leave_event_loop, run_exit_functions, set_native_id, warn_of_threads
+    global _fetched
+    from . import _cpython, _mproc
 
     CHILDREN_RUN_EXIT_FUNCTIONS = _cpython.CHILDREN_RUN_EXIT_FUNCTIONS
     child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
+    hold_interrupts = _mproc.hold_interrupts
     leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
@@ -340,8 +343,6 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
 
 def _run_interruptibly(process: BaseProcess, method: str) -> None:
     """Run a process of its own program: a quiet one is interrupted here, and at no other time."""
-    from ._mproc import hold_interrupts
-
     if process._quiet or method == "forkserver":
         hold_interrupts(False)
     try:

@@ -15,8 +15,8 @@ import errno
 import os
 import sys
 
-from . import process, spawn
-from ._cpython import pickle, spawn_of_others
+from . import _current, _mproc, process, spawn
+from ._cpython import SIGINT, pickle, raw_environment, set_handler, spawn_of_others
 from ._current import exit_code_of, flush_std_streams
 from ._descriptor import kept, kept_pipe
 
@@ -40,6 +40,7 @@ MAXFDS_TO_SEND = 252  # one message of the system carries 253; the core needs on
 _ON_ERROR = ("ignore", "warn", "fail")
 
 _inherited_fds: list[int] | None = None
+_interrupt_handler: Any = None  # in a template: how its children take SIGINT
 
 
 class ForkServer:
@@ -49,7 +50,9 @@ class ForkServer:
         self._lock = _new_lock()
         self._template: Template | None = None
         self._owner = os.getpid()
-        self._environment: dict[str, str] | None = None  # as it was when the template was started
+        # The environment as it was when the template was started, and as the system has it.
+        self._environment: dict[str, str] | None = None
+        self._raw_environment: dict[bytes, bytes] | None = None
         self._preload_modules = ["__main__"]
         self._on_error = "ignore"
         self._told: list[Child] = []  # made by connect_to_new_process(), and not seen to end
@@ -97,13 +100,12 @@ class ForkServer:
         return template
 
     def _start(self) -> Template:
-        from ._mproc import Template
-
         fd = _memory_with(self._message())
         self._environment = dict(os.environ)
+        self._raw_environment = dict(raw_environment() or ()) or None
         try:
             argv = spawn.template_command()
-            return Template([*argv, str(fd)], [fd], by=spawn_of_others())
+            return _mproc.Template([*argv, str(fd)], [fd], by=spawn_of_others())
         finally:
             os.close(fd)
 
@@ -112,16 +114,18 @@ class ForkServer:
         # The template needs no key, which is the only secret in the data.
         del data["authkey"]
         parts = (data, list(self._preload_modules), self._on_error)
-        return spawn.beginning() + pickle().dumps(parts)  # type: ignore[no-any-return]
+        beginning = spawn.beginning(data.pop("sys_path"))
+        return beginning + pickle().dumps(parts)  # type: ignore[no-any-return]
 
     def environment_changes(self) -> dict[str, str | None]:
         """Return what has changed in the environment since the template has got it.
 
         None stands for a variable that is no more.
         """
-        before, now = self._environment, dict(os.environ)
-        if before is None or before == now:
+        before, raw = self._environment, raw_environment()
+        if before is None or (raw is not None and raw == self._raw_environment):
             return {}
+        now = dict(os.environ)
         changes: dict[str, str | None] = {name: None for name in before if name not in now}
         changes.update({name: now[name] for name in now if before.get(name) != now[name]})
         return changes
@@ -146,12 +150,10 @@ class ForkServer:
     def _launch(
         self, child: Child, name: str, daemon: bool, payload: bytes, fds: list[int]
     ) -> None:
-        from ._mproc import FORKSERVER
-
         with self._lock:
             template = self._ensure()
             try:
-                child.launch(FORKSERVER, name, daemon, payload, fds, template=template)
+                child.launch(_mproc.FORKSERVER, name, daemon, payload, fds, template=template)
             except ChildProcessError:
                 self._wrapped_by = spawn.get_executable()
                 self._template = None
@@ -161,7 +163,7 @@ class ForkServer:
                 if _running(template.pid):
                     raise
                 template = self._ensure()
-                child.launch(FORKSERVER, name, daemon, payload, fds, template=template)
+                child.launch(_mproc.FORKSERVER, name, daemon, payload, fds, template=template)
 
     def connect_to_new_process(self, fds: list[int]) -> tuple[int, int]:
         """Have the template fork a child that a program tells itself what to do.
@@ -171,13 +173,11 @@ class ForkServer:
         program pickles the preparation data and the process object. The child gets copies of
         `fds`, which get_inherited_fds() has there. ValueError: too many descriptors.
         """
-        from ._mproc import Child
-
         if len(fds) + 2 > MAXFDS_TO_SEND:
             raise ValueError(
                 f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND - 2} can be passed"
             )
-        child = Child()
+        child = _mproc.Child()
         status, status_w = kept_pipe()
         data_r, data = kept_pipe()
         try:
@@ -256,9 +256,7 @@ def get_inherited_fds() -> list[int]:
     """Return the descriptors that the parent has passed to this child of a template."""
     global _inherited_fds
     if _inherited_fds is None:
-        from ._mproc import child_fds
-
-        _inherited_fds = child_fds()
+        _inherited_fds = _mproc.child_fds()
     return _inherited_fds
 
 
@@ -317,8 +315,6 @@ def _read_process(fd: int) -> process.BaseProcess:
 
 def main() -> NoReturn:
     """Be the template: prepare, then fork on request. A child does its work here, and exits."""
-    from . import _mproc
-
     with open(int(sys.argv[-1]), "rb") as file:
         message = file.read()
     spawn.attach()
@@ -332,8 +328,11 @@ def _prepare(message: bytes) -> None:
     import gc
     import signal
 
+    global _interrupt_handler
+
+    _current.fetch()
     data, modules, on_error = pickle().loads(spawn.take_beginning(message))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]
     try:
@@ -343,6 +342,9 @@ def _prepare(message: bytes) -> None:
             _preload(module, main_data, on_error)
     finally:
         del current._inheriting  # type: ignore[attr-defined]
+    chosen = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a preloaded module may have chosen one
+    handler = handler if chosen == signal.SIG_IGN else chosen
+    _interrupt_handler = handler if callable(handler) else int(handler or 0)  # no enumeration
     flush_std_streams()
     gc.collect()
     gc.freeze()  # a child's collections leave these objects alone, so their pages stay shared
@@ -369,14 +371,10 @@ def _preload(module: str, main_data: dict[str, Any], on_error: str) -> None:
 
 
 def _child() -> NoReturn:
-    import signal
-
-    from ._mproc import hold_interrupts
-
     code = 1
     try:
-        hold_interrupts(True)  # until it is known how the process takes them
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _mproc.hold_interrupts(True)  # until it is known how the process takes them
+        set_handler(SIGINT, _interrupt_handler)
         code = spawn._main("forkserver")
     except SystemExit as error:
         code = exit_code_of(error)

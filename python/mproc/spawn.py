@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
-from . import _current, process
+from . import _current, _mproc, context, process
 from ._cpython import pickle
-from .context import get_spawning_popen, set_spawning_popen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def get_preparation_data(name: str) -> dict[str, Any]:
 
     RuntimeError: the main module is being imported in a child.
     """
-    from . import context, util
+    from . import util
 
     _check_not_importing_main()
     _check_not_started_again()
@@ -236,16 +235,15 @@ def _check_not_importing_main() -> None:
 
 def dump_process(process_obj: process.BaseProcess, popen: Popen, **more: Any) -> bytes:
     """Return the message for a child of this process; `more` goes into its preparation data."""
-    from . import _mproc
-
     preparation = get_preparation_data(process_obj._name)
     preparation.update(more)
+    path = preparation.pop("sys_path")  # it stands in the first part
     preparation["authkey"] = bytes(preparation["authkey"])
     if process_obj._dumps is not None:
         _leave_out_missing_main(preparation)
     preparation.update(_main_code(preparation.get("init_main_from_path")))
-    previous = get_spawning_popen()
-    set_spawning_popen(popen)
+    previous = context.get_spawning_popen()
+    context.set_spawning_popen(popen)
     try:
         head = _mproc.dumps(preparation)
         by_value = process_obj._dumps
@@ -258,34 +256,28 @@ def dump_process(process_obj: process.BaseProcess, popen: Popen, **more: Any) ->
             _culprit.explain(error, _culprit.parts_of_process(process_obj), by_value)
             raise
     finally:
-        set_spawning_popen(previous)
+        context.set_spawning_popen(previous)
     kind = _PICKLED if plain is None else _PLAIN
-    return b"".join((beginning(), len(head).to_bytes(_LENGTH, "little"), head, kind, body))
+    return b"".join((beginning(path), len(head).to_bytes(_LENGTH, "little"), head, kind, body))
 
 
 def dump_told(told: object, changes: dict[str, str | None]) -> bytes:
     """Return the message for a child that reads from a descriptor what it is to be."""
-    from . import _mproc
-
     head = _mproc.dumps({"environ": changes})
     length = len(head).to_bytes(_LENGTH, "little")
-    return b"".join((beginning(), length, head, _PICKLED, pickle().dumps(told)))
+    return b"".join((beginning(_sys_path()), length, head, _PICKLED, pickle().dumps(told)))
 
 
-def beginning() -> bytes:
+def beginning(sys_path: list[str]) -> bytes:
     """Return the first part of a message: what must hold before the rest is unpickled."""
-    from . import _mproc
-
     alias = sys.modules.get("mproc._alias")
     place = _INSTALLED if alias is not None and alias.installed() else _BESIDE
-    path = _mproc.dumps(_sys_path())
+    path = _mproc.dumps(sys_path)
     return b"".join((place, len(path).to_bytes(_LENGTH, "little"), path))
 
 
 def take_beginning(message: bytes | memoryview) -> bytes | memoryview:
     """Do what the first part of a message says; return the rest."""
-    from . import _mproc
-
     rest: bytes | memoryview
     path, rest = _split(message[1:])
     if message[:1] == _INSTALLED:
@@ -315,8 +307,6 @@ def _plain_process(process_obj: process.BaseProcess) -> bytes | None:
     Most need none: their class and target have names, and their arguments are plain values. Then
     the child need not import pickle, which takes a fifth of the life of a child without work.
     """
-    from . import _mproc
-
     kind = type(process_obj)
     state = dict(vars(process_obj))
     target = state.pop("_target", None)
@@ -333,8 +323,6 @@ def _plain_process(process_obj: process.BaseProcess) -> bytes | None:
 def _rebuilds_plainly(kind: type) -> bool:
     """Return whether an instance can be rebuilt of its class and its attributes."""
     import copyreg
-
-    from . import _mproc
 
     changed = any(
         getattr(kind, name, None) is not getattr(object, name, None)
@@ -355,9 +343,7 @@ def _is_named(obj: Any) -> bool:
 
 
 def _dumps(obj: object) -> memoryview:
-    from .context import _default_context
-
-    return _default_context.reducer.ForkingPickler.dumps(obj)  # type: ignore[no-any-return]
+    return context._default_context.reducer.ForkingPickler.dumps(obj)  # type: ignore[no-any-return]
 
 
 # ---- the child's side
@@ -374,8 +360,6 @@ def spawn_main(
 
 def attach() -> None:
     """Become a member of the parent's family, or exit if no mproc has started this process."""
-    from . import _mproc
-
     how = _mproc.attach()
     if not how:
         sys.exit(
@@ -391,8 +375,6 @@ def attach() -> None:
 
 def _main(method: str) -> int:
     """Become the process that the parent's message describes; return its exit code."""
-    from . import _mproc
-
     message = _mproc.child_args()
     if message is None:
         raise EOFError("the parent process left no message")
@@ -403,8 +385,6 @@ def _main(method: str) -> int:
 
 def load_process(message: memoryview) -> process.BaseProcess:
     """Return the process object of a message, after making this process like the parent."""
-    from . import _mproc
-
     preparation, body = _split(take_beginning(message))
     current = process.current_process()
     current._inheriting = True  # type: ignore[attr-defined]
@@ -421,8 +401,6 @@ def load_process(message: memoryview) -> process.BaseProcess:
 
 
 def _load_object(message: memoryview) -> process.BaseProcess:
-    from . import _mproc
-
     if message[:1] == _PICKLED:
         return pickle().loads(message[1:])  # type: ignore[no-any-return]
     class_names, target_names, state = _mproc.loads(message[1:])
@@ -466,8 +444,6 @@ def prepare(data: dict[str, Any]) -> None:
     if "orig_dir" in data:
         process.set_original_dir(data["orig_dir"])
     if "start_method" in data:
-        from . import context
-
         context._default_context.set_start_method(data["start_method"], force=True)
     if "init_main_from_name" in data:
         _fixup_main_from_name(data["init_main_from_name"])

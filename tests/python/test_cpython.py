@@ -240,3 +240,12 @@ def test_running_as_main(monkeypatch):
     monkeypatch.delattr(runpy, "_run_module_as_main")
     assert _cpython.running_as_main("some")[0] is runpy.run_module
     assert _cpython.running_as_main(None, "/path")[:2] == (runpy.run_path, "/path")
+
+
+def test_the_raw_environment(monkeypatch):
+    assert _cpython.raw_environment() == os.environb._data
+    forkserver = mproc.forkserver.ForkServer()
+    forkserver._environment = dict(os.environ)
+    monkeypatch.setattr(os, "environ", {**os.environ, "MPROC_TEST_A": "1"})
+    assert _cpython.raw_environment() is None
+    assert forkserver.environment_changes() == {"MPROC_TEST_A": "1"}
