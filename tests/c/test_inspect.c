@@ -609,17 +609,6 @@ TEST(inspect_shows_the_words_that_a_thread_has_left_last) {
     mproc_drop(event);
 }
 
-TEST(stack_cuts_words_that_are_too_long) {
-    char words[2 * MPROC_STACK_MOST] = "";
-    memset(words, 'x', sizeof words - 1);
-    mproc_drop(made_event()); /* a member */
-    mproc_stack *stack = made_stack(words);
-    CHECK_EQ(stack->length, MPROC_STACK_MOST);
-    CHECK_OK(mproc_stack_check(stack, NULL, 0));
-    CHECK_EQ(stack->text[MPROC_STACK_MOST], 0);
-    mproc_drop(stack);
-}
-
 TEST(inspect_calls_objects_by_their_names) {
     struct pair pair = {.lock = made_lock(0)};
     struct sight sight;
