@@ -2966,8 +2966,10 @@ MPROC_API int mproc_member_check(char *why, size_t size) MPROC_MUST_USE;
  */
 typedef struct mproc_inspection mproc_inspection;
 
-/* Looks at the family that a process is a member of; 0: the caller's own. It looks twice, a moment
- * apart: what is stuck has not moved.
+/* Looks at the family that a process is a member of; 0: the caller's own. Where somebody seems to
+ * be stuck, it looks again: what is stuck has not moved. From one look of a process at a family to
+ * its next one there is a millisecond at least, which the call waits for: a look costs busy members
+ * a few microseconds.
  *
  * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it is in no family, or
  * the caller is in none; -EXDEV: it counts pids in another namespace than the caller, as in a

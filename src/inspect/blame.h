@@ -18,8 +18,9 @@ int mproc__blame(struct mproc__picture *p);
  * is stuck. So nothing is reported that was put together of words which were never true at once. */
 int mproc__blame_again(struct mproc__picture *later, const struct mproc__picture *earlier);
 
-/* Looks twice; what is said to be stuck has not moved from the first look to the second. Sets the
- * number of groups. The errors of mproc__picture_take(). */
+/* Looks, and looks again if somebody seems to be stuck: who is said to be has not moved meanwhile.
+ * Sets the number of groups. A process that looks at a family more often than once a millisecond
+ * waits for its turn. The errors of mproc__picture_take(). */
 int mproc__inspect_take(const struct mproc__outside *arena, struct mproc__picture *out,
                         int *groups);
 

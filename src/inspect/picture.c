@@ -21,12 +21,13 @@
 #include "system/os.h"
 
 #define OBJECT_BYTES 16384 /* of an object that are looked at: a task queue's seats are the most */
+#define BULK 1024          /* bytes; of larger blocks the heads are looked at one by one */
 #define HOLDERS_MOST (MPROC__MEMBERS + 64)
 #define READS_MOST 4000000 /* records of holds: some seconds */
 #define SEGMENTS_MOST 65536
 #define TEXTS_MOST ((uint64_t)1 << 30)
 #define LABELS_MOST (2 * MPROC__CHUNK / sizeof(struct mproc__object)) /* of a chunk's objects */
-#define AGAIN 4 /* looks at a slot that changes meanwhile */
+#define AGAIN 2 /* further looks at a slot that changes meanwhile */
 
 /* ---------------------------------------------------------------- growing arrays */
 
@@ -138,14 +139,24 @@ const char *mproc__kind_name(enum mproc__kind kind) {
 
 /* ---------------------------------------------------------------- members */
 
-/* In all that is looked at, and that its member changes while it lives. */
+/* In what has to fit together, and changes while its member lives. What has no note needs no second
+ * look. The guards are not among it: a busy member has another one each time, and each cache line
+ * that is read once more has to come back to it once more. */
 static bool is_same(const struct mproc__slot *a, const struct mproc__slot *b) {
     bool same = a->state == b->state && a->pid == b->pid;
     for (int i = 0; i < MPROC__HANDS && same; i++) {
-        same = a->hands[i].waits == b->hands[i].waits && a->hands[i].guard == b->hands[i].guard &&
-               a->since[i] == b->since[i] && a->waiter[i] == b->waiter[i];
+        same = a->hands[i].waits == b->hands[i].waits && a->since[i] == b->since[i] &&
+               a->waiter[i] == b->waiter[i];
     }
     return same;
+}
+
+static bool has_note(const struct mproc__slot *slot) {
+    bool has = false;
+    for (int i = 0; i < MPROC__HANDS && !has; i++) {
+        has = slot->hands[i].waits != 0;
+    }
+    return has;
 }
 
 static bool is_in_use(uint64_t state) {
@@ -162,7 +173,7 @@ static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mpro
         return r;
     }
     r = mproc__outside_read(arena, at, out, sizeof *out);
-    for (int n = 0; r == 0 && n < AGAIN; n++) {
+    for (int n = 0; r == 0 && n < AGAIN && has_note(out); n++) {
         before = *out;
         r = mproc__outside_read(arena, at, out, sizeof *out);
         if (is_same(&before, out)) {
@@ -429,15 +440,26 @@ static int see_stack(struct mproc__picture *p, const char *bytes, size_t size) {
     return 0;
 }
 
-/* A block of which `size` bytes have been copied. */
-static int see_block(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t address,
-                     uint64_t block, const char *bytes, size_t size) {
+static enum mproc__kind kind_of(const char *bytes, size_t size) {
     uint32_t kind = MPROC__KIND_NONE;
     if (looks_like_object(bytes, size)) {
         memcpy(&kind, bytes + offsetof(struct mproc__object, kind), sizeof kind);
     }
-    count(p, (enum mproc__kind)kind, block, 1);
-    if (kind == MPROC__KIND_NONE || kind == MPROC__KIND_MESSAGE || kind == MPROC__KIND_PARCEL) {
+    return (enum mproc__kind)kind;
+}
+
+/* Messages and the like are counted, and that is all. */
+static bool is_looked_at(const char *bytes, size_t size) {
+    enum mproc__kind kind = kind_of(bytes, size);
+    return kind != MPROC__KIND_NONE && kind != MPROC__KIND_MESSAGE && kind != MPROC__KIND_PARCEL;
+}
+
+/* A block of which `size` bytes have been copied. */
+static int see_block(const struct mproc__outside *arena, struct mproc__picture *p, uint64_t address,
+                     uint64_t block, const char *bytes, size_t size) {
+    enum mproc__kind kind = kind_of(bytes, size);
+    count(p, kind, block, 1);
+    if (!is_looked_at(bytes, size)) {
         return 0;
     }
     if (kind == MPROC__KIND_STACK) {
@@ -455,6 +477,36 @@ struct heap_walk {
     char bytes[MPROC__CHUNK];
 };
 
+static int see_all_at_once(struct heap_walk *walk, uint64_t at, uint64_t size, uint64_t n) {
+    int r = n != 0 ? mproc__outside_read(walk->arena, at, walk->bytes, n * size) : 0;
+    for (uint64_t i = 0; r == 0 && i < n; i++) {
+        r = see_block(walk->arena, walk->picture, at + i * size, size, walk->bytes + i * size,
+                      size);
+    }
+    return r;
+}
+
+/* A block whose contents nobody asked for, mostly: messages, which others write at this moment.
+ * Each cache line that is read here has to come back to them. */
+static int see_large(struct heap_walk *walk, uint64_t at, uint64_t size) {
+    size_t most = size < OBJECT_BYTES ? (size_t)size : OBJECT_BYTES;
+    size_t head = sizeof(struct mproc__object);
+    int r = mproc__outside_read(walk->arena, at, walk->bytes, head);
+    if (r == 0 && is_looked_at(walk->bytes, head)) {
+        r = mproc__outside_read(walk->arena, at, walk->bytes, most);
+        head = most;
+    }
+    return r == 0 ? see_block(walk->arena, walk->picture, at, size, walk->bytes, head) : r;
+}
+
+static int see_one_by_one(struct heap_walk *walk, uint64_t at, uint64_t size, uint64_t n) {
+    int r = 0;
+    for (uint64_t i = 0; r == 0 && i < n; i++) {
+        r = see_large(walk, at + i * size, size);
+    }
+    return r;
+}
+
 static int see_small(struct heap_walk *walk, uint64_t at, const struct mproc__chunk *d) {
     unsigned class = mproc__chunk_class(d->state);
     if (class >= MPROC__CLASSES) {
@@ -466,12 +518,8 @@ static int see_small(struct heap_walk *walk, uint64_t at, const struct mproc__ch
         count(walk->picture, MPROC__KIND_NONE, size, d->used < n ? d->used : n);
         return 0;
     }
-    int r = n != 0 ? mproc__outside_read(walk->arena, at, walk->bytes, n * size) : 0;
     uint64_t blocks = walk->picture->blocks;
-    for (uint64_t i = 0; r == 0 && i < n; i++) {
-        r = see_block(walk->arena, walk->picture, at + i * size, size, walk->bytes + i * size,
-                      size);
-    }
+    int r = size < BULK ? see_all_at_once(walk, at, size, n) : see_one_by_one(walk, at, size, n);
     /* Blocks that are free are among those without a kind. */
     uint64_t free = n - (d->used < n ? d->used : n);
     if (walk->picture->blocks - blocks >= free && walk->picture->of_kind[0] >= free) {
@@ -481,12 +529,6 @@ static int see_small(struct heap_walk *walk, uint64_t at, const struct mproc__ch
         walk->picture->bytes_of_kind[0] -= free * size;
     }
     return r;
-}
-
-static int see_run(struct heap_walk *walk, uint64_t at, uint64_t length) {
-    uint64_t size = length << MPROC__CHUNK_SHIFT;
-    int r = mproc__outside_read(walk->arena, at, walk->bytes, OBJECT_BYTES);
-    return r == 0 ? see_block(walk->arena, walk->picture, at, size, walk->bytes, OBJECT_BYTES) : r;
 }
 
 /* ---------------------------------------------------------------- labels */
@@ -535,7 +577,7 @@ static int see_chunk(struct heap_walk *walk, uint64_t i, uint64_t top, uint64_t 
     } else if (r == 0 && mproc__chunk_kind(d.state) == MPROC__CHUNK_RUN) {
         uint64_t run = mproc__chunk_length(d.state);
         *length = run > 0 && run <= top - i ? run : 1;
-        r = see_run(walk, at, *length);
+        r = see_large(walk, at, *length << MPROC__CHUNK_SHIFT);
     } else {
         return r == -EFAULT ? 0 : r;
     }

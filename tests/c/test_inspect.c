@@ -609,6 +609,19 @@ TEST(inspect_shows_the_words_that_a_thread_has_left_last) {
     mproc_drop(event);
 }
 
+TEST(inspect_leaves_a_family_a_millisecond_between_two_looks) {
+    mproc_inspection *seen;
+    mproc_drop(made_event()); /* a member */
+    CHECK_OK(mproc_inspect_new(&seen, 0));
+    mproc_inspect_drop(seen);
+    int64_t since = mproc__os_now();
+    for (int i = 0; i < 5; i++) {
+        CHECK_OK(mproc_inspect_new(&seen, 0));
+        mproc_inspect_drop(seen);
+    }
+    CHECK_GE(mproc__os_now() - since, 4 * MPROC_MSEC);
+}
+
 TEST(inspect_calls_objects_by_their_names) {
     struct pair pair = {.lock = made_lock(0)};
     struct sight sight;
