@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define SMALL ((size_t)40)
@@ -126,6 +127,16 @@ static void to_empty_ring(struct scene *s) {
     }
 }
 
+static void to_full_ring(struct scene *s) {
+    struct iovec piece = {s->bytes, SMALL};
+    to_ring(s);
+    do {
+        fill(s->bytes, s->next, SMALL);
+        s->next++;
+    } while (mproc_channel_try_sendv(s->channel, 1, s->ends[1], &piece, 1) == 0);
+    s->next--;
+}
+
 /* The sender has passed the ring's bytes, and the marker stands before them. */
 static void to_passed(struct scene *s) {
     to_ring(s);
@@ -177,6 +188,14 @@ static void leave(void *arg) {
     const struct scene *s = arg;
     mproc_channel_leave(s->channel, 0);
     close(s->ends[0]);
+}
+
+/* The survivor makes room for the victim, which sleeps. */
+static void take_meanwhile(void *arg) {
+    struct scene *s = arg;
+    for (unsigned left = (s->next - s->first) / 4; s->next - s->first > left; s->first++) {
+        crash_equal(receive(s), s->first);
+    }
 }
 
 /* The survivor wakes the victim, which sleeps in vain. */
@@ -269,11 +288,13 @@ static void to_invited(struct scene *s) {
     SETUP(name##_pipe_receivers, 0, prepare, sends, takes, BY_RECEIVERS_BYTES)                     \
     SETUP(name##_pipe_senders, 0, prepare, sends, takes, BY_SENDERS_BYTES)
 
-#define OP(title, setup_, operate_)                                                                \
+#define OP_MEANWHILE(title, setup_, operate_, meanwhile_)                                          \
     {                                                                                              \
-        .name = "channel " title, .setup = setup_, .operate = operate_, .verify = verify,          \
-        .teardown = teardown, .sample = 8                                                          \
+        .name = "channel " title, .setup = setup_, .operate = operate_, .meanwhile = meanwhile_,   \
+        .verify = verify, .teardown = teardown, .sample = 8                                        \
     }
+
+#define OP(title, setup_, operate_) OP_MEANWHILE(title, setup_, operate_, NULL)
 
 #define OPS(title, name, operate)                                                                  \
     OP(title " (socket, receive)", name##_socket_recv, operate),                                   \
@@ -291,6 +312,8 @@ SETUPS(still, to_ring, 0, 0)
 SETUPS(empty, to_empty_ring, 0, 0)
 SETUPS(passed, to_passed, 0, 0)
 SETUP(sleeper, 1, to_empty_ring, 0, 0, BY_RECV)
+SETUP(crammed_socket, 1, to_full_ring, 1, 0, BY_RECV)
+SETUP(crammed_pipe, 0, to_full_ring, 1, 0, BY_RECV)
 
 static const struct crash_op ops[] = {
     OPS("send as bytes", quiet, send_small),
@@ -313,6 +336,10 @@ static const struct crash_op ops[] = {
      .verify = verify,
      .teardown = teardown},
     OPS("leave", still, leave),
+    OP("send passes full ring (socket)", crammed_socket, send_small),
+    OP("send passes full ring (pipe)", crammed_pipe, send_small),
+    OP_MEANWHILE("send sleeps (socket)", crammed_socket, send_small, take_meanwhile),
+    OP_MEANWHILE("send sleeps (pipe)", crammed_pipe, send_small, take_meanwhile),
     {.name = "channel receive sleeps",
      .setup = sleeper,
      .operate = take_one,
