@@ -10,6 +10,10 @@
  * or hangs is one failed kill point: the laboratory prints which, prints where the victim was, and
  * goes on.
  *
+ * A hang is told by the time that the survivor and the victim could have run: what either of them
+ * has waited for a processor is added to the patience. So a busy machine makes no hangs, and
+ * whatever sleeps or spins too long is found all the same.
+ *
  * Shared state: one anonymous mapping, `board`. The laboratory writes what is to be done before it
  * forks the survivor. The survivor writes the rest, which the laboratory reads after its end.
  *
@@ -62,6 +66,8 @@ struct board {
     enum way way;
     uint32_t point;
     uint64_t rip;
+    pid_t victim;       /* while it is traced */
+    int64_t starved_ms; /* that it had waited for a processor when it was killed */
     bool returned;
     bool strayed;
     bool recorded;
@@ -217,8 +223,25 @@ static pid_t make_victim(const struct crash_op *op, void *object) {
     return pid;
 }
 
+/* How long a process has waited for a processor; 0: there is no such process. */
+static int64_t starved_ms(pid_t pid) {
+    char path[64];
+    unsigned long long ran, waited = 0;
+    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+    FILE *file = pid != 0 ? fopen(path, "re") : NULL;
+    if (file != NULL && fscanf(file, "%llu %llu", &ran, &waited) != 2) {
+        waited = 0;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return (int64_t)(waited / 1000000);
+}
+
 static void kill_victim(struct tracee *victim) {
     board->rip = trace_rip(victim);
+    board->starved_ms = starved_ms(victim->pid);
+    board->victim = 0;
     require_os(kill(victim->pid, SIGKILL) == 0);
 }
 
@@ -330,6 +353,7 @@ static _Noreturn void survive(const struct crash_op *op) {
     void *object = op->setup();
     fixture->check();
     struct tracee victim = {.pid = make_victim(op, object)};
+    board->victim = victim.pid;
     if (!end_victim(op, object, &victim)) {
         exit(0);
     }
@@ -346,16 +370,24 @@ static _Noreturn void survive(const struct crash_op *op) {
 
 /* ---------------------------------------------------------------- laboratory */
 
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Waits for the end of a survivor; kills one that hangs and returns false. A hundred thousand
- * single steps take a second, or twenty on a busy machine. */
+ * single steps take a second, or more on a processor that is shared. */
 static bool patient_wait(pid_t pid, int *status) {
-    int patience = patience_ms + (board->mode == KILL_NAIVE ? (int)(board->point / 5) : 0);
+    int64_t end = now_ms() + patience_ms + (board->mode == KILL_NAIVE ? board->point / 5 : 0);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd ready = {.fd = pidfd, .events = POLLIN};
-    int r = 0;
+    int64_t left;
+    int r;
     do {
-        r = poll(&ready, 1, patience);
-    } while (r < 0 && errno == EINTR);
+        left = end + board->starved_ms + starved_ms(pid) + starved_ms(board->victim) - now_ms();
+        r = left > 0 ? poll(&ready, 1, (int)left) : 0;
+    } while (r < 0 || (r == 0 && left > 0));
     close(pidfd);
     if (r == 0) {
         kill(pid, SIGKILL);
@@ -372,6 +404,8 @@ static bool try_once(const struct crash_op *op, enum mode mode, uint32_t point, 
     board->way = way;
     board->point = point;
     board->rip = 0;
+    board->victim = 0;
+    board->starved_ms = 0;
     board->returned = board->strayed = board->recorded = board->went_on = false;
     board->phase = "starting";
     board->why[0] = 0;
@@ -386,7 +420,8 @@ static bool try_once(const struct crash_op *op, enum mode mode, uint32_t point, 
         return false;
     }
     if (!patient_wait(pid, &status)) {
-        snprintf(board->why, sizeof board->why, "no end after %d ms: a hang", patience_ms);
+        snprintf(board->why, sizeof board->why, "no end after %d ms that it could run: a hang",
+                 patience_ms);
     } else if (status != 0 && board->why[0] == 0) {
         snprintf(board->why, sizeof board->why, "the survivor ended with wait status %#x",
                  (unsigned)status);

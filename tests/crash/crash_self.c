@@ -5,7 +5,7 @@
  *
  * The object is a toy: two words that must stay equal, changed under an undo record in an
  * anonymous shared mapping. The right variant has to pass at every instruction; each broken
- * variant has to fail.
+ * variant has to fail. What is only slow, since others have the processor, has to pass.
  */
 #include "crash.h"
 
@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct toy {
@@ -269,17 +270,68 @@ static const struct crash_op hanging[] = {
      .teardown = crash_nothing},
 };
 
+/* ---- beside processes that take the processor away */
+
+#define CROWD 6
+#define WORK_MS 300
+#define SHORT_PATIENCE 1500 /* less than WORK_MS takes in such a crowd */
+
+static void spin_beside(void *unused) {
+    (void)unused;
+    for (;;) {
+    }
+}
+
+static int64_t ran_ms(void) {
+    struct timespec ran;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ran);
+    return (int64_t)ran.tv_sec * 1000 + ran.tv_nsec / 1000000;
+}
+
+/* The survivor stays on one processor, and so do these. */
+static void work_in_a_crowd(void *object) {
+    (void)object;
+    pid_t crowd[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = crash_helper(spin_beside, NULL);
+    }
+    while (ran_ms() < WORK_MS) {
+    }
+    for (int i = 0; i < CROWD; i++) {
+        kill(crowd[i], SIGKILL);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        while (waitpid(crowd[i], NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+}
+
+static void two_steps(void *object) {
+    (void)object;
+}
+
+static const struct crash_op starving[] = {
+    {.name = "toy that has to share its processor",
+     .setup = get_toy,
+     .operate = two_steps,
+     .verify = work_in_a_crowd,
+     .teardown = crash_nothing,
+     .sample = 2},
+};
+
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
 
 static const struct crash_fixture hanging_fixture = {open_toy, check_toy, check_toy, level_toy};
 
 int main(void) {
     size_t wrong = crash_run(&fixture, good, COUNT(good));
+    crash_patience(SHORT_PATIENCE);
+    wrong += crash_run(&fixture, starving, COUNT(starving));
     printf("now operations that have to fail:\n");
     wrong += COUNT(bad) - crash_run(&fixture, bad, COUNT(bad));
-    crash_patience(500);
+    crash_patience(SHORT_PATIENCE);
     wrong += COUNT(hanging) - crash_run(&hanging_fixture, hanging, COUNT(hanging));
-    size_t all = COUNT(good) + COUNT(bad) + COUNT(hanging);
+    size_t all = COUNT(good) + COUNT(starving) + COUNT(bad) + COUNT(hanging);
     printf("%zu passed, %zu failed\n", all - wrong, wrong);
     return wrong != 0;
 }
