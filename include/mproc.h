@@ -786,6 +786,10 @@ MPROC_API void mproc_message_drop(mproc_message *message);
  * it. NULL: it has no such. */
 MPROC_API mproc_buffer *mproc_message_buffer(const mproc_message *message, size_t i);
 
+/* The same for an object of any kind: a value of a dict or list may bring others than buffers. The
+ * program knows of which kind it is, for one since the value's bytes say so. */
+MPROC_API void *mproc_message_object(const mproc_message *message, size_t i);
+
 /* Memory of the arena for a message of `size` bytes, to be filled in place and then committed or
  * dropped. It is given back when its member dies before that. MPROC_ECLOSED, MPROC_ETOOBIG,
  * -ENOMEM. */
@@ -2475,12 +2479,15 @@ MPROC_API int mproc_dict_replace(mproc_dict *dict, const void *key, size_t key_s
                                  size_t size) MPROC_MUST_USE;
 
 /* A value in `n` pieces, gathered in order, with the buffers that it brings along: it has a hold on
- * each as long as it is there or lent (mproc_message_buffer()). */
+ * each as long as it is there or lent (mproc_message_buffer()). In place of a buffer there may be
+ * any array, barrier, condition, dict, event, list, lock, queue, semaphore or set, as (void *)dict:
+ * so dicts have dicts in them (mproc_message_object()). One that contains itself is there until the
+ * family ends. */
 typedef struct mproc_dict_value {
     const struct iovec *pieces;   /* lent, as all of it */
     int n;                        /* how many pieces */
     mproc_buffer *const *buffers; /* what the value brings along */
-    size_t nbuffers;              /* how many buffers */
+    size_t nbuffers;              /* how many of these */
 } mproc_dict_value;
 
 /* In place of a version: whatever the key has. */

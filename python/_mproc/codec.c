@@ -261,6 +261,10 @@ static PyObject *stays_in_family(PyObject *Py_UNUSED(module), PyObject *object) 
     return PyBool_FromLong(pickling_stays(object));
 }
 
+static PyObject *goes_into_container(PyObject *Py_UNUSED(module), PyObject *object) {
+    return PyBool_FromLong(pickling_shares(object));
+}
+
 static PyMethodDef functions[] = {
     {"dumps", dumps, METH_O,
      "dumps($module, object, /)\n--\n\n"
@@ -279,6 +283,10 @@ static PyMethodDef functions[] = {
      "stays_in_family($module, object, /)\n--\n\n"
      "For a __reduce__: whether its object goes to a member of the family, by a queue, a pool, a\n"
      "container or a pipe. False in a pickle that a program makes itself."},
+    {"goes_into_container", goes_into_container, METH_O,
+     "goes_into_container($module, object, /)\n--\n\n"
+     "For a __reduce__: whether its object goes into a Dict, List or the like, whose values hold\n"
+     "shared objects."},
     {NULL, NULL, 0, NULL},
 };
 

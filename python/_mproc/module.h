@@ -79,7 +79,7 @@
 #define MODULE_THREAD_NOUNS(X) X(restarts) X(task)
 
 /* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
-#define MODULE_CONTAINER_NOUNS(X) X(blocking) X(dict) X(list)
+#define MODULE_CONTAINER_NOUNS(X) X(blocking) X(share) X(dict) X(list)
 
 /* Heap types that the module owns. */
 #define MODULE_TYPES(X)                                                                            \
@@ -104,6 +104,7 @@
     X(simple_queue)                                                                                \
     X(dict)                                                                                        \
     X(list)                                                                                        \
+    X(share)                                                                                       \
     X(future)                                                                                      \
     X(backlog)                                                                                     \
     X(job)                                                                                         \

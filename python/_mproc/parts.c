@@ -15,6 +15,7 @@
 #include "buffer.h"
 #include "error.h"
 #include "module.h"
+#include "share.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -72,6 +73,20 @@ static int add_shared(struct parts *parts, mproc_buffer *buffer, const Py_buffer
     }
     uint64_t offset = (uint64_t)((char *)view->buf - (char *)mproc_buffer_data(buffer));
     append(parts, buffer, true, offset, (uint64_t)view->len);
+    return 1;
+}
+
+/* A part of no bytes: the object itself, that the message is to hold. */
+static int add_object(struct parts *parts, void *object) {
+    if (make_room(parts) < 0) {
+        return -1;
+    }
+    int r = mproc_hold(object);
+    if (r != 0) {
+        error_raise(r);
+        return -1;
+    }
+    append(parts, object, true, 0, 0);
     return 1;
 }
 
@@ -176,7 +191,8 @@ int parts_add(struct parts *parts, struct module_state *state, PyObject *pickle_
     if (PyObject_GetBuffer(pickle_buffer, &view, PyBUF_FULL_RO) < 0) {
         return -1;
     }
-    int r = add_view(parts, state, &view);
+    void *object = share_object(state, view.obj);
+    int r = object != NULL ? add_object(parts, object) : add_view(parts, state, &view);
     PyBuffer_Release(&view);
     return r;
 }
@@ -209,6 +225,10 @@ static mproc_buffer *of_message(const void *message, size_t i) {
     return mproc_message_buffer(message, i);
 }
 
+static void *object_of_message(const void *message, size_t i) {
+    return mproc_message_object(message, i);
+}
+
 static mproc_buffer *of_task(const void *task, size_t i) {
     return mproc_task_buffer(task, i);
 }
@@ -218,21 +238,27 @@ static mproc_buffer *of_worker(const void *worker, size_t i) {
 }
 
 struct parts_source parts_of_message(const mproc_message *message) {
-    return (struct parts_source){of_message, message};
+    return (struct parts_source){of_message, message, object_of_message};
 }
 
 struct parts_source parts_of_task(const mproc_task *task) {
-    return (struct parts_source){of_task, task};
+    return (struct parts_source){of_task, task, NULL};
 }
 
 struct parts_source parts_of_worker(const mproc_worker *worker) {
-    return (struct parts_source){of_worker, worker};
+    return (struct parts_source){of_worker, worker, NULL};
 }
 
 PyObject *parts_read_one(struct module_state *state, struct parts_source source,
                          const mproc_value_part *part) {
     mproc_buffer *buffer =
         source.buffer != NULL ? source.buffer(source.from, part->buffer / 2) : NULL;
+    void *object = buffer == NULL && source.object != NULL
+                       ? source.object(source.from, part->buffer / 2)
+                       : NULL;
+    if (object != NULL) {
+        return share_new(state, object);
+    }
     size_t size = buffer == NULL ? 0 : mproc_buffer_size(buffer);
     if (buffer == NULL || part->offset > size || part->size > size - part->offset) {
         PyErr_SetString(PyExc_ValueError, "corrupt message: a part that is in no buffer");

@@ -75,6 +75,7 @@ void parts_fill(struct parts *parts);
 struct parts_source {
     mproc_buffer *(*buffer)(const void *from, size_t i); /* lent; NULL: there is no such */
     const void *from;
+    void *(*object)(const void *from, size_t i); /* the same for any object; may be NULL */
 };
 
 struct parts_source parts_of_message(const mproc_message *message);

@@ -143,6 +143,7 @@ static PyObject *find_reducer(PyObject *reducers, PyTypeObject *type) {
  * asked about last is pickled by it, and not by what its owner's __reduce__ calls. */
 struct asked {
     bool stays;             /* the message goes to a member of the family */
+    bool shares;            /* it goes into a container */
     const PyObject *object; /* borrowed, never followed */
 };
 
@@ -150,6 +151,10 @@ static BLOCKING_THREAD struct asked asked;
 
 bool pickling_stays(const PyObject *object) {
     return asked.stays && asked.object == object;
+}
+
+bool pickling_shares(const PyObject *object) {
+    return asked.shares && asked.object == object;
 }
 
 /* What a registered reducer makes of an object. NotImplemented: there is none, so pickle is to
@@ -284,7 +289,8 @@ static PyObject *dump(struct pickler *pickler, PyObject *object, struct message 
     struct sink *sink = (struct sink *)pickler->sink;
     struct asked outer = asked;
     sink->message = message;
-    asked = (struct asked){message->parts.allowed != PARTS_NONE, NULL};
+    asked = (struct asked){message->parts.allowed != PARTS_NONE,
+                           message->parts.allowed == PARTS_SHARED, NULL};
     PyObject *none = PyObject_CallOneArg(pickler->dump, object);
     asked = outer;
     sink->message = NULL;

@@ -49,6 +49,9 @@ int pickle_write_plain(PyObject *object, struct message *message);
  * for a message that stays in the family. A pickle that a program makes itself may go anywhere. */
 bool pickling_stays(const PyObject *object);
 
+/* The same: whether it goes into a container, whose values hold shared objects. */
+bool pickling_shares(const PyObject *object);
+
 #define PICKLE_INT 13 /* bytes that the pickle of an int takes at most */
 
 /* The same for an int alone. Returns its length; 0: it has more than 64 bits. */

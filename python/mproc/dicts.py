@@ -14,6 +14,7 @@ from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
 from typing import Any, TypeVar
 
 from . import _mproc
+from ._recursion import shown_once
 from .context import _owner_died
 
 _mproc._add_containers()
@@ -163,7 +164,7 @@ class Dict(_mproc.Dict, MutableMapping[_K, _V]):
         return copied
 
     def __repr__(self) -> str:
-        return repr(self.copy())
+        return shown_once(self.address, lambda: repr(self.copy()), "{...}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (dict, Dict)):

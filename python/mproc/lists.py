@@ -11,6 +11,7 @@ from collections.abc import MutableSequence
 from typing import Any, TypeVar
 
 from . import _mproc
+from ._recursion import shown_once
 
 _mproc._add_containers()
 
@@ -67,7 +68,7 @@ class List(_mproc.List, MutableSequence[_T]):
         return self.copy().count(value)
 
     def __repr__(self) -> str:
-        return repr(self.copy())
+        return shown_once(self.address, lambda: repr(self.copy()), "[...]")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (list, List)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._recursion import shown_once
 from .dicts import Dict
 
 TYPE_CHECKING = False
@@ -60,5 +61,8 @@ class Namespace:
         return sorted({*object.__dir__(self), *self._shared})
 
     def __repr__(self) -> str:
+        return shown_once(self._shared.address, self._text, f"{type(self).__name__}(...)")
+
+    def _text(self) -> str:
         attributes = ", ".join(f"{name}={value!r}" for name, value in self._shared.items())
         return f"{type(self).__name__}({attributes})"

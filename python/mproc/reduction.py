@@ -11,7 +11,7 @@ import io
 import os
 import sys
 
-from . import _cpython, context
+from . import _cpython, _mproc, context
 from ._mproc import Child, choose_pickler, hold, reducers
 
 TYPE_CHECKING = False
@@ -119,10 +119,16 @@ def refuse_fork_context(obj: object) -> None:
 def reduce_handle(handle: Any) -> tuple[Any, ...]:
     """Return what a handle of an arena object is pickled as, for a child that is being started.
 
-    The hold that the child's handle will own is taken here, for the child.
+    The hold that the child's handle will own is taken here, for the child. As the value of a shared
+    container the object is held by that.
     RuntimeError: no child is being started, for only such a child can be given a hold; or the
     object was made in the fork context, since programs rely on that error.
     """
+    if _mproc.goes_into_container(handle):
+        from pickle import PickleBuffer
+
+        share = PickleBuffer(_mproc.Share(handle.address))
+        return rebuild_shared, (type(handle), share), handle.__getstate__() or None
     context.assert_spawning(handle)
     refuse_fork_context(handle)
     address = give_to_child(handle.address)
@@ -175,6 +181,12 @@ _family = os.urandom(16)  # the same in copies of this process
 def rebuild_handle(cls: Any, address: int) -> Any:
     """Return the child's handle, without its state."""
     return cls.adopt(address)
+
+
+def rebuild_shared(cls: Any, share: _mproc.Share) -> Any:
+    """Return the reader's handle of an object that a container holds, without its state."""
+    hold(share.address)
+    return cls.adopt(share.address)
 
 
 # ---- descriptors

@@ -163,7 +163,8 @@ class Set(MutableSet[_T]):
     # ---- for children that are being started
 
     def __getstate__(self) -> Any:
-        context.assert_spawning(self)
+        if not _mproc.goes_into_container(self):
+            context.assert_spawning(self)
         return self._keys
 
     def __setstate__(self, keys: _Keys) -> None:

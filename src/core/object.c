@@ -14,12 +14,14 @@
  *   O1  A record in use (object != 0) is in its object's list and in its member's, once each.
  *   O2  An object has at most one record per member; count >= 1.
  *   O3  An object without records is named by one word, a hand's `unheld` or `message`, or a
- *       queue's.
+ *       queue's, or is in the list of what is due.
  *   O4  prev_of_member and next_of_member agree.
  *   O5  A record in an object's list names that object. It is a member's, or a message's.
  *   O6  A member whose `estate` is not 0 has a parent with `heirs` set, and the record that it
  *       names is in that one's list. No hold of a member goes, and none is looked at, before what
  *       it has not inherited, and what its children have not, is copied.
+ *   O7  What is in the list of what is due has no records, is whole, and is there once; each is
+ *       linked by its own first record's next_of_object.
  *
  * A forked child has a copy of each of its parent's holds. The parent copies them before the fork,
  * unless another member is stopped in a section that this takes: a fork waits for nobody. Then the
@@ -29,6 +31,12 @@
  * A message that takes buffers along has a record for each in itself (parcel.c): in the buffer's
  * list, in no member's. So is the record of a container that keeps an object: it is the object's
  * own first one.
+ *
+ * Such an object may have objects inside that nothing else holds any more: a list in a dict. To
+ * destroy them from there would be a recursion, and need a second word of the hand. So an object
+ * that loses its last record to a message becomes *due*, in the section in which it loses it. Who
+ * has an empty hand again destroys what is due, one after the other, and each may make others due.
+ * When it dies, its reaper goes on.
  *
  * If a member dies here: a copied record and the step of `estate` behind it are one section. The
  * guard puts the lists back or leaves them done; an object that lost its
@@ -45,6 +53,8 @@
 #include "core/heap.h"
 #include "core/label.h"
 #include "core/token.h"
+
+#define DUE_MOST (UINT64_C(1) << 32) /* a list that is longer is a circle */
 
 static struct mproc__registry *registry;
 
@@ -403,6 +413,7 @@ int mproc_drop(void *owned) {
     leave_frozen(hand);
     mproc__heap_free(hand, &hand->node);
     mproc__object_destroy(hand, &hand->unheld);
+    mproc__objects_due(hand);
     mproc__hand_put(hand);
     return h != NULL ? 0 : -EINVAL;
 }
@@ -440,6 +451,7 @@ int mproc__holds_clear(struct mproc__hand *hand, struct mproc__slot *slot) {
         mproc__heap_free(hand, &hand->node);
         mproc__object_destroy(hand, &hand->unheld);
     }
+    mproc__objects_due(hand);
     return 0;
 }
 
@@ -540,10 +552,37 @@ void mproc__object_destroy(struct mproc__hand *hand, uint64_t *word) {
     mproc__heap_free(hand, word);
 }
 
+/* ---------------------------------------------------------------- what is due */
+
+/* Under the guard. */
+static void become_due(struct mproc__object *object) {
+    set(&object->first.next_of_object, registry->due);
+    set(&registry->due, word_of(object));
+}
+
+/* Takes one into hand->unheld, which is 0. False: there is none. */
+static bool take_due(struct mproc__hand *hand) {
+    enter(hand);
+    struct mproc__object *object = object_at(registry->due);
+    if (object != NULL) {
+        set(&registry->due, object->first.next_of_object);
+        set(&hand->unheld, word_of(object));
+    }
+    leave(hand);
+    return object != NULL;
+}
+
+void mproc__objects_due(struct mproc__hand *hand) {
+    while (mproc__unlikely(mproc__peek64(&registry->due) != 0) &&
+           (hand->unheld | hand->message) == 0 && take_due(hand)) {
+        mproc__object_destroy(hand, &hand->unheld);
+    }
+}
+
 /* ---------------------------------------------------------------- messages' holds */
 
-int mproc__object_attach(struct mproc__hand *hand, void *buffer, struct mproc__hold *record) {
-    struct mproc__object *object = buffer;
+int mproc__object_attach(struct mproc__hand *hand, void *pointer, struct mproc__hold *record) {
+    struct mproc__object *object = pointer;
     enter(hand);
     int r = object->holds != 0 ? 0 : -EINVAL;
     if (r == 0) {
@@ -560,11 +599,15 @@ int mproc__object_attach(struct mproc__hand *hand, void *buffer, struct mproc__h
 void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record) {
     enter(hand);
     struct mproc__object *object = object_at(record->object);
+    bool is_last = false;
     if (object != NULL) {
         unlink_from_object(object, record);
         set(&record->object, 0);
+        is_last = object->holds == 0;
     }
-    if (object != NULL && object->holds == 0) {
+    if (is_last && mproc__destroyers[object->kind] != NULL) {
+        become_due(object);
+    } else if (is_last) {
         set(&hand->block, word_of(object));
     }
     leave(hand);
@@ -598,6 +641,7 @@ void mproc__object_release(struct mproc__hand *hand, uint64_t *word) {
     }
     leave(hand);
     mproc__object_destroy(hand, word);
+    mproc__objects_due(hand);
 }
 
 /* Under the guard, under which the container's hold is given back, too: if the word is unchanged,
@@ -660,9 +704,21 @@ static int check_slot(uint32_t number, char *why, size_t size) {
     return 0;
 }
 
+static int check_due(char *why, size_t size) {
+    uint64_t n = 0;
+    for (uint64_t i = registry->due; i != 0; i = object_at(i)->first.next_of_object) {
+        if (!mproc__object_can_be_held(object_at(i)) || object_at(i)->holds != 0 ||
+            ++n > DUE_MOST) {
+            return mproc__corrupt(why, size, "O7: %p is no object that is due",
+                                  (void *)object_at(i));
+        }
+    }
+    return 0;
+}
+
 int mproc__holds_check(struct mproc__hand *hand, char *why, size_t size) {
-    int r = 0;
     enter(hand);
+    int r = check_due(why, size);
     for (uint32_t i = 0; r == 0 && i < mproc__table_top(); i++) {
         r = check_slot(i, why, size);
     }

@@ -84,6 +84,7 @@ static inline bool mproc__object_is(const void *pointer, enum mproc__kind kind) 
 
 struct mproc__registry {
     struct mproc__guard guard;
+    uint64_t due; /* struct mproc__object *: list of what is to be destroyed; under the guard */
     struct mproc__undo log[MPROC__REGISTRY_UNDO];
 };
 
@@ -111,11 +112,14 @@ int mproc__object_disown(struct mproc__hand *hand, void *pointer, uint64_t *word
 /* The token in a record that is a message's and no member's (core/parcel.c). */
 #define MPROC__TOKEN_OF_MESSAGES UINT64_MAX
 
-/* A message's hold on a buffer: `record` is zero and stands in the message. -EINVAL: nobody holds
- * the buffer. */
-int mproc__object_attach(struct mproc__hand *hand, void *buffer, struct mproc__hold *record);
-/* Gives it back, if the record is in use; with the last hold the buffer goes. hand->block is 0. */
+/* A message's hold on an object: `record` is zero and stands in the message. -EINVAL: nobody holds
+ * the object. */
+int mproc__object_attach(struct mproc__hand *hand, void *pointer, struct mproc__hold *record);
+/* Gives it back, if the record is in use. With the last hold the object goes, or becomes due, if
+ * it has insides. hand->block is 0. */
 void mproc__object_detach(struct mproc__hand *hand, struct mproc__hold *record);
+/* Destroys what is due, if the hand is empty: otherwise whoever next has an empty one does. */
+void mproc__objects_due(struct mproc__hand *hand);
 /* Whether the object's list has only records of its own, one a living member. */
 int mproc__object_check(struct mproc__hand *hand, const void *pointer, char *why, size_t size);
 

@@ -1,12 +1,13 @@
 /*
- * parcel.c - a message that takes buffers along
+ * parcel.c - a message that takes objects along
  *
  * SPDX-License-Identifier: MIT
  *
  * How it works. A message in a queue belongs to no member, so nobody's death may take away what it
- * names. A parcel is a message whose block begins with a record of a hold for each of its buffers.
- * The records stand in the buffers' lists beside those of members. They go with the message: when
- * its receiver drops it, when its queue is destroyed, or when its maker dies before it is put.
+ * names. A parcel is a message whose block begins with a record of a hold for each object that it
+ * takes along: buffers, and in a dict or list also others. The records stand in the objects' lists
+ * beside those of members. They go with the message: when its receiver drops it, when its queue or
+ * container is destroyed, or when its maker dies before it is put.
  *
  *     [object | count | hold | hold | ... | payload]
  *
@@ -15,14 +16,14 @@
  *
  * Invariants.
  *   R1  The records and the payload's start lie in the message's block.
- *   R2  A record in use names a live buffer, and is a message's.
+ *   R2  A record in use names a live object of a kind that may go along, and is a message's.
  *
  * If a member dies here: a message becomes a parcel by one store, when all its records are empty.
  * From then on whoever destroys it (a reaper by the dead member's hand) gives back the holds that
  * it has, and passes over the empty records.
  *
- * What it does not do: hold objects that have insides of their own. So to destroy a message is a
- * loop, and never a recursion.
+ * To destroy a message is a loop, and never a recursion: an object with insides of its own that
+ * loses its last record becomes due (object.c).
  */
 #include "core/parcel.h"
 
@@ -92,16 +93,49 @@ bool mproc__are_buffers(mproc_buffer *const *buffers, size_t n) {
     return true;
 }
 
+/* What members share and name by its address. A message is nobody's but its receiver's. */
+static bool goes_along(const struct mproc__object *object) {
+    switch (object->kind) {
+    case MPROC__KIND_ARRAY:
+    case MPROC__KIND_BARRIER:
+    case MPROC__KIND_BSEMAPHORE:
+    case MPROC__KIND_BUFFER:
+    case MPROC__KIND_CONDITION:
+    case MPROC__KIND_DICT:
+    case MPROC__KIND_EVENT:
+    case MPROC__KIND_LIST:
+    case MPROC__KIND_LOCK:
+    case MPROC__KIND_QUEUE:
+    case MPROC__KIND_RLOCK:
+    case MPROC__KIND_SEMAPHORE: return true;
+    default: return false;
+    }
+}
+
+bool mproc__go_along(mproc_buffer *const *objects, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const struct mproc__object *object = (const void *)objects[i];
+        if (!mproc__object_can_be_held(object) || !goes_along(object)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void *mproc__parcel_payload(struct mproc__object *message) {
     const struct parcel *parcel = parcel_of(message);
     return (char *)message + mproc__parcel_head(parcel != NULL ? parcel->count : 0);
 }
 
-mproc_buffer *mproc__parcel_buffer(const struct mproc__object *message, size_t i) {
+void *mproc__parcel_object(const struct mproc__object *message, size_t i) {
     const struct parcel *parcel = parcel_of(message);
-    return parcel != NULL && i < parcel->count
-               ? (mproc_buffer *)(uintptr_t)parcel->attached[i].object
-               : NULL;
+    return parcel != NULL && i < parcel->count ? (void *)(uintptr_t)parcel->attached[i].object
+                                               : NULL;
+}
+
+mproc_buffer *mproc__parcel_buffer(const struct mproc__object *message, size_t i) {
+    void *object = mproc__parcel_object(message, i);
+    return object != NULL && mproc__object_looks(object, MPROC__KIND_BUFFER) ? object : NULL;
 }
 
 void mproc__parcel_destroy(struct mproc__hand *hand, void *object) {
@@ -123,10 +157,10 @@ int mproc__parcel_check(const struct mproc__object *message, char *why, size_t s
     }
     for (uint64_t i = 0; i < parcel->count; i++) {
         const struct mproc__hold *h = &parcel->attached[i];
-        if (h->object != 0 &&
-            (!mproc__object_is((void *)(uintptr_t)h->object, MPROC__KIND_BUFFER) ||
-             h->token != MPROC__TOKEN_OF_MESSAGES)) {
-            return mproc__corrupt(why, size, "R2: buffer %llu of a message is none",
+        const struct mproc__object *object = (const void *)(uintptr_t)h->object;
+        if (object != NULL && (!mproc__object_can_be_held(object) || !goes_along(object) ||
+                               h->token != MPROC__TOKEN_OF_MESSAGES)) {
+            return mproc__corrupt(why, size, "R2: object %llu of a message is none that goes along",
                                   (unsigned long long)i);
         }
     }

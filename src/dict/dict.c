@@ -132,7 +132,7 @@ int mproc_dict_put(mproc_dict *dict, const void *key, size_t key_size,
                    const mproc_dict_value *value, uint64_t version) {
     struct mproc__dict_key k;
     int r = mproc__dict_key_for(dict, key, key_size, &k);
-    if (r == 0 && !mproc__are_buffers(value->buffers, value->nbuffers)) {
+    if (r == 0 && !mproc__go_along(value->buffers, value->nbuffers)) {
         r = MPROC_EOTHER;
     }
     if (r == 0 && value->n < 0) {
@@ -158,8 +158,8 @@ static int compare(mproc_dict *dict, const void *key, size_t key_size, const voi
     if (r == 0) {
         bool same =
             message.size == old_size && (old_size == 0 || memcmp(message.data, old, old_size) == 0);
-        bool buffers = mproc_message_buffer(&message, 0) != NULL; /* equal to no mere bytes */
-        r = same && !buffers ? 0 : -ESTALE;
+        bool more = mproc_message_object(&message, 0) != NULL; /* equal to no mere bytes */
+        r = same && !more ? 0 : -ESTALE;
         mproc_message_drop(&message);
     }
     return r;

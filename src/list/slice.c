@@ -33,7 +33,7 @@ int mproc__list_expect(const mproc_list *list, const mproc_list_value *values, s
         return MPROC_EOTHER;
     }
     for (size_t i = 0; i < n; i++) {
-        if (!mproc__are_buffers(values[i].buffers, values[i].nbuffers)) {
+        if (!mproc__go_along(values[i].buffers, values[i].nbuffers)) {
             return MPROC_EOTHER;
         }
         if (values[i].n < 0) {

@@ -188,8 +188,8 @@ static bool is_equal(const struct mproc__list_item *item, const void *bytes, siz
     if (mproc__list_item_large(item)) {
         struct mproc__object *large =
             (struct mproc__object *)(uintptr_t)*mproc__list_item_word(item);
-        if (mproc__parcel_buffer(large, 0) != NULL) {
-            return false; /* buffers are equal to no mere bytes */
+        if (mproc__parcel_object(large, 0) != NULL) {
+            return false; /* with objects it equals no mere bytes */
         }
         data = mproc__parcel_payload(large);
     }

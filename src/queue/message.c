@@ -16,3 +16,7 @@ void mproc_message_drop(mproc_message *message) {
 mproc_buffer *mproc_message_buffer(const mproc_message *message, size_t i) {
     return message->block != NULL ? mproc__parcel_buffer(message->block, i) : NULL;
 }
+
+void *mproc_message_object(const mproc_message *message, size_t i) {
+    return message->block != NULL ? mproc__parcel_object(message->block, i) : NULL;
+}

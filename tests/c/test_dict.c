@@ -227,6 +227,84 @@ TEST(dict_lent_values_outlive_their_entry) {
     check_family();
 }
 
+/* ---------------------------------------------------------------- objects as values */
+
+static void put_object(mproc_dict *d, const char *key, void *object) {
+    mproc_buffer *along[] = {object};
+    const mproc_dict_value value = {.buffers = along, .nbuffers = 1};
+    CHECK_OK(mproc_dict_put(d, key, strlen(key), &value, MPROC_DICT_ANY));
+}
+
+static void *object_of(mproc_dict *d, const char *key, mproc_message *m) {
+    *m = (mproc_message)MPROC_MESSAGE_INIT(NULL, 0);
+    CHECK_OK(mproc_dict_get(d, key, strlen(key), m, NULL));
+    CHECK(mproc_message_buffer(m, 0) == NULL && mproc_message_object(m, 1) == NULL);
+    return mproc_message_object(m, 0);
+}
+
+TEST(dict_values_bring_objects_of_any_kind) {
+    mproc_dict *d = made_dict(), *inner = made_dict();
+    mproc_message m;
+    void *const objects[] = {made_lock(0),      made_rlock(),    made_queue(0),
+                             made_event(),      made_list(),     made_condition(),
+                             made_semaphore(3), made_barrier(2), made_array(8, 3)};
+    size_t n = sizeof objects / sizeof *objects;
+    set(inner, "k", "deep");
+    put_object(d, "dict", inner);
+    mproc_drop(inner);
+    for (size_t i = 0; i < n; i++) {
+        put_object(d, (char[]){(char)('a' + i), 0}, objects[i]);
+        mproc_drop(objects[i]);
+        CHECK(object_of(d, (char[]){(char)('a' + i), 0}, &m) == objects[i]);
+        mproc_message_drop(&m);
+        check_family();
+    }
+    CHECK(object_of(d, "dict", &m) == inner);
+    expect(inner, "k", "deep");
+    CHECK_OK(mproc_hold(inner)); /* it can be kept */
+    mproc_message_drop(&m);
+    CHECK_OK(mproc_dict_delete(d, "dict", 4, MPROC_DICT_ANY));
+    expect(inner, "k", "deep");
+    mproc_drop(inner);
+    drop_and_check(d);
+}
+
+TEST(dict_lets_go_of_objects_that_lie_deep) {
+    enum { DEEP = 20000 };
+    mproc_dict *d = made_dict();
+    size_t before = test_arena_used();
+    void *inside = made_list();
+    for (int i = 0; i < DEEP; i++) {
+        mproc_list *outside = made_list();
+        mproc_buffer *along[] = {inside};
+        const mproc_list_value value = {.buffers = along, .nbuffers = 1};
+        CHECK_OK(mproc_list_insert_value(outside, 0, &value));
+        mproc_drop(inside);
+        inside = outside;
+    }
+    put_object(d, "k", inside);
+    mproc_drop(inside);
+    CHECK(test_arena_used() > before + (size_t)DEEP * 100);
+    set(d, "k", "small");
+    CHECK(test_arena_used() < before + 10000);
+    drop_and_check(d);
+}
+
+TEST(dict_values_bring_no_messages) {
+    mproc_dict *d = made_dict();
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    mproc_buffer *along[] = {NULL};
+    const mproc_dict_value value = {.buffers = along, .nbuffers = 1};
+    CHECK_OK(mproc_dict_set(d, "m", 1, "message", 7));
+    CHECK_OK(mproc_dict_get(d, "m", 1, &m, NULL));
+    CHECK_EQ(mproc_dict_put(d, "k", 1, &value, MPROC_DICT_ANY), MPROC_EOTHER);
+    along[0] = m.block;
+    CHECK_EQ(mproc_dict_put(d, "k", 1, &value, MPROC_DICT_ANY), MPROC_EOTHER);
+    mproc_message_drop(&m);
+    expect_absent(d, "k");
+    drop_and_check(d);
+}
+
 TEST(dict_values_bring_buffers) {
     mproc_dict *d = made_dict();
     mproc_buffer *buffer = made_buffer(100000);

@@ -346,7 +346,8 @@ static int no_item(const void *in, void *out, void *context) {
 /* Functions of the same form that are tested elsewhere. */
 static const char *const elsewhere[] = {
     "mproc_lock_save",      /* here, below: release builds do not look */
-    "mproc_message_buffer", /* as the next one */
+    "mproc_message_buffer", /* as the next two */
+    "mproc_message_object", /* as the next one */
     "mproc_message_drop",   /* a message is the caller's own structure; what it names is dropped */
     "mproc_hold",           /* test_object.c, as the next four: they take any pointer */
     "mproc_drop",           "mproc_holds",           "mproc_held_elsewhere", "mproc_hold_for",

@@ -402,6 +402,8 @@ TEST(object_check_sees) {
     CHECK_BREAKS(&h->token, 12345, MEMBERS, "O2");
     CHECK_BREAKS(&o->holds, 0, MEMBERS, "O2");
     CHECK_BREAKS(&h->prev_of_member, h->next_of_member, MEMBERS, "O4");
+    CHECK_BREAKS(&mproc__family->registry.due, (uint64_t)(uintptr_t)a, MEMBERS, "O7");
+    CHECK_BREAKS(&mproc__family->registry.due, 8, MEMBERS, "O7");
     mproc_drop(a);
     mproc_drop(b);
 }

@@ -309,6 +309,108 @@ static void operate_snapshot(void *dict) {
     mproc_dict_snapshot_drop(s);
 }
 
+/* ---- a dict in a dict, with a large value, and a list in it */
+
+static void put_object(mproc_dict *dict, uint64_t key, void *object) {
+    mproc_buffer *along[] = {object};
+    const mproc_dict_value value = {.buffers = along, .nbuffers = 1};
+    if (mproc_dict_put(dict, &key, sizeof key, &value, MPROC_DICT_ANY) != 0) {
+        abort();
+    }
+}
+
+static mproc_dict *make_inner(void) {
+    mproc_dict *inner = made_dict();
+    mproc_list *list = made_list();
+    uint64_t one = 1;
+    if (inner == NULL || list == NULL || mproc_list_append(list, filled(3, LARGE), LARGE) != 0 ||
+        mproc_dict_set(inner, &one, sizeof one, filled(1, LARGE), LARGE) != 0) {
+        abort();
+    }
+    put_object(inner, 2, list);
+    mproc_drop(list);
+    return inner;
+}
+
+static void *nested_there(void) {
+    void *dict = make(3, SMALL, 0);
+    mproc_dict *inner = make_inner();
+    put_object(dict, scene()->key, inner);
+    mproc_drop(inner);
+    return dict;
+}
+
+static mproc_dict *victims_inner; /* the victim holds it, too */
+
+static void prepare_inner(void *dict) {
+    (void)dict;
+    victims_inner = make_inner();
+}
+
+static void operate_put_inner(void *dict) {
+    put_object(dict, scene()->key, victims_inner);
+    mproc_drop(victims_inner);
+}
+
+static void *object_in(mproc_dict *dict, uint64_t key, mproc_message *m) {
+    crash_equal(mproc_dict_get(dict, &key, sizeof key, m, NULL), 0);
+    void *object = mproc_message_object(m, 0);
+    crash_require(object != NULL);
+    return object;
+}
+
+/* Whether the key is there with the inner dict, which then is whole and can be used. */
+static bool look_at_inner(mproc_dict *dict) {
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0), n = m, e = m;
+    uint64_t key = scene()->key;
+    if (!mproc_dict_has(dict, &key, sizeof key)) {
+        return false;
+    }
+    mproc_dict *inner = object_in(dict, key, &m);
+    crash_check(mproc_dict_check(inner, why, sizeof why));
+    uint64_t one = 1;
+    crash_equal(mproc_dict_get(inner, &one, sizeof one, &e, NULL), 0);
+    expect_filled(&e, 1, LARGE);
+    mproc_message_drop(&e);
+    mproc_list *list = object_in(inner, 2, &n);
+    crash_check(mproc_list_check(list, why, sizeof why));
+    crash_equal(mproc_list_get(list, 0, &e, NULL), 0);
+    expect_filled(&e, 3, LARGE);
+    mproc_message_drop(&e);
+    crash_equal(mproc_dict_delete(inner, &one, sizeof one, MPROC_DICT_ANY), 0);
+    mproc_message_drop(&m); /* the list outlives the dict that it is in, as long as it is lent */
+    crash_equal(mproc_dict_delete(dict, &key, sizeof key, MPROC_DICT_ANY), 0);
+    crash_equal(mproc_list_count(list), 1);
+    mproc_message_drop(&n);
+    return true;
+}
+
+static void verify_inner_came(void *dict) {
+    crash_require(look_at_inner(dict) || !crash_returned());
+    use(false);
+}
+
+static void verify_inner_went(void *dict) {
+    size_t size = 0;
+    uint64_t key = scene()->key;
+    mproc_message m = MPROC_MESSAGE_INIT(NULL, 0);
+    bool there = mproc_dict_get(dict, &key, sizeof key, &m, NULL) == 0;
+    bool inner = there && mproc_message_object(&m, 0) != NULL;
+    mproc_message_drop(&m);
+    crash_require(!(crash_returned() && inner));
+    if (inner) {
+        crash_require(look_at_inner(dict));
+        there = false;
+    }
+    crash_require(!there || look(&size));
+    use(there);
+}
+
+static void make_own_nested(void *unused) {
+    (void)unused;
+    nested_there();
+}
+
 /* ---- clear */
 
 static void operate_clear(void *dict) {
@@ -506,6 +608,33 @@ static const struct crash_op ops[] = {
      .operate = operate_clear,
      .verify = verify_clear,
      .teardown = unmake,
+     .sample = 300},
+    {.name = "dict put (a dict in it)",
+     .setup = three,
+     .prepare = prepare_inner,
+     .operate = operate_put_inner,
+     .verify = verify_inner_came,
+     .teardown = unmake,
+     .sample = 300},
+    {.name = "dict set (in place of a dict)",
+     .setup = nested_there,
+     .prepare = prepare,
+     .operate = operate_set,
+     .verify = verify_inner_went,
+     .teardown = unmake,
+     .sample = 300},
+    {.name = "dict delete (a dict in it)",
+     .setup = nested_there,
+     .operate = operate_delete,
+     .verify = verify_inner_went,
+     .teardown = unmake,
+     .sample = 300},
+    {.name = "dict drop (a dict in it)",
+     .setup = crash_no_object,
+     .prepare = make_own_nested,
+     .operate = operate_drop_own,
+     .verify = verify_new,
+     .teardown = crash_nothing,
      .sample = 300},
     OP("add", number_there, operate_add, verify_add),
     OP("update", number_there, operate_update, verify_add),
