@@ -238,8 +238,9 @@ class Engine:
         """Have all workers end, and wait for them; kill those that do not listen."""
         alive = self._started_workers()
         self._end_living()
+        deadline = _monotonic() + PATIENCE
         for old in alive:
-            old.join(PATIENCE)
+            old.join(max(0.0, deadline - _monotonic()))
             if old.exitcode is None:
                 old.kill()
                 old.join()
@@ -248,6 +249,7 @@ class Engine:
         for old in self._started_workers():
             if old.exitcode is None:
                 getattr(old, self._ends_by)()
+                _let_go_on(old)
 
     def _started_workers(self) -> list[Any]:
         """Return the workers that were started last in their seats, and nobody has closed."""
@@ -428,6 +430,15 @@ class Engine:
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
+
+
+def _let_go_on(worker: Any) -> None:
+    """Wake a worker that is stopped: until it goes on, no signal but SIGKILL ends it."""
+    send = getattr(getattr(worker, "_popen", None), "_send_signal", None)
+    if send is not None:
+        from signal import SIGCONT
+
+        send(SIGCONT)
 
 
 def ring(bell: LockType) -> None:

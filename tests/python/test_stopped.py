@@ -14,6 +14,7 @@ import time
 import pytest
 
 import mproc
+from mproc.futures import BrokenProcessPool, ProcessPoolExecutor
 
 TRIES = 2000
 STOPPED = 0.3  # seconds
@@ -149,3 +150,47 @@ def test_timeouts_end_whoever_is_stopped(kind):
         child.kill()
         child.join()
         child.close()
+
+
+def end_with_a_word(path, barrier):
+    """Have a worker, when it is asked to end, write a line. Return when all workers do."""
+
+    def at_end(*_):
+        with open(path, "a") as file:
+            file.write("asked\n")
+        sys.exit()
+
+    signal.signal(signal.SIGTERM, at_end)
+    barrier.wait(60)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_pool_ends_though_its_workers_are_stopped(ctx, busy, tmp_path):
+    """They go on, and are asked to end as any others: none is killed when its time is up."""
+    path = tmp_path / "asked"
+    barrier = ctx.Barrier(4)
+    pool = ctx.Pool(3, end_with_a_word, (str(path), barrier))
+    try:
+        barrier.wait(60)
+        workers = list(pool._pool)
+        if busy:
+            pool.map_async(time.sleep, [60] * 3, chunksize=1)
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+    finally:
+        pool.terminate()
+        pool.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert path.read_text() == "asked\n" * 3
+
+
+def test_an_executor_that_breaks_ends_workers_that_are_stopped(ctx):
+    with ProcessPoolExecutor(2, mp_context=ctx) as executor:
+        futures = [executor.submit(time.sleep, 60) for _ in range(2)]
+        first, second = executor._processes.values()
+        os.kill(first.pid, signal.SIGSTOP)
+        second.kill()
+        for future in futures:
+            with pytest.raises(BrokenProcessPool):
+                future.result(60)
+    assert first.exitcode == -signal.SIGTERM
