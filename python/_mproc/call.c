@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define BATCH 64
+#define LARGE ((size_t)1 << 20) /* of a part: what is sent is new memory, unless old is free */
+#define LARGE_AHEAD ((size_t)8 << 20) /* bytes of large parts that wait beside those at work */
 #define BATCH_BYTES ((size_t)8192)
 
 struct function {
@@ -28,7 +30,9 @@ struct submission {
     struct function function;
     PyObject *job;
     PyObject *options;
-    Py_ssize_t put; /* parts, so far */
+    Py_ssize_t parts; /* of a map */
+    Py_ssize_t put;   /* of them, so far */
+    int awaited;      /* the caller waits for the results next */
 };
 
 /* A task that is begun anew is to find its arguments as they were, so none of them is the worker's
@@ -117,6 +121,26 @@ static void add(struct batch *batch, const struct call *call, size_t size, Py_ss
     }
 }
 
+static size_t size_of_buffers(const struct parts *parts) {
+    size_t size = 0;
+    for (size_t i = 0; i < parts->nbuffers; i++) {
+        size += mproc_buffer_size(parts->buffers[i]);
+    }
+    return size;
+}
+
+/* To put many large parts at once would take new memory for each, and for their results, which
+ * costs several times as much as the copy. Who waits for the results anyhow takes those that are
+ * there, and the memory serves again. */
+static int stay_near(PyObject *self, const struct submission *s, const struct call *call) {
+    size_t size = call->arguments.size + size_of_buffers(&call->arguments.parts);
+    if (!s->awaited || size < LARGE) {
+        return 0;
+    }
+    return s->puts->collect(self, (struct job *)s->job, s->parts - s->put,
+                            (Py_ssize_t)(LARGE_AHEAD / size));
+}
+
 /* Puts a call by itself, behind those that wait; or lets a small one wait for others. */
 static int put_or_add(PyObject *self, struct submission *s, const struct call *call,
                       Py_ssize_t part, struct batch *batch) {
@@ -128,7 +152,7 @@ static int put_or_add(PyObject *self, struct submission *s, const struct call *c
         add(batch, call, size, part);
         return 0;
     }
-    if (flush(self, s, batch) < 0 ||
+    if (flush(self, s, batch) < 0 || stay_near(self, s, call) < 0 ||
         s->puts->one(self, call, (struct job *)s->job, part, s->options) < 0) {
         return -1;
     }
@@ -219,6 +243,7 @@ static int put_items(PyObject *self, struct submission *s, PyObject *items, Py_s
     if (begin < 0) {
         return -1;
     }
+    s->parts = parts;
     int r = put_parts(self, s, items, chunk, begin, first);
     if (is_stream(s)) {
         stream_cut(job, parts - s->put);
@@ -233,9 +258,9 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
     Py_ssize_t chunk, first = 0;
     int star, r;
     if (state == NULL ||
-        !PyArg_ParseTuple(args, "O!y#ppO!n|nO:submit_map", state->job_type, &s.job,
+        !PyArg_ParseTuple(args, "O!y#ppO!n|nOp:submit_map", state->job_type, &s.job,
                           &s.function.data, &s.function.size, &s.function.named, &star,
-                          &PyList_Type, &items, &chunk, &first, &s.options)) {
+                          &PyList_Type, &items, &chunk, &first, &s.options, &s.awaited)) {
         return NULL;
     }
     s.kind = star ? CALL_STARMAP : CALL_MAP;

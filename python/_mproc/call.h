@@ -44,6 +44,9 @@ struct call_puts {
      * before the one that has the error. */
     int (*many)(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
                 Py_ssize_t first, PyObject *options, size_t *put);
+    /* Collects until at most so many parts of the job beyond one a worker are under way, while
+     * `unput` of them are not put: 0, or -1 with an exception, a signal handler's for example. */
+    int (*collect)(PyObject *self, struct job *job, Py_ssize_t unput, Py_ssize_t ahead);
 };
 
 /* Has a job expect a map of n items, so many of them a part: the number of the first part, or -1
@@ -66,11 +69,12 @@ PyObject *call_submit_map(PyObject *self, PyObject *args, const struct call_puts
     {                                                                                              \
         "submit_map", function, METH_VARARGS,                                                      \
             "submit_map($self, job, function, named, star, items, chunksize, first=0, "            \
-            "options=None, /)\n"                                                                   \
+            "options=None, awaited=False, /)\n"                                                    \
             "--\n\n"                                                                               \
             "Queue a call per item of a list, chunksize of them per task. first: the number of\n"  \
             "the first item, for the error of one. Of a Stream that ends in an exception, what\n"  \
-            "comes before is queued."                                                              \
+            "comes before is queued. awaited: the caller waits for the job next, so results may\n" \
+            "be collected before the last of many large parts is queued."                          \
     }
 
 #endif

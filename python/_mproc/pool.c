@@ -346,16 +346,6 @@ static int put_many(PyObject *self, const struct iovec *lent, size_t n, struct j
     return parts_are_put(pool, parts, *put, r);
 }
 
-static const struct call_puts ways = {put_one, put_many};
-
-static PyObject *pool_submit(PyObject *self, PyObject *args) {
-    return call_submit(self, args, &ways);
-}
-
-static PyObject *pool_submit_map(PyObject *self, PyObject *args) {
-    return call_submit_map(self, args, &ways);
-}
-
 /* ---------------------------------------------------------------- workers */
 
 /* The popen object's handle is the core's, too, until the seat is vacant. */
@@ -617,6 +607,34 @@ static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nar
         return NULL;
     }
     return PyBool_FromLong(job != NULL ? job->ready : r);
+}
+
+/* ---------------------------------------------------------------- submitting */
+
+static Py_ssize_t workers_of(const struct pool *pool) {
+    size_t n = mproc_pool_workers(pool->core, NULL, 0);
+    return n > 0 ? (Py_ssize_t)n : 1;
+}
+
+/* Nothing of the job may be left, if it has failed as a whole meanwhile. */
+static int collect_near(PyObject *self, struct job *job, Py_ssize_t unput, Py_ssize_t ahead) {
+    struct pool *pool = pool_of(self);
+    int r = 0;
+    while (r >= 0 && !job->ready && job->left - unput > workers_of(pool) + ahead - 1) {
+        r = collect(pool, MPROC_FOREVER, MPROC_FOREVER);
+        r = r >= 0 && PyErr_CheckSignals() < 0 ? -1 : r;
+    }
+    return r < 0 ? -1 : 0;
+}
+
+static const struct call_puts ways = {put_one, put_many, collect_near};
+
+static PyObject *pool_submit(PyObject *self, PyObject *args) {
+    return call_submit(self, args, &ways);
+}
+
+static PyObject *pool_submit_map(PyObject *self, PyObject *args) {
+    return call_submit_map(self, args, &ways);
 }
 
 /* ---------------------------------------------------------------- as a whole */

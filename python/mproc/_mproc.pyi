@@ -680,6 +680,7 @@ class Pool:
         chunksize: int,
         first: int = 0,
         options: tuple[int, ...] | None = None,
+        awaited: bool = False,
         /,
     ) -> None: ...
     def pump(self, job: Job | None, timeout: float | None, patient: bool = False, /) -> bool: ...

@@ -473,7 +473,9 @@ class Pool(HasOptions, Engine):
 
             return watch_map(self, func, iterable, star, chunksize, progress)
         mapper = self._mapper(star)
-        return self._map_async(func, iterable, mapper, chunksize).get()
+        if type(mapper) is not bool:
+            return self._map_async(func, iterable, mapper, chunksize).get()
+        return self._map_async(func, iterable, mapper, chunksize, awaited=True).get()
 
     def _in_background(
         self,
@@ -507,6 +509,8 @@ class Pool(HasOptions, Engine):
         chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _Callback = None,
+        *,
+        awaited: bool = False,
     ) -> MapResult[Any]:
         self._check_running()
         star = mapper if type(mapper) is bool else _is_star(mapper)
@@ -518,7 +522,9 @@ class Pool(HasOptions, Engine):
         try:
             message, named = self._message_of(func)
             size = max(chunksize, 1)
-            self._tasks.submit_map(result, message, named, star, items, size, 0, self._chosen)
+            self._tasks.submit_map(
+                result, message, named, star, items, size, 0, self._chosen, awaited
+            )
         except Exception as error:
             self._explain(error, "parts_of_map", items, 0)
             self._fail_unsent(result, error)

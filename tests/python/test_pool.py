@@ -899,6 +899,75 @@ def test_a_handler_that_raises_while_a_part_is_unpickled(fork, heard_once):
         assert result.get() == ["the result"] * 4
 
 
+LARGE_ITEMS = """
+import sys
+import mproc
+
+def back(item):
+    return item
+
+if __name__ == "__main__":
+    item = bytes(8 << 20)
+    with mproc.get_context(sys.argv[1]).Pool(2) as pool:
+        print(sum(map(len, pool.map(back, [item] * 30, 1))) >> 20)
+        print(sum(map(len, pool.starmap(back, [(item,)] * 30, 2))) >> 20)
+        try:
+            pool.map(back, [item] * 9 + [lambda: 0] + [item] * 9, 1)
+        except Exception as error:
+            print(type(error).__name__)
+        print(len(pool.map(back, [item] * 3, 1)))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_map_takes_large_results_while_it_puts_large_items(program, tmp_path, method):
+    file = tmp_path / "large_items.py"
+    file.write_text(LARGE_ITEMS)
+    env = {**program.env, "MPROC_ARENA_LIMIT": "96M"}
+    said = program.output(str(file), method, env=env).split()
+    assert said[:2] == ["240", "240"]
+    assert said[2] in ("AttributeError", "PicklingError")
+    assert said[3] == "3"
+
+
+def _wait_for_gate(gate, _item):
+    os.read(gate, 1)
+
+
+def _when_it_has_begun(pool, then):
+    wait_until(lambda: pool._tasks.open > 0)
+    then()
+
+
+def _raise_signal():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+
+def test_a_handler_that_raises_while_a_map_puts_large_items(fork, heard_once):
+    items = [bytes(2 << 20)] * 100
+    gate, opener = os.pipe()
+    with open(gate), open(opener, "wb", 0) as opened, fork.Pool(2) as pool:
+        killer = threading.Thread(target=_when_it_has_begun, args=(pool, _raise_signal))
+        killer.start()
+        with pytest.raises(Heard):
+            pool.map(functools.partial(_wait_for_gate, gate), items, 1)
+        killer.join()
+        assert 0 < pool._tasks.open < len(items)  # the rest was not put
+        opened.write(bytes(len(items)))
+        assert pool.map(len, items, 1) == [2 << 20] * 100
+
+
+def test_a_pool_is_terminated_while_a_map_puts_large_items(fork):
+    items = [bytes(2 << 20)] * 100
+    gate, opener = os.pipe()
+    with open(gate), open(opener, "wb", 0), fork.Pool(2) as pool:
+        ender = threading.Thread(target=_when_it_has_begun, args=(pool, pool.terminate))
+        ender.start()
+        with pytest.raises(mproc.ProcessError, match="terminated"):
+            pool.map(functools.partial(_wait_for_gate, gate), items, 1)
+        ender.join()
+
+
 def _give_signals(_):
     return Signals()
 

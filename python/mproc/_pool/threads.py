@@ -102,6 +102,7 @@ class ThreadTasks:
         chunk: int,
         first: int = 0,
         options: None = None,
+        awaited: bool = False,
     ) -> None:
         """Queue a call per item of a list, chunk of them per task."""
         self._check_open()

@@ -125,6 +125,7 @@ class EngineTasks(ThreadTasks):
         chunk: int,
         first: int = 0,
         options: Any = None,
+        awaited: bool = False,
     ) -> None:
         """Send a call per item of a list, chunk of them per task."""
         self._check_open()
