@@ -96,6 +96,47 @@ TEST_METHODS(filter_refuses_pidfd_send_signal) {
     mproc_reap();
 }
 
+struct held {
+    mproc_lock *lock;
+    mproc_event *taken;
+};
+
+static int hold_until_killed(void *arg, size_t size) {
+    const struct held *held = arg;
+    (void)size;
+    CHECK_OK(mproc_lock_acquire(held->lock, MPROC_FOREVER));
+    mproc_event_set(held->taken);
+    sleep_until_killed();
+    return 0;
+}
+
+/* What a filter may refuse, or an old system lacks, while the rest is there. */
+static void lose_a_holder(void *arg) {
+    static const long refused[] = {SYS_set_robust_list, SYS_get_robust_list, 435 /* clone3 */,
+                                   436 /* close_range */};
+    const mproc_process_options options = {.method = *(mproc_method *)arg};
+    mproc_process *process;
+    struct held held;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        deny(refused[i], -1, ENOSYS);
+    }
+    CHECK_OK(mproc_lock_new(&held.lock, 0));
+    CHECK_OK(mproc_event_new(&held.taken));
+    CHECK_OK(mproc_process_start(&process, hold_until_killed, &held, sizeof held, &options));
+    CHECK_OK(mproc_event_wait(held.taken, MPROC_FOREVER));
+    CHECK_OK(mproc_process_kill(process));
+    CHECK_EQ(mproc_lock_acquire(held.lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(held.lock));
+    CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
+    CHECK_OK(mproc_process_drop(process));
+    mproc__template_stop_default();
+}
+
+TEST_METHODS(filter_refuses_newer_calls) {
+    child_join(child_fork(lose_a_holder, &method));
+    mproc_reap();
+}
+
 static void join_without_memory(void *unused) {
     (void)unused;
     deny(SYS_memfd_create, -1, EPERM);
