@@ -266,10 +266,12 @@ class Engine:
             name = None if by_pickle else _mproc.name_of(function)
             message = self._dumps_function(function) if name is None else _mproc.dumps(name)
             named = name is not None or (self._sealer is None and _mproc.is_a_name(function))
-            self._last_function = (function if named else _NOTHING, message, named)
+            self._last_function = (function, message, named) if named else (_NOTHING, b"", False)
         return message, named
 
     def _dumps_function(self, function: Callable[..., Any]) -> bytes:
+        if self._cluster is not None:
+            return self._tasks.message_of_function(function)  # type: ignore[no-any-return]
         try:
             if self._sealer is not None:
                 return self._sealer.dumps_function(function)  # type: ignore[no-any-return]

@@ -122,6 +122,7 @@ def reduce_connection(conn: Connection) -> tuple[Any, ...]:
     """
     from . import context, reduction
 
+    context.check_leaving(conn, "open on")
     popen = context.get_spawning_popen()
     end = conn._end() if popen is None or hasattr(popen, "hold_for") else None
     if end is None:

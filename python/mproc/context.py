@@ -702,26 +702,51 @@ def set_spawning_popen(popen: Popen | None) -> None:
 
 
 class Leaving:
-    """While this is entered, what its thread pickles leaves this machine, for an engine."""
+    """While this is entered, what its thread pickles leaves this machine, for an engine.
 
-    def __enter__(self) -> None:
+    sharing: has the program's shared objects served to tasks (engines/shared.py); None: they stay.
+    shared: what it serves of those that were pickled; kept as long as the pickle may be loaded.
+    """
+
+    def __init__(self, sharing: Any = None) -> None:
+        self.sharing = sharing
+        self.shared: list[Any] = []
+        self._outer: Leaving | None = None
+
+    def __enter__(self) -> Leaving:
         set_spawning_popen(None)  # that makes the thread's variables
-        globals()["_tls"].leaving = True
+        self._outer, globals()["_tls"].leaving = leaving(), self
+        return self
 
     def __exit__(self, *exc_info: object) -> None:
-        globals()["_tls"].leaving = False
+        globals()["_tls"].leaving = self._outer
+
+
+def leaving() -> Leaving | None:
+    """Return for what this thread pickles, if it is for an engine."""
+    found: Leaving | None = getattr(globals().get("_tls"), "leaving", None)
+    return found
 
 
 def is_leaving() -> bool:
     """Return whether this thread pickles for an engine."""
-    return bool(getattr(globals().get("_tls"), "leaving", False))
+    return leaving() is not None
 
 
-def check_leaving(obj: object) -> None:
-    """Raise TypeError if an object of this machine's memory is pickled for an engine."""
+def share(obj: object) -> tuple[Any, ...] | None:
+    """Return what a shared object is pickled as for an engine; None: it is not, or stays here."""
+    if not is_leaving():
+        return None
+    from .engines import shared
+
+    return shared.share(obj)
+
+
+def check_leaving(obj: object, where: str = "in the memory of") -> None:
+    """Raise TypeError if an object of this machine is pickled for an engine."""
     if is_leaving():
         raise TypeError(
-            f"{type(obj).__name__} objects are in the memory of this machine, and cannot be used by"
+            f"{type(obj).__name__} objects are {where} this machine, and cannot be used by"
             " tasks on an engine: use an object of a Manager() instead, or send the contents"
         )
 

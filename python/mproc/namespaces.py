@@ -57,6 +57,12 @@ class Namespace:
         except KeyError:
             raise AttributeError(name, name=name, obj=self) from None
 
+    def __getstate__(self) -> dict[str, Any]:
+        from .context import check_leaving
+
+        check_leaving(self)
+        return self.__dict__
+
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *self._shared})
 

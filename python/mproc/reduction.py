@@ -129,6 +129,8 @@ def reduce_handle(handle: Any) -> tuple[Any, ...]:
 
         share = PickleBuffer(_mproc.Share(handle.address))
         return rebuild_shared, (type(handle), share), handle.__getstate__() or None
+    if (shared := context.share(handle)) is not None:
+        return shared
     context.assert_spawning(handle)
     refuse_fork_context(handle)
     address = give_to_child(handle.address)

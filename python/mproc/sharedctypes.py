@@ -163,6 +163,8 @@ def reduce_ctype(obj: Any) -> tuple[Any, ...]:
 
     RuntimeError: no child is being started. ValueError: the object is not in shared memory.
     """
+    if (shared := context.share(obj)) is not None:
+        return shared
     context.assert_spawning(obj)
     memory = getattr(obj, "_wrapper", None)
     if not isinstance(memory, Memory):
@@ -272,6 +274,8 @@ class SynchronizedBase(_Synchronized[_T]):
         return ""
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if (shared := context.share(self)) is not None:
+            return shared
         context.assert_spawning(self)
         return synchronized, (self._obj, self._lock)
 

@@ -115,6 +115,52 @@ def shared():
     return [sorted(got), sorted(table.keys()), value.value, all(told)]
 
 
+def use_own(queue, lock, event, value, array, semaphore, i):
+    with semaphore, lock:
+        value.value += 1
+        array[i] += i
+    queue.put(i)
+    return event.wait(100)
+
+
+def own():
+    """Objects that the program has made without a manager."""
+    queue, lock, event = multiprocessing.Queue(), multiprocessing.Lock(), multiprocessing.Event()
+    value, array = multiprocessing.Value("i", 0), multiprocessing.Array("d", 6)
+    semaphore = multiprocessing.Semaphore(2)
+    with multiprocessing.Pool() as pool:
+        calls = [(queue, lock, event, value, array, semaphore, i) for i in range(6)]
+        result = pool.starmap_async(use_own, calls, 1)
+        got = [queue.get() for _ in range(2)]  # before the event is set
+        event.set()
+        told = result.get(100)
+        got += [queue.get() for _ in range(4)]
+    return [sorted(got), value.value, array[:], all(told)]
+
+
+def take_and_die(lock):
+    lock.acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def take(lock):
+    with lock:
+        return "mine"
+
+
+def holder():
+    """What becomes of the lock of a task that dies."""
+    lock = multiprocessing.Lock()
+    with multiprocessing.Pool() as pool:
+        told = []
+        for call in (take_and_die, take, take):
+            try:
+                told.append(pool.apply_async(call, (lock,)).get(100))
+            except mproc.ProcessError as error:
+                told.append(type(error).__name__)
+    return told
+
+
 def killers():
     counts = {"done": 0, "lost": 0, "else": 0}
     with multiprocessing.Pool() as pool:

@@ -111,6 +111,19 @@ def test_dask_worker_cut_off():
     assert took < LOST + CALLS * NAP + SPARE
 
 
+def test_lock_whose_holder_is_cut_off():
+    """Whoever waits for a lock of the program is told, and the lock is free then."""
+    with (
+        hosts.laid("head", "mine", "one", "two") as net,
+        dask_on(net, "one", "two") as on_dask,
+        hosts.running(net.on("mine", *on_dask, HERE / "holder.py")) as program,
+    ):
+        net.cut(json.loads(program.stdout.readline()))
+        told, _ = say_go(program)
+    assert told["ends"] == ["OwnerDiedError", "mine", "WorkerLostError"]
+    assert told["seconds"] < LOST + SPARE
+
+
 def test_dask_worker_stopped_and_no_retry():
     with (
         hosts.laid("head", "mine", "one", "two") as net,

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,8 @@ PACKAGES = {"local": "mproc", "dask": "distributed", "ray": "ray", "mpi": "mpi4p
 ENGINES = list(PACKAGES)
 SECONDS = 150
 SCENES = ["methods", "error", "executor", "shared", "local", "parallel"]
-LAST = {"local": [], "mpi": ["killers"]}  # those that not every engine can
-ON_OTHERS = ["killers", "worker_killed", "all_killed"]
+LAST = {"local": [], "mpi": ["own", "holder", "killers"]}  # those that not every engine can
+ON_OTHERS = ["own", "holder", "killers", "worker_killed", "all_killed"]
 TASKS = int(os.environ.get("MPROC_TASKS", "2000"))
 
 
@@ -106,6 +107,16 @@ def test_objects_of_a_manager(engine):
 
 
 @pytest.mark.parametrize("engine", ["dask", "ray", "mpi"])
+def test_objects_that_the_program_has_made(engine):
+    assert of(engine, "own") == [list(range(6)), 6, list(map(float, range(6))), True]
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray", "mpi"])
+def test_lock_whose_holder_dies(engine):
+    assert of(engine, "holder") == ["WorkerLostError", "OwnerDiedError", "mine"]
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray", "mpi"])
 def test_those_that_kill_their_worker_are_lost_and_no_other(engine):
     assert of(engine, "killers") == {"done": TASKS - 40, "lost": 40, "else": 0}
 
@@ -137,6 +148,15 @@ def counted(engine):
 def test_wordcount_unedited(engine):
     assert len(counted(engine)[1]) > 1000
     assert counted(engine) == counted("local")
+
+
+def test_program_of_the_chapter(tmp_path):
+    """The one in docs/engines.md about what tasks share."""
+    chapter = (HERE.parents[1] / "docs/engines.md").read_text()
+    script = tmp_path / "script.py"
+    script.write_text(re.search(r"```python\n(.*?)```", chapter, re.DOTALL)[1])
+    done = run("mpi", script)
+    assert (done.stdout, done.returncode) == (f"45 {list(range(10))}\n", 0), done.stderr
 
 
 def test_wordcount_in_c(tmp_path):

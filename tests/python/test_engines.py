@@ -1,5 +1,6 @@
 """Pools on engines: everything but the engines, in whose place is one of this process."""
 
+import functools
 import os
 import signal
 import sys
@@ -367,12 +368,10 @@ def test_objects_of_a_manager_are_reached_over_tcp(everywhere):
 
 
 LOCAL = {
-    "Lock": mproc.Lock,
-    "Queue": mproc.Queue,
-    "Synchronized": lambda: mproc.Value("i", 0),
-    "c_int_Array_3": lambda: mproc.RawArray("i", 3),
-    "Event": mproc.Event,
     "Dict": lambda: mproc.Dict(),
+    "List": lambda: mproc.List(),
+    "Set": lambda: mproc.Set(),
+    "Namespace": lambda: mproc.Namespace(),
     "Buffer": lambda: mproc.Buffer(8),
 }
 
@@ -394,8 +393,25 @@ def test_shared_memory_stays_here(pool):
 
 
 def test_initializer_is_given_nothing_of_this_machine(here):
-    with pytest.raises(TypeError, match="Lock objects are in the memory"):
-        mproc.Pool(1, print, (mproc.Lock(),), engine=here)
+    with pytest.raises(TypeError, match="Buffer objects are in the memory"):
+        mproc.Pool(1, print, (mproc.Buffer(8),), engine=here)
+
+
+def test_function_has_nothing_of_this_machine(pool):
+    with pytest.raises(TypeError, match="Buffer objects are in the memory"):
+        pool.apply(functools.partial(print, mproc.Buffer(8)))
+
+
+def test_pipe_stays_here(pool):
+    ours, theirs = mproc.Pipe()
+    with ours, theirs, pytest.raises(TypeError, match="Connection objects are open on this"):
+        pool.apply(print, (ours,))
+
+
+def test_array_of_the_arena_stays_here(pool):
+    pytest.importorskip("numpy")
+    with pytest.raises(TypeError, match="in the memory of this machine"):
+        pool.apply(print, (mproc.empty(8),))
 
 
 def test_engine_local_is_this_machine():

@@ -111,12 +111,10 @@ class Served:
 def session_ended(session: Session) -> None:
     """Release the locks of shared memory that a client had, in the thread that served it."""
     for direct, number in session.owned.items():
-        for _ in range(number):
-            try:
-                direct.call("release", (), {})
-            except Exception as error:  # somebody else has released it, or the manager has ended
-                debug("a lock of a client that has gone could not be released: %r", error)
-                break
+        try:
+            direct.abandon(session, number)
+        except Exception as error:  # somebody else has released it, or the manager has ended
+            debug("a lock of a client that has gone could not be released: %r", error)
 
 
 def method_of(entry: Entry, name: str) -> Callable[..., Any]:

@@ -49,7 +49,7 @@ from .. import process, util
 from .._cpython import RLock, ThreadLocal, WeakSet, ref
 from .._current import manager_keys
 from . import hashable
-from .wire import RemoteError, convert_to_error, wire_of
+from .wire import RemoteError, attend, convert_to_error, wire_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -327,6 +327,7 @@ class Peer:
         connection = None
         try:
             connection = SocketClient(self.address)
+            attend(connection, self.address)
             _await(connection, patience)
             greet_server(connection, self._authkey)
         except BaseException as error:

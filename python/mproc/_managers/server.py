@@ -37,6 +37,7 @@ otherwise the clients would not notice the server's death.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -51,7 +52,7 @@ from ..connection import wait
 from ..context import AuthenticationError
 from ..listener import Listener
 from . import calls, peers
-from .wire import Token, wire_of
+from .wire import Token, attend, wire_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,8 +235,12 @@ class Server:
             os.write(self._stop[1], b"x")
 
     def _close(self) -> None:
-        self.listener.close()
         stop, self._stop = self._stop, None
+        listener = self.listener._listener
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener._socket.shutdown(socket.SHUT_RDWR)  # closing alone does not wake _accept()
+        self.listener.close()
         if stop is not None:
             util.close_fds(*stop)
         for session in list(self._sessions):
@@ -276,6 +281,7 @@ class Server:
         session = Session(connection, self._holders[0])
         self._sessions.add(session)
         try:
+            attend(connection, self.address)
             welcome_client(connection, self.authkey)
             while True:
                 self._answer(session, connection, session.receive(connection))

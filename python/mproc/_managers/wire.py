@@ -38,6 +38,29 @@ if TYPE_CHECKING:
     Reply = tuple[str, Any]
 
 
+SILENCE = 30  # seconds without a sign of life, after which the other end is lost
+_PROBE = 5  # seconds between two questions whether it is there
+
+
+def attend(connection: Connection, address: Any) -> None:
+    """Have the system end a connection over TCP whose other end is cut off: nobody says so then."""
+    if not isinstance(address, tuple):
+        return
+    import os
+    import socket
+
+    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            (socket.TCP_KEEPIDLE, _PROBE),
+            (socket.TCP_KEEPINTVL, _PROBE),
+            (socket.TCP_KEEPCNT, SILENCE // _PROBE - 1),
+            (socket.TCP_USER_TIMEOUT, SILENCE * 1000),
+            (socket.TCP_NODELAY, 1),
+        ):
+            sock.setsockopt(socket.IPPROTO_TCP, name, value)
+
+
 class Token:
     """Names an object: its type's id, its server's address, its id there."""
 

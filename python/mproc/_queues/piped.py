@@ -27,7 +27,7 @@ from time import monotonic as _monotonic
 from weakref import ref as _reference
 
 from .. import connection, queues, reduction, util
-from ..context import assert_spawning
+from ..context import assert_spawning, share
 from . import telling
 
 TYPE_CHECKING = False
@@ -82,6 +82,8 @@ class _Piped:
         self._wlock = ctx.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if (shared := share(self)) is not None:
+            return shared
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
 

@@ -43,12 +43,15 @@ FAREWELL = 2.0  # seconds that nodes have for ending a session
 
 
 class Task:
-    """A call on its way to a node. call: what agent.run() is called with."""
+    """A call on its way to a node. call: what agent.run() is called with. shared: see shared.py."""
 
-    __slots__ = ("call", "limit", "number", "options", "owner", "priority", "tries")
+    __slots__ = ("call", "limit", "number", "options", "owner", "priority", "shared", "tries")
 
-    def __init__(self, owner: Any, call: tuple[Any, ...], options: Any) -> None:
+    def __init__(
+        self, owner: Any, call: tuple[Any, ...], options: Any, shared: list[Any] | None = None
+    ) -> None:
         self.owner = owner
+        self.shared = shared
         self.call = call
         self.options = options
         self.tries = 0
@@ -93,7 +96,7 @@ class Dispatcher:
     seats: how many processes the nodes are to have together; None: all that the engine gives. told:
     makes what an agent with so many processes is told. finish(task, kind, value) is told what came
     of a task, by the thread; kind as in node.py, but with DIED comes a WorkerLostError.
-    give_up(reason) is called once if nothing will be done any more.
+    give_up(reason) is called once if nothing will be done any more. farewell() is the last call.
     """
 
     def __init__(
@@ -103,12 +106,14 @@ class Dispatcher:
         told: Callable[[int], bytes],
         finish: Callable[[Task, int, Any], None],
         give_up: Callable[[BaseException], None],
+        farewell: Callable[[], None],
     ) -> None:
         self._cluster = cluster
         self._seats = seats
         self._told = told
         self._finish = finish
         self._give_up = give_up
+        self._farewell = farewell
         self._session = os.urandom(16)
         self._news = threading.Condition()
         self._pending: list[tuple[int, int, Task]] = []
@@ -166,6 +171,7 @@ class Dispatcher:
         except BaseException as error:
             self._give_up(error if isinstance(error, EngineError) else EngineError(repr(error)))
         self._say_farewell()
+        self._farewell()
 
     def _is_done(self) -> bool:
         busy = self._pending or any(node.open for node in self._nodes.values())

@@ -17,6 +17,7 @@ from ..pool import Pool
 from . import session
 from .dispatch import Dispatcher, Task
 from .node import DONE, RAISED
+from .shared import Sharing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +61,17 @@ class Seat:
     kill = terminate
 
 
+class _Message(bytes):
+    """The message of a function that has shared objects in it, and these."""
+
+    shared: list[Any]
+
+    def __new__(cls, message: bytes, shared: list[Any]) -> _Message:
+        self = super().__new__(cls, message)
+        self.shared = shared
+        return self
+
+
 class EngineTasks(ThreadTasks):
     """The books of a pool's calls that are done on an engine."""
 
@@ -78,6 +90,7 @@ class EngineTasks(ThreadTasks):
         self._fragile = fragile
         self._limit = cluster.limit
         self._sealer = engine._sealer
+        self._sharing = sharing = Sharing(cluster)
         results, tell = self._results, _reference(self)
 
         def give_up(reason: BaseException) -> None:
@@ -89,9 +102,10 @@ class EngineTasks(ThreadTasks):
         self._dispatcher = Dispatcher(
             cluster,
             seats,
-            _teller(*how),
+            _teller(sharing, *how),
             lambda task, kind, value: results.put((task.owner, kind != DONE, (task, kind, value))),
             give_up,
+            sharing.close,
         )
 
     @property
@@ -110,10 +124,10 @@ class EngineTasks(ThreadTasks):
         options: Any = None,
     ) -> None:
         """Send one call. RuntimeError: after close(). Raises what pickling raises."""
-        message = self._dumps(arguments)
+        message, shared = self._dumps(arguments)
         self._check_open()
         part = _mproc.Task(job, function, arguments)
-        self._send(part, ("call", function, message, 0, self._of_executor), options)
+        self._send(part, ("call", function, message, 0, self._of_executor), options, shared)
 
     def submit_map(
         self,
@@ -133,23 +147,38 @@ class EngineTasks(ThreadTasks):
         messages = [self._dumps(items[start : start + chunk]) for start in starts]
         kind = "starmap" if star else "map"
         parts = _mproc.Task.divide(job, function, star, items, chunk)
-        for part, start, message in zip(parts, starts, messages, strict=True):
+        for part, start, (message, shared) in zip(parts, starts, messages, strict=True):
             what = (kind, function, message, first + start, self._of_executor)
-            self._send(part, what, options)
+            self._send(part, what, options, shared)
 
-    def _dumps(self, arguments: Any) -> bytes:
-        with Leaving():
+    def message_of_function(self, function: Callable[..., Any]) -> bytes:
+        """Return the message that tells workers of a function."""
+        with Leaving(self._sharing) as leaving:
+            if self._sealer is not None:
+                message = self._sealer.dumps_function(function)
+            else:
+                message = _mproc.dumps(function)
+        return _Message(message, leaving.shared) if leaving.shared else message
+
+    def _dumps(self, arguments: Any) -> tuple[bytes, list[Any]]:
+        with Leaving(self._sharing) as leaving:
             dumps = _mproc.dumps if self._sealer is None else self._sealer.message_of
             message: bytes = dumps(arguments)
         if self._limit is not None and len(message) > self._limit:
             raise ValueError(
                 f"a task of {len(message)} bytes is larger than a message may be: {self._limit}"
             )
-        return message
+        return message, leaving.shared
 
-    def _send(self, part: _mproc.Task, what: tuple[Any, ...], options: Any) -> None:
+    def _send(
+        self, part: _mproc.Task, what: tuple[Any, ...], options: Any, shared: list[Any]
+    ) -> None:
+        kind, function, *rest = what
+        if isinstance(function, _Message):
+            shared = shared + function.shared
+            what = (kind, bytes(function), *rest)
         self._books.add(part)
-        self._dispatcher.put(Task(part, what, options))
+        self._dispatcher.put(Task(part, what, options, shared))
 
     # -- booking
 
@@ -214,15 +243,24 @@ class EngineTasks(ThreadTasks):
 
 
 def _teller(
-    initializer: Any, initargs: tuple[Any, ...], limit: int | None, context: BaseContext
+    sharing: Sharing,
+    initializer: Any,
+    initargs: tuple[Any, ...],
+    limit: int | None,
+    context: BaseContext,
 ) -> Callable[[int], bytes]:
     """Return what makes the message for an agent that is to have so many processes."""
-    with Leaving():
+    with Leaving(sharing) as leaving:
         first = _mproc.dumps((initializer, initargs))
+    shared = leaving.shared
     told = {
         "program": session.of_program(),
         "first": first,
         "limit": limit,
         "method": context.get_start_method(allow_none=False),
     }
-    return lambda slots: _mproc.dumps({**told, "slots": slots})
+
+    def tell(slots: int, _: Any = shared) -> bytes:
+        return _mproc.dumps({**told, "slots": slots})
+
+    return tell

@@ -44,6 +44,11 @@ class LockDirect(OnLock):
         except AssertionError:
             raise RuntimeError("cannot release un-acquired lock") from None
 
+    def abandon(self, session: Any, number: int) -> None:
+        """Release the lock, if the client had it: another may have released and taken it."""
+        while self.lock._is_mine():
+            self.lock.release()
+
     def _do_locked(self) -> bool:
         return self.lock.locked()  # type: ignore[no-any-return]
 
