@@ -317,3 +317,55 @@ def test_a_start_leaves_the_callers_mask_as_it_was(method):
     with mproc.get_context(method).Pool(1) as pool:
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
         pool.apply(os.getpid)
+
+
+DEAF = """
+import multiprocessing as mp, os, signal, sys
+
+def child():
+    print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("goes on", flush=True)
+
+if __name__ == "__main__":
+    process = mp.get_context(sys.argv[1]).Process(target=child)
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+
+
+def test_a_program_in_the_background_has_children_there(program, method):
+    """What a shell starts with `&` ignores SIGINT, and so does what it starts."""
+    path = program.write("program.py", DEAF)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = program.run("-m", "mproc", path, method)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.stdout, done.stderr) == ("True\ngoes on\n0\n", "")
+
+
+PRELOADS = """
+import multiprocessing as mp, os, signal, sys
+
+def child():
+    os.kill(os.getpid(), signal.SIGINT)
+
+if __name__ == "__main__":
+    ctx = mp.get_context("forkserver")
+    ctx.set_forkserver_preload(["handles_interrupts"])
+    process = ctx.Process(target=child)
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+
+
+def test_a_handler_of_a_preloaded_module_is_the_childs(program):
+    program.write(
+        "handles_interrupts.py",
+        "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(5))\n",
+    )
+    done = program.run("-m", "mproc", program.write("program.py", PRELOADS))
+    assert (done.stdout, done.stderr) == ("5\n", "")
