@@ -206,7 +206,13 @@ class BaseManager:
             self._serializer == "pickle"
             and not process.current_process().daemon  # which may not have a child: start() says so
             and abstract_sockets_supported
+            and self._server_joins()
         )
+
+    def _server_joins(self) -> bool:
+        """Return whether the server's process is of the family: a program's own may not be."""
+        make = getattr(self._ctx.Process, "_Popen", None)
+        return getattr(make, "__module__", "").startswith(__package__)
 
     def _need_server(self) -> None:
         """Start the server, if that has been put off until now."""

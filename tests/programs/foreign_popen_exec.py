@@ -8,6 +8,7 @@ import subprocess
 import sys
 from multiprocessing import active_children, current_process
 from multiprocessing.context import BaseContext, assert_spawning, set_spawning_popen
+from multiprocessing.managers import SyncManager
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue, SimpleQueue
 from multiprocessing.reduction import ForkingPickler
@@ -116,7 +117,10 @@ class Popen:
         return self.started.poll()
 
     def wait(self, timeout=None):
-        return self.started.wait(timeout)
+        try:
+            return self.started.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
 
     def terminate(self):
         self.started.terminate()
@@ -136,7 +140,27 @@ def work(tasks, results):
     results.put(current_process().name)
 
 
+class ContextOfProcesses(Context):
+    Process = Process
+
+
+def tell(event, numbers):
+    numbers.append(current_process().name)
+    event.set()
+
+
+def use_manager():
+    """Its server is such a process, too, and so is who uses its objects."""
+    with SyncManager(ctx=ContextOfProcesses()) as manager:
+        event, numbers = manager.Event(), manager.list([1])
+        process = Process(target=tell, args=(event, numbers), name="teller")
+        process.start()
+        print(event.wait(60), list(numbers))
+        process.join()
+
+
 def main():
+    use_manager()
     ctx = Context()
     tasks, results = OwnQueue(3, ctx=ctx), OwnSimpleQueue(ctx=ctx)
     process = Process(target=work, args=(tasks, results), name="worker")
