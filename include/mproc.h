@@ -3050,7 +3050,8 @@ typedef struct mproc_inspect_object_seen {
     const char *kind;
     /* Bytes. */
     uint64_t size;
-    /* A queue's messages, permits that are left, parties that have come, waiters of a condition. */
+    /* A queue's messages, permits that are left, parties that have come, waiters of a condition,
+     * entries of a dict or set, items of a list. */
     uint64_t count;
     /* Of a queue, bounded semaphore or barrier. */
     uint64_t bound;

@@ -21,7 +21,8 @@ struct mproc__facts {
     uint64_t owner;  /* token of the member that holds it; 0: none does, or many may */
     uint64_t thread; /* the holder, pid << 32 | thread id; 0: not known */
     uint64_t count;  /* a queue's messages, permits that are left, parties that have come, waiters
-                        of a condition, depth of an rlock, 1: an event that is set, items */
+                        of a condition, depth of an rlock, 1: an event that is set, items,
+                        entries of a dict */
     uint64_t bound;  /* of a queue, a bounded semaphore, a barrier; 0: none */
     uint64_t total;  /* messages that were ever put, seats of a task queue */
     uint64_t done;   /* messages reported done; of a task queue the seats that have a task */
@@ -43,6 +44,7 @@ bool mproc__buffer_facts(const void *copy, size_t size, struct mproc__facts *out
 bool mproc__channel_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__condition_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__event_facts(const void *copy, size_t size, struct mproc__facts *out);
+bool mproc__list_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__lock_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__pool_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__queue_facts(const void *copy, size_t size, struct mproc__facts *out);
@@ -58,5 +60,13 @@ uint64_t mproc__queue_segment(const void *copy, size_t size, uint64_t offset, ui
                               uint64_t *bytes);
 /* Where in a segment its messages begin. */
 uint64_t mproc__queue_segment_first(void);
+
+/* A dict's entries are counted in its shards. Where in the dict the number is that makes the counts
+ * hold; how many looks there are, where each of them is, and what a copy of its bytes says. */
+#define MPROC__DICT_LOOK 128
+uint64_t mproc__dict_generation_at(void);
+unsigned mproc__dict_looks(void);
+uint64_t mproc__dict_look_at(unsigned shard);
+uint64_t mproc__dict_look_count(const char copy[MPROC__DICT_LOOK], uint64_t generation);
 
 #endif

@@ -107,6 +107,16 @@ int mproc__picture_at(const struct mproc__picture *p, uint64_t address) {
     return in ? low - 1 : -1;
 }
 
+const struct mproc__facts *mproc__picture_facts_before(const struct mproc__picture *p,
+                                                       const struct mproc__picture *before,
+                                                       int object) {
+    uint64_t address = p->objects[object].address;
+    int then = mproc__picture_at(before, address);
+    bool found = then >= 0 && before->objects[then].address == address &&
+                 before->objects[then].kind == p->objects[object].kind;
+    return found ? mproc__picture_facts(before, then) : NULL;
+}
+
 int mproc__picture_inner(const struct mproc__picture *p, int pool, int which) {
     int tasks = pool;
     if (p->objects[pool].kind == MPROC__KIND_POOL) {
@@ -314,6 +324,7 @@ static const facts_fn readers[MPROC__KINDS] = {
     [MPROC__KIND_CHANNEL] = mproc__channel_facts,
     [MPROC__KIND_CONDITION] = mproc__condition_facts,
     [MPROC__KIND_EVENT] = mproc__event_facts,
+    [MPROC__KIND_LIST] = mproc__list_facts,
     [MPROC__KIND_LOCK] = mproc__lock_facts,
     [MPROC__KIND_POOL] = mproc__pool_facts,
     [MPROC__KIND_QUEUE] = mproc__queue_facts,
@@ -330,13 +341,34 @@ static bool says_nothing(enum mproc__kind kind, const struct mproc__facts *facts
     return one_word && facts->owner == 0 && facts->thread == 0 && facts->count == 0;
 }
 
+static bool read_dict(const struct mproc__outside *arena, uint64_t address,
+                      struct mproc__facts *out) {
+    uint64_t generation;
+    char copy[MPROC__DICT_LOOK];
+    int r = mproc__outside_read(arena, address + mproc__dict_generation_at(), &generation,
+                                sizeof generation);
+    for (unsigned i = 0; r == 0 && i < mproc__dict_looks(); i++) {
+        r = mproc__outside_read(arena, address + mproc__dict_look_at(i), copy, sizeof copy);
+        out->count += r == 0 ? mproc__dict_look_count(copy, generation) : 0;
+    }
+    return r == 0;
+}
+
 /* `copy` begins a cache line, as the object does whose words it has. */
-static int add_facts(struct mproc__picture *p, struct mproc__seen_object *o, const void *copy,
-                     size_t size) {
+static bool read_facts(const struct mproc__outside *arena, const struct mproc__seen_object *o,
+                       const void *copy, size_t size, struct mproc__facts *out) {
+    if (o->kind == MPROC__KIND_DICT) {
+        return read_dict(arena, o->address, out);
+    }
+    return readers[o->kind] != NULL && readers[o->kind](copy, size, out) &&
+           !says_nothing(o->kind, out);
+}
+
+static int add_facts(const struct mproc__outside *arena, struct mproc__picture *p,
+                     struct mproc__seen_object *o, const void *copy, size_t size) {
     struct mproc__facts facts = {0};
     o->facts = -1;
-    if (readers[o->kind] == NULL || !readers[o->kind](copy, size, &facts) ||
-        says_nothing(o->kind, &facts)) {
+    if (!read_facts(arena, o, copy, size, &facts)) {
         return 0;
     }
     struct mproc__facts *f = GROW(p->facts, p->nfacts);
@@ -412,7 +444,7 @@ static int see_object(const struct mproc__outside *arena, struct mproc__picture 
                                      0,       0};
     size = size < sizeof copy ? size : sizeof copy;
     memcpy(copy, bytes, size);
-    int r = add_facts(p, o, copy, size);
+    int r = add_facts(arena, p, o, copy, size);
     r = r == 0 ? add_holders(arena, p, o, &head) : r;
     p->nobjects++;
     return r;
@@ -492,7 +524,8 @@ static int see_large(struct heap_walk *walk, uint64_t at, uint64_t size) {
     size_t most = size < OBJECT_BYTES ? (size_t)size : OBJECT_BYTES;
     size_t head = sizeof(struct mproc__object);
     int r = mproc__outside_read(walk->arena, at, walk->bytes, head);
-    if (r == 0 && is_looked_at(walk->bytes, head)) {
+    if (r == 0 && is_looked_at(walk->bytes, head) &&
+        kind_of(walk->bytes, head) != MPROC__KIND_DICT) {
         r = mproc__outside_read(walk->arena, at, walk->bytes, most);
         head = most;
     }

@@ -143,6 +143,10 @@ static inline const char *mproc__picture_stack(const struct mproc__picture *p,
 
 /* Never NULL. */
 const struct mproc__facts *mproc__picture_facts(const struct mproc__picture *p, int object);
+/* The facts of an object as they were in an earlier picture; NULL: it was not there. */
+const struct mproc__facts *mproc__picture_facts_before(const struct mproc__picture *p,
+                                                       const struct mproc__picture *before,
+                                                       int object);
 /* The outermost object that an object belongs to: it has the holders. */
 int mproc__picture_outer(const struct mproc__picture *p, int object);
 /* Of a pool its queue of tasks, 0, and of results, 1; -1: there is none. */

@@ -18,6 +18,7 @@
 #include "system/os.h"
 
 #define FAMILIES_MOST 1024
+#define RATE_INTERVAL (200 * MPROC_MSEC) /* that a rate is of */
 #define EXIT_USAGE 2
 #define EXIT_DEADLOCK 3
 
@@ -43,7 +44,8 @@ static const char help[] =
     "  watch   tells on standard error, with stacks, when a thread has waited 10 s or SECONDS\n"
     "          and is stuck, or waits for a lock; with =abort a deadlock ends the family;\n"
     "          until the family has ended\n"
-    "  queues  messages in queues, tasks of pools, the arena's use, named segments\n"
+    "  queues  messages in queues, tasks of pools, with their rates in a fifth of a second,\n"
+    "          who waits for them; containers, the arena's use, named segments\n"
     "\n"
     "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn (of one\n"
     "          family then: PID is needed)\n"
@@ -80,6 +82,15 @@ struct request {
 
 /* ---------------------------------------------------------------- a family */
 
+/* Rates are differences of two looks. */
+static int look_before(const struct mproc__outside *arena, struct mproc__picture *out) {
+    int r = mproc__picture_take(arena, out);
+    if (r == 0) {
+        (void)mproc__os_poll(NULL, 0, RATE_INTERVAL);
+    }
+    return r;
+}
+
 /* How many deadlocks there are, or an error. */
 static int look(const struct request *request, pid_t pid, int n) {
     struct mproc__outside arena;
@@ -89,14 +100,19 @@ static int look(const struct request *request, pid_t pid, int n) {
     if (r != 0) {
         return r;
     }
-    r = mproc__inspect_take(&arena, &picture, &groups);
+    struct mproc__picture before = {0};
+    bool rates = request->show == mproc__show_queues;
+    r = rates ? look_before(&arena, &before) : 0;
+    r = r == 0 ? mproc__inspect_take(&arena, &picture, &groups) : r;
     if (r == 0) {
         mproc__places_resolve(&picture);
-        const struct mproc__show show = {request->out, &arena, &picture, groups};
+        const struct mproc__show show = {request->out, &arena, &picture, groups,
+                                         rates ? &before : NULL};
         fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", request->out);
         request->show(&show);
         mproc__picture_drop(&picture);
     }
+    mproc__picture_drop(&before);
     mproc__outside_close(&arena);
     return r == 0 ? groups : r;
 }

@@ -15,6 +15,8 @@
 #include "system/os.h"
 
 #define LINES_MOST 1000 /* of a table; then it is said how many there are more */
+#define HELD_MOST 4     /* locks in a member's line */
+#define AGES 1e9        /* seconds: too many to be said */
 
 static double seconds(int64_t ns) {
     return (double)ns / 1e9;
@@ -131,7 +133,48 @@ void mproc__show_head(const struct mproc__show *show) {
     fputs("\n", show->out);
 }
 
-static void show_member(const struct mproc__show *show, int member, int depth) {
+/* What each member holds, of locks: there may be a million of them, of which few are held. */
+struct held {
+    int *first; /* of each member, an object; -1: none */
+    int *next;  /* behind each object's facts */
+};
+
+static bool find_held(const struct mproc__picture *p, struct held *out) {
+    out->first = malloc(((size_t)p->nmembers + 1) * sizeof *out->first);
+    out->next = malloc(((size_t)p->nfacts + 1) * sizeof *out->next);
+    if (out->first == NULL || out->next == NULL) {
+        return false;
+    }
+    for (int i = 0; i < p->nmembers; i++) {
+        out->first[i] = -1;
+    }
+    for (int i = p->nobjects - 1; i >= 0; i--) {
+        uint64_t owner = mproc__picture_facts(p, i)->owner;
+        int m = owner != 0 ? mproc__picture_member(p, owner) : -1;
+        if (m >= 0) {
+            out->next[p->objects[i].facts] = out->first[m];
+            out->first[m] = i;
+        }
+    }
+    return true;
+}
+
+static void say_held(const struct mproc__show *show, int member, const struct held *held) {
+    const struct mproc__picture *p = show->picture;
+    char what[MPROC__SAY];
+    int n = 0;
+    for (int i = held->first[member]; i >= 0; i = held->next[p->objects[i].facts]) {
+        if (n++ == HELD_MOST) {
+            fputs(", ...", show->out);
+            return;
+        }
+        fprintf(show->out, "%s%s", n == 1 ? "; holds " : ", ",
+                mproc__say_object(show->arena, p, i, what));
+    }
+}
+
+static void show_member(const struct mproc__show *show, int member, int depth,
+                        const struct held *held) {
     const struct mproc__picture *p = show->picture;
     const struct mproc__seen_member *m = &p->members[member];
     char name[MPROC__SAY], age[32], cpu[32], memory[32];
@@ -146,38 +189,51 @@ static void show_member(const struct mproc__show *show, int member, int depth) {
         fputs(i == 0 ? ": " : "; ", show->out);
         mproc__say_wait(show->out, show->arena, p, &p->waits[m->first_wait + i]);
     }
+    say_held(show, member, held);
     fputs("\n", show->out);
 }
 
 /* Slots are given again, so a parent's may come behind its child's; and a scribbled one may be its
  * own ancestor: each member is shown once. */
-static void show_tree(const struct mproc__show *show, uint64_t parent, int depth, bool *shown) {
+static void show_tree(const struct mproc__show *show, uint64_t parent, int depth, bool *shown,
+                      const struct held *held) {
     const struct mproc__picture *p = show->picture;
     for (int i = 0; i < p->nmembers; i++) {
         bool orphan = parent == 0 && mproc__picture_member(p, p->members[i].parent) < 0;
         if (!shown[i] && (orphan || (parent != 0 && p->members[i].parent == parent))) {
             shown[i] = true;
-            show_member(show, i, depth < 20 ? depth : 20);
+            show_member(show, i, depth < 20 ? depth : 20, held);
             if (depth < 100) {
-                show_tree(show, p->members[i].token, depth + 1, shown);
+                show_tree(show, p->members[i].token, depth + 1, shown, held);
             }
         }
     }
 }
 
-void mproc__show_ps(const struct mproc__show *show) {
+static void show_members(const struct mproc__show *show, const struct held *held) {
     static bool shown[MPROC__MEMBERS];
     memset(shown, 0, sizeof shown);
-    mproc__show_head(show);
-    mproc__show_troubles(show);
     fputs("     PID METHOD     STATE             AGE          CPU   PRIVATE  HOLDS  NAME\n",
           show->out);
-    show_tree(show, 0, 0, shown);
+    show_tree(show, 0, 0, shown, held);
     for (int i = 0; i < show->picture->nmembers; i++) {
         if (!shown[i]) {
-            show_member(show, i, 0);
+            show_member(show, i, 0, held);
         }
     }
+}
+
+void mproc__show_ps(const struct mproc__show *show) {
+    struct held held;
+    mproc__show_head(show);
+    mproc__show_troubles(show);
+    if (find_held(show->picture, &held)) {
+        show_members(show, &held);
+    } else {
+        fputs("  there is no memory to say who holds what\n", show->out);
+    }
+    free(held.first);
+    free(held.next);
 }
 
 /* ---------------------------------------------------------------- locks */
@@ -213,11 +269,41 @@ static void show_holders(const struct mproc__show *show, const struct mproc__fac
     }
 }
 
-/* The waits for each object: there may be a million objects and thousands of waits. */
+/* The waits for each object, the longest first: there may be a million objects and thousands of
+ * waits. */
 struct waiters {
     int *first; /* of each object; -1: none */
     int *next;  /* behind each wait */
 };
+
+struct since {
+    int64_t since;
+    int wait;
+};
+
+static int latest_first(const void *a, const void *b) {
+    const struct since *x = a, *y = b;
+    return x->since != y->since ? (x->since < y->since) - (x->since > y->since) : y->wait - x->wait;
+}
+
+static bool sort_waits(const struct mproc__picture *p, struct waiters *out) {
+    struct since *order = malloc(((size_t)p->nwaits + 1) * sizeof *order);
+    for (int i = 0; order != NULL && i < p->nwaits; i++) {
+        order[i] = (struct since){p->waits[i].since, i};
+    }
+    if (order != NULL && p->nwaits > 0) {
+        qsort(order, (size_t)p->nwaits, sizeof *order, latest_first);
+    }
+    for (int i = 0; order != NULL && i < p->nwaits; i++) {
+        int wait = order[i].wait, object = p->waits[wait].object;
+        out->next[wait] = object >= 0 ? out->first[object] : -1;
+        if (object >= 0) {
+            out->first[object] = wait;
+        }
+    }
+    free(order);
+    return order != NULL;
+}
 
 static bool find_waiters(const struct mproc__picture *p, struct waiters *out) {
     out->first = malloc(((size_t)p->nobjects + 1) * sizeof *out->first);
@@ -228,15 +314,19 @@ static bool find_waiters(const struct mproc__picture *p, struct waiters *out) {
     for (int i = 0; i < p->nobjects; i++) {
         out->first[i] = -1;
     }
-    for (int i = p->nwaits - 1; i >= 0; i--) {
-        int object = p->waits[i].object;
-        out->next[i] = -1;
-        if (object >= 0) {
-            out->next[i] = out->first[object];
-            out->first[object] = i;
-        }
+    return sort_waits(p, out);
+}
+
+static void free_waiters(struct waiters *owned) {
+    free(owned->first);
+    free(owned->next);
+}
+
+static void show_waiters(const struct mproc__show *show, int object,
+                         const struct waiters *waiters) {
+    for (int w = waiters->first[object]; w >= 0; w = waiters->next[w]) {
+        say_one(show, &show->picture->waits[w]);
     }
-    return true;
 }
 
 static void show_lock(const struct mproc__show *show, int object, const struct waiters *waiters) {
@@ -244,9 +334,7 @@ static void show_lock(const struct mproc__show *show, int object, const struct w
     fprintf(show->out, "%s", mproc__say_object(show->arena, show->picture, object, what) + 4);
     show_holders(show, mproc__picture_facts(show->picture, object));
     fputs("\n", show->out);
-    for (int w = waiters->first[object]; w >= 0; w = waiters->next[w]) {
-        say_one(show, &show->picture->waits[w]);
-    }
+    show_waiters(show, object, waiters);
 }
 
 static void show_joins(const struct mproc__show *show) {
@@ -285,8 +373,7 @@ void mproc__show_locks(const struct mproc__show *show) {
     } else {
         fputs("  there is no memory to say who waits\n", show->out);
     }
-    free(waiters.first);
-    free(waiters.next);
+    free_waiters(&waiters);
 }
 
 /* ---------------------------------------------------------------- where they wait */
@@ -336,16 +423,59 @@ void mproc__show_all_places(const struct mproc__show *show) {
 
 /* ---------------------------------------------------------------- queues */
 
-static void show_queue(const struct mproc__show *show, int object) {
+/* Messages a second, put and got; false: it is not known. */
+static bool find_rates(const struct mproc__show *show, int queue, double *put, double *got) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__facts *f = mproc__picture_facts(p, queue);
+    const struct mproc__facts *before =
+        show->before != NULL ? mproc__picture_facts_before(p, show->before, queue) : NULL;
+    if (before == NULL || f->total < before->total || p->now <= show->before->now) {
+        return false;
+    }
+    double time = seconds(p->now - show->before->now);
+    *put = (double)(f->total - before->total) / time;
+    *got = *put - ((double)f->count - (double)before->count) / time;
+    *got = *got > 0 ? *got : 0;
+    return true;
+}
+
+static void show_queue(const struct mproc__show *show, int object, const struct waiters *waiters) {
     const struct mproc__facts *f = mproc__picture_facts(show->picture, object);
     char what[MPROC__SAY], bytes[32];
+    double put, got;
     fprintf(show->out, "%s: %" PRIu64 " messages, %s",
             mproc__say_object(show->arena, show->picture, object, what) + 4, f->count,
             mproc__say_bytes(mproc__picture_queue_bytes(show->arena, show->picture, f), bytes));
     if (f->bound != 0) {
         fprintf(show->out, ", at most %" PRIu64, f->bound);
     }
-    fprintf(show->out, "; %" PRIu64 " put so far%s\n", f->total, f->closed ? "; closed" : "");
+    fprintf(show->out, "; %" PRIu64 " put so far", f->total);
+    if (find_rates(show, object, &put, &got)) {
+        fprintf(show->out, "; %.0f put and %.0f got a second", put, got);
+    }
+    fputs(f->closed ? "; closed\n" : "\n", show->out);
+    show_waiters(show, object, waiters);
+}
+
+/* What its workers have taken and do not have any more, and when all that wait will be. */
+static void show_progress(const struct mproc__show *show, int taskq) {
+    const struct mproc__picture *p = show->picture;
+    int tasks = mproc__picture_inner(p, taskq, 0);
+    const struct mproc__facts *f = mproc__picture_facts(p, tasks);
+    uint64_t running = mproc__picture_facts(p, taskq)->done, left = f->count + running;
+    double put, got = 0;
+    char span[32];
+    if (tasks < 0) {
+        return;
+    }
+    fprintf(show->out, "; %" PRIu64 " done", f->total > left ? f->total - left : 0);
+    if (find_rates(show, tasks, &put, &got)) {
+        fprintf(show->out, ", %.0f taken a second", got);
+    }
+    double time = got > 0 ? (double)f->count / got : 0;
+    if (time > 0 && time < AGES) {
+        fprintf(show->out, ", %s left", mproc__say_span(time, span));
+    }
 }
 
 static void show_pool(const struct mproc__show *show, int object) {
@@ -361,8 +491,10 @@ static void show_pool(const struct mproc__show *show, int object) {
     }
     fprintf(show->out,
             "%s: %" PRIu64 " workers, %" PRIu64 " of them with a task; %" PRIu64
-            " tasks wait, %" PRIu64 " results wait\n",
+            " tasks wait, %" PRIu64 " results wait",
             mproc__say_object(show->arena, p, object, what) + 4, f->total, f->done, open, back);
+    show_progress(show, object);
+    fputs("\n", show->out);
 }
 
 static void show_use(const struct mproc__show *show) {
@@ -385,23 +517,60 @@ static void show_use(const struct mproc__show *show) {
     }
 }
 
-void mproc__show_queues(const struct mproc__show *show) {
+static void show_container(const struct mproc__show *show, int object) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__seen_object *o = &p->objects[object];
+    const struct mproc__facts *f = mproc__picture_facts(p, object);
+    char what[MPROC__SAY], bytes[32];
+    mproc__say_object(show->arena, p, object, what);
+    if (o->kind == MPROC__KIND_BUFFER || o->kind == MPROC__KIND_ARRAY) {
+        fprintf(show->out, "%s: %s\n", what + 4, mproc__say_bytes(f->bytes, bytes));
+    } else {
+        fprintf(show->out, "%s: %" PRIu64 " %s\n", what + 4, f->count,
+                o->kind == MPROC__KIND_DICT ? "entries" : "items");
+    }
+}
+
+static bool is_container(const struct mproc__seen_object *o) {
+    return o->within < 0 && (o->kind == MPROC__KIND_DICT || o->kind == MPROC__KIND_LIST ||
+                             o->kind == MPROC__KIND_BUFFER || o->kind == MPROC__KIND_ARRAY);
+}
+
+/* Queues and pools, then what else has something in it. */
+static void show_contents(const struct mproc__show *show, const struct waiters *waiters) {
     const struct mproc__picture *p = show->picture;
     int lines = 0, more = 0;
-    mproc__show_head(show);
     for (int i = 0; i < p->nobjects; i++) {
         bool queue = p->objects[i].kind == MPROC__KIND_QUEUE && p->objects[i].within < 0;
         bool pool = p->objects[i].kind == MPROC__KIND_TASKQ;
         if ((queue || pool) && lines++ >= LINES_MOST) {
             more++;
         } else if (queue) {
-            show_queue(show, i);
+            show_queue(show, i, waiters);
         } else if (pool) {
             show_pool(show, i);
+        }
+    }
+    for (int i = 0; i < p->nobjects; i++) {
+        if (is_container(&p->objects[i]) && lines++ >= LINES_MOST) {
+            more++;
+        } else if (is_container(&p->objects[i])) {
+            show_container(show, i);
         }
     }
     if (more > 0) {
         fprintf(show->out, "... and %d more\n", more);
     }
+}
+
+void mproc__show_queues(const struct mproc__show *show) {
+    struct waiters waiters;
+    mproc__show_head(show);
+    if (find_waiters(show->picture, &waiters)) {
+        show_contents(show, &waiters);
+    } else {
+        fputs("  there is no memory to say who waits\n", show->out);
+    }
+    free_waiters(&waiters);
     show_use(show);
 }

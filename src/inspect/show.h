@@ -14,7 +14,8 @@ struct mproc__show {
     FILE *out;
     const struct mproc__outside *arena;
     const struct mproc__picture *picture;
-    int groups; /* of threads that are stuck: mproc__blame() */
+    int groups;                          /* of threads that are stuck: mproc__blame() */
+    const struct mproc__picture *before; /* an earlier one, for rates; NULL: there is none */
 };
 
 typedef void (*mproc__show_fn)(const struct mproc__show *show);

@@ -70,23 +70,10 @@ static double percent_of(const struct top *top, const struct mproc__seen_member 
     return used > 0 ? used / 1e7 / seconds : 0;
 }
 
-/* The facts of an object as they were; NULL: it was not there. */
 static const struct mproc__facts *facts_before(const struct top *top, int object) {
-    const struct mproc__picture *before = &top->before.picture;
-    uint64_t address = top->now.picture.objects[object].address;
-    int low = 0, high = seconds_between(top) > 0 ? before->nobjects : 0;
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (before->objects[middle].address < address) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    bool found = seconds_between(top) > 0 && low < before->nobjects &&
-                 before->objects[low].address == address &&
-                 before->objects[low].kind == top->now.picture.objects[object].kind;
-    return found ? mproc__picture_facts(before, low) : NULL;
+    return seconds_between(top) > 0
+               ? mproc__picture_facts_before(&top->now.picture, &top->before.picture, object)
+               : NULL;
 }
 
 /* ---------------------------------------------------------------- members */
@@ -180,7 +167,7 @@ static void show_queues(FILE *out, const struct top *top) {
 }
 
 static void show_all(FILE *out, const struct top *top) {
-    const struct mproc__show show = {out, &top->arena, &top->now.picture, top->now.groups};
+    const struct mproc__show show = {out, &top->arena, &top->now.picture, top->now.groups, NULL};
     mproc__show_head(&show);
     mproc__show_troubles(&show);
     show_members(out, top);

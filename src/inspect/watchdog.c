@@ -112,7 +112,7 @@ static void tell_stacks(const struct mproc__show *show, const bool *concerned) {
 
 static void tell(struct watch *watch, const bool *fresh) {
     const struct mproc__picture *p = &watch->picture;
-    const struct mproc__show show = {watch->out, &watch->arena, p, watch->groups};
+    const struct mproc__show show = {watch->out, &watch->arena, p, watch->groups, NULL};
     bool *concerned = calloc((size_t)p->nmembers + 1, sizeof *concerned);
     fprintf(watch->out, "mproc: somebody has waited for %.1f s or longer in the ",
             (double)watch->what->after / 1e9);

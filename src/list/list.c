@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/facts.h"
 #include "core/heap.h"
 #include "core/kinds.h"
 #include "core/make.h"
@@ -152,6 +153,15 @@ int mproc_list_get(mproc_list *list, int64_t i, mproc_message *message, uint64_t
     int r = fetch(list, hand, i, message, version != NULL ? version : &unwanted);
     mproc__hand_put(hand);
     return r;
+}
+
+bool mproc__list_facts(const void *copy, size_t size, struct mproc__facts *out) {
+    const mproc_list *list = copy;
+    if (size < sizeof *list) {
+        return false;
+    }
+    out->count = list->body.count;
+    return true;
 }
 
 uint64_t mproc_list_count(const mproc_list *list) {

@@ -65,14 +65,21 @@ static int waiting_for(const struct mproc__picture *p, enum mproc__kind kind) {
     return n;
 }
 
-/* One form of it has all of these words. */
-static void expect_words(const struct sight *sight, mproc__show_fn form, const char *const *words) {
-    char *text = NULL;
-    size_t size = 0;
+/* A form of it as text, which the caller frees. */
+static char *formed(const struct sight *sight, mproc__show_fn form,
+                    const struct mproc__picture *before) {
+    static char *text; /* gcc 12 warns of a dangling pointer if they are on the stack */
+    static size_t size;
     FILE *out = open_memstream(&text, &size);
-    const struct mproc__show show = {out, &sight->arena, &sight->picture, sight->groups};
+    const struct mproc__show show = {out, &sight->arena, &sight->picture, sight->groups, before};
     form(&show);
     fclose(out);
+    return text;
+}
+
+/* One form of it has all of these words. */
+static void expect_words(const struct sight *sight, mproc__show_fn form, const char *const *words) {
+    char *text = formed(sight, form, NULL);
     for (; *words != NULL; words++) {
         CHECK(strstr(text, *words) != NULL);
     }
@@ -108,12 +115,7 @@ static void expect_drawn(const struct sight *sight) {
 
 /* What the report says of it, which has to begin with a line that has `first` in it. */
 static void expect_said(const struct sight *sight, const char *first, const char *more) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    const struct mproc__show show = {out, &sight->arena, &sight->picture, sight->groups};
-    mproc__show_locks(&show);
-    fclose(out);
+    char *text = formed(sight, mproc__show_locks, NULL);
     const char *line = strchr(text, '\n');
     CHECK(line != NULL && strncmp(line + 1, first, strlen(first)) == 0);
     CHECK(strstr(text, more) != NULL);
@@ -607,6 +609,116 @@ TEST(inspect_shows_the_words_that_a_thread_has_left_last) {
     kill_all(&pid, 1);
     mproc_drop(mine);
     mproc_drop(event);
+}
+
+static void get_for_ever(void *queue) {
+    char room;
+    mproc_message message = MPROC_MESSAGE_INIT(&room, 1);
+    CHECK_OK(mproc_queue_get(queue, &message, MPROC_FOREVER));
+}
+
+static struct mproc__slot *slot_of(pid_t pid) {
+    struct mproc__slot *slot = mproc__family->table.slots;
+    while (slot->pid != pid) {
+        slot++;
+    }
+    return slot;
+}
+
+static void take_and_keep(void *lock) {
+    CHECK_OK(mproc_lock_acquire(lock, MPROC_FOREVER));
+    sleep_until_killed();
+}
+
+/* Looks until so many threads wait. */
+static void look_until_waiting(struct sight *out, int waiting) {
+    for (look(out); out->picture.nwaits != waiting; look(out)) {
+        forget(out);
+        usleep(1000);
+    }
+}
+
+TEST(inspect_shows_waiters_in_order_and_what_a_member_holds) {
+    mproc_lock *lock = made_lock(0);
+    struct sight sight;
+    pid_t pids[3];
+    char line[3][40], *at;
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    for (int i = 0; i < 3; i++) {
+        pids[i] = child_fork(take_and_keep, lock);
+        snprintf(line[i], sizeof line[i], "(pid %d) waits for the lock @", (int)pids[i]);
+        look_until_waiting(&sight, i + 1);
+        forget(&sight);
+    }
+    /* Members are in this order, too: the first waiter's note becomes the latest. */
+    for (int i = 0; i < MPROC__HANDS; i++) {
+        slot_of(pids[0])->since[i] = (uint64_t)mproc__os_now();
+    }
+    look(&sight);
+    char *text = at = formed(&sight, mproc__show_locks, NULL);
+    for (int i = 1; i <= 3; i++) {
+        at = strstr(at, line[i % 3]);
+        CHECK(at != NULL);
+    }
+    free(text);
+    expect_words(&sight, mproc__show_ps, (const char *const[]){"; holds the lock @", NULL});
+    forget(&sight);
+    kill_all(pids, 3);
+    mproc_drop(lock);
+}
+
+TEST(inspect_shows_what_containers_have_and_who_waits_for_a_queue) {
+    mproc_dict *dict = made_dict();
+    mproc_list *list = made_list();
+    mproc_buffer *buffer = made_buffer(3000);
+    mproc_queue *queue = made_queue(0);
+    struct sight sight;
+    for (uint32_t i = 0; i < 300; i++) {
+        CHECK_OK(mproc_dict_set(dict, &i, sizeof i, "x", 1));
+        CHECK_OK(mproc_list_append(list, "x", 1));
+    }
+    pid_t pid = child_fork(get_for_ever, queue);
+    look_until_waiting(&sight, 1);
+    const char *const words[] = {": 300 entries\n",
+                                 ": 300 items\n",
+                                 ": 2.9 KiB\n",
+                                 ": 0 messages, 0 B; 0 put so far\n",
+                                 "waits for a message of the",
+                                 NULL};
+    expect_words(&sight, mproc__show_queues, words);
+    forget(&sight);
+    mproc_dict_clear(dict);
+    look(&sight);
+    expect_words(&sight, mproc__show_queues, (const char *const[]){": 0 entries\n", NULL});
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(dict);
+    mproc_drop(list);
+    mproc_drop(buffer);
+    mproc_drop(queue);
+}
+
+TEST(inspect_shows_rates_between_two_looks) {
+    mproc_queue *queue = made_queue(0);
+    mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
+    struct sight earlier, sight;
+    look(&earlier);
+    for (int i = 0; i < 30; i++) {
+        CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
+    }
+    for (int i = 0; i < 10; i++) {
+        CHECK_OK(mproc_queue_get(queue, &message, 0));
+        mproc_message_drop(&message);
+    }
+    look(&sight);
+    earlier.picture.now = sight.picture.now - 2 * MPROC_SEC;
+    char *text = formed(&sight, mproc__show_queues, &earlier.picture);
+    CHECK(strstr(text, ": 20 messages, ") != NULL);
+    CHECK(strstr(text, "; 30 put so far; 15 put and 5 got a second\n") != NULL);
+    free(text);
+    forget(&earlier);
+    forget(&sight);
+    mproc_drop(queue);
 }
 
 TEST(inspect_leaves_a_family_a_millisecond_between_two_looks) {

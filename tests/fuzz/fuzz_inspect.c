@@ -139,12 +139,12 @@ static void check(const struct mproc__picture *p) {
 }
 
 /* In one form: those that look at the same need not be tried with the same words. */
-static void show(const struct mproc__outside *arena, const struct mproc__picture *p, int groups,
-                 unsigned form) {
+static void show(const struct mproc__outside *arena, const struct mproc__picture *before,
+                 const struct mproc__picture *p, int groups, unsigned form) {
     static const mproc__show_fn forms[] = {mproc__show_ps,   mproc__show_locks, mproc__show_queues,
                                            mproc__show_json, mproc__show_graph, mproc__show_dot,
                                            mproc__show_html};
-    const struct mproc__show all = {null, arena, p, groups};
+    const struct mproc__show all = {null, arena, p, groups, before};
     forms[form % (sizeof forms / sizeof *forms)](&all);
 }
 
@@ -167,7 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (mproc__picture_take(&arena, &second) == 0) {
         int groups = mproc__blame_again(&second, &first);
         check(&second);
-        show(&arena, &second, groups, form);
+        show(&arena, &first, &second, groups, form);
         mproc__picture_drop(&second);
     }
     mproc__picture_drop(&first);

@@ -142,7 +142,7 @@ static void check_text(struct mproc__timeline *timeline, bool *first) {
 static void draw(const struct mproc__outside *arena) {
     struct mproc__picture picture;
     if (mproc__picture_take(arena, &picture) == 0) {
-        const struct mproc__show show = {null, arena, &picture, 0};
+        const struct mproc__show show = {null, arena, &picture, 0, NULL};
         mproc__show_strip(&show);
         mproc__picture_drop(&picture);
     }
