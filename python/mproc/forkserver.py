@@ -43,6 +43,14 @@ _inherited_fds: list[int] | None = None
 _interrupt_handler: Any = None  # in a template: how its children take SIGINT
 
 
+# Of the preparation data, what the template gets: no secret, and nothing that a tool has added for
+# the children, whose class may be one of the main module's.
+_OF_TEMPLATE = (
+    "name", "log_to_stderr", "log_level", "orig_dir", "dir", "sys_argv", "sys_path", "start_method",
+    "init_main_from_name", "init_main_from_path", "main_code",
+)  # fmt: skip
+
+
 class ForkServer:
     """The template of this process. It is started when it is needed, and again if it has died."""
 
@@ -110,9 +118,8 @@ class ForkServer:
             os.close(fd)
 
     def _message(self) -> bytes:
-        data = spawn.get_preparation_data("ForkServer")
-        # The template needs no key, which is the only secret in the data.
-        del data["authkey"]
+        prepared = spawn.get_preparation_data("ForkServer")
+        data = {key: prepared[key] for key in _OF_TEMPLATE if key in prepared}
         parts = (data, list(self._preload_modules), self._on_error)
         beginning = spawn.beginning(data.pop("sys_path"))
         return beginning + pickle().dumps(parts)  # type: ignore[no-any-return]

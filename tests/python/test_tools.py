@@ -156,3 +156,18 @@ def follow():
     )
     lines = program.output("-m", "mproc", "main.py", method).splitlines()
     assert lines[-1] == "4" and set(lines[:-1]) == {"measured by mproc"}
+
+
+def test_preparation_data_of_the_main_module(program):
+    """A template imports that later, and what is added is meant for its children only."""
+    code = """
+class Stowaway:
+    def __getstate__(self): return {'there': True}
+    def __setstate__(self, state): print('unpickled', flush=True)
+prepared = spawn.get_preparation_data
+spawn.get_preparation_data = lambda name: {**prepared(name), 'stowaway': Stowaway()}
+def main(method): print(run(method, 4))
+"""
+    program.write("main.py", HEAD + code + MAIN)
+    printed = program.output("-m", "mproc", "main.py", "forkserver")
+    assert printed == "unpickled\n4\n"
