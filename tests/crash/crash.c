@@ -11,8 +11,9 @@
  * goes on.
  *
  * A hang is told by the time that the survivor and the victim could have run: what either of them
- * has waited for a processor is added to the patience. So a busy machine makes no hangs, and
- * whatever sleeps or spins too long is found all the same.
+ * has waited for a processor is added to the patience. That begins anew with each turn of the
+ * victim, since on a busy machine the kernel may take a tick for one, which neither waits for. So
+ * such a machine makes no hangs, and whatever sleeps or spins too long is found all the same.
  *
  * Shared state: one anonymous mapping, `board`. The laboratory writes what is to be done before it
  * forks the survivor. The survivor writes the rest, which the laboratory reads after its end.
@@ -52,6 +53,7 @@
 #define ALWAYS 3000 /* an operation of up to so many instructions is killed at each */
 #define ENOUGH 5    /* failed points after which an operation is given up */
 #define WAYS 3
+#define LOOK_MS 200 /* between two looks at a survivor */
 
 enum way { REAP_FIRST, USE_FIRST, ZOMBIE };
 
@@ -67,6 +69,7 @@ struct board {
     uint32_t point;
     uint64_t rip;
     pid_t victim;       /* while it is traced */
+    uint32_t turns;     /* how often it was resumed */
     int64_t starved_ms; /* that it had waited for a processor when it was killed */
     bool returned;
     bool strayed;
@@ -352,7 +355,7 @@ static _Noreturn void survive(const struct crash_op *op) {
     int files = open_files();
     void *object = op->setup();
     fixture->check();
-    struct tracee victim = {.pid = make_victim(op, object)};
+    struct tracee victim = {.pid = make_victim(op, object), .turns = &board->turns};
     board->victim = victim.pid;
     if (!end_victim(op, object, &victim)) {
         exit(0);
@@ -376,17 +379,26 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Waits for the end of a survivor; kills one that hangs and returns false. A hundred thousand
- * single steps take a second, or more on a processor that is shared. */
+/* How long a survivor may still take; `since`: when the victim was last seen to be resumed. */
+static int64_t patience_left(pid_t pid, int64_t since) {
+    int64_t starved = board->starved_ms + starved_ms(pid) + starved_ms(board->victim);
+    return since + patience_ms + starved - now_ms();
+}
+
+/* Waits for the end of a survivor; kills one that hangs and returns false. */
 static bool patient_wait(pid_t pid, int *status) {
-    int64_t end = now_ms() + patience_ms + (board->mode == KILL_NAIVE ? board->point / 5 : 0);
+    int64_t since = now_ms();
+    uint32_t turns = 0;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd ready = {.fd = pidfd, .events = POLLIN};
     int64_t left;
     int r;
     do {
-        left = end + board->starved_ms + starved_ms(pid) + starved_ms(board->victim) - now_ms();
-        r = left > 0 ? poll(&ready, 1, (int)left) : 0;
+        uint32_t now = __atomic_load_n(&board->turns, __ATOMIC_RELAXED);
+        since = now != turns ? now_ms() : since;
+        turns = now;
+        left = patience_left(pid, since);
+        r = left > 0 ? poll(&ready, 1, left < LOOK_MS ? (int)left : LOOK_MS) : 0;
     } while (r < 0 || (r == 0 && left > 0));
     close(pidfd);
     if (r == 0) {
@@ -405,6 +417,7 @@ static bool try_once(const struct crash_op *op, enum mode mode, uint32_t point, 
     board->point = point;
     board->rip = 0;
     board->victim = 0;
+    board->turns = 0;
     board->starved_ms = 0;
     board->returned = board->strayed = board->recorded = board->went_on = false;
     board->phase = "starting";

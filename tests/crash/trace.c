@@ -166,6 +166,9 @@ static enum trace_end go(struct tracee *tracee, int request) {
         if (ptrace(request, tracee->pid, 0, signal) != 0 && errno != ESRCH) {
             fatal("resuming a process");
         }
+        if (tracee->turns != NULL) {
+            __atomic_fetch_add(tracee->turns, 1, __ATOMIC_RELAXED);
+        }
         int status = wait_for(tracee->pid);
         if (!WIFSTOPPED(status)) {
             tracee->status = status;

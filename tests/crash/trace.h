@@ -36,6 +36,7 @@ enum trace_end {
 struct tracee {
     pid_t pid;
     uint32_t at;       /* instructions run since the begin mark */
+    uint32_t *turns;   /* how often it was resumed, for who watches; NULL: nobody does */
     int status;        /* TRACE_GONE: as waitpid gave it */
     bool keep_newborn; /* hold a process made in the window; otherwise it is let go at once */
     pid_t newborn;     /* that process, at its first instruction; 0: none */
