@@ -69,7 +69,21 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint64_t word_at(const unsigned char *p, size_t n) {
+static uint64_t word_at(const unsigned char *p) {
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* The first n bytes, 8 at most, and zeros behind them. `before`: so many more can be read in front
+ * of them, so that one load does where a copy of n bytes would go by the stack. */
+static uint64_t bytes_at(const unsigned char *p, size_t n, size_t before) {
+    if (n == sizeof(uint64_t)) {
+        return word_at(p);
+    }
+    if (n != 0 && before + n >= sizeof(uint64_t)) {
+        return word_at(p + n - sizeof(uint64_t)) >> 8 * (sizeof(uint64_t) - n);
+    }
     uint64_t word = 0;
     memcpy(&word, p, n);
     return word;
@@ -81,10 +95,10 @@ static uint64_t hash_of(uint64_t seed, const unsigned char *p, size_t size) {
     const uint64_t k1 = UINT64_C(0x243f6a8885a308d3), k2 = UINT64_C(0x13198a2e03707345);
     uint64_t hash = seed ^ mix(size ^ k1, seed ^ k2);
     for (; size > 16; size -= 16, p += 16) {
-        hash = mix(word_at(p, 8) ^ seed ^ k1, word_at(p + 8, 8) ^ hash);
+        hash = mix(word_at(p) ^ seed ^ k1, word_at(p + 8) ^ hash);
     }
     size_t low = size < 8 ? size : 8;
-    hash = mix(word_at(p, low) ^ seed ^ k1, word_at(p + low, size - low) ^ hash);
+    hash = mix(bytes_at(p, low, 0) ^ seed ^ k1, bytes_at(p + low, size - low, low) ^ hash);
     return mix(hash ^ k2, seed ^ k1);
 }
 
