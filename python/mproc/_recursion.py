@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["shown_once"]
+
 _shown: set[tuple[int, int]] = set()
 
 

@@ -4,8 +4,10 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,42 @@ def test_mpirun_in_a_job_of_sbatch(cluster, for_python, tmp_path):
     )
     assert done.returncode == 0, (tmp_path / "errors").read_text()
     assert out.read_text() == output_of(sys.executable, WORDCOUNT, ROOT / "scripts", ROOT / "tests")
+
+
+def test_workers_of_dask_by_srun(cluster):
+    """The scheduler is started beside Slurm, its workers by a step."""
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("distributed is not installed")
+    (port,) = slurm.free_ports(1)
+    address = f"tcp://127.0.0.1:{port}"
+    python = [sys.executable, "-m"]
+    scheduler = [*python, "distributed.cli.dask_scheduler", "--no-dashboard"]
+    workers = [*python, "distributed.cli.dask_worker", address, "--no-dashboard", "--no-nanny"]
+    program = [*python, "mproc", "--engine", "dask", "--address", address, WORDCOUNT]
+    how = {"env": {**os.environ, **cluster.environment}, "stderr": subprocess.DEVNULL}
+    with (
+        subprocess.Popen([*scheduler, "--host", "127.0.0.1", "--port", str(port)], **how) as head,
+        subprocess.Popen(["srun", "-n", "2", *workers, "--nthreads", "1"], **how) as step,
+    ):
+        try:
+            await_port(port)
+            done = cluster.run(*program, ROOT / "scripts", ROOT / "tests")
+        finally:
+            step.terminate()
+            step.wait(30)
+            head.terminate()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == output_of(sys.executable, WORDCOUNT, ROOT / "scripts", ROOT / "tests")
+
+
+def await_port(port):
+    end = time.monotonic() + slurm.START
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 5).close()
+        except OSError:
+            assert time.monotonic() < end, "no scheduler has begun"
+            time.sleep(0.2)
 
 
 KILL = """

@@ -436,6 +436,23 @@ def test_engine_that_is_not_installed(name, package, monkeypatch):
         mproc.Pool(engine=name)
 
 
+def test_engine_whose_package_cannot_be_imported(tmp_path, monkeypatch):
+    """It is installed, so to install it once more is no advice."""
+    room = tmp_path / "mpi4py"
+    room.mkdir()
+    (room / "__init__.py").touch()
+    (room / "MPI.py").write_text("raise ImportError('libmpi.so.12: cannot open shared object')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mpi4py"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "mproc.engines.mpi", raising=False)
+    with pytest.raises(ImportError, match=r"cannot be imported: libmpi.so.12") as caught:
+        mproc.Pool(engine="mpi")
+    assert "pip install" not in str(caught.value)
+    for name in ("mpi4py", "mpi4py.MPI"):
+        sys.modules.pop(name, None)
+
+
 def test_script_reaches_a_machine_that_lacks_its_files(tmp_path, monkeypatch):
     there = tmp_path / "there"
     data = {

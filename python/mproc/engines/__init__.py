@@ -138,7 +138,10 @@ def enter(command: list[str]) -> None:
             module.enter(command, choice.workers)
 
 
-def missing(name: str, package: str) -> ImportError:
-    """Return the error for an engine whose package is not installed."""
+def missing(name: str, package: str, why: ImportError) -> ImportError:
+    """Return the error for an engine whose package is not installed, or cannot be imported."""
+    if not (isinstance(why, ModuleNotFoundError) and why.name == package):
+        text = f'the engine "{name}" needs the package {package}, which cannot be imported: {why}'
+        return ImportError(text, name=package)
     text = f'the engine "{name}" needs the package {package}: pip install "mproc[{name}]"'
     return ImportError(text, name=package)

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 try:
     import distributed
-except ImportError:
-    raise missing("dask", "distributed") from None
+except ImportError as error:
+    raise missing("dask", "distributed", error) from None
 
 __all__ = ["DaskCluster", "connect"]
 

@@ -63,8 +63,8 @@ _MCA = {
 def _mpi() -> Any:
     try:
         from mpi4py import MPI
-    except ImportError:
-        raise missing("mpi", "mpi4py") from None
+    except ImportError as error:
+        raise missing("mpi", "mpi4py", error) from None
     except RuntimeError as error:
         raise EngineError(f"mpi4py finds no library of MPI ({error})") from None
     return MPI
@@ -287,7 +287,7 @@ def _mpi_is_there() -> None:
     import importlib.util
 
     if importlib.util.find_spec("mpi4py") is None:
-        raise missing("mpi", "mpi4py")
+        raise missing("mpi", "mpi4py", ModuleNotFoundError(name="mpi4py"))
 
 
 _joined: MPICluster | None = None

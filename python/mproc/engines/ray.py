@@ -35,8 +35,8 @@ os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
 try:
     import ray
-except ImportError:
-    raise missing("ray", "ray") from None
+except ImportError as error:
+    raise missing("ray", "ray", error) from None
 
 __all__ = ["RayCluster", "connect"]
 
