@@ -304,33 +304,6 @@ if __name__ == '__main__':
     assert "BrokenPipeError" in done.stderr
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["", "ignored"])
-@pytest.mark.parametrize("module", ["errno", "chooses"])
-def test_how_a_child_of_a_template_takes_interrupts(program, module, ignored):
-    """As its parent's interpreter began, or as a preloaded module has chosen."""
-    program.write("chooses.py", "import signal\ndef own(*_): pass\nsignal.signal(2, own)")
-    program.write(
-        "main.py",
-        """
-import mproc, signal, sys
-def f(): print(getattr(signal.getsignal(2), '__name__', 'ignored'), flush=True)
-if __name__ == '__main__':
-    ctx = mproc.get_context('forkserver')
-    ctx.set_forkserver_preload([sys.argv[1]])
-    p = ctx.Process(target=f)
-    p.start(); p.join()
-""",
-    )
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignored else None
-    try:
-        told = program.output("main.py", module)
-    finally:
-        if ignored:
-            signal.signal(signal.SIGINT, before)
-    expected = "ignored" if ignored else "default_int_handler"
-    assert told == ("own" if module == "chooses" else expected) + "\n"
-
-
 def test_one_template_serves_all():
     forkserver.ensure_running()
     pid = forkserver._forkserver._forkserver_pid
