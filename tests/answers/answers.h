@@ -41,6 +41,28 @@ static inline const char *method_name(mproc_method method) {
     return method == MPROC_FORK ? "fork" : method == MPROC_SPAWN ? "spawn" : "forkserver";
 }
 
+/* Fills a queue until there is no memory, which is to be after so many MiB at the earliest. */
+static inline void answer_until_full(int argc, char **argv, long long mib) {
+    static char block[10000];
+    mproc_queue *queue;
+    mproc_arena_stats stats;
+    int r = mproc_init(argc, argv);
+    answer_code("init", r);
+    if (r != 0 || (r = mproc_queue_new(&queue, 0)) != 0) {
+        answer("because", mproc_join_reason(r));
+        return;
+    }
+    mproc_arena_stat(&stats);
+    answer_number("limit in MiB", (long long)(stats.limit >> 20));
+    long long put = 0;
+    while ((r = mproc_queue_put(queue, block, sizeof block, 0)) == 0) {
+        put += (long long)sizeof block;
+    }
+    answer_code("put", r);
+    printf("room for %lld MiB: %s\n", mib, put >> 20 >= mib ? "yes" : "no");
+    answer_code("arena", mproc_arena_check(NULL, 0));
+}
+
 #define EACH_METHOD(method)                                                                        \
     for (mproc_method method = MPROC_FORK; method <= MPROC_FORKSERVER;                             \
          method = (mproc_method)(method + 1))

@@ -10,14 +10,19 @@ from __future__ import annotations
 import socket
 import sys
 from collections import OrderedDict
-from time import monotonic as _monotonic
 
-from .._managers.proxies import BaseProxy
+from .._managers.proxies import (
+    AcquirerProxy,
+    BarrierProxy,
+    BaseProxy,
+    ConditionProxy,
+    EventProxy,
+)
 from .._managers.wire import Token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 __all__ = [
@@ -84,26 +89,12 @@ class Remote(BaseProxy):
         return f"<{type(self).__name__} of the program at {host}:{port}>"
 
 
-class _Acquired(Remote):
+class _Acquired(Remote, AcquirerProxy):
     """What is acquired and released."""
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire it, within `timeout` seconds; return whether that succeeded."""
         return self._callmethod("acquire", (block, timeout))  # type: ignore[no-any-return]
-
-    def release(self) -> None:
-        """Release it."""
-        self._callmethod("release")
-
-    def locked(self) -> bool:
-        """Return whether acquire() would have to wait."""
-        return self._callmethod("locked")  # type: ignore[no-any-return]
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
 
 
 class Lock(_Acquired):
@@ -126,81 +117,16 @@ class BoundedSemaphore(Semaphore):
     """A BoundedSemaphore."""
 
 
-class Condition(_Acquired):
+class Condition(_Acquired, ConditionProxy):
     """A Condition."""
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until notified; return whether that was in time."""
-        return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
 
-    def notify(self, n: int = 1) -> None:
-        """Wake up to n waiters."""
-        self._callmethod("notify", (n,))
-
-    def notify_all(self) -> None:
-        """Wake all waiters."""
-        self._callmethod("notify_all")
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until predicate(), called here, is true; return its last value."""
-        deadline = None if timeout is None else _monotonic() + timeout
-        while not (result := predicate()):
-            left = None if deadline is None else deadline - _monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-        return result
-
-
-class Event(Remote):
+class Event(Remote, EventProxy):
     """An Event."""
 
-    def is_set(self) -> bool:
-        """Return whether it is set."""
-        return self._callmethod("is_set")  # type: ignore[no-any-return]
 
-    def set(self) -> None:
-        """Set it."""
-        self._callmethod("set")
-
-    def clear(self) -> None:
-        """Clear it."""
-        self._callmethod("clear")
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set; return whether it is."""
-        return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
-
-
-class Barrier(Remote):
+class Barrier(Remote, BarrierProxy):
     """A Barrier."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for all parties; return a number, different for each."""
-        return self._callmethod("wait", (timeout,))  # type: ignore[no-any-return]
-
-    def abort(self) -> None:
-        """Break it."""
-        self._callmethod("abort")
-
-    def reset(self) -> None:
-        """Make it as new."""
-        self._callmethod("reset")
-
-    @property
-    def parties(self) -> int:
-        """How many there are."""
-        return self._callmethod("get", ("parties",))  # type: ignore[no-any-return]
-
-    @property
-    def n_waiting(self) -> int:
-        """How many wait."""
-        return self._callmethod("get", ("n_waiting",))  # type: ignore[no-any-return]
-
-    @property
-    def broken(self) -> bool:
-        """Whether it is broken."""
-        return self._callmethod("get", ("broken",))  # type: ignore[no-any-return]
 
 
 class SimpleQueue(Remote):

@@ -218,9 +218,9 @@ class SharedEvent(Shared):
 class SharedBarrier(Shared):
     """A Barrier. Its action is called here, if the last to arrive is a task."""
 
-    methods = ("wait", "abort", "reset", "get")
+    methods = ("wait", "abort", "reset", "__getattribute__")
 
-    def do_get(self, name: str) -> Any:
+    def do___getattribute__(self, name: str) -> Any:
         """Return a number that the barrier has."""
         if name not in ("parties", "n_waiting", "broken"):
             raise AttributeError(f"'Barrier' object has no attribute {name!r}")
