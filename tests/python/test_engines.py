@@ -15,6 +15,7 @@ from mproc import _mproc, engines
 from mproc.engines import EngineError, WorkerLostError, node, session
 from mproc.engines.cluster import Cluster, NodeInfo
 from mproc.futures import BrokenProcessPool
+from mproc.managers import SyncManager
 from mproc.pool import TaskTimeoutError
 
 SECONDS = 60
@@ -365,6 +366,21 @@ def test_objects_of_a_manager_are_reached_over_tcp(everywhere):
             pool.starmap(put, [(queue, 1), (queue, 2)])
         pool.join()
         assert sorted([queue.get(), queue.get()]) == [1, 2]
+
+
+def test_objects_of_a_manager_with_a_key_of_its_own(everywhere):
+    """In the arena, and at a server that the program has connected to."""
+    for start in (True, False):
+        with SyncManager(authkey=b"a key of its own") as server:
+            manager = server
+            if not start:
+                manager = SyncManager(address=server.address, authkey=b"a key of its own")
+                manager.connect()
+            queue = manager.Queue()
+            with mproc.Pool() as pool:
+                pool.starmap(put, [(queue, 1), (queue, 2)])
+            pool.join()
+            assert sorted([queue.get(), queue.get()]) == [1, 2]
 
 
 LOCAL = {

@@ -5,7 +5,8 @@ In the server's own process they call the server itself, and there the proxy kee
 needs no count.
 
 A proxy is pickled as its token. Where it is unpickled, it takes a reference of its own; until then
-the server keeps the object. A child that is being started is given a reference with it.
+the server keeps the object. A child that is being started is given a reference with it, and so is a
+task on an engine the server's key, if that is not the program's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from time import monotonic as _monotonic
 
 from .. import process
 from .._cpython import MutableMapping, MutableSequence, MutableSet
-from ..context import get_spawning_popen
+from ..context import get_spawning_popen, is_leaving
 from . import hashable
 
 TYPE_CHECKING = False
@@ -175,6 +176,7 @@ class BaseProxy:
             if self._server_pid is None:
                 anchor = self._peer.give_to_child(self._id, popen)
         else:
+            kwds.update(key_for_nodes(self))
             peers.pickled(self._id, self._reference)
         if anchor is not None:
             kwds["_anchor"] = anchor
@@ -203,6 +205,13 @@ class BaseProxy:
 def _stays() -> bool:
     life = sys.modules.get("mproc._managers.life")
     return life is not None and life.stays()
+
+
+def key_for_nodes(proxy: BaseProxy) -> dict[str, Any]:
+    """Return, as keyword arguments, the key that an engine's nodes lack: a manager's own."""
+    if not is_leaving() or proxy._authkey == process.current_process().authkey:
+        return {}
+    return {"authkey": bytes(proxy._authkey)}
 
 
 def direct_proxy(kind: Any, direct: Direct, manager: Any = None) -> Any:

@@ -16,7 +16,7 @@ from ..._mproc import Buffer
 from ...context import get_spawning_popen, is_leaving
 from .. import life as _life
 from ..life import Life
-from ..proxies import AutoProxy, RebuildProxy, direct_proxy
+from ..proxies import AutoProxy, RebuildProxy, direct_proxy, key_for_nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PREFIX = "_do_"  # begins the name of what does a method
 MISSING: Any = object()
+NO_KEY: Mapping[str, Any] = {}
 _CALLS = "mproc._managers.calls"
 
 
@@ -171,7 +172,8 @@ class Direct:
 
                 need_server(life)
         if is_leaving():  # for an engine's nodes, which ask the server
-            return _of_server, (kind, self.typeid, self.ident, serial, life.address)
+            key = key_for_nodes(proxy)
+            return _of_server, (kind, self.typeid, self.ident, serial, life.address, key)
         token = self.token, self.token.address
         return _sent, (*about, life.buffer, where, *token, parts, serial, address)
 
@@ -209,14 +211,17 @@ def _sent(
     return direct_proxy(kind, _life.arrive(life, ident, token, token_at, parts, serial, make))
 
 
-def _of_server(kind: Any, typeid: str, ident: str, serial: int, address: Any) -> Any:
+def _of_server(
+    kind: Any, typeid: str, ident: str, serial: int, address: Any, key: Mapping[str, Any] = NO_KEY
+) -> Any:
     """Return the proxy of an object in another family's arena, which its manager's server serves.
 
+    key: what key_for_nodes() has returned.
     What connecting raises, if there is no such server any more, or nobody has needed one yet.
     """
     from ..wire import Token
 
-    token, kwds = Token(typeid, address, ident), {"_sent": (0, serial)}
+    token, kwds = Token(typeid, address, ident), {**key, "_sent": (0, serial)}
     if isinstance(kind, tuple):
         return RebuildProxy(AutoProxy, token, "pickle", {**kwds, "exposed": kind})
     return RebuildProxy(kind, token, "pickle", kwds)
