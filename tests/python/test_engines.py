@@ -70,6 +70,10 @@ def die(x=0):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def leave(kind):
+    raise kind(3)
+
+
 def nap(seconds):
     time.sleep(seconds)
     return os.getpid()
@@ -338,6 +342,13 @@ def test_executor_breaks_as_the_standard_one_does(here):
         assert isinstance(futures[0].exception().__cause__, WorkerLostError)
         with pytest.raises(BrokenProcessPool):
             executor.submit(square, 1)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_what_ends_a_process_is_the_result_of_a_task_of_an_executor(here, kind):
+    with mproc.ProcessPoolExecutor(engine=here) as executor:
+        assert repr(executor.submit(leave, kind).exception(SECONDS)) == repr(kind(3))
+        assert executor.submit(square, 3).result(SECONDS) == 9
 
 
 @pytest.fixture

@@ -33,7 +33,12 @@ __all__ = ["main", "run"]
 
 
 def run(kind: str, function: bytes, arguments: bytes, first: int, of_executor: bool) -> bytes:
-    """Do a task, and return the message of what came of it: (failed, value)."""
+    """Do a task, and return the message of what came of it: (failed, value).
+
+    As on one machine, what ends a process (SystemExit) is the result of an executor's task, and
+    ends a worker of a pool.
+    """
+    told = BaseException if of_executor else Exception
     done: list[Any] = []
     call = None
     try:
@@ -44,7 +49,7 @@ def run(kind: str, function: bytes, arguments: bytes, first: int, of_executor: b
             value = done
             for one in values:
                 done.append(call(*one) if kind == "starmap" else call(one))
-    except Exception as error:
+    except told as error:
         where = None if kind == "call" or call is None else (call, first + len(done))
         return _described(error, call is not None, where, of_executor)
     try:
