@@ -9,6 +9,9 @@ Ray does not notice that an actor is stopped. So each is asked for a sign of lif
 by a way of its own that exchanges do not stand in; one that gives none for SILENCE seconds is lost.
 When the server of Ray's head has gone, Ray ends the program itself, after a minute. So the pool
 knocks there, and what is open fails after SILENCE seconds, before that.
+
+Ray starts anew, and waits for ever, when it is called by a pool that is open when the program ends.
+So nothing calls it after close().
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ class RayCluster(Cluster):
         self._infos: dict[int, NodeInfo] = {}
         self._numbers = 0
         self._lock = threading.Lock()
+        self._closed = False
         self._dead: set[int] = set()
         self._signs: dict[int, tuple[float, Future[str]]] = {}
         self._looked = self._knocked = self._heard = monotonic()
@@ -117,12 +121,15 @@ class RayCluster(Cluster):
 
     def nodes(self) -> Mapping[int, NodeInfo]:
         """Return the actors that live. EngineError: Ray has ended."""
-        if not ray.is_initialized():
-            raise EngineError("Ray has been shut down")
         with self._lock:
+            self._check_open()
             self._look_for_signs()
             self._knock_at_head()
             return {key: info for key, info in self._infos.items() if key not in self._dead}
+
+    def _check_open(self) -> None:
+        if self._closed or not ray.is_initialized():
+            raise EngineError("Ray has been shut down")
 
     def _look_for_signs(self) -> None:
         now = monotonic()
@@ -162,7 +169,9 @@ class RayCluster(Cluster):
     def call(self, key: int, message: bytes) -> Future[bytes]:
         """Call an actor."""
         answer: Future[bytes] = Future()
-        there = self._actors[key].exchange.remote(message).future()
+        with self._lock:
+            self._check_open()
+            there = self._actors[key].exchange.remote(message).future()
         there.add_done_callback(lambda done: self._settle(key, answer, done))
         return answer
 
@@ -182,6 +191,8 @@ class RayCluster(Cluster):
 
     def close(self) -> None:
         """End the actors; Ray itself, if it was started here."""
+        with self._lock:
+            self._closed = True
         if not ray.is_initialized():
             return  # the program has ended it, and ray.kill() would look for it for minutes
         with contextlib.suppress(Exception):
