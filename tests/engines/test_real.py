@@ -135,6 +135,27 @@ def test_program_ends_well(engine):
     assert told(engine)[1].returncode == 0
 
 
+OPEN = """
+import multiprocessing
+
+def name(_):
+    return multiprocessing.Pool.__module__, multiprocessing.current_process().name[:-1]
+
+if __name__ == "__main__":
+    pool = multiprocessing.Pool(2)
+    print(pool.apply(name, (1,)))
+"""
+
+
+def test_program_that_leaves_its_pool_open_ends(engine, tmp_path):
+    """And `multiprocessing` is mproc in its tasks, too."""
+    script = tmp_path / "open.py"
+    script.write_text(OPEN)
+    done = run(engine, script)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.splitlines() == ["('mproc.context', 'ForkPoolWorker-')"]
+
+
 @functools.cache
 def counted(engine):
     """What the example prints, and the file that it writes, on two workers of an engine."""

@@ -498,6 +498,28 @@ def test_script_reaches_a_machine_that_lacks_its_files(tmp_path, monkeypatch):
         sys.modules.update(modules)
 
 
+STANDARD = """
+import multiprocessing
+import sys
+from mproc.engines import session
+if sys.argv[1] == "adopt":
+    assert multiprocessing.__file__ != __import__("mproc").__file__
+    data = {"files": {}, "sys_path": sys.path, "installed": True}
+    session.adopt(data, "")
+    import multiprocessing
+    print(multiprocessing.Pool.__module__)
+else:
+    print(session.of_program()["installed"])
+"""
+
+
+def test_multiprocessing_is_on_the_nodes_what_it_is_in_the_program(program):
+    path = program.write("standard.py", STANDARD)
+    assert program.output(path, "tell") == "False\n"
+    assert program.output("-m", "mproc", path, "tell") == "True\n"
+    assert program.output(path, "adopt") == "mproc.context\n"
+
+
 def test_script_without_a_guard(program):
     path = program.write(
         "unguarded.py",

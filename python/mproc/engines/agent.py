@@ -10,6 +10,7 @@ pool's workers end with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -166,7 +167,8 @@ def main() -> None:
         except (EOFError, ConnectionError):
             pass
         except BaseException as error:
-            connection.send_bytes(_mproc.dumps(f"its agent could not begin: {error!r}"))
+            with contextlib.suppress(OSError):  # the session may have ended meanwhile
+                connection.send_bytes(_mproc.dumps(f"its agent could not begin: {error!r}"))
             raise
     sys.stdout.flush()
     os._exit(0)  # whatever runs in the pool

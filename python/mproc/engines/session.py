@@ -1,8 +1,9 @@
 """What an agent is told, so that tasks find on its node what they find at the program.
 
-The main module is read anew from its source, as by a child that `spawn` starts: from its own path,
-if the file there is the same, or else from a copy. Modules beside the script that the program had
-imported when its pool was made go along as source, too, and are found after all that is installed.
+Where `multiprocessing` is mproc in the program, it is there, too. The main module is read anew from
+its source, as by a child that `spawn` starts: from its own path, if the file there is the same, or
+else from a copy. Modules beside the script that the program had imported when its pool was made go
+along as source, too, and are found after all that is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def of_program() -> dict[str, Any]:
     """Return what of this process its tasks need elsewhere."""
     data = spawn.get_preparation_data("MainProcess")
     data["authkey"] = bytes(data["authkey"])
-    data.pop("manager_keys", None)
+    data.pop("manager_keys", None)  # a proxy that goes along brings its manager's key
+    alias = sys.modules.get("mproc._alias")
+    data["installed"] = alias is not None and alias.installed()
     path = data.get("init_main_from_path")
     files = _sources_beside(path)
     if path is not None:
@@ -71,6 +74,10 @@ def _place_beside(module: ModuleType, base: str) -> str | None:
 
 def adopt(data: dict[str, Any], room: str) -> None:
     """Make this process like the program; room: a directory for what this machine lacks."""
+    if data.pop("installed", False):
+        from .._alias import install
+
+        install()
     files = data.pop("files")
     for place, source in files.items():
         _write(os.path.join(room, place), source)
