@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -204,3 +205,33 @@ def test_no_scheduler_at_the_address():
     assert "EngineError: no scheduler of Dask answers at tcp://127.0.0.1:9" in done.stderr
     assert "dask scheduler" in done.stderr
     assert time.monotonic() - began < SECONDS / 2
+
+
+@pytest.mark.parametrize("after", [0.6, 1.0, 1.4, 2.0])
+def test_interrupt_while_dask_is_started(tmp_path, after):
+    """Ctrl-C is for the whole group, the scheduler that is being started among it."""
+    need("dask")
+    script = tmp_path / "open.py"
+    script.write_text(OPEN.replace("print(", "import time; time.sleep(60); print("))
+    program = subprocess.Popen(
+        [sys.executable, "-m", "mproc", "--engine", "dask", "--workers", "2", str(script)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(after)
+    os.killpg(program.pid, signal.SIGINT)
+    said = program.communicate(timeout=30)[1]
+    assert program.returncode == -signal.SIGINT, said
+    assert "KeyboardInterrupt" in said
+
+
+def test_scheduler_of_dask_that_ends_at_once():
+    need("dask")
+    from mproc.engines import dask
+    from mproc.engines.errors import EngineError
+
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as scheduler:
+        scheduler.wait()
+        with pytest.raises(EngineError, match="ended at once, with exit code 3"):
+            dask._await_scheduler(scheduler, "tcp://127.0.0.1:1")

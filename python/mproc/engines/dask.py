@@ -23,6 +23,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from itertools import count
@@ -47,7 +48,8 @@ except ImportError as error:
 __all__ = ["DaskCluster", "connect"]
 
 ANSWER = 5  # seconds that a scheduler has for answering
-START = 60  # the same for one that has just been started here
+START = 60  # the same for one that has just been started here, and its workers
+MERCY = 2  # that a client has for its end when the start has failed
 GLANCE = 0.2  # seconds for which an answer is waited for, before the last one has to do
 
 
@@ -172,10 +174,15 @@ def connect(address: str | None, workers: int | None) -> DaskCluster:
     if address is not None:
         return DaskCluster(_client(address, ANSWER), [])
     started, address = _start(workers)
+    client = None
     try:
-        client = _client(address, START)
+        _await_scheduler(started[0], address)
+        client = _client(address, ANSWER)
         client.wait_for_workers(len(started) - 1, timeout=START)
     except BaseException:
+        if client is not None:
+            with contextlib.suppress(Exception):
+                client.close(timeout=MERCY)
         _end(started)
         raise
     return DaskCluster(client, started)
@@ -218,6 +225,31 @@ def _start(workers: int | None) -> tuple[list[Popen[bytes]], str]:
         how = ["--no-nanny", "--nthreads", str(threads), "--local-directory", room, *quiet]
         started.append(start_tied("distributed.cli.dask_worker", address, *how, env=environment))
     return started, address
+
+
+def _await_scheduler(scheduler: Popen[bytes], address: str) -> None:
+    """Wait until a scheduler that was just started can be connected to.
+
+    A client would wait as well, but one that an interrupt has reached there waits once more for
+    the scheduler, which the interrupt has ended, before it is gone. EngineError: it cannot be.
+    """
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    end = monotonic() + START
+    while True:
+        try:
+            socket.create_connection((host, int(port)), ANSWER).close()
+            return
+        except OSError as error:
+            ended = scheduler.poll()
+            if ended is not None:
+                raise EngineError(
+                    f"the scheduler of Dask that was started ended at once, with exit code {ended}"
+                ) from error
+            if monotonic() >= end:
+                raise EngineError(
+                    f"the scheduler of Dask that was started does not answer at {address}"
+                ) from error
+        time.sleep(0.05)
 
 
 def _free_port() -> int:
