@@ -182,11 +182,14 @@ def test_node_with_one_lane_gets_new_tasks_while_one_runs():
 
 
 def lose_while_running(reruns, options):
-    """Lose the first node while both run a map; return what the map ended with."""
+    """Lose the first node while both run a map; return what the map ended with.
+
+    The map takes longer than the engine needs to see the loss (dispatch.WATCH).
+    """
     here = Here(nodes=2, slots=1)
     here.reruns = reruns
     with mproc.Pool(engine=here) as pool:
-        result = pool.options(**options).map_async(nap, [0.01] * 60, 1)
+        result = pool.options(**options).map_async(nap, [0.05] * 60, 1)
         while not {0, 1} <= set(here.calls):
             time.sleep(0.01)
         here.lose(0)
@@ -521,13 +524,25 @@ def test_multiprocessing_is_on_the_nodes_what_it_is_in_the_program(program):
 
 
 def test_script_without_a_guard(program):
+    """It is run as far as its pool: what it has defined until then is there, and nothing else."""
+    source = (
+        "import mproc\n"
+        "def before(): pass\n"
+        "try:\n"
+        "    with mproc.Pool(1) as pool: print('a pool')\n"
+        "except Exception: print('an exception')\n"
+        "def behind(): pass\n"
+        "print('behind')\n"
+    )
     path = program.write(
         "unguarded.py",
         "import sys\n"
         "from mproc.engines import session\n"
-        "data = {'files': {'m.py': b'import mproc; mproc.Pool(1)'}, 'sys_path': sys.path,\n"
+        f"data = {{'files': {{'m.py': {source.encode()!r}}}, 'sys_path': sys.path,\n"
         "        'init_main_from_path': '/none/m.py'}\n"
-        "session.adopt(data, sys.argv[1])\n",
+        "session.adopt(data, sys.argv[1])\n"
+        "main = sys.modules['__main__']\n"
+        "assert main is sys.modules['__mp_main__']\n"
+        "print(hasattr(main, 'before'), hasattr(main, 'behind'))\n",
     )
-    done = program.run(path, str(program.folder / "room"))
-    assert "if __name__ == '__main__'" in done.stderr
+    assert program.output(path, str(program.folder / "room")) == "True False\n"

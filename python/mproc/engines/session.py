@@ -91,19 +91,30 @@ def adopt(data: dict[str, Any], room: str) -> None:
     _current.choose_engine(_Unguarded())  # a pool that the script makes now asks it
     try:
         spawn.prepare(data)
+    except _PoolIsMadeError as made:
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = made.main
     finally:
         _current.choose_engine(None)
 
 
+class _PoolIsMadeError(BaseException):
+    """A script without a main guard has come to the place where it makes its pool.
+
+    Its tasks find what it has defined until then, as they do in a process that was forked there.
+    The script must not catch this, so it is no Exception.
+    """
+
+    def __init__(self, main: ModuleType) -> None:
+        super().__init__("the script makes a pool when it is imported")
+        self.main = main
+
+
 class _Unguarded:
-    """Stands for the chosen engine while a script is imported, which must make no pool then."""
+    """Stands for the chosen engine while a script is imported, which goes no further than that."""
 
     def open(self) -> Any:
-        """Raise RuntimeError."""
-        raise RuntimeError(
-            "the script makes a pool when it is imported, as a worker on an engine does: put what"
-            " only the main program is to do under `if __name__ == '__main__':`"
-        )
+        """Raise _PoolIsMadeError."""
+        raise _PoolIsMadeError(sys.modules["__main__"])
 
 
 def _missing(path: list[str], known: list[str]) -> list[str]:
