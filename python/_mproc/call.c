@@ -130,8 +130,8 @@ static size_t size_of_buffers(const struct parts *parts) {
 }
 
 /* To put many large parts at once would take new memory for each, and for their results, which
- * costs several times as much as the copy. Who waits for the results anyhow takes those that are
- * there, and the memory serves again. */
+ * costs several times as much as the copy. A caller that waits for the results next takes those
+ * that are there, and the memory serves again. */
 static int stay_near(PyObject *self, const struct submission *s, const struct call *call) {
     size_t size = call->arguments.size + size_of_buffers(&call->arguments.parts);
     if (!s->awaited || size < LARGE) {

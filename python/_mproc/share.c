@@ -6,7 +6,7 @@
  * A value of a container may name shared objects: a dict in a dict, a lock in a list. A pickle has
  * no place for such a one, but for buffers that go beside it (PEP 574). So a handle is pickled as a
  * PickleBuffer of a Share. The sender's parts (parts.c) know it and have the message hold the
- * object. Who reads the value gets another Share in that place, of which mproc.reduction makes the
+ * object. A reader of the value gets another Share there, of which mproc.reduction makes the
  * handle.
  *
  * The buffer that it exports is a byte of its own that means nothing, since pickle asks for one
