@@ -177,7 +177,7 @@ def connect(address: str | None, workers: int | None) -> DaskCluster:
     client = None
     try:
         _await_scheduler(started[0], address)
-        client = _client(address, ANSWER)
+        client = _client(address, START / 2)  # a busy machine may take longer than ANSWER
         client.wait_for_workers(len(started) - 1, timeout=START)
     except BaseException:
         if client is not None:
