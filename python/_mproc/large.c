@@ -13,7 +13,8 @@
  * its small pages, which come from blocks that are in use.
  *
  * Memory that was used before has its pages. To ask for them once more would cost half as much as
- * the copy, to look whether they are there costs a hundredth of that.
+ * the copy, to look whether they are there costs a hundredth of that. (Pages that a fork shares are
+ * there, too; the first write of each copies it, as it would in every other object.)
  *
  * It is a hint: a kernel that does not know it (before 5.14), or has no memory, leaves the pages to
  * the faults. Only pages that lie wholly in the object are asked for, so it takes no more memory
