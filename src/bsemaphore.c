@@ -310,6 +310,10 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
             return -EINTR;
         }
         int64_t slice = mproc__user_slice(&slices);
+        if (slice == -ETIMEDOUT && slept == 0) { /* spinning has taken all the time */
+            slept = -ETIMEDOUT;
+            continue;
+        }
         if (slice < 0) {
             return (int)slice;
         }

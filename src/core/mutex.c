@@ -233,8 +233,9 @@ static int wait_slice(struct mproc__mutex *mutex, uint64_t *word, uint64_t mine,
                       enum mproc__mutex_for whom, struct mproc__holder *holder) {
     bool of_user = whom == MPROC__FOR_USER;
     int64_t slice = of_user ? mproc__user_slice(slices) : mproc__slice(slices);
-    if (slice < 0) {
-        return of_user ? (int)slice : -ETIMEDOUT;
+    if (slice < 0) { /* spinning may have taken all the time: nobody has asked yet */
+        int end = of_user ? (int)slice : -ETIMEDOUT;
+        return end == -ETIMEDOUT && take_from_dead(mutex, word, mine, holder) ? 1 : end;
     }
     if ((*word & BRIEF) && slice > GUARD_SLICE) {
         slice = GUARD_SLICE;

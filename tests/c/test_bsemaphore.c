@@ -177,6 +177,14 @@ TEST(bsemaphore_try_finds_what_a_dead_member_took) {
     drop(semaphore);
 }
 
+/* A wait asks before it gives up, also where no time was left after the spinning. */
+TEST(bsemaphore_of_a_dead_member_within_a_nanosecond) {
+    mproc_bsemaphore *semaphore = make(1);
+    child_join(child_fork(acquire_once, semaphore));
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 1));
+    drop(semaphore);
+}
+
 TEST(bsemaphore_remembers_many_members) {
     mproc_bsemaphore *semaphore = make(20);
     pid_t pids[20];

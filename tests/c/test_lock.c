@@ -212,6 +212,15 @@ TEST(lock_of_a_holder_that_exits) {
     drop(r);
 }
 
+/* A wait asks before it gives up, also where no time was left after the spinning. */
+TEST(lock_of_a_dead_holder_within_a_nanosecond) {
+    struct room *r = make(WORDS);
+    child_join(child_fork(change_and_exit, r));
+    CHECK_EQ(mproc_lock_acquire(r->lock, 1), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}
+
 /* The lock's memory stays while any member holds the object, whichever member dies. */
 TEST(lock_dies_with_its_last_holder) {
     size_t before = test_arena_used();

@@ -179,7 +179,7 @@ TEST(watch_lock_fd_is_readable_when_the_holder_has_died) {
     child_join(child_fork(hold_it, lock));
     int fd = mproc_lock_fd(lock);
     wait_readable(fd);
-    CHECK_EQ(mproc_lock_acquire(lock, 10 * MPROC_SEC), -EOWNERDEAD);
+    CHECK_EQ(mproc_lock_acquire(lock, MPROC_MSEC / 10), -EOWNERDEAD);
     CHECK_OK(mproc_fd_drop(fd));
     mproc_drop(lock);
 }
