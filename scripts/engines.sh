@@ -42,6 +42,7 @@ scripts/build.sh package
 install_engines
 build_for_c
 export MPROC_TASKS=${1:-2000}
+RESULTS=$RESULTS-engines # the laboratory may run beside this, and has the other
 rm -rf "$RESULTS" && mkdir -p "$RESULTS"
 status=0
 "$VENV/bin/python" -m pytest -q --timeout 300 --junitxml="$RESULTS/engines.xml" tests/engines 2>&1 |
