@@ -6,12 +6,14 @@
  * How it works. fork() may be called by the program, by a library or by process.c. The handler
  * before it reserves a slot for the child and copies the caller's holds into it; the one in the
  * child adopts the slot; the one in the parent marks that the child is there, since only the child
- * knows its pid. While fork() runs, no other thread of the process changes the holds or the shared
- * hand, whose copies the child gets. Its views are mapped privately from then on (views.c).
+ * knows its pid. While fork() runs, no other thread of the process changes the holds, whose copies
+ * the child gets. Its views are mapped privately from then on (views.c).
  *
  * A fork() waits for no other member, which may be stopped: a slot is reserved without a section,
  * and of the holds is copied what can be within a moment. The rest is the child's estate, which
- * whoever changes the holds of either copies first (object.c).
+ * whoever changes the holds of either copies first (object.c). Nor does it wait for threads of its
+ * own process that wait for such a member: it works with a hand that is kept for it (hand.c), and
+ * the locks that it takes are held by nobody who waits.
  *
  * Shared state: that of member.c.
  *
@@ -46,11 +48,11 @@ bool mproc__fork_without_holds(void) {
     return forking.without;
 }
 
-static void choose_slot(void) {
+static void choose_slot(bool member) {
     forking.token = next_fork;
     forking.ours = next_fork == 0;
     next_fork = 0;
-    if (mproc__table == NULL ||
+    if (!member ||
         (forking.ours && mproc__member_expect("fork", (mproc_method)0, 0, &forking.token) != 0)) {
         forking.token = 0;
     }
@@ -58,17 +60,14 @@ static void choose_slot(void) {
 
 /* A child for which there is no slot, or no memory for its holds, or whose parent died meanwhile,
  * goes on without a family and without the arena. It could not keep its parent's objects from going
- * while it uses them, and would then use what others have made in their place. The locks are taken
- * in the order in which every other call takes them: a thread may have the shared hand and want to
- * change its holds. */
+ * while it uses them, and would then use what others have made in their place. */
 void mproc__fork_before(void) {
     forking.error = errno;
-    choose_slot();
-    struct mproc__hand *hand = forking.token != 0 ? mproc__hand_get() : NULL;
-    mproc__hands_freeze(hand);
+    struct mproc__hand *hand = mproc__hand_fork_begin();
+    choose_slot(hand != NULL);
     mproc__holds_freeze();
     mproc__pages_freeze();
-    if (hand != NULL) {
+    if (forking.token != 0) {
         mproc__member_forking(forking.token);
         forking.without = mproc__holds_inherit(hand, forking.token) != 0;
     }
@@ -96,8 +95,8 @@ void mproc__fork_after_in_parent(void) {
     int error = failed ? errno : forking.error;
     mproc__pages_thaw();
     mproc__holds_thaw();
-    mproc__hands_thaw();
     tell(failed);
+    mproc__hand_fork_end();
     if (forking.without && forking.ours && !failed) {
         mproc__log("no memory to give a forked child its parent's holds: it is no member");
     }
@@ -110,11 +109,10 @@ bool mproc__fork_after_in_child(void) {
     mproc__thread_id = 0;
     mproc__pages_thaw();
     mproc__holds_thaw();
-    mproc__hands_thaw();
+    mproc__hand_fork_end_in_child();
     if (mproc__table == NULL) {
         return true;
     }
-    mproc__hand_forget();
     bool adopted =
         forking.token != 0 && !forking.without && mproc__member_adopt(forking.token) == 0;
     errno = forking.error;

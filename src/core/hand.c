@@ -5,11 +5,19 @@
  *
  * How it works. A member's slot has a row of hands, each a cache line. A thread takes a free one
  * with its first call and keeps it until it ends. A thread that finds none free shares the last
- * hand with its likes, under a lock of the process, for the length of one call.
+ * hand with its likes, under a lock of the process, for the length of one call. That call may wait,
+ * for a member that is stopped, say. fork() must not wait for it: the last hand but one is kept for
+ * forks, and a thread works with that one, whatever hand it has, from the first handler of fork()
+ * to the last.
  *
  * Shared state.
  *   hands   the member's own; the reaper's once the member is dead.
  *   taken   which hands have a thread: private to the process, by compare-and-swap.
+ *
+ * Invariants.
+ *   H1  The hand that is kept for forks is empty while no thread of the member forks.
+ *   H2  A thread has at most one hand, and one that it has is no other thread's, but for the shared
+ *       one and the one for forks, which have a lock each.
  *
  * If a member dies here: a move is three stores, in this order: `moving` names the target, the
  * target gets the block, the source is emptied. The reaper looks at `moving` and empties the source
@@ -22,11 +30,19 @@
 #include "core/token.h"
 
 #define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `hand` */
+#define FORK_HAND (MPROC__HANDS - 2)   /* for a thread that forks; under `fork` */
 
 MPROC__THREAD struct mproc__hand *mproc__thread_hand;
-_Alignas(256) struct mproc__fork_locks mproc__fork_locks = {
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-    PTHREAD_MUTEX_INITIALIZER};
+_Alignas(512) struct mproc__fork_locks mproc__fork_locks = {
+    .joining = PTHREAD_MUTEX_INITIALIZER,
+    .fork = PTHREAD_MUTEX_INITIALIZER,
+    .holds = PTHREAD_MUTEX_INITIALIZER,
+    .pages = PTHREAD_MUTEX_INITIALIZER,
+    .template = PTHREAD_MUTEX_INITIALIZER,
+    .hand = PTHREAD_MUTEX_INITIALIZER,
+    .turn = PTHREAD_MUTEX_INITIALIZER,
+};
+static_assert(sizeof(struct mproc__fork_locks) <= 512, "they are in one page");
 static pthread_key_t hand_key;
 
 /* ---------------------------------------------------------------- taking and returning */
@@ -35,7 +51,7 @@ struct mproc__hand *mproc__hand_own(void) {
     struct mproc__self *me = mproc__self();
     uint32_t taken = mproc__load32(&me->taken);
     while (mproc__thread_hand == NULL) {
-        uint32_t free = ~taken & ((1u << SHARED_HAND) - 1);
+        uint32_t free = ~taken & ((1u << FORK_HAND) - 1);
         if (free == 0) {
             break;
         }
@@ -122,12 +138,34 @@ void mproc__hand_forget(void) {
     mproc__thread_hand = NULL;
 }
 
-void mproc__hands_freeze(const struct mproc__hand *mine) {
-    if (mine == NULL || mine == mproc__thread_hand) {
-        pthread_mutex_lock(&mproc__fork_locks.hand);
+struct mproc__hand *mproc__hand_fork_begin(void) {
+    pthread_mutex_lock(&mproc__fork_locks.fork);
+    mproc__fork_locks.set_aside = mproc__thread_hand;
+    if (mproc__table != NULL) {
+        mproc__thread_hand = &mproc__self()->slot->hands[FORK_HAND];
     }
+    return mproc__table != NULL ? mproc__thread_hand : NULL;
 }
 
-void mproc__hands_thaw(void) {
-    pthread_mutex_unlock(&mproc__fork_locks.hand);
+void mproc__hand_fork_end(void) {
+    mproc__thread_hand = mproc__fork_locks.set_aside;
+    pthread_mutex_unlock(&mproc__fork_locks.fork);
+}
+
+/* Nobody can give back what another thread of the parent had. */
+void mproc__hand_fork_end_in_child(void) {
+    mproc__hand_forget();
+    pthread_mutex_init(&mproc__fork_locks.hand, NULL);
+    pthread_mutex_unlock(&mproc__fork_locks.fork);
+}
+
+/* ---------------------------------------------------------------- checking */
+
+int mproc__hand_check(char *why, size_t size) {
+    pthread_mutex_lock(&mproc__fork_locks.fork);
+    const struct mproc__hand *h = &mproc__self()->slot->hands[FORK_HAND];
+    bool empty = (h->guard | h->block | h->node | h->run | h->unheld | h->message | h->moving |
+                  h->waits) == 0;
+    pthread_mutex_unlock(&mproc__fork_locks.fork);
+    return empty ? 0 : mproc__corrupt(why, size, "H1: the hand that is kept for forks is in use");
 }

@@ -16,13 +16,21 @@
 #include "system/atomic.h"
 #include "system/base.h"
 
-/* The locks that fork() takes, in one place: parent and child write to them when the child is
- * there, and each would copy a page for each lock otherwise. */
+/* The locks that fork() takes, and those that another thread of the parent may have had and that
+ * are new in the child. In one place: parent and child write to them when the child is there, and
+ * each would copy a page for each lock otherwise. What takes one of the first kind waits for
+ * nobody while it has it: fork() must not wait for what other threads wait for. */
 struct mproc__fork_locks {
-    pthread_mutex_t hand;      /* hand.c: a thread has the shared hand */
-    pthread_mutex_t holds;     /* object.c: the process' holds change */
-    pthread_mutex_t pages;     /* views.c: its list of pages changes */
-    pthread_mutex_t templates; /* process/template.c: its default template is used or changes */
+    pthread_mutex_t joining;  /* join.c: the process becomes a member */
+    pthread_mutex_t fork;     /* hand.c: a thread forks */
+    pthread_mutex_t holds;    /* object.c: the process' holds change */
+    pthread_mutex_t pages;    /* views.c: its list of pages changes */
+    pthread_mutex_t template; /* process/template.c: its default template changes */
+    /* fork() does not take these. */
+    pthread_mutex_t hand; /* hand.c: a thread has the shared hand */
+    pthread_mutex_t turn; /* process/template.c: a thread uses the default template */
+    /* Under `fork`: the hand that the thread which forks had before; NULL: it had none. */
+    struct mproc__hand *set_aside;
 };
 extern MPROC__HIDDEN struct mproc__fork_locks mproc__fork_locks;
 
@@ -72,12 +80,18 @@ void mproc__hands_init(void);
 /* The calling thread has no hand from now on; the one that it had is free. */
 void mproc__hand_leave(void);
 
-/* In a new process: the hand that the calling thread had was the parent's. */
+/* In a new process that was not made by fork(): the hand that the calling thread had was the
+ * parent's. */
 void mproc__hand_forget(void);
 
-/* Around fork(): keeps other threads out of the shared hand. `mine`: the hand that the caller has
- * got; if that is the shared one, the caller has locked it already. */
-void mproc__hands_freeze(const struct mproc__hand *mine);
-void mproc__hands_thaw(void);
+/* Around fork(): until its end the calling thread works with the hand that is kept for forks. It
+ * waits for other threads that fork, and for nobody else. NULL: the process is no member. */
+struct mproc__hand *mproc__hand_fork_begin(void);
+void mproc__hand_fork_end(void);
+/* The same end in the child, which has no hand yet and whose shared hand nobody has. */
+void mproc__hand_fork_end_in_child(void);
+
+/* Whether the hand that is kept for forks is empty while no thread forks. */
+int mproc__hand_check(char *why, size_t size);
 
 #endif

@@ -3,42 +3,47 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * How it works. Whatever needs the arena joins first; one thread does, the others wait for it. The
- * handlers of fork() are registered when the library is loaded, before there can be a second thread
- * or a fork, and do nothing before there is a family.
+ * How it works. Whatever needs the arena joins first; one thread does, the others wait for it, and
+ * so does fork(): a child has the whole arena or none. The handlers of fork() are registered when
+ * the library is loaded, before there can be a second thread or a fork, and do nothing before there
+ * is a family.
  */
 #include "core/join.h"
 
 #include <pthread.h>
 
 #include "core/fork.h"
+#include "core/hand.h"
 #include "core/looker.h"
 #include "core/trace_ring.h"
 
 uint32_t mproc__family_joined;
-static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
 
-/* A founder may be told to record; a started child may be recorded. */
-static void trace(int begun) {
-    if (begun == 0) {
+/* A founder may be told to record. */
+static int begin(void) {
+    int r = mproc__family_begin();
+    if (r == 0) {
         mproc__lookers_start();
-    } else if (begun == 1 && mproc__trace_on() != 0) {
-        mproc__trace_join();
     }
+    return r;
 }
 
+/* A started child may be recorded. It asks for memory, which may have to wait for another member:
+ * not under the lock, for which a fork() waits. */
 int mproc__family_join(void) {
     int r = 0;
-    pthread_mutex_lock(&joining);
+    pthread_mutex_lock(&mproc__fork_locks.joining);
     if (!mproc__family_joined) {
-        r = mproc__family_begin();
-        trace(r);
+        r = begin();
     }
     if (r >= 0) {
         /* SYNC(join.family_joined): all is ready, before it is said. */
         mproc__store32(&mproc__family_joined, 1);
     }
-    pthread_mutex_unlock(&joining);
+    pthread_mutex_unlock(&mproc__fork_locks.joining);
+    if (r == 1 && mproc__trace_on() != 0) {
+        mproc__trace_join();
+    }
     return r;
 }
 
@@ -49,13 +54,24 @@ void mproc__family_leave(void) {
     errno = error;
 }
 
+static void before(void) {
+    pthread_mutex_lock(&mproc__fork_locks.joining);
+    mproc__fork_before();
+}
+
+static void after_in_parent(void) {
+    mproc__fork_after_in_parent();
+    pthread_mutex_unlock(&mproc__fork_locks.joining);
+}
+
 static void after_in_child(void) {
     if (!mproc__fork_after_in_child()) {
         mproc__family_leave();
     }
+    pthread_mutex_unlock(&mproc__fork_locks.joining);
 }
 
 __attribute__((constructor)) static void at_load(void) {
     mproc__hands_init();
-    pthread_atfork(mproc__fork_before, mproc__fork_after_in_parent, after_in_child);
+    pthread_atfork(before, after_in_parent, after_in_child);
 }

@@ -112,6 +112,9 @@ int mproc_member_check(char *why, size_t size) {
     if (r == 0) {
         r = mproc__bells_check(why, size);
     }
+    if (r == 0) {
+        r = mproc__hand_check(why, size);
+    }
     mproc__hand_put(hand);
     return r;
 }

@@ -15,7 +15,7 @@
 #ifndef MPROC__MEMBERS      /* the fuzzers have fewer, for tables that are soon walked */
 #define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
 #endif
-#define MPROC__HANDS 24 /* threads of a member that can be inside the library without waiting */
+#define MPROC__HANDS 24 /* one for each of 22 threads of a member; see hand.c for the last two */
 
 enum mproc__slot_state {
     MPROC__SLOT_FREE = 0,

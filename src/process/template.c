@@ -191,18 +191,32 @@ static int fork_by(mproc_template *one, uint64_t token, const int *fds, size_t n
 
 /* ---------------------------------------------------------------- the default template */
 
+/* It changes under a lock that fork() takes, and is used under `turn`, which fork() does not wait
+ * for: a template may be stopped. */
+static mproc_template *default_change(mproc_template *to) {
+    pthread_mutex_lock(&mproc__fork_locks.template);
+    mproc_template *before = default_template;
+    default_template = to;
+    pthread_mutex_unlock(&mproc__fork_locks.template);
+    return before;
+}
+
 static int default_need(void) {
-    return default_template != NULL ? 0 : mproc_template_new(&default_template, NULL);
+    mproc_template *one;
+    int r = default_template != NULL ? 1 : mproc_template_new(&one, NULL);
+    if (r == 0) {
+        (void)default_change(one);
+    }
+    return r < 0 ? r : 0;
 }
 
 static void default_drop(void) {
-    mproc_template_drop(default_template);
-    default_template = NULL;
+    mproc_template_drop(default_change(NULL));
 }
 
 /* A template that has died since its last use is made anew, once. */
 static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid) {
-    pthread_mutex_lock(&mproc__fork_locks.templates);
+    pthread_mutex_lock(&mproc__fork_locks.turn);
     int r = -EPIPE;
     for (int i = 0; r == -EPIPE && i < 2; i++) {
         r = default_need();
@@ -213,34 +227,37 @@ static int default_fork(uint64_t token, const int *fds, size_t n, pid_t *pid) {
             default_drop();
         }
     }
-    pthread_mutex_unlock(&mproc__fork_locks.templates);
+    pthread_mutex_unlock(&mproc__fork_locks.turn);
     return r;
 }
 
 void mproc__template_stop_default(void) {
-    pthread_mutex_lock(&mproc__fork_locks.templates);
+    pthread_mutex_lock(&mproc__fork_locks.turn);
     default_drop();
-    pthread_mutex_unlock(&mproc__fork_locks.templates);
+    pthread_mutex_unlock(&mproc__fork_locks.turn);
 }
 
 pid_t mproc__template_default_pid(void) {
-    pthread_mutex_lock(&mproc__fork_locks.templates);
+    pthread_mutex_lock(&mproc__fork_locks.turn);
     pid_t pid = default_template != NULL ? mproc_template_pid(default_template) : 0;
-    pthread_mutex_unlock(&mproc__fork_locks.templates);
+    pthread_mutex_unlock(&mproc__fork_locks.turn);
     return pid;
 }
 
-/* fork(): the template is the parent's; the child makes its own when it needs one. */
+/* fork(): the template is the parent's; the child makes its own when it needs one. One that another
+ * thread is just making or ending is not known here: the child has copies of its descriptors then,
+ * which keep nothing alive. */
 static void lock_default(void) {
-    pthread_mutex_lock(&mproc__fork_locks.templates);
+    pthread_mutex_lock(&mproc__fork_locks.template);
 }
 
 static void unlock_default(void) {
-    pthread_mutex_unlock(&mproc__fork_locks.templates);
+    pthread_mutex_unlock(&mproc__fork_locks.template);
 }
 
 static void forget_default(void) {
-    pthread_mutex_unlock(&mproc__fork_locks.templates);
+    pthread_mutex_unlock(&mproc__fork_locks.template);
+    pthread_mutex_init(&mproc__fork_locks.turn, NULL); /* a thread of the parent may have it */
     default_drop();
 }
 

@@ -76,6 +76,35 @@ static bool occupy(uint64_t address) {
            want;
 }
 
+static void *use_the_library(void *unused) {
+    void *block = mproc_alloc(10);
+    CHECK(block != NULL);
+    mproc_free(block);
+    return unused;
+}
+
+static void use_in_child(void *arg) {
+    (void)use_the_library(arg);
+}
+
+/* The child has the family that its parent joins meanwhile, or founds one of its own. */
+static void join_and_fork(void *delay) {
+    pthread_t thread;
+    CHECK_OK(pthread_create(&thread, NULL, use_the_library, NULL));
+    for (volatile unsigned i = 0; i < *(unsigned *)delay; i++) {
+    }
+    pid_t child = child_fork(use_in_child, NULL);
+    CHECK_OK(pthread_join(thread, NULL));
+    child_join(child);
+}
+
+TEST_BARE(family_is_joined_by_another_thread_during_a_fork) {
+    for (unsigned delay = 0; delay < 200; delay++) {
+        unsigned loops = delay * 1000;
+        child_join(child_fork(join_and_fork, &loops));
+    }
+}
+
 TEST_BARE(family_goes_where_there_is_room) {
     if (!occupy(places[0])) {
         test_skip("the first place is taken already");

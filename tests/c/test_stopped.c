@@ -4,8 +4,12 @@
  * SPDX-License-Identifier: MIT
  *
  * Each section that a fork() could want is held by a child that is stopped in it. Then its parent
- * forks, and both parent and child must have what they have beside a member that runs.
+ * forks, and both parent and child must have what they have beside a member that runs. So they must
+ * where other threads of the parent wait for that section already, with all hands that there are,
+ * and where one waits for a template that is stopped.
  */
+#include <pthread.h>
+
 #include "children.h"
 #include "made.h"
 #include "members.h"
@@ -16,6 +20,7 @@
 #include "core/heap.h"
 #include "core/member.h"
 #include "core/object.h"
+#include "process/process.h"
 
 #define SOON (5 * MPROC_SEC) /* what waits for a stopped child takes longer: for ever */
 #define OBJECTS 5
@@ -258,22 +263,168 @@ TEST(stopped_in_the_registry_and_a_dead_parent) {
     CHECK_EQ(test_arena_used(), 0);
 }
 
+/* ---------------------------------------------------------------- beside threads of its own */
+
+#define CROWD 40 /* threads: more than there are hands */
+
+static void *hold_one(void *lock) {
+    CHECK_OK(mproc_hold(lock));
+    CHECK_OK(mproc_drop(lock));
+    return NULL;
+}
+
+static bool is_taken(pthread_mutex_t *mutex) {
+    bool taken = pthread_mutex_trylock(mutex) != 0;
+    if (!taken) {
+        pthread_mutex_unlock(mutex);
+    }
+    return taken;
+}
+
+/* Each waits for the section of a stopped child; one has the shared hand, others wait for it. */
+static void crowd_begin(pthread_t *threads) {
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_OK(pthread_create(&threads[i], NULL, hold_one, locks[0]));
+    }
+    while (mproc__load32(&mproc__self()->taken) != (1u << (MPROC__HANDS - 2)) - 1 ||
+           !is_taken(&mproc__fork_locks.hand)) {
+        usleep(1000);
+    }
+}
+
+static void crowd_end(const pthread_t *threads) {
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_OK(pthread_join(threads[i], NULL));
+    }
+}
+
+static void *fork_in_thread(void *heir) {
+    fork_soon(heir);
+    return NULL;
+}
+
+/* Of threads that are interrupted in the middle of a call: the first has a hand, the last has not.
+ */
+static struct heir of_handlers[2];
+static uint64_t handled;
+
+static void fork_in_handler(int number) {
+    (void)number;
+    fork_soon(&of_handlers[mproc__load64(&handled)]);
+    mproc__add64(&handled, 1);
+}
+
+static void interrupt_to_fork(pthread_t thread, uint64_t forks) {
+    CHECK_OK(pthread_kill(thread, SIGUSR1));
+    wait_for_word(&handled, forks);
+}
+
+TEST(stopped_in_the_registry_and_forks_of_a_crowd) {
+    pthread_t crowd[CROWD], forker;
+    struct heir of_main, of_thread;
+    hold_some();
+    pid_t child = stop(stop_in, registry());
+    crowd_begin(crowd);
+    fork_soon(&of_main);
+    CHECK_OK(pthread_create(&forker, NULL, fork_in_thread, &of_thread));
+    CHECK_OK(pthread_join(forker, NULL));
+    signal(SIGUSR1, fork_in_handler);
+    interrupt_to_fork(crowd[0], 1);
+    interrupt_to_fork(crowd[CROWD - 1], 2);
+    go_on(child);
+    crowd_end(crowd);
+    check_family();
+    join_heir(&of_main);
+    join_heir(&of_thread);
+    join_heir(&of_handlers[0]);
+    join_heir(&of_handlers[1]);
+    check_holds();
+    drop_all();
+    mproc_reap();
+    check_family();
+    CHECK_EQ(test_arena_used(), 0);
+}
+
+TEST(stopped_and_the_hand_that_is_kept_for_forks) {
+    struct mproc__hand *hand = &mproc__self_slot()->hands[MPROC__HANDS - 2];
+    child_join(child_fork(nothing, NULL));
+    CHECK_BREAKS(&hand->node, 8, mproc_member_check(why, sizeof why), "H1");
+    CHECK_BREAKS(&hand->guard, 8, mproc_member_check(why, sizeof why), "H1");
+}
+
+static int end_with_seven(void *arg, size_t size) {
+    (void)arg;
+    (void)size;
+    return 7;
+}
+
+static void *start_by_template(void *arg) {
+    const mproc_process_options options = {.method = MPROC_FORKSERVER};
+    mproc_process *process;
+    int code = 0;
+    (void)arg;
+    CHECK_OK(mproc_process_start(&process, end_with_seven, NULL, 0, &options));
+    CHECK_OK(mproc_process_join(process, MPROC_FOREVER));
+    CHECK_OK(mproc_process_exitcode(process, &code));
+    CHECK_EQ(code, 7);
+    CHECK_OK(mproc_process_drop(process));
+    return NULL;
+}
+
+/* The child has a template of its own. */
+static void start_one(void *arg) {
+    (void)start_by_template(arg);
+    mproc__template_stop_default();
+}
+
+TEST(stopped_template_and_a_fork) {
+    pthread_t starter;
+    (void)start_by_template(NULL);
+    pid_t template = mproc__template_default_pid();
+    CHECK_OK(kill(template, SIGSTOP));
+    CHECK_EQ(waitpid(template, NULL, WUNTRACED), template);
+    CHECK_OK(pthread_create(&starter, NULL, start_by_template, NULL));
+    while (!is_taken(&mproc__fork_locks.turn)) {
+        usleep(1000);
+    }
+    int64_t start = mproc__os_now();
+    pid_t child = child_fork(start_one, NULL);
+    CHECK_LE(mproc__os_now() - start, SOON);
+    child_join(child);
+    CHECK_OK(kill(template, SIGCONT));
+    CHECK_OK(pthread_join(starter, NULL));
+    mproc__template_stop_default();
+    mproc_reap();
+    check_family();
+}
+
 /* ---------------------------------------------------------------- at random instants */
+
+/* In the arena. */
+struct shift {
+    mproc_queue *queue;
+    uint64_t over;
+};
 
 /* Does much of what members do. */
 static void work(void *arg) {
-    mproc_queue *queue = arg;
+    const struct shift *shift = arg;
     char room[64];
-    for (;;) {
+    while (mproc__load64(&shift->over) == 0) {
         mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
         mproc_lock *lock = made_lock(0);
-        CHECK_OK(mproc_queue_put(queue, "hello", 6, MPROC_FOREVER));
-        CHECK_OK(mproc_queue_get(queue, &m, MPROC_FOREVER));
+        CHECK_OK(mproc_queue_put(shift->queue, "hello", 6, MPROC_FOREVER));
+        CHECK_OK(mproc_queue_get(shift->queue, &m, MPROC_FOREVER));
         void *block = mproc_alloc(20000);
         mproc_free(block);
         mproc_drop(lock);
         (void)mproc_reap();
     }
+}
+
+static void *work_in_thread(void *shift) {
+    work(shift);
+    return NULL;
 }
 
 static void fork_one(void *arg) {
@@ -288,17 +439,36 @@ static void fork_one(void *arg) {
     /* Its end may have to wait for the one that is stopped, and is seen to later. */
 }
 
-TEST(stopped_anywhere_and_a_fork) {
-    mproc_queue *queue = made_queue(0);
-    pid_t child = child_fork(work, queue);
-    CHECK_EQ(stopped_meet(child, 5, fork_one, queue), 0);
-    CHECK_OK(kill(child, SIGKILL));
+/* A child works and is stopped now and then, so many threads of the test work as well, and it
+ * forks. */
+static void fork_beside_anything(int threads) {
+    pthread_t crowd[CROWD];
+    struct shift *shift = mproc_calloc(1, sizeof *shift);
+    CHECK(shift != NULL);
+    shift->queue = made_queue(0);
+    pid_t child = child_fork(work, shift);
+    for (int i = 0; i < threads; i++) {
+        CHECK_OK(pthread_create(&crowd[i], NULL, work_in_thread, shift));
+    }
+    CHECK_EQ(stopped_meet(child, 5, fork_one, shift->queue), 0);
+    mproc__store64(&shift->over, 1);
+    for (int i = 0; i < threads; i++) {
+        CHECK_OK(pthread_join(crowd[i], NULL));
+    }
     int status = 0;
-    pid_t pid;
-    while ((pid = waitpid(-1, &status, 0)) > 0) {
-        CHECK_EQ(status, pid == child ? SIGKILL : 0);
+    while (waitpid(-1, &status, 0) > 0) {
+        CHECK_EQ(status, 0);
     }
     mproc_reap();
-    mproc_drop(queue);
+    mproc_drop(shift->queue);
+    mproc_free(shift);
     check_family();
+}
+
+TEST(stopped_anywhere_and_a_fork) {
+    fork_beside_anything(0);
+}
+
+TEST(stopped_anywhere_and_a_fork_of_a_crowd) {
+    fork_beside_anything(CROWD);
 }

@@ -96,6 +96,10 @@ static void operate_fork(void *lock) {
     }
 }
 
+static void operate_fork_without_hands(void *lock) {
+    crash_without_hands(operate_fork, lock);
+}
+
 /* The parent of a dead newborn notes how many slots are in use. */
 static void look_around(void) {
     mproc_reap();
@@ -334,6 +338,7 @@ static void see_one_die_with_an_heir(void *lock) {
 
 static const struct crash_op ops[] = {
     OP("fork, parent killed", make, NULL, operate_fork),
+    OP("fork without hands, parent killed", make, NULL, operate_fork_without_hands),
     NEWBORN("fork, child killed", operate_be_forked, verify_newborn, false),
     OP("start by fork, parent killed", make, NULL, operate_start),
     NEWBORN("start by fork, child killed", operate_be_started, verify_started, false),

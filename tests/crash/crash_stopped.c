@@ -159,6 +159,10 @@ static void fork_beside(void *object) {
     (void)object;
 }
 
+static void fork_without_hands(void *object) {
+    crash_without_hands(fork_beside, object);
+}
+
 static void allocate_beside(void *object) {
     (void)object;
     void *block = SOON(mproc_alloc(LARGE));
@@ -368,6 +372,8 @@ static const struct crash_op ops[] = {
        verify_queue, drop),
     OP("memory; fork beside it", make_small, allocate, fork_beside, verify_queue, drop),
     OP("fork; fork beside it", make_small, fork_beside, fork_beside, verify_queue, drop),
+    OP("fork without hands; the same beside it", make_small, fork_without_hands, fork_without_hands,
+       verify_queue, drop),
     OP("memory; memory beside it", make_room, allocate, allocate_beside, verify_block, drop),
     OP("lock; timeouts beside it", make_all, use_lock, locks_beside, verify_all, drop_all),
     OP("semaphore; timeouts beside it", make_all, use_semaphore, locks_beside, verify_all,

@@ -15,6 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/hand.h"
+#include "core/token.h"
+
 static void open_family(int argc, char **argv) {
     int r = mproc_init(argc, argv);
     if (r != 0) {
@@ -86,6 +89,17 @@ void crash_casualty(void (*run)(void *), void *arg) {
         crash_require(errno == EINTR);
     }
     crash_require(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+void crash_without_hands(void (*run)(void *), void *arg) {
+    struct mproc__self *me = mproc__self();
+    mproc__hand_leave();
+    uint32_t taken = mproc__load32(&me->taken);
+    mproc__store32(&me->taken, UINT32_MAX);
+    pthread_mutex_lock(&mproc__fork_locks.hand);
+    run(arg);
+    pthread_mutex_unlock(&mproc__fork_locks.hand);
+    mproc__store32(&me->taken, taken);
 }
 
 void crash_end_watcher(void) {

@@ -43,6 +43,10 @@ void *crash_calloc(size_t size);
 /* Waits until a process sleeps on a futex. */
 void crash_wait_asleep(pid_t pid);
 
+/* Calls something as a thread of a process of which other threads have all hands, and one of them
+ * waits with the hand that is shared. */
+void crash_without_hands(void (*run)(void *), void *arg);
+
 /* Kills the family's watcher, the survivor's only child. The laboratory waits for all orphans, and
  * the watcher waits for the survivor; so call this when the object has been destroyed. */
 void crash_end_watcher(void);
