@@ -46,7 +46,7 @@ run() {
     core_dump) mkdir -p "$OUT/cores" && cd "$OUT/cores" && "$program" ;;
     full_group) in_group $((300 << 20)) "$program" ;;
     limit) MPROC_ARENA_LIMIT=32M "$program" && MPROC_ARENA_LIMIT=much "$program" ;;
-    locked_memory) MPROC_ARENA_SPAN=64M "$program" ;;
+    locked_memory) MPROC_ARENA_SPAN=64M "$program" && MPROC_ARENA_SPAN=64M "$program" later ;;
     *) "$program" ;;
     esac
 }
