@@ -63,7 +63,7 @@ static int module_exec(PyObject *module) {
 /* Types that exist stay: objects of them may be about. */
 static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
     size_t n = sizeof pool_nouns / sizeof pool_nouns[0];
-    if (module_state(module)->turn_type == NULL && add_all(module, pool_nouns, n) < 0) {
+    if (module_state(module)->engine_type == NULL && add_all(module, pool_nouns, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -166,6 +166,9 @@ static int module_clear(PyObject *module) {
 #undef X
     for (size_t i = 0; i < MODULE_TAKEN; i++) {
         Py_CLEAR(state->taken[i]);
+    }
+    for (size_t i = 0; i < MODULE_ENGINE_NAMES; i++) {
+        Py_CLEAR(state->engine_names[i]);
     }
     Py_CLEAR(state->ctx_name);
     Py_CLEAR(state->bootstrap_name);

@@ -69,7 +69,8 @@
     X(name)                                                                                        \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
-    X(turn)
+    X(turn)                                                                                        \
+    X(engine)
 
 /* Nouns that only executors have, only imaps, and only pools with their books in Python. */
 #define MODULE_EXECUTOR_NOUNS(X)                                                                   \
@@ -115,6 +116,7 @@
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \
+    X(engine)                                                                                      \
     X(child)                                                                                       \
     X(watch)                                                                                       \
     X(template)
@@ -140,6 +142,9 @@ enum module_exception {
 /* Attributes that start() takes from a process object: fork.c. */
 #define MODULE_TAKEN 4
 
+/* Names that an engine looks up: engine.c. */
+#define MODULE_ENGINE_NAMES 13
+
 struct module_state {
     struct pickling pickling;
     struct msgpack_keys keys;
@@ -148,6 +153,7 @@ struct module_state {
     PyObject *taken[MODULE_TAKEN];                /* their names */
     PyObject *ctx_name;                           /* "_name", by which a context knows itself */
     PyObject *bootstrap_name;                     /* of the method that a forked child runs */
+    PyObject *engine_names[MODULE_ENGINE_NAMES];  /* NULL: there has been no pool */
     PyObject *exceptions[MODULE_EXCEPTION_COUNT]; /* NULL: not raised yet */
 #define X(name) PyTypeObject *name##_type;
     MODULE_TYPES(X)

@@ -28,6 +28,8 @@
  *
  * Invariant: a task is in the ring until its job is about to be told, or the pool is cleared.
  */
+#include "pool.h"
+
 #include "blocking.h"
 #include "call.h"
 #include "error.h"
@@ -578,19 +580,14 @@ static int collect(struct pool *pool, int64_t timeout, int64_t deadline) {
     return -1;
 }
 
-/* pump(job, seconds, patient): see pool_methods. */
-static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
-    struct module_state *state = module_state_of(self);
-    int64_t timeout;
-    if (state == NULL || nargs < 2 || nargs > 3 || blocking_timeout(args[1], &timeout) < 0) {
-        if (state != NULL && (nargs < 2 || nargs > 3)) {
-            PyErr_SetString(PyExc_TypeError, "pump() takes a job, a timeout and a flag");
-        }
-        return NULL;
+int pool_collect(PyObject *self, PyObject *object, int64_t timeout, int patient) {
+    const struct module_state *state = module_state_of(self);
+    if (state == NULL) {
+        return -1;
     }
     mproc_pool *core = pool_of(self)->core;
-    int noted = nargs == 3 && args[2] == Py_True && mproc_pool_note_wait(core) == 1;
-    struct job *job = PyObject_TypeCheck(args[0], state->job_type) ? (struct job *)args[0] : NULL;
+    int noted = patient && mproc_pool_note_wait(core) == 1;
+    struct job *job = PyObject_TypeCheck(object, state->job_type) ? (struct job *)object : NULL;
     int64_t deadline = blocking_deadline(timeout);
     int r = 1;
     while (r == 1 && !(job != NULL && job->ready)) {
@@ -604,9 +601,27 @@ static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nar
         mproc_pool_note_end();
     }
     if (r < 0 || PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    return job != NULL ? job->ready : r;
+}
+
+/* pump(job, seconds, patient): see pool_methods. */
+static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
+    int64_t timeout;
+    if (nargs < 2 || nargs > 3) {
+        PyErr_SetString(PyExc_TypeError, "pump() takes a job, a timeout and a flag");
         return NULL;
     }
-    return PyBool_FromLong(job != NULL ? job->ready : r);
+    if (blocking_timeout(args[1], &timeout) < 0) {
+        return NULL;
+    }
+    int r = pool_collect(self, args[0], timeout, nargs == 3 && args[2] == Py_True);
+    return r < 0 ? NULL : PyBool_FromLong(r);
+}
+
+Py_ssize_t pool_open(PyObject *self) {
+    return pool_of(self)->open;
 }
 
 /* ---------------------------------------------------------------- submitting */

@@ -5,6 +5,7 @@
  *
  * A program that waits has its pool collect results until this one is there.
  */
+#include "engine.h"
 #include "job.h"
 
 static struct job *job_of(PyObject *self) {
@@ -20,9 +21,7 @@ static int await(PyObject *self, PyObject *timeout) {
     if (job_of(self)->ready) {
         return 0;
     }
-    PyObject *r = PyObject_CallMethod(pool_of(self), "_wait", "OO", self, timeout);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
+    return engine_wait(pool_of(self), job_of(self), timeout);
 }
 
 static PyObject *result_ready(PyObject *self, PyObject *Py_UNUSED(unused)) {

@@ -28,8 +28,9 @@
  * A sleep is cut into slices. A signal that comes between the look for signals and the sleep
  * interrupts nothing, so the thread looks again after each.
  */
+#include "turn.h"
+
 #include "blocking.h"
-#include "module.h"
 
 #include <stdbool.h>
 #include <structmember.h>
@@ -46,7 +47,8 @@ typedef struct {
     PyObject_HEAD unsigned long owner; /* the thread that has the turn, while depth is not 0 */
     Py_ssize_t depth;
     unsigned long long news;
-    struct sleeper sleepers; /* the ring's head */
+    unsigned long long looks; /* how often somebody has come to pump */
+    struct sleeper sleepers;  /* the ring's head */
 } Turn;
 
 static bool is_mine(const Turn *turn) {
@@ -116,26 +118,40 @@ static int sleep_until(struct sleeper *sleeper, int64_t deadline) {
     }
 }
 
+int turn_wait_for(PyObject *self, unsigned long long seen, int64_t timeout, PyObject *key) {
+    Turn *turn = (Turn *)self;
+    if (turn->news != seen || turn->depth == 0 || is_mine(turn) || timeout == 0) {
+        return 0;
+    }
+    struct sleeper *sleeper = new_sleeper(turn, key);
+    if (sleeper == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int r = sleep_until(sleeper, blocking_deadline(timeout));
+    drop_sleeper(sleeper);
+    return r;
+}
+
 /* wait(seen, seconds, key=None): see turn_methods. */
 static PyObject *turn_wait(PyObject *self, PyObject *args) {
-    Turn *turn = (Turn *)self;
     unsigned long long seen;
     PyObject *seconds, *key = Py_None;
     int64_t timeout;
     if (!PyArg_ParseTuple(args, "KO|O:wait", &seen, &seconds, &key) ||
-        blocking_timeout(seconds, &timeout) < 0) {
+        blocking_timeout(seconds, &timeout) < 0 ||
+        turn_wait_for(self, seen, timeout, key == Py_None ? NULL : key) < 0) {
         return NULL;
     }
-    if (turn->news != seen || turn->depth == 0 || is_mine(turn) || timeout == 0) {
-        Py_RETURN_NONE;
-    }
-    struct sleeper *sleeper = new_sleeper(turn, key == Py_None ? NULL : key);
-    if (sleeper == NULL) {
-        return PyErr_NoMemory();
-    }
-    int r = sleep_until(sleeper, blocking_deadline(timeout));
-    drop_sleeper(sleeper);
-    return r < 0 ? NULL : Py_NewRef(Py_None);
+    Py_RETURN_NONE;
+}
+
+void turn_tell_of(PyObject *self, const PyObject *key) {
+    tell((Turn *)self, key);
+}
+
+unsigned long long turn_news(PyObject *self) {
+    return ((Turn *)self)->news;
 }
 
 static PyObject *turn_tell(PyObject *self, PyObject *args) {
@@ -149,25 +165,42 @@ static PyObject *turn_tell(PyObject *self, PyObject *args) {
 
 /* ---------------------------------------------------------------- the turn */
 
-static PyObject *turn_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
+Py_ssize_t turn_take(PyObject *self) {
     Turn *turn = (Turn *)self;
     if (turn->depth > 0 && !is_mine(turn)) {
-        return PyLong_FromLong(0);
+        return 0;
     }
-    PyObject *depth = PyLong_FromSsize_t(turn->depth + 1);
-    if (depth != NULL) {
-        turn->owner = PyThread_get_thread_ident();
-        turn->depth++;
-    }
-    return depth;
+    turn->owner = PyThread_get_thread_ident();
+    return ++turn->depth;
 }
 
-static PyObject *turn_exit(PyObject *self, PyObject *Py_UNUSED(args)) {
+void turn_leave(PyObject *self) {
     Turn *turn = (Turn *)self;
     if (is_mine(turn)) {
         turn->depth--;
         tell(turn, NULL);
     }
+}
+
+Py_ssize_t turn_depth(PyObject *self) {
+    return ((Turn *)self)->depth;
+}
+
+void turn_look(PyObject *self) {
+    ((Turn *)self)->looks++;
+}
+
+static PyObject *turn_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    Py_ssize_t n = turn_take(self);
+    PyObject *depth = PyLong_FromSsize_t(n);
+    if (depth == NULL && n > 0) {
+        ((Turn *)self)->depth--;
+    }
+    return depth;
+}
+
+static PyObject *turn_exit(PyObject *self, PyObject *Py_UNUSED(args)) {
+    turn_leave(self);
     Py_RETURN_NONE;
 }
 
@@ -193,6 +226,7 @@ static PyMemberDef turn_members[] = {
      "How often the thread whose turn it is has taken it; 0: it is no thread's."},
     {"news", T_ULONGLONG, offsetof(Turn, news), READONLY,
      "Changes whenever a thread that had the turn gives it back, and with tell()."},
+    {"looks", T_ULONGLONG, offsetof(Turn, looks), READONLY, "How often somebody has come to pump."},
     {NULL, 0, 0, 0, NULL},
 };
 

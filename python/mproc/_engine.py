@@ -3,11 +3,10 @@
 Pool is an Engine; a ProcessPoolExecutor has one.
 
 How it works. The tasks are the core's pool (`_mproc.Pool`): it has the books of what is open,
-notices workers that have ended and has others started (`_start_in_seat`). Whoever waits for a
-result *pumps*: it has the core collect what the workers have handed in, for everybody, and look
-after the workers meanwhile. One thread pumps at a time; others sleep until it has booked what they
-wait for, or has left. A pool of threads, or with queues of its own, has tasks in Python instead,
-which do the same (`_pool/threads.py`).
+notices workers that have ended and has others started (`_start_in_seat`). A pool of threads, or
+with queues of its own, has tasks in Python instead, which do the same (`_pool/threads.py`). Whoever
+waits for a result *pumps*: it has the tasks collect what the workers have handed in, for everybody;
+see python/_mproc/engine.c.
 
 The helper. Programs rely on work that goes on although nobody waits: workers that died are
 replaced, results are booked, callbacks come. So what is submitted without a wait starts a helper,
@@ -19,18 +18,9 @@ is imported when a program makes its first pool, and to find a package takes lon
 
 Shared state, all of it private to the owner's process.
   _pool      by seat, the worker that was started there last; None: none was.
-  _pumping   whose turn it is to pump. The thread that has it may take it again: a callback or a
-             signal handler of that thread may pump, too. The other threads that wait sleep there.
-  _looks     counts up whenever somebody who waits comes to pump. Only its changes count.
+  _pumping   whose turn it is to pump, and where the other threads that wait sleep (turn.c).
   _helper    the thread, None: there is none. _needed: it has to pump all the time. _parked: it
              sleeps until _bell is released. Set by the helper, or under the interpreter's lock.
-
-Waiting. Whoever waits for anything but a job of its own reads `_pumping.news` before it looks
-whether that has come, and hands it to `_pump()`, which does not wait if there has been news since.
-The pumping thread makes news when it leaves, and wakes who waits for a job when that is ready. What
-comes otherwise than by a result - a task is cancelled, the engine breaks, an imap ends - is told by
-`_tell()`, to the pumping thread as well. So nothing that happens in this process is found by the
-end of a slice. What SLICE is for is what no one tells: that a worker has ended.
 
 Invariants.
   1  An open task is booked as done, or failed, by the pumping thread, by the one that breaks the
@@ -68,7 +58,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "HasOptions", "ring"]
 
-SLICE = 0.05  # seconds between two looks at the workers while results are awaited
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
 PATIENCE = 5.0  # seconds that a worker has for ending when asked, before it is killed
 RESTART = 30.0  # seconds for which there may be no worker at all because none can be started
@@ -108,13 +97,14 @@ class HasOptions:
         raise NotImplementedError
 
 
-class Engine:
+class Engine(_mproc.Engine):
     """The books, the workers, and the helper of a pool."""
 
     _helper_stays = False  # parks instead of ending, until the engine is over
     _helper_name = "mproc-pool"
     _function_name = "func"  # of the parameter, for errors
     _is_fragile = False  # a worker that dies by itself breaks it
+    _slice = 0.05  # seconds between two looks at the workers while results are awaited
     _is_outlived = False  # its workers do what is queued when it is freed, and are not killed
 
     # Does what waits for the pumping thread, which calls it. None: nothing waits so.
@@ -130,7 +120,6 @@ class Engine:
     _ending = False  # who ends the workers does not want their deaths to be noticed
     _started = False  # there has been a worker
     _start_error: Exception | None = None  # why no worker could be started last
-    _looks = 0
     _seen = 0
     _rests = 0
     _needed = False
@@ -287,92 +276,9 @@ class Engine:
 
             explain(error, parts_of, *what, by_value=self._sealer and self._sealer.dumps)
 
-    # -- collecting results
-
     def _check_owner(self) -> None:
         if self._owner != _getpid():
             raise ValueError(f"{self!r} belongs to process {self._owner}, not to this one")
-
-    def _collect(self) -> None:
-        """Book what has come, without waiting."""
-        self._check_owner()
-        with self._pumping as depth:
-            if depth:
-                self._tasks.pump(None, 0)
-                self._look_after_workers()
-
-    def _tell(self) -> None:
-        """Wake all who wait: something they may wait for has come otherwise than by a result."""
-        self._pumping.tell()
-        if self._pumping.depth:
-            self._tasks.notify()
-
-    def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int | None) -> None:
-        """Sleep until the pumping thread has booked the job, or there is other news."""
-        if seen is None:
-            seen = self._pumping.news
-        if job is not None:
-            job._watched = True
-            if job._ready:
-                return
-        self._pumping.wait(seen, seconds, job)
-
-    def _pump(
-        self,
-        job: _mproc.Job | None,
-        seconds: float,
-        seen: int | None = None,
-        patient: bool = False,
-    ) -> None:
-        """Collect for a job, or whatever comes, for at most that long; alone.
-
-        patient: the caller comes again until it has what it waits for.
-
-        seen: `_pumping.news`, read before it was found that what is waited for has not come; None:
-        it is the job, which stays ready. A callback or a signal handler may run in the pumping
-        thread and wait for another result: it pumps on, and what it books may be what that thread
-        waited for.
-        """
-        self._looks += 1
-        with self._pumping as depth:
-            if depth and (seen is None or self._pumping.news == seen):
-                keep_fed = self._keep_fed
-                if keep_fed is not None and not self._tasks.open:
-                    keep_fed()  # an interrupt may have kept it from being fed
-                if not self._tasks.pump(job, seconds, patient):
-                    self._look_after_workers()
-                if keep_fed is not None:
-                    keep_fed()
-        if depth > 1:
-            self._tasks.notify()
-        elif not depth:
-            self._follow(job, seconds, seen, patient)
-
-    def _follow(
-        self, job: _mproc.Job | None, seconds: float, seen: int | None, patient: bool
-    ) -> None:
-        """Sleep while another thread pumps."""
-        noted = patient and self._tasks.note_wait()
-        try:
-            self._sleep(job, seconds, seen)
-        finally:
-            if noted:
-                self._tasks.note_end()
-
-    def _wait(self, job: _mproc.Job, timeout: float | None) -> None:
-        if self._owner != _getpid():
-            self._check_owner()
-        if timeout is None:
-            patient = False
-            while not job._ready:
-                self._pump(job, SLICE, None, patient)
-                patient = True
-            return
-        deadline = _monotonic() + timeout
-        left = timeout
-        while not job._ready and left >= 0:
-            self._pump(job, min(SLICE, left))
-            left = deadline - _monotonic()
 
     # -- the helper
 

@@ -17,7 +17,7 @@ from . import _current, _mproc
 from ._cpython import ref as _reference
 from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
-from ._engine import LOOK, PATIENCE, RESTART, SLICE, Engine, HasOptions
+from ._engine import PATIENCE, RESTART, Engine, HasOptions
 from ._mproc import getpid as _getpid
 from ._worker import worker
 from .context import BaseContext, ProcessError
@@ -329,6 +329,14 @@ class Pool(HasOptions, Engine):
     def _is_busy(self) -> bool:
         """Return whether there are tasks, or will be."""
         return bool(self._tasks.open > 0 or self._feeding or self._unsent)
+
+    def _has_run_out(self) -> bool:
+        """Return whether nothing is left of a closed pool; imaps go on to their end for that."""
+        if self._state != CLOSE or not self._is_busy():
+            return True
+        for imap in list(self._feeding):
+            imap._run_out()
+        return False
 
     # -- tasks
 
@@ -667,12 +675,7 @@ class Pool(HasOptions, Engine):
         self._check_owner()
         if self._state == RUN:
             raise ValueError("Pool is still running")
-        seen = self._pumping.news
-        while self._state == CLOSE and self._is_busy():
-            for imap in list(self._feeding):
-                imap._run_out()
-            self._pump(None, SLICE if self._tasks.open > 0 else LOOK, seen, True)
-            seen = self._pumping.news
+        self._pump_until(self._has_run_out, None, True)
         self._finish_up()
         for old in self._pool:
             old.join()

@@ -246,11 +246,35 @@ def test_a_timeout(fork, tmp_path):
         assert busy.first.result() == "first"
 
 
+class Timed:
+    """An engine's tasks, and for how long this thread has had them pumped, or slept."""
+
+    def __init__(self, engine):
+        self.tasks, self.waits, self.thread = engine._tasks, [], threading.current_thread()
+        self.sleep = engine._sleep
+
+    def pump(self, job, seconds, *how):
+        self.note(seconds)
+        return self.tasks.pump(job, seconds, *how)
+
+    def asleep(self, job, seconds, seen):
+        self.note(seconds)
+        return self.sleep(job, seconds, seen)
+
+    def note(self, seconds):
+        if threading.current_thread() is self.thread:
+            self.waits.append(seconds)
+
+    def __getattr__(self, name):
+        return getattr(self.tasks, name)
+
+
 def test_no_wait_is_longer_than_its_timeout(fork, tmp_path, monkeypatch):
     busy = Busy(fork, tmp_path)
-    engine, waits = busy.pool._engine, []
-    pump = engine._pump
-    monkeypatch.setattr(engine, "_pump", lambda job, s, *how: waits.append(s) or pump(job, s, *how))
+    timed = Timed(busy.pool._engine)
+    waits = timed.waits
+    monkeypatch.setattr(busy.pool._engine, "_tasks", timed)
+    monkeypatch.setattr(busy.pool._engine, "_sleep", timed.asleep)
     with busy.pool:
         for timeout in (-1, 0, 0.001):
             del waits[:]

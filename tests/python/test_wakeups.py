@@ -17,7 +17,6 @@ from conftest import wait_until
 import mproc
 import mproc.pool
 from mproc import _engine as engine
-from mproc._pool import executor, imap
 from mproc.context import ProcessError
 from mproc.futures import ProcessPoolExecutor
 
@@ -26,8 +25,7 @@ LONG = 60  # seconds that no wait takes
 
 @pytest.fixture(autouse=True)
 def endless_slices(monkeypatch):
-    for module in (engine, executor, imap, mproc.pool):
-        monkeypatch.setattr(module, "SLICE", 3600.0)
+    monkeypatch.setattr(engine.Engine, "_slice", 3600.0)
 
 
 @pytest.fixture
@@ -77,18 +75,25 @@ class Overtaken:
     """
 
     def __init__(self, monkeypatch, waits_in, gate, until):
-        pump, me = waits_in._pump, threading.current_thread()
+        pump, pump_until, me = waits_in._pump, waits_in._pump_until, threading.current_thread()
         self.happened = False
 
-        def overtaken(*args):
+        def overtake():
             if not self.happened and threading.current_thread() is me:
                 self.happened = True
                 gate.touch()
                 other = Waiter(lambda: wait_until(lambda: (waits_in._collect(), until())[1], LONG))
                 assert other.get()
+
+        def overtaken(*args):
+            overtake()
             return pump(*args)
 
+        def overtaken_until(done, *how):
+            return pump_until(lambda: (done(), overtake())[0], *how)
+
         monkeypatch.setattr(waits_in, "_pump", overtaken)
+        monkeypatch.setattr(waits_in, "_pump_until", overtaken_until)
 
 
 # ---- results that another thread collects
@@ -256,8 +261,8 @@ def test_a_handler_that_raises_while_another_thread_pumps(fork, gate, on_signal)
     with fork.Pool(1) as pool:
         other = Waiter(lambda: pool.apply(errands.wait_for, (gate,)))
         pumped(pool)
-        looks = pool._looks
-        sender = signal_when(lambda: pool._looks != looks)
+        looks = pool._pumping.looks
+        sender = signal_when(lambda: pool._pumping.looks != looks)
         with pytest.raises(Heard):
             pool.apply(abs, (1,))
         sender.get()

@@ -32,13 +32,12 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import BrokenExecutor
-from time import monotonic as _monotonic
 from weakref import WeakSet
 
 from .. import _mproc, process, util
 from .._cpython import before_threads_end
 from .._cpython import ref as _reference
-from .._engine import SLICE, Engine
+from .._engine import Engine
 from .._mproc import getpid as _getpid
 from .._worker import Workplace, import_for_workers
 from .errors import (
@@ -452,16 +451,7 @@ class ExecutorEngine(Engine):
     def _await(self, future: Future, timeout: float | None) -> None:
         """Collect until a future is done, or for that many seconds."""
         self._check_owner()
-        deadline = None if timeout is None else _monotonic() + timeout
-        left = SLICE if timeout is None else max(timeout, 0.0)
-        patient = False
-        seen = self._pumping.news
-        while left >= 0 and not future.done():
-            self._pump(None, min(SLICE, left), seen, patient)
-            seen = self._pumping.news
-            patient = deadline is None
-            if deadline is not None:
-                left = deadline - _monotonic()
+        self._pump_until(future.done, timeout)
 
     def _sleep(self, job: _mproc.Job | None, seconds: float, seen: int | None) -> None:
         with Released(self._lock):  # the pumping thread may wait for it
@@ -503,10 +493,7 @@ class ExecutorEngine(Engine):
         """Wait until all is done and the workers have ended."""
         self._over = self._refuses = True
         with Released(self._lock):
-            seen = self._pumping.news
-            while self._has_work():
-                self._pump(None, SLICE, seen, True)
-                seen = self._pumping.news
+            self._pump_until(lambda: not self._has_work(), None, True)
             self._finish_up()
             self._join_workers()
             self._join_helper(None)

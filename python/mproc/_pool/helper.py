@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from _thread import get_ident as _get_ident
 
-from .._engine import LOOK, SLICE
+from .._engine import LOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +29,14 @@ def _help(engine: Engine) -> bool | None:
     """Do the helper's share. False: it is to end; None: to park; True: to come again."""
     if engine._ending or engine._helper is None or engine._helper.ident != _get_ident():
         return False
+    looks = engine._pumping.looks
     if engine._needed:
-        _help_as_needed(engine)
-    elif engine._looks != engine._seen:
-        engine._seen = engine._looks  # somebody has pumped since
+        _pump(engine, lambda: False)
+        engine._needed = False
+        if engine._has_work():  # of somebody who has called while this was so
+            engine._needed = True
+    elif looks != engine._seen:
+        engine._seen = looks  # somebody has pumped since
     else:
         _stand_in(engine)
     if engine._has_work():
@@ -41,26 +45,26 @@ def _help(engine: Engine) -> bool | None:
     return _rest(engine)
 
 
-def _help_as_needed(engine: Engine) -> None:
-    """Pump for those who cannot, until there is no work."""
-    seen = engine._pumping.news
-    while engine._has_work() and not engine._ending:
-        engine._pump(None, SLICE, seen, True)
-        seen = engine._pumping.news
+def _pump(engine: Engine, is_relieved: Callable[[], bool]) -> None:
+    """Pump until there is no work, or it is another's."""
+
+    def is_over() -> bool:
         engine._run_on()
-    engine._needed = False
-    if engine._has_work():
-        engine._needed = True
+        return not engine._has_work() or engine._ending or is_relieved()
+
+    engine._pump_until(is_over, None, True)
 
 
 def _stand_in(engine: Engine) -> None:
-    """Pump until somebody else comes."""
-    seen = engine._pumping.news
-    while engine._has_work() and engine._looks == engine._seen and not engine._ending:
-        engine._pump(None, SLICE, seen, True)
-        seen = engine._pumping.news
+    """Pump until somebody else comes: each of the own times counts as one, too."""
+
+    def is_relieved() -> bool:
+        if engine._pumping.looks != engine._seen:
+            return True
         engine._seen += 1
-        engine._run_on()
+        return False
+
+    _pump(engine, is_relieved)
 
 
 def _rest(engine: Engine) -> bool | None:

@@ -31,7 +31,7 @@ from itertools import chain, islice
 from time import monotonic
 
 from .. import _mproc
-from .._engine import LOOK, SLICE, ring
+from .._engine import LOOK, ring
 from ..context import TimeoutError
 from ..pool import CLOSE, RUN
 
@@ -150,14 +150,14 @@ class IMapIterator(_Stream[_T]):
         if not self._exhausted:
             self._limit = self._window
         deadline = None if timeout is None else monotonic() + timeout
-        turn = self._pool._pumping
+        turn, slice_ = self._pool._pumping, self._pool._slice
         with self._asking:
             seen = turn.news
             while not self._at_hand:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left < 0:
                     raise TimeoutError
-                self._await_more(SLICE if left is None else min(SLICE, left), seen)
+                self._await_more(slice_ if left is None else min(slice_, left), seen)
                 seen = turn.news
 
     def _await_more(self, seconds: float, seen: int) -> None:
