@@ -3065,6 +3065,9 @@ typedef struct mproc_inspect_object_seen {
     pid_t held_by;
     /* Its thread that has it, by its kernel id. */
     pid_t held_by_thread;
+    /* ns for which that one is known to have it; it may be longer. 0: it is not known, because
+     * nobody waits for it and its holder does not wait either. */
+    int64_t held_for;
     /* Members that have holds on it. */
     size_t holders;
     /* Lent until the inspection is dropped; "": it has none. */

@@ -84,6 +84,7 @@ UNTAGGED = {
     "src/core/member.c: hint": "whose turn it is: a hint",
     "src/core/member.c: serial": "a number for a name, and no more",
     "src/core/member.c: top": "slots from it on are zero, whoever looks at one",
+    "src/core/mutex.c: since": "its reader is another program, which reads by the system",
     "src/core/reaper.c: pid": "under the members' guard",
     "src/core/shm_register.c: busy": "under the register's guard",
     "src/core/shm_register.c: inode": "before `busy` is cleared, under the register's guard",

@@ -17,11 +17,13 @@
  *   any_thread  1: a holder's thread may end, and another one is to release it. Written by the
  *             maker.
  *   dead_*    Written by the thread that acquired the lock from a dead holder.
+ *   since     As mutex.c says: when one who had to wait saw that it is held.
  *   bells     As bell.c says. A process that waits with a bell marks the mutex, as a sleeper does.
  *
  * Invariants.
  *   L1  Those of guard.c.
  *   L2  A lock without an undo record has capacity 0 and no log.
+ *   L3  `since` is not in the future.
  *
  * If the holder dies: the next thread that acquires puts the saved words back and is told.
  */
@@ -46,6 +48,7 @@ struct mproc_lock {
     uint64_t dead_thread;
     uint64_t dead_serial;
     uint64_t log; /* the block behind guard.log */
+    uint64_t since;
     uint32_t bells;
 };
 
@@ -119,12 +122,11 @@ static bool signalled_from_here(const struct mproc_lock *lock) {
 static MPROC__NOINLINE int wait(struct mproc_lock *lock, uint64_t mine, int64_t timeout,
                                 enum mproc__mutex_for whom) {
     struct mproc__mutex *mutex = &lock->guard.mutex;
-    struct mproc__holder holder = {&lock->holder, 0};
-    struct mproc__holder *watched = mproc__peek32(&lock->any_thread) == 0 ? &holder : NULL;
-    uint64_t dead;
+    uint64_t *word = mproc__peek32(&lock->any_thread) == 0 ? &lock->holder : NULL, dead;
+    struct mproc__holder holder = {word, &lock->since, 0};
     int r = timeout != 0 && signalled_from_here(lock)
-                ? mproc__mutex_sleep(mutex, mine, timeout, whom, watched, &dead)
-                : mproc__mutex_wait(mutex, mine, timeout, whom, watched, &dead);
+                ? mproc__mutex_sleep(mutex, mine, timeout, whom, &holder, &dead)
+                : mproc__mutex_wait(mutex, mine, timeout, whom, &holder, &dead);
     if (r == -EOWNERDEAD) {
         note_death(lock, holder.gone, dead);
     }
@@ -210,7 +212,7 @@ static bool can_be_had(const void *object) {
 
 static void announce(void *object) {
     mproc_lock *lock = object;
-    mproc__mutex_mark(&lock->guard.mutex);
+    mproc__mutex_mark(&lock->guard.mutex, &lock->since);
 }
 
 struct mproc__source mproc__lock_source(mproc_lock *lock) {
@@ -290,6 +292,9 @@ int mproc_lock_check(const mproc_lock *lock, char *why, size_t size) {
     if (free_with_saved_words(g)) {
         return mproc__corrupt(why, size, "G1: a free lock has %u saved words", count);
     }
+    if (!mproc__mutex_since_is_past(&lock->since)) {
+        return mproc__corrupt(why, size, "L3: it is held since a time that is to come");
+    }
     return 0;
 }
 
@@ -302,5 +307,6 @@ bool mproc__lock_facts(const void *copy, size_t size, struct mproc__facts *out) 
     }
     out->owner = mproc__mutex_token(lock->guard.mutex.word);
     out->thread = out->owner != 0 ? lock->holder : 0;
+    out->since = mproc__mutex_since(lock->guard.mutex.word, lock->since);
     return true;
 }

@@ -19,6 +19,7 @@
  *   depth     Written and read by the owner of the mutex.
  *   turn      How often the lock was taken. The owner of the mutex writes it; readers of a number
  *             compare it before and after.
+ *   since     As mutex.c says: when one who had to wait saw that it is held.
  *   dead_*    Written by the thread that acquired the mutex from a dead holder.
  *
  * Invariants.
@@ -27,6 +28,7 @@
  *       later is another member, which the mutex's token tells.
  *   R3  A thread that holds the mutex for more than one store has changed turn since it acquired
  *       it.
+ *   R4  `since` is not in the future.
  *
  * If the holder dies, or its thread ends: the next thread that acquires takes the mutex, sets
  * holder and depth to its own, and is told. A store of a single number has happened or not.
@@ -46,6 +48,7 @@ struct mproc_rlock {
     uint64_t turn;
     uint64_t dead_thread;
     uint64_t dead_serial;
+    uint64_t since;
 };
 
 int mproc_rlock_new(mproc_rlock **out) {
@@ -63,7 +66,7 @@ static bool is_mine(const mproc_rlock *lock) {
 
 static MPROC__NOINLINE int wait(mproc_rlock *lock, uint64_t mine, int64_t timeout,
                                 enum mproc__mutex_for whom) {
-    struct mproc__holder holder = {&lock->holder, 0};
+    struct mproc__holder holder = {&lock->holder, &lock->since, 0};
     uint64_t dead;
     int r = mproc__mutex_wait(&lock->mutex, mine, timeout, whom, &holder, &dead);
     if (r == -EOWNERDEAD) {
@@ -222,6 +225,9 @@ int mproc_rlock_check(const mproc_rlock *lock, char *why, size_t size) {
         mproc__mutex_owner(&lock->mutex) == 0) {
         return mproc__corrupt(why, size, "R1: a free lock is held %u times", lock->depth);
     }
+    if (!mproc__mutex_since_is_past(&lock->since)) {
+        return mproc__corrupt(why, size, "R4: it is held since a time that is to come");
+    }
     return 0;
 }
 
@@ -234,6 +240,7 @@ bool mproc__rlock_facts(const void *copy, size_t size, struct mproc__facts *out)
     }
     out->owner = mproc__mutex_token(lock->mutex.word);
     out->thread = out->owner != 0 ? lock->holder : 0;
+    out->since = mproc__mutex_since(lock->mutex.word, lock->since);
     out->count = out->owner != 0 ? lock->depth : 0;
     return true;
 }

@@ -20,6 +20,7 @@
 struct mproc__facts {
     uint64_t owner;  /* token of the member that holds it; 0: none does, or many may */
     uint64_t thread; /* the holder, pid << 32 | thread id; 0: not known */
+    uint64_t since;  /* mproc__os_now() at which the owner had it already; 0: not known */
     uint64_t count;  /* a queue's messages, permits that are left, parties that have come, waiters
                         of a condition, depth of an rlock, 1: an event that is set, items,
                         entries of a dict */

@@ -28,6 +28,10 @@
  *          read-modify-write. An owner that holds it briefly releases it by a store. While it is
  *          kept, its high half is the time at which that began, in ms. A look without the mutex is
  *          safe: every decision that follows from one is a compare-and-swap against what was seen.
+ *   since  Of a user's lock: ns of mproc__os_now(). It is only raised, by compare-and-swap, and
+ *          only by threads that wait or have waited. The library itself never reads it: it is for
+ *          those who look from outside. Who gets the mutex at once writes nothing, and need not: a
+ *          mutex that nobody had to wait for has no mark, and `since` does not count then.
  *
  * Invariants.
  *   M1  The low 16 bits are 0 exactly when nobody owns it; then the whole low half is 0 or KEPT.
@@ -39,6 +43,10 @@
  *       after KEEP.
  *   M4  A word that says BRIEF is never marked, and changed by nobody but its owner while that
  *       lives.
+ *   M5  While a user's lock is owned and bit 31 is set, it has been owned since `since`, or
+ *       earlier: the mark and the owner go together. Who sets the mark has raised `since` before,
+ *       to the present. (If it has no CPU in between, and the same thread has released and acquired
+ *       the mutex meanwhile, `since` is too early by that time.)
  *
  * If a member dies here.
  *   Before its compare-and-swap: nothing has happened. As owner: the next waiter finds the token
@@ -140,6 +148,25 @@ static bool spin(struct mproc__mutex *mutex, uint64_t mine, int64_t start,
     }
 }
 
+/* M5. */
+static void raise_since(uint64_t *since, int64_t now) {
+    uint64_t was = mproc__peek64(since);
+    while (was < (uint64_t)now && !mproc__cas64(since, &was, (uint64_t)now)) {
+    }
+}
+
+bool mproc__mutex_since_is_past(const uint64_t *since) {
+    uint64_t at = mproc__peek64(since);
+    return at <= (uint64_t)mproc__os_now();
+}
+
+/* The caller has seen that the mutex is owned, or that it is free, and is about to change that. */
+static void note_held(const struct mproc__holder *holder) {
+    if (holder != NULL) {
+        raise_since(holder->since, mproc__os_now());
+    }
+}
+
 /* Makes sure that the owner will wake a sleeper, in the end the caller. An owner that holds it
  * briefly is about to leave anyway. False: the word has changed. */
 static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) {
@@ -154,10 +181,13 @@ static bool announce(struct mproc__mutex *mutex, uint64_t *word, bool starving) 
     return true;
 }
 
-void mproc__mutex_mark(struct mproc__mutex *mutex) {
+void mproc__mutex_mark(struct mproc__mutex *mutex, uint64_t *since) {
     uint64_t word = mproc__load64(&mutex->word);
-    while (word != 0 && !announce(mutex, &word, false)) {
-    }
+    do {
+        if (word != 0 && (word & WAITERS) == 0) {
+            raise_since(since, mproc__os_now());
+        }
+    } while (word != 0 && !announce(mutex, &word, false));
     mproc__full_fence();
 }
 
@@ -176,6 +206,7 @@ static bool take_from_ended(struct mproc__mutex *mutex, uint64_t *word, uint64_t
     if (!mproc__cas64(holder->word, &expected, self)) {
         return false;
     }
+    note_held(holder);
     uint64_t before = *word;
     while (!mproc__cas64(&mutex->word, &before, mine | WAITERS)) {
         if (token_of(before) != owner) {
@@ -200,9 +231,10 @@ static bool take_from_dead(struct mproc__mutex *mutex, uint64_t *word, uint64_t 
         return false;
     }
     if (mproc__token_dead(owner)) {
+        note_held(holder);
         return mproc__cas64(&mutex->word, word, mine | WAITERS);
     }
-    return holder != NULL && take_from_ended(mutex, word, mine, holder);
+    return holder != NULL && holder->word != NULL && take_from_ended(mutex, word, mine, holder);
 }
 
 static int (*stall_leave)(void);
@@ -264,12 +296,16 @@ static bool has_died(uint64_t owner) {
             (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(owner)));
 }
 
-static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *dead) {
+static int acquire_now(struct mproc__mutex *mutex, uint64_t mine,
+                       const struct mproc__holder *holder, uint64_t *dead) {
     uint64_t word = mproc__load64(&mutex->word);
     if (token_of(word) == token_of(mine)) {
         return -ETIMEDOUT;
     }
     while (word == 0 || kept_in_vain(word)) {
+        if (word != 0) {
+            note_held(holder);
+        }
         if (mproc__cas64(&mutex->word, &word, word == 0 ? mine : mine | WAITERS)) {
             return 0;
         }
@@ -277,10 +313,11 @@ static int acquire_now(struct mproc__mutex *mutex, uint64_t mine, uint64_t *dead
     if (is_kept(word)) {
         return -ETIMEDOUT;
     }
-    if (has_died(token_of(word)) && mproc__cas64(&mutex->word, &word, mine | WAITERS)) {
-        return owner_died(word, dead);
+    if (!has_died(token_of(word))) {
+        return -ETIMEDOUT;
     }
-    return -ETIMEDOUT;
+    note_held(holder);
+    return mproc__cas64(&mutex->word, &word, mine | WAITERS) ? owner_died(word, dead) : -ETIMEDOUT;
 }
 
 /* Other threads may still sleep: the mark stays, at the price of one idle wake. */
@@ -299,6 +336,9 @@ static int acquire_in_slices(struct mproc__mutex *mutex, uint64_t mine, int64_t 
     }
     for (;;) {
         uint64_t word = mproc__load64(&mutex->word);
+        if (token_of(word) == 0 || (word & WAITERS) == 0) {
+            note_held(holder);
+        }
         if (take(mutex, &word, mine, starving)) {
             return 0;
         }
@@ -330,7 +370,7 @@ MPROC__NOINLINE int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine,
                                       enum mproc__mutex_for whom, struct mproc__holder *holder,
                                       uint64_t *dead) {
     if (timeout == 0) {
-        return acquire_now(mutex, mine, dead);
+        return acquire_now(mutex, mine, holder, dead);
     }
     int64_t start = mproc__os_now();
     int64_t deadline = mproc__deadline(timeout);

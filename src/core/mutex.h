@@ -40,10 +40,13 @@ static inline uint32_t mproc__mutex_cpu(const struct mproc__mutex *mutex) {
     return (uint32_t)(mproc__peek64(&mutex->word) & MPROC__MUTEX_CPU) >> MPROC__MUTEX_CPU_SHIFT;
 }
 
-/* The thread that holds a user's lock. Waiters look whether it still lives. */
+/* The thread that holds a user's lock. Waiters look whether it still lives, and say when they have
+ * seen that the lock is held. */
 struct mproc__holder {
-    uint64_t *word; /* pid << 32 | thread id: the owner writes it; 0 before it releases */
-    uint64_t gone;  /* out: the thread that has ended, if the mutex was taken from one */
+    uint64_t *word;  /* pid << 32 | thread id: the owner writes it; 0 before it releases. NULL:
+                        threads do not matter */
+    uint64_t *since; /* M5 */
+    uint64_t gone;   /* out: the thread that has ended, if the mutex was taken from one */
 };
 
 /* After mproc__mutex_try, of which it goes on: 0; -EOWNERDEAD: acquired, and the previous owner
@@ -54,8 +57,11 @@ int mproc__mutex_wait(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout
 /* The same, but sleeps at once: the thread that will release it needs this CPU. */
 int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeout,
                        enum mproc__mutex_for whom, struct mproc__holder *holder, uint64_t *dead);
-/* Has its owner, if there is one, go the slow way when it releases it, as if a thread slept. */
-void mproc__mutex_mark(struct mproc__mutex *mutex);
+/* Has its owner, if there is one, go the slow way when it releases it, as if a thread slept.
+ * `since`: M5. */
+void mproc__mutex_mark(struct mproc__mutex *mutex, uint64_t *since);
+/* M5, for checks. */
+bool mproc__mutex_since_is_past(const uint64_t *since);
 /* The slow way: a thread may wait for it, or it is not held. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 
@@ -116,6 +122,12 @@ static inline uint64_t mproc__mutex_token(uint64_t word) {
     const uint64_t others =
         MPROC__MUTEX_WAITERS | MPROC__MUTEX_STARVED | MPROC__MUTEX_BRIEF | MPROC__MUTEX_CPU;
     return word & MPROC__MUTEX_OWNER ? word & ~others : 0;
+}
+
+/* Of a user's lock that a copy says is held by that word: a time from which on it has been, 0: it
+ * is not known, because nobody has had to wait for it (M5). */
+static inline uint64_t mproc__mutex_since(uint64_t word, uint64_t since) {
+    return mproc__mutex_token(word) != 0 && (word & MPROC__MUTEX_WAITERS) != 0 ? since : 0;
 }
 
 static inline uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex) {

@@ -202,6 +202,7 @@ int mproc_inspect_object(const mproc_inspection *seen, size_t i, mproc_inspect_o
     }
     const struct mproc__seen_object *o = &p->objects[i];
     const struct mproc__facts *f = mproc__picture_facts(p, (int)i);
+    int64_t held = mproc__picture_held(p, (int)i);
     *out = (mproc_inspect_object_seen){.id = id_of(seen, (int)i),
                                        .within = id_of(seen, o->within),
                                        .kind = mproc__kind_name(o->kind),
@@ -213,6 +214,7 @@ int mproc_inspect_object(const mproc_inspection *seen, size_t i, mproc_inspect_o
                                        .closed = f->closed,
                                        .held_by = pid_of(p, mproc__picture_member(p, f->owner)),
                                        .held_by_thread = (pid_t)(f->thread & INT32_MAX),
+                                       .held_for = held > 0 ? held : 0,
                                        .holders = o->holders,
                                        .name = mproc__picture_name(p, (int)i),
                                        .origin = mproc__picture_origin(p, (int)i)};

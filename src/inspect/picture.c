@@ -7,6 +7,12 @@
  * begins as an object does is taken for one. Then each thing that was found is put in its place:
  * which object belongs to which, who holds it, who waits for it.
  *
+ * Who gets a lock at once does not write down when: that would be a look at the clock for each
+ * acquire. It is known from those who wait. A lock says when somebody who had to wait for it saw
+ * its owner first (mutex.c, M5). And a thread that waits acquires nothing meanwhile: what it has,
+ * it has had since its wait began, if it is in the same wait before and after the lock was looked
+ * at. The earlier one counts; both say "since then, or earlier".
+ *
  * Every walk has an end that does not depend on what the arena says: tables have the sizes that
  * the library gives them, chunks are in the arena's span, a list of holds has at most as many
  * records as there can be members.
@@ -220,7 +226,8 @@ static struct mproc__seen_wait *new_wait(struct mproc__picture *p) {
     return w;
 }
 
-static int add_wait(struct mproc__picture *p, const struct mproc__slot *slot, int i) {
+static int add_wait(struct mproc__picture *p, const struct mproc__slot *slot, uint32_t number,
+                    int i) {
     const struct mproc__hand *hand = &slot->hands[i];
     if (hand->waits == 0 && hand->guard == 0) {
         return 0;
@@ -229,6 +236,9 @@ static int add_wait(struct mproc__picture *p, const struct mproc__slot *slot, in
     if (w == NULL) {
         return -ENOMEM;
     }
+    w->slot = number;
+    w->hand = (uint32_t)i;
+    w->note = hand->waits;
     if (hand->waits != 0) {
         w->timed = (hand->waits & MPROC__WAIT_TIMED) != 0;
         w->since = (int64_t)slot->since[i];
@@ -271,7 +281,7 @@ static int add_member(struct mproc__picture *p, const struct mproc__slot *slot, 
     p->by_slot[i] = p->nmembers++;
     int r = 0;
     for (int h = 0; h < MPROC__HANDS && r == 0 && m->lives; h++) {
-        r = add_wait(p, slot, h);
+        r = add_wait(p, slot, i, h);
     }
     return r == 0 && p->members[p->nmembers - 1].lives
                ? add_bells(p, p->members[p->nmembers - 1].token)
@@ -767,6 +777,70 @@ static void place_stacks(struct mproc__picture *p) {
     }
 }
 
+/* ---------------------------------------------------------------- since when locks are held */
+
+/* Has the thread been in that wait all the time since it was seen? No two have the same time. */
+static bool still_waits(const struct mproc__outside *arena, const struct mproc__seen_wait *w) {
+    const uint64_t slot = arena->base + offsetof(struct mproc__family, table.slots) +
+                          w->slot * (uint64_t)sizeof(struct mproc__slot);
+    uint64_t note = 0, since = 0;
+    int r = mproc__outside_read(arena,
+                                slot + offsetof(struct mproc__slot, hands) +
+                                    w->hand * sizeof(struct mproc__hand) +
+                                    offsetof(struct mproc__hand, waits),
+                                &note, sizeof note);
+    r = r == 0 ? mproc__outside_read(
+                     arena, slot + offsetof(struct mproc__slot, since) + w->hand * sizeof since,
+                     &since, sizeof since)
+               : r;
+    return r == 0 && note != 0 && note == w->note && since == (uint64_t)w->since;
+}
+
+/* For each wait: 0: not asked yet; 1: it lasts; 2: it does not. */
+static bool lasts(const struct mproc__outside *arena, const struct mproc__picture *p, int wait,
+                  char *known) {
+    if (known[wait] == 0) {
+        known[wait] = still_waits(arena, &p->waits[wait]) ? 1 : 2;
+    }
+    return known[wait] == 1;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static void judge_since(const struct mproc__outside *arena, const struct mproc__picture *p,
+                        struct mproc__facts *f, char *known) {
+    const uint64_t now = (uint64_t)p->now;
+    int m = mproc__picture_member(p, f->owner);
+    bool thread_is_its = m >= 0 && f->thread >> 32 == (uint64_t)p->members[m].pid;
+    int wait = thread_is_its ? mproc__picture_wait(p, m, (uint32_t)(f->thread & UINT32_MAX)) : -1;
+    f->since = f->since < now ? f->since : f->since != 0 ? now : 0;
+    if (wait >= 0 && p->waits[wait].since > 0 && (uint64_t)p->waits[wait].since < now &&
+        lasts(arena, p, wait, known)) {
+        f->since = earlier(f->since, (uint64_t)p->waits[wait].since);
+    }
+}
+
+static int find_since(const struct mproc__outside *arena, struct mproc__picture *p) {
+    char *known = calloc((size_t)p->nwaits + 1, 1);
+    if (known == NULL) {
+        return -ENOMEM;
+    }
+    for (int i = 0; i < p->nfacts; i++) {
+        if (p->facts[i].owner != 0) {
+            judge_since(arena, p, &p->facts[i], known);
+        }
+    }
+    free(known);
+    return 0;
+}
+
+int64_t mproc__picture_held(const struct mproc__picture *p, int object) {
+    const struct mproc__facts *f = mproc__picture_facts(p, object);
+    return f->owner != 0 && f->since != 0 ? p->now - (int64_t)f->since : -1;
+}
+
 static void count_holds(struct mproc__picture *p) {
     for (uint64_t i = 0; i < p->nholders; i++) {
         int m = mproc__picture_member(p, p->holders[i]);
@@ -794,12 +868,15 @@ int mproc__picture_take(const struct mproc__outside *arena, struct mproc__pictur
     r = r == 0 ? see_members(arena, &p) : r;
     r = r == 0 ? see_heap(arena, &p) : r;
     r = r == 0 ? see_segments(arena, &p) : r;
+    if (r == 0) {
+        link_inside(&p);
+        resolve_all(arena, &p);
+        r = find_since(arena, &p);
+    }
     if (r != 0) {
         mproc__picture_drop(&p);
         return r == -EFAULT ? MPROC_ECORRUPT : r;
     }
-    link_inside(&p);
-    resolve_all(arena, &p);
     place_stacks(&p);
     count_holds(&p);
     *out = p;

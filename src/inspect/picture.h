@@ -60,9 +60,12 @@ struct mproc__seen_wait {
     int64_t since;    /* mproc__os_now() */
     bool timed;
     enum mproc__seen_role role;
-    int object;       /* -1: a member, or a descriptor */
-    int target;       /* a member whose end, or whose section's, is awaited; -1 */
-    int fd;           /* the descriptor; -1 */
+    int object;    /* -1: a member, or a descriptor */
+    int target;    /* a member whose end, or whose section's, is awaited; -1 */
+    int fd;        /* the descriptor; -1 */
+    uint32_t slot; /* of the table of members, and the hand in it, in which it is noted */
+    uint32_t hand;
+    uint64_t note;    /* what stands there; 0: nothing does */
     bool stuck;       /* nobody will end it: see blame.h */
     int group;        /* one wait of those that are stuck with each other, the same for all; -1 */
     uint32_t stack;   /* in picture->texts, 0: nothing is known */
@@ -107,6 +110,9 @@ void mproc__picture_drop(struct mproc__picture *owned);
 
 /* Is one of the members that were seen still there? */
 bool mproc__picture_lives(const struct mproc__picture *p);
+
+/* For how many ns the owner of a lock is known to have it; -1: nobody has it, or it is unknown. */
+int64_t mproc__picture_held(const struct mproc__picture *p, int object);
 
 /* The member of a token, the wait of a thread; -1: there is none. */
 int mproc__picture_member(const struct mproc__picture *p, uint64_t token);

@@ -37,11 +37,11 @@ static void say_place(const struct mproc__show *show, const struct mproc__seen_w
 }
 
 static void say_one(const struct mproc__show *show, const struct mproc__seen_wait *w) {
-    char name[MPROC__SAY], since[32];
+    char name[MPROC__SAY];
     fprintf(show->out, "  %s ", mproc__say_member(show->picture, w->member, name));
     mproc__say_wait(show->out, show->arena, show->picture, w);
-    fprintf(show->out, ", for %s\n",
-            mproc__say_span(seconds(show->picture->now - w->since), since));
+    mproc__say_waited(show->out, show->picture, w);
+    fputs("\n", show->out);
     say_place(show, w);
 }
 
@@ -159,6 +159,15 @@ static bool find_held(const struct mproc__picture *p, struct held *out) {
     return true;
 }
 
+/* Since when it is held, as far as that is known. */
+static void say_since(const struct mproc__show *show, int object) {
+    int64_t held = mproc__picture_held(show->picture, object);
+    char span[32];
+    if (held >= 0) {
+        fprintf(show->out, " for %s or longer", mproc__say_span(seconds(held), span));
+    }
+}
+
 static void say_held(const struct mproc__show *show, int member, const struct held *held) {
     const struct mproc__picture *p = show->picture;
     char what[MPROC__SAY];
@@ -170,6 +179,7 @@ static void say_held(const struct mproc__show *show, int member, const struct he
         }
         fprintf(show->out, "%s%s", n == 1 ? "; holds " : ", ",
                 mproc__say_object(show->arena, p, i, what));
+        say_since(show, i);
     }
 }
 
@@ -188,6 +198,7 @@ static void show_member(const struct mproc__show *show, int member, int depth,
     for (int i = 0; i < m->nwaits; i++) {
         fputs(i == 0 ? ": " : "; ", show->out);
         mproc__say_wait(show->out, show->arena, p, &p->waits[m->first_wait + i]);
+        mproc__say_waited(show->out, p, &p->waits[m->first_wait + i]);
     }
     say_held(show, member, held);
     fputs("\n", show->out);
@@ -251,7 +262,8 @@ static bool is_held(const struct mproc__picture *p, int object) {
            (p->objects[object].kind == MPROC__KIND_BARRIER && f->count != 0);
 }
 
-static void show_holders(const struct mproc__show *show, const struct mproc__facts *f) {
+static void show_holders(const struct mproc__show *show, int object) {
+    const struct mproc__facts *f = mproc__picture_facts(show->picture, object);
     char name[MPROC__SAY];
     if (f->owner != 0) {
         int m = mproc__picture_member(show->picture, f->owner);
@@ -259,6 +271,7 @@ static void show_holders(const struct mproc__show *show, const struct mproc__fac
         if ((f->thread & UINT32_MAX) != f->thread >> 32) {
             fprintf(show->out, " thread %u", (unsigned)(f->thread & UINT32_MAX));
         }
+        say_since(show, object);
     }
     for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
         if (f->takers[i].token != 0) {
@@ -329,10 +342,14 @@ static void show_waiters(const struct mproc__show *show, int object,
     }
 }
 
-static void show_lock(const struct mproc__show *show, int object, const struct waiters *waiters) {
+void mproc__show_holder(const struct mproc__show *show, int object) {
     char what[MPROC__SAY];
     fprintf(show->out, "%s", mproc__say_object(show->arena, show->picture, object, what) + 4);
-    show_holders(show, mproc__picture_facts(show->picture, object));
+    show_holders(show, object);
+}
+
+static void show_lock(const struct mproc__show *show, int object, const struct waiters *waiters) {
+    mproc__show_holder(show, object);
     fputs("\n", show->out);
     show_waiters(show, object, waiters);
 }

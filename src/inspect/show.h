@@ -28,6 +28,9 @@ void mproc__show_queues(const struct mproc__show *show);
 void mproc__show_head(const struct mproc__show *show);
 void mproc__show_troubles(const struct mproc__show *show);
 
+/* An object, and who has it since when, as far as that is known; without an end of the line. */
+void mproc__show_holder(const struct mproc__show *show, int object);
+
 /* Where the waiting threads of one member are, and of all that live, as far as they have said it
  * themselves. How many threads that is. */
 int mproc__show_places(const struct mproc__show *show, int member);

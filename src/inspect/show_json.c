@@ -48,6 +48,16 @@ static void seconds(FILE *out, const char *name, int64_t ns) {
     fprintf(out, "%.6f", (double)(ns > 0 ? ns : 0) / 1e9);
 }
 
+/* Negative: it is not known. */
+static void seconds_or_null(FILE *out, const char *name, int64_t ns) {
+    if (ns >= 0) {
+        seconds(out, name, ns);
+    } else {
+        key(out, name);
+        fputs("null", out);
+    }
+}
+
 static void truth(FILE *out, const char *name, bool is) {
     key(out, name);
     fputs(is ? "true" : "false", out);
@@ -122,6 +132,7 @@ static void show_facts(const struct mproc__show *show, int i) {
     }
     pid(out, "held_by", show->picture, mproc__picture_member(show->picture, f->owner));
     number(out, "held_by_thread", f->thread & UINT32_MAX);
+    seconds_or_null(out, "held", mproc__picture_held(show->picture, i));
     truth(out, "starved", is_starved(show->picture, i));
 }
 

@@ -111,6 +111,7 @@ static void show_line(FILE *out, const struct top *top, const struct line *line)
     for (int i = 0; i < m->nwaits; i++) {
         fputs(i == 0 ? ": " : "; ", out);
         mproc__say_wait(out, &top->arena, p, &p->waits[m->first_wait + i]);
+        mproc__say_waited(out, p, &p->waits[m->first_wait + i]);
     }
     fputs("\n", out);
 }

@@ -23,6 +23,7 @@
 #include "inspect/place.h"
 #include "inspect/show.h"
 #include "inspect/stacks.h"
+#include "inspect/words.h"
 #include "system/os.h"
 #include "system/os_tool.h"
 
@@ -97,7 +98,24 @@ static void tell_wait(const struct watch *watch, const struct mproc__seen_wait *
     char name[MPROC__SAY];
     fprintf(watch->out, "  %s ", mproc__say_member(&watch->picture, w->member, name));
     mproc__say_wait(watch->out, &watch->arena, &watch->picture, w);
-    fprintf(watch->out, ", for %.1f s\n", (double)(watch->picture.now - w->since) / 1e9);
+    mproc__say_waited(watch->out, &watch->picture, w);
+    fputs("\n", watch->out);
+}
+
+/* Of the locks that those wait for who are told of, each once. */
+static void tell_holders(const struct mproc__show *show, const bool *fresh) {
+    const struct mproc__picture *p = show->picture;
+    for (int i = 0; i < p->nwaits; i++) {
+        int object = fresh[i] ? p->waits[i].object : -1;
+        bool first = object >= 0 && mproc__picture_held(p, object) >= 0;
+        for (int before = 0; before < i && first; before++) {
+            first = !fresh[before] || p->waits[before].object != object;
+        }
+        if (first) {
+            mproc__show_holder(show, object);
+            fputs("\n", show->out);
+        }
+    }
 }
 
 static void tell_stacks(const struct mproc__show *show, const bool *concerned) {
@@ -128,6 +146,7 @@ static void tell(struct watch *watch, const bool *fresh) {
             concerned[holder >= 0 ? holder : p->nmembers] = true;
         }
     }
+    tell_holders(&show, fresh);
     if (concerned != NULL) {
         tell_stacks(&show, concerned);
     }

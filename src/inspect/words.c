@@ -57,3 +57,12 @@ const char *mproc__say_state(const struct mproc__seen_member *m) {
     default: return m->stuck != 0 ? "stuck" : m->nwaits != 0 ? "waits" : "sleeps";
     }
 }
+
+/* A thread in a section, and an event loop, have not noted when that began. */
+void mproc__say_waited(FILE *out, const struct mproc__picture *p,
+                       const struct mproc__seen_wait *w) {
+    char span[32];
+    if (w->note != 0) {
+        fprintf(out, ", for %s", mproc__say_span((double)(p->now - w->since) / 1e9, span));
+    }
+}

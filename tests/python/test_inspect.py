@@ -57,9 +57,19 @@ def test_crossed_locks_are_named() -> None:
         stuck = [w for w in seen["waits"] if w["deadlock"] is not None]
         first, second = (child.pid for child in children)
         assert {(w["pid"], w["blames"]) for w in stuck} == {(first, second), (second, first)}
+        held = [o for o in seen["objects"] if o["held_by"] in (first, second)]
+        ages = {m["pid"]: m["age"] for m in seen["members"]}
+        assert len(held) == 2
+        assert all(0 <= o["held"] <= ages[o["held_by"]] for o in held)
         told = look("locks", str(os.getpid()))
         assert told.returncode == 3
         assert "DEADLOCK of 2" in told.stdout.splitlines()[1]
+        since = rf"^lock @\w+, held by first \(pid {first}\) for [\d.]+ s or longer$"
+        assert re.search(since, told.stdout, re.MULTILINE)
+        ps = look("ps", str(os.getpid())).stdout
+        assert re.search(
+            rf"^ *{first} .* holds, for [\d.]+ s; holds .* or longer$", ps, re.MULTILINE
+        )
     finally:
         for child in children:
             child.kill()
@@ -266,6 +276,9 @@ def test_a_watchdog_tells_and_ends_the_family(tmp_path: pathlib.Path, way: str) 
     assert ended.stderr.count("mproc: somebody has waited for 0.2 s or longer") == 1
     assert "DEADLOCK of 2: they wait for each other" in ended.stderr
     assert re.search('child .* waits for the lock "right" @', ended.stderr)
+    for name in ("left", "right"):
+        since = rf'^lock "{name}" @\w+, held by .* for [\d.]+ s or longer$'
+        assert re.search(since, ended.stderr, re.MULTILINE)
     assert "stacks of child (pid " in ended.stderr
     assert ended.stderr.endswith("mproc: the family is ended, as it has asked for\n")
 

@@ -1,0 +1,244 @@
+/*
+ * test_since.c - since when a lock is held, as a look from outside tells it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The looker is the test itself. What it says is a time from which on the lock is held, or an
+ * earlier one: it is compared with times that the test has taken around what it did.
+ */
+#include "children.h"
+#include "core/wait.h"
+#include "inspect/blame.h"
+#include "inspect/show.h"
+#include "made.h"
+#include "members.h"
+
+#include <pthread.h>
+
+/* A lock, of either kind. */
+struct held {
+    mproc_lock *lock;
+    mproc_rlock *rlock;
+    mproc_event *event;
+};
+
+static int acquire(const struct held *held, int64_t timeout) {
+    return held->lock != NULL ? mproc_lock_acquire(held->lock, timeout)
+                              : mproc_rlock_acquire(held->rlock, timeout);
+}
+
+static void release(const struct held *held) {
+    CHECK_OK(held->lock != NULL ? mproc_lock_release(held->lock)
+                                : mproc_rlock_release(held->rlock));
+}
+
+static void drop(const struct held *held) {
+    char why[128] = "";
+    CHECK_OK(held->lock != NULL ? mproc_lock_check(held->lock, why, sizeof why)
+                                : mproc_rlock_check(held->rlock, why, sizeof why));
+    (void)mproc_reap();
+    mproc_drop(held->lock != NULL ? (void *)held->lock : (void *)held->rlock);
+    mproc_drop(held->event);
+    check_family();
+}
+
+/* Of one picture: since when the lock is held, 0: it is not known; and how many threads wait. */
+struct sight {
+    int64_t now, since, first_wait;
+    int waits;
+};
+
+static struct sight look(const struct held *held) {
+    struct mproc__outside arena;
+    struct mproc__picture p;
+    struct sight sight = {0};
+    const void *lock = held->lock != NULL ? (void *)held->lock : (void *)held->rlock;
+    CHECK_OK(mproc__outside_open(getpid(), &arena));
+    CHECK_OK(mproc__picture_take(&arena, &p));
+    int object = mproc__picture_at(&p, (uint64_t)(uintptr_t)lock);
+    CHECK_GE(object, 0);
+    int64_t for_ns = mproc__picture_held(&p, object);
+    sight.now = p.now;
+    sight.since = for_ns >= 0 ? p.now - for_ns : 0;
+    sight.waits = p.nwaits;
+    sight.first_wait = p.nwaits > 0 ? p.waits[0].since : 0;
+    mproc__picture_drop(&p);
+    mproc__outside_close(&arena);
+    return sight;
+}
+
+static struct sight look_until(const struct held *held, int waits) {
+    struct sight sight = look(held);
+    while (sight.waits != waits) {
+        usleep(1000);
+        sight = look(held);
+    }
+    return sight;
+}
+
+static void acquire_and_keep(void *arg) {
+    CHECK_OK(acquire(arg, MPROC_FOREVER));
+    sleep_until_killed();
+}
+
+static void acquire_and_wait(void *arg) {
+    const struct held *held = arg;
+    CHECK_OK(acquire(held, MPROC_FOREVER));
+    CHECK_OK(mproc_event_wait(held->event, MPROC_FOREVER));
+}
+
+/* Until the lock is held since a time that is known: it may be marked a moment after the note. */
+static struct sight look_until_known(const struct held *held) {
+    struct sight sight = look(held);
+    while (sight.since == 0) {
+        usleep(1000);
+        sight = look(held);
+    }
+    return sight;
+}
+
+/* ---------------------------------------------------------------- by those who wait for it */
+
+static void expect_since_a_waiter(const struct held *held) {
+    int64_t before = mproc__os_now();
+    CHECK_OK(acquire(held, 0));
+    CHECK_EQ(look(held).since, 0); /* nobody has had to wait */
+    pid_t waiter = child_fork(acquire_and_keep, (void *)(uintptr_t)held);
+    (void)look_until(held, 1);
+    struct sight first = look_until_known(held), second = look(held);
+    CHECK_GE(first.since, before);
+    CHECK_GE(first.now, first.since);
+    CHECK_EQ(first.since, second.since); /* it has not changed hands, and the time stays */
+    child_kill(waiter);
+    release(held);
+    (void)mproc_reap();
+    CHECK_OK(acquire(held, 0));
+    CHECK_EQ(look(held).since, 0); /* another time, and again nobody waits */
+    release(held);
+}
+
+TEST(since_is_known_of_a_lock_that_is_waited_for) {
+    const struct held lock = {.lock = made_lock(0)}, rlock = {.rlock = made_rlock()};
+    const struct held signal = {.lock = made_lock(0)};
+    mproc_lock_any_thread(signal.lock);
+    expect_since_a_waiter(&lock);
+    expect_since_a_waiter(&rlock);
+    expect_since_a_waiter(&signal);
+    drop(&lock);
+    drop(&rlock);
+    drop(&signal);
+}
+
+/* The next one knows when it got it. */
+static void expect_since_it_was_handed_over(const struct held *held) {
+    CHECK_OK(acquire(held, 0));
+    pid_t heir = child_fork(acquire_and_keep, (void *)(uintptr_t)held);
+    (void)look_until(held, 1);
+    int64_t before = mproc__os_now();
+    release(held);
+    (void)look_until(held, 0);
+    struct sight sight = look_until_known(held);
+    CHECK_GE(sight.since, before);
+    child_kill(heir);
+    before = mproc__os_now();
+    CHECK_EQ(acquire(held, MPROC_FOREVER), -EOWNERDEAD);
+    sight = look(held);
+    CHECK(sight.since >= before && sight.since <= sight.now);
+    release(held);
+}
+
+TEST(since_begins_anew_when_a_lock_goes_to_one_that_waited) {
+    const struct held lock = {.lock = made_lock(0)}, rlock = {.rlock = made_rlock()};
+    expect_since_it_was_handed_over(&lock);
+    expect_since_it_was_handed_over(&rlock);
+    drop(&lock);
+    drop(&rlock);
+}
+
+static void *acquire_and_end(void *arg) {
+    CHECK_OK(acquire(arg, 0));
+    return NULL;
+}
+
+TEST(since_is_known_of_a_lock_that_was_an_ended_threads) {
+    struct held held = {.lock = made_lock(0)};
+    pthread_t thread;
+    CHECK_OK(pthread_create(&thread, NULL, acquire_and_end, &held));
+    CHECK_OK(pthread_join(thread, NULL));
+    int64_t before = mproc__os_now();
+    CHECK_EQ(acquire(&held, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_GE(look(&held).since, before);
+    release(&held);
+    drop(&held);
+}
+
+static void arm_a_bell(void *arg) {
+    const struct held *held = arg;
+    mproc_watch *watch;
+    CHECK_OK(mproc_watch_new(&watch));
+    int number = mproc_watch_add(watch, held->lock, MPROC_WATCH_ACQUIRE);
+    CHECK_GE(number, 0);
+    CHECK_EQ(mproc_watch_arm(watch, number), 0);
+    sleep_until_killed();
+}
+
+TEST(since_is_known_of_a_lock_that_an_event_loop_waits_for) {
+    struct held held = {.lock = made_lock(0)};
+    int64_t before = mproc__os_now();
+    CHECK_OK(acquire(&held, 0));
+    pid_t pid = child_fork(arm_a_bell, &held);
+    struct sight sight = look_until_known(&held);
+    CHECK_GE(sight.since, before);
+    child_kill(pid);
+    release(&held);
+    drop(&held);
+}
+
+/* ---------------------------------------------------------------- by its holder */
+
+static void expect_since_its_holder_waits(const struct held *held) {
+    pid_t holder = child_fork(acquire_and_wait, (void *)(uintptr_t)held);
+    (void)look_until(held, 1);
+    struct sight sight = look_until_known(held);
+    CHECK_EQ(sight.since, sight.first_wait);
+    CHECK_GE(sight.now, sight.since);
+    child_kill(holder);
+}
+
+TEST(since_is_known_of_a_lock_whose_holder_waits) {
+    const struct held lock = {.lock = made_lock(0), .event = made_event()};
+    const struct held rlock = {.rlock = made_rlock(), .event = made_event()};
+    expect_since_its_holder_waits(&lock);
+    expect_since_its_holder_waits(&rlock);
+    drop(&lock);
+    drop(&rlock);
+}
+
+/* ---------------------------------------------------------------- what is no time */
+
+TEST(since_a_time_to_come_is_told_by_the_check) {
+    char why[128] = "";
+    const struct held held = {.lock = made_lock(0), .rlock = NULL};
+    mproc_rlock *rlock = made_rlock();
+    struct mproc__facts facts = {0};
+    /* The word is found by its value: a release that was waited for leaves one. */
+    CHECK_OK(acquire(&held, 0));
+    pid_t waiter = child_fork(acquire_and_keep, (void *)(uintptr_t)&held);
+    (void)look_until(&held, 1);
+    int64_t since = look_until_known(&held).since;
+    uint64_t *word = (uint64_t *)(void *)held.lock;
+    while (*word != (uint64_t)since) {
+        word++;
+    }
+    *word = (uint64_t)(mproc__os_now() + 1000 * MPROC_SEC);
+    CHECK_EQ(mproc_lock_check(held.lock, why, sizeof why), MPROC_ECORRUPT);
+    CHECK(strncmp(why, "L3", 2) == 0);
+    struct sight sight = look(&held);
+    CHECK_EQ(sight.since, sight.now); /* the looker does not believe it */
+    *word = (uint64_t)since;
+    child_kill(waiter);
+    release(&held);
+    CHECK(mproc__rlock_facts(rlock, 8, &facts) == false);
+    mproc_drop(rlock);
+    drop(&held);
+}
