@@ -90,6 +90,10 @@ int mproc_dict_get(mproc_dict *dict, const void *key, size_t key_size, mproc_mes
                    uint64_t *version) {
     struct mproc__dict_key k;
     struct mproc__dict_look look;
+    if (mproc__expect(dict, MPROC__KIND_DICT) &&
+        mproc__likely(mproc__dict_glance(dict, key, key_size, message, version) == 0)) {
+        return 0;
+    }
     int r = mproc__dict_key_for(dict, key, key_size, &k);
     if (r == 0) {
         r = mproc__dict_fetch(dict, &k, message, &look);

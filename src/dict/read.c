@@ -12,6 +12,10 @@
  * After a few looks in vain the reader takes the shard's guard, and reads the same way; the version
  * cannot change then. So no reader waits longer than any writer.
  *
+ * A look at a table that is larger than the caches waits for memory, and the processor begins with
+ * the next look meanwhile if it has room for the instructions of both. So what is asked for most
+ * has a short way of its own (mproc__dict_glance), which leaves all else to the other.
+ *
  * Which entries are there is decided by the generation that the reader has seen first (table.c). A
  * shard of a lower one has nothing in it; one of a higher one was cleared since, and the reader
  * looks again.
@@ -23,6 +27,7 @@
 #include <string.h>
 
 #include "core/parcel.h"
+#include "dict/hash.h"
 
 void mproc__dict_open_locked(struct mproc__dict_window *window) {
     window->hand = window->mine != NULL ? window->mine : mproc__hand_get();
@@ -63,18 +68,18 @@ static int read_value(const struct mproc__dict_shard *shard, uint64_t version,
     return mproc__dict_still(shard, version) ? 0 : -EAGAIN;
 }
 
-static uint64_t word_at(const unsigned char *p) {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
+/* From 8 to 16 bytes: two loads a side, which may overlap, cost less than a call. */
+static bool is_short(size_t size) {
+    return size - 8 <= 8;
 }
 
-/* Most keys are short: two loads a side, which may overlap, cost less than a call. */
+static bool is_equal_short(const unsigned char *a, const unsigned char *b, size_t size) {
+    return ((mproc__dict_word_at(a) ^ mproc__dict_word_at(b)) |
+            (mproc__dict_word_at(a + size - 8) ^ mproc__dict_word_at(b + size - 8))) == 0;
+}
+
 static bool is_equal(const unsigned char *a, const unsigned char *b, size_t size) {
-    if (size - 8 <= 8) {
-        return ((word_at(a) ^ word_at(b)) | (word_at(a + size - 8) ^ word_at(b + size - 8))) == 0;
-    }
-    return memcmp(a, b, size) == 0;
+    return is_short(size) ? is_equal_short(a, b, size) : memcmp(a, b, size) == 0;
 }
 
 /* Has it that key? What it says counts only if the version has not changed. */
@@ -136,6 +141,75 @@ int mproc__dict_read(mproc_dict *dict, struct mproc__hand *hand, const struct mp
         mproc__dict_open(&window);
         r = look_once(dict, window.shard, window.version, key, room, most, out);
     } while (mproc__dict_close(&window, r == -EAGAIN));
+    return r;
+}
+
+/* ---------------------------------------------------------------- at a glance */
+
+/* Hash, size of the key and whether the value is large, as one word. (Little-endian, see
+ * mutex.c.) */
+static inline uint64_t head_of(const struct mproc__dict_entry *e) {
+    return mproc__dict_word_at((const unsigned char *)e + offsetof(struct mproc__dict_entry, hash));
+}
+
+static inline uint64_t head_for(uint64_t hash, size_t key_size) {
+    return (uint32_t)hash | (uint64_t)key_size << 32;
+}
+
+static_assert(offsetof(struct mproc__dict_entry, bytes) ==
+                  offsetof(struct mproc__dict_entry, hash) + sizeof(uint64_t),
+              "a word has them");
+
+/* A small value that fits into the room, and nothing has changed while it was copied: 0. */
+static inline int copy_value(const struct mproc__dict_shard *shard, uint64_t seen,
+                             const struct mproc__dict_entry *e, size_t key_size,
+                             mproc_message *message, uint64_t *version) {
+    uint64_t size = e->size, number = e->version;
+    if (mproc__unlikely(!mproc__dict_still(shard, seen) || size > message->room_size)) {
+        return -EAGAIN;
+    }
+    if (mproc__likely(size != 0)) {
+        memcpy(message->room, e->bytes + key_size, size);
+    }
+    if (mproc__unlikely(!mproc__dict_still(shard, seen))) {
+        return -EAGAIN;
+    }
+    message->data = message->room;
+    message->size = size;
+    message->block = NULL;
+    if (version != NULL) {
+        *version = number;
+    }
+    return 0;
+}
+
+int mproc__dict_glance(const mproc_dict *dict, const void *key, size_t size, mproc_message *message,
+                       uint64_t *version) {
+    if (MPROC__DICT_TRIES == 0 || !is_short(size)) {
+        return -EAGAIN;
+    }
+    uint64_t hash = mproc__dict_hash_short(dict->seed, key, size), head = head_for(hash, size);
+    const struct mproc__dict_shard *shard = &dict->shards[hash >> 60];
+    uint64_t seen = mproc__load64(&shard->version); /* SYNC(dict.version) */
+    /* SYNC(dict.generation) */
+    if (mproc__unlikely((seen & 1) ||
+                        mproc__load64(&dict->generation) != mproc__peek64(&shard->generation))) {
+        return -EAGAIN;
+    }
+    const uint64_t *link;
+    int r = find_bucket(shard, seen, (uint32_t)hash, &link);
+    while (r == 0) {
+        const struct mproc__dict_entry *e = mproc__dict_entry_at(mproc__peek64(link));
+        fetch_lines(e);
+        if (mproc__unlikely(!mproc__dict_still(shard, seen) || e == NULL)) {
+            return -EAGAIN;
+        }
+        if (head_of(e) == head && mproc__dict_still(shard, seen) &&
+            mproc__likely(is_equal_short(e->bytes, key, size))) {
+            return copy_value(shard, seen, e, size, message, version);
+        }
+        link = &e->next;
+    }
     return r;
 }
 

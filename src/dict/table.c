@@ -56,50 +56,36 @@
 
 #include "core/heap.h"
 #include "core/kinds.h"
+#include "dict/hash.h"
 
 #define SPLIT_MOST 20  /* entries of a bucket that is split: their links have to fit into the log */
 #define SWEEP_STEP 256 /* empty buckets that a section passes over */
 
 /* ---------------------------------------------------------------- hashing */
 
-__extension__ typedef unsigned __int128 wide;
-
-static uint64_t mix(uint64_t a, uint64_t b) {
-    wide product = (wide)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static uint64_t word_at(const unsigned char *p) {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
 /* The first n bytes, 8 at most, and zeros behind them. `before`: so many more can be read in front
  * of them, so that one load does where a copy of n bytes would go by the stack. */
 static uint64_t bytes_at(const unsigned char *p, size_t n, size_t before) {
     if (n == sizeof(uint64_t)) {
-        return word_at(p);
+        return mproc__dict_word_at(p);
     }
     if (n != 0 && before + n >= sizeof(uint64_t)) {
-        return word_at(p + n - sizeof(uint64_t)) >> 8 * (sizeof(uint64_t) - n);
+        return mproc__dict_word_at(p + n - sizeof(uint64_t)) >> 8 * (sizeof(uint64_t) - n);
     }
     uint64_t word = 0;
     memcpy(&word, p, n);
     return word;
 }
 
-/* Two words at a time are multiplied with each other, after a secret has been added to each. The
- * constants are digits of pi. */
 static uint64_t hash_of(uint64_t seed, const unsigned char *p, size_t size) {
-    const uint64_t k1 = UINT64_C(0x243f6a8885a308d3), k2 = UINT64_C(0x13198a2e03707345);
-    uint64_t hash = seed ^ mix(size ^ k1, seed ^ k2);
+    uint64_t hash = mproc__dict_hash_begin(seed, size);
     for (; size > 16; size -= 16, p += 16) {
-        hash = mix(word_at(p) ^ seed ^ k1, word_at(p + 8) ^ hash);
+        hash = mproc__dict_mix(mproc__dict_word_at(p) ^ seed ^ MPROC__DICT_PI1,
+                               mproc__dict_word_at(p + 8) ^ hash);
     }
     size_t low = size < 8 ? size : 8;
-    hash = mix(bytes_at(p, low, 0) ^ seed ^ k1, bytes_at(p + low, size - low, low) ^ hash);
-    return mix(hash ^ k2, seed ^ k1);
+    return mproc__dict_hash_end(hash, seed, bytes_at(p, low, 0),
+                                bytes_at(p + low, size - low, low));
 }
 
 void mproc__dict_key_of(const mproc_dict *dict, const void *data, size_t size,

@@ -153,6 +153,37 @@ TEST(dict_keys_are_their_bytes) {
     drop_and_check(d);
 }
 
+/* Short keys have a way of their own: it finds what was set, and nothing that was not. */
+TEST(dict_gets_by_keys_of_every_size) {
+    mproc_dict *d = made_dict();
+    unsigned char key[40], room[16];
+    mproc_message m = MPROC_MESSAGE_INIT(room, sizeof room);
+    uint64_t version = 0;
+    for (size_t size = 0; size <= sizeof key; size++) {
+        for (size_t i = 0; i < sizeof key; i++) {
+            key[i] = (unsigned char)(size * 37 + i * 11 + 129);
+        }
+        CHECK_OK(mproc_dict_set(d, key, size, &size, sizeof size));
+        CHECK_OK(mproc_dict_get(d, key, size, &m, &version));
+        CHECK_EQ(m.size, sizeof size);
+        CHECK_MEM(m.data, &size, sizeof size);
+        CHECK(m.data == room && m.block == NULL && version != 0);
+        for (size_t i = 0; i < size; i++) {
+            key[i] ^= 0x80;
+            CHECK_EQ(mproc_dict_get(d, key, size, &m, NULL), -ENOENT);
+            key[i] ^= 0x80;
+        }
+        CHECK_OK(mproc_dict_delete(d, key, size, version));
+        CHECK_EQ(mproc_dict_get(d, key, size, &m, NULL), -ENOENT);
+        CHECK_OK(mproc_dict_set(d, key, size, "", 0));
+        CHECK_OK(mproc_dict_get(d, key, size, &m, NULL));
+        CHECK_EQ(m.size, 0);
+        mproc_dict_clear(d);
+        CHECK_EQ(mproc_dict_get(d, key, size, &m, NULL), -ENOENT);
+    }
+    drop_and_check(d);
+}
+
 /* ---------------------------------------------------------------- values of every size */
 
 static const size_t sizes[] = {0,    1,    7,     100,   1000,    1024,          8191,
