@@ -35,6 +35,7 @@
 #include "future.h"
 
 #include "arguments.h"
+#include "blocking.h"
 #include "error.h"
 #include "module.h"
 
@@ -339,20 +340,49 @@ static void tell_waiters(PyObject *self, const char *method, PyObject **kept) {
     Py_XDECREF(waiters);
 }
 
-/* What a callback raises is logged, unless it is no Exception. */
-static void run_callback(PyObject *callback, PyObject *self, PyObject **kept) {
+/* 1: a signal's handler has raised the exception, not the callback in which it ran; 0: not so; -1
+ * with another exception. The exception is set as before. */
+static int is_of_a_signal(void) {
+    if (!blocking_runs_handlers()) {
+        return 0;
+    }
+    PyObject *error = error_take();
+    PyObject *module = PyImport_ImportModule("mproc._pool.future");
+    PyObject *r = module != NULL ? PyObject_CallMethod(module, "is_of_a_signal", "O", error) : NULL;
+    int is = r != NULL ? PyObject_IsTrue(r) : -1;
+    Py_XDECREF(module);
+    Py_XDECREF(r);
+    if (is < 0) {
+        Py_DECREF(error);
+        return -1;
+    }
+    error_give_back(error);
+    return is;
+}
+
+/* Whether the exception that is set is to be logged. What is no Exception goes on to whoever has
+ * the callback called; but one who collects results, and has nothing to do with it, gets only what
+ * is meant for the thread: an interrupt, and what a signal's handler raises. */
+static bool is_logged(bool collects) {
+    if (PyErr_ExceptionMatches(PyExc_Exception)) {
+        return true;
+    }
+    return collects && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) && is_of_a_signal() == 0;
+}
+
+static void run_callback(PyObject *callback, PyObject *self, bool collects, PyObject **kept) {
     PyObject *r = PyObject_CallOneArg(callback, self);
-    if (r == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+    if (r == NULL && is_logged(collects)) {
         r = log_callback(self);
     }
     (void)has_raised(r, kept);
 }
 
-static void run_callbacks(PyObject *self, PyObject **kept) {
+static void run_callbacks(PyObject *self, bool collects, PyObject **kept) {
     PyObject *callbacks = Py_XNewRef(of(self)->callbacks);
     for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++) {
         PyObject *callback = Py_NewRef(PyList_GET_ITEM(callbacks, i));
-        run_callback(callback, self, kept);
+        run_callback(callback, self, collects, kept);
         Py_DECREF(callback);
     }
     Py_XDECREF(callbacks);
@@ -365,8 +395,9 @@ static int give_back(PyObject *kept) {
 }
 
 /* Makes a future that is not done FINISHED. The condition, which is let loose, is held if there is
- * one. */
-static int finish(PyObject *self, int failed, PyObject *value, PyObject *held, PyObject *kept) {
+ * one. collects: as for is_logged(). */
+static int finish(PyObject *self, int failed, PyObject *value, bool collects, PyObject *held,
+                  PyObject *kept) {
     struct future *f = of(self);
     PyObject **field = failed ? &f->exception : &f->result;
     PyObject *old = *field;
@@ -375,7 +406,7 @@ static int finish(PyObject *self, int failed, PyObject *value, PyObject *held, P
     tell_waiters(self, failed ? "add_exception" : "add_result", &kept);
     notify_all(held, &kept);
     let_loose(held, &kept);
-    run_callbacks(self, &kept);
+    run_callbacks(self, collects, &kept);
     Py_XDECREF(old);
     return give_back(kept);
 }
@@ -393,7 +424,7 @@ static PyObject *set(PyObject *self, int failed, PyObject *value) {
         (void)give_back(kept);
         return NULL;
     }
-    return finish(self, failed, value, held, NULL) < 0 ? NULL : Py_NewRef(Py_None);
+    return finish(self, failed, value, false, held, NULL) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *future_set_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -452,7 +483,7 @@ int future_settle(PyObject *self, int failed, PyObject *value) {
     hold_for_sure(f, &held, &kept);
     int r = 0;
     if (!is_done(f)) {
-        r = finish(self, failed, value, held, kept);
+        r = finish(self, failed, value, true, held, kept);
         kept = NULL;
         if (r < 0) {
             keep_exception(&kept);
@@ -498,7 +529,7 @@ static int cancel(PyObject *self) {
     }
     let_loose(held, &kept);
     if (pending) {
-        run_callbacks(self, &kept);
+        run_callbacks(self, false, &kept);
     }
     return give_back(kept) < 0 ? -1 : is_cancelled(f);
 }
@@ -564,14 +595,14 @@ static PyObject *future_add_done_callback(PyObject *self, PyObject *const *args,
         return NULL;
     }
     if (!added) {
-        run_callback(callback, self, &kept);
+        run_callback(callback, self, false, &kept);
     }
     return give_back(kept) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *future_invoke_callbacks(PyObject *self, PyObject *Py_UNUSED(unused)) {
     PyObject *kept = NULL;
-    run_callbacks(self, &kept);
+    run_callbacks(self, false, &kept);
     return give_back(kept) < 0 ? NULL : Py_NewRef(Py_None);
 }
 

@@ -4,11 +4,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import copy
+import functools
 import gc
 import itertools
 import logging
 import pickle
 import signal
+import sys
 import threading
 import types
 import weakref
@@ -584,6 +586,50 @@ def test_an_interrupt_leaves_nothing_half_done(when):
     assert last == [future]
     assert not trap.real._is_owned()
     assert {"notify_all", "release", "callback"} <= set(trap.calls)
+
+
+class Handler:
+    def __call__(self, *_):
+        sys.exit(3)
+
+    def method(self, *_):
+        sys.exit(3)
+
+
+HANDLERS = [Handler(), Handler().method, functools.partial(Handler.method), lambda *_: sys.exit(3)]
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_what_a_signals_handler_raises_in_a_callback_goes_on(handler, caplog):
+    future, last = futures.Future(), []
+    future._done_callbacks += [lambda _: signal.raise_signal(signal.SIGUSR1), last.append]
+    old = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(SystemExit):
+            future._settle(False, 3)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert last == [future]
+    assert future.result() == 3
+    assert not caplog.records
+
+
+def test_an_exit_of_a_callback_is_logged_when_the_result_comes(caplog):
+    future, last = futures.Future(), []
+    future._done_callbacks += [sys.exit, last.append]
+    future._settle(False, 3)
+    assert last == [future]
+    assert [record.exc_info[0] for record in caplog.records] == [SystemExit]
+
+
+def test_an_exit_of_a_callback_is_that_of_the_program_that_sets_the_result(caplog):
+    future = futures.Future()
+    future.add_done_callback(sys.exit)
+    with pytest.raises(SystemExit):
+        future.set_result(3)
+    with pytest.raises(SystemExit):
+        future.add_done_callback(sys.exit)
+    assert not caplog.records
 
 
 def test_an_interrupt_before_a_change_leaves_all_as_it_was():

@@ -333,8 +333,17 @@ def test_a_callback_may_wait_for_another_future(fork):
     assert got == [9]
 
 
+def logged(caplog):
+    """Return the kinds of the errors that were logged. Their frames hold the pool no longer."""
+    kinds = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    caplog.clear()
+    return kinds
+
+
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_a_callback_that_raises_in_the_helper_does_not_end_it(fork, monkeypatch, tmp_path, error):
+def test_a_callback_that_raises_in_the_helper_does_not_end_it(
+    fork, monkeypatch, tmp_path, caplog, error
+):
     told = []
     monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
 
@@ -351,7 +360,23 @@ def test_a_callback_that_raises_in_the_helper_does_not_end_it(fork, monkeypatch,
         future = pool.submit(errands.square, 3)
         assert concurrent.futures.wait([future], LONG).done == {future}
         assert threads == [pool._executor_manager_thread]
-    assert told == ([] if error is KeyboardInterrupt else [error])
+    assert told == []
+    assert logged(caplog) == ([] if error is KeyboardInterrupt else [error])
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit])
+def test_what_a_callback_raises_reaches_nobody_who_waits(fork, tmp_path, caplog, error):
+    def fail(_):
+        raise error
+
+    busy = Busy(fork, tmp_path)
+    with busy.pool as pool:
+        futures = [pool.submit(errands.square, number) for number in range(50)]
+        for future in futures:
+            future.add_done_callback(fail)
+        busy.go()
+        assert [future.result(LONG) for future in futures] == [n**2 for n in range(50)]
+    assert logged(caplog) == [error] * 50
 
 
 def test_a_callback_may_submit(fork):
