@@ -314,6 +314,87 @@ def test_initializer_runs_in_each_worker(here):
     pool.join()
 
 
+def begin_badly(path, good):
+    """Succeed so often, and fail from then on."""
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) > good:
+        raise KeyError("no model")
+
+
+def test_initializer_that_fails_is_named_with_its_exception(here, tmp_path):
+    """And it is not begun again and again: a pool is not to be expected."""
+    path = tmp_path / "begun"
+    with mproc.Pool(2, begin_badly, (path, 0), engine=here) as pool:
+        with pytest.raises(
+            EngineError, match=r"initializer begin_badly .*KeyError\('no model'\)"
+        ) as e:
+            pool.map(square, range(100))
+        assert isinstance(e.value.__cause__, KeyError)
+        assert "in begin_badly" in str(e.value.__cause__.__cause__)
+        with pytest.raises(ValueError, match="not running"):
+            pool.apply(square, (1,))
+    pool.join()
+    assert path.stat().st_size <= 6
+
+
+def test_initializer_that_fails_later(here, tmp_path):
+    """One worker has begun; those that are to take its place never do."""
+    path = tmp_path / "begun"
+    with mproc.Pool(1, begin_badly, (path, 1), maxtasksperchild=1, engine=here) as pool:
+        assert pool.apply(square, (2,)) == 4
+        with pytest.raises(EngineError, match="begin_badly"):
+            pool.map(square, range(10), 1)
+    pool.join()
+    assert path.stat().st_size <= 1 + 8
+
+
+def test_initializer_of_an_executor_that_fails(here, tmp_path):
+    path = tmp_path / "begun"
+    how = {"initializer": begin_badly, "initargs": (path, 0), "engine": here}
+    with mproc.ProcessPoolExecutor(2, **how) as executor:
+        with pytest.raises(BrokenProcessPool) as caught:
+            executor.submit(square, 1).result(SECONDS)
+        assert "begin_badly" in str(caught.value.__cause__)
+        assert isinstance(caught.value.__cause__.__cause__, KeyError)
+    assert path.stat().st_size <= 6
+
+
+class UnfitError(Exception):
+    def __reduce__(self):
+        raise TypeError("not to be pickled")
+
+
+def begin_with_what_cannot_be_pickled():
+    raise UnfitError("so it is")
+
+
+def test_initializer_whose_exception_cannot_be_pickled(here):
+    said = r"cannot_be_pickled .*UnfitError\('so it is'\)"
+    with (
+        mproc.Pool(1, begin_with_what_cannot_be_pickled, engine=here) as pool,
+        pytest.raises(EngineError, match=said),
+    ):
+        pool.apply(square, (1,))
+    pool.join()
+
+
+def begin_by_chance(path):
+    """Fail only for a worker that takes the place of the first two."""
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) == 3:
+        raise KeyError("once")
+
+
+def test_initializer_that_fails_now_and_then(here, tmp_path):
+    """As on one machine, another worker takes the place of that one."""
+    path = tmp_path / "begun"
+    with mproc.Pool(2, begin_by_chance, (path,), maxtasksperchild=1, engine=here) as pool:
+        assert pool.map(square, range(12), 1) == [x * x for x in range(12)]
+    pool.join()
+
+
 def test_close_does_what_is_open(here):
     pool = mproc.Pool(engine=here)
     result = pool.map_async(nap, [0.01] * 20, 1)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run"]
 
+TRIES = 3  # failures of an initializer in a row, when it has succeeded before
+
 
 # ---- in the pool's workers
 
@@ -86,6 +88,40 @@ def _maker(name: str, of_executor: bool) -> Callable[..., Any]:
     return getattr(errors, name)  # type: ignore[no-any-return]
 
 
+class First:
+    """A pool's initializer, and a queue by which the agent hears of each call how it has ended."""
+
+    def __init__(self, initializer: Callable[..., object], news: Any) -> None:
+        self._initializer = initializer
+        self._news = news
+
+    def __call__(self, *args: Any) -> None:
+        """Call the initializer. What it raises ends the worker, as on one machine."""
+        try:
+            self._initializer(*args)
+        except BaseException as error:
+            self._news.put(_failure(self._initializer, error))
+            raise
+        self._news.put(None)
+
+
+def _failure(initializer: Callable[..., object], error: BaseException) -> bytes:
+    """Return the message about an initializer that has failed: (what, the exception or None)."""
+    import socket
+
+    from .._pool.errors import describe, representation
+
+    name = getattr(initializer, "__qualname__", None) or representation(initializer)
+    what = (
+        f"the initializer {name} of the pool has failed on {socket.gethostname()}"
+        f" (pid {os.getpid()}): {representation(error)}"
+    )
+    try:
+        return _mproc.dumps((what, _mproc.dumps(describe(error, True, None))))
+    except Exception:  # it cannot be pickled, so its text has to do
+        return _mproc.dumps((what, None))
+
+
 # ---- the agent
 
 
@@ -137,12 +173,31 @@ def _submit(pool: Pool, box: Outbox, task: tuple[Any, ...]) -> None:
     )
 
 
-def _make_pool(told: dict[str, Any]) -> Pool:
+def _make_pool(told: dict[str, Any], connection: Connection) -> Pool:
     from ..context import _default_context
 
     initializer, initargs = _mproc.loads(told["first"])
     context = _default_context.get_context(told["method"])
+    if initializer is not None:
+        news = context.SimpleQueue()
+        initializer = First(initializer, news)
+        threading.Thread(
+            target=_judge, args=(news, connection), name="mproc-agent-first", daemon=True
+        ).start()
     return context.Pool(told["slots"], initializer, initargs, told["limit"])
+
+
+def _judge(news: Any, connection: Connection) -> None:
+    """Tell the node when the initializer fails, after which no pool is to be expected here.
+
+    That is at once if it has never succeeded; later on, when it fails TRIES times in a row.
+    """
+    left = 1
+    while left:
+        failure = news.get()
+        left = TRIES if failure is None else left - 1
+    with contextlib.suppress(OSError):
+        connection.send_bytes(failure)
 
 
 def _serve(connection: Connection, room: str) -> None:
@@ -150,7 +205,7 @@ def _serve(connection: Connection, room: str) -> None:
 
     told = _mproc.loads(connection.recv_bytes())
     session.adopt(told["program"], room)
-    pool = _make_pool(told)
+    pool = _make_pool(told, connection)
     box = Outbox(connection)
     threading.Thread(target=box.run, name="mproc-agent", daemon=True).start()
     while True:

@@ -90,6 +90,14 @@ class _Node:
         self.window = max(2 * self.slots, min(MOST, int(rate * ahead), 4 * self.window))
 
 
+def _cause(results: list[bytes]) -> BaseException | None:
+    """Return the exception that a node has sent with its refusal; None: none that is known here."""
+    try:
+        return _mproc.loads(results[0]) if results else None
+    except Exception:
+        return None
+
+
 class Dispatcher:
     """Sends the tasks of a pool to the nodes of a cluster.
 
@@ -292,7 +300,7 @@ class Dispatcher:
             self._start_over(node)
             return
         if how != BEGUN:
-            raise EngineError(what)
+            raise EngineError(what) from _cause(results)
         node.knows = True
         node.pid = pid
         for number, kind, value in results:

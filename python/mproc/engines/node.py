@@ -52,7 +52,7 @@ def exchange(message: bytes) -> bytes:
 
     The message: (session, versions, what the agent is to be told or None, tasks, seconds, end). The
     answer: (how, what, host, pid, results, open), where how is BEGUN, UNKNOWN: the session has to
-    be told first, or UNFIT: what says why.
+    be told first, or UNFIT: what says why, and the result may be an exception.
     """
     name, theirs, told, tasks, seconds, end = _mproc.loads(message)
     if tuple(theirs) != versions():
@@ -66,6 +66,9 @@ def exchange(message: bytes) -> bytes:
     results, still_open = session.exchange(tasks, seconds)
     return _answer(BEGUN, "", results, still_open)
 
+    if session.unfit is not None:
+        what, error = session.unfit
+        return _answer(UNFIT, what, [] if error is None else [error])
 
 def _answer(how: int, what: str, results: Any = (), still_open: int = 0) -> bytes:
     return _mproc.dumps((how, what, socket.gethostname(), os.getpid(), list(results), still_open))
@@ -91,6 +94,7 @@ class _Session:
         self._visits = 0
         self.last = time.monotonic()
         self.visitors = 0
+        self.unfit: tuple[str, bytes | None] | None = None  # why there can be no pool here
 
     def exchange(self, tasks: list[Any], seconds: float) -> tuple[list[Any], int]:
         """Hand tasks to the agent; return results, and how many tasks are open."""
@@ -99,7 +103,7 @@ class _Session:
             self._visits = visit = self._visits + 1
             self._news.notify_all()
             try:
-                if tasks:
+                if tasks and self.unfit is None:
                     self._give(tasks)
                 self._news.wait_for(lambda: self._is_worth_leaving(visit), seconds)
                 results, self._box = self._box, []
@@ -138,6 +142,11 @@ class _Session:
 
     def end(self) -> None:
         """End the agent; nobody wants results any more."""
+    def give_up(self, why: tuple[str, bytes | None]) -> None:
+        """End the agent because its pool's workers cannot begin."""
+        self.unfit = why
+        self.end()
+
         with self._news:
             agent, self._agent = self._agent, None
             self._open.clear()
@@ -182,6 +191,8 @@ class _Agent:
                     self._session.take(results)
         except (EOFError, OSError):
             pass
+                elif isinstance(results, tuple):
+                    self._session.give_up(results)
         self.exitcode()
         self._session.lose(self, why)
 
