@@ -137,7 +137,7 @@ def test_program_ends_well(engine):
 
 
 OPEN = """
-import multiprocessing
+import multiprocessing, time
 
 def name(_):
     return multiprocessing.Pool.__module__, multiprocessing.current_process().name[:-1]
@@ -145,16 +145,18 @@ def name(_):
 if __name__ == "__main__":
     pool = multiprocessing.Pool(2)
     print(pool.apply(name, (1,)))
+    pool.map_async(time.sleep, [0.05] * 1000, 1)
 """
 
 
 def test_program_that_leaves_its_pool_open_ends(engine, tmp_path):
-    """And `multiprocessing` is mproc in its tasks, too."""
+    """At once, and without a word. And `multiprocessing` is mproc in its tasks, too."""
     script = tmp_path / "open.py"
     script.write_text(OPEN)
     done = run(engine, script)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.splitlines() == ["('mproc.context', 'ForkPoolWorker-')"]
+    assert "Traceback" not in done.stderr and "shutdown" not in done.stderr, done.stderr
 
 
 @functools.cache

@@ -119,8 +119,8 @@ def say_what_stays(process: BaseProcess) -> None:
         return
     _said = True
     print(
-        "mproc: processes, and pipes, queues and locks between them, stay on this machine;"
-        f" pools and executors run on {name}",
+        f"mproc: processes such as {process.name}, and pipes, queues and locks between them, stay"
+        f" on this machine; pools and executors of the standard library run on {name}",
         file=sys.stderr,
     )
 

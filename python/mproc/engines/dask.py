@@ -137,7 +137,8 @@ class DaskCluster(Cluster):
             pure=False,
             retries=0,
         )
-        there.add_done_callback(lambda done: _settle(answer, done))
+        bringing = _bring(self._client, there, answer)
+        asyncio.run_coroutine_threadsafe(bringing, self._client.loop.asyncio_loop)
         return answer
 
     def home(self) -> str:
@@ -154,14 +155,18 @@ class DaskCluster(Cluster):
         _end(self._started)
 
 
-def _settle(answer: Future[bytes], done: Any) -> None:
-    """Settle the future that the pool has, with what Dask's has; and let go of that."""
+async def _bring(client: Any, there: Any, answer: Future[bytes]) -> None:
+    """Settle the future that the pool has, with what Dask's has; and let go of that.
+
+    By the client's own loop: callbacks of Dask's futures need a pool of threads, and there is none
+    any more when a pool ends that was open at the program's end.
+    """
     try:
-        if done.status == "finished":
-            answer.set_result(done.result(timeout=SILENCE))
-            return
-        error = done.exception(timeout=ANSWER) if done.status == "error" else None
-        answer.set_exception(error or EngineError(f"Dask has {done.status} it"))
+        while there.status == "pending":
+            await there._state.wait()
+        if there.status not in ("finished", "error"):
+            raise EngineError(f"Dask has {there.status} it")
+        answer.set_result(await asyncio.wait_for(client.gather(there, asynchronous=True), SILENCE))
     except BaseException as error:
         answer.set_exception(error)
 
