@@ -16,6 +16,7 @@ from pathlib import Path
 
 import hosts
 import pytest
+from family import await_end_of, descendants
 
 HERE = Path(__file__).resolve().parent
 SPARE = 25
@@ -246,6 +247,30 @@ def child_named(name, parent):
             if before.split("(", 1)[1] == name[:15] and int(after.split()[1]) == parent:
                 return int(before.split()[0])
     pytest.fail(f"no child of {parent} is named {name}")
+
+
+def test_program_killed_that_has_started_ray():
+    """Ray's servers, its agents and the pool's agents end at once, not after Ray's own minute."""
+    need("ray")
+    with hosts.running([*PROGRAM, "ray", "--workers", 2, *script()]) as program:
+        agents_of(program)
+        started = descendants(program.pid)
+        assert len(started) > 6
+        program.kill()
+        await_end_of(started, SPARE)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+def test_program_killed_while_it_starts_ray(after):
+    need("ray")
+    started = set()
+    with hosts.running([*PROGRAM, "ray", "--workers", 2, *script()]) as program:
+        end = time.monotonic() + after
+        while time.monotonic() < end:
+            started.update(descendants(program.pid))
+            time.sleep(0.02)
+        program.kill()
+        await_end_of(started, SPARE)
 
 
 # ---- MPI

@@ -10,6 +10,9 @@ by a way of its own that exchanges do not stand in; one that gives none for SILE
 When the server of Ray's head has gone, Ray ends the program itself, after a minute. So the pool
 knocks there, and what is open fails after SILENCE seconds, before that.
 
+Ray's own servers end with the program that has started them, some of them a minute after it has
+been killed. So what is left of them then is ended by a process that watches (ray_watch.py).
+
 Ray starts anew, and waits for ever, when it is called by a pool that is open when the program ends.
 So nothing calls it after close().
 """
@@ -21,11 +24,13 @@ import os
 import socket
 import threading
 from concurrent.futures import Future
+from subprocess import PIPE, Popen
 from time import monotonic
 
 from . import missing
 from .cluster import AWAY, SILENCE, Cluster, NodeInfo
 from .errors import EngineError
+from .tether import command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,6 +205,8 @@ class RayCluster(Cluster):
                 ray.kill(actor)
         if _mine:
             ray.shutdown()
+        while _watches:
+            _end(_watches.pop())
 
 
 _mine = False
@@ -225,6 +232,38 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
 
 
+def _start_here(workers: int | None) -> None:
+    """Start Ray on this machine, with a process that ends what is left if this one is killed."""
+    watch = Popen(
+        command("mproc.engines.ray_watch", str(os.getpid())),
+        stdin=PIPE,
+        start_new_session=True,  # Ctrl-C is not for it
+    )
+    assert watch.stdin is not None
+    try:
+        ray.init(
+            address="local",  # otherwise a cluster that was started here once counts
+            num_cpus=max(os.cpu_count() or 1, workers or 1),
+            include_dashboard=False,
+            log_to_driver=True,
+            logging_level="error",
+        )
+        watch.stdin.write(b".")
+        watch.stdin.flush()
+    except BaseException:
+        _end(watch)
+        raise
+    _watches.append(watch)
+
+
+def _end(watch: Popen[bytes]) -> None:
+    watch.kill()
+    watch.wait()
+
+
+_watches: list[Popen[bytes]] = []
+
+
 def connect(address: str | None, workers: int | None) -> RayCluster:
     """Return the engine at an address. EngineError: no cluster of Ray is there."""
     global _mine
@@ -233,14 +272,7 @@ def connect(address: str | None, workers: int | None) -> RayCluster:
         _mine = True
         try:
             if address is None:
-                cpus = max(os.cpu_count() or 1, workers or 1)
-                ray.init(
-                    address="local",  # otherwise a cluster that was started here once counts
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    log_to_driver=True,
-                    logging_level="error",
-                )
+                _start_here(workers)
             else:
                 _knock(address)
                 ray.init(address=address, logging_level="error")
