@@ -322,22 +322,8 @@ def test_mpirun_killed():
     command = [*PROGRAM, "mpi", "--workers", 2, *script()]
     with hosts.running(command, env={**os.environ, **ROOTS}) as program:
         agents = agents_of(program)
-        os.kill(program.pid, signal.SIGKILL)
-        await_end_of([*agents, *agents.values()], SILENT + SPARE)
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def await_end_of(pids, seconds):
-    end = time.monotonic() + seconds
-    while alive := [pid for pid in pids if is_alive(pid)]:
-        assert time.monotonic() < end, f"these still run after {seconds} s: {alive}"
-        time.sleep(0.1)
+        os.kill(child_named("mpirun", program.pid), signal.SIGKILL)
+        await_end_of([program.pid, *agents, *agents.values()], SILENT + SPARE)
 
 
 @pytest.mark.parametrize("how", ["cut off", "stopped", "killed"])

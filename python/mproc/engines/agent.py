@@ -4,8 +4,9 @@ It is a fresh interpreter, which becomes like the program as a child by `spawn` 
 a pool by the program's start method. Its main thread takes tasks from a socket, the pool's helper
 notes what is done, and a third thread sends that back, as much at a time as there is.
 
-If the engine's worker dies, or ends the session, the socket closes, and the agent ends at once; its
-pool's workers end with it.
+If the engine's worker dies, or ends the session, the socket closes, and the agent ends at once,
+whatever it is at; its pool's workers end with it. What it needs of files is in a directory that the
+engine's worker has made for it: who of the two ends last removes it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 
 from .. import _mproc
@@ -23,7 +23,7 @@ from .node import DIED, DONE, RAISED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from ..pool import Pool
 
@@ -213,20 +213,41 @@ def _serve(connection: Connection, room: str) -> None:
             _submit(pool, box, task)
 
 
+def _end_with(connection: Connection, room: str) -> None:
+    """End when the socket closes: a thread does, for an import of the program may take long."""
+    import select
+
+    there = select.poll()
+    there.register(connection.fileno(), select.POLLRDHUP)
+    there.poll()
+    _end(room)
+
+
+def _end(room: str) -> NoReturn:
+    """End, whatever runs in the pool."""
+    import shutil
+
+    shutil.rmtree(room, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(0)
+
+
 def main() -> None:
-    """Serve the session whose socket the command line names, until that is closed."""
-    connection = Connection(int(sys.argv[1]))
-    with tempfile.TemporaryDirectory(prefix="mproc-") as room:
-        try:
-            _serve(connection, room)
-        except (EOFError, ConnectionError):
-            pass
-        except BaseException as error:
-            with contextlib.suppress(OSError):  # the session may have ended meanwhile
-                connection.send_bytes(_mproc.dumps(f"its agent could not begin: {error!r}"))
-            raise
-    sys.stdout.flush()
-    os._exit(0)  # whatever runs in the pool
+    """Serve the session whose socket and directory the command line names, until that is closed."""
+    connection, room = Connection(int(sys.argv[1])), sys.argv[2]
+    threading.Thread(
+        target=_end_with, args=(connection, room), name="mproc-agent-end", daemon=True
+    ).start()
+    try:
+        _serve(connection, room)
+    except (EOFError, ConnectionError):
+        pass
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the session may have ended meanwhile
+            connection.send_bytes(_mproc.dumps(f"its agent could not begin: {error!r}"))
+        raise
+    _end(room)
 
 
 if __name__ == "__main__":

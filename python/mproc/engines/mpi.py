@@ -10,15 +10,17 @@ a whole core. A message is a number and the bytes of a request or an answer; an 
 of life.
 
 MPI itself does not say that a rank is lost; it ends the job, or lets the others wait. A rank that
-gives no sign of life for SILENCE seconds is lost, and its tasks are. Since MPI's own end would wait
-for it, the job then ends by MPI_Abort(); or by mpirun's end, if that was told to let a job go on
-without a rank: MPI_Abort() ends only the rank that calls it then.
+gives no sign of life for SILENCE seconds is lost, and its tasks are. MPI_Finalize() would wait for
+it. So where a job goes on without a rank, nobody waits longer than SILENCE seconds for that, and
+rank 0 does without it if it knows of a loss: the job is ended by whoever has started mpirun here
+(mpirun.py), and by rank 0 if others have. Elsewhere a job with a loss ends by MPI_Abort(), which
+in the former case ends only who calls it.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
-import signal
 import socket
 import sys
 import threading
@@ -29,6 +31,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from . import missing
 from .cluster import Cluster, NodeInfo
 from .errors import EngineError
+from .mpi_rank import MERCY, PROGRAM, RANKS, end_mpirun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,12 +47,10 @@ STOP = b"stop"
 SIGN = 1.0  # seconds between two signs of life
 SILENCE = 20.0  # seconds without one, after which a node is lost
 LONG_SILENCE = 60.0  # the same for rank 0, whose program may keep the interpreter's lock
-MERCY = 5  # seconds that mpirun has for its end
+START = 120.0  # seconds that all ranks have for their start, where MPI waits for a lost one
 IDLE = (0.00005, 0.001)  # seconds of a nap between two looks for messages: the first, the longest
 
 RECOVERY = "OMPI_MCA_orte_enable_recovery"
-
-_STARTED_BY_MPI = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
 # For Open MPI, if mpirun is started here: there may be more ranks than cores; the agent of a rank
 # may use every core; a rank that is lost does not end the job, since this module sees to that.
@@ -60,8 +61,17 @@ _MCA = {
 }
 
 
+def _goes_on() -> bool:
+    """Return whether mpirun lets the job go on without a rank that is lost."""
+    return os.environ.get(RECOVERY, "").strip().lower() in ("1", "true", "yes", "enabled", "t", "y")
+
+
 def _mpi() -> Any:
     try:
+        import mpi4py
+
+        if _goes_on():
+            mpi4py.rc.finalize = False
         from mpi4py import MPI
     except ImportError as error:
         raise missing("mpi", "mpi4py", error) from None
@@ -152,8 +162,14 @@ class MPICluster(Cluster):
         self._number = 0
         self._lock = threading.Lock()
         self._mail = _Mail(mpi, self._take, list(infos))
-        self._thread = threading.Thread(target=self._mail.run, name="mproc-mpi", daemon=True)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mproc-mpi", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        self._mail.run()
+        if _goes_on() and not _lost:
+            self._mpi.Finalize()
 
     def nodes(self) -> Mapping[int, NodeInfo]:
         """Return the ranks that have given a sign of life."""
@@ -194,38 +210,29 @@ class MPICluster(Cluster):
 
     def close(self) -> None:
         """Let the other ranks end."""
+        if self._closed:
+            return
+        self._closed = True
         for rank in self._infos:
             self._mail.send(rank, STOP)
         self._mail.stop()
         self._thread.join(SILENCE)
-        if _lost or self._thread.is_alive():
+        if (_lost or self._thread.is_alive()) and not _is_told_of:
             sys.stdout.flush()
             sys.stderr.flush()
-            _end_mpirun()
-            self._mpi.COMM_WORLD.Abort(1)
+            _end_job(self._mpi)
 
 
-def _end_mpirun() -> None:
-    """End mpirun, and so the job with all its ranks, if it would survive MPI_Abort().
-
-    mpirun itself waits for a host that is cut off: it is killed, if it has not ended after a while.
-    """
+def _end_job(mpi: Any) -> None:
+    """End the job without MPI's own end, and this process, which is rank 0."""
     mpirun = os.getppid()
     with open(f"/proc/{mpirun}/comm") as file:
         name = file.read().strip()
-    if RECOVERY in os.environ and name in ("mpirun", "mpiexec", "orterun"):
-        import subprocess
-
-        words = ["sh", "-c", _KILL_LATER, str(mpirun), str(MERCY)]
-        subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
-        os.kill(mpirun, signal.SIGTERM)  # which ends this process, too
+    if _goes_on() and name in ("mpirun", "mpiexec", "orterun"):
+        end_mpirun(mpirun)  # which ends this process, too
         time.sleep(2 * MERCY)
+    mpi.COMM_WORLD.Abort(1)
 
-
-_KILL_LATER = """
-for second in $(seq "$1"); do sleep 1; kill -0 "$0" 2>/dev/null || exit 0; done
-kill -KILL "$0"
-"""
 
 _lost: set[int] = set()  # ranks for which the end of MPI would wait for ever
 
@@ -254,6 +261,15 @@ def _serve(mpi: Any) -> None:
     mail = _Mail(mpi, receive, [0])
     threading.Thread(target=_watch, args=(mail,), daemon=True).start()
     mail.run()
+    if _goes_on():
+        threading.Thread(target=_end_late, daemon=True).start()
+        mpi.Finalize()
+
+
+def _end_late() -> None:
+    """End this process if MPI's end waits for a rank that is lost."""
+    time.sleep(SILENCE)
+    os._exit(1)
 
 
 def _watch(mail: _Mail) -> None:
@@ -267,20 +283,29 @@ def _watch(mail: _Mail) -> None:
 
 
 def enter(command: list[str], workers: int | None) -> None:
-    """Start the job, if mpirun has not; or join it, which the ranks that serve do not survive."""
+    """Start the job, if mpirun has not; or join it, which the ranks that serve do not survive.
+
+    Whoever starts it does not return either, but ends as rank 0 does.
+    """
+    global _is_told_of
     _mpi_is_there()
-    if any(name in os.environ for name in _STARTED_BY_MPI):
+    if any(name in os.environ for name in RANKS):
+        _is_told_of = os.environ.pop(PROGRAM, None) is not None
         connect(None, workers)
         return
     import shutil
+
+    from .mpirun import run
 
     mpirun = shutil.which("mpirun") or shutil.which("mpiexec")
     if mpirun is None:
         raise ImportError('the engine "mpi" needs an MPI, and there is no mpirun on PATH')
     number = (workers or 1) + 1
     os.environ.update({name: os.environ.get(name, value) for name, value in _MCA.items()})
-    sys.stdout.flush()
-    os.execv(mpirun, [mpirun, "-n", str(number), sys.executable, *command[1:]])
+    run([mpirun, "-n", str(number)], [sys.executable, *command[1:]])
+
+
+_is_told_of = False  # whoever has started mpirun will hear how this process ends
 
 
 def _mpi_is_there() -> None:
@@ -301,6 +326,9 @@ def connect(address: str | None, workers: int | None) -> MPICluster:
     global _joined
     if _joined is not None:
         return _joined
+    begun = threading.Event()
+    if _goes_on():
+        threading.Thread(target=_give_up, args=(begun,), daemon=True).start()
     mpi = _mpi()
     comm = mpi.COMM_WORLD
     if comm.Get_size() < 2:
@@ -309,11 +337,21 @@ def connect(address: str | None, workers: int | None) -> MPICluster:
             " `python -m mproc --engine mpi --workers N script.py`, or by mpirun with -n N+1"
         )
     homes = comm.allgather(_home())
+    begun.set()
     if comm.Get_rank() != 0:
         _serve(mpi)
         raise SystemExit
     _joined = MPICluster(mpi, _infos(homes))
+    atexit.register(_joined.close)
     return _joined
+
+
+def _give_up(begun: threading.Event) -> None:
+    """End this process if not all ranks are there in time."""
+    if not begun.wait(START):
+        sys.stderr.write(f"mproc: not all ranks of this MPI job have begun within {START:g} s\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _home() -> tuple[str, int, int]:

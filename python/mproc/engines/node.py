@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -64,11 +66,11 @@ def exchange(message: bytes) -> bytes:
         _end(name, session)
         return _answer(BEGUN, "")
     results, still_open = session.exchange(tasks, seconds)
-    return _answer(BEGUN, "", results, still_open)
-
     if session.unfit is not None:
         what, error = session.unfit
         return _answer(UNFIT, what, [] if error is None else [error])
+    return _answer(BEGUN, "", results, still_open)
+
 
 def _answer(how: int, what: str, results: Any = (), still_open: int = 0) -> bytes:
     return _mproc.dumps((how, what, socket.gethostname(), os.getpid(), list(results), still_open))
@@ -92,9 +94,9 @@ class _Session:
         self._box: list[Any] = []
         self._agent: _Agent | None = None
         self._visits = 0
+        self.unfit: tuple[str, bytes | None] | None = None  # why there can be no pool here
         self.last = time.monotonic()
         self.visitors = 0
-        self.unfit: tuple[str, bytes | None] | None = None  # why there can be no pool here
 
     def exchange(self, tasks: list[Any], seconds: float) -> tuple[list[Any], int]:
         """Hand tasks to the agent; return results, and how many tasks are open."""
@@ -140,13 +142,13 @@ class _Session:
             self._open.clear()
             self._news.notify_all()
 
-    def end(self) -> None:
-        """End the agent; nobody wants results any more."""
     def give_up(self, why: tuple[str, bytes | None]) -> None:
         """End the agent because its pool's workers cannot begin."""
         self.unfit = why
         self.end()
 
+    def end(self) -> None:
+        """End the agent; nobody wants results any more."""
         with self._news:
             agent, self._agent = self._agent, None
             self._open.clear()
@@ -162,11 +164,13 @@ class _Agent:
         from .tether import command
 
         mine, its = socket.socketpair()
+        self._room = tempfile.mkdtemp(prefix="mproc-")
         with its:
             self._process = subprocess.Popen(
-                command("mproc.engines.agent", str(its.fileno())),
+                command("mproc.engines.agent", str(its.fileno()), self._room),
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the worker's group is not for the tasks
             )
         self.pid = self._process.pid
         self._connection = Connection(mine.detach())
@@ -187,12 +191,12 @@ class _Agent:
             while (results := _mproc.loads(self._connection.recv_bytes())) is not None:
                 if isinstance(results, str):
                     why = results
+                elif isinstance(results, tuple):
+                    self._session.give_up(results)
                 else:
                     self._session.take(results)
         except (EOFError, OSError):
             pass
-                elif isinstance(results, tuple):
-                    self._session.give_up(results)
         self.exitcode()
         self._session.lose(self, why)
 
@@ -203,6 +207,8 @@ class _Agent:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+        finally:
+            shutil.rmtree(self._room, ignore_errors=True)
 
     def end(self) -> None:
         """End the process, and with it its pool."""
