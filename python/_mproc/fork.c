@@ -191,12 +191,12 @@ static int launch_by(struct child *self, mproc_process *handle) {
     return r;
 }
 
-/* The child's life: process._bootstrap("fork"), whose result is its exit code. The name is
- * interned, and there is no bound method: either would be pages to copy. */
+/* The child's life: process._bootstrap(), whose result is its exit code. The name is interned, and
+ * there is no bound method: either would be pages to copy. */
 static _Noreturn void run(PyObject *process, PyObject *bootstrap, struct taken *taken) {
-    PyObject *result = NULL, *method = PyUnicode_FromString("fork");
-    if (method != NULL && restore(taken, process) == 0) {
-        result = PyObject_CallMethodOneArg(process, bootstrap, method);
+    PyObject *result = NULL;
+    if (restore(taken, process) == 0) {
+        result = PyObject_CallMethodNoArgs(process, bootstrap);
     }
     long code = result != NULL ? PyLong_AsLong(result) : 1;
     if (code == -1 && PyErr_Occurred()) {

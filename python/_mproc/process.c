@@ -349,7 +349,7 @@ static PyMethodDef child_methods[] = {
      "then the hold is this process'."},
     {"fork", child_fork, METH_VARARGS,
      "fork($self, process, by=None, /)\n--\n\n"
-     "Start the child as a copy of the caller. It calls process._bootstrap('fork') and exits with\n"
+     "Start the child as a copy of the caller. It calls process._bootstrap() and exits with\n"
      "the result; the parent returns. by: what forks, instead of the core; called as os.fork()."},
     {"launch", MODULE_METHOD(child_launch), METH_VARARGS | METH_KEYWORDS,
      "launch($self, method, name, daemon, payload=b'', fds=(), argv=None, envp=None,\n"

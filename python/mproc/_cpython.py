@@ -31,6 +31,7 @@ __all__ = [
     "RLock",
     "ThreadLocal",
     "WeakSet",
+    "at_threads_end",
     "before_threads_end",
     "child_intent",
     "end_threads",
@@ -48,6 +49,7 @@ __all__ = [
     "set_handler",
     "set_native_id",
     "spawn_of_others",
+    "thread_count",
     "warn_of_threads",
 ]
 
@@ -139,12 +141,24 @@ def end_threads(threading: ModuleType) -> None:
         shut_down()
 
 
+def at_threads_end(threading: ModuleType) -> list[object] | None:
+    """Return the list of what waits for the end of the threads: it is never replaced.
+
+    None: this version has no such list, and only end_threads() knows.
+    """
+    return getattr(threading, "_threading_atexits", None)
+
+
 try:
     from _thread import _count as _thread_count
 except ImportError:
 
     def _thread_count() -> int:
         return 1  # there may be some: _shutdown() knows
+
+
+# As a function of the interpreter's own: a child calls it, and each frame is pages to copy.
+thread_count = _thread_count
 
 
 def has_threads() -> bool:
@@ -191,14 +205,14 @@ def _join_threads() -> None:
             other.join()
 
 
-def set_native_id(threading: ModuleType, number: int) -> None:
-    """Correct the `native_id` of the main thread in a started child.
+def set_native_id(threading: dict[str, Any], number: int) -> None:
+    """Correct the `native_id` of the main thread in a started child, by the names of `threading`.
 
-    Without `threading._main_thread` it stays that of the parent's main thread.
+    Without `_main_thread` it stays that of the parent's main thread.
     """
     try:
-        threading._main_thread._native_id = number
-    except AttributeError:
+        threading["_main_thread"]._native_id = number
+    except (KeyError, AttributeError):
         return
 
 

@@ -5,9 +5,10 @@ of them. It knows the objects of `process` and `popen_*` by their methods only.
 
 State, each a variable of this module that only functions of this module set:
   _process        the object that stands for this process; another one in each started child.
-  _children       the started processes that have not been seen to end. A child begins with an
-                  empty set: to empty its parent's would write to each object in it.
-  _numbers        counts the processes that this one makes, for their names.
+  _children       the started processes that have not been seen to end. A child begins with none.
+  _numbers        counts the processes that _counting makes, for their names. A child that makes
+                  none keeps its parent's: to count anew is five pages.
+  _counters       the counters by the ids of those for whom they count, whom _ancestors keeps.
   _pid            the pid, in a started child; a bare fork of that keeps the child's.
   _wrapped        the pid of a process that a wrapper has started for its starter; 0: none has.
   _ancestors      what _process was in the parent, in its parent, ...: kept from being freed.
@@ -17,6 +18,9 @@ State, each a variable of this module that only functions of this module set:
   _no_input       see there.
   engine          the engine that set_engine() has chosen for pools; None: this machine.
   _fetched        whether the names of _cpython are here that a started child calls: fetch().
+  _threading      the names of the module threading, of which a child corrects one; None: it was not
+                  imported when add_child() looked last.
+  _at_threads_end what waits for the end of the threads; None: not known, end_threads() looks.
   _prepared       whether what a confined child may need is imported: prepare_for_confinement().
 Registries, which are filled by others and never replaced, so that others may keep them:
   finalizers      util.Finalize objects, and what at_exit() was given, by (priority, number), see
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from .process import BaseProcess
 
     CHILDREN_RUN_EXIT_FUNCTIONS: bool
+    at_threads_end = _cpython.at_threads_end
     child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
     leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
+    thread_count = _cpython.thread_count
     warn_of_threads = _cpython.warn_of_threads
 
 __all__: list[str] = []
@@ -74,6 +80,8 @@ _process: BaseProcess
 _children: set[BaseProcess] = set()
 before_listing: list[Callable[[], object]] = []
 _numbers = count(1)
+_counting: BaseProcess | None = None
+_counters: dict[int, count[int]] = {}
 _pid = 0
 _wrapped = 0
 _ancestors: tuple[Any, ...] = ()
@@ -81,6 +89,8 @@ _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
 _standard: ModuleType | None = None
 _fetched = False
+_threading: dict[str, Any] | None = None
+_at_threads_end: list[object] | None = None
 _prepared = False
 engine: Any = None
 
@@ -158,6 +168,8 @@ def add_child(process: BaseProcess) -> None:
         running_children()
     if not _fetched:
         fetch()
+    if _threading is None:
+        fetch_threading()
     if not _prepared and not process._quiet:  # a pool's workers are prepared by their initializer
         prepare_for_confinement()
     _children.add(process)
@@ -168,12 +180,20 @@ def forget_child(process: BaseProcess) -> None:
     _children.discard(process)
 
 
+def numbers() -> count[int]:
+    """Return the numbers of the processes that this one makes: to all threads the same."""
+    global _numbers, _counting
+    numbers = _counters.setdefault(id(_process), count(1))
+    _numbers, _counting = numbers, _process
+    return numbers
+
+
 def variables() -> dict[str, object]:
     """Return what other programs know as variables of multiprocessing.process."""
     return {
         "_current_process": _process,
         "_children": _children,
-        "_process_counter": _numbers,
+        "_process_counter": numbers(),
     }
 
 
@@ -262,8 +282,8 @@ def flush_std_streams() -> None:
 def fetch() -> None:
     """Fetch what a child calls of others: before it is forked, and not by `import mproc`."""
     global CHILDREN_RUN_EXIT_FUNCTIONS, child_intent, end_threads, forget_exit_functions
-    global hold_interrupts, leave_event_loop, run_exit_functions, set_native_id, warn_of_threads
-    global _fetched
+    global hold_interrupts, leave_event_loop, run_exit_functions, set_native_id, thread_count
+    global at_threads_end, warn_of_threads, _fetched
     from . import _cpython, _mproc
 
     CHILDREN_RUN_EXIT_FUNCTIONS = _cpython.CHILDREN_RUN_EXIT_FUNCTIONS
@@ -274,8 +294,18 @@ def fetch() -> None:
     leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
     set_native_id = _cpython.set_native_id
+    thread_count = _cpython.thread_count
     warn_of_threads = _cpython.warn_of_threads
+    at_threads_end = _cpython.at_threads_end
     _fetched = True
+
+
+def fetch_threading() -> None:
+    """Fetch of the module threading what a child corrects, if it is imported."""
+    global _threading, _at_threads_end
+    if "threading" in _modules:
+        _threading = vars(_modules["threading"])
+        _at_threads_end = at_threads_end(_modules["threading"])
 
 
 def prepare_for_confinement() -> None:
@@ -303,10 +333,15 @@ def import_for_queues() -> None:
         import queue  # noqa: F401
 
 
-def bootstrap(self: BaseProcess, method: str = "fork") -> int:
-    """Become this process, started by `method`; run it, clean up; return the exit code."""
+def bootstrap(self: BaseProcess, method: str | None = None) -> int:
+    """Become this process, started by `method`; run it, clean up; return the exit code.
+
+    None: by fork. Its name would be a page more.
+    """
     if not _fetched:
         fetch()
+    if method is not None:
+        fetch_threading()
     # The interpreter runs the exit functions of a spawned child, a forked one calls _exit().
     own_exit = CHILDREN_RUN_EXIT_FUNCTIONS and method != "spawn"
     try:
@@ -314,7 +349,7 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
         try:
             if _logger is not None:
                 log(_INFO, "child process calling self.run()")
-            if method == "fork":
+            if method is None:
                 self.run()
             else:
                 _run_interruptibly(self, method)
@@ -322,7 +357,7 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
         finally:
             if not CHILDREN_RUN_EXIT_FUNCTIONS and (finalizers or _children or _logger is not None):
                 exit_function()
-            if method != "spawn" and (_standard is not None or "multiprocessing.util" in _modules):
+            if (_standard is not None or "multiprocessing.util" in _modules) and method != "spawn":
                 _end_standard()
     except SystemExit as error:
         exitcode = exit_code_of(error)
@@ -331,7 +366,9 @@ def bootstrap(self: BaseProcess, method: str = "fork") -> int:
         if not (self._quiet and isinstance(error, KeyboardInterrupt)):
             _print_exception(self._name)
     finally:
-        if "threading" in _modules:
+        if "threading" in _modules and (
+            _at_threads_end is None or _at_threads_end or thread_count()
+        ):
             end_threads(_modules["threading"])
         if own_exit:
             run_exit_functions()
@@ -352,24 +389,23 @@ def _run_interruptibly(process: BaseProcess, method: str) -> None:
             hold_interrupts(True)
 
 
-def _become(process: BaseProcess, method: str, own_exit: bool) -> None:
-    global _process, _children, _numbers, _pid, _ancestors
+def _become(process: BaseProcess, method: str | None, own_exit: bool) -> None:
+    global _process, _pid, _ancestors
     if _sys["stdin"] is not None:
         _sys["stdin"] = _renew_no_input() if _ancestors else _no_input
     _ancestors = (_process, _ancestors)
     _process = process
-    _children = set()
-    _numbers = count(1)
+    _children.clear()
     _pid = get_native_id()  # there is one thread
     if own_exit:
         forget_exit_functions()
         atexit.register(exit_function)
-    if method != "spawn" and (finalizers or after_forkers):
+    if (finalizers or after_forkers) and method != "spawn":
         process._after_fork()
-    if method != "spawn" and (_standard is not None or "multiprocessing.util" in _modules):
+    if (_standard is not None or "multiprocessing.util" in _modules) and method != "spawn":
         _begin_standard()
-    if "threading" in _modules:
-        set_native_id(_modules["threading"], _pid)
+    if _threading is not None:
+        set_native_id(_threading, _pid)
     if "asyncio.unix_events" in _modules:
         leave_event_loop(_modules["asyncio.unix_events"])
 

@@ -101,7 +101,8 @@ class BaseProcess:
         assert group is None, "group argument must be None for now"
         # Without calls: a function is two pages more to be copied after the last fork.
         current = _current._process
-        self._identity: tuple[int, ...] = (*current._identity, next(_current._numbers))
+        numbers = _current._numbers if _current._counting is current else _current.numbers()
+        self._identity: tuple[int, ...] = (*current._identity, next(numbers))
         self._config: dict[str, Any] = current._config.copy()
         self._parent_pid: int | None = os.getpid()
         self._parent_name: str = current.name
@@ -151,13 +152,22 @@ class BaseProcess:
             from .engines import say_what_stays  # chosen, so imported already
 
             say_what_stays(self)
-        add_child(self)
+        # Each call here is two pages that the next child has to copy, or this process after it.
+        if _current._threading is not None and _current._prepared and not _current._children:
+            _current._children.add(self)
+        else:
+            add_child(self)
         make: Callable[[BaseProcess], Popen] = self._Popen
         forking = self._forking
         try:
             if make is not forking:
                 make = self._chosen_popen(make)
-            if may_leave and make is forking and self._forks_alone():
+            if (
+                may_leave
+                and make is forking
+                and os.fork is _fork
+                and not (_TRACKER_ASKS and self._tracker_follows())
+            ):
                 if _WARNS_OF_THREADS:
                     _current.warn_of_threads()
                 flush_std_streams()
@@ -175,11 +185,9 @@ class BaseProcess:
         return make
 
     @staticmethod
-    def _forks_alone() -> bool:
-        """Return whether nobody else has a part in a fork: popen_fork knows who may have."""
-        if _TRACKER_ASKS and _current.child_intent(_current.standard_tracker()) is not None:
-            return False
-        return os.fork is _fork
+    def _tracker_follows() -> bool:
+        """Return whether the standard tracker has a part in a fork, as popen_fork knows."""
+        return _current.child_intent(_current.standard_tracker()) is not None
 
     def _not_started(self) -> None:
         forget_child(self)
@@ -207,7 +215,8 @@ class BaseProcess:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, or for at most `timeout` seconds."""
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         assert self._parent_pid == os.getpid(), "can only join a child process"
         popen = self._popen
         assert popen is not None, "can only join a started process"

@@ -198,11 +198,10 @@ def test_native_id(monkeypatch):
     monkeypatch.undo()
     known = number == pid  # some versions correct it themselves
 
-    class Bare:
-        """A module without the name."""
-
-    _cpython.set_native_id(Bare, 5)
-    assert not hasattr(Bare, "_main_thread")
+    names = {}
+    _cpython.set_native_id(names, 5)
+    _cpython.set_native_id({"_main_thread": None}, 5)
+    assert names == {}
     assert known or number == threading.main_thread().native_id
     ours.close()
     theirs.close()
