@@ -104,6 +104,25 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     return _mproc.pipe(duplex)
 
 
+def _send(self: Connection, buf: Any, write: Any = None) -> None:
+    """Write bytes to the descriptor, for programs that make messages by themselves."""
+    from ._overriding import connections
+
+    connections.write_all(self, buf)
+
+
+def _recv(self: Connection, size: int, read: Any = None) -> Any:
+    """Read so many bytes from the descriptor, and return them in an io.BytesIO."""
+    from ._overriding import connections
+
+    return connections.read_all(self, size)
+
+
+for _part in (_send, _recv):
+    setattr(Connection, _part.__name__, _part)
+    del globals()[_part.__name__]
+
+
 def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """Wait until objects in the list are ready; return those, in the list's order.
 

@@ -54,6 +54,12 @@ _OF_TEMPLATE = (
 class ForkServer:
     """The template of this process. It is started when it is needed, and again if it has died."""
 
+    # A template is reached by a pair of sockets: it has no address that others could connect to,
+    # and asks for no key.
+    _forkserver_address = None
+    _forkserver_alive_fd = None
+    _forkserver_authkey = None
+
     def __init__(self) -> None:
         self._lock = _new_lock()
         self._template: Template | None = None

@@ -443,6 +443,26 @@ class _ThreadWakeup:
     def close(self) -> None: ...
 
 
+_ITEMS = {
+    "_CallItem": "CallItem",
+    "_ResultItem": "ResultItem",
+    "_SafeQueue": "SafeQueue",
+    "_WorkItem": "WorkItem",
+    "_rebuild_exc": "rebuild_exc",
+    "_sendback_result": "sendback_result",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import what programs know by this module's name when they first ask for it."""
+        if name not in _ITEMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._pool import items
+
+        return globals().setdefault(name, getattr(items, _ITEMS[name]))
+
+
 class _Face:
     """Stands for a queue of the standard executor."""
 

@@ -726,9 +726,13 @@ _ELSEWHERE = {
     "TaskTimeoutError": "errors",
     "ThreadPool": "threads",
     "WorkerDiedError": "errors",
+    "_helper_reraises_exception": "shown",
+    "job_counter": "shown",
     "mapstar": "shown",
+    "rebuild_exc": "shown",
     "starmapstar": "shown",
 }
+_ITS_NAME = {"_helper_reraises_exception": "reraise"}
 
 if not TYPE_CHECKING:
 
@@ -739,5 +743,5 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        found = getattr(import_module(f"{__package__}._pool.{module}"), name)
+        found = getattr(import_module(f"{__package__}._pool.{module}"), _ITS_NAME.get(name, name))
         return globals().setdefault(name, found)

@@ -158,6 +158,8 @@ class Queue(_Queue[_T], _Ends):
     _thread = None
     _buffer: tuple[Any, ...] = ()
     _ignore_epipe = False
+    _jointhread = _close = None
+    _joincancelled = False
     _in_arena = True
 
     def __init__(
@@ -218,6 +220,19 @@ class Queue(_Queue[_T], _Ends):
         from ._queues import parts
 
         return parts.Room(self)
+
+    @property
+    def _notempty(self) -> Any:
+        """A condition of this process' own, of which nobody is notified."""
+        from ._queues import parts
+
+        return parts.condition_of(self)
+
+    def _reset(self, after_fork: bool = False) -> None:
+        """Do nothing: a process keeps no objects back that it has put."""
+
+    def _after_fork(self) -> None:
+        """Do nothing, for the same reason."""
 
     def cancel_join_thread(self) -> None:
         """Do nothing: no process waits for a queue when it ends."""

@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 HAVE_SEND_HANDLE = True
+ACKNOWLEDGE = False  # for programs that ask: nothing is sent back for a descriptor
 
 
 class _Replaceable(type):
@@ -280,6 +281,27 @@ def _register_sockets() -> None:
     reducers.setdefault(socket.socket, _reduce_socket)
 
 
+def _rebuild_partial(func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    from functools import partial
+
+    return partial(func, *args, **keywords)
+
+
+def _reduce_partial(p: Any) -> tuple[Any, ...]:
+    """Return what a functools.partial is pickled as, for programs that register it themselves."""
+    return _rebuild_partial, (p.func, p.args, p.keywords or {})
+
+
+def _reduce_method(m: Any) -> tuple[Any, ...]:
+    """The same of a bound method."""
+    return getattr, (m.__self__, m.__func__.__name__)
+
+
+def _reduce_method_descriptor(m: Any) -> tuple[Any, ...]:
+    """The same of a method of a type that is made in C."""
+    return getattr, (m.__objclass__, m.__name__)
+
+
 class AbstractReducer:
     """The base of objects with another ForkingPickler, which can be a context's `reducer`."""
 
@@ -293,3 +315,6 @@ class AbstractReducer:
     DupFd = staticmethod(DupFd)
     _reduce_socket = staticmethod(_reduce_socket)
     _rebuild_socket = staticmethod(_rebuild_socket)
+    _reduce_method = staticmethod(_reduce_method)
+    _reduce_method_descriptor = staticmethod(_reduce_method_descriptor)
+    _rebuild_partial = staticmethod(_rebuild_partial)

@@ -8,7 +8,6 @@ ended.
 
 from __future__ import annotations
 
-import os
 from abc import ABCMeta
 from contextlib import suppress
 
@@ -41,7 +40,7 @@ class SemLock(metaclass=ABCMeta):  # noqa: B024 - for register()
     from it.
     """
 
-    _rand: Iterator[str] = iter(lambda: os.urandom(4).hex(), "")
+    _rand: Iterator[str] = synchronize._SemLockLike._rand
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: BaseContext) -> None:
         self._is_fork_ctx = ctx.get_start_method() == "fork"

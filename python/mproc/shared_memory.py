@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from mmap import mmap
-    from typing import Any, TypeAlias
+    from typing import Any, ClassVar, TypeAlias
 
     _Maker: TypeAlias = Callable[[str | None, Any, bool, int], Segment]
 
@@ -182,6 +182,16 @@ class ShareableList(_mproc.ShareableList):
 
     __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
 
+    _alignment = 8
+    _types_mapping: ClassVar[dict[type, str]] = {
+        int: "q",
+        float: "d",
+        bool: "xxxxxxx?",
+        str: "%ds",
+        bytes: "%ds",
+        type(None): "xxxxxx?x",
+    }
+
     def __init__(self, sequence: Iterable[Any] | None = None, *, name: str | None = None) -> None:
         if name is None or sequence is not None:
             self.shm = shm = SharedMemory.__new__(SharedMemory)
@@ -203,6 +213,44 @@ class ShareableList(_mproc.ShareableList):
     def format(self) -> str:
         """The items' formats, one after the other, in the terms of struct."""
         return "".join(map(self._get_packing_format, range(len(self))))
+
+    # Where the parts of the segment are, for programs that read it by themselves: the number of
+    # items, n; where the room of each begins and that of the last ends, from the data's start; the
+    # data; a format and a code for each.
+
+    @property
+    def _list_len(self) -> int:
+        return len(self)
+
+    @property
+    def _format_size_metainfo(self) -> str:
+        return "q" * (len(self) + 1)
+
+    @property
+    def _format_packing_metainfo(self) -> str:
+        return "8s" * len(self)
+
+    @property
+    def _format_back_transform_codes(self) -> str:
+        return "b" * len(self)
+
+    @property
+    def _allocated_offsets(self) -> list[int]:
+        count = len(self) + 1
+        parts: Any = self.shm.buf
+        return list(parts[8 : 8 + 8 * count].cast("q"))
+
+    @property
+    def _offset_data_start(self) -> int:
+        return (len(self) + 2) * 8
+
+    @property
+    def _offset_packing_formats(self) -> int:
+        return self._offset_data_start + self._allocated_offsets[-1]
+
+    @property
+    def _offset_back_transform_codes(self) -> int:
+        return self._offset_packing_formats + len(self) * 8
 
 
 def _attach_list(cls: type[ShareableList], name: str) -> ShareableList:

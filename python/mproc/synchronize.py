@@ -13,7 +13,7 @@ from . import _mproc, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from typing import Any, TypeVar
 
     from .barrier import Barrier as Barrier
@@ -81,7 +81,24 @@ def _name_of_owner(owner: tuple[int, int] | None) -> str:
 
 
 class _SemLockLike(_Shared):
-    """A lock or semaphore; programs may look at its `_semlock`, as on the standard library."""
+    """A lock or semaphore; programs may look at its `_semlock`, as on the standard library.
+
+    It has no name. Those of SemLock, which programs may make by hand, are made and removed here.
+    """
+
+    _rand: Iterator[str] = iter(lambda: os.urandom(4).hex(), "")
+
+    @staticmethod
+    def _make_name() -> str:
+        from .semlock import SemLock
+
+        return SemLock._make_name()
+
+    @staticmethod
+    def _cleanup(name: str) -> None:
+        from .semlock import SemLock
+
+        SemLock._cleanup(name)
 
     @property
     def _semlock(self) -> ArenaSemLock:

@@ -51,6 +51,7 @@ class BaseProxy:
     _table: Any = None  # what a list, dict, Value or Namespace there is made of
     _lock: Any = None  # what a lock there is made of
     _flags: Any = None  # the state of its manager (life.py)
+    _reference: object = None  # what keeps the object at a server
 
     def __init__(
         self,
@@ -78,7 +79,6 @@ class BaseProxy:
         server = peers.server_of(token.id)
         self._server_pid = os.getpid() if server is not None else None
         self._peer: Any = server or peers.peer_of(token.address, serializer, key)
-        self._reference: object = None
         if incref:
             self._incref()
 
@@ -98,6 +98,11 @@ class BaseProxy:
                 key = manager_keys.get(hashable(self._direct.life.address))
                 return process.current_process().authkey if key is None else key
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def _close(self) -> Giving:
+        """What gives the reference back when it is called, before the proxy goes."""
+        return Giving(self)
 
     def _incref(self) -> None:
         """Keep the object as long as the proxy lives."""
@@ -200,6 +205,33 @@ class BaseProxy:
             return self._callmethod("__repr__")  # type: ignore[no-any-return]
         except Exception:
             return repr(self)[:-1] + "; '__str__()' failed>"
+
+
+_kept: list[object] = []  # references that proxies are not to give back
+
+
+class Giving:
+    """Gives a proxy's reference back: programs know it as `proxy._close`, a util.Finalize.
+
+    An object that lies in the arena is given back with its last proxy.
+    """
+
+    def __init__(self, proxy: BaseProxy) -> None:
+        self._proxy = proxy
+
+    def __call__(self, *_: object) -> None:
+        """Give the reference back, if the proxy has it still."""
+        self._proxy._reference = None
+
+    def still_active(self) -> bool:
+        """Return whether the proxy has a reference that it will give back."""
+        reference = self._proxy._reference
+        return self._proxy._direct is not None or (reference is not None and reference not in _kept)
+
+    def cancel(self) -> None:
+        """Have the object stay at the server when the proxy goes, until this process ends."""
+        if self._proxy._reference is not None and self.still_active():
+            _kept.append(self._proxy._reference)
 
 
 def _stays() -> bool:

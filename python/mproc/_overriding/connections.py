@@ -6,6 +6,9 @@ name. The C type calls them for objects of a class that has `_by_parts`.
 
 from __future__ import annotations
 
+import io
+import os
+
 from .._mproc import Connection
 from ..context import BufferTooShort
 from ..reduction import ForkingPickler
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
 __all__ = [
     "complete_connection",
     "poll",
+    "read_all",
     "recv",
     "recv_bytes",
     "recv_bytes_into",
     "send",
     "send_bytes",
+    "write_all",
 ]
 
 
@@ -98,6 +103,26 @@ def poll(conn: Connection, timeout: float | None = 0.0) -> bool:
     """Return whether there is something to receive, within timeout seconds."""
     _may_receive(conn)
     return conn._poll(timeout)
+
+
+def write_all(conn: Connection, buf: Buffer) -> None:
+    """Write bytes to a connection's descriptor: no message, but perhaps a part of one."""
+    rest = memoryview(buf).cast("B")
+    while rest:
+        rest = rest[os.write(conn.fileno(), rest) :]
+
+
+def read_all(conn: Connection, size: int) -> io.BytesIO:
+    """Read so many bytes from a connection's descriptor. EOFError, OSError: it has ended."""
+    read = io.BytesIO()
+    while (left := size - read.tell()) > 0:
+        piece = os.read(conn.fileno(), left)
+        if not piece and read.tell() == 0:
+            raise EOFError
+        if not piece:
+            raise OSError("got end of file during message")
+        read.write(piece)
+    return read
 
 
 _PARTS = (

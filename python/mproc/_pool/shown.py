@@ -8,6 +8,7 @@ tasks find one, and the functions that make such tasks.
 
 from __future__ import annotations
 
+from itertools import count as _count
 from itertools import islice as _islice
 
 from .._current import finalizers
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from ..pool import Pool
 
-__all__ = ["mapstar", "part", "starmapstar"]
+__all__ = ["job_counter", "mapstar", "part", "rebuild_exc", "reraise", "starmapstar"]
+
+job_counter = _count()  # for recipes that number what they put into the queue of tasks
 
 _QUEUES = ("_change_notifier", "_inqueue", "_outqueue")
 
@@ -99,6 +102,19 @@ def starmapstar(args: tuple[Callable[..., Any], Iterable[Iterable[Any]]]) -> lis
     """Return the results of a function for some tuples of arguments."""
     function, items = args
     return [function(*item) for item in items]
+
+
+def reraise(exc: BaseException) -> None:
+    """Raise an exception, as the task of an iterable that has failed does."""
+    raise exc
+
+
+def rebuild_exc(exc: BaseException, tb: str) -> BaseException:
+    """Return an exception whose cause tells of its traceback elsewhere."""
+    from .errors import RemoteTraceback
+
+    exc.__cause__ = RemoteTraceback(tb)
+    return exc
 
 
 for _function in (mapstar, starmapstar):

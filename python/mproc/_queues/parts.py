@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..queues import Queue, _Ends
 
-__all__ = ["Room", "lock_of", "reader_of", "writer_of"]
+__all__ = ["Room", "condition_of", "lock_of", "reader_of", "writer_of"]
 
 
 def reader_of(queue: _Ends) -> Reader:
@@ -44,6 +44,15 @@ def lock_of(queue: _Ends, name: str) -> Any:
 
         queue.__dict__[name] = Lock(ctx=None)
     return queue.__dict__[name]
+
+
+def condition_of(queue: _Ends) -> Any:
+    """Return a condition of this process' own, for programs that hold it while they look."""
+    if "_condition" not in queue.__dict__:
+        import threading
+
+        queue.__dict__["_condition"] = threading.Condition(threading.Lock())
+    return queue.__dict__["_condition"]
 
 
 class Room:

@@ -94,6 +94,7 @@ class PipedQueue(_Piped, queues.Queue["Any"]):
     _sem: Any = None
     _opid: Any = 0
     _buffer: Any = ()
+    _notempty: Any = None
     _in_arena = False
 
     def __init__(self, maxsize: int = 0, *, ctx: Any) -> None:
