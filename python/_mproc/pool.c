@@ -38,6 +38,7 @@
 
 #include <stdbool.h>
 
+#define SLICE (50 * MPROC_MSEC)
 #define RETRY_PAUSE (100 * MPROC_MSEC) /* before a task's second try; doubled before each further */
 
 struct open_task {
@@ -631,12 +632,13 @@ static Py_ssize_t workers_of(const struct pool *pool) {
     return n > 0 ? (Py_ssize_t)n : 1;
 }
 
-/* Nothing of the job may be left, if it has failed as a whole meanwhile. */
+/* Nothing of the job may be left, if it has failed as a whole meanwhile. Nobody tells of that if it
+ * was before this thread collects, so it looks again after each slice. */
 static int collect_near(PyObject *self, struct job *job, Py_ssize_t unput, Py_ssize_t ahead) {
     struct pool *pool = pool_of(self);
     int r = 0;
     while (r >= 0 && !job->ready && job->left - unput > workers_of(pool) + ahead - 1) {
-        r = collect(pool, MPROC_FOREVER, MPROC_FOREVER);
+        r = collect(pool, SLICE, blocking_deadline(SLICE));
         r = r >= 0 && PyErr_CheckSignals() < 0 ? -1 : r;
     }
     return r < 0 ? -1 : 0;
