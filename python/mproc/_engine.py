@@ -35,12 +35,13 @@ without a single worker the engine breaks.
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock as _allocate_lock
 from _thread import get_ident as _get_ident
 from errno import ECANCELED
 from time import monotonic as _monotonic
 
-from . import _mproc
+from . import _current, _mproc
 from ._cpython import has_threads
 from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
@@ -56,13 +57,29 @@ if TYPE_CHECKING:
     from ._pool.limits import TaskOptions
     from .context import BaseContext
 
-__all__ = ["Engine", "HasOptions", "ring"]
+__all__ = ["Engine", "HasOptions", "place_for", "ring"]
 
 LOOK = 0.01  # seconds between two looks of the helper at whether somebody pumps
 PATIENCE = 5.0  # seconds that a worker has for ending when asked, before it is killed
 RESTART = 30.0  # seconds for which there may be no worker at all because none can be started
 
 _NOTHING = object()
+
+
+def place_for(wanted: int | None, engine: Any, may_leave: bool = True) -> tuple[Any, int]:
+    """Return the engine of other machines for a pool, or None, and how many workers it is to have.
+
+    wanted, engine: as the program says. may_leave: its workers may be on other machines.
+    """
+    cluster = None
+    if may_leave and (engine is not None or _current.engine is not None):
+        from .engines import chosen
+
+        cluster = chosen(engine)
+    if wanted is None:
+        count = getattr(os, "process_cpu_count", os.cpu_count)
+        wanted = count() or 1 if cluster is None else cluster.slots()
+    return cluster, wanted
 
 
 class HasOptions:
@@ -102,6 +119,7 @@ class Engine(_mproc.Engine):
 
     _helper_stays = False  # parks instead of ending, until the engine is over
     _helper_name = "mproc-pool"
+    _kind_of_helper: type[threading.Thread] | None = None  # None: threading.Thread
     _function_name = "func"  # of the parameter, for errors
     _is_fragile = False  # a worker that dies by itself breaks it
     _slice = 0.05  # seconds between two looks at the workers while results are awaited
@@ -179,12 +197,7 @@ class Engine(_mproc.Engine):
         """
         if self._initializer is not None or has_threads():
             import_for_workers()
-        pool = self._pool
-        if (
-            seat < len(pool)
-            and (old := pool[seat]) is not None
-            and not getattr(old, "_closed", False)
-        ):
+        for old in _not_closed(self._pool[seat : seat + 1]):
             old.join(0)  # it has ended: whoever counts the children is told
         interrupt: BaseException | None = None
         try:
@@ -200,7 +213,7 @@ class Engine(_mproc.Engine):
             if self._started and not isinstance(error, OSError):
                 self._break(error)
             return -(getattr(error, "errno", None) or ECANCELED)
-        pool[seat : seat + 1] = [new]
+        self._pool[seat : seat + 1] = [new]
         self._started = True
         self._start_error = None
         return new if interrupt is None else (new, interrupt)
@@ -242,8 +255,7 @@ class Engine(_mproc.Engine):
 
     def _started_workers(self) -> list[Any]:
         """Return the workers that were started last in their seats, and nobody has closed."""
-        seats = list(self._pool)
-        return [old for old in seats if old is not None and not getattr(old, "_closed", False)]
+        return _not_closed(list(self._pool))
 
     # -- tasks
 
@@ -287,7 +299,7 @@ class Engine(_mproc.Engine):
         if self._helper is None:
             self._start_helper()
         elif self._parked:
-            self._ring()
+            ring(self._bell)
 
     def _call_helper(self) -> None:
         """Have the helper pump all the time, until there is no work."""
@@ -296,24 +308,18 @@ class Engine(_mproc.Engine):
             if self._helper is None:
                 self._start_helper()
             else:
-                self._ring()
-
-    def _ring(self) -> None:
-        ring(self._bell)
-
-    def _make_thread(self, **options: Any) -> threading.Thread:
-        import threading
-
-        return threading.Thread(**options)
+                ring(self._bell)
 
     def _start_helper(self) -> None:
         """Start the helper. If that is interrupted, the next who needs one starts another.
 
         The thread may run all the same, now or later. It sees that it is not the helper, and ends.
         """
+        import threading
+
         from ._pool.helper import be
 
-        thread = self._make_thread(
+        thread = (self._kind_of_helper or threading.Thread)(
             target=be, args=(_reference(self), self._bell), name=self._helper_name, daemon=True
         )
         self._helper = thread
@@ -330,7 +336,7 @@ class Engine(_mproc.Engine):
     def _join_helper(self, seconds: float | None) -> None:
         helper = self._helper
         if helper is not None and helper.ident != _get_ident():
-            self._ring()
+            ring(self._bell)
             helper.join(seconds)
 
     def _leave(self) -> bool:
@@ -338,6 +344,10 @@ class Engine(_mproc.Engine):
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
+
+
+def _not_closed(seats: list[Any]) -> list[Any]:
+    return [old for old in seats if old is not None and not getattr(old, "_closed", False)]
 
 
 def _let_go_on(worker: Any) -> None:

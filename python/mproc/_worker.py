@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from ._pool.errors import ExceptionWithTraceback, Where
-
 __all__ = ["Workplace", "import_for_workers", "worker"]
 
 _mproc._add_pool()
@@ -46,22 +44,15 @@ def import_for_workers() -> None:
     pickle()
 
 
-def _describe(exc: BaseException, called: bool, where: Where = None) -> ExceptionWithTraceback:
-    from ._pool.errors import describe
+def _later(name: str) -> Callable[..., Any]:
+    """Return a function of `_pool.errors`, which is imported when it is called: by what failed."""
 
-    return describe(exc, called, where)
+    def call(*args: Any) -> Any:
+        from ._pool import errors
 
+        return getattr(errors, name)(*args)
 
-def _describe_barely(exc: BaseException, called: bool, where: Where = None) -> BaseException:
-    from ._pool.errors import describe_barely
-
-    return describe_barely(exc, where)
-
-
-def _excuse(value: object, exc: BaseException, first: int | None) -> object:
-    from ._pool.errors import excuse
-
-    return excuse(value, exc, first)
+    return call
 
 
 def worker(
@@ -86,6 +77,6 @@ def worker(
     if initializer is not None:
         import_for_workers()
         initializer(*initargs)
-    describe = _describe if wrap_exception else _describe_barely
-    done = tasks.serve(seat, maxtasks or 0, describe, _excuse)
+    describe = _later("describe" if wrap_exception else "describe_barely")
+    done = tasks.serve(seat, maxtasks or 0, describe, _later("excuse"))
     log(_DEBUG, "worker exiting after %d tasks", done)

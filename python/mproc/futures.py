@@ -8,15 +8,14 @@ read. The futures are concurrent.futures' own: wait(), as_completed() and asynci
 from __future__ import annotations
 
 import itertools
-import os
 from _thread import allocate_lock as _allocate_lock
 from concurrent.futures import Executor
 from functools import partial
 from time import monotonic as _monotonic
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
-from . import _current, context
-from ._engine import HasOptions
+from . import context
+from ._engine import HasOptions, place_for
 from ._mproc import getpid as _getpid
 from ._pool.errors import ExceptionWithTraceback as _ExceptionWithTraceback  # noqa: F401
 from ._pool.errors import RemoteTraceback as _RemoteTraceback  # noqa: F401
@@ -87,17 +86,9 @@ class ProcessPoolExecutor(HasOptions, Executor):
         pickler: str | None = None,
         engine: Any = None,
     ) -> None:
-        cluster = None
-        if engine is not None or _current.engine is not None:
-            from .engines import chosen
-
-            cluster = chosen(engine)
         wanted = max_workers
-        if max_workers is None and cluster is not None:
-            max_workers = cluster.slots()
-        if max_workers is None:
-            max_workers = _cpus()
-        elif max_workers <= 0:
+        cluster, max_workers = place_for(max_workers, engine)
+        if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if mp_context is None:
             method = None if max_tasks_per_child is None else "spawn"
@@ -329,11 +320,6 @@ class _WithOptions(ProcessPoolExecutor):
 def _call_each(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
     """Return the results of a chunk of a map."""
     return [fn(*items) for items in chunk]
-
-
-def _cpus() -> int:
-    count = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1
 
 
 def _check_limit(limit: object, mp_context: BaseContext) -> None:

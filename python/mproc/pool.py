@@ -13,11 +13,11 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _current, _mproc
+from . import _mproc
 from ._cpython import ref as _reference
 from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
-from ._engine import PATIENCE, RESTART, Engine, HasOptions
+from ._engine import PATIENCE, RESTART, Engine, HasOptions, place_for
 from ._mproc import getpid as _getpid
 from ._worker import worker
 from .context import BaseContext, ProcessError
@@ -76,7 +76,7 @@ class _Shown:
     A `__getattr__` of the pool would serve as well, but make each of its attributes slower to find.
     """
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
 
     def __get__(self, whole: Any, owner: type | None = None) -> Any:
@@ -85,10 +85,12 @@ class _Shown:
         return part(whole, self._name)
 
 
-for _name in ("_cache", "_event", "_job", "_success"):
-    _part = _Shown()
-    _part.__set_name__(AsyncResult, _name)
-    setattr(AsyncResult, _name, _part)
+def _show(whole: type, *names: str) -> None:
+    for name in names:
+        setattr(whole, name, _Shown(name))
+
+
+_show(AsyncResult, "_cache", "_event", "_job", "_success")
 
 
 def _has_own_queues(ctx: BaseContext) -> bool:
@@ -139,21 +141,14 @@ class Pool(HasOptions, Engine):
         pickler: str | None = None,
         engine: Any = None,
     ) -> None:
-        if (engine is not None or _current.engine is not None) and self._may_leave:
-            from .engines import chosen
-
-            self._cluster = chosen(engine)
+        self._wanted = processes
+        self._cluster, processes = place_for(processes, engine, self._may_leave)
         if context is None:
             from .context import _default_context
 
             context = _default_context.get_context()
         if pickler is not None:
             context = context.get_context(pickler=pickler)
-        self._wanted = processes
-        if processes is None and self._cluster is not None:
-            processes = self._cluster.slots()
-        if processes is None:
-            processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (
@@ -272,24 +267,6 @@ class Pool(HasOptions, Engine):
         for seat in range(len(self._pool), self._processes):
             self._start_in_seat(seat)
 
-    if not TYPE_CHECKING:
-        _cache = _Shown()
-        _taskqueue = _Shown()
-        _get_tasks = _Shown()
-        _guarded_task_generation = _Shown()
-        _worker_handler = _Shown()
-        _task_handler = _Shown()
-        _result_handler = _Shown()
-        _inqueue = _Shown()
-        _outqueue = _Shown()
-        _quick_put = _Shown()
-        _quick_get = _Shown()
-        _change_notifier = _Shown()
-        _terminate = _Shown()
-        _get_sentinels = _Shown()
-        _get_worker_sentinels = _Shown()
-        _join_exited_workers = _Shown()
-
     def _break(self, reason: BaseException) -> None:
         """Give up: workers die before they do anything, an initializer that fails for example."""
         if self._broken is None:
@@ -371,11 +348,15 @@ class Pool(HasOptions, Engine):
         thread that collects it.
         """
         result = self._apply_async(func, args, kwds, callback, error_callback)
-        if self._helper is None:
-            self._need_helper()
-        if callback is not None or error_callback is not None:
-            self._call_helper()
+        self._see_to(result)
         return result
+
+    def _see_to(self, result: AsyncResult[Any]) -> None:
+        """See to it that a result comes though nobody waits, and at once if it has a callback."""
+        if self._helper is None or self._parked:
+            self._need_helper()
+        if result._callback is not None or result._error_callback is not None:
+            self._call_helper()
 
     def _apply_async(
         self,
@@ -496,9 +477,7 @@ class Pool(HasOptions, Engine):
     ) -> MapResult[Any]:
         mapper = self._mapper(star)
         result = self._map_async(func, iterable, mapper, chunksize, callback, error_callback)
-        self._need_helper()
-        if callback is not None or error_callback is not None:
-            self._call_helper()
+        self._see_to(result)
         return result
 
     def _mapper(self, star: bool) -> Any:
@@ -708,6 +687,13 @@ class Pool(HasOptions, Engine):
         kind = type(self)
         name = f"{kind.__module__}.{kind.__qualname__}"
         return f"<{name} state={self._state} pool_size={len(self._pool)}>"
+
+
+_QUEUES = ("_inqueue", "_outqueue", "_quick_get", "_quick_put", "_taskqueue", "_change_notifier")
+_HANDLERS = ("_result_handler", "_task_handler", "_worker_handler", "_terminate", "_cache")
+_MAKERS = ("_get_tasks", "_guarded_task_generation")
+_LOOKS = ("_get_sentinels", "_get_worker_sentinels", "_join_exited_workers")
+_show(Pool, *_QUEUES, *_HANDLERS, *_MAKERS, *_LOOKS)
 
 
 def _terminate(reference: Callable[[], Pool | None]) -> None:

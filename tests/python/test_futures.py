@@ -206,7 +206,8 @@ def test_refuses(options, error):
 
 
 def test_as_many_as_there_are_cpus():
-    assert ProcessPoolExecutor()._max_workers == futures._cpus()
+    number = getattr(os, "process_cpu_count", os.cpu_count)()
+    assert ProcessPoolExecutor()._max_workers == number
 
 
 def test_workers_start_as_they_are_needed(ctx, method):
@@ -969,7 +970,7 @@ def test_the_start_of_the_helper_is_interrupted(fork, monkeypatch, runs):
 
     with ProcessPoolExecutor(1, fork) as pool:
         with monkeypatch.context() as patched:
-            patched.setattr(executor, "ManagerThread", Interrupted)
+            patched.setattr(executor.ExecutorEngine, "_kind_of_helper", Interrupted)
             with pytest.raises(KeyboardInterrupt):
                 pool.submit(errands.square, 2)
         future = pool.submit(errands.square, 3)

@@ -365,7 +365,7 @@ def describe(exc: BaseException, called: bool, where: Where = None) -> Exception
     return ExceptionWithTraceback(exc, exc.__traceback__, where)
 
 
-def describe_barely(exc: BaseException, where: Where = None) -> BaseException:
+def describe_barely(exc: BaseException, called: bool, where: Where = None) -> BaseException:
     """Do the same for a pool that wraps no exceptions."""
     if where is not None:
         note_item(exc, where)

@@ -207,6 +207,7 @@ class ExecutorEngine(Engine):
 
     _helper_stays = True
     _helper_name = "mproc-executor"
+    _kind_of_helper = ManagerThread
     _function_name = "fn"
     _refuses = False
 
@@ -320,9 +321,6 @@ class ExecutorEngine(Engine):
         if future.set_running_or_notify_cancel():
             future.set_exception(error)
         future._let_go()
-
-    def _make_thread(self, **options: Any) -> threading.Thread:
-        return ManagerThread(**options)
 
     # -- submitting
 
