@@ -174,7 +174,7 @@ class ShareableList(_mproc.ShareableList):
     It is made of a sequence, or attached by its name. An item can be changed, also to another type,
     if the new one fits. A place that was made with a str or bytes has room for as many bytes,
     rounded up to a multiple of 8; any other has room for 8. NULs at the end of a str or bytes are
-    lost.
+    lost if it has more than 999,999 bytes.
 
     TypeError: an item of another type. OverflowError: an int of more than 64 bits. ValueError: an
     item that does not fit.
