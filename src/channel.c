@@ -32,7 +32,8 @@
  * A stream often begins with bytes, as its receiver comes later or shares its CPU with the sender.
  * It gets into the ring when the sender, invited, is so far ahead that its receiver has enough to
  * do: then the sender waits until the kernel has been drained, once, and is woken by the receiver
- * that finds nothing more (channel/marker.c).
+ * that finds nothing more (channel/marker.c). A receiver that may be on the sender's CPU gets its
+ * turn after each STEP_BACK messages that are sent as bytes (channel/send.c).
  *
  * How the end of the other side is noticed. All copies of a descriptor are the kernel's to count:
  * those of killed members, of duplicates, of programs that only inherited it. A receiver sleeps in
