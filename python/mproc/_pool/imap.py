@@ -59,9 +59,7 @@ if not TYPE_CHECKING:
 
 WINDOW = 64  # parts of an imap that are under way or not taken yet, at least
 FAR = 1024  # the same, where parts are done and taken quickly
-QUICK = (
-    0.001  # seconds in which half a window is done and taken, so that twice as many may be ahead
-)
+QUICK = 0.001  # seconds; if half a window is done and taken in these, twice as many may be ahead
 SLOW = 0.008  # seconds; if it takes longer, half as many
 BATCH = 1024  # items that are taken at once, unless a chunk has more
 NOBODY = 0.25  # seconds after which an imap whose results nobody has asked for runs to its end
