@@ -24,6 +24,7 @@ import socket
 import tempfile
 import threading
 import time
+import warnings
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from itertools import count
@@ -194,7 +195,8 @@ def connect(address: str | None, workers: int | None) -> DaskCluster:
 
 
 def _be_quiet() -> None:
-    """Have Dask not log in this process what an EngineError says."""
+    """Have Dask not log in this process what an EngineError says, nor warn of large tasks."""
+    warnings.filterwarnings("ignore", "Sending large graph", module="distributed")
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -30,6 +30,7 @@ from time import monotonic
 from . import missing
 from .cluster import AWAY, SILENCE, Cluster, NodeInfo
 from .errors import EngineError
+from .ray_watch import ENDED, STARTED
 from .tether import command
 
 TYPE_CHECKING = False
@@ -198,15 +199,13 @@ class RayCluster(Cluster):
         """End the actors; Ray itself, if it was started here."""
         with self._lock:
             self._closed = True
-        if not ray.is_initialized():
-            return  # the program has ended it, and ray.kill() would look for it for minutes
-        with contextlib.suppress(Exception):
-            for actor in self._actors.values():
-                ray.kill(actor)
-        if _mine:
-            ray.shutdown()
-        while _watches:
-            _end(_watches.pop())
+        if ray.is_initialized():  # or the program has ended it: ray.kill() would look for minutes
+            with contextlib.suppress(Exception):
+                for actor in self._actors.values():
+                    ray.kill(actor)
+            if _mine:
+                ray.shutdown()
+        _end_watches()
 
 
 _mine = False
@@ -237,9 +236,10 @@ def _start_here(workers: int | None) -> None:
     watch = Popen(
         command("mproc.engines.ray_watch", str(os.getpid())),
         stdin=PIPE,
+        bufsize=0,
         start_new_session=True,  # Ctrl-C is not for it
     )
-    assert watch.stdin is not None
+    _watches.append(watch)
     try:
         ray.init(
             address="local",  # otherwise a cluster that was started here once counts
@@ -248,17 +248,25 @@ def _start_here(workers: int | None) -> None:
             log_to_driver=True,
             logging_level="error",
         )
-        watch.stdin.write(b".")
-        watch.stdin.flush()
     except BaseException:
-        _end(watch)
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        _end_watches()
         raise
-    _watches.append(watch)
+    _tell(watch, STARTED)
 
 
-def _end(watch: Popen[bytes]) -> None:
-    watch.kill()
-    watch.wait()
+def _tell(watch: Popen[bytes], what: bytes) -> None:
+    assert watch.stdin is not None
+    with contextlib.suppress(OSError):
+        watch.stdin.write(what)
+
+
+def _end_watches() -> None:
+    """Have what is left of Ray ended now, since Ray has been shut down."""
+    while _watches:
+        with _watches.pop() as watch:
+            _tell(watch, ENDED)
 
 
 _watches: list[Popen[bytes]] = []

@@ -5,7 +5,8 @@ usage: python -m mproc.engines.ray_watch PID
 Ray has its servers end with the program. But the agents that its raylet has started notice that by
 themselves, and wait for a minute then for the server of the head, which has ended, too. This is a
 process that the program starts before Ray. It notes what the raylets of the program have started,
-again and again until a byte comes on stdin; when the program has ended, it kills what is left.
+again and again until stdin says STARTED; when that says ENDED, or the program has ended, it kills
+what is left.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import signal
 import sys
 from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["ENDED", "STARTED", "main"]
 
+STARTED, ENDED = b"+", b"-"
 LOOK = 0.1  # seconds between two looks while Ray starts
 RAYLET = "raylet"
 
@@ -30,14 +32,16 @@ def main() -> None:
     if os.getppid() != program:
         return
     kept: dict[int, int] = {}
-    sources = [end, sys.stdin.fileno()]
-    while end in sources:
-        ready, _, _ = select.select(sources, [], [], LOOK if len(sources) > 1 else None)
-        if end in ready:
+    news = sys.stdin.fileno()
+    pause: float | None = LOOK
+    while True:
+        ready, _, _ = select.select([end, news], [], [], pause)
+        if pause is not None:
+            _note(program, kept)
+        if end in ready or (news in ready and os.read(news, 1) != STARTED):
             break
-        _note(program, kept)
         if ready:
-            sources.remove(sys.stdin.fileno())
+            pause = None
     for descriptor in kept.values():
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
