@@ -92,16 +92,32 @@ def _follow(child: int, starter: socket.socket, wakeups: socket.socket, mpirun: 
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            starter.send(NUMBER.pack(os.waitstatus_to_exitcode(status)))
-            return 0
+            return _tell(starter, os.waitstatus_to_exitcode(status), mpirun)
         ready, _, _ = select.select([wakeups, starter], [], [])
         if wakeups in ready:
             wakeups.recv(4096)
         if starter in ready:
-            message = starter.recv(NUMBER.size)
-            os.kill(child, NUMBER.unpack(message)[0] if message else signal.SIGKILL)
-            if not message:
+            number = _number_from(starter)
+            os.kill(child, number or signal.SIGKILL)
+            if not number:
                 _end_job(mpirun)
+
+
+def _tell(starter: socket.socket, ending: int, mpirun: int) -> int:
+    try:
+        starter.send(NUMBER.pack(ending))
+    except ConnectionError:
+        _end_job(mpirun)
+    return 0
+
+
+def _number_from(starter: socket.socket) -> int:
+    """Return the signal that the starter has sent; 0: it has gone."""
+    try:
+        message = starter.recv(NUMBER.size)
+    except ConnectionError:
+        return 0
+    return int(NUMBER.unpack(message)[0]) if message else 0
 
 
 def _end_job(mpirun: int) -> NoReturn:

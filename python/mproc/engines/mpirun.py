@@ -60,11 +60,11 @@ class _Job:
         self._signal = 0  # the last one that has ended mpirun, since nobody else was there
         self._ending: int | None = None  # the program's exit code
         self._orders: list[tuple[float, int]] = []  # signals for mpirun, and when
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._mpirun = subprocess.Popen(words)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def follow(self) -> int:
         """Wait for the job's end, and return the program's exit code, negative for a signal."""
