@@ -89,10 +89,14 @@ static MPROC__NOINLINE struct mproc__trace_ring *find_ring(void) {
     return ring;
 }
 
-struct mproc__trace_ring *mproc__trace_own_ring(void) {
+static inline struct mproc__trace_ring *own_ring(void) {
     bool same = own.ring != NULL && own.hand == mproc__thread_hand &&
                 own.entered == mproc__peek32(&entered);
     return mproc__likely(same) ? own.ring : find_ring();
+}
+
+struct mproc__trace_ring *mproc__trace_own_ring(void) {
+    return own_ring();
 }
 
 /* True: the recorder has not come for so long that it must have died. */
@@ -104,12 +108,8 @@ static bool is_over(uint64_t time) {
     return true;
 }
 
-static inline void append(uint64_t what, uint64_t count, uint64_t time) {
-    struct mproc__trace_ring *ring = mproc__trace_own_ring();
-    if (mproc__unlikely(ring == NULL)) {
-        (void)mproc__add64(&mproc__trace->dropped, 1);
-        return;
-    }
+static inline void write_into(struct mproc__trace_ring *ring, uint64_t what, uint64_t count,
+                              uint64_t time) {
     uint64_t n = mproc__peek64(&ring->next);
     struct mproc__trace_record *record = &ring->records[n % MPROC__TRACE_RECORDS];
     mproc__poke64(&record->time, time);
@@ -119,6 +119,15 @@ static inline void append(uint64_t what, uint64_t count, uint64_t time) {
     mproc__store_fence(); /* the record, before it counts */
     mproc__poke64(&ring->next, n + 1);
     mproc__store_fence(); /* R1: it counts, before the next one is written over */
+}
+
+static inline void append(uint64_t what, uint64_t count, uint64_t time) {
+    struct mproc__trace_ring *ring = own_ring();
+    if (mproc__unlikely(ring == NULL)) {
+        (void)mproc__add64(&mproc__trace->dropped, 1);
+        return;
+    }
+    write_into(ring, what, count, time);
 }
 
 void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time) {
@@ -132,6 +141,19 @@ uint64_t mproc__trace_write(uint64_t what, uint64_t count) {
     }
     append(what, count, time);
     return time;
+}
+
+bool mproc__trace_write_joined(uint64_t what, uint64_t count) {
+    struct mproc__trace_ring *ring = own_ring();
+    if (mproc__unlikely(ring == NULL || mproc__peek32(&mproc__self()->named) == 0)) {
+        return false;
+    }
+    uint32_t clock = mproc__trace_on();
+    uint64_t time = mproc__likely(clock != MPROC__TRACE_OFF) ? time_by(clock) : 0;
+    if (mproc__likely(time != 0 && !is_over(time))) {
+        write_into(ring, what, count, time);
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- names */

@@ -117,6 +117,9 @@ struct mproc__trace_ring *mproc__trace_own_ring(void);
 /* Writes a record, if the calling thread has a ring. The call itself looks whether it is to.
  * Returns the record's time; 0: nobody records. */
 uint64_t mproc__trace_write(uint64_t what, uint64_t count);
+/* The same, in fewer steps, if the calling thread need not join first (core/trace_ring.h). False:
+ * it must, and nothing is written. */
+bool mproc__trace_write_joined(uint64_t what, uint64_t count);
 /* The same with a time that has been. */
 void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time);
 

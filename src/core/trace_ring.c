@@ -70,10 +70,11 @@ bool mproc__trace_joined(void) {
 
 void mproc__trace_done(enum mproc__trace_event event, unsigned kind, const void *object,
                        uint64_t count) {
-    if (mproc__unlikely(!mproc__trace_joined())) {
+    uint64_t what = mproc__trace_what(event, kind, object);
+    if (mproc__unlikely(!mproc__trace_write_joined(what, count))) {
         mproc__trace_join();
+        mproc__trace_write(what, count);
     }
-    mproc__trace_write(mproc__trace_what(event, kind, object), count);
 }
 
 /* ---------------------------------------------------------------- checking */
