@@ -1196,8 +1196,11 @@ MPROC_API int mproc_worker_finish_with(mproc_worker *worker, const struct iovec 
  * such. */
 MPROC_API mproc_buffer *mproc_worker_buffer(const mproc_worker *worker, size_t i);
 
-/* Is the task in hand recorded (docs/inspect.md)? 1; 0: no, and it cannot fail. If it is, the
- * runtime may say once which function it runs; the first 55 bytes of its name count, lent. */
+/* Does somebody want to know which function the task in hand runs? 1: it is recorded
+ * (docs/inspect.md), or is the first one of the worker; 0: no, and it cannot fail. The runtime may
+ * say which one, also if that is not asked for, because it is another than that of the task before:
+ * `mproc ps` shows the last one. The first 55 bytes of its name count, lent; NULL: it is not known
+ * yet. */
 MPROC_API int mproc_worker_is_traced(const mproc_worker *worker);
 MPROC_API void mproc_worker_runs(mproc_worker *worker, const char *function);
 

@@ -18,6 +18,53 @@
 
 #define COPY_UNLOCKED (1 << 16)
 
+/* ---------------------------------------------------------------- what is said of a task */
+
+/* Does it have a name that can be asked for without running code of the program? */
+static bool has_own_name(PyObject *function) {
+    return PyFunction_Check(function) || PyCFunction_Check(function) ||
+           PyType_CheckExact(function) ||
+           (PyMethod_Check(function) && PyFunction_Check(PyMethod_GET_FUNCTION(function)));
+}
+
+/* A function's name: its own, or that of its type. New reference; NULL: exception. */
+static PyObject *name_of(PyObject *function) {
+    return has_own_name(function) ? PyObject_GetAttrString(function, "__qualname__")
+                                  : PyUnicode_FromString(Py_TYPE(function)->tp_name);
+}
+
+/* For those who look from outside, and for a record of what happens. What cannot be named has no
+ * name there. */
+static void tell_function(struct work *w, PyObject *function) {
+    if (w->told != function) {
+        Py_XSETREF(w->told_name, name_of(function));
+        Py_XSETREF(w->told, Py_NewRef(function));
+    }
+    const char *text = w->told_name != NULL && PyUnicode_Check(w->told_name)
+                           ? PyUnicode_AsUTF8(w->told_name)
+                           : NULL;
+    w->runs(w->worker, text);
+    PyErr_Clear();
+}
+
+/* Only if it is another one than that of the task before, or is asked for: that costs the others
+ * nothing. */
+static void say_function(struct work *w, PyObject *function) {
+    if (w->runs != NULL && (w->told != function || w->is_traced(w->worker))) {
+        tell_function(w, function);
+    }
+}
+
+/* The next function has to be found first, which may take long: the last one's name is not its. */
+static void forget_function(struct work *w) {
+    if (w->runs != NULL && w->told != NULL) {
+        Py_CLEAR(w->told);
+        w->runs(w->worker, NULL);
+    }
+}
+
+/* ---------------------------------------------------------------- reading a call */
+
 /* A function that goes by its name: that is what is sent, or its pickle. New reference. */
 static PyObject *read_function(struct work *w, const char *data, size_t size) {
     PyObject *function = codec_decode(w->state, data, size);
@@ -32,6 +79,7 @@ static PyObject *read_function(struct work *w, const char *data, size_t size) {
 /* The function that a task names. New reference. */
 static PyObject *find_function(struct work *w, const char *data, size_t size, int named) {
     if (!named) {
+        forget_function(w);
         return codec_decode(w->state, data, size);
     }
     if (w->last_size == size && size > 0 && memcmp(w->last, data, size) == 0) {
@@ -44,6 +92,7 @@ static PyObject *find_function(struct work *w, const char *data, size_t size, in
     PyObject *function = PyDict_GetItemWithError(w->known, key);
     Py_XINCREF(function);
     if (function == NULL && !PyErr_Occurred()) {
+        forget_function(w);
         function = read_function(w, data, size);
         if (function != NULL && PyDict_SetItem(w->known, key, function) < 0) {
             Py_CLEAR(function);
@@ -110,31 +159,6 @@ static PyObject *read_arguments(struct work *w, const char *data, size_t size) {
     return codec_decode_with_parts(w->state, data, size, w->source);
 }
 
-/* A function's name: its own, or that of its type. New reference; NULL: exception. */
-static PyObject *name_of(PyObject *function) {
-    PyObject *name = PyObject_GetAttrString(function, "__qualname__");
-    if (name == NULL) {
-        PyErr_Clear();
-        name = PyObject_GetAttrString((PyObject *)Py_TYPE(function), "__qualname__");
-    }
-    return name;
-}
-
-/* For a record of what happens. What cannot be named is recorded without a name. */
-static void tell_function(struct work *w, PyObject *function) {
-    if (w->told != function) {
-        Py_XSETREF(w->told_name, name_of(function));
-        Py_XSETREF(w->told, Py_NewRef(function));
-    }
-    const char *text = w->told_name != NULL && PyUnicode_Check(w->told_name)
-                           ? PyUnicode_AsUTF8(w->told_name)
-                           : NULL;
-    if (text != NULL) {
-        w->runs(w->worker, text);
-    }
-    PyErr_Clear();
-}
-
 static PyObject *run_task(struct work *w, const void *task, size_t size) {
     struct call_head head;
     memcpy(&head, task, sizeof head);
@@ -142,11 +166,11 @@ static PyObject *run_task(struct work *w, const void *task, size_t size) {
     size_t rest = size - sizeof head - head.function_size;
     PyObject *result = NULL;
     PyObject *function = find_function(w, data, head.function_size, head.flags & CALL_NAMED);
+    if (function != NULL) {
+        say_function(w, function);
+    }
     PyObject *arguments =
         function == NULL ? NULL : read_arguments(w, data + head.function_size, rest);
-    if (w->is_traced != NULL && function != NULL && arguments != NULL && w->is_traced(w->worker)) {
-        tell_function(w, function);
-    }
     w->called = arguments != NULL;
     w->first = head.kind == CALL_ONCE ? -1 : (int64_t)head.first;
     if (arguments != NULL) {

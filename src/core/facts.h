@@ -20,7 +20,8 @@
 struct mproc__facts {
     uint64_t owner;  /* token of the member that holds it; 0: none does, or many may */
     uint64_t thread; /* the holder, pid << 32 | thread id; 0: not known */
-    uint64_t since;  /* mproc__os_now() at which the owner had it already; 0: not known */
+    uint64_t since;  /* mproc__os_now() at which the owner had it already, or at which a queue's
+                        oldest message was there; 0: not known */
     uint64_t count;  /* a queue's messages, permits that are left, parties that have come, waiters
                         of a condition, depth of an rlock, 1: an event that is set, items,
                         entries of a dict */
@@ -52,6 +53,19 @@ bool mproc__queue_facts(const void *copy, size_t size, struct mproc__facts *out)
 bool mproc__rlock_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__semaphore_facts(const void *copy, size_t size, struct mproc__facts *out);
 bool mproc__taskq_facts(const void *copy, size_t size, struct mproc__facts *out);
+
+/* A worker of a pool. */
+struct mproc__seat_facts {
+    uint64_t token;
+    bool works;      /* it has a task; then: */
+    uint64_t ticket; /* of that */
+    uint64_t since;  /* mproc__os_now() at which it had it already; 0: not known */
+    uint32_t name;   /* the row of core/trace.h that has its function's name; 0: not known */
+};
+
+/* Of the copy of a task queue: seat i. False: there is none. */
+bool mproc__taskq_seat_facts(const void *copy, size_t size, size_t i,
+                             struct mproc__seat_facts *seat);
 
 /* A queue's messages are in segments. Of the copy of one, `offset` and `left` messages on: adds the
  * bytes of those that lie there, counts `left` down, and tells where the next segment is; 0: there

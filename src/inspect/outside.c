@@ -31,6 +31,20 @@ int mproc__outside_read(const struct mproc__outside *arena, uint64_t address, vo
     return 0;
 }
 
+const char *mproc__outside_function(const struct mproc__outside *arena, unsigned number,
+                                    char out[MPROC__TRACE_TEXT]) {
+    uint64_t at = arena->base + offsetof(struct mproc__family, trace) +
+                  offsetof(struct mproc__trace, names) +
+                  number * (uint64_t)sizeof(struct mproc__trace_name) +
+                  offsetof(struct mproc__trace_name, text);
+    if (number == 0 || number >= MPROC__TRACE_NAMES ||
+        mproc__outside_read(arena, at, out, MPROC__TRACE_TEXT) != 0) {
+        out[0] = 0;
+    }
+    out[MPROC__TRACE_TEXT - 1] = 0;
+    return out;
+}
+
 /* ---------------------------------------------------------------- opening */
 
 /* The words that say what the arena is. */

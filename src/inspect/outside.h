@@ -36,6 +36,11 @@ int mproc__outside_check(struct mproc__outside *arena);
 int mproc__outside_read(const struct mproc__outside *arena, uint64_t address, void *out,
                         size_t size);
 
+/* What stands in a row of the family's names of functions (core/trace.h), "" if nothing does: in
+ * `out`, which is returned. */
+const char *mproc__outside_function(const struct mproc__outside *arena, unsigned number,
+                                    char out[MPROC__TRACE_TEXT]);
+
 /* One pid of each family of which this user may see a member, at most `cap`; how many there are.
  * The errors of mproc__os_processes(). */
 int mproc__outside_families(pid_t *out, int cap);

@@ -33,7 +33,8 @@
 #define SEGMENTS_MOST 65536
 #define TEXTS_MOST ((uint64_t)1 << 30)
 #define LABELS_MOST (2 * MPROC__CHUNK / sizeof(struct mproc__object)) /* of a chunk's objects */
-#define AGAIN 2 /* further looks at a slot that changes meanwhile */
+#define TASKS_TRIED 4096 /* of an earlier picture, for each task: that of other pools, mostly */
+#define AGAIN 2          /* further looks at a slot that changes meanwhile */
 
 /* ---------------------------------------------------------------- growing arrays */
 
@@ -441,6 +442,27 @@ static bool looks_like_object(const char *bytes, size_t size) {
     return first[0] == MPROC__OBJECT_MAGIC && first[1] != 0 && first[1] < MPROC__KINDS;
 }
 
+static int see_tasks(const struct mproc__outside *arena, struct mproc__picture *p, const void *copy,
+                     size_t size) {
+    struct mproc__seat_facts seat;
+    char name[MPROC__TRACE_TEXT];
+    for (size_t i = 0; mproc__taskq_seat_facts(copy, size, i, &seat); i++) {
+        if (!seat.works) {
+            continue;
+        }
+        struct mproc__seen_task *task = GROW(p->tasks, p->ntasks);
+        if (task == NULL) {
+            return -ENOMEM;
+        }
+        int64_t since = seat.since < (uint64_t)p->now ? (int64_t)seat.since : p->now;
+        (void)mproc__outside_function(arena, seat.name, name);
+        *task = (struct mproc__seen_task){p->nobjects, seat.token, seat.ticket, since, 0};
+        task->name = name[0] != 0 ? mproc__picture_text(p, name) : 0;
+        p->ntasks++;
+    }
+    return 0;
+}
+
 static int see_object(const struct mproc__outside *arena, struct mproc__picture *p,
                       uint64_t address, uint64_t block, const char *bytes, size_t size) {
     _Alignas(MPROC__LINE) char copy[OBJECT_BYTES];
@@ -456,6 +478,7 @@ static int see_object(const struct mproc__outside *arena, struct mproc__picture 
     memcpy(copy, bytes, size);
     int r = add_facts(arena, p, o, copy, size);
     r = r == 0 ? add_holders(arena, p, o, &head) : r;
+    r = r == 0 && head.kind == MPROC__KIND_TASKQ ? see_tasks(arena, p, copy, size) : r;
     p->nobjects++;
     return r;
 }
@@ -841,6 +864,57 @@ int64_t mproc__picture_held(const struct mproc__picture *p, int object) {
     return f->owner != 0 && f->since != 0 ? p->now - (int64_t)f->since : -1;
 }
 
+/* ---------------------------------------------------------------- by two pictures */
+
+int64_t mproc__picture_oldest(const struct mproc__picture *p, int queue) {
+    const struct mproc__facts *f = mproc__picture_facts(p, queue);
+    bool known = p->objects[queue].kind == MPROC__KIND_QUEUE && f->count != 0 && f->since != 0;
+    return known ? p->now - (int64_t)f->since : -1;
+}
+
+int64_t mproc__picture_running(const struct mproc__picture *p,
+                               const struct mproc__seen_task *task) {
+    return task->since != 0 ? p->now - task->since : -1;
+}
+
+/* It is mostly where it was. */
+static const struct mproc__seen_task *same_task(const struct mproc__picture *before, int first,
+                                                const struct mproc__seen_task *task) {
+    for (int n = 0; n < before->ntasks && n < TASKS_TRIED; n++) {
+        const struct mproc__seen_task *t = &before->tasks[(first + n) % before->ntasks];
+        if (t->worker == task->worker && t->ticket == task->ticket) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+/* The one that was the oldest then, and nothing has been got since. */
+static void compare_queue(struct mproc__picture *p, const struct mproc__picture *before, int i) {
+    struct mproc__facts *f = &p->facts[p->objects[i].facts];
+    const struct mproc__facts *then = mproc__picture_facts_before(p, before, i);
+    if (then != NULL && then->count != 0 && f->count != 0 &&
+        then->total - then->count == f->total - f->count) {
+        f->since = then->since != 0 ? then->since : (uint64_t)before->now;
+    }
+}
+
+void mproc__picture_compare(struct mproc__picture *p, const struct mproc__picture *before) {
+    for (int i = 0; i < p->nobjects; i++) {
+        if (p->objects[i].kind == MPROC__KIND_QUEUE && p->objects[i].facts >= 0) {
+            compare_queue(p, before, i);
+        }
+    }
+    for (int i = 0; i < p->ntasks; i++) {
+        struct mproc__seen_task *task = &p->tasks[i];
+        const struct mproc__seen_task *then = same_task(before, i, task);
+        if (then != NULL) {
+            int64_t since = then->since != 0 ? then->since : before->now;
+            task->since = task->since == 0 || since < task->since ? since : task->since;
+        }
+    }
+}
+
 static void count_holds(struct mproc__picture *p) {
     for (uint64_t i = 0; i < p->nholders; i++) {
         int m = mproc__picture_member(p, p->holders[i]);
@@ -890,6 +964,7 @@ void mproc__picture_drop(struct mproc__picture *owned) {
     free(owned->facts);
     free(owned->segments);
     free(owned->stacks);
+    free(owned->tasks);
     free(owned->holders);
     free(owned->texts);
     free(owned->bells);

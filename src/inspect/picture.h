@@ -79,6 +79,15 @@ struct mproc__seen_stack {
     uint32_t text;
 };
 
+/* A task that a worker of a pool has. */
+struct mproc__seen_task {
+    int tasks;       /* the task queue, an object */
+    uint64_t worker; /* token */
+    uint64_t ticket;
+    int64_t since; /* mproc__os_now() at which it had it already; 0: not known */
+    uint32_t name; /* of its function, in picture->texts; 0: not known */
+};
+
 struct mproc__seen_segment {
     char name[MPROC__SHM_NAME];
 };
@@ -90,11 +99,12 @@ struct mproc__picture {
     struct mproc__facts *facts;
     struct mproc__seen_segment *segments;
     struct mproc__seen_stack *stacks;
+    struct mproc__seen_task *tasks; /* those of a task queue together, and queues by address */
     uint64_t *holders;
     char *texts;               /* "" is the first; each ends in a 0 */
     struct mproc__bell *bells; /* that are armed */
     int *by_slot;              /* members by the number of their slots, -1: none */
-    int nmembers, nobjects, nwaits, nfacts, nsegments, nbells, nstacks;
+    int nmembers, nobjects, nwaits, nfacts, nsegments, nbells, nstacks, ntasks;
     uint64_t nholders, ntexts;
     uint64_t reads;    /* records of holders that are not in their object, and labels */
     int64_t now;       /* mproc__os_now() */
@@ -113,6 +123,15 @@ bool mproc__picture_lives(const struct mproc__picture *p);
 
 /* For how many ns the owner of a lock is known to have it; -1: nobody has it, or it is unknown. */
 int64_t mproc__picture_held(const struct mproc__picture *p, int object);
+
+/* For how many ns a queue's oldest message is known to be there; -1: it is unknown, or there is
+ * none. */
+int64_t mproc__picture_oldest(const struct mproc__picture *p, int queue);
+/* For how many ns a task is known to run; -1: it is unknown. */
+int64_t mproc__picture_running(const struct mproc__picture *p, const struct mproc__seen_task *task);
+
+/* What an earlier picture had already, so that it is known to be as old: oldest messages, tasks. */
+void mproc__picture_compare(struct mproc__picture *p, const struct mproc__picture *before);
 
 /* The member of a token, the wait of a thread; -1: there is none. */
 int mproc__picture_member(const struct mproc__picture *p, uint64_t token);

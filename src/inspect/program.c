@@ -24,11 +24,11 @@
 
 static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
-    "       mproc top [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] PID\n"
-    "       mproc stacks PID\n"
+    "       mproc top [--json] [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] PID\n"
+    "       mproc stacks [--json] PID\n"
     "       mproc watch [--after SECONDS[=abort]] PID\n"
-    "       mproc graph [--dot|--svg] [PID]\n"
-    "       mproc report -o FILE [PID]\n"
+    "       mproc graph [--json|--dot|--svg] [PID]\n"
+    "       mproc report [--json] -o FILE [PID]\n"
     "       mproc record -o FILE [--for SECONDS] PID\n"
     "\n"
     "Looks into a running family of mproc: that of the process PID, or all that this\n"
@@ -45,7 +45,8 @@ static const char help[] =
     "          and is stuck, or waits for a lock; with =abort a deadlock ends the family;\n"
     "          until the family has ended\n"
     "  queues  messages in queues, tasks of pools, with their rates in a fifth of a second,\n"
-    "          who waits for them; containers, the arena's use, named segments\n"
+    "          which functions run, who waits for them; containers, the arena's use, named "
+    "segments\n"
     "\n"
     "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn (of one\n"
     "          family then: PID is needed)\n"
@@ -54,7 +55,8 @@ static const char help[] =
     "          speedscope: tasks, puts and gets, locks that are held, waits; until the\n"
     "          family ends, or Ctrl-C\n"
     "\n"
-    "  --json  all of the first three as JSON: a list with an object for each family\n"
+    "  --json  all of it as JSON: a list with an object for each family, with rates from queues\n"
+    "          and stacks from stacks; from top a line with an object for each picture\n"
     "\n"
     "An object is called by the name that its program has given it, and by its place in the\n"
     "arena: 'lock \"orders\" @2c40'. Where it was made is told if the program ran with\n"
@@ -80,6 +82,10 @@ struct request {
     pid_t pid; /* 0: all families */
 };
 
+static bool is_verb(const struct request *request, const char *name) {
+    return strcmp(request->verb->name, name) == 0;
+}
+
 /* ---------------------------------------------------------------- a family */
 
 /* Rates are differences of two looks. */
@@ -101,11 +107,14 @@ static int look(const struct request *request, pid_t pid, int n) {
         return r;
     }
     struct mproc__picture before = {0};
-    bool rates = request->show == mproc__show_queues;
+    bool rates = is_verb(request, "queues");
     r = rates ? look_before(&arena, &before) : 0;
     r = r == 0 ? mproc__inspect_take(&arena, &picture, &groups) : r;
     if (r == 0) {
         mproc__places_resolve(&picture);
+        if (rates) {
+            mproc__picture_compare(&picture, &before);
+        }
         const struct mproc__show show = {request->out, &arena, &picture, groups,
                                          rates ? &before : NULL};
         fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", request->out);
@@ -177,20 +186,15 @@ static bool read_pid(const char *text, pid_t *pid) {
     return *text != 0 && *end == 0 && errno == 0 && n > 0 && n <= INT_MAX;
 }
 
-static bool is_verb(const struct request *request, const char *name) {
-    return strcmp(request->verb->name, name) == 0;
-}
-
 /* How many arguments it is; 0: it is none that the verb has. */
 static int read_option(struct request *request, const char *name, const char *value) {
     bool graph = is_verb(request, "graph"), report = is_verb(request, "report");
-    bool json = !graph && !report && !is_verb(request, "stacks");
-    if (strcmp(name, "--json") == 0 && json) {
+    if (strcmp(name, "--json") == 0 && !request->drawn) {
         request->json = true;
-        request->show = mproc__show_json;
+        request->show = is_verb(request, "stacks") ? mproc__show_stacks_json : mproc__show_json;
         return 1;
     }
-    if (graph && (strcmp(name, "--dot") == 0 || strcmp(name, "--svg") == 0)) {
+    if (graph && !request->json && (strcmp(name, "--dot") == 0 || strcmp(name, "--svg") == 0)) {
         request->drawn = true;
         request->show = strcmp(name, "--dot") == 0 ? mproc__show_dot : mproc__show_svg;
         return 1;
@@ -217,9 +221,8 @@ static int refuse_lack(const char *verb, const char *lack) {
 }
 
 static const char *options_of(const struct request *request) {
-    return is_verb(request, "graph")    ? "--dot or --svg"
-           : is_verb(request, "report") ? "-o FILE"
-           : is_verb(request, "stacks") ? "no option"
+    return is_verb(request, "graph")    ? "--json, --dot or --svg"
+           : is_verb(request, "report") ? "--json, -o FILE"
                                         : "--json";
 }
 
@@ -266,12 +269,25 @@ static int end_output(void) {
     return !failed ? 0 : errno != 0 ? -errno : -EIO;
 }
 
+/* What stands before and behind the families. */
+static void list_begin(FILE *out) {
+    fputs("[", out);
+}
+
+static void list_end(FILE *out) {
+    fputs("]\n", out);
+}
+
+static void no_frame(FILE *out) {
+    (void)out;
+}
+
 /* How many deadlocks there are, or an error that has been told. */
 static int print(struct request *request) {
     request->out = stdout;
-    fputs(request->json ? "[" : "", stdout);
+    (request->json ? list_begin : no_frame)(stdout);
     int r = look_at(request);
-    fputs(request->json ? "]\n" : "", stdout);
+    (request->json ? list_end : no_frame)(stdout);
     int e = end_output();
     if (e != 0) {
         complain_of_file(stderr, "standard output", e);
@@ -288,9 +304,9 @@ static int write_page(struct request *request) {
         complain_of_file(stderr, request->file, -ENOMEM);
         return -ENOMEM;
     }
-    mproc__show_html_begin(request->out);
+    (request->json ? list_begin : mproc__show_html_begin)(request->out);
     int r = look_at(request);
-    mproc__show_html_end(request->out);
+    (request->json ? list_end : mproc__show_html_end)(request->out);
     int e = fclose(request->out) == 0 ? 0 : -ENOMEM;
     if (e == 0 && r >= 0) {
         e = mproc__os_file_save(request->file, page, size);
@@ -402,6 +418,10 @@ static int read_top_option(struct mproc__top *what, const char *name, const char
         what->order = value[0];
         return mproc__top_sorts(value[0]) && value[1] == 0 ? 2 : 0;
     }
+    if (strcmp(name, "--json") == 0) {
+        what->json = true;
+        return 1;
+    }
     return what->pid == 0 && read_pid(name, &what->pid);
 }
 
@@ -410,8 +430,9 @@ static int run_top(int argc, char **argv) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_top_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            return refuse("top", argv[i],
-                          "-d SECONDS, 0.1 and more, -n ROUNDS, 1 and more, -o P, M, T or N");
+            return refuse(
+                "top", argv[i],
+                "--json, -d SECONDS, 0.1 and more, -n ROUNDS, 1 and more, -o P, M, T or N");
         }
     }
     if (what.pid == 0) {

@@ -470,8 +470,35 @@ static void show_queue(const struct mproc__show *show, int object, const struct 
     if (find_rates(show, object, &put, &got)) {
         fprintf(show->out, "; %.0f put and %.0f got a second", put, got);
     }
+    if (mproc__picture_oldest(show->picture, object) >= 0) {
+        fprintf(show->out, "; the oldest is there for %s or longer",
+                mproc__say_span(seconds(mproc__picture_oldest(show->picture, object)), bytes));
+    }
     fputs(f->closed ? "; closed\n" : "\n", show->out);
     show_waiters(show, object, waiters);
+}
+
+static void show_task(const struct mproc__show *show, const struct mproc__seen_task *task) {
+    const struct mproc__picture *p = show->picture;
+    char name[MPROC__SAY], function[MPROC__TRACE_TEXT], span[32];
+    int64_t running = mproc__picture_running(p, task);
+    int m = mproc__picture_member(p, task->worker);
+    mproc__text_clean(task->name != 0 ? &p->texts[task->name] : "a task", function,
+                      sizeof function);
+    fprintf(show->out, "  %s runs %s", mproc__say_member(p, m, name), function);
+    if (running >= 0) {
+        fprintf(show->out, ", for %s or longer", mproc__say_span(seconds(running), span));
+    }
+    fputs("\n", show->out);
+}
+
+void mproc__show_tasks(const struct mproc__show *show, int tasks) {
+    const struct mproc__picture *p = show->picture;
+    for (int i = 0; i < p->ntasks; i++) {
+        if (p->tasks[i].tasks == tasks) {
+            show_task(show, &p->tasks[i]);
+        }
+    }
 }
 
 /* What its workers have taken and do not have any more, and when all that wait will be. */
@@ -512,6 +539,7 @@ static void show_pool(const struct mproc__show *show, int object) {
             mproc__say_object(show->arena, p, object, what) + 4, f->total, f->done, open, back);
     show_progress(show, object);
     fputs("\n", show->out);
+    mproc__show_tasks(show, object);
 }
 
 static void show_use(const struct mproc__show *show) {

@@ -31,6 +31,9 @@ void mproc__show_troubles(const struct mproc__show *show);
 /* An object, and who has it since when, as far as that is known; without an end of the line. */
 void mproc__show_holder(const struct mproc__show *show, int object);
 
+/* The tasks that workers of a task queue have, a line for each: which, by whom, for how long. */
+void mproc__show_tasks(const struct mproc__show *show, int tasks);
+
 /* Where the waiting threads of one member are, and of all that live, as far as they have said it
  * themselves. How many threads that is. */
 int mproc__show_places(const struct mproc__show *show, int member);
@@ -49,7 +52,12 @@ void mproc__show_html_begin(FILE *out);
 void mproc__show_html(const struct mproc__show *show);
 void mproc__show_html_end(FILE *out);
 
-/* All that the three say, as one JSON object. */
+/* All that the three say, as one JSON object; and without the brace at its end, for who adds to
+ * it. */
 void mproc__show_json(const struct mproc__show *show);
+void mproc__show_json_begin(const struct mproc__show *show);
+/* A text of any bytes, with its quotes; a key behind others. */
+void mproc__json_string(FILE *out, const char *text);
+void mproc__json_key(FILE *out, const char *name);
 
 #endif

@@ -15,7 +15,7 @@
 
 /* A name may be cut off in a character, or be rubbish. What a terminal would obey has fewer than
  * five digits. */
-static void string(FILE *out, const char *text) {
+void mproc__json_string(FILE *out, const char *text) {
     fputc('"', out);
     for (const unsigned char *s = (const unsigned char *)text; *s != 0;) {
         int n = mproc__text_character(s);
@@ -32,19 +32,19 @@ static void string(FILE *out, const char *text) {
     fputc('"', out);
 }
 
-static void key(FILE *out, const char *name) {
+void mproc__json_key(FILE *out, const char *name) {
     fputs(", ", out);
-    string(out, name);
+    mproc__json_string(out, name);
     fputs(": ", out);
 }
 
 static void number(FILE *out, const char *name, uint64_t n) {
-    key(out, name);
+    mproc__json_key(out, name);
     fprintf(out, "%" PRIu64, n);
 }
 
 static void seconds(FILE *out, const char *name, int64_t ns) {
-    key(out, name);
+    mproc__json_key(out, name);
     fprintf(out, "%.6f", (double)(ns > 0 ? ns : 0) / 1e9);
 }
 
@@ -53,20 +53,20 @@ static void seconds_or_null(FILE *out, const char *name, int64_t ns) {
     if (ns >= 0) {
         seconds(out, name, ns);
     } else {
-        key(out, name);
+        mproc__json_key(out, name);
         fputs("null", out);
     }
 }
 
 static void truth(FILE *out, const char *name, bool is) {
-    key(out, name);
+    mproc__json_key(out, name);
     fputs(is ? "true" : "false", out);
 }
 
 static void text_or_null(FILE *out, const char *name, const char *text) {
-    key(out, name);
+    mproc__json_key(out, name);
     if (*text != 0) {
-        string(out, text);
+        mproc__json_string(out, text);
     } else {
         fputs("null", out);
     }
@@ -78,7 +78,7 @@ static uint64_t id(const struct mproc__show *show, int object) {
 }
 
 static void pid(FILE *out, const char *name, const struct mproc__picture *p, int member) {
-    key(out, name);
+    mproc__json_key(out, name);
     if (member >= 0) {
         fprintf(out, "%d", (int)p->members[member].pid);
     } else {
@@ -93,11 +93,11 @@ static void show_member(const struct mproc__show *show, int i) {
     const struct mproc__seen_member *m = &p->members[i];
     static const char *const methods[] = {"", "fork", "spawn", "forkserver"};
     fprintf(show->out, "%s{\"pid\": %d", i > 0 ? ",\n  " : "", (int)m->pid);
-    key(show->out, "name");
-    string(show->out, m->name);
+    mproc__json_key(show->out, "name");
+    mproc__json_string(show->out, m->name);
     pid(show->out, "parent", p, mproc__picture_member(p, m->parent));
-    key(show->out, "method");
-    string(show->out, m->method < 4 ? methods[m->method] : "");
+    mproc__json_key(show->out, "method");
+    mproc__json_string(show->out, m->method < 4 ? methods[m->method] : "");
     truth(show->out, "alive", m->lives);
     truth(show->out, "stopped", m->lives && (m->os.state == 'T' || m->os.state == 't'));
     seconds(show->out, "age", m->born != 0 ? (int64_t)(p->boot_now - m->born) : 0);
@@ -136,24 +136,45 @@ static void show_facts(const struct mproc__show *show, int i) {
     truth(out, "starved", is_starved(show->picture, i));
 }
 
+/* Of a task queue. */
+static void show_tasks(const struct mproc__show *show, int tasks) {
+    const struct mproc__picture *p = show->picture;
+    const char *before = "";
+    mproc__json_key(show->out, "tasks");
+    fputs("[", show->out);
+    for (int i = 0; i < p->ntasks; i++) {
+        const struct mproc__seen_task *task = &p->tasks[i];
+        int m = task->tasks == tasks ? mproc__picture_member(p, task->worker) : -1;
+        if (m >= 0) {
+            fprintf(show->out, "%s{\"pid\": %d", before, (int)p->members[m].pid);
+            number(show->out, "ticket", task->ticket);
+            text_or_null(show->out, "function", &p->texts[task->name]);
+            seconds_or_null(show->out, "running", mproc__picture_running(p, task));
+            fputs("}", show->out);
+            before = ", ";
+        }
+    }
+    fputs("]", show->out);
+}
+
 static void show_object(const struct mproc__show *show, int i) {
     const struct mproc__picture *p = show->picture;
     const struct mproc__seen_object *o = &p->objects[i];
     const char *before = "";
     fprintf(show->out, "%s{\"id\": %" PRIu64, i > 0 ? ",\n  " : "", id(show, i));
-    key(show->out, "kind");
-    string(show->out, mproc__kind_name(o->kind));
+    mproc__json_key(show->out, "kind");
+    mproc__json_string(show->out, mproc__kind_name(o->kind));
     text_or_null(show->out, "name", mproc__picture_name(p, i));
     text_or_null(show->out, "origin", mproc__picture_origin(p, i));
     number(show->out, "size", o->size);
-    key(show->out, "within");
+    mproc__json_key(show->out, "within");
     if (o->within >= 0) {
         fprintf(show->out, "%" PRIu64, id(show, o->within));
     } else {
         fputs("null", show->out);
     }
     show_facts(show, i);
-    key(show->out, "members");
+    mproc__json_key(show->out, "members");
     fputs("[", show->out);
     for (uint64_t n = 0; n < o->holders; n++) {
         int m = mproc__picture_member(p, p->holders[o->first + n]);
@@ -162,7 +183,13 @@ static void show_object(const struct mproc__show *show, int i) {
             before = ", ";
         }
     }
-    fputs("]}", show->out);
+    fputs("]", show->out);
+    if (o->kind == MPROC__KIND_QUEUE) {
+        seconds_or_null(show->out, "oldest", mproc__picture_oldest(p, i));
+    } else if (o->kind == MPROC__KIND_TASKQ) {
+        show_tasks(show, i);
+    }
+    fputs("}", show->out);
 }
 
 static void say_as_string(const struct mproc__show *show, const struct mproc__seen_wait *w) {
@@ -173,7 +200,7 @@ static void say_as_string(const struct mproc__show *show, const struct mproc__se
         mproc__say_wait(memory, show->arena, show->picture, w);
         fclose(memory);
     }
-    string(show->out, text != NULL ? text : "");
+    mproc__json_string(show->out, text != NULL ? text : "");
     free(text);
 }
 
@@ -181,7 +208,7 @@ static void say_as_string(const struct mproc__show *show, const struct mproc__se
 static void show_stack(const struct mproc__show *show, const struct mproc__seen_wait *w) {
     const char *at = mproc__picture_stack(show->picture, w);
     char line[MPROC_STACK_MOST + 1];
-    key(show->out, "stack");
+    mproc__json_key(show->out, "stack");
     if (*at == 0) {
         fputs("null", show->out);
         return;
@@ -189,7 +216,7 @@ static void show_stack(const struct mproc__show *show, const struct mproc__seen_
     for (const char *before = "["; *at != 0; before = ", ") {
         at = mproc__picture_stack_line(at, line);
         fputs(before, show->out);
-        string(show->out, line);
+        mproc__json_string(show->out, line);
     }
     fputs("]", show->out);
 }
@@ -200,22 +227,22 @@ static void show_wait(const struct mproc__show *show, int i) {
     const struct mproc__seen_wait *w = &p->waits[i];
     fprintf(show->out, "%s{\"pid\": %d", i > 0 ? ",\n  " : "", (int)p->members[w->member].pid);
     number(show->out, "thread", w->thread);
-    key(show->out, "object");
+    mproc__json_key(show->out, "object");
     if (w->object >= 0) {
         fprintf(show->out, "%" PRIu64, id(show, w->object));
     } else {
         fputs("null", show->out);
     }
-    key(show->out, "for");
-    string(show->out, w->object < 0 && w->target >= 0 ? "end" : roles[w->role]);
-    key(show->out, "descriptor");
+    mproc__json_key(show->out, "for");
+    mproc__json_string(show->out, w->object < 0 && w->target >= 0 ? "end" : roles[w->role]);
+    mproc__json_key(show->out, "descriptor");
     fprintf(show->out, w->fd >= 0 ? "%d" : "null", w->fd);
     pid(show->out, "blames", p, mproc__blamed(p, w));
     seconds(show->out, "waited", p->now - w->since);
     truth(show->out, "timed", w->timed);
-    key(show->out, "deadlock");
+    mproc__json_key(show->out, "deadlock");
     fprintf(show->out, w->group >= 0 ? "%d" : "null", w->group);
-    key(show->out, "words");
+    mproc__json_key(show->out, "words");
     say_as_string(show, w);
     show_stack(show, w);
     fputs("}", show->out);
@@ -228,7 +255,7 @@ static void show_arena(const struct mproc__show *show) {
     number(show->out, "warm", p->warm);
     number(show->out, "blocks", p->blocks);
     number(show->out, "bytes", p->bytes);
-    key(show->out, "kinds");
+    mproc__json_key(show->out, "kinds");
     fputs("{", show->out);
     const char *before = "";
     for (int kind = 0; kind < MPROC__KINDS; kind++) {
@@ -244,7 +271,7 @@ static void show_arena(const struct mproc__show *show) {
 
 static void show_all(const struct mproc__show *show, const char *name, int n,
                      void (*one)(const struct mproc__show *show, int i)) {
-    key(show->out, name);
+    mproc__json_key(show->out, name);
     fputs("[\n  ", show->out);
     for (int i = 0; i < n; i++) {
         one(show, i);
@@ -254,17 +281,75 @@ static void show_all(const struct mproc__show *show, const char *name, int n,
 
 static void show_segment(const struct mproc__show *show, int i) {
     fputs(i > 0 ? ", " : "", show->out);
-    string(show->out, show->picture->segments[i].name);
+    mproc__json_string(show->out, show->picture->segments[i].name);
 }
 
-void mproc__show_json(const struct mproc__show *show) {
+/* ---------------------------------------------------------------- what changes */
+
+static double rate(uint64_t now, uint64_t before, double time) {
+    return now > before ? (double)(now - before) / time : 0;
+}
+
+static void show_member_rates(const struct mproc__show *show, double time) {
+    const struct mproc__picture *p = show->picture;
+    const char *separator = "";
+    for (int i = 0; i < p->nmembers; i++) {
+        const struct mproc__seen_member *m = &p->members[i];
+        int then = mproc__picture_member(show->before, m->token);
+        if (then >= 0) {
+            uint64_t cpu = show->before->members[then].os.cpu;
+            fprintf(show->out, "%s{\"pid\": %d, \"cpu\": %.4f}", separator, (int)m->pid,
+                    rate(m->os.cpu, cpu, time * 1e9));
+            separator = ", ";
+        }
+    }
+}
+
+static void show_queue_rates(const struct mproc__show *show, double time) {
+    const struct mproc__picture *p = show->picture;
+    const char *separator = "";
+    for (int i = 0; i < p->nobjects; i++) {
+        const struct mproc__facts *f = mproc__picture_facts(p, i);
+        const struct mproc__facts *then = p->objects[i].kind == MPROC__KIND_QUEUE
+                                              ? mproc__picture_facts_before(p, show->before, i)
+                                              : NULL;
+        if (then != NULL) {
+            fprintf(show->out, "%s{\"id\": %" PRIu64 ", \"put\": %.1f, \"got\": %.1f}", separator,
+                    id(show, i), rate(f->total, then->total, time),
+                    rate(f->total - f->count, then->total - then->count, time));
+            separator = ", ";
+        }
+    }
+}
+
+/* By an earlier picture, if there is one. */
+static void show_rates(const struct mproc__show *show) {
+    double time = show->before != NULL ? (double)(show->picture->now - show->before->now) / 1e9 : 0;
+    mproc__json_key(show->out, "rates");
+    if (time <= 0) {
+        fputs("null", show->out);
+        return;
+    }
+    fprintf(show->out, "{\"seconds\": %.6f, \"members\": [", time);
+    show_member_rates(show, time);
+    fputs("], \"queues\": [", show->out);
+    show_queue_rates(show, time);
+    fputs("]}", show->out);
+}
+
+void mproc__show_json_begin(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     fprintf(show->out, "{\"deadlocks\": %d", show->groups);
-    key(show->out, "arena");
+    mproc__json_key(show->out, "arena");
     show_arena(show);
     show_all(show, "members", p->nmembers, show_member);
     show_all(show, "waits", p->nwaits, show_wait);
     show_all(show, "objects", p->nobjects, show_object);
     show_all(show, "segments", p->nsegments, show_segment);
+    show_rates(show);
+}
+
+void mproc__show_json(const struct mproc__show *show) {
+    mproc__show_json_begin(show);
     fputs("}", show->out);
 }

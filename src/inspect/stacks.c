@@ -20,6 +20,9 @@
 
 #define TEXT ((size_t)1 << 20)
 #define PATIENCE (30 * MPROC_SEC)
+#define NONE                                                                                       \
+    "none can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed, and may be " \
+    "kept from looking at other processes (ptrace_scope)"
 
 static bool is_python(pid_t pid) {
     char path[64], program[4096];
@@ -29,8 +32,8 @@ static bool is_python(pid_t pid) {
     return name != NULL && strstr(name, "python") != NULL;
 }
 
-/* Whether one of the programs has said something; what the last one complained of otherwise. */
-static bool ask(pid_t pid, char *text) {
+/* The program that has said something; NULL: none has. */
+static const char *ask(pid_t pid, char *text) {
     char number[16];
     snprintf(number, sizeof number, "%d", (int)pid);
     const char *const spy[] = {"py-spy", "dump", "--pid", number, NULL};
@@ -46,23 +49,27 @@ static bool ask(pid_t pid, char *text) {
                                "thread apply all bt 40",
                                NULL};
     const char *const pstack[] = {"pstack", number, NULL};
+    static const char *const names[] = {"py-spy", "eu-stack", "gdb", "pstack"};
     const char *const *const tools[] = {spy, elfutils, gdb, pstack};
     *text = 0;
     for (size_t i = is_python(pid) ? 0 : 1; i < sizeof tools / sizeof *tools; i++) {
         if (mproc__os_tool(tools[i], text, TEXT, PATIENCE) > 0) {
-            return true;
+            return names[i];
         }
     }
-    return false;
+    return NULL;
 }
 
 /* Threads' lines only: gdb tells of what it loads, too. */
+static bool is_noise(const char *line) {
+    return strncmp(line, "[New LWP", 8) == 0 || strncmp(line, "warning:", 8) == 0 ||
+           strncmp(line, "[Thread debugging", 17) == 0 ||
+           strncmp(line, "Using host lib", 14) == 0 || strncmp(line, "[Inferior", 9) == 0;
+}
+
 static void print(FILE *out, char *text) {
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        bool noise = strncmp(line, "[New LWP", 8) == 0 || strncmp(line, "warning:", 8) == 0 ||
-                     strncmp(line, "[Thread debugging", 17) == 0 ||
-                     strncmp(line, "Using host lib", 14) == 0 || strncmp(line, "[Inferior", 9) == 0;
-        if (!noise) {
+        if (!is_noise(line)) {
             fputs("  ", out);
             mproc__text_print(out, line);
             fputs("\n", out);
@@ -78,12 +85,10 @@ void mproc__show_stack(const struct mproc__show *show, int member) {
     int places = mproc__show_places(show, member);
     if (text == NULL) {
         fputs("  there is no memory\n", out);
-    } else if (ask(p->members[member].pid, text)) {
+    } else if (ask(p->members[member].pid, text) != NULL) {
         print(out, text);
     } else if (places == 0) {
-        fputs("  none can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed,\n"
-              "  and may be kept from looking at other processes (ptrace_scope)\n",
-              out);
+        fputs("  " NONE "\n", out);
     }
     free(text);
 }
@@ -97,4 +102,55 @@ void mproc__show_stacks(const struct mproc__show *show) {
             fflush(show->out);
         }
     }
+}
+
+/* ---------------------------------------------------------------- as data */
+
+static void list_lines(FILE *out, char *text) {
+    const char *separator = "";
+    fputs("[", out);
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        if (!is_noise(line)) {
+            fputs(separator, out);
+            mproc__json_string(out, line);
+            separator = ", ";
+        }
+    }
+    fputs("]", out);
+}
+
+/* What threads that wait have said themselves stands with their waits. */
+static void list_stack(FILE *out, pid_t pid, char *text) {
+    const char *tool = text != NULL ? ask(pid, text) : NULL;
+    fprintf(out, "{\"pid\": %d", (int)pid);
+    mproc__json_key(out, "tool");
+    if (tool != NULL) {
+        mproc__json_string(out, tool);
+        mproc__json_key(out, "lines");
+        list_lines(out, text);
+        mproc__json_key(out, "reason");
+        fputs("null}", out);
+    } else {
+        fputs("null, \"lines\": [], \"reason\": ", out);
+        mproc__json_string(out, text != NULL ? NONE : "there is no memory");
+        fputs("}", out);
+    }
+}
+
+void mproc__show_stacks_json(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    const char *separator = "";
+    char *text = malloc(TEXT);
+    mproc__show_json_begin(show);
+    mproc__json_key(show->out, "stacks");
+    fputs("[", show->out);
+    for (int i = 0; i < p->nmembers; i++) {
+        if (p->members[i].lives) {
+            fputs(separator, show->out);
+            list_stack(show->out, p->members[i].pid, text);
+            separator = ",\n  ";
+        }
+    }
+    fputs("]}", show->out);
+    free(text);
 }

@@ -12,6 +12,9 @@
 void mproc__show_stack(const struct mproc__show *show, int member);
 
 /* Of all that live. */
+
 void mproc__show_stacks(const struct mproc__show *show);
+/* The same as one JSON object, with all that mproc__show_json() says. */
+void mproc__show_stacks_json(const struct mproc__show *show);
 
 #endif

@@ -203,14 +203,9 @@ static const char *say_thread(const struct strip *s, uint64_t thread, char out[M
 }
 
 static void say_task(const struct strip *s, unsigned number, char out[MPROC__SAY]) {
-    struct mproc__trace_name row = {0};
-    uint64_t at = s->show->arena->base + offsetof(struct mproc__family, trace) +
-                  offsetof(struct mproc__trace, names) + number * sizeof row;
-    if (number == 0 || mproc__outside_read(s->show->arena, at, &row, sizeof row) != 0) {
-        row.text[0] = 0;
-    }
-    row.text[MPROC__TRACE_TEXT / 8 - 1] &= ~(UINT64_C(0xff) << 56); /* it ends */
-    mproc__text_clean(row.text[0] != 0 ? (const char *)row.text : "a task", out, MPROC__SAY);
+    char name[MPROC__TRACE_TEXT];
+    (void)mproc__outside_function(s->show->arena, number, name);
+    mproc__text_clean(name[0] != 0 ? name : "a task", out, MPROC__SAY);
 }
 
 static void say_wait(const struct strip *s, uint64_t address, char out[MPROC__SAY]) {

@@ -169,13 +169,9 @@ static void escape(char *out, const char *text, size_t size) {
 /* ---------------------------------------------------------------- what things are called */
 
 static const char *name_of(struct mproc__timeline *t, unsigned number) {
-    struct mproc__trace_name row;
-    uint64_t at = t->arena->base + offsetof(struct mproc__family, trace) +
-                  offsetof(struct mproc__trace, names) + number * sizeof row;
-    char *name = t->names[number];
-    if (number != 0 && name[0] == 0 && mproc__outside_read(t->arena, at, &row, sizeof row) == 0) {
-        row.text[MPROC__TRACE_TEXT / 8 - 1] &= ~(UINT64_C(0xff) << 56); /* it ends */
-        escape(name, (const char *)row.text, MPROC__TRACE_TEXT);
+    char text[MPROC__TRACE_TEXT], *name = t->names[number];
+    if (number != 0 && name[0] == 0) {
+        escape(name, mproc__outside_function(t->arena, number, text), MPROC__TRACE_TEXT);
     }
     return name[0] != 0 ? name : "task";
 }

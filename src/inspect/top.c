@@ -141,16 +141,17 @@ static void show_queue(FILE *out, const struct top *top, int object) {
     const struct mproc__picture *p = &top->now.picture;
     const struct mproc__facts *f = mproc__picture_facts(p, object);
     const struct mproc__facts *before = facts_before(top, object);
-    char what[MPROC__SAY], bytes[32];
+    char what[MPROC__SAY], bytes[32], oldest[32];
     double put = 0, got = 0;
     if (before != NULL && f->total >= before->total) {
         put = (double)(f->total - before->total) / seconds_between(top);
         got = put - ((double)f->count - (double)before->count) / seconds_between(top);
     }
-    fprintf(out, "%10" PRIu64 " %10s %10.0f %10.0f  %s%s\n", f->count,
+    int64_t age = mproc__picture_oldest(p, object);
+    fprintf(out, "%10" PRIu64 " %10s %10.0f %10.0f %12s  %s%s\n", f->count,
             mproc__say_bytes(mproc__picture_queue_bytes(&top->arena, p, f), bytes), put,
-            got > 0 ? got : 0, mproc__say_object(&top->arena, p, object, what) + 4,
-            f->closed ? ", closed" : "");
+            got > 0 ? got : 0, age >= 0 ? mproc__say_span((double)age / 1e9, oldest) : "-",
+            mproc__say_object(&top->arena, p, object, what) + 4, f->closed ? ", closed" : "");
 }
 
 static void show_queues(FILE *out, const struct top *top) {
@@ -161,9 +162,23 @@ static void show_queues(FILE *out, const struct top *top) {
             continue;
         }
         if (n++ == 0) {
-            fprintf(out, "%c  MESSAGES      BYTES      PUT/S      GOT/S  QUEUE\n", HEADING);
+            fprintf(out, "%c  MESSAGES      BYTES      PUT/S      GOT/S       OLDEST  QUEUE\n",
+                    HEADING);
         }
         show_queue(out, top, i);
+    }
+}
+
+static void show_pools(FILE *out, const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    char what[MPROC__SAY];
+    for (int i = 0; i < p->nobjects; i++) {
+        if (p->objects[i].kind == MPROC__KIND_TASKQ) {
+            const struct mproc__facts *f = mproc__picture_facts(p, i);
+            fprintf(out, "%c%s: %" PRIu64 " of %" PRIu64 " workers have a task\n", HEADING,
+                    mproc__say_object(show->arena, p, i, what) + 4, f->done, f->total);
+            mproc__show_tasks(show, i);
+        }
     }
 }
 
@@ -173,6 +188,26 @@ static void show_all(FILE *out, const struct top *top) {
     mproc__show_troubles(&show);
     show_members(out, top);
     show_queues(out, top);
+    show_pools(out, &show);
+}
+
+/* As one line: strings have no line feeds in them. */
+static void show_data(FILE *out, const struct top *top) {
+    const struct mproc__picture *before = top->before.taken ? &top->before.picture : NULL;
+    char *text = NULL;
+    size_t size;
+    struct mproc__show show = {open_memstream(&text, &size), &top->arena, &top->now.picture,
+                               top->now.groups, before};
+    if (show.out == NULL) {
+        return;
+    }
+    mproc__show_json(&show);
+    fclose(show.out);
+    for (char *at = text; at != NULL && (at = strchr(at, '\n')) != NULL;) {
+        *at = ' ';
+    }
+    fputs(text != NULL ? text : "", out);
+    free(text);
 }
 
 /* ---------------------------------------------------------------- the screen */
@@ -235,6 +270,9 @@ static int take(struct top *top) {
     top->now = (struct look){0};
     int r = mproc__inspect_take(&top->arena, &top->now.picture, &top->now.groups);
     top->now.taken = r == 0;
+    if (r == 0 && top->before.taken) {
+        mproc__picture_compare(&top->now.picture, &top->before.picture);
+    }
     return r;
 }
 
@@ -245,7 +283,7 @@ static int show(const struct top *top, bool screen) {
     if (out == NULL) {
         return -ENOMEM;
     }
-    show_all(out, top);
+    (top->what->json ? show_data : show_all)(out, top);
     if (fclose(out) != 0) {
         free(text);
         return -ENOMEM;
@@ -310,13 +348,13 @@ int mproc__top(const struct mproc__top *what, int *output) {
     if (r != 0) {
         return r;
     }
-    bool screen = mproc__os_terminal_is() && mproc__os_terminal_begin() == 0;
+    bool screen = !what->json && mproc__os_terminal_is() && mproc__os_terminal_begin() == 0;
     r = go_on(&top, screen);
     if (screen) {
         mproc__os_terminal_end();
     }
     if (r == -ECHILD) {
-        puts("the family has ended");
+        fputs(what->json ? "" : "the family has ended\n", stdout);
         r = *output = fflush(stdout) == 0 ? 0 : -errno;
     }
     forget(&top.now);

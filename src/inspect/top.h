@@ -12,6 +12,7 @@ struct mproc__top {
     pid_t pid;
     int64_t every; /* ns between two looks */
     int rounds;    /* 0: until the family has ended */
+    bool json;     /* a line with an object for each picture, and no screen */
     char order;    /* 'P' processor time, 'M' memory, 'T' all of its processor time, 'N' pid */
 };
 

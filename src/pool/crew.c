@@ -389,7 +389,15 @@ static void look_at_carrier(mproc_pool *pool) {
     pool->refill_at = MPROC__NEVER;
 }
 
+/* For those who look from outside: since when each worker has the task that it has. */
+static void note_tasks(mproc_pool *pool) {
+    for (unsigned i = 0; i < pool->used; i++) {
+        mproc__seat_note(mproc__taskq_seat(pool->tasks, i), pool->looked);
+    }
+}
+
 void mproc__crew_look(mproc_pool *pool) {
+    note_tasks(pool);
     if (pool->options.engine != NULL) {
         look_at_carrier(pool);
         return;

@@ -16,10 +16,15 @@
  *   seat->token      the worker that has the seat, 0: free. By compare-and-swap; freed by the
  *                    owner.
  *   seat->item, state   a pool's; see taskq.h.
+ *   seat->name       a pool's worker writes it when the function is another than that of the task
+ *                    before. Between two tasks it says what the last one was.
+ *   seat->noted      a pool's owner writes it when it looks after its workers. Both are for those
+ *                    who look from outside.
  *
  * Invariants.
  *   T1  A seat with a claim has a token, and the claim is below the next ticket.
  *   T2  Those of both queues.
+ *   T3  seat->name is 0 or a row of names; seat->noted is 0 or names a time that has been.
  *
  * If a worker dies here: taking or finishing is undone or done by the queue's guards, with the
  * seat.
@@ -31,6 +36,7 @@
 #include "core/family.h"
 #include "core/kinds.h"
 #include "core/make.h"
+#include "core/trace.h"
 #include "pool/taskq.h"
 #include "queue.h"
 
@@ -282,6 +288,12 @@ int mproc_taskq_finish(mproc_taskq *tasks, unsigned seat, const struct iovec *le
 
 /* ---------------------------------------------------------------- check */
 
+static bool is_noted_well(const struct mproc__seat *seat) {
+    uint64_t ms = mproc__peek64(&seat->noted) >> MPROC__SEAT_CLAIM_BITS;
+    return mproc__peek32(&seat->name) < MPROC__TRACE_NAMES &&
+           ms <= (uint64_t)(mproc__os_now() / MPROC_MSEC + 1);
+}
+
 int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
     if (!mproc__object_is(tasks, MPROC__KIND_TASKQ)) {
         return mproc__corrupt(why, size, "T: %p is no task queue", (void *)tasks);
@@ -292,6 +304,10 @@ int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
             return mproc__corrupt(why, size, "T1: seat %llu has a task but no worker",
                                   (unsigned long long)i);
         }
+        if (!is_noted_well(s)) {
+            return mproc__corrupt(why, size, "T3: seat %llu has a name %u and a time to come",
+                                  (unsigned long long)i, mproc__peek32(&s->name));
+        }
     }
     int r = mproc_queue_check(tasks_of(tasks), why, size);
     return r == 0 ? mproc_queue_check(results_of(tasks), why, size) : r;
@@ -299,18 +315,40 @@ int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
 
 /* ---------------------------------------------------------------- from outside */
 
+static size_t seats_in(const mproc_taskq *copy, size_t size) {
+    size_t seats = (size - sizeof *copy) / sizeof *copy->seat;
+    return copy->seats < seats ? (size_t)copy->seats : seats;
+}
+
 bool mproc__taskq_facts(const void *copy, size_t size, struct mproc__facts *out) {
     const mproc_taskq *q = copy;
     if (size < sizeof *q) {
         return false;
     }
-    size_t seats = (size - sizeof *q) / sizeof *q->seat;
-    seats = q->seats < seats ? (size_t)q->seats : seats;
+    size_t seats = seats_in(q, size);
     out->inside[0] = q->tasks;
     out->inside[1] = q->results;
     for (size_t i = 0; i < seats; i++) {
         out->total += q->seat[i].token != 0;
         out->done += q->seat[i].token != 0 && q->seat[i].claim != 0;
+    }
+    return true;
+}
+
+bool mproc__taskq_seat_facts(const void *copy, size_t size, size_t i,
+                             struct mproc__seat_facts *seat) {
+    const mproc_taskq *q = copy;
+    *seat = (struct mproc__seat_facts){0};
+    if (size < sizeof *q || i >= seats_in(q, size)) {
+        return false;
+    }
+    const struct mproc__seat *s = &q->seat[i];
+    seat->token = s->token;
+    seat->ticket = s->claim - 1;
+    seat->works = s->token != 0 && s->claim != 0;
+    seat->name = s->name;
+    if ((s->noted & MPROC__SEAT_CLAIM) == (s->claim & MPROC__SEAT_CLAIM)) {
+        seat->since = (s->noted >> MPROC__SEAT_CLAIM_BITS) * (uint64_t)MPROC_MSEC;
     }
     return true;
 }

@@ -20,7 +20,24 @@ struct mproc__seat {
     uint64_t token;                       /* the worker, 0: the seat is free */
     uint64_t item;  /* of a map's chunk: the item that the worker is at; the worker's */
     uint32_t state; /* enum mproc__worker_state; for pools only */
+    uint32_t name;  /* of the function that its task runs: a row of core/trace.h; 0: not known */
+    uint64_t noted; /* when the owner has seen first that it has this task; see below */
 };
+
+/* `noted` is one word, so that whoever looks from outside sees the time of one task and not of the
+ * next: ms of mproc__os_now(), rounded up, above the last bits of the claim that was seen. */
+#define MPROC__SEAT_CLAIM UINT64_C(0xffffff)
+#define MPROC__SEAT_CLAIM_BITS 24
+
+/* The owner looks at a worker. A task that is done sooner than the owner looks again costs nothing.
+ */
+static inline void mproc__seat_note(struct mproc__seat *seat, int64_t now) {
+    uint64_t claim = mproc__peek64(&seat->claim) & MPROC__SEAT_CLAIM;
+    if (claim != 0 && (mproc__peek64(&seat->noted) & MPROC__SEAT_CLAIM) != claim) {
+        mproc__poke64(&seat->noted,
+                      (uint64_t)(now / MPROC_MSEC + 1) << MPROC__SEAT_CLAIM_BITS | claim);
+    }
+}
 
 struct mproc__seat *mproc__taskq_seat(mproc_taskq *tasks, unsigned seat);
 

@@ -178,18 +178,36 @@ static unsigned name_of_function(const struct mproc__function_ref *ref, mproc__f
     return mproc__trace_name(text);
 }
 
-/* The task in hand is that function's. */
-static MPROC__NOINLINE void trace_function(mproc_worker *w, uint64_t word, mproc__function fn) {
+static bool is_traced(const mproc_worker *w) {
+    return mproc__unlikely(w->tracing.took != 0);
+}
+
+/* The task in hand is that function's, and the one before was not, or is recorded. */
+static MPROC__NOINLINE void tell_function(mproc_worker *w, uint64_t word, mproc__function fn) {
     const struct mproc__pool_function *function = (struct mproc__pool_function *)(uintptr_t)word;
     if (w->tracing.fn != fn) {
         w->tracing.fn_name = name_of_function(&function->ref, fn);
         w->tracing.fn = fn;
+        mproc__poke32(&w->line->name, w->tracing.fn_name);
     }
-    trace_begin(w, w->tracing.fn_name);
+    if (is_traced(w)) {
+        trace_begin(w, w->tracing.fn_name);
+    }
 }
 
-static bool is_traced(const mproc_worker *w) {
-    return mproc__unlikely(w->tracing.took != 0);
+/* A worker mostly runs one function, whose name stays in its seat. */
+static inline void say_function(mproc_worker *w, uint64_t word, mproc__function fn) {
+    if (is_traced(w) || mproc__unlikely(w->tracing.fn != fn)) {
+        tell_function(w, word, fn);
+    }
+}
+
+/* The task in hand is bytes: only the runtime knows what it does with them. */
+static void forget_function(mproc_worker *w) {
+    if (mproc__unlikely(w->tracing.fn != NULL)) {
+        w->tracing.fn = NULL;
+        mproc__poke32(&w->line->name, 0);
+    }
 }
 
 /* ---------------------------------------------------------------- beginning and finishing */
@@ -303,8 +321,8 @@ static int run_call(void *worker) {
     }
     w->result.size = 0;
     int r = find_function(w, w->head->function, &fn);
-    if (is_traced(w) && r == 0) {
-        trace_function(w, w->head->function, fn);
+    if (r == 0) {
+        say_function(w, w->head->function, fn);
     }
     if (r == 0) {
         r = ((mproc_task_fn)fn)(w->head + 1, w->message.size - sizeof *w->head, &w->result);
@@ -340,8 +358,8 @@ static int run_chunk(void *worker) {
     }
     mproc__poke64(&w->line->item, w->head->first);
     int r = find_function(w, map->function, &fn);
-    if (is_traced(w) && r == 0) {
-        trace_function(w, map->function, fn);
+    if (r == 0) {
+        say_function(w, map->function, fn);
     }
     if (r == 0) {
         r = code_of(run_items(w->line, map, (mproc_item_fn)fn, w->head->first));
@@ -355,8 +373,8 @@ static int run(mproc_worker *w) {
     switch (w->head->kind) {
     case MPROC__MESSAGE_CALL: return mproc__border(run_call, w);
     case MPROC__MESSAGE_CHUNK: return mproc__border(run_chunk, w);
-    case MPROC__MESSAGE_BYTES: return begin(w) ? 1 : skip(w);
-    case MPROC__MESSAGE_PART: return 1;
+    case MPROC__MESSAGE_BYTES: forget_function(w); return begin(w) ? 1 : skip(w);
+    case MPROC__MESSAGE_PART: forget_function(w); return 1;
     default: break;
     }
     int r = skip(w);
@@ -405,6 +423,7 @@ int mproc_worker_join(mproc_worker **out, mproc_workplace *place, unsigned seat)
         return r;
     }
     w->line = mproc__taskq_seat(w->tasks, seat);
+    mproc__poke32(&w->line->name, 0);
     *out = w;
     return 0;
 }
@@ -477,20 +496,27 @@ mproc_buffer *mproc_worker_buffer(const mproc_worker *w, size_t i) {
     return is_worker(w) && w->head != NULL ? mproc_message_buffer(&w->message, i) : NULL;
 }
 
-void mproc_worker_runs(mproc_worker *w, const char *function) {
-    if (!is_worker(w) || w->head == NULL || !is_traced(w)) {
-        return;
-    }
-    if (w->tracing.text_name == 0 ||
-        strncmp(w->tracing.text, function, sizeof w->tracing.text - 1) != 0) {
+static unsigned name_of_text(mproc_worker *w, const char *function) {
+    if (strncmp(w->tracing.text, function, sizeof w->tracing.text - 1) != 0) {
         snprintf(w->tracing.text, sizeof w->tracing.text, "%s", function);
         w->tracing.text_name = mproc__trace_name(w->tracing.text);
     }
-    trace_begin(w, w->tracing.text_name);
+    return w->tracing.text_name;
+}
+
+void mproc_worker_runs(mproc_worker *w, const char *function) {
+    if (!is_worker(w) || w->head == NULL) {
+        return;
+    }
+    unsigned name = function != NULL ? name_of_text(w, function) : 0;
+    mproc__poke32(&w->line->name, name);
+    if (is_traced(w) && function != NULL) {
+        trace_begin(w, name);
+    }
 }
 
 int mproc_worker_is_traced(const mproc_worker *w) {
-    return is_worker(w) && is_traced(w);
+    return is_worker(w) && w->head != NULL && (is_traced(w) || mproc__peek32(&w->line->name) == 0);
 }
 
 uint64_t mproc_worker_done(const mproc_worker *worker) {

@@ -1,5 +1,5 @@
 /*
- * test_since.c - since when a lock is held, as a look from outside tells it
+ * test_since.c - since when a lock is held, a task runs, a message is there, as a look tells it
  *
  * SPDX-License-Identifier: MIT
  *
@@ -12,6 +12,7 @@
 #include "inspect/show.h"
 #include "made.h"
 #include "members.h"
+#include "pool/taskq.h"
 
 #include <pthread.h>
 
@@ -241,4 +242,119 @@ TEST(since_a_time_to_come_is_told_by_the_check) {
     CHECK(mproc__rlock_facts(rlock, 8, &facts) == false);
     mproc_drop(rlock);
     drop(&held);
+}
+
+/* ---------------------------------------------------------------- of tasks and messages */
+
+static int wait_in_task(const void *in, size_t size, mproc_result *result) {
+    (void)size, (void)result;
+    mproc_event *event;
+    memcpy(&event, in, sizeof event);
+    return mproc_event_wait(event, MPROC_FOREVER);
+}
+
+/* The only one that runs; the picture is dropped by the caller. */
+static struct mproc__seen_task task_seen(struct mproc__picture *p) {
+    struct mproc__outside arena;
+    CHECK_OK(mproc__outside_open(getpid(), &arena));
+    CHECK_OK(mproc__picture_take(&arena, p));
+    mproc__outside_close(&arena);
+    CHECK_GE(1, p->ntasks);
+    return p->ntasks == 1 ? p->tasks[0] : (struct mproc__seen_task){0};
+}
+
+static bool is_known(const struct mproc__picture *p, const struct mproc__seen_task *task) {
+    return p->ntasks == 1 && task->since != 0 && task->name != 0;
+}
+
+TEST(since_is_known_of_a_task_when_the_owner_has_looked) {
+    mproc_event *event = made_event();
+    mproc_pool *pool = NULL;
+    mproc_task *task = NULL;
+    struct mproc__picture p, later;
+    char why[256] = "";
+    CHECK_OK(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 1}));
+    int64_t before = mproc__os_now();
+    CHECK_OK(mproc_pool_submit(pool, wait_in_task, &event, sizeof event, NULL, &task));
+    struct mproc__seen_task seen = task_seen(&p);
+    while (!is_known(&p, &seen)) {
+        mproc__picture_drop(&p);
+        CHECK_EQ(mproc_task_wait(task, 20 * MPROC_MSEC), -ETIMEDOUT);
+        seen = task_seen(&p);
+    }
+    CHECK(seen.since >= before && seen.since <= p.now && seen.ticket == 0);
+    CHECK(strstr(&p.texts[seen.name], "wait_in_task") != NULL ||
+          strstr(&p.texts[seen.name], "+0x") != NULL);
+    CHECK_EQ(mproc_task_wait(task, 20 * MPROC_MSEC), -ETIMEDOUT);
+    struct mproc__seen_task again = task_seen(&later);
+    CHECK(again.since == seen.since && again.worker == seen.worker);
+    CHECK_EQ(mproc__picture_running(&later, &again), later.now - seen.since);
+    CHECK_OK(mproc_pool_check(pool, why, sizeof why));
+    mproc__picture_drop(&p);
+    mproc__picture_drop(&later);
+    mproc_event_set(event);
+    CHECK_OK(mproc_task_wait(task, MPROC_FOREVER));
+    CHECK_EQ(task_seen(&p).since, 0); /* it is done */
+    mproc__picture_drop(&p);
+    mproc_task_drop(task);
+    mproc_pool_drop(pool);
+    mproc_drop(event);
+}
+
+static void take_picture(struct mproc__picture *out) {
+    (void)task_seen(out);
+}
+
+static int queue_in(const struct mproc__picture *p, const mproc_queue *queue) {
+    int i = mproc__picture_at(p, (uint64_t)(uintptr_t)queue);
+    CHECK_GE(i, 0);
+    return i;
+}
+
+TEST(since_of_the_oldest_message_is_that_of_the_first_of_two_looks) {
+    mproc_queue *queue = made_queue(0);
+    mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
+    struct mproc__picture p[4];
+    take_picture(&p[0]);
+    CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
+    take_picture(&p[1]);
+    CHECK_OK(mproc_queue_put(queue, "y", 1, 0));
+    take_picture(&p[2]);
+    for (int i = 1; i < 3; i++) {
+        mproc__picture_compare(&p[i], &p[i - 1]);
+    }
+    CHECK_EQ(mproc__picture_oldest(&p[1], queue_in(&p[1], queue)), -1); /* it may be new */
+    CHECK_EQ(mproc__picture_oldest(&p[2], queue_in(&p[2], queue)), p[2].now - p[1].now);
+    CHECK_OK(mproc_queue_get(queue, &message, 0));
+    mproc_message_drop(&message);
+    take_picture(&p[3]);
+    mproc__picture_compare(&p[3], &p[2]);
+    CHECK_EQ(mproc__picture_oldest(&p[3], queue_in(&p[3], queue)), -1);
+    for (int i = 0; i < 4; i++) {
+        mproc__picture_drop(&p[i]);
+    }
+    mproc_drop(queue);
+}
+
+TEST(since_a_task_to_come_is_told_by_the_check) {
+    char why[128] = "";
+    mproc_taskq *tasks = NULL;
+    CHECK_OK(mproc_taskq_new(&tasks, 2));
+    struct mproc__seat *seat = mproc__taskq_seat(tasks, 1);
+    seat->claim = 5;
+    mproc__seat_note(seat, 7 * MPROC_MSEC);
+    CHECK_EQ(seat->noted, UINT64_C(8) << MPROC__SEAT_CLAIM_BITS | 5);
+    mproc__seat_note(seat, 90 * MPROC_MSEC); /* the same task */
+    CHECK_EQ(seat->noted, UINT64_C(8) << MPROC__SEAT_CLAIM_BITS | 5);
+    seat->claim = 6;
+    mproc__seat_note(seat, mproc__os_now() + 1000 * MPROC_SEC);
+    seat->claim = 0;
+    CHECK_EQ(mproc_taskq_check(tasks, why, sizeof why), MPROC_ECORRUPT);
+    CHECK(strncmp(why, "T3", 2) == 0);
+    seat->noted = 0;
+    CHECK_OK(mproc_taskq_check(tasks, why, sizeof why));
+    seat->name = MPROC__TRACE_NAMES;
+    CHECK_EQ(mproc_taskq_check(tasks, why, sizeof why), MPROC_ECORRUPT);
+    seat->name = 0;
+    mproc_drop(tasks);
 }

@@ -13,6 +13,7 @@
 #include "fuzz.h"
 
 #include <errno.h>
+#include <sys/uio.h>
 
 #include "inspect/blame.h"
 #include "inspect/show.h"
@@ -51,6 +52,8 @@ static void make(void) {
     mproc_taskq *taskq;
     mproc_channel *channel;
     mproc_stack *stack;
+    mproc_message message = MPROC_MESSAGE_INIT(NULL, 0);
+    uint64_t ticket;
     int ends[2];
     MUST(mproc_lock_new(&lock, 4) == 0 && mproc_lock_acquire(lock, 0) == 0);
     MUST(mproc_rlock_new(&rlock) == 0 && mproc_rlock_acquire(rlock, 0) == 0);
@@ -61,6 +64,9 @@ static void make(void) {
     MUST(mproc_queue_new(&queue, 50) == 0 && mproc_taskq_new(&taskq, 3) == 0);
     MUST(mproc_channel_new(&channel, ends, 1) == 0);
     MUST(mproc_stack_new(&stack, "take (shop.py:12)\nserve (shop.py:40)") == 0);
+    const struct iovec task = {(void *)(uintptr_t) "task", 4};
+    MUST(mproc_taskq_put(taskq, &task, 1, &ticket) == 0 && mproc_taskq_join(taskq, 1) == 0);
+    MUST(mproc_taskq_take(taskq, 1, &message, &ticket, 0) == 0);
     fill(queue);
 }
 
@@ -135,6 +141,12 @@ static void check(const struct mproc__picture *p) {
         const struct mproc__seen_object *o = &p->objects[i];
         MUST(o->facts >= -1 && o->facts < p->nfacts && o->within < p->nobjects);
         MUST(o->first + o->holders <= p->nholders);
+        MUST(mproc__picture_held(p, i) >= -1 && mproc__picture_oldest(p, i) >= -1);
+    }
+    for (int i = 0; i < p->ntasks; i++) {
+        const struct mproc__seen_task *task = &p->tasks[i];
+        MUST(task->tasks >= 0 && task->tasks < p->nobjects && task->name < p->ntexts);
+        MUST(mproc__picture_running(p, task) >= -1);
     }
 }
 
@@ -166,6 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     nchanged /= 2; /* it has changed meanwhile */
     if (mproc__picture_take(&arena, &second) == 0) {
         int groups = mproc__blame_again(&second, &first);
+        mproc__picture_compare(&second, &first);
         check(&second);
         show(&arena, &first, &second, groups, form);
         mproc__picture_drop(&second);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -226,7 +227,9 @@ def test_a_graph_is_drawn() -> None:
     assert look("graph", "--dot", str(os.getpid())).stdout.startswith("digraph")
     xml.dom.minidom.parseString(look("graph", "--svg", str(os.getpid())).stdout)
     assert look("graph", "--svg").returncode == 2  # of which family?
-    assert look("graph", "--json").returncode == 2
+    assert look("graph", "--jsn").returncode == 2
+    (drawn,) = json.loads(look("graph", "--json", str(os.getpid())).stdout)
+    assert drawn["waits"] == []
     assert look("report").returncode == 2
     del lock
 
