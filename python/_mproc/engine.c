@@ -102,7 +102,7 @@ static int view_open(struct view *v, PyObject *engine) {
     if (v->tasks != NULL && Py_TYPE(v->turn) != state->turn_type) {
         PyErr_Format(PyExc_TypeError, "an engine pumps by %R, which is no Turn", v->turn);
     }
-    if (PyErr_Occurred()) {
+    if (v->tasks == NULL || PyErr_Occurred()) {
         Py_XDECREF(v->turn);
         Py_XDECREF(v->tasks);
         return -1;
@@ -229,14 +229,17 @@ static int pump(const struct view *v, PyObject *job, double seconds, const unsig
 
 static int check_owner(PyObject *engine) {
     const struct module_state *state = module_state_of(engine);
-    PyObject *owner = state != NULL ? PyObject_GetAttr(engine, state->engine_names[OWNER]) : NULL;
+    if (state == NULL) {
+        return -1;
+    }
+    PyObject *owner = PyObject_GetAttr(engine, state->engine_names[OWNER]);
     long pid = owner != NULL ? PyLong_AsLong(owner) : -1;
     Py_XDECREF(owner);
     if (pid == mproc_pid() || PyErr_Occurred()) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    return truth_of(PyObject_CallMethodNoArgs(engine, state->engine_names[CHECK_OWNER])) < 0 ? -1
-                                                                                             : 0;
+    PyObject *name = state->engine_names[CHECK_OWNER];
+    return truth_of(PyObject_CallMethodNoArgs(engine, name)) < 0 ? -1 : 0;
 }
 
 /* A time that is waited for. */
