@@ -63,7 +63,7 @@ def test_exception_that_cannot_be_pickled(engine):
 def test_large_arguments_and_results(engine):
     """100 MB each way, without a word of the engine's."""
     assert of(engine, "large") == [True, True]
-    assert "Warning" not in told(engine)[1].stderr
+    assert "Sending large graph" not in told(engine)[1].stderr
 
 
 def test_pools_again_and_again(engine):
