@@ -10,11 +10,11 @@
 
 #include <stdint.h>
 
-/* See pool_methods: pump(). job: lent; what is no Job stands for None. 1, 0, or -1 with an
+/* See pool_methods: pump(). object: a Job, lent; what is no Job stands for None. 1, 0, or -1 with an
  * exception. */
-int pool_collect(PyObject *pool, PyObject *job, int64_t timeout, int patient);
+int pool_collect(PyObject *self, PyObject *object, int64_t timeout, int patient);
 
 /* Tasks whose results have not been read. */
-Py_ssize_t pool_open(PyObject *pool);
+Py_ssize_t pool_open(PyObject *self);
 
 #endif
