@@ -10,8 +10,8 @@
 
 #include <stdint.h>
 
-/* See pool_methods: pump(). object: a Job, lent; what is no Job stands for None. 1, 0, or -1 with an
- * exception. */
+/* See pool_methods: pump(). object: a Job, lent; what is no Job stands for None. 1, 0, or -1 with
+ * an exception. */
 int pool_collect(PyObject *self, PyObject *object, int64_t timeout, int patient);
 
 /* Tasks whose results have not been read. */
