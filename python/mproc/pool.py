@@ -276,12 +276,16 @@ class Pool(HasOptions, Engine):
             self._tasks.close()
             self._tell()
 
-    def _failure_of_all(self, error: BaseException) -> BaseException:
+    def _why_over(self) -> BaseException | None:
+        """Return what every task fails with from now on; None: workers do them."""
         if self._state == TERMINATE:
             return ProcessError("the pool was terminated before the task was done")
-        if self._broken is None:
+        return self._broken
+
+    def _failure_of_all(self, error: BaseException) -> BaseException:
+        if self._why_over() is None:
             self._break(self._what_broke_it(error))
-        return self._broken or error
+        return self._why_over() or error
 
     def _has_work(self) -> bool:
         eager = [imap for imap in self._feeding if not imap._strict]
@@ -576,9 +580,11 @@ class Pool(HasOptions, Engine):
 
     def _has_fed(self, iterator: IMapIterator[Any]) -> None:
         """Note that an imap submits no more: the workers of a closed pool may wait for that."""
-        if iterator in self._feeding:
+        try:
             self._feeding.remove(iterator)
-            self._tell()
+        except ValueError:
+            return  # another thread has noted it
+        self._tell()
 
     def _with_options(self, options: TaskOptions) -> Self:
         from ._pool.limits import with_options

@@ -1228,6 +1228,31 @@ def test_terminate_wakes_a_thread_that_waits(fork):
         assert len(caught) == 1
 
 
+def one_and_then(wait):
+    yield 1
+    wait()
+
+
+@pytest.mark.parametrize("kind", ["imap", "imap_unordered"])
+@pytest.mark.parametrize("source", ["plain", "that is asked no more", "that waits"])
+def test_terminate_ends_an_imap(fork, kind, source):
+    going_on = threading.Event()
+    items = {
+        "plain": range(10**6),
+        "that is asked no more": iter(range(10**6)),
+        "that waits": one_and_then(going_on.wait),
+    }[source]
+    pool = fork.Pool(1)
+    results = getattr(pool, kind)(errands.square, items)
+    next(results)
+    pool.terminate()
+    with pytest.raises(mproc.ProcessError, match="terminated before the task was done"):
+        while True:
+            results.next(LONG)
+    going_on.set()
+    pool.join()
+
+
 def ignore_terms(queue):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     keep_queue(queue)

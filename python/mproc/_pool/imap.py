@@ -168,6 +168,9 @@ class IMapIterator(_Stream[_T]):
         elif self._exhausted:
             error, self._ended_by = self._ended_by, None
             raise StopIteration if error is None else error
+        elif (over := self._pool._why_over()) is not None:
+            self._end()  # who feeds has left, or waits in the iterable, perhaps for ever
+            raise over
         else:  # the iterable takes its time, or another thread feeds
             self._pool._pump(None, min(LOOK, seconds), seen)
 
@@ -230,6 +233,8 @@ class IMapIterator(_Stream[_T]):
                 self, message, named, False, items, chunk, self._fed, pool._chosen
             )
         except Exception as error:
+            if (over := pool._why_over()) is not None:
+                raise over from None
             pool._explain(error, "parts_of_map", items, self._fed)
             raise
         except BaseException:  # of a signal's handler: who goes on has all the results
