@@ -149,6 +149,28 @@ def test_close_does_what_waits():
         pool.apply(abs, (1,))
 
 
+@pytest.mark.parametrize("call", ["apply", "map", "imap"])
+def test_terminate_comes_while_a_task_is_queued(monkeypatch, call):
+    """As by another thread, between the look whether the pool is open and the put."""
+    pool = ThreadPool(1)
+    waiting = pool._tasks._waiting
+
+    class Late:
+        def __getattr__(self, name):
+            return getattr(waiting, name)
+
+        def put(self, task):
+            if pool._state == "RUN":
+                pool.terminate()
+            waiting.put(task)
+
+    monkeypatch.setattr(pool._tasks, "_waiting", Late())
+    with pytest.raises(mproc.ProcessError, match="terminated before the task was done"):
+        list(getattr(pool, call)(abs, ([-1, -2, -3] if call != "apply" else (-1,))))
+    pool.join()
+    assert pool._tasks.open == 0
+
+
 def test_terminate_does_not_wait_for_a_task():
     go, begun = threading.Event(), threading.Event()
     pool = ThreadPool(1)

@@ -116,6 +116,8 @@ class ThreadTasks:
     def _put(self, task: _mproc.Task) -> None:
         self._books.add(task)
         self._waiting.put(task)
+        if self.broken:  # another thread has ended the pool since this one asked
+            self._fail_open()
 
     def note_wait(self) -> bool:
         """Say nothing: no looker from outside sees threads of Python; see _mproc.Pool."""
@@ -240,9 +242,15 @@ class ThreadTasks:
         """Fail every open job, and start no worker any more."""
         self.broken = True
         self.drop_waiting()
+        self._fail_open()
+
+    def _fail_open(self) -> None:
         engine = self._engine()
         while self._books and engine is not None:
-            task = self._books.pop()
+            try:
+                task = self._books.pop()
+            except KeyError:
+                break  # another thread has taken the last one
             error = engine._failure_of_all(RuntimeError("abandoned"))
             task.job._book(task.part, True, error)
 
