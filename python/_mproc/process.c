@@ -181,7 +181,7 @@ static int launch_handle(mproc_process *handle, const Py_buffer *payload, int qu
 }
 
 static PyObject *launch(struct child *self, struct options *options, PyObject *name,
-                        const Py_buffer *payload, int quiet) {
+                        const Py_buffer *payload, int quiet, PyObject *process) {
     int r;
     mproc_process *handle = child_prepare(self, &options->core, name);
     if (handle == NULL) {
@@ -194,6 +194,10 @@ static PyObject *launch(struct child *self, struct options *options, PyObject *n
     }
     self->handle = handle;
     child_drop_held(self);
+    /* Here, as child_fork() does: the child must be known before Python goes on. */
+    if (process != Py_None && PyObject_SetAttrString(process, "_popen", (PyObject *)self) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -213,17 +217,18 @@ static int set_method(struct options *options, struct module_state *state, int m
 }
 
 static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"method", "name",     "daemon", "payload", "fds",     "argv",
-                            "envp",   "template", "by",     "quiet",   "program", NULL};
+    static char *names[] = {"method",   "name", "daemon", "payload", "fds",     "argv", "envp",
+                            "template", "by",   "quiet",  "program", "process", NULL};
     struct options options = {0};
     int method, daemon, quiet = 0, program = 0;
     Py_buffer payload = {0};
     PyObject *name, *fds = NULL, *argv = NULL, *envp = NULL, *template = NULL, *by = NULL;
-    PyObject *result = NULL;
+    PyObject *process = Py_None, *result = NULL;
     struct module_state *state = module_state_of(object);
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(
-                             args, kwargs, "iUp|y*OOOOOpp:launch", names, &method, &name, &daemon,
-                             &payload, &fds, &argv, &envp, &template, &by, &quiet, &program)) {
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "iUp|y*OOOOOppO:launch", names, &method, &name,
+                                     &daemon, &payload, &fds, &argv, &envp, &template, &by, &quiet,
+                                     &program, &process)) {
         return NULL;
     }
     options.core.flags = daemon ? MPROC_ATTACHED | MPROC_JOINS : MPROC_DETACHED;
@@ -235,7 +240,7 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
     options_start_by(&options, by);
     if (set_method(&options, state, method, template) == 0 &&
         options_fill(&options, fds, argv, envp) == 0) {
-        result = launch(child_of(object), &options, name, &payload, quiet);
+        result = launch(child_of(object), &options, name, &payload, quiet, process);
     }
     options_clear(&options);
     PyBuffer_Release(&payload);
@@ -353,13 +358,14 @@ static PyMethodDef child_methods[] = {
      "the result; the parent returns. by: what forks, instead of the core; called as os.fork()."},
     {"launch", MODULE_METHOD(child_launch), METH_VARARGS | METH_KEYWORDS,
      "launch($self, method, name, daemon, payload=b'', fds=(), argv=None, envp=None,\n"
-     "template=None, by=None, quiet=False, program=False)\n--\n\n"
+     "template=None, by=None, quiet=False, program=False, process=None)\n--\n\n"
      "Start the child: method is SPAWN or FORKSERVER. The child finds payload by child_args(), "
      "fds\n"
      "under their numbers (SPAWN) or by child_fds() (FORKSERVER). by(path, argv, envp, fds): what\n"
      "starts the program of SPAWN instead of the core; strings are bytes, the result is the pid.\n"
      "quiet: a program begins with SIGINT blocked; hold_interrupts(False) lets it in.\n"
-     "program: it is no interpreter of mproc, and need not become a member."},
+     "program: it is no interpreter of mproc, and need not become a member.\n"
+     "process: what gets this object as its _popen as soon as the child runs."},
     {"poll", MODULE_METHOD(child_poll), METH_FASTCALL,
      "poll($self, flag=os.WNOHANG, /)\n--\n\n"
      "The exit code, or minus the signal that ended the child; None while it runs."},

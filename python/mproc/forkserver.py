@@ -158,15 +158,25 @@ class ForkServer:
         """
         if len(fds) > MAXFDS_TO_SEND:
             raise ValueError(f"too many fds: {len(fds)}, but only {MAXFDS_TO_SEND} can be passed")
-        self._launch(child, process_obj._name, process_obj.daemon, payload, fds)
+        self._launch(child, process_obj._name, process_obj.daemon, payload, fds, process_obj)
 
     def _launch(
-        self, child: Child, name: str, daemon: bool, payload: bytes, fds: list[int]
+        self,
+        child: Child,
+        name: str,
+        daemon: bool,
+        payload: bytes,
+        fds: list[int],
+        process_obj: process.BaseProcess | None = None,
     ) -> None:
+        def launch() -> None:
+            options: Any = {"template": template, "process": process_obj}
+            child.launch(_mproc.FORKSERVER, name, daemon, payload, fds, **options)
+
         with self._lock:
             template = self._ensure()
             try:
-                child.launch(_mproc.FORKSERVER, name, daemon, payload, fds, template=template)
+                launch()
             except ChildProcessError:
                 self._wrapped_by = spawn.get_executable()
                 self._template = None
@@ -176,7 +186,7 @@ class ForkServer:
                 if _running(template.pid):
                     raise
                 template = self._ensure()
-                child.launch(_mproc.FORKSERVER, name, daemon, payload, fds, template=template)
+                launch()
 
     def connect_to_new_process(self, fds: list[int]) -> tuple[int, int]:
         """Have the template fork a child that a program tells itself what to do.

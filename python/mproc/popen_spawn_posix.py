@@ -15,6 +15,8 @@ from ._mproc import SPAWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .process import BaseProcess
 
 __all__ = ["Popen"]
@@ -52,7 +54,7 @@ class Popen(popen_fork.Popen):
             payload = spawn.dump_process(process_obj, self)
             argv = spawn.get_command_line()
             name, daemon, by = process_obj._name, process_obj.daemon, spawn_of_others()
-            quiet = process_obj._quiet
-            self.launch(SPAWN, name, daemon, payload, self._fds, argv, by=by, quiet=quiet)
+            options: Any = {"by": by, "quiet": process_obj._quiet, "process": process_obj}
+            self.launch(SPAWN, name, daemon, payload, self._fds, argv, **options)
         finally:
             self._close_given()

@@ -86,6 +86,7 @@ class _Popen(popen_fork.Popen):
                 envp=process_obj._env,
                 by=spawn_of_others(),
                 program=True,
+                process=process_obj,
             )
         except OSError as error:
             if error.filename is None:

@@ -558,6 +558,36 @@ def test_variables_that_programs_know(ctx):
     theirs.close()
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_child_is_known_though_a_signal_comes_as_it_starts(method, monkeypatch):
+    """As it were: what follows the launch raises, as a signal's handler may."""
+
+    def raise_once(self):
+        close(self)
+        raise KeyboardInterrupt
+
+    close = popen_fork.Popen._close_given
+    process = mproc.get_context(method).Process(target=exit_with, args=(3,))
+    with monkeypatch.context() as patch:
+        patch.setattr(popen_fork.Popen, "_close_given", raise_once)
+        with pytest.raises(KeyboardInterrupt):
+            process.start()
+    assert process in mproc.active_children() or process.exitcode is not None
+    process.join()
+    assert process.exitcode == 3
+    with pytest.raises(AssertionError, match="cannot start a process twice"):
+        process.start()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_child_is_not_known_whose_start_fails(method):
+    process = mproc.get_context(method).Process(target=exit_with, args=(threading.Lock(),))
+    with pytest.raises(TypeError, match="pickle"):
+        process.start()
+    assert process._popen is None
+    assert process not in mproc.active_children()
+
+
 def test_make_start_wants_a_class():
     with pytest.raises(TypeError, match="cls must be a class, not int"):
         _mproc.make_start(5)
