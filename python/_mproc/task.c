@@ -114,6 +114,41 @@ static PyObject *task_run(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return run_work(NULL, task_of(self)->work);
 }
 
+/* ---------------------------------------------------------------- booking */
+
+/* Books a result, (task, failed, value), if the task is in the books. */
+static PyObject *book_result(struct module_state *state, PyObject *result, PyObject *books) {
+    PyObject *task, *value;
+    int failed;
+    if (!PyArg_ParseTuple(result, "O!pO:book_next", state->task_type, &task, &failed, &value)) {
+        return NULL;
+    }
+    int r = PySet_Discard(books, task);
+    if (r <= 0) {
+        return r < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    return PyObject_CallMethod(task_of(task)->job, "_book", "niO", task_of(task)->part, failed,
+                               value);
+}
+
+/* book_next(get, block, timeout, books): one call, so what a signal's handler raises comes before a
+ * result is taken or after it is booked, but for its callbacks. */
+static PyObject *task_book_next(PyObject *type, PyObject *args) {
+    struct module_state *state = PyType_GetModuleState((PyTypeObject *)type);
+    PyObject *get, *block, *timeout, *books;
+    if (state == NULL ||
+        !PyArg_ParseTuple(args, "OOOO!:book_next", &get, &block, &timeout, &PySet_Type, &books)) {
+        return NULL;
+    }
+    PyObject *result = PyObject_CallFunctionObjArgs(get, block, timeout, NULL);
+    if (result == NULL || result == Py_None) {
+        return result;
+    }
+    PyObject *booked = book_result(state, result, books);
+    Py_DECREF(result);
+    return booked;
+}
+
 /* ---------------------------------------------------------------- the type */
 
 static int task_traverse(PyObject *self, visitproc visit, void *arg) {
@@ -141,6 +176,10 @@ static PyMethodDef task_methods[] = {
     {"divide", task_divide, METH_VARARGS | METH_CLASS,
      "divide($type, job, function, star, items, chunksize, /)\n--\n\n"
      "Have a job expect a call per item of a list, chunksize of them per part; return the tasks."},
+    {"book_next", task_book_next, METH_VARARGS | METH_CLASS,
+     "book_next($type, get, block, timeout, books, /)\n--\n\n"
+     "Take a result by get(block, timeout), (task, failed, value) or None, and have the job book\n"
+     "it if the task is in the set `books`, and no more then."},
     {"run", task_run, METH_NOARGS, "run($self, /)\n--\n\nMake the call, or those of the part."},
     {NULL, NULL, 0, NULL},
 };

@@ -601,6 +601,15 @@ class Task:
     def divide(
         cls, job: Job, function: Any, star: bool, items: list[Any], chunksize: int, /
     ) -> list[Task]: ...
+    @classmethod
+    def book_next(
+        cls,
+        get: Callable[[bool, float | None], tuple[Task, bool, Any] | None],
+        block: bool,
+        timeout: float | None,
+        books: set[Task],
+        /,
+    ) -> None: ...
     @property
     def job(self) -> Job: ...
     @property

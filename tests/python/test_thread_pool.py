@@ -1,6 +1,7 @@
 """ThreadPool and dummy.Pool: Pool's interface on threads, which share everything."""
 
 import gc
+import signal
 import threading
 import time
 import weakref
@@ -147,6 +148,31 @@ def test_close_does_what_waits():
     assert sorted(done) == list(range(20))
     with pytest.raises(ValueError, match="not running"):
         pool.apply(abs, (1,))
+
+
+class Alarm(Exception):
+    pass
+
+
+def raise_alarm(number, frame):
+    raise Alarm
+
+
+def test_no_result_is_lost_by_what_a_signals_handler_raises(pool):
+    before = signal.signal(signal.SIGALRM, raise_alarm)
+    try:
+        for after in range(1, 150):
+            result = pool.map_async(abs, range(30), 1)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, after * 1e-5)
+                result.get()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                pass
+            assert result.get(LONG) == list(range(30))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("call", ["apply", "map", "imap"])

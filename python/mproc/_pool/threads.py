@@ -148,9 +148,7 @@ class ThreadTasks:
         return booked if job is None else job._ready
 
     def _book_next(self, block: bool, timeout: float | None = None) -> None:
-        result = self._results.get(block, timeout)
-        if result is not None:
-            self._book(*result)
+        _mproc.Task.book_next(self._results.get, block, timeout, self._books)
 
     def _book_others(self) -> None:
         """Book what has come meanwhile: each by itself would cost a thread's turn."""

@@ -182,6 +182,11 @@ class EngineTasks(ThreadTasks):
 
     # -- booking
 
+    def _book_next(self, block: bool, timeout: float | None = None) -> None:
+        result = self._results.get(block, timeout)
+        if result is not None:
+            self._book(*result)
+
     def _book(self, part: _mproc.Task, failed: bool, result: Any) -> None:
         if part not in self._books:
             return
