@@ -16,14 +16,14 @@
  *   _slice     seconds between two looks at the workers while results are awaited
  *   _sleep(), _check_owner(), _look_after_workers()
  *
- * Waiting. Who waits for anything but a job of its own reads the turn's news before it looks
- * whether that has come, and does not sleep if there has been news since. The pumping thread makes
- * news when it leaves, and wakes who waits for a job when that is ready. What comes otherwise than
- * by a result - a task is cancelled, the engine breaks, an imap ends - is told by _tell(), to the
- * pumping thread as well. So nothing that happens in this process is found by the end of a slice.
- * What slices are for is what no one tells: that a worker has ended. A callback or a signal's
- * handler may run in the pumping thread and wait for another result. It pumps on, and what it books
- * may be what that thread has waited for.
+ * Waiting. A thread that waits for anything but a job of its own reads the turn's news before it
+ * looks whether that has come, and does not sleep if there has been news since. The pumping thread
+ * makes news when it leaves, and wakes who waits for a job when that is ready. What comes otherwise
+ * than by a result - a task is cancelled, the engine breaks, an imap ends - is told by _tell(), to
+ * the pumping thread as well. So nothing that happens in this process is found by the end of a
+ * slice. What slices are for is what no one tells: that a worker has ended. A callback or a
+ * signal's handler may run in the pumping thread and wait for another result. It pumps on, and what
+ * it books may be what that thread has waited for.
  *
  * Nothing here is lost by what a signal's handler raises: handlers run inside of pump() and of the
  * sleep, and the turn is given back behind both.

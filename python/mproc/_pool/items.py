@@ -1,6 +1,6 @@
 """Parts of the standard executor that programs import from `concurrent.futures.process`.
 
-Here the executor uses none of them: what a task is made of is in engine.py. They are for programs
+Here the executor uses none of them: a task is a message of the core's pool. They are for programs
 that have an executor or a queue of their own made of these.
 """
 
