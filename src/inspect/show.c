@@ -342,14 +342,14 @@ static void show_waiters(const struct mproc__show *show, int object,
     }
 }
 
-static void show_holder(const struct mproc__show *show, int object) {
+void mproc__show_holder(const struct mproc__show *show, int object) {
     char what[MPROC__SAY];
     fprintf(show->out, "%s", mproc__say_object(show->arena, show->picture, object, what) + 4);
     show_holders(show, object);
 }
 
 static void show_lock(const struct mproc__show *show, int object, const struct waiters *waiters) {
-    show_holder(show, object);
+    mproc__show_holder(show, object);
     fputs("\n", show->out);
     show_waiters(show, object, waiters);
 }

@@ -28,6 +28,9 @@ void mproc__show_queues(const struct mproc__show *show);
 void mproc__show_head(const struct mproc__show *show);
 void mproc__show_troubles(const struct mproc__show *show);
 
+/* An object, and who has it since when, as far as that is known; without an end of the line. */
+void mproc__show_holder(const struct mproc__show *show, int object);
+
 /* The tasks that workers of a task queue have, a line for each: which, by whom, for how long. */
 void mproc__show_tasks(const struct mproc__show *show, int tasks);
 
