@@ -23,7 +23,7 @@ State, each a variable of this module that only functions of this module set:
   _at_threads_end what waits for the end of the threads; None: not known, end_threads() looks.
   _prepared       whether what a confined child may need is imported: prepare_for_confinement().
 Registries, which are filled by others and never replaced, so that others may keep them:
-  finalizers      util.Finalize objects, and what at_exit() was given, by (priority, number), see
+  finalizers      Finalize objects, and what at_exit() was given, by (priority, number), see
                   run_finalizers(). finalizer_numbers counts them.
   after_forkers   functions that a forked child calls before anything else.
   before_listing  functions that active_children() calls first.
@@ -50,7 +50,7 @@ from itertools import count
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
     from typing import Any
 
@@ -508,6 +508,91 @@ def exit_function() -> None:
         _end_children()
     log(_DEBUG, 'running the remaining "atexit" finalizers')
     run_finalizers()
+
+
+_ref: Any = None
+
+
+def _weakly(obj: object, callback: Callable[[Any], object]) -> Any:
+    """Return a weak reference to an object."""
+    global _ref
+    if _ref is None:
+        from ._cpython import ref
+
+        _ref = ref
+    return _ref(obj, callback)
+
+
+class Finalize:
+    """A callback that runs once: when obj is collected, when this is called, or at exit.
+
+    At exit those with an `exitpriority` run, in the order that _exit_function() tells. A
+    forked child runs none of its parent's.
+    """
+
+    __module__ = f"{__package__}.util"  # where programs and pickles find it
+
+    def __init__(
+        self,
+        obj: object,
+        callback: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        exitpriority: int | None = None,
+    ) -> None:
+        if exitpriority is not None and not isinstance(exitpriority, int):
+            raise TypeError(
+                f"Exitpriority ({exitpriority!r}) must be None or int, not {type(exitpriority)}"
+            )
+        if obj is None and exitpriority is None:
+            raise ValueError("Without object, exitpriority cannot be None")
+        self._callback: Callable[..., Any] | None = callback
+        self._args = tuple(args)
+        self._kwargs = kwargs or {}
+        self._key = (exitpriority, next(finalizer_numbers))
+        self._pid = os.getpid()
+        self._weakref = None if obj is None else _weakly(obj, self)
+        finalizers[self._key] = self
+
+    def __call__(self, wr: object = None) -> Any:
+        """Run the callback, unless it has run, or was cancelled, or is another process'."""
+        if finalizers.pop(self._key, None) is None or self._callback is None:
+            log(_SUBDEBUG, "finalizer no longer registered")
+            return None
+        callback, args, kwargs = self._callback, self._args, self._kwargs
+        self._forget()
+        if self._pid != os.getpid():
+            log(_SUBDEBUG, "finalizer ignored because different process")
+            return None
+        log(_SUBDEBUG, "finalizer calling %s with args %s and kwargs %s", callback, args, kwargs)
+        return callback(*args, **kwargs)
+
+    def cancel(self) -> None:
+        """Have the callback never run."""
+        if finalizers.pop(self._key, None) is not None:
+            self._forget()
+
+    def still_active(self) -> bool:
+        """Return whether the callback is still waiting to run."""
+        return self._key in finalizers
+
+    def _forget(self) -> None:
+        self._callback = self._weakref = None
+        self._args, self._kwargs = (), {}
+
+    def __repr__(self) -> str:
+        obj = self._weakref() if self._weakref is not None else None
+        if self._callback is None:
+            return f"<{type(self).__name__} object, dead>"
+        name = getattr(self._callback, "__name__", self._callback)
+        text = f"<{type(self).__name__} object, callback={name}"
+        if self._args:
+            text += f", args={self._args}"
+        if self._kwargs:
+            text += f", kwargs={self._kwargs}"
+        if self._key[0] is not None:
+            text += f", exitpriority={self._key[0]}"
+        return text + (">" if obj is None else f", obj={type(obj).__name__}>")
 
 
 def at_exit(priority: int, function: Callable[[], object]) -> tuple[int, int]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import allocate_lock as _allocate_lock
 
-from . import process
-from ._managers import forget_key, know_key
+from . import _current, process
+from ._cpython import ref as _ref
+from ._current import Finalize as _Finalize
+from ._current import manager_keys as _keys
 from .context import ProcessError
-from .util import abstract_sockets_supported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Self
 
     from ._managers import peers as _peers
-    from ._managers.late import Late
     from ._managers.life import Life
     from ._managers.proxies import AcquirerProxy as AcquirerProxy
     from ._managers.proxies import ArrayProxy as ArrayProxy
@@ -59,8 +60,30 @@ if TYPE_CHECKING:
     from ._managers.wire import dispatch as dispatch
     from ._mproc import Connection
     from .context import BaseContext
+    from .process import BaseProcess
 
 __all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]
+
+
+# ---- the keys of servers
+
+
+def hashable(address: Any) -> Any:
+    """Return the address as a key of a dict: XML-RPC makes lists of tuples."""
+    return tuple(address) if isinstance(address, list) else address
+
+
+def know_key(address: Any, authkey: bytes) -> None:
+    """Remember the key of a server, for proxies that come without one, and for children."""
+    _keys[hashable(address)] = bytes(authkey)
+
+
+def forget_key(address: Any) -> None:
+    """Undo know_key()."""
+    _keys.pop(hashable(address), None)
+
+
+# ---- managers
 
 
 class State:
@@ -143,11 +166,11 @@ class BaseManager:
 
     @property
     def _Client(self) -> Callable[..., Any]:
-        return _listener_client(self._serializer)[1]
+        return _part("starting", "listener_client")(self._serializer)[1]  # type: ignore[no-any-return]
 
     @property
     def _Listener(self) -> Callable[..., Any]:
-        return _listener_client(self._serializer)[0]
+        return _part("starting", "listener_client")(self._serializer)[0]  # type: ignore[no-any-return]
 
     # -- the server
 
@@ -179,25 +202,13 @@ class BaseManager:
         self._check_initial()
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        from .util import Finalize
-
         if initializer is None and self._can_be_late():
-            from ._managers.late import Late
-
             Late.start(self)
             return
-        server, ours = self._start_server(self._new_process(), initializer, tuple(initargs))
-        self._state.value = State.STARTED
-        self._know_key()
-        self.shutdown = Finalize(
-            self,
-            type(self)._finalize_manager,
-            args=(server, self._state, ours, self._shutdown_timeout),
-            exitpriority=0,
-        )
+        _part("starting", "start")(self, initializer, tuple(initargs))
 
     def _can_be_late(self) -> bool:
-        """Return whether nobody can tell a server that is started later: see _managers/late.py."""
+        """Return whether nobody can tell a server that is started later: see Late."""
         return False
 
     def _may_have_life(self) -> bool:
@@ -205,7 +216,6 @@ class BaseManager:
         return (
             self._serializer == "pickle"
             and not process.current_process().daemon  # which may not have a child: start() says so
-            and abstract_sockets_supported
             and self._server_joins()
         )
 
@@ -219,33 +229,9 @@ class BaseManager:
         if self._late is not None:
             self._late.need_server(self)
 
-    def _start_server(
-        self,
-        new: process.BaseProcess,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-    ) -> tuple[process.BaseProcess, Connection]:
-        """Start the server in a new process; return this, and what it is told its end by."""
-        from .connection import Pipe
-
-        ours, theirs = Pipe()
-        try:
-            self._start_process(new, theirs, initializer, initargs)
-            theirs.close()
-            self._address = _address_from(ours, new)
-        except BaseException:
-            ours.close()
-            theirs.close()
-            raise
-        self._process = new
-        self._the_peer = None
-        return new, ours
-
     def _know_key(self) -> None:
-        from .util import Finalize
-
         know_key(self._address, self._authkey)
-        Finalize(self, forget_key, args=(self._address,), exitpriority=None)
+        _Finalize(self, forget_key, args=(self._address,), exitpriority=None)
 
     def _new_process(self) -> process.BaseProcess:
         """Return the server's process, which has a name and a number, and is not started."""
@@ -253,27 +239,6 @@ class BaseManager:
         number = ":".join(map(str, new._identity))
         new.name = f"{type(self).__name__}-{number}"
         return new
-
-    def _start_process(
-        self,
-        new: process.BaseProcess,
-        theirs: Connection,
-        initializer: Callable[..., object] | None,
-        initargs: Any,
-    ) -> None:
-        if self._ctx._name == "fork":
-            _ = self._Server  # imported here, once, instead of by every child
-        new._args = (
-            self._registry,
-            _some_address() if self._address is None else self._address,
-            bytes(self._authkey),
-            self._serializer,
-            theirs,
-            initializer,
-            initargs,
-            None if self._late is None else self._late.life,
-        )
-        new.start()
 
     @classmethod
     def _run_server(
@@ -291,46 +256,16 @@ class BaseManager:
 
         life: that of the manager, if it has objects in the family's shared memory.
         """
-        import signal
-
-        from .util import debug
-
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            if initializer is not None:
-                initializer(*initargs)
-            process.current_process().authkey = authkey
-            server = cls._Server(registry, address, authkey, serializer)
-            server.life = life
-            if life is not None:
-                from ._managers.life import give_back_inherited
-
-                give_back_inherited(life)
-        except Exception as error:
-            _send_error(starter, error)
-            raise SystemExit(1) from None
-        debug("manager serving at %r", server.address)
-        process.current_process()._manager_server = server  # type: ignore[attr-defined]
-        starter.send(("serving", server.address))
-        parent = process.parent_process()
-        server.serve(starter, *(() if parent is None else (parent.sentinel,)))
+        _part("starting", "run")(
+            cls, registry, address, authkey, serializer, starter, initializer, initargs, life
+        )
 
     @staticmethod
     def _finalize_manager(
         server: process.BaseProcess, state: State, starter: Connection, timeout: float
     ) -> None:
         """End the server process: by asking, SIGTERM, SIGKILL."""
-        state.value = State.SHUTDOWN
-        _ask_to_stop(starter)
-        if server.is_alive():
-            server.join(timeout)
-            for end in (server.terminate, server.kill):
-                if server.is_alive():
-                    from .util import info
-
-                    info("manager still alive after %s s", timeout)
-                    end()
-                    server.join(timeout if end == server.terminate else None)
+        _part("starting", "end")(server, state, starter, timeout)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the server process has ended, or for at most `timeout` seconds."""
@@ -380,21 +315,11 @@ class BaseManager:
 
     def _debug_info(self) -> str:
         """Return a text about the server's objects and how many references each has."""
-        late = self._late
-        text = late.debug_info() if late is not None else ""
-        if late is not None and not late.has_server():
-            return text
-        self._peer().settle()
-        return text + self._peer().ask("debug_info")  # type: ignore[no-any-return]
+        return _part("late", "debug_info")(self)  # type: ignore[no-any-return]
 
     def _number_of_objects(self) -> int:
         """Return the number of the manager's objects that anybody refers to."""
-        late = self._late
-        number = late.number_of_objects() if late is not None else 0
-        if late is not None and not late.has_server():
-            return number
-        self._peer().settle()
-        return number + self._peer().ask("number_of_objects")  # type: ignore[no-any-return]
+        return _part("late", "number_of_objects")(self)  # type: ignore[no-any-return]
 
     @classmethod
     def register(
@@ -416,28 +341,9 @@ class BaseManager:
 
         TypeError: a name that is no string, a callable that is none, names that are not strings.
         """
-        _check_registration(typeid, callable, proxytype, exposed, method_to_typeid)
-        if "_registry" not in cls.__dict__:
-            cls._registry = cls._registry.copy()
-        if proxytype is None:
-            proxytype = _part("proxies", "AutoProxy")
-        cls._registry[typeid] = _registered(callable, proxytype, exposed, method_to_typeid)
-        if create_method:
-            setattr(cls, typeid, _creator(typeid, proxytype))
-
-
-def _registered(
-    make: Any, proxytype: Any, exposed: Any = None, method_to_typeid: Any = None
-) -> tuple[Any, ...]:
-    """Return what a registry has of a type."""
-    exposed = exposed or getattr(proxytype, "_exposed_", None) or None
-    method_to_typeid = method_to_typeid or getattr(proxytype, "_method_to_typeid_", None) or None
-    return (
-        make,
-        None if exposed is None else tuple(exposed),
-        None if method_to_typeid is None else dict(method_to_typeid),
-        proxytype,
-    )
+        _part("registry", "register")(
+            cls, typeid, callable, proxytype, exposed, method_to_typeid, create_method
+        )
 
 
 def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
@@ -448,10 +354,10 @@ def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
 
     def create(self: BaseManager, /, *args: Any, **kwds: Any) -> Any:
         if self._late is not None:
-            proxy = self._late.make(self, typeid, args, kwds)
+            proxy = (_make_late or _late_make())(self._late, self, typeid, args, kwds)
             if proxy is not None:
                 return proxy
-        make = _own_registry()[typeid][-1] if proxytype is None else proxytype
+        make = _part("registry", "own")()[typeid][-1] if proxytype is None else proxytype
         token, exposed = self._create(typeid, *args, **kwds)
         try:
             return make(
@@ -466,109 +372,123 @@ def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
     return create
 
 
-def _check_registration(
-    typeid: Any, make: Any, proxytype: Any, exposed: Any, method_to_typeid: Any
-) -> None:
-    if not isinstance(typeid, str):
-        raise TypeError(f"the name of a type must be a str, not {typeid!r}")
-    for what, value in (("callable", make), ("proxytype", proxytype)):
-        if value is not None and not callable(value):
-            raise TypeError(f"{what} of {typeid!r} must be a callable, not {value!r}")
-    names = [*(exposed or ())]
-    for pair in (method_to_typeid or {}).items():
-        names += pair
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"a name among the methods of {typeid!r} must be a str, not {name!r}")
+# ---- those without a server
 
 
-def _ask_to_stop(starter: Connection) -> None:
-    """Tell the server that it is enough. Closing alone would not: children may have copies."""
-    try:
-        starter.send("stop")
-    except OSError:
-        return  # it has ended
-    finally:
-        starter.close()
+class Late:
+    """What a manager has whose server is started when it is first needed: _managers/late.py.
+
+    Here is what every such manager needs: to start, to be forked, and to end without an object.
+    """
+
+    def __init__(self, manager: BaseManager) -> None:
+        self._pid = os.getpid()
+        self._starting = _allocate_lock()
+        _lates.append(_ref(self, _lates.remove))
+        self._server: tuple[BaseProcess, Connection] | None = None
+        self._waiting: BaseProcess | None = manager._new_process()
+        self._state = manager._state
+        self._life: Life | None = None
+        self._address: Any = manager._address
+        self._known_address = manager._address
+        if self._address is None:
+            self._address = _some_address()
+            self._known_address = self._address.encode()  # as the server will call it
+            manager._address = self._known_address
+            manager._know_key()
+        manager._state.value = State.STARTED
+        manager.shutdown = _Finalize(
+            manager, self._shut_down, args=(manager._shutdown_timeout,), exitpriority=0
+        )
+        known = _ref(manager)
+
+        def start() -> None:
+            found = known()
+            if found is not None and os.getpid() == self._pid:
+                self.need_server(found)
+
+        self.start_server = start
+        _current.before_listing.append(start)
+
+    @classmethod
+    def start(cls, manager: BaseManager) -> None:
+        """Start a manager; one with an address has a server at once. OSError: there is none."""
+        wanted = manager._address
+        late = manager._late = cls(manager)
+        if wanted is not None:
+            _part("late", "serve_at")(late, manager, wanted)
+
+    @property
+    def life(self) -> Life:
+        """The manager's Life, which begins now if it has not. ConnectionRefusedError: too late."""
+        if self._life is None:
+            _part("late", "begin")(self)
+        assert self._life is not None
+        return self._life
+
+    def has_server(self) -> bool:
+        """Return whether the server has been started, as far as this process knows."""
+        return self._server is not None or (
+            self._life is not None and self._life.record.get("server") is not None
+        )
+
+    def need_server(self, manager: BaseManager) -> None:
+        """Start the server, unless it has been started or the manager has been shut down."""
+        if self._server is None and self._state.value == State.STARTED:
+            _part("late", "start_server")(self, manager)
+
+    def _shut_down(self, timeout: float) -> None:
+        self._state.value = State.SHUTDOWN
+        if self._life is not None:
+            _part("late", "end_objects")(self._life)
+        self._waiting = None
+        _current.before_listing.remove(self.start_server)
+        if self._server is not None:
+            server, starter = self._server
+            BaseManager._finalize_manager(server, self._state, starter, timeout)
 
 
-def _some_address() -> str | None:
+_lates: list[_ref[Late]] = []  # those that are not freed
+
+
+def known_lates() -> list[Late]:
+    """Return what this process knows of managers without a server."""
+    return [late for known in [*_lates] if (late := known()) is not None]
+
+
+def _before_fork() -> None:
+    for late in known_lates():
+        if late._state.value == State.STARTED:
+            try:
+                _ = late.life
+            except ConnectionRefusedError:
+                continue  # another thread has shut it down
+
+
+def _after_fork_in_child() -> None:
+    for late in known_lates():
+        late._starting = _allocate_lock()  # another thread of the parent may have had it
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+def _some_address() -> str:
     """Return a free address: an abstract one, of which nothing is left when the server dies."""
-    return f"\0mproc-{os.urandom(8).hex()}" if abstract_sockets_supported else None
+    return f"\0mproc-{os.urandom(8).hex()}"
 
 
-def _send_error(starter: Connection, error: Exception) -> None:
-    """Tell the starter why there is no server; as text, if it cannot be sent otherwise."""
-    import traceback
-
-    from .reduction import ForkingPickler
-
-    text = "".join(traceback.format_exception(error))
-    try:
-        ForkingPickler.loads(ForkingPickler.dumps(error))
-        starter.send(("error", error, text))
-    except Exception:
-        starter.send(("text", None, text))
+_make_late: Any = None
 
 
-def _address_from(ours: Connection, server: process.BaseProcess) -> Any:
-    """Wait until the server tells its address; raise what prevented that."""
-    from .connection import wait
-
-    # The server's end may also be open in other children, so there need not be an end of file.
-    if ours not in wait([ours, server.sentinel]) and not ours.poll():
-        server.join()
-        raise EOFError(f"{server.name} ended before it served, with exit code {server.exitcode}")
-    try:
-        kind, what, *text = ours.recv()
-    except EOFError:
-        server.join()
-        raise EOFError(
-            f"{server.name} ended before it served, with exit code {server.exitcode}"
-        ) from None
-    if kind == "serving":
-        return what
-    server.join()
-    if kind == "text":
-        from ._managers.wire import RemoteError
-
-        raise RemoteError(*text)
-    what.add_note(f"in {server.name}:\n{text[0]}")
-    raise what
+def _late_make() -> Any:
+    """Return what makes objects of managers without a server: late.make()."""
+    global _make_late
+    _make_late = _part("late", "make")
+    return _make_late
 
 
-def _make_listener_client() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
-    """Return what makes connections, by serializer; programs may add to it."""
-    from . import connection
-
-    return {
-        "pickle": (connection.Listener, connection.Client),
-        "xmlrpclib": (connection.XmlListener, connection.XmlClient),
-    }
-
-
-def _listener_client(serializer: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    table = globals().get("listener_client") or _make_listener_client()
-    found: tuple[Callable[..., Any], Callable[..., Any]] = table[serializer]
-    return found
-
-
-class _Late:
-    """A callable that makes an object of the server's side: the module comes with the first."""
-
-    __slots__ = ("_module", "_name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self._module, self._name = module, name
-
-    def __call__(self, /, *args: Any, **kwds: Any) -> Any:
-        return _part(self._module, self._name)(*args, **kwds)
-
-    def __reduce__(self) -> tuple[type[_Late], tuple[str, str]]:
-        return _Late, (self._module, self._name)
-
-    def __repr__(self) -> str:
-        return f"<makes a {self._name}>"
+# ---- the types that all managers know
 
 
 def _part(module: str, name: str) -> Any:
@@ -582,7 +502,8 @@ class _RegistryOfModule:
     """The attribute `_registry` of SyncManager until somebody needs it: proxies are imported."""
 
     def __get__(self, obj: object, cls: type) -> dict[str, Any]:
-        SyncManager._registry = found = _own_registry().copy()
+        found: dict[str, Any] = _part("registry", "own")().copy()
+        SyncManager._registry = found
         return found
 
 
@@ -623,48 +544,16 @@ class SyncManager(BaseManager):
         return (
             type(self) is SyncManager
             and self._may_have_life()
-            and (_is_untouched() or self._registry == _own_registry())
+            and (_is_untouched() or self._registry == _part("registry", "own")())
         )
 
 
-# The types of a SyncManager: what makes an object, and its proxies' type, of those in _managers.
-_OWN: dict[str, tuple[Any, str]] = {
-    "Queue": (_Late("referents", "Queue"), "AutoProxy"),
-    "JoinableQueue": (_Late("referents", "Queue"), "AutoProxy"),
-    "Event": (_Late("referents", "Event"), "EventProxy"),
-    "Lock": (_Late("referents", "Lock"), "AcquirerProxy"),
-    "RLock": (_Late("referents", "RLock"), "AcquirerProxy"),
-    "Semaphore": (_Late("referents", "Semaphore"), "AcquirerProxy"),
-    "BoundedSemaphore": (_Late("referents", "BoundedSemaphore"), "AcquirerProxy"),
-    "Condition": (_Late("referents", "Condition"), "ConditionProxy"),
-    "Barrier": (_Late("referents", "Barrier"), "BarrierProxy"),
-    "Pool": (_Late("referents", "make_pool"), "PoolProxy"),
-    "list": (list, "ListProxy"),
-    "dict": (dict, "DictProxy"),
-    "set": (set, "SetProxy"),
-    "Value": (_Late("values", "Value"), "ValueProxy"),
-    "Array": (_Late("values", "Array"), "ArrayProxy"),
-    "Namespace": (_Late("values", "Namespace"), "NamespaceProxy"),
-}
-
-for _name in _OWN:
+for _name in (
+    "Queue", "JoinableQueue", "Event", "Lock", "RLock", "Semaphore", "BoundedSemaphore",
+    "Condition", "Barrier", "Pool", "list", "dict", "set", "Value", "Array", "Namespace",
+):  # fmt: skip
     setattr(SyncManager, _name, _creator(_name, None))
 del _name
-
-# What methods return.
-_OWN["Iterator"] = None, "IteratorProxy"
-_OWN["AsyncResult"] = None, "AutoProxy"
-
-_made_registry: dict[str, Any] = {}
-
-
-def _own_registry() -> dict[str, Any]:
-    """Return what SyncManager has registered, made when it is first asked for."""
-    if not _made_registry:
-        _made_registry.update(
-            {name: _registered(make, _part("proxies", kind)) for name, (make, kind) in _OWN.items()}
-        )
-    return _made_registry
 
 
 def _is_untouched() -> bool:
@@ -672,38 +561,14 @@ def _is_untouched() -> bool:
     return isinstance(SyncManager.__dict__.get("_registry"), _RegistryOfModule)
 
 
-# Names that most programs do without.
-_ELSEWHERE = {
-    **dict.fromkeys(
-        (
-            "AcquirerProxy", "ArrayProxy", "AutoProxy", "BarrierProxy", "BaseListProxy",
-            "BasePoolProxy", "BaseProxy", "ConditionProxy", "DictProxy", "EventProxy",
-            "IteratorProxy", "ListProxy", "MakeProxyType", "NamespaceProxy", "PoolProxy",
-            "RebuildProxy", "SetProxy", "ValueProxy", "_BaseDictProxy", "_BaseSetProxy",
-        ),
-        "proxies",
-    ),
-    "Array": "values",
-    "Namespace": "values",
-    "RemoteError": "wire",
-    "Server": "server",
-    "all_methods": "server",
-    "public_methods": "server",
-    "SharedMemoryManager": "shared",
-    "SharedMemoryServer": "shared",
-    "Token": "wire",
-    "Value": "values",
-    "_SharedMemoryTracker": "shared",
-    "convert_to_error": "wire",
-    "dispatch": "wire",
-}  # fmt: skip
-
 if not TYPE_CHECKING:
 
     def __getattr__(name):
         if name == "listener_client":
-            return globals().setdefault(name, _make_listener_client())
-        place = _ELSEWHERE.get(name)
+            return globals().setdefault(name, _part("starting", "make_listener_client")())
+        from ._managers import PLACES
+
+        place = PLACES.get(name)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = _part(place, name)

@@ -14,7 +14,6 @@ from itertools import count as _count
 
 from . import _cpython, _current
 from ._cpython import free_lock as _free_lock
-from ._cpython import ref as _ref
 from ._current import is_exiting
 
 TYPE_CHECKING = False
@@ -240,76 +239,7 @@ def _run_after_forkers() -> None:
 # ---- finalizers
 
 _finalizer_counter = _current.finalizer_numbers
-
-
-class Finalize:
-    """A callback that runs once: when obj is collected, when this is called, or at exit.
-
-    At exit those with an `exitpriority` run, in the order that _exit_function() tells. A
-    forked child runs none of its parent's.
-    """
-
-    def __init__(
-        self,
-        obj: object,
-        callback: Callable[..., Any],
-        args: Iterable[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-        exitpriority: int | None = None,
-    ) -> None:
-        if exitpriority is not None and not isinstance(exitpriority, int):
-            raise TypeError(
-                f"Exitpriority ({exitpriority!r}) must be None or int, not {type(exitpriority)}"
-            )
-        if obj is None and exitpriority is None:
-            raise ValueError("Without object, exitpriority cannot be None")
-        self._callback: Callable[..., Any] | None = callback
-        self._args = tuple(args)
-        self._kwargs = kwargs or {}
-        self._key = (exitpriority, next(_finalizer_counter))
-        self._pid = os.getpid()
-        self._weakref = _ref(obj, self) if obj is not None else None
-        _finalizer_registry[self._key] = self
-
-    def __call__(self, wr: object = None) -> Any:
-        """Run the callback, unless it has run, or was cancelled, or is another process'."""
-        if _finalizer_registry.pop(self._key, None) is None or self._callback is None:
-            sub_debug("finalizer no longer registered")
-            return None
-        callback, args, kwargs = self._callback, self._args, self._kwargs
-        self._forget()
-        if self._pid != os.getpid():
-            sub_debug("finalizer ignored because different process")
-            return None
-        sub_debug("finalizer calling %s with args %s and kwargs %s", callback, args, kwargs)
-        return callback(*args, **kwargs)
-
-    def cancel(self) -> None:
-        """Have the callback never run."""
-        if _finalizer_registry.pop(self._key, None) is not None:
-            self._forget()
-
-    def still_active(self) -> bool:
-        """Return whether the callback is still waiting to run."""
-        return self._key in _finalizer_registry
-
-    def _forget(self) -> None:
-        self._callback = self._weakref = None
-        self._args, self._kwargs = (), {}
-
-    def __repr__(self) -> str:
-        obj = self._weakref() if self._weakref is not None else None
-        if self._callback is None:
-            return f"<{type(self).__name__} object, dead>"
-        name = getattr(self._callback, "__name__", self._callback)
-        text = f"<{type(self).__name__} object, callback={name}"
-        if self._args:
-            text += f", args={self._args}"
-        if self._kwargs:
-            text += f", kwargs={self._kwargs}"
-        if self._key[0] is not None:
-            text += f", exitpriority={self._key[0]}"
-        return text + (">" if obj is None else f", obj={type(obj).__name__}>")
+Finalize = _current.Finalize
 
 
 # ---- aware of forks

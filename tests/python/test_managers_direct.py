@@ -1,6 +1,7 @@
 """Managers without a server: objects in the arena, what they do, and when a server is started."""
 
 import array
+import copy
 import decimal
 import enum
 import fractions
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import managed
 import pytest
@@ -20,7 +22,7 @@ from managed import ENDLESS
 
 import mproc
 from mproc import managers
-from mproc._managers import life
+from mproc._managers import late, life, starting
 from mproc._managers.direct import keys
 from mproc.managers import RemoteError, SyncManager
 
@@ -134,7 +136,7 @@ def test_a_child_starts_a_server_of_its_own(fast, daemon):
 
 
 def make_another(manager, pipe):
-    del manager._start_server  # what holds up the parent's thread
+    late.starting = starting  # without what holds up the parent's thread
     pipe.send(manager.Barrier(2).parties)
 
 
@@ -155,17 +157,17 @@ def fork_child(target, *args):
 
 
 @pytest.mark.parametrize("fork", [fork_bare, fork_child])
-def test_a_fork_while_a_thread_starts_the_server(ctx, fork):
+def test_a_fork_while_a_thread_starts_the_server(ctx, fork, monkeypatch):
     with ctx.Manager() as manager:
         starts, forked = threading.Event(), threading.Event()
-        start = manager._start_server
 
         def start_slowly(*args):
             starts.set()
             forked.wait()
-            return start(*args)
+            return starting.start_server(*args)
 
-        manager._start_server = start_slowly
+        slow = types.SimpleNamespace(start_server=start_slowly)
+        monkeypatch.setattr(late, "starting", slow)
         thread = threading.Thread(target=manager._need_server)
         thread.start()
         starts.wait()
@@ -188,8 +190,9 @@ AT_THE_START = """
 import sys
 import mproc
 
+before = {*sys.modules}
 manager = mproc.Manager()
-print(sorted(name for name in sys.modules if name.startswith(("mproc._mproc", "mproc._managers."))))
+print(sorted(name for name in sys.modules if name.startswith("mproc.") and name not in before))
 manager.dict(a=1)
 assert "_process" not in manager.__dict__
 assert mproc.managers.SyncManager._registry["dict"][-1] is mproc.managers.DictProxy
@@ -202,7 +205,7 @@ def test_a_manager_that_starts_imports_nothing_that_objects_need():
     done = subprocess.run(
         [sys.executable, "-c", AT_THE_START], stdout=subprocess.PIPE, text=True, check=True
     )
-    assert done.stdout == "['mproc._managers.late']\n"
+    assert done.stdout == "['mproc._cpython', 'mproc.managers']\n"
 
 
 def use_until_it_ends(manager, pipe):
@@ -728,6 +731,50 @@ def test_a_list_that_cannot_be_made(fast):
 
 def iter_of_nothing():
     yield from 5
+
+
+def test_containers_that_contain_themselves(fast):
+    a, d = fast.list([1]), fast.dict()
+    a.append(a)
+    d["me"], d["list"] = d, a
+    assert a[1][1][1][0] == 1 and d["me"]["me"]["list"][1][0] == 1
+    a[1].append(2)
+    assert len(a) == 3 and a[2] == 2
+    assert str(a).startswith("[1, <ListProxy object") and str(d).startswith("{'me': <DictProxy")
+    assert type(copy.deepcopy(d)["me"]) is managers.DictProxy
+    with pytest.raises(RecursionError):
+        copy_of_all(a)
+    a[:] = []
+    d.clear()
+
+
+def copy_of_all(values):
+    return [copy_of_all(v) if isinstance(v, managers.ListProxy) else v for v in values]
+
+
+def drop_at_once(d, a, pipe):
+    for i in range(100):
+        d[i] = a[-1] + i
+        a.append(d[i])
+    pipe.send(len(a))
+
+
+def test_containers_that_are_dropped_while_others_use_them(fast, ctx):
+    ours, theirs = mproc.Pipe()
+    d, a = fast.dict(), fast.list([0])
+    children = [ctx.Process(target=drop_at_once, args=(d, a, theirs)) for _ in range(2)]
+    for child in children:
+        child.start()
+    del d, a
+    gc.collect()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+        child.close()
+    assert max(ours.recv(), ours.recv()) == 201
+    ours.close()
+    theirs.close()
+    wait_until(lambda: fast._number_of_objects() == 0)
 
 
 # ---- what proxies say

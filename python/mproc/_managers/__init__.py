@@ -7,29 +7,34 @@
 * calls: how it calls their methods, and what becomes of errors
 * referents: the objects that a server makes of the types that all managers know
 * values: Namespace, Value, Array
+* registry: what a manager's class has registered
+* starting: the server process' beginning and end
 * late, life, direct/: managers without a server; who keeps their objects; what these do
 * shared: managers of named shared memory
 """
 
-from __future__ import annotations
-
-from .._current import manager_keys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-
-def hashable(address: Any) -> Any:
-    """Return the address as a key of a dict: XML-RPC makes lists of tuples."""
-    return tuple(address) if isinstance(address, list) else address
-
-
-def know_key(address: Any, authkey: bytes) -> None:
-    """Remember the key of a server, for proxies that come without one, and for children."""
-    manager_keys[hashable(address)] = bytes(authkey)
-
-
-def forget_key(address: Any) -> None:
-    """Undo know_key()."""
-    manager_keys.pop(hashable(address), None)
+# In which of them a name of mproc.managers is, that most programs do without.
+PLACES = {
+    **dict.fromkeys(
+        (
+            "AcquirerProxy", "ArrayProxy", "AutoProxy", "BarrierProxy", "BaseListProxy",
+            "BasePoolProxy", "BaseProxy", "ConditionProxy", "DictProxy", "EventProxy",
+            "IteratorProxy", "ListProxy", "MakeProxyType", "NamespaceProxy", "PoolProxy",
+            "RebuildProxy", "SetProxy", "ValueProxy", "_BaseDictProxy", "_BaseSetProxy",
+        ),
+        "proxies",
+    ),
+    "Array": "values",
+    "Namespace": "values",
+    "RemoteError": "wire",
+    "Server": "server",
+    "all_methods": "server",
+    "public_methods": "server",
+    "SharedMemoryManager": "shared",
+    "SharedMemoryServer": "shared",
+    "Token": "wire",
+    "Value": "values",
+    "_SharedMemoryTracker": "shared",
+    "convert_to_error": "wire",
+    "dispatch": "wire",
+}  # fmt: skip

@@ -48,7 +48,7 @@ from itertools import count as _count
 from .. import process, util
 from .._cpython import RLock, ThreadLocal, WeakSet, ref
 from .._current import manager_keys
-from . import hashable
+from ..managers import hashable
 from .wire import RemoteError, attend, convert_to_error, wire_of
 
 TYPE_CHECKING = False

@@ -18,7 +18,7 @@ from time import monotonic as _monotonic
 from .. import process
 from .._cpython import MutableMapping, MutableSequence, MutableSet
 from ..context import get_spawning_popen, is_leaving
-from . import hashable
+from ..managers import hashable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .. import shared_memory
 from ..managers import BaseManager, State
+from .late import note_segment
 from .server import Server, Session
 
 TYPE_CHECKING = False
@@ -125,7 +126,7 @@ class SharedMemoryManager(BaseManager):
 
     def _track(self, segment: shared_memory.SharedMemory) -> None:
         try:
-            if self._late is None or not self._late.note_segment(segment.name):
+            if self._late is None or not note_segment(self._late, segment.name):
                 self._peer().ask("track_segment", segment.name)
         except BaseException:
             segment.close()
