@@ -254,8 +254,8 @@ static void measure(void) {
             fill(stores[i]);
         }
     }
-    table("get", false, false, MAP, MAP + 1, 0.5);
     for (int two = 0; two <= (bench_cpus() > 1); two++) {
+        table("get", false, two, MAP, MAP + 1, 0.5);
         table("get", false, two, REDIS, REDIS + 1, 20);
         table("get", false, two, LMDB, LMDB + 1, 0);
         table("set", true, two, LMDB, LMDB + 1, 3);

@@ -6,8 +6,10 @@ import pickle
 import random
 
 import pytest
+from conftest import wait_until
 
 import mproc
+from mproc import _mproc
 from mproc.lists import List
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -220,6 +222,27 @@ def test_iteration_goes_over_a_copy():
     for value in shared:
         shared.remove(value)
     assert shared == []
+
+
+def churn(shared):
+    while True:
+        shared.extend(range(300))
+        del shared[50:]
+
+
+def test_iteration_while_another_writes():
+    ctx = mproc.get_context("fork")
+    shared = ctx.List(f"stays {i}" for i in range(50))
+    child = ctx.Process(target=churn, args=(shared,), daemon=True)
+    child.start()
+    for _ in range(30):
+        values = [*shared]
+        assert values[:50] == [f"stays {i}" for i in range(50)]
+        assert values[50:] in ([], [*range(300)])
+    child.kill()
+    child.join()
+    assert wait_until(lambda: _mproc.reap() == 0)
+    assert shared[7] == "stays 7"
 
 
 def test_a_sort_that_others_disturb_is_done_again():

@@ -4,8 +4,10 @@ import operator
 import pickle
 
 import pytest
+from conftest import wait_until
 
 import mproc
+from mproc import _mproc
 
 METHODS = ["fork", "spawn", "forkserver"]
 
@@ -124,3 +126,23 @@ def test_children_share_them(method):
     assert elements == {*range(30), "first"}
     assert (attributes.a0, attributes.a1) == (0, 1)
     assert attributes.first in (0, 1)
+
+
+def churn(elements):
+    while True:
+        elements.update(range(300))
+        elements -= set(range(300))
+
+
+def test_iteration_while_another_writes():
+    ctx = mproc.get_context("fork")
+    elements = ctx.Set(f"stays {i}" for i in range(50))
+    child = ctx.Process(target=churn, args=(elements,), daemon=True)
+    child.start()
+    for _ in range(30):
+        stays = [e for e in elements if isinstance(e, str)]
+        assert stays == [f"stays {i}" for i in range(50)]
+    child.kill()
+    child.join()
+    assert wait_until(lambda: _mproc.reap() == 0)
+    assert "stays 7" in elements
