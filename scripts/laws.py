@@ -52,7 +52,6 @@ HEADERS = {
     ),
     "python/_mproc/blocking.h": ("", "clock_gettime(): a deadline for CPython's own waits"),
     "python/_mproc/connection.c": ("unistd.h", "close() on a user's descriptor"),
-    "python/_mproc/large.c": ("sys/mman.h", "madvise() for the memory of CPython's own objects"),
     "python/_mproc/incoming.c": ("unistd.h", "read() on a user's descriptor"),
     "python/_mproc/luggage.c": ("endian.h", "pickles are little-endian"),
     "python/_mproc/msgpack_write.c": ("endian.h", "MessagePack is big-endian"),

@@ -165,7 +165,7 @@ static int receive_body(struct connection *self, void *out, const struct incomin
     int r;
     if (message->block != NULL) {
         Py_BEGIN_ALLOW_THREADS;
-        memcpy(out, message->data, message->size);
+        mproc_copy(out, message->data, message->size);
         Py_END_ALLOW_THREADS;
         return 0;
     }

@@ -114,7 +114,7 @@ static int add_copy(struct parts *parts, const Py_buffer *view) {
         return -1;
     }
     Py_BEGIN_ALLOW_THREADS;
-    memcpy(mproc_buffer_data(copy), view->buf, (size_t)view->len);
+    mproc_copy(mproc_buffer_data(copy), view->buf, (size_t)view->len);
     Py_END_ALLOW_THREADS;
     append(parts, copy, false, 0, (uint64_t)view->len);
     return 1;
@@ -178,7 +178,7 @@ void parts_fill(struct parts *parts) {
     Py_BEGIN_ALLOW_THREADS;
     for (size_t i = 0; i < parts->npending; i++) {
         const struct part_pending *one = &parts->pending[i];
-        memcpy(mproc_buffer_data(one->to), one->from, one->size);
+        mproc_copy(mproc_buffer_data(one->to), one->from, one->size);
     }
     Py_END_ALLOW_THREADS;
 }

@@ -323,7 +323,7 @@ static int unbox(mproc_message *message, int r, size_t *size) {
         *size = message->size;
     }
     if (r == 0 && message->block != NULL) {
-        memcpy(message->room, message->data, message->size);
+        mproc__os_memory_copy(message->room, message->data, message->size);
         (void)mproc_drop(message->block);
     }
     return r;

@@ -5,7 +5,6 @@
  *
  * Which of the three a message takes, and when a sender waits, stands in channel.c.
  */
-#include <string.h>
 #include <sys/uio.h>
 
 #include "channel/marker.h"
@@ -123,15 +122,6 @@ static bool can_be_block(const struct outgoing *out) {
            mproc__heap_can_have(out->size + mproc__parcel_head(out->nbuffers));
 }
 
-static void gather(char *to, const struct iovec *pieces, int n) {
-    for (int i = 0; i < n; i++) {
-        if (pieces[i].iov_len > 0) {
-            memcpy(to, pieces[i].iov_base, pieces[i].iov_len);
-            to += pieces[i].iov_len;
-        }
-    }
-}
-
 /* A block that this member holds: nobody waits for it while its bytes are copied. */
 static int make_block(struct outgoing *out) {
     if (!can_be_block(out)) {
@@ -145,7 +135,7 @@ static int make_block(struct outgoing *out) {
     }
     mproc__hand_put(hand);
     if (r == 0) {
-        gather(mproc__parcel_payload(out->block), out->pieces, out->n);
+        mproc__pieces_copy(mproc__parcel_payload(out->block), out->pieces, out->n);
     }
     return r;
 }

@@ -54,6 +54,10 @@ int mproc_in_arena(const void *pointer) {
            (uint64_t)(uintptr_t)pointer - mproc__family->base < mproc__family->mapped;
 }
 
+void mproc_copy(void *to, const void *from, size_t size) {
+    mproc__os_memory_copy(to, from, size);
+}
+
 void mproc_arena_fit(uint64_t space) {
     if (mproc__family != NULL) {
         mproc__family_fit(space);

@@ -67,15 +67,6 @@ static int make_large(struct mproc__hand *hand, const mproc_list_value *value, s
     return r;
 }
 
-static void gather(unsigned char *to, const mproc_list_value *value) {
-    for (int i = 0; i < value->n; i++) {
-        if (value->pieces[i].iov_len != 0) {
-            memcpy(to, value->pieces[i].iov_base, value->pieces[i].iov_len);
-            to += value->pieces[i].iov_len;
-        }
-    }
-}
-
 int mproc__list_make_item(struct mproc__hand *hand, const mproc_list_value *value) {
     size_t size = mproc__pieces_size(value->pieces, value->n);
     bool large = size > MPROC_MESSAGE_INLINE || value->nbuffers != 0;
@@ -97,9 +88,10 @@ int mproc__list_make_item(struct mproc__hand *hand, const mproc_list_value *valu
     if (large) {
         memcpy(item->bytes, &hand->unheld, sizeof hand->unheld);
     }
-    gather(large ? mproc__parcel_payload((struct mproc__object *)(uintptr_t)hand->unheld)
-                 : item->bytes,
-           value);
+    mproc__pieces_copy(large
+                           ? mproc__parcel_payload((struct mproc__object *)(uintptr_t)hand->unheld)
+                           : item->bytes,
+                       value->pieces, value->n);
     return 0;
 }
 

@@ -155,8 +155,8 @@ static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct out
     if (r != 0) {
         return r;
     }
-    mproc__record_gather(mproc__parcel_payload((struct mproc__object *)(uintptr_t)hand->unheld),
-                         out->pieces, out->n);
+    mproc__pieces_copy(mproc__parcel_payload((struct mproc__object *)(uintptr_t)hand->unheld),
+                       out->pieces, out->n);
     out->block = &hand->unheld;
     r = try_append(queue, hand, out, ticket);
     out->block = NULL;

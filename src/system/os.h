@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "system/atomic.h"
@@ -123,6 +124,17 @@ int mproc__os_memory_populate(int fd, void *address, size_t size);
 /* Maps pages of a range that is mapped already, so that touching it cannot fail. -ENOMEM: there are
  * none. A kernel before 5.14 does nothing. */
 int mproc__os_memory_secure(void *address, size_t size);
+/* memcpy() of much: the pages that `to` does not have yet are fetched many at a time, and a second
+ * thread may help, which is gone when this returns. */
+void mproc__os_memory_copy_much(void *to, const void *from, size_t size);
+#define MPROC__MUCH ((size_t)1 << 20) /* below it malloc() mostly has memory that was used before */
+static inline void mproc__os_memory_copy(void *to, const void *from, size_t size) {
+    if (size < MPROC__MUCH) {
+        memcpy(to, from, size);
+    } else {
+        mproc__os_memory_copy_much(to, from, size);
+    }
+}
 /* Gives a range's pages back to the system; it reads as zero afterwards. -EINVAL: no pages. */
 int mproc__os_memory_release(void *address, size_t size);
 /* Does the system refuse memory that it has no room for, and send SIGBUS for want of a page? */

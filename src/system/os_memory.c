@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -147,38 +148,28 @@ int mproc__os_memory_commit(int fd, size_t offset, size_t size) {
     return r;
 }
 
-/* ---- populating: clearing pages is the work, which two threads do in half the time */
+/* ---- large ranges: the work is to clear and to copy, which two threads do in half the time */
 
-#define POPULATE_STEP ((size_t)2 << 20) /* what a thread takes at a time */
-#define POPULATE_SHARE                                                                             \
-    ((size_t)16 << 20) /* from here on: some 10 ms, a hundred times a thread's start */
+#define SHARE_STEP ((size_t)2 << 20)   /* what a thread takes at a time */
+#define SHARE_LEAST ((size_t)16 << 20) /* from here on: some 5 ms, fifty times a thread's start */
 
-struct populate {
+struct shared_work {
+    int (*step)(const struct shared_work *work, size_t at, size_t size);
     int fd;
     char *address;
+    const char *from;
     size_t size;
     uint64_t next;  /* offset of what no thread has taken yet */
     uint64_t error; /* errno */
 };
 
-/* Pages that the file has already cost an eighth less to map than those that a fault has to find.
- * Kernels before 5.14 know no populating: there the mapping gets them when they are touched. EFAULT
- * is what would have been a SIGBUS. */
-static int populate_step(const struct populate *work, size_t at, size_t size) {
-    int r = mproc__os_memory_commit(work->fd, at, size);
-    if (r == 0 && madvise(work->address + at, size, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
-        r = errno == EFAULT ? -ENOSPC : -errno;
-    }
-    return r;
-}
-
-static void *populate_steps(void *arg) {
-    struct populate *work = arg;
+static void *work_steps(void *arg) {
+    struct shared_work *work = arg;
     size_t at;
     while (mproc__peek64(&work->error) == 0 &&
-           (at = (size_t)mproc__add64(&work->next, POPULATE_STEP)) < work->size) {
+           (at = (size_t)mproc__add64(&work->next, SHARE_STEP)) < work->size) {
         size_t left = work->size - at;
-        int r = populate_step(work, at, left < POPULATE_STEP ? left : POPULATE_STEP);
+        int r = work->step(work, at, left < SHARE_STEP ? left : SHARE_STEP);
         if (r != 0) {
             mproc__poke64(&work->error, (uint64_t)-r);
         }
@@ -187,27 +178,109 @@ static void *populate_steps(void *arg) {
 }
 
 /* The helper sees no signals, and is gone when this returns. */
-static void populate_with_helper(struct populate *work) {
+static void work_with_helper(struct shared_work *work) {
     sigset_t all, before;
     pthread_t helper;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&helper, NULL, populate_steps, work);
+    int r = pthread_create(&helper, NULL, work_steps, work);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    (void)populate_steps(work);
+    (void)work_steps(work);
     if (r == 0) {
         pthread_join(helper, NULL);
     }
 }
 
-int mproc__os_memory_populate(int fd, void *address, size_t size) {
-    struct populate work = {fd, address, size, 0, 0};
-    if (size >= POPULATE_SHARE && mproc__os_cpus() > 1) {
-        populate_with_helper(&work);
+static int work_off(struct shared_work *work) {
+    if (work->size >= SHARE_LEAST && mproc__os_cpus() > 1) {
+        work_with_helper(work);
     } else {
-        (void)populate_steps(&work);
+        (void)work_steps(work);
     }
-    return -(int)work.error;
+    return -(int)work->error;
+}
+
+/* Pages that the file has already cost an eighth less to map than those that a fault has to find.
+ * Kernels before 5.14 know no populating: there the mapping gets them when they are touched. EFAULT
+ * is what would have been a SIGBUS. */
+static int populate_step(const struct shared_work *work, size_t at, size_t size) {
+    int r = mproc__os_memory_commit(work->fd, at, size);
+    if (r == 0 && madvise(work->address + at, size, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+        r = errno == EFAULT ? -ENOSPC : -errno;
+    }
+    return r;
+}
+
+int mproc__os_memory_populate(int fd, void *address, size_t size) {
+    struct shared_work work = {.step = populate_step, .fd = fd, .address = address, .size = size};
+    return work_off(&work);
+}
+
+/* What a copy of a megabyte costs is not the copy, where its memory is new: each page of it is
+ * found by a fault, cleared, and then written again. So pages are asked for before they are
+ * written, many at once and without faults; and few enough that they are still in the cache when
+ * they are written.
+ *
+ * Memory that was used before has its pages. To ask for them once more would cost half as much as
+ * the copy, to look whether they are there costs a hundredth of that. A file's pages may be there
+ * but not be mapped in this process: then a write maps one, and takes four times as long as the
+ * copy of it, while a read maps all that lie around it. (Pages that a fork shares are there, too;
+ * the first write of each copies it.)
+ *
+ * Huge pages, of which there are 512 times fewer, are not asked for. The host of a virtual machine
+ * takes back such blocks as soon as they are free, and then a new one costs four times as much as
+ * its small pages, which come from blocks that are in use.
+ *
+ * It is a hint: a kernel that does not know it (before 5.14), or has no memory, leaves the pages to
+ * the faults. Only pages that lie wholly in the range are asked for, so it takes no more memory
+ * than it would otherwise. */
+
+#define COPY_STEP ((uintptr_t)1 << 20) /* of what is asked for, then written */
+#define SMALLEST_PAGE 4096
+#define MAPPED_AROUND ((uintptr_t)1 << 16) /* what a read of one page maps, unless told otherwise */
+
+/* Whether each page of a range of COPY_STEP at most has its memory. */
+static bool has_pages(uintptr_t first, uintptr_t end) {
+    unsigned char present[COPY_STEP / SMALLEST_PAGE];
+    memset(present, 1, sizeof present); /* mincore() sets one for each page, of whatever size */
+    return mincore((void *)first, end - first, present) == 0 &&
+           memchr(present, 0, sizeof present) == NULL;
+}
+
+static void map_pages(uintptr_t first, uintptr_t end) {
+    for (uintptr_t at = first; at < end; at = (at | (MAPPED_AROUND - 1)) + 1) {
+        (void)*(const volatile char *)at;
+    }
+}
+
+static void ask_for_pages(uintptr_t start, uintptr_t end) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (start + page - 1) & ~(page - 1);
+    uintptr_t last = end & ~(page - 1);
+    if (first >= last) {
+        return;
+    }
+    if (has_pages(first, last)) {
+        map_pages(first, last);
+    } else {
+        (void)madvise((void *)first, last - first, MADV_POPULATE_WRITE);
+    }
+}
+
+static int copy_step(const struct shared_work *work, size_t at, size_t size) {
+    for (size_t end = at + size, n; at < end; at += n) {
+        char *to = work->address + at;
+        n = COPY_STEP - (uintptr_t)to % COPY_STEP;
+        n = n < end - at ? n : end - at;
+        ask_for_pages((uintptr_t)to, (uintptr_t)to + n);
+        memcpy(to, work->from + at, n);
+    }
+    return 0;
+}
+
+void mproc__os_memory_copy_much(void *to, const void *from, size_t size) {
+    struct shared_work work = {.step = copy_step, .address = to, .from = from, .size = size};
+    (void)work_off(&work);
 }
 
 int mproc__os_memory_secure(void *address, size_t size) {

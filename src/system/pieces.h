@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "system/os.h"
+
 /* Bytes of all pieces together; SIZE_MAX: more than there can be. */
 static inline size_t mproc__pieces_size(const struct iovec *pieces, int n) {
     size_t size = 0;
@@ -19,6 +21,17 @@ static inline size_t mproc__pieces_size(const struct iovec *pieces, int n) {
         }
     }
     return size;
+}
+
+/* Copies them, one behind the other. A piece of no bytes needs no address. */
+static inline void mproc__pieces_copy(void *to, const struct iovec *pieces, int n) {
+    char *at = to;
+    for (int i = 0; i < n; i++) {
+        if (pieces[i].iov_len > 0) {
+            mproc__os_memory_copy(at, pieces[i].iov_base, pieces[i].iov_len);
+            at += pieces[i].iov_len;
+        }
+    }
 }
 
 #endif

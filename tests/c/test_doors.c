@@ -354,6 +354,7 @@ static const char *const elsewhere[] = {
     "mproc_name", /* test_label.c, as the next two */
     "mproc_name_of",        "mproc_origin_of",       "mproc_free", /* test_heap.c */
     "mproc_in_arena",                                              /* any pointer */
+    "mproc_copy",                                                  /* any memory */
     "mproc_strerror",                                              /* a number */
     "mproc_type_size",                                             /* a number */
     "mproc_dict_number",                                           /* any bytes */

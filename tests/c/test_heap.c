@@ -4,9 +4,11 @@
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
+#include "deny.h"
 #include "made.h"
 #include "members.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -355,6 +357,108 @@ TEST_BARE(heap_fragments_become_whole_again) {
         CHECK_EQ(stat_now().used, 0);
         check_family();
     }
+}
+
+/* ---------------------------------------------------------------- copies */
+
+#define MUCH (36 * MIB)
+#define GUARD 0x5a
+
+static unsigned char *pages_of(size_t size) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    return p;
+}
+
+static unsigned char *numbered(size_t size) {
+    unsigned char *p = pages_of(size);
+    for (size_t i = 0; i < size; i++) {
+        p[i] = (unsigned char)(i % 251);
+    }
+    return p;
+}
+
+/* To a place that is used already from `room` + `offset` + `size` on. */
+static void check_copy(unsigned char *room, size_t offset, const unsigned char *from, size_t size) {
+    unsigned char *to = room + offset;
+    to[size] = GUARD;
+    mproc_copy(to, from, size);
+    CHECK(memcmp(to, from, size) == 0);
+    CHECK_EQ(to[size], GUARD);
+    CHECK(offset == 0 || to[-1] == 0);
+}
+
+static void check_copies_to(unsigned char *(*make)(size_t size), void (*drop)(void *, size_t)) {
+    static const size_t sizes[] = {0,       1,           4095,         MIB - 1,  MIB,
+                                   MIB + 1, 5 * MIB + 7, 16 * MIB - 1, 16 * MIB, 33 * MIB + 5};
+    static const size_t offsets[] = {0, 1, 4096, 4097};
+    unsigned char *from = numbered(MUCH);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (size_t j = 0; j < sizeof offsets / sizeof *offsets; j++) {
+            size_t size = offsets[j] + sizes[i] + 1;
+            unsigned char *room = make(size);
+            check_copy(room, offsets[j], from + j, sizes[i]);
+            check_copy(room, offsets[j], from, sizes[i]);
+            drop(room, size);
+        }
+    }
+    munmap(from, MUCH);
+}
+
+static void drop_pages(void *owned, size_t size) {
+    munmap(owned, size);
+}
+
+static unsigned char *arena_of(size_t size) {
+    return mproc_calloc(size, 1);
+}
+
+static void drop_block(void *owned, size_t size) {
+    (void)size;
+    mproc_free(owned);
+}
+
+TEST(copy_to_new_memory) {
+    check_copies_to(pages_of, drop_pages);
+}
+
+TEST(copy_to_the_arena) {
+    check_copies_to(arena_of, drop_block);
+    check_family();
+}
+
+TEST(copy_beside_a_kernel_that_populates_nothing) {
+    deny(SYS_madvise, -1, EINVAL);
+    check_copies_to(pages_of, drop_pages);
+}
+
+TEST(copy_beside_a_kernel_that_tells_nothing) {
+    deny(SYS_mincore, -1, ENOSYS);
+    check_copies_to(pages_of, drop_pages);
+}
+
+TEST(copy_without_a_helper) {
+    deny_clone(EAGAIN);
+    check_copies_to(pages_of, drop_pages);
+}
+
+/* A block that another member has written has its pages, but not in this process. */
+TEST(copy_maps_many_pages_by_one_fault) {
+    struct rusage before, after;
+    size_t size = 8 * MIB;
+    if (TEST_TSAN || getenv("MPROC_TEST_EMULATED") != NULL) {
+        test_skip("faults are those of a shadow, or of an emulator");
+    }
+    unsigned char *from = numbered(size), *block = must(size);
+    memset(block, 1, size);
+    CHECK_OK(madvise(block, size, MADV_DONTNEED)); /* the file still has them */
+    CHECK_OK(getrusage(RUSAGE_SELF, &before));
+    mproc_copy(block, from, size);
+    CHECK_OK(getrusage(RUSAGE_SELF, &after));
+    CHECK_LT((size_t)(after.ru_minflt - before.ru_minflt), size / 4096 / 2);
+    CHECK(memcmp(block, from, size) == 0);
+    mproc_free(block);
+    munmap(from, size);
 }
 
 /* ---------------------------------------------------------------- exhaustion */
