@@ -677,7 +677,8 @@ def variables(tree: Tree) -> Iterator[Breach]:
 
 # Documented, in spite of their names.
 DOCUMENTED = {
-    "_thread", "_exit", "_getframe", "_xoptions", "_CData", "_SimpleCData", "_Pointer", "_CFuncPtr",
+    "_thread", "_exit", "_getframe", "_current_frames", "_xoptions", "_CData", "_SimpleCData",
+    "_Pointer", "_CFuncPtr",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ or call `mproc.install()` before anything else, or run an unedited program with
 `is_active()`, says whether `multiprocessing` is mproc, and `mproc.uninstall()` ends that.
 """
 
+import os as _os
 import sys as _sys
 
 from . import context as _context
@@ -192,6 +193,12 @@ def pytest_load_initial_conftests() -> None:
 
 # No name of multiprocessing's: its test of the public names looks where they are from.
 pytest_load_initial_conftests.__module__ = "mproc._alias"
+
+
+if "MPROC_STACKS" in _os.environ:
+    from . import _stacks
+
+    _stacks.answer_if_asked(_os.environ["MPROC_STACKS"])
 
 
 # What a child pickles of its main module, `__mp_main__`, its parent finds here.

@@ -48,6 +48,7 @@ __all__ = [
     "running_as_main",
     "set_handler",
     "set_native_id",
+    "socket_of_c",
     "spawn_of_others",
     "thread_count",
     "warn_of_threads",
@@ -339,6 +340,17 @@ def child_intent(tracker: ModuleType | None) -> Any:
 def interpreter_options() -> dict[str, str | bool]:
     """Return the -X options of this interpreter; none, where it does not tell."""
     return dict(getattr(sys, "_xoptions", {}))
+
+
+def socket_of_c() -> ModuleType:
+    """Return the module of sockets that imports no others: a program may have none of them yet."""
+    try:
+        import _socket
+    except ImportError:
+        import socket
+
+        return socket
+    return _socket
 
 
 def running_as_main(module: str | None, path: str = "") -> tuple[Any, ...]:

@@ -10,11 +10,12 @@ import json
 import os
 from typing import Any
 
-from . import _mproc
+from . import _mproc, _stacks
 
 __all__ = [
     "PROGRAM",
     "InspectError",
+    "answer_stacks",
     "families",
     "family",
     "log_deadlocks",
@@ -64,6 +65,16 @@ def log_deadlocks(after: float = 10, abort: bool = False) -> None:
     ValueError: no time. OSError: the process could not be started.
     """
     _mproc.log_deadlocks(after, abort)
+
+
+def answer_stacks() -> None:
+    """Have this process, and the children that it forks, tell `mproc stacks` where its threads are.
+
+    The looker asks by SIGURG, which faulthandler then handles. Only Python before 3.14 needs it,
+    and a process whose main thread does not come to run Python. MPROC_STACKS=1 in the environment
+    does the same for all processes of a program. RuntimeError: the program handles SIGURG itself.
+    """
+    _stacks.answer()
 
 
 # ---- names

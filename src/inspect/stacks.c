@@ -4,25 +4,30 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. Threads that wait in the library, and whose runtime says where they are, have
- * written it into the arena (src/stack.c). For the others, programs that are made for it are asked,
- * as far as they are installed: py-spy for processes of Python, else eu-stack of the elfutils, gdb,
- * or pstack. They stop the process for a moment; nothing else here does.
+ * written it into the arena (src/stack.c). For the others, the first one is asked that says
+ * something: py-spy for processes of Python, their interpreter itself (interpreter.h), then
+ * eu-stack of the elfutils, gdb, or pstack for the stacks of C, as far as they are installed. The
+ * tools stop the process for a moment, and the interpreter runs some code in it; nothing else here
+ * does.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "inspect/blame.h"
+#include "inspect/interpreter.h"
 #include "inspect/show.h"
 #include "inspect/stacks.h"
 #include "inspect/text.h"
+#include "system/os.h"
 #include "system/os_tool.h"
 
 #define TEXT ((size_t)1 << 20)
+#define WHY 400
 #define PATIENCE (30 * MPROC_SEC)
 #define NONE                                                                                       \
-    "none can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed, and may be " \
-    "kept from looking at other processes (ptrace_scope)"
+    "no others can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed, "       \
+    "and may be kept from looking at other processes (ptrace_scope)"
 
 static bool is_python(pid_t pid) {
     char path[64], program[4096];
@@ -32,11 +37,18 @@ static bool is_python(pid_t pid) {
     return name != NULL && strstr(name, "python") != NULL;
 }
 
-/* The program that has said something; NULL: none has. */
-static const char *ask(pid_t pid, char *text) {
-    char number[16];
-    snprintf(number, sizeof number, "%d", (int)pid);
+/* Runs a tool that looks at the process `number`. */
+static bool look(const char *const *tool, char *text) {
+    return mproc__os_tool(tool, text, TEXT, PATIENCE) > 0;
+}
+
+static bool ask_spy(const char *number, char *text) {
     const char *const spy[] = {"py-spy", "dump", "--pid", number, NULL};
+    return look(spy, text);
+}
+
+/* The stacks of C. */
+static const char *ask_tools(const char *number, char *text) {
     const char *const elfutils[] = {"eu-stack", "-p", number, NULL};
     const char *const gdb[] = {"gdb",
                                "--batch",
@@ -49,15 +61,50 @@ static const char *ask(pid_t pid, char *text) {
                                "thread apply all bt 40",
                                NULL};
     const char *const pstack[] = {"pstack", number, NULL};
-    static const char *const names[] = {"py-spy", "eu-stack", "gdb", "pstack"};
-    const char *const *const tools[] = {spy, elfutils, gdb, pstack};
-    *text = 0;
-    for (size_t i = is_python(pid) ? 0 : 1; i < sizeof tools / sizeof *tools; i++) {
-        if (mproc__os_tool(tools[i], text, TEXT, PATIENCE) > 0) {
+    static const char *const names[] = {"eu-stack", "gdb", "pstack"};
+    const char *const *const tools[] = {elfutils, gdb, pstack};
+    for (size_t i = 0; i < sizeof tools / sizeof *tools; i++) {
+        if (look(tools[i], text)) {
             return names[i];
         }
     }
     return NULL;
+}
+
+/* What has been asked of one process. */
+struct asked {
+    const char *by; /* who has said something, in `text`; NULL: nobody */
+    char *text;
+    char why[WHY]; /* then: why */
+};
+
+static void ask_interpreter(const struct mproc__seen_member *m, struct asked *asked) {
+    struct mproc__os_seen now;
+    int r = mproc__os_process_see(m->pid, &now);
+    if (r != 0 || now.state == 'Z' || now.state == 'X') {
+        snprintf(asked->why, WHY, "it has ended");
+    } else if (now.state == 'T') {
+        snprintf(asked->why, WHY, "it is stopped, and answers once it goes on (kill -CONT %d)",
+                 (int)m->pid);
+    } else {
+        asked->by = mproc__interpreter_ask(m->pid, asked->text, TEXT);
+        snprintf(asked->why, WHY, "%.300s", asked->by != NULL ? "" : asked->text);
+    }
+}
+
+/* Who says something about a process, as the best ones are installed or allowed. */
+static void ask(const struct mproc__seen_member *m, bool runs_code, struct asked *asked) {
+    char number[16];
+    bool python = mproc__interpreter_is(m->pid);
+    snprintf(number, sizeof number, "%d", (int)m->pid);
+    *asked->text = asked->why[0] = 0;
+    asked->by = (python || is_python(m->pid)) && ask_spy(number, asked->text) ? "py-spy" : NULL;
+    if (asked->by == NULL && python && runs_code) {
+        ask_interpreter(m, asked);
+    }
+    if (asked->by == NULL) {
+        asked->by = ask_tools(number, asked->text);
+    }
 }
 
 /* Threads' lines only: gdb tells of what it loads, too. */
@@ -77,20 +124,35 @@ static void print(FILE *out, char *text) {
     }
 }
 
-void mproc__show_stack(const struct mproc__show *show, int member) {
+/* Why nobody has said anything. */
+static void explain(FILE *out, const struct asked *asked) {
+    fputs("  " NONE "\n", out);
+    if (asked->why[0] != 0) {
+        fputs("  its interpreter does not say it: ", out);
+        mproc__text_print(out, asked->why);
+        fputs("\n", out);
+    }
+}
+
+void mproc__show_stack(const struct mproc__show *show, int member, bool runs_code) {
     FILE *out = show->out;
     const struct mproc__picture *p = show->picture;
-    char name[MPROC__SAY], *text = malloc(TEXT);
+    char name[MPROC__SAY];
+    struct asked asked = {.text = malloc(TEXT)};
     fprintf(out, "stacks of %s:\n", mproc__say_member(p, member, name));
     int places = mproc__show_places(show, member);
-    if (text == NULL) {
+    if (asked.text == NULL) {
         fputs("  there is no memory\n", out);
-    } else if (ask(p->members[member].pid, text) != NULL) {
-        print(out, text);
-    } else if (places == 0) {
-        fputs("  " NONE "\n", out);
+        return;
     }
-    free(text);
+    fflush(out); /* an answer may take a while */
+    ask(&p->members[member], runs_code, &asked);
+    if (asked.by != NULL) {
+        print(out, asked.text);
+    } else if (places < p->members[member].os.threads) {
+        explain(out, &asked);
+    }
+    free(asked.text);
 }
 
 void mproc__show_stacks(const struct mproc__show *show) {
@@ -98,7 +160,7 @@ void mproc__show_stacks(const struct mproc__show *show) {
     mproc__show_head(show);
     for (int i = 0; i < p->nmembers; i++) {
         if (p->members[i].lives) {
-            mproc__show_stack(show, i);
+            mproc__show_stack(show, i, true);
             fflush(show->out);
         }
     }
@@ -120,19 +182,26 @@ static void list_lines(FILE *out, char *text) {
 }
 
 /* What threads that wait have said themselves stands with their waits. */
-static void list_stack(FILE *out, pid_t pid, char *text) {
-    const char *tool = text != NULL ? ask(pid, text) : NULL;
-    fprintf(out, "{\"pid\": %d", (int)pid);
+static void list_stack(FILE *out, const struct mproc__seen_member *m, char *text) {
+    struct asked asked = {.text = text};
+    char why[sizeof NONE + 40 + WHY];
+    fprintf(out, "{\"pid\": %d", (int)m->pid);
     mproc__json_key(out, "tool");
-    if (tool != NULL) {
-        mproc__json_string(out, tool);
+    if (text != NULL) {
+        ask(m, true, &asked);
+    }
+    if (asked.by != NULL) {
+        mproc__json_string(out, asked.by);
         mproc__json_key(out, "lines");
         list_lines(out, text);
         mproc__json_key(out, "reason");
         fputs("null}", out);
     } else {
+        bool said = asked.why[0] != 0;
+        snprintf(why, sizeof why, "%s%s%s", NONE, said ? "; its interpreter does not say it: " : "",
+                 asked.why);
         fputs("null, \"lines\": [], \"reason\": ", out);
-        mproc__json_string(out, text != NULL ? NONE : "there is no memory");
+        mproc__json_string(out, text != NULL ? why : "there is no memory");
         fputs("}", out);
     }
 }
@@ -147,7 +216,7 @@ void mproc__show_stacks_json(const struct mproc__show *show) {
     for (int i = 0; i < p->nmembers; i++) {
         if (p->members[i].lives) {
             fputs(separator, show->out);
-            list_stack(show->out, p->members[i].pid, text);
+            list_stack(show->out, &p->members[i], text);
             separator = ",\n  ";
         }
     }

@@ -8,8 +8,9 @@
 
 #include "inspect/show.h"
 
-/* Of one member, which is stopped for a moment; or why none can be had. */
-void mproc__show_stack(const struct mproc__show *show, int member);
+/* Of one member, which is stopped for a moment; or why none can be had. runs_code: its interpreter
+ * may be asked, which runs code in it. */
+void mproc__show_stack(const struct mproc__show *show, int member, bool runs_code);
 
 /* Of all that live. */
 

@@ -122,7 +122,7 @@ static void tell_stacks(const struct mproc__show *show, const bool *concerned) {
     int n = 0;
     for (int i = 0; i < show->picture->nmembers && n < STACKS_MOST; i++) {
         if (concerned[i] && show->picture->members[i].lives) {
-            mproc__show_stack(show, i);
+            mproc__show_stack(show, i, false);
             n++;
         }
     }

@@ -36,8 +36,7 @@ static int start(const char *const *argv, int output, pid_t *pid) {
     return r == 0 && *pid <= 0 ? -EAGAIN : -r;
 }
 
-/* Bytes, or -ETIMEDOUT. What is more than there is room for is read and forgotten. */
-static ssize_t gather(int fd, char *out, size_t size, int64_t until) {
+ssize_t mproc__os_gather(int fd, char *out, size_t size, int64_t until) {
     char more[4096];
     size_t done = 0;
     for (;;) {
@@ -83,7 +82,7 @@ ssize_t mproc__os_tool(const char *const *argv, char *out, size_t size, int64_t 
     }
     int r = start(argv, ends[1], &pid);
     close(ends[1]);
-    ssize_t n = r == 0 ? finish(pid, gather(ends[0], out, size, until)) : r;
+    ssize_t n = r == 0 ? finish(pid, mproc__os_gather(ends[0], out, size, until)) : r;
     close(ends[0]);
     return n;
 }

@@ -16,6 +16,11 @@
  * failure, and `out` says why; -EMFILE, -ENFILE, -EAGAIN, -ENOMEM. */
 ssize_t mproc__os_tool(const char *const *argv, char *out, size_t size, int64_t timeout);
 
+/* Copies what can be read from a descriptor until its other end is closed, with a 0; what is more
+ * than there is room for is forgotten. Returns how many bytes there are; -ETIMEDOUT: `until` has
+ * come. */
+ssize_t mproc__os_gather(int fd, char *out, size_t size, int64_t until);
+
 /* What a symbolic link says, with a 0: its bytes, or a negative code. */
 ssize_t mproc__os_link(const char *path, char *out, size_t size);
 

@@ -27,7 +27,8 @@ usage: python -m mproc [-v] [options] [-m module | -c command | script.py | dire
        python -m mproc --engine dask|ray|mpi|local [--address A] [--workers N] script.py [args]
        python -m mproc --check script.py...
        python -m mproc ps | locks | queues [--json] [PID]
-       python -m mproc stacks PID
+       python -m mproc stacks [--json] PID
+       python -m mproc top [--json] [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] PID
        python -m mproc watch [--after SECONDS[=abort]] PID
        python -m mproc graph [--dot | --svg] [PID]
        python -m mproc report -o FILE [PID]
@@ -43,9 +44,9 @@ or has otherwise; the exit status is 1 then. `pytest -p mproc` runs tests on mpr
 --engine: pools and executors of the program have their workers on the machines of that engine, at
 --address, or with --workers workers on this machine.
 
-With ps, locks, queues, graph, report or record it looks into the families that are running;
-`python -m mproc ps --help` says more. If there is a script of such a name in the working directory,
-that is run.
+With ps, locks, queues, stacks, top, watch, graph, report or record it looks into the families that
+are running; `python -m mproc ps --help` says more. If there is a script of such a name in the
+working directory, that is run.
 
 The environment variable MPROC_INSTALL=1 does the same for every interpreter that has mproc, also
 for those that a program starts by itself: subprocesses, workers of test runners.

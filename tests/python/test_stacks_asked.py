@@ -1,0 +1,378 @@
+"""`mproc stacks` without a tool: interpreters say themselves where their threads are."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import mproc
+from mproc import _stacks, inspect
+
+NO_TOOLS = {"PATH": ""}
+REMOTE = sys.version_info >= (3, 14)
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+
+SPIN = """
+import mproc, signal, sys, time
+
+def spin():
+    while True:
+        for i in range(1000):
+            pass
+
+lock = mproc.Lock()
+"""
+BUSY = SPIN + "print('ready', flush=True)\nspin()\n"
+
+
+@contextlib.contextmanager
+def running(source: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that is there once it has said so; MPROC_STACKS is what is given."""
+    environment = {name: v for name, v in os.environ.items() if name != "MPROC_STACKS"}
+    with subprocess.Popen(
+        [sys.executable, "-c", source],
+        env={**environment, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        try:
+            yield program
+        finally:
+            program.kill()
+            program.communicate()
+
+
+def look(pid: int, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [inspect.PROGRAM, "stacks", *options, str(pid)]
+    return subprocess.run(command, env=NO_TOOLS, capture_output=True, text=True, check=False)
+
+
+def stacks(pid: int) -> dict[int, Any]:
+    told = look(pid, "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    (family,) = json.loads(told.stdout)
+    return {stack["pid"]: stack for stack in family["stacks"]}
+
+
+def lines_once_told(pid: int) -> list[str]:
+    """Those of a program that may be told to come late: the machine may be busy."""
+    while True:
+        stack = stacks(pid)[pid]
+        if stack["tool"] is not None:
+            assert stack["reason"] is None
+            return list(stack["lines"])
+        assert "5 s" in stack["reason"]
+
+
+# ---- each way
+
+
+@pytest.mark.skipif(REMOTE, reason="Python 3.14 needs no signal")
+def test_a_program_answers_that_allows_it() -> None:
+    with running(BUSY, MPROC_STACKS="1") as program:
+        assert any(" in spin" in line for line in lines_once_told(program.pid))
+        assert stacks(program.pid)[program.pid]["tool"] == "faulthandler"
+        assert " in spin" in look(program.pid).stdout
+
+
+def test_a_program_that_refuses_scripts_answers_a_signal() -> None:
+    with running(BUSY, MPROC_STACKS="1", PYTHON_DISABLE_REMOTE_DEBUG="1") as program:
+        assert any(" in spin" in line for line in lines_once_told(program.pid))
+        assert stacks(program.pid)[program.pid]["tool"] == "faulthandler"
+
+
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+def test_python_3_14_answers_without_being_prepared() -> None:
+    with running(BUSY) as program:
+        assert any(line.startswith("  spin (<string>:") for line in lines_once_told(program.pid))
+        assert stacks(program.pid)[program.pid]["tool"] == "sys.remote_exec"
+        told = look(program.pid).stdout
+        assert "  thread MainThread:\n    spin (<string>:" in told
+        assert "_stacks_script" not in told
+
+
+THREADS = (
+    SPIN
+    + """
+import threading
+threading.Thread(target=spin, name="worker", daemon=True).start()
+event = mproc.Event()
+print("ready", flush=True)
+event.wait()
+"""
+)
+
+
+@pytest.mark.parametrize("stacks_wanted", ["0", "1"])
+def test_the_other_threads_of_one_that_waits_are_told(stacks_wanted: str) -> None:
+    if stacks_wanted == "0" and not REMOTE:
+        pytest.skip("nobody is asked")
+    with running(THREADS, MPROC_STACKS=stacks_wanted) as program:
+        assert any("spin" in line for line in lines_once_told(program.pid))
+
+
+def spin() -> None:
+    while True:
+        for _ in range(1000):
+            pass
+
+
+def spin_when_ready(event: Any) -> None:
+    _stacks.answer()
+    event.set()
+    spin()
+
+
+def test_children_of_each_method_answer(ctx: Any) -> None:
+    event = ctx.Event()
+    child = ctx.Process(target=spin_when_ready, args=(event,))
+    child.start()
+    try:
+        event.wait()
+        while (stack := stacks(os.getpid())[child.pid])["tool"] is None:
+            assert "5 s" in stack["reason"]
+        assert any("spin" in line for line in stack["lines"])
+    finally:
+        child.kill()
+        child.join()
+
+
+FORKS = (
+    SPIN
+    + """
+def work(event):
+    event.set()
+    spin()
+
+context = mproc.get_context("fork")
+events = [context.Event() for _ in range(3)]
+for event in events:
+    context.Process(target=work, args=(event,), daemon=True).start()
+for event in events:
+    event.wait()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+)
+
+
+@pytest.mark.skipif(REMOTE, reason="scripts are given to one after the other")
+def test_lookers_at_once_get_answers_that_are_whole() -> None:
+    with running(FORKS, MPROC_STACKS="1") as program:
+        command = [inspect.PROGRAM, "stacks", str(program.pid)]
+        lookers = [
+            subprocess.Popen(command, env=NO_TOOLS, stdout=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
+        for looker in lookers:
+            told = looker.communicate()[0].split("stacks of ")
+            for member in told[1:]:
+                if "for 5 s" not in member:
+                    assert member.count("Current thread") == 1
+                    assert member.rstrip().endswith("in <module>")
+
+
+# ---- who is not asked
+
+
+COUNTS = (
+    SPIN
+    + """
+count = 0
+def note(*_):
+    global count
+    count += 1
+
+signal.signal(signal.SIGURG, note)
+print("ready", flush=True)
+sys.stdin.readline()
+print(count, flush=True)
+"""
+)
+
+
+def test_no_signal_comes_to_who_has_not_allowed_it() -> None:
+    with running(COUNTS, PYTHON_DISABLE_REMOTE_DEBUG="1") as program:
+        told = look(program.pid)
+        assert told.returncode == 0
+        assert "faulthandler: its program has not allowed it (MPROC_STACKS=1" in told.stdout
+        assert program.communicate("\n")[0] == "0\n"
+        assert program.returncode == 0
+
+
+GIVEN_UP = (
+    SPIN
+    + """
+import faulthandler
+mproc.inspect.answer_stacks()
+faulthandler.unregister(signal.SIGURG)
+print("ready", flush=True)
+spin()
+"""
+).replace("import mproc,", "import mproc.inspect,")
+
+
+def test_one_that_has_its_handler_no_more_is_not_asked() -> None:
+    with running(GIVEN_UP, PYTHON_DISABLE_REMOTE_DEBUG="1") as program:
+        assert "has not allowed it" in stacks(program.pid)[program.pid]["reason"]
+        assert program.poll() is None
+
+
+def test_a_stopped_member_is_named_and_not_asked() -> None:
+    with running(BUSY, MPROC_STACKS="1") as program:
+        program.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, program.pid, os.WSTOPPED)
+        reason = stacks(program.pid)[program.pid]["reason"]
+        assert f"it is stopped, and answers once it goes on (kill -CONT {program.pid})" in reason
+        assert "it is stopped, and answers once it goes on" in look(program.pid).stdout
+        program.send_signal(signal.SIGCONT)
+        assert lines_once_told(program.pid)
+
+
+def test_a_member_that_has_ended_is_left_out() -> None:
+    context = mproc.get_context("fork")
+    child = context.Process(target=time.sleep, args=(0,))
+    child.start()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert child.pid not in stacks(os.getpid())
+    child.join()
+    gone = look(child.pid)
+    assert gone.returncode == 1
+    assert "there is no such process" in gone.stderr
+
+
+@as_root
+def test_another_users_process_is_not_asked(tmp_path: pathlib.Path) -> None:
+    program = "/tmp/" + tmp_path.name + "-mproc"
+    shutil.copy(inspect.PROGRAM, program)
+    try:
+        os.chmod(program, 0o755)
+        with running(BUSY, MPROC_STACKS="1") as family:
+            told = subprocess.run(
+                [program, "stacks", str(family.pid)],
+                user=NOBODY,
+                group=NOBODY,
+                extra_groups=[],
+                cwd="/",
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (told.returncode, told.stdout) == (1, "")
+            assert "this user may not look at the process" in told.stderr
+            assert family.poll() is None
+    finally:
+        os.unlink(program)
+
+
+# ---- those who listen
+
+
+def listen(pid: int) -> socket.socket:
+    ear = socket.socket(socket.AF_UNIX)
+    ear.bind(f"\0mproc-stacks-{pid}")
+    ear.listen()
+    return ear
+
+
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+def test_a_second_looker_says_that_there_is_another() -> None:
+    with running(BUSY) as program, listen(program.pid):
+        reason = stacks(program.pid)[program.pid]["reason"]
+        assert "sys.remote_exec: somebody else asks it at this moment" in reason
+
+
+SLEEPS = SPIN + "print('ready', flush=True)\nsys.stdin.readline()\n"
+
+
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+def test_what_comes_late_says_nothing() -> None:
+    with running(SLEEPS) as program:
+        reason = stacks(program.pid)[program.pid]["reason"]
+        assert "it has not answered for 5 s: its main thread runs no Python" in reason
+        assert program.communicate("\n") == ("", "")
+        assert program.returncode == 0
+
+
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+@as_root
+def test_another_user_who_listens_is_told_nothing() -> None:
+    program = f"""
+import os, socket, sys
+script = sys.argv[1]
+ear = socket.socket(socket.AF_UNIX)
+ear.bind("\\0mproc-stacks-%d" % os.getpid())
+ear.listen()
+os.setresuid({NOBODY}, {NOBODY}, 0)
+ear.listen()  # the listener's user is noted here
+os.setresuid(0, 0, 0)
+exec(compile(open(script).read(), script, "exec"), {{"__name__": "script"}})
+print(repr(ear.accept()[0].recv(100)))
+"""
+    script = os.path.join(os.path.dirname(_stacks.__file__), "_stacks_script.py")
+    command = [sys.executable, "-c", program, script]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (told.stdout, told.stderr) == ("b''\n", "")
+
+
+# ---- allowing it
+
+
+def test_a_program_that_handles_the_signal_is_told() -> None:
+    assert not _stacks._handles(signal.SIGURG)
+    before = signal.signal(signal.SIGURG, lambda *_: None)
+    try:
+        with pytest.raises(RuntimeError, match="handles SIGURG itself"):
+            inspect.answer_stacks()
+    finally:
+        signal.signal(signal.SIGURG, before)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("1", "handles SIGURG itself"), ("yes", "MPROC_STACKS is 'yes': 1 lets"), ("0", ""), ("", "")],
+)
+def test_what_is_wrong_with_the_variable_is_a_warning(value: str, words: str) -> None:
+    source = (
+        "import faulthandler, signal, sys\n"
+        "faulthandler.register(signal.SIGURG, file=sys.stderr)\n"
+        "import mproc\n"
+    )
+    environment = {**os.environ, "MPROC_STACKS": value}
+    told = subprocess.run(
+        [sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0
+    assert words in told.stderr
+    assert ("RuntimeWarning" in told.stderr) == (words != "")
+
+
+def test_allowing_it_twice_is_once() -> None:
+    try:
+        inspect.answer_stacks()
+        mine = _stacks._file
+        inspect.answer_stacks()
+        assert _stacks._file == mine >= 3
+        assert stacks(os.getpid())[os.getpid()]["tool"] is not None
+    finally:
+        faulthandler.unregister(signal.SIGURG)
+        os.close(_stacks._file)
+        _stacks._file = -1
