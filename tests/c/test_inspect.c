@@ -14,6 +14,7 @@
 #include "inspect/show.h"
 #include "inspect/text.h"
 #include "made.h"
+#include "members.h"
 #include "system/os_tool.h"
 #include "test.h"
 
@@ -894,6 +895,87 @@ TEST(inspect_gives_the_same_facts_as_data) {
     mproc_drop(ring.locks[0]);
     mproc_drop(ring.locks[1]);
     mproc_drop(ring.all);
+}
+
+/* ---------------------------------------------------------------- large families */
+
+static size_t count_of(const char *text, const char *part) {
+    size_t n = 0;
+    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part)) {
+        n++;
+    }
+    return n;
+}
+
+static void expect_count(struct sight *sight, mproc__show_fn show, const char *part, size_t n) {
+    char *text = formed(sight, show, NULL);
+    CHECK_EQ(count_of(text, part), n);
+    free(text);
+}
+
+/* As many as a family may have, each of which is this process, and waits for the lock. */
+TEST(inspect_shows_as_many_members_as_there_can_be) {
+    static uint64_t tokens[MPROC__MEMBERS];
+    mproc_lock *lock = made_lock(0);
+    struct sight sight;
+    size_t n = 0;
+    while (n < MPROC__MEMBERS && mproc__member_expect("kid", MPROC_SPAWN, 0, &tokens[n]) == 0) {
+        struct mproc__slot *slot = mproc__token_slot(tokens[n++]);
+        slot->since[0] = (uint64_t)mproc__os_now();
+        slot->hands[0].waits = (uint64_t)(uintptr_t)lock;
+        slot->pid = getpid();
+    }
+    CHECK_EQ(n, MPROC__MEMBERS - 1);
+    look(&sight);
+    CHECK_EQ(sight.picture.nmembers, MPROC__MEMBERS);
+    CHECK_EQ(sight.picture.nwaits, n);
+    expect_count(&sight, mproc__show_ps, "kid", n);
+    expect_count(&sight, mproc__show_locks, ") waits for the lock @", n);
+    expect_count(&sight, mproc__show_json, "\"name\": \"kid\"", n);
+    char *graph = formed(&sight, mproc__show_graph, NULL); /* a drawing has the first of them */
+    CHECK(count_of(graph, "kid") > 10 && count_of(graph, "kid") < n);
+    free(graph);
+    free(formed(&sight, mproc__show_svg, NULL));
+    forget(&sight);
+    for (size_t i = 0; i < n; i++) {
+        struct mproc__slot *slot = mproc__token_slot(tokens[i]);
+        slot->pid = 0;
+        slot->hands[0].waits = 0;
+        mproc__reap_dead(tokens[i]);
+    }
+    mproc_drop(lock);
+    check_family();
+}
+
+#define MANY 1000000
+
+/* Of a table so many lines are shown; then it is said how many there are more. */
+TEST(inspect_shows_the_first_of_a_million_locks) {
+    mproc_lock **locks = malloc(MANY * sizeof *locks);
+    struct sight sight;
+    CHECK(locks != NULL);
+    for (size_t i = 0; i < MANY; i++) {
+        CHECK_OK(mproc_lock_new(&locks[i], 0));
+        CHECK_OK(mproc_lock_acquire(locks[i], 0));
+    }
+    look(&sight);
+    CHECK_EQ(sight.picture.nobjects, MANY);
+    char *text = formed(&sight, mproc__show_locks, NULL);
+    size_t shown = count_of(text, "lock @");
+    CHECK(shown >= 100 && shown <= 10000);
+    char more[64];
+    snprintf(more, sizeof more, "... and %zu more\n", MANY - shown);
+    CHECK(strstr(text, more) != NULL);
+    free(text);
+    expect_count(&sight, mproc__show_json, "\"kind\": \"lock\"", MANY);
+    expect_words(&sight, mproc__show_ps, (const char *const[]){", ...", NULL});
+    forget(&sight);
+    for (size_t i = 0; i < MANY; i++) {
+        CHECK_OK(mproc_lock_release(locks[i]));
+        mproc_drop(locks[i]);
+    }
+    free(locks);
+    check_family();
 }
 
 /* ---------------------------------------------------------------- what cannot be looked at */

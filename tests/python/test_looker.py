@@ -10,10 +10,12 @@ import pty
 import re
 import resource
 import select
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import xml.dom.minidom
@@ -266,6 +268,99 @@ def test_a_family_that_counts_pids_otherwise_is_refused(tmp_path: pathlib.Path) 
             assert told.returncode == 1
             assert "counts pids in a namespace of its own" in told.stderr
         outer.communicate()
+
+
+VERBS = [
+    "ps", "locks", "queues", "graph", "graph --svg", "stacks", "top -n 1", "report -o", "record -o",
+    "watch",
+]  # fmt: skip
+
+
+def command_of(verb: str, file: pathlib.Path, pid: int) -> list[str]:
+    return [*verb.split(), *([str(file)] if verb.endswith("-o") else []), str(pid)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_another_users_family_is_refused_by_every_verb(busy: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o777)
+        program = shutil.copy(inspect.PROGRAM, place)
+        os.chmod(program, 0o755)
+        for verb in VERBS:
+            told = subprocess.run(
+                [program, *command_of(verb, pathlib.Path(place, "file"), int(busy))],
+                user=65534,
+                group=65534,
+                extra_groups=[],
+                cwd="/",
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (told.returncode, told.stdout) == (1, "")
+            assert told.stderr == f"mproc: {busy}: this user may not look at the process\n"
+            assert os.listdir(place) == [os.path.basename(program)]
+
+
+ARENA_LAYOUT = 32  # the fifth word of an arena says which build it is of
+
+
+def test_another_version_is_refused_by_every_verb(busy: str, tmp_path: pathlib.Path) -> None:
+    files = pathlib.Path(f"/proc/{busy}/fd")
+    (arena,) = {p for p in files.iterdir() if str(p.readlink()) == "/memfd:mproc (deleted)"}
+    with open(arena, "r+b", buffering=0) as words:
+        before = os.pread(words.fileno(), 8, ARENA_LAYOUT)
+        os.pwrite(words.fileno(), b"another!", ARENA_LAYOUT)
+        try:
+            for verb in VERBS:
+                told = look(*command_of(verb, tmp_path / "file", int(busy)))
+                assert (told.returncode, told.stdout) == (1, "")
+                assert "the family runs on another version of mproc than this" in told.stderr
+                assert not (tmp_path / "file").exists()
+        finally:
+            os.pwrite(words.fileno(), before, ARENA_LAYOUT)
+
+
+ENDS = """
+import mproc, sys, time
+
+def wait(lock):
+    lock.acquire()
+
+lock = mproc.Lock()
+lock.acquire()
+context = mproc.get_context("fork")
+children = [context.Process(target=wait, args=(lock,)) for _ in range(20)]
+for child in children:
+    child.start()
+print("ready", flush=True)
+sys.stdin.read()
+for child in children:
+    child.kill()
+"""
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "stacks"])
+def test_a_family_may_end_while_it_is_looked_at(verb: str, tmp_path: pathlib.Path) -> None:
+    ended = ("there is no such process", "in no family", "no member has the descriptor")
+    for delay in (0, 0.001, 0.003, 0.01):
+        with subprocess.Popen(
+            [sys.executable, "-c", ENDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as family:
+            assert family.stdout is not None
+            assert family.stdout.readline() == b"ready\n"
+            looker = subprocess.Popen(
+                [inspect.PROGRAM, *command_of(verb, tmp_path / "file", family.pid)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            time.sleep(delay)  # any moment is as good as another
+            family.communicate()
+        told = looker.communicate()
+        # 3: who is being killed waits for its parent until it is dead, and that joins it.
+        assert looker.returncode in ((0, 1, 3) if verb == "locks" else (0, 1))
+        assert looker.returncode != 1 or any(words in told[1] for words in ended), told
 
 
 # ---- terminals
