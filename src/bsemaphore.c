@@ -19,7 +19,9 @@
  *            becomes SHARED by a compare-and-swap under the mutex, and is changed back by a store
  *            under it.
  *   ledger   entry.number: permits of the member entry.token; under the mutex. Means nothing, and
- *            may be anything, while the word is not SHARED.
+ *            may be anything, while the word is not SHARED. entry.seen: ns of mproc__os_now(), when
+ *            a thread that found no permit saw first that the member has these; 0: none has. A
+ *            member that takes a permit clears it before. It is for those who look from outside.
  *   permits  an event count, under the mutex. A sleeper that gets a permit announces those behind
  *            it again, and wakes the next one if there are more permits.
  *   changer  The thread that changed the number last: a hint.
@@ -29,6 +31,8 @@
  *       the entries' numbers.
  *   B2  An entry with a number has a token.
  *   B3  While the mutex is free and `permits` has sleepers, the word is SHARED.
+ *   B4  While the word is SHARED, a member has taken no permit since its entry's `seen`, which is
+ *       0 or a time that has been.
  *
  * If a member dies here: see B1. Its permits are given back by the next thread that finds none
  * left: at once if the member has been reaped, otherwise after a slice, or after some tries.
@@ -146,6 +150,7 @@ static void share(mproc_bsemaphore *semaphore) {
         }
         semaphore->ledger.entries[0].token = token_in(word);
         semaphore->ledger.entries[0].number = taken_in(word);
+        mproc__poke64(&semaphore->ledger.entries[0].seen, 0);
         mproc__program_order();
         if (mproc__cas64(&semaphore->word, &word, SHARED | taken_in(word))) {
             return;
@@ -245,8 +250,20 @@ static int take(mproc_bsemaphore *semaphore) {
         e = entry_of(semaphore, token);
     }
     mproc__poke64(&e->token, token);
+    mproc__poke64(&e->seen, 0);
+    mproc__program_order();
     put_down(semaphore, e, e->number + 1);
     return 0;
+}
+
+/* Who is going to sleep has the time to look at a clock. */
+static void note_holders(mproc_bsemaphore *semaphore) {
+    struct mproc__cursor c = mproc__ledger_start(&semaphore->ledger);
+    for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
+        if (e->number != 0 && e->seen == 0) {
+            mproc__poke64(&e->seen, (uint64_t)mproc__os_now());
+        }
+    }
 }
 
 /* True: somebody is to be woken, after leaving. */
@@ -290,6 +307,9 @@ static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen, int64_t d
         (void)forgive(semaphore, true);
     }
     int r = take(semaphore);
+    if (r == -EAGAIN) {
+        note_holders(semaphore);
+    }
     mproc__eventcount_announce_locked(&semaphore->permits);
     bool wake = r == 0 && taken(semaphore) < semaphore->bound && call_sleepers(semaphore);
     *seen = mproc__eventcount_seen_locked(&semaphore->permits);
@@ -450,6 +470,8 @@ int mproc_bsemaphore_check(mproc_bsemaphore *semaphore, char *why, size_t size) 
         if (e->token == 0 && e->number != 0) {
             r = mproc__corrupt(why, size, "B2: %llu permits of nobody",
                                (unsigned long long)e->number);
+        } else if (e->number != 0 && !mproc__mutex_since_is_past(&e->seen)) {
+            r = mproc__corrupt(why, size, "B4: permits that were seen at a time to come");
         }
     }
     leave(semaphore);
@@ -463,6 +485,7 @@ static void facts_of_ledger(const struct mproc__ledger *ledger, struct mproc__fa
     for (unsigned i = 0; i < MPROC__LEDGER_PAGE; i++) {
         out->takers[i].token = ledger->entries[i].number != 0 ? ledger->entries[i].token : 0;
         out->takers[i].permits = ledger->entries[i].number;
+        out->takers[i].since = ledger->entries[i].seen;
     }
 }
 

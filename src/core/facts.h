@@ -36,6 +36,7 @@ struct mproc__facts {
     bool closed;
     struct {
         uint64_t token, permits;
+        uint64_t since;            /* mproc__os_now() at which it had them already; 0: not known */
     } takers[MPROC__FACTS_TAKERS]; /* members that have permits of a bounded semaphore */
 };
 

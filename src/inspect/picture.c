@@ -11,7 +11,8 @@
  * acquire. It is known from those who wait. A lock says when somebody who had to wait for it saw
  * its owner first (mutex.c, M5). And a thread that waits acquires nothing meanwhile: what it has,
  * it has had since its wait began, if it is in the same wait before and after the lock was looked
- * at. The earlier one counts; both say "since then, or earlier".
+ * at. The earlier one counts; both say "since then, or earlier". Of the permits of a bounded
+ * semaphore members are known, not threads: one of which all threads wait takes no more.
  *
  * Every walk has an end that does not depend on what the arena says: tables have the sizes that
  * the library gives them, chunks are in the arena's span, a list of holds has at most as many
@@ -845,6 +846,35 @@ static void judge_since(const struct mproc__outside *arena, const struct mproc__
     }
 }
 
+/* A member takes nothing while all of its threads wait: since the last one of them began to. 0: one
+ * may run. */
+static uint64_t all_wait_since(const struct mproc__outside *arena, const struct mproc__picture *p,
+                               int member, char *known) {
+    const struct mproc__seen_member *m = &p->members[member];
+    int64_t since = 0;
+    if (m->nwaits != m->os.threads) {
+        return 0;
+    }
+    for (int i = m->first_wait; i < m->first_wait + m->nwaits; i++) {
+        const struct mproc__seen_wait *w = &p->waits[i];
+        if (w->note == 0 || w->since <= 0 || w->since >= p->now || !lasts(arena, p, i, known)) {
+            return 0;
+        }
+        since = w->since > since ? w->since : since;
+    }
+    return (uint64_t)since;
+}
+
+static void judge_takers(const struct mproc__outside *arena, const struct mproc__picture *p,
+                         struct mproc__facts *f, char *known) {
+    const uint64_t now = (uint64_t)p->now;
+    for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
+        int m = f->takers[i].token != 0 ? mproc__picture_member(p, f->takers[i].token) : -1;
+        uint64_t seen = f->takers[i].since, waits = m >= 0 ? all_wait_since(arena, p, m, known) : 0;
+        f->takers[i].since = earlier(seen < now ? seen : now, waits);
+    }
+}
+
 static int find_since(const struct mproc__outside *arena, struct mproc__picture *p) {
     char *known = calloc((size_t)p->nwaits + 1, 1);
     if (known == NULL) {
@@ -854,6 +884,7 @@ static int find_since(const struct mproc__outside *arena, struct mproc__picture 
         if (p->facts[i].owner != 0) {
             judge_since(arena, p, &p->facts[i], known);
         }
+        judge_takers(arena, p, &p->facts[i], known);
     }
     free(known);
     return 0;
@@ -862,6 +893,11 @@ static int find_since(const struct mproc__outside *arena, struct mproc__picture 
 int64_t mproc__picture_held(const struct mproc__picture *p, int object) {
     const struct mproc__facts *f = mproc__picture_facts(p, object);
     return f->owner != 0 && f->since != 0 ? p->now - (int64_t)f->since : -1;
+}
+
+int64_t mproc__picture_taken(const struct mproc__picture *p, int object, int taker) {
+    uint64_t since = mproc__picture_facts(p, object)->takers[taker].since;
+    return since != 0 ? p->now - (int64_t)since : -1;
 }
 
 /* ---------------------------------------------------------------- by two pictures */

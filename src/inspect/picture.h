@@ -124,6 +124,9 @@ bool mproc__picture_lives(const struct mproc__picture *p);
 /* For how many ns the owner of a lock is known to have it; -1: nobody has it, or it is unknown. */
 int64_t mproc__picture_held(const struct mproc__picture *p, int object);
 
+/* The same of the permits that a taker of a bounded semaphore has. */
+int64_t mproc__picture_taken(const struct mproc__picture *p, int object, int taker);
+
 /* For how many ns a queue's oldest message is known to be there; -1: it is unknown, or there is
  * none. */
 int64_t mproc__picture_oldest(const struct mproc__picture *p, int queue);

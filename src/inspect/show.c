@@ -160,8 +160,7 @@ static bool find_held(const struct mproc__picture *p, struct held *out) {
 }
 
 /* Since when it is held, as far as that is known. */
-static void say_since(const struct mproc__show *show, int object) {
-    int64_t held = mproc__picture_held(show->picture, object);
+static void say_since(const struct mproc__show *show, int64_t held) {
     char span[32];
     if (held >= 0) {
         fprintf(show->out, " for %s or longer", mproc__say_span(seconds(held), span));
@@ -179,7 +178,7 @@ static void say_held(const struct mproc__show *show, int member, const struct he
         }
         fprintf(show->out, "%s%s", n == 1 ? "; holds " : ", ",
                 mproc__say_object(show->arena, p, i, what));
-        say_since(show, i);
+        say_since(show, mproc__picture_held(p, i));
     }
 }
 
@@ -271,13 +270,14 @@ static void show_holders(const struct mproc__show *show, int object) {
         if ((f->thread & UINT32_MAX) != f->thread >> 32) {
             fprintf(show->out, " thread %u", (unsigned)(f->thread & UINT32_MAX));
         }
-        say_since(show, object);
+        say_since(show, mproc__picture_held(show->picture, object));
     }
     for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
         if (f->takers[i].token != 0) {
             int m = mproc__picture_member(show->picture, f->takers[i].token);
             fprintf(show->out, ", %" PRIu64 " taken by %s", f->takers[i].permits,
                     mproc__say_member(show->picture, m, name));
+            say_since(show, mproc__picture_taken(show->picture, object, i));
         }
     }
 }

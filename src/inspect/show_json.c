@@ -136,6 +136,26 @@ static void show_facts(const struct mproc__show *show, int i) {
     truth(out, "starved", is_starved(show->picture, i));
 }
 
+/* Of a bounded semaphore: the first ones that have permits, as many as it has in itself. */
+static void show_takers(const struct mproc__show *show, int semaphore) {
+    const struct mproc__picture *p = show->picture;
+    const struct mproc__facts *f = mproc__picture_facts(p, semaphore);
+    const char *before = "";
+    mproc__json_key(show->out, "takers");
+    fputs("[", show->out);
+    for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
+        int m = f->takers[i].token != 0 ? mproc__picture_member(p, f->takers[i].token) : -1;
+        if (m >= 0) {
+            fprintf(show->out, "%s{\"pid\": %d", before, (int)p->members[m].pid);
+            number(show->out, "permits", f->takers[i].permits);
+            seconds_or_null(show->out, "held", mproc__picture_taken(p, semaphore, i));
+            fputs("}", show->out);
+            before = ", ";
+        }
+    }
+    fputs("]", show->out);
+}
+
 /* Of a task queue. */
 static void show_tasks(const struct mproc__show *show, int tasks) {
     const struct mproc__picture *p = show->picture;
@@ -188,6 +208,8 @@ static void show_object(const struct mproc__show *show, int i) {
         seconds_or_null(show->out, "oldest", mproc__picture_oldest(p, i));
     } else if (o->kind == MPROC__KIND_TASKQ) {
         show_tasks(show, i);
+    } else if (o->kind == MPROC__KIND_BSEMAPHORE) {
+        show_takers(show, i);
     }
     fputs("}", show->out);
 }

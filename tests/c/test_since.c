@@ -244,6 +244,138 @@ TEST(since_a_time_to_come_is_told_by_the_check) {
     drop(&held);
 }
 
+/* ---------------------------------------------------------------- permits */
+
+/* A semaphore with one permit, which the first one of its takers has. */
+static struct sight look_at_permit(const mproc_bsemaphore *semaphore) {
+    struct mproc__outside arena;
+    struct mproc__picture p;
+    CHECK_OK(mproc__outside_open(getpid(), &arena));
+    CHECK_OK(mproc__picture_take(&arena, &p));
+    int object = mproc__picture_at(&p, (uint64_t)(uintptr_t)semaphore);
+    CHECK_GE(object, 0);
+    int64_t for_ns = mproc__picture_taken(&p, object, 0);
+    struct sight sight = {.now = p.now, .since = for_ns >= 0 ? p.now - for_ns : 0};
+    sight.waits = p.nwaits;
+    sight.first_wait = p.nwaits > 0 ? p.waits[0].since : 0;
+    mproc__picture_drop(&p);
+    mproc__outside_close(&arena);
+    return sight;
+}
+
+static struct sight look_until_permit_is_known(const mproc_bsemaphore *semaphore) {
+    struct sight sight = look_at_permit(semaphore);
+    while (sight.since == 0) {
+        usleep(1000);
+        sight = look_at_permit(semaphore);
+    }
+    return sight;
+}
+
+static void take_permit_and_keep(void *semaphore) {
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, MPROC_FOREVER));
+    sleep_until_killed();
+}
+
+TEST(since_is_known_of_a_permit_that_is_waited_for) {
+    char why[128] = "";
+    mproc_bsemaphore *semaphore = made_bsemaphore(1);
+    int64_t before = mproc__os_now();
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    CHECK_EQ(look_at_permit(semaphore).since, 0); /* nobody has had to wait */
+    pid_t waiter = child_fork(take_permit_and_keep, semaphore);
+    struct sight first = look_until_permit_is_known(semaphore), second = look_at_permit(semaphore);
+    CHECK_GE(first.since, before);
+    CHECK_GE(first.now, first.since);
+    CHECK_EQ(first.since, second.since);
+    int64_t passed_on = mproc__os_now();
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    while (mproc_bsemaphore_value(semaphore) != 0) {
+        usleep(1000);
+    }
+    struct sight theirs = look_at_permit(semaphore);
+    CHECK(theirs.since == 0 || theirs.since >= passed_on); /* another one has it now */
+    child_kill(waiter);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, MPROC_FOREVER));
+    struct sight mine = look_at_permit(semaphore);
+    CHECK(mine.since == 0 || mine.since >= passed_on);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    CHECK_OK(mproc_bsemaphore_check(semaphore, why, sizeof why));
+    (void)mproc_reap();
+    mproc_drop(semaphore);
+    check_family();
+}
+
+struct permit {
+    mproc_bsemaphore *semaphore;
+    mproc_event *event;
+};
+
+static void take_permit_and_wait(void *arg) {
+    const struct permit *permit = arg;
+    CHECK_OK(mproc_bsemaphore_acquire(permit->semaphore, 0));
+    CHECK_OK(mproc_event_wait(permit->event, MPROC_FOREVER));
+}
+
+TEST(since_is_known_of_a_permit_whose_holder_waits) {
+    struct permit permit = {made_bsemaphore(1), made_event()};
+    pid_t holder = child_fork(take_permit_and_wait, &permit);
+    struct sight sight = look_until_permit_is_known(permit.semaphore);
+    CHECK_EQ(sight.since, sight.first_wait);
+    child_kill(holder);
+    (void)mproc_reap();
+    mproc_drop(permit.semaphore);
+    mproc_drop(permit.event);
+    check_family();
+}
+
+static void *wait_for_event(void *event) {
+    CHECK_OK(mproc_event_wait(event, MPROC_FOREVER));
+    return NULL;
+}
+
+/* One of two threads waits, and the other one may take a permit at any time. */
+TEST(since_is_not_known_of_a_permit_while_a_thread_of_its_holder_runs) {
+    mproc_bsemaphore *semaphore = made_bsemaphore(1);
+    mproc_event *event = made_event();
+    pthread_t thread;
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    CHECK_OK(pthread_create(&thread, NULL, wait_for_event, event));
+    while (look_at_permit(semaphore).waits != 1) {
+        usleep(1000);
+    }
+    CHECK_EQ(look_at_permit(semaphore).since, 0);
+    mproc_event_set(event);
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    mproc_drop(semaphore);
+    mproc_drop(event);
+    check_family();
+}
+
+TEST(since_a_permit_was_seen_in_a_time_to_come_is_told_by_the_check) {
+    char why[128] = "";
+    mproc_bsemaphore *semaphore = made_bsemaphore(1);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    pid_t waiter = child_fork(take_permit_and_keep, semaphore);
+    int64_t since = look_until_permit_is_known(semaphore).since;
+    uint64_t *word = (uint64_t *)(void *)semaphore;
+    while (*word != (uint64_t)since) {
+        word++;
+    }
+    *word = (uint64_t)(mproc__os_now() + 1000 * MPROC_SEC);
+    CHECK_EQ(mproc_bsemaphore_check(semaphore, why, sizeof why), MPROC_ECORRUPT);
+    CHECK(strncmp(why, "B4", 2) == 0);
+    struct sight sight = look_at_permit(semaphore);
+    CHECK_EQ(sight.since, sight.now); /* the looker does not believe it */
+    *word = (uint64_t)since;
+    child_kill(waiter);
+    CHECK_OK(mproc_bsemaphore_release(semaphore));
+    (void)mproc_reap();
+    mproc_drop(semaphore);
+    check_family();
+}
+
 /* ---------------------------------------------------------------- of tasks and messages */
 
 static int wait_in_task(const void *in, size_t size, mproc_result *result) {

@@ -128,6 +128,29 @@ def wait_in_pool() -> None:
     Kept.event.wait()
 
 
+def test_a_bounded_semaphore_tells_who_has_its_permits() -> None:
+    context = mproc.get_context("fork")
+    semaphore = context.BoundedSemaphore(2)
+    semaphore.acquire()
+    semaphore.acquire()
+    child = context.Process(target=semaphore.acquire)
+    child.start()
+
+    def taker() -> dict[str, Any]:
+        found = [o for o in inspect.family()["objects"] if o["kind"] == "bounded semaphore"]
+        assert list(faults(found[0], SCHEMA["$defs"]["object"])) == []
+        (one,) = found[0]["takers"]
+        return dict(one)
+
+    while taker()["held"] is None:
+        time.sleep(0.005)
+    assert (taker()["pid"], taker()["permits"]) == (os.getpid(), 2)
+    assert taker()["held"] >= 0
+    semaphore.release()
+    child.join()
+    semaphore.release()
+
+
 def test_the_schema_refuses_what_it_does_not_describe() -> None:
     seen = inspect.family()
     family = SCHEMA["$defs"]["family"]
