@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "inspect/grow.h"
 #include "system/os_tool.h"
 
 #define PLACES_MOST 64 /* different ones that are asked for */
