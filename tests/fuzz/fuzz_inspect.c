@@ -18,6 +18,7 @@
 #include "inspect/blame.h"
 #include "inspect/show.h"
 #include "mproc.h"
+#include "pool/taskq.h"
 #include "scribbled.h"
 
 #define WORDS 24
@@ -58,7 +59,8 @@ static void make(void) {
     MUST(mproc_lock_new(&lock, 4) == 0 && mproc_lock_acquire(lock, 0) == 0);
     MUST(mproc_rlock_new(&rlock) == 0 && mproc_rlock_acquire(rlock, 0) == 0);
     MUST(mproc_semaphore_new(&semaphore, 0) == 0 && mproc_event_new(&event) == 0);
-    MUST(mproc_bsemaphore_new(&bsemaphore, 2) == 0 && mproc_bsemaphore_acquire(bsemaphore, 0) == 0);
+    MUST(mproc_bsemaphore_new(&bsemaphore, 1) == 0 && mproc_bsemaphore_acquire(bsemaphore, 0) == 0);
+    MUST(mproc_bsemaphore_acquire(bsemaphore, MPROC_MSEC) == -ETIMEDOUT); /* its ledger is in use */
     MUST(mproc_condition_new(&condition) == 0 && mproc_barrier_new(&barrier, 3) == 0);
     MUST(mproc_array_new(&array, MPROC_INT64, 100) == 0 && mproc_buffer_new(&buffer, 70000) == 0);
     MUST(mproc_queue_new(&queue, 50) == 0 && mproc_taskq_new(&taskq, 3) == 0);
@@ -67,6 +69,8 @@ static void make(void) {
     const struct iovec task = {(void *)(uintptr_t) "task", 4};
     MUST(mproc_taskq_put(taskq, &task, 1, &ticket) == 0 && mproc_taskq_join(taskq, 1) == 0);
     MUST(mproc_taskq_take(taskq, 1, &message, &ticket, 0) == 0);
+    mproc__taskq_seat(taskq, 1)->name = mproc__trace_name("work");
+    mproc__seat_note(mproc__taskq_seat(taskq, 1), mproc__os_now());
     fill(queue);
 }
 
@@ -88,7 +92,10 @@ static uint64_t next_place(struct feed *input) {
     uint64_t at = feed_u32(input) / 8;
     switch (feed_below(input, 8)) {
     case 0: return at % 5 * 8;
-    case 1: return offsetof(struct mproc__family, table.top);
+    case 1:
+        return at % 4 != 3 ? offsetof(struct mproc__family, table.top)
+                           : offsetof(struct mproc__family, trace.names) +
+                                 at / 4 % (4 * sizeof(struct mproc__trace_name) / 8) * 8;
     case 2:
         return offsetof(struct mproc__family, chunks) + at % (sizeof(struct mproc__chunks) / 8) * 8;
     case 3: return offsetof(struct mproc__family, shms.first);
@@ -142,6 +149,9 @@ static void check(const struct mproc__picture *p) {
         MUST(o->facts >= -1 && o->facts < p->nfacts && o->within < p->nobjects);
         MUST(o->first + o->holders <= p->nholders);
         MUST(mproc__picture_held(p, i) >= -1 && mproc__picture_oldest(p, i) >= -1);
+        for (int t = 0; t < MPROC__FACTS_TAKERS; t++) {
+            MUST(mproc__picture_taken(p, i, t) >= -1);
+        }
     }
     for (int i = 0; i < p->ntasks; i++) {
         const struct mproc__seen_task *task = &p->tasks[i];
