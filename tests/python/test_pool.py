@@ -53,9 +53,9 @@ def stay_put():
     errands.stay(errands.state[0])
 
 
-def say_and_wait_shortly(path):
+def say_and_wait_for(path, end):
     path.touch()
-    time.sleep(0.3)
+    errands.wait_for(end)
 
 
 def say_and_wait(path, value=None):
@@ -261,15 +261,16 @@ def test_a_map_of_nothing_calls_nobody(either, items):
 def test_a_pool_that_is_terminated_calls_nobody(either, tmp_path):
     seen = []
     calls = {"callback": seen.append, "error_callback": seen.append}
-    begun = tmp_path / "begun"
+    begun, end = tmp_path / "begun", tmp_path / "end"
     results = [
-        either.apply_async(say_and_wait_shortly, (begun,), **calls),
+        either.apply_async(say_and_wait_for, (begun, end), **calls),
         either.map_async(errands.square, range(9), 1, **calls),
         either.apply_async(either, **calls),
     ]
     errands.wait_for(begun)
     del seen[:]  # what could not be sent may have called by now
     either.terminate()
+    end.touch()  # a thread's task cannot be ended
     either.join()
     for result in results:
         with pytest.raises(Exception, match=r"terminated|pickled"):
