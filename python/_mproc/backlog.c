@@ -447,11 +447,26 @@ static int tell(PyObject *engine, int r) {
     return told == NULL ? -1 : r;
 }
 
+/* Begins a call that is in no backlog any more: as future_begin(). *call: what it is, the caller's.
+ */
+static int begin(PyObject *future, struct waiting *call) {
+    int r = future_begin(future);
+    *call = *future_waiting(future);
+    *future_waiting(future) = (struct waiting){0};
+    return r;
+}
+
+static void drop_call(struct waiting *owned) {
+    Py_DECREF(owned->function);
+    Py_DECREF(owned->args);
+    Py_XDECREF(owned->kwargs);
+    Py_XDECREF(owned->options);
+}
+
 /* Hands a call on that is in no backlog any more. 0, or -1 with an exception. */
 static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject *future) {
-    int r = future_begin(future);
-    struct waiting call = *future_waiting(future);
-    *future_waiting(future) = (struct waiting){0};
+    struct waiting call;
+    int r = begin(future, &call);
     if (r == 0) {
         r = future_let_go(future);
     } else if (r > 0) {
@@ -460,10 +475,7 @@ static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObjec
             r = tell(engine, fail(engine, future, &call));
         }
     }
-    Py_DECREF(call.function);
-    Py_DECREF(call.args);
-    Py_XDECREF(call.kwargs);
-    Py_XDECREF(call.options);
+    drop_call(&call);
     return r;
 }
 
@@ -643,6 +655,45 @@ static PyObject *backlog_feed(PyObject *self, PyObject *engine) {
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* Fails a call that is in no backlog any more with what make() returns or, if an interrupt comes,
+ * raises: that is the caller's, too. */
+static int refuse(PyObject *future, PyObject *make) {
+    struct waiting call;
+    int r = begin(future, &call);
+    if (r == 0) {
+        r = future_let_go(future);
+    } else if (r > 0) {
+        PyObject *error = PyObject_CallNoArgs(make);
+        PyObject *raised = error == NULL ? error_take() : NULL;
+        r = future_settle(future, 1, error != NULL ? error : raised);
+        Py_XDECREF(error);
+        if (raised != NULL && r == 0) {
+            error_give_back(Py_NewRef(raised));
+            r = -1;
+        }
+        Py_XDECREF(raised);
+    }
+    drop_call(&call);
+    return r;
+}
+
+/* fail_all(make): all that wait are failed in one call, so none is lost by an interrupt. */
+static PyObject *backlog_fail_all(PyObject *self, PyObject *make) {
+    PyObject *future, *first = NULL;
+    while ((future = take_oldest(self)) != NULL) {
+        if (refuse(future, make) < 0) {
+            PyObject *error = error_take();
+            if (first == NULL) {
+                first = Py_NewRef(error);
+            }
+            Py_DECREF(error);
+        }
+        Py_DECREF(future);
+    }
+    error_give_back(first);
+    return first != NULL ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *backlog_pop(PyObject *self, PyObject *Py_UNUSED(unused)) {
     PyObject *future = take_oldest(self);
     return future != NULL ? future : Py_NewRef(Py_None);
@@ -690,6 +741,9 @@ static PyMethodDef backlog_methods[] = {
      "number of the first item; chunk 0 goes by engine._submit_chunk()."},
     {"feed", backlog_feed, METH_O,
      "feed($self, engine, /)\n--\n\nHand on as many calls as there is room for."},
+    {"fail_all", backlog_fail_all, METH_O,
+     "fail_all($self, make, /)\n--\n\n"
+     "Take every future out, and have each fail with an exception that make() returns for it."},
     {"pop", backlog_pop, METH_NOARGS,
      "pop($self, /)\n--\n\nTake the first future out; None: there is none."},
     {"remove", backlog_remove, METH_O,

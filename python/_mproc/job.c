@@ -344,6 +344,29 @@ static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
     return Py_NewRef(value);
 }
 
+/* fail_jobs(list): each is taken out of the list and fails in one step: no interrupt is between. */
+static PyObject *fail_jobs(PyObject *module, PyObject *list) {
+    PyTypeObject *type = module_state(module)->job_type;
+    while (PyList_Check(list) && PyList_GET_SIZE(list) > 0) {
+        PyObject *job, *error, *both = Py_NewRef(PyList_GET_ITEM(list, 0));
+        bool failed = PyList_SetSlice(list, 0, 1, NULL) == 0 &&
+                      PyArg_ParseTuple(both, "O!O:fail_jobs", type, &job, &error) &&
+                      job_fail_all((struct job *)job, error) == 0;
+        Py_DECREF(both);
+        if (!failed) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef job_functions[] = {
+    {"fail_jobs", fail_jobs, METH_O,
+     "fail_jobs($module, jobs, /)\n--\n\n"
+     "Take each (job, exception) out of a list, and have the job fail with the exception."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyMethodDef job_methods[] = {
     {"_book", job_book_python, METH_VARARGS,
      "_book($self, part, failed, value, /)\n--\n\n"
@@ -398,5 +421,6 @@ static PyType_Spec job_spec = {
 };
 
 int job_add(PyObject *module) {
-    return module_add_type(module, &job_spec, &module_state(module)->job_type, 1);
+    int r = module_add_type(module, &job_spec, &module_state(module)->job_type, 1);
+    return r < 0 ? r : PyModule_AddFunctions(module, job_functions);
 }

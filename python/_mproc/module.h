@@ -77,7 +77,7 @@
     X(future)                                                                                      \
     X(backlog)
 #define MODULE_IMAP_NOUNS(X) X(stream)
-#define MODULE_THREAD_NOUNS(X) X(restarts) X(task)
+#define MODULE_THREAD_NOUNS(X) X(restarts) X(task) X(books)
 
 /* Nouns of containers, added when mproc.dicts or mproc.lists is imported. */
 #define MODULE_CONTAINER_NOUNS(X) X(blocking) X(share) X(dict) X(list)
@@ -113,6 +113,7 @@
     X(stream)                                                                                      \
     X(restarts)                                                                                    \
     X(task)                                                                                        \
+    X(books)                                                                                       \
     X(pool)                                                                                        \
     X(workplace)                                                                                   \
     X(turn)                                                                                        \

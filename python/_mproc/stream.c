@@ -12,12 +12,18 @@
  * What next() needs beyond that is Python's: _await_next(timeout) when nothing is at hand, and
  * _go_on() when so few parts are left that more should be submitted.
  *
+ * Items. _feed_items() takes items of an iterator and submits them, in one call of C: what a
+ * signal's handler raises behind it loses none. What it raises inside, while an item is made or
+ * pickled, leaves those in hand that have not been submitted. They are the next call's.
+ *
  * State, all under the interpreter's lock.
  *   parts     a ring of `room` places. What has come of the part that is to be taken as the n-th
  *             lies in place n & (room - 1); NULL: it has not come.
  *   opened, come, taken   count parts.
  *   current   the results that are being handed out, the next one at `at`; or the exception.
  *   low       with so many parts under way or not taken, or fewer, next() goes on; -1: never.
+ *   items     the iterator; NULL: there is none.
+ *   in_hand   a list of the items that were taken from it and have not been submitted, or NULL.
  *
  * Invariants: 1. taken <= come <= opened, and opened - taken <= room. 2. A place is NULL unless its
  * part has come and has not been taken. 3. The job is ready if and only if place `taken` is not
@@ -46,6 +52,7 @@ struct stream {
     Py_ssize_t at;
     Py_ssize_t low;
     char loose; /* in the order in which they come */
+    PyObject *items, *in_hand;
 };
 
 static struct stream *stream_of(PyObject *self) {
@@ -199,6 +206,86 @@ static PyObject *stream_iternext(PyObject *self) {
     return next(stream_of(self), Py_None);
 }
 
+/* ---------------------------------------------------------------- items */
+
+/* Has n items in hand, or all there are: how many, at most n; -1 with an exception. */
+static Py_ssize_t take_items(struct stream *stream, Py_ssize_t n) {
+    if (stream->in_hand == NULL && (stream->in_hand = PyList_New(0)) == NULL) {
+        return -1;
+    }
+    PyObject *in_hand = Py_NewRef(stream->in_hand), *items = Py_XNewRef(stream->items);
+    PyObject *item = NULL;
+    int r = 0;
+    while (items != NULL && r == 0 && PyList_GET_SIZE(in_hand) < n &&
+           (item = PyIter_Next(items)) != NULL) {
+        r = PyList_Append(in_hand, item);
+        Py_DECREF(item);
+    }
+    Py_ssize_t has = PyList_GET_SIZE(in_hand);
+    Py_DECREF(in_hand);
+    Py_XDECREF(items);
+    return PyErr_Occurred() ? -1 : has < n ? has : n;
+}
+
+/* What n items are submitted by. */
+struct feed {
+    PyObject *submit, *message, *named, *options; /* lent */
+    Py_ssize_t chunk;
+};
+
+/* Submits the first n items in hand, and lets go of those of parts that were opened. */
+static int submit_items(struct stream *stream, const struct feed *feed, Py_ssize_t n) {
+    PyObject *in_hand = Py_NewRef(stream->in_hand), *error = NULL, *r = NULL;
+    PyObject *items = PyList_GetSlice(in_hand, 0, n);
+    Py_ssize_t before = stream->opened;
+    if (items != NULL) {
+        r = PyObject_CallFunction(feed->submit, "OOOOOnnO", (PyObject *)stream, feed->message,
+                                  feed->named, Py_False, items, feed->chunk, before * feed->chunk,
+                                  feed->options);
+    }
+    if (r == NULL) {
+        error = error_take();
+    }
+    Py_ssize_t put = (stream->opened - before) * feed->chunk;
+    if (PyList_SetSlice(in_hand, 0, put < n ? put : n, NULL) < 0 && error == NULL) {
+        error = error_take();
+    }
+    Py_XDECREF(r);
+    Py_XDECREF(items);
+    Py_DECREF(in_hand);
+    if (error != NULL) {
+        error_give_back(error);
+    }
+    return error != NULL ? -1 : 0;
+}
+
+/* The exception that is set, as the result of a call; what is no Exception is raised. */
+static PyObject *return_error(void) {
+    return PyErr_ExceptionMatches(PyExc_Exception) ? error_take() : NULL;
+}
+
+/* _feed_items(submit, message, named, chunk, parts, options) */
+static PyObject *stream_feed_items(PyObject *self, PyObject *args) {
+    struct feed feed;
+    Py_ssize_t parts;
+    if (!PyArg_ParseTuple(args, "OOOnnO:_feed_items", &feed.submit, &feed.message, &feed.named,
+                          &feed.chunk, &parts, &feed.options)) {
+        return NULL;
+    }
+    if (feed.chunk < 1 || parts < 1 || parts > PY_SSIZE_T_MAX / feed.chunk) {
+        PyErr_Format(PyExc_ValueError, "%zd parts of %zd items", parts, feed.chunk);
+        return NULL;
+    }
+    Py_ssize_t n = take_items(stream_of(self), feed.chunk * parts);
+    if (n == 0) {
+        Py_RETURN_FALSE;
+    }
+    if (n < 0 || submit_items(stream_of(self), &feed, n) < 0) {
+        return return_error();
+    }
+    Py_RETURN_TRUE;
+}
+
 /* ---------------------------------------------------------------- life */
 
 static PyObject *stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
@@ -213,6 +300,8 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
 
 static int stream_traverse(PyObject *self, visitproc visit, void *arg) {
     const struct stream *stream = stream_of(self);
+    Py_VISIT(stream->items);
+    Py_VISIT(stream->in_hand);
     Py_VISIT(stream->current.value);
     for (Py_ssize_t i = 0; i < stream->room; i++) {
         Py_VISIT(stream->parts[i].value);
@@ -228,6 +317,8 @@ static int stream_clear(PyObject *self) {
         Py_CLEAR(place->value);
     }
     Py_CLEAR(stream->current.value);
+    Py_CLEAR(stream->items);
+    Py_CLEAR(stream->in_hand);
     return job_clear(self);
 }
 
@@ -252,12 +343,20 @@ static PyMethodDef stream_methods[] = {
     {"next", MODULE_METHOD(stream_next), METH_VARARGS | METH_KEYWORDS,
      "next($self, timeout=None)\n--\n\n"
      "Return the next result, or raise what the call raised. multiprocessing.TimeoutError."},
+    {"_feed_items", stream_feed_items, METH_VARARGS,
+     "_feed_items($self, submit, message, named, chunk, parts, options, /)\n--\n\n"
+     "Submit so many parts more, of chunk items each, by the tasks' method submit_map. True: they\n"
+     "are submitted; False: there were no more items; an exception: that has ended them."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef stream_members[] = {
     {"_opened", T_PYSSIZET, offsetof(struct stream, opened), READONLY, "Parts that were opened."},
     {"_taken", T_PYSSIZET, offsetof(struct stream, taken), READONLY, "Parts that were taken."},
+    {"_items", T_OBJECT, offsetof(struct stream, items), 0,
+     "The iterator over what is to be done."},
+    {"_in_hand", T_OBJECT, offsetof(struct stream, in_hand), READONLY,
+     "Items that were taken and have not been submitted: a list, or None."},
     {"_low", T_PYSSIZET, offsetof(struct stream, low), 0,
      "With so many parts under way or not taken, or fewer, next() calls _go_on(); -1: never."},
     {"_loose", T_BOOL, offsetof(struct stream, loose), 0,

@@ -8,19 +8,13 @@
  * of a job. What runs it, how a map is divided into parts, and how the job books what has come of
  * one is the same as for the core's pools.
  */
-#include "call.h"
-#include "job.h"
+#include "task.h"
+
 #include "module.h"
 #include "stream.h"
 #include "work.h"
 
 #include <structmember.h>
-
-struct task {
-    PyObject_HEAD PyObject *job; /* owned, as the others are */
-    Py_ssize_t part;
-    PyObject *work; /* (kind, function, arguments), see run() */
-};
 
 static struct task *task_of(PyObject *self) {
     return (struct task *)self;
@@ -41,6 +35,12 @@ static PyObject *make(PyTypeObject *type, PyObject *job, Py_ssize_t part, enum c
     return self;
 }
 
+PyObject *task_for_call(struct module_state *state, PyObject *job, PyObject *function,
+                        PyObject *arguments) {
+    job_begin((struct job *)job, 1, 0);
+    return make(state->task_type, job, 0, CALL_ONCE, function, Py_NewRef(arguments));
+}
+
 /* Task(job, function, arguments) */
 static PyObject *task_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
     PyObject *job, *function, *arguments;
@@ -49,11 +49,10 @@ static PyObject *task_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
         !PyArg_ParseTuple(args, "O!OO:Task", state->job_type, &job, &function, &arguments)) {
         return NULL;
     }
-    job_begin((struct job *)job, 1, 0);
-    return make(type, job, 0, CALL_ONCE, function, Py_NewRef(arguments));
+    return task_for_call(state, job, function, arguments);
 }
 
-/* A job that has been divided: its parts, from `begin` on, in a list. */
+/* The parts of a job that has been divided, from `begin` on. */
 static PyObject *make_parts(PyTypeObject *type, PyObject *job, Py_ssize_t begin,
                             enum call_kind kind, PyObject *function, PyObject *items,
                             Py_ssize_t chunk) {
@@ -71,23 +70,14 @@ static PyObject *make_parts(PyTypeObject *type, PyObject *job, Py_ssize_t begin,
     return tasks;
 }
 
-/* divide(job, function, star, items, chunksize) */
-static PyObject *task_divide(PyObject *type, PyObject *args) {
-    struct module_state *state = PyType_GetModuleState((PyTypeObject *)type);
-    PyObject *job, *function, *items;
-    Py_ssize_t chunk;
-    int star;
-    if (state == NULL || !PyArg_ParseTuple(args, "O!OpO!n:divide", state->job_type, &job, &function,
-                                           &star, &PyList_Type, &items, &chunk)) {
-        return NULL;
-    }
-    enum call_kind kind = star ? CALL_STARMAP : CALL_MAP;
+PyObject *task_divide(struct module_state *state, PyObject *job, enum call_kind kind,
+                      PyObject *function, PyObject *items, Py_ssize_t chunk) {
     Py_ssize_t parts, begin;
     begin = call_divide((struct job *)job, PyList_GET_SIZE(items), chunk, &parts);
     if (begin < 0) {
         return NULL;
     }
-    PyObject *tasks = make_parts((PyTypeObject *)type, job, begin, kind, function, items, chunk);
+    PyObject *tasks = make_parts(state->task_type, job, begin, kind, function, items, chunk);
     if (tasks == NULL && ((struct job *)job)->book != NULL) {
         stream_cut((struct job *)job, parts);
     }
@@ -114,41 +104,6 @@ static PyObject *task_run(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return run_work(NULL, task_of(self)->work);
 }
 
-/* ---------------------------------------------------------------- booking */
-
-/* Books a result, (task, failed, value), if the task is in the books. */
-static PyObject *book_result(struct module_state *state, PyObject *result, PyObject *books) {
-    PyObject *task, *value;
-    int failed;
-    if (!PyArg_ParseTuple(result, "O!pO:book_next", state->task_type, &task, &failed, &value)) {
-        return NULL;
-    }
-    int r = PySet_Discard(books, task);
-    if (r <= 0) {
-        return r < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    return PyObject_CallMethod(task_of(task)->job, "_book", "niO", task_of(task)->part, failed,
-                               value);
-}
-
-/* book_next(get, block, timeout, books): one call, so what a signal's handler raises comes before a
- * result is taken or after it is booked, but for its callbacks. */
-static PyObject *task_book_next(PyObject *type, PyObject *args) {
-    struct module_state *state = PyType_GetModuleState((PyTypeObject *)type);
-    PyObject *get, *block, *timeout, *books;
-    if (state == NULL ||
-        !PyArg_ParseTuple(args, "OOOO!:book_next", &get, &block, &timeout, &PySet_Type, &books)) {
-        return NULL;
-    }
-    PyObject *result = PyObject_CallFunctionObjArgs(get, block, timeout, NULL);
-    if (result == NULL || result == Py_None) {
-        return result;
-    }
-    PyObject *booked = book_result(state, result, books);
-    Py_DECREF(result);
-    return booked;
-}
-
 /* ---------------------------------------------------------------- the type */
 
 static int task_traverse(PyObject *self, visitproc visit, void *arg) {
@@ -173,13 +128,6 @@ static void task_dealloc(PyObject *self) {
 }
 
 static PyMethodDef task_methods[] = {
-    {"divide", task_divide, METH_VARARGS | METH_CLASS,
-     "divide($type, job, function, star, items, chunksize, /)\n--\n\n"
-     "Have a job expect a call per item of a list, chunksize of them per part; return the tasks."},
-    {"book_next", task_book_next, METH_VARARGS | METH_CLASS,
-     "book_next($type, get, block, timeout, books, /)\n--\n\n"
-     "Take a result by get(block, timeout), (task, failed, value) or None, and have the job book\n"
-     "it if the task is in the set `books`, and no more then."},
     {"run", task_run, METH_NOARGS, "run($self, /)\n--\n\nMake the call, or those of the part."},
     {NULL, NULL, 0, NULL},
 };

@@ -209,6 +209,8 @@ class Engine(_mproc.Engine):
                     raise
                 interrupt = error
         except Exception as error:
+            if _is_of_a_signal(error):
+                raise
             self._start_error = error
             if self._started and not isinstance(error, OSError):
                 self._break(error)
@@ -344,6 +346,12 @@ class Engine(_mproc.Engine):
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
+
+
+def _is_of_a_signal(error: Exception) -> bool:
+    from ._pool.handlers import is_of_a_signal
+
+    return is_of_a_signal(error)
 
 
 def _not_closed(seats: list[Any]) -> list[Any]:

@@ -553,6 +553,7 @@ class Backlog:
         /,
     ) -> list[Any]: ...
     def feed(self, engine: object, /) -> None: ...
+    def fail_all(self, make: Callable[[], BaseException], /) -> None: ...
     def pop(self) -> Any: ...
     def remove(self, future: Future, /) -> bool: ...
     def futures(self) -> list[Any]: ...
@@ -597,19 +598,6 @@ def is_a_name(function: object, /) -> bool: ...
 
 class Task:
     def __new__(cls, job: Job, function: Any, arguments: tuple[Any, Any], /) -> Task: ...
-    @classmethod
-    def divide(
-        cls, job: Job, function: Any, star: bool, items: list[Any], chunksize: int, /
-    ) -> list[Task]: ...
-    @classmethod
-    def book_next(
-        cls,
-        get: Callable[[bool, float | None], tuple[Task, bool, Any] | None],
-        block: bool,
-        timeout: float | None,
-        books: set[Task],
-        /,
-    ) -> None: ...
     @property
     def job(self) -> Job: ...
     @property
@@ -619,6 +607,63 @@ class Task:
     def run(self) -> Any: ...
 
 def run(kind: int, function: Any, arguments: Any, /) -> Any: ...
+def fail_jobs(jobs: list[Any], /) -> None: ...
+
+class Books:
+    _closed: bool
+    @property
+    def _open(self) -> set[Task]: ...
+    @property
+    def open(self) -> int: ...
+    def submit(
+        self,
+        job: Job,
+        function: Any,
+        named: bool,
+        arguments: tuple[Any, Any],
+        options: Any = None,
+        /,
+    ) -> None: ...
+    def submit_map(
+        self,
+        job: Job,
+        function: Any,
+        named: bool,
+        star: bool,
+        items: list[Any],
+        chunksize: int,
+        first: int = 0,
+        options: Any = None,
+        awaited: bool = False,
+        /,
+    ) -> None: ...
+    def _add(
+        self,
+        job: Job,
+        function: Any,
+        arguments: tuple[Any, Any],
+        put: Callable[[Task], object],
+        /,
+    ) -> None: ...
+    def _add_map(
+        self,
+        job: Job,
+        function: Any,
+        star: bool,
+        items: list[Any],
+        chunksize: int,
+        put: Callable[[Task], object],
+        /,
+    ) -> None: ...
+    def _book(self, task: Task, failed: bool, value: Any, /) -> None: ...
+    def _take_next(
+        self,
+        get: Callable[[bool, float | None], tuple[Task, bool, Any] | None],
+        block: bool = True,
+        timeout: float | None = None,
+        /,
+    ) -> None: ...
+    def _fail_all(self, error: BaseException, /) -> None: ...
 
 class Restarts:
     def ready(self) -> None: ...
@@ -628,8 +673,11 @@ class Restarts:
     def hopeless(self, workers: int, /) -> bool: ...
 
 class Stream(Job, Generic[_T]):
+    _items: Iterator[Any]
     _low: int
     _loose: bool
+    @property
+    def _in_hand(self) -> list[Any] | None: ...
     @property
     def _opened(self) -> int: ...
     @property
@@ -641,6 +689,16 @@ class Stream(Job, Generic[_T]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T: ...
     def next(self, timeout: float | None = None) -> _T: ...
+    def _feed_items(
+        self,
+        submit: Callable[..., None],
+        message: Any,
+        named: bool,
+        chunk: int,
+        parts: int,
+        options: tuple[int, ...] | None,
+        /,
+    ) -> bool | Exception: ...
 
 @final
 class Turn:

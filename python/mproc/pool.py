@@ -120,6 +120,7 @@ class Pool(HasOptions, Engine):
     _is_outlived = True
     _wrap_exception = True
     _state = INIT
+    _terminated = False  # terminate() has come to its end
     _broken: BaseException | None = None  # why there are no workers any more
     _chosen: tuple[int, ...] | None = None  # options of what is submitted
     _piped = False  # tasks and results go through queues
@@ -166,6 +167,7 @@ class Pool(HasOptions, Engine):
         self._feeding: list[IMapIterator] = []
         self._unsent: list[tuple[AsyncResult, Exception]] = []  # jobs that are to fail
         self._made: list[process.BaseProcess] = []  # workers to be started, the last one first
+        self._terminating = _mproc.Turn()
         self._set_up(processes, context)
         self._start_workers()
         self._end_at_exit()
@@ -173,6 +175,7 @@ class Pool(HasOptions, Engine):
 
     def _end_at_exit(self) -> None:
         """Terminate the pool before the exit ends the children: a thread would replace them."""
+        key: Any = None  # the pool may be gone before there is one
         reference = _reference(self, lambda _: _finalizers.pop(key, None))
         key = self._at_exit = _at_exit(EXIT_PRIORITY, lambda: _terminate(reference))
 
@@ -315,6 +318,7 @@ class Pool(HasOptions, Engine):
         """Return whether nothing is left of a closed pool; imaps go on to their end for that."""
         if self._state != CLOSE or not self._is_busy():
             return True
+        self._book_unsent()  # an interrupt may have kept others from that
         for imap in list(self._feeding):
             imap._run_out()
         return False
@@ -401,9 +405,11 @@ class Pool(HasOptions, Engine):
 
     def _book_unsent(self) -> None:
         self._keep_fed = None
-        while self._unsent:
-            job, error = self._unsent.pop(0)
-            job._fail(error)
+        try:
+            _mproc.fail_jobs(self._unsent)
+        finally:
+            if self._unsent:  # a callback has raised
+                self._keep_fed = self._book_unsent
 
     def map(
         self,
@@ -639,8 +645,12 @@ class Pool(HasOptions, Engine):
     def terminate(self) -> None:
         """End the workers at once. Results that have not come fail with ProcessError."""
         self._check_owner()
-        if self._state == TERMINATE:
-            return
+        with self._terminating as depth:
+            if depth == 1 and not self._terminated:
+                self._end_at_once()
+                self._terminated = True
+
+    def _end_at_once(self) -> None:
         self._state = TERMINATE
         self._ending = True
         _finalizers.pop(self._at_exit, None)
@@ -660,6 +670,8 @@ class Pool(HasOptions, Engine):
         self._check_owner()
         if self._state == RUN:
             raise ValueError("Pool is still running")
+        if self._state == TERMINATE:
+            self.terminate()  # to its end: an interrupt may have come
         self._pump_until(self._has_run_out, None, True)
         self._finish_up()
         for old in self._pool:

@@ -152,14 +152,14 @@ class BaseProcess:
             from .engines import say_what_stays  # chosen, so imported already
 
             say_what_stays(self)
-        # Each call here is two pages that the next child has to copy, or this process after it.
-        if _current._threading is not None and _current._prepared and not _current._children:
-            _current._children.add(self)
-        else:
-            add_child(self)
-        make: Callable[[BaseProcess], Popen] = self._Popen
-        forking = self._forking
         try:
+            # Each call here is two pages that the next child has to copy, or this process after it.
+            if _current._threading is not None and _current._prepared and not _current._children:
+                _current._children.add(self)
+            else:
+                add_child(self)
+            make: Callable[[BaseProcess], Popen] = self._Popen
+            forking = self._forking
             if make is not forking:
                 make = self._chosen_popen(make)
             if (

@@ -402,6 +402,27 @@ def jobs_of(backlog, engine, n):
     return list(zip(many, engine._tasks.real, strict=True))
 
 
+def test_all_that_wait_fail(backlog, engine):
+    waiting = [backlog.put(engine, print, (), {}) for _ in range(30)]
+    waiting = [future for future in waiting if future in backlog.futures()]
+    assert len(waiting) > 3
+    made = []
+
+    def make():
+        made.append(LookupError(len(made)))
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return made[-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        backlog.fail_all(make)
+    assert len(backlog) == 0
+    assert waiting[0].exception(0) is made[0]
+    assert isinstance(waiting[1].exception(0), KeyboardInterrupt)
+    assert [future.exception(0) for future in waiting[2:]] == made[2:]
+    backlog.fail_all(make)
+
+
 def test_a_job_settles_its_future(backlog, engine):
     (good, job), (bad, failed), (both, double) = jobs_of(backlog, engine, 3)
     _mproc.Task(job, print, ((), None))
@@ -418,7 +439,9 @@ def test_a_job_settles_its_future(backlog, engine):
 def test_a_job_is_a_map_as_well(backlog, engine):
     future = backlog.put_chunk(engine, print, [(1,), (2,)], 0)
     job = engine._tasks.real[0]
-    assert len(_mproc.Task.divide(job, print, True, [(1,), (2,)], 2)) == 1
+    books = _mproc.Books()
+    books._add_map(job, print, True, [(1,), (2,)], 2, lambda _: None)
+    assert books.open == 1
     job._book(0, False, [1, 2])
     assert future.result(0) == [1, 2]
 

@@ -218,7 +218,7 @@ def test_another_number_of_workers_replaces_those_that_nobody_uses():
     for n in (2, 3):
         Parallel(n_jobs=n, backend="mproc")(delayed(double)(i) for i in range(4))
     (kept,) = backend._kept.values()
-    assert len(kept.pool._pool) == 3 and kept.users == 0
+    assert len(kept.pool._pool) == 3 and not kept.users
 
 
 def test_one_job_runs_here():

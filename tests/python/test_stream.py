@@ -38,7 +38,9 @@ class Stream(_mproc.Stream):
 
 def open_parts(stream, n):
     """Open some parts; the number of the first."""
-    return _mproc.Task.divide(stream, None, False, [None] * n, 1)[0].part
+    first = stream._opened
+    _mproc.Books()._add_map(stream, None, False, [None] * n, 1, lambda _: None)
+    return first
 
 
 def stop():
@@ -201,3 +203,99 @@ def test_who_pumps_looks_again_when_another_thread_has_taken_what_came(make):
         assert not pumping.is_alive()
         assert stream._taken == 1
     pool.join()
+
+
+# ---- items
+
+
+class Submitted:
+    """What has been submitted by its method, until it is to raise."""
+
+    def __init__(self, *errors):
+        self.parts = []
+        self.errors = list(errors)
+        self.books = _mproc.Books()
+
+    def submit(self, stream, function, named, star, items, chunk, first, options):
+        if self.errors:
+            raise self.errors.pop(0)
+        self.books._add_map(stream, function, star, items, chunk, self.parts.append)
+        self.last = (function, named, star, items[:], chunk, first, options)
+
+    def feed(self, stream, parts=1, chunk=2, options=None):
+        return stream._feed_items(self.submit, "f", True, chunk, parts, options)
+
+    def items(self):
+        return [task.work[2] for task in self.parts]
+
+
+def test_items_are_submitted_in_parts():
+    stream, to = Stream(), Submitted()
+    assert to.feed(stream) is False
+    stream._items = iter(range(7))
+    assert to.feed(stream, 2, options=(1,)) is True
+    assert to.last == ("f", True, False, [0, 1, 2, 3], 2, 0, (1,))
+    assert to.feed(stream, 9) is True
+    assert to.last == ("f", True, False, [4, 5, 6], 2, 4, None)
+    assert to.feed(stream) is False
+    assert to.items() == [[0, 1], [2, 3], [4, 5], [6]]
+    assert (stream._opened, stream._in_hand) == (4, [])
+
+
+def test_items_stay_in_hand_when_an_interrupt_comes():
+    stream, to = Stream(), Submitted(KeyboardInterrupt())
+    stream._items = iter(range(5))
+    with pytest.raises(KeyboardInterrupt):
+        to.feed(stream, 2)
+    assert (stream._opened, stream._in_hand) == (0, [0, 1, 2, 3])
+    while to.feed(stream):
+        pass
+    assert to.items() == [[0, 1], [2, 3], [4]]
+
+
+def test_parts_that_were_submitted_before_an_interrupt_are_not_in_hand():
+    stream, to = Stream(), Submitted()
+    stream._items = iter(range(8))
+
+    def put(task):
+        if task.part == 2:
+            raise KeyboardInterrupt
+        to.parts.append(task)
+
+    def submit(stream, function, named, star, items, chunk, first, options):
+        to.books._add_map(stream, function, star, items, chunk, put)
+
+    with pytest.raises(KeyboardInterrupt):
+        stream._feed_items(submit, "f", True, 2, 4, None)
+    assert (stream._opened, stream._in_hand, to.books.open) == (2, [4, 5, 6, 7], 2)
+    assert to.feed(stream, 4)
+    assert [task.part for task in to.parts] == [0, 1, 2, 3]
+    assert to.items() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_what_ends_the_items_is_returned():
+    def items():
+        yield 1
+        raise LookupError("items")
+
+    stream, to = Stream(), Submitted(ValueError("submit"))
+    stream._items = items()
+    error = to.feed(stream)
+    assert isinstance(error, LookupError)
+    stream._items = iter([2, 3])
+    assert str(to.feed(stream)) == "submit"
+    assert stream._in_hand == [1, 2]
+    for parts, chunk in ((0, 1), (1, 0), (1 << 40, 1 << 40)):
+        with pytest.raises(ValueError, match="parts of"):
+            to.feed(stream, parts, chunk)
+    with pytest.raises(TypeError):
+        stream._feed_items(None)
+
+
+def test_items_are_visited_by_the_collector():
+    stream = Stream()
+    stream._items = iter([stream])
+    gone = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert gone() is None

@@ -271,33 +271,40 @@ def test_a_task_knows_its_work():
     assert (job._value, job._failed) == (8, False)
 
 
+def divide(*args):
+    """Return the tasks of a map."""
+    tasks = []
+    _mproc.Books()._add_map(*args, tasks.append)
+    return tasks
+
+
 def test_a_map_is_divided():
     job = _mproc.Job()
-    tasks = _mproc.Task.divide(job, errands.square, False, [1, 2, 3, 4, 5], 2)
+    tasks = divide(job, errands.square, False, [1, 2, 3, 4, 5], 2)
     assert [task.part for task in tasks] == [0, 1, 2]
     for task in reversed(tasks):
         assert not job._ready
         task.job._book(task.part, False, task.run())
     assert job._value == [1, 4, 9, 16, 25]
-    (whole,) = _mproc.Task.divide(_mproc.Job(), pow, True, [(2, 3), [3, 2]], 1000)
+    (whole,) = divide(_mproc.Job(), pow, True, [(2, 3), [3, 2]], 1000)
     assert whole.run() == [8, 9]
     nothing = _mproc.Job()
-    assert _mproc.Task.divide(nothing, pow, True, [], 1) == []
+    assert divide(nothing, pow, True, [], 1) == []
     assert nothing._ready
     assert nothing._value == []
 
 
 def test_a_stream_is_divided():
     stream = _mproc.Stream()
-    assert [t.part for t in _mproc.Task.divide(stream, abs, False, [1, 2, 3], 2)] == [0, 1]
-    (third,) = _mproc.Task.divide(stream, abs, False, [-4], 2)
+    assert [t.part for t in divide(stream, abs, False, [1, 2, 3], 2)] == [0, 1]
+    (third,) = divide(stream, abs, False, [-4], 2)
     assert (third.part, stream._opened) == (2, 3)
 
 
 def test_what_a_task_may_be():
     for chunk in (0, -1):
         with pytest.raises(ValueError, match="chunksize"):
-            _mproc.Task.divide(_mproc.Job(), abs, False, [1], chunk)
+            divide(_mproc.Job(), abs, False, [1], chunk)
     for arguments in (None, [], (1, 2), ((), 1, 2)):
         with pytest.raises(TypeError):
             _mproc.Task(_mproc.Job(), abs, arguments).run()
@@ -306,6 +313,120 @@ def test_what_a_task_may_be():
             _mproc.run(kind, abs, (1,))
     with pytest.raises(TypeError):
         _mproc.Task(None, abs, ((), None))
+
+
+def test_what_is_in_the_books():
+    books, tasks, job = _mproc.Books(), [], _mproc.Job()
+    books._add(job, pow, ((2, 3), None), tasks.append)
+    (task,) = tasks
+    assert books.open == 1
+    assert books._open == {task}
+    books._book(task, False, task.run())
+    books._book(task, False, "again")
+    assert (books.open, job._value) == (0, 8)
+    with pytest.raises(TypeError):
+        books._book(None, False, 1)
+
+
+def test_what_cannot_be_handed_on_is_not_in_the_books():
+    books, stream, tasks = _mproc.Books(), _mproc.Stream(), []
+
+    def put(task):
+        if len(tasks) == 2:
+            raise KeyboardInterrupt
+        tasks.append(task)
+
+    with pytest.raises(KeyboardInterrupt):
+        books._add_map(stream, abs, False, [-1] * 9, 2, put)
+    assert books._open == set(tasks)
+    assert stream._opened == 2
+    with pytest.raises(KeyboardInterrupt):
+        books._add(_mproc.Job(), abs, ((-1,), None), put)
+    assert books.open == 2
+
+
+def test_closed_books():
+    books, stream = _mproc.Books(), _mproc.Stream()
+    books._closed = True
+    with pytest.raises(RuntimeError, match="takes no more tasks"):
+        books._add(_mproc.Job(), abs, ((-1,), None), [].append)
+    for items in ([], [-1]):
+        with pytest.raises(RuntimeError, match="takes no more tasks"):
+            books._add_map(stream, abs, False, items, 1, [].append)
+    assert (books.open, stream._opened) == (0, 0)
+
+
+def test_books_are_closed_while_a_map_comes():
+    books, stream, tasks = _mproc.Books(), _mproc.Stream(), []
+
+    def put(task):
+        tasks.append(task)
+        books._closed = True
+
+    with pytest.raises(RuntimeError, match="takes no more tasks"):
+        books._add_map(stream, abs, False, [-1, -2], 1, put)
+    assert (books._open, stream._opened) == (set(tasks), 1)
+
+
+def test_a_result_is_taken_and_booked_in_one_step():
+    books, tasks, job = _mproc.Books(), [], _mproc.Job()
+    books._add(job, abs, ((-1,), None), tasks.append)
+    results = [None, (tasks[0], False, 1)]
+    asked = []
+
+    def get(block, timeout):
+        asked.append((block, timeout))
+        return results.pop(0)
+
+    books._take_next(get)
+    assert not job._ready
+    books._take_next(get, False, 2)
+    assert (job._value, asked) == (1, [(True, None), (False, 2)])
+    with pytest.raises(TypeError, match="no result of a task"):
+        books._take_next(lambda block, timeout: 5)
+    with pytest.raises(IndexError):
+        books._take_next(get)
+
+
+def test_all_that_are_open_fail():
+    books, jobs = _mproc.Books(), [_mproc.Job() for _ in range(3)]
+    heard = []
+
+    def hear(error):
+        heard.append(error)
+        raise KeyboardInterrupt
+
+    for job in jobs:
+        job._error_callback = hear
+        books._add(job, abs, ((-1,), None), lambda _: None)
+    error = LookupError("all")
+    with pytest.raises(KeyboardInterrupt):
+        books._fail_all(error)
+    assert books.open == 0
+    assert heard == [error] * 3
+    assert [job._value for job in jobs] == [error] * 3
+    books._fail_all(error)
+
+
+def test_jobs_that_are_to_fail():
+    jobs = [_mproc.Job() for _ in range(3)]
+    heard, errors = [], [LookupError(str(n)) for n in range(3)]
+
+    def hear(error):
+        heard.append(error)
+        if error is errors[1]:
+            raise KeyboardInterrupt
+
+    for job in jobs:
+        job._error_callback = hear
+    left = list(zip(jobs, errors, strict=True))
+    with pytest.raises(KeyboardInterrupt):
+        _mproc.fail_jobs(left)
+    assert (heard, left) == (errors[:2], [(jobs[2], errors[2])])
+    _mproc.fail_jobs(left)
+    assert (heard, left) == (errors, [])
+    with pytest.raises(TypeError):
+        _mproc.fail_jobs([(1, 2)])
 
 
 class NoWorkers:

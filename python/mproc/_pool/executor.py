@@ -278,11 +278,11 @@ class ExecutorEngine(Engine):
             self._resize(wanted)
 
     def _resize(self, wanted: int) -> None:
-        self._wanted = wanted
         try:  # noqa: SIM105 # contextlib would cost an import
             self._tasks.resize(wanted)
         except (OSError, RuntimeError, ValueError):
             pass  # it is closed or broken, as the task that is about to be put will say
+        self._wanted = wanted
 
     def _start_one_more(self) -> None:
         """Start a worker before there is work for it, if there may be another one."""
@@ -309,18 +309,10 @@ class ExecutorEngine(Engine):
         self._reason = reason
         self._tasks.abandon()
         self._tasks.close()
-        broken = _Broken(reason)
-        while (future := self._backlog.pop()) is not None:
-            self._refuse(future, broken.make())
+        self._backlog.fail_all(_Broken(reason).make)
         self._tell()
         self._end_living()
         self._need_helper()
-
-    @staticmethod
-    def _refuse(future: Future, error: BaseException) -> None:
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error)
-        future._let_go()
 
     # -- submitting
 
@@ -426,10 +418,8 @@ class ExecutorEngine(Engine):
         self._tell()
 
     def _cancel_all(self) -> None:
-        while (future := self._backlog.pop()) is not None:
+        for future in self._backlog.futures():
             future.cancel()
-            future.set_running_or_notify_cancel()
-            future._let_go()
         self._tell()
 
     @staticmethod

@@ -7,7 +7,6 @@ concurrent.futures, for wait(), as_completed() and asyncio take no others.
 from __future__ import annotations
 
 from concurrent.futures import Future as _Future
-from functools import partial
 
 from .. import _mproc
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from .executor import ExecutorEngine
 
-__all__ = ["Future", "Released", "Waiters", "is_of_a_signal"]
+__all__ = ["Future", "Released", "Waiters"]
 
 _mproc._add_executor()
 
@@ -31,25 +30,6 @@ class Waiters(list[Any] if TYPE_CHECKING else list):  # type: ignore[misc]
         super().append(waiter)
         if self.engine is not None:
             self.engine._serve_others()
-
-
-def is_of_a_signal(error: BaseException) -> bool:
-    """Return whether a signal's handler has raised an exception: it has come through one."""
-    import signal
-    import traceback
-
-    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    codes = [_code_of(handler) for handler in handlers if callable(handler)]
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code in codes for frame, _ in frames)
-
-
-def _code_of(function: Any) -> object:
-    while isinstance(function, partial):
-        function = function.func
-    if not hasattr(function, "__code__"):
-        function = type(function).__call__
-    return getattr(function, "__code__", None)
 
 
 class Released:

@@ -16,8 +16,7 @@ An iterable that is no plain container runs code of the program, which may wait 
 for results of this imap. So a thread of its own reads it, and submits each part as soon as it can.
 
 Shared state, all under the interpreter's lock; that of the stream stands there.
-  _feeding    whose turn it is to take items and to submit them. _fed: how many were submitted.
-              _items: the rest.
+  _feeding    whose turn it is to take items and to submit them.
   _seen       how many parts were taken when the helper looked last; _since: when that changed last,
               as far as the helper knows.
   _asking     somebody's turn while threads wait for a part.
@@ -27,13 +26,13 @@ Shared state, all under the interpreter's lock; that of the stream stands there.
 from __future__ import annotations
 
 from _thread import allocate_lock as _allocate_lock
-from itertools import chain, islice
 from time import monotonic
 
 from .. import _mproc
 from .._engine import LOOK, ring
 from ..context import TimeoutError
 from ..pool import CLOSE, RUN
+from .handlers import is_of_a_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class IMapIterator(_Stream[_T]):
         self._pool = pool
         self._job = id(self)
         self._exhausted = func is None
-        self._ended_by: Exception | None = None
+        self._ended_by: BaseException | None = None
         self._asking = _mproc.Turn()
         self._bell: Any = None
         self._loose = self._unordered
@@ -111,7 +110,7 @@ class IMapIterator(_Stream[_T]):
     @property
     def _length(self) -> int | None:
         """How many results there will have been; None: the iterable has not come to its end."""
-        return -(-self._fed // self._chunk) if self._exhausted else None
+        return self._opened if self._exhausted else None
 
     def _begin_imap(
         self,
@@ -124,7 +123,7 @@ class IMapIterator(_Stream[_T]):
         self._function = pool._message_of(func)
         self._items = iter(iterable)
         self._chunk = chunksize
-        self._fed = self._seen = 0
+        self._seen = 0
         self._exhausted = False
         self._strict = buffersize is not None
         self._least = buffersize or max(WINDOW, 4 * pool._processes)
@@ -134,12 +133,16 @@ class IMapIterator(_Stream[_T]):
         self._since = self._went_on = monotonic()
         self._feeding = _mproc.Turn()
         self._together = max(1, BATCH // chunksize) if type(iterable) in _STEADY else 1
-        pool._feeding.append(self)
-        if isinstance(iterable, _PLAIN):
-            self._feed()
-        else:
-            self._start_feeder()
-        pool._need_helper()
+        try:
+            pool._feeding.append(self)
+            if isinstance(iterable, _PLAIN):
+                self._feed()
+            else:
+                self._start_feeder()
+            pool._need_helper()
+        except BaseException:  # of a signal's handler: nobody has this iterator
+            self._end()
+            raise
 
     # -- taking
 
@@ -203,12 +206,8 @@ class IMapIterator(_Stream[_T]):
         """Submit parts, as many as may be. One thread at a time does; others leave it to that."""
         with self._feeding as depth:
             if depth == 1:
-                try:
-                    while (room := self._room()) > 0:
-                        self._feed_parts(int(min(room, self._together)))
-                except Exception as error:
-                    self._ended_by = error  # comes last, after all results
-                    self._end()
+                while (room := self._room()) > 0:
+                    self._feed_parts(int(min(room, self._together)))
 
     def _room(self) -> float:
         """Return how many parts may be submitted now."""
@@ -221,28 +220,25 @@ class IMapIterator(_Stream[_T]):
         return room
 
     def _feed_parts(self, parts: int) -> None:
-        chunk, pool = self._chunk, self._pool
+        pool = self._pool
         message, named = self._function
-        items = list(islice(self._items, chunk * parts))
-        if not items:
-            self._end()
+        submit = pool._tasks.submit_map
+        fed = self._feed_items(submit, message, named, self._chunk, parts, pool._chosen)
+        if fed is True:
             return
-        before = self._opened
-        try:
-            pool._tasks.submit_map(
-                self, message, named, False, items, chunk, self._fed, pool._chosen
-            )
-        except Exception as error:
-            if (over := pool._why_over()) is not None:
-                raise over from None
-            pool._explain(error, "parts_of_map", items, self._fed)
-            raise
-        except BaseException:  # of a signal's handler: who goes on has all the results
-            put = (self._opened - before) * chunk
-            self._items = chain(items[put:], self._items)
-            self._fed += put
-            raise
-        self._fed += len(items)
+        if fed is not False:
+            if is_of_a_signal(fed):
+                raise fed  # who goes on has all the results
+            self._ended_by = self._reason_of(fed)  # comes last, after all results
+        self._end()
+
+    def _reason_of(self, error: Exception) -> BaseException:
+        """Return why no more items are submitted, now that this has been raised."""
+        over = self._pool._why_over()
+        if over is None:
+            first = self._opened * self._chunk
+            self._pool._explain(error, "parts_of_map", self._in_hand or [], first)
+        return over or error
 
     def _end(self) -> None:
         self._exhausted = True
@@ -251,6 +247,9 @@ class IMapIterator(_Stream[_T]):
 
     def _run_on(self) -> None:
         """Go further ahead if nobody asks for results."""
+        if self._exhausted:
+            self._end()  # what a signal's handler raised may have kept the pool from knowing
+            return
         now = monotonic()
         if self._asking.depth or self._taken != self._seen:
             self._seen = self._taken

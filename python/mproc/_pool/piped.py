@@ -68,10 +68,10 @@ class PipedTasks(ThreadTasks):
         """Fail all tasks that are under way, unless the worker has ended in good order."""
         if self._has_taken_leave(old):
             return True
-        lost = [(number, self._finish(number)) for number in list(self._under_way)]
+        lost = list(self._under_way.items())
         for number, task in lost:
-            if task is not None:
-                self._book(task, True, self._death_of(self._engine(), old, number))
+            self._book(task, True, self._death_of(self._engine(), old, number))
+            self._finish(number)
         return bool(lost)
 
     def _has_taken_leave(self, old: Any) -> bool:

@@ -8,11 +8,11 @@ pumps looks after the workers, too.
 Shared state, all under the interpreter's lock.
   _waiting   tasks that no worker has taken; None at its end: a worker that takes it puts it back.
   _results   tasks that are done, with what came of them. None: a notice.
-  _books     tasks whose results have not been booked, so that they can be failed together.
   _served    seats whose worker has begun to serve.
-  _vacant    seats without a worker: it has ended, or was never started. Filled by the thread that
-             holds _seating.
+  _vacant    seats without a worker, each with the one that has left it: None, if there was none.
+             Filled by the thread whose turn _seating is.
   broken     no worker is started any more, and nothing that is open will be done.
+The open tasks are in the books (`_mproc.Books`), and each step of theirs is one call.
 
 A thread dies only with its process, or of what its initializer raises: then it has served nothing.
 Ends without use are counted by the core (`_mproc.Restarts`), as those of processes are.
@@ -21,7 +21,6 @@ Ends without use are counted by the core (`_mproc.Restarts`), as those of proces
 from __future__ import annotations
 
 import errno
-from _thread import allocate_lock as _allocate_lock
 from queue import Empty
 from queue import SimpleQueue as _SimpleQueue
 from time import monotonic as _monotonic
@@ -49,7 +48,7 @@ _mproc._add_threads()
 LOOK = 0.01  # seconds between two looks at the workers
 
 
-class ThreadTasks:
+class ThreadTasks(_mproc.Books):
     """A queue of tasks for threads, and the books of those that are open."""
 
     broken = False
@@ -60,64 +59,19 @@ class ThreadTasks:
         self._engine = _reference(engine)
         self._patience = patience
         self._restarts = _mproc.Restarts()
-        self._vacant: set[int] = set()
-        self._seating = _allocate_lock()
+        self._vacant: dict[int, Any] = {}
+        self._seating = _mproc.Turn()
         self._waiting: _SimpleQueue[_mproc.Task | None] = _SimpleQueue()
         self._results: _SimpleQueue[_Done | None] = _SimpleQueue()
-        self._books: set[_mproc.Task] = set()
         self._served: set[int] = set()
-        self._closed = False
+        self._told = False  # the workers, that no task comes any more
 
     # -- the owner's side
-
-    @property
-    def open(self) -> int:
-        """How many tasks have not been booked."""
-        return len(self._books)
 
     @property
     def waiting(self) -> int:
         """How many tasks no worker has taken."""
         return self._waiting.qsize()
-
-    def submit(
-        self,
-        job: _mproc.Job,
-        function: Any,
-        named: bool,
-        arguments: tuple[Any, Any],
-        options: None = None,
-    ) -> None:
-        """Queue one call. RuntimeError: after close()."""
-        self._check_open()
-        self._put(_mproc.Task(job, function, arguments))
-
-    def submit_map(
-        self,
-        job: _mproc.Job,
-        function: Any,
-        named: bool,
-        star: bool,
-        items: list[Any],
-        chunk: int,
-        first: int = 0,
-        options: None = None,
-        awaited: bool = False,
-    ) -> None:
-        """Queue a call per item of a list, chunk of them per task."""
-        self._check_open()
-        for task in _mproc.Task.divide(job, function, star, items, chunk):
-            self._put(task)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("the pool takes no more tasks")
-
-    def _put(self, task: _mproc.Task) -> None:
-        self._books.add(task)
-        self._waiting.put(task)
-        if self.broken:  # another thread has ended the pool since this one asked
-            self._fail_open()
 
     def note_wait(self) -> bool:
         """Say nothing: no looker from outside sees threads of Python; see _mproc.Pool."""
@@ -129,6 +83,8 @@ class ThreadTasks:
 
     def pump(self, job: _mproc.Job | None, timeout: float | None, patient: bool = False) -> bool:
         """Book results until the job is ready; see _mproc.Pool.pump()."""
+        if self.broken and self.open:
+            self._fail_open()  # who broke the pool has been interrupted
         ready = self._pump(job, timeout)
         if _monotonic() - self._looked > LOOK:
             self._look()
@@ -148,7 +104,7 @@ class ThreadTasks:
         return booked if job is None else job._ready
 
     def _book_next(self, block: bool, timeout: float | None = None) -> None:
-        _mproc.Task.book_next(self._results.get, block, timeout, self._books)
+        self._take_next(self._results.get, block, timeout)
 
     def _book_others(self) -> None:
         """Book what has come meanwhile: each by itself would cost a thread's turn."""
@@ -162,16 +118,11 @@ class ThreadTasks:
         """Have the thread that pumps look again at what it waits for; see _mproc.Pool.notify()."""
         self._results.put(None)
 
-    def _book(self, task: _mproc.Task, failed: bool, value: Any) -> None:
-        if task in self._books:
-            self._books.discard(task)
-            task.job._book(task.part, failed, value)
-
     # -- the workers, as the owner sees them
 
     def resize(self, workers: int) -> None:
         """Have so many workers from now on; those that are missing start."""
-        self._vacant.update(range(self._target, workers))
+        self._vacant.update((seat, None) for seat in range(self._target, workers))
         self._target = workers
         self._look()
 
@@ -183,13 +134,12 @@ class ThreadTasks:
             return
         for seat, old in enumerate(engine._pool):
             if seat not in self._vacant and old.exitcode is not None:
-                self._vacant.add(seat)
                 self._count_end(engine, seat, old)
-        if self._vacant and not self._closed and self._seating.acquire(False):
-            try:
-                self._fill(engine)
-            finally:
-                self._seating.release()
+                self._vacant[seat] = old
+        if self._vacant and not self._closed:
+            with self._seating as depth:
+                if depth == 1:
+                    self._fill(engine)
 
     def _count_end(self, engine: Engine, seat: int, old: Any) -> None:
         if self._was_of_use(seat, old):
@@ -211,15 +161,23 @@ class ThreadTasks:
         return WorkerDiedError(old.name, engine._owner, old.exitcode or 1, task)
 
     def _fill(self, engine: Engine) -> None:
-        for seat in sorted(self._vacant):
-            started = engine._start_in_seat(seat)
+        for seat, gone in sorted(self._vacant.items()):
+            started = self._start(engine, seat, gone)
             if isinstance(started, int):
                 self._do_without(engine)
                 return
-            self._vacant.discard(seat)
+            self._vacant.pop(seat, None)
             self._restarts.started()
             if isinstance(started, tuple):
                 raise started[1]
+
+    @staticmethod
+    def _start(engine: Engine, seat: int, gone: Any) -> Any:
+        """Start a worker, unless one was when an interrupt kept that from being noted."""
+        for old in engine._pool[seat : seat + 1]:
+            if old is not gone:
+                return old
+        return engine._start_in_seat(seat)
 
     def _do_without(self, engine: Engine) -> None:
         """Note that no worker can be started now; give up when that has lasted too long."""
@@ -237,35 +195,34 @@ class ThreadTasks:
         return seat < self._target and seat not in self._vacant
 
     def abandon(self) -> None:
-        """Fail every open job, and start no worker any more."""
+        """Fail every open job, and start no worker any more. To be repeated, if interrupted."""
         self.broken = True
         self.drop_waiting()
         self._fail_open()
 
     def _fail_open(self) -> None:
         engine = self._engine()
-        while self._books and engine is not None:
-            try:
-                task = self._books.pop()
-            except KeyError:
-                break  # another thread has taken the last one
-            error = engine._failure_of_all(RuntimeError("abandoned"))
-            task.job._book(task.part, True, error)
+        if engine is not None:
+            self._fail_all(engine._failure_of_all(RuntimeError("abandoned")))
 
     def close(self) -> None:
         """Take no more tasks: workers do what waits, then end."""
-        if not self._closed:
-            self._closed = True
+        self._closed = True
+        if not self._told:
             self._waiting.put(None)
+            self._told = True
 
     def drop_waiting(self) -> None:
         """Have the workers end as soon as they can: what waits is not done."""
-        self.close()
+        self._closed = True
+        self._told = False
         try:
             while True:
                 self._waiting.get_nowait()
         except Empty:
-            self._waiting.put(None)
+            pass
+        finally:
+            self.close()
 
     # -- the workers' side
 

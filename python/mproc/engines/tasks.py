@@ -122,12 +122,12 @@ class EngineTasks(ThreadTasks):
         named: bool,
         arguments: tuple[Any, Any],
         options: Any = None,
+        /,
     ) -> None:
         """Send one call. RuntimeError: after close(). Raises what pickling raises."""
         message, shared = self._dumps(arguments)
-        self._check_open()
-        part = _mproc.Task(job, function, arguments)
-        self._send(part, ("call", function, message, 0, self._of_executor), options, shared)
+        what = ("call", function, message, 0, self._of_executor)
+        self._add(job, function, arguments, lambda part: self._send(part, what, options, shared))
 
     def submit_map(
         self,
@@ -140,16 +140,20 @@ class EngineTasks(ThreadTasks):
         first: int = 0,
         options: Any = None,
         awaited: bool = False,
+        /,
     ) -> None:
         """Send a call per item of a list, chunk of them per task."""
-        self._check_open()
         starts = range(0, len(items), chunk)
         messages = [self._dumps(items[start : start + chunk]) for start in starts]
         kind = "starmap" if star else "map"
-        parts = _mproc.Task.divide(job, function, star, items, chunk)
-        for part, start, (message, shared) in zip(parts, starts, messages, strict=True):
+        left = zip(starts, messages, strict=True)
+
+        def send(part: _mproc.Task) -> None:
+            start, (message, shared) = next(left)
             what = (kind, function, message, first + start, self._of_executor)
             self._send(part, what, options, shared)
+
+        self._add_map(job, function, star, items, chunk, send)
 
     def message_of_function(self, function: Callable[..., Any]) -> bytes:
         """Return the message that tells workers of a function."""
@@ -177,7 +181,6 @@ class EngineTasks(ThreadTasks):
         if isinstance(function, _Message):
             shared = shared + function.shared
             what = (kind, bytes(function), *rest)
-        self._books.add(part)
         self._dispatcher.put(Task(part, what, options, shared))
 
     # -- booking
@@ -188,7 +191,7 @@ class EngineTasks(ThreadTasks):
             self._book(*result)
 
     def _book(self, part: _mproc.Task, failed: bool, result: Any) -> None:
-        if part not in self._books:
+        if part not in self._open:
             return
         task, kind, value = result
         if kind == DONE:

@@ -21,6 +21,7 @@ import os
 import threading
 import warnings
 from pickle import loads as _loads
+from weakref import WeakSet
 
 from joblib.parallel import (
     AutoBatchingMixin,
@@ -68,11 +69,11 @@ def register(make_default: bool = False) -> None:
 
 
 class _KeptPool:
-    """A pool, how many calls of Parallel use it, and the process that it belongs to."""
+    """A pool, the backends of the calls of Parallel that use it, and the process it belongs to."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.users = 0
+        self.users: WeakSet[MprocBackend] = WeakSet()
         self.owner = os.getpid()
 
 
@@ -130,7 +131,9 @@ def _begin(key: bytes, first: bytes, variables: dict[str, str]) -> None:
         initializer(*initargs)
 
 
-def _take_pool(n_jobs: int, method: str, variables: dict[str, str], first: bytes) -> _KeptPool:
+def _take_pool(
+    user: MprocBackend, n_jobs: int, method: str, variables: dict[str, str], first: bytes
+) -> _KeptPool:
     """Return a pool like that, kept or new. Others that nobody uses are ended."""
     key = (n_jobs, method, first, engines.chosen(None), *sorted(variables.items()))
     with _keeping:
@@ -138,12 +141,12 @@ def _take_pool(n_jobs: int, method: str, variables: dict[str, str], first: bytes
             mine = kept.owner == os.getpid()
             if not mine or kept.pool._state != "RUN":
                 del _kept[other]
-            elif other != key and kept.users == 0:
+            elif other != key and not kept.users:
                 del _kept[other]
                 _end(kept.pool)
         if key not in _kept:
             _kept[key] = _KeptPool(_start_pool(n_jobs, method, variables, first))
-        _kept[key].users += 1
+        _kept[key].users.add(user)
         return _kept[key]
 
 
@@ -156,7 +159,7 @@ def shutdown() -> None:
     """End the workers that are kept for later calls, except those that are in use."""
     with _keeping:
         for key, kept in list(_kept.items()):
-            if kept.users == 0:
+            if not kept.users:
                 del _kept[key]
                 if kept.owner == os.getpid():
                     _end(kept.pool)
@@ -252,7 +255,7 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
             initializer, initargs = self._initializer, self._initargs
         first = b"" if initializer is None else _dumps((initializer, tuple(initargs)))
         variables = self._prepare_worker_env(n_jobs=n_jobs)
-        self._workers = _take_pool(n_jobs, self._method, variables, first)
+        self._workers = _take_pool(self, n_jobs, self._method, variables, first)
         shares = max_nbytes is not None and mmap_mode not in (None, "c")
         shares = shares and engines.chosen(None) is None  # there is no memory in common
         self._sharer = _make_sharer(max_nbytes if shares else None, mmap_mode != "r")
@@ -289,7 +292,7 @@ class MprocBackend(AutoBatchingMixin, ParallelBackendBase):
         workers, self._workers = self._workers, None
         if workers is not None:
             with _keeping:
-                workers.users -= 1
+                workers.users.discard(self)
             self._sharer.drop()
         self.reset_batch_stats()
 
