@@ -24,6 +24,7 @@
 #include "core/member.h"
 #include "core/reason.h"
 #include "core/setting.h"
+#include "core/witness.h"
 #include "system/os.h"
 
 static_assert(sizeof(struct mproc__slot) == 2048, "a slot is half a page");
@@ -75,6 +76,7 @@ static void set_fd(int fd) {
     size_t size;
     family_fd = fd;
     (void)mproc__os_file_look(fd, &size, &family_inode); /* it is open: nothing can fail */
+    mproc__witness_enter(fd);
 }
 
 /* ---------------------------------------------------------------- founding */
@@ -407,4 +409,5 @@ void mproc__family_forget(void) {
         mproc__os_close(fd);
     }
     family_fd = -1;
+    mproc__witness_enter(-1);
 }

@@ -18,7 +18,8 @@
  * Shared state: that of member.c.
  *
  * If a member dies here. The parent, before the fork: its reservation is reaped with it. The child,
- * before it has adopted: token.c finds that none of the parent's children is without a slot.
+ * before it has adopted: token.c finds that none of the parent's children is without a slot. The
+ * parent, while the child has not run yet: a witness keeps the child's slot (witness.c).
  */
 #include "core/fork.h"
 
@@ -28,6 +29,7 @@
 #include "core/object.h"
 #include "core/reaper.h"
 #include "core/views.h"
+#include "core/witness.h"
 
 static _Thread_local uint64_t next_fork;
 
@@ -36,6 +38,7 @@ static _Thread_local struct {
     uint64_t token; /* of the child, 0: none */
     bool ours;      /* reserved here, not by a starter that gives it up itself */
     bool without;   /* there was no memory for its holds: it is not to be a member */
+    int witness;    /* of the child, negative: none */
     int error;      /* errno as fork() found it */
 } forking;
 
@@ -58,6 +61,13 @@ static void choose_slot(bool member) {
     }
 }
 
+/* A child that ends with its parent needs none: it is killed when its parent has ended first. */
+static int witness_for(uint64_t token) {
+    const struct mproc__slot *slot = mproc__token_slot(token);
+    bool outlives = forking.ours || (slot != NULL && (slot->flags & MPROC_DETACHED) != 0);
+    return outlives ? mproc__witness_new(token) : -ESRCH;
+}
+
 /* A child for which there is no slot, or no memory for its holds, or whose parent died meanwhile,
  * goes on without a family and without the arena. It could not keep its parent's objects from going
  * while it uses them, and would then use what others have made in their place. */
@@ -67,7 +77,9 @@ void mproc__fork_before(void) {
     choose_slot(hand != NULL);
     mproc__holds_freeze();
     mproc__pages_freeze();
+    forking.witness = -ESRCH;
     if (forking.token != 0) {
+        forking.witness = witness_for(forking.token); /* before it is said that a child may come */
         mproc__member_forking(forking.token);
         forking.without = mproc__holds_inherit(hand, forking.token) != 0;
     }
@@ -96,6 +108,7 @@ void mproc__fork_after_in_parent(void) {
     mproc__pages_thaw();
     mproc__holds_thaw();
     tell(failed);
+    mproc__witness_leave(forking.witness);
     mproc__hand_fork_end();
     if (forking.without && forking.ours && !failed) {
         mproc__log("no memory to give a forked child its parent's holds: it is no member");
@@ -115,6 +128,7 @@ bool mproc__fork_after_in_child(void) {
     }
     bool adopted =
         forking.token != 0 && !forking.without && mproc__member_adopt(forking.token) == 0;
+    mproc__witness_leave(forking.witness);
     errno = forking.error;
     return adopted;
 }

@@ -20,6 +20,8 @@
  */
 #include "core/token.h"
 
+#include "core/witness.h"
+
 #define CHILDREN_MAX 1024 /* of a process with more, an early death stays unnoticed */
 
 struct mproc__table *mproc__table;
@@ -97,6 +99,18 @@ bool mproc__token_alive(uint64_t token) {
     return certain && mproc__load64(&slot->state) == mproc__token_state(token, MPROC__SLOT_LIVE);
 }
 
+/* Is it the child of a fork() that has been made, or is about to be, and may it still come? It has
+ * a witness until it has adopted its slot (witness.c), though its parent may have ended. Without
+ * one it has ended if its slot is still UNBORN now. */
+static bool may_come(const struct mproc__slot *slot, uint64_t token, unsigned state) {
+    if (state != MPROC__SLOT_UNBORN || mproc__load_pid(&slot->pid) >= 0) {
+        return false;
+    }
+    /* SYNC(slot.state) */
+    return mproc__witness_stands(token) ||
+           mproc__load64(&slot->state) != mproc__token_state(token, MPROC__SLOT_UNBORN);
+}
+
 /* *starter: of a child that is not born, whose starter's end is its own; else 0. A child that has a
  * pid is on its way, and a detached one comes without its starter. */
 static bool has_ended(uint64_t token, uint64_t *starter) {
@@ -109,7 +123,13 @@ static bool has_ended(uint64_t token, uint64_t *starter) {
         return true;
     }
     unsigned state = mproc__load64(&slot->state) & 0xff; /* SYNC(slot.state) */
-    if (state == MPROC__SLOT_DYING || process_ended(slot, state)) {
+    if (state == MPROC__SLOT_DYING) {
+        return true;
+    }
+    if (may_come(slot, token, state)) {
+        return false;
+    }
+    if (process_ended(slot, state)) {
         return true;
     }
     if (state == MPROC__SLOT_UNBORN && mproc__load_pid(&slot->pid) <= 0) {

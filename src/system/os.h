@@ -177,6 +177,12 @@ int mproc__os_file_resize(int fd, size_t size);
 int mproc__os_file_write(int fd, const char *lent, size_t size);
 /* Maps its first bytes somewhere; see mproc__os_memory_unmap(). -ENOMEM. */
 int mproc__os_file_map(int fd, size_t size, void **out);
+/* Opens the file once more, only to read, and locks its byte of that number for whoever has this
+ * opening: until all copies of the returned descriptor, which is close-on-exec, are closed. The
+ * lock says something, and keeps nobody from anything. -ENOENT: there is no /proc; -EMFILE. */
+int mproc__os_file_lock(int fd, uint64_t byte);
+/* Is that byte locked through another opening than `fd`'s? */
+bool mproc__os_file_locked(int fd, uint64_t byte);
 /* Random bytes, at most 256. -EAGAIN. */
 int mproc__os_random(void *out, size_t size);
 

@@ -97,6 +97,35 @@ int mproc__os_file_write(int fd, const char *lent, size_t size) {
     return 0;
 }
 
+/* Linux' generic numbers; C libraries name them on demand only. */
+#ifndef F_OFD_GETLK
+#define F_OFD_GETLK 36
+#define F_OFD_SETLK 37
+#endif
+
+static struct flock lock_of(short type, uint64_t byte) {
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+}
+
+int mproc__os_file_lock(int fd, uint64_t byte) {
+    char path[32];
+    struct flock lock = lock_of(F_RDLCK, byte);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int opened = os_kept(open(path, O_RDONLY | O_CLOEXEC));
+    if (opened >= 0 && fcntl(opened, F_OFD_SETLK, &lock) != 0) {
+        int error = errno;
+        close(opened);
+        return -error;
+    }
+    return opened;
+}
+
+/* What would be in the way of a lock that bears no other. */
+bool mproc__os_file_locked(int fd, uint64_t byte) {
+    struct flock lock = lock_of(F_WRLCK, byte);
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 int mproc__os_file_map(int fd, size_t size, void **out) {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) {

@@ -11,6 +11,8 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -25,6 +27,7 @@ struct scene {
     mproc_lock *lock;
     mproc_lock *own;       /* only the victim holds it */
     mproc_process *handle; /* the victim's */
+    uint64_t came;         /* children that were members, and could use the lock */
     uint32_t slots;        /* slots in use that the parent found after the newborn's death */
     int exitcode;
 };
@@ -294,6 +297,53 @@ static void operate_fork_only(void *lock) {
     }
 }
 
+/* ---- a child that is forked when its parent ends, and has not run by then */
+
+static bool newborns_stop; /* of the victim */
+
+static void stop_before_birth(void) {
+    if (newborns_stop) {
+        raise(SIGSTOP);
+    }
+}
+
+/* In a child, before the library's own handler: that one is registered by a constructor, too. */
+__attribute__((constructor(101))) static void register_stop(void) {
+    pthread_atfork(NULL, NULL, stop_before_birth);
+}
+
+static void stop_newborns(void *lock) {
+    (void)lock;
+    newborns_stop = true;
+}
+
+static void operate_fork_and_leave(void *lock) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        mproc_member me;
+        bool came = mproc_self(&me) == 0 && take_first(lock) == 0;
+        mproc__add64(&scene()->came, came);
+        _exit(0);
+    }
+}
+
+/* The child runs when all that reap have looked at its slot: it is a member all the same. */
+static void verify_late(void *lock) {
+    uint64_t stopped = 0;
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WUNTRACED | __WALL)) > 0 || errno == EINTR) {
+        if (pid > 0 && WIFSTOPPED(status)) {
+            mproc_reap();
+            stopped++;
+            crash_require(kill(pid, SIGCONT) == 0);
+        }
+    }
+    crash_equal(scene()->came, stopped);
+    crash_require(!crash_returned() || stopped == 1);
+    verify_alone(lock);
+}
+
 static void sleep_on(void *lock) {
     (void)lock;
     pause();
@@ -358,6 +408,13 @@ static const struct crash_op ops[] = {
      .verify = verify_alone,
      .teardown = unmake,
      .sample = 60},
+    {.name = "member fork, parent killed before the child runs",
+     .setup = make,
+     .prepare = stop_newborns,
+     .operate = operate_fork_and_leave,
+     .verify = verify_late,
+     .teardown = unmake,
+     .sample = 1000},
     HEIR("drop (a child has not inherited yet)", fork_an_heir, operate_drop),
     HEIR("reap of a member whose child has not inherited yet", see_one_die_with_an_heir,
          operate_reap),
