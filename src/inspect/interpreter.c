@@ -80,6 +80,10 @@ static ssize_t give_script(pid_t pid, const char *folder, char *text, size_t siz
 }
 
 static ssize_t ask_remotely(pid_t pid, const char *folder, char *text, size_t size, char why[WHY]) {
+    if (!mproc__os_is_our_users(pid)) { /* who chose the interpreter that would be run here */
+        snprintf(why, WHY, "it is another user's, whose programs are not run");
+        return -EPERM;
+    }
     int ear = mproc__os_ear_new(pid);
     if (ear < 0) {
         snprintf(why, WHY, "%s", explain(ear));

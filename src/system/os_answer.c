@@ -58,6 +58,15 @@ int mproc__os_mapped_path(pid_t pid, const char *part, char *out, size_t size) {
     return r;
 }
 
+/* The folder's owner is the effective user, also of a process whose files there are root's because
+ * it is not to be looked at. */
+bool mproc__os_is_our_users(pid_t pid) {
+    char path[32];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    return stat(path, &st) == 0 && st.st_uid == geteuid();
+}
+
 /* ---------------------------------------------------------------- by a socket */
 
 /* Names of this kind are no files: they go with their sockets. */

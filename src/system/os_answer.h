@@ -15,6 +15,9 @@
  * none; -ENAMETOOLONG; -ESRCH; -EACCES. */
 int mproc__os_mapped_path(pid_t pid, const char *part, char *out, size_t size);
 
+/* Does that process run as the caller's user does? */
+bool mproc__os_is_our_users(pid_t pid);
+
 /* A socket at which that process can say something; close-on-exec. -EADDRINUSE: another looker has
  * it at this moment; -EMFILE, -ENOBUFS. */
 int mproc__os_ear_new(pid_t pid);

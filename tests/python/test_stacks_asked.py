@@ -283,6 +283,29 @@ def test_another_users_process_is_not_asked(tmp_path: pathlib.Path) -> None:
         os.unlink(program)
 
 
+def become_nobody_and_spin(event: Any) -> None:
+    os.setuid(NOBODY)
+    event.set()
+    spin()
+
+
+@as_root
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+def test_another_users_interpreter_is_not_run_by_root() -> None:
+    context = mproc.get_context("fork")
+    event = context.Event()
+    child = context.Process(target=become_nobody_and_spin, args=(event,))
+    child.start()
+    try:
+        event.wait()
+        stack = stacks(os.getpid())[child.pid]
+        assert stack["tool"] is None
+        assert "it is another user's, whose programs are not run" in stack["reason"]
+    finally:
+        child.kill()
+        child.join()
+
+
 # ---- those who listen
 
 
