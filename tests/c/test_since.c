@@ -88,10 +88,11 @@ static void acquire_and_wait(void *arg) {
     CHECK_OK(mproc_event_wait(held->event, MPROC_FOREVER));
 }
 
-/* Until the lock is held since a time that is known: it may be marked a moment after the note. */
+/* Until the lock is held since a time that is known: it may be marked a moment after the note. What
+ * is noted after the picture was begun is told as that moment: another one has its own. */
 static struct sight look_until_known(const struct held *held) {
     struct sight sight = look(held);
-    while (sight.since == 0) {
+    while (sight.since == 0 || sight.since == sight.now) {
         usleep(1000);
         sight = look(held);
     }
@@ -265,7 +266,7 @@ static struct sight look_at_permit(const mproc_bsemaphore *semaphore) {
 
 static struct sight look_until_permit_is_known(const mproc_bsemaphore *semaphore) {
     struct sight sight = look_at_permit(semaphore);
-    while (sight.since == 0) {
+    while (sight.since == 0 || sight.since == sight.now) {
         usleep(1000);
         sight = look_at_permit(semaphore);
     }
@@ -396,7 +397,7 @@ static struct mproc__seen_task task_seen(struct mproc__picture *p) {
 }
 
 static bool is_known(const struct mproc__picture *p, const struct mproc__seen_task *task) {
-    return p->ntasks == 1 && task->since != 0 && task->name != 0;
+    return p->ntasks == 1 && task->since != 0 && task->since < p->now && task->name != 0;
 }
 
 TEST(since_is_known_of_a_task_when_the_owner_has_looked) {
