@@ -1054,9 +1054,9 @@ TEST(inspect_by_a_looker_that_is_killed_harms_nobody) {
     char why[200], byte;
     pid_t me = getpid();
     mproc_message message = MPROC_MESSAGE_INIT(&byte, 1);
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 1000; i++) {
         pid_t pid = child_fork(look_for_ever, &me);
-        for (int n = 0; n < 300 + 7 * i; n++) {
+        for (int n = 0; n < 20 * (i % 100); n++) {
             CHECK_OK(mproc_queue_put(queue, "x", 1, 0));
             CHECK_OK(mproc_queue_get(queue, &message, 0));
         }
