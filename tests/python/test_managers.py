@@ -565,16 +565,129 @@ def test_a_bare_fork_has_references_of_its_own(served):
     os.close(writer)
 
 
+def fork_one_that_appends(a):
+    """Fork a child that adds to a list when a byte comes; return its pid and the descriptor."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.read(reader, 1)
+            a.append(1)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(reader)
+    return pid, writer
+
+
+def let_append(pid, writer):
+    os.write(writer, b"x")
+    os.close(writer)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@contextlib.contextmanager
+def stopped(manager, monkeypatch):
+    """With it, the manager's server is stopped, and who waits for it waits for ever."""
+    with monkeypatch.context() as patch:
+        patch.setattr(peers, "PATIENCE", None)
+        os.kill(server_of(manager), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(server_of(manager), signal.SIGCONT)
+
+
 def test_a_fork_does_not_wait_for_a_server_that_is_stopped(served, monkeypatch):
-    monkeypatch.setattr(peers, "PATIENCE", 0.05)
     a = served.list()
-    os.kill(server_of(served), signal.SIGSTOP)
-    try:
-        run(mproc.get_context("fork"), int)
-    finally:
-        os.kill(server_of(served), signal.SIGCONT)
-    a.append(1)
-    assert a[:] == [1]
+    with stopped(served, monkeypatch):
+        children = [fork_one_that_appends(a) for _ in range(3)]
+        del a  # the children's references are there, whatever the parent drops meanwhile
+    assert served._number_of_objects() == 1
+    for child in children:
+        let_append(*child)
+    assert wait_until(lambda: served._number_of_objects() == 0)
+
+
+def test_a_child_forks_before_the_server_has_said_its_number(served, monkeypatch):
+    a = served.list()
+    reader, writer = os.pipe()
+    with stopped(served, monkeypatch):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                grandchild = fork_one_that_appends(a)
+                os.write(writer, b"x")
+                let_append(*grandchild)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.read(reader, 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert len(a) == 1
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_fork_while_the_server_takes_nothing(served, monkeypatch):
+    """What was said to a stopped server fills the socket: the child has to connect by itself."""
+    a = served.list()
+    len(a)
+    anchor = a._peer._anchor
+    before = descriptors()
+    with stopped(served, monkeypatch):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                anchor._send_frame(["nothing"], (), socket.MSG_DONTWAIT)
+        child = fork_one_that_appends(a)
+        anchor._noted.append("nothing")  # it is not the child's anchor only that has to wait
+        another = fork_one_that_appends(a)
+        assert anchor._noted == ["nothing"]
+    let_append(*child)
+    let_append(*another)
+    assert len(a) == 2
+    assert descriptors() == before
+
+
+def test_a_fork_while_another_thread_talks_to_the_server(served):
+    a = served.list()
+    anchor = a._peer._anchor
+    with anchor._sending:
+        child = fork_one_that_appends(a)
+        assert len(anchor._noted) == 1
+    a.append(0)
+    anchor._say()
+    let_append(*child)
+    assert a[:] == [0, 1]
+
+
+def test_a_fork_beside_a_server_that_has_ended(served):
+    a = served.list()
+    os.kill(server_of(served), signal.SIGKILL)
+    served._process.join()
+    pid, writer = fork_one_that_appends(a)
+    os.write(writer, b"x")
+    os.close(writer)
+    assert os.waitpid(pid, 0)[1] == 1 << 8
+    with pytest.raises(GONE):
+        a.append(1)
+
+
+def test_a_fork_of_a_client_over_tcp(ctx):
+    with SyncManager(address=("127.0.0.1", 0), authkey=b"key", ctx=ctx) as far:
+        a = far.list()
+        let_append(*fork_one_that_appends(a))
+        assert len(a) == 1
+
+
+def test_a_fork_of_a_client_that_talks_xml():
+    class Plain(SyncManager):
+        pass
+
+    with Plain(authkey=b"key", ctx=mproc.get_context("fork"), serializer="xmlrpclib") as far:
+        a = far.list()
+        let_append(*fork_one_that_appends(a))
+        assert a.__len__() == 1
 
 
 def test_nothing_is_left_of_many_clients(served):
@@ -1246,6 +1359,73 @@ def test_an_anchor_drops_what_is_an_ident():
 
     serve_one(server, talk)
     assert set(server._holders) == {0}
+    server.listener.close()
+
+
+def fork_over(client, *ends):
+    message = pickle.dumps(peers.FORK)
+    with socket.socket(fileno=os.dup(client.fileno())) as sock:
+        head = len(message).to_bytes(4, "big")
+        socket.send_fds(sock, [head + message], [end.fileno() for end in ends])
+
+
+def test_an_anchor_of_a_child_comes_over_its_parents():
+    server = Shop(authkey=b"key").get_server()
+
+    def talk(client):
+        ident, _ = managers.dispatch(client, None, "create", ("Counter",))
+        holder = managers.dispatch(client, None, "hold")
+        server.give(None, holder, ident)
+        server.drop(server._holders[0], [ident])
+        ours, theirs = socket.socketpair()
+        with theirs:
+            fork_over(client, theirs)
+        child = mproc.connection.Connection(ours.detach())
+        client.send([ident])  # what the parent drops later
+        kind, number = child.recv()
+        assert kind == "#RETURN"
+        assert server._holders[number].counts == {ident: 1}
+        client.send("bye")
+        assert client.recv() == ("#RETURN", None)
+        assert server.number_of_objects(None) == 1
+        child.close()
+        assert wait_until(lambda: server.number_of_objects(None) == 0)
+
+    serve_one(server, talk)
+    assert wait_until(lambda: set(server._holders) == {0})
+    server.listener.close()
+
+
+def test_an_anchor_is_not_believed(monkeypatch):
+    """Descriptors that come without a fork, a fork without one, and one that cannot be served."""
+    server = Shop(authkey=b"key").get_server()
+    before = descriptors()
+
+    def talk(client):
+        managers.dispatch(client, None, "hold")
+        client.send(peers.FORK)
+        first, second = socket.socketpair()
+        with first, second, socket.socket(fileno=os.dup(client.fileno())) as sock:
+            message = pickle.dumps([])
+            head = len(message).to_bytes(4, "big")
+            for _ in range(3):
+                socket.send_fds(sock, [head + message], [first.fileno(), second.fileno()])
+        ours, theirs = socket.socketpair()
+
+        def refuse(*_):
+            raise RuntimeError("no more threads")
+
+        with monkeypatch.context() as patch, ours:
+            patch.setattr("mproc._managers.server._start_new_thread", refuse)
+            with theirs:
+                fork_over(client, theirs)
+            assert ours.recv(1) == b""
+        client.send("bye")
+        assert client.recv() == ("#RETURN", None)
+
+    serve_one(server, talk)
+    assert set(server._holders) == {0}
+    assert wait_until(lambda: descriptors() == before)
     server.listener.close()
 
 

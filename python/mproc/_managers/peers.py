@@ -18,19 +18,23 @@ reference is taken by the pickle that was the last to be made, whatever becomes 
 pickle that is never loaded keeps it as long as the server runs.
 
 A forked child has copies of its parent's proxies. It needs an anchor of its own, with the same
-references. The parent opens that before the fork, so no reference can be dropped before the child
-runs. The child closes its copies of the parent's own connections: as long as they are open, the
-server believes that the parent lives. A spawned child gets an anchor with the references of those
-proxies that it was given.
+references. The parent makes that before the fork: a pair of sockets, of which the child inherits
+one, and of which the server gets the other in a message over the parent's anchor. What the parent
+drops later is said behind it, so no reference can be dropped before the child has its own. Nobody
+waits for the server, which may be stopped: the child learns its number when it first needs it. To a
+server of another machine no socket can be sent; there the parent opens the anchor, and waits. The
+child closes its copies of the parent's own connections: as long as they are open, the server
+believes that the parent lives. A spawned child gets an anchor with the references of those proxies
+that it was given.
 
 A line is closed when a call over it fails half-way (the server has ended, KeyboardInterrupt), so no
 call ever gets the reply of another one.
 
 Shared state. Peer._anchor is set once, by the first thread that opens one (dict.setdefault). Any
 thread appends to Anchor._noted, and only the thread that has Anchor._sending takes from it, in
-order. Serial numbers are noted in rising order, under Anchor._numbering.
-Peer._received counts references that came with a new object; only the thread that made the object
-knows its ident.
+order. Its items are idents, and sockets for the anchors of children. Serial numbers are noted in
+rising order, under Anchor._numbering. Peer._received counts references that came with a new object;
+only the thread that made the object knows its ident.
 
 A server of the standard library knows no holders. It answers one question a connection, and counts
 references without a holder: the references of a killed process remain there (PlainAnchor).
@@ -54,6 +58,7 @@ from .wire import RemoteError, attend, convert_to_error, wire_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from socket import socket as Socket
     from typing import Any
 
     from .._mproc import Connection
@@ -61,7 +66,9 @@ if TYPE_CHECKING:
     from .wire import Reply, Token
 
 SENT = "+"  # begins what is said of a pickle; no ident has it
-PATIENCE = 5.0  # seconds that a fork, or an exit, waits for a server's reply
+FORK = "fork"  # is said with the server's end of a child's anchor
+PATIENCE = 5.0  # seconds that an exit waits for a server's reply, and a fork for one over TCP
+NOTES_MAX = 100  # in a message that is sent without waiting: as a whole, or not at all
 EXIT_PRIORITY = 10  # of dropping all references at exit: before managers end their servers
 
 _NOTHING: Mapping[str, Any] = {}
@@ -83,14 +90,22 @@ class Reference:
 class Anchor:
     """The connection that the references of a process at a server depend on."""
 
-    def __init__(self, peer: Peer, connection: Connection, number: int) -> None:
+    def __init__(self, peer: Peer, connection: Connection, number: int = 0) -> None:
         self.connection = connection
-        self.number = number  # of the holder, at the server
+        self._number = number  # of the holder, at the server; 0: it says so first
         self._peer_wire = peer._wire
-        self._noted: list[str] = []
+        self._noted: list[str | Socket] = []
         self._sending = _allocate_lock()
         self._numbering = RLock()
         self._serials = _count(1)
+
+    @property
+    def number(self) -> int:
+        """The holder's number. EOFError or OSError: the server has ended."""
+        with self._numbering:
+            if not self._number:
+                self._number = _result(self._peer_wire.read(self.connection.recv_bytes()))
+            return self._number
 
     def taken(self, ident: str) -> None:
         """Do nothing: the server counts the references that were taken."""
@@ -103,10 +118,34 @@ class Anchor:
     def sent(self, ident: str) -> tuple[int, int] | None:
         """Note that a proxy is being pickled; return what its pickle is told from others by."""
         with self._numbering:
-            serial = next(self._serials)
+            number, serial = self.number, next(self._serials)
             self._noted.append(f"{SENT}{serial:x}{SENT}{ident}")
         self._say()
-        return self.number, serial
+        return number, serial
+
+    def child(self) -> Connection | None:
+        """Return a connection for a child's anchor, with a copy of the references. Does not wait.
+
+        None: the server takes nothing at the moment.
+        """
+        from socket import socketpair
+
+        from .._mproc import Connection
+
+        childs, servers = socketpair()
+        self._noted.append(servers)
+        taken = True
+        while taken and self._noted and self._sending.acquire(False):
+            try:
+                taken = self._send_at_once()
+                if not taken and servers in self._noted:
+                    self._noted.remove(servers)
+                    servers.close()
+                    childs.close()
+                    return None
+            finally:
+                self._sending.release()
+        return Connection(childs.detach())
 
     def _say(self) -> None:
         while self._noted and self._sending.acquire(False):
@@ -116,16 +155,78 @@ class Anchor:
                 self._sending.release()
 
     def _send_noted(self) -> None:
-        idents = self._noted[:]
-        if idents:
-            del self._noted[: len(idents)]
-            try:
-                self._peer_wire.send(self.connection, idents)
-            except OSError:
-                return  # the server has ended, and all references with it
+        try:
+            while self._noted:
+                first = self._noted[0]
+                if isinstance(first, str):
+                    self._peer_wire.send(self.connection, self._take_idents())
+                else:
+                    self._send_socket(first)
+                    del self._noted[0]
+                    first.close()
+        except OSError:
+            self._forget_noted()  # the server has ended, and all references with it
+
+    def _take_idents(self, most: int | None = None) -> list[str]:
+        idents: list[str] = []
+        for note in self._noted[:most]:
+            if not isinstance(note, str):
+                break
+            idents.append(note)
+        del self._noted[: len(idents)]
+        return idents
+
+    def _send_at_once(self) -> bool:
+        """Send what was noted. False: the server does not take all of it without waiting."""
+        from socket import MSG_DONTWAIT
+
+        try:
+            while self._noted:
+                first = self._noted[0]
+                if not isinstance(first, str):
+                    self._send_socket(first, MSG_DONTWAIT)
+                    del self._noted[0]
+                    first.close()
+                    continue
+                idents = self._take_idents(NOTES_MAX)
+                try:
+                    self._send_frame(idents, (), MSG_DONTWAIT)
+                except BlockingIOError:
+                    self._noted[:0] = idents
+                    return False
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._forget_noted()
+        return True
+
+    def _send_socket(self, servers: Socket, flags: int = 0) -> None:
+        self._send_frame(FORK, (servers.fileno(),), flags)
+
+    def _send_frame(self, what: object, fds: tuple[int, ...], flags: int) -> None:
+        """Send a message as a connection does, in one piece, with descriptors."""
+        import array
+        import socket
+
+        message = self._peer_wire.write(what)
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=self.connection.fileno())
+        try:
+            head = len(message).to_bytes(4, "big")
+            sock.sendmsg([head, message], passed, flags | socket.MSG_NOSIGNAL)
+        finally:
+            sock.detach()
+
+    def _forget_noted(self) -> None:
+        notes = self._noted[:]
+        del self._noted[: len(notes)]
+        for note in notes:
+            if not isinstance(note, str):
+                note.close()
 
     def close(self) -> None:
-        """Close this process' descriptor of the connection."""
+        """Close this process' descriptors of the connection, and of those of children."""
+        self._forget_noted()
         self.connection.close()
 
     def settle(self, word: str) -> None:
@@ -134,6 +235,8 @@ class Anchor:
             self._send_noted()
             try:
                 self._peer_wire.send(self.connection, word)
+                if not self._number and self.connection.poll(PATIENCE):
+                    self.number  # noqa: B018 # it comes before the reply
                 if self.connection.poll(PATIENCE):
                     self.connection.recv_bytes()
             except (OSError, EOFError):
@@ -148,9 +251,13 @@ class PlainAnchor(Anchor):
     """
 
     def __init__(self, peer: Peer) -> None:
-        self.number = 0
         self._known = ref(peer)
         self._taken: list[str] = []
+
+    @property
+    def number(self) -> int:
+        """0: the server counts for nobody."""
+        return 0
 
     def taken(self, ident: str) -> None:
         """Note that a reference was taken."""
@@ -342,7 +449,7 @@ class Peer:
         return connection
 
     def _open_line(self) -> Connection:
-        number = self._need_anchor().number
+        number = self._number_of_anchor()
         line = self._connect()
         try:
             name = process.current_process().name
@@ -381,6 +488,17 @@ class Peer:
                 mine.close()
             _at_exit()
         return anchor
+
+    def _number_of_anchor(self) -> int:
+        """Return the number of this process' holder; begin without references if that has ended."""
+        anchor = self._need_anchor()
+        try:
+            return anchor.number
+        except (EOFError, OSError):
+            if self.__dict__.get("_anchor") is anchor:
+                self.__dict__.pop("_anchor", None)
+            anchor.close()
+            return self._need_anchor().number
 
     def _open_first_anchor(self) -> Anchor:
         try:
@@ -486,9 +604,18 @@ class Peer:
         anchor: Anchor | None = self.__dict__.get("_anchor")
         if anchor is not None and not self._plain:
             try:
-                self._next_anchor = self._open_anchor(anchor.number, PATIENCE)
+                self._next_anchor = self._anchor_of_child(anchor)
             except Exception as error:
                 util.info("no anchor for the child at %s: %s", self.address, error)
+
+    def _anchor_of_child(self, anchor: Anchor) -> Anchor | None:
+        if isinstance(self.address, tuple):
+            return self._open_anchor(anchor.number, PATIENCE)
+        connection = anchor.child()
+        if connection is None:
+            util.info("no anchor for the child at %s, which takes nothing", self.address)
+            return None
+        return Anchor(self, connection)
 
     def after_fork_in_parent(self) -> None:
         """Close the child's anchor, which the child has by now."""

@@ -9,7 +9,8 @@ even at a later server, so a proxy that outlives its object gets an error and no
 References are counted per *holder*, which is a client process: `Server._held` has the objects that
 some holder refers to. A holder ends with its anchor, the connection that it began with (peers.py).
 Its references are dropped then, however the process ended. References that come over a connection
-without a holder belong to holder 0, which never ends.
+without a holder belong to holder 0, which never ends. A client that forks sends the server's end of
+its child's anchor over its own one.
 
 A reply may contain proxies of objects that nothing here contains any more: pop() and get() remove
 what they return. The session keeps such objects (`Session.on_its_way`) until the client has taken a
@@ -41,13 +42,14 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from _thread import start_new_thread as _start_new_thread
 from itertools import count as _count
 
 from .. import process, util
 from .._cpython import RLock, ref
 from .._descriptor import kept_pipe
-from .._mproc import reducers
+from .._mproc import Connection, reducers
 from ..connection import wait
 from ..context import AuthenticationError
 from ..listener import Listener
@@ -59,7 +61,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from .._mproc import Connection
     from .direct.base import Direct
     from .life import Life
     from .wire import Reply
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128  # connections that may wait to be accepted
 ACCEPT_PAUSE = 0.05  # seconds until the next try, when the process has no descriptor left
+_INT = 4  # bytes of a descriptor's number
 
 # Operators whose result is the object itself: the client has its proxy, and needs no copy.
 _IN_PLACE = frozenset(("__iand__", "__imul__", "__ior__", "__isub__", "__ixor__"))
@@ -110,18 +112,20 @@ class Session:
     """A connection, and the holder of the references that come over it."""
 
     __slots__ = (
-        "_socket", "anchors", "connection", "holder", "on_its_way", "owned", "then", "undo",
+        "_socket", "anchors", "born", "connection", "holder", "on_its_way", "owned", "then",
+        "undo",
     )  # fmt: skip
 
     def __init__(self, connection: Connection | None, holder: Holder) -> None:
         self.connection = connection
         self.holder = holder
         self.anchors = False  # whether the holder ends with this connection
+        self.born = -1  # the descriptor of a child's anchor, which came with the request
         self.then: Callable[[], object] | None = None  # is called when the reply has been sent
         self.undo: Callable[[], object] | None = None  # is called if the reply is never read
         self.on_its_way: dict[str, object] = {}  # references of the proxies in the last reply
         self.owned: dict[Direct, int] = {}  # locks of shared memory that it has, and how often
-        self._socket: Any = None  # the connection's, once it has been needed
+        self._socket: socket.socket | None = None  # the connection's, once it has been needed
 
     def alive(self) -> bool:
         """Return whether the client still waits for the reply: it sends nothing meanwhile."""
@@ -136,19 +140,41 @@ class Session:
         if self.undo is not None:
             connection.poll(None)
             self._check_reset(connection)
+        if self.anchors:
+            self._look_for_descriptor(connection)
         return connection.recv_bytes()
 
-    def _check_reset(self, connection: Connection) -> None:
-        if self._socket is None:  # the option is the same in every family
+    def _look_for_descriptor(self, connection: Connection) -> None:
+        """Wait for a request, and take the descriptor that comes with it."""
+        sock = self._the_socket(connection)
+        flags = socket.MSG_PEEK | socket.MSG_CMSG_CLOEXEC
+        _, passed, _, _ = sock.recvmsg(1, socket.CMSG_LEN(_INT), flags)
+        for level, kind, data in passed:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self.forget_descriptor()
+                self.born = int.from_bytes(data[:_INT], sys.byteorder)
+
+    def forget_descriptor(self) -> None:
+        """Close the descriptor that came with a request which makes nothing of it."""
+        born, self.born = self.born, -1
+        if born >= 0:
+            os.close(born)
+
+    def _the_socket(self, connection: Connection) -> socket.socket:
+        if self._socket is None:  # options and messages are the same in every family
             self._socket = socket.socket(
                 socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=connection.fileno()
             )
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return self._socket
+
+    def _check_reset(self, connection: Connection) -> None:
+        error = self._the_socket(connection).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error == errno.ECONNRESET:
             raise ConnectionResetError(error, os.strerror(error))
 
     def close(self) -> None:
         """Close the connection."""
+        self.forget_descriptor()
         if self._socket is not None:
             self._socket.detach()
         if self.connection is not None:
@@ -278,11 +304,26 @@ class Server:
         # Imported here: a server can be there before the cryptography is.
         from ..authentication import welcome_client
 
-        session = Session(connection, self._holders[0])
-        self._sessions.add(session)
-        try:
+        def welcome() -> None:
             attend(connection, self.address)
             welcome_client(connection, self.authkey)
+
+        self._converse(Session(connection, self._holders[0]), connection, welcome)
+
+    def _serve_child(self, session: Session, connection: Connection) -> None:
+        """Tell a forked child its number; answer the requests over its anchor."""
+
+        def welcome() -> None:
+            self._wire.send(connection, ("#RETURN", session.holder.number))
+
+        self._converse(session, connection, welcome)
+
+    def _converse(
+        self, session: Session, connection: Connection, welcome: Callable[[], None]
+    ) -> None:
+        self._sessions.add(session)
+        try:
+            welcome()
             while True:
                 self._answer(session, connection, session.receive(connection))
         except ConnectionResetError:
@@ -340,9 +381,27 @@ class Server:
         if isinstance(request, list):
             self.drop(session.holder, [ident for ident in request if isinstance(ident, str)])
             return
+        if request == peers.FORK:
+            self._begin_child(session)
+            return
         if request == "bye":
             self._end_holder(session.holder)
         self._wire.send(connection, ("#RETURN", None))
+
+    def _begin_child(self, parent: Session) -> None:
+        """Serve the anchor of a client's child, which has copies of the client's references."""
+        if parent.born < 0:
+            return  # this process had no descriptor left: the child finds the other end closed
+        connection = Connection(parent.born)
+        parent.born = -1
+        session = Session(connection, self._new_holder(parent.holder))
+        session.anchors = True
+        try:
+            _start_new_thread(self._serve_child, (session, connection))
+        except RuntimeError as error:  # no more threads
+            util.info("cannot serve a forked child: %s", error)
+            self._end_holder(session.holder)
+            connection.close()
 
     # -- requests
 
@@ -484,15 +543,17 @@ class Server:
 
         It begins with a copy of the references of the holder `copy_of`, unless that is 0.
         """
+        c.holder = self._new_holder(self._holders.get(copy_of) if copy_of else None)
+        c.anchors = True
+        return c.holder.number
+
+    def _new_holder(self, source: Holder | None) -> Holder:
         with self._mutex:
             holder = Holder(next(self._numbers))
-            source = self._holders.get(copy_of) if copy_of else None
             for ident, number in source.counts.items() if source is not None else ():
                 self._take(holder, ident, self._held[ident], number)
             self._holders[holder.number] = holder
-        c.holder = holder
-        c.anchors = True
-        return holder.number
+        return holder
 
     def give(self, c: Session, holder: int, ident: str) -> None:
         """Take a reference for another holder."""

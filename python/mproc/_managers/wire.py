@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         def send(connection: Connection, obj: object, /) -> None: ...
 
         @staticmethod
+        def write(obj: object, /) -> bytes: ...
+
+        @staticmethod
         def read(message: bytes, /) -> Any: ...
 
     Reply = tuple[str, Any]
@@ -132,6 +135,10 @@ class Pickled:
         connection.send(obj)
 
     @staticmethod
+    def write(obj: object) -> bytes:
+        return pickle().dumps(obj)  # type: ignore[no-any-return]
+
+    @staticmethod
     def read(message: bytes) -> Any:
         loads = pickle().loads
         Pickled.read = staticmethod(loads)  # type: ignore[method-assign]
@@ -145,9 +152,13 @@ class Xml:
 
     @staticmethod
     def send(connection: Connection, obj: object) -> None:
+        connection.send_bytes(Xml.write(obj))
+
+    @staticmethod
+    def write(obj: object) -> bytes:
         import xmlrpc.client as xml
 
-        connection.send_bytes(xml.dumps((obj,), allow_none=True).encode())  # type: ignore[arg-type]
+        return xml.dumps((obj,), allow_none=True).encode()  # type: ignore[arg-type]
 
     @staticmethod
     def read(message: bytes) -> Any:
