@@ -112,16 +112,26 @@ void error_give_back(PyObject *owned) {
     }
 }
 
-void error_describe(const char *attribute, PyObject *value, const char *note) {
-    PyObject *error = error_take();
-    if (PyObject_SetAttrString(error, attribute, value) < 0) {
-        PyErr_Clear();
-    }
+static void add_note(PyObject *error, const char *note) {
     PyObject *none = PyObject_CallMethod(error, "add_note", "s", note);
     if (none == NULL) {
         PyErr_Clear();
     }
     Py_XDECREF(none);
+}
+
+void error_note(const char *note) {
+    PyObject *error = error_take();
+    add_note(error, note);
+    error_give_back(error);
+}
+
+void error_describe(const char *attribute, PyObject *value, const char *note) {
+    PyObject *error = error_take();
+    if (PyObject_SetAttrString(error, attribute, value) < 0) {
+        PyErr_Clear();
+    }
+    add_note(error, note);
     error_give_back(error);
 }
 

@@ -21,6 +21,9 @@ PyObject *error_take(void);
 /* Sets an exception that was taken; `owned` may be NULL: then there is none. */
 void error_give_back(PyObject *owned);
 
+/* Writes a note to the exception that is set. */
+void error_note(const char *note);
+
 /* Writes a note to the exception that is set, and a value to an attribute of it, for programs that
  * go by it. An exception that does not let itself be changed stays as it is. */
 void error_describe(const char *attribute, PyObject *value, const char *note);

@@ -61,12 +61,21 @@ static int look_at(const struct connection *self) {
     return r == 1;
 }
 
+/* Of an int, or an object with fileno(). What is neither has the error of the selectors. */
+static int plain_descriptor(PyObject *object) {
+    int fd = PyObject_AsFileDescriptor(object);
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
+    }
+    return fd;
+}
+
 /* The descriptor of what can be waited for: a Connection, an int, an object with fileno(). -1 with
  * an exception. *there: as look_at(). */
 static int descriptor(struct module_state *state, PyObject *object, unsigned char *there) {
     *there = 0;
     if (!module_is_a(object, state->connection_type)) {
-        return PyObject_AsFileDescriptor(object);
+        return plain_descriptor(object);
     }
     struct connection *self = connection_of(object);
     int r = connection_require_open(self) < 0 ? -1 : look_at(self);

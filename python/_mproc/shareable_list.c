@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The layout, and all that makes a list safe, is mproc_shareable_list's. Here values become items,
- * and items become values.
+ * and items become values. Wrong calls have the errors of the standard library, whose types and
+ * texts say little; what is wrong stands in a note.
  */
 #include "error.h"
 #include "shm.h"
@@ -23,7 +24,12 @@ static mproc_shm *list_of(PyObject *self) {
         PyErr_SetString(PyExc_ValueError, "the list has no shared memory");
         return NULL;
     }
-    return segment_shm(segment);
+    mproc_shm *list = segment_shm(segment);
+    if (list == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_SetString(PyExc_TypeError, "a bytes-like object is required, not 'NoneType'");
+        error_note("the list's shared memory is closed");
+    }
+    return list;
 }
 
 /* Raises the error of a code about item i of the list. NULL. */
@@ -47,12 +53,25 @@ static PyObject *raise_about_item(mproc_shm *list, size_t i, int code, const cha
 
 /* ---------------------------------------------------------------- values to items and back */
 
+/* The struct module's error, which is no OverflowError. */
+static void raise_too_large(void) {
+    PyObject *module = PyImport_ImportModule("struct");
+    PyObject *error = module != NULL ? PyObject_GetAttrString(module, "error") : NULL;
+    if (error != NULL) {
+        PyErr_SetString(error, "argument out of range");
+        error_note("an int of a ShareableList has 64 bits: from -2**63 to 2**63 - 1");
+    }
+    Py_XDECREF(error);
+    Py_XDECREF(module);
+}
+
 static int take_int(PyObject *value, mproc_item *out) {
     out->kind = MPROC_ITEM_INT;
     out->integer = PyLong_AsLongLong(value);
     if (out->integer == -1 && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            PyErr_Format(PyExc_OverflowError, "an item of 64 bits cannot hold %R", value);
+            PyErr_Clear();
+            raise_too_large();
         }
         return -1;
     }
@@ -95,9 +114,8 @@ static int take(PyObject *value, mproc_item *out) {
     if (value == Py_None) {
         return 0;
     }
-    PyErr_Format(PyExc_TypeError,
-                 "items of a ShareableList are int, float, bool, str, bytes or None, not %.200s",
-                 Py_TYPE(value)->tp_name);
+    PyErr_SetObject(PyExc_KeyError, (PyObject *)Py_TYPE(value));
+    error_note("items of a ShareableList are int, float, bool, str, bytes or None");
     return -1;
 }
 
@@ -254,7 +272,8 @@ static int shareable_assign(PyObject *self, PyObject *key, PyObject *value) {
     Py_ssize_t i;
     mproc_item item;
     if (value == NULL) {
-        PyErr_SetString(PyExc_TypeError, "a ShareableList has a fixed length");
+        PyErr_SetString(PyExc_AttributeError, "__delitem__");
+        error_note("a ShareableList has a fixed length");
         return -1;
     }
     mproc_shm *list = index_of(self, key, &i) < 0 ? NULL : list_of(self);

@@ -424,8 +424,11 @@ static int assign_slice(struct synchronized *s, PyObject *key, PyObject *value) 
         return -1;
     }
     Py_ssize_t n = PySlice_AdjustIndices(s->n, &start, &stop, step);
-    PyObject *fast = PySequence_Fast(value, "can only assign a sequence to a slice");
+    PyObject *fast = PySequence_Fast(value, "");
     if (fast == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) { /* as ctypes has it */
+            PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
+        }
         return -1;
     }
     char *numbers = NULL;

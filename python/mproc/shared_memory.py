@@ -76,7 +76,7 @@ class SharedMemory:
         elif name is None and not self._flags & os.O_EXCL:
             raise ValueError("'name' can only be None if create=True")
         else:
-            self._name = f"/{name}" if self._prepend_leading_slash else name
+            self._name = "/" + name if self._prepend_leading_slash else name  # type: ignore[operator]
             self._segment = Segment.attach(self._name)  # type: ignore[arg-type]
             self._size = self._segment.size
 
@@ -84,7 +84,7 @@ class SharedMemory:
         """Make the segment by make(name, content, kept, mode); name: None makes one up."""
         kept = not self._track
         if name is not None:
-            self._name = f"/{name}" if self._prepend_leading_slash else name
+            self._name = "/" + name if self._prepend_leading_slash else name
             self._segment = segment = make(self._name, content, kept, self._mode)
         elif _make_filename is _make_no_filename:
             self._segment = segment = make(None, content, kept, self._mode)
@@ -107,7 +107,8 @@ class SharedMemory:
         from .context import check_leaving
 
         check_leaving(self)
-        self._segment.commit()
+        if self._segment.fd >= 0:
+            self._segment.commit()
         return self.__class__, (self.name, False, self._size)
 
     def __repr__(self) -> str:
@@ -176,8 +177,8 @@ class ShareableList(_mproc.ShareableList):
     rounded up to a multiple of 8; any other has room for 8. NULs at the end of a str or bytes are
     lost if it has more than 999,999 bytes.
 
-    TypeError: an item of another type. OverflowError: an int of more than 64 bits. ValueError: an
-    item that does not fit.
+    KeyError: an item of another type. struct.error: an int of more than 64 bits. ValueError: an
+    item that does not fit. TypeError: the list's memory is closed.
     """
 
     __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
