@@ -415,7 +415,7 @@ def test_wait_for_many():
 
 
 def test_wait_for_what_cannot_be_waited_for():
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="Invalid file object: 'x'"):
         wait(["x"], 0)
     with pytest.raises(ValueError, match="negative"):
         wait([-1], 0)
