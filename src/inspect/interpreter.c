@@ -52,6 +52,7 @@ static const char *explain(ssize_t code) {
     case -ESRCH: return "it has ended";
     case -ETIMEDOUT: return "it has not answered for 5 s";
     case -EADDRINUSE: return "somebody else asks it at this moment";
+    case -EPERM: return "it is another user's";
     case -ENOTSUP: return "its program has not allowed it (MPROC_STACKS=1 in its environment)";
     default: return mproc_strerror((int)code);
     }

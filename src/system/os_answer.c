@@ -9,8 +9,10 @@
  * memory file of a known name that it has open. Both are looked for before the signal is sent.
  * SIGURG is ignored by who has no handler: a process that executes another program between the look
  * and the signal lives on, too. Lookers take turns by a lock of the file (flock), which the process
- * does not know. The handler is done when it has written something, and no more threads have the
- * signal blocked than before: the kernel blocks it while its handler runs.
+ * does not know. The file is emptied before, and its name is the other process' word only: so none
+ * of another user's process is opened, which might be any file that root may write. The handler is
+ * done when it has written something, and no more threads have the signal blocked than before: the
+ * kernel blocks it while its handler runs.
  */
 #include "system/os_answer.h"
 
@@ -245,7 +247,9 @@ static ssize_t ask(int fd, const char *path, int pidfd, pid_t pid, char *out, si
 ssize_t mproc__os_answer(pid_t pid, char *out, size_t size, int64_t timeout) {
     char path[320];
     int pidfd = mproc__os_pidfd_open(pid);
-    ssize_t r = pidfd >= 0 ? find_answers(pid, path, sizeof path) : pidfd;
+    ssize_t r = pidfd < 0                     ? pidfd
+                : mproc__os_is_our_users(pid) ? find_answers(pid, path, sizeof path)
+                                              : -EPERM;
     int fd = r == 0 ? os_kept(open(path, O_RDWR | O_CLOEXEC)) : -1;
     if (fd >= 0) {
         r = ask(fd, path, pidfd, pid, out, size, timeout);

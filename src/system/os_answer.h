@@ -28,7 +28,7 @@ ssize_t mproc__os_ear_take(int ear, pid_t pid, char *out, size_t size, int64_t t
 /* Asks a process by the signal that it has a handler for, and copies what that writes into its
  * memory file, with a 0. No signal is sent to a process that has no such file or no handler; one
  * that executes another program just then ignores it. Returns how many bytes there are; -ENOTSUP:
- * it does not answer signals; -ETIMEDOUT; -ESRCH; -EACCES, -EPERM. */
+ * it does not answer signals; -EPERM: it is another user's; -ETIMEDOUT; -ESRCH; -EACCES. */
 ssize_t mproc__os_answer(pid_t pid, char *out, size_t size, int64_t timeout);
 
 #endif

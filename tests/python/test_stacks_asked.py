@@ -289,6 +289,27 @@ def become_nobody_and_spin(event: Any) -> None:
     spin()
 
 
+def become_nobody_and_answer(event: Any) -> None:
+    _stacks.answer()
+    become_nobody_and_spin(event)
+
+
+@as_root
+def test_another_users_file_is_not_opened_by_root() -> None:
+    context = mproc.get_context("fork")
+    event = context.Event()
+    child = context.Process(target=become_nobody_and_answer, args=(event,))
+    child.start()
+    try:
+        event.wait()
+        stack = stacks(os.getpid())[child.pid]
+        assert stack["tool"] is None
+        assert "faulthandler: it is another user's" in stack["reason"]
+    finally:
+        child.kill()
+        child.join()
+
+
 @as_root
 @pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
 def test_another_users_interpreter_is_not_run_by_root() -> None:
