@@ -347,7 +347,7 @@ static int is_of_a_signal(void) {
         return 0;
     }
     PyObject *error = error_take();
-    PyObject *module = PyImport_ImportModule("mproc._pool.handlers");
+    PyObject *module = PyImport_ImportModule("mproc._cpython");
     PyObject *r = module != NULL ? PyObject_CallMethod(module, "is_of_a_signal", "O", error) : NULL;
     int is = r != NULL ? PyObject_IsTrue(r) : -1;
     Py_XDECREF(module);

@@ -40,6 +40,7 @@ __all__ = [
     "free_lock",
     "has_threads",
     "interpreter_options",
+    "is_of_a_signal",
     "leave_event_loop",
     "pickle",
     "raw_environment",
@@ -235,6 +236,31 @@ def leave_event_loop(unix_events: ModuleType) -> None:
     for number in taken:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, default)
+
+
+def is_of_a_signal(error: BaseException) -> bool:
+    """Return whether a signal's handler has raised an exception: it has come through one.
+
+    Imports nothing: the reason may be that there is no descriptor. A program that has no module
+    `signal` has no handlers.
+    """
+    signal: Any = sys.modules.get("signal")
+    if signal is None:
+        return False
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = [_code_of(handler) for handler in handlers if callable(handler)]
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code not in codes:
+        traceback = traceback.tb_next
+    return traceback is not None
+
+
+def _code_of(function: Any) -> object:
+    while type(function).__name__ == "partial":
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__
+    return getattr(function, "__code__", None)
 
 
 def free_lock(lock: LockType) -> LockType:

@@ -42,7 +42,7 @@ from errno import ECANCELED
 from time import monotonic as _monotonic
 
 from . import _current, _mproc
-from ._cpython import has_threads
+from ._cpython import has_threads, is_of_a_signal
 from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
 from ._worker import Workplace, import_for_workers
@@ -209,7 +209,7 @@ class Engine(_mproc.Engine):
                     raise
                 interrupt = error
         except Exception as error:
-            if _is_of_a_signal(error):
+            if is_of_a_signal(error):
                 raise
             self._start_error = error
             if self._started and not isinstance(error, OSError):
@@ -346,12 +346,6 @@ class Engine(_mproc.Engine):
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
-
-
-def _is_of_a_signal(error: Exception) -> bool:
-    from ._pool.handlers import is_of_a_signal
-
-    return is_of_a_signal(error)
 
 
 def _not_closed(seats: list[Any]) -> list[Any]:

@@ -36,7 +36,9 @@ SAMPLE = 25  # places of an operation whose pool has processes
 
 PACKAGE = os.path.dirname(mproc.__file__) + os.sep
 
-_CHECKS = ("RESUME", "CALL", "JUMP_BACKWARD")  # instructions with which handlers run, as they begin
+# Instructions with which handlers run, and what begins like them and runs none.
+_CHECKS = ("RESUME", "CALL", "JUMP_BACKWARD")
+_NO_CHECKS = ("CALL_INTRINSIC", "JUMP_BACKWARD_NO_INTERRUPT")
 
 
 class Heard(Exception):
@@ -50,7 +52,11 @@ class Heard(Exception):
 def _places(code):
     """Return the offsets of a function's instructions that run handlers, and all by their try."""
     names = {i.offset: i.opname for i in dis.get_instructions(code)}
-    checks = {offset for offset, name in names.items() if name.startswith(_CHECKS)}
+    checks = {
+        offset
+        for offset, name in names.items()
+        if name.startswith(_CHECKS) and not name.startswith(_NO_CHECKS)
+    }
     entries = dis.Bytecode(code).exception_entries
     guards = {
         offset: next((e.target for e in entries if e.start <= offset < e.end), None)

@@ -788,6 +788,42 @@ def test_an_executor_that_heals(ctx):
         assert pool.submit(errands.square, 2).result(LONG) == 4
 
 
+WITHOUT_DESCRIPTORS = """
+import concurrent.futures, os, resource, signal, sys
+import mproc
+from mproc.futures import ProcessPoolExecutor
+from mproc.pool import WorkerDiedError
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with ProcessPoolExecutor(1, mproc.get_context(sys.argv[1]), heal=True) as pool:
+        died = pool.submit(os._exit, 1)
+        assert isinstance(died.exception(), WorkerDiedError)  # what tells of that is imported
+        assert pool.submit(abs, -1).result() == 1
+        (worker,) = pool._processes.values()
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        os.kill(worker.pid, signal.SIGKILL)
+        try:
+            pool.submit(abs, -2).result(0.5)
+        except (concurrent.futures.TimeoutError, WorkerDiedError):
+            pass
+        for fd in held:
+            os.close(fd)
+        print(pool.submit(abs, -3).result())
+"""
+
+
+def test_an_executor_heals_when_there_are_descriptors_again(program, method):
+    """In a program of its own: what is imported when a start fails may not be found then."""
+    program.write("main.py", WITHOUT_DESCRIPTORS)
+    assert program.output("main.py", method) == "3\n"
+
+
 def test_an_executor_that_cannot_heal(fork):
     with ProcessPoolExecutor(1, fork, os._exit, (1,), heal=True) as pool:
         assert isinstance(pool.submit(errands.square, 2).exception(LONG), BrokenProcessPool)

@@ -278,11 +278,14 @@ class ExecutorEngine(Engine):
             self._resize(wanted)
 
     def _resize(self, wanted: int) -> None:
-        try:  # noqa: SIM105 # contextlib would cost an import
+        before, self._wanted = self._wanted, wanted  # now: another thread may want fewer
+        try:
             self._tasks.resize(wanted)
         except (OSError, RuntimeError, ValueError):
             pass  # it is closed or broken, as the task that is about to be put will say
-        self._wanted = wanted
+        except BaseException:  # of a signal's handler: the next task tries again
+            self._wanted = before
+            raise
 
     def _start_one_more(self) -> None:
         """Start a worker before there is work for it, if there may be another one."""

@@ -29,10 +29,10 @@ from _thread import allocate_lock as _allocate_lock
 from time import monotonic
 
 from .. import _mproc
+from .._cpython import is_of_a_signal
 from .._engine import LOOK, ring
 from ..context import TimeoutError
 from ..pool import CLOSE, RUN
-from .handlers import is_of_a_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
