@@ -339,7 +339,8 @@ class Engine(_mproc.Engine):
         helper = self._helper
         if helper is not None and helper.ident != _get_ident():
             ring(self._bell)
-            helper.join(seconds)
+            if helper.is_alive():  # another thread may be about to start it: it will end by itself
+                helper.join(seconds)
 
     def _leave(self) -> bool:
         self._helper = None

@@ -1029,6 +1029,29 @@ def test_the_start_of_the_helper_is_interrupted(fork, monkeypatch, runs):
     assert results == [9]
 
 
+@pytest.mark.parametrize("end", ["terminate", "close"])
+def test_the_pool_ends_while_another_thread_starts_the_helper(fork, monkeypatch, end):
+    starts, go = threading.Event(), threading.Event()
+
+    class Late(threading.Thread):
+        def start(self):
+            starts.set()
+            assert go.wait(LONG)
+            super().start()
+
+    pool = fork.Pool(1)
+    submitter = threading.Thread(target=pool.apply_async, args=(errands.square, (2,)))
+    monkeypatch.setattr(pool, "_kind_of_helper", Late)
+    submitter.start()
+    try:
+        assert starts.wait(LONG)
+        getattr(pool, end)()
+        pool.join()
+    finally:
+        go.set()
+        submitter.join()
+
+
 # ---- initializers
 
 
