@@ -173,35 +173,83 @@ static int book(PyObject *self, PyObject *task, int failed, PyObject *value) {
     return booked == NULL ? -1 : 0;
 }
 
-/* _book(task, failed, value) */
-static PyObject *books_book(PyObject *self, PyObject *args) {
+/* What has come of a task, as a derived class has read it. */
+struct outcome {
+    int failed;
+    PyObject *value;     /* owned */
+    PyObject *interrupt; /* owned: what was raised meanwhile, or NULL */
+};
+
+static int read_once(PyObject *read, PyObject *result, struct outcome *outcome) {
+    PyObject *both = PyObject_CallObject(read, result), *value;
+    int r = both != NULL && PyArg_ParseTuple(both, "pO:read", &outcome->failed, &value) ? 0 : -1;
+    outcome->value = r == 0 ? Py_NewRef(value) : NULL;
+    Py_XDECREF(both);
+    return r;
+}
+
+/* read() handles what is wrong with a result. What it raises is a signal's handler's, which has run
+ * then, so there is a second try. If that is cut short, too, the task fails with it. */
+static struct outcome read_outcome(PyObject *read, PyObject *result) {
+    struct outcome outcome = {0};
+    if (read_once(read, result, &outcome) < 0) {
+        outcome.interrupt = error_take();
+        if (read_once(read, result, &outcome) < 0) {
+            outcome.failed = 1;
+            outcome.value = error_take();
+        }
+    }
+    return outcome;
+}
+
+static int read_and_book(PyObject *self, PyObject *task, PyObject *result, PyObject *read) {
+    struct outcome outcome = read_outcome(read, result);
+    int r = book(self, task, outcome.failed, outcome.value);
+    Py_DECREF(outcome.value);
+    if (outcome.interrupt != NULL && r == 0) {
+        error_give_back(Py_NewRef(outcome.interrupt));
+        r = -1;
+    }
+    Py_XDECREF(outcome.interrupt);
+    return r;
+}
+
+/* result: a tuple (task, failed, value); read: None, or what makes of it what is to be booked. */
+static int book_result(PyObject *self, PyObject *result, PyObject *read) {
     struct module_state *state = module_state_of(self);
     PyObject *task, *value;
     int failed;
     if (state == NULL ||
-        !PyArg_ParseTuple(args, "O!pO:_book", state->task_type, &task, &failed, &value) ||
-        book(self, task, failed, value) < 0) {
-        return NULL;
+        !PyArg_ParseTuple(result, "O!pO:_book", state->task_type, &task, &failed, &value)) {
+        return -1;
     }
-    Py_RETURN_NONE;
+    return read == Py_None ? book(self, task, failed, value)
+                           : read_and_book(self, task, result, read);
 }
 
-/* _take_next(get, block=True, timeout=None) */
+/* _book(task, failed, value) */
+static PyObject *books_book(PyObject *self, PyObject *args) {
+    return book_result(self, args, Py_None) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* _take_next(get, block=True, timeout=None, read=None) */
 static PyObject *books_take_next(PyObject *self, PyObject *args) {
-    PyObject *get, *block = Py_True, *timeout = Py_None;
-    if (!PyArg_ParseTuple(args, "O|OO:_take_next", &get, &block, &timeout)) {
+    PyObject *get, *block = Py_True, *timeout = Py_None, *read = Py_None;
+    if (!PyArg_ParseTuple(args, "O|OOO:_take_next", &get, &block, &timeout, &read)) {
         return NULL;
     }
     PyObject *result = PyObject_CallFunctionObjArgs(get, block, timeout, NULL);
     if (result == NULL || result == Py_None) {
         return result;
     }
-    PyObject *booked = PyTuple_Check(result) ? books_book(self, result) : NULL;
-    if (booked == NULL && !PyErr_Occurred()) {
+    int r = -1;
+    if (PyTuple_Check(result)) {
+        r = book_result(self, result, read);
+    } else {
         PyErr_Format(PyExc_TypeError, "%R is no result of a task", result);
     }
     Py_DECREF(result);
-    return booked;
+    return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* The exception that is set joins those before it: the first counts. */
@@ -290,8 +338,10 @@ static PyMethodDef books_methods[] = {
      "_book($self, task, failed, value, /)\n--\n\n"
      "Book what has come of a task, a value or an exception, if it is open, and no more then."},
     {"_take_next", books_take_next, METH_VARARGS,
-     "_take_next($self, get, block=True, timeout=None, /)\n--\n\n"
-     "Book what get(block, timeout) returns: (task, failed, value), or None for nothing."},
+     "_take_next($self, get, block=True, timeout=None, read=None, /)\n--\n\n"
+     "Book what get(block, timeout) returns: (task, failed, value), or None for nothing.\n"
+     "read(task, failed, value), if given, returns (failed, value) as they are to be booked. What\n"
+     "it raises is the caller's, and is no reason for not booking."},
     {"_fail_all", books_fail_all, METH_O,
      "_fail_all($self, error, /)\n--\n\nFail each open task with an exception."},
     {NULL, NULL, 0, NULL},

@@ -661,6 +661,7 @@ class Books:
         get: Callable[[bool, float | None], tuple[Task, bool, Any] | None],
         block: bool = True,
         timeout: float | None = None,
+        read: Callable[[Task, bool, Any], tuple[bool, Any]] | None = None,
         /,
     ) -> None: ...
     def _fail_all(self, error: BaseException, /) -> None: ...

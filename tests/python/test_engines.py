@@ -129,6 +129,27 @@ def test_result_that_cannot_be_pickled(pool):
         pool.apply(lambda_of, (1,))
 
 
+def test_interrupt_while_a_result_is_read_loses_none(pool, monkeypatch):
+    """It is the caller's, and what has come is booked all the same."""
+    interrupts = []
+
+    def read(message):
+        if interrupts and threading.current_thread() is threading.main_thread():
+            raise interrupts.pop()
+        return loads(message)
+
+    loads = _mproc.loads
+    monkeypatch.setattr(_mproc, "loads", read)
+    for number in (3, None):  # the second one fails
+        result = pool._apply_async(square, (number,), None)  # without a helper, which would pump
+        interrupts.append(KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            pool._pump_until(lambda result=result: result._ready)
+        assert result.ready() and result.successful() == (number == 3)
+    with pytest.raises(TypeError):
+        result.get(0)
+
+
 def test_task_that_kills_its_worker_is_lost_alone(pool):
     results = [pool.apply_async(die if i == 3 else square, (i,)) for i in range(10)]
     with pytest.raises(WorkerLostError) as caught:

@@ -388,6 +388,42 @@ def test_a_result_is_taken_and_booked_in_one_step():
         books._take_next(get)
 
 
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_an_interrupt_while_a_result_is_read_does_not_lose_it(times):
+    """It is the caller's. A task whose result is not read at the second try fails."""
+    books, tasks, job = _mproc.Books(), [], _mproc.Job()
+    books._add(job, abs, ((-1,), None), tasks.append)
+    interrupts = [KeyboardInterrupt(number) for number in range(times)]
+    raised = interrupts.copy()
+
+    def read(task, failed, value):
+        assert (task, failed, value) == (tasks[0], False, 1)
+        if raised:
+            raise raised.pop(0)
+        return failed, value + 1
+
+    def take():
+        books._take_next(lambda *_: (tasks[0], False, 1), True, None, read)
+
+    if times == 0:
+        take()
+    else:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            take()
+        assert caught.value is interrupts[0]
+    assert books.open == 0
+    assert (job._failed, job._value) == (times == 2, interrupts[1] if times == 2 else 2)
+
+
+@pytest.mark.parametrize("read", [lambda *_: 5, lambda *_: (True,)])
+def test_what_is_read_must_be_a_result(read):
+    books, tasks, job = _mproc.Books(), [], _mproc.Job()
+    books._add(job, abs, ((-1,), None), tasks.append)
+    with pytest.raises((SystemError, TypeError)):
+        books._take_next(lambda *_: (tasks[0], False, 1), True, None, read)
+    assert job._failed
+
+
 def test_all_that_are_open_fail():
     books, jobs = _mproc.Books(), [_mproc.Job() for _ in range(3)]
     heard = []

@@ -10,13 +10,14 @@ from __future__ import annotations
 from queue import Empty
 
 from .. import _mproc
+from .._cpython import is_of_a_signal
 from .._cpython import ref as _reference
 from .._pool.threads import ThreadTasks
 from ..context import Leaving
 from ..pool import Pool
 from . import session
 from .dispatch import Dispatcher, Task
-from .node import DONE, RAISED
+from .node import DIED, DONE, RAISED
 from .shared import Sharing
 
 TYPE_CHECKING = False
@@ -186,28 +187,24 @@ class EngineTasks(ThreadTasks):
     # -- booking
 
     def _book_next(self, block: bool, timeout: float | None = None) -> None:
-        result = self._results.get(block, timeout)
-        if result is not None:
-            self._book(*result)
+        self._take_next(self._results.get, block, timeout, self._read)
 
-    def _book(self, part: _mproc.Task, failed: bool, result: Any) -> None:
+    def _read(self, part: _mproc.Task, failed: bool, result: Any) -> tuple[bool, Any]:
+        """Return what is to be booked; see `_mproc.Books`. Called again if it is interrupted."""
         if part not in self._open:
-            return
+            return failed, None
         task, kind, value = result
-        if kind == DONE:
-            failed, value = self._read(part, value)
-        elif kind == RAISED:
-            value = _mproc.loads(value)
-        elif self._fragile and task.options is None and (engine := self._engine()) is not None:
-            self._give_up(engine, value)
-            return
-        super()._book(part, failed, value)
-
-    @staticmethod
-    def _read(part: _mproc.Task, message: bytes) -> tuple[bool, Any]:
+        if kind == DIED:
+            if self._fragile and task.options is None and (engine := self._engine()) is not None:
+                self._give_up(engine, value)  # and nothing is open any more
+            return failed, value
         try:
-            failed, value = _mproc.loads(message)
+            if kind == RAISED:
+                return True, _mproc.loads(value)
+            failed, value = _mproc.loads(value)
         except Exception as error:
+            if is_of_a_signal(error):
+                raise
             job: Any = part.job
             return True, job._unreadable(error)
         return failed, value
