@@ -81,7 +81,7 @@ class Account:
         self.over = threading.Event()
         self.rest = threading.Event()  # the clients are to let their tasks run out
         self.numbers = iter(range(1 << 62))
-        self.waiting = {}  # client -> since when
+        self.waiting = {}  # client -> since when it has waited for what comes next
         self.resting = set()
         self._lock = threading.Lock()
 
@@ -96,8 +96,13 @@ class Account:
     def goes_on(self):
         return not self.over.is_set() or self.total() < self.least
 
+    def begin_to_wait(self, client):
+        """Note that a client waits for something else from now on."""
+        self.waiting[client] = time.monotonic()
+
     def check(self, client, numbers, values):
         """Book results."""
+        self.begin_to_wait(client)
         with self._lock:
             self.ended[client] += len(numbers)
             if values != [right(number) for number in numbers]:
@@ -105,11 +110,13 @@ class Account:
 
     def time_out(self, client):
         """Book a task that has ended by its timeout, as it should."""
+        self.begin_to_wait(client)
         with self._lock:
             self.ended[client] += 1
 
     def fail(self, client, count, error):
         """Book so many tasks that have failed together."""
+        self.begin_to_wait(client)
         with self._lock:
             self.died[client] += count
             if type(error) is not WorkerDiedError:
@@ -178,6 +185,7 @@ def by_imap_unordered(pool, numbers, account, client):
     for _ in numbers:
         try:
             values.append(results.next())
+            account.begin_to_wait(client)
         except Exception as error:
             account.fail(client, 1, error)
     account.check(client, [], [])
@@ -297,7 +305,7 @@ def be_client(pool, how, account):
                 account.resting.add(client)
                 time.sleep(0.001)
             account.resting.discard(client)
-            account.waiting[client] = time.monotonic()
+            account.begin_to_wait(client)
             how(pool, account.take(BATCH), account, client)
             del account.waiting[client]
     except BaseException as error:
@@ -446,7 +454,7 @@ def run(face, ctx, workers, account, seconds, draw):
     timer.cancel()
     watcher.join()
     timer.join()
-    account.waiting["the end"] = time.monotonic()
+    account.begin_to_wait("the end")
     end()
 
 
