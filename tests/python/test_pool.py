@@ -1682,6 +1682,15 @@ def test_a_stop_iteration_of_a_task_ends_no_imap(pool, name, chunksize):
     assert sorted(got) == ([0, 1, 3, 4, 5] if chunksize == 1 else [3, 4, 5])
 
 
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 6])
+def test_a_stop_iteration_of_a_task_fails_its_map(pool, chunksize):
+    """The standard library's map returns what has come, in wrong places."""
+    with pytest.raises(StopIteration, match="mine"):
+        pool.map(stop_at_two, range(6), chunksize)
+    with pytest.raises(StopIteration, match="mine"):
+        pool.starmap(stop_at_two, [(number,) for number in range(6)], chunksize)
+
+
 def test_imap_of_nothing(pool):
     assert list(pool.imap(errands.square, [])) == []
     assert list(pool.imap_unordered(errands.square, [])) == []
