@@ -1711,6 +1711,40 @@ def test_an_iterable_that_raises_does_so_in_its_place(pool):
             next(results)
 
 
+class Handled(Exception):
+    """What a signal's handler raises that the program calls, too."""
+
+
+def handle(*_):
+    raise Handled
+
+
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit, Handled])
+def test_whatever_an_iterable_raises_ends_its_imap(fork, name, end):
+    """The thread that reads it is no place where it could be heard."""
+
+    def items():
+        yield 2
+        if end is Handled:
+            handle()
+        raise end
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with fork.Pool(1) as pool:
+            results = getattr(pool, name)(errands.square, items())
+            assert results.next(LONG) == 4
+            with pytest.raises(end):
+                results.next(LONG)
+            with pytest.raises(StopIteration):
+                results.next(LONG)
+            pool.close()
+            pool.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_an_item_that_cannot_be_sent_raises_in_its_place(pool):
     results = pool.imap(errands.square, [2, lambda: 0])
     assert next(results) == 4

@@ -292,11 +292,15 @@ class IMapIterator(_Stream[_T]):
 def _feed_all(iterator: IMapIterator) -> None:
     """Feed an imap to its end: the thread of one that reads no plain container."""
     bell, pool = iterator._bell, iterator._pool
-    while not iterator._exhausted and pool._state in (RUN, CLOSE):
-        iterator._feed()
-        if not iterator._exhausted:
-            bell.acquire(True, LOOK)
-            iterator._run_on()
+    try:
+        while not iterator._exhausted and pool._state in (RUN, CLOSE):
+            iterator._feed()
+            if not iterator._exhausted:
+                bell.acquire(True, LOOK)
+                iterator._run_on()
+    except BaseException as error:  # such as sys.exit(): nobody else would end the iterator
+        iterator._ended_by = error
+        iterator._end()
 
 
 class IMapUnorderedIterator(IMapIterator):
