@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+__all__: list[str] = []
+
 _socket = socket_of_c()
 _MOST = 100_000  # bytes, which a socket takes at once
 
