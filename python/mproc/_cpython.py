@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHILDREN_RUN_EXIT_FUNCTIONS",
+    "SIGCONT",
     "SIGINT",
     "MutableMapping",
     "MutableSequence",
@@ -59,7 +60,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, MutableSequence, MutableSet
-    from signal import SIGINT
+    from signal import SIGCONT, SIGINT
     from signal import signal as set_handler
     from threading import RLock
     from threading import local as ThreadLocal
@@ -78,10 +79,10 @@ else:
         from threading import local as ThreadLocal
     try:
         # Without the enumerations of signal, whose pages a forked child would have to copy.
-        from _signal import SIGINT
+        from _signal import SIGCONT, SIGINT
         from _signal import signal as set_handler
     except ImportError:
-        from signal import SIGINT
+        from signal import SIGCONT, SIGINT
         from signal import signal as set_handler
     try:
         from _collections_abc import MutableMapping, MutableSequence, MutableSet

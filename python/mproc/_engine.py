@@ -42,7 +42,7 @@ from errno import ECANCELED
 from time import monotonic as _monotonic
 
 from . import _current, _mproc
-from ._cpython import has_threads, is_of_a_signal
+from ._cpython import SIGCONT, has_threads, is_of_a_signal
 from ._cpython import ref as _reference
 from ._mproc import getpid as _getpid
 from ._worker import Workplace, import_for_workers
@@ -317,10 +317,14 @@ class Engine(_mproc.Engine):
 
         The thread may run all the same, now or later. It sees that it is not the helper, and ends.
         """
-        import threading
+        try:
+            import threading
 
-        from ._pool.helper import be
-
+            from ._pool.helper import be
+        except OSError as error:
+            if is_of_a_signal(error):
+                raise
+            return  # there is no descriptor for that: the next that submits tries again
         thread = (self._kind_of_helper or threading.Thread)(
             target=be, args=(_reference(self), self._bell), name=self._helper_name, daemon=True
         )
@@ -357,8 +361,6 @@ def _let_go_on(worker: Any) -> None:
     """Wake a worker that is stopped: until it goes on, no signal but SIGKILL ends it."""
     send = getattr(getattr(worker, "_popen", None), "_send_signal", None)
     if send is not None:
-        from signal import SIGCONT
-
         send(SIGCONT)
 
 

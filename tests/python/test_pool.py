@@ -7,6 +7,7 @@ import itertools
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -1027,6 +1028,43 @@ def test_the_start_of_the_helper_is_interrupted(fork, monkeypatch, runs):
         pool.close()
         pool.join()
     assert results == [9]
+
+
+class NoDescriptors:
+    """A finder of modules that has no descriptor left for one of them."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.name:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+
+
+def test_there_is_no_descriptor_for_importing_the_helper(fork, monkeypatch):
+    """What was submitted is done all the same; the helper comes with a later task."""
+    finder, results = NoDescriptors(helper.__name__), []
+    with fork.Pool(1) as pool:
+        with monkeypatch.context() as patched:
+            patched.delitem(sys.modules, helper.__name__)
+            patched.setattr(sys, "meta_path", [finder, *sys.meta_path])
+            result = pool.apply_async(errands.square, (2,), callback=results.append)
+            assert pool._helper is None
+            assert result.get(LONG) == 4
+        later = pool.apply_async(errands.square, (3,), callback=results.append)
+        assert pool._helper is not None
+        assert later.get(LONG) == 9
+        assert results == [4, 9]
+
+
+def test_terminate_imports_nothing(fork, monkeypatch):
+    """There may be no descriptor for that."""
+    with fork.Pool(2) as pool:
+        pool.map_async(time.sleep, [LONG] * 2, 1)
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, "signal", None)
+            pool.terminate()
+        assert [worker.exitcode for worker in pool._pool] == [-signal.SIGTERM] * 2
 
 
 @pytest.mark.parametrize("end", ["terminate", "close"])
