@@ -338,8 +338,9 @@ pid_t mproc__os_fork_sibling(pid_t *where);
  * signals blocked, with copies of the caller's descriptors, and in the caller's memory, on a stack
  * of 16 KiB. The function must not return and must not use the C library. It should soon execute
  * another program, because the caller's memory lasts as long as it does not. *where (shared memory)
- * holds its pid before it runs. A process starts one at a time: -EAGAIN while an earlier one has
- * not executed a program yet; -ENOMEM. */
+ * holds its pid before it runs. One thread at a time. -EBUSY: so many earlier ones have not
+ * executed a program yet; -EAGAIN, -ENOMEM. */
+#define MPROC__OS_ORPHANS 16
 int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where);
 
 /* ---- what a process does to itself */

@@ -179,12 +179,13 @@ pid_t mproc__os_fork_sibling(pid_t *where) {
 #define UNSANITIZED
 #endif
 
-/* What an orphan has of its maker until it executes a program or ends. */
+/* What an orphan has of its maker until it executes a program or ends. On a busy machine that may
+ * take a second, and the next ones are not to wait for it. */
 static struct borrowed {
     _Alignas(16) char stack[ORPHAN_STACK];
     uint32_t in_use; /* 1, until the system writes 0 */
     pid_t owner;     /* in a copy of this process no thread uses it */
-} borrowed;
+} borrowed[MPROC__OS_ORPHANS];
 
 /* ThreadSanitizer has a clone() of its own, which a process that shares its maker's memory does not
  * get through. The C library's is there by its other name. */
@@ -199,6 +200,7 @@ struct orphan {
     int (*run)(void *arg);
     void *arg;
     uint32_t *where;
+    struct borrowed *borrowed;
 };
 
 /* In the process between, which ends at once, so that the orphan is one; with a session of its own,
@@ -207,8 +209,9 @@ static UNSANITIZED int start_orphan(void *arg) {
     struct orphan *orphan = arg;
     int flags = CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
     (void)bare_call(SYS_setsid, 0, 0, 0, 0, 0, 0);
-    (void)plain_clone(orphan->run, borrowed.stack + sizeof borrowed.stack, flags, orphan->arg,
-                      orphan->where, NULL, &borrowed.in_use);
+    struct borrowed *its = orphan->borrowed;
+    (void)plain_clone(orphan->run, its->stack + sizeof its->stack, flags, orphan->arg,
+                      orphan->where, NULL, &its->in_use);
     (void)bare_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
     return 0;
 }
@@ -227,21 +230,32 @@ static int start_and_wait(struct orphan *orphan) {
     return mproc__load32(orphan->where) != 0 ? 0 : -EAGAIN;
 }
 
-int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where) {
-    struct orphan orphan = {run, arg, where};
-    sigset_t all, before;
-    if (borrowed.owner == getpid() && mproc__load32(&borrowed.in_use) != 0) {
-        return -EAGAIN;
+/* NULL: there is none. */
+static struct borrowed *free_stack(void) {
+    pid_t self = getpid();
+    for (struct borrowed *b = borrowed; b < borrowed + MPROC__OS_ORPHANS; b++) {
+        if (b->owner != self || mproc__load32(&b->in_use) == 0) {
+            b->owner = self;
+            return b;
+        }
     }
-    borrowed.owner = getpid();
-    mproc__store32(&borrowed.in_use, 1);
+    return NULL;
+}
+
+int mproc__os_orphan(int (*run)(void *arg), void *arg, uint32_t *where) {
+    struct orphan orphan = {run, arg, where, free_stack()};
+    sigset_t all, before;
+    if (orphan.borrowed == NULL) {
+        return -EBUSY;
+    }
+    mproc__store32(&orphan.borrowed->in_use, 1);
     mproc__store32(where, 0);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int r = start_and_wait(&orphan);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r != 0) {
-        mproc__store32(&borrowed.in_use, 0);
+        mproc__store32(&orphan.borrowed->in_use, 0);
     }
     return r;
 }

@@ -16,18 +16,9 @@
 #include "system/os.h"
 #include "watcher/watcher.h"
 
-/* The orphan before has its maker's memory for a moment, until it executes its program. */
-#define TRIES 100
-#define PAUSE MPROC_MSEC
-
 static int start(void *pidfds) {
     uint32_t pid;
-    int r = mproc__os_orphan(mproc__follower_begin, pidfds, &pid);
-    for (int i = 0; r == -EAGAIN && i < TRIES; i++) {
-        (void)mproc__os_poll(NULL, 0, PAUSE);
-        r = mproc__os_orphan(mproc__follower_begin, pidfds, &pid);
-    }
-    return r;
+    return mproc__orphan_start(mproc__follower_begin, pidfds, &pid);
 }
 
 int mproc__follower_start(int pidfd) {

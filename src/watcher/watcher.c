@@ -21,11 +21,25 @@
  * not vouched for; either way the next maker starts one. The watcher itself may be killed: the next
  * maker starts another. Two watchers do no harm: a name is unlinked once.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "core/family.h"
 #include "system/os.h"
 #include "watcher/watcher.h"
+
+#define PAUSE MPROC_MSEC
+#define BUSY_TRIES 10000 /* the orphans before have not executed their programs yet */
+#define FULL_TRIES 100   /* the system has no room for a process */
+
+int mproc__orphan_start(int (*run)(void *arg), void *arg, uint32_t *where) {
+    int r = mproc__os_orphan(run, arg, where);
+    for (int i = 0; i < (r == -EBUSY ? BUSY_TRIES : r == -EAGAIN ? FULL_TRIES : 0); i++) {
+        (void)mproc__os_poll(NULL, 0, PAUSE);
+        r = mproc__os_orphan(run, arg, where);
+    }
+    return r == -EBUSY ? -EAGAIN : r;
+}
 
 static bool is_there(void) {
     const struct mproc__shms *shms = &mproc__family->shms;
@@ -46,7 +60,7 @@ static int start(struct mproc__shms *shms) {
     }
     mproc__store64(&shms->since, 0);
     memset(&shms->life, 0, sizeof shms->life);
-    int r = mproc__os_orphan(mproc__watcher_begin, (void *)(intptr_t)fd, &shms->watcher);
+    int r = mproc__orphan_start(mproc__watcher_begin, (void *)(intptr_t)fd, &shms->watcher);
     if (r == 0) {
         /* SYNC(watcher.since): the watcher's pid, before the time at which it had it. */
         mproc__store64(&shms->since, mproc__os_boot_now());

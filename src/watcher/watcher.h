@@ -7,6 +7,10 @@
 #define MPROC_WATCHER_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+/* mproc__os_orphan(), which waits while too many are on their way: -EAGAIN, -ENOMEM. */
+int mproc__orphan_start(int (*run)(void *arg), void *arg, uint32_t *where);
 
 /* Sees to it that the family has its watcher. -EAGAIN, -ENOMEM. */
 int mproc__watcher_need(void);

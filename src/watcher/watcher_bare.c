@@ -8,7 +8,7 @@
  * a program. The program comes from memory itself, since no file of it need be found. Where the
  * system forbids this (vm.memfd_noexec), the watcher stays where it is and does its work. But then
  * it keeps that memory, and a kernel that kills the maker for lack of memory, or dumps its core,
- * ends the watcher as well. A follower ends then: each keeps the place where the next one begins.
+ * ends the watcher as well. A follower ends then: each keeps one of the places where others begin.
  *
  * Nothing of the C library may be used: its errno, for one, would be the maker's.
  */

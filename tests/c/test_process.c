@@ -10,6 +10,7 @@
 #include "made.h"
 #include "methods.h"
 #include "process/process.h"
+#include "system/bare_call.h"
 #include "system/os.h"
 #include "test.h"
 
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -840,6 +842,55 @@ TEST(process_program_by_argv_ends_with_its_parent) {
 }
 
 /* Of a program that nothing would end with its parent, nothing is left. */
+/* In the memory of its maker: 1 lets it end. */
+static uint32_t orphans_end;
+
+__attribute__((no_sanitize_address)) static int wait_as_an_orphan(void *unused) {
+    static const struct timespec pause = {0, MPROC_MSEC};
+    (void)unused;
+    for (int i = 0; i < 60000 && __atomic_load_n(&orphans_end, __ATOMIC_SEQ_CST) == 0; i++) {
+        (void)bare_call(SYS_nanosleep, (long)(uintptr_t)&pause, 0, 0, 0, 0, 0);
+    }
+    (void)bare_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+    return 0;
+}
+
+static void *end_orphans_late(void *unused) {
+    usleep(400000);
+    __atomic_store_n(&orphans_end, 1, __ATOMIC_SEQ_CST);
+    return unused;
+}
+
+/* It needs a follower, for which there is no place yet. */
+static void start_a_program_meanwhile(void) {
+    const char *const argv[] = {"/bin/true", NULL};
+    mproc_process_options options = {.flags = MPROC_ATTACHED};
+    mproc_process *process = NULL;
+    pthread_t thread;
+    CHECK_OK(pthread_create(&thread, NULL, end_orphans_late, NULL));
+    CHECK_OK(mproc_process_start_program(&process, argv, NULL, &options));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_EQ(finish(process), 0);
+}
+
+/* On a busy machine a follower may take long to execute its program. */
+TEST(process_orphans_do_not_wait_for_each_other) {
+    uint32_t pids[MPROC__OS_ORPHANS], more;
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    for (int i = 0; i < MPROC__OS_ORPHANS; i++) {
+        CHECK_EQ(mproc__os_orphan(wait_as_an_orphan, NULL, &pids[i]), 0);
+    }
+    CHECK_EQ(mproc__os_orphan(wait_as_an_orphan, NULL, &more), -EBUSY);
+    start_a_program_meanwhile();
+    for (int i = 0; i < MPROC__OS_ORPHANS; i++) {
+        child_join((pid_t)pids[i]);
+    }
+    CHECK_EQ(mproc__os_orphan(wait_as_an_orphan, NULL, &more), 0);
+    child_join((pid_t)more);
+    while (wait(NULL) > 0) { /* the follower */
+    }
+}
+
 static void start_without_follower(void *unused) {
     (void)unused;
     const char *argv[] = {"/bin/sleep", "1000", NULL};
