@@ -21,6 +21,7 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
 
@@ -159,6 +160,7 @@ struct shared_work {
     char *address;
     const char *from;
     size_t size;
+    bool shared;    /* by two threads */
     uint64_t next;  /* offset of what no thread has taken yet */
     uint64_t error; /* errno */
 };
@@ -177,11 +179,15 @@ static void *work_steps(void *arg) {
     return NULL;
 }
 
-/* The helper sees no signals, and is gone when this returns. */
+/* The helper sees no signals but those of its own faults, which a program's handler may mend. It is
+ * gone when this returns. */
 static void work_with_helper(struct shared_work *work) {
     sigset_t all, before;
     pthread_t helper;
+    work->shared = true;
     sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int r = pthread_create(&helper, NULL, work_steps, work);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -232,16 +238,20 @@ int mproc__os_memory_populate(int fd, void *address, size_t size) {
  * its small pages, which come from blocks that are in use.
  *
  * It is a hint: a kernel that does not know it (before 5.14), or has no memory, leaves the pages to
- * the faults. Only pages that lie wholly in the range are asked for, so it takes no more memory
- * than it would otherwise. */
+ * the faults.
+ *
+ * A page that cannot be had, as behind the end of a file that somebody has cut, is a SIGBUS at
+ * memcpy(), and a program's handler may leave by siglongjmp(). So two threads touch nothing that
+ * has not been looked at: when one has found such a page, both stop, and the caller copies all once
+ * more alone. A file that is cut between the look and the copy may hit the helper. */
 
 #define COPY_STEP ((uintptr_t)1 << 20) /* of what is asked for, then written */
 #define SMALLEST_PAGE 4096
 #define MAPPED_AROUND ((uintptr_t)1 << 16) /* what a read of one page maps, unless told otherwise */
 
-/* Whether each page of a range of COPY_STEP at most has its memory. */
+/* Whether each page of a range of COPY_STEP, and one page, at most has its memory. */
 static bool has_pages(uintptr_t first, uintptr_t end) {
-    unsigned char present[COPY_STEP / SMALLEST_PAGE];
+    unsigned char present[COPY_STEP / SMALLEST_PAGE + 1];
     memset(present, 1, sizeof present); /* mincore() sets one for each page, of whatever size */
     return mincore((void *)first, end - first, present) == 0 &&
            memchr(present, 0, sizeof present) == NULL;
@@ -253,26 +263,45 @@ static void map_pages(uintptr_t first, uintptr_t end) {
     }
 }
 
-static void ask_for_pages(uintptr_t start, uintptr_t end) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = (start + page - 1) & ~(page - 1);
-    uintptr_t last = end & ~(page - 1);
-    if (first >= last) {
-        return;
+/* False: touching them would be a SIGBUS. */
+static bool populate_pages(uintptr_t first, uintptr_t end, int advice) {
+    return madvise((void *)first, end - first, advice) == 0 ||
+           (errno != EFAULT && errno != EHWPOISON);
+}
+
+static uintptr_t page_of(uintptr_t at) {
+    return at & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+}
+
+static uintptr_t page_after(uintptr_t at) {
+    return (at | ((uintptr_t)sysconf(_SC_PAGESIZE) - 1)) + 1;
+}
+
+/* Before a range is written. False: it cannot be. */
+static bool ask_for_pages(uintptr_t start, uintptr_t end) {
+    uintptr_t first = page_of(start), last = page_after(end - 1);
+    if (!has_pages(first, last)) {
+        return populate_pages(first, last, MADV_POPULATE_WRITE);
     }
-    if (has_pages(first, last)) {
-        map_pages(first, last);
-    } else {
-        (void)madvise((void *)first, last - first, MADV_POPULATE_WRITE);
-    }
+    map_pages(start, end);
+    return true;
+}
+
+static bool can_be_read(uintptr_t start, uintptr_t end) {
+    uintptr_t first = page_of(start), last = page_after(end - 1);
+    return has_pages(first, last) || populate_pages(first, last, MADV_POPULATE_READ);
 }
 
 static int copy_step(const struct shared_work *work, size_t at, size_t size) {
     for (size_t end = at + size, n; at < end; at += n) {
         char *to = work->address + at;
+        uintptr_t from = (uintptr_t)(work->from + at);
         n = COPY_STEP - (uintptr_t)to % COPY_STEP;
         n = n < end - at ? n : end - at;
-        ask_for_pages((uintptr_t)to, (uintptr_t)to + n);
+        bool there = ask_for_pages((uintptr_t)to, (uintptr_t)to + n);
+        if (work->shared && !(there && can_be_read(from, from + n))) {
+            return -EFAULT;
+        }
         memcpy(to, work->from + at, n);
     }
     return 0;
@@ -280,7 +309,9 @@ static int copy_step(const struct shared_work *work, size_t at, size_t size) {
 
 void mproc__os_memory_copy_much(void *to, const void *from, size_t size) {
     struct shared_work work = {.step = copy_step, .address = to, .from = from, .size = size};
-    (void)work_off(&work);
+    if (work_off(&work) != 0) {
+        memcpy(to, from, size);
+    }
 }
 
 int mproc__os_memory_secure(void *address, size_t size) {

@@ -8,9 +8,14 @@
 #include "made.h"
 #include "members.h"
 
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 #define KIB ((size_t)1024)
 #define MIB (KIB * 1024)
@@ -440,6 +445,84 @@ TEST(copy_beside_a_kernel_that_tells_nothing) {
 TEST(copy_without_a_helper) {
     deny_clone(EAGAIN);
     check_copies_to(pages_of, drop_pages);
+}
+
+static sigjmp_buf before_copy;
+static pid_t copier;
+static unsigned char *locked;
+
+static void leave_copy(int number) {
+    (void)number;
+    siglongjmp(before_copy, gettid() == copier ? 1 : 2);
+}
+
+static void handle(int number, void (*handler)(int number)) {
+    struct sigaction action = {.sa_handler = handler};
+    copier = gettid();
+    CHECK_OK(sigaction(number, &action, NULL));
+}
+
+/* What siglongjmp() said at a copy of MUCH without a byte; 0: there was no signal. */
+static int leave_a_copy(void *to, const void *from) {
+    int left = sigsetjmp(before_copy, 1);
+    if (left == 0) {
+        mproc_copy(to, from, MUCH - 1);
+    }
+    return left;
+}
+
+/* Its last pages are behind the file's end. */
+static unsigned char *cut_file_of(size_t size, size_t kept) {
+    int fd = memfd_create("cut", MFD_CLOEXEC);
+    CHECK_OK(ftruncate(fd, (off_t)size));
+    unsigned char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(p != MAP_FAILED);
+    memset(p, 1, size);
+    CHECK_OK(ftruncate(fd, (off_t)kept));
+    close(fd);
+    return p;
+}
+
+/* As with memcpy(): the handler runs in the thread that copies, and no other one goes on. */
+TEST(copy_of_a_file_that_was_cut) {
+    static const size_t kept[] = {0, 7 * MIB, MUCH / 2 + 4096, MUCH - 4096};
+    unsigned char *memory = numbered(MUCH);
+    unsigned char *probe = cut_file_of(4096, 0);
+    if (madvise(probe, 4096, MADV_POPULATE_READ) == 0 || errno != EFAULT || TEST_TSAN) {
+        test_skip("this kernel does not tell which pages cannot be had, or signals come late");
+    }
+    munmap(probe, 4096);
+    handle(SIGBUS, leave_copy);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        unsigned char *cut = cut_file_of(MUCH, kept[i]);
+        CHECK_EQ(leave_a_copy(memory, cut), 1);
+        CHECK_EQ(leave_a_copy(memory + 1, cut), 1);
+        CHECK_EQ(leave_a_copy(memory, cut + 1), 1);
+        CHECK_EQ(leave_a_copy(cut, memory), 1);
+        CHECK_EQ(leave_a_copy(cut + 1, memory), 1);
+        munmap(cut, MUCH);
+    }
+    munmap(memory, MUCH);
+}
+
+static void unlock(int number) {
+    (void)number;
+    (void)mprotect(locked, MUCH, PROT_READ | PROT_WRITE);
+}
+
+/* A program learns by SIGSEGV what is written first: whichever thread it is, its handler runs. */
+TEST(copy_to_memory_that_a_handler_unlocks) {
+    unsigned char *from = numbered(MUCH);
+    handle(SIGSEGV, unlock);
+    for (int used = 0; used < 2; used++) {
+        locked = pages_of(MUCH);
+        memset(locked, used, used != 0 ? MUCH : 0);
+        CHECK_OK(mprotect(locked, MUCH, PROT_READ));
+        mproc_copy(locked, from, MUCH);
+        CHECK(memcmp(locked, from, MUCH) == 0);
+        munmap(locked, MUCH);
+    }
+    munmap(from, MUCH);
 }
 
 /* A block that another member has written has its pages, but not in this process. */
