@@ -209,7 +209,7 @@ def test_arrays_refuse():
             numbers[index]
         with pytest.raises(TypeError):
             numbers[index] = 1
-    for values, error in (([1, 2], ValueError), (5, TypeError), ([1, "x", 3], TypeError)):
+    for values, error in (([1, 2], ValueError), (5, ValueError), ([1, "x", 3], TypeError)):
         with pytest.raises(error):
             numbers[1:4] = values
     with pytest.raises(TypeError):
