@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import types
 import weakref
 
 import errands
@@ -786,6 +787,27 @@ def test_an_executor_that_heals(ctx):
         for pid in workers(pool):
             os.kill(pid, signal.SIGKILL)
         assert pool.submit(errands.square, 2).result(LONG) == 4
+
+
+class Overtaken:
+    """Tasks of an engine: another thread has them resized just before the first one does."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile = [meanwhile]
+        self.workers = 0
+
+    def resize(self, workers):
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        self.workers = workers
+
+
+def test_a_thread_that_wants_fewer_workers_takes_none_of_another_ones_away():
+    resize = executor.ExecutorEngine._resize
+    owner = types.SimpleNamespace(_wanted=0)
+    owner._tasks = Overtaken(lambda: resize(owner, 3))
+    resize(owner, 1)
+    assert (owner._wanted, owner._tasks.workers) == (3, 3)
 
 
 WITHOUT_DESCRIPTORS = """

@@ -281,6 +281,9 @@ class ExecutorEngine(Engine):
         before, self._wanted = self._wanted, wanted  # now: another thread may want fewer
         try:
             self._tasks.resize(wanted)
+            while self._wanted > wanted:  # another thread's, and this one may have come after it
+                wanted = self._wanted
+                self._tasks.resize(wanted)
         except (OSError, RuntimeError, ValueError):
             pass  # it is closed or broken, as the task that is about to be put will say
         except BaseException:  # of a signal's handler: the next task tries again
