@@ -48,8 +48,10 @@ int mproc__witness_new(uint64_t token) {
     return has_file() ? mproc__os_file_lock(file, byte_of(token)) : -EBADF;
 }
 
+/* The number may be another file's: a handler of the program's has run first, and may have closed
+ * what is not its own. */
 void mproc__witness_leave(int witness) {
-    if (witness >= 0) {
+    if (witness >= 0 && mproc__os_descriptor_is(witness, mark, 0)) {
         mproc__os_close(witness);
     }
 }

@@ -15,7 +15,7 @@ void mproc__witness_enter(int fd);
  * that has inherited it, has closed it. Negative: there can be none, see witness.c. */
 int mproc__witness_new(uint64_t token);
 
-/* Closes it, if there is one. */
+/* Closes it, if there is one and its number is still its own. */
 void mproc__witness_leave(int witness);
 
 /* Is there a process that has the witness of that token? False also when this process cannot know,

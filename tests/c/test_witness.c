@@ -17,11 +17,26 @@
 #include "made.h"
 #include "members.h"
 
-static bool newborns_stop;
+#define REOPENED 4
+
+static bool newborns_stop, newborns_close;
+static int reopened[REOPENED];
+
+static void close_and_reopen(void) {
+    for (int fd = 3; fd < 64; fd++) {
+        close(fd);
+    }
+    for (int i = 0; i < REOPENED; i++) {
+        reopened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}
 
 static void stop_before_birth(void) {
     if (newborns_stop) {
         raise(SIGSTOP);
+    }
+    if (newborns_close) {
+        close_and_reopen();
     }
 }
 
@@ -96,6 +111,23 @@ static pid_t stopped_grandchild(struct story *s) {
 
 static void nothing(void *arg) {
     (void)arg;
+}
+
+static void expect_reopened(void *arg) {
+    (void)arg;
+    for (int i = 0; i < REOPENED; i++) {
+        CHECK_GE(reopened[i], 3);
+        CHECK_GE(fcntl(reopened[i], F_GETFD), 0);
+    }
+}
+
+TEST(witness_whose_number_is_another_files) {
+    struct story *s = begin();
+    newborns_close = true;
+    pid_t pid = child_fork(expect_reopened, NULL);
+    newborns_close = false;
+    child_join(pid);
+    end(s);
 }
 
 TEST(witness_of_a_child_that_comes_late) {
