@@ -899,10 +899,11 @@ TEST(inspect_gives_the_same_facts_as_data) {
 
 /* ---------------------------------------------------------------- large families */
 
+/* Not by strstr(), for which AddressSanitizer measures all that is left of the text each time. */
 static size_t count_of(const char *text, const char *part) {
-    size_t n = 0;
-    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part)) {
-        n++;
+    size_t n = 0, size = strlen(part);
+    for (; *text != 0; text++) {
+        n += *text == *part && strncmp(text, part, size) == 0;
     }
     return n;
 }
@@ -947,10 +948,11 @@ TEST(inspect_shows_as_many_members_as_there_can_be) {
     check_family();
 }
 
-#define MANY 1000000
+/* A sanitizer takes ten times as long. */
+#define MANY (TEST_ASAN || TEST_TSAN ? 50000 : 1000000)
 
 /* Of a table so many lines are shown; then it is said how many there are more. */
-TEST(inspect_shows_the_first_of_a_million_locks) {
+TEST(inspect_shows_the_first_of_many_locks) {
     mproc_lock **locks = malloc(MANY * sizeof *locks);
     struct sight sight;
     CHECK(locks != NULL);
