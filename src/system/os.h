@@ -127,7 +127,7 @@ int mproc__os_memory_secure(void *address, size_t size);
 /* memcpy() of much: the pages that `to` does not have yet are fetched many at a time, and a second
  * thread may help, which is gone when this returns. */
 void mproc__os_memory_copy_much(void *to, const void *from, size_t size);
-#define MPROC__MUCH ((size_t)1 << 20) /* below it malloc() mostly has memory that was used before */
+#define MPROC__MUCH ((size_t)4 << 20) /* below it malloc() mostly has memory that was used before */
 static inline void mproc__os_memory_copy(void *to, const void *from, size_t size) {
     if (size < MPROC__MUCH) {
         memcpy(to, from, size);
