@@ -256,7 +256,7 @@ static int take(mproc_bsemaphore *semaphore) {
     return 0;
 }
 
-/* Who is going to sleep has the time to look at a clock. */
+/* A thread that is going to sleep has the time to look at a clock. */
 static void note_holders(mproc_bsemaphore *semaphore) {
     struct mproc__cursor c = mproc__ledger_start(&semaphore->ledger);
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {

@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Who gets a lock at once does not write down when: that would be a look at the clock for each
- * acquire. It is known from those who wait. A lock says when somebody who had to wait for it saw
- * its owner first (mutex.c, M5). And a thread that waits acquires nothing meanwhile: what it has,
- * it has had since its wait began, if it is in the same wait before and after the lock was looked
- * at. The earlier one counts; both say "since then, or earlier". Of the permits of a bounded
+ * A thread that gets a lock at once does not write down when: a look at the clock would be a part
+ * of each acquire. Those who wait make it known. A lock says when somebody who had to wait for it
+ * saw its owner first (mutex.c, M5). And a thread that waits acquires nothing meanwhile: what it
+ * has, it has had since its wait began, if it is in the same wait before and after the lock was
+ * looked at. The earlier one counts; both say "since then, or earlier". Of the permits of a bounded
  * semaphore members are known, not threads: one of which all threads wait takes no more.
  */
 #include "inspect/since.h"

@@ -92,7 +92,7 @@ static void ask_interpreter(const struct mproc__seen_member *m, struct asked *as
     }
 }
 
-/* Who says something about a process, as the best ones are installed or allowed. */
+/* Asks what is installed or allowed, the best one first, until one says something of a process. */
 static void ask(const struct mproc__seen_member *m, bool runs_code, struct asked *asked) {
     char number[16];
     bool python = mproc__interpreter_is(m->pid);
