@@ -81,15 +81,18 @@ static bool is_told(const struct watch *watch, const struct told *wait) {
     return false;
 }
 
-/* Notes it; false: it is too short, or has been told. */
+/* Notes it, whatever its age; false: it has been told. */
 static bool is_new(struct watch *watch, const struct mproc__seen_wait *w) {
-    const struct mproc__picture *p = &watch->picture;
-    struct told wait = {p->members[w->member].token, w->thread, w->since};
-    if (p->now - w->since < watch->what->after || !is_worth(p, w) || is_told(watch, &wait)) {
+    struct told wait = {watch->picture.members[w->member].token, w->thread, w->since};
+    if (is_told(watch, &wait)) {
         return false;
     }
     watch->told[watch->ntold++ % TOLD_MOST] = wait;
     return true;
+}
+
+static bool is_long(const struct watch *watch, const struct mproc__seen_wait *w) {
+    return watch->picture.now - w->since >= watch->what->after;
 }
 
 /* ---------------------------------------------------------------- telling it */
@@ -167,14 +170,18 @@ static void end_family(const struct watch *watch) {
     }
 }
 
-/* Whether there is a deadlock that is told now. */
+/* Whether there is a deadlock that is told now. Its last wait may have just begun: it is told with the oldest. */
 static bool look(struct watch *watch) {
     const struct mproc__picture *p = &watch->picture;
     bool *fresh = calloc((size_t)p->nwaits + 1, sizeof *fresh), any = false, stuck = false;
     for (int i = 0; fresh != NULL && i < p->nwaits; i++) {
-        fresh[i] = is_new(watch, &p->waits[i]);
+        const struct mproc__seen_wait *w = &p->waits[i];
+        fresh[i] = is_long(watch, w) && is_worth(p, w) && is_new(watch, w);
         any = any || fresh[i];
-        stuck = stuck || (fresh[i] && p->waits[i].stuck);
+        stuck = stuck || (fresh[i] && w->stuck);
+    }
+    for (int i = 0; stuck && i < p->nwaits; i++) {
+        fresh[i] = fresh[i] || (p->waits[i].stuck && is_new(watch, &p->waits[i]));
     }
     if (any) {
         mproc__places_resolve(&watch->picture);

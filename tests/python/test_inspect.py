@@ -248,10 +248,11 @@ CROSSED = """
 import mproc, os, sys, time
 from mproc import inspect
 
-def acquire_both(first, second, mine, theirs):
+def acquire_both(first, second, mine, theirs, pause):
     with first:
         mine.set()
         theirs.wait()
+        time.sleep(pause)
         second.acquire()
 
 if __name__ == "__main__":
@@ -259,24 +260,25 @@ if __name__ == "__main__":
     a, b = context.Lock(name="left"), context.Lock(name="right")
     one, other = context.Event(), context.Event()
     if sys.argv[1:] == ["call"]:
-        mproc.log_deadlocks(0.2, abort=True)
-        mproc.log_deadlocks(0.2)  # there is one already
-    child = context.Process(target=acquire_both, args=(a, b, one, other), name="child")
+        mproc.log_deadlocks(1.0, abort=True)
+        mproc.log_deadlocks(1.0)  # there is one already
+    child = context.Process(target=acquire_both, args=(a, b, one, other, 0.5), name="child")
     child.start()
-    acquire_both(b, a, other, one)
+    acquire_both(b, a, other, one, 0)
 """
 
 
 @pytest.mark.parametrize("way", ["call", "environment"])
 def test_a_watchdog_tells_and_ends_the_family(tmp_path: pathlib.Path, way: str) -> None:
+    """One of the two waits is old enough before the other is; both are told."""
     script = tmp_path / "crossed.py"
     script.write_text(CROSSED)
-    environment = {**os.environ, "MPROC_WATCHDOG": "0.2=abort" if way == "environment" else ""}
+    environment = {**os.environ, "MPROC_WATCHDOG": "1=abort" if way == "environment" else ""}
     ended = subprocess.run(
         [sys.executable, str(script), way], env=environment, capture_output=True, text=True
     )
     assert ended.returncode == -signal.SIGABRT
-    assert ended.stderr.count("mproc: somebody has waited for 0.2 s or longer") == 1
+    assert ended.stderr.count("mproc: somebody has waited for 1.0 s or longer") == 1
     assert "DEADLOCK of 2: they wait for each other" in ended.stderr
     assert re.search('child .* waits for the lock "right" @', ended.stderr)
     for name in ("left", "right"):
