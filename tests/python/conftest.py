@@ -65,7 +65,7 @@ def descriptors():
     return found
 
 
-def wait_until(condition, seconds=10):
+def wait_until(condition, seconds=60):
     """Wait until the condition holds, or that long; return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():  # once is enough: what sleeps wakes now and then

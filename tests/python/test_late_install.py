@@ -216,11 +216,11 @@ ctx = mproc.get_context("fork")
 for n in range(5):
     p = ctx.Process(target=f, args=(n,)); p.start(); p.join()
     assert p.exitcode == 0
-assert sorted(queue.get(timeout=10) for _ in range(5)) == list(range(5))
+assert sorted(queue.get(timeout=60) for _ in range(5)) == list(range(5))
 mproc.install()
 for n in range(5):
     p = ctx.Process(target=f, args=(n,)); p.start(); p.join()
-assert sorted(queue.get(timeout=10) for _ in range(5)) == list(range(5))
+assert sorted(queue.get(timeout=60) for _ in range(5)) == list(range(5))
 """,
     )
 

@@ -91,7 +91,7 @@ def test_bound_and_order(fork):
     for put in (own.put_nowait, lambda obj: own.put(obj, timeout=0.01)):
         with pytest.raises(queue.Full):
             put(3)
-    assert [own.get(), own.get(timeout=10)] == [1, 2]
+    assert [own.get(), own.get(timeout=60)] == [1, 2]
     assert own.empty() and own.qsize() == 0
     for get in (own.get_nowait, lambda: own.get(timeout=0.01)):
         with pytest.raises(queue.Empty):
