@@ -6,9 +6,9 @@
  * How it works. Threads that wait in the library, and whose runtime says where they are, have
  * written it into the arena (src/stack.c). For the others, the first one is asked that says
  * something: py-spy for processes of Python, their interpreter itself (interpreter.h), then
- * eu-stack of the elfutils, gdb, or pstack for the stacks of C, as far as they are installed. The
- * tools stop the process for a moment, and the interpreter runs some code in it; nothing else here
- * does.
+ * eu-stack of the elfutils, gdb, or pstack for the stacks of C, as far as they are installed
+ * (tools.h). The tools stop the process for a moment, and the interpreter runs some code in it;
+ * nothing else here does.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,15 +19,16 @@
 #include "inspect/show.h"
 #include "inspect/stacks.h"
 #include "inspect/text.h"
+#include "inspect/tools.h"
 #include "system/os.h"
 #include "system/os_tool.h"
 
 #define TEXT ((size_t)1 << 20)
 #define WHY 400
-#define PATIENCE (30 * MPROC_SEC)
 #define NONE                                                                                       \
     "no others can be had: py-spy (for Python), eu-stack, gdb or pstack must be installed, "       \
     "and may be kept from looking at other processes (ptrace_scope)"
+#define REASON (sizeof NONE + 100 + WHY + MPROC__TOOLS_WHY)
 
 static bool is_python(pid_t pid) {
     char path[64], program[4096];
@@ -37,45 +38,12 @@ static bool is_python(pid_t pid) {
     return name != NULL && strstr(name, "python") != NULL;
 }
 
-/* Runs a tool that looks at the process `number`. */
-static bool look(const char *const *tool, char *text) {
-    return mproc__os_tool(tool, text, TEXT, PATIENCE) > 0;
-}
-
-static bool ask_spy(const char *number, char *text) {
-    const char *const spy[] = {"py-spy", "dump", "--pid", number, NULL};
-    return look(spy, text);
-}
-
-/* The stacks of C. */
-static const char *ask_tools(const char *number, char *text) {
-    const char *const elfutils[] = {"eu-stack", "-p", number, NULL};
-    const char *const gdb[] = {"gdb",
-                               "--batch",
-                               "-nx",
-                               "-iex",
-                               "set debuginfod enabled off",
-                               "-p",
-                               number,
-                               "-ex",
-                               "thread apply all bt 40",
-                               NULL};
-    const char *const pstack[] = {"pstack", number, NULL};
-    static const char *const names[] = {"eu-stack", "gdb", "pstack"};
-    const char *const *const tools[] = {elfutils, gdb, pstack};
-    for (size_t i = 0; i < sizeof tools / sizeof *tools; i++) {
-        if (look(tools[i], text)) {
-            return names[i];
-        }
-    }
-    return NULL;
-}
-
 /* What has been asked of one process. */
 struct asked {
     const char *by; /* who has said something, in `text`; NULL: nobody */
     char *text;
-    char why[WHY]; /* then: why */
+    char why[WHY];                /* then: why its interpreter does not say it, */
+    char tools[MPROC__TOOLS_WHY]; /* and why those tools do not that are installed */
 };
 
 static void ask_interpreter(const struct mproc__seen_member *m, struct asked *asked) {
@@ -94,44 +62,39 @@ static void ask_interpreter(const struct mproc__seen_member *m, struct asked *as
 
 /* Asks what is installed or allowed, the best one first, until one says something of a process. */
 static void ask(const struct mproc__seen_member *m, bool runs_code, struct asked *asked) {
-    char number[16];
     bool python = mproc__interpreter_is(m->pid);
-    snprintf(number, sizeof number, "%d", (int)m->pid);
-    *asked->text = asked->why[0] = 0;
-    asked->by = (python || is_python(m->pid)) && ask_spy(number, asked->text) ? "py-spy" : NULL;
+    *asked->text = asked->why[0] = asked->tools[0] = 0;
+    asked->by = python || is_python(m->pid)
+                    ? mproc__tools_ask_python(m->pid, asked->text, TEXT, asked->tools)
+                    : NULL;
     if (asked->by == NULL && python && runs_code) {
         ask_interpreter(m, asked);
     }
     if (asked->by == NULL) {
-        asked->by = ask_tools(number, asked->text);
+        asked->by = mproc__tools_ask_c(m->pid, asked->text, TEXT, asked->tools);
     }
-}
-
-/* Threads' lines only: gdb tells of what it loads, too. */
-static bool is_noise(const char *line) {
-    return strncmp(line, "[New LWP", 8) == 0 || strncmp(line, "warning:", 8) == 0 ||
-           strncmp(line, "[Thread debugging", 17) == 0 ||
-           strncmp(line, "Using host lib", 14) == 0 || strncmp(line, "[Inferior", 9) == 0;
 }
 
 static void print(FILE *out, char *text) {
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        if (!is_noise(line)) {
-            fputs("  ", out);
-            mproc__text_print(out, line);
-            fputs("\n", out);
-        }
+        fputs("  ", out);
+        mproc__text_print(out, line);
+        fputs("\n", out);
     }
 }
 
-/* Why nobody has said anything. */
-static void explain(FILE *out, const struct asked *asked) {
-    fputs("  " NONE "\n", out);
-    if (asked->why[0] != 0) {
-        fputs("  its interpreter does not say it: ", out);
-        mproc__text_print(out, asked->why);
-        fputs("\n", out);
-    }
+/* Why nobody has said anything: what there could be, and what those have said that there are. */
+static void explain(const struct asked *asked, const char *separator, char out[REASON]) {
+    const char *interpreter = asked->why[0] != 0 ? "its interpreter does not say it: " : "";
+    const char *tools = asked->tools[0] != 0 ? "what tools have said: " : "";
+    snprintf(out, REASON, NONE "%s%s%s%s%s%s", *interpreter != 0 ? separator : "", interpreter,
+             asked->why, *tools != 0 ? separator : "", tools, asked->tools);
+}
+
+static void print_reason(FILE *out, const struct asked *asked) {
+    char reason[REASON];
+    explain(asked, "\n", reason);
+    print(out, reason);
 }
 
 void mproc__show_stack(const struct mproc__show *show, int member, bool runs_code) {
@@ -150,7 +113,7 @@ void mproc__show_stack(const struct mproc__show *show, int member, bool runs_cod
     if (asked.by != NULL) {
         print(out, asked.text);
     } else if (places < p->members[member].os.threads) {
-        explain(out, &asked);
+        print_reason(out, &asked);
     }
     free(asked.text);
 }
@@ -172,11 +135,9 @@ static void list_lines(FILE *out, char *text) {
     const char *separator = "";
     fputs("[", out);
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        if (!is_noise(line)) {
-            fputs(separator, out);
-            mproc__json_string(out, line);
-            separator = ", ";
-        }
+        fputs(separator, out);
+        mproc__json_string(out, line);
+        separator = ", ";
     }
     fputs("]", out);
 }
@@ -184,7 +145,7 @@ static void list_lines(FILE *out, char *text) {
 /* What threads that wait have said themselves stands with their waits. */
 static void list_stack(FILE *out, const struct mproc__seen_member *m, char *text) {
     struct asked asked = {.text = text};
-    char why[sizeof NONE + 40 + WHY];
+    char reason[REASON];
     fprintf(out, "{\"pid\": %d", (int)m->pid);
     mproc__json_key(out, "tool");
     if (text != NULL) {
@@ -197,11 +158,9 @@ static void list_stack(FILE *out, const struct mproc__seen_member *m, char *text
         mproc__json_key(out, "reason");
         fputs("null}", out);
     } else {
-        bool said = asked.why[0] != 0;
-        snprintf(why, sizeof why, "%s%s%s", NONE, said ? "; its interpreter does not say it: " : "",
-                 asked.why);
+        explain(&asked, "; ", reason);
         fputs("null, \"lines\": [], \"reason\": ", out);
-        mproc__json_string(out, text != NULL ? why : "there is no memory");
+        mproc__json_string(out, text != NULL ? reason : "there is no memory");
         fputs("}", out);
     }
 }

@@ -11,6 +11,7 @@
 #include "inspect/text.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 int mproc__text_character(const unsigned char *s) {
     int n = s[0] < 0x80                    ? 1
@@ -89,4 +90,13 @@ void mproc__text_escaped(FILE *out, const char *text) {
         }
         s += n > 0 ? n : width(s);
     }
+}
+
+const char *mproc__text_last_line(char *text) {
+    size_t n = strlen(text);
+    while (n > 0 && text[n - 1] == '\n') {
+        text[--n] = 0;
+    }
+    const char *line = strrchr(text, '\n');
+    return line != NULL ? line + 1 : text;
 }

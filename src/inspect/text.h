@@ -23,4 +23,7 @@ void mproc__text_print(FILE *out, const char *text);
 /* The same for XML and HTML, in which line feeds stay. */
 void mproc__text_escaped(FILE *out, const char *text);
 
+/* The last line that has something; line feeds at the text's end are taken away. */
+const char *mproc__text_last_line(char *text);
+
 #endif

@@ -170,7 +170,8 @@ static void end_family(const struct watch *watch) {
     }
 }
 
-/* Whether there is a deadlock that is told now. Its last wait may have just begun: it is told with the oldest. */
+/* Whether there is a deadlock that is told now. Its last wait may have just begun: it is told with
+ * the oldest. */
 static bool look(struct watch *watch) {
     const struct mproc__picture *p = &watch->picture;
     bool *fresh = calloc((size_t)p->nwaits + 1, sizeof *fresh), any = false, stuck = false;

@@ -21,7 +21,6 @@ import pytest
 import mproc
 from mproc import _stacks, inspect
 
-NO_TOOLS = {"PATH": ""}
 REMOTE = sys.version_info >= (3, 14)
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -60,13 +59,14 @@ def running(source: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
             program.communicate()
 
 
-def look(pid: int, *options: str) -> subprocess.CompletedProcess[str]:
+def look(pid: int, *options: str, tools: str = "") -> subprocess.CompletedProcess[str]:
+    """What `mproc stacks` says where the only tools are those in the folder `tools`."""
     command = [inspect.PROGRAM, "stacks", *options, str(pid)]
-    return subprocess.run(command, env=NO_TOOLS, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env={"PATH": tools}, capture_output=True, text=True, check=False)
 
 
-def stacks(pid: int) -> dict[int, Any]:
-    told = look(pid, "--json")
+def stacks(pid: int, tools: str = "") -> dict[int, Any]:
+    told = look(pid, "--json", tools=tools)
     assert (told.returncode, told.stderr) == (0, "")
     (family,) = json.loads(told.stdout)
     return {stack["pid"]: stack for stack in family["stacks"]}
@@ -179,7 +179,7 @@ def test_lookers_at_once_get_answers_that_are_whole() -> None:
     with running(FORKS, MPROC_STACKS="1") as program:
         command = [inspect.PROGRAM, "stacks", str(program.pid)]
         lookers = [
-            subprocess.Popen(command, env=NO_TOOLS, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(command, env={"PATH": ""}, stdout=subprocess.PIPE, text=True)
             for _ in range(3)
         ]
         for looker in lookers:
@@ -325,6 +325,86 @@ def test_another_users_interpreter_is_not_run_by_root() -> None:
     finally:
         child.kill()
         child.join()
+
+
+# ---- tools
+
+
+def tool(folder: pathlib.Path, name: str, says: str, status: int = 0) -> None:
+    """A tool that says something, and ends so."""
+    path = folder / name
+    said = folder / f"{name}.said"
+    said.write_text(says)
+    copies = f"while read -r line; do printf '%s\\n' \"$line\"; done <'{said}'"
+    path.write_text(f"#!/bin/sh\n{copies}\nexit {status}\n")
+    path.chmod(0o755)
+
+
+GDB = """[New LWP 7]
+warning: a library is not there
+Using host libthread_db library "/lib/libthread_db.so.1".
+read () at read.c:12
+12\tread.c: No such file or directory.
+
+Thread 2 (Thread 0x7f00 (LWP 7) "worker"):
+#0  read () at read.c:12
+[New LWP 8]
+#1  0x0000 in main ()
+[Inferior 1 (process 6) detached]
+"""
+GDB_LINES = [
+    'Thread 2 (Thread 0x7f00 (LWP 7) "worker"):',
+    "#0  read () at read.c:12",
+    "#1  0x0000 in main ()",
+]
+ELFUTILS = "PID 6 - process\nTID 6:\n#0  0x0000 read\neu-stack: no matching range\n"
+SPY = "Process 6: python\nPython v3.11.2\n\nThread 6 (idle): MainThread\nf (a.py:1)\n"
+FAILS = "Could not attach to process.\nptrace: Operation not permitted.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "status", "lines"),
+    [
+        ("gdb", GDB, 0, GDB_LINES),
+        ("eu-stack", ELFUTILS, 1, ELFUTILS.splitlines()),  # one frame is not found
+        ("pstack", "6: python\n0x7f00: read\n", 0, ["0x7f00: read"]),
+        ("py-spy", SPY, 0, [line for line in SPY.splitlines() if line]),
+    ],
+)
+def test_of_a_tool_its_stacks_are_shown(
+    tmp_path: pathlib.Path, name: str, says: str, status: int, lines: list[str]
+) -> None:
+    tool(tmp_path, name, says, status)
+    with running(BUSY, PYTHON_DISABLE_REMOTE_DEBUG="1") as program:
+        stack = stacks(program.pid, str(tmp_path))[program.pid]
+        assert stack == {"pid": program.pid, "tool": name, "lines": lines, "reason": None}
+        told = look(program.pid, tools=str(tmp_path)).stdout.splitlines()
+        assert told[2:] == [f"  {line}" for line in lines]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize("name", ["gdb", "eu-stack", "pstack", "py-spy"])
+def test_a_tools_own_error_is_no_stack(tmp_path: pathlib.Path, name: str, status: int) -> None:
+    """Whatever its exit status is: gdb's is 0 when it may not look at the process."""
+    tool(tmp_path, name, FAILS, status)
+    words = f"what tools have said: {name}: ptrace: Operation not permitted."
+    with running(BUSY, PYTHON_DISABLE_REMOTE_DEBUG="1") as program:
+        stack = stacks(program.pid, str(tmp_path))[program.pid]
+        assert (stack["tool"], stack["lines"]) == (None, [])
+        assert stack["reason"].endswith(f"; {words}")
+        told = look(program.pid, tools=str(tmp_path)).stdout.splitlines()
+        assert told[-1] == f"  {words}"
+
+
+def test_each_tool_that_fails_says_why(tmp_path: pathlib.Path) -> None:
+    tool(tmp_path, "gdb", "", 1)
+    tool(tmp_path, "pstack", "")
+    tool(tmp_path, "eu-stack", "\x1b[31mno\n\n", 2)
+    words = "said: eu-stack: {}[31mno; gdb: it has failed; pstack: it has printed nothing"
+    with running(BUSY, PYTHON_DISABLE_REMOTE_DEBUG="1") as program:
+        reason = stacks(program.pid, str(tmp_path))[program.pid]["reason"]
+        assert reason.endswith(words.format("\x1b"))
+        assert words.format("?") in look(program.pid, tools=str(tmp_path)).stdout
 
 
 # ---- those who listen
