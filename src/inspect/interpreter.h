@@ -15,4 +15,8 @@ bool mproc__interpreter_is(pid_t pid);
  * thread. NULL: it does not, and `text` says why. */
 const char *mproc__interpreter_ask(pid_t pid, char *text, size_t size);
 
+/* Is a file's name that of an interpreter of Python 3.minor, such as python3.14, python3, python,
+ * python3.14t? */
+bool mproc__interpreter_is_called(const char *program, int minor);
+
 #endif

@@ -24,6 +24,9 @@ ssize_t mproc__os_gather(int fd, char *out, size_t size, int64_t until);
 /* What a symbolic link says, with a 0: its bytes, or a negative code. */
 ssize_t mproc__os_link(const char *path, char *out, size_t size);
 
+/* Whether two paths lead to one file. */
+bool mproc__os_is_same_file(const char *a, const char *b);
+
 /* Whether the caller is the only one that has asked so of that file, by whatever descriptor. It is
  * until it, and those forked from it, have ended. */
 bool mproc__os_only_one(int fd);

@@ -10,6 +10,7 @@
 #include "children.h"
 #include "core/stack.h"
 #include "inspect/blame.h"
+#include "inspect/interpreter.h"
 #include "inspect/place.h"
 #include "inspect/show.h"
 #include "inspect/text.h"
@@ -794,6 +795,30 @@ TEST(inspect_is_told_how_another_program_ends) {
     CHECK_EQ(mproc__os_tool(slow, out, sizeof out, MPROC_MSEC), -ETIMEDOUT);
     CHECK_EQ(mproc__os_tool(good, out, sizeof out, 60 * MPROC_SEC), 5);
     CHECK_STR(out, "12345");
+}
+
+TEST(inspect_takes_no_other_program_for_an_interpreter) {
+    static const char *const interpreters[] = {"/usr/bin/python3.14", "/opt/x/bin/python3",
+                                               "/opt/x/python",       "python3.14t",
+                                               "python3.14td",        "/usr/bin/python3.14-dbg"};
+    static const char *const others[] = {"/usr/sbin/server",
+                                         "/usr/bin/python3.13",
+                                         "/usr/bin/python3.140",
+                                         "/usr/bin/python3.1",
+                                         "ipython3.14",
+                                         "python-server",
+                                         "pythonw",
+                                         "/python3.14/bin/blender",
+                                         "",
+                                         "python3.14 (deleted)",
+                                         "/opt/python3.14/",
+                                         "python2"};
+    for (size_t i = 0; i < sizeof interpreters / sizeof *interpreters; i++) {
+        CHECK(mproc__interpreter_is_called(interpreters[i], 14));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        CHECK(!mproc__interpreter_is_called(others[i], 14));
+    }
 }
 
 TEST(inspect_makes_no_page_of_rubbish) {

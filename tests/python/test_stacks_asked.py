@@ -407,6 +407,54 @@ def test_each_tool_that_fails_says_why(tmp_path: pathlib.Path) -> None:
         assert words.format("?") in look(program.pid, tools=str(tmp_path)).stdout
 
 
+# ---- programs that are no interpreters
+
+
+@contextlib.contextmanager
+def copied(interpreter: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
+    """A busy program whose file is a copy of the interpreter, as one is that has Python in it."""
+    shutil.copy(os.path.realpath(sys.executable), interpreter)
+    variables = {
+        "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MPROC_STACKS": "0",
+    }
+    with subprocess.Popen(
+        [interpreter, "-c", BUSY],
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+def test_a_program_that_has_python_in_it_is_not_run(tmp_path: pathlib.Path) -> None:
+    server = tmp_path / "server"
+    with copied(server) as program:
+        reason = stacks(program.pid)[program.pid]["reason"]
+        assert f"its program {server} is not called as an interpreter" in reason
+
+
+@pytest.mark.skipif(not REMOTE, reason="sys.remote_exec() is new in Python 3.14")
+@pytest.mark.parametrize("change", ["removed", "replaced"])
+def test_what_lies_where_the_interpreter_was_is_not_run(
+    tmp_path: pathlib.Path, change: str
+) -> None:
+    interpreter = tmp_path / "python3"
+    with copied(interpreter) as program:
+        interpreter.unlink()
+        if change == "replaced":
+            tool(tmp_path, "python3", "")
+        reason = stacks(program.pid)[program.pid]["reason"]
+        assert f"its program is not at {interpreter}" in reason
+
+
 # ---- those who listen
 
 
