@@ -2,9 +2,10 @@
 # Usage: scripts/bench.sh [NAME…]
 #        scripts/bench.sh python [ARGUMENT…]
 #        scripts/bench.sh engines [ARGUMENT…]
+#        scripts/bench.sh inspection [ARGUMENT…]
 # Builds and runs the benchmarks of bench/meson.build (all, or the named ones), one after the other; or
-# bench/python/compare.py or bench/python/engines.py with its arguments. The engines are those that scripts/engines.sh
-# has installed.
+# bench/python/compare.py, bench/python/engines.py or bench/python/inspection.py with its arguments. The engines are
+# those that scripts/engines.sh has installed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -17,6 +18,11 @@ if [ "${1:-}" = engines ]; then
     shift
     scripts/build.sh package
     exec "$VENV/bin/python" bench/python/engines.py "$@"
+fi
+if [ "${1:-}" = inspection ]; then
+    shift
+    scripts/build.sh package
+    exec "$VENV/bin/python" bench/python/inspection.py "$@"
 fi
 scripts/setup.sh bench
 meson_dir "$BUILD/bench" --buildtype=release -Db_ndebug=true -Dbench=true -Dtests=false

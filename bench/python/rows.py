@@ -123,11 +123,14 @@ def together(mp: Any, timed_ones: list[Any], others: list[Any]) -> float:
     return max(end for _, end in spans) - min(began for began, _ in spans)
 
 
-def stream(mp: Any, pairs: int, item: object) -> Run:
-    """A Run of n messages through one queue, by as many producers as consumers."""
+def stream(mp: Any, pairs: int, item: object, kind: Callable[[], Any] | None = None) -> Run:
+    """A Run of n messages through one queue, a Queue or what `kind` makes.
+
+    There are as many producers as consumers.
+    """
 
     def run(n: int) -> float:
-        queue, each = mp.Queue(), max(1, n // pairs)
+        queue, each = (kind or mp.Queue)(), max(1, n // pairs)
         consumers = [(consume, (queue, each))] * pairs
         producers = [(produce, (queue, item, each))] * pairs
         return together(mp, consumers, producers) * n / (each * pairs)
@@ -368,14 +371,19 @@ def lock_alone(mp: Any) -> Iterator[Run]:
     yield timed(take)
 
 
-@row("lock.two", "`with lock:` by two processes at once")
-def lock_of_two(mp: Any) -> Iterator[Run]:
+def contend(mp: Any) -> Run:
+    """A Run of n acquires and releases of one lock by two children."""
     lock = mp.Lock()
 
     def run(n: int) -> float:
         return together(mp, [(take_turns, (lock, n // 2 + 1))] * 2, [])
 
-    yield run
+    return run
+
+
+@row("lock.two", "`with lock:` by two processes at once")
+def lock_of_two(mp: Any) -> Iterator[Run]:
+    yield contend(mp)
 
 
 @row("value", "`Value`: `with v.get_lock(): v.value += 1`")

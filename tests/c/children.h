@@ -110,8 +110,9 @@ static inline void wait_for_futex(pid_t pid) {
     }
 }
 
-/* Signals a child (SIGUSR1) that sleeps in a wait, and waits for its end; its status must be 0. An emulator sleeps in
-   futexes of its own, also before the child's wait: there the signal is repeated until the child has ended. */
+/* Signals a child (SIGUSR1) that sleeps in a wait, and waits for its end; its status must be 0. An
+ * emulator sleeps in futexes of its own, also before the child's wait: there the signal is repeated
+ * until the child has ended. */
 static inline void child_interrupt(pid_t pid) {
     bool emulated = getenv("MPROC_TEST_EMULATED") != NULL;
     int status = 0;

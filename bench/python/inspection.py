@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""What a family pays for being looked at, recorded, and called by names.
+
+    inspection.py                               all rows, seven rounds
+    inspection.py --rounds 21 queue.thr sync    the rows whose names begin so
+
+The rows of `queue.thr` and `sync` run beside a looker that looks as often as it can, and beside the
+same looker while it is stopped. `pool.map.chunk1` runs while `mproc record` records it, and while
+nobody does. `lock.name` and `lock.origin` are the making and going of a lock, with a name or with
+`MPROC_ORIGIN=1`, and without.
+
+A round has three runs, in an order that changes: one with what is asked about, and two without. The
+table gives the medians of the rounds' ratios, and their ranges: 1.02 means that with it everything
+takes 2 % more time. The last column is the ratio of the two runs without it: what the machine does
+by itself. `pool.map.chunk1 (processor)` counts what the processors did for the family, without the
+recorder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import functools
+import mmap
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import rows
+
+import mproc
+from mproc import inspect
+
+LONG = 0.1  # seconds of a run
+LOCKS = 20_000
+TASKS = 100_000
+ORDERS = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1), (1, 0, 2))
+ITEMS: dict[str, object] = {
+    "int": 12345,
+    "dict100": {
+        "id": 123456,
+        "name": "alpha-beta",
+        "tags": ["x", "y", "z"],
+        "ok": True,
+        "up": None,
+    },
+    "4K": b"x" * 4096,
+    "1M": b"x" * (1 << 20),
+}
+
+Numbers = tuple[float, ...]  # of a run: seconds, one for each line of the table
+Measure = Callable[[bool], Numbers]  # one run, with what is asked about or without
+
+
+# ---------------------------------------------------------------- beside a looker
+
+
+def look_on(pid: int, counter: int) -> None:
+    """Look at a family as often as it can, and count it."""
+    library = ctypes.CDLL(f"{mproc.get_library()}/libmproc.so")
+    looks = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
+    seen = ctypes.c_void_p()
+    while True:
+        if library.mproc_inspect_new(ctypes.byref(seen), ctypes.c_int(pid)) == 0:
+            library.mproc_inspect_drop(seen)
+            looks.value += 1
+
+
+class Looker:
+    """A process that looks at this one's family, and is stopped in between."""
+
+    def __init__(self) -> None:
+        counter = os.memfd_create("looks")
+        os.ftruncate(counter, 8)
+        self._looks = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
+        words = [sys.executable, __file__, "--look", str(os.getpid()), str(counter)]
+        self._process = subprocess.Popen(words, pass_fds=[counter])
+        os.close(counter)
+        self._looked = self._seconds = 0.0
+        self._await_look()
+        self._rest()
+
+    def _await_look(self) -> None:
+        before = self._looks.value
+        while self._looks.value < before + 2:
+            if self._process.poll() is not None:
+                raise SystemExit("inspection.py: the looker has ended")
+            time.sleep(0.001)
+
+    def _rest(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        self._process.send_signal(signal.SIGCONT)
+        self._await_look()
+        first, began = self._looks.value, time.perf_counter()
+        yield
+        self._looked += self._looks.value - first
+        self._seconds += time.perf_counter() - began
+        self._rest()
+
+    def rate(self) -> float:
+        return self._looked / self._seconds
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def beside_a_looker(run: rows.Run) -> Iterator[Measure]:
+    held = mproc.Lock()  # there is a family, also before the first run
+    looker = Looker()
+    rows.SHORTEST = LONG
+    n, _ = rows.settle(run, 1 << 30)
+
+    def measure(looked_at: bool) -> Numbers:
+        with looker.looking() if looked_at else contextlib.nullcontext():
+            return (run(n),)
+
+    try:
+        yield measure
+    finally:
+        looker.end()
+        del held
+
+
+# ---------------------------------------------------------------- recorded
+
+
+def processor_time(pids: list[int]) -> float:
+    """Seconds for which the threads of processes have run."""
+    threads = [t for pid in pids for t in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((t / "schedstat").read_text().split()[0]) for t in threads) / 1e9
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "trace.json")
+        words = [inspect.PROGRAM, "record", "-o", str(file), str(os.getpid())]
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as recorder:
+            while not file.exists() or file.stat().st_size == 0:
+                if recorder.poll() is not None:
+                    raise SystemExit("inspection.py: the recorder has ended")
+                time.sleep(0.001)
+            yield
+            recorder.send_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def chunk1() -> Iterator[Measure]:
+    with mproc.get_context("fork").Pool(2) as pool:
+        items, family = range(TASKS), [m["pid"] for m in inspect.family()["members"]]
+        with recorded():  # its rings are made once
+            pool.map(rows.same, items, 1)
+
+        def measure(with_it: bool) -> Numbers:
+            with recorded() if with_it else contextlib.nullcontext():
+                before, began = processor_time(family), time.perf_counter()
+                pool.map(rows.same, items, 1)
+                took = time.perf_counter() - began
+                return took, processor_time(family) - before
+
+        yield measure
+
+
+# ---------------------------------------------------------------- names
+
+
+def make_locks(**name: str) -> float:
+    context = mproc.get_context("fork")
+    began = time.perf_counter()
+    for _ in range(LOCKS):
+        context.Lock(**name)
+    return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def names() -> Iterator[Measure]:
+    yield lambda named: (make_locks(name="orders") if named else make_locks(),)
+
+
+@contextlib.contextmanager
+def origins() -> Iterator[Measure]:
+    """A process reads the variable once, so each run has a process of its own."""
+
+    def measure(with_it: bool) -> Numbers:
+        environment = {**os.environ, "MPROC_ORIGIN": "1" if with_it else "0"}
+        words = [sys.executable, __file__, "--locks"]
+        return (float(subprocess.check_output(words, env=environment)),)
+
+    yield measure
+
+
+# ---------------------------------------------------------------- the table
+
+
+def streams() -> Iterator[tuple[str, Callable[[], Any]]]:
+    context = mproc.get_context("fork")
+    for kind in ("Queue", "SimpleQueue"):
+        for item in ITEMS:
+            for pairs in (1, 2):
+                run = rows.stream(context, pairs, ITEMS[item], getattr(context, kind))
+                name = f"queue.thr.{kind}.{item}.{pairs}p{pairs}c"
+                yield name, functools.partial(beside_a_looker, run)
+
+
+def all_rows() -> dict[str, tuple[tuple[str, ...], Callable[[], Any]]]:
+    """Of each row the names of its lines, and what measures it."""
+    contended = rows.contend(mproc.get_context("fork"))
+    table = {name: ((name,), measure) for name, measure in streams()}
+    table["sync.contended2.lock"] = (
+        ("sync.contended2.lock",),
+        functools.partial(beside_a_looker, contended),
+    )
+    name = "pool.map.chunk1"
+    table[name] = ((name, f"{name} (processor)"), chunk1)
+    table["lock.name"] = (("lock.name",), names)
+    table["lock.origin"] = (("lock.origin",), origins)
+    return table
+
+
+def say(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
+def print_row(lines: tuple[str, ...], measure: Measure, rounds: int) -> None:
+    done: list[list[Numbers]] = []  # of each round: with it, without, without
+    for i in range(rounds):
+        runs: list[Numbers] = [()] * 3
+        for which in ORDERS[i % len(ORDERS)]:
+            runs[which] = measure(which == 0)
+        done.append(runs)
+    for i, line in enumerate(lines):
+        asked = [2 * a[i] / (b[i] + c[i]) for a, b, c in done]
+        itself = [b[i] / c[i] for _, b, c in done]
+        print(f"| {line} | {say(asked)} | {say(itself)} |", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="the beginning of rows' names")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--look", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--locks", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: at least one round")
+    return options
+
+
+def chosen(beginnings: list[str]) -> list[tuple[tuple[str, ...], Callable[[], Any]]]:
+    table = all_rows()
+    for word in beginnings:
+        if not any(name.startswith(word) for name in table):
+            known = ", ".join(table)
+            raise SystemExit(f"inspection.py: no row begins with {word!r}; the rows are {known}")
+    wanted = tuple(beginnings) or ("",)
+    return [row for name, row in table.items() if name.startswith(wanted)]
+
+
+def main() -> None:
+    options = arguments()
+    if options.look:
+        look_on(*options.look)
+    elif options.locks:
+        print(make_locks())
+    else:
+        rows_of_table = chosen(options.rows)
+        print("| row | with it, against without (range) | without, twice (range) |\n|---|---|---|")
+        for lines, prepare in rows_of_table:
+            with prepare() as measure:
+                print_row(lines, measure, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
