@@ -477,6 +477,62 @@ def test_stand_ins_of_one_hash(fast):
     assert [d.get(Same(n)) for n in range(4)] == [None, 5, 2, 3] and len(d) == 3
 
 
+def test_a_key_that_looks_like_a_stand_in(fast):
+    key = frozenset([1, 2])
+    likes = ("\0stand-in", hash(key)), ("\0stand-in",), ("\0stand-in", hash(key), 0)
+    d, s = fast.dict(), fast.set()
+    d[likes[0]] = s.add(likes[0])  # before the table has a stand-in, and after it
+    d[key] = s.add(key)
+    for n, like in enumerate(likes):
+        assert (like in d) == (like in s) == (n == 0) and d.pop(like, 5) == (5 if n else None)
+        d[like] = n
+        s.add(like)
+    assert d.copy() == {key: None, likes[0]: 0, likes[1]: 1, likes[2]: 2}
+    assert s.copy() == {key, *likes}
+    assert [d[like] for like in likes] == [0, 1, 2] and d[key] is None
+    assert d.setdefault(likes[1], 7) == 1 and d.pop(likes[1]) == 1 and likes[1] not in d
+
+
+class Strict:
+    """May be compared with its like only; a dict does no more, if the hashes differ."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __eq__(self, other):
+        return self.number == other.number
+
+    def __hash__(self):
+        return hash((Strict, self.number))
+
+
+class Unlike(Loose):
+    """Equal to its like, and unequal, too."""
+
+    def __ne__(self, other):
+        return True
+
+
+def test_keys_whose_comparisons_are_odd(fast):
+    d, s = fast.dict(a=1), fast.set(["a"])
+    for key, same in (((Strict(1), 1), (Strict(1), 1)), (Unlike(1, "x"), Unlike(1, "yy"))):
+        d[key] = 1
+        d[same] = 2
+        s.update([key])
+        s.add(same)
+        assert d[key] == 2 and d.setdefault(same, 3) == 2 and same in s
+    assert len(d) == len(s) == 3
+
+
+def test_keys_that_are_never_there(fast):
+    d, s = fast.dict(), fast.set()
+    for n in range(3):
+        d[float("nan")] = s.add(float("nan"))
+        assert d.setdefault(float("nan"), n) == n and len(d) == 2 * n + 2 and len(s) == n + 1
+    assert float("nan") not in d and d.pop(float("nan"), 5) == 5
+    assert d.setdefault((float("nan"), 1), 7) == 7 and len(d) == 7
+
+
 def test_an_odd_key_makes_no_other_dict_slow(fast, monkeypatch):
     others = fast.dict(a=1), fast.set(["a"])
     odd = fast.dict()

@@ -66,11 +66,7 @@ class DictDirect(OnKeys):
         with riding(True):
             if self._is_simple(key):
                 return self.table.setdefault(key, default)
-            while True:
-                found = self.table.get(self._find(key), MISSING)
-                if found is not MISSING:
-                    return self._value_of(found)
-                self._set_odd(key, default)
+            return self._set_odd(key, default, only_new=True)
 
     def _do_update(self, *args: Any, **kwds: Any) -> None:
         new = dict(*args, **kwds)

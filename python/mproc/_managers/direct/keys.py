@@ -40,11 +40,17 @@ def is_plain(key: Any) -> bool:
     )
 
 
+def _has_nan(key: Any) -> bool:
+    """Return whether it is, or has in it, a number that a copy is not equal to."""
+    kind = type(key)
+    return (kind is float and key != key) or (kind is tuple and any(map(_has_nan, key)))
+
+
 def _as_plain(key: Any) -> Any:
     """Return a key of a built-in type that is equal; MISSING if there may be none."""
     kind = type(key)
     if kind in (bool, float):
-        return key
+        return MISSING if key != key else key
     if kind is tuple:
         items = tuple(item if is_plain(item) else _as_plain(item) for item in key)
         return MISSING if any(item is MISSING for item in items) else items
@@ -78,7 +84,12 @@ def _may_vary(key: Any) -> bool:
 
 
 def _is_stand_in(place: Any) -> bool:
-    return type(place) is tuple and place[:1] == (_STAND_IN,)
+    return type(place) is tuple and type(next(iter(place), 0)) is str and place[0] == _STAND_IN
+
+
+def _are_equal(real: Any, key: Any) -> bool:
+    """Return whether a dict takes one for the other; `!=` need not be the opposite of `==`."""
+    return real is key or bool(real == key)
 
 
 class OnKeys(OnTable):
@@ -94,6 +105,8 @@ class OnKeys(OnTable):
         """Return whether a table takes the key, as the same bytes in all processes."""
         if type(key) in (str, bytes) and len(key) <= _SHORT:
             return True
+        if _is_stand_in(key) or _has_nan(key):
+            return False  # the first is a program's own of that form; another one stands in for it
         try:
             key in self.table  # noqa: B015 - raises, if it is too long or cannot be told from others
             return is_plain(key) or not _may_vary(key)
@@ -116,7 +129,7 @@ class OnKeys(OnTable):
             return plain
         for other in self.table._list_keys():
             real = self._key_of(other)
-            if hash(real) == wanted and (real is key or real == key):
+            if hash(real) == wanted and _are_equal(real, key):
                 return other
         if plain is not MISSING:
             return plain
@@ -145,16 +158,25 @@ class OnKeys(OnTable):
             return pairs
         return [(v.key, v.value) if type(v) is Keyed else (k, v) for k, v in pairs]
 
-    def _set_odd(self, key: Any, value: Any) -> None:
+    def _set_odd(self, key: Any, value: Any, *, only_new: bool = False) -> Any:
+        """Set a key that may be odd; return the value that it has now.
+
+        only_new: a key that is there keeps its value. A key that is not equal to itself, such as
+        NaN, is never there.
+        """
         memoryview(self.token)[_life.ODD_AT] = 1  # before the manager's, which is looked at first
         if self.life.flags[0] == PLAIN:
             self.life.flags[0] = ODD
         while True:
             place = self._find(key)
             old, version = self.table._read(place) or (None, 0)
+            if version and only_new and not _is_stand_in(place):
+                return self._value_of(old)
             if type(old) is Keyed:
-                if _is_stand_in(place) and old.key != key:
+                if _is_stand_in(place) and not _are_equal(old.key, key):
                     continue  # another key of the same hash has come meanwhile
+                if only_new:
+                    return old.value
                 new = Keyed(old.key, value)
             elif _is_stand_in(place):
                 new = Keyed(key, value)
@@ -163,7 +185,7 @@ class OnKeys(OnTable):
             else:
                 new = Keyed(key, value)
             if self.table._put(place, new, version):
-                return
+                return value
 
     def _list_keys(self) -> list[Any]:
         return [key for key, _ in self._pairs()] if self._is_odd() else self.table._list_keys()
