@@ -1,5 +1,5 @@
 /*
- * bench_dict.c - the dict against stores that several processes can share, and one that they cannot
+ * bench_dict.c - the dict against stores that several processes can share, and two that they cannot
  *
  * SPDX-License-Identifier: MIT
  *
@@ -53,7 +53,8 @@ static const struct store store_dict = {
 
 /* ---------------------------------------------------------------- the work */
 
-static const struct store *const stores[] = {&store_dict, &store_lmdb, &store_redis, &store_map};
+static const struct store *const stores[] = {&store_dict, &store_lmdb, &store_redis, &store_map,
+                                             &store_map_fixed};
 enum { STORES = sizeof stores / sizeof *stores };
 
 static const char *cannot[STORES]; /* why; NULL: it is open */
@@ -245,7 +246,7 @@ static void table(const char *what, bool sets, bool two, unsigned from, unsigned
     }
 }
 
-enum { DICT, LMDB, REDIS, MAP };
+enum { DICT, LMDB, REDIS, MAP, MAP_FIXED };
 
 static void measure(void) {
     for (unsigned i = 0; i < STORES; i++) {
@@ -256,12 +257,13 @@ static void measure(void) {
     }
     for (int two = 0; two <= (bench_cpus() > 1); two++) {
         table("get", false, two, MAP, MAP + 1, 0.5);
+        table("get", false, two, MAP_FIXED, MAP_FIXED + 1, 0.5);
         table("get", false, two, REDIS, REDIS + 1, 20);
         table("get", false, two, LMDB, LMDB + 1, 0);
         table("set", true, two, LMDB, LMDB + 1, 3);
         table("set", true, two, REDIS, REDIS + 1, 0);
     }
-    table("set", true, false, MAP, MAP + 1, 0);
+    table("set", true, false, MAP, MAP_FIXED + 1, 0);
     for (unsigned i = 0; i < STORES; i++) {
         if (cannot[i] == NULL) {
             stores[i]->close();

@@ -27,7 +27,7 @@ struct store {
     void (*close)(void);
 };
 
-extern const struct store store_lmdb, store_redis, store_map;
+extern const struct store store_lmdb, store_redis, store_map, store_map_fixed;
 
 #ifdef __cplusplus
 }
