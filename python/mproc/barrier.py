@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Barrier"]
 
 
-class Barrier(_Belonging, _mproc.Barrier, threading.Barrier):
+class Barrier(_mproc.Barrier, _Belonging, threading.Barrier):
     """A number of parties, threads of any processes, that wait for each other.
 
     action: is called by the last party that arrives, before all pass. timeout: that of wait(), in

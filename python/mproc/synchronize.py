@@ -43,7 +43,11 @@ def __getattr__(name: str) -> Any:
 
 
 class _Shared:
-    """The base of all of them: they can be pickled only for a child that is being started."""
+    """The base of all of them: they can be pickled only for a child that is being started.
+
+    The C type is the first base of each: every call of one of its methods looks for that type in
+    the list of the object's bases, from the front.
+    """
 
     def __getstate__(self) -> Any:
         return None
@@ -143,7 +147,7 @@ class _Inheritable(_SemLockLike):
         self._recover = recover
 
 
-class Lock(_Inheritable, _Awaitable, _mproc.Lock):
+class Lock(_mproc.Lock, _Inheritable, _Awaitable):
     """A lock that is not recursive, between all threads of all processes.
 
     Any thread of any process may release it. on_owner_death says what happens when the process that
@@ -155,7 +159,7 @@ class Lock(_Inheritable, _Awaitable, _mproc.Lock):
         return f"<{type(self).__name__}(owner={_name_of_owner(self._owner())})>"
 
 
-class RLock(_Inheritable, _mproc.RLock):
+class RLock(_mproc.RLock, _Inheritable):
     """A lock that the thread that holds it may acquire again.
 
     It is free when that thread has released it as often; no other thread can release it.
@@ -168,7 +172,7 @@ class RLock(_Inheritable, _mproc.RLock):
         return f"<{type(self).__name__}({owner}, {count})>"
 
 
-class Semaphore(_Awaitable, _mproc.Semaphore):
+class Semaphore(_mproc.Semaphore, _Awaitable):
     """A number of permits, at first `value`.
 
     The permits of a process that dies are not given back: a semaphore may be a signal, which one
@@ -179,7 +183,7 @@ class Semaphore(_Awaitable, _mproc.Semaphore):
         return f"<{type(self).__name__}(value={_mproc.Semaphore.get_value(self)})>"
 
 
-class BoundedSemaphore(_Awaitable, _mproc.BoundedSemaphore):
+class BoundedSemaphore(_mproc.BoundedSemaphore, _Awaitable):
     """A number of permits, at first `value`, that never becomes more.
 
     It knows how many each process has taken, and those that a process had when it died are given
@@ -212,7 +216,7 @@ def _new_lock(ctx: BaseContext | None) -> RLock:
     return made if isinstance(made, RLock) else RLock(ctx=ctx)
 
 
-class Condition(_Acquirable, _Belonging, _mproc.Condition):
+class Condition(_mproc.Condition, _Acquirable, _Belonging):
     """Waiting for what a lock guards to become true.
 
     lock: a Lock or RLock; None makes a new RLock. The thread that has waited longest is notified
@@ -294,7 +298,7 @@ class Condition(_Acquirable, _Belonging, _mproc.Condition):
         return _Number(0)
 
 
-class Event(_Shared, _mproc.Event):
+class Event(_mproc.Event, _Shared):
     """A flag, at first not set, that threads of all processes can wait for."""
 
     def await_(self) -> Coroutine[Any, Any, bool]:
