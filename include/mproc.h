@@ -2985,18 +2985,18 @@ typedef struct mproc_inspection mproc_inspection;
  * its next one there is a millisecond at least, which the call waits for: a look costs busy members
  * a few microseconds.
  *
- * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it is in no family, or
- * the caller is in none; -EXDEV: it counts pids in another namespace than the caller, as in a
- * container; MPROC_EARENA: no member has the arena's descriptor any more; MPROC_EBUILD: the family
- * runs on another version of the library; MPROC_ECORRUPT: its arena is overwritten; -ENOMEM;
- * -EMFILE. */
+ * -ESRCH: there is no such process; -EACCES: it is another user's; -ENODEV: no /proc is mounted;
+ * -ENOENT: it is in no family, or the caller is in none; -EXDEV: it counts pids in another
+ * namespace than the caller, as in a container; MPROC_EARENA: no member has the arena's descriptor
+ * any more; MPROC_EBUILD: the family runs on another version of the library; MPROC_ECORRUPT: its
+ * arena is overwritten; -ENOMEM; -EMFILE. */
 MPROC_API int mproc_inspect_new(mproc_inspection **out, pid_t pid) MPROC_MUST_USE;
 
 /* The picture goes, and the texts that were lent. NULL is ignored. */
 MPROC_API void mproc_inspect_drop(mproc_inspection *owned);
 
 /* Writes the pid of one member of each family that this user may look at, at most `cap`. Returns
- * how many there are, or -ENOMEM. */
+ * how many there are; -ENOMEM; -ENODEV: no /proc is mounted. */
 MPROC_API int mproc_inspect_families(pid_t *out, size_t cap) MPROC_MUST_USE;
 
 /* How much a picture has. */

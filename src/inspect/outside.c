@@ -165,6 +165,8 @@ const char *mproc__outside_explain(int code) {
     case -EXDEV:
         return "the process counts pids in a namespace of its own, as a container does: look from "
                "inside of it (nsenter --target PID --pid --mount mproc ...)";
+    case -ENODEV: return "no /proc is mounted here, in which processes are seen";
+    case -EBUSY: return "the family has a watchdog already, which tells on its standard error";
     case -ESPIPE: return "this is no file to go back in: a recording needs a regular one";
     case MPROC_EARENA: return "no member has the descriptor of the arena any more";
     case MPROC_EBUILD: return "the family runs on another version of mproc than this program";

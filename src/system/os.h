@@ -266,11 +266,12 @@ const char *mproc__os_symbol_at(const void *address);
 
 /* ---- other processes, from outside */
 
-/* Fills up to `cap` pids of all processes that can be seen; returns how many there are. -ENOENT:
- * there is no /proc; -EMFILE, -ENOMEM. */
+/* Fills up to `cap` pids of all processes that can be seen; returns how many there are. -ENODEV:
+ * no /proc is mounted; -EMFILE, -ENOMEM. */
 int mproc__os_processes(pid_t *out, int cap);
 /* The inode of the first file of mproc__os_memory_new() of that name that a process has mapped.
- * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it has mapped none. */
+ * -ESRCH: there is no such process; -EACCES: it is another user's; -ENOENT: it has mapped none;
+ * -ENODEV: no /proc is mounted. */
 int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode);
 /* Do its pids mean the same processes as the caller's? True as well where that cannot be seen. */
 bool mproc__os_same_pids(pid_t pid);

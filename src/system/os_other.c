@@ -22,10 +22,20 @@
 
 #define MAPS_LINE 4352 /* of /proc/PID/maps: numbers, and a path of PATH_MAX */
 
+/* A directory of that name may be there, with nothing mounted on it. */
+static bool has_proc(void) {
+    struct stat self;
+    return stat("/proc/self", &self) == 0;
+}
+
 int mproc__os_processes(pid_t *out, int cap) {
     DIR *all = opendir("/proc");
-    if (all == NULL) {
+    if (all == NULL && errno != ENOENT) {
         return -errno;
+    }
+    if (all == NULL || !has_proc()) {
+        (void)(all != NULL && closedir(all));
+        return -ENODEV;
     }
     int n = 0;
     for (struct dirent *e = readdir(all); e != NULL; e = readdir(all)) {
@@ -38,6 +48,12 @@ int mproc__os_processes(pid_t *out, int cap) {
     }
     closedir(all);
     return n;
+}
+
+/* Why a process is not in /proc: of one that it hides (hidepid) the kernel says that it is another
+ * user's. */
+static int absence(pid_t pid) {
+    return !has_proc() ? -ENODEV : kill(pid, 0) != 0 && errno == EPERM ? -EACCES : -ESRCH;
 }
 
 /* The inode in a line of /proc/PID/maps, if it maps a memfd of that name. */
@@ -61,7 +77,7 @@ int mproc__os_memory_mapped(pid_t pid, const char *name, uint64_t *inode) {
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     FILE *maps = fopen(path, "re");
     if (maps == NULL) {
-        return errno == ENOENT ? -ESRCH : -errno;
+        return errno == ENOENT ? absence(pid) : -errno;
     }
     errno = 0;
     int r = -ENOENT;

@@ -26,6 +26,9 @@ PROVOKE(mproc_inspect_new, -ESRCH) {
 
 CANNOT(mproc_inspect_new, -EACCES, "it takes a second user, whom the tests may not have")
 
+CANNOT(mproc_inspect_new, -ENODEV,
+       "it takes a namespace, which the tests may not make; tests/python/test_looker.py does")
+
 PROVOKE(mproc_inspect_new, -ENOENT) {
     return look(0);
 }
@@ -98,6 +101,9 @@ PROVOKE(mproc_inspect_json, -ENOMEM) {
     no_memory();
     return mproc_inspect_json(&text, 0);
 }
+
+CANNOT(mproc_inspect_families, -ENODEV,
+       "it takes a namespace, which the tests may not make; tests/python/test_looker.py does")
 
 PROVOKE(mproc_inspect_families, -ENOMEM) {
     pid_t pid;

@@ -252,6 +252,44 @@ def test_no_process_that_cannot_be_looked_at_is_a_riddle() -> None:
     zombie.wait()
 
 
+def in_namespace(mount: str, *words: str, nobody: bool = False) -> subprocess.CompletedProcess[str]:
+    """A look where something else is mounted at /proc."""
+    become = "setpriv --reuid 65534 --regid 65534 --clear-groups " if nobody else ""
+    script = f'{mount} && exec {become}"$0" "$@"'
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o755)
+        program = shutil.copy(inspect.PROGRAM, place)
+        os.chmod(program, 0o755)
+        command = ["unshare", "--mount", "sh", "-c", script, program, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def may_mount() -> None:
+    mount = "mount -t tmpfs nothing /proc && mount -t proc nothing /proc"
+    if subprocess.run(["unshare", "--mount", "sh", "-c", mount], check=False).returncode != 0:
+        pytest.skip("this user may mount nothing")
+
+
+@pytest.mark.usefixtures("may_mount")
+def test_without_proc_that_is_the_reason(busy: str) -> None:
+    """Not that there is no family, or no process."""
+    for words in (["ps"], ["ps", "--json"], ["locks", busy], ["record", "-o", "/dev/full", busy]):
+        told = in_namespace("mount -t tmpfs nothing /proc", *words)
+        assert told.returncode == 1
+        assert "no /proc is mounted here" in told.stderr
+
+
+@pytest.mark.usefixtures("may_mount")
+def test_a_process_that_proc_hides_is_another_users(busy: str) -> None:
+    mount = "mount -t proc -o hidepid=invisible nothing /proc"
+    assert in_namespace(mount, "ps", busy).returncode == 0
+    told = in_namespace(mount, "ps", busy, nobody=True)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == f"mproc: {busy}: this user may not look at the process\n"
+    assert "no such process" in in_namespace(mount, "ps", str(2**31 - 1), nobody=True).stderr
+
+
 def test_a_family_that_counts_pids_otherwise_is_refused(tmp_path: pathlib.Path) -> None:
     source = "import mproc, os, sys\nmproc.Lock()\nprint('ready', flush=True)\nsys.stdin.read()\n"
     command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", source]
