@@ -162,12 +162,14 @@ void mproc__show_graph(const struct mproc__show *show) {
     }
 }
 
+/* A label has escapes of its own, and the names of characters that HTML has. */
 static void dot_string(FILE *out, const char *text) {
     for (; *text != 0; text++) {
         if (*text == '"' || *text == '\\') {
             fputc('\\', out);
         }
         fputc(*text, out);
+        fputs(*text == '&' ? "amp;" : "", out);
     }
 }
 

@@ -13,6 +13,7 @@
 #include "inspect/record.h"
 #include "inspect/show.h"
 #include "inspect/stacks.h"
+#include "inspect/text.h"
 #include "inspect/top.h"
 #include "inspect/watchdog.h"
 #include "system/os.h"
@@ -132,7 +133,9 @@ static void complain(pid_t pid, int code) {
 }
 
 static void complain_of_file(FILE *errors, const char *name, int code) {
-    fprintf(errors, "mproc: %s: %s\n", name,
+    fputs("mproc: ", errors);
+    mproc__text_print(errors, name);
+    fprintf(errors, ": %s\n",
             code == -EACCES || code == -EPERM || code == -ENOENT ? mproc_strerror(code)
                                                                  : mproc__outside_explain(code));
 }
@@ -207,12 +210,23 @@ static int read_option(struct request *request, const char *name, const char *va
     return request->pid == 0 && read_pid(name, &request->pid);
 }
 
-/* What an argument should have been. */
-static int refuse(const char *verb, const char *argument, const char *options) {
+/* Has the option a value, which stands in capitals in the words about a verb's options? */
+static bool takes_value(const char *argument, const char *options) {
+    const char *at = *argument == '-' ? strstr(options, argument) : NULL;
+    size_t n = strlen(argument);
+    return at != NULL && at[n] == ' ' && at[n + 1] >= 'A' && at[n + 1] <= 'Z';
+}
+
+/* What an argument should have been, or its value. */
+static int refuse(const char *verb, char *const *argument, const char *options) {
+    const char *value = takes_value(argument[0], options) ? argument[1] : NULL;
+    fprintf(stderr, "mproc %s: what is ", verb);
+    mproc__text_print(stderr, argument[0]);
+    fputs(value != NULL ? " " : "", stderr);
+    mproc__text_print(stderr, value != NULL ? value : "");
     fprintf(stderr,
-            "mproc %s: what is %s? It takes %s, and the pid of one process, from 1 on; mproc "
-            "--help has the usage\n",
-            verb, argument, options);
+            "? It takes %s, and the pid of one process, from 1 on; mproc --help has the usage\n",
+            options);
     return EXIT_USAGE;
 }
 
@@ -232,7 +246,9 @@ static int read_arguments(int argc, char **argv, struct request *out) {
     *out = (struct request){.verb = argc > 1 ? find_verb(argv[1]) : NULL};
     if (out->verb == NULL) {
         if (argc > 1) {
-            fprintf(stderr, "mproc: there is no verb %s\n\n", argv[1]);
+            fputs("mproc: there is no verb ", stderr);
+            mproc__text_print(stderr, argv[1]);
+            fputs("\n\n", stderr);
         }
         fputs(help, stderr);
         return EXIT_USAGE;
@@ -241,7 +257,7 @@ static int read_arguments(int argc, char **argv, struct request *out) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_option(out, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            return refuse(argv[1], argv[i], options_of(out));
+            return refuse(argv[1], &argv[i], options_of(out));
         }
     }
     if ((out->drawn || is_verb(out, "stacks")) && out->pid == 0) {
@@ -345,7 +361,7 @@ static int run_record(int argc, char **argv) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_record_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            return refuse("record", argv[i], "-o FILE, --for SECONDS");
+            return refuse("record", &argv[i], "-o FILE, --for SECONDS");
         }
     }
     if (what.pid == 0 || what.path == NULL) {
@@ -382,12 +398,22 @@ static int read_watch_option(struct mproc__watchdog *what, const char *name, con
     return what->pid == 0 && read_pid(name, &what->pid);
 }
 
+/* A family that has itself watched knows no options, but what is in its environment. */
+static int refuse_variable(const char *value) {
+    fputs("mproc: MPROC_WATCHDOG is \"", stderr);
+    mproc__text_print(stderr, value);
+    fputs("\": it takes seconds, as 10 or 2.5, and 10=abort to end the family; nobody watches it\n",
+          stderr);
+    return EXIT_USAGE;
+}
+
 static int run_watch(int argc, char **argv) {
     struct mproc__watchdog what = {.after = 10 * MPROC_SEC};
     for (int i = 2, n; i < argc; i += n) {
         n = read_watch_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            return refuse("watch", argv[i], "--after SECONDS, as 10 or 2.5=abort");
+            return what.behind ? refuse_variable(argv[i + 1])
+                               : refuse("watch", &argv[i], "--after SECONDS, as 10 or 2.5=abort");
         }
     }
     if (what.pid == 0) {
@@ -432,7 +458,7 @@ static int run_top(int argc, char **argv) {
         n = read_top_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
             return refuse(
-                "top", argv[i],
+                "top", &argv[i],
                 "--json, -d SECONDS, 0.1 and more, -n ROUNDS, 1 and more, -o P, M, T or N");
         }
     }

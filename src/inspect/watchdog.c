@@ -51,7 +51,7 @@ bool mproc__watchdog_read(const char *text, struct mproc__watchdog *out) {
     double seconds = (double)USUALLY / 1e9;
     if (strcmp(text, "abort") != 0) {
         seconds = strtod(text, &end);
-        if (end == text || !(seconds > 0 && seconds < 1e9) ||
+        if (end == text || !(seconds >= 1e-9 && seconds < 1e9) ||
             !(*end == 0 || strcmp(end, "=abort") == 0)) {
             return false;
         }
@@ -242,7 +242,7 @@ int mproc__watchdog(const struct mproc__watchdog *what) {
     if (r == 0) {
         bool mine = mproc__os_only_one(watch->arena.fd);
         pid_t pid = mine && what->behind ? mproc__os_fork() : 0;
-        r = pid < 0 ? pid : pid == 0 && mine ? run(what, watch) : 0;
+        r = pid < 0 ? pid : pid == 0 && mine ? run(what, watch) : mine || what->behind ? 0 : -EBUSY;
         mproc__outside_close(&watch->arena);
     }
     free(watch);

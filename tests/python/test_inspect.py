@@ -337,14 +337,51 @@ def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:
     for words in (["--after", "soon", "1"], ["--after", "-1", "1"], [], ["1", "2"]):
         assert look("watch", *words).returncode == 2
     assert "no such process" in look("watch", str(2**22 + 1)).stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "soon",
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "1e-300",
+        "1e9",
+        "10s",
+        "10=",
+        "=abort",
+        "10=ABORT",
+        "9" * 5000,
+    ],
+)
+def test_a_watchdogs_variable_is_named(tmp_path: pathlib.Path, value: str) -> None:
     script = tmp_path / "short.py"
     script.write_text("import mproc\nmproc.Lock()\n")
-    environment = {**os.environ, "MPROC_WATCHDOG": "soon"}
+    environment = {**os.environ, "MPROC_WATCHDOG": value}
     ended = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True
     )
     assert ended.returncode == 0
-    assert "what is --after?" in ended.stderr
+    assert ended.stderr.startswith(f'mproc: MPROC_WATCHDOG is "{value}": it takes seconds, as 10')
+
+
+WATCHED = """
+import mproc, os, subprocess
+from mproc import inspect
+lock = mproc.Lock()
+mproc.log_deadlocks(3600)
+mproc.log_deadlocks(3600)  # who asks twice has asked
+raise SystemExit(subprocess.call([inspect.PROGRAM, "watch", str(os.getpid())]))
+"""
+
+
+def test_a_second_watchdog_says_that_there_is_one() -> None:
+    told = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.count("\n") == 1
+    assert "the family has a watchdog already" in told.stderr
 
 
 def test_stacks_are_shown() -> None:

@@ -83,6 +83,8 @@ def test_bad_names_are_whole_as_data(badly_named: str) -> None:
 
 def test_bad_names_spoil_no_drawing(badly_named: str, tmp_path: pathlib.Path) -> None:
     xml.dom.minidom.parseString(look("graph", "--svg", badly_named).stdout)
+    label = "<script>alert(1)</script>&amp;'\\\"\\\\"  # graphviz knows the characters of HTML
+    assert label in look("graph", "--dot", badly_named).stdout
     page = tmp_path / "page.html"
     assert look("report", "-o", str(page), badly_named).returncode == 0
     text = page.read_text()
@@ -235,6 +237,33 @@ def test_wrong_usage_names_the_culprit(pid: str) -> None:
         told = look(verb, pid)
         assert (told.returncode, told.stdout) == (2, "")
         assert told.stderr.startswith(f"mproc {verb}: what is {pid}? It takes ")
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "value"),
+    [
+        ("watch", "--after", "soon"),
+        ("watch", "--after", "1e-300"),
+        ("record", "--for", "-1"),
+        ("top", "-d", "0"),
+        ("top", "-n", "many"),
+        ("top", "-o", "PM"),
+    ],
+)
+def test_a_wrong_value_is_named(verb: str, option: str, value: str) -> None:
+    told = look(verb, option, value, "1")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith(f"mproc {verb}: what is {option} {value}? It takes ")
+    lacks = look(verb, option)
+    assert lacks.stderr.startswith(f"mproc {verb}: what is {option}? It takes ")
+
+
+def test_what_it_complains_of_commands_no_terminal(busy: str) -> None:
+    bad = "\x1b[31m/no\n"
+    for words in ([bad], ["ps", bad], ["watch", "--after", bad], ["report", "-o", bad, busy]):
+        told = look(*words)
+        assert "?[31m/no?" in told.stderr
+        assert "\x1b" not in told.stderr
 
 
 def test_what_is_missing_is_said() -> None:
