@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * How it works. `mproc record` and `mproc watch` go on in a process that is nobody's child; who
- * starts one waits until it does. The program stands beside the library or in the directory of
- * programs that belongs to its own; or it is looked for on PATH.
+ * starts one waits until it does. The program stands beside the library, in the directory above
+ * (of the Python package) or in the directory of programs that belongs to its own; or it is looked
+ * for on PATH.
  *
  * If a member dies here: the looker finds the family without members, and ends.
  */
@@ -47,7 +48,7 @@ static int start_in(const char *directory, size_t length, const char *rest,
 }
 
 static int start_beside_library(const char *const *argv) {
-    static const char *const places[] = {"", "../bin/", "../../bin/"};
+    static const char *const places[] = {"", "../", "../bin/", "../../bin/"};
     const char *file_of_library = mproc__os_file_at(&mproc__trace);
     const char *end = file_of_library != NULL ? strrchr(file_of_library, '/') : NULL;
     int r = -ENOENT;

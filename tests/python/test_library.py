@@ -1,5 +1,6 @@
 """mproc.get_include() and mproc.get_library(): programs in C by what the package brings."""
 
+import json
 import os
 import re
 import subprocess
@@ -33,6 +34,24 @@ def test_the_program_of_the_readme(tmp_path: Path) -> None:
     done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "[0, 1, 4, 9, 16]\nhello from child\n"
+
+
+def test_a_program_finds_the_looker_of_the_package(tmp_path: Path) -> None:
+    source, trace = tmp_path / "lock.c", tmp_path / "trace.json"
+    source.write_text(
+        "#include <mproc.h>\n"
+        "int main(int argc, char **argv) {\n"
+        "    mproc_lock *lock;\n"
+        "    return mproc_init(argc, argv) || mproc_lock_new(&lock, 0) ||\n"
+        "           mproc_lock_acquire(lock, 0) || mproc_lock_release(lock);\n"
+        "}\n"
+    )
+    program = build(tmp_path, os.environ.get("CC", "cc"), "-std=c11", str(source))
+    environment = {**os.environ, "PATH": "", "MPROC_WATCHDOG": "3600", "MPROC_TRACE": str(trace)}
+    # Who reads stderr to its end waits for the looker, too.
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(trace.read_text())["traceEvents"]
 
 
 def test_a_program_in_cpp(tmp_path: Path) -> None:
