@@ -27,9 +27,11 @@ static bool begins(const char *line, const char *with) {
     return strncmp(line, with, strlen(with)) == 0;
 }
 
-/* "#0  0x00007f... in read ()", or of an older pstack "0x00007f...: read". */
-static bool is_frame(const char *line) {
-    return (line[0] == '#' && isdigit((unsigned char)line[1])) || begins(line, "0x");
+/* "#0  0x00007f... in read ()"; of an older pstack "0x00007f...: read", while gdb says so of where a
+ * process is that it comes to, before its stacks. */
+static bool is_frame(const char *line, const char *tool) {
+    return (line[0] == '#' && isdigit((unsigned char)line[1])) ||
+           (strcmp(tool, "pstack") == 0 && begins(line, "0x"));
 }
 
 /* Of gdb, py-spy, eu-stack, and both of the last ones' processes. */
@@ -48,21 +50,22 @@ static const char *line_behind(const char *line) {
     return line + n + (line[n] != 0);
 }
 
-static bool has_stacks(const char *text, bool threads_are_enough) {
+static bool has_stacks(const char *text, const char *tool) {
+    bool threads_are_enough = strcmp(tool, "py-spy") == 0;
     for (const char *line = text; *line != 0; line = line_behind(line)) {
-        if (is_frame(line) || (threads_are_enough && begins(line, "Thread "))) {
+        if (is_frame(line, tool) || (threads_are_enough && begins(line, "Thread "))) {
             return true;
         }
     }
     return false;
 }
 
-static void leave_stacks(char *text) {
+static void leave_stacks(char *text, const char *tool) {
     char *to = text;
     bool begun = false;
     for (const char *line = text, *next; *line != 0; line = next) {
         next = line_behind(line);
-        begun = begun || is_head(line) || is_frame(line);
+        begun = begun || is_head(line) || is_frame(line, tool);
         if (begun && *line != '\n' && !is_noise(line)) {
             memmove(to, line, (size_t)(next - line));
             to += next - line;
@@ -88,9 +91,9 @@ static void explain(const char *tool, ssize_t code, char *text, char why[MPROC__
 static bool ask(const char *const *tool, char *text, size_t size, char why[MPROC__TOOLS_WHY]) {
     *text = 0;
     ssize_t r = mproc__os_tool(tool, text, size, PATIENCE);
-    bool said = r != -ETIMEDOUT && has_stacks(text, strcmp(tool[0], "py-spy") == 0);
+    bool said = r != -ETIMEDOUT && has_stacks(text, tool[0]);
     if (said) {
-        leave_stacks(text);
+        leave_stacks(text, tool[0]);
     } else {
         explain(tool[0], r, text, why);
     }

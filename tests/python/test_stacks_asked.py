@@ -343,7 +343,7 @@ def tool(folder: pathlib.Path, name: str, says: str, status: int = 0) -> None:
 GDB = """[New LWP 7]
 warning: a library is not there
 Using host libthread_db library "/lib/libthread_db.so.1".
-read () at read.c:12
+0x00007f00 in read () at read.c:12
 12\tread.c: No such file or directory.
 
 Thread 2 (Thread 0x7f00 (LWP 7) "worker"):
