@@ -44,15 +44,26 @@ def import_for_workers() -> None:
     pickle()
 
 
-def _later(name: str) -> Callable[..., Any]:
-    """Return a function of `_pool.errors`, which is imported when it is called: by what failed."""
+# Functions of `_pool.errors`, which is imported when one is called: by what has failed. They stand
+# here, since each that a worker makes is pages to be copied.
 
-    def call(*args: Any) -> Any:
-        from ._pool import errors
 
-        return getattr(errors, name)(*args)
+def _describe(*args: Any) -> Any:
+    from ._pool import errors
 
-    return call
+    return errors.describe(*args)
+
+
+def _describe_barely(*args: Any) -> Any:
+    from ._pool import errors
+
+    return errors.describe_barely(*args)
+
+
+def _excuse(*args: Any) -> Any:
+    from ._pool import errors
+
+    return errors.excuse(*args)
 
 
 def worker(
@@ -77,6 +88,6 @@ def worker(
     if initializer is not None:
         import_for_workers()
         initializer(*initargs)
-    describe = _later("describe" if wrap_exception else "describe_barely")
-    done = tasks.serve(seat, maxtasks or 0, describe, _later("excuse"))
+    describe = _describe if wrap_exception else _describe_barely
+    done = tasks.serve(seat, maxtasks or 0, describe, _excuse)
     log(_DEBUG, "worker exiting after %d tasks", done)
