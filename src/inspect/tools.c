@@ -27,8 +27,8 @@ static bool begins(const char *line, const char *with) {
     return strncmp(line, with, strlen(with)) == 0;
 }
 
-/* "#0  0x00007f... in read ()"; of an older pstack "0x00007f...: read", while gdb says so of where a
- * process is that it comes to, before its stacks. */
+/* "#0  0x00007f... in read ()"; of an older pstack "0x00007f...: read". Before its stacks gdb
+ * prints a line like that, too: where the process is that it comes to. */
 static bool is_frame(const char *line, const char *tool) {
     return (line[0] == '#' && isdigit((unsigned char)line[1])) ||
            (strcmp(tool, "pstack") == 0 && begins(line, "0x"));
