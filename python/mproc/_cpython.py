@@ -13,7 +13,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ __all__ = [
     "child_intent",
     "end_threads",
     "forget_exit_functions",
+    "forget_imports_of_others",
     "fork_of_others",
     "free_lock",
     "has_threads",
+    "imports_going_on",
     "interpreter_options",
     "is_of_a_signal",
     "leave_event_loop",
@@ -99,6 +101,31 @@ def pickle() -> ModuleType:
 
         return pickle
     return _pickle
+
+
+# ---- the imports of a forked child
+
+# The locks of the modules that are being imported, as weak references by name.
+imports_going_on: dict[str, Callable[[], Any]] = getattr(
+    sys.modules.get("_frozen_importlib"), "_module_locks", {}
+)
+
+
+def forget_imports_of_others() -> None:
+    """Let a forked child import what other threads of its parent were importing at the fork.
+
+    Those threads are not in the child: nobody would ever unlock the modules, or finish them. What
+    this thread itself is importing stays as it is.
+    """
+    me = get_ident()
+    for name, lock_of in list(imports_going_on.items()):
+        owner = getattr(lock_of(), "owner", None)
+        if owner == me:
+            continue
+        imports_going_on.pop(name, None)
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if owner is not None and getattr(spec, "_initializing", False):
+            del sys.modules[name]
 
 
 # ---- the exit functions of a forked child

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
+    forget_imports_of_others = _cpython.forget_imports_of_others
+    imports_going_on = _cpython.imports_going_on
     hold_interrupts = _mproc.hold_interrupts
     leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
@@ -282,6 +284,7 @@ def flush_std_streams() -> None:
 def fetch() -> None:
     """Fetch what a child calls of others: before it is forked, and not by `import mproc`."""
     global CHILDREN_RUN_EXIT_FUNCTIONS, child_intent, end_threads, forget_exit_functions
+    global forget_imports_of_others, imports_going_on
     global hold_interrupts, leave_event_loop, run_exit_functions, set_native_id, thread_count
     global at_threads_end, warn_of_threads, _fetched
     from . import _cpython, _mproc
@@ -290,6 +293,8 @@ def fetch() -> None:
     child_intent = _cpython.child_intent
     end_threads = _cpython.end_threads
     forget_exit_functions = _cpython.forget_exit_functions
+    forget_imports_of_others = _cpython.forget_imports_of_others
+    imports_going_on = _cpython.imports_going_on
     hold_interrupts = _mproc.hold_interrupts
     leave_event_loop = _cpython.leave_event_loop
     run_exit_functions = _cpython.run_exit_functions
@@ -342,6 +347,8 @@ def bootstrap(self: BaseProcess, method: str | None = None) -> int:
         fetch()
     if method is not None:
         fetch_threading()
+    elif imports_going_on:
+        forget_imports_of_others()
     # The interpreter runs the exit functions of a spawned child, a forked one calls _exit().
     own_exit = CHILDREN_RUN_EXIT_FUNCTIONS and method != "spawn"
     try:
