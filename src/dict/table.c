@@ -6,10 +6,11 @@
  * How it works. A dict is sixteen tables, its shards, and a bit of a key's hash says which. Each
  * has a guard and everything else of its own, so a change never concerns two of them. A shard is an
  * array of buckets, which grows and shrinks by one bucket at a time (linear hashing): an insertion
- * splits at most one bucket. The array lies in pieces, each as large as all before it, so that
- * nothing is ever copied. A bucket is a list of entries. An entry is a block that does not change
- * once it is linked. A new value is a new entry in the old one's place, so that its commit is one
- * store for readers, who take no lock (read.c).
+ * splits two buckets at most. There are two for each entry, since each further entry of a bucket is
+ * one more that a reader waits for. The array lies in pieces, each as large as all before it, so
+ * that nothing is ever copied. A bucket is a list of entries. An entry is a block that does not
+ * change once it is linked. A new value is a new entry in the old one's place, so that its commit
+ * is one store for readers, who take no lock (read.c).
  *
  * Shared state. All of a shard is written under its guard.
  *   version     Even: the shard is whole. Odd: it is being changed, or a member died while it
@@ -58,7 +59,9 @@
 #include "core/kinds.h"
 #include "dict/hash.h"
 
+#define PER_ENTRY 2    /* buckets */
 #define SPLIT_MOST 20  /* entries of a bucket that is split: their links have to fit into the log */
+#define SPLIT_BOTH 16  /* entries of both, where one insertion splits two */
 #define SWEEP_STEP 256 /* empty buckets that a section passes over */
 
 /* ---------------------------------------------------------------- hashing */
@@ -224,23 +227,39 @@ static void deal(struct mproc__dict_shard *shard, uint64_t *low, uint64_t *high,
     }
 }
 
-void mproc__dict_split(struct mproc__dict_shard *shard) {
+/* Has the shard fewer buckets than it should have, if it has that many? */
+static bool is_time_to_grow(const struct mproc__dict_shard *shard, uint64_t n) {
+    return PER_ENTRY * mproc__peek64(&shard->count) > n;
+}
+
+/* Splits a bucket that has `most` entries or fewer, and returns how many it had; more than `most`:
+ * none was split. */
+static uint64_t split_one(struct mproc__dict_shard *shard, uint64_t most) {
     uint64_t n = shard->buckets, top = UINT64_C(1) << (63 - __builtin_clzll(n));
     unsigned segment = mproc__dict_segment(n);
-    if (shard->count <= n || segment >= MPROC__DICT_SEGMENTS || shard->segments[segment] == 0) {
-        return;
+    if (!is_time_to_grow(shard, n) || segment >= MPROC__DICT_SEGMENTS ||
+        shard->segments[segment] == 0) {
+        return most + 1;
     }
-    uint64_t *low = mproc__dict_bucket(shard, n - top);
-    if (length(*low) <= SPLIT_MOST) {
+    uint64_t *low = mproc__dict_bucket(shard, n - top), had = length(*low);
+    if (had <= most) {
         deal(shard, low, mproc__dict_bucket(shard, n), top);
         set(shard, &shard->buckets, n + 1);
         set(shard, &shard->splits, shard->splits + 1);
+    }
+    return had;
+}
+
+void mproc__dict_split(struct mproc__dict_shard *shard) {
+    uint64_t had = split_one(shard, SPLIT_MOST);
+    if (had <= SPLIT_BOTH) {
+        (void)split_one(shard, SPLIT_BOTH - had);
     }
 }
 
 static void merge_one(struct mproc__dict_shard *shard) {
     uint64_t n = shard->buckets - 1;
-    if (n < MPROC__DICT_FIRST || shard->count > n / 2) {
+    if (n < MPROC__DICT_FIRST || 2 * PER_ENTRY * shard->count > n) {
         return;
     }
     uint64_t top = UINT64_C(1) << (63 - __builtin_clzll(n));
@@ -256,10 +275,11 @@ static void merge_one(struct mproc__dict_shard *shard) {
     set(shard, &shard->merges, shard->merges + 1);
 }
 
-/* Two, so that there are about twice as many buckets as entries all the way down. */
+/* As many as an entry has at most, so that there are never more all the way down. */
 void mproc__dict_merge(struct mproc__dict_shard *shard) {
-    merge_one(shard);
-    merge_one(shard);
+    for (int i = 0; i < 2 * PER_ENTRY; i++) {
+        merge_one(shard);
+    }
 }
 
 /* ---------------------------------------------------------------- pieces */
@@ -267,7 +287,7 @@ void mproc__dict_merge(struct mproc__dict_shard *shard) {
 void mproc__dict_extend(struct mproc__dict_shard *shard, struct mproc__hand *hand) {
     uint64_t n = mproc__peek64(&shard->buckets);
     unsigned segment = mproc__dict_segment(n);
-    if (mproc__likely(mproc__peek64(&shard->count) <= n || segment >= MPROC__DICT_SEGMENTS ||
+    if (mproc__likely(!is_time_to_grow(shard, n) || segment >= MPROC__DICT_SEGMENTS ||
                       mproc__peek64(&shard->segments[segment]) != 0)) {
         return;
     }

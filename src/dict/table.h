@@ -169,7 +169,7 @@ bool mproc__dict_stale(const mproc_dict *dict, const struct mproc__dict_shard *s
 void mproc__dict_unlink(struct mproc__dict_shard *shard, struct mproc__hand *hand, uint64_t *link,
                         uint64_t next);
 
-/* Inside a change: a bucket more, or two less, where it is time and can be done. */
+/* Inside a change: two buckets more, or four less, where it is time and can be done. */
 void mproc__dict_split(struct mproc__dict_shard *shard);
 void mproc__dict_merge(struct mproc__dict_shard *shard);
 
