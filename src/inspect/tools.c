@@ -105,7 +105,7 @@ const char *mproc__tools_ask_python(pid_t pid, char *text, size_t size,
     char number[16];
     const char *const spy[] = {"py-spy", "dump", "--pid", number, NULL};
     snprintf(number, sizeof number, "%d", (int)pid);
-    return ask(spy, text, size, why) ? spy[0] : NULL;
+    return ask(spy, text, size, why) ? "py-spy" : NULL;
 }
 
 const char *mproc__tools_ask_c(pid_t pid, char *text, size_t size, char why[MPROC__TOOLS_WHY]) {
@@ -122,11 +122,12 @@ const char *mproc__tools_ask_c(pid_t pid, char *text, size_t size, char why[MPRO
                                "thread apply all bt 40",
                                NULL};
     const char *const pstack[] = {"pstack", number, NULL};
+    static const char *const names[] = {"eu-stack", "gdb", "pstack"};
     const char *const *const tools[] = {elfutils, gdb, pstack};
     snprintf(number, sizeof number, "%d", (int)pid);
     for (size_t i = 0; i < sizeof tools / sizeof *tools; i++) {
         if (ask(tools[i], text, size, why)) {
-            return tools[i][0];
+            return names[i];
         }
     }
     return NULL;
