@@ -58,7 +58,7 @@ manager.shutdown()
 
 PROCESS = """
 def use():
-    sys.exit(__import__(NAME).VALUE)
+    sys.exit(int(__import__(NAME).Fraction(7)))
 
 child = fork.Process(target=use)
 child.start()
@@ -68,7 +68,7 @@ assert child.exitcode == 7, child.exitcode
 
 POOL = """
 def use(n):
-    return __import__(NAME).VALUE + n
+    return int(__import__(NAME).Fraction(7 + n))
 
 with fork.Pool(1) as pool:
     assert pool.map(use, [0, 1]) == [7, 8]
@@ -76,7 +76,7 @@ with fork.Pool(1) as pool:
 
 EXECUTOR = """
 def use(n):
-    return __import__(NAME).VALUE + n
+    return int(__import__(NAME).Fraction(7 + n))
 
 with mproc.futures.ProcessPoolExecutor(1, mp_context=fork) as executor:
     assert executor.submit(use, 1).result() == 8
@@ -86,7 +86,6 @@ with mproc.futures.ProcessPoolExecutor(1, mp_context=fork) as executor:
 def run(tmp_path: Path, source: str, *argv: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(source)
-    (tmp_path / "slow_one.py").write_text("VALUE = 7\n")
     ended = subprocess.run([sys.executable, script, *argv], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
 
@@ -100,7 +99,7 @@ def test_a_server_imports_it(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("use", [PROCESS, POOL, EXECUTOR])
 def test_a_child_imports_it(tmp_path: Path, use: str) -> None:
-    run(tmp_path, SLOWLY + "import mproc.futures\n" + use + END, "slow_one")
+    run(tmp_path, SLOWLY + "import mproc.futures\n" + use + END, "fractions")
 
 
 def test_what_the_thread_itself_imports_is_there(tmp_path: Path) -> None:
@@ -119,3 +118,25 @@ def test_what_the_thread_itself_imports_is_there(tmp_path: Path) -> None:
         """)
     )
     run(tmp_path, "import forks\nassert forks.child.exitcode == 3\nprint('done')\n")
+
+
+def test_a_module_that_the_child_runs_in_stays(tmp_path: Path) -> None:
+    """A thread forks that a module has started whose import goes on: the child is not to run it."""
+    (tmp_path / "threads.py").write_text(
+        textwrap.dedent("""
+        import sys, threading
+        import mproc
+        class Result: pass
+        def use():
+            sys.exit(3 if sys.modules["threads"].Result is Result else 4)
+        def fork():
+            global child
+            child = mproc.get_context("fork").Process(target=use)
+            child.start()
+            child.join()
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        """)
+    )
+    run(tmp_path, "import threads\nassert threads.child.exitcode == 3\nprint('done')\n")
