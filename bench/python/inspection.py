@@ -154,8 +154,10 @@ def recorded() -> Iterator[None]:
                 if recorder.poll() is not None:
                     raise SystemExit("inspection.py: the recorder has ended")
                 time.sleep(0.001)
-            yield
-            recorder.send_signal(signal.SIGINT)
+            try:
+                yield
+            finally:
+                recorder.send_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager

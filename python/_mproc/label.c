@@ -178,7 +178,7 @@ static PyObject *log_deadlocks(PyObject *Py_UNUSED(module), PyObject *args) {
     if (!PyArg_ParseTuple(args, "dp", &after, &abort)) {
         return NULL;
     }
-    if (!(after > 0 && after < 1e9)) {
+    if (!(after >= 1e-9 && after < 1e9)) {
         PyErr_SetString(PyExc_ValueError, "after is a number of seconds, more than 0");
         return NULL;
     }

@@ -72,10 +72,11 @@ bool mproc__interpreter_is_called(const char *program, int minor) {
     }
     name += n;
     n = (size_t)snprintf(version, sizeof version, "3.%d", minor);
-    name += strncmp(name, version, n) == 0 && !(name[n] >= '0' && name[n] <= '9') ? n
-            : name[0] == '3' && name[1] != '.'                                    ? 1
-                                                                                  : 0;
-    name += strcmp(name, "-dbg") == 0 ? strlen("-dbg") : strspn(name, "td"); /* its builds */
+    bool full = strncmp(name, version, n) == 0 && !(name[n] >= '0' && name[n] <= '9');
+    name += full ? n : name[0] == '3' && name[1] != '.' ? 1 : 0;
+    name += strcmp(name, "-dbg") == 0 ? strlen("-dbg")
+            : full                    ? strspn(name, "td")
+                                      : 0; /* its builds */
     return *name == 0;
 }
 

@@ -135,9 +135,9 @@ static void complain(pid_t pid, int code) {
 static void complain_of_file(FILE *errors, const char *name, int code) {
     fputs("mproc: ", errors);
     mproc__text_print(errors, name);
-    fprintf(errors, ": %s\n",
-            code == -EACCES || code == -EPERM || code == -ENOENT ? mproc_strerror(code)
-                                                                 : mproc__outside_explain(code));
+    bool of_file = code == -EACCES || code == -EPERM || code == -ENOENT || code == -EBUSY ||
+                   code == -ENODEV; /* of a process they would say something else */
+    fprintf(errors, ": %s\n", of_file ? mproc_strerror(code) : mproc__outside_explain(code));
 }
 
 /* One that has ended meanwhile is left out. */
@@ -145,7 +145,7 @@ static int look_at_all(const struct request *request) {
     pid_t pids[FAMILIES_MOST];
     int n = mproc__outside_families(pids, FAMILIES_MOST), shown = 0, deadlocks = 0;
     if (n < 0) {
-        complain_of_file(stderr, "/proc", n);
+        fprintf(stderr, "mproc: /proc: %s\n", mproc__outside_explain(n));
         return n;
     }
     for (int i = 0; i < n && i < FAMILIES_MOST; i++) {
@@ -412,8 +412,9 @@ static int run_watch(int argc, char **argv) {
     for (int i = 2, n; i < argc; i += n) {
         n = read_watch_option(&what, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
         if (n == 0) {
-            return what.behind ? refuse_variable(argv[i + 1])
-                               : refuse("watch", &argv[i], "--after SECONDS, as 10 or 2.5=abort");
+            bool variable = what.behind && strcmp(argv[i], "--after") == 0 && argv[i + 1] != NULL;
+            return variable ? refuse_variable(argv[i + 1])
+                            : refuse("watch", &argv[i], "--after SECONDS, as 10 or 2.5=abort");
         }
     }
     if (what.pid == 0) {

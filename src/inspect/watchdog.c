@@ -170,6 +170,15 @@ static void end_family(const struct watch *watch) {
     }
 }
 
+/* Is another wait of its deadlock told? */
+static bool is_of_told(const struct mproc__picture *p, const bool *fresh, int wait) {
+    bool told = false;
+    for (int i = 0; i < p->nwaits && p->waits[wait].stuck && !told; i++) {
+        told = fresh[i] && p->waits[i].stuck && p->waits[i].group == p->waits[wait].group;
+    }
+    return told;
+}
+
 /* Whether there is a deadlock that is told now. Its last wait may have just begun: it is told with
  * the oldest. */
 static bool look(struct watch *watch) {
@@ -182,7 +191,7 @@ static bool look(struct watch *watch) {
         stuck = stuck || (fresh[i] && w->stuck);
     }
     for (int i = 0; stuck && i < p->nwaits; i++) {
-        fresh[i] = fresh[i] || (p->waits[i].stuck && is_new(watch, &p->waits[i]));
+        fresh[i] = fresh[i] || (is_of_told(p, fresh, i) && is_new(watch, &p->waits[i]));
     }
     if (any) {
         mproc__places_resolve(&watch->picture);

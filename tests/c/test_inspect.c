@@ -808,6 +808,8 @@ TEST(inspect_takes_no_other_program_for_an_interpreter) {
                                          "ipython3.14",
                                          "python-server",
                                          "pythonw",
+                                         "pythond",
+                                         "/usr/bin/python3d",
                                          "/python3.14/bin/blender",
                                          "",
                                          "python3.14 (deleted)",

@@ -332,9 +332,13 @@ def test_a_killed_watchdog_harms_nobody(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match="number of seconds"):
-        mproc.log_deadlocks(0)
-    for words in (["--after", "soon", "1"], ["--after", "-1", "1"], [], ["1", "2"]):
+    for nothing in (0, 1e-10):
+        with pytest.raises(ValueError, match="number of seconds"):
+            mproc.log_deadlocks(nothing)
+    for words in (
+        *(["--after", "soon", "1"], ["--after", "-1", "1"], [], ["1", "2"]),
+        *(["--behind", "x"], ["--behind", "--after"], ["--behind", "--after", "1", "5", "6"]),
+    ):
         assert look("watch", *words).returncode == 2
     assert "no such process" in look("watch", str(2**22 + 1)).stderr
 

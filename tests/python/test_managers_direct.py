@@ -531,6 +531,18 @@ def test_keys_that_are_never_there(fast):
         assert d.setdefault(float("nan"), n) == n and len(d) == 2 * n + 2 and len(s) == n + 1
     assert float("nan") not in d and d.pop(float("nan"), 5) == 5
     assert d.setdefault((float("nan"), 1), 7) == 7 and len(d) == 7
+    s.add(1)
+    s.intersection_update([1, 2])
+    assert list(s) == [1]
+    s.add(float("nan"))
+    s &= {2}
+    assert len(s) == 0
+
+
+def test_a_key_that_is_equal_to_one_is_that_one(fast):
+    d = fast.dict({1: "one"})
+    assert d.setdefault(1.0, "other") == "one" and d.copy() == {1: "one"}
+    assert not d._direct._is_odd()  # its keys are simple, and a miss looks at one of them
 
 
 def test_an_odd_key_makes_no_other_dict_slow(fast, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..life import Dict, riding
 from ..proxies import PLAIN_VALUES, Keyed
 from .base import MISSING, pickled
-from .keys import KeyIterator, OnKeys
+from .keys import KeyIterator, OnKeys, is_stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class DictDirect(OnKeys):
         with riding(True):
             if self._is_simple(key):
                 return self.table.setdefault(key, default)
+            place = self._find(key)
+            found = MISSING if is_stand_in(place) else self.table.get(place, MISSING)
+            if found is not MISSING:
+                return self._value_of(found)
             return self._set_odd(key, default, only_new=True)
 
     def _do_update(self, *args: Any, **kwds: Any) -> None:

@@ -40,10 +40,10 @@ def is_plain(key: Any) -> bool:
     )
 
 
-def _has_nan(key: Any) -> bool:
+def has_nan(key: Any) -> bool:
     """Return whether it is, or has in it, a number that a copy is not equal to."""
     kind = type(key)
-    return (kind is float and key != key) or (kind is tuple and any(map(_has_nan, key)))
+    return (kind is float and key != key) or (kind is tuple and any(map(has_nan, key)))
 
 
 def _as_plain(key: Any) -> Any:
@@ -83,7 +83,7 @@ def _may_vary(key: Any) -> bool:
     return any(opcode in made for opcode in _SET_OPCODES) or any(name in made for name in _MAINS)
 
 
-def _is_stand_in(place: Any) -> bool:
+def is_stand_in(place: Any) -> bool:
     return type(place) is tuple and type(next(iter(place), 0)) is str and place[0] == _STAND_IN
 
 
@@ -105,7 +105,7 @@ class OnKeys(OnTable):
         """Return whether a table takes the key, as the same bytes in all processes."""
         if type(key) in (str, bytes) and len(key) <= _SHORT:
             return True
-        if _is_stand_in(key) or _has_nan(key):
+        if is_stand_in(key) or has_nan(key):
             return False  # the first is a program's own of that form; another one stands in for it
         try:
             key in self.table  # noqa: B015 - raises, if it is too long or cannot be told from others
@@ -144,7 +144,7 @@ class OnKeys(OnTable):
 
     def _key_of(self, place: Any) -> Any:
         """Return the key for which the table has one; if it has gone meanwhile, any other one."""
-        if not _is_stand_in(place):
+        if not is_stand_in(place):
             return place
         found = self.table.get(place)
         return found.key if type(found) is Keyed else place
@@ -170,15 +170,15 @@ class OnKeys(OnTable):
         while True:
             place = self._find(key)
             old, version = self.table._read(place) or (None, 0)
-            if version and only_new and not _is_stand_in(place):
+            if version and only_new and not is_stand_in(place):
                 return self._value_of(old)
             if type(old) is Keyed:
-                if _is_stand_in(place) and not _are_equal(old.key, key):
+                if is_stand_in(place) and not _are_equal(old.key, key):
                     continue  # another key of the same hash has come meanwhile
                 if only_new:
                     return old.value
                 new = Keyed(old.key, value)
-            elif _is_stand_in(place):
+            elif is_stand_in(place):
                 new = Keyed(key, value)
             elif version or is_plain(key) or _as_plain(key) is MISSING:
                 new = value

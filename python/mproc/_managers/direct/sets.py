@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..life import Dict, riding
 from ..proxies import Keyed
 from .base import MISSING, PREFIX, expose, pickled
-from .keys import KeyIterator, OnKeys, is_plain
+from .keys import KeyIterator, OnKeys, has_nan, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,9 +105,13 @@ class SetDirect(OnKeys):
             self._do_discard(value)
 
     def _do_intersection_update(self, *others: Any) -> None:
-        mine = self._do_copy()
-        for value in mine - mine.intersection(*others):
-            self._do_discard(value)
+        mine = [(v.key if type(v) is Keyed else k, k) for k, v in self.table._list_items()]
+        kept = {value for value, _ in mine}.intersection(*others)
+        for value, place in mine:
+            if value not in kept and has_nan(value):  # which discard() does not find
+                self.table.pop(place, None)
+            elif value not in kept:
+                self._do_discard(value)
 
     def _do_symmetric_difference_update(self, other: Any, /) -> None:
         theirs = set(other)
