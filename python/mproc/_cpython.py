@@ -116,29 +116,28 @@ def forget_imports_of_others() -> None:
 
     Those threads are not in the child: nobody would ever unlock the modules, or finish them. So
     those are forgotten that this package imports late, where the standard library's own modules
-    have been imported before the fork: its own, and plain ones of Python. A module of the program
-    stays: the child may run in it, and to execute it twice may start a child again.
+    have been imported before the fork: its own, and plain ones of Python. Another module of which
+    something has run stays: the child may run in it, and executed twice it may start a child again.
     """
     me = get_ident()
     for name, lock_of in list(imports_going_on.items()):
         owner = getattr(lock_of(), "owner", None)
-        if owner == me or not _is_imported_late(name):
+        module = sys.modules.get(name)  # None: it is being looked for, and nothing of it has run
+        if owner == me or not (module is None or _is_imported_late(name, module)):
             continue
         imports_going_on.pop(name, None)
-        if owner is not None and getattr(sys.modules[name].__spec__, "_initializing", False):
+        if owner is not None and getattr(getattr(module, "__spec__", None), "_initializing", False):
             del sys.modules[name]
 
 
-def _is_imported_late(name: str) -> bool:
-    """Return whether a half-made module of that name is this package's, or a plain one of Python.
+def _is_imported_late(name: str, module: ModuleType) -> bool:
+    """Return whether a module is a part of this package, or a plain one of Python.
 
     re is the one package that others of Python need: it has no use for its parts' being bound.
     """
-    if name.startswith((f"{__package__}.", "re.")):
-        return name in sys.modules
-    module = sys.modules.get(name)
-    plain = name in sys.stdlib_module_names and not hasattr(module, "__path__")
-    return module is not None and (plain or name == "re")
+    if name == "re" or name.startswith((f"{__package__}.", "re.")):
+        return True
+    return name in sys.stdlib_module_names and not hasattr(module, "__path__")
 
 
 # ---- the exit functions of a forked child

@@ -23,13 +23,14 @@ class Slow:
         if name != NAME:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
-        execute = spec.loader.exec_module
-        def slowly(module):
+        step = sys.argv[2] if sys.argv[2:] else "exec_module"
+        go_on = getattr(spec.loader, step)
+        def slowly(argument):
             if os.getpid() == PARENT:
                 begun.set()
                 go.wait(3)
-            execute(module)
-        spec.loader.exec_module = slowly
+            return go_on(argument)
+        setattr(spec.loader, step, slowly)
         return spec
 
 sys.meta_path.insert(0, Slow())
@@ -118,6 +119,12 @@ def test_what_the_thread_itself_imports_is_there(tmp_path: Path) -> None:
         """)
     )
     run(tmp_path, "import forks\nassert forks.child.exitcode == 3\nprint('done')\n")
+
+
+@pytest.mark.parametrize("name", ["fractions", "asyncio"])
+def test_of_a_module_that_is_looked_for_nothing_has_run(tmp_path: Path, name: str) -> None:
+    use = PROCESS.replace("int(__import__(NAME).Fraction(7))", "7 if __import__(NAME) else 0")
+    run(tmp_path, SLOWLY + use + END, name, "create_module")
 
 
 def test_a_module_that_the_child_runs_in_stays(tmp_path: Path) -> None:
