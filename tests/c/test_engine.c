@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,9 +55,9 @@ static mproc_engine *engine_of(unsigned n) {
         return join_engine();
     }
     char text[16];
-    snprintf(directory, sizeof directory, "/tmp/mproc-test-engine.%d", (int)getpid());
+    snprintf(directory, sizeof directory, "/tmp/mproc-test-engine.XXXXXX");
+    CHECK(mkdtemp(directory) != NULL);
     snprintf(text, sizeof text, "%u", n);
-    CHECK_OK(mkdir(directory, 0700));
     CHECK_OK(setenv("MPROC_TEST_DIRECTORY", directory, 1));
     CHECK_OK(setenv("MPROC_TEST_RANKS", text, 1));
     for (unsigned i = 1; i < n; i++) {
@@ -313,12 +312,11 @@ TEST_BARE(engine_ends_tasks_that_use_too_much) {
 
 TEST_BARE(engine_tries_again) {
     static const mproc_task_options options = {.retries = 1};
-    char path[64];
+    char path[] = "/tmp/mproc-test-once.XXXXXX";
     mproc_engine *engine = engine_of(2);
     mproc_pool *pool = pool_on(engine, 2);
-    snprintf(path, sizeof path, "/tmp/mproc-test-once.%d", (int)getpid());
-    FILE *file = fopen(path, "w");
-    CHECK(file != NULL && fclose(file) == 0);
+    int file = mkstemp(path);
+    CHECK(file >= 0 && close(file) == 0);
     CHECK_EQ(number(submit_with(pool, fail_first, path, strlen(path), &options)), 1);
     finish(pool);
     end_engine(engine);

@@ -424,9 +424,8 @@ TEST_BARE(locked_memory_that_is_too_little) {
 
 /* This process reads that the system accounts strictly; it goes on as it did. */
 static void pretend_strict(void) {
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/mproc-test-strict-%d", (int)getpid());
-    FILE *f = fopen(path, "w");
+    char path[] = "/tmp/mproc-test-strict.XXXXXX";
+    FILE *f = fdopen(mkstemp(path), "w");
     CHECK(f != NULL && fputs("2\n", f) >= 0 && fclose(f) == 0);
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount(path, "/proc/sys/vm/overcommit_memory", NULL, MS_BIND, NULL) != 0) {
