@@ -3,17 +3,31 @@
 
     inspection.py                               all rows, seven rounds
     inspection.py --rounds 21 queue.thr sync    the rows whose names begin so
+    inspection.py --rounds 400 --seconds 0.02 queue.thr.Queue.int.2p2c
+                                                many short rounds of a row that is noisy
+    inspection.py --ordinary queue.thr sync     beside a looker of ordinary priority
 
 The rows of `queue.thr` and `sync` run beside a looker that looks as often as it can, and beside the
 same looker while it is stopped. `pool.map.chunk1` runs while `mproc record` records it, and while
 nobody does. `lock.name` and `lock.origin` are the making and going of a lock, with a name or with
 `MPROC_ORIGIN=1`, and without.
 
+A looker is a process like any other: it takes CPU time. Where the family leaves no CPU idle, a
+looker of ordinary priority takes the share of the CPUs that the scheduler gives to each process,
+and the family has the rest. That is the price of one more process, whatever it does. So the looker
+runs at idle priority here (SCHED_IDLE, as after `chrt -i 0 mproc top PID`): it gets the time that
+the family leaves, and next to nothing where that is none. What is left is the price of looking
+itself. The last column tells how many looks a second there were. `--ordinary` gives the looker the
+family's own priority, so its rows have both prices in them.
+
 A round has three runs, in an order that changes: one with what is asked about, and two without. The
-table gives the medians of the rounds' ratios, and their ranges: 1.02 means that with it everything
-takes 2 % more time. The last column is the ratio of the two runs without it: what the machine does
-by itself. `pool.map.chunk1 (processor)` counts what the processors did for the family, without the
-recorder.
+table gives the medians of the rounds' ratios: 1.02 means that with it everything takes 2 % more
+time. Behind each stands an interval that has the true median in it 95 times of 100, whatever the
+ratios are distributed like: it lies between two of the sorted ratios. With eight rounds or fewer it
+is the range of all, and below six it is less sure than that. It gets narrower with the square root
+of the rounds. The column `without, twice` is the ratio of the two runs without it: what the machine
+does by itself. `pool.map.chunk1 (processor)` counts what the processors did for the family, without
+the recorder.
 """
 
 from __future__ import annotations
@@ -22,6 +36,7 @@ import argparse
 import contextlib
 import ctypes
 import functools
+import math
 import mmap
 import os
 import signal
@@ -31,18 +46,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import rows
 
 import mproc
 from mproc import inspect
 
-LONG = 0.1  # seconds of a run
 LOCKS = 20_000
 TASKS = 100_000
 ORDERS = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1), (1, 0, 2))
+HEAD = """\
+| row | with it, against without (95 %) | without, twice (95 %) | rounds | looks a second |
+|---|---|---|---|---|"""
 ITEMS: dict[str, object] = {
     "int": 12345,
     "dict100": {
@@ -57,14 +74,25 @@ ITEMS: dict[str, object] = {
 }
 
 Numbers = tuple[float, ...]  # of a run: seconds, one for each line of the table
-Measure = Callable[[bool], Numbers]  # one run, with what is asked about or without
 
+
+@dataclass
+class Measure:
+    """Does one run, with what is asked about or without."""
+
+    run: Callable[[bool], Numbers]
+    looks: Callable[[], float] | None = None  # a second, while it was looked at
+
+
+Prepare = Callable[[], contextlib.AbstractContextManager[Measure]]
 
 # ---------------------------------------------------------------- beside a looker
 
 
-def look_on(pid: int, counter: int) -> None:
+def look_on(pid: int, counter: int, ordinary: bool) -> None:
     """Look at a family as often as it can, and count it."""
+    if not ordinary:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     library = ctypes.CDLL(f"{mproc.get_library()}/libmproc.so")
     looks = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
     seen = ctypes.c_void_p()
@@ -77,11 +105,12 @@ def look_on(pid: int, counter: int) -> None:
 class Looker:
     """A process that looks at this one's family, and is stopped in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, ordinary: bool) -> None:
         counter = os.memfd_create("looks")
         os.ftruncate(counter, 8)
         self._looks = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
         words = [sys.executable, __file__, "--look", str(os.getpid()), str(counter)]
+        words += ["--ordinary"] * ordinary
         self._process = subprocess.Popen(words, pass_fds=[counter])
         os.close(counter)
         self._looked = self._seconds = 0.0
@@ -118,10 +147,9 @@ class Looker:
 
 
 @contextlib.contextmanager
-def beside_a_looker(run: rows.Run) -> Iterator[Measure]:
+def beside_a_looker(run: rows.Run, ordinary: bool) -> Iterator[Measure]:
     held = mproc.Lock()  # there is a family, also before the first run
-    looker = Looker()
-    rows.SHORTEST = LONG
+    looker = Looker(ordinary)
     n, _ = rows.settle(run, 1 << 30)
 
     def measure(looked_at: bool) -> Numbers:
@@ -129,7 +157,7 @@ def beside_a_looker(run: rows.Run) -> Iterator[Measure]:
             return (run(n),)
 
     try:
-        yield measure
+        yield Measure(measure, looker.rate)
     finally:
         looker.end()
         del held
@@ -174,7 +202,7 @@ def chunk1() -> Iterator[Measure]:
                 took = time.perf_counter() - began
                 return took, processor_time(family) - before
 
-        yield measure
+        yield Measure(measure)
 
 
 # ---------------------------------------------------------------- names
@@ -190,7 +218,7 @@ def make_locks(**name: str) -> float:
 
 @contextlib.contextmanager
 def names() -> Iterator[Measure]:
-    yield lambda named: (make_locks(name="orders") if named else make_locks(),)
+    yield Measure(lambda named: (make_locks(name="orders") if named else make_locks(),))
 
 
 @contextlib.contextmanager
@@ -202,39 +230,53 @@ def origins() -> Iterator[Measure]:
         words = [sys.executable, __file__, "--locks"]
         return (float(subprocess.check_output(words, env=environment)),)
 
-    yield measure
+    yield Measure(measure)
 
 
 # ---------------------------------------------------------------- the table
 
 
-def streams() -> Iterator[tuple[str, Callable[[], Any]]]:
+def streams() -> Iterator[tuple[str, rows.Run]]:
     context = mproc.get_context("fork")
     for kind in ("Queue", "SimpleQueue"):
         for item in ITEMS:
             for pairs in (1, 2):
                 run = rows.stream(context, pairs, ITEMS[item], getattr(context, kind))
-                name = f"queue.thr.{kind}.{item}.{pairs}p{pairs}c"
-                yield name, functools.partial(beside_a_looker, run)
+                yield f"queue.thr.{kind}.{item}.{pairs}p{pairs}c", run
+    yield "sync.contended2.lock", rows.contend(context)
 
 
-def all_rows() -> dict[str, tuple[tuple[str, ...], Callable[[], Any]]]:
+def all_rows(ordinary: bool) -> dict[str, tuple[tuple[str, ...], Prepare]]:
     """Of each row the names of its lines, and what measures it."""
-    contended = rows.contend(mproc.get_context("fork"))
-    table = {name: ((name,), measure) for name, measure in streams()}
-    table["sync.contended2.lock"] = (
-        ("sync.contended2.lock",),
-        functools.partial(beside_a_looker, contended),
-    )
+    table: dict[str, tuple[tuple[str, ...], Prepare]] = {}
+    for name, run in streams():
+        line = f"{name} (ordinary looker)" if ordinary else name
+        table[name] = (line,), functools.partial(beside_a_looker, run, ordinary)
     name = "pool.map.chunk1"
-    table[name] = ((name, f"{name} (processor)"), chunk1)
-    table["lock.name"] = (("lock.name",), names)
-    table["lock.origin"] = (("lock.origin",), origins)
+    table[name] = (name, f"{name} (processor)"), chunk1
+    table["lock.name"] = ("lock.name",), names
+    table["lock.origin"] = ("lock.origin",), origins
     return table
 
 
+def interval(values: list[float]) -> tuple[float, float]:
+    """Two of the values, between which the median of all such values is, at 95 %.
+
+    A value is below that median as often as above it. So how many of n are below is known: it is
+    the number of heads of n coins. The interval leaves out as many values at either end as are
+    below with a probability of at most 2.5 %; less than one value is none.
+    """
+    n, out, chance = len(values), 0, 0.0
+    while (chance := chance + math.comb(n, out) / 2**n) <= 0.025:
+        out += 1
+    out = max(0, out - 1)
+    ascending = sorted(values)
+    return ascending[out], ascending[n - 1 - out]
+
+
 def say(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    low, high = interval(ratios)
+    return f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
 
 
 def print_row(lines: tuple[str, ...], measure: Measure, rounds: int) -> None:
@@ -242,12 +284,13 @@ def print_row(lines: tuple[str, ...], measure: Measure, rounds: int) -> None:
     for i in range(rounds):
         runs: list[Numbers] = [()] * 3
         for which in ORDERS[i % len(ORDERS)]:
-            runs[which] = measure(which == 0)
+            runs[which] = measure.run(which == 0)
         done.append(runs)
+    looks = f"{measure.looks():.0f}" if measure.looks else ""
     for i, line in enumerate(lines):
         asked = [2 * a[i] / (b[i] + c[i]) for a, b, c in done]
         itself = [b[i] / c[i] for _, b, c in done]
-        print(f"| {line} | {say(asked)} | {say(itself)} |", flush=True)
+        print(f"| {line} | {say(asked)} | {say(itself)} | {rounds} | {looks} |", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -256,16 +299,24 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="the beginning of rows' names")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--seconds", type=float, default=0.1, help="that a run beside a looker takes (0.1)"
+    )
+    parser.add_argument(
+        "--ordinary", action="store_true", help="the looker has ordinary, not idle priority"
+    )
     parser.add_argument("--look", nargs=2, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--locks", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least one round")
+    if not 0 < options.seconds <= 60:
+        parser.error(f"--seconds {options.seconds}: more than 0, and 60 at most")
     return options
 
 
-def chosen(beginnings: list[str]) -> list[tuple[tuple[str, ...], Callable[[], Any]]]:
-    table = all_rows()
+def chosen(beginnings: list[str], ordinary: bool) -> list[tuple[tuple[str, ...], Prepare]]:
+    table = all_rows(ordinary)
     for word in beginnings:
         if not any(name.startswith(word) for name in table):
             known = ", ".join(table)
@@ -277,12 +328,13 @@ def chosen(beginnings: list[str]) -> list[tuple[tuple[str, ...], Callable[[], An
 def main() -> None:
     options = arguments()
     if options.look:
-        look_on(*options.look)
+        look_on(*options.look, options.ordinary)
     elif options.locks:
         print(make_locks())
     else:
-        rows_of_table = chosen(options.rows)
-        print("| row | with it, against without (range) | without, twice (range) |\n|---|---|---|")
+        rows.SHORTEST = options.seconds
+        rows_of_table = chosen(options.rows, options.ordinary)
+        print(HEAD)
         for lines, prepare in rows_of_table:
             with prepare() as measure:
                 print_row(lines, measure, options.rounds)
