@@ -11,7 +11,7 @@ python=$(command -v "$python") || { echo "mproc: no such interpreter: $1" >&2; e
 
 scripts/setup.sh
 python=$("$python" -c 'import sys; print(sys.executable)')
-name=$("$python" -c 'import sys; print(f"py{sys.version_info[0]}.{sys.version_info[1]}")')
+name=$("$python" -c 'import sys; print(f"py{sys.version_info[0]}.{sys.version_info[1]}{sys.abiflags}")')
 mkdir -p "$BUILD" "$dest"
 native=$BUILD/$name.ini
 printf "[binaries]\npython = '%s'\n" "$python" >"$native"

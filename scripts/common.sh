@@ -17,10 +17,11 @@ esac
 export CC=${CC:-cc} CXX=${CXX:-c++}
 
 # .venv is made from the user's `python3`, also in a shell in which .venv is active. PYTHON=3.15 asks for that version
-# instead, in an environment and build directories of its own. (Other values are not ours: `make` users have them.)
+# instead, in an environment and build directories of its own; PYTHON=3.13t for the free-threaded build of one. (Other
+# values are not ours: `make` users have them.)
 PATH=${PATH//"$VENV/bin:"/}
 HOST_PYTHON=python3
-if [[ ${PYTHON:-} =~ ^3\.[0-9]+$ ]]; then
+if [[ ${PYTHON:-} =~ ^3\.[0-9]+t?$ ]]; then
     HOST_PYTHON=$(scripts/find-python.sh "$PYTHON")
     VENV=$ROOT/.venv-$PYTHON
     VENV_BUILD=$BUILD/venv-$PYTHON

@@ -3,11 +3,12 @@
 # Prints the path of an interpreter of that version that has headers and CPython's test-suite. When this machine has
 # none, it is taken from a newer suite of Debian (sid) by the machine's own apt, and unpacked into .pythons/3.14 with
 # the C library that it was built for. Nothing is installed into the system, and find-python.sh looks there last.
-# Needs a Debian machine, its mirror and PyPI.
+# Needs a Debian machine, its mirror and PyPI. A free-threaded one, 3.13t, is compiled (make-python.sh).
 set -euo pipefail
 version=${1:?usage: scripts/fetch-python.sh X.Y [SUITE]} suite=${2:-sid}
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/apt.sh"
+[[ $version != *t ]] || exec scripts/make-python.sh "$@" # Debian packages no free-threaded one
 
 DIR=$ROOT/.pythons/$version
 APT=$DIR/apt

@@ -54,6 +54,15 @@ want_for_pictures() {
     want tmux has tmux
 }
 
+# What the interpreter's own extensions are compiled with.
+want_for_python() {
+    want make has make
+    want libffi-dev header ffi.h
+    want libsqlite3-dev header sqlite3.h
+    want libssl-dev header openssl/ssl.h
+    want zlib1g-dev header zlib.h
+}
+
 want_for_docs() {
     want doxygen has doxygen
 }
@@ -103,6 +112,14 @@ check_python() {
         die "$(command -v "$HOST_PYTHON") has no C headers (Python.h): install the ones that belong to it"
 }
 
+# mypy has no wheel for a free-threaded interpreter, and no test needs it.
+requirements() {
+    case ${PYTHON:-} in
+    *t) grep -v '^mypy==' scripts/requirements.txt ;;
+    *) cat scripts/requirements.txt ;;
+    esac
+}
+
 # The stamp names the interpreter and the tools: when either changes, .venv is made anew.
 make_venv() {
     local stamp
@@ -111,14 +128,14 @@ make_venv() {
     rm -rf "$VENV" "$VENV_BUILD"
     quietly "python3 -m venv ${VENV##*/}" "$HOST_PYTHON" -m venv "$VENV"
     quietly "pip install the tools of scripts/requirements.txt" \
-        "$VENV/bin/python" -m pip install --disable-pip-version-check -r scripts/requirements.txt
+        "$VENV/bin/python" -m pip install --disable-pip-version-check -r <(requirements)
     printf '%s\n' "$stamp" >"$VENV/stamp"
 }
 
 want_for_build
 for work in "$@"; do
     case $work in
-    lint | docs | examples | pictures | fuzz | bench) "want_for_$work" ;;
+    lint | docs | examples | pictures | python | fuzz | bench) "want_for_$work" ;;
     *) die "setup.sh: no such work: $work" ;;
     esac
 done

@@ -36,7 +36,7 @@ test_c() { meson_suite c --suite c; }
 test_crash() { meson_suite crash --suite crash; }
 
 # Tests of the project's own tools, which say nothing about the Python that PYTHON asks for.
-TOOLS='compare conformance_runner laws layout tally'
+TOOLS='compare interpreters conformance_runner laws layout tally'
 
 # The files that take the longest, in this order, and are not among the largest.
 LONGEST=(interrupts conformance_runner pool process queues programs ctrl_c task_options pains)

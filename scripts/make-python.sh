@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Usage: scripts/make-python.sh 3.13t [SUITE]…
+# Prints the path of a free-threaded interpreter of that version, with headers and CPython's test-suite. When this
+# machine has none, it is compiled from Debian's source of the first SUITE that has it (testing and stable when none is
+# named), which takes some minutes, and installed into .pythons/3.13t. Nothing is installed into the system, and
+# find-python.sh looks there last. Needs a Debian machine and its mirror. Debian packages no such interpreter itself.
+set -euo pipefail
+version=${1:?usage: scripts/make-python.sh X.Yt [SUITE]…}
+shift
+. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/apt.sh"
+
+DIR=$ROOT/.pythons/$version
+WORK=$DIR.work
+SUITES=("$@")
+[ $# -gt 0 ] || SUITES=(testing stable)
+
+[[ $version =~ ^3\.[0-9]+t$ ]] || die "make-python.sh: $version is no free-threaded version, such as 3.13t"
+
+# fetch SUITE: the source of the version into WORK/SUITE; fails where the suite has none, or its mirror has not.
+fetch() {
+    local apt=$WORK/$1
+    configure_apt "$apt" "$1"
+    sed -i 's/^deb /deb-src /' "$apt/sources.list"
+    (
+        export APT_CONFIG=$apt/apt.conf
+        cd "$apt"
+        apt-get -q update && apt-get -q source --download-only --tar-only "python${version%t}"
+    )
+}
+
+fetch_any() {
+    local suite
+    for suite in "${SUITES[@]}"; do
+        if fetch "$suite"; then
+            mkdir -p "$WORK/source"
+            tar -xf "$WORK/$suite"/python*.orig.tar.* -C "$WORK/source" --strip-components 1
+            return 0
+        fi
+    done
+    return 1
+}
+
+compile() {
+    cd "$WORK/source"
+    ./configure -q --disable-gil --prefix="$DIR"
+    make -s -j"$(nproc)"
+    make -s install
+}
+
+if there=$(scripts/find-python.sh "$version" 2>/dev/null); then
+    printf '%s\n' "$there"
+    exit 0
+fi
+command -v apt-get >/dev/null || die "no Python $version on this machine, and no apt-get to take its source from Debian"
+rm -rf "$DIR" "$WORK"
+trap 'rm -rf "$DIR" "$WORK"' EXIT # what is there has been finished
+scripts/setup.sh python
+quietly "download the source of Python ${version%t} (${SUITES[*]})" fetch_any ||
+    die "no suite of Debian's has the source of Python ${version%t}: ${SUITES[*]}"
+quietly "compile Python $version" compile
+"$DIR/bin/python$version" -c 'import ctypes, sqlite3, ssl, sys; raise SystemExit(sys._is_gil_enabled())' ||
+    die "the Python $version that was compiled is not complete"
+rm -rf "$WORK"
+trap - EXIT
+printf '%s\n' "$DIR/bin/python$version"
