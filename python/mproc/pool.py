@@ -396,12 +396,18 @@ class Pool(HasOptions, Engine):
 
         The caller may have a lock that the callback takes.
         """
+        if self._state != RUN:  # it has ended while the task was pickled
+            error = self._why_unsent()
         if job._error_callback is None:
             job._fail(error)
             return
         self._unsent.append((job, error))
         self._keep_fed = self._book_unsent
         self._tell()
+
+    def _why_unsent(self) -> Exception:
+        why = self._why_over()
+        return why if isinstance(why, Exception) else ValueError("Pool not running")
 
     def _book_unsent(self) -> None:
         self._keep_fed = None
@@ -688,7 +694,8 @@ class Pool(HasOptions, Engine):
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.terminate()
+        if self._owner == _getpid():  # a forked child leaves the block, too, and it is not its pool
+            self.terminate()
 
     def __del__(self) -> None:
         if self._state == RUN and self._owner == os.getpid():

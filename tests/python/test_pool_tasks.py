@@ -13,8 +13,9 @@ import pytest
 from conftest import wait_until
 
 import mproc
+from mproc import ProcessError
 from mproc.futures import BrokenProcessPool, ProcessPoolExecutor
-from mproc.pool import WorkerDiedError
+from mproc.pool import ThreadPool, WorkerDiedError
 
 LONG = 60.0
 
@@ -149,3 +150,38 @@ def test_a_death_is_noticed_though_a_child_lives_on(ctx, face, tmp_path):
         with pytest.raises((WorkerDiedError, BrokenProcessPool)):
             submit(pool, kill_worker_and_stay, tmp_path / "go")(LONG)
         (tmp_path / "go").touch()
+
+
+class Ends:
+    """Ends the pool that it is pickled for."""
+
+    def __init__(self, pool, how):
+        self.end = getattr(pool, how)
+
+    def __reduce__(self):
+        self.end()
+        return int, (1,)
+
+
+@pytest.mark.parametrize("start", ["apply_async", "map_async"])
+@pytest.mark.parametrize(
+    ("how", "kind", "said"),
+    [("close", ValueError, "Pool not running"), ("terminate", ProcessError, "was terminated")],
+)
+def test_a_pool_that_ends_while_a_task_is_pickled_says_so(how, kind, said, start):
+    with mproc.get_context("fork").Pool(1) as pool:
+        result = getattr(pool, start)(errands.square, [Ends(pool, how)])
+        with pytest.raises(kind, match=said):
+            result.get(LONG)
+
+
+@pytest.mark.parametrize("kind", ["Pool", "ThreadPool"])
+def test_a_forked_child_leaves_the_block_of_its_parents_pool(kind):
+    """What ended the block is not hidden, and the parent's pool goes on."""
+    pool = (mproc.get_context("fork").Pool if kind == "Pool" else ThreadPool)(1)
+    child = mproc.get_context("fork").Process(target=pool.__exit__, args=(None, None, None))
+    with pool:
+        child.start()
+        child.join(LONG)
+        assert child.exitcode == 0
+        assert pool.apply(errands.square, (3,)) == 9
