@@ -23,6 +23,7 @@ from typing import NamedTuple
 ATOMICS = {
     "src/system/atomic.h": "the law names it",
     "include/mproc.h": "mproc_atomic_load() and _store() are inline: one instruction each",
+    "python/_mproc/threads.h": "fields of Python objects in an interpreter without its lock",
 }
 
 WATCHER = "runs without the C library, whose errno would be another process's: bare_call() only"

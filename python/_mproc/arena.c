@@ -151,11 +151,10 @@ static int on_event(const char *event, PyObject *args, void *Py_UNUSED(unused)) 
 
 /* Hooks are the process', not an interpreter's, and stay. */
 static int add_hook(void) {
-    static int added;
-    if (added) {
+    static const char *added;
+    if (!THREADS_SET_FIRST(added, "yes")) {
         return 0;
     }
-    added = 1;
     return PySys_AddAuditHook(on_event, NULL);
 }
 

@@ -169,6 +169,21 @@ static void after_fork_in_child(void) {
     main_thread = PyThread_get_thread_ident();
 }
 
+#ifdef Py_GIL_DISABLED
+
+/* A thread in the interpreter's list could end while it is looked at. */
+static void find_main_thread(void) {
+    PyObject *module = PyImport_ImportModule("_thread");
+    PyObject *number =
+        module != NULL ? PyObject_CallMethod(module, "_get_main_thread_ident", NULL) : NULL;
+    main_thread = number != NULL ? PyLong_AsUnsignedLong(number) : 0;
+    PyErr_Clear();
+    Py_XDECREF(number);
+    Py_XDECREF(module);
+}
+
+#else
+
 /* The interpreter's first thread is the last one in its list. */
 static void find_main_thread(void) {
     PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
@@ -176,6 +191,8 @@ static void find_main_thread(void) {
         main_thread = thread->thread_id;
     }
 }
+
+#endif
 
 void blocking_init(void) {
     if (main_thread == 0) {

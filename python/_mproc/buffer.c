@@ -55,12 +55,15 @@ static struct buffer_range *range_of(struct buffers *buffers, const char *at, si
 }
 
 mproc_buffer *buffer_around(struct module_state *state, const void *at, size_t size) {
+    THREADS_LOCK(&state->buffers.lock);
     const struct buffer_range *range = range_of(&state->buffers, at, size);
-    return range != NULL ? range->buffer : NULL;
+    mproc_buffer *buffer = range != NULL ? range->buffer : NULL;
+    THREADS_UNLOCK(&state->buffers.lock);
+    return buffer;
 }
 
-/* 0, or -1 with MemoryError. */
-static int remember(struct buffers *buffers, mproc_buffer *buffer) {
+/* 0; -1: no memory. */
+static int range_add(struct buffers *buffers, mproc_buffer *buffer) {
     char *start = mproc_buffer_data(buffer);
     size_t i = below(buffers, start);
     if (i > 0 && buffers->list[i - 1].buffer == buffer) {
@@ -71,7 +74,6 @@ static int remember(struct buffers *buffers, mproc_buffer *buffer) {
         size_t room = buffers->room == 0 ? 16 : 2 * buffers->room;
         struct buffer_range *list = PyMem_Realloc(buffers->list, room * sizeof *list);
         if (list == NULL) {
-            PyErr_NoMemory();
             return -1;
         }
         buffers->list = list;
@@ -81,6 +83,17 @@ static int remember(struct buffers *buffers, mproc_buffer *buffer) {
     buffers->list[i] = (struct buffer_range){start, mproc_buffer_size(buffer), buffer, 1};
     buffers->n++;
     return 0;
+}
+
+/* 0, or -1 with MemoryError. */
+static int remember(struct buffers *buffers, mproc_buffer *buffer) {
+    THREADS_LOCK(&buffers->lock);
+    int r = range_add(buffers, buffer);
+    THREADS_UNLOCK(&buffers->lock);
+    if (r < 0) {
+        PyErr_NoMemory();
+    }
+    return r;
 }
 
 static void list_remove(struct buffers *buffers, mproc_buffer *buffer) {
@@ -139,7 +152,9 @@ static void buffer_dealloc(PyObject *self) {
     mproc_buffer *buffer = handle_object(self);
     struct module_state *state = PyType_GetModuleState(Py_TYPE(self));
     if (buffer != NULL && state != NULL) {
+        THREADS_LOCK(&state->buffers.lock);
         list_remove(&state->buffers, buffer);
+        THREADS_UNLOCK(&state->buffers.lock);
     }
     handle_dealloc(self);
 }
@@ -264,6 +279,16 @@ static PyType_Spec view_spec = {
 
 /* ---------------------------------------------------------------- the module's part */
 
+/* As buffer_around(), with a hold: another thread may be dropping the last Buffer of it. */
+static int held_around(struct buffers *buffers, const void *at, mproc_buffer **buffer) {
+    THREADS_LOCK(&buffers->lock);
+    const struct buffer_range *range = range_of(buffers, at, 1);
+    *buffer = range != NULL ? range->buffer : NULL;
+    int r = range != NULL ? mproc_hold(*buffer) : 0;
+    THREADS_UNLOCK(&buffers->lock);
+    return r;
+}
+
 /* buffer_at(address): the Buffer there, and the place in it. */
 static PyObject *buffer_at(PyObject *module, PyObject *address) {
     struct module_state *state = module_state(module);
@@ -271,12 +296,13 @@ static PyObject *buffer_at(PyObject *module, PyObject *address) {
     if (at == NULL && PyErr_Occurred()) {
         return NULL;
     }
-    mproc_buffer *buffer = buffer_around(state, at, 1);
-    if (buffer == NULL) {
-        Py_RETURN_NONE;
+    mproc_buffer *buffer;
+    int r = held_around(&state->buffers, at, &buffer);
+    if (r != 0 || buffer == NULL) {
+        return r != 0 ? error_raise(r) : Py_NewRef(Py_None);
     }
     Py_ssize_t offset = at - (char *)mproc_buffer_data(buffer);
-    PyObject *found = buffer_share(state, buffer);
+    PyObject *found = make(state->buffer_type, state, 0, buffer);
     return found == NULL ? NULL : Py_BuildValue("Nn", found, offset);
 }
 
@@ -287,9 +313,27 @@ static PyObject *know_arrays(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!O:know_arrays", &PyType_Type, &type, &reduce)) {
         return NULL;
     }
-    Py_XSETREF(buffers->reduce, Py_NewRef(reduce));
-    Py_XSETREF(buffers->array_type, (PyTypeObject *)Py_NewRef(type));
+    THREADS_LOCK(&buffers->lock);
+    PyObject *old_reduce = buffers->reduce, *old_type = (PyObject *)buffers->array_type;
+    buffers->reduce = Py_NewRef(reduce);
+    THREADS_STORE(buffers->array_type, (PyTypeObject *)Py_NewRef(type));
+    THREADS_UNLOCK(&buffers->lock);
+    Py_XDECREF(old_reduce);
+    Py_XDECREF(old_type);
     Py_RETURN_NONE;
+}
+
+PyObject *buffers_reducer(struct buffers *buffers, PyTypeObject *type) {
+    PyObject *reduce = NULL;
+    if (type != THREADS_LOAD(buffers->array_type)) {
+        return NULL;
+    }
+    THREADS_LOCK(&buffers->lock);
+    if (type == buffers->array_type && buffers->n > 0) {
+        reduce = Py_NewRef(buffers->reduce);
+    }
+    THREADS_UNLOCK(&buffers->lock);
+    return reduce;
 }
 
 static PyMethodDef functions[] = {
@@ -306,13 +350,11 @@ static PyMethodDef functions[] = {
 /* Another thread may have come here during the import: the first result stays. */
 PyObject *buffer_array_maker(struct module_state *state) {
     struct buffers *buffers = &state->buffers;
-    if (buffers->make == NULL) {
+    if (THREADS_LOAD(buffers->make) == NULL) {
         PyObject *module = PyImport_ImportModule("mproc.buffers");
         PyObject *make = module != NULL ? PyObject_GetAttrString(module, "array_over") : NULL;
         Py_XDECREF(module);
-        if (buffers->make == NULL) {
-            buffers->make = make;
-        } else {
+        if (make == NULL || !THREADS_SET_FIRST(buffers->make, make)) {
             Py_XDECREF(make);
         }
     }

@@ -20,6 +20,9 @@ struct buffers {
     PyObject *reduce; /* what pickles arrays over them: see know_arrays(); NULL: nothing */
     PyTypeObject *array_type;
     PyObject *make; /* mproc.buffers.array_over(), once that is imported; NULL: it is not */
+#ifdef Py_GIL_DISABLED
+    PyMutex lock; /* of all but make */
+#endif
 };
 
 /* The shared buffer of this process in which those bytes lie, lent; NULL: none. */
@@ -33,6 +36,9 @@ PyObject *buffer_view(struct module_state *state, mproc_buffer *lent);
 
 /* What makes a numpy array over its items, borrowed; NULL with an exception. */
 PyObject *buffer_array_maker(struct module_state *state);
+
+/* What pickles objects of a type, because they may lie in a shared buffer: owned. NULL: nothing. */
+PyObject *buffers_reducer(struct buffers *buffers, PyTypeObject *type);
 
 int buffers_traverse(struct buffers *buffers, visitproc visit, void *arg);
 void buffers_clear(struct buffers *buffers);

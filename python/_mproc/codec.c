@@ -107,7 +107,7 @@ int codec_encode_with_parts(struct module_state *state, PyObject *object, struct
 }
 
 int codec_pickle_plain(struct module_state *state, PyObject *object, struct message *m) {
-    if (state->pickling.chosen != NULL) {
+    if (THREADS_LOAD(state->pickling.chosen) != NULL) {
         return PACKER_NOT_PLAIN;
     }
     message_init(m);
@@ -123,7 +123,7 @@ int codec_pickle_plain(struct module_state *state, PyObject *object, struct mess
 
 size_t codec_pickle_int(struct module_state *state, PyObject *object,
                         unsigned char out[PICKLE_INT]) {
-    return PyLong_CheckExact(object) && state->pickling.chosen == NULL
+    return PyLong_CheckExact(object) && THREADS_LOAD(state->pickling.chosen) == NULL
                ? pickle_write_int(object, out)
                : 0;
 }
@@ -171,8 +171,9 @@ PyObject *codec_decode_any(struct module_state *state, const void *data, size_t 
 }
 
 PyObject *codec_unpickle(struct module_state *state, const void *data, size_t size) {
-    PyObject *plain =
-        state->pickling.chosen == NULL ? pickle_read_plain(&state->keys, data, size) : NULL;
+    PyObject *plain = THREADS_LOAD(state->pickling.chosen) == NULL
+                          ? pickle_read_plain(&state->keys, data, size)
+                          : NULL;
     return plain != NULL ? plain : pickling_load(&state->pickling, data, size, NULL);
 }
 

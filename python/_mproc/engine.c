@@ -455,9 +455,12 @@ static PyType_Spec engine_spec = {
 int engine_add(PyObject *module) {
     struct module_state *state = module_state(module);
     for (int i = 0; i < NAMES; i++) {
-        Py_XSETREF(state->engine_names[i], PyUnicode_InternFromString(texts[i]));
-        if (state->engine_names[i] == NULL) {
+        PyObject *name = PyUnicode_InternFromString(texts[i]);
+        if (name == NULL) {
             return -1;
+        }
+        if (!THREADS_SET_FIRST(state->engine_names[i], name)) {
+            Py_DECREF(name);
         }
     }
     return module_add_type(module, &engine_spec, &state->engine_type, 1);

@@ -85,10 +85,14 @@ static PyObject *get_origin(PyObject *Py_UNUSED(module), PyObject *address) {
 
 static int is_own(PyFrameObject *frame) {
     PyObject *globals = PyFrame_GetGlobals(frame);
-    PyObject *name = PyDict_GetItemString(globals, "__name__"); /* borrowed */
+    PyObject *key = PyUnicode_InternFromString("__name__");
+    PyObject *name = key != NULL ? threads_value(globals, key) : NULL;
     const char *text = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
     int own = text != NULL && (strcmp(text, "mproc") == 0 || strncmp(text, "mproc.", 6) == 0);
+    Py_XDECREF(name);
+    Py_XDECREF(key);
     Py_DECREF(globals);
+    PyErr_Clear();
     return own;
 }
 

@@ -13,6 +13,8 @@
 #ifndef MPROC_PYTHON_LOOK_H
 #define MPROC_PYTHON_LOOK_H
 
+#include "threads.h"
+
 #define LOOK_NS 50000 /* how long one look takes */
 #define LOOK_MOST 6   /* steps */
 
@@ -24,20 +26,23 @@ struct look {
 
 /* Whether to look; to be asked once a wait. */
 static inline int look_pays(struct look *look) {
-    if (look->rest == 0) {
+    unsigned char rest = THREADS_LOAD(look->rest);
+    if (rest == 0) {
         return 1;
     }
-    look->rest--;
+    THREADS_STORE(look->rest, rest - 1);
     return 0;
 }
 
 static inline void look_learn(struct look *look, int in_vain) {
+    unsigned char steps = THREADS_LOAD(look->steps); /* another thread's step may be lost */
     if (!in_vain) {
-        look->steps -= look->steps > 0;
+        THREADS_STORE(look->steps, steps - (steps > 0));
         return;
     }
-    look->steps += look->steps < LOOK_MOST;
-    look->rest = (unsigned char)((1U << look->steps) - 1);
+    steps += steps < LOOK_MOST;
+    THREADS_STORE(look->steps, steps);
+    THREADS_STORE(look->rest, (unsigned char)((1U << steps) - 1));
 }
 
 #endif

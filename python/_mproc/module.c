@@ -60,10 +60,12 @@ static int module_exec(PyObject *module) {
     return add_all(module, nouns, sizeof nouns / sizeof nouns[0]);
 }
 
-/* Types that exist stay: objects of them may be about. */
+/* Types that exist stay: objects of them may be about. The last type of each group says that the
+ * group is there. */
 static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
     size_t n = sizeof pool_nouns / sizeof pool_nouns[0];
-    if (module_state(module)->engine_type == NULL && add_all(module, pool_nouns, n) < 0) {
+    if (THREADS_LOAD(module_state(module)->engine_type) == NULL &&
+        add_all(module, pool_nouns, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -71,7 +73,8 @@ static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *add_executor(PyObject *module, PyObject *Py_UNUSED(unused)) {
     size_t n = sizeof executor_nouns / sizeof executor_nouns[0];
-    if (module_state(module)->backlog_type == NULL && add_all(module, executor_nouns, n) < 0) {
+    if (THREADS_LOAD(module_state(module)->backlog_type) == NULL &&
+        add_all(module, executor_nouns, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -79,7 +82,8 @@ static PyObject *add_executor(PyObject *module, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *add_imap(PyObject *module, PyObject *Py_UNUSED(unused)) {
     size_t n = sizeof imap_nouns / sizeof imap_nouns[0];
-    if (module_state(module)->stream_type == NULL && add_all(module, imap_nouns, n) < 0) {
+    if (THREADS_LOAD(module_state(module)->stream_type) == NULL &&
+        add_all(module, imap_nouns, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -87,14 +91,15 @@ static PyObject *add_imap(PyObject *module, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *add_threads(PyObject *module, PyObject *Py_UNUSED(unused)) {
     size_t n = sizeof thread_nouns / sizeof thread_nouns[0];
-    if (module_state(module)->task_type == NULL && add_all(module, thread_nouns, n) < 0) {
+    if (THREADS_LOAD(module_state(module)->books_type) == NULL &&
+        add_all(module, thread_nouns, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
 static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    if (module_state(module)->watch_type == NULL && watch_type_add(module) < 0) {
+    if (THREADS_LOAD(module_state(module)->watch_type) == NULL && watch_type_add(module) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -102,7 +107,8 @@ static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
     size_t n = sizeof container_nouns / sizeof container_nouns[0];
-    if (module_state(module)->dict_type == NULL && add_all(module, container_nouns, n) < 0) {
+    if (THREADS_LOAD(module_state(module)->list_type) == NULL &&
+        add_all(module, container_nouns, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -125,11 +131,11 @@ static PyObject *find_later(PyObject *module, PyObject *name) {
     if (add != NULL && add(module) < 0) {
         return NULL;
     }
-    PyObject *found = add != NULL ? PyDict_GetItemWithError(PyModule_GetDict(module), name) : NULL;
+    PyObject *found = add != NULL ? threads_value(PyModule_GetDict(module), name) : NULL;
     if (found == NULL && !PyErr_Occurred()) {
         PyErr_Format(PyExc_AttributeError, "module 'mproc._mproc' has no attribute %R", name);
     }
-    return Py_XNewRef(found);
+    return found;
 }
 
 static PyMethodDef module_methods[] = {
@@ -202,12 +208,14 @@ PyObject *module_raise(struct module_state *state, enum module_exception which, 
 #undef X
     };
     PyObject **place = &state->exceptions[which];
-    if (*place == NULL) {
+    if (THREADS_LOAD(*place) == NULL) {
         PyObject *class = import_class(names[which].module, names[which].class);
         if (class == NULL) {
             return NULL;
         }
-        Py_XSETREF(*place, class); /* another thread may have come here during the import */
+        if (!THREADS_SET_FIRST(*place, class)) { /* another thread came here during the import */
+            Py_DECREF(class);
+        }
     }
     PyErr_SetObject(*place, value);
     return NULL;
@@ -221,9 +229,7 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyObject *base, PyTypeO
     if (type == NULL) {
         return -1;
     }
-    if (*slot == NULL) {
-        *slot = type;
-    } else {
+    if (!THREADS_SET_FIRST(*slot, type)) {
         Py_DECREF(type);
     }
     return publish ? PyModule_AddType(module, *slot) : 0;

@@ -20,6 +20,7 @@
 #include "look.h"
 #include "msgpack.h"
 #include "pickling.h"
+#include "threads.h"
 
 /* Nouns in the order in which they are added: a noun that needs the types of another stands below
  * it. */

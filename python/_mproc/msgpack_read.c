@@ -233,11 +233,16 @@ static inline bool is_key(PyObject *key, const unsigned char *at, size_t size) {
     return last_word(own, size) == last_word(at, size);
 }
 
+/* Without the interpreter's lock none is remembered: it would be replaced while it is read. */
 static Py_NO_INLINE PyObject *make_key(PyObject **slot, const unsigned char *at, size_t size) {
     PyObject *key = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
+#ifdef Py_GIL_DISABLED
+    (void)slot;
+#else
     if (key != NULL && PyUnicode_IS_COMPACT_ASCII(key)) {
         Py_XSETREF(*slot, Py_NewRef(key));
     }
+#endif
     return key;
 }
 

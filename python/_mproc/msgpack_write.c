@@ -195,9 +195,12 @@ static int pack_count(struct packer *pk, Py_ssize_t n, unsigned char fix, unsign
     return 0;
 }
 
-static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth) {
+/* lent: see packer_lend(). */
+static int pack_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth,
+                      int lent) {
     int r = pack_count(pk, n, 0x90, 0xdc);
     for (Py_ssize_t i = 0; r == 0 && i < n; i++) {
+        packer_lend(pk, lent);
         r = pack(pk, items[i], depth);
     }
     return r;
@@ -207,7 +210,14 @@ static int pack_list(struct packer *pk, PyObject *list, int depth) {
     if (depth == PACKER_DEPTH || packer_meet(pk, list) != 0) {
         return PACKER_NOT_PLAIN;
     }
-    return pack_items(pk, PySequence_Fast_ITEMS(list), PyList_GET_SIZE(list), depth + 1);
+    PyObject *items = threads_list(list);
+    if (items == NULL) {
+        return -1;
+    }
+    int r = pack_items(pk, PySequence_Fast_ITEMS(items), PySequence_Fast_GET_SIZE(items), depth + 1,
+                       THREADS_COPIES);
+    threads_drop(items);
+    return r;
 }
 
 /* A tuple's ext says how long its payload is, which is known when it has been written: an ext 32
@@ -225,7 +235,7 @@ static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
     *pk->at++ = MPROC_EXT_TUPLE;
     size_t payload = (size_t)(pk->at - m->buffer);
     size_t referred = m->referred;
-    int r = pack_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1);
+    int r = pack_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1, 0);
     if (r != 0) {
         return r;
     }
@@ -237,18 +247,30 @@ static int pack_tuple(struct packer *pk, PyObject *tuple, int depth) {
     return 0;
 }
 
+static int pack_dict_items(struct packer *pk, PyObject *dict, int depth) {
+    int r = pack_count(pk, PyDict_GET_SIZE(dict), 0x80, 0xde);
+    PyObject *key, *value;
+    for (Py_ssize_t i = 0; r == 0 && PyDict_Next(dict, &i, &key, &value);) {
+        packer_lend(pk, THREADS_COPIES);
+        r = pack(pk, key, depth);
+        if (r == 0) {
+            packer_lend(pk, THREADS_COPIES);
+            r = pack(pk, value, depth);
+        }
+    }
+    return r;
+}
+
 static int pack_dict(struct packer *pk, PyObject *dict, int depth) {
     if (depth == PACKER_DEPTH || packer_meet(pk, dict) != 0) {
         return PACKER_NOT_PLAIN;
     }
-    int r = pack_count(pk, PyDict_GET_SIZE(dict), 0x80, 0xde);
-    PyObject *key, *value;
-    for (Py_ssize_t i = 0; r == 0 && PyDict_Next(dict, &i, &key, &value);) {
-        r = pack(pk, key, depth + 1);
-        if (r == 0) {
-            r = pack(pk, value, depth + 1);
-        }
+    PyObject *copy = threads_dict(dict);
+    if (copy == NULL) {
+        return -1;
     }
+    int r = pack_dict_items(pk, copy, depth + 1);
+    threads_drop(copy);
     return r;
 }
 
@@ -444,7 +466,13 @@ int msgpack_write_items(PyObject *list, Py_ssize_t first, Py_ssize_t n, struct m
     packer_init(&pk, m);
     int r = pack_count(&pk, n, 0x90, 0xdc);
     for (Py_ssize_t i = first; r == 0 && i < first + n; i++) {
-        r = i < PyList_GET_SIZE(list) ? pack(&pk, PyList_GET_ITEM(list, i), 1) : PACKER_NOT_PLAIN;
+        PyObject *item = threads_item(list, i);
+        if (item == NULL) {
+            return PACKER_NOT_PLAIN;
+        }
+        packer_lend(&pk, THREADS_COPIES);
+        r = pack(&pk, item, 1);
+        threads_drop(item);
     }
     if (r == 0) {
         packer_sync(&pk);

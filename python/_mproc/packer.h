@@ -5,7 +5,8 @@
  *
  * An object is walked once, and written as the walk goes: as MessagePack (msgpack_write.c) or as a
  * pickle (pickle_write.c). An object that is not plain stops the walk. The walk runs no Python
- * code, so nothing that it looks at can change meanwhile.
+ * code, so nothing that it looks at can change meanwhile; without the interpreter's lock, lists and
+ * dicts are walked as copies (threads.h).
  *
  * Identity. A container with one reference stands in the graph once: the reference is that of its
  * parent. Only containers with more are remembered (`seen`), and long text and bytes with them. An
@@ -24,6 +25,7 @@
 #include <string.h>
 
 #include "message.h"
+#include "threads.h"
 
 /* Objects that are remembered: a linear search must stay cheap. */
 #define PACKER_SEEN 32
@@ -39,6 +41,9 @@ struct packer {
     unsigned char *at, *end; /* the free part of message->buffer */
     struct message *message;
     int nseen;
+#ifdef Py_GIL_DISABLED
+    int lent; /* references that a copy which is being walked has to the next object */
+#endif
     PyObject *seen[PACKER_SEEN]; /* borrowed: the graph holds them */
 };
 
@@ -47,10 +52,29 @@ static inline void packer_load(struct packer *pk) {
     pk->end = pk->message->buffer + pk->message->room;
 }
 
+/* Before each object: how many references the copy that is walked has to it. */
+static inline void packer_lend(struct packer *pk, int n) {
+#ifdef Py_GIL_DISABLED
+    pk->lent = n;
+#else
+    (void)pk, (void)n;
+#endif
+}
+
+static inline int packer_lent(const struct packer *pk) {
+#ifdef Py_GIL_DISABLED
+    return pk->lent;
+#else
+    (void)pk;
+    return 0;
+#endif
+}
+
 /* At the end of what the message has. */
 static inline void packer_init(struct packer *pk, struct message *message) {
     pk->message = message;
     pk->nseen = 0;
+    packer_lend(pk, 0);
     packer_load(pk);
 }
 
@@ -69,7 +93,7 @@ int packer_remember(struct packer *pk, PyObject *object);
 
 /* PACKER_NOT_PLAIN if the object was met before, or if there is no more room to remember it. */
 static inline int packer_meet(struct packer *pk, PyObject *object) {
-    return Py_REFCNT(object) == 1 ? 0 : packer_remember(pk, object);
+    return Py_REFCNT(object) == 1 + packer_lent(pk) ? 0 : packer_remember(pk, object);
 }
 
 /* memcpy(), without the call for the shortest: two words that may overlap. */

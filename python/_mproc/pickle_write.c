@@ -117,28 +117,41 @@ static int write_bytes(struct packer *pk, PyObject *bytes) {
                       "CB\x8e");
 }
 
-static int write_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth) {
+/* lent: see packer_lend(). */
+static int write_items(struct packer *pk, PyObject *const *items, Py_ssize_t n, int depth,
+                       int lent) {
     int r = 0;
     for (Py_ssize_t i = 0; r == 0 && i < n; i++) {
+        packer_lend(pk, lent);
         r = write_value(pk, items[i], depth);
     }
     return r;
 }
 
-static int write_list(struct packer *pk, PyObject *list, int depth) {
-    Py_ssize_t n = PyList_GET_SIZE(list);
-    if (depth == PACKER_DEPTH || packer_meet(pk, list) != 0) {
-        return PACKER_NOT_PLAIN;
-    }
+static int write_list_items(struct packer *pk, PyObject *list, int depth) {
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(list);
     int r = write_byte(pk, ']');
     if (r != 0 || n == 0) {
         return r;
     }
     r = n > 1 ? write_byte(pk, '(') : 0;
     if (r == 0) {
-        r = write_items(pk, PySequence_Fast_ITEMS(list), n, depth + 1);
+        r = write_items(pk, PySequence_Fast_ITEMS(list), n, depth, THREADS_COPIES);
     }
     return r != 0 ? r : write_byte(pk, n > 1 ? 'e' : 'a');
+}
+
+static int write_list(struct packer *pk, PyObject *list, int depth) {
+    if (depth == PACKER_DEPTH || packer_meet(pk, list) != 0) {
+        return PACKER_NOT_PLAIN;
+    }
+    PyObject *items = threads_list(list);
+    if (items == NULL) {
+        return -1;
+    }
+    int r = write_list_items(pk, items, depth + 1);
+    threads_drop(items);
+    return r;
 }
 
 static int write_tuple(struct packer *pk, PyObject *tuple, int depth) {
@@ -149,7 +162,7 @@ static int write_tuple(struct packer *pk, PyObject *tuple, int depth) {
     }
     int r = n > 3 ? write_byte(pk, '(') : 0;
     if (r == 0) {
-        r = write_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1);
+        r = write_items(pk, PySequence_Fast_ITEMS(tuple), n, depth + 1, 0);
     }
     return r != 0 ? r : write_byte(pk, (unsigned char)codes[n < 4 ? n : 4]);
 }
@@ -158,28 +171,40 @@ static int write_dict_items(struct packer *pk, PyObject *dict, int depth) {
     PyObject *key, *value;
     int r = 0;
     for (Py_ssize_t i = 0; r == 0 && PyDict_Next(dict, &i, &key, &value);) {
+        packer_lend(pk, THREADS_COPIES);
         r = write_value(pk, key, depth);
         if (r == 0) {
+            packer_lend(pk, THREADS_COPIES);
             r = write_value(pk, value, depth);
         }
     }
     return r;
 }
 
-static int write_dict(struct packer *pk, PyObject *dict, int depth) {
+static int write_all_of_dict(struct packer *pk, PyObject *dict, int depth) {
     Py_ssize_t n = PyDict_GET_SIZE(dict);
-    if (depth == PACKER_DEPTH || packer_meet(pk, dict) != 0) {
-        return PACKER_NOT_PLAIN;
-    }
     int r = write_byte(pk, '}');
     if (r != 0 || n == 0) {
         return r;
     }
     r = n > 1 ? write_byte(pk, '(') : 0;
     if (r == 0) {
-        r = write_dict_items(pk, dict, depth + 1);
+        r = write_dict_items(pk, dict, depth);
     }
     return r != 0 ? r : write_byte(pk, n > 1 ? 'u' : 's');
+}
+
+static int write_dict(struct packer *pk, PyObject *dict, int depth) {
+    if (depth == PACKER_DEPTH || packer_meet(pk, dict) != 0) {
+        return PACKER_NOT_PLAIN;
+    }
+    PyObject *copy = threads_dict(dict);
+    if (copy == NULL) {
+        return -1;
+    }
+    int r = write_all_of_dict(pk, copy, depth + 1);
+    threads_drop(copy);
+    return r;
 }
 
 static int write_value(struct packer *pk, PyObject *object, int depth) {

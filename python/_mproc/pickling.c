@@ -124,16 +124,16 @@ static PyType_Spec sink_spec = {
 
 /* ---------------------------------------------------------------- the pickler */
 
-/* The registered reducer of a type; NULL, possibly with an exception. The one of sockets is
+/* The registered reducer of a type, owned; NULL, possibly with an exception. The one of sockets is
  * registered with the first socket that is met, so that nobody imports socket for it. */
 static PyObject *find_reducer(PyObject *reducers, PyTypeObject *type) {
-    PyObject *reduce = PyDict_GetItemWithError(reducers, (PyObject *)type);
+    PyObject *reduce = threads_value(reducers, (PyObject *)type);
     if (reduce != NULL || PyErr_Occurred() || strcmp(type->tp_name, "socket") != 0) {
         return reduce;
     }
     PyObject *module = PyImport_ImportModule("mproc.reduction");
     PyObject *none = module != NULL ? PyObject_CallMethod(module, "_register_sockets", NULL) : NULL;
-    reduce = none != NULL ? PyDict_GetItemWithError(reducers, (PyObject *)type) : NULL;
+    reduce = none != NULL ? threads_value(reducers, (PyObject *)type) : NULL;
     Py_XDECREF(none);
     Py_XDECREF(module);
     return reduce;
@@ -167,16 +167,15 @@ static PyObject *reducer_override(PyObject *module, PyObject *object) {
         Py_RETURN_NOTIMPLEMENTED;
     }
     PyObject *reduce = find_reducer(state->pickling.reducers, type);
-    if (reduce == NULL && type == state->buffers.array_type && state->buffers.n > 0) {
-        reduce = state->buffers.reduce;
-    }
     if (reduce == NULL && PyErr_Occurred()) {
         return NULL;
     }
     if (reduce == NULL) {
+        reduce = buffers_reducer(&state->buffers, type);
+    }
+    if (reduce == NULL) {
         Py_RETURN_NOTIMPLEMENTED;
     }
-    Py_INCREF(reduce);
     PyObject *result = PyObject_CallOneArg(reduce, object);
     Py_DECREF(reduce);
     return result;
@@ -199,7 +198,7 @@ static PyObject *pickler_type_new(PyObject *owner, PyObject *base) {
 /* Imports what pickling needs. Threads may meet here, for an import runs Python code: the first
  * result stays. */
 static int pickling_prepare(struct pickling *pickling) {
-    if (pickling->pickler_type != NULL) {
+    if (THREADS_LOAD(pickling->pickler_type) != NULL) {
         return 0;
     }
     PyObject *module = PyImport_ImportModule("_pickle");
@@ -207,11 +206,13 @@ static int pickling_prepare(struct pickling *pickling) {
     PyObject *loads = base != NULL ? PyObject_GetAttrString(module, "loads") : NULL;
     PyObject *type =
         loads != NULL ? pickler_type_new(PyType_GetModule(pickling->sink_type), base) : NULL;
-    if (type != NULL && pickling->pickler_type == NULL) {
-        pickling->pickler_type = Py_NewRef(type);
-        pickling->loads = Py_NewRef(loads);
-    }
     int r = type != NULL ? 0 : -1;
+    if (type != NULL && THREADS_SET_FIRST(pickling->loads, loads)) {
+        loads = NULL;
+    }
+    if (type != NULL && THREADS_SET_FIRST(pickling->pickler_type, type)) {
+        type = NULL;
+    }
     Py_XDECREF(type);
     Py_XDECREF(loads);
     Py_XDECREF(base);
@@ -253,30 +254,41 @@ static int pickler_take(struct pickling *pickling, struct pickler *taken) {
     if (pickling_prepare(pickling) < 0) {
         return -1;
     }
-    if (pickling->spare.sink == NULL) {
-        return pickler_new(pickling, taken);
-    }
+    THREADS_LOCK(&pickling->lock);
     *taken = pickling->spare;
     pickling->spare = (struct pickler){NULL, NULL, NULL};
-    return 0;
+    THREADS_UNLOCK(&pickling->lock);
+    return taken->sink == NULL ? pickler_new(pickling, taken) : 0;
 }
 
 /* Keeps a pickler as the spare one, if there is none. To clear the memo drops references, so Python
  * code may run, and another pickler may have become the spare one meanwhile. */
 static int pickler_keep(struct pickling *pickling, struct pickler *taken) {
     PyObject *none = PyObject_CallNoArgs(taken->reset);
+    THREADS_LOCK(&pickling->lock);
     if (none != NULL && pickling->spare.sink == NULL) {
         pickling->spare = *taken;
-    } else {
-        pickler_drop(taken);
+        *taken = (struct pickler){NULL, NULL, NULL};
     }
+    THREADS_UNLOCK(&pickling->lock);
+    pickler_drop(taken);
     Py_XDECREF(none);
     return none != NULL ? 0 : -1;
 }
 
-/* A program's dumps() may choose another class while it runs. */
+/* The class that a program has chosen, owned; NULL: none. */
+static PyObject *chosen_of(struct pickling *pickling) {
+    if (THREADS_LOAD(pickling->chosen) == NULL) {
+        return NULL;
+    }
+    THREADS_LOCK(&pickling->lock);
+    PyObject *chosen = Py_XNewRef(pickling->chosen);
+    THREADS_UNLOCK(&pickling->lock);
+    return chosen;
+}
+
+/* Uses up the class: a program's dumps() may choose another one while it runs. */
 static int dump_by(PyObject *chosen, PyObject *object, struct message *message) {
-    Py_INCREF(chosen);
     PyObject *pickle = PyObject_CallMethod(chosen, "dumps", "(O)", object);
     Py_DECREF(chosen);
     int r = pickle != NULL && append_any(message, pickle) >= 0 ? 0 : -1;
@@ -299,8 +311,9 @@ static PyObject *dump(struct pickler *pickler, PyObject *object, struct message 
 
 int pickling_dump(struct pickling *pickling, PyObject *object, struct message *message) {
     struct pickler pickler;
-    if (pickling->chosen != NULL) {
-        return dump_by(pickling->chosen, object, message);
+    PyObject *chosen = chosen_of(pickling);
+    if (chosen != NULL) {
+        return dump_by(chosen, object, message);
     }
     if (pickler_take(pickling, &pickler) < 0) {
         return -1;
@@ -337,8 +350,11 @@ static int view_drop(PyObject *view) {
 
 /* A new reference to the function that unpickles, NULL with an exception. */
 static PyObject *loads_of(struct pickling *pickling) {
-    if (pickling->chosen != NULL) {
-        return PyObject_GetAttrString(pickling->chosen, "loads");
+    PyObject *chosen = chosen_of(pickling);
+    if (chosen != NULL) {
+        PyObject *loads = PyObject_GetAttrString(chosen, "loads");
+        Py_DECREF(chosen);
+        return loads;
     }
     return pickling_prepare(pickling) < 0 ? NULL : Py_NewRef(pickling->loads);
 }
@@ -376,10 +392,13 @@ PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size
 
 /* copyreg is there since the interpreter started, and whoever pickles keeps its table, too. */
 static PyObject *everybodys_reducers(struct pickling *pickling) {
-    if (pickling->everybody == NULL) {
-        PyObject *module = PyImport_AddModule("copyreg");
-        pickling->everybody =
-            module != NULL ? PyObject_GetAttrString(module, "dispatch_table") : NULL;
+    if (THREADS_LOAD(pickling->everybody) == NULL) {
+        PyObject *module = PyImport_ImportModule("copyreg");
+        PyObject *table = module != NULL ? PyObject_GetAttrString(module, "dispatch_table") : NULL;
+        if (table == NULL || !THREADS_SET_FIRST(pickling->everybody, table)) {
+            Py_XDECREF(table);
+        }
+        Py_XDECREF(module);
     }
     return pickling->everybody;
 }
@@ -389,7 +408,7 @@ static int has_key(PyObject *dict, PyTypeObject *type) {
 }
 
 int pickling_is_customised(struct pickling *pickling, PyTypeObject *type) {
-    if (pickling->chosen != NULL) {
+    if (THREADS_LOAD(pickling->chosen) != NULL) {
         return 1;
     }
     int r = has_key(pickling->reducers, type);
@@ -397,8 +416,10 @@ int pickling_is_customised(struct pickling *pickling, PyTypeObject *type) {
 }
 
 void pickling_choose(struct pickling *pickling, PyObject *chosen) {
+    THREADS_LOCK(&pickling->lock);
     PyObject *before = pickling->chosen;
-    pickling->chosen = chosen != Py_None ? Py_NewRef(chosen) : NULL;
+    THREADS_STORE(pickling->chosen, chosen != Py_None ? Py_NewRef(chosen) : NULL);
+    THREADS_UNLOCK(&pickling->lock);
     Py_XDECREF(before);
 }
 

@@ -31,6 +31,9 @@ struct pickling {
     PyObject *everybody;     /* copyreg.dispatch_table; NULL: not looked up yet */
     PyObject *chosen;        /* the class whose dumps() and loads() a program has chosen, or NULL */
     struct pickler spare;    /* a pickler that is not in use; .sink is NULL: there is none */
+#ifdef Py_GIL_DISABLED
+    PyMutex lock; /* of chosen and spare */
+#endif
 };
 
 /* Makes what pickling needs from the beginning, and the module's `reducers`. 0, or -1 with an

@@ -1,0 +1,196 @@
+"""Eight threads at one object of the extension, for interpreters with and without the GIL."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import mproc
+from mproc import _mproc
+
+THREADS = 8
+PATIENCE = 120
+
+
+def at_once(*jobs):
+    """Each job in a thread of its own, begun together; what one raises is raised."""
+    start, errors = threading.Barrier(len(jobs)), []
+
+    def run(job):
+        start.wait(PATIENCE)
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    for error in errors:
+        raise error
+
+
+def changing(change, times):
+    def job():
+        for i in range(times):
+            change(i)
+
+    return job
+
+
+# ---- messages
+
+
+def test_list_that_changes_while_it_is_sent():
+    shared = [[i, str(i)] for i in range(50)]
+
+    def change(i):
+        shared.append([i, "new"])
+        del shared[:2]
+        shared.insert(0, [i, "first"])
+
+    def send(_):
+        for item in _mproc.loads(_mproc.dumps(shared)):
+            assert len(item) == 2
+
+    at_once(*[changing(send, 300)] * 6, *[changing(change, 300)] * 2)
+
+
+def test_dict_that_changes_while_it_is_sent():
+    shared = {f"k{i}": [i] for i in range(50)}
+
+    def change(i):
+        shared[f"n{i}"] = [i]
+        shared.pop(f"k{i % 50}", None)
+        shared.pop(f"n{i - 5}", None)
+
+    def send(_):
+        for key, value in _mproc.loads(_mproc.dumps(shared)).items():
+            assert isinstance(key, str)
+            assert len(value) == 1
+
+    at_once(*[changing(send, 300)] * 6, *[changing(change, 300)] * 2)
+
+
+def test_nested_values_are_plain():
+    """A copy that is walked adds a reference, which must not count as another place."""
+    value = {"a": [[i, {"b": [i]}] for i in range(100)], "t": ([1], ([2], {"c": [3]}))}
+    assert _mproc.is_plain(value)
+    assert _mproc.loads(_mproc.dumps(value)) == value
+    twice = [1]
+    assert not _mproc.is_plain([twice, twice])
+
+
+def test_keys_are_whole_in_all_threads():
+    sent = [_mproc.dumps({f"key{i}": i for i in range(j, j + 300)}) for j in range(0, 2_400, 300)]
+
+    def read(i):
+        j = i % len(sent) * 300
+        assert _mproc.loads(sent[i % len(sent)]) == {f"key{k}": k for k in range(j, j + 300)}
+
+    at_once(*[changing(read, 64)] * THREADS)
+
+
+def test_pickler_is_one_threads():
+    def send(i):
+        value = {i, (i, "x" * 40), frozenset([i])}
+        assert _mproc.loads(_mproc.dumps(value)) == value
+
+    at_once(*[changing(send, 500)] * THREADS)
+
+
+class Chosen:
+    """What a program has pickle instead of pickle itself."""
+
+    @staticmethod
+    def dumps(_object):
+        return b"\x80\x05K\x07."  # 7
+
+    @staticmethod
+    def loads(_data):
+        return 7
+
+
+def test_another_pickler_is_chosen_meanwhile():
+    def choose(i):
+        _mproc.choose_pickler(type("C", (Chosen,), {}) if i % 2 else None)
+
+    def send(i):
+        assert _mproc.loads(_mproc.dumps({i})) in ({i}, 7)
+
+    try:
+        at_once(*[changing(send, 300)] * 6, *[changing(choose, 300)] * 2)
+    finally:
+        _mproc.choose_pickler(None)
+
+
+# ---- buffers
+
+
+def test_buffers_come_and_go():
+    """The list of those that there are is searched, and changed, by all threads."""
+
+    def make(_):
+        mine = mproc.Buffer(1_000)
+        address = np.frombuffer(mine, np.uint8).__array_interface__["data"][0]
+        found, offset = _mproc.buffer_at(address + 10)
+        assert (len(found), offset) == (1_000, 10)
+
+    at_once(*[changing(make, 300)] * THREADS)
+
+
+def test_a_buffer_is_looked_up_while_it_goes():
+    addresses = [0] * THREADS
+
+    def make(i):
+        mine = mproc.Buffer(256)
+        addresses[i % THREADS] = np.frombuffer(mine, np.uint8).__array_interface__["data"][0]
+
+    def look(i):
+        found = _mproc.buffer_at(addresses[i % THREADS] or 1)
+        assert found is None or len(found[0]) == 256
+
+    at_once(*[changing(make, 500)] * 4, *[changing(look, 500)] * 4)
+    assert _mproc.arena_check() is None
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_arrays_through_a_queue(size):
+    queue = mproc.Queue()
+
+    def talk(i):
+        queue.put(np.full(size, i))
+        got = queue.get(timeout=PATIENCE)
+        assert (got == got[0]).all()
+
+    at_once(*[changing(talk, 40)] * THREADS)
+
+
+# ---- the module
+
+
+def test_types_are_added_by_all_threads_at_once(program):
+    """Each is made once, whoever asks for it first."""
+    program.write(
+        "late.py",
+        """
+import threading
+from mproc import _mproc
+NAMES = ["Lock", "RLock", "Event", "Condition", "Barrier", "Queue", "SemLock", "Memory"]
+ADD = ["_add_containers", "_add_pool", "_add_executor", "_add_imap", "_add_threads", "_add_watch"]
+found, start = [], threading.Barrier(8)
+def ask():
+    start.wait()
+    for add in ADD:
+        getattr(_mproc, add)()
+    found.append([getattr(_mproc, name) for name in NAMES] + [_mproc.Dict, _mproc.Engine])
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(len(found), all(types == found[0] for types in found))
+""",
+    )
+    assert program.output("late.py").strip() == "8 True"
