@@ -3031,6 +3031,8 @@ typedef struct mproc_inspect_member_seen {
     int threads;
     /* Threads that nobody will wake. */
     unsigned stuck;
+    /* Threads that wait, but that mproc_inspect_wait() does not tell: a process has 22 notes. */
+    unsigned unnoted;
     /* Objects that it holds. */
     uint64_t holds;
     /* ns since it came into the family. */

@@ -91,6 +91,7 @@ UNTAGGED = {
     "src/core/trace.c: ": "its reader is another program, which reads by the system",
     "src/core/trace_ring.c: ": "its reader is another program, which reads by the system",
     "src/core/trace.c: dropped": "a number for people",
+    "src/core/wait.c: unnoted": "a number for people",
     "src/core/trace.c: hash": "whoever uses a name writes its text first",
     "src/dict/write.c: next_rank": "a number for the order, and no more",
     "src/pool/taskq.c: claim": "written in a section of the queue",

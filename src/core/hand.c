@@ -29,8 +29,7 @@
 
 #include "core/token.h"
 
-#define SHARED_HAND (MPROC__HANDS - 1) /* for threads that find no hand free; under `hand` */
-#define FORK_HAND (MPROC__HANDS - 2)   /* for a thread that forks; under `fork` */
+#define FORK_HAND (MPROC__HANDS - 2) /* for a thread that forks; under `fork` */
 
 MPROC__THREAD struct mproc__hand *mproc__thread_hand;
 _Alignas(512) struct mproc__fork_locks mproc__fork_locks = {
@@ -68,7 +67,7 @@ struct mproc__hand *mproc__hand_take(void) {
     struct mproc__hand *hand = mproc__hand_own();
     if (hand == NULL) {
         pthread_mutex_lock(&mproc__fork_locks.hand);
-        hand = &mproc__self()->slot->hands[SHARED_HAND];
+        hand = &mproc__self()->slot->hands[MPROC__SHARED_HAND];
     }
     return hand;
 }

@@ -94,6 +94,7 @@ static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
     mproc__poke32(&slot->exiting, 0);
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);
+    slot->unnoted = 0;
     /* SYNC(slot.state): it is empty, before it is free. */
     mproc__guard_publish(&mproc__members->guard, &slot->state, MPROC__SLOT_FREE);
     mproc__guard_leave(&mproc__members->guard, mine);

@@ -16,6 +16,7 @@
 #define MPROC__MEMBERS 4096 /* slots; a slot is half a page, touched only when used */
 #endif
 #define MPROC__HANDS 24 /* one for each of 22 threads of a member; see hand.c for the last two */
+#define MPROC__SHARED_HAND (MPROC__HANDS - 1) /* of threads that find none free; under a lock */
 
 enum mproc__slot_state {
     MPROC__SLOT_FREE = 0,
@@ -44,10 +45,11 @@ struct mproc__slot {
     uint32_t by_thread; /* 1: another thread than its starter's first one has started it */
     uint64_t since[MPROC__HANDS];  /* of the hand's wait (mproc__os_now()) */
     uint32_t waiter[MPROC__HANDS]; /* the thread that waits */
-    uint64_t estate; /* what is still to be copied of the holds of `parent`: see object.c */
-    uint64_t heirs;  /* 1: a child's `estate` may be of this member's holds */
-    uint64_t spare;  /* a record that the copying did not need, freed with the slot */
-    uint64_t pad[2];
+    uint64_t estate;  /* what is still to be copied of the holds of `parent`: see object.c */
+    uint64_t heirs;   /* 1: a child's `estate` may be of this member's holds */
+    uint64_t spare;   /* a record that the copying did not need, freed with the slot */
+    uint32_t unnoted; /* threads that wait and have no hand to note it in: see wait.c */
+    uint32_t pad[3];
     struct mproc__hand hands[MPROC__HANDS];
 };
 

@@ -7,13 +7,16 @@
  * the address that it waits for. Beside it, in the member's slot, stand the thread's number and the
  * time. The library itself never reads a note. A wait inside another one, as of a signal's handler
  * that runs between two slices, leaves the outer note as it is. Threads that share a hand leave no
- * note.
+ * note: they are counted while they wait.
  *
  * Shared state.
  *   hand->waits   0, or the address, odd if the wait has an end of its own. The hand's thread
  *                 writes it; the reaper clears it.
  *   slot->since, slot->waiter   as old as the note, and written before it by the same thread. A
  *                 looker reads the note before and after them.
+ *   slot->unnoted   how many threads wait without a note, by atomic steps of those threads. One
+ *                 that is cancelled in its wait stays counted; a looker counts no more than there
+ *                 are threads. The reaper clears it.
  *
  * Invariant: a thread that is in no wait has no note. A child that is forked inside a wait has a
  * slot of its own, and leaves its parent's note alone.
@@ -57,8 +60,16 @@ struct mproc__hand *mproc__wait_resume(const void *what, int64_t deadline, int64
     return note(hand, word_of(what, deadline), since);
 }
 
+/* A thread that has no hand of its own waits from now on, or does no more. */
+static struct mproc__hand *count_unnoted(uint32_t step) {
+    struct mproc__slot *slot = mproc__self_slot();
+    (void)mproc__add32(&slot->unnoted, step);
+    return &slot->hands[MPROC__SHARED_HAND];
+}
+
 struct mproc__hand *mproc__wait_begin(const void *what, int64_t deadline) {
-    return mproc__wait_resume(what, deadline, mproc__os_now());
+    return mproc__hand_own() != NULL ? mproc__wait_resume(what, deadline, mproc__os_now())
+                                     : count_unnoted(1);
 }
 
 struct mproc__hand *mproc__wait_begin_fd(int fd, int64_t deadline) {
@@ -76,6 +87,8 @@ void mproc__wait_end(struct mproc__hand *noted) {
     if (noted != NULL && noted == mproc__thread_hand) {
         trace(MPROC__TRACE_WAIT_END, mproc__peek64(&noted->waits));
         mproc__poke64(&noted->waits, 0);
+    } else if (noted != NULL && noted == &mproc__self_slot()->hands[MPROC__SHARED_HAND]) {
+        (void)count_unnoted(UINT32_MAX);
     }
 }
 

@@ -13,13 +13,14 @@
 
 /* The calling thread is about to sleep until something about `what` happens, or until `deadline`:
  * an even address inside an object of the arena, or a member's slot. Returns where it is noted, for
- * mproc__wait_end(). NULL: nowhere, because the thread waits for something else already, or has no
- * hand of its own. */
+ * mproc__wait_end(). NULL: nowhere, because the thread waits for something else already. A thread
+ * that has no hand of its own is counted, and the hand that it shares is returned. */
 struct mproc__hand *mproc__wait_begin(const void *what, int64_t deadline);
 
 void mproc__wait_end(struct mproc__hand *noted);
 
-/* The same for a thread that has waited since then, by slices of its own. */
+/* The same for a thread that has waited since then, by slices of its own; one that has no hand is
+ * not counted: NULL. */
 struct mproc__hand *mproc__wait_resume(const void *what, int64_t deadline, int64_t since);
 
 /* The same for a thread that sleeps at a descriptor, also in a process that is no member. */

@@ -25,6 +25,7 @@
 #define HIGH 130
 #define BOX_WIDE 170
 #define BOX_HIGH 46
+#define LINE_HIGH 30 /* of the words below all */
 
 struct node {
     int member; /* -1: an object */
@@ -46,7 +47,9 @@ struct graph {
     const struct mproc__show *show;
     struct node nodes[NODES_MOST];
     struct edge edges[EDGES_MOST];
-    int nnodes, nedges, left_out; /* waits for which there was no room */
+    int nnodes, nedges;
+    int left_out; /* waits for which there was no room, or of which nothing is noted */
+    int helpers;  /* dashed edges that are left out */
 };
 
 /* ---------------------------------------------------------------- making it */
@@ -92,10 +95,15 @@ static void add_helpers(struct graph *g, const struct mproc__seen_wait *w, int n
     const struct mproc__picture *p = g->show->picture;
     const struct mproc__seen_object *o = &p->objects[mproc__picture_outer(p, w->object)];
     int n = 0;
-    for (uint64_t i = 0; i < o->holders && n < HELPERS_MOST; i++) {
+    for (uint64_t i = 0; i < o->holders; i++) {
         int m = mproc__picture_member(p, p->holders[o->first + i]);
-        if (m >= 0 && m != w->member && p->members[m].lives) {
-            n += add_edge(g, node, node_of(g, m, -1), HELPS, w->stuck);
+        if (m < 0 || m == w->member || !p->members[m].lives) {
+            continue;
+        }
+        if (n < HELPERS_MOST && add_edge(g, node, node_of(g, m, -1), HELPS, w->stuck)) {
+            n++;
+        } else {
+            g->helpers++;
         }
     }
 }
@@ -129,6 +137,23 @@ static void make(struct graph *g, const struct mproc__show *show) {
             }
         }
     }
+    for (int i = 0; i < p->nmembers; i++) {
+        g->left_out += p->members[i].unnoted;
+    }
+}
+
+/* What is not drawn, or "". */
+static const char *say_left_out(const struct graph *g, char out[120]) {
+    int n = 0;
+    out[0] = 0;
+    if (g->left_out > 0) {
+        n = snprintf(out, 120, "... and %d more waits", g->left_out);
+    }
+    if (g->helpers > 0) {
+        snprintf(out + n, 120 - (size_t)n, "%s %d more dashed lines", n > 0 ? ", and" : "... and",
+                 g->helpers);
+    }
+    return out;
 }
 
 static const char *say_node(const struct graph *g, int i, char out[MPROC__SAY]) {
@@ -148,17 +173,17 @@ static const char *say_edge(const struct graph *g, const struct edge *e) {
 
 void mproc__show_graph(const struct mproc__show *show) {
     struct graph g;
-    char from[MPROC__SAY], to[MPROC__SAY];
+    char from[MPROC__SAY], to[MPROC__SAY], more[120];
     make(&g, show);
     for (int i = 0; i < g.nedges; i++) {
         const struct edge *e = &g.edges[i];
         fprintf(show->out, "%s%s -- %s --> %s\n", e->stuck ? "! " : "  ",
                 say_node(&g, e->from, from), say_edge(&g, e), say_node(&g, e->to, to));
     }
-    if (g.nedges == 0) {
+    if (*say_left_out(&g, more) != 0) {
+        fprintf(show->out, "  %s\n", more);
+    } else if (g.nedges == 0) {
         fputs("  nobody waits\n", show->out);
-    } else if (g.left_out > 0) {
-        fprintf(show->out, "  ... and %d more waits\n", g.left_out);
     }
 }
 
@@ -175,7 +200,7 @@ static void dot_string(FILE *out, const char *text) {
 
 void mproc__show_dot(const struct mproc__show *show) {
     struct graph g;
-    char name[MPROC__SAY];
+    char name[MPROC__SAY], more[120];
     make(&g, show);
     fputs("digraph waits {\n  node [fontname=\"sans-serif\"];\n", show->out);
     for (int i = 0; i < g.nnodes; i++) {
@@ -188,6 +213,9 @@ void mproc__show_dot(const struct mproc__show *show) {
         const struct edge *e = &g.edges[i];
         fprintf(show->out, "  n%d -> n%d [label=\"%s\"%s%s];\n", e->from, e->to, say_edge(&g, e),
                 e->stuck ? ", color=red" : "", e->kind == HELPS ? ", style=dashed" : "");
+    }
+    if (*say_left_out(&g, more) != 0) {
+        fprintf(show->out, "  label=\"%s\";\n", more);
     }
     fputs("}\n", show->out);
 }
@@ -322,8 +350,9 @@ static const char style[] =
 void mproc__show_svg(const struct mproc__show *show) {
     struct graph g;
     int wide;
+    char more[120];
     make(&g, show);
-    int high = place(&g, &wide);
+    int high = place(&g, &wide) + (*say_left_out(&g, more) != 0 ? LINE_HIGH : 0);
     fprintf(show->out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\">\n", wide,
             high, wide);
@@ -335,7 +364,9 @@ void mproc__show_svg(const struct mproc__show *show) {
     for (int i = 0; i < g.nnodes; i++) {
         draw_node(&g, i);
     }
-    if (g.nnodes == 0) {
+    if (*more != 0) {
+        fprintf(show->out, "<text x=\"%d\" y=\"%d\">%s</text>\n", wide / 2, high - 10, more);
+    } else if (g.nnodes == 0) {
         fprintf(show->out, "<text x=\"%d\" y=\"%d\">nobody waits</text>\n", wide / 2, high / 2);
     }
     fputs("</svg>\n", show->out);

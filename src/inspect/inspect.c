@@ -179,6 +179,7 @@ int mproc_inspect_member(const mproc_inspection *seen, size_t i, mproc_inspect_m
         .stopped = m->lives && (m->os.state == 'T' || m->os.state == 't'),
         .threads = m->os.threads,
         .stuck = m->stuck,
+        .unnoted = (unsigned)m->unnoted,
         .holds = m->holds,
         .age = m->born != 0 ? (int64_t)(p->boot_now - m->born) : 0,
         .cpu = (int64_t)m->os.cpu,

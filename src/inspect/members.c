@@ -72,6 +72,7 @@ static void describe(const struct mproc__slot *slot, uint32_t i, struct mproc__s
                  out->os.state != 'Z' && out->os.state != 'X';
     out->lives = there && (out->state == MPROC__SLOT_UNBORN ||
                            (out->state == MPROC__SLOT_LIVE && out->os.began <= slot->born));
+    out->unnoted = out->lives && slot->unnoted <= INT32_MAX ? (int)slot->unnoted : 0;
 }
 
 /* Of the member that was added last. */

@@ -122,6 +122,11 @@ static void resolve_all(const struct mproc__outside *arena, struct mproc__pictur
         }
     }
     p->nwaits = kept;
+    for (int i = 0; i < p->nmembers; i++) { /* they are no more than the threads that it has */
+        struct mproc__seen_member *m = &p->members[i];
+        int others = m->os.threads > m->nwaits ? m->os.threads - m->nwaits : 0;
+        m->unnoted = m->unnoted < others ? m->unnoted : others;
+    }
 }
 
 /* Each thread has one wait. Of words that it has left several times the last ones count. */

@@ -99,6 +99,17 @@ static int look_before(const struct mproc__outside *arena, struct mproc__picture
     return r;
 }
 
+/* Whoever counts on a watchdog hears that it is stopped, on standard error, whatever is shown. */
+static void warn_of_watchdog(const struct mproc__outside *arena) {
+    pid_t pid = mproc__watchdog_stopped(arena);
+    if (pid != 0) {
+        fprintf(stderr,
+                "mproc: the family's watchdog, process %d, is stopped: it tells of nothing until "
+                "it gets SIGCONT (kill -CONT %d)\n",
+                (int)pid, (int)pid);
+    }
+}
+
 /* How many deadlocks there are, or an error. */
 static int look(const struct request *request, pid_t pid, int n) {
     struct mproc__outside arena;
@@ -121,6 +132,7 @@ static int look(const struct request *request, pid_t pid, int n) {
                                          rates ? &before : NULL};
         fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", request->out);
         request->show(&show);
+        warn_of_watchdog(&arena);
         mproc__picture_drop(&picture);
     }
     mproc__picture_drop(&before);
@@ -156,6 +168,10 @@ static int look_at_all(const struct request *request) {
         } else if (r != -ESRCH && r != -ENOENT) {
             complain(pids[i], r);
         }
+    }
+    if (n >= FAMILIES_MOST) {
+        fprintf(stderr, "mproc: these are the first %d families: there may be more\n",
+                FAMILIES_MOST);
     }
     if (shown == 0 && !request->json) {
         fputs("no family of mproc is running that this user may look at\n", request->out);
@@ -423,6 +439,11 @@ static int run_watch(int argc, char **argv) {
     int r = mproc__watchdog(&what);
     if (r != 0) {
         complain(what.pid, r);
+    }
+    struct mproc__outside arena;
+    if (r == -EBUSY && mproc__outside_open(what.pid, &arena) == 0) {
+        warn_of_watchdog(&arena);
+        mproc__outside_close(&arena);
     }
     return r == 0 ? 0 : 1;
 }

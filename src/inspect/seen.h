@@ -31,6 +31,7 @@ struct mproc__seen_member {
     int first_wait; /* of its threads' waits, which stand together */
     int nwaits;
     uint32_t stuck; /* threads that wait for what nobody will do */
+    int unnoted;    /* threads that wait and have noted nothing: it has more than notes */
 };
 
 struct mproc__seen_object {

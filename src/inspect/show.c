@@ -199,6 +199,7 @@ static void show_member(const struct mproc__show *show, int member, int depth,
         mproc__say_wait(show->out, show->arena, p, &p->waits[m->first_wait + i]);
         mproc__say_waited(show->out, p, &p->waits[m->first_wait + i]);
     }
+    mproc__say_unnoted(show->out, m->nwaits == 0 ? ": " : "; ", m->unnoted);
     say_held(show, member, held);
     fputs("\n", show->out);
 }
@@ -272,13 +273,20 @@ static void show_holders(const struct mproc__show *show, int object) {
         }
         say_since(show, mproc__picture_held(show->picture, object));
     }
+    uint64_t others = f->bound > f->count ? f->bound - f->count : 0; /* permits that are taken */
+    bool any = false;
     for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
         if (f->takers[i].token != 0) {
+            any = true;
+            others -= f->takers[i].permits < others ? f->takers[i].permits : others;
             int m = mproc__picture_member(show->picture, f->takers[i].token);
             fprintf(show->out, ", %" PRIu64 " taken by %s", f->takers[i].permits,
                     mproc__say_member(show->picture, m, name));
             say_since(show, mproc__picture_taken(show->picture, object, i));
         }
+    }
+    if (any && others > 0) {
+        fprintf(show->out, ", %" PRIu64 " taken by others", others);
     }
 }
 
@@ -363,6 +371,19 @@ static void show_joins(const struct mproc__show *show) {
     }
 }
 
+/* Whatever they wait for, they are not among those that are shown. */
+static void show_unnoted(const struct mproc__show *show) {
+    const struct mproc__picture *p = show->picture;
+    char name[MPROC__SAY];
+    for (int i = 0; i < p->nmembers; i++) {
+        if (p->members[i].unnoted > 0) {
+            fprintf(show->out, "%s: ", mproc__say_member(p, i, name));
+            mproc__say_unnoted(show->out, "", p->members[i].unnoted);
+            fputs("\n", show->out);
+        }
+    }
+}
+
 static void show_held(const struct mproc__show *show, const struct waiters *waiters) {
     const struct mproc__picture *p = show->picture;
     int shown = 0, more = 0;
@@ -379,6 +400,7 @@ static void show_held(const struct mproc__show *show, const struct waiters *wait
     if (more > 0) {
         fprintf(show->out, "... and %d more\n", more);
     }
+    show_unnoted(show);
 }
 
 void mproc__show_locks(const struct mproc__show *show) {

@@ -106,6 +106,7 @@ static void show_member(const struct mproc__show *show, int i) {
     number(show->out, "threads", m->os.threads > 0 ? (uint64_t)m->os.threads : 0);
     number(show->out, "holds", m->holds);
     number(show->out, "stuck_threads", m->stuck);
+    number(show->out, "unnoted_waits", (uint64_t)m->unnoted);
     fputs("}", show->out);
 }
 

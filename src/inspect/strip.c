@@ -54,6 +54,7 @@ struct strip {
     struct span *spans;
     size_t n, room;
     uint64_t threads[LINES_MOST]; /* that are drawn */
+    size_t left_out;              /* spans that are not drawn */
     int nthreads;
     struct stack stacks[RINGS];
 };
@@ -172,6 +173,7 @@ static int line_of(struct strip *s, uint64_t thread) {
 static uint64_t choose(struct strip *s) {
     uint64_t first = s->now;
     qsort(s->spans, s->n, sizeof *s->spans, last_first);
+    s->left_out = s->n > DRAWN_MOST ? s->n - DRAWN_MOST : 0;
     s->n = s->n < DRAWN_MOST ? s->n : DRAWN_MOST;
     for (size_t i = 0; i < s->n; i++) {
         uint64_t from = s->spans[i].open ? s->now : s->spans[i].begin;
@@ -226,6 +228,7 @@ static void draw_span(struct strip *s, const struct span *span, uint64_t first, 
     int line = line_of(s, span->thread);
     char words[MPROC__SAY], length[32];
     if (line < 0) {
+        s->left_out++;
         return;
     }
     bool task = mproc__trace_event_of(span->what) == MPROC__TRACE_TASK;
@@ -284,6 +287,9 @@ static void draw(struct strip *s) {
             "</svg>\n",
             BEFORE + (int)WIDE, high - 8, units * s->clock.each_ns / 1e9,
             s->goes_on ? " until now" : ", before the recording ended");
+    if (s->left_out > 0) {
+        fprintf(out, "<p>%zu more tasks and waits are recorded than are drawn.</p>\n", s->left_out);
+    }
 }
 
 /* ---------------------------------------------------------------- looking */

@@ -113,6 +113,7 @@ static void show_line(FILE *out, const struct top *top, const struct line *line)
         mproc__say_wait(out, &top->arena, p, &p->waits[m->first_wait + i]);
         mproc__say_waited(out, p, &p->waits[m->first_wait + i]);
     }
+    mproc__say_unnoted(out, m->nwaits == 0 ? ": " : "; ", m->unnoted);
     fputs("\n", out);
 }
 
@@ -157,15 +158,18 @@ static void show_queue(FILE *out, const struct top *top, int object) {
 static void show_queues(FILE *out, const struct top *top) {
     const struct mproc__picture *p = &top->now.picture;
     int n = 0;
-    for (int i = 0; i < p->nobjects && n < QUEUES_MOST; i++) {
-        if (p->objects[i].kind != MPROC__KIND_QUEUE) {
+    for (int i = 0; i < p->nobjects; i++) {
+        if (p->objects[i].kind != MPROC__KIND_QUEUE || n++ >= QUEUES_MOST) {
             continue;
         }
-        if (n++ == 0) {
+        if (n == 1) {
             fprintf(out, "%c  MESSAGES      BYTES      PUT/S      GOT/S       OLDEST  QUEUE\n",
                     HEADING);
         }
         show_queue(out, top, i);
+    }
+    if (n > QUEUES_MOST) {
+        fprintf(out, "... and %d more queues\n", n - QUEUES_MOST);
     }
 }
 
@@ -230,12 +234,28 @@ static const char *draw_line(const char *text, int columns) {
     return text + (*text == '\n');
 }
 
+static int count_lines(const char *text) {
+    int n = 0;
+    for (; *text != 0; text++) {
+        n += *text == '\n';
+    }
+    return n;
+}
+
+/* What a screen has no room for is counted in the last line but one, where there are so many. */
 static int draw(const char *text, char order) {
     int rows, columns;
+    char more[40];
     mproc__os_terminal_size(&rows, &columns);
     fputs("\033[H", stdout);
-    while (*text != 0 && rows-- > 1) {
+    int room = rows - 1, lines = count_lines(text);
+    int shown = lines > room && room > 1 ? room - 1 : room;
+    for (int i = 0; *text != 0 && i < shown; i++) {
         text = draw_line(text, columns);
+    }
+    if (shown < room && lines > room) {
+        snprintf(more, sizeof more, "... and %d more lines\n", lines - shown);
+        (void)draw_line(more, columns);
     }
     printf("\r\033[J\033[7m%.*s\033[0m", columns,
            order == 'P'   ? " q quit   order: [P]rocessor  M memory  T time  N pid "

@@ -30,6 +30,7 @@
 #define USUALLY (10 * MPROC_SEC)
 #define TOLD_MOST 1024
 #define STACKS_MOST 16
+#define PROCESSES 65536
 #define SLICE 100 /* ms, between looks whether the family lives */
 
 struct watch {
@@ -123,11 +124,14 @@ static void tell_holders(const struct mproc__show *show, const bool *fresh) {
 
 static void tell_stacks(const struct mproc__show *show, const bool *concerned) {
     int n = 0;
-    for (int i = 0; i < show->picture->nmembers && n < STACKS_MOST; i++) {
-        if (concerned[i] && show->picture->members[i].lives) {
+    for (int i = 0; i < show->picture->nmembers; i++) {
+        if (concerned[i] && show->picture->members[i].lives && n++ < STACKS_MOST) {
             mproc__show_stack(show, i, false);
-            n++;
         }
+    }
+    if (n > STACKS_MOST) {
+        fprintf(show->out, "... and the stacks of %d more processes are left out\n",
+                n - STACKS_MOST);
     }
 }
 
@@ -239,6 +243,27 @@ static int run(const struct mproc__watchdog *what, struct watch *watch) {
         mproc__os_go_behind();
     }
     return watch->out != NULL ? go_on(watch) : -ENOMEM;
+}
+
+/* A watchdog has a descriptor of the arena, as other lookers have, and its verb. */
+static bool is_stopped_watchdog(const struct mproc__outside *arena, pid_t pid) {
+    struct mproc__os_seen seen;
+    int fd = mproc__os_runs_verb(pid, "watch") ? mproc__os_memory_open(pid, arena->inode) : -1;
+    if (fd < 0) {
+        return false;
+    }
+    mproc__os_close(fd);
+    return mproc__os_process_see(pid, &seen) == 0 && (seen.state == 'T' || seen.state == 't');
+}
+
+pid_t mproc__watchdog_stopped(const struct mproc__outside *arena) {
+    pid_t *pids = malloc(PROCESSES * sizeof *pids), found = 0;
+    int n = pids != NULL ? mproc__os_processes(pids, PROCESSES) : 0;
+    for (int i = 0; i < n && i < PROCESSES && found == 0; i++) {
+        found = is_stopped_watchdog(arena, pids[i]) ? pids[i] : 0;
+    }
+    free(pids);
+    return found;
 }
 
 int mproc__watchdog(const struct mproc__watchdog *what) {

@@ -22,4 +22,8 @@ bool mproc__watchdog_read(const char *text, struct mproc__watchdog *out);
  * The errors of mproc__outside_open(); -ENOMEM. */
 int mproc__watchdog(const struct mproc__watchdog *what);
 
+/* The pid of the family's watchdog, if that is stopped: it tells nothing then. 0: there is none, or
+ * it is not stopped, or this user may not see it. */
+pid_t mproc__watchdog_stopped(const struct mproc__outside *arena);
+
 #endif

@@ -66,3 +66,9 @@ void mproc__say_waited(FILE *out, const struct mproc__picture *p,
         fprintf(out, ", for %s", mproc__say_span((double)(p->now - w->since) / 1e9, span));
     }
 }
+
+void mproc__say_unnoted(FILE *out, const char *before, int threads) {
+    if (threads > 0) {
+        fprintf(out, "%s%d more threads wait, of which nothing is noted", before, threads);
+    }
+}

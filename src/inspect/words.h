@@ -19,4 +19,7 @@ const char *mproc__say_state(const struct mproc__seen_member *m);
 /* For how long a thread has waited: ", for 1.6 s"; nothing if it is not known. */
 void mproc__say_waited(FILE *out, const struct mproc__picture *p, const struct mproc__seen_wait *w);
 
+/* Of a member, or of a family: how many threads wait for what is not known; nothing if none do. */
+void mproc__say_unnoted(FILE *out, const char *before, int threads);
+
 #endif

@@ -108,6 +108,22 @@ bool mproc__os_only_one(int fd) {
     return flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
+bool mproc__os_runs_verb(pid_t pid, const char *verb) {
+    char path[48], words[4400]; /* the program's path, and a verb */
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, words, sizeof words - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (n <= 0) {
+        return false;
+    }
+    words[n] = 0;
+    size_t first = strlen(words) + 1;
+    return first < (size_t)n && strcmp(words + first, verb) == 0;
+}
+
 FILE *mproc__os_tool_keep_errors(void) {
     int fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
     return fd >= 0 ? fdopen(fd, "w") : NULL;

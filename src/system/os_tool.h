@@ -31,6 +31,9 @@ bool mproc__os_is_same_file(const char *a, const char *b);
  * until it, and those forked from it, have ended. */
 bool mproc__os_only_one(int fd);
 
+/* Is that the second word of the process' command line, as a verb of the program mproc is? */
+bool mproc__os_runs_verb(pid_t pid, const char *verb);
+
 /* Standard error as a stream of its own, which stays when the caller gives up its three; NULL. */
 FILE *mproc__os_tool_keep_errors(void);
 

@@ -20,6 +20,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 /* Seen twice, as the program does. */
 struct sight {
@@ -963,7 +964,9 @@ TEST(inspect_shows_as_many_members_as_there_can_be) {
     char *graph = formed(&sight, mproc__show_graph, NULL); /* a drawing has the first of them */
     CHECK(count_of(graph, "kid") > 10 && count_of(graph, "kid") < n);
     free(graph);
-    free(formed(&sight, mproc__show_svg, NULL));
+    expect_words(&sight, mproc__show_graph, (const char *const[]){"... and ", " more waits", NULL});
+    expect_words(&sight, mproc__show_dot, (const char *const[]){"... and ", " more waits", NULL});
+    expect_words(&sight, mproc__show_svg, (const char *const[]){"... and ", " more waits", NULL});
     forget(&sight);
     for (size_t i = 0; i < n; i++) {
         struct mproc__slot *slot = mproc__token_slot(tokens[i]);
@@ -1005,6 +1008,72 @@ TEST(inspect_shows_the_first_of_many_locks) {
     }
     free(locks);
     check_family();
+}
+
+#define CROWD 40 /* threads of one process, more than there are notes in its slot */
+
+static void *wait_for_lock(void *lock) {
+    CHECK_OK(mproc_lock_acquire(lock, MPROC_FOREVER));
+    CHECK_OK(mproc_lock_release(lock));
+    return NULL;
+}
+
+static void wait_as_crowd(void *lock) {
+    pthread_t threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_EQ(pthread_create(&threads[i], NULL, wait_for_lock, lock), 0);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+    CHECK_EQ(mproc__self_slot()->unnoted, 0);
+}
+
+/* Threads for which a process has no note are counted, and every form says how many there are. */
+TEST(inspect_counts_the_threads_that_it_cannot_show) {
+    mproc_lock *lock = made_lock(0);
+    struct sight sight;
+    CHECK_OK(mproc_lock_acquire(lock, 0));
+    pid_t pid = child_fork(wait_as_crowd, lock);
+    look_until_waiting(&sight, MPROC__HANDS - 2);
+    forget(&sight);
+    while (mproc__load32(&slot_of(pid)->unnoted) + MPROC__HANDS - 2 < CROWD) {
+        usleep(1000);
+    }
+    look_until_waiting(&sight, MPROC__HANDS - 2);
+    char more[80], left[80], data[80];
+    int unnoted = CROWD - (MPROC__HANDS - 2);
+    snprintf(more, sizeof more, "%d more threads wait, of which nothing is noted", unnoted);
+    snprintf(left, sizeof left, "... and %d more waits", unnoted);
+    snprintf(data, sizeof data, "\"unnoted_waits\": %d", unnoted);
+    expect_words(&sight, mproc__show_locks, (const char *const[]){more, NULL});
+    expect_words(&sight, mproc__show_ps, (const char *const[]){more, NULL});
+    expect_words(&sight, mproc__show_html, (const char *const[]){more, left, NULL});
+    expect_words(&sight, mproc__show_graph, (const char *const[]){left, NULL});
+    expect_words(&sight, mproc__show_dot, (const char *const[]){left, NULL});
+    expect_words(&sight, mproc__show_svg, (const char *const[]){left, NULL});
+    expect_words(&sight, mproc__show_json, (const char *const[]){data, NULL});
+    forget(&sight);
+    CHECK_OK(mproc_lock_release(lock));
+    child_join(pid);
+    mproc_drop(lock);
+    check_family();
+}
+
+/* A broken program's number says no more than there are threads. */
+TEST(inspect_counts_no_threads_that_there_are_not) {
+    mproc_lock *lock = made_lock(0);
+    struct sight sight;
+    mproc__self_slot()->unnoted = 77;
+    look(&sight);
+    CHECK_EQ(sight.picture.members[0].unnoted, sight.picture.members[0].os.threads);
+    forget(&sight);
+    mproc__self_slot()->unnoted = UINT32_MAX;
+    look(&sight);
+    CHECK_EQ(sight.picture.members[0].unnoted, 0);
+    forget(&sight);
+    mproc__self_slot()->unnoted = 0;
+    mproc_drop(lock);
 }
 
 /* ---------------------------------------------------------------- what cannot be looked at */

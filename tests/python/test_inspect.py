@@ -331,6 +331,42 @@ def test_a_killed_watchdog_harms_nobody(tmp_path: pathlib.Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "alive\nanother\n", "")
 
 
+STOPS_ITS_WATCHDOG = (
+    KILLS_ITS_WATCHDOG.split("os.kill")[0]
+    + """
+import subprocess
+from mproc import inspect
+
+def look(*words):
+    words = [inspect.PROGRAM, *words, str(os.getpid())]
+    return subprocess.run(words, capture_output=True, text=True).stderr
+
+words = f"mproc: the family's watchdog, process {watchdog()}, is stopped: "
+assert look("locks") == ""
+os.kill(watchdog(), signal.SIGSTOP)
+os.kill(os.getpid(), 0)
+for verb in ("ps", "locks", "queues", "graph", "watch"):
+    while words not in look(verb):  # the signal is on its way
+        pass
+assert words in look("locks", "--json")
+assert words in look("report", "-o", os.devnull) or words in look("report", "-o", "page.html")
+os.kill(watchdog(), signal.SIGCONT)
+while look("locks") != "":
+    pass
+print("told")
+"""
+)
+
+
+def test_a_stopped_watchdog_is_told_of(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "stops.py"
+    script.write_text(STOPS_ITS_WATCHDOG)
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "told\n", "")
+
+
 def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:
     for nothing in (0, 1e-10):
         with pytest.raises(ValueError, match="number of seconds"):

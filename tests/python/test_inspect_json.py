@@ -151,6 +151,29 @@ def test_a_bounded_semaphore_tells_who_has_its_permits() -> None:
     semaphore.release()
 
 
+def test_permits_of_more_members_than_are_named_are_counted() -> None:
+    context = mproc.get_context("fork")
+    semaphore, go = context.BoundedSemaphore(9), context.Event()
+    children = [context.Process(target=take_and_wait, args=(semaphore, go)) for _ in range(9)]
+    for child in children:
+        child.start()
+    while semaphore.get_value() > 0:
+        time.sleep(0.005)
+    told = subprocess.run(
+        [inspect.PROGRAM, "locks", str(os.getpid())], capture_output=True, text=True
+    ).stdout
+    go.set()
+    for child in children:
+        child.join()
+    assert told.count(", 1 taken by ") == 6
+    assert ", 3 taken by others" in told
+
+
+def take_and_wait(semaphore: Any, go: Any) -> None:
+    with semaphore:
+        go.wait()
+
+
 def test_the_schema_refuses_what_it_does_not_describe() -> None:
     seen = inspect.family()
     family = SCHEMA["$defs"]["family"]

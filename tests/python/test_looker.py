@@ -496,6 +496,20 @@ def test_top_on_a_terminal_of_any_size(rows: int, columns: int) -> None:
     terminal.end()
 
 
+def test_top_counts_what_a_small_terminal_has_no_room_for() -> None:
+    kept: list[Any] = [mproc.Queue() for _ in range(202)]
+    terminal = Terminal(6, 60)
+    terminal.until(b" more lines")
+    frame = terminal.shown.rsplit(b"\x1b[H", 1)[1]
+    assert re.search(rb"\.\.\. and \d+ more lines", frame)
+    terminal.end()
+    told = subprocess.run(
+        [inspect.PROGRAM, "top", "-n", "1", str(os.getpid())], capture_output=True, text=True
+    ).stdout
+    assert re.search(r"^\.\.\. and \d+ more queues$", told, re.MULTILINE)
+    del kept
+
+
 def test_top_follows_a_terminal_that_is_resized() -> None:
     terminal = Terminal(24, 80, every="1000")
     terminal.frames(1)
