@@ -101,7 +101,7 @@ static int add_wait(struct mproc__picture *p, const struct mproc__slot *slot, ui
     w->note = hand->waits;
     if (hand->waits != 0) {
         w->timed = (hand->waits & MPROC__WAIT_TIMED) != 0;
-        w->since = (int64_t)slot->since[i];
+        w->since = slot->since[i] <= INT64_MAX ? (int64_t)slot->since[i] : p->now;
         w->thread = slot->waiter[i];
         if ((hand->waits & MPROC__WAIT_FD) != 0) {
             w->role = MPROC__AWAITS_FD;

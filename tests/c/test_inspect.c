@@ -1060,6 +1060,21 @@ TEST(inspect_counts_the_threads_that_it_cannot_show) {
     check_family();
 }
 
+/* A time that none can be is this moment: its difference from now would be no number. */
+TEST(inspect_takes_no_time_before_all_times) {
+    mproc_lock *lock = made_lock(0);
+    struct sight sight;
+    struct mproc__slot *slot = mproc__self_slot();
+    slot->since[3] = UINT64_C(1) << 63;
+    slot->hands[3].waits = (uint64_t)(uintptr_t)lock;
+    look(&sight);
+    CHECK_EQ(sight.picture.nwaits, 1);
+    CHECK_EQ(sight.picture.waits[0].since, sight.picture.now);
+    forget(&sight);
+    slot->hands[3].waits = 0;
+    mproc_drop(lock);
+}
+
 /* A broken program's number says no more than there are threads. */
 TEST(inspect_counts_no_threads_that_there_are_not) {
     mproc_lock *lock = made_lock(0);
