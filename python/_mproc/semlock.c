@@ -15,6 +15,7 @@
  * Waits are cut into slices, since a process that posts may die between the count and the wake-up.
  */
 #include "acquire.h"
+#include "threads.h"
 
 #include <fcntl.h>
 #include <semaphore.h>
@@ -136,7 +137,8 @@ static void semlock_dealloc(PyObject *self) {
 /* ---------------------------------------------------------------- acquiring */
 
 static bool is_mine(const struct semlock *self) {
-    return self->count > 0 && self->owner == PyThread_get_thread_native_id();
+    return THREADS_LOAD(self->count) > 0 &&
+           THREADS_LOAD(self->owner) == PyThread_get_thread_native_id();
 }
 
 #ifdef __GLIBC_PREREQ
@@ -185,9 +187,17 @@ static int try_now(sem_t *sem) {
     return sem_trywait(sem) == 0 ? 0 : errno == EAGAIN ? -ETIMEDOUT : -errno;
 }
 
+/* The calling thread has a permit more. */
+static void own(struct semlock *self) {
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    THREADS_STORE(self->owner, PyThread_get_thread_native_id());
+    THREADS_STORE(self->count, self->kind == RECURSIVE_MUTEX ? 1 : self->count + 1);
+    Py_END_CRITICAL_SECTION();
+}
+
 static PyObject *acquire(struct semlock *self, int64_t timeout) {
     if (self->kind == RECURSIVE_MUTEX && is_mine(self)) {
-        self->count++;
+        THREADS_STORE(self->count, self->count + 1);
         Py_RETURN_TRUE;
     }
     int r = try_now(self->sem);
@@ -196,8 +206,7 @@ static PyObject *acquire(struct semlock *self, int64_t timeout) {
         BLOCKING(r, wait_in_slices(self->sem, deadline));
     }
     if (r == 0) {
-        self->count = self->kind == RECURSIVE_MUTEX ? 1 : self->count + 1;
-        self->owner = PyThread_get_thread_native_id();
+        own(self);
     }
     return acquire_result(r);
 }
@@ -224,11 +233,14 @@ static int value_of(const struct semlock *self) {
 }
 
 static PyObject *post(struct semlock *self) {
-    if (sem_post(self->sem) != 0) {
-        return PyErr_SetFromErrno(PyExc_OSError);
+    int r;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    r = sem_post(self->sem);
+    if (r == 0) { /* whoever takes the permit counts after this */
+        THREADS_STORE(self->count, self->count - 1);
     }
-    self->count--;
-    Py_RETURN_NONE;
+    Py_END_CRITICAL_SECTION();
+    return r == 0 ? Py_NewRef(Py_None) : PyErr_SetFromErrno(PyExc_OSError);
 }
 
 static PyObject *semlock_release(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -242,7 +254,7 @@ static PyObject *semlock_release(PyObject *object, PyObject *Py_UNUSED(unused)) 
         return NULL;
     }
     if (self->count > 1) {
-        self->count--;
+        THREADS_STORE(self->count, self->count - 1);
         Py_RETURN_NONE;
     }
     return post(self);
@@ -256,7 +268,7 @@ static PyObject *semlock_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
 /* ---------------------------------------------------------------- looking */
 
 static PyObject *semlock_count(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyLong_FromLong(semlock_of(self)->count);
+    return PyLong_FromLong(THREADS_LOAD(semlock_of(self)->count));
 }
 
 static PyObject *semlock_is_mine(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -272,7 +284,7 @@ static PyObject *semlock_is_zero(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyObject *semlock_after_fork(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    semlock_of(self)->count = 0;
+    THREADS_STORE(semlock_of(self)->count, 0);
     Py_RETURN_NONE;
 }
 

@@ -1,5 +1,6 @@
 """Eight threads at one object of the extension, for interpreters with and without the GIL."""
 
+import os
 import threading
 
 import numpy as np
@@ -194,3 +195,20 @@ print(len(found), all(types == found[0] for types in found))
 """,
     )
     assert program.output("late.py").strip() == "8 True"
+
+
+# ---- locks
+
+
+@pytest.mark.parametrize(("kind", "value"), [(0, 1), (1, 1), (1, 3)])
+def test_semlock_counts_what_all_threads_hold(kind, value):
+    lock = _mproc.SemLock(kind, value, value, f"/mproc-threads-{os.getpid()}", True)
+
+    def take(_):
+        with lock:
+            if kind == 0:
+                with lock:
+                    assert lock._is_mine()
+
+    at_once(*[changing(take, 2_000)] * THREADS)
+    assert (lock._count(), lock._get_value()) == (0, value)
