@@ -1,7 +1,6 @@
 """joblib on mproc: the backend, and arrays by reference. Skipped without joblib or numpy."""
 
 import gc
-import glob
 import multiprocessing
 import os
 import pickle
@@ -21,12 +20,23 @@ from joblib import Parallel, delayed, parallel_config  # noqa: E402
 import mproc.joblib as backend  # noqa: E402 # what stands above it decides whether there is one
 from mproc._pool import by_reference  # noqa: E402
 from mproc._pool.by_reference import Sent, Sharer, load, run  # noqa: E402
+from mproc._pool.segments import Memory  # noqa: E402
 
 LARGE = 300_000  # numbers of 8 bytes: more than what is sent as a copy
 
 
-def segments():
-    return set(glob.glob("/dev/shm/psm_*"))
+@pytest.fixture
+def own_files(monkeypatch):
+    """The files of the segments that this process makes in a test."""
+    files = []
+    make = Memory.__init__
+
+    def noted(memory, number, size):
+        make(memory, number, size)
+        files.append(f"/dev/shm/{memory.name}")
+
+    monkeypatch.setattr(Memory, "__init__", noted)
+    return files
 
 
 @pytest.fixture(autouse=True)
@@ -228,12 +238,11 @@ def test_one_job_runs_here():
 # ---- arrays by reference
 
 
-def test_large_arrays_are_looked_at_and_not_copied(two):
-    before = segments()
+def test_large_arrays_are_looked_at_and_not_copied(two, own_files):
     array = numpy.arange(float(LARGE))
     for i, (total, array_is) in enumerate(Parallel()(delayed(about)(array, i) for i in range(6))):
         assert total == array.sum() + i and array_is == (True, False, False)
-    assert segments() <= before
+    assert own_files and not any(map(os.path.exists, own_files))
 
 
 def test_arrays_of_every_layout(two):
@@ -264,11 +273,10 @@ def test_workers_may_write_if_they_are_let(two):
         Parallel()(delayed(write)(numpy.ones(LARGE), 0) for _ in range(2))
 
 
-def test_arrays_that_come_and_go_leave_nothing(two):
-    before = segments()
+def test_arrays_that_come_and_go_leave_nothing(two, own_files):
     sums = Parallel()(delayed(about)(numpy.full(LARGE, i), 0) for i in range(30))
     assert [total for total, _ in sums] == [LARGE * i for i in range(30)]
-    assert segments() <= before
+    assert own_files and not any(map(os.path.exists, own_files))
 
 
 def shared_by(sharer):
