@@ -23,6 +23,7 @@ static const noun_add imap_nouns[] = {MODULE_IMAP_NOUNS(X)};
 static const noun_add thread_nouns[] = {MODULE_THREAD_NOUNS(X)};
 static const noun_add container_nouns[] = {MODULE_CONTAINER_NOUNS(X)};
 #undef X
+static const noun_add watch_nouns[] = {watch_type_add};
 
 static const struct {
     const char *name;
@@ -60,58 +61,44 @@ static int module_exec(PyObject *module) {
     return add_all(module, nouns, sizeof nouns / sizeof nouns[0]);
 }
 
-/* Types that exist stay: objects of them may be about. The last type of each group says that the
- * group is there. */
-static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    size_t n = sizeof pool_nouns / sizeof pool_nouns[0];
-    if (THREADS_LOAD(module_state(module)->engine_type) == NULL &&
-        add_all(module, pool_nouns, n) < 0) {
-        return NULL;
+/* Types that exist stay: objects of them may be about. A group says that it is there when all of it
+ * is: another thread may come while it is added, and then adds what there is not. */
+static PyObject *add_group(PyObject *module, enum module_group group, const noun_add *some,
+                           size_t n) {
+    char *there = &module_state(module)->groups[group];
+    if (!THREADS_LOAD(*there)) {
+        if (add_all(module, some, n) < 0) {
+            return NULL;
+        }
+        THREADS_STORE(*there, 1);
     }
     Py_RETURN_NONE;
+}
+
+#define ADD(group, some) add_group(module, group, some, sizeof(some) / sizeof *(some))
+
+static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    return ADD(MODULE_POOL, pool_nouns);
 }
 
 static PyObject *add_executor(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    size_t n = sizeof executor_nouns / sizeof executor_nouns[0];
-    if (THREADS_LOAD(module_state(module)->backlog_type) == NULL &&
-        add_all(module, executor_nouns, n) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ADD(MODULE_EXECUTOR, executor_nouns);
 }
 
 static PyObject *add_imap(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    size_t n = sizeof imap_nouns / sizeof imap_nouns[0];
-    if (THREADS_LOAD(module_state(module)->stream_type) == NULL &&
-        add_all(module, imap_nouns, n) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ADD(MODULE_IMAP, imap_nouns);
 }
 
 static PyObject *add_threads(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    size_t n = sizeof thread_nouns / sizeof thread_nouns[0];
-    if (THREADS_LOAD(module_state(module)->books_type) == NULL &&
-        add_all(module, thread_nouns, n) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ADD(MODULE_THREADS, thread_nouns);
 }
 
 static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    if (THREADS_LOAD(module_state(module)->watch_type) == NULL && watch_type_add(module) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ADD(MODULE_WATCH, watch_nouns);
 }
 
 static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    size_t n = sizeof container_nouns / sizeof container_nouns[0];
-    if (THREADS_LOAD(module_state(module)->list_type) == NULL &&
-        add_all(module, container_nouns, n) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ADD(MODULE_CONTAINERS, container_nouns);
 }
 
 /* What adds the noun of this name, or NULL. */

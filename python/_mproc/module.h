@@ -147,6 +147,17 @@ enum module_exception {
 /* Names that an engine looks up: engine.c. */
 #define MODULE_ENGINE_NAMES 13
 
+/* Types that are added together, when they are needed. */
+enum module_group {
+    MODULE_POOL,
+    MODULE_EXECUTOR,
+    MODULE_IMAP,
+    MODULE_THREADS,
+    MODULE_WATCH,
+    MODULE_CONTAINERS,
+    MODULE_GROUPS
+};
+
 struct module_state {
     struct pickling pickling;
     struct msgpack_keys keys;
@@ -157,6 +168,7 @@ struct module_state {
     PyObject *bootstrap_name;                     /* of the method that a forked child runs */
     PyObject *engine_names[MODULE_ENGINE_NAMES];  /* NULL: there has been no pool */
     PyObject *exceptions[MODULE_EXCEPTION_COUNT]; /* NULL: not raised yet */
+    char groups[MODULE_GROUPS];                   /* 1: all of it has been added */
 #define X(name) PyTypeObject *name##_type;
     MODULE_TYPES(X)
 #undef X

@@ -390,21 +390,24 @@ PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size
 
 /* ---------------------------------------------------------------- what the program has said */
 
-/* copyreg is there since the interpreter started, and whoever pickles keeps its table, too. */
+/* copyreg.dispatch_table, or NULL: nobody has imported that, or there is an exception. The module is
+ * not imported here: an object is being walked, and an import may run Python code. */
 static PyObject *everybodys_reducers(struct pickling *pickling) {
     if (THREADS_LOAD(pickling->everybody) == NULL) {
-        PyObject *module = PyImport_ImportModule("copyreg");
+        PyObject *name = PyUnicode_FromString("copyreg");
+        PyObject *module = name != NULL ? PyImport_GetModule(name) : NULL;
         PyObject *table = module != NULL ? PyObject_GetAttrString(module, "dispatch_table") : NULL;
         if (table == NULL || !THREADS_SET_FIRST(pickling->everybody, table)) {
             Py_XDECREF(table);
         }
         Py_XDECREF(module);
+        Py_XDECREF(name);
     }
     return pickling->everybody;
 }
 
 static int has_key(PyObject *dict, PyTypeObject *type) {
-    return dict == NULL ? -1 : PyDict_Contains(dict, (PyObject *)type);
+    return dict != NULL ? PyDict_Contains(dict, (PyObject *)type) : PyErr_Occurred() ? -1 : 0;
 }
 
 int pickling_is_customised(struct pickling *pickling, PyTypeObject *type) {

@@ -13,7 +13,8 @@
  * is complete before the field by which others know that it is there. 2. A field that others
  * replace is read and replaced under the object's critical section, or under the mutex that stands
  * beside it; a reference that is read there is owned before the section ends. 3. No section and no
- * mutex is held while the code waits, or calls what may run Python code. 4. A list or dict of the
+ * mutex is held while the code sleeps, or calls what may run Python code; a hold of an object of
+ * the core is taken under one, since its last handle may be going. 4. A list or dict of the
  * program's is walked as a copy. 5. Shared objects of the core need none of this: they are made for
  * threads of many processes.
  *
@@ -47,8 +48,8 @@
 /* 1: objects that are walked have one reference more, that of the copy which is walked. */
 #define THREADS_COPIES 1
 
-/* The items of a list, or the dict itself, as nobody changes them: a new reference, or NULL with
- * MemoryError. */
+/* The items of a list, or the dict itself, as nobody changes them: a new reference, or NULL with an
+ * exception. To copy a dict from which much was deleted may compare keys. */
 static inline PyObject *threads_list(PyObject *list) {
     return PyList_AsTuple(list);
 }

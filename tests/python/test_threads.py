@@ -60,6 +60,34 @@ def test_list_that_changes_while_it_is_sent():
     at_once(*[changing(send, 300)] * 6, *[changing(change, 300)] * 2)
 
 
+def test_no_import_runs_while_a_list_with_an_array_is_walked(program):
+    """It would let a program's own import change the list, or another thread."""
+    program.write(
+        "walk.py",
+        """
+import builtins
+import numpy as np
+from mproc import SimpleQueue
+numbers = [np.arange(3)] + [[i, i + 1] for i in range(2000)]
+real, kept = builtins.__import__, []
+
+def changing(name, *args, **kwds):
+    del numbers[1:]
+    kept.extend(object() for _ in range(100_000))
+    return real(name, *args, **kwds)
+
+queue = SimpleQueue()
+queue.put([0, 1])
+queue.get()
+builtins.__import__ = changing
+queue.put(numbers)
+builtins.__import__ = real
+print(len(queue.get()))
+""",
+    )
+    assert program.output("walk.py").strip() == "2001"
+
+
 def test_dict_that_changes_while_it_is_sent():
     shared = {f"k{i}": [i] for i in range(50)}
 
