@@ -67,6 +67,13 @@ class MapResult(_Results[_T]):
     """The results of a map, in the making."""
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Return whether that is how the engine refuses a task: it is closed, or abandoned."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ECANCELED
+    return type(error) is ValueError and error.args == ("the object has been closed",)
+
+
 # ---- the pool
 
 
@@ -396,7 +403,7 @@ class Pool(HasOptions, Engine):
 
         The caller may have a lock that the callback takes.
         """
-        if self._state != RUN:  # it has ended while the task was pickled
+        if self._state != RUN and _is_refusal(error):  # it has ended while the task was pickled
             error = self._why_unsent()
         if job._error_callback is None:
             job._fail(error)

@@ -175,6 +175,23 @@ def test_a_pool_that_ends_while_a_task_is_pickled_says_so(how, kind, said, start
             result.get(LONG)
 
 
+class EndsAndFails(Ends):
+    """Ends the pool, and cannot be pickled."""
+
+    def __reduce__(self):
+        self.end()
+        raise ValueError("the true reason")
+
+
+@pytest.mark.parametrize("start", ["apply_async", "map_async"])
+@pytest.mark.parametrize("how", ["close", "terminate"])
+def test_what_fails_to_be_pickled_says_why_although_the_pool_has_ended(how, start):
+    with mproc.get_context("fork").Pool(1) as pool:
+        result = getattr(pool, start)(errands.square, [EndsAndFails(pool, how)])
+        with pytest.raises(ValueError, match="the true reason"):
+            result.get(LONG)
+
+
 @pytest.mark.parametrize("kind", ["Pool", "ThreadPool"])
 def test_a_forked_child_leaves_the_block_of_its_parents_pool(kind):
     """What ended the block is not hidden, and the parent's pool goes on."""
