@@ -3,7 +3,8 @@
 # Prints the path of a free-threaded interpreter of that version, with headers and CPython's test-suite. When this
 # machine has none, it is compiled from Debian's source of the first SUITE that has it (testing and stable when none is
 # named), which takes some minutes, and installed into .pythons/3.13t. Nothing is installed into the system, and
-# find-python.sh looks there last. Needs a Debian machine and its mirror. Debian packages no such interpreter itself.
+# find-python.sh looks there last. Needs a Debian machine, its mirror and PyPI. Debian packages no such interpreter
+# itself.
 set -euo pipefail
 version=${1:?usage: scripts/make-python.sh X.Yt [SUITE]…}
 shift
@@ -20,12 +21,10 @@ SUITES=("$@")
 # fetch SUITE: the source of the version into WORK/SUITE; fails where the suite has none, or its mirror has not.
 fetch() {
     local apt=$WORK/$1
-    configure_apt "$apt" "$1"
-    sed -i 's/^deb /deb-src /' "$apt/sources.list"
+    configure_apt "$apt" "$1" && sed -i 's/^deb /deb-src /' "$apt/sources.list" || return 1
     (
         export APT_CONFIG=$apt/apt.conf
-        cd "$apt"
-        apt-get -q update && apt-get -q source --download-only --tar-only "python${version%t}"
+        cd "$apt" && apt-get -q update && apt-get -q source --download-only --tar-only "python${version%t}"
     )
 }
 
@@ -33,34 +32,42 @@ fetch_any() {
     local suite
     for suite in "${SUITES[@]}"; do
         if fetch "$suite"; then
-            mkdir -p "$WORK/source"
-            tar -xf "$WORK/$suite"/python*.orig.tar.* -C "$WORK/source" --strip-components 1
-            return 0
+            mkdir -p "$WORK/source" &&
+                tar -xf "$WORK/$suite"/python*.orig.tar.* -C "$WORK/source" --strip-components 1
+            return
         fi
     done
     return 1
 }
 
-compile() {
-    cd "$WORK/source"
-    ./configure -q --disable-gil --prefix="$DIR"
-    make -s -j"$(nproc)"
-    make -s install
+# Into WORK first: where find-python.sh looks there is a whole interpreter or none.
+compile() (
+    cd "$WORK/source" && ./configure -q --disable-gil --prefix="$DIR" && make -s -j"$(nproc)" &&
+        make -s install DESTDIR="$WORK/made"
+)
+
+# The modules for which the headers of other libraries were needed.
+is_complete() {
+    env -u PYTHON_GIL PYTHONHOME="$1" "$1/bin/python$version" -c \
+        'import ctypes, sqlite3, ssl, sys, test; raise SystemExit(sys._is_gil_enabled())'
 }
 
-if there=$(scripts/find-python.sh "$version" 2>/dev/null); then
-    printf '%s\n' "$there"
-    exit 0
-fi
+print_found() {
+    scripts/find-python.sh "$version" 2>/dev/null
+}
+
+print_found && exit
 command -v apt-get >/dev/null || die "no Python $version on this machine, and no apt-get to take its source from Debian"
+mkdir -p "$(dirname "$DIR")"
+exec 9>"$DIR.lock"
+flock 9 # another run may be making the same one
+print_found && exit
 rm -rf "$DIR" "$WORK"
-trap 'rm -rf "$DIR" "$WORK"' EXIT # what is there has been finished
+trap 'rm -rf "$WORK"' EXIT
 scripts/setup.sh python
 quietly "download the source of Python ${version%t} (${SUITES[*]})" fetch_any ||
     die "no suite of Debian's has the source of Python ${version%t}: ${SUITES[*]}"
 quietly "compile Python $version" compile
-"$DIR/bin/python$version" -c 'import ctypes, sqlite3, ssl, sys; raise SystemExit(sys._is_gil_enabled())' ||
-    die "the Python $version that was compiled is not complete"
-rm -rf "$WORK"
-trap - EXIT
-printf '%s\n' "$DIR/bin/python$version"
+is_complete "$WORK/made$DIR" || die "the Python $version that was compiled is not complete"
+mv "$WORK/made$DIR" "$DIR"
+print_found

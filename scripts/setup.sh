@@ -115,7 +115,7 @@ check_python() {
 # mypy has no wheel for a free-threaded interpreter, and no test needs it.
 requirements() {
     case ${PYTHON:-} in
-    *t) grep -v '^mypy==' scripts/requirements.txt ;;
+    3.*t) grep -v '^mypy==' scripts/requirements.txt ;;
     *) cat scripts/requirements.txt ;;
     esac
 }

@@ -52,8 +52,8 @@ tests_in_python() {
 }
 
 # Three shares of files at the same time, since the tests wait for half of their time. The files are dealt to and
-# fro, so that no share gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the tests of
-# Ctrl-C need.
+# fro, so that no share gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the
+# tests of Ctrl-C need.
 test_python() {
     local share dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
     say "  python tests"
