@@ -99,13 +99,13 @@ def send_descriptors(ctx):
     print(child.exitcode)
 
 
-def serve(listener):
+def serve(listener, refused):
     for _ in range(2):
         try:
             with listener.accept() as connection:
                 connection.send((connection.recv(), "back"))
         except multiprocessing.AuthenticationError:
-            print("refused")
+            refused.append("refused")
 
 
 def ask(address, key, queue):
@@ -120,8 +120,9 @@ def ask(address, key, queue):
 def listen(ctx):
     queue = ctx.Queue()
     for address in (None, ("localhost", 0)):
+        refused = []
         with Listener(address, authkey=b"k" * 20, backlog=3) as listener:
-            server = threading.Thread(target=serve, args=(listener,))
+            server = threading.Thread(target=serve, args=(listener, refused))
             server.start()
             for key in (b"k" * 20, b"another"):
                 child = ctx.Process(target=ask, args=(listener.address, key, queue))
@@ -129,6 +130,7 @@ def listen(ctx):
                 print(queue.get(timeout=60))
                 child.join()
             server.join()
+            print(refused)
 
 
 def main(method):
