@@ -390,8 +390,8 @@ PyObject *pickling_load(struct pickling *pickling, const void *data, size_t size
 
 /* ---------------------------------------------------------------- what the program has said */
 
-/* copyreg.dispatch_table, or NULL: nobody has imported that, or there is an exception. The module is
- * not imported here: an object is being walked, and an import may run Python code. */
+/* copyreg.dispatch_table, or NULL: nobody has imported that, or there is an exception. It is not
+ * imported here: an object is being walked, and an import may run Python code. */
 static PyObject *everybodys_reducers(struct pickling *pickling) {
     if (THREADS_LOAD(pickling->everybody) == NULL) {
         PyObject *name = PyUnicode_FromString("copyreg");
