@@ -264,7 +264,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
     A value is below that median as often as above it. So how many of n are below is known: it is
     the number of heads of n coins. The interval leaves out as many values at either end as are
-    below with a probability of at most 2.5 %; less than one value is none.
+    below with a probability of at most 2.5 %. It leaves out none where even one would be too many.
     """
     n, out, chance = len(values), 0, 0.0
     while (chance := chance + math.comb(n, out) / 2**n) <= 0.025:

@@ -15,7 +15,8 @@
  *   slot->since, slot->waiter   as old as the note, and written before it by the same thread. A
  *                 looker reads the note before and after them.
  *   slot->unnoted   how many threads wait without a note, by atomic steps of those threads. One
- *                 that is cancelled in its wait stays counted; a looker counts no more than there
+ *                 that is cancelled in its wait stays counted, and one whose signal's handler waits
+ *                 inside of its wait is counted twice meanwhile; a looker counts no more than there
  *                 are threads. The reaper clears it.
  *
  * Invariant: a thread that is in no wait has no note. A child that is forked inside a wait has a

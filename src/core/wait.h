@@ -13,8 +13,9 @@
 
 /* The calling thread is about to sleep until something about `what` happens, or until `deadline`:
  * an even address inside an object of the arena, or a member's slot. Returns where it is noted, for
- * mproc__wait_end(). NULL: nowhere, because the thread waits for something else already. A thread
- * that has no hand of its own is counted, and the hand that it shares is returned. */
+ * mproc__wait_end(). NULL: nowhere, because the hand has the note of another wait of the thread. A
+ * thread that has no hand of its own is counted, and the hand that it shares is returned. Nothing
+ * tells then that it waits already: a wait inside of another one counts it once more. */
 struct mproc__hand *mproc__wait_begin(const void *what, int64_t deadline);
 
 void mproc__wait_end(struct mproc__hand *noted);

@@ -17,6 +17,7 @@
 #include "inspect/blame.h"
 #include "inspect/show.h"
 #include "inspect/text.h"
+#include "inspect/words.h"
 
 #define NODES_MOST 64
 #define EDGES_MOST 128
@@ -26,12 +27,15 @@
 #define BOX_WIDE 170
 #define BOX_HIGH 46
 #define LINE_HIGH 30 /* of the words below all */
+#define NOBODY (-1)
+#define SEVERAL (-2)
 
 struct node {
     int member; /* -1: an object */
     int object;
-    int part; /* the first node of what it hangs together with */
-    int x, y; /* its middle */
+    int part;  /* the first node of what it hangs together with */
+    int x, y;  /* its middle */
+    int asker; /* of an object that nobody is blamed for: the member that waits, SEVERAL, NOBODY */
     bool stuck, placed;
 };
 
@@ -49,7 +53,7 @@ struct graph {
     struct edge edges[EDGES_MOST];
     int nnodes, nedges;
     int left_out; /* waits for which there was no room, or of which nothing is noted */
-    int helpers;  /* dashed edges that are left out */
+    int helpers;  /* dashed edges that are left out, of each object once */
 };
 
 /* ---------------------------------------------------------------- making it */
@@ -64,7 +68,8 @@ static int node_of(struct graph *g, int member, int object) {
     if (g->nnodes == NODES_MOST) {
         return -1;
     }
-    g->nodes[g->nnodes] = (struct node){.member = member, .object = object, .part = g->nnodes};
+    g->nodes[g->nnodes] =
+        (struct node){.member = member, .object = object, .part = g->nnodes, .asker = NOBODY};
     return g->nnodes++;
 }
 
@@ -94,18 +99,37 @@ static bool add_edge(struct graph *g, int from, int to, enum edge_kind kind, boo
 static void add_helpers(struct graph *g, const struct mproc__seen_wait *w, int node) {
     const struct mproc__picture *p = g->show->picture;
     const struct mproc__seen_object *o = &p->objects[mproc__picture_outer(p, w->object)];
+    int n = 0, asker = g->nodes[node].asker;
+    g->nodes[node].asker = asker == NOBODY || asker == w->member ? w->member : SEVERAL;
+    for (uint64_t i = 0; i < o->holders && n < HELPERS_MOST; i++) {
+        int m = mproc__picture_member(p, p->holders[o->first + i]);
+        bool helps = m >= 0 && m != w->member && p->members[m].lives;
+        n += helps && add_edge(g, node, node_of(g, m, -1), HELPS, w->stuck);
+    }
+}
+
+static bool is_helper(const struct graph *g, int node, int member) {
+    for (int i = 0; i < g->nedges; i++) {
+        const struct edge *e = &g->edges[i];
+        if (e->from == node && e->kind == HELPS && g->nodes[e->to].member == member) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Those who have the object, and could help somebody else than themselves, without a line. Waits
+ * share lines, so they are counted when all waits are there. */
+static int helpers_left_out(const struct graph *g, int node) {
+    const struct mproc__picture *p = g->show->picture;
+    const struct mproc__seen_object *o = &p->objects[g->nodes[node].object];
     int n = 0;
     for (uint64_t i = 0; i < o->holders; i++) {
         int m = mproc__picture_member(p, p->holders[o->first + i]);
-        if (m < 0 || m == w->member || !p->members[m].lives) {
-            continue;
-        }
-        if (n < HELPERS_MOST && add_edge(g, node, node_of(g, m, -1), HELPS, w->stuck)) {
-            n++;
-        } else {
-            g->helpers++;
-        }
+        bool helps = m >= 0 && m != g->nodes[node].asker && p->members[m].lives;
+        n += helps && !is_helper(g, node, m);
     }
+    return n;
 }
 
 static bool add_wait(struct graph *g, const struct mproc__seen_wait *w) {
@@ -140,18 +164,24 @@ static void make(struct graph *g, const struct mproc__show *show) {
     for (int i = 0; i < p->nmembers; i++) {
         g->left_out += p->members[i].unnoted;
     }
+    for (int i = 0; i < g->nnodes; i++) {
+        g->helpers += g->nodes[i].asker != NOBODY ? helpers_left_out(g, i) : 0;
+    }
 }
 
 /* What is not drawn, or "". */
-static const char *say_left_out(const struct graph *g, char out[120]) {
+static const char *say_left_out(const struct graph *g, bool drawn, char out[120]) {
+    uint64_t helpers = (uint64_t)g->helpers;
     int n = 0;
     out[0] = 0;
     if (g->left_out > 0) {
-        n = snprintf(out, 120, "... and %d more waits", g->left_out);
+        n = snprintf(out, 120, "... and %d more %s", g->left_out,
+                     mproc__say_many((uint64_t)g->left_out, "wait", "waits"));
     }
-    if (g->helpers > 0) {
-        snprintf(out + n, 120 - (size_t)n, "%s %d more dashed lines", n > 0 ? ", and" : "... and",
-                 g->helpers);
+    if (helpers > 0) {
+        snprintf(out + n, 120 - (size_t)n, "%s %d more %s", n > 0 ? ", and" : "... and", g->helpers,
+                 drawn ? mproc__say_many(helpers, "dashed line", "dashed lines")
+                       : mproc__say_many(helpers, "that has it", "that have it"));
     }
     return out;
 }
@@ -180,7 +210,7 @@ void mproc__show_graph(const struct mproc__show *show) {
         fprintf(show->out, "%s%s -- %s --> %s\n", e->stuck ? "! " : "  ",
                 say_node(&g, e->from, from), say_edge(&g, e), say_node(&g, e->to, to));
     }
-    if (*say_left_out(&g, more) != 0) {
+    if (*say_left_out(&g, false, more) != 0) {
         fprintf(show->out, "  %s\n", more);
     } else if (g.nedges == 0) {
         fputs("  nobody waits\n", show->out);
@@ -214,7 +244,7 @@ void mproc__show_dot(const struct mproc__show *show) {
         fprintf(show->out, "  n%d -> n%d [label=\"%s\"%s%s];\n", e->from, e->to, say_edge(&g, e),
                 e->stuck ? ", color=red" : "", e->kind == HELPS ? ", style=dashed" : "");
     }
-    if (*say_left_out(&g, more) != 0) {
+    if (*say_left_out(&g, true, more) != 0) {
         fprintf(show->out, "  label=\"%s\";\n", more);
     }
     fputs("}\n", show->out);
@@ -352,7 +382,7 @@ void mproc__show_svg(const struct mproc__show *show) {
     int wide;
     char more[120];
     make(&g, show);
-    int high = place(&g, &wide) + (*say_left_out(&g, more) != 0 ? LINE_HIGH : 0);
+    int high = place(&g, &wide) + (*say_left_out(&g, true, more) != 0 ? LINE_HIGH : 0);
     fprintf(show->out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\">\n", wide,
             high, wide);

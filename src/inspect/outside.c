@@ -9,7 +9,6 @@
 
 #include "system/os.h"
 
-#define NAME "mproc" /* of the arena's file, see family.c */
 #define PROCESSES 65536
 #define FAMILIES 1024
 
@@ -87,7 +86,7 @@ static int open_by_another(uint64_t inode) {
     int fd = MPROC_EARENA;
     for (int i = 0; i < n && i < PROCESSES && fd < 0; i++) {
         uint64_t its;
-        if (mproc__os_memory_mapped(pids[i], NAME, &its) == 0 && its == inode) {
+        if (mproc__os_memory_mapped(pids[i], MPROC__ARENA_NAME, &its) == 0 && its == inode) {
             fd = mproc__os_memory_open(pids[i], inode);
         }
     }
@@ -96,7 +95,7 @@ static int open_by_another(uint64_t inode) {
 }
 
 int mproc__outside_open(pid_t pid, struct mproc__outside *out) {
-    int r = mproc__os_memory_mapped(pid, NAME, &out->inode);
+    int r = mproc__os_memory_mapped(pid, MPROC__ARENA_NAME, &out->inode);
     if (r == 0 && !mproc__os_same_pids(pid)) {
         r = -EXDEV; /* the pids that its arena has are other processes' here */
     }
@@ -134,7 +133,7 @@ static int pick(const pid_t *pids, int n, pid_t *out, int cap) {
     uint64_t inodes[FAMILIES], inode;
     int found = 0;
     for (int i = 0; i < n && found < FAMILIES; i++) {
-        if (mproc__os_memory_mapped(pids[i], NAME, &inode) == 0 &&
+        if (mproc__os_memory_mapped(pids[i], MPROC__ARENA_NAME, &inode) == 0 &&
             !seen_before(inodes, found, inode)) {
             if (found < cap) {
                 out[found] = pids[i];

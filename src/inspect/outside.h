@@ -14,6 +14,8 @@
 
 #include "core/family.h"
 
+#define MPROC__ARENA_NAME "mproc" /* of the arena's file, see family.c */
+
 struct mproc__outside {
     int fd;
     uint64_t inode; /* of the arena: which family it is */

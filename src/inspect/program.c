@@ -81,7 +81,8 @@ struct request {
     bool drawn;          /* of one family */
     const char *file;    /* NULL: standard output */
     FILE *out;
-    pid_t pid; /* 0: all families */
+    pid_t pid;                     /* 0: all families */
+    struct mproc__stopped stopped; /* who may be a family's watchdog */
 };
 
 static bool is_verb(const struct request *request, const char *name) {
@@ -100,13 +101,25 @@ static int look_before(const struct mproc__outside *arena, struct mproc__picture
 }
 
 /* Whoever counts on a watchdog hears that it is stopped, on standard error, whatever is shown. */
-static void warn_of_watchdog(const struct mproc__outside *arena) {
-    pid_t pid = mproc__watchdog_stopped(arena);
+static void warn_of_watchdog(const struct mproc__outside *arena,
+                             const struct mproc__stopped *stopped) {
+    pid_t pid = mproc__watchdog_stopped(arena, stopped);
     if (pid != 0) {
         fprintf(stderr,
                 "mproc: the family's watchdog, process %d, is stopped: it tells of nothing until "
                 "it gets SIGCONT (kill -CONT %d)\n",
                 (int)pid, (int)pid);
+    }
+}
+
+/* The same, of the family of a process. */
+static void warn_of_watchdog_of(pid_t pid) {
+    struct mproc__outside arena;
+    struct mproc__stopped stopped;
+    if (mproc__outside_open(pid, &arena) == 0) {
+        mproc__watchdog_find_stopped(&stopped);
+        warn_of_watchdog(&arena, &stopped);
+        mproc__outside_close(&arena);
     }
 }
 
@@ -132,7 +145,7 @@ static int look(const struct request *request, pid_t pid, int n) {
                                          rates ? &before : NULL};
         fputs(n > 0 ? (request->json ? ",\n" : "\n") : "", request->out);
         request->show(&show);
-        warn_of_watchdog(&arena);
+        warn_of_watchdog(&arena, &request->stopped);
         mproc__picture_drop(&picture);
     }
     mproc__picture_drop(&before);
@@ -291,7 +304,8 @@ static bool wants_help(int argc, char **argv) {
     return argc == 2 && strcmp(argv[1], "help") == 0;
 }
 
-static int look_at(const struct request *request) {
+static int look_at(struct request *request) {
+    mproc__watchdog_find_stopped(&request->stopped);
     return request->pid != 0 ? look_at_one(request) : look_at_all(request);
 }
 
@@ -384,6 +398,9 @@ static int run_record(int argc, char **argv) {
         return refuse_lack("record",
                            what.pid == 0 ? "the pid of a process of the family" : "-o FILE");
     }
+    if (!what.behind) {
+        warn_of_watchdog_of(what.pid);
+    }
     int r = mproc__record(&what, &done);
     FILE *errors = done.errors != NULL ? done.errors : stderr;
     if (r != 0 && r != -ECHILD && done.path[0] != 0) {
@@ -440,10 +457,8 @@ static int run_watch(int argc, char **argv) {
     if (r != 0) {
         complain(what.pid, r);
     }
-    struct mproc__outside arena;
-    if (r == -EBUSY && mproc__outside_open(what.pid, &arena) == 0) {
-        warn_of_watchdog(&arena);
-        mproc__outside_close(&arena);
+    if (r == -EBUSY) {
+        warn_of_watchdog_of(what.pid);
     }
     return r == 0 ? 0 : 1;
 }

@@ -288,7 +288,9 @@ static void draw(struct strip *s) {
             BEFORE + (int)WIDE, high - 8, units * s->clock.each_ns / 1e9,
             s->goes_on ? " until now" : ", before the recording ended");
     if (s->left_out > 0) {
-        fprintf(out, "<p>%zu more tasks and waits are recorded than are drawn.</p>\n", s->left_out);
+        fprintf(out, "<p>%zu more %s drawn.</p>\n", s->left_out,
+                mproc__say_many(s->left_out, "task or wait is recorded than is",
+                                "tasks and waits are recorded than are"));
     }
 }
 

@@ -169,7 +169,9 @@ static void show_queues(FILE *out, const struct top *top) {
         show_queue(out, top, i);
     }
     if (n > QUEUES_MOST) {
-        fprintf(out, "... and %d more queues\n", n - QUEUES_MOST);
+        int left = n - QUEUES_MOST;
+        fprintf(out, "... and %d more %s\n", left,
+                mproc__say_many((uint64_t)left, "queue", "queues"));
     }
 }
 
@@ -254,7 +256,8 @@ static int draw(const char *text, char order) {
         text = draw_line(text, columns);
     }
     if (shown < room && lines > room) {
-        snprintf(more, sizeof more, "... and %d more lines\n", lines - shown);
+        int left = lines - shown; /* two at least: its own line would have had room for one */
+        snprintf(more, sizeof more, "... and %d more lines\n", left);
         (void)draw_line(more, columns);
     }
     printf("\r\033[J\033[7m%.*s\033[0m", columns,

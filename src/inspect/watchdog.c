@@ -130,8 +130,9 @@ static void tell_stacks(const struct mproc__show *show, const bool *concerned) {
         }
     }
     if (n > STACKS_MOST) {
-        fprintf(show->out, "... and the stacks of %d more processes are left out\n",
-                n - STACKS_MOST);
+        int left = n - STACKS_MOST;
+        fprintf(show->out, "... and the stacks of %d more %s are left out\n", left,
+                mproc__say_many((uint64_t)left, "process", "processes"));
     }
 }
 
@@ -245,25 +246,49 @@ static int run(const struct mproc__watchdog *what, struct watch *watch) {
     return watch->out != NULL ? go_on(watch) : -ENOMEM;
 }
 
-/* A watchdog has a descriptor of the arena, as other lookers have, and its verb. */
-static bool is_stopped_watchdog(const struct mproc__outside *arena, pid_t pid) {
+static bool is_stopped(pid_t pid) {
     struct mproc__os_seen seen;
-    int fd = mproc__os_runs_verb(pid, "watch") ? mproc__os_memory_open(pid, arena->inode) : -1;
-    if (fd < 0) {
-        return false;
-    }
-    mproc__os_close(fd);
-    return mproc__os_process_see(pid, &seen) == 0 && (seen.state == 'T' || seen.state == 't');
+    return mproc__os_runs_verb(pid, "watch") && mproc__os_process_see(pid, &seen) == 0 &&
+           (seen.state == 'T' || seen.state == 't');
 }
 
-pid_t mproc__watchdog_stopped(const struct mproc__outside *arena) {
-    pid_t *pids = malloc(PROCESSES * sizeof *pids), found = 0;
+void mproc__watchdog_find_stopped(struct mproc__stopped *out) {
+    const int most = sizeof out->pids / sizeof *out->pids;
+    pid_t *pids = malloc(PROCESSES * sizeof *pids);
     int n = pids != NULL ? mproc__os_processes(pids, PROCESSES) : 0;
-    for (int i = 0; i < n && i < PROCESSES && found == 0; i++) {
-        found = is_stopped_watchdog(arena, pids[i]) ? pids[i] : 0;
+    out->n = 0;
+    for (int i = 0; i < n && i < PROCESSES && out->n < most; i++) {
+        if (is_stopped(pids[i])) {
+            out->pids[out->n++] = pids[i];
+        }
     }
     free(pids);
-    return found;
+}
+
+/* A watchdog has a descriptor of the arena, as other lookers have, and its verb. It reads the arena
+ * and never maps it, which every member does: a program with an argument `watch` of its own is a
+ * member. The program's file would not tell, since a family may be watched by another copy of mproc
+ * than the one that looks: the package has one, and `make install` installs one. */
+static bool watches(pid_t pid, const struct mproc__outside *arena) {
+    uint64_t mapped;
+    if (mproc__os_memory_mapped(pid, MPROC__ARENA_NAME, &mapped) == 0) {
+        return false;
+    }
+    int fd = mproc__os_memory_open(pid, arena->inode);
+    if (fd >= 0) {
+        mproc__os_close(fd);
+    }
+    return fd >= 0;
+}
+
+pid_t mproc__watchdog_stopped(const struct mproc__outside *arena,
+                              const struct mproc__stopped *among) {
+    for (int i = 0; i < among->n; i++) {
+        if (watches(among->pids[i], arena)) {
+            return among->pids[i];
+        }
+    }
+    return 0;
 }
 
 int mproc__watchdog(const struct mproc__watchdog *what) {

@@ -22,8 +22,16 @@ bool mproc__watchdog_read(const char *text, struct mproc__watchdog *out);
  * The errors of mproc__outside_open(); -ENOMEM. */
 int mproc__watchdog(const struct mproc__watchdog *what);
 
-/* The pid of the family's watchdog, if that is stopped: it tells nothing then. 0: there is none, or
- * it is not stopped, or this user may not see it. */
-pid_t mproc__watchdog_stopped(const struct mproc__outside *arena);
+/* The processes of the machine that may be watchdogs and are stopped, of whatever family. */
+struct mproc__stopped {
+    int n;
+    pid_t pids[1024]; /* more are not looked for */
+};
+void mproc__watchdog_find_stopped(struct mproc__stopped *out);
+
+/* The pid of the family's watchdog, if that is one of these: it tells nothing then. 0: there is
+ * none, or it is not stopped, or this user may not see it. */
+pid_t mproc__watchdog_stopped(const struct mproc__outside *arena,
+                              const struct mproc__stopped *among);
 
 #endif

@@ -19,6 +19,10 @@ const char *mproc__say_bytes(uint64_t bytes, char out[32]) {
     return out;
 }
 
+const char *mproc__say_many(uint64_t n, const char *one, const char *many) {
+    return n == 1 ? one : many;
+}
+
 const char *mproc__say_span(double seconds, char out[32]) {
     if (seconds < 0) {
         seconds = 0;
@@ -69,6 +73,7 @@ void mproc__say_waited(FILE *out, const struct mproc__picture *p,
 
 void mproc__say_unnoted(FILE *out, const char *before, int threads) {
     if (threads > 0) {
-        fprintf(out, "%s%d more threads wait, of which nothing is noted", before, threads);
+        fprintf(out, "%s%d more %s, of which nothing is noted", before, threads,
+                mproc__say_many((uint64_t)threads, "thread waits", "threads wait"));
     }
 }

@@ -16,6 +16,9 @@ const char *mproc__say_span(double seconds, char out[32]);
 const char *mproc__say_method(uint32_t method);
 const char *mproc__say_state(const struct mproc__seen_member *m);
 
+/* The words for one thing or for so many: "thread waits", "threads wait". */
+const char *mproc__say_many(uint64_t n, const char *one, const char *many);
+
 /* For how long a thread has waited: ", for 1.6 s"; nothing if it is not known. */
 void mproc__say_waited(FILE *out, const struct mproc__picture *p, const struct mproc__seen_wait *w);
 

@@ -1083,6 +1083,13 @@ TEST(inspect_counts_no_threads_that_there_are_not) {
     look(&sight);
     CHECK_EQ(sight.picture.members[0].unnoted, sight.picture.members[0].os.threads);
     forget(&sight);
+    mproc__self_slot()->unnoted = 1;
+    look(&sight);
+    const char *const one[] = {"1 more thread waits, of which nothing is noted", NULL};
+    expect_words(&sight, mproc__show_locks, one);
+    expect_words(&sight, mproc__show_graph, (const char *const[]){"... and 1 more wait\n", NULL});
+    expect_words(&sight, mproc__show_dot, (const char *const[]){"... and 1 more wait\"", NULL});
+    forget(&sight);
     mproc__self_slot()->unnoted = UINT32_MAX;
     look(&sight);
     CHECK_EQ(sight.picture.members[0].unnoted, 0);

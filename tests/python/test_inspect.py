@@ -334,26 +334,31 @@ def test_a_killed_watchdog_harms_nobody(tmp_path: pathlib.Path) -> None:
 STOPS_ITS_WATCHDOG = (
     KILLS_ITS_WATCHDOG.split("os.kill")[0]
     + """
-import subprocess
+import subprocess, sys, time
 from mproc import inspect
 
 def look(*words):
     words = [inspect.PROGRAM, *words, str(os.getpid())]
     return subprocess.run(words, capture_output=True, text=True).stderr
 
-words = f"mproc: the family's watchdog, process {watchdog()}, is stopped: "
-assert look("locks") == ""
-os.kill(watchdog(), signal.SIGSTOP)
-os.kill(os.getpid(), 0)
-for verb in ("ps", "locks", "queues", "graph", "watch"):
-    while words not in look(verb):  # the signal is on its way
-        pass
-assert words in look("locks", "--json")
-assert words in look("report", "-o", os.devnull) or words in look("report", "-o", "page.html")
-os.kill(watchdog(), signal.SIGCONT)
-while look("locks") != "":
-    pass
-print("told")
+def signal_it(number, stopped):
+    os.kill(pid, number)
+    end = time.monotonic() + 60
+    while (open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T") != stopped:
+        if time.monotonic() > end:
+            sys.exit(f"the watchdog has not obeyed signal {number} in 60 s")
+
+pid = watchdog()
+words = f"mproc: the family's watchdog, process {pid}, is stopped: "
+verbs = (
+    ["ps"], ["locks"], ["locks", "--json"], ["queues"], ["graph"], ["report", "-o", "page.html"],
+    ["record", "-o", "trace.json", "--for", "0.01"], ["watch"],
+)
+print("while it runs:", [verb for verb in verbs if words in look(*verb)])
+signal_it(signal.SIGSTOP, True)
+print("silent while it is stopped:", [verb for verb in verbs if words not in look(*verb)])
+signal_it(signal.SIGCONT, False)
+print("when it goes on:", [verb for verb in verbs if words in look(*verb)])
 """
 )
 
@@ -364,7 +369,57 @@ def test_a_stopped_watchdog_is_told_of(tmp_path: pathlib.Path) -> None:
     ended = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "told\n", "")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == [
+        "while it runs: []",
+        "silent while it is stopped: []",
+        "when it goes on: []",
+    ]
+
+
+MEMBER_CALLED_WATCH = """
+import mproc, os, signal, subprocess
+from mproc import inspect
+
+lock = mproc.Lock()
+pid = os.fork()
+if pid == 0:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os._exit(0)
+os.waitid(os.P_PID, pid, os.WSTOPPED)
+words = [inspect.PROGRAM, "locks", str(os.getpid())]
+looked = subprocess.run(words, capture_output=True, text=True)
+print(looked.returncode, repr(looked.stderr))
+os.kill(pid, signal.SIGCONT)
+os.waitpid(pid, 0)
+"""
+
+
+def test_a_stopped_member_is_no_watchdog(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "watch").write_text(MEMBER_CALLED_WATCH)
+    ended = subprocess.run([sys.executable, "watch"], capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0 ''\n", "")
+
+
+def test_those_who_have_what_is_waited_for_are_counted_once() -> None:
+    context = mproc.get_context("fork")
+    queue = context.SimpleQueue()
+    children = [context.Process(target=queue.get) for _ in range(6)]
+    for child in children:
+        child.start()
+    until(lambda seen: sum(wait["for"] == "it" for wait in seen["waits"]) == 6)
+    pid = str(os.getpid())
+    text, dot = (
+        subprocess.run([inspect.PROGRAM, *words, pid], capture_output=True, text=True).stdout
+        for words in (["graph"], ["graph", "--dot"])
+    )
+    for _ in children:
+        queue.put(1)
+    for child in children:
+        child.join()
+    assert (text.count("-- others have it -->"), dot.count("style=dashed")) == (4, 4)
+    assert "  ... and 3 more that have it\n" in text
+    assert 'label="... and 3 more dashed lines"' in dot
 
 
 def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:

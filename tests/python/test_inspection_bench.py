@@ -71,14 +71,15 @@ def test_rows(row: str, lines: list[str]) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--ordinary"]])
 def test_priority_of_the_looker(options: list[str]) -> None:
-    """It looks at either priority, and has the one that is asked for."""
-    done = run("--rounds", "2", *options, "sync.contended2", code=PRIORITIES)
+    """It has the priority that is asked for. At idle priority it may get no time to look."""
+    words = ["--rounds", "2", "--seconds", "0.2", *options]
+    done = run(*words, "sync.contended2", code=PRIORITIES)
     assert done.stderr == ""
     *policies, line = done.stdout.splitlines()[2:]
     assert set(policies) == {str(os.SCHED_OTHER if options else os.SCHED_IDLE)}
     name, *_, looks = line.strip("| ").split(" | ")
     assert name == "sync.contended2.lock" + (" (ordinary looker)" if options else "")
-    assert int(looks) > 0
+    assert int(looks) > 0 if options else looks.isdigit()
 
 
 @pytest.mark.parametrize(
