@@ -148,10 +148,8 @@ static int send_mpi(unsigned to, const struct iovec *pieces, int n) {
     for (int i = 0; i < n; i++) {
         total += pieces[i].iov_len;
     }
-    int r = look_after_outs();
-    if (r != 0) {
-        return r;
-    }
+    (void)look_after_outs(); /* of other ranks' sends receive_mpi() says that they failed */
+    int r;
     do {
         size_t some = total - sent < PIECE ? total - sent : PIECE;
         char *bytes = malloc(some != 0 ? some : 1);

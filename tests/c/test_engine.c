@@ -622,6 +622,15 @@ static pid_t victim_on(unsigned rank, enum victim which) {
     return pid;
 }
 
+/* Cancels the tasks or, where they run, kills them. */
+static void take_back(mproc_task *const *tasks, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        int r = mproc_task_cancel(tasks[i]);
+        CHECK(r == 0 || mproc_task_kill(tasks[i]) == 0);
+        CHECK_EQ(outcome(tasks[i]).code, -ECANCELED);
+    }
+}
+
 static void lose_a_node(enum victim which, int signal) {
     enum { N = 12 };
     mproc_engine *engine = engine_of(2);
@@ -643,11 +652,7 @@ static void lose_a_node(enum victim which, int signal) {
         CHECK_EQ(error.node, 1);
         stay[index] = stay[N - ++died];
     }
-    for (unsigned i = 0; i < N - died; i++) {
-        int r = mproc_task_cancel(stay[i]);
-        CHECK(r == 0 || mproc_task_kill(stay[i]) == 0);
-        CHECK_EQ(outcome(stay[i]).code, -ECANCELED);
-    }
+    take_back(stay, N - died);
     CHECK_EQ(number(submit_number(pool, twice, 9)), 18); /* the other node goes on */
     finish(pool);
     if (signal == SIGSTOP) {
@@ -671,6 +676,37 @@ TEST_BARE(engine_loses_an_agent) {
 
 TEST_BARE(engine_loses_an_agent_that_is_stopped) {
     lose_a_node(AGENT, SIGSTOP);
+}
+
+static void kill_and_see_it_end(pid_t pid) {
+    int fd = mproc__os_pidfd_open(pid);
+    CHECK_GE(fd, 0);
+    CHECK_OK(kill(pid, SIGKILL));
+    CHECK_EQ(mproc__os_pidfd_wait(fd, MPROC_FOREVER), 1);
+    CHECK_OK(close(fd));
+}
+
+/* The transport knows that the other side has gone; that it is silent is not noticed yet. */
+TEST_BARE(engine_loses_a_node_that_it_is_sending_to) {
+    enum { N = 12 };
+    mproc_engine *engine = engine_of(2);
+    mproc_pool *pool = pool_on(engine, 2);
+    mproc_task *stay[N];
+    size_t index;
+    kill_and_see_it_end(victim_on(1, CARRIER));
+    for (int i = 0; i < N; i++) {
+        stay[i] = submit(pool, sleep_long, NULL, 0);
+    }
+    CHECK_OK(mproc_task_wait_any(stay, N, 30 * MPROC_SEC, &index));
+    mproc_task_error error = outcome(stay[index]);
+    CHECK_EQ(error.code, MPROC_EDIED);
+    CHECK_EQ(error.node, 1);
+    stay[index] = stay[N - 1];
+    take_back(stay, N - 1); /* nothing more is sent there */
+    CHECK_EQ(number(submit_number(pool, twice, 9)), 18);
+    finish(pool);
+    (void)status_of(1);
+    end_engine(engine);
 }
 
 /* A task kills the machine that it runs on, if that is another one than this. */
