@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "made.h"
+#include "pool/engine.h"
 #include "pools.h"
 #include "process/process.h"
 #include "system/os.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +27,9 @@
 
 static char directory[64];
 static pid_t others[8];
+static int64_t silence; /* 0: an engine's own */
+
+enum { OUT = MPROC__ENGINE_AHEAD }; /* tasks that a node with one worker gets */
 
 static const char *engine_name(void) {
     const char *name = getenv("MPROC_TEST_ENGINE");
@@ -36,8 +41,7 @@ static bool is_real(void) {
 }
 
 static mproc_engine *join_engine(void) {
-    static const mproc_engine_options options = {.patience = 20 * MPROC_SEC,
-                                                 .silence = 3 * MPROC_SEC};
+    const mproc_engine_options options = {.silence = silence};
     mproc_engine *engine = NULL;
     CHECK_OK(mproc_engine_new(&engine, engine_name(), &options));
     return engine;
@@ -79,6 +83,12 @@ static int status_of(unsigned rank) {
     return status;
 }
 
+/* One that notices soon that a node is silent. */
+static mproc_engine *engine_of_two_that_loses_one(void) {
+    silence = 3 * MPROC_SEC;
+    return engine_of(2);
+}
+
 /* All machines end well. */
 static void end_engine(mproc_engine *engine) {
     char file[80];
@@ -109,10 +119,16 @@ static int twice(const void *in, size_t size, mproc_result *result) {
     return mproc_result_write(result, &value, sizeof value);
 }
 
-static int tell_pid(const void *in, size_t size, mproc_result *result) {
-    long long pid = getpid();
-    (void)in, (void)size;
-    mproc__os_poll(NULL, 0, MPROC_MSEC);
+/* In memory that all machines have from the first one. */
+static uint32_t *met;
+
+/* Waits until as many tasks are there as it was given. */
+static int meet(const void *in, size_t size, mproc_result *result) {
+    long long pid = getpid(), all;
+    CHECK_EQ(size, sizeof all);
+    memcpy(&all, in, sizeof all);
+    mproc__add32(met, 1);
+    await_word(met, (uint32_t)all);
     return mproc_result_write(result, &pid, sizeof pid);
 }
 
@@ -191,31 +207,24 @@ TEST_BARE(engine_runs_tasks_on_all_nodes) {
     end_engine(engine);
 }
 
-static size_t count_different(const long long *all, size_t n) {
-    size_t different = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        while (k < i && all[k] != all[i]) {
-            k++;
-        }
-        different += k == i;
-    }
-    return different;
-}
-
+/* Each of them has a task at the same time. */
 TEST_BARE(engine_spreads_its_workers) {
-    enum { N = 200 };
-    static mproc_task *tasks[N];
-    static long long pids[N];
+    enum { N = 4 };
+    met = mmap(NULL, sizeof *met, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(met != MAP_FAILED);
     mproc_engine *engine = engine_of(2);
-    mproc_pool *pool = pool_on(engine, 4);
+    mproc_pool *pool = pool_on(engine, N);
+    mproc_task *tasks[N];
+    long long pids[N];
     for (int i = 0; i < N; i++) {
-        tasks[i] = submit(pool, tell_pid, NULL, 0);
+        tasks[i] = submit_number(pool, meet, N);
     }
     for (int i = 0; i < N; i++) {
         pids[i] = number(tasks[i]);
+        for (int k = 0; k < i; k++) {
+            CHECK_NE(pids[i], pids[k]);
+        }
     }
-    CHECK_EQ(count_different(pids, N), 4);
     finish(pool);
     end_engine(engine);
 }
@@ -336,7 +345,7 @@ TEST_BARE(engine_cancels_and_kills) {
         CHECK(r == 0 || r == -EBUSY);
         cancelled += r == 0;
     }
-    CHECK_GE(cancelled, N - 2 * 4); /* what is out on the nodes is too late */
+    CHECK_GE(cancelled, N - 2 * OUT); /* what is out on the nodes is too late */
     for (int i = 0; i < N; i++) {
         int r = mproc_task_is_done(tasks[i]) ? 0 : mproc_task_kill(tasks[i]);
         CHECK(r == 0 || r == -EBUSY);
@@ -631,19 +640,26 @@ static void take_back(mproc_task *const *tasks, unsigned n) {
     }
 }
 
+/* Sleeps until the carrier has taken all tasks but so many. */
+static void await_taken(mproc_pool *pool, size_t but) {
+    while (mproc_pool_waiting(pool) != but) {
+        mproc__os_poll(NULL, 0, MPROC_MSEC);
+    }
+}
+
 static void lose_a_node(enum victim which, int signal) {
     enum { N = 12 };
-    mproc_engine *engine = engine_of(2);
+    mproc_engine *engine = engine_of_two_that_loses_one();
     mproc_pool *pool = pool_on(engine, 2);
     mproc_task *stay[N];
     unsigned died = 0;
     for (int i = 0; i < N; i++) {
         stay[i] = submit(pool, sleep_long, NULL, 0);
     }
-    mproc__os_poll(NULL, 0, 300 * MPROC_MSEC);
+    await_taken(pool, N - 2 * OUT);
     pid_t victim = victim_on(1, which);
     CHECK_OK(kill(victim, signal));
-    for (int i = 0; i < 4; i++) { /* those that were out there */
+    for (int i = 0; i < OUT; i++) { /* those that were out there */
         size_t index;
         CHECK_OK(mproc_task_wait_any(stay, N - died, 30 * MPROC_SEC, &index));
         mproc_task_error error = outcome(stay[index]);
@@ -689,7 +705,7 @@ static void kill_and_see_it_end(pid_t pid) {
 /* The transport knows that the other side has gone; that it is silent is not noticed yet. */
 TEST_BARE(engine_loses_a_node_that_it_is_sending_to) {
     enum { N = 12 };
-    mproc_engine *engine = engine_of(2);
+    mproc_engine *engine = engine_of_two_that_loses_one();
     mproc_pool *pool = pool_on(engine, 2);
     mproc_task *stay[N];
     size_t index;
@@ -741,14 +757,14 @@ static void lose_other_machine(mproc_engine *engine, mproc_task_fn lose) {
         lost += error.code != 0;
     }
     CHECK_GE(lost, 1);
-    CHECK_LE(lost, 4); /* that were out there */
+    CHECK_LE(lost, OUT); /* that were out there */
     CHECK_EQ(number(submit_number(pool, twice, 9)), 18);
     finish(pool);
 }
 
 /* Nothing here knows the other machine's pids: under mpirun, too. */
 TEST_BARE(engine_loses_a_rank) {
-    mproc_engine *engine = engine_of(2);
+    mproc_engine *engine = engine_of_two_that_loses_one();
     lose_other_machine(engine, kill_other_machine);
     if (!is_real()) {
         (void)status_of(1);
@@ -778,16 +794,16 @@ static int tell_carrier(const void *in, size_t size, mproc_result *result) {
 /* The program that runs this test does something to the other machine when it has the carrier's
  * pid. */
 TEST_BARE_ON_DEMAND(engine_loses_a_rank_by_another_hand) {
-    mproc_engine *engine = engine_of(2);
+    mproc_engine *engine = engine_of_two_that_loses_one();
     lose_other_machine(engine, tell_carrier);
     end_engine(engine);
 }
 
 TEST_BARE(engine_loses_its_own_carrier) {
-    mproc_engine *engine = engine_of(2);
+    mproc_engine *engine = engine_of_two_that_loses_one();
     mproc_pool *pool = pool_on(engine, 2);
     mproc_task *out = submit(pool, sleep_long, NULL, 0);
-    mproc__os_poll(NULL, 0, 200 * MPROC_MSEC);
+    await_taken(pool, 0);
     pid_t children[4];
     int n = mproc__os_process_children(getpid(), children, 4);
     for (int i = 0; i < n; i++) {
