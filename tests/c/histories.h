@@ -16,7 +16,6 @@
 #ifndef MPROC_TEST_HISTORIES_H
 #define MPROC_TEST_HISTORIES_H
 
-#include <sched.h>
 #include <time.h>
 
 #include "made.h"
@@ -183,6 +182,20 @@ static inline int32_t yes_or_no(int r, int no) {
     return r == 0;
 }
 
+/* Sleeps until another process has stored that number, or a larger one; or for 50 ms. */
+static inline bool has_come(const uint32_t *word, uint32_t number) {
+    uint32_t seen = mproc__load32(word);
+    if (seen < number) {
+        (void)mproc__os_futex_wait(word, seen, 50 * MPROC_MSEC);
+    }
+    return mproc__load32(word) >= number;
+}
+
+static inline void tell(uint32_t *word, uint32_t number) {
+    mproc__store32(word, number);
+    (void)mproc__os_futex_wake(word, INT32_MAX);
+}
+
 static inline void do_round(struct scene *s, uint32_t number, uint32_t round, uint64_t *random) {
     for (uint32_t i = 0; i < CALLS; i++) {
         struct call *c = &s->calls[number * CALLS + i];
@@ -191,7 +204,7 @@ static inline void do_round(struct scene *s, uint32_t number, uint32_t round, ui
         c->said = s->history->make(s->object, c, round);
         mproc__store64(&c->ended, mproc__add64(&s->clock, 1));
         if (i % 3 == number % 3) {
-            sched_yield();
+            (void)usleep(1); /* the others go on; one that yields instead may wait for long */
         }
     }
 }
@@ -200,11 +213,10 @@ static inline void play(void *arg) {
     struct member *m = arg;
     uint64_t random = 88172645463325252u + m->number * 1000003u + m->from;
     for (uint32_t round = m->from;; round++) {
-        while (mproc__load32(&m->scene->round) < round) {
-            sched_yield();
+        while (!has_come(&m->scene->round, round)) {
         }
         do_round(m->scene, m->number, round, &random);
-        mproc__store32(&m->scene->done[m->number], round);
+        tell(&m->scene->done[m->number], round);
     }
 }
 
@@ -221,10 +233,9 @@ static inline void await_round(struct scene *s, uint32_t round, pid_t *pids, int
         if ((int)i == victim) {
             continue;
         }
-        while (mproc__load32(&s->done[i]) < round) {
+        while (!has_come(&s->done[i], round)) {
             int status;
             CHECK_EQ(waitpid(pids[i], &status, WNOHANG), 0); /* no check of its own has failed */
-            sched_yield();
         }
     }
 }
@@ -245,11 +256,11 @@ static inline void one_round(struct scene *s, uint32_t round, pid_t *pids) {
         s->history->begin(s->object);
     }
     mproc__store64(&s->clock, 1);
-    mproc__store32(&s->round, round);
+    tell(&s->round, round);
     if (victim >= 0) {
         uint64_t until = 5 + round % 40;
         while (mproc__load64(&s->clock) < until) {
-            sched_yield();
+            (void)usleep(1);
         }
         child_kill(pids[victim]);
     }
