@@ -74,8 +74,8 @@ def stop_waits(ctx):
     ]  # fmt: skip
     signal.signal(signal.SIGALRM, stop)
     for number, wait in enumerate(waits):
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
             wait()
         except StopError:
             print(number, "stopped")

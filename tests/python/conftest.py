@@ -75,6 +75,15 @@ def wait_until(condition, seconds=60):
     return True
 
 
+def alarmed(seconds, call, *args):
+    """Make a call during which a SIGALRM comes; on a busy machine it comes before the call.
+
+    So what the handler raises may be raised anywhere in here, and nowhere else.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return call(*args)
+
+
 @contextlib.contextmanager
 def not_for_ever(child):
     """Kill a program at last, so that a test that fails does not wait for it."""

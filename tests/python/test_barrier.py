@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from conftest import alarmed
 
 import mproc
 from mproc import synchronize
@@ -159,9 +160,8 @@ def test_a_signal_handler_that_raises_ends_the_wait():
     barrier = mproc.Barrier(2)
     old = signal.signal(signal.SIGALRM, stop)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(Stop):
-            barrier.wait(LONG)
+            alarmed(0.02, barrier.wait, LONG)
     finally:
         signal.signal(signal.SIGALRM, old)
     assert (barrier.n_waiting, barrier.broken) == (0, False)

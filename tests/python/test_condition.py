@@ -10,6 +10,7 @@ import time
 import weakref
 
 import pytest
+from conftest import alarmed
 
 import mproc
 from mproc import synchronize
@@ -165,9 +166,8 @@ def test_a_signal_handler_that_raises_ends_the_wait(condition):
     old = signal.signal(signal.SIGALRM, stop)
     try:
         with condition:
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
             with pytest.raises(Stop):
-                condition.wait(LONG)
+                alarmed(0.02, condition.wait, LONG)
             assert condition._lock._is_mine()
     finally:
         signal.signal(signal.SIGALRM, old)

@@ -6,6 +6,7 @@ runs the interpreter's own suite on a copy of the standard package under the nam
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -297,10 +298,11 @@ def test_end_of_the_run_is_the_end_of_all(run: Runner, methods: str) -> None:
 def hanging(runner: int) -> list[int]:
     """Those below the runner that run tests, not those that they have started."""
     found = []
-    for pid in map(int, Path(f"/proc/{runner}/task/{runner}/children").read_text().split()):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        runs_tests = b"mproc_conformance" in words and b"TestHang" in words
-        found += [pid] if runs_tests else hanging(pid)
+    with contextlib.suppress(OSError):  # it, or the child looked at, has ended meanwhile
+        for pid in map(int, Path(f"/proc/{runner}/task/{runner}/children").read_text().split()):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            runs_tests = b"mproc_conformance" in words and b"TestHang" in words
+            found += [pid] if runs_tests else hanging(pid)
     return found
 
 

@@ -12,7 +12,7 @@ import struct
 import threading
 
 import pytest
-from conftest import wait_until
+from conftest import alarmed, wait_until
 
 import mproc
 from mproc import connection, reduction, resource_sharer
@@ -434,15 +434,18 @@ def test_signals_while_waiting(pair):
         ran.append(number)
         if len(ran) == 2:
             other.send("done")
-        if len(ran) == 3:
-            raise InterruptedError("enough")
+
+    def raising(number, frame):
+        raise InterruptedError("enough")
 
     old = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         assert one.recv() == "done"
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, raising)
         with pytest.raises(InterruptedError, match="enough"):
-            one.poll(None)
+            alarmed(0.02, one.poll, None)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)

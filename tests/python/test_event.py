@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from conftest import alarmed
 
 import mproc
 from mproc import synchronize
@@ -96,9 +97,8 @@ def test_a_signal_handler_that_raises_ends_the_wait(event):
 
     old = signal.signal(signal.SIGALRM, stop)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(Stop):
-            event.wait(LONG)
+            alarmed(0.02, event.wait, LONG)
     finally:
         signal.signal(signal.SIGALRM, old)
 

@@ -16,6 +16,7 @@ import types
 import weakref
 
 import pytest
+from conftest import alarmed
 
 from mproc import _mproc, futures
 from mproc._pool import future as module
@@ -646,10 +647,9 @@ def test_an_interrupt_before_a_change_leaves_all_as_it_was():
 def test_a_wait_is_interrupted():
     future = futures.Future()
     old = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.02)
     try:
         with pytest.raises(KeyboardInterrupt):
-            future.result(LONG)
+            alarmed(0.02, future.result, LONG)
     finally:
         signal.signal(signal.SIGALRM, old)
     assert not future._condition._is_owned()

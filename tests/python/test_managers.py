@@ -1476,15 +1476,16 @@ def test_shared_memory_goes_with_its_manager(ctx):
         manager.ShareableList([1])
 
 
-def test_a_segment_that_nobody_can_note_is_not_made():
+def test_a_segment_that_nobody_can_note_is_not_made(monkeypatch):
+    made, make = [], shared_memory._make_filename
+    monkeypatch.setattr(shared_memory, "_make_filename", lambda: made.append(make()) or made[-1])
     manager = SharedMemoryManager()
     manager.start()
-    before = {*os.listdir("/dev/shm")}
     manager._process.kill()
     manager._process.join()
     with pytest.raises(GONE):
         manager.SharedMemory(10)
-    assert {*os.listdir("/dev/shm")} <= before
+    assert [os.path.exists(f"/dev/shm{name}") for name in made] == [False]
 
 
 # ---- the module

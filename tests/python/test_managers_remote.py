@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -152,7 +151,6 @@ def test_a_stranger_that_is_killed_waiting_takes_nothing(stranger, objects):
     assert wait_until(objects["Queue"].empty)  # it waits, or is about to
     stranger.process.kill()
     stranger.process.wait()
-    time.sleep(0.5)  # the server looks several times a second
     objects["Queue"].put(1)
     assert objects["Queue"].get(timeout=ENDLESS) == 1
 

@@ -8,7 +8,7 @@ import time
 import warnings
 
 import pytest
-from conftest import descriptors
+from conftest import alarmed, descriptors
 
 import mproc
 from mproc import _mproc, popen_fork
@@ -311,9 +311,8 @@ def test_a_signal_handler_that_raises_ends_join():
 
     old = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(InterruptedError, match="enough"):
-            process.join()
+            alarmed(0.05, process.join)
     finally:
         signal.signal(signal.SIGALRM, old)
     assert process.is_alive()
@@ -978,13 +977,15 @@ def test_exit_waits_for_children_and_ends_daemons(program, method):
         "main.py",
         """
 import mproc, os, signal, time
-def slow(): time.sleep(0.2); print('slow done', flush=True)
+def slow(main_done): main_done.wait(); time.sleep(0.2); print('slow done', flush=True)
 def forever(): signal.pause()
 if __name__ == '__main__':
     ctx = mproc.get_context(__import__('sys').argv[1])
-    ctx.Process(target=slow).start()
+    main_done = ctx.Event()
+    ctx.Process(target=slow, args=(main_done,)).start()
     ctx.Process(target=forever, daemon=True).start()
     print('main done', flush=True)
+    main_done.set()
 """,
     )
     assert program.output("main.py", method) == "main done\nslow done\n"

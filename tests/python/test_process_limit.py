@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import METHODS
 
 PROGRAM = """
 import gc, os, resource, sys, time
@@ -66,18 +67,19 @@ if __name__ == "__main__":
     print(descriptors() - before, len(mproc.active_children()), run(leave))
 """
 
-USER = 60_321 + os.getpid() % 1_000  # one that has no processes
 MAY = "+dac_override,+dac_read_search"  # the interpreter may be in root's own folder
 
 
 @pytest.mark.skipif(
     os.getuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv(1)"
 )
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", METHODS)
 def test_no_more_processes(tmp_path, method):
     path = tmp_path / "limit.py"
     path.write_text(PROGRAM)
-    limited = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    # A user that has no processes, not even those of the run before, which may be ending still.
+    user = 60_321 + 3 * (os.getpid() % 1_000) + METHODS.index(method)
+    limited = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     limited += [f"--{which}=-all,{MAY}" for which in ("inh-caps", "bounding-set")]
     command = [*limited, f"--ambient-caps={MAY}", sys.executable, str(path), method]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

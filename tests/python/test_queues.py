@@ -13,6 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+from conftest import alarmed, wait_until
 
 import mproc
 from mproc import queues
@@ -577,12 +578,18 @@ def test_an_interrupt_ends_put_many():
     def interrupt(*_):
         raise KeyboardInterrupt
 
+    def signal_when_full():
+        if wait_until(q.full):
+            os.kill(os.getpid(), signal.SIGALRM)
+
+    thread = threading.Thread(target=signal_when_full)
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        thread.start()
         with pytest.raises(KeyboardInterrupt) as caught:
             q.put_many(range(100))
     finally:
+        thread.join()
         signal.signal(signal.SIGALRM, old)
     assert caught.value.items_put == 40
     assert q.get_many(100) == list(range(40))
@@ -754,9 +761,8 @@ def test_a_signal_handler_that_raises_ends_get(q):
 
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(KeyboardInterrupt):
-            q.get()
+            alarmed(0.05, q.get)
     finally:
         signal.signal(signal.SIGALRM, old)
     q.put(1)

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from conftest import alarmed
 
 import mproc
 from mproc import synchronize
@@ -111,9 +112,8 @@ def test_a_signal_handler_that_raises_ends_the_wait(make):
     semaphore = make(0)
     old = signal.signal(signal.SIGALRM, stop)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(Stop):
-            semaphore.acquire()
+            alarmed(0.02, semaphore.acquire)
     finally:
         signal.signal(signal.SIGALRM, old)
     assert semaphore.get_value() == 0

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from conftest import alarmed
 
 import mproc
 from mproc import _mproc, synchronize
@@ -168,9 +169,8 @@ def test_a_handler_that_raises_ends_the_wait(make):
     semaphore = make(SEMAPHORE, 0, 1)
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(Interrupted):
-            semaphore.acquire(timeout=LONG)
+            alarmed(0.05, semaphore.acquire, True, LONG)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert semaphore._count() == 0

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from conftest import alarmed
 
 import mproc
 from mproc import _mproc, synchronize
@@ -333,9 +334,8 @@ def test_a_signal_handler_that_raises_ends_the_wait(lock):
     old = signal.signal(signal.SIGALRM, interrupt)
     lock.acquire()
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(KeyboardInterrupt):
-            lock.acquire()
+            alarmed(0.05, lock.acquire)
     finally:
         signal.signal(signal.SIGALRM, old)
     lock.release()
