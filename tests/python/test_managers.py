@@ -23,6 +23,8 @@ import mproc
 from mproc import authentication, managers, shared_memory
 from mproc._current import manager_keys
 from mproc._managers import peers
+from mproc._managers.server import Holder, Session
+from mproc.connection import Client, Listener
 from mproc.managers import RemoteError, SharedMemoryManager, SyncManager, Token
 
 GONE = (EOFError, ConnectionError, FileNotFoundError)  # what calls of a dead server raise
@@ -968,6 +970,33 @@ def test_an_item_that_was_not_read_is_not_lost(served):
     line.close()
     assert wait_until(lambda: q.qsize() == 2)
     assert [q.get(), q.get()] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("address", "when"),
+    [
+        (None, "after"),  # no reply can be sent when the client has gone
+        (None, "read"),
+        (("127.0.0.1", 0), "before"),
+        (("127.0.0.1", 0), "after"),
+        (("127.0.0.1", 0), "read"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "unix" if value is None else "tcp",
+)
+def test_a_server_knows_whether_the_last_reply_was_read(address, when):
+    """The client goes before it comes, or after it has come, or when it has read it."""
+    with Listener(address) as listener, Client(listener.address) as client:
+        session = Session(listener.accept(), Holder(1))
+        session.undo = int
+        if when == "before":
+            client.close()
+        session.connection.send_bytes(b"reply")
+        if when == "read":
+            client.recv_bytes()
+        client.close()
+        with pytest.raises(EOFError if when == "read" else ConnectionResetError):
+            session.receive(session.connection)
+        session.close()
 
 
 def test_an_item_that_was_read_is_taken(served):

@@ -4,7 +4,8 @@ A call that waits must know its client: `current()` returns the session that thi
 call waits in slices, and looks after each slice whether the client still lives (`patiently`). So a
 dead client takes no item and acquires no lock. A client may also die when the call is done and
 before it has read the reply. `on_loss` registers what undoes the call then. The system tells such a
-death: a connection that is closed with unread data in it is reset, and not merely at its end.
+death: a connection that is closed with unread data in it is reset, and not merely at its end. Over
+TCP a reply may also come when the client has gone; then it is refused.
 """
 
 from __future__ import annotations

@@ -168,9 +168,17 @@ class Session:
         return self._socket
 
     def _check_reset(self, connection: Connection) -> None:
-        error = self._the_socket(connection).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error == errno.ECONNRESET:
-            raise ConnectionResetError(error, os.strerror(error))
+        """Raise ConnectionResetError if the client has gone and has not read the last reply.
+
+        Over TCP, a reply that comes when the client has gone is refused, and the error is EPIPE if
+        the end of the connection was here before. Until the refusal comes, a part of the reply is
+        not acknowledged, though all that the client had got when it went is.
+        """
+        sock = self._the_socket(connection)
+        unknown = _unacknowledged(sock)  # asked first: a refusal clears it
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error in (errno.ECONNRESET, errno.EPIPE) or (unknown and _is_at_end(sock)):
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
     def close(self) -> None:
         """Close the connection."""
@@ -179,6 +187,21 @@ class Session:
             self._socket.detach()
         if self.connection is not None:
             self.connection.close()
+
+
+def _unacknowledged(sock: socket.socket) -> bool:
+    """Return whether the other end of a TCP connection may lack something that was sent."""
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) == socket.AF_UNIX:
+        return False  # a socket of this machine knows at once
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    return ioctl(sock, TIOCOUTQ, bytes(_INT)) != bytes(_INT)
+
+
+def _is_at_end(sock: socket.socket) -> bool:
+    """Return whether the other end has closed the connection, and all that it sent is read."""
+    return sock.recv(1, socket.MSG_PEEK) == b""
 
 
 def all_methods(obj: object) -> list[str]:
