@@ -135,11 +135,11 @@ def nothing_left(request):
     stop_template()
     before, threads, arena = descriptors(), threading.active_count(), in_arena()
     yield
-    stop_template()
-    mproc.active_children()
     request.node.funcargs.clear()  # they would live until the next test
     gc.collect()
     wait_until(lambda: threading.active_count() <= threads)  # helpers of what has gone
+    stop_template()  # not before: a helper that replaces workers would start another one
+    mproc.active_children()
     gc.collect()
     assert descriptors() == before
     assert threading.active_count() == threads
