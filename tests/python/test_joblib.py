@@ -492,6 +492,20 @@ def test_without_room_an_array_is_copied(monkeypatch):
     assert sent.used == [] and (load(sent.message) == array).all()
 
 
+@pytest.mark.parametrize("place", ["unlink", "ftruncate"])
+def test_an_interrupt_leaves_no_name_of_what_is_dropped(monkeypatch, place):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    memory = Memory(1, 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(os if place == "ftruncate" else memory._segment, place, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            memory.drop()
+    memory.drop()
+    assert not os.path.exists(f"/dev/shm/{memory.name}")
+
+
 def test_nothing_is_left_of_what_is_dropped():
     sharer = Sharer(backend.CloudPickler, 1000)
     array = numpy.arange(1000.0)

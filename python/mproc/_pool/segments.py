@@ -13,6 +13,7 @@ Invariants, of each Memory:
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ..shared_memory import SharedMemory
@@ -47,13 +48,17 @@ class Memory:
             done += os.pwrite(self._segment._fd, data[done:], done)
 
     def drop(self) -> None:
-        """Remove the name, once; workers that look at the memory keep it."""
+        """Remove the name, once; workers that look at the memory keep it.
+
+        The name is first: what is interrupted behind that goes with the process at the latest.
+        """
         if not self._dropped:
+            with contextlib.suppress(FileNotFoundError):  # a call before this was interrupted
+                self._segment.unlink()
             self._dropped = True
             if not self.kept:
                 os.ftruncate(self._segment._fd, 0)
             self._segment.close()
-            self._segment.unlink()
 
 
 class Segments:
