@@ -979,7 +979,7 @@ TEST(inspect_shows_as_many_members_as_there_can_be) {
 }
 
 /* A sanitizer takes ten times as long. */
-#define MANY (TEST_ASAN || TEST_TSAN ? 50000 : 1000000)
+#define MANY (TEST_ASAN || TEST_TSAN ? 50000 : 200000)
 
 /* Of a table so many lines are shown; then it is said how many there are more. */
 TEST(inspect_shows_the_first_of_many_locks) {
