@@ -70,9 +70,15 @@ static void reply(struct part *part, uint32_t seat, const struct mproc__wire_rep
     say(part->agent, &head, pieces, size != 0 ? 2 : 1);
 }
 
-static void reply_failure(struct part *part, uint32_t seat, int code, uint64_t item) {
-    const struct mproc__wire_reply failed = {.code = code, .item = item};
-    reply(part, seat, &failed, NULL, 0);
+/* A pool that takes no task because it is broken says how its last worker has ended: a failure that
+ * names no worker would be a lost node's. */
+static void reply_refusal(struct part *part, uint32_t seat, int code, uint64_t item) {
+    struct mproc__wire_reply refused = {.code = code, .item = item};
+    if (part->pool != NULL && part->pool->last.code == code) {
+        refused.pid = part->pool->last.pid;
+        refused.exitcode = part->pool->last.exitcode;
+    }
+    reply(part, seat, &refused, NULL, 0);
 }
 
 /* ---------------------------------------------------------------- chunks */
@@ -198,7 +204,7 @@ static void begin_task(struct part *part, uint32_t seat, const void *bytes, size
         part->error == 0 ? add_job(part, seat, task->kind == MPROC__MESSAGE_CHUNK) : NULL;
     int r = part->error != 0 ? part->error : job == NULL ? -ENOMEM : submit(job, task, size);
     if (r != 0) {
-        reply_failure(part, seat, r, task->first);
+        reply_refusal(part, seat, r, task->first);
         if (job != NULL) {
             forget(job);
         }
