@@ -272,15 +272,21 @@ static size_t own_threads(void) {
     return emulators + (TEST_TSAN ? 3 : 1);
 }
 
+/* Naps before each look but the first. False: what is looked for should have ended by now, for
+ * three seconds have passed, and enough looks on a machine that gives this process few. */
+static bool look_again(int looks, int64_t end) {
+    usleep(looks != 0 ? 1000 : 0);
+    return looks < 100 || now() < end;
+}
+
 /* The kernel lists a joined thread for a short while. */
 static bool threads_end(void) {
-    for (int i = 0; i < 3000; i++) {
-        if (count_entries("/proc/self/task") <= own_threads()) {
-            return true;
-        }
-        usleep(1000);
+    int64_t end = now() + 3 * MPROC_SEC;
+    bool left = true;
+    for (int looks = 0; left && look_again(looks, end); looks++) {
+        left = count_entries("/proc/self/task") > own_threads();
     }
-    return false;
+    return !left;
 }
 
 /* The template of a parent that was killed ends a moment after it, as its children do. */
@@ -288,8 +294,10 @@ static void members_end(const struct test *test, const struct baseline *before) 
     if (!has_family(test) || mproc_members == NULL || mproc_reap == NULL) {
         return;
     }
-    for (int i = 0; i < 3000 && mproc_members(NULL, 0) > before->members; i++) {
-        usleep(1000);
+    int64_t end = now() + 3 * MPROC_SEC;
+    bool left = true;
+    for (int looks = 0; left && look_again(looks, end); looks++) {
+        left = mproc_members(NULL, 0) > before->members;
     }
     mproc_reap();
 }
