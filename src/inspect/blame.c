@@ -271,6 +271,16 @@ const char *mproc__say_member(const struct mproc__picture *p, int member, char o
     return out;
 }
 
+const char *mproc__say_thread(const struct mproc__picture *p, int member, uint32_t thread,
+                              char out[MPROC__SAY]) {
+    const char *said = mproc__say_member(p, member, out);
+    if (member >= 0 && thread != 0 && thread != (uint32_t)p->members[member].pid) {
+        size_t end = strlen(out) - 1; /* a parenthesis */
+        snprintf(out + end, MPROC__SAY - end, ", thread %u)", (unsigned)thread);
+    }
+    return said;
+}
+
 const char *mproc__say_object(const struct mproc__outside *arena, const struct mproc__picture *p,
                               int object, char out[MPROC__SAY]) {
     char name[MPROC_NAME_MOST + 1], origin[100];
@@ -361,7 +371,7 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
         fprintf(out, "waits for %s, which %s holds", what,
                 owner == w->member && (uint32_t)f->thread == w->thread
                     ? "it already"
-                    : mproc__say_member(p, owner, name));
+                    : mproc__say_thread(p, owner, (uint32_t)f->thread, name));
         return;
     }
     if (kind == MPROC__KIND_QUEUE && p->objects[w->object].within >= 0) {

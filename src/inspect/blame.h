@@ -33,8 +33,11 @@ int mproc__starved(const struct mproc__picture *p, int group);
 
 #define MPROC__SAY 400 /* bytes of one, with its 0 */
 
-/* A word for a member, and for an object; in `out`, which is returned. */
+/* A word for a member, and for an object; what is returned may be in `out`. */
 const char *mproc__say_member(const struct mproc__picture *p, int member, char out[MPROC__SAY]);
+/* The same of one of its threads, which is named if it is not the first one. */
+const char *mproc__say_thread(const struct mproc__picture *p, int member, uint32_t thread,
+                              char out[MPROC__SAY]);
 const char *mproc__say_object(const struct mproc__outside *arena, const struct mproc__picture *p,
                               int object, char out[MPROC__SAY]);
 

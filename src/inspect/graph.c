@@ -5,7 +5,9 @@
  *
  * How it works. Each wait is an edge from a member to what it waits for, and each thing that is
  * waited for has an edge to who holds it; where nobody does, dashed edges lead to those who have it
- * and could help. Stuck waits come first, so that they are drawn when there is no room for all.
+ * and could help. Stuck waits come first, so that they are drawn when there is no room for all. A
+ * thread that is not the first one of its process is a node of its own: so two threads of a process
+ * that wait for each other are told apart.
  *
  * The drawing. What hangs together is drawn together: its nodes go along the edges, to the right on
  * an upper line and back on a lower one. So a ring of waits looks like one.
@@ -31,7 +33,8 @@
 #define SEVERAL (-2)
 
 struct node {
-    int member; /* -1: an object */
+    int member;      /* -1: an object */
+    uint32_t thread; /* 0: the process, and its first thread */
     int object;
     int part;  /* the first node of what it hangs together with */
     int x, y;  /* its middle */
@@ -59,18 +62,32 @@ struct graph {
 /* ---------------------------------------------------------------- making it */
 
 /* -1: there is no room. */
-static int node_of(struct graph *g, int member, int object) {
+static int add_node(struct graph *g, int member, uint32_t thread, int object) {
     for (int i = 0; i < g->nnodes; i++) {
-        if (g->nodes[i].member == member && g->nodes[i].object == object) {
+        const struct node *n = &g->nodes[i];
+        if (n->member == member && n->thread == thread && n->object == object) {
             return i;
         }
     }
     if (g->nnodes == NODES_MOST) {
         return -1;
     }
-    g->nodes[g->nnodes] =
-        (struct node){.member = member, .object = object, .part = g->nnodes, .asker = NOBODY};
+    g->nodes[g->nnodes] = (struct node){
+        .member = member, .thread = thread, .object = object, .part = g->nnodes, .asker = NOBODY};
     return g->nnodes++;
+}
+
+static int node_of_object(struct graph *g, int object) {
+    return add_node(g, -1, 0, object);
+}
+
+static int node_of_member(struct graph *g, int member) {
+    return add_node(g, member, 0, -1);
+}
+
+static int node_of_thread(struct graph *g, int member, uint32_t thread) {
+    bool first = thread == (uint32_t)g->show->picture->members[member].pid;
+    return add_node(g, member, first ? 0 : thread, -1);
 }
 
 static void join(struct graph *g, int a, int b) {
@@ -104,7 +121,7 @@ static void add_helpers(struct graph *g, const struct mproc__seen_wait *w, int n
     for (uint64_t i = 0; i < o->holders && n < HELPERS_MOST; i++) {
         int m = mproc__picture_member(p, p->holders[o->first + i]);
         bool helps = m >= 0 && m != w->member && p->members[m].lives;
-        n += helps && add_edge(g, node, node_of(g, m, -1), HELPS, w->stuck);
+        n += helps && add_edge(g, node, node_of_member(g, m), HELPS, w->stuck);
     }
 }
 
@@ -134,11 +151,11 @@ static int helpers_left_out(const struct graph *g, int node) {
 
 static bool add_wait(struct graph *g, const struct mproc__seen_wait *w) {
     const struct mproc__picture *p = g->show->picture;
-    int from = node_of(g, w->member, -1), owner = mproc__blamed(p, w);
+    int from = node_of_thread(g, w->member, w->thread), owner = mproc__blamed(p, w);
     if (w->object < 0 || w->role == MPROC__AWAITS_SECTION) {
-        return owner >= 0 && add_edge(g, from, node_of(g, owner, -1), WAITS, w->stuck);
+        return owner >= 0 && add_edge(g, from, node_of_member(g, owner), WAITS, w->stuck);
     }
-    int to = node_of(g, -1, mproc__picture_outer(p, w->object));
+    int to = node_of_object(g, mproc__picture_outer(p, w->object));
     if (!add_edge(g, from, to, WAITS, w->stuck)) {
         return false;
     }
@@ -146,7 +163,8 @@ static bool add_wait(struct graph *g, const struct mproc__seen_wait *w) {
         add_helpers(g, w, to);
         return true;
     }
-    return add_edge(g, to, node_of(g, owner, -1), HELD, w->stuck);
+    uint32_t thread = (uint32_t)mproc__picture_facts(p, w->object)->thread;
+    return add_edge(g, to, node_of_thread(g, owner, thread), HELD, w->stuck);
 }
 
 static void make(struct graph *g, const struct mproc__show *show) {
@@ -188,7 +206,7 @@ static const char *say_left_out(const struct graph *g, bool drawn, char out[120]
 
 static const char *say_node(const struct graph *g, int i, char out[MPROC__SAY]) {
     const struct node *n = &g->nodes[i];
-    return n->member >= 0 ? mproc__say_member(g->show->picture, n->member, out)
+    return n->member >= 0 ? mproc__say_thread(g->show->picture, n->member, n->thread, out)
                           : mproc__say_object(g->show->arena, g->show->picture, n->object, out) + 4;
 }
 

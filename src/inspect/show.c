@@ -10,12 +10,12 @@
 #include <string.h>
 
 #include "inspect/blame.h"
+#include "inspect/doing.h"
 #include "inspect/text.h"
 #include "inspect/words.h"
 #include "system/os.h"
 
 #define LINES_MOST 1000 /* of a table; then it is said how many there are more */
-#define HELD_MOST 4     /* locks in a member's line */
 #define AGES 1e9        /* seconds: too many to be said */
 
 static double seconds(int64_t ns) {
@@ -38,40 +38,32 @@ static void say_place(const struct mproc__show *show, const struct mproc__seen_w
 
 static void say_one(const struct mproc__show *show, const struct mproc__seen_wait *w) {
     char name[MPROC__SAY];
-    fprintf(show->out, "  %s ", mproc__say_member(show->picture, w->member, name));
+    fprintf(show->out, "  %s ", mproc__say_thread(show->picture, w->member, w->thread, name));
     mproc__say_wait(show->out, show->arena, show->picture, w);
     mproc__say_waited(show->out, show->picture, w);
     fputs("\n", show->out);
     say_place(show, w);
 }
 
-/* Of several threads of a member that wait for results of a pool one is enough. */
-static bool is_said(const struct mproc__picture *p, int wait) {
-    const struct mproc__seen_wait *w = &p->waits[wait];
-    for (int i = wait - 1; i >= 0 && p->waits[i].member == w->member; i--) {
-        if (w->object >= 0 && p->objects[w->object].kind == MPROC__KIND_POOL &&
-            p->waits[i].object == w->object && p->waits[i].group == w->group) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void show_group(const struct mproc__show *show, int group) {
     const struct mproc__picture *p = show->picture;
     int threads = 0, taskq = mproc__starved(p, group);
     for (int i = 0; i < p->nwaits; i++) {
-        threads += p->waits[i].group == group && !is_said(p, i);
+        threads += p->waits[i].group == group && !mproc__doing_is_said(p, i);
     }
     if (taskq >= 0) {
         char what[MPROC__SAY];
-        const struct mproc__facts *f = mproc__picture_facts(p, taskq);
-        fprintf(show->out,
-                "DEADLOCK of %d, %s is starved: each of its %" PRIu64
-                " workers has a task that waits, and no worker is left for the %" PRIu64
-                " tasks that are queued:\n",
-                threads, mproc__say_object(show->arena, p, taskq, what), f->total,
-                mproc__picture_facts(p, mproc__picture_inner(p, taskq, 0))->count);
+        uint64_t workers = mproc__picture_facts(p, taskq)->total;
+        uint64_t queued = mproc__picture_facts(p, mproc__picture_inner(p, taskq, 0))->count;
+        fprintf(show->out, "DEADLOCK of %d, %s is starved: ", threads,
+                mproc__say_object(show->arena, p, taskq, what));
+        if (workers == 1) {
+            fputs("its only worker has a task that waits", show->out);
+        } else {
+            fprintf(show->out, "each of its %" PRIu64 " workers has a task that waits", workers);
+        }
+        fprintf(show->out, ", and no worker is left for the %" PRIu64 " %s queued:\n", queued,
+                mproc__say_many(queued, "task that is", "tasks that are"));
     } else if (threads == 1) {
         fputs("DEADLOCK: nobody is left to end this wait:\n", show->out);
     } else {
@@ -79,7 +71,7 @@ static void show_group(const struct mproc__show *show, int group) {
                 threads);
     }
     for (int i = 0; i < p->nwaits; i++) {
-        if (p->waits[i].group == group && !is_said(p, i)) {
+        if (p->waits[i].group == group && !mproc__doing_is_said(p, i)) {
             say_one(show, &p->waits[i]);
         }
     }
@@ -125,7 +117,8 @@ void mproc__show_head(const struct mproc__show *show) {
         living += p->members[i].lives;
         first = first == 0 && p->members[i].lives ? p->members[i].pid : first;
     }
-    fprintf(show->out, "family of %d: %d members, arena %s", (int)first, living,
+    fprintf(show->out, "family of %d: %d %s, arena %s", (int)first, living,
+            mproc__say_many((uint64_t)living, "member", "members"),
             mproc__say_bytes(p->used, used));
     if (p->limit != 0) {
         fprintf(show->out, " of %s", mproc__say_bytes(p->limit, most));
@@ -133,57 +126,8 @@ void mproc__show_head(const struct mproc__show *show) {
     fputs("\n", show->out);
 }
 
-/* What each member holds, of locks: there may be a million of them, of which few are held. */
-struct held {
-    int *first; /* of each member, an object; -1: none */
-    int *next;  /* behind each object's facts */
-};
-
-static bool find_held(const struct mproc__picture *p, struct held *out) {
-    out->first = malloc(((size_t)p->nmembers + 1) * sizeof *out->first);
-    out->next = malloc(((size_t)p->nfacts + 1) * sizeof *out->next);
-    if (out->first == NULL || out->next == NULL) {
-        return false;
-    }
-    for (int i = 0; i < p->nmembers; i++) {
-        out->first[i] = -1;
-    }
-    for (int i = p->nobjects - 1; i >= 0; i--) {
-        uint64_t owner = mproc__picture_facts(p, i)->owner;
-        int m = owner != 0 ? mproc__picture_member(p, owner) : -1;
-        if (m >= 0) {
-            out->next[p->objects[i].facts] = out->first[m];
-            out->first[m] = i;
-        }
-    }
-    return true;
-}
-
-/* Since when it is held, as far as that is known. */
-static void say_since(const struct mproc__show *show, int64_t held) {
-    char span[32];
-    if (held >= 0) {
-        fprintf(show->out, " for %s or longer", mproc__say_span(seconds(held), span));
-    }
-}
-
-static void say_held(const struct mproc__show *show, int member, const struct held *held) {
-    const struct mproc__picture *p = show->picture;
-    char what[MPROC__SAY];
-    int n = 0;
-    for (int i = held->first[member]; i >= 0; i = held->next[p->objects[i].facts]) {
-        if (n++ == HELD_MOST) {
-            fputs(", ...", show->out);
-            return;
-        }
-        fprintf(show->out, "%s%s", n == 1 ? "; holds " : ", ",
-                mproc__say_object(show->arena, p, i, what));
-        say_since(show, mproc__picture_held(p, i));
-    }
-}
-
 static void show_member(const struct mproc__show *show, int member, int depth,
-                        const struct held *held) {
+                        const struct mproc__doing *doing) {
     const struct mproc__picture *p = show->picture;
     const struct mproc__seen_member *m = &p->members[member];
     char name[MPROC__SAY], age[32], cpu[32], memory[32];
@@ -194,57 +138,50 @@ static void show_member(const struct mproc__show *show, int member, int depth,
             mproc__say_method(m->method), mproc__say_state(m), mproc__say_span(born, age),
             mproc__say_span(seconds((int64_t)m->os.cpu), cpu),
             mproc__say_bytes(m->os.private_bytes, memory), m->holds, 2 * depth, "", name);
-    for (int i = 0; i < m->nwaits; i++) {
-        fputs(i == 0 ? ": " : "; ", show->out);
-        mproc__say_wait(show->out, show->arena, p, &p->waits[m->first_wait + i]);
-        mproc__say_waited(show->out, p, &p->waits[m->first_wait + i]);
-    }
-    mproc__say_unnoted(show->out, m->nwaits == 0 ? ": " : "; ", m->unnoted);
-    say_held(show, member, held);
+    mproc__doing_say(show, member, doing);
     fputs("\n", show->out);
 }
 
 /* Slots are given again, so a parent's may come behind its child's; and a scribbled one may be its
  * own ancestor: each member is shown once. */
 static void show_tree(const struct mproc__show *show, uint64_t parent, int depth, bool *shown,
-                      const struct held *held) {
+                      const struct mproc__doing *doing) {
     const struct mproc__picture *p = show->picture;
     for (int i = 0; i < p->nmembers; i++) {
         bool orphan = parent == 0 && mproc__picture_member(p, p->members[i].parent) < 0;
         if (!shown[i] && (orphan || (parent != 0 && p->members[i].parent == parent))) {
             shown[i] = true;
-            show_member(show, i, depth < 20 ? depth : 20, held);
+            show_member(show, i, depth < 20 ? depth : 20, doing);
             if (depth < 100) {
-                show_tree(show, p->members[i].token, depth + 1, shown, held);
+                show_tree(show, p->members[i].token, depth + 1, shown, doing);
             }
         }
     }
 }
 
-static void show_members(const struct mproc__show *show, const struct held *held) {
+static void show_members(const struct mproc__show *show, const struct mproc__doing *doing) {
     static bool shown[MPROC__MEMBERS];
     memset(shown, 0, sizeof shown);
     fputs("     PID METHOD     STATE             AGE          CPU   PRIVATE  HOLDS  NAME\n",
           show->out);
-    show_tree(show, 0, 0, shown, held);
+    show_tree(show, 0, 0, shown, doing);
     for (int i = 0; i < show->picture->nmembers; i++) {
         if (!shown[i]) {
-            show_member(show, i, 0, held);
+            show_member(show, i, 0, doing);
         }
     }
 }
 
 void mproc__show_ps(const struct mproc__show *show) {
-    struct held held;
+    struct mproc__doing doing;
     mproc__show_head(show);
     mproc__show_troubles(show);
-    if (find_held(show->picture, &held)) {
-        show_members(show, &held);
+    if (mproc__doing_find(show->picture, &doing)) {
+        show_members(show, &doing);
     } else {
         fputs("  there is no memory to say who holds what\n", show->out);
     }
-    free(held.first);
-    free(held.next);
+    mproc__doing_drop(&doing);
 }
 
 /* ---------------------------------------------------------------- locks */
@@ -267,11 +204,9 @@ static void show_holders(const struct mproc__show *show, int object) {
     char name[MPROC__SAY];
     if (f->owner != 0) {
         int m = mproc__picture_member(show->picture, f->owner);
-        fprintf(show->out, ", held by %s", mproc__say_member(show->picture, m, name));
-        if ((f->thread & UINT32_MAX) != f->thread >> 32) {
-            fprintf(show->out, " thread %u", (unsigned)(f->thread & UINT32_MAX));
-        }
-        say_since(show, mproc__picture_held(show->picture, object));
+        fprintf(show->out, ", held by %s",
+                mproc__say_thread(show->picture, m, (uint32_t)f->thread, name));
+        mproc__doing_since(show->out, mproc__picture_held(show->picture, object));
     }
     uint64_t others = f->bound > f->count ? f->bound - f->count : 0; /* permits that are taken */
     bool any = false;
@@ -282,7 +217,7 @@ static void show_holders(const struct mproc__show *show, int object) {
             int m = mproc__picture_member(show->picture, f->takers[i].token);
             fprintf(show->out, ", %" PRIu64 " taken by %s", f->takers[i].permits,
                     mproc__say_member(show->picture, m, name));
-            say_since(show, mproc__picture_taken(show->picture, object, i));
+            mproc__doing_since(show->out, mproc__picture_taken(show->picture, object, i));
         }
     }
     if (any && others > 0) {
@@ -364,8 +299,11 @@ static void show_lock(const struct mproc__show *show, int object, const struct w
 
 static void show_joins(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
+    bool any = false;
     for (int i = 0; i < p->nwaits; i++) {
         if (p->waits[i].object < 0 && p->waits[i].target >= 0) {
+            fputs(any ? "" : "ends of processes\n", show->out);
+            any = true;
             say_one(show, &p->waits[i]);
         }
     }
@@ -482,8 +420,9 @@ static void show_queue(const struct mproc__show *show, int object, const struct 
     const struct mproc__facts *f = mproc__picture_facts(show->picture, object);
     char what[MPROC__SAY], bytes[32];
     double put, got;
-    fprintf(show->out, "%s: %" PRIu64 " messages, %s",
+    fprintf(show->out, "%s: %" PRIu64 " %s, %s",
             mproc__say_object(show->arena, show->picture, object, what) + 4, f->count,
+            mproc__say_many(f->count, "message", "messages"),
             mproc__say_bytes(mproc__picture_queue_bytes(show->arena, show->picture, f), bytes));
     if (f->bound != 0) {
         fprintf(show->out, ", at most %" PRIu64, f->bound);
@@ -514,7 +453,7 @@ static void show_task(const struct mproc__show *show, const struct mproc__seen_t
     fputs("\n", show->out);
 }
 
-void mproc__show_tasks(const struct mproc__show *show, int tasks) {
+static void show_tasks(const struct mproc__show *show, int tasks) {
     const struct mproc__picture *p = show->picture;
     for (int i = 0; i < p->ntasks; i++) {
         if (p->tasks[i].tasks == tasks) {
@@ -544,7 +483,7 @@ static void show_progress(const struct mproc__show *show, int taskq) {
     }
 }
 
-static void show_pool(const struct mproc__show *show, int object) {
+void mproc__show_pool(const struct mproc__show *show, int object) {
     const struct mproc__picture *p = show->picture;
     const struct mproc__facts *f = mproc__picture_facts(p, object);
     uint64_t open = 0, back = 0;
@@ -556,19 +495,21 @@ static void show_pool(const struct mproc__show *show, int object) {
         }
     }
     fprintf(show->out,
-            "%s: %" PRIu64 " workers, %" PRIu64 " of them with a task; %" PRIu64
-            " tasks wait, %" PRIu64 " results wait",
-            mproc__say_object(show->arena, p, object, what) + 4, f->total, f->done, open, back);
+            "%s: %" PRIu64 " %s, %" PRIu64 " of them with a task; %" PRIu64 " %s, %" PRIu64 " %s",
+            mproc__say_object(show->arena, p, object, what) + 4, f->total,
+            mproc__say_many(f->total, "worker", "workers"), f->done, open,
+            mproc__say_many(open, "task waits", "tasks wait"), back,
+            mproc__say_many(back, "result waits", "results wait"));
     show_progress(show, object);
     fputs("\n", show->out);
-    mproc__show_tasks(show, object);
+    show_tasks(show, object);
 }
 
 static void show_use(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
     char bytes[32];
-    fprintf(show->out, "memory: %" PRIu64 " blocks, %s", p->blocks,
-            mproc__say_bytes(p->bytes, bytes));
+    fprintf(show->out, "memory: %" PRIu64 " %s, %s", p->blocks,
+            mproc__say_many(p->blocks, "block", "blocks"), mproc__say_bytes(p->bytes, bytes));
     fprintf(show->out, "; free and warm %s\n", mproc__say_bytes(p->warm, bytes));
     for (int kind = 0; kind < MPROC__KINDS; kind++) {
         if (p->of_kind[kind] != 0) {
@@ -594,7 +535,8 @@ static void show_container(const struct mproc__show *show, int object) {
         fprintf(show->out, "%s: %s\n", what + 4, mproc__say_bytes(f->bytes, bytes));
     } else {
         fprintf(show->out, "%s: %" PRIu64 " %s\n", what + 4, f->count,
-                o->kind == MPROC__KIND_DICT ? "entries" : "items");
+                o->kind == MPROC__KIND_DICT ? mproc__say_many(f->count, "entry", "entries")
+                                            : mproc__say_many(f->count, "item", "items"));
     }
 }
 
@@ -615,7 +557,7 @@ static void show_contents(const struct mproc__show *show, const struct waiters *
         } else if (queue) {
             show_queue(show, i, waiters);
         } else if (pool) {
-            show_pool(show, i);
+            mproc__show_pool(show, i);
         }
     }
     for (int i = 0; i < p->nobjects; i++) {

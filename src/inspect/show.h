@@ -31,8 +31,9 @@ void mproc__show_troubles(const struct mproc__show *show);
 /* An object, and who has it since when, as far as that is known; without an end of the line. */
 void mproc__show_holder(const struct mproc__show *show, int object);
 
-/* The tasks that workers of a task queue have, a line for each: which, by whom, for how long. */
-void mproc__show_tasks(const struct mproc__show *show, int tasks);
+/* A pool by its task queue: how far it is, and a line for each task that a worker has: which, by
+ * whom, for how long. */
+void mproc__show_pool(const struct mproc__show *show, int object);
 
 /* Where the waiting threads of one member are, and of all that live, as far as they have said it
  * themselves. How many threads that is. */

@@ -16,14 +16,15 @@
 #include <string.h>
 
 #include "inspect/blame.h"
+#include "inspect/doing.h"
 #include "inspect/show.h"
 #include "inspect/text.h"
 #include "inspect/words.h"
 #include "system/os.h"
 #include "system/os_terminal.h"
 
-#define HEADING '\v' /* begins a line that stands out */
-#define QUEUES_MOST 200
+#define HEADING '\v'    /* begins a line that stands out */
+#define QUEUES_MOST 200 /* and pools */
 #define CTRL(key) ((key)&0x1f)
 
 struct look {
@@ -98,40 +99,43 @@ static int by_order(const void *a, const void *b) {
     return r != 0 ? r : (m->pid > n->pid) - (m->pid < n->pid);
 }
 
-static void show_line(FILE *out, const struct top *top, const struct line *line) {
-    const struct mproc__picture *p = &top->now.picture;
+static void show_line(const struct mproc__show *show, const struct line *line,
+                      const struct mproc__doing *doing) {
+    const struct mproc__picture *p = show->picture;
     const struct mproc__seen_member *m = &p->members[line->member];
     char name[MPROC__SAY], cpu[32], memory[32];
     mproc__say_member(p, line->member, name);
     strrchr(name, '(')[-1] = 0; /* the pid stands before it */
-    fprintf(out, "%8d %-10s %-8s %6.1f %12s %9s %6" PRIu64 "  %s", (int)m->pid,
+    fprintf(show->out, "%8d %-10s %-8s %6.1f %12s %9s %6" PRIu64 "  %s", (int)m->pid,
             mproc__say_method(m->method), mproc__say_state(m), line->percent,
             mproc__say_span((double)m->os.cpu / 1e9, cpu),
             mproc__say_bytes(m->os.private_bytes, memory), m->holds, name);
-    for (int i = 0; i < m->nwaits; i++) {
-        fputs(i == 0 ? ": " : "; ", out);
-        mproc__say_wait(out, &top->arena, p, &p->waits[m->first_wait + i]);
-        mproc__say_waited(out, p, &p->waits[m->first_wait + i]);
-    }
-    mproc__say_unnoted(out, m->nwaits == 0 ? ": " : "; ", m->unnoted);
-    fputs("\n", out);
+    mproc__doing_say(show, line->member, doing);
+    fputs("\n", show->out);
 }
 
-static void show_members(FILE *out, const struct top *top) {
-    const struct mproc__picture *p = &top->now.picture;
-    struct line *lines = calloc((size_t)p->nmembers + 1, sizeof *lines);
-    int n = 0;
-    for (int i = 0; lines != NULL && i < p->nmembers; i++) {
-        lines[n++] = (struct line){i, percent_of(top, &p->members[i]), top->order};
+static void show_sorted(const struct mproc__show *show, struct line *lines, int n) {
+    struct mproc__doing doing;
+    bool known = mproc__doing_find(show->picture, &doing);
+    sorted = show->picture;
+    qsort(lines, (size_t)n, sizeof *lines, by_order);
+    for (int i = 0; i < n && known; i++) {
+        show_line(show, &lines[i], &doing);
     }
-    fprintf(out, "%c     PID METHOD     STATE      %%CPU          CPU   PRIVATE  HOLDS  NAME\n",
+    mproc__doing_drop(&doing);
+}
+
+static void show_members(const struct mproc__show *show, const struct top *top) {
+    int n = show->picture->nmembers;
+    struct line *lines = calloc((size_t)n + 1, sizeof *lines);
+    for (int i = 0; lines != NULL && i < n; i++) {
+        lines[i] = (struct line){i, percent_of(top, &show->picture->members[i]), top->order};
+    }
+    fprintf(show->out,
+            "%c     PID METHOD     STATE      %%CPU          CPU   PRIVATE  HOLDS  NAME\n",
             HEADING);
-    if (n > 0) {
-        sorted = p;
-        qsort(lines, (size_t)n, sizeof *lines, by_order);
-    }
-    for (int i = 0; i < n; i++) {
-        show_line(out, top, &lines[i]);
+    if (lines != NULL) {
+        show_sorted(show, lines, n);
     }
     free(lines);
 }
@@ -155,11 +159,20 @@ static void show_queue(FILE *out, const struct top *top, int object) {
             mproc__say_object(&top->arena, p, object, what) + 4, f->closed ? ", closed" : "");
 }
 
+static void say_left_out(FILE *out, int n, const char *one, const char *many) {
+    if (n > QUEUES_MOST) {
+        int left = n - QUEUES_MOST;
+        fprintf(out, "... and %d more %s\n", left, mproc__say_many((uint64_t)left, one, many));
+    }
+}
+
+/* Those of a pool stand in its line. */
 static void show_queues(FILE *out, const struct top *top) {
     const struct mproc__picture *p = &top->now.picture;
     int n = 0;
     for (int i = 0; i < p->nobjects; i++) {
-        if (p->objects[i].kind != MPROC__KIND_QUEUE || n++ >= QUEUES_MOST) {
+        bool own = p->objects[i].kind == MPROC__KIND_QUEUE && p->objects[i].within < 0;
+        if (!own || n++ >= QUEUES_MOST) {
             continue;
         }
         if (n == 1) {
@@ -168,33 +181,29 @@ static void show_queues(FILE *out, const struct top *top) {
         }
         show_queue(out, top, i);
     }
-    if (n > QUEUES_MOST) {
-        int left = n - QUEUES_MOST;
-        fprintf(out, "... and %d more %s\n", left,
-                mproc__say_many((uint64_t)left, "queue", "queues"));
-    }
+    say_left_out(out, n, "queue", "queues");
 }
 
-static void show_pools(FILE *out, const struct mproc__show *show) {
+static void show_pools(const struct mproc__show *show) {
     const struct mproc__picture *p = show->picture;
-    char what[MPROC__SAY];
+    int n = 0;
     for (int i = 0; i < p->nobjects; i++) {
-        if (p->objects[i].kind == MPROC__KIND_TASKQ) {
-            const struct mproc__facts *f = mproc__picture_facts(p, i);
-            fprintf(out, "%c%s: %" PRIu64 " of %" PRIu64 " workers have a task\n", HEADING,
-                    mproc__say_object(show->arena, p, i, what) + 4, f->done, f->total);
-            mproc__show_tasks(show, i);
+        if (p->objects[i].kind == MPROC__KIND_TASKQ && n++ < QUEUES_MOST) {
+            fputc(HEADING, show->out);
+            mproc__show_pool(show, i);
         }
     }
+    say_left_out(show->out, n, "pool", "pools");
 }
 
 static void show_all(FILE *out, const struct top *top) {
-    const struct mproc__show show = {out, &top->arena, &top->now.picture, top->now.groups, NULL};
+    const struct mproc__picture *before = top->before.taken ? &top->before.picture : NULL;
+    const struct mproc__show show = {out, &top->arena, &top->now.picture, top->now.groups, before};
     mproc__show_head(&show);
     mproc__show_troubles(&show);
-    show_members(out, top);
+    show_members(&show, top);
     show_queues(out, top);
-    show_pools(out, &show);
+    show_pools(&show);
 }
 
 /* As one line: strings have no line feeds in them. */

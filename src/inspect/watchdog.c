@@ -100,7 +100,7 @@ static bool is_long(const struct watch *watch, const struct mproc__seen_wait *w)
 
 static void tell_wait(const struct watch *watch, const struct mproc__seen_wait *w) {
     char name[MPROC__SAY];
-    fprintf(watch->out, "  %s ", mproc__say_member(&watch->picture, w->member, name));
+    fprintf(watch->out, "  %s ", mproc__say_thread(&watch->picture, w->member, w->thread, name));
     mproc__say_wait(watch->out, &watch->arena, &watch->picture, w);
     mproc__say_waited(watch->out, &watch->picture, w);
     fputs("\n", watch->out);

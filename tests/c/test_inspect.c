@@ -181,6 +181,55 @@ TEST(inspect_names_three_locks_in_a_ring) {
     expect_ring(3, "DEADLOCK of 3");
 }
 
+static void *take_two_in_a_thread(void *ring) {
+    take_two(ring);
+    return NULL;
+}
+
+static void take_two_in_two_threads(void *arg) {
+    struct ring first = *(struct ring *)arg, second = first;
+    pthread_t threads[2];
+    second.mine = 1;
+    CHECK_EQ(pthread_create(&threads[0], NULL, take_two_in_a_thread, &first), 0);
+    CHECK_EQ(pthread_create(&threads[1], NULL, take_two_in_a_thread, &second), 0);
+    CHECK_EQ(pthread_join(threads[0], NULL), 0);
+}
+
+/* "(pid 7, thread 8)", and what stands before and behind it. */
+static void expect_thread(const struct sight *sight, mproc__show_fn form, const char *before,
+                          const struct mproc__seen_wait *w, const char *behind) {
+    char words[200];
+    snprintf(words, sizeof words, "%s(pid %d, thread %u)%s", before,
+             (int)sight->picture.members[w->member].pid, (unsigned)w->thread, behind);
+    expect_words(sight, form, (const char *const[]){words, NULL});
+}
+
+TEST(inspect_tells_the_threads_of_a_process_apart) {
+    struct ring ring = {.n = 2, .all = made_barrier(2), .locks = {made_lock(0), made_lock(0)}};
+    struct sight sight;
+    char words[40];
+    pid_t pid = child_fork(take_two_in_two_threads, &ring);
+    look_until_stuck(&sight, 2);
+    CHECK_EQ(sight.groups, 1);
+    expect_said(&sight, "DEADLOCK of 2", " holds, for ");
+    for (int i = 0; i < sight.picture.nwaits; i++) {
+        const struct mproc__seen_wait *w = &sight.picture.waits[i];
+        expect_thread(&sight, mproc__show_locks, "  fork ", w, " waits for the lock @");
+        expect_thread(&sight, mproc__show_locks, ", which fork ", w, " holds, for ");
+        expect_thread(&sight, mproc__show_locks, ", held by fork ", w, " for ");
+        expect_thread(&sight, mproc__show_graph, "! fork ", w, " -- waits for --> lock @");
+        expect_thread(&sight, mproc__show_graph, " -- held by --> fork ", w, "\n");
+        snprintf(words, sizeof words, "thread %u waits for the lock @", (unsigned)w->thread);
+        expect_words(&sight, mproc__show_ps, (const char *const[]){words, NULL});
+    }
+    expect_words(&sight, mproc__show_dot, (const char *const[]){"n3 -> n0", NULL}); /* a ring */
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(ring.locks[0]);
+    mproc_drop(ring.locks[1]);
+    mproc_drop(ring.all);
+}
+
 /* ---------------------------------------------------------------- other situations */
 
 struct pair {
@@ -351,7 +400,7 @@ TEST(inspect_names_a_join_on_a_child_that_waits_for_its_parent) {
     mproc_drop(pair.event);
     look_until_stuck(&sight, 2);
     CHECK_EQ(sight.groups, 1);
-    expect_said(&sight, "DEADLOCK of 2", "waits for the end of");
+    expect_said(&sight, "DEADLOCK of 2", "\nends of processes\n");
     forget(&sight);
     kill_all(&pid, 1);
 }
@@ -408,7 +457,9 @@ TEST(inspect_names_a_pool_that_is_starved_by_its_own_tasks) {
     mproc_drop(pair.event);
     look_until_stuck(&sight, 3);
     CHECK_EQ(sight.groups, 1);
-    expect_said(&sight, "DEADLOCK of 3, the pool", "each of its 2 workers has a task that");
+    expect_said(&sight, "DEADLOCK of 3, the pool",
+                "is starved: each of its 2 workers has a task that waits, and no worker is left "
+                "for the 1 task that is queued:\n");
     forget(&sight);
     kill_all(&pid, 1);
 }

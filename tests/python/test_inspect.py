@@ -213,8 +213,8 @@ def test_a_page_is_written(tmp_path: pathlib.Path) -> None:
     assert look("report", "-o", str(page), str(os.getpid())).returncode == 0
     text = page.read_text()
     assert text.startswith("<!DOCTYPE html>")
-    assert f"family of {os.getpid()}" in text
-    assert "1 messages" in text
+    assert f"family of {os.getpid()}: 1 member, " in text
+    assert ": 1 message, " in text
     assert text.endswith("</body></html>\n")
     nowhere = look("report", "-o", str(tmp_path / "no" / "page"), str(os.getpid()))
     assert nowhere.returncode == 1

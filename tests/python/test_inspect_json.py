@@ -232,7 +232,9 @@ def test_a_pool_tells_what_its_workers_run(shop: str) -> None:
         [inspect.PROGRAM, "top", "-n", "1", shop], capture_output=True, text=True, check=True
     ).stdout
     assert f"(pid {task['pid']}) runs wait_in_pool, for " in top
-    assert "1 of 1 workers have a task" in top
+    line = ": 1 worker, 1 of them with a task; 0 tasks wait, 0 results wait; 0 done"
+    assert line in told and line in top
+    assert "  pool @" not in top  # its queues are in its line
 
 
 def wait_again() -> None:
