@@ -1208,6 +1208,10 @@ MPROC_API mproc_buffer *mproc_worker_buffer(const mproc_worker *worker, size_t i
 MPROC_API int mproc_worker_is_traced(const mproc_worker *worker);
 MPROC_API void mproc_worker_runs(mproc_worker *worker, const char *function);
 
+/* Says of the task in hand, before its result is handed in, that it has failed, for a runtime that
+ * sends its exceptions as results: `mproc queues` counts those and the results with a code. */
+MPROC_API void mproc_worker_fails(mproc_worker *worker);
+
 /* Tasks and chunks that it has done. */
 MPROC_API uint64_t mproc_worker_done(const mproc_worker *worker);
 /* Frees the handle; the seat is the process' until it ends. */
@@ -3068,6 +3072,9 @@ typedef struct mproc_inspect_object_seen {
     uint64_t total;
     /* Messages that were reported done; of a task queue the workers that have a task. */
     uint64_t done;
+    /* Of a task queue: tasks that have failed, by an error of their own or by the end of their
+     * worker; each try counts. */
+    uint64_t failed;
     /* A queue that takes no messages any more. */
     int closed;
     /* The member that has a lock; 0: nobody has it, or it is not known. */

@@ -7,6 +7,7 @@
  * innermost frame that is none of the package's own. A thread that waits for long says the lines of
  * all such frames (blocking.c).
  */
+#include "blocking.h"
 #include "error.h"
 #include "module.h"
 #include "mproc.h"
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORIGIN_MOST 256
+#define ORIGIN_MOST LABEL_ORIGIN
 #define FAMILIES_MOST 1024
 
 static void *address_of(PyObject *address) {
@@ -121,9 +122,15 @@ static void say_line(PyFrameObject *frame, char *out, size_t size) {
     Py_DECREF(code);
 }
 
+static bool asked; /* MPROC_ORIGIN=1 */
+
+static BLOCKING_THREAD const char *kept; /* where() of a thread that gives the lock away */
+
+/* Without the interpreter's lock nothing is known but what was kept. */
 static int where(char *out, size_t size) {
     if (!Py_IsInitialized() || !PyGILState_Check()) {
-        return 1;
+        PyOS_snprintf(out, size, "%s", kept != NULL ? kept : "");
+        return kept == NULL;
     }
     PyObject *error = error_take();
     PyFrameObject *frame = frame_of_program();
@@ -134,6 +141,14 @@ static int where(char *out, size_t size) {
     PyErr_Clear(); /* a name that is no text */
     error_give_back(error);
     return frame == NULL;
+}
+
+void label_keep_origin(char room[LABEL_ORIGIN]) {
+    kept = asked && where(room, LABEL_ORIGIN) == 0 ? room : NULL;
+}
+
+void label_forget_origin(void) {
+    kept = NULL;
 }
 
 #define FRAMES_MOST 40
@@ -256,6 +271,7 @@ static PyMethodDef label_functions[] = {
 int label_add(PyObject *module) {
     const char *origin = getenv("MPROC_ORIGIN");
     if (origin != NULL && *origin != 0) {
+        asked = true;
         mproc_origin_hook(where);
     }
     return PyModule_AddFunctions(module, label_functions);

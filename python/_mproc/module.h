@@ -188,6 +188,11 @@ MODULE_LATE_NOUNS(X)
 /* Where the calling thread is in Python, for mproc_stack_new(): as many bytes of text as fit. 0:
  * nowhere but in the package. The caller has the interpreter's lock. */
 size_t label_stack(char *out, size_t size);
+#define LABEL_ORIGIN 256 /* bytes of "file:line", with its 0 */
+/* With MPROC_ORIGIN=1, writes where the program is into `room`: what the thread makes from now on,
+ * while it has given the interpreter's lock away, was made there. Called with that lock. */
+void label_keep_origin(char room[LABEL_ORIGIN]);
+void label_forget_origin(void);
 int watch_type_add(PyObject *module); /* when mproc.aio is imported */
 
 /* A function as a table of methods takes it. */

@@ -448,13 +448,16 @@ static int make(struct pool *pool, unsigned seats, double patience, int fragile,
         .enter = enter,
         .leave = leave,
     };
+    char origin[LABEL_ORIGIN];
     int r;
     pool->seats = PyMem_Calloc(seats != 0 ? seats : 1, sizeof *pool->seats);
     if (pool->seats == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    label_keep_origin(origin);
     BLOCKING(r, mproc_pool_new(&pool->core, &options));
+    label_forget_origin();
     if (r == 0) {
         pool->nseats = seats;
         return 0;

@@ -233,6 +233,9 @@ static int send_error(struct work *w, PyObject *value) {
     }
     PyObject *error = error_take();
     PyObject *wire = put_in_words(w, value, error);
+    if (w->fails != NULL) {
+        w->fails(w->worker);
+    }
     int r = wire == NULL ? -1 : send_result(w, RESULT_ERROR, wire);
     if (r < 0 && value == NULL && wire != NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
         r = send_error(w, wire); /* the exception itself cannot be sent */

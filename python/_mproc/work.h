@@ -33,6 +33,8 @@ struct work {
     /* Says which function the task in hand runs, if somebody records; NULL: nobody ever does. */
     int (*is_traced)(const void *worker);
     void (*runs)(void *worker, const char *function);
+    /* Says that it has failed, before its result is handed in; NULL: nobody wants to know. */
+    void (*fails)(void *worker);
     PyObject *told; /* the function that was said last, and its name; else NULL */
     PyObject *told_name;
     struct parts_source source; /* of what tasks bring */

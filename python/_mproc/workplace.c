@@ -36,6 +36,10 @@ static void runs(void *worker, const char *function) {
     mproc_worker_runs(worker, function);
 }
 
+static void fails(void *worker) {
+    mproc_worker_fails(worker);
+}
+
 static int take(mproc_worker *worker, const void **task, size_t *size) {
     int r = mproc_worker_take(worker, task, size, 0);
     if (r == -ETIMEDOUT) {
@@ -69,7 +73,8 @@ static PyObject *workplace_serve(PyObject *self, PyObject *args) {
                         .hand_in = hand_in,
                         .hand_in_with = hand_in_with,
                         .is_traced = is_traced,
-                        .runs = runs};
+                        .runs = runs,
+                        .fails = fails};
     unsigned seat;
     Py_ssize_t limit, done = 0;
     if (work.state == NULL || !PyArg_ParseTuple(args, "InOO|p:serve", &seat, &limit, &work.describe,

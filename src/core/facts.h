@@ -28,6 +28,7 @@ struct mproc__facts {
     uint64_t bound;  /* of a queue, a bounded semaphore, a barrier; 0: none */
     uint64_t total;  /* messages that were ever put, seats of a task queue */
     uint64_t done;   /* messages reported done; of a task queue the seats that have a task */
+    uint64_t failed; /* of a task queue the tasks that have failed */
     uint64_t bytes;  /* of a buffer or an array, those of the program */
     uint64_t inside[2];   /* objects that belong to it: tasks and results, a lock; 0: none */
     uint64_t segments[2]; /* of a queue: where its messages begin, segment and offset */

@@ -212,6 +212,7 @@ int mproc_inspect_object(const mproc_inspection *seen, size_t i, mproc_inspect_o
                                        .bound = f->bound,
                                        .total = f->total,
                                        .done = f->done,
+                                       .failed = f->failed,
                                        .closed = f->closed,
                                        .held_by = pid_of(p, mproc__picture_member(p, f->owner)),
                                        .held_by_thread = (pid_t)(f->thread & INT32_MAX),

@@ -22,6 +22,7 @@
 #define RATE_INTERVAL (200 * MPROC_MSEC) /* that a rate is of */
 #define EXIT_USAGE 2
 #define EXIT_DEADLOCK 3
+#define NO_PID "the pid of a process of the family"
 
 static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
@@ -31,6 +32,7 @@ static const char help[] =
     "       mproc graph [--json|--dot|--svg] [PID]\n"
     "       mproc report [--json] -o FILE [PID]\n"
     "       mproc record -o FILE [--for SECONDS] PID\n"
+    "       mproc --help | --version\n"
     "\n"
     "Looks into a running family of mproc: that of the process PID, or all that this\n"
     "user may see. It takes no lock and writes nothing, so it delays no member.\n"
@@ -277,9 +279,10 @@ static int read_arguments(int argc, char **argv, struct request *out) {
         if (argc > 1) {
             fputs("mproc: there is no verb ", stderr);
             mproc__text_print(stderr, argv[1]);
-            fputs("\n\n", stderr);
+            fputs("; mproc --help has the usage\n", stderr);
+        } else {
+            fputs(help, stderr);
         }
-        fputs(help, stderr);
         return EXIT_USAGE;
     }
     out->show = out->verb->show;
@@ -290,7 +293,7 @@ static int read_arguments(int argc, char **argv, struct request *out) {
         }
     }
     if ((out->drawn || is_verb(out, "stacks")) && out->pid == 0) {
-        return refuse_lack(argv[1], "the pid of a process of the family");
+        return refuse_lack(argv[1], NO_PID);
     }
     return is_verb(out, "report") && out->file == NULL ? refuse_lack(argv[1], "-o FILE") : 0;
 }
@@ -395,8 +398,7 @@ static int run_record(int argc, char **argv) {
         }
     }
     if (what.pid == 0 || what.path == NULL) {
-        return refuse_lack("record",
-                           what.pid == 0 ? "the pid of a process of the family" : "-o FILE");
+        return refuse_lack("record", what.pid == 0 ? NO_PID : "-o FILE");
     }
     if (!what.behind) {
         warn_of_watchdog_of(what.pid);
@@ -451,7 +453,7 @@ static int run_watch(int argc, char **argv) {
         }
     }
     if (what.pid == 0) {
-        return refuse_lack("watch", "the pid of a process of the family");
+        return refuse_lack("watch", NO_PID);
     }
     int r = mproc__watchdog(&what);
     if (r != 0) {
@@ -500,7 +502,7 @@ static int run_top(int argc, char **argv) {
         }
     }
     if (what.pid == 0) {
-        return refuse_lack("top", "the pid of a process of the family");
+        return refuse_lack("top", NO_PID);
     }
     int output, r = mproc__top(&what, &output);
     if (output != 0) {
@@ -515,6 +517,10 @@ int main(int argc, char **argv) {
     struct request request;
     if (wants_help(argc, argv)) {
         fputs(help, stdout);
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("mproc %d.%d.%d\n", MPROC_VERSION_MAJOR, MPROC_VERSION_MINOR, MPROC_VERSION_PATCH);
         return 0;
     }
     if (argc > 1 && strcmp(argv[1], "record") == 0) {

@@ -474,6 +474,9 @@ static void show_progress(const struct mproc__show *show, int taskq) {
         return;
     }
     fprintf(show->out, "; %" PRIu64 " done", f->total > left ? f->total - left : 0);
+    if (mproc__picture_facts(p, taskq)->failed != 0) {
+        fprintf(show->out, ", of which %" PRIu64 " failed", mproc__picture_facts(p, taskq)->failed);
+    }
     if (find_rates(show, tasks, &put, &got)) {
         fprintf(show->out, ", %.0f taken a second", got);
     }

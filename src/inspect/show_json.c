@@ -125,6 +125,7 @@ static void show_facts(const struct mproc__show *show, int i) {
     number(out, "bound", f->bound);
     number(out, "total", f->total);
     number(out, "done", f->done);
+    number(out, "failed", f->failed);
     truth(out, "closed", f->closed);
     if (show->picture->objects[i].kind == MPROC__KIND_QUEUE) {
         number(out, "bytes", mproc__picture_queue_bytes(show->arena, show->picture, f));

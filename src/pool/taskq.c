@@ -15,6 +15,8 @@
  *                    reads.
  *   seat->token      the worker that has the seat, 0: free. By compare-and-swap; freed by the
  *                    owner.
+ *   failed           how many tasks of a pool have failed, for those who look from outside. Workers
+ *                    and the owner add to it by atomic steps.
  *   seat->item, state   a pool's; see taskq.h.
  *   seat->name       a pool's worker writes it when the function is another than that of the task
  *                    before. Between two tasks it says what the last one was.
@@ -48,6 +50,7 @@ struct mproc_taskq {
     uint64_t tasks;   /* mproc_queue * */
     uint64_t results; /* mproc_queue *; each message: the ticket, then the result */
     uint64_t seats;
+    uint64_t failed;
     struct mproc__seat seat[]; /* cache line by cache line, whatever the block's start is */
 };
 
@@ -315,6 +318,10 @@ int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
 
 /* ---------------------------------------------------------------- from outside */
 
+void mproc__taskq_count_failure(mproc_taskq *tasks) {
+    (void)mproc__add64(&tasks->failed, 1);
+}
+
 static size_t seats_in(const mproc_taskq *copy, size_t size) {
     size_t seats = (size - sizeof *copy) / sizeof *copy->seat;
     return copy->seats < seats ? (size_t)copy->seats : seats;
@@ -328,6 +335,7 @@ bool mproc__taskq_facts(const void *copy, size_t size, struct mproc__facts *out)
     size_t seats = seats_in(q, size);
     out->inside[0] = q->tasks;
     out->inside[1] = q->results;
+    out->failed = q->failed;
     for (size_t i = 0; i < seats; i++) {
         out->total += q->seat[i].token != 0;
         out->done += q->seat[i].token != 0 && q->seat[i].claim != 0;

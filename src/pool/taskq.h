@@ -60,6 +60,9 @@ int mproc__taskq_put_many(mproc_taskq *tasks, const struct iovec *head, const st
 int mproc__taskq_collect_many(mproc_taskq *tasks, mproc_message *messages, uint64_t *tickets,
                               size_t n, size_t *got, bool *noticed, int64_t timeout);
 
+/* Another task has failed: those who look from outside are told how many have. */
+void mproc__taskq_count_failure(mproc_taskq *tasks);
+
 /* Results that nobody has collected. */
 uint64_t mproc__taskq_results(const mproc_taskq *tasks);
 

@@ -56,6 +56,8 @@ struct mproc_worker {
     unsigned seat;
     int socket; /* notify.c; -1: not made yet */
     uint64_t done;
+    bool fails;                 /* the runtime has said so of the task in hand */
+    bool counted;               /* among those that have failed: the task in hand */
     mproc__function *functions; /* by struct mproc__pool_function's index; NULL: not found yet */
     size_t count;
     struct mproc_result result;
@@ -248,9 +250,27 @@ static int may_finish(const mproc_worker *w) {
 
 static void forget_task(mproc_worker *w) {
     w->head = NULL;
+    w->fails = w->counted = false;
     if (w->message.block != NULL) {
         mproc_message_drop(&w->message);
     }
+}
+
+/* Before there is a result by which somebody knows of it. */
+static void count_failure(mproc_worker *w, int code) {
+    bool failed = w->fails || (code != 0 && code != MPROC__POOL_SKIPPED);
+    if (mproc__unlikely(failed) && !w->counted) {
+        mproc__taskq_count_failure(w->tasks);
+        w->counted = true;
+    }
+}
+
+static int hand_in(mproc_worker *w, int code, const struct mproc__load *whole) {
+    if (!is_seated(w)) {
+        return MPROC_ESTRANGER;
+    }
+    count_failure(w, code);
+    return mproc__taskq_finish(w->tasks, w->seat, whole);
 }
 
 /* Hands in the reply, and forgets the task. -ENOMEM, MPROC_ETOOBIG: it still has it. */
@@ -269,7 +289,7 @@ static int reply_load(mproc_worker *w, int code, const struct mproc__load *load)
     if (is_traced(w)) { /* whoever has the result finds the end in the ring */
         trace_end(w, code == MPROC__POOL_SKIPPED);
     }
-    int r = is_seated(w) ? mproc__taskq_finish(w->tasks, w->seat, &whole) : MPROC_ESTRANGER;
+    int r = hand_in(w, code, &whole);
     if (all != pieces) {
         free(all);
     }
@@ -517,6 +537,12 @@ void mproc_worker_runs(mproc_worker *w, const char *function) {
 
 int mproc_worker_is_traced(const mproc_worker *w) {
     return is_worker(w) && w->head != NULL && (is_traced(w) || mproc__peek32(&w->line->name) == 0);
+}
+
+void mproc_worker_fails(mproc_worker *w) {
+    if (is_worker(w) && w->head != NULL) {
+        w->fails = true;
+    }
 }
 
 uint64_t mproc_worker_done(const mproc_worker *worker) {

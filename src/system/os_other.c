@@ -258,8 +258,12 @@ int mproc__os_file_save(const char *path, const void *lent, size_t size) {
         return -ENAMETOOLONG;
     }
     int fd = os_kept(open(beside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666));
-    if (fd < 0) { /* the file may be the caller's, and its directory not */
-        return fd == -EACCES ? write_to_it(path, lent, size) : fd;
+    if (fd == -EACCES) { /* the file may be the caller's, and its directory not */
+        int r = write_to_it(path, lent, size);
+        return r == -ENOENT ? -EACCES : r;
+    }
+    if (fd < 0) {
+        return fd;
     }
     int r = write_and_close(fd, lent, size);
     r = r == 0 && rename(beside, path) != 0 ? -errno : r;

@@ -316,6 +316,7 @@ static int no_item(const void *in, void *out, void *context) {
     X(worker, buffer, 0, mproc_worker_buffer(o, 0) != NULL)                                        \
     X(worker, is_traced, 0, mproc_worker_is_traced(o))                                             \
     X(worker, runs, NOTHING, (mproc_worker_runs(o, "f"), 0))                                       \
+    X(worker, fails, NOTHING, (mproc_worker_fails(o), 0))                                          \
     X(worker, done, 0, mproc_worker_done(o))                                                       \
     X(worker, drop, NOTHING, (mproc_worker_drop(o), 0))                                            \
     X(writer, none, OTHER, mproc_value_write_none(o))                                              \

@@ -16,6 +16,7 @@
 #include "inspect/text.h"
 #include "made.h"
 #include "members.h"
+#include "pools.h"
 #include "system/os_tool.h"
 #include "test.h"
 
@@ -750,6 +751,29 @@ TEST(inspect_shows_what_containers_have_and_who_waits_for_a_queue) {
     mproc_drop(list);
     mproc_drop(buffer);
     mproc_drop(queue);
+}
+
+static int fail_so(const void *how, size_t size, mproc_result *result) {
+    (void)size, (void)result;
+    if (*(const int *)how == 2) {
+        return raise(SIGKILL);
+    }
+    return *(const int *)how;
+}
+
+TEST(inspect_counts_tasks_that_have_failed) {
+    mproc_pool *pool;
+    struct sight sight;
+    CHECK_OK(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 1}));
+    for (int how = 0; how < 3; how++) {
+        const int codes[] = {0, 1, MPROC_EDIED};
+        CHECK_EQ(outcome(submit(pool, fail_so, &how, sizeof how)).code, codes[how]);
+    }
+    look(&sight);
+    expect_words(&sight, mproc__show_queues,
+                 (const char *const[]){"; 3 done, of which 2 failed\n", NULL});
+    forget(&sight);
+    finish(pool);
 }
 
 TEST(inspect_shows_rates_between_two_looks) {

@@ -194,6 +194,42 @@ def test_origins_are_lines_of_the_program(tmp_path: pathlib.Path, origin: str) -
     assert told.stdout.splitlines() == [str(place), str([place])]
 
 
+MAKES_A_POOL = """
+import mproc, sys
+from mproc import inspect
+
+if __name__ == "__main__":
+    context = mproc.get_context(sys.argv[1])
+    with context.Pool(1) as pool:
+        print([o["origin"] for o in inspect.family()["objects"] if o["kind"] == "pool"])
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pools_origin_is_a_line_of_the_program(tmp_path: pathlib.Path, method: str) -> None:
+    script = tmp_path / "shop.py"
+    script.write_text(MAKES_A_POOL)
+    told = subprocess.run(
+        [sys.executable, str(script), method],
+        env={**os.environ, "MPROC_ORIGIN": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines() == [str([f"{script}:7"])]
+
+
+def test_tasks_that_have_failed_are_counted() -> None:
+    with mproc.get_context("fork").Pool(1) as pool:
+        assert pool.apply(abs, (-1,)) == 1
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                pool.apply(divmod, (1, 0))
+        (tasks,) = [o for o in inspect.family()["objects"] if o["kind"] == "task queue"]
+        assert tasks["failed"] == 2
+        assert "; 3 done, of which 2 failed" in look("queues", str(os.getpid())).stdout
+
+
 def test_failures_are_told() -> None:
     with pytest.raises(inspect.InspectError, match="no such process"):
         inspect.family(2**22 + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -270,7 +271,15 @@ def test_what_is_missing_is_said() -> None:
     for verb in ("stacks", "top", "watch", "record"):
         assert f"mproc {verb}: the pid of a process of the family is missing" in look(verb).stderr
     assert "mproc report: -o FILE is missing" in look("report").stderr
-    assert "mproc: there is no verb pss" in look("pss").stderr
+    told = look("pss")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == "mproc: there is no verb pss; mproc --help has the usage\n"
+
+
+def test_it_tells_its_version() -> None:
+    told = look("--version")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout == f"mproc {importlib.metadata.version('mproc')}\n"
 
 
 def test_no_process_that_cannot_be_looked_at_is_a_riddle() -> None:
@@ -367,6 +376,27 @@ def test_another_users_family_is_refused_by_every_verb(busy: str) -> None:
             assert (told.returncode, told.stdout) == (1, "")
             assert told.stderr == f"mproc: {busy}: this user may not look at the process\n"
             assert os.listdir(place) == [os.path.basename(program)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_file_that_may_not_be_made_is_told_of_so() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o755)
+        program = shutil.copy(inspect.PROGRAM, place)
+        os.chmod(program, 0o755)
+        page = os.path.join(place, "page.html")
+        told = subprocess.run(
+            [program, "report", "-o", page],
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 1
+        assert told.stderr == f"mproc: {page}: Permission denied\n"
 
 
 ARENA_LAYOUT = 32  # the fifth word of an arena says which build it is of
