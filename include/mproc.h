@@ -42,9 +42,11 @@
  *  7. Time. A timeout is a number of nanoseconds from the call on. Each call makes one deadline of
  *     it. MPROC_FOREVER, and any other negative number, waits without end; 0 only tries. A timeout
  *     that passes is -ETIMEDOUT, and nothing has happened.
- *  8. Signals. A blocking call during which a signal handler ran returns -EINTR; nothing has
- *     happened then, call again. The library installs no handlers but the one described at
- *     MPROC_ATTACHED.
+ *  8. Signals. A blocking call whose sleep is interrupted by a signal handler returns -EINTR;
+ *     nothing has happened then, call again. A handler that runs before the sleep or between two
+ *     does not end the call: a program that must hear of every signal gives mproc_wait_hook() a
+ *     function that looks for what the handler noted. The library installs no handlers but the one
+ *     described at MPROC_ATTACHED.
  *  9. Threads. Every function may be called by any thread at any time, except where it says
  *     otherwise. None may be called from a signal handler, nor left by longjmp() out of one.
  * 10. Death. When any member is killed at any instruction, every shared object stays consistent,
