@@ -410,7 +410,9 @@ static int run_record(int argc, char **argv) {
     } else if (r != 0 && r != -ECHILD) {
         complain(what.pid, r);
     } else if (done.events_lost > 0 && done.errors == NULL) {
-        fprintf(stderr, "mproc: %llu events are lost: they came faster than they were written\n",
+        fprintf(stderr,
+                "mproc: %llu events are lost: they came faster than they were written, or their "
+                "threads have no ring\n",
                 (unsigned long long)done.events_lost);
     }
     if (done.errors != NULL) {

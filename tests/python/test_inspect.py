@@ -230,6 +230,39 @@ def test_tasks_that_have_failed_are_counted() -> None:
         assert "; 3 done, of which 2 failed" in look("queues", str(os.getpid())).stdout
 
 
+ONLY_WAITS = """
+import mproc, subprocess, sys
+from mproc import inspect
+
+def wait(begun, event):
+    begun.set()
+    while not event.wait(0.01):
+        pass
+
+context = mproc.get_context("fork")
+begun, event = context.Event(), context.Event()
+child = context.Process(target=wait, args=(begun, event))
+child.start()
+begun.wait()
+command = [inspect.PROGRAM, "record", "-o", sys.argv[1], "--for", "0.1", str(child.pid)]
+told = ""
+while not told:  # until the child has waited while somebody recorded
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+print(told)
+event.set()
+child.join()
+"""
+
+
+def test_waits_of_who_has_no_ring_are_missing_and_that_is_told(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "waits.py"
+    script.write_text(ONLY_WAITS)
+    command = [sys.executable, str(script), str(tmp_path / "trace.json")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert " events are lost: " in told
+    assert "or their threads have no ring" in told
+
+
 def test_failures_are_told() -> None:
     with pytest.raises(inspect.InspectError, match="no such process"):
         inspect.family(2**22 + 1)
