@@ -13,8 +13,9 @@
  *
  * What it does not know. A thread that sleeps elsewhere than in mproc (a socket, a pipe, the
  * program's own locks) counts as one that may act. So does one of a process that has more threads
- * than wait. So a deadlock that leads through such a thread is not found; what is found is one, but
- * for a lock that some other thread than its holder is to release.
+ * than wait, or, but for locks of others, that handles signals. So a deadlock that leads through
+ * such a thread is not found; what is found is one, but for a lock that some other thread than its
+ * holder is to release.
  */
 #include "inspect/blame.h"
 
@@ -36,19 +37,33 @@ static bool is_stuck(const struct mproc__picture *p, int member, uint32_t thread
 /* Has that member a thread that is not stuck? */
 static bool can_act(const struct mproc__picture *p, int member) {
     const struct mproc__seen_member *m = &p->members[member];
-    return m->lives && (uint32_t)m->os.threads > m->stuck;
+    bool hidden = m->os.threads == 0; /* the kernel does not say what it does */
+    return m->lives && (hidden || (uint32_t)m->os.threads > m->stuck);
 }
 
-/* A member that has the object, and could do something with it. -1: none has. */
-static bool anybody_can(const struct mproc__picture *p, int object) {
+/* The first member of which that is so and that has the object. What is under way may be had by any
+ * of them. -1: there is none. */
+static int find_holder(const struct mproc__picture *p, int object,
+                       bool (*is_so)(const struct mproc__picture *p, int member)) {
     const struct mproc__seen_object *o = &p->objects[mproc__picture_outer(p, object)];
-    for (uint64_t i = 0; i < o->holders; i++) {
-        int m = mproc__picture_member(p, p->holders[o->first + i]);
-        if (m >= 0 && can_act(p, m)) {
-            return true;
+    uint64_t n = o->under_way ? (uint64_t)p->nmembers : o->holders;
+    for (uint64_t i = 0; i < n; i++) {
+        int m = o->under_way ? (int)i : mproc__picture_member(p, p->holders[o->first + i]);
+        if (m >= 0 && is_so(p, m)) {
+            return m;
         }
     }
-    return false;
+    return -1;
+}
+
+/* Could a member that has the object do something with it? */
+static bool anybody_can(const struct mproc__picture *p, int object) {
+    return find_holder(p, object, can_act) >= 0;
+}
+
+/* A handler of a signal runs in a thread that waits. */
+static bool handles(const struct mproc__picture *p, int member) {
+    return p->members[member].lives && p->members[member].handles;
 }
 
 /* The first thread of a process ends it. */
@@ -66,6 +81,11 @@ int mproc__blamed(const struct mproc__picture *p, const struct mproc__seen_wait 
 
 /* A dead holder's lock is taken over. A thread that waits for a lock of its own waits for a
  * signal, as any other member may give. */
+static bool is_own(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
+    uint32_t thread = (uint32_t)mproc__picture_facts(p, w->object)->thread;
+    return mproc__blamed(p, w) == w->member && thread == w->thread;
+}
+
 static bool lock_will_come(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
     const struct mproc__facts *facts = mproc__picture_facts(p, w->object);
     int owner = mproc__blamed(p, w);
@@ -73,8 +93,7 @@ static bool lock_will_come(const struct mproc__picture *p, const struct mproc__s
     if (owner < 0 || !p->members[owner].lives) {
         return true;
     }
-    return owner == w->member && thread == w->thread ? anybody_can(p, w->object)
-                                                     : !is_stuck(p, owner, thread);
+    return is_own(p, w) ? anybody_can(p, w->object) : !is_stuck(p, owner, thread);
 }
 
 /* Is what it waits for there already, so that it is about to go on? */
@@ -98,6 +117,11 @@ static bool has_come(const struct mproc__picture *p, const struct mproc__seen_wa
     }
 }
 
+static bool is_for_lock(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
+    enum mproc__kind kind = p->objects[w->object].kind;
+    return kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK;
+}
+
 static bool can_go_on(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
     if (mproc__seen_wait_ends(w)) {
         return true;
@@ -105,11 +129,13 @@ static bool can_go_on(const struct mproc__picture *p, const struct mproc__seen_w
     if (w->object < 0) {
         return can_end(p, w->target);
     }
-    enum mproc__kind kind = p->objects[w->object].kind;
-    if (kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK) {
-        return lock_will_come(p, w);
-    }
-    return has_come(p, w) || anybody_can(p, w->object);
+    return is_for_lock(p, w) ? lock_will_come(p, w) : has_come(p, w) || anybody_can(p, w->object);
+}
+
+/* Of one that nobody else can end. No handler gives back a lock that another thread has. */
+static int find_handler(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
+    bool may = w->object >= 0 && (!is_for_lock(p, w) || is_own(p, w));
+    return may ? find_holder(p, w->object, handles) : -1;
 }
 
 /* ---------------------------------------------------------------- the fixed point */
@@ -120,8 +146,8 @@ static void assume_all(struct mproc__picture *p) {
     }
     for (int i = 0; i < p->nwaits; i++) {
         struct mproc__seen_wait *w = &p->waits[i];
-        w->stuck = !mproc__seen_wait_ends(w);
-        w->group = -1;
+        w->stuck = !mproc__seen_wait_ends(w) && !w->woken;
+        w->group = w->handler = -1;
         p->members[w->member].stuck += w->stuck;
     }
 }
@@ -139,9 +165,23 @@ static bool strike_off(struct mproc__picture *p) {
     return changed;
 }
 
-static void settle(struct mproc__picture *p) {
+static void strike_off_all(struct mproc__picture *p) {
     for (int n = 0; n < ROUNDS && strike_off(p); n++) {
     }
+}
+
+/* Handlers are looked for last: of a wait that has one nobody else can end it. */
+static void settle(struct mproc__picture *p) {
+    strike_off_all(p);
+    for (int i = 0; i < p->nwaits; i++) {
+        struct mproc__seen_wait *w = &p->waits[i];
+        w->handler = w->stuck ? find_handler(p, w) : -1;
+        if (w->handler >= 0) {
+            w->stuck = false;
+            p->members[w->member].stuck--;
+        }
+    }
+    strike_off_all(p);
 }
 
 /* ---------------------------------------------------------------- groups */
@@ -382,6 +422,10 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
         say_noun(out, kind, what, f, w->role == MPROC__AWAITS_ROOM);
     }
     say_others(out, p, w);
+    if (w->handler >= 0) {
+        fprintf(out, ", which a signal's handler in %s may do",
+                mproc__say_member(p, w->handler, name));
+    }
 }
 
 void mproc__say_wait(FILE *out, const struct mproc__outside *arena, const struct mproc__picture *p,

@@ -9,6 +9,7 @@
 
 #include "core/handle.h"
 #include "inspect/blame.h"
+#include "inspect/proof.h"
 #include "inspect/show.h"
 #include "system/os.h"
 
@@ -56,6 +57,7 @@ static int look_twice(const struct mproc__outside *arena, struct mproc__picture 
     }
     r = mproc__picture_take(arena, out);
     if (r == 0) {
+        mproc__prove(arena, out, &earlier);
         *groups = mproc__blame_again(out, &earlier);
     }
     mproc__picture_drop(&earlier);

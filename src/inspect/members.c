@@ -58,7 +58,18 @@ static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mpro
     return r;
 }
 
-static void describe(const struct mproc__slot *slot, uint32_t i, struct mproc__seen_member *out) {
+/* What the kernel says of it. One that it does not speak of (hidepid) has not ended. The first
+ * thread of a process that has ended is there still, beside those that go on. */
+static int see_process(pid_t pid, struct mproc__os_seen *out, bool *there) {
+    int r = pid > 0 ? mproc__os_process_see(pid, out) : -ESRCH;
+    bool first_ended = r == 0 && (out->state == 'Z' || out->state == 'X');
+    out->threads -= first_ended;
+    *there = r == 0 ? !first_ended || out->threads > 0 : r != -ESRCH;
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : 0;
+}
+
+static int describe(const struct mproc__slot *slot, uint32_t i, struct mproc__seen_member *out) {
+    bool there;
     memset(out, 0, sizeof *out);
     out->token = mproc__token(i, slot->state >> 8);
     out->state = (enum mproc__slot_state)(slot->state & 3);
@@ -68,11 +79,11 @@ static void describe(const struct mproc__slot *slot, uint32_t i, struct mproc__s
     out->method = slot->method;
     memcpy(out->name, slot->name, sizeof out->name);
     out->name[sizeof out->name - 1] = 0;
-    bool there = slot->pid > 0 && mproc__os_process_see(slot->pid, &out->os) == 0 &&
-                 out->os.state != 'Z' && out->os.state != 'X';
+    int r = see_process(slot->pid, &out->os, &there);
     out->lives = there && (out->state == MPROC__SLOT_UNBORN ||
                            (out->state == MPROC__SLOT_LIVE && out->os.began <= slot->born));
     out->unnoted = out->lives && slot->unnoted <= INT32_MAX ? (int)slot->unnoted : 0;
+    return r;
 }
 
 /* Of the member that was added last. */
@@ -80,7 +91,7 @@ static struct mproc__seen_wait *new_wait(struct mproc__picture *p) {
     struct mproc__seen_wait *w = MPROC__GROW(p->waits, p->nwaits);
     if (w != NULL) {
         *w = (struct mproc__seen_wait){.member = p->nmembers - 1, .object = -1, .target = -1};
-        w->fd = w->group = -1;
+        w->fd = w->group = w->handler = -1;
         p->nwaits++;
     }
     return w;
@@ -137,9 +148,8 @@ static int add_member(struct mproc__picture *p, const struct mproc__slot *slot, 
     if (m == NULL) {
         return -ENOMEM;
     }
-    describe(slot, i, m);
+    int r = describe(slot, i, m);
     p->by_slot[i] = p->nmembers++;
-    int r = 0;
     for (int h = 0; h < MPROC__HANDS && r == 0 && m->lives; h++) {
         r = add_wait(p, slot, i, h);
     }

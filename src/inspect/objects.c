@@ -84,6 +84,7 @@ static int add_facts(const struct mproc__outside *arena, struct mproc__picture *
 
 static int add_holder(struct mproc__picture *p, struct mproc__seen_object *o,
                       const struct mproc__hold *hold) {
+    o->under_way = o->under_way || hold->token == MPROC__TOKEN_OF_MESSAGES;
     if (hold->token == 0 || hold->token == MPROC__TOKEN_OF_MESSAGES) {
         return 0;
     }
@@ -164,8 +165,11 @@ static int see_object(const struct mproc__outside *arena, struct mproc__picture 
     if (o == NULL || p->nobjects == INT32_MAX) {
         return -ENOMEM;
     }
-    *o = (struct mproc__seen_object){address, block, (enum mproc__kind)head.kind, -1, -1, 0, 0,
-                                     0,       0};
+    *o = (struct mproc__seen_object){.address = address,
+                                     .size = block,
+                                     .kind = (enum mproc__kind)head.kind,
+                                     .facts = -1,
+                                     .within = -1};
     size = size < sizeof copy ? size : sizeof copy;
     memcpy(copy, bytes, size);
     int r = add_facts(arena, p, o, copy, size);

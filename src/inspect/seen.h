@@ -32,6 +32,7 @@ struct mproc__seen_member {
     int nwaits;
     uint32_t stuck; /* threads that wait for what nobody will do */
     int unnoted;    /* threads that wait and have noted nothing: it has more than notes */
+    bool handles;   /* signals, so that it may do something while all its threads wait: proof.h */
 };
 
 struct mproc__seen_object {
@@ -44,6 +45,7 @@ struct mproc__seen_object {
     uint64_t holders;
     uint32_t name; /* in picture->texts, 0: it has none */
     uint32_t origin;
+    bool under_way; /* it is in a message, or a container, and any member may get it there */
 };
 
 /* What a thread of a queue or pool waits for. */
@@ -70,6 +72,8 @@ struct mproc__seen_wait {
     uint32_t hand;
     uint64_t note;    /* what stands there; 0: nothing does */
     bool stuck;       /* nobody will end it: see blame.h */
+    bool woken;       /* it is about to go on, as far as is known: see proof.h */
+    int handler;      /* a member that may end it by a signal's handler, and nobody else can; -1 */
     int group;        /* one wait of those that are stuck with each other, the same for all; -1 */
     uint32_t stack;   /* in picture->texts, 0: nothing is known */
     int64_t stack_at; /* when that was written */

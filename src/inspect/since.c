@@ -21,8 +21,7 @@
 
 /* ---------------------------------------------------------------- since when locks are held */
 
-/* Has the thread been in that wait all the time since it was seen? No two have the same time. */
-static bool still_waits(const struct mproc__outside *arena, const struct mproc__seen_wait *w) {
+bool mproc__still_waits(const struct mproc__outside *arena, const struct mproc__seen_wait *w) {
     const uint64_t slot = arena->base + offsetof(struct mproc__family, table.slots) +
                           w->slot * (uint64_t)sizeof(struct mproc__slot);
     uint64_t note = 0, since = 0;
@@ -42,7 +41,7 @@ static bool still_waits(const struct mproc__outside *arena, const struct mproc__
 static bool lasts(const struct mproc__outside *arena, const struct mproc__picture *p, int wait,
                   char *known) {
     if (known[wait] == 0) {
-        known[wait] = still_waits(arena, &p->waits[wait]) ? 1 : 2;
+        known[wait] = mproc__still_waits(arena, &p->waits[wait]) ? 1 : 2;
     }
     return known[wait] == 1;
 }

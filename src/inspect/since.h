@@ -8,6 +8,9 @@
 
 #include "inspect/seen.h"
 
+/* Has the thread been in that wait all the time since it was seen? No two have the same time. */
+bool mproc__still_waits(const struct mproc__outside *arena, const struct mproc__seen_wait *w);
+
 /* Finds since when locks and permits are held. -ENOMEM. */
 int mproc__find_since(const struct mproc__outside *arena, struct mproc__picture *p);
 

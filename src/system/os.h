@@ -309,8 +309,13 @@ struct mproc__os_seen {
     uint64_t began;         /* as mproc__os_boot_now() */
     uint64_t private_bytes; /* see mproc__os_process_private(); 0: not told */
 };
-/* What /proc says of a process. -ESRCH, -EACCES, -EIO. */
+/* What /proc says of a process. -ESRCH: it has ended; -EACCES, -EMFILE, -EIO, ... */
 int mproc__os_process_see(pid_t pid, struct mproc__os_seen *out);
+/* A thread's state, as that of a process. -ESRCH, -EACCES, -EMFILE, ... */
+int mproc__os_thread_state(pid_t pid, pid_t thread);
+/* The set of signals that a line of /proc/.../status has, such as "SigCgt", those with handlers:
+ * number n is bit n - 1. Without that line: 0. */
+uint64_t mproc__os_signals(const char *status, const char *name);
 
 /* ---- starting processes */
 

@@ -127,26 +127,8 @@ ssize_t mproc__os_ear_take(int ear, pid_t pid, char *out, size_t size, int64_t t
 
 /* ---------------------------------------------------------------- by a signal */
 
-/* A line of /proc/.../status that is a set of signals; without it: none. */
-static uint64_t signals_of(const char *status, const char *name) {
-    char line[256];
-    unsigned long long set = 0;
-    size_t length = strlen(name);
-    FILE *file = fopen(status, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, name, length) == 0 && line[length] == ':') {
-            set = strtoull(line + length + 1, NULL, 16);
-            break;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return set;
-}
-
-static bool has_signal(const char *status, const char *name) {
-    return (signals_of(status, name) >> (SIGURG - 1) & 1) != 0;
+static bool has_urgent(uint64_t signals) {
+    return (signals >> (SIGURG - 1) & 1) != 0;
 }
 
 /* How many threads of a process do not take the signal now. */
@@ -157,7 +139,7 @@ static int count_blocked(pid_t pid) {
     int n = 0;
     for (struct dirent *e; all != NULL && (e = readdir(all)) != NULL;) {
         snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)pid, e->d_name);
-        n += e->d_name[0] != '.' && has_signal(path, "SigBlk");
+        n += e->d_name[0] != '.' && has_urgent(mproc__os_signals(path, "SigBlk"));
     }
     if (all != NULL) {
         closedir(all);
@@ -234,7 +216,8 @@ static ssize_t ask(int fd, const char *path, int pidfd, pid_t pid, char *out, si
         return -ETIMEDOUT;
     }
     int blocked = count_blocked(pid);
-    if (ftruncate(fd, 0) != 0 || !is_answers(path) || !has_signal(status, "SigCgt")) {
+    if (ftruncate(fd, 0) != 0 || !is_answers(path) ||
+        !has_urgent(mproc__os_signals(status, "SigCgt"))) {
         return -ENOTSUP;
     }
     int r = mproc__os_pidfd_signal(pidfd, pid, SIGURG);

@@ -157,7 +157,7 @@ int mproc__os_process_see(pid_t pid, struct mproc__os_seen *out) {
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return errno == ENOENT ? -ESRCH : -errno;
+        return errno == ENOENT ? absence(pid) : -errno;
     }
     ssize_t n = fstat(fd, &st) == 0 ? read(fd, text, sizeof text - 1) : -1;
     close(fd);
@@ -169,6 +169,37 @@ int mproc__os_process_see(pid_t pid, struct mproc__os_seen *out) {
     out->private_bytes = 0;
     (void)mproc__os_process_private(pid, &out->private_bytes);
     return parse(text, out);
+}
+
+int mproc__os_thread_state(pid_t pid, pid_t thread) {
+    char path[64], text[MPROC__STAT_SIZE];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *rest = mproc__stat_behind_name(text);
+    return rest != NULL && rest[0] == ' ' && rest[1] != 0 ? rest[1] : -ESRCH;
+}
+
+uint64_t mproc__os_signals(const char *status, const char *name) {
+    char line[256];
+    unsigned long long set = 0;
+    size_t length = strlen(name);
+    FILE *file = fopen(status, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, name, length) == 0 && line[length] == ':') {
+            set = strtoull(line + length + 1, NULL, 16);
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return set;
 }
 
 /* ---------------------------------------------------------------- code */

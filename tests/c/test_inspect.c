@@ -12,6 +12,7 @@
 #include "inspect/blame.h"
 #include "inspect/interpreter.h"
 #include "inspect/place.h"
+#include "inspect/proof.h"
 #include "inspect/show.h"
 #include "inspect/text.h"
 #include "made.h"
@@ -22,6 +23,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 /* Seen twice, as the program does. */
 struct sight {
@@ -36,6 +38,7 @@ static void look(struct sight *out) {
     CHECK_OK(mproc__picture_take(&out->arena, &earlier));
     (void)mproc__blame(&earlier);
     CHECK_OK(mproc__picture_take(&out->arena, &out->picture));
+    mproc__prove(&out->arena, &out->picture, &earlier);
     out->groups = mproc__blame_again(&out->picture, &earlier);
     mproc__picture_drop(&earlier);
 }
@@ -536,6 +539,31 @@ TEST(inspect_names_a_dict_that_nobody_will_change) {
     expect_said(&sight, "DEADLOCK: nobody is left", "waits for a change of the dict");
     forget(&sight);
     kill_all(&pid, 1);
+}
+
+static void wait_until_set(void *event) {
+    CHECK_OK(mproc_event_wait(event, MPROC_FOREVER));
+}
+
+/* Whoever looks into the dict has the event, and may set it. */
+TEST(inspect_names_no_deadlock_while_the_event_is_in_a_dict) {
+    mproc_event *event = made_event();
+    mproc_buffer *const along[] = {(void *)event};
+    mproc_dict *dict;
+    struct sight sight;
+    CHECK_OK(mproc_dict_new(&dict));
+    pid_t pid = child_fork(wait_until_set, event);
+    CHECK_OK(mproc_dict_put(dict, "key", 3, &(mproc_dict_value){.buffers = along, .nbuffers = 1},
+                            MPROC_DICT_ANY));
+    mproc_drop(event);
+    look_for_no_deadlock(&sight, 1, MPROC__KIND_EVENT);
+    forget(&sight);
+    mproc_dict_clear(dict);
+    look_until_stuck(&sight, 1);
+    expect_said(&sight, "DEADLOCK: nobody is left", "waits until the event");
+    forget(&sight);
+    kill_all(&pid, 1);
+    mproc_drop(dict);
 }
 
 static void wait_with_a_bell(void *arg) {
@@ -1203,6 +1231,25 @@ static void open_changed(size_t offset, uint64_t value, int expected) {
     int r = mproc__outside_open(getpid(), &arena);
     *word = before;
     CHECK_EQ(r, expected);
+}
+
+/* Not that nobody lives, of whom nothing can be read. */
+TEST(inspect_says_that_no_descriptor_is_left) {
+    struct mproc__outside arena;
+    struct mproc__picture picture;
+    struct rlimit limit, none;
+    CHECK_OK(mproc__outside_open(getpid(), &arena));
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+    int next = dup(arena.fd);
+    CHECK_OK(close(next));
+    none = (struct rlimit){(rlim_t)next, limit.rlim_max};
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &none));
+    CHECK_EQ(mproc__picture_take(&arena, &picture), -EMFILE);
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+    CHECK_OK(mproc__picture_take(&arena, &picture));
+    CHECK(picture.members[0].lives);
+    mproc__picture_drop(&picture);
+    mproc__outside_close(&arena);
 }
 
 TEST(inspect_refuses_another_version_and_rubbish) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import importlib.metadata
 import json
@@ -326,6 +327,34 @@ def test_a_process_that_proc_hides_is_another_users(busy: str) -> None:
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr == f"mproc: {busy}: this user may not look at the process\n"
     assert "no such process" in in_namespace(mount, "ps", str(2**31 - 1), nobody=True).stderr
+
+
+def wait_as_nobody(event: Any) -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: others of that user may look
+    event.wait()
+
+
+@pytest.mark.usefixtures("may_mount")
+def test_a_member_that_proc_hides_has_not_ended() -> None:
+    """The one that may set the event is another user's, who does not see it."""
+    context = mproc.get_context("fork")
+    event = context.Event()
+    child = context.Process(target=wait_as_nobody, args=(event,))
+    child.start()
+    try:
+        while not any(w["pid"] == child.pid for w in inspect.family()["waits"]):
+            time.sleep(0.005)
+        mount = "mount -t proc -o hidepid=invisible nothing /proc"
+        told = in_namespace(mount, "locks", str(child.pid), nobody=True)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert f"others have it: main (pid {os.getpid()})" in told.stdout
+        assert "DEADLOCK" not in told.stdout
+    finally:
+        event.set()
+        child.join()
 
 
 def test_a_family_that_counts_pids_otherwise_is_refused(tmp_path: pathlib.Path) -> None:
