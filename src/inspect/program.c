@@ -19,23 +19,25 @@
 #include "system/os.h"
 
 #define FAMILIES_MOST 1024
+#define NO_FAMILY "no family of mproc is running that this user may look at\n"
 #define RATE_INTERVAL (200 * MPROC_MSEC) /* that a rate is of */
 #define EXIT_USAGE 2
 #define EXIT_DEADLOCK 3
-#define NO_PID "the pid of a process of the family"
+#define NAMED_MOST 8 /* families, where one of them has to be chosen */
 
 static const char help[] =
     "usage: mproc ps|locks|queues [--json] [PID]\n"
-    "       mproc top [--json] [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] PID\n"
-    "       mproc stacks [--json] PID\n"
-    "       mproc watch [--after SECONDS[=abort]] PID\n"
+    "       mproc top [--json] [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] [PID]\n"
+    "       mproc stacks [--json] [PID]\n"
+    "       mproc watch [--after SECONDS[=abort]] [PID]\n"
     "       mproc graph [--json|--dot|--svg] [PID]\n"
     "       mproc report [--json] -o FILE [PID]\n"
-    "       mproc record -o FILE [--for SECONDS] PID\n"
+    "       mproc record -o FILE [--for SECONDS] [PID]\n"
     "       mproc --help | --version\n"
     "\n"
     "Looks into a running family of mproc: that of the process PID, or all that this\n"
-    "user may see. It takes no lock and writes nothing, so it delays no member.\n"
+    "user may see. It takes no lock and writes nothing, so it delays no member. What is\n"
+    "of one family (top, stacks, watch, record, drawings) needs no PID where only one runs.\n"
     "\n"
     "  ps      the members: start method, state, age, CPU time, private memory, how many\n"
     "          objects each holds, and what it waits for\n"
@@ -52,8 +54,7 @@ static const char help[] =
     "          which functions run, who waits for them; containers, the arena's use, named "
     "segments\n"
     "\n"
-    "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn (of one\n"
-    "          family then: PID is needed)\n"
+    "  graph   who waits for whom: a line for each edge, or for graphviz, or drawn\n"
     "  report  all of it as one page of HTML, for a colleague\n"
     "  record  what the family does, as a timeline for Perfetto (ui.perfetto.dev) or\n"
     "          speedscope: tasks, puts and gets, locks that are held, waits; until the\n"
@@ -167,12 +168,20 @@ static void complain_of_file(FILE *errors, const char *name, int code) {
     fprintf(errors, ": %s\n", of_file ? mproc_strerror(code) : mproc__outside_explain(code));
 }
 
+/* How many there are, or an error that has been told. */
+static int find_families(pid_t pids[FAMILIES_MOST]) {
+    int n = mproc__outside_families(pids, FAMILIES_MOST);
+    if (n < 0) {
+        fprintf(stderr, "mproc: /proc: %s\n", mproc__outside_explain(n));
+    }
+    return n;
+}
+
 /* One that has ended meanwhile is left out. */
 static int look_at_all(const struct request *request) {
     pid_t pids[FAMILIES_MOST];
-    int n = mproc__outside_families(pids, FAMILIES_MOST), shown = 0, deadlocks = 0;
+    int n = find_families(pids), shown = 0, deadlocks = 0;
     if (n < 0) {
-        fprintf(stderr, "mproc: /proc: %s\n", mproc__outside_explain(n));
         return n;
     }
     for (int i = 0; i < n && i < FAMILIES_MOST; i++) {
@@ -189,7 +198,7 @@ static int look_at_all(const struct request *request) {
                 FAMILIES_MOST);
     }
     if (shown == 0 && !request->json) {
-        fputs("no family of mproc is running that this user may look at\n", request->out);
+        fputs(NO_FAMILY, request->out);
     }
     return deadlocks;
 }
@@ -266,13 +275,41 @@ static int refuse_lack(const char *verb, const char *lack) {
     return EXIT_USAGE;
 }
 
+static int refuse_to_choose(const char *verb, const pid_t *pids, int n) {
+    fprintf(stderr, "mproc %s: %d families are running: give the pid of a process of one (", verb,
+            n);
+    for (int i = 0; i < n && i < NAMED_MOST; i++) {
+        fprintf(stderr, "%s%d", i > 0 ? ", " : "", (int)pids[i]);
+    }
+    fprintf(stderr, "%s); `mproc ps` shows them\n", n > NAMED_MOST ? ", ..." : "");
+    return EXIT_USAGE;
+}
+
+/* Without a pid, what is of one family is of the only one there is. 0, or the exit status of what
+ * has been told. */
+static int choose_family(const char *verb, pid_t *pid) {
+    pid_t pids[FAMILIES_MOST];
+    if (*pid != 0) {
+        return 0;
+    }
+    int n = find_families(pids);
+    if (n > 1) {
+        return refuse_to_choose(verb, pids, n);
+    }
+    if (n == 0) {
+        fprintf(stderr, "mproc %s: %s", verb, NO_FAMILY);
+    }
+    *pid = n == 1 ? pids[0] : 0;
+    return n == 1 ? 0 : 1;
+}
+
 static const char *options_of(const struct request *request) {
     return is_verb(request, "graph")    ? "--json, --dot or --svg"
            : is_verb(request, "report") ? "--json, -o FILE"
                                         : "--json";
 }
 
-/* 0, or the exit status of wrong usage, which has been told. */
+/* 0, or the exit status of what has been told. */
 static int read_arguments(int argc, char **argv, struct request *out) {
     *out = (struct request){.verb = argc > 1 ? find_verb(argv[1]) : NULL};
     if (out->verb == NULL) {
@@ -292,10 +329,10 @@ static int read_arguments(int argc, char **argv, struct request *out) {
             return refuse(argv[1], &argv[i], options_of(out));
         }
     }
-    if ((out->drawn || is_verb(out, "stacks")) && out->pid == 0) {
-        return refuse_lack(argv[1], NO_PID);
+    if (is_verb(out, "report") && out->file == NULL) {
+        return refuse_lack(argv[1], "-o FILE");
     }
-    return is_verb(out, "report") && out->file == NULL ? refuse_lack(argv[1], "-o FILE") : 0;
+    return out->drawn || is_verb(out, "stacks") ? choose_family(argv[1], &out->pid) : 0;
 }
 
 static bool wants_help(int argc, char **argv) {
@@ -397,8 +434,12 @@ static int run_record(int argc, char **argv) {
             return refuse("record", &argv[i], "-o FILE, --for SECONDS");
         }
     }
-    if (what.pid == 0 || what.path == NULL) {
-        return refuse_lack("record", what.pid == 0 ? NO_PID : "-o FILE");
+    if (what.path == NULL) {
+        return refuse_lack("record", "-o FILE");
+    }
+    int status = choose_family("record", &what.pid);
+    if (status != 0) {
+        return status;
     }
     if (!what.behind) {
         warn_of_watchdog_of(what.pid);
@@ -454,8 +495,9 @@ static int run_watch(int argc, char **argv) {
                             : refuse("watch", &argv[i], "--after SECONDS, as 10 or 2.5=abort");
         }
     }
-    if (what.pid == 0) {
-        return refuse_lack("watch", NO_PID);
+    int status = choose_family("watch", &what.pid);
+    if (status != 0) {
+        return status;
     }
     int r = mproc__watchdog(&what);
     if (r != 0) {
@@ -503,8 +545,9 @@ static int run_top(int argc, char **argv) {
                 "--json, -d SECONDS, 0.1 and more, -n ROUNDS, 1 and more, -o P, M, T or N");
         }
     }
-    if (what.pid == 0) {
-        return refuse_lack("top", NO_PID);
+    int status = choose_family("top", &what.pid);
+    if (status != 0) {
+        return status;
     }
     int output, r = mproc__top(&what, &output);
     if (output != 0) {
@@ -534,9 +577,9 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "top") == 0) {
         return run_top(argc, argv);
     }
-    int usage = read_arguments(argc, argv, &request);
-    if (usage != 0) {
-        return usage;
+    int status = read_arguments(argc, argv, &request);
+    if (status != 0) {
+        return status;
     }
     int r = request.file != NULL ? write_page(&request) : print(&request);
     return r < 0 ? 1 : r > 0 && is_verb(&request, "locks") ? EXIT_DEADLOCK : 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import importlib.metadata
@@ -269,9 +270,8 @@ def test_what_it_complains_of_commands_no_terminal(busy: str) -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    for verb in ("stacks", "top", "watch", "record"):
-        assert f"mproc {verb}: the pid of a process of the family is missing" in look(verb).stderr
-    assert "mproc report: -o FILE is missing" in look("report").stderr
+    for verb in ("report", "record"):
+        assert f"mproc {verb}: -o FILE is missing" in look(verb).stderr
     told = look("pss")
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr == "mproc: there is no verb pss; mproc --help has the usage\n"
@@ -291,9 +291,12 @@ def test_no_process_that_cannot_be_looked_at_is_a_riddle() -> None:
     zombie.wait()
 
 
-def in_namespace(mount: str, *words: str, nobody: bool = False) -> subprocess.CompletedProcess[str]:
+NOBODY, ALONE = 65534, 65533  # users; ALONE has no process but one test's
+
+
+def in_namespace(mount: str, *words: str, user: int = 0) -> subprocess.CompletedProcess[str]:
     """A look where something else is mounted at /proc."""
-    become = "setpriv --reuid 65534 --regid 65534 --clear-groups " if nobody else ""
+    become = f"setpriv --reuid {user} --regid {user} --clear-groups " if user else ""
     script = f'{mount} && exec {become}"$0" "$@"'
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
         os.chmod(place, 0o755)
@@ -323,17 +326,21 @@ def test_without_proc_that_is_the_reason(busy: str) -> None:
 def test_a_process_that_proc_hides_is_another_users(busy: str) -> None:
     mount = "mount -t proc -o hidepid=invisible nothing /proc"
     assert in_namespace(mount, "ps", busy).returncode == 0
-    told = in_namespace(mount, "ps", busy, nobody=True)
+    told = in_namespace(mount, "ps", busy, user=NOBODY)
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr == f"mproc: {busy}: this user may not look at the process\n"
-    assert "no such process" in in_namespace(mount, "ps", str(2**31 - 1), nobody=True).stderr
+    assert "no such process" in in_namespace(mount, "ps", str(2**31 - 1), user=NOBODY).stderr
 
 
-def wait_as_nobody(event: Any) -> None:
+def become(user: int) -> None:
     os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+    os.setgid(user)
+    os.setuid(user)
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: others of that user may look
+
+
+def wait_as(user: int, event: Any) -> None:
+    become(user)
     event.wait()
 
 
@@ -342,19 +349,83 @@ def test_a_member_that_proc_hides_has_not_ended() -> None:
     """The one that may set the event is another user's, who does not see it."""
     context = mproc.get_context("fork")
     event = context.Event()
-    child = context.Process(target=wait_as_nobody, args=(event,))
+    child = context.Process(target=wait_as, args=(NOBODY, event))
     child.start()
     try:
         while not any(w["pid"] == child.pid for w in inspect.family()["waits"]):
             time.sleep(0.005)
         mount = "mount -t proc -o hidepid=invisible nothing /proc"
-        told = in_namespace(mount, "locks", str(child.pid), nobody=True)
+        told = in_namespace(mount, "locks", str(child.pid), user=NOBODY)
         assert (told.returncode, told.stderr) == (0, "")
         assert f"others have it: main (pid {os.getpid()})" in told.stdout
         assert "DEADLOCK" not in told.stdout
     finally:
         event.set()
         child.join()
+
+
+ONE_FAMILY_VERBS = [
+    ["top", "-n", "1"],
+    ["stacks"],
+    ["graph", "--dot"],
+    ["graph", "--svg"],
+    ["record", "--for", "0.01", "-o", "/dev/null"],
+    ["watch"],
+]
+
+
+FAMILY = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import mproc, test_looker
+event = mproc.Event()
+pid = os.fork()
+if pid == 0:
+    test_looker.become(int(sys.argv[2]))
+    print(os.getpid(), flush=True)
+    event.wait()
+    os._exit(0)
+sys.stdin.read()
+event.set()
+os.waitpid(pid, 0)
+"""
+
+
+@contextlib.contextmanager
+def family_of(user: int) -> Iterator[int]:
+    """The pid of its one process; its first process is the caller's user's."""
+    here = str(pathlib.Path(__file__).parent)
+    command = [sys.executable, "-c", FAMILY, here, str(user)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as outer:
+        assert outer.stdout is not None
+        yield int(outer.stdout.readline())
+        outer.communicate()
+
+
+@pytest.mark.usefixtures("may_mount")
+@pytest.mark.parametrize("verb", ONE_FAMILY_VERBS, ids=" ".join)
+def test_no_pid_is_needed_where_one_family_runs(verb: list[str]) -> None:
+    name = " ".join(verb[:1])
+    told = in_namespace("true", *verb, user=ALONE)
+    assert (told.returncode, told.stdout) == (1, "")
+    nothing = "no family of mproc is running that this user may look at\n"
+    assert told.stderr == f"mproc {name}: {nothing}"
+    with family_of(ALONE) as one:
+        if name != "watch":  # which ends when the family does
+            told = in_namespace("true", *verb, user=ALONE)
+            assert told.returncode == 0, told.stderr
+            assert name == "record" or str(one) in told.stdout
+        with family_of(ALONE) as two:
+            told = in_namespace("true", *verb, user=ALONE)
+            assert (told.returncode, told.stdout) == (2, "")
+            both = "|".join(f"{a}, {b}" for a, b in ((one, two), (two, one)))
+            assert re.fullmatch(
+                rf"mproc {name}: 2 families are running: give the pid of a process of one "
+                rf"\(({both})\); `mproc ps` shows them\n",
+                told.stderr,
+            )
 
 
 def test_a_family_that_counts_pids_otherwise_is_refused(tmp_path: pathlib.Path) -> None:
